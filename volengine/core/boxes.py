@@ -1,0 +1,94 @@
+"""Boxes of voxels: half-open, axis order z, y, x."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+Index3 = tuple[int, int, int]
+
+
+def index3(values: Iterable[int]) -> Index3:
+    """Three plain integers (z, y, x)."""
+    z, y, x = (int(v) for v in values)
+    return z, y, x
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Box:
+    """The voxels ``start <= index < stop``; may reach outside of the volume, may be empty."""
+
+    start: Index3
+    stop: Index3
+
+    @classmethod
+    def of_shape(cls, shape: Sequence[int]) -> Box:
+        """The whole of an array of this shape."""
+        return cls((0, 0, 0), index3(shape))
+
+    @property
+    def shape(self) -> Index3:
+        return index3(max(0, b - a) for a, b in zip(self.start, self.stop, strict=True))
+
+    @property
+    def size(self) -> int:
+        """Number of voxels."""
+        z, y, x = self.shape
+        return z * y * x
+
+    @property
+    def empty(self) -> bool:
+        return self.size == 0
+
+    @property
+    def slices(self) -> tuple[slice, slice, slice]:
+        """For indexing an array that starts at the volume's origin (the box must lie inside)."""
+        z, y, x = (slice(a, b) for a, b in zip(self.start, self.stop, strict=True))
+        return z, y, x
+
+    def slices_in(self, outer: Box) -> tuple[slice, slice, slice]:
+        """For indexing an array that holds ``outer``."""
+        return self.shift(index3(-a for a in outer.start)).slices
+
+    def shift(self, by: Sequence[int]) -> Box:
+        return Box(
+            index3(a + d for a, d in zip(self.start, by, strict=True)),
+            index3(b + d for b, d in zip(self.stop, by, strict=True)),
+        )
+
+    def grow(self, low: Sequence[int], high: Sequence[int] | None = None) -> Box:
+        """Wider by ``low`` voxels before and ``high`` (default ``low``) behind, per axis; may leave the volume."""
+        high = low if high is None else high
+        return Box(
+            index3(a - d for a, d in zip(self.start, low, strict=True)),
+            index3(b + d for b, d in zip(self.stop, high, strict=True)),
+        )
+
+    def intersect(self, other: Box) -> Box:
+        start = index3(max(a, b) for a, b in zip(self.start, other.start, strict=True))
+        stop = index3(min(a, b) for a, b in zip(self.stop, other.stop, strict=True))
+        return Box(start, index3(max(a, b) for a, b in zip(start, stop, strict=True)))
+
+    def clip(self, shape: Sequence[int]) -> Box:
+        """The part inside of a volume of this shape."""
+        return self.intersect(Box.of_shape(shape))
+
+    def contains(self, other: Box) -> bool:
+        return other.empty or self.intersect(other) == other
+
+    def coarsen(self, factor: Sequence[int]) -> Box:
+        """The box on a grid ``factor`` times coarser: every coarse voxel that begins inside."""
+        return Box(
+            index3(-(-a // f) for a, f in zip(self.start, factor, strict=True)),
+            index3(-(-b // f) for b, f in zip(self.stop, factor, strict=True)),
+        )
+
+
+def neighbours(index: Index3, grid: Index3, offsets: Iterable[int] = (-1, 0, 1)) -> Iterator[Index3]:
+    """Grid cells around ``index`` (itself left out) that exist, in lexicographic order."""
+    steps = tuple(offsets)
+    for step in itertools.product(steps, repeat=3):
+        cell = index3(i + d for i, d in zip(index, step, strict=True))
+        if any(step) and all(0 <= c < n for c, n in zip(cell, grid, strict=True)):
+            yield cell

@@ -1,0 +1,112 @@
+"""Images to be written: an OME-Zarr multiscale (or a bare scratch array) described before it exists."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+
+from volengine.core.boxes import Index3, index3
+from volengine.core.volume import Kind, Vector3, Volume
+
+Ngff = Literal["0.4", "0.5"]
+
+
+@dataclass(frozen=True)
+class Level:
+    """One resolution level.
+
+    ``factor`` is how many voxels of level 0 one voxel spans along z, y, x. A block that writes core ``c`` of
+    level 0 writes ``c.coarsen(factor)`` here, so cores must be multiples of ``shards * factor``.
+    """
+
+    path: str
+    shape: Index3
+    factor: Index3
+    chunks: Index3
+    shards: Index3 | None = None
+
+    def __post_init__(self) -> None:
+        for key in ("shape", "factor", "chunks"):
+            object.__setattr__(self, key, index3(getattr(self, key)))
+        object.__setattr__(self, "shards", None if self.shards is None else index3(self.shards))
+
+    @property
+    def unit(self) -> Index3:
+        """The smallest part of this level that one writer must own: the shard, or the chunk if unsharded."""
+        return self.shards or self.chunks
+
+
+@dataclass(frozen=True)
+class ImageSpec:
+    """Everything needed to create an image, as JSON.
+
+    Parameters
+    ----------
+    url
+        The OME-Zarr store (its root group).
+    group
+        Path of the multiscale group in the store: ``""`` for the image itself, ``"labels/core"`` for labels.
+    voxel_size, origin
+        Of level 0, angstrom, z, y, x.
+    codec
+        ``auto`` (chosen by dtype and kind), ``none``, or a name that ``volengine.io.codecs`` knows.
+    scratch
+        A bare array without OME metadata, deleted at the end of the run.
+    facts
+        Kept in the store's attributes under ``volengine`` (header, history, feature name).
+    """
+
+    url: str
+    name: str
+    dtype: str
+    kind: Kind
+    voxel_size: Vector3
+    levels: tuple[Level, ...]
+    origin: Vector3 = (0.0, 0.0, 0.0)
+    group: str = ""
+    ngff: Ngff = "0.5"
+    codec: str = "auto"
+    scratch: bool = False
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "levels", tuple(self.levels))
+        object.__setattr__(self, "dtype", np.dtype(self.dtype).name)
+
+    def array_path(self, level: int = 0) -> str:
+        """Path of a level's array inside the store."""
+        return "/".join(p for p in (self.group, self.levels[level].path) if p)
+
+    def volume(self, level: int = 0, identity: str = "") -> Volume:
+        """The handle of one level. Its voxel size is exact; its origin is the centre of its first voxel."""
+        at = self.levels[level]
+        z, y, x = (v * f for v, f in zip(self.voxel_size, at.factor, strict=True))
+        oz, oy, ox = (
+            o + v * (f - 1) / 2 for o, v, f in zip(self.origin, self.voxel_size, at.factor, strict=True)
+        )
+        return Volume(
+            url=self.url,
+            path=self.array_path(level),
+            shape=at.shape,
+            dtype=self.dtype,
+            voxel_size=(z, y, x),
+            origin=(oz, oy, ox),
+            kind=self.kind,
+            name=self.name,
+            chunks=at.chunks,
+            shards=at.shards,
+            identity=identity,
+            facts=self.facts,
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> ImageSpec:
+        values = dict(data)
+        values["levels"] = tuple(Level(**level) for level in values["levels"])
+        return cls(**values)

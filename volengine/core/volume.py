@@ -1,0 +1,97 @@
+"""Volumes: small handles that say where the voxels are and what they mean, and hold none of them.
+
+A :class:`Volume` can be pickled, written as JSON and sent to any worker. ``volengine.io`` opens it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Literal, get_args
+
+import numpy as np
+
+from volengine.core.boxes import Index3, index3
+from volengine.core.errors import InputError
+
+Kind = Literal["intensity", "probability", "labels"]
+Vector3 = tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class Volume:
+    """A 3D array somewhere, order z, y, x.
+
+    Parameters
+    ----------
+    url
+        Path or URL of the file or store (``.mrc``, ``.tif``, an OME-Zarr group, ``s3://...``).
+    path
+        Path of the array inside the store (``"0"``, ``"labels/core/0"``); empty for plain files.
+    shape, dtype
+        Shape z, y, x and numpy dtype name of the voxels as volengine reads them.
+    voxel_size, origin
+        Angstrom, z, y, x. ``origin`` is the position of the centre of voxel (0, 0, 0).
+    kind
+        ``intensity`` (a tomogram), ``probability`` (a prediction; integers are scaled, 255 is 1.0) or ``labels``.
+    name
+        The tomogram's name, as used in file names and picks tables.
+    chunks, shards
+        Storage: the smallest part that can be read, the smallest part that can be written. ``None``: unchunked.
+    axes
+        Order of the axes in the store, for example ``"zyx"`` or ``"tczyx"``; reading turns it to z, y, x.
+    identity
+        A digest of what is stored; two volumes with the same identity have the same voxels.
+    facts
+        What else is known: feature name, header, history (JSON values only).
+    """
+
+    url: str
+    shape: Index3
+    dtype: str
+    voxel_size: Vector3
+    origin: Vector3 = (0.0, 0.0, 0.0)
+    path: str = ""
+    kind: Kind = "intensity"
+    name: str = ""
+    chunks: Index3 | None = None
+    shards: Index3 | None = None
+    axes: str = "zyx"
+    identity: str = ""
+    facts: dict[str, Any] = field(default_factory=dict, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "shape", index3(self.shape))
+        for key in ("chunks", "shards"):
+            value = getattr(self, key)
+            object.__setattr__(self, key, None if value is None else index3(value))
+        for key in ("voxel_size", "origin"):
+            z, y, x = (float(v) for v in getattr(self, key))
+            object.__setattr__(self, key, (z, y, x))
+        object.__setattr__(self, "dtype", np.dtype(self.dtype).name)
+        if any(v <= 0 or not np.isfinite(v) for v in self.voxel_size):
+            raise InputError(f"{self.url}: the voxel size must be positive, not {self.voxel_size} angstrom.")
+        if self.kind not in get_args(Kind):
+            raise InputError(f"{self.url}: kind {self.kind!r} is not one of {', '.join(get_args(Kind))}.")
+
+    @property
+    def size(self) -> int:
+        """Number of voxels."""
+        z, y, x = self.shape
+        return z * y * x
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the voxels, uncompressed."""
+        return self.size * np.dtype(self.dtype).itemsize
+
+    def with_(self, **changes: Any) -> Volume:
+        """A copy with some fields changed."""
+        return replace(self, **changes)
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Volume:
+        return cls(**data)

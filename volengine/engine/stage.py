@@ -1,0 +1,180 @@
+"""Stages: a kernel, its inputs, its one new output, and the blocks it runs on."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+from volengine.core.block import Block, Result
+from volengine.core.boxes import Box, Index3, index3
+from volengine.core.errors import PlanError
+from volengine.core.tiling import Tiling, check_multiple
+from volengine.core.volume import Volume
+
+Edge = Literal["clip", "reflect", "edge", "zero"]
+Scope = Literal["own", "neighbours", "all"]
+Kernel = Callable[..., Result]
+ZERO: Index3 = (0, 0, 0)
+
+
+@dataclass(frozen=True)
+class ArrayInput:
+    """An array that a stage reads, block by block.
+
+    Parameters
+    ----------
+    volume
+        What to read: same shape as the stage's tiling.
+    low, high
+        Halo in voxels before and behind the core (z, y, x).
+    edge
+        What the halo holds outside of the volume: ``clip`` (it is cut off there), ``reflect`` (mirror without
+        repeating the border voxel), ``edge`` (the border voxel repeated) or ``zero``.
+    align
+        Round the box outwards to multiples of this before ``edge`` applies (1: as it is).
+    owned, offset
+        For scratch arrays that hold one piece of shape ``owned`` per block: read the piece of the block at grid
+        index + ``offset``; pieces that do not exist are zeros.
+    """
+
+    volume: Volume
+    low: Index3 = ZERO
+    high: Index3 = ZERO
+    edge: Edge = "clip"
+    align: Index3 = (1, 1, 1)
+    owned: Index3 | None = None
+    offset: Index3 = ZERO
+
+    def box(self, core: Box, shape: Index3) -> Box:
+        """The box this input covers for a core."""
+        wide = core.grow(self.low, self.high)
+        start = index3(a // g * g for a, g in zip(wide.start, self.align, strict=True))
+        stop = index3(-(-b // g) * g for b, g in zip(wide.stop, self.align, strict=True))
+        box = Box(start, stop)
+        return box.clip(shape) if self.edge == "clip" else box
+
+
+@dataclass(frozen=True)
+class TableInput:
+    """Tables that an earlier stage of the plan emitted.
+
+    ``own``: the table of the block with the same number (or of a stage with one unit). ``neighbours``: that one
+    and those of the up to 26 blocks around it. ``all``: every block's.
+    """
+
+    stage: str
+    scope: Scope = "own"
+
+
+@dataclass(frozen=True)
+class Output:
+    """An array that a stage writes: at the core's place (scaled by ``factor``), or one piece per block.
+
+    ``owned`` is the shape of the piece that each block owns in a scratch array of shape ``grid * owned``.
+    """
+
+    volume: Volume
+    factor: Index3 = (1, 1, 1)
+    owned: Index3 | None = None
+
+    def box(self, core: Box, index: Index3) -> Box:
+        if self.owned is None:
+            return core.coarsen(self.factor).clip(self.volume.shape)
+        start = index3(i * n for i, n in zip(index, self.owned, strict=True))
+        return Box(start, index3(a + n for a, n in zip(start, self.owned, strict=True)))
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One step of a plan.
+
+    Parameters
+    ----------
+    name
+        Unique in its plan.
+    kernel
+        ``"package.module:function"``; see :mod:`volengine.core.block`.
+    tiling
+        The blocks. ``Tiling(shape, shape)`` has one block: a reduce step over tables.
+    params
+        JSON values, handed to the kernel by name.
+    arrays, tables
+        Inputs by name.
+    outputs
+        Arrays to write, by name. A stage never reads its own output.
+    emits
+        Whether each block also emits a table.
+    unit_bytes
+        Memory one unit needs at its peak, decided while planning: input, kernel and output.
+    fixed_bytes
+        Memory a worker process needs besides (libraries, network weights).
+    version
+        Raised when the kernel's results change; part of every unit's identity.
+    resources
+        Dask worker resources one unit needs, for example ``{"GPU": 1}``.
+    """
+
+    name: str
+    kernel: str
+    tiling: Tiling
+    params: Mapping[str, Any] = field(default_factory=dict)
+    arrays: Mapping[str, ArrayInput] = field(default_factory=dict)
+    tables: Mapping[str, TableInput] = field(default_factory=dict)
+    outputs: Mapping[str, Output] = field(default_factory=dict)
+    emits: bool = False
+    unit_bytes: int = 0
+    fixed_bytes: int = 0
+    version: int = 1
+    resources: Mapping[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not self.outputs and not self.emits:
+            raise PlanError(f"Stage {self.name!r} writes nothing.")
+        written = {(o.volume.url, o.volume.path) for o in self.outputs.values()}
+        for name, source in self.arrays.items():
+            if (source.volume.url, source.volume.path) in written:
+                raise PlanError(f"Stage {self.name!r} reads its own output through input {name!r}.")
+        for output in self.outputs.values():
+            v = output.volume
+            unit = v.shards or v.chunks or v.shape
+            if output.owned is not None:
+                check_multiple(output.owned, unit, v.shape)
+            else:
+                full = index3(u * f for u, f in zip(unit, output.factor, strict=True))
+                check_multiple(self.tiling.core, full, self.tiling.shape)
+
+    def load_kernel(self) -> Kernel:
+        """The kernel's function."""
+        module, _, function = self.kernel.partition(":")
+        loaded: Kernel = getattr(importlib.import_module(module), function)
+        return loaded
+
+    def fingerprint(self, upstream: Mapping[str, str]) -> str:
+        """Identity of the stage's results: kernel, version, parameters, inputs, tiling and outputs.
+
+        ``upstream`` maps the names of earlier stages to their fingerprints, for table inputs; array inputs carry
+        the identity of their volume.
+        """
+        facts = {
+            "kernel": [self.kernel, self.version, dict(self.params)],
+            "arrays": {k: _identify(a) for k, a in self.arrays.items()},
+            "tables": {k: [upstream[t.stage], t.scope] for k, t in self.tables.items()},
+            "outputs": {k: _identify(o) for k, o in self.outputs.items()},
+            "tiling": asdict(self.tiling),
+        }
+        text = json.dumps(facts, sort_keys=True, default=str)
+        return hashlib.sha256(text.encode()).hexdigest()[:20]
+
+    def run(self, block: Block) -> Result:
+        """Call the kernel on one block."""
+        return self.load_kernel()(block, **self.params)
+
+
+def _identify(item: ArrayInput | Output) -> dict[str, Any]:
+    facts = asdict(item)
+    facts["volume"].pop("facts")
+    return facts
