@@ -84,9 +84,7 @@ class ImageSpec:
         """The handle of one level. Its voxel size is exact; its origin is the centre of its first voxel."""
         at = self.levels[level]
         z, y, x = (v * f for v, f in zip(self.voxel_size, at.factor, strict=True))
-        oz, oy, ox = (
-            o + v * (f - 1) / 2 for o, v, f in zip(self.origin, self.voxel_size, at.factor, strict=True)
-        )
+        oz, oy, ox = (o + v * (f - 1) / 2 for o, v, f in zip(self.origin, self.voxel_size, at.factor, strict=True))
         return Volume(
             url=self.url,
             path=self.array_path(level),

@@ -68,6 +68,4 @@ def check_multiple(block: Sequence[int], shard: Sequence[int], shape: Sequence[i
         if b % s and b < n:
             below, above = b // s * s, -(-b // s) * s
             use = f"use {above}" if below == 0 else f"use {below} or {above}"
-            raise PlanError(
-                f"Block {tuple(block)} is not a multiple of shard {tuple(shard)} on axis {axis}; {use}."
-            )
+            raise PlanError(f"Block {tuple(block)} is not a multiple of shard {tuple(shard)} on axis {axis}; {use}.")

@@ -7,6 +7,7 @@ import importlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from typing import Any, Literal
 
 from volengine.core.block import Block, Result
@@ -108,10 +109,10 @@ class Stage:
         Arrays to write, by name. A stage never reads its own output.
     emits
         Whether each block also emits a table.
-    unit_bytes
-        Memory one unit needs at its peak, decided while planning: input, kernel and output.
+    kernel_bytes
+        Working memory of the kernel at its peak, for the largest unit, besides its inputs and outputs.
     fixed_bytes
-        Memory a worker process needs besides (libraries, network weights).
+        Memory a worker process needs besides all units, and besides the engine's own baseline (torch, weights).
     version
         Raised when the kernel's results change; part of every unit's identity.
     resources
@@ -126,7 +127,7 @@ class Stage:
     tables: Mapping[str, TableInput] = field(default_factory=dict)
     outputs: Mapping[str, Output] = field(default_factory=dict)
     emits: bool = False
-    unit_bytes: int = 0
+    kernel_bytes: int = 0
     fixed_bytes: int = 0
     version: int = 1
     resources: Mapping[str, float] = field(default_factory=dict)
@@ -147,34 +148,58 @@ class Stage:
                 full = index3(u * f for u, f in zip(unit, output.factor, strict=True))
                 check_multiple(self.tiling.core, full, self.tiling.shape)
 
-    def load_kernel(self) -> Kernel:
-        """The kernel's function."""
-        module, _, function = self.kernel.partition(":")
-        loaded: Kernel = getattr(importlib.import_module(module), function)
+    @cached_property
+    def function(self) -> Kernel:
+        """The kernel itself."""
+        module, _, name = self.kernel.partition(":")
+        loaded: Kernel = getattr(importlib.import_module(module), name)
         return loaded
 
-    def fingerprint(self, upstream: Mapping[str, str]) -> str:
+    def run(self, block: Block) -> Result:
+        """Call the kernel on one block."""
+        return self.function(block, **self.params)
+
+    def identify(self, identities: Mapping[str, str], upstream: Mapping[str, str]) -> str:
         """Identity of the stage's results: kernel, version, parameters, inputs, tiling and outputs.
 
-        ``upstream`` maps the names of earlier stages to their fingerprints, for table inputs; array inputs carry
-        the identity of their volume.
+        Parameters
+        ----------
+        identities
+            Identity of what each input array holds, by input name.
+        upstream
+            Identity of each earlier stage, by stage name: for the tables.
         """
         facts = {
             "kernel": [self.kernel, self.version, dict(self.params)],
-            "arrays": {k: _identify(a) for k, a in self.arrays.items()},
+            "arrays": {k: [_place(a), identities[k]] for k, a in self.arrays.items()},
             "tables": {k: [upstream[t.stage], t.scope] for k, t in self.tables.items()},
-            "outputs": {k: _identify(o) for k, o in self.outputs.items()},
+            "outputs": {k: _place(o) for k, o in self.outputs.items()},
             "tiling": asdict(self.tiling),
         }
         text = json.dumps(facts, sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()[:20]
 
-    def run(self, block: Block) -> Result:
-        """Call the kernel on one block."""
-        return self.load_kernel()(block, **self.params)
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Stage:
+        values = dict(data)
+        values["tiling"] = Tiling(**{k: index3(v) for k, v in data["tiling"].items()})
+        values["arrays"] = {k: ArrayInput(**_read(v)) for k, v in data["arrays"].items()}
+        values["tables"] = {k: TableInput(**v) for k, v in data["tables"].items()}
+        values["outputs"] = {k: Output(**_read(v)) for k, v in data["outputs"].items()}
+        return cls(**values)
 
 
-def _identify(item: ArrayInput | Output) -> dict[str, Any]:
+def _read(item: Mapping[str, Any]) -> dict[str, Any]:
+    triples = {k: index3(v) if isinstance(v, list) else v for k, v in item.items()}
+    return {**triples, "volume": Volume.from_json(item["volume"])}
+
+
+def _place(item: ArrayInput | Output) -> dict[str, Any]:
+    """What of an input or output counts for the identity: not where it lies, but how it is read or written."""
     facts = asdict(item)
-    facts["volume"].pop("facts")
-    return facts
+    volume = facts.pop("volume")
+    kept = ("path", "shape", "dtype", "chunks", "shards", "axes")
+    return {**facts, **{k: volume[k] for k in kept}}

@@ -1,0 +1,193 @@
+"""Executors: where tasks run. In this process, on local worker processes, or on an existing Dask cluster.
+
+All three take :class:`~volengine.engine.work.Task` objects and give back receipts or errors; none of them ever
+holds voxels. Dask is the only distributed engine here.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from volengine.core.errors import InputError
+from volengine.engine.ledger import Receipt
+from volengine.engine.options import RunOptions
+from volengine.engine.work import Task, Worker, reset_peak_rss, run_units
+
+
+@dataclass(frozen=True)
+class Done:
+    """A finished task: its receipts, or the error that ended it. ``partial`` receipts arrive one by one."""
+
+    task: Task
+    receipts: list[Receipt]
+    error: BaseException | None = None
+    final: bool = True
+
+
+class Executor(Protocol):
+    """Runs tasks. ``slots`` is how many run at the same time."""
+
+    slots: int
+    link: str | None
+
+    def submit(self, task: Task) -> None: ...
+    def results(self) -> Iterator[Done]:
+        """Wait for something to happen and yield it; ends when nothing is under way."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class InProcess:
+    """Runs each task here and now; needs no cluster at all."""
+
+    def __init__(self) -> None:
+        self.link: str | None = None
+        self.slots = 1
+        self._queue: deque[Task] = deque()
+
+    def submit(self, task: Task) -> None:
+        self._queue.append(task)
+
+    def results(self) -> Iterator[Done]:
+        if not self._queue:
+            return
+        task = self._queue.popleft()
+        reset_peak_rss()
+        try:
+            for receipt in Worker(task).run():
+                yield Done(task, [receipt], final=False)
+        except Exception as error:
+            yield Done(task, [], error)
+            return
+        yield Done(task, [])
+
+    def close(self) -> None:
+        self._queue.clear()
+
+
+class OnDask:
+    """Runs tasks on a Dask cluster, a bounded window of them at a time."""
+
+    def __init__(self, client: Any, close: Callable[[], None]):
+        from distributed import as_completed
+
+        self._client = client
+        self._close = close
+        self._under_way: dict[Any, Task] = {}
+        self._completed = as_completed([], raise_errors=False)
+        self.link = client.dashboard_link
+        workers = client.scheduler_info(n_workers=-1)["workers"]
+        self.slots = max(1, sum(w["nthreads"] for w in workers.values()))
+
+    def submit(self, task: Task) -> None:
+        future = self._client.submit(
+            run_units, task, pure=False, retries=0, resources=dict(task.stage.resources) or None
+        )
+        self._under_way[future] = task
+        self._completed.add(future)
+
+    def results(self) -> Iterator[Done]:
+        if not self._under_way:
+            return
+        future = next(self._completed)
+        task = self._under_way.pop(future)
+        if future.status == "finished":
+            yield Done(task, future.result())
+        else:
+            error = future.exception() if future.status == "error" else RuntimeError("the task was cancelled")
+            yield Done(task, [], error)
+        future.release()
+
+    def close(self) -> None:
+        self._client.close()
+        self._close()
+
+
+def settings(options: RunOptions) -> dict[str, Any]:
+    """Dask settings that suit units which read and write Zarr and return receipts only."""
+    threads = str(options.threads())
+    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS")
+    return {
+        "distributed.scheduler.worker-saturation": 1.0,
+        "distributed.scheduler.allowed-failures": 20,
+        "distributed.worker.memory.target": False,
+        "distributed.worker.memory.spill": False,
+        "distributed.worker.memory.pause": 0.9,
+        "distributed.worker.memory.terminate": 0.98,
+        "distributed.comm.timeouts.connect": "60s",
+        "distributed.nanny.pre-spawn-environ": {
+            "MALLOC_TRIM_THRESHOLD_": 65536,
+            **dict.fromkeys(names, threads),
+        },
+    }
+
+
+def start(options: RunOptions) -> Executor:
+    """The executor that the options ask for."""
+    if options.scheduler is not None:
+        return _existing(options.scheduler)
+    if options.workers > 0:
+        return _local(options)
+    return InProcess()
+
+
+def _local(options: RunOptions) -> Executor:
+    import dask
+    from distributed import Client, LocalCluster
+
+    with dask.config.set(settings(options)):
+        cluster = LocalCluster(
+            n_workers=options.workers,
+            threads_per_worker=1,
+            processes=True,
+            memory_limit=options.limit_bytes(),
+            dashboard_address=os.environ.get("VOLENGINE_DASHBOARD", ":0"),
+            silence_logs=50,
+        )
+        client = Client(cluster)
+    return OnDask(client, cluster.close)
+
+
+def connect(address: str) -> Any:
+    """A client of an existing scheduler: ``tcp://host:port`` or the path of a scheduler file."""
+    from distributed import Client
+
+    try:
+        if address.endswith(".json"):
+            if not Path(address).exists():
+                raise InputError(f"--scheduler {address}: no such scheduler file.")
+            return Client(scheduler_file=address, timeout="20s")
+        return Client(address, timeout="20s")
+    except (OSError, TimeoutError, ValueError) as error:
+        raise InputError(
+            f"--scheduler {address}: no Dask scheduler answers there ({error}). "
+            "Start one with `dask scheduler` and workers with `dask worker`."
+        ) from error
+
+
+def _existing(address: str) -> Executor:
+    return OnDask(connect(address), lambda: None)
+
+
+def smallest_worker(address: str) -> int:
+    """Memory limit of the smallest worker of an existing cluster, bytes."""
+    client = connect(address)
+    try:
+        workers = client.scheduler_info(n_workers=-1)["workers"]
+        if not workers:
+            client.wait_for_workers(1, timeout=60)
+            workers = client.scheduler_info(n_workers=-1)["workers"]
+        limits = [w["memory_limit"] for w in workers.values() if w["memory_limit"]]
+    except TimeoutError as error:
+        raise InputError(f"--scheduler {address} has had no worker for 60 s.") from error
+    finally:
+        client.close()
+    if not limits:
+        raise InputError(f"--scheduler {address}: its workers have no memory limit; give --memory-limit.")
+    return int(min(limits))

@@ -1,0 +1,103 @@
+"""How to run: where, with how much memory, and what to do with what is there already."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+
+from volengine.core.errors import InputError
+from volengine.core.recipe import Recipe
+from volengine.core.units import parse_bytes
+from volengine.engine.memory import machine_memory
+
+
+@dataclass(frozen=True)
+class RunOptions(Recipe):
+    """Options of every verb that runs a plan; the command line has the same names.
+
+    Parameters
+    ----------
+    workers
+        Number of local worker processes; 0 runs in this process.
+    scheduler
+        Address of an existing Dask scheduler (``tcp://...``) or a scheduler file (``.json``).
+    part
+        ``"K/N"``: do the K-th of N parts, without a scheduler; all parts share the run folder.
+    memory_limit
+        Memory of one worker (``"4GB"``); default: an equal share of 80 % of this machine. With ``scheduler``, the
+        smallest worker's limit unless given.
+    run_dir
+        Folder for plan, ledger, tables, scratch, log and report; default: beside the output.
+    block
+        Block core in voxels (z, y, x) instead of the planner's choice.
+    device
+        ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``mps``: where networks run.
+    retries
+        How often a failed unit is tried again before its tomogram counts as failed.
+    patience_s
+        With ``part``: seconds without any progress of the other parts after which their units are taken over.
+    overwrite
+        Replace outputs that another run made.
+    keep_scratch
+        Leave scratch arrays and tables in the run folder.
+    dry_run
+        Print the plan; run nothing.
+    progress
+        Show a progress bar.
+    """
+
+    workers: int = 0
+    scheduler: str | None = None
+    part: str | None = None
+    memory_limit: str | int | None = None
+    run_dir: str | None = None
+    block: tuple[int, int, int] | None = None
+    device: str = "auto"
+    retries: int = 2
+    patience_s: float = 60.0
+    overwrite: bool = False
+    keep_scratch: bool = False
+    dry_run: bool = False
+    progress: bool = True
+
+    def check(self) -> None:
+        if self.workers < 0:
+            raise InputError(f"--workers must be 0 or more, not {self.workers}.")
+        if sum([self.workers > 0, self.scheduler is not None, self.part is not None]) > 1:
+            raise InputError("Choose one of --workers, --scheduler and --part.")
+        if self.part is not None:
+            self.part_of()
+        if self.memory_limit is not None:
+            parse_bytes(self.memory_limit)
+        if self.block is not None and min(self.block) < 1:
+            raise InputError(f"--block must be positive, not {self.block}.")
+
+    def part_of(self) -> tuple[int, int]:
+        """(K, N) of ``part``; (1, 1) without."""
+        if self.part is None:
+            return 1, 1
+        match = re.fullmatch(r"(\d+)/(\d+)", self.part)
+        if match is None or not 1 <= int(match[1]) <= int(match[2]):
+            raise InputError(f"--part is {self.part!r}; write K/N with 1 <= K <= N, for example 2/8.")
+        return int(match[1]), int(match[2])
+
+    @property
+    def processes(self) -> int:
+        """Worker processes on this machine."""
+        return max(1, self.workers)
+
+    def limit_bytes(self) -> int:
+        """Memory of one worker, bytes."""
+        if self.memory_limit is not None:
+            return parse_bytes(self.memory_limit)
+        if self.scheduler is not None:
+            from volengine.engine.clusters import smallest_worker
+
+            return smallest_worker(self.scheduler)
+        return int(machine_memory() * 0.8 / self.processes)
+
+    def threads(self) -> int:
+        """Threads a worker process may use on this machine."""
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        return max(1, cores // self.processes)

@@ -1,0 +1,158 @@
+"""Plans: the frozen graph of stages that makes one tomogram's results, as JSON."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from typing import Any
+
+from volengine.core.errors import PlanError
+from volengine.core.image import ImageSpec
+from volengine.engine.memory import check_stage, io_bytes, peak_bytes
+from volengine.engine.stage import Stage
+
+
+@dataclass(frozen=True)
+class Call:
+    """A function to call on the driver when all stages are done: ``function(plan, tables, **params)``.
+
+    It writes small products (a STAR file), atomically, and may be called again. ``tables`` reads the tables of
+    the plan's stages: ``tables(stage_name) -> dict[block number, table]``.
+    """
+
+    function: str
+    params: Mapping[str, Any] = field(default_factory=dict)
+
+    def load(self) -> Any:
+        module, _, name = self.function.partition(":")
+        return getattr(importlib.import_module(module), name)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything a run needs to know about one tomogram.
+
+    Parameters
+    ----------
+    name
+        The tomogram's name; unique in a run.
+    stages
+        In an order in which each reads only what earlier ones (or nobody in this plan) wrote.
+    images
+        What to create before the first unit; marked complete after the last.
+    recipe
+        The recipe it was made from, as JSON: for the report and for the history kept in the outputs.
+    finish
+        Calls on the driver after the last stage.
+    notes
+        Lines worth telling the user in a dry run (lattice sizes, patch counts ...).
+    """
+
+    name: str
+    stages: tuple[Stage, ...]
+    images: tuple[ImageSpec, ...] = ()
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+    finish: tuple[Call, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        seen: set[str] = set()
+        for stage in self.stages:
+            if stage.name in seen:
+                raise PlanError(f"Two stages of {self.name!r} are called {stage.name!r}.")
+            for table in stage.tables.values():
+                if table.stage not in seen:
+                    raise PlanError(f"Stage {stage.name!r} reads tables of {table.stage!r}, which is not before it.")
+            seen.add(stage.name)
+
+    def stage(self, name: str) -> Stage:
+        return next(s for s in self.stages if s.name == name)
+
+    @cached_property
+    def identities(self) -> dict[str, str]:
+        """Identity of each stage's results, by stage name (see :meth:`Stage.identify`)."""
+        made: dict[tuple[str, str], str] = {}
+        known: dict[str, str] = {}
+        for stage in self.stages:
+            inputs = {
+                name: made.get((a.volume.url, a.volume.path), a.volume.identity) for name, a in stage.arrays.items()
+            }
+            known[stage.name] = stage.identify(inputs, known)
+            for output in stage.outputs.values():
+                made[output.volume.url, output.volume.path] = known[stage.name]
+        return known
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Identity of the whole plan."""
+        text = json.dumps([self.name, self.identities, dict(self.recipe)], sort_keys=True, default=str)
+        return hashlib.sha256(text.encode()).hexdigest()[:20]
+
+    @property
+    def units(self) -> int:
+        return sum(len(s.tiling) for s in self.stages)
+
+    def check(self, limit: int) -> None:
+        """Refuse a plan that does not fit into workers of ``limit`` bytes."""
+        for stage in self.stages:
+            check_stage(stage, limit)
+
+    def peak_bytes(self) -> int:
+        """Largest planned peak of a worker, over the stages."""
+        return max(peak_bytes(s) for s in self.stages)
+
+    def output_bytes(self) -> int:
+        """Bytes of all image levels, uncompressed, scratch left out."""
+        return sum(
+            spec.volume(level).nbytes for spec in self.images if not spec.scratch for level in range(len(spec.levels))
+        )
+
+    def describe(self) -> list[dict[str, Any]]:
+        """One row per stage: blocks, block core, halo, bytes read and written, memory."""
+        rows = []
+        for stage in self.stages:
+            read, written = io_bytes(stage)
+            halo = [max(v) for v in zip(*[(*a.low, *a.high) for a in stage.arrays.values()], strict=True)]
+            rows.append(
+                {
+                    "stage": stage.name,
+                    "blocks": len(stage.tiling),
+                    "block": stage.tiling.core,
+                    "halo_low": tuple(halo[:3]) or (0, 0, 0),
+                    "halo_high": tuple(halo[3:]) or (0, 0, 0),
+                    "read_bytes": read * len(stage.tiling),
+                    "written_bytes": written * len(stage.tiling),
+                    "peak_bytes": peak_bytes(stage),
+                }
+            )
+        return rows
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Plan:
+        return cls(
+            name=data["name"],
+            stages=tuple(Stage.from_json(s) for s in data["stages"]),
+            images=tuple(ImageSpec.from_json(i) for i in data["images"]),
+            recipe=data["recipe"],
+            finish=tuple(Call(**c) for c in data["finish"]),
+            notes=tuple(data["notes"]),
+        )
+
+
+def join(name: str, parts: list[Plan], recipe: Mapping[str, Any]) -> Plan:
+    """Several plans of one tomogram, one after the other, as one plan."""
+    return Plan(
+        name=name,
+        stages=tuple(s for p in parts for s in p.stages),
+        images=tuple(i for p in parts for i in p.images),
+        recipe=recipe,
+        finish=tuple(c for p in parts for c in p.finish),
+        notes=tuple(n for p in parts for n in p.notes),
+    )

@@ -1,0 +1,154 @@
+"""The run report: versions, recipe, timings per stage, patches, bytes, memory against the plan, failures."""
+
+from __future__ import annotations
+
+import platform
+import statistics
+import sys
+import time
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib import metadata
+from typing import TYPE_CHECKING, Any
+
+from volengine.core.errors import InputError, RunError
+from volengine.core.units import format_bytes
+from volengine.engine.ledger import RunFolder, write_json
+from volengine.engine.memory import peak_bytes
+from volengine.engine.options import RunOptions
+
+if TYPE_CHECKING:
+    from volengine.engine.state import PlanState
+
+PACKAGES = (
+    "volengine",
+    "numpy",
+    "scipy",
+    "scikit-image",
+    "dask",
+    "distributed",
+    "zarr",
+    "torch",
+    "edt",
+    "mrcfile",
+)
+
+
+@dataclass(frozen=True)
+class RunReport:
+    """What happened. ``data`` is what ``report.json`` holds; ``failures`` maps names to errors."""
+
+    data: dict[str, Any]
+    failures: Mapping[str, BaseException] = field(default_factory=dict)
+
+    def check(self) -> RunReport:
+        """Raise if a plan failed: its own error if it was the only one asked for, else a summary."""
+        if not self.failures:
+            return self
+        lines = [f"{name}: {error}" for name, error in self.failures.items()]
+        first = next(iter(self.failures.values()))
+        if len(self.data["plans"]) + len(self.data["refused"]) == 1 and isinstance(first, InputError):
+            raise first
+        total = len(self.data["plans"]) + len(self.data["refused"])
+        raise RunError(f"{len(lines)} of {total} failed:\n  " + "\n  ".join(lines)) from first
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Counts (patches ...) of all stages of all plans of this run."""
+        total: Counter[str] = Counter()
+        for plan in self.data["plans"].values():
+            for stage in plan["stages"]:
+                total.update(stage["counts"])
+        return dict(total)
+
+
+def make(
+    states: list[PlanState],
+    refused: Mapping[str, BaseException],
+    options: RunOptions,
+    limit: int,
+    began: float,
+) -> RunReport:
+    """The report of a run that has ended."""
+    failures = {s.plan.name: s.error for s in states if s.error is not None} | dict(refused)
+    data = {
+        "began": time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime(began)),
+        "wall_seconds": round(time.time() - began, 3),
+        "versions": versions(),
+        "machine": {"system": platform.platform(), "python": sys.version.split()[0], "host": platform.node()},
+        "options": options.to_json(),
+        "worker_limit_bytes": limit,
+        "plans": {s.plan.name: _plan(s) for s in states},
+        "refused": {name: str(error) for name, error in refused.items()},
+        "failed": {name: str(error) for name, error in failures.items()},
+    }
+    return RunReport(data, failures)
+
+
+def write(report: RunReport, folder: RunFolder) -> None:
+    """Write ``report.json`` into the run folder."""
+    write_json(folder.report, report.data)
+
+
+def versions() -> dict[str, str]:
+    """Installed versions of what results depend on."""
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _plan(state: PlanState) -> dict[str, Any]:
+    return {
+        "recipe": dict(state.plan.recipe),
+        "units": state.plan.units,
+        "skipped": state.skipped,
+        "error": str(state.error) if state.error else None,
+        "stages": [_stage(state, s.name) for s in state.plan.stages],
+    }
+
+
+def _stage(state: PlanState, name: str) -> dict[str, Any]:
+    receipts = [r for r in state.receipts if r["stage"] == name]
+    seconds = [r["seconds"] for r in receipts]
+    counts: Counter[str] = Counter()
+    for receipt in receipts:
+        counts.update(receipt["counts"])
+    stage = state.plan.stage(name)
+    return {
+        "stage": name,
+        "units": len(stage.tiling),
+        "run": len(receipts),
+        "block": stage.tiling.core,
+        "seconds": round(sum(seconds), 3),
+        "median_seconds": round(statistics.median(seconds), 4) if seconds else None,
+        "first": min((r["time"] - r["seconds"] for r in receipts), default=None),
+        "last": max((r["time"] for r in receipts), default=None),
+        "read_bytes": sum(r["read"] for r in receipts),
+        "written_bytes": sum(r["written"] for r in receipts),
+        "counts": dict(counts),
+        "planned_peak_bytes": peak_bytes(stage),
+        "peak_rss_bytes": max((r["peak_rss"] for r in receipts), default=None),
+    }
+
+
+def summary(report: RunReport) -> str:
+    """A short text for the end of a command."""
+    lines = []
+    for name, plan in report.data["plans"].items():
+        run = sum(s["run"] for s in plan["stages"])
+        note = f"failed: {plan['error']}" if plan["error"] else "done"
+        lines.append(f"{name}: {note} ({run} of {plan['units']} units run, {plan['skipped']} were there already)")
+    for name, error in report.data["refused"].items():
+        lines.append(f"{name}: refused: {error}")
+    read = sum(s["read_bytes"] for p in report.data["plans"].values() for s in p["stages"])
+    written = sum(s["written_bytes"] for p in report.data["plans"].values() for s in p["stages"])
+    lines.append(
+        f"{report.data['wall_seconds']:.1f} s, {format_bytes(read)} read, {format_bytes(written)} written "
+        "(uncompressed)"
+    )
+    return "\n".join(lines)

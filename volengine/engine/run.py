@@ -1,0 +1,206 @@
+"""Runs: the plans of a collection on a cluster (or none), with receipts, retries, progress and a report."""
+
+from __future__ import annotations
+
+import time
+import traceback
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from volengine.core.errors import InputError, RunError
+from volengine.engine import clusters, report
+from volengine.engine.ledger import RunFolder
+from volengine.engine.log import Log
+from volengine.engine.options import RunOptions
+from volengine.engine.plan import Plan
+from volengine.engine.progress import Progress
+from volengine.engine.state import PlanState
+
+POLL_S = 0.5
+OPEN_PLANS = 3
+"""Plans that are open at the same time per slot: while one waits at the end of a stage, another fills the workers."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """A tomogram to be done: its name and a function that makes its plan (which may refuse its input)."""
+
+    name: str
+    plan: Callable[[], Plan]
+
+
+def run_plan(plan: Plan, run_dir: str, options: RunOptions) -> report.RunReport:
+    """Run one plan; raises :class:`RunError` (from the unit's own error) if it fails."""
+    result = run_jobs([Job(plan.name, lambda: plan)], run_dir, options)
+    return result.check()
+
+
+def run_jobs(jobs: Iterable[Job], run_dir: str, options: RunOptions) -> report.RunReport:
+    """Run the plans of a collection; one that fails leaves the others going.
+
+    Parameters
+    ----------
+    jobs
+        What to do. Names must be unique.
+    run_dir
+        The run folder; running again with the same folder resumes.
+    options
+        Where and how.
+
+    Returns
+    -------
+    RunReport
+        Also written as ``report.json`` into the run folder; ``check()`` raises if a plan failed.
+    """
+    queue = list(jobs)
+    names = [job.name for job in queue]
+    double = sorted({n for n in names if names.count(n) > 1})
+    if double:
+        raise InputError(f"Two inputs have the same name {double[0]!r}; names must be unique in a run.")
+    return Driver(queue, RunFolder(run_dir), options).run()
+
+
+class Driver:
+    """The loop that feeds an executor and collects receipts."""
+
+    def __init__(self, jobs: list[Job], folder: RunFolder, options: RunOptions):
+        self.jobs = jobs
+        self.folder = folder
+        self.options = options
+        self.log = Log(folder.log)
+        self.limit = options.limit_bytes()
+        self.open: list[PlanState] = []
+        self.closed: list[PlanState] = []
+        self.refused: dict[str, BaseException] = {}
+        self.under_way: dict[int, PlanState] = {}
+        self.quiet_since = time.monotonic()
+
+    def run(self) -> report.RunReport:
+        began = time.time()
+        self.log("start", options=self.options.to_json(), jobs=[j.name for j in self.jobs])
+        self.progress = Progress(0, 0, show=self.options.progress)
+        executor: clusters.Executor | None = None
+        try:
+            self._open_plans(1)
+            if self.open or self.jobs:
+                executor = clusters.start(self.options)
+                if executor.link:
+                    self.progress.say(f"Dask dashboard: {executor.link}")
+                self._loop(executor)
+        except KeyboardInterrupt:
+            self.log("interrupted")
+            self.progress.say(f"Stopped. The same command goes on from here (run folder {self.folder.path}).")
+            raise
+        finally:
+            if executor is not None:
+                executor.close()
+            self.progress.close()
+        result = report.make(self.closed, self.refused, self.options, self.limit, began)
+        report.write(result, self.folder)
+        self.log("end", failed=list(result.failures))
+        return result
+
+    def _open_plans(self, slots: int) -> None:
+        while self.jobs and len(self.open) < max(2, OPEN_PLANS * slots):
+            job = self.jobs.pop(0)
+            try:
+                plan = job.plan()
+                plan.check(self.limit)
+                state = PlanState(plan, self.folder.plan(plan.name), self.options, self.limit)
+                state.prepare()
+            except Exception as error:
+                self._refuse(job.name, error)
+                continue
+            self.log("plan", name=plan.name, units=plan.units, skipped=state.skipped)
+            self.progress.grow(plan.units, state.skipped)
+            (self.closed if state.finished else self.open).append(state)
+
+    def _refuse(self, name: str, error: BaseException) -> None:
+        self.refused[name] = error
+        self.log("refused", name=name, error=repr(error), traceback=_trace(error))
+        self.progress.say(f"{name}: {error}")
+
+    def _loop(self, executor: clusters.Executor) -> None:
+        while self.open or self.jobs:
+            self._open_plans(executor.slots)
+            self._feed(executor)
+            if self.under_way:
+                for done in executor.results():
+                    self._handle(done)
+            else:
+                self._wait()
+            self._close_plans()
+
+    def _feed(self, executor: clusters.Executor) -> None:
+        window = 2 * executor.slots if executor.slots > 1 or executor.link else 1
+        for state in self.open:
+            while len(self.under_way) < window:
+                task = state.next_task(executor.slots)
+                if task is None:
+                    break
+                self.under_way[id(task)] = state
+                executor.submit(task)
+
+    def _handle(self, done: clusters.Done) -> None:
+        state = self.under_way[id(done.task)]
+        label = f"{state.plan.name} {done.task.stage.name}"
+        state.received(done.receipts)
+        self.progress.step(label, len(done.receipts))
+        if done.receipts:
+            self.quiet_since = time.monotonic()
+        if not done.final:
+            return
+        del self.under_way[id(done.task)]
+        state.under_way -= 1
+        if done.error is not None:
+            final = isinstance(done.error, InputError)
+            again = state.failed(done.task, done.error, final)
+            self.log(
+                "unit failed",
+                name=state.plan.name,
+                stage=done.task.stage.name,
+                numbers=done.task.numbers,
+                again=again,
+                error=repr(done.error),
+                traceback=_trace(done.error),
+            )
+            if not again:
+                self.progress.say(f"{label}: {done.error}")
+
+    def _close_plans(self) -> None:
+        for state in list(self.open):
+            state.advance()
+            if state.active and state.at_end and not state.under_way:
+                try:
+                    state.finish()
+                except Exception as error:
+                    state.error = error
+                    self.progress.say(f"{state.plan.name}: {error}")
+                    self.log("finish failed", name=state.plan.name, error=repr(error), traceback=_trace(error))
+            if not state.active and not state.under_way:
+                self.open.remove(state)
+                self.closed.append(state)
+                self.log("plan done", name=state.plan.name, error=repr(state.error) if state.error else None)
+
+    def _wait(self) -> None:
+        """Nothing of ours is under way: other parts still work on this stage, or have died."""
+        waiting = [s for s in self.open if s.active and not s.at_end and not s.pending]
+        if not waiting:
+            return
+        news = [state.catch_up() for state in waiting]  # every one, not only up to the first
+        if any(news):
+            self.quiet_since = time.monotonic()
+        elif time.monotonic() - self.quiet_since > self.options.patience_s:
+            for state in waiting:
+                self.log("taking over", name=state.plan.name, stage=state.stage.name)
+                state.take_over()
+            self.quiet_since = time.monotonic()
+        else:
+            time.sleep(POLL_S)
+
+
+def _trace(error: BaseException) -> str:
+    return "".join(traceback.format_exception(error))
+
+
+__all__ = ["Job", "RunError", "run_jobs", "run_plan"]

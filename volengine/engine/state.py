@@ -1,0 +1,259 @@
+"""The state of one plan in a run: what is prepared, done, under way, failed, finished."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import shutil
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from volengine.core.block import Table
+from volengine.core.image import ImageSpec
+from volengine.engine.ledger import PlanFolder, Receipt
+from volengine.engine.options import RunOptions
+from volengine.engine.plan import Plan
+from volengine.engine.stage import Stage
+from volengine.engine.work import Task
+from volengine.io import omezarr
+
+TASK_SECONDS = 1.5
+"""Small units share a Dask task until it takes about this long: the scheduler's cost per unit then vanishes."""
+
+
+@contextmanager
+def exclusive(path: Path) -> Iterator[None]:
+    """One process at a time; the lock dies with its holder."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            fcntl.flock(file, fcntl.LOCK_UN)
+
+
+class PlanState:
+    """Drives one plan: prepares its outputs, hands out tasks stage by stage, and finishes it."""
+
+    def __init__(self, plan: Plan, folder: PlanFolder, options: RunOptions, limit: int):
+        self.plan = plan
+        self.folder = folder
+        self.options = options
+        self.limit = limit
+        self.identities = plan.identities
+        self.position = 0
+        self.done: dict[str, set[int]] = {}
+        self.skipped = 0
+        self.pending: list[int] = []
+        self.under_way = 0
+        self.attempts: Counter[tuple[str, int]] = Counter()
+        self.single = False
+        self.resumed = False
+        self.error: BaseException | None = None
+        self.finished = False
+        self.receipts: list[Receipt] = []
+        self._seconds: list[float] = []
+
+    # -- beginning -----------------------------------------------------------------------------------------
+
+    def prepare(self) -> None:
+        """Create the outputs (or recognise them), and find out what is done already."""
+        with exclusive(self.folder.path / "lock"):
+            if self._complete():
+                self.finished = True
+                self.skipped = self.plan.units
+                return
+            self.folder.write_json("plan.json", self.plan.to_json())
+            self.folder.write_json("units.json", {s.name: len(s.tiling) for s in self.plan.stages})
+            (self.folder.path / "finished.json").unlink(missing_ok=True)
+            self._create_images()
+            self.done = self.folder.done(self.identities)
+            self._forget_cleaned()
+        self.skipped = sum(len(numbers) for numbers in self.done.values())
+        self.resumed = self.skipped > 0
+        self._enter()
+
+    def _complete(self) -> bool:
+        finished = self.folder.read_json("finished.json")
+        if finished is None or finished["fingerprint"] != self.plan.fingerprint:
+            return False
+        token = self.folder.token()
+        return all(
+            spec.scratch
+            or (omezarr.store_token(spec.url, spec.group) == token and omezarr.is_complete(spec.url, spec.group))
+            for spec in self.plan.images
+        )
+
+    def _create_images(self) -> None:
+        token = self.folder.token()
+        known = self.folder.read_json("images.json") or {}
+        digests = {}
+        for spec in self.plan.images:
+            key = f"{spec.url}|{spec.group}|{spec.levels[0].path if spec.scratch else ''}"
+            digests[key] = _digest(spec)
+            ours = omezarr.store_token(spec.url, spec.group) == token
+            if ours and known.get(key) == digests[key]:
+                continue
+            if ours:
+                omezarr.remove(spec.url, spec.group)
+            omezarr.create_image(spec, token=token, overwrite=self.options.overwrite)
+            self.folder.forget(self._writers(spec))
+        self.folder.write_json("images.json", {**known, **digests})
+
+    def _writers(self, spec: ImageSpec) -> list[str]:
+        paths = {spec.array_path(level) for level in range(len(spec.levels))}
+        return [
+            s.name
+            for s in self.plan.stages
+            if any(o.volume.url == spec.url and o.volume.path in paths for o in s.outputs.values())
+        ]
+
+    def _transient(self, stage: Stage) -> bool:
+        """Whether all that a stage makes is removed at the end of the run."""
+        kept = {spec.url for spec in self.plan.images if not spec.scratch}
+        return not any(o.volume.url in kept for o in stage.outputs.values())
+
+    def _forget_cleaned(self) -> None:
+        marker = self.folder.path / "cleaned"
+        if marker.exists():
+            lost = [s.name for s in self.plan.stages if self._transient(s) or s.emits]
+            self.folder.forget(lost)
+            for name in lost:
+                self.done[name] = set()
+            marker.unlink()
+
+    # -- stage by stage ------------------------------------------------------------------------------------
+
+    @property
+    def stage(self) -> Stage:
+        return self.plan.stages[self.position]
+
+    @property
+    def active(self) -> bool:
+        return not self.finished and self.error is None
+
+    def _enter(self) -> None:
+        """Go to the first stage that has units left."""
+        while self.position < len(self.plan.stages):
+            stage = self.stage
+            left = [n for n in range(len(stage.tiling)) if n not in self.done[stage.name]]
+            if left:
+                self.pending = self._share(left)
+                self.single = False
+                self._seconds = []
+                return
+            self.position += 1
+        self.pending = []
+
+    def _share(self, left: list[int]) -> list[int]:
+        k, n = self.options.part_of()
+        return [number for number in left if number % n == k - 1]
+
+    @property
+    def at_end(self) -> bool:
+        return self.position >= len(self.plan.stages)
+
+    def next_task(self, slots: int) -> Task | None:
+        """Some units to run now, or ``None`` while this plan must wait."""
+        if not self.active or not self.pending:
+            return None
+        size = 1 if self.single else self._group(slots)
+        numbers, self.pending = self.pending[:size], self.pending[size:]
+        self.under_way += 1
+        retry = self.resumed or any(self.attempts[self.stage.name, n] for n in numbers)
+        return Task(
+            str(self.folder.path),
+            self.stage,
+            self.identities[self.stage.name],
+            tuple(numbers),
+            self.limit,
+            retry,
+        )
+
+    def _group(self, slots: int) -> int:
+        mean = sum(self._seconds) / len(self._seconds) if self._seconds else TASK_SECONDS
+        fitting = max(4, int(TASK_SECONDS / max(mean, 1e-4)))
+        fair = -(-len(self.pending) // (2 * slots)) if self._seconds else -(-len(self.pending) // (8 * slots))
+        return max(1, min(fitting, fair, 512))
+
+    def received(self, receipts: list[Receipt]) -> None:
+        """Units are done."""
+        for receipt in receipts:
+            self.done[receipt["stage"]].add(int(receipt["number"]))
+            self._seconds.append(float(receipt["seconds"]))
+        self.receipts += receipts
+        self._seconds = self._seconds[-200:]
+
+    def failed(self, task: Task, error: BaseException, final: bool) -> bool:
+        """A task ended with an error; returns whether its units are tried again."""
+        finished = self.folder.done(self.identities)[task.stage.name]
+        new = [n for n in task.numbers if n in finished and n not in self.done[task.stage.name]]
+        self.done[task.stage.name].update(new)
+        left = [n for n in task.numbers if n not in finished]
+        if not left:
+            return True
+        self.attempts[task.stage.name, left[0]] += 1
+        if final or self.attempts[task.stage.name, left[0]] > self.options.retries:
+            self.error = error
+            self.pending = []
+            return False
+        self.single = True
+        self.pending = left + self.pending
+        return True
+
+    def advance(self) -> None:
+        """Go on to the next stage when nothing of this one is left."""
+        if self.active and not self.pending and not self.under_way and not self.at_end:
+            self._enter()
+
+    # -- parts ---------------------------------------------------------------------------------------------
+
+    def catch_up(self) -> bool:
+        """Read what other parts have done; returns whether there is anything new."""
+        before = sum(len(v) for v in self.done.values())
+        self.done = self.folder.done(self.identities)
+        self._enter()
+        return sum(len(v) for v in self.done.values()) > before
+
+    def take_over(self) -> None:
+        """Take the missing units of parts that make no progress: a unit that is run twice does no harm."""
+        self.pending = [n for n in range(len(self.stage.tiling)) if n not in self.done[self.stage.name]]
+        self.single = True
+
+    # -- end -----------------------------------------------------------------------------------------------
+
+    def tables(self, stage: str) -> dict[int, Table]:
+        """All tables of a stage, by block number."""
+        return {n: self.folder.read_table(stage, n) for n in range(len(self.plan.stage(stage).tiling))}
+
+    def finish(self) -> None:
+        """Write the products, mark the outputs complete, clean up. May be called by several parts."""
+        with exclusive(self.folder.path / "lock"):
+            if not self._complete():
+                for call in self.plan.finish:
+                    call.load()(self.plan, self.tables, **call.params)
+                for spec in self.plan.images:
+                    if not spec.scratch:
+                        omezarr.finish_image(spec)
+                if not self.options.keep_scratch:
+                    self._clean()
+                self.folder.write_json(
+                    "finished.json", {"fingerprint": self.plan.fingerprint, "time": round(time.time(), 3)}
+                )
+        self.finished = True
+
+    def _clean(self) -> None:
+        (self.folder.path / "cleaned").touch()
+        shutil.rmtree(self.folder.scratch, ignore_errors=True)
+        for stage in self.plan.stages:
+            if stage.emits:
+                self.folder.remove_tables(stage.name)
+
+
+def _digest(spec: ImageSpec) -> str:
+    return hashlib.sha256(json.dumps(spec.to_json(), sort_keys=True, default=str).encode()).hexdigest()[:20]
