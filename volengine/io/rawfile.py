@@ -1,0 +1,152 @@
+"""Boxes out of a plain array of voxels in a file, through short-lived memory maps.
+
+MRC files and uncompressed TIFF stacks hold their voxels as one contiguous array behind some header bytes. A
+:class:`RawLayout` says where it lies; :func:`read_raw` copies a box out of it. The file is mapped window by
+window and unmapped again, so that a process that has read a whole tomogram does not keep it resident: at any
+time at most :data:`WINDOW_BYTES` of the file are mapped.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from volengine.core.boxes import Box, Index3
+from volengine.core.errors import FormatError
+
+WINDOW_BYTES = 16 * 2**20
+
+
+@dataclass(frozen=True)
+class RawLayout:
+    """Where the voxels lie in a file.
+
+    Parameters
+    ----------
+    offset
+        First byte of the first voxel.
+    shape
+        Slowest axis first, as stored.
+    dtype
+        numpy dtype string with byte order (``">i2"``); ``"u1"`` when ``packed``.
+    packed
+        Two 4-bit values per byte, the first one in the low bits; each row begins at a whole byte.
+    """
+
+    offset: int
+    shape: Index3
+    dtype: str
+    packed: bool = False
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of one row of the fastest axis."""
+        nx = self.shape[2]
+        return (nx + 1) // 2 if self.packed else nx * np.dtype(self.dtype).itemsize
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all voxels."""
+        return self.shape[0] * self.shape[1] * self.row_bytes
+
+
+def read_raw(path: str, layout: RawLayout, box: Box) -> NDArray[np.generic]:
+    """A box of the stored array, C-contiguous, in native byte order.
+
+    Parameters
+    ----------
+    path
+        The file.
+    layout
+        Where its voxels lie.
+    box
+        In the axis order of ``layout.shape``, inside of it.
+
+    Returns
+    -------
+    numpy.ndarray
+        Shape ``box.shape``; packed 4-bit values come as uint8.
+
+    Raises
+    ------
+    FormatError
+        The file has become too short since its header was read.
+    """
+    stored = np.dtype(layout.dtype)
+    out = np.empty(box.shape, stored.newbyteorder("="))
+    if box.empty:
+        return out
+    x0, x1 = box.start[2], box.stop[2]
+    with open(path, "rb") as file:  # noqa: PTH123
+        size, need = os.fstat(file.fileno()).st_size, layout.offset + layout.nbytes
+        if size < need:
+            raise FormatError(f"{path}: has shrunk to {size} bytes while in use; its voxels need {need} bytes.")
+        for part in _windows(layout, box):
+            begin, rows = _span(layout, part)
+            base = begin - begin % mmap.ALLOCATIONGRANULARITY
+            end = begin + rows * layout.row_bytes
+            with mmap.mmap(file.fileno(), end - base, access=mmap.ACCESS_READ, offset=base) as mapped:
+                flat = np.frombuffer(mapped, np.uint8, rows * layout.row_bytes, begin - base)
+                target = out[part.slices_in(box)]
+                _copy(flat, layout, part, target, (x0, x1))
+                del flat  # a map with views into it cannot be closed
+    return out
+
+
+def unpack_nibbles(packed: NDArray[np.uint8], start: int, stop: int) -> NDArray[np.uint8]:
+    """Values ``start <= i < stop`` of rows of 4-bit pairs, low bits first.
+
+    ``packed`` has the bytes of one row in its last axis; the result has ``stop - start`` values there, 0 to 15.
+    """
+    part = packed[..., start // 2 : (stop + 1) // 2]
+    both = np.empty((*part.shape, 2), np.uint8)
+    np.bitwise_and(part, 15, out=both[..., 0])
+    np.right_shift(part, 4, out=both[..., 1])
+    values = both.reshape(*part.shape[:-1], -1)
+    first = start % 2
+    return values[..., first : first + stop - start]
+
+
+def _span(layout: RawLayout, part: Box) -> tuple[int, int]:
+    """First byte and number of whole rows from the first to the last row of a window."""
+    ny = layout.shape[1]
+    first = part.start[0] * ny + part.start[1]
+    last = (part.stop[0] - 1) * ny + part.stop[1]
+    return layout.offset + first * layout.row_bytes, last - first
+
+
+def _windows(layout: RawLayout, box: Box) -> Iterator[Box]:
+    """The box in parts of at most :data:`WINDOW_BYTES` (or one row) of the file."""
+    (z0, y0, x0), (z1, y1, x1) = box.start, box.stop
+    sections = WINDOW_BYTES // (layout.shape[1] * layout.row_bytes)
+    rows = max(1, WINDOW_BYTES // layout.row_bytes) if sections == 0 else y1 - y0
+    for z in range(z0, z1, max(1, sections)):
+        for y in range(y0, y1, rows):
+            yield Box((z, y, x0), (min(z + max(1, sections), z1), min(y + rows, y1), x1))
+
+
+def _copy(
+    flat: NDArray[np.uint8],
+    layout: RawLayout,
+    part: Box,
+    target: NDArray[np.generic],
+    columns: tuple[int, int],
+) -> None:
+    """Copy a mapped window (whole rows, from the first to the last one needed) into its place."""
+    sections, rows, _ = part.shape
+    stride = layout.shape[1] * layout.row_bytes
+    # The last section's rows end with the window: a strided view reaches each section without the bytes behind.
+    strides = (stride, layout.row_bytes, 1)
+    rows_bytes = np.lib.stride_tricks.as_strided(flat, (sections, rows, layout.row_bytes), strides, writeable=False)
+    if layout.packed:
+        target[...] = unpack_nibbles(rows_bytes, *columns)
+        return
+    stored = np.dtype(layout.dtype)
+    itemsize = stored.itemsize
+    x0, x1 = columns
+    target[...] = rows_bytes[:, :, x0 * itemsize : x1 * itemsize].view(stored)
