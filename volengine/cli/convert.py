@@ -1,0 +1,26 @@
+"""volengine convert"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from volengine.cli.execute import execute
+from volengine.cli.options import from_options, recipe_options
+from volengine.engine.options import RunOptions
+from volengine.tasks.convert import ConvertRecipe, convert_jobs
+from volengine.tasks.inputs import expand
+
+
+@click.command("convert")
+@click.argument("sources", nargs=-1, required=True)
+@click.option("--out", required=True, help="A store (NAME.ome.zarr) for one source, or a folder.")
+@recipe_options(ConvertRecipe)
+@recipe_options(RunOptions)
+def command(sources: tuple[str, ...], out: str, **values: Any) -> None:
+    """Convert MRC, TIFF or Zarr SOURCES (files, folders, globs, .txt lists) to OME-Zarr with a pyramid."""
+    options = from_options(RunOptions, values)
+    recipe = from_options(ConvertRecipe, values)
+    jobs, run_dir = convert_jobs(expand(sources), out, recipe, options)
+    execute(jobs, run_dir, options)

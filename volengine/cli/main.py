@@ -1,0 +1,70 @@
+"""``volengine``: the command. Verbs are loaded when they are called, so that ``--help`` is quick."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+import click
+
+from volengine import __version__
+from volengine.core.errors import VolengineError
+
+VERBS = {
+    "convert": "MRC, TIFF or Zarr to OME-Zarr with a pyramid.",
+    "train": "Train a network on volumes and labels.",
+    "segment": "Apply networks: one prediction per feature.",
+    "interact": "Competition and interactions between predictions.",
+    "pick": "Particles from a prediction: STAR file and labels.",
+    "run": "A whole recipe: convert, segment, interact, pick.",
+    "status": "How far a run is.",
+    "info": "What a file, store or model holds.",
+    "export": "OME-Zarr back to MRC.",
+    "demo": "A real tomogram, from MRC to picks and a report.",
+}
+
+
+class Verbs(click.Group):
+    """A group whose commands live in modules of the same name."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name not in VERBS:
+            return None
+        command: click.Command = importlib.import_module(f"volengine.cli.{name}").command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(VERBS.items()))
+
+
+@click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__, prog_name="volengine")
+def cli() -> None:
+    """Chunked volumes at cluster scale: from cryo-electron tomograms to segmentations and particle picks.
+
+    Every verb can be stopped and called again: what is done is not done twice.
+    """
+
+
+def main() -> None:
+    """Run the command line; errors that volengine raises on purpose are printed as one message."""
+    try:
+        status = cli(standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("Stopped.", err=True)
+        sys.exit(130)
+    except VolengineError as error:
+        click.echo(f"Error: {error}", err=True)
+        sys.exit(error.exit_code)
+    sys.exit(status if isinstance(status, int) else 0)
+
+
+if __name__ == "__main__":
+    main()

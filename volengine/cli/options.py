@@ -1,0 +1,137 @@
+"""Click options made from recipes: the same names, types, defaults and help as in Python and YAML."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import types
+import typing
+from collections.abc import Callable
+from typing import Any, Literal, TypeVar, Union
+
+import click
+import yaml
+
+from volengine.core.errors import InputError
+from volengine.core.recipe import Recipe, coerce
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class FieldType(click.ParamType[Any]):
+    """A command-line value of a recipe field: numbers, words, or values with commas between them."""
+
+    def __init__(self, hint: Any, where: str):
+        self.hint = hint
+        self.where = where
+        self.name = _type_name(hint)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if not isinstance(value, str):
+            return value
+        errors = []
+        for candidate in _readings(value, self.hint):
+            try:
+                return coerce(candidate, self.hint, self.where)
+            except InputError as error:
+                errors.append(str(error))
+        return self.fail(errors[0], param, ctx)
+
+
+def _readings(text: str, hint: Any) -> list[Any]:
+    """What a text may mean for this type, the likeliest first."""
+    options = _options(hint)
+    found: list[Any] = []
+    if any(typing.get_origin(o) is tuple for o in options) and "," in text:
+        found.append([_scalar(part) for part in text.split(",")])
+    elif any(typing.get_origin(o) is tuple and typing.get_args(o)[-1] is Ellipsis for o in options):
+        found.append([_scalar(text)])
+    if str in options:
+        found.append(text)
+    return [*found, _scalar(text), text]
+
+
+def _scalar(text: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
+        return text
+
+
+def _options(hint: Any) -> tuple[Any, ...]:
+    if typing.get_origin(hint) in (Union, types.UnionType):
+        return typing.get_args(hint)
+    return (hint,)
+
+
+def _type_name(hint: Any) -> str:
+    names = []
+    for option in _options(hint):
+        origin, args = typing.get_origin(option), typing.get_args(option)
+        if option is type(None):
+            continue
+        if origin is Literal:
+            names.append("|".join(map(str, args)))
+        elif origin is tuple:
+            count = "..." if args[-1] is Ellipsis else ",".join(["z,y,x"] if len(args) == 3 else ["value"] * len(args))
+            names.append(count if count != "..." else f"{args[0].__name__},...")
+        else:
+            names.append(getattr(option, "__name__", str(option)))
+    return "|".join(names)
+
+
+def field_help(recipe: type[Recipe]) -> dict[str, str]:
+    """What the recipe's docstring says about each field."""
+    doc = recipe.__doc__ or ""
+    _, _, section = doc.partition("Parameters\n")
+    found: dict[str, str] = {}
+    names: list[str] = []
+    for line in section.splitlines()[1:]:
+        if re.fullmatch(r"    \w[\w, ]*", line):
+            names = [n.strip() for n in line.split(",")]
+        elif line.strip() and line.startswith("        "):
+            for name in names:
+                found[name] = f"{found.get(name, '')} {line.strip()}".strip()
+    return {k: v.replace("``", "") for k, v in found.items()}
+
+
+def recipe_options(recipe: type[Recipe], *, leave_out: tuple[str, ...] = ()) -> Callable[[F], F]:
+    """A decorator that adds one option per recipe field; values that were not given are ``None``.
+
+    Use :func:`from_options` to build the recipe from the command's keyword arguments.
+    """
+    hints = typing.get_type_hints(recipe)
+    texts = field_help(recipe)
+
+    def decorate(function: F) -> F:
+        for f in reversed(dataclasses.fields(recipe)):
+            if f.name in leave_out:
+                continue
+            flag = "--" + f.name.replace("_", "-")
+            text = texts.get(f.name, "")
+            default = f.default if f.default is not dataclasses.MISSING else None
+            if hints[f.name] is bool:
+                text = f"{text} [default: {'yes' if default else 'no'}]"
+                option = click.option(f"{flag}/--no-{flag[2:]}", f.name, default=None, help=text)
+            else:
+                if default not in (None, (), {}):
+                    text = f"{text} [default: {_shown(default)}]"
+                option = click.option(flag, f.name, type=FieldType(hints[f.name], f.name), default=None, help=text)
+            function = option(function)
+        return function
+
+    return decorate
+
+
+def _shown(value: Any) -> str:
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+R = TypeVar("R", bound=Recipe)
+
+
+def from_options(recipe: type[R], values: dict[str, Any], **fixed: Any) -> R:
+    """The recipe from a command's keyword arguments; takes its own out of ``values``."""
+    names = {f.name for f in dataclasses.fields(recipe)}
+    given = {name: values.pop(name) for name in list(values) if name in names}
+    return recipe.from_json({**{k: v for k, v in given.items() if v is not None}, **fixed})

@@ -1,0 +1,93 @@
+"""A plan and a run as text: what ``--dry-run`` and ``volengine status`` print."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from volengine.core.units import format_bytes
+from volengine.engine.ledger import PlanFolder, RunFolder
+from volengine.engine.plan import Plan
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """A plain text table; numbers to the right."""
+    cells = [[str(c) for c in row] for row in (head, *rows)]
+    widths = [max(len(row[i]) for row in cells) for i in range(len(head))]
+    lines = []
+    for number, row in enumerate(cells):
+        parts = [
+            c.rjust(w) if i and (number == 0 or c[:1].isdigit()) else c.ljust(w)
+            for i, (c, w) in enumerate(zip(row, widths, strict=True))
+        ]
+        lines.append("  ".join(parts).rstrip())
+    return "\n".join(lines)
+
+
+def _triple(values: Sequence[int]) -> str:
+    return "x".join(map(str, values))
+
+
+def describe(plan: Plan, limit: int) -> str:
+    """What a plan will do: blocks, halo, bytes, memory, outputs."""
+    rows = []
+    for row in plan.describe():
+        halo = max(*row["halo_low"], *row["halo_high"])
+        shown = f"{_triple(row['halo_low'])}+{_triple(row['halo_high'])}" if halo else "0"
+        rows.append(
+            (
+                row["stage"],
+                row["blocks"],
+                _triple(row["block"]),
+                shown,
+                format_bytes(row["read_bytes"]),
+                format_bytes(row["written_bytes"]),
+                format_bytes(row["peak_bytes"]),
+            )
+        )
+    head = ("stage", "blocks", "block (z x y x x)", "halo", "reads", "writes", "memory")
+    lines = [f"{plan.name}: {plan.units} units", table(head, rows)]
+    for spec in plan.images:
+        if not spec.scratch:
+            where = f"{spec.url}/{spec.group}" if spec.group else spec.url
+            top = spec.levels[0]
+            lines.append(
+                f"writes {where}: {_triple(top.shape)} {spec.dtype}, {len(spec.levels)} levels, "
+                f"chunk {_triple(top.chunks)}, shard {_triple(top.shards) if top.shards else 'none'}, NGFF {spec.ngff}"
+            )
+    scratch = sum(spec.volume().nbytes for spec in plan.images if spec.scratch)
+    lines.append(
+        f"output at most {format_bytes(plan.output_bytes())} (before compression), scratch "
+        f"{format_bytes(scratch)}; planned peak {format_bytes(plan.peak_bytes())} of "
+        f"{format_bytes(limit)} per worker"
+    )
+    return "\n".join([*lines, *plan.notes])
+
+
+def status(run_dir: str) -> str:
+    """How far the plans of a run folder are."""
+    folder = RunFolder(run_dir)
+    lines = [_plan_status(plan_folder) for plan_folder in folder.plans()]
+    return "\n\n".join(lines) if lines else f"{run_dir}: no plan has been started here."
+
+
+def _plan_status(folder: PlanFolder) -> str:
+    plan = Plan.from_json(folder.read_json("plan.json"))
+    finished = folder.read_json("finished.json")
+    if finished is not None and finished["fingerprint"] == plan.fingerprint:
+        when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(finished["time"]))
+        return f"{plan.name}: finished {when}, {plan.units} units"
+    done = folder.done(plan.identities)
+    recent = [r for r in folder.receipts() if plan.identities.get(r["stage"]) == r["identity"]]
+    rows = []
+    for stage in plan.stages:
+        mine = [r for r in recent if r["stage"] == stage.name]
+        seconds = sum(r["seconds"] for r in mine)
+        per = f"{seconds / len(mine):.2f} s" if mine else "-"
+        count, total = len(done[stage.name]), len(stage.tiling)
+        rows.append((stage.name, count, total, f"{count / total:.0%}", per))
+    total = sum(len(v) for v in done.values())
+    last = max((r["time"] for r in recent), default=None)
+    ago = f", last unit {time.time() - last:.0f} s ago" if last else ""
+    text = table(("stage", "done", "units", "share", "per unit"), rows)
+    return f"{plan.name}: {total} of {plan.units} units{ago}\n{text}"
