@@ -1,0 +1,48 @@
+# Two commands matter: `make demo` and `make test`. Both set up what they need in .venv (python3 >= 3.11).
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+
+.PHONY: demo test test-fast test-slow lint types layers docs bench install clean
+
+demo: $(STAMP)
+	$(BIN)/volengine demo --out demo-out
+
+test: $(STAMP)
+	$(BIN)/python -m pytest -m "not slow and not chaos" tests benchmarks
+	$(BIN)/python -m pytest -m "slow or chaos" tests benchmarks
+
+test-fast: $(STAMP)
+	$(BIN)/python -m pytest -m "not slow and not chaos" tests benchmarks
+
+test-slow: $(STAMP)
+	$(BIN)/python -m pytest -m "slow or chaos" tests benchmarks
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(STAMP)
+	$(BIN)/mypy
+
+layers: $(STAMP)
+	$(BIN)/lint-imports
+
+docs: $(STAMP)
+	$(BIN)/python docs/check.py
+
+bench: $(STAMP)
+	$(BIN)/python benchmarks/report.py
+
+install: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q -c constraints.txt "torch==2.13.0"
+	$(BIN)/python -m pip install -q -c constraints.txt -e ".[dev]"
+	touch $(STAMP)
+
+clean:
+	rm -rf $(VENV) demo-out bench-out .mypy_cache .ruff_cache .pytest_cache .hypothesis
