@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from volengine.core.boxes import Box, Index3, index3
 from volengine.core.errors import FormatError, InputError
 from volengine.core.volume import Vector3, Volume
+from volengine.io.atomic import replacing
 from volengine.io.mrc_header import (
     COMPRESSED,
     DAMAGED,
@@ -220,16 +221,15 @@ def decompress(path: PathLike, target: PathLike, progress: Callable[[int, int], 
     compression, total = sniff(name)
     if not compression:
         raise FormatError(f"{name}: is neither gzip nor bzip2; its first bytes say that it is not compressed.")
-    part = final.with_name(f".{final.name}.{os.getpid()}.part")
-    try:
-        with part.open("wb") as out, Path(name).open("rb") as packed, open_stream(packed, compression) as stream:
-            while chunk := _read_chunk(stream, name, compression, total):
-                out.write(chunk)
-                if progress is not None:
-                    progress(min(packed.tell(), total), total)
-        part.replace(final)
-    finally:
-        part.unlink(missing_ok=True)
+    with (
+        replacing(final) as out,
+        Path(name).open("rb") as packed,
+        open_stream(packed, compression) as stream,
+    ):
+        while chunk := _read_chunk(stream, name, compression, total):
+            out.write(chunk)
+            if progress is not None:
+                progress(packed.tell(), total)
     return final
 
 

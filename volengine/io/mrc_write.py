@@ -13,7 +13,6 @@ flags "signed bytes" and "origin as in the standard", which IMOD needs to read b
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,9 +24,9 @@ from numpy.typing import DTypeLike, NDArray
 
 from volengine.core.boxes import Index3, index3
 from volengine.core.errors import InputError
-from volengine.core.volume import Vector3
 from volengine.io import mrc_rules as rules
-from volengine.io.mrc_header import EXT_TYPES, PathLike
+from volengine.io.atomic import replacing
+from volengine.io.mrc_header import EXT_TYPES, MrcHeader, PathLike
 
 VERSION = 20141
 MAX_LABELS, LABEL_BYTES = 10, 80
@@ -47,6 +46,13 @@ class ExtHeader:
             raise InputError(
                 f"The extended header's type {self.kind!r} is not one of {', '.join(EXT_TYPES)}; readers refuse others."
             )
+
+    @classmethod
+    def of(cls, header: MrcHeader) -> ExtHeader | None:
+        """The extended header that came with a file, where it can be kept: of a known type, little-endian."""
+        if header.ext_type not in EXT_TYPES or header.byte_order != "<":
+            return None
+        return cls(header.ext_type, header.ext_header)
 
 
 def choose_mode(dtype: DTypeLike, value_range: tuple[float, float] | None = None) -> int:
@@ -145,30 +151,24 @@ def write_mrc(
     chosen = choose_mode(dtype, value_range) if mode is None else mode
     if chosen not in _WRITTEN:
         raise InputError(f"{final}: mode {chosen} is not written; use one of {', '.join(map(str, _WRITTEN))}.")
-    head = _header(whole, chosen, voxel_size, origin, labels, ext_header, str(final))
+    _check_request(final, whole, voxel_size, origin, labels)
+    head = _header(whole, chosen, voxel_size, origin, labels, ext_header)
     statistics = Statistics()
-    part = final.with_name(f".{final.name}.{os.getpid()}.part")
-    try:
-        with part.open("wb") as file:
-            file.write(head.tobytes())
-            if ext_header is not None:
-                file.write(ext_header.content)
-            sections = 0
-            for slab in slabs:
-                sections += _check_slab(slab, sections, whole, str(final))
-                stored = exactly(slab, _WRITTEN[chosen], f"{final}: mode {chosen}")
-                statistics.add(stored)
-                file.write(memoryview(stored).cast("B"))
-            if sections != whole[0]:
-                raise InputError(f"{final}: {sections} sections were given, the shape {whole} needs {whole[0]}.")
-            statistics.into(head)
-            file.seek(0)
-            file.write(head.tobytes())
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(final)
-    finally:
-        part.unlink(missing_ok=True)
+    with replacing(final) as file:
+        file.write(head.tobytes())
+        if ext_header is not None:
+            file.write(ext_header.content)
+        sections = 0
+        for slab in slabs:
+            sections += _check_slab(slab, sections, whole, final)
+            stored = exactly(slab, _WRITTEN[chosen], f"{final}: mode {chosen}")
+            statistics.add(stored)
+            file.write(stored.data)
+        if sections != whole[0]:
+            raise InputError(f"{final}: {sections} sections were given, the shape {whole} needs {whole[0]}.")
+        statistics.into(head)
+        file.seek(0)
+        file.write(head.tobytes())
     return final
 
 
@@ -180,7 +180,9 @@ def exactly(values: NDArray[Any], dtype: DTypeLike, where: str) -> NDArray[Any]:
     with np.errstate(invalid="ignore", over="ignore"):  # changed values are found below, with a better message
         stored = np.ascontiguousarray(values.astype(wanted))
     if not np.can_cast(values.dtype, wanted, "safe"):
-        changed = (stored != values) & ~((stored != stored) & (values != values))
+        with np.errstate(invalid="ignore"):
+            changed = (stored != values) | (stored.astype(values.dtype) != values)
+        changed &= ~((stored != stored) & (values != values))
         if changed.any():
             example = values[changed][0]
             raise InputError(
@@ -233,12 +235,25 @@ class Statistics:
             head[name] = value
 
 
-def _check_slab(slab: NDArray[Any], sections: int, shape: Index3, where: str) -> int:
+def _check_slab(slab: NDArray[Any], sections: int, shape: Index3, where: Path) -> int:
     if slab.ndim != 3 or slab.shape[1:] != shape[1:]:
         raise InputError(f"{where}: a slab of shape {slab.shape} does not fit into the volume {shape}.")
     if sections + len(slab) > shape[0]:
         raise InputError(f"{where}: more than {shape[0]} sections were given for the volume {shape}.")
     return len(slab)
+
+
+def _check_request(
+    where: Path, shape: Index3, voxel_size: Sequence[float], origin: Sequence[float], labels: Sequence[str]
+) -> None:
+    if not all(1 <= n <= rules.MAX_LENGTH_VOX for n in shape):
+        raise InputError(f"{where}: an MRC file of shape {shape} cannot be written.")
+    if len(voxel_size) != 3 or not all(np.isfinite(v) and v > 0 for v in voxel_size):
+        raise InputError(f"{where}: the voxel size must be positive, not {tuple(voxel_size)} angstrom.")
+    if len(origin) != 3 or not all(np.isfinite(v) for v in origin):
+        raise InputError(f"{where}: the origin must be three finite numbers, not {tuple(origin)}.")
+    if len(labels) > MAX_LABELS:
+        raise InputError(f"{where}: {len(labels)} labels were given; MRC has room for {MAX_LABELS}.")
 
 
 def _header(
@@ -248,17 +263,8 @@ def _header(
     origin: Sequence[float],
     labels: Sequence[str],
     ext_header: ExtHeader | None,
-    where: str,
 ) -> NDArray[Any]:
     """A whole header but for the statistics, as an array of no dimensions."""
-    if not all(1 <= n <= rules.MAX_LENGTH_VOX for n in shape):
-        raise InputError(f"{where}: an MRC file of shape {shape} cannot be written.")
-    if not all(np.isfinite(v) and v > 0 for v in voxel_size):
-        raise InputError(f"{where}: the voxel size must be positive, not {tuple(voxel_size)} angstrom.")
-    if not all(np.isfinite(v) for v in origin):
-        raise InputError(f"{where}: the origin must be finite, not {tuple(origin)} angstrom.")
-    if len(labels) > MAX_LABELS:
-        raise InputError(f"{where}: {len(labels)} labels were given; MRC has room for {MAX_LABELS}.")
     head = np.zeros((), HEADER_DTYPE.newbyteorder("<"))
     for axis, n, size, start in zip("zyx", shape, voxel_size, origin, strict=True):
         head["n" + axis] = head["m" + axis] = n

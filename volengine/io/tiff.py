@@ -1,0 +1,339 @@
+"""Read TIFF stacks: pages are z.
+
+>>> volume = open_tiff("tomo.tif", voxel_size=10.5)                  # doctest: +SKIP
+>>> voxels = TiffSource(volume).read(Box((0, 0, 0), (64, 64, 64)))    # doctest: +SKIP
+
+Uncompressed contiguous stacks are read through short-lived memory maps, others page by page, so that one page is
+the most that is held besides the box. The voxel size is taken from OME or ImageJ metadata; plain TIFF resolution
+(dots per inch of some printer) is not believed. Colour images, and images with more than three axes, are refused.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import xml.etree.ElementTree as ET
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tifffile
+from numpy.typing import NDArray
+
+from volengine.core.boxes import Box, Index3, index3
+from volengine.core.errors import FormatError, InputError
+from volengine.core.volume import Vector3, Volume
+from volengine.io.mrc import check_inside, file_identity, parse_voxel_size
+from volengine.io.mrc_header import PathLike, sniff
+from volengine.io.mrc_rules import VOXEL_RANGE
+from volengine.io.rawfile import RawLayout, read_raw
+
+EXTENSIONS = (".tif", ".tiff", ".btf", ".tf8")
+ANGSTROM = {
+    "a": 1.0, "å": 1.0, "angstrom": 1.0, "ångström": 1.0, "pm": 0.01, "nm": 10.0, "nanometer": 10.0,
+    "um": 1e4, "µm": 1e4, "μm": 1e4, "micron": 1e4, "microns": 1e4, "micrometer": 1e4, "mm": 1e7, "cm": 1e8,
+    "m": 1e10, "inch": 2.54e8,
+}  # fmt: skip
+"""Angstrom per unit of length, as OME and ImageJ write them (both signs for micro)."""
+_BROKEN = (tifffile.TiffFileError, ValueError, IndexError, KeyError, TypeError, OSError, RuntimeError)
+
+
+@dataclass(frozen=True)
+class TiffFacts:
+    """What a TIFF stack holds. ``offset`` is ``None`` where pages have to be decoded one by one."""
+
+    shape: Index3
+    dtype: str
+    byte_order: str
+    offset: int | None
+    axes: str
+    compression: str
+    voxel_size: Vector3 | None
+    voxel_size_rule: str
+
+    @property
+    def layout(self) -> RawLayout | None:
+        """Where the voxels lie, if they lie in one piece."""
+        if self.offset is None:
+            return None
+        stored = np.dtype(self.dtype).newbyteorder(">" if self.byte_order == ">" else "<")
+        return RawLayout(self.offset, self.shape, stored.str)
+
+
+def is_tiff_name(path: PathLike) -> bool:
+    """Whether a name ends like a TIFF file."""
+    return os.fspath(path).lower().endswith(EXTENSIONS)
+
+
+def open_tiff(path: PathLike, voxel_size: float | Sequence[float] | None = None, name: str | None = None) -> Volume:
+    """The handle of a TIFF stack. Reads no voxels.
+
+    Parameters
+    ----------
+    path
+        A TIFF or BigTIFF file; its first series, two- or three-dimensional, pages as z.
+    voxel_size
+        Angstrom, one number or z, y, x; overrides the file's.
+    name
+        The tomogram's name; default: the file's name without its ending.
+
+    Returns
+    -------
+    Volume
+        Origin 0; ``chunks`` is one page where pages have to be decoded; ``facts["tiff"]`` says what was found.
+
+    Raises
+    ------
+    MissingError
+        There is no such file.
+    FormatError
+        The file is damaged, no TIFF, coloured, or has more than three axes.
+    InputError
+        The file states no voxel size and none was given.
+    """
+    file_name = os.fspath(path)
+    facts = read_facts(file_name)
+    size = parse_voxel_size(voxel_size) or facts.voxel_size
+    if size is None:
+        raise InputError(
+            f"{file_name}: no usable voxel size: {facts.voxel_size_rule}. "
+            "Give the true one, in angstrom: --voxel-size 10.5 (or three numbers z y x)."
+        )
+    url = os.path.abspath(file_name)  # noqa: PTH100  (resolve() would follow links to names users do not know)
+    stem = Path(file_name).name
+    ending = next((e for e in (".ome.tif", ".ome.tiff", *EXTENSIONS) if stem.lower().endswith(e)), "")
+    with Path(file_name).open("rb") as file:
+        head = file.read(1024)
+    return Volume(
+        url=url,
+        shape=facts.shape,
+        dtype=facts.dtype,
+        voxel_size=size,
+        name=stem[: len(stem) - len(ending)] if name is None else name,
+        chunks=None if facts.offset is not None else (1, *facts.shape[1:]),
+        identity=file_identity(url, head),
+        facts={"tiff": {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(facts).items()}},
+    )
+
+
+class TiffSource:
+    """Boxes of voxels from a TIFF stack; picklable, holds no open file.
+
+    Parameters
+    ----------
+    volume
+        From :func:`open_tiff`. The file is looked at again and must still fit.
+
+    Raises
+    ------
+    FormatError
+        The file is no longer the one that was opened.
+    """
+
+    def __init__(self, volume: Volume):
+        facts = read_facts(volume.url)
+        if (volume.shape, volume.dtype) != (facts.shape, facts.dtype):
+            raise FormatError(
+                f"{volume.url}: was {volume.shape} {volume.dtype} when it was opened and is {facts.shape} "
+                f"{facts.dtype} now; it has been changed since. Open it again."
+            )
+        self.volume = volume
+        self._layout = facts.layout
+
+    def __reduce__(self) -> tuple[type[TiffSource], tuple[Volume]]:
+        return type(self), (self.volume,)
+
+    @property
+    def shape(self) -> Index3:
+        return self.volume.shape
+
+    @property
+    def dtype(self) -> np.dtype[np.generic]:
+        return np.dtype(self.volume.dtype)
+
+    def read(self, box: Box) -> NDArray[np.generic]:
+        """The voxels of a box: C-contiguous, native byte order, z, y, x.
+
+        Raises
+        ------
+        InputError
+            The box is not inside of the volume.
+        FormatError
+            A page is damaged.
+        """
+        check_inside(box, self.shape, self.volume.url)
+        if self._layout is not None:
+            return read_raw(self.volume.url, self._layout, box)
+        out = np.empty(box.shape, self.dtype)
+        if box.empty:
+            return out
+        rows, columns = box.slices[1:]
+        with _opened(self.volume.url) as tif:
+            pages = tif.series[0].pages
+            for i, z in enumerate(range(box.start[0], box.stop[0])):
+                out[i] = _decode(self.volume.url, pages, z, self.shape[1:])[rows, columns]
+        return out
+
+
+def read_facts(path: str) -> TiffFacts:
+    """Shape, type, place and voxel size of a TIFF stack, from its metadata."""
+    _, file_bytes = sniff(path)
+    with _opened(path) as tif:
+        try:
+            series = tif.series
+            first = series[0]
+            page = first.keyframe
+            shape = _shape(path, tif, file_bytes)
+            dtype, offset = np.dtype(first.dtype), first.dataoffset
+            stored_bytes = page.bitspersample == 8 * dtype.itemsize
+            size, rule = _voxel_size(tif)
+            compression = tifffile.COMPRESSION(page.compression).name.lower()
+        except FormatError:
+            raise
+        except _BROKEN as error:
+            raise FormatError(f"{path}: damaged TIFF file ({file_bytes} bytes): {error}.") from error
+    need = 0 if offset is None else offset + int(np.prod(shape)) * dtype.itemsize
+    if need > file_bytes:
+        raise FormatError(
+            f"{path}: truncated: {shape} voxels of {dtype.name} end at byte {need}; the file has {file_bytes}. "
+            "Copy or download it again."
+        )
+    low, high = VOXEL_RANGE
+    if size is not None and not all(low <= v <= high for v in size):
+        size, rule = None, f"{rule} gives {size} angstrom (believed: {low:g} to {high:g})"
+    return TiffFacts(
+        shape=shape,
+        dtype=dtype.name,
+        byte_order=tif.byteorder,
+        offset=offset if stored_bytes else None,
+        axes=first.axes,
+        compression=compression,
+        voxel_size=size,
+        voxel_size_rule=rule,
+    )
+
+
+@contextmanager
+def _opened(path: str) -> Iterator[Any]:
+    try:
+        tif = tifffile.TiffFile(path)
+    except _BROKEN as error:
+        size = Path(path).stat().st_size
+        raise FormatError(f"{path}: not a TIFF file, or a damaged one ({size} bytes): {error}.") from error
+    with tif:
+        yield tif
+
+
+def _shape(path: str, tif: Any, file_bytes: int) -> Index3:
+    """Pages, rows, columns; refuses what is no stack of grey pages."""
+    first, page = tif.series[0], tif.series[0].keyframe
+    if page.samplesperpixel != 1 or "S" in first.axes:
+        raise FormatError(
+            f"{path}: holds colours ({page.samplesperpixel} samples per pixel); a stack of grey pages was expected."
+        )
+    if np.dtype(first.dtype).kind not in "iufb":
+        raise FormatError(f"{path}: holds {first.dtype}; integers or real numbers were expected.")
+    sizes = [n for n, axis in zip(first.shape, first.axes, strict=True) if axis not in "YX" and n > 1]
+    if len(sizes) > 1 or first.axes[-2:] != "YX":
+        raise FormatError(
+            f"{path}: has axes {first.axes} of sizes {first.shape}; a stack of pages (z, y, x) was expected. "
+            "Save one channel and one time point."
+        )
+    others = {s.shape for s in tif.series[1:] if not getattr(s, "is_pyramidal", False)} - {first.shape}
+    if others:
+        raise FormatError(
+            f"{path}: holds pages of different sizes ({first.shape[-2:]} and {min(others)[-2:]}); "
+            "one stack was expected."
+        )
+    if len(tif.series) > 1:
+        raise FormatError(f"{path}: holds {len(tif.series)} images; one stack was expected. Split it.")
+    shape = index3([*(sizes or [1]), *first.shape[-2:]])
+    if min(shape) < 1:
+        raise FormatError(f"{path}: has no voxels: {shape} in {file_bytes} bytes.")
+    if first.dataoffset is None and (len(first.pages) != shape[0] or page.shape != shape[1:]):
+        raise FormatError(f"{path}: its {len(first.pages)} pages of {page.shape} do not make up {shape}.")
+    return shape
+
+
+def _decode(path: str, pages: Any, z: int, shape: tuple[int, int]) -> NDArray[Any]:
+    """One page. What tifffile cannot decompress by itself (LZW, JPEG ...) is left to Pillow."""
+    page, where = pages[z], f"{path}: page {z}"
+    if page is None:
+        raise FormatError(f"{where} is missing from the file.")
+    try:
+        values: NDArray[Any] = page.asarray()
+    except Exception as error:  # each decoder raises errors of its own
+        if "imagecodecs" not in str(error):
+            raise FormatError(f"{where} is damaged: {error}.") from error
+        values = _decode_with_pillow(path, page.index, where)
+        if values.dtype != page.dtype or page.keyframe.photometric == tifffile.PHOTOMETRIC.MINISWHITE:
+            raise FormatError(
+                f"{where} is compressed in a way that needs imagecodecs: pip install imagecodecs."
+            ) from error
+    if values.shape != shape:
+        raise FormatError(f"{where} is {values.shape}; the others are {shape}.")
+    return values
+
+
+def _decode_with_pillow(path: str, index: int, where: str) -> NDArray[Any]:
+    from PIL import Image
+
+    try:
+        with Image.open(path) as image:
+            image.seek(index)
+            return np.asarray(image)
+    except (OSError, SyntaxError, ValueError, EOFError) as error:
+        raise FormatError(f"{where} is damaged, or its compression is unknown: {error}.") from error
+
+
+def _voxel_size(tif: Any) -> tuple[Vector3 | None, str]:
+    if tif.is_ome:
+        return _ome_voxel_size(tif.ome_metadata)
+    if tif.is_imagej:
+        return _imagej_voxel_size(tif)
+    return None, "plain TIFF files state none"
+
+
+def _ome_voxel_size(xml: str) -> tuple[Vector3 | None, str]:
+    """``PhysicalSizeX`` ... of the first ``Pixels`` (OME schema 2016-06; the unit defaults to µm)."""
+    pixels = next((e for e in ET.fromstring(xml).iter() if e.tag.rpartition("}")[2] == "Pixels"), None)
+    if pixels is None:
+        return None, "the OME metadata describe no pixels"
+    sizes = []
+    for axis in "ZYX":
+        value, unit = pixels.get(f"PhysicalSize{axis}"), pixels.get(f"PhysicalSize{axis}Unit", "µm")
+        if value is None or _unit(unit) is None:
+            return None, f"the OME metadata state no size along {axis.lower()} in a unit of length"
+        sizes.append(_neat(float(value) * (_unit(unit) or 1.0)))
+    return (sizes[0], sizes[1], sizes[2]), "OME metadata"
+
+
+def _imagej_voxel_size(tif: Any) -> tuple[Vector3 | None, str]:
+    """ImageJ: ``spacing`` and ``unit`` in the description, pixels per unit in the resolution tags."""
+    facts, tags = tif.imagej_metadata or {}, tif.pages[0].tags
+    unit = _unit(str(facts.get("unit", "")))
+    if unit is None:
+        return None, f"the ImageJ metadata have the unit {facts.get('unit')!r}, which is no length"
+    per_unit = []
+    for tag in ("YResolution", "XResolution"):
+        if tag not in tags or 0 in tags[tag].value:
+            return None, "the ImageJ metadata state no pixel size"
+        number, parts = tags[tag].value
+        per_unit.append(parts / number)
+    if "spacing" not in facts:
+        return None, "the ImageJ metadata state no spacing of the pages"
+    y, x = (_neat(v * unit) for v in per_unit)
+    return (_neat(abs(float(facts["spacing"])) * unit), y, x), "ImageJ metadata"
+
+
+def _unit(text: str) -> float | None:
+    plain = re.sub(r"\\u([0-9a-fA-F]{4})", lambda m: chr(int(m[1], 16)), text).strip().lower()
+    return ANGSTROM.get(plain)
+
+
+def _neat(value: float) -> float:
+    """Seven digits: what the 32-bit fractions of TIFF resolutions hold safely."""
+    return float(f"{value:.7g}")
