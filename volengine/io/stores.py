@@ -1,0 +1,164 @@
+"""Where Zarr stores live: local folders, memory, and object stores.
+
+>>> store = open_store("tomo.zarr")                # a local folder, also file:///...
+>>> store = open_store("memory://tomo.zarr")       # this process only
+>>> store = open_store("s3://bucket/tomo.zarr")    # anything fsspec knows; needs the extra ``s3``
+>>> exists("tomo.zarr"), remove_store("tomo.zarr")
+
+A URL is a plain string in every handle and recipe; credentials and endpoints come from the environment and from
+fsspec's own configuration files, never from the URL.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
+
+from volengine.core.errors import DependencyError, InputError, require
+
+if TYPE_CHECKING:
+    from zarr.abc.store import Store
+
+NODE_FILES = ("zarr.json", ".zgroup", ".zarray", ".zattrs")
+"""Files of which a Zarr group or array has at least one."""
+
+_EXTRAS = {"s3": ("s3fs", "s3"), "s3a": ("s3fs", "s3"), "gs": ("gcsfs", "gcs"), "gcs": ("gcsfs", "gcs")}
+
+_memory: dict[str, dict[str, Any]] = {}
+_memory_lock = threading.Lock()
+
+
+def scheme(url: str) -> str:
+    """``"file"`` for local paths, else the URL's scheme in lower case."""
+    head, mark, _ = url.partition("://")
+    return head.lower() if mark else "file"
+
+
+def local_path(url: str) -> Path | None:
+    """The folder of a local store; ``None`` for stores elsewhere."""
+    if scheme(url) != "file":
+        return None
+    if "://" in url:
+        parts = urlsplit(url)
+        if parts.netloc not in ("", "localhost"):
+            raise InputError(f"{url}: a file URL has three slashes, as in file:///data/tomo.zarr.")
+        return Path(unquote(parts.path))
+    return Path(url).expanduser()
+
+
+def store_name(url: str) -> str:
+    """The store's name without folder and without ``.ome.zarr`` or ``.zarr``: the tomogram's name."""
+    name = url.rstrip("/").rpartition("/")[2]
+    for ending in (".zarr", ".ome", ".ngff"):
+        name = name.removesuffix(ending)
+    return name
+
+
+def open_store(url: str, *, read_only: bool = False) -> Store:
+    """The Zarr store behind a URL. Nothing is created and nothing is checked yet.
+
+    Raises
+    ------
+    DependencyError
+        If the URL's file system needs a package that is not installed; the message names the extra.
+    InputError
+        For a scheme that nobody knows.
+    """
+    path = local_path(url)
+    if path is not None:
+        from zarr.storage import LocalStore
+
+        return LocalStore(path, read_only=read_only)
+    if scheme(url) == "memory":
+        from zarr.storage import MemoryStore
+
+        with _memory_lock:
+            content = _memory.setdefault(_memory_key(url), {})
+        return MemoryStore(content, read_only=read_only)
+    return _open_remote(url, read_only)
+
+
+def _memory_key(url: str) -> str:
+    return url.partition("://")[2].strip("/")
+
+
+def _open_remote(url: str, read_only: bool) -> Store:
+    from zarr.storage import FsspecStore
+
+    package, extra = _EXTRAS.get(scheme(url), ("", ""))
+    try:
+        return FsspecStore.from_url(url, read_only=read_only)
+    except ImportError as error:
+        if extra == "s3":
+            raise require(package, extra, f"{url}: reading and writing {scheme(url)}://") from error
+        needed = f"the package {package}" if package else "a package that is not installed"
+        raise DependencyError(f"{url}: {scheme(url)}:// needs {needed} ({error}).") from error
+    except ValueError as error:
+        raise InputError(f"{url} cannot be opened as a store: {error}.") from error
+
+
+def exists(url: str) -> bool:
+    """Whether anything is stored there (not necessarily an image, nor a whole one)."""
+    path = local_path(url)
+    if path is not None:
+        return path.is_file() or (path.is_dir() and any(path.iterdir()))
+    from zarr.core.sync import sync
+
+    store = open_store(url, read_only=True)
+    return not sync(store.is_empty(""))
+
+
+def remove_store(url: str, prefix: str = "") -> None:
+    """Delete a store, or the part of it below ``prefix``. One that is not there is no error.
+
+    Raises
+    ------
+    InputError
+        If a local folder is not a Zarr group or array: it is left alone.
+    """
+    path = local_path(url)
+    if path is not None:
+        _remove_folder(path / prefix if prefix else path)
+        return
+    from zarr.core.sync import sync
+
+    sync(open_store(url).delete_dir(prefix))
+    if not prefix and scheme(url) == "memory":
+        with _memory_lock:
+            _memory.pop(_memory_key(url), None)
+
+
+def _remove_folder(path: Path) -> None:
+    if not path.exists():
+        return
+    if not path.is_dir():
+        raise InputError(f"{path} is a file, not a Zarr store; it was not deleted. Give another name.")
+    content = list(path.iterdir())
+    if content and not any((path / name).exists() for name in NODE_FILES):
+        raise InputError(f"{path} is a folder but no Zarr store; it was not deleted. Give another name.")
+    if path.is_symlink():  # keep the link: it says where the user wants the bytes
+        for entry in content:
+            if entry.is_dir() and not entry.is_symlink():
+                shutil.rmtree(entry)
+            else:
+                entry.unlink()
+    else:
+        shutil.rmtree(path)
+
+
+def remove_litter(url: str, prefix: str = "") -> int:
+    """Delete the ``*.partial`` files that killed writers left behind; returns how many. Only when nobody writes."""
+    path = local_path(url)
+    if path is None:
+        return 0
+    count = 0
+    for folder, _, names in os.walk(path / prefix):
+        for name in names:
+            if name.endswith(".partial"):
+                Path(folder, name).unlink(missing_ok=True)
+                count += 1
+    return count

@@ -1,0 +1,118 @@
+"""Metadata of Zarr nodes (groups and arrays, v2 and v3), read as plain JSON.
+
+Reading the documents directly costs less than opening the node, works for every store, and never follows
+consolidated metadata, which go stale as soon as one group is added.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+
+from volengine.core.errors import FormatError
+from volengine.io.stores import local_path, open_store
+
+
+@dataclass(frozen=True)
+class Node:
+    """A group or an array. ``shape`` and what follows are those of arrays, in the order of the store."""
+
+    kind: Literal["group", "array"]
+    zarr_format: int
+    attributes: dict[str, Any] = field(default_factory=dict)
+    shape: tuple[int, ...] = ()
+    dtype: str = ""
+    chunks: tuple[int, ...] = ()
+    shards: tuple[int, ...] | None = None
+    dimension_names: tuple[str, ...] = ()
+
+    @property
+    def ours(self) -> dict[str, Any]:
+        """What volengine keeps about the node."""
+        return dict(self.attributes.get("volengine") or {})
+
+
+def read_node(url: str, path: str = "") -> Node | None:
+    """The node at ``path`` of a store; ``None`` if there is none.
+
+    Raises
+    ------
+    FormatError
+        If its metadata are no JSON, or describe something that cannot be read.
+    """
+    v3 = _read_json(url, path, "zarr.json")
+    if v3 is not None:
+        return _from_v3(v3, f"{url}/{path}" if path else url)
+    array = _read_json(url, path, ".zarray")
+    group = None if array is not None else _read_json(url, path, ".zgroup")
+    if array is None and group is None:
+        return None
+    attributes = _read_json(url, path, ".zattrs") or {}
+    if array is None:
+        return Node("group", 2, attributes)
+    try:
+        return Node(
+            "array",
+            2,
+            attributes,
+            shape=tuple(int(n) for n in array["shape"]),
+            dtype=np.dtype(array["dtype"]).name,
+            chunks=tuple(int(n) for n in array["chunks"]),
+            dimension_names=tuple(str(n) for n in attributes.get("_ARRAY_DIMENSIONS") or ()),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise FormatError(f"{url}: the metadata of the array {path!r} cannot be read: {error}.") from error
+
+
+def _from_v3(data: dict[str, Any], where: str) -> Node:
+    attributes = data.get("attributes") or {}
+    if data.get("node_type") == "group":
+        return Node("group", 3, attributes)
+    try:
+        chunks = tuple(int(n) for n in data["chunk_grid"]["configuration"]["chunk_shape"])
+        shards = None
+        for codec in data.get("codecs", ()):
+            if codec["name"] == "sharding_indexed":
+                shards, chunks = chunks, tuple(int(n) for n in codec["configuration"]["chunk_shape"])
+        return Node(
+            "array",
+            3,
+            attributes,
+            shape=tuple(int(n) for n in data["shape"]),
+            dtype=np.dtype(data["data_type"]).name,
+            chunks=chunks,
+            shards=shards,
+            dimension_names=tuple(str(n) for n in data.get("dimension_names") or () if n is not None),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise FormatError(f"{where}: the metadata of the array cannot be read: {error}.") from error
+
+
+def _read_json(url: str, path: str, name: str) -> dict[str, Any] | None:
+    text = _read_text(url, f"{path}/{name}" if path else name)
+    if text is None:
+        return None
+    try:
+        data = json.loads(text)
+    except ValueError as error:
+        raise FormatError(f"{url}: {path}/{name} is no JSON ({error}); the store is damaged.") from error
+    if not isinstance(data, dict):
+        raise FormatError(f"{url}: {path}/{name} holds no metadata; the store is damaged.")
+    return data
+
+
+def _read_text(url: str, key: str) -> bytes | None:
+    folder = local_path(url)
+    if folder is not None:
+        try:
+            return (folder / key).read_bytes()
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+            return None
+    from zarr.core.buffer import default_buffer_prototype
+    from zarr.core.sync import sync
+
+    data = sync(open_store(url, read_only=True).get(key, default_buffer_prototype()))
+    return None if data is None else data.to_bytes()
