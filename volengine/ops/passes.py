@@ -1,0 +1,90 @@
+"""Keys of voxels, and the best pass between every two regions that touch.
+
+A *key* is one uint64: squared distance to the background in the upper 24 bits, linear index in the volume in the
+lower 40. Keys are unique and order voxels by distance, equal distances by index.
+
+>>> keys = key_of(np.array([9, 4]), np.array([70, 71]))
+>>> d2_of_key(keys).tolist(), index_of_key(keys).tolist()
+([9, 4], [70, 71])
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Keys = NDArray[np.uint64]
+
+INDEX_BITS = 40
+MAX_VOXELS = 1 << INDEX_BITS
+"""Volumes of more voxels than this (about 10**12) have no keys."""
+
+_KEEP = 1 << 17  # rows gathered before the best are picked
+
+
+def key_of(d2: NDArray[Any], index: NDArray[Any]) -> Keys:
+    """Keys from squared distances (below 2**24) and linear indices (below 2**40)."""
+    key: Keys = (d2.astype(np.uint64) << np.uint64(INDEX_BITS)) | index.astype(np.uint64)
+    return key
+
+
+def d2_of_key(key: Keys) -> NDArray[np.int64]:
+    """Squared distances of keys."""
+    return (key >> np.uint64(INDEX_BITS)).astype(np.int64)
+
+
+def index_of_key(key: Keys) -> NDArray[np.int64]:
+    """Linear indices of keys."""
+    return (key & np.uint64(MAX_VOXELS - 1)).astype(np.int64)
+
+
+class Passes:
+    """Collects pairs of touching voxels and keeps the best of every two regions.
+
+    Pairs are ordered by their lower key, then by their higher one: the flood rises through the pair whose lower
+    voxel is highest. Memory is 24 bytes for each of at most ``max(2**17, 2 * passes)`` rows, and as much for sorting.
+    """
+
+    def __init__(self) -> None:
+        self._pairs: list[NDArray[np.uint64]] = []
+        self._low: list[Keys] = []
+        self._high: list[Keys] = []
+        self._rows = 0
+        self._limit = _KEEP
+
+    def add(self, a: NDArray[Any], b: NDArray[Any], key_a: Keys, key_b: Keys) -> None:
+        """Add pairs of voxels: their regions (below 2**32, different) and keys."""
+        if not a.size:
+            return
+        first = np.minimum(a, b).astype(np.uint64)
+        self._pairs.append((first << np.uint64(32)) | np.maximum(a, b).astype(np.uint64))
+        self._low.append(np.minimum(key_a, key_b))
+        self._high.append(np.maximum(key_a, key_b))
+        self._rows += a.size
+        if self._rows > self._limit:
+            self._reduce()
+            self._limit = max(_KEEP, 2 * self._rows)
+
+    def _reduce(self) -> None:
+        if not self._pairs:
+            return
+        pair, low, high = map(np.concatenate, (self._pairs, self._low, self._high))
+        order = np.argsort(pair)
+        pair, low, high = pair[order], low[order], high[order]
+        first = np.flatnonzero(np.append(True, pair[1:] != pair[:-1]))
+        best = np.maximum.reduceat(low, first)
+        high[low != np.repeat(best, np.diff(np.append(first, pair.size)))] = 0
+        self._pairs, self._low, self._high = [pair[first]], [best], [np.maximum.reduceat(high, first)]
+        self._rows = first.size
+
+    def arrays(self) -> tuple[NDArray[np.uint32], NDArray[np.uint32], Keys, Keys]:
+        """Regions a < b, lower and higher key of the best pass of each pair, ordered by (a, b)."""
+        self._reduce()
+        if not self._pairs:
+            none = np.zeros(0, np.uint64)
+            return none.astype(np.uint32), none.astype(np.uint32), none, none
+        pair = self._pairs[0]
+        a, b = (pair >> np.uint64(32)).astype(np.uint32), pair.astype(np.uint32)
+        return a, b, self._low[0], self._high[0]
