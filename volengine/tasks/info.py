@@ -1,0 +1,103 @@
+"""info: what a file, a store, a model or a picks table holds, as names and values."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from volengine.core.units import format_bytes
+from volengine.core.volume import Volume
+from volengine.io import MRC_SUFFIXES, TIFF_SUFFIXES, open_volume, suffix_of
+
+PICKS_SUFFIXES = (".star", ".tsv", ".tbl", ".csv", ".json")
+
+
+def info(path: str) -> dict[str, Any]:
+    """Facts about ``path``: names to values (text, numbers, or lists of lines), by its suffix.
+
+    Raises
+    ------
+    MissingError, FormatError, InputError
+        Nothing there, or nothing that volengine reads.
+    """
+    suffix = suffix_of(path)
+    if suffix == ".safetensors":
+        return _model(path)
+    if suffix in PICKS_SUFFIXES:
+        return _picks(path)
+    if suffix in MRC_SUFFIXES:
+        return _mrc(path)
+    if suffix in TIFF_SUFFIXES:
+        return _volume(open_volume(path))
+    return _store(path)
+
+
+def _numbers(values: Sequence[float]) -> str:
+    return ", ".join(f"{v:g}" for v in values)
+
+
+def _volume(volume: Volume) -> dict[str, Any]:
+    extent = [n * v / 10 for n, v in zip(volume.shape, volume.voxel_size, strict=True)]
+    return {
+        "name": volume.name,
+        "kind": volume.kind,
+        "shape (z, y, x)": " x ".join(map(str, volume.shape)),
+        "dtype": volume.dtype,
+        "voxel size (angstrom)": _numbers(volume.voxel_size),
+        "origin (angstrom)": _numbers(volume.origin),
+        "extent (nm)": _numbers(extent),
+        "voxels": format_bytes(volume.nbytes) + " uncompressed",
+    }
+
+
+def _mrc(path: str) -> dict[str, Any]:
+    from volengine.io.mrc_header import read_header
+
+    header = read_header(path)
+    size = header.voxel_size
+    facts: dict[str, Any] = {
+        "file": path,
+        "mode": f"{header.mode} ({header.dtype})",
+        "shape (z, y, x)": " x ".join(map(str, header.shape)),
+        "voxel size (angstrom)": "unknown: give --voxel-size" if size is None else _numbers(size),
+    }
+    if size is not None:
+        facts["origin (angstrom)"] = _numbers(header.origin_for(size))
+    if header.ext_type:
+        facts["extended header"] = f"{header.ext_type}, {len(header.ext_header)} bytes"
+    if header.labels:
+        facts["labels"] = list(header.labels)
+    if header.warnings:
+        facts["warnings"] = list(header.warnings)
+    return facts
+
+
+def _store(path: str) -> dict[str, Any]:
+    from volengine.io.omezarr import list_groups
+
+    facts: dict[str, Any] = {"store": path}
+    groups = list_groups(path)
+    main = groups[0].group if groups else ""
+    facts |= _volume(open_volume(path, group=main))
+    for group in groups:
+        label = group.group or "image"
+        facts[f"levels of {label}"] = [
+            f"{level.path}: {' x '.join(map(str, level.shape))}, chunk {level.chunks}, shard {level.shards}"
+            for level in group.levels
+        ]
+    return facts
+
+
+def _model(path: str) -> dict[str, Any]:
+    from volengine.nets.checkpoint import load_facts
+
+    return {"model": path, **{k: v for k, v in load_facts(path).to_json().items() if v not in (None, "", [])}}
+
+
+def _picks(path: str) -> dict[str, Any]:
+    from volengine.io.picks import read_all
+
+    facts: dict[str, Any] = {"picks": path}
+    for name, picks in read_all(path).items():
+        facts[name or "tomogram"] = f"{len(picks)} picks, voxel size {_numbers(picks.voxel_size)} angstrom"
+    return facts
