@@ -46,7 +46,7 @@ COLUMNS: dict[str, tuple[str, int]] = {
 EXTRA = "extra."
 """Prefix of an extra column in a table."""
 
-_CONTROL = re.compile(r"[\x00-\x1f\x7f\u2028\u2029\"]")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\"]")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*")
 
 
@@ -112,7 +112,7 @@ class Picks:
         for key, (dtype, width) in COLUMNS.items():
             value = getattr(self, key)
             self._set(key, None if value is None else self._rows(key, value, dtype, width, n))
-        self._set("extra", {k: self._extra(k, v, n) for k, v in self.extra.items()})
+        self._set("extra", {k: self._extra(k, v, n) for k, v in sorted(self.extra.items())})
         self._set("voxel_size", _vector("voxel_size", self.voxel_size))
         self._set("origin", _vector("origin", self.origin))
         if any(v <= 0 for v in self.voxel_size):

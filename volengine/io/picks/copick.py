@@ -1,0 +1,133 @@
+"""copick picks: one JSON file per tomogram, object and tool.
+
+``points`` hold ``location`` (x, y, z in angstrom), ``transformation_`` (4×4, from the object into the tomogram),
+``instance_id`` and ``score``; beside them stand ``pickable_object_name``, ``user_id``, ``session_id``, ``run_name``,
+``voxel_spacing``, ``unit`` and ``trust_orientation`` (copick's data model, ``CopickPicksFile``).
+
+copick's tomograms have no origin: a location is index × voxel size, 0 at the centre of the first voxel. The translation
+of a transformation is added to its location. ``instance_id`` is the label, ``score`` the weight. Labels that are all 0
+and rotations that are all none, copick's defaults, count as not there.
+
+volengine adds a key ``volengine`` with the facts of the tomogram, which copick skips. Not kept: volumes, sizes, normals
+(they become rotations), extra columns. Locations are products, so positions come back to about one part in 10¹⁵.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from volengine.core.errors import FormatError
+from volengine.core.orientation import euler_to_matrix, matrix_to_euler
+from volengine.core.picks import Picks
+from volengine.io.picks import rows as r
+
+KEPT = ("weight", "label", "euler")
+
+
+def read(path: Path) -> r.Rows:
+    """The rows of a copick file."""
+    try:
+        data = json.loads(r.read_text(path))
+    except ValueError as error:
+        raise FormatError(f"{path} is no JSON: {error}") from None
+    if not isinstance(data, dict) or not isinstance(data.get("points", 0) or [], list):
+        raise FormatError(f"{path} is no file of picks by copick: it has no list 'points'.")
+    if data.get("unit", "angstrom") != "angstrom":
+        raise FormatError(f"{path}: the unit of the locations is {data['unit']!r}; copick's is angstrom.")
+    points = data.get("points") or []
+    location = np.array([_location(p, i, path) for i, p in enumerate(points)], float).reshape(-1, 3)
+    turns = np.array([_matrix(p, i, path) for i, p in enumerate(points)], float).reshape(-1, 4, 4)
+    facts = _facts(data)
+    name = facts.pop("tomogram")
+    rows = r.Rows(path, coordinate=(location + turns[:, :3, 3])[:, ::-1], angstrom=True)
+    rows.tomogram = None if name is None else [name] * len(points)
+    rows.facts = {path.stem if name is None else name: facts}
+    rows.columns["weight"] = np.array([_number(p, "score", 1.0, i, path) for i, p in enumerate(points)], float)
+    label = np.array([_number(p, "instance_id", 0, i, path) for i, p in enumerate(points)], np.int64)
+    own = "columns" in facts
+    if own or label.any():
+        rows.columns["label"] = label
+    if own or (data.get("trust_orientation", True) and (turns[:, :3, :3] != np.eye(3)).any()):
+        rows.columns["euler"] = matrix_to_euler(turns[:, :3, :3])
+    bad = np.flatnonzero(~np.isfinite(rows.coordinate).all(axis=1))
+    if len(bad):
+        raise FormatError(f"{path}: point {bad[0]} (counted from 0) is at {points[bad[0]]['location']}.")
+    return rows
+
+
+def _facts(data: dict[str, Any]) -> r.Facts:
+    facts: r.Facts = {"tomogram": data.get("run_name"), "feature": data.get("pickable_object_name") or ""}
+    if data.get("voxel_spacing"):
+        facts["voxel_size"] = [float(data["voxel_spacing"])] * 3
+    own = data.get("volengine")
+    if isinstance(own, dict):
+        facts |= {k: own[k] for k in ("voxel_size", "origin", "shape", "feature", "columns") if k in own}
+    return facts
+
+
+def _location(point: Any, number: int, path: Path) -> tuple[float, float, float]:
+    try:
+        at = point["location"]
+        return float(at["x"]), float(at["y"]), float(at["z"])
+    except (KeyError, TypeError, ValueError):
+        raise FormatError(f"{path}: point {number} (counted from 0) has no location x, y, z.") from None
+
+
+def _matrix(point: dict[str, Any], number: int, path: Path) -> r.Floats:
+    matrix = point.get("transformation_")
+    try:
+        array = np.eye(4) if matrix is None else np.array(matrix, float)
+    except (TypeError, ValueError):
+        array = np.empty(0)
+    if array.shape != (4, 4) or not np.array_equal(array[3], [0, 0, 0, 1]):
+        raise FormatError(f"{path}: point {number} (counted from 0) has no 4x4 transformation_ ending in 0 0 0 1.")
+    return array
+
+
+def _number(point: dict[str, Any], key: str, default: float, number: int, path: Path) -> float:
+    value = point.get(key, default)
+    if value is None:
+        return default
+    if not isinstance(value, (int, float)):
+        raise FormatError(f"{path}: {key} of point {number} (counted from 0) is {value!r}, not a number.")
+    return value
+
+
+def text(picks: Picks) -> str:
+    """A copick file."""
+    n = len(picks)
+    weight = np.ones(n) if picks.weight is None else picks.weight
+    label = np.zeros(n, int) if picks.label is None else picks.label
+    turns = np.tile(np.eye(4), (n, 1, 1))
+    if picks.orientation is not None:
+        turns[:, :3, :3] = euler_to_matrix(picks.orientation)
+    location = picks.position_vox * np.asarray(picks.voxel_size)
+    points = [
+        {
+            "location": {"x": x, "y": y, "z": z},
+            "transformation_": turn,
+            "instance_id": instance,
+            "score": score,
+        }
+        for (z, y, x), turn, instance, score in zip(
+            location.tolist(), turns.tolist(), label.tolist(), weight.tolist(), strict=True
+        )
+    ]
+    facts = {k: v for k, v in picks.facts().items() if v is not None}
+    facts["columns"] = {k: v.dtype.kind for k, v in picks.columns.items() if k in KEPT}
+    data = {
+        "pickable_object_name": picks.feature or "object",
+        "user_id": "volengine",
+        "session_id": "0",
+        "run_name": picks.tomogram,
+        "voxel_spacing": picks.voxel_size[2],
+        "unit": "angstrom",
+        "points": points,
+        "trust_orientation": picks.orientation is not None,
+        "volengine": facts,
+    }
+    return json.dumps(data, indent=1) + "\n"

@@ -1,0 +1,177 @@
+"""Text tables: volengine's own CSV, foreign CSV, and the TSV of Ais.
+
+*CSV.* One line per pick, names in the first line, ``#`` comments above it that say every unit and hold the facts of
+each tomogram. Every column of ``Picks`` comes back to the last bit. The columns ``z_a, y_a, x_a`` (angstrom, origin
+included) are there for people; reading takes ``z_vox, y_vox, x_vox``.
+
+Foreign CSV (separated by comma, semicolon or tab) needs names: ``z_vox`` or ``z`` or napari's ``axis-0`` (and so on)
+for voxels, 0-based; or ``z_a``, ``z_angstrom`` for angstrom, taken as origin + index × voxel size; ``nz, ny, nx`` are
+normals. Other columns become extra columns.
+
+*TSV of Ais.* Three whole numbers x, y, z per line, separated by tabs, 0-based voxels, no names. Writing rounds
+positions to the nearest voxel (Ais cuts them off), at most half a voxel away; everything else is lost.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from volengine.core.errors import FormatError, InputError
+from volengine.core.picks import EXTRA, Picks
+from volengine.io.picks import rows as r
+
+VOXELS = ("z_vox", "y_vox", "x_vox")
+ANGSTROM = ("z_a", "y_a", "x_a")
+EULER = ("rot_deg", "tilt_deg", "psi_deg")
+NORMAL = ("normal_z", "normal_y", "normal_x")
+SINGLE = ("weight", "label", "volume_a3", "size_vox")
+OWN = {"tomogram", *VOXELS, *ANGSTROM, *EULER, *NORMAL, *SINGLE}
+
+_ALIASES = {
+    VOXELS: (("z", "y", "x"), ("axis-0", "axis-1", "axis-2")),
+    ANGSTROM: (("z_angstrom", "y_angstrom", "x_angstrom"), ("z_ang", "y_ang", "x_ang")),
+    EULER: (("rot", "tilt", "psi"),),
+    NORMAL: (("nz", "ny", "nx"),),
+    ("tomogram",): (("tomo_name",), ("tomo",), ("run_name",)),
+    ("weight",): (("score",),),
+}
+_HEADER = """\
+# Picks written by volengine. Order z, y, x; voxels are 0-based with centres at integers.
+# z_vox y_vox x_vox: voxels; z_a y_a x_a: angstrom, origin + index * voxel size (for people: not read back)
+# volume_a3: cubic angstrom; size_vox: voxels; rot tilt psi: degrees, RELION's ZYZ; normal: unit vector
+"""
+
+
+def read_csv(path: Path, origin: Sequence[float] | None) -> r.Rows:
+    """The rows of a CSV file; ``origin`` (of the first voxel) is needed where positions are angstrom only."""
+    text = r.read_text(path)
+    facts = r.read_facts(text, path)
+    header, body, lines = _parse(text, path, own=bool(facts))
+    names = _canonical(header, path, own=bool(facts))
+    columns = dict(zip(names, zip(*body, strict=True) if body else [()] * len(names), strict=True))
+
+    def stack(labels: Sequence[str]) -> r.Floats:
+        return np.stack([r.numbers(columns[k], k, path, lines) for k in labels], axis=-1)
+
+    angstrom = not set(VOXELS) <= set(names)
+    if angstrom and not set(ANGSTROM) <= set(names):
+        raise FormatError(f"{path}: no columns z_vox, y_vox, x_vox (or z, y, x); there are {', '.join(header)}.")
+    rows = r.Rows(path, coordinate=stack(ANGSTROM if angstrom else VOXELS), angstrom=angstrom, facts=facts)
+    if angstrom and origin is not None:
+        rows.shift_a = np.broadcast_to(-np.asarray(origin, float), rows.coordinate.shape)
+    if "tomogram" in columns:
+        rows.tomogram = list(columns["tomogram"])
+    for key, labels in (("euler", EULER), ("normal", NORMAL)):
+        if set(labels) <= set(names):
+            rows.columns[key] = stack(labels)
+    known, used = r.kinds(facts), {"tomogram", *VOXELS, *ANGSTROM, *EULER, *NORMAL}
+    for name in names:
+        if name not in used:
+            key = name if name in SINGLE else EXTRA + name
+            kind = r.column_kind(key) or known.get(key)
+            rows.columns[key] = r.typed(columns[name], kind, name, path, lines)
+    return r.finite(rows, lines)
+
+
+def _parse(text: str, path: Path, own: bool) -> tuple[list[str], list[list[str]], list[int]]:
+    """Names, rows and the line of each row."""
+    at = next((i for i, line in enumerate(text.splitlines()) if line.strip() and line[0] != "#"), None)
+    if at is None:
+        raise FormatError(f"{path} has no line with the names of its columns.")
+    first = text.splitlines()[at]
+    delimiter = max(",;\t", key=first.count)
+    body = "\n".join(text.splitlines()[at:])
+    reader = csv.reader(io.StringIO(body), delimiter=delimiter, skipinitialspace=not own)
+    header = [name.strip() for name in next(reader)]
+    rows, lines = [], []
+    for row in reader:
+        line = at + reader.line_num
+        if not row or (not own and row[0].startswith("#")):
+            continue
+        if len(row) != len(header):
+            raise FormatError(f"{path}, line {line}: {len(row)} values for {len(header)} columns.")
+        rows.append(row)
+        lines.append(line)
+    return header, rows, lines
+
+
+def _canonical(header: Sequence[str], path: Path, own: bool) -> list[str]:
+    """The names of the columns as volengine calls them."""
+    names = list(header) if own else [name.lower() if name.lower() in OWN else name for name in header]
+    twice = next((name for i, name in enumerate(names) if name in names[:i]), None)
+    if twice is not None:
+        raise FormatError(f"{path}: the column {twice!r} is there twice.")
+    if own:
+        return names
+    lower = [name.lower() for name in names]
+    for wanted, choices in _ALIASES.items():
+        for choice in choices:
+            if set(choice) <= set(lower) and not set(wanted) & set(names):
+                for new, old in zip(wanted, choice, strict=True):
+                    names[lower.index(old)] = new
+    names = [re.sub(r"\W", "_", name, flags=re.ASCII) or f"column_{i}" for i, name in enumerate(names)]
+    return [f"_{name}" if name[:1].isdigit() else name for name in names]
+
+
+def csv_text(picks: Sequence[Picks]) -> str:
+    """volengine's CSV."""
+    out = io.StringIO()
+    out.write(_HEADER)
+    for one in picks:
+        out.write(r.facts_line(one) + "\n")
+    writer = csv.writer(out, lineterminator="\n")
+    header: list[str] = []
+    for one in picks:
+        columns = _columns(one)
+        if not header:
+            header = list(columns)
+            writer.writerow(header)
+        if list(columns) != header:
+            raise InputError(
+                f"The picks of {picks[0].tomogram!r} and {one.tomogram!r} do not have the same columns: "
+                f"{', '.join(sorted(set(columns) ^ set(header)))}."
+            )
+        writer.writerows(zip(*columns.values(), strict=True))
+    return out.getvalue()
+
+
+def _columns(picks: Picks) -> dict[str, list[str]]:
+    values: dict[str, NDArray[Any]] = dict(zip(VOXELS, picks.position_vox.T, strict=True))
+    values |= dict(zip(ANGSTROM, picks.position.T, strict=True))
+    values |= {key: getattr(picks, key) for key in SINGLE if getattr(picks, key) is not None}
+    if picks.euler is not None:
+        values |= dict(zip(EULER, picks.euler.T, strict=True))
+    if picks.normal is not None:
+        values |= dict(zip(NORMAL, picks.normal.T, strict=True))
+    for name, value in picks.extra.items():
+        if name in OWN:
+            raise InputError(f"The extra column {name!r} means something else in CSV files; rename it.")
+        values[name] = value
+    return {"tomogram": [picks.tomogram] * len(picks)} | {k: r.texts(np.asarray(v)) for k, v in values.items()}
+
+
+def read_tsv(path: Path) -> r.Rows:
+    """The rows of a TSV of Ais: x, y, z."""
+    words, lines = [], []
+    for number, line in enumerate(r.read_text(path).splitlines(), 1):
+        if line.strip():
+            row = line.split()
+            if len(row) != 3:
+                raise FormatError(f"{path}, line {number}: {len(row)} values; three (x, y, z) are expected.")
+            words.append(row)
+            lines.append(number)
+    columns = [r.numbers([w[i] for w in words], "xyz"[i], path, lines) for i in (2, 1, 0)]
+    return r.finite(r.Rows(path, coordinate=np.stack(columns, axis=-1)), lines)
+
+
+def tsv_text(picks: Picks) -> str:
+    """The TSV of Ais: positions rounded to whole voxels (halves to even)."""
+    return "".join(f"{x}\t{y}\t{z}\n" for z, y, x in np.rint(picks.position_vox).astype(np.int64).tolist())

@@ -1,0 +1,138 @@
+"""Dynamo tables (``.tbl``): rows of numbers without names, one per particle.
+
+Columns (Dynamo wiki, "Table convention"), of which volengine uses: 1 tag, 4-6 dx dy dz (shift in pixels, added to the
+position), 7-9 tdrot tilt narot (degrees), 10 cc, 20 number of the tomogram, 23 annotation, 24-26 x y z (pixels of the
+tomogram), 36 pixel size (angstrom; 0 or missing: not known).
+
+*First index.* Dynamo is Matlab: it "counts pixels with the index 1", and puts the centre of a box on pixel r
+(wiki, "Volume center"). So the format ``dynamo`` takes 1 for the centre of the first voxel: index = x + dx - 1. Many
+programs write tables that count from 0; read and write those as ``dynamo0``.
+
+*Angles.* With the matrices of ``volengine.core.orientation``, tdrot = psi - 90, tilt = tilt, narot = rot + 90.
+
+*Names.* Column 20 is a number. The names stand in a table map file beside the table, ``NAME.doc``: number and file
+name on each line. It is written with the table, and read where it is there.
+
+A column 7-9, 10 or 23 that holds nothing but zeros counts as not there. Not kept: origin, shape and name of the
+feature, volumes, sizes, normals (they become angles), extra columns. Adding and taking away 1 and 90 rounds the last
+bits of positions below 1 voxel and of angles.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from volengine.core.errors import FormatError, InputError
+from volengine.core.picks import Picks
+from volengine.io.picks import rows as r
+
+COLUMNS = 36
+LEAST = 26
+TAG, SHIFT, ANGLES, CC, TOMOGRAM, ANNOTATION, POSITION, PIXEL = (
+    0,
+    slice(3, 6),
+    slice(6, 9),
+    9,
+    19,
+    22,
+    slice(23, 26),
+    35,
+)
+
+
+def read(path: Path, first: int) -> r.Rows:
+    """The rows of a table; ``first`` is the coordinate of the first voxel's centre."""
+    words: list[list[str]] = []
+    lines: list[int] = []
+    for number, line in enumerate(r.read_text(path).splitlines(), 1):
+        row = line.split()
+        if not row or row[0][0] in "#%":
+            continue
+        width = len(words[0]) if words else len(row)
+        if len(row) < LEAST or len(row) != width:
+            need = f"at least {LEAST}" if len(row) < LEAST else f"{width}, as the lines before"
+            raise FormatError(f"{path}, line {number}: {len(row)} numbers; a Dynamo table has {need}.")
+        words.append(row)
+        lines.append(number)
+    width = len(words[0]) if words else LEAST
+    columns = [r.numbers([w[i] for w in words], f"column {i + 1}", path, lines) for i in range(width)]
+    table = np.stack(columns, axis=-1)
+    rows = r.Rows(path, coordinate=(table[:, POSITION] + table[:, SHIFT])[:, ::-1] - first)
+    for at, tomogram in zip(lines, table[:, TOMOGRAM].tolist(), strict=True):
+        if not float(tomogram).is_integer():
+            raise FormatError(f"{path}, line {at}: the tomogram's number (column 20) is {tomogram}.")
+    names = _names(path)
+    rows.named = bool(names)
+    rows.tomogram = [names.get(int(n), str(int(n))) for n in table[:, TOMOGRAM]]
+    if not words:
+        rows.facts = {name: {} for name in names.values()}
+    if table.shape[1] > PIXEL and len(table) and (table[:, PIXEL] > 0).all():
+        rows.pixel_size = table[:, PIXEL]
+    tdrot, tilt, narot = table[:, ANGLES].T
+    if table[:, ANGLES].any():
+        rows.columns["euler"] = np.stack([_wrap(narot - 90), tilt, _wrap(tdrot + 90)], axis=-1)
+    if table[:, CC].any():
+        rows.columns["weight"] = table[:, CC]
+    annotation = table[:, ANNOTATION]
+    if annotation.any() and np.array_equal(annotation, np.rint(annotation)):
+        rows.columns["label"] = annotation.astype(np.int64)
+    return r.finite(rows, lines)
+
+
+def _names(path: Path) -> dict[int, str]:
+    """Names of the tomograms in the table map file beside the table, if it is there."""
+    beside = path.with_suffix(".doc")
+    if not beside.is_file():
+        return {}
+    names = {}
+    for number, line in enumerate(r.read_text(beside).splitlines(), 1):
+        words = line.split(maxsplit=1)
+        if not words:
+            continue
+        if len(words) != 2 or not words[0].isdigit():
+            raise FormatError(f"{beside}, line {number}: a number and a file name are expected, not {line!r}.")
+        base = words[1].strip().replace("\\", "/").rsplit("/", 1)[-1]
+        names[int(words[0])] = next((base.removesuffix(e) for e in (".mrc", ".rec", ".em") if base.endswith(e)), base)
+    return names
+
+
+def _wrap(angle: r.Floats) -> r.Floats:
+    """Degrees in [-180, 180]; angles that are there already keep their bits."""
+    return np.where(np.abs(angle) > 180, (angle + 180) % 360 - 180, angle)
+
+
+def text(picks: Sequence[Picks], first: int) -> tuple[str, str]:
+    """The table and its table map file."""
+    lines, names, tag = [], [], 0
+    for number, one in enumerate(picks, 1):
+        size = np.asarray(one.voxel_size)
+        if size.max() > size.min() * 1.001:
+            raise InputError(
+                f"The voxels of {one.tomogram!r} are {one.voxel_size} angstrom (z, y, x), but Dynamo tables know one "
+                "pixel size only: bring the picks onto a grid of cubes with picks.on_grid(...), or write CSV."
+            )
+        if not one.tomogram:
+            raise InputError("Dynamo's table map file needs the tomogram's name: set picks.with_(tomogram=...).")
+        names.append(f"{number} {one.tomogram}.mrc\n")
+        table = np.zeros((len(one), COLUMNS))
+        table[:, TAG] = np.arange(tag, tag + len(one)) + 1
+        tag += len(one)
+        table[:, 1:3] = 1
+        if one.orientation is not None:
+            rot, tilt, psi = one.orientation.T
+            table[:, ANGLES] = np.stack([_wrap(psi - 90), tilt, _wrap(rot + 90)], axis=-1)
+        table[:, CC] = 0 if one.weight is None else one.weight
+        table[:, TOMOGRAM] = number
+        table[:, ANNOTATION] = 0 if one.label is None else one.label
+        table[:, POSITION] = one.position_vox[:, ::-1] + first
+        table[:, PIXEL] = one.voxel_size[2]
+        lines += [" ".join(_short(v) for v in row) + "\n" for row in table.tolist()]
+    return "".join(lines), "".join(names)
+
+
+def _short(value: float) -> str:
+    """A number as Dynamo writes it: whole numbers without a point; all digits that matter."""
+    return str(int(value)) if value.is_integer() and abs(value) < 2**53 else repr(value)

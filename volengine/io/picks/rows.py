@@ -1,0 +1,331 @@
+"""What all formats of picks share: rows as a file gives them, and the way from there to ``Picks``.
+
+A format module parses its file into :class:`Rows`: coordinates in the file's own unit, columns, and whatever the file
+says about the tomograms. :func:`gather` turns them into :class:`~volengine.core.picks.Picks`, and is the one place
+where units and origins are converted. Files that volengine writes carry a line of *facts* per tomogram (JSON in a
+comment), so that they come back complete; other programs skip it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from volengine.core.boxes import Index3
+from volengine.core.errors import FormatError, InputError, MissingError
+from volengine.core.picks import COLUMNS, EXTRA, Picks
+from volengine.core.volume import Vector3
+
+Floats = NDArray[np.float64]
+Facts = dict[str, Any]
+
+MARK = "# volengine "
+"""Start of a comment line of facts."""
+
+_INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
+
+
+@dataclass(frozen=True)
+class Known:
+    """What the caller knows about the tomogram; it goes before what the file says."""
+
+    voxel_size: Vector3 | None = None
+    origin: Vector3 | None = None
+    shape: Index3 | None = None
+    tomogram: str | None = None
+
+    def __post_init__(self) -> None:
+        for key in ("voxel_size", "origin", "shape"):
+            value = getattr(self, key)
+            if value is None:
+                continue
+            if np.shape(value) != (3,) or not np.isfinite(value).all() or (key != "origin" and min(value) <= 0):
+                raise InputError(
+                    f"{key} must be three {'' if key == 'origin' else 'positive '}numbers (z, y, x): {value!r}."
+                )
+
+
+@dataclass
+class Rows:
+    """The picks of a file, before any conversion.
+
+    Parameters
+    ----------
+    coordinate
+        (n, 3), z, y, x, in pixels or in angstrom; the first voxel's centre is 0 (the format module sees to that), or,
+        if ``centred``, the tomogram's centre is.
+    angstrom
+        Whether the coordinates are angstrom; else they count pixels.
+    pixel_size
+        (n,), angstrom: the pixel size the file states for each row; ``None`` where it does not say. If the voxels of
+        the tomogram have another size, the coordinates are rescaled.
+    tomogram
+        The tomogram's name for each row, or ``None`` where the file does not say.
+    named
+        Whether these names are names; if they are only numbers, a single one may be replaced by the caller's name.
+    columns
+        Further columns, with the names of ``Picks.to_table``.
+    shift_a
+        (n, 3) angstrom, z, y, x, to be added to the positions.
+    facts
+        What the file says of each tomogram, by name.
+    """
+
+    path: Path
+    coordinate: Floats
+    angstrom: bool = False
+    centred: bool = False
+    pixel_size: Floats | None = None
+    tomogram: list[str] | None = None
+    named: bool = True
+    columns: dict[str, NDArray[Any]] = field(default_factory=dict)
+    shift_a: Floats | None = None
+    facts: dict[str, Facts] = field(default_factory=dict)
+
+
+def gather(rows: Rows, known: Known) -> dict[str, Picks]:
+    """The picks of each tomogram, in the order in which the file names them.
+
+    Raises
+    ------
+    InputError
+        If the file and the caller together do not say enough; the message names the missing argument.
+    """
+    names = rows.tomogram
+    if names is None:
+        stated = list(rows.facts) if len(rows.facts) == 1 else [rows.path.stem]
+        names = [stated[0] if known.tomogram is None else known.tomogram] * len(rows.coordinate)
+        facts = {names[0] if names else known.tomogram or stated[0]: rows.facts.get(stated[0], {})}
+    else:
+        facts = rows.facts
+    groups: dict[str, list[int]] = {name: [] for name in facts}
+    for row, name in enumerate(names):
+        groups.setdefault(name, []).append(row)
+    if not rows.named and len(groups) == 1 and known.tomogram is not None:
+        groups = {known.tomogram: next(iter(groups.values()))}
+    if not groups:
+        groups = {known.tomogram or rows.path.stem: []}
+    wanted = groups if known.tomogram is None else {k: v for k, v in groups.items() if k == known.tomogram}
+    if not wanted:
+        raise InputError(
+            f"{rows.path}: there is no tomogram {known.tomogram!r}; there are {listing(groups)}. Set tomogram."
+        )
+    return {name: _one(rows, name, np.array(at, int), facts.get(name, {}), known) for name, at in wanted.items()}
+
+
+def listing(names: Iterable[str], most: int = 8) -> str:
+    """Names for a message, cut off after some."""
+    names = list(names)
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(map(repr, names[:most])) + more
+
+
+def _one(rows: Rows, name: str, at: NDArray[np.int64], facts: Facts, known: Known) -> Picks:
+    pixel = _pixel(rows, name, at, facts)
+    stated = facts.get("voxel_size")
+    voxel_size = _first(known.voxel_size, stated, pixel)
+    if voxel_size is None:
+        raise InputError(f"{rows.path} does not say the voxel size of tomogram {name!r}: set voxel_size (angstrom).")
+    size = np.asarray(voxel_size, float)
+    shape = known.shape
+    if shape is None and facts.get("shape") is not None and _same(stated, size):
+        shape = facts["shape"]
+    coordinate = rows.coordinate[at]
+    if rows.angstrom:
+        coordinate = coordinate / size
+    elif pixel is not None and not _same(pixel, size):
+        coordinate = coordinate * pixel / size
+    if rows.centred:
+        coordinate = coordinate + _centre_vox(rows, name, size, shape, facts, known)
+    if rows.shift_a is not None:
+        coordinate = coordinate + rows.shift_a[at] / size
+    columns = {k: v[at] for k, v in rows.columns.items()}
+    if "columns" in facts:  # our own file: what is not listed was only there for other programs
+        columns = {k: v for k, v in columns.items() if k in facts["columns"] or k.startswith(EXTRA)}
+    return Picks.from_table(
+        {"position_vox": coordinate, **columns},
+        {
+            "voxel_size": tuple(size.tolist()),
+            "origin": _first(known.origin, facts.get("origin"), (0.0, 0.0, 0.0)),
+            "shape": shape,
+            "tomogram": name,
+            "feature": facts.get("feature", ""),
+        },
+    )
+
+
+def _pixel(rows: Rows, name: str, at: NDArray[np.int64], facts: Facts) -> Floats | None:
+    """What one pixel of the coordinates is, in angstrom, z, y, x."""
+    stated = _first(facts.get("pixel_size"), facts.get("voxel_size"))
+    if "columns" in facts and stated is not None:  # our own file: exact, where the file's own field may be rounded
+        return np.asarray(stated, float)
+    if rows.pixel_size is None or not len(at):
+        return None
+    sizes = np.unique(rows.pixel_size[at])
+    if len(sizes) > 1:
+        raise FormatError(
+            f"{rows.path}: tomogram {name!r} has picks with different pixel sizes: {sizes.tolist()} angstrom."
+        )
+    return np.repeat(sizes, 3)
+
+
+def _centre_vox(rows: Rows, name: str, size: Floats, shape: Any, facts: Facts, known: Known) -> Floats:
+    """RELION 5 counts from the tomogram's centre: half its shape, for even and for odd shapes."""
+    if known.shape is None and "centre_a" in facts:
+        centre: Floats = np.asarray(facts["centre_a"], float) / size
+        return centre
+    if shape is None:
+        raise InputError(
+            f"{rows.path} counts from the centre of tomogram {name!r} and does not say its shape: set shape (z, y, x), "
+            "or read RELION's optimisation_set.star, which leads to the tomograms."
+        )
+    return np.asarray(shape, float) / 2
+
+
+def _same(a: Any, b: Floats) -> bool:
+    return a is not None and bool(np.array_equal(np.asarray(a, float), b))
+
+
+def _first(*values: Any) -> Any:
+    return next((v for v in values if v is not None), None)
+
+
+# Facts -------------------------------------------------------------------------------------------------------------
+
+
+def facts_line(picks: Picks, pixel_size: Sequence[float] | None = None) -> str:
+    """The comment that lets volengine read its own file back complete (without line end).
+
+    ``pixel_size`` (z, y, x, angstrom) is what the file's coordinates count, where that is not the voxel size.
+    """
+    facts: Facts = {k: v for k, v in picks.facts().items() if v is not None}
+    facts["columns"] = {k: v.dtype.kind for k, v in picks.columns.items() if k != "position_vox"}
+    if pixel_size is not None:
+        facts["pixel_size"] = list(pixel_size)
+    return MARK + json.dumps(facts)
+
+
+def read_facts(text: str, path: Path) -> dict[str, Facts]:
+    """The facts in the comment lines of a file, by tomogram."""
+    found: dict[str, Facts] = {}
+    for number, line in enumerate(text.splitlines(), 1):
+        if line.startswith(MARK + "{"):
+            try:
+                facts = json.loads(line.removeprefix(MARK))
+                found[facts["tomogram"]] = facts
+            except (ValueError, KeyError, TypeError) as error:
+                raise FormatError(
+                    f"{path}, line {number}: the facts that volengine wrote are damaged ({error}); remove the line."
+                ) from None
+    return found
+
+
+def kinds(facts: Mapping[str, Facts]) -> dict[str, str]:
+    """Type (numpy kind) of each column that the facts list."""
+    return {k: v for f in facts.values() for k, v in f.get("columns", {}).items()}
+
+
+# Text to values and back --------------------------------------------------------------------------------------------
+
+
+def numbers(texts: Sequence[str], name: str, path: Path, lines: Sequence[int]) -> Floats:
+    """Texts as float64, to the last bit; a text that is no number is reported with its line."""
+    try:
+        return np.array([float(t) for t in texts], float)
+    except ValueError:
+        for text, line in zip(texts, lines, strict=True):
+            try:
+                float(text)
+            except ValueError:
+                raise FormatError(f"{path}, line {line}: {name} is {text!r}, not a number.") from None
+        raise
+
+
+def typed(texts: Sequence[str], kind: str | None, name: str, path: Path, lines: Sequence[int]) -> NDArray[Any]:
+    """A column of texts as numbers or text: of a known kind, or whatever fits all of them."""
+    if kind is None:
+        kind = "i" if texts and all(_INTEGER.fullmatch(t) for t in texts) else "f"
+        try:
+            return typed(texts, kind, name, path, lines)
+        except FormatError:
+            return np.array(texts, str)
+    if kind == "U":
+        return np.array(texts, str)
+    if kind == "f":
+        return numbers(texts, name, path, lines)
+    parse = {"True": 1, "False": 0} if kind == "b" else None
+    values = []
+    for text, line in zip(texts, lines, strict=True):
+        try:
+            values.append(parse[text] if parse else int(text))
+        except (KeyError, ValueError):
+            what = "True or False" if parse else "a whole number"
+            raise FormatError(f"{path}, line {line}: {name} is {text!r}, not {what}.") from None
+    return np.array(values, bool if kind == "b" else np.int64)
+
+
+def texts(column: NDArray[Any]) -> list[str]:
+    """Values as texts that read back to the same bits."""
+    return [repr(v) if isinstance(v, float) else str(v) for v in column.tolist()]
+
+
+def finite(rows: Rows, lines: Sequence[int]) -> Rows:
+    """The rows, if all coordinates are finite numbers."""
+    bad = np.flatnonzero(~np.isfinite(rows.coordinate).all(axis=1))
+    if len(bad):
+        raise FormatError(
+            f"{rows.path}, line {lines[bad[0]]}: the position is {rows.coordinate[bad[0]].tolist()} (z, y, x)."
+        )
+    return rows
+
+
+def column_kind(key: str) -> str | None:
+    """Type (numpy kind) of a column of ``Picks``; ``None`` for extra columns."""
+    return COLUMNS[key][0][0] if key in COLUMNS else None
+
+
+# Files --------------------------------------------------------------------------------------------------------------
+
+
+def read_text(path: Path) -> str:
+    """A text file, or a clear error."""
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except (FileNotFoundError, IsADirectoryError):
+        raise MissingError(f"{path} is not a file; give the file of the picks.") from None
+    except UnicodeDecodeError as error:
+        raise FormatError(f"{path} is not a text file (byte {error.start} is no UTF-8).") from None
+    if "\0" in text:
+        raise FormatError(f"{path} is not a text file (it holds zero bytes).")
+    return text
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file whole or not at all: into a temporary file beside it, which then takes its place."""
+    try:
+        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+    except FileNotFoundError:
+        raise MissingError(f"There is no folder {path.parent} to write {path.name} into; make it first.") from None
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        umask = os.umask(0)
+        os.umask(umask)
+        Path(temporary).chmod(0o666 & ~umask)
+        Path(temporary).replace(path)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            Path(temporary).unlink()
+        raise

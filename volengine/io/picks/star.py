@@ -1,0 +1,120 @@
+"""STAR tables: read line by line, written with ``starfile``.
+
+Files are read here rather than with ``starfile.read`` because a damaged file must be answered with its line, because
+names such as ``001`` must stay text and numbers must keep their last bit, and because ``starfile`` refuses the empty
+loops and changes the apostrophes that real files hold. The tests hold both readers equal on real files.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from volengine.core.errors import FormatError, InputError
+from volengine.io.picks.rows import read_text
+
+_TOKEN = re.compile(r'"[^"]*"|\'[^\']*\'|#.*|[^\s#]+')
+_UNFIT = re.compile(r"['\"#]|[^\S ]")
+
+
+@dataclass
+class Table:
+    """A block of a STAR file: columns of texts by label (without ``_``), and the line of each row.
+
+    A block without ``loop_`` is a table of one row.
+    """
+
+    name: str
+    loop: bool = False
+    columns: dict[str, list[str]] = field(default_factory=dict)
+    lines: list[int] = field(default_factory=list)
+
+
+def read_star(path: Path) -> tuple[dict[str, Table], str]:
+    """All blocks of a STAR file by name, and the file's text.
+
+    Raises
+    ------
+    FormatError
+        If the file is not STAR or a row does not have as many values as there are labels, with the line.
+    """
+    text = read_text(path)
+    tables: dict[str, Table] = {}
+    table: Table | None = None
+    for number, raw in enumerate(text.splitlines(), 1):
+        line = raw.strip()
+        if not line or line.startswith("#"):
+            continue
+        if line.startswith("data_"):
+            table = Table(line.removeprefix("data_"))
+            if table.name in tables:
+                raise FormatError(f"{path}, line {number}: there are two blocks {line}.")
+            tables[table.name] = table
+        elif table is None:
+            raise FormatError(f"{path}, line {number}: STAR begins with a line data_..., not {line[:40]!r}.")
+        elif line.startswith("loop_") and not table.columns:
+            table.loop = True
+        elif line.startswith("_") and not (table.loop and table.lines):
+            _label(table, line, number, path)
+        else:
+            _row(table, line, number, path)
+    if not tables:
+        raise FormatError(f"{path} is not a STAR file: it has no line data_... .")
+    return tables, text
+
+
+def _words(line: str) -> list[str]:
+    """The values of a line; ``#`` outside of quotes begins a comment."""
+    words = []
+    for word in _TOKEN.findall(line):
+        if word[0] == "#":
+            break
+        words.append(word[1:-1] if word[0] in "\"'" and len(word) > 1 and word[-1] == word[0] else word)
+    return words
+
+
+def _label(table: Table, line: str, number: int, path: Path) -> None:
+    label, *values = _words(line)
+    label = label.removeprefix("_")
+    if label in table.columns:
+        raise FormatError(f"{path}, line {number}: the label _{label} is there twice.")
+    if not table.loop and len(values) != 1:
+        raise FormatError(f"{path}, line {number}: _{label} has {len(values)} values instead of one.")
+    table.columns[label] = [] if table.loop else values
+    table.lines = [] if table.loop else [number]
+
+
+def _row(table: Table, line: str, number: int, path: Path) -> None:
+    words = _words(line)
+    if not table.loop or not table.columns:
+        raise FormatError(f"{path}, line {number}: a label _... is expected here, not {line[:40]!r}.")
+    if len(words) != len(table.columns):
+        raise FormatError(
+            f"{path}, line {number}: {len(words)} values, but data_{table.name} has {len(table.columns)} labels."
+        )
+    for column, word in zip(table.columns.values(), words, strict=True):
+        column.append(word)
+    table.lines.append(number)
+
+
+def star_text(blocks: Mapping[str, Mapping[str, Sequence[str]]], comments: Sequence[str]) -> str:
+    """A STAR file of loops as text; values are texts already. The same tables give the same bytes.
+
+    Raises
+    ------
+    InputError
+        For values that STAR programs cannot read (quotes, ``#``, tabs, line ends).
+    """
+    import pandas as pd
+    import starfile
+
+    for table in blocks.values():
+        for label, values in table.items():
+            unfit = next((v for v in values if _UNFIT.search(v)), None)
+            if unfit is not None:
+                raise InputError(f"STAR cannot hold the {label} {unfit!r}: it has a quote, '#' or a tab; rename it.")
+    frames = {name: pd.DataFrame(dict(table), dtype=object) for name, table in blocks.items()}
+    body: str = starfile.to_string(frames).split("\n", 1)[1]  # without its first line, which holds the time
+    return "".join(f"{c}\n" for c in comments) + body.rstrip("\n") + "\n"
