@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import re
+import struct
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -38,7 +39,7 @@ ANGSTROM = {
     "m": 1e10, "inch": 2.54e8,
 }  # fmt: skip
 """Angstrom per unit of length, as OME and ImageJ write them (both signs for micro)."""
-_BROKEN = (tifffile.TiffFileError, ValueError, IndexError, KeyError, TypeError, OSError, RuntimeError)
+_BROKEN = (tifffile.TiffFileError, ValueError, IndexError, KeyError, TypeError, OSError, RuntimeError, struct.error)
 
 
 @dataclass(frozen=True)
@@ -183,8 +184,8 @@ def read_facts(path: str) -> TiffFacts:
     _, file_bytes = sniff(path)
     with _opened(path) as tif:
         try:
-            series = tif.series
-            first = series[0]
+            _check_chain(path, tif, file_bytes)
+            first = tif.series[0]
             page = first.keyframe
             shape = _shape(path, tif, file_bytes)
             dtype, offset = np.dtype(first.dtype), first.dataoffset
@@ -225,6 +226,30 @@ def _opened(path: str) -> Iterator[Any]:
         raise FormatError(f"{path}: not a TIFF file, or a damaged one ({size} bytes): {error}.") from error
     with tif:
         yield tif
+
+
+def _check_chain(path: str, tif: Any, file_bytes: int) -> None:
+    """Follow the chain of page directories (TIFF 6.0, section 2); where it leaves the file, pages are missing.
+
+    tifffile only logs this and gives the pages it found: a stack cut short would pass for a smaller one.
+    """
+    form, file = tif.tiff, tif.filehandle
+    file.seek(form.offsetsize)  # the first directory's offset: byte 4, in BigTIFF byte 8
+    (offset,) = struct.unpack(form.offsetformat, file.read(form.offsetsize))
+    seen: set[int] = set()
+    while offset:
+        file.seek(offset)
+        count = file.read(form.tagnosize) if offset not in seen else b""
+        seen.add(offset)
+        tags = struct.unpack(form.tagnoformat, count)[0] if len(count) == form.tagnosize else 0
+        file.seek(offset + form.tagnosize + tags * form.tagsize)
+        following = file.read(form.offsetsize)
+        if not tags or len(following) < form.offsetsize:
+            raise FormatError(
+                f"{path}: truncated or damaged: the directory of page {len(seen) - 1} should be at byte {offset}; "
+                f"the file has {file_bytes} bytes. Copy or download it again."
+            )
+        (offset,) = struct.unpack(form.offsetformat, following)
 
 
 def _shape(path: str, tif: Any, file_bytes: int) -> Index3:

@@ -1,0 +1,217 @@
+"""Reading TIFF stacks."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tifffile
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from volengine.core.boxes import Box
+from volengine.core.errors import FormatError, InputError, MissingError
+from volengine.io.tiff import TiffSource, is_tiff_name, open_tiff, read_facts
+
+REAL = Path(__file__).parents[2].parent / "shared" / "data" / "real"
+real = pytest.mark.skipif(not REAL.is_dir(), reason="the real sample data are not at hand")
+
+
+@given(
+    shape=st.tuples(st.integers(1, 6), st.integers(2, 9), st.integers(2, 9)),
+    dtype=st.sampled_from(["u1", "i1", "u2", "i2", "f4", "u4", "f8", "f2"]),
+    order=st.sampled_from("<>"),
+    style=st.sampled_from(
+        [{}, {"compression": "zlib"}, {"contiguous": False}, {"rowsperstrip": 2}, {"tile": (16, 16)}]
+    ),
+    big=st.booleans(),
+    data=st.data(),
+)
+@settings(deadline=None, max_examples=120, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_box_of_any_stack(tmp_path: Path, shape, dtype, order, style: dict[str, Any], big, data) -> None:
+    values = (np.random.default_rng(0).random(shape) * 120).astype(dtype)
+    path = tmp_path / "a.tif"
+    options = {k: v for k, v in style.items() if k != "contiguous"}
+    with tifffile.TiffWriter(path, byteorder=order, bigtiff=big) as tif:
+        if style.get("contiguous", True):
+            tif.write(values, photometric="minisblack", **options)
+        else:
+            for page in values:
+                tif.write(page, photometric="minisblack", contiguous=False, metadata=None)
+    volume = open_tiff(path, voxel_size=5)
+    assert (volume.shape, volume.dtype) == (shape, np.dtype(dtype).name)
+    box = Box(*zip(*[sorted((data.draw(st.integers(0, n)), data.draw(st.integers(0, n)))) for n in shape], strict=True))
+    got = pickle.loads(pickle.dumps(TiffSource(volume))).read(box)
+    assert got.dtype == np.dtype(dtype)
+    assert got.dtype.isnative
+    assert got.flags.c_contiguous
+    assert got.shape == box.shape
+    assert np.array_equal(got, values[box.slices])
+
+
+def test_storage_decides_chunks(tmp_path: Path) -> None:
+    values = np.zeros((4, 20, 30), "u2")
+    tifffile.imwrite(tmp_path / "raw.tif", values, photometric="minisblack")
+    tifffile.imwrite(tmp_path / "zlib.tif", values, photometric="minisblack", compression="zlib")
+    assert open_tiff(tmp_path / "raw.tif", 1.0).chunks is None
+    assert open_tiff(tmp_path / "zlib.tif", 1.0).chunks == (1, 20, 30)
+
+
+def test_lzw_needs_no_further_package(tmp_path: Path) -> None:
+    values = np.random.default_rng(0).integers(0, 4, (3, 40, 50), dtype="u1")
+    pages = [Image.fromarray(page) for page in values]
+    path = tmp_path / "a.tif"
+    pages[0].save(path, save_all=True, append_images=pages[1:], compression="tiff_lzw")
+    volume = open_tiff(path, 10)
+    assert volume.facts["tiff"]["compression"] == "lzw"
+    assert np.array_equal(TiffSource(volume).read(Box((1, 5, 6), (3, 30, 50))), values[1:3, 5:30, 6:50])
+
+
+@pytest.mark.parametrize(
+    ("unit", "per_angstrom"), [("nm", 10), ("micron", 1e4), ("\\u00B5m", 1e4), ("um", 1e4), ("angstrom", 1), ("Å", 1)]
+)
+def test_imagej_voxel_size(tmp_path: Path, unit: str, per_angstrom: float) -> None:
+    path = tmp_path / "a.tif"
+    size = (12.0, 10.5, 8.25)
+    z, y, x = (v / per_angstrom for v in size)
+    if unit == "Å":  # tifffile writes ASCII only; ImageJ writes the escape
+        unit = "\\u00C5"
+    tifffile.imwrite(
+        path, np.zeros((3, 4, 5), "u1"), imagej=True, resolution=(1 / x, 1 / y), metadata={"unit": unit, "spacing": z}
+    )
+    volume = open_tiff(path)
+    assert np.allclose(volume.voxel_size, size, rtol=1e-6)
+    assert open_tiff(path, voxel_size=3).voxel_size == (3, 3, 3)
+
+
+def test_ome_voxel_size(tmp_path: Path) -> None:
+    path = tmp_path / "x.ome.tif"
+    metadata = {
+        "axes": "ZYX", "PhysicalSizeX": 1.05, "PhysicalSizeXUnit": "nm", "PhysicalSizeY": 1.05,
+        "PhysicalSizeYUnit": "nm", "PhysicalSizeZ": 0.002,
+    }  # fmt: skip
+    tifffile.imwrite(path, np.zeros((3, 4, 5), "u1"), metadata=metadata)
+    volume = open_tiff(path)
+    assert (volume.voxel_size, volume.name) == ((20.0, 10.5, 10.5), "x")
+
+
+def test_voxel_size_is_asked_for(tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    zero = np.zeros((3, 4, 5), "u1")
+    stories = [
+        {"resolution": (300, 300), "resolutionunit": "INCH"},  # dots per inch of a printer
+        {"imagej": True, "resolution": (1, 1), "metadata": {"unit": "pixel", "spacing": 1}},
+        {"imagej": True, "resolution": (1, 1), "metadata": {"unit": "nm"}},  # no spacing
+        {"imagej": True, "resolution": (1, 1), "metadata": {"unit": "mm", "spacing": 1}},  # 1e7 angstrom
+    ]
+    for options in stories:
+        tifffile.imwrite(path, zero, photometric="minisblack", **options)
+        with pytest.raises(InputError, match=r"a\.tif.*--voxel-size"):
+            open_tiff(path)
+        assert open_tiff(path, 4.0).voxel_size == (4, 4, 4)
+
+
+def test_two_dimensional_images_have_one_page(tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, np.arange(20, dtype="u1").reshape(4, 5), photometric="minisblack")
+    volume = open_tiff(path, 1.0)
+    assert volume.shape == (1, 4, 5)
+    assert np.array_equal(TiffSource(volume).read(Box((0, 1, 1), (1, 3, 5)))[0], np.arange(20).reshape(4, 5)[1:3, 1:])
+
+
+def test_what_is_no_stack_of_grey_pages_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+
+    def refused(words: str) -> None:
+        with pytest.raises(FormatError, match=words) as caught:
+            open_tiff(path, 1.0)
+        assert str(path) in str(caught.value)
+        assert caught.value.exit_code == 2
+
+    tifffile.imwrite(path, np.zeros((3, 4, 5, 3), "u1"), photometric="rgb")
+    refused("colours")
+    tifffile.imwrite(path, np.zeros((2, 3, 4, 5), "u1"), imagej=True, metadata={"axes": "TZYX"})
+    refused("axes")
+    with tifffile.TiffWriter(path) as tif:
+        tif.write(np.zeros((4, 5), "u1"), metadata=None)
+        tif.write(np.zeros((6, 5), "u1"), metadata=None)
+    refused("different sizes")
+    tifffile.imwrite(path, np.zeros((3, 4, 5), "c8"), photometric="minisblack")
+    refused("complex64")
+
+
+def test_broken_files(tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, np.zeros((30, 40, 50), "u2"), photometric="minisblack")
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-1000])
+    with pytest.raises(FormatError, match=r"a\.tif.*truncated.* bytes"):
+        open_tiff(path, 1.0)
+    for content in (b"", b"II*\0", whole[:60], b"no picture at all" * 99):
+        path.write_bytes(content)
+        with pytest.raises(FormatError, match=rf"a\.tif.*{len(content)} bytes"):
+            open_tiff(path, 1.0)
+    with pytest.raises(MissingError):
+        open_tiff(tmp_path / "nothing.tif")
+
+
+@pytest.mark.parametrize("big", [False, True])
+@pytest.mark.parametrize("cut", [1, 700, 4000, 30_000])
+def test_a_stack_cut_short_does_not_pass_for_a_smaller_one(tmp_path: Path, big: bool, cut: int) -> None:
+    path = tmp_path / "a.tif"
+    with tifffile.TiffWriter(path, bigtiff=big) as tif:
+        for _ in range(20):
+            tif.write(np.ones((40, 50), "u1"), photometric="minisblack", contiguous=False, metadata=None)
+    path.write_bytes(path.read_bytes()[:-cut])
+    with pytest.raises(FormatError, match=r"truncated|damaged"):
+        TiffSource(open_tiff(path, 1.0)).read(Box((0, 0, 0), (20, 40, 50)))
+
+
+def test_damaged_page(tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    values = np.random.default_rng(0).integers(0, 255, (3, 40, 50), dtype="u1")
+    tifffile.imwrite(path, values, photometric="minisblack", compression="zlib")
+    volume = open_tiff(path, 1.0)
+    with tifffile.TiffFile(path) as tif:
+        offset = tif.pages[1].dataoffsets[0]
+    content = bytearray(path.read_bytes())
+    content[offset + 10 : offset + 200] = bytes(190)
+    path.write_bytes(content)
+    source = TiffSource(volume)
+    assert np.array_equal(source.read(Box((0, 0, 0), (1, 40, 50))), values[:1])
+    with pytest.raises(FormatError, match="page 1 is damaged"):
+        source.read(Box((1, 0, 0), (2, 40, 50)))
+
+
+def test_changed_file_and_box_outside(tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, np.zeros((3, 4, 5), "u1"), photometric="minisblack")
+    volume = open_tiff(path, 1.0)
+    with pytest.raises(InputError, match="inside"):
+        TiffSource(volume).read(Box((0, 0, 0), (4, 4, 5)))
+    tifffile.imwrite(path, np.zeros((3, 4, 6), "u1"), photometric="minisblack")
+    with pytest.raises(FormatError, match="changed"):
+        TiffSource(volume)
+
+
+def test_names() -> None:
+    assert [is_tiff_name(n) for n in ("a.tif", "a.TIFF", "a.ome.tif", "a.mrc")] == [True, True, True, False]
+
+
+@real
+def test_real_stacks() -> None:
+    cylindra = open_tiff(REAL / "real_tomograms" / "cylindra_13pf_MT.tif")
+    assert (cylindra.shape, cylindra.voxel_size) == ((36, 206, 94), (10.52, 10.52, 10.52))
+    for name in ("real_tomograms/cylindra_13pf_MT.tif", "real_tomograms/tardis_3_0_25_54_25.tif", "microct/snow.tif"):
+        volume = open_tiff(REAL / name, 10)
+        assert read_facts(volume.url).offset is not None
+        got = TiffSource(volume).read(Box((5, 6, 7), volume.shape))
+        assert np.array_equal(got, tifffile.imread(REAL / name)[5:, 6:, 7:])
+    labels = open_tiff(REAL / "segmentations" / "Phagophore_middle_labels.tif", 14.08)
+    assert (labels.shape, labels.chunks) == ((202, 928, 928), (1, 928, 928))
+    page = TiffSource(labels).read(Box((100, 0, 0), (102, 928, 928)))
+    assert set(np.unique(page)) == {0, 1, 2}
