@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from volengine.core.boxes import Box, Index3
 
-Array = NDArray[np.generic]
+Array = NDArray[Any]
 Table = dict[str, Array]
 """A small table: named columns (any shape, no objects). Stored as ``.npz`` without pickle."""
 
