@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from volengine.core.boxes import Box, neighbours
 from volengine.core.errors import InputError, WiderHaloError
 from volengine.core.tiling import Tiling
-from volengine.ops.basins import WEIGHT_ONE, BasinRules, block_basins, squared_distance, weight_unit
+from volengine.ops.basins import WEIGHT_ONE, block_basins, weight_unit
+from volengine.ops.heights import BasinRules, squared_distance
 from volengine.ops.passes import d2_of_key, index_of_key, key_of
 from volengine.ops.regions import RegionRules, block_labels, check_size, join_seams, pick_array, relabel, resolve
 

@@ -29,17 +29,19 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from volengine.core.block import Array, Table
+from volengine.core.block import Array, Table, merge_tables
 from volengine.core.boxes import Box, Index3
 from volengine.core.errors import InputError
 from volengine.core.volume import Vector3
-from volengine.ops.basins import BasinRules, block_basins
+from volengine.ops.basins import block_basins
+from volengine.ops.heights import BasinRules
 from volengine.ops.passes import MAX_VOXELS, Passes, index_of_key, key_of
 from volengine.ops.suppress import suppress
 
 Int64 = NDArray[np.int64]
 Position = Literal["centroid", "maximum"]
 
+_SHELL = ("shell_index", "shell_region", "shell_d2")
 REGION_COLUMNS = ("root", "voxels", "weight", "sums", "peak", "peak_index")
 
 
@@ -66,7 +68,7 @@ class RegionRules:
     position
         ``centroid`` of the region's voxels, or its first voxel of ``maximum`` prediction.
     planar
-        Slices do not see each other (as in :class:`~volengine.ops.basins.BasinRules`).
+        Slices do not see each other (as in :class:`~volengine.ops.heights.BasinRules`).
 
     Notes
     -----
@@ -115,11 +117,7 @@ def join_seams(number: int, tables: Mapping[int, Table], core: Box, shape: Index
         If the tables do not belong together.
     """
     own = tables[number]
-    around = sorted(n for n in tables if n != number)
-    rim = {k: _joined([tables[n][k] for n in around], own[k]) for k in ("shell_index", "shell_region", "shell_d2")}
-    rim["block"] = np.repeat(around, [tables[n]["shell_index"].size for n in around]).astype(np.int64)
-    order = np.argsort(rim["shell_index"])
-    rim = {k: v[order] for k, v in rim.items()}
+    rim = _rim(number, tables, core, shape)
 
     exits = np.flatnonzero(own["exit"] >= 0)
     row, known = _find(rim["shell_index"], own["exit"][exits])
@@ -136,8 +134,21 @@ def join_seams(number: int, tables: Mapping[int, Table], core: Box, shape: Index
     }
 
 
-def _joined(parts: list[Array], like: Array) -> Array:
-    return np.concatenate(parts) if parts else like[:0]
+def _rim(number: int, tables: Mapping[int, Table], core: Box, shape: Index3) -> Table:
+    """The neighbours' shell voxels that touch the core, by ascending index, with their ``block``."""
+    near = core.grow((1, 1, 1))
+    parts: list[Table] = [{"block": np.zeros(0, np.int64), **{k: tables[number][k][:0] for k in _SHELL}}]
+    for other, table in tables.items():
+        if other == number:
+            continue
+        touches = np.ones(table["shell_index"].size, bool)
+        for at, a, b in zip(np.unravel_index(table["shell_index"], shape), near.start, near.stop, strict=True):
+            touches &= (at >= a) & (at < b)
+        part = {k: table[k][touches] for k in _SHELL}
+        parts.append({"block": np.full(part["shell_index"].size, other, np.int64), **part})
+    rim = merge_tables(parts)
+    order = np.argsort(rim["shell_index"])
+    return {k: v[order] for k, v in rim.items()}
 
 
 def _find(ascending: Array, wanted: Array) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
