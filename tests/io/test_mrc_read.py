@@ -442,6 +442,10 @@ def test_damaged_compression_leaves_nothing_behind(tmp_path: Path, packing: str)
     with pytest.raises(FormatError, match=rf"a\.mrc\.gz.*{packing}"):
         decompress(packed, target)
     assert list(target.parent.iterdir()) == []
+    packed.write_bytes(gzip.compress(content[:-7]))  # whole stream, truncated volume
+    with pytest.raises(FormatError, match=r"a\.mrc\.gz \(unpacked\): truncated.*129024.*129017"):
+        decompress(packed, target)
+    assert list(target.parent.iterdir()) == []
     with pytest.raises(FormatError, match="neither"):
         decompress(write(tmp_path / "plain.mrc", ramp(), 1), target)
     with pytest.raises(MissingError, match="folder"):
@@ -537,3 +541,22 @@ def test_real_labels_with_mz_1(tmp_path: Path) -> None:
     values = MrcSource(open_mrc(plain)).read(Box((150, 0, 0), (160, 928, 960)))
     assert set(np.unique(values)) <= {0, 1, 2, 3}
     assert values.any()
+
+
+@given(shape=st.tuples(*[st.integers(1, 7)] * 3), window=st.integers(1, 300), packed=st.booleans(), data=st.data())
+@settings(deadline=None, max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_windows_are_small_and_cover_the_box_once(
+    monkeypatch: pytest.MonkeyPatch, shape: tuple[int, int, int], window: int, packed: bool, data: st.DataObject
+) -> None:
+    monkeypatch.setattr(rawfile, "WINDOW_BYTES", window)
+    layout = rawfile.RawLayout(100, shape, "u1" if packed else "<f4", packed)
+    corners = [sorted((data.draw(st.integers(0, n)), data.draw(st.integers(0, n)))) for n in shape]
+    box = Box(*zip(*corners, strict=True))
+    seen = np.zeros(shape, int)
+    for part in rawfile._windows(layout, box):
+        seen[part.slices] += 1
+        _, rows = rawfile._span(layout, part)
+        assert rows * layout.row_bytes <= max(window, layout.row_bytes)
+    expected = np.zeros(shape, int)
+    expected[box.slices] = 1
+    assert np.array_equal(seen, expected)

@@ -196,7 +196,7 @@ def check_inside(box: Box, shape: Index3, where: str) -> None:
 
 
 def decompress(path: PathLike, target: PathLike, progress: Callable[[int, int], None] | None = None) -> Path:
-    """Unpack a ``.gz`` or ``.bz2`` file, streamed; the target appears only when it is complete.
+    """Unpack an MRC file from gzip or bzip2, streamed; the target appears only when it is complete.
 
     Parameters
     ----------
@@ -215,7 +215,7 @@ def decompress(path: PathLike, target: PathLike, progress: Callable[[int, int], 
     Raises
     ------
     FormatError
-        The file is damaged, ends too early, or is not compressed.
+        The file is damaged, ends too early, is not compressed, or what is in it is no whole MRC file.
     """
     name, final = os.fspath(path), Path(target)
     compression, total = sniff(name)
@@ -230,6 +230,11 @@ def decompress(path: PathLike, target: PathLike, progress: Callable[[int, int], 
             out.write(chunk)
             if progress is not None:
                 progress(packed.tell(), total)
+    try:
+        read_header(final)
+    except FormatError as error:  # name the file that the user knows
+        final.unlink()
+        raise FormatError(str(error).replace(str(final), f"{name} (unpacked)")) from error
     return final
 
 

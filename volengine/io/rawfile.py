@@ -124,7 +124,7 @@ def _windows(layout: RawLayout, box: Box) -> Iterator[Box]:
     """The box in parts of at most :data:`WINDOW_BYTES` (or one row) of the file."""
     (z0, y0, x0), (z1, y1, x1) = box.start, box.stop
     sections = WINDOW_BYTES // (layout.shape[1] * layout.row_bytes)
-    rows = max(1, WINDOW_BYTES // layout.row_bytes) if sections == 0 else y1 - y0
+    rows = max(1, WINDOW_BYTES // layout.row_bytes) if sections == 0 else max(1, y1 - y0)
     for z in range(z0, z1, max(1, sections)):
         for y in range(y0, y1, rows):
             yield Box((z, y, x0), (min(z + max(1, sections), z1), min(y + rows, y1), x1))
