@@ -99,7 +99,9 @@ def test_pieces_reach_the_neighbour(tmp_path_factory, shape, core, reach, seed):
     piece = (reach, *(min(c, n) for c, n in zip(core[1:], shape[1:], strict=True)))
     grid = tiling.grid
     own = spec(str(folder / "own.zarr"), shape, "int32", core, scratch=True)
-    over = spec(str(folder / "over.zarr"), [g * p for g, p in zip(grid, piece, strict=True)], "int32", piece, scratch=True)
+    over = spec(
+        str(folder / "over.zarr"), [g * p for g, p in zip(grid, piece, strict=True)], "int32", piece, scratch=True
+    )
     out = spec(str(folder / "out.ome.zarr"), shape, "int32", (4, 4, 4))
     plan = Plan(
         "t",
@@ -226,6 +228,12 @@ def test_same_bytes_for_any_executor(tmp_path):
         )
         run_plan(plan, str(tmp_path / "run"), options)
         root = tmp_path / f"{name}.ome.zarr" / "0"
-        found.append({str(p.relative_to(root)): p.read_bytes() for p in sorted(root.rglob("*")) if p.is_file() and p.name != "zarr.json"})
+        found.append(
+            {
+                str(p.relative_to(root)): p.read_bytes()
+                for p in sorted(root.rglob("*"))
+                if p.is_file() and p.name != "zarr.json"
+            }
+        )
     assert found[0] == found[1] == found[2]
     assert len(found[0]) > 10

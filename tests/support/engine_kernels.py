@@ -52,9 +52,7 @@ def scatter(block: Block, reach: int) -> Result:
 
 def block_core(block: Block) -> tuple[int, int]:
     """Full core size along y and x, also for cut-off blocks (known from the second block's start, else the box)."""
-    return tuple(
-        block.box.start[a] // block.index[a] if block.index[a] else block.box.shape[a] for a in (1, 2)
-    )  # type: ignore[return-value]
+    return tuple(block.box.start[a] // block.index[a] if block.index[a] else block.box.shape[a] for a in (1, 2))  # type: ignore[return-value]
 
 
 def gather(block: Block) -> Result:

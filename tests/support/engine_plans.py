@@ -14,7 +14,7 @@ from volengine.core.tiling import Tiling
 from volengine.core.volume import Volume
 from volengine.engine.plan import Plan
 from volengine.engine.stage import ArrayInput, Output, Stage
-from volengine.io import open_source, omezarr
+from volengine.io import omezarr, open_source
 from volengine.io.zarr_arrays import ZarrSink
 
 
