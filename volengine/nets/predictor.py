@@ -1,0 +1,338 @@
+"""Running a network over the patches of a block.
+
+A :class:`Predictor` is a network that is ready to run: on its device, in inference mode, with its activation and
+its test-time augmentation. :func:`predict_patches` feeds it patches in batches and adds what it answers, as
+fixed-point integers, to the sums of a block:
+
+>>> predictor = Predictor(module, Traits(features=1, volumetric=True), Execution(batch=2))
+>>> job = PatchJob(lattice, reader, Shares(lattice, "gaussian", predictor.scale))
+>>> sums = predict_patches(predictor, job, list(lattice.owned(core)), region)       # int32, (features, *region.shape)
+
+Every batch has the same size: the last one is filled up with empty patches. A patch thus always goes through the same
+kernels, and what the network answers does not depend on which patches happen to be in its batch or block (convolution
+libraries choose another algorithm for another batch size). On a GPU the sums stay on the device until the block is
+done, and the next batch is cut and sent while the network runs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from volengine.core.boxes import Box, Index3
+from volengine.core.errors import InputError
+from volengine.core.lattice import Lattice, PatchIndex
+from volengine.nets.tta import Tta, views
+from volengine.ops.blend import PROBABILITY_SCALE, VALUE_LIMIT, VALUE_SCALE, Shares
+from volengine.ops.patches import PatchReader
+
+if TYPE_CHECKING:
+    import torch
+
+Activation = Literal["sigmoid", "softmax", "none"]
+Precision = Literal["float32", "tf32", "bfloat16", "float16"]
+
+
+@dataclass(frozen=True)
+class Traits:
+    """What the predictor must know of a network.
+
+    Parameters
+    ----------
+    features
+        Number of output channels.
+    volumetric
+        3D: input (batch, 1, z, y, x), answer (batch, features, z, y, x). Otherwise 2D or 2.5D: input
+        (batch, slices, y, x), answer (batch, features, y, x) for the slice in the middle.
+    activation
+        Applied to the network's answer. ``none``: the answer is no probability; see :mod:`volengine.ops.blend`.
+    slices
+        2.5D: slices as channels.
+    """
+
+    features: int = 1
+    volumetric: bool = True
+    activation: Activation = "sigmoid"
+    slices: int = 1
+
+
+@dataclass(frozen=True)
+class Execution:
+    """How a network is run.
+
+    Parameters
+    ----------
+    batch
+        Patches per call.
+    device
+        ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
+    precision
+        ``float32`` (TensorFloat-32 off), ``tf32``, or autocast to ``bfloat16`` or ``float16``.
+    channels_last
+        Memory order for the network and its input.
+    compile
+        ``torch.compile`` the network (pays for many patches of one shape).
+    tta
+        See :mod:`volengine.nets.tta`.
+    """
+
+    batch: int = 1
+    device: str = "auto"
+    precision: Precision = "float32"
+    channels_last: bool = False
+    compile: bool = False
+    tta: Tta = 1
+
+    def __post_init__(self) -> None:
+        if self.batch < 1:
+            raise InputError(f"A batch holds at least 1 patch, not {self.batch}.")
+
+
+class Predictor:
+    """A network, ready to run.
+
+    Parameters
+    ----------
+    module
+        Gives logits (see ``traits.activation``); changed: moved to the device and to evaluation mode.
+    traits, execution
+        What it is and how to run it.
+    """
+
+    def __init__(self, module: torch.nn.Module, traits: Traits, execution: Execution | None = None):
+        import torch
+
+        self.traits = traits
+        self.execution = execution or Execution()
+        self.device = resolve_device(self.execution.device)
+        self.views = views(self.execution.tta, _depth(traits))
+        if self.execution.precision == "float16" and self.device.type == "cpu":
+            raise InputError("Precision float16 needs a GPU; on a CPU use float32 or bfloat16.")
+        module = module.eval().to(self.device)
+        if self.execution.channels_last:
+            module = module.to(memory_format=self._memory_format)  # type: ignore[call-overload]
+        self._call: Any = torch.compile(module) if self.execution.compile else module
+        self._weights: dict[Any, torch.Tensor] = {}
+
+    @property
+    def bounded(self) -> bool:
+        """Whether the answers are probabilities."""
+        return self.traits.activation != "none"
+
+    @property
+    def scale(self) -> float:
+        """Fixed-point scale of this network's sums."""
+        return PROBABILITY_SCALE if self.bounded else VALUE_SCALE
+
+    @property
+    def _memory_format(self) -> torch.memory_format:
+        import torch
+
+        return torch.channels_last_3d if self.traits.volumetric else torch.channels_last
+
+    @contextlib.contextmanager
+    def running(self) -> Iterator[None]:
+        """Inference mode, the precision asked for, and the same algorithms every time."""
+        import torch
+
+        tf32 = self.execution.precision == "tf32"
+        lower = {"bfloat16": torch.bfloat16, "float16": torch.float16}.get(self.execution.precision)
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(torch.inference_mode())
+            if self.device.type == "cuda":
+                flags = torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=tf32)
+                stack.enter_context(flags)
+            if lower is not None:
+                stack.enter_context(torch.autocast(self.device.type, dtype=lower))
+            yield
+
+    def __call__(self, batch: torch.Tensor) -> torch.Tensor:
+        """Answers of the network, activation applied, mean over the views; float32 on the device.
+
+        Parameters
+        ----------
+        batch
+            (batch, 1, z, y, x) or (batch, slices, y, x), float32, on the device.
+
+        Returns
+        -------
+        Tensor, (batch, features, z, y, x)
+            With one slice along z for 2D and 2.5D networks.
+        """
+        total: torch.Tensor | None = None
+        for view in self.views:
+            seen = view.apply(batch)
+            if self.execution.channels_last:
+                seen = seen.contiguous(memory_format=self._memory_format)
+            answer = view.undo(self._activate(self._call(seen).float()), self.traits.volumetric)
+            total = answer if total is None else total.add_(answer)
+        if total is None:
+            raise InputError("There is no view to look at.")
+        if len(self.views) > 1:
+            total = total.div_(len(self.views))
+        return total if self.traits.volumetric else total.unsqueeze(2)
+
+    def _activate(self, logits: torch.Tensor) -> torch.Tensor:
+        if self.traits.activation == "sigmoid":
+            return logits.sigmoid()
+        return logits.softmax(1) if self.traits.activation == "softmax" else logits.clamp(-VALUE_LIMIT, VALUE_LIMIT)
+
+
+@dataclass(frozen=True)
+class PatchJob:
+    """Where patches come from and how their answers count."""
+
+    lattice: Lattice
+    reader: PatchReader
+    shares: Shares
+
+
+def predict_patches(
+    predictor: Predictor, job: PatchJob, indices: Sequence[PatchIndex], region: Box
+) -> NDArray[np.int32]:
+    """Run patches and add up their contributions.
+
+    Parameters
+    ----------
+    indices
+        The patches, in any order.
+    region
+        Where to add, inside of the volume; every patch must lie in it once clipped into the volume.
+
+    Returns
+    -------
+    ndarray, int32, (features, z, y, x)
+        Fixed-point sums over ``region`` (see :mod:`volengine.ops.blend`); independent of the order.
+    """
+    import torch
+
+    device = predictor.device
+    sums = torch.zeros((predictor.traits.features, *region.shape), dtype=torch.int32, device=device)
+    shares = _DeviceShares(job.shares, device)
+    order = sorted(indices, key=lambda i: (job.lattice.input_box(i).shape, job.lattice.neighbours(i), i))
+    with predictor.running():
+        for shape, group in itertools.groupby(order, key=lambda i: job.lattice.input_box(i).shape):
+            feeder = _Feeder(predictor, job, shape)
+            for batch in _batches(group, predictor.execution.batch):
+                answers = predictor(feeder.send(batch))
+                for answer, index in zip(answers, batch, strict=False):
+                    _add(sums, answer, shares[job.shares.key(index)], job.lattice, index, region, predictor)
+    result: NDArray[np.int32] = sums.cpu().numpy()
+    return result
+
+
+def _batches(indices: Iterable[PatchIndex], size: int) -> Iterator[tuple[PatchIndex, ...]]:
+    items = iter(indices)
+    while batch := tuple(itertools.islice(items, size)):
+        yield batch
+
+
+def _add(
+    sums: torch.Tensor,
+    answer: torch.Tensor,
+    share: torch.Tensor,
+    lattice: Lattice,
+    index: PatchIndex,
+    region: Box,
+    predictor: Predictor,
+) -> None:
+    """Add one patch's answer (changed) to the sums, where it lies in the volume."""
+    import torch
+
+    box, seen = lattice.box(index), lattice.input_box(index)
+    visible = box.clip(lattice.shape)
+    first_z = seen.start[0] if predictor.traits.volumetric else box.start[0]
+    answered = Box((first_z, *seen.start[1:]), seen.stop)
+    part = answer[(slice(None), *visible.slices_in(answered))]
+    part = part.mul_(share[visible.slices_in(box)]).round_()
+    sums[(slice(None), *visible.slices_in(region))].add_(part.to(torch.int32))
+
+
+class _DeviceShares:
+    """Shares on the device, the last ones used."""
+
+    def __init__(self, shares: Shares, device: torch.device, keep: int = 4):
+        self._shares, self._device, self._keep = shares, device, keep
+        self._kept: dict[Any, torch.Tensor] = {}
+
+    def __getitem__(self, key: Any) -> torch.Tensor:
+        import torch
+
+        if key not in self._kept:
+            while len(self._kept) >= self._keep:
+                self._kept.pop(next(iter(self._kept)))
+            self._kept[key] = torch.tensor(self._shares[key], device=self._device)
+        return self._kept[key]
+
+
+class _Feeder:
+    """Cuts patches into a batch and sends it to the device; two buffers, so that the next is cut while one runs."""
+
+    def __init__(self, predictor: Predictor, job: PatchJob, shape: Index3):
+        import torch
+
+        self._reader, self._lattice = job.reader, job.lattice
+        self._device = predictor.device
+        self._cuda = predictor.device.type == "cuda"
+        size = predictor.execution.batch
+        inner = (1, *shape) if predictor.traits.volumetric else shape
+        self._buffers = [
+            torch.zeros((size, *inner), dtype=torch.float32, pin_memory=self._cuda)
+            for _ in range(2 if self._cuda else 1)
+        ]
+        self._sent: list[Any] = [None] * len(self._buffers)
+        self._shape = shape
+        self._turn = 0
+
+    def send(self, batch: Sequence[PatchIndex]) -> torch.Tensor:
+        """The batch on the device; places without a patch are zero."""
+        import torch
+
+        turn = self._turn = (self._turn + 1) % len(self._buffers)
+        if self._sent[turn] is not None:
+            self._sent[turn].synchronize()  # the buffer is still being copied
+        buffer = self._buffers[turn]
+        patches = buffer.numpy().reshape(len(buffer), *self._shape)
+        for patch, index in zip(patches, batch, strict=False):
+            self._reader.fill(self._lattice.input_box(index), patch)
+        patches[len(batch) :] = 0
+        if self._device.type == "cpu":
+            return buffer
+        sent = buffer.to(self._device, non_blocking=self._cuda)
+        if self._cuda:
+            self._sent[turn] = torch.cuda.Event()  # type: ignore[no-untyped-call]
+            self._sent[turn].record()
+        return sent
+
+
+def resolve_device(device: str) -> torch.device:
+    """A torch device from ``auto`` (CUDA, else MPS, else CPU) or its name.
+
+    Raises
+    ------
+    InputError
+        This machine or this torch has no such device.
+    """
+    import torch
+
+    if device == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        found = torch.device(device)
+        torch.empty(1, device=found)
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(f"The device {device!r} cannot be used here: {str(error).splitlines()[0]}") from error
+    return found
+
+
+def _depth(traits: Traits) -> int:
+    """Slices the network sees (for augmentation along z): more than one for 3D networks."""
+    return 2 if traits.volumetric else traits.slices

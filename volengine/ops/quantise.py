@@ -1,0 +1,76 @@
+"""From fixed-point sums to stored probabilities: uint8 (255 is 1.0), float16 or float32.
+
+Rounding is exact: the integer sum times 255 has at most 39 bits and the scale is a power of two, so float64 holds
+the quotient without error and ``rint`` rounds it half to even as if it were an infinitely precise number.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from volengine.core.errors import InputError
+
+ProbabilityType = Literal["uint8", "float16", "float32"]
+Rounding = Literal["nearest", "truncate"]
+
+
+def quantise(
+    sums: NDArray[np.int32],
+    scale: float,
+    dtype: ProbabilityType = "uint8",
+    rounding: Rounding = "nearest",
+    *,
+    bounded: bool = True,
+) -> NDArray[np.generic]:
+    """Fixed-point sums as stored values.
+
+    Parameters
+    ----------
+    sums
+        Integer sums (:mod:`volengine.ops.blend`); a value is ``sums / scale``.
+    scale
+        A power of two.
+    dtype
+        ``uint8``: ``round(255 p)``; ``float16`` and ``float32``: the nearest number.
+    rounding
+        ``nearest``: half to even. ``truncate``: towards zero, uint8 only, as Ais does (its 0.5 becomes 127).
+    bounded
+        Whether values are probabilities: cut off to 0..1 (rounding may have left 1 + 2^-22).
+
+    Returns
+    -------
+    ndarray of the shape of ``sums``
+
+    Raises
+    ------
+    InputError
+        Unknown dtype, or uint8 for values that are no probabilities, or truncation of floats.
+    """
+    if dtype not in get_args(ProbabilityType):
+        raise InputError(f"Predictions are stored as {', '.join(get_args(ProbabilityType))}, not {dtype!r}.")
+    if dtype == "uint8" and not bounded:
+        raise InputError("Values that are no probabilities cannot be stored as uint8; use float32 or float16.")
+    if dtype != "uint8" and rounding != "nearest":
+        raise InputError(f"Rounding {rounding!r} is for uint8 only, not {dtype}.")
+    out = np.empty(sums.shape, dtype)
+    factor = (255.0 if dtype == "uint8" else 1.0) / scale
+    top = factor * scale
+    for part, target in zip(sums, out, strict=True):  # slice by slice: float64 of one slice only
+        values = part * factor
+        if bounded:
+            np.clip(values, 0.0, top, out=values)
+        if dtype == "uint8":
+            (np.rint if rounding == "nearest" else np.trunc)(values, out=values)
+        target[...] = values
+    return out
+
+
+def probability(stored: NDArray[np.generic]) -> NDArray[np.float32]:
+    """Stored predictions as float32 probabilities: integers divided by 255, floats as they are."""
+    if np.issubdtype(stored.dtype, np.integer):
+        scaled: NDArray[np.float32] = np.divide(stored, np.float32(255), dtype=np.float32)
+        return scaled
+    return stored.astype(np.float32, copy=False)

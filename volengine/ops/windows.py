@@ -1,0 +1,146 @@
+"""Blend windows, and the share each patch has in each voxel.
+
+Patches overlap; the blended value of voxel v is ``sum_i w_i(v) p_i(v) / W(v)`` with ``W(v) = sum_i w_i(v)`` over
+*all* patches of the lattice. :func:`share` gives ``w_i / W`` on the box of one patch. It depends only on where the
+patch's neighbours lie relative to it (:meth:`volengine.core.lattice.Lattice.neighbours`), so a volume has few
+different ones (interior, first, last along each axis), no count map of the volume is needed, and no block enters.
+
+=============  =======================================================================================
+``gaussian``   MONAI's importance map: exp(-x²/2σ²) per axis with σ = 0.125 · patch, multiplied, and not below
+               max(smallest value, 0.001) (``monai.data.utils.compute_importance_map``)
+``hann``       sin²(π (i + ½) / patch) per axis, multiplied: no zeros, smooth at the border
+``constant``   1: the plain mean of overlapping patches
+``crop``       1 in the cell nearest to the patch's centre, else 0: overlaps are cut in their middle (each voxel
+               is taken from one patch; towards the volume's ends the outermost patch counts up to its end)
+=============  =======================================================================================
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, TypeVar, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from volengine.core.errors import InputError
+
+Window = Literal["gaussian", "hann", "constant", "crop"]
+_Real = TypeVar("_Real", np.float32, np.float64)
+Neighbours = tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]
+
+SIGMA = 0.125
+FLOOR = 1e-3
+
+
+def importance(window: Window, patch: Sequence[int]) -> NDArray[np.float32]:
+    """The window itself, float32, of the patch's shape (``crop`` has none of its own: see :func:`share`).
+
+    Raises
+    ------
+    InputError
+        Unknown window, or ``crop``.
+    """
+    if window == "constant":
+        return np.ones(tuple(patch), np.float32)
+    if window == "hann":
+        product = _outer([_hann(n) for n in patch])
+        return product.astype(np.float32)
+    if window == "gaussian":
+        product32 = _outer([_gaussian(n) for n in patch])
+        return np.maximum(product32, np.float32(max(float(product32.min()), FLOOR)))
+    raise InputError(f"There is no importance map for the window {window!r}.")
+
+
+def share(window: Window, patch: Sequence[int], neighbours: Neighbours) -> NDArray[np.float64]:
+    """The share ``w_i / W`` of one patch in the voxels of its box.
+
+    Parameters
+    ----------
+    window
+        Name of the window.
+    patch
+        Shape of the patch, voxels z, y, x.
+    neighbours
+        Per axis the starts of all patches that overlap with this one, itself (0) included, relative to its start.
+
+    Returns
+    -------
+    ndarray, float64, of the patch's shape, in 0..1
+        Added up over all patches that touch a voxel the shares are 1 to rounding (2^-52); sums run in lattice
+        order.
+
+    Raises
+    ------
+    InputError
+        Unknown window.
+    """
+    if window not in get_args(Window):
+        raise InputError(f"There is no window {window!r}; use one of {', '.join(get_args(Window))}.")
+    if window == "gaussian":
+        return _share_by_sum(importance("gaussian", patch).astype(np.float64), neighbours)
+    profile = {"hann": _share_hann, "constant": _share_constant, "crop": _share_crop}[window]
+    return _outer([profile(n, near) for n, near in zip(patch, neighbours, strict=True)])
+
+
+def _gaussian(n: int) -> NDArray[np.float32]:
+    x = np.arange(n, dtype=np.float32) - np.float32((n - 1) / 2)
+    profile: NDArray[np.float32] = np.exp(x * x / np.float32(-2 * (SIGMA * n) ** 2)).astype(np.float32)
+    return profile
+
+
+def _hann(n: int) -> NDArray[np.float64]:
+    profile: NDArray[np.float64] = np.sin(np.pi * (np.arange(n) + 0.5) / n) ** 2
+    return profile
+
+
+def _outer(profiles: Sequence[NDArray[_Real]]) -> NDArray[_Real]:
+    z, y, x = profiles
+    product: NDArray[_Real] = z[:, None, None] * y[None, :, None] * x[None, None, :]
+    return product
+
+
+def _shifted(n: int, by: int) -> tuple[slice, slice]:
+    """Where a patch shifted ``by`` voxels overlaps: the slice in this patch and the one in the other."""
+    return slice(max(0, by), min(n, n + by)), slice(max(0, -by), min(n, n - by))
+
+
+def _share_by_sum(window: NDArray[np.float64], neighbours: Neighbours) -> NDArray[np.float64]:
+    """For windows that are not a product of their axes: the sum over all neighbours, in lattice order."""
+    total = np.zeros_like(window)
+    nz, ny, nx = window.shape
+    for dz in neighbours[0]:
+        z_here, z_there = _shifted(nz, dz)
+        for dy in neighbours[1]:
+            y_here, y_there = _shifted(ny, dy)
+            for dx in neighbours[2]:
+                x_here, x_there = _shifted(nx, dx)
+                total[z_here, y_here, x_here] += window[z_there, y_there, x_there]
+    return window / total
+
+
+def _share_hann(n: int, near: Sequence[int]) -> NDArray[np.float64]:
+    return _share_of_profile(_hann(n), near)
+
+
+def _share_constant(n: int, near: Sequence[int]) -> NDArray[np.float64]:
+    return _share_of_profile(np.ones(n), near)
+
+
+def _share_of_profile(profile: NDArray[np.float64], near: Sequence[int]) -> NDArray[np.float64]:
+    total = np.zeros_like(profile)
+    for by in near:
+        here, there = _shifted(len(profile), by)
+        total[here] += profile[there]
+    return profile / total
+
+
+def _share_crop(n: int, near: Sequence[int]) -> NDArray[np.float64]:
+    """From the middle of the overlap with the nearest patch below to the middle of the one with the next above."""
+    below = [by for by in near if by < 0]
+    above = [by for by in near if by > 0]
+    first = (n + max(below)) // 2 if below else 0
+    stop = min(above) + (n - min(above)) // 2 if above else n
+    share_1d = np.zeros(n)
+    share_1d[first:stop] = 1.0
+    return share_1d
