@@ -50,6 +50,9 @@ class ArrayInput:
     owned: Index3 | None = None
     offset: Index3 = ZERO
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "volume", self.volume.with_(facts={}))  # headers do not travel with every unit
+
     def box(self, core: Box, shape: Index3) -> Box:
         """The box this input covers for a core."""
         wide = core.grow(self.low, self.high)
@@ -81,6 +84,9 @@ class Output:
     volume: Volume
     factor: Index3 = (1, 1, 1)
     owned: Index3 | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "volume", self.volume.with_(facts={}))
 
     def box(self, core: Box, index: Index3) -> Box:
         if self.owned is None:

@@ -73,7 +73,8 @@ def export(source: str, out: str, recipe: ExportRecipe | None = None, *, progres
     """
     from pathlib import Path
 
-    from volengine.io.mrc_write import write_mrc
+    from volengine.io.mrc_header import MrcHeader
+    from volengine.io.mrc_write import ExtHeader, write_mrc
 
     recipe = recipe or ExportRecipe()
     if suffix_of(out) not in MRC_SUFFIXES or out.endswith((".gz", ".bz2")):
@@ -84,6 +85,8 @@ def export(source: str, out: str, recipe: ExportRecipe | None = None, *, progres
         source, level=recipe.level, group=recipe.group, channel=recipe.channel, voxel_size=recipe.voxel_size
     )
     data = open_source(volume)
+    kept = volume.facts.get("mrc") if volume.kind == "intensity" and recipe.level == 0 else None
+    header = MrcHeader.from_json(kept) if kept else None
     write_mrc(
         out,
         _slabs(volume, data, progress),
@@ -91,8 +94,9 @@ def export(source: str, out: str, recipe: ExportRecipe | None = None, *, progres
         volume.dtype,
         volume.voxel_size,
         volume.origin,
-        labels=[f"volengine export of {volume.name}"[:80]],
+        labels=[*header.labels, f"volengine export of {volume.name}"][-10:] if header else [volume.name],
         mode=recipe.mode,
+        ext_header=ExtHeader.of(header) if header else None,
         value_range=_value_range(volume, data),
     )
     return open_volume(out)
