@@ -1,0 +1,85 @@
+"""Picking: time and memory per voxel on one core. Goal: 100 ns and 16 bytes per voxel at 5 % foreground."""
+
+from __future__ import annotations
+
+import tracemalloc
+
+import numpy as np
+import pytest
+
+from volengine.core.boxes import Box, neighbours
+from volengine.core.errors import WiderHaloError
+from volengine.core.tiling import Tiling
+from volengine.ops.basins import block_basins
+from volengine.ops.heights import BasinRules
+from volengine.ops.regions import RegionRules, block_labels, join_seams, pick_array, relabel, resolve
+
+RULES, REGIONS = BasinRules(127), RegionRules(unit=255, spacing_vox=8, seed_distance_vox=8)
+GOAL_NS, GOAL_BYTES = 100, 16
+
+
+def particles(shape, fraction=0.05, radius=8):
+    """Balls at random places up to a fraction of the volume."""
+    rng = np.random.default_rng(0)
+    ball = (np.square(np.indices((2 * radius + 1,) * 3) - radius).sum(axis=0) <= radius**2).astype(np.uint8) * 200
+    prediction = np.zeros(shape, np.uint8)
+    for _ in range(int(fraction * prediction.size / np.count_nonzero(ball))):
+        at = [int(rng.integers(0, n - 2 * radius)) for n in shape]
+        part = prediction[tuple(slice(a, a + 2 * radius + 1) for a in at)]
+        np.maximum(part, ball, out=part)
+    return prediction
+
+
+def in_blocks(prediction, core, halo=16):
+    """The whole chain over blocks, as the engine runs it, without reading and writing."""
+    shape = prediction.shape
+    tiling = Tiling(shape, core)
+    tables, local = {}, []
+    for number, box in enumerate(tiling):
+        wide = (halo,) * 3
+        while True:
+            crop = box.grow(wide).clip(shape)
+            try:
+                basin, tables[number] = block_basins(prediction[crop.slices], crop, box, shape, RULES)
+                break
+            except WiderHaloError as wish:
+                wide = wish.halo_vox
+        local.append(basin)
+    seams = {}
+    for number, box in enumerate(tiling):
+        around = [number, *(tiling.number(i) for i in neighbours(tiling.index(number), tiling.grid))]
+        seams[number] = join_seams(number, {n: tables[n] for n in around}, box, shape, RULES)
+    picks, lookup = resolve(seams, shape, REGIONS)
+    return [relabel(basin, block_labels(n, lookup)) for n, basin in enumerate(local)], picks
+
+
+@pytest.mark.parametrize("shape", [(48, 256, 256), (96, 384, 384)], ids=str)
+def test_pick_array(benchmark, shape):
+    prediction = particles(shape)
+    _, picks = benchmark.pedantic(pick_array, (prediction, RULES, REGIONS), rounds=3, warmup_rounds=1)
+    assert len(picks["label"]) > 20
+    benchmark.extra_info["ns_per_voxel"] = round(benchmark.stats.stats.min / prediction.size * 1e9, 1)
+    benchmark.extra_info["goal_ns_per_voxel"] = GOAL_NS
+
+
+def test_pick_in_blocks(benchmark):
+    prediction = particles((128, 256, 256))
+    _, picks = benchmark.pedantic(in_blocks, (prediction, (64, 128, 128)), rounds=3, warmup_rounds=1)
+    assert np.array_equal(picks["position_vox"], pick_array(prediction, RULES, REGIONS)[1]["position_vox"])
+    benchmark.extra_info["ns_per_voxel"] = round(benchmark.stats.stats.min / prediction.size * 1e9, 1)
+    benchmark.extra_info["goal_ns_per_voxel"] = GOAL_NS
+
+
+@pytest.mark.parametrize("shape", [(48, 256, 256), (96, 384, 384)], ids=str)
+def test_memory_of_a_block(benchmark, shape):
+    prediction = particles(shape)
+    whole = Box.of_shape(shape)
+    block_basins(prediction, whole, whole, shape, RULES)  # imports count once
+    tracemalloc.start()
+    try:
+        benchmark.pedantic(block_basins, (prediction, whole, whole, shape, RULES), rounds=1)
+        peak = tracemalloc.get_traced_memory()[1] + prediction.nbytes
+    finally:
+        tracemalloc.stop()
+    benchmark.extra_info["bytes_per_voxel"] = round(peak / prediction.size, 1)
+    assert peak / prediction.size <= GOAL_BYTES

@@ -1,0 +1,176 @@
+"""pick through the engine: whatever the blocks, the same picks and labels as the whole array gives."""
+
+from __future__ import annotations
+
+import math
+
+import mrcfile
+import numpy as np
+import pytest
+
+from volengine.core.boxes import Box
+from volengine.core.errors import InputError
+from volengine.core.recipe import Recipe
+from volengine.core.volume import Volume
+from volengine.engine.options import RunOptions
+from volengine.io import open_source, open_volume
+from volengine.ops.heights import BasinRules, squared_distance
+from volengine.ops.regions import RegionRules, pick_array
+from volengine.tasks.convert import ConvertRecipe, convert
+from volengine.tasks.pick import FIRST_HALO_VOX, PickRecipe, pick, pick_jobs
+
+SHAPE = (40, 50, 60)
+VOXEL = 12.5
+
+
+def make_prediction():
+    """Balls of several sizes, some touching, one thicker than the first halo, and a sheet across the volume."""
+    rng = np.random.default_rng(4)
+    z, y, x = np.indices(SHAPE)
+    prediction = rng.integers(0, 100, SHAPE)
+    ball = (z - 20) ** 2 + (y - 25) ** 2 + (x - 30) ** 2 < 19**2
+    sheet = np.abs(z + y // 4 - 25) < 2
+    mask = ball | (sheet & (x > 10))
+    for centre in rng.uniform(0, 1, (12, 3)) * SHAPE:
+        mask |= sum((a - c) ** 2 for a, c in zip((z, y, x), centre, strict=True)) < rng.uniform(2, 5) ** 2
+    return np.where(mask, rng.integers(129, 256, SHAPE), prediction).astype(np.uint8)
+
+
+@pytest.fixture(scope="module")
+def prediction():
+    return make_prediction()
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory, prediction):
+    """The prediction as an OME-Zarr store with small chunks."""
+    assert squared_distance(prediction > 127, 64).max() > FIRST_HALO_VOX**2
+    folder = tmp_path_factory.mktemp("prediction")
+    path = folder / "TS_01.mrc"
+    with mrcfile.new(path) as file:
+        file.set_data(prediction.astype(np.uint16))
+        file.voxel_size = VOXEL
+    out = str(folder / "TS_01.ome.zarr")
+    recipe = ConvertRecipe(chunk=(16, 16, 16), shard=(16, 16, 16), levels=1, kind="probability")
+    convert(str(path), out, recipe, RunOptions(progress=False))
+    return out
+
+
+def labels_of(url, feature):
+    volume = open_volume(url, group=f"labels/{feature}")
+    return volume, open_source(volume).read(Box.of_shape(volume.shape))
+
+
+RECIPE = PickRecipe(spacing_nm=6, min_volume_nm3=20, seed_distance_nm=5)
+BASINS = BasinRules(127)
+REGIONS = RegionRules(unit=255, spacing_vox=4.8, min_voxels=11, seed_distance_vox=4.0)
+
+
+@pytest.mark.parametrize(
+    ("block", "changes", "basins", "regions"),
+    [
+        ((16, 16, 32), {}, {}, {}),
+        ((48, 64, 64), {}, {}, {}),
+        (None, {}, {}, {}),
+        ((16, 16, 16), {"mode": "2d"}, {"planar": True}, {"planar": True}),
+        (
+            (32, 16, 16),
+            {"position": "maximum", "margin_vox": (0, 5, 5)},
+            {},
+            {"position": "maximum", "margin_vox": (0, 5, 5)},
+        ),
+        ((16, 64, 32), {"split": False, "connectivity": 6}, {"connectivity": 6}, {"split": False}),
+        ((16, 16, 16), {"max_distance_vox": 5}, {"max_distance_vox": 5}, {}),
+    ],
+)
+def test_the_engine_gives_what_the_whole_array_gives(tmp_path, store, prediction, block, changes, basins, regions):
+    feature = "-".join(["pick", *map(str, block or ()), *changes])
+    recipe = RECIPE.with_(feature=feature, **changes)
+    picks = pick(store, str(tmp_path / "picks.csv"), recipe, RunOptions(block=block, progress=False))
+    want_labels, want = pick_array(prediction, BasinRules(127, **basins), RegionRules(**{**vars(REGIONS), **regions}))
+    volume, labels = labels_of(store, feature)
+    assert volume.kind == "labels"
+    assert volume.voxel_size == (VOXEL,) * 3
+    assert np.array_equal(labels, want_labels)
+    assert len(picks) == len(want["label"]) > (0 if "margin_vox" in changes else 3)
+    assert np.array_equal(picks.position_vox, want["position_vox"])
+    assert np.array_equal(picks.weight, want["weight"])
+    assert np.array_equal(picks.label, want["label"])
+    assert np.allclose(picks.volume_a3, want["size_vox"] * VOXEL**3)
+    assert picks.tomogram == "TS_01"
+
+
+def test_a_plain_file_and_a_star_table(tmp_path, prediction):
+    path = tmp_path / "pred.mrc"
+    with mrcfile.new(path) as file:
+        file.set_data(prediction.astype(np.float32) / 255)
+        file.voxel_size = VOXEL
+    recipe = RECIPE.with_(feature="core", threshold=127.5 / 255)
+    picks = pick(str(path), str(tmp_path / "core.star"), recipe, RunOptions(progress=False))
+    want_labels, want = pick_array(prediction, BASINS, REGIONS)
+    assert np.allclose(picks.position_vox, want["position_vox"], atol=1e-4)
+    _, labels = labels_of(str(tmp_path / "core.star.ome.zarr"), "core")
+    assert np.array_equal(labels, want_labels)
+
+
+def test_without_labels_only_the_table_is_written(tmp_path, prediction):
+    path = tmp_path / "pred.mrc"
+    with mrcfile.new(path) as file:
+        file.set_data(np.zeros((8, 9, 10), np.float32))
+        file.voxel_size = VOXEL
+    recipe = PickRecipe(labels=False)
+    picks = pick(str(path), str(tmp_path / "none.csv"), recipe, RunOptions(progress=False))
+    assert len(picks) == 0
+    assert sorted(p.name for p in tmp_path.iterdir() if p.suffix != ".run") == ["none.csv", "pred.mrc"]
+
+
+def test_lengths_become_voxels():
+    volume = Volume("a.mrc", (9, 9, 9), "uint8", (20.0, 10.0, 10.0), facts={"feature": "a b/c"})
+    recipe = PickRecipe(spacing_nm=12, min_volume_nm3=10)
+    rules = recipe.region_rules(volume)
+    assert (rules.spacing_vox, rules.seed_distance_vox, rules.scale) == (12.0, 12.0, (2.0, 1.0, 1.0))
+    assert rules.min_voxels == math.ceil(10 / 2)
+    assert recipe.with_(spacing_nm=1).region_rules(volume).seed_distance_vox == 3
+    assert recipe.with_(seed_distance_nm=0.5).region_rules(volume).seed_distance_vox == 0.5
+    assert recipe.name_for(volume) == "a_b_c"
+    assert recipe.with_(feature="ribosome").name_for(volume) == "ribosome"
+
+
+def test_thresholds_in_stored_values():
+    volume = Volume("a.mrc", (9, 9, 9), "uint8", (10.0, 10.0, 10.0))
+    levels = [PickRecipe(threshold=n / 255).basin_rules(volume).level for n in range(255)]
+    assert levels == list(range(255))
+    assert PickRecipe().basin_rules(volume).level == 127
+    assert PickRecipe().basin_rules(volume.with_(dtype="float32")).level == 0.5
+    with pytest.raises(InputError, match="cannot pick from int8"):
+        PickRecipe().basin_rules(volume.with_(dtype="int8"))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"threshold": 128}, "threshold is a probability"),
+        ({"spacing_nm": -1}, "spacing-nm"),
+        ({"seed_distance_nm": float("nan")}, "seed-distance-nm"),
+        ({"margin_vox": (0, 0, -1)}, "margin-vox"),
+        ({"max_distance_vox": 0}, "max-distance-vox"),
+        ({"connectivity": 8}, "connectivity"),
+        ({"feature": "a/b"}, "feature"),
+    ],
+)
+def test_wrong_recipes_are_refused(wrong, message):
+    with pytest.raises(InputError, match=message):
+        PickRecipe(**wrong)
+
+
+def test_a_recipe_is_json():
+    recipe: Recipe = PickRecipe(feature="a", margin_vox=(1, 2, 3), seed_distance_nm=4)
+    assert PickRecipe.from_json(recipe.to_json()) == recipe
+
+
+def test_jobs_for_one_table_and_for_a_folder(tmp_path):
+    with pytest.raises(InputError, match="one file, but there are 2"):
+        pick_jobs(["a.zarr", "b.zarr"], str(tmp_path / "x.star"), PickRecipe(), RunOptions())
+    jobs, run_dir = pick_jobs(["a.zarr", "b.zarr"], str(tmp_path), PickRecipe(), RunOptions())
+    assert [j.name for j in jobs] == ["a.zarr", "b.zarr"]
+    assert run_dir.endswith("pick.run")
