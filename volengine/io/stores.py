@@ -35,7 +35,7 @@ _memory_lock = threading.Lock()
 def scheme(url: str) -> str:
     """``"file"`` for local paths, else the URL's scheme in lower case."""
     head, mark, _ = url.partition("://")
-    return head.lower() if mark else "file"
+    return "file" if not mark or head.lower() == "local" else head.lower()
 
 
 def local_path(url: str) -> Path | None:

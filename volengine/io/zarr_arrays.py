@@ -132,8 +132,18 @@ class ZarrSink:
                 f"{self.volume.url}, {self.volume.path}: an array of shape {array.shape} and {array.dtype} does not "
                 f"fill {box.shape} voxels of {self.volume.dtype}."
             )
-        if not box.empty:
-            self._array()[box.slices] = np.ascontiguousarray(array)
+        if box.empty:
+            return
+        stored, voxels = self._array(), np.ascontiguousarray(array)
+        try:
+            stored[box.slices] = voxels
+        except (ValueError, IndexError, RuntimeError):
+            if self.volume.shards is None:
+                raise
+            # zarr-python reads a shard before it replaces it, and cannot read one that a killed writer left torn.
+            # Not deleted beforehand: a straggler that repeats a finished unit must leave no gap for its readers.
+            self.delete(box)
+            stored[box.slices] = voxels
 
     def delete(self, box: Box) -> None:
         """Delete the shards of a box, whole or torn, so that it reads as zeros. None there: no error."""

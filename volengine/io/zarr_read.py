@@ -12,6 +12,7 @@ import numpy as np
 
 from volengine.core.boxes import Index3, index3
 from volengine.core.errors import FormatError, InputError, MissingError
+from volengine.core.image import Level
 from volengine.core.tiling import AXES
 from volengine.core.volume import Kind, Vector3, Volume
 from volengine.io.ngff import Multiscale, angstrom_geometry, parse_multiscale
@@ -25,18 +26,20 @@ DEFAULT_AXES = {2: "yx", 3: "zyx", 4: "czyx", 5: "tczyx"}
 class GroupInfo:
     """One image of a store, for people: what ``volengine info`` prints.
 
-    ``shapes`` holds the shape of every level, along ``axes``; ``voxel_size`` is ``None`` where the metadata give
-    none.
+    ``group`` is what :func:`open_image` takes (``""`` for the image itself); ``levels`` are along z, y, x whatever
+    ``axes``, the order in the store, is; ``channels`` counts the channel axis; ``voxel_size`` is ``None`` where the
+    metadata give none.
     """
 
-    path: str
+    group: str
     kind: Kind
     name: str
     ngff: str
     axes: str
     dtype: str
-    shapes: tuple[tuple[int, ...], ...]
+    levels: tuple[Level, ...]
     voxel_size: Vector3 | None
+    channels: int = 1
     complete: bool = True
 
 
@@ -110,14 +113,14 @@ def _find(url: str, group: str) -> tuple[str, Node, str]:
     if not exists(url):
         raise MissingError(f"{url}: there is no such file or store.")
     if group:
-        known = ", ".join(repr(info.path) for info in list_groups(url)) or "none"
+        known = ", ".join(repr(info.group) for info in list_groups(url)) or "none"
         raise MissingError(f"{url}: there is no image {group!r}. Images in this store: {known}.")
     raise FormatError(f"{url} is no Zarr store: neither zarr.json nor .zgroup nor .zarray is there.")
 
 
 def _only_image(url: str, path: str) -> str:
     """The one image in a group that is none itself."""
-    known = [info.path for info in list_groups(url) if not path or info.path.startswith(f"{path}/")]
+    known = [info.group for info in list_groups(url) if not path or info.group.startswith(f"{path}/")]
     if len(known) == 1:
         return known[0]
     if not known:
@@ -287,15 +290,31 @@ def _info(url: str, path: str, image: Multiscale, where: str) -> GroupInfo:
     except InputError:
         size = None
     return GroupInfo(
-        path=path,
+        group=path,
         kind=_kind(image, path),
         name=str(image.ours.get("name") or image.name or store_name(url)),
         ngff=image.version,
         axes=image.axes,
         dtype=nodes[0].dtype,
-        shapes=tuple(node.shape for node in nodes),
+        levels=tuple(
+            _level(dataset.path, node, nodes[0], image.axes)
+            for dataset, node in zip(image.datasets, nodes, strict=True)
+        ),
         voxel_size=size,
+        channels=nodes[0].shape[image.axes.index("c")] if "c" in image.axes else 1,
         complete=bool(image.ours.get("complete", True)),
+    )
+
+
+def _level(path: str, node: Node, finest: Node, axes: str) -> Level:
+    """A stored level as a description; its factor is the ratio of the shapes."""
+    shape, fine = _zyx(node.shape, axes), _zyx(finest.shape, axes)
+    return Level(
+        path,
+        shape,
+        index3(max(1, round(f / n)) for f, n in zip(fine, shape, strict=True)),
+        _zyx(node.chunks, axes),
+        None if node.shards is None else _zyx(node.shards, axes),
     )
 
 
