@@ -29,7 +29,7 @@ def axes(draw):
     return AxisLattice.sliding(n, patch, draw(st.sampled_from([0, 0.1, 0.25, 0.5, 0.7, 0.9])), margin, low, high)
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=100)
 @given(
     st.tuples(*[st.integers(1, 70)] * 3),
     st.tuples(*[st.integers(1, 40)] * 3),

@@ -1,0 +1,105 @@
+"""Normalisation and patches: statistics that know no blocks, edges, formulas."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from volengine.core.boxes import Box
+from volengine.core.errors import InputError
+from volengine.ops import normalise
+from volengine.ops.normalise import combine, slice_moments, standardise, standardise_itself
+from volengine.ops.patches import PatchReader
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    st.tuples(st.integers(1, 5), st.integers(1, 40), st.integers(1, 40)),
+    st.sampled_from(["int8", "uint8", "int16", "uint16", "float16", "float32"]),
+    st.integers(1, 3),
+    st.randoms(use_true_random=False),
+)
+def test_statistics_do_not_depend_on_the_parts(shape, dtype, cells, random):
+    rng = np.random.default_rng(shape)
+    volume = (rng.normal(30, 20, shape) * (1000 if dtype == "float32" else 1)).astype(dtype)
+    old, normalise.CELL = normalise.CELL, 8
+    try:
+        whole = combine([slice_moments(volume)])
+        side = 8 * cells
+        parts = [
+            slice_moments(volume[:, y : y + side, x : x + side])
+            for y in range(0, shape[1], side)
+            for x in range(0, shape[2], side)
+        ]
+        random.shuffle(parts)
+        again = combine(parts)
+    finally:
+        normalise.CELL = old
+    np.testing.assert_array_equal(whole.slices, again.slices)
+    assert whole.whole == again.whole
+    exact = volume.astype(np.float64)
+    np.testing.assert_allclose(whole.per_slice()[0], exact.mean((1, 2)), rtol=1e-12, atol=1e-9)
+    np.testing.assert_allclose(whole.per_slice()[1], exact.std((1, 2)), rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(whole.volume(), (exact.mean(), exact.std()), rtol=1e-9, atol=1e-9)
+
+
+def test_statistics_survive_a_large_offset():
+    volume = (np.random.default_rng(0).normal(0, 1, (2, 600, 530)) + 1e6).astype(np.float32)
+    mean, std = combine([slice_moments(volume)]).volume()
+    assert mean == pytest.approx(volume.mean(dtype=np.float64), rel=1e-14)
+    assert std == pytest.approx(volume.astype(np.float64).std(), rel=1e-9)
+
+
+def test_not_finite_is_named():
+    volume = np.zeros((4, 3, 3), np.float32)
+    volume[2, 1, 1] = np.nan
+    with (
+        pytest.raises(InputError, match=r"1 slices hold voxels that are not finite.*z = 2"),
+        np.errstate(invalid="ignore"),
+    ):
+        combine([slice_moments(volume)])
+
+
+def test_formulas():
+    values = np.random.default_rng(1).integers(-100, 100, (3, 4, 5)).astype(np.int16)
+    out = np.empty(values.shape, np.float32)
+    standardise(values, 3.0, 7.0, out)
+    np.testing.assert_allclose(out, (values - 3.0) / (7.0 + 1e-6), rtol=1e-6)
+    mean, std = np.array([1.0, 2, 3]), np.array([4.0, 5, 0])
+    standardise(values, mean, std, out)
+    np.testing.assert_allclose(out, (values - mean[:, None, None]) / (std + 1e-6)[:, None, None], rtol=1e-6)
+    patch = values.astype(np.float32)
+    standardise_itself(patch)
+    np.testing.assert_allclose(patch, (values - values.mean()) / (values.std() + 1e-6), rtol=1e-5, atol=1e-6)
+
+
+@settings(deadline=None, max_examples=100)
+@given(st.data())
+def test_patches_follow_the_edge_rules(data):
+    shape = data.draw(st.tuples(*[st.integers(1, 8)] * 3))
+    edges = data.draw(st.tuples(*[st.sampled_from(["reflect", "edge", "zero"])] * 3))
+    start = tuple(data.draw(st.integers(-9, n - 1)) for n in shape)
+    stop = tuple(data.draw(st.integers(max(s, 0) + 1, n + 9)) for s, n in zip(start, shape, strict=True))
+    volume = np.random.default_rng(0).integers(1, 100, shape).astype(np.int16)
+    expected = volume.astype(np.float32)
+    for axis, edge in enumerate(edges):  # numpy's own padding, axis by axis
+        pad = [(0, 0)] * 3
+        pad[axis] = (20, 20)
+        mode = {"reflect": "reflect", "edge": "edge", "zero": "constant"}[edge]
+        expected = np.pad(expected, pad, mode=mode)
+    want = Box(start, stop)
+    out = np.full(want.shape, -1, np.float32)
+    PatchReader(volume, Box.of_shape(shape), shape, edges).fill(want, out)
+    np.testing.assert_array_equal(out, expected[want.shift((20, 20, 20)).slices])
+
+
+def test_zeros_are_zeros_after_normalisation_and_slices_keep_their_own_statistics():
+    volume = np.random.default_rng(0).normal(50, 9, (4, 6, 6)).astype(np.float32)
+    mean, std = combine([slice_moments(volume)]).per_slice()
+    box = Box((1, 0, 0), (4, 6, 6))  # a block that begins at slice 1
+    out = np.empty((4, 7, 6), np.float32)
+    reader = PatchReader(volume[1:], box, (4, 6, 6), ("edge", "zero", "zero"), "per_slice", mean, std)
+    reader.fill(Box((2, -1, 0), (6, 6, 6)), out)
+    assert (out[:, 0] == 0).all()
+    scaled = (volume - mean[:, None, None]) / std[:, None, None]
+    np.testing.assert_allclose(out[:, 1:], scaled[[2, 3, 3, 3]], rtol=1e-4, atol=1e-5)
