@@ -1,4 +1,4 @@
-"""The predictor: the whole-volume sliding window as a plain loop and as MONAI does it; bits that depend on nothing else."""
+"""The predictor: the sliding window as a plain loop and as MONAI does it; bits that depend on nothing else."""
 
 import numpy as np
 import pytest
