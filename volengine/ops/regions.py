@@ -221,7 +221,7 @@ def resolve(tables: Mapping[int, Table], shape: Index3, rules: RegionRules) -> t
 
     Notes
     -----
-    Memory: about 350 bytes per local region and 200 per pass.
+    Memory: about 320 bytes per local region and 230 per pass, the rows of their tables (80 and 40) included.
     """
     graph = _Graph(tables)
     region_of_basin = graph.flood(rules, shape) if rules.split else graph.components()
