@@ -1,0 +1,1 @@
+"""Networks: architectures, their files, applying and fitting them. PyTorch lives here and nowhere else."""

@@ -1,0 +1,65 @@
+"""Two of Ais's 2D networks: UNet (922,881 parameters) and VGGNet (1,493,059 parameters).
+
+Layouts after the parameter counts and descriptions of Last et al., eLife 13:RP98552 (2024), Table 1. Input
+``(batch, slices, y, x)``, answer ``(batch, features, y, x)`` as logits; y and x must be multiples of 4 (UNet) or 8
+(VGGNet). Convolutions keep the size by padding with zeros. More input slices (2.5D) change the first layer alone.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+
+def _conv(inputs: int, outputs: int) -> nn.Conv2d:
+    return nn.Conv2d(inputs, outputs, 3, padding=1)
+
+
+class UNet2d(nn.Module):
+    """Ais's UNet: one 3x3 convolution per level (64, 128, 256), nearest upsampling, skips by concatenation."""
+
+    def __init__(self, slices: int = 1, channels: int = 1):
+        super().__init__()
+        self.down1 = _conv(slices, 64)
+        self.down2 = _conv(64, 128)
+        self.down3 = _conv(128, 256)
+        self.up2 = _conv(256 + 128, 128)
+        self.up1 = _conv(128 + 64, 64)
+        self.head = nn.Conv2d(64, channels, 1)
+        self.pool = nn.MaxPool2d(2)
+        self.upsample = nn.Upsample(scale_factor=2, mode="nearest")
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Logits."""
+        first = self.down1(x).relu_()
+        second = self.down2(self.pool(first)).relu_()
+        third = self.down3(self.pool(second)).relu_()
+        x = self.up2(torch.cat([self.upsample(third), second], 1)).relu_()
+        x = self.up1(torch.cat([self.upsample(x), first], 1)).relu_()
+        logits: torch.Tensor = self.head(x)
+        return logits
+
+
+class VGGNet(nn.Module):
+    """Ais's VGGNet: double 3x3 convolutions (64, 128, 256) with pooling, transposed convolutions up, no skips."""
+
+    def __init__(self, slices: int = 1, channels: int = 1):
+        super().__init__()
+        layers: list[nn.Module] = []
+        width = slices
+        for outputs in (64, 128, 256):
+            layers += [_conv(width, outputs), nn.ReLU(inplace=True)]
+            layers += [_conv(outputs, outputs), nn.ReLU(inplace=True), nn.MaxPool2d(2)]
+            width = outputs
+        for outputs in (128, 64):
+            layers += [nn.ConvTranspose2d(width, outputs, 2, stride=2), nn.ReLU(inplace=True)]
+            layers += [_conv(outputs, outputs), nn.ReLU(inplace=True)]
+            width = outputs
+        layers += [nn.ConvTranspose2d(width, channels, 2, stride=2), nn.ReLU(inplace=True)]
+        self.body = nn.Sequential(*layers)
+        self.head = nn.Conv2d(channels, channels, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Logits."""
+        logits: torch.Tensor = self.head(self.body(x))
+        return logits

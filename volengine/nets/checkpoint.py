@@ -1,0 +1,108 @@
+"""Native model files: one ``.safetensors`` file with the weights, and the model's facts as JSON in its header.
+
+No pickle: opening a file runs nothing. The facts are read without PyTorch (:func:`load_facts`).
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from volengine.core.errors import FormatError, MissingError
+from volengine.core.model import ModelFacts
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+KEY = "volengine"
+MAX_HEADER = 100_000_000
+
+
+def save_model(path: str | Path, module: nn.Module, facts: ModelFacts) -> None:
+    """Write weights and facts; the file appears when it is complete."""
+    from safetensors.torch import save
+
+    from volengine import __version__
+
+    target = Path(path)
+    text = json.dumps(replace(facts, version=__version__).to_json())
+    state = {name: tensor.detach().cpu().contiguous() for name, tensor in module.state_dict().items()}
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part = target.with_name(f".{target.name}.part")
+    part.write_bytes(save(state, metadata={KEY: text}))
+    part.replace(target)
+
+
+def load_facts(path: str | Path) -> ModelFacts:
+    """The facts of a model file.
+
+    Raises
+    ------
+    MissingError, FormatError
+        There is no such file; it is damaged; it is a safetensors file of another program.
+    """
+    file = Path(path)
+    if not file.is_file():
+        raise MissingError(f"{path}: no such model file.")
+    with file.open("rb") as stream:
+        head = stream.read(8)
+        size = struct.unpack("<Q", head)[0] if len(head) == 8 else 0
+        if not 2 <= size <= min(MAX_HEADER, file.stat().st_size - 8):
+            raise FormatError(f"{path} is no .safetensors model file, or it is cut off ({file.stat().st_size} bytes).")
+        raw = stream.read(size)
+    try:
+        header = json.loads(raw)
+        text = header.get("__metadata__", {}).get(KEY)
+    except (ValueError, AttributeError):
+        raise FormatError(f"{path}: the header is damaged; it is no usable .safetensors file.") from None
+    end = max((t["data_offsets"][1] for k, t in header.items() if k != "__metadata__"), default=0)
+    if file.stat().st_size != 8 + size + end:
+        raise FormatError(f"{path} is cut off: {file.stat().st_size} bytes, its header announces {8 + size + end}.")
+    if text is None:
+        raise FormatError(f"{path} was not written by volengine: its header has no model facts.")
+    try:
+        return ModelFacts.from_json(json.loads(text), where=str(path))
+    except ValueError as error:
+        raise FormatError(f"{path}: {error}") from error
+
+
+def load_model(path: str | Path, device: str | torch.device = "cpu") -> tuple[nn.Module, ModelFacts]:
+    """The network with its weights, in evaluation mode, and its facts.
+
+    Raises
+    ------
+    MissingError, FormatError, InputError
+        As :func:`load_facts`; or the weights do not fit the architecture that the facts name.
+    """
+    from safetensors.torch import load_file
+
+    from volengine.nets.registry import build
+
+    facts = load_facts(path)
+    module = build(facts.architecture, facts.arguments)
+    state = load_file(str(path))
+    wanted = {name: tuple(t.shape) for name, t in module.state_dict().items()}
+    given = {name: tuple(t.shape) for name, t in state.items()}
+    if wanted != given:
+        odd = sorted(k for k in {*wanted, *given} if wanted.get(k) != given.get(k))
+        raise FormatError(
+            f"{path}: the weights do not fit {facts.architecture!r}: {odd[0]} is {given.get(odd[0], 'missing')}, "
+            f"should be {wanted.get(odd[0], 'absent')} ({len(odd)} tensors differ)."
+        )
+    module.load_state_dict(state)
+    return module.eval().to(device), facts
+
+
+def identity(path: str | Path) -> str:
+    """A digest of the file's bytes: part of the identity of everything that it predicts."""
+    import hashlib
+
+    try:
+        with Path(path).open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()[:20]
+    except OSError as error:
+        raise MissingError(f"{path}: no such model file.") from error
