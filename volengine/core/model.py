@@ -1,84 +1,116 @@
-"""Model facts: what must be known of a network to apply it rightly, as JSON."""
+"""Models: what is known of a trained network besides its weights.
+
+A *model* is a network with its facts: at which voxel size it was trained, what it sees at once, how its input is
+normalised, what its answers mean. :class:`ModelFacts` holds them as JSON values; ``volengine.nets.checkpoint`` keeps
+them in the same file as the weights. Nobody who uses a model needs to be told any of it again.
+
+>>> facts = ModelFacts(network="unet3d", features=("core",), voxel_size=(40, 40, 40), patch=(32, 32, 32))
+>>> facts.volumetric, facts.context
+(True, 1)
+>>> ModelFacts.from_json(facts.to_json()) == facts
+True
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from volengine.core.boxes import Index3
 from volengine.core.errors import InputError
+from volengine.core.lattice import Edge
 from volengine.core.recipe import Recipe
+from volengine.core.volume import Vector3
+
+Normalisation = Literal["none", "per_slice", "per_patch", "volume"]
+Activation = Literal["sigmoid", "softmax", "none"]
+Window = Literal["gaussian", "hann", "constant", "crop"]
+
+EPSILON = 1e-6
+"""Added to the standard deviation by every normalisation."""
 
 
 @dataclass(frozen=True)
 class ModelFacts(Recipe):
-    """A network's facts; kept inside its file.
+    """The facts of a model.
 
     Parameters
     ----------
-    architecture, arguments
-        Name in the registry of networks, and what it is built with.
+    network
+        Name of the architecture in ``volengine.nets.registry``, or ``"package.module:attribute"``.
+    arguments
+        What the architecture is built with, by name (JSON values).
     features
-        What the output channels find, in order.
+        Names of the output channels, in their order.
     voxel_size
-        Angstrom the network was trained at; ``None``: unknown, any volume is accepted.
+        Angstrom, z, y, x, of the volumes it was trained on.
     patch
-        The window the network sees, voxels z, y, x (z is 1 for 2D and 2.5D).
+        Voxels z, y, x of the patches it was trained on. Depth 1: a 2D network that answers slice by slice;
+        otherwise a 3D network.
+    context
+        2D networks: number K of slices it sees as channels, ``z - K // 2`` to ``z - K // 2 + K - 1`` for slice z,
+        the volume's end slices repeated beyond the ends. 1 for 2D and 3D networks.
     overlap
-        Default overlap of neighbouring patches, 0 to below 1.
-    slices
-        2.5D: slices seen around the one that is answered (odd); 1 for 2D and 3D.
+        Share of a patch that neighbouring patches have in common when predicting, 0 or more, below 1.
     normalisation
-        How the input is made comparable: ``per_slice``, ``per_patch``, ``volume`` (minus mean, over standard
-        deviation + 1e-6 ... see ``volengine.ops.normalise``), or ``none``.
+        ``none``, or (x - mean) / (std + 1e-6) with the mean and the population's standard deviation of the whole z
+        slice (``per_slice``), of the patch with its context (``per_patch``), or of the whole volume (``volume``).
     activation
-        Turns the network's logits into probabilities: ``sigmoid`` per feature, ``softmax`` over the channels (the
-        first is the background and is no feature), or ``none``.
+        What turns the network's logits into predictions: ``sigmoid`` (features are independent), ``softmax`` (over
+        the channels), or ``none``.
     window, edge
-        Defaults for blending and for what lies outside of the volume.
+        Default blend window, and what the network sees beyond the volume along y and x (3D: and z).
     receptive_field
-        How far the answer at a voxel depends on its surroundings, voxels z, y, x; ``None``: on the whole patch.
+        How far, in voxels z, y, x, an answer depends on its surroundings in the plane and along z, context slices
+        not counted; ``None``: on its whole patch (normalisation layers that look at all of it).
     stride
-        Total pooling factor z, y, x: patches must be multiples of it.
-    training
-        What it was trained on and how: JSON values.
+        Patches must be a multiple of this, z, y, x: the network's total pooling.
+    history
+        One entry per training: recipe, data, epochs, losses (JSON values).
     version
-        Version of volengine that wrote it.
+        Of volengine, when the model was written.
     """
 
-    architecture: str
+    network: str
     features: tuple[str, ...]
+    voxel_size: Vector3
+    patch: Index3
     arguments: dict[str, Any] = field(default_factory=dict)
-    voxel_size: float | None = None
-    patch: tuple[int, int, int] = (1, 256, 256)
-    overlap: float = 0.25
-    slices: int = 1
-    normalisation: Literal["none", "per_slice", "per_patch", "volume"] = "volume"
-    activation: Literal["sigmoid", "softmax", "none"] = "sigmoid"
-    window: Literal["gaussian", "hann", "constant", "crop"] = "gaussian"
-    edge: Literal["reflect", "edge", "zero"] = "reflect"
-    receptive_field: tuple[int, int, int] | None = None
-    stride: tuple[int, int, int] = (1, 1, 1)
-    training: dict[str, Any] = field(default_factory=dict)
+    context: int = 1
+    overlap: float = 0.5
+    normalisation: Normalisation = "volume"
+    activation: Activation = "sigmoid"
+    window: Window = "gaussian"
+    edge: Edge = "reflect"
+    receptive_field: Index3 | None = None
+    stride: Index3 = (1, 1, 1)
+    history: tuple[dict[str, Any], ...] = ()
     version: str = ""
 
     def check(self) -> None:
-        if not self.features:
-            raise InputError("A model needs at least one feature.")
-        if len(set(self.features)) < len(self.features):
-            raise InputError(f"The features of a model must have different names: {', '.join(self.features)}.")
+        if not self.features or len(set(self.features)) != len(self.features):
+            raise InputError(f"ModelFacts.features must be one or more different names, not {self.features}.")
+        if min(self.voxel_size) <= 0:
+            raise InputError(f"ModelFacts.voxel_size must be positive (angstrom), not {self.voxel_size}.")
+        if min(self.patch) < 1 or min(self.stride) < 1:
+            raise InputError(f"ModelFacts.patch {self.patch} and stride {self.stride} must be positive.")
+        if any(p % s for p, s in zip(self.patch, self.stride, strict=True)):
+            raise InputError(f"ModelFacts.patch {self.patch} is not a multiple of the network's stride {self.stride}.")
         if not 0 <= self.overlap < 1:
-            raise InputError(f"The overlap must be at least 0 and below 1, not {self.overlap}.")
-        if self.slices < 1 or self.slices % 2 == 0:
-            raise InputError(f"The number of slices must be odd, not {self.slices}.")
-        if any(p < 1 or (p % s and p > 1) for p, s in zip(self.patch, self.stride, strict=True)):
-            raise InputError(f"The patch {self.patch} must be a multiple of the network's stride {self.stride}.")
+            raise InputError(f"ModelFacts.overlap must be at least 0 and below 1, not {self.overlap}.")
+        if self.context < 1 or (self.context > 1 and self.volumetric):
+            raise InputError(
+                f"ModelFacts.context is {self.context} with patches of {self.patch} voxels; it is the number of "
+                "slices that a network with patches of depth 1 sees, and 1 for all others."
+            )
 
     @property
     def volumetric(self) -> bool:
-        """Whether the network sees and answers 3D patches."""
+        """Whether the network is 3D: it takes (batch, 1, z, y, x) instead of (batch, context, y, x)."""
         return self.patch[0] > 1
 
     @property
-    def channels(self) -> int:
-        """Output channels of the network: with softmax there is one for the background besides the features."""
-        return len(self.features) + (self.activation == "softmax")
+    def context_slices(self) -> tuple[int, int]:
+        """Slices it sees below and above the one it answers for."""
+        below = self.context // 2
+        return below, self.context - 1 - below
