@@ -20,6 +20,7 @@ from volengine.core.boxes import Box, index3
 from volengine.core.errors import InputError, MissingError, PlanError
 from volengine.core.image import ImageSpec, Level
 from volengine.core.tiling import Tiling, check_multiple
+from volengine.io import omezarr
 from volengine.io.check import check_image
 from volengine.io.codecs import CODECS, auto_codec, compressors
 from volengine.io.omezarr import (
@@ -256,6 +257,27 @@ def test_a_creation_that_was_killed_is_completed(tmp_path):
     create_image(spec, token="one")
     write(spec, voxels_of(), token="one")
     assert check_image(spec.url) == []
+
+
+def test_a_second_creator_that_comes_late_harms_nothing(tmp_path, monkeypatch):
+    """Two parts of a run look at the same moment and both find nothing; one is slow, the other already writes."""
+    spec, array = spec_of(tmp_path / "a.zarr"), voxels_of()
+    write(spec, array, token="one")
+    real, seen = omezarr.read_node, []
+
+    def stale(url, path=""):
+        seen.append(path)
+        return None if seen.count(path) <= (2 if path == "" else 1) else real(url, path)
+
+    monkeypatch.setattr(omezarr, "read_node", stale)
+    monkeypatch.setattr(omezarr, "exists", lambda url: False)
+    create_image(spec, token="one")
+    seen.clear()
+    with pytest.raises(InputError, match="another run"):
+        create_image(spec, token="two")
+    monkeypatch.undo()
+    assert ZarrSource(spec.volume()).read(Box.of_shape(SHAPE)).tobytes() == array.tobytes()
+    assert store_token(spec.url) == "one"
 
 
 def test_what_is_no_store_is_never_deleted(tmp_path):

@@ -17,6 +17,7 @@ bare Zarr arrays if a voxel size is given:
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -37,7 +38,9 @@ if TYPE_CHECKING:
 
 
 def create_image(spec: ImageSpec, *, token: str, overwrite: bool = False) -> None:
-    """Create groups, metadata and empty arrays of an image; to be called by one process, before any writer.
+    """Create groups, metadata and empty arrays of an image, before any writer.
+
+    To be called by one process of a run; others that call it as well change nothing.
 
     Parameters
     ----------
@@ -143,8 +146,13 @@ def _zarr_format(spec: ImageSpec) -> Any:
 
 
 def _create_groups(store: Store, spec: ImageSpec, token: str) -> None:
-    """The image's group with its metadata, after the groups above it."""
+    """The image's group with its metadata, after the groups above it; another process may be doing the same."""
     import zarr
+    from zarr.errors import ContainsGroupError
+
+    def create(path: str, attributes: dict[str, Any]) -> None:
+        with contextlib.suppress(ContainsGroupError):
+            zarr.create_group(store, path=path or None, zarr_format=_zarr_format(spec), attributes=attributes)
 
     if spec.scratch and not spec.levels[0].path:
         return  # the array itself is the node
@@ -152,10 +160,10 @@ def _create_groups(store: Store, spec: ImageSpec, token: str) -> None:
     for depth in range(len(parts)):
         path = "/".join(parts[:depth])
         if read_node(spec.url, path) is None:
-            attributes = wrap_ome(spec, {"labels": []}) if path == "labels" else {}
-            zarr.create_group(store, path=path or None, zarr_format=_zarr_format(spec), attributes=attributes)
-    attributes = {"volengine": _scratch_facts(token)} if spec.scratch else image_attributes(spec, token)
-    zarr.create_group(store, path=spec.group or None, zarr_format=_zarr_format(spec), attributes=attributes)
+            create(path, wrap_ome(spec, {"labels": []}) if path == "labels" else {})
+    create(spec.group, {"volengine": _scratch_facts(token)} if spec.scratch else image_attributes(spec, token))
+    if store_token(spec.url, spec.group) != token:
+        raise InputError(f"{_where(spec)} is being written by another run. Give another name, or wait for it.")
 
 
 def _scratch_facts(token: str) -> dict[str, Any]:
@@ -163,8 +171,9 @@ def _scratch_facts(token: str) -> dict[str, Any]:
 
 
 def _create_array(store: Store, spec: ImageSpec, number: int, level: Level, token: str) -> None:
-    """One level, unless it is there already."""
+    """One level, unless it is there already, or another process of the run is quicker: it writes the same."""
     import zarr
+    from zarr.errors import ContainsArrayError
 
     path = spec.array_path(number)
     if (node := read_node(spec.url, path)) is not None:
@@ -177,21 +186,23 @@ def _create_array(store: Store, spec: ImageSpec, number: int, level: Level, toke
             )
         remove_store(spec.url, path)
     zarr_format = _zarr_format(spec)
-    zarr.create_array(
-        store,
-        name=path or None,
-        shape=level.shape,
-        dtype=spec.dtype,
-        chunks=level.chunks,
-        shards=level.shards,
-        compressors=compressors(spec.codec, spec.dtype, kind=spec.kind, zarr_format=zarr_format, scratch=spec.scratch),
-        fill_value=0,
-        zarr_format=zarr_format,
-        chunk_key_encoding={"name": "default" if zarr_format == 3 else "v2", "separator": "/"},
-        dimension_names=tuple(AXES) if zarr_format == 3 else None,
-        attributes={"volengine": _scratch_facts(token)} if spec.scratch else {},
-        overwrite=True,  # another process may be creating the same array: both write the same metadata
-    )
+    with contextlib.suppress(ContainsArrayError):
+        zarr.create_array(
+            store,
+            name=path or None,
+            shape=level.shape,
+            dtype=spec.dtype,
+            chunks=level.chunks,
+            shards=level.shards,
+            compressors=compressors(
+                spec.codec, spec.dtype, kind=spec.kind, zarr_format=zarr_format, scratch=spec.scratch
+            ),
+            fill_value=0,
+            zarr_format=zarr_format,
+            chunk_key_encoding={"name": "default" if zarr_format == 3 else "v2", "separator": "/"},
+            dimension_names=tuple(AXES) if zarr_format == 3 else None,
+            attributes={"volengine": _scratch_facts(token)} if spec.scratch else {},
+        )
 
 
 def _fits(node: Node, spec: ImageSpec, level: Level) -> bool:
