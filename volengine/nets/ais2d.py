@@ -1,7 +1,7 @@
 """Two of Ais's 2D networks: UNet (922,881 parameters) and VGGNet (1,493,059 parameters).
 
 Layouts after the parameter counts and descriptions of Last et al., eLife 13:RP98552 (2024), Table 1. Input
-``(batch, slices, y, x)``, answer ``(batch, features, y, x)`` as logits; y and x must be multiples of 4 (UNet) or 8
+``(batch, context, y, x)``, answer ``(batch, features, y, x)`` as logits; y and x must be multiples of 4 (UNet) or 8
 (VGGNet). Convolutions keep the size by padding with zeros. More input slices (2.5D) change the first layer alone.
 """
 
@@ -18,9 +18,9 @@ def _conv(inputs: int, outputs: int) -> nn.Conv2d:
 class UNet2d(nn.Module):
     """Ais's UNet: one 3x3 convolution per level (64, 128, 256), nearest upsampling, skips by concatenation."""
 
-    def __init__(self, slices: int = 1, channels: int = 1):
+    def __init__(self, context: int = 1, channels: int = 1):
         super().__init__()
-        self.down1 = _conv(slices, 64)
+        self.down1 = _conv(context, 64)
         self.down2 = _conv(64, 128)
         self.down3 = _conv(128, 256)
         self.up2 = _conv(256 + 128, 128)
@@ -43,10 +43,10 @@ class UNet2d(nn.Module):
 class VGGNet(nn.Module):
     """Ais's VGGNet: double 3x3 convolutions (64, 128, 256) with pooling, transposed convolutions up, no skips."""
 
-    def __init__(self, slices: int = 1, channels: int = 1):
+    def __init__(self, context: int = 1, channels: int = 1):
         super().__init__()
         layers: list[nn.Module] = []
-        width = slices
+        width = context
         for outputs in (64, 128, 256):
             layers += [_conv(width, outputs), nn.ReLU(inplace=True)]
             layers += [_conv(outputs, outputs), nn.ReLU(inplace=True), nn.MaxPool2d(2)]

@@ -83,14 +83,14 @@ def load_model(path: str | Path, device: str | torch.device = "cpu") -> tuple[nn
     from volengine.nets.registry import build
 
     facts = load_facts(path)
-    module = build(facts.architecture, facts.arguments)
+    module = build(facts.network, facts.arguments)
     state = load_file(str(path))
     wanted = {name: tuple(t.shape) for name, t in module.state_dict().items()}
     given = {name: tuple(t.shape) for name, t in state.items()}
     if wanted != given:
         odd = sorted(k for k in {*wanted, *given} if wanted.get(k) != given.get(k))
         raise FormatError(
-            f"{path}: the weights do not fit {facts.architecture!r}: {odd[0]} is {given.get(odd[0], 'missing')}, "
+            f"{path}: the weights do not fit {facts.network!r}: {odd[0]} is {given.get(odd[0], 'missing')}, "
             f"should be {wanted.get(odd[0], 'absent')} ({len(odd)} tensors differ)."
         )
     module.load_state_dict(state)

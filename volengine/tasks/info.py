@@ -91,7 +91,10 @@ def _store(path: str) -> dict[str, Any]:
 def _model(path: str) -> dict[str, Any]:
     from volengine.nets.checkpoint import load_facts
 
-    return {"model": path, **{k: v for k, v in load_facts(path).to_json().items() if v not in (None, "", [])}}
+    facts = load_facts(path).to_json()
+    shown = {k: ", ".join(map(str, v)) if k != "history" and isinstance(v, list) else v for k, v in facts.items()}
+    shown["history"] = [f"{k}: {v}" for entry in facts["history"] for k, v in entry.items()]
+    return {"model": path, **{k: v for k, v in shown.items() if v not in (None, "", [])}}
 
 
 def _picks(path: str) -> dict[str, Any]:
