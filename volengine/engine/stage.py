@@ -66,8 +66,8 @@ class ArrayInput:
 class TableInput:
     """Tables that an earlier stage of the plan emitted.
 
-    ``own``: the table of the block with the same number (or of a stage with one unit). ``neighbours``: that one
-    and those of the up to 26 blocks around it. ``all``: every block's.
+    ``own``: the table of the block with the same number. ``neighbours``: that one and those of the up to 26 blocks
+    around it. ``all``: every block's (of a stage with one unit: block 0's).
     """
 
     stage: str

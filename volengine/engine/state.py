@@ -98,6 +98,8 @@ class PlanState:
             digests[key] = _digest(spec)
             ours = omezarr.store_token(spec.url, spec.group) == token
             if ours and known.get(key) == digests[key]:
+                if not spec.scratch:
+                    omezarr.reopen_image(spec)  # not complete while units of it are made again
                 continue
             if ours:
                 omezarr.remove(spec.url, spec.group)

@@ -41,7 +41,7 @@ class ConvertRecipe(Recipe):
     voxel_size
         Angstrom, one number or z, y, x; overrides the file's.
     chunk, shard
-        Storage in voxels, z, y, x; the shard is chosen by the volume's size unless given.
+        Storage in voxels, z, y, x; chosen by the volume's size unless given.
     ngff
         ``0.5`` (Zarr v3, sharded) or ``0.4`` (Zarr v2).
     levels
@@ -55,7 +55,7 @@ class ConvertRecipe(Recipe):
     """
 
     voxel_size: float | tuple[float, float, float] | None = None
-    chunk: tuple[int, int, int] = (64, 64, 64)
+    chunk: tuple[int, int, int] | None = None
     shard: tuple[int, int, int] | None = None
     ngff: Literal["0.4", "0.5"] = "0.5"
     levels: int | None = None
@@ -67,7 +67,7 @@ class ConvertRecipe(Recipe):
         sizes = self.voxel_size if isinstance(self.voxel_size, tuple) else (self.voxel_size,)
         if any(v is not None and v <= 0 for v in sizes):
             raise InputError(f"--voxel-size must be positive (angstrom), not {self.voxel_size}.")
-        if min(self.chunk) < 1 or (self.shard is not None and min(self.shard) < 1):
+        if any(s is not None and min(s) < 1 for s in (self.chunk, self.shard)):
             raise InputError(f"Chunk {self.chunk} and shard {self.shard} must be positive.")
         if self.levels is not None and self.levels < 1:
             raise InputError(f"--levels must be 1 or more, not {self.levels}.")

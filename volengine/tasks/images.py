@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from volengine.core.boxes import Index3
+from volengine.core.boxes import Index3, index3
 from volengine.core.image import ImageSpec, Level, Ngff
 from volengine.core.volume import Kind, Volume
 from volengine.engine.stage import Output
@@ -37,10 +37,11 @@ def image_spec(
     facts: Mapping[str, Any] | None = None,
 ) -> ImageSpec:
     """An image on the grid of a volume; chunk and shard as the volume's own if it has them."""
-    from volengine.io.levels import plan_levels
+    from volengine.io.levels import auto_chunk, plan_levels
 
-    chunk = chunk or like.chunks or (64, 64, 64)
-    shard = shard or like.shards or auto_shard(like.shape, chunk)
+    stored = like.path != ""  # in a Zarr store, or planned to be
+    chunk = chunk or (like.chunks if stored else None) or auto_chunk(like.shape)
+    shard = shard or (like.shards if stored else None) or auto_shard(like.shape, chunk)
     return ImageSpec(
         url=url,
         name=like.name,
@@ -89,15 +90,9 @@ def levels_of(
 ) -> dict[str, NDArray[Any]]:
     """A block of level 0 and what it becomes on the coarser levels, named as in :func:`outputs_of`.
 
-    Each level is made from level 0's voxels through the one before it; the block's core must begin at a multiple
-    of every factor.
+    The block's core must begin at a multiple of every factor.
     """
-    from volengine.ops.pyramid import downsample
+    from volengine.ops.pyramid import pyramid
 
-    made = {f"{name}@0": array}
-    last, at = array, factors[0]
-    for number, factor in enumerate(factors[1:], 1):
-        z, y, x = (b // a for a, b in zip(at, factor, strict=True))
-        last, at = downsample(last, (z, y, x), kind), factor
-        made[f"{name}@{number}"] = last
-    return made
+    coarser = pyramid(array, [index3(f) for f in factors], kind)
+    return {f"{name}@{number}": level for number, level in enumerate(coarser)}

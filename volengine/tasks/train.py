@@ -267,10 +267,10 @@ class Patches:
         places = self.positive[int(rng.integers(len(self.positive)))]
         if len(places) and rng.random() < self.recipe.positive_share:
             voxel = places[int(rng.integers(len(places)))]
-            inside = np.array([rng.integers(n) for n in self.recipe.patch])
+            inside = np.array([int(rng.integers(n)) for n in self.recipe.patch])
             start = np.clip(voxel - inside, low, high)
         else:
-            start = rng.integers(low, high + 1)
+            start = np.array([int(rng.integers(a, b + 1)) for a, b in zip(low, high, strict=True)])
         return self.sample(index3(start))
 
     def validation(self) -> list[Sample]:
