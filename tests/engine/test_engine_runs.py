@@ -22,7 +22,7 @@ from volengine.engine.memory import BASELINE_BYTES, choose_core, peak_bytes
 from volengine.engine.options import RunOptions
 from volengine.engine.plan import Plan
 from volengine.engine.run import Job, run_jobs, run_plan
-from volengine.engine.stage import ArrayInput, Output, Stage
+from volengine.engine.stage import ArrayInput, Output, Stage, TableInput
 from volengine.io import omezarr
 
 QUIET = RunOptions(progress=False)
@@ -311,3 +311,30 @@ def test_the_report_says_what_was_done(tmp_path, array):
     assert stage["written_bytes"] == array.size * 4
     assert stage["peak_rss_bytes"] > 0
     assert {"zarr", "numpy", "python"} <= set(report.data["versions"])
+
+
+def test_what_was_cleaned_is_made_again_only_where_it_is_read(tmp_path, array):
+    """Parts -> total -> use: a changed last stage needs the small table of total, but not the tables of the blocks."""
+    source = stored(tmp_path, array)
+    tiling, one = Tiling(source.shape, (4, 4, 4)), Tiling((1, 1, 1), (1, 1, 1))
+    out = spec(str(tmp_path / "out.ome.zarr"), source.shape, "int32", (4, 4, 4))
+
+    def plan(version: int, first: int = 1) -> Plan:
+        inputs = {"source": ArrayInput(source)}
+        parts = Stage("parts", "engine_kernels:partial", tiling, arrays=inputs, emits=True, version=first)
+        total = Stage("total", "engine_kernels:combine", one, tables={"parts": TableInput("parts", "all")}, emits=True)
+        use = Stage(
+            "use",
+            "engine_kernels:subtract",
+            tiling,
+            arrays=inputs,
+            tables={"total": TableInput("total", "all")},
+            outputs={"out": Output(out.volume())},
+            version=version,
+        )
+        return Plan("t", (parts, total, use), (out,))
+
+    for version, first, run in ((1, 1, [60, 1, 60]), (2, 1, [0, 0, 60]), (2, 2, [60, 1, 60])):
+        report = run_plan(plan(version, first), str(tmp_path / "run"), QUIET)
+        assert [s["run"] for s in report.data["plans"]["t"]["stages"]] == run
+        assert np.array_equal(result(plan(version)), array - array.max())

@@ -121,6 +121,8 @@ class Stage:
         Memory a worker process needs besides all units, and besides the engine's own baseline (torch, weights).
     version
         Raised when the kernel's results change; part of every unit's identity.
+    transient
+        What the stage leaves in the scratch folder besides its outputs goes with it at the end of the run.
     resources
         Dask worker resources one unit needs, for example ``{"GPU": 1}``.
     """
@@ -136,6 +138,7 @@ class Stage:
     kernel_bytes: int = 0
     fixed_bytes: int = 0
     version: int = 1
+    transient: bool = False
     resources: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

@@ -48,6 +48,7 @@ class PlanState:
         self.identities = plan.identities
         self.position = 0
         self.done: dict[str, set[int]] = {}
+        self.unneeded: set[str] = set()
         self.skipped = 0
         self.pending: list[int] = []
         self.under_way = 0
@@ -72,7 +73,7 @@ class PlanState:
             self.folder.write_json("units.json", {s.name: len(s.tiling) for s in self.plan.stages})
             (self.folder.path / "finished.json").unlink(missing_ok=True)
             self._create_images()
-            self.done = self.folder.done(self.identities)
+            self.done = self._read_done()
             self._forget_cleaned()
         self.skipped = sum(len(numbers) for numbers in self.done.values())
         self.resumed = self.skipped > 0
@@ -115,18 +116,44 @@ class PlanState:
             if any(o.volume.url == spec.url and o.volume.path in paths for o in s.outputs.values())
         ]
 
-    def _transient(self, stage: Stage) -> bool:
-        """Whether all that a stage makes is removed at the end of the run."""
-        kept = {spec.url for spec in self.plan.images if not spec.scratch}
-        return not any(o.volume.url in kept for o in stage.outputs.values())
+    def _cleaned(self, stage: Stage) -> bool:
+        """Whether something that a stage makes is removed at the end of the run: scratch arrays, tables of blocks.
+
+        The table of a stage with one unit is small and stays: products are written from it.
+        """
+        scratch = {spec.url for spec in self.plan.images if spec.scratch}
+        if stage.transient or (stage.emits and len(stage.tiling) > 1):
+            return True
+        return any(o.volume.url in scratch for o in stage.outputs.values())
+
+    def _read_done(self) -> dict[str, set[int]]:
+        """What the ledger says, and the stages that nobody needs any more."""
+        done = self.folder.done(self.identities)
+        for stage in self.plan.stages:
+            if stage.name in self.unneeded:
+                done[stage.name] = set(range(len(stage.tiling)))
+        return done
 
     def _forget_cleaned(self) -> None:
+        """After a clean-up: make again what was removed, but only if a stage with units left reads it."""
         marker = self.folder.path / "cleaned"
-        if marker.exists():
-            lost = [s.name for s in self.plan.stages if self._transient(s) or s.emits]
-            self.folder.forget(lost)
-            for name in lost:
-                self.done[name] = set()
+        if not marker.exists():
+            return
+        required: list[Stage] = []
+        lost: list[str] = []
+        for stage in reversed(self.plan.stages):
+            read = any(_reads(later, stage) for later in required)
+            if self._cleaned(stage):
+                if read:
+                    lost.append(stage.name)
+                    required.append(stage)
+                else:
+                    self.unneeded.add(stage.name)
+            elif len(self.done[stage.name]) < len(stage.tiling):
+                required.append(stage)
+        self.folder.forget(lost)
+        self.done = self._read_done()
+        if lost:
             marker.unlink()
 
     # -- stage by stage ------------------------------------------------------------------------------------
@@ -218,7 +245,7 @@ class PlanState:
     def catch_up(self) -> bool:
         """Read what other parts have done; returns whether there is anything new."""
         before = sum(len(v) for v in self.done.values())
-        self.done = self.folder.done(self.identities)
+        self.done = self._read_done()
         self._enter()
         return sum(len(v) for v in self.done.values()) > before
 
@@ -253,8 +280,15 @@ class PlanState:
         (self.folder.path / "cleaned").touch()
         shutil.rmtree(self.folder.scratch, ignore_errors=True)
         for stage in self.plan.stages:
-            if stage.emits:
+            if stage.emits and len(stage.tiling) > 1:
                 self.folder.remove_tables(stage.name)
+
+
+def _reads(later: Stage, stage: Stage) -> bool:
+    """Whether a stage reads a table or an array of another."""
+    made = {(o.volume.url, o.volume.path) for o in stage.outputs.values()}
+    arrays = {(a.volume.url, a.volume.path) for a in later.arrays.values()}
+    return bool(made & arrays) or any(t.stage == stage.name for t in later.tables.values())
 
 
 def _digest(spec: ImageSpec) -> str:

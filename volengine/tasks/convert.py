@@ -23,7 +23,7 @@ from volengine.engine.memory import choose_core
 from volengine.engine.options import RunOptions
 from volengine.engine.plan import Plan
 from volengine.engine.run import Job, run_plan
-from volengine.engine.stage import ArrayInput, Stage
+from volengine.engine.stage import ArrayInput, Stage, TableInput
 from volengine.io import is_packed, open_volume, suffix_of
 from volengine.tasks.images import core_unit, factors_of, image_spec, levels_of, outputs_of
 from volengine.tasks.layout import history, join_url, plan_folder, run_dir_for
@@ -133,14 +133,15 @@ def plan_convert(volume: Volume, recipe: ConvertRecipe, out: str, folder: PlanFo
         levels=recipe.levels,
         facts={**volume.facts, "history": history(volume, "convert", recipe)},
     )
-    stages, source = [], volume
+    stages: list[Stage] = []
+    source = volume
     if is_packed(volume.url):
         unpacked = str(folder.scratch / f"source{suffix_of(volume.url)}")
         stages.append(_unpack_stage(volume, unpacked))
         source = volume.with_(url=unpacked)
 
     def build(core: Index3) -> Stage:
-        return _copy_stage(source, spec, core)
+        return _copy_stage(source, spec, core, unpacked=bool(stages))
 
     core = options.block or choose_core(
         volume.shape,
@@ -154,7 +155,7 @@ def plan_convert(volume: Volume, recipe: ConvertRecipe, out: str, folder: PlanFo
     return Plan(volume.name, tuple(stages), (spec,), recipe={"convert": recipe.to_json()})
 
 
-def _copy_stage(source: Volume, spec: ImageSpec, core: Index3) -> Stage:
+def _copy_stage(source: Volume, spec: ImageSpec, core: Index3, *, unpacked: bool) -> Stage:
     voxels = int(np.prod([min(c, n) for c, n in zip(core, source.shape, strict=True)]))
     return Stage(
         "convert",
@@ -162,6 +163,7 @@ def _copy_stage(source: Volume, spec: ImageSpec, core: Index3) -> Stage:
         Tiling(source.shape, core),
         params={"factors": factors_of(spec), "kind": spec.kind},
         arrays={"source": ArrayInput(source)},
+        tables={"unpacked": TableInput("unpack", "all")} if unpacked else {},
         outputs=outputs_of(spec),
         kernel_bytes=voxels * 8,  # the float64 sums of the first mean
     )
@@ -179,6 +181,7 @@ def _unpack_stage(volume: Volume, target: str) -> Stage:
         Tiling((1, 1, 1), (1, 1, 1)),
         params={"source": volume.url, "target": target, "identity": volume.identity},
         emits=True,
+        transient=True,
     )
 
 
