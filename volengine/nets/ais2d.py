@@ -1,6 +1,7 @@
 """Two of Ais's 2D networks: UNet (922,881 parameters) and VGGNet (1,493,059 parameters).
 
-Layouts after the parameter counts and descriptions of Last et al., eLife 13:RP98552 (2024), Table 1. Input
+Layouts after Last et al., eLife 13:RP98552 (2024): the parameter counts of Table 1 and, for VGGNet, the listing in
+Appendix 1 (its transposed convolutions are linear, and it has no skips). Input
 ``(batch, context, y, x)``, answer ``(batch, features, y, x)`` as logits; y and x must be multiples of 4 (UNet) or 8
 (VGGNet). Convolutions keep the size by padding with zeros. More input slices (2.5D) change the first layer alone.
 """
@@ -52,10 +53,9 @@ class VGGNet(nn.Module):
             layers += [_conv(outputs, outputs), nn.ReLU(inplace=True), nn.MaxPool2d(2)]
             width = outputs
         for outputs in (128, 64):
-            layers += [nn.ConvTranspose2d(width, outputs, 2, stride=2), nn.ReLU(inplace=True)]
-            layers += [_conv(outputs, outputs), nn.ReLU(inplace=True)]
+            layers += [nn.ConvTranspose2d(width, outputs, 2, stride=2), _conv(outputs, outputs), nn.ReLU(inplace=True)]
             width = outputs
-        layers += [nn.ConvTranspose2d(width, channels, 2, stride=2), nn.ReLU(inplace=True)]
+        layers.append(nn.ConvTranspose2d(width, channels, 2, stride=2))
         self.body = nn.Sequential(*layers)
         self.head = nn.Conv2d(channels, channels, 1)
 

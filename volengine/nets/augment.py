@@ -21,7 +21,8 @@ class Augmentation:
     Parameters
     ----------
     flips
-        Mirror along each axis with probability 1/2 (z as well: tomograms have no preferred hand for a network).
+        Mirror along each axis with probability 1/2 (z as well: tomograms have no preferred hand for a network). An
+        even number of context slices has no middle and is not mirrored along z.
     turns
         Turn by a random multiple of 90 degrees in the plane (square patches only; else by 180).
     noise
@@ -39,7 +40,8 @@ class Augmentation:
     def __call__(self, image: Image, labels: Labels, rng: np.random.Generator) -> tuple[Image, Labels]:
         """A changed sample (new arrays)."""
         if self.flips:
-            for axis in (-3, -2, -1):
+            context = image.shape[0] != labels.shape[1]
+            for axis in (-2, -1) if context and image.shape[0] % 2 == 0 else (-3, -2, -1):
                 if rng.random() < 0.5:
                     image, labels = np.flip(image, axis), np.flip(labels, axis)
         if self.turns:

@@ -1,16 +1,19 @@
 """Fitting a network: a loop that can be stopped at any epoch and goes on as if it had not been.
 
-Which samples a step sees depends on the seed and the step's number alone, so nothing of a random generator needs to be
-kept: weights, optimiser and the history are the whole state. It is written after each epoch, atomically.
+What is random in a step (its samples, and what the network itself draws) depends on the seed and the step's number
+alone, so nothing of a random generator needs to be kept: weights, optimiser and the history are the whole state. It is
+written after each epoch, atomically. The samples of the next step are drawn while the network learns from this one's.
 """
 
 from __future__ import annotations
 
 import csv
+import io
 import json
 import math
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +24,7 @@ from numpy.typing import NDArray
 from torch import nn
 from tqdm import tqdm
 
-from volengine.core.errors import InputError, VolengineError
+from volengine.core.errors import FormatError, InputError, VolengineError
 from volengine.core.model import ModelFacts
 from volengine.nets.checkpoint import save_model
 from volengine.nets.losses import IGNORE, bce_dice
@@ -100,26 +103,30 @@ class Fit:
         self._resume()
         first = len(self.history)
         steps = self.schedule.steps
-        with tqdm(
-            total=self.schedule.epochs * steps,
-            initial=first * steps,
-            desc="training",
-            unit="step",
-            disable=None if progress else True,
-        ) as bar:
+        total = self.schedule.epochs * steps
+        bar = tqdm(total=total, initial=first * steps, desc="training", unit="step", disable=None if progress else True)
+        own_random = torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else [])
+        with bar, ThreadPoolExecutor(1) as pool, own_random:
+            coming = pool.submit(self._samples, first * steps) if first * steps < total else None
             for epoch in range(first, self.schedule.epochs):
                 began = time.perf_counter()
                 losses = []
                 for step in range(epoch * steps, (epoch + 1) * steps):
-                    losses.append(self._step(step))
+                    samples = coming.result() if coming else self._samples(step)
+                    coming = pool.submit(self._samples, step + 1) if step + 1 < total else None
+                    losses.append(self._step(step, samples))
                     bar.set_postfix(loss=f"{losses[-1]:.3f}", refresh=False)
                     bar.update()
                 self._end_epoch(epoch, float(np.mean(losses)), time.perf_counter() - began)
         return self.history
 
-    def _step(self, step: int) -> float:
-        samples = [self.draw(np.random.default_rng((self.schedule.seed, step, k))) for k in range(self.schedule.batch)]
+    def _samples(self, step: int) -> list[Sample]:
+        return [self.draw(np.random.default_rng((self.schedule.seed, step, k))) for k in range(self.schedule.batch)]
+
+    def _step(self, step: int, samples: list[Sample]) -> float:
         images, labels = self._tensors(samples)
+        own = np.random.SeedSequence((self.schedule.seed, step)).generate_state(1)
+        torch.manual_seed(int(own[0]))  # for networks that draw themselves, as dropout does
         for group in self.optimiser.param_groups:
             group["lr"] = self.schedule.rate(step)
         self.module.train()
@@ -192,20 +199,26 @@ class Fit:
             state |= {f"adam.{number}.{k}": torch.as_tensor(v).detach().cpu() for k, v in values.items()}
         meta = {"history": json.dumps(_finite(self.history)), "facts": json.dumps(self.facts.to_json())}
         _replace(self.folder / "last.safetensors", save(state, metadata=meta))
-        with (self.folder / "history.csv").open("w", newline="") as file:
-            writer = csv.DictWriter(file, fieldnames=list(self.history[0]))
-            writer.writeheader()
-            writer.writerows(self.history)
+        table = io.StringIO(newline="")
+        writer = csv.DictWriter(table, fieldnames=list(self.history[0]))
+        writer.writeheader()
+        writer.writerows(self.history)
+        _replace(self.folder / "history.csv", table.getvalue().encode())
 
     def _resume(self) -> None:
-        from safetensors import safe_open
+        from safetensors import SafetensorError, safe_open
 
         path = self.folder / "last.safetensors"
         if not path.exists():
             return
-        with safe_open(path, framework="pt") as file:
-            meta = file.metadata()
-            state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        try:
+            with safe_open(path, framework="pt") as file:
+                meta = file.metadata() or {}
+                state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        except SafetensorError as error:
+            raise FormatError(f"{path} is damaged ({error}); remove it to train from the beginning.") from error
+        if not {"facts", "history"} <= meta.keys():
+            raise FormatError(f"{path} is no state of a training; remove it to train from the beginning.")
         if json.loads(meta["facts"]) != json.loads(json.dumps(self.facts.to_json())):
             raise InputError(
                 f"{self.folder} belongs to a training with another recipe; remove it or give another --out."

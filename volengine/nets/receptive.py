@@ -29,7 +29,8 @@ def probe(module: nn.Module, volumetric: bool) -> tuple[Index3, Index3]:
                 "cannot be applied exactly in blocks."
             )
     ndim = 3 if volumetric else 2
-    stride = _stride(module, ndim)
+    steps = stride_of(module, volumetric)
+    stride = steps[-1]
     smooth = _transparent(module)
     size = 16 * stride
     while True:
@@ -38,8 +39,24 @@ def probe(module: nn.Module, volumetric: bool) -> tuple[Index3, Index3]:
             break
         size *= 2
     along = (radius,) * ndim if volumetric else (0, radius, radius)
-    steps = (stride,) * ndim if volumetric else (1, stride, stride)
-    return index3(along), index3(steps)
+    return index3(along), steps
+
+
+def stride_of(module: nn.Module, volumetric: bool) -> Index3:
+    """Total pooling factor, voxels z, y, x (z is 1 for 2D networks); of any network, whatever its normalisation."""
+    if volumetric:
+        side = _stride(module, 3)
+        return side, side, side
+    side = _stride(module, 2)
+    return 1, side, side
+
+
+def dimensions(module: nn.Module) -> int:
+    """2 or 3: what kind of convolutions a network has (0: none that is known)."""
+    for part in module.modules():
+        if isinstance(part, (nn.Conv2d, nn.Conv3d)):
+            return 3 if isinstance(part, nn.Conv3d) else 2
+    return 0
 
 
 def _stride(module: nn.Module, ndim: int) -> int:
@@ -84,9 +101,11 @@ def _transparent(module: nn.Module) -> nn.Module:
             parent = clear.get_submodule(name.rpartition(".")[0])
             setattr(parent, name.rpartition(".")[2], _Average(part))
     with torch.no_grad():
-        for parameter in clear.parameters():
-            fan = parameter[0].numel() if parameter.ndim > 1 else 1
-            parameter.fill_(1.0 / fan if parameter.ndim > 1 else 0.0)
+        for name, parameter in clear.named_parameters():
+            if name.endswith("bias"):
+                parameter.fill_(0.0)
+            else:  # one-dimensional ones are the scales of a normalisation
+                parameter.fill_(1.0 / parameter[0].numel() if parameter.ndim > 1 else 1.0)
     return clear
 
 

@@ -1,12 +1,17 @@
 """train: a network from volumes with labels, or with points and a radius.
 
 Samples are streamed: each step reads its patches from the volumes, a share of them around voxels of the feature.
-A slab at the end of each region's longest axis is kept for validation; training patches never touch it.
+A slab at the end of each region's longest axis is kept for validation; training patches, with their context, never
+touch it. Nothing outside of the region is seen, except by the statistics of ``normalisation="per_slice"``, which are
+those of whole slices; those of ``volume`` are the region's.
+
+>>> sample = TrainSample(volume="TS_01.ome.zarr", points=("ribosomes.star",), radius_nm=(12,))
+>>> recipe = TrainRecipe(samples=(sample,), features=("ribosome",), epochs=20)
+>>> history = train(recipe, "ribosome.safetensors")                                          # doctest: +SKIP
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -21,7 +26,8 @@ from volengine.core.recipe import Recipe
 from volengine.core.units import NM_TO_ANGSTROM
 from volengine.core.volume import Volume
 from volengine.engine.work import read_box
-from volengine.io import Source, open_source, open_volume
+from volengine.io import open_source, open_volume
+from volengine.tasks.train_labels import LabelFiles, LabelPoints, Labels
 
 if TYPE_CHECKING:
     from volengine.nets.fit import Sample
@@ -42,6 +48,9 @@ class TrainSample(Recipe):
     labels
         One label volume per feature, in order: 0 background, 1 feature, 2 ignore. ``store.ome.zarr#labels/core`` names
         labels inside a store.
+    ids, ignore_id
+        With a single label volume that holds class ids: feature k is where it equals ``ids[k]``, everything else is
+        background, and voxels that equal ``ignore_id`` do not count.
     points
         Instead: one picks file per feature; the feature is a ball around each point.
     radius_nm
@@ -55,6 +64,8 @@ class TrainSample(Recipe):
 
     volume: str
     labels: tuple[str, ...] = ()
+    ids: tuple[int, ...] = ()
+    ignore_id: int | None = None
     points: tuple[str, ...] = ()
     radius_nm: tuple[float, ...] = ()
     beyond_nm: float | None = None
@@ -67,6 +78,19 @@ class TrainSample(Recipe):
             raise InputError(f"{self.volume}: points need a positive radius_nm.")
         if self.points and len(self.radius_nm) not in (1, len(self.points)):
             raise InputError(f"{self.volume}: {len(self.points)} points files, but {len(self.radius_nm)} radii.")
+        if self.beyond_nm is not None and self.points and self.beyond_nm < max(self.radius_nm):
+            raise InputError(
+                f"{self.volume}: beyond_nm is {self.beyond_nm}, less than the radius {max(self.radius_nm)} nm."
+            )
+        if self.ids and len(self.labels) != 1:
+            raise InputError(f"{self.volume}: ids need exactly one label volume, not {len(self.labels)}.")
+        if self.ignore_id is not None and (not self.ids or self.ignore_id in self.ids):
+            raise InputError(f"{self.volume}: ignore_id {self.ignore_id} needs ids that do not contain it: {self.ids}.")
+
+    @property
+    def features(self) -> int:
+        """For how many features it holds the truth."""
+        return len(self.ids) or len(self.labels) or len(self.points)
 
 
 @dataclass(frozen=True)
@@ -131,10 +155,9 @@ class TrainRecipe(Recipe):
         if not self.samples:
             raise InputError("Training needs at least one sample: a volume with labels or points.")
         for sample in self.samples:
-            count = len(sample.labels) or len(sample.points)
-            if count != len(self.features):
+            if sample.features != len(self.features):
                 raise InputError(
-                    f"{sample.volume}: {count} labels or points files for {len(self.features)} features "
+                    f"{sample.volume}: labels or points of {sample.features} for {len(self.features)} features "
                     f"({', '.join(self.features)})."
                 )
         for name in ("epochs", "steps", "batch"):
@@ -143,59 +166,11 @@ class TrainRecipe(Recipe):
         for name in ("positive_share", "validation_share"):
             if not 0 <= getattr(self, name) < 1 + (name == "positive_share"):
                 raise InputError(f"--{name.replace('_', '-')} must be between 0 and 1, not {getattr(self, name)}.")
-
-
-class LabelFiles:
-    """Truth from label volumes."""
-
-    def __init__(self, paths: Sequence[str], volume: Volume):
-        self._sources: list[Source] = []
-        for path in paths:
-            url, _, group = path.partition("#")
-            labels = open_volume(url, group=group, voxel_size=None if group else volume.voxel_size)
-            if labels.shape != volume.shape:
-                raise InputError(f"{path} has the shape {labels.shape}, its volume {volume.url} {volume.shape}.")
-            self._sources.append(open_source(labels))
-
-    def read(self, box: Box) -> NDArray[np.uint8]:
-        """Labels (features, z, y, x)."""
-        stack = np.stack([source.read(box) for source in self._sources])
-        if ((stack < 0) | (stack > 2)).any():
-            raise InputError(f"Label volumes hold 0 (background), 1 (feature) and 2 (ignore), not {np.unique(stack)}.")
-        return stack.astype(np.uint8)
-
-
-class LabelPoints:
-    """Truth from points: balls, made where they are needed."""
-
-    def __init__(self, sample: TrainSample, volume: Volume):
-        from scipy.spatial import KDTree
-
-        from volengine.io.picks import read_picks
-
-        self._size = np.array(volume.voxel_size)
-        self._beyond = np.inf if sample.beyond_nm is None else sample.beyond_nm * NM_TO_ANGSTROM
-        radii = sample.radius_nm * (len(sample.points) // len(sample.radius_nm))
-        self._radii = [r * NM_TO_ANGSTROM for r in radii]
-        self._trees = []
-        for path in sample.points:
-            picks = read_picks(path, voxel_size=volume.voxel_size, origin=volume.origin, shape=volume.shape)
-            if not len(picks):
-                raise InputError(f"{path}: there are no points.")
-            self._trees.append(KDTree(picks.position_vox * self._size))
-
-    def read(self, box: Box) -> NDArray[np.uint8]:
-        """Labels (features, z, y, x)."""
-        axes = [np.arange(a, b) * s for a, b, s in zip(box.start, box.stop, self._size, strict=True)]
-        places = np.stack(np.meshgrid(*axes, indexing="ij"), -1)
-        out = np.zeros((len(self._trees), *box.shape), np.uint8)
-        for k, (tree, radius) in enumerate(zip(self._trees, self._radii, strict=True)):
-            far = self._beyond if np.isfinite(self._beyond) else radius
-            distance, _ = tree.query(places, distance_upper_bound=max(radius, far) * (1 + 1e-9))
-            out[k][distance <= radius] = 1
-            if np.isfinite(self._beyond):
-                out[k][(distance > radius) & (distance <= self._beyond)] = 2
-        return out
+        for name in ("noise", "contrast", "brightness", "seed"):
+            if getattr(self, name) < 0:
+                raise InputError(f"--{name} must be 0 or more, not {getattr(self, name)}.")
+        if self.learning_rate <= 0:
+            raise InputError(f"--learning-rate must be positive, not {self.learning_rate}.")
 
 
 class Patches:
@@ -206,7 +181,7 @@ class Patches:
         self.volume = open_volume(sample.volume)
         self.source = open_source(self.volume)
         self.region = _region(sample, self.volume)
-        self.labels = LabelFiles(sample.labels, self.volume) if sample.labels else LabelPoints(sample, self.volume)
+        self.labels = _labels(sample, self.volume)
         self.training, self.held_out = _split(self.region, recipe, self.volume)
         self._moments = self._statistics() if recipe.normalisation in ("volume", "per_slice") else None
         self.positive = self._positions()
@@ -227,15 +202,14 @@ class Patches:
         return combine([np.concatenate(rows, axis=0)])
 
     def _positions(self) -> list[NDArray[np.int64]]:
-        """For each feature, voxels of it in the training part (evenly thinned to a bounded number)."""
-        found: list[list[NDArray[np.int64]]] = [[] for _ in self.recipe.features]
+        """For each feature, voxels of it in the training part, evenly thinned to a bounded number."""
+        found = [_Thinned(MAX_POSITIONS) for _ in self.recipe.features]
         box = self.training
         for z in range(box.start[0], box.stop[0], SCAN_SLAB):
             slab = Box((z, *box.start[1:]), (min(z + SCAN_SLAB, box.stop[0]), *box.stop[1:]))
             for k, labels in enumerate(self.labels.read(slab)):
-                found[k].append(np.argwhere(labels == 1) + slab.start)
-        every = [np.concatenate(parts) for parts in found]
-        return [p[:: max(1, len(p) // MAX_POSITIONS)] for p in every]
+                found[k].add(np.argwhere(labels == 1) + slab.start)
+        return [thinned.rows for thinned in found]
 
     def sample(self, start: Index3) -> Sample:
         """The normalised patch that begins here, with its labels."""
@@ -287,6 +261,29 @@ class Patches:
         return [self.sample(index3(s)) for s in starts]
 
 
+class _Thinned:
+    """Every s-th of many rows, s doubled whenever there are more than twice ``most``: bounded memory, no chance."""
+
+    def __init__(self, most: int):
+        self.rows: NDArray[np.int64] = np.empty((0, 3), np.int64)
+        self._most, self._every, self._seen = most, 1, 0
+
+    def add(self, rows: NDArray[np.int64]) -> None:
+        kept = rows[-self._seen % self._every :: self._every]
+        self._seen += len(rows)
+        self.rows = np.concatenate([self.rows, kept])
+        while len(self.rows) > 2 * self._most:
+            self.rows, self._every = self.rows[::2], 2 * self._every
+
+
+def _labels(sample: TrainSample, volume: Volume) -> Labels:
+    if sample.labels:
+        return LabelFiles(sample.labels, volume, sample.ids, sample.ignore_id)
+    beyond = None if sample.beyond_nm is None else sample.beyond_nm * NM_TO_ANGSTROM
+    radii = [r * NM_TO_ANGSTROM for r in sample.radius_nm]
+    return LabelPoints.from_files(sample.points, radii, volume, beyond)
+
+
 def _region(sample: TrainSample, volume: Volume) -> Box:
     if sample.region is None:
         return Box.of_shape(volume.shape)
@@ -306,14 +303,30 @@ def _split(region: Box, recipe: TrainRecipe, volume: Volume) -> tuple[Box, Box |
     stop, start = list(region.stop), list(region.start)
     stop[axis] -= held
     start[axis] = stop[axis]
-    training = Box(region.start, index3(stop))
+    training = _within(Box(region.start, index3(stop)), recipe.context, volume)
     if any(n < p for n, p in zip(training.shape, recipe.patch, strict=True)):
         raise InputError(
             f"{volume.url}: the training part {training.shape} is smaller than the patch {recipe.patch} "
             f"({held} voxels of axis {'zyx'[axis]} are kept for validation); use smaller patches or "
             "--validation-share 0."
         )
-    return training, Box(index3(start), region.stop) if held else None
+    if not held:
+        return training, None
+    held_out = _within(Box(index3(start), region.stop), recipe.context, volume)
+    if any(n < p for n, p in zip(held_out.shape, recipe.patch, strict=True)):
+        raise InputError(
+            f"{volume.url}: no patch {recipe.patch} with {recipe.context} slices of context fits into the part for "
+            f"validation {held_out.shape}; use a larger --validation-share, or 0."
+        )
+    return training, held_out
+
+
+def _within(box: Box, context: int, volume: Volume) -> Box:
+    """Where patches may lie so that their context slices stay in the box too, or are beyond the volume's ends."""
+    below = context // 2 if box.start[0] > 0 else 0
+    above = context - 1 - context // 2 if box.stop[0] < volume.shape[0] else 0
+    start, stop = box.start[0] + below, box.stop[0] - above
+    return Box((start, *box.start[1:]), (max(start, stop), *box.stop[1:]))
 
 
 def train(recipe: TrainRecipe, out: str, *, progress: bool = True) -> list[dict[str, float]]:
@@ -340,6 +353,9 @@ def train(recipe: TrainRecipe, out: str, *, progress: bool = True) -> list[dict[
         raise InputError(f"--out {out}: a model file ends with .safetensors.")
     device = resolve_device(recipe.device)
     patches = [Patches(sample, recipe) for sample in recipe.samples]
+    for k, feature in enumerate(recipe.features):
+        if not any(len(p.positive[k]) for p in patches):
+            raise InputError(f"No voxel of {feature!r} lies in the training part of any sample: nothing to learn from.")
     module, facts = _model(recipe, [p.volume for p in patches])
     augment = Augmentation(noise=recipe.noise, contrast=recipe.contrast, brightness=recipe.brightness)
 
@@ -357,6 +373,7 @@ def _model(recipe: TrainRecipe, volumes: list[Volume]) -> tuple[Any, ModelFacts]
     """A new network, seeded, and its facts."""
     import torch
 
+    from volengine.nets.receptive import dimensions, stride_of
     from volengine.nets.registry import build, reach
 
     sizes = [v for volume in volumes for v in volume.voxel_size]
@@ -367,15 +384,24 @@ def _model(recipe: TrainRecipe, volumes: list[Volume]) -> tuple[Any, ModelFacts]
         )
     volumetric = recipe.patch[0] > 1
     arguments = {"channels": len(recipe.features), **recipe.arguments}
-    if not volumetric:
+    if recipe.context > 1:
         arguments["context"] = recipe.context
-    torch.manual_seed(recipe.seed)
-    module = build(recipe.network, arguments)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(recipe.seed)
+        module = build(recipe.network, arguments)
+    wanted, shape = dimensions(module), (3 if volumetric else 2)
+    if wanted not in (0, shape):
+        fitting = (32, 32, 32) if wanted == 3 else (1, 128, 128)
+        raise InputError(
+            f"The network {recipe.network!r} is {wanted}D, but the patch {recipe.patch} is {shape}D; "
+            f"for example {fitting} would fit."
+        )
+    stride = stride_of(module, volumetric)
+    field_of_view: Index3 | None
     try:
-        radius, stride = reach(module, volumetric)
-        field_of_view: Index3 | None = radius
+        field_of_view, _ = reach(module, volumetric)
     except InputError:  # it normalises over the patch
-        field_of_view, stride = None, (1, 1, 1)
+        field_of_view = None
     facts = ModelFacts(
         network=recipe.network,
         arguments=arguments,

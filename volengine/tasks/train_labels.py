@@ -1,0 +1,153 @@
+"""Truth for training: label volumes, or points that become balls where they are needed.
+
+Labels are uint8 arrays (features, z, y, x): 0 background, 1 feature, 2 ignore.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from volengine.core.boxes import Box
+from volengine.core.errors import InputError
+from volengine.core.volume import Volume
+from volengine.io import Source, open_source, open_volume
+
+BACKGROUND, FEATURE, IGNORE = 0, 1, 2
+BALL_VOXELS = 2**20
+"""Distances computed at once when balls are made: 8 MB."""
+
+
+class Labels(Protocol):
+    """Truth that can be read."""
+
+    def read(self, box: Box) -> NDArray[np.uint8]:
+        """Labels (features, z, y, x) of a box inside of the volume."""
+        ...
+
+
+class LabelFiles:
+    """Truth from label volumes: one per feature (0, 1, 2), or one with class ids.
+
+    Parameters
+    ----------
+    paths
+        Files or stores; ``store.ome.zarr#labels/core`` names labels inside a store.
+    volume
+        The tomogram; label volumes have its shape.
+    ids, ignore_id
+        With one label volume: feature k is where it equals ``ids[k]``; voxels that equal ``ignore_id`` do not count.
+    """
+
+    def __init__(self, paths: Sequence[str], volume: Volume, ids: Sequence[int] = (), ignore_id: int | None = None):
+        self._paths, self._ids, self._ignore = tuple(paths), tuple(ids), ignore_id
+        self._sources: list[Source] = []
+        for path in paths:
+            url, _, group = path.partition("#")
+            labels = open_volume(url, group=group, voxel_size=None if group else volume.voxel_size)
+            if labels.shape != volume.shape:
+                raise InputError(f"{path} has the shape {labels.shape}, its volume {volume.url} {volume.shape}.")
+            self._sources.append(open_source(labels))
+
+    def read(self, box: Box) -> NDArray[np.uint8]:
+        """Labels (features, z, y, x).
+
+        Raises
+        ------
+        InputError
+            Without ``ids``: a value that is not 0, 1 or 2.
+        """
+        if self._ids:
+            values = self._sources[0].read(box)
+            out = np.stack([values == i for i in self._ids]).astype(np.uint8)
+            if self._ignore is not None:
+                out[:, values == self._ignore] = IGNORE
+            return out
+        stack = [source.read(box) for source in self._sources]
+        for path, values in zip(self._paths, stack, strict=True):
+            odd = np.setdiff1d(values, (BACKGROUND, FEATURE, IGNORE))
+            if odd.size:
+                raise InputError(
+                    f"{path}: labels are 0 (background), 1 (feature) and 2 (ignore), but it holds {odd[0]}. If these "
+                    "are class ids, name them: ids."
+                )
+        return np.stack(stack).astype(np.uint8)
+
+
+class LabelPoints:
+    """Truth from points: a ball around each.
+
+    Parameters
+    ----------
+    points_vox
+        For each feature, positions (n, 3) z, y, x in voxels.
+    radii, beyond
+        Angstrom: the radius of each feature's balls; voxels between it and ``beyond`` are ignored (``None``: none).
+    voxel_size
+        Angstrom, z, y, x.
+    """
+
+    def __init__(
+        self,
+        points_vox: Sequence[NDArray[np.float64]],
+        radii: Sequence[float],
+        voxel_size: Sequence[float],
+        beyond: float | None = None,
+    ):
+        self._points, self._radii = list(points_vox), list(radii)
+        self._size, self._beyond = np.asarray(voxel_size, float), beyond
+
+    @classmethod
+    def from_files(
+        cls, paths: Sequence[str], radii: Sequence[float], volume: Volume, beyond: float | None = None
+    ) -> LabelPoints:
+        """Points from picks files, one per feature; ``radii`` has one value for all or one per file."""
+        from volengine.io.picks import read_picks
+
+        points = []
+        for path in paths:
+            picks = read_picks(path, voxel_size=volume.voxel_size, origin=volume.origin, shape=volume.shape)
+            if not len(picks):
+                raise InputError(f"{path}: there are no points.")
+            points.append(picks.position_vox)
+        return cls(points, [*radii] * (len(paths) // len(radii)), volume.voxel_size, beyond)
+
+    def read(self, box: Box) -> NDArray[np.uint8]:
+        """Labels (features, z, y, x): distance of the voxel's centre <= radius is 1, <= beyond is 2, further is 0."""
+        out = np.zeros((len(self._points), *box.shape), np.uint8)
+        for labels, points, radius in zip(out, self._points, self._radii, strict=True):
+            far = radius if self._beyond is None else max(radius, self._beyond)
+            squares = nearest_squares(box, points, self._size, far)
+            labels[squares <= far**2] = IGNORE
+            labels[squares <= radius**2] = FEATURE
+        return out
+
+
+def nearest_squares(
+    box: Box, points_vox: NDArray[np.float64], voxel_size: NDArray[np.float64], reach: float
+) -> NDArray[np.float64]:
+    """Squared distance (angstrom²) of each voxel of a box to its nearest point, where that is within ``reach``.
+
+    Voxels further away hold some larger number or infinity. Only points near the box are looked at, each with the
+    voxels around it: the cost is that of the balls, not of the box times the points.
+    """
+    squares = np.full(box.shape, np.inf)
+    reach_vox = reach / voxel_size
+    near = ((points_vox >= np.array(box.start) - reach_vox) & (points_vox <= np.array(box.stop) - 1 + reach_vox)).all(1)
+    points = points_vox[near]
+    sides = [np.arange(-n, n + 1) for n in np.ceil(reach_vox).astype(int) + 1]
+    offsets = np.stack(np.meshgrid(*sides, indexing="ij"), -1).reshape(-1, 3)
+    at_once = max(1, BALL_VOXELS // len(offsets))
+    flat = squares.ravel()
+    for first in range(0, len(points), at_once):
+        some = points[first : first + at_once, None]
+        voxels = np.rint(some).astype(int) + offsets
+        distances = (((voxels - some) * voxel_size) ** 2).sum(-1)
+        local = voxels - np.array(box.start)
+        inside = ((local >= 0) & (local < np.array(box.shape))).all(-1)
+        index = np.ravel_multi_index(tuple(local[inside].T), box.shape)
+        np.minimum.at(flat, index, distances[inside])
+    return squares
