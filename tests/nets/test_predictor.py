@@ -287,8 +287,8 @@ def test_devices():
         resolve_device("warp")
     with pytest.raises(InputError, match="float16 needs a GPU"):
         Predictor(net3d(), Traits(), Execution(device="cpu", precision="float16"))
-    with pytest.raises(InputError, match="at least 1"):
-        Execution(batch=0)
+    with pytest.raises(InputError, match="1 patch or more"):
+        Execution(batch=-1)
 
 
 def test_footprint_counts_what_is_alive():
