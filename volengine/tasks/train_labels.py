@@ -129,25 +129,31 @@ class LabelPoints:
 def nearest_squares(
     box: Box, points_vox: NDArray[np.float64], voxel_size: NDArray[np.float64], reach: float
 ) -> NDArray[np.float64]:
-    """Squared distance (angstrom²) of each voxel of a box to its nearest point, where that is within ``reach``.
+    """Squared distance (angstrom²) of each voxel of a box to its nearest point if within ``reach``, else infinity.
 
-    Voxels further away hold some larger number or infinity. Only points near the box are looked at, each with the
-    voxels around it: the cost is that of the balls, not of the box times the points.
+    Only points near the box are looked at, each with the voxels around it: the cost is that of the balls, not of the
+    box times the points.
     """
     squares = np.full(box.shape, np.inf)
     reach_vox = reach / voxel_size
-    near = ((points_vox >= np.array(box.start) - reach_vox) & (points_vox <= np.array(box.stop) - 1 + reach_vox)).all(1)
+    start, shape = np.array(box.start), np.array(box.shape)
+    near = ((points_vox >= start - reach_vox) & (points_vox <= start + shape - 1 + reach_vox)).all(1)
     points = points_vox[near]
-    sides = [np.arange(-n, n + 1) for n in np.ceil(reach_vox).astype(int) + 1]
-    offsets = np.stack(np.meshgrid(*sides, indexing="ij"), -1).reshape(-1, 3)
-    at_once = max(1, BALL_VOXELS // len(offsets))
+    sides = [np.arange(-n, n + 1) for n in np.floor(reach_vox + 0.5).astype(int)]
+    at_once = max(1, BALL_VOXELS // (len(sides[0]) * len(sides[1]) * len(sides[2])))
     flat = squares.ravel()
     for first in range(0, len(points), at_once):
-        some = points[first : first + at_once, None]
-        voxels = np.rint(some).astype(int) + offsets
-        distances = (((voxels - some) * voxel_size) ** 2).sum(-1)
-        local = voxels - np.array(box.start)
-        inside = ((local >= 0) & (local < np.array(box.shape))).all(-1)
-        index = np.ravel_multi_index(tuple(local[inside].T), box.shape)
-        np.minimum.at(flat, index, distances[inside])
+        some = points[first : first + at_once]
+        total: NDArray[np.float64] = np.zeros((len(some), 1, 1, 1))
+        index = np.zeros((len(some), 1, 1, 1), np.int64)
+        for axis, side in enumerate(sides):
+            voxels = np.rint(some[:, axis, None]).astype(np.int64) + side
+            apart = ((voxels - some[:, axis, None]) * voxel_size[axis]) ** 2
+            local = voxels - start[axis]
+            apart[(local < 0) | (local >= shape[axis])] = np.inf
+            wide = (slice(None), *(slice(None) if a == axis else None for a in range(3)))
+            total = total + apart[wide]
+            index = index * shape[axis] + local[wide]
+        within = total <= reach**2
+        np.minimum.at(flat, index[within], total[within])
     return squares
