@@ -1,0 +1,235 @@
+"""Competition and interactions against brute force, against Ais's documented arithmetic, and in blocks."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import ndimage
+
+from volengine.core.errors import InputError
+from volengine.core.rules import Compete, Interact, changed, parse_rules, rules_to_json
+from volengine.core.tiling import Tiling
+from volengine.ops.interact import above, ais_radius, apply_rules, near, rules_halo
+
+NAMES = ("a", "b", "c")
+sizes = st.sampled_from([10.0, 13.33, 8.0])
+voxels = st.one_of(sizes.map(lambda v: (v, v, v)), st.tuples(sizes, sizes, sizes))
+
+
+@st.composite
+def rule(draw):
+    if draw(st.booleans()):
+        names = st.lists(st.sampled_from(NAMES), min_size=1, max_size=3, unique=True).map(tuple)
+        emit, absorb = draw(names), draw(names)
+        if {*emit} == {*absorb} and len(emit) == 1:
+            absorb = tuple(n for n in NAMES if n not in emit)
+        return Compete(emit, absorb)
+    child, parent = draw(st.permutations(NAMES))[:2]
+    return Interact(
+        child,
+        parent,
+        draw(st.sampled_from(["colocalize", "avoid"])),
+        draw(st.sampled_from([0.0, 1.0, 1.333, 2.0, 2.5, 3.7])),
+        draw(st.sampled_from([0.3, 0.5, 0.7])),
+        draw(st.sampled_from(["2d", "3d"])),
+    )
+
+
+def predictions(shape, seed: int, dtype: str = "uint8") -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    found = {n: ndimage.gaussian_filter(rng.random(shape), 0.7) for n in NAMES}
+    found = {n: (p - p.min()) / max(np.ptp(p), 1e-9) for n, p in found.items()}
+    if dtype == "uint8":
+        return {n: np.rint(p * 255).astype("uint8") for n, p in found.items()}
+    return {n: p.astype(dtype) for n, p in found.items()}
+
+
+def brute_dilation(mask: np.ndarray, radius: float, spacing, shape: str) -> np.ndarray:
+    """By a footprint of all offsets whose distance is at most the radius."""
+    reach = [int(radius / s) + 1 for s in spacing]
+    if shape == "2d":
+        reach[0] = 0
+    grids = np.meshgrid(*[np.arange(-r, r + 1) * s for r, s in zip(reach, spacing, strict=True)], indexing="ij")
+    footprint = np.sqrt(sum(g**2 for g in grids)) <= radius * (1 + 1e-7)
+    return ndimage.binary_dilation(mask, footprint)
+
+
+def brute(state: dict[str, np.ndarray], rules, spacing) -> dict[str, np.ndarray]:
+    state = {n: p.copy() for n, p in state.items()}
+    for r in rules:
+        if isinstance(r, Compete):
+            strongest = np.max([state[n] for n in r.emit], axis=0)
+            state |= {n: np.where(state[n] < strongest, 0, state[n]).astype(state[n].dtype) for n in r.absorb}
+            continue
+        scale = 255 if state[r.parent].dtype == np.uint8 else 1
+        mask = brute_dilation(state[r.parent] > np.float32(r.threshold) * scale, r.radius_nm * 10, spacing, r.shape)
+        keep = mask if r.kind == "colocalize" else ~mask
+        state[r.child] = np.where(keep, state[r.child], 0).astype(state[r.child].dtype)
+    return state
+
+
+@settings(max_examples=60)
+@given(st.tuples(*[st.integers(1, 12)] * 3), st.integers(0, 999), st.lists(rule(), min_size=1, max_size=4), voxels)
+def test_rules_are_what_the_paper_says(shape, seed, rules, spacing):
+    state = predictions(shape, seed)
+    found = apply_rules(state, rules, spacing)
+    expected = brute(state, rules, spacing)
+    for name in NAMES:
+        assert found[name].dtype == np.uint8
+        assert np.array_equal(found[name], expected[name]), name
+
+
+@settings(max_examples=60)
+@given(
+    st.tuples(*[st.integers(3, 14)] * 3),
+    st.tuples(*[st.integers(2, 7)] * 3),
+    st.integers(0, 999),
+    st.lists(rule(), min_size=1, max_size=4),
+    voxels,
+    st.sampled_from(["uint8", "float32"]),
+)
+def test_blocks_with_their_halo_equal_the_whole(shape, core, seed, rules, spacing, dtype):
+    from volengine.core.block import Block
+    from volengine.tasks.interact import gate_block
+
+    state = predictions(shape, seed, dtype)
+    whole = apply_rules(state, rules, spacing)
+    halos = rules_halo(rules, changed(rules), spacing)
+    for number, box in enumerate(tiling := Tiling(shape, core)):
+        boxes = {n: box.grow(h).clip(shape) for n, h in halos.items()}
+        block = Block(
+            number, tiling.index(number), box, shape, {n: state[n][b.slices] for n, b in boxes.items()}, boxes
+        )
+        factors = {key: [[1, 1, 1]] for key in changed(rules)}
+        found = gate_block(block, rules_to_json(rules), list(spacing), "", factors)
+        for name in changed(rules):
+            assert np.array_equal(found.arrays[f"{name}@0"], whole[name][box.slices])
+
+
+def test_a_halo_that_is_one_voxel_smaller_is_not_enough():
+    rules = [Interact("b", "c", "colocalize", 2.0), Interact("a", "b", "colocalize", 3.0)]
+    spacing = (10.0, 10.0, 10.0)
+    halos = rules_halo(rules, ["a"], spacing)
+    assert halos == {"a": (0, 0, 0), "b": (3, 3, 3), "c": (5, 5, 5)}
+    state = {n: np.zeros((1, 1, 12), "uint8") for n in "abc"}
+    state["a"][..., 0] = 200
+    state["b"][..., 3] = 200
+    state["c"][..., 5] = 200
+    assert apply_rules(state, rules, spacing)["a"][0, 0, 0] == 200
+    short = {n: p[..., :5] for n, p in state.items()}  # c is known four voxels far, not five
+    assert apply_rules(short, rules, spacing)["a"][0, 0, 0] == 0
+
+
+def ais(state: dict[str, np.ndarray], rules, pixel_nm: float) -> dict[str, np.ndarray]:
+    """Ais's export on uint8, restated from its documented behaviour: competition first by the caller's order."""
+    state = {n: p.copy() for n, p in state.items()}
+    for r in rules:
+        if isinstance(r, Compete):
+            strongest = np.max([state[n] for n in r.emit], axis=0)
+            for n in r.absorb:
+                state[n][state[n] < strongest] = 0
+            continue
+        mask = state[r.parent] > r.threshold * 255
+        radius = int(r.radius_nm // pixel_nm)
+        y, x = np.mgrid[-radius : radius + 1, -radius : radius + 1]
+        kernel = x**2 + y**2 < radius**2
+        for z in range(len(mask)):
+            dilated = ndimage.binary_dilation(mask[z], kernel)
+            state[r.child][z] = state[r.child][z] * (dilated if r.kind == "colocalize" else 1 - dilated)
+    return state
+
+
+@settings(max_examples=60)
+@given(
+    st.tuples(st.integers(1, 3), st.integers(1, 20), st.integers(1, 20)),
+    st.integers(0, 999),
+    st.lists(
+        st.builds(
+            lambda names, kind, radius, threshold: Interact(names[0], names[1], kind, radius, threshold, "2d"),
+            st.permutations(NAMES),
+            st.sampled_from(["colocalize", "avoid"]),
+            st.floats(1.4, 9.0),
+            st.floats(0.0, 0.99),
+        ),
+        min_size=1,
+        max_size=3,
+    ),
+)
+def test_compat_gives_the_numbers_of_ais(
+    shape,
+    seed,
+    interactions,
+):
+    rules = [Compete(NAMES, ("a", "b")), *interactions]
+    state = predictions(shape, seed)
+    found = apply_rules(state, rules, (13.9, 13.9, 13.9), "ais")
+    expected = ais(state, rules, 1.39)
+    for name in NAMES:
+        assert np.array_equal(found[name], expected[name])
+
+
+def test_ais_radius():
+    size = (1.0, 1.0, 1.0)
+    assert ais_radius(Interact("a", "b", "avoid", 10.0, shape="2d"), size) == 99  # 10 // 0.1 in floating point
+    with pytest.raises(InputError, match=r"radius_nm 0\.05 is less than one voxel \(0\.1 nm\).*erase all"):
+        ais_radius(Interact("a", "b", "colocalize", 0.05, shape="2d"), size)
+    with pytest.raises(InputError, match="discs only"):
+        ais_radius(Interact("a", "b", "avoid", 10.0, shape="3d"), size)
+
+
+def test_thresholds_are_strict():
+    values = np.array([[[127, 128, 51, 52]]], "uint8")
+    assert above(values, 0.5).tolist() == [[[False, True, False, False]]]
+    assert above(values, 0.2).tolist() == [[[True, True, False, True]]]
+    assert above(np.array([0.5, 0.50001], "float32"), 0.5).tolist() == [False, True]
+
+
+@pytest.mark.parametrize("shape", ["2d", "3d"])
+def test_a_distance_exactly_at_the_radius_is_inside(shape):
+    mask = np.zeros((1, 9, 9), bool)
+    mask[0, 4, 4] = True
+    found = near(mask, 50.0, (10.0, 10.0, 10.0), shape)
+    assert found[0, 4, 8]
+    assert found[0, 8, 7]  # 3-4-5
+    assert not found[0, 8, 8]
+    assert not near(mask, 49.99, (10.0, 10.0, 10.0), shape)[0, 8, 7]
+    assert not near(np.zeros((2, 3, 3), bool), 50.0, (10.0, 10.0, 10.0), shape).any()
+
+
+def test_ties_survive_and_inputs_stay():
+    state = {"a": np.array([[[9, 5]]], "uint8"), "b": np.array([[[9, 7]]], "uint8")}
+    found = apply_rules(state, [Compete(("a", "b"), ("a", "b"))], (10, 10, 10))
+    assert found["a"].tolist() == [[[9, 0]]]
+    assert found["b"].tolist() == [[[9, 7]]]
+    assert state["a"].tolist() == [[[9, 5]]]
+
+
+def test_order_matters():
+    state = predictions((6, 16, 16), 1)
+    rules = [Compete(("a", "b"), ("a", "b")), Interact("a", "b", "colocalize", 2.0)]
+    one, other = (apply_rules(state, r, (10, 10, 10))["a"] for r in (rules, rules[::-1]))
+    assert not np.array_equal(one, other)
+
+
+@given(st.lists(rule(), min_size=1, max_size=4))
+def test_rules_survive_json(rules):
+    assert parse_rules(rules_to_json(rules)) == tuple(rules)
+
+
+@pytest.mark.parametrize(
+    ("rules", "message"),
+    [
+        ({"compete": {}}, "must be a list"),
+        ([{"competes": {}}], r"rules\[0\]"),
+        ([{"interact": {"child": "a", "parent": "a", "kind": "avoid"}}], "child and parent at once"),
+        ([{"interact": {"child": "a", "parent": "b", "kind": "avoids"}}], "one of colocalize, avoid"),
+        ([{"interact": {"child": "a", "parent": "b", "kind": "avoid", "radius": 3}}], "radius_nm"),
+        ([{"interact": {"child": "a", "parent": "b", "kind": "avoid", "radius_nm": -1}}], "must not be negative"),
+        ([{"compete": {"emit": ["a"], "absorb": ["a"]}}], "nobody to compete"),
+    ],
+)
+def test_wrong_rules_say_what_is_wrong(rules, message):
+    with pytest.raises(InputError, match=message):
+        parse_rules(rules)

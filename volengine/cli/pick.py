@@ -1,0 +1,26 @@
+"""volengine pick"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from volengine.cli.execute import execute
+from volengine.cli.options import from_options, recipe_options
+from volengine.engine.options import RunOptions
+from volengine.tasks.inputs import expand
+from volengine.tasks.pick import PickRecipe, pick_jobs
+
+
+@click.command("pick")
+@click.argument("sources", nargs=-1, required=True)
+@click.option("--out", required=True, help="A table (.star .csv .tbl .tsv .json) for one prediction, or a folder.")
+@recipe_options(PickRecipe)
+@recipe_options(RunOptions)
+def command(sources: tuple[str, ...], out: str, **values: Any) -> None:
+    """Particles from predictions SOURCES (files, folders, globs, .txt lists): a table and a label volume."""
+    options = from_options(RunOptions, values)
+    recipe = from_options(PickRecipe, values)
+    jobs, run_dir = pick_jobs(expand(sources), out, recipe, options)
+    execute(jobs, run_dir, options)

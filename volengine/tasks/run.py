@@ -1,0 +1,129 @@
+"""run: a whole recipe on a collection of tomograms: convert, segment, interact, pick.
+
+All steps of a tomogram are one plan, so a run that was stopped goes on where it was, and a recipe whose last steps
+were changed keeps what stands before them: predictions cost the GPU, rules and picks are tuned again and again.
+
+Outputs, in the folder ``out``::
+
+    tomograms/NAME.ome.zarr               the converted tomogram; label volumes of the picks are in it
+    predictions/NAME__FEATURE.ome.zarr    one per feature
+    gated/NAME__FEATURE.ome.zarr          features that the rules have changed
+    picks/NAME__FEATURE.star
+    run/                                  plans, ledger, log, report
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from volengine.core.errors import InputError
+from volengine.core.recipe import Recipe
+from volengine.core.volume import Volume
+from volengine.engine.ledger import PlanFolder
+from volengine.engine.options import RunOptions
+from volengine.engine.plan import Plan, join
+from volengine.engine.report import RunReport
+from volengine.engine.run import Job, run_jobs
+from volengine.io import open_volume, suffix_of
+from volengine.tasks.convert import ConvertRecipe, plan_convert
+from volengine.tasks.inputs import expand
+from volengine.tasks.interact import InteractRecipe, plan_interact
+from volengine.tasks.layout import join_url, plan_folder
+from volengine.tasks.pick import PickRecipe, plan_pick
+from volengine.tasks.segment import SegmentRecipe, plan_segment
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+@dataclass(frozen=True)
+class RunRecipe(Recipe):
+    """The steps of a run; a step that is left out is not done.
+
+    Parameters
+    ----------
+    convert
+        How to convert inputs that are no OME-Zarr yet.
+    segment
+        Which models to apply, and how.
+    interact
+        Competition and interactions between the features, in the order given.
+    pick
+        What to pick; one entry per feature.
+    """
+
+    convert: ConvertRecipe = field(default_factory=ConvertRecipe)
+    segment: SegmentRecipe | None = None
+    interact: InteractRecipe | None = None
+    pick: tuple[PickRecipe, ...] = ()
+
+    def check(self) -> None:
+        if self.segment is None and (self.interact is not None or self.pick):
+            raise InputError("interact and pick work on predictions: the recipe needs a segment step.")
+        names = [p.feature for p in self.pick]
+        if any(not name for name in names):
+            raise InputError("Each entry of pick needs the name of its feature.")
+        if len(set(names)) < len(names):
+            raise InputError(f"pick names a feature twice: {', '.join(names)}.")
+
+
+def run(
+    inputs: Sequence[str], out: str, recipe: RunRecipe, options: RunOptions | None = None, *, check: bool = True
+) -> RunReport:
+    """Run a recipe on files, folders, globs or ``.txt`` lists; returns the report.
+
+    A tomogram that fails leaves the others going; with ``check`` an error is raised at the end, which lists them.
+    """
+    jobs, run_dir = run_recipe_jobs(expand(inputs), out, recipe, options or RunOptions())
+    report = run_jobs(jobs, run_dir, options or RunOptions())
+    return report.check() if check else report
+
+
+def run_recipe_jobs(sources: Sequence[str], out: str, recipe: RunRecipe, options: RunOptions) -> tuple[list[Job], str]:
+    """Jobs for a collection, and the run folder."""
+    run_dir = options.run_dir or join_url(out, "run")
+
+    def job(source: str) -> Job:
+        def plan() -> Plan:
+            volume = open_volume(source, voxel_size=recipe.convert.voxel_size, name=recipe.convert.name)
+            return plan_run(volume, recipe, out, plan_folder(run_dir, volume.name), options)
+
+        return Job(source, plan)
+
+    return [job(source) for source in sources], run_dir
+
+
+def plan_run(volume: Volume, recipe: RunRecipe, out: str, folder: PlanFolder, options: RunOptions) -> Plan:
+    """All steps of one tomogram as one plan; reads metadata only."""
+    parts: list[Plan] = []
+    tomogram, labels_in = volume, None
+    if suffix_of(volume.url) not in ("", ".zarr"):
+        store = join_url(out, "tomograms", f"{volume.name}.ome.zarr")
+        parts.append(plan_convert(volume, recipe.convert, store, folder, options))
+        tomogram, labels_in = parts[0].images[0].volume(), store
+    if recipe.segment is not None:
+        parts.append(plan_segment(tomogram, recipe.segment, join_url(out, "predictions"), folder, options))
+        predictions = _made(parts[-1])
+        if recipe.interact is not None:
+            parts.append(plan_interact(predictions, recipe.interact, join_url(out, "gated"), folder, options))
+            predictions |= _made(parts[-1])
+        for pick in recipe.pick:
+            if pick.feature not in predictions:
+                raise InputError(
+                    f"pick: there is no feature {pick.feature!r}; the models predict {', '.join(sorted(predictions))}."
+                )
+            prediction = predictions[pick.feature]
+            table = join_url(out, "picks", f"{volume.name}__{pick.feature}.star")
+            store = labels_in or prediction.url
+            ngff = recipe.convert.ngff if labels_in else recipe.segment.ngff
+            parts.append(plan_pick(prediction, pick, table, store, folder, options, ngff=ngff))
+    if not parts:
+        raise InputError(f"{volume.url}: nothing to do: it is an OME-Zarr image already, and the recipe has no step.")
+    return join(volume.name, parts, recipe.to_json())
+
+
+def _made(plan: Plan) -> dict[str, Volume]:
+    """The predictions that a plan writes, by feature."""
+    images = (spec.volume() for spec in plan.images if not spec.scratch)
+    return {str(v.facts["feature"]): v for v in images}
