@@ -57,9 +57,9 @@ def load_facts(path: str | Path) -> ModelFacts:
     try:
         header = json.loads(raw)
         text = header.get("__metadata__", {}).get(KEY)
-    except (ValueError, AttributeError):
+        end = max((int(t["data_offsets"][1]) for k, t in header.items() if k != "__metadata__"), default=0)
+    except (ValueError, AttributeError, KeyError, TypeError, IndexError):
         raise FormatError(f"{path}: the header is damaged; it is no usable .safetensors file.") from None
-    end = max((t["data_offsets"][1] for k, t in header.items() if k != "__metadata__"), default=0)
     if file.stat().st_size != 8 + size + end:
         raise FormatError(f"{path} is cut off: {file.stat().st_size} bytes, its header announces {8 + size + end}.")
     if text is None:
