@@ -299,7 +299,8 @@ def _split(region: Box, recipe: TrainRecipe, volume: Volume) -> tuple[Box, Box |
     """The training part and the held-out slab at the end of the longest axis."""
     axis = int(np.argmax(region.shape))
     length, patch = region.shape[axis], recipe.patch[axis]
-    held = max(int(np.ceil(recipe.validation_share * length)), patch) if recipe.validation_share else 0
+    least = patch + (recipe.context - 1 if axis == 0 else 0)
+    held = max(int(np.ceil(recipe.validation_share * length)), least) if recipe.validation_share else 0
     stop, start = list(region.stop), list(region.start)
     stop[axis] -= held
     start[axis] = stop[axis]
