@@ -1,6 +1,6 @@
 """Train the demo's two networks, on x < 62 of its tomogram only.
 
-    python examples/demo_training.py OUT_FOLDER
+    python examples/demo_training.py OUT_FOLDER [shell] [core]
 
 writes ``demo_shell.safetensors`` and ``demo_core.safetensors``; the ones in ``volengine/data`` were made by it.
 """
@@ -15,10 +15,10 @@ from volengine.io.sample import real_sample
 from volengine.tasks.demo_truth import SPLIT_X, label_volumes, truth_of
 from volengine.tasks.train import TrainRecipe, TrainSample, train
 
-EPOCHS, STEPS = 15, 40
+EPOCHS, STEPS = 10, 40
 
 
-def main(out: Path) -> None:
+def main(out: Path, features: list[str]) -> None:
     sample = real_sample()
     shape = sample.tomogram.shape
     out.mkdir(parents=True, exist_ok=True)
@@ -27,6 +27,8 @@ def main(out: Path) -> None:
     tomogram = out / "tomogram.mrc"
     write_mrc(tomogram, [sample.tomogram[:, :, :SPLIT_X]], part, "float32", sample.voxel_size)
     for feature, labels in label_volumes(truth_of(sample), shape).items():
+        if feature not in features:
+            continue
         path = out / f"labels_{feature}.mrc"
         write_mrc(path, [labels[:, :, :SPLIT_X].astype("int8")], part, "int8", sample.voxel_size)
         recipe = TrainRecipe(
@@ -36,7 +38,7 @@ def main(out: Path) -> None:
             patch=(32, 32, 32),
             epochs=EPOCHS,
             steps=STEPS,
-            batch=4,
+            batch=3,
             learning_rate=2e-3,
             seed=7,
         )
@@ -45,4 +47,4 @@ def main(out: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), sys.argv[2:] or ["shell", "core"])

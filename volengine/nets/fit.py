@@ -81,6 +81,8 @@ class Fit:
         out: Path,
         device: torch.device,
     ):
+        if facts.volumetric:  # three to four times faster on a CPU: few channels, no reordering
+            module = module.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
         self.module = module.to(device)
         self.facts = facts
         self.draw = draw
@@ -145,7 +147,7 @@ class Fit:
         images = torch.from_numpy(np.stack([s[0] for s in samples]))
         labels = torch.from_numpy(np.stack([s[1] for s in samples]))
         if self.facts.volumetric:
-            images = images.unsqueeze(1)
+            images = images.unsqueeze(1).contiguous(memory_format=torch.channels_last_3d)
         else:
             labels = labels.squeeze(2)
         return images.to(self.device), labels.to(self.device)
@@ -196,7 +198,7 @@ class Fit:
         self.folder.mkdir(parents=True, exist_ok=True)
         state = {f"module.{k}": v.detach().cpu().contiguous() for k, v in self.module.state_dict().items()}
         for number, values in self.optimiser.state_dict()["state"].items():
-            state |= {f"adam.{number}.{k}": torch.as_tensor(v).detach().cpu() for k, v in values.items()}
+            state |= {f"adam.{number}.{k}": torch.as_tensor(v).detach().cpu().contiguous() for k, v in values.items()}
         meta = {"history": json.dumps(_finite(self.history)), "facts": json.dumps(self.facts.to_json())}
         _replace(self.folder / "last.safetensors", save(state, metadata=meta))
         table = io.StringIO(newline="")

@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     import torch
 
 Activation = Literal["sigmoid", "softmax", "none"]
-GPU_BATCH_VOXELS = 2**22
 Precision = Literal["float32", "tf32", "bfloat16", "float16"]
 
 
@@ -71,13 +70,14 @@ class Execution:
     Parameters
     ----------
     batch
-        Patches per call; 0: one on a CPU (where more are not faster), about four million voxels on a GPU.
+        Patches per call; 0: see :func:`auto_batch`.
     device
         ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
     precision
         ``float32`` (TensorFloat-32 off), ``tf32``, or autocast to ``bfloat16`` or ``float16``.
     channels_last
-        Memory order for the network and its input.
+        Memory order for the network and its input; ``None``: for 3D networks, which are three to four times faster
+        with it on a CPU.
     compile
         ``torch.compile`` the network (pays for many patches of one shape).
     tta
@@ -87,13 +87,25 @@ class Execution:
     batch: int = 0
     device: str = "auto"
     precision: Precision = "float32"
-    channels_last: bool = False
+    channels_last: bool | None = None
     compile: bool = False
     tta: Tta = 1
 
     def __post_init__(self) -> None:
         if self.batch < 0:
             raise InputError(f"A batch holds 1 patch or more (0: chosen by the device), not {self.batch}.")
+
+
+def auto_batch(shape: Sequence[int], volumetric: bool, *, on_cpu: bool = True) -> int:
+    """Patches of this shape per call, where the user does not say.
+
+    On a CPU two small patches (PyTorch takes a slow path for a single one: 32³ measured 3.5 times slower per voxel),
+    else one: more are no faster. On a GPU about two million voxels.
+    """
+    voxels = int(np.prod(shape))
+    if on_cpu:
+        return 2 if voxels <= (2**19 if volumetric else 2**13) else 1
+    return max(1, min(32, 2**21 // voxels))
 
 
 class Predictor:
@@ -117,7 +129,9 @@ class Predictor:
         if self.execution.precision == "float16" and self.device.type == "cpu":
             raise InputError("Precision float16 needs a GPU; on a CPU use float32 or bfloat16.")
         module = module.eval().to(self.device)
-        if self.execution.channels_last:
+        wanted = self.execution.channels_last
+        self._channels_last = traits.volumetric if wanted is None else wanted
+        if self._channels_last:
             module = module.to(memory_format=self._memory_format)  # type: ignore[call-overload]
         self._call: Any = torch.compile(module) if self.execution.compile else module
         self._weights: dict[Any, torch.Tensor] = {}
@@ -140,9 +154,7 @@ class Predictor:
 
     def batch(self, shape: Sequence[int]) -> int:
         """Patches of this shape per call."""
-        if self.execution.batch:
-            return self.execution.batch
-        return 1 if self.device.type == "cpu" else max(1, min(64, GPU_BATCH_VOXELS // int(np.prod(shape))))
+        return self.execution.batch or auto_batch(shape, self.traits.volumetric, on_cpu=self.device.type == "cpu")
 
     @contextlib.contextmanager
     def running(self) -> Iterator[None]:
@@ -176,7 +188,7 @@ class Predictor:
         total: torch.Tensor | None = None
         for view in self.views:
             seen = view.apply(batch)
-            if self.execution.channels_last:
+            if self._channels_last:
                 seen = seen.contiguous(memory_format=self._memory_format)
             answer = view.undo(self._activate(self._call(seen).float()), self.traits.volumetric)
             total = answer if total is None else total.add_(answer)

@@ -68,7 +68,7 @@ class SegmentRecipe(Recipe):
     precision
         ``float32``, ``tf32``, ``bfloat16`` or ``float16`` (GPU).
     channels_last
-        Memory order for the network.
+        Memory order for the network. Default: for 3D networks.
     compile
         Use ``torch.compile``.
     dtype
@@ -93,7 +93,7 @@ class SegmentRecipe(Recipe):
     tta: int | Literal["flips"] = 1
     batch: int = 0
     precision: Literal["float32", "tf32", "bfloat16", "float16"] = "float32"
-    channels_last: bool = False
+    channels_last: bool | None = None
     compile: bool = False
     dtype: ProbabilityType = "uint8"
     rounding: Rounding = "nearest"
