@@ -1,1 +1,97 @@
+"""volengine: a distributed engine for chunked volumes of cryo-electron tomography.
+
+>>> import volengine
+>>> volume = volengine.convert("TS_01.mrc", "TS_01.ome.zarr")                                # doctest: +SKIP
+>>> recipe = volengine.SegmentRecipe(models=("ribosome.safetensors",))
+>>> predictions = volengine.segment("TS_01.ome.zarr", "predictions", recipe)                 # doctest: +SKIP
+>>> picks = volengine.pick(predictions["ribosome"].url, "TS_01.star")                        # doctest: +SKIP
+
+Verbs, recipes and handles are loaded when they are first used, so importing the package costs next to nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from volengine.core.errors import VolengineError
+    from volengine.core.picks import Picks
+    from volengine.core.rules import Compete, Interact
+    from volengine.core.volume import Volume
+    from volengine.engine.options import RunOptions
+    from volengine.io import open_volume
+    from volengine.io.picks import read_picks, write_picks
+    from volengine.tasks.convert import ConvertRecipe, convert
+    from volengine.tasks.export import ExportRecipe, export
+    from volengine.tasks.info import info
+    from volengine.tasks.interact import InteractRecipe, interact
+    from volengine.tasks.pick import PickRecipe, pick
+    from volengine.tasks.run import RunRecipe, run
+    from volengine.tasks.segment import SegmentRecipe, segment
+    from volengine.tasks.train import TrainRecipe, TrainSample, train
+
 __version__ = "0.1.0"
+
+_MODULES = {
+    "core.errors": ("VolengineError",),
+    "core.picks": ("Picks",),
+    "core.rules": ("Compete", "Interact"),
+    "core.volume": ("Volume",),
+    "engine.options": ("RunOptions",),
+    "io": ("open_volume",),
+    "io.picks": ("read_picks", "write_picks"),
+    "tasks.convert": ("ConvertRecipe", "convert"),
+    "tasks.export": ("ExportRecipe", "export"),
+    "tasks.info": ("info",),
+    "tasks.interact": ("InteractRecipe", "interact"),
+    "tasks.pick": ("PickRecipe", "pick"),
+    "tasks.run": ("RunRecipe", "run"),
+    "tasks.segment": ("SegmentRecipe", "segment"),
+    "tasks.train": ("TrainRecipe", "TrainSample", "train"),
+}
+_WHERE = {name: f"volengine.{module}" for module, names in _MODULES.items() for name in names}
+
+__all__ = [
+    "Compete",
+    "ConvertRecipe",
+    "ExportRecipe",
+    "Interact",
+    "InteractRecipe",
+    "PickRecipe",
+    "Picks",
+    "RunOptions",
+    "RunRecipe",
+    "SegmentRecipe",
+    "TrainRecipe",
+    "TrainSample",
+    "VolengineError",
+    "Volume",
+    "__version__",
+    "convert",
+    "export",
+    "info",
+    "interact",
+    "open_volume",
+    "pick",
+    "read_picks",
+    "run",
+    "segment",
+    "train",
+    "write_picks",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name when it is first asked for (PEP 562)."""
+    try:
+        module = importlib.import_module(_WHERE[name])
+    except KeyError:
+        raise AttributeError(f"module 'volengine' has no attribute {name!r}") from None
+    value = getattr(module, name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
