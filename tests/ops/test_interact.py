@@ -8,10 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
+from volengine.core.boxes import Box
 from volengine.core.errors import InputError
 from volengine.core.rules import Compete, Interact, changed_features, parse_rules, rules_to_json
 from volengine.core.tiling import Tiling
-from volengine.ops.interact import above, ais_radius, apply_rules, near, rules_halo
+from volengine.ops.interact import Chain, above
 
 NAMES = ("a", "b", "c")
 sizes = st.sampled_from([10.0, 13.33, 8.0])
@@ -74,52 +75,70 @@ def brute(state: dict[str, np.ndarray], rules, spacing) -> dict[str, np.ndarray]
 @given(st.tuples(*[st.integers(1, 12)] * 3), st.integers(0, 999), st.lists(rule(), min_size=1, max_size=4), voxels)
 def test_rules_are_what_the_paper_says(shape, seed, rules, spacing):
     state = predictions(shape, seed)
-    found = apply_rules(state, rules, spacing)
+    found = Chain(tuple(rules), spacing).apply(state)
     expected = brute(state, rules, spacing)
     for name in NAMES:
         assert found[name].dtype == np.uint8
         assert np.array_equal(found[name], expected[name]), name
 
 
-@settings(max_examples=60)
+@settings(max_examples=100)
 @given(
     st.tuples(*[st.integers(3, 14)] * 3),
     st.tuples(*[st.integers(2, 7)] * 3),
     st.integers(0, 999),
     st.lists(rule(), min_size=1, max_size=4),
     voxels,
-    st.sampled_from(["uint8", "float32"]),
+    st.sampled_from(["uint8", "float16", "float32"]),
+    st.data(),
 )
-def test_blocks_with_their_halo_equal_the_whole(shape, core, seed, rules, spacing, dtype):
-    from volengine.core.block import Block
-    from volengine.tasks.interact import gate_block
-
+def test_blocks_with_their_halo_equal_the_whole(shape, core, seed, rules, spacing, dtype, data):
     state = predictions(shape, seed, dtype)
-    whole = apply_rules(state, rules, spacing)
-    halos = rules_halo(rules, changed_features(rules), spacing)
-    for number, box in enumerate(tiling := Tiling(shape, core)):
+    chain = Chain(tuple(rules), spacing)
+    outputs = data.draw(st.lists(st.sampled_from(changed_features(rules)), min_size=1, unique=True))
+    whole, halos = chain.apply(state), chain.halo(outputs)
+    for box in Tiling(shape, core):
         boxes = {n: box.grow(h).clip(shape) for n, h in halos.items()}
-        block = Block(
-            number, tiling.index(number), box, shape, {n: state[n][b.slices] for n, b in boxes.items()}, boxes
-        )
-        factors = {key: [[1, 1, 1]] for key in changed_features(rules)}
-        found = gate_block(block, rules_to_json(rules), list(spacing), "", factors)
-        for name in changed_features(rules):
-            assert np.array_equal(found.arrays[f"{name}@0"], whole[name][box.slices])
+        found = chain.gate({n: state[n][b.slices] for n, b in boxes.items()}, boxes, box, shape, outputs)
+        assert set(found) == set(outputs)
+        for name in outputs:
+            assert found[name].dtype == dtype
+            assert np.array_equal(found[name], whole[name][box.slices])
 
 
-def test_a_halo_that_is_one_voxel_smaller_is_not_enough():
-    rules = [Interact("b", "c", "colocalize", 2.0, shape="3d"), Interact("a", "b", "colocalize", 3.0, shape="3d")]
-    spacing = (10.0, 10.0, 10.0)
-    halos = rules_halo(rules, ["a"], spacing)
-    assert halos == {"a": (0, 0, 0), "b": (3, 3, 3), "c": (5, 5, 5)}
-    state = {n: np.zeros((1, 1, 12), "uint8") for n in "abc"}
-    state["a"][..., 0] = 200
-    state["b"][..., 3] = 200
-    state["c"][..., 5] = 200
-    assert apply_rules(state, rules, spacing)["a"][0, 0, 0] == 200
-    short = {n: p[..., :5] for n, p in state.items()}  # c is known four voxels far, not five
-    assert apply_rules(short, rules, spacing)["a"][0, 0, 0] == 0
+def line(**at):
+    """Features along x, 12 voxels, each set at one voxel."""
+    state = {n: np.zeros((1, 1, 12), "uint8") for n in NAMES}
+    for name, x in at.items():
+        state[name][..., x] = 200
+    return state
+
+
+def test_halos_add_up_in_sequence_and_one_voxel_less_is_not_enough():
+    rules = (Interact("b", "c", "colocalize", 2.0, shape="3d"), Interact("a", "b", "colocalize", 3.0, shape="2d"))
+    chain, core, shape = Chain(rules, (10.0, 10.0, 10.0)), Box((0, 0, 0), (1, 1, 1)), (1, 1, 12)
+    assert chain.halo(["a"]) == {"a": (0, 0, 0), "b": (0, 3, 3), "c": (2, 5, 5)}
+    state = line(a=0, b=3, c=5)
+    assert chain.apply(state)["a"][0, 0, 0] == 200
+    for halo, expected in ((5, 200), (4, 0)):
+        boxes = {"a": core, "b": Box((0, 0, 0), (1, 1, 4)), "c": Box((0, 0, 0), (1, 1, 1 + halo))}
+        arrays = {n: np.zeros((1, 1, 6), "uint8") for n in NAMES}  # what lies beyond the halo is not known
+        for n, box in boxes.items():
+            arrays[n][box.slices] = state[n][box.slices]
+        wide = dict.fromkeys(NAMES, Box((0, 0, 0), (1, 1, 6)))
+        assert chain.gate(arrays, wide, core, shape, ["a"])["a"][0, 0, 0] == expected
+
+
+def test_of_simultaneous_needs_the_largest_counts():
+    rules = (Interact("a", "c", "avoid", 2.0), Interact("b", "c", "avoid", 4.0), Compete(("a", "b"), ("a", "b")))
+    chain = Chain(rules, (10.0, 20.0, 10.0))
+    assert chain.halo(["a", "b"]) == {"a": (0, 0, 0), "b": (0, 0, 0), "c": (0, 2, 4)}
+    assert Chain(rules[:1], (10.0, 20.0, 10.0)).halo(["b"]) == {"b": (0, 0, 0)}
+
+
+def test_chains_of_no_use_are_not_computed():
+    rules = (Compete(("a", "b"), ("a",)), Interact("b", "c"))
+    assert Chain(rules, (10.0, 10.0, 10.0)).halo(["b"]) == {"b": (0, 0, 0), "c": (0, 10, 10)}
 
 
 def ais(state: dict[str, np.ndarray], rules, pixel_nm: float) -> dict[str, np.ndarray]:
@@ -164,43 +183,43 @@ def test_compat_gives_the_numbers_of_ais(
 ):
     rules = [Compete(NAMES, ("a", "b")), *interactions]
     state = predictions(shape, seed)
-    found = apply_rules(state, rules, (13.9, 13.9, 13.9), "ais")
+    found = Chain(tuple(rules), (13.9, 13.9, 13.9), "ais").apply(state)
     expected = ais(state, rules, 1.39)
     for name in NAMES:
         assert np.array_equal(found[name], expected[name])
 
 
-def test_ais_radius():
-    size = (1.0, 1.0, 1.0)
-    assert ais_radius(Interact("a", "b", "avoid", 10.0, shape="2d"), size) == 99  # 10 // 0.1 in floating point
-    with pytest.raises(InputError, match=r"radius_nm 0\.05 is less than one voxel \(0\.1 nm\).*erase all"):
-        ais_radius(Interact("a", "b", "colocalize", 0.05, shape="2d"), size)
-    with pytest.raises(InputError, match="discs only"):
-        ais_radius(Interact("a", "b", "avoid", 10.0, shape="3d"), size)
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"radius_nm": 1.2}, r"'a' with 'b'.*1\.2 nm is less than one pixel of 1\.39 nm.*Use 1\.39 nm or more"),
+        ({"shape": "3d"}, "discs only"),
+    ],
+)
+def test_compat_refuses_what_ais_gets_wrong(changes, message):
+    rules = (Interact("a", "b").with_(**changes),)
+    with pytest.raises(InputError, match=message):
+        Chain(rules, (13.9, 13.9, 13.9), "ais").apply(predictions((2, 3, 4), 0))
 
 
 def test_thresholds_are_strict():
     values = np.array([[[127, 128, 51, 52]]], "uint8")
     assert above(values, 0.5).tolist() == [[[False, True, False, False]]]
     assert above(values, 0.2).tolist() == [[[True, True, False, True]]]
+    assert above(values, 127 / 255).tolist() == above(values.astype("uint16"), 127 / 255).tolist()
+    assert above(values, 127 / 255).tolist() == [[[False, True, False, False]]]
     assert above(np.array([0.5, 0.50001], "float32"), 0.5).tolist() == [False, True]
+    assert above(np.array([0.3, 0.31], "float16"), 0.3).tolist() == [False, True]
 
 
-@pytest.mark.parametrize("shape", ["2d", "3d"])
-def test_a_distance_exactly_at_the_radius_is_inside(shape):
-    mask = np.zeros((1, 9, 9), bool)
-    mask[0, 4, 4] = True
-    found = near(mask, 50.0, (10.0, 10.0, 10.0), shape)
-    assert found[0, 4, 8]
-    assert found[0, 8, 7]  # 3-4-5
-    assert not found[0, 8, 8]
-    assert not near(mask, 49.99, (10.0, 10.0, 10.0), shape)[0, 8, 7]
-    assert not near(np.zeros((2, 3, 3), bool), 50.0, (10.0, 10.0, 10.0), shape).any()
+@pytest.mark.parametrize("level", range(255))
+def test_a_threshold_of_n_255ths_is_n(level):
+    assert above(np.arange(256, dtype="uint8"), level / 255).sum() == 255 - level
 
 
 def test_ties_survive_and_inputs_stay():
     state = {"a": np.array([[[9, 5]]], "uint8"), "b": np.array([[[9, 7]]], "uint8")}
-    found = apply_rules(state, [Compete(("a", "b"), ("a", "b"))], (10, 10, 10))
+    found = Chain((Compete(("a", "b"), ("a", "b")),), (10, 10, 10)).apply(state)
     assert found["a"].tolist() == [[[9, 0]]]
     assert found["b"].tolist() == [[[9, 7]]]
     assert state["a"].tolist() == [[[9, 5]]]
@@ -208,8 +227,8 @@ def test_ties_survive_and_inputs_stay():
 
 def test_order_matters():
     state = predictions((6, 16, 16), 1)
-    rules = [Compete(("a", "b"), ("a", "b")), Interact("a", "b", "colocalize", 2.0)]
-    one, other = (apply_rules(state, r, (10, 10, 10))["a"] for r in (rules, rules[::-1]))
+    rules = (Compete(("a", "b"), ("a", "b")), Interact("a", "b", "colocalize", 2.0))
+    one, other = (Chain(r, (10, 10, 10)).apply(state)["a"] for r in (rules, rules[::-1]))
     assert not np.array_equal(one, other)
 
 

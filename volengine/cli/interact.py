@@ -16,17 +16,17 @@ from volengine.tasks.yaml_recipes import read_yaml
 
 
 @click.command("interact")
-@click.argument("rules_file")
 @click.argument("sources", nargs=-1, required=True)
+@click.option("--rules", "rules_file", required=True, metavar="FILE", help="YAML file with a list named 'rules'.")
 @click.option("--out", required=True, help="Folder for NAME__FEATURE.ome.zarr of each changed feature.")
 @recipe_options(InteractRecipe, leave_out=("rules",))
 @recipe_options(RunOptions)
-def command(rules_file: str, sources: tuple[str, ...], out: str, **values: Any) -> None:
-    """Apply the rules of RULES_FILE (YAML) to the predictions SOURCES (files, folders, globs, .txt lists)."""
+def command(sources: tuple[str, ...], rules_file: str, out: str, **values: Any) -> None:
+    """Apply competition and interactions to the predictions SOURCES (files, folders, globs, .txt lists)."""
     options = from_options(RunOptions, values)
     given = read_yaml(rules_file)
     if "rules" not in given:
         raise InputError(f"{rules_file}: a list named 'rules' is missing.")
-    recipe = from_options(InteractRecipe, {**given, **{k: v for k, v in values.items() if v is not None}})
+    recipe = InteractRecipe.from_json({**given, **{k: v for k, v in values.items() if v is not None}}, rules_file)
     jobs, run_dir = interact_jobs(expand(sources), out, recipe, options)
     execute(jobs, run_dir, options)

@@ -1,168 +1,214 @@
-"""Competition and interactions on arrays, exact and at a cost that does not grow with the radius.
+"""Competition and interactions on arrays, exact and at a cost that hardly knows the radius.
 
-A dilation by a disc or a ball of radius R is the set of voxels whose distance to the mask is at most R; the exact
-Euclidean distance transform gives it in time that does not depend on R, where a footprint costs R² or R³. Rules are
-those of Last et al., eLife 13:RP98552 (2024), "Fine-tuning segmentation results with model interactions".
+The rules are those of Last et al., eLife 13:RP98552 (2024), "Fine-tuning segmentation results with model
+interactions"; what "near" means is in :mod:`volengine.ops.distance`. Predictions are arrays of one dtype: floating
+numbers from 0 to 1, or integers of which 255 is 1.0.
 
-Predictions are arrays of one dtype: uint8 (255 is 1.0), float16 or float32 (0 to 1).
+A :class:`Chain` applies its rules one after the other, to whole arrays (:meth:`Chain.apply`) or to a block
+(:meth:`Chain.gate`). How far around a block it looks is :meth:`Chain.halo`: radii add up along the chain, and of
+several needs of one feature the largest counts.
+
+>>> import numpy as np
+>>> from volengine.core.rules import Compete
+>>> two = {"a": np.array([[[9, 5]]], np.uint8), "b": np.array([[[9, 7]]], np.uint8)}
+>>> Chain((Compete(("a", "b"), ("a", "b")),), (10, 10, 10)).apply(two)["a"].tolist()
+[[[9, 0]]]
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
-from typing import Any, Literal
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
 
-import edt
 import numpy as np
 from numpy.typing import NDArray
 
-from volengine.core.boxes import Index3, index3
+from volengine.core.block import Array
+from volengine.core.boxes import Box, Index3, index3
 from volengine.core.errors import InputError
 from volengine.core.rules import Compete, Interact, Rule
-from volengine.core.units import NM_TO_ANGSTROM
 from volengine.core.volume import Vector3
+from volengine.ops.distance import Reach, near
 
 Compat = Literal["", "ais"]
 Mask = NDArray[np.bool_]
-
-SLACK = 1e-6
-"""Relative: distances are compared in float32 where voxels are not cubes; a voxel centre this close counts as at R."""
+ZERO: Index3 = (0, 0, 0)
 
 
-def above(prediction: NDArray[Any], threshold: float) -> Mask:
-    """Where a prediction exceeds a threshold (0 to 1); for uint8 in exact arithmetic: ``q > threshold * 255``."""
-    if prediction.dtype.kind == "u":
-        level = threshold * np.iinfo(prediction.dtype).max
-        mask: Mask = prediction > math.floor(level)  # for integers q > x is the same as q > floor(x)
-        return mask
-    exceeds: Mask = prediction > prediction.dtype.type(threshold)
-    return exceeds
-
-
-def near(mask: Mask, radius: float, spacing: Vector3, shape: Literal["2d", "3d"], *, strict: bool = False) -> Mask:
-    """Voxels whose distance to the mask is at most ``radius`` (``strict``: less than).
+def above(prediction: Array, threshold: float, compat: Compat = "") -> Mask:
+    """Where a prediction exceeds a threshold, strictly.
 
     Parameters
     ----------
-    mask
-        z, y, x; nothing is set outside of it.
-    radius
-        In the unit of ``spacing``.
-    spacing
-        Distance of neighbouring voxels along z, y, x.
-    shape
-        ``2d``: distances within each z slice; ``3d``: in space.
+    prediction
+        Integers: ``q > threshold * 255``, where a threshold that was written as n / 255 means n in spite of its last
+        binary digit. Floating numbers: the threshold is rounded to their type, so that a stored 0.3 is not above 0.3.
+    threshold
+        0 to below 1.
+    compat
+        ``ais``: ``threshold * 255`` as it comes out in binary.
     """
-    if shape == "2d":
-        out = np.zeros(mask.shape, np.bool_)
-        for target, plane in zip(out, mask, strict=True):
-            if plane.any():
-                target[:] = _near(plane, radius, spacing[1:], strict)
-        return out
-    return _near(mask, radius, spacing, strict) if mask.any() else np.zeros(mask.shape, np.bool_)
+    if prediction.dtype.kind == "f":
+        exceeds: Mask = prediction > prediction.dtype.type(threshold)
+        return exceeds
+    level = threshold * 255 if compat == "ais" else round(threshold * 255, 9)
+    mask: Mask = prediction > math.floor(level)  # for whole q the same as q > level
+    return mask
 
 
-def _near(mask: Mask, radius: float, spacing: tuple[float, ...], strict: bool) -> Mask:
-    cubic = max(spacing) <= min(spacing) * (1 + SLACK)
-    unit = spacing[0]
-    anisotropy = (1.0,) * mask.ndim if cubic else tuple(s / unit for s in spacing)
-    squared: NDArray[np.float32] = edt.edtsq(~mask, anisotropy=anisotropy, black_border=False, parallel=1)
-    limit = (radius / unit) ** 2
-    if strict:
-        return squared < (round(limit) if cubic else limit * (1 - SLACK))
-    # squared distances of cubes are whole numbers: compare with the next one below, whatever the rounding of R²
-    return squared <= (math.floor(limit * (1 + SLACK)) if cubic else limit * (1 + SLACK))
+def strongest(emitting: Sequence[Array]) -> Array:
+    """The largest of several predictions at each voxel."""
+    largest = emitting[0]
+    for other in emitting[1:]:
+        largest = np.maximum(largest, other)
+    return largest
 
 
-def compete(predictions: Mapping[str, NDArray[Any]], rule: Compete) -> dict[str, NDArray[Any]]:
-    """The absorbing features, zero where any emitting one is larger (ties survive)."""
-    strongest = predictions[rule.emit[0]]
-    for name in rule.emit[1:]:
-        strongest = np.maximum(strongest, predictions[name])
-    return {name: np.where(predictions[name] < strongest, 0, predictions[name]).astype(predictions[name].dtype)
-            for name in rule.absorb}  # fmt: skip
+def compete(prediction: Array, largest: Array) -> Array:
+    """A prediction that absorbs: 0 where it is less than the largest of those that emit; equal ones stay."""
+    return _drop(prediction, prediction < largest)
 
 
-def interact(
-    child: NDArray[Any], parent: NDArray[Any], rule: Interact, voxel_size: Vector3, compat: Compat = ""
-) -> NDArray[Any]:
-    """The child, zero outside of (``avoid``: inside of) the dilated mask of the parent."""
-    mask = above(parent, rule.threshold)
-    if compat == "ais":
-        reach = near(mask, float(ais_radius(rule, voxel_size)), (1.0, 1.0, 1.0), "2d", strict=True)
-    else:
-        reach = near(mask, rule.radius_nm * NM_TO_ANGSTROM, voxel_size, rule.shape)
-    keep = reach if rule.kind == "colocalize" else ~reach
-    out: NDArray[Any] = child * keep
-    return out
+def interact(child: Array, close: Mask, kind: Literal["colocalize", "avoid"]) -> Array:
+    """The child: 0 where it is not ``close`` to the parent (``avoid``: where it is)."""
+    return _drop(child, np.logical_not(close) if kind == "colocalize" else close)
 
 
-def ais_radius(rule: Interact, voxel_size: Vector3) -> int:
-    """Ais's radius in voxels: the floating-point floor division of nm by nm along x.
+def _drop(prediction: Array, where: Mask) -> Array:
+    return np.where(where, prediction.dtype.type(0), prediction)
 
-    Raises
-    ------
-    InputError
-        The radius is below one voxel: Ais would erase the whole feature (colocalize) or do nothing (avoid). Or the
-        rule is not one that Ais knows.
+
+@dataclass(frozen=True)
+class Chain:
+    """Rules in the order in which they act, on voxels of a known size.
+
+    Parameters
+    ----------
+    rules
+        Each sees what the ones before it left.
+    voxel_size
+        Angstrom, z, y, x.
+    compat
+        ``ais``: Ais's numbers bit for bit (integer predictions; discs smaller than their radius; see
+        :meth:`volengine.ops.distance.Reach.of_ais`).
     """
-    if rule.shape != "2d":
-        raise InputError(f"compat 'ais' knows discs only: interact {rule.child!r} needs shape 2d, not {rule.shape}.")
-    pixel_nm = voxel_size[2] / NM_TO_ANGSTROM
-    radius = int(rule.radius_nm // pixel_nm)
-    if radius < 1:
-        effect = "erase all of" if rule.kind == "colocalize" else "change nothing in"
-        raise InputError(
-            f"interact {rule.child!r}: radius_nm {rule.radius_nm:g} is less than one voxel ({pixel_nm:g} nm); as in "
-            f"Ais this would {effect} it. The smallest usable radius is {pixel_nm:g} nm."
-        )
-    return radius
+
+    rules: tuple[Rule, ...]
+    voxel_size: Vector3
+    compat: Compat = ""
+
+    def reach(self, rule: Interact) -> Reach:
+        """The disc or ball of an interaction.
+
+        Raises
+        ------
+        InputError
+            With ``compat`` ``ais``: a ball, or a radius below one voxel.
+        """
+        if self.compat != "ais":
+            return Reach.of_radius(rule.radius_nm, self.voxel_size, planar=rule.shape == "2d")
+        who = f"interact {rule.child!r} with {rule.parent!r}"
+        if rule.shape != "2d":
+            raise InputError(f"{who}: compat 'ais' knows discs only: use shape 2d, not {rule.shape}.")
+        try:
+            return Reach.of_ais(rule.radius_nm, self.voxel_size[2])
+        except InputError as error:
+            raise InputError(f"{who}: {error}") from None
+
+    def apply(self, predictions: Mapping[str, Array]) -> dict[str, Array]:
+        """All predictions after the rules; the given arrays (of one shape and dtype) stay as they are."""
+        state = dict(predictions)
+        for rule in self.rules:
+            if isinstance(rule, Interact):
+                mask = above(state[rule.parent], rule.threshold, self.compat)
+                state[rule.child] = interact(state[rule.child], near(mask, self.reach(rule)), rule.kind)
+            else:
+                largest = strongest([state[name] for name in rule.emit])
+                state |= {name: compete(state[name], largest) for name in rule.absorb}
+        return state
+
+    def halo(self, outputs: Iterable[str]) -> dict[str, Index3]:
+        """How far around a block each feature must be known, voxels z, y, x, for exact outputs.
+
+        Features that the outputs do not depend on are left out.
+        """
+        return self._needs(outputs)[0]
+
+    def _needs(self, outputs: Iterable[str]) -> list[dict[str, Index3]]:
+        """The halo each feature must be known with before each rule, and, last, after all of them."""
+        needs: list[dict[str, Index3]] = [dict.fromkeys(outputs, ZERO)]
+        for rule in reversed(self.rules):
+            need = dict(needs[0])
+            if isinstance(rule, Interact):
+                if rule.child in need:
+                    steps = self.reach(rule).halo_vox
+                    _widen(need, rule.parent, index3(a + b for a, b in zip(need[rule.child], steps, strict=True)))
+            else:
+                for halo in [need[name] for name in rule.absorb if name in need]:
+                    for name in rule.emit:
+                        _widen(need, name, halo)
+            needs.insert(0, need)
+        return needs
+
+    def gate(
+        self, arrays: Mapping[str, Array], boxes: Mapping[str, Box], core: Box, shape: Index3, outputs: Iterable[str]
+    ) -> dict[str, Array]:
+        """The outputs on a block's core: equal to that part of :meth:`apply` on the whole.
+
+        Parameters
+        ----------
+        arrays, boxes
+            What is known of each feature, and the box that it covers: the core and :meth:`halo` around it as far as
+            the volume reaches.
+        core, shape
+            The block's core, and the shape of the volume.
+        outputs
+            Features, as for :meth:`halo`.
+
+        Each rule works only where the rest of the chain still looks.
+        """
+        needs = self._needs(outputs)
+        known = {name: Known(arrays[name], boxes[name]) for name in needs[0]}
+        for rule, need in zip(self.rules, needs[1:], strict=True):
+            wanted = {name: core.grow(need[name]).clip(shape) for name in rule.changes if name in need}
+            if not wanted:
+                continue
+            if isinstance(rule, Interact):
+                known[rule.child] = self._interact_in(known, rule, wanted[rule.child], shape)
+            else:
+                known |= _compete_in(known, rule, wanted)
+        return {name: known[name].part(core) for name in needs[-1]}
+
+    def _interact_in(self, known: Mapping[str, Known], rule: Interact, box: Box, shape: Index3) -> Known:
+        reach = self.reach(rule)
+        around = box.grow(reach.halo_vox).clip(shape)
+        close = near(above(known[rule.parent].part(around), rule.threshold, self.compat), reach)
+        return Known(interact(known[rule.child].part(box), close[box.slices_in(around)], rule.kind), box)
 
 
-def apply_rules(
-    predictions: Mapping[str, NDArray[Any]], rules: Iterable[Rule], voxel_size: Vector3, compat: Compat = ""
-) -> dict[str, NDArray[Any]]:
-    """All predictions after the rules, each rule on what the ones before it left. Inputs are not changed."""
-    state = dict(predictions)
-    for rule in rules:
-        if isinstance(rule, Compete):
-            state |= compete(state, rule)
-        else:
-            state[rule.child] = interact(state[rule.child], state[rule.parent], rule, voxel_size, compat)
-    return state
+@dataclass(frozen=True)
+class Known:
+    """An array and the box it covers."""
+
+    array: Array
+    box: Box
+
+    def part(self, box: Box) -> Array:
+        part: Array = self.array[box.slices_in(self.box)]
+        return part
 
 
-def rules_halo(
-    rules: Iterable[Rule], outputs: Iterable[str], voxel_size: Vector3, compat: Compat = ""
-) -> dict[str, Index3]:
-    """How far around a block each feature must be known, voxels z, y, x, for exact ``outputs``.
-
-    The chain is walked from its end: an interaction adds its radius to what its child needs and hands it to the
-    parent (radii add in sequence); several needs of one feature take the maximum.
-    """
-    need: dict[str, Index3] = dict.fromkeys(outputs, (0, 0, 0))
-    for rule in reversed(list(rules)):
-        if isinstance(rule, Compete):
-            wanted = [need[name] for name in rule.absorb if name in need]
-            _raise(need, rule.features if wanted else (), wanted)
-        elif rule.child in need:
-            reach = _reach(rule, voxel_size, compat)
-            wide = index3(a + b for a, b in zip(need[rule.child], reach, strict=True))
-            _raise(need, (rule.parent,), [wide])
-    return need
+def _compete_in(known: Mapping[str, Known], rule: Compete, wanted: Mapping[str, Box]) -> dict[str, Known]:
+    """The absorbing features, each on the box that is wanted of it."""
+    boxes = list(wanted.values())
+    start = index3(min(axis) for axis in zip(*(box.start for box in boxes), strict=True))
+    stop = index3(max(axis) for axis in zip(*(box.stop for box in boxes), strict=True))
+    widest = Box(start, stop)
+    largest = Known(strongest([known[name].part(widest) for name in rule.emit]), widest)
+    return {name: Known(compete(known[name].part(box), largest.part(box)), box) for name, box in wanted.items()}
 
 
-def _raise(need: dict[str, Index3], names: Iterable[str], halos: list[Index3]) -> None:
-    for name in names:
-        known = [need[name]] if name in need else []
-        need[name] = index3(max(axis) for axis in zip(*known, *halos, strict=True))
-
-
-def _reach(rule: Interact, voxel_size: Vector3, compat: Compat) -> Index3:
-    if compat == "ais":
-        reach = ais_radius(rule, voxel_size) - 1
-        return (0, reach, reach)
-    radius = rule.radius_nm * NM_TO_ANGSTROM
-    z, y, x = (math.floor(radius / v * (1 + SLACK)) for v in voxel_size)
-    return (0, y, x) if rule.shape == "2d" else (z, y, x)
+def _widen(need: dict[str, Index3], name: str, halo: Index3) -> None:
+    need[name] = index3(max(axis) for axis in zip(need.get(name, ZERO), halo, strict=True))

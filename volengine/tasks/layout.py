@@ -38,6 +38,11 @@ def history(volume: Volume, verb: str, recipe: Recipe) -> list[dict[str, Any]]:
     return [*volume.facts.get("history", []), step]
 
 
+def feature_store(folder: str, tomogram: str, feature: str) -> str:
+    """The store of one feature of one tomogram: ``<folder>/<tomogram>__<feature>.ome.zarr``."""
+    return join_url(folder, f"{tomogram}__{re.sub(r'[^A-Za-z0-9.+-]+', '_', feature)}.ome.zarr")
+
+
 def join_url(base: str, *parts: str) -> str:
     """``base/part/...`` for paths and URLs."""
     return "/".join([base.rstrip("/") or "/", *parts])
