@@ -13,7 +13,9 @@ from volengine.core.errors import InputError
 from volengine.core.lattice import AxisLattice, Lattice
 from volengine.core.tiling import Tiling
 from volengine.nets.footprint import forward_bytes
-from volengine.nets.predictor import Execution, PatchJob, Predictor, Traits, predict_patches, resolve_device
+from volengine.nets.predictor import Execution, Predictor, Traits, resolve_device
+from volengine.nets.registry import build
+from volengine.nets.tiles import PatchJob, predict_patches
 from volengine.nets.tta import View, views
 from volengine.ops.blend import Shares
 from volengine.ops.patches import PatchReader
@@ -184,19 +186,44 @@ def test_bits_do_not_depend_on_the_place_in_the_batch_nor_on_its_company():
     assert torch.equal(first[0], moved[1])
 
 
-def test_bits_do_not_depend_on_threads():
-    module, x = net3d(), torch.from_numpy(tomogram((2, 1, 24, 24, 24)))
-    predictor = Predictor(module, Traits(), Execution(batch=2, device="cpu"))
-    threads = torch.get_num_threads()
+@pytest.mark.parametrize("network", ["unet3d", "unet"])
+def test_bits_do_not_depend_on_threads(network):
+    torch.manual_seed(0)
+    module, solid = build(network), network == "unet3d"
+    volume = tomogram((16, 40, 40) if solid else (2, 72, 72))
+    lattice = Lattice.sliding(volume.shape, (16, 16, 16) if solid else (1, 32, 32), (0, 0.5, 0.5))
+    predictor = Predictor(module, Traits(volumetric=solid), Execution(batch=2, device="cpu"))
+    reader = PatchReader(volume, Box.of_shape(volume.shape), volume.shape, EDGE)
+    job = PatchJob(lattice, reader, Shares(lattice, "gaussian", predictor.scale))
+    indices = list(lattice.owned(Box.of_shape(volume.shape)))
+    before = torch.get_num_threads()
     answers = []
     try:
-        for number in (1, 2):
-            torch.set_num_threads(number)
-            with predictor.running():
-                answers.append(predictor(x))
+        for available, threads in ((1, 1), (2, 1), (2, 2), (4, 3)):
+            torch.set_num_threads(available)
+            answers.append(predict_patches(predictor, job, indices, Box.of_shape(volume.shape), threads))
+            assert torch.get_num_threads() == available
     finally:
-        torch.set_num_threads(threads)
-    assert torch.equal(*answers)
+        torch.set_num_threads(before)
+    for other in answers[1:]:
+        np.testing.assert_array_equal(answers[0], other)
+
+
+@pytest.mark.parametrize("activation", ["sigmoid", "softmax"])
+def test_activations_are_right_and_the_same_at_any_place_of_a_tensor(activation):
+    logits = torch.from_numpy(np.random.default_rng(0).normal(0, 6, (5, 3, 7, 11, 13)).astype(np.float32))
+    logits[0, 0, 0, 0, :2] = torch.tensor([-200.0, 200.0])
+
+    class Same(nn.Module):
+        def forward(self, x):
+            return x
+
+    predictor = Predictor(Same(), Traits(3, activation=activation), Execution(device="cpu"))
+    whole = predictor(logits)
+    reference = torch.sigmoid(logits.double()) if activation == "sigmoid" else logits.double().softmax(1)
+    np.testing.assert_allclose(whole.numpy(), reference.numpy(), rtol=2e-6, atol=1e-37)
+    for k in range(5):
+        assert torch.equal(predictor(logits[k : k + 1].clone())[0], whole[k])
 
 
 @pytest.mark.parametrize("tta", [2, 4, 8, 16, "flips"])

@@ -109,6 +109,9 @@ class Stage:
         The blocks. ``Tiling(shape, shape)`` has one block: a reduce step over tables.
     params
         JSON values, handed to the kernel by name.
+    hints
+        More of them that say how to compute (threads), not what: they must not change results, so they are no part
+        of any identity.
     arrays, tables
         Inputs by name.
     outputs
@@ -140,6 +143,7 @@ class Stage:
     version: int = 1
     transient: bool = False
     resources: Mapping[str, float] = field(default_factory=dict)
+    hints: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.outputs and not self.emits:
@@ -166,7 +170,7 @@ class Stage:
 
     def run(self, block: Block) -> Result:
         """Call the kernel on one block."""
-        return self.function(block, **self.params)
+        return self.function(block, **self.params, **self.hints)
 
     def identify(self, identities: Mapping[str, str], upstream: Mapping[str, str]) -> str:
         """Identity of the stage's results: kernel, version, parameters, inputs, tiling and outputs.

@@ -1,37 +1,27 @@
-"""Running a network over the patches of a block.
+"""Networks, ready to run.
 
-A :class:`Predictor` is a network that is ready to run: on its device, in inference mode, with its activation and
-its test-time augmentation. :func:`predict_patches` feeds it patches in batches and adds what it answers, as
-fixed-point integers, to the sums of a block:
+A :class:`Predictor` is a network on its device, in inference mode, with its activation and its test-time
+augmentation; :func:`load_predictor` makes one from a model file, once per process. ``volengine.nets.tiles`` runs it
+over the patches of a block.
 
->>> predictor = Predictor(module, Traits(features=1, volumetric=True), Execution(batch=2))
->>> job = PatchJob(lattice, reader, Shares(lattice, "gaussian", predictor.scale))
->>> sums = predict_patches(predictor, job, list(lattice.owned(core)), region)       # int32, (features, *region.shape)
-
-Every batch has the same size: the last one is filled up with empty patches. A patch thus always goes through the same
-kernels, and what the network answers does not depend on which patches happen to be in its batch or block (convolution
-libraries choose another algorithm for another batch size). On a GPU the sums stay on the device until the block is
-done, and the next batch is cut and sent while the network runs.
+>>> predictor = Predictor(module, Traits(features=1, volumetric=True), Execution(tta=8))
+>>> with predictor.running():
+...     probabilities = predictor(batch)                        # (batch, features, z, y, x)
 """
 
 from __future__ import annotations
 
 import contextlib
-import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
-from volengine.core.boxes import Box, Index3
 from volengine.core.errors import InputError
-from volengine.core.lattice import Lattice, PatchIndex
 from volengine.nets.tta import Tta, views
-from volengine.ops.blend import PROBABILITY_SCALE, VALUE_LIMIT, VALUE_SCALE, Shares
-from volengine.ops.patches import PatchReader
+from volengine.ops.blend import PROBABILITY_SCALE, VALUE_LIMIT, VALUE_SCALE
 
 if TYPE_CHECKING:
     import torch
@@ -134,7 +124,6 @@ class Predictor:
         if self._channels_last:
             module = module.to(memory_format=self._memory_format)  # type: ignore[call-overload]
         self._call: Any = torch.compile(module) if self.execution.compile else module
-        self._weights: dict[Any, torch.Tensor] = {}
 
     @property
     def bounded(self) -> bool:
@@ -199,136 +188,17 @@ class Predictor:
         return total if self.traits.volumetric else total.unsqueeze(2)
 
     def _activate(self, logits: torch.Tensor) -> torch.Tensor:
+        """Written out, because PyTorch's own sigmoid and softmax differ in the last bit between the vectors of a
+        tensor and the few numbers left at its end, and so by a patch's place in its batch."""
         if self.traits.activation == "sigmoid":
-            return logits.sigmoid()
-        return logits.softmax(1) if self.traits.activation == "softmax" else logits.clamp(-VALUE_LIMIT, VALUE_LIMIT)
-
-
-@dataclass(frozen=True)
-class PatchJob:
-    """Where patches come from and how their answers count."""
-
-    lattice: Lattice
-    reader: PatchReader
-    shares: Shares
-
-
-def predict_patches(
-    predictor: Predictor, job: PatchJob, indices: Sequence[PatchIndex], region: Box
-) -> NDArray[np.int32]:
-    """Run patches and add up their contributions.
-
-    Parameters
-    ----------
-    indices
-        The patches, in any order.
-    region
-        Where to add, inside of the volume; every patch must lie in it once clipped into the volume.
-
-    Returns
-    -------
-    ndarray, int32, (features, z, y, x)
-        Fixed-point sums over ``region`` (see :mod:`volengine.ops.blend`); independent of the order.
-    """
-    import torch
-
-    device = predictor.device
-    sums = torch.zeros((predictor.traits.features, *region.shape), dtype=torch.int32, device=device)
-    shares = _DeviceShares(job.shares, device)
-    order = sorted(indices, key=lambda i: (job.lattice.input_box(i).shape, job.lattice.neighbours(i), i))
-    with predictor.running():
-        for shape, group in itertools.groupby(order, key=lambda i: job.lattice.input_box(i).shape):
-            size = predictor.batch(shape)
-            feeder = _Feeder(predictor, job, shape, size)
-            for batch in _batches(group, size):
-                answers = predictor(feeder.send(batch))
-                for answer, index in zip(answers, batch, strict=False):
-                    _add(sums, answer, shares[job.shares.key(index)], job.lattice, index, region, predictor)
-    result: NDArray[np.int32] = sums.cpu().numpy()
-    return result
-
-
-def _batches(indices: Iterable[PatchIndex], size: int) -> Iterator[tuple[PatchIndex, ...]]:
-    items = iter(indices)
-    while batch := tuple(itertools.islice(items, size)):
-        yield batch
-
-
-def _add(
-    sums: torch.Tensor,
-    answer: torch.Tensor,
-    share: torch.Tensor,
-    lattice: Lattice,
-    index: PatchIndex,
-    region: Box,
-    predictor: Predictor,
-) -> None:
-    """Add one patch's answer (changed) to the sums, where it lies in the volume."""
-    import torch
-
-    box, seen = lattice.box(index), lattice.input_box(index)
-    visible = box.clip(lattice.shape)
-    first_z = seen.start[0] if predictor.traits.volumetric else box.start[0]
-    answered = Box((first_z, *seen.start[1:]), seen.stop)
-    part = answer[(slice(None), *visible.slices_in(answered))]
-    part = part.mul_(share[visible.slices_in(box)]).round_()
-    sums[(slice(None), *visible.slices_in(region))].add_(part.to(torch.int32))
-
-
-class _DeviceShares:
-    """Shares on the device, the last ones used."""
-
-    def __init__(self, shares: Shares, device: torch.device, keep: int = 4):
-        self._shares, self._device, self._keep = shares, device, keep
-        self._kept: dict[Any, torch.Tensor] = {}
-
-    def __getitem__(self, key: Any) -> torch.Tensor:
-        import torch
-
-        if key not in self._kept:
-            while len(self._kept) >= self._keep:
-                self._kept.pop(next(iter(self._kept)))
-            self._kept[key] = torch.tensor(self._shares[key], device=self._device)
-        return self._kept[key]
-
-
-class _Feeder:
-    """Cuts patches into a batch and sends it to the device; two buffers, so that the next is cut while one runs."""
-
-    def __init__(self, predictor: Predictor, job: PatchJob, shape: Index3, size: int):
-        import torch
-
-        self._reader, self._lattice = job.reader, job.lattice
-        self._device = predictor.device
-        self._cuda = predictor.device.type == "cuda"
-        inner = (1, *shape) if predictor.traits.volumetric else shape
-        self._buffers = [
-            torch.zeros((size, *inner), dtype=torch.float32, pin_memory=self._cuda)
-            for _ in range(2 if self._cuda else 1)
-        ]
-        self._sent: list[Any] = [None] * len(self._buffers)
-        self._shape = shape
-        self._turn = 0
-
-    def send(self, batch: Sequence[PatchIndex]) -> torch.Tensor:
-        """The batch on the device; places without a patch are zero."""
-        import torch
-
-        turn = self._turn = (self._turn + 1) % len(self._buffers)
-        if self._sent[turn] is not None:
-            self._sent[turn].synchronize()  # the buffer is still being copied
-        buffer = self._buffers[turn]
-        patches = buffer.numpy().reshape(len(buffer), *self._shape)
-        for patch, index in zip(patches, batch, strict=False):
-            self._reader.fill(self._lattice.input_box(index), patch)
-        patches[len(batch) :] = 0
-        if self._device.type == "cpu":
-            return buffer
-        sent = buffer.to(self._device, non_blocking=self._cuda)
-        if self._cuda:
-            self._sent[turn] = torch.cuda.Event()  # type: ignore[no-untyped-call]
-            self._sent[turn].record()
-        return sent
+            return logits.neg().exp_().add_(1).reciprocal_()
+        if self.traits.activation == "softmax":
+            powers = (logits - logits.amax(1, keepdim=True)).exp_()
+            total = powers[:, 0].clone()
+            for channel in range(1, powers.shape[1]):
+                total += powers[:, channel]
+            return powers.div_(total.unsqueeze(1))
+        return logits.clamp(-VALUE_LIMIT, VALUE_LIMIT)
 
 
 def resolve_device(device: str) -> torch.device:

@@ -109,7 +109,9 @@ def slice_statistics(block: Block, grid: Index3) -> Result:
     return Result(table={"mean": mean, "std": std, "volume": np.array(moments.volume())})
 
 
-def predict(block: Block, nets: list[dict[str, Any]], core: Index3, direct: bool, storage: dict[str, Any]) -> Result:
+def predict(
+    block: Block, nets: list[dict[str, Any]], core: Index3, direct: bool, storage: dict[str, Any], threads: int = 1
+) -> Result:
     """Kernel: run the patches that this block owns.
 
     Parameters
@@ -123,6 +125,8 @@ def predict(block: Block, nets: list[dict[str, Any]], core: Index3, direct: bool
         ``feature/core``, ``feature/z``, ``feature/zy`` ...
     storage
         JSON of :class:`Storage`.
+    threads
+        Batches at a time on a CPU; results do not depend on it.
     """
     image = block.arrays["image"]
     if image.dtype.kind == "f" and not np.isfinite(image).all():
@@ -135,7 +139,7 @@ def predict(block: Block, nets: list[dict[str, Any]], core: Index3, direct: bool
     for net in map(Net.from_json, nets):
         over = net.lattice.overhang(core)
         region = block.box.grow((0, 0, 0), over).clip(block.shape)
-        sums, count = _sums(block, net, region)
+        sums, count = _sums(block, net, region, threads)
         patches += count
         for channel, feature in enumerate(net.features):
             if not feature:
@@ -148,9 +152,10 @@ def predict(block: Block, nets: list[dict[str, Any]], core: Index3, direct: bool
     return Result(arrays, counts={"patches": patches})
 
 
-def _sums(block: Block, net: Net, region: Box) -> tuple[NDArray[np.int32], int]:
+def _sums(block: Block, net: Net, region: Box, threads: int) -> tuple[NDArray[np.int32], int]:
     """Fixed-point sums of all channels over a region, and the number of patches that were run."""
-    from volengine.nets.predictor import Execution, PatchJob, load_predictor, predict_patches
+    from volengine.nets.predictor import Execution, load_predictor
+    from volengine.nets.tiles import PatchJob, predict_patches
 
     predictor = load_predictor(net.path, net.digest, Execution(**net.execution))
     owned = list(net.lattice.owned(block.box))
@@ -159,7 +164,8 @@ def _sums(block: Block, net: Net, region: Box) -> tuple[NDArray[np.int32], int]:
         block.arrays["image"], block.boxes["image"], block.shape, net.edges, net.normalisation, mean, std
     )
     shares = blend.Shares(net.lattice, net.window, net.scale)
-    return predict_patches(predictor, PatchJob(net.lattice, reader, shares), owned, region), len(owned)
+    job = PatchJob(net.lattice, reader, shares)
+    return predict_patches(predictor, job, owned, region, threads), len(owned)
 
 
 def _mean_and_std(

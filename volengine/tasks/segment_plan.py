@@ -18,7 +18,7 @@ from volengine.core.model import ModelFacts
 from volengine.core.tiling import Tiling
 from volengine.core.volume import Volume
 from volengine.engine.ledger import PlanFolder
-from volengine.engine.memory import choose_core
+from volengine.engine.memory import HEADROOM, choose_core, peak_bytes
 from volengine.engine.options import RunOptions
 from volengine.engine.plan import Plan
 from volengine.engine.stage import ArrayInput, Output, Stage, TableInput
@@ -34,6 +34,9 @@ LARGEST_BLOCK = 2**22
 STATISTICS_SLICES = 64
 TORCH_BYTES = 350_000_000
 """Measured: what importing torch and a first convolution add to a worker process."""
+
+SHARES_BYTES = 100_000_000
+"""Blend shares that are kept, and one being made."""
 
 SLICE_MULTIPLE, SLICE_CONTEXT = 32, 64
 """Ais pads whole slices to a multiple of 32, plus 64 voxels."""
@@ -156,10 +159,13 @@ def _network_bytes(path: str, digest: str, shape: tuple[int, ...]) -> tuple[int,
 
 
 def _input_shape(net: Net, batch: int) -> tuple[int, ...]:
-    """The largest input of the network."""
+    """The largest input of the network (batch 0: as chosen on a CPU)."""
+    from volengine.nets.predictor import auto_batch
+
     sides = [a.patch + a.low + a.high + 2 * (a.align - 1) for a in net.lattice.axes]
     sides = [s // a.align * a.align for s, a in zip(sides, net.lattice.axes, strict=True)]
     flat = net.lattice.z.patch == 1
+    batch = batch or auto_batch(sides, not flat)
     return (batch, *sides) if flat else (batch, 1, *sides)
 
 
@@ -287,8 +293,8 @@ class Segmentation:
             for name, spec in self.scratch(core).items():
                 over = None if name.endswith("/core") else spec.levels[0].chunks
                 outputs[name] = Output(spec.volume(), owned=over)
-        weights, work = self._memory(core)
-        return Stage(
+        weights, work, forward = self._memory(core)
+        stage = Stage(
             f"{self._tag}-predict",
             f"{_BLOCKS}:predict",
             Tiling(self.volume.shape, core),
@@ -301,23 +307,27 @@ class Segmentation:
             arrays={"image": ArrayInput(self.volume, low, high)},
             tables=tables,
             outputs=outputs,
-            kernel_bytes=work,
+            kernel_bytes=work + forward,
             fixed_bytes=TORCH_BYTES + weights,
+            hints={"threads": 1},
         )
+        spare = self.options.limit_bytes() * HEADROOM - peak_bytes(stage)
+        threads = 1 + max(0, min(self.options.threads() - 1, int(spare // forward)))
+        return replace(stage, kernel_bytes=work + threads * forward, hints={"threads": threads})
 
-    def _memory(self, core: Index3) -> tuple[int, int]:
-        """Bytes of all weights, and of a block's work: sums of all features, shares, the largest forward."""
+    def _memory(self, core: Index3) -> tuple[int, int, int]:
+        """Bytes of all weights, of a block's sums, and of the largest forward in one thread."""
         weights = forward = sums = 0
         for net in self.nets:
-            shape = _input_shape(net, max(1, self.recipe.batch))
+            shape = _input_shape(net, self.recipe.batch)
             own, peak = _network_bytes(net.path, net.digest, shape)
             weights += 2 * own  # in the convolutions' own order besides
-            forward = max(forward, peak + 8 * 4 * math.prod(net.lattice.patch))
+            forward = max(forward, peak + 4 * 4 * math.prod(shape))
             over = [a.overhang(c) for a, c in zip(net.lattice.axes, core, strict=True)]
             inside = [min(c + o, n) for c, o, n in zip(core, over, self.volume.shape, strict=True)]
             sums += 4 * len(net.features) * math.prod(inside)
         block = math.prod(min(c, n) for c, n in zip(core, self.volume.shape, strict=True))
-        return weights, sums + forward + 8 * block
+        return weights, sums + SHARES_BYTES + 8 * block, forward
 
     @property
     def _storage(self) -> dict[str, Any]:
