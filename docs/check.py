@@ -6,6 +6,7 @@
 - a ``python`` block that does not compile;
 - a ``volengine ...`` line, in a ``console`` or ``bash`` block or in a script of ``deploy``, with a verb, option or
   value that the command line does not take;
+- a part made from the code (:mod:`generated`) that is not up to date;
 - a ``yaml`` block or example that is no YAML, or no valid recipe;
 - a page of ``docs`` that no other page links to.
 
@@ -29,6 +30,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import generated
 
 ROOT = Path(__file__).resolve().parents[1]
 LAUNCHERS = ("exec", "srun", "time", "nohup")
@@ -251,6 +254,8 @@ def check_all() -> list[str]:
         text = page.read_text()
         found += check_links(page, text)
         found += check_code(page, text)
+        if generated.filled(text) != text:
+            found.append(f"{_where(page)}: parts made from the code are out of date; run python docs/generated.py")
     for script in _deploy("*.sh"):
         found += _shell(script, script.read_text(), "bash", 1)
     for example in sorted((ROOT / "examples").glob("*.yaml")):
