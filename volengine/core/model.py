@@ -37,7 +37,7 @@ class ModelFacts(Recipe):
     Parameters
     ----------
     network
-        Name of the architecture in ``volengine.nets.registry``, or ``"package.module:attribute"``.
+        Name of the architecture in ``volengine.nets.registry``.
     arguments
         What the architecture is built with, by name (JSON values).
     features

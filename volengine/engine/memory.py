@@ -46,15 +46,18 @@ def _read_shape(source: ArrayInput, core: Index3, shape: Index3) -> Index3:
     return index3(min(w, n) if source.edge == "clip" else w for w, n in zip(wide, shape, strict=True))
 
 
-def peak_bytes(stage: Stage) -> int:
-    """Planned peak of a worker process that runs this stage, one unit after the other with prefetching."""
+def peak_bytes(stage: Stage, kept: int = 0) -> int:
+    """Planned peak of a worker process that runs this stage, one unit after the other with prefetching.
+
+    ``kept`` is what earlier stages have left in the process (their ``fixed_bytes``: libraries, weights).
+    """
     read, written = io_bytes(stage)
-    return BASELINE_BYTES + stage.fixed_bytes + stage.kernel_bytes + PREFETCH * (read + written)
+    return BASELINE_BYTES + max(kept, stage.fixed_bytes) + stage.kernel_bytes + PREFETCH * (read + written)
 
 
-def check_stage(stage: Stage, limit: int) -> None:
+def check_stage(stage: Stage, limit: int, kept: int = 0) -> None:
     """Refuse a stage whose units do not fit into a worker."""
-    need = peak_bytes(stage)
+    need = peak_bytes(stage, kept)
     if need > limit * HEADROOM:
         raise MemoryRefusedError(_refusal(stage.name, stage.tiling.core, need, limit))
 

@@ -96,14 +96,23 @@ class Plan:
     def units(self) -> int:
         return sum(len(s.tiling) for s in self.stages)
 
+    def kept_bytes(self, name: str) -> int:
+        """What the stages before this one leave in a worker process: libraries, weights."""
+        before = self.stages[: [s.name for s in self.stages].index(name)]
+        return max((s.fixed_bytes for s in before), default=0)
+
     def check(self, limit: int) -> None:
         """Refuse a plan that does not fit into workers of ``limit`` bytes."""
         for stage in self.stages:
-            check_stage(stage, limit)
+            check_stage(stage, limit, self.kept_bytes(stage.name))
+
+    def peak_of(self, name: str) -> int:
+        """Planned peak of a worker in a stage."""
+        return peak_bytes(self.stage(name), self.kept_bytes(name))
 
     def peak_bytes(self) -> int:
         """Largest planned peak of a worker, over the stages."""
-        return max(peak_bytes(s) for s in self.stages)
+        return max(self.peak_of(s.name) for s in self.stages)
 
     def output_bytes(self) -> int:
         """Bytes of all image levels, uncompressed, scratch left out."""
@@ -126,7 +135,7 @@ class Plan:
                     "halo_high": tuple(halo[3:]) or (0, 0, 0),
                     "read_bytes": read * len(stage.tiling),
                     "written_bytes": written * len(stage.tiling),
-                    "peak_bytes": peak_bytes(stage),
+                    "peak_bytes": self.peak_of(stage.name),
                 }
             )
         return rows

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 from volengine.core.errors import InputError, RunError
 from volengine.core.units import format_bytes
 from volengine.engine.ledger import RunFolder, write_json
-from volengine.engine.memory import peak_bytes
 from volengine.engine.options import RunOptions
 
 if TYPE_CHECKING:
@@ -131,7 +130,7 @@ def _stage(state: PlanState, name: str) -> dict[str, Any]:
         "read_bytes": sum(r["read"] for r in receipts),
         "written_bytes": sum(r["written"] for r in receipts),
         "counts": dict(counts),
-        "planned_peak_bytes": peak_bytes(stage),
+        "planned_peak_bytes": state.plan.peak_of(name),
         "peak_rss_bytes": max((r["peak_rss"] for r in receipts), default=None),
     }
 

@@ -21,6 +21,7 @@ from volengine.core.errors import InputError
 from volengine.core.recipe import Recipe
 from volengine.core.volume import Volume
 from volengine.engine.ledger import PlanFolder
+from volengine.engine.memory import HEADROOM
 from volengine.engine.options import RunOptions
 from volengine.engine.plan import Plan, join
 from volengine.engine.report import RunReport
@@ -105,6 +106,7 @@ def plan_run(volume: Volume, recipe: RunRecipe, out: str, folder: PlanFolder, op
     if recipe.segment is not None:
         parts.append(plan_segment(tomogram, recipe.segment, join_url(out, "predictions"), folder, options))
         predictions = _made(parts[-1])
+        options = _after(parts[-1], options)
         if recipe.interact is not None:
             parts.append(plan_interact(predictions, recipe.interact, join_url(out, "gated"), folder, options))
             predictions |= _made(parts[-1])
@@ -121,6 +123,12 @@ def plan_run(volume: Volume, recipe: RunRecipe, out: str, folder: PlanFolder, op
     if not parts:
         raise InputError(f"{volume.url}: nothing to do: it is an OME-Zarr image already, and the recipe has no step.")
     return join(volume.name, parts, recipe.to_json())
+
+
+def _after(plan: Plan, options: RunOptions) -> RunOptions:
+    """Options for the steps behind a plan: workers keep its libraries and weights in their memory."""
+    kept = max(stage.fixed_bytes for stage in plan.stages)
+    return options.with_(memory_limit=max(1, int(options.limit_bytes() - kept / HEADROOM)))
 
 
 def _made(plan: Plan) -> dict[str, Volume]:
