@@ -179,6 +179,15 @@ def test_training_sees_its_part_and_validation_the_rest(
         assert last.max() >= patches.training.stop[axis] - 2
 
 
+def test_validation_covers_the_held_out_slab(case: dict[str, str]) -> None:
+    settings_ = recipe(case, sample={"volume": case["index"]}, patch=(9, 7, 10), normalisation="none")
+    patches = Patches(settings_.samples[0], settings_)
+    seen = np.unique(np.concatenate([image.ravel() for image, _ in patches.validation()]))
+    assert patches.held_out is not None
+    index = np.arange(np.prod(SHAPE)).reshape(SHAPE)[patches.held_out.slices]
+    np.testing.assert_array_equal(seen, index.ravel())
+
+
 def test_labels_are_those_of_the_middle_slice(tmp_path: Path, case: dict[str, str]) -> None:
     index = np.arange(np.prod(SHAPE)).reshape(SHAPE)
     odd = write(tmp_path / "odd.mrc", (index % 3 == 1).astype(np.int8))

@@ -78,7 +78,7 @@ def demo(out: str, options: RunOptions | None = None) -> Demo:
     volumes = _results(folder, source.stem)
     picks = read_picks(str(folder / "picks" / f"{source.stem}__core.star"), **_grid(volumes["tomogram"]))
     arrays = {key: _whole(volume) for key, volume in volumes.items()}
-    found = {"real": sample.real, **score(truth, picks, arrays["shell"] > 127)}
+    found = {"real": sample.real, **score(truth, picks, arrays["shell"] > 127, arrays["core"] > 127)}
     (folder / "score.json").write_text(json.dumps(found, indent=1))
     page = _page(sample, truth, picks, arrays, found, report, recipe, note)
     page.write(folder / "report.html")

@@ -248,12 +248,12 @@ class Patches:
         return self.sample(index3(start))
 
     def validation(self) -> list[Sample]:
-        """Patches of the held-out slab, side by side."""
+        """Patches that cover the held-out slab; they overlap where its sides are no multiple of theirs."""
         if self.held_out is None:
             return []
         axes = []
         for a, b, n in zip(self.held_out.start, self.held_out.stop, self.recipe.patch, strict=True):
-            count = max(1, (b - a) // n)
+            count = -(-(b - a) // n)
             axes.append(np.unique(np.linspace(a, b - n, count).astype(int)))
         starts = np.stack(np.meshgrid(*axes, indexing="ij"), -1).reshape(-1, 3)
         if len(starts) > 64:
