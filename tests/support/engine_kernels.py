@@ -120,8 +120,9 @@ def slow_copy(block: Block, seconds: float, trace: str) -> Result:
     return Result({"out": block.core_of("source").astype(np.int32)})
 
 
-def kill_self(block: Block, share: float, folder: str, most: int) -> Result:
+def kill_self(block: Block, share: float, folder: str, most: int, seconds: float) -> Result:
     """Copies the core; kills its own process now and then, ``most`` times in all (marked by files)."""
+    time.sleep(seconds)
     out = block.core_of("source").astype(np.int32)
     kills = len(list(Path(folder).iterdir()))
     seed = int.from_bytes(os.urandom(4), "little") / 2**32
