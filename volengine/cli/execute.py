@@ -19,6 +19,10 @@ def execute(jobs: list[Job], run_dir: str, options: RunOptions) -> None:
             plan.check(limit)
             click.echo(describe(plan, limit))
         return
+    if len(jobs) == 1:  # what is wrong with a single input is said before anything is written
+        plan = jobs[0].plan()
+        plan.check(options.limit_bytes())
+        jobs = [Job(jobs[0].name, lambda: plan)]
     report = run_jobs(jobs, run_dir, options)
     click.echo(summary(report))
     click.echo(f"run folder: {run_dir}")

@@ -45,7 +45,7 @@ class RunReport:
         """Raise if a plan failed: its own error if it was the only one asked for, else a summary."""
         if not self.failures:
             return self
-        lines = [f"{name}: {error}" for name, error in self.failures.items()]
+        lines = [named(name, error) for name, error in self.failures.items()]
         first = next(iter(self.failures.values()))
         if len(self.data["plans"]) + len(self.data["refused"]) == 1 and isinstance(first, InputError):
             raise first
@@ -60,6 +60,12 @@ class RunReport:
             for stage in plan["stages"]:
                 total.update(stage["counts"])
         return dict(total)
+
+
+def named(name: str, error: BaseException) -> str:
+    """An error's message with the name of what failed, unless it says it itself."""
+    text = str(error)
+    return text if name in text else f"{name}: {text}"
 
 
 def make(
@@ -140,10 +146,9 @@ def summary(report: RunReport) -> str:
     lines = []
     for name, plan in report.data["plans"].items():
         run = sum(s["run"] for s in plan["stages"])
-        note = f"failed: {plan['error']}" if plan["error"] else "done"
+        note = "failed" if plan["error"] else "done"
         lines.append(f"{name}: {note} ({run} of {plan['units']} units run, {plan['skipped']} were there already)")
-    for name, error in report.data["refused"].items():
-        lines.append(f"{name}: refused: {error}")
+    lines += [f"{name}: refused" for name in report.data["refused"]]
     read = sum(s["read_bytes"] for p in report.data["plans"].values() for s in p["stages"])
     written = sum(s["written_bytes"] for p in report.data["plans"].values() for s in p["stages"])
     lines.append(

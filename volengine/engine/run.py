@@ -14,6 +14,7 @@ from volengine.engine.log import Log
 from volengine.engine.options import RunOptions
 from volengine.engine.plan import Plan
 from volengine.engine.progress import Progress
+from volengine.engine.report import named
 from volengine.engine.state import PlanState
 
 POLL_S = 0.5
@@ -118,7 +119,7 @@ class Driver:
     def _refuse(self, name: str, error: BaseException) -> None:
         self.refused[name] = error
         self.log("refused", name=name, error=repr(error), traceback=_trace(error))
-        self.progress.say(f"{name}: {error}")
+        self.progress.say(named(name, error))
 
     def _loop(self, executor: clusters.Executor) -> None:
         while self.open or self.jobs:
@@ -165,7 +166,7 @@ class Driver:
                 traceback=_trace(done.error),
             )
             if not again:
-                self.progress.say(f"{label}: {done.error}")
+                self.progress.say(named(label, done.error))
 
     def _close_plans(self) -> None:
         for state in list(self.open):
@@ -175,7 +176,7 @@ class Driver:
                     state.finish()
                 except Exception as error:
                     state.error = error
-                    self.progress.say(f"{state.plan.name}: {error}")
+                    self.progress.say(named(state.plan.name, error))
                     self.log("finish failed", name=state.plan.name, error=repr(error), traceback=_trace(error))
             if not state.active and not state.under_way:
                 self.open.remove(state)
