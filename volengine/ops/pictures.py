@@ -1,4 +1,14 @@
-"""Pictures of slices: grey values, coloured overlays, outlines, marks. Arrays in, uint8 arrays out."""
+"""Pictures of slices: grey values, coloured overlays, outlines, marks. Arrays in, uint8 arrays out.
+
+>>> import numpy as np
+>>> volume = np.random.default_rng(0).normal(size=(8, 20, 30)).astype("float32")
+>>> base = grey(volume[4], window_of(volume), scale=4)
+>>> tinted = overlay(base, volume[4] > 2, ORANGE)
+>>> marks(tinted, [(10, 15)], GREEN, scale=4, radius=2.5).shape
+(80, 120, 3)
+
+A picture is RGB, shape (y, x, 3), y down and x to the right; every function returns a new one.
+"""
 
 from __future__ import annotations
 
@@ -48,15 +58,38 @@ def overlay(picture: Picture, strength: NDArray[Any], colour: Colour, opacity: f
     return tinted
 
 
-def outline(picture: Picture, labels: NDArray[Any], colour: Colour | None = None) -> Picture:
-    """A picture with the borders of labelled regions drawn, each label in its own colour unless one is given."""
+def outline(
+    picture: Picture, labels: NDArray[Any], colour: Colour | None = None, *, width: int = 1, opacity: float = 0.0
+) -> Picture:
+    """A picture with the borders of labelled regions drawn.
+
+    Parameters
+    ----------
+    picture
+        RGB (y, x, 3).
+    labels
+        Integers or truth values (y, x), 0 is nothing; enlarged to fit.
+    colour
+        ``None``: each label has its own (:func:`label_colours`).
+    width
+        Of the line, in pixels; it lies inside of the region. Where a region leaves the picture there is no line.
+    opacity
+        With which the inside is tinted.
+    """
     scale = picture.shape[0] // labels.shape[0]
     large = labels.repeat(scale, axis=0).repeat(scale, axis=1)
     edge = np.zeros(large.shape, bool)
-    edge[:-1] |= large[:-1] != large[1:]
-    edge[:, :-1] |= large[:, :-1] != large[:, 1:]
-    out = picture.copy()
-    out[edge] = label_colours(np.maximum(large, np.roll(large, -1, 0))[edge]) if colour is None else colour
+    for step in range(1, width + 1):
+        for axis in (0, 1):
+            low, high = [slice(None)] * 2, [slice(None)] * 2
+            low[axis], high[axis] = slice(None, -step), slice(step, None)
+            differs = large[tuple(low)] != large[tuple(high)]
+            edge[tuple(low)] |= differs
+            edge[tuple(high)] |= differs
+    colours = label_colours(large) if colour is None else np.broadcast_to(np.array(colour, np.uint8), picture.shape)
+    inside = large != 0
+    out = np.where(inside[..., None], np.rint(picture * (1 - opacity) + colours * opacity).astype(np.uint8), picture)
+    out[edge & inside] = colours[edge & inside]
     return out
 
 

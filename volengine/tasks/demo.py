@@ -14,29 +14,25 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from volengine.core.boxes import Box
 from volengine.core.errors import DependencyError
-from volengine.core.picks import Picks
 from volengine.core.volume import Volume
 from volengine.engine.options import RunOptions
 from volengine.engine.report import RunReport
 from volengine.io import open_source, open_volume
 from volengine.io.picks import read_picks
 from volengine.io.sample import Sample, procedural_sample, real_sample
-from volengine.ops import pictures
-from volengine.ops.pictures import BLUE, GREEN, ORANGE, RED, YELLOW
-from volengine.tasks.demo_truth import SPLIT_X, Truth, score, score_lines, truth_of
-from volengine.tasks.report import Report
+from volengine.ops.pictures import side_by_side
+from volengine.tasks.demo_page import Findings, demo_page, slice_pictures
+from volengine.tasks.demo_truth import score, score_lines, truth_of
+from volengine.tasks.report import png
 from volengine.tasks.run import RunRecipe, run
 from volengine.tasks.yaml_recipes import read_yaml
 
 NAME = "hiv"
-SCALE = 4
-SLICES_Z = (46, 52, 58, 64)
-SLICES_Y = (36, 70)
+OVERVIEW_Z = 57
 
 
 @dataclass(frozen=True)
@@ -54,7 +50,7 @@ class Demo:
 
 
 def demo(out: str, options: RunOptions | None = None) -> Demo:
-    """Run the demo into a folder: MRC file, stores, picks, ``score.json`` and ``report.html``.
+    """Run the demo into a folder: MRC file, stores, picks, ``score.json``, ``report.html``, ``overview.png``.
 
     Parameters
     ----------
@@ -80,8 +76,10 @@ def demo(out: str, options: RunOptions | None = None) -> Demo:
     arrays = {key: _whole(volume) for key, volume in volumes.items()}
     found = {"real": sample.real, **score(truth, picks, arrays["shell"] > 127, arrays["core"] > 127)}
     (folder / "score.json").write_text(json.dumps(found, indent=1))
-    page = _page(sample, truth, picks, arrays, found, report, recipe, note)
-    page.write(folder / "report.html")
+    findings = Findings(truth, picks, arrays)
+    demo_page(note, findings, found, report, recipe).write(folder / "report.html")
+    overview = side_by_side([picture for picture, _ in slice_pictures("z", OVERVIEW_Z, findings)])
+    (folder / "overview.png").write_bytes(png(overview))
     return Demo(sample.real, found, score_lines(found), folder / "report.html", report)
 
 
@@ -116,11 +114,12 @@ def _recipe(folder: Path) -> RunRecipe:
     target.mkdir(exist_ok=True)
     with resources.as_file(data / "demo.yaml") as path:
         recipe = RunRecipe.from_json(read_yaml(path), where="demo.yaml")
+        assert recipe.segment is not None  # it is the demo's own
         if not (folder / "recipe.yaml").exists():
-            text = path.read_text().replace("[demo_", f"[{target}/demo_").replace(", demo_", f", {target}/demo_")
+            text = path.read_text()
+            for name in recipe.segment.models:
+                text = text.replace(name, str(target / name))
             (folder / "recipe.yaml").write_text(text)
-    if recipe.segment is None:
-        raise AssertionError("the demo's recipe has a segment step")
     models = []
     for name in recipe.segment.models:
         with resources.as_file(data / name) as path:
@@ -146,92 +145,3 @@ def _grid(volume: Volume) -> dict[str, Any]:
 
 def _whole(volume: Volume) -> NDArray[Any]:
     return open_source(volume).read(Box.of_shape(volume.shape))
-
-
-def _page(
-    sample: Sample,
-    truth: Truth,
-    picks: Picks,
-    arrays: dict[str, NDArray[Any]],
-    found: dict[str, Any],
-    run_report: RunReport,
-    recipe: RunRecipe,
-    note: str,
-) -> Report:
-    kind = "a real tomogram" if sample.real else "a procedural volume"
-    page = Report(f"volengine: {kind}, from MRC to picks")
-    page.text(note)
-    page.heading("Score")
-    page.text(f"The networks were trained on x < {SPLIT_X}; this is what they find at x >= {SPLIT_X}.")
-    page.table(score_lines(found))
-    if found["extra_picks"]:
-        page.text("Extra picks; a few particles at the rim are not annotated, and these may be among them:")
-        rows = [
-            (*(f"{v:.1f}" for v in e["position_vox"]), f"{e['weight']:g}", f"{e['nearest_known_vox']:.1f}")
-            for e in found["extra_picks"]
-        ]
-        page.table(rows, ("z", "y", "x", "weight", "voxels to the nearest known centre"))
-    _pictures(page, truth, picks, arrays)
-    page.heading("Run")
-    page.table(_stages(run_report), ("stage", "blocks", "run", "seconds", "patches", "peak memory, MB", "planned, MB"))
-    page.text(f"{run_report.data['wall_seconds']:.1f} s in all, {run_report.data['options']['workers']} workers.")
-    page.heading("Recipe")
-    page.code(json.dumps(recipe.to_json(), indent=1))
-    return page
-
-
-def _pictures(page: Report, truth: Truth, picks: Picks, arrays: dict[str, NDArray[Any]]) -> None:
-    window = pictures.window_of(arrays["tomogram"])
-    page.heading("Slices")
-    page.key(
-        [
-            (ORANGE, "shell"),
-            (BLUE, "core"),
-            (GREEN, "pick"),
-            (RED, "known centre"),
-            (YELLOW, f"x = {SPLIT_X}: left of it trained, right of it not"),
-        ]
-    )
-    page.text("Left to right: tomogram; predictions as the networks gave them; after the rules; labels and picks.")
-    for axis, positions in (("z", SLICES_Z), ("y", SLICES_Y)):
-        for at in positions:
-            row = _row(axis, at, window, truth, picks, arrays)
-            page.picture(row, f"{axis} = {at}" + (" (x to the right, y down)" if axis == "z" else " (x, z down)"))
-
-
-def _row(
-    axis: str, at: int, window: tuple[float, float], truth: Truth, picks: Picks, arrays: dict[str, NDArray[Any]]
-) -> pictures.Picture:
-    number = "zyx".index(axis)
-    other = [1, 2] if number == 0 else [0, 2]
-    plane = {key: np.take(array, at, axis=number) for key, array in arrays.items()}
-    base = pictures.grey(plane["tomogram"], window, SCALE)
-    base[:, SPLIT_X * SCALE] = YELLOW
-    shown = [base]
-    for suffix in (" before", ""):
-        tinted = pictures.overlay(base, plane[f"shell{suffix}"] / 255, ORANGE)
-        shown.append(pictures.overlay(tinted, plane[f"core{suffix}"] / 255, BLUE))
-    last = pictures.outline(base, plane["labels"])
-    for places, colour, cross in ((picks.position_vox, GREEN, False), (truth.centres, RED, True)):
-        near = places[np.abs(places[:, number] - at) <= 5][:, other]
-        last = pictures.marks(last, near.tolist(), colour, scale=SCALE, radius=2.5, cross=cross)
-    return pictures.side_by_side([*shown, last])
-
-
-def _stages(report: RunReport) -> list[tuple[Any, ...]]:
-    rows = []
-    for plan in report.data["plans"].values():
-        for stage in plan["stages"]:
-            peak = stage["peak_rss_bytes"]
-            rows.append(
-                (
-                    stage["stage"],
-                    stage["units"],
-                    stage["run"],
-                    stage["seconds"],
-                    stage["counts"].get("patches", ""),
-                    f"{peak / 1e6:.0f}" if peak else "-",
-                    f"{stage['planned_peak_bytes'] / 1e6:.0f}",
-                )
-            )
-    return rows
