@@ -1,0 +1,266 @@
+"""The house's own rules: what importing costs, one name per thing, layers, docstrings, sizes."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import importlib
+import inspect
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+
+import volengine
+from volengine.cli.main import VERBS
+from volengine.cli.options import from_options
+from volengine.core.recipe import Recipe
+from volengine.engine.options import RunOptions
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "volengine"
+MODULES = sorted(PACKAGE.rglob("*.py"))
+HEAVY = ("torch", "dask", "distributed", "zarr", "skimage", "scipy", "pandas", "numpy", "tifffile", "starfile", "yaml")
+RUNS = ("convert", "segment", "interact", "pick", "run")
+"""Verbs that run plans."""
+
+OTHER_OPTIONS = {
+    "convert": {"out"},
+    "segment": {"out", "model_files"},
+    "interact": {"out", "rules_file"},
+    "pick": {"out"},
+    "run": {"out"},
+    "export": set(),
+    "train": {"out", "volumes", "labels", "points", "radius_nm"},
+}
+"""Options that are no field of a recipe: where things lie, and short forms of nested fields."""
+
+LEFT_OUT = {"interact": {"rules"}, "train": {"samples", "arguments"}}
+"""Fields that hold recipes themselves, or names and values: given in a file."""
+
+
+def _after(code: str) -> dict[str, Any]:
+    """What a fresh interpreter reports after running ``code``: the heavy modules it loaded, and its CPU seconds."""
+    report = f"""
+import json, sys, time
+began = time.process_time()
+{code}
+print(json.dumps({{"seconds": time.process_time() - began, "loaded": [m for m in {HEAVY!r} if m in sys.modules]}}))
+"""
+    done = subprocess.run([sys.executable, "-c", report], capture_output=True, text=True, check=True, cwd=ROOT)
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+# -- importing ---------------------------------------------------------------------------------------------
+
+
+def test_importing_the_package_loads_nothing_heavy() -> None:
+    reports = [_after("import volengine") for _ in range(3)]
+    assert reports[0]["loaded"] == []
+    assert min(r["seconds"] for r in reports) < 5 * 0.2  # aim: 0.2 s CPU; a busy machine may take some times as long
+
+
+def test_help_loads_nothing_heavy() -> None:
+    code = """
+from volengine.cli.main import cli
+cli(["--help"], standalone_mode=False)
+"""
+    reports = [_after(code) for _ in range(3)]
+    assert reports[0]["loaded"] == []
+    assert min(r["seconds"] for r in reports) < 5 * 0.6
+
+
+@pytest.mark.parametrize("verb", RUNS)
+def test_help_of_a_verb_loads_no_network_library(verb: str) -> None:
+    report = _after(f"from volengine.cli.main import cli\ncli([{verb!r}, '--help'], standalone_mode=False)")
+    assert not {"torch", "dask", "distributed", "skimage", "pandas", "tifffile"} & {*report["loaded"]}
+
+
+# -- the public face ---------------------------------------------------------------------------------------
+
+
+def test_every_public_name_is_there_and_loaded_when_asked_for() -> None:
+    assert volengine.__all__ == sorted(volengine.__all__)
+    for name in volengine.__all__:
+        assert getattr(volengine, name) is not None
+        assert name in dir(volengine)
+    with pytest.raises(AttributeError, match="no attribute 'segmnt'"):
+        _ = volengine.segmnt
+
+
+def test_type_checkers_see_the_same_public_names() -> None:
+    tree = ast.parse((PACKAGE / "__init__.py").read_text())
+    block = next(n for n in tree.body if isinstance(n, ast.If))
+    seen = {alias.name: node.module for node in block.body if isinstance(node, ast.ImportFrom) for alias in node.names}
+    assert seen == volengine._WHERE
+    assert {*seen, "__version__"} == {*volengine.__all__}
+
+
+def test_public_classes_and_functions_are_where_their_names_say() -> None:
+    for name in volengine.__all__:
+        value = getattr(volengine, name)
+        if name != "__version__":
+            assert value.__name__ == name
+            assert value.__module__ == volengine._WHERE[name]
+
+
+# -- one name per thing ------------------------------------------------------------------------------------
+
+
+def _command(verb: str) -> click.Command:
+    command: click.Command = importlib.import_module(f"volengine.cli.{verb}").command
+    return command
+
+
+def _recipe(verb: str) -> type[Recipe]:
+    recipe: type[Recipe] = getattr(importlib.import_module(f"volengine.tasks.{verb}"), f"{verb.title()}Recipe")
+    return recipe
+
+
+def test_each_verb_is_a_module_and_each_module_with_a_command_a_verb() -> None:
+    assert set(VERBS) == {p.stem for p in (PACKAGE / "cli").glob("*.py") if "@click.command" in p.read_text()}
+    for verb in VERBS:
+        assert _command(verb).name == verb
+        assert _command(verb).help
+
+
+@pytest.mark.parametrize("verb", OTHER_OPTIONS)
+def test_options_are_the_fields_of_the_recipes(verb: str) -> None:
+    recipes: list[type[Recipe]] = [RunOptions] if verb in RUNS else []
+    if verb != "run":  # its recipe is a file
+        recipes.append(_recipe(verb))
+    fields = {f.name for r in recipes for f in dataclasses.fields(r)} - LEFT_OUT.get(verb, set())
+    options = {p.name: p for p in _command(verb).params if isinstance(p, click.Option)}
+    assert set(options) == fields | OTHER_OPTIONS[verb]
+    for name in fields:
+        flag = "--" + name.replace("_", "-")
+        assert options[name].opts == [flag]
+        assert options[name].default is None or name in ("models",)
+        assert options[name].help, f"{verb} {flag} has no help"
+
+
+@pytest.mark.parametrize("verb", [v for v in OTHER_OPTIONS if v != "run"])
+def test_defaults_are_the_same_on_the_command_line(verb: str) -> None:
+    """Writing every default on the command line gives the recipe that writing none gives."""
+    recipe = _recipe(verb)
+    options = {p.name: p for p in _command(verb).params if isinstance(p, click.Option)}
+    given: dict[str, Any] = {}
+    for f in dataclasses.fields(recipe):
+        if f.name not in options or f.default in (dataclasses.MISSING, None, (), ""):
+            continue
+        if isinstance(f.default, bool):
+            given[f.name] = f.default
+            assert f"[default: {'yes' if f.default else 'no'}]" in (options[f.name].help or "")
+            continue
+        text = ",".join(map(str, f.default)) if isinstance(f.default, tuple) else str(f.default)
+        assert f"[default: {text}]" in (options[f.name].help or "")
+        given[f.name] = options[f.name].type.convert(text, None, None)
+    needed = _needed(recipe)
+    assert from_options(recipe, dict(given), **needed) == recipe.from_json(needed)
+    assert given or all(f.default in (None, (), "", dataclasses.MISSING) for f in dataclasses.fields(recipe))
+
+
+def _needed(recipe: type[Recipe]) -> dict[str, Any]:
+    """Values for the fields without default."""
+    values: dict[str, Any] = {
+        "models": ["m.safetensors"],
+        "rules": [{"interact": {"child": "a", "parent": "b", "kind": "avoid"}}],
+        "samples": [{"volume": "v.mrc", "labels": ["l.mrc"]}],
+        "features": ["f"],
+    }
+    empty = (dataclasses.MISSING, dataclasses.MISSING)
+    return {f.name: values[f.name] for f in dataclasses.fields(recipe) if (f.default, f.default_factory) == empty}
+
+
+@pytest.mark.parametrize("verb", RUNS)
+def test_a_task_has_its_recipe_its_plan_and_its_verb(verb: str) -> None:
+    task = importlib.import_module(f"volengine.tasks.{verb}")
+    recipe = _recipe(verb)
+    assert recipe.__dataclass_params__.frozen  # type: ignore[attr-defined]
+    plan = inspect.signature(getattr(task, f"plan_{verb}")).parameters
+    assert list(plan)[1] == "recipe"
+    assert {"recipe", "options"} <= set(inspect.signature(getattr(task, verb)).parameters)
+    assert getattr(volengine, verb) is getattr(task, verb)
+
+
+@pytest.mark.parametrize("verb", ["convert", "segment", "interact", "pick", "run", "train", "export"])
+def test_recipes_go_through_json_and_refuse_unknown_names(verb: str) -> None:
+    recipe = _recipe(verb)
+    made = recipe.from_json(_needed(recipe))
+    assert recipe.from_json(json.loads(json.dumps(made.to_json()))) == made
+    with pytest.raises(volengine.VolengineError, match="there is no 'nonsense'"):
+        recipe.from_json({**_needed(recipe), "nonsense": 1})
+
+
+# -- the code ----------------------------------------------------------------------------------------------
+
+
+def _names(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+@pytest.mark.parametrize("path", MODULES, ids=_names)
+def test_modules_are_short_and_documented(path: Path) -> None:
+    text = path.read_text()
+    assert text.count("\n") <= 500
+    tree = ast.parse(text)
+    assert ast.get_docstring(tree) or not tree.body or path.name == "__init__.py", "no module docstring"
+    for node in tree.body:
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and not node.name.startswith("_"):
+            assert ast.get_docstring(node), f"{node.name} (line {node.lineno}) has no docstring"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=_names)
+def test_functions_are_short(path: Path) -> None:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.FunctionDef):
+            doc = ast.get_docstring(node, clean=False) or ""
+            lines = (node.end_lineno or 0) - node.lineno + 1 - (doc.count("\n") + 1 if doc else 0)
+            assert lines <= 60, f"{node.name} has {lines} lines"
+
+
+def test_names_of_kernels_and_networks_lead_somewhere() -> None:
+    found = {m for path in MODULES for m in re.findall(r"\"(volengine(?:\.\w+)+):(\w+)\"", path.read_text())}
+    assert found
+    for module, name in sorted(found):
+        assert callable(getattr(importlib.import_module(module), name)), f"{module}:{name}"
+
+
+def test_imports_go_down_only() -> None:
+    program = Path(sys.executable).with_name("lint-imports")
+    if not program.exists():
+        pytest.skip("import-linter is not installed (pip install 'volengine[dev]')")
+    done = subprocess.run([program, "--no-cache"], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def _tree() -> list[Path]:
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True)
+    if listed.returncode:
+        pytest.skip("not a git checkout")
+    return [ROOT / name for name in listed.stdout.split("\0") if name and (ROOT / name).is_file()]
+
+
+def test_no_machine_is_named_in_the_tree() -> None:
+    """No absolute paths of somebody's machine, in code, pages or data that are text."""
+    pattern = re.compile(r"(?<![\w.:$}])/(?:work|root|home|Users|scratch\d)/\w")
+    found = []
+    for path in _tree():
+        try:
+            text = path.read_text()
+        except UnicodeDecodeError:
+            continue
+        found += [f"{_names(path)}:{n}: {line}" for n, line in enumerate(text.splitlines(), 1) if pattern.search(line)]
+    assert found == []
+
+
+def test_the_version_is_said_once() -> None:
+    assert re.fullmatch(r"\d+\.\d+\.\d+\S*", volengine.__version__)
+    config = (ROOT / "pyproject.toml").read_text()
+    assert 'dynamic = ["version"]' in config
