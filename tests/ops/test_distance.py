@@ -62,7 +62,7 @@ def test_large_radii_take_another_way_to_the_same(shape, seed, share, radius):
 
 
 @pytest.mark.parametrize("planar", [True, False])
-@pytest.mark.parametrize("radius", [63, 64, 127, 128, 300])
+@pytest.mark.parametrize("radius", [63, 64, 127, 128, 200, 300])
 def test_radii_beyond_the_smallest_integers(radius, planar):
     mask = np.zeros((3, 5, 700), bool)
     mask[1, 2, 350] = True

@@ -183,7 +183,7 @@ def test_compat_gives_the_numbers_of_ais(
 ):
     rules = [Compete(NAMES, ("a", "b")), *interactions]
     state = predictions(shape, seed)
-    found = Chain(tuple(rules), (13.9, 13.9, 13.9), "ais").apply(state)
+    found = Chain(tuple(rules), (20.0, 13.9, 13.9), "ais").apply(state)
     expected = ais(state, rules, 1.39)
     for name in NAMES:
         assert np.array_equal(found[name], expected[name])
@@ -207,6 +207,7 @@ def test_thresholds_are_strict():
     assert above(values, 0.5).tolist() == [[[False, True, False, False]]]
     assert above(values, 0.2).tolist() == [[[True, True, False, True]]]
     assert above(values, 127 / 255).tolist() == above(values.astype("uint16"), 127 / 255).tolist()
+    assert above(values, 1 - 0.8).tolist() == above(values, 0.2).tolist()
     assert above(values, 127 / 255).tolist() == [[[False, True, False, False]]]
     assert above(np.array([0.5, 0.50001], "float32"), 0.5).tolist() == [False, True]
     assert above(np.array([0.3, 0.31], "float16"), 0.3).tolist() == [False, True]
