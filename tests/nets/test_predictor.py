@@ -91,7 +91,7 @@ def loop(module, volume, lattice, window):
     return (total / weights)[inside]
 
 
-@settings(deadline=None, max_examples=12)
+@settings(deadline=None, max_examples=8)
 @given(st.data())
 def test_any_blocks_give_the_plain_loop_and_the_same_bits(data):
     shape = data.draw(st.tuples(*[st.integers(4, 30)] * 3))

@@ -197,6 +197,32 @@ def test_slices_are_normalised_by_themselves_and_see_their_neighbours(data):
     np.testing.assert_allclose(read(found["plane"].url)[[0, 17, 35]], [e[inside] for e in expected], atol=1e-5)
 
 
+def test_slices_are_rounded_a_few_at_a_time(data, monkeypatch):
+    whole = run(data, "slabs-whole", ["plane"], patch="slice", dtype="float32")
+    monkeypatch.setattr("volengine.tasks.segment_blocks.SLAB_VOXELS", 1)
+    options = RunOptions(progress=False, block=(16, 48, 56))
+    again = run(data, "slabs", ["plane"], options, patch="slice", dtype="float32")
+    np.testing.assert_array_equal(read(again["plane"].url), read(whole["plane"].url))
+
+
+def test_storage_of_predictions(data, tmp_path):
+    folder, _, _, models = data
+
+    def shards(volume, *names):
+        recipe = SegmentRecipe(models=tuple(models[n] for n in names), overlap=0.5)
+        plan = plan_segment(volume, recipe, str(tmp_path), plan_folder(str(tmp_path / "run"), "a"), QUIET)
+        return {s.levels[0].shards for s in plan.images if not s.scratch}, plan.stages[2].tiling.core
+
+    large = open_volume(str(folder / "TS_01.mrc")).with_(shape=(500, 1024, 1440))
+    assert shards(large, "shell")[0] == {(128, 128, 128)}
+    flat, core = shards(large, "plane")
+    assert flat == {(64, 128, 128)}
+    assert core[1] >= 1024
+    assert core[2] >= 1440  # whole slices: no patch crosses a block
+    foreign = large.with_(path="0", chunks=(256, 256, 256))
+    assert shards(foreign, "shell")[0] == {(128, 128, 128)}
+
+
 def test_exact_mode_is_the_whole_volume_at_once(data):
     folder, _, volume, _ = data
     arguments = {"width": 4, "levels": 2}

@@ -66,8 +66,8 @@ class Execution:
     precision
         ``float32`` (TensorFloat-32 off), ``tf32``, or autocast to ``bfloat16`` or ``float16``.
     channels_last
-        Memory order for the network and its input; ``None``: for 3D networks, which are three to four times faster
-        with it on a CPU.
+        Memory order for the network and its input. Measured on a CPU, one thread: 2D networks take 0.6 to 0.7 of the
+        time with it, 3D ones 0.3 to 0.7; the tensor cores of a GPU want it too.
     compile
         ``torch.compile`` the network (pays for many patches of one shape).
     tta
@@ -77,7 +77,7 @@ class Execution:
     batch: int = 0
     device: str = "auto"
     precision: Precision = "float32"
-    channels_last: bool | None = None
+    channels_last: bool = True
     compile: bool = False
     tta: Tta = 1
 
@@ -119,9 +119,7 @@ class Predictor:
         if self.execution.precision == "float16" and self.device.type == "cpu":
             raise InputError("Precision float16 needs a GPU; on a CPU use float32 or bfloat16.")
         module = module.eval().to(self.device)
-        wanted = self.execution.channels_last
-        self._channels_last = traits.volumetric if wanted is None else wanted
-        if self._channels_last:
+        if self.execution.channels_last:
             module = module.to(memory_format=self._memory_format)  # type: ignore[call-overload]
         self._call: Any = torch.compile(module) if self.execution.compile else module
 
@@ -177,7 +175,7 @@ class Predictor:
         total: torch.Tensor | None = None
         for view in self.views:
             seen = view.apply(batch)
-            if self._channels_last:
+            if self.execution.channels_last:
                 seen = seen.contiguous(memory_format=self._memory_format)
             answer = view.undo(self._activate(self._call(seen).float()), self.traits.volumetric)
             total = answer if total is None else total.add_(answer)

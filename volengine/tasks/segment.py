@@ -32,11 +32,13 @@ from volengine.engine.plan import Plan
 from volengine.engine.run import Job, run_plan
 from volengine.io import is_packed, open_volume, suffix_of
 from volengine.ops.quantise import ProbabilityType, Rounding
-from volengine.tasks.images import image_spec
+from volengine.tasks.images import auto_shard, image_spec
 from volengine.tasks.layout import history, join_url, plan_folder, run_dir_for
 
 VOXEL_TOLERANCE = 0.05
 """Relative difference between the voxel sizes of model and tomogram above which a model is refused (as in Ais)."""
+
+SHARD_VOX = 128
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,8 @@ class SegmentRecipe(Recipe):
         Voxels the volume is made longer by at its faces before the patches are laid out (in z only for 3D models).
     exact
         For purely convolutional networks: patches do not overlap and see their whole receptive field, so that the
-        prediction is that of the whole volume at once.
+        prediction is that of the whole volume at once. Larger patches take more memory and less time; default: the
+        model's, but at least three times the receptive field's radius.
     tta
         Views from which each patch is predicted: 1 to 8 (quarter turns, then flipped), to 16 (3D), or ``flips``.
     batch
@@ -68,7 +71,7 @@ class SegmentRecipe(Recipe):
     precision
         ``float32``, ``tf32``, ``bfloat16`` or ``float16`` (GPU).
     channels_last
-        Memory order for the network. Default: for 3D networks.
+        Memory order for the network.
     compile
         Use ``torch.compile``.
     dtype
@@ -93,7 +96,7 @@ class SegmentRecipe(Recipe):
     tta: int | Literal["flips"] = 1
     batch: int = 0
     precision: Literal["float32", "tf32", "bfloat16", "float16"] = "float32"
-    channels_last: bool | None = None
+    channels_last: bool = True
     compile: bool = False
     dtype: ProbabilityType = "uint8"
     rounding: Rounding = "nearest"
@@ -182,7 +185,8 @@ def plan_segment(volume: Volume, recipe: SegmentRecipe, out: str, folder: PlanFo
     double = sorted({f for f in features if features.count(f) > 1})
     if double:
         raise InputError(f"Two models predict {double[0]!r}; segment with one of them, or into two folders.")
-    specs = {f: _spec(volume, recipe, f, _store(volume, f, out, len(features))) for f in features}
+    storage = _storage(volume, flat=all(net.lattice.z.patch == 1 for net in nets))
+    specs = {f: _spec(volume, recipe, f, _store(volume, f, out, len(features)), storage) for f in features}
     return Segmentation(volume, recipe, nets, specs, folder, options).plan()
 
 
@@ -194,11 +198,34 @@ def _store(volume: Volume, feature: str, out: str, features: int) -> str:
     return join_url(out, f"{volume.name}__{re.sub(r'[^A-Za-z0-9.+-]+', '_', feature)}.ome.zarr")
 
 
-def _spec(volume: Volume, recipe: SegmentRecipe, feature: str, url: str) -> ImageSpec:
+def _storage(volume: Volume, *, flat: bool) -> tuple[Index3, Index3]:
+    """Chunk and shard of the predictions: the volume's own, but shards not much above 128 voxels a side.
+
+    A block covers whole shards and takes a network seconds to minutes, so they are the grain of progress. For 2D
+    networks alone shards are one chunk thin along z: then blocks can cover whole slices, and no patch crosses one.
+    """
+    from volengine.io.levels import auto_chunk
+
+    stored = volume.path != ""
+    chunk = volume.chunks if stored and volume.chunks and max(volume.chunks) <= SHARD_VOX else auto_chunk(volume.shape)
+    wanted = (volume.shards if stored else None) or auto_shard(volume.shape, chunk)
+    most = [c * max(1, SHARD_VOX // c) for c in chunk]
+    z, y, x = (min(max(w // c * c, c), m) for w, c, m in zip(wanted, chunk, most, strict=True))
+    return chunk, (chunk[0] if flat else z, y, x)
+
+
+def _spec(volume: Volume, recipe: SegmentRecipe, feature: str, url: str, storage: tuple[Index3, Index3]) -> ImageSpec:
     kept = {key: volume.facts[key] for key in ("mrc",) if key in volume.facts}
-    facts = {**kept, "feature": feature, "history": history(volume, "segment", recipe)}
     return image_spec(
-        url, volume, dtype=recipe.dtype, kind="probability", ngff=recipe.ngff, levels=recipe.levels, facts=facts
+        url,
+        volume,
+        dtype=recipe.dtype,
+        kind="probability",
+        chunk=storage[0],
+        shard=storage[1],
+        ngff=recipe.ngff,
+        levels=recipe.levels,
+        facts={**kept, "feature": feature, "history": history(volume, "segment", recipe)},
     )
 
 

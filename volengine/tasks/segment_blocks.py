@@ -16,13 +16,15 @@ from numpy.typing import NDArray
 from volengine.core.block import Block, Result
 from volengine.core.boxes import Box, Index3, index3
 from volengine.core.errors import InputError
-from volengine.core.lattice import AxisLattice, Edge, Lattice
+from volengine.core.lattice import AxisLattice, Edge, Lattice, PatchIndex
 from volengine.ops import blend
 from volengine.ops.normalise import Normalisation, combine, slice_moments
 from volengine.ops.patches import PatchReader
 from volengine.ops.quantise import ProbabilityType, Rounding, quantise
 from volengine.ops.windows import Window
 from volengine.tasks.images import levels_of
+
+SLAB_VOXELS = 2**24
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,11 @@ class Net:
         z, y, x = values["edges"]
         values.update(lattice=Lattice(*axes), edges=(z, y, x), features=tuple(values["features"]))
         return cls(**values)
+
+    @property
+    def kept(self) -> list[tuple[int, str]]:
+        """Channel and name of each feature that is written."""
+        return [(channel, feature) for channel, feature in enumerate(self.features) if feature]
 
     @property
     def scale(self) -> float:
@@ -138,34 +145,55 @@ def predict(
     stored = Storage.from_json(storage)
     for net in map(Net.from_json, nets):
         over = net.lattice.overhang(core)
-        region = block.box.grow((0, 0, 0), over).clip(block.shape)
-        sums, count = _sums(block, net, region, threads)
-        patches += count
-        for channel, feature in enumerate(net.features):
-            if not feature:
-                continue
-            if direct:
-                arrays |= stored.levels(sums[channel], net, feature)
-            else:
+        if direct:
+            values, count = _values(block, net, stored, threads)
+            for feature, level in values.items():
+                arrays |= levels_of(level, stored.factors, "probability", feature)
+        else:
+            region = block.box.grow((0, 0, 0), over).clip(block.shape)
+            owned = list(net.lattice.owned(block.box))
+            sums, count = _sums(block, net, owned, region, threads), len(owned)
+            for channel, feature in net.kept:
                 pieces = blend.split(sums[channel], block.box.shape, over, core)
                 arrays |= {f"{feature}/{name}": piece for name, piece in pieces.items()}
+        patches += count
     return Result(arrays, counts={"patches": patches})
 
 
-def _sums(block: Block, net: Net, region: Box, threads: int) -> tuple[NDArray[np.int32], int]:
-    """Fixed-point sums of all channels over a region, and the number of patches that were run."""
+def slab_slices(net: Net, box: Box, threads: int) -> int:
+    """Slices to sum and to round at a time: all for 3D patches; for patches in slices, some, to save memory."""
+    z, y, x = box.shape
+    return z if net.lattice.z.patch > 1 else min(z, max(SLAB_VOXELS // (y * x), 2 * threads))
+
+
+def _values(block: Block, net: Net, stored: Storage, threads: int) -> tuple[dict[str, Any], int]:
+    """The predictions of a block that no patch crosses, by feature, and the number of patches that were run."""
+    values = {feature: np.empty(block.box.shape, stored.dtype) for _, feature in net.kept}
+    step = slab_slices(net, block.box, threads)
+    patches = 0
+    for first in range(block.box.start[0], block.box.stop[0], step):
+        slab = Box((first, *block.box.start[1:]), (min(first + step, block.box.stop[0]), *block.box.stop[1:]))
+        owned = list(net.lattice.owned(slab))
+        sums = _sums(block, net, owned, slab, threads)
+        for channel, feature in net.kept:
+            target = values[feature][slab.slices_in(block.box)]
+            target[...] = quantise(sums[channel], net.scale, stored.dtype, stored.rounding, bounded=net.bounded)
+        patches += len(owned)
+    return values, patches
+
+
+def _sums(block: Block, net: Net, owned: list[PatchIndex], region: Box, threads: int) -> NDArray[np.int32]:
+    """Fixed-point sums of all channels over a region."""
     from volengine.nets.predictor import Execution, load_predictor
     from volengine.nets.tiles import PatchJob, predict_patches
 
     predictor = load_predictor(net.path, net.digest, Execution(**net.execution))
-    owned = list(net.lattice.owned(block.box))
     mean, std = _mean_and_std(block, net.normalisation)
     reader = PatchReader(
         block.arrays["image"], block.boxes["image"], block.shape, net.edges, net.normalisation, mean, std
     )
-    shares = blend.Shares(net.lattice, net.window, net.scale)
-    job = PatchJob(net.lattice, reader, shares)
-    return predict_patches(predictor, job, owned, region, threads), len(owned)
+    job = PatchJob(net.lattice, reader, blend.Shares(net.lattice, net.window, net.scale))
+    return predict_patches(predictor, job, owned, region, threads)
 
 
 def _mean_and_std(
@@ -185,7 +213,7 @@ def blend_block(block: Block, nets: list[dict[str, Any]], storage: dict[str, Any
     stored = Storage.from_json(storage)
     arrays: dict[str, Any] = {}
     for net in map(Net.from_json, nets):
-        for feature in filter(None, net.features):
+        for _, feature in net.kept:
             own = f"{feature}/core"
             pieces = {
                 name: array.astype(np.int32, copy=False)

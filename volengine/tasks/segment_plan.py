@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from volengine.core.boxes import Index3, index3
+from volengine.core.boxes import Box, Index3, index3
 from volengine.core.errors import InputError, MemoryRefusedError, PlanError
 from volengine.core.image import ImageSpec
 from volengine.core.lattice import AxisLattice, Edge, Lattice
@@ -26,14 +26,21 @@ from volengine.ops import blend
 from volengine.ops.normalise import CELL
 from volengine.tasks.images import core_unit, factors_of, outputs_of, scratch_spec
 from volengine.tasks.segment import SegmentRecipe, check_voxel_size, fit_stride
-from volengine.tasks.segment_blocks import Net
+from volengine.tasks.segment_blocks import Net, slab_slices
 
 LARGEST_BLOCK = 2**22
 """Voxels per block: some seconds on a CPU; larger ones cost progress when a worker dies."""
 
+BLOCK_STEPS = (1, 2, 3, 4, 6, 8, 12, 16)
+"""Multiples of the shard that ``choose_core`` considers."""
+
 STATISTICS_SLICES = 64
 TORCH_BYTES = 350_000_000
 """Measured: what importing torch and a first convolution add to a worker process."""
+
+EXACT_TILE = 3
+"""Exact mode: side of a tile over the receptive field's radius; a 3D network then computes each voxel about 5 times.
+The nearest power of two is taken, so that blocks hold whole tiles."""
 
 SHARES_BYTES = 100_000_000
 """Blend shares that are kept, and one being made."""
@@ -98,7 +105,7 @@ def lattice_of(shape: Index3, recipe: SegmentRecipe, facts: ModelFacts, path: st
     fit_stride(patch, facts.stride, path)
     below, above = facts.context_slices
     if recipe.exact:
-        return _exact(shape, patch, facts, path)
+        return _exact(shape, patch, facts, path, given=recipe.patch is not None)
     overlap = facts.overlap if recipe.overlap is None else recipe.overlap
     flat = not facts.volumetric
     margin = recipe.margin_vox
@@ -125,7 +132,7 @@ def _patch(shape: Index3, recipe: SegmentRecipe, facts: ModelFacts, path: str) -
     return patch
 
 
-def _exact(shape: Index3, patch: Index3, facts: ModelFacts, path: str) -> Lattice:
+def _exact(shape: Index3, patch: Index3, facts: ModelFacts, path: str, *, given: bool) -> Lattice:
     if facts.receptive_field is None:
         raise InputError(
             f"{path}: the network has no finite receptive field (it normalises over its patch), so there is no exact "
@@ -133,6 +140,9 @@ def _exact(shape: Index3, patch: Index3, facts: ModelFacts, path: str) -> Lattic
         )
     if facts.normalisation == "per_patch":
         raise InputError(f"{path} was trained with patches normalised by themselves; leave out --exact.")
+    if not given:  # context is computed and thrown away: tiles that are small beside it cost many times their size
+        strides = zip(patch, facts.receptive_field, facts.stride, strict=True)
+        patch = index3(max(p, -(-_power(EXACT_TILE * r) // s) * s) for p, r, s in strides)
     z, y, x = (
         AxisLattice.tiles(n, p, r, s)
         for n, p, r, s in zip(shape, patch, facts.receptive_field, facts.stride, strict=True)
@@ -140,6 +150,11 @@ def _exact(shape: Index3, patch: Index3, facts: ModelFacts, path: str) -> Lattic
     if not facts.volumetric:
         z = AxisLattice.sliding(shape[0], 1, low=facts.context_slices[0], high=facts.context_slices[1])
     return Lattice(z, y, x)
+
+
+def _power(length: int) -> int:
+    """The power of two nearest to a length."""
+    return 1 << round(math.log2(length)) if length > 0 else 1
 
 
 @lru_cache(maxsize=64)
@@ -163,7 +178,10 @@ def _input_shape(net: Net, batch: int) -> tuple[int, ...]:
     from volengine.nets.predictor import auto_batch
 
     sides = [a.patch + a.low + a.high + 2 * (a.align - 1) for a in net.lattice.axes]
-    sides = [s // a.align * a.align for s, a in zip(sides, net.lattice.axes, strict=True)]
+    sides = [
+        min(s // a.align, -(-a.n // a.align)) * a.align if a.bounded else s
+        for s, a in zip(sides, net.lattice.axes, strict=True)
+    ]
     flat = net.lattice.z.patch == 1
     batch = batch or auto_batch(sides, not flat)
     return (batch, *sides) if flat else (batch, 1, *sides)
@@ -193,7 +211,7 @@ class Segmentation:
         else:
             scratch = {}
         notes = [
-            f"{', '.join(filter(None, net.features))}: {len(net.lattice)} patches of {net.lattice.patch} voxels, "
+            f"{', '.join(f for _, f in net.kept)}: {len(net.lattice)} patches of {net.lattice.patch} voxels, "
             f"window {net.window}, {'blended across blocks' if any(o) else 'no patch crosses a block'}"
             for net, o in zip(self.nets, over, strict=True)
         ]
@@ -213,35 +231,35 @@ class Segmentation:
                 net.lattice.overhang(self.options.block)
             return self.options.block
         unit = core_unit(*self.specs.values())
-        whole = index3(-(-n // u) * u for n, u in zip(self.volume.shape, unit, strict=True))
-        slab = unit[0] * whole[1] * whole[2]
-        workers = self.options.processes
         try:
-            core = self._choose(unit, lambda c: not self._crossed(c), max(LARGEST_BLOCK, slab))
-            if not self._crossed(core) and len(Tiling(self.volume.shape, core)) >= workers:
+            core = self._choose(unit, lambda c: not self._crossed(c), self._smallest(unit, 0.0))
+            if not self._crossed(core) and len(Tiling(self.volume.shape, core)) >= self.options.processes:
                 return core
         except MemoryRefusedError:
             pass
-        return self._choose(unit, self._possible, LARGEST_BLOCK)
+        return self._choose(unit, self._possible, self._smallest(unit, 1.0))
 
-    def _choose(self, unit: Index3, accept: Callable[[Index3], bool], largest: int) -> Index3:
-        smallest = [c for c in (unit, self._reach(unit)) if accept(c)]
-        if smallest:
-            largest = max(largest, math.prod(min(c, n) for c, n in zip(smallest[0], self.volume.shape, strict=True)))
+    def _choose(self, unit: Index3, accept: Callable[[Index3], bool], smallest: Index3) -> Index3:
+        inside = math.prod(min(c, n) for c, n in zip(smallest, self.volume.shape, strict=True))
         return choose_core(
             self.volume.shape,
             unit,
             self.options.limit_bytes(),
             self.predict,
             wanted=self.options.processes,
-            largest=largest,
+            largest=max(LARGEST_BLOCK, inside),
             accept=accept,
         )
 
-    def _reach(self, unit: Index3) -> Index3:
-        """The smallest multiple of the unit that no patch reaches over by more than a block."""
-        need = np.max([net.lattice.patch for net in self.nets], axis=0)
-        return index3(-(-int(n) // u) * u for n, u in zip(need, unit, strict=True))
+    def _smallest(self, unit: Index3, share: float) -> Index3:
+        """The smallest core, in units, that patches reach over by at most this share of it, else the whole axis."""
+        sides = []
+        for axis, (n, u) in enumerate(zip(self.volume.shape, unit, strict=True)):
+            along = [net.lattice.axes[axis] for net in self.nets]
+            tried = (u * step for step in BLOCK_STEPS if u * step < n)
+            fitting = (c for c in tried if all(a.overhang(c) <= share * c for a in along))
+            sides.append(next(fitting, -(-n // u) * u))
+        return index3(sides)
 
     def _crossed(self, core: Index3) -> bool:
         return any(a.overhang(c) > 0 for net in self.nets for a, c in zip(net.lattice.axes, core, strict=True))
@@ -323,11 +341,18 @@ class Segmentation:
             own, peak = _network_bytes(net.path, net.digest, shape)
             weights += 2 * own  # in the convolutions' own order besides
             forward = max(forward, peak + 4 * 4 * math.prod(shape))
-            over = [a.overhang(c) for a, c in zip(net.lattice.axes, core, strict=True)]
-            inside = [min(c + o, n) for c, o, n in zip(core, over, self.volume.shape, strict=True)]
-            sums += 4 * len(net.features) * math.prod(inside)
+            region = self._region(net, core)
+            if not self._crossed(core):
+                slices = slab_slices(net, region, self.options.threads())
+                region = Box(region.start, (slices, *region.stop[1:]))
+            sums += 4 * len(net.features) * region.size
         block = math.prod(min(c, n) for c, n in zip(core, self.volume.shape, strict=True))
         return weights, sums + SHARES_BYTES + 8 * block, forward
+
+    def _region(self, net: Net, core: Index3) -> Box:
+        """A block's core and what its patches reach over it."""
+        over = [a.overhang(c) for a, c in zip(net.lattice.axes, core, strict=True)]
+        return Box.of_shape([min(c + o, n) for c, o, n in zip(core, over, self.volume.shape, strict=True)])
 
     @property
     def _storage(self) -> dict[str, Any]:
@@ -341,7 +366,7 @@ class Segmentation:
         grid = Tiling(shape, core).grid
         for net in self.nets:
             over = index3(a.overhang(c) for a, c in zip(net.lattice.axes, core, strict=True))
-            for feature in filter(None, net.features):
+            for _, feature in net.kept:
                 base = str(self.folder.scratch / f"segment-{feature}")
                 chunk = index3(min(c, n) for c, n in zip(core, shape, strict=True))
                 made[f"{feature}/core"] = scratch_spec(f"{base}-core", shape, "int32", chunk)
