@@ -347,9 +347,10 @@ def train(recipe: TrainRecipe, out: str, *, progress: bool = True) -> list[dict[
         Samples that do not fit, a region smaller than a patch, another recipe's training in the way.
     """
     from volengine.nets.augment import Augmentation
-    from volengine.nets.fit import Fit, Schedule
+    from volengine.nets.fit import Fit, Schedule, flush_denormals
     from volengine.nets.predictor import resolve_device
 
+    flush_denormals()
     if not out.endswith(".safetensors"):
         raise InputError(f"--out {out}: a model file ends with .safetensors.")
     device = resolve_device(recipe.device)
