@@ -355,3 +355,54 @@ def test_what_was_cleaned_is_made_again_only_where_it_is_read(tmp_path, array):
         report = run_plan(plan(version, first), str(tmp_path / "run"), QUIET)
         assert [s["run"] for s in report.data["plans"]["t"]["stages"]] == run
         assert np.array_equal(result(plan(version)), array - array.max())
+
+
+def test_a_begun_plan_is_kept_when_only_the_blocks_would_change(tmp_path, array):
+    """More workers or other memory: the planner would cut other blocks, but finished units count."""
+    source = stored(tmp_path, array)
+    trace = tmp_path / "trace"
+
+    def plan(core: tuple[int, int, int], seconds: float = 0.0) -> Plan:
+        return simple(tmp_path, source, "slow_copy", core, params={"seconds": seconds, "trace": str(trace)})
+
+    bad = simple(tmp_path, source, "fail_at", (4, 12, 20), params={"numbers": [2], "marker": ""})
+    with pytest.raises(RunError):
+        run_plan(bad, str(tmp_path / "run"), QUIET)
+    run_plan(plan((4, 12, 20)), str(tmp_path / "run"), QUIET)  # another kernel: nothing is kept
+    assert len(trace.read_text().split()) == 4
+    (tmp_path / "run" / "plans" / "t" / "finished.json").unlink()
+    report = run_plan(plan((8, 12, 20)), str(tmp_path / "run"), QUIET)
+    assert report.data["plans"]["t"]["skipped"] == 4
+    assert len(trace.read_text().split()) == 4
+    asked = RunOptions(progress=False, block=(8, 12, 20))
+    report = run_plan(plan((8, 12, 20)), str(tmp_path / "run"), asked)  # blocks that were asked for are used
+    assert report.data["plans"]["t"]["stages"][0]["run"] == 2
+    assert np.array_equal(result(plan((8, 12, 20))), array)
+
+
+def test_two_inputs_of_one_name_are_refused(tmp_path, array):
+    source = stored(tmp_path, array)
+    plans = [
+        simple(tmp_path / n, source, "fail_at", (4, 12, 20), params={"numbers": [], "marker": ""}) for n in ("a", "b")
+    ]
+    jobs = [Job(f"{n}/t.mrc", lambda p=p: p) for n, p in zip("ab", plans, strict=True)]
+    report = run_jobs(jobs, str(tmp_path / "run"), QUIET)
+    assert list(report.failures) == ["b/t.mrc"]
+    assert "would write the same files" in str(report.failures["b/t.mrc"])
+    assert np.array_equal(result(plans[0]), array)
+
+
+def test_parts_share_even_single_units(tmp_path, array):
+    """Plans of one block each are spread over the parts, instead of all going to the first."""
+    from volengine.engine.state import PlanState
+
+    firsts = []
+    for number in range(12):
+        source = stored(tmp_path, array + number)
+        plan = simple(
+            tmp_path, source, "fail_at", (16, 12, 20), name=f"t{number}", params={"numbers": [], "marker": ""}
+        )
+        state = PlanState(plan, PlanFolder(tmp_path / "p" / f"{number}"), RunOptions(part="1/2"), 10**12)
+        state.prepare()
+        firsts.append(len(state.pending))
+    assert 0 < sum(firsts) < 12

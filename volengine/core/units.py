@@ -12,6 +12,9 @@ from volengine.core.errors import InputError
 
 NM_TO_ANGSTROM = 10.0
 
+WORKER_NUMBER = "VOLENGINE_WORKER_NUMBER"
+"""Environment variable of a worker process: its number, from which it takes its GPU where there are several."""
+
 _BYTES = {
     "": 1, "b": 1,
     "k": 10**3, "kb": 10**3, "kib": 2**10,

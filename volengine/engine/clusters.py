@@ -7,6 +7,8 @@ holds voxels. Dask is the only distributed engine here.
 from __future__ import annotations
 
 import os
+import re
+import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -14,9 +16,13 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from volengine.core.errors import InputError
+from volengine.core.units import WORKER_NUMBER
 from volengine.engine.ledger import Receipt
 from volengine.engine.options import RunOptions
 from volengine.engine.work import Task, Worker, reset_peak_rss, run_units
+
+RECOUNT_S = 5.0
+"""How often the workers of a cluster are counted again."""
 
 
 @dataclass(frozen=True)
@@ -32,9 +38,10 @@ class Done:
 class Executor(Protocol):
     """Runs tasks. ``slots`` is how many run at the same time."""
 
-    slots: int
     link: str | None
 
+    @property
+    def slots(self) -> int: ...
     def submit(self, task: Task) -> None: ...
     def results(self) -> Iterator[Done]:
         """Wait for something to happen and yield it; ends when nothing is under way."""
@@ -82,12 +89,21 @@ class OnDask:
         self._under_way: dict[Any, Task] = {}
         self._completed = as_completed([], raise_errors=False)
         self.link = client.dashboard_link
-        workers = client.scheduler_info(n_workers=-1)["workers"]
-        self.slots = max(1, sum(w["nthreads"] for w in workers.values()))
+        self._counted = 0.0
+        self._slots = 1
+
+    @property
+    def slots(self) -> int:
+        """Threads of all workers there are now; workers may come and go."""
+        if time.monotonic() - self._counted > RECOUNT_S:
+            workers = self._client.scheduler_info(n_workers=-1)["workers"]
+            self._slots = max(1, sum(w["nthreads"] for w in workers.values()))
+            self._counted = time.monotonic()
+        return self._slots
 
     def submit(self, task: Task) -> None:
         future = self._client.submit(
-            run_units, task, pure=False, retries=0, resources=dict(task.stage.resources) or None
+            run_here, task, pure=False, retries=0, resources=dict(task.stage.resources) or None
         )
         self._under_way[future] = task
         self._completed.add(future)
@@ -107,6 +123,15 @@ class OnDask:
     def close(self) -> None:
         self._client.close()
         self._close()
+
+
+def run_here(task: Task) -> list[Receipt]:
+    """Run a task in a Dask worker; workers that share a machine's GPUs take turns by their number."""
+    from distributed import get_worker
+
+    name = re.search(r"(\d+)$", str(get_worker().name))
+    os.environ.setdefault(WORKER_NUMBER, name[1] if name else "0")
+    return run_units(task)
 
 
 def settings(options: RunOptions) -> dict[str, Any]:

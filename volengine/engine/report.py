@@ -92,8 +92,10 @@ def make(
 
 
 def write(report: RunReport, folder: RunFolder) -> None:
-    """Write ``report.json`` into the run folder."""
-    write_json(folder.report, report.data)
+    """Write ``report.json`` (``report-K-of-N.json`` of a part) into the run folder."""
+    part = report.data["options"]["part"]
+    name = folder.report.name if part is None else f"report-{part.replace('/', '-of-')}.json"
+    write_json(folder.path / name, report.data)
 
 
 def versions() -> dict[str, str]:

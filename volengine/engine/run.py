@@ -73,6 +73,7 @@ class Driver:
         self.open: list[PlanState] = []
         self.closed: list[PlanState] = []
         self.refused: dict[str, BaseException] = {}
+        self.names: set[str] = set()
         self.under_way: dict[int, PlanState] = {}
         self.quiet_since = time.monotonic()
 
@@ -106,6 +107,7 @@ class Driver:
             job = self.jobs.pop(0)
             try:
                 plan = job.plan()
+                self._claim(plan.name)
                 plan.check(self.limit)
                 state = PlanState(plan, self.folder.plan(plan.name), self.options, self.limit)
                 state.prepare()
@@ -115,6 +117,12 @@ class Driver:
             self.log("plan", name=plan.name, units=plan.units, skipped=state.skipped)
             self.progress.grow(plan.units, state.skipped)
             (self.closed if state.finished else self.open).append(state)
+
+    def _claim(self, name: str) -> None:
+        """Two inputs of one name would write the same files."""
+        if name in self.names:
+            raise InputError(f"Two inputs have the name {name!r}, and would write the same files; rename one.")
+        self.names.add(name)
 
     def _refuse(self, name: str, error: BaseException) -> None:
         self.refused[name] = error

@@ -12,6 +12,7 @@ over the patches of a block.
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from volengine.core.errors import InputError
+from volengine.core.units import WORKER_NUMBER
 from volengine.nets.tta import Tta, views
 from volengine.ops.blend import PROBABILITY_SCALE, VALUE_LIMIT, VALUE_SCALE
 
@@ -202,6 +204,8 @@ class Predictor:
 def resolve_device(device: str) -> torch.device:
     """A torch device from ``auto`` (CUDA, else MPS, else CPU) or its name.
 
+    Where a machine has several GPUs, ``auto`` and ``cuda`` take the one of the worker process's number.
+
     Raises
     ------
     InputError
@@ -209,9 +213,9 @@ def resolve_device(device: str) -> torch.device:
     """
     import torch
 
+    if device in ("auto", "cuda") and torch.cuda.is_available():
+        return torch.device("cuda", int(os.environ.get(WORKER_NUMBER, "0")) % torch.cuda.device_count())
     if device == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda")
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     try:
         found = torch.device(device)

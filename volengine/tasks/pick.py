@@ -19,7 +19,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -213,7 +213,7 @@ def pick_jobs(sources: list[str], out: str, recipe: PickRecipe, options: RunOpti
     """Jobs for many predictions, and their run folder.
 
     ``out`` is the table itself for one source if it has a table's ending; else the folder that gets
-    ``<name>.star`` for each source.
+    ``<name>__<feature>.star`` for each source.
     """
     single = out.lower().endswith(PICK_SUFFIXES)
     if single and len(sources) > 1:
@@ -223,7 +223,8 @@ def pick_jobs(sources: list[str], out: str, recipe: PickRecipe, options: RunOpti
     def job(source: str) -> Job:
         def plan() -> Plan:
             volume = open_volume(source)
-            return _plan(volume, recipe, out if single else join_url(out, f"{volume.name}.star"), run_dir, options)
+            table = out if single else join_url(out, f"{_key(volume, recipe)}.star")
+            return _plan(volume, recipe, table, run_dir, options)
 
         return Job(source, plan)
 
@@ -238,7 +239,14 @@ def _plan(volume: Volume, recipe: PickRecipe, out: str, run_dir: str, options: R
     store = volume.url if stored else f"{out}.ome.zarr"
     node = read_node(store)
     ngff: Ngff = "0.4" if node is not None and node.zarr_format == 2 else "0.5"
-    return plan_pick(volume, recipe, out, store, plan_folder(run_dir, volume.name), options, ngff=ngff)
+    key = _key(volume, recipe)
+    plan = plan_pick(volume, recipe, out, store, plan_folder(run_dir, key), options, ngff=ngff)
+    return replace(plan, name=key)
+
+
+def _key(volume: Volume, recipe: PickRecipe) -> str:
+    """Name of a prediction's plan and table: tomogram and feature."""
+    return f"{volume.name}__{recipe.name_for(volume)}"
 
 
 def plan_pick(
