@@ -68,7 +68,7 @@ def _score(page: Report, found: dict[str, Any]) -> None:
     else:
         page.text(f"At x >= {SPLIT_X}, as for the real tomogram.")
     page.numbers([(value, name) for name, value in rows[:5]])
-    page.table(rows)
+    page.table(rows[5:])
     if found["extra_picks"]:
         page.text(
             "Extra picks, heaviest first. Some particles near the rim of the tomogram are not annotated; these picks "

@@ -41,7 +41,7 @@ tr { border-bottom: 1px solid var(--line); } td { font-variant-numeric: tabular-
 figure { margin: 1.2rem 0; } figcaption { font-size: .9rem; opacity: .85; }
 figure > figcaption { font-weight: 600; opacity: 1; margin-bottom: .3rem; }
 .gallery { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(13rem, 44%), 1fr)); gap: .6rem; }
-.gallery figure { margin: 0; }
+.gallery figure { margin: 0; } .gallery figcaption { font-weight: 400; opacity: .85; margin: .2rem 0 0; }
 img { display: block; width: 100%; height: auto; image-rendering: pixelated; border-radius: .25rem; }
 .keys { display: flex; flex-wrap: wrap; gap: .2rem 1.2rem; }
 .key { display: inline-block; width: .9em; height: .9em; border-radius: 50%; vertical-align: -.1em;
