@@ -1,0 +1,189 @@
+"""A whole recipe on small tomograms: same result for any blocks and workers; what is unchanged is not done again."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from threshold_net import save_threshold_model
+
+from volengine.cli.main import cli
+from volengine.core.boxes import Box
+from volengine.core.errors import InputError, RunError
+from volengine.engine.options import RunOptions
+from volengine.io import open_source, open_volume
+from volengine.io.mrc_write import write_mrc
+from volengine.io.picks import read_picks
+from volengine.tasks.run import RunRecipe, run
+
+SHAPE = (40, 72, 96)
+CENTRES = ((14, 16, 20), (22, 50, 24), (20, 20, 60), (24, 48, 70))
+QUIET = RunOptions(progress=False)
+
+
+def tomogram(path: Path, shift: int = 0) -> Path:
+    """Bright balls of radius 6 (one of 3, too small to pick); the last one is far from any other."""
+    array = np.zeros(SHAPE, "float32")
+    grid = np.indices(SHAPE)
+    for number, centre in enumerate(CENTRES):
+        radius = 3 if number == 2 else 6
+        place = (centre[0], centre[1], centre[2] + shift)
+        array[sum((g - c) ** 2 for g, c in zip(grid, place, strict=True)) <= radius**2] = 1.0
+    write_mrc(path, [array], SHAPE, "float32", (10.0, 10.0, 10.0))
+    return path
+
+
+@pytest.fixture
+def recipe(tmp_path) -> dict:
+    ball = save_threshold_model(
+        tmp_path / "ball.safetensors", "ball", patch=(16, 32, 32), overlap=0.5, window="gaussian"
+    )
+    mark = save_threshold_model(tmp_path / "mark.safetensors", "mark", patch=(16, 32, 32))
+    return {
+        "segment": {"models": [str(ball), str(mark)], "batch": 1},
+        "interact": {
+            "rules": [
+                {"compete": {"emit": ["ball", "mark"], "absorb": ["ball", "mark"]}},
+                {"interact": {"child": "ball", "parent": "mark", "kind": "colocalize", "radius_nm": 2, "shape": "3d"}},
+            ]
+        },
+        "pick": [{"feature": "ball", "spacing_nm": 8, "min_volume_nm3": 300}],
+    }
+
+
+def everything(out: Path, name: str) -> dict[str, bytes]:
+    """All chunks and the picks of a tomogram's results; metadata holds tokens and is left out."""
+    found = {}
+    for path in sorted(out.rglob("*")):
+        relative = path.relative_to(out)
+        if path.is_file() and relative.parts[0] != "run" and path.name != "zarr.json" and name in str(relative):
+            found[str(relative)] = path.read_bytes()
+    return found
+
+
+def test_from_mrc_to_picks(tmp_path, recipe):
+    source = tomogram(tmp_path / "a.mrc")
+    report = run([str(source)], str(tmp_path / "out"), RunRecipe.from_json(recipe), QUIET)
+    picks = read_picks(str(tmp_path / "out/picks/a__ball.star"), voxel_size=(10, 10, 10), shape=SHAPE)
+    wanted = [CENTRES[0], CENTRES[1], CENTRES[3]]
+    assert sorted(map(tuple, np.rint(picks.position_vox).astype(int))) == sorted(wanted)
+    labels = open_volume(str(tmp_path / "out/tomograms/a.ome.zarr"), group="labels/ball")
+    values = open_source(labels).read(Box.of_shape(SHAPE))
+    assert {int(values[c]) for c in wanted} == {1, 2, 3}
+    assert values[CENTRES[2]] == 0
+    assert report.counts["patches"] > 0
+
+
+def test_blocks_do_not_matter(tmp_path, recipe):
+    source = tomogram(tmp_path / "a.mrc")
+    recipe["convert"] = {"chunk": [8, 16, 16], "shard": [16, 32, 32]}
+    found = []
+    for number, block in enumerate(((16, 32, 32), (32, 64, 96), (48, 96, 96))):
+        out = tmp_path / f"out{number}"
+        options = RunOptions(progress=False, block=block)
+        report = run([str(source)], str(out), RunRecipe.from_json(recipe), options)
+        found.append((everything(out, "a"), report.counts["patches"]))
+    assert found[0] == found[1] == found[2]
+    assert len(found[0][0]) > 20
+
+
+@pytest.mark.slow
+def test_workers_do_not_matter(tmp_path, recipe):
+    sources = [str(tomogram(tmp_path / f"{n}.mrc", shift)) for n, shift in (("a", 0), ("b", 3), ("c", -5))]
+    found = []
+    for number, workers in enumerate((0, 2)):
+        out = tmp_path / f"out{number}"
+        run(sources, str(out), RunRecipe.from_json(recipe), RunOptions(progress=False, workers=workers))
+        found.append([everything(out, n) for n in "abc"])
+    assert found[0] == found[1]
+
+
+def test_changed_rules_and_picks_keep_the_predictions(tmp_path, recipe):
+    source = tomogram(tmp_path / "a.mrc")
+    out = str(tmp_path / "out")
+
+    def runs() -> dict[str, int]:
+        report = run([str(source)], out, RunRecipe.from_json(recipe), QUIET)
+        return {s["stage"]: s["run"] for s in report.data["plans"]["a"]["stages"]}
+
+    first = runs()
+    assert all(n > 0 for n in first.values())
+    assert not any(runs().values())
+    recipe["pick"][0]["min_volume_nm3"] = 1
+    again = runs()
+    assert "pick-ball-resolve" in {s for s, n in again.items() if n} <= {s for s in first if s.startswith("pick")}
+    picks = read_picks(f"{out}/picks/a__ball.star", voxel_size=(10, 10, 10), shape=SHAPE)
+    assert len(picks) == 4
+    recipe["interact"]["rules"][1]["interact"]["kind"] = "avoid"
+    again = runs()
+    made = {s for s, n in again.items() if n}
+    assert "interact" in made
+    assert made == {s for s in first if s.startswith(("pick", "interact"))}
+
+
+def test_a_bad_file_leaves_the_others_going(tmp_path, recipe):
+    folder = tmp_path / "raw"
+    folder.mkdir()
+    tomogram(folder / "a.mrc")
+    tomogram(folder / "c.mrc", 4)
+    (folder / "b.mrc").write_bytes(tomogram(tmp_path / "x.mrc").read_bytes()[:9000])
+    with pytest.raises(RunError, match=r"1 of 3 failed:\n.*b\.mrc: truncated"):
+        run([str(folder)], str(tmp_path / "out"), RunRecipe.from_json(recipe), QUIET)
+    assert sorted(p.name for p in (tmp_path / "out/picks").iterdir()) == ["a__ball.star", "c__ball.star"]
+    assert not (tmp_path / "out/tomograms/b.ome.zarr").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"pick": [{"feature": "bal"}]}, "no feature 'bal'"),
+        ({"pick": [{"spacing_nm": 3}]}, "name of its feature"),
+        ({"segment": None}, "needs a segment step"),
+        ({"interact": {"rules": [{"compete": {"emit": ["ball"], "absorb": ["mrk"]}}]}}, "mrk"),
+        ({"segmnt": {}}, "Did you mean 'segment'"),
+        ({"segment": {"models": ["nowhere.safetensors"]}}, "no such model file"),
+    ],
+)
+def test_wrong_recipes(tmp_path, recipe, change, message):
+    source = tomogram(tmp_path / "a.mrc")
+    with pytest.raises(InputError, match=message):
+        run([str(source)], str(tmp_path / "out"), RunRecipe.from_json({**recipe, **change}), QUIET)
+    assert not (tmp_path / "out" / "tomograms").exists()
+
+
+def test_on_the_command_line(tmp_path, recipe):
+    tomogram(tmp_path / "a.mrc")
+    (tmp_path / "list.txt").write_text("a.mrc  # the only one\n\n")
+    file = tmp_path / "recipe.yaml"
+    file.write_text(json.dumps(recipe))  # JSON is YAML
+    out = tmp_path / "out"
+    runner = CliRunner()
+    arguments = ["run", str(file), str(tmp_path / "list.txt"), "--out", str(out), "--no-progress"]
+    dry = runner.invoke(cli, [*arguments, "--dry-run"])
+    assert dry.exit_code == 0, dry.output
+    assert "patches of (16, 32, 32)" in dry.output
+    assert "planned peak" in dry.output
+    assert not out.exists()
+    done = runner.invoke(cli, arguments)
+    assert done.exit_code == 0, done.output
+    state = runner.invoke(cli, ["status", str(out / "run")])
+    assert "a: finished" in state.output
+    model = runner.invoke(cli, ["info", str(tmp_path / "ball.safetensors")])
+    assert "unet3d" in model.output
+    for path in ("tomograms/a.ome.zarr", "picks/a__ball.star", "predictions/a__ball.ome.zarr"):
+        shown = runner.invoke(cli, ["info", str(out / path)])
+        assert shown.exit_code == 0, shown.output
+    back = runner.invoke(cli, ["export", str(out / "tomograms/a.ome.zarr"), str(tmp_path / "back.mrc")])
+    assert back.exit_code == 0, back.output
+    original, again = (open_volume(str(tmp_path / n)) for n in ("a.mrc", "back.mrc"))
+    whole = Box.of_shape(SHAPE)
+    assert np.array_equal(open_source(original).read(whole), open_source(again).read(whole))
+    assert (original.voxel_size, original.origin) == (again.voxel_size, again.origin)
+    shutil.rmtree(out / "run")
+    refused = runner.invoke(cli, arguments)
+    assert isinstance(refused.exception, InputError)
+    assert "overwrite" in str(refused.exception)
