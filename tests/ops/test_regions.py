@@ -235,7 +235,7 @@ def test_blocks_equal_the_whole(case, block, halo):
 
 
 @pytest.mark.slow
-@settings(deadline=None, max_examples=400)
+@settings(deadline=None, max_examples=120)
 @given(cases(largest=40), st.tuples(*[st.integers(1, 20)] * 3), st.integers(0, 9))
 def test_blocks_equal_the_whole_many(case, block, halo):
     prediction, basins, regions = case
