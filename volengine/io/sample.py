@@ -22,7 +22,7 @@ VOXEL_SIZE: Vector3 = (40.0, 40.0, 40.0)
 POSITIONS_PER_VOXEL = 4
 """The package's positions count voxels of 10 angstrom."""
 
-NOISE = 1.7
+NOISE = 0.9
 """Standard deviation of the procedural sample's noise, in units of its bright shell."""
 
 
