@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from volengine.tasks.interact import InteractRecipe, interact
     from volengine.tasks.pick import PickRecipe, pick
     from volengine.tasks.run import RunRecipe, run
-    from volengine.tasks.segment import SegmentRecipe, segment
+    from volengine.tasks.segment import segment
+    from volengine.tasks.segment_recipe import SegmentRecipe
     from volengine.tasks.train import TrainRecipe, TrainSample, train
 
 __version__ = "0.1.0"
@@ -47,7 +48,8 @@ _MODULES = {
     "tasks.interact": ("InteractRecipe", "interact"),
     "tasks.pick": ("PickRecipe", "pick"),
     "tasks.run": ("RunRecipe", "run"),
-    "tasks.segment": ("SegmentRecipe", "segment"),
+    "tasks.segment": ("segment",),
+    "tasks.segment_recipe": ("SegmentRecipe",),
     "tasks.train": ("TrainRecipe", "TrainSample", "train"),
 }
 _WHERE = {name: f"volengine.{module}" for module, names in _MODULES.items() for name in names}

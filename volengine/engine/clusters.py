@@ -12,13 +12,12 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol
 
-from volengine.core.errors import InputError
 from volengine.core.units import WORKER_NUMBER
 from volengine.engine.ledger import Receipt
 from volengine.engine.options import RunOptions
+from volengine.engine.scheduler import connect
 from volengine.engine.work import Task, Worker, reset_peak_rss, run_units
 
 RECOUNT_S = 5.0
@@ -179,40 +178,5 @@ def _local(options: RunOptions) -> Executor:
     return OnDask(client, cluster.close)
 
 
-def connect(address: str) -> Any:
-    """A client of an existing scheduler: ``tcp://host:port`` or the path of a scheduler file."""
-    from distributed import Client
-
-    try:
-        if address.endswith(".json"):
-            if not Path(address).exists():
-                raise InputError(f"--scheduler {address}: no such scheduler file.")
-            return Client(scheduler_file=address, timeout="20s")
-        return Client(address, timeout="20s")
-    except (OSError, TimeoutError, ValueError) as error:
-        raise InputError(
-            f"--scheduler {address}: no Dask scheduler answers there ({error}). "
-            "Start one with `dask scheduler` and workers with `dask worker`."
-        ) from error
-
-
 def _existing(address: str) -> Executor:
     return OnDask(connect(address), lambda: None)
-
-
-def smallest_worker(address: str) -> int:
-    """Memory limit of the smallest worker of an existing cluster, bytes."""
-    client = connect(address)
-    try:
-        workers = client.scheduler_info(n_workers=-1)["workers"]
-        if not workers:
-            client.wait_for_workers(1, timeout=60)
-            workers = client.scheduler_info(n_workers=-1)["workers"]
-        limits = [w["memory_limit"] for w in workers.values() if w["memory_limit"]]
-    except TimeoutError as error:
-        raise InputError(f"--scheduler {address} has had no worker for 60 s.") from error
-    finally:
-        client.close()
-    if not limits:
-        raise InputError(f"--scheduler {address}: its workers have no memory limit; give --memory-limit.")
-    return int(min(limits))

@@ -92,7 +92,7 @@ class RunOptions(Recipe):
         if self.memory_limit is not None:
             return parse_bytes(self.memory_limit)
         if self.scheduler is not None:
-            from volengine.engine.clusters import smallest_worker
+            from volengine.engine.scheduler import smallest_worker
 
             return smallest_worker(self.scheduler)
         return int(machine_memory() * 0.8 / self.processes)

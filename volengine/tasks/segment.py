@@ -17,110 +17,24 @@ Several models read the tomogram once. What a recipe does not say, each model's 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from typing import Literal
 
 from volengine.core.boxes import Index3
-from volengine.core.errors import InputError, PlanError
-from volengine.core.image import ImageSpec, Ngff
-from volengine.core.model import ModelFacts
-from volengine.core.recipe import Recipe
+from volengine.core.errors import InputError
+from volengine.core.image import ImageSpec
 from volengine.core.volume import Volume
 from volengine.engine.ledger import PlanFolder
 from volengine.engine.options import RunOptions
 from volengine.engine.plan import Plan
 from volengine.engine.run import Job, run_plan
 from volengine.io import is_packed, open_volume, suffix_of
-from volengine.ops.quantise import ProbabilityType, Rounding
 from volengine.tasks.images import auto_shard, image_spec
 from volengine.tasks.layout import history, join_url, plan_folder, run_dir_for
+from volengine.tasks.segment_plan import Segmentation, nets_of
+from volengine.tasks.segment_recipe import SegmentRecipe
 
-VOXEL_TOLERANCE = 0.05
-"""Relative difference between the voxel sizes of model and tomogram above which a model is refused (as in Ais)."""
+__all__ = ["SegmentRecipe", "plan_segment", "segment", "segment_jobs"]
 
 SHARD_VOX = 128
-
-
-@dataclass(frozen=True)
-class SegmentRecipe(Recipe):
-    """How to predict.
-
-    Parameters
-    ----------
-    models
-        Model files (``.safetensors``).
-    patch
-        Voxels z, y, x that a network answers at once, or ``slice``: whole slices with 32 or more voxels of context
-        on each side, as Ais does. Default: the model's.
-    overlap
-        Of neighbouring patches, 0 to below 1. Default: the model's.
-    window
-        ``gaussian``, ``hann``, ``constant`` or ``crop``. Default: the model's.
-    edge
-        Outside of the volume: ``reflect``, ``edge`` or ``zero``. Default: the model's.
-    margin_vox
-        Voxels the volume is made longer by at its faces before the patches are laid out (in z only for 3D models).
-    exact
-        For purely convolutional networks: patches do not overlap and see their whole receptive field, so that the
-        prediction is that of the whole volume at once. Larger patches take more memory and less time; default: the
-        model's, but at least three times the receptive field's radius.
-    tta
-        Views from which each patch is predicted: 1 to 8 (quarter turns, then flipped), to 16 (3D), or ``flips``.
-    batch
-        Patches per call of the network; 0: chosen by the device.
-    precision
-        ``float32``, ``tf32``, ``bfloat16`` or ``float16`` (GPU).
-    channels_last
-        Memory order for the network.
-    compile
-        Use ``torch.compile``.
-    dtype
-        Of the predictions: ``uint8`` (255 is 1.0), ``float16`` or ``float32``.
-    rounding
-        To uint8: ``nearest`` (half to even) or ``truncate`` (as Ais does).
-    any_voxel_size
-        Accept tomograms whose voxel size is not the model's.
-    ngff
-        Version of the written stores: ``0.5`` or ``0.4``.
-    levels
-        Number of resolution levels; default: until the volume fits into one chunk.
-    """
-
-    models: tuple[str, ...]
-    patch: tuple[int, int, int] | Literal["slice"] | None = None
-    overlap: float | None = None
-    window: Literal["gaussian", "hann", "constant", "crop"] | None = None
-    edge: Literal["reflect", "edge", "zero"] | None = None
-    margin_vox: int = 0
-    exact: bool = False
-    tta: int | Literal["flips"] = 1
-    batch: int = 0
-    precision: Literal["float32", "tf32", "bfloat16", "float16"] = "float32"
-    channels_last: bool = True
-    compile: bool = False
-    dtype: ProbabilityType = "uint8"
-    rounding: Rounding = "nearest"
-    any_voxel_size: bool = False
-    ngff: Ngff = "0.5"
-    levels: int | None = None
-
-    def check(self) -> None:
-        if not self.models:
-            raise InputError("segment needs at least one model.")
-        if self.overlap is not None and not 0 <= self.overlap < 1:
-            raise InputError(f"--overlap must be at least 0 and below 1, not {self.overlap}.")
-        if isinstance(self.patch, tuple) and min(self.patch) < 1:
-            raise InputError(f"--patch must be positive, not {self.patch}.")
-        if self.margin_vox < 0 or self.batch < 0:
-            raise InputError(f"--margin-vox {self.margin_vox} and --batch {self.batch} must not be negative.")
-        if isinstance(self.tta, int) and not 1 <= self.tta <= 16:
-            raise InputError(f"--tta is {self.tta}; it must be from 1 to 16, or flips.")
-        if self.exact and (self.overlap or self.margin_vox or self.patch == "slice" or self.window):
-            raise InputError("--exact needs no --overlap, --window, --margin-vox or whole slices: leave them out.")
-        if self.levels is not None and self.levels < 1:
-            raise InputError(f"--levels must be 1 or more, not {self.levels}.")
-        if self.dtype != "uint8" and self.rounding != "nearest":
-            raise InputError(f"--rounding {self.rounding} is for uint8, not for {self.dtype}.")
 
 
 def segment(source: str, out: str, recipe: SegmentRecipe, options: RunOptions | None = None) -> dict[str, Volume]:
@@ -176,8 +90,6 @@ def plan_segment(volume: Volume, recipe: SegmentRecipe, out: str, folder: PlanFo
 
     Each has its feature's name in ``facts["feature"]``. Reads the models' facts, no voxels.
     """
-    from volengine.tasks.segment_plan import Segmentation, nets_of
-
     if is_packed(volume.url):
         raise InputError(f"{volume.url} is compressed as a whole and cannot be read in blocks; convert it first.")
     nets = nets_of(volume, recipe, options)
@@ -227,31 +139,3 @@ def _spec(volume: Volume, recipe: SegmentRecipe, feature: str, url: str, storage
         levels=recipe.levels,
         facts={**kept, "feature": feature, "history": history(volume, "segment", recipe)},
     )
-
-
-def check_voxel_size(volume: Volume, path: str, facts: ModelFacts) -> None:
-    """Refuse a model trained at another voxel size (5 % tolerance); networks that see one slice do not mind z.
-
-    Raises
-    ------
-    InputError
-        With both numbers and the option that allows it.
-    """
-    first = 0 if facts.volumetric or facts.context > 1 else 1
-    for axis, v, m in list(zip("zyx", volume.voxel_size, facts.voxel_size, strict=True))[first:]:
-        if abs(v / m - 1) > VOXEL_TOLERANCE:
-            raise InputError(
-                f"{path} was trained at {m:g} angstrom per voxel, but {volume.url} has {v:g} along {axis} "
-                f"({v / m - 1:+.0%}). Rescale the tomogram, give its true --voxel-size when converting, or accept it "
-                "with --any-voxel-size."
-            )
-
-
-def fit_stride(patch: Index3, stride: Index3, model: str) -> None:
-    """Refuse patches that the network cannot halve as often as it wants."""
-    for axis, p, s in zip("zyx", patch, stride, strict=True):
-        if p % s:
-            raise PlanError(
-                f"The patch {patch} is not a multiple of {model}'s stride {stride} on axis {axis}; "
-                f"use {max(p // s, 1) * s} or {(p // s + 1) * s}."
-            )

@@ -25,8 +25,8 @@ from volengine.engine.stage import ArrayInput, Output, Stage, TableInput
 from volengine.ops import blend
 from volengine.ops.normalise import CELL
 from volengine.tasks.images import core_unit, factors_of, outputs_of, scratch_spec
-from volengine.tasks.segment import SegmentRecipe, check_voxel_size, fit_stride
 from volengine.tasks.segment_blocks import Net, slab_slices
+from volengine.tasks.segment_recipe import SegmentRecipe, check_voxel_size, fit_stride
 
 LARGEST_BLOCK = 2**22
 """Voxels per block: some seconds on a CPU; larger ones cost progress when a worker dies."""
