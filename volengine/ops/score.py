@@ -199,7 +199,7 @@ def share_within(mask: ArrayLike, points: ArrayLike, distance_vox: float, region
     tree, near = KDTree(at), 0
     for start in range(0, len(index), _QUERY):
         voxels = np.stack(np.unravel_index(index[start : start + _QUERY], volume.shape), axis=-1)
-        distance, _ = tree.query(voxels, distance_upper_bound=np.nextafter(distance_vox * (1 + 1e-9), np.inf))
+        distance, _ = tree.query(voxels, distance_upper_bound=distance_vox * (1 + 1e-9) + 1e-9)
         near += int(np.count_nonzero(distance <= distance_vox))
     return _share(near, len(index))
 
