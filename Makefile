@@ -42,6 +42,8 @@ $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -q -c constraints.txt "torch==2.13.0"
 	$(BIN)/python -m pip install -q -c constraints.txt -e ".[dev]"
+	$(BIN)/python -m pip install -q -c constraints.txt -e ".[demo]" || \
+		echo "The demo's real tomogram could not be installed; the demo will run on a volume that it makes itself."
 	touch $(STAMP)
 
 clean:
