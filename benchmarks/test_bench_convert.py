@@ -30,7 +30,7 @@ def peers(source: str, folder: Path) -> dict[str, list[str]]:
     """Commands of the peers that are installed."""
     root = os.environ.get("PEERS", "")
     commands = {
-        "mrc2ome": ["bin/mrc2omezarr", "--particle-mrc", source, "--zarr-path", str(folder / "mrc2ome.zarr")],
+        "mrc2ome": ["bin/mrc2omezarr", "--mrc-path", source, "--zarr-path", str(folder / "mrc2ome.zarr")],
         "ngff": ["bin/ngff-zarr", "-i", source, "-o", str(folder / "ngff.zarr"), "--ome-zarr-version", "0.5"],
         "eubi": ["bin/eubi", "to_zarr", source, str(folder / "eubi"), "--zarr_format", "3"],
     }
