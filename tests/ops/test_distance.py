@@ -104,6 +104,19 @@ def test_a_radius_of_whole_voxels_reaches_them_in_spite_of_rounding(side):
             assert Reach.of_radius(n * side / 10, (size,) * 3).halo_vox == (n, n, n)
 
 
+@pytest.mark.parametrize("whole", [2, 3, 7])
+@pytest.mark.parametrize("below", [1e-9, 1e-8, 2e-8])
+def test_a_radius_a_trifle_below_whole_voxels(whole, below):
+    """Squares that float32 cannot tell from those of whole voxels, where y and x differ."""
+    mask = np.zeros((17, 17, 17), bool)
+    mask[8, 8, 8] = True
+    radius_nm, voxel_size = whole * (1 - below) / (1 + 1e-6), (10.0, 11.0, 10.0)
+    reach = Reach.of_radius(radius_nm, voxel_size)
+    assert reach.halo_vox[0] == whole - 1
+    footprint = steps(radius_nm, voxel_size, False) <= radius_nm * (1 + 1e-6)
+    assert np.array_equal(near(mask, reach)[:, 8, 8], ndimage.binary_dilation(mask, footprint)[:, 8, 8])
+
+
 def test_almost_equal_sides_are_equal():
     assert Reach.of_radius(5, (10.0, 10.000001, 10.0)).weights == (1.0, 1.0, 1.0)
     assert Reach.of_radius(5, (10.0, 10.001, 10.0)).weights[1] > 1.0001

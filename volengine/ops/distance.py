@@ -114,7 +114,8 @@ class Reach:
         """Steps along ``axis`` that are out of reach when ``spent`` of the limit is used: 0 if it reaches farthest,
         one more than the longest step if not even the voxel itself is within reach."""
         left = (self.limit - spent) / self.weights[axis]
-        steps = np.sqrt(np.maximum(left, 0)).astype(np.int32)
+        # float32 may round a square up to the next whole step, which the halo does not hold
+        steps = np.minimum(np.sqrt(np.maximum(left, 0)).astype(np.int32), self.halo_vox[axis])
         missing: NDArray[np.int32] = self.halo_vox[axis] - steps + (left < 0)
         return missing
 
