@@ -32,7 +32,7 @@ def rule(draw):
         child,
         parent,
         draw(st.sampled_from(["colocalize", "avoid"])),
-        draw(st.sampled_from([0.0, 1.0, 1.333, 2.0, 2.5, 3.7])),
+        draw(st.sampled_from([0.1, 1.0, 1.333, 2.0, 2.5, 3.7])),
         draw(st.sampled_from([0.3, 0.5, 0.7])),
         draw(st.sampled_from(["2d", "3d"])),
     )
@@ -245,7 +245,8 @@ def test_rules_survive_json(rules):
         ([{"competes": {}}], r"rules\[0\].*Did you mean 'compete'"),
         ([{"interact": {"child": "a", "parent": "b", "kind": "avoids"}}], "one of colocalize, avoid"),
         ([{"interact": {"child": "a", "parent": "b", "kind": "avoid", "radius": 3}}], "radius_nm"),
-        ([{"interact": {"child": "a", "parent": "b", "kind": "avoid", "radius_nm": -1}}], "must be 0 or more"),
+        ([{"interact": {"child": "a", "parent": "b", "kind": "avoid", "radius_nm": -1}}], "must be more than 0"),
+        ([{"interact": {"child": "a", "parent": "b", "radius_nm": 0}}], "'a' with 'b'.*must be more than 0.*erases"),
         ([{"compete": {"emit": ["a"], "absorb": ["a"]}}], "competes with itself alone"),
     ],
 )

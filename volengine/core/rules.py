@@ -77,7 +77,8 @@ class Interact(Recipe):
     kind
         ``colocalize``: the child becomes 0 farther than the radius from the parent. ``avoid``: within the radius.
     radius_nm
-        A voxel is near the parent if the centre of a voxel of the parent is this far or less. 0: the voxel itself.
+        A voxel is near the parent if the centre of a voxel of the parent is this far or less; more than 0. Below one
+        voxel: the parent's own voxels.
     threshold
         The parent is where its prediction is strictly greater, 0 to below 1.
     shape
@@ -95,8 +96,12 @@ class Interact(Recipe):
         for name in ("child", "parent"):
             if not getattr(self, name):
                 raise InputError(f"interact: {name!r} names no feature.")
-        if not 0 <= self.radius_nm < math.inf:
-            raise InputError(f"interact: radius_nm must be 0 or more, not {self.radius_nm}.")
+        if not 0 < self.radius_nm < math.inf:
+            raise InputError(
+                f"interact {self.child!r} with {self.parent!r}: radius_nm must be more than 0, not {self.radius_nm}. "
+                "(In Ais, where nothing is near at radius 0, it erases everything.) For the parent's own voxels alone "
+                "give a radius below one voxel."
+            )
         if not 0 <= self.threshold < 1:
             raise InputError(f"interact: threshold is a probability from 0 to below 1, not {self.threshold}.")
 

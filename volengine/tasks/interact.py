@@ -28,7 +28,7 @@ from volengine.core.boxes import Box, Index3, index3
 from volengine.core.errors import InputError
 from volengine.core.image import ImageSpec, Ngff
 from volengine.core.recipe import Recipe
-from volengine.core.rules import Interact, Rule, changed_features, check_features, parse_rules, rules_to_json
+from volengine.core.rules import Compete, Interact, Rule, changed_features, check_features, parse_rules, rules_to_json
 from volengine.core.tiling import Tiling
 from volengine.core.volume import Volume
 from volengine.engine.ledger import PlanFolder
@@ -56,7 +56,8 @@ class InteractRecipe(Recipe):
         A list of ``compete: {emit, absorb}`` and ``interact: {child, parent, kind, radius_nm, threshold, shape}``, or
         of the objects of ``volengine.core.rules``, which they become.
     compat
-        ``ais``: Ais's numbers bit for bit (discs, strict comparison, radius in whole voxels).
+        ``ais``: Ais's numbers bit for bit (discs, strict comparison, radius in whole voxels; at most one competition,
+        before the interactions).
     ngff
         Version of the written stores: ``0.5`` or ``0.4``.
     """
@@ -69,6 +70,10 @@ class InteractRecipe(Recipe):
         if not self.rules:
             raise InputError("interact needs at least one rule.")
         object.__setattr__(self, "rules", parse_rules(self.rules, "InteractRecipe.rules"))
+        if self.compat == "ais" and any(isinstance(rule, Compete) for rule in self.rules[1:]):
+            raise InputError(
+                "compat 'ais': Ais competes once, before all interactions; put one 'compete' first, or leave compat out."
+            )
 
     def to_json(self) -> dict[str, Any]:
         return {**super().to_json(), "rules": rules_to_json(self.rules)}
