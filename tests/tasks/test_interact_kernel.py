@@ -249,8 +249,7 @@ def test_command_line(tmp_path, stores):
         ("rules: []\nradius: 3\n", "there is no 'radius'"),
         ("rules: []\n", "at least one rule"),
         (
-            "compat: ais\nrules:\n  - interact: {child: a, parent: b}\n"
-            "  - compete: {emit: [a, b], absorb: [a]}\n",
+            "compat: ais\nrules:\n  - interact: {child: a, parent: b}\n  - compete: {emit: [a, b], absorb: [a]}\n",
             "competes once, before all interactions",
         ),
         ("rules:\n  - interact: {child: a, parent: b, radius: 3}\n", r"rules\[0\].interact.*Did you mean 'radius_nm'"),

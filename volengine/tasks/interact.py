@@ -72,7 +72,7 @@ class InteractRecipe(Recipe):
         object.__setattr__(self, "rules", parse_rules(self.rules, "InteractRecipe.rules"))
         if self.compat == "ais" and any(isinstance(rule, Compete) for rule in self.rules[1:]):
             raise InputError(
-                "compat 'ais': Ais competes once, before all interactions; put one 'compete' first, or leave compat out."
+                "compat 'ais': Ais competes once, before all interactions; put 'compete' first, or leave compat out."
             )
 
     def to_json(self) -> dict[str, Any]:
