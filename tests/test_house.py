@@ -26,7 +26,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "volengine"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 HEAVY = ("torch", "dask", "distributed", "zarr", "skimage", "scipy", "pandas", "numpy", "tifffile", "starfile", "yaml")
-RUNS = ("convert", "segment", "interact", "pick", "run")
+RUNS = ("convert", "segment", "interact", "pick", "run", "score")
 """Verbs that run plans."""
 
 OTHER_OPTIONS = {
@@ -35,6 +35,7 @@ OTHER_OPTIONS = {
     "interact": {"out", "rules_file"},
     "pick": {"out"},
     "run": {"out"},
+    "score": {"out"},
     "export": set(),
     "train": {"out", "volumes", "labels", "points", "radius_nm"},
 }
@@ -189,7 +190,7 @@ def test_a_task_has_its_recipe_its_plan_and_its_verb(verb: str) -> None:
     assert getattr(volengine, verb) is getattr(task, verb)
 
 
-@pytest.mark.parametrize("verb", ["convert", "segment", "interact", "pick", "run", "train", "export"])
+@pytest.mark.parametrize("verb", ["convert", "segment", "interact", "pick", "run", "score", "train", "export"])
 def test_recipes_go_through_json_and_refuse_unknown_names(verb: str) -> None:
     recipe = _recipe(verb)
     made = recipe.from_json(_needed(recipe))

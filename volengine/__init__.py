@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from volengine.tasks.interact import InteractRecipe, interact
     from volengine.tasks.pick import PickRecipe, pick
     from volengine.tasks.run import RunRecipe, run
+    from volengine.tasks.score import ScoreRecipe, score
     from volengine.tasks.segment import segment
     from volengine.tasks.segment_recipe import SegmentRecipe
     from volengine.tasks.train import TrainRecipe, TrainSample, train
@@ -48,6 +49,7 @@ _MODULES = {
     "tasks.interact": ("InteractRecipe", "interact"),
     "tasks.pick": ("PickRecipe", "pick"),
     "tasks.run": ("RunRecipe", "run"),
+    "tasks.score": ("ScoreRecipe", "score"),
     "tasks.segment": ("segment",),
     "tasks.segment_recipe": ("SegmentRecipe",),
     "tasks.train": ("TrainRecipe", "TrainSample", "train"),
@@ -64,6 +66,7 @@ __all__ = [
     "Picks",
     "RunOptions",
     "RunRecipe",
+    "ScoreRecipe",
     "SegmentRecipe",
     "TrainRecipe",
     "TrainSample",
@@ -78,6 +81,7 @@ __all__ = [
     "pick",
     "read_picks",
     "run",
+    "score",
     "segment",
     "train",
     "write_picks",

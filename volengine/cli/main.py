@@ -16,6 +16,7 @@ VERBS = {
     "segment": "Apply networks: one prediction per feature.",
     "interact": "Competition and interactions between predictions.",
     "pick": "Particles from a prediction: STAR file and labels.",
+    "score": "A prediction or picks against what is known.",
     "run": "A whole recipe: convert, segment, interact, pick.",
     "status": "How far a run is.",
     "info": "What a file, store or model holds.",

@@ -1,0 +1,39 @@
+"""volengine score"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from volengine.cli.execute import execute
+from volengine.cli.options import from_options, recipe_options
+from volengine.engine.options import RunOptions
+from volengine.tasks.score import ScoreRecipe, run_folder, score, score_job
+from volengine.tasks.score_picks import is_picks
+from volengine.tasks.score_table import read_scores
+
+
+@click.command("score")
+@click.argument("prediction")
+@click.argument("truth")
+@click.option("--out", help="Table to write (.csv); beside it the same as .json, and .confusion.csv.")
+@recipe_options(ScoreRecipe)
+@recipe_options(RunOptions)
+def command(prediction: str, truth: str, out: str | None, **values: Any) -> None:
+    """Score PREDICTION (volumes or picks) against TRUTH (labels or known positions).
+
+    Volumes: Dice, Surface-Dice, precision, recall and cross-entropy of each feature, outside of ignored voxels. Picks:
+    precision, recall, F1 and localisation error. With several features also which is taken for which.
+    """
+    options = from_options(RunOptions, values)
+    recipe = from_options(ScoreRecipe, values)
+    if out is None and (options.dry_run or options.part):
+        raise click.UsageError("--dry-run and --part need --out.")
+    if out is None or is_picks(prediction):
+        click.echo(score(prediction, truth, recipe, options, out=out).text())
+        return
+    execute([score_job(prediction, truth, recipe, out, options)], run_folder(out, options), options)
+    if not options.dry_run and Path(out).exists():  # one of several parts may end before the last
+        click.echo(read_scores(out).text())
