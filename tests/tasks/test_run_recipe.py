@@ -125,6 +125,37 @@ def test_changed_rules_and_picks_keep_the_predictions(tmp_path, recipe):
     assert made == {s for s in first if s.startswith(("pick", "interact"))}
 
 
+def test_other_workers_keep_what_was_begun_and_other_rules_keep_the_predictions(tmp_path, recipe, monkeypatch):
+    """Blocks, and with them stages, follow from the number of workers; finished units count all the same."""
+    source = str(tomogram(tmp_path / "a.mrc"))
+    out = tmp_path / "out"
+    recipe["convert"] = {"chunk": [8, 16, 16], "shard": [16, 32, 32]}
+
+    def rows(processes: int, options: RunOptions = QUIET) -> dict[str, dict]:
+        monkeypatch.setattr(RunOptions, "processes", property(lambda _: processes))
+        report = run([source], str(out), RunRecipe.from_json(recipe), options)
+        return {s["stage"]: s for s in report.data["plans"]["a"]["stages"]}
+
+    alone = rows(1, QUIET.with_(run_dir=str(tmp_path / "alone")))
+    shutil.rmtree(out)
+    blend = "segment-ball+mark-blend"
+    monkeypatch.setattr("volengine.tasks.pick.resolve_picks", None)
+    with pytest.raises(RunError):
+        rows(12)
+    monkeypatch.undo()
+    again = rows(1)
+    assert blend in again
+    assert blend not in alone
+    assert {name: again[name]["run"] for name in again if not name.startswith("pick")} == {
+        name: 0 for name in again if not name.startswith("pick")
+    }
+    recipe["interact"]["rules"][1]["interact"]["kind"] = "avoid"
+    changed = rows(2)
+    assert {name for name in changed if changed[name]["run"]} == {
+        name for name in changed if name.startswith(("pick", "interact"))
+    }
+
+
 def test_a_bad_file_leaves_the_others_going(tmp_path, recipe):
     folder = tmp_path / "raw"
     folder.mkdir()

@@ -20,6 +20,8 @@ Edge = Literal["clip", "reflect", "edge", "zero"]
 Scope = Literal["own", "neighbours", "all"]
 Kernel = Callable[..., Result]
 ZERO: Index3 = (0, 0, 0)
+BLOCK_PARAMS = ("core", "direct")
+"""Parameters of kernels that follow from the blocks: the block's own shape, and whether it needs no neighbour."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +110,8 @@ class Stage:
     tiling
         The blocks. ``Tiling(shape, shape)`` has one block: a reduce step over tables.
     params
-        JSON values, handed to the kernel by name.
+        JSON values, handed to the kernel by name. Those that follow from the blocks alone are named as
+        :data:`BLOCK_PARAMS`.
     hints
         More of them that say how to compute (threads), not what: they must not change results, so they are no part
         of any identity.

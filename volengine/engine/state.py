@@ -10,12 +10,11 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, replace
 from pathlib import Path
 
 from volengine.core.block import Table
-from volengine.core.errors import PlanError
 from volengine.core.image import ImageSpec
+from volengine.engine.begun import begun
 from volengine.engine.ledger import PlanFolder, Receipt
 from volengine.engine.options import RunOptions
 from volengine.engine.plan import Plan
@@ -293,47 +292,6 @@ def _reads(later: Stage, stage: Stage) -> bool:
     made = {(o.volume.url, o.volume.path) for o in stage.outputs.values()}
     arrays = {(a.volume.url, a.volume.path) for a in later.arrays.values()}
     return bool(made & arrays) or any(t.stage == stage.name for t in later.tables.values())
-
-
-def begun(plan: Plan, folder: PlanFolder, limit: int) -> Plan:
-    """The plan that was begun in this folder, if it does the same in other blocks and fits: its units count.
-
-    The planner's blocks depend on the number of workers and their memory; the results do not.
-    """
-    data = folder.read_json("plan.json")
-    if data is None:
-        return plan
-    try:
-        old = Plan.from_json(data)
-        old.check(limit)
-    except (PlanError, KeyError, TypeError):  # too large for these workers, or written by another version
-        return plan
-    if _purpose(old) != _purpose(plan):
-        return plan
-    hints = {stage.name: stage.hints for stage in plan.stages}
-    return replace(old, stages=tuple(replace(stage, hints=hints[stage.name]) for stage in old.stages))
-
-
-def _purpose(plan: Plan) -> str:
-    """All of a plan but its blocks: recipe, kernels, parameters, what is read from elsewhere, what is kept."""
-    made = {(o.volume.url, o.volume.path) for s in plan.stages for o in s.outputs.values()}
-    stages = [
-        (
-            stage.name,
-            stage.kernel,
-            stage.version,
-            {key: value for key, value in stage.params.items() if key != "core"},  # the block's own shape
-            sorted(
-                (key, a.volume.url, a.volume.path, a.volume.identity)
-                for key, a in stage.arrays.items()
-                if (a.volume.url, a.volume.path) not in made
-            ),
-        )
-        for stage in plan.stages
-    ]
-    images = [spec.to_json() for spec in plan.images if not spec.scratch]
-    finish = [asdict(call) for call in plan.finish]
-    return json.dumps([plan.name, plan.recipe, stages, images, finish], sort_keys=True, default=str)
 
 
 def _digest(spec: ImageSpec) -> str:

@@ -1,0 +1,132 @@
+"""Plans that were begun: what other blocks have done already is not done again.
+
+The planner's blocks depend on the number of workers and on their memory; the results do not. So when a plan is made
+again, for other workers or with a change in one of its recipes, each of its *parts* that does the same as before is
+kept in the blocks that it was begun with, where these fit. A part is what hangs together by tables and scratch arrays:
+the stages of one verb. Between parts stand kept images only, which are the same for any blocks.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterable
+from dataclasses import replace
+from itertools import groupby
+from typing import Any
+
+from volengine.core.errors import PlanError
+from volengine.core.image import ImageSpec
+from volengine.engine.ledger import PlanFolder
+from volengine.engine.plan import Plan
+from volengine.engine.stage import BLOCK_PARAMS, Stage
+
+Part = tuple[Stage, ...]
+
+
+def begun(plan: Plan, folder: PlanFolder, limit: int) -> Plan:
+    """A plan with the blocks of the one that was begun in this folder, part by part.
+
+    Parameters
+    ----------
+    plan
+        What is to be done.
+    folder
+        Of the plan; holds what was begun, if anything was.
+    limit
+        Bytes of memory of a worker: parts that need more are done in the plan's own blocks.
+    """
+    data = folder.read_json("plan.json")
+    if data is None:
+        return plan
+    try:
+        old = Plan.from_json(data)
+    except (PlanError, KeyError, TypeError):  # written by another version
+        return plan
+    known = {_kept(old, part): part for part in parts(old)}
+    stages: list[Stage] = []
+    images = [spec for spec in plan.images if not spec.scratch]
+    for part in parts(plan):
+        before = known.get(_kept(plan, part), ())
+        if before and _same(old, before, plan, part):
+            hints = {stage.name: stage.hints for stage in part}
+            again = [replace(stage, hints=hints.get(stage.name, stage.hints)) for stage in before]
+            if _fits([*stages, *again], limit):
+                stages += again
+                images += _scratch(old, before)
+                continue
+        stages += part
+        images += _scratch(plan, part)
+    return replace(plan, stages=tuple(stages), images=tuple(images))
+
+
+def parts(plan: Plan) -> list[Part]:
+    """The stages of a plan, in their order, in runs that hang together by tables and scratch arrays."""
+    number: dict[str, int] = {}
+    made: dict[tuple[str, str], str] = {}
+    scratch = {spec.url for spec in plan.images if spec.scratch}
+    for position, stage in enumerate(plan.stages):
+        from_tables = [table.stage for table in stage.tables.values()]
+        read = [(a.volume.url, a.volume.path) for a in stage.arrays.values() if a.volume.url in scratch]
+        before = {number[name] for name in (*from_tables, *(made[place] for place in read if place in made))}
+        number[stage.name] = min(before, default=position)
+        # Whatever stands between two stages that hang together belongs to them: a part is one run of stages.
+        for other, its in number.items():
+            if its > number[stage.name]:
+                number[other] = number[stage.name]
+        made |= {(o.volume.url, o.volume.path): stage.name for o in stage.outputs.values()}
+    return [tuple(run) for _, run in groupby(plan.stages, key=lambda stage: number[stage.name])]
+
+
+def _scratch(plan: Plan, part: Part) -> list[ImageSpec]:
+    """The scratch arrays that a part writes."""
+    written = {o.volume.url for stage in part for o in stage.outputs.values()}
+    return [spec for spec in plan.images if spec.scratch and spec.url in written]
+
+
+def _images(plan: Plan, part: Part) -> list[ImageSpec]:
+    """The kept images that a part writes."""
+    written = {(o.volume.url, o.volume.path) for stage in part for o in stage.outputs.values()}
+    return [
+        spec
+        for spec in plan.images
+        if not spec.scratch and any((spec.url, spec.array_path(n)) in written for n in range(len(spec.levels)))
+    ]
+
+
+def _kept(plan: Plan, part: Part) -> tuple[str, ...]:
+    """What a part leaves: its images, or the table of its last stage."""
+    return tuple(f"{spec.url}|{spec.group}" for spec in _images(plan, part)) or (part[-1].name,)
+
+
+def _same(old: Plan, before: Part, plan: Plan, part: Part) -> bool:
+    """Whether two parts differ in their blocks alone.
+
+    Blocks that need no exchange need no stage for it: one of them may have stages that the other one lacks.
+    """
+    names, others = {stage.name for stage in part}, {stage.name for stage in before}
+    if not (names <= others or others <= names):
+        return False
+    return _purpose(old, before, names & others) == _purpose(plan, part, names & others)
+
+
+def _purpose(plan: Plan, part: Part, common: Collection[str]) -> str:
+    """All of a part but its blocks: what it reads from elsewhere, what it keeps (with the history of the recipes that
+    led to it), and the kernels and parameters of the stages that both have."""
+    made = {(o.volume.url, o.volume.path) for stage in part for o in stage.outputs.values()}
+    read = {(a.volume.url, a.volume.path, a.volume.identity) for stage in part for a in stage.arrays.values()}
+    steps: list[Any] = [
+        [s.name, s.kernel, s.version, {key: value for key, value in s.params.items() if key not in BLOCK_PARAMS}]
+        for s in part
+        if s.name in common
+    ]
+    images = [spec.to_json() for spec in _images(plan, part)]
+    sources = sorted(source for source in read if source[:2] not in made)
+    return json.dumps([sources, steps, images], sort_keys=True, default=str)
+
+
+def _fits(stages: Iterable[Stage], limit: int) -> bool:
+    try:
+        Plan("", tuple(stages)).check(limit)
+    except PlanError:
+        return False
+    return True
