@@ -66,6 +66,7 @@ class Driver:
 
     def __init__(self, jobs: list[Job], folder: RunFolder, options: RunOptions):
         self.jobs = jobs
+        self.volumes = len(jobs)
         self.folder = folder
         self.options = options
         self.log = Log(folder.log)
@@ -114,8 +115,8 @@ class Driver:
             except Exception as error:
                 self._refuse(job.name, error)
                 continue
-            self.log("plan", name=plan.name, units=plan.units, skipped=state.skipped)
-            self.progress.grow(plan.units, state.skipped)
+            self.log("plan", name=plan.name, units=state.plan.units, skipped=state.skipped)
+            self.progress.grow(state.plan.units, state.skipped)
             (self.closed if state.finished else self.open).append(state)
 
     def _claim(self, name: str) -> None:
@@ -153,6 +154,8 @@ class Driver:
     def _handle(self, done: clusters.Done) -> None:
         state = self.under_way[id(done.task)]
         label = f"{state.plan.name} {done.task.stage.name}"
+        if self.volumes > 1:
+            label = f"[{len(self.closed) + len(self.refused)} of {self.volumes} volumes done] {label}"
         state.received(done.receipts)
         self.progress.step(label, len(done.receipts))
         if done.receipts:
