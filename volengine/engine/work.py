@@ -27,6 +27,7 @@ from volengine.engine.ledger import PlanFolder, Receipt
 from volengine.engine.memory import HEADROOM, peak_bytes
 from volengine.engine.stage import ArrayInput, Edge, Stage
 from volengine.io import Source, open_sink, open_source
+from volengine.io.codecs import prefer_fast_codecs
 
 
 @dataclass(frozen=True)
@@ -142,6 +143,7 @@ class Worker:
         self.task = task
         self.stage = task.stage
         self.folder = PlanFolder(task.folder)
+        prefer_fast_codecs()
         self.inputs = Inputs(task.stage, self.folder)
         self.sinks = {name: open_sink(o.volume) for name, o in task.stage.outputs.items()}
 

@@ -12,6 +12,8 @@ gains anything wins; labels and predictions shrink well with a cheap zstd.
 
 from __future__ import annotations
 
+import importlib.util
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -21,6 +23,9 @@ from volengine.core.errors import InputError, require
 from volengine.core.volume import Kind
 
 Shuffle = Literal["noshuffle", "shuffle", "bitshuffle"]
+
+_settings: dict[str, Any] = {}
+"""Of zarr, for the arrays that this package opens in this process."""
 
 
 @dataclass(frozen=True)
@@ -104,10 +109,10 @@ def compressors(name: str, dtype: str, *, kind: Kind = "intensity", zarr_format:
 
 
 def use_fast_codecs(*, threads: int = 1) -> None:
-    """Let ``zarrs`` encode and decode in this process, for arrays in stores that it can reach.
+    """Let ``zarrs`` encode and decode what this package opens in this process, in stores that it can reach.
 
-    Every array opened afterwards goes through it; arrays in memory and in other stores keep zarr-python's own
-    pipeline. Call it once, before the first array is opened, and never fork afterwards: its threads do not
+    Arrays that others open, arrays in memory and in other stores keep zarr-python's own pipeline. The engine calls
+    it in every process that runs units, where ``zarrs`` is installed. Never fork afterwards: its threads do not
     survive a fork (use spawn or forkserver).
 
     Parameters
@@ -119,7 +124,7 @@ def use_fast_codecs(*, threads: int = 1) -> None:
     Notes
     -----
     ``zarrs`` writes a shard in place, where zarr-python writes beside it and renames. A killed process can leave
-    half a shard behind; a unit's shards are therefore deleted before it is tried again.
+    half a shard behind, which cannot be read without an error; the unit is done again.
 
     Raises
     ------
@@ -130,11 +135,24 @@ def use_fast_codecs(*, threads: int = 1) -> None:
         import zarrs  # noqa: F401
     except ImportError as error:
         raise require("zarrs", "fast", "The fast codec pipeline") from error
-    import zarr
     from zarr.registry import register_pipeline
 
     from volengine.io.fast_pipeline import FastPipeline
 
     register_pipeline(FastPipeline)
     path = f"{FastPipeline.__module__}.{FastPipeline.__qualname__}"
-    zarr.config.set({"codec_pipeline.path": path, "threading.max_workers": threads})
+    _settings.update({"codec_pipeline.path": path, "threading.max_workers": threads})
+
+
+def prefer_fast_codecs() -> bool:
+    """:func:`use_fast_codecs` if ``zarrs`` is installed; whether it is."""
+    if not _settings and importlib.util.find_spec("zarrs") is not None:
+        use_fast_codecs()
+    return bool(_settings)
+
+
+def pipeline() -> AbstractContextManager[Any]:
+    """While an array is opened in it, the array gets the pipeline that was chosen."""
+    import zarr
+
+    return zarr.config.set(_settings) if _settings else nullcontext()

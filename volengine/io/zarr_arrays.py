@@ -22,6 +22,7 @@ from volengine.core.boxes import Box, Index3
 from volengine.core.errors import FormatError, MissingError, PlanError
 from volengine.core.tiling import AXES
 from volengine.core.volume import Volume
+from volengine.io.codecs import pipeline
 from volengine.io.stores import local_path, open_store
 
 if TYPE_CHECKING:
@@ -47,7 +48,8 @@ def open_array(url: str, path: str, identity: str = "", read_only: bool = True) 
     import zarr
 
     try:
-        return zarr.open_array(open_store(url, read_only=read_only), path=path, mode="r" if read_only else "r+")
+        with pipeline():
+            return zarr.open_array(open_store(url, read_only=read_only), path=path, mode="r" if read_only else "r+")
     except FileNotFoundError as error:
         raise MissingError(f"{url}: there is no Zarr array {path!r}.") from error
     except (ValueError, TypeError, KeyError) as error:
