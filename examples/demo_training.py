@@ -18,7 +18,8 @@ from pathlib import Path
 from volengine.io.mrc_write import write_mrc
 from volengine.io.sample import real_sample
 from volengine.tasks.demo_truth import SPLIT_X, UNANNOTATED, label_volumes, truth_of
-from volengine.tasks.train import TrainRecipe, TrainSample, train
+from volengine.tasks.train import TrainRecipe, train
+from volengine.tasks.train_samples import TrainSample
 
 EPOCHS = {"shell": 12, "core": 8}
 

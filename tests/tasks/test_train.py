@@ -25,8 +25,10 @@ from volengine.io import open_volume
 from volengine.io.picks import write_picks
 from volengine.nets.checkpoint import load_facts, load_model
 from volengine.nets.fit import Fit
-from volengine.tasks.train import Patches, TrainRecipe, TrainSample, _Thinned, train
+from volengine.tasks.train import TrainRecipe, train
 from volengine.tasks.train_labels import LabelFiles, LabelPoints
+from volengine.tasks.train_samples import TrainSample
+from volengine.tasks.train_volumes import Patches, Thinned
 
 SHAPE = (16, 40, 24)
 HIV = Path(__file__).parents[2].parent / "shared" / "data" / "real" / "hiv_tomogram"
@@ -119,7 +121,7 @@ def test_points_come_from_picks_files(tmp_path: Path, case: dict[str, str]) -> N
     picks = Picks([[3, 10, 12], [8, 30, 5]], voxel_size=(10, 10, 10), shape=SHAPE)
     write_picks(tmp_path / "points.csv", picks)
     sample = {"labels": (), "points": (str(tmp_path / "points.csv"),), "radius_nm": (2.0,), "beyond_nm": 3.0}
-    patches = Patches(recipe(case, sample=sample).samples[0], recipe(case, sample=sample))
+    patches = Patches(TrainSample(volume=case["image"], **sample), recipe(case).rules())
     labels = patches.labels.read(Box.of_shape(SHAPE))[0]
     for z, y, x in ((3, 10, 12), (8, 30, 5)):
         assert [labels[z, y, x + d] for d in range(5)] == [1, 1, 1, 2, 0]
@@ -160,7 +162,7 @@ def test_training_sees_its_part_and_validation_the_rest(
 ) -> None:
     sample = {"volume": case["index"], "region": region}
     settings_ = recipe(case, sample=sample, patch=patch, context=context, normalisation="none")
-    patches = Patches(settings_.samples[0], settings_)
+    patches = Patches(settings_.samples[0], settings_.rules())
     drawn = [patches.draw(np.random.default_rng(s)) for s in range(300)]
     trained = seen_boxes(patches, drawn)
     held = seen_boxes(patches, patches.validation())
@@ -181,7 +183,7 @@ def test_training_sees_its_part_and_validation_the_rest(
 
 def test_validation_covers_the_held_out_slab(case: dict[str, str]) -> None:
     settings_ = recipe(case, sample={"volume": case["index"]}, patch=(9, 7, 10), normalisation="none")
-    patches = Patches(settings_.samples[0], settings_)
+    patches = Patches(settings_.samples[0], settings_.rules())
     seen = np.unique(np.concatenate([image.ravel() for image, _ in patches.validation()]))
     assert patches.held_out is not None
     index = np.arange(np.prod(SHAPE)).reshape(SHAPE)[patches.held_out.slices]
@@ -194,7 +196,7 @@ def test_labels_are_those_of_the_middle_slice(tmp_path: Path, case: dict[str, st
     sample = {"volume": case["index"], "labels": (odd,)}
     for context in (1, 3, 4):
         settings_ = recipe(case, sample=sample, patch=(1, 8, 8), context=context, normalisation="none")
-        patches = Patches(settings_.samples[0], settings_)
+        patches = Patches(settings_.samples[0], settings_.rules())
         for seed in range(20):
             image, labels = patches.draw(np.random.default_rng(seed))
             np.testing.assert_array_equal(labels[0, 0], image[context // 2].astype(int) % 3 == 1)
@@ -206,7 +208,7 @@ def test_share_of_patches_with_the_feature(tmp_path: Path, case: dict[str, str])
     sample = {"labels": (write(tmp_path / "one.mrc", labels),)}
     for share in (0.0, 0.5, 1.0):
         settings_ = recipe(case, sample=sample, patch=(2, 2, 2), positive_share=share)
-        patches = Patches(settings_.samples[0], settings_)
+        patches = Patches(settings_.samples[0], settings_.rules())
         found = np.mean([patches.draw(np.random.default_rng(s))[1].any() for s in range(400)])
         assert abs(found - share) < 0.08
 
@@ -214,7 +216,7 @@ def test_share_of_patches_with_the_feature(tmp_path: Path, case: dict[str, str])
 @pytest.mark.parametrize("kind", ["volume", "per_slice", "per_patch", "none"])
 def test_normalisation(case: dict[str, str], kind: Any) -> None:
     settings_ = recipe(case, normalisation=kind)
-    patches = Patches(settings_.samples[0], settings_)
+    patches = Patches(settings_.samples[0], settings_.rules())
     with mrcfile.open(case["image"]) as mrc:
         whole = mrc.data.astype(np.float64)
     part = whole[4:12, 3:11, 5:13]
@@ -227,14 +229,14 @@ def test_normalisation(case: dict[str, str], kind: Any) -> None:
         want = (part - part.mean()) / (part.std() + 1e-6)
     else:
         want = part
-    np.testing.assert_allclose(patches.sample((4, 3, 5))[0], want, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(patches.cut((4, 3, 5))[0], want, rtol=1e-4, atol=1e-5)
 
 
 @settings(deadline=None, max_examples=40)
 @given(parts=st.lists(st.integers(0, 50), max_size=12), most=st.integers(1, 20))
 def test_thinning_keeps_an_even_choice_however_rows_arrive(parts: list[int], most: int) -> None:
     rows = np.repeat(np.arange(sum(parts))[:, None], 3, 1)
-    thinned = _Thinned(most)
+    thinned = Thinned(most)
     for part in np.split(rows, np.cumsum(parts)):
         thinned.add(part)
     got = thinned.rows[:, 0]

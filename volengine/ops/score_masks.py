@@ -47,7 +47,7 @@ def labels_of(values: NDArray[Any], where: str) -> NDArray[np.uint8]:
     odd = values[~np.isin(values, (BACKGROUND, FEATURE, IGNORE))]
     if odd.size:
         raise InputError(
-            f"{where}: labels are 0 (background), 1 (feature) and 2 (ignore), but it holds {odd.flat[0]}. If these "
+            f"{where}: labels are 0 (background), 1 (feature) and 2 (ignore), but it holds {odd.min()}. If these "
             "are class ids, name them: ids."
         )
     return values.astype(np.uint8)

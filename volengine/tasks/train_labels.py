@@ -15,8 +15,9 @@ from volengine.core.boxes import Box
 from volengine.core.errors import InputError
 from volengine.core.volume import Volume
 from volengine.io import Source, open_source, open_volume
+from volengine.io.cached import ChunkCache
+from volengine.ops.score_masks import FEATURE, IGNORE, labels_of, labels_of_ids
 
-BACKGROUND, FEATURE, IGNORE = 0, 1, 2
 BALL_VOXELS = 2**20
 """Distances computed at once when balls are made: 8 MB."""
 
@@ -40,9 +41,18 @@ class LabelFiles:
         The tomogram; label volumes have its shape.
     ids, ignore_id
         With one label volume: feature k is where it equals ``ids[k]``; voxels that equal ``ignore_id`` do not count.
+    cache
+        Where recently read chunks are.
     """
 
-    def __init__(self, paths: Sequence[str], volume: Volume, ids: Sequence[int] = (), ignore_id: int | None = None):
+    def __init__(
+        self,
+        paths: Sequence[str],
+        volume: Volume,
+        ids: Sequence[int] = (),
+        ignore_id: int | None = None,
+        cache: ChunkCache | None = None,
+    ):
         self._paths, self._ids, self._ignore = tuple(paths), tuple(ids), ignore_id
         self._sources: list[Source] = []
         for path in paths:
@@ -50,7 +60,8 @@ class LabelFiles:
             labels = open_volume(url, group=group, voxel_size=None if group else volume.voxel_size)
             if labels.shape != volume.shape:
                 raise InputError(f"{path} has the shape {labels.shape}, its volume {volume.url} {volume.shape}.")
-            self._sources.append(open_source(labels))
+            source = open_source(labels)
+            self._sources.append(source if cache is None else cache.over(source, labels))
 
     def read(self, box: Box) -> NDArray[np.uint8]:
         """Labels (features, z, y, x).
@@ -61,20 +72,44 @@ class LabelFiles:
             Without ``ids``: a value that is not 0, 1 or 2.
         """
         if self._ids:
-            values = self._sources[0].read(box)
-            out = np.stack([values == i for i in self._ids]).astype(np.uint8)
-            if self._ignore is not None:
-                out[:, values == self._ignore] = IGNORE
-            return out
-        stack = [source.read(box) for source in self._sources]
-        for path, values in zip(self._paths, stack, strict=True):
-            odd = np.setdiff1d(values, (BACKGROUND, FEATURE, IGNORE))
-            if odd.size:
-                raise InputError(
-                    f"{path}: labels are 0 (background), 1 (feature) and 2 (ignore), but it holds {odd[0]}. If these "
-                    "are class ids, name them: ids."
-                )
-        return np.stack(stack).astype(np.uint8)
+            return np.stack(labels_of_ids(self._sources[0].read(box), self._ids, self._ignore))
+        return np.stack([labels_of(s.read(box), path) for s, path in zip(self._sources, self._paths, strict=True)])
+
+
+class LabelSlices:
+    """Truth of a few z slices, for ``count`` features: elsewhere everything is ignored."""
+
+    def __init__(self, labels: Labels, slices: Sequence[int], count: int):
+        self._labels, self._slices, self._count = labels, np.unique(np.asarray(slices, int)), count
+
+    def read(self, box: Box) -> NDArray[np.uint8]:
+        """Labels (features, z, y, x); only annotated slices are read."""
+        inside = self._slices[(self._slices >= box.start[0]) & (self._slices < box.stop[0])]
+        out = np.full((self._count, *box.shape), IGNORE, np.uint8)
+        for z in inside.tolist():
+            out[:, z - box.start[0]] = self._labels.read(Box((z, *box.start[1:]), (z + 1, *box.stop[1:])))[:, 0]
+        return out
+
+
+class LabelSome:
+    """Truth of some of a recipe's features: of the others everything is ignored.
+
+    Parameters
+    ----------
+    labels
+        The truth.
+    rows, count
+        Which feature each of its rows is, of how many.
+    """
+
+    def __init__(self, labels: Labels, rows: Sequence[int], count: int):
+        self._labels, self._rows, self._count = labels, list(rows), count
+
+    def read(self, box: Box) -> NDArray[np.uint8]:
+        """Labels (all features, z, y, x)."""
+        out = np.full((self._count, *box.shape), IGNORE, np.uint8)
+        out[self._rows] = self._labels.read(box)
+        return out
 
 
 class LabelPoints:
