@@ -190,6 +190,8 @@ class Driver:
                     self.progress.say(named(state.plan.name, error))
                     self.log("finish failed", name=state.plan.name, error=repr(error), traceback=_trace(error))
             if not state.active and not state.under_way:
+                if state.error is not None:
+                    state.withdraw()
                 self.open.remove(state)
                 self.closed.append(state)
                 self.log("plan done", name=state.plan.name, error=repr(state.error) if state.error else None)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
+from volengine.core.errors import MissingError
 from volengine.core.units import format_bytes
 from volengine.engine.ledger import PlanFolder, RunFolder
 from volengine.engine.plan import Plan
@@ -65,10 +67,19 @@ def describe(plan: Plan, limit: int) -> str:
 
 
 def status(run_dir: str) -> str:
-    """How far the plans of a run folder are."""
-    folder = RunFolder(run_dir)
-    lines = [_plan_status(plan_folder) for plan_folder in folder.plans()]
-    return "\n\n".join(lines) if lines else f"{run_dir}: no plan has been started here."
+    """How far the plans of a run folder are.
+
+    Raises
+    ------
+    MissingError
+        There is no such folder, or nothing was started in it.
+    """
+    if not Path(run_dir).is_dir():
+        raise MissingError(f"{run_dir}: no such run folder.")
+    lines = [_plan_status(plan_folder) for plan_folder in RunFolder(run_dir).plans()]
+    if not lines:
+        raise MissingError(f"{run_dir} is no run folder, or nothing has been started in it.")
+    return "\n\n".join(lines)
 
 
 def _plan_status(folder: PlanFolder) -> str:

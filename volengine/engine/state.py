@@ -279,6 +279,16 @@ class PlanState:
                 )
         self.finished = True
 
+    def withdraw(self) -> None:
+        """After a failure: remove the images of which nothing was written, so that no empty shell is left behind."""
+        with exclusive(self.folder.path / "lock"):
+            done = self.folder.done(self.identities)
+            token = self.folder.token()
+            for spec in self.plan.images:
+                begun = any(done[name] for name in self._writers(spec))
+                if not spec.scratch and not begun and omezarr.store_token(spec.url, spec.group) == token:
+                    omezarr.remove(spec.url, spec.group)
+
     def _clean(self) -> None:
         (self.folder.path / "cleaned").touch()
         shutil.rmtree(self.folder.scratch, ignore_errors=True)

@@ -263,6 +263,9 @@ def plan_pick(
 
     The tables of the stage ``pick-<feature>-resolve`` hold the picks: :func:`picks_of`.
     """
+    from volengine.io.picks import format_of
+
+    format_of(out, recipe.format)
     check_size(volume.shape)
     feature = recipe.name_for(volume)
     facts = {"feature": feature, "history": history(volume, "pick", recipe)}

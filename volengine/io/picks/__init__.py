@@ -132,7 +132,7 @@ def write_picks(
         If the format cannot hold these picks; the message says what is in the way.
     """
     path = Path(path)
-    name = _format(path, format)
+    name = format_of(path, format)
     tables = [picks] if isinstance(picks, Picks) else list(picks)
     if not tables:
         raise InputError(f"There are no picks to write into {path}.")
@@ -161,7 +161,7 @@ def write_picks(
 
 
 def _read(path: Path, format: str | None, known: Known) -> Rows:
-    name = _format(path, format)
+    name = format_of(path, format)
     if name in _STAR:
         return relion.read(path, None if format is None else name)
     if name == "csv":
@@ -173,12 +173,19 @@ def _read(path: Path, format: str | None, known: Known) -> Rows:
     return dynamo.read(path, first=1 if name == "dynamo" else 0)
 
 
-def _format(path: Path, format: str | None) -> str:
+def format_of(path: str | Path, format: str | None = None) -> str:
+    """The format by its name, or by the file's ending.
+
+    Raises
+    ------
+    InputError
+        There is no such format, or the ending says none.
+    """
     if format is not None:
         if format not in _FORMATS:
             raise InputError(f"There is no format {format!r} for picks; there are {', '.join(_FORMATS)}.")
         return format
-    ending = path.suffix.lower()
+    ending = Path(path).suffix.lower()
     if ending not in _ENDINGS:
         raise InputError(
             f"{path}: the ending {ending!r} does not say the format; set format to one of {', '.join(_FORMATS)}."

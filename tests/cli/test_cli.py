@@ -1,0 +1,171 @@
+"""The command as a user meets it: help of every verb; bad input ends with one message, 2, and nothing written."""
+
+from __future__ import annotations
+
+import gzip
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from threshold_net import save_threshold_model
+
+from volengine.cli.main import VERBS, main
+from volengine.io.mrc_write import write_mrc
+
+Answer = tuple[int, str, str]
+Command = Callable[..., Answer]
+
+
+@pytest.fixture
+def volengine(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Command:
+    """Run the command as the shell would, in the test's folder: exit code, output, messages."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(*args: str) -> Answer:
+        monkeypatch.setattr(sys, "argv", ["volengine", *args])
+        with pytest.raises(SystemExit) as end:
+            main()
+        said = capsys.readouterr()
+        return int(end.value.code or 0), said.out, said.err
+
+    return call
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Path:
+    """Good and bad files of all kinds."""
+    array = np.arange(6 * 8 * 10, dtype="float32").reshape(6, 8, 10)
+    write_mrc(tmp_path / "good.mrc", [array], array.shape, "float32", (10.0, 10.0, 10.0))
+    whole = (tmp_path / "good.mrc").read_bytes()
+    (tmp_path / "cut.mrc").write_bytes(whole[:1500])
+    (tmp_path / "header.mrc").write_bytes(whole[:1024])
+    (tmp_path / "empty.mrc").write_bytes(b"")
+    (tmp_path / "noise.mrc").write_bytes(bytes(range(256)) * 20)
+    (tmp_path / "text.mrc").write_text("this is no volume\n" * 100)
+    (tmp_path / "torn.mrc.gz").write_bytes(gzip.compress(whole)[:-40])
+    (tmp_path / "notes.docx").write_bytes(b"PK")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "list.txt").write_text("# tomograms\ngood.mrc\n\nmissing.mrc\n")
+    (tmp_path / "comments.txt").write_text("# nothing\n")
+    (tmp_path / "broken.yaml").write_text("segment: [\n")
+    (tmp_path / "unknown.yaml").write_text("segmnet: {}\n")
+    (tmp_path / "rules.yaml").write_text("rules:\n  - interact: {child: a, parent: b}\n")
+    (tmp_path / "field.yaml").write_text("pick:\n  - {feature: a, treshold: 0.4}\n")
+    (tmp_path / "bad.safetensors").write_bytes(b"\x10\0\0\0\0\0\0\0not json at all!")
+    (tmp_path / "points.csv").write_text("z,y,x\n3,4,5\n")
+    (tmp_path / "points.star").write_text("data_\n\nloop_\n_rlnCoordinateX #1\n_rlnCoordinateY #2\n1 2 3\n")
+    save_threshold_model(tmp_path / "model.safetensors", "ball", patch=(4, 8, 8))
+    return tmp_path
+
+
+def contents(folder: Path) -> set[str]:
+    return {str(p.relative_to(folder)) for p in folder.rglob("*")}
+
+
+def test_help_lists_every_verb(volengine: Command) -> None:
+    code, out, _ = volengine("--help")
+    assert code == 0
+    assert all(f"  {verb} " in out for verb in VERBS)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_explains_itself(volengine: Command, verb: str) -> None:
+    code, out, err = volengine(verb, "--help")
+    assert (code, err) == (0, "")
+    assert out.startswith("Usage: ")
+    assert "Options:" in out
+    assert len(out.split("\n\n")[1]) > 20
+
+
+TRAIN = ["train", "--volume", "good.mrc", "--features", "a", "--out", "m2.safetensors"]
+BAD = {
+    "no verb of that name": (["segmnt"], ["segmnt"]),
+    "an unknown option": (["convert", "good.mrc", "--out", "o", "--shards", "4"], ["--shards"]),
+    "no output": (["convert", "good.mrc"], ["--out"]),
+    "no input": (["convert", "--out", "o"], ["SOURCES|INPUT"]),
+    "a missing file": (["convert", "nowhere.mrc", "--out", "o"], ["nowhere.mrc", "no such file"]),
+    "a wrong suffix": (["convert", "notes.docx", "--out", "o"], ["notes.docx", "suffix", ".mrc"]),
+    "a folder without volumes": (["convert", "folder", "--out", "o"], ["folder", "no volume"]),
+    "a glob without matches": (["convert", "x*.mrc", "--out", "o"], ["x*.mrc", "nothing matches"]),
+    "a list with a bad line": (["convert", "list.txt", "--out", "o"], ["list.txt, line 4", "missing.mrc"]),
+    "a list of comments": (["convert", "comments.txt", "--out", "o"], ["names no input"]),
+    "a file cut off": (["convert", "cut.mrc", "--out", "o.ome.zarr"], ["cut.mrc", "1500"]),
+    "a header alone": (["convert", "header.mrc", "--out", "o.ome.zarr"], ["header.mrc", "1024"]),
+    "an empty file": (["convert", "empty.mrc", "--out", "o.ome.zarr"], ["empty.mrc", "empty"]),
+    "bytes": (["convert", "noise.mrc", "--out", "o.ome.zarr"], ["noise.mrc"]),
+    "text": (["convert", "text.mrc", "--out", "o.ome.zarr"], ["text.mrc"]),
+    "a torn gzip file": (["convert", "torn.mrc.gz", "--out", "o.ome.zarr"], ["torn.mrc.gz"]),
+    "a bad chunk": (["convert", "good.mrc", "--out", "o.ome.zarr", "--chunk", "0,8,8"], ["chunk"]),
+    "a word for a number": (["convert", "good.mrc", "--out", "o.ome.zarr", "--levels", "many"], ["levels", "many"]),
+    "a bad executor": (["convert", "good.mrc", "--out", "o", "--workers", "1", "--part", "1/2"], ["Choose one"]),
+    "a bad part": (["convert", "good.mrc", "--out", "o", "--part", "3/2"], ["3/2", "K/N"]),
+    "too little memory": (["convert", "good.mrc", "--out", "o", "--memory-limit", "1MB"], ["1 MB|1MB|1.0 MB"]),
+    "no model": (["segment", "good.mrc", "--out", "o"], ["model"]),
+    "a missing model": (["segment", "good.mrc", "--model", "m.safetensors", "--out", "o"], ["m.safetensors"]),
+    "a damaged model": (["segment", "good.mrc", "--model", "bad.safetensors", "--out", "o"], ["bad.safetensors"]),
+    "an overlap of one": (
+        ["segment", "good.mrc", "--model", "model.safetensors", "--overlap", "1", "--out", "o"],
+        ["overlap", "1"],
+    ),
+    "rules without predictions": (["interact", "good.mrc", "--rules", "rules.yaml", "--out", "o"], ["good"]),
+    "no rules": (["interact", "good.mrc", "--rules", "nowhere.yaml", "--out", "o"], ["nowhere.yaml"]),
+    "a threshold": (["pick", "good.mrc", "--threshold", "1.5", "--out", "p.star"], ["threshold", "1.5"]),
+    "a table of no format": (["pick", "good.mrc", "--format", "xls", "--out", "p.star"], ["xls"]),
+    "a connectivity": (["pick", "good.mrc", "--connectivity", "7", "--out", "p.star"], ["connectivity", "7"]),
+    "broken YAML": (["run", "broken.yaml", "good.mrc", "--out", "o"], ["broken.yaml"]),
+    "an unknown step": (["run", "unknown.yaml", "good.mrc", "--out", "o"], ["segmnet", "segment"]),
+    "an unknown field": (["run", "field.yaml", "good.mrc", "--out", "o"], ["treshold", "threshold"]),
+    "no run": (["status", "folder"], ["folder"]),
+    "no file": (["info", "nowhere.mrc"], ["nowhere.mrc"]),
+    "a damaged file": (["info", "cut.mrc"], ["cut.mrc"]),
+    "nothing to export": (["export", "folder", "x.mrc"], ["folder"]),
+    "training without truth": (
+        TRAIN,
+        ["1 --volume, but 0 --labels or --points"],
+    ),
+    "points that are none": (
+        [*TRAIN, "--points", "points.star", "--radius-nm", "2", "--network", "unet3d", "--patch", "4,8,8"],
+        ["points.star"],
+    ),
+    "an unknown network": (
+        [*TRAIN, "--points", "points.csv", "--radius-nm", "2", "--network", "unet9"],
+        ["unet9"],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_ends_with_one_message_and_nothing_written(volengine: Command, files: Path, case: str) -> None:
+    args, said = BAD[case]
+    before = contents(files)
+    code, _, err = volengine(*args)
+    assert code == 2, err
+    assert "Traceback" not in err
+    assert err.count("Error: ") == 1, err
+    for wanted in said:
+        assert any(option.lower() in err.lower() for option in wanted.split("|")), err
+    left = {path for path in contents(files) - before if ".run" not in path}  # the log says what went wrong
+    assert not {path for path in left if Path(path).suffix in (".zarr", ".star", ".mrc", ".safetensors")}
+
+
+def test_an_output_that_another_program_made_is_not_replaced(volengine: Command, files: Path) -> None:
+    (files / "o.ome.zarr").mkdir()
+    (files / "o.ome.zarr" / "data").write_text("precious")
+    code, _, err = volengine("convert", "good.mrc", "--out", "o.ome.zarr", "--no-progress")
+    assert code == 2, err
+    assert "o.ome.zarr exists" in err
+    assert (files / "o.ome.zarr" / "data").read_text() == "precious"
+
+
+def test_one_bad_volume_of_three_fails_the_command_but_not_the_others(volengine: Command, files: Path) -> None:
+    (files / "more.mrc").write_bytes((files / "good.mrc").read_bytes())
+    code, out, err = volengine("convert", "good.mrc", "cut.mrc", "more.mrc", "--out", "o", "--no-progress")
+    assert code not in (0, 2)
+    assert "cut.mrc" in err
+    assert "1 of 3 failed" in err
+    assert {p.name for p in (files / "o").glob("*.zarr")} == {"good.ome.zarr", "more.ome.zarr"}
+    again, _, _ = volengine("convert", "good.mrc", "more.mrc", "--out", "o", "--no-progress")
+    assert again == 0
+    assert "done" in out
