@@ -420,7 +420,9 @@ def test_several_kinds_together(tmp_path: Path, index: str, labels: str) -> None
     assert [s.token for s in sources] == ["real", "index", "set"]
     held = validation_of(sources)
     assert len(held) == sum(len(s.validation()) for s in sources)
-    assert all(image.shape == (1, 16, 16) and got.shape == (1, 1, 16, 16) for image, got in held)
+    assert all(image.shape == (1, 16, 16) and got.shape == (1, 1, 16, 16) for image, got, _ in held)
+    assert {token for *_, token in held} == {"real", "set"}  # no box lies in the held-out slab
     assert len(held[:3]) == 3
     drawn = [Draw(sources)(rng) for rng in rngs(30)]
-    assert all(image.shape == (1, 16, 16) for image, _ in drawn)
+    assert all(image.shape == (1, 16, 16) for image, *_ in drawn)
+    assert {token for *_, token in drawn} == {"real", "index", "set"}

@@ -23,7 +23,7 @@ from volengine.core.errors import InputError
 from volengine.core.model import ModelFacts
 from volengine.core.recipe import Recipe
 from volengine.core.volume import Vector3
-from volengine.tasks.train_samples import PatchRules, Sample, TrainSample
+from volengine.tasks.train_samples import Named, PatchRules, TrainSample
 from volengine.tasks.train_sources import Draw, open_sources, validation_of
 
 
@@ -145,9 +145,9 @@ def train(recipe: TrainRecipe, out: str, *, progress: bool = True) -> list[dict[
 
     drawn = Draw(sources)
 
-    def draw(rng: np.random.Generator) -> Sample:
-        image, labels = drawn(rng)
-        return augment(image, labels, rng)
+    def draw(rng: np.random.Generator) -> Named:
+        image, labels, token = drawn(rng)
+        return (*augment(image, labels, rng), token)
 
     validation = validation_of(sources)
     schedule = Schedule(recipe.epochs, recipe.steps, recipe.batch, recipe.learning_rate, recipe.seed)

@@ -83,7 +83,7 @@ class BoxPatches(OpenVolume):
         shift = rng.integers(-(spare // 2), spare - spare // 2 + 1, 2) if spare > 0 else np.zeros(2, int)
         return self._patch(start, angle, (int(shift[0]), int(shift[1])), self.training)
 
-    def validation(self) -> LazySamples:
+    def validation(self) -> LazySamples[Sample]:
         """The boxes of the held-out part, as they are."""
         return LazySamples([(self._as_it_is, b) for b in thinned(self.held_out_boxes)])
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, Protocol, overload
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +26,10 @@ if TYPE_CHECKING:
 Sample = tuple[NDArray[np.float32], NDArray[np.uint8]]
 """An image (slices or z, y, x), normalised, and its labels (features, z, y, x): 0, 1, 2."""
 
+Named = tuple[NDArray[np.float32], NDArray[np.uint8], str]
+"""The same with the name of the data set that it belongs to."""
+
+T = TypeVar("T")
 Part = Literal["both", "train", "validate"]
 MOST_VALIDATION = 64
 """Patches that one source gives for validation: this many, up to twice as many, thinned evenly."""
@@ -208,7 +212,7 @@ class SampleSource(Protocol):
         ...
 
 
-class LazySamples(Sequence[Sample]):
+class LazySamples(Sequence[T]):
     """Samples that are read one at a time, each time anew.
 
     Parameters
@@ -217,25 +221,21 @@ class LazySamples(Sequence[Sample]):
         Pairs of a function and what to call it with.
     """
 
-    def __init__(self, parts: Sequence[tuple[Callable[[Any], Sample], Any]] = ()):
+    def __init__(self, parts: Sequence[tuple[Callable[[Any], T], Any]] = ()):
         self._parts = list(parts)
 
     def __len__(self) -> int:
         return len(self._parts)
 
     @overload
-    def __getitem__(self, number: int) -> Sample: ...
+    def __getitem__(self, number: int) -> T: ...
     @overload
-    def __getitem__(self, number: slice) -> LazySamples: ...
-    def __getitem__(self, number: int | slice) -> Sample | LazySamples:
+    def __getitem__(self, number: slice) -> LazySamples[T]: ...
+    def __getitem__(self, number: int | slice) -> T | LazySamples[T]:
         if isinstance(number, slice):
             return LazySamples(self._parts[number])
         read, what = self._parts[number]
         return read(what)
-
-    def __add__(self, other: LazySamples) -> LazySamples:
-        """These and the others."""
-        return LazySamples([*self._parts, *other._parts])
 
 
 def thinned(keys: Sequence[Any]) -> Sequence[Any]:

@@ -126,7 +126,7 @@ class SetPatches:
         numbers = places if wanted else self.training
         return self._cut(numbers[int(rng.integers(len(numbers)))], rng, wanted)
 
-    def validation(self) -> LazySamples:
+    def validation(self) -> LazySamples[Sample]:
         """The middles of the samples that are kept apart."""
         return LazySamples([(self._middle, n) for n in thinned(self.held_out)])
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterable, Sequence
-from typing import Any
+from functools import partial
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from volengine.core.errors import InputError
 from volengine.io import open_volume, suffix_of
 from volengine.io.cached import ChunkCache
 from volengine.tasks.train_boxes import BoxPatches
-from volengine.tasks.train_samples import LazySamples, Part, PatchRules, Sample, SampleSource, TrainSample
+from volengine.tasks.train_samples import LazySamples, Named, Part, PatchRules, Sample, SampleSource, TrainSample
 from volengine.tasks.train_sets import SetPatches, Stored, nifti_stored, scnt_stored
 from volengine.tasks.train_volumes import Patches
 
@@ -130,15 +130,18 @@ class Draw:
             return self.sources[int(rng.integers(len(self.sources)))]
         return self.sources[min(int(np.searchsorted(self._shares, rng.random(), "right")), len(self.sources) - 1)]
 
-    def __call__(self, rng: np.random.Generator) -> Sample:
+    def __call__(self, rng: np.random.Generator) -> Named:
         """A random patch of a random source."""
-        return self.source(rng).draw(rng)
+        source = self.source(rng)
+        return (*source.draw(rng), source.token)
 
 
-def validation_of(sources: Iterable[SampleSource]) -> LazySamples:
+def validation_of(sources: Iterable[SampleSource]) -> LazySamples[Named]:
     """The patches for validation of all sources."""
-    total = LazySamples()
-    for source in sources:
-        parts: Any = source.validation()
-        total = total + parts
-    return total
+    return LazySamples(
+        [(partial(_named, s.validation(), s.token), k) for s in sources for k in range(len(s.validation()))]
+    )
+
+
+def _named(samples: Sequence[Sample], token: str, number: int) -> Named:
+    return (*samples[number], token)

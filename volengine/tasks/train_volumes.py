@@ -149,7 +149,7 @@ class Patches(OpenVolume):
             start = np.array([int(rng.integers(a, b + 1)) for a, b in zip(low, high, strict=True)])
         return self.cut(index3(start))
 
-    def validation(self) -> LazySamples:
+    def validation(self) -> LazySamples[Sample]:
         """Patches that cover the held-out slab; they overlap where its sides are no multiple of theirs."""
         if self.held_out is None:
             return LazySamples()
