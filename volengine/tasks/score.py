@@ -133,12 +133,18 @@ def score(
     Parameters
     ----------
     prediction, truth
-        Volumes or tables of picks, see :meth:`volengine.tasks.score_inputs.Case.find` and
-        :func:`volengine.tasks.score_picks.score_picks`; or a path for each feature.
+        Paths of volumes: a file or store, ``store.ome.zarr#labels/core``, a folder or glob of volumes of one tomogram
+        named ``TOMOGRAM__FEATURE``, for the truth also a store with several labels. Or of tables of picks: a file, or a
+        folder of tables named ``TOMOGRAM__FEATURE``. Or a path for each feature.
     recipe, options
         What is compared, and how to run.
     out
         A ``.csv`` to write; beside it the same as ``.json``, and ``.confusion.csv``.
+
+    Returns
+    -------
+    Scores
+        ``scores["membrane"]["dice"]``; ``rows``, ``confusion``, ``text()``, ``to_json()``.
 
     Raises
     ------
