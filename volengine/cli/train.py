@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import click
 
 from volengine.cli.options import from_options, recipe_options
+from volengine.io import suffix_of
 from volengine.tasks.train import TrainRecipe, train
 from volengine.tasks.yaml_recipes import read_yaml
 
@@ -14,11 +16,16 @@ from volengine.tasks.yaml_recipes import read_yaml
 @click.command("train")
 @click.argument("recipe_file", required=False)
 @click.option("--out", required=True, help="The model file to write (.safetensors).")
-@click.option("--volume", "volumes", multiple=True, help="A tomogram; repeat for several. Instead of RECIPE_FILE.")
+@click.option(
+    "--volume",
+    "volumes",
+    multiple=True,
+    help="A tomogram, or a training set (.scnt); repeat for several. Instead of RECIPE_FILE.",
+)
 @click.option("--labels", multiple=True, help="Its label volume (0, 1, 2 = ignore); one per --volume.")
 @click.option("--points", multiple=True, help="Or its picks file; one per --volume.")
 @click.option("--radius-nm", type=float, help="With --points: radius of the ball around each.")
-@recipe_options(TrainRecipe, leave_out=("samples", "arguments"))
+@recipe_options(TrainRecipe, leave_out=("samples", "arguments", "losses", "augmentation"))
 def command(recipe_file: str | None, out: str, **values: Any) -> None:
     """Train a network on volumes with labels (or points), and write the best state to OUT.
 
@@ -28,12 +35,7 @@ def command(recipe_file: str | None, out: str, **values: Any) -> None:
     volumes, labels, points = values.pop("volumes"), values.pop("labels"), values.pop("points")
     radius = values.pop("radius_nm")
     if volumes:
-        truth = labels or points
-        if len(truth) != len(volumes):
-            raise click.UsageError(f"{len(volumes)} --volume, but {len(truth)} --labels or --points.")
-        key = "labels" if labels else "points"
-        extra = {} if labels else {"radius_nm": [radius] if radius else []}
-        given["samples"] = [{"volume": v, key: [t], **extra} for v, t in zip(volumes, truth, strict=True)]
+        given["samples"] = _samples(volumes, labels, points, radius)
     elif not given:
         raise click.UsageError("Give a RECIPE_FILE, or --volume with --labels or --points.")
     options = {k: v for k, v in values.items() if v is not None}
@@ -46,3 +48,15 @@ def command(recipe_file: str | None, out: str, **values: Any) -> None:
         f"{out}: best epoch {best['epoch']:.0f} of {len(history)}, loss {best['loss']:.4f}, "
         f"validation loss {best['validation_loss']:.4f}, Dice {best['validation_dice']:.3f}"
     )
+
+
+def _samples(
+    volumes: Sequence[str], labels: Sequence[str], points: Sequence[str], radius_nm: float | None
+) -> list[dict[str, Any]]:
+    """Samples from the short options: training sets hold their own truth, every other volume needs one."""
+    truth = iter(labels or points)
+    key, extra = ("labels", {}) if labels else ("points", {"radius_nm": [radius_nm] if radius_nm else []})
+    tomograms = [v for v in volumes if suffix_of(v) != ".scnt"]
+    if len(labels or points) != len(tomograms):
+        raise click.UsageError(f"{len(tomograms)} --volume, but {len(labels or points)} --labels or --points.")
+    return [{"volume": v, **({key: [next(truth)], **extra} if v in tomograms else {})} for v in volumes]

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from volengine.core.errors import InputError
+from volengine.ops.score_masks import count, scores
 
 Floats = NDArray[np.float64]
 
@@ -152,8 +153,7 @@ def dice(prediction: ArrayLike, truth: ArrayLike, ignore: ArrayLike | None = Non
         if counts.shape != a.shape:
             raise InputError(f"The masks have the shape {a.shape} and the ignored voxels {counts.shape}.")
         a, b = a & counts, b & counts
-    both, total = int(np.count_nonzero(a & b)), int(np.count_nonzero(a)) + int(np.count_nonzero(b))
-    return 2 * both / total if total else 1.0
+    return scores(count(a, b, None))["dice"]
 
 
 def coverage(points: ArrayLike, mask: ArrayLike) -> float:
