@@ -1,4 +1,4 @@
-"""Two of Ais's 2D networks: UNet (922,881 parameters) and VGGNet (1,493,059 parameters).
+"""Ais's plain 2D networks: UNet S (922,881 parameters), VGGNet S (1,493,059) and M (5,053,955).
 
 Layouts after Last et al., eLife 13:RP98552 (2024): the parameter counts of Table 1 and, for VGGNet, the listing in
 Appendix 1 (its transposed convolutions are linear, and it has no skips). Input
@@ -7,6 +7,8 @@ Appendix 1 (its transposed convolutions are linear, and it has no skips). Input
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import torch
 from torch import nn
@@ -42,17 +44,33 @@ class UNet2d(nn.Module):
 
 
 class VGGNet(nn.Module):
-    """Ais's VGGNet: double 3x3 convolutions (64, 128, 256) with pooling, transposed convolutions up, no skips."""
+    """Ais's VGGNet: double 3x3 convolutions with pooling, transposed convolutions up, no skips.
 
-    def __init__(self, context: int = 1, channels: int = 1):
+    Parameters
+    ----------
+    context, channels
+        Slices seen, features answered.
+    widths
+        Channels of the levels, the finest first.
+    ups
+        Channels on the way up, the coarsest first; a last transposed convolution gives the features.
+    """
+
+    def __init__(
+        self,
+        context: int = 1,
+        channels: int = 1,
+        widths: Sequence[int] = (64, 128, 256),
+        ups: Sequence[int] = (128, 64),
+    ):
         super().__init__()
         layers: list[nn.Module] = []
         width = context
-        for outputs in (64, 128, 256):
+        for outputs in widths:
             layers += [_conv(width, outputs), nn.ReLU(inplace=True)]
             layers += [_conv(outputs, outputs), nn.ReLU(inplace=True), nn.MaxPool2d(2)]
             width = outputs
-        for outputs in (128, 64):
+        for outputs in ups:
             layers += [nn.ConvTranspose2d(width, outputs, 2, stride=2), _conv(outputs, outputs), nn.ReLU(inplace=True)]
             width = outputs
         layers.append(nn.ConvTranspose2d(width, channels, 2, stride=2))
@@ -63,3 +81,8 @@ class VGGNet(nn.Module):
         """Logits."""
         logits: torch.Tensor = self.head(self.body(x))
         return logits
+
+
+def vggnet_m(context: int = 1, channels: int = 1) -> VGGNet:
+    """Ais's VGGNet M, its default: 128, 256, 512 down, 128, 64 up."""
+    return VGGNet(context, channels, (128, 256, 512), (128, 64))

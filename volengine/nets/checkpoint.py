@@ -70,8 +70,13 @@ def load_facts(path: str | Path) -> ModelFacts:
         raise FormatError(f"{path}: {error}") from error
 
 
-def load_model(path: str | Path, device: str | torch.device = "cpu") -> tuple[nn.Module, ModelFacts]:
+def load_model(
+    path: str | Path, device: str | torch.device = "cpu", *, network: str | None = None
+) -> tuple[nn.Module, ModelFacts]:
     """The network with its weights, in evaluation mode, and its facts.
+
+    ``network`` allows an own architecture (``FILE.py:Class``, see :func:`volengine.nets.registry.build`) and is needed
+    where the facts name one: no file names the code that is run.
 
     Raises
     ------
@@ -83,7 +88,7 @@ def load_model(path: str | Path, device: str | torch.device = "cpu") -> tuple[nn
     from volengine.nets.registry import build
 
     facts = load_facts(path)
-    module = build(facts.network, facts.arguments)
+    module = build(facts.network, facts.arguments, own=network)
     state = load_file(str(path))
     wanted = {name: tuple(t.shape) for name, t in module.state_dict().items()}
     given = {name: tuple(t.shape) for name, t in state.items()}

@@ -1,0 +1,81 @@
+"""MemBrain's 3D U-Net: MONAI's DynUNet with the arguments of membrain-seg (extra ``membrain``).
+
+After Lamm et al., bioRxiv 2024.01.05.574336, and the nnU-Net (Isensee et al., Nature Methods 18:203, 2021): six levels
+of 32 to 1024 channels, residual blocks with instance normalisation down, plain ones up, two heads for deep
+supervision; 91,181,859 parameters. Sides must be multiples of 32. MONAI registers its layers twice (once in the nested
+modules that it runs); here they stand once, under the names that a membrain-seg checkpoint has behind ``_model.``: 95
+tensors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from volengine.core.errors import MissingError
+
+FILTERS = (32, 64, 128, 256, 512, 1024)
+
+
+class MembrainUNet(nn.Module):
+    """The network.
+
+    Input ``(batch, 1, z, y, x)``. In evaluation mode the answer is ``(batch, channels, z, y, x)``, logits; in training
+    mode it is a list of logits: full, half and quarter resolution.
+
+    Parameters
+    ----------
+    channels
+        Features of the answer.
+    filters
+        Channels of the levels, the finest first.
+
+    Raises
+    ------
+    MissingError
+        MONAI is not installed.
+    """
+
+    def __init__(self, channels: int = 1, filters: Sequence[int] = FILTERS):
+        super().__init__()
+        try:
+            from monai.networks.nets import DynUNet
+        except ImportError as error:
+            raise MissingError("MemBrain's network needs MONAI: pip install 'volengine[membrain]'.") from error
+        steps = len(filters) - 1
+        net = DynUNet(
+            spatial_dims=3,
+            in_channels=1,
+            out_channels=channels,
+            kernel_size=(3,) * (steps + 1),
+            strides=(1, *(2,) * steps),
+            upsample_kernel_size=(2,) * steps,
+            filters=tuple(filters),
+            res_block=True,
+            deep_supervision=True,
+            deep_supr_num=2,
+        )
+        self.input_block = net.input_block
+        self.downsamples = net.downsamples
+        self.bottleneck = net.bottleneck
+        self.upsamples = net.upsamples
+        self.output_block = net.output_block
+        self.deep_supervision_heads = net.deep_supervision_heads
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor | list[torch.Tensor]:
+        """Logits; in training mode of three resolutions, the full one first."""
+        skips = [self.input_block(x)]
+        for block in self.downsamples:
+            skips.append(block(skips[-1]))
+        x = self.bottleneck(skips[-1])
+        features = []
+        for block, skip in zip(self.upsamples, reversed(skips), strict=True):
+            x = block(x, skip)
+            features.append(x)
+        logits: torch.Tensor = self.output_block(x)
+        if not self.training:
+            return logits
+        coarser = reversed(features[:-1])
+        return [logits, *(head(f) for head, f in zip(self.deep_supervision_heads, coarser, strict=False))]
