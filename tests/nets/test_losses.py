@@ -13,7 +13,7 @@ from scipy import ndimage
 
 from volengine.core.errors import InputError
 from volengine.nets.losses import IGNORE, LOSSES, REGRESSION, bce_dice, class_map, cross_entropy, focal, get_loss
-from volengine.nets.losses_combined import Objective, Term, adversarial, deep_supervision, discriminating, pair
+from volengine.nets.losses_combined import Objective, Term, adversarial, deep_supervision, discriminating, shown
 from volengine.nets.losses_surface import soft_skeleton, surface_dice, truth_skeleton
 
 
@@ -236,8 +236,6 @@ def test_adversarial_losses_are_these_formulas() -> None:
     assert float(adversarial(judged, p, labels)) == pytest.approx(float(((judged - 1) ** 2).mean() + 100 * l1))
     want = (((judged - 1) ** 2).mean() + (false**2).mean()) / 2
     assert float(discriminating(judged, false)) == pytest.approx(float(want))
-    images = torch.zeros(2, 3, 8, 8)
-    shown = pair(images, p, labels)
-    assert shown.shape == (2, 4, 8, 8)
-    assert (shown[:, 3:][~counted] == 0).all()
-    assert torch.equal(shown[:, 3:][counted], p[counted])
+    seen = shown(p, labels)
+    assert (seen[~counted] == 0).all()
+    assert torch.equal(seen[counted], p[counted].float())

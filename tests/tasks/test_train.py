@@ -407,7 +407,7 @@ def test_recipes_are_checked(case: dict[str, str], changes: dict[str, Any], mess
         ({"patch": (7, 8, 8)}, "not a multiple of the network's stride"),
         ({"patch": (8, 8, 32)}, "smaller than the patch"),
         ({"sample": {"region": (0, 0, 0, 16, 40, 99)}}, "empty or leaves the volume"),
-        ({"network": "resnet"}, "no network 'resnet'"),
+        ({"network": "no_such"}, "no network 'no_such'"),
     ],
 )
 def test_what_does_not_fit_is_refused_before_training(

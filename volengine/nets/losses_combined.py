@@ -11,40 +11,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from torch.nn.functional import interpolate
 
 from volengine.core.errors import InputError
-from volengine.core.recipe import Recipe
+from volengine.nets.fit_recipe import Term
 from volengine.nets.losses import EXCLUSIVE, IGNORE, REGRESSION, Loss, get_loss, masked_l1
 
 Answers = torch.Tensor | Sequence[torch.Tensor]
 """Logits, or with deep supervision those of each resolution, the full one first."""
-
-
-@dataclass(frozen=True)
-class Term(Recipe):
-    """One of several losses.
-
-    Parameters
-    ----------
-    loss
-        Its name in the registry of losses.
-    weight
-        Its share; the weights are divided by their sum.
-    datasets
-        Names of the datasets whose samples it looks at; empty: all.
-    """
-
-    loss: str
-    weight: float = 1.0
-    datasets: tuple[str, ...] = ()
-
-    def check(self) -> None:
-        if self.weight <= 0:
-            raise InputError(f"The weight of a loss must be positive, not {self.weight} ({self.loss}).")
 
 
 class Objective:
@@ -116,12 +92,9 @@ def deep_supervision(
 L1_WEIGHT = 100.0
 
 
-def pair(images: torch.Tensor, answers: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """What a discriminator sees: the images and the answers (0 to 1) as channels.
-
-    Where a label is 2 both the truth and the answer are shown as 0: nothing can be told from them.
-    """
-    return torch.cat([images, torch.where(labels == IGNORE, 0.0, answers)], 1)
+def shown(answers: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """What a discriminator sees of answers (0 to 1) or of the truth: 0 where labels are 2, so that nothing is told."""
+    return torch.where(labels == IGNORE, 0, answers).to(torch.float32)
 
 
 def adversarial(
@@ -134,7 +107,7 @@ def adversarial(
     Parameters
     ----------
     judged
-        The discriminator's answers for the generator's pairs, any shape.
+        What the discriminator says of the generator's answers, any shape.
     probability, labels
         (batch, features, ...), the former from 0 to 1.
     """

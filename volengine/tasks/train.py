@@ -16,15 +16,16 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
-
-from volengine.core.boxes import Index3
 from volengine.core.errors import InputError
-from volengine.core.model import ModelFacts
 from volengine.core.recipe import Recipe
-from volengine.core.volume import Vector3
-from volengine.tasks.train_samples import Named, PatchRules, TrainSample
-from volengine.tasks.train_sources import Draw, open_sources, validation_of
+from volengine.nets.augment import Augmentation, preset
+from volengine.nets.fit_recipe import FitRecipe, Optimiser, Term
+from volengine.tasks.train_model import drawing, make_discriminator, make_model
+from volengine.tasks.train_samples import PatchRules, TrainSample
+from volengine.tasks.train_sources import open_sources, validation_of
+
+EXCLUSIVE = ("cross_entropy",)
+LossName = Literal["bce", "dice", "bce_dice", "cross_entropy", "focal", "surface_dice"]
 
 
 @dataclass(frozen=True)
@@ -50,9 +51,35 @@ class TrainRecipe(Recipe):
     epochs, steps
         Number of epochs, and of steps in each.
     batch
-        Patches per step.
+        Patches per step (over all processes, under ``torchrun``).
+    loss
+        What is minimised: ``bce``, ``dice``, both (``bce_dice``), ``focal``, ``surface_dice``; or ``cross_entropy`` for
+        features that exclude each other (the network then has a channel for the background too, and a softmax).
+    losses
+        Instead: several, each with its ``loss``, ``weight`` and the ``datasets`` (tokens of samples) it looks at.
+    adversarial
+        2D: train against a discriminator, as Pix2pix is (least squares + 100 L1; momentum 0.5 and rate 2e-4 are usual);
+        ``loss`` is then that of the validation alone.
+    optimiser
+        ``adam``, ``adamw``, ``sgd`` (Nesterov), ``adadelta``.
     learning_rate
-        Of Adam, at the beginning; it falls along a cosine.
+        At the beginning.
+    schedule
+        How the rate falls: ``cosine`` (to a hundredth), ``polynomial`` (power 0.9), ``constant``.
+    weight_decay
+        Weights shrink by this (times the rate).
+    momentum
+        Of ``sgd`` (default 0.99), and beta 1 of ``adam`` and ``adamw`` (default 0.9).
+    clip
+        Longest gradient; 0: any.
+    precision
+        ``float32``; ``bfloat16`` or ``float16`` (CUDA only): mixed precision.
+    patience
+        Stop after so many epochs without a better one; 0: never.
+    start
+        A model file of the same network to begin with (fine-tuning); layers of another shape begin anew.
+    tensorboard
+        Log for TensorBoard too (needs the extra ``tensorboard``).
     positive_share
         Share of the patches that are drawn around a voxel of the feature.
     validation
@@ -61,8 +88,13 @@ class TrainRecipe(Recipe):
     validation_share
         Share of each region's longest axis that is kept for validation (at least one patch), or of the tomograms (at
         least one); 0: none.
+    augment
+        How samples are changed: ``none``, ``light``, ``ais`` or ``membrain``, see ``volengine.nets.augment``.
+    augmentation
+        Instead: every strength and probability by itself.
     noise, contrast, brightness
-        Strength of the augmentation, see ``volengine.nets.augment``.
+        Strength of what every sample gets: noise, relative and absolute change of grey values. Default: the preset's
+        (``light``: 0.2, 0.1, 0.1).
     seed
         The same seed gives the same network, on the same machine.
     device
@@ -80,13 +112,27 @@ class TrainRecipe(Recipe):
     epochs: int = 10
     steps: int = 50
     batch: int = 4
+    loss: LossName = "bce_dice"
+    losses: tuple[Term, ...] = ()
+    adversarial: bool = False
+    optimiser: Literal["adam", "adamw", "sgd", "adadelta"] = "adam"
     learning_rate: float = 1e-3
+    schedule: Literal["cosine", "polynomial", "constant"] = "cosine"
+    weight_decay: float = 0.0
+    momentum: float | None = None
+    clip: float = 5.0
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    patience: int = 0
+    start: str = ""
+    tensorboard: bool = False
     positive_share: float = 0.5
     validation: Literal["slab", "tomogram"] = "slab"
     validation_share: float = 0.15
-    noise: float = 0.2
-    contrast: float = 0.1
-    brightness: float = 0.1
+    augment: Literal["none", "light", "ais", "membrain"] = "light"
+    augmentation: Augmentation | None = None
+    noise: float | None = None
+    contrast: float | None = None
+    brightness: float | None = None
     seed: int = 0
     device: str = "auto"
 
@@ -95,17 +141,35 @@ class TrainRecipe(Recipe):
             raise InputError("Training needs at least one sample: a volume with labels or points.")
         for sample in self.samples:
             sample.check_features(self.features)
-        for name in ("epochs", "steps", "batch"):
-            if getattr(self, name) < 1:
-                raise InputError(f"--{name} must be 1 or more, not {getattr(self, name)}.")
         for name in ("positive_share", "validation_share"):
             if not 0 <= getattr(self, name) < 1 + (name == "positive_share"):
                 raise InputError(f"--{name.replace('_', '-')} must be between 0 and 1, not {getattr(self, name)}.")
         for name in ("noise", "contrast", "brightness", "seed"):
-            if getattr(self, name) < 0:
+            if (getattr(self, name) or 0) < 0:
                 raise InputError(f"--{name} must be 0 or more, not {getattr(self, name)}.")
-        if self.learning_rate <= 0:
-            raise InputError(f"--learning-rate must be positive, not {self.learning_rate}.")
+        kinds = {term.loss in EXCLUSIVE for term in self.fitting().terms}
+        if len(kinds) > 1:
+            raise InputError("losses: cross_entropy needs a channel for the background; the others have none.")
+
+    @property
+    def exclusive(self) -> bool:
+        """Whether the features exclude each other."""
+        return self.fitting().terms[0].loss in EXCLUSIVE
+
+    def fitting(self) -> FitRecipe:
+        """What the fit needs to know."""
+        optimiser = Optimiser(
+            self.optimiser, self.learning_rate, self.schedule, self.weight_decay, self.momentum, self.clip
+        )
+        same = ("epochs", "steps", "batch", "seed", "patience", "precision", "tensorboard")
+        terms = self.losses or (Term(self.loss),)
+        return FitRecipe(terms=terms, optimiser=optimiser, **{name: getattr(self, name) for name in same})
+
+    def changes(self) -> Augmentation:
+        """How samples are changed."""
+        base = self.augmentation or preset(self.augment)
+        own = {name: getattr(self, name) for name in ("noise", "contrast", "brightness")}
+        return base.with_(**{name: value for name, value in own.items() if value is not None})
 
     def rules(self) -> PatchRules:
         """What the sources of samples need to know."""
@@ -116,7 +180,8 @@ def train(recipe: TrainRecipe, out: str, *, progress: bool = True) -> list[dict[
     """Train a network; the best state is written to ``out`` (``.safetensors``).
 
     The state of each epoch lies in the folder ``<out>.training``: a training that was stopped goes on from there when
-    it is called again with the same recipe, and ends as if it had not been stopped.
+    it is called again with the same recipe, and ends as if it had not been stopped. It holds the losses as a table and
+    as a curve, and a picture of validation patches. Under ``torchrun`` every process takes its part of each batch.
 
     Returns
     -------
@@ -128,77 +193,20 @@ def train(recipe: TrainRecipe, out: str, *, progress: bool = True) -> list[dict[
     InputError
         Samples that do not fit, a region smaller than a patch, another recipe's training in the way.
     """
-    from volengine.nets.augment import Augmentation
-    from volengine.nets.fit import Fit, Schedule, flush_denormals
+    from volengine.nets.fit import Fit, flush_denormals
+    from volengine.nets.fit_ranks import Ranks
     from volengine.nets.predictor import resolve_device
 
     flush_denormals()
     if not out.endswith(".safetensors"):
         raise InputError(f"--out {out}: a model file ends with .safetensors.")
-    device = resolve_device(recipe.device)
+    device = Ranks.from_environment().device(resolve_device(recipe.device))
     sources = open_sources(recipe.samples, recipe.rules())
     for k, feature in enumerate(recipe.features):
         if not any(source.positives[k] for source in sources):
             raise InputError(f"No voxel of {feature!r} lies in the training part of any sample: nothing to learn from.")
-    module, facts = _model(recipe, [source.voxel_size for source in sources])
-    augment = Augmentation(noise=recipe.noise, contrast=recipe.contrast, brightness=recipe.brightness)
-
-    drawn = Draw(sources)
-
-    def draw(rng: np.random.Generator) -> Named:
-        image, labels, token = drawn(rng)
-        return (*augment(image, labels, rng), token)
-
-    validation = validation_of(sources)
-    schedule = Schedule(recipe.epochs, recipe.steps, recipe.batch, recipe.learning_rate, recipe.seed)
-    fit = Fit(module, facts, draw, validation, schedule, Path(out), device)
+    module, facts = make_model(recipe, [source.voxel_size for source in sources])
+    draw = drawing(sources, recipe.changes(), device)
+    discriminator = make_discriminator(recipe)
+    fit = Fit(module, facts, draw, validation_of(sources), recipe.fitting(), Path(out), device, discriminator)
     return fit.run(progress=progress)
-
-
-def _model(recipe: TrainRecipe, voxel_sizes: list[Vector3]) -> tuple[Any, ModelFacts]:
-    """A new network, seeded, and its facts."""
-    import torch
-
-    from volengine.nets.receptive import dimensions, stride_of
-    from volengine.nets.registry import build, reach
-
-    sizes = [v for size in voxel_sizes for v in size]
-    if max(sizes) > 1.05 * min(sizes):
-        raise InputError(
-            f"The voxel sizes of the samples differ by more than 5 % ({min(sizes):g} to {max(sizes):g} angstrom); "
-            "rescale them first."
-        )
-    volumetric = recipe.patch[0] > 1
-    arguments = {"channels": len(recipe.features), **recipe.arguments}
-    if recipe.context > 1:
-        arguments["context"] = recipe.context
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(recipe.seed)
-        module = build(recipe.network, arguments)
-    wanted, shape = dimensions(module), (3 if volumetric else 2)
-    if wanted not in (0, shape):
-        fitting = (32, 32, 32) if wanted == 3 else (1, 128, 128)
-        raise InputError(
-            f"The network {recipe.network!r} is {wanted}D, but the patch {recipe.patch} is {shape}D; "
-            f"for example {fitting} would fit."
-        )
-    stride = stride_of(module, volumetric)
-    field_of_view: Index3 | None
-    try:
-        field_of_view, _ = reach(module, volumetric)
-    except InputError:  # it normalises over the patch
-        field_of_view = None
-    facts = ModelFacts(
-        network=recipe.network,
-        arguments=arguments,
-        features=recipe.features,
-        voxel_size=voxel_sizes[0],
-        patch=recipe.patch,
-        overlap=recipe.overlap,
-        context=recipe.context,
-        normalisation=recipe.normalisation,
-        receptive_field=field_of_view,
-        stride=stride,
-        history=({"recipe": recipe.to_json()},),
-    )
-    return module, facts
