@@ -13,7 +13,9 @@ gains anything wins; labels and predictions shrink well with a cheap zstd.
 from __future__ import annotations
 
 import importlib.util
-from contextlib import AbstractContextManager, nullcontext
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -26,6 +28,7 @@ Shuffle = Literal["noshuffle", "shuffle", "bitshuffle"]
 
 _settings: dict[str, Any] = {}
 """Of zarr, for the arrays that this package opens in this process."""
+_lock = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -151,8 +154,14 @@ def prefer_fast_codecs() -> bool:
     return bool(_settings)
 
 
-def pipeline() -> AbstractContextManager[Any]:
-    """While an array is opened in it, the array gets the pipeline that was chosen."""
+@contextmanager
+def pipeline() -> Iterator[None]:
+    """An array that is opened in it gets the pipeline that was chosen. One thread at a time: zarr's settings are the
+    process's, and two threads would take them away from each other."""
     import zarr
 
-    return zarr.config.set(_settings) if _settings else nullcontext()
+    if not _settings:
+        yield
+        return
+    with _lock, zarr.config.set(_settings):
+        yield
