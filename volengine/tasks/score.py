@@ -83,7 +83,7 @@ class ScoreRecipe(Recipe):
     radius_nm
         Picks: a pick is right if it lies this close to a known position that no other pick claims.
     voxel_size
-        Picks: angstrom, for tables that do not say it.
+        Angstrom, for tables of picks and files that do not say it.
     """
 
     features: tuple[str, ...] = ()
@@ -194,6 +194,7 @@ def _find(prediction: Where, truth: Where, recipe: ScoreRecipe) -> Case:
         recipe.features,
         shared_prediction=bool(recipe.prediction_ids),
         shared_truth=bool(recipe.ids),
+        voxel_size=recipe.voxel_size,
     )
 
 
@@ -237,6 +238,11 @@ def _threshold(volume: Volume, recipe: ScoreRecipe) -> float | None:
         return None
     if recipe.prediction_kind == "auto" and (volume.kind == "labels" or volume.dtype == "bool"):
         return None
+    if np.dtype(volume.dtype).kind not in "uf":
+        raise InputError(
+            f"{volume.url} holds {volume.dtype}, which is no probability (integers from 0 to 255, or floating numbers "
+            "up to 1). If it is a mask: --prediction-kind labels; if it holds class ids: --prediction-ids."
+        )
     return recipe.threshold
 
 
@@ -280,7 +286,7 @@ def _stage(case: Case, recipe: ScoreRecipe, core: Index3) -> Stage:
         },
         arrays=arrays,
         emits=True,
-        kernel_bytes=inside.size * (40 + 10 * len(names)) + (160 * read if recipe.skeleton == "3d" else 0),
+        kernel_bytes=inside.size * (40 + 10 * len(names)) + (80 * read if recipe.skeleton == "3d" else 0),
     )
 
 

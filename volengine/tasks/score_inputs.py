@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from volengine.core.errors import InputError, MissingError
-from volengine.core.volume import Volume
+from volengine.core.volume import Vector3, Volume
 from volengine.io import is_packed, open_volume, suffix_of
 from volengine.tasks.inputs import expand
 
@@ -45,6 +45,7 @@ class Case:
         *,
         shared_prediction: bool = False,
         shared_truth: bool = False,
+        voxel_size: float | None = None,
     ) -> Case:
         """Open what the paths name, and pair it by feature.
 
@@ -57,13 +58,15 @@ class Case:
             Which features; default: those of the predictions.
         shared_prediction, shared_truth
             One volume with class ids, for all features.
+        voxel_size
+            Angstrom, for predictions that do not say it; a truth that does not say it has the prediction's.
 
         Raises
         ------
         InputError, MissingError
             A feature without prediction or truth; volumes on different grids, or of several tomograms.
         """
-        predictions = _predictions(prediction, features, shared_prediction)
+        predictions = _predictions(prediction, features, shared_prediction, voxel_size)
         found = _truth(truth, list(predictions), shared_truth, next(iter(predictions.values())))
         case = cls(predictions, found)
         case.check()
@@ -86,15 +89,15 @@ class Case:
                 )
 
 
-def _open(path: str, like: Volume | None = None) -> Volume:
-    """A volume, or with ``#group`` labels inside a store; a file that says no voxel size has that of ``like``."""
+def _open(path: str, size: float | Vector3 | None = None) -> Volume:
+    """A volume, or with ``#group`` labels inside a store; a file that says no voxel size has this one."""
     url, _, group = path.partition("#")
     try:
         return open_volume(url, group=group)
     except InputError as error:
-        if like is None or type(error) is not InputError:
+        if size is None or type(error) is not InputError:
             raise
-        return open_volume(url, group=group, voxel_size=like.voxel_size)
+        return open_volume(url, group=group, voxel_size=size)
 
 
 def _feature_of(volume: Volume) -> str:
@@ -102,15 +105,15 @@ def _feature_of(volume: Volume) -> str:
     return known or (volume.name.rpartition("__")[2] if "__" in volume.name else "")
 
 
-def _predictions(prediction: Where, features: Sequence[str], shared: bool) -> dict[str, Volume]:
+def _predictions(prediction: Where, features: Sequence[str], shared: bool, size: float | None) -> dict[str, Volume]:
     if isinstance(prediction, Mapping):
-        found = {feature: _open(path) for feature, path in prediction.items()}
+        found = {feature: _open(path, size) for feature, path in prediction.items()}
     elif shared:
-        volume = _open(prediction)
+        volume = _open(prediction, size)
         found = dict.fromkeys(features, volume)
     else:
         paths = [prediction] if "#" in prediction else expand([prediction])
-        volumes = [_open(path) for path in paths]
+        volumes = [_open(path, size) for path in paths]
         found = {}
         for volume in volumes:
             feature = _feature_of(volume)
@@ -136,10 +139,10 @@ def _chosen(found: dict[str, Volume], features: Sequence[str], what: str, where:
 
 def _truth(truth: Where, features: list[str], shared: bool, like: Volume) -> dict[str, Volume]:
     if isinstance(truth, Mapping):
-        found = {feature: _open(path, like) for feature, path in truth.items()}
+        found = {feature: _open(path, like.voxel_size) for feature, path in truth.items()}
         return _chosen(found, features, "truth", "The truth")
     if shared:
-        return dict.fromkeys(features, _open(truth, like))
+        return dict.fromkeys(features, _open(truth, like.voxel_size))
     paths = [truth] if "#" in truth else expand([truth])
     if len(paths) == 1 and suffix_of(paths[0]) in ("", ".zarr") and "#" not in paths[0]:
         inside = _groups(paths[0])
@@ -148,10 +151,10 @@ def _truth(truth: Where, features: list[str], shared: bool, like: Volume) -> dic
                 inside = {features[0]: next(iter(inside.values()))}
             return _chosen({f: _open(p) for f, p in inside.items() if f in features}, features, "truth", truth)
     if len(paths) == 1 and len(features) == 1:
-        return {features[0]: _open(paths[0], like)}
+        return {features[0]: _open(paths[0], like.voxel_size)}
     found = {}
     for path in paths:
-        volume = _open(path, like)
+        volume = _open(path, like.voxel_size)
         feature = _feature_of(volume) or volume.name
         if feature in found:
             raise InputError(f"{found[feature].url} and {volume.url} are both truth of {feature!r}; give one.")
