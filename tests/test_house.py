@@ -41,7 +41,7 @@ OTHER_OPTIONS = {
 }
 """Options that are no field of a recipe: where things lie, and short forms of nested fields."""
 
-LEFT_OUT = {"interact": {"rules"}, "train": {"samples", "arguments"}}
+LEFT_OUT = {"interact": {"rules"}, "train": {"samples", "arguments", "losses", "augmentation"}}
 """Fields that hold recipes themselves, or names and values: given in a file."""
 
 
