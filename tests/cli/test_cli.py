@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import gzip
+import os
+import signal
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
+import click
 import numpy as np
 import pytest
 from threshold_net import save_threshold_model
@@ -169,3 +173,23 @@ def test_one_bad_volume_of_three_fails_the_command_but_not_the_others(volengine:
     again, _, _ = volengine("convert", "good.mrc", "more.mrc", "--out", "o", "--no-progress")
     assert again == 0
     assert "done" in out
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_stops_it_in_order(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], number: int, code: int
+) -> None:
+    def verb(**_: object) -> None:
+        os.kill(os.getpid(), number)
+        time.sleep(5)
+
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr("volengine.cli.info.command", click.Command("info", callback=verb))
+    monkeypatch.setattr(sys, "argv", ["volengine", "info"])
+    try:
+        with pytest.raises(SystemExit) as end:
+            main()
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert end.value.code == code
+    assert "Stopped." in capsys.readouterr().err

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import signal
 import sys
+from types import FrameType
 
 import click
 
@@ -51,16 +53,24 @@ def cli() -> None:
     """
 
 
+def _terminate(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt("terminated")
+
+
 def main() -> None:
-    """Run the command line; errors that volengine raises on purpose are printed as one message."""
+    """Run the command line; errors that volengine raises on purpose are printed as one message.
+
+    A batch system's SIGTERM ends it as Ctrl-C does: workers are sent home, and the same command goes on later.
+    """
+    signal.signal(signal.SIGTERM, _terminate)
     try:
         status = cli(standalone_mode=False)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
-    except (click.Abort, KeyboardInterrupt):
+    except (click.Abort, KeyboardInterrupt) as stop:
         click.echo("Stopped.", err=True)
-        sys.exit(130)
+        sys.exit(143 if "terminated" in (str(stop), str(stop.__cause__)) else 130)
     except VolengineError as error:
         click.echo(f"Error: {error}", err=True)
         sys.exit(error.exit_code)
