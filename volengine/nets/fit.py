@@ -132,7 +132,6 @@ class Fit:
             self._replica = self.ranks.wrap(self.module, self.device)
             self._run(progress and self.ranks.first)
         finally:
-            self.ranks.stop()
             if self._tensorboard is not None:
                 self._tensorboard.close()
         return self.history

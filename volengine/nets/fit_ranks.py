@@ -8,6 +8,7 @@ and Gloo on CPUs.
 
 from __future__ import annotations
 
+import atexit
 import os
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -54,14 +55,10 @@ class Ranks:
         return torch.device("cuda", self.local) if self.world > 1 and device.type == "cuda" else device
 
     def start(self, device: torch.device) -> None:
-        """Meet the others."""
+        """Meet the others, once; they part when the program ends."""
         if self.world > 1 and not distributed.is_initialized():
             distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
-
-    def stop(self) -> None:
-        """Part from the others."""
-        if self.world > 1 and distributed.is_initialized():
-            distributed.destroy_process_group()
+            atexit.register(distributed.destroy_process_group)
 
     def wrap(self, module: nn.Module, device: torch.device) -> nn.Module:
         """The module, its gradients averaged over the processes."""
