@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import os
 import signal
@@ -134,7 +135,7 @@ BAD = {
         ["points.star"],
     ),
     "an unknown network": (
-        [*TRAIN, "--points", "points.csv", "--radius-nm", "2", "--network", "unet9"],
+        [*TRAIN, "--points", "points.csv", "--radius-nm", "2", "--network", "unet9", "--patch", "2,4,4"],
         ["unet9"],
     ),
 }
@@ -173,6 +174,18 @@ def test_one_bad_volume_of_three_fails_the_command_but_not_the_others(volengine:
     again, _, _ = volengine("convert", "good.mrc", "more.mrc", "--out", "o", "--no-progress")
     assert again == 0
     assert "done" in out
+
+
+def test_what_the_file_system_refuses_is_one_line(
+    volengine: Command, files: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "o.ome.zarr/c/0")
+
+    monkeypatch.setattr("volengine.engine.report.write", full)
+    code, _, err = volengine("convert", "good.mrc", "--out", "o.ome.zarr", "--no-progress")
+    assert code == 1
+    assert err.startswith("Error: o.ome.zarr/c/0: No space left on device. ")
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])

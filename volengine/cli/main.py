@@ -74,6 +74,10 @@ def main() -> None:
     except VolengineError as error:
         click.echo(f"Error: {error}", err=True)
         sys.exit(error.exit_code)
+    except OSError as error:  # a full disk, a folder that may not be written
+        what = f"{error.filename or 'the file system'}: {error.strerror or error}"
+        click.echo(f"Error: {what}. What was finished is kept; the same command goes on from there.", err=True)
+        sys.exit(1)
     sys.exit(status if isinstance(status, int) else 0)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from pathlib import Path
@@ -9,7 +10,10 @@ from typing import Any
 
 
 class Log:
-    """Appends events to ``log.jsonl``; each line has ``time``, ``event`` and what belongs to it."""
+    """Appends events to ``log.jsonl``; each line has ``time``, ``event`` and what belongs to it.
+
+    A line that cannot be written (a full disk) is lost; the error itself reaches the user elsewhere.
+    """
 
     def __init__(self, path: Path):
         self.path = path
@@ -17,5 +21,5 @@ class Log:
 
     def __call__(self, event: str, **facts: Any) -> None:
         line = json.dumps({"time": round(time.time(), 3), "event": event, **facts}, default=str)
-        with self.path.open("a") as file:
+        with contextlib.suppress(OSError), self.path.open("a") as file:
             file.write(line + "\n")
