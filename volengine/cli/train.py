@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -41,6 +42,8 @@ def command(recipe_file: str | None, out: str, **values: Any) -> None:
     options = {k: v for k, v in values.items() if v is not None}
     recipe = from_options(TrainRecipe, {**given, **options})
     history = train(recipe, out)
+    if int(os.environ.get("RANK", "0")):  # under torchrun one process speaks for all
+        return
     best = min(
         history, key=lambda r: r["validation_loss"] if r["validation_loss"] == r["validation_loss"] else r["loss"]
     )

@@ -1,6 +1,6 @@
 """Several processes that fit one network (``torchrun``), each with a part of every batch.
 
-``torchrun --nproc-per-node 2 -m volengine.cli.main train ...`` starts them, on one machine or many; without it there
+``torchrun --nproc-per-node 2 --no-python volengine train ...`` starts them, on one machine or many; without it there
 is one. The loss is that of the whole batch: each process gathers the answers of all, so that Dice and the like are
 over the same voxels as in one process, and its own answers carry the gradient. Processes talk through NCCL on GPUs
 and Gloo on CPUs.
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import warnings
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -66,6 +67,8 @@ class Ranks:
             return module
         from torch.nn.parallel import DistributedDataParallel
 
+        # kernels of 1 x 1 x 1 have the same numbers in the same order whatever their strides are called
+        warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
         return DistributedDataParallel(module, device_ids=[device.index] if device.type == "cuda" else None)
 
     def share(self, batch: int) -> range:
