@@ -143,6 +143,16 @@ def test_surface_dice_is_this_formula(sides: tuple[int, ...]) -> None:
     assert float(got) == pytest.approx(np.mean(scores), rel=1e-5)
 
 
+@settings(deadline=None, max_examples=20)
+@given(seed=st.integers(0, 2**32), sides=st.lists(st.integers(1, 7), min_size=2, max_size=3))
+def test_skeletons_are_the_same_with_and_without_gradient(seed: int, sides: list[int]) -> None:
+    x = torch.tensor(np.random.default_rng(seed).random((2, 1, *sides)))
+    learnt = soft_skeleton(x.clone().requires_grad_()).detach()
+    with torch.no_grad():
+        assert torch.equal(soft_skeleton(x), learnt)
+    np.testing.assert_allclose(learnt[1, 0], plain_skeleton(x[1, 0].numpy(), 5), atol=1e-12)
+
+
 def test_skeletons_of_slabs_are_sheets() -> None:
     for thick in (1, 3, 5, 7, 9, 11):
         slab = torch.zeros(1, 1, 23, 20, 20)

@@ -77,7 +77,16 @@ def soft_skeleton(x: torch.Tensor, iterations: int = ITERATIONS) -> torch.Tensor
 
 
 def _highest(x: torch.Tensor) -> torch.Tensor:
-    return max_pool3d(x, 3, 1, 1) if x.ndim == 5 else max_pool2d(x, 3, 1, 1)
+    """Maximum over 3 voxels along each of the last axes."""
+    if torch.is_grad_enabled():
+        return max_pool3d(x, 3, 1, 1) if x.ndim == 5 else max_pool2d(x, 3, 1, 1)
+    for axis in range(2, x.ndim):  # ten times as fast, but only forwards
+        n = x.shape[axis]
+        if n > 1:
+            two = torch.maximum(x.narrow(axis, 0, n - 1), x.narrow(axis, 1, n - 1))
+            inner = torch.maximum(two.narrow(axis, 0, n - 2), two.narrow(axis, 1, n - 2))
+            x = torch.cat([two.narrow(axis, 0, 1), inner, two.narrow(axis, n - 2, 1)], axis)
+    return x
 
 
 def _lowest(x: torch.Tensor) -> torch.Tensor:
