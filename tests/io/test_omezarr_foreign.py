@@ -12,12 +12,22 @@ import zarr
 
 from volengine.core.boxes import Box
 from volengine.core.errors import FormatError, InputError, MissingError
+from volengine.io import codecs
 from volengine.io.check import check_image
 from volengine.io.ngff import parse_multiscale
 from volengine.io.omezarr import ZarrSource, list_groups, open_image
 
 EXAMPLES = Path(__file__).parents[2].parent / "shared" / "data" / "real" / "ngff"
 ARRAY = np.arange(4 * 5 * 6, dtype=np.int16).reshape(4, 5, 6)
+
+
+@pytest.fixture(params=["zarr-python", "zarrs"], autouse=True)
+def pipeline(request, monkeypatch):
+    """Stores of others are read by both codec pipelines."""
+    monkeypatch.setattr(codecs, "_settings", {})
+    if request.param == "zarrs":
+        pytest.importorskip("zarrs")
+        codecs.use_fast_codecs()
 
 
 def foreign(path, array=ARRAY, axes="zyx", *, unit="nanometer", scale=1.5, version="0.5", more=None, **how) -> str:

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from volengine.core.block import Table
-from volengine.core.errors import MissingError
+from volengine.core.errors import InputError, MissingError
 
 Receipt = dict[str, Any]
 """Keys: stage, number, identity, seconds, read, written, counts, peak_rss, host, pid, time."""
@@ -166,6 +166,8 @@ class RunFolder:
     """The folder of a run: one :class:`PlanFolder` per tomogram, the log and the report."""
 
     def __init__(self, path: str | Path):
+        if "://" in str(path):
+            raise InputError(f"--run-dir {path} is a URL; a run is kept in a local folder, or one on a shared disk.")
         self.path = Path(path).absolute()
 
     def plan(self, name: str) -> PlanFolder:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from volengine.core.boxes import Box, Index3
 from volengine.core.errors import InputError
 from volengine.core.volume import Volume
+from volengine.io.stores import located
 
 MRC_SUFFIXES = (".mrc", ".rec", ".map", ".st", ".ali", ".mrcs")
 TIFF_SUFFIXES = (".tif", ".tiff")
@@ -80,6 +81,7 @@ def open_volume(
     MissingError, FormatError, InputError
         Nothing there; not what its suffix says; a voxel size that is needed.
     """
+    url = located(url)
     suffix = suffix_of(url)
     if suffix in MRC_SUFFIXES:
         from volengine.io.mrc import open_mrc

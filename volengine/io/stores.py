@@ -14,11 +14,13 @@ from __future__ import annotations
 import os
 import shutil
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
-from volengine.core.errors import DependencyError, InputError, require
+from volengine.core.errors import DependencyError, InputError, MissingError, VolengineError, require
 
 if TYPE_CHECKING:
     from zarr.abc.store import Store
@@ -101,6 +103,31 @@ def _open_remote(url: str, read_only: bool) -> Store:
         raise InputError(f"{url} cannot be opened as a store: {error}.") from error
 
 
+def located(url: str) -> str:
+    """A path made absolute, so that every process means the same file; URLs are left as they are."""
+    return url if "://" in url else str(Path(url).expanduser().absolute())
+
+
+@contextmanager
+def reached(url: str) -> Iterator[None]:
+    """What a remote file system says when it cannot be reached (credentials, names, network), as one message.
+
+    Raises
+    ------
+    MissingError
+        Instead of any error of the libraries behind the URL.
+    """
+    try:
+        yield
+    except VolengineError:
+        raise
+    except Exception as error:
+        raise MissingError(
+            f"{url} cannot be reached ({type(error).__name__}: {error}). Credentials, region and endpoint of "
+            f"{scheme(url)}:// come from the environment."
+        ) from error
+
+
 def exists(url: str) -> bool:
     """Whether anything is stored there (not necessarily an image, nor a whole one)."""
     path = local_path(url)
@@ -108,8 +135,8 @@ def exists(url: str) -> bool:
         return path.is_file() or (path.is_dir() and any(path.iterdir()))
     from zarr.core.sync import sync
 
-    store = open_store(url, read_only=True)
-    return not sync(store.is_empty(""))
+    with reached(url):
+        return not sync(open_store(url, read_only=True).is_empty(""))
 
 
 def remove_store(url: str, prefix: str = "") -> None:
@@ -126,7 +153,8 @@ def remove_store(url: str, prefix: str = "") -> None:
         return
     from zarr.core.sync import sync
 
-    sync(open_store(url).delete_dir(prefix))
+    with reached(url):
+        sync(open_store(url).delete_dir(prefix))
     if not prefix and scheme(url) == "memory":
         with _memory_lock:
             _memory.pop(_memory_key(url), None)

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 
 from volengine.core.errors import FormatError
-from volengine.io.stores import local_path, open_store
+from volengine.io.stores import local_path, open_store, reached
 
 
 @dataclass(frozen=True)
@@ -114,5 +114,6 @@ def _read_text(url: str, key: str) -> bytes | None:
     from zarr.core.buffer import default_buffer_prototype
     from zarr.core.sync import sync
 
-    data = sync(open_store(url, read_only=True).get(key, default_buffer_prototype()))
+    with reached(url):
+        data = sync(open_store(url, read_only=True).get(key, default_buffer_prototype()))
     return None if data is None else data.to_bytes()

@@ -25,8 +25,9 @@ from volengine.engine.plan import Plan
 from volengine.engine.run import Job, run_plan
 from volengine.engine.stage import ArrayInput, Stage, TableInput
 from volengine.io import is_packed, open_volume, suffix_of
+from volengine.io.codecs import check_codec
 from volengine.tasks.images import core_unit, factors_of, image_spec, levels_of, outputs_of
-from volengine.tasks.layout import history, join_url, plan_folder, run_dir_for
+from volengine.tasks.layout import history, join_url, plan_folder, run_dir_for, run_dir_in
 
 LARGEST_BLOCK = 2**23
 """Voxels per block: 32 MB of float32, so that reading, computing and writing overlap within 500 MB."""
@@ -71,6 +72,7 @@ class ConvertRecipe(Recipe):
             raise InputError(f"Chunk {self.chunk} and shard {self.shard} must be positive.")
         if self.levels is not None and self.levels < 1:
             raise InputError(f"--levels must be 1 or more, not {self.levels}.")
+        check_codec(self.codec)
 
 
 def convert(source: str, out: str, recipe: ConvertRecipe | None = None, options: RunOptions | None = None) -> Volume:
@@ -106,7 +108,7 @@ def convert_jobs(sources: list[str], out: str, recipe: ConvertRecipe, options: R
     single = out.rstrip("/").endswith(".zarr")
     if single and len(sources) > 1:
         raise InputError(f"--out {out} is one store, but there are {len(sources)} sources; give a folder.")
-    run_dir = options.run_dir or (run_dir_for(out) if single else join_url(out, "convert.run"))
+    run_dir = options.run_dir or (run_dir_for(out) if single else run_dir_in(out, "convert.run"))
 
     def job(source: str) -> Job:
         def plan() -> Plan:

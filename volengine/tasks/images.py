@@ -38,12 +38,13 @@ def image_spec(
 ) -> ImageSpec:
     """An image on the grid of a volume; chunk and shard as the volume's own if it has them."""
     from volengine.io.levels import auto_chunk, plan_levels
+    from volengine.io.stores import located
 
     stored = like.path != ""  # in a Zarr store, or planned to be
     chunk = chunk or (like.chunks if stored else None) or auto_chunk(like.shape)
     shard = shard or (like.shards if stored else None) or auto_shard(like.shape, chunk)
     return ImageSpec(
-        url=url,
+        url=located(url),
         name=like.name,
         dtype=dtype,
         kind=kind,

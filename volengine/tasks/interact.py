@@ -40,7 +40,7 @@ from volengine.engine.stage import ArrayInput, Stage
 from volengine.io import is_packed, open_volume
 from volengine.ops.interact import Chain
 from volengine.tasks.images import core_unit, factors_of, image_spec, levels_of, outputs_of
-from volengine.tasks.layout import feature_store, history, join_url, plan_folder
+from volengine.tasks.layout import feature_store, history, plan_folder, run_dir_in
 
 LARGEST_BLOCK = 2**23
 """Voxels per block: about 200 a side, where a halo of 20 voxels doubles what is read."""
@@ -108,7 +108,7 @@ def interact(
     volumes = {feature: _of_tomogram(open_volume(url), feature) for feature, url in predictions.items()}
     if not volumes:
         raise InputError("interact needs predictions; none are given.")
-    run_dir = options.run_dir or join_url(out, "interact.run")
+    run_dir = options.run_dir or run_dir_in(out, "interact.run")
     name = next(iter(volumes.values())).name
     plan = plan_interact(volumes, recipe, out, plan_folder(run_dir, name), options)
     run_plan(plan, run_dir, options)
@@ -121,7 +121,7 @@ def interact_jobs(sources: list[str], out: str, recipe: InteractRecipe, options:
     A prediction says which tomogram and feature it is of; of others (``TS_01__membrane.mrc``) the file name does.
     A source that cannot be read or does not say becomes a job of its own, which fails.
     """
-    run_dir = options.run_dir or join_url(out, "interact.run")
+    run_dir = options.run_dir or run_dir_in(out, "interact.run")
     groups: dict[str, list[tuple[str, Volume]]] = {}
     jobs: list[Job] = []
     for source in sources:

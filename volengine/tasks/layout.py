@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from volengine.core.errors import InputError
 from volengine.core.recipe import Recipe
 from volengine.core.volume import Volume
 from volengine.engine.ledger import PlanFolder, RunFolder
@@ -19,8 +20,17 @@ def run_dir_for(out: str) -> str:
     return str(path.with_name(path.name + ".run").absolute())
 
 
+def run_dir_in(out: str, name: str) -> str:
+    """The run folder of a folder of outputs: in a local one, in the current folder for a URL."""
+    if "://" in out:
+        return run_dir_for(f"{out.rstrip('/')}/{name}").removesuffix(".run")
+    return join_url(out, name)
+
+
 def plan_folder(run_dir: str, name: str) -> PlanFolder:
-    """The folder of one tomogram's plan in a run folder."""
+    """The folder of one tomogram's plan in a run folder; outputs have the same name, so it must be fit for one."""
+    if not name or name in (".", "..") or re.search(r"[/\\\x00-\x1f]", name):
+        raise InputError(f"The tomogram's name {name!r} cannot be a file's name; convert it with another --name.")
     return RunFolder(run_dir).plan(name)
 
 
@@ -45,4 +55,6 @@ def feature_store(folder: str, tomogram: str, feature: str) -> str:
 
 def join_url(base: str, *parts: str) -> str:
     """``base/part/...`` for paths and URLs."""
+    if not base.strip():
+        raise InputError("--out is empty; give a folder (. is the current one) or a store.")
     return "/".join([base.rstrip("/") or "/", *parts])

@@ -45,7 +45,7 @@ from volengine.ops.basins import block_basins, weight_unit
 from volengine.ops.heights import BasinRules
 from volengine.ops.regions import RegionRules, block_labels, check_size, join_seams, relabel, resolve
 from volengine.tasks.images import core_unit, factors_of, image_spec, levels_of, outputs_of, scratch_spec
-from volengine.tasks.layout import history, join_url, plan_folder, run_dir_for
+from volengine.tasks.layout import history, join_url, plan_folder, run_dir_for, run_dir_in
 
 FIRST_HALO_VOX = 16
 """Halo to begin with; blocks that hold thicker things are read again with as much as they need."""
@@ -218,7 +218,7 @@ def pick_jobs(sources: list[str], out: str, recipe: PickRecipe, options: RunOpti
     single = out.lower().endswith(PICK_SUFFIXES)
     if single and len(sources) > 1:
         raise InputError(f"--out {out} is one file, but there are {len(sources)} sources; give a folder.")
-    run_dir = options.run_dir or (run_dir_for(out) if single else join_url(out, "pick.run"))
+    run_dir = options.run_dir or (run_dir_for(out) if single else run_dir_in(out, "pick.run"))
 
     def job(source: str) -> Job:
         def plan() -> Plan:

@@ -30,7 +30,7 @@ from volengine.io import open_volume, suffix_of
 from volengine.tasks.convert import ConvertRecipe, plan_convert
 from volengine.tasks.inputs import expand
 from volengine.tasks.interact import InteractRecipe, plan_interact
-from volengine.tasks.layout import join_url, plan_folder
+from volengine.tasks.layout import join_url, plan_folder, run_dir_in
 from volengine.tasks.pick import PickRecipe, plan_pick
 from volengine.tasks.segment import SegmentRecipe, plan_segment
 
@@ -83,7 +83,7 @@ def run(
 
 def run_recipe_jobs(sources: Sequence[str], out: str, recipe: RunRecipe, options: RunOptions) -> tuple[list[Job], str]:
     """Jobs for a collection, and the run folder."""
-    run_dir = options.run_dir or join_url(out, "run")
+    run_dir = options.run_dir or run_dir_in(out, "run")
 
     def job(source: str) -> Job:
         def plan() -> Plan:
