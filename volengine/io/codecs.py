@@ -55,6 +55,12 @@ CODECS: dict[str, Codec | None] = {
 }
 
 
+def check_codec(name: str) -> None:
+    """Raise :class:`InputError` for a name that is neither ``auto`` nor of :data:`CODECS`."""
+    if name != "auto" and name not in CODECS:
+        raise InputError(f"There is no codec {name!r}; use auto or one of {', '.join(CODECS)}.")
+
+
 def auto_codec(dtype: str, kind: Kind = "intensity", *, scratch: bool = False) -> str:
     """The codec that ``auto`` stands for, by the table in ``docs/formats-omezarr.md``.
 
@@ -92,8 +98,7 @@ def compressors(name: str, dtype: str, *, kind: Kind = "intensity", zarr_format:
         For a name that is not known.
     """
     chosen = auto_codec(dtype, kind, scratch=scratch) if name == "auto" else name
-    if chosen not in CODECS:
-        raise InputError(f"There is no codec {name!r}; use auto or one of {', '.join(CODECS)}.")
+    check_codec(chosen)
     codec = CODECS[chosen]
     if codec is None:
         return None
