@@ -57,6 +57,7 @@ def files(tmp_path: Path) -> Path:
     (tmp_path / "broken.yaml").write_text("segment: [\n")
     (tmp_path / "unknown.yaml").write_text("segmnet: {}\n")
     (tmp_path / "rules.yaml").write_text("rules:\n  - interact: {child: a, parent: b}\n")
+    (tmp_path / "field2.yaml").write_text("convert: {levels: 1}\n")
     (tmp_path / "field.yaml").write_text("pick:\n  - {feature: a, treshold: 0.4}\n")
     (tmp_path / "bad.safetensors").write_bytes(b"\x10\0\0\0\0\0\0\0not json at all!")
     (tmp_path / "points.csv").write_text("z,y,x\n3,4,5\n")
@@ -105,6 +106,23 @@ BAD = {
     "a bad chunk": (["convert", "good.mrc", "--out", "o.ome.zarr", "--chunk", "0,8,8"], ["chunk"]),
     "a word for a number": (["convert", "good.mrc", "--out", "o.ome.zarr", "--levels", "many"], ["levels", "many"]),
     "a bad executor": (["convert", "good.mrc", "--out", "o", "--workers", "1", "--part", "1/2"], ["Choose one"]),
+    "an empty output": (["convert", "good.mrc", "--out", ""], ["--out is empty"]),
+    "an empty folder of a recipe": (["run", "field2.yaml", "good.mrc", "--out", ""], ["--out is empty"]),
+    "a name with a folder": (["convert", "good.mrc", "--out", "o", "--name", "../x"], ["../x", "name"]),
+    "a codec": (["convert", "good.mrc", "--out", "o", "--codec", "gzipp"], ["gzipp", "zstd-1"]),
+    "retries": (["convert", "good.mrc", "--out", "o", "--retries", "-1"], ["--retries", "-1"]),
+    "patience": (["convert", "good.mrc", "--out", "o", "--part", "1/2", "--patience-s", "-5"], ["--patience-s", "-5"]),
+    "a chunk that does not fit the shard": (
+        ["convert", "good.mrc", "--out", "o", "--chunk", "4,4,4", "--shard", "6,6,6"],
+        ["(6, 6, 6)", "(4, 4, 4)", "4 or 8"],
+    ),
+    "a block that cuts shards": (["convert", "good.mrc", "--out", "o", "--block", "3,3,3"], ["(3, 3, 3)", "shard"]),
+    "one store for two": (["convert", "good.mrc", "cut.mrc", "--out", "o.zarr"], ["o.zarr", "2 sources"]),
+    "a missing scheduler file": (
+        ["convert", "good.mrc", "--out", "o", "--scheduler", "none.json"],
+        ["none.json: no such scheduler file"],
+    ),
+    "an unknown file system": (["convert", "foo://a/b.zarr", "--out", "o"], ["foo://a/b.zarr", "foo"]),
     "a bad part": (["convert", "good.mrc", "--out", "o", "--part", "3/2"], ["3/2", "K/N"]),
     "too little memory": (["convert", "good.mrc", "--out", "o", "--memory-limit", "1MB"], ["1 MB|1MB|1.0 MB"]),
     "no model": (["segment", "good.mrc", "--out", "o"], ["model"]),
@@ -125,6 +143,14 @@ BAD = {
     "no run": (["status", "folder"], ["folder"]),
     "no file": (["info", "nowhere.mrc"], ["nowhere.mrc"]),
     "a damaged file": (["info", "cut.mrc"], ["cut.mrc"]),
+    "a wrong suffix for export": (["export", "good.mrc", "x.tif"], ["x.tif", ".mrc"]),
+    "export over a file": (["export", "good.mrc", "cut.mrc"], ["cut.mrc exists", "--overwrite"]),
+    "a mode that is not written": (["export", "good.mrc", "x.mrc", "--mode", "3"], ["mode 3", "0, 1, 2, 6, 12"]),
+    "a mode that loses": (["export", "good.mrc", "x.mrc", "--mode", "0"], ["mode 0 cannot hold"]),
+    "a folder that is not there": (["export", "good.mrc", "none/x.mrc"], ["none", "does not exist"]),
+    "workers of the demo": (["demo", "--workers", "-2", "--out", "o"], ["--workers", "-2"]),
+    "picks that are not there": (["score", "none.csv", "points.csv"], ["none.csv"]),
+    "a model's name": ([*TRAIN[:-1], "m2.pt", "--points", "points.csv", "--radius-nm", "2"], ["m2.pt", ".safetensors"]),
     "nothing to export": (["export", "folder", "x.mrc"], ["folder"]),
     "training without truth": (
         TRAIN,

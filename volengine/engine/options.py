@@ -64,6 +64,10 @@ class RunOptions(Recipe):
     def check(self) -> None:
         if self.workers < 0:
             raise InputError(f"--workers must be 0 or more, not {self.workers}.")
+        if self.retries < 0:
+            raise InputError(f"--retries must be 0 or more, not {self.retries}.")
+        if not self.patience_s >= 0:
+            raise InputError(f"--patience-s must be 0 or more, not {self.patience_s}.")
         if sum([self.workers > 0, self.scheduler is not None, self.part is not None]) > 1:
             raise InputError("Choose one of --workers, --scheduler and --part.")
         if self.part is not None:

@@ -12,10 +12,10 @@ def connect(address: str) -> Any:
     """A client of an existing scheduler: ``tcp://host:port`` or the path of a scheduler file."""
     from distributed import Client
 
+    if address.endswith(".json") and not Path(address).exists():
+        raise InputError(f"--scheduler {address}: no such scheduler file. `dask scheduler --scheduler-file` writes it.")
     try:
         if address.endswith(".json"):
-            if not Path(address).exists():
-                raise InputError(f"--scheduler {address}: no such scheduler file.")
             return Client(scheduler_file=address, timeout="20s")
         return Client(address, timeout="20s")
     except (OSError, TimeoutError, ValueError) as error:

@@ -14,8 +14,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -41,13 +42,18 @@ Then, for losses that look at some datasets only, the name of the sample's."""
 Draw = Callable[[np.random.Generator], Sample]
 
 
-def flush_denormals() -> None:
-    """Let numbers below 1e-38 be zero in this thread and in those that it starts.
+@contextmanager
+def flush_denormals() -> Iterator[None]:
+    """Let numbers below 1e-38 be zero in this thread and in those that it starts, until the end of the block.
 
     Where a network is sure of its background, gradients become that small, and a CPU takes four times as long for a
     step. Threads that torch has started already keep what they have, so call it before the first computation.
     """
     torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:  # the caller's own arithmetic is not ours to change
+        torch.set_flush_denormal(False)
 
 
 class Fit:

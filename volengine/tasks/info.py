@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from volengine.core.errors import FormatError, InputError, MissingError
 from volengine.core.units import format_bytes
 from volengine.core.volume import Volume
 from volengine.io import MRC_SUFFIXES, TIFF_SUFFIXES, open_volume, suffix_of
 
 PICKS_SUFFIXES = (".star", ".tsv", ".tbl", ".csv", ".json")
+UNKNOWN = "unknown: give --voxel-size"
 
 
 def info(path: str) -> dict[str, Any]:
@@ -28,7 +30,7 @@ def info(path: str) -> dict[str, Any]:
     if suffix in MRC_SUFFIXES:
         return _mrc(path)
     if suffix in TIFF_SUFFIXES:
-        return _volume(open_volume(path))
+        return _tiff(path)
     return _store(path)
 
 
@@ -50,6 +52,21 @@ def _volume(volume: Volume) -> dict[str, Any]:
     }
 
 
+def _tiff(path: str) -> dict[str, Any]:
+    from volengine.io.tiff import read_facts
+
+    found = read_facts(path)
+    facts: dict[str, Any] = {
+        "file": path,
+        "dtype": found.dtype,
+        "shape (z, y, x)": " x ".join(map(str, found.shape)),
+        "voxel size (angstrom)": UNKNOWN if found.voxel_size is None else _numbers(found.voxel_size),
+    }
+    if found.compression != "none":
+        facts["compression"] = found.compression
+    return facts
+
+
 def _mrc(path: str) -> dict[str, Any]:
     from volengine.io.mrc_header import read_header
 
@@ -59,7 +76,7 @@ def _mrc(path: str) -> dict[str, Any]:
         "file": path,
         "mode": f"{header.mode} ({header.dtype})",
         "shape (z, y, x)": " x ".join(map(str, header.shape)),
-        "voxel size (angstrom)": "unknown: give --voxel-size" if size is None else _numbers(size),
+        "voxel size (angstrom)": UNKNOWN if size is None else _numbers(size),
     }
     if size is not None:
         facts["origin (angstrom)"] = _numbers(header.origin_for(size))
@@ -101,6 +118,13 @@ def _picks(path: str) -> dict[str, Any]:
     from volengine.io.picks import read_all
 
     facts: dict[str, Any] = {"picks": path}
-    for name, picks in read_all(path).items():
-        facts[name or "tomogram"] = f"{len(picks)} picks, voxel size {_numbers(picks.voxel_size)} angstrom"
+    try:
+        tables, known = read_all(path), True
+    except (FormatError, MissingError):
+        raise
+    except InputError:  # it lacks something of the tomogram, on which the number of picks does not depend
+        tables, known = read_all(path, voxel_size=(1.0, 1.0, 1.0), shape=(1, 1, 1)), False
+    for name, picks in tables.items():
+        grid = f"voxel size {_numbers(picks.voxel_size)} angstrom" if known else "voxel grid not wholly in the file"
+        facts[name or "tomogram"] = f"{len(picks)} picks, {grid}"
     return facts

@@ -15,8 +15,8 @@ SUFFIXES = (*MRC_SUFFIXES, *TIFF_SUFFIXES, ".zarr")
 def expand(inputs: Iterable[str]) -> list[str]:
     """Paths and URLs of all volumes that the inputs name, sorted, each once.
 
-    A folder stands for the volumes directly in it; a ``.txt`` file for the inputs on its lines (relative to the
-    file; ``#`` begins a comment); a glob for what it matches. URLs are taken as they are.
+    A folder stands for the volumes directly in it, hidden ones left out; a ``.txt`` file for the inputs on its lines
+    (relative to the file; ``#`` begins a comment); a glob for what it matches. URLs are taken as they are.
 
     Raises
     ------
@@ -31,18 +31,18 @@ def expand(inputs: Iterable[str]) -> list[str]:
     return sorted(dict.fromkeys(found))
 
 
-def _expand(item: str) -> list[str]:
+def _expand(item: str, lists: tuple[Path, ...] = ()) -> list[str]:
     if "://" in item:
         return [item]
     path = Path(item).expanduser()
     if suffix_of(item) == ".txt" and path.is_file():
-        return _listed(path)
+        return _listed(path, lists)
     if suffix_of(item) in SUFFIXES and path.exists():
         return [str(path)]
     if path.is_dir():
         if any((path / name).exists() for name in ("zarr.json", ".zgroup", ".zarray")):
             return [str(path)]
-        inside = [str(p) for p in sorted(path.iterdir()) if suffix_of(p.name) in SUFFIXES]
+        inside = [str(p) for p in sorted(path.glob("[!.]*")) if suffix_of(p.name) in SUFFIXES]
         if not inside:
             raise MissingError(f"{item}: no volume in this folder ({', '.join(SUFFIXES)}).")
         return inside
@@ -56,15 +56,22 @@ def _expand(item: str) -> list[str]:
     raise MissingError(f"{item}: no such file or folder.")
 
 
-def _listed(path: Path) -> list[str]:
+def _listed(path: Path, above: tuple[Path, ...]) -> list[str]:
+    """The inputs of a list; ``above`` are the lists that led here."""
+    if path.resolve() in above:
+        raise InputError(f"{path}: the list leads back to itself.")
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: no text in UTF-8 ({error.reason} at byte {error.start}).") from None
     found = []
-    for number, line in enumerate(path.read_text().splitlines(), 1):
+    for number, line in enumerate(lines, 1):
         text = line.partition("#")[0].strip()
         if not text:
             continue
-        item = text if "://" in text or Path(text).is_absolute() else str(path.parent / text)
+        item = text if "://" in text else str(path.parent / Path(text).expanduser())
         try:
-            found += _expand(item)
+            found += _expand(item, (*above, path.resolve()))
         except InputError as error:
             raise type(error)(f"{path}, line {number}: {error}") from None
     if not found:

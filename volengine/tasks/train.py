@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from volengine.core.errors import InputError
 from volengine.core.recipe import Recipe
@@ -23,6 +23,9 @@ from volengine.nets.fit_recipe import FitRecipe, Optimiser, Term
 from volengine.tasks.train_model import drawing, make_discriminator, make_model
 from volengine.tasks.train_samples import PatchRules, TrainSample
 from volengine.tasks.train_sources import open_sources, validation_of
+
+if TYPE_CHECKING:
+    from volengine.nets.fit import Fit as Fitting
 
 EXCLUSIVE = ("cross_entropy",)
 LossName = Literal["bce", "dice", "bce_dice", "cross_entropy", "focal", "surface_dice"]
@@ -193,13 +196,19 @@ def train(recipe: TrainRecipe, out: str, *, progress: bool = True) -> list[dict[
     InputError
         Samples that do not fit, a region smaller than a patch, another recipe's training in the way.
     """
-    from volengine.nets.fit import Fit, flush_denormals
+    from volengine.nets.fit import flush_denormals
+
+    if not out.endswith(".safetensors"):
+        raise InputError(f"--out {out}: a model file ends with .safetensors.")
+    with flush_denormals():
+        return _fit(recipe, out).run(progress=progress)
+
+
+def _fit(recipe: TrainRecipe, out: str) -> Fitting:
+    from volengine.nets.fit import Fit
     from volengine.nets.fit_ranks import Ranks
     from volengine.nets.predictor import resolve_device
 
-    flush_denormals()
-    if not out.endswith(".safetensors"):
-        raise InputError(f"--out {out}: a model file ends with .safetensors.")
     device = Ranks.from_environment().device(resolve_device(recipe.device))
     sources = open_sources(recipe.samples, recipe.rules())
     for k, feature in enumerate(recipe.features):
@@ -208,5 +217,4 @@ def train(recipe: TrainRecipe, out: str, *, progress: bool = True) -> list[dict[
     module, facts = make_model(recipe, [source.voxel_size for source in sources])
     draw = drawing(sources, recipe.changes(), device)
     discriminator = make_discriminator(recipe)
-    fit = Fit(module, facts, draw, validation_of(sources), recipe.fitting(), Path(out), device, discriminator)
-    return fit.run(progress=progress)
+    return Fit(module, facts, draw, validation_of(sources), recipe.fitting(), Path(out), device, discriminator)
