@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import fsspec
 import mrcfile
 import numpy as np
 import pytest
@@ -122,6 +123,26 @@ def test_without_labels_only_the_table_is_written(tmp_path, prediction):
     picks = pick(str(path), str(tmp_path / "none.csv"), recipe, RunOptions(progress=False))
     assert len(picks) == 0
     assert sorted(p.name for p in tmp_path.iterdir() if p.suffix != ".run") == ["none.csv", "pred.mrc"]
+
+
+def test_a_table_in_an_object_store(tmp_path, prediction, monkeypatch):
+    """URLs of tables go through fsspec; the run folder stays local."""
+    monkeypatch.chdir(tmp_path)
+    with mrcfile.new("pred.mrc") as file:
+        file.set_data(prediction.astype(np.float32) / 255)
+        file.voxel_size = VOXEL
+    recipe = RECIPE.with_(feature="core", labels=False)
+    local = pick("pred.mrc", "core.star", recipe, RunOptions(progress=False))
+    remote = pick("pred.mrc", "memory://picks/core.star", recipe, RunOptions(progress=False))
+    assert np.array_equal(remote.position_vox, local.position_vox)
+    kept = fsspec.filesystem("memory").cat("/picks/core.star")
+    assert kept == (tmp_path / "core.star").read_bytes()
+    assert {p.name for p in tmp_path.iterdir()} == {
+        "pred.mrc",
+        "core.star",
+        "core.star.run",
+        "memory_picks_core.star.run",
+    }
 
 
 def test_lengths_become_voxels():

@@ -17,6 +17,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
@@ -106,6 +107,32 @@ def _open_remote(url: str, read_only: bool) -> Store:
 def located(url: str) -> str:
     """A path made absolute, so that every process means the same file; URLs are left as they are."""
     return url if "://" in url else str(Path(url).expanduser().absolute())
+
+
+@contextmanager
+def local_copy(url: str, *, write: bool = False) -> Iterator[Path]:
+    """A local path for a small file: its own, or, for a URL, that of a copy.
+
+    Parameters
+    ----------
+    write
+        The caller writes the file; a copy is put in its place at the end. Otherwise the caller reads it.
+    """
+    if "://" not in url:
+        yield Path(url)
+        return
+    import fsspec
+
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / url.rsplit("/", 1)[-1]
+        with reached(url):
+            files, _, (place,) = fsspec.get_fs_token_paths(url)
+            if not write:
+                files.get_file(place, str(path))
+        yield path
+        if write:
+            with reached(url):
+                files.put_file(str(path), place)
 
 
 @contextmanager

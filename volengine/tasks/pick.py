@@ -20,7 +20,6 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -194,19 +193,21 @@ def pick(source: str, out: str, recipe: PickRecipe | None = None, options: RunOp
         A prediction that cannot be picked from, or labels of that name made by another run.
     """
     from volengine.io.picks import read_picks
+    from volengine.io.stores import local_copy
 
     recipe, options = recipe or PickRecipe(), options or RunOptions()
     volume = open_volume(source)
     run_dir = options.run_dir or run_dir_for(out)
     run_plan(_plan(volume, recipe, out, run_dir, options), run_dir, options)
-    return read_picks(
-        out,
-        recipe.format,
-        voxel_size=volume.voxel_size,
-        origin=volume.origin,
-        shape=volume.shape,
-        tomogram=volume.name,
-    )
+    with local_copy(out) as path:
+        return read_picks(
+            path,
+            recipe.format,
+            voxel_size=volume.voxel_size,
+            origin=volume.origin,
+            shape=volume.shape,
+            tomogram=volume.name,
+        )
 
 
 def pick_jobs(sources: list[str], out: str, recipe: PickRecipe, options: RunOptions) -> tuple[list[Job], str]:
@@ -399,8 +400,10 @@ def write_table(
     plan: Plan, tables: Any, stage: str, volume: Mapping[str, Any], feature: str, out: str, format: str | None
 ) -> None:
     """Call at the end of a plan: write the picks as a file."""
-    from volengine.io.picks import write_picks
+    from volengine.io.picks import format_of, write_picks
+    from volengine.io.stores import local_copy
 
     picks = picks_of(next(iter(tables(stage).values())), Volume.from_json(volume), feature)
-    Path(out).parent.mkdir(parents=True, exist_ok=True)
-    write_picks(out, picks, format)
+    with local_copy(out, write=True) as path:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_picks(path, picks, format_of(out, format))
