@@ -95,7 +95,7 @@ def choose_mode(dtype: DTypeLike, value_range: tuple[float, float] | None = None
         if holds.min <= low and high <= holds.max:
             return mode
     raise InputError(
-        f"No MRC mode holds integers from {low} to {high}: modes 0, 1 and 6 end at 127, 32767 and 65535. "
+        f"No MRC mode holds integers from {low:.0f} to {high:.0f}: modes 0, 1 and 6 end at 127, 32767 and 65535. "
         "Renumber the labels, or keep them as OME-Zarr."
     )
 

@@ -46,7 +46,7 @@ class ConvertRecipe(Recipe):
     ngff
         ``0.5`` (Zarr v3, sharded) or ``0.4`` (Zarr v2).
     levels
-        Number of resolution levels; default: until the volume fits into one chunk.
+        Number of resolution levels; default: until no axis is longer than 128 voxels.
     codec
         See ``volengine.io.codecs``; ``auto`` chooses by dtype and kind.
     kind

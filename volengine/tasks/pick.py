@@ -214,8 +214,10 @@ def pick_jobs(sources: list[str], out: str, recipe: PickRecipe, options: RunOpti
     """Jobs for many predictions, and their run folder.
 
     ``out`` is the table itself for one source if it has a table's ending; else the folder that gets
-    ``<name>__<feature>.star`` for each source.
+    ``<name>__<feature>.star`` (or the ending of the recipe's format) for each source.
     """
+    from volengine.io.picks import ending_of
+
     single = out.lower().endswith(PICK_SUFFIXES)
     if single and len(sources) > 1:
         raise InputError(f"--out {out} is one file, but there are {len(sources)} sources; give a folder.")
@@ -224,7 +226,7 @@ def pick_jobs(sources: list[str], out: str, recipe: PickRecipe, options: RunOpti
     def job(source: str) -> Job:
         def plan() -> Plan:
             volume = open_volume(source)
-            table = out if single else join_url(out, f"{_key(volume, recipe)}.star")
+            table = out if single else join_url(out, _key(volume, recipe) + ending_of(recipe.format))
             return _plan(volume, recipe, table, run_dir, options)
 
         return Job(source, plan)

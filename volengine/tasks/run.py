@@ -97,6 +97,8 @@ def run_recipe_jobs(sources: Sequence[str], out: str, recipe: RunRecipe, options
 
 def plan_run(volume: Volume, recipe: RunRecipe, out: str, folder: PlanFolder, options: RunOptions) -> Plan:
     """All steps of one tomogram as one plan; reads metadata only."""
+    from volengine.io.picks import ending_of
+
     parts: list[Plan] = []
     tomogram, labels_in = volume, None
     if suffix_of(volume.url) not in ("", ".zarr"):
@@ -116,7 +118,7 @@ def plan_run(volume: Volume, recipe: RunRecipe, out: str, folder: PlanFolder, op
                     f"pick: there is no feature {pick.feature!r}; the models predict {', '.join(sorted(predictions))}."
                 )
             prediction = predictions[pick.feature]
-            table = join_url(out, "picks", f"{volume.name}__{pick.feature}.star")
+            table = join_url(out, "picks", f"{volume.name}__{pick.feature}{ending_of(pick.format)}")
             store = labels_in or prediction.url
             ngff = recipe.convert.ngff if labels_in else recipe.segment.ngff
             parts.append(plan_pick(prediction, pick, table, store, folder, options, ngff=ngff))

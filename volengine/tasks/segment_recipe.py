@@ -59,7 +59,7 @@ class SegmentRecipe(Recipe):
     ngff
         Version of the written stores: ``0.5`` or ``0.4``.
     levels
-        Number of resolution levels; default: until the volume fits into one chunk.
+        Number of resolution levels; default: until no axis is longer than 128 voxels.
     """
 
     models: tuple[str, ...]

@@ -173,6 +173,13 @@ def _read(path: Path, format: str | None, known: Known) -> Rows:
     return dynamo.read(path, first=1 if name == "dynamo" else 0)
 
 
+def ending_of(format: str | None) -> str:
+    """The ending of a format's files; ``None`` is RELION's."""
+    if format is None or format_of("", format) in _STAR:
+        return ".star"
+    return next(ending for ending, name in _ENDINGS.items() if format.startswith(name))
+
+
 def format_of(path: str | Path, format: str | None = None) -> str:
     """The format by its name, or by the file's ending.
 
