@@ -18,7 +18,7 @@ EDGES = ("reflect", "edge", "zero")
 
 @st.composite
 def axes(draw):
-    """Any axis lattice: sliding with and without margin, tiles; with context."""
+    """Any axis lattice: sliding with and without margin, mirrored, tiles; with context."""
     n = draw(st.integers(1, 60))
     low, high = draw(st.integers(0, 5)), draw(st.integers(0, 5))
     if draw(st.booleans()):
@@ -26,7 +26,28 @@ def axes(draw):
         return AxisLattice.tiles(n, align * draw(st.integers(1, 8)), low, align)
     patch = draw(st.integers(1, 40))
     margin = draw(st.integers(0, (patch - 1) // 2))
-    return AxisLattice.sliding(n, patch, draw(st.sampled_from([0, 0.1, 0.25, 0.5, 0.7, 0.9])), margin, low, high)
+    overlap = draw(st.sampled_from([0, 0.1, 0.25, 0.5, 0.7, 0.9]))
+    if draw(st.booleans()):
+        return AxisLattice.sliding(n, patch, overlap, margin, low, low).mirror()
+    return AxisLattice.sliding(n, patch, overlap, margin, low, high)
+
+
+@settings(deadline=None, max_examples=100)
+@given(st.integers(1, 60), st.integers(1, 40), st.sampled_from([0, 0.25, 0.5, 0.7]), st.integers(0, 4))
+def test_a_mirrored_lattice_lies_as_on_the_mirrored_volume(n, patch, overlap, context):
+    axis = AxisLattice.sliding(n, patch, overlap, 0, context, context)
+    mirrored = axis.mirror()
+    assert mirrored.starts == tuple(n - patch - s for s in reversed(axis.starts))
+    spans = [mirrored.input_span(i) for i in range(mirrored.count)]
+    assert spans == [(n - b, n - a) for a, b in (axis.input_span(i) for i in reversed(range(axis.count)))]
+    assert mirrored.mirror().starts == axis.starts
+    assert (mirrored is axis) == (axis.starts == mirrored.starts)
+
+
+def test_what_cannot_be_mirrored_is_refused():
+    for axis in (AxisLattice.tiles(20, 8, 1), AxisLattice.sliding(20, 8, low=1, high=0)):
+        with pytest.raises(PlanError, match="same context"):
+            axis.mirror()
 
 
 @settings(deadline=None, max_examples=100)

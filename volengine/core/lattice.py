@@ -17,6 +17,9 @@ Three kinds of axis:
     Neighbouring tiles that do not overlap, the last one cut off at the end: for purely convolutional networks,
     which are exact once the context (``low``, ``high``) covers their receptive field.
 
+:meth:`AxisLattice.mirror` gives the patches of the mirrored volume, in the coordinates of the volume itself: where the
+last patch is moved back, they are others.
+
 >>> lattice = Lattice.sliding((64, 200, 200), (1, 128, 128), (0, 0.25, 0.25))
 >>> len(lattice), lattice.z.count, lattice.y.starts
 (256, 64, (0, 72))
@@ -27,7 +30,7 @@ from __future__ import annotations
 import itertools
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal
 
@@ -69,6 +72,8 @@ class AxisLattice:
     bounded
         The input is cut off at the volume's ends (then filled up at the far end to a multiple of ``align``), so
         that a convolution pads there by itself as it does on the whole volume.
+    mirrored
+        The patches lie as on the mirrored volume, counted from its other end.
     """
 
     n: int
@@ -81,6 +86,7 @@ class AxisLattice:
     high: int = 0
     align: int = 1
     bounded: bool = False
+    mirrored: bool = False
 
     @classmethod
     def sliding(
@@ -110,6 +116,19 @@ class AxisLattice:
             raise PlanError(f"A tile of {tile} voxels must be a multiple of the network's stride {align}.")
         return cls(n, tile, tile, 0, n, True, radius, radius, align, True)
 
+    def mirror(self) -> AxisLattice:
+        """The patches that the mirrored volume would have, turned back; this lattice where they are the same.
+
+        Raises
+        ------
+        PlanError
+            Tiles, or a context that differs before and behind.
+        """
+        if self.cut or self.low != self.high or self.align != 1:
+            raise PlanError("Only sliding windows with the same context before and behind can be mirrored.")
+        turned = replace(self, mirrored=not self.mirrored)
+        return self if turned.starts == self.starts else turned
+
     @property
     def count(self) -> int:
         """Number of patches."""
@@ -119,6 +138,9 @@ class AxisLattice:
 
     def start(self, i: int) -> int:
         """First voxel of patch ``i``; may be negative."""
+        if self.mirrored:
+            i = self.count - 1 - i
+            return self.n - self.patch - min(self.first + i * self.step, self.end - self.patch)
         start = self.first + i * self.step
         return start if self.cut else min(start, self.end - self.patch)
 
@@ -216,6 +238,11 @@ class Lattice:
         """Sliding windows; ``low`` and ``high`` are extra context, for example the slices of a 2.5D network."""
         z, y, x = (AxisLattice.sliding(*each) for each in zip(shape, patch, overlap, margin, low, high, strict=True))
         return cls(z, y, x)
+
+    def mirror(self, along: Sequence[bool]) -> Lattice:
+        """The patches of the volume mirrored along these axes, in the coordinates of the volume itself."""
+        z, y, x = (a.mirror() if turn else a for a, turn in zip(self.axes, along, strict=True))
+        return Lattice(z, y, x)
 
     @property
     def axes(self) -> tuple[AxisLattice, AxisLattice, AxisLattice]:

@@ -22,7 +22,7 @@ import numpy as np
 
 from volengine.core.errors import InputError
 from volengine.core.units import WORKER_NUMBER
-from volengine.nets.tta import Tta, views
+from volengine.nets.tta import Tta, View, views
 from volengine.ops.blend import PROBABILITY_SCALE, VALUE_LIMIT, VALUE_SCALE
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 Activation = Literal["sigmoid", "softmax", "none"]
 Precision = Literal["float32", "tf32", "bfloat16", "float16"]
+MeanOf = Literal["probabilities", "logits"]
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,11 @@ class Execution:
         ``torch.compile`` the network (pays for many patches of one shape).
     tta
         See :mod:`volengine.nets.tta`.
+    mean_of
+        What is averaged over views, and by the blend over patches: ``probabilities``, or the network's ``logits``
+        before its sigmoid (as membrain-seg does). Logits are cut off at ±1023.
+    spread
+        Answer the means of the probabilities and of their squares besides: see :attr:`Predictor.channels`.
     """
 
     batch: int = 0
@@ -82,6 +88,8 @@ class Execution:
     channels_last: bool = True
     compile: bool = False
     tta: Tta = 1
+    mean_of: MeanOf = "probabilities"
+    spread: bool = False
 
     def __post_init__(self) -> None:
         if self.batch < 0:
@@ -120,6 +128,10 @@ class Predictor:
         self.views = views(self.execution.tta, _depth(traits))
         if self.execution.precision == "float16" and self.device.type == "cpu":
             raise InputError("Precision float16 needs a GPU; on a CPU use float32 or bfloat16.")
+        if self.execution.spread and traits.activation == "none":
+            raise InputError("This network predicts values, not probabilities, so they have no spread.")
+        if self.execution.mean_of == "logits" and traits.activation == "softmax":
+            raise InputError("The mean of logits is for networks with a sigmoid; this one has a softmax.")
         module = module.eval().to(self.device)
         if self.execution.channels_last:
             module = module.to(memory_format=self._memory_format)  # type: ignore[call-overload]
@@ -128,7 +140,14 @@ class Predictor:
     @property
     def bounded(self) -> bool:
         """Whether the answers are probabilities."""
-        return self.traits.activation != "none"
+        return self.traits.activation != "none" and self.execution.mean_of == "probabilities"
+
+    @property
+    def channels(self) -> int:
+        """Channels of the answers: the features; with ``spread`` for each its mean probability (where the features
+        are logits), and for each the mean of the squared probability. All channels have :attr:`scale`, so the
+        probabilities beside logits come times ``PROBABILITY_SCALE / VALUE_SCALE``."""
+        return self.traits.features * ((2 if self.bounded else 3) if self.execution.spread else 1)
 
     @property
     def scale(self) -> float:
@@ -161,31 +180,48 @@ class Predictor:
                 stack.enter_context(torch.autocast(self.device.type, dtype=lower))
             yield
 
-    def __call__(self, batch: torch.Tensor) -> torch.Tensor:
+    def __call__(self, batch: torch.Tensor, from_views: Sequence[View] | None = None) -> torch.Tensor:
         """Answers of the network, activation applied, mean over the views; float32 on the device.
 
         Parameters
         ----------
         batch
             (batch, 1, z, y, x) or (batch, slices, y, x), float32, on the device.
+        from_views
+            The views; default: all of the augmentation.
 
         Returns
         -------
-        Tensor, (batch, features, z, y, x)
+        Tensor, (batch, channels, z, y, x)
             With one slice along z for 2D and 2.5D networks.
         """
         total: torch.Tensor | None = None
-        for view in self.views:
+        looks = self.views if from_views is None else from_views
+        for view in looks:
             seen = view.apply(batch)
             if self.execution.channels_last:
                 seen = seen.contiguous(memory_format=self._memory_format)
-            answer = view.undo(self._activate(self._call(seen).float()), self.traits.volumetric)
+            answer = view.undo(self._answer(self._call(seen).float()), self.traits.volumetric)
             total = answer if total is None else total.add_(answer)
         if total is None:
             raise InputError("There is no view to look at.")
-        if len(self.views) > 1:
-            total = total.div_(len(self.views))
+        if len(looks) > 1:
+            total = total.div_(len(looks))
         return total if self.traits.volumetric else total.unsqueeze(2)
+
+    def _answer(self, logits: torch.Tensor) -> torch.Tensor:
+        """All :attr:`channels` of one view."""
+        import torch
+
+        if not self.execution.spread:
+            return logits.clamp(-VALUE_LIMIT, VALUE_LIMIT) if not self.bounded else self._activate(logits)
+        values = None if self.bounded else logits.clamp(-VALUE_LIMIT, VALUE_LIMIT)
+        chance = self._activate(logits)
+        square = chance * chance
+        if values is None:
+            return torch.cat([chance, square], 1)
+        factor = PROBABILITY_SCALE / VALUE_SCALE
+        return torch.cat([values, chance * factor, square * factor], 1)
 
     def _activate(self, logits: torch.Tensor) -> torch.Tensor:
         """Written out, because PyTorch's own sigmoid and softmax differ in the last bit between the vectors of a

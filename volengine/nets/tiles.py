@@ -4,7 +4,7 @@
 (:mod:`volengine.ops.blend`), to the sums of a block:
 
 >>> job = PatchJob(lattice, reader, Shares(lattice, "gaussian", predictor.scale))
->>> sums = predict_patches(predictor, job, list(lattice.owned(core)), region)       # int32, (features, *region.shape)
+>>> sums = predict_patches(predictor, job, list(lattice.owned(core)), region)       # int32, (channels, *region.shape)
 
 Every batch has the same size: the last one is filled up with empty patches. A patch thus always goes through the same
 kernels, and what the network answers does not depend on which patches happen to be in its batch or block
@@ -30,6 +30,7 @@ from numpy.typing import NDArray
 from volengine.core.boxes import Box, Index3
 from volengine.core.lattice import Lattice, PatchIndex
 from volengine.nets.predictor import Predictor
+from volengine.nets.tta import View
 from volengine.ops.blend import Shares
 from volengine.ops.patches import PatchReader
 
@@ -39,11 +40,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class PatchJob:
-    """Where patches come from and how their answers count."""
+    """Where patches come from and how their answers count; from which views they are seen (default: all)."""
 
     lattice: Lattice
     reader: PatchReader
     shares: Shares
+    views: tuple[View, ...] | None = None
 
 
 def predict_patches(
@@ -63,12 +65,12 @@ def predict_patches(
 
     Returns
     -------
-    ndarray, int32, (features, z, y, x)
+    ndarray, int32, (channels, z, y, x)
         Fixed-point sums over ``region`` (see :mod:`volengine.ops.blend`); independent of order and threads.
     """
     import torch
 
-    sums = torch.zeros((predictor.traits.features, *region.shape), dtype=torch.int32, device=predictor.device)
+    sums = torch.zeros((predictor.channels, *region.shape), dtype=torch.int32, device=predictor.device)
     order = sorted(indices, key=lambda i: (job.lattice.input_box(i).shape, job.lattice.neighbours(i), i))
     with _one_thread_each(predictor.device) as most:
         for shape, group in itertools.groupby(order, key=lambda i: job.lattice.input_box(i).shape):
@@ -120,7 +122,7 @@ class _Lane:
         if feeder is None:
             feeder = self._local.feeder = _Feeder(self._predictor, self._job, self._shape)
         with self._predictor.running():
-            answers = self._predictor(feeder.send(batch))
+            answers = self._predictor(feeder.send(batch), self._job.views)
             for answer, index in zip(answers, batch, strict=False):
                 visible = self._weigh(answer, index)
                 whole = visible.to(torch.int32)

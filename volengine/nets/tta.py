@@ -5,6 +5,8 @@
 ``2..8``   Ais's order: quarter turns 0, 1, 2, 3 in the plane (``rot90``, y to x), then the same after a flip along x
 ``9..16``  these eight, then the same after a flip along z (3D networks, and 2.5D ones: their slices in reverse)
 ``flips``  all combinations of flips along the axes: 4 in the plane, 8 for 3D and 2.5D networks
+``flips4`` those of them that flip an even number of axes: 4 for 3D and 2.5D networks, 2 in the plane; each axis is
+           flipped in half of them
 =========  =====================================================================================================
 
 Each view is undone exactly: flips and quarter turns move voxels, they do not interpolate.
@@ -31,6 +33,14 @@ class View:
     quarter_turns: int = 0
     flip_x: bool = False
     flip_z: bool = False
+
+    @property
+    def mirrors(self) -> tuple[bool, bool, bool] | None:
+        """The axes z, y, x that it flips; ``None`` where it turns by a quarter and so is no flip."""
+        if self.quarter_turns % 2:
+            return None
+        half = self.quarter_turns == 2
+        return self.flip_z, half, self.flip_x != half
 
     def apply(self, batch: torch.Tensor) -> torch.Tensor:
         """The batch as seen from here; axes ..., z (or slices as channels), y, x."""
@@ -62,12 +72,13 @@ def views(tta: Tta, depth: int) -> tuple[View, ...]:
     InputError
         No such augmentation, or one with z flips for a network that sees one slice.
     """
-    if tta == "flips":
+    if tta in ("flips", "flips4"):
         plane = [View(), View(flip_x=True), View(2, True), View(2)]
-        return tuple(plane + [View(v.quarter_turns, v.flip_x, True) for v in plane] if depth > 1 else plane)
+        flips = plane + [View(v.quarter_turns, v.flip_x, True) for v in plane] if depth > 1 else plane
+        return tuple(v for v in flips if tta == "flips" or sum(v.mirrors or ()) % 2 == 0)
     if isinstance(tta, str):
         if not tta.isdecimal():
-            raise InputError(f"tta is {tta!r}; it must be a number from 1 to {FULL}, or flips.")
+            raise InputError(f"tta is {tta!r}; it must be a number from 1 to {FULL}, flips or flips4.")
         tta = int(tta)
     most = FULL if depth > 1 else FULL // 2
     if not 1 <= tta <= most:

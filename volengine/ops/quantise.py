@@ -24,6 +24,7 @@ def quantise(
     rounding: Rounding = "nearest",
     *,
     bounded: bool = True,
+    sigmoid: bool = False,
 ) -> NDArray[np.generic]:
     """Fixed-point sums as stored values.
 
@@ -39,6 +40,8 @@ def quantise(
         ``nearest``: half to even. ``truncate``: towards zero, uint8 only, as Ais does (its 0.5 becomes 127).
     bounded
         Whether values are probabilities: cut off to 0..1 (rounding may have left 1 + 2^-22).
+    sigmoid
+        The values are logits: store their sigmoid (float64 inside).
 
     Returns
     -------
@@ -51,7 +54,7 @@ def quantise(
     """
     if dtype not in get_args(ProbabilityType):
         raise InputError(f"Predictions are stored as {', '.join(get_args(ProbabilityType))}, not {dtype!r}.")
-    if dtype == "uint8" and not bounded:
+    if dtype == "uint8" and not (bounded or sigmoid):
         raise InputError("Values that are no probabilities cannot be stored as uint8; use float32 or float16.")
     if dtype != "uint8" and rounding != "nearest":
         raise InputError(f"Rounding {rounding!r} is for uint8 only, not {dtype}.")
@@ -59,13 +62,42 @@ def quantise(
     factor = (255.0 if dtype == "uint8" else 1.0) / scale
     top = factor * scale
     for part, target in zip(sums, out, strict=True):  # slice by slice: float64 of one slice only
-        values = part * factor
+        values = top / (1.0 + np.exp(part * (-1.0 / scale))) if sigmoid else part * factor
         if bounded:
             np.clip(values, 0.0, top, out=values)
-        if dtype == "uint8":
-            (np.rint if rounding == "nearest" else np.trunc)(values, out=values)
-        target[...] = values
+        _store(values, target, rounding)
     return out
+
+
+def quantise_spread(
+    means: NDArray[np.int32],
+    squares: NDArray[np.int32],
+    scale: float,
+    dtype: ProbabilityType = "uint8",
+    rounding: Rounding = "nearest",
+) -> NDArray[np.generic]:
+    """Standard deviation of the probabilities from the fixed-point sums of probabilities and of their squares.
+
+    The variance is mean(p²) - mean(p)², not below 0. Both sums are exact to 1.2e-7 of their value, so standard
+    deviations below about 5e-4 are rounding noise. Parameters, storage and errors as in :func:`quantise`.
+    """
+    quantise(means[:0], scale, dtype, rounding)
+    out = np.empty(means.shape, dtype)
+    for first, second, target in zip(means, squares, out, strict=True):
+        values = first / scale
+        np.subtract(second / scale, values * values, out=values)
+        np.sqrt(np.maximum(values, 0.0, out=values), out=values)
+        if dtype == "uint8":
+            values *= 255.0
+        _store(values, target, rounding)
+    return out
+
+
+def _store(values: NDArray[np.float64], target: NDArray[np.generic], rounding: Rounding) -> None:
+    """Values (changed) in the target's type."""
+    if target.dtype == np.uint8:
+        (np.rint if rounding == "nearest" else np.trunc)(values, out=values)
+    target[...] = values
 
 
 def probability(stored: NDArray[np.generic]) -> NDArray[np.float32]:

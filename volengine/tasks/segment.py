@@ -98,14 +98,15 @@ def plan_segment(volume: Volume, recipe: SegmentRecipe, out: str, folder: PlanFo
     if double:
         raise InputError(f"Two models predict {double[0]!r}; segment with one of them, or into two folders.")
     storage = _storage(volume, flat=all(net.lattice.z.patch == 1 for net in nets))
-    specs = {f: _spec(volume, recipe, f, _store(volume, f, out, len(features)), storage) for f in features}
+    products = [name for net in nets for name in net.products]
+    specs = {name: _spec(volume, recipe, name, _store(volume, name, out, len(products)), storage) for name in products}
     return Segmentation(volume, recipe, nets, specs, folder, options).plan()
 
 
 def _store(volume: Volume, feature: str, out: str, features: int) -> str:
     if suffix_of(out) == ".zarr":
         if features > 1:
-            raise InputError(f"--out {out} is one store, but {features} features are predicted; give a folder.")
+            raise InputError(f"--out {out} is one store, but {features} volumes are written; give a folder.")
         return out
     return join_url(out, f"{volume.name}__{re.sub(r'[^A-Za-z0-9.+-]+', '_', feature)}.ome.zarr")
 

@@ -6,9 +6,10 @@ kernels unpack a block and call ``volengine.nets`` and ``volengine.ops``, where 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,13 +17,16 @@ from numpy.typing import NDArray
 from volengine.core.block import Block, Result
 from volengine.core.boxes import Box, Index3, index3
 from volengine.core.errors import InputError
-from volengine.core.lattice import AxisLattice, Edge, Lattice, PatchIndex
+from volengine.core.lattice import AxisLattice, Edge, Lattice
 from volengine.ops import blend
 from volengine.ops.normalise import Normalisation, combine, slice_moments
 from volengine.ops.patches import PatchReader
-from volengine.ops.quantise import ProbabilityType, Rounding, quantise
+from volengine.ops.quantise import ProbabilityType, Rounding, quantise, quantise_spread
 from volengine.ops.windows import Window
 from volengine.tasks.images import levels_of
+
+if TYPE_CHECKING:
+    from volengine.nets.tta import View
 
 SLAB_VOXELS = 2**24
 
@@ -42,9 +46,13 @@ class Net:
     window, edges, normalisation
         How patches are blended, what lies outside of the volume, and how the input is normalised.
     bounded
-        Whether the answers are probabilities.
+        Whether the sums are of probabilities.
     execution
         Fields of :class:`volengine.nets.predictor.Execution`.
+    mirror_volume
+        Whether the views are of the whole volume instead of the patches.
+    sigmoid
+        The sums are of logits, and their sigmoid is written.
     """
 
     path: str
@@ -56,6 +64,8 @@ class Net:
     normalisation: Normalisation
     bounded: bool
     execution: Mapping[str, Any]
+    mirror_volume: bool = False
+    sigmoid: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """JSON parameters of a kernel."""
@@ -75,9 +85,76 @@ class Net:
         return [(channel, feature) for channel, feature in enumerate(self.features) if feature]
 
     @property
+    def spread(self) -> bool:
+        """Whether the uncertainty is written too."""
+        return bool(self.execution.get("spread"))
+
+    @property
+    def channels(self) -> list[tuple[int, str]]:
+        """Channel and name of all sums that are needed: ``feature``, ``feature~mean`` and ``feature~square``."""
+        groups = [""] if not self.spread else ["", "~square"] if self.bounded else ["", "~mean", "~square"]
+        n = len(self.features)
+        return [(g * n + channel, feature + end) for g, end in enumerate(groups) for channel, feature in self.kept]
+
+    @property
+    def products(self) -> list[str]:
+        """Names of the volumes that are written."""
+        names = [feature for _, feature in self.kept]
+        return names + [uncertainty_of(f) for f in names] if self.spread else names
+
+    @property
     def scale(self) -> float:
         """Fixed-point scale of its sums."""
         return blend.PROBABILITY_SCALE if self.bounded else blend.VALUE_SCALE
+
+    @cached_property
+    def passes(self) -> list[Pass]:
+        """The patches of the volume, and of its mirrored versions where they lie otherwise."""
+        from volengine.nets.tta import views
+
+        if not self.mirror_volume:
+            return [Pass(self.lattice, None, 1.0)]
+        depth = self.lattice.z.patch
+        depth = depth if depth > 1 else 1 + self.lattice.z.low + self.lattice.z.high
+        every = views(self.execution["tta"], depth)
+        found: dict[Lattice, list[View]] = {}
+        for view in every:
+            if view.mirrors is None:
+                raise InputError("Only flips mirror a whole volume; use tta flips, or turn each patch.")
+            found.setdefault(self.lattice.mirror(view.mirrors), []).append(view)
+        return [Pass(lattice, tuple(seen), len(seen) / len(every)) for lattice, seen in found.items()]
+
+    @property
+    def patches(self) -> int:
+        """Number of patches of all passes."""
+        return sum(len(p.lattice) for p in self.passes)
+
+    def overhang(self, core: Sequence[int]) -> Index3:
+        """The largest of all passes; see :meth:`volengine.core.lattice.Lattice.overhang`."""
+        return index3(np.max([p.lattice.overhang(core) for p in self.passes], axis=0).tolist())
+
+    def halo(self, core: Sequence[int]) -> tuple[Index3, Index3]:
+        """The largest of all passes; see :meth:`volengine.core.lattice.Lattice.halo`."""
+        low, high = np.max([p.lattice.halo(core, self.edges) for p in self.passes], axis=0).tolist()
+        return index3(low), index3(high)
+
+    def axis_overhang(self, axis: int, core: int) -> int:
+        """The same along one axis, of any length."""
+        return max(p.lattice.axes[axis].overhang(core) for p in self.passes)
+
+
+@dataclass(frozen=True)
+class Pass:
+    """Patches that count together: a lattice, the views they are seen from (``None``: all), and their share."""
+
+    lattice: Lattice
+    views: tuple[View, ...] | None
+    share: float
+
+
+def uncertainty_of(feature: str) -> str:
+    """Name of the volume that holds a feature's uncertainty."""
+    return f"{feature} uncertainty"
 
 
 @dataclass(frozen=True)
@@ -88,10 +165,23 @@ class Storage:
     rounding: Rounding
     factors: tuple[Index3, ...]
 
-    def levels(self, sums: NDArray[np.int32], net: Net, feature: str) -> dict[str, Any]:
-        """A block of sums as stored values on all levels, named ``feature@level``."""
-        values = quantise(sums, net.scale, self.dtype, self.rounding, bounded=net.bounded)
-        return levels_of(values, self.factors, "probability", feature)
+    def values(self, sums: Mapping[str, NDArray[np.int32]], net: Net, feature: str) -> dict[str, NDArray[np.generic]]:
+        """A feature's sums, by the names of :attr:`Net.channels`, as stored values of its products."""
+        found = quantise(sums[feature], net.scale, self.dtype, self.rounding, bounded=net.bounded, sigmoid=net.sigmoid)
+        values = {feature: found}
+        if net.spread:
+            means = sums[feature if net.bounded else f"{feature}~mean"]
+            squares = sums[f"{feature}~square"]
+            spread = quantise_spread(means, squares, blend.PROBABILITY_SCALE, self.dtype, self.rounding)
+            values[uncertainty_of(feature)] = spread
+        return values
+
+    def levels(self, values: Mapping[str, NDArray[np.generic]]) -> dict[str, Any]:
+        """Stored values on all levels, named ``product@level``."""
+        arrays: dict[str, Any] = {}
+        for name, level in values.items():
+            arrays |= levels_of(level, self.factors, "probability", name)
+        return arrays
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Storage:
@@ -144,18 +234,16 @@ def predict(
     patches = 0
     stored = Storage.from_json(storage)
     for net in map(Net.from_json, nets):
-        over = net.lattice.overhang(core)
+        over = net.overhang(core)
         if direct:
             values, count = _values(block, net, stored, threads)
-            for feature, level in values.items():
-                arrays |= levels_of(level, stored.factors, "probability", feature)
+            arrays |= stored.levels(values)
         else:
             region = block.box.grow((0, 0, 0), over).clip(block.shape)
-            owned = list(net.lattice.owned(block.box))
-            sums, count = _sums(block, net, owned, region, threads), len(owned)
-            for channel, feature in net.kept:
+            sums, count = _sums(block, net, block.box, region, threads)
+            for channel, name in net.channels:
                 pieces = blend.split(sums[channel], block.box.shape, over, core)
-                arrays |= {f"{feature}/{name}": piece for name, piece in pieces.items()}
+                arrays |= {f"{name}/{direction}": piece for direction, piece in pieces.items()}
         patches += count
     return Result(arrays, counts={"patches": patches})
 
@@ -168,22 +256,22 @@ def slab_slices(net: Net, box: Box, threads: int) -> int:
 
 def _values(block: Block, net: Net, stored: Storage, threads: int) -> tuple[dict[str, Any], int]:
     """The predictions of a block that no patch crosses, by feature, and the number of patches that were run."""
-    values = {feature: np.empty(block.box.shape, stored.dtype) for _, feature in net.kept}
+    values = {name: np.empty(block.box.shape, stored.dtype) for name in net.products}
     step = slab_slices(net, block.box, threads)
     patches = 0
     for first in range(block.box.start[0], block.box.stop[0], step):
         slab = Box((first, *block.box.start[1:]), (min(first + step, block.box.stop[0]), *block.box.stop[1:]))
-        owned = list(net.lattice.owned(slab))
-        sums = _sums(block, net, owned, slab, threads)
-        for channel, feature in net.kept:
-            target = values[feature][slab.slices_in(block.box)]
-            target[...] = quantise(sums[channel], net.scale, stored.dtype, stored.rounding, bounded=net.bounded)
-        patches += len(owned)
+        sums, count = _sums(block, net, slab, slab, threads)
+        named = {name: sums[channel] for channel, name in net.channels}
+        for _, feature in net.kept:
+            for name, part in stored.values(named, net, feature).items():
+                values[name][slab.slices_in(block.box)] = part
+        patches += count
     return values, patches
 
 
-def _sums(block: Block, net: Net, owned: list[PatchIndex], region: Box, threads: int) -> NDArray[np.int32]:
-    """Fixed-point sums of all channels over a region."""
+def _sums(block: Block, net: Net, core: Box, region: Box, threads: int) -> tuple[NDArray[np.int32], int]:
+    """Fixed-point sums of all channels over a region, of the patches that a core owns; and how many these are."""
     from volengine.nets.predictor import Execution, load_predictor
     from volengine.nets.tiles import PatchJob, predict_patches
 
@@ -192,8 +280,17 @@ def _sums(block: Block, net: Net, owned: list[PatchIndex], region: Box, threads:
     reader = PatchReader(
         block.arrays["image"], block.boxes["image"], block.shape, net.edges, net.normalisation, mean, std
     )
-    job = PatchJob(net.lattice, reader, blend.Shares(net.lattice, net.window, net.scale))
-    return predict_patches(predictor, job, owned, region, threads)
+    total: NDArray[np.int32] | None = None
+    patches = 0
+    for each in net.passes:
+        owned = list(each.lattice.owned(core))
+        patches += len(owned)
+        shares = blend.Shares(each.lattice, net.window, net.scale * each.share)
+        sums = predict_patches(predictor, PatchJob(each.lattice, reader, shares, each.views), owned, region, threads)
+        total = sums if total is None else np.add(total, sums, out=total)
+    if total is None:
+        raise InputError("There is no pass over the volume.")
+    return total, patches
 
 
 def _mean_and_std(
@@ -214,12 +311,18 @@ def blend_block(block: Block, nets: list[dict[str, Any]], storage: dict[str, Any
     arrays: dict[str, Any] = {}
     for net in map(Net.from_json, nets):
         for _, feature in net.kept:
-            own = f"{feature}/core"
-            pieces = {
-                name: array.astype(np.int32, copy=False)
-                for name, array in block.arrays.items()
-                if name.startswith(f"{feature}/") and name != own
-            }
-            core = block.arrays[own].astype(np.int32)  # a copy: the sums are added in place
-            arrays |= stored.levels(blend.join(core, pieces), net, feature)
+            names = [name for _, name in net.channels if name.partition("~")[0] == feature]
+            sums = {name: _joined(block, name) for name in names}
+            arrays |= stored.levels(stored.values(sums, net, feature))
     return Result(arrays)
+
+
+def _joined(block: Block, name: str) -> NDArray[np.int32]:
+    """A block's own sums of this name, and what reaches in from its lower neighbours."""
+    own = f"{name}/core"
+    pieces = {
+        key: array.astype(np.int32, copy=False)
+        for key, array in block.arrays.items()
+        if key.startswith(f"{name}/") and key != own
+    }
+    return blend.join(block.arrays[own].astype(np.int32), pieces)  # a copy: the sums are added in place

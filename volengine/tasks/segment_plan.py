@@ -26,7 +26,7 @@ from volengine.ops import blend
 from volengine.ops.normalise import CELL
 from volengine.tasks.images import core_unit, factors_of, outputs_of, scratch_spec
 from volengine.tasks.segment_blocks import Net, slab_slices
-from volengine.tasks.segment_recipe import SegmentRecipe, check_voxel_size, fit_stride
+from volengine.tasks.segment_recipe import Resolved, SegmentRecipe, check_voxel_size, fit_stride
 
 LARGEST_BLOCK = 2**22
 """Voxels per block: some seconds on a CPU; larger ones cost progress when a worker dies."""
@@ -66,29 +66,48 @@ def _net(volume: Volume, recipe: SegmentRecipe, options: RunOptions, path: str) 
     facts = load_facts(path)
     if not recipe.any_voxel_size:
         check_voxel_size(volume, path, facts)
-    if facts.activation == "none" and recipe.dtype == "uint8":
-        raise InputError(f"{path} predicts values, not probabilities; use --dtype float32.")
-    views(recipe.tta, facts.patch[0] if facts.volumetric else facts.context)
-    edge: Edge = recipe.edge or facts.edge
+    how = recipe.resolved()
+    _check_answer(recipe, facts, path)
+    views(how.tta, facts.patch[0] if facts.volumetric else facts.context)
+    edge: Edge = how.edge or facts.edge
     softmax = facts.activation == "softmax"
+    logits = how.mean_of == "logits"
     return Net(
         path=path,
         digest=identity(path),
         features=tuple("" if softmax and f == BACKGROUND else f for f in facts.features),
         lattice=lattice_of(volume.shape, recipe, facts, path),
-        window="constant" if recipe.exact else recipe.window or facts.window,
+        window="constant" if recipe.exact else how.window or facts.window,
         edges=(edge if facts.volumetric else "edge", edge, edge),  # slices beyond the ends: the last one, as in Ais
         normalisation=facts.normalisation,
-        bounded=facts.activation != "none",
+        bounded=facts.activation != "none" and not logits,
         execution={
             "batch": recipe.batch,
             "device": options.device,
             "precision": recipe.precision,
             "channels_last": recipe.channels_last,
             "compile": recipe.compile,
-            "tta": recipe.tta,
+            "tta": how.tta,
+            "mean_of": how.mean_of,
+            "spread": recipe.uncertainty,
         },
+        mirror_volume=how.tta_of == "volume",
+        sigmoid=logits and facts.activation == "sigmoid" and recipe.answer == "probabilities",
     )
+
+
+def _check_answer(recipe: SegmentRecipe, facts: ModelFacts, path: str) -> None:
+    """Refuse what this model's answers cannot be made into."""
+    if facts.activation == "none" and recipe.dtype == "uint8":
+        raise InputError(f"{path} predicts values, not probabilities; use --dtype float32.")
+    if facts.activation == "none" and recipe.uncertainty:
+        raise InputError(f"{path} predicts values, not probabilities; leave out --uncertainty.")
+    if facts.activation == "softmax" and recipe.resolved().mean_of == "logits":
+        raise InputError(f"{path} answers with a softmax over its channels; only probabilities can be averaged.")
+    if recipe.compat == "ais" and facts.volumetric:
+        raise InputError(f"{path} is a 3D network; --compat ais is for networks that see slices.")
+    if recipe.compat == "membrain" and not facts.volumetric:
+        raise InputError(f"{path} sees slices; --compat membrain is for 3D networks.")
 
 
 def lattice_of(shape: Index3, recipe: SegmentRecipe, facts: ModelFacts, path: str) -> Lattice:
@@ -101,12 +120,13 @@ def lattice_of(shape: Index3, recipe: SegmentRecipe, facts: ModelFacts, path: st
     InputError
         Exact mode for a network without finite receptive field.
     """
-    patch = _patch(shape, recipe, facts, path)
+    how = recipe.resolved()
+    patch = _patch(shape, how, facts, path)
     fit_stride(patch, facts.stride, path)
     below, above = facts.context_slices
     if recipe.exact:
-        return _exact(shape, patch, facts, path, given=recipe.patch is not None)
-    overlap = facts.overlap if recipe.overlap is None else recipe.overlap
+        return _exact(shape, patch, facts, path, given=how.patch is not None)
+    overlap = facts.overlap if how.overlap is None else how.overlap
     flat = not facts.volumetric
     margin = recipe.margin_vox
     return Lattice.sliding(
@@ -119,14 +139,14 @@ def lattice_of(shape: Index3, recipe: SegmentRecipe, facts: ModelFacts, path: st
     )
 
 
-def _patch(shape: Index3, recipe: SegmentRecipe, facts: ModelFacts, path: str) -> Index3:
-    if recipe.patch == "slice":
+def _patch(shape: Index3, how: Resolved, facts: ModelFacts, path: str) -> Index3:
+    if how.patch == "slice":
         y, x = (
             -(-n // math.lcm(SLICE_MULTIPLE, s)) * math.lcm(SLICE_MULTIPLE, s) + SLICE_CONTEXT
             for n, s in zip(shape[1:], facts.stride[1:], strict=True)
         )
         return facts.patch[0], y, x
-    patch = facts.patch if recipe.patch is None else recipe.patch
+    patch = facts.patch if how.patch is None else how.patch
     if not facts.volumetric and patch[0] != 1:
         raise PlanError(f"{path} sees slices: its patches are one voxel thick along z, not {patch[0]}.")
     return patch
@@ -201,7 +221,7 @@ class Segmentation:
     def plan(self) -> Plan:
         """Choose blocks and put the stages together."""
         core = self.core()
-        over = [net.lattice.overhang(core) for net in self.nets]
+        over = [net.overhang(core) for net in self.nets]
         stages, scratch = [], self.scratch(core)
         if self._needs_statistics:
             stages += self._statistics()
@@ -211,7 +231,7 @@ class Segmentation:
         else:
             scratch = {}
         notes = [
-            f"{', '.join(f for _, f in net.kept)}: {len(net.lattice)} patches of {net.lattice.patch} voxels, "
+            f"{', '.join(f for _, f in net.kept)}: {net.patches} patches of {net.lattice.patch} voxels, "
             f"window {net.window}, {'blended across blocks' if any(o) else 'no patch crosses a block'}"
             for net, o in zip(self.nets, over, strict=True)
         ]
@@ -228,7 +248,7 @@ class Segmentation:
         over by less than a block."""
         if self.options.block is not None:
             for net in self.nets:
-                net.lattice.overhang(self.options.block)
+                net.overhang(self.options.block)
             return self.options.block
         unit = core_unit(*self.specs.values())
         try:
@@ -255,17 +275,16 @@ class Segmentation:
         """The smallest core, in units, that patches reach over by at most this share of it, else the whole axis."""
         sides = []
         for axis, (n, u) in enumerate(zip(self.volume.shape, unit, strict=True)):
-            along = [net.lattice.axes[axis] for net in self.nets]
             tried = (u * step for step in BLOCK_STEPS if u * step < n)
-            fitting = (c for c in tried if all(a.overhang(c) <= share * c for a in along))
+            fitting = (c for c in tried if all(net.axis_overhang(axis, c) <= share * c for net in self.nets))
             sides.append(next(fitting, -(-n // u) * u))
         return index3(sides)
 
     def _crossed(self, core: Index3) -> bool:
-        return any(a.overhang(c) > 0 for net in self.nets for a, c in zip(net.lattice.axes, core, strict=True))
+        return any(net.axis_overhang(axis, c) > 0 for net in self.nets for axis, c in enumerate(core))
 
     def _possible(self, core: Index3) -> bool:
-        return all(a.overhang(c) <= c for net in self.nets for a, c in zip(net.lattice.axes, core, strict=True))
+        return all(net.axis_overhang(axis, c) <= c for net in self.nets for axis, c in enumerate(core))
 
     @cached_property
     def _tag(self) -> str:
@@ -299,7 +318,7 @@ class Segmentation:
 
     def predict(self, core: Index3) -> Stage:
         """The stage that runs the networks, for blocks of this shape."""
-        halos = [net.lattice.halo(core, net.edges) for net in self.nets]
+        halos = [net.halo(core) for net in self.nets]
         low, high = (index3(np.max([h[i] for h in halos], axis=0).tolist()) for i in (0, 1))
         direct = not self._crossed(core)
         tables = {"statistics": TableInput(f"{self._tag}-statistics", "all")} if self._needs_statistics else {}
@@ -340,24 +359,27 @@ class Segmentation:
             shape = _input_shape(net, self.recipe.batch)
             own, peak = _network_bytes(net.path, net.digest, shape)
             weights += 2 * own  # in the convolutions' own order besides
-            forward = max(forward, peak + 4 * 4 * math.prod(shape))
+            answers = (len(net.channels) + 3) if len(net.channels) > 1 else 4
+            forward = max(forward, peak + 4 * answers * math.prod(shape))
             region = self._region(net, core)
             if not self._crossed(core):
                 slices = slab_slices(net, region, self.options.threads())
                 region = Box(region.start, (slices, *region.stop[1:]))
-            sums += 4 * len(net.features) * region.size
+            copies = 1 if len(net.passes) == 1 else 2  # of the pass that is added, beside the sum of those before
+            groups = len(net.channels) // max(len(net.kept), 1)
+            sums += 4 * copies * groups * len(net.features) * region.size
         block = math.prod(min(c, n) for c, n in zip(core, self.volume.shape, strict=True))
         return weights, sums + SHARES_BYTES + 8 * block, forward
 
     def _region(self, net: Net, core: Index3) -> Box:
         """A block's core and what its patches reach over it."""
-        over = [a.overhang(c) for a, c in zip(net.lattice.axes, core, strict=True)]
+        over = [net.axis_overhang(axis, c) for axis, c in enumerate(core)]
         return Box.of_shape([min(c + o, n) for c, o, n in zip(core, over, self.volume.shape, strict=True)])
 
     @property
     def _storage(self) -> dict[str, Any]:
         spec = next(iter(self.specs.values()))
-        return {"dtype": self.recipe.dtype, "rounding": self.recipe.rounding, "factors": factors_of(spec)}
+        return {"dtype": self.recipe.dtype, "rounding": self.recipe.resolved().rounding, "factors": factors_of(spec)}
 
     def scratch(self, core: Index3) -> dict[str, ImageSpec]:
         """Scratch arrays for the sums and for the pieces beyond the core, by output name."""
@@ -365,8 +387,8 @@ class Segmentation:
         shape = self.volume.shape
         grid = Tiling(shape, core).grid
         for net in self.nets:
-            over = index3(a.overhang(c) for a, c in zip(net.lattice.axes, core, strict=True))
-            for _, feature in net.kept:
+            over = index3(net.axis_overhang(axis, c) for axis, c in enumerate(core))
+            for _, feature in net.channels:
                 base = str(self.folder.scratch / f"segment-{feature}")
                 chunk = index3(min(c, n) for c, n in zip(core, shape, strict=True))
                 made[f"{feature}/core"] = scratch_spec(f"{base}-core", shape, "int32", chunk)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from volengine.core.boxes import Index3
 from volengine.core.errors import InputError, PlanError
 from volengine.core.image import Ngff
-from volengine.core.model import ModelFacts
+from volengine.core.lattice import Edge
+from volengine.core.model import ModelFacts, Window
 from volengine.core.recipe import Recipe
 from volengine.core.volume import Volume
 from volengine.ops.quantise import ProbabilityType, Rounding
@@ -41,7 +42,19 @@ class SegmentRecipe(Recipe):
         prediction is that of the whole volume at once. Larger patches take more memory and less time; default: the
         model's, but at least three times the receptive field's radius.
     tta
-        Views from which each patch is predicted: 1 to 8 (quarter turns, then flipped), to 16 (3D), or ``flips``.
+        Views from which each patch is predicted: 1 to 8 (quarter turns, then flipped), to 16 (3D), ``flips`` along all
+        axes (8 views in 3D), or ``flips4``, half of these. Default: 1.
+    tta_of
+        What is turned: each ``patch``, or the whole ``volume`` (1 or flips only), whose patches then lie otherwise
+        where the last one is moved back. Default: the patch.
+    mean_of
+        What is averaged over views and patches: ``probabilities``, or the ``logits`` before the network's sigmoid.
+        Default: probabilities.
+    answer
+        What is written: ``probabilities``, or the averaged ``logits`` as they are (float types only).
+    uncertainty
+        Write for each feature also the standard deviation of its probability over all views and patches that saw a
+        voxel, weighted as in the blend: a further volume, ``FEATURE uncertainty``.
     batch
         Patches per call of the network; 0: chosen by the device.
     precision
@@ -54,6 +67,10 @@ class SegmentRecipe(Recipe):
         Of the predictions: ``uint8`` (255 is 1.0), ``float16`` or ``float32``.
     rounding
         To uint8: ``nearest`` (half to even) or ``truncate`` (as Ais does).
+    compat
+        Predict as another program does, in whatever else is not said: ``membrain`` (membrain-seg: windows of 160
+        voxels, overlap 0.5, zeros outside, the volume mirrored 8 ways, mean of logits) or ``ais`` (Ais's command line:
+        whole slices, mirrored outside to a multiple of 32 and 64 more, truncation to uint8).
     any_voxel_size
         Accept tomograms whose voxel size is not the model's.
     ngff
@@ -69,13 +86,18 @@ class SegmentRecipe(Recipe):
     edge: Literal["reflect", "edge", "zero"] | None = None
     margin_vox: int = 0
     exact: bool = False
-    tta: int | Literal["flips"] = 1
+    tta: int | Literal["flips", "flips4"] | None = None
+    tta_of: Literal["patch", "volume"] | None = None
+    mean_of: Literal["probabilities", "logits"] | None = None
+    answer: Literal["probabilities", "logits"] = "probabilities"
+    uncertainty: bool = False
     batch: int = 0
     precision: Literal["float32", "tf32", "bfloat16", "float16"] = "float32"
     channels_last: bool = True
     compile: bool = False
     dtype: ProbabilityType = "uint8"
     rounding: Rounding = "nearest"
+    compat: Literal["", "ais", "membrain"] = ""
     any_voxel_size: bool = False
     ngff: Ngff = "0.5"
     levels: int | None = None
@@ -93,10 +115,69 @@ class SegmentRecipe(Recipe):
             raise InputError(f"--tta is {self.tta}; it must be from 1 to 16, or flips.")
         if self.exact and (self.overlap or self.margin_vox or self.patch == "slice" or self.window):
             raise InputError("--exact needs no --overlap, --window, --margin-vox or whole slices: leave them out.")
+        if self.answer == "logits" and (self.dtype == "uint8" or self.resolved().mean_of == "probabilities"):
+            raise InputError("--answer logits needs --dtype float32 or float16, and not --mean-of probabilities.")
+        if self.compat == "ais" and self.dtype != "uint8":
+            raise InputError(f"--compat ais writes uint8, not {self.dtype}.")
+        if self.resolved().tta_of == "volume" and self.resolved().tta not in (1, "flips", "flips4"):
+            raise InputError(f"--tta-of volume mirrors only: --tta must be 1, flips or flips4, not {self.tta}.")
+        if self.exact and (self.resolved().tta_of == "volume" or self.compat):
+            raise InputError("--exact goes without --tta-of volume and --compat: its patches are laid out otherwise.")
         if self.levels is not None and self.levels < 1:
             raise InputError(f"--levels must be 1 or more, not {self.levels}.")
         if self.dtype != "uint8" and self.rounding != "nearest":
             raise InputError(f"--rounding {self.rounding} is for uint8, not for {self.dtype}.")
+
+    def resolved(self) -> Resolved:
+        """What the recipe, else ``compat``, else the default says."""
+        values: dict[str, Any] = dict(_PRESETS[self.compat])
+        if self.answer == "logits":
+            values["mean_of"] = "logits"
+        given = {key: getattr(self, key) for key in values}
+        values |= {key: value for key, value in given.items() if value is not None}
+        truncate = self.compat == "ais" or self.rounding == "truncate"
+        return Resolved(**values, rounding="truncate" if truncate else "nearest")
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """The values of a :class:`SegmentRecipe` once ``compat`` has filled them in; ``None``: the model's own.
+
+    Fields have the recipe's meaning.
+    """
+
+    patch: Index3 | Literal["slice"] | None
+    overlap: float | None
+    window: Window | None
+    edge: Edge | None
+    tta: int | Literal["flips", "flips4"]
+    tta_of: Literal["patch", "volume"]
+    mean_of: Literal["probabilities", "logits"]
+    rounding: Rounding
+
+
+_PLAIN: dict[str, Any] = {
+    "patch": None,
+    "overlap": None,
+    "window": None,
+    "edge": None,
+    "tta": 1,
+    "tta_of": "patch",
+    "mean_of": "probabilities",
+}
+_PRESETS: dict[str, dict[str, Any]] = {
+    "": _PLAIN,
+    "ais": {**_PLAIN, "patch": "slice", "edge": "reflect"},
+    "membrain": {
+        "patch": (160, 160, 160),
+        "overlap": 0.5,
+        "window": "gaussian",
+        "edge": "zero",
+        "tta": "flips",
+        "tta_of": "volume",
+        "mean_of": "logits",
+    },
+}
 
 
 def check_voxel_size(volume: Volume, path: str, facts: ModelFacts) -> None:
