@@ -311,7 +311,8 @@ def blend_block(block: Block, nets: list[dict[str, Any]], storage: dict[str, Any
     arrays: dict[str, Any] = {}
     for net in map(Net.from_json, nets):
         for _, feature in net.kept:
-            names = [name for _, name in net.channels if name.partition("~")[0] == feature]
+            own = (feature, f"{feature}~mean", f"{feature}~square")
+            names = [name for _, name in net.channels if name in own]
             sums = {name: _joined(block, name) for name in names}
             arrays |= stored.levels(stored.values(sums, net, feature))
     return Result(arrays)
