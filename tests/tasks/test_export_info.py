@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from importlib import resources
 from pathlib import Path
 
 import mrcfile
@@ -20,6 +21,7 @@ from volengine.engine.options import RunOptions
 from volengine.io.mrc_header import read_header
 from volengine.io.mrc_write import ExtHeader, write_mrc
 from volengine.io.picks import formats, read_picks, write_picks
+from volengine.nets.checkpoint import load_facts
 from volengine.ops.pyramid import downsample
 from volengine.tasks.convert import ConvertRecipe, convert
 from volengine.tasks.export import ExportRecipe, export
@@ -233,6 +235,14 @@ def test_info_of_a_model(volengine: Call, tmp_path: Path) -> None:
     save_threshold_model(tmp_path / "m.safetensors", "ball", patch=(4, 8, 8))
     said = json.loads(volengine("info", "m.safetensors", "--json"))
     assert (said["network"], said["features"], said["patch"]) == ("unet3d", "ball", "4, 8, 8")
+    with resources.as_file(resources.files("volengine.data") / "demo_core.safetensors") as path:
+        history = info(str(path))["history"]
+        epochs = load_facts(path).history[-1]["epochs"]
+    line = next(text for text in history if text.startswith("epochs: "))
+    assert line.startswith(f"epochs: {len(epochs)}, at the end loss {epochs[-1]['loss']:.4g}")
+    recipe = next(text for text in history if text.startswith("recipe: "))
+    assert "tomogram.mrc" in recipe
+    assert "None" not in recipe
 
 
 def test_info_of_picks(tmp_path: Path) -> None:

@@ -110,8 +110,22 @@ def _model(path: str) -> dict[str, Any]:
 
     facts = load_facts(path).to_json()
     shown = {k: ", ".join(map(str, v)) if k != "history" and isinstance(v, list) else v for k, v in facts.items()}
-    shown["history"] = [f"{k}: {v}" for entry in facts["history"] for k, v in entry.items()]
+    shown["history"] = [f"{k}: {_short(k, v)}" for entry in facts["history"] for k, v in entry.items()]
     return {"model": path, **{k: v for k, v in shown.items() if v not in (None, "", [])}}
+
+
+def _short(key: str, value: Any) -> str:
+    """A step of a model's history on one line: of epochs the last, of a recipe what is set."""
+    if key == "epochs" and value and isinstance(value, list):
+        return f"{len(value)}, at the end " + ", ".join(f"{k} {v:.4g}" for k, v in value[-1].items() if k != "epoch")
+    return str(_said(value))
+
+
+def _said(value: Any) -> Any:
+    """Without what is empty, none or off."""
+    if isinstance(value, dict):
+        return {k: _said(v) for k, v in value.items() if v not in (None, "", False, [], {})}
+    return [_said(v) for v in value] if isinstance(value, list) else value
 
 
 def _picks(path: str) -> dict[str, Any]:
