@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import click
 
@@ -18,6 +19,11 @@ def command(path: str, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(facts, indent=1, default=str))
         return
+    print_facts(facts)
+
+
+def print_facts(facts: dict[str, Any]) -> None:
+    """One line per fact, one more for each further row."""
     width = max(len(key) for key in facts)
     for key, value in facts.items():
         rows = value if isinstance(value, list) else [value]

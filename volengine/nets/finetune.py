@@ -18,7 +18,7 @@ MOST_NEW = 0.5
 """Largest share of the numbers that may begin anew."""
 
 
-def start_from(module: nn.Module, path: str | Path) -> tuple[ModelFacts, list[str]]:
+def start_from(module: nn.Module, path: str | Path, *, network: str | None = None) -> tuple[ModelFacts, list[str]]:
     """Give a new network the weights of a model file.
 
     Parameters
@@ -27,6 +27,8 @@ def start_from(module: nn.Module, path: str | Path) -> tuple[ModelFacts, list[st
         Changed. Of the same architecture, but for the numbers of channels.
     path
         A model file of volengine.
+    network
+        Allows an own architecture, see :func:`volengine.nets.registry.build`.
 
     Returns
     -------
@@ -38,7 +40,7 @@ def start_from(module: nn.Module, path: str | Path) -> tuple[ModelFacts, list[st
     InputError
         Another architecture, or more than half of the numbers would begin anew.
     """
-    start, facts = load_model(path)
+    start, facts = load_model(path, network=network)
     given, own = start.state_dict(), module.state_dict()
     if given.keys() != own.keys():
         odd = sorted(given.keys() ^ own.keys())

@@ -8,11 +8,14 @@ the registry takes about a second at most.
 
 from __future__ import annotations
 
+import contextlib
 import copy
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from volengine.core.boxes import Index3, index3
 from volengine.core.errors import InputError
@@ -24,6 +27,7 @@ _WHOLE_PATCH = (
     nn.AdaptiveAvgPool2d,
     nn.AdaptiveAvgPool3d,
 )
+_PARTS = ("slice", "split", "split_with_sizes", "chunk", "narrow", "select", "unbind", "index", "index_select", "view")
 _CONVOLUTIONS = (nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 
 
@@ -40,10 +44,13 @@ def probe(module: nn.Module, volumetric: bool) -> tuple[Index3, Index3]:
             )
     steps = stride_of(module, volumetric)
     strides = list(steps if volumetric else steps[1:])
-    try:
-        radii = _radii(_thin_copy(module, narrow=True), strides, inputs_of(module))
-    except (RuntimeError, IndexError):  # it splits its channels, or has weights for each: they must all be there
-        radii = _radii(_thin_copy(module, narrow=False), strides, inputs_of(module))
+    inputs = inputs_of(module)
+    radii: list[int] | None = None
+    # A network that splits its channels, or has weights for each, fails in ways of its own: it needs them all.
+    with contextlib.suppress(Exception):
+        radii = _radii(_thin_copy(module, narrow=True), strides, inputs, _NoParts())  # type: ignore[no-untyped-call]
+    if radii is None:
+        radii = _radii(_thin_copy(module, narrow=False), strides, inputs, contextlib.nullcontext())
     return index3(radii if volumetric else [0, *radii]), steps
 
 
@@ -91,6 +98,15 @@ def _stride(module: nn.Module, ndim: int) -> list[int]:
 def inputs_of(module: nn.Module) -> int:
     """Channels of the input, by the first weights."""
     return int(next(p for p in module.parameters() if p.ndim > 1).shape[1])
+
+
+class _NoParts(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Refuses to take parts of a tensor: of a single channel nobody can take the third."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func.overloadpacket.__name__ in _PARTS:
+            raise NotImplementedError(func.overloadpacket.__name__)
+        return func(*args, **(kwargs or {}))
 
 
 class _Average(nn.Module):
@@ -158,11 +174,11 @@ def _filled(clear: nn.Module) -> nn.Module:
     return clear
 
 
-def _radii(module: nn.Module, strides: list[int], inputs: int) -> list[int]:
-    return [_radius(module, axis, strides, inputs) for axis in range(len(strides))]
+def _radii(module: nn.Module, strides: list[int], inputs: int, watch: AbstractContextManager[Any]) -> list[int]:
+    return [_radius(module, axis, strides, inputs, watch) for axis in range(len(strides))]
 
 
-def _radius(module: nn.Module, axis: int, strides: list[int], inputs: int) -> int:
+def _radius(module: nn.Module, axis: int, strides: list[int], inputs: int, watch: AbstractContextManager[Any]) -> int:
     """Largest distance along an axis of an input that matters for the answers of one stride cell.
 
     The other axes are as short as the network allows.
@@ -172,7 +188,9 @@ def _radius(module: nn.Module, axis: int, strides: list[int], inputs: int) -> in
         sides = list(strides)
         sides[axis] = size
         x = torch.ones((1, inputs, *sides), dtype=torch.float64, requires_grad=True)
-        answer = module(x).movedim(2 + axis, -1)
+        with watch:
+            answer = module(x)
+        answer = answer.movedim(2 + axis, -1)
         start = size // 2 // stride * stride
         reach = 0
         for at in range(start, start + stride):
@@ -180,7 +198,7 @@ def _radius(module: nn.Module, axis: int, strides: list[int], inputs: int) -> in
             along = gradient.abs().movedim(2 + axis, -1)
             seen = along.sum(dim=tuple(range(along.ndim - 1))).nonzero().flatten()
             if not len(seen):
-                raise IndexError("an answer depends on nothing")
+                raise InputError("This network has answers that depend on no voxel: it has no receptive field.")
             low, high = int(seen.min()), int(seen.max())
             if low == 0 or high == size - 1:
                 break

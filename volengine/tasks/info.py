@@ -24,7 +24,7 @@ def info(path: str) -> dict[str, Any]:
     """
     suffix = suffix_of(path)
     if suffix == ".safetensors":
-        return _model(path)
+        return model_info(path)
     if suffix in PICKS_SUFFIXES:
         return _picks(path)
     if suffix in MRC_SUFFIXES:
@@ -105,7 +105,14 @@ def _store(path: str) -> dict[str, Any]:
     return facts
 
 
-def _model(path: str) -> dict[str, Any]:
+def model_info(path: str) -> dict[str, Any]:
+    """The facts of a model file, whatever its kind: names to values, or lists of lines.
+
+    Raises
+    ------
+    MissingError, FormatError
+        As :func:`volengine.nets.checkpoint.load_facts`.
+    """
     from volengine.nets.checkpoint import load_facts
 
     facts = load_facts(path).to_json()

@@ -42,7 +42,8 @@ class TrainRecipe(Recipe):
     features
         Names of the features, in the order of the labels.
     network, arguments
-        Name in the registry of networks (``unet``, ``vggnet``, ``unet3d``), and what it is built with.
+        Name in the registry of networks (``volengine models`` lists them), and what it is built with. Or your own:
+        ``FILE.py:Class`` or ``package.module:Class``; that Python is run.
     patch
         What the network sees, voxels z, y, x; z is 1 for 2D networks.
     context

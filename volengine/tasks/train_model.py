@@ -34,7 +34,7 @@ def make_model(recipe: TrainRecipe, voxel_sizes: Sequence[Vector3]) -> tuple[Any
     import torch
 
     from volengine.nets.receptive import dimensions, stride_of
-    from volengine.nets.registry import build, reach
+    from volengine.nets.registry import build, is_own, own_name, reach
 
     sizes = [v for size in voxel_sizes for v in size]
     if max(sizes) > 1.05 * min(sizes):
@@ -47,9 +47,11 @@ def make_model(recipe: TrainRecipe, voxel_sizes: Sequence[Vector3]) -> tuple[Any
     arguments = {"channels": len(features), **recipe.arguments}
     if recipe.context > 1:
         arguments["context"] = recipe.context
+    own = recipe.network if is_own(recipe.network) else None
+    name = own_name(own) if own else recipe.network
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
-        module = build(recipe.network, arguments)
+        module = build(name, arguments, own=own)
     wanted, shape = dimensions(module), (3 if volumetric else 2)
     if wanted not in (0, shape):
         fitting = (32, 32, 32) if wanted == 3 else (1, 128, 128)
@@ -65,7 +67,7 @@ def make_model(recipe: TrainRecipe, voxel_sizes: Sequence[Vector3]) -> tuple[Any
         except InputError:  # it normalises over the patch
             field_of_view = None
     facts = ModelFacts(
-        network=recipe.network,
+        network=name,
         arguments=arguments,
         features=features,
         voxel_size=voxel_sizes[0],
@@ -78,16 +80,19 @@ def make_model(recipe: TrainRecipe, voxel_sizes: Sequence[Vector3]) -> tuple[Any
         stride=stride,
         history=({"recipe": recipe.to_json()},),
     )
-    return begun(module, facts, recipe.start)
+    return begun(module, facts, recipe.start, own)
 
 
-def begun(module: Any, facts: ModelFacts, start: str) -> tuple[Any, ModelFacts]:
-    """The network with the weights of the model file ``start`` (if any), whose history goes on."""
+def begun(module: Any, facts: ModelFacts, start: str, own: str | None) -> tuple[Any, ModelFacts]:
+    """The network with the weights of the model file ``start`` (if any), whose history goes on.
+
+    ``own``: the own architecture that this training names, which the file may have too.
+    """
     if not start:
         return module, facts
     from volengine.nets.finetune import start_from
 
-    older, new = start_from(module, start)
+    older, new = start_from(module, start, network=own)
     return module, facts.with_(history=(*older.history, {**facts.history[-1], "begun_anew": new}))
 
 
