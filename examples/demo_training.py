@@ -11,7 +11,7 @@ the slab y >= 103 with one particle is kept aside by ``volengine train`` to choo
 
 from __future__ import annotations
 
-import sys
+import argparse
 from contextlib import chdir
 from pathlib import Path
 
@@ -51,4 +51,10 @@ def main(out: Path, features: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2:] or list(EPOCHS))
+    parser = argparse.ArgumentParser(description="Train the demo's networks.")
+    parser.add_argument("out", type=Path, help="folder for both trainings")
+    parser.add_argument("features", nargs="*", default=[], help=f"{' '.join(EPOCHS)}; default: both")
+    given = parser.parse_args()
+    if unknown := set(given.features) - set(EPOCHS):
+        parser.error(f"there is no network for {', '.join(sorted(unknown))}; there are {', '.join(EPOCHS)}")
+    main(given.out, given.features or list(EPOCHS))
