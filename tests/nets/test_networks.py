@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional as F
 
-from volengine.core.errors import InputError, MissingError
+from volengine.core.errors import DependencyError, InputError
 from volengine.nets import registry
 from volengine.nets.ais2d_flat import Residual
 from volengine.nets.ais2d_pix2pix import PatchGAN, Pix2pix
@@ -383,5 +383,5 @@ def test_membrain_s_network_has_the_names_of_its_checkpoints() -> None:
 
 def test_without_monai_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "monai.networks.nets", None)
-    with pytest.raises(MissingError, match=r"volengine\[membrain\]"):
+    with pytest.raises(DependencyError, match=r"volengine\[membrain\]"):
         registry.build("dynunet")

@@ -126,3 +126,12 @@ def test_a_package_s_class(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> N
     assert registry.parameters(registry.build(name, {"channels": 2}, own=spec)) == 40 + 10
     with pytest.raises(InputError, match="somebody's own"):
         registry.build(name)
+
+
+def test_which_of_several_is_meant() -> None:
+    specs = ("a/one.py:First", "b/two.py:Second@0123", "my.package:Third")
+    assert registry.allowed("two.py:Second@4567", specs) == "b/two.py:Second@0123"
+    assert registry.allowed("two.py:Fourth@4567", specs) is None
+    assert registry.allowed("unet", specs) is None
+    assert registry.located("my.package:Third") == "my.package:Third"
+    assert registry.located("a/one.py:First@01") == f"{Path.cwd()}/a/one.py:First@01"

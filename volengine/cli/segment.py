@@ -17,12 +17,16 @@ from volengine.tasks.segment import SegmentRecipe, segment_jobs
 @click.argument("sources", nargs=-1, required=True)
 @click.option("--out", required=True, help="Folder for NAME__FEATURE.ome.zarr, or a store for one feature.")
 @click.option("--model", "model_files", multiple=True, help="A model file; repeat for several.")
+@click.option("--network-file", "own", multiple=True, help="An own network of a model, FILE.py:Class; it is run.")
 @recipe_options(SegmentRecipe)
 @recipe_options(RunOptions)
-def command(sources: tuple[str, ...], out: str, model_files: tuple[str, ...], **values: Any) -> None:
+def command(
+    sources: tuple[str, ...], out: str, model_files: tuple[str, ...], own: tuple[str, ...], **values: Any
+) -> None:
     """Apply networks to SOURCES (files, folders, globs, .txt lists): one prediction per feature."""
     options = from_options(RunOptions, values)
     values["models"] = (*(values["models"] or ()), *model_files) or None
+    values["network_files"] = (*(values["network_files"] or ()), *own) or None
     recipe = from_options(SegmentRecipe, values)
     jobs, run_dir = segment_jobs(expand(sources), out, recipe, options)
     execute(jobs, run_dir, options)

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from volengine.core.errors import MissingError
+from volengine.core.errors import require
 
 FILTERS = (32, 64, 128, 256, 512, 1024)
 
@@ -34,7 +34,7 @@ class MembrainUNet(nn.Module):
 
     Raises
     ------
-    MissingError
+    DependencyError
         MONAI is not installed.
     """
 
@@ -43,7 +43,7 @@ class MembrainUNet(nn.Module):
         try:
             from monai.networks.nets import DynUNet
         except ImportError as error:
-            raise MissingError("MemBrain's network needs MONAI: pip install 'volengine[membrain]'.") from error
+            raise require("monai", "membrain", "MemBrain's network") from error
         steps = len(filters) - 1
         net = DynUNet(
             spatial_dims=3,

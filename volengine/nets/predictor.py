@@ -267,7 +267,7 @@ def _depth(traits: Traits) -> int:
 
 
 @lru_cache(maxsize=8)
-def load_predictor(path: str, digest: str, execution: Execution) -> Predictor:
+def load_predictor(path: str, digest: str, execution: Execution, network: str | None = None) -> Predictor:
     """A model file as a predictor; loaded once per process.
 
     Parameters
@@ -276,6 +276,8 @@ def load_predictor(path: str, digest: str, execution: Execution) -> Predictor:
         A native model file (:mod:`volengine.nets.checkpoint`).
     digest
         Its :func:`~volengine.nets.checkpoint.identity` when the run was planned.
+    network
+        Allows an own architecture, see :func:`volengine.nets.registry.build`.
 
     Raises
     ------
@@ -287,6 +289,6 @@ def load_predictor(path: str, digest: str, execution: Execution) -> Predictor:
     found = identity(path)
     if found != digest:
         raise InputError(f"{path} has changed since the run was planned ({digest}, now {found}); plan again.")
-    module, facts = load_model(path)
+    module, facts = load_model(path, network=network)
     traits = Traits(len(facts.features), facts.volumetric, facts.activation, facts.context)
     return Predictor(module, traits, execution)

@@ -18,7 +18,7 @@ import hashlib
 import importlib
 import importlib.util
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -97,7 +97,9 @@ def build(name: str, arguments: Mapping[str, Any] | None = None, *, own: str | N
         There is no network of this name, or it takes no such arguments; or it is an own one that nobody allowed, or
         its file is another than the name's digest says.
     MissingError
-        The own file or package is not there, or the network needs an extra that is not installed.
+        The own file or package is not there.
+    DependencyError
+        The network needs an extra that is not installed.
     """
     found = _own(name, own) if is_own(name) else _find(name)
     try:
@@ -120,6 +122,28 @@ def _find(name: str) -> Any:
 def is_own(name: str) -> bool:
     """Whether a name is that of a user's own architecture."""
     return ":" in name
+
+
+def allowed(name: str, specs: Sequence[str]) -> str | None:
+    """Which of the own architectures that a user named stands for the one of a model: the first of the same class.
+
+    ``None`` where the model's is none of somebody's own, or no such class was named.
+    """
+    if not is_own(name):
+        return None
+    return next((spec for spec in specs if _class(spec) == _class(name)), None)
+
+
+def located(spec: str) -> str:
+    """An own architecture's name with its file's path made absolute, so that every process means the same."""
+    where = _where(spec)
+    if not where.endswith(".py"):
+        return spec
+    return f"{Path(where).expanduser().absolute()}:{spec.rpartition(':')[2]}"
+
+
+def _class(spec: str) -> str:
+    return spec.rpartition(":")[2].partition("@")[0]
 
 
 def own_name(spec: str) -> str:

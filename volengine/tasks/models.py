@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from volengine.core.boxes import Index3
-from volengine.core.errors import InputError, MissingError
+from volengine.core.errors import DependencyError, InputError
 
 
 @dataclass(frozen=True)
@@ -82,9 +82,7 @@ def _network(name: str) -> NetworkFacts:
     try:
         with torch.device("meta"):
             module = registry.build(shown, own=own)
-    except MissingError as error:
-        if own:
-            raise
+    except DependencyError as error:
         return NetworkFacts(name=shown, source=source, missing=str(error))
     ndim = dimensions(module)
     if not ndim:

@@ -53,6 +53,8 @@ class Net:
         Whether the views are of the whole volume instead of the patches.
     sigmoid
         The sums are of logits, and their sigmoid is written.
+    network
+        The own architecture that the user allowed for this model, if it has one.
     """
 
     path: str
@@ -66,6 +68,7 @@ class Net:
     execution: Mapping[str, Any]
     mirror_volume: bool = False
     sigmoid: bool = False
+    network: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """JSON parameters of a kernel."""
@@ -275,7 +278,7 @@ def _sums(block: Block, net: Net, core: Box, region: Box, threads: int) -> tuple
     from volengine.nets.predictor import Execution, load_predictor
     from volengine.nets.tiles import PatchJob, predict_patches
 
-    predictor = load_predictor(net.path, net.digest, Execution(**net.execution))
+    predictor = load_predictor(net.path, net.digest, Execution(**net.execution), net.network)
     mean, std = _mean_and_std(block, net.normalisation)
     reader = PatchReader(
         block.arrays["image"], block.boxes["image"], block.shape, net.edges, net.normalisation, mean, std

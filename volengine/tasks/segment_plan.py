@@ -61,6 +61,8 @@ def nets_of(volume: Volume, recipe: SegmentRecipe, options: RunOptions) -> list[
 
 def _net(volume: Volume, recipe: SegmentRecipe, options: RunOptions, path: str) -> Net:
     from volengine.nets.checkpoint import identity, load_facts
+    from volengine.nets.registry import allowed
+    from volengine.nets.registry import located as own_located
     from volengine.nets.tta import views
 
     facts = load_facts(path)
@@ -72,6 +74,7 @@ def _net(volume: Volume, recipe: SegmentRecipe, options: RunOptions, path: str) 
     edge: Edge = how.edge or facts.edge
     softmax = facts.activation == "softmax"
     logits = how.mean_of == "logits"
+    own = allowed(facts.network, recipe.network_files)
     return Net(
         path=path,
         digest=identity(path),
@@ -93,6 +96,7 @@ def _net(volume: Volume, recipe: SegmentRecipe, options: RunOptions, path: str) 
         },
         mirror_volume=how.tta_of == "volume",
         sigmoid=logits and facts.activation == "sigmoid" and recipe.answer == "probabilities",
+        network=own and own_located(own),
     )
 
 
@@ -178,7 +182,7 @@ def _power(length: int) -> int:
 
 
 @lru_cache(maxsize=64)
-def _network_bytes(path: str, digest: str, shape: tuple[int, ...]) -> tuple[int, int]:
+def _network_bytes(path: str, digest: str, own: str | None, shape: tuple[int, ...]) -> tuple[int, int]:
     """(weights, peak of a forward) of a model file for an input of this shape; nothing is computed."""
     import torch
 
@@ -188,7 +192,7 @@ def _network_bytes(path: str, digest: str, shape: tuple[int, ...]) -> tuple[int,
 
     facts = load_facts(path)
     with torch.device("meta"):
-        module = build(facts.network, facts.arguments)
+        module = build(facts.network, facts.arguments, own=own)
     weights = sum(p.numel() * p.element_size() for p in module.parameters())
     return weights, forward_bytes(module, shape)
 
@@ -357,7 +361,7 @@ class Segmentation:
         weights = forward = sums = 0
         for net in self.nets:
             shape = _input_shape(net, self.recipe.batch)
-            own, peak = _network_bytes(net.path, net.digest, shape)
+            own, peak = _network_bytes(net.path, net.digest, net.network, shape)
             weights += 2 * own  # in the convolutions' own order besides
             answers = (len(net.channels) + 3) if len(net.channels) > 1 else 4
             forward = max(forward, peak + 4 * answers * math.prod(shape))

@@ -26,6 +26,9 @@ class SegmentRecipe(Recipe):
     ----------
     models
         Model files (``.safetensors``).
+    network_files
+        Own architectures that models of yours have: ``FILE.py:Class`` or ``package.module:Class``. They are run; what
+        a model file names is not, unless it is named here too.
     patch
         Voxels z, y, x that a network answers at once, or ``slice``: whole slices with 32 or more voxels of context
         on each side, as Ais does. Default: the model's.
@@ -80,6 +83,7 @@ class SegmentRecipe(Recipe):
     """
 
     models: tuple[str, ...]
+    network_files: tuple[str, ...] = ()
     patch: tuple[int, int, int] | Literal["slice"] | None = None
     overlap: float | None = None
     window: Literal["gaussian", "hann", "constant", "crop"] | None = None
