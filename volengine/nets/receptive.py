@@ -44,14 +44,22 @@ def probe(module: nn.Module, volumetric: bool) -> tuple[Index3, Index3]:
             )
     steps = stride_of(module, volumetric)
     strides = list(steps if volumetric else steps[1:])
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # these tensors are tiny: more threads take twice the time
+    try:
+        radii = _probe(module, strides)
+    finally:
+        torch.set_num_threads(threads)
+    return index3(radii if volumetric else [0, *radii]), steps
+
+
+def _probe(module: nn.Module, strides: list[int]) -> list[int]:
+    """The radius along each axis."""
     inputs = inputs_of(module)
-    radii: list[int] | None = None
     # A network that splits its channels, or has weights for each, fails in ways of its own: it needs them all.
     with contextlib.suppress(Exception):
-        radii = _radii(_thin_copy(module, narrow=True), strides, inputs, _NoParts())  # type: ignore[no-untyped-call]
-    if radii is None:
-        radii = _radii(_thin_copy(module, narrow=False), strides, inputs, contextlib.nullcontext())
-    return index3(radii if volumetric else [0, *radii]), steps
+        return _radii(_thin_copy(module, narrow=True), strides, inputs, _NoParts())  # type: ignore[no-untyped-call]
+    return _radii(_thin_copy(module, narrow=False), strides, inputs, contextlib.nullcontext())
 
 
 def stride_of(module: nn.Module, volumetric: bool) -> Index3:
