@@ -28,7 +28,7 @@ from volengine.engine.plan import Plan
 from volengine.engine.run import Job, run_plan
 from volengine.io import is_packed, open_volume, suffix_of
 from volengine.tasks.images import auto_shard, image_spec
-from volengine.tasks.layout import history, join_url, plan_folder, run_dir_for
+from volengine.tasks.layout import history, join_url, plan_folder, run_dir_for, run_dir_in
 from volengine.tasks.segment_plan import Segmentation, nets_of
 from volengine.tasks.segment_recipe import SegmentRecipe
 
@@ -73,7 +73,7 @@ def segment_jobs(sources: list[str], out: str, recipe: SegmentRecipe, options: R
     single = suffix_of(out) == ".zarr"
     if single and len(sources) > 1:
         raise InputError(f"--out {out} is one store, but there are {len(sources)} sources; give a folder.")
-    run_dir = options.run_dir or (run_dir_for(out) if single else join_url(out, "segment.run"))
+    run_dir = options.run_dir or (run_dir_for(out) if single else run_dir_in(out, "segment.run"))
 
     def job(source: str) -> Job:
         def plan() -> Plan:

@@ -22,6 +22,7 @@ from volengine.engine.memory import HEADROOM, choose_core, peak_bytes
 from volengine.engine.options import RunOptions
 from volengine.engine.plan import Plan
 from volengine.engine.stage import ArrayInput, Output, Stage, TableInput
+from volengine.io.stores import located
 from volengine.ops import blend
 from volengine.ops.normalise import CELL
 from volengine.tasks.images import core_unit, factors_of, outputs_of, scratch_spec
@@ -76,7 +77,7 @@ def _net(volume: Volume, recipe: SegmentRecipe, options: RunOptions, path: str) 
     logits = how.mean_of == "logits"
     own = allowed(facts.network, recipe.network_files)
     return Net(
-        path=path,
+        path=located(path),
         digest=identity(path),
         features=tuple("" if softmax and f == BACKGROUND else f for f in facts.features),
         lattice=lattice_of(volume.shape, recipe, facts, path),
