@@ -3,7 +3,10 @@
     python examples/demo_training.py OUT_FOLDER [shell] [core]
 
 writes ``shell/demo_shell.safetensors`` and ``core/demo_core.safetensors`` into the folder; the ones in
-``volengine/data`` were made by it. It takes some minutes on two cores. One that was stopped goes on where it was.
+``volengine/data`` were made by it. A training on another machine or version draws other samples: the shell's Dice on
+x >= 62 was 0.80 for the one that is shipped and 0.77 for another.
+
+It takes some minutes on two cores; one that was stopped goes on where it was.
 
 Nothing from x >= 62 is written to the files that the training reads: what is not there cannot be learnt. Of the rest,
 the slab y >= 103 with one particle is kept aside by ``volengine train`` to choose the best epoch.

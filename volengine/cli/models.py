@@ -71,3 +71,30 @@ def show(file: str, as_json: bool) -> None:
     from volengine.cli.info import print_facts
 
     print_facts(facts)
+
+
+@command.command("import")
+@click.argument("file")
+@click.argument("out")
+@click.option("--voxel-size", type=float, help="Angstrom; needed for a Keras .h5, else it overrides the file's.")
+@click.option("--features", default="", help="Names of the channels, with commas; needed for a Keras .h5.")
+@click.option("--patch", default="", help="Voxels z,y,x; default: what it was trained on.")
+@click.option("--normalisation", default="", help="none, per_slice, per_patch or volume; default: what the file says.")
+@click.option("--axes", default="zyx", help="Of a Keras .h5 of a 3D network: its axes in their order.")
+def import_(
+    file: str, out: str, voxel_size: float | None, features: str, patch: str, normalisation: str, axes: str
+) -> None:
+    """A model FILE of another program (.scnm, .ckpt, .h5) as a native file OUT (.safetensors)."""
+    from volengine.nets.foreign import import_model
+
+    try:
+        shape = tuple(int(n) for n in patch.split(",") if n)
+    except ValueError:
+        raise click.BadParameter(f"{patch!r} is not z,y,x in voxels.", param_hint="--patch") from None
+    if shape and len(shape) != 3:
+        raise click.BadParameter(f"{patch!r} is not z,y,x in voxels.", param_hint="--patch")
+    names = tuple(name.strip() for name in features.split(",") if name.strip())
+    facts = import_model(
+        file, out, voxel_size=voxel_size, features=names, patch=shape, normalisation=normalisation, axes=axes
+    )
+    click.echo(f"{out}: {', '.join(facts.features)} at {facts.voxel_size[2]:g} angstrom, patch {facts.patch}")

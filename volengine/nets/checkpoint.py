@@ -1,12 +1,15 @@
 """Native model files: one ``.safetensors`` file with the weights, and the model's facts as JSON in its header.
 
-No pickle: opening a file runs nothing. The facts are read without PyTorch (:func:`load_facts`).
+No pickle: opening a file runs nothing. The facts are read without PyTorch (:func:`load_facts`). Files of other programs
+are recognised by their ending (:data:`FORMATS`) and read by :mod:`volengine.nets.foreign`.
 """
 
 from __future__ import annotations
 
+import importlib
 import json
 import struct
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +23,22 @@ if TYPE_CHECKING:
 
 KEY = "volengine"
 MAX_HEADER = 100_000_000
+FORMATS = {
+    ".scnm": "volengine.nets.foreign:load_scnm",
+    ".ckpt": "volengine.nets.foreign:load_ckpt",
+    ".h5": "volengine.nets.foreign:load_h5",
+    ".hdf5": "volengine.nets.foreign:load_h5",
+}
+"""Loaders of other programs' model files, by their ending: path -> (module, facts)."""
+
+
+def _foreign(path: str | Path) -> Callable[[str | Path], tuple[nn.Module, ModelFacts]] | None:
+    target = FORMATS.get(Path(path).suffix.lower())
+    if target is None:
+        return None
+    module, _, name = target.partition(":")
+    loader: Callable[[str | Path], tuple[nn.Module, ModelFacts]] = getattr(importlib.import_module(module), name)
+    return loader
 
 
 def save_model(path: str | Path, module: nn.Module, facts: ModelFacts) -> None:
@@ -45,6 +64,9 @@ def load_facts(path: str | Path) -> ModelFacts:
     MissingError, FormatError
         There is no such file; it is damaged; it is a safetensors file of another program.
     """
+    loader = _foreign(path)
+    if loader is not None:
+        return loader(path)[1]
     file = Path(path)
     if not file.is_file():
         raise MissingError(f"{path}: no such model file.")
@@ -87,6 +109,10 @@ def load_model(
 
     from volengine.nets.registry import build
 
+    loader = _foreign(path)
+    if loader is not None:
+        module, facts = loader(path)
+        return module.eval().to(device), facts
     facts = load_facts(path)
     module = build(facts.network, facts.arguments, own=network)
     state = load_file(str(path))

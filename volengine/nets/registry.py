@@ -60,6 +60,7 @@ NETWORKS: dict[str, Entry] = {
     "unet3d": Entry("volengine.nets.unet3d:UNet3d", "volengine"),
     "residual3d": Entry("volengine.nets.residual3d:ResidualUNet3d", "volengine"),
     "dynunet": Entry("volengine.nets.dynunet:MembrainUNet", "membrain-seg, bioRxiv 2024.01.05.574336"),
+    "graph": Entry("volengine.nets.graph:GraphNet", "an imported model's own layers"),
 }
 GROUP = "volengine.networks"
 DIGEST_LENGTH = 20

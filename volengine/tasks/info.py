@@ -10,6 +10,7 @@ from volengine.core.units import format_bytes
 from volengine.core.volume import Volume
 from volengine.io import MRC_SUFFIXES, TIFF_SUFFIXES, open_volume, suffix_of
 
+MODEL_SUFFIXES = (".safetensors", ".scnm", ".ckpt", ".h5", ".hdf5")
 PICKS_SUFFIXES = (".star", ".tsv", ".tbl", ".csv", ".json")
 UNKNOWN = "unknown: give --voxel-size"
 
@@ -23,7 +24,7 @@ def info(path: str) -> dict[str, Any]:
         Nothing there, or nothing that volengine reads.
     """
     suffix = suffix_of(path)
-    if suffix == ".safetensors":
+    if suffix in MODEL_SUFFIXES:
         return model_info(path)
     if suffix in PICKS_SUFFIXES:
         return _picks(path)

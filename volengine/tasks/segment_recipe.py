@@ -25,7 +25,7 @@ class SegmentRecipe(Recipe):
     Parameters
     ----------
     models
-        Model files (``.safetensors``).
+        Model files: native ``.safetensors``, Ais's ``.scnm``, membrain-seg's ``.ckpt``.
     network_files
         Own architectures that models of yours have: ``FILE.py:Class`` or ``package.module:Class``. They are run; what
         a model file names is not, unless it is named here too.
