@@ -7,8 +7,16 @@ from hypothesis import strategies as st
 
 from volengine.core.boxes import Box
 from volengine.core.errors import InputError
+from volengine.core.tiling import Tiling
 from volengine.ops import normalise
-from volengine.ops.normalise import combine, slice_moments, standardise, standardise_itself
+from volengine.ops.normalise import (
+    combine,
+    mad_sample,
+    mad_statistics,
+    slice_moments,
+    standardise,
+    standardise_itself,
+)
 from volengine.ops.patches import PatchReader
 
 
@@ -103,3 +111,28 @@ def test_zeros_are_zeros_after_normalisation_and_slices_keep_their_own_statistic
     assert (out[:, 0] == 0).all()
     scaled = (volume - mean[:, None, None]) / std[:, None, None]
     np.testing.assert_allclose(out[:, 1:], scaled[[2, 3, 3, 3]], rtol=1e-4, atol=1e-5)
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    st.tuples(st.integers(1, 70), st.integers(1, 40), st.integers(1, 40)),
+    st.tuples(st.integers(1, 70), st.integers(1, 40), st.integers(1, 40)),
+    st.integers(0, 99),
+)
+def test_global_mad_is_the_formula_of_ais_for_any_parts(shape, core, seed):
+    volume = np.random.default_rng(seed).normal(5, 3, shape).astype("float32")
+    slices = np.linspace(0, shape[0] - 1, min(32, shape[0])).astype(int)
+    my, mx = (min(int(0.2 * n), 64) for n in shape[1:])
+    region = volume[slices][:, my : shape[1] - my, mx : shape[2] - mx]
+    scale = 1.4826 * np.median(np.abs(region - np.median(region))) + 1e-7
+    tiling = Tiling(shape, core)
+    boxes = list(tiling)
+    found = mad_statistics(mad_sample(volume[box.slices], box, shape) for box in boxes)
+    assert found == pytest.approx((region.mean(dtype=float), scale), rel=1e-6)
+    again = mad_statistics([mad_sample(volume, Box.of_shape(shape), shape)])
+    assert again == pytest.approx(found, rel=1e-12)
+
+
+def test_global_mad_of_what_is_no_number_is_refused():
+    with pytest.raises(InputError, match="not finite"):
+        mad_statistics([np.array([1.0, np.nan], "float32")])

@@ -22,7 +22,7 @@ from volengine.core.lattice import Edge
 from volengine.core.recipe import Recipe
 from volengine.core.volume import Vector3
 
-Normalisation = Literal["none", "per_slice", "per_patch", "volume"]
+Normalisation = Literal["none", "per_slice", "per_patch", "volume", "global_mad"]
 Activation = Literal["sigmoid", "softmax", "none"]
 Window = Literal["gaussian", "hann", "constant", "crop"]
 
@@ -54,7 +54,8 @@ class ModelFacts(Recipe):
         Share of a patch that neighbouring patches have in common when predicting, 0 or more, below 1.
     normalisation
         ``none``, or (x - mean) / (std + 1e-6) with the mean and the population's standard deviation of the whole z
-        slice (``per_slice``), of the patch with its context (``per_patch``), or of the whole volume (``volume``).
+        slice (``per_slice``), of the patch with its context (``per_patch``), or of the whole volume (``volume``);
+        ``global_mad``: Ais's, see :func:`volengine.ops.normalise.mad_statistics`.
     activation
         What turns the network's logits into predictions: ``sigmoid`` (features are independent), ``softmax`` (over
         the channels), or ``none``.

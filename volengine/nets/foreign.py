@@ -74,12 +74,8 @@ def _ais_facts(model: KerasModel, metadata: Mapping[str, Any], title: str, where
     if model.channels != 1:
         raise FormatError(f"{where} answers with {model.channels} channels; models of Ais have one.")
     normalisation = given or metadata.get("normalization") or "per_slice"
-    if normalisation == "global_mad":
-        raise FormatError(
-            f"{where} was trained with Ais's normalisation global_mad (mean and median absolute deviation of the whole "
-            "volume), which is not supported. Import it with another one: volengine models import "
-            f"{where} OUT.safetensors --normalisation volume; the numbers then are not Ais's."
-        )
+    if normalisation not in ("per_slice", "global_mad", given):
+        raise FormatError(f"{where}: the normalisation {normalisation!r} is not known; Ais has none and global_mad.")
     size = int(metadata.get("box_size") or 64)
     box = [n or size for n in model.box]
     pixel = float(metadata.get("apix") or -1)

@@ -5,6 +5,7 @@
 ``per_slice``   (x - mean) / (std + 1e-6) with mean and standard deviation of the whole z slice (Ais)
 ``per_patch``   (x - mean) / (std + 1e-6) of what the network sees at once: the patch with its context
 ``volume``      (x - mean) / (std + 1e-6) of the whole volume
+``global_mad``  (x - mean) / (1.4826 MAD + 1e-7) of a sample of the volume (Ais); MAD: median of |x - median|
 ==============  ===========================================================================================
 
 Standard deviations are those of the population (divided by n). Statistics are made in a fixed order that no block
@@ -27,11 +28,13 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from volengine.core.boxes import Box, Index3
 from volengine.core.errors import InputError
 
-Normalisation = Literal["none", "per_slice", "per_patch", "volume"]
+Normalisation = Literal["none", "per_slice", "per_patch", "volume", "global_mad"]
 
 EPSILON = 1e-6
+MAD_SLICES = 32
 CELL = 512
 """Side of the square cells, voxels, in which a slice's statistics are added up."""
 
@@ -60,6 +63,46 @@ def slice_moments(slab: NDArray[np.generic]) -> NDArray[np.float64]:
             cell -= total / cell.size
             out[z, k] = cell.size, total, np.dot(cell, cell)
     return out
+
+
+def mad_sample(slab: NDArray[np.generic], box: Box, shape: Index3) -> NDArray[np.float32]:
+    """The voxels of a box that :func:`mad_statistics` is made of, in one row.
+
+    Ais's sample: of up to :data:`MAD_SLICES` slices, evenly spread from the first to the last, what lies further than
+    a fifth of the side, but at most 64 voxels, from the edges in y and x.
+
+    Parameters
+    ----------
+    slab
+        The voxels of ``box``, part of a volume of ``shape``.
+    """
+    nz, ny, nx = shape
+    chosen = {int(z) for z in np.linspace(0, nz - 1, min(MAD_SLICES, nz))}
+    inside = [z - box.start[0] for z in sorted(chosen) if box.start[0] <= z < box.stop[0]]
+    cuts = []
+    for n, a, b in ((ny, box.start[1], box.stop[1]), (nx, box.start[2], box.stop[2])):
+        margin = min(int(0.2 * n), 64)
+        cuts.append(slice(max(margin - a, 0), max(min(n - margin, b) - a, 0)))
+    return np.ascontiguousarray(slab[inside][:, cuts[0], cuts[1]], dtype=np.float32).ravel()
+
+
+def mad_statistics(samples: Iterable[NDArray[np.float32]]) -> tuple[float, float]:
+    """Centre and scale of ``global_mad``: the sample's mean, and 1.4826 times its median absolute deviation + 1e-7.
+
+    After Ais 1.2 (``core/normalization``); 1.4826 makes the deviation that of a normal distribution.
+
+    Raises
+    ------
+    InputError
+        A voxel is not finite.
+    """
+    values = np.concatenate(list(samples))
+    if not np.isfinite(values).all():
+        raise InputError("Voxels are not finite (NaN or infinity); replace them first.")
+    centre = float(values.mean(dtype=np.float64))
+    values -= np.median(values)
+    np.abs(values, out=values)
+    return centre, float(1.4826 * np.median(values, overwrite_input=True)) + 1e-7
 
 
 @dataclass(frozen=True)

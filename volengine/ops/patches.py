@@ -78,7 +78,7 @@ class PatchReader:
         return self.image[np.ix_(z, y, x)]
 
     def _normalise(self, raw: NDArray[np.generic], want: Box, out: NDArray[np.float32]) -> None:
-        if self.normalisation == "volume":
+        if self.normalisation in ("volume", "global_mad"):
             standardise(raw, self.mean, self.std, out)
         elif self.normalisation == "per_slice":
             at = source_index(want.start[0], want.stop[0], self.shape[0], self.edges[0])

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from volengine.core.block import Block, Result
+from volengine.core.block import Block, Result, Table
 from volengine.core.boxes import Box, Index3, index3
 from volengine.core.errors import InputError
 from volengine.core.lattice import AxisLattice, Edge, Lattice
 from volengine.ops import blend
-from volengine.ops.normalise import Normalisation, combine, slice_moments
+from volengine.ops.normalise import EPSILON, Normalisation, combine, mad_sample, mad_statistics, slice_moments
 from volengine.ops.patches import PatchReader
 from volengine.ops.quantise import ProbabilityType, Rounding, quantise, quantise_spread
 from volengine.ops.windows import Window
@@ -191,9 +191,15 @@ class Storage:
         return cls(data["dtype"], data["rounding"], tuple(index3(f) for f in data["factors"]))
 
 
-def slice_cells(block: Block) -> Result:
-    """Kernel: sums of the cells of each slice (:func:`volengine.ops.normalise.slice_moments`)."""
-    return Result(table={"cells": slice_moments(block.arrays["image"])})
+def slice_cells(block: Block, sampled: bool = False) -> Result:
+    """Kernel: sums of the cells of each slice (:func:`volengine.ops.normalise.slice_moments`).
+
+    ``sampled``: and the voxels that ``global_mad`` is made of.
+    """
+    table: Table = {"cells": slice_moments(block.arrays["image"])}
+    if sampled:
+        table["sample"] = mad_sample(block.arrays["image"], block.box, block.shape)
+    return Result(table=table)
 
 
 def slice_statistics(block: Block, grid: Index3) -> Result:
@@ -206,7 +212,10 @@ def slice_statistics(block: Block, grid: Index3) -> Result:
         rows.append(np.concatenate([tables[n]["cells"] for n in row], axis=1))
     moments = combine([np.concatenate(rows)])
     mean, std = moments.per_slice()
-    return Result(table={"mean": mean, "std": std, "volume": np.array(moments.volume())})
+    found = {"mean": mean, "std": std, "volume": np.array(moments.volume())}
+    if "sample" in tables[0]:
+        found["mad"] = np.array(mad_statistics(tables[n]["sample"] for n in sorted(tables)))
+    return Result(table=found)
 
 
 def predict(
@@ -299,9 +308,12 @@ def _sums(block: Block, net: Net, core: Box, region: Box, threads: int) -> tuple
 def _mean_and_std(
     block: Block, normalisation: Normalisation
 ) -> tuple[NDArray[np.float64] | float, NDArray[np.float64] | float]:
-    if normalisation not in ("volume", "per_slice"):
+    if normalisation not in ("volume", "per_slice", "global_mad"):
         return 0.0, 1.0
     table = block.tables["statistics"][0]
+    if normalisation == "global_mad":
+        centre, scale = table["mad"].tolist()
+        return centre, scale - EPSILON  # to which standardise adds it
     if normalisation == "volume":
         mean, std = table["volume"].tolist()
         return mean, std

@@ -24,7 +24,7 @@ from volengine.engine.plan import Plan
 from volengine.engine.stage import ArrayInput, Output, Stage, TableInput
 from volengine.io.stores import located
 from volengine.ops import blend
-from volengine.ops.normalise import CELL
+from volengine.ops.normalise import CELL, MAD_SLICES
 from volengine.tasks.images import core_unit, factors_of, outputs_of, scratch_spec
 from volengine.tasks.segment_blocks import Net, slab_slices
 from volengine.tasks.segment_recipe import Resolved, SegmentRecipe, check_voxel_size, fit_stride
@@ -297,17 +297,21 @@ class Segmentation:
 
     @property
     def _needs_statistics(self) -> bool:
-        return any(net.normalisation in ("per_slice", "volume") for net in self.nets)
+        return any(net.normalisation in ("per_slice", "volume", "global_mad") for net in self.nets)
 
     def _statistics(self) -> list[Stage]:
         tiling = Tiling(self.volume.shape, (STATISTICS_SLICES, CELL, CELL))
+        sampled = any(net.normalisation == "global_mad" for net in self.nets)
+        nz, *plane = self.volume.shape
+        sample = 4 * min(MAD_SLICES, nz) * math.prod(plane) if sampled else 0
         cells = Stage(
             f"{self._tag}-cells",
             f"{_BLOCKS}:slice_cells",
             tiling,
+            params={"sampled": True} if sampled else {},
             arrays={"image": ArrayInput(self.volume)},
             emits=True,
-            kernel_bytes=3 * 8 * CELL * CELL,
+            kernel_bytes=3 * 8 * CELL * CELL + (4 * STATISTICS_SLICES * CELL * CELL if sampled else 0),
         )
         _, ny, nx = tiling.grid
         statistics = Stage(
@@ -317,7 +321,7 @@ class Segmentation:
             params={"grid": tiling.grid},
             tables={"cells": TableInput(cells.name, "all")},
             emits=True,
-            kernel_bytes=4 * 24 * self.volume.shape[0] * ny * nx,
+            kernel_bytes=4 * 24 * nz * ny * nx + 3 * sample,
         )
         return [cells, statistics]
 
