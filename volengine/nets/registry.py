@@ -62,6 +62,8 @@ NETWORKS: dict[str, Entry] = {
     "dynunet": Entry("volengine.nets.dynunet:MembrainUNet", "membrain-seg, bioRxiv 2024.01.05.574336"),
     "graph": Entry("volengine.nets.graph:GraphNet", "an imported model's own layers"),
 }
+IMPORTED = ("graph",)
+"""Networks that are built from what a model file describes, and are nothing without it."""
 GROUP = "volengine.networks"
 DIGEST_LENGTH = 20
 

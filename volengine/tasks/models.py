@@ -51,7 +51,7 @@ class NetworkFacts:
 def networks(names: Sequence[str] = ()) -> list[NetworkFacts]:
     """All architectures of the registry, or those named; measured on shapes alone, in seconds.
 
-    A name may be an own one, ``FILE.py:Class`` or ``package.module:Class``: this runs it.
+    Those that imported models become are not listed: they are nothing without their description. A name may be an own one, ``FILE.py:Class`` or ``package.module:Class``: this runs it.
 
     Raises
     ------
@@ -60,7 +60,8 @@ def networks(names: Sequence[str] = ()) -> list[NetworkFacts]:
     """
     from volengine.nets import registry
 
-    return [_network(name) for name in (names or sorted(registry.names(), key=_order))]
+    listed = sorted((name for name in registry.names() if name not in registry.IMPORTED), key=_order)
+    return [_network(name) for name in (names or listed)]
 
 
 def _order(name: str) -> tuple[int, str]:
