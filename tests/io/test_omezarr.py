@@ -23,6 +23,7 @@ from volengine.core.tiling import Tiling, check_multiple
 from volengine.io import omezarr
 from volengine.io.check import check_image
 from volengine.io.codecs import CODECS, auto_codec, compressors
+from volengine.io.display import display_range
 from volengine.io.omezarr import (
     ZarrSink,
     ZarrSource,
@@ -132,7 +133,6 @@ def test_metadata_validate(tmp_path, ngff):
 
     spec = spec_of(tmp_path / "a.zarr", ngff=ngff)
     write(spec, voxels_of())
-    finish_image(spec, window=(-90, 90))
     labels = spec_of(spec.url, ngff=ngff, dtype="uint8", kind="labels", group="labels/core")
     write(labels, voxels_of("uint8") // 100)
     shell = spec_of(spec.url, ngff=ngff, dtype="uint8", kind="probability", group="predictions/shell")
@@ -169,12 +169,12 @@ def test_the_reference_reader_agrees(tmp_path, ngff):
 
     spec, array = spec_of(tmp_path / "a.zarr", ngff=ngff), voxels_of()
     write(spec, array)
-    finish_image(spec, window=(-90, 80))
     write(spec_of(spec.url, ngff=ngff, dtype="uint16", kind="labels", group="labels/core"), array.astype("uint16"))
     nodes = list(Reader(parse_url(spec.url))())
     image = nodes[0]
     np.testing.assert_array_equal(np.asarray(image.data[0]), array)
-    assert image.metadata["contrast_limits"] == [[-90.0, 80.0]]
+    shown = display_range(spec.volume())
+    assert image.metadata["contrast_limits"] == [[shown.low, shown.high]]
     assert [node.zarr.basename() for node in nodes[1:]] == ["labels", "core"]
     assert nodes[-1].data[0].dtype == np.uint16
     assert check_image(spec.url) == []

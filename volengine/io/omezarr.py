@@ -26,6 +26,7 @@ from volengine.core.errors import FormatError, InputError, MissingError
 from volengine.core.image import ImageSpec, Level
 from volengine.core.tiling import AXES
 from volengine.io.codecs import compressors
+from volengine.io.display import DisplayRange, display_range
 from volengine.io.levels import block_unit, plan_levels
 from volengine.io.ngff import image_attributes, ome_part, omero, wrap_ome
 from volengine.io.stores import exists, local_path, open_store, remove_litter, remove_store
@@ -77,19 +78,17 @@ def create_image(spec: ImageSpec, *, token: str, overwrite: bool = False) -> Non
     _list_label(spec)
 
 
-def finish_image(spec: ImageSpec, *, window: tuple[float, float] | None = None) -> None:
+def finish_image(spec: ImageSpec) -> None:
     """Mark an image complete, after its last writer has finished, and tidy up behind killed ones.
 
-    Parameters
-    ----------
-    window
-        Display range for viewers (napari, Neuroglancer), where it is known: for example mean minus and plus four
-        standard deviations. Predictions have theirs from the beginning.
+    Intensities get the range of values that viewers show (:func:`~volengine.io.display.display_range`); predictions
+    have theirs from the beginning, labels need none.
     """
     remove_litter(spec.url, spec.group if not spec.scratch else spec.array_path())
     _list_label(spec)
     changes: dict[str, Any] = {"complete": True, "finished": time.time_ns()}
-    _update(spec, changes, window)
+    shown = display_range(spec.volume()) if spec.kind == "intensity" and not spec.scratch else None
+    _update(spec, changes, shown)
 
 
 def reopen_image(spec: ImageSpec) -> None:
@@ -209,16 +208,17 @@ def _fits(node: Node, spec: ImageSpec, level: Level) -> bool:
     return (node.shape, node.dtype, node.chunks, node.shards) == (level.shape, spec.dtype, level.chunks, level.shards)
 
 
-def _update(spec: ImageSpec, changes: Mapping[str, Any], window: tuple[float, float] | None) -> None:
-    """Change the ``volengine`` attributes of an image's group (of a scratch image without group: its array)."""
+def _update(spec: ImageSpec, changes: Mapping[str, Any], shown: DisplayRange | None) -> None:
+    """Change the ``volengine`` attributes of an image's group (of a scratch image without group: its array), and the
+    range of values that is ``shown``."""
     import zarr
 
     node = read_node(spec.url, spec.group)
     if node is None:
         raise MissingError(f"{_where(spec)} is not there; it was deleted while it was being written.")
     attributes: dict[str, Any] = {"volengine": {**node.ours, **changes}}
-    if window is not None and not spec.scratch:
-        ome = {**ome_part(node.attributes), "omero": omero(spec.name, float(window[0]), float(window[1]))}
+    if shown is not None:
+        ome = {**ome_part(node.attributes), "omero": omero(spec.name, *shown)}
         attributes |= {"ome": ome} if spec.ngff == "0.5" else {"omero": ome["omero"]}
     store = open_store(spec.url)
     opened = zarr.open_array if node.kind == "array" else zarr.open_group
