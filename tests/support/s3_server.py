@@ -1,0 +1,147 @@
+"""An object store that speaks as much of the S3 protocol as s3fs uses for stores: over HTTP, in memory.
+
+>>> with serving() as url: ...                     # http://127.0.0.1:PORT
+
+Objects are put, read whole or in ranges, listed with and without delimiter, and deleted one by one or many at a time.
+Signatures are not checked.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import parse_qs, unquote, urlsplit
+from xml.etree import ElementTree
+from xml.sax.saxutils import escape
+
+NAMESPACE = 'xmlns="http://s3.amazonaws.com/doc/2006-03-01/"'
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Requests to ``/bucket`` and ``/bucket/key``."""
+
+    protocol_version = "HTTP/1.1"
+    server: Server
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+    def answer(self, status: int, body: bytes = b"", headers: dict[str, str] | None = None) -> None:
+        self.send_response(status)
+        for name, value in {"Content-Length": str(len(body)), **(headers or {})}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    def refuse(self, status: int, code: str) -> None:
+        self.answer(status, f"<Error><Code>{code}</Code><Message>{code}</Message></Error>".encode())
+
+    def parts(self) -> tuple[str, str, dict[str, str]]:
+        url = urlsplit(self.path)
+        bucket, _, key = unquote(url.path).strip("/").partition("/")
+        self.server.seen.append((self.command, key, self.headers.get("Authorization", "")))
+        return bucket, key, {k: v[0] for k, v in parse_qs(url.query, keep_blank_values=True).items()}
+
+    def content(self) -> bytes:
+        return self.rfile.read(int(self.headers.get("Content-Length") or 0))
+
+    def do_PUT(self) -> None:
+        bucket, key, _ = self.parts()
+        body = self.content()
+        if not key:
+            self.server.buckets.setdefault(bucket, {})
+        elif bucket not in self.server.buckets:
+            return self.refuse(404, "NoSuchBucket")
+        else:
+            self.server.buckets[bucket][key] = body
+        return self.answer(200, headers={"ETag": f'"{hashlib.md5(body).hexdigest()}"'})
+
+    def do_GET(self) -> None:
+        bucket, key, query = self.parts()
+        objects = self.server.buckets.get(bucket)
+        if objects is None:
+            return self.refuse(404, "NoSuchBucket")
+        if not key:
+            return self.answer(200, listing(bucket, objects, query), {"Content-Type": "application/xml"})
+        if key not in objects:
+            return self.refuse(404, "NoSuchKey")
+        body = objects[key]
+        headers = {"ETag": f'"{hashlib.md5(body).hexdigest()}"', "Last-Modified": "Wed, 01 Jan 2025 00:00:00 GMT"}
+        wanted = self.headers.get("Range", "").removeprefix("bytes=")
+        if not wanted:
+            return self.answer(200, body, headers)
+        first, _, last = wanted.partition("-")
+        begin = int(first) if first else max(0, len(body) - int(last))
+        end = min(int(last) + 1, len(body)) if first and last else len(body)
+        headers["Content-Range"] = f"bytes {begin}-{end - 1}/{len(body)}"
+        return self.answer(206, body[begin:end], headers)
+
+    do_HEAD = do_GET
+
+    def do_DELETE(self) -> None:
+        bucket, key, _ = self.parts()
+        self.server.buckets[bucket].pop(key, None)
+        self.answer(204)
+
+    def do_POST(self) -> None:
+        bucket, _, query = self.parts()
+        body = self.content()
+        if "delete" not in query:
+            return self.refuse(501, "NotImplemented")
+        keys = [e.text or "" for e in ElementTree.fromstring(body).iter() if e.tag.rpartition("}")[2] == "Key"]
+        for key in keys:
+            self.server.buckets[bucket].pop(key, None)
+        return self.answer(200, f"<DeleteResult {NAMESPACE}></DeleteResult>".encode())
+
+
+def listing(bucket: str, objects: dict[str, bytes], query: dict[str, str]) -> bytes:
+    """ListObjectsV2, in one page."""
+    prefix, delimiter = query.get("prefix", ""), query.get("delimiter", "")
+    found, folders = [], set()
+    for key in sorted(k for k in objects if k.startswith(prefix)):
+        rest = key[len(prefix) :]
+        if delimiter and delimiter in rest:
+            folders.add(prefix + rest.split(delimiter)[0] + delimiter)
+        else:
+            found.append(key)
+    entries = "".join(
+        f"<Contents><Key>{escape(k)}</Key><Size>{len(objects[k])}</Size><ETag>&quot;0&quot;</ETag>"
+        "<LastModified>2025-01-01T00:00:00.000Z</LastModified><StorageClass>STANDARD</StorageClass></Contents>"
+        for k in found
+    )
+    entries += "".join(f"<CommonPrefixes><Prefix>{escape(f)}</Prefix></CommonPrefixes>" for f in sorted(folders))
+    count = len(found) + len(folders)
+    return (
+        f"<ListBucketResult {NAMESPACE}><Name>{bucket}</Name><Prefix>{escape(prefix)}</Prefix>"
+        f"<KeyCount>{count}</KeyCount><MaxKeys>100000</MaxKeys><IsTruncated>false</IsTruncated>"
+        f"{entries}</ListBucketResult>"
+    ).encode()
+
+
+class Server(ThreadingHTTPServer):
+    """Buckets in memory, and (method, key, Authorization header) of every request."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.buckets: dict[str, dict[str, bytes]] = {}
+        self.seen: list[tuple[str, str, str]] = []
+
+
+@contextmanager
+def serving() -> Iterator[Server]:
+    """A server in a thread of this process, for as long as the context lasts."""
+    server = Server()
+    thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
+    thread.start()
+    try:
+        yield server
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()

@@ -1,0 +1,145 @@
+"""Stores on S3, over HTTP: the same verbs, the same voxels; workers reach them with what the environment says."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from s3_server import Server, serving
+
+from volengine.core.boxes import Box
+from volengine.io import open_source, open_volume
+from volengine.io.mrc_write import write_mrc
+
+pytest.importorskip("s3fs")
+
+SHAPE = (40, 90, 100)
+ARRAY = np.random.default_rng(0).integers(-100, 100, SHAPE).astype(np.int16)
+
+
+def environment(monkeypatch: pytest.MonkeyPatch, endpoint: str, key: str) -> None:
+    for name, value in {
+        "AWS_ENDPOINT_URL": endpoint,
+        "AWS_ACCESS_KEY_ID": key,
+        "AWS_SECRET_ACCESS_KEY": "secret",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_EC2_METADATA_DISABLED": "true",
+    }.items():
+        monkeypatch.setenv(name, value)
+
+
+@pytest.fixture
+def server(monkeypatch) -> Iterator[Server]:
+    with serving() as running:
+        environment(monkeypatch, f"http://127.0.0.1:{running.server_port}", "the-key-of-this-test")
+        running.buckets["bucket"] = {}
+        yield running
+
+
+@pytest.fixture
+def moto(monkeypatch, tmp_path) -> Iterator[None]:
+    """The independent server of the package moto, where its command is installed."""
+    command = shutil.which("moto_server")
+    if command is None:
+        pytest.skip("moto_server (of moto[server]) is not on the path")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with (tmp_path / "moto.log").open("wb") as log:
+        process = subprocess.Popen([command, "-H", "127.0.0.1", "-p", str(port)], stdout=log, stderr=log)
+    try:
+        environment(monkeypatch, f"http://127.0.0.1:{port}", f"key-{port}")
+        for _ in range(200):
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", port)) == 0:
+                    break
+            time.sleep(0.1)
+        import s3fs
+
+        s3fs.S3FileSystem(skip_instance_cache=True).mkdir("bucket")
+        yield
+    finally:
+        process.terminate()
+        process.wait()
+
+
+@pytest.fixture
+def source(tmp_path, monkeypatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    write_mrc(tmp_path / "a.mrc", [ARRAY], SHAPE, "int16", (10.0, 10.0, 10.0))
+    return tmp_path / "a.mrc"
+
+
+def volengine(*words: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "volengine.cli.main", *words]
+    return subprocess.run(
+        command, capture_output=True, text=True, check=False, env=os.environ | {"OMP_NUM_THREADS": "1"}
+    )
+
+
+def check_round_trip(source: Path, *options: str) -> None:
+    """Convert to the store, look at it, write it back as MRC: by the command, as users do."""
+    url = "s3://bucket/folder/a.ome.zarr"
+    done = volengine("convert", str(source), "--out", url, "--no-progress", *options)
+    assert done.returncode == 0, done.stderr
+    told = volengine("info", url)
+    assert "40 x 90 x 100" in told.stdout, told.stderr
+    done = volengine("export", url, "back.mrc")
+    assert done.returncode == 0, done.stderr
+    back = open_volume("back.mrc")
+    assert np.array_equal(open_source(back).read(Box.of_shape(SHAPE)), ARRAY)
+
+
+def test_workers_write_to_s3(server, source):
+    """One shard per block, so that both workers write; each signs with the key of the environment."""
+    check_round_trip(source, "--workers", "2", "--chunk", "16,16,16", "--shard", "32,32,32", "--block", "64,32,64")
+    stored = server.buckets["bucket"]
+    shards = {k for k in stored if k.startswith("folder/a.ome.zarr/0/c/")}
+    assert len(shards) == 2 * 3 * 4
+    assert all("Credential=the-key-of-this-test/" in signed for _, _, signed in server.seen)
+    assert not [k for k in stored if "partial" in k]
+    assert (source.parent / "s3_bucket_folder_a.ome.zarr.run").is_dir()  # ledgers stay on this disk
+
+
+def test_the_same_from_moto(moto, source):
+    check_round_trip(source, "--workers", "2")
+
+
+def test_a_store_that_stands_is_kept_or_replaced(server, source):
+    url = "s3://bucket/a.ome.zarr"
+    assert volengine("convert", str(source), "--out", url, "--no-progress").returncode == 0
+    before = dict(server.buckets["bucket"])
+    refused = volengine("convert", str(source), "--out", url, "--no-progress", "--levels", "1", "--run-dir", "other")
+    assert refused.returncode == 2
+    assert "--overwrite" in refused.stderr
+    assert server.buckets["bucket"] == before
+    words = ["--levels", "1", "--overwrite", "--run-dir", "third"]
+    done = volengine("convert", str(source), "--out", url, "--no-progress", *words)
+    assert done.returncode == 0, done.stderr
+    assert not [k for k in server.buckets["bucket"] if k.startswith("a.ome.zarr/1/")]
+    assert np.array_equal(open_source(open_volume(url)).read(Box.of_shape(SHAPE)), ARRAY)
+
+
+@pytest.mark.parametrize("url", ["s3://nobody/a.ome.zarr", "s3://bucket/none.ome.zarr"])
+def test_what_is_not_there_is_one_line(server, url):
+    done = volengine("info", url)
+    assert done.returncode == 2
+    assert len(done.stderr.strip().splitlines()) == 1, done.stderr
+    assert url in done.stderr
+
+
+def test_a_server_that_is_not_there_is_one_line(monkeypatch, source):
+    environment(monkeypatch, "http://127.0.0.1:9", "k")
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    done = volengine("convert", str(source), "--out", "s3://bucket/a.ome.zarr", "--no-progress")
+    assert done.returncode == 2
+    assert len(done.stderr.strip().splitlines()) == 1, done.stderr
+    assert "cannot be reached" in done.stderr
