@@ -51,7 +51,8 @@ class NetworkFacts:
 def networks(names: Sequence[str] = ()) -> list[NetworkFacts]:
     """All architectures of the registry, or those named; measured on shapes alone, in seconds.
 
-    Those that imported models become are not listed: they are nothing without their description. A name may be an own one, ``FILE.py:Class`` or ``package.module:Class``: this runs it.
+    Those that imported models become are not listed: they are nothing without their description. A name may be an own
+    one, ``FILE.py:Class`` or ``package.module:Class``: this runs it.
 
     Raises
     ------
