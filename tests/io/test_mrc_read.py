@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from volengine.core.boxes import Box
 from volengine.core.errors import FormatError, InputError, MissingError
 from volengine.io import rawfile
-from volengine.io.mrc import MrcSource, decompress, is_mrc_name, open_mrc, volume_name
+from volengine.io.mrc import MrcSource, decompress, open_mrc, volume_name
 from volengine.io.mrc_header import MrcHeader, read_header
 
 REAL = Path(__file__).parents[2].parent / "shared" / "data" / "real"
@@ -408,7 +408,6 @@ def test_identity_follows_the_content(tmp_path: Path) -> None:
 )  # fmt: skip
 def test_names(file: str, name: str) -> None:
     assert volume_name(f"/somewhere/{file}") == name
-    assert is_mrc_name(file) == (name != "odd.dat")
 
 
 @pytest.mark.parametrize("packing", ["gzip", "bz2"])

@@ -15,7 +15,7 @@ from PIL import Image
 
 from volengine.core.boxes import Box
 from volengine.core.errors import FormatError, InputError, MissingError
-from volengine.io.tiff import TiffSource, is_tiff_name, open_tiff, read_facts
+from volengine.io.tiff import TiffSource, open_tiff, read_facts
 
 REAL = Path(__file__).parents[2].parent / "shared" / "data" / "real"
 real = pytest.mark.skipif(not REAL.is_dir(), reason="the real sample data are not at hand")
@@ -198,8 +198,21 @@ def test_changed_file_and_box_outside(tmp_path: Path) -> None:
         TiffSource(volume)
 
 
-def test_names() -> None:
-    assert [is_tiff_name(n) for n in ("a.tif", "a.TIFF", "a.ome.tif", "a.mrc")] == [True, True, True, False]
+@pytest.mark.parametrize(("file", "name"), [("a.tif", "a"), ("a.TIFF", "a"), ("b.1.ome.tif", "b.1"), ("x.st", "x.st")])
+def test_names(tmp_path: Path, file: str, name: str) -> None:
+    tifffile.imwrite(tmp_path / file, np.zeros((3, 4, 5), "u1"), photometric="minisblack")
+    assert open_tiff(tmp_path / file, voxel_size=1).name == name
+
+
+@pytest.mark.parametrize("what", ["empty", "folder", "absent"])
+def test_what_is_no_file_of_voxels(tmp_path: Path, what: str) -> None:
+    path = tmp_path / "a.tif"
+    if what == "empty":
+        path.touch()
+    elif what == "folder":
+        path.mkdir()
+    with pytest.raises(InputError, match="no such file" if what == "absent" else "TIFF stack was expected"):
+        open_tiff(path)
 
 
 @real

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import bz2
 import gzip
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -147,6 +149,54 @@ def test_wrong_files_leave_nothing_behind(tmp_path, content, message):
     assert done.stderr.startswith("Error: ")
     assert len(done.stderr.strip().splitlines()) == 1
     assert [p.name for p in tmp_path.iterdir()] == ["bad.mrc"]
+
+
+@pytest.mark.parametrize(("pack", "suffix"), [(gzip.compress, ".gz"), (bz2.compress, ".bz2")])
+@pytest.mark.parametrize("fault", ["cut", "truncated inside"])
+def test_damaged_compressed_files_leave_no_store(tmp_path, pack, suffix, fault):
+    """Seen only while unpacking: one line, exit code 2; what stays is the run's report, no voxels and no store."""
+    made(tmp_path / "a.mrc", (9, 200, 200), "float32")  # more than one block of bzip2
+    content = (tmp_path / "a.mrc").read_bytes()
+    packed = pack(content)[:-400] if fault == "cut" else pack(content[:-400])
+    (tmp_path / f"bad.mrc{suffix}").write_bytes(packed)
+    (tmp_path / "a.mrc").unlink()
+    words = ["convert", str(tmp_path / f"bad.mrc{suffix}"), "--out", str(tmp_path / "o.ome.zarr"), "--no-progress"]
+    command = [sys.executable, "-m", "volengine.cli.main", *words]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.startswith("Error: ")
+    assert f"bad.mrc{suffix}" in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert sorted(p.name for p in tmp_path.iterdir()) == [f"bad.mrc{suffix}", "o.ome.zarr.run"]
+    left = [p for p in (tmp_path / "o.ome.zarr.run").rglob("*") if p.is_file()]
+    assert sum(p.stat().st_size for p in left) < 20_000
+    assert not [p for p in left if p.suffix not in (".json", ".jsonl", "")]
+
+
+def test_killed_and_run_again(tmp_path):
+    """kill -9 once a part is written: the second run does the rest, and the store is the undisturbed one's."""
+    array = made(tmp_path / "a.mrc", (96, 256, 256), "float32")
+    words = ["--chunk", "16,16,16", "--shard", "32,32,32", "--block", "32,64,64", "--no-progress"]
+    command = [sys.executable, "-m", "volengine.cli.main", "convert", str(tmp_path / "a.mrc"), *words, "--out"]
+    store = tmp_path / "killed.ome.zarr"
+    process = subprocess.Popen([*command, str(store)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        while process.poll() is None and len(list(store.glob("0/c/*/*/*"))) < 20:
+            time.sleep(0.002)
+    finally:
+        process.kill()
+    assert process.wait() == -signal.SIGKILL, "it ended before it could be killed"
+    with pytest.raises(InputError, match="is not finished"):
+        open_volume(str(store))
+    again = subprocess.run([*command, str(store)], capture_output=True, text=True, check=True)
+    assert " 0 were there already" not in again.stdout + again.stderr
+    subprocess.run([*command, str(tmp_path / "whole.ome.zarr")], capture_output=True, check=True)
+    assert np.array_equal(whole(open_volume(str(store))), array)
+    files = sorted(p.relative_to(store) for p in store.rglob("*") if p.is_file())
+    other = tmp_path / "whole.ome.zarr"
+    assert files == sorted(p.relative_to(other) for p in other.rglob("*") if p.is_file())
+    for file in files:
+        assert file.name == "zarr.json" or (store / file).read_bytes() == (other / file).read_bytes()
 
 
 def test_in_memory(tmp_path):

@@ -11,7 +11,6 @@ voxels, :func:`decompress` them first. :mod:`volengine.io.mrc_write` writes.
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -20,16 +19,15 @@ from typing import IO
 import numpy as np
 from numpy.typing import NDArray
 
-from volengine.core.boxes import Box, Index3, index3
+from volengine.core.boxes import Box, index3
 from volengine.core.errors import FormatError, InputError
-from volengine.core.volume import Vector3, Volume
+from volengine.core.volume import Volume
+from volengine.io import MRC_SUFFIXES, PACKED_SUFFIXES
 from volengine.io.atomic import replacing
+from volengine.io.files import FileSource, PathLike, chosen_voxel_size, file_identity
 from volengine.io.mrc_header import (
-    COMPRESSED,
     DAMAGED,
-    EXTENSIONS,
     MrcHeader,
-    PathLike,
     open_stream,
     read_header,
     sniff,
@@ -39,15 +37,9 @@ from volengine.io.rawfile import read_raw
 COPY_BYTES = 4 * 2**20
 
 
-def is_mrc_name(path: PathLike) -> bool:
-    """Whether a name ends like an MRC file (``.mrc .rec .map .st .ali .mrcs``, also with ``.gz`` or ``.bz2``)."""
-    name = Path(_without(os.fspath(path), COMPRESSED)).name.lower()
-    return name.endswith(EXTENSIONS)
-
-
 def volume_name(path: PathLike) -> str:
     """The file's name without folder and without ``.mrc``, ``.rec.gz`` and the like."""
-    return _without(_without(Path(path).name, COMPRESSED), EXTENSIONS)
+    return _without(_without(Path(path).name, PACKED_SUFFIXES), MRC_SUFFIXES)
 
 
 def _without(name: str, endings: Sequence[str]) -> str:
@@ -83,13 +75,8 @@ def open_mrc(path: PathLike, voxel_size: float | Sequence[float] | None = None, 
         The header has no believable voxel size and none was given.
     """
     header = read_header(path)
-    given = parse_voxel_size(voxel_size)
-    size = given or header.voxel_size
-    if size is None:
-        raise InputError(
-            f"{header.path}: the header has no usable voxel size: {header.voxel_size_rule}. "
-            "Give the true one, in angstrom: --voxel-size 10.5 (or three numbers z y x)."
-        )
+    why_not = f"the header has no usable voxel size: {header.voxel_size_rule}"
+    size = chosen_voxel_size(header.path, voxel_size, header.voxel_size, why_not)
     url = os.path.abspath(header.path)  # noqa: PTH100  (resolve() would follow links to names users do not know)
     return Volume(
         url=url,
@@ -103,26 +90,7 @@ def open_mrc(path: PathLike, voxel_size: float | Sequence[float] | None = None, 
     )
 
 
-def parse_voxel_size(value: float | Sequence[float] | None) -> Vector3 | None:
-    """One number or three (z, y, x), in angstrom, as three; ``None`` stays ``None``."""
-    if value is None:
-        return None
-    numbers = [value] * 3 if isinstance(value, (int, float)) else list(value)
-    if len(numbers) != 3 or not all(np.isfinite(v) and v > 0 for v in numbers):
-        raise InputError(f"The voxel size must be one or three positive numbers in angstrom, not {value!r}.")
-    z, y, x = (float(v) for v in numbers)
-    return z, y, x
-
-
-def file_identity(path: str, head: bytes) -> str:
-    """A digest of path, size, time of change and first bytes."""
-    stat = Path(path).stat()
-    digest = hashlib.sha256(f"{path}|{stat.st_size}|{stat.st_mtime_ns}|".encode())
-    digest.update(head)
-    return digest.hexdigest()[:20]
-
-
-class MrcSource:
+class MrcSource(FileSource):
     """Boxes of voxels from an MRC file.
 
     Cheap to make and to pickle, holds no open file, safe in several threads and processes at once. At most
@@ -149,29 +117,13 @@ class MrcSource:
                 f"{volume.url}: is compressed ({header.compression}); boxes cannot be read out of it. "
                 "Unpack it first: volengine.io.mrc.decompress(path, target)."
             )
-        same = volume.dtype == header.dtype or (header.mode == 0 and volume.dtype in ("int8", "uint8"))
-        if volume.shape != header.shape or not same:
-            raise FormatError(
-                f"{volume.url}: was {volume.shape} {volume.dtype} when it was opened and is {header.shape} "
-                f"{header.dtype} now; it has been changed since. Open it again."
-            )
-        self.volume = volume
+        super().__init__(volume)
+        self._check_file(header.shape, header.dtype, ("int8", "uint8") if header.mode == 0 else ())
         self._header = header
-
-    def __reduce__(self) -> tuple[type[MrcSource], tuple[Volume]]:
-        return type(self), (self.volume,)
 
     @property
     def header(self) -> MrcHeader:
         return self._header
-
-    @property
-    def shape(self) -> Index3:
-        return self.volume.shape
-
-    @property
-    def dtype(self) -> np.dtype[np.generic]:
-        return np.dtype(self.volume.dtype)
 
     def read(self, box: Box) -> NDArray[np.generic]:
         """The voxels of a box: C-contiguous, native byte order, z, y, x.
@@ -181,18 +133,12 @@ class MrcSource:
         InputError
             The box is not inside of the volume.
         """
-        check_inside(box, self.shape, self.volume.url)
+        self._check_box(box)
         axes = self._header.axes
         stored = Box(index3(box.start[a] for a in axes), index3(box.stop[a] for a in axes))
         values = read_raw(self.volume.url, self._header.layout, stored)
         turned = np.ascontiguousarray(values.transpose(np.argsort(axes)))
         return turned.view(self.dtype)  # only mode 0 may differ: int8 against uint8
-
-
-def check_inside(box: Box, shape: Index3, where: str) -> None:
-    """Refuse a box that is not inside of a volume."""
-    if not Box.of_shape(shape).contains(box):
-        raise InputError(f"{where}: box {box.start} to {box.stop} is not inside of the volume {shape}.")
 
 
 def decompress(path: PathLike, target: PathLike, progress: Callable[[int, int], None] | None = None) -> Path:

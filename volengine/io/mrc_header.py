@@ -28,16 +28,14 @@ from typing import IO, Any, Literal, cast
 import numpy as np
 
 from volengine.core.boxes import Index3, index3
-from volengine.core.errors import FormatError, InputError, MissingError
+from volengine.core.errors import FormatError
 from volengine.core.volume import Vector3
 from volengine.io import mrc_rules as rules
+from volengine.io.files import PathLike, first_bytes
 from volengine.io.rawfile import RawLayout
 
 Compression = Literal["", "gzip", "bz2"]
-PathLike = str | os.PathLike[str]
 
-EXTENSIONS = (".mrc", ".rec", ".map", ".st", ".ali", ".mrcs")
-COMPRESSED = (".gz", ".bz2")
 EXT_TYPES = ("CCP4", "MRCO", "SERI", "AGAR", "FEI1", "FEI2", "HDF5")
 DAMAGED = (EOFError, gzip.BadGzipFile, zlib.error, OSError, ValueError)
 """What the decompressors raise on a damaged stream."""
@@ -197,21 +195,8 @@ def read_header(path: PathLike) -> MrcHeader:
 
 def sniff(path: PathLike) -> tuple[Compression, int]:
     """How a file is compressed, by its first bytes, and its size in bytes."""
-    name = os.fspath(path)
-    if not Path(name).exists():
-        raise MissingError(f"{name}: there is no such file.")
-    if Path(name).is_dir():
-        raise InputError(f"{name}: is a folder; an MRC file was expected.")
-    try:
-        with Path(name).open("rb") as file:
-            head = file.read(3)
-            file_bytes = os.fstat(file.fileno()).st_size
-    except OSError as error:
-        raise InputError(f"{name}: cannot be read ({error.strerror}).") from error
-    compression: Compression = "gzip" if head[:2] == b"\x1f\x8b" else "bz2" if head == b"BZh" else ""
-    if file_bytes == 0:
-        raise FormatError(f"{name}: is empty (0 bytes); an MRC file has at least {rules.HEADER_BYTES}.")
-    return compression, file_bytes
+    head, file_bytes = first_bytes(os.fspath(path), 3, "an MRC file")
+    return "gzip" if head[:2] == b"\x1f\x8b" else "bz2" if head == b"BZh" else "", file_bytes
 
 
 @contextmanager

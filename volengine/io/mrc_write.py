@@ -26,7 +26,8 @@ from volengine.core.boxes import Index3, index3
 from volengine.core.errors import InputError
 from volengine.io import mrc_rules as rules
 from volengine.io.atomic import replacing
-from volengine.io.mrc_header import EXT_TYPES, MrcHeader, PathLike
+from volengine.io.files import PathLike
+from volengine.io.mrc_header import EXT_TYPES, MrcHeader
 
 VERSION = 20141
 MAX_LABELS, LABEL_BYTES = 10, 80

@@ -25,14 +25,14 @@ import tifffile
 from numpy.typing import NDArray
 
 from volengine.core.boxes import Box, Index3, index3
-from volengine.core.errors import FormatError, InputError
+from volengine.core.errors import FormatError
 from volengine.core.volume import Vector3, Volume
-from volengine.io.mrc import check_inside, file_identity, parse_voxel_size
-from volengine.io.mrc_header import PathLike, sniff
+from volengine.io.files import FileSource, PathLike, chosen_voxel_size, file_identity, first_bytes
 from volengine.io.mrc_rules import VOXEL_RANGE
 from volengine.io.rawfile import RawLayout, read_raw
 
-EXTENSIONS = (".tif", ".tiff", ".btf", ".tf8")
+EXPECTED = "a TIFF stack"
+ENDINGS = (".ome.tif", ".ome.tiff", ".tif", ".tiff")
 ANGSTROM = {
     "a": 1.0, "å": 1.0, "angstrom": 1.0, "ångström": 1.0, "pm": 0.01, "nm": 10.0, "nanometer": 10.0,
     "um": 1e4, "µm": 1e4, "μm": 1e4, "micron": 1e4, "microns": 1e4, "micrometer": 1e4, "mm": 1e7, "cm": 1e8,
@@ -64,11 +64,6 @@ class TiffFacts:
         return RawLayout(self.offset, self.shape, stored.str)
 
 
-def is_tiff_name(path: PathLike) -> bool:
-    """Whether a name ends like a TIFF file."""
-    return os.fspath(path).lower().endswith(EXTENSIONS)
-
-
 def open_tiff(path: PathLike, voxel_size: float | Sequence[float] | None = None, name: str | None = None) -> Volume:
     """The handle of a TIFF stack. Reads no voxels.
 
@@ -97,17 +92,12 @@ def open_tiff(path: PathLike, voxel_size: float | Sequence[float] | None = None,
     """
     file_name = os.fspath(path)
     facts = read_facts(file_name)
-    size = parse_voxel_size(voxel_size) or facts.voxel_size
-    if size is None:
-        raise InputError(
-            f"{file_name}: no usable voxel size: {facts.voxel_size_rule}. "
-            "Give the true one, in angstrom: --voxel-size 10.5 (or three numbers z y x)."
-        )
+    why_not = f"no usable voxel size: {facts.voxel_size_rule}"
+    size = chosen_voxel_size(file_name, voxel_size, facts.voxel_size, why_not)
     url = os.path.abspath(file_name)  # noqa: PTH100  (resolve() would follow links to names users do not know)
     stem = Path(file_name).name
-    ending = next((e for e in (".ome.tif", ".ome.tiff", *EXTENSIONS) if stem.lower().endswith(e)), "")
-    with Path(file_name).open("rb") as file:
-        head = file.read(1024)
+    ending = next((e for e in ENDINGS if stem.lower().endswith(e)), "")
+    head, _ = first_bytes(file_name, 1024, EXPECTED)
     return Volume(
         url=url,
         shape=facts.shape,
@@ -120,7 +110,7 @@ def open_tiff(path: PathLike, voxel_size: float | Sequence[float] | None = None,
     )
 
 
-class TiffSource:
+class TiffSource(FileSource):
     """Boxes of voxels from a TIFF stack; picklable, holds no open file.
 
     Parameters
@@ -136,24 +126,9 @@ class TiffSource:
 
     def __init__(self, volume: Volume):
         facts = read_facts(volume.url)
-        if (volume.shape, volume.dtype) != (facts.shape, facts.dtype):
-            raise FormatError(
-                f"{volume.url}: was {volume.shape} {volume.dtype} when it was opened and is {facts.shape} "
-                f"{facts.dtype} now; it has been changed since. Open it again."
-            )
-        self.volume = volume
+        super().__init__(volume)
+        self._check_file(facts.shape, facts.dtype)
         self._layout = facts.layout
-
-    def __reduce__(self) -> tuple[type[TiffSource], tuple[Volume]]:
-        return type(self), (self.volume,)
-
-    @property
-    def shape(self) -> Index3:
-        return self.volume.shape
-
-    @property
-    def dtype(self) -> np.dtype[np.generic]:
-        return np.dtype(self.volume.dtype)
 
     def read(self, box: Box) -> NDArray[np.generic]:
         """The voxels of a box: C-contiguous, native byte order, z, y, x.
@@ -165,7 +140,7 @@ class TiffSource:
         FormatError
             A page is damaged.
         """
-        check_inside(box, self.shape, self.volume.url)
+        self._check_box(box)
         if self._layout is not None:
             return read_raw(self.volume.url, self._layout, box)
         out = np.empty(box.shape, self.dtype)
@@ -181,7 +156,7 @@ class TiffSource:
 
 def read_facts(path: str) -> TiffFacts:
     """Shape, type, place and voxel size of a TIFF stack, from its metadata."""
-    _, file_bytes = sniff(path)
+    _, file_bytes = first_bytes(path, 1, EXPECTED)
     with _opened(path) as tif:
         try:
             _check_chain(path, tif, file_bytes)
