@@ -286,5 +286,11 @@ def test_info_of_what_cannot_be_read(tmp_path: Path, name: str, content: bytes |
         info(str(path))
 
 
+def test_a_file_of_another_kind_is_told_what_is_read(tmp_path: Path) -> None:
+    (tmp_path / "tilt.mdoc").write_text("PixelSpacing = 2.5")
+    with pytest.raises(InputError, match=r"kind that is not read; volumes are \.mrc, "):
+        info(str(tmp_path / "tilt.mdoc"))
+
+
 def test_export_keeps_the_defaults_of_its_recipe() -> None:
     assert ExportRecipe() == ExportRecipe.from_json({"level": 0, "mode": None})

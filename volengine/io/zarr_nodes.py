@@ -92,15 +92,16 @@ def _from_v3(data: dict[str, Any], where: str) -> Node:
 
 
 def _read_json(url: str, path: str, name: str) -> dict[str, Any] | None:
-    text = _read_text(url, f"{path}/{name}" if path else name)
+    key = f"{path}/{name}" if path else name
+    text = _read_text(url, key)
     if text is None:
         return None
     try:
         data = json.loads(text)
     except ValueError as error:
-        raise FormatError(f"{url}: {path}/{name} is no JSON ({error}); the store is damaged.") from error
+        raise FormatError(f"{url}: {key} is no JSON ({error}); the store is damaged.") from error
     if not isinstance(data, dict):
-        raise FormatError(f"{url}: {path}/{name} holds no metadata; the store is damaged.")
+        raise FormatError(f"{url}: {key} holds no metadata; the store is damaged.")
     return data
 
 

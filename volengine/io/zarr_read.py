@@ -15,6 +15,7 @@ from volengine.core.errors import FormatError, InputError, MissingError
 from volengine.core.image import Level
 from volengine.core.tiling import AXES
 from volengine.core.volume import Kind, Vector3, Volume
+from volengine.io import MRC_SUFFIXES, TIFF_SUFFIXES
 from volengine.io.ngff import Multiscale, angstrom_geometry, parse_multiscale
 from volengine.io.stores import exists, local_path, open_store, store_name
 from volengine.io.zarr_nodes import Node, read_node
@@ -115,7 +116,15 @@ def _find(url: str, group: str) -> tuple[str, Node, str]:
     if group:
         known = ", ".join(repr(info.group) for info in list_groups(url)) or "none"
         raise MissingError(f"{url}: there is no image {group!r}. Images in this store: {known}.")
-    raise FormatError(f"{url} is no Zarr store: neither zarr.json nor .zgroup nor .zarray is there.")
+    raise _no_store(url)
+
+
+def _no_store(url: str) -> FormatError:
+    path = local_path(url)
+    if path is not None and path.is_file():
+        known = ", ".join((*MRC_SUFFIXES, *TIFF_SUFFIXES))
+        return FormatError(f"{url} is a file of a kind that is not read; volumes are {known} and Zarr stores.")
+    return FormatError(f"{url} is no Zarr store: neither zarr.json nor .zgroup nor .zarray is there.")
 
 
 def _only_image(url: str, path: str) -> str:
@@ -264,7 +273,7 @@ def list_groups(url: str) -> list[GroupInfo]:
     if node is None:
         if not exists(url):
             raise MissingError(f"{url}: there is no such file or store.")
-        raise FormatError(f"{url} is no Zarr store: neither zarr.json nor .zgroup nor .zarray is there.")
+        raise _no_store(url)
     return list(_walk(url, "", node))
 
 
