@@ -13,9 +13,11 @@ from volengine.io.omezarr import ZarrSink, create_image, finish_image, plan_leve
 from volengine.io.zarr_nodes import read_node
 
 
-def stored(path, array, *, kind="intensity", chunk=(16, 16, 16), ngff="0.5") -> ImageSpec:
+def stored(path, array, *, kind="intensity", chunk=(16, 16, 16), ngff="0.5", facts=None) -> ImageSpec:
     levels = plan_levels(array.shape, chunk=chunk, shard=chunk, ngff=ngff, levels=1)
-    spec = ImageSpec(str(path), "tomo", array.dtype.name, kind, (10.0, 10.0, 10.0), levels, ngff=ngff)
+    spec = ImageSpec(
+        str(path), "tomo", array.dtype.name, kind, (10.0, 10.0, 10.0), levels, ngff=ngff, facts=facts or {}
+    )
     create_image(spec, token="a")
     unit = spec.levels[0].shards or spec.levels[0].chunks
     sink = ZarrSink(spec.volume())
@@ -88,3 +90,12 @@ def test_labels_have_none_and_predictions_theirs(tmp_path):
     array = np.random.default_rng(3).integers(0, 9, (20, 20, 20)).astype(np.uint8)
     assert window(stored(tmp_path / "a.zarr", array, kind="labels")) is None
     assert window(stored(tmp_path / "b.zarr", array, kind="probability"))["end"] == 255
+
+
+def test_the_channel_is_named_after_the_feature(tmp_path):
+    array = np.ones((20, 20, 20), np.uint8)
+    labels = []
+    for number, facts in enumerate(({"feature": "membrane"}, {})):
+        node = read_node(stored(tmp_path / f"{number}.zarr", array, kind="probability", facts=facts).url)
+        labels.append(ome_part(node.attributes)["omero"]["channels"][0]["label"])
+    assert labels == ["membrane", "tomo"]

@@ -78,7 +78,7 @@ def image_attributes(spec: ImageSpec, token: str) -> Attributes:
         if spec.group.startswith("labels/"):
             ome["image-label"]["source"] = {"image": "../../"}
     if (window := default_window(spec)) is not None:
-        ome["omero"] = omero(spec.name, *window, *window)
+        ome["omero"] = omero(spec, *window, *window)
     ours: Attributes = {
         "version": volengine.__version__,
         "complete": False,
@@ -141,11 +141,14 @@ def default_window(spec: ImageSpec) -> tuple[float, float] | None:
     return None
 
 
-def omero(name: str, low: float, high: float, least: float, largest: float) -> Attributes:
-    """The display block that napari, Neuroglancer and OMERO read: one grey channel shown from ``low`` to ``high``;
-    ``least`` and ``largest`` are the ends of the slider."""
+def omero(spec: ImageSpec, low: float, high: float, least: float, largest: float) -> Attributes:
+    """The display block that napari, Neuroglancer and OMERO read: one grey channel shown from ``low`` to ``high``.
+
+    ``least`` and ``largest`` are the ends of the slider. The channel has the feature's name, or the tomogram's.
+    """
     window = {"min": least, "max": largest, "start": low, "end": high}
-    channel = {"label": name or "image", "color": "FFFFFF", "active": True, "window": window}
+    label = str(spec.facts.get("feature") or spec.name or "image")
+    channel = {"label": label, "color": "FFFFFF", "active": True, "window": window}
     return {"channels": [channel], "rdefs": {"model": "greyscale"}}
 
 

@@ -218,7 +218,7 @@ def _update(spec: ImageSpec, changes: Mapping[str, Any], shown: DisplayRange | N
         raise MissingError(f"{_where(spec)} is not there; it was deleted while it was being written.")
     attributes: dict[str, Any] = {"volengine": {**node.ours, **changes}}
     if shown is not None:
-        ome = {**ome_part(node.attributes), "omero": omero(spec.name, *shown)}
+        ome = {**ome_part(node.attributes), "omero": omero(spec, *shown)}
         attributes |= {"ome": ome} if spec.ngff == "0.5" else {"omero": ome["omero"]}
     store = open_store(spec.url)
     opened = zarr.open_array if node.kind == "array" else zarr.open_group
