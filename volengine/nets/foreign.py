@@ -27,7 +27,7 @@ from volengine.core.rules import Compete, Interact, Rule
 if TYPE_CHECKING:
     from torch import nn
 
-    from volengine.nets.keras_h5 import KerasModel
+    from volengine.nets.keras_layers import KerasModel
 
 Loaded = tuple["nn.Module", ModelFacts]
 MEMBRAIN_TENSORS = 95

@@ -183,6 +183,13 @@ class Norm(nn.Module):
         return functional.batch_norm(x, self.mean, self.variance, self.weight, self.bias, False, 0.0, self.epsilon)
 
 
+class GroupNorm(nn.GroupNorm):
+    """Normalisation of the patch, each group of channels by itself (``groups = channels``: instance normalisation)."""
+
+    def __init__(self, channels: int, groups: int, epsilon: float = 1e-5):
+        super().__init__(groups, channels, epsilon)
+
+
 class Activation(nn.Module):
     """A function of each voxel, or over the channels (softmax)."""
 
@@ -251,6 +258,7 @@ KINDS: dict[str, type[nn.Module]] = {
     "pool": Pool,
     "upsample": Upsample,
     "norm": Norm,
+    "group_norm": GroupNorm,
     "activation": Activation,
     "slope": Slope,
     "frame": Frame,

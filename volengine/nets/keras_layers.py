@@ -1,0 +1,430 @@
+"""Layers of Keras as layers of a graph: the configurations of Keras 1 to 3.
+
+:class:`Reader` takes the ``model_config`` of a file and the weights by layer name (:mod:`volengine.nets.keras_h5`). A
+layer that holds code (``Lambda``), or one that is not known, is refused by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from volengine.core.errors import FormatError, InputError
+from volengine.nets.graph import GraphNet
+
+Array = NDArray[np.float32]
+FINAL = {"sigmoid": "sigmoid", "softmax": "softmax", "linear": "none"}
+IDENTITY = (
+    "Dropout",
+    "SpatialDropout2D",
+    "SpatialDropout3D",
+    "GaussianNoise",
+    "GaussianDropout",
+    "ActivityRegularization",
+)
+JOINS = {"Concatenate": "concatenate", "Add": "add", "Multiply": "multiply", "Average": "average", "Maximum": "maximum"}
+
+
+@dataclass(frozen=True)
+class KerasModel:
+    """What a file holds.
+
+    Parameters
+    ----------
+    layers, state
+        Of a :class:`~volengine.nets.graph.GraphNet`, its last activation left out.
+    activation
+        That last activation: ``sigmoid``, ``softmax`` or ``none``.
+    slices, channels
+        2D: input channels; of the answer.
+    box
+        Sizes of the input along its axes when it was trained, in their order here; 0: free.
+    volumetric
+        3D.
+    where
+        Names the file in messages.
+    """
+
+    layers: list[dict[str, Any]]
+    state: dict[str, torch.Tensor]
+    activation: str
+    slices: int
+    channels: int
+    box: tuple[int, ...]
+    volumetric: bool
+    where: str = ""
+
+    def module(self) -> GraphNet:
+        """The network with its weights.
+
+        Raises
+        ------
+        FormatError
+            The weights do not fit the layers.
+        """
+        try:
+            net = GraphNet(self.layers)
+            net.load_state_dict(self.state)
+        except (RuntimeError, TypeError, ValueError, LookupError) as error:
+            text = str(error).strip().splitlines()[-1].strip()
+            raise FormatError(f"{self.where}: the layers and the weights do not fit together: {text}") from error
+        return net.eval()
+
+
+@dataclass
+class Reader:
+    """Turns layers of Keras into layers of a graph."""
+
+    where: str
+    axes: str
+    weights: dict[str, list[Array]]
+    version: str = ""
+    layers: list[dict[str, Any]] = field(default_factory=list)
+    state: dict[str, torch.Tensor] = field(default_factory=dict)
+    channels: dict[str, int] = field(default_factory=dict)
+    stands_for: dict[str, str] = field(default_factory=dict)
+    box: tuple[int, ...] = ()
+    dims: int = 2
+
+    def read(self, config: Mapping[str, Any]) -> KerasModel:
+        """The model of a file's ``model_config``.
+
+        Raises
+        ------
+        FormatError
+            A layer that is not known, or that is not what it should be.
+        """
+        try:
+            return self._read(config)
+        except InputError:
+            raise
+        except (AttributeError, LookupError, TypeError, ValueError, OverflowError, StopIteration) as error:
+            raise FormatError(f"{self.where}: model_config cannot be read ({error!r}).") from error
+
+    def _read(self, config: Mapping[str, Any]) -> KerasModel:
+        listed = layers_of(config, self.where)
+        sequential = config.get("class_name") == "Sequential"
+        before: str | None = None
+        if sequential and listed[0]["class_name"] != "InputLayer":
+            shape = listed[0]["config"].get("batch_input_shape") or listed[0]["config"].get("batch_shape")
+            self._input("input", shape)
+            before = "input"
+        for layer in listed:
+            name = name_of(layer)
+            inputs = ([before] if before else []) if sequential else _inbound(layer, self.where)
+            self._layer(name, layer, [self.stands_for.get(i, i) for i in inputs])
+            before = name
+        output = before or "" if sequential else _output(config, self.where)
+        return self._model(self.stands_for.get(output, output))
+
+    def _model(self, output: str) -> KerasModel:
+        names = [layer["name"] for layer in self.layers]
+        if output not in names:
+            raise FormatError(f"{self.where}: the model's answer {output!r} is no layer of it.")
+        activation = "none"
+        last = self.layers[names.index(output)]
+        if last["kind"] == "activation" and last["function"] in FINAL:
+            activation, output = FINAL[last["function"]], last["inputs"][0]
+        wanted = {output}
+        for layer in reversed(self.layers):
+            if layer["name"] in wanted:
+                wanted.update(layer["inputs"])
+        kept = [layer for layer in self.layers if layer["name"] in wanted]
+        kept.sort(key=lambda layer: layer["name"] == output)
+        numbers = {layer["name"]: n for n, layer in enumerate(kept)}
+        state = {
+            f"layers.{numbers[name]}.{rest}": tensor
+            for (name, _, rest), tensor in ((key.partition("\0"), t) for key, t in self.state.items())
+            if name in numbers
+        }
+        first = next(layer["name"] for layer in kept if layer["kind"] == "input")
+        return KerasModel(
+            kept, state, activation, self.channels[first], self.channels[output], self.box, self.dims == 3, self.where
+        )
+
+    def _input(self, name: str, shape: Sequence[int | None] | None) -> None:
+        if self.box or shape is None or len(shape) not in (4, 5) or not shape[-1]:
+            raise FormatError(f"{self.where}: the input {name!r} of shape {shape} is no picture (y, x, c) nor volume.")
+        self.dims = len(shape) - 2
+        if self.dims == 3 and sorted(self.axes) != ["x", "y", "z"]:
+            raise InputError(f"axes must be an order of z, y and x, not {self.axes!r}.")
+        self.box = tuple(int(n or 0) for n in self._turn([s or 0 for s in shape[1:-1]]))
+        self.channels[name] = int(shape[-1])
+        self._add(name, "input", [])
+
+    def _turn(self, values: Sequence[Any]) -> list[Any]:
+        """Values per axis of Keras, in the order z, y, x (2D: as they are)."""
+        if len(values) == 2:
+            return list(values)
+        return [values[self.axes.index(axis)] for axis in "zyx"]
+
+    def _add(self, name: str, kind: str, inputs: Sequence[str], **extra: Any) -> None:
+        self.layers.append({"name": name, "kind": kind, "inputs": list(inputs), **extra})
+        if inputs and name not in self.channels:
+            self.channels[name] = self.channels[inputs[0]]
+
+    def _keep(self, name: str, key: str, value: Array) -> None:
+        self.state[f"{name}\0{key}"] = torch.from_numpy(np.array(value, np.float32, order="C"))
+
+    def _layer(self, name: str, layer: Mapping[str, Any], inputs: list[str]) -> None:
+        kind, config = str(layer["class_name"]), layer["config"]
+        unknown = [i for i in inputs if i not in self.channels]
+        if unknown:
+            raise FormatError(f"{self.where}: layer {name!r} ({kind}) reads {unknown[0]!r}, which is not before it.")
+        if config.get("data_format") == "channels_first":
+            raise FormatError(f"{self.where}: layer {name!r} ({kind}) has its channels first, which is not supported.")
+        try:
+            self._known(name, kind, config, inputs)
+        except (AttributeError, LookupError, TypeError, ValueError, OverflowError, StopIteration) as error:
+            if isinstance(error, InputError):
+                raise
+            raise FormatError(f"{self.where}: layer {name!r} ({kind}) cannot be read: {error!r}.") from error
+
+    def _known(self, name: str, kind: str, config: Mapping[str, Any], inputs: list[str]) -> None:
+        if kind == "InputLayer":
+            self._input(name, config.get("batch_input_shape") or config.get("batch_shape"))
+        elif kind in IDENTITY:
+            self.stands_for[name] = inputs[0]
+            self.channels[name] = self.channels[inputs[0]]
+        elif kind in ("Conv2D", "Conv3D"):
+            self._conv(name, config, inputs)
+        elif kind in ("DepthwiseConv2D", "SeparableConv2D"):
+            self._depthwise(name, config, inputs, separable=kind == "SeparableConv2D")
+        elif kind in ("Conv2DTranspose", "Conv3DTranspose"):
+            self._transpose(name, config, inputs)
+        elif kind in ("MaxPooling2D", "MaxPooling3D", "AveragePooling2D", "AveragePooling3D"):
+            size = self._turn(config["pool_size"])
+            stride = self._turn(config.get("strides") or config["pool_size"])
+            function = "max" if kind.startswith("Max") else "average"
+            self._add(name, "pool", inputs, size=size, stride=stride, function=function, padding=config["padding"])
+        elif kind in ("UpSampling2D", "UpSampling3D"):
+            mode = {"nearest": "nearest", "bilinear": "linear"}[config.get("interpolation", "nearest")]
+            self._add(name, "upsample", inputs, factor=self._turn(config["size"]), mode=mode)
+        elif kind == "BatchNormalization":
+            self._norm(name, config, inputs)
+        elif kind == "GroupNormalization":
+            self._group_norm(name, config, inputs)
+        elif kind == "Rescaling":
+            self._rescaled(name, config, inputs)
+        elif kind in JOINS:
+            self._join(name, kind, config, inputs)
+        elif kind == "PReLU":
+            self._slopes(name, config, inputs)
+        elif kind.startswith(("ZeroPadding", "Cropping")):
+            sign = 1 if kind.startswith("Zero") else -1
+            widths = config["padding" if sign > 0 else "cropping"]
+            pairs = [[w, w] if isinstance(w, int) else list(w) for w in widths]
+            self._add(name, "frame", inputs, widths=self._turn([[sign * n for n in pair] for pair in pairs]))
+        else:
+            self._function(name, kind, config, inputs)
+
+    def _function(self, name: str, kind: str, config: Mapping[str, Any], inputs: list[str]) -> None:
+        if kind == "LeakyReLU":
+            slope = float(config.get("alpha", config.get("negative_slope", 0.3)))
+            self._add(name, "activation", inputs, function="leaky_relu", slope=slope)
+        elif kind == "ReLU" and config.get("max_value") is None and not config.get("threshold"):
+            slope = float(config.get("negative_slope") or 0.0)
+            self._add(name, "activation", inputs, function="leaky_relu", slope=slope)
+        elif kind == "ELU" and float(config.get("alpha", 1.0)) == 1.0:
+            self._add(name, "activation", inputs, function="elu")
+        elif kind == "Softmax" and config.get("axis", -1) in (-1, self.dims + 1, [-1]):
+            self._add(name, "activation", inputs, function="softmax")
+        elif kind == "Activation":
+            self._activated(name, config, inputs, own=True)
+        else:
+            raise FormatError(
+                f"{self.where}: layer {name!r} is a {kind}, which is not supported"
+                + (": it holds code, which is never run." if kind == "Lambda" else " with these settings.")
+            )
+
+    def _activated(self, name: str, config: Mapping[str, Any], inputs: Sequence[str], *, own: bool = False) -> None:
+        """The activation of a layer, under the layer's name; the layer itself is then ``name/linear``."""
+        function, slope = self._activation(name, config)
+        if function != "linear" or own:
+            self._add(name, "activation", inputs, function=function, slope=slope)
+
+    def _activation(self, name: str, config: Mapping[str, Any]) -> tuple[str, float]:
+        """Which function, and its slope; Keras has written names, and layers as objects."""
+        given = config.get("activation", "linear") or "linear"
+        inner: Mapping[str, Any] = {}
+        if isinstance(given, Mapping):
+            inner = given["config"] if isinstance(given.get("config"), Mapping) else {}
+            given = {"LeakyReLU": "leaky_relu", "ReLU": "relu", "ELU": "elu", "Softmax": "softmax"}.get(
+                str(given.get("class_name")), str(inner.get("config") or given.get("config"))
+            )
+        function = {"swish": "silu"}.get(given, given)
+        slope = float(inner.get("negative_slope", inner.get("alpha", 0.2))) if function == "leaky_relu" else 0.0
+        odd = inner.get("max_value"), inner.get("threshold"), function == "relu" and inner.get("negative_slope")
+        if any(odd) or (function == "elu" and inner.get("alpha", 1.0) != 1.0) or inner.get("axis", -1) != -1:
+            raise FormatError(f"{self.where}: layer {name!r} has an activation {given!r} with unusual settings.")
+        if function == "hard_sigmoid" and not self.version.startswith("3"):
+            raise FormatError(
+                f"{self.where}: layer {name!r} has the hard_sigmoid of Keras 2, which is not supported (that of 3 is)."
+            )
+        return str(function), slope
+
+    def _conv(self, name: str, config: Mapping[str, Any], inputs: list[str]) -> None:
+        kernel, *bias = self.weights[name]
+        turned = np.transpose(kernel, (kernel.ndim - 1, kernel.ndim - 2, *self._turn(range(kernel.ndim - 2))))
+        groups = int(config.get("groups", 1))
+        extra = {
+            "channels": [kernel.shape[-2] * groups, kernel.shape[-1]],
+            "kernel": list(turned.shape[2:]),
+            "stride": self._turn(config["strides"]),
+            "dilation": self._turn(config.get("dilation_rate") or [1] * (kernel.ndim - 2)),
+            "groups": groups,
+        }
+        self._weighted(name, "conv", config, inputs, turned, bias, extra)
+
+    def _depthwise(self, name: str, config: Mapping[str, Any], inputs: list[str], *, separable: bool) -> None:
+        kernel, *rest = self.weights[name]
+        height, width, channels, times = kernel.shape
+        turned = kernel.transpose(2, 3, 0, 1).reshape(channels * times, 1, height, width)
+        extra = {
+            "channels": [channels, channels * times],
+            "kernel": [height, width],
+            "stride": list(config["strides"]),
+            "dilation": list(config.get("dilation_rate") or (1, 1)),
+            "groups": channels,
+        }
+        if not separable:
+            self._weighted(name, "conv", config, inputs, turned, rest, extra)
+            return
+        alone = {"padding": config["padding"], "activation": "linear"}
+        self._weighted(f"{name}/depthwise", "conv", alone, inputs, turned, [], extra)
+        pointwise, *bias = rest
+        outputs = int(pointwise.shape[-1])
+        extra = {"channels": [channels * times, outputs], "kernel": [1, 1], "stride": [1, 1]}
+        self._weighted(name, "conv", config, [f"{name}/depthwise"], pointwise.transpose(3, 2, 0, 1), bias, extra)
+
+    def _transpose(self, name: str, config: Mapping[str, Any], inputs: list[str]) -> None:
+        if config.get("output_padding") is not None or set(config.get("dilation_rate") or [1]) != {1}:
+            raise FormatError(
+                f"{self.where}: layer {name!r} has an output padding or a dilation, which is not supported."
+            )
+        kernel, *bias = self.weights[name]
+        turned = np.transpose(kernel, (kernel.ndim - 1, kernel.ndim - 2, *self._turn(range(kernel.ndim - 2))))
+        extra = {
+            "channels": [kernel.shape[-1], kernel.shape[-2]],
+            "kernel": list(turned.shape[2:]),
+            "stride": self._turn(config["strides"]),
+        }
+        self._weighted(name, "conv_transpose", config, inputs, turned, bias, extra)
+
+    def _weighted(
+        self,
+        name: str,
+        kind: str,
+        config: Mapping[str, Any],
+        inputs: list[str],
+        kernel: Array,
+        bias: list[Array],
+        extra: dict[str, Any],
+    ) -> None:
+        linear = self._activation(name, config)[0] == "linear"
+        own = name if linear else f"{name}/linear"
+        if self.channels[inputs[0]] != extra["channels"][0]:
+            raise FormatError(f"{self.where}: layer {name!r} takes {extra['channels'][0]} channels, not what it reads.")
+        self.channels[own] = self.channels[name] = int(extra["channels"][1])
+        self._add(own, kind, inputs, padding=config["padding"], bias=bool(bias), **extra)
+        self._keep(own, "conv.weight", kernel)
+        if bias:
+            self._keep(own, "conv.bias", bias[0])
+        if not linear:
+            self._activated(name, config, [own])
+
+    def _norm(self, name: str, config: Mapping[str, Any], inputs: list[str]) -> None:
+        axis = config.get("axis", -1)
+        last = axis[0] if isinstance(axis, list) else axis
+        if last not in (-1, self.dims + 1):
+            raise FormatError(f"{self.where}: layer {name!r} normalises along axis {axis}, not along the channels.")
+        given = iter(self.weights[name])
+        channels = self.channels[inputs[0]]
+        self._add(name, "norm", inputs, channels=channels, epsilon=float(config["epsilon"]))
+        weight = next(given) if config.get("scale", True) else np.ones(channels, np.float32)
+        bias = next(given) if config.get("center", True) else np.zeros(channels, np.float32)
+        for key, value in (("weight", weight), ("bias", bias), ("mean", next(given)), ("variance", next(given))):
+            self._keep(name, key, value)
+
+    def _group_norm(self, name: str, config: Mapping[str, Any], inputs: list[str]) -> None:
+        if config.get("axis", -1) not in (-1, self.dims + 1):
+            raise FormatError(f"{self.where}: layer {name!r} normalises along axis {config['axis']}, not the channels.")
+        given = iter(self.weights[name])
+        channels, groups = self.channels[inputs[0]], int(config["groups"])
+        groups = channels if groups == -1 else groups
+        self._add(name, "group_norm", inputs, channels=channels, groups=groups, epsilon=float(config["epsilon"]))
+        self._keep(name, "weight", next(given) if config.get("scale", True) else np.ones(channels, np.float32))
+        self._keep(name, "bias", next(given) if config.get("center", True) else np.zeros(channels, np.float32))
+
+    def _rescaled(self, name: str, config: Mapping[str, Any], inputs: list[str]) -> None:
+        channels = self.channels[inputs[0]]
+        self._add(name, "norm", inputs, channels=channels, epsilon=0.0)
+        zeros, ones = np.zeros(channels, np.float32), np.ones(channels, np.float32)
+        self._keep(name, "weight", ones * np.asarray(config["scale"], np.float32))
+        self._keep(name, "bias", zeros + np.asarray(config.get("offset", 0.0), np.float32))
+        self._keep(name, "mean", zeros)
+        self._keep(name, "variance", ones)
+
+    def _join(self, name: str, kind: str, config: Mapping[str, Any], inputs: list[str]) -> None:
+        if kind == "Concatenate":
+            if config.get("axis", -1) not in (-1, self.dims + 1):
+                raise FormatError(f"{self.where}: layer {name!r} joins along axis {config['axis']}, not the channels.")
+            self.channels[name] = sum(self.channels[i] for i in inputs)
+        self._add(name, "join", inputs, function=JOINS[kind])
+
+    def _slopes(self, name: str, config: Mapping[str, Any], inputs: list[str]) -> None:
+        slopes = self.weights[name][0]
+        if slopes.size != slopes.shape[-1]:
+            raise FormatError(f"{self.where}: layer {name!r} (PReLU) has a slope per voxel; share them over space.")
+        self._add(name, "slope", inputs, channels=int(slopes.size))
+        self._keep(name, "weight", slopes.ravel())
+
+
+def layers_of(config: Mapping[str, Any], where: str) -> list[dict[str, Any]]:
+    """The configurations of a model's layers, in their order."""
+    inner = config["config"]
+    layers = inner if isinstance(inner, list) else inner.get("layers")
+    if not isinstance(layers, list) or not all(isinstance(x, dict) and "class_name" in x for x in layers):
+        raise FormatError(f"{where}: model_config has no list of layers.")
+    return layers
+
+
+def name_of(layer: Mapping[str, Any]) -> str:
+    """The name of a layer from its configuration."""
+    return str(layer.get("name") or layer["config"].get("name"))
+
+
+def _inbound(layer: Mapping[str, Any], where: str) -> list[str]:
+    """Names of the layers that a layer reads, in their order."""
+    nodes = layer.get("inbound_nodes") or []
+    if len(nodes) > 1:
+        raise FormatError(f"{where}: layer {name_of(layer)!r} is used {len(nodes)} times, which is not supported.")
+    return list(_histories(nodes))
+
+
+def _histories(node: Any) -> Iterator[str]:
+    if isinstance(node, Mapping):
+        history = node.get("config", {}).get("keras_history") if node.get("class_name") == "__keras_tensor__" else None
+        if history is not None:
+            yield str(history[0])
+        else:
+            for key in ("args", "kwargs"):
+                yield from _histories(node.get(key, []) if isinstance(node.get(key), list | tuple) else [])
+    elif isinstance(node, list | tuple):
+        if len(node) >= 3 and isinstance(node[0], str) and isinstance(node[1], int):
+            yield node[0]
+        else:
+            for item in node:
+                yield from _histories(item)
+
+
+def _output(config: Mapping[str, Any], where: str) -> str:
+    found = list(_histories(config["config"].get("output_layers", [])))
+    if len(found) != 1:
+        raise FormatError(f"{where}: the model has {len(found)} answers; one is supported.")
+    return found[0]
