@@ -19,7 +19,7 @@ from volengine.nets.registry import build
 from volengine.nets.tta import views
 from volengine.tasks.convert import ConvertRecipe, convert
 from volengine.tasks.segment import SegmentRecipe, segment
-from volengine.tasks.segment_plan import nets_of
+from volengine.tasks.segment_nets import nets_of
 
 SHAPE = (36, 54, 58)  # windows of 32 every 16: mirrored grids differ along y and x (two windows lie symmetrically)
 FILTERS = (4, 6, 8, 10)

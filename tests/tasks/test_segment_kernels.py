@@ -23,7 +23,7 @@ from volengine.ops.quantise import quantise
 from volengine.tasks.convert import ConvertRecipe, convert
 from volengine.tasks.layout import plan_folder
 from volengine.tasks.segment import SegmentRecipe, plan_segment, segment, segment_jobs
-from volengine.tasks.segment_plan import lattice_of, nets_of
+from volengine.tasks.segment_nets import lattice_of, nets_of
 
 SHAPE = (36, 48, 56)
 QUIET = RunOptions(progress=False)

@@ -29,7 +29,8 @@ from volengine.engine.run import Job, run_plan
 from volengine.io import is_packed, open_volume, suffix_of
 from volengine.tasks.images import auto_shard, image_spec
 from volengine.tasks.layout import history, join_url, plan_folder, run_dir_for, run_dir_in
-from volengine.tasks.segment_plan import Segmentation, nets_of
+from volengine.tasks.segment_nets import nets_of
+from volengine.tasks.segment_plan import Segmentation
 from volengine.tasks.segment_recipe import SegmentRecipe
 
 __all__ = ["SegmentRecipe", "plan_segment", "segment", "segment_jobs"]

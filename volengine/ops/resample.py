@@ -1,0 +1,206 @@
+"""Resampling to another voxel size, block by block, with the bytes of the whole volume.
+
+Two grids cover the same space from edge to edge: along an axis, ``n_in`` voxels become ``n_out``, and the centre of
+voxel i lies at ``(i + 1/2) n_in / n_out - 1/2`` in voxels of the input (the convention of
+``skimage.transform.resize`` and of torch's ``align_corners=False``). Every output voxel is a weighted sum of input
+voxels around that place. Weights follow from i, ``n_in`` and ``n_out`` alone, and the axes are done one after the
+other, so it does not matter in which block a voxel is computed.
+
+Filters:
+
+- ``linear``: linear interpolation; towards larger voxels after a Gaussian of sigma ``(n_in / n_out - 1) / 2`` voxels,
+  cut off at 4 sigma. That is ``skimage.transform.resize`` with order 1 and anti-aliasing, which Ais uses.
+- ``lanczos``: sinc windowed by a sinc of three lobes, as wide as the coarser of the two grids needs. It keeps
+  the spectrum up to near the new Nyquist frequency, as cropping the Fourier transform does (MemBrain), without
+  wrapping around at borders.
+- ``corners``: linear interpolation between the centres of the first and last voxels, at ``i (n_in - 1) / (n_out - 1)``,
+  as ``scipy.ndimage.zoom`` does and Ais with it on the way back. It moves what lies near borders by up to half a
+  voxel, so it is here for Ais's numbers alone.
+
+Outside of the volume lie its mirrored voxels (``reflect``: without repeating the border voxel) or the border voxel
+again and again (``edge``).
+
+>>> resampled_shape((100, 200, 200), (8.0, 8.0, 8.0), (10.0, 10.0, 10.0), axes="zyx")
+(80, 160, 160)
+>>> import numpy as np
+>>> ramp = np.arange(8, dtype=np.float32).reshape(1, 1, 8)
+>>> resample(ramp, (1, 1, 4), "linear", "edge")[0, 0, 1:3].tolist()
+[2.5, 4.5]
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from math import ceil
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from volengine.core.boxes import Box, Index3, index3
+
+Filter = Literal["linear", "lanczos", "corners"]
+Border = Literal["reflect", "edge"]
+
+TRUNCATE = 4.0
+LOBES = 3
+
+
+def resampled_shape(
+    shape: Sequence[int],
+    voxel_size: Sequence[float],
+    wanted: Sequence[float],
+    *,
+    axes: str = "zyx",
+    tolerance: float = 0.0,
+) -> Index3:
+    """Shape of a volume at another voxel size: ``round(n v / w)``, at least 1.
+
+    Parameters
+    ----------
+    shape, voxel_size
+        Of the volume; z, y, x; angstrom.
+    wanted
+        Voxel size, z, y, x; angstrom. Reached to within half a voxel over the axis' length.
+    axes
+        Which axes may change: ``zyx`` or ``yx``.
+    tolerance
+        An axis whose ``v / w`` is nearer to 1 than this stays as it is (0.05 in Ais and MemBrain's habit).
+    """
+    sides = []
+    for axis, n, v, w in zip("zyx", shape, voxel_size, wanted, strict=True):
+        near = abs(v / w - 1) < tolerance
+        sides.append(n if near or axis not in axes else max(1, round(n * v / w)))
+    return index3(sides)
+
+
+def reach(shape: Sequence[int], out_shape: Sequence[int], how: Filter) -> Index3:
+    """Voxels of the input that outputs need on each side of the space they cover."""
+    return index3(_axis_reach(n, m, how) for n, m in zip(shape, out_shape, strict=True))
+
+
+def _axis_reach(n: int, m: int, how: Filter) -> int:
+    if n == m:
+        return 0
+    if how == "lanczos":
+        return ceil(LOBES * max(1.0, n / m)) + 1
+    if how == "corners":
+        return ceil(max(1.0, n / m) / 2) + 1
+    return 1 + _radius(n, m)
+
+
+def _radius(n: int, m: int) -> int:
+    """Radius of the Gaussian before linear interpolation, voxels."""
+    return int(TRUNCATE * max(0.0, (n / m - 1) / 2) + 0.5)
+
+
+@dataclass(frozen=True)
+class Taps:
+    """Which inputs make the outputs of a stretch of an axis: ``out[i] = sum_k weights[k, i] * in[index[k, i]]``."""
+
+    index: NDArray[np.int64]
+    weights: NDArray[np.float32]
+
+
+@lru_cache(maxsize=64)
+def axis_taps(n: int, m: int, start: int, stop: int, how: Filter, border: Border) -> Taps:
+    """The taps of outputs ``start`` to ``stop`` of an axis that goes from ``n`` voxels to ``m``."""
+    out = np.arange(start, stop, dtype=np.int64)
+    if how == "corners":
+        top, below = out * (n - 1), max(m - 1, 1)
+    else:
+        top, below = (2 * out + 1) * n - m, 2 * m
+    first = top // below  # exact: the place of an output is a ratio of integers
+    part = (top - first * below) / below
+    offsets, weights = _lanczos(part, n / m) if how == "lanczos" else _linear(part, n, m, how)
+    index = _inside(first[None, :] + offsets[:, None], n, border)
+    return Taps(index, weights.astype(np.float32))
+
+
+def _linear(part: NDArray[np.float64], n: int, m: int, how: Filter) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    radius = _radius(n, m) if how == "linear" else 0
+    gauss = np.ones(1)
+    if radius:
+        at = np.arange(-radius, radius + 1)
+        gauss = np.exp(-0.5 * (at / ((n / m - 1) / 2)) ** 2)
+        gauss /= gauss.sum()
+    weights = np.zeros((2 * radius + 2, len(part)))
+    weights[:-1] += gauss[:, None] * (1 - part)
+    weights[1:] += gauss[:, None] * part
+    return np.arange(-radius, radius + 2), weights
+
+
+def _lanczos(part: NDArray[np.float64], factor: float) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    wide = max(1.0, factor)
+    offsets = np.arange(-ceil(LOBES * wide), ceil(LOBES * wide) + 2)
+    x = (offsets[:, None] - part[None, :]) / wide
+    weights = np.where(np.abs(x) < LOBES, np.sinc(x) * np.sinc(x / LOBES), 0.0)
+    return offsets, weights / weights.sum(axis=0)
+
+
+def _inside(at: NDArray[np.int64], n: int, border: Border) -> NDArray[np.int64]:
+    if border == "edge" or n == 1:
+        return np.clip(at, 0, n - 1)
+    period = 2 * (n - 1)
+    mirrored: NDArray[np.int64] = np.abs((at + n - 1) % period - (n - 1))
+    return mirrored
+
+
+def resample(array: NDArray[Any], out_shape: Sequence[int], how: Filter, border: Border) -> NDArray[np.float32]:
+    """A whole volume on another grid; see :func:`resample_block`."""
+    whole = index3(out_shape)
+    return resample_block(
+        array, Box.of_shape(array.shape), index3(array.shape), Box.of_shape(whole), whole, how, border
+    )
+
+
+def resample_block(
+    array: NDArray[Any], box: Box, shape: Index3, out: Box, out_shape: Index3, how: Filter, border: Border
+) -> NDArray[np.float32]:
+    """One block of a volume on another grid.
+
+    Parameters
+    ----------
+    array, box
+        The voxels of ``box``, of any real type: at least the space that ``out`` covers and :func:`reach` voxels
+        around it, where the volume goes that far.
+    shape
+        Of the whole input.
+    out, out_shape
+        The block that is wanted, and the shape of the whole output.
+    how, border
+        Filter, and what lies outside of the volume.
+
+    Returns
+    -------
+    float32, of the shape of ``out``. Sums are made in float32, in the order of the taps.
+    """
+    values = array.astype(np.float32, copy=False)
+    for axis in range(3):
+        n, m = shape[axis], out_shape[axis]
+        if n == m:
+            here = slice(out.start[axis] - box.start[axis], out.stop[axis] - box.start[axis])
+            values = values[(slice(None),) * axis + (here,)]
+            continue
+        taps = axis_taps(n, m, out.start[axis], out.stop[axis], how, border)
+        values = _along(values, axis, taps.index - box.start[axis], taps.weights)
+    return np.ascontiguousarray(values)
+
+
+def _along(
+    values: NDArray[np.float32], axis: int, index: NDArray[np.int64], weights: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    shape = [1, 1, 1]
+    shape[axis] = -1
+    total: NDArray[np.float32] | None = None
+    for at, weight in zip(index, weights, strict=True):
+        if not weight.any():
+            continue
+        part = values.take(at, axis=axis)
+        part *= weight.reshape(shape)
+        total = part if total is None else np.add(total, part, out=total)
+    if total is None:  # no weight at all cannot be: weights add up to one
+        raise ValueError("A resampling without weights.")
+    return total
