@@ -22,7 +22,7 @@ from volengine.nets.encdec import ConvUNet, UNetLayout
 from volengine.nets.layers import conv, conv_chain
 from volengine.nets.receptive import dimensions, stride_of
 
-VOLUMETRIC = ("unet3d", "residual3d", "easymode_3d", "dynunet")
+VOLUMETRIC = ("unet3d", "residual3d", "easymode_3d", "easymode_3d_wide", "dynunet")
 PUBLISHED: dict[str, tuple[int, float | None]] = {
     # weights, and thousands of multiply-adds per voxel where they are known
     "eman2": (378_081, 101),
@@ -42,6 +42,7 @@ PUBLISHED: dict[str, tuple[int, float | None]] = {
     "easymode_2d": (43_634_689, 918),
     "pom": (31_054_145, None),
     "easymode_3d": (19_579_265, 195),
+    "easymode_3d_wide": (30_981_761, 996),
     "dynunet": (91_181_859, 233.9),
     "unet3d": (198_865, None),
     "residual3d": (1_422_433, None),
@@ -65,6 +66,19 @@ def test_published_counts(name: str) -> None:
     assert registry.parameters(net) == count
     if kmacs is not None:
         assert round(macs_per_voxel(net) / 1e3, 1 if kmacs % 1 else 0) == kmacs
+
+
+def test_the_wide_network_has_the_kernels_of_its_model_files() -> None:
+    net = hollow_network("easymode_3d_wide", {})
+    assert isinstance(net, ConvUNet)
+
+    def kernels(chains: Any) -> list[list[str]]:
+        return [["x".join(map(str, m.kernel_size)) for m in chain if isinstance(m, nn.Conv3d)] for chain in chains]
+
+    deep = ["1x3x3", "3x1x1", "1x3x3"]
+    assert kernels(net.down) == [["3x3x3"] * 3] * 2 + [[*deep, "1x3x3"]] * 3
+    assert kernels(net.up) == [deep] * 2 + [["3x3x3"] * 2] * 2
+    assert [grow.kernel_size for grow in net.grow] == [(1, 2, 2)] * 2 + [(2, 2, 2)] * 2
 
 
 def test_the_discriminator_has_its_count_and_judges_patches() -> None:

@@ -57,6 +57,7 @@ NETWORKS: dict[str, Entry] = {
     "easymode_2d": Entry("volengine.nets.ais2d_deep:easymode_2d", EASYMODE),
     "pom": Entry("volengine.nets.ais2d_deep:pom", "Ais, cryoPom"),
     "easymode_3d": Entry("volengine.nets.ais3d:easymode_3d", EASYMODE),
+    "easymode_3d_wide": Entry("volengine.nets.ais3d:easymode_3d_wide", EASYMODE),
     "unet3d": Entry("volengine.nets.unet3d:UNet3d", "volengine"),
     "residual3d": Entry("volengine.nets.residual3d:ResidualUNet3d", "volengine"),
     "dynunet": Entry("volengine.nets.dynunet:MembrainUNet", "membrain-seg, bioRxiv 2024.01.05.574336"),
