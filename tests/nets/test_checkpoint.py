@@ -155,3 +155,29 @@ def test_context_slices(context: int, slices: tuple[int, int]) -> None:
     assert flat.context_slices == slices
     assert sum(slices) + 1 == context
     assert not flat.volumetric
+
+
+def test_what_its_maker_has_chosen_is_kept_and_older_files_say_nothing(model: Path, tmp_path: Path) -> None:
+    chosen = {"threshold": 0.4, "colour": (1.0, 0.5, 0.0), "tta": "flips4", "emits": True, "absorbs": False}
+    save_model(tmp_path / "chosen.safetensors", build("unet3d", ARGUMENTS), facts(**chosen))
+    found = load_facts(tmp_path / "chosen.safetensors")
+    assert {name: getattr(found, name) for name in chosen} == chosen
+    told = load_facts(model).to_json()
+    older = ModelFacts.from_json({name: value for name, value in told.items() if name not in chosen})
+    assert all(getattr(older, name) is None for name in chosen)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"threshold": 1.0}, "threshold is a probability from 0 to below 1, not 1.0"),
+        ({"threshold": float("nan")}, "threshold is a probability"),
+        ({"colour": (255, 0, 0)}, "colour is red, green, blue from 0 to 1, not .255"),
+        ({"tta": 17}, "tta must be from 1 to 16, or flips, not 17"),
+        ({"tta": "turns"}, "ModelFacts.tta"),
+        ({"emits": "yes"}, "ModelFacts.emits is 'yes'"),
+    ],
+)
+def test_choices_that_make_no_sense_are_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        facts(**changes)

@@ -211,7 +211,13 @@ def test_an_archive_of_ais_says_what_it_is(tmp_path: Path) -> None:
     facts = load_facts(scnm(tmp_path / "a.scnm"))
     assert (facts.features, facts.voxel_size, facts.patch) == (("Membrane",), (13.5, 13.5, 13.5), (1, 32, 32))
     assert (facts.normalisation, facts.activation, facts.overlap) == ("per_slice", "sigmoid", 0.2)
-    assert facts.history[0]["facts"]["threshold"] == 0.4
+    assert (facts.threshold, facts.emits, facts.absorbs, facts.colour, facts.tta) == (0.4, True, None, None, None)
+    told = load_facts(scnm(tmp_path / "e.scnm", colour=[1, 0.5, 0], tta=4, absorb=False, emit=0, z_jitter=3))
+    assert (told.colour, told.tta, told.emits, told.absorbs) == ((1.0, 0.5, 0.0), 4, False, False)
+    assert told.history[0]["facts"] == {"z_jitter": 3}
+    odd = load_facts(scnm(tmp_path / "f.scnm", colour=[300, 0, 0], threshold=1.5, tta=99))
+    assert (odd.colour, odd.threshold, odd.tta) == (None, None, None)
+    assert odd.history[0]["facts"] == {"threshold": 1.5, "colour": [300, 0, 0], "tta": 99}
     assert load_facts(scnm(tmp_path / "b.scnm", apix=-1.0)).voxel_size == (10.0, 10.0, 10.0)
     mad = scnm(tmp_path / "c.scnm", normalization="global_mad")
     assert load_facts(mad).normalisation == "global_mad"

@@ -171,18 +171,20 @@ def facts(**changes: Any) -> ModelFacts:
 
 def test_an_archive_comes_back_as_the_model_it_was(tmp_path: Path) -> None:
     module = trained(build("unet", {"context": 5}))
-    told = {"imported": "Ais", "facts": {"threshold": 0.7, "emit": True, "colour": [1, 0, 0], "title": "x"}}
-    given_ = facts(context=5, normalisation="global_mad", history=(told,))
+    told = {"imported": "Ais", "facts": {"threshold": 0.7, "z_jitter": 2, "colour": [1, 0, 0], "title": "x"}}
+    given_ = facts(context=5, normalisation="global_mad", history=(told,), threshold=0.3, emits=True, tta="flips")
     content = scnm_bytes(module, given_)
     assert content == scnm_bytes(module, given_)
     (tmp_path / "a.scnm").write_bytes(content)
     assert set(read_archive(content, "a")) == {"a_b_weights.h5", "a_b_metadata.json"}
     metadata = json.loads(read_archive(content, "a")["a_b_metadata.json"])
-    assert (metadata["threshold"], metadata["emit"], metadata["colour"]) == (0.7, True, [1, 0, 0])
+    assert (metadata["threshold"], metadata["emit"], metadata["absorb"]) == (0.3, True, False)
+    assert (metadata["colour"], metadata["tta"], metadata["z_jitter"]) == ([1, 0, 0], 8, 2)
     assert (metadata["box_size"], metadata["model_depth"], metadata["n_parameters"]) == (64, 5, 925_185)
     again, found = load_model(tmp_path / "a.scnm")
     assert (found.features, found.context, found.patch, found.overlap) == (("a b",), 5, (1, 64, 64), 0.25)
     assert (found.normalisation, found.activation, found.voxel_size[1:]) == ("global_mad", "sigmoid", (9.6, 9.6))
+    assert (found.threshold, found.emits, found.absorbs, found.colour) == (0.3, True, False, (1.0, 0.0, 0.0))
     x = noise(1, 5, 32, 32)
     with torch.inference_mode():
         assert torch.allclose(again(x), module(x), atol=1e-6)

@@ -26,6 +26,9 @@ Normalisation = Literal["none", "per_slice", "per_patch", "volume", "global_mad"
 Activation = Literal["sigmoid", "softmax", "none"]
 Window = Literal["gaussian", "hann", "constant", "crop"]
 
+MAX_TTA = 16
+"""Views of a patch: quarter turns, flips along x, flips along z."""
+
 EPSILON = 1e-6
 """Added to the standard deviation by every normalisation."""
 
@@ -66,6 +69,15 @@ class ModelFacts(Recipe):
         not counted; ``None``: on its whole patch (normalisation layers that look at all of it).
     stride
         Patches must be a multiple of this, z, y, x: the network's total pooling.
+    threshold
+        Probability above which a voxel belongs to a feature, 0 to below 1, where the model's maker has chosen one.
+    colour
+        Red, green, blue, 0 to 1, in which its features are shown.
+    tta
+        Views from which its maker predicts each patch (test-time augmentation): 1 to 16, ``flips`` or ``flips4``.
+    emits, absorbs
+        Whether its features take part in competition as those that must be reached, and as those that lose voxels
+        (:class:`volengine.core.rules.Compete`).
     history
         One entry per training: recipe, data, epochs, losses (JSON values).
     version
@@ -85,6 +97,11 @@ class ModelFacts(Recipe):
     edge: Edge = "reflect"
     receptive_field: Index3 | None = None
     stride: Index3 = (1, 1, 1)
+    threshold: float | None = None
+    colour: tuple[float, float, float] | None = None
+    tta: int | Literal["flips", "flips4"] | None = None
+    emits: bool | None = None
+    absorbs: bool | None = None
     history: tuple[dict[str, Any], ...] = ()
     version: str = ""
 
@@ -99,6 +116,12 @@ class ModelFacts(Recipe):
             raise InputError(f"ModelFacts.patch {self.patch} is not a multiple of the network's stride {self.stride}.")
         if not 0 <= self.overlap < 1:
             raise InputError(f"ModelFacts.overlap must be at least 0 and below 1, not {self.overlap}.")
+        if self.threshold is not None and not 0 <= self.threshold < 1:
+            raise InputError(f"ModelFacts.threshold is a probability from 0 to below 1, not {self.threshold}.")
+        if self.colour is not None and not all(0 <= part <= 1 for part in self.colour):
+            raise InputError(f"ModelFacts.colour is red, green, blue from 0 to 1, not {self.colour}.")
+        if isinstance(self.tta, int) and not 1 <= self.tta <= MAX_TTA:
+            raise InputError(f"ModelFacts.tta must be from 1 to {MAX_TTA}, or flips, not {self.tta}.")
         if self.context < 1 or (self.context > 1 and self.volumetric):
             raise InputError(
                 f"ModelFacts.context is {self.context} with patches of {self.patch} voxels; it is the number of "

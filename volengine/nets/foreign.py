@@ -5,7 +5,7 @@ are, and :func:`import_model` writes a native file, which is quicker to open and
 Nothing in a file is run: no pickle, no Python code; weights must fit to the last number, or the file is refused.
 
 =============  ====================================================================================================
-``.scnm``      Ais: pixel size, box, slices, overlap, threshold, normalisation, colour, rules of competition are read
+``.scnm``      Ais: pixel size, box, slices, overlap, normalisation, threshold, colour, TTA, part in competition
 ``.ckpt``      membrain-seg: MONAI's ``DynUNet``, 95 tensors; its axes x, y, z are turned to z, y, x
 ``.h5``        a Keras model, which knows neither its voxel size nor its features: :func:`import_model` asks for them
 =============  ====================================================================================================
@@ -31,6 +31,10 @@ if TYPE_CHECKING:
 
 Loaded = tuple["nn.Module", ModelFacts]
 MEMBRAIN_TENSORS = 95
+TOLD = {"threshold": "threshold", "colour": "colour", "tta": "tta", "emit": "emits", "absorb": "absorbs"}
+"""Ais's words, and the facts that they become."""
+KEPT = ("z_jitter", "arch", "info")
+"""What is kept in the model's history as Ais has it."""
 UNKNOWN_PIXEL = 10.0
 """Angstrom: what Ais takes for a model whose pixel size it was never told."""
 
@@ -80,15 +84,34 @@ def _ais_facts(model: KerasModel, metadata: Mapping[str, Any], title: str, where
     box = [n or size for n in model.box]
     pixel = float(metadata.get("apix") or -1)
     pixel = pixel if pixel > 0 else UNKNOWN_PIXEL
-    kept = ("threshold", "colour", "emit", "absorb", "tta", "z_jitter", "arch", "info")
+    told = _told(metadata)
+    kept = {key: metadata[key] for key in (*TOLD, *KEPT) if key in metadata and TOLD.get(key) not in told}
     facts = ModelFacts(
         features=(title,),
         voxel_size=(pixel, pixel, pixel),
         overlap=min(0.9, max(0.0, float(metadata.get("overlap") or 0.0))),
-        history=({"imported": "Ais", "facts": {key: metadata[key] for key in kept if key in metadata}},),
+        history=({"imported": "Ais", "facts": kept},),
+        **told,
         **_graph_facts(model, box),
     )
     return _normalised(facts, normalisation)
+
+
+def _told(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """What an archive of Ais says that is no fact of the network: one that makes no sense does not spoil the model."""
+    told: dict[str, Any] = {}
+    for key, name in TOLD.items():
+        value = metadata.get(key)
+        if name in ("emits", "absorbs") and value in (0, 1):
+            value = bool(value)
+        if value is None:
+            continue
+        try:
+            ModelFacts(network="graph", features=("x",), voxel_size=(1, 1, 1), patch=(1, 1, 1), **{name: value})
+        except InputError:
+            continue
+        told[name] = value
+    return told
 
 
 def _normalised(facts: ModelFacts, normalisation: str) -> ModelFacts:
@@ -147,9 +170,8 @@ def read_group(path: str | Path) -> tuple[list[Loaded], tuple[Rule, ...]]:
     double = next((t for t in titles if titles.count(t) > 1), None)
     if not models or double is not None:
         raise FormatError(f"{where}: two models are called {double!r}." if double else f"{where} holds no model.")
-    flags = {facts.features[0]: facts.history[0]["facts"] for _, facts in models}
-    emit = tuple(t for t in titles if flags[t].get("emit"))
-    absorb = tuple(t for t in titles if flags[t].get("absorb"))
+    emit = tuple(facts.features[0] for _, facts in models if facts.emits)
+    absorb = tuple(facts.features[0] for _, facts in models if facts.absorbs)
     rules: list[Rule] = [Compete(emit, absorb)] if emit and absorb and {*emit} | {*absorb} != {emit[0]} else []
     listed = [v for n, v in members.items() if n.endswith("_interactions.json")]
     try:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 NORMALISATIONS = {"per_slice": None, "global_mad": "global_mad"}
 """Ours, and Ais's word in its metadata."""
+MAX_VIEWS = 8
 DEFAULTS: dict[str, Any] = {
     "colour": [0.26, 0.53, 0.96],
     "compiled": False,
@@ -59,8 +60,8 @@ def scnm_bytes(module: nn.Module, facts: ModelFacts, feature: str = "") -> bytes
     Parameters
     ----------
     module, facts
-        The network and what is known of it. What an imported model of Ais said besides (colour, threshold, rules of
-        competition) is kept.
+        The network and what is known of it, its threshold, colour and part in competition included. What an imported
+        model of Ais said besides is kept.
     feature
         Which of several features; its name is the model's title.
 
@@ -82,6 +83,7 @@ def scnm_bytes(module: nn.Module, facts: ModelFacts, feature: str = "") -> bytes
     metadata = {
         **DEFAULTS,
         **_told_by_ais(facts),
+        **_told_by_facts(facts),
         "title": title,
         "apix": facts.voxel_size[1],
         "box_size": box,
@@ -175,6 +177,16 @@ def _told_by_ais(facts: ModelFacts) -> Mapping[str, Any]:
         if entry.get("imported") == "Ais" and isinstance(entry.get("facts"), dict):
             return {key: value for key, value in entry["facts"].items() if key in DEFAULTS}
     return {}
+
+
+def _told_by_facts(facts: ModelFacts) -> Mapping[str, Any]:
+    """The facts that Ais has words for; it has at most 8 views, all of them in the plane."""
+    from volengine.nets.foreign import TOLD
+
+    found = {key: getattr(facts, name) for key, name in TOLD.items()}
+    if not isinstance(facts.tta, int) or facts.tta > MAX_VIEWS:
+        found["tta"] = None if facts.tta is None else MAX_VIEWS
+    return {key: list(v) if isinstance(v, tuple) else v for key, v in found.items() if v is not None}
 
 
 def _tar(members: Mapping[str, bytes]) -> bytes:
