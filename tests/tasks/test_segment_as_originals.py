@@ -171,16 +171,21 @@ def test_mirrored_volumes_have_the_same_bytes_for_any_block(data):
             np.testing.assert_array_equal(read(again[feature]), read(whole[feature]))
 
 
+def only_net(volume, recipe):
+    ((net,),) = nets_of(volume, recipe, QUIET).values()
+    return net
+
+
 def test_grids_that_fall_together_are_run_together(data):
     volume = open_volume(data[1])
     recipe = SegmentRecipe(models=(data[3],), compat="membrain", patch=(32, 32, 32))
-    net = nets_of(volume, recipe, QUIET)[0]
+    net = only_net(volume, recipe)
     assert len(net.passes) == 4
-    assert len(nets_of(volume.with_(shape=(50, 54, 58)), recipe, QUIET)[0].passes) == 8
+    assert len(only_net(volume.with_(shape=(50, 54, 58)), recipe).passes) == 8
     assert net.patches == 4 * len(net.lattice)
-    fits = nets_of(volume.with_(shape=(32, 48, 64)), recipe, QUIET)[0]
+    fits = only_net(volume.with_(shape=(32, 48, 64)), recipe)
     assert [(len(p.views), p.share) for p in fits.passes] == [(8, 1.0)]
-    one = nets_of(volume.with_(shape=(36, 48, 58)), recipe, QUIET)[0]
+    one = only_net(volume.with_(shape=(36, 48, 58)), recipe)
     assert [(len(p.views), p.share) for p in one.passes] == [(4, 0.5), (4, 0.5)]
 
 

@@ -153,7 +153,9 @@ def test_the_same_bytes_for_any_block_and_each_patch_once(data, models):
     tag = "-".join(models)
     whole = run(data, f"{tag}-whole", models, RunOptions(progress=False, block=SHAPE))
     lattices = [
-        net.lattice for net in nets_of(open_volume(data[1]), SegmentRecipe(models=[data[3][m] for m in models]), QUIET)
+        net.lattice
+        for nets in nets_of(open_volume(data[1]), SegmentRecipe(models=[data[3][m] for m in models]), QUIET).values()
+        for net in nets
     ]
     count = sum(map(len, lattices))
     assert patches_run(report(folder, f"{tag}-whole")) == count

@@ -31,7 +31,7 @@ class ArrayInput:
     Parameters
     ----------
     volume
-        What to read: same shape as the stage's tiling.
+        What to read: same shape as the stage's tiling, unless ``scaled``.
     low, high
         Halo in voxels before and behind the core (z, y, x).
     edge
@@ -42,6 +42,9 @@ class ArrayInput:
     owned, offset
         For scratch arrays that hold one piece of shape ``owned`` per block: read the piece of the block at grid
         index + ``offset``; pieces that do not exist are zeros.
+    scaled
+        The volume covers the tiling's space from edge to edge with voxels of another size: read what touches the
+        core's space, and the halo, in the volume's own voxels.
     """
 
     volume: Volume
@@ -51,12 +54,18 @@ class ArrayInput:
     align: Index3 = (1, 1, 1)
     owned: Index3 | None = None
     offset: Index3 = ZERO
+    scaled: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "volume", self.volume.with_(facts={}))  # headers do not travel with every unit
 
     def box(self, core: Box, shape: Index3) -> Box:
-        """The box this input covers for a core."""
+        """The box this input covers for a core of a tiling of this shape."""
+        if self.scaled:
+            ratios = list(zip(self.volume.shape, shape, strict=True))
+            start = index3(a * n // m for a, (n, m) in zip(core.start, ratios, strict=True))
+            stop = index3(-(-b * n // m) for b, (n, m) in zip(core.stop, ratios, strict=True))
+            core, shape = Box(start, stop), self.volume.shape
         wide = core.grow(self.low, self.high)
         start = index3(a // g * g for a, g in zip(wide.start, self.align, strict=True))
         stop = index3(-(-b // g) * g for b, g in zip(wide.stop, self.align, strict=True))

@@ -93,6 +93,22 @@ def quantise_spread(
     return out
 
 
+def store(
+    values: NDArray[np.float32], dtype: ProbabilityType = "uint8", rounding: Rounding = "nearest"
+) -> NDArray[np.generic]:
+    """Values as stored values: times 255 and rounded for ``uint8`` (probabilities), else the nearest number.
+
+    Storage and errors as in :func:`quantise`.
+    """
+    quantise(np.empty((0, 0, 0), np.int32), 1.0, dtype, rounding)
+    if dtype != "uint8":
+        return values.astype(dtype, copy=False)
+    out = np.empty(values.shape, np.uint8)
+    for part, target in zip(values, out, strict=True):
+        _store(np.clip(part, 0.0, 1.0, dtype=np.float64) * 255.0, target, rounding)
+    return out
+
+
 def _store(values: NDArray[np.float64], target: NDArray[np.generic], rounding: Rounding) -> None:
     """Values (changed) in the target's type."""
     if target.dtype == np.uint8:

@@ -194,13 +194,12 @@ def _along(
 ) -> NDArray[np.float32]:
     shape = [1, 1, 1]
     shape[axis] = -1
-    total: NDArray[np.float32] | None = None
+    sides = list(values.shape)
+    sides[axis] = index.shape[1]
+    total = np.zeros(sides, np.float32)
     for at, weight in zip(index, weights, strict=True):
-        if not weight.any():
-            continue
-        part = values.take(at, axis=axis)
-        part *= weight.reshape(shape)
-        total = part if total is None else np.add(total, part, out=total)
-    if total is None:  # no weight at all cannot be: weights add up to one
-        raise ValueError("A resampling without weights.")
+        if weight.any():
+            part = values.take(at, axis=axis)
+            part *= weight.reshape(shape)
+            total += part
     return total

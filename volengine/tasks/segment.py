@@ -5,7 +5,10 @@ whole slices, or a single block) a block writes its predictions at once; else a 
 integer sums and the pieces that reach into the next blocks to scratch arrays, and a second one (``blend``) adds them.
 The predictions have the same bytes for any block shape, number of workers or order (:mod:`volengine.ops.blend`).
 
-Several models read the tomogram once. What a recipe does not say, each model's own facts do.
+A tomogram of another voxel size than the model's is resampled on the way (``match``): the networks see a scratch
+copy at their own voxel size, and their predictions come back onto the tomogram's grid.
+
+Several models of one voxel size read the tomogram once. What a recipe does not say, each model's own facts do.
 
 >>> from volengine.tasks.segment import SegmentRecipe, segment
 >>> recipe = SegmentRecipe(models=("membrane.safetensors", "ribosome.safetensors"), tta=4)
@@ -24,11 +27,12 @@ from volengine.core.image import ImageSpec
 from volengine.core.volume import Volume
 from volengine.engine.ledger import PlanFolder
 from volengine.engine.options import RunOptions
-from volengine.engine.plan import Plan
+from volengine.engine.plan import Plan, join
 from volengine.engine.run import Job, run_plan
 from volengine.io import is_packed, open_volume, suffix_of
 from volengine.tasks.images import auto_shard, image_spec
 from volengine.tasks.layout import history, join_url, plan_folder, run_dir_for, run_dir_in
+from volengine.tasks.segment_match import Matching
 from volengine.tasks.segment_nets import nets_of
 from volengine.tasks.segment_plan import Segmentation
 from volengine.tasks.segment_recipe import SegmentRecipe
@@ -93,15 +97,24 @@ def plan_segment(volume: Volume, recipe: SegmentRecipe, out: str, folder: PlanFo
     """
     if is_packed(volume.url):
         raise InputError(f"{volume.url} is compressed as a whole and cannot be read in blocks; convert it first.")
-    nets = nets_of(volume, recipe, options)
+    grids = nets_of(volume, recipe, options)
+    nets = [net for every in grids.values() for net in every]
     features = [f for net in nets for f in net.features if f]
     double = sorted({f for f in features if features.count(f) > 1})
     if double:
         raise InputError(f"Two models predict {double[0]!r}; segment with one of them, or into two folders.")
     storage = _storage(volume, flat=all(net.lattice.z.patch == 1 for net in nets))
-    products = [name for net in nets for name in net.products]
-    specs = {name: _spec(volume, recipe, name, _store(volume, name, out, len(products)), storage) for name in products}
-    return Segmentation(volume, recipe, nets, specs, folder, options).plan()
+    count = sum(len(net.products) for net in nets)
+    parts = []
+    for shape, seen in grids.items():
+        products = [name for net in seen for name in net.products]
+        specs = {name: _spec(volume, recipe, name, _store(volume, name, out, count), storage) for name in products}
+        if shape == volume.shape:
+            parts.append(Segmentation(volume, recipe, seen, specs, folder, options).plan())
+        else:
+            flat = all(net.lattice.z.patch == 1 for net in seen)
+            parts.append(Matching(volume, shape, recipe, specs, folder, options).plan(seen, flat=flat))
+    return join(volume.name, parts, {"segment": recipe.to_json()})
 
 
 def _store(volume: Volume, feature: str, out: str, features: int) -> str:

@@ -237,11 +237,7 @@ def predict(
     threads
         Batches at a time on a CPU; results do not depend on it.
     """
-    image = block.arrays["image"]
-    if image.dtype.kind == "f" and not np.isfinite(image).all():
-        raise InputError(
-            f"The block at {block.box.start} holds voxels that are not finite (NaN or infinity); replace them first."
-        )
+    check_finite(block, "image")
     arrays: dict[str, Any] = {}
     patches = 0
     stored = Storage.from_json(storage)
@@ -258,6 +254,15 @@ def predict(
                 arrays |= {f"{name}/{direction}": piece for direction, piece in pieces.items()}
         patches += count
     return Result(arrays, counts={"patches": patches})
+
+
+def check_finite(block: Block, name: str) -> None:
+    """Refuse voxels that are no numbers: a network would spread them over whole patches."""
+    image = block.arrays[name]
+    if image.dtype.kind == "f" and not np.isfinite(image).all():
+        raise InputError(
+            f"The block at {block.box.start} holds voxels that are not finite (NaN or infinity); replace them first."
+        )
 
 
 def slab_slices(net: Net, box: Box, threads: int) -> int:
@@ -310,10 +315,11 @@ def _mean_and_std(
 ) -> tuple[NDArray[np.float64] | float, NDArray[np.float64] | float]:
     if normalisation not in ("volume", "per_slice", "global_mad"):
         return 0.0, 1.0
-    table = block.tables["statistics"][0]
     if normalisation == "global_mad":
-        centre, scale = table["mad"].tolist()
+        own = "native" if "native" in block.tables else "statistics"
+        centre, scale = block.tables[own][0]["mad"].tolist()
         return centre, scale - EPSILON  # to which standardise adds it
+    table = block.tables["statistics"][0]
     if normalisation == "volume":
         mean, std = table["volume"].tolist()
         return mean, std

@@ -11,8 +11,15 @@ from volengine.core.model import ModelFacts
 from volengine.core.volume import Volume
 from volengine.engine.options import RunOptions
 from volengine.io.stores import located
+from volengine.ops.resample import resampled_shape
 from volengine.tasks.segment_blocks import Net
 from volengine.tasks.segment_recipe import Resolved, SegmentRecipe, check_voxel_size, fit_stride
+
+MATCHED = {"none": "", "xy": "yx", "isotropic": "zyx"}
+"""Axes that are resampled to the model's voxel size."""
+
+LARGEST_FACTOR = 8
+"""Between voxel sizes; beyond, a header is more likely wrong than a tomogram meant."""
 
 EXACT_TILE = 3
 """Exact mode: side of a tile over the receptive field's radius; a 3D network then computes each voxel about 5 times.
@@ -25,32 +32,35 @@ BACKGROUND = "background"
 """A channel of this name, beside others under a softmax, is no feature: nothing is written for it."""
 
 
-def nets_of(volume: Volume, recipe: SegmentRecipe, options: RunOptions) -> list[Net]:
-    """What each model of the recipe does on this volume."""
-    return [_net(volume, recipe, options, path) for path in recipe.models]
+def nets_of(volume: Volume, recipe: SegmentRecipe, options: RunOptions) -> dict[Index3, list[Net]]:
+    """What each model of the recipe does, by the shape of the grid that it sees: the volume's own, or a matched one."""
+    found: dict[Index3, list[Net]] = {}
+    for path in recipe.models:
+        shape, net = _net(volume, recipe, options, path)
+        found.setdefault(shape, []).append(net)
+    return found
 
 
-def _net(volume: Volume, recipe: SegmentRecipe, options: RunOptions, path: str) -> Net:
+def _net(volume: Volume, recipe: SegmentRecipe, options: RunOptions, path: str) -> tuple[Index3, Net]:
     from volengine.nets.checkpoint import identity, load_facts
     from volengine.nets.registry import allowed
     from volengine.nets.registry import located as own_located
     from volengine.nets.tta import views
 
     facts = load_facts(path)
-    if not recipe.any_voxel_size:
-        check_voxel_size(volume, path, facts)
     how = recipe.resolved()
+    shape = _shape(volume, recipe, facts, path)
     _check_answer(recipe, facts, path)
     views(how.tta, facts.patch[0] if facts.volumetric else facts.context)
     edge: Edge = how.edge or facts.edge
     softmax = facts.activation == "softmax"
     logits = how.mean_of == "logits"
     own = allowed(facts.network, recipe.network_files)
-    return Net(
+    return shape, Net(
         path=located(path),
         digest=identity(path),
         features=tuple("" if softmax and f == BACKGROUND else f for f in facts.features),
-        lattice=lattice_of(volume.shape, recipe, facts, path),
+        lattice=lattice_of(shape, recipe, facts, path),
         window="constant" if recipe.exact else how.window or facts.window,
         edges=(edge if facts.volumetric else "edge", edge, edge),  # slices beyond the ends: the last one, as in Ais
         normalisation=facts.normalisation,
@@ -68,6 +78,25 @@ def _net(volume: Volume, recipe: SegmentRecipe, options: RunOptions, path: str) 
         mirror_volume=how.tta_of == "volume",
         sigmoid=logits and facts.activation == "sigmoid" and recipe.answer == "probabilities",
         network=own and own_located(own),
+    )
+
+
+def _shape(volume: Volume, recipe: SegmentRecipe, facts: ModelFacts, path: str) -> Index3:
+    """The grid on which a model sees the volume: resampled where the recipe says so."""
+    match = recipe.resolved().match
+    axes = MATCHED[match]
+    if not recipe.any_voxel_size:
+        minded = "yx" if recipe.compat == "ais" else "zyx"  # Ais never minds z
+        rest = "".join(axis for axis in minded if axis not in axes)
+        check_voxel_size(volume, path, facts, recipe.match_tolerance, rest)
+    for axis, v, m in zip("zyx", volume.voxel_size, facts.voxel_size, strict=True):
+        if axis in axes and not 1 / LARGEST_FACTOR <= v / m <= LARGEST_FACTOR:
+            raise InputError(
+                f"{path} was trained at {m:g} angstrom per voxel, but {volume.url} says {v:g} along {axis}: more than "
+                f"a factor of {LARGEST_FACTOR}. Is that its voxel size? Give the true --voxel-size when converting."
+            )
+    return resampled_shape(
+        volume.shape, volume.voxel_size, facts.voxel_size, axes=axes, tolerance=recipe.match_tolerance
     )
 
 

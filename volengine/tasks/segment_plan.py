@@ -74,7 +74,21 @@ def _input_shape(net: Net, batch: int) -> tuple[int, ...]:
 
 @dataclass(frozen=True)
 class Segmentation:
-    """The plan of one tomogram in the making."""
+    """The prediction of one grid in the making.
+
+    Parameters
+    ----------
+    volume
+        What the networks see: the tomogram, or its matched copy.
+    recipe, nets
+        How they predict.
+    specs
+        What is written, by product.
+    folder, options
+        Where scratch arrays lie, and how to run.
+    native
+        The tomogram, where ``volume`` is its matched copy: Ais takes ``global_mad`` from it.
+    """
 
     volume: Volume
     recipe: SegmentRecipe
@@ -82,14 +96,15 @@ class Segmentation:
     specs: dict[str, ImageSpec]
     folder: PlanFolder
     options: RunOptions
+    native: Volume | None = None
 
     def plan(self) -> Plan:
         """Choose blocks and put the stages together."""
         core = self.core()
         over = [net.overhang(core) for net in self.nets]
         stages, scratch = [], self.scratch(core)
-        if self._needs_statistics:
-            stages += self._statistics()
+        for name, (volume, sampled) in self._statistics.items():
+            stages += self._statistics_stages(name, volume, sampled=sampled)
         stages.append(self.predict(core))
         if any(any(o) for o in over):
             stages.append(self._blend(core, scratch))
@@ -100,13 +115,8 @@ class Segmentation:
             f"window {net.window}, {'blended across blocks' if any(o) else 'no patch crosses a block'}"
             for net, o in zip(self.nets, over, strict=True)
         ]
-        return Plan(
-            self.volume.name,
-            tuple(stages),
-            (*scratch.values(), *self.specs.values()),
-            recipe={"segment": self.recipe.to_json()},
-            notes=tuple(notes),
-        )
+        images = (*scratch.values(), *self.specs.values())
+        return Plan(self.volume.name, tuple(stages), images, notes=tuple(notes))
 
     def core(self) -> Index3:
         """The block: one that no patch crosses if that leaves a block for each worker, else one that patches reach
@@ -152,30 +162,36 @@ class Segmentation:
         return all(net.axis_overhang(axis, c) <= c for net in self.nets for axis, c in enumerate(core))
 
     @cached_property
-    def _tag(self) -> str:
+    def tag(self) -> str:
+        """What the names of its stages begin with."""
         return "segment-" + "+".join(self.specs)
 
-    @property
-    def _needs_statistics(self) -> bool:
-        return any(net.normalisation in ("per_slice", "volume", "global_mad") for net in self.nets)
+    @cached_property
+    def _statistics(self) -> dict[str, tuple[Volume, bool]]:
+        """The tables of statistics that networks need: of which volume, and whether with the voxels of a MAD."""
+        kinds = {net.normalisation for net in self.nets}
+        moments, mad = bool(kinds & {"per_slice", "volume"}), "global_mad" in kinds
+        if self.native is None:
+            return {"statistics": (self.volume, mad)} if moments or mad else {}
+        tables = {"statistics": (self.volume, False)} if moments else {}
+        return {**tables, "native": (self.native, True)} if mad else tables
 
-    def _statistics(self) -> list[Stage]:
-        tiling = Tiling(self.volume.shape, (STATISTICS_SLICES, CELL, CELL))
-        sampled = any(net.normalisation == "global_mad" for net in self.nets)
-        nz, *plane = self.volume.shape
+    def _statistics_stages(self, name: str, volume: Volume, *, sampled: bool) -> list[Stage]:
+        tiling = Tiling(volume.shape, (STATISTICS_SLICES, CELL, CELL))
+        nz, *plane = volume.shape
         sample = 4 * min(MAD_SLICES, nz) * math.prod(plane) if sampled else 0
         cells = Stage(
-            f"{self._tag}-cells",
+            f"{self.tag}-{name}-cells",
             f"{_BLOCKS}:slice_cells",
             tiling,
             params={"sampled": True} if sampled else {},
-            arrays={"image": ArrayInput(self.volume)},
+            arrays={"image": ArrayInput(volume)},
             emits=True,
             kernel_bytes=3 * 8 * CELL * CELL + (4 * STATISTICS_SLICES * CELL * CELL if sampled else 0),
         )
         _, ny, nx = tiling.grid
         statistics = Stage(
-            f"{self._tag}-statistics",
+            f"{self.tag}-{name}",
             f"{_BLOCKS}:slice_statistics",
             Tiling((1, 1, 1), (1, 1, 1)),
             params={"grid": tiling.grid},
@@ -190,7 +206,7 @@ class Segmentation:
         halos = [net.halo(core) for net in self.nets]
         low, high = (index3(np.max([h[i] for h in halos], axis=0).tolist()) for i in (0, 1))
         direct = not self._crossed(core)
-        tables = {"statistics": TableInput(f"{self._tag}-statistics", "all")} if self._needs_statistics else {}
+        tables = {name: TableInput(f"{self.tag}-{name}", "all") for name in self._statistics}
         outputs: dict[str, Output] = {}
         if direct:
             for feature, spec in self.specs.items():
@@ -201,7 +217,7 @@ class Segmentation:
                 outputs[name] = Output(spec.volume(), owned=over)
         weights, work, forward = self._memory(core)
         stage = Stage(
-            f"{self._tag}-predict",
+            f"{self.tag}-predict",
             f"{_BLOCKS}:predict",
             Tiling(self.volume.shape, core),
             params={
@@ -248,7 +264,8 @@ class Segmentation:
     @property
     def _storage(self) -> dict[str, Any]:
         spec = next(iter(self.specs.values()))
-        return {"dtype": self.recipe.dtype, "rounding": self.recipe.resolved().rounding, "factors": factors_of(spec)}
+        rounding = self.recipe.resolved().rounding if spec.dtype == "uint8" else "nearest"
+        return {"dtype": spec.dtype, "rounding": rounding, "factors": factors_of(spec)}
 
     def scratch(self, core: Index3) -> dict[str, ImageSpec]:
         """Scratch arrays for the sums and for the pieces beyond the core, by output name."""
@@ -280,7 +297,7 @@ class Segmentation:
             outputs |= outputs_of(spec, feature)
         block = math.prod(min(c, n) for c, n in zip(core, self.volume.shape, strict=True))
         return Stage(
-            f"{self._tag}-blend",
+            f"{self.tag}-blend",
             f"{_BLOCKS}:blend_block",
             Tiling(self.volume.shape, core),
             params={"nets": [net.to_json() for net in self.nets], "storage": self._storage},

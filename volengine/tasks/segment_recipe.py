@@ -17,6 +17,8 @@ from volengine.ops.quantise import ProbabilityType, Rounding
 VOXEL_TOLERANCE = 0.05
 """Relative difference between the voxel sizes of model and tomogram above which a model is refused (as in Ais)."""
 
+Match = Literal["none", "xy", "isotropic"]
+
 
 @dataclass(frozen=True)
 class SegmentRecipe(Recipe):
@@ -74,8 +76,15 @@ class SegmentRecipe(Recipe):
         Predict as another program does, in whatever else is not said: ``membrain`` (membrain-seg: windows of 160
         voxels, overlap 0.5, zeros outside, the volume mirrored 8 ways, mean of logits) or ``ais`` (Ais's command line:
         whole slices, mirrored outside to a multiple of 32 and 64 more, truncation to uint8).
+    match
+        What to do with a tomogram whose voxel size is not the model's: ``none`` (refuse it), or resample it to the
+        model's on the way to the network, and the prediction back onto the tomogram's own grid. ``xy``: in the
+        slices alone, with Ais's filter (linear after a Gaussian); ``isotropic``: along z too, with a windowed sinc,
+        close to MemBrain's cropping of the Fourier transform. Default: none; with ``compat`` ais: xy.
+    match_tolerance
+        Relative difference of voxel sizes up to which an axis is taken as it is.
     any_voxel_size
-        Accept tomograms whose voxel size is not the model's.
+        Accept tomograms whose voxel size is not the model's, as they are.
     ngff
         Version of the written stores: ``0.5`` or ``0.4``.
     levels
@@ -102,6 +111,8 @@ class SegmentRecipe(Recipe):
     dtype: ProbabilityType = "uint8"
     rounding: Rounding = "nearest"
     compat: Literal["", "ais", "membrain"] = ""
+    match: Match | None = None
+    match_tolerance: float = VOXEL_TOLERANCE
     any_voxel_size: bool = False
     ngff: Ngff = "0.5"
     levels: int | None = None
@@ -127,6 +138,10 @@ class SegmentRecipe(Recipe):
             raise InputError(f"--tta-of volume mirrors only: --tta must be 1, flips or flips4, not {self.tta}.")
         if self.exact and (self.resolved().tta_of == "volume" or self.compat):
             raise InputError("--exact goes without --tta-of volume and --compat: its patches are laid out otherwise.")
+        if self.any_voxel_size and self.match not in (None, "none"):
+            raise InputError(f"--match {self.match} and --any-voxel-size contradict each other: leave one out.")
+        if not 0 <= self.match_tolerance < 1:
+            raise InputError(f"--match-tolerance must be at least 0 and below 1, not {self.match_tolerance}.")
         if self.levels is not None and self.levels < 1:
             raise InputError(f"--levels must be 1 or more, not {self.levels}.")
         if self.dtype != "uint8" and self.rounding != "nearest":
@@ -139,6 +154,8 @@ class SegmentRecipe(Recipe):
             values["mean_of"] = "logits"
         given = {key: getattr(self, key) for key in values}
         values |= {key: value for key, value in given.items() if value is not None}
+        if self.any_voxel_size:
+            values["match"] = "none"
         truncate = self.compat == "ais" or self.rounding == "truncate"
         return Resolved(**values, rounding="truncate" if truncate else "nearest")
 
@@ -157,6 +174,7 @@ class Resolved:
     tta: int | Literal["flips", "flips4"]
     tta_of: Literal["patch", "volume"]
     mean_of: Literal["probabilities", "logits"]
+    match: Match
     rounding: Rounding
 
 
@@ -168,10 +186,11 @@ _PLAIN: dict[str, Any] = {
     "tta": 1,
     "tta_of": "patch",
     "mean_of": "probabilities",
+    "match": "none",
 }
 _PRESETS: dict[str, dict[str, Any]] = {
     "": _PLAIN,
-    "ais": {**_PLAIN, "patch": "slice", "edge": "reflect"},
+    "ais": {**_PLAIN, "patch": "slice", "edge": "reflect", "match": "xy"},
     "membrain": {
         "patch": (160, 160, 160),
         "overlap": 0.5,
@@ -180,25 +199,27 @@ _PRESETS: dict[str, dict[str, Any]] = {
         "tta": "flips",
         "tta_of": "volume",
         "mean_of": "logits",
+        "match": "none",
     },
 }
 
 
-def check_voxel_size(volume: Volume, path: str, facts: ModelFacts) -> None:
-    """Refuse a model trained at another voxel size (5 % tolerance); networks that see one slice do not mind z.
+def check_voxel_size(volume: Volume, path: str, facts: ModelFacts, tolerance: float, axes: str = "zyx") -> None:
+    """Refuse a model trained at another voxel size; networks that see one slice do not mind z.
 
     Raises
     ------
     InputError
-        With both numbers and the option that allows it.
+        With both numbers and the options that allow it.
     """
-    first = 0 if facts.volumetric or facts.context > 1 else 1
-    for axis, v, m in list(zip("zyx", volume.voxel_size, facts.voxel_size, strict=True))[first:]:
-        if abs(v / m - 1) > VOXEL_TOLERANCE:
+    minded = "zyx" if facts.volumetric or facts.context > 1 else "yx"
+    for axis, v, m in zip("zyx", volume.voxel_size, facts.voxel_size, strict=True):
+        if axis in minded and axis in axes and abs(v / m - 1) > tolerance:
+            how = "isotropic" if minded == "zyx" else "xy"
             raise InputError(
                 f"{path} was trained at {m:g} angstrom per voxel, but {volume.url} has {v:g} along {axis} "
-                f"({v / m - 1:+.0%}). Rescale the tomogram, give its true --voxel-size when converting, or accept it "
-                "with --any-voxel-size."
+                f"({v / m - 1:+.0%}). Resample it on the way with --match {how}, give its true --voxel-size when "
+                "converting, or take it as it is with --any-voxel-size."
             )
 
 
