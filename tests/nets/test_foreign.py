@@ -308,14 +308,14 @@ def test_weights_that_lie_elsewhere_are_refused(tmp_path: Path) -> None:
         group = file["model_weights/conv/conv"]
         del group["0:0"]
         group["0:0"] = h5py.ExternalLink("/etc/passwd", "x")
-    with pytest.raises(FormatError, match="missing or lies in another file"):
+    with pytest.raises(FormatError, match=r"lacks the weight .*lies in another file"):
         load_model(scnm(tmp_path / "a.scnm", stream.getvalue()))
     stream = io.BytesIO(plain_h5())
     with h5py.File(stream, "a") as file:
         group = file["model_weights/conv/conv"]
         del group["0:0"]
         group.create_dataset("0:0", shape=(2**20, 2**20), dtype="f4", chunks=(16, 16))
-    with pytest.raises(FormatError, match="no plain array"):
+    with pytest.raises(FormatError, match="does not hold what it announces"):
         load_model(scnm(tmp_path / "b.scnm", stream.getvalue()))
     with pytest.raises(FormatError, match="no HDF5 file, or it is damaged"):
         load_model(scnm(tmp_path / "c.scnm", plain_h5()[:-2000]))

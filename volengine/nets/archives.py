@@ -1,19 +1,29 @@
-"""Archives of strangers: small uncompressed tar files (Ais's ``.scnm``, ``.scnmgroup``), read without unpacking.
+"""Archives of strangers, read without unpacking: uncompressed tars (Ais's ``.scnm``), and zips (Keras's ``.keras``).
 
 Nothing is written to disk and nothing is run. Refused: paths that leave the archive, absolute ones, links, devices,
-compressed tars, members or archives that are too large or too many, names that come twice, files that are cut off.
+compressed tars, zips that unpack to much more than they are, encrypted ones, members or archives that are too large or
+too many, names that come twice, files that are cut off.
 """
 
 from __future__ import annotations
 
+import lzma
+import stat
+import struct
 import tarfile
+import zipfile
+import zlib
+from collections.abc import Container, Sequence
 from io import BytesIO
 from pathlib import Path, PurePosixPath
+from typing import IO
 
 from volengine.core.errors import FormatError, MissingError
 
 MAX_MEMBERS = 200
 MAX_BYTES = 4 * 2**30
+MAX_RATIO = 100
+"""Bytes of a member by the bytes that it takes in the archive: weights do not shrink, text shrinks some ten times."""
 
 
 def read_archive(source: str | Path | bytes, where: str = "") -> dict[str, bytes]:
@@ -30,13 +40,7 @@ def read_archive(source: str | Path | bytes, where: str = "") -> dict[str, bytes
         No such file; not an archive of this kind, or one that must not be trusted; the message says why.
     """
     where = where or str(source)
-    if not isinstance(source, bytes):
-        path = Path(source)
-        if not path.is_file():
-            raise MissingError(f"{where}: no such model file.")
-        if path.stat().st_size > MAX_BYTES:
-            raise FormatError(f"{where} has {path.stat().st_size} bytes; archives of models have at most {MAX_BYTES}.")
-    stream = BytesIO(source) if isinstance(source, bytes) else Path(source).open("rb")  # noqa: SIM115
+    stream = _stream(source, where)
     found: dict[str, bytes] = {}
     with stream:
         try:
@@ -53,16 +57,89 @@ def read_archive(source: str | Path | bytes, where: str = "") -> dict[str, bytes
     return found
 
 
-def _check(member: tarfile.TarInfo, number: int, found: dict[str, bytes], where: str) -> None:
-    path = PurePosixPath(member.name)
+def read_zip(source: str | Path | bytes, wanted: Sequence[str], where: str = "") -> dict[str, bytes]:
+    """Some files of a zip archive, by name; the others are looked at, but not opened.
+
+    Parameters
+    ----------
+    source
+        A path, or the archive itself.
+    wanted
+        Names; those that are not there are left out.
+    where
+        Names the archive in messages.
+
+    Raises
+    ------
+    MissingError, FormatError
+        As :func:`read_archive`.
+    """
+    where = where or str(source)
+    found: dict[str, bytes] = {}
+    damage = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, NotImplementedError, RuntimeError, OSError, ValueError)
+    with _stream(source, where) as stream:
+        try:
+            with zipfile.ZipFile(stream) as archive:
+                seen: set[str] = set()
+                for number, info in enumerate(archive.infolist()):
+                    _check_info(info, number, seen, where)
+                    seen.add(info.filename)
+                    if info.filename in wanted:
+                        found[info.filename] = _unpacked(archive, info, where)
+        except (*damage, EOFError, struct.error) as error:
+            if isinstance(error, FormatError):
+                raise
+            raise FormatError(f"{where} is no zip archive, or it is damaged or cut off ({error}).") from error
+    return found
+
+
+def _check_info(info: zipfile.ZipInfo, number: int, seen: Container[str], where: str) -> None:
+    _check_name(info.filename, number, seen, where)
+    kind = stat.S_IFMT(info.external_attr >> 16)
+    if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
+        raise FormatError(f"{where}: {info.filename!r} is a link or a device; it is not read.")
+    if info.flag_bits & 1:
+        raise FormatError(f"{where}: {info.filename!r} is encrypted.")
+    if info.file_size > min(MAX_BYTES, MAX_RATIO * info.compress_size + 1000):
+        raise FormatError(
+            f"{where}: {info.filename!r} would unpack from {info.compress_size} to {info.file_size} bytes; it is not "
+            "read."
+        )
+
+
+def _unpacked(archive: zipfile.ZipFile, info: zipfile.ZipInfo, where: str) -> bytes:
+    with archive.open(info) as file:
+        content = file.read(info.file_size + 1)
+    if len(content) != info.file_size:
+        raise FormatError(f"{where} is cut off: {info.filename!r} has {len(content)} of {info.file_size} bytes.")
+    return content
+
+
+def _stream(source: str | Path | bytes, where: str) -> IO[bytes]:
+    if isinstance(source, bytes):
+        return BytesIO(source)
+    path = Path(source)
+    if not path.is_file():
+        raise MissingError(f"{where}: no such model file.")
+    if path.stat().st_size > MAX_BYTES:
+        raise FormatError(f"{where} has {path.stat().st_size} bytes; archives of models have at most {MAX_BYTES}.")
+    return path.open("rb")
+
+
+def _check_name(name: str, number: int, found: Container[str], where: str) -> None:
+    path = PurePosixPath(name)
     if number >= MAX_MEMBERS:
         raise FormatError(f"{where} holds more than {MAX_MEMBERS} files; archives of models hold a few.")
-    if path.is_absolute() or ".." in path.parts or "\\" in member.name or ":" in member.name:
-        raise FormatError(f"{where}: the name {member.name!r} leaves the archive; it is not read.")
+    if path.is_absolute() or ".." in path.parts or "\\" in name or ":" in name:
+        raise FormatError(f"{where}: the name {name!r} leaves the archive; it is not read.")
+    if name in found:
+        raise FormatError(f"{where}: {name!r} comes twice.")
+
+
+def _check(member: tarfile.TarInfo, number: int, found: dict[str, bytes], where: str) -> None:
+    _check_name(member.name, number, found, where)
     if not (member.isreg() or member.isdir()):
         raise FormatError(f"{where}: {member.name!r} is a link or a device; it is not read.")
-    if member.name in found:
-        raise FormatError(f"{where}: {member.name!r} comes twice.")
     if member.size < 0 or member.size + sum(map(len, found.values())) > MAX_BYTES:
         raise FormatError(
             f"{where}: {member.name!r} claims {member.size} bytes; together at most {MAX_BYTES} are read."

@@ -26,8 +26,9 @@ MAX_HEADER = 100_000_000
 FORMATS = {
     ".scnm": "volengine.nets.foreign:load_scnm",
     ".ckpt": "volengine.nets.foreign:load_ckpt",
-    ".h5": "volengine.nets.foreign:load_h5",
-    ".hdf5": "volengine.nets.foreign:load_h5",
+    ".h5": "volengine.nets.foreign:load_keras",
+    ".hdf5": "volengine.nets.foreign:load_keras",
+    ".keras": "volengine.nets.foreign:load_keras",
 }
 """Loaders of other programs' model files, by their ending: path -> (module, facts)."""
 

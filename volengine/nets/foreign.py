@@ -1,4 +1,4 @@
-"""Model files of other programs: Ais's ``.scnm`` and ``.scnmgroup``, Keras's ``.h5``, membrain-seg's ``.ckpt``.
+"""Model files of other programs: Ais's ``.scnm`` and ``.scnmgroup``, Keras's, membrain-seg's ``.ckpt``.
 
 Each becomes a module and its facts, as if it were a native file: ``volengine segment --model FILE`` takes them as they
 are, and :func:`import_model` writes a native file, which is quicker to open and needs nothing of the other format.
@@ -8,6 +8,7 @@ Nothing in a file is run: no pickle, no Python code; weights must fit to the las
 ``.scnm``      Ais: pixel size, box, slices, overlap, normalisation, threshold, colour, TTA, part in competition
 ``.ckpt``      membrain-seg: MONAI's ``DynUNet``, 95 tensors; its axes x, y, z are turned to z, y, x
 ``.h5``        a Keras model, which knows neither its voxel size nor its features: :func:`import_model` asks for them
+``.keras``     the same in Keras 3's own format; also ``.weights.h5`` with the configuration beside it
 =============  ====================================================================================================
 """
 
@@ -257,7 +258,7 @@ def load_ckpt(path: str | Path) -> Loaded:
     return module.eval(), facts
 
 
-def load_h5(path: str | Path) -> Loaded:
+def load_keras(path: str | Path) -> Loaded:
     """Refuses: a Keras file alone cannot be used, see :func:`import_model`."""
     if not Path(path).is_file():
         raise MissingError(f"{path}: no such model file.")
@@ -284,16 +285,16 @@ def import_model(
     path, out
         The model, and the ``.safetensors`` file to write.
     voxel_size
-        Angstrom; needed for ``.h5``, else it overrides what the file says.
+        Angstrom; needed for Keras's files, else it overrides what the file says.
     features
-        Names of the channels; needed for ``.h5``. With a softmax over one channel more than names, the first one is
-        the background.
+        Names of the channels; needed for Keras's files. With a softmax over one channel more than names, the first
+        one is the background.
     patch
         Voxels z, y, x; default: what it was trained on.
     normalisation
-        Of the input, as in the facts; default: what the file says, ``volume`` for ``.h5``.
+        Of the input, as in the facts; default: what the file says, ``volume`` for Keras's.
     axes
-        ``.h5`` of a 3D network: what its axes are, in their order.
+        Keras's files of a 3D network: what its axes are, in their order.
 
     Raises
     ------
@@ -307,10 +308,10 @@ def import_model(
 
     if Path(out).suffix != ".safetensors":
         raise InputError(f"{out}: native model files end with .safetensors.")
-    if Path(path).suffix.lower() in (".h5", ".hdf5"):
+    if Path(path).suffix.lower() in (".h5", ".hdf5", ".keras"):
         model = read_keras(path, axes=axes)
         if voxel_size is None or not features:
-            load_h5(path)
+            load_keras(path)
         names = features
         if model.activation == "softmax" and len(features) == model.channels - 1:
             names = ("background", *features)

@@ -1,8 +1,15 @@
-"""Keras models in HDF5 files, as graphs of plain layers; neither Keras nor TensorFlow is needed.
+"""Keras models in their files, as graphs of plain layers; neither Keras nor TensorFlow is needed.
 
-A whole-model file (``model.save("x.h5")``) holds the layers as JSON and the weights by layer name, the same way since
-Keras 2.0; the layers' configurations of Keras 1 to 3 are understood. Nothing in the file is run: a layer that holds
-code (``Lambda``), or one that is not known, is refused by name. Sizes along space become free.
+======================  =============================================================================================
+``.h5``                 a whole model (``model.save("x.h5")``): layers as JSON, weights by name; Keras 2 and 3
+``.keras``              a whole model (Keras 2.13 and later, 3): a zip archive of ``config.json`` and
+                        ``model.weights.h5``
+``x.weights.h5``        weights alone (Keras 3), or ``.h5`` of ``save_weights`` (Keras 2), with the layers beside them
+                        as JSON (``model.to_json()``): ``x.json`` or ``config.json``
+======================  =============================================================================================
+
+The layers' configurations of Keras 1 to 3 are understood, and models as layers of models. Nothing in a file is run: a
+layer that holds code (``Lambda``), or one that is not known, is refused by name. Sizes along space become free.
 
 Axes: Keras has channels last; here they come first. A 2D network of an input (y, x, slices) becomes one of (slices,
 y, x). Of a 3D one ``axes`` says what its three axes are, and its kernels are turned to z, y, x.
@@ -11,25 +18,21 @@ y, x). Of a 3D one ``axes`` says what its three axes are, and its kernels are tu
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+from volengine.core.errors import FormatError, MissingError
+from volengine.nets.archives import read_zip
+from volengine.nets.h5_apart import H5Content, read_h5
+from volengine.nets.keras_layers import KerasModel, Reader
 
-from volengine.core.errors import FormatError, InputError, MissingError
-from volengine.nets.keras_layers import Array, KerasModel, Reader, layers_of, name_of
-
-MAX_WEIGHTS = 2**31
-"""Bytes of one weight: larger ones are not believed."""
-
-MAX_RATIO = 20
-"""Bytes of a weight by the bytes that it takes in the file: Keras does not compress."""
+CONFIG, METADATA, WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
+MAX_TEXT = 2**26
+"""Bytes of a configuration."""
 
 
 def read_keras(source: str | Path | bytes, where: str = "", axes: str = "zyx") -> KerasModel:
-    """The model of an HDF5 file.
+    """The model of a Keras file.
 
     Parameters
     ----------
@@ -45,83 +48,59 @@ def read_keras(source: str | Path | bytes, where: str = "", axes: str = "zyx") -
     MissingError, FormatError
         No such file, or not a whole Keras model; a layer that is not known; the message names it.
     """
-    import h5py
-
     where = where or str(source)
     if not isinstance(source, bytes) and not Path(source).is_file():
         raise MissingError(f"{where}: no such model file.")
-    try:
-        with h5py.File(BytesIO(source) if isinstance(source, bytes) else source, "r") as file:
-            config = _config(file, where)
-            version = file.attrs.get("keras_version", "")
-            weights = {name: list(_weights(file, name, where)) for name in _names(config, where)}
-    except InputError:
-        raise
-    except (OSError, RuntimeError, LookupError, ValueError, TypeError, OverflowError) as error:  # h5py has no class
-        raise FormatError(f"{where} is no HDF5 file, or it is damaged or cut off ({error}).") from error
-    version = version.decode() if isinstance(version, bytes) else str(version)
-    return Reader(where, axes, weights, version).read(config)
-
-
-def _config(file: Any, where: str) -> dict[str, Any]:
-    text = file.attrs.get("model_config")
-    if text is None:
+    if _head(source) == b"PK\x03\x04":
+        return _of_zip(source, where, axes)
+    content = read_h5(source, where)
+    if content.config is not None:
+        return Reader(where, axes, content, content.version).read(_json(content.config, f"{where}: model_config"))
+    beside = None if isinstance(source, bytes) else _beside(Path(source))
+    if beside is None:
         raise FormatError(
             f"{where} holds no model_config: weights alone do not say which network they are of. Save the whole model "
-            "(model.save)."
+            "(model.save), or lay model.to_json() beside them as config.json."
         )
+    if beside.stat().st_size > MAX_TEXT:
+        raise FormatError(f"{beside} has {beside.stat().st_size} bytes; configurations have at most {MAX_TEXT}.")
+    config = _json(beside.read_bytes(), str(beside))
+    version = content.version or str(config.get("keras_version") or "")
+    return Reader(where, axes, content, version, same_save=False).read(config)
+
+
+def _head(source: str | Path | bytes) -> bytes:
+    if isinstance(source, bytes):
+        return source[:4]
+    with Path(source).open("rb") as stream:
+        return stream.read(4)
+
+
+def _of_zip(source: str | Path | bytes, where: str, axes: str) -> KerasModel:
+    members = read_zip(source, (CONFIG, METADATA, WEIGHTS), where)
+    missing = next((name for name in (CONFIG, WEIGHTS) if name not in members), None)
+    if missing is not None:
+        raise FormatError(f"{where} holds no {missing}; a .keras file of one piece has {CONFIG} and {WEIGHTS}.")
+    config = _json(members[CONFIG], f"{where}: {CONFIG}")
+    metadata = _json(members.get(METADATA, b"{}"), f"{where}: {METADATA}")
+    content: H5Content = read_h5(members[WEIGHTS], f"{where}: {WEIGHTS}")
+    return Reader(where, axes, content, str(metadata.get("keras_version") or "")).read(config)
+
+
+def _beside(path: Path) -> Path | None:
+    """The configuration that lies beside a file of weights."""
+    stem = path.name.removesuffix(path.suffix).removesuffix(".weights")
+    names = (f"{stem}.json", f"{stem}.config.json", CONFIG)
+    return next((path.with_name(name) for name in names if path.with_name(name).is_file()), None)
+
+
+def _json(text: str | bytes, where: str) -> dict[str, Any]:
     try:
-        config = json.loads(text.decode() if isinstance(text, bytes) else text)
-        if not isinstance(config["config"], dict | list):
-            raise TypeError("config")
-    except (ValueError, KeyError, TypeError) as error:
-        raise FormatError(f"{where}: model_config cannot be read ({error}).") from error
+        config = json.loads(text)
+        if not isinstance(config, dict):
+            raise TypeError(f"it is a {type(config).__name__}")
+    except (ValueError, TypeError) as error:
+        raise FormatError(f"{where} cannot be read ({error}).") from error
     except RecursionError as error:
-        raise FormatError(f"{where}: model_config is nested too deeply.") from error
-    found: dict[str, Any] = config
-    return found
-
-
-def _names(config: Mapping[str, Any], where: str) -> list[str]:
-    return [name_of(layer) for layer in layers_of(config, where)]
-
-
-def _weights(file: Any, layer: str, where: str) -> Iterator[Array]:
-    import h5py
-
-    root = _inside(file, "model_weights")
-    group = _inside(root if isinstance(root, h5py.Group) else file, layer)
-    if not isinstance(group, h5py.Group):
-        return
-    for name in group.attrs.get("weight_names", []):
-        key = name.decode() if isinstance(name, bytes) else str(name)
-        node = _inside(group, key)
-        if node is None:
-            raise FormatError(f"{where}: the weight {key!r} of {layer!r} is missing or lies in another file.")
-        if not _plain(node):
-            raise FormatError(
-                f"{where}: the weight {key!r} of {layer!r} is no plain array of at most {MAX_WEIGHTS} bytes, or the "
-                "file does not hold what it announces."
-            )
-        yield np.asarray(node, np.float32)
-
-
-def _inside(group: Any, path: str) -> Any:
-    """What lies at a path of a file itself; ``None`` where there is nothing, or a link."""
-    import h5py
-
-    node = group
-    for part in path.split("/"):
-        if not isinstance(node, h5py.Group) or not isinstance(node.get(part, getlink=True), h5py.HardLink):
-            return None
-        node = node[part]
-    return node
-
-
-def _plain(node: Any) -> bool:
-    """Whether a node of HDF5 is an array of numbers that really lies in the file."""
-    import h5py
-
-    if not isinstance(node, h5py.Dataset) or node.external or node.is_virtual or node.dtype.kind not in "fiu":
-        return False
-    return bool(node.nbytes <= min(MAX_WEIGHTS, MAX_RATIO * node.id.get_storage_size()))
+        raise FormatError(f"{where} is nested too deeply.") from error
+    return config

@@ -6,7 +6,7 @@ layer that holds code (``Lambda``), or one that is not known, is refused by name
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 
 from volengine.core.errors import FormatError, InputError
 from volengine.nets.graph import GraphNet
+from volengine.nets.h5_apart import H5Content
+from volengine.nets.keras_config import flatten, share_out
 
 Array = NDArray[np.float32]
 FINAL = {"sigmoid": "sigmoid", "softmax": "softmax", "linear": "none"}
@@ -78,12 +80,26 @@ class KerasModel:
 
 @dataclass
 class Reader:
-    """Turns layers of Keras into layers of a graph."""
+    """Turns layers of Keras into layers of a graph.
+
+    Parameters
+    ----------
+    where
+        Names the file in messages.
+    axes
+        Of a 3D network.
+    content, version
+        The weights, and the version of Keras that wrote them.
+    same_save
+        Whether configuration and weights were saved together.
+    """
 
     where: str
     axes: str
-    weights: dict[str, list[Array]]
+    content: H5Content
     version: str = ""
+    same_save: bool = True
+    weights: dict[str, list[Array]] = field(default_factory=dict)
     layers: list[dict[str, Any]] = field(default_factory=list)
     state: dict[str, torch.Tensor] = field(default_factory=dict)
     channels: dict[str, int] = field(default_factory=dict)
@@ -107,20 +123,11 @@ class Reader:
             raise FormatError(f"{self.where}: model_config cannot be read ({error!r}).") from error
 
     def _read(self, config: Mapping[str, Any]) -> KerasModel:
-        listed = layers_of(config, self.where)
-        sequential = config.get("class_name") == "Sequential"
-        before: str | None = None
-        if sequential and listed[0]["class_name"] != "InputLayer":
-            shape = listed[0]["config"].get("batch_input_shape") or listed[0]["config"].get("batch_shape")
-            self._input("input", shape)
-            before = "input"
-        for layer in listed:
-            name = name_of(layer)
-            inputs = ([before] if before else []) if sequential else _inbound(layer, self.where)
-            self._layer(name, layer, [self.stands_for.get(i, i) for i in inputs])
-            before = name
-        output = before or "" if sequential else _output(config, self.where)
-        return self._model(self.stands_for.get(output, output))
+        flat = flatten(config, self.where)
+        self.weights = share_out(flat, self.content, same_save=self.same_save)
+        for node in flat.nodes:
+            self._layer(node.name, node.kind, node.config, [self.stands_for.get(i, i) for i in node.inputs])
+        return self._model(self.stands_for.get(flat.output, flat.output))
 
     def _model(self, output: str) -> KerasModel:
         names = [layer["name"] for layer in self.layers]
@@ -171,8 +178,7 @@ class Reader:
     def _keep(self, name: str, key: str, value: Array) -> None:
         self.state[f"{name}\0{key}"] = torch.from_numpy(np.array(value, np.float32, order="C"))
 
-    def _layer(self, name: str, layer: Mapping[str, Any], inputs: list[str]) -> None:
-        kind, config = str(layer["class_name"]), layer["config"]
+    def _layer(self, name: str, kind: str, config: Mapping[str, Any], inputs: list[str]) -> None:
         unknown = [i for i in inputs if i not in self.channels]
         if unknown:
             raise FormatError(f"{self.where}: layer {name!r} ({kind}) reads {unknown[0]!r}, which is not before it.")
@@ -268,8 +274,14 @@ class Reader:
             )
         return str(function), slope
 
+    def _weights(self, name: str, number: int) -> list[Array]:
+        given = self.weights.get(name, [])
+        if len(given) != number:
+            raise FormatError(f"{self.where}: layer {name!r} has {len(given)} weights in the file; it needs {number}.")
+        return given
+
     def _conv(self, name: str, config: Mapping[str, Any], inputs: list[str]) -> None:
-        kernel, *bias = self.weights[name]
+        kernel, *bias = self._weights(name, 1 + bool(config.get("use_bias", True)))
         turned = np.transpose(kernel, (kernel.ndim - 1, kernel.ndim - 2, *self._turn(range(kernel.ndim - 2))))
         groups = int(config.get("groups", 1))
         extra = {
@@ -282,7 +294,7 @@ class Reader:
         self._weighted(name, "conv", config, inputs, turned, bias, extra)
 
     def _depthwise(self, name: str, config: Mapping[str, Any], inputs: list[str], *, separable: bool) -> None:
-        kernel, *rest = self.weights[name]
+        kernel, *rest = self._weights(name, 1 + separable + bool(config.get("use_bias", True)))
         height, width, channels, times = kernel.shape
         turned = kernel.transpose(2, 3, 0, 1).reshape(channels * times, 1, height, width)
         extra = {
@@ -307,7 +319,7 @@ class Reader:
             raise FormatError(
                 f"{self.where}: layer {name!r} has an output padding or a dilation, which is not supported."
             )
-        kernel, *bias = self.weights[name]
+        kernel, *bias = self._weights(name, 1 + bool(config.get("use_bias", True)))
         turned = np.transpose(kernel, (kernel.ndim - 1, kernel.ndim - 2, *self._turn(range(kernel.ndim - 2))))
         extra = {
             "channels": [kernel.shape[-1], kernel.shape[-2]],
@@ -343,7 +355,7 @@ class Reader:
         last = axis[0] if isinstance(axis, list) else axis
         if last not in (-1, self.dims + 1):
             raise FormatError(f"{self.where}: layer {name!r} normalises along axis {axis}, not along the channels.")
-        given = iter(self.weights[name])
+        given = iter(self._weights(name, 2 + bool(config.get("scale", True)) + bool(config.get("center", True))))
         channels = self.channels[inputs[0]]
         self._add(name, "norm", inputs, channels=channels, epsilon=float(config["epsilon"]))
         weight = next(given) if config.get("scale", True) else np.ones(channels, np.float32)
@@ -354,7 +366,7 @@ class Reader:
     def _group_norm(self, name: str, config: Mapping[str, Any], inputs: list[str]) -> None:
         if config.get("axis", -1) not in (-1, self.dims + 1):
             raise FormatError(f"{self.where}: layer {name!r} normalises along axis {config['axis']}, not the channels.")
-        given = iter(self.weights[name])
+        given = iter(self._weights(name, bool(config.get("scale", True)) + bool(config.get("center", True))))
         channels, groups = self.channels[inputs[0]], int(config["groups"])
         groups = channels if groups == -1 else groups
         self._add(name, "group_norm", inputs, channels=channels, groups=groups, epsilon=float(config["epsilon"]))
@@ -378,53 +390,8 @@ class Reader:
         self._add(name, "join", inputs, function=JOINS[kind])
 
     def _slopes(self, name: str, config: Mapping[str, Any], inputs: list[str]) -> None:
-        slopes = self.weights[name][0]
+        (slopes,) = self._weights(name, 1)
         if slopes.size != slopes.shape[-1]:
             raise FormatError(f"{self.where}: layer {name!r} (PReLU) has a slope per voxel; share them over space.")
         self._add(name, "slope", inputs, channels=int(slopes.size))
         self._keep(name, "weight", slopes.ravel())
-
-
-def layers_of(config: Mapping[str, Any], where: str) -> list[dict[str, Any]]:
-    """The configurations of a model's layers, in their order."""
-    inner = config["config"]
-    layers = inner if isinstance(inner, list) else inner.get("layers")
-    if not isinstance(layers, list) or not all(isinstance(x, dict) and "class_name" in x for x in layers):
-        raise FormatError(f"{where}: model_config has no list of layers.")
-    return layers
-
-
-def name_of(layer: Mapping[str, Any]) -> str:
-    """The name of a layer from its configuration."""
-    return str(layer.get("name") or layer["config"].get("name"))
-
-
-def _inbound(layer: Mapping[str, Any], where: str) -> list[str]:
-    """Names of the layers that a layer reads, in their order."""
-    nodes = layer.get("inbound_nodes") or []
-    if len(nodes) > 1:
-        raise FormatError(f"{where}: layer {name_of(layer)!r} is used {len(nodes)} times, which is not supported.")
-    return list(_histories(nodes))
-
-
-def _histories(node: Any) -> Iterator[str]:
-    if isinstance(node, Mapping):
-        history = node.get("config", {}).get("keras_history") if node.get("class_name") == "__keras_tensor__" else None
-        if history is not None:
-            yield str(history[0])
-        else:
-            for key in ("args", "kwargs"):
-                yield from _histories(node.get(key, []) if isinstance(node.get(key), list | tuple) else [])
-    elif isinstance(node, list | tuple):
-        if len(node) >= 3 and isinstance(node[0], str) and isinstance(node[1], int):
-            yield node[0]
-        else:
-            for item in node:
-                yield from _histories(item)
-
-
-def _output(config: Mapping[str, Any], where: str) -> str:
-    found = list(_histories(config["config"].get("output_layers", [])))
-    if len(found) != 1:
-        raise FormatError(f"{where}: the model has {len(found)} answers; one is supported.")
-    return found[0]

@@ -10,7 +10,7 @@ from volengine.core.units import format_bytes
 from volengine.core.volume import Volume
 from volengine.io import MRC_SUFFIXES, TIFF_SUFFIXES, open_volume, suffix_of
 
-MODEL_SUFFIXES = (".safetensors", ".scnm", ".ckpt", ".h5", ".hdf5")
+MODEL_SUFFIXES = (".safetensors", ".scnm", ".ckpt", ".h5", ".hdf5", ".keras")
 PICKS_SUFFIXES = (".star", ".tsv", ".tbl", ".csv", ".json")
 UNKNOWN = "unknown: give --voxel-size"
 
