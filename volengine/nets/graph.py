@@ -17,6 +17,7 @@ torch.Size([1, 4, 8, 12])
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -72,13 +73,16 @@ class Conv(nn.Module):
         super().__init__()
         ones = (1,) * len(kernel)
         self.kernel, self.stride, self.dilation = tuple(kernel), tuple(stride) or ones, tuple(dilation) or ones
-        self.padding = padding
+        spans = [(k - 1) * d for k, d in zip(self.kernel, self.dilation, strict=True)]
+        even = max(self.stride) == 1 and not any(n % 2 for n in spans)  # left to the convolution, which copies nothing
+        self.framed = padding == "same" and not even
+        pads = tuple(n // 2 if padding == "same" and even else 0 for n in spans)
         make = nn.Conv3d if len(kernel) == 3 else nn.Conv2d
-        self.conv = make(channels[0], channels[1], self.kernel, self.stride, 0, self.dilation, groups, bias)  # type: ignore[arg-type]
+        self.conv = make(channels[0], channels[1], self.kernel, self.stride, pads, self.dilation, groups, bias)  # type: ignore[arg-type]
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """The convolved input."""
-        if self.padding == "same":
+        if self.framed:
             pads = same_padding(x.shape[2:], self.kernel, self.stride, self.dilation)
             if any(pads):
                 x = functional.pad(x, pads)
@@ -157,6 +161,8 @@ class Upsample(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """The larger array."""
         if self.mode == "nearest":
+            if max(self.factor) <= 2:  # in one pass, in the memory order of x; exact for halves
+                return functional.interpolate(x, scale_factor=[float(f) for f in self.factor], mode="nearest")
             for axis, times in enumerate(self.factor, 2):
                 if times > 1:
                     x = x.repeat_interleave(times, axis)
@@ -196,13 +202,16 @@ class Activation(nn.Module):
     def __init__(self, function: str, slope: float = 0.0):
         super().__init__()
         self.function, self.slope = function, slope
+        self.inplace = False
         if function not in (*ACTIVATIONS, "leaky_relu", "linear"):
             raise InputError(f"There is no activation {function!r}; known are {', '.join(ACTIVATIONS)}.")
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """The function's values."""
+        """The function's values, in place of x where nobody else reads that."""
         if self.function == "leaky_relu":
-            return functional.leaky_relu(x, self.slope)
+            return functional.leaky_relu(x, self.slope, self.inplace)
+        if self.function == "relu" and self.inplace:
+            return functional.relu_(x)
         return x if self.function == "linear" else ACTIVATIONS[self.function](x)
 
 
@@ -265,6 +274,9 @@ KINDS: dict[str, type[nn.Module]] = {
     "join": Join,
 }
 
+MAKERS = ("conv", "conv_transpose", "norm", "group_norm")
+"""Layers whose answer is always a new array that their own gradient does not need."""
+
 
 class GraphNet(nn.Module):
     """A network of the described layers, in the order of the list; the last one is the answer.
@@ -298,6 +310,16 @@ class GraphNet(nn.Module):
                 raise InputError(f"Layer {layer['name']!r} is of the unknown kind {layer['kind']!r}.")
             known.add(layer["name"])
         self._last = {name: n for n, layer in enumerate(self.description) for name in layer["inputs"]}
+        self._reuse()
+
+    def _reuse(self) -> None:
+        """Let activations overwrite what a layer has just made, if they alone read it; this saves memory and time."""
+        kinds = {layer["name"]: layer["kind"] for layer in self.description}
+        readers = Counter(name for layer in self.description for name in layer["inputs"])
+        for layer, module in zip(self.description, self.layers, strict=True):
+            if isinstance(module, Activation):
+                source = layer["inputs"][0]
+                module.inplace = kinds[source] in MAKERS and readers[source] == 1 and module.slope >= 0
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """The answer of the last layer."""
