@@ -27,7 +27,7 @@ from typing import IO, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from volengine.core.errors import FormatError, MissingError
+from volengine.core.errors import DependencyError, FormatError, MissingError
 
 MAX_WEIGHT = 2**31
 """Bytes of one weight: larger ones are not believed."""
@@ -141,12 +141,12 @@ def _run(order: dict[str, Any], stream: IO[bytes], out: IO[bytes], where: str) -
     if done.returncode == 0:
         return
     told = done.stderr.decode(errors="replace").strip().splitlines()
-    if done.returncode > 0 and told and "Error" in told[-1] and "MemoryError" not in told[-1]:
-        raise RuntimeError(f"{program.name} cannot run: {told[-1]}")
+    if done.returncode > 0 and told and told[-1].startswith(("ModuleNotFoundError", "ImportError")):
+        raise DependencyError(f"{where} cannot be read: {told[-1]}")
+    how = f"was stopped by signal {-done.returncode}" if done.returncode < 0 else "failed: " + "".join(told[-1:])
     raise FormatError(
-        f"{where} is no HDF5 file that can be read: it is damaged (the HDF5 library "
-        + (f"was stopped by signal {-done.returncode}" if done.returncode < 0 else "ran out of memory")
-        + f", within limits of {order['seconds']} s and {order['memory']} bytes)."
+        f"{where} is no HDF5 file that can be read: it is damaged (the HDF5 library {how}; its limits are "
+        f"{order['seconds']} s and {order['memory']} bytes)."
     )
 
 

@@ -104,7 +104,7 @@ class Reader:
         if address in self.taken or self.size > self.most:
             raise Refused(f"does not hold what it announces: with the weight {what} there are {self.size} bytes")
         self.taken.add(address)
-        values = np.ascontiguousarray(node[()], np.float32)
+        values = np.asarray(node[()], np.float32, order="C")
         self.out.write(values.data)
         return {"shape": list(values.shape), "start": self.size - values.nbytes}
 

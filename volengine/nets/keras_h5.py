@@ -65,7 +65,8 @@ def read_keras(source: str | Path | bytes, where: str = "", axes: str = "zyx") -
     if beside.stat().st_size > MAX_TEXT:
         raise FormatError(f"{beside} has {beside.stat().st_size} bytes; configurations have at most {MAX_TEXT}.")
     config = _json(beside.read_bytes(), str(beside))
-    version = content.version or str(config.get("keras_version") or "")
+    told = config.get("keras_version") or ("3" if "module" in config else "")  # only Keras 3 leaves it out
+    version = content.version or str(told)
     return Reader(where, axes, content, version, same_save=False).read(config)
 
 
