@@ -16,7 +16,7 @@ from volengine.nets.registry import build
 from volengine.tasks.convert import ConvertRecipe, convert
 from volengine.tasks.segment import SegmentRecipe, segment
 
-SHAPE = (96, 256, 256)
+SHAPE = (64, 256, 256)
 LIMIT = 1_500_000_000
 SOLID = {
     "network": "unet3d",
