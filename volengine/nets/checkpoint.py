@@ -29,6 +29,7 @@ FORMATS = {
     ".h5": "volengine.nets.foreign:load_keras",
     ".hdf5": "volengine.nets.foreign:load_keras",
     ".keras": "volengine.nets.foreign:load_keras",
+    ".onnx": "volengine.nets.onnx_read:load_onnx",
 }
 """Loaders of other programs' model files, by their ending: path -> (module, facts)."""
 

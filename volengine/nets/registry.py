@@ -62,8 +62,9 @@ NETWORKS: dict[str, Entry] = {
     "residual3d": Entry("volengine.nets.residual3d:ResidualUNet3d", "volengine"),
     "dynunet": Entry("volengine.nets.dynunet:MembrainUNet", "membrain-seg, bioRxiv 2024.01.05.574336"),
     "graph": Entry("volengine.nets.graph:GraphNet", "an imported model's own layers"),
+    "onnx": Entry("volengine.nets.onnx_read:OnnxSizes", "an ONNX file, which onnxruntime computes"),
 }
-IMPORTED = ("graph",)
+IMPORTED = ("graph", "onnx")
 """Networks that are built from what a model file describes, and are nothing without it."""
 GROUP = "volengine.networks"
 DIGEST_LENGTH = 20
