@@ -34,7 +34,7 @@ ais = pytest.mark.skipif(not (PEERS / "ais/bin/python").exists(), reason="Ais is
 membrain = pytest.mark.skipif(
     not (PEERS / "membrain/bin/python").exists(), reason="membrain-seg is not installed below $PEERS/membrain"
 )
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 
 
 def limited(*command: str) -> list[str]:
@@ -140,7 +140,7 @@ def test_membrain(benchmark, tmp_path):
 
     programs: dict[str, Command] = {"membrain": theirs, "volengine": here}
     few = {8 * 1: (64, 64, 64), 8 * 3: (64, 64, 128)}  # windows, of all mirrors
-    many = {voxels(s): s for s in ((64, 180, 180), (180, 300, 300))}
+    many = {voxels(s): s for s in ((64, 150, 150), (130, 240, 240))}
     found = {}
 
     def all_of_it() -> None:
