@@ -5,9 +5,19 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
+
+from volengine.cli.options import from_options, recipe_options
+from volengine.core.errors import InputError
+from volengine.tasks.exchange import (
+    ModelExportRecipe,
+    ModelImportRecipe,
+    export_model,
+    import_group,
+    import_model,
+)
 
 if TYPE_CHECKING:
     from volengine.tasks.models import NetworkFacts
@@ -20,7 +30,7 @@ HEAD = ("network", "", "parameters", "kMAC/voxel", "sees (voxels)", "stride", "f
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
 @click.pass_context
 def command(context: click.Context, names: tuple[str, ...], as_json: bool) -> None:
-    """Network architectures: their size, cost and reach; with `show FILE`, the facts of a model file.
+    """Network architectures: their size, cost and reach; model files: their facts, from and to other programs.
 
     Parameters are for one input slice and one feature, moving means and variances included. kMAC/voxel: thousands of
     multiply-adds per voxel of input, or per pixel of a slice. Sees: how far an answer depends on its surroundings,
@@ -76,25 +86,35 @@ def show(file: str, as_json: bool) -> None:
 @command.command("import")
 @click.argument("file")
 @click.argument("out")
-@click.option("--voxel-size", type=float, help="Angstrom; needed for a Keras .h5, else it overrides the file's.")
-@click.option("--features", default="", help="Names of the channels, with commas; needed for a Keras .h5.")
-@click.option("--patch", default="", help="Voxels z,y,x; default: what it was trained on.")
-@click.option("--normalisation", default="", help="none, per_slice, per_patch or volume; default: what the file says.")
-@click.option("--axes", default="zyx", help="Of a Keras .h5 of a 3D network: its axes in their order.")
-def import_(
-    file: str, out: str, voxel_size: float | None, features: str, patch: str, normalisation: str, axes: str
-) -> None:
-    """A model FILE of another program (.scnm, .ckpt, .h5) as a native file OUT (.safetensors)."""
-    from volengine.nets.foreign import import_model
+@recipe_options(ModelImportRecipe)
+def import_(file: str, out: str, **values: Any) -> None:
+    """A model FILE of another program (.scnm, .ckpt, .h5, .keras) as a native file OUT (.safetensors).
 
-    try:
-        shape = tuple(int(n) for n in patch.split(",") if n)
-    except ValueError:
-        raise click.BadParameter(f"{patch!r} is not z,y,x in voxels.", param_hint="--patch") from None
-    if shape and len(shape) != 3:
-        raise click.BadParameter(f"{patch!r} is not z,y,x in voxels.", param_hint="--patch")
-    names = tuple(name.strip() for name in features.split(",") if name.strip())
-    facts = import_model(
-        file, out, voxel_size=voxel_size, features=names, patch=shape, normalisation=normalisation, axes=axes
-    )
+    An ONNX file becomes a copy that knows its facts (OUT ends with .onnx). A group of Ais (.scnmgroup) becomes the
+    folder OUT with its models and a recipe for `volengine run`.
+    """
+    recipe = from_options(ModelImportRecipe, values)
+    if file.lower().endswith(".scnmgroup"):
+        if recipe != ModelImportRecipe():
+            raise InputError(f"{file} is a group: its models say their facts; leave out the options.")
+        group = import_group(file, out)
+        for feature, path in group.models.items():
+            click.echo(f"{path}: {feature}")
+        click.echo(
+            f"{group.recipe}: {len(group.rules)} rules; apply it with: volengine run {group.recipe} TOMOGRAMS --out OUT"
+        )
+        return
+    facts = import_model(file, out, recipe)
     click.echo(f"{out}: {', '.join(facts.features)} at {facts.voxel_size[2]:g} angstrom, patch {facts.patch}")
+
+
+@command.command("export")
+@click.argument("model")
+@click.argument("out")
+@recipe_options(ModelExportRecipe)
+def export(model: str, out: str, **values: Any) -> None:
+    """A MODEL of any kind for other programs: OUT.onnx, OUT.bioimage.zip (BioImage Model Zoo) or OUT.scnm (Ais)."""
+    made = export_model(model, out, from_options(ModelExportRecipe, values))
+    click.echo(f"{out}: {', '.join(made.facts.features)} at {made.facts.voxel_size[2]:g} angstrom")
+    for note in made.notes:
+        click.echo(f"  {note}")

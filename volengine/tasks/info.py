@@ -10,7 +10,7 @@ from volengine.core.units import format_bytes
 from volengine.core.volume import Volume
 from volengine.io import MRC_SUFFIXES, TIFF_SUFFIXES, open_volume, suffix_of
 
-MODEL_SUFFIXES = (".safetensors", ".scnm", ".ckpt", ".h5", ".hdf5", ".keras")
+MODEL_SUFFIXES = (".safetensors", ".onnx", ".scnm", ".scnmgroup", ".ckpt", ".h5", ".hdf5", ".keras")
 PICKS_SUFFIXES = (".star", ".tsv", ".tbl", ".csv", ".json")
 UNKNOWN = "unknown: give --voxel-size"
 
@@ -116,10 +116,27 @@ def model_info(path: str) -> dict[str, Any]:
     """
     from volengine.nets.checkpoint import load_facts
 
+    if suffix_of(path) == ".scnmgroup":
+        return _group(path)
     facts = load_facts(path).to_json()
     shown = {k: ", ".join(map(str, v)) if k != "history" and isinstance(v, list) else v for k, v in facts.items()}
     shown["history"] = [f"{k}: {_short(k, v)}" for entry in facts["history"] for k, v in entry.items()]
     return {"model": path, **{k: v for k, v in shown.items() if v not in (None, "", [])}}
+
+
+def _group(path: str) -> dict[str, Any]:
+    """A group of Ais: its models, and its rules in the order in which they act."""
+    from volengine.core.rules import rules_to_json
+    from volengine.nets.foreign import read_group
+
+    models, rules = read_group(path)
+    lines = []
+    for _, facts in models:
+        part = [word for word, has in (("emits", facts.emits), ("absorbs", facts.absorbs)) if has]
+        said = [f"{facts.voxel_size[1]:g} angstrom", facts.normalisation, *part]
+        lines.append(f"{facts.features[0]}: {', '.join(said)}")
+    acting = [f"{kind}: {_said(values)}" for rule in rules_to_json(rules) for kind, values in rule.items()]
+    return {"group": path, "models": lines, "rules": acting or "none"}
 
 
 def _short(key: str, value: Any) -> str:
