@@ -205,6 +205,59 @@ def test_targets_of_a_regression_are_interpolated_and_nan_outside() -> None:
     torch.testing.assert_close(y[0][inside], x[inside], atol=1e-5, rtol=1e-5)
 
 
+@settings(max_examples=25)
+@given(seed=st.integers(0, 2**32), shape=st.sampled_from([(6, 6, 6), (5, 7, 6), (3, 8, 8), (5, 8, 6)]))
+def test_mirrors_and_turns_move_a_target_exactly_with_the_image(seed: int, shape: tuple[int, int, int]) -> None:
+    """Of a volume, and of the middle slice of a context (3 or 5 slices), bit for bit."""
+    image = image_of(shape, seed)
+    how = Augmentation(geometry=Geometry(shuffles=True))
+    x, y = how(image, torch.stack([image, 2 * image]), np.random.default_rng(seed))
+    assert torch.equal(y, torch.stack([x, 2 * x]))
+    middle = slice(shape[0] // 2, shape[0] // 2 + 1)
+    x, y = how(image, image[None, middle], np.random.default_rng(seed))
+    assert torch.equal(y[0], x[middle])
+
+
+@settings(max_examples=25)
+@given(seed=st.integers(0, 2**32), shape=st.sampled_from([(8, 8, 8), (1, 16, 16), (5, 12, 16)]))
+def test_a_target_is_moved_linearly_and_its_values_are_not_changed(seed: int, shape: tuple[int, int, int]) -> None:
+    """A ramp stays a ramp of the same slope, turned: linear interpolation has no error on it, nearest has."""
+    rng = np.random.default_rng(seed)
+    steep = rng.normal(size=3) * (shape[0] > 1, 1, 1) if shape[0] == shape[2] else rng.normal(size=3) * (0, 1, 1)
+    ramp = sum(g * s for g, s in zip(np.indices(shape), steep, strict=True)).astype(np.float32)
+    target = ramp[None] if shape[0] == shape[2] else ramp[None, :1]
+    how = dataclasses.replace(
+        preset("membrain"), geometry=Geometry(rotation_probability=1.0, zoom_probability=1.0, zoom=(1.1, 1.4))
+    )
+    _, y = how(ramp, target, rng)
+    moved, known = y[0].astype(np.float64), np.isfinite(y[0])
+    assert known.sum() > 20
+    axes = (0, 1, 2) if shape[0] == shape[2] else (1, 2)
+    lengths = []
+    for axis in axes:  # along each axis the same step everywhere where it is known
+        steps = np.diff(moved, axis=axis)
+        steps = steps[np.isfinite(steps)]
+        np.testing.assert_allclose(steps, np.median(steps), atol=2e-4)
+        lengths.append(np.median(steps))
+    scale = np.linalg.norm(lengths) / np.linalg.norm(steep)
+    assert 1 / 1.4 - 1e-3 <= scale <= 1 / 1.1 + 1e-3
+
+
+@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("shape", [(8, 8, 8), (5, 8, 8)])
+def test_grey_values_of_a_target_never_change(name: str, shape: tuple[int, int, int]) -> None:
+    """Without geometry the target comes back to the bit, however strong the effects on the image."""
+    how = dataclasses.replace(preset(name), flips=False, turns=False, geometry=Geometry(), noise=0.3)
+    image = image_of(shape).numpy()
+    target = image_of((2, 8 if shape[0] == 8 else 1, 8, 8), 3).numpy()
+    target[0, 0, 0, 0] = np.nan
+    for seed in range(10):
+        x, y = how(image, target, np.random.default_rng(seed))
+        np.testing.assert_array_equal(y, target)
+        assert np.isfinite(x).all()
+        assert not np.array_equal(x, image)
+
+
 def test_zoom_magnifies() -> None:
     image = torch.zeros(17, 17, 17)
     image[6:11, 6:11, 6:11] = 1

@@ -341,6 +341,26 @@ def test_files_of_a_fit(tmp_path: Path) -> None:
     assert (patches[:192] == fit_report.GREEN).all(-1).any()
 
 
+def test_pictures_of_a_regression_show_noisy_answer_and_target(tmp_path: Path) -> None:
+    from PIL import Image
+
+    rng = np.random.default_rng(0)
+    looks = [tuple(rng.normal(size=(3, 8, 8)).astype(np.float32)) for _ in range(4)]
+    looks[1][2][:2] = np.nan
+    looks[2] = (looks[2][0], looks[2][2], looks[2][2])
+    looks[3][2][:] = np.nan
+    picture = fit_report.answers(looks)  # type: ignore[arg-type]
+    assert picture.shape == (3 * 192 + 2 * 6, 4 * 192 + 3 * 6, 3)
+    rows = [picture[k * 198 : k * 198 + 192].astype(int) for k in range(3)]
+    columns = [[row[:, k * 198 : k * 198 + 192] for row in rows] for k in range(4)]
+    assert (columns[2][1] == columns[2][2]).all()  # the same numbers look the same
+    assert (columns[0][1] != columns[0][2]).any()
+    blue = [(column[2][..., 2] > column[2][..., 0]).mean() for column in columns]
+    assert blue == [0, 0.25, 0, 1]  # nan is tinted, and nothing else
+    fit_report.write_png(tmp_path / "a.png", picture)
+    assert (np.asarray(Image.open(tmp_path / "a.png")) == picture).all()
+
+
 def test_curves_without_validation(tmp_path: Path) -> None:
     fit = fit_of(tmp_path, short(epochs=1), validation=[])
     fit.run(progress=False)

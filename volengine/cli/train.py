@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import click
@@ -25,20 +25,21 @@ from volengine.tasks.yaml_recipes import read_yaml
 )
 @click.option("--labels", multiple=True, help="Its label volume (0, 1, 2 = ignore); one per --volume.")
 @click.option("--points", multiple=True, help="Or its picks file; one per --volume.")
+@click.option("--target", "targets", multiple=True, help="Or its target (with --loss l2 or l1); one per --volume.")
 @click.option("--radius-nm", type=float, help="With --points: radius of the ball around each.")
 @recipe_options(TrainRecipe, leave_out=("samples", "arguments", "losses", "augmentation"))
 def command(recipe_file: str | None, out: str, **values: Any) -> None:
-    """Train a network on volumes with labels (or points), and write the best state to OUT.
+    """Train a network on volumes with labels (or points, or targets), and write the best state to OUT.
 
     RECIPE_FILE is a YAML file with the recipe; options override it. Called again, a stopped training goes on.
     """
     given = read_yaml(recipe_file) if recipe_file else {}
-    volumes, labels, points = values.pop("volumes"), values.pop("labels"), values.pop("points")
-    radius = values.pop("radius_nm")
+    volumes, radius = values.pop("volumes"), values.pop("radius_nm")
+    truth = {key: values.pop(key) for key in ("labels", "points", "targets")}
     if volumes:
-        given["samples"] = _samples(volumes, labels, points, radius)
+        given["samples"] = _samples(volumes, truth, radius)
     elif not given:
-        raise click.UsageError("Give a RECIPE_FILE, or --volume with --labels or --points.")
+        raise click.UsageError("Give a RECIPE_FILE, or --volume with --labels, --points or --target.")
     options = {k: v for k, v in values.items() if v is not None}
     recipe = from_options(TrainRecipe, {**given, **options})
     history = train(recipe, out)
@@ -47,19 +48,24 @@ def command(recipe_file: str | None, out: str, **values: Any) -> None:
     best = min(
         history, key=lambda r: r["validation_loss"] if r["validation_loss"] == r["validation_loss"] else r["loss"]
     )
+    dice = "" if recipe.regression else f", Dice {best['validation_dice']:.3f}"
     click.echo(
         f"{out}: best epoch {best['epoch']:.0f} of {len(history)}, loss {best['loss']:.4f}, "
-        f"validation loss {best['validation_loss']:.4f}, Dice {best['validation_dice']:.3f}"
+        f"validation loss {best['validation_loss']:.4f}{dice}"
     )
 
 
 def _samples(
-    volumes: Sequence[str], labels: Sequence[str], points: Sequence[str], radius_nm: float | None
+    volumes: Sequence[str], truth: Mapping[str, Sequence[str]], radius_nm: float | None
 ) -> list[dict[str, Any]]:
     """Samples from the short options: training sets hold their own truth, every other volume needs one."""
-    truth = iter(labels or points)
-    key, extra = ("labels", {}) if labels else ("points", {"radius_nm": [radius_nm] if radius_nm else []})
+    given = {key: paths for key, paths in truth.items() if paths}
+    if len(given) > 1:
+        raise click.UsageError("Give one of --labels, --points and --target; a RECIPE_FILE can mix them.")
+    key, paths = next(iter(given.items()), ("labels", ()))
     tomograms = [v for v in volumes if suffix_of(v) != ".scnt"]
-    if len(labels or points) != len(tomograms):
-        raise click.UsageError(f"{len(tomograms)} --volume, but {len(labels or points)} --labels or --points.")
-    return [{"volume": v, **({key: [next(truth)], **extra} if v in tomograms else {})} for v in volumes]
+    if len(paths) != len(tomograms):
+        raise click.UsageError(f"{len(tomograms)} --volume, but {len(paths)} --labels or --points (or --target).")
+    extra = {"radius_nm": [radius_nm] if radius_nm else []} if key == "points" else {}
+    rest = iter(paths)
+    return [{"volume": v, **({key: [next(rest)], **extra} if v in tomograms else {})} for v in volumes]

@@ -24,6 +24,7 @@ from volengine.core.volume import Vector3
 
 Normalisation = Literal["none", "per_slice", "per_patch", "volume", "global_mad"]
 Activation = Literal["sigmoid", "softmax", "none"]
+TargetUnits = Literal["volume", "none"]
 Window = Literal["gaussian", "hann", "constant", "crop"]
 
 MAX_TTA = 16
@@ -61,7 +62,11 @@ class ModelFacts(Recipe):
         ``global_mad``: Ais's, see :func:`volengine.ops.normalise.mad_statistics`.
     activation
         What turns the network's logits into predictions: ``sigmoid`` (features are independent), ``softmax`` (over
-        the channels), or ``none``.
+        the channels), or ``none``: the answers are values, as those of a network that removes noise.
+    target
+        Of such a network, in which units it answers: ``volume``: (t - mean) / std of each target volume that it was
+        trained on, that is in standard deviations of a target about its mean; ``none``: in those of the targets.
+        ``None``: not known.
     window, edge
         Default blend window, and what the network sees beyond the volume along y and x (3D: and z).
     receptive_field
@@ -93,6 +98,7 @@ class ModelFacts(Recipe):
     overlap: float = 0.5
     normalisation: Normalisation = "volume"
     activation: Activation = "sigmoid"
+    target: TargetUnits | None = None
     window: Window = "gaussian"
     edge: Edge = "reflect"
     receptive_field: Index3 | None = None
@@ -116,6 +122,10 @@ class ModelFacts(Recipe):
             raise InputError(f"ModelFacts.patch {self.patch} is not a multiple of the network's stride {self.stride}.")
         if not 0 <= self.overlap < 1:
             raise InputError(f"ModelFacts.overlap must be at least 0 and below 1, not {self.overlap}.")
+        if self.target is not None and self.activation != "none":
+            raise InputError(
+                f"ModelFacts.target is {self.target!r}, but the answers are probabilities ({self.activation})."
+            )
         if self.threshold is not None and not 0 <= self.threshold < 1:
             raise InputError(f"ModelFacts.threshold is a probability from 0 to below 1, not {self.threshold}.")
         if self.colour is not None and not all(0 <= part <= 1 for part in self.colour):

@@ -30,7 +30,7 @@ from volengine.core.model import ModelFacts
 from volengine.nets.checkpoint import save_model
 from volengine.nets.fit_ranks import Ranks
 from volengine.nets.fit_recipe import FitRecipe
-from volengine.nets.fit_report import PATCHES, Look, curve, patches, tensorboard_writer, write_png
+from volengine.nets.fit_report import PATCHES, Look, answers, curve, patches, tensorboard_writer, write_png
 from volengine.nets.fit_state import Row, State, finite, load_state, save_state
 from volengine.nets.losses import IGNORE
 from volengine.nets.losses_combined import Answers, Objective, adversarial, discriminating, shown
@@ -287,9 +287,10 @@ class Fit:
         """The curve, pictures of some validation patches, and TensorBoard's numbers."""
         write_png(self.folder / "curve.png", curve(self.history))
         count = len(self.validation)
-        if count and not self.objective.regression:
+        if count:
+            picture = answers if self.objective.regression else patches
             some = sorted({k * (count - 1) // max(1, PATCHES - 1) for k in range(PATCHES)})
-            write_png(self.folder / "validation.png", patches([self._look(self.validation[k]) for k in some]))
+            write_png(self.folder / "validation.png", picture([self._look(self.validation[k]) for k in some]))
         if self._tensorboard is not None:
             for name in ("loss", "validation_loss", "validation_dice"):
                 self._tensorboard.add_scalar(name, row[name], int(row["epoch"]))
@@ -300,8 +301,10 @@ class Fit:
         images, labels, _ = self._tensors([sample])
         with torch.inference_mode():
             logits = self._logits(images)
-        exclusive = self.objective.exclusive
-        scores = logits.softmax(1)[0, 1] if exclusive else logits.sigmoid()[0, 0]
+        if self.objective.regression:
+            scores = logits[0, 0]
+        else:
+            scores = logits.softmax(1)[0, 1] if self.objective.exclusive else logits.sigmoid()[0, 0]
         image, truth = images[0].reshape(-1, *images.shape[-2:]), labels[0, 0].reshape(-1, *labels.shape[-2:])
         scores = scores.reshape(-1, *scores.shape[-2:])
         middle = [part[len(part) // 2].cpu().numpy() for part in (image, scores, truth)]

@@ -19,8 +19,9 @@ CURVES: tuple[tuple[str, Colour], ...] = (("loss", BLUE), ("validation_loss", OR
 WIDTH, HEIGHT, MARGIN = 720, 360, 48
 PATCHES, PATCH_PIXELS = 6, 192
 
-Look = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.uint8]]
-"""One slice of a patch: image (y, x), prediction of one feature (y, x; 0 to 1), its labels (y, x)."""
+Look = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[Any]]
+"""One slice of a patch: image (y, x), prediction of one feature (y, x; 0 to 1), its labels (y, x); of a regression the
+answers and the target, any numbers."""
 
 
 def curve(history: Sequence[Row]) -> Picture:
@@ -63,9 +64,28 @@ def patches(looks: Sequence[Look]) -> Picture:
         base = grey(image, window_of(image), scale)
         above.append(outline(overlay(base, labels == 2, BLUE, 0.4), labels == 1, GREEN))
         below.append(overlay(base, prediction, ORANGE, 0.8))
-    rows = [side_by_side(above), side_by_side(below)]
-    gap = np.full((6, rows[0].shape[1], 3), 255, np.uint8)
-    return np.concatenate([rows[0], gap, rows[1]])
+    return _below([above, below])
+
+
+def answers(looks: Sequence[Look]) -> Picture:
+    """Of a regression, from above: slices, the answers, the targets; the last two in the same greys, nan tinted."""
+    rows: list[list[Picture]] = [[], [], []]
+    for image, answer, target in looks:
+        scale = max(1, PATCH_PIXELS // max(image.shape))
+        unknown = ~np.isfinite(target)
+        window = window_of(answer if unknown.all() else target[~unknown])
+        known = np.where(unknown, window[0], target)
+        rows[0].append(grey(image, window_of(image), scale))
+        rows[1].append(grey(answer, window, scale))
+        rows[2].append(overlay(grey(known, window, scale), unknown, BLUE, 0.4))
+    return _below(rows)
+
+
+def _below(rows: Sequence[Sequence[Picture]]) -> Picture:
+    """Rows of pictures, one below the other, with white gaps."""
+    wide = [side_by_side(row) for row in rows]
+    gap = np.full((6, wide[0].shape[1], 3), 255, np.uint8)
+    return np.concatenate([part for row in wide for part in (gap, row)][1:])
 
 
 def write_png(path: Path, picture: Picture) -> None:

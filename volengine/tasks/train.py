@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from volengine.core.errors import InputError
+from volengine.core.model import TargetUnits
 from volengine.core.recipe import Recipe
 from volengine.nets.augment import Augmentation, preset
 from volengine.nets.fit_recipe import FitRecipe, Optimiser, Term
@@ -28,7 +29,8 @@ if TYPE_CHECKING:
     from volengine.nets.fit import Fit as Fitting
 
 EXCLUSIVE = ("cross_entropy",)
-LossName = Literal["bce", "dice", "bce_dice", "cross_entropy", "focal", "surface_dice"]
+REGRESSION = ("l1", "l2")
+LossName = Literal["bce", "dice", "bce_dice", "cross_entropy", "focal", "surface_dice", "l1", "l2"]
 
 
 @dataclass(frozen=True)
@@ -52,13 +54,17 @@ class TrainRecipe(Recipe):
         Default overlap for applying the network.
     normalisation
         ``volume``, ``per_slice``, ``per_patch`` or ``none``.
+    target_normalisation
+        Of targets, and so the units in which the network will answer: ``volume``, (t - mean) / std of the sample's
+        region; ``none``, as they are (within ±1023).
     epochs, steps
         Number of epochs, and of steps in each.
     batch
         Patches per step (over all processes, under ``torchrun``).
     loss
         What is minimised: ``bce``, ``dice``, both (``bce_dice``), ``focal``, ``surface_dice``; or ``cross_entropy`` for
-        features that exclude each other (the network then has a channel for the background too, and a softmax).
+        features that exclude each other (the network then has a channel for the background too, and a softmax);
+        or ``l2``, ``l1`` for targets: the mean of the squared or absolute difference.
     losses
         Instead: several, each with its ``loss``, ``weight`` and the ``datasets`` (tokens of samples) it looks at.
     adversarial
@@ -113,6 +119,7 @@ class TrainRecipe(Recipe):
     context: int = 1
     overlap: float = 0.5
     normalisation: Literal["none", "per_slice", "per_patch", "volume"] = "volume"
+    target_normalisation: TargetUnits = "volume"
     epochs: int = 10
     steps: int = 50
     batch: int = 4
@@ -151,14 +158,33 @@ class TrainRecipe(Recipe):
         for name in ("noise", "contrast", "brightness", "seed"):
             if (getattr(self, name) or 0) < 0:
                 raise InputError(f"--{name} must be 0 or more, not {getattr(self, name)}.")
-        kinds = {term.loss in EXCLUSIVE for term in self.fitting().terms}
-        if len(kinds) > 1:
+        terms = self.fitting().terms
+        if len({term.loss in EXCLUSIVE for term in terms}) > 1:
             raise InputError("losses: cross_entropy needs a channel for the background; the others have none.")
+        if len({term.loss in REGRESSION for term in terms}) > 1:
+            raise InputError("losses: l1 and l2 compare numbers (targets), the others labels; they cannot be added.")
+        if self.regression and self.adversarial:
+            raise InputError(f"--adversarial trains on labels; it has no loss {terms[0].loss}.")
+        for sample in self.samples:
+            if self.regression and not sample.targets:
+                raise InputError(
+                    f"{sample.volume}: the loss {terms[0].loss} compares numbers; give targets (--target), not labels, "
+                    "points or a training set."
+                )
+            if sample.targets and not self.regression:
+                raise InputError(
+                    f"{sample.volume}: the loss {terms[0].loss} needs labels; with targets give --loss l2 (or l1)."
+                )
 
     @property
     def exclusive(self) -> bool:
         """Whether the features exclude each other."""
         return self.fitting().terms[0].loss in EXCLUSIVE
+
+    @property
+    def regression(self) -> bool:
+        """Whether the network answers numbers, not probabilities."""
+        return self.fitting().terms[0].loss in REGRESSION
 
     def fitting(self) -> FitRecipe:
         """What the fit needs to know."""

@@ -17,6 +17,7 @@ from volengine.core.volume import Volume
 from volengine.io import Source, open_source, open_volume
 from volengine.io.cached import ChunkCache
 from volengine.ops.score_masks import FEATURE, IGNORE, labels_of, labels_of_ids
+from volengine.tasks.train_samples import Truth
 
 BALL_VOXELS = 2**20
 """Distances computed at once when balls are made: 8 MB."""
@@ -25,8 +26,8 @@ BALL_VOXELS = 2**20
 class Labels(Protocol):
     """Truth that can be read."""
 
-    def read(self, box: Box) -> NDArray[np.uint8]:
-        """Labels (features, z, y, x) of a box inside of the volume."""
+    def read(self, box: Box) -> Truth:
+        """Labels (features, z, y, x) of a box inside of the volume; or numbers, those of a regression."""
         ...
 
 
@@ -82,7 +83,7 @@ class LabelSlices:
     def __init__(self, labels: Labels, slices: Sequence[int], count: int):
         self._labels, self._slices, self._count = labels, np.unique(np.asarray(slices, int)), count
 
-    def read(self, box: Box) -> NDArray[np.uint8]:
+    def read(self, box: Box) -> Truth:
         """Labels (features, z, y, x); only annotated slices are read."""
         inside = self._slices[(self._slices >= box.start[0]) & (self._slices < box.stop[0])]
         out = np.full((self._count, *box.shape), IGNORE, np.uint8)
@@ -105,11 +106,17 @@ class LabelSome:
     def __init__(self, labels: Labels, rows: Sequence[int], count: int):
         self._labels, self._rows, self._count = labels, list(rows), count
 
-    def read(self, box: Box) -> NDArray[np.uint8]:
+    def read(self, box: Box) -> Truth:
         """Labels (all features, z, y, x)."""
-        out = np.full((self._count, *box.shape), IGNORE, np.uint8)
-        out[self._rows] = self._labels.read(box)
+        some = self._labels.read(box)
+        out: Truth = np.full((self._count, *box.shape), nothing(some), some.dtype)
+        out[self._rows] = some
         return out
+
+
+def nothing(truth: Truth) -> float:
+    """What stands where nothing is known: 2 among labels, nan among numbers."""
+    return np.nan if truth.dtype.kind == "f" else IGNORE
 
 
 class LabelPoints:

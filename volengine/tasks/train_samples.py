@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from volengine.core.boxes import Index3
 from volengine.core.errors import InputError
+from volengine.core.model import TargetUnits
 from volengine.core.recipe import Recipe
 from volengine.core.volume import Vector3
 from volengine.io import MRC_SUFFIXES, TIFF_SUFFIXES, suffix_of
@@ -23,10 +24,13 @@ from volengine.io import MRC_SUFFIXES, TIFF_SUFFIXES, suffix_of
 if TYPE_CHECKING:
     from volengine.ops.normalise import Normalisation
 
-Sample = tuple[NDArray[np.float32], NDArray[np.uint8]]
-"""An image (slices or z, y, x), normalised, and its labels (features, z, y, x): 0, 1, 2."""
+Truth = NDArray[np.uint8] | NDArray[np.float32]
+"""Labels (features, z, y, x): 0, 1, 2; or of a regression the numbers to answer, nan where nothing is known."""
 
-Named = tuple[NDArray[np.float32], NDArray[np.uint8], str]
+Sample = tuple[NDArray[np.float32], Truth]
+"""An image (slices or z, y, x), normalised, and its truth."""
+
+Named = tuple[NDArray[np.float32], Truth, str]
 """The same with the name of the data set that it belongs to."""
 
 T = TypeVar("T")
@@ -57,6 +61,9 @@ class TrainSample(Recipe):
     beyond_nm
         With points: voxels further from every point than this count as background; between radius and this they are
         ignored. ``None``: everything outside of the balls is background.
+    targets
+        Instead: one volume of numbers per feature, which the network is to answer (losses ``l1``, ``l2``): the ideal
+        tomogram of a noisy one, or the other half of the same tilt series. Voxels that are nan do not count.
     region
         Use only this part of the volume: z0, y0, x0, z1, y1, x1 in voxels; -1 stands for the end.
     slices
@@ -89,6 +96,7 @@ class TrainSample(Recipe):
     points: tuple[str, ...] = ()
     radius_nm: tuple[float, ...] = ()
     beyond_nm: float | None = None
+    targets: tuple[str, ...] = ()
     region: tuple[int, int, int, int, int, int] | None = None
     slices: tuple[int, ...] = ()
     boxes: str = ""
@@ -102,8 +110,10 @@ class TrainSample(Recipe):
     voxel_size: float | None = None
 
     def check(self) -> None:
-        if bool(self.labels) == bool(self.points) and not (self.is_set and not self.labels):
-            raise InputError(f"{self.volume}: give either labels or points.")
+        if sum(map(bool, (self.labels, self.points, self.targets))) != 1 and not self.is_set:
+            raise InputError(f"{self.volume}: give either labels or points (or targets: volumes of numbers).")
+        if self.targets and (self.boxes or self.slices or self.ids):
+            raise InputError(f"{self.volume}: boxes, slices and ids are for labels, not for targets.")
         if self.is_set and (self.boxes or self.slices or self.region or self.ids):
             raise InputError(f"{self.volume} is a training set; boxes, slices, region and ids are for volumes.")
         if self.points and (not self.radius_nm or min(self.radius_nm) <= 0):
@@ -125,20 +135,19 @@ class TrainSample(Recipe):
             )
         if self.features and not self.is_set and len(self.features) != self.count:
             raise InputError(
-                f"{self.volume}: labels or points of {self.count} for {len(self.features)} features "
-                f"({', '.join(self.features)})."
+                f"{self.volume}: truth of {self.count} for {len(self.features)} features ({', '.join(self.features)})."
             )
 
     @property
     def is_set(self) -> bool:
         """Whether it is a training set, which holds its own truth."""
         known = (*MRC_SUFFIXES, *TIFF_SUFFIXES, ".zarr")
-        return not self.labels and not self.points and suffix_of(self.volume) not in known
+        return not (self.labels or self.points or self.targets) and suffix_of(self.volume) not in known
 
     @property
     def count(self) -> int:
         """For how many features it holds the truth; 0 for training sets, which say so when they are opened."""
-        return len(self.ids) or len(self.labels) or len(self.points)
+        return len(self.ids) or len(self.labels) or len(self.points) or len(self.targets)
 
     def check_features(self, features: Sequence[str]) -> None:
         """Refuse a sample whose truth is not for these features of the recipe."""
@@ -147,7 +156,7 @@ class TrainSample(Recipe):
             raise InputError(f"{self.volume}: {unknown[0]!r} is not one of the features {', '.join(features)}.")
         if not self.features and not self.is_set and self.count != len(features):
             raise InputError(
-                f"{self.volume}: labels or points of {self.count} for {len(features)} features ({', '.join(features)})."
+                f"{self.volume}: truth of {self.count} for {len(features)} features ({', '.join(features)})."
             )
 
 
@@ -162,6 +171,7 @@ class PatchRules:
     positive_share: float = 0.5
     validation_share: float = 0.15
     validation: Literal["slab", "tomogram"] = "slab"
+    target_normalisation: TargetUnits = "volume"
     seed: int = 0
 
     @property

@@ -21,6 +21,7 @@ from volengine.io import Source, open_source, open_volume
 from volengine.io.cached import ChunkCache
 from volengine.tasks.train_labels import LabelFiles, LabelPoints, Labels, LabelSlices, LabelSome
 from volengine.tasks.train_samples import LazySamples, Part, PatchRules, Sample, TrainSample, thinned
+from volengine.tasks.train_targets import TargetFiles
 
 if TYPE_CHECKING:
     from volengine.ops.normalise import Moments
@@ -48,7 +49,7 @@ class OpenVolume:
         source = open_source(self.volume)
         self.source: Source = source if cache is None else cache.over(source, self.volume)
         self.region = region_of(sample, self.volume)
-        self.labels = labels_of(sample, self.volume, rules.features, cache)
+        self.labels = labels_of(sample, self.volume, rules, self.region, cache)
         self.training, self.held_out = split(self.region, rules, self.volume, part)
         self._moments = self._statistics() if rules.normalisation in ("volume", "per_slice") else None
 
@@ -122,6 +123,8 @@ class Patches(OpenVolume):
     def _positions(self) -> list[NDArray[np.int64]]:
         """For each feature, voxels of it in the training part, evenly thinned to a bounded number."""
         found = [Thinned(MAX_POSITIONS) for _ in self.rules.features]
+        if self.sample.targets:
+            return [thinned.rows for thinned in found]
         box = self.training or Box((0, 0, 0), (0, 0, 0))
         for z in range(box.start[0], box.stop[0], SCAN_SLAB):
             slab = Box((z, *box.start[1:]), (min(z + SCAN_SLAB, box.stop[0]), *box.stop[1:]))
@@ -131,11 +134,14 @@ class Patches(OpenVolume):
 
     @property
     def positives(self) -> tuple[int, ...]:
-        """Known voxels of each feature, thinned."""
+        """Known voxels of each feature, thinned; of a target, whether there is a part for training."""
+        if self.sample.targets:
+            known = self.sample.features or self.rules.features
+            return tuple(int(self.training is not None and f in known) for f in self.rules.features)
         return tuple(len(rows) for rows in self.positive)
 
     def draw(self, rng: np.random.Generator) -> Sample:
-        """A random patch of the training part; with ``positive_share``, one that holds a feature voxel."""
+        """A random patch of the training part; with ``positive_share``, one that holds a feature voxel (of labels)."""
         if self.training is None:
             raise InputError(f"{self.volume.url} is for validation only.")
         low = np.array(self.training.start)
@@ -178,11 +184,14 @@ class Thinned:
 
 
 def labels_of(
-    sample: TrainSample, volume: Volume, features: tuple[str, ...], cache: ChunkCache | None = None
+    sample: TrainSample, volume: Volume, rules: PatchRules, region: Box, cache: ChunkCache | None = None
 ) -> Labels:
     """The truth of a sample for all features; what it does not know is ignored."""
     labels: Labels
-    if sample.labels:
+    features = rules.features
+    if sample.targets:
+        labels = TargetFiles(sample.targets, volume, region, rules.target_normalisation, cache)
+    elif sample.labels:
         labels = LabelFiles(sample.labels, volume, sample.ids, sample.ignore_id, cache)
     else:
         beyond = None if sample.beyond_nm is None else sample.beyond_nm * NM_TO_ANGSTROM
