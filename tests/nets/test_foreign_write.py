@@ -64,9 +64,9 @@ def keras_answer(model: Any, x: torch.Tensor) -> np.ndarray:
     return (answer.permute(0, 3, 1, 2) if x.ndim == 4 else answer.permute(0, 4, 3, 1, 2)).numpy()
 
 
-@pytest.mark.parametrize("name", [*PLAIN, *VOLUMETRIC])
+@pytest.mark.parametrize("name", [*PLAIN, *VOLUMETRIC, pytest.param("easymode_3d_wide", marks=pytest.mark.slow)])
 def test_networks_of_the_library_answer_the_same_in_keras(keras: Any, tmp_path: Path, name: str) -> None:
-    x = noise(*SHAPES[3 if name in VOLUMETRIC else 2])
+    x = noise(*SHAPES[3 if "3d" in name else 2])
     module = trained(build(name))
     layers, state = describe(module, x)
     shape = (*x.shape[2:], 1) if x.ndim == 4 else (*x.shape[3:], x.shape[2], 1)

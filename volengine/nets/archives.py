@@ -50,14 +50,18 @@ def read_archive(source: str | Path | bytes, where: str = "") -> dict[str, bytes
                     file = archive.extractfile(member) if member.isreg() else None
                     if file is not None:
                         found[member.name] = _read(file.read(), member, where)
-        except tarfile.TarError as error:
+        except (tarfile.TarError, OverflowError, ValueError, EOFError, OSError, MemoryError) as error:
+            if isinstance(error, FormatError):
+                raise
             raise FormatError(f"{where} is no uncompressed tar archive, or it is cut off ({error}).") from error
     if not found:
         raise FormatError(f"{where} holds no files.")
     return found
 
 
-def read_zip(source: str | Path | bytes, wanted: Sequence[str], where: str = "") -> dict[str, bytes]:
+def read_zip(
+    source: str | Path | bytes, wanted: Sequence[str], where: str = "", *, most: int = MAX_MEMBERS
+) -> dict[str, bytes]:
     """Some files of a zip archive, by name; the others are looked at, but not opened.
 
     Parameters
@@ -68,6 +72,8 @@ def read_zip(source: str | Path | bytes, wanted: Sequence[str], where: str = "")
         Names; those that are not there are left out.
     where
         Names the archive in messages.
+    most
+        Number of members from which on the archive is refused.
 
     Raises
     ------
@@ -82,7 +88,7 @@ def read_zip(source: str | Path | bytes, wanted: Sequence[str], where: str = "")
             with zipfile.ZipFile(stream) as archive:
                 seen: set[str] = set()
                 for number, info in enumerate(archive.infolist()):
-                    _check_info(info, number, seen, where)
+                    _check_info(info, number, seen, where, most)
                     seen.add(info.filename)
                     if info.filename in wanted:
                         found[info.filename] = _unpacked(archive, info, where)
@@ -93,8 +99,8 @@ def read_zip(source: str | Path | bytes, wanted: Sequence[str], where: str = "")
     return found
 
 
-def _check_info(info: zipfile.ZipInfo, number: int, seen: Container[str], where: str) -> None:
-    _check_name(info.filename, number, seen, where)
+def _check_info(info: zipfile.ZipInfo, number: int, seen: Container[str], where: str, most: int) -> None:
+    _check_name(info.filename, number, seen, where, most)
     kind = stat.S_IFMT(info.external_attr >> 16)
     if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
         raise FormatError(f"{where}: {info.filename!r} is a link or a device; it is not read.")
@@ -126,10 +132,10 @@ def _stream(source: str | Path | bytes, where: str) -> IO[bytes]:
     return path.open("rb")
 
 
-def _check_name(name: str, number: int, found: Container[str], where: str) -> None:
+def _check_name(name: str, number: int, found: Container[str], where: str, most: int = MAX_MEMBERS) -> None:
     path = PurePosixPath(name)
-    if number >= MAX_MEMBERS:
-        raise FormatError(f"{where} holds more than {MAX_MEMBERS} files; archives of models hold a few.")
+    if number >= most:
+        raise FormatError(f"{where} holds more than {most} files; archives of models hold a few.")
     if path.is_absolute() or ".." in path.parts or "\\" in name or ":" in name:
         raise FormatError(f"{where}: the name {name!r} leaves the archive; it is not read.")
     if name in found:
@@ -140,6 +146,8 @@ def _check(member: tarfile.TarInfo, number: int, found: dict[str, bytes], where:
     _check_name(member.name, number, found, where)
     if not (member.isreg() or member.isdir()):
         raise FormatError(f"{where}: {member.name!r} is a link or a device; it is not read.")
+    if member.sparse is not None:
+        raise FormatError(f"{where}: {member.name!r} is a sparse file, which says more than it holds; it is not read.")
     if member.size < 0 or member.size + sum(map(len, found.values())) > MAX_BYTES:
         raise FormatError(
             f"{where}: {member.name!r} claims {member.size} bytes; together at most {MAX_BYTES} are read."

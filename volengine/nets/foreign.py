@@ -36,6 +36,9 @@ TOLD = {"threshold": "threshold", "colour": "colour", "tta": "tta", "emit": "emi
 """Ais's words, and the facts that they become."""
 KEPT = ("z_jitter", "arch", "info")
 """What is kept in the model's history as Ais has it."""
+MAX_MEMBERS = 20_000
+"""Parts of a checkpoint: a few for each tensor of network and optimiser."""
+ZIP_START = b"PK\x03\x04"
 UNKNOWN_PIXEL = 10.0
 """Angstrom: what Ais takes for a model whose pixel size it was never told."""
 
@@ -211,23 +214,9 @@ def load_ckpt(path: str | Path) -> Loaded:
     MissingError, FormatError
         No such file; not a checkpoint that PyTorch opens without running code; weights of another network.
     """
-    import pickle
-    import zipfile
-
-    import torch
-
     from volengine.nets.registry import build
 
-    if not Path(path).is_file():
-        raise MissingError(f"{path}: no such model file.")
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-        state = dict(content["state_dict"])
-    except (pickle.UnpicklingError, zipfile.BadZipFile, RuntimeError, EOFError, OSError) as error:
-        text = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise FormatError(f"{path} is no checkpoint that can be opened without running code: {text}") from error
-    except (KeyError, TypeError, ValueError) as error:
-        raise FormatError(f"{path} is no checkpoint of PyTorch Lightning: it has no state_dict.") from error
+    state = _state_of(path)
     given = {
         key.removeprefix("_model."): value
         for key, value in state.items()
@@ -256,6 +245,36 @@ def load_ckpt(path: str | Path) -> Loaded:
         history=({"imported": "membrain-seg"},),
     )
     return module.eval(), facts
+
+
+def _state_of(path: str | Path) -> dict[str, Any]:
+    """The tensors of a checkpoint of PyTorch Lightning, by name; nothing in it is run."""
+    import pickle
+    import struct
+    import zipfile
+
+    import torch
+
+    from volengine.nets.archives import read_zip
+
+    if not Path(path).is_file():
+        raise MissingError(f"{path}: no such model file.")
+    with Path(path).open("rb") as stream:
+        if stream.read(4) != ZIP_START:
+            raise FormatError(
+                f"{path} is no checkpoint of PyTorch, which is a zip archive; plain pickles are not opened."
+            )
+    read_zip(path, (), most=MAX_MEMBERS)
+    damage = (RuntimeError, LookupError, TypeError, AttributeError, AssertionError, ImportError, MemoryError)
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, zipfile.BadZipFile, struct.error, EOFError, OSError, ValueError, *damage) as error:
+        text = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise FormatError(f"{path} is no checkpoint that can be opened without running code: {text}") from error
+    try:
+        return {str(key): value for key, value in content["state_dict"].items()}
+    except (LookupError, TypeError, AttributeError) as error:
+        raise FormatError(f"{path} is no checkpoint of PyTorch Lightning: it has no state_dict.") from error
 
 
 def load_keras(path: str | Path) -> Loaded:

@@ -29,6 +29,13 @@ SEPARATOR = "::"
 """Between names of models and layers; names themselves may hold slashes."""
 KERAS = re.compile(r"(tf_|tensorflow\.(python\.)?)?keras(\.|$)")
 """Modules whose classes are Keras's own."""
+OPERATIONS = {name: name for name in ("Add", "Multiply", "Maximum", "Softmax")} | {
+    "LeakyRelu": "LeakyReLU",
+    "Elu": "ELU",
+}
+"""Functions of Keras 3 on tensors (``x + y``), and the layers with the same settings that do the same."""
+FUNCTIONS = ("Relu", "Relu6", "Selu", "Sigmoid", "HardSigmoid", "Silu", "Softplus", "Softsign", "Tanh")
+"""Further ones, that are activations."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +97,7 @@ class Flat:
             return self._chain(config, layers, prefix, paths, given)
         inner = config["config"]
         stands_for: dict[str, str] = {}
+        inputs: list[str] = []
         if given is not None:
             inputs = list(histories(inner.get("input_layers", [])))
             if len(inputs) != len(given):
@@ -99,7 +107,7 @@ class Flat:
             stands_for = dict(zip(inputs, given, strict=True))
         for layer, where in zip(layers, paths, strict=True):
             name = name_of(layer)
-            if name in stands_for:
+            if name in inputs:
                 continue
             reads = []
             for other in _inbound(layer, self.where):
@@ -141,8 +149,23 @@ class Flat:
         _refuse_own(layer, name, self.where)
         if kind in MODELS:
             return self.model(layer, name + SEPARATOR, path, inputs)
-        self.nodes.append(Node(name, kind, layer["config"], inputs, path))
+        settings = layer["config"]
+        if _is_operation(layer):
+            kind, settings = self._operation(layer, name, len(inputs))
+        self.nodes.append(Node(name, kind, settings, inputs, path))
         return name
+
+    def _operation(self, layer: Config, name: str, inputs: int) -> tuple[str, Config]:
+        """The layer that does what a function on tensors does."""
+        kind = str(layer["class_name"])
+        if kind in FUNCTIONS and inputs == 1:
+            return "Activation", {"activation": snake_case(kind)}
+        if kind not in OPERATIONS or inputs != (1 if kind in ("Softmax", "LeakyRelu", "Elu") else 2):
+            raise FormatError(
+                f"{self.where}: layer {name!r} is the function {kind} of {inputs} tensors, which is not supported; a "
+                "layer would be."
+            )
+        return OPERATIONS[kind], layer["config"]
 
 
 def flatten(config: Config, where: str) -> Flat:
@@ -181,6 +204,10 @@ def _refuse_own(layer: Config, name: str, where: str) -> None:
         )
 
 
+def _is_operation(layer: Config) -> bool:
+    return "ops" in str(layer.get("module") or "").split(".")
+
+
 def _built_for(config: Config) -> Any:
     inner = config["config"]
     shape = inner.get("build_input_shape") if isinstance(inner, Mapping) else None
@@ -194,7 +221,7 @@ def _paths(config: Config, layers: Sequence[Config], path: str) -> list[str]:
     found = []
     for layer in layers:
         kind = str(layer["class_name"])
-        if kind == "InputLayer" and config.get("class_name") == "Sequential":
+        if _is_operation(layer) or (kind == "InputLayer" and config.get("class_name") == "Sequential"):
             found.append("")
             continue
         snake = snake_case("Functional" if kind == "Model" else kind)
@@ -232,7 +259,37 @@ def _inbound(layer: Config, where: str) -> list[str]:
     nodes = layer.get("inbound_nodes") or []
     if len(nodes) > 1:
         raise FormatError(f"{where}: layer {name_of(layer)!r} is used {len(nodes)} times, which is not supported.")
+    odd = next(_constants(nodes), None)
+    if odd is not None:
+        raise FormatError(
+            f"{where}: layer {name_of(layer)!r} ({layer['class_name']}) is called with {odd} beside other "
+            "layers' answers, which is not supported."
+        )
     return list(histories(nodes))
+
+
+def _says_nothing(value: Any) -> bool:
+    return value is None or value is False or (isinstance(value, list) and all(map(_says_nothing, value)))
+
+
+def _constants(node: Any) -> Iterator[str]:
+    """What a layer is called with besides other layers' answers; ``None`` and ``False`` say nothing."""
+    if isinstance(node, Mapping):
+        if node.get("class_name") == "__keras_tensor__":
+            return
+        if "class_name" in node:
+            yield f"a {node['class_name']}"
+        for key, value in node.items():
+            if key in ("args", "kwargs"):
+                yield from _constants(value)
+            elif not _says_nothing(value):
+                yield f"{key}={repr(value)[:40]}"
+    elif isinstance(node, list | tuple):
+        refers = len(node) >= 3 and isinstance(node[0], str) and isinstance(node[1], int)
+        for item in node[3:] if refers else node:
+            yield from _constants(item)
+    elif node is not None:
+        yield repr(node)[:40]
 
 
 def histories(node: Any) -> Iterator[str]:

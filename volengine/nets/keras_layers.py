@@ -387,6 +387,10 @@ class Reader:
             if config.get("axis", -1) not in (-1, self.dims + 1):
                 raise FormatError(f"{self.where}: layer {name!r} joins along axis {config['axis']}, not the channels.")
             self.channels[name] = sum(self.channels[i] for i in inputs)
+        elif len(inputs) < 2:
+            raise FormatError(f"{self.where}: layer {name!r} ({kind}) joins {len(inputs)} inputs; it needs two.")
+        else:
+            self.channels[name] = max(self.channels[i] for i in inputs)
         self._add(name, "join", inputs, function=JOINS[kind])
 
     def _slopes(self, name: str, config: Mapping[str, Any], inputs: list[str]) -> None:
