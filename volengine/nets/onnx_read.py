@@ -200,7 +200,7 @@ class OnnxSizes(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """An empty answer, on the device ``meta`` alone."""
         if x.device.type != "meta":
-            raise InputError("This model's network is an ONNX file; use the .onnx file itself.")
+            raise self._refuse()
         space = tuple(x.shape[2:])
         for wanted, have in zip(self.sizes[-len(space) :], space, strict=False):
             if wanted not in (0, have):
@@ -211,6 +211,13 @@ class OnnxSizes(nn.Module):
         answer = torch.empty((x.shape[0], self.features, *space), device=x.device)
         del work
         return answer
+
+    def _load_from_state_dict(self, *args: Any) -> None:
+        """There are no weights to load: no other file can hold such a network."""
+        raise self._refuse()
+
+    def _refuse(self) -> InputError:
+        return InputError("This model's network is an ONNX file; use the .onnx file itself.")
 
 
 def load_onnx(path: str | Path) -> tuple[nn.Module, ModelFacts]:

@@ -213,23 +213,52 @@ class _Writer:
 
     # -- layers ---------------------------------------------------------------------------------------------
 
-    def _window(self, layer: Mapping[str, Any], kernel: Sequence[int], dilation: Sequence[int]) -> dict[str, Any]:
-        """Kernel, stride and padding; where the stride is 1 the padding does not depend on the size."""
+    def _window(
+        self, layer: Mapping[str, Any], inputs: list[str], output: str, kernel: Sequence[int], dilation: Sequence[int]
+    ) -> tuple[list[str], dict[str, Any]]:
+        """What a layer with a moving window reads, and its kernel, stride and padding.
+
+        Along an axis with stride 1, or with a window of at most 2 voxels below the stride, the padding is the same
+        for every size; else it is ONNX's ``SAME_UPPER``. onnxruntime refuses that one for windows smaller than the
+        stride; where they are one voxel, the other voxels are left out beforehand.
+        """
         stride = list(layer.get("stride") or [1] * self.ndim)
         found: dict[str, Any] = {"kernel_shape": list(kernel), "strides": stride}
-        if layer.get("padding", "same") == "same":
-            if max(stride) == 1:
-                totals = [d * (k - 1) for k, d in zip(kernel, dilation, strict=True)]
-                found["pads"] = [t // 2 for t in totals] + [t - t // 2 for t in totals]
-            elif max(dilation) == 1:
-                found["auto_pad"] = "SAME_UPPER"
-            else:
-                raise InputError(f"Layer {layer['name']!r} has stride and dilation; ONNX cannot pad it by its size.")
-        return found
+        if layer.get("padding", "same") != "same":
+            return inputs, found
+        axes = list(zip(kernel, stride, dilation, strict=True))
+        if all(s == 1 or k <= min(2, s - 1) for k, s, _ in axes):
+            totals = [d * (k - 1) for k, _, d in axes]
+            before = [t // 2 if s == 1 else 0 for t, s in zip(totals, stride, strict=True)]
+            found["pads"] = before + [t - b for t, b in zip(totals, before, strict=True)]
+            return inputs, found
+        if max(dilation) > 1 or any(1 < k < s for k, s, _ in axes):
+            raise InputError(f"Layer {layer['name']!r}: stride and dilation, or a stride larger than the window.")
+        skipped = [n for n, (k, s, _) in enumerate(axes) if k < s]
+        if skipped:
+            inputs = [self._every(inputs[0], output, [stride[n] if n in skipped else 1 for n in range(self.ndim)])]
+            found["strides"] = [1 if n in skipped else s for n, s in enumerate(stride)]
+        found["auto_pad"] = "SAME_UPPER"
+        return inputs, found
+
+    def _every(self, name: str, output: str, steps: list[int]) -> str:
+        """Every so many voxels, beginning with the first."""
+        self._node(
+            "Slice",
+            [
+                name,
+                self._weight(f"{output}.starts", [0] * self.ndim, "int64"),
+                self._weight(f"{output}.ends", [2**62] * self.ndim, "int64"),
+                self._weight(f"{output}.axes", range(2, 2 + self.ndim), "int64"),
+                self._weight(f"{output}.steps", steps, "int64"),
+            ],
+            f"{output}.every",
+        )
+        return f"{output}.every"
 
     def _conv(self, layer: Mapping[str, Any], inputs: list[str], output: str, key: str) -> None:
         dilation = list(layer.get("dilation") or [1] * self.ndim)
-        window = self._window(layer, layer["kernel"], dilation)
+        inputs, window = self._window(layer, inputs, output, layer["kernel"], dilation)
         weights = self._stored(key, "conv.weight", "conv.bias")
         self._node(
             "Conv", [*inputs, *weights], output, dilations=dilation, group=int(layer.get("groups") or 1), **window
@@ -251,7 +280,8 @@ class _Writer:
         )
 
     def _pool(self, layer: Mapping[str, Any], inputs: list[str], output: str, key: str) -> None:
-        window = self._window({"padding": "valid", **layer}, layer["size"], [1] * self.ndim)
+        layer = {"padding": "valid", **layer}
+        inputs, window = self._window(layer, inputs, output, layer["size"], [1] * self.ndim)
         if layer.get("function", "max") == "max":
             self._node("MaxPool", inputs, output, **window)
         else:
