@@ -29,6 +29,8 @@ h5py = pytest.importorskip("h5py")
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation", "ignore:Duplicate name")
 REFERENCES = Path(__file__).parents[1] / "references"
 TENSOR = {"class_name": "__keras_tensor__", "config": {"shape": [None, 8, 8, 1], "keras_history": ["in", 0, 0]}}
+CODE = {"class_name": "__lambda__", "config": {"value": ["4wEAAAAA", None, None]}}
+OWN = {"class_name": "LeakyReLU", "module": "mine", "config": {}}
 
 
 def weights_h5() -> bytes:
@@ -92,6 +94,12 @@ def test_the_good_one_is_read(tmp_path: Path) -> None:
     ("extra", "message"),
     [
         (layer("Lambda", "evil", reads(TENSOR), function="x"), "layer 'evil' is a Lambda.*never run"),
+        (layer("Activation", "act", reads(TENSOR), activation="mish"), "'act' has the activation 'mish', which is not"),
+        (
+            layer("Activation", "act", reads(TENSOR), activation={"class_name": "__lambda__"}),
+            "'act' .*code is never run",
+        ),
+        (layer("Activation", "act", reads(TENSOR), activation=OWN), "'act' is a LeakyReLU.*no class of Keras's own"),
         (layer("Attention", "odd", reads(TENSOR)), "layer 'odd' is a Attention, which is not supported"),
         (layer("Conv2D", "mine", reads(TENSOR), "os"), "layer 'mine' is a Conv2D.*no class of Keras's own"),
         (layer("Conv2D", "mine", reads(TENSOR), "keras_evil.layers"), "no class of Keras's own"),

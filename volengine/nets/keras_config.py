@@ -146,7 +146,7 @@ class Flat:
 
     def _layer(self, layer: Config, name: str, path: str, inputs: list[str]) -> str:
         kind = str(layer["class_name"])
-        _refuse_own(layer, name, self.where)
+        refuse_own(layer, name, self.where)
         if kind in MODELS:
             return self.model(layer, name + SEPARATOR, path, inputs)
         settings = layer["config"]
@@ -184,7 +184,7 @@ def flatten(config: Config, where: str) -> Flat:
         Not such a configuration; a class that is not Keras's own; a layer that is used several times; several answers.
     """
     kind = str(config.get("class_name"))
-    _refuse_own(config, str(config["config"].get("name", "model")) if kind != "Sequential" else kind, where)
+    refuse_own(config, str(config["config"].get("name", "model")) if kind != "Sequential" else kind, where)
     if kind not in MODELS:
         raise FormatError(f"{where}: the model is a {kind}, which is not supported: only {', '.join(MODELS)} are.")
     flat = Flat(where)
@@ -195,7 +195,8 @@ def flatten(config: Config, where: str) -> Flat:
     return flat
 
 
-def _refuse_own(layer: Config, name: str, where: str) -> None:
+def refuse_own(layer: Config, name: str, where: str) -> None:
+    """Refuse a layer, model or activation whose class is somebody's own."""
     module, registered = layer.get("module"), str(layer.get("registered_name") or "")
     if ">" in registered or (module is not None and not KERAS.match(str(module))):
         raise FormatError(

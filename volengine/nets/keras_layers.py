@@ -15,9 +15,9 @@ import torch
 from numpy.typing import NDArray
 
 from volengine.core.errors import FormatError, InputError
-from volengine.nets.graph import GraphNet
+from volengine.nets.graph import ACTIVATIONS, GraphNet
 from volengine.nets.h5_apart import H5Content
-from volengine.nets.keras_config import flatten, share_out
+from volengine.nets.keras_config import flatten, refuse_own, share_out
 
 Array = NDArray[np.float32]
 FINAL = {"sigmoid": "sigmoid", "softmax": "softmax", "linear": "none"}
@@ -25,9 +25,11 @@ IDENTITY = (
     "Dropout",
     "SpatialDropout2D",
     "SpatialDropout3D",
+    "AlphaDropout",
     "GaussianNoise",
     "GaussianDropout",
     "ActivityRegularization",
+    "Identity",
 )
 JOINS = {"Concatenate": "concatenate", "Add": "add", "Multiply": "multiply", "Average": "average", "Maximum": "maximum"}
 
@@ -259,11 +261,16 @@ class Reader:
         given = config.get("activation", "linear") or "linear"
         inner: Mapping[str, Any] = {}
         if isinstance(given, Mapping):
+            refuse_own(given, name, self.where)
             inner = given["config"] if isinstance(given.get("config"), Mapping) else {}
             given = {"LeakyReLU": "leaky_relu", "ReLU": "relu", "ELU": "elu", "Softmax": "softmax"}.get(
                 str(given.get("class_name")), str(inner.get("config") or given.get("config"))
             )
-        function = {"swish": "silu"}.get(given, given)
+        function = {"swish": "silu"}.get(str(given), str(given))
+        if function not in (*ACTIVATIONS, "leaky_relu", "linear"):
+            raise FormatError(
+                f"{self.where}: layer {name!r} has the activation {given!r}, which is not supported; code is never run."
+            )
         slope = float(inner.get("negative_slope", inner.get("alpha", 0.2))) if function == "leaky_relu" else 0.0
         odd = inner.get("max_value"), inner.get("threshold"), function == "relu" and inner.get("negative_slope")
         if any(odd) or (function == "elu" and inner.get("alpha", 1.0) != 1.0) or inner.get("axis", -1) != -1:
@@ -272,7 +279,7 @@ class Reader:
             raise FormatError(
                 f"{self.where}: layer {name!r} has the hard_sigmoid of Keras 2, which is not supported (that of 3 is)."
             )
-        return str(function), slope
+        return function, slope
 
     def _weights(self, name: str, number: int) -> list[Array]:
         given = self.weights.get(name, [])
