@@ -37,6 +37,8 @@ TOLERANCE = 1e-4
 """Of the largest answer: how far onnxruntime's may be off."""
 LARGEST = 2**31 - 2**20
 """Bytes: what the format holds in one file."""
+NEARLY_ZERO = 1e-38
+"""Around an array that is pooled: with zeros, onnxruntime would make them the pool's own padding, without value."""
 INPUT, OUTPUT = "image", {"none": "values"}
 
 _SIMPLE = {
@@ -354,7 +356,10 @@ class _Writer:
     def _frame(self, layer: Mapping[str, Any], inputs: list[str], output: str, key: str) -> None:
         before, behind = zip(*layer["widths"], strict=True)
         widths = self._weight(f"{key}.widths", [0, 0, *before, 0, 0, *behind], "int64")
-        self._node("Pad", [*inputs, widths], output)
+        more = []
+        if any(other["kind"] == "pool" and layer["name"] in other["inputs"] for other in self.layers):
+            more = [self._weight(f"{key}.value", NEARLY_ZERO)]
+        self._node("Pad", [*inputs, widths, *more], output)
 
     def _join(self, layer: Mapping[str, Any], inputs: list[str], output: str, key: str) -> None:
         function = layer["function"]
