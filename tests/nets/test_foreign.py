@@ -81,7 +81,7 @@ def drawn(draw: Any) -> dict[str, Any]:
         "activation": draw(st.sampled_from(["relu", "elu", "tanh", "linear", "selu", "softplus", "silu"])),
         "norm": draw(st.booleans()),
         "head": draw(st.sampled_from(["sigmoid", "softmax", "linear"])),
-        "join": draw(st.sampled_from(["Add", "Multiply", "Average", "Maximum", "Concatenate", "+", "*"])),
+        "join": draw(st.sampled_from(["Add", "Multiply", "Average", "Maximum", "Concatenate", "+", "*", "join"])),
         "inner": draw(st.sampled_from(["", "chain", "model"])),
     }
 
@@ -109,9 +109,12 @@ def build(keras: Any, how: dict[str, Any], size: int = 16, channels: int = 2) ->
     if any(c < 0 for c in cut):
         low = getattr(layers, f"ZeroPadding{n}D")([(0, max(-c, 0)) for c in cut])(low)
     x = inner_model(keras, how, x)
-    joined = {"+": lambda: x + low, "*": lambda: x * low}.get(
-        how["join"], lambda: getattr(layers, how["join"])()([x, low])
-    )()
+    if how["join"] in ("+", "*"):
+        joined = keras.ops.leaky_relu(x + low if how["join"] == "+" else x * low)
+    elif how["join"] == "join":
+        joined = keras.ops.concatenate([keras.ops.relu(x), keras.ops.tanh(low)], axis=-1)
+    else:
+        joined = getattr(layers, how["join"])()([x, low])
     out = getattr(layers, f"Conv{n}D")(3, 2, padding=how["padding"])(joined)
     out = layers.PReLU(shared_axes=list(range(1, n + 1)))(out)
     return keras.Model(given_, getattr(layers, f"Conv{n}D")(3, 1, activation=how["head"])(out))

@@ -103,6 +103,11 @@ def test_the_good_one_is_read(tmp_path: Path) -> None:
         ({**layer("ReLU", "mine", reads(TENSOR)), "registered_name": "pack>ReLU"}, "is a pack>ReLU, .*never run"),
         (layer("Add", "plus", reads(TENSOR, 1.0), "keras.src.ops.numpy"), r"'plus' \(Add\) is called with 1.0 beside"),
         (layer("Exp", "exp", reads(TENSOR), "keras.src.ops.numpy"), "'exp' is the function Exp of 1 tensors"),
+        (
+            layer("Concatenate", "two", reads([TENSOR, TENSOR]), "keras.src.ops.numpy", axis=0),
+            "'two' joins along axis 0",
+        ),
+        (layer("Concatenate", "two", reads([TENSOR, TENSOR]), "keras.src.ops.numpy"), "'two' .Concatenate. cannot be"),
         (layer("Dropout", "drop", reads(TENSOR, training=True)), r"'drop' \(Dropout\) is called with training=True"),
         (layer("Add", "sum", reads([TENSOR, {"class_name": "__numpy__"}])), "called with a __numpy__ beside"),
         (layer("Add", "sum", reads([TENSOR])), r"'sum' .Add. joins 1 inputs"),

@@ -29,7 +29,7 @@ SEPARATOR = "::"
 """Between names of models and layers; names themselves may hold slashes."""
 KERAS = re.compile(r"(tf_|tensorflow\.(python\.)?)?keras(\.|$)")
 """Modules whose classes are Keras's own."""
-OPERATIONS = {name: name for name in ("Add", "Multiply", "Maximum", "Softmax")} | {
+OPERATIONS = {name: name for name in ("Add", "Multiply", "Maximum", "Concatenate", "Softmax")} | {
     "LeakyRelu": "LeakyReLU",
     "Elu": "ELU",
 }
@@ -160,7 +160,8 @@ class Flat:
         kind = str(layer["class_name"])
         if kind in FUNCTIONS and inputs == 1:
             return "Activation", {"activation": snake_case(kind)}
-        if kind not in OPERATIONS or inputs != (1 if kind in ("Softmax", "LeakyRelu", "Elu") else 2):
+        wanted = {"Softmax": 1, "LeakyRelu": 1, "Elu": 1, "Concatenate": max(2, inputs)}.get(kind, 2)
+        if kind not in OPERATIONS or inputs != wanted:
             raise FormatError(
                 f"{self.where}: layer {name!r} is the function {kind} of {inputs} tensors, which is not supported; a "
                 "layer would be."
@@ -206,7 +207,8 @@ def refuse_own(layer: Config, name: str, where: str) -> None:
 
 
 def _is_operation(layer: Config) -> bool:
-    return "ops" in str(layer.get("module") or "").split(".")
+    """Whether it is a function on tensors; ``.h5`` files do not tell modules, but no layer has these names."""
+    return "ops" in str(layer.get("module") or "").split(".") or layer["class_name"] in (*FUNCTIONS, "LeakyRelu", "Elu")
 
 
 def _built_for(config: Config) -> Any:

@@ -391,7 +391,7 @@ class Reader:
 
     def _join(self, name: str, kind: str, config: Mapping[str, Any], inputs: list[str]) -> None:
         if kind == "Concatenate":
-            if config.get("axis", -1) not in (-1, self.dims + 1):
+            if config["axis"] not in (-1, self.dims + 1):
                 raise FormatError(f"{self.where}: layer {name!r} joins along axis {config['axis']}, not the channels.")
             self.channels[name] = sum(self.channels[i] for i in inputs)
         elif len(inputs) < 2:
