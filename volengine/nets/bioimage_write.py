@@ -38,6 +38,8 @@ INPUT, ANSWER = "image", "answer"
 WHEN = (1980, 1, 1, 0, 0, 0)
 """Date of the zip's members: the same model gives the same bytes."""
 LONGEST_NAME = 128
+TOLERANCE = 1e-3
+"""Relative, and absolute of the largest answer: the zoo's for float32."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,7 @@ def bioimage_bytes(module: nn.Module, facts: ModelFacts, card: Card) -> tuple[by
         "test_output.npy": _npy(answer),
         "README.md": _page(facts, card, notes).encode(),
     }
-    description = _description(facts, card, bench, members)
+    description = _description(facts, card, bench, members, float(answer.max()))
     content = _zip({"rdf.yaml": _yaml(description), **members})
     _accepted(bioimageio.spec, content)
     return content, notes
@@ -225,7 +227,9 @@ class _Bench:
         return axis
 
 
-def _description(facts: ModelFacts, card: Card, bench: _Bench, members: Mapping[str, bytes]) -> dict[str, Any]:
+def _description(
+    facts: ModelFacts, card: Card, bench: _Bench, members: Mapping[str, bytes], largest: float
+) -> dict[str, Any]:
     after: list[dict[str, Any]] = []
     if not bench.ends_with and facts.activation == "sigmoid":
         after = [{"id": "sigmoid"}]
@@ -259,9 +263,19 @@ def _description(facts: ModelFacts, card: Card, bench: _Bench, members: Mapping[
             }
         ],
         "weights": {"onnx": {**_file(members, "weights.onnx"), "opset_version": bench.opset}},
-        "config": {"volengine": facts.to_json()},
+        "config": {"bioimageio": _tolerance(largest), "volengine": facts.to_json()},
     }
     return {**found, "license": card.licence} if card.licence else found
+
+
+def _tolerance(largest: float) -> dict[str, Any]:
+    """How far another program's answer may be off; the zoo's default is refused where all answers are small.
+
+    Where none is positive (of a network of values), the zoo takes no tolerance at all.
+    """
+    absolute = float(f"{TOLERANCE * largest:.1e}")
+    how = {"output_ids": [ANSWER], "relative_tolerance": TOLERANCE, "absolute_tolerance": absolute}
+    return {"reproducibility_tolerance": [how] if largest > 0 else []}
 
 
 def _file(members: Mapping[str, bytes], name: str) -> dict[str, str]:

@@ -137,14 +137,15 @@ def _compare(module: nn.Module, facts: ModelFacts, content: bytes) -> float:
     activate: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
         "sigmoid": torch.sigmoid,
         "softmax": lambda x: torch.softmax(x, 1),
-        "none": lambda x: x,
     }
     short, long = trial_of(facts, longer=False), trial_of(facts, longer=True)
     with torch.inference_mode():
         logits = module(short)
-        pairs = [(read(short), logits), (whole(short), activate[facts.activation](logits)), (read(long), module(long))]
+        pairs = [(read(short), logits), (read(long), module(long))]
+        parts = [(answer - wanted).abs().max() / wanted.abs().max().clamp(min=1e-3) for answer, wanted in pairs]
+        if facts.activation != "none":  # small probabilities are not as exact: onnxruntime's own functions
+            parts.append((whole(short) - activate[facts.activation](logits)).abs().max())
     module.to(device)
-    parts = [(answer - wanted).abs().max() / wanted.abs().max().clamp(min=1e-3) for answer, wanted in pairs]
     worst = float(torch.stack(parts).max())
     if not worst <= TOLERANCE:
         raise InputError(
