@@ -77,6 +77,8 @@ class Flat:
 
     Parameters
     ----------
+    where
+        Names the file in messages.
     nodes
         Its layers.
     output
