@@ -14,6 +14,7 @@ described in :mod:`volengine.nets.foreign`, :mod:`volengine.nets.onnx_write`, :m
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -33,6 +34,8 @@ Format = Literal["onnx", "bioimage", "scnm"]
 ENDINGS: dict[str, Format] = {".onnx": "onnx", ".scnm": "scnm", ".bioimage.zip": "bioimage"}
 """Formats by the ending of the file to write."""
 RECIPE = "recipe.yaml"
+UNSAFE = re.compile(r"[^A-Za-z0-9.+-]+")
+"""What is not kept of a feature's name in names of files; as for predictions, so what collides there collides here."""
 
 
 @dataclass(frozen=True)
@@ -291,7 +294,7 @@ def _check_folder(target: Path, out: str) -> None:
 
 
 def _file_names(titles: list[str], where: str) -> list[str]:
-    names = ["".join(c if c.isalnum() or c in "-_" else "_" for c in title) + ".safetensors" for title in titles]
+    names = [UNSAFE.sub("_", title) + ".safetensors" for title in titles]
     double = next((n for n in names if [m.lower() for m in names].count(n.lower()) > 1), None)
     if double is not None:
         raise InputError(f"{where}: two of its models would be written to {double}; rename one of them in Ais.")
