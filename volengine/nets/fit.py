@@ -25,7 +25,7 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from volengine.core.errors import InputError
+from volengine.core.errors import InputError, VolengineError
 from volengine.core.model import ModelFacts
 from volengine.nets.checkpoint import save_model
 from volengine.nets.fit_ranks import Ranks
@@ -129,8 +129,8 @@ class Fit:
         Raises
         ------
         VolengineError
-            The loss or the gradient became infinite or no number. The best epoch so far stays in ``out``, the last
-            one in the folder.
+            The loss, the gradient or the validation's loss became infinite or no number. The best epoch so far stays
+            in ``out``, the last one in the folder.
         """
         self.ranks.start(self.device)
         try:
@@ -262,6 +262,8 @@ class Fit:
 
     def _end_epoch(self, epoch: int, loss: float, seconds: float) -> None:
         validation, dice = self.evaluate()
+        if len(self.validation) and not math.isfinite(validation):
+            raise VolengineError(self.descent.advice(f"Epoch {epoch + 1}: the validation loss is {validation}."))
         best = min((self._criterion(r) for r in self.history), default=math.inf)
         row = {
             "epoch": epoch + 1,

@@ -86,7 +86,7 @@ class Descent:
             The loss or the gradient is infinite or no number; the weights are as before.
         """
         if not torch.isfinite(loss):
-            raise VolengineError(self._advice(f"{where}: the loss is {float(loss.detach())}."))
+            raise VolengineError(self.advice(f"{where}: the loss is {float(loss.detach())}."))
         for group in self.optimiser.param_groups:
             group["lr"] = rate
         self.optimiser.zero_grad(set_to_none=True)
@@ -94,12 +94,13 @@ class Descent:
         self.scaler.unscale_(self.optimiser)
         length = float(nn.utils.clip_grad_norm_(self._weights, self.how.clip or math.inf))
         if not math.isfinite(length) and not self.scaler.is_enabled():
-            raise VolengineError(self._advice(f"{where}: the gradient is {length}."))
+            raise VolengineError(self.advice(f"{where}: the gradient is {length}."))
         self.scaler.step(self.optimiser)  # after an overflow of float16 it does nothing and lowers the scale
         self.scaler.update()
         return length
 
-    def _advice(self, text: str) -> str:
+    def advice(self, text: str) -> str:
+        """The text of an error, with what helps against numbers that are none."""
         cure = f"Lower the learning rate ({self.how.learning_rate})"
         return f"{text} {cure}{'' if self.how.clip else ', or limit the gradient (clip)'}."
 
