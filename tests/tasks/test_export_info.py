@@ -16,12 +16,14 @@ from threshold_net import save_threshold_model
 
 from volengine.cli.main import cli
 from volengine.core.errors import InputError, MissingError
+from volengine.core.model import ModelFacts
 from volengine.core.picks import Picks
 from volengine.engine.options import RunOptions
 from volengine.io.mrc_header import read_header
 from volengine.io.mrc_write import ExtHeader, write_mrc
 from volengine.io.picks import formats, read_picks, write_picks
-from volengine.nets.checkpoint import load_facts
+from volengine.nets.checkpoint import load_facts, save_model
+from volengine.nets.registry import build
 from volengine.ops.pyramid import downsample
 from volengine.tasks.convert import ConvertRecipe, convert
 from volengine.tasks.export import ExportRecipe, export
@@ -243,6 +245,17 @@ def test_info_of_a_model(volengine: Call, tmp_path: Path) -> None:
     recipe = next(text for text in history if text.startswith("recipe: "))
     assert "tomogram.mrc" in recipe
     assert "None" not in recipe
+
+
+def test_info_of_an_imported_network_counts_its_layers(tmp_path: Path) -> None:
+    layers = [
+        {"name": "in", "kind": "input", "inputs": []},
+        {"name": "a", "kind": "conv", "inputs": ["in"], "channels": [1, 2], "kernel": [3, 3]},
+        {"name": "b", "kind": "conv", "inputs": ["a"], "channels": [2, 1], "kernel": [3, 3]},
+    ]
+    facts = ModelFacts("graph", ("ball",), (10.0, 10.0, 10.0), (1, 8, 8), {"layers": layers})
+    save_model(tmp_path / "m.safetensors", build("graph", {"layers": layers}), facts)
+    assert info(str(tmp_path / "m.safetensors"))["arguments"] == ["layers: 3, of which 2 conv, 1 input"]
 
 
 def test_info_of_picks(tmp_path: Path) -> None:

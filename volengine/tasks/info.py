@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -120,8 +121,17 @@ def model_info(path: str) -> dict[str, Any]:
         return _group(path)
     facts = load_facts(path).to_json()
     shown = {k: ", ".join(map(str, v)) if k != "history" and isinstance(v, list) else v for k, v in facts.items()}
+    shown["arguments"] = [f"{k}: {_counted(v)}" for k, v in facts["arguments"].items()]
     shown["history"] = [f"{k}: {_short(k, v)}" for entry in facts["history"] for k, v in entry.items()]
-    return {"model": path, **{k: v for k, v in shown.items() if v not in (None, "", [])}}
+    return {"model": path, **{k: v for k, v in shown.items() if v not in (None, "", [], {})}}
+
+
+def _counted(value: Any) -> Any:
+    """A description of layers as how many there are of which kind."""
+    if not (isinstance(value, list) and value and all(isinstance(v, dict) and "kind" in v for v in value)):
+        return value
+    kinds = Counter(layer["kind"] for layer in value)
+    return f"{len(value)}, of which " + ", ".join(f"{n} {kind}" for kind, n in kinds.most_common())
 
 
 def _group(path: str) -> dict[str, Any]:
