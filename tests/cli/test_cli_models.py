@@ -132,9 +132,9 @@ def test_a_model_predicts_the_same_as_an_onnx_file(volengine: Command, tmp_path:
         assert here.std() > 10
         assert np.abs(here - there).max() <= 1
         assert (here != there).mean() < 1e-3
-    code, out, _ = volengine("models", "show", "core.onnx")
+    code, out, _ = volengine("models", "show", "core.onnx", "--json")
     assert code == 0
-    assert "'network': 'unet3d'" in out
+    assert json.loads(out)["arguments"]["network"] == "unet3d"
 
 
 def test_onnx_files_of_strangers_are_told_their_facts_once(volengine: Command, tmp_path: Path) -> None:
@@ -184,7 +184,10 @@ def test_a_package_for_the_zoo(volengine: Command, tmp_path: Path) -> None:
 def test_an_archive_for_ais_and_back(volengine: Command, tmp_path: Path) -> None:
     net = slice_net(2)
     save_model(tmp_path / "a.safetensors", net, slice_facts(net, "thin", threshold=0.4, tta=2))
-    assert volengine("models", "export", "a.safetensors", "a.scnm")[0] == 0
+    assert volengine("models", "export", "a.safetensors", "a.scnm")[:2] == (0, "a.scnm: thin at 10 angstrom\n")
+    _, out, _ = volengine("models", "export", "a.safetensors", "mad.scnm", "--normalisation", "global_mad")
+    assert "trained with the normalisation per_slice; mad.scnm says global_mad" in out
+    assert load_facts(tmp_path / "mad.scnm").normalisation == "global_mad"
     assert volengine("models", "import", "a.scnm", "b.safetensors", "--voxel-size", "12")[0] == 0
     module, facts = load_model(tmp_path / "b.safetensors")
     assert (facts.features, facts.threshold, facts.tta, facts.voxel_size[0]) == (("thin",), 0.4, 2, 12.0)

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -63,14 +63,14 @@ class ModelExportRecipe(Recipe):
         BioImage: SPDX name of the licence, for example CC-BY-4.0. Default: none, so nobody else may use the model.
     """
 
-    format: Literal["", "onnx", "bioimage", "scnm"] = ""
-    feature: str = ""
+    format: Literal["onnx", "bioimage", "scnm"] | None = None
+    feature: str | None = None
     normalisation: Normalisation | None = None
     network_file: str | None = None
-    title: str = ""
-    description: str = ""
+    title: str | None = None
+    description: str | None = None
     authors: tuple[str, ...] = ()
-    licence: str = ""
+    licence: str | None = None
 
     def format_of(self, out: str) -> Format:
         """The format to write.
@@ -81,7 +81,7 @@ class ModelExportRecipe(Recipe):
             The file's ending says none, and the recipe neither.
         """
         named = (form for ending, form in ENDINGS.items() if out.lower().endswith(ending))
-        found: Format | None = next(named, None) if self.format == "" else self.format
+        found: Format | None = self.format or next(named, None)
         if found is None:
             raise InputError(f"{out}: its ending is none of {', '.join(ENDINGS)}; rename it, or give --format.")
         for name in ("title", "description", "authors", "licence"):
@@ -127,15 +127,17 @@ def export_model(path: str, out: str, recipe: ModelExportRecipe | None = None) -
     if Path(path).absolute() == Path(out).absolute():
         raise InputError(f"{out} is the model itself; give another name.")
     module, facts = load_model(path, network=recipe.network_file)
-    if recipe.normalisation is not None:
-        facts = replace(facts, normalisation=recipe.normalisation)
+    said: tuple[str, ...] = ()
+    if recipe.normalisation not in (None, facts.normalisation):
+        said = (f"It was trained with the normalisation {facts.normalisation}; {out} says {recipe.normalisation}.",)
+        facts = ModelFacts.from_json({**facts.to_json(), "normalisation": recipe.normalisation})
     with replacing(out) as file:
         try:
             content, notes = _content(form, module, facts, recipe)
         except InputError as error:
             raise type(error)(f"{path} as {form}: {error}") from error
         file.write(content)
-    return Exported(Path(out), facts, notes)
+    return Exported(Path(out), facts, said + notes)
 
 
 def _content(
@@ -153,10 +155,12 @@ def _content(
     if form == "bioimage":
         from volengine.nets.bioimage_write import Card, bioimage_bytes
 
-        return bioimage_bytes(module, facts, Card(recipe.title, recipe.description, recipe.authors, recipe.licence))
+        return bioimage_bytes(
+            module, facts, Card(recipe.title or "", recipe.description or "", recipe.authors, recipe.licence or "")
+        )
     from volengine.nets.scnm_write import scnm_bytes
 
-    return _scnm(scnm_bytes, module, facts, recipe.feature), ()
+    return _scnm(scnm_bytes, module, facts, recipe.feature or ""), ()
 
 
 def _scnm(write: Any, module: nn.Module, facts: ModelFacts, feature: str) -> bytes:
@@ -191,7 +195,7 @@ class ModelImportRecipe(Recipe):
     features: tuple[str, ...] = ()
     patch: tuple[int, int, int] | None = None
     normalisation: Normalisation | None = None
-    axes: str = ""
+    axes: str | None = None
     activation: Literal["sigmoid", "softmax", "none"] | None = None
 
     def check(self) -> None:
@@ -224,7 +228,7 @@ def import_model(path: str, out: str, recipe: ModelImportRecipe | None = None) -
 
     if Path(out).suffix.lower() != ".onnx":
         raise InputError(f"{out}: an ONNX file stays one, which onnxruntime computes; let the name end with .onnx.")
-    content, facts = with_told_facts(path, Told(**told, axes=recipe.axes, activation=recipe.activation or ""))
+    content, facts = with_told_facts(path, Told(**told, axes=recipe.axes or "", activation=recipe.activation or ""))
     with replacing(out) as file:
         file.write(content)
     return facts
