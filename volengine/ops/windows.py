@@ -18,6 +18,7 @@ different ones (interior, first, last along each axis), no count map of the volu
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Literal, TypeVar, get_args
 
 import numpy as np
@@ -67,8 +68,7 @@ def share(window: Window, patch: Sequence[int], neighbours: Neighbours) -> NDArr
     Returns
     -------
     ndarray, float64, of the patch's shape, in 0..1
-        Added up over all patches that touch a voxel the shares are 1 to rounding (2^-52); sums run in lattice
-        order.
+        Added up over all patches that touch a voxel the shares are 1 to rounding (2^-52).
 
     Raises
     ------
@@ -78,9 +78,17 @@ def share(window: Window, patch: Sequence[int], neighbours: Neighbours) -> NDArr
     if window not in get_args(Window):
         raise InputError(f"There is no window {window!r}; use one of {', '.join(get_args(Window))}.")
     if window == "gaussian":
-        return _share_by_sum(importance("gaussian", patch).astype(np.float64), neighbours)
+        return _share_by_sum(_gaussian_window(tuple(patch)), neighbours)
     profile = {"hann": _share_hann, "constant": _share_constant, "crop": _share_crop}[window]
     return _outer([profile(n, near) for n, near in zip(patch, neighbours, strict=True)])
+
+
+@lru_cache(maxsize=2)
+def _gaussian_window(patch: tuple[int, ...]) -> NDArray[np.float64]:
+    """The importance map in double precision, read-only; shares of many neighbourhoods are made of one."""
+    window = importance("gaussian", patch).astype(np.float64)
+    window.flags.writeable = False
+    return window
 
 
 def _gaussian(n: int) -> NDArray[np.float32]:
@@ -106,17 +114,19 @@ def _shifted(n: int, by: int) -> tuple[slice, slice]:
 
 
 def _share_by_sum(window: NDArray[np.float64], neighbours: Neighbours) -> NDArray[np.float64]:
-    """For windows that are not a product of their axes: the sum over all neighbours, in lattice order."""
-    total = np.zeros_like(window)
-    nz, ny, nx = window.shape
-    for dz in neighbours[0]:
-        z_here, z_there = _shifted(nz, dz)
-        for dy in neighbours[1]:
-            y_here, y_there = _shifted(ny, dy)
-            for dx in neighbours[2]:
-                x_here, x_there = _shifted(nx, dx)
-                total[z_here, y_here, x_here] += window[z_there, y_there, x_there]
-    return window / total
+    """For windows that are not a product of their axes: divided by the sum over all neighbours.
+
+    Neighbours lie on a grid, so the sum over them is one of shifted copies along x, of that along y, of that along z.
+    """
+    total = window
+    for axis in (2, 1, 0):
+        part, total = total, total.copy()
+        before = (slice(None),) * axis
+        for by in neighbours[axis]:
+            if by:
+                here, there = _shifted(window.shape[axis], by)
+                total[(*before, here)] += part[(*before, there)]
+    return np.divide(window, total, out=total)
 
 
 def _share_hann(n: int, near: Sequence[int]) -> NDArray[np.float64]:
