@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -84,7 +86,7 @@ def check_network(tmp_path: Path, name: str, stride: tuple[int, int, int], argum
         with torch.inference_mode():
             wanted = module(x)
             assert differ(read(x), wanted) <= 1e-4
-        assert np.abs(plain_run(content, x) - torch.sigmoid(wanted).numpy()).max() <= 1e-5
+        assert np.abs(plain_run(content, x) - torch.sigmoid(wanted).numpy()).max() <= 1e-4
 
 
 @pytest.mark.parametrize("name", FLAT)
@@ -235,7 +237,7 @@ def test_every_kind_of_layer_answers_the_same_in_onnxruntime(
         wanted = module(x).numpy()
     answer = plain_run(model.SerializeToString(), x)
     assert answer.shape == wanted.shape
-    assert np.abs(answer - wanted).max() <= 1e-5 * max(1.0, np.abs(wanted).max())
+    assert np.abs(answer - wanted).max() <= 1e-4 * max(1.0, np.abs(wanted).max())
 
 
 def test_what_onnx_cannot_pad_is_refused() -> None:
@@ -328,6 +330,15 @@ def test_predictors_take_it_with_views_and_batches(tmp_path: Path) -> None:
     x = noise(3, 1, 16, 16, 16)
     with here.running():
         assert differ(there(x), here(x)) < 1e-5
+        assert torch.equal(there(x)[1:2], there(x[1:2]))  # whatever else is in the batch
+
+
+def test_there_is_nothing_to_compile(tmp_path: Path) -> None:
+    module, _, path = small(tmp_path)
+    x = noise(1, 1, 16, 16, 16)
+    with torch.inference_mode():
+        answer = Predictor(load_onnx(path)[0], Traits(1, True), Execution(compile=True))(x)
+        assert differ(answer, torch.sigmoid(module(x))) < 1e-5
 
 
 def test_a_difference_is_found_and_nothing_is_given_out(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -359,6 +370,63 @@ def test_a_plan_knows_what_it_needs(tmp_path: Path) -> None:
         voxels = shape[2] * shape[3]
         planned = forward_bytes(stand_in, shape)
         assert 4 * 192 * voxels < planned < 3 * 4 * 4 * 192 * voxels  # concatenate: 64 + 128 channels are alive
+
+
+PEAK = """
+import sys, threading, time
+import torch
+from volengine.nets.checkpoint import load_model
+from volengine.nets.footprint import forward_bytes
+from volengine.nets.registry import build
+
+def resident():
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * 4096
+
+def highest(call):
+    start, top, done = resident(), [0], threading.Event()
+    def watch():
+        while not done.wait(0.002):
+            top[0] = max(top[0], resident())
+    thread = threading.Thread(target=watch)
+    thread.start()
+    call()
+    done.set()
+    thread.join()
+    return top[0] - start
+
+torch.set_num_threads(1)
+kept, shape = [], eval(sys.argv[2])
+x = torch.randn(shape)
+def load():
+    net, facts = load_model(sys.argv[1])
+    net._session(x.device)
+    kept.extend([net, facts])
+weights = highest(load)
+forward = highest(lambda: kept[0](x))
+with torch.device("meta"):
+    stand_in = build(kept[1].network, kept[1].arguments)
+print(2 * sum(4 * p.numel() for p in stand_in.parameters()), weights, forward_bytes(stand_in, shape), forward)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory is measured as Linux tells it")
+@pytest.mark.parametrize(
+    ("name", "stride", "shape"), [("unet_m", (1, 16, 16), (1, 1, 512, 512)), ("unet3d", (4, 4, 4), (1, 1, 96, 96, 96))]
+)
+def test_the_real_peak_stays_below_the_plan(
+    tmp_path: Path, name: str, stride: tuple[int, int, int], shape: tuple[int, ...]
+) -> None:
+    module = trained(build(name))
+    (tmp_path / "m.onnx").write_bytes(onnx_bytes(module, facts_of(name, stride))[0])
+    command = [sys.executable, "-c", PEAK, str(tmp_path / "m.onnx"), str(shape)]
+    run = subprocess.run(
+        command, check=True, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}
+    )
+    planned_weights, weights, planned_forward, forward = map(int, run.stdout.split())
+    assert 0 < weights <= planned_weights
+    assert planned_forward / 5 < forward <= planned_forward
 
 
 def test_the_stand_in_computes_nothing() -> None:
@@ -538,6 +606,20 @@ def huge(model: Any) -> None:
     model.graph.initializer[0].dims[0] = 2**40
 
 
+def loop(model: Any) -> None:
+    inner = helper.make_graph([helper.make_node("Identity", ["go"], ["on"])], "inner", [], [])
+    model.graph.node.append(helper.make_node("Loop", ["", ""], ["n"], body=inner))
+
+
+def bomb(model: Any) -> None:
+    """Terabytes of zeros, added to the answer."""
+    model.graph.initializer.append(numpy_helper.from_array(np.array([2**20, 2**20], "int64"), "many"))
+    model.graph.node.append(helper.make_node("ConstantOfShape", ["many"], ["zeros"]))
+    model.graph.node.append(helper.make_node("ReduceMax", ["zeros"], ["one"]))
+    model.graph.node.append(helper.make_node("Add", ["probabilities", "one"], ["final"]))
+    model.graph.output[0].name = "final"
+
+
 def two_outputs(model: Any) -> None:
     model.graph.output.append(model.graph.output[0])
 
@@ -563,6 +645,8 @@ def other_channels(model: Any) -> None:
         (maker, "operator evil.ops.Conv"),
         (short, "is damaged or no valid ONNX"),
         (huge, "is damaged or no valid ONNX"),
+        (loop, "has a Loop, which may never end"),
+        (bomb, r"needs \d+ bytes for an input of \(1, 1, 64, 64, 64\); it is not run"),
         (two_outputs, "has 2 outputs|is damaged"),
         (integers, "only floating numbers|is damaged"),
         (bad_facts, "the facts in its metadata cannot be read"),

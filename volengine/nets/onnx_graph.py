@@ -19,6 +19,8 @@ MAKERS = ("", "ai.onnx", "ai.onnx.ml", "com.microsoft")
 """Domains whose operators onnxruntime brings along."""
 PASSING = ("Transpose", "Identity", "Cast", "Squeeze", "Unsqueeze")
 """What may stand behind the last activation without changing values."""
+MOST_BYTES = 10**6
+"""Per voxel of input: no network needs as many, and a file that wants them is after the memory."""
 FALLBACK_BYTES = 64
 """Bytes per voxel of a graph whose shapes cannot be inferred, times its widest convolution's channels."""
 
@@ -88,6 +90,9 @@ def _refuse_strangers(onnx: Any, model: Any, where: str) -> None:
         raise FormatError(
             f"{where} has the operator {strange.domain}.{strange.op_type}, which onnxruntime does not have."
         )
+    loop = next((n for n in _nodes(model.graph) if n.op_type in ("Loop", "Scan")), None)
+    if loop is not None:
+        raise FormatError(f"{where} has a {loop.op_type}, which may never end; only plain graphs are read.")
     if model.functions or model.training_info:
         raise FormatError(f"{where} has functions or training steps of its own; only plain graphs are read.")
 
@@ -256,6 +261,8 @@ def live_bytes(model: Any, where: str, sizes: Sequence[int]) -> int:
         for name in [*node.input, *node.output]:
             if last.get(name, -1) <= number and name in alive:
                 live -= alive.pop(name)
+    if peak > MOST_BYTES * math.prod(sizes):
+        raise FormatError(f"{where} needs {peak} bytes for an input of {tuple(sizes)}; it is not run.")
     return peak
 
 

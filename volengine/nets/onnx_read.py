@@ -63,6 +63,9 @@ class OnnxNet(nn.Module):
         Of the facts: taken off the graph if it stands at its end.
     """
 
+    compiles = False
+    """There is nothing in it for ``torch.compile``."""
+
     def __init__(self, model: Any, where: str, axes: str, activation: str):
         super().__init__()
         self.where, self.axes = where, axes
@@ -99,7 +102,6 @@ class OnnxNet(nn.Module):
         content: bytes = model.SerializeToString()
         return content
 
-    @torch.compiler.disable  # type: ignore[untyped-decorator]
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """The answers, float32, on the input's device.
 
@@ -246,7 +248,7 @@ def load_onnx(path: str | Path) -> tuple[nn.Module, ModelFacts]:
     axes = check_axes(told.get(AXES_KEY, ""), len(given.shape), where)
     net = OnnxNet(model, where, axes, facts.activation)
     check_fit(net, facts, where)
-    return net, _with_sizes(model, facts, net, where)
+    return net, with_sizes(model, facts, net, where)
 
 
 def check_fit(net: OnnxNet, facts: ModelFacts, where: str) -> None:
@@ -259,8 +261,14 @@ def check_fit(net: OnnxNet, facts: ModelFacts, where: str) -> None:
             raise FormatError(f"{where}: {port.name!r} has {have} channels; its facts say {wanted}.")
 
 
-def _with_sizes(model: Any, facts: ModelFacts, net: OnnxNet, where: str) -> ModelFacts:
-    """The facts for use here: the network is onnxruntime's, and its arguments are what it needs."""
+def with_sizes(model: Any, facts: ModelFacts, net: OnnxNet, where: str) -> ModelFacts:
+    """The facts for use here: the network is onnxruntime's, and its arguments are what it needs.
+
+    Raises
+    ------
+    FormatError
+        Sizes that contradict each other, or need absurd amounts of memory.
+    """
     length = {"b": 1, "c": 1 if facts.volumetric else facts.context}
     length |= dict(zip("zyx", facts.patch, strict=True))
     live = live_bytes(model, where, [length[axis] for axis in net.axes])

@@ -18,7 +18,7 @@ from volengine.core.boxes import Index3, index3
 from volengine.core.errors import InputError
 from volengine.core.model import Activation, ModelFacts, Normalisation
 from volengine.nets.onnx_graph import Port, activation_of, check_axes, ports, read_onnx, strides_of
-from volengine.nets.onnx_read import NETWORK, OnnxNet, check_fit, load_onnx
+from volengine.nets.onnx_read import NETWORK, OnnxNet, check_fit, load_onnx, with_sizes
 from volengine.nets.onnx_write import KEY, trial_of
 
 
@@ -76,6 +76,7 @@ def with_told_facts(path: str | Path, told: Told) -> tuple[bytes, ModelFacts]:
         changed = _new_facts(model, axes, told, where)
         net = OnnxNet(model, where, axes, changed.activation)
     check_fit(net, changed, where)
+    with_sizes(model, changed, net, where)
     _try_out(net, changed, where)
     return net.with_facts(changed), changed
 

@@ -14,6 +14,7 @@ described in :mod:`volengine.nets.foreign`, :mod:`volengine.nets.onnx_write`, :m
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -325,7 +326,7 @@ def _group_recipe(path: str, paths: dict[str, Path], models: Sequence[ModelFacts
         "feature that is masked, is the child here. 'compat: ais' gives Ais's numbers; leave it out for overlapping",
         "patches, and for distances that are not rounded to voxels.",
     ]
-    picks = [f"  - {{feature: {facts.features[0]}, threshold: {facts.threshold or 0.5:g}}}" for facts in models]
+    picks = [f"  - {{feature: {json.dumps(f.features[0])}, threshold: {f.threshold or 0.5:g}}}" for f in models]
     foot = ["A group of Ais says nothing of picks; to pick:", "pick:", *picks]
     text = yaml.safe_dump(steps, sort_keys=False, allow_unicode=True)
     return "".join(f"# {line}\n" for line in head) + text + "".join(f"# {line}\n" for line in foot)
