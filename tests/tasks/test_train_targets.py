@@ -210,6 +210,11 @@ def test_two_halves_of_one_tomogram_from_the_command_line(tmp_path: Path, case: 
     assert "Dice" not in done.output
     done = CliRunner().invoke(cli, ["segment", halves[0][0], "--models", out, "--dtype", "float32", "--out", store])
     assert done.exit_code == 0, done.output
+    shown = CliRunner().invoke(cli, ["models", "show", out])
+    assert shown.exit_code == 0, shown.output
+    assert "target" in shown.output
+    assert "validation_loss" in shown.output
+    assert "validation_dice" not in shown.output
     answer = open_volume(store)
     assert (answer.dtype, answer.shape) == (np.dtype("float32"), SHAPE)
     wrong = CliRunner().invoke(cli, ["train", "--volume", "a.mrc", "--target", "b.mrc", "--labels", "c.mrc", *args[-2:],
@@ -219,21 +224,18 @@ def test_two_halves_of_one_tomogram_from_the_command_line(tmp_path: Path, case: 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("network", "patch"), [("unet3d", (16, 16, 16)), ("eman2", (1, 32, 32))])
 @pytest.mark.parametrize("kind", ["ideal", "noise2noise"])
-def test_noise_is_removed_from_a_volume_that_was_not_seen(
-    tmp_path: Path, kind: str, network: str, patch: tuple[int, int, int]
-) -> None:
+def test_noise_is_removed_from_a_volume_that_was_not_seen(tmp_path: Path, kind: str) -> None:
     """Blurred and noisy volumes to ideal ones, or to another noisy one of the same (so without the deblurring)."""
     shape = (24, 64, 64)
     clean = [blobs(shape, k) for k in range(2)]
     inputs = [write(tmp_path / f"in{k}.mrc", noisy(c, 10 + k)) for k, c in enumerate(clean)]
     targets = clean if kind == "ideal" else [noisy(c, 20 + k) for k, c in enumerate(clean)]
     target = write(tmp_path / "target.mrc", targets[0])
-    small = {"width": 6, "levels": 2} if network == "unet3d" else {}
     how = TrainRecipe(
-        samples=(TrainSample(volume=inputs[0], targets=(target,)),), features=("denoised",), loss="l2", patch=patch,
-        network=network, arguments=small, epochs=6, steps=40, batch=4, learning_rate=3e-3, device="cpu",
+        samples=(TrainSample(volume=inputs[0], targets=(target,)),), features=("denoised",), loss="l2",
+        patch=(16, 16, 16), arguments={"width": 6, "levels": 2}, epochs=6, steps=40, batch=4, learning_rate=3e-3,
+        device="cpu",
     )  # fmt: skip
     out, store = str(tmp_path / "m.safetensors"), str(tmp_path / "out.ome.zarr")
     train(how, out, progress=False)
@@ -243,10 +245,12 @@ def test_noise_is_removed_from_a_volume_that_was_not_seen(
     truth = clean[1].astype(np.float64)
     # every one on the scale on which it comes closest to the truth: nobody is helped by a shift or a factor
     errors = [_error(a, truth) for a in (answer, plain)]
-    assert errors[0] < 0.5 * errors[1]
+    # measured: 0.075 and 0.085 of the truth's variance, against 0.546 (0.077 with the best of all Gaussian filters,
+    # which for a truth like this is nearly the best there is)
+    assert errors[0] < 0.25 * errors[1]
     if kind == "ideal":  # and its own numbers are those of the normalised target
         units = (truth - truth.mean()) / truth.std()
-        assert np.mean((answer - units) ** 2) < 0.5
+        assert np.mean((answer - units) ** 2) < 0.2  # measured: 0.076
 
 
 def _error(values: np.ndarray, truth: np.ndarray) -> float:

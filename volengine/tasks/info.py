@@ -152,7 +152,8 @@ def _group(path: str) -> dict[str, Any]:
 def _short(key: str, value: Any) -> str:
     """A step of a model's history on one line: of epochs the last, of a recipe what is set."""
     if key == "epochs" and value and isinstance(value, list):
-        return f"{len(value)}, at the end " + ", ".join(f"{k} {v:.4g}" for k, v in value[-1].items() if k != "epoch")
+        last = {k: v for k, v in value[-1].items() if k != "epoch" and v is not None}  # no Dice of a regression
+        return f"{len(value)}, at the end " + ", ".join(f"{k} {v:.4g}" for k, v in last.items())
     return str(_said(value))
 
 
