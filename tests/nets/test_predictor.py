@@ -305,6 +305,21 @@ def test_ways_to_run_agree(change):
     )
 
 
+@pytest.mark.parametrize("norm", [nn.GroupNorm(2, 4), nn.InstanceNorm3d(4, affine=True)])
+def test_instance_normalisation_keeps_the_plain_memory_order_on_a_cpu(norm):
+    module = nn.Sequential(nn.Conv3d(1, 4, 3, padding=1), norm, nn.Conv3d(4, 2, 3, padding=1))
+    patch = torch.randn(1, 1, 8, 8, 8)
+    with torch.inference_mode():
+        expected = module(patch).sigmoid()
+    predictor = Predictor(module, Traits(features=2, volumetric=True), Execution(device="cpu"))
+    plain = module[2].weight.is_contiguous() and not module[2].weight.is_contiguous(
+        memory_format=torch.channels_last_3d
+    )
+    assert plain == isinstance(norm, nn.InstanceNorm3d)
+    with predictor.running():
+        torch.testing.assert_close(predictor(patch), expected, rtol=1e-5, atol=1e-6)
+
+
 def test_devices():
     assert resolve_device("cpu").type == "cpu"
     if not torch.cuda.is_available():
