@@ -10,6 +10,7 @@ Nothing of volengine is imported: the environment need not have it.
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 
 def make(path: str) -> None:
@@ -24,15 +25,29 @@ def make(path: str) -> None:
     trainer.save_checkpoint(path, weights_only=True)
 
 
+def without_network() -> None:
+    """Let membrain-seg segment with a network that answers its input, whose weights are not loaded either."""
+    import torch
+    from membrain_seg.segmentation import segment
+
+    class Nothing(torch.nn.Module):
+        @classmethod
+        def load_from_checkpoint(cls, *_: Any, **__: Any) -> Nothing:
+            return cls()
+
+        def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
+            return [x]
+
+    segment.PreprocessedSemanticSegmentationUnet = Nothing
+
+
 def main() -> None:
     kind, *rest = sys.argv[1:]
     if kind == "make":
         make(*rest)
         return
     if kind == "nothing":
-        from membrain_seg.segmentation.networks.unet import SemanticSegmentationUnet
-
-        SemanticSegmentationUnet.forward = lambda self, x: [x]
+        without_network()
     from membrain_seg.segmentation.cli import cli
 
     sys.argv = ["membrain", *rest]
