@@ -273,8 +273,6 @@ def check_axes(axes: str, rank: int, where: str) -> str:
     """
     plain = {4: "bcyx", 5: "bczyx"}
     found = axes or plain.get(rank, "")
-    if found in ("zyx", "") and rank == 4:
-        found = plain[rank]
     if set(found) <= {*"zyx"} and len(found) == rank - 2:
         found = f"bc{found}"
     letters = sorted(found)
