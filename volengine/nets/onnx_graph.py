@@ -19,6 +19,8 @@ MAKERS = ("", "ai.onnx", "ai.onnx.ml", "com.microsoft")
 """Domains whose operators onnxruntime brings along."""
 PASSING = ("Transpose", "Identity", "Cast", "Squeeze", "Unsqueeze")
 """What may stand behind the last activation without changing values."""
+LARGEST_SETTING = 4096
+"""Bytes of stored numbers that may be sizes or paddings, on which shapes depend."""
 MOST_BYTES = 10**6
 """Per voxel of input: no network needs as many, and a file that wants them is after the memory."""
 FALLBACK_BYTES = 64
@@ -47,7 +49,7 @@ def read_onnx(source: str | Path | bytes, where: str = "") -> Any:
     """
     where = where or str(source)
     onnx = import_onnx()
-    content = source if isinstance(source, bytes) else _content(Path(source), where)
+    content = source if isinstance(source, bytes) else content_of(Path(source), where)
     model = onnx.ModelProto()
     try:
         model.ParseFromString(content)
@@ -66,7 +68,8 @@ def read_onnx(source: str | Path | bytes, where: str = "") -> Any:
     return model
 
 
-def _content(path: Path, where: str) -> bytes:
+def content_of(path: Path, where: str) -> bytes:
+    """The bytes of a file that is there and not too large."""
     if not path.is_file():
         raise MissingError(f"{where}: no such model file.")
     if path.stat().st_size > LARGEST:
@@ -235,6 +238,9 @@ def live_bytes(model: Any, where: str, sizes: Sequence[int]) -> int:
     value = next(v for v in probe.graph.input if v.name == given.name)
     for dim, size in zip(value.type.tensor_type.shape.dim, sizes, strict=True):
         dim.dim_value = int(size)
+    for tensor in probe.graph.initializer:
+        if len(tensor.raw_data) > LARGEST_SETTING:  # weights: their shape is enough
+            tensor.ClearField("raw_data")
     del probe.graph.value_info[:]
     for dim in probe.graph.output[0].type.tensor_type.shape.dim:
         dim.Clear()

@@ -29,6 +29,7 @@ from volengine.core.model import ModelFacts
 from volengine.nets.onnx_graph import (
     activation_of,
     check_axes,
+    content_of,
     live_bytes,
     ports,
     read_onnx,
@@ -61,17 +62,19 @@ class OnnxNet(nn.Module):
         The graph's, see :func:`volengine.nets.onnx_graph.check_axes`.
     activation
         Of the facts: taken off the graph if it stands at its end.
+    content
+        The file's, if it is at hand.
     """
 
     compiles = False
     """There is nothing in it for ``torch.compile``."""
 
-    def __init__(self, model: Any, where: str, axes: str, activation: str):
+    def __init__(self, model: Any, where: str, axes: str, activation: str, content: bytes | None = None):
         super().__init__()
         self.where, self.axes = where, axes
         self.input, self.output = ports(model, where)
         self._activation = activation
-        self._content: bytes = model.SerializeToString()
+        self._content: bytes = model.SerializeToString() if content is None else content
         self._sessions: dict[str, Any] = {}
         self._lock = threading.Lock()
 
@@ -233,7 +236,8 @@ def load_onnx(path: str | Path) -> tuple[nn.Module, ModelFacts]:
         The file does not say its facts; the message says how to tell it.
     """
     where = str(path)
-    model = read_onnx(path)
+    content = content_of(Path(path), where)
+    model = read_onnx(content, where)
     told = {p.key: p.value for p in model.metadata_props}
     if KEY not in told:
         raise InputError(
@@ -246,7 +250,7 @@ def load_onnx(path: str | Path) -> tuple[nn.Module, ModelFacts]:
         raise FormatError(f"{where}: the facts in its metadata cannot be read ({error}).") from error
     given = ports(model, where)[0]
     axes = check_axes(told.get(AXES_KEY, ""), len(given.shape), where)
-    net = OnnxNet(model, where, axes, facts.activation)
+    net = OnnxNet(model, where, axes, facts.activation, content)
     check_fit(net, facts, where)
     return net, with_sizes(model, facts, net, where)
 
