@@ -21,7 +21,7 @@ VERBS = {
     "score": "A prediction or picks against what is known.",
     "run": "A whole recipe: convert, segment, interact, pick.",
     "status": "How far a run is.",
-    "models": "Networks there are, their size and reach; what a model file holds.",
+    "models": "Networks there are, their size and reach; model files: their facts, from and to other programs.",
     "info": "What a file, store or model holds.",
     "export": "OME-Zarr back to MRC.",
     "demo": "A real tomogram, from MRC to picks and a report.",
