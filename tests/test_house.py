@@ -37,7 +37,7 @@ OTHER_OPTIONS = {
     "run": {"out"},
     "score": {"out"},
     "export": set(),
-    "train": {"out", "volumes", "labels", "points", "radius_nm"},
+    "train": {"out", "volumes", "labels", "points", "targets", "radius_nm"},
 }
 """Options that are no field of a recipe: where things lie, and short forms of nested fields."""
 
