@@ -1,7 +1,14 @@
-"""volengine's command line with networks that answer their input at once: python nothing.py segment ..."""
+"""volengine's command line without its networks, and its networks alone.
+
+python nothing.py segment ...                  # with networks that answer their input at once
+python nothing.py time FILE.scnm 576 5         # CPU seconds of the network, for a slice of 576 x 576, 5 times
+"""
 
 from __future__ import annotations
 
+import json
+import sys
+import time
 from typing import Any
 
 from volengine.cli.main import main
@@ -16,7 +23,29 @@ class Nothing(Predictor):
         self._call = lambda x: x[:, :1]
 
 
+def time_network(path: str, side: str, times: str) -> None:
+    """Print the CPU seconds of a 2D network for a slice, each of some times after the first."""
+    import torch
+
+    from volengine.nets.checkpoint import load_model
+    from volengine.nets.predictor import Execution, Traits
+
+    torch.set_num_threads(1)
+    network = Predictor(load_model(path)[0], Traits(volumetric=False), Execution(device="cpu"))
+    values = torch.randn(1, 1, int(side), int(side))
+    found = []
+    with network.running():
+        for _ in range(int(times) + 1):
+            began = time.process_time()
+            network(values)
+            found.append(time.process_time() - began)
+    print(json.dumps(found[1:]))
+
+
 if __name__ == "__main__":
+    if sys.argv[1] == "time":
+        time_network(*sys.argv[2:])
+        sys.exit()
     import volengine.nets.predictor as predictor
 
     predictor.Predictor = Nothing

@@ -3,6 +3,7 @@
     python original_ais.py make unet_s FOLDER      # FOLDER/unet_s.scnm: Ais's own architecture with random weights
     python original_ais.py nothing ARGUMENTS       # ais ARGUMENTS, with a network that answers its input at once
     python original_ais.py run ARGUMENTS           # ais ARGUMENTS
+    python original_ais.py time FILE.scnm 576 5    # CPU seconds of the network, for a slice of 576 x 576, 5 times
 
 Nothing of volengine is imported: the environment need not have it.
 """
@@ -48,6 +49,28 @@ def make(name: str, folder: str) -> None:
             archive.add(file, file.name)
 
 
+def time_network(path: str, side: str, times: str) -> None:
+    """Print the CPU seconds of the network for a slice, called as Ais calls it, each of some times after the first."""
+    import time
+
+    import numpy as np
+    from Ais.core.se_model import SEModel
+    from keras.layers import Input
+    from keras.models import clone_model
+
+    loaded = SEModel(no_glfw=True)
+    loaded.load(path, compile=False)
+    network = clone_model(loaded.model, input_tensors=Input(shape=(None, None, 1)))
+    network.set_weights(loaded.model.get_weights())
+    values = np.random.default_rng(0).standard_normal((1, int(side), int(side), 1)).astype(np.float32)
+    found = []
+    for _ in range(int(times) + 1):
+        began = time.process_time()
+        network(values, training=False).numpy()
+        found.append(time.process_time() - began)
+    print(json.dumps(found[1:]))
+
+
 class Answer:
     """What a network gives: something with a ``numpy``."""
 
@@ -82,6 +105,9 @@ def main() -> None:
     kind, *rest = sys.argv[1:]
     if kind == "make":
         make(*rest)
+        return
+    if kind == "time":
+        time_network(*rest)
         return
     if kind == "nothing":
         import keras.models
