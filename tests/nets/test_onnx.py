@@ -661,6 +661,28 @@ def test_bad_files_are_refused_with_one_message(tmp_path: Path, change: Any, mes
     assert "\n" not in str(refused.value)
 
 
+def broken_mode(model: Any) -> None:
+    node = next(n for n in model.graph.node if n.op_type == "Resize")
+    next(a for a in node.attribute if a.name == "mode").s = b"nearer"
+
+
+def broken_window(model: Any) -> None:
+    node = next(n for n in model.graph.node if n.op_type == "Conv")
+    next(a for a in node.attribute if a.name == "kernel_shape").ints[0] = 77
+
+
+@pytest.mark.parametrize("change", [broken_mode, broken_window])
+def test_what_onnxruntime_refuses_is_one_message(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], change: Any
+) -> None:
+    """It prints nothing of its own."""
+    _, _, path = small(tmp_path)
+    with pytest.raises(InputError, match=r"onnxruntime cannot|contradict|damaged") as refused:
+        load_onnx(changed(path, change))[0](noise(1, 1, 16, 16, 16))
+    assert "\n" not in str(refused.value)
+    assert capfd.readouterr() == ("", "")
+
+
 @settings(max_examples=40, deadline=None)
 @given(st.floats(0, 0.999))
 def test_a_file_that_is_cut_off_is_refused(tmp_path_factory: pytest.TempPathFactory, share: float) -> None:

@@ -166,12 +166,12 @@ def _session(content: bytes, device: torch.device, where: str) -> Any:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.enable_cpu_mem_arena = options.enable_mem_pattern = False
-    options.log_severity_level = 3
+    options.log_severity_level = 4  # its errors are raised, and not printed besides
     providers: list[Any] = ["CPUExecutionProvider"]
     if device.type == "cuda" and "CUDAExecutionProvider" in onnxruntime.get_available_providers():
         providers.insert(0, ("CUDAExecutionProvider", {"device_id": device.index or 0, "use_tf32": 0}))
     try:
-        return onnxruntime.InferenceSession(content, options, providers=providers)
+        return onnxruntime.InferenceSession(content, options, providers=providers, enable_fallback=0)
     except Exception as error:
         raise FormatError(f"{where}: onnxruntime cannot run it: {_first(error)}") from error
 
