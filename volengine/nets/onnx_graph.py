@@ -17,7 +17,7 @@ from volengine.nets.onnx_write import LARGEST, import_onnx
 
 MAKERS = ("", "ai.onnx", "ai.onnx.ml", "com.microsoft")
 """Domains whose operators onnxruntime brings along."""
-PASSING = ("Transpose", "Identity", "Cast", "Squeeze", "Unsqueeze")
+PASSING = ("Transpose", "Identity", "Cast")
 """What may stand behind the last activation without changing values."""
 LARGEST_SETTING = 4096
 """Bytes of stored numbers that may be sizes or paddings, on which shapes depend."""
@@ -167,7 +167,7 @@ def activation_of(model: Any, channel_axis: int) -> tuple[str, int]:
             return "sigmoid", number
         if node.op_type == "Softmax" and alone:
             return ("softmax", number) if _over(model, node, axis, rank) else ("", -1)
-        if node.op_type not in PASSING[:3] or not alone:
+        if node.op_type not in PASSING or not alone:
             break
         if node.op_type == "Transpose":
             order = next((list(a.ints) for a in node.attribute if a.name == "perm"), list(range(rank))[::-1])
