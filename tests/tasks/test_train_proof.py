@@ -186,6 +186,22 @@ def test_weights_that_are_no_numbers_are_never_kept(tmp_path: Path, case: TrainS
     assert not (tmp_path / "m.safetensors.training" / "last.safetensors").exists()
 
 
+@pytest.mark.parametrize("normalisation", ["none", "per_patch", "volume"])
+def test_voxels_that_are_no_numbers_are_named(tmp_path: Path, case: TrainSample, normalisation: Any) -> None:
+    image = read(case.volume, SHAPE).copy()
+    image[4, :, ::4] = np.nan
+    stored = np.memmap(case.volume, np.float32, "r+", offset=1024, shape=SHAPE)
+    stored[:] = image
+    stored.flush()
+    message = "voxels that are not finite" if normalisation == "volume" else "A patch of cells holds voxels that"
+    with pytest.raises(VolengineError, match=message):
+        train(
+            recipe(case.with_(ids=(1,), token="cells"), normalisation=normalisation, steps=20),
+            str(tmp_path / "m.safetensors"),
+            progress=False,
+        )
+
+
 def test_tensorboard_reads_the_log(tmp_path: Path, case: TrainSample) -> None:
     pytest.importorskip("tensorboard", reason="the extra tensorboard is not installed")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator

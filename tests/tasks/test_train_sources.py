@@ -113,7 +113,7 @@ def test_features_that_a_sample_does_not_know_do_not_count(index: str, labels: s
     assert set(np.unique(got[1])) <= {0, 1}
     with pytest.raises(InputError, match="'h' is not one of the features g, f"):
         open_sources([sample.with_(features=("h",))], rules)
-    with pytest.raises(InputError, match="labels or points of 1 for 2 features"):
+    with pytest.raises(InputError, match="truth of 1 for 2 features"):
         open_sources([sample.with_(features=())], rules)
 
 

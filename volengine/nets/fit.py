@@ -130,7 +130,7 @@ class Fit:
         ------
         VolengineError
             The loss, the gradient or the validation's loss became infinite or no number. The best epoch so far stays
-            in ``out``, the last one in the folder.
+            in ``out``, the last one in the folder. Or a sample's image holds what is no number.
         """
         self.ranks.start(self.device)
         try:
@@ -216,11 +216,17 @@ class Fit:
     def _tensors(self, samples: Sequence[Sample]) -> tuple[torch.Tensor, torch.Tensor, list[str]]:
         images = torch.stack([torch.as_tensor(s[0]) for s in samples]).to(self.device)
         labels = torch.stack([torch.as_tensor(s[1]) for s in samples]).to(self.device)
+        datasets = [s[2] if len(s) > 2 else "" for s in samples]
+        if not torch.isfinite(images).all():
+            bad = next(n for n, x in zip(datasets, images, strict=True) if not torch.isfinite(x).all()) or "a sample"
+            raise InputError(
+                f"A patch of {bad} holds voxels that are not finite (NaN or infinity); replace them first."
+            )
         if self.facts.volumetric:
             images = images.unsqueeze(1).contiguous(memory_format=torch.channels_last_3d)
         else:
             labels = labels.squeeze(2)
-        return images, labels, [s[2] if len(s) > 2 else "" for s in samples]
+        return images, labels, datasets
 
     # -- an epoch ----------------------------------------------------------------------------------------------
 
