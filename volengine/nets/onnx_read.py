@@ -210,7 +210,7 @@ class OnnxSizes(nn.Module):
         for wanted, have in zip(self.sizes[-len(space) :], space, strict=False):
             if wanted not in (0, have):
                 raise InputError(
-                    f"The ONNX network takes patches of {self.sizes} voxels (z, y, x) only; leave out --patch and --compat."
+                    f"The ONNX file takes patches of {self.sizes} voxels (z, y, x) only; leave out --patch, --compat."
                 )
         work = torch.empty(math.ceil(self.bytes_per_voxel * math.prod(space) / 4), device=x.device)
         answer = torch.empty((x.shape[0], self.features, *space), device=x.device)
