@@ -22,7 +22,7 @@ from scipy.ndimage import gaussian_filter
 
 from volengine import ScoreRecipe, SegmentRecipe, score, segment
 from volengine.core.boxes import Box
-from volengine.core.errors import VolengineError
+from volengine.core.errors import InputError, VolengineError
 from volengine.core.image import ImageSpec
 from volengine.io import open_source, open_volume
 from volengine.io.omezarr import ZarrSink, create_image, finish_image, plan_levels
@@ -126,6 +126,8 @@ def test_deep_supervision_from_a_recipe(tmp_path: Path, case: TrainSample) -> No
     )  # fmt: skip
     (row,) = train(how, str(tmp_path / "m.safetensors"), progress=False)
     assert 1.4 < row["loss"] / row["validation_loss"] < 2.2
+    with pytest.raises(InputError, match=r"Patches of \(8, 8, 8\) are too small for 'dynunet'"):
+        train(how.with_(patch=(8, 8, 8)), str(tmp_path / "small.safetensors"), progress=False)
 
 
 # -- what is read --------------------------------------------------------------------------------------------

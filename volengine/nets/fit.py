@@ -182,12 +182,24 @@ class Fit:
         self.module.train()
         if self.discriminator is not None:
             return self._adversarial_step(step, images, labels)
-        with self.descent.autocast():
-            answers: Answers = self._replica(images)
+        answers = self._answers(images)
         loss = self._whole_loss(answers, labels, datasets)
         # the processes' gradients are averaged, and each has its part of the sum
         self.descent.step(loss, self.how.rate(step), f"Step {step}", gain=float(self.ranks.world))
         return float(loss.detach())
+
+    def _answers(self, images: torch.Tensor) -> Answers:
+        try:
+            with self.descent.autocast():
+                answers: Answers = self._replica(images)
+        except ValueError as error:
+            if "Expected more than 1" not in str(error):  # PyTorch's, of its normalisation layers
+                raise
+            raise InputError(
+                f"Patches of {self.facts.patch} are too small for {self.facts.network!r}: at its coarsest level one "
+                "voxel is left to normalise over. Give a larger --patch."
+            ) from error
+        return answers
 
     def _whole_loss(self, answers: Answers, labels: torch.Tensor, datasets: list[str]) -> torch.Tensor:
         """The loss of the whole batch; this process's answers carry the gradient."""
