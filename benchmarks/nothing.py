@@ -24,21 +24,24 @@ class Nothing(Predictor):
 
 
 def time_network(path: str, side: str, times: str) -> None:
-    """Print the CPU seconds of a 2D network for a slice, each of some times after the first."""
+    """Print the CPU seconds of a network for a slice or a window, each of some times after the first."""
     import torch
 
     from volengine.nets.checkpoint import load_model
     from volengine.nets.predictor import Execution, Traits
 
     torch.set_num_threads(1)
-    network = Predictor(load_model(path)[0], Traits(volumetric=False), Execution(device="cpu"))
-    values = torch.randn(1, 1, int(side), int(side))
+    module, facts = load_model(path)
+    network = Predictor(module, Traits(volumetric=facts.volumetric), Execution(device="cpu"))
+    shape = (int(side),) * (3 if facts.volumetric else 2)
+    batch = network.batch(shape if facts.volumetric else (1, *shape))
+    values = torch.randn(batch, 1, *shape)
     found = []
     with network.running():
         for _ in range(int(times) + 1):
             began = time.process_time()
             network(values)
-            found.append(time.process_time() - began)
+            found.append((time.process_time() - began) / batch)
     print(json.dumps(found[1:]))
 
 
