@@ -245,12 +245,17 @@ class Join(nn.Module):
     def __init__(self, function: str):
         super().__init__()
         self.function = function
+        self.inplace = False
 
     def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
-        """The joined array."""
+        """The joined array; a sum in place of the first input where nobody else reads that."""
         if self.function == "concatenate":
             return torch.cat(inputs, 1)
         total = inputs[0]
+        if self.inplace and all(other.shape == total.shape for other in inputs):
+            for other in inputs[1:]:
+                total += other
+            return total
         for other in inputs[1:]:
             if self.function == "multiply":
                 total = total * other
@@ -313,13 +318,19 @@ class GraphNet(nn.Module):
         self._reuse()
 
     def _reuse(self) -> None:
-        """Let activations overwrite what a layer has just made, if they alone read it; this saves memory and time."""
+        """Let activations and sums overwrite what a layer has just made, if they alone read it; this saves memory and
+        time."""
         kinds = {layer["name"]: layer["kind"] for layer in self.description}
+        sums = [layer["name"] for layer in self.description if layer.get("function") == "add" and layer["inputs"][1:]]
         readers = Counter(name for layer in self.description for name in layer["inputs"])
         for layer, module in zip(self.description, self.layers, strict=True):
             if isinstance(module, Activation):
                 source = layer["inputs"][0]
-                module.inplace = kinds[source] in MAKERS and readers[source] == 1 and module.slope >= 0
+                made = kinds[source] in MAKERS or source in sums
+                module.inplace = made and readers[source] == 1 and module.slope >= 0
+            elif isinstance(module, Join) and module.function == "add":
+                source = layer["inputs"][0]
+                module.inplace = kinds[source] in MAKERS and readers[source] == 1
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """The answer of the last layer."""

@@ -123,6 +123,8 @@ class Predictor:
     def __init__(self, module: torch.nn.Module, traits: Traits, execution: Execution | None = None):
         import torch
 
+        from volengine.nets.lean import lean_module
+
         self.traits = traits
         self.execution = execution or Execution()
         self.device = resolve_device(self.execution.device)
@@ -133,6 +135,8 @@ class Predictor:
             raise InputError("This network predicts values, not probabilities, so they have no spread.")
         if self.execution.mean_of == "logits" and traits.activation == "softmax":
             raise InputError("The mean of logits is for networks with a sigmoid; this one has a softmax.")
+        if self.device.type == "cpu" and not traits.volumetric and not self.execution.compile:
+            module = lean_module(module, traits.slices)
         module = module.eval().to(self.device)
         self._last = self.execution.channels_last and not (self.device.type == "cpu" and _turns_back(module))
         if self._last:

@@ -1,0 +1,154 @@
+"""Networks for prediction with less to compute: the same answers up to rounding.
+
+A 3x3 convolution over a feature map that was enlarged twofold by repeating its voxels reads the same voxel up to
+four times. Its weights can be added up beforehand: then it is a transposed convolution of the small map with a 4x4
+kernel and a stride of 2, with 4 multiply-adds per answer instead of 9, and the large map is never written. Where the
+enlarged map is joined with another one first (U-Nets), the convolution is split into one for each. Ais's UNet takes
+0.65 of its time so.
+
+>>> layers, state = lean(*describe(module, sample))                                                  # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import torch
+from torch import nn
+
+from volengine.core.errors import InputError
+from volengine.nets.graph import GraphNet
+from volengine.nets.trace import Description, describe
+
+Layers = list[dict[str, Any]]
+SAMPLE = 64
+"""Side of the input on which a network is followed; all strides of slices divide it."""
+
+
+def lean_module(module: nn.Module, slices: int) -> nn.Module:
+    """A network of slices with less to compute, where there is such a one; else the network itself.
+
+    Parameters
+    ----------
+    module
+        Takes (batch, slices, y, x); it is not changed.
+    slices
+        Of its input.
+    """
+    if not isinstance(module, GraphNet) and not any(isinstance(part, nn.Upsample) for part in module.modules()):
+        return module
+    try:
+        described = describe(module, torch.zeros(1, slices, SAMPLE, SAMPLE))
+    except (InputError, RuntimeError, TypeError, ValueError):  # not of plain layers, or not for such a sample
+        return module
+    layers, state = lean(*described)
+    if layers is described[0]:
+        return module
+    found = GraphNet(layers)
+    found.load_state_dict(state)
+    return found.eval()
+
+
+def lean(layers: Layers, state: dict[str, torch.Tensor]) -> Description:
+    """A description in which no 2D convolution reads a map that was enlarged for it alone; the same if none does."""
+    readers = Counter(name for layer in layers for name in layer["inputs"])
+    known = {layer["name"]: layer for layer in layers}
+    pairs: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {}
+    for layer in layers:
+        join = known[layer["inputs"][0]] if _plain(layer) else layer
+        if join["kind"] != "join" or join["function"] != "concatenate" or len(join["inputs"]) != 2 or join is layer:
+            continue
+        large = known[join["inputs"][0]]
+        alone = readers[join["name"]] == readers[large["name"]] == 1
+        if alone and _doubles(large) and _channels(large["inputs"][0], known):
+            pairs[layer["name"]] = join, large
+    if not pairs:
+        return layers, state
+    gone = {part["name"] for pair in pairs.values() for part in pair}
+    made: Layers = []
+    values: dict[str, torch.Tensor] = {}
+    for number, layer in enumerate(layers):
+        if layer["name"] in gone:
+            continue
+        old = f"layers.{number}."
+        own = {key.removeprefix(old): value for key, value in state.items() if key.startswith(old)}
+        new, weights = [layer], [own]
+        if layer["name"] in pairs:
+            join, large = pairs[layer["name"]]
+            small = large["inputs"][0]
+            width = _channels(small, known)
+            new, weights = _split(layer, own["conv.weight"], own.get("conv.bias"), small, join["inputs"][1], width)
+        for each, tensors in zip(new, weights, strict=True):
+            values |= {f"layers.{len(made)}.{key}": value for key, value in tensors.items()}
+            made.append(each)
+    return made, values
+
+
+def _plain(layer: dict[str, Any]) -> bool:
+    """Whether a layer is a 3x3 convolution that moves nothing."""
+    once = (layer.get("stride"), layer.get("dilation"))
+    return (
+        layer["kind"] == "conv"
+        and tuple(layer["kernel"]) == (3, 3)
+        and layer.get("padding", "same") == "same"
+        and layer.get("groups", 1) == 1
+        and all(tuple(n or (1, 1)) == (1, 1) for n in once)
+    )
+
+
+def _doubles(layer: dict[str, Any]) -> bool:
+    return (
+        layer["kind"] == "upsample" and tuple(layer["factor"]) == (2, 2) and layer.get("mode", "nearest") == "nearest"
+    )
+
+
+def _split(
+    layer: dict[str, Any], weight: torch.Tensor, bias: torch.Tensor | None, small: str, fine: str, width: int
+) -> tuple[Layers, list[dict[str, torch.Tensor]]]:
+    """A convolution of a joined map as one for each part, and their sum; ``width``: channels of the small map."""
+    name, (inputs, outputs) = layer["name"], layer["channels"]
+    first = {
+        "name": f"{name}/small",
+        "kind": "conv_transpose",
+        "inputs": [small],
+        "channels": [width, outputs],
+        "kernel": [4, 4],
+        "stride": [2, 2],
+        "bias": False,
+    }
+    second = {**layer, "name": f"{name}/fine", "inputs": [fine], "channels": [inputs - width, outputs]}
+    total = {"name": name, "kind": "join", "inputs": [second["name"], first["name"]], "function": "add"}
+    own = {"conv.weight": weight[:, width:]} | ({} if bias is None else {"conv.bias": bias})
+    return [first, second, total], [{"conv.weight": enlarging(weight[:, :width])}, own, {}]
+
+
+def enlarging(weight: torch.Tensor) -> torch.Tensor:
+    """The transposed kernel that convolves a map as if its voxels had been repeated twofold.
+
+    Parameters
+    ----------
+    weight
+        (outputs, inputs, 3, 3), of a convolution with a border of zeros.
+
+    Returns
+    -------
+    Tensor, (inputs, outputs, 4, 4)
+        For a stride of 2, cut off by one voxel on each side.
+    """
+    for axis in (2, 3):
+        a, b, c = weight.double().unbind(axis)
+        weight = torch.stack([c, b + c, a + b, a], axis)
+    return weight.transpose(0, 1).float().contiguous()
+
+
+def _channels(name: str, known: dict[str, dict[str, Any]]) -> int:
+    """Of a layer's answer; 0 where only the input could tell."""
+    layer = known[name]
+    if layer["kind"] in ("conv", "conv_transpose"):
+        return int(layer["channels"][1])
+    before = [_channels(source, known) for source in layer["inputs"]]
+    joined = layer["kind"] == "join" and layer["function"] == "concatenate"
+    if joined:
+        return sum(before) if all(before) else 0
+    return before[0] if before else 0
