@@ -28,6 +28,7 @@ from volengine.core.boxes import Box
 
 HERE = Path(__file__).parent
 PEERS = Path(os.environ.get("PEERS", "no peers"))
+FULL = os.environ.get("VOLENGINE_BENCH") == "full"
 THREADS = size("VOLENGINE_BENCH_THREADS", 1, 1)
 ROUNDS = size("VOLENGINE_BENCH_ROUNDS", 1, 3)
 LIMITS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
@@ -112,7 +113,7 @@ def test_ais(benchmark, tmp_path, network):
         return ours(kind, "segment", file, "--model", model, "--compat", "ais", "--out", out, "--overwrite")
 
     programs: dict[str, Command] = {"ais": theirs, "volengine": here}
-    depths = {"run": (2,), "nothing": (32, 192)}
+    depths = {"run": (2,), "nothing": (32, 192) if FULL else (2, 8)}
     shapes = {kind: [(z, SIDE, SIDE) for z in several] for kind, several in depths.items()}
     found = {}
     calls: dict[str, list[float]] = {"ais": [], "volengine": []}
@@ -154,8 +155,8 @@ def test_membrain(benchmark, tmp_path):
                     "--dtype", "float32", "--answer", "logits", "--out", out, "--overwrite")  # fmt: skip
 
     programs: dict[str, Command] = {"membrain": theirs, "volengine": here}
-    few = {8 * 3: (64, 64, 128)}  # windows, of all mirrors
-    many = {voxels(s): s for s in ((96, 200, 200), (160, 330, 330))}
+    few = {8 * 3: (64, 64, 128)} if FULL else {8: (64, 64, 64)}  # windows, of all mirrors
+    many = {voxels(s): s for s in (((96, 200, 200), (160, 330, 330)) if FULL else ((64, 64, 64), (64, 96, 96)))}
     found = {}
     calls: dict[str, list[float]] = {"membrain": [], "volengine": []}
 
