@@ -33,9 +33,9 @@ from volengine.core.boxes import Box
 from volengine.core.model import ModelFacts
 from volengine.engine.options import RunOptions
 from volengine.io import open_source, open_volume
-from volengine.nets.fit import Fit
-from volengine.nets.fit_recipe import FitRecipe, Optimiser, Term
 from volengine.nets.registry import build
+from volengine.nets.training.fit import Fit
+from volengine.nets.training.fit_recipe import FitRecipe, Optimiser, Term
 from volengine.tasks.segment import SegmentRecipe, segment
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]

@@ -1,8 +1,8 @@
 """The library of networks: what each costs on a CPU, as ratios to VGGNet, beside Table 1 of the Ais paper.
 
 CPU seconds of one thread; the networks in turn, medians over rounds. Whole slices, made longer to a multiple of 64 as
-the strides ask; training steps are those of ``volengine.nets.fit``, on the paper's batches of 64 x 64 boxes. Loading,
-normalisation and blending are no part of it: see test_bench_segment.py.
+the strides ask; training steps are those of ``volengine.nets.training.fit``, on the paper's batches of 64 x 64 boxes.
+Loading, normalisation and blending are no part of it: see test_bench_segment.py.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ import torch
 from measure import size
 
 from volengine.core.model import ModelFacts
-from volengine.nets.ais2d_pix2pix import PatchGAN
-from volengine.nets.complexity import macs_per_voxel
-from volengine.nets.fit import Fit
-from volengine.nets.fit_recipe import FitRecipe, Optimiser, Term
+from volengine.nets.architectures.ais2d_pix2pix import PatchGAN
+from volengine.nets.architectures.complexity import macs_per_voxel
 from volengine.nets.predictor import Execution, Predictor, Traits
 from volengine.nets.registry import build, parameters
+from volengine.nets.training.fit import Fit
+from volengine.nets.training.fit_recipe import FitRecipe, Optimiser, Term
 
 FULL = os.environ.get("VOLENGINE_BENCH") == "full"
 SLICE = (511, 720) if FULL else (60, 60)

@@ -25,10 +25,10 @@ from volengine.core.model import ModelFacts
 from volengine.core.rules import Compete, Interact
 from volengine.io import open_source, open_volume
 from volengine.io.mrc_write import write_mrc
+from volengine.nets.architectures.graph import GraphNet
 from volengine.nets.checkpoint import load_facts, load_model, save_model
-from volengine.nets.graph import GraphNet
+from volengine.nets.formats.scnm_write import scnm_bytes
 from volengine.nets.registry import build
-from volengine.nets.scnm_write import scnm_bytes
 from volengine.ops.interact import Chain
 from volengine.tasks.exchange import ModelExportRecipe, export_model
 from volengine.tasks.layout import feature_store

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from volengine.core.errors import InputError
-from volengine.nets import augment_fourier, augment_geometry, augment_greys
-from volengine.nets.augment import PRESETS, Augmentation, Fourier, Geometry, Greys, preset
-from volengine.nets.losses import IGNORE
+from volengine.nets.training import augment_fourier, augment_geometry, augment_greys
+from volengine.nets.training.augment import PRESETS, Augmentation, Fourier, Geometry, Greys, preset
+from volengine.nets.training.losses import IGNORE
 
 STILL = {"flips": False, "turns": False}
 

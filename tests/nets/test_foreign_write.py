@@ -18,16 +18,16 @@ from torch import nn
 
 from volengine.core.errors import FormatError, InputError
 from volengine.core.model import ModelFacts
-from volengine.nets.archives import read_archive
+from volengine.nets.architectures.graph import GraphNet
 from volengine.nets.checkpoint import load_model
-from volengine.nets.graph import GraphNet
-from volengine.nets.h5_apart import read_h5
-from volengine.nets.keras_h5 import read_keras
-from volengine.nets.keras_layers import Reader
-from volengine.nets.keras_write import write_keras
+from volengine.nets.formats.archives import read_archive
+from volengine.nets.formats.h5_apart import read_h5
+from volengine.nets.formats.keras_h5 import read_keras
+from volengine.nets.formats.keras_layers import Reader
+from volengine.nets.formats.keras_write import write_keras
+from volengine.nets.formats.scnm_write import scnm_bytes
+from volengine.nets.formats.trace import describe
 from volengine.nets.registry import build
-from volengine.nets.scnm_write import scnm_bytes
-from volengine.nets.trace import describe
 
 h5py = pytest.importorskip("h5py")
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation", "ignore:Argument `alpha` is deprecated")

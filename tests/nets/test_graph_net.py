@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from volengine.nets.graph import Conv, GraphNet, Upsample, same_padding
+from volengine.nets.architectures.graph import Conv, GraphNet, Upsample, same_padding
 
 
 def layer(name, kind, *inputs, **extra):

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional
 
-from volengine.nets.graph import GraphNet
+from volengine.nets.architectures.graph import GraphNet
 from volengine.nets.lean import enlarging, lean_module
 from volengine.nets.predictor import Predictor, Traits
 from volengine.nets.registry import build

@@ -15,12 +15,12 @@ from torch.nn import functional as F
 
 from volengine.core.errors import DependencyError, InputError
 from volengine.nets import registry
-from volengine.nets.ais2d_flat import Residual
-from volengine.nets.ais2d_pix2pix import PatchGAN, Pix2pix
-from volengine.nets.complexity import macs_per_voxel
-from volengine.nets.encdec import ConvUNet, UNetLayout
-from volengine.nets.layers import conv, conv_chain
-from volengine.nets.receptive import dimensions, stride_of
+from volengine.nets.architectures.ais2d_flat import Residual
+from volengine.nets.architectures.ais2d_pix2pix import PatchGAN, Pix2pix
+from volengine.nets.architectures.complexity import macs_per_voxel
+from volengine.nets.architectures.encdec import ConvUNet, UNetLayout
+from volengine.nets.architectures.layers import conv, conv_chain
+from volengine.nets.architectures.receptive import dimensions, stride_of
 
 VOLUMETRIC = ("unet3d", "residual3d", "easymode_3d", "easymode_3d_wide", "dynunet")
 PUBLISHED: dict[str, tuple[int, float | None]] = {

@@ -19,13 +19,13 @@ from torch.nn import functional
 
 from volengine.core.errors import DependencyError, FormatError, InputError, MissingError
 from volengine.core.model import ModelFacts
-from volengine.nets import onnx_write
+from volengine.nets.architectures.graph import GraphNet
 from volengine.nets.checkpoint import identity, load_facts, load_model, save_model
 from volengine.nets.footprint import forward_bytes
-from volengine.nets.graph import GraphNet
-from volengine.nets.onnx_read import OnnxNet, OnnxSizes, load_onnx
-from volengine.nets.onnx_told import Told, with_told_facts
-from volengine.nets.onnx_write import onnx_bytes
+from volengine.nets.formats import onnx_write
+from volengine.nets.formats.onnx_read import OnnxNet, OnnxSizes, load_onnx
+from volengine.nets.formats.onnx_told import Told, with_told_facts
+from volengine.nets.formats.onnx_write import onnx_bytes
 from volengine.nets.predictor import Execution, Predictor, Traits, load_predictor
 from volengine.nets.registry import build
 
@@ -705,10 +705,10 @@ def test_missing_large_and_other_files_are_refused(tmp_path: Path, monkeypatch: 
     (tmp_path / "x.onnx").write_bytes(b"PK\x03\x04 no model" * 10)
     with pytest.raises(FormatError, match="is no ONNX file"):
         load_facts(tmp_path / "x.onnx")
-    monkeypatch.setattr("volengine.nets.onnx_graph.LARGEST", 10)
+    monkeypatch.setattr("volengine.nets.formats.onnx_graph.LARGEST", 10)
     with pytest.raises(FormatError, match="at most 10"):
         load_facts(tmp_path / "x.onnx")
-    monkeypatch.setattr("volengine.nets.onnx_write.LARGEST", 10)
+    monkeypatch.setattr("volengine.nets.formats.onnx_write.LARGEST", 10)
     with pytest.raises(InputError, match="holds at most 10"):
         onnx_bytes(build("unet3d", SMALL), facts_of("unet3d", (2, 2, 2)))
 

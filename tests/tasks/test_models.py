@@ -44,7 +44,7 @@ def test_the_text_of_some() -> None:
 
 
 def test_a_network_without_a_finite_field_and_one_that_cannot_be_built(monkeypatch: pytest.MonkeyPatch) -> None:
-    point = metadata.EntryPoint("groups", "volengine.nets.residual3d:ResidualUNet3d", registry.GROUP)
+    point = metadata.EntryPoint("groups", "volengine.nets.architectures.residual3d:ResidualUNet3d", registry.GROUP)
     monkeypatch.setattr(registry.metadata, "entry_points", lambda group: [point])
     monkeypatch.setattr(point.load(), "__init__", _grouped(point.load().__init__))
     assert "  patch " in said("--network", "groups")

@@ -24,7 +24,7 @@ from volengine.core.picks import Picks
 from volengine.io import open_volume
 from volengine.io.picks import write_picks
 from volengine.nets.checkpoint import load_facts, load_model
-from volengine.nets.fit import Fit
+from volengine.nets.training.fit import Fit
 from volengine.tasks.train import TrainRecipe, train
 from volengine.tasks.train_labels import LabelFiles, LabelPoints
 from volengine.tasks.train_samples import TrainSample

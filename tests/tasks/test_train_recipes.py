@@ -12,10 +12,10 @@ import pytest
 import torch
 
 from volengine.core.errors import InputError
-from volengine.nets.augment import PRESETS, Augmentation, Greys, preset
 from volengine.nets.checkpoint import load_facts, load_model
-from volengine.nets.fit_recipe import Term
-from volengine.nets.losses import EXCLUSIVE, LOSSES, REGRESSION
+from volengine.nets.training.augment import PRESETS, Augmentation, Greys, preset
+from volengine.nets.training.fit_recipe import Term
+from volengine.nets.training.losses import EXCLUSIVE, LOSSES, REGRESSION
 from volengine.tasks import train as train_task
 from volengine.tasks.train import TrainRecipe, TrainSample, train
 
@@ -104,7 +104,7 @@ def test_fine_tuning_begins_where_the_other_model_ended(tmp_path: Path, case: tu
 
 
 def test_pix2pix_trains_against_its_discriminator(tmp_path: Path, case: tuple[str, ...]) -> None:
-    pytest.importorskip("volengine.nets.ais2d_pix2pix")
+    pytest.importorskip("volengine.nets.architectures.ais2d_pix2pix")
     out = tmp_path / "m.safetensors"
     how = recipe(
         case, network="unet", arguments={}, patch=(1, 16, 16), context=3, adversarial=True, momentum=0.5,

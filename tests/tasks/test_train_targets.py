@@ -20,7 +20,7 @@ from volengine.core.boxes import Box
 from volengine.core.errors import InputError
 from volengine.io import open_source, open_volume
 from volengine.nets.checkpoint import load_facts
-from volengine.nets.fit_recipe import Term
+from volengine.nets.training.fit_recipe import Term
 from volengine.tasks.train import TrainRecipe, TrainSample, train
 from volengine.tasks.train_sources import open_sources
 from volengine.tasks.train_targets import TargetFiles

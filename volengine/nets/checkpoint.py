@@ -1,7 +1,7 @@
 """Native model files: one ``.safetensors`` file with the weights, and the model's facts as JSON in its header.
 
 No pickle: opening a file runs nothing. The facts are read without PyTorch (:func:`load_facts`). Files of other programs
-are recognised by their ending (:data:`FORMATS`) and read by :mod:`volengine.nets.foreign`.
+are recognised by their ending (:data:`FORMATS`) and read by :mod:`volengine.nets.formats.foreign`.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 KEY = "volengine"
 MAX_HEADER = 100_000_000
 FORMATS = {
-    ".scnm": "volengine.nets.foreign:load_scnm",
-    ".ckpt": "volengine.nets.foreign:load_ckpt",
-    ".h5": "volengine.nets.foreign:load_keras",
-    ".hdf5": "volengine.nets.foreign:load_keras",
-    ".keras": "volengine.nets.foreign:load_keras",
-    ".onnx": "volengine.nets.onnx_read:load_onnx",
+    ".scnm": "volengine.nets.formats.foreign:load_scnm",
+    ".ckpt": "volengine.nets.formats.foreign:load_ckpt",
+    ".h5": "volengine.nets.formats.foreign:load_keras",
+    ".hdf5": "volengine.nets.formats.foreign:load_keras",
+    ".keras": "volengine.nets.formats.foreign:load_keras",
+    ".onnx": "volengine.nets.formats.onnx_read:load_onnx",
 }
 """Loaders of other programs' model files, by their ending: path -> (module, facts)."""
 

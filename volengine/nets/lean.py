@@ -18,8 +18,8 @@ import torch
 from torch import nn
 
 from volengine.core.errors import InputError
-from volengine.nets.graph import GraphNet
-from volengine.nets.trace import Description, describe
+from volengine.nets.architectures.graph import GraphNet
+from volengine.nets.formats.trace import Description, describe
 
 Layers = list[dict[str, Any]]
 SAMPLE = 64

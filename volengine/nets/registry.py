@@ -40,29 +40,29 @@ class Entry(NamedTuple):
 AIS = "Ais, eLife 13:RP98552"
 EASYMODE = "Ais, easymode"
 NETWORKS: dict[str, Entry] = {
-    "eman2": Entry("volengine.nets.ais2d_flat:Eman2", AIS),
-    "inceptionnet": Entry("volengine.nets.ais2d_flat:InceptionNet", AIS),
-    "resnet": Entry("volengine.nets.ais2d_flat:ResNet", AIS),
-    "resnet_s": Entry("volengine.nets.ais2d_flat:resnet_s", "Ais"),
-    "unet": Entry("volengine.nets.ais2d:UNet2d", AIS),
-    "unet_m": Entry("volengine.nets.ais2d_deep:unet_m", "Ais"),
-    "unet_l": Entry("volengine.nets.ais2d_deep:unet_l", "Ais"),
-    "vggnet": Entry("volengine.nets.ais2d:VGGNet", AIS),
-    "vggnet_m": Entry("volengine.nets.ais2d:vggnet_m", "Ais"),
-    "vggnet_l": Entry("volengine.nets.ais2d_deep:vggnet_l", "Ais"),
-    "vggnet_l_paper": Entry("volengine.nets.ais2d_deep:vggnet_l_paper", "Ais 1.0"),
-    "vggnet_x": Entry("volengine.nets.ais2d_deep:vggnet_x", "Ais"),
-    "pix2pix": Entry("volengine.nets.ais2d_pix2pix:Pix2pix", AIS),
-    "pix2pix_s": Entry("volengine.nets.ais2d_pix2pix:pix2pix_s", "Ais"),
-    "easymode_2d": Entry("volengine.nets.ais2d_deep:easymode_2d", EASYMODE),
-    "pom": Entry("volengine.nets.ais2d_deep:pom", "Ais, cryoPom"),
-    "easymode_3d": Entry("volengine.nets.ais3d:easymode_3d", EASYMODE),
-    "easymode_3d_wide": Entry("volengine.nets.ais3d:easymode_3d_wide", EASYMODE),
-    "unet3d": Entry("volengine.nets.unet3d:UNet3d", "volengine"),
-    "residual3d": Entry("volengine.nets.residual3d:ResidualUNet3d", "volengine"),
-    "dynunet": Entry("volengine.nets.dynunet:MembrainUNet", "membrain-seg, bioRxiv 2024.01.05.574336"),
-    "graph": Entry("volengine.nets.graph:GraphNet", "an imported model's own layers"),
-    "onnx": Entry("volengine.nets.onnx_read:OnnxSizes", "an ONNX file, which onnxruntime computes"),
+    "eman2": Entry("volengine.nets.architectures.ais2d_flat:Eman2", AIS),
+    "inceptionnet": Entry("volengine.nets.architectures.ais2d_flat:InceptionNet", AIS),
+    "resnet": Entry("volengine.nets.architectures.ais2d_flat:ResNet", AIS),
+    "resnet_s": Entry("volengine.nets.architectures.ais2d_flat:resnet_s", "Ais"),
+    "unet": Entry("volengine.nets.architectures.ais2d:UNet2d", AIS),
+    "unet_m": Entry("volengine.nets.architectures.ais2d_deep:unet_m", "Ais"),
+    "unet_l": Entry("volengine.nets.architectures.ais2d_deep:unet_l", "Ais"),
+    "vggnet": Entry("volengine.nets.architectures.ais2d:VGGNet", AIS),
+    "vggnet_m": Entry("volengine.nets.architectures.ais2d:vggnet_m", "Ais"),
+    "vggnet_l": Entry("volengine.nets.architectures.ais2d_deep:vggnet_l", "Ais"),
+    "vggnet_l_paper": Entry("volengine.nets.architectures.ais2d_deep:vggnet_l_paper", "Ais 1.0"),
+    "vggnet_x": Entry("volengine.nets.architectures.ais2d_deep:vggnet_x", "Ais"),
+    "pix2pix": Entry("volengine.nets.architectures.ais2d_pix2pix:Pix2pix", AIS),
+    "pix2pix_s": Entry("volengine.nets.architectures.ais2d_pix2pix:pix2pix_s", "Ais"),
+    "easymode_2d": Entry("volengine.nets.architectures.ais2d_deep:easymode_2d", EASYMODE),
+    "pom": Entry("volengine.nets.architectures.ais2d_deep:pom", "Ais, cryoPom"),
+    "easymode_3d": Entry("volengine.nets.architectures.ais3d:easymode_3d", EASYMODE),
+    "easymode_3d_wide": Entry("volengine.nets.architectures.ais3d:easymode_3d_wide", EASYMODE),
+    "unet3d": Entry("volengine.nets.architectures.unet3d:UNet3d", "volengine"),
+    "residual3d": Entry("volengine.nets.architectures.residual3d:ResidualUNet3d", "volengine"),
+    "dynunet": Entry("volengine.nets.architectures.dynunet:MembrainUNet", "membrain-seg, bioRxiv 2024.01.05.574336"),
+    "graph": Entry("volengine.nets.architectures.graph:GraphNet", "an imported model's own layers"),
+    "onnx": Entry("volengine.nets.formats.onnx_read:OnnxSizes", "an ONNX file, which onnxruntime computes"),
 }
 IMPORTED = ("graph", "onnx")
 """Networks that are built from what a model file describes, and are nothing without it."""
@@ -254,6 +254,6 @@ def reach(module: nn.Module, volumetric: bool) -> tuple[Index3, Index3]:
     InputError
         The network normalises over its patch: there is no finite receptive field.
     """
-    from volengine.nets.receptive import probe
+    from volengine.nets.architectures.receptive import probe
 
     return probe(module, volumetric)

@@ -8,8 +8,8 @@
 PosixPath('cell/recipe.yaml')
 
 A file appears when it is complete; what cannot be written leaves nothing behind. Models that are read and written are
-described in :mod:`volengine.nets.foreign`, :mod:`volengine.nets.onnx_write`, :mod:`volengine.nets.bioimage_write` and
-:mod:`volengine.nets.scnm_write`.
+described in :mod:`volengine.nets.formats.foreign`, :mod:`volengine.nets.formats.onnx_write`,
+:mod:`volengine.nets.formats.bioimage_write` and :mod:`volengine.nets.formats.scnm_write`.
 """
 
 from __future__ import annotations
@@ -145,7 +145,7 @@ def _content(
     form: str, module: nn.Module, facts: ModelFacts, recipe: ModelExportRecipe
 ) -> tuple[bytes, tuple[str, ...]]:
     if form == "onnx":
-        from volengine.nets.onnx_write import OPSET, onnx_bytes
+        from volengine.nets.formats.onnx_write import OPSET, onnx_bytes
 
         content, difference = onnx_bytes(module, facts)
         if facts.network == "onnx":
@@ -154,12 +154,12 @@ def _content(
             f"Opset {OPSET}. onnxruntime's answers differ from PyTorch's by {difference:.1e} of the largest.",
         )
     if form == "bioimage":
-        from volengine.nets.bioimage_write import Card, bioimage_bytes
+        from volengine.nets.formats.bioimage_write import Card, bioimage_bytes
 
         return bioimage_bytes(
             module, facts, Card(recipe.title or "", recipe.description or "", recipe.authors, recipe.licence or "")
         )
-    from volengine.nets.scnm_write import scnm_bytes
+    from volengine.nets.formats.scnm_write import scnm_bytes
 
     return _scnm(scnm_bytes, module, facts, recipe.feature or ""), ()
 
@@ -212,7 +212,7 @@ def import_model(path: str, out: str, recipe: ModelImportRecipe | None = None) -
     MissingError, FormatError, InputError, DependencyError
         The model cannot be read; facts that are needed or do not fit; an extra that is not installed.
     """
-    from volengine.nets import foreign
+    from volengine.nets.formats import foreign
 
     recipe = recipe or ModelImportRecipe()
     told: dict[str, Any] = {
@@ -225,7 +225,7 @@ def import_model(path: str, out: str, recipe: ModelImportRecipe | None = None) -
         if recipe.activation:
             raise InputError(f"--activation is for ONNX files; {path} says it itself.")
         return foreign.import_model(path, out, axes=recipe.axes or "zyx", **told)
-    from volengine.nets.onnx_told import Told, with_told_facts
+    from volengine.nets.formats.onnx_told import Told, with_told_facts
 
     if Path(out).suffix.lower() != ".onnx":
         raise InputError(f"{out}: an ONNX file stays one, which onnxruntime computes; let the name end with .onnx.")
@@ -261,7 +261,7 @@ def import_group(path: str, out: str) -> Group:
     Raises
     ------
     MissingError, FormatError
-        As :func:`volengine.nets.foreign.read_group`.
+        As :func:`volengine.nets.formats.foreign.read_group`.
     InputError
         The folder is not empty; there is none to put it in; two models would get one file name.
     """
@@ -269,7 +269,7 @@ def import_group(path: str, out: str) -> Group:
     import tempfile
 
     from volengine.nets.checkpoint import save_model
-    from volengine.nets.foreign import read_group
+    from volengine.nets.formats.foreign import read_group
 
     target = Path(out).absolute()
     _check_folder(target, out)

@@ -137,7 +137,7 @@ def _counted(value: Any) -> Any:
 def _group(path: str) -> dict[str, Any]:
     """A group of Ais: its models, and its rules in the order in which they act."""
     from volengine.core.rules import rules_to_json
-    from volengine.nets.foreign import read_group
+    from volengine.nets.formats.foreign import read_group
 
     models, rules = read_group(path)
     lines = []

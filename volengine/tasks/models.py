@@ -76,8 +76,8 @@ def _network(name: str) -> NetworkFacts:
     import torch
 
     from volengine.nets import registry
-    from volengine.nets.complexity import macs_per_voxel
-    from volengine.nets.receptive import dimensions, stride_of
+    from volengine.nets.architectures.complexity import macs_per_voxel
+    from volengine.nets.architectures.receptive import dimensions, stride_of
 
     own = name if registry.is_own(name) else None
     shown, source = (registry.own_name(own), "own") if own else (name, registry.source(name))

@@ -19,14 +19,14 @@ from typing import TYPE_CHECKING, Any, Literal
 from volengine.core.errors import InputError
 from volengine.core.model import TargetUnits
 from volengine.core.recipe import Recipe
-from volengine.nets.augment import Augmentation, preset
-from volengine.nets.fit_recipe import FitRecipe, Optimiser, Term
+from volengine.nets.training.augment import Augmentation, preset
+from volengine.nets.training.fit_recipe import FitRecipe, Optimiser, Term
 from volengine.tasks.train_model import drawing, make_discriminator, make_model
 from volengine.tasks.train_samples import PatchRules, TrainSample
 from volengine.tasks.train_sources import open_sources, validation_of
 
 if TYPE_CHECKING:
-    from volengine.nets.fit import Fit as Fitting
+    from volengine.nets.training.fit import Fit as Fitting
 
 EXCLUSIVE = ("cross_entropy",)
 REGRESSION = ("l1", "l2")
@@ -99,7 +99,7 @@ class TrainRecipe(Recipe):
         Share of each region's longest axis that is kept for validation (at least one patch), or of the tomograms (at
         least one); 0: none.
     augment
-        How samples are changed: ``none``, ``light``, ``ais`` or ``membrain``, see ``volengine.nets.augment``.
+        How samples are changed: ``none``, ``light``, ``ais`` or ``membrain``, see ``volengine.nets.training.augment``.
     augmentation
         Instead: every strength and probability by itself.
     noise, contrast, brightness
@@ -223,7 +223,7 @@ def train(recipe: TrainRecipe, out: str, *, progress: bool = True) -> list[dict[
     InputError
         Samples that do not fit, a region smaller than a patch, another recipe's training in the way.
     """
-    from volengine.nets.fit import flush_denormals
+    from volengine.nets.training.fit import flush_denormals
 
     if not out.endswith(".safetensors"):
         raise InputError(f"--out {out}: a model file ends with .safetensors.")
@@ -232,9 +232,9 @@ def train(recipe: TrainRecipe, out: str, *, progress: bool = True) -> list[dict[
 
 
 def _fit(recipe: TrainRecipe, out: str) -> Fitting:
-    from volengine.nets.fit import Fit
-    from volengine.nets.fit_ranks import Ranks
     from volengine.nets.predictor import resolve_device
+    from volengine.nets.training.fit import Fit
+    from volengine.nets.training.fit_ranks import Ranks
 
     device = Ranks.from_environment().device(resolve_device(recipe.device))
     sources = open_sources(recipe.samples, recipe.rules())

@@ -17,7 +17,7 @@ from volengine.tasks.train_sources import Draw
 if TYPE_CHECKING:
     import torch
 
-    from volengine.nets.augment import Augmentation
+    from volengine.nets.training.augment import Augmentation
     from volengine.tasks.train import TrainRecipe
 
 BACKGROUND = "background"
@@ -33,7 +33,7 @@ def make_model(recipe: TrainRecipe, voxel_sizes: Sequence[Vector3]) -> tuple[Any
     """
     import torch
 
-    from volengine.nets.receptive import dimensions, stride_of
+    from volengine.nets.architectures.receptive import dimensions, stride_of
     from volengine.nets.registry import build, is_own, own_name, reach
 
     sizes = [v for size in voxel_sizes for v in size]
@@ -91,7 +91,7 @@ def begun(module: Any, facts: ModelFacts, start: str, own: str | None) -> tuple[
     """
     if not start:
         return module, facts
-    from volengine.nets.finetune import start_from
+    from volengine.nets.training.finetune import start_from
 
     older, new = start_from(module, start, network=own)
     return module, facts.with_(history=(*older.history, {**facts.history[-1], "begun_anew": new}))
@@ -105,7 +105,7 @@ def make_discriminator(recipe: TrainRecipe) -> Any:
         raise InputError("--adversarial is for 2D networks with independent features (Pix2pix).")
     import torch
 
-    from volengine.nets.ais2d_pix2pix import PatchGAN
+    from volengine.nets.architectures.ais2d_pix2pix import PatchGAN
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed + 1)

@@ -1,0 +1,117 @@
+"""U-Nets with batch normalisation and transposed convolutions, in 2D and 3D, from a table of their widths.
+
+One class builds the deep U-Nets of Ais's library (:mod:`volengine.nets.architectures.ais2d_deep`,
+:mod:`volengine.nets.architectures.ais3d`): each level is a chain of convolutions (ReLU, then batch normalisation),
+dropout and pooling; on the way up a transposed convolution whose kernel is its stride, concatenation with the level's
+features, dropout, and a chain again; a 1x1 convolution at the end gives logits.
+
+>>> layout = UNetLayout(encoder=((8, 8), (16, 16)), decoder=((8, 8),))
+>>> ConvUNet(layout, 1, 2)(torch.zeros(1, 1, 6, 8)).shape
+torch.Size([1, 2, 6, 8])
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import nn
+
+from volengine.nets.architectures.layers import conv, conv_chain, max_pool, up_conv
+
+Kernel = int | tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class UNetLayout:
+    """What a U-Net looks like.
+
+    Parameters
+    ----------
+    encoder
+        For each level, the finest first, the output channels of its convolutions; the last level is the bottom.
+    decoder
+        For each step up, the coarsest first, the same; the step's transposed convolution has the first of them.
+    ndim
+        2 or 3.
+    pools
+        Factor between neighbouring levels, the finest first; empty: 2 along all axes.
+    kernels
+        For each level, the kernels of its convolutions in the encoder; empty: 3 everywhere.
+    decoder_kernels
+        For each step up, the same.
+    dropout
+        Share of features dropped in training behind each level of the encoder but the bottom, and before each chain
+        of the decoder.
+    bottom_dropout
+        Share dropped behind the bottom.
+    """
+
+    encoder: tuple[tuple[int, ...], ...]
+    decoder: tuple[tuple[int, ...], ...]
+    ndim: int = 2
+    pools: tuple[Kernel, ...] = ()
+    kernels: tuple[tuple[Kernel, ...], ...] = field(default=())
+    decoder_kernels: tuple[tuple[Kernel, ...], ...] = field(default=())
+    dropout: float = 0.0
+    bottom_dropout: float = 0.0
+
+
+def plain_layout(
+    widths: Sequence[int], *, encoder_convs: int = 2, decoder_convs: int = 2, dropout: float = 0.0
+) -> UNetLayout:
+    """A 2D U-Net with the same number of convolutions on every level."""
+    return UNetLayout(
+        encoder=tuple((w,) * encoder_convs for w in widths),
+        decoder=tuple((w,) * decoder_convs for w in reversed(widths[:-1])),
+        dropout=dropout,
+    )
+
+
+class ConvUNet(nn.Module):
+    """A U-Net as its layout says.
+
+    Parameters
+    ----------
+    layout
+        Widths, kernels, poolings, dropout.
+    inputs
+        Channels of the input: slices of context in 2D, 1 in 3D.
+    channels
+        Features of the answer.
+    """
+
+    def __init__(self, layout: UNetLayout, inputs: int, channels: int):
+        super().__init__()
+        ndim, steps = layout.ndim, len(layout.decoder)
+        pools = layout.pools or (2,) * steps
+        kernels = layout.kernels or ((),) * len(layout.encoder)
+        upper = layout.decoder_kernels or ((),) * steps
+        self.down = nn.ModuleList()
+        for widths, sizes in zip(layout.encoder, kernels, strict=True):
+            self.down.append(conv_chain(ndim, inputs, widths, sizes))
+            inputs = widths[-1]
+        self.pool = nn.ModuleList(max_pool(ndim, factor) for factor in pools)
+        self.grow, self.up = nn.ModuleList(), nn.ModuleList()
+        skips = [widths[-1] for widths in layout.encoder[-2::-1]]
+        for widths, skip, factor, sizes in zip(layout.decoder, skips, reversed(pools), upper, strict=True):
+            self.grow.append(up_conv(ndim, inputs, widths[0], factor))
+            self.up.append(conv_chain(ndim, widths[0] + skip, widths, sizes))
+            inputs = widths[-1]
+        self.head = conv(ndim, inputs, channels, 1)
+        self.drop = nn.Dropout(layout.dropout)
+        self.bottom_drop = nn.Dropout(layout.bottom_dropout)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Logits."""
+        skips = []
+        for block, pool in zip(self.down, self.pool, strict=False):
+            x = block(x)
+            skips.append(x)
+            x = self.drop(pool(x))
+        x = self.bottom_drop(self.down[-1](x))
+        for grow, block, skip in zip(self.grow, self.up, reversed(skips), strict=True):
+            x = block(self.drop(torch.cat([grow(x), skip], 1)))
+        logits: torch.Tensor = self.head(x)
+        return logits

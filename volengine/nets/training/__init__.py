@@ -1,0 +1,1 @@
+"""Training: the loop and its recipe, losses, augmentation of samples."""
