@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import torch
 
     from volengine.nets.training.augment import Augmentation
-    from volengine.tasks.train import TrainRecipe
+    from volengine.tasks.train_recipe import TrainRecipe
 
 BACKGROUND = "background"
 
