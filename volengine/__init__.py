@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     from volengine.tasks.score import ScoreRecipe, score
     from volengine.tasks.segment import segment
     from volengine.tasks.segment_recipe import SegmentRecipe
-    from volengine.tasks.train import TrainRecipe, train
+    from volengine.tasks.train import train
+    from volengine.tasks.train_recipe import TrainRecipe
     from volengine.tasks.train_samples import TrainSample
 
 __version__ = "0.1.0"
@@ -53,7 +54,8 @@ _MODULES = {
     "tasks.score": ("ScoreRecipe", "score"),
     "tasks.segment": ("segment",),
     "tasks.segment_recipe": ("SegmentRecipe",),
-    "tasks.train": ("TrainRecipe", "train"),
+    "tasks.train": ("train",),
+    "tasks.train_recipe": ("TrainRecipe",),
     "tasks.train_samples": ("TrainSample",),
 }
 _WHERE = {name: f"volengine.{module}" for module, names in _MODULES.items() for name in names}
