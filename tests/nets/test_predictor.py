@@ -207,6 +207,9 @@ def test_bits_do_not_depend_on_threads(network):
         torch.set_num_threads(before)
     for other in answers[1:]:
         np.testing.assert_array_equal(answers[0], other)
+    some = predict_patches(predictor, job, indices[::2], Box.of_shape(volume.shape))
+    both = predict_patches(predictor, job, indices[1::2], Box.of_shape(volume.shape), before=some)
+    np.testing.assert_array_equal(both, answers[0])
 
 
 @pytest.mark.parametrize("activation", ["sigmoid", "softmax"])

@@ -49,7 +49,12 @@ class PatchJob:
 
 
 def predict_patches(
-    predictor: Predictor, job: PatchJob, indices: Sequence[PatchIndex], region: Box, threads: int = 1
+    predictor: Predictor,
+    job: PatchJob,
+    indices: Sequence[PatchIndex],
+    region: Box,
+    threads: int = 1,
+    before: NDArray[np.int32] | None = None,
 ) -> NDArray[np.int32]:
     """Run patches and add up their contributions.
 
@@ -62,6 +67,8 @@ def predict_patches(
     threads
         On a CPU: batches that are computed at the same time, each by one thread; not more than PyTorch has threads
         here (``OMP_NUM_THREADS``).
+    before
+        Sums of other patches over the same region, to which these are added in place.
 
     Returns
     -------
@@ -70,7 +77,10 @@ def predict_patches(
     """
     import torch
 
-    sums = torch.zeros((predictor.channels, *region.shape), dtype=torch.int32, device=predictor.device)
+    if before is None:
+        sums = torch.zeros((predictor.channels, *region.shape), dtype=torch.int32, device=predictor.device)
+    else:
+        sums = torch.from_numpy(before).to(predictor.device)  # on a CPU the same memory
     order = sorted(indices, key=lambda i: (job.lattice.input_box(i).shape, job.lattice.neighbours(i), i))
     with _one_thread_each(predictor.device) as most:
         for shape, group in itertools.groupby(order, key=lambda i: job.lattice.input_box(i).shape):

@@ -303,8 +303,8 @@ def _sums(block: Block, net: Net, core: Box, region: Box, threads: int) -> tuple
         owned = list(each.lattice.owned(core))
         patches += len(owned)
         shares = blend.Shares(each.lattice, net.window, net.scale * each.share)
-        sums = predict_patches(predictor, PatchJob(each.lattice, reader, shares, each.views), owned, region, threads)
-        total = sums if total is None else np.add(total, sums, out=total)
+        job = PatchJob(each.lattice, reader, shares, each.views)
+        total = predict_patches(predictor, job, owned, region, threads, total)
     if total is None:
         raise InputError("There is no pass over the volume.")
     return total, patches

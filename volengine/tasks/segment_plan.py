@@ -250,7 +250,7 @@ class Segmentation:
             if not self._crossed(core):
                 slices = slab_slices(net, region, self.options.threads())
                 region = Box(region.start, (slices, *region.stop[1:]))
-            copies = 1 if len(net.passes) == 1 else 2  # of the pass that is added, beside the sum of those before
+            copies = 1 if len(net.passes) == 1 else 2  # a GPU gets those of the pass before, and gives new ones back
             groups = len(net.channels) // max(len(net.kept), 1)
             sums += 4 * copies * groups * len(net.features) * region.size
         block = math.prod(min(c, n) for c, n in zip(core, self.volume.shape, strict=True))
