@@ -117,7 +117,7 @@ def preprocessing(facts: ModelFacts) -> tuple[list[dict[str, Any]], tuple[str, .
         return [], ()
     if how == "global_mad" or (how == "volume" and not facts.volumetric):
         what = {
-            "global_mad": "Ais's global_mad (median and median absolute deviation of the whole tomogram)",
+            "global_mad": "Ais's global_mad (mean and median absolute deviation of the whole tomogram)",
             "volume": "mean and standard deviation of the whole tomogram",
         }[how]
         return [], (
