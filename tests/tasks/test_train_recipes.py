@@ -16,7 +16,7 @@ from volengine.nets.checkpoint import load_facts, load_model
 from volengine.nets.training.augment import PRESETS, Augmentation, Greys, preset
 from volengine.nets.training.fit_recipe import Term
 from volengine.nets.training.losses import EXCLUSIVE, LOSSES, REGRESSION
-from volengine.tasks import train as train_task
+from volengine.tasks import train_recipe
 from volengine.tasks.train import TrainRecipe, TrainSample, train
 
 SHAPE = (12, 32, 24)
@@ -48,8 +48,8 @@ def test_words_of_the_recipe_are_those_of_the_registries() -> None:
     hints = typing.get_type_hints(TrainRecipe)
     assert set(typing.get_args(hints["loss"])) == set(LOSSES)
     assert set(typing.get_args(hints["augment"])) == set(PRESETS)
-    assert set(train_task.EXCLUSIVE) == EXCLUSIVE
-    assert set(train_task.REGRESSION) == REGRESSION
+    assert set(train_recipe.EXCLUSIVE) == EXCLUSIVE
+    assert set(train_recipe.REGRESSION) == REGRESSION
 
 
 def test_changes_of_samples(case: tuple[str, ...]) -> None:
