@@ -273,7 +273,7 @@ def slab_slices(net: Net, box: Box, threads: int) -> int:
 
 def _values(block: Block, net: Net, stored: Storage, threads: int) -> tuple[dict[str, Any], int]:
     """The predictions of a block that no patch crosses, by feature, and the number of patches that were run."""
-    values = {name: np.empty(block.box.shape, stored.dtype) for name in net.products}
+    values: dict[str, Any] = {}
     step = slab_slices(net, block.box, threads)
     patches = 0
     for first in range(block.box.start[0], block.box.stop[0], step):
@@ -282,7 +282,11 @@ def _values(block: Block, net: Net, stored: Storage, threads: int) -> tuple[dict
         named = {name: sums[channel] for channel, name in net.channels}
         for _, feature in net.kept:
             for name, part in stored.values(named, net, feature).items():
-                values[name][slab.slices_in(block.box)] = part
+                if slab == block.box:  # no copy of the whole
+                    values[name] = part
+                    continue
+                whole = values.setdefault(name, np.empty(block.box.shape, stored.dtype))
+                whole[slab.slices_in(block.box)] = part
         patches += count
     return values, patches
 
