@@ -28,3 +28,11 @@ def real_data() -> Path:
     if not path.is_dir():
         pytest.skip("the folder of real sample data (shared/data beside the checkout) is not here")
     return path
+
+
+@pytest.fixture(autouse=True)
+def _same_weights() -> None:
+    """Networks that a test builds without a seed begin alike in every run, whatever ran before."""
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        torch.manual_seed(0)

@@ -91,8 +91,43 @@ def test_sums_in_place_leave_what_others_read() -> None:
     torch.testing.assert_close(one(image), a.relu() + a)
 
 
-def test_networks_that_enlarge_otherwise_are_left_alone() -> None:
-    for name in ("vggnet", "eman2", "inceptionnet"):
+@settings(deadline=None, max_examples=30)
+@given(st.integers(1, 3), st.integers(2, 9), st.integers(2, 9), st.booleans(), st.integers(0, 9))
+def test_pooling_before_relu_changes_no_bit(channels, y, x, last, seed) -> None:
+    layers = [
+        {"name": "in", "kind": "input", "inputs": []},
+        {"name": "a", "kind": "conv", "inputs": ["in"], "channels": [1, channels], "kernel": [3, 3]},
+        {"name": "relu", "kind": "activation", "inputs": ["a"], "function": "relu"},
+        {"name": "pool", "kind": "pool", "inputs": ["relu"], "size": [2, 2], "stride": [2, 2]},
+        {"name": "b", "kind": "conv", "inputs": ["pool"], "channels": [channels, 1], "kernel": [3, 3]},
+    ]
+    torch.manual_seed(seed)
+    net = GraphNet(layers).eval()
+    less = lean_module(net, 1)
+    assert [layer["kind"] for layer in less.description] == ["input", "conv", "pool", "activation", "conv"]
+    image = torch.randn(2, 1, y, x)
+    if last:
+        image = image.contiguous(memory_format=torch.channels_last)
+    wanted = functional.max_pool2d(net.layers[1](image).relu(), 2)
+    assert torch.equal(net.layers[4](wanted), less(image))
+    with torch.inference_mode():
+        assert torch.equal(
+            functional.max_pool2d(net.layers[1](image).relu(), 2), less.layers[3](less.layers[2](less.layers[1](image)))
+        )
+
+
+def test_vggnet_pools_first_and_answers_the_same() -> None:
+    torch.manual_seed(0)
+    net = build("vggnet", {}).eval()
+    less = lean_module(net, 1)
+    assert isinstance(less, GraphNet)
+    image = torch.randn(1, 1, 72, 40)
+    with torch.inference_mode():
+        assert torch.equal(less(image), net(image))
+
+
+def test_networks_that_neither_enlarge_nor_pool_are_left_alone() -> None:
+    for name in ("resnet", "pix2pix"):
         net = build(name, {})
         assert lean_module(net, 1) is net
     predictor = Predictor(build("unet", {}), Traits(volumetric=False))

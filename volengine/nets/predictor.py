@@ -105,7 +105,7 @@ def auto_batch(shape: Sequence[int], volumetric: bool, *, on_cpu: bool = True) -
     """
     voxels = int(np.prod(shape))
     if on_cpu:
-        return 2 if voxels <= (2**19 if volumetric else 2**13) else 1
+        return 2 if voxels <= (2**17 if volumetric else 2**13) else 1
     return max(1, min(32, 2**21 // voxels))
 
 

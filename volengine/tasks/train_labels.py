@@ -55,14 +55,7 @@ class LabelFiles:
         cache: ChunkCache | None = None,
     ):
         self._paths, self._ids, self._ignore = tuple(paths), tuple(ids), ignore_id
-        self._sources: list[Source] = []
-        for path in paths:
-            url, _, group = path.partition("#")
-            labels = open_volume(url, group=group, voxel_size=None if group else volume.voxel_size)
-            if labels.shape != volume.shape:
-                raise InputError(f"{path} has the shape {labels.shape}, its volume {volume.url} {volume.shape}.")
-            source = open_source(labels)
-            self._sources.append(source if cache is None else cache.over(source, labels))
+        self._sources = [open_beside(path, volume, cache) for path in paths]
 
     def read(self, box: Box) -> NDArray[np.uint8]:
         """Labels (features, z, y, x).
@@ -199,3 +192,19 @@ def nearest_squares(
         within = total <= reach**2
         np.minimum.at(flat, index[within], total[within])
     return squares
+
+
+def open_beside(path: str, volume: Volume, cache: ChunkCache | None = None) -> Source:
+    """A volume on the grid of another one: a file, or ``STORE#group``.
+
+    Raises
+    ------
+    InputError
+        The shapes differ.
+    """
+    url, _, group = path.partition("#")
+    found = open_volume(url, group=group, voxel_size=None if group else volume.voxel_size)
+    if found.shape != volume.shape:
+        raise InputError(f"{path} has the shape {found.shape}, its volume {volume.url} {volume.shape}.")
+    source = open_source(found)
+    return source if cache is None else cache.over(source, found)

@@ -20,9 +20,10 @@ from volengine.core.boxes import Box
 from volengine.core.errors import InputError
 from volengine.core.model import TargetUnits
 from volengine.core.volume import Volume
-from volengine.io import Source, open_source, open_volume
+from volengine.io import Source
 from volengine.io.cached import ChunkCache
 from volengine.ops.blend import VALUE_LIMIT
+from volengine.tasks.train_labels import open_beside
 
 SCAN_SLAB = 16
 
@@ -62,12 +63,7 @@ class TargetFiles:
         self._sources: list[Source] = []
         self._scales: list[tuple[float, float]] = []
         for path in paths:
-            url, _, group = path.partition("#")
-            target = open_volume(url, group=group, voxel_size=None if group else volume.voxel_size)
-            if target.shape != volume.shape:
-                raise InputError(f"{path} has the shape {target.shape}, its volume {volume.url} {volume.shape}.")
-            source = open_source(target)
-            self._sources.append(source if cache is None else cache.over(source, target))
+            self._sources.append(open_beside(path, volume, cache))
             self._scales.append(_scale(self._sources[-1], region, units, path))
 
     def read(self, box: Box) -> NDArray[np.float32]:

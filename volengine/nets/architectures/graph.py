@@ -142,6 +142,8 @@ class Pool(nn.Module):
         if self.function == "max":
             if any(pads):
                 x = functional.pad(x, pads, value=float("-inf"))
+            if self.size == self.stride == (2, 2) and x.device.type == "cpu" and not torch.is_grad_enabled():
+                return _largest_of_four(x)
             pool = functional.max_pool3d if volumetric else functional.max_pool2d
             return pool(x, self.size, self.stride)
         average = functional.avg_pool3d if volumetric else functional.avg_pool2d
@@ -149,6 +151,14 @@ class Pool(nn.Module):
             return average(x, self.size, self.stride)
         share = average(functional.pad(torch.ones_like(x[:1, :1]), pads), self.size, self.stride)
         return average(functional.pad(x, pads), self.size, self.stride) / share
+
+
+def _largest_of_four(x: torch.Tensor) -> torch.Tensor:
+    """Twofold maximum pooling: PyTorch's own notes down where each maximum was, and takes twice as long on a CPU."""
+    x = x[..., : x.shape[-2] // 2 * 2, : x.shape[-1] // 2 * 2]
+    largest = torch.maximum(x[..., ::2, ::2], x[..., ::2, 1::2])
+    torch.maximum(largest, x[..., 1::2, ::2], out=largest)
+    return torch.maximum(largest, x[..., 1::2, 1::2], out=largest)
 
 
 class Upsample(nn.Module):
