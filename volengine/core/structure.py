@@ -1,0 +1,73 @@
+"""Structures: the atoms of a molecule, in parts of different classes.
+
+>>> from volengine.core.structure import Atoms, Part, Structure
+>>> atoms = Atoms(position=[[0, 0, 0], [0, 0, 1.5]], number=[6, 8])
+>>> Structure("carbon-monoxide", (Part("gas", atoms),)).count
+2
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from volengine.core.errors import InputError
+
+
+@dataclass(frozen=True, eq=False)
+class Atoms:
+    """Atoms.
+
+    Parameters
+    ----------
+    position
+        (n, 3), z, y, x in angstrom.
+    number
+        (n,), atomic numbers, from 1.
+
+    Raises
+    ------
+    InputError
+        Different lengths, positions that are not finite, numbers that are no element's.
+    """
+
+    position: NDArray[np.float32]
+    number: NDArray[np.uint8]
+
+    def __init__(self, position: ArrayLike, number: ArrayLike):
+        at = np.array(position, np.float32).reshape(-1, 3)
+        z = np.array(number).reshape(-1)
+        if len(at) != len(z):
+            raise InputError(f"There are {len(at)} positions for {len(z)} atoms.")
+        if not np.isfinite(at).all():
+            raise InputError("A position of an atom is not finite.")
+        if len(z) and not 1 <= z.min() <= z.max() <= 118:
+            raise InputError(f"Atomic numbers are from 1 to 118, not {z.min()} to {z.max()}.")
+        object.__setattr__(self, "position", at)
+        object.__setattr__(self, "number", z.astype(np.uint8))
+
+    def __len__(self) -> int:
+        return len(self.number)
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """Atoms of one class: what the atlas calls them."""
+
+    name: str
+    atoms: Atoms
+
+
+@dataclass(frozen=True, eq=False)
+class Structure:
+    """A molecule as deposited or assembled: its parts share one frame."""
+
+    name: str
+    parts: tuple[Part, ...]
+
+    @property
+    def count(self) -> int:
+        """Atoms of all parts."""
+        return sum(len(part.atoms) for part in self.parts)
