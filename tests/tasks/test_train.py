@@ -213,7 +213,7 @@ def test_share_of_patches_with_the_feature(tmp_path: Path, case: dict[str, str])
         assert abs(found - share) < 0.08
 
 
-@pytest.mark.parametrize("kind", ["volume", "per_slice", "per_patch", "none"])
+@pytest.mark.parametrize("kind", ["volume", "per_slice", "per_patch", "global_mad", "none"])
 def test_normalisation(case: dict[str, str], kind: Any) -> None:
     settings_ = recipe(case, normalisation=kind)
     patches = Patches(settings_.samples[0], settings_.rules())
@@ -227,6 +227,11 @@ def test_normalisation(case: dict[str, str], kind: Any) -> None:
         want = (part - mean) / (std + 1e-6)
     elif kind == "per_patch":
         want = (part - part.mean()) / (part.std() + 1e-6)
+    elif kind == "global_mad":
+        y, x = (min(int(0.2 * n), 64) for n in whole.shape[1:])
+        chosen = np.linspace(0, len(whole) - 1, min(32, len(whole))).astype(int)
+        seen = whole[chosen, y:-y, x:-x]
+        want = (part - seen.mean()) / (1.4826 * np.median(np.abs(seen - np.median(seen))) + 1e-7)
     else:
         want = part
     np.testing.assert_allclose(patches.cut((4, 3, 5))[0], want, rtol=1e-4, atol=1e-5)

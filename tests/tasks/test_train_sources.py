@@ -357,6 +357,7 @@ def test_sets_that_cannot_be_used_as_asked_are_refused(tmp_path: Path) -> None:
         (one, {}, "no part that could be kept for validation"),
         (one, {"context": 3, "validation_share": 0.0}, "too thin for 3 slices"),
         (one, {"normalisation": "per_slice", "validation_share": 0.0}, "per_slice"),
+        (one, {"normalisation": "global_mad", "validation_share": 0.0}, "global_mad"),
         (one, {"features": ("a", "b"), "validation_share": 0.0}, "labels are of 'ribosome', which is none of a, b"),
         (one.with_(features=("c",)), {"validation_share": 0.0}, "'c' is not one of"),
     ):

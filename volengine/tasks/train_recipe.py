@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 from volengine.core.errors import InputError
-from volengine.core.model import TargetUnits
+from volengine.core.model import Normalisation, TargetUnits
 from volengine.core.recipe import Recipe
 from volengine.nets.training.augment import Augmentation, preset
 from volengine.nets.training.fit_recipe import FitRecipe, Optimiser, Term
@@ -37,7 +37,7 @@ class TrainRecipe(Recipe):
     overlap
         Default overlap for applying the network.
     normalisation
-        ``volume``, ``per_slice``, ``per_patch`` or ``none``.
+        ``volume``, ``per_slice``, ``per_patch``, ``global_mad`` (Ais's) or ``none``.
     target_normalisation
         Of targets, and so the units in which the network will answer: ``volume``, (t - mean) / std of the sample's
         region; ``none``, as they are (within ±1023).
@@ -102,7 +102,7 @@ class TrainRecipe(Recipe):
     patch: tuple[int, int, int] = (32, 32, 32)
     context: int = 1
     overlap: float = 0.5
-    normalisation: Literal["none", "per_slice", "per_patch", "volume"] = "volume"
+    normalisation: Normalisation = "volume"
     target_normalisation: TargetUnits = "volume"
     epochs: int = 10
     steps: int = 50

@@ -80,10 +80,10 @@ class SetPatches:
     def __init__(
         self, stored: Stored, sample: TrainSample, rules: PatchRules, held: Collection[str], part: Part, token: str
     ):
-        if rules.normalisation == "per_slice":
+        if rules.normalisation in ("per_slice", "global_mad"):
             raise InputError(
-                f"{stored.path}: boxes are no whole slices, so normalisation 'per_slice' cannot be had; use per_patch, "
-                "volume or none."
+                f"{stored.path}: boxes are no whole slices, so normalisation {rules.normalisation!r} cannot be had; "
+                "use per_patch, volume or none."
             )
         self.stored, self.rules, self.token = stored, rules, token
         self.name, self.voxel_size = stored.path, stored.voxel_size

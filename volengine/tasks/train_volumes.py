@@ -1,8 +1,8 @@
 """Patches of one volume, wherever the truth is: streamed, with a slab of the region kept for validation.
 
 Training patches, with their context, never touch the slab at the end of the region's longest axis. Nothing outside of
-the region is seen, except by the statistics of ``normalisation="per_slice"``, which are those of whole slices; those of
-``volume`` are the region's.
+the region is seen, except by the statistics of ``normalisation="per_slice"``, which are those of whole slices, and of
+``global_mad``, which are the tomogram's, as in prediction; those of ``volume`` are the region's.
 """
 
 from __future__ import annotations
@@ -52,6 +52,7 @@ class OpenVolume:
         self.labels = labels_of(sample, self.volume, rules, self.region, cache)
         self.training, self.held_out = split(self.region, rules, self.volume, part)
         self._moments = self._statistics() if rules.normalisation in ("volume", "per_slice") else None
+        self._mad = self._sampled() if rules.normalisation == "global_mad" else None
 
     @property
     def name(self) -> str:
@@ -88,11 +89,22 @@ class OpenVolume:
             rows.append(slice_moments(self.source.read(box)))
         return combine([np.concatenate(rows, axis=0)])
 
+    def _sampled(self) -> tuple[float, float]:
+        from volengine.ops.normalise import EPSILON, MAD_SLICES, mad_sample, mad_statistics
+
+        nz, ny, nx = self.volume.shape
+        chosen = np.linspace(0, nz - 1, min(MAD_SLICES, nz)).astype(int)
+        boxes = [Box((z, 0, 0), (z + 1, ny, nx)) for z in chosen.tolist()]
+        centre, scale = mad_statistics(mad_sample(self.source.read(box), box, self.volume.shape) for box in boxes)
+        return centre, scale - EPSILON  # to which standardise adds it
+
     def normalised(self, image: NDArray[np.float32], z: int) -> NDArray[np.float32]:
         """Voxels whose first slice is ``z``, normalised in place."""
         from volengine.ops.normalise import standardise, standardise_itself
 
-        if self._moments is not None and self.rules.normalisation == "volume":
+        if self._mad is not None:
+            standardise(image, *self._mad, image)
+        elif self._moments is not None and self.rules.normalisation == "volume":
             mean, std = self._moments.volume()
             standardise(image, mean, std, image)
         elif self._moments is not None:
