@@ -1,0 +1,303 @@
+"""What is taken: a grid of cells over the box, and the points by which a particle fills cells.
+
+A particle is tested as a *solid*: points so dense that, however it is turned, no cell inside it is left without one.
+Two particles never own a point in the same cell. With cells that are the volume's voxels (the default from 6 to 16 A)
+this is the rule that no voxel belongs to two particles.
+
+>>> from volengine.sim.occupancy import Occupancy
+>>> box = Occupancy((50, 50, 50), voxel_size_a=10.0)
+>>> ball = [[z, y, x] for z in (-9, 0, 9) for y in (-9, 0, 9) for x in (-9, 0, 9)]
+>>> box.place(ball, (200, 200, 200)), box.place(ball, (210, 200, 200)), box.place(ball, (250, 200, 200))
+(True, False, True)
+
+Points beyond the box are clamped into a border of one cell: it is taken where the face is a *wall* and never taken
+where the face is open. Coordinates are computed in float32 by single multiplications and additions, so that a point
+falls into the same cell on every machine, alone or in a batch.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from volengine.core.errors import InputError
+from volengine.core.specimen import Template, rotation_matrix
+from volengine.sim.rotations import IDENTITY
+from volengine.sim.solids import Solid, solid
+
+__all__ = ["FREE", "HEAD", "OPEN", "TAKEN", "Occupancy", "Solid", "solid", "wall_faces"]
+
+Floats = NDArray[np.float64]
+Points = NDArray[np.float32]
+
+FREE, OPEN, TAKEN = 0, 1, 2  # values above TAKEN are owners: membranes, filaments
+HEAD = 64  # points of a solid that screen a batch of candidates
+
+_SMALLEST_CELL = 6.0
+_LARGEST_VOXEL = 16.0
+
+
+def wall_faces(walls: str) -> tuple[tuple[bool, bool], ...]:
+    """Which faces are walls: for z, y, x the low and the high one.
+
+    ``"none"``, or axes with or without a sign: ``"z"`` (both faces), ``"xyz"``, ``"+z"`` (the high one), ``"+z -x"``.
+
+    Raises
+    ------
+    InputError
+        Any other text.
+    """
+    faces = {axis: [False, False] for axis in "zyx"}
+    text = walls.replace(" ", "").replace(",", "")
+    if text != "none":
+        if not re.fullmatch(r"([+-]?[xyz])+", text):
+            raise InputError(f"Walls {walls!r}: write 'none' or axes such as 'z', 'xyz', '+z', '-x'.")
+        for sign, axis in re.findall(r"([+-]?)([xyz])", text):
+            faces[axis][0] |= sign != "+"
+            faces[axis][1] |= sign != "-"
+    return tuple((low, high) for low, high in faces.values())
+
+
+class Occupancy:
+    """A grid of cells over the box: which are taken, and by whom.
+
+    Parameters
+    ----------
+    shape
+        Of the volume, voxels, z, y, x.
+    voxel_size_a
+        Angstrom.
+    cell_a
+        Wished edge of a cell; None for the voxel size, from 6 to 16 A. Cells fill the box exactly, so that on each axis
+        they may be larger (by less than one part in their number).
+    walls
+        Faces that must not be crossed, see :func:`wall_faces`.
+    tolerance_a
+        How deep particles may sink into what is taken, angstrom; used where solids are made from templates.
+
+    Attributes
+    ----------
+    shape
+        Cells, z, y, x.
+    edge
+        (3,) angstrom: of a cell.
+    low
+        (3,) angstrom: the box's lower corner, half a voxel before the first voxel's centre.
+    taken
+        Cells that are taken, membranes included.
+    """
+
+    def __init__(
+        self,
+        shape: Sequence[int],
+        voxel_size_a: float,
+        cell_a: float | None = None,
+        walls: str = "none",
+        tolerance_a: float = 0.0,
+    ):
+        if len(shape) != 3 or min(shape) < 1 or not voxel_size_a > 0:
+            raise InputError(f"A box has three positive axes and a voxel size above 0: {shape} at {voxel_size_a} A.")
+        wished = min(max(voxel_size_a, _SMALLEST_CELL), _LARGEST_VOXEL) if cell_a is None else cell_a
+        if wished < _SMALLEST_CELL:
+            raise InputError(f"Cells of {wished} A are too fine; use at least {_SMALLEST_CELL:g} A.")
+        extent = np.array(shape, float) * voxel_size_a
+        count = [max(1, math.floor(side / wished + 1e-9)) for side in extent]
+        self.shape = (count[0], count[1], count[2])
+        self.edge: Floats = extent / np.array(count, float)
+        self.low: Floats = np.full(3, -voxel_size_a / 2)
+        self.tolerance_a = tolerance_a
+        self.taken = 0
+        self._padded = tuple(n + 2 for n in self.shape)
+        if math.prod(self._padded) >= 2**31:
+            raise InputError(f"{self.shape} cells are too many; use cells larger than {wished:g} A.")
+        self._owners = TAKEN
+        self._grid: NDArray[np.uint8] | NDArray[np.uint16] = np.zeros(math.prod(self._padded), np.uint8)
+        self._border(wall_faces(walls))
+
+    def _border(self, faces: tuple[tuple[bool, bool], ...]) -> None:
+        grid = self._grid.reshape(self._padded)
+        for value in (OPEN, TAKEN):  # walls last: they hold the edges they share with open faces
+            for axis, walls in enumerate(faces):
+                for side, wall in zip((0, -1), walls, strict=True):
+                    if wall == (value == TAKEN):
+                        np.moveaxis(grid, axis, 0)[side] = value
+
+    @property
+    def cell_a(self) -> float:
+        """Smallest edge of a cell, angstrom: what :func:`solid` wants."""
+        return min(float(side) for side in self.edge)
+
+    @property
+    def volume(self) -> float:
+        """Of the box, cubic angstrom."""
+        return float(np.prod(self.edge * np.array(self.shape)))
+
+    @property
+    def density(self) -> float:
+        """Share of the cells that are taken."""
+        return self.taken / int(math.prod(self.shape))
+
+    @property
+    def owner(self) -> NDArray[np.uint8] | NDArray[np.uint16]:
+        """A view (z, y, x) of the cells: 0 free, 2 taken for good, from 3 on what :meth:`new_owner` gave. Read only."""
+        view = self._grid.reshape(self._padded)[1:-1, 1:-1, 1:-1]
+        view.flags.writeable = False
+        return view
+
+    def new_owner(self) -> int:
+        """A number for something (a membrane, a filament) that its own proteins or units may enter."""
+        self._owners += 1
+        if self._owners == 256:
+            self._grid = self._grid.astype(np.uint16)
+        if self._owners > 65535:
+            raise InputError("At most 65533 membranes and filaments can be told apart in one box.")
+        return self._owners
+
+    def solid(self, template: Template) -> Solid:
+        """The solid of a template for this grid's cells and tolerance."""
+        return solid(template, self.cell_a, self.tolerance_a)
+
+    def clashes(
+        self, points: Solid | ArrayLike, position: ArrayLike, quaternion: ArrayLike = IDENTITY, own: int = 0
+    ) -> bool:
+        """Whether a particle would meet a taken cell or a wall.
+
+        Parameters
+        ----------
+        points
+            A solid, or (n, 3) angstrom, z, y, x, about the pivot.
+        position
+            (3,) of the pivot, angstrom, z, y, x.
+        quaternion
+            (4,) w, x, y, z, unit.
+        own
+            An owner's number whose cells do not count.
+        """
+        points = points.test if isinstance(points, Solid) else points
+        return self._free_cells(_by_axis(points), self._poses(position, quaternion)[..., 0], own) is None
+
+    def take(
+        self,
+        points: Solid | ArrayLike,
+        position: ArrayLike = (0.0, 0.0, 0.0),
+        quaternion: ArrayLike = IDENTITY,
+        owner: int = TAKEN,
+    ) -> int:
+        """Take the cells of a particle, owned ones too; returns how many were free. What is taken for good stays so.
+
+        Parameters as of :meth:`clashes`; ``owner`` is a number from :meth:`new_owner`, or for good.
+        """
+        points = points.fill if isinstance(points, Solid) else points
+        return self._mark(self._cells(_by_axis(points), self._poses(position, quaternion)[..., 0]), owner)
+
+    def place(
+        self, points: Solid | ArrayLike, position: ArrayLike, quaternion: ArrayLike = IDENTITY, own: int = 0
+    ) -> bool:
+        """Take the cells of a particle for good if it does not clash; returns whether it was placed."""
+        fill, test = (points.fill, points.test) if isinstance(points, Solid) else (points, points)
+        pose = self._poses(position, quaternion)[..., 0]
+        cells = self._free_cells(_by_axis(test), pose, own)
+        if cells is None:
+            return False
+        self._mark(cells if test is fill else self._cells(_by_axis(fill), pose), TAKEN)
+        return True
+
+    def take_mask(self, mask: NDArray[np.bool_], owner: int = TAKEN) -> int:
+        """Take the cells where ``mask`` (z, y, x; the grid's shape) holds; returns how many were free."""
+        if mask.shape != self.shape:
+            raise InputError(f"The mask has {mask.shape} cells and the grid {self.shape}.")
+        inner = self._grid.reshape(self._padded)[1:-1, 1:-1, 1:-1]
+        free = 0
+        for layer, wanted in zip(inner, mask, strict=True):
+            free += int(np.count_nonzero(wanted & (layer == FREE)))
+            layer[wanted & (layer != TAKEN)] = owner
+        self.taken += free
+        return free
+
+    def screen(
+        self, heads: NDArray[np.float32], position: ArrayLike, quaternion: ArrayLike, own: ArrayLike = 0
+    ) -> NDArray[np.bool_]:
+        """Which of n candidates surely clash, by a few points each.
+
+        Parameters
+        ----------
+        heads
+            (n, m, 3) angstrom: points of each candidate.
+        position, quaternion
+            (n, 3), (n, 4).
+        own
+            (n,) or a number, as of :meth:`clashes`.
+        """
+        pose = self._poses(position, quaternion)
+        cells = self._cells(np.moveaxis(heads, -1, 0), pose[..., None])
+        value = self._grid[cells]
+        clash: NDArray[np.bool_] = ((value > OPEN) & (value != np.reshape(own, (-1, 1)))).any(-1)
+        return clash
+
+    def is_free(self, cell: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Whether cells, given by their index in the flat grid of :attr:`shape`, are free."""
+        z, y, x = np.unravel_index(cell, self.shape)
+        free: NDArray[np.bool_] = self._grid[((z + 1) * self._padded[1] + y + 1) * self._padded[2] + x + 1] == FREE
+        return free
+
+    def centres(self, z: int, window: tuple[slice, slice, slice] | None = None) -> Floats:
+        """Positions (y, x, 3) of the cells of one layer, in a window of cells (all by default), angstrom."""
+        rows, columns = (window or (slice(None),) * 3)[1:]
+        y = (np.arange(self.shape[1])[rows] + 0.5) * self.edge[1] + self.low[1]
+        x = (np.arange(self.shape[2])[columns] + 0.5) * self.edge[2] + self.low[2]
+        return np.stack(np.broadcast_arrays((z + 0.5) * self.edge[0] + self.low[0], y[:, None], x), axis=-1)
+
+    def _poses(self, position: ArrayLike, quaternion: ArrayLike) -> NDArray[np.float32]:
+        """(3, 4, n): for each axis the row of the rotation and the shift that lead to padded cell coordinates."""
+        turn = rotation_matrix(quaternion)[:, ::-1, ::-1] / self.edge[:, None]
+        shift = (np.asarray(position, float).reshape(-1, 3) - self.low) / self.edge + 1
+        return np.concatenate([turn, shift[:, :, None]], axis=2).transpose(1, 2, 0).astype(np.float32)
+
+    def _cells(self, points: Points, pose: NDArray[np.float32]) -> NDArray[np.int32]:
+        """Flat padded indices (..., m) of points (3, ..., m); those beyond the box fall into the border."""
+        flat: NDArray[np.int32] | None = None
+        for axis, count in enumerate(self._padded):
+            row = pose[axis]
+            at = points[0] * row[0]
+            at += points[1] * row[1]
+            at += points[2] * row[2]
+            at += row[3]
+            np.clip(at, np.float32(0), np.float32(count - 0.5), out=at)
+            index = at.astype(np.int32)
+            if flat is None:
+                flat = index
+            else:
+                flat *= np.int32(count)
+                flat += index
+        assert flat is not None
+        return flat
+
+    def _free_cells(self, points: Points, pose: NDArray[np.float32], own: int) -> NDArray[np.int32] | None:
+        """All cells of the points, or None as soon as one is taken."""
+        parts = []
+        start, size = 0, HEAD
+        while start < points.shape[1]:
+            cells = self._cells(points[:, start : start + size], pose)
+            value = self._grid[cells]
+            if ((value > OPEN) & (value != own)).any() if own else (value > OPEN).any():
+                return None
+            parts.append(cells)
+            start, size = start + size, size * 8
+        return np.concatenate(parts)
+
+    def _mark(self, cells: NDArray[np.int32], owner: int) -> int:
+        cells = np.unique(cells)
+        value = self._grid[cells]
+        free = int(np.count_nonzero(value == FREE))
+        self._grid[cells[(value != OPEN) & (value != TAKEN)]] = owner
+        self.taken += free
+        return free
+
+
+def _by_axis(points: ArrayLike) -> Points:
+    """(3, n) float32 of points (n, 3)."""
+    return np.asarray(points, np.float32).reshape(-1, 3).T
