@@ -1,0 +1,153 @@
+"""What a microscope does to an image, as recipes: optics, detector, damage, and the exposure that joins them.
+
+Plain values only, so that a command line can read them without loading an array library. What they mean is computed
+in :mod:`volengine.sim.ctf`, :mod:`volengine.sim.damage` and :mod:`volengine.sim.exposure`.
+
+>>> Exposure.from_json({"optics": {"defocus_um": 4}, "damage": {"model": "none"}}).optics.defocus_um
+4.0
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Literal
+
+from volengine.core.errors import InputError
+from volengine.core.recipe import Recipe
+
+
+def _within(where: str, value: float, low: float, high: float, hint: str = "") -> None:
+    if not (math.isfinite(value) and low <= value <= high):
+        raise InputError(f"{where} is {value:g}; it must be from {low:g} to {high:g}.{hint}")
+
+
+@dataclass(frozen=True)
+class Optics(Recipe):
+    """The lens.
+
+    Parameters
+    ----------
+    voltage_kv
+        Acceleration voltage.
+    cs_mm
+        Spherical aberration.
+    amplitude_contrast
+        Share of amplitude contrast, from 0 to 1.
+    defocus_um
+        Underfocus is positive. At the tilt axis; the rest of a tilted image follows from the tilt.
+    phase_shift_deg
+        Of a phase plate; 90 is Zernike's.
+    envelope
+        Width s of the envelope exp(-(k / (s k_Nyquist))^2), as in the papers of CryoTomoSim; 0 for none. It goes with
+        the pixel: it stands for all that blurs a binned image.
+    b_factor_a2
+        Physical envelope exp(-B k^2 / 4), the same for any pixel; 0 for none.
+    """
+
+    voltage_kv: float = 300.0
+    cs_mm: float = 2.7
+    amplitude_contrast: float = 0.07
+    defocus_um: float = 5.0
+    phase_shift_deg: float = 0.0
+    envelope: float = 0.9
+    b_factor_a2: float = 0.0
+
+    def check(self) -> None:
+        """Refuse values that no microscope has."""
+        _within("voltage_kv", self.voltage_kv, 10, 3000, " It is in kilovolt.")
+        _within("cs_mm", self.cs_mm, 0, 20, " It is in millimetre.")
+        _within("amplitude_contrast", self.amplitude_contrast, 0, 1)
+        _within("defocus_um", self.defocus_um, -100, 100, " It is in micrometre; underfocus is positive.")
+        _within("phase_shift_deg", self.phase_shift_deg, -180, 180)
+        _within("envelope", self.envelope, 0, 100, " It is a share of Nyquist.")
+        _within("b_factor_a2", self.b_factor_a2, 0, 1e6)
+
+
+@dataclass(frozen=True)
+class Detector(Recipe):
+    """What becomes of the electrons that arrive.
+
+    Parameters
+    ----------
+    dqe
+        Detective quantum efficiency: the share of the arriving electrons that is counted.
+    mtf
+        Modulation transfer at equal steps from frequency 0, where it is 1, to Nyquist; between them straight lines,
+        beyond Nyquist the last value. Empty for a perfect detector.
+    mtf_noise
+        ``white``: each electron is counted at a place that errs, so that the noise stays white and the DQE falls with
+        the square of the MTF (counting cameras). ``filtered``: each electron leaves a spot, so that the MTF shapes the
+        noise as well (integrating cameras), and counts are no whole numbers.
+    """
+
+    dqe: float = 0.84
+    mtf: tuple[float, ...] = ()
+    mtf_noise: Literal["white", "filtered"] = "white"
+
+    def check(self) -> None:
+        """Refuse an MTF that does not begin at 1."""
+        _within("dqe", self.dqe, 1e-6, 1)
+        for value in self.mtf:
+            _within("mtf", value, 0, 1)
+        if self.mtf and (len(self.mtf) < 2 or self.mtf[0] != 1):
+            raise InputError(f"mtf is {self.mtf}; it needs two values or more, the first of them 1.")
+
+
+@dataclass(frozen=True)
+class Damage(Recipe):
+    """What the dose, summed in the order of acquisition, does to the specimen.
+
+    Parameters
+    ----------
+    model
+        ``b-factor``: exp(-B k^2 / 4), B growing with the dose. ``critical-dose``: the fading that Grant and Grigorieff
+        measured. ``cts`` and ``cts2023``: blur and noise like those of CryoTomoSim, for likeness. ``none``.
+    sensitivity_a2
+        S of B = 4 S dose, in A^2 per e/A^2 (0.022 as in Parakeet; 0.02 to 0.08).
+    strength
+        Factor on the dose; 0 switches damage off.
+    """
+
+    model: Literal["b-factor", "critical-dose", "cts", "cts2023", "none"] = "b-factor"
+    sensitivity_a2: float = 0.022
+    strength: float = 1.0
+
+    def check(self) -> None:
+        """Refuse negative values."""
+        _within("sensitivity_a2", self.sensitivity_a2, 0, 100)
+        _within("strength", self.strength, 0, 1000)
+
+
+@dataclass(frozen=True)
+class Exposure(Recipe):
+    """How images are taken.
+
+    Parameters
+    ----------
+    optics, detector, damage
+        Recipes of their own.
+    order
+        ``ctf-first``: optics, then counting, as in a microscope. ``counts-first``: counting, then optics, as in
+        CryoTomoSim's papers: the noise has the colour of the CTF.
+    imfp_a
+        Inelastic mean free path of vitreous ice, angstrom.
+    scatter
+        Factor on the path over the mean free path; 0 for a specimen that takes no electrons away.
+    max_path_imfp
+        Paths are cut at this many mean free paths, so that no image near 90 degrees is black.
+    """
+
+    optics: Optics = field(default_factory=Optics)
+    detector: Detector = field(default_factory=Detector)
+    damage: Damage = field(default_factory=Damage)
+    order: Literal["ctf-first", "counts-first"] = "ctf-first"
+    imfp_a: float = 3800.0
+    scatter: float = 1.0
+    max_path_imfp: float = 4.0
+
+    def check(self) -> None:
+        """Refuse lengths that are none."""
+        _within("imfp_a", self.imfp_a, 1, 1e9, " It is in angstrom (380 nm are 3800).")
+        _within("scatter", self.scatter, 0, 1000)
+        _within("max_path_imfp", self.max_path_imfp, 0, 1000)
