@@ -1,0 +1,218 @@
+"""Objects in label volumes, block by block: the components of each class of an atlas, or numbered objects.
+
+An *atlas* holds class ids; an object is a connected component of one class, or what a watershed cuts out of it. An
+*instance* volume numbers its objects; all voxels of one number are one object, however far apart. Both are counted
+block by block into small tables of whole numbers, and joined once: the same for every block shape.
+
+>>> import numpy as np
+>>> from volengine.core.boxes import Box
+>>> labels = np.zeros((1, 4, 6), np.uint8)
+>>> labels[0, 1, 1:3] = 7; labels[0, 3, 5] = 9
+>>> table = count_ids(labels, Box((10, 0, 0), (11, 4, 6)))
+>>> merged = merge_ids([table, count_ids(labels, Box((11, 0, 0), (12, 4, 6)))])
+>>> merged["id"].tolist(), merged["voxels"].tolist(), merged["position_vox"].tolist()
+([7, 9], [4, 2], [[10.5, 1.0, 1.5], [10.5, 3.0, 5.0]])
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from volengine.core.block import Array, Table
+from volengine.core.boxes import Box, Index3
+from volengine.core.errors import InputError
+from volengine.core.volume import Vector3
+from volengine.ops.basins import block_basins
+from volengine.ops.heights import BasinRules
+from volengine.ops.regions import RegionRules, join_seams, resolve
+
+MOST_CLASSES = 100
+"""Ids of an atlas in one block: more, and it is a prediction or a volume of numbered objects."""
+
+_SEP = "."
+
+
+@dataclass(frozen=True)
+class ClassRules:
+    """How the objects of an atlas are found.
+
+    Parameters
+    ----------
+    ids
+        Class ids that are counted; none: every one there is but 0.
+    split
+        Ids whose components a watershed of the distance transform cuts apart.
+    connectivity
+        Neighbours that make voxels one component: 6, 18 or 26.
+    max_distance_vox
+        With ``split``: distances count up to this.
+    seed_distance_vox, scale
+        With ``split``: as in :class:`~volengine.ops.regions.RegionRules`.
+    """
+
+    ids: tuple[int, ...] = ()
+    split: tuple[int, ...] = ()
+    connectivity: int = 26
+    max_distance_vox: int = 64
+    seed_distance_vox: float = 3.0
+    scale: Vector3 = (1.0, 1.0, 1.0)
+
+    def basins(self, id: int) -> BasinRules:
+        """Components alone need no distances: they are cut off at 1, and blocks read one voxel around them."""
+        return BasinRules(0, self.connectivity, False, self.max_distance_vox if id in self.split else 1)
+
+    def regions(self, id: int) -> RegionRules:
+        """How the basins of a class become objects."""
+        return RegionRules(split=id in self.split, seed_distance_vox=self.seed_distance_vox, scale=self.scale)
+
+
+def whole_ids(labels: Array, where: str) -> Array:
+    """Labels as integers.
+
+    Raises
+    ------
+    InputError
+        Values that are no whole numbers, or negative.
+    """
+    if labels.dtype.kind == "f":
+        whole = np.isfinite(labels) & (labels == np.rint(labels)) & (np.abs(labels) < 2**53)
+        if not whole.all():
+            raise InputError(f"{where} holds {labels[~whole][0]}, which is no label: labels are whole numbers.")
+        labels = labels.astype(np.int64)
+    if labels.dtype.kind == "i" and labels.size and labels.min() < 0:
+        raise InputError(f"{where} holds {labels.min()}; labels are 0 (nothing) or larger.")
+    return labels
+
+
+def class_basins(labels: Array, crop: Box, core: Box, shape: Index3, rules: ClassRules) -> Table:
+    """Local regions of each class of a block: the columns of :func:`~volengine.ops.basins.block_basins`, by id.
+
+    Parameters
+    ----------
+    labels
+        Class ids over ``crop``, integers.
+    crop, core, shape
+        As for :func:`~volengine.ops.basins.block_basins`.
+    rules
+        What is counted and how.
+
+    Returns
+    -------
+    Columns named ``<id>.<column>``, for the classes in the core only.
+
+    Raises
+    ------
+    InputError
+        More than :data:`MOST_CLASSES` ids in the core.
+    WiderHaloError
+        A distance may depend on voxels outside of the crop.
+    """
+    there = np.unique(labels[core.slices_in(crop)])
+    there = there[there != 0]
+    if rules.ids:
+        there = np.intersect1d(there, rules.ids)
+    if there.size > MOST_CLASSES:
+        raise InputError(
+            f"There are {there.size} different labels in voxels {core.start} to {core.stop}: these are no class ids. "
+            "If each number is one object: --kind instances. A prediction: pick first. Else say which count: --ids."
+        )
+    out: Table = {}
+    for id in there.tolist():
+        mask = (labels == id).view(np.uint8)
+        _, table = block_basins(mask, crop, core, shape, rules.basins(id))
+        out |= {f"{id}{_SEP}{name}": column for name, column in table.items()}
+    return out
+
+
+def join_classes(number: int, tables: Mapping[int, Table], core: Box, shape: Index3, rules: ClassRules) -> Table:
+    """Each class's regions of a block joined with those of the blocks around it: ``join_seams``, by id."""
+    found: dict[int, dict[int, Table]] = {block: _by_id(table) for block, table in tables.items()}
+    out: Table = {}
+    for id in found[number]:
+        mine = {block: known[id] for block, known in found.items() if id in known}
+        table = join_seams(number, mine, core, shape, rules.basins(id))
+        out |= {f"{id}{_SEP}{name}": column for name, column in table.items()}
+    return out
+
+
+def resolve_classes(tables: Mapping[int, Table], shape: Index3, rules: ClassRules) -> Table:
+    """Objects of all classes from the tables of :func:`join_classes`.
+
+    Returns
+    -------
+    One row per object, by class, then by size from the largest on: ``class`` (int64), ``position_vox`` (float64,
+    (n, 3), the centroid), ``voxels`` (int64).
+    """
+    split = {block: _by_id(table) for block, table in tables.items()}
+    rows: list[Table] = []
+    for id in sorted({id for known in split.values() for id in known}):
+        mine = {block: known[id] for block, known in split.items() if id in known}
+        picks, _ = resolve(mine, shape, rules.regions(id))
+        ids = np.full(len(picks["size_vox"]), id, np.int64)
+        rows.append({"class": ids, "position_vox": picks["position_vox"], "voxels": picks["size_vox"]})
+    return _joined(rows)
+
+
+def _joined(rows: Sequence[Table]) -> Table:
+    none: Table = {
+        "class": np.zeros(0, np.int64),
+        "position_vox": np.zeros((0, 3)),
+        "voxels": np.zeros(0, np.int64),
+    }
+    return {name: np.concatenate([none[name], *(r[name] for r in rows)]) for name in none}
+
+
+def _by_id(table: Table) -> dict[int, Table]:
+    found: dict[int, Table] = {}
+    for name, column in table.items():
+        id, _, rest = name.partition(_SEP)
+        found.setdefault(int(id), {})[rest] = column
+    return found
+
+
+def count_ids(labels: Array, box: Box) -> Table:
+    """Voxels of each number, and the sums of their indices.
+
+    Parameters
+    ----------
+    labels
+        Integers over ``box``, 0 is nothing.
+    box
+        Where they lie in the volume.
+
+    Returns
+    -------
+    One row per number: ``id``, ``voxels`` (int64), ``sums`` (int64, (n, 3): sums of z, y, x in the volume).
+    """
+    at = np.flatnonzero(labels)
+    ids, inverse = np.unique(labels.reshape(-1)[at], return_inverse=True)
+    inverse = inverse.reshape(-1)
+    n = len(ids)
+    voxels = np.bincount(inverse, minlength=n).astype(np.int64)
+    local = np.unravel_index(at, labels.shape)
+    # Sums of local indices stay far below 2**53, so those that bincount makes of floats are exact.
+    sums = [np.bincount(inverse, weights=p, minlength=n).astype(np.int64) for p in local]
+    moved = np.stack(sums, axis=-1).reshape(n, 3) + voxels[:, None] * np.asarray(box.start, np.int64)
+    return {"id": ids.astype(np.int64), "voxels": voxels, "sums": moved}
+
+
+def merge_ids(tables: Sequence[Table]) -> Table:
+    """Objects from the tables of :func:`count_ids`.
+
+    Returns
+    -------
+    One row per number, ascending: ``id``, ``voxels`` (int64), ``position_vox`` (float64, (n, 3), the centroid).
+    """
+    every: dict[str, NDArray[np.int64]] = {
+        name: np.concatenate([np.zeros((0, 3) if name == "sums" else 0, np.int64), *(t[name] for t in tables)])
+        for name in ("id", "voxels", "sums")
+    }
+    ids, inverse = np.unique(every["id"], return_inverse=True)
+    voxels, sums = np.zeros(len(ids), np.int64), np.zeros((len(ids), 3), np.int64)
+    np.add.at(voxels, inverse.reshape(-1), every["voxels"])
+    np.add.at(sums, inverse.reshape(-1), every["sums"])
+    return {"id": ids, "voxels": voxels, "position_vox": sums / np.maximum(voxels, 1)[:, None]}
