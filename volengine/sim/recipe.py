@@ -1,0 +1,331 @@
+"""What a specimen is made of, as recipes: plain values only.
+
+>>> SpecimenRecipe.from_json({
+...     "shape": [50, 200, 200],
+...     "voxel_size": 12.0,
+...     "layers": [{"species": [{"structure": "ribosome"}], "density": 0.1}],
+...     "vesicles": [{"count": 2}],
+... }).layers[0].species[0].structure
+'ribosome'
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+from volengine.core.errors import InputError
+from volengine.core.recipe import Recipe
+
+Range = tuple[float, float]
+
+
+def _positive(where: str, *values: float | None) -> None:
+    for value in values:
+        if value is not None and not 0 < value < math.inf:
+            raise InputError(f"{where} must be positive, not {value}.")
+
+
+def _range(where: str, values: Range, least: float = 0.0) -> None:
+    low, high = values
+    if not least <= low <= high < math.inf:
+        raise InputError(f"{where} is {list(values)}; it needs two numbers from {least:g} on, the smaller one first.")
+
+
+@dataclass(frozen=True)
+class SpeciesRecipe(Recipe):
+    """One kind of particle.
+
+    Parameters
+    ----------
+    structure
+        A file (PDB, mmCIF, MRC density), a PDB id, or the name of a structure that comes with the package
+        (``volengine simulate --list``).
+    name
+        Its class in the atlas; default: what the file's name says. Parts of a structure keep names of their own.
+    flags
+        CryoTomoSim's: ``complex``, ``assembly``, ``group``, ``membrane``, ``vesicle``, ``cytosol``, ``cluster``,
+        ``bundle``, ``distract``; added to those in the file's name.
+    count
+        How many to place; otherwise as many as the layer's rule allows.
+    concentration_um
+        Micromolar, instead of a count.
+    weight
+        How often it is drawn, against the layer's other species.
+    assembly
+        Biological assembly: its name, ``first``, or ``none`` for the atoms as deposited.
+    total
+        Of an MRC density: its integrated potential, V A^3; default: as protein of its volume.
+    threshold
+        Of an MRC density: values from here on are the particle; default: Otsu's.
+    """
+
+    structure: str
+    name: str = ""
+    flags: tuple[str, ...] = ()
+    count: int | None = None
+    concentration_um: float | None = None
+    weight: float = 1.0
+    assembly: str = "first"
+    total: float | None = None
+    threshold: float | None = None
+
+    def check(self) -> None:
+        if not self.structure.strip():
+            raise InputError("A species needs a structure: a file, a PDB id, or a name.")
+        if self.count is not None and self.concentration_um is not None:
+            raise InputError(f"{self.structure}: give a count or a concentration_um, not both.")
+        if self.count is not None and self.count < 0:
+            raise InputError(f"{self.structure}: count must be 0 or more, not {self.count}.")
+        _positive(f"{self.structure}: weight", self.weight)
+        _positive(f"{self.structure}: concentration_um", self.concentration_um)
+
+
+@dataclass(frozen=True)
+class LayerRecipe(Recipe):
+    """Particles placed together; layers follow one another, so large ones should come first.
+
+    Parameters
+    ----------
+    species
+        What is drawn from.
+    iterations
+        How many particles are tried; default: 2500 times the density.
+    density
+        Stop when this share of the volume is taken.
+    tries
+        Positions and turns tried for each particle.
+    """
+
+    species: tuple[SpeciesRecipe, ...]
+    iterations: int | None = None
+    density: float = 0.4
+    tries: int = 4
+
+    def check(self) -> None:
+        if not self.species:
+            raise InputError("A layer needs at least one species.")
+        if not 0 < self.density <= 1:
+            raise InputError(f"A layer's density is a share from 0 to 1, not {self.density}.")
+        if self.tries < 1 or (self.iterations is not None and self.iterations < 0):
+            raise InputError(
+                f"A layer needs tries of 1 or more and iterations of 0 or more: {self.tries}, {self.iterations}."
+            )
+
+
+@dataclass(frozen=True)
+class VesiclesRecipe(Recipe):
+    """Closed bilayers of irregular shape.
+
+    Parameters
+    ----------
+    count
+        How many are tried.
+    radius_nm
+        Of the mid-plane: smallest and largest.
+    sphericity
+        1 is a sphere; 0.6 is far from one.
+    thickness_a
+        From head group to head group: smallest and largest.
+    bare
+        Share of them that take no proteins.
+    name
+        Their class in the atlas.
+    """
+
+    count: int = 3
+    radius_nm: Range = (15.0, 40.0)
+    sphericity: Range = (0.6, 1.0)
+    thickness_a: Range = (36.0, 40.0)
+    bare: float = 0.2
+    name: str = "membrane"
+
+    def check(self) -> None:
+        if self.count < 0 or not 0 <= self.bare <= 1:
+            raise InputError(f"vesicles: count {self.count} must be 0 or more, and bare {self.bare} a share.")
+        _range("vesicles: radius_nm", self.radius_nm, 5.0)
+        _range("vesicles: thickness_a", self.thickness_a, 20.0)
+        _range("vesicles: sphericity", self.sphericity, 0.3)
+
+
+@dataclass(frozen=True)
+class FilamentsRecipe(Recipe):
+    """Filaments of one kind.
+
+    Parameters
+    ----------
+    kind
+        ``actin``, ``cofilactin`` or ``microtubule`` fill in what is not given; ``own`` needs all of it.
+    structure
+        Of the monomer (microtubule: the dimer); default: a procedural stand-in.
+    count
+        How many are tried.
+    length_nm
+        Shortest and longest; they end where they leave the volume.
+    twist_deg, rise_a
+        From one unit to the next.
+    persistence_um
+        Length over which the direction is forgotten.
+    minimum_units
+        Shorter ones are taken back.
+    inclination_deg
+        Largest angle to the plane of the specimen.
+    name
+        Their class in the atlas; default: the kind.
+    """
+
+    kind: Literal["actin", "cofilactin", "microtubule", "own"] = "actin"
+    structure: str = ""
+    count: int = 5
+    length_nm: Range = (100.0, 400.0)
+    twist_deg: float | None = None
+    rise_a: float | None = None
+    persistence_um: float | None = None
+    minimum_units: int | None = None
+    inclination_deg: float = 15.0
+    name: str = ""
+
+    def check(self) -> None:
+        if self.count < 0:
+            raise InputError(f"filaments: count must be 0 or more, not {self.count}.")
+        _range("filaments: length_nm", self.length_nm, 1.0)
+        _positive("filaments: persistence_um", self.persistence_um)
+        if not 0 <= self.inclination_deg <= 90:
+            raise InputError(f"filaments: inclination_deg is from 0 to 90, not {self.inclination_deg}.")
+        if self.kind == "own" and (not self.structure or self.twist_deg is None or not self.rise_a):
+            raise InputError("filaments of the kind own need a structure, twist_deg and rise_a.")
+
+    @property
+    def class_name(self) -> str:
+        """In the atlas."""
+        return self.name or self.kind
+
+
+@dataclass(frozen=True)
+class BeadsRecipe(Recipe):
+    """Gold beads: how many, and their smallest and largest radius; placed first, as they are large and dense."""
+
+    count: int = 0
+    radius_nm: Range = (4.0, 6.0)
+    name: str = "gold"
+
+    def check(self) -> None:
+        if self.count < 0:
+            raise InputError(f"beads: count must be 0 or more, not {self.count}.")
+        _range("beads: radius_nm", self.radius_nm, 0.5)
+
+
+@dataclass(frozen=True)
+class FilmRecipe(Recipe):
+    """Carbon film with a round hole.
+
+    Parameters
+    ----------
+    thickness_nm
+        Of the carbon.
+    hole_radius_nm
+        Of the hole, whose edge crosses the volume.
+    edge
+        How far the hole's edge reaches into the volume: the share of its longer side that carbon covers.
+    name
+        Its class in the atlas.
+    """
+
+    thickness_nm: float = 15.0
+    hole_radius_nm: float = 1000.0
+    edge: float = 0.15
+    name: str = "carbon"
+
+    def check(self) -> None:
+        _positive("film: thickness_nm", self.thickness_nm)
+        _positive("film: hole_radius_nm", self.hole_radius_nm)
+        if not 0 <= self.edge <= 1:
+            raise InputError(f"film: edge is a share from 0 to 1, not {self.edge}.")
+
+
+@dataclass(frozen=True)
+class IceRecipe(Recipe):
+    """The ice's surfaces, which say how many electrons are lost.
+
+    Parameters
+    ----------
+    thickness_nm
+        Mean; default: the volume's.
+    roughness_nm
+        Standard deviation of each surface's height.
+    """
+
+    thickness_nm: float | None = None
+    roughness_nm: float = 3.0
+
+    def check(self) -> None:
+        _positive("ice: thickness_nm", self.thickness_nm)
+        if not 0 <= self.roughness_nm < math.inf:
+            raise InputError(f"ice: roughness_nm must be 0 or more, not {self.roughness_nm}.")
+
+
+@dataclass(frozen=True)
+class SpecimenRecipe(Recipe):
+    """A specimen.
+
+    Parameters
+    ----------
+    shape
+        Voxels, z, y, x.
+    voxel_size
+        Angstrom.
+    layers
+        Particles.
+    vesicles, filaments
+        Membranes and filaments; they come before the particles.
+    beads, film
+        Gold and carbon; none unless asked for.
+    ice
+        Its surfaces.
+    walls
+        Faces that particles do not cross: ``none``, or axes such as ``z``, ``xyz``, ``+z``.
+    scale
+        Of the potentials: ``peng`` (electron scattering factors, volt) or ``cts`` (atomic numbers, after
+        CryoTomoSim's first version).
+    classes
+        Ids of class names in the atlas, 1 to 255, or 0 for what shall count as background; names that are not here
+        follow in alphabetical order.
+    """
+
+    shape: tuple[int, int, int] = (50, 400, 400)
+    voxel_size: float = 12.0
+    layers: tuple[LayerRecipe, ...] = ()
+    vesicles: tuple[VesiclesRecipe, ...] = ()
+    filaments: tuple[FilamentsRecipe, ...] = ()
+    beads: BeadsRecipe | None = None
+    film: FilmRecipe | None = None
+    ice: IceRecipe = IceRecipe()
+    walls: str = "z"
+    scale: Literal["peng", "cts"] = "peng"
+    classes: dict[str, int] | None = None
+
+    def check(self) -> None:
+        _positive("specimen: voxel_size", self.voxel_size)
+        if min(self.shape) < 4:
+            raise InputError(f"specimen: the shape {self.shape} is too small; at least 4 voxels on each axis.")
+        for name, number in (self.classes or {}).items():
+            if not 0 <= number <= 255 or not re.fullmatch(r"[\w.+-]+", name):
+                raise InputError(
+                    f"specimen: classes gives {name!r} the id {number}; ids are 0 to 255, names plain words."
+                )
+        given = [n for n in (self.classes or {}).values() if n]
+        if len(set(given)) < len(given):
+            raise InputError(f"specimen: classes gives an id twice: {self.classes}.")
+
+    def class_ids(self, names: set[str]) -> dict[str, int]:
+        """Ids of all names: those that are given, and the lowest free numbers in alphabetical order."""
+        found = dict(self.classes or {})
+        free = (n for n in range(1, 256) if n not in found.values())
+        for name in sorted(names - set(found)):
+            number = next(free, None)
+            if number is None:
+                raise InputError(f"The specimen has {len(names)} classes; an atlas holds at most 255.")
+            found[name] = number
+        return found

@@ -1,0 +1,176 @@
+"""Rendering: the potential, classes and instances of any box of a specimen.
+
+Every point of a template lays its weight on the eight voxels around it (trilinear shares, which add up to one), so the
+integral of the potential is kept exactly, wherever a particle lies and however the volume is cut into boxes. A voxel
+adds up its shares in the order of the table and of the template's points: its bytes depend on no box.
+
+The potential is that *in excess of vitreous ice*: a particle brings its own and takes away that of the ice it
+displaces (never more than a voxel holds), a bilayer brings its profile where no particle stands. Ice and what lies
+outside the volume are both 0, so the volume has no edges in a projection.
+
+A voxel belongs to the object with the largest potential in it, if the potential of all particles there is at least half
+of the ice's: about a third of the voxel is filled. Bilayers come second.
+
+>>> found = render(scene, Box.of_shape((50, 400, 400)), voxel_size=12.0)                             # doctest: +SKIP
+>>> found.potential.sum() * 12.0**3  # V A^3                                                         # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from volengine.core.boxes import Box, index3
+from volengine.core.specimen import Placements, Template, rotation_matrix
+from volengine.sim.membranes import Profile, bilayer, cts_bilayer, within
+from volengine.sim.membranes import at as distance_at
+from volengine.sim.scene import Scene
+
+Floats = NDArray[np.float64]
+HEAD = 4.0
+"""Angstrom of a head group beyond its middle, which counts as membrane."""
+
+
+@dataclass(frozen=True, eq=False)
+class Rendered:
+    """A box of a specimen.
+
+    Parameters
+    ----------
+    potential
+        (z, y, x) float32, volt, in excess of vitreous ice.
+    classes
+        (z, y, x) uint8: 0, or the class's id.
+    instances
+        (z, y, x) uint32: 0, or the object's number.
+    """
+
+    potential: NDArray[np.float32]
+    classes: NDArray[np.uint8]
+    instances: NDArray[np.uint32]
+
+
+def render(scene: Scene, box: Box, voxel_size: float) -> Rendered:
+    """Everything in a box of voxels.
+
+    Parameters
+    ----------
+    scene
+        The specimen.
+    box
+        Voxels; the centre of voxel (0, 0, 0) is the frame's origin.
+    voxel_size
+        Angstrom.
+    """
+    particles = np.zeros(box.shape, np.float64)
+    displaced = np.zeros(box.shape, np.float64)
+    best = np.zeros(box.shape, np.float32)
+    classes = np.zeros(box.shape, np.uint8)
+    instances = np.zeros(box.shape, np.uint32)
+    for row, template in _touching(scene.placements, scene.templates, box, voxel_size):
+        at, turn = scene.placements.position[row], scene.placements.quaternion[row]
+        where = (moved(template, at, turn)) / voxel_size
+        found = splat(where, template.weight, box)
+        if found is None:
+            continue
+        window, share = found
+        inside = window.slices_in(box)
+        volts = share / voxel_size**3
+        particles[inside] += volts
+        displaced[inside] += volts * template.displaced
+        for number, name in enumerate(template.classes):
+            part = volts
+            if len(template.classes) > 1:
+                chosen = template.part == number
+                part = splat_into(where[chosen], template.weight[chosen], window) / voxel_size**3
+            stronger = part > best[inside]
+            best[inside] = np.where(stronger, part, best[inside])
+            classes[inside][stronger] = scene.classes[name]
+            instances[inside][stronger] = scene.placements.instance[row]
+    np.minimum(displaced, 1.0, out=displaced)
+    empty = particles < 0.5 * scene.ice
+    classes[empty] = 0
+    instances[empty] = 0
+    potential = particles - scene.ice * displaced
+    for membrane in scene.membranes:
+        window = within(membrane, box, voxel_size)
+        if window.empty:
+            continue
+        inside = window.slices_in(box)
+        distance = distance_at(membrane, window, voxel_size)
+        profile = _profile(membrane.thickness, scene.scale, scene.ice, voxel_size)
+        potential[inside] += profile(distance) * (1.0 - displaced[inside])
+        mine = (np.abs(distance) <= membrane.thickness / 2 + HEAD) & (instances[inside] == 0)
+        classes[inside][mine] = scene.classes[membrane.name]
+        instances[inside][mine] = membrane.instance
+    return Rendered(potential.astype(np.float32), classes, instances)
+
+
+@lru_cache(maxsize=32)
+def _profile(thickness: float, scale: str, ice: float, voxel_size: float) -> Profile:
+    """Across a bilayer, as voxels of this size see it."""
+    if scale == "cts":
+        return cts_bilayer(thickness, pixel_a=voxel_size).averaged(voxel_size)
+    return bilayer(thickness, ice=ice).averaged(voxel_size)
+
+
+def moved(template: Template, position: Floats, quaternion: Floats) -> Floats:
+    """The template's points, (n, 3) float64, angstrom: written out, because a matrix product adds in no fixed order."""
+    matrix = rotation_matrix(quaternion)[0][::-1, ::-1]
+    z, y, x = template.point.astype(np.float64).T
+    return np.stack([row[0] * z + row[1] * y + row[2] * x + p for row, p in zip(matrix, position, strict=True)], axis=1)
+
+
+def splat(where: Floats, weight: NDArray[np.float32], box: Box) -> tuple[Box, Floats] | None:
+    """The shares of points on the voxels of a box: the window they reach, and its sums; None if they reach none.
+
+    Parameters
+    ----------
+    where
+        (n, 3), voxels.
+    weight
+        (n,).
+    """
+    low, high = np.floor(where.min(0)).astype(int), np.floor(where.max(0)).astype(int) + 2
+    window = Box(index3(low), index3(high)).intersect(box)
+    if window.empty:
+        return None
+    return window, splat_into(where, weight, window)
+
+
+def splat_into(where: Floats, weight: NDArray[np.float32], window: Box) -> Floats:
+    """The shares of points on the voxels of a window; shares outside of it are left out."""
+    wide = window.grow((1, 1, 1))
+    base = np.floor(where)
+    inside = ((base >= wide.start) & (base < np.asarray(wide.stop) - 1)).all(axis=1)
+    base, rest = base[inside], where[inside] - base[inside]
+    cell = base.astype(np.int64) - np.asarray(wide.start)
+    _, ny, nx = wide.shape
+    index = (cell[:, 0] * ny + cell[:, 1]) * nx + cell[:, 2]
+    shares = [(1.0 - axis, axis) for axis in rest.T]
+    weights = weight[inside].astype(np.float64)
+    sums = np.zeros(wide.size)
+    for dz, share_z in enumerate(shares[0]):
+        slab = weights * share_z
+        for dy, share_y in enumerate(shares[1]):
+            line = slab * share_y
+            for dx, share_x in enumerate(shares[2]):
+                sums += np.bincount(index + ((dz * ny + dy) * nx + dx), line * share_x, wide.size)
+    return sums.reshape(wide.shape)[window.slices_in(wide)]
+
+
+def _touching(
+    placements: Placements, templates: tuple[Template, ...], box: Box, voxel_size: float
+) -> Iterator[tuple[int, Template]]:
+    """Rows of placements that may reach into a box, in the table's order."""
+    if not len(placements):
+        return
+    reach = np.array([t.radius for t in templates])[placements.template] / voxel_size + 1
+    at = placements.position / voxel_size
+    gap = np.maximum(np.asarray(box.start) - at, at - (np.asarray(box.stop) - 1)).max(axis=1)
+    for row in np.flatnonzero(gap <= reach):
+        yield int(row), templates[placements.template[row]]

@@ -1,0 +1,120 @@
+"""Scenes: all there is in a specimen, as one table that any worker can read.
+
+>>> scene = Scene.from_table(scene.to_table())                                                       # doctest: +SKIP
+>>> render(scene, box, voxel_size=12.0)                                                              # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from volengine.core.block import Table
+from volengine.core.specimen import Membrane, Placements, Template
+
+
+@dataclass(frozen=True, eq=False)
+class Scene:
+    """A specimen.
+
+    Parameters
+    ----------
+    templates, placements
+        Rigid particles, and where they lie.
+    membranes
+        Bilayers.
+    centrelines
+        Of filaments: (n, 3) points, angstrom, z, y, x, by object number.
+    classes
+        Id of every class name in the atlas: 1 to 255, or 0 for what counts as background (distractors).
+    ice
+        Potential of vitreous ice in the templates' scale, volt.
+    scale
+        Of the potentials: ``peng`` is physical, ``cts`` that of CryoTomoSim's first version.
+    """
+
+    templates: tuple[Template, ...] = ()
+    placements: Placements = field(default_factory=Placements.empty)
+    membranes: tuple[Membrane, ...] = ()
+    centrelines: dict[int, NDArray[np.float64]] = field(default_factory=dict)
+    classes: dict[str, int] = field(default_factory=dict)
+    ice: float = 4.5
+    scale: Literal["peng", "cts"] = "peng"
+
+    @property
+    def objects(self) -> int:
+        """The largest number of an object; 0 without any."""
+        found = [m.instance for m in self.membranes]
+        return max([int(self.placements.instance.max()) if len(self.placements) else 0, *found])
+
+    def to_table(self) -> Table:
+        """Columns without pickled objects."""
+        words = {
+            "templates": [{"name": t.name, "classes": t.classes, "displaced": t.displaced} for t in self.templates],
+            "membranes": [
+                {
+                    "name": m.name,
+                    "instance": m.instance,
+                    "corner": m.corner,
+                    "spacing": m.spacing,
+                    "thickness": m.thickness,
+                }
+                for m in self.membranes
+            ],
+            "centrelines": list(self.centrelines),
+            "classes": self.classes,
+            "ice": self.ice,
+            "scale": self.scale,
+        }
+        return {
+            "words": np.array(json.dumps(words)),
+            **self.placements.to_table("placement."),
+            **_packed("point", [t.point for t in self.templates]),
+            **_packed("weight", [t.weight for t in self.templates]),
+            **_packed("part", [t.part for t in self.templates]),
+            **_packed("distance", [m.distance for m in self.membranes]),
+            **_packed("centreline", list(self.centrelines.values())),
+        }
+
+    @classmethod
+    def from_table(cls, table: Table) -> Scene:
+        """The inverse of :meth:`to_table`."""
+        words = json.loads(str(table["words"]))
+        cuts = zip(*(_unpacked(name, table) for name in ("point", "weight", "part")), strict=True)
+        templates = tuple(
+            Template(t["name"], tuple(t["classes"]), point, weight, part, t["displaced"])
+            for t, (point, weight, part) in zip(words["templates"], cuts, strict=True)
+        )
+        membranes = tuple(
+            Membrane(m["name"], m["instance"], tuple(m["corner"]), m["spacing"], distance, m["thickness"])
+            for m, distance in zip(words["membranes"], _unpacked("distance", table), strict=True)
+        )
+        lines = dict(zip(words["centrelines"], _unpacked("centreline", table), strict=True))
+        placements = Placements.from_table(table, "placement.")
+        return cls(templates, placements, membranes, lines, words["classes"], words["ice"], words["scale"])
+
+
+def _packed(name: str, arrays: Sequence[NDArray[Any]]) -> Table:
+    """Arrays of one dtype, one behind the other, and their shapes."""
+    flat = [a.ravel() for a in arrays]
+    shapes = [list(a.shape) + [1] * (3 - a.ndim) for a in arrays]
+    dims = [a.ndim for a in arrays]
+    return {
+        name: np.concatenate(flat) if flat else np.zeros(0),
+        f"{name}.shape": np.array(shapes, np.int64).reshape(-1, 3),
+        f"{name}.ndim": np.array(dims, np.int64),
+    }
+
+
+def _unpacked(name: str, table: Table) -> list[NDArray[Any]]:
+    shapes = [
+        tuple(s[:n]) for s, n in zip(table[f"{name}.shape"].tolist(), table[f"{name}.ndim"].tolist(), strict=True)
+    ]
+    ends = np.cumsum([int(np.prod(s)) for s in shapes], dtype=int)
+    parts = np.split(table[name], ends[:-1]) if shapes else []
+    return [part.reshape(shape) for part, shape in zip(parts, shapes, strict=True)]
