@@ -15,6 +15,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from volengine.core.specimen import rotation_matrix
+
 Floats = NDArray[np.float64]
 
 IDENTITY = (1.0, 0.0, 0.0, 0.0)
@@ -67,6 +69,13 @@ def multiply(first: ArrayLike, second: ArrayLike) -> Floats:
         axis=-1,
     )
     return product / _length(product)
+
+
+def turned(points: ArrayLike, quaternion: ArrayLike) -> Floats:
+    """Points (n, 3), z, y, x, turned by one quaternion, the same to the last bit everywhere."""
+    z, y, x = np.asarray(points, float).reshape(-1, 3).T
+    rows = rotation_matrix(quaternion)[0][::-1]
+    return np.stack([row[0] * x + row[1] * y + row[2] * z for row in rows], axis=-1)
 
 
 def spins(rng: np.random.Generator, axis: ArrayLike, count: int) -> Floats:

@@ -1,0 +1,92 @@
+"""Free cells, drawn at random from all of the box or from a region."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from volengine.sim.occupancy import FREE, Occupancy
+from volengine.sim.placing_membrane import Regions
+
+Floats = NDArray[np.float64]
+
+REGIONS = ("anywhere", "vesicle", "cytosol")
+_ROUNDS = 32
+
+
+class FreeCells:
+    """Draws positions, uniform over the free cells of a region.
+
+    Cells are drawn from the whole box and refused where they do not fit: nothing is scanned. Only when hardly any fit
+    (a small vesicle, a full box) are the fitting ones listed, and listed again when most of those are gone; whether
+    that happens depends on the draws alone.
+
+    Parameters
+    ----------
+    region
+        ``"anywhere"``; ``"vesicle"``: inside one; ``"cytosol"``: outside of all. Without vesicles all are anywhere.
+    """
+
+    def __init__(self, occupancy: Occupancy, regions: Regions, region: str):
+        self._occupancy = occupancy
+        inside = regions.inside if region != "anywhere" else None
+        self._inside = None if inside is None else inside.reshape(-1)
+        self._wanted = region == "vesicle"
+        self._listed: NDArray[np.int64] | None = None
+        self._size = math.prod(occupancy.shape)
+
+    @property
+    def volume(self) -> float:
+        """Of the region, cubic angstrom; taken cells count, those of membranes belong to the cytosol."""
+        share = 1.0
+        if self._inside is not None:
+            inner = np.count_nonzero(self._inside) / self._size
+            share = float(inner if self._wanted else 1 - inner)
+        return self._occupancy.volume * share
+
+    def holds(self, position: Floats) -> bool:
+        """Whether a position (3,) is in the box and in the region."""
+        index = np.floor((position - self._occupancy.low) / self._occupancy.edge).astype(np.int64)
+        if (index < 0).any() or (index >= self._occupancy.shape).any():
+            return False
+        flat = np.ravel_multi_index(tuple(index), self._occupancy.shape)
+        return self._inside is None or bool(self._inside[flat]) == self._wanted
+
+    def draw(self, rng: np.random.Generator, count: int) -> Floats:
+        """Positions (n, 3), angstrom, uniform within free cells; fewer than ``count`` only when no cell is free."""
+        found: list[NDArray[np.int64]] = []
+        missing = self._draw(rng, count, found)
+        if missing and (self._listed is None or len(self._listed)):
+            self._list()
+            while missing and self._listed is not None and len(self._listed):
+                missing = self._draw(rng, missing, found)
+        cell = np.concatenate(found) if found else np.zeros(0, np.int64)
+        index = np.stack(np.unravel_index(cell, self._occupancy.shape), axis=-1)
+        return self._occupancy.low + (index + rng.random((len(cell), 3))) * self._occupancy.edge
+
+    def _draw(self, rng: np.random.Generator, count: int, found: list[NDArray[np.int64]]) -> int:
+        """Add up to ``count`` cells in a limited number of rounds; returns how many are missing."""
+        for _ in range(_ROUNDS):
+            if count == 0:
+                break
+            if self._listed is None:
+                cell = rng.integers(self._size, size=2 * count)
+                fits = self._occupancy.is_free(cell)
+                if self._inside is not None:
+                    fits &= self._inside[cell] == self._wanted
+            elif len(self._listed):
+                cell = self._listed[rng.integers(len(self._listed), size=2 * count)]
+                fits = self._occupancy.is_free(cell)
+            else:
+                break
+            found.append(cell[fits][:count])
+            count -= len(found[-1])
+        return count
+
+    def _list(self) -> None:
+        free = self._occupancy.owner == FREE
+        if self._inside is not None:
+            free &= self._inside.reshape(self._occupancy.shape) == self._wanted
+        self._listed = np.flatnonzero(free)

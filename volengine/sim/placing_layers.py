@@ -1,0 +1,135 @@
+"""What is to be placed: species in layers, the rules by which a layer stops, and how it went.
+
+>>> ribosome = Species("ribosome", templates=(0, 1), count=40, region="cytosol")
+>>> layer = Layer((ribosome, Species("hsp70", templates=(2,))), iterations=400, density=0.4)
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from volengine.core.errors import InputError
+from volengine.sim.placing_cells import REGIONS
+from volengine.sim.placing_membrane import Seat
+
+TRIES = {"single": 4, "cluster": 3, "bundle": 4, "membrane": 6}  # CryoTomoSim's
+PER_UM_A3 = 6.02214076e-10  # particles per cubic angstrom at 1 micromolar
+
+
+@dataclass(frozen=True)
+class Species:
+    """What is placed under one name.
+
+    Parameters
+    ----------
+    name
+        For the report.
+    templates
+        Indices into the list of templates; one is drawn at each iteration (conformers).
+    weight
+        How often it is drawn, against the others of its layer.
+    kind
+        ``"single"``; ``"cluster"``, ``"bundle"``: each placement is the seed of a group; ``"membrane"``: in or on a
+        membrane (single and anywhere when there is none). A particle with rival kinds is as many species.
+    region
+        Of the pivot: ``"anywhere"``, ``"vesicle"`` (inside), ``"cytosol"`` (outside).
+    count
+        How many are wanted, members of groups included.
+    concentration_um
+        The same as a concentration in the region, micromolar.
+    tries
+        Poses per iteration; None for 4 (cluster 3, membrane 6).
+    seat
+        How a membrane protein stands.
+
+    Raises
+    ------
+    InputError
+        Unknown words, no template, both a count and a concentration, a number out of range.
+    """
+
+    name: str
+    templates: tuple[int, ...]
+    weight: float = 1.0
+    kind: str = "single"
+    region: str = "anywhere"
+    count: int | None = None
+    concentration_um: float | None = None
+    tries: int | None = None
+    seat: Seat = field(default_factory=Seat)
+
+    def __post_init__(self) -> None:
+        where = f"Species {self.name!r}"
+        if self.kind not in TRIES:
+            raise InputError(f"{where}: its kind is one of {', '.join(TRIES)}, not {self.kind!r}.")
+        if self.region not in REGIONS:
+            raise InputError(f"{where}: its region is one of {', '.join(REGIONS)}, not {self.region!r}.")
+        if not self.templates:
+            raise InputError(f"{where} has no template.")
+        if self.count is not None and self.concentration_um is not None:
+            raise InputError(f"{where}: give a count or a concentration, not both.")
+        if self.kind == "membrane" and self.concentration_um is not None:
+            raise InputError(f"{where}: a membrane protein has no concentration in a volume; give a count.")
+        if not self.weight > 0 or (self.count or 0) < 0 or (self.concentration_um or 0) < 0 or (self.tries or 1) < 1:
+            raise InputError(f"{where}: weight and tries are positive, count and concentration from 0.")
+
+
+@dataclass(frozen=True)
+class Layer:
+    """Species that are placed together, and when to stop.
+
+    Parameters
+    ----------
+    species
+        Those with a count leave when they have it.
+    iterations
+        At most so many.
+    density
+        Until this share of the box's cells is taken, by whatever.
+    patience
+        Without ``iterations``: a species leaves when so many of its iterations in a row placed nothing.
+
+    Raises
+    ------
+    InputError
+        No species; no rule by which to stop; a number out of range.
+    """
+
+    species: tuple[Species, ...]
+    iterations: int | None = None
+    density: float | None = None
+    patience: int = 100
+
+    def __post_init__(self) -> None:
+        if not self.species:
+            raise InputError("A layer has no species.")
+        counted = all(s.count is not None or s.concentration_um is not None for s in self.species)
+        if self.iterations is None and self.density is None and not counted:
+            raise InputError("A layer needs iterations, a density, or a count or concentration for each species.")
+        if (self.iterations or 0) < 0 or not 0 <= (self.density or 0) <= 1 or self.patience < 1:
+            raise InputError("Iterations are from 0, a density from 0 to 1, patience from 1.")
+
+
+@dataclass(frozen=True)
+class SpeciesReport:
+    """How a species fared: ``asked`` is None where no count was given, ``placed`` counts members of groups."""
+
+    name: str
+    asked: int | None
+    placed: int
+    iterations: int
+
+
+@dataclass(frozen=True)
+class LayerReport:
+    """How a layer ended: ``stopped`` by iterations, density, count (all there), or full (some found no place)."""
+
+    stopped: str
+    iterations: int
+    density: float
+    species: tuple[SpeciesReport, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON values only."""
+        return asdict(self)
