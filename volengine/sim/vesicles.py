@@ -1,0 +1,363 @@
+"""Vesicles: closed membranes of irregular shape.
+
+A vesicle is an ellipsoid, turned at random, with undulations. Their spectrum is that of thermal bending of a vesicle
+(Milner & Safran, Phys. Rev. A 36, 1987, 4371): the mean square of degree l falls as 1 / ((l - 1)(l + 2) l (l + 1)). A
+shape that bends more sharply than ``bend_a`` is smoothed until it does not: bilayers are stiff.
+
+>>> import numpy as np
+>>> one = vesicle(np.random.default_rng(1), centre=(300.0, 500.0, 500.0), radius_a=150.0)
+>>> one.spacing, float(one.distance.min()), float(one.distance.max())
+(8.0, -80.0, 80.0)
+>>> some = place_vesicles(np.random.default_rng(1), (600.0, 2000.0, 2000.0), VesicleRecipe(count=3))
+>>> len(some.membranes)
+3
+
+Everything is drawn from the generator by arithmetic and square roots: same seed, same bytes, on any machine.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from volengine.core.errors import InputError
+from volengine.core.recipe import Recipe
+from volengine.core.specimen import Membrane, rotation_matrix
+from volengine.sim.membranes import distance_to
+from volengine.sim.rotations import random_directions, random_quaternions
+from volengine.sim.surfaces import REACH, Cloud, signed_distance
+
+Floats = NDArray[np.float64]
+Vector3 = tuple[float, float, float]
+
+DEGREES = (2, 3, 4, 5)  # of the undulations
+SHARPEST = 50.0  # angstrom: smallest radius of curvature
+
+
+@dataclass(frozen=True)
+class VesicleRecipe(Recipe):
+    """Vesicles in a box.
+
+    Parameters
+    ----------
+    count
+        How many to place.
+    radius_a
+        Range of the mean radius, angstrom; drawn uniformly.
+    sphericity
+        Range of shortest over longest axis, 0.3 to 1; drawn uniformly. Undulations grow as 1 - sphericity.
+    gap_a
+        Least distance between two mid-planes, angstrom (at most 80).
+    walls
+        Axes whose two faces no vesicle crosses: ``"z"``, ``"zyx"``, ``"none"``. Other faces cut vesicles off.
+    wall_gap_a
+        Least distance between a mid-plane and a wall, angstrom.
+    nested
+        Whether vesicles may lie in one another.
+    tries
+        Places tried for each vesicle.
+    spacing_a
+        Of the grids of distances, angstrom.
+    """
+
+    count: int = 0
+    radius_a: tuple[float, float] = (120.0, 220.0)
+    sphericity: tuple[float, float] = (0.6, 1.0)
+    gap_a: float = 70.0
+    walls: str = "z"
+    wall_gap_a: float = 40.0
+    nested: bool = False
+    tries: int = 20
+    spacing_a: float = 8.0
+
+    def check(self) -> None:
+        low, high = self.radius_a
+        if not SHARPEST * 1.5 <= low <= high:
+            raise InputError(f"Radii of vesicles are a range from {SHARPEST * 1.5:g} A up, not {low} to {high}.")
+        low, high = self.sphericity
+        if not 0.3 <= low <= high <= 1:
+            raise InputError(f"Sphericity is a range within 0.3 to 1, not {low} to {high}.")
+        if self.walls != "none" and not set(self.walls) <= set("zyx"):
+            raise InputError(f"Walls {self.walls!r}: write 'none' or some of the axes z, y, x.")
+        if not 0 < self.gap_a <= REACH:
+            raise InputError(f"The gap between membranes is above 0 and at most {REACH:g} A, not {self.gap_a}.")
+        if self.count < 0 or self.tries < 1 or not 2 <= self.spacing_a <= 10:
+            raise InputError(
+                f"count {self.count} is at least 0, tries {self.tries} at least 1, spacing_a {self.spacing_a} 2 to 10."
+            )
+
+
+@dataclass(frozen=True, eq=False)
+class Shape:
+    """A star-shaped closed surface about 0: the radius in every direction.
+
+    Parameters
+    ----------
+    axes
+        (3, 3): unit rows, the ellipsoid's directions.
+    semi_axis
+        (3,), angstrom.
+    bump_axis, bump_degree, bump
+        Undulations: relative height ``bump`` times the Legendre polynomial of that degree about that axis.
+    """
+
+    axes: Floats
+    semi_axis: Floats
+    bump_axis: Floats = field(default_factory=lambda: np.zeros((0, 3)))
+    bump_degree: tuple[int, ...] = ()
+    bump: Floats = field(default_factory=lambda: np.zeros(0))
+
+    def radius(self, direction: Floats) -> Floats:
+        """Angstrom from 0 to the surface in unit directions (..., 3)."""
+        total = np.zeros(direction.shape[:-1])
+        for axis, length in zip(self.axes, self.semi_axis, strict=True):
+            along = _dot(direction, axis) / length
+            total += along * along
+        height = np.zeros_like(total)
+        for axis, degree, size in zip(self.bump_axis, self.bump_degree, self.bump, strict=True):
+            height += size * _legendre(degree, _dot(direction, axis))
+        return (1.0 + height) / np.sqrt(total)
+
+    def holds(self, points: Floats) -> NDArray[np.bool_]:
+        """Whether points (n, 3) lie inside."""
+        length = np.sqrt((points * points).sum(axis=1))
+        inside: NDArray[np.bool_] = length < self.radius(points / np.maximum(length, 1e-9)[:, None])
+        return inside
+
+    def cloud(self, step: float) -> tuple[Cloud, float]:
+        """Points at most about ``step`` apart, and the smallest radius of curvature seen.
+
+        The points are those of six faces of a cube, drawn onto the sphere by Nowell's map (P. Nowell, "Mapping a cube
+        to a sphere", 2005), which keeps them nearly even.
+        """
+        count = max(8, math.ceil(float(self.semi_axis.max()) * 1.75 / step))
+        line = (np.arange(-1, count + 1) + 0.5) * (2 / count) - 1  # one more on each side, for the slopes
+        u, v = np.meshgrid(line, line, indexing="ij")
+        points, normals, sharpest = [], [], 0.0
+        for axis in range(3):
+            for side in (-1.0, 1.0):
+                at = self._face(u, v, axis, side)
+                first, second = at[2:, 1:-1] - at[:-2, 1:-1], at[1:-1, 2:] - at[1:-1, :-2]
+                normal = np.cross(first, second)
+                normal /= np.sqrt((normal * normal).sum(-1))[..., None]
+                at = at[1:-1, 1:-1]
+                normal *= np.sign((normal * at).sum(-1))[..., None]
+                for move, turn in ((np.diff(at, axis=a), np.diff(normal, axis=a)) for a in (0, 1)):
+                    sharpest = max(sharpest, float(np.abs((move * turn).sum(-1) / (move * move).sum(-1)).max()))
+                points.append(at.reshape(-1, 3))
+                normals.append(normal.reshape(-1, 3))
+        return Cloud(np.concatenate(points), np.concatenate(normals)), 1 / sharpest
+
+    def _face(self, u: Floats, v: Floats, axis: int, side: float) -> Floats:
+        """Points of the surface (m, n, 3) that belong to a face of the cube."""
+        uu, vv = u * u, v * v
+        flat = [side * np.sqrt(1 - uu / 2 - vv / 2 + uu * vv / 3), u * np.sqrt(0.5 - vv / 6), v * np.sqrt(0.5 - uu / 6)]
+        direction = np.stack([flat[(k - axis) % 3] for k in range(3)], axis=-1)
+        direction /= np.sqrt((direction * direction).sum(-1))[..., None]
+        points: Floats = direction * self.radius(direction)[..., None]
+        return points
+
+
+def draw_shape(rng: np.random.Generator, radius_a: float, sphericity: float = 1.0, bend_a: float = SHARPEST) -> Shape:
+    """A vesicle's shape.
+
+    Parameters
+    ----------
+    rng
+        What draws it.
+    radius_a
+        Geometric mean of the semi-axes, angstrom.
+    sphericity
+        Shortest over longest semi-axis; at 1 the result is a sphere.
+    bend_a
+        Smallest radius of curvature, angstrom; the shape is drawn towards a sphere until it is kept.
+    """
+    if not 0 < bend_a < radius_a:
+        raise InputError(f"A vesicle of radius {radius_a} A cannot keep to a radius of curvature of {bend_a} A.")
+    if not 0 < sphericity <= 1:
+        raise InputError(f"Sphericity is above 0 and at most 1, not {sphericity}.")
+    axes = rotation_matrix(random_quaternions(rng, 1))[0]
+    middle = float(rng.random())
+    ratio = np.array([sphericity, sphericity + (1 - sphericity) * middle, 1.0])
+    degree = tuple(d for d in DEGREES for _ in range(2 * d + 1))
+    towards = random_directions(rng, len(degree))
+    size = rng.standard_normal(len(degree)) * 0.6 * (1 - sphericity)
+    spectrum = np.array([math.sqrt(24 / ((d - 1) * (d + 2) * d * (d + 1)) / (2 * d + 1)) for d in degree])
+    strength = 1.0
+    while True:
+        uneven = 1 + (ratio - 1) * strength
+        mean = _cube_root(float(uneven[0] * uneven[1] * uneven[2]))
+        shape = Shape(axes, uneven * (radius_a / mean), towards, degree, size * spectrum * strength)
+        if float(np.abs(shape.bump).sum()) < 1e-12 or (
+            float(shape.bump.sum()) > -0.9 and shape.cloud(radius_a / 12)[1] >= bend_a
+        ):
+            return shape
+        strength *= 0.85
+
+
+def vesicle(
+    rng: np.random.Generator,
+    centre: Vector3,
+    radius_a: float,
+    sphericity: float = 1.0,
+    *,
+    name: str = "membrane",
+    instance: int = 1,
+) -> Membrane:
+    """One vesicle of a shape drawn at random (:func:`draw_shape`), about a centre (angstrom, z, y, x)."""
+    cloud = draw_shape(rng, radius_a, sphericity).cloud(_step(radius_a))[0].moved(centre)
+    return closed_membrane(cloud, name=name, instance=instance)
+
+
+def closed_membrane(cloud: Cloud, spacing_a: float = 8.0, *, name: str = "membrane", instance: int = 1) -> Membrane:
+    """The membrane whose mid-plane is a closed surface."""
+    corner, distance = signed_distance(cloud, spacing_a)
+    z, y, x = (float(c) for c in corner)
+    return Membrane(name, instance, (z, y, x), spacing_a, distance)
+
+
+@dataclass(frozen=True, eq=False)
+class Placed:
+    """Vesicles in a box.
+
+    Parameters
+    ----------
+    membranes
+        In the order in which they were placed.
+    centres
+        (n, 3), angstrom, z, y, x.
+    radii
+        (n,) mean radius, angstrom.
+    asked
+        How many the recipe wanted.
+    """
+
+    membranes: tuple[Membrane, ...]
+    centres: Floats
+    radii: Floats
+    asked: int
+
+
+def place_vesicles(
+    rng: np.random.Generator,
+    size_a: Vector3,
+    recipe: VesicleRecipe,
+    *,
+    name: str = "membrane",
+    first_instance: int = 1,
+    others: tuple[Membrane, ...] = (),
+    clashes: Callable[[Floats], bool] | None = None,
+) -> Placed:
+    """Vesicles at random places, none nearer to another than the recipe's gap.
+
+    Parameters
+    ----------
+    rng
+        What draws them.
+    size_a
+        The box reaches from 0 to here, angstrom, z, y, x; centres lie in it.
+    recipe
+        How many, how large.
+    name, first_instance
+        Of the membranes made.
+    others
+        Membranes that are there already.
+    clashes
+        Says whether points (n, 3) of a mid-plane meet something else, for example a carbon film.
+
+    Returns
+    -------
+    The vesicles; fewer than asked for where no room was left.
+    """
+    placed: list[Membrane] = []
+    known: list[tuple[Membrane, Floats]] = [(m, _inner_point(m)) for m in others]
+    centres, radii = [], []
+    for _ in range(recipe.count):
+        radius = _uniform(rng, recipe.radius_a)
+        shape = draw_shape(rng, radius, _uniform(rng, recipe.sphericity))
+        cloud, _ = shape.cloud(_step(radius))
+        for _ in range(recipe.tries):
+            centre = np.array([share * length for share, length in zip(rng.random(3), size_a, strict=True)])
+            here = cloud.moved(centre)
+            if not _fits(here.point, size_a, recipe) or (clashes is not None and clashes(here.point)):
+                continue
+            if not _free(here.point, shape, centre, known, recipe):
+                continue
+            new = closed_membrane(here, recipe.spacing_a, name=name, instance=first_instance + len(placed))
+            placed.append(new)
+            known.append((new, centre))
+            centres.append(centre)
+            radii.append(radius)
+            break
+    return Placed(tuple(placed), np.reshape(centres, (-1, 3)), np.array(radii), recipe.count)
+
+
+def _fits(points: Floats, size_a: Vector3, recipe: VesicleRecipe) -> bool:
+    """Whether a surface keeps away from the walls."""
+    for axis, letter in enumerate("zyx"):
+        if recipe.walls != "none" and letter in recipe.walls:
+            low, high = points[:, axis].min(), points[:, axis].max()
+            if low < recipe.wall_gap_a or high > size_a[axis] - recipe.wall_gap_a:
+                return False
+    return True
+
+
+def _free(
+    points: Floats, shape: Shape, centre: Floats, known: list[tuple[Membrane, Floats]], recipe: VesicleRecipe
+) -> bool:
+    """Whether a surface keeps away from the others, and lies neither in nor about one unless that is allowed."""
+    for other, inner in known:
+        low = np.asarray(other.corner)
+        high = low + (np.asarray(other.distance.shape) - 1) * other.spacing
+        apart = bool((points.max(0) < low).any() or (points.min(0) > high).any())
+        if not apart:
+            distance = distance_to(other, points)
+            if float(np.abs(distance).min()) < recipe.gap_a:
+                return False
+            if not recipe.nested and float(distance.min()) < 0:
+                return False
+        if not recipe.nested and bool(shape.holds((inner - centre)[None])[0]):
+            return False
+    return True
+
+
+def _inner_point(membrane: Membrane) -> Floats:
+    """A point well inside."""
+    deepest = np.unravel_index(int(np.argmin(membrane.distance)), membrane.distance.shape)
+    found: Floats = np.asarray(deepest) * membrane.spacing + membrane.corner
+    return found
+
+
+def _step(radius_a: float) -> float:
+    """How far apart the points of a surface may be: 0.1 A of error, whatever the radius."""
+    return min(20.0, 0.65 * math.sqrt(radius_a))
+
+
+def _dot(a: Floats, b: Floats) -> Floats:
+    """Scalar products (...,), written out: a matrix product adds in no fixed order."""
+    found: Floats = a[..., 0] * b[0] + a[..., 1] * b[1] + a[..., 2] * b[2]
+    return found
+
+
+def _legendre(degree: int, x: Floats) -> Floats:
+    """Legendre polynomial, by Bonnet's recursion."""
+    before, now = np.ones_like(x), x
+    for n in range(1, degree):
+        before, now = now, ((2 * n + 1) * x * now - n * before) / (n + 1)
+    return now
+
+
+def _cube_root(value: float) -> float:
+    """By Newton's method: the library's cube root may differ in its last bit from machine to machine."""
+    root = 1.0
+    for _ in range(60):
+        root = (2 * root + value / (root * root)) / 3
+    return root
+
+
+def _uniform(rng: np.random.Generator, bounds: tuple[float, float]) -> float:
+    return bounds[0] + (bounds[1] - bounds[0]) * float(rng.random())
