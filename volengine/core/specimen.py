@@ -153,6 +153,8 @@ class Membrane:
         Of the grid, angstrom.
     distance
         (z, y, x) float32, angstrom: negative inside. Exact near the surface; far from it at least 60 A large.
+    thickness
+        Angstrom from head group to head group.
     """
 
     name: str
@@ -160,3 +162,4 @@ class Membrane:
     corner: tuple[float, float, float]
     spacing: float
     distance: NDArray[np.float32]
+    thickness: float = 38.0
