@@ -1,0 +1,97 @@
+"""What the name of a structure file says: classes and flags.
+
+The name without its format is split at ``__`` and at full stops. Words that are flags say how the structure is placed;
+the words before the first flag are the classes of its sub-models, in their order.
+
+>>> parse_name("kinase__hub__CaMK2_5u6y.complex.vesicle.pdb")
+StructureName(name='kinase__hub__CaMK2_5u6y', classes=('kinase', 'hub', 'CaMK2_5u6y'), flags=frozenset({...}))
+>>> parse_name("7p6z.cif.gz").classes
+('7p6z',)
+>>> parse_name("distractor_2q0u.pdb").classes
+('distract',)
+
+The names and flags are those of CryoTomoSim, so its users' files keep their meaning.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import PurePath
+
+FLAGS = ("group", "complex", "assembly", "membrane", "vesicle", "cytosol", "cluster", "bundle", "distract")
+"""``group``: conformers of one thing. ``complex``: all sub-models together. ``assembly``: the first, and some of the
+others. ``membrane``, ``vesicle``, ``cytosol``: where. ``cluster``, ``bundle``: in company.
+``distract``: not to be found."""
+
+ORIGIN = "origin"
+"""A sub-model whose name contains this marks the pivot by its centroid; it is no part of the particle."""
+
+FORMATS = (".pdb", ".ent", ".pdb1", ".cif", ".mmcif", ".mrc", ".map", ".rec")
+PACKED = ".gz"
+
+
+@dataclass(frozen=True)
+class StructureName:
+    """What the name of a file says.
+
+    Parameters
+    ----------
+    name
+        Of the structure: the file's name without flags and format.
+    classes
+        Class of each sub-model, in order; the last stands for all that follow.
+    flags
+        Of :data:`FLAGS`, in lower case.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    flags: frozenset[str]
+
+    def class_of(self, index: int) -> str:
+        """The class of the sub-model ``index``, from 0."""
+        return self.classes[min(index, len(self.classes) - 1)]
+
+
+def stem_and_format(path: str | os.PathLike[str]) -> tuple[str, str]:
+    """``"a/B.complex.CIF.gz"`` -> ``("B.complex", ".cif")``; the format is empty where it is not one of structures."""
+    name = PurePath(path).name
+    if name.lower().endswith(PACKED):
+        name = name[: -len(PACKED)]
+    for ending in FORMATS:
+        if name.lower().endswith(ending) and len(name) > len(ending):
+            return name[: -len(ending)], ending
+    return name, ""
+
+
+def parse_name(path: str | os.PathLike[str]) -> StructureName:
+    """Classes and flags of a structure by the name of its file (or by a name without a format).
+
+    Flags are read in any case. ``distract`` counts anywhere in the name, ``distractor`` too, and makes ``distract`` the
+    only class. Without a flag, the leading word is the class of all sub-models. The order of flags does not matter.
+    """
+    stem, _ = stem_and_format(path)
+    words = [word for word in re.split(r"__|\.", stem) if word] or [stem]
+    is_flag = [word.lower() in FLAGS or word.lower() == "distractor" for word in words]
+    flags = {word.lower() for word, flag in zip(words, is_flag, strict=True) if flag} - {"distractor"}
+    if "distract" in stem.lower():
+        flags.add("distract")
+    leading = words[: is_flag.index(True)] if any(is_flag) else words
+    name = "__".join(word for word, flag in zip(words, is_flag, strict=True) if not flag) or stem
+    if "distract" in flags:
+        marked = any(ORIGIN in word.lower() for word in leading)
+        classes = tuple(word if ORIGIN in word.lower() else "distract" for word in leading) if marked else ("distract",)
+        return StructureName(name, classes, frozenset(flags))
+    classes = tuple(leading) or (name,)
+    return StructureName(name, classes if flags else classes[:1], frozenset(flags))
+
+
+def block_class(name: str) -> str:
+    """The class that the name of a CIF block gives: without full stops and a trailing ``_N``.
+
+    >>> block_class("hub_2"), block_class("v1.5_open")
+    ('hub', 'v15_open')
+    """
+    return re.sub(r"_\d+$", "", name.replace(".", "")) or name

@@ -1,0 +1,356 @@
+"""Templates: particles as a few thousand weighted points, made once and placed many times.
+
+    template = template_of(structure, voxel_size=12.0)
+    template.total      # integrated potential, V A^3: the same for every voxel size
+
+Atoms are gathered into *pseudo-atoms*: those in one cell of a grid of a third of a voxel become one point at their
+weighted centroid. So the total and the first moment are those of the atoms, and a ribosome of 142,000 atoms is some
+20,000 points. Points are in the order of their cells, whatever the order of the atoms.
+
+Gold beads (:func:`bead`) and density maps (:func:`template_of_density`) become templates of the same kind.
+:func:`aligned` turns a template's long axis onto z, as filaments and membranes need it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from volengine.core.errors import InputError
+from volengine.core.specimen import Template
+from volengine.core.structure import Structure
+from volengine.sim.scattering import (
+    DALTON_PER_A3,
+    PROTEIN_POTENTIAL,
+    Scale,
+    displaced_volume,
+    missing_hydrogens,
+    potentials,
+)
+
+Floats = NDArray[np.float64]
+Pivot = Literal["centre", "origin"] | Sequence[float]
+Columns = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.uint8]]
+
+CELLS_PER_VOXEL = 3
+ORIGIN = "origin"
+MAX_POINTS = 30_000_000
+"""Of a bead or a map before gathering: about 2 GB."""
+
+
+def template_of(
+    structure: Structure,
+    *,
+    voxel_size: float,
+    scale: Scale = "peng",
+    pivot: Pivot = "centre",
+    classes: Sequence[str] | None = None,
+) -> Template:
+    """A template of a structure.
+
+    Parameters
+    ----------
+    structure
+        Its parts lie together, each to its own class; parts of the same name are one class. Parts whose name contains
+        ``origin`` mark a place and have no weight.
+    voxel_size
+        Of the volume to be made, angstrom; points are gathered in cells of a third of it.
+    scale
+        ``peng`` (V A^3) or ``cts`` (atomic numbers, as heavy on the mean as ``peng``); see
+        :func:`volengine.sim.scattering.potentials`. Hydrogens that the structure does not list are counted in.
+    pivot
+        What lies at 0 of the template: ``centre``, the centroid of the potential; ``origin``, the centroid of the
+        part called origin, or 0 of the structure's frame if it has none; or a position z, y, x.
+    classes
+        Of the parts that have weight, in order, the last for all that follow; default: the names of the parts.
+
+    Raises
+    ------
+    InputError
+        No atom with weight; more than 256 classes; an element without scattering factors.
+    """
+    _positive("voxel_size", voxel_size)
+    parts = [part for part in structure.parts if ORIGIN not in part.name.lower() and len(part.atoms)]
+    if not parts:
+        raise InputError(f"Structure {structure.name!r} has no atoms to make a template of.")
+    names = [part.name if classes is None else classes[min(i, len(classes) - 1)] for i, part in enumerate(parts)]
+    known = tuple(dict.fromkeys(names))
+    if len(known) > 256:
+        raise InputError(f"Structure {structure.name!r} has {len(known)} classes; 256 are the most a template holds.")
+    weights, volume = [], 0.0
+    for part in parts:
+        bound = missing_hydrogens(part.atoms.number)
+        weights.append(potentials(part.atoms.number, scale=scale, hydrogens=bound))
+        volume += float(displaced_volume(part.atoms.number, hydrogens=bound).sum())
+    point = np.concatenate([part.atoms.position for part in parts]).astype(np.float64)
+    weight = np.concatenate(weights)
+    part_of = np.repeat([known.index(name) for name in names], [len(part.atoms) for part in parts])
+    total = float(weight.sum())
+    if total <= 0:
+        raise InputError(f"Structure {structure.name!r} weighs nothing in the scale {scale!r}; has it heavy atoms?")
+    point -= _pivot(structure, point, weight, pivot)
+    gathered = _gathered(point, weight, part_of, voxel_size / CELLS_PER_VOXEL)
+    return Template(structure.name, known, *gathered, displaced=volume / total)
+
+
+def alone(structure: Structure) -> list[Structure]:
+    """One structure for each part that has weight, with the marks of the pivot: for parts that are placed singly."""
+    marks = tuple(part for part in structure.parts if ORIGIN in part.name.lower())
+    weighty = [part for part in structure.parts if ORIGIN not in part.name.lower()]
+    return [Structure(structure.name, (part, *marks)) for part in weighty]
+
+
+def template_of_density(
+    array: NDArray[np.float32],
+    voxel_size: float | Sequence[float],
+    name: str,
+    *,
+    cell: float,
+    threshold: float | None = None,
+    total: float | None = None,
+) -> Template:
+    """A template of a density map whose molecule is bright.
+
+    Parameters
+    ----------
+    array, voxel_size
+        Map (z, y, x) in any unit, and its voxel size in angstrom (one number, or z, y, x).
+    name
+        Of the template and its class.
+    cell
+        Angstrom: points are gathered in cells of this size; a third of the voxel size of the volume to be made. Where
+        the map is coarser it is interpolated linearly, so that no gap shows.
+    threshold
+        The molecule is where the map is above; default by Otsu.
+    total
+        Integrated potential, V A^3, solvent not subtracted. Default: volume above the threshold times the mean
+        potential of protein.
+
+    Returns
+    -------
+    Template about the centroid. Weights are in proportion to the map's height above the median of what lies outside of
+    the molecule; it displaces the volume above the threshold.
+
+    Raises
+    ------
+    InputError
+        Nothing, or a point at the edge only, above the threshold; a size or total that is not positive.
+    """
+    _positive("cell", cell)
+    size = np.broadcast_to(np.asarray(voxel_size, float), 3)
+    for value in size:
+        _positive("voxel_size", float(value))
+    level = _otsu(array) if threshold is None else float(threshold)
+    inside = array > level
+    if not inside.any():
+        raise InputError(
+            f"Map {name!r}: nothing is above the threshold {level:g}; the highest value is {array.max():g}."
+        )
+    solvent = min(level, float(np.median(array[~inside]))) if not inside.all() else min(level, float(array.min()))
+    volume = float(np.count_nonzero(inside) * size.prod())
+    amount = volume * PROTEIN_POTENTIAL if total is None else float(total)
+    _positive("total", amount)
+    position, height = _fine(array, size, level, cell)
+    raised = height - solvent
+    weight = raised * (amount / raised.sum())
+    position -= _centroid(position, weight)
+    gathered = _gathered(position, weight, np.zeros(len(weight), np.int64), cell)
+    return Template(name, (name,), *gathered, displaced=volume / amount)
+
+
+def bead(
+    radius_a: float, voxel_size: float, *, density: float = 19.3, number: int = 79, name: str = "gold"
+) -> Template:
+    """A solid ball of one element.
+
+    Parameters
+    ----------
+    radius_a
+        Angstrom.
+    voxel_size
+        Of the volume to be made, angstrom: the points are at most a third of it apart.
+    density
+        g/cm^3.
+    number
+        Atomic number; 79 is gold.
+    name
+        Of the template and its class.
+
+    Returns
+    -------
+    Template about the centre. Its total is that of the mass of a ball of exactly this radius.
+    """
+    import gemmi
+
+    for what, value in (("radius_a", radius_a), ("voxel_size", voxel_size), ("density", density)):
+        _positive(what, value)
+    volume = 4 / 3 * np.pi * radius_a**3
+    atoms = volume * density * DALTON_PER_A3 / gemmi.Element(number).weight
+    total = atoms * float(potentials([number])[0])
+    cell = min(voxel_size / CELLS_PER_VOXEL, radius_a / 2)
+    step = cell / max(1, min(4, int(np.ceil(16 * cell / radius_a))))  # at least 32 across, where the cells are coarse
+    side = int(np.ceil(radius_a / step))
+    if (2 * side) ** 3 > MAX_POINTS:
+        raise InputError(f"A bead of {radius_a:g} A has too many points at a voxel size of {voxel_size:g} A.")
+    axis = (np.arange(-side, side) + 0.5) * step
+    square = axis**2
+    inside = np.argwhere(square[:, None, None] + square[:, None] + square <= radius_a**2)
+    weight = np.full(len(inside), total / len(inside))
+    gathered = _gathered(axis[inside], weight, np.zeros(len(inside), np.int64), cell)
+    return Template(name, (name,), *gathered, displaced=volume / total)
+
+
+def aligned(template: Template, axis: ArrayLike | None = None) -> Template:
+    """The template turned, the shortest way, so that an axis points along +z.
+
+    Parameters
+    ----------
+    template
+        Its pivot stays at 0.
+    axis
+        Direction z, y, x; default: the long axis (the first principal axis of the potential), its heavier tail
+        (positive third moment) towards +z.
+
+    Raises
+    ------
+    InputError
+        An axis of no length.
+    """
+    point, weight = template.point.astype(np.float64), template.weight.astype(np.float64)
+    direction = _long_axis(point, weight) if axis is None else np.asarray(axis, float).reshape(3)
+    length = float(np.sqrt((direction**2).sum()))
+    if not (np.isfinite(length) and length > 0):
+        raise InputError(f"Template {template.name!r}: the axis {direction.tolist()} has no direction.")
+    turned = _turned(point, _onto_z(direction / length))
+    return replace(template, point=turned.astype(np.float32))
+
+
+def _positive(what: str, value: float) -> None:
+    if not (np.isfinite(value) and value > 0):
+        raise InputError(f"{what} must be a positive number, not {value:g}.")
+
+
+def _pivot(structure: Structure, point: Floats, weight: Floats, pivot: Pivot) -> Floats:
+    """The position of the pivot, z, y, x, in the structure's frame."""
+    if isinstance(pivot, str):
+        if pivot == "centre":
+            return _centroid(point, weight)
+        if pivot != "origin":
+            raise InputError(f"pivot is 'centre', 'origin' or a position z, y, x, not {pivot!r}.")
+        marks = [part.atoms.position for part in structure.parts if ORIGIN in part.name.lower() and len(part.atoms)]
+        return np.concatenate(marks).astype(np.float64).mean(axis=0) if marks else np.zeros(3)
+    at = np.asarray(pivot, float)
+    if at.shape != (3,) or not np.isfinite(at).all():
+        raise InputError(f"pivot is 'centre', 'origin' or a position z, y, x, not {pivot!r}.")
+    return at
+
+
+def _centroid(point: Floats, weight: Floats) -> Floats:
+    """Weighted mean; sums in a fixed order, so that every machine has the same."""
+    return np.array([(point[:, axis] * weight).sum() for axis in range(3)]) / weight.sum()
+
+
+def _gathered(point: Floats, weight: Floats, part: NDArray[np.int64], cell: float) -> Columns:
+    """Points (n, 3) of the same cell and part as one, at their weighted centroid, in the order part, z, y, x.
+
+    Points of weight 0 vanish. Rounding aside, the total and the first moment of each part stay.
+    """
+    some = weight > 0
+    if not some.all():
+        point, weight, part = point[some], weight[some], part[some]
+    index = np.floor(point / cell + 0.5).astype(np.int64)
+    low = index.min(axis=0)
+    extent = index.max(axis=0) - low + 1
+    key = part
+    for axis in range(3):
+        key = key * extent[axis] + (index[:, axis] - low[axis])
+    count = int(extent.prod())
+    if (dense := count * (int(part.max()) + 1)) <= 4 * len(key) + 1_000_000:  # no sorting where the grid is small
+        cells = np.flatnonzero(np.bincount(key, minlength=dense))
+        number = np.zeros(dense, np.int64)
+        number[cells] = np.arange(len(cells))
+        which = number[key]
+    else:
+        cells, which = np.unique(key, return_inverse=True)
+    gathered = np.bincount(which, weight)
+    centre = [np.bincount(which, weight * point[:, axis]) / gathered for axis in range(3)]
+    owner = cells // count
+    return np.stack(centre, axis=1).astype(np.float32), gathered.astype(np.float32), owner.astype(np.uint8)
+
+
+def _fine(array: NDArray[np.float32], size: Floats, level: float, cell: float) -> tuple[Floats, Floats]:
+    """Positions (angstrom) and heights of the points of a map above a level, at steps of at most ``cell``."""
+    from scipy.ndimage import zoom
+
+    inside = np.argwhere(array > level)
+    low, high = np.maximum(inside.min(axis=0) - 1, 0), inside.max(axis=0) + 2
+    crop = array[tuple(slice(a, b) for a, b in zip(low, high, strict=True))].astype(np.float64)
+    factor = np.ceil(size / cell - 1e-6).astype(int).clip(1)
+    if crop.size * int(factor.prod()) > MAX_POINTS:
+        shape = " x ".join(str(n) for n in crop.shape)
+        raise InputError(
+            f"The map's {shape} voxels about the molecule, cut {factor.max()}-fold, are too many; bin the map, or "
+            "raise the threshold or the voxel size."
+        )
+    if factor.max() > 1:
+        crop = zoom(crop, factor, order=1, mode="nearest", grid_mode=True)
+    found = np.argwhere(crop > level)
+    if not len(found):
+        raise InputError(f"No point of the map is above the threshold {level:g} once it is interpolated; lower it.")
+    position = ((found + 0.5) / factor - 0.5 + low) * size
+    return position, crop[tuple(found.T)]
+
+
+def _otsu(array: NDArray[np.float32]) -> float:
+    """The threshold that parts the values into two classes of least variance (Otsu 1979), of a histogram of 256."""
+    count, edge = np.histogram(array, 256)
+    middle = (edge[:-1] + edge[1:]) / 2
+    below = np.cumsum(count)[:-1]
+    above = array.size - below
+    first = np.cumsum(count * middle)
+    mean_below, mean_above = first[:-1] / below, (first[-1] - first[:-1]) / np.maximum(above, 1)
+    return float(edge[1:-1][np.argmax(below * above * (mean_below - mean_above) ** 2)])
+
+
+def _long_axis(point: Floats, weight: Floats) -> Floats:
+    """The first principal axis, z, y, x, by squaring the covariance: plain arithmetic, alike on every machine."""
+    offset = point - _centroid(point, weight)
+    pairs = [[(weight * offset[:, i] * offset[:, j]).sum() for j in range(3)] for i in range(3)]
+    power = np.array(pairs)
+    if np.trace(power) <= 0:
+        return np.array([1.0, 0.0, 0.0])
+    for _ in range(40):
+        power = power / np.trace(power)
+        power = (power[:, :, None] * power[None]).sum(axis=1)
+    axis = power[:, np.argmax(np.diag(power))]
+    along = offset[:, 0] * axis[0] + offset[:, 1] * axis[1] + offset[:, 2] * axis[2]
+    skew = float((weight * along**3).sum())
+    even = float((weight * np.abs(along) ** 3).sum())
+    if abs(skew) > 1e-6 * even:
+        return axis if skew > 0 else -axis
+    return axis if axis[np.argmax(np.abs(axis))] > 0 else -axis
+
+
+def _onto_z(axis: Floats) -> Floats:
+    """The rotation (on z, y, x) that takes a unit vector to +z along the great circle; half a turn about y from -z.
+
+    Rodrigues' formula with the cross product of the two vectors, written in x, y, z and turned to z, y, x.
+    """
+    z, y, x = axis
+    if z < -1 + 1e-12:
+        return np.diag([-1.0, 1.0, -1.0])
+    share = 1 / (1 + z)
+    xyz = np.array(
+        [[1 - x * x * share, -x * y * share, -x], [-x * y * share, 1 - y * y * share, -y], [x, y, z]],
+    )
+    return xyz[::-1, ::-1]
+
+
+def _turned(point: Floats, matrix: Floats) -> Floats:
+    """Points times a matrix, by elementwise sums: a matrix product may round differently from machine to machine."""
+    z, y, x = point.T
+    return np.stack([row[0] * z + row[1] * y + row[2] * x for row in matrix], axis=1)
