@@ -290,7 +290,8 @@ class Occupancy:
         return np.concatenate(parts)
 
     def _mark(self, cells: NDArray[np.int32], owner: int) -> int:
-        cells = np.unique(cells)
+        cells = np.sort(cells)
+        cells = cells[np.flatnonzero(np.diff(cells, prepend=-1))]
         value = self._grid[cells]
         free = int(np.count_nonzero(value == FREE))
         self._grid[cells[(value != OPEN) & (value != TAKEN)]] = owner

@@ -19,7 +19,7 @@ Admit = Callable[[int, Floats, Floats], bool]
 
 CLUSTER_MEMBERS = 12
 BUNDLE_MEMBERS = 18
-_CLUSTER_TRIES = 4
+_CLUSTER_TRIES = 12
 _BUNDLE_FAILURES = 9
 _ROUND = 1e-3  # share by which the longest direction must exceed the next to be an axis
 _WIDEN = 1.1  # the radius of a bundle after a failure

@@ -71,7 +71,9 @@ class Species:
             raise InputError(f"{where}: give a count or a concentration, not both.")
         if self.kind == "membrane" and self.concentration_um is not None:
             raise InputError(f"{where}: a membrane protein has no concentration in a volume; give a count.")
-        if not self.weight > 0 or (self.count or 0) < 0 or (self.concentration_um or 0) < 0 or (self.tries or 1) < 1:
+        numbers = (self.count, self.concentration_um)
+        few = self.tries is not None and self.tries < 1
+        if not self.weight > 0 or few or any(n is not None and n < 0 for n in numbers):
             raise InputError(f"{where}: weight and tries are positive, count and concentration from 0.")
 
 
