@@ -20,8 +20,6 @@ from volengine.sim.membranes import (
     HEAD_FACTOR,
     HEAD_TO_CARBON,
     HEAD_VOLUME,
-    ICE_POTENTIAL,
-    VOLT_A2,
     at,
     bilayer,
     cts_bilayer,
@@ -32,6 +30,7 @@ from volengine.sim.membranes import (
     surface_points,
     within,
 )
+from volengine.sim.scattering import ICE_POTENTIAL, POTENTIAL_OF_AMPLITUDE
 from volengine.sim.seeds import stream
 from volengine.sim.sheets import SheetRecipe, sheet
 from volengine.sim.surfaces import SmoothField
@@ -61,7 +60,7 @@ def test_the_profile_holds_what_its_lipids_hold() -> None:
     methylenes = (chain_volume - 2 * CH3_VOLUME) / CH2_VOLUME
     assert 27 < methylenes < 31  # two palmitoyl chains have 28
     factors = HEAD_FACTOR + methylenes * CH2_FACTOR + 2 * CH3_FACTOR
-    expected = 2 * (VOLT_A2 * factors - ICE_POTENTIAL * (HEAD_VOLUME + chain_volume)) / area
+    expected = 2 * (POTENTIAL_OF_AMPLITUDE * factors - ICE_POTENTIAL * (HEAD_VOLUME + chain_volume)) / area
     assert bilayer(thickness, area_a2=area).total == pytest.approx(expected, rel=1e-4)
 
 
@@ -127,8 +126,9 @@ def test_the_distance_from_an_uneven_vesicle_is_that_to_its_nearest_point() -> N
     uneven = vesicle(stream(5, "shape"), CENTRE, 180.0, 0.6)
     rng = stream(6, "places")
     places = dense.point[rng.integers(len(dense), size=3000)] + rng.uniform(-40, 40, (3000, 3))
-    true, _ = cKDTree(dense.point).query(places)
-    true *= np.where(shape.holds(places), -1, 1)
+    _, nearest = cKDTree(dense.point).query(places)
+    true = ((places - dense.point[nearest]) * dense.normal[nearest]).sum(1)
+    assert np.array_equal(shape.holds(places)[np.abs(true) > 0.1], (true < 0)[np.abs(true) > 0.1])
     keep = (true < 60) & (true > -25)  # half the smallest radius of curvature
     assert keep.sum() > 1000
     assert np.abs(distance_to(uneven, places + CENTRE)[keep] - true[keep]).max() < 0.5

@@ -27,15 +27,10 @@ from numpy.typing import ArrayLike, NDArray
 from volengine.core.boxes import Box, index3
 from volengine.core.errors import InputError
 from volengine.core.specimen import Membrane
+from volengine.sim.scattering import ICE_POTENTIAL, POTENTIAL_OF_AMPLITUDE
 
 Floats = NDArray[np.float64]
 Floats32 = NDArray[np.float32]
-
-VOLT_A2 = 47.878
-"""h^2 / (2 pi m e): potential in volt = this times the scattering factor at 0 (angstrom) over the volume (A^3)."""
-
-ICE_POTENTIAL = VOLT_A2 * (1.9834 + 2 * 0.5288) * 0.93 / 18.015 * 0.602214
-"""Volt of vitreous ice of 0.93 g/cm^3."""
 
 # Sums of Peng's factors at s = 0, in angstrom: H .5288, C 2.5088, N 2.2135, O 1.9834, P 5.4876.
 CH2_FACTOR, CH3_FACTOR = 2.5088 + 2 * 0.5288, 2.5088 + 3 * 0.5288
@@ -135,10 +130,10 @@ def bilayer(
             f"A bilayer of {thickness_a} A from head to head, {area_a2} A^2 per lipid and heads spread by "
             f"{head_sigma_a} A cannot be built; take about 38, 64 and 3.4."
         )
-    chains = VOLT_A2 * CH2_FACTOR / CH2_VOLUME - ice
-    ends = VOLT_A2 * (CH3_FACTOR / CH3_VOLUME - CH2_FACTOR / CH2_VOLUME)
+    chains = POTENTIAL_OF_AMPLITUDE * CH2_FACTOR / CH2_VOLUME - ice
+    ends = POTENTIAL_OF_AMPLITUDE * (CH3_FACTOR / CH3_VOLUME - CH2_FACTOR / CH2_VOLUME)
     ends_width = 4 * CH3_VOLUME / area_a2  # four chains meet in the middle
-    head = (VOLT_A2 * HEAD_FACTOR - ice * HEAD_VOLUME) / area_a2
+    head = (POTENTIAL_OF_AMPLITUDE * HEAD_FACTOR - ice * HEAD_VOLUME) / area_a2
     soft = head_sigma_a * 0.7
     reach = thickness_a / 2 + 5 * head_sigma_a
     x: Floats = np.arange(math.ceil(reach / STEP) + 1, dtype=np.float64) * STEP

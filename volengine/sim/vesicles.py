@@ -275,7 +275,8 @@ def place_vesicles(
     """
     placed: list[Membrane] = []
     known: list[tuple[Membrane, Floats]] = [(m, _inner_point(m)) for m in others]
-    centres, radii = [], []
+    centres: list[Floats] = []
+    radii: list[float] = []
     for _ in range(recipe.count):
         radius = _uniform(rng, recipe.radius_a)
         shape = draw_shape(rng, radius, _uniform(rng, recipe.sphericity))
@@ -293,7 +294,7 @@ def place_vesicles(
             centres.append(centre)
             radii.append(radius)
             break
-    return Placed(tuple(placed), np.reshape(centres, (-1, 3)), np.array(radii), recipe.count)
+    return Placed(tuple(placed), np.array(centres).reshape(-1, 3), np.array(radii), recipe.count)
 
 
 def _fits(points: Floats, size_a: Vector3, recipe: VesicleRecipe) -> bool:
@@ -328,7 +329,7 @@ def _free(
 def _inner_point(membrane: Membrane) -> Floats:
     """A point well inside."""
     deepest = np.unravel_index(int(np.argmin(membrane.distance)), membrane.distance.shape)
-    found: Floats = np.asarray(deepest) * membrane.spacing + membrane.corner
+    found: Floats = np.array(deepest, np.float64) * membrane.spacing + np.array(membrane.corner)
     return found
 
 
