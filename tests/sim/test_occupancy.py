@@ -116,6 +116,19 @@ def test_a_coarse_map_is_one_piece():
     assert made.volume == pytest.approx(130**3, rel=0.15)
 
 
+@pytest.mark.parametrize("cell", [4.0, 6.7])
+def test_gathered_atoms_fill_what_the_atoms_fill(cell):
+    """Atoms that were joined into one point per cell, at their mean, make a solid of about the same size."""
+    rng = np.random.default_rng(5)
+    atoms = lattice(40.0) + rng.uniform(-0.8, 0.8, lattice(40.0).shape)
+    atoms = atoms[(atoms**2).sum(1) <= 40.0**2]
+    _, group = np.unique(np.floor(atoms / cell), axis=0, return_inverse=True)
+    mean = np.stack([np.bincount(group, a) / np.bincount(group) for a in atoms.T], -1)
+    full, gathered = solid(template(atoms), 12.0), solid(template(mean), 12.0)
+    assert len(mean) < len(atoms) / 3
+    assert gathered.volume == pytest.approx(full.volume, rel=0.15)
+
+
 def test_thin_and_tiny_things_are_seen():
     made = solid(template([[0, 0, 0]]), 12.0)
     assert len(made.fill) >= 1

@@ -60,9 +60,9 @@ def solid(template: Template, cell_a: float, tolerance_a: float = 0.0) -> Solid:
 
     The template's points are marked on a fine lattice (about 2.3 A) anchored at the pivot, gaps between them are closed
     (8 A wide for atoms; wider for points of a coarser lattice, as from a density map), and the surface is put one van
-    der Waals radius (1.9 A; half a spacing) from the outermost points. So a particle with a hollow stays hollow. One
-    point is kept in each cube of edge cell / sqrt(3): the lattice of those has covering radius cell / 2, therefore
-    every cell inside the solid holds a point at every rotation.
+    der Waals radius (1.9 A; half a spacing where that is more) from the outermost points. So a particle with a hollow
+    stays hollow. One point is kept in each cube of edge cell / sqrt(3): the lattice of those has covering radius
+    cell / 2, therefore every cell inside the solid holds a point at every rotation.
 
     Parameters
     ----------
@@ -99,14 +99,17 @@ def solid(template: Template, cell_a: float, tolerance_a: float = 0.0) -> Solid:
 
 
 def _spacing(at: Floats) -> float:
-    """Typical distance from a point to the next, angstrom, to 0.1: 1.3 for atoms, the voxel size for a map."""
+    """Typical distance from a point to its six neighbours, angstrom, to 0.1: the voxel size for a map, 2.2 for atoms.
+
+    The nearest alone would say too little of atoms that were gathered into cells: two centroids may lie side by side.
+    """
     from scipy.spatial import cKDTree
 
     if len(at) < 2:
         return 0.0
     tree = cKDTree(at, balanced_tree=False, compact_nodes=False)
-    nearest = tree.query(at[:: max(1, len(at) // 1000)], k=2)[0][:, 1]
-    return round(float(np.median(nearest)), 1)
+    neighbours = tree.query(at[:: max(1, len(at) // 1000)], k=min(7, len(at)))[0][:, 1:]
+    return round(float(np.median(neighbours.mean(1))), 1)
 
 
 def _inside(at: Floats, fine: float, reach: float, skin: float) -> tuple[NDArray[np.int64], Floats]:
