@@ -26,7 +26,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "volengine"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 HEAVY = ("torch", "dask", "distributed", "zarr", "skimage", "scipy", "pandas", "numpy", "tifffile", "starfile", "yaml")
-RUNS = ("convert", "segment", "interact", "pick", "run", "score")
+RUNS = ("convert", "segment", "interact", "pick", "run", "score", "stats")
 """Verbs that run plans."""
 
 OTHER_OPTIONS = {
@@ -36,6 +36,7 @@ OTHER_OPTIONS = {
     "pick": {"out"},
     "run": {"out"},
     "score": {"out"},
+    "stats": {"out", "truth", "groups"},
     "export": set(),
     "train": {"out", "volumes", "labels", "points", "targets", "radius_nm"},
 }
@@ -190,7 +191,7 @@ def test_a_task_has_its_recipe_its_plan_and_its_verb(verb: str) -> None:
     assert getattr(volengine, verb) is getattr(task, verb)
 
 
-@pytest.mark.parametrize("verb", ["convert", "segment", "interact", "pick", "run", "score", "train", "export"])
+@pytest.mark.parametrize("verb", ["convert", "segment", "interact", "pick", "run", "score", "stats", "train", "export"])
 def test_recipes_go_through_json_and_refuse_unknown_names(verb: str) -> None:
     recipe = _recipe(verb)
     made = recipe.from_json(_needed(recipe))

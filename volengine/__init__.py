@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from volengine.tasks.score import ScoreRecipe, score
     from volengine.tasks.segment import segment
     from volengine.tasks.segment_recipe import SegmentRecipe
+    from volengine.tasks.stats import stats
+    from volengine.tasks.stats_recipe import StatsRecipe
+    from volengine.tasks.stats_tables import Stats
     from volengine.tasks.train import train
     from volengine.tasks.train_recipe import TrainRecipe
     from volengine.tasks.train_samples import TrainSample
@@ -54,6 +57,9 @@ _MODULES = {
     "tasks.score": ("ScoreRecipe", "score"),
     "tasks.segment": ("segment",),
     "tasks.segment_recipe": ("SegmentRecipe",),
+    "tasks.stats": ("stats",),
+    "tasks.stats_recipe": ("StatsRecipe",),
+    "tasks.stats_tables": ("Stats",),
     "tasks.train": ("train",),
     "tasks.train_recipe": ("TrainRecipe",),
     "tasks.train_samples": ("TrainSample",),
@@ -72,6 +78,8 @@ __all__ = [
     "RunRecipe",
     "ScoreRecipe",
     "SegmentRecipe",
+    "Stats",
+    "StatsRecipe",
     "TrainRecipe",
     "TrainSample",
     "VolengineError",
@@ -87,6 +95,7 @@ __all__ = [
     "run",
     "score",
     "segment",
+    "stats",
     "train",
     "write_picks",
 ]

@@ -19,6 +19,7 @@ VERBS = {
     "interact": "Competition and interactions between predictions.",
     "pick": "Particles from a prediction: STAR file and labels.",
     "score": "A prediction or picks against what is known.",
+    "stats": "Counts, densities, distances and clusters of particles.",
     "run": "A whole recipe: convert, segment, interact, pick.",
     "status": "How far a run is.",
     "models": "Networks there are, their size and reach; model files: their facts, from and to other programs.",

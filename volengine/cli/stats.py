@@ -1,0 +1,47 @@
+"""volengine stats"""
+
+from __future__ import annotations
+
+import tempfile
+from typing import Any
+
+import click
+
+from volengine.cli.execute import execute
+from volengine.cli.options import from_options, recipe_options
+from volengine.engine.options import RunOptions
+from volengine.tasks.stats import StatsCase
+from volengine.tasks.stats_recipe import StatsRecipe
+
+
+@click.command("stats")
+@click.argument("inputs", nargs=-1, required=True)
+@click.option("--out", help="Folder for tables (CSV), stats.json and plots; without, the text below is all.")
+@click.option("--truth", multiple=True, help="Inputs that are known to be right: the counting error; may be repeated.")
+@click.option("--groups", help="CSV with the columns tomogram and group: pooled tables for each group, too.")
+@recipe_options(StatsRecipe)
+@recipe_options(RunOptions)
+def command(
+    inputs: tuple[str, ...], out: str | None, truth: tuple[str, ...], groups: str | None, **values: Any
+) -> None:
+    """Count the particles of INPUTS: picks, class ids or numbered objects.
+
+    Numbers, volumes, densities, nearest-neighbour distances and clusters of each class, per tomogram and pooled. INPUTS
+    are tables of picks, label volumes (store.ome.zarr#labels/NAME for labels in a store), folders and globs.
+    """
+    options = from_options(RunOptions, values)
+    recipe = from_options(StatsRecipe, values)
+    if out is None and (options.dry_run or options.part):
+        raise click.UsageError("--dry-run and --part need --out.")
+    with tempfile.TemporaryDirectory() as folder:
+        if out is None:
+            recipe = recipe.with_(plots=False)
+        case = StatsCase.find(inputs, out or folder, recipe, options, truth=truth, groups=groups)
+        jobs = case.jobs(options)
+        if jobs:
+            execute(jobs, case.run_dir, options)
+        if options.dry_run or not case.complete:  # one of several parts may end before the last
+            return
+        click.echo(case.finish().text())
+        if out is not None:
+            click.echo(f"tables: {out}")
