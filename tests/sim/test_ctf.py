@@ -114,12 +114,12 @@ def test_power_spectrum_of_a_white_object_is_dark_at_the_zeros(
     radial = radial / (window**2).sum()
     zeros = ctf_zeros(lens, 0.5 / voxel) / step
     gaps = np.diff(np.concatenate([[0], zeros, [n // 2]]))
-    clear = [z for i, z in enumerate(zeros) if min(gaps[i], gaps[i + 1]) >= 6 and 4 <= z < n // 2 - 3]
+    clear = [z for i, z in enumerate(zeros) if min(gaps[i], gaps[i + 1]) >= 8 and 4 <= z < n // 2 - 3]
     for zero in clear:
         near = np.arange(math.floor(zero) - 2, math.ceil(zero) + 3)
         lowest = near[radial[near].argmin()]
         assert abs(lowest - zero) <= 1, (zero, lowest)
-        assert radial[lowest] < 0.15
+        assert radial[lowest] < 0.2  # white is 1, the mean of the squared sine 0.5
     assert clear or phase_shift_deg or defocus_um < 1.5
 
 

@@ -190,7 +190,8 @@ def test_counting_first_colours_the_noise() -> None:
         size = np.bincount(bands)
         made, wanted = np.bincount(bands, power.ravel()) / size, np.bincount(bands, colour.ravel()) / size
         assert made[6:32] == pytest.approx(wanted[6:32], abs=0.2)
-        assert np.corrcoef(made[6:32], wanted[6:32])[0, 1] > 0.95 or order == "ctf-first"
+        if order == "counts-first":
+            assert np.corrcoef(made[6:32], wanted[6:32])[0, 1] > 0.95
     weak = _object() * 0.01
     first = expose(weak, voxel, Shot(0, 0.0), WHOLE, stream(0))
     other = expose(weak, voxel, Shot(0, 0.0), WHOLE.with_(order="counts-first"), stream(0))
