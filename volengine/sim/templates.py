@@ -200,7 +200,7 @@ def bead(
     square = axis**2
     inside = np.argwhere(square[:, None, None] + square[:, None] + square <= radius_a**2)
     weight = np.full(len(inside), total / len(inside))
-    gathered = _gathered(axis[inside], weight, np.zeros(len(inside), np.int64), cell)
+    gathered = _gathered(axis[inside].astype(np.float64), weight, np.zeros(len(inside), np.int64), cell)
     return Template(name, (name,), *gathered, displaced=volume / total)
 
 
@@ -251,7 +251,8 @@ def _pivot(structure: Structure, point: Floats, weight: Floats, pivot: Pivot) ->
 
 def _centroid(point: Floats, weight: Floats) -> Floats:
     """Weighted mean; sums in a fixed order, so that every machine has the same."""
-    return np.array([(point[:, axis] * weight).sum() for axis in range(3)]) / weight.sum()
+    moment: Floats = np.array([(point[:, axis] * weight).sum() for axis in range(3)])
+    return moment / float(weight.sum())
 
 
 def _gathered(point: Floats, weight: Floats, part: NDArray[np.int64], cell: float) -> Columns:
