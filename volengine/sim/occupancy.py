@@ -266,7 +266,8 @@ class Occupancy:
             at += points[1] * row[1]
             at += points[2] * row[2]
             at += row[3]
-            np.clip(at, np.float32(0), np.float32(count - 0.5), out=at)
+            np.maximum(at, np.float32(0), out=at)
+            np.minimum(at, np.float32(count - 0.5), out=at)
             index = at.astype(np.int32)
             if flat is None:
                 flat = index
@@ -291,7 +292,9 @@ class Occupancy:
 
     def _mark(self, cells: NDArray[np.int32], owner: int) -> int:
         cells = np.sort(cells)
-        cells = cells[np.flatnonzero(np.diff(cells, prepend=-1))]
+        first = np.ones(len(cells), bool)
+        np.not_equal(cells[1:], cells[:-1], out=first[1:])
+        cells = cells[first]
         value = self._grid[cells]
         free = int(np.count_nonzero(value == FREE))
         self._grid[cells[(value != OPEN) & (value != TAKEN)]] = owner
