@@ -191,6 +191,7 @@ class _Table:
         self.assemblies = {assembly.name: _copies(assembly) for assembly in structure.assemblies}
         self.position = np.ascontiguousarray(flat.pos)
         self.element = np.array(flat.elements)
+        self.element[self.element > 118] = 1  # gemmi has a number of its own for deuterium
         self.occupancy = np.array(flat.occ)
         self.alternative = np.array(flat.altlocs)
         self.atom = np.array(flat.atom_names)
