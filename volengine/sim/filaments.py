@@ -230,7 +230,7 @@ def place_filaments(
     size_a
         The box reaches from 0 to here, angstrom, z, y, x.
     templates
-        Of the unit; one of them is drawn for each.
+        Of the unit; one of them is drawn for each node.
     kind, recipe
         How filaments are built, and how many.
     first_template, first_instance
@@ -240,7 +240,8 @@ def place_filaments(
     -------
     The filaments; fewer than asked for where no room was left.
     """
-    grower = _Grower(rng, space, size_a, [space.solid(t) for t in templates], kind, recipe)
+    rings = [_ring(kind, space.solid(t)) for t in templates]
+    grower = _Grower(rng, space, size_a, rings, kind, recipe)
     parts: list[Placements] = []
     lines: dict[int, Floats] = {}
     beside: Iterator[tuple[Floats, Quaternion]] = iter(())
@@ -256,18 +257,30 @@ def place_filaments(
             beside = grower.beside(grown.chain)
         count = len(grown.position)
         same = np.full(count, number, np.int32)
-        which = (np.array(grown.template) + first_template).astype(np.int32)
-        parts.append(Placements(which, same, np.array(grown.position), np.array(grown.quaternion), same))
+        which = (grown.template + first_template).astype(np.int32)
+        parts.append(Placements(which, same, grown.position, grown.quaternion, same))
         lines[number] = grown.chain.position
     return Filaments(Placements.joined(parts), lines, recipe.count)
+
+
+def _ring(kind: FilamentKind, solid: Solid) -> Solid:
+    """The solid of all units at a node, in its frame: every unit's first point, then every unit's second ..."""
+    here = [(at, rotation_matrix(turn)[0][::-1, ::-1]) for at, turn in units(kind, (0, 0, 0), (1, 0, 0, 0))]
+
+    def turned(points: NDArray[np.float32]) -> NDArray[np.float32]:
+        z, y, x = points.astype(np.float64).T
+        each = [[r[0] * z + r[1] * y + r[2] * x + p for r, p in zip(matrix, at, strict=True)] for at, matrix in here]
+        return np.transpose(each, (2, 0, 1)).reshape(-1, 3).astype(np.float32)
+
+    return Solid(turned(solid.fill), turned(solid.test), solid.volume * kind.protofilaments)
 
 
 @dataclass(frozen=True, eq=False)
 class _Grown:
     chain: Chain
-    template: list[int]
-    position: list[Floats]
-    quaternion: list[Floats]
+    template: NDArray[np.int64]
+    position: Floats
+    quaternion: Floats
 
 
 @dataclass(frozen=True, eq=False)
@@ -275,7 +288,7 @@ class _Grower:
     rng: np.random.Generator
     space: Occupancy
     size: Vector3
-    solids: list[Solid]
+    rings: list[Solid]  # for each template: all units at a node
     kind: FilamentKind
     recipe: FilamentRecipe
 
@@ -312,31 +325,30 @@ class _Grower:
         low, high = self.recipe.length_a
         wanted = max(math.ceil((low + (high - low) * float(self.rng.random())) / self.kind.rise_a) + 1, 2)
         z, y, x = begin.tolist()
-        first = self._unit_row((z, y, x), frame)
+        first = self._free((z, y, x), frame)
         if first is None:
             return None
-        nodes, rows = [((z, y, x), frame)], [first]
+        nodes, drawn = [((z, y, x), frame)], [first]
         for backward in (False, True):
             position, now = nodes[0] if backward else nodes[-1]
             while len(nodes) < wanted and self._inside(position):
                 step = self._step(position, now, backward)
                 if step is None:
                     break
-                position, now, row = step
-                nodes.insert(0, (position, now)) if backward else nodes.append((position, now))
-                rows.insert(0, row) if backward else rows.append(row)
+                position, now, number = step
+                nodes.insert(0 if backward else len(nodes), (position, now))
+                drawn.insert(0 if backward else len(drawn), number)
         if len(nodes) < self.kind.minimum_units:
             return None
+        for (position, now), number in zip(nodes, drawn, strict=True):
+            self.space.take(self.rings[number], position, now)
+        rows = [unit for position, now in nodes for unit in units(self.kind, position, now)]
         chain = Chain(np.array([p for p, _ in nodes]), np.array([q for _, q in nodes]))
-        flat = [unit for row in rows for unit in row]
-        for number, at, turn in flat:
-            self.space.take(self.solids[number], at, turn)
-        return _Grown(chain, [n for n, _, _ in flat], [p for _, p, _ in flat], [q for _, _, q in flat])
+        which = np.repeat(drawn, self.kind.protofilaments)
+        return _Grown(chain, which, np.array([p for p, _ in rows]), np.array([q for _, q in rows]))
 
-    def _step(
-        self, position: Vector3, frame: Quaternion, backward: bool
-    ) -> tuple[Vector3, Quaternion, list[tuple[int, Floats, Floats]]] | None:
-        """The next node and its units, where there is room."""
+    def _step(self, position: Vector3, frame: Quaternion, backward: bool) -> tuple[Vector3, Quaternion, int] | None:
+        """The next node and its template, where there is room."""
         kind = self.kind
         twist = _about_z(-kind.twist_deg if backward else kind.twist_deg)
         for attempt in range(self.recipe.retries + 1):
@@ -344,20 +356,15 @@ class _Grower:
             one, two = (self.rng.standard_normal(2) * wide).tolist()
             move = _backward if backward else _onward
             at, turn = move(position, frame, kind, twist, (one, two))
-            row = self._unit_row(at, turn)
-            if row is not None:
-                return at, turn, row
+            number = self._free(at, turn)
+            if number is not None:
+                return at, turn, number
         return None
 
-    def _unit_row(self, position: Vector3, frame: Quaternion) -> list[tuple[int, Floats, Floats]] | None:
-        """The units of a node, or none if one of them meets something."""
-        row = []
-        for at, turn in units(self.kind, position, frame):
-            number = int(self.rng.integers(len(self.solids))) if len(self.solids) > 1 else 0
-            if self.space.clashes(self.solids[number], at, turn):
-                return None
-            row.append((number, at, turn))
-        return row
+    def _free(self, position: Vector3, frame: Quaternion) -> int | None:
+        """The template drawn for a node, or none if its units meet something."""
+        number = int(self.rng.integers(len(self.rings))) if len(self.rings) > 1 else 0
+        return None if self.space.clashes(self.rings[number], position, frame) else number
 
     def _inside(self, position: Vector3) -> bool:
         return all(0 <= p <= n for p, n in zip(position, self.size, strict=True))
