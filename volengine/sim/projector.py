@@ -4,8 +4,9 @@ The tilt axis is y, so every slice (z, x) across it is the same two-dimensional 
 volume's centre lands at ``x cos(theta) + z sin(theta)`` from the detector's. It is a square, and the detector's pixels
 are strips: each takes the share of the square that lies in it (the strip kernel: area of a square within a strip, the
 exact line integral of a volume of square voxels, averaged over the pixel). Shares of a voxel sum to 1, so mass is
-conserved, and a uniform slab projects to a uniform image at every angle. (Two points per voxel's centre, the usual
-linear split, leave stripes of up to 9 % near 45 degrees.)
+conserved, and a uniform slab projects to a uniform image at every angle. (The linear split of a voxel's centre between
+two pixels leaves stripes of 9 % at 45 degrees.) The centroid of one single voxel's image is its place within 0.05
+pixel, that of anything smooth within 0.001.
 
 >>> import numpy as np
 >>> volume = np.zeros((4, 2, 9), np.float32)
@@ -25,9 +26,10 @@ matrices, up to :attr:`Projector.cache_bytes`; matrices beyond it are made again
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -85,17 +87,35 @@ class Projector:
             raise InputError(f"Projector: a voxel size of {voxel_size}; it must be above 0 angstrom.")
         if self.shift_x.shape != self.angle_deg.shape or not np.isfinite(self.shift_x).all():
             raise InputError(f"Projector: shifts along x {self.shift_x.tolist()} for {len(self)} tilts.")
-        self._made: dict[int, Any] = {}
-        self._held = 0
+        self._fine = 0
+        self._sampled: dict[int, Self] = {}
+        self._forget()
 
     def __len__(self) -> int:
         """Tilts."""
         return self.angle_deg.size
 
+    def _forget(self) -> None:
+        self._made: dict[int, Any] = {}
+        self._held = 0
+
+    def sampled(self, fine: int) -> Self:
+        """The same geometry for lines with ``fine`` samples to a pixel, the first and last on its first and last pixel.
+
+        A voxel's centre takes the linear interpolation between two samples, in place of a square's share in pixels.
+        """
+        if fine not in self._sampled:
+            other = copy.copy(self)
+            other.width, other._fine, other._sampled = fine * (self.width - 1) + 1, fine, {}
+            other._forget()
+            self._sampled[fine] = other
+        return self._sampled[fine]
+
     @property
     def matrix_bytes(self) -> int:
         """About what all matrices take, bytes; no more than ``cache_bytes`` of it is held, and one matrix beside it."""
-        share = np.abs(np.sin(np.radians(self.angle_deg))) + np.abs(np.cos(np.radians(self.angle_deg))) + 1
+        angle = np.radians(self.angle_deg)
+        share = np.abs(np.sin(angle)) + np.abs(np.cos(angle)) + 1
         voxels = self.shape_zx[0] * self.shape_zx[1]
         return int(voxels * (8 * share.sum() + 4 * math.ceil(len(self) / TILTS)))
 
@@ -145,11 +165,16 @@ class Projector:
 
         angles, shifts = np.radians(self.angle_deg[tilts]), self.shift_x[tilts] / self.voxel_size
         voxels = self.shape_zx[0] * self.shape_zx[1]
-        share = np.empty((voxels, len(angles), 3), np.float32)
+        taps = 2 if self._fine else 3
+        share = np.empty((voxels, len(angles), taps), np.float32)
         pixel = np.empty(share.shape, np.int32)
         for k, (angle, shift) in enumerate(zip(angles.tolist(), shifts.tolist(), strict=True)):
-            first = _shares(self.shape_zx, self.width, (angle, shift), share[:, k])
-            for tap in range(3):
+            place = _places(self.shape_zx, angle) + shift
+            if self._fine:
+                first = _neighbours(place * self._fine + (self.width - 1) / 2, share[:, k])
+            else:
+                first = _shares(place + (self.width - 1) / 2, angle, share[:, k])
+            for tap in range(taps):
                 pixel[:, k, tap] = first + tap
         share[(pixel < 0) | (pixel >= self.width) | (share < LEAST_SHARE)] = 0
         pixel += (self.width * np.arange(len(angles), dtype=np.int32))[:, None]
@@ -160,18 +185,27 @@ class Projector:
         return sparse.csr_array((data, column, ends), shape=(voxels, len(angles) * self.width))
 
 
-def _shares(
-    shape_zx: tuple[int, int], width: int, view: tuple[float, float], share: NDArray[np.float32]
-) -> NDArray[np.int32]:
-    """First pixel (z * x,) each voxel reaches at an angle (radian) and shift (pixels); ``share`` (z * x, 3) is filled.
+def _places(shape_zx: tuple[int, int], angle: float) -> NDArray[np.float64]:
+    """(z * x,) where voxels land at an angle (radian), pixels from the detector's centre."""
+    nz, nx = shape_zx
+    z, x = np.arange(nz) - (nz - 1) / 2, np.arange(nx) - (nx - 1) / 2
+    return (z[:, None] * math.sin(angle) + x * math.cos(angle)).ravel()
+
+
+def _neighbours(place: NDArray[np.float64], share: NDArray[np.float32]) -> NDArray[np.int32]:
+    """First of the two samples beside each place; ``share`` (places, 2) is filled with their linear weights."""
+    first = np.floor(place)
+    share[:, 1] = place - first
+    share[:, 0] = 1 - share[:, 1]
+    return first.astype(np.int32)
+
+
+def _shares(place: NDArray[np.float64], angle: float, share: NDArray[np.float32]) -> NDArray[np.int32]:
+    """First pixel each voxel reaches, that lies at ``place`` (pixels); ``share`` (places, 3) is filled.
 
     Of a square of side 1 turned by an angle, the share left of a line t from its centre is the integral of a trapezoid:
     boxes of widths ``|cos|`` and ``|sin|`` convolved.
     """
-    angle, shift = view
-    nz, nx = shape_zx
-    z, x = np.arange(nz) - (nz - 1) / 2, np.arange(nx) - (nx - 1) / 2
-    place = (z[:, None] * math.sin(angle) + x * math.cos(angle) + ((width - 1) / 2 + shift)).ravel()
     long, short = sorted((abs(math.cos(angle)), abs(math.sin(angle))), reverse=True)
     half, top = (long + short) / 2, (long - short) / 2
     first = np.floor(place - half + 0.5)

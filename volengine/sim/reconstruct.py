@@ -36,6 +36,9 @@ Floats = NDArray[np.float64]
 Images = NDArray[np.float32]
 LINES = 16
 """Slices that are filtered at once: always as many, so that their number never chooses another code path."""
+FINE = 2
+"""Samples per pixel of the lines that are brought back: the linear interpolation between pixels themselves smooths by
+where a voxel falls, which moved a point's peak by up to 0.24 voxel; between half pixels it moves by 0.03."""
 
 
 @dataclass(frozen=True)
@@ -134,15 +137,24 @@ def _overlap(projector: Projector, tilt: int, cycles: Floats) -> Floats:
     return np.asarray(2 * (end - steepness * (1 - np.cos(end))) / sections)
 
 
-def filtered(projections: NDArray[np.number], projector: Projector, how: Filter) -> Images:
-    """Images (tilts, y, width) times :func:`weights_of` along x; (tilts, y, width) float32."""
+def filtered(projections: NDArray[np.number], projector: Projector, how: Filter, fine: int = 1) -> Images:
+    """Images (tilts, y, width) times :func:`weights_of` along x; (tilts, y, fine * (width - 1) + 1) float32.
+
+    With ``fine`` above 1 there are as many samples to a pixel, and what linear interpolation between them will smooth
+    on the average is made good: sinc(nu / fine)^2.
+    """
     from scipy import fft
 
     given = _checked(projections, projector)
     tilts, rows, width = given.shape
     size = padded_width(width)
-    weights = weights_of(projector, how).astype(np.float32)[:, None]
-    found = np.empty(given.shape, np.float32)
+    weights = weights_of(projector, how)
+    if fine > 1:
+        weights *= fine / np.sinc(np.fft.rfftfreq(size) / fine) ** 2
+        weights[:, -1] /= 2 - size % 2  # the highest frequency of an even length stands for two
+    factors = weights.astype(np.float32)[:, None]
+    samples = fine * (width - 1) + 1
+    found = np.empty((tilts, rows, samples), np.float32)
     lines = np.zeros((tilts, LINES, size), np.float32)
     way = np.linspace(0, 1, size - width + 2, dtype=np.float32)[1:-1]
     for first in range(0, rows, LINES):
@@ -154,13 +166,14 @@ def filtered(projections: NDArray[np.number], projector: Projector, how: Filter)
             left, right = part[..., :1], part[..., -1:]
             lines[:, :here, width:] = right + (left - right) * way
         spectrum = fft.rfft(lines, axis=2)
-        spectrum *= weights
-        found[:, first : first + LINES] = fft.irfft(spectrum, size, axis=2, overwrite_x=True)[:, :here, :width]
+        spectrum *= factors
+        whole = fft.irfft(spectrum, size * fine, axis=2, overwrite_x=True)
+        found[:, first : first + LINES] = whole[:, :here, :samples]
     return found
 
 
 def wbp(projections: NDArray[np.number], projector: Projector, how: Filter | None = None) -> Images:
-    """Weighted back-projection.
+    """Weighted back-projection: of filtered lines, interpolated at each voxel's centre.
 
     Parameters
     ----------
@@ -175,7 +188,7 @@ def wbp(projections: NDArray[np.number], projector: Projector, how: Filter | Non
     -------
     (z, y, x) float32, volt.
     """
-    volume = projector.back(filtered(projections, projector, how or Filter()))
+    volume = projector.sampled(FINE).back(filtered(projections, projector, how or Filter(), FINE))
     volume /= np.float32(projector.voxel_size)  # the adjoint's line element; what is summed here are values
     return volume
 
