@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -325,6 +327,17 @@ def test_enclose_marks_membrane_and_inside():
     assert box.owner.max() == 4
     assert (regions.inside == ((far[0] < -19) | (far[1] < -19)))[sure].all()
     assert regions.surfaces is None
+
+
+def test_membranes_are_as_thick_as_they_say():
+    def cells(thickness, half=None):
+        box = Occupancy((50, 60, 60), 6.0)
+        enclose(box, [replace(vesicle((150.0, 180.0, 180.0), 100.0), thickness=thickness)], half)
+        return box.taken * 6.0**3 / (4 * np.pi * 100.0**2)
+
+    assert cells(30.0) == pytest.approx(38.0, rel=0.05)
+    assert cells(42.0) == pytest.approx(50.0, rel=0.05)
+    assert cells(42.0, 15.0) == pytest.approx(30.0, rel=0.05)
 
 
 @given(seeds)

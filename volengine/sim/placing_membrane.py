@@ -3,7 +3,7 @@
 A membrane's cells are its *owner's*: its own proteins may enter them, everything else may not, and no protein reaches
 through its own membrane into another.
 
->>> regions = enclose(occupancy, [vesicle], half_thickness_a=19.0, points=[surface])      # doctest: +SKIP
+>>> regions = enclose(occupancy, [vesicle], points=[surface_points])                    # doctest: +SKIP
 >>> placements, reports = fill(occupancy, templates, layers, rng, 1, regions)              # doctest: +SKIP
 """
 
@@ -26,6 +26,7 @@ from volengine.sim.solids import Solid
 Floats = NDArray[np.float64]
 
 _SIDES = {"outside": 0.0, "inside": 1.0, "either": 0.5}  # share that is turned over
+_HEADS = 4.0  # angstrom: from the plane of the heads, by which thickness is measured, to their ends
 _UP = (1.0, 0.0, 0.0)  # z, y, x
 
 
@@ -150,7 +151,7 @@ def seated(
 def enclose(
     occupancy: Occupancy,
     membranes: Sequence[Membrane],
-    half_thickness_a: float,
+    half_thickness_a: float | None = None,
     points: Sequence[tuple[ArrayLike, ArrayLike] | None] = (),
 ) -> Regions:
     """Take the cells of membranes, and say what they enclose and where their proteins may stand.
@@ -160,7 +161,7 @@ def enclose(
     Parameters
     ----------
     half_thickness_a
-        Angstrom.
+        Angstrom; None for half of each membrane's own thickness and 4 A of its heads beyond.
     points
         For each membrane its surface points and outward normals, or None where no protein may stand (a bare one).
 
@@ -175,10 +176,11 @@ def enclose(
     surfaces = []
     for number, membrane in enumerate(membranes):
         owner = occupancy.new_owner()
-        wall = _mark(occupancy, membrane, half_thickness_a, inside)
+        half = membrane.thickness / 2 + _HEADS if half_thickness_a is None else half_thickness_a
+        wall = _mark(occupancy, membrane, half, inside)
         occupancy.take_mask(wall, owner)
         if points and (at := points[number]) is not None:
-            surfaces.append(Surfaces.of(*at, owner, membrane.instance, half_thickness_a))
+            surfaces.append(Surfaces.of(*at, owner, membrane.instance, half))
     inside &= occupancy.owner == 0
     standing = Surfaces.joined(surfaces).within(occupancy) if surfaces else None
     return Regions(inside if membranes else None, standing if standing is not None and len(standing) else None)
