@@ -106,7 +106,7 @@ def objects(labels: np.ndarray, core: tuple[int, int, int], rules: ClassRules) -
     shape = index3(labels.shape)
     tiling = Tiling(shape, core)
     boxes = [tiling.box(n) for n in range(len(tiling))]
-    crops = [b.grow((rules.max_distance_vox,) * 3).clip(shape) for b in boxes]
+    crops = [b.grow((rules.max_distance_vox if rules.split else 0,) * 3).clip(shape) for b in boxes]
     tables = {
         n: class_basins(labels[crop.slices_in(Box.of_shape(shape))], crop, box, shape, rules)
         for n, (box, crop) in enumerate(zip(boxes, crops, strict=True))

@@ -17,10 +17,14 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import volengine
+from volengine.core.boxes import Box
 from volengine.core.errors import FormatError, InputError, MissingError
+from volengine.core.image import ImageSpec, Level
 from volengine.core.picks import Picks
 from volengine.engine.options import RunOptions
+from volengine.io import omezarr
 from volengine.io.picks import write_picks
+from volengine.io.zarr_arrays import ZarrSink
 from volengine.tasks.stats import StatsCase, StatsRecipe, plan_stats, stats
 from volengine.tasks.stats_tables import COLUMNS, Stats
 
@@ -144,7 +148,28 @@ def test_a_store_says_the_names_of_its_classes(tmp_path: Path) -> None:
     plan = plan_stats(volume, recipe, str(tmp_path / "out.npz"), QUIET)
     assert [s.name for s in plan.stages] == ["stats-objects", "stats-seams", "stats-join"]
     assert plan.stages[0].arrays["labels"].low == (16, 16, 16)
-    assert plan_stats(volume, StatsRecipe(), "o.npz", QUIET).stages[0].arrays["labels"].low == (1, 1, 1)
+    assert plan_stats(volume, StatsRecipe(), "o.npz", QUIET).stages[0].arrays["labels"].low == (0, 0, 0)
+
+
+def test_a_store_of_a_simulated_tomogram_is_counted_by_its_atlas(tmp_path: Path) -> None:
+    """Labels with names of classes go before numbers that nobody explains."""
+    store = tmp_path / "TS_01.ome.zarr"
+    levels = (Level("0", SHAPE, (1, 1, 1), (8, 16, 16)),)
+    for kind, dtype, facts in (
+        ("atlas", "uint8", {"classes": {"ribosome": 3, "TRiC": 4}}),
+        ("instances", "uint32", {}),
+    ):
+        spec = ImageSpec(str(store), "TS_01", dtype, "labels", (10.0,) * 3, levels, group=f"labels/{kind}", facts=facts)
+        omezarr.create_image(spec, token="made")
+        ZarrSink(spec.volume()).write(Box.of_shape(SHAPE), np.maximum(atlas(), 0).astype(dtype))
+        omezarr.finish_image(spec)
+    found = stats(str(store), recipe=RECIPE, options=QUIET)
+    assert {r["class"]: r["objects"] for r in found["pooled"]} == {"TRiC": 2, "ribosome": 3}
+    assert {r["tomogram"] for r in found["objects"]} == {"TS_01"}
+    with pytest.raises(InputError, match="does not say what the numbers are"):
+        stats(f"{store}#labels/instances", recipe=RECIPE, options=QUIET)
+    named = stats(f"{store}#labels/instances", recipe=RECIPE.with_(kind="instances"), options=QUIET)
+    assert named.pooled("objects")["objects"] == 2  # the numbers 3 and 4
 
 
 # -- numbered objects --------------------------------------------------------------------------------------

@@ -28,12 +28,14 @@ from volengine.core.errors import InputError
 from volengine.core.volume import Vector3
 from volengine.ops.basins import block_basins
 from volengine.ops.heights import BasinRules
+from volengine.ops.passes import key_of
 from volengine.ops.regions import RegionRules, join_seams, resolve
 
 MOST_CLASSES = 100
 """Ids of an atlas in one block: more, and it is a prediction or a volume of numbered objects."""
 
 _SEP = "."
+_CHUNK = 1 << 20  # voxels looked at together: bounds the memory of their positions
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,7 @@ class ClassRules:
     scale: Vector3 = (1.0, 1.0, 1.0)
 
     def basins(self, id: int) -> BasinRules:
-        """Components alone need no distances: they are cut off at 1, and blocks read one voxel around them."""
+        """Which voxels touch, and how far distances count; components alone need none."""
         return BasinRules(0, self.connectivity, False, self.max_distance_vox if id in self.split else 1)
 
     def regions(self, id: int) -> RegionRules:
@@ -102,7 +104,8 @@ def class_basins(labels: Array, crop: Box, core: Box, shape: Index3, rules: Clas
 
     Returns
     -------
-    Columns named ``<id>.<column>``, for the classes in the core only.
+    Columns named ``<id>.<column>``, for the classes in the core only. Where components are not split, the crop may be
+    the core.
 
     Raises
     ------
@@ -120,12 +123,71 @@ def class_basins(labels: Array, crop: Box, core: Box, shape: Index3, rules: Clas
             f"There are {there.size} different labels in voxels {core.start} to {core.stop}: these are no class ids. "
             "If each number is one object: --kind instances. A prediction: pick first. Else say which count: --ids."
         )
-    out: Table = {}
-    for id in there.tolist():
+    cut = np.intersect1d(there, rules.split)
+    found = _components(labels[core.slices_in(crop)], core, shape, np.setdiff1d(there, cut), rules.connectivity)
+    for id in cut.tolist():
         mask = (labels == id).view(np.uint8)
-        _, table = block_basins(mask, crop, core, shape, rules.basins(id))
-        out |= {f"{id}{_SEP}{name}": column for name, column in table.items()}
-    return out
+        _, found[id] = block_basins(mask, crop, core, shape, rules.basins(id))
+    return {f"{id}{_SEP}{name}": found[id][name] for id in sorted(found) for name in found[id]}
+
+
+def _components(inside: Array, core: Box, shape: Index3, ids: Array, connectivity: int) -> dict[int, Table]:
+    """Components of each class as ``block_basins`` would tell of basins: one region each, without passes.
+
+    The key of a region is that of its last voxel with a distance of 1, so it is the same component's in any blocks.
+    """
+    from skimage.measure import label
+
+    if not ids.size:
+        return {}
+    wanted = np.where(np.isin(inside, ids), inside, 0)
+    part, n = label(wanted, background=0, return_num=True, connectivity={6: 1, 18: 2, 26: 3}[connectivity])
+    part, wanted = part.reshape(-1), wanted.reshape(-1)
+    voxels, last, sums = np.zeros(n + 1, np.int64), np.zeros(n + 1, np.int64), np.zeros((3, n + 1), np.int64)
+    shell_index, shell_part = [], []
+    for start in range(0, part.size, _CHUNK):
+        at = np.flatnonzero(part[start : start + _CHUNK]) + start
+        here = part[at]
+        voxels += np.bincount(here, minlength=n + 1)
+        last[here] = at  # of repeated ones the last value stays, and they ascend
+        place = [p + a for p, a in zip(np.unravel_index(at, core.shape), core.start, strict=True)]
+        on = np.zeros(at.size, bool)
+        for axis, p in enumerate(place):
+            sums[axis] += np.bincount(here, weights=p, minlength=n + 1).astype(np.int64)
+            on |= (p == core.start[axis]) & (core.start[axis] > 0)
+            on |= (p == core.stop[axis] - 1) & (core.stop[axis] < shape[axis])
+        shell_index.append(np.ravel_multi_index([p[on] for p in place], shape).astype(np.int64))
+        shell_part.append(here[on])
+    class_of = wanted[last]
+    at = np.ravel_multi_index(
+        [p + a for p, a in zip(np.unravel_index(last, core.shape), core.start, strict=True)], shape
+    )
+    every = {"voxels": voxels, "sums": sums.T, "last": at.astype(np.int64)}
+    index, region = np.concatenate(shell_index), np.concatenate(shell_part)
+    return {int(id): _region_table(np.flatnonzero(class_of[1:] == id) + 1, every, index, region) for id in ids}
+
+
+def _region_table(mine: Array, every: Table, shell_index: Array, shell_part: Array) -> Table:
+    """The columns of ``block_basins`` for the components ``mine`` (ascending)."""
+    n = len(mine)
+    on = np.isin(shell_part, mine)
+    none = np.zeros(0, np.int64)
+    return {
+        "root": key_of(np.ones(n, np.int64), every["last"][mine]),
+        "exit": np.full(n, -1, np.int64),
+        "voxels": every["voxels"][mine],
+        "weight": every["voxels"][mine],
+        "sums": every["sums"][mine],
+        "peak": np.ones(n),
+        "peak_index": every["last"][mine],
+        "pass_a": none.astype(np.uint32),
+        "pass_b": none.astype(np.uint32),
+        "pass_low": none.astype(np.uint64),
+        "pass_high": none.astype(np.uint64),
+        "shell_index": shell_index[on],
+        "shell_region": (np.searchsorted(mine, shell_part[on]) + 1).astype(np.uint32),
+        "shell_d2": np.ones(int(on.sum()), np.uint32),
+    }
 
 
 def join_classes(number: int, tables: Mapping[int, Table], core: Box, shape: Index3, rules: ClassRules) -> Table:

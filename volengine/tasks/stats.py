@@ -281,11 +281,11 @@ def plan_stats(volume: Volume, recipe: StatsRecipe, out: str, options: RunOption
 
 
 def _objects_stage(volume: Volume, rules: ClassRules, core: Index3) -> Stage:
-    reach = min(FIRST_HALO_VOX, rules.max_distance_vox) if rules.split else 1
+    reach = min(FIRST_HALO_VOX, rules.max_distance_vox) if rules.split else 0
     halo = index3([reach] * 3)
     inside = index3(min(c, n) for c, n in zip(core, volume.shape, strict=True))
     crop = Box.of_shape(inside).grow(halo).shape
-    # A mask of one class at a time, its heights and basins, and labels that were floating numbers as integers.
+    # Components of the core; of split classes a mask at a time, its heights and basins; floating numbers as integers.
     wide = 8 if np.dtype(volume.dtype).kind == "f" else 0
     return Stage(
         "stats-objects",
@@ -294,7 +294,7 @@ def _objects_stage(volume: Volume, rules: ClassRules, core: Index3) -> Stage:
         params={"rules": asdict(rules), "where": volume.url.rstrip("/").rsplit("/", 1)[-1]},
         arrays={"labels": ArrayInput(volume, halo, halo)},
         emits=True,
-        kernel_bytes=(7 + wide) * math.prod(crop) + 24 * math.prod(inside),
+        kernel_bytes=(7 + wide) * math.prod(crop) + 40 * math.prod(inside) + 64 * 2**20,
     )
 
 

@@ -133,7 +133,8 @@ class Sources:
             Tables of picks (``TOMOGRAM__CLASS.star``, or of several tomograms), label volumes, stores (all their
             labels) or ``store.ome.zarr#labels/atlas``, folders, globs, ``.txt`` lists.
         recipe
-            For the voxel size and the classes.
+            For the voxel size, and what label volumes hold. Of a store with several labels, those that say what they
+            hold (names of classes, or a feature) go before those that do not.
         what
             Word for messages.
 
@@ -215,23 +216,28 @@ def _open_labels(path: str, recipe: StatsRecipe) -> list[Volume]:
     from volengine.io.omezarr import list_groups
 
     url, _, group = path.partition("#")
+    if is_packed(url):
+        raise InputError(f"{url} is compressed as a whole and cannot be read in blocks; convert it.")
     groups = [group]
     if suffix_of(url) in ("", ".zarr") and not group:
-        inside = [info.group for info in list_groups(url) if info.group.startswith("labels/")]
-        groups = inside or [""]
-    volumes = []
-    for name in groups:
-        if is_packed(url):
-            raise InputError(f"{url} is compressed as a whole and cannot be read in blocks; convert it.")
-        try:
-            volume = open_volume(url, group=name)
-        except InputError as error:
-            if recipe.voxel_size is None or type(error) is not InputError:
-                raise
-            volume = open_volume(url, group=name, voxel_size=recipe.voxel_size)
+        groups = [info.group for info in list_groups(url) if info.group.startswith("labels/")] or [""]
+    volumes = [_open(url, name, recipe.voxel_size) for name in groups]
+    named = [v for v in volumes if "classes" in v.facts or feature_of(v)]
+    if len(volumes) > 1 and named:  # a simulated tomogram's store: the atlas says what it holds, the instances do not
+        volumes = named
+    for volume in volumes:
         recipe.labels_of(volume)
-        volumes.append(volume)
     return volumes
+
+
+def _open(url: str, group: str, voxel_size: float | None) -> Volume:
+    """A volume; one that says no voxel size has this one."""
+    try:
+        return open_volume(url, group=group)
+    except InputError as error:
+        if voxel_size is None or type(error) is not InputError:
+            raise
+        return open_volume(url, group=group, voxel_size=voxel_size)
 
 
 def tomogram_of(volume: Volume) -> str:
