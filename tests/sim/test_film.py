@@ -1,0 +1,166 @@
+"""Carbon weighs what carbon weighs, its noise knows no boxes; the ice's surfaces give the length of every ray."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from volengine.core.boxes import Box
+from volengine.core.errors import InputError
+from volengine.sim.film import (
+    CARBON_POTENTIAL,
+    Film,
+    FilmShape,
+    IceShape,
+    carbon,
+    draw_film,
+    filled,
+    ice_surfaces,
+    noise,
+)
+from volengine.sim.scattering import ICE_POTENTIAL
+from volengine.sim.seeds import stream
+
+SIZE = (600.0, 2400.0, 2400.0)
+SHAPE = (50, 200, 200)
+
+
+@pytest.fixture(scope="module")
+def film() -> Film:
+    return draw_film(stream(1, "film"), SIZE, FilmShape(hole_radius_a=3000, cover=0.3))
+
+
+# -- carbon ------------------------------------------------------------------------------------------------------
+
+
+def test_carbon_has_the_potential_of_its_density() -> None:
+    """12 V for isolated atoms at 2.0 g/cm^3, 7.5 V above ice."""
+    assert pytest.approx(12.04, abs=0.02) == CARBON_POTENTIAL
+    flat = draw_film(stream(1, "f"), SIZE, FilmShape(cover=1.0, roughness_a=0, noise=0, height_jitter=0))
+    volts = carbon(flat, Box.of_shape(SHAPE), 12.0)
+    assert volts.max() == pytest.approx(CARBON_POTENTIAL - ICE_POTENTIAL)
+    assert volts[:, 100, 100].sum() * 12 == pytest.approx(150 * (CARBON_POTENTIAL - ICE_POTENTIAL))
+
+
+@given(voxel=st.sampled_from([5.0, 8.0, 12.0, 17.0]), jitter=st.floats(0, 0.5), seed=st.integers(0, 1000))
+@settings(max_examples=20)
+def test_the_films_thickness_is_kept_for_all_voxels(voxel: float, jitter: float, seed: int) -> None:
+    shape = FilmShape(thickness_a=120, hole_radius_a=3000, cover=1.0, roughness_a=0, height_jitter=jitter / 3)
+    found = draw_film(stream(seed, "f"), SIZE, shape)
+    n = round(600 / voxel) + 2
+    column = filled(found, Box((-1, 10, 10), (n, 11, 11)), voxel)[:, 0, 0]
+    assert column.sum() * voxel == pytest.approx(120, rel=1e-9)
+
+
+@given(start=st.tuples(*[st.integers(-5, 30)] * 3), size=st.tuples(*[st.integers(1, 20)] * 3))
+@settings(max_examples=25)
+def test_carbon_depends_on_no_box(film: Film, start: tuple[int, int, int], size: tuple[int, int, int]) -> None:
+    whole = Box((-5, -5, -5), (50, 50, 50))
+    z, y, x = (a + n for a, n in zip(start, size, strict=True))
+    box = Box(start, (z, y, x))
+    assert np.array_equal(carbon(film, box, 12.0), carbon(film, whole, 12.0)[box.slices_in(whole)])
+
+
+def test_noise_is_normal_and_unlike_its_neighbours() -> None:
+    drawn = noise(123, Box((-20, -20, -20), (60, 60, 60)))
+    assert abs(drawn.mean()) < 5 / math.sqrt(drawn.size)
+    assert drawn.var() == pytest.approx(1, abs=0.01)
+    assert (drawn**4).mean() == pytest.approx(2.85, abs=0.05)
+    for axis in range(3):
+        one, two = np.moveaxis(drawn, axis, 0)[1:], np.moveaxis(drawn, axis, 0)[:-1]
+        assert abs((one * two).mean()) < 5 / math.sqrt(one.size)
+    assert abs((drawn * noise(124, Box((-20, -20, -20), (60, 60, 60)))).mean()) < 5 / math.sqrt(drawn.size)
+    assert abs((drawn * drawn.transpose(1, 0, 2)).mean() - (np.eye(80)[:, :, None] * drawn**2).mean()) < 0.01
+
+
+def test_the_hole_is_round_and_empty(film: Film) -> None:
+    box = Box.of_shape(SHAPE)
+    share = filled(film, box, 12.0)
+    volts = carbon(film, box, 12.0)
+    assert (volts[share == 0] == 0).all()
+    column = share.max(0)
+    y, x = np.indices(column.shape) * 12.0
+    radius = np.hypot(y - film.hole[0], x - film.hole[1])
+    assert (column[radius < film.radius - 50] == 0).all()
+    assert (column[radius > film.radius + 50] == 1).all()
+    assert 0.05 < (column > 0.5).mean() < 0.6
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_the_film_covers_the_box_as_far_as_asked(seed: int) -> None:
+    found = draw_film(stream(seed, "f"), SIZE, FilmShape(cover=0.25, roughness_a=0, height_jitter=0))
+    share = filled(found, Box((25, 0, 0), (26, 200, 200)), 12.0)[0]
+    centre = np.array([1200.0, 1200.0])
+    away = (centre - found.hole) / np.linalg.norm(centre - found.hole)
+    line = centre + np.linspace(-1200, 1200, 400)[:, None] * away
+    inside = ((line >= 0) & (line < 2388)).all(1)
+    cells = np.rint(line[inside] / 12).astype(int)
+    depth = (share[cells[:, 0], cells[:, 1]] > 0.5).mean() * inside.mean()
+    assert depth == pytest.approx(0.25 - (1 - inside.mean()) / 2, abs=0.03)
+
+
+@pytest.mark.parametrize("change", [{"thickness_a": 0}, {"cover": 2}, {"roughness_a": 100}, {"hole_radius_a": -5}])
+def test_films_that_make_no_sense_are_refused(change: dict[str, float]) -> None:
+    with pytest.raises(InputError):
+        FilmShape(**change)
+
+
+# -- ice ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("tilt", [0.0, 30.0, -60.0])
+def test_flat_ice_is_crossed_on_the_slant(tilt: float) -> None:
+    ice = ice_surfaces(stream(1, "ice"), SIZE, IceShape(thickness_a=500, roughness_a=0))
+    path = ice.thickness_map(tilt, (200, 200), 12.0)
+    assert np.allclose(path, 500 / math.cos(math.radians(tilt)))
+
+
+@pytest.mark.parametrize("tilt", [0.0, 45.0, -60.0])
+def test_the_path_is_where_the_ray_is_in_the_ice(tilt: float) -> None:
+    """Against small steps along the ray."""
+    ice = ice_surfaces(
+        stream(2, "ice"), SIZE, IceShape(roughness_a=30, curtain_a=8, curtain_width_a=700, taper_deg=1.5)
+    )
+    cosine, sine = math.cos(math.radians(tilt)), math.sin(math.radians(tilt))
+    s = np.arange(-2000, 2000, 0.5)
+    for y, u in ((300.0, -500.0), (1200.0, 0.0), (2000.0, 700.0)):
+        x, z = u * cosine - s * sine, u * sine + s * cosine
+        assert np.allclose(x * cosine + z * sine, u)
+        low, high = ice.heights(np.full_like(x, y), x + SIZE[2] / 2)
+        true = ((z > low) & (z < high)).sum() * 0.5
+        assert ice.path([y], [u], tilt)[0, 0] == pytest.approx(true, abs=1.5)
+
+
+def test_surfaces_have_their_roughness_taper_and_ridges() -> None:
+    wide = (600.0, 40000.0, 40000.0)
+    y, x = np.meshgrid(np.arange(0, 40000.0, 150), np.arange(0, 40000.0, 150), indexing="ij")
+    low, high = ice_surfaces(stream(3, "ice"), wide, IceShape(roughness_a=30)).heights(y, x)
+    assert low.std() == pytest.approx(30, rel=0.15)
+    assert high.mean() - low.mean() == pytest.approx(600, abs=10)
+    assert abs(np.corrcoef(low.ravel(), high.ravel())[0, 1]) < 0.2
+    tapered = IceShape(roughness_a=0, taper_deg=0.5)
+    low, high = ice_surfaces(stream(3, "ice"), wide, tapered).heights(y, x)
+    assert np.allclose((high - low)[200, 5] - (high - low)[140, 5], 60 * 150 * math.tan(math.radians(0.5)))
+    milled = IceShape(roughness_a=0, curtain_a=20, curtain_width_a=800)
+    low, high = ice_surfaces(stream(4, "ice"), wide, milled).heights(y, x)
+    assert (low == low[:1]).all()
+    assert low.std() == pytest.approx(20, rel=0.25)
+
+
+def test_the_coarse_map_is_the_fine_one() -> None:
+    ice = ice_surfaces(stream(5, "ice"), SIZE, IceShape())
+    fine, coarse = (ice.thickness_map(50, (120, 133), 12.0, every=n) for n in (1, 8))
+    assert fine.shape == coarse.shape == (120, 133)
+    assert np.abs(fine - coarse).max() < 2.0
+    assert fine.std() > 5
+
+
+def test_ice_that_makes_no_sense_is_refused() -> None:
+    with pytest.raises(InputError, match="too steep"):
+        IceShape(roughness_a=300, wavelength_a=500)
+    with pytest.raises(InputError, match=r"89\.5"):
+        ice_surfaces(stream(1, "i"), SIZE, IceShape()).path([0.0], [0.0], 90)

@@ -1,0 +1,346 @@
+"""What a specimen lies in: a carbon film with a round hole, and the two surfaces of the ice.
+
+>>> import numpy as np
+>>> film = draw_film(np.random.default_rng(1), (600.0, 4800.0, 4800.0), FilmShape(cover=0.2))
+>>> from volengine.core.boxes import Box
+>>> carbon(film, Box.of_shape((50, 400, 400)), voxel_size=12.0).shape
+(50, 400, 400)
+
+Carbon is off unless asked for. Its potential is that of atoms at 2.0 g/cm^3 in excess of the ice it replaces, with the
+noise that so many atoms at random places have; the noise of a voxel comes from a hash of its place and the seed, so it
+does not depend on the box it is computed in.
+
+The ice's surfaces say how long electrons travel in it: :meth:`IceSurfaces.path` follows the tilted ray from the lower
+surface to the upper one. Outside of the volume and between the surfaces there is ice and nothing else.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from volengine.core.boxes import Box
+from volengine.core.errors import InputError
+from volengine.core.recipe import Recipe
+from volengine.sim.rotations import random_circle
+from volengine.sim.scattering import ICE_POTENTIAL, POTENTIAL_OF_AMPLITUDE
+from volengine.sim.surfaces import SmoothField
+
+Floats = NDArray[np.float64]
+Vector3 = tuple[float, float, float]
+
+CARBON_DENSITY = 2.0 / 12.011 * 0.602214
+"""Atoms per cubic angstrom of amorphous carbon of 2.0 g/cm^3."""
+CARBON_POTENTIAL = POTENTIAL_OF_AMPLITUDE * 2.5088 * CARBON_DENSITY
+"""Volt of that carbon, by Peng's factor at 0."""
+
+
+@dataclass(frozen=True)
+class FilmShape(Recipe):
+    """A carbon film with a hole.
+
+    Parameters
+    ----------
+    thickness_a
+        Of the carbon.
+    hole_radius_a
+        Of the hole.
+    cover
+        How far carbon reaches into the box: share of the box's longer side in the plane, along the line from the
+        hole's centre to the box's.
+    height_jitter
+        The film's middle is at the box's, more or less by at most this share of the box's height.
+    roughness_a
+        Root mean square of its faces' and its edge's unevenness.
+    noise
+        1: as atoms at random places have; 0: none.
+    """
+
+    thickness_a: float = 150.0
+    hole_radius_a: float = 10_000.0
+    cover: float = 0.15
+    height_jitter: float = 0.3
+    roughness_a: float = 6.0
+    noise: float = 1.0
+
+    def check(self) -> None:
+        if not (self.thickness_a > 0 and self.hole_radius_a > 0):
+            raise InputError(f"A film of {self.thickness_a} A, its hole of {self.hole_radius_a} A: both are positive.")
+        if not 0 <= self.cover <= 1 or not 0 <= self.height_jitter <= 0.5:
+            raise InputError(f"cover {self.cover} is 0 to 1 and height_jitter {self.height_jitter} 0 to 0.5.")
+        if not (0 <= self.roughness_a < self.thickness_a / 4 and self.noise >= 0):
+            raise InputError(
+                f"roughness_a {self.roughness_a} is below a quarter of the thickness, {self.thickness_a} A, and noise "
+                f"{self.noise} not negative."
+            )
+
+
+@dataclass(frozen=True, eq=False)
+class Film:
+    """A film as it lies in a box.
+
+    Parameters
+    ----------
+    middle
+        Height of its middle, angstrom.
+    thickness
+        Angstrom.
+    hole
+        Centre of the hole, y, x, angstrom.
+    radius
+        Of the hole, angstrom.
+    lower, upper
+        Unevenness of the faces over y and x; of the edge ``lower`` too.
+    noise
+        See :class:`FilmShape`.
+    key
+        Of the noise.
+    """
+
+    middle: float
+    thickness: float
+    hole: tuple[float, float]
+    radius: float
+    lower: SmoothField
+    upper: SmoothField
+    noise: float
+    key: int
+
+
+def draw_film(rng: np.random.Generator, size_a: Vector3, shape: FilmShape) -> Film:
+    """A film whose hole lies on a random side of a box that reaches from 0 to ``size_a`` (angstrom, z, y, x)."""
+    depth, *plane = size_a
+    side = random_circle(rng, 1)[0]
+    longer = max(plane)
+    # along this direction the box reaches from -half to half about its centre; the edge stands where carbon shall begin
+    half = longer / 2
+    distance = shape.hole_radius_a - (half - shape.cover * longer)
+    hole = (plane[0] / 2 - float(side[0]) * distance, plane[1] / 2 - float(side[1]) * distance)
+    middle = depth / 2 + (2 * float(rng.random()) - 1) * shape.height_jitter * depth
+    faces = [SmoothField.random(rng, (plane[0], plane[1]), 300.0, shape.roughness_a) for _ in range(2)]
+    key = int(rng.integers(2**63))
+    return Film(middle, shape.thickness_a, hole, shape.hole_radius_a, faces[0], faces[1], shape.noise, key)
+
+
+def filled(film: Film, box: Box, voxel_size: float) -> Floats:
+    """The share of each voxel of a box that is carbon, (z, y, x) float64, 0 to 1.
+
+    Each face is a ramp of one voxel: exact where the face is level, and the integral is right wherever it is.
+    """
+    z, y, x = (np.arange(a, b, dtype=np.float64) * voxel_size for a, b in zip(box.start, box.stop, strict=True))
+    low = film.middle - film.thickness / 2 + film.lower(y, x)
+    high = film.middle + film.thickness / 2 + film.upper(y, x)
+    bottom, top = z[:, None, None] - voxel_size / 2, z[:, None, None] + voxel_size / 2
+    level = np.clip((np.minimum(top, high) - np.maximum(bottom, low)) / voxel_size, 0.0, 1.0)
+    dy, dx = y[:, None] - film.hole[0], x - film.hole[1]
+    beyond = np.sqrt(dy * dy + dx * dx) - film.radius + film.lower(y, x)
+    share: Floats = level * np.clip(beyond / voxel_size + 0.5, 0.0, 1.0)
+    return share
+
+
+def carbon(film: Film, box: Box, voxel_size: float, ice: float = ICE_POTENTIAL) -> Floats:
+    """Potential of the film in excess of vitreous ice, volt, (z, y, x) float64; exactly 0 where there is no carbon.
+
+    Parameters
+    ----------
+    film
+        The film.
+    box
+        Voxels; voxel (0, 0, 0) has its centre at the frame's origin.
+    voxel_size
+        Angstrom.
+    ice
+        Potential of vitreous ice, volt.
+    """
+    share = filled(film, box, voxel_size)
+    atoms = CARBON_DENSITY * voxel_size**3
+    uneven = film.noise / math.sqrt(atoms) * np.sqrt(share) * noise(film.key, box)
+    return share * (CARBON_POTENTIAL - ice) + CARBON_POTENTIAL * uneven
+
+
+def noise(key: int, box: Box) -> Floats:
+    """Random numbers of mean 0 and variance 1 for the voxels of a box, each from its place and the key alone.
+
+    Two hashes of the place (splitmix64: Steele, Lea & Flood 2014) give eight uniform numbers of 16 bits, whose sum is
+    nearly normal (kurtosis -0.15, nothing beyond 4.9).
+    """
+    axes = [np.arange(a, b, dtype=np.int64).astype(np.uint64) for a, b in zip(box.start, box.stop, strict=True)]
+    with np.errstate(over="ignore"):
+        state = _mixed(axes[0] + np.uint64(key))[:, None, None]
+        state = _mixed(state + _mixed(axes[1])[:, None])
+        state = _mixed(state + _mixed(axes[2] + np.uint64(1 << 40)))
+        other = _mixed(state + np.uint64(0x9E3779B97F4A7C15))
+    total = np.zeros(state.shape)
+    for word in (state, other):
+        for shift in (0, 16, 32, 48):
+            total += ((word >> np.uint64(shift)) & np.uint64(0xFFFF)).astype(np.float64)
+    mean, deviation = 8 * 65535 / 2, math.sqrt(8 * (65536**2 - 1) / 12)
+    drawn: Floats = (total - mean) / deviation
+    return drawn
+
+
+def _mixed(value: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """The finaliser of splitmix64, after its step."""
+    z = value + np.uint64(0x9E3779B97F4A7C15)
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return z ^ (z >> np.uint64(31))
+
+
+# -- ice -----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class IceShape(Recipe):
+    """The two surfaces of the ice.
+
+    Parameters
+    ----------
+    thickness_a
+        Mean; 0 takes the box's.
+    roughness_a
+        Root mean square of each surface's height.
+    wavelength_a
+        Of its waves.
+    taper_deg
+        Angle between the surfaces: they part along y.
+    curtain_a
+        Root mean square of the ridges that a focused ion beam leaves, along y.
+    curtain_width_a
+        From one ridge to the next.
+    """
+
+    thickness_a: float = 0.0
+    roughness_a: float = 30.0
+    wavelength_a: float = 2000.0
+    taper_deg: float = 0.0
+    curtain_a: float = 0.0
+    curtain_width_a: float = 800.0
+
+    def check(self) -> None:
+        if min(self.thickness_a, self.roughness_a, self.curtain_a) < 0 or not abs(self.taper_deg) < 30:
+            raise InputError(f"The ice's thickness and roughness are not negative, its taper below 30 degrees: {self}.")
+        for rough, width in ((self.roughness_a, self.wavelength_a), (self.curtain_a, self.curtain_width_a)):
+            if not 0 <= rough <= width / 10:
+                raise InputError(f"Waves {rough} A high and {width} A long are too steep: at most a tenth.")
+
+
+@dataclass(frozen=True, eq=False)
+class IceSurfaces:
+    """Heights of the ice's surfaces over a box, angstrom above the box's centre.
+
+    Parameters
+    ----------
+    lower, upper
+        Waves, added to the planes.
+    ridges
+        Heights of the ridges of both surfaces, over x (the first coordinate is 0 for the lower, 1 for the upper one).
+    thickness
+        Mean, angstrom.
+    slope
+        How much the thickness grows with y.
+    size
+        Of the box, y, x, angstrom.
+    """
+
+    lower: SmoothField
+    upper: SmoothField
+    ridges: tuple[SmoothField, SmoothField]
+    thickness: float
+    slope: float
+    size: tuple[float, float]
+
+    def heights(self, y: ArrayLike, x: ArrayLike) -> tuple[Floats, Floats]:
+        """Lower and upper surface at places (angstrom; arrays of one shape)."""
+        one, two = np.broadcast_arrays(np.asarray(y, float), np.asarray(x, float))
+        return self._height(0, one, two), self._height(1, one, two)
+
+    def _height(self, which: int, y: Floats, x: Floats) -> Floats:
+        """Height of the lower (0) or the upper (1) surface."""
+        half = np.maximum(self.thickness + self.slope * (y - self.size[0] / 2), 0.0) / 2
+        total: Floats = (half if which else -half) + (self.upper if which else self.lower).at(y, x)
+        if self.ridges[which].knot.any():
+            total += self.ridges[which].at(np.zeros_like(x), x)
+        return total
+
+    def path(self, y: ArrayLike, detector: ArrayLike, tilt_deg: float, rounds: int = 6) -> Floats:
+        """Angstrom of ice that electrons cross on their way to the detector.
+
+        A ray to the detector coordinate ``u`` is where ``x cos(tilt) + z sin(tilt) = u`` (x and z from the centre). It
+        meets a surface ``z = h(x)`` where ``x = (u - h(x) sin(tilt)) / cos(tilt)``, found by repetition; the error
+        falls each time by the steepness times the tangent of the tilt, 0.2 for the usual waves at 60 degrees.
+
+        Parameters
+        ----------
+        y
+            (m,) angstrom, in the box's frame.
+        detector
+            (n,) angstrom from the detector's centre.
+        tilt_deg
+            Tilt angle, below 89.5.
+        rounds
+            Repetitions.
+
+        Returns
+        -------
+        (m, n) float64. Beyond the box the surfaces go on as at its edge.
+        """
+        if not abs(tilt_deg) < 89.5:
+            raise InputError(f"Ice is crossed at tilts below 89.5 degrees, not at {tilt_deg}.")
+        cosine, sine = math.cos(math.radians(tilt_deg)), math.sin(math.radians(tilt_deg))
+        along, u = np.meshgrid(np.asarray(y, float), np.asarray(detector, float), indexing="ij")
+        crossing = []
+        for which in (0, 1):
+            height = np.full(u.shape, self.thickness * (which - 0.5))
+            for _ in range(rounds):
+                height = self._height(which, along, (u - height * sine) / cosine + self.size[1] / 2)
+            crossing.append(height / cosine)  # along the ray; what both surfaces have in common is left out
+        length: Floats = np.maximum(crossing[1] - crossing[0], 0.0)
+        return length
+
+    def thickness_map(self, tilt_deg: float, shape: tuple[int, int], pixel_a: float, every: int = 8) -> Floats:
+        """:meth:`path` for the pixels of a detector, (y, x) float64, angstrom.
+
+        Parameters
+        ----------
+        tilt_deg
+            Tilt angle.
+        shape
+            Of the image; its x centre, (nx - 1) / 2, is the tilt axis, its rows are those of the box.
+        pixel_a
+            Angstrom.
+        every
+            The path is found at every so many pixels and linear between them.
+        """
+        rows, columns = (np.arange(0, n - 1 + every, every, dtype=np.float64) for n in shape)
+        coarse = self.path(rows * pixel_a, (columns - (shape[1] - 1) / 2) * pixel_a, tilt_deg)
+        for axis, count in enumerate(shape):
+            where = np.arange(count) / every
+            low = np.minimum(where.astype(np.int64), max(coarse.shape[axis] - 2, 0))
+            rest = (where - low).reshape((-1, 1) if axis == 0 else (1, -1))
+            above = np.minimum(low + 1, coarse.shape[axis] - 1)
+            coarse = np.take(coarse, low, axis) * (1 - rest) + np.take(coarse, above, axis) * rest
+        return coarse
+
+
+def ice_surfaces(rng: np.random.Generator, size_a: Vector3, shape: IceShape) -> IceSurfaces:
+    """Surfaces over a box that reaches from 0 to ``size_a`` (angstrom, z, y, x)."""
+    depth, rows, columns = size_a
+    margin = 2 * depth
+    waves = [
+        SmoothField.random(rng, (rows, columns), shape.wavelength_a, shape.roughness_a, margin=margin) for _ in range(2)
+    ]
+    ridges = [_ridges(rng, columns, shape, margin) for _ in range(2)]
+    slope = round(math.tan(math.radians(shape.taper_deg)), 12)
+    thickness = shape.thickness_a or depth
+    return IceSurfaces(waves[0], waves[1], (ridges[0], ridges[1]), thickness, slope, (rows, columns))
+
+
+def _ridges(rng: np.random.Generator, length: float, shape: IceShape, margin: float) -> SmoothField:
+    """Heights that change along x only."""
+    drawn = SmoothField.random(rng, (0.0, length), shape.curtain_width_a, shape.curtain_a, margin=margin)
+    knot = np.repeat(drawn.knot[:1], len(drawn.knot), axis=0) * math.sqrt(151 / 315)  # one axis that averages less
+    return SmoothField(knot, drawn.begin, drawn.pitch)
