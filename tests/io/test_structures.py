@@ -289,6 +289,10 @@ def test_what_is_no_structure_is_refused_by_name(tmp_path: Path) -> None:
         read_structure(written(tmp_path, "w.pdb", line(1, "O", "HOH", 1, (0, 0, 0), "O", record="HETATM")))
     with pytest.raises(FormatError, match=r"u\.pdb: 1 atoms are of no known element .*QX of ALA 1"):
         read_structure(written(tmp_path, "u.pdb", alanine() + line(6, "QX", "ALA", 1, (1, 1, 1), "X")))
+    with pytest.raises(FormatError, match=r"p\.cif: an atom has no position"):
+        read_structure(written(tmp_path, "p.cif", cif({"a": [("C", "ALA", float("nan"))] * 3})))
+    with pytest.raises(FormatError, match=r"o\.pdb: an operator of the assembly"):
+        read_structure(written(tmp_path, "o.pdb", REMARK_350.replace("100.00000", "9.9e+9999") + alanine()))
     (tmp_path / "folder.pdb").mkdir()
     with pytest.raises(MissingError, match="cannot be read"):
         read_structure(tmp_path / "folder.pdb")

@@ -3,8 +3,9 @@
 The name without its format is split at ``__`` and at full stops. Words that are flags say how the structure is placed;
 the words before the first flag are the classes of its sub-models, in their order.
 
->>> parse_name("kinase__hub__CaMK2_5u6y.complex.vesicle.pdb")
-StructureName(name='kinase__hub__CaMK2_5u6y', classes=('kinase', 'hub', 'CaMK2_5u6y'), flags=frozenset({...}))
+>>> found = parse_name("kinase__hub__CaMK2_5u6y.complex.vesicle.pdb")
+>>> found.name, found.classes, sorted(found.flags)
+('kinase__hub__CaMK2_5u6y', ('kinase', 'hub', 'CaMK2_5u6y'), ['complex', 'vesicle'])
 >>> parse_name("7p6z.cif.gz").classes
 ('7p6z',)
 >>> parse_name("distractor_2q0u.pdb").classes
@@ -58,7 +59,7 @@ class StructureName:
 def stem_and_format(path: str | os.PathLike[str]) -> tuple[str, str]:
     """``"a/B.complex.CIF.gz"`` -> ``("B.complex", ".cif")``; the format is empty where it is not one of structures."""
     name = PurePath(path).name
-    if name.lower().endswith(PACKED):
+    if name.lower().endswith(PACKED) and len(name) > len(PACKED):
         name = name[: -len(PACKED)]
     for ending in FORMATS:
         if name.lower().endswith(ending) and len(name) > len(ending):

@@ -38,6 +38,9 @@ AS_DEPOSITED = "file"
 MAX_ATOMS = 50_000_000
 """Of a structure with all copies of its assembly; an atom costs 13 bytes here and some 100 in a template's making."""
 
+FARTHEST = 1e7
+"""Angstrom (a millimetre): larger numbers are damage."""
+
 
 def read_structure(
     path: str | os.PathLike[str], *, assembly: str | None = None, classes: Sequence[str] | None = None
@@ -247,9 +250,15 @@ def _atoms(path: Path, table: _Table, rows: slice, assembly: str | None, *, keep
         )
     element = np.maximum(element, 1)  # a marker of unknown element still marks a place
     position = table.position[rows]
+    if not (np.abs(position[kept]) < FARTHEST).all():
+        raise FormatError(f"{path}: an atom has no position, or one beyond {FARTHEST:g} A; is the file damaged?")
     copies = _chosen(path, table, assembly)
     if copies is None or keep_all:
         return Atoms(position[kept][:, ::-1], element[kept])
+    if not all((np.abs(np.append(*both)) < FARTHEST).all() for copy in copies for both in copy.operators):
+        raise FormatError(
+            f"{path}: an operator of the assembly is no number, or beyond {FARTHEST:g}; use assembly 'file'."
+        )
     groups = [(np.flatnonzero(kept & _members(table, rows, copy)), copy.operators) for copy in copies]
     count = sum(len(members) * len(operators) for members, operators in groups)
     if count > MAX_ATOMS:
