@@ -201,6 +201,18 @@ def test_clashes_are_those_of_a_slow_reference(seed, walls):
 
 
 @given(seeds)
+@settings(deadline=None, max_examples=40)
+def test_one_pose_is_as_in_a_batch(seed):
+    """To the bit: the cells of a particle do not depend on how many are looked at."""
+    rng = np.random.default_rng(seed)
+    box = Occupancy(tuple(int(n) for n in rng.integers(3, 50, 3)), float(rng.uniform(5, 15)))
+    position, quaternion = rng.uniform(-50, 500, (9, 3)), random_quaternions(rng, 9)
+    batch = box._poses(position, quaternion)
+    for i in range(9):
+        assert box._pose(position[i], quaternion[i]).tobytes() == batch[..., i].tobytes()
+
+
+@given(seeds)
 @settings(deadline=None, max_examples=20)
 def test_take_counts_new_cells_once(seed):
     rng = np.random.default_rng(seed)

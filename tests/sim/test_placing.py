@@ -122,7 +122,7 @@ def test_same_seed_same_table(seed):
         box = Occupancy((20, 30, 30), 10.0)
         layers = [
             Layer((species(0), species(2, kind="cluster")), iterations=30),
-            Layer((species(1, kind="bundle"),), density=0.08),
+            Layer((species(1, kind="bundle"),), density=0.32),
         ]
         return fill(box, KINDS, layers, stream(s, "p"), 7)
 

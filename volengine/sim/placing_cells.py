@@ -48,10 +48,12 @@ class FreeCells:
 
     def holds(self, position: Floats) -> bool:
         """Whether a position (3,) is in the box and in the region."""
-        index = np.floor((position - self._occupancy.low) / self._occupancy.edge).astype(np.int64)
-        if (index < 0).any() or (index >= self._occupancy.shape).any():
+        frame = zip(position.tolist(), self._occupancy.low.tolist(), self._occupancy.edge.tolist(), strict=True)
+        index = [math.floor((at - low) / edge) for at, low, edge in frame]
+        if not all(0 <= i < n for i, n in zip(index, self._occupancy.shape, strict=True)):
             return False
-        flat = np.ravel_multi_index(tuple(index), self._occupancy.shape)
+        _, rows, columns = self._occupancy.shape
+        flat = (index[0] * rows + index[1]) * columns + index[2]
         return self._inside is None or bool(self._inside[flat]) == self._wanted
 
     def draw(self, rng: np.random.Generator, count: int) -> Floats:
