@@ -69,7 +69,8 @@ def test_other_programs_ply(tmp_path: Path, order: str) -> None:
     word = "little" if order == "<" else "big"
     header = (
         f"ply\nformat binary_{word}_endian 1.0\ncomment by hand\nelement vertex 4\nproperty double x\n"
-        "property double y\nproperty double z\nproperty uchar red\nelement face 4\nproperty list uint8 uint32 vertex_index\nend_header\n"
+        "property double y\nproperty double z\nproperty uchar red\n"
+        "element face 4\nproperty list uint8 uint32 vertex_index\nend_header\n"
     )
     rows = np.zeros(4, [("p", order + "f8", (3,)), ("red", "u1")])
     rows["p"], rows["red"] = TETRA[:, ::-1], [1, 2, 3, 4]

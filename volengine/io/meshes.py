@@ -25,7 +25,8 @@ Faces = NDArray[np.int32]
 Mesh = tuple[Floats, Faces, dict[str, NDArray[Any]]]
 
 _NAMES = {
-    "i1": "char", "u1": "uchar", "i2": "short", "u2": "ushort", "i4": "int", "u4": "uint", "f4": "float", "f8": "double",
+    "i1": "char", "u1": "uchar", "i2": "short", "u2": "ushort", "i4": "int", "u4": "uint",
+    "f4": "float", "f8": "double",
 }  # fmt: skip
 _SIZED = {"int8": "i1", "uint8": "u1", "int16": "i2", "uint16": "u2", "int32": "i4", "uint32": "u4"}
 _TYPES = {name: kind for kind, name in _NAMES.items()} | _SIZED | {"float32": "f4", "float64": "f8"}
