@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from volengine.tasks.score import ScoreRecipe, score
     from volengine.tasks.segment import segment
     from volengine.tasks.segment_recipe import SegmentRecipe
+    from volengine.tasks.simulate import simulate
+    from volengine.tasks.simulate_recipe import SimulateRecipe
     from volengine.tasks.stats import stats
     from volengine.tasks.stats_recipe import StatsRecipe
     from volengine.tasks.stats_tables import Stats
@@ -57,6 +59,8 @@ _MODULES = {
     "tasks.score": ("ScoreRecipe", "score"),
     "tasks.segment": ("segment",),
     "tasks.segment_recipe": ("SegmentRecipe",),
+    "tasks.simulate": ("simulate",),
+    "tasks.simulate_recipe": ("SimulateRecipe",),
     "tasks.stats": ("stats",),
     "tasks.stats_recipe": ("StatsRecipe",),
     "tasks.stats_tables": ("Stats",),
@@ -78,6 +82,7 @@ __all__ = [
     "RunRecipe",
     "ScoreRecipe",
     "SegmentRecipe",
+    "SimulateRecipe",
     "Stats",
     "StatsRecipe",
     "TrainRecipe",
@@ -95,6 +100,7 @@ __all__ = [
     "run",
     "score",
     "segment",
+    "simulate",
     "stats",
     "train",
     "write_picks",

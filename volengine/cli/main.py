@@ -14,6 +14,7 @@ from volengine.core.errors import VolengineError
 
 VERBS = {
     "convert": "MRC, TIFF or Zarr to OME-Zarr with a pyramid.",
+    "simulate": "Specimens, tilt series and tomograms with perfect truth.",
     "train": "Train a network on volumes and labels.",
     "segment": "Apply networks: one prediction per feature.",
     "interact": "Competition and interactions between predictions.",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from typing import Any
 
 import click
@@ -10,7 +9,7 @@ import click
 from volengine.cli.execute import execute
 from volengine.cli.options import from_options, recipe_options
 from volengine.engine.options import RunOptions
-from volengine.tasks.stats import StatsCase
+from volengine.tasks.stats import StatsCase, stats
 from volengine.tasks.stats_recipe import StatsRecipe
 
 
@@ -33,15 +32,14 @@ def command(
     recipe = from_options(StatsRecipe, values)
     if out is None and (options.dry_run or options.part):
         raise click.UsageError("--dry-run and --part need --out.")
-    with tempfile.TemporaryDirectory() as folder:
-        if out is None:
-            recipe = recipe.with_(plots=False)
-        case = StatsCase.find(inputs, out or folder, recipe, options, truth=truth, groups=groups)
-        jobs = case.jobs(options)
-        if jobs:
-            execute(jobs, case.run_dir, options)
-        if options.dry_run or not case.complete:  # one of several parts may end before the last
-            return
-        click.echo(case.finish().text())
-        if out is not None:
-            click.echo(f"tables: {out}")
+    if out is None:
+        click.echo(stats(inputs, None, recipe, options, truth=truth, groups=groups).text())
+        return
+    case = StatsCase.find(inputs, out, recipe, options, truth=truth, groups=groups)
+    jobs = case.jobs(options)
+    if jobs:
+        execute(jobs, case.run_dir, options)
+    if options.dry_run or not case.complete:  # one of several parts may end before the last
+        return
+    click.echo(case.finish().text())
+    click.echo(f"tables: {out}")

@@ -18,6 +18,7 @@ from typing import Literal
 
 from volengine.core.errors import InputError
 from volengine.core.recipe import Recipe
+from volengine.sim.film import FilmShape, IceShape
 
 Range = tuple[float, float]
 
@@ -55,7 +56,7 @@ class SpeciesRecipe(Recipe):
     weight
         How often it is drawn, against the layer's other species.
     assembly
-        Biological assembly: its name, ``first``, or ``none`` for the atoms as deposited.
+        Biological assembly: its name, or ``file`` for the atoms as deposited; default: the file's first one.
     total
         Of an MRC density: its integrated potential, V A^3; default: as protein of its volume.
     threshold
@@ -68,7 +69,7 @@ class SpeciesRecipe(Recipe):
     count: int | None = None
     concentration_um: float | None = None
     weight: float = 1.0
-    assembly: str = "first"
+    assembly: str | None = None
     total: float | None = None
     threshold: float | None = None
 
@@ -131,6 +132,9 @@ class VesiclesRecipe(Recipe):
         From head group to head group: smallest and largest.
     bare
         Share of them that take no proteins.
+    cut
+        Let the volume's walls cut them off, as the faces of a lamella do; otherwise they keep away from walls, and too
+        large ones find no place.
     name
         Their class in the atlas.
     """
@@ -140,6 +144,7 @@ class VesiclesRecipe(Recipe):
     sphericity: Range = (0.6, 1.0)
     thickness_a: Range = (36.0, 40.0)
     bare: float = 0.2
+    cut: bool = False
     name: str = "membrane"
 
     def check(self) -> None:
@@ -227,43 +232,58 @@ class FilmRecipe(Recipe):
         Of the carbon.
     hole_radius_nm
         Of the hole, whose edge crosses the volume.
-    edge
-        How far the hole's edge reaches into the volume: the share of its longer side that carbon covers.
+    cover
+        How far carbon reaches into the volume: share of its longer side in the plane.
     name
         Its class in the atlas.
     """
 
     thickness_nm: float = 15.0
     hole_radius_nm: float = 1000.0
-    edge: float = 0.15
+    cover: float = 0.15
     name: str = "carbon"
 
     def check(self) -> None:
-        _positive("film: thickness_nm", self.thickness_nm)
-        _positive("film: hole_radius_nm", self.hole_radius_nm)
-        if not 0 <= self.edge <= 1:
-            raise InputError(f"film: edge is a share from 0 to 1, not {self.edge}.")
+        self.shape()
+
+    def shape(self) -> FilmShape:
+        """In angstrom."""
+        return FilmShape(10 * self.thickness_nm, 10 * self.hole_radius_nm, self.cover)
 
 
 @dataclass(frozen=True)
 class IceRecipe(Recipe):
-    """The ice's surfaces, which say how many electrons are lost.
+    """The ice's surfaces, which say how many electrons are lost on the way through.
 
     Parameters
     ----------
     thickness_nm
         Mean; default: the volume's.
     roughness_nm
-        Standard deviation of each surface's height.
+        Root mean square of each surface's height.
+    taper_deg
+        Angle between the surfaces, for milled lamellae.
+    curtain_nm
+        Root mean square of the ridges that milling leaves.
     """
 
     thickness_nm: float | None = None
     roughness_nm: float = 3.0
+    taper_deg: float = 0.0
+    curtain_nm: float = 0.0
 
     def check(self) -> None:
         _positive("ice: thickness_nm", self.thickness_nm)
-        if not 0 <= self.roughness_nm < math.inf:
-            raise InputError(f"ice: roughness_nm must be 0 or more, not {self.roughness_nm}.")
+        self.shape()
+
+    def shape(self) -> IceShape:
+        """In angstrom; a thickness of 0 is the volume's."""
+        return IceShape(
+            thickness_a=10 * (self.thickness_nm or 0.0),
+            roughness_a=10 * self.roughness_nm,
+            taper_deg=self.taper_deg,
+            curtain_a=10 * self.curtain_nm,
+        )
 
 
 @dataclass(frozen=True)
@@ -318,6 +338,12 @@ class SpecimenRecipe(Recipe):
         given = [n for n in (self.classes or {}).values() if n]
         if len(set(given)) < len(given):
             raise InputError(f"specimen: classes gives an id twice: {self.classes}.")
+
+    @property
+    def size_a(self) -> tuple[float, float, float]:
+        """Of the volume, angstrom, z, y, x."""
+        z, y, x = (n * self.voxel_size for n in self.shape)
+        return z, y, x
 
     def class_ids(self, names: set[str]) -> dict[str, int]:
         """Ids of all names: those that are given, and the lowest free numbers in alphabetical order."""

@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 
 from volengine.core.boxes import Box, index3
 from volengine.core.specimen import Placements, Template, rotation_matrix
+from volengine.sim.film import carbon, filled
 from volengine.sim.membranes import Profile, bilayer, cts_bilayer, within
 from volengine.sim.membranes import at as distance_at
 from volengine.sim.scene import Scene
@@ -107,6 +108,12 @@ def render(scene: Scene, box: Box, voxel_size: float) -> Rendered:
         mine = (np.abs(distance) <= membrane.thickness / 2 + HEAD) & (instances[inside] == 0)
         classes[inside][mine] = scene.classes[membrane.name]
         instances[inside][mine] = membrane.instance
+    if scene.film is not None:
+        share = filled(film := scene.film.draw(), box, voxel_size)
+        potential += carbon(film, box, voxel_size, scene.ice) * (1.0 - displaced)
+        mine = (share >= 0.5) & (instances == 0)
+        classes[mine] = scene.classes[scene.film.name]
+        instances[mine] = scene.film.instance
     return Rendered(potential.astype(np.float32), classes, instances)
 
 

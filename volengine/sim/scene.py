@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -16,6 +16,37 @@ from numpy.typing import NDArray
 
 from volengine.core.block import Table
 from volengine.core.specimen import Membrane, Placements, Template
+from volengine.sim.film import Film, FilmShape, draw_film
+from volengine.sim.seeds import stream
+
+
+@dataclass(frozen=True)
+class FilmDrawn:
+    """A carbon film by what it is drawn from.
+
+    Parameters
+    ----------
+    name, instance
+        Class name, and the object's number in the label volume.
+    shape
+        A :class:`~volengine.sim.film.FilmShape` as JSON.
+    size_a
+        Of the box, angstrom, z, y, x.
+    seed, sample
+        Of the stream ``film``.
+    """
+
+    name: str
+    instance: int
+    shape: dict[str, Any]
+    size_a: Sequence[float]
+    seed: int
+    sample: int
+
+    def draw(self) -> Film:
+        """The film itself."""
+        z, y, x = self.size_a
+        return draw_film(stream(self.seed, self.sample, "film"), (z, y, x), FilmShape.from_json(self.shape))
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,6 +65,9 @@ class Scene:
         Id of every class name in the atlas: 1 to 255, or 0 for what counts as background (distractors).
     ice
         Potential of vitreous ice in the templates' scale, volt.
+    film
+        Carbon film, or none: its shape as JSON, the box that it was drawn for, and the stream that drew it; it is drawn
+        again where it is needed.
     scale
         Of the potentials: ``peng`` is physical, ``cts`` that of CryoTomoSim's first version.
     """
@@ -45,11 +79,12 @@ class Scene:
     classes: dict[str, int] = field(default_factory=dict)
     ice: float = 4.5
     scale: Literal["peng", "cts"] = "peng"
+    film: FilmDrawn | None = None
 
     @property
     def objects(self) -> int:
         """The largest number of an object; 0 without any."""
-        found = [m.instance for m in self.membranes]
+        found = [m.instance for m in self.membranes] + ([self.film.instance] if self.film else [])
         return max([int(self.placements.instance.max()) if len(self.placements) else 0, *found])
 
     def to_table(self) -> Table:
@@ -70,6 +105,7 @@ class Scene:
             "classes": self.classes,
             "ice": self.ice,
             "scale": self.scale,
+            "film": asdict(self.film) if self.film else None,
         }
         return {
             "words": np.array(json.dumps(words)),
@@ -96,7 +132,8 @@ class Scene:
         )
         lines = dict(zip(words["centrelines"], _unpacked("centreline", table), strict=True))
         placements = Placements.from_table(table, "placement.")
-        return cls(templates, placements, membranes, lines, words["classes"], words["ice"], words["scale"])
+        film = FilmDrawn(**words["film"]) if words["film"] else None
+        return cls(templates, placements, membranes, lines, words["classes"], words["ice"], words["scale"], film)
 
 
 def _packed(name: str, arrays: Sequence[NDArray[Any]]) -> Table:

@@ -1,0 +1,259 @@
+"""Building a specimen: film, vesicles, filaments, beads and particles, one after the other into one box.
+
+>>> scene, report = build(recipe, particles, {"ribosome": 1}, seed=1, sample=0)                      # doctest: +SKIP
+>>> report[0]                                                                                        # doctest: +SKIP
+{'layer': 1, 'name': 'ribosome', 'asked': 20, 'placed': 20}
+
+Each step draws from a stream of its own, so that more vesicles do not change how filaments bend. Everything is placed
+on one occupancy grid: what comes later finds what is there taken.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from volengine.core.boxes import Box
+from volengine.core.specimen import Membrane, Placements, Template
+from volengine.sim.filament_units import unit_standin
+from volengine.sim.filaments import KINDS, FilamentKind, FilamentRecipe, place_filaments
+from volengine.sim.film import filled
+from volengine.sim.membranes import surface_points
+from volengine.sim.occupancy import Occupancy
+from volengine.sim.placing import Layer, Species, fill
+from volengine.sim.placing_membrane import Regions, enclose
+from volengine.sim.recipe import BeadsRecipe, SpecimenRecipe
+from volengine.sim.scattering import CTS_UNIT, ICE_POTENTIAL, WATER_VOLUME
+from volengine.sim.scene import FilmDrawn, Scene
+from volengine.sim.seeds import stream
+from volengine.sim.templates import bead
+from volengine.sim.vesicles import VesicleRecipe, place_vesicles
+
+SEAT_SPACING = 40.0
+"""Angstrom between the points of a membrane where proteins may stand."""
+STIFF_UM = 100.0
+"""A filament as stiff as that ends where it meets something, instead of turning away."""
+OWN = {"persistence_um": 10.0}
+"""Of a filament of one's own, where the recipe does not say."""
+HALF_MEMBRANE = 24.0
+"""Angstrom from the mid-plane to where a head group ends."""
+
+
+@dataclass(frozen=True)
+class Particle:
+    """A species of a layer, with its templates.
+
+    Parameters
+    ----------
+    templates
+        One of them is drawn for each placement.
+    flags
+        CryoTomoSim's words.
+    """
+
+    templates: tuple[Template, ...]
+    flags: frozenset[str] = frozenset()
+
+
+Report = list[dict[str, Any]]
+
+
+def ice_potential(scale: str) -> float:
+    """Potential of vitreous ice in a scale of potentials, volt: that of ``cts`` is 10 of its units per molecule."""
+    return 10 * CTS_UNIT / WATER_VOLUME if scale == "cts" else ICE_POTENTIAL
+
+
+def build(
+    recipe: SpecimenRecipe,
+    particles: Sequence[Sequence[Particle]],
+    monomers: Sequence[Template | None],
+    classes: Mapping[str, int],
+    *,
+    seed: int,
+    sample: int,
+    ice: float,
+) -> tuple[Scene, Report]:
+    """A specimen drawn from a recipe.
+
+    Parameters
+    ----------
+    recipe
+        What there is.
+    particles
+        For each layer, for each of its species: the templates.
+    monomers
+        For each kind of filament: the template of its unit, None for the procedural one.
+    classes
+        Ids of all class names.
+    seed, sample
+        Of the random streams.
+    ice
+        Potential of vitreous ice in the templates' scale.
+
+    Returns
+    -------
+    The scene, and what was asked for and placed.
+    """
+    return _Builder(recipe, classes, seed, sample, ice).run(particles, monomers)
+
+
+class _Builder:
+    def __init__(self, recipe: SpecimenRecipe, classes: Mapping[str, int], seed: int, sample: int, ice: float):
+        self.recipe, self.classes, self.ice = recipe, dict(classes), ice
+        self.seed, self.sample = seed, sample
+        self.occupancy = Occupancy(recipe.shape, voxel_size_a=recipe.voxel_size, walls=recipe.walls)
+        self.templates: list[Template] = []
+        self.rows: list[Placements] = []
+        self.membranes: list[Membrane] = []
+        self.bare: list[bool] = []
+        self.lines: dict[int, NDArray[np.float64]] = {}
+        self.next = 1
+        self.report: Report = []
+
+    def stream(self, *names: str | int) -> np.random.Generator:
+        return stream(self.seed, self.sample, *names)
+
+    def run(self, particles: Sequence[Sequence[Particle]], monomers: Sequence[Template | None]) -> tuple[Scene, Report]:
+        film = self._film()
+        self._vesicles()
+        regions = self._enclose()
+        for number, monomer in enumerate(monomers):
+            self._filaments(number, monomer)
+        if self.recipe.beads is not None:
+            self._beads(self.recipe.beads, regions)
+        for number, species in enumerate(particles):
+            self._layer(number, species, regions)
+        scene = Scene(
+            tuple(self.templates),
+            Placements.joined(self.rows),
+            tuple(self.membranes),
+            self.lines,
+            self.classes,
+            self.ice,
+            self.recipe.scale,
+            film,
+        )
+        return scene, self.report
+
+    def _film(self) -> FilmDrawn | None:
+        recipe = self.recipe.film
+        if recipe is None:
+            return None
+        drawn = FilmDrawn(recipe.name, self.next, recipe.shape().to_json(), self.recipe.size_a, self.seed, self.sample)
+        self.next += 1
+        grid = self.occupancy
+        cell = float(np.mean(grid.edge))
+        self.occupancy.take_mask(filled(drawn.draw(), Box.of_shape(grid.shape), cell) > 0.1)
+        self._note("film", recipe.name, 1, 1)
+        return drawn
+
+    def _vesicles(self) -> None:
+        walls = "".join(axis for axis in "zyx" if axis in self.recipe.walls) or "none"
+        for number, recipe in enumerate(self.recipe.vesicles):
+            rng = self.stream("vesicles", number)
+            low, high = (10 * r for r in recipe.radius_nm)
+            how = VesicleRecipe(
+                count=recipe.count,
+                radius_a=(low, high),
+                sphericity=recipe.sphericity,
+                walls="none" if recipe.cut else walls,
+            )
+            found = place_vesicles(
+                rng,
+                self.recipe.size_a,
+                how,
+                name=recipe.name,
+                first_instance=self.next,
+                others=tuple(self.membranes),
+            )
+            thickness = rng.uniform(*recipe.thickness_a, size=len(found.membranes))
+            self.membranes += [replace(m, thickness=float(t)) for m, t in zip(found.membranes, thickness, strict=True)]
+            self.bare += (rng.random(len(found.membranes)) < recipe.bare).tolist()
+            self.next += len(found.membranes)
+            self._note("vesicles", recipe.name, recipe.count, len(found.membranes))
+
+    def _enclose(self) -> Regions:
+        points = [
+            None if bare else surface_points(membrane, SEAT_SPACING, self.stream("seats", membrane.instance))
+            for membrane, bare in zip(self.membranes, self.bare, strict=True)
+        ]
+        return enclose(self.occupancy, self.membranes, HALF_MEMBRANE, points)
+
+    def _filaments(self, number: int, monomer: Template | None) -> None:
+        recipe = self.recipe.filaments[number]
+        given = {
+            name: value
+            for name in ("twist_deg", "rise_a", "persistence_um", "minimum_units")
+            if (value := getattr(recipe, name)) is not None
+        }
+        kind = KINDS[recipe.kind].with_(**given) if recipe.kind != "own" else FilamentKind(**{**OWN, **given})
+        low, high = (10 * length for length in recipe.length_nm)
+        retries = 4 if kind.persistence_um < STIFF_UM else 0
+        how = FilamentRecipe(recipe.count, (low, high), recipe.inclination_deg, retries=retries)
+        template = monomer or unit_standin(recipe.kind, recipe.class_name)
+        found = place_filaments(
+            self.stream("filaments", number),
+            self.occupancy,
+            self.recipe.size_a,
+            [template],
+            kind,
+            how,
+            first_template=len(self.templates),
+            first_instance=self.next,
+        )
+        self.templates.append(template)
+        self.rows.append(found.placements)
+        self.lines |= found.centrelines
+        self.next += len(found.centrelines)
+        self._note("filaments", recipe.class_name, recipe.count, len(found.centrelines))
+
+    def _beads(self, recipe: BeadsRecipe, regions: Regions) -> None:
+        rng = self.stream("beads")
+        low, high = recipe.radius_nm
+        radii = np.round(rng.uniform(10 * low, 10 * high, size=recipe.count), 1)
+        first = len(self.templates)
+        self.templates += [bead(float(r), self.recipe.voxel_size, name=recipe.name) for r in radii]
+        species = tuple(
+            Species(recipe.name, (first + n,), region="cytosol", count=1, tries=50) for n in range(recipe.count)
+        )
+        self._fill("beads", Layer(species, 20 * recipe.count), rng, regions)
+
+    def _layer(self, number: int, particles: Sequence[Particle], regions: Regions) -> None:
+        recipe = self.recipe.layers[number]
+        species = []
+        for how, particle in zip(recipe.species, particles, strict=True):
+            first = len(self.templates)
+            self.templates += particle.templates
+            indices = tuple(range(first, len(self.templates)))
+            kinds: list[str] = [flag for flag in ("membrane", "cluster", "bundle") if flag in particle.flags]
+            places: list[str] = [flag for flag in ("vesicle", "cytosol") if flag in particle.flags]
+            ways = [(kind, place) for kind in kinds or ["single"] for place in places or ["anywhere"]]
+            if how.count is not None or how.concentration_um is not None:
+                ways = ways[:1]  # a number is for one of rival flags
+            name, weight = particle.templates[0].name, how.weight / len(ways)
+            species += [
+                Species(name, indices, weight, kind, place, how.count, how.concentration_um, recipe.tries)
+                for kind, place in ways
+            ]
+        iterations = recipe.iterations
+        if iterations is None and any(s.count is None and s.concentration_um is None for s in species):
+            iterations = round(2500 * recipe.density)
+        layer = Layer(tuple(species), iterations, recipe.density)
+        self._fill(f"layer {number + 1}", layer, self.stream("layer", number), regions)
+
+    def _fill(self, step: str, layer: Layer, rng: np.random.Generator, regions: Regions) -> None:
+        if not layer.species:
+            return
+        found, reports = fill(self.occupancy, self.templates, [layer], rng, self.next, regions)
+        self.rows.append(found)
+        self.next += len(found)
+        for report in reports:
+            for one in report.species:
+                self._note(step, one.name, one.asked, one.placed, stopped=report.stopped)
+
+    def _note(self, step: str, name: str, asked: int | None, placed: int, **more: Any) -> None:
+        self.report.append({"step": step, "name": name, "asked": asked, "placed": placed, **more})

@@ -1,0 +1,49 @@
+"""Kernel of a simulation's first stage: the specimen as a table."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from volengine.core.block import Block, Result
+from volengine.tasks.simulate_structures import Source, flags_of, monomers_of, templates_of
+
+
+def place_specimen(
+    block: Block,
+    specimen: dict[str, Any],
+    sources: Mapping[str, dict[str, str]],
+    classes: dict[str, int],
+    seed: int,
+    sample: int,
+) -> Result:
+    """Kernel: read the structures, place everything, and emit the scene.
+
+    Parameters
+    ----------
+    specimen
+        A :class:`~volengine.sim.recipe.SpecimenRecipe` as JSON.
+    sources
+        Where its structures are.
+    classes
+        Ids of all class names.
+    seed, sample
+        Of the random streams.
+    """
+    from volengine.sim.build import Particle, build, ice_potential
+    from volengine.sim.recipe import SpecimenRecipe
+
+    recipe = SpecimenRecipe.from_json(specimen)
+    where = {key: Source(**value) for key, value in sources.items()}
+    particles = [
+        [Particle(templates_of(s, where[s.structure], recipe), flags_of(s, where[s.structure])) for s in layer.species]
+        for layer in recipe.layers
+    ]
+    monomers = [monomers_of(f, where, recipe) for f in recipe.filaments]
+    ice = ice_potential(recipe.scale)
+    scene, report = build(recipe, particles, monomers, classes, seed=seed, sample=sample, ice=ice)
+    table = {**scene.to_table(), "report": np.array(json.dumps(report))}
+    return Result(table=table, counts={"objects": scene.objects})
