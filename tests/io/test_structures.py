@@ -148,6 +148,8 @@ def test_blocks_of_a_cif_file_are_parts_named_by_themselves(tmp_path: Path) -> N
     np.testing.assert_allclose(one.parts[0].atoms.position, [[3, 2, 1], [3, 2, 2]])
     away = read_structure(written(tmp_path, "b.distract.membrane.cif", cif({"a": some, "origin": some})))
     assert [part.name for part in away.parts] == ["distract", "origin"]
+    marked = written(tmp_path, "c.membrane.cif", cif({"origin": some, "a": some, "b": some}))
+    assert [part.name for part in read_structure(marked, classes=["x", "y"]).parts] == ["origin", "x", "y"]
 
 
 def test_an_origin_of_one_odd_atom_is_kept_as_a_mark(tmp_path: Path) -> None:

@@ -93,6 +93,8 @@ def test_the_pivot_is_the_centre_the_origin_or_a_place() -> None:
     assert found.classes == ("p",)
     np.testing.assert_allclose(template_of(plain, pivot=(0, 0, 10), **first).point, [[0, 0, -10], [0, 0, 0]])
     assert [len(s.parts) for s in alone(marked)] == [2]
+    far = Structure("f", (Part("f", Atoms([[0, 7, 0], [0, 7, 10]], [6, 6])),))
+    np.testing.assert_allclose(template_of(far, pivot="origin", **first).point, [[0, 0, -5], [0, 0, 5]])
     for wrong in ("middle", (1, 2), (0, 0, float("nan"))):
         with pytest.raises(InputError, match="pivot"):
             template_of(plain, pivot=wrong, **first)  # type: ignore[arg-type]

@@ -56,8 +56,8 @@ def read_structure(
         that the file lists, as deposited if it lists none. A ``.pdb1`` file is an assembly already: its default is
         ``"file"``, and its models, copies of each other, become one part unless its name says otherwise.
     classes
-        Of the sub-models, in order; the last one stands for all that follow. Default: by the file's name, or, of a CIF
-        file with several blocks, by theirs.
+        Of the sub-models, in order, marks of the pivot left out; the last one stands for all that follow. Default: by
+        the file's name, or, of a CIF file with several blocks, by theirs.
 
     Returns
     -------
@@ -74,21 +74,16 @@ def read_structure(
     """
     path = Path(path)
     named = parse_name(path)
-    if classes is not None:
-        named = StructureName(named.name, tuple(classes) or named.classes, named.flags)
     ending = stem_and_format(path)[1]
     if ending not in PDB + CIF:
         raise FormatError(f"{path}: is not a structure by its name; these are: {', '.join(PDB + CIF)}, also with .gz.")
     found = _models(path, ending, _content(path))
     if ending == ".pdb1" and assembly is None:
         assembly = AS_DEPOSITED
-    by_block = len(found) > 1 and classes is None and "distract" not in named.flags
     parts: list[Part] = []
     for block, model in found:
         for rows in model.submodels():
-            name = block_class(block) if by_block else named.class_of(len(parts))
-            if "distract" in named.flags and ORIGIN in block_class(block).lower():
-                name = ORIGIN
+            name = _class_of(named, block if len(found) > 1 else "", classes, [part.name for part in parts])
             parts.append(Part(name, _atoms(path, model, rows, assembly, keep_all=ORIGIN in name.lower())))
     whole = [part for part in parts if ORIGIN not in part.name.lower()]
     if not any(len(part.atoms) for part in whole):
@@ -97,6 +92,16 @@ def read_structure(
     if ending == ".pdb1" and len({part.name for part in parts}) == 1 and "group" not in named.flags:
         parts = [Part(parts[0].name, _joined(part.atoms for part in parts))]
     return Structure(named.name, tuple(parts))
+
+
+def _class_of(named: StructureName, block: str, classes: Sequence[str] | None, before: list[str]) -> str:
+    """Class of the next sub-model: a mark of the pivot keeps its name, whatever names are given to the others."""
+    own = block_class(block) if block else named.class_of(len(before))
+    if ORIGIN in own.lower():
+        return own
+    if classes:
+        return classes[min(sum(ORIGIN not in name.lower() for name in before), len(classes) - 1)]
+    return "distract" if "distract" in named.flags else own
 
 
 def read_density(

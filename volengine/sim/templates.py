@@ -64,7 +64,8 @@ def template_of(
         :func:`volengine.sim.scattering.potentials`. Hydrogens that the structure does not list are counted in.
     pivot
         What lies at 0 of the template: ``centre``, the centroid of the potential; ``origin``, the centroid of the
-        part called origin, or 0 of the structure's frame if it has none; or a position z, y, x.
+        part called origin; if it has none, 0 of the structure's frame where that lies within the box of its atoms (a
+        structure turned to its membrane), else the centre; or a position z, y, x.
     classes
         Of the parts that have weight, in order, the last for all that follow; default: the names of the parts.
 
@@ -242,7 +243,11 @@ def _pivot(structure: Structure, point: Floats, weight: Floats, pivot: Pivot) ->
         if pivot != "origin":
             raise InputError(f"pivot is 'centre', 'origin' or a position z, y, x, not {pivot!r}.")
         marks = [part.atoms.position for part in structure.parts if ORIGIN in part.name.lower() and len(part.atoms)]
-        return np.concatenate(marks).astype(np.float64).mean(axis=0) if marks else np.zeros(3)
+        if marks:
+            marked: Floats = np.concatenate(marks).astype(np.float64).mean(axis=0)
+            return marked
+        within = ((point.min(axis=0) <= 0) & (point.max(axis=0) >= 0)).all()
+        return np.zeros(3) if within else _centroid(point, weight)
     at = np.asarray(pivot, float)
     if at.shape != (3,) or not np.isfinite(at).all():
         raise InputError(f"pivot is 'centre', 'origin' or a position z, y, x, not {pivot!r}.")
