@@ -137,6 +137,9 @@ def test_bytes_do_not_depend_on_the_cache_which_stays_below_its_limit():
     ]
     assert held[1] <= made_again.cache_bytes < held[0]
     assert held[0] == pytest.approx(kept.matrix_bytes, rel=0.1)  # what the planner is told
+    sampled = kept.sampled(2)
+    sampled.back(np.zeros((len(angles), 1, sampled.width)))
+    assert sampled._held == pytest.approx(sampled.matrix_bytes, rel=0.1)
 
 
 def test_samples_are_interpolated_at_the_voxels_centre():

@@ -21,7 +21,8 @@ on the slices beside it. Shifts along x are part of the geometry. Shifts along y
 more cores take other blocks along y, in processes of their own.
 
 Memory: a block and its copy in groups, as much again for the images, and :attr:`Projector.matrix_bytes` for the
-matrices, up to :attr:`Projector.cache_bytes`; matrices beyond it are made again at each call.
+matrices, up to :attr:`Projector.cache_bytes`; matrices beyond it are made again at each call. They are made when first
+needed: keep a projector for all blocks of a volume.
 """
 
 from __future__ import annotations
@@ -115,7 +116,7 @@ class Projector:
     def matrix_bytes(self) -> int:
         """About what all matrices take, bytes; no more than ``cache_bytes`` of it is held, and one matrix beside it."""
         angle = np.radians(self.angle_deg)
-        share = np.abs(np.sin(angle)) + np.abs(np.cos(angle)) + 1
+        share = np.full(len(self), 2.0) if self._fine else np.abs(np.sin(angle)) + np.abs(np.cos(angle)) + 1
         voxels = self.shape_zx[0] * self.shape_zx[1]
         return int(voxels * (8 * share.sum() + 4 * math.ceil(len(self) / TILTS)))
 

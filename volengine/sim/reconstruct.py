@@ -175,6 +175,9 @@ def filtered(projections: NDArray[np.number], projector: Projector, how: Filter,
 def wbp(projections: NDArray[np.number], projector: Projector, how: Filter | None = None) -> Images:
     """Weighted back-projection: of filtered lines, interpolated at each voxel's centre.
 
+    Peak memory beside the images: filtered lines (:data:`FINE` times the images) and tomogram, both twice, and the
+    matrices of ``projector.sampled(FINE)``.
+
     Parameters
     ----------
     projections
