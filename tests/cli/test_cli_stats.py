@@ -43,6 +43,14 @@ def test_picks_are_counted_without_a_run(files: Path) -> None:
     assert {p.name for p in files.iterdir()} == {"T1.mrc", "picks"}
 
 
+def test_without_out_nothing_is_kept(files: Path) -> None:
+    done = run("T1.mrc", "--no-progress")
+    assert done.exit_code == 0, done.output
+    assert "run folder" not in done.output
+    assert [line.split()[3] for line in done.output.splitlines() if line.startswith("class_")][:2] == ["2", "1"]
+    assert {p.name for p in files.iterdir()} == {"T1.mrc", "picks"}
+
+
 def test_an_atlas_against_known_picks(files: Path) -> None:
     Path("groups.csv").write_text("tomogram,group\nT1,core\n")
     args = ["T1.mrc", "--classes", "ribosome,debris", "--ids", "1,2", "--min-voxels", "2", "--no-progress"]
