@@ -165,6 +165,13 @@ def test_blocks_along_y_give_equal_bytes(cuts, padding, seed):
         assert np.concatenate(parts, axis=1).tobytes() == method(images).tobytes()
 
 
+def test_bytes_do_not_depend_on_the_cache():
+    images = np.random.default_rng(0).standard_normal((61, 70, 27), dtype=np.float32)
+    kept, made_again = Projector((9, 27), USUAL), Projector((9, 27), USUAL)
+    made_again.cache_bytes = 0
+    assert wbp(images, made_again).tobytes() == wbp(images, kept).tobytes()
+
+
 def test_weights_of_angles():
     even = angular_weights(np.arange(-60, 61, 3))
     np.testing.assert_allclose(even, np.radians(3))

@@ -30,7 +30,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from volengine.core.errors import InputError
 from volengine.core.recipe import Recipe
-from volengine.sim.projector import Projector
+from volengine.sim.projector import SLICES, Projector
 
 Floats = NDArray[np.float64]
 Images = NDArray[np.float32]
@@ -175,8 +175,8 @@ def filtered(projections: NDArray[np.number], projector: Projector, how: Filter,
 def wbp(projections: NDArray[np.number], projector: Projector, how: Filter | None = None) -> Images:
     """Weighted back-projection: of filtered lines, interpolated at each voxel's centre.
 
-    Peak memory beside the images: filtered lines (:data:`FINE` times the images) and tomogram, both twice, and the
-    matrices of ``projector.sampled(FINE)``.
+    Peak memory beside images and tomogram: the matrices of ``projector.sampled(FINE)``, and filtered lines (twice
+    :data:`FINE` times the images) and tomogram once more; of some slices only, where the cache holds all matrices.
 
     Parameters
     ----------
@@ -191,7 +191,14 @@ def wbp(projections: NDArray[np.number], projector: Projector, how: Filter | Non
     -------
     (z, y, x) float32, volt.
     """
-    volume = projector.sampled(FINE).back(filtered(projections, projector, how or Filter(), FINE))
+    given = _checked(projections, projector)
+    lines_to_volume = projector.sampled(FINE)
+    rows = given.shape[1]
+    step = SLICES if lines_to_volume.matrix_bytes <= lines_to_volume.cache_bytes else rows
+    volume = np.empty((projector.shape_zx[0], rows, projector.shape_zx[1]), np.float32)
+    for first in range(0, rows, step):
+        part = slice(first, first + step)
+        volume[:, part] = lines_to_volume.back(filtered(given[:, part], projector, how or Filter(), FINE))
     volume /= np.float32(projector.voxel_size)  # the adjoint's line element; what is summed here are values
     return volume
 
