@@ -171,7 +171,8 @@ def _plane(image: Image, voxel_a: float, optics: Optics, columns: Floats) -> Pla
     """A plane with room for the kernels: a frequency k lands lambda D k - Cs lambda^3 k^3 from where it came.
 
     Twice the room of the highest frequency, and 32 pixels: cut off at Nyquist, a kernel fades with the square of the
-    distance (what wraps around was measured to be 0.002 of white noise of 1 at 4 A and 60 degrees, else less).
+    distance. Against a sum over points with far more room, white noise of 1 differed by 0.003 at most with the
+    default envelope, and by 0.014 without any.
     """
     wave, nyquist = wavelength_a(optics.voltage_kv), 0.5 / voxel_a
     spread = 1e4 * float(np.abs(columns).max()) + optics.cs_mm * 1e7 * wave**2 * 2 * nyquist**2
