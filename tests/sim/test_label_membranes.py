@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import mrcfile
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -77,6 +80,26 @@ def test_a_rim_is_round_and_other_labels_do_not_matter() -> None:
     assert (np.diff(beyond) >= 0).all()
     assert beyond[-1] > 4
     assert (label_distance(labels, 7, LabelRidge(10.0)) == 60).all()
+
+
+def test_real_membranes_stay_where_they_were_drawn(real_data: Path) -> None:
+    """A mitochondrion's outer and inner membrane, one to five voxels thick in the segmentation."""
+    file = next((real_data / "real").rglob("mito_TE1_labels.mrc.gz"), None)
+    if file is None:
+        pytest.skip("the segmented mitochondrion is not here")
+    with mrcfile.open(file, permissive=True) as mrc:
+        data = mrc.data[140:164]
+    for label in (1, 2):
+        _, y, x = np.nonzero(data == label)
+        cut = np.histogram2d(y, x, bins=[29, 30], range=[[0, 928], [0, 960]])[0]
+        row, column = (int(i) * 32 for i in np.unravel_index(cut.argmax(), cut.shape))
+        crop = data[:, max(row - 32, 0) : row + 64, max(column - 32, 0) : column + 64]
+        found = label_distance(crop, label, LabelRidge(12.44)) / 12.44
+        inner = crop == label
+        assert inner.sum() > 1000
+        assert np.median(found[inner]) < 1.2
+        assert found[inner].max() < 4.5
+        assert (found < 1.5).sum() < 2.5 * inner.sum()
 
 
 def test_what_makes_no_sense_is_refused() -> None:

@@ -241,6 +241,15 @@ def test_no_vesicle_where_something_else_is() -> None:
     assert len(place_vesicles(stream(1, "v"), (600.0, 1200.0, 1200.0), recipe, clashes=lambda p: True).membranes) == 0
 
 
+def test_vesicles_lie_on_both_sides_of_a_sheet() -> None:
+    size = (500.0, 1500.0, 1500.0)
+    wall = sheet(stream(1, "wall"), size, SheetRecipe(normal=(0, 0, 1), amplitude_a=0))
+    placed = place_vesicles(stream(2, "v"), size, VesicleRecipe(count=8, radius_a=(90, 130)), others=(wall,))
+    sides = [distance_to(wall, surface_mesh(m)[0]) for m in placed.membranes]
+    assert all(np.abs(side).min() > 69 for side in sides)
+    assert {bool(side.min() > 0) for side in sides} == {True, False}
+
+
 def test_sphericity_is_the_ratio_of_the_axes() -> None:
     shape = draw_shape(stream(1, "s"), 200.0, 1.0)
     assert shape.semi_axis == pytest.approx([200] * 3)

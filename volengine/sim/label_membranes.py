@@ -58,7 +58,7 @@ class LabelRidge(Recipe):
     voxel_size_a: float
     smoothing_vox: float = 1.5
     reach_a: float = 60.0
-    least: float = 0.2
+    least: float = 0.1
 
     def check(self) -> None:
         if not (self.voxel_size_a > 0 and self.reach_a >= 2 * self.voxel_size_a):

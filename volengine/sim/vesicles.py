@@ -265,7 +265,7 @@ def place_vesicles(
     name, first_instance
         Of the membranes made.
     others
-        Membranes that are there already.
+        Membranes that are there already; a sheet has vesicles on both sides.
     clashes
         Says whether points (n, 3) of a mid-plane meet something else, for example a carbon film.
 
@@ -274,7 +274,7 @@ def place_vesicles(
     The vesicles; fewer than asked for where no room was left.
     """
     placed: list[Membrane] = []
-    known: list[tuple[Membrane, Floats]] = [(m, _inner_point(m)) for m in others]
+    known = [(m, _inner_point(m)) for m in others]
     centres: list[Floats] = []
     radii: list[float] = []
     for _ in range(recipe.count):
@@ -308,7 +308,7 @@ def _fits(points: Floats, size_a: Vector3, recipe: VesicleRecipe) -> bool:
 
 
 def _free(
-    points: Floats, shape: Shape, centre: Floats, known: list[tuple[Membrane, Floats]], recipe: VesicleRecipe
+    points: Floats, shape: Shape, centre: Floats, known: list[tuple[Membrane, Floats | None]], recipe: VesicleRecipe
 ) -> bool:
     """Whether a surface keeps away from the others, and lies neither in nor about one unless that is allowed."""
     for other, inner in known:
@@ -319,16 +319,19 @@ def _free(
             distance = distance_to(other, points)
             if float(np.abs(distance).min()) < recipe.gap_a:
                 return False
-            if not recipe.nested and float(distance.min()) < 0:
+            if inner is not None and not recipe.nested and float(distance.min()) < 0:
                 return False
-        if not recipe.nested and bool(shape.holds((inner - centre)[None])[0]):
+        if inner is not None and not recipe.nested and bool(shape.holds((inner - centre)[None])[0]):
             return False
     return True
 
 
-def _inner_point(membrane: Membrane) -> Floats:
-    """A point well inside."""
-    deepest = np.unravel_index(int(np.argmin(membrane.distance)), membrane.distance.shape)
+def _inner_point(membrane: Membrane) -> Floats | None:
+    """A point well inside, or none if the membrane is a sheet, whose inside goes on to the edge of its grid."""
+    field = membrane.distance
+    if any(np.take(field, end, axis).min() < 0 for axis in range(3) for end in (0, -1)):
+        return None
+    deepest = np.unravel_index(int(np.argmin(field)), field.shape)
     found: Floats = np.array(deepest, np.float64) * membrane.spacing + np.array(membrane.corner)
     return found
 
