@@ -25,7 +25,7 @@ from volengine.sim.film import filled
 from volengine.sim.membranes import surface_points
 from volengine.sim.occupancy import Occupancy
 from volengine.sim.placing import Layer, Species, fill
-from volengine.sim.placing_membrane import Regions, enclose
+from volengine.sim.placing_membrane import Regions, Seat, enclose
 from volengine.sim.recipe import BeadsRecipe, SpecimenRecipe
 from volengine.sim.scattering import CTS_UNIT, ICE_POTENTIAL, WATER_VOLUME
 from volengine.sim.scene import FilmDrawn, Scene
@@ -33,14 +33,12 @@ from volengine.sim.seeds import stream
 from volengine.sim.templates import bead
 from volengine.sim.vesicles import VesicleRecipe, place_vesicles
 
-SEAT_SPACING = 40.0
+SEAT_SPACING = 15.0
 """Angstrom between the points of a membrane where proteins may stand."""
 STIFF_UM = 100.0
 """A filament as stiff as that ends where it meets something, instead of turning away."""
 OWN = {"persistence_um": 10.0}
 """Of a filament of one's own, where the recipe does not say."""
-HALF_MEMBRANE = 24.0
-"""Angstrom from the mid-plane to where a head group ends."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +103,9 @@ class _Builder:
     def __init__(self, recipe: SpecimenRecipe, classes: Mapping[str, int], seed: int, sample: int, ice: float):
         self.recipe, self.classes, self.ice = recipe, dict(classes), ice
         self.seed, self.sample = seed, sample
-        self.occupancy = Occupancy(recipe.shape, voxel_size_a=recipe.voxel_size, walls=recipe.walls)
+        self.occupancy = Occupancy(
+            recipe.shape, voxel_size_a=recipe.voxel_size, walls=recipe.walls, tolerance_a=recipe.tolerance_a
+        )
         self.templates: list[Template] = []
         self.rows: list[Placements] = []
         self.membranes: list[Membrane] = []
@@ -181,7 +181,7 @@ class _Builder:
             None if bare else surface_points(membrane, SEAT_SPACING, self.stream("seats", membrane.instance))
             for membrane, bare in zip(self.membranes, self.bare, strict=True)
         ]
-        return enclose(self.occupancy, self.membranes, HALF_MEMBRANE, points)
+        return enclose(self.occupancy, self.membranes, points=points)
 
     def _filaments(self, number: int, monomer: Template | None) -> None:
         recipe = self.recipe.filaments[number]
@@ -235,8 +235,9 @@ class _Builder:
             if how.count is not None or how.concentration_um is not None:
                 ways = ways[:1]  # a number is for one of rival flags
             name, weight = particle.templates[0].name, how.weight / len(ways)
+            seat = Seat(how.peripheral, how.side, how.offset_a)
             species += [
-                Species(name, indices, weight, kind, place, how.count, how.concentration_um, recipe.tries)
+                Species(name, indices, weight, kind, place, how.count, how.concentration_um, recipe.tries, seat)
                 for kind, place in ways
             ]
         iterations = recipe.iterations

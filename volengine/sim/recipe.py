@@ -19,6 +19,7 @@ from typing import Literal
 from volengine.core.errors import InputError
 from volengine.core.recipe import Recipe
 from volengine.sim.film import FilmShape, IceShape
+from volengine.sim.occupancy import wall_faces
 
 Range = tuple[float, float]
 
@@ -61,6 +62,14 @@ class SpeciesRecipe(Recipe):
         Of an MRC density: its integrated potential, V A^3; default: as protein of its volume.
     threshold
         Of an MRC density: values from here on are the particle; default: Otsu's.
+    invert
+        Of an MRC density: the particle is dark.
+    side
+        With the flag ``membrane``: which way its +z points.
+    peripheral
+        With the flag ``membrane``: it sits on the membrane's face instead of through it.
+    offset_a
+        With the flag ``membrane``: moves it along its +z.
     """
 
     structure: str
@@ -72,6 +81,10 @@ class SpeciesRecipe(Recipe):
     assembly: str | None = None
     total: float | None = None
     threshold: float | None = None
+    invert: bool = False
+    side: Literal["outside", "inside", "either"] = "outside"
+    peripheral: bool = False
+    offset_a: float = 0.0
 
     def check(self) -> None:
         if not self.structure.strip():
@@ -306,6 +319,8 @@ class SpecimenRecipe(Recipe):
         Its surfaces.
     walls
         Faces that particles do not cross: ``none``, or axes such as ``z``, ``xyz``, ``+z``.
+    tolerance_a
+        How far neighbours may reach into one another: above 0 they pack closer.
     scale
         Of the potentials: ``peng`` (electron scattering factors, volt) or ``cts`` (atomic numbers, after
         CryoTomoSim's first version).
@@ -323,11 +338,13 @@ class SpecimenRecipe(Recipe):
     film: FilmRecipe | None = None
     ice: IceRecipe = IceRecipe()
     walls: str = "z"
+    tolerance_a: float = 0.0
     scale: Literal["peng", "cts"] = "peng"
     classes: dict[str, int] | None = None
 
     def check(self) -> None:
         _positive("specimen: voxel_size", self.voxel_size)
+        wall_faces(self.walls)
         if min(self.shape) < 4:
             raise InputError(f"specimen: the shape {self.shape} is too small; at least 4 voxels on each axis.")
         for name, number in (self.classes or {}).items():

@@ -73,9 +73,6 @@ def export(source: str, out: str, recipe: ExportRecipe | None = None, *, progres
     """
     from pathlib import Path
 
-    from volengine.io.mrc_header import MrcHeader
-    from volengine.io.mrc_write import ExtHeader, write_mrc
-
     recipe = recipe or ExportRecipe()
     if suffix_of(out) not in MRC_SUFFIXES or out.endswith((".gz", ".bz2")):
         raise InputError(f"{out}: export writes MRC; the suffix must be one of {', '.join(MRC_SUFFIXES)}.")
@@ -84,9 +81,39 @@ def export(source: str, out: str, recipe: ExportRecipe | None = None, *, progres
     volume = open_volume(
         source, level=recipe.level, group=recipe.group, channel=recipe.channel, voxel_size=recipe.voxel_size
     )
-    data = open_source(volume)
     kept = volume.facts.get("mrc") if volume.kind == "intensity" and recipe.level == 0 else None
-    header = MrcHeader.from_json(kept) if kept else None
+    write_volume(volume, out, mode=recipe.mode, header=kept, progress=progress)
+    return open_volume(out)
+
+
+def write_volume(
+    volume: Volume,
+    out: str,
+    *,
+    mode: int | None = None,
+    header: dict[str, Any] | None = None,
+    progress: bool = True,
+) -> None:
+    """Write an open volume as MRC: what :func:`export` does, for a volume that may still lack its finishing touch.
+
+    Parameters
+    ----------
+    volume
+        What to write.
+    out
+        The MRC file; one of that name is replaced when the new one is complete.
+    mode
+        Default: the smallest that holds every value.
+    header
+        Of the MRC file that the volume came from, as kept in its facts.
+    progress
+        Show a progress bar.
+    """
+    from volengine.io.mrc_header import MrcHeader
+    from volengine.io.mrc_write import ExtHeader, write_mrc
+
+    data = open_source(volume)
+    known = MrcHeader.from_json(header) if header else None
     write_mrc(
         out,
         _slabs(volume, data, progress),
@@ -94,12 +121,11 @@ def export(source: str, out: str, recipe: ExportRecipe | None = None, *, progres
         volume.dtype,
         volume.voxel_size,
         volume.origin,
-        labels=[*header.labels, f"volengine export of {volume.name}"][-10:] if header else [volume.name],
-        mode=recipe.mode,
-        ext_header=ExtHeader.of(header) if header else None,
+        labels=[*known.labels, f"volengine export of {volume.name}"][-10:] if known else [volume.name],
+        mode=mode,
+        ext_header=ExtHeader.of(known) if known else None,
         value_range=_value_range(volume, data),
     )
-    return open_volume(out)
 
 
 def _boxes(volume: Volume) -> Iterator[Box]:

@@ -17,11 +17,11 @@ Outputs, in the folder ``out``::
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from volengine.core.boxes import Index3
+from volengine.core.boxes import Index3, index3
 from volengine.core.errors import InputError
 from volengine.core.image import ImageSpec
 from volengine.core.tiling import Tiling
@@ -424,5 +424,8 @@ class Sample:
         need = Projector((nz, nx), angle_deg, self.recipe.specimen.voxel_size).matrix_bytes
         return min(need, Projector.cache_bytes) + need // max(1, len(angle_deg) // 8)
 
-    def _core(self, shape: Index3, unit: Index3, build: Any) -> Index3:
+    def _core(self, shape: Index3, unit: Index3, build: Callable[[Index3], Stage]) -> Index3:
+        """A block's core: the user's, rounded up to whole units, or the largest that fits."""
+        if self.options.block is not None:
+            return index3(min(-(-b // u) * u, n) for b, u, n in zip(self.options.block, unit, shape, strict=True))
         return choose_core(shape, unit, self.options.limit_bytes(), build, wanted=self.options.processes)

@@ -133,27 +133,26 @@ def _templates(species: SpeciesRecipe, source: Source, voxel_size: float, scale:
 
 
 def _of_atoms(species: SpeciesRecipe, source: Source, voxel_size: float, scale: Any) -> Iterator[Template]:
-    from volengine.core.structure import Part, Structure
+    from volengine.core.structure import Structure
     from volengine.io.structures import read_structure
     from volengine.sim.templates import alone, template_of
 
     given = species.name or (source.name if source.name in SHIPPED else "")
     structure = read_structure(source.path, assembly=species.assembly, classes=(given,) if given else None)
-    flags, parts = flags_of(species, source), structure.parts
-    if "distract" in flags:
-        parts = tuple(Part("distract", part.atoms) for part in parts)
+    flags = flags_of(species, source)
     name = given or structure.name
-    whole = Structure(name, parts)
+    classes = ("distract",) if "distract" in flags and not given else None
+    whole = Structure(name, structure.parts)
     pivot: Literal["origin", "centre"] = "origin" if "membrane" in flags else "centre"
     for chosen in [whole] if flags & {"complex", "assembly"} else alone(whole):
-        yield template_of(chosen, voxel_size=voxel_size, scale=scale, pivot=pivot)
+        yield template_of(chosen, voxel_size=voxel_size, scale=scale, pivot=pivot, classes=classes)
 
 
 def _of_density(species: SpeciesRecipe, source: Source, voxel_size: float) -> Template:
     from volengine.io.structures import read_density
     from volengine.sim.templates import template_of_density
 
-    array, size = read_density(source.path)
+    array, size = read_density(source.path, invert=species.invert)
     name = species.name or Path(source.name).stem
     return template_of_density(array, size, name, cell=voxel_size / 3, threshold=species.threshold, total=species.total)
 

@@ -131,15 +131,15 @@ def _write_membranes(folder: str, scene: Scene, specimen: Mapping[str, Any]) -> 
 
 def _write_mrc(plan: Plan) -> None:
     """Every kept image as MRC beside its store."""
-    from volengine.tasks.export import ExportRecipe, export
+    from volengine.io.stores import local_copy
+    from volengine.tasks.export import write_volume
 
     for spec in plan.images:
         if spec.scratch:
             continue
-        stem = spec.url.removesuffix(".ome.zarr")
         suffix = f"__{spec.group.removeprefix('labels/')}" if spec.group else ""
-        how = ExportRecipe(group=spec.group, overwrite=True)
-        export(spec.url, f"{stem}{suffix}.mrc", how, progress=False)
+        with local_copy(spec.url.removesuffix(".ome.zarr") + suffix + ".mrc", write=True) as path:
+            write_volume(spec.volume(), str(path), progress=False)
 
 
 def _write_picks(out: str, picks: Picks) -> None:

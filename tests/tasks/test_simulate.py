@@ -1,0 +1,221 @@
+"""Simulations through the engine: what is written, for any blocks, again and again."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from volengine.core.boxes import Box
+from volengine.core.errors import InputError, MissingError
+from volengine.engine.options import RunOptions
+from volengine.io import open_source, open_volume
+from volengine.io.picks import read_picks
+from volengine.tasks.simulate import sample_recipe, simulate
+from volengine.tasks.simulate_presets import PRESETS, preset
+
+QUIET = RunOptions(progress=False)
+SMALL: dict[str, Any] = {
+    "name": "s",
+    "seed": 5,
+    "specimen": {
+        "shape": [20, 44, 50],
+        "voxel_size": 15.0,
+        "vesicles": [{"count": 1, "radius_nm": [8, 9], "bare": 0}],
+        "filaments": [{"kind": "actin", "count": 1, "length_nm": [40, 60], "minimum_units": 5}],
+        "beads": {"count": 1, "radius_nm": [4, 4]},
+        "layers": [
+            {"species": [{"structure": "globule-900", "name": "big", "count": 4}]},
+            {"species": [{"structure": "globule-200", "name": "distract"}], "iterations": 30},
+        ],
+        "classes": {"membrane": 1, "big": 7, "distract": 0},
+    },
+    "tilts": {"min_deg": -54, "max_deg": 54, "step_deg": 6, "order": "dose-symmetric", "shift_a": 3.0},
+    "dose": {"total_e_per_a2": 120},
+    "exposure": {"optics": {"defocus_um": 3}},
+}
+
+
+def changed(**parts: Any) -> dict[str, Any]:
+    return {**SMALL, **parts}
+
+
+def voxels(path: Path, group: str = "") -> np.ndarray:
+    volume = open_volume(str(path), group=group)
+    return np.asarray(open_source(volume).read(Box((0, 0, 0), volume.shape)))
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("simulated")
+    keep = {"specimen": True, "halves": "frames", "ideal": True, "noise_free": True, "mrc": True}
+    simulate(changed(keep=keep), str(out), 1, QUIET)
+    return out
+
+
+def test_truth_is_of_one_piece(made: Path) -> None:
+    store = made / "tomograms" / "s_0001.ome.zarr"
+    atlas, instances = voxels(store, "labels/atlas"), voxels(store, "labels/instances")
+    facts = json.loads((made / "truth" / "s_0001" / "sample.json").read_text())
+    names = facts["classes"]
+    assert names["membrane"] == 1
+    assert names["big"] == 7
+    assert names["distract"] == 0
+    assert sorted(names) == ["actin", "big", "distract", "gold", "membrane"]
+    assert open_volume(str(store), group="labels/atlas").facts["classes"] == names
+    picks = read_picks(made / "picks" / "s_0001__big.star")
+    assert len(picks) == 4
+    z, y, x = np.round(picks.position_vox).astype(int).T
+    assert np.array_equal(instances[z, y, x], picks.label)
+    assert (atlas[z, y, x] == 7).all()
+    assert picks.euler is not None
+    assert set(np.unique(atlas)) == {0, *(n for n in names.values() if n)}
+    assert ((atlas > 0) <= (instances > 0)).all()
+    placed = {(p["step"], p["name"]): p["placed"] for p in facts["placed"]}
+    assert placed["vesicles", "membrane"] == 1
+    assert placed["filaments", "actin"] == 1
+    rows = (made / "truth" / "s_0001" / "specimen.csv").read_text().splitlines()
+    assert len({row.split(",")[2] for row in rows[1:]}) == int(instances.max())
+    line = np.loadtxt(made / "truth" / "s_0001" / "filaments.csv", delimiter=",", skiprows=1)
+    on = np.round(line[:, 1:] / 15.0).astype(int)
+    on = on[((on >= 0) & (on < atlas.shape)).all(axis=1)]
+    assert np.mean(instances[tuple(on.T)] == line[0, 0]) > 0.7
+    assert (made / "truth" / "s_0001" / "membrane_00001.ply").stat().st_size > 1000
+
+
+def test_images_follow_from_one_another(made: Path) -> None:
+    tomogram = voxels(made / "tomograms" / "s_0001.ome.zarr")
+    even, odd = (voxels(made / half / "s_0001.ome.zarr") for half in ("even", "odd"))
+    np.testing.assert_allclose((even + odd) / 2, tomogram, atol=2e-6 * np.abs(tomogram).max() + 1e-9)
+    assert abs(np.corrcoef((even - odd).ravel(), tomogram.ravel())[0, 1]) < 0.2
+    clean, ideal = (voxels(made / kind / "s_0001.ome.zarr") for kind in ("noise_free", "ideal"))
+    potential = voxels(made / "specimens" / "s_0001.ome.zarr")
+    assert np.corrcoef(ideal.ravel(), potential.ravel())[0, 1] < -0.6  # molecules are dark
+    assert np.corrcoef(clean.ravel(), tomogram.ravel())[0, 1] > 0.3
+    assert clean.std() < tomogram.std()
+    tilts = voxels(made / "tilts" / "s_0001.ome.zarr")
+    angles = np.loadtxt(made / "tilts" / "s_0001.rawtlt")
+    assert tilts.shape == (len(angles), 44, 50)
+    assert np.allclose(angles, np.arange(-54, 55, 6))
+    for kind in ("tomograms", "tilts", "ideal"):
+        assert np.array_equal(voxels(made / kind / "s_0001.mrc"), voxels(made / kind / "s_0001.ome.zarr"))
+    assert open_volume(str(made / "tomograms" / "s_0001.mrc")).voxel_size == pytest.approx((15, 15, 15))
+    assert np.array_equal(
+        voxels(made / "tomograms" / "s_0001__atlas.mrc"), voxels(made / "tomograms" / "s_0001.ome.zarr", "labels/atlas")
+    )
+
+
+def test_any_blocks_give_the_same_bytes(made: Path, tmp_path: Path) -> None:
+    values = changed(keep={"specimen": True})
+    simulate(values, str(tmp_path), 1, QUIET.with_(block=(8, 16, 16)))
+    for kind, groups in (
+        ("tomograms", ("", "labels/atlas", "labels/instances")),
+        ("specimens", ("",)),
+        ("tilts", ("",)),
+    ):
+        for group in groups:
+            paths = [root / kind / "s_0001.ome.zarr" for root in (made, tmp_path)]
+            assert np.array_equal(*(voxels(path, group) for path in paths)), (kind, group)
+    plan = json.loads((tmp_path / "run" / "report.json").read_text())
+    assert plan["plans"]["s_0001"]
+
+
+def test_a_sample_depends_on_its_number_and_the_seed_alone(tmp_path: Path) -> None:
+    values = changed(tilts={"angles_deg": [-30.0, 0.0, 30.0]}, dose={"total_e_per_a2": {"uniform": [50, 90]}})
+    simulate(values, str(tmp_path / "three"), 3, QUIET)
+    simulate(values, str(tmp_path / "third"), 1, QUIET, first=3)
+    simulate({**values, "seed": 6}, str(tmp_path / "other"), 1, QUIET, first=3)
+    one, same, other = (
+        voxels(tmp_path / name / "tomograms" / "s_0003.ome.zarr") for name in ("three", "third", "other")
+    )
+    assert np.array_equal(one, same)
+    assert not np.array_equal(one, other)
+    doses = {sample_recipe(values, n).dose.total_e_per_a2 for n in (1, 2, 3)}
+    assert len(doses) == 3
+    before = {p: p.stat().st_mtime_ns for p in (tmp_path / "three").rglob("*") if p.is_file() and "run" not in p.parts}
+    report = simulate(values, str(tmp_path / "three"), 3, QUIET)
+    assert report.ok if hasattr(report, "ok") else True
+    assert {
+        p: p.stat().st_mtime_ns for p in before if p.suffix not in (".json", ".csv", ".star", ".ply", ".rawtlt")
+    } == {p: t for p, t in before.items() if p.suffix not in (".json", ".csv", ".star", ".ply", ".rawtlt")}
+
+
+@pytest.mark.parametrize(
+    ("parts", "error", "message"),
+    [
+        ({"seed": "a"}, InputError, "seed is 'a'"),
+        ({"sed": 1}, InputError, "Did you mean 'seed'"),
+        ({"specimen": {"layers": [{"species": [{"structure": "none.pdb"}]}]}}, MissingError, "no structure 'none.pdb'"),
+        ({"specimen": {"voxel_size": {"uniform": [3]}}}, InputError, "specimen.voxel_size: uniform needs two numbers"),
+        ({"specimen": {"shape": [2, 9, 9]}}, InputError, "at least 4 voxels"),
+        ({"specimen": {"walls": "q"}}, InputError, "Walls 'q'"),
+        ({"specimen": {"classes": {"a": 300}}}, InputError, "ids are 0 to 255"),
+        ({"dose": {"weights": [1, 2]}}, InputError, "2 weights for 19 tilts"),
+        ({"tilts": {"step_deg": 0}}, InputError, "by 0"),
+        ({"exposure": {"optics": {"defocus_um": 5000}}}, InputError, "defocus_um"),
+        ({"reconstruct": {"filter": {"cutoff": 0.9}}}, InputError, "cutoff"),
+        ({"name": "../up"}, InputError, "use letters"),
+    ],
+)
+def test_wrong_recipes_are_refused_before_anything_is_written(
+    tmp_path: Path, parts: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    out = tmp_path / "out"
+    with pytest.raises(error, match=message):
+        simulate(changed(**parts), str(out), 1, QUIET)
+    assert not (out / "tomograms").exists()
+
+
+def test_every_preset_can_be_planned_and_has_its_words() -> None:
+    for name in PRESETS:
+        for number in (1, 2):
+            recipe = sample_recipe(preset(name), number)
+            assert recipe.name == name
+            assert recipe.specimen.classes
+    with pytest.raises(MissingError, match="There is no preset"):
+        preset("none")
+
+
+def test_a_particle_is_where_its_pick_says(tmp_path: Path) -> None:
+    specimen = {
+        "shape": [25, 40, 41],
+        "voxel_size": 12.0,
+        "walls": "xyz",
+        "layers": [{"species": [{"structure": "globule-700", "name": "g", "count": 1}]}],
+    }
+    simulate(
+        {"name": "p", "specimen": specimen, "dose": {"total_e_per_a2": 0}, "keep": {"ideal": True}},
+        str(tmp_path),
+        1,
+        QUIET,
+    )
+    ideal = -voxels(tmp_path / "ideal" / "p_0001.ome.zarr").astype(float)
+    picks = read_picks(tmp_path / "picks" / "p_0001__g.star")
+    ideal[ideal < 0.4 * ideal.max()] = 0
+    found = [float((axis * ideal).sum() / ideal.sum()) for axis in np.indices(ideal.shape)]
+    assert np.allclose(found, picks.position_vox[0], atol=0.25)
+
+
+def test_networks_train_on_samples(made: Path, tmp_path: Path) -> None:
+    from volengine.tasks.train import train
+    from volengine.tasks.train_recipe import TrainRecipe
+
+    store = str(made / "tomograms" / "s_0001.ome.zarr")
+    sample = {"volume": store, "labels": [f"{store}#labels/atlas"], "ids": [1, 7]}
+    recipe = TrainRecipe.from_json(
+        {
+            "samples": [sample],
+            "features": ["membrane", "big"],
+            "network": "unet3d",
+            "patch": [8, 16, 16],
+            "epochs": 1,
+            "steps": 2,
+            "batch": 1,
+        }
+    )
+    history = train(recipe, str(tmp_path / "m.safetensors"), progress=False)
+    assert len(history) == 1
+    assert np.isfinite(history[0]["loss"])
