@@ -35,7 +35,7 @@ _TRUNCATE = 4.0  # standard deviations after which the Gaussian ends
 _NEIGHBOURS = 6
 _MARGIN = 0.75  # voxels: ridge points farther than the nearest by this have no say
 _BEND, _STEEP = 0.15, 0.3  # of a ridge: least bend and largest slope along it, in units of the Gaussian's
-_FLAT = 1.25  # voxels along the surface for which its plane is trusted
+_FLAT = 1.5  # voxels along the surface for which its plane is trusted
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ A :class:`~volengine.core.specimen.Membrane` is the mid-plane of a bilayer, as s
 
 >>> profile = bilayer(thickness_a=38.0)
 >>> [round(float(v), 1) for v in profile(np.array([0.0, 19.0, -19.0, 60.0]))]
-[0.6, 2.4, 2.4, 0.0]
+[0.2, 2.5, 2.5, 0.0]
 
 The profile follows from what a fluid bilayer of phosphatidylcholine is made of (Nagle & Tristram-Nagle, Biochim.
 Biophys. Acta 1469, 2000, 159): head groups of 319 A^3 as Gaussians, CH2 of 27.6 A^3 between two error functions, CH3
