@@ -2,7 +2,7 @@
 
 >>> import numpy as np
 >>> film = draw_film(np.random.default_rng(1), (600.0, 4800.0, 4800.0), FilmShape(cover=0.2))
->>> from volengine.core.boxes import Box
+>>> from volengine.core.boxes import Box, index3
 >>> carbon(film, Box.of_shape((50, 400, 400)), voxel_size=12.0).shape
 (50, 400, 400)
 
@@ -22,7 +22,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from volengine.core.boxes import Box
+from volengine.core.boxes import Box, index3
 from volengine.core.errors import InputError
 from volengine.core.recipe import Recipe
 from volengine.sim.rotations import random_circle
@@ -156,9 +156,15 @@ def carbon(film: Film, box: Box, voxel_size: float, ice: float = ICE_POTENTIAL) 
         Potential of vitreous ice, volt.
     """
     share = filled(film, box, voxel_size)
-    atoms = CARBON_DENSITY * voxel_size**3
-    uneven = film.noise / math.sqrt(atoms) * np.sqrt(share) * noise(film.key, box)
-    return share * (CARBON_POTENTIAL - ice) + CARBON_POTENTIAL * uneven
+    volts = share * (CARBON_POTENTIAL - ice)
+    spans = [np.flatnonzero(share.any(axis=tuple({0, 1, 2} - {axis}))) for axis in range(3)]
+    if film.noise > 0 and len(spans[0]):
+        part = tuple(slice(int(span[0]), int(span[-1]) + 1) for span in spans)
+        start = index3(a + p.start for a, p in zip(box.start, part, strict=True))
+        drawn = noise(film.key, Box(start, index3(a + p.stop for a, p in zip(box.start, part, strict=True))))
+        deviation = CARBON_POTENTIAL * film.noise / math.sqrt(CARBON_DENSITY * voxel_size**3)
+        volts[part] += deviation * np.sqrt(share[part]) * drawn
+    return volts
 
 
 def noise(key: int, box: Box) -> Floats:
