@@ -52,7 +52,8 @@ def test_the_films_thickness_is_kept_for_all_voxels(voxel: float, jitter: float,
     shape = FilmShape(thickness_a=120, hole_radius_a=3000, cover=1.0, roughness_a=0, height_jitter=jitter / 3)
     found = draw_film(stream(seed, "f"), SIZE, shape)
     n = round(600 / voxel) + 2
-    column = filled(found, Box((-1, 10, 10), (n, 11, 11)), voxel)[:, 0, 0]
+    middle = round(1200 / voxel)
+    column = filled(found, Box((-1, middle, middle), (n, middle + 1, middle + 1)), voxel)[:, 0, 0]
     assert column.sum() * voxel == pytest.approx(120, rel=1e-9)
 
 
