@@ -404,7 +404,7 @@ class Sample:
                 },
                 arrays={"images": ArrayInput(stack.volume(), scaled=True)},
                 outputs=outputs_of(out),
-                kernel_bytes=self._matrices(angles) + 4 * across * nx * (2 * count + 3 * nz),
+                kernel_bytes=2 * self._matrices(angles) + 4 * across * nx * (6 * count + 4 * nz),
                 hints={"device": self._device},
             )
 
