@@ -21,21 +21,24 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from volengine.core.boxes import Index3
+from volengine.core.boxes import Index3, index3
 from volengine.core.errors import InputError
 from volengine.core.recipe import Recipe
 
 Floats = NDArray[np.float64]
+Axes = tuple[Floats, Floats, Floats]
 
 _TRUNCATE = 4.0  # standard deviations after which the Gaussian ends
 _NEIGHBOURS = 6
 _MARGIN = 0.75  # voxels: ridge points farther than the nearest by this have no say
 _BEND, _STEEP = 0.15, 0.3  # of a ridge: least bend and largest slope along it, in units of the Gaussian's
 _FLAT = 1.5  # voxels along the surface for which its plane is trusted
+_BATCH = 1 << 17  # voxels at a time: what a block needs does not grow with the label in it
 
 
 @dataclass(frozen=True)
@@ -73,9 +76,9 @@ class LabelRidge(Recipe):
 
 
 def label_distance(
-    labels: NDArray[np.integer], label: int, how: LabelRidge, start: Index3 = (0, 0, 0)
+    labels: NDArray[Any], label: int, how: LabelRidge, start: Index3 = (0, 0, 0), at: Axes | None = None
 ) -> NDArray[np.float32]:
-    """Distance of every voxel from the middle of a label.
+    """Distance of every voxel, or of the points of another grid, from the middle of a label.
 
     Parameters
     ----------
@@ -86,26 +89,56 @@ def label_distance(
     how
         How its middle is found.
     start
-        Where the array lies in the volume, voxels; only for bytes that are the same in every block.
+        Where the array lies in the volume, voxels.
+    at
+        Places of the grid along z, y and x, (n,) each, in voxels of the volume; they lie in the array, or less than a
+        voxel beyond its faces. None: the array's voxels.
 
     Returns
     -------
     (z, y, x) float32, angstrom, 0 to ``how.reach_a``. Values nearer than the halo to a face of the array are right only
     where that is a face of the volume, beyond which the label goes on as at the face.
     """
-    shape = labels.shape
-    far = np.full(shape, how.reach_a, np.float32)
-    where = np.argwhere(labels == label)
-    if not len(where):
+    z, y, x = at or [np.arange(n, dtype=np.float64) + a for n, a in zip(labels.shape, start, strict=True)]
+    axes = (z, y, x)
+    far = np.full([len(axis) for axis in axes], how.reach_a, np.float32)
+    window = _window(labels == label, how.halo)
+    if window is None:
         return far
-    low = np.maximum(where.min(0) - how.halo, 0)
-    high = np.minimum(where.max(0) + how.halo + 1, shape)
-    window = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
     points, normals = _ridge(labels[window] == label, how)
     if not len(points):
         return far
-    far[window] = _from_ridge(points, normals, far[window].shape, np.asarray(start) + low, how)
+    corner = [s.start + a for s, a in zip(window, start, strict=True)]
+    points[:, :3] += corner  # in the volume's voxels: the same bytes in every block
+    shape = [s.stop - s.start for s in window]
+    voxels = [
+        np.minimum(np.maximum(np.rint(axis).astype(np.int64) - a, 0), n - 1)
+        for axis, a, n in zip(axes, corner, shape, strict=True)
+    ]
+    near = _near(points[:, :3].astype(np.int64) - corner, index3(shape), how)[np.ix_(*voxels)]
+    _from_ridge(points, normals, axes, np.flatnonzero(near), far.reshape(-1), how)
     return far
+
+
+def _window(mask: NDArray[np.bool_], halo: int) -> tuple[slice, slice, slice] | None:
+    """The box around what holds, wider by a halo; None if nothing does."""
+    found = []
+    for axis, n in enumerate(mask.shape):
+        (where,) = np.nonzero(mask.any(axis=tuple(a for a in range(3) if a != axis)))
+        if not len(where):
+            return None
+        found.append(slice(max(int(where[0]) - halo, 0), min(int(where[-1]) + halo + 1, n)))
+    return found[0], found[1], found[2]
+
+
+def _near(seeds: NDArray[np.int64], shape: Index3, how: LabelRidge) -> NDArray[np.bool_]:
+    """Voxels that may have a point nearer than the reach: of itself, or of what lies up to a voxel beside it."""
+    from scipy.ndimage import distance_transform_edt
+
+    away = np.ones(shape, bool)
+    away[tuple(seeds.T)] = False
+    found: NDArray[np.bool_] = distance_transform_edt(away) <= how.reach_a / how.voxel_size_a + 2.8
+    return found
 
 
 def _ridge(mask: NDArray[np.bool_], how: LabelRidge) -> tuple[Floats, Floats]:
@@ -117,7 +150,19 @@ def _ridge(mask: NDArray[np.bool_], how: LabelRidge) -> tuple[Floats, Floats]:
 
     smooth = gaussian_filter(mask.astype(np.float32), how.smoothing_vox, mode="nearest", truncate=_TRUNCATE)
     padded = np.pad(smooth, 1, mode="edge").astype(np.float64)
-    at = np.argwhere(smooth >= how.least)
+    candidates = np.flatnonzero(smooth >= how.least)
+    shape = mask.shape
+    found = [
+        _bends(padded, np.stack(np.unravel_index(candidates[first : first + _BATCH], shape), axis=1), how)
+        for first in range(0, len(candidates), _BATCH)
+    ]
+    none = np.zeros((0, 6)), np.zeros((0, 3))
+    points, normals = zip(*(found or [none]), strict=True)
+    return np.concatenate(points), np.concatenate(normals)
+
+
+def _bends(padded: Floats, at: NDArray[np.int64], how: LabelRidge) -> tuple[Floats, Floats]:
+    """Those of some voxels (n, 3) that are on the ridge, as of :func:`_ridge`; the array is wider by a voxel."""
     here = at + 1
 
     def value(dz: int, dy: int, dx: int) -> Floats:
@@ -148,40 +193,54 @@ def _ridge(mask: NDArray[np.bool_], how: LabelRidge) -> tuple[Floats, Floats]:
     return np.concatenate([at[on], offset[on]], axis=1), normal[on]
 
 
-def _from_ridge(points: Floats, normals: Floats, shape: Index3, start: NDArray[np.int64], how: LabelRidge) -> Floats:
-    """Distances, angstrom, of the voxels of a window from a ridge.
+def _from_ridge(
+    points: Floats,
+    normals: Floats,
+    axes: Axes,
+    where: NDArray[np.int64],
+    distance: NDArray[np.float32],
+    how: LabelRidge,
+) -> None:
+    """Distances, angstrom, of the places ``where`` of a grid from a ridge, written into ``distance`` (flat).
 
-    A voxel takes the distances from the planes through the nearest ridge points, weighted by how near they are; where
+    A place takes the distances from the planes through the nearest ridge points, weighted by how near they are; where
     it lies beyond the ridge's rim, the way to the rim counts too.
     """
-    from scipy.ndimage import distance_transform_edt
     from scipy.spatial import cKDTree
 
-    reach = how.reach_a / how.voxel_size_a
-    seed = np.ones(shape, bool)
-    seed[tuple(points[:, :3].astype(np.int64).T)] = False
-    near = distance_transform_edt(seed) <= reach + 1.1
-    places = np.argwhere(near) + start
-    ridge = (points[:, :3] + start) + points[:, 3:]  # in the volume's voxels: the same bytes in every block
-    away, index = cKDTree(ridge).query(places, k=_NEIGHBOURS)
+    ridge = points[:, :3] + points[:, 3:]
+    tree = cKDTree(ridge)
+    shape = [len(axis) for axis in axes]
+    for first in range(0, len(where), _BATCH):
+        some = where[first : first + _BATCH]
+        index = np.unravel_index(some, shape)
+        places = np.stack([axis[i] for axis, i in zip(axes, index, strict=True)], axis=1)
+        away, nearest = tree.query(places, k=_NEIGHBOURS)
+        found = _blended(places, away, ridge, normals, nearest)
+        distance[some] = np.minimum(found * how.voxel_size_a, how.reach_a)
+
+
+def _blended(places: Floats, away: Floats, ridge: Floats, normals: Floats, nearest: NDArray[np.int64]) -> Floats:
+    """Distances (n,), voxels, from the planes of the nearest points (n, k), the nearest first, ``away`` far each."""
     found = np.isfinite(away)
-    index = np.where(found, index, 0)
-    step = places[:, None, :] - ridge[index]
-    normal = normals[index]
+    nearest = np.where(found, nearest, 0)
+    step = places[:, None, :] - ridge[nearest]
+    normal = normals[nearest]
     height = np.abs(step[..., 0] * normal[..., 0] + step[..., 1] * normal[..., 1] + step[..., 2] * normal[..., 2])
     aside = np.sqrt(np.maximum(away * away - height * height, 0.0, where=found, out=np.zeros_like(away)))
     beyond = np.maximum(aside - _FLAT, 0.0)
     plane = np.sqrt(height * height + beyond * beyond)
-    weight = np.where(
-        found, np.maximum(1 - (away - away[:, :1]) / _MARGIN, 0.0, where=found, out=np.zeros_like(away)), 0.0
-    )
-    # the order of points that are equally near depends on the tree, and so on the block: sort before adding
+    # The last neighbour has no say, nor have those as far as it: where several are equally far, it is the tree that
+    # chooses, and the tree is another one in every block. The same for the order in which they are added.
+    further = away - away[:, :1]
+    margin = np.minimum(further[:, -1:], _MARGIN)
+    weight = np.zeros_like(away)
+    np.divide(margin - further, margin, out=weight, where=found & (further < margin))
+    weight[:, 0] = np.where(margin[:, 0] > 0, weight[:, 0], 1.0)
     order = np.lexsort((plane, weight), axis=1)
     weight, plane = np.take_along_axis(weight, order, 1), np.take_along_axis(plane, order, 1)
     total, share = np.zeros(len(places)), np.zeros(len(places))
     for k in range(_NEIGHBOURS):
         total += weight[:, k] * plane[:, k]
         share += weight[:, k]
-    distance = np.full(shape, reach)
-    distance[near] = np.minimum(total / share, reach)
-    return distance * how.voxel_size_a
+    return total / share
