@@ -43,7 +43,9 @@ def io_bytes(stage: Stage) -> tuple[int, int]:
 def _read_shape(source: ArrayInput, core: Index3, shape: Index3) -> Index3:
     """The largest shape that a unit reads from a volume: core, halo and alignment, cut off where the rule says."""
     if source.scaled:  # touched voxels: up to one more than the core's space
-        core = index3(-(-c * n // m) + (n != m) for c, n, m in zip(core, source.volume.shape, shape, strict=True))
+        whole = source.extent or source.volume.shape
+        core = index3(-(-c * n // m) + (n != m) for c, n, m in zip(core, whole, shape, strict=True))
+    if source.scaled or source.extent is not None:
         shape = source.volume.shape
     wide = [c + a + b + 2 * (g - 1) for c, a, b, g in zip(core, source.low, source.high, source.align, strict=True)]
     return index3(min(w, n) if source.edge == "clip" else w for w, n in zip(wide, shape, strict=True))

@@ -45,6 +45,9 @@ class ArrayInput:
     scaled
         The volume covers the tiling's space from edge to edge with voxels of another size: read what touches the
         core's space, and the halo, in the volume's own voxels.
+    corner, extent
+        For a piece of a larger volume: where the tiling's space begins in it, and how many of its voxels it has (the
+        tiling's shape, or another one if ``scaled``). Halos reach beyond the piece, up to the volume's own faces.
     """
 
     volume: Volume
@@ -55,6 +58,8 @@ class ArrayInput:
     owned: Index3 | None = None
     offset: Index3 = ZERO
     scaled: bool = False
+    corner: Index3 = ZERO
+    extent: Index3 | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "volume", self.volume.with_(facts={}))  # headers do not travel with every unit
@@ -62,10 +67,12 @@ class ArrayInput:
     def box(self, core: Box, shape: Index3) -> Box:
         """The box this input covers for a core of a tiling of this shape."""
         if self.scaled:
-            ratios = list(zip(self.volume.shape, shape, strict=True))
+            ratios = list(zip(self.extent or self.volume.shape, shape, strict=True))
             start = index3(a * n // m for a, (n, m) in zip(core.start, ratios, strict=True))
             stop = index3(-(-b * n // m) for b, (n, m) in zip(core.stop, ratios, strict=True))
             core, shape = Box(start, stop), self.volume.shape
+        if self.extent is not None:
+            core, shape = core.shift(self.corner), self.volume.shape
         wide = core.grow(self.low, self.high)
         start = index3(a // g * g for a, g in zip(wide.start, self.align, strict=True))
         stop = index3(-(-b // g) * g for b, g in zip(wide.stop, self.align, strict=True))
