@@ -10,31 +10,34 @@ on one occupancy grid: what comes later finds what is there taken.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from volengine.core.boxes import Box
+from volengine.core.boxes import Box, index3
 from volengine.core.specimen import Membrane, Placements, Template
 from volengine.sim.filament_units import unit_standin
 from volengine.sim.filaments import KINDS, FilamentKind, FilamentRecipe, place_filaments
 from volengine.sim.film import filled
-from volengine.sim.membranes import surface_points
+from volengine.sim.membranes import distance_to, surface_points
 from volengine.sim.occupancy import Occupancy
 from volengine.sim.placing import Layer, Species, fill
 from volengine.sim.placing_membrane import Regions, Seat, enclose
-from volengine.sim.recipe import BeadsRecipe, SpecimenRecipe
+from volengine.sim.recipe import BeadsRecipe, LabelsRecipe, SpecimenRecipe
 from volengine.sim.scattering import CTS_UNIT, ICE_POTENTIAL, WATER_VOLUME
-from volengine.sim.scene import FilmDrawn, Scene
+from volengine.sim.scene import FilmDrawn, LabelBilayer, Scene
 from volengine.sim.seeds import stream
+from volengine.sim.sheets import sheet
 from volengine.sim.templates import bead
 from volengine.sim.vesicles import VesicleRecipe, place_vesicles
 
 SEAT_SPACING = 15.0
 """Angstrom between the points of a membrane where proteins may stand."""
+SHEET_GAP = 70.0
+"""Angstrom between the mid-planes of two sheets."""
 STIFF_UM = 100.0
 """A filament as stiff as that ends where it meets something, instead of turning away."""
 OWN = {"persistence_um": 10.0}
@@ -58,6 +61,13 @@ class Particle:
 
 
 Report = list[dict[str, Any]]
+Walls = Iterable[tuple[Box, NDArray[np.bool_]]]
+
+
+def label_thickness(recipe: LabelsRecipe, seed: int, sample: int) -> dict[int, float]:
+    """Angstrom from head group to head group of each label's bilayer: drawn in the order of the labels."""
+    found = stream(seed, sample, "labels").uniform(*recipe.thickness_a, size=len(recipe.names))
+    return dict(zip(recipe.names, found.tolist(), strict=True))
 
 
 def ice_potential(scale: str) -> float:
@@ -74,6 +84,7 @@ def build(
     seed: int,
     sample: int,
     ice: float,
+    walls: Walls = (),
 ) -> tuple[Scene, Report]:
     """A specimen drawn from a recipe.
 
@@ -91,12 +102,14 @@ def build(
         Of the random streams.
     ice
         Potential of vitreous ice in the templates' scale.
+    walls
+        Pieces of the specimen's voxels, and which of them membranes of a label volume take.
 
     Returns
     -------
     The scene, and what was asked for and placed.
     """
-    return _Builder(recipe, classes, seed, sample, ice).run(particles, monomers)
+    return _Builder(recipe, classes, seed, sample, ice).run(particles, monomers, walls)
 
 
 class _Builder:
@@ -109,6 +122,7 @@ class _Builder:
         self.templates: list[Template] = []
         self.rows: list[Placements] = []
         self.membranes: list[Membrane] = []
+        self.labels: list[LabelBilayer] = []
         self.bare: list[bool] = []
         self.lines: dict[int, NDArray[np.float64]] = {}
         self.next = 1
@@ -117,8 +131,12 @@ class _Builder:
     def stream(self, *names: str | int) -> np.random.Generator:
         return stream(self.seed, self.sample, *names)
 
-    def run(self, particles: Sequence[Sequence[Particle]], monomers: Sequence[Template | None]) -> tuple[Scene, Report]:
+    def run(
+        self, particles: Sequence[Sequence[Particle]], monomers: Sequence[Template | None], walls: Walls
+    ) -> tuple[Scene, Report]:
         film = self._film()
+        self._labels(walls)
+        self._sheets()
         self._vesicles()
         regions = self._enclose()
         for number, monomer in enumerate(monomers):
@@ -136,6 +154,7 @@ class _Builder:
             self.ice,
             self.recipe.scale,
             film,
+            tuple(self.labels),
         )
         return scene, self.report
 
@@ -150,6 +169,51 @@ class _Builder:
         self.occupancy.take_mask(filled(drawn.draw(), Box.of_shape(grid.shape), cell) > 0.1)
         self._note("film", recipe.name, 1, 1)
         return drawn
+
+    def _labels(self, walls: Walls) -> None:
+        if self.recipe.labels is None:
+            return
+        thickness = label_thickness(self.recipe.labels, self.seed, self.sample)
+        for label, name in self.recipe.labels.names.items():
+            self.labels.append(LabelBilayer(label, name, self.next, thickness[label]))
+            self.next += 1
+            self._note("labels", name, 1, 1)
+        for box, mask in walls:
+            self._take(box, mask)
+
+    def _take(self, box: Box, mask: NDArray[np.bool_]) -> None:
+        """Take the cells whose centres lie in voxels of a box where a mask holds."""
+        grid, corner, index = self.occupancy, [], []
+        for axis, (start, stop) in enumerate(zip(box.start, box.stop, strict=True)):
+            voxel = ((np.arange(grid.shape[axis]) + 0.5) * grid.edge[axis] / self.recipe.voxel_size).astype(np.int64)
+            first, last = np.searchsorted(voxel, (start, stop))
+            corner.append(first)
+            index.append(voxel[first:last] - start)
+        grid.take_mask(mask[np.ix_(*index)], corner=index3(corner))
+
+    def _sheets(self) -> None:
+        for number, recipe in enumerate(self.recipe.sheets):
+            rng = self.stream("sheets", number)
+            placed = 0
+            for _ in range(recipe.count):
+                how = recipe.shape(float(rng.uniform(0.1, 0.9)))
+                thickness = float(rng.uniform(*recipe.thickness_a))
+                bare = bool(rng.random() < recipe.bare)
+                found = sheet(rng, self.recipe.size_a, how, name=recipe.name, instance=self.next)
+                if self._crossed(found):
+                    continue
+                self.membranes.append(replace(found, thickness=thickness))
+                self.bare.append(bare)
+                self.next += 1
+                placed += 1
+            self._note("sheets", recipe.name, recipe.count, placed)
+
+    def _crossed(self, new: Membrane) -> bool:
+        """Whether a sheet comes too near to one that is there."""
+        if not self.membranes:
+            return False
+        points, _ = surface_points(new, 60.0, self.stream("crossing", self.next))
+        return any(float(np.abs(distance_to(other, points)).min()) < SHEET_GAP for other in self.membranes)
 
     def _vesicles(self) -> None:
         walls = "".join(axis for axis in "zyx" if axis in self.recipe.walls) or "none"

@@ -24,6 +24,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from volengine.core.boxes import Index3
 from volengine.core.errors import InputError
 from volengine.core.specimen import Template, rotation_matrix
 from volengine.sim.rotations import IDENTITY
@@ -206,11 +207,31 @@ class Occupancy:
         self._mark(cells if test is fill else self._cells(_by_axis(fill), pose), TAKEN)
         return True
 
-    def take_mask(self, mask: NDArray[np.bool_], owner: int = TAKEN) -> int:
-        """Take the cells where ``mask`` (z, y, x; the grid's shape) holds; returns how many were free."""
-        if mask.shape != self.shape:
+    def take_mask(self, mask: NDArray[np.bool_], owner: int = TAKEN, corner: Index3 | None = None) -> int:
+        """Take the cells where a mask (z, y, x) holds; returns how many were free.
+
+        Parameters
+        ----------
+        mask
+            Of the grid's shape, or a piece of it.
+        owner
+            A number from :meth:`new_owner`, or for good.
+        corner
+            The cell of a piece's first entry.
+
+        Raises
+        ------
+        InputError
+            A mask of another shape, a piece that leaves the grid.
+        """
+        if corner is None and mask.shape != self.shape:
             raise InputError(f"The mask has {mask.shape} cells and the grid {self.shape}.")
-        inner = self._grid.reshape(self._padded)[1:-1, 1:-1, 1:-1]
+        corner = corner or (0, 0, 0)
+        last = [c + n for c, n in zip(corner, mask.shape, strict=True)]
+        if min(corner) < 0 or any(b > n for b, n in zip(last, self.shape, strict=True)):
+            raise InputError(f"A mask of {mask.shape} cells at {corner} leaves the grid of {self.shape}.")
+        window = tuple(slice(c + 1, b + 1) for c, b in zip(corner, last, strict=True))
+        inner = self._grid.reshape(self._padded)[window]
         free = 0
         for layer, wanted in zip(inner, mask, strict=True):
             free += int(np.count_nonzero(wanted & (layer == FREE)))

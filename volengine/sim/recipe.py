@@ -20,6 +20,7 @@ from volengine.core.errors import InputError
 from volengine.core.recipe import Recipe
 from volengine.sim.film import FilmShape, IceShape
 from volengine.sim.occupancy import wall_faces
+from volengine.sim.sheets import SheetRecipe
 
 Range = tuple[float, float]
 
@@ -169,6 +170,97 @@ class VesiclesRecipe(Recipe):
 
 
 @dataclass(frozen=True)
+class LabelsRecipe(Recipe):
+    """Membranes where a segmentation has drawn them: bilayers about the middle of labels that are several voxels thick.
+
+    The segmentation is read at the size it has: a specimen of other voxels has its membranes at the same places.
+
+    Parameters
+    ----------
+    path
+        A label volume: MRC (also ``.gz``), TIFF, or OME-Zarr; ``STORE.zarr#labels/NAME`` for labels in a store.
+    classes
+        Class name of each label that is a membrane; other labels are left out.
+    start
+        The piece that becomes the specimen begins at this voxel, z, y, x. Without ``shape`` it is as large as the
+        specimen.
+    shape
+        Of the piece, voxels of the label volume.
+    voxel_size
+        Angstrom, where the file's is missing or wrong.
+    thickness_a
+        From head group to head group: smallest and largest; drawn for each label.
+    smooth_vox
+        Standard deviation of the Gaussian that takes away the labels' stairs, voxels of the label volume: about half
+        of the labels' thickness.
+    """
+
+    path: str
+    classes: dict[int | str, str]
+    start: tuple[int, int, int] = (0, 0, 0)
+    shape: tuple[int, int, int] | None = None
+    voxel_size: float | None = None
+    thickness_a: Range = (36.0, 40.0)
+    smooth_vox: float = 1.5
+
+    def check(self) -> None:
+        if not self.path.strip() or not self.classes:
+            raise InputError("labels: give a path, and the class names of labels, such as {1: outer, 2: inner}.")
+        for label, name in self.classes.items():
+            if not re.fullmatch(r"[1-9]\d*", str(label)) or not re.fullmatch(r"[\w.+-]+", name):
+                raise InputError(f"labels: {label!r}: {name!r}; labels are numbers from 1 on, names plain words.")
+        if len(self.names) < len(self.classes):
+            raise InputError(f"labels: classes gives a label twice: {self.classes}.")
+        if min(self.start) < 0 or min(self.shape or (1,)) < 1:
+            raise InputError(f"labels: a piece of shape {self.shape} cannot begin at {self.start}.")
+        if not 0.7 <= self.smooth_vox <= 6:
+            raise InputError(f"labels: smooth_vox is from 0.7 to 6, not {self.smooth_vox}.")
+        _positive("labels: voxel_size", self.voxel_size)
+        _range("labels: thickness_a", self.thickness_a, 20.0)
+
+    @property
+    def names(self) -> dict[int, str]:
+        """Class names by label, in the order of the labels."""
+        return dict(sorted((int(label), name) for label, name in self.classes.items()))
+
+
+@dataclass(frozen=True)
+class SheetsRecipe(Recipe):
+    """Gently curved bilayers that run through the whole volume, on edge: endoplasmic reticulum, the edge of a cell.
+
+    Parameters
+    ----------
+    count
+        How many; each at a random place and in a random direction across z.
+    wavelength_nm, height_nm
+        Of their waves, and the root mean square of these.
+    thickness_a
+        From head group to head group: smallest and largest.
+    bare
+        Share of them that take no proteins.
+    name
+        Their class in the atlas.
+    """
+
+    count: int = 1
+    wavelength_nm: float = 200.0
+    height_nm: float = 6.0
+    thickness_a: Range = (36.0, 40.0)
+    bare: float = 0.2
+    name: str = "membrane"
+
+    def check(self) -> None:
+        if self.count < 0 or not 0 <= self.bare <= 1:
+            raise InputError(f"sheets: count {self.count} must be 0 or more, and bare {self.bare} a share.")
+        _range("sheets: thickness_a", self.thickness_a, 20.0)
+        self.shape(0.5)
+
+    def shape(self, position: float) -> SheetRecipe:
+        """In angstrom."""
+        return SheetRecipe(position=position, wavelength_a=10 * self.wavelength_nm, amplitude_a=10 * self.height_nm)
+
+
+@dataclass(frozen=True)
 class FilamentsRecipe(Recipe):
     """Filaments of one kind.
 
@@ -311,8 +403,10 @@ class SpecimenRecipe(Recipe):
         Angstrom.
     layers
         Particles.
-    vesicles, filaments
+    vesicles, sheets, filaments
         Membranes and filaments; they come before the particles.
+    labels
+        Membranes of a real segmentation; none unless asked for, and instead of vesicles.
     beads, film
         Gold and carbon; none unless asked for.
     ice
@@ -333,7 +427,9 @@ class SpecimenRecipe(Recipe):
     voxel_size: float = 12.0
     layers: tuple[LayerRecipe, ...] = ()
     vesicles: tuple[VesiclesRecipe, ...] = ()
+    sheets: tuple[SheetsRecipe, ...] = ()
     filaments: tuple[FilamentsRecipe, ...] = ()
+    labels: LabelsRecipe | None = None
     beads: BeadsRecipe | None = None
     film: FilmRecipe | None = None
     ice: IceRecipe = IceRecipe()
@@ -347,6 +443,8 @@ class SpecimenRecipe(Recipe):
         wall_faces(self.walls)
         if min(self.shape) < 4:
             raise InputError(f"specimen: the shape {self.shape} is too small; at least 4 voxels on each axis.")
+        if self.labels is not None and self.vesicles:
+            raise InputError("specimen: vesicles do not see where a label volume has membranes; give one or the other.")
         for name, number in (self.classes or {}).items():
             if not 0 <= number <= 255 or not re.fullmatch(r"[\w.+-]+", name):
                 raise InputError(

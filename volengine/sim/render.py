@@ -17,7 +17,7 @@ of the ice's: about a third of the voxel is filled. Bilayers come second.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -25,13 +25,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from volengine.core.boxes import Box, index3
-from volengine.core.specimen import Placements, Template, rotation_matrix
+from volengine.core.specimen import Membrane, Placements, Template, rotation_matrix
 from volengine.sim.film import carbon, filled
 from volengine.sim.membranes import Profile, bilayer, cts_bilayer, within
 from volengine.sim.membranes import at as distance_at
-from volengine.sim.scene import Scene
+from volengine.sim.scene import LabelBilayer, Scene
 
 Floats = NDArray[np.float64]
+Distances = Mapping[int, NDArray[np.float32]]
 HEAD = 4.0
 """Angstrom of a head group beyond its middle, which counts as membrane."""
 
@@ -55,7 +56,7 @@ class Rendered:
     instances: NDArray[np.uint32]
 
 
-def render(scene: Scene, box: Box, voxel_size: float) -> Rendered:
+def render(scene: Scene, box: Box, voxel_size: float, labels: Distances | None = None) -> Rendered:
     """Everything in a box of voxels.
 
     Parameters
@@ -66,6 +67,8 @@ def render(scene: Scene, box: Box, voxel_size: float) -> Rendered:
         Voxels; the centre of voxel (0, 0, 0) is the frame's origin.
     voxel_size
         Angstrom.
+    labels
+        For each label of ``scene.labels``: how far the box's voxels are from its middle, angstrom.
     """
     particles = np.zeros(box.shape, np.float64)
     displaced = np.zeros(box.shape, np.float64)
@@ -97,13 +100,9 @@ def render(scene: Scene, box: Box, voxel_size: float) -> Rendered:
     classes[empty] = 0
     instances[empty] = 0
     potential = particles - scene.ice * displaced
-    for membrane in scene.membranes:
-        window = within(membrane, box, voxel_size)
-        if window.empty:
-            continue
+    for membrane, window, distance in _bilayers(scene, box, voxel_size, labels or {}):
         inside = window.slices_in(box)
-        distance = distance_at(membrane, window, voxel_size)
-        profile = _profile(membrane.thickness, scene.scale, scene.ice, voxel_size)
+        profile = profile_of(membrane.thickness, scene.scale, scene.ice, voxel_size)
         potential[inside] += profile(distance) * (1.0 - displaced[inside])
         mine = (np.abs(distance) <= membrane.thickness / 2 + HEAD) & (instances[inside] == 0)
         classes[inside][mine] = scene.classes[membrane.name]
@@ -117,8 +116,39 @@ def render(scene: Scene, box: Box, voxel_size: float) -> Rendered:
     return Rendered(potential.astype(np.float32), classes, instances)
 
 
+def distances(
+    scene: Scene, box: Box, voxel_size: float, labels: Distances | None = None, cut: float = 60.0
+) -> NDArray[np.float32]:
+    """How far the voxels of a box are from the mid-plane of the nearest bilayer.
+
+    Returns
+    -------
+    (z, y, x) float32, angstrom, at most ``cut``: negative inside of closed membranes. Those that follow a label have no
+    inside; about them, and far from all, it is positive. Parameters as of :func:`render`.
+    """
+    found = np.full(box.shape, cut, np.float32)
+    for _, window, distance in _bilayers(scene, box, voxel_size, labels or {}):
+        part = found[window.slices_in(box)]
+        new = np.clip(distance, -cut, cut)
+        nearer = (np.abs(new) < np.abs(part)) | ((np.abs(new) == np.abs(part)) & (new < part))
+        part[nearer] = new[nearer]
+    return found
+
+
+def _bilayers(
+    scene: Scene, box: Box, voxel_size: float, labels: Distances
+) -> Iterator[tuple[Membrane | LabelBilayer, Box, NDArray[np.float32]]]:
+    """Bilayers that a box may see, the part of the box that does, and how far its voxels are from the mid-plane."""
+    for drawn in scene.labels:
+        yield drawn, box, labels[drawn.label]
+    for membrane in scene.membranes:
+        window = within(membrane, box, voxel_size)
+        if not window.empty:
+            yield membrane, window, distance_at(membrane, window, voxel_size)
+
+
 @lru_cache(maxsize=32)
-def _profile(thickness: float, scale: str, ice: float, voxel_size: float) -> Profile:
+def profile_of(thickness: float, scale: str, ice: float, voxel_size: float) -> Profile:
     """Across a bilayer, as voxels of this size see it."""
     if scale == "cts":
         return cts_bilayer(thickness, pixel_a=voxel_size).averaged(voxel_size)

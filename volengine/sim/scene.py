@@ -49,6 +49,26 @@ class FilmDrawn:
         return draw_film(stream(self.seed, self.sample, "film"), (z, y, x), FilmShape.from_json(self.shape))
 
 
+@dataclass(frozen=True)
+class LabelBilayer:
+    """A membrane that follows a label of a label volume.
+
+    Parameters
+    ----------
+    label
+        Its value there.
+    name, instance
+        Class name, and the object's number in the specimen's instances.
+    thickness
+        Angstrom from head group to head group.
+    """
+
+    label: int
+    name: str
+    instance: int
+    thickness: float
+
+
 @dataclass(frozen=True, eq=False)
 class Scene:
     """A specimen.
@@ -70,6 +90,8 @@ class Scene:
         again where it is needed.
     scale
         Of the potentials: ``peng`` is physical, ``cts`` that of CryoTomoSim's first version.
+    labels
+        Bilayers that follow a label volume; how far voxels are from them is no part of the scene.
     """
 
     templates: tuple[Template, ...] = ()
@@ -80,11 +102,12 @@ class Scene:
     ice: float = 4.5
     scale: Literal["peng", "cts"] = "peng"
     film: FilmDrawn | None = None
+    labels: tuple[LabelBilayer, ...] = ()
 
     @property
     def objects(self) -> int:
         """The largest number of an object; 0 without any."""
-        found = [m.instance for m in self.membranes] + ([self.film.instance] if self.film else [])
+        found = [m.instance for m in (*self.membranes, *self.labels)] + ([self.film.instance] if self.film else [])
         return max([int(self.placements.instance.max()) if len(self.placements) else 0, *found])
 
     def to_table(self) -> Table:
@@ -106,6 +129,7 @@ class Scene:
             "ice": self.ice,
             "scale": self.scale,
             "film": asdict(self.film) if self.film else None,
+            "labels": [asdict(bilayer) for bilayer in self.labels],
         }
         return {
             "words": np.array(json.dumps(words)),
@@ -133,7 +157,9 @@ class Scene:
         lines = dict(zip(words["centrelines"], _unpacked("centreline", table), strict=True))
         placements = Placements.from_table(table, "placement.")
         film = FilmDrawn(**words["film"]) if words["film"] else None
-        return cls(templates, placements, membranes, lines, words["classes"], words["ice"], words["scale"], film)
+        labels = tuple(LabelBilayer(**found) for found in words["labels"])
+        facts = words["classes"], words["ice"], words["scale"]
+        return cls(templates, placements, membranes, lines, *facts, film, labels)
 
 
 def _packed(name: str, arrays: Sequence[NDArray[Any]]) -> Table:

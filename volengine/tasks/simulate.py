@@ -10,6 +10,7 @@ Outputs, in the folder ``out``::
     tilts/NAME_0001.ome.zarr, .rawtlt     the tilt series, and its angles
     ideal/, noise_free/, even/, odd/      more tomograms, if they are kept
     specimens/NAME_0001.ome.zarr          potential, volt in excess of ice
+    distances/NAME_0001.ome.zarr          signed distance to the nearest bilayer's mid-plane, angstrom
     picks/NAME_0001__CLASS.star           every particle with its pose
     truth/NAME_0001/                      specimen.csv, membranes.ply, filaments.csv, sample.json (all parameters)
     run/                                  plans, ledger, log, report
@@ -17,6 +18,7 @@ Outputs, in the folder ``out``::
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -36,6 +38,7 @@ from volengine.engine.stage import ArrayInput, Output, Stage, TableInput
 from volengine.tasks.images import core_unit, factors_of, image_spec, outputs_of, scratch_spec
 from volengine.tasks.layout import join_url, plan_folder, run_dir_in
 from volengine.tasks.simulate_draw import drawn
+from volengine.tasks.simulate_labels import LabelPiece, LabelStages, label_piece
 from volengine.tasks.simulate_recipe import SimulateRecipe
 from volengine.tasks.simulate_structures import Source, sources_of
 
@@ -120,7 +123,8 @@ def simulate_jobs(
         def plan() -> Plan:
             recipe = sample_recipe(values, number)
             sources = sources_of(recipe.specimen, base)
-            return plan_simulate(recipe, number, name, out, sources, plan_folder(run_dir, name), options)
+            piece = label_piece(recipe.specimen, base)
+            return plan_simulate(recipe, number, name, out, sources, plan_folder(run_dir, name), options, piece)
 
         return Job(name, plan)
 
@@ -143,9 +147,10 @@ def plan_simulate(
     sources: Mapping[str, Source],
     folder: PlanFolder,
     options: RunOptions,
+    piece: LabelPiece | None = None,
 ) -> Plan:
-    """The stages of one sample; structures are looked at, but not read."""
-    return Sample(recipe, number, name, out, sources, folder, options).plan()
+    """The stages of one sample; structures, and the label volume if there is one, are looked at, but not read."""
+    return Sample(recipe, number, name, out, sources, folder, options, piece).plan()
 
 
 @dataclass(frozen=True)
@@ -159,14 +164,18 @@ class Sample:
     sources: Mapping[str, Source]
     folder: PlanFolder
     options: RunOptions
+    piece: LabelPiece | None = None
 
     def plan(self) -> Plan:
         """All stages, in order."""
         views = self.views()
         labels = {kind: self._labels(kind) for kind in ("atlas", "instances")}
         potential = self._potential()
-        stages = [self._place(), self._render(labels, potential)]
-        images = [potential]
+        distance = self._image("distances", unit="angstrom") if self.recipe.keep.distance else None
+        drawn = self._drawn(potential)
+        stages = drawn.stages(self._core) if drawn else []
+        images = [*(drawn.images().values() if drawn else []), potential, *([distance] if distance else [])]
+        stages += [self._place(), self._render(labels, potential, distance, drawn)]
         for view in views:
             made, specs = self._series(view, potential.volume())
             stages += made
@@ -241,6 +250,16 @@ class Sample:
 
         return self.recipe.specimen.class_ids(class_names(self.recipe.specimen, self.sources))
 
+    def _drawn(self, potential: ImageSpec) -> LabelStages | None:
+        """What a label volume needs."""
+        if self.piece is None:
+            return None
+        recipe = self.recipe
+        chunk = potential.levels[0].chunks
+        return LabelStages(
+            self.piece, recipe.specimen, recipe.keep.distance, recipe.seed, self.number, chunk, self.folder
+        )
+
     # -- stages ----------------------------------------------------------------------------------------------------
 
     def _place(self) -> Stage:
@@ -256,12 +275,18 @@ class Sample:
                 "seed": recipe.seed,
                 "sample": self.number,
             },
+            tables={"labels": TableInput("labels", "all")} if self.piece else {},
             emits=True,
-            kernel_bytes=200_000_000
-            + 4 * recipe.specimen.shape[0] * recipe.specimen.shape[1] * recipe.specimen.shape[2],
+            kernel_bytes=200_000_000 + (16 if recipe.specimen.vesicles else 5) * math.prod(recipe.specimen.shape) // 4,
         )
 
-    def _render(self, labels: Mapping[str, ImageSpec], potential: ImageSpec) -> Stage:
+    def _render(
+        self,
+        labels: Mapping[str, ImageSpec],
+        potential: ImageSpec,
+        distance: ImageSpec | None,
+        drawn: LabelStages | None,
+    ) -> Stage:
         kept = self.recipe.keep.specimen
         factors = {name: factors_of(spec) for name, spec in labels.items()}
         outputs = {**outputs_of(labels["atlas"], "atlas"), **outputs_of(labels["instances"], "instances")}
@@ -270,6 +295,10 @@ class Sample:
             outputs |= outputs_of(potential, "specimen")
         else:
             outputs["specimen"] = Output(potential.volume())
+        if distance:
+            factors["distances"] = factors_of(distance)
+            outputs |= outputs_of(distance, "distances")
+        inputs = {name: ArrayInput(spec.volume()) for name, spec in drawn.images().items()} if drawn else {}
 
         def build(core: Index3) -> Stage:
             z, y, x = (min(c, n) for c, n in zip(core, self.shape, strict=True))
@@ -282,13 +311,14 @@ class Sample:
                     "factors": factors,
                     "potential": "" if kept else "specimen",
                 },
+                arrays=inputs,
                 tables={"place": TableInput("place", "all")},
                 outputs=outputs,
-                kernel_bytes=60 * z * y * x,
+                kernel_bytes=(72 if distance else 60) * z * y * x,
                 fixed_bytes=150_000_000,
             )
 
-        unit = core_unit(potential, *labels.values())
+        unit = core_unit(potential, *labels.values(), *([distance] if distance else []))
         return build(self._core(self.shape, unit, build))
 
     def _series(self, view: View, specimen: Volume) -> tuple[list[Stage], list[ImageSpec]]:

@@ -7,7 +7,7 @@ alone, slices across the tilt axis are independent, and each image has a stream 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +29,37 @@ def scene_of(block: Block) -> Scene:
     return Scene.from_table(next(iter(block.tables["place"].values())))
 
 
+def label_block(
+    block: Block, ridge: dict[str, Any], half_a: Mapping[str, float], corner: Sequence[int], extent: Sequence[int]
+) -> Result:
+    """Kernel: how far a block's voxels are from the middle of labels, and a table of those that membranes take.
+
+    Parameters
+    ----------
+    ridge
+        A :class:`~volengine.sim.label_membranes.LabelRidge` as JSON.
+    half_a
+        For each label: half its membrane's thickness, heads included, angstrom.
+    corner, extent
+        The piece of the label volume that fills the specimen, voxels.
+    """
+    from volengine.sim.label_membranes import LabelRidge, label_distance
+
+    how, drawn, box = LabelRidge.from_json(ridge), block.arrays["drawn"], block.box
+    z, y, x = (
+        (np.arange(start, stop) + 0.5) * (n / whole) - 0.5 + first
+        for start, stop, n, whole, first in zip(box.start, box.stop, extent, block.shape, corner, strict=True)
+    )
+    arrays: dict[str, NDArray[Any]] = {}
+    taken = np.zeros(box.shape, bool)
+    for label, half in half_a.items():
+        distance = label_distance(drawn, int(label), how, block.boxes["drawn"].start, (z, y, x))
+        taken |= distance <= half
+        arrays[f"distance {label}"] = distance
+    table = {"start": np.array(box.start), "shape": np.array(box.shape), "taken": np.packbits(taken)}
+    return Result(arrays, table, {"membrane voxels": int(np.count_nonzero(taken))})
+
+
 def render_block(block: Block, voxel_size: float, factors: dict[str, Any], potential: str) -> Result:
     """Kernel: potential, classes and instances of a block, the labels on all their levels.
 
@@ -37,18 +68,23 @@ def render_block(block: Block, voxel_size: float, factors: dict[str, Any], poten
     voxel_size
         Angstrom.
     factors
-        Of the levels, for ``atlas``, ``instances`` and, if it is kept, ``specimen``.
+        Of the levels, for ``atlas``, ``instances`` and, if they are kept, ``specimen`` and ``distances``.
     potential
         Name of the output of the potential alone; empty where it is kept with levels.
     """
-    from volengine.sim.render import render
+    from volengine.sim.render import distances, render
 
-    found = render(scene_of(block), block.box, voxel_size)
+    scene = scene_of(block)
+    labels = {drawn.label: block.arrays[f"distance {drawn.label}"] for drawn in scene.labels}
+    found = render(scene, block.box, voxel_size, labels)
     arrays: dict[str, NDArray[Any]] = {potential: found.potential} if potential else {}
     arrays |= levels_of(found.classes, factors["atlas"], "labels", "atlas")
     arrays |= levels_of(found.instances, factors["instances"], "labels", "instances")
     if "specimen" in factors:
         arrays |= levels_of(found.potential, factors["specimen"], "intensity", "specimen")
+    if "distances" in factors:
+        far = distances(scene, block.box, voxel_size, labels)
+        arrays |= levels_of(far, factors["distances"], "intensity", "distances")
     return Result(arrays, counts={"labelled voxels": int(np.count_nonzero(found.instances))})
 
 

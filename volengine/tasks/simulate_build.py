@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from volengine.core.block import Block, Result
+from volengine.core.block import Block, Result, Table
+from volengine.core.boxes import Box
 from volengine.tasks.simulate_structures import Source, flags_of, monomers_of, templates_of
 
 
@@ -44,6 +46,14 @@ def place_specimen(
     ]
     monomers = [monomers_of(f, where, recipe) for f in recipe.filaments]
     ice = ice_potential(recipe.scale)
-    scene, report = build(recipe, particles, monomers, classes, seed=seed, sample=sample, ice=ice)
+    walls = _walls(block.tables.get("labels", {}))
+    scene, report = build(recipe, particles, monomers, classes, seed=seed, sample=sample, ice=ice, walls=walls)
     table = {**scene.to_table(), "report": np.array(json.dumps(report))}
     return Result(table=table, counts={"objects": scene.objects})
+
+
+def _walls(tables: Mapping[int, Table]) -> Iterator[tuple[Box, NDArray[np.bool_]]]:
+    """Which voxels membranes of labels take, block by block."""
+    for table in tables.values():
+        box = Box.of_shape(table["shape"].tolist()).shift(table["start"].tolist())
+        yield box, np.unpackbits(table["taken"], count=box.size).astype(bool).reshape(box.shape)

@@ -85,6 +85,9 @@ class KeepRecipe(Recipe):
         A tomogram of the same specimen without CTF, damage and noise from -89 to 89 degrees: the target of denoising.
     noise_free
         A tomogram of the same series before electrons are counted.
+    distance
+        Signed distance to the mid-plane of the nearest bilayer, angstrom, cut at 60: negative inside of closed
+        membranes; of membranes that follow a label volume without sign.
     mrc
         Tomograms and tilt series as MRC files as well.
     """
@@ -94,6 +97,7 @@ class KeepRecipe(Recipe):
     halves: Literal["none", "frames", "tilts"] = "none"
     ideal: bool = False
     noise_free: bool = False
+    distance: bool = False
     mrc: bool = False
 
 

@@ -93,6 +93,8 @@ def _digest(path: str) -> str:
 def class_names(recipe: SpecimenRecipe, sources: Mapping[str, Source]) -> set[str]:
     """Names of all classes that a specimen may have; structures are read for the names of their parts."""
     names = {f.class_name for f in recipe.filaments} | {v.name for v in recipe.vesicles}
+    names |= {s.name for s in recipe.sheets}
+    names |= set(recipe.labels.names.values()) if recipe.labels else set()
     names |= {extra.name for extra in (recipe.beads, recipe.film) if extra is not None}
     for species in (s for layer in recipe.layers for s in layer.species):
         for template in templates_of(species, sources[species.structure], recipe):

@@ -95,7 +95,7 @@ def specimen_rows(scene: Scene) -> Iterator[list[Any]]:
         template = scene.templates[rows.template[n]]
         place = [f"{v:.3f}" for v in rows.position[n]] + [f"{v:.6f}" for v in rows.quaternion[n]]
         yield [template.name, "+".join(template.classes), rows.instance[n], rows.group[n], *place]
-    for membrane in scene.membranes:
+    for membrane in (*scene.labels, *scene.membranes):
         yield ["bilayer", membrane.name, membrane.instance, 0, *[""] * 7]
 
 
