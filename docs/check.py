@@ -36,6 +36,8 @@ import generated
 ROOT = Path(__file__).resolve().parents[1]
 LAUNCHERS = ("exec", "srun", "time", "nohup")
 SHELL = ("console", "bash", "sh")
+SAMPLE = {"specimen", "tilts", "dose", "exposure", "reconstruct", "keep"}
+"""Names that only the recipe of a simulation has."""
 FENCE = re.compile(r"^(\s*)(`{3,}|~{3,})\s*([\w+-]*)")
 MARK = re.compile(r"^\s*<!--\s*(run|file|not run)(?::\s*(.*?))?\s*-->\s*$")
 LINK = re.compile(r"\]\(\s*<?([^)\s>]+)>?(?:\s+\"[^\"]*\")?\s*\)|(?:src|href|srcset)=\"([^\"]+)\"")
@@ -202,6 +204,10 @@ def _recipe_of(data: dict[str, Any]) -> object:
         from volengine.tasks.train import TrainRecipe
 
         return TrainRecipe.from_json(data)
+    if SAMPLE & set(data):
+        from volengine.tasks.simulate import sample_recipe
+
+        return sample_recipe(data, 1)
     if "rules" in data:
         from volengine.tasks.interact import InteractRecipe
 

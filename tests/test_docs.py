@@ -20,7 +20,7 @@ import volengine
 ROOT = Path(__file__).parents[1]
 CHECK = ROOT / "docs" / "check.py"
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "deploy").glob("*.md"))]
-SLOW = ("tutorial.md",)
+SLOW = ("tutorial.md", "simulate.md")
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 
 
@@ -91,6 +91,11 @@ srun volengine run recipe.yaml list.txt --out out --part $SLURM_ARRAY_TASK_ID/8
 segment: {models: [m.safetensors]}
 pick: [{feature: m}]
 ```
+
+```yaml
+specimen: {layers: [{species: [{structure: globule-120}]}]}
+dose: {total_e_per_a2: {uniform: [80, 120]}}
+```
 """
 
 WRONG = {
@@ -105,6 +110,8 @@ WRONG = {
     "pick: [{feature: m}]": ("pick: [{featrue: m}]", "Did you mean 'feature'?"),
     "segment: {models": ("segment: {model", "there is no 'model'"),
     "[m.safetensors]}": ("[m.safetensors}", "expected"),
+    "species: [{structure": ("species: [{struture", "Did you mean 'structure'?"),
+    "uniform: [80, 120]": ("uniform: [120, 80]", "the smaller number first"),
 }
 
 
