@@ -25,7 +25,7 @@ from volengine.sim.film import filled
 from volengine.sim.membranes import distance_to, surface_points
 from volengine.sim.occupancy import Occupancy
 from volengine.sim.placing import Layer, Species, fill
-from volengine.sim.placing_membrane import Regions, Seat, enclose
+from volengine.sim.placing_membrane import Regions, Seat, Surfaces, enclose
 from volengine.sim.recipe import BeadsRecipe, LabelsRecipe, SpecimenRecipe
 from volengine.sim.scattering import CTS_UNIT, ICE_POTENTIAL, WATER_VOLUME
 from volengine.sim.scene import FilmDrawn, LabelBilayer, Scene
@@ -245,7 +245,13 @@ class _Builder:
             None if bare else surface_points(membrane, SEAT_SPACING, self.stream("seats", membrane.instance))
             for membrane, bare in zip(self.membranes, self.bare, strict=True)
         ]
-        return enclose(self.occupancy, self.membranes, points=points)
+        open_ones = sum(sheet["placed"] for sheet in self.report if sheet["step"] == "sheets")  # they come first
+        parts = [
+            enclose(self.occupancy, self.membranes[part], points=points[part])
+            for part in (slice(open_ones), slice(open_ones, None))
+        ]
+        standing = [part.surfaces for part in parts if part.surfaces is not None]
+        return Regions(parts[1].inside, Surfaces.joined(standing) if standing else None)
 
     def _filaments(self, number: int, monomer: Template | None) -> None:
         recipe = self.recipe.filaments[number]
