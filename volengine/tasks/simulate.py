@@ -35,7 +35,8 @@ from volengine.engine.plan import Call, Plan
 from volengine.engine.report import RunReport
 from volengine.engine.run import Job, run_jobs
 from volengine.engine.stage import ArrayInput, Output, Stage, TableInput
-from volengine.tasks.images import core_unit, factors_of, image_spec, outputs_of, scratch_spec
+from volengine.io.levels import auto_chunk
+from volengine.tasks.images import auto_shard, core_unit, factors_of, image_spec, outputs_of, scratch_spec
 from volengine.tasks.layout import join_url, plan_folder, run_dir_in
 from volengine.tasks.simulate_draw import drawn
 from volengine.tasks.simulate_labels import LabelPiece, LabelStages, label_piece
@@ -43,7 +44,9 @@ from volengine.tasks.simulate_recipe import SimulateRecipe
 from volengine.tasks.simulate_structures import Source, sources_of
 
 ROWS = 64
-"""Slices across the tilt axis in one chunk of a tilt series."""
+"""Slices across the tilt axis in one chunk of a tilt series; fewer where they are large."""
+SLAB = 6_000_000
+"""Voxels in so many slices, at most, and in what is reconstructed at a time."""
 IDEAL_DEG = (-89.0, 89.0, 1.0)
 
 _BLOCKS = "volengine.tasks.simulate_blocks"
@@ -217,7 +220,12 @@ class Sample:
         """A tomogram of the specimen's shape in the folder ``kind``."""
         store = join_url(self.out, kind, f"{self.name}.ome.zarr")
         facts = {"simulated": {"sample": self.number, "seed": self.recipe.seed}, **facts}
-        return image_spec(store, self._like(store, self.shape), dtype="float32", kind="intensity", facts=facts)
+        chunk = auto_chunk(self.shape)
+        shard = auto_shard(self.shape, chunk)
+        if shard[1] * self.shape[0] * self.shape[2] > 4 * SLAB:  # a block spans the other axes
+            shard = (shard[0], chunk[1], shard[2])
+        like = self._like(store, self.shape)
+        return image_spec(store, like, dtype="float32", kind="intensity", chunk=chunk, shard=shard, facts=facts)
 
     def _labels(self, kind: str) -> ImageSpec:
         store = join_url(self.out, "tomograms", f"{self.name}.ome.zarr")
@@ -235,8 +243,16 @@ class Sample:
     def _stack(self, name: str, count: int) -> ImageSpec:
         """Images (tilts, y, x) that are not kept."""
         _, ny, nx = self.shape
-        chunk = (1, min(ROWS, ny), nx)
+        chunk = (1, min(self._rows, ny), nx)
         return scratch_spec(str(self.folder.scratch / name), (count, ny, nx), "float32", chunk)
+
+    @property
+    def _rows(self) -> int:
+        """Slices across the tilt axis in one chunk."""
+        rows, (nz, _, nx) = ROWS, self.shape
+        while rows > 32 and rows * nz * nx > SLAB:
+            rows //= 2
+        return rows
 
     @property
     def shape(self) -> Index3:
@@ -314,8 +330,7 @@ class Sample:
                 arrays=inputs,
                 tables={"place": TableInput("place", "all")},
                 outputs=outputs,
-                kernel_bytes=(72 if distance else 60) * z * y * x,
-                fixed_bytes=150_000_000,
+                kernel_bytes=150_000_000 + (72 if distance else 60) * z * y * x,
             )
 
         unit = core_unit(potential, *labels.values(), *([distance] if distance else []))
@@ -353,7 +368,7 @@ class Sample:
         _, ny, nx = self.shape
         store = join_url(self.out, "tilts", f"{self.name}.ome.zarr")
         like = self._like(store, (view.count, ny, nx))
-        chunk = (1, min(ROWS, ny), nx)
+        chunk = (1, min(self._rows, ny), nx)
         facts = {"tilts": dict(view.columns)}
         return image_spec(
             store,
@@ -384,7 +399,7 @@ class Sample:
                 arrays={"specimen": ArrayInput(specimen, scaled=True)},
                 outputs={"projections": Output(out.volume())},
                 kernel_bytes=self._matrices(view.columns["true_deg"]) + 4 * rows * nx * (self.shape[0] + count),
-                hints={"device": self._device},
+                hints={"device": self._device, "cache_bytes": self._cache_bytes},
             )
 
         return build(self._core((count, ny, nx), (count, out.levels[0].chunks[1], nx), build))
@@ -418,6 +433,7 @@ class Sample:
 
         def build(core: Index3) -> Stage:
             across = min(core[1], ny)
+            slab = min(across, max(32, SLAB // (nz * nx) // 32 * 32))
             angles = [view.columns["nominal_deg"][row] for row in rows]
             return Stage(
                 f"reconstruct-{name}",
@@ -434,8 +450,8 @@ class Sample:
                 },
                 arrays={"images": ArrayInput(stack.volume(), scaled=True)},
                 outputs=outputs_of(out),
-                kernel_bytes=2 * self._matrices(angles) + 4 * across * nx * (6 * count + 4 * nz),
-                hints={"device": self._device},
+                kernel_bytes=self._matrices(angles, 2) + 4 * nx * slab * (6 * count + 4 * nz),
+                hints={"device": self._device, "cache_bytes": self._cache_bytes, "slab": slab},
             )
 
         unit = core_unit(out)
@@ -446,13 +462,20 @@ class Sample:
         """Where slices are projected: the GPU that the user names; it is not taken unasked."""
         return self.options.device if self.options.device not in ("auto", "mps") else "cpu"
 
-    def _matrices(self, angle_deg: list[float]) -> int:
-        """Bytes of the geometry's matrices: those that are held, and the one being made."""
+    def _matrices(self, angle_deg: list[float], geometries: int = 1) -> int:
+        """Bytes of geometries' matrices: those that each of them holds, and the one being made."""
         from volengine.sim.projector import Projector
 
         nz, _, nx = self.shape
         need = Projector((nz, nx), angle_deg, self.recipe.specimen.voxel_size).matrix_bytes
-        return min(need, Projector.cache_bytes) + need // max(1, len(angle_deg) // 8)
+        return geometries * min(need, self._cache_bytes) + need // max(1, len(angle_deg) // 8)
+
+    @property
+    def _cache_bytes(self) -> int:
+        """Matrices that a projector may hold: less in small workers, where they are made again instead."""
+        from volengine.sim.projector import Projector
+
+        return min(Projector.cache_bytes, self.options.limit_bytes() // 16)
 
     def _core(self, shape: Index3, unit: Index3, build: Callable[[Index3], Stage]) -> Index3:
         """A block's core: the user's, rounded up to whole units, or the largest that fits."""

@@ -47,7 +47,7 @@ def label_block(
 
     how, drawn, box = LabelRidge.from_json(ridge), block.arrays["drawn"], block.box
     z, y, x = (
-        (np.arange(start, stop) + 0.5) * (n / whole) - 0.5 + first
+        np.asarray((np.arange(start, stop) + 0.5) * (n / whole) - 0.5 + first, np.float64)
         for start, stop, n, whole, first in zip(box.start, box.stop, extent, block.shape, corner, strict=True)
     )
     arrays: dict[str, NDArray[Any]] = {}
@@ -89,11 +89,18 @@ def render_block(block: Block, voxel_size: float, factors: dict[str, Any], poten
 
 
 def project_block(
-    block: Block, angle_deg: Sequence[float], shift_x: Sequence[float], voxel_size: float, device: str = "cpu"
+    block: Block,
+    angle_deg: Sequence[float],
+    shift_x: Sequence[float],
+    voxel_size: float,
+    device: str = "cpu",
+    cache_bytes: int | None = None,
 ) -> Result:
     """Kernel: (tilts, y, x) line integrals, volt angstrom, of the slices of a block along the tilt axis."""
     volume = block.arrays["specimen"]
-    projector = geometry((volume.shape[0], volume.shape[2]), tuple(angle_deg), tuple(shift_x), voxel_size, device)
+    projector = geometry(
+        (volume.shape[0], volume.shape[2]), tuple(angle_deg), tuple(shift_x), voxel_size, device, cache_bytes
+    )
     return Result({"projections": projector.project(volume)})
 
 
@@ -169,6 +176,8 @@ def reconstruct_block(
     how: dict[str, Any],
     factors: Sequence[Sequence[int]],
     device: str = "cpu",
+    cache_bytes: int | None = None,
+    slab: int = 1 << 30,
 ) -> Result:
     """Kernel: the tomogram's slices across the tilt axis, on all levels.
 
@@ -186,17 +195,22 @@ def reconstruct_block(
         A :class:`~volengine.tasks.simulate_recipe.ReconstructRecipe` as JSON.
     factors
         Of the levels.
+    slab
+        Slices made at a time; each one depends on itself alone.
     """
     from volengine.sim.reconstruct import Filter, sirt, wbp
 
     images = block.arrays["images"][list(rows)]
     angles = tuple(angle_deg[row] for row in rows)
-    projector = geometry((depth, images.shape[2]), angles, (0.0,) * len(angles), voxel_size, device)
-    if how["method"] == "sirt":
-        volume = sirt(images, projector, how["iterations"])
-    else:
-        volume = wbp(images, projector, Filter.from_json(how["filter"]))
-    volume *= np.float32(sign)
+    projector = geometry((depth, images.shape[2]), angles, (0.0,) * len(angles), voxel_size, device, cache_bytes)
+    volume = np.empty((depth, *images.shape[1:]), np.float32)
+    for first in range(0, images.shape[1], slab):
+        part = images[:, first : first + slab]
+        if how["method"] == "sirt":
+            found = sirt(part, projector, how["iterations"])
+        else:
+            found = wbp(part, projector, Filter.from_json(how["filter"]))
+        np.multiply(found, np.float32(sign), out=volume[:, first : first + slab])
     return Result(levels_of(volume, factors, "intensity"))
 
 
@@ -215,11 +229,18 @@ def _thickness(
 
 @lru_cache(maxsize=4)
 def geometry(
-    shape_zx: tuple[int, int], angle_deg: tuple[float, ...], shift_x: tuple[float, ...], voxel_size: float, device: str
+    shape_zx: tuple[int, int],
+    angle_deg: tuple[float, ...],
+    shift_x: tuple[float, ...],
+    voxel_size: float,
+    device: str,
+    cache_bytes: int | None = None,
 ) -> Projector:
     """The projector of a process: its matrices are made once."""
     from volengine.sim.projector import Projector, TorchProjector
 
     if device == "cpu":
-        return Projector(shape_zx, angle_deg, voxel_size, shift_x=shift_x)
+        made = Projector(shape_zx, angle_deg, voxel_size, shift_x=shift_x)
+        made.cache_bytes = made.cache_bytes if cache_bytes is None else cache_bytes
+        return made
     return TorchProjector(shape_zx, angle_deg, voxel_size, shift_x=shift_x, device=device)
