@@ -8,34 +8,16 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import click
 import numpy as np
 import pytest
+from calling import Command
 from threshold_net import save_threshold_model
 
 from volengine.cli.main import VERBS, main
 from volengine.io.mrc_write import write_mrc
-
-Answer = tuple[int, str, str]
-Command = Callable[..., Answer]
-
-
-@pytest.fixture
-def volengine(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Command:
-    """Run the command as the shell would, in the test's folder: exit code, output, messages."""
-    monkeypatch.chdir(tmp_path)
-
-    def call(*args: str) -> Answer:
-        monkeypatch.setattr(sys, "argv", ["volengine", *args])
-        with pytest.raises(SystemExit) as end:
-            main()
-        said = capsys.readouterr()
-        return int(end.value.code or 0), said.out, said.err
-
-    return call
 
 
 @pytest.fixture

@@ -5,10 +5,8 @@ from __future__ import annotations
 import io
 import json
 import os
-import sys
 import tarfile
 import zipfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +14,10 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from calling import Command
 from scipy import ndimage
 from torch import nn
 
-from volengine.cli.main import main
 from volengine.core.boxes import Box
 from volengine.core.model import ModelFacts
 from volengine.core.rules import Compete, Interact
@@ -33,24 +31,7 @@ from volengine.ops.interact import Chain
 from volengine.tasks.exchange import ModelExportRecipe, export_model
 from volengine.tasks.layout import feature_store
 
-Answer = tuple[int, str, str]
-Command = Callable[..., Answer]
 SHAPE = (6, 64, 96)
-
-
-@pytest.fixture
-def volengine(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Command:
-    """Run the command as the shell would, in the test's folder: exit code, output, messages."""
-    monkeypatch.chdir(tmp_path)
-
-    def call(*args: str) -> Answer:
-        monkeypatch.setattr(sys, "argv", ["volengine", *args])
-        with pytest.raises(SystemExit) as end:
-            main()
-        said = capsys.readouterr()
-        return int(end.value.code or 0), said.out, said.err
-
-    return call
 
 
 def slice_net(seed: int, gain: float = 3.0) -> nn.Module:

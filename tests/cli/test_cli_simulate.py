@@ -2,17 +2,10 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import yaml
-
-
-def volengine(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "volengine.cli.main", *arguments]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-
+from calling import Command
 
 RECIPE = {
     "name": "cli",
@@ -25,42 +18,42 @@ RECIPE = {
 }
 
 
-def test_samples_are_made_shown_and_not_made_twice(tmp_path: Path) -> None:
+def test_samples_are_made_shown_and_not_made_twice(volengine: Command, tmp_path: Path) -> None:
     (tmp_path / "r.yaml").write_text(yaml.safe_dump(RECIPE))
-    dry = volengine("simulate", "r.yaml", "--out", "o", "--dry-run", folder=tmp_path)
-    assert dry.returncode == 0, dry.stderr
-    assert "reconstruct-tomograms" in dry.stdout
+    dry = volengine("simulate", "r.yaml", "--out", "o", "--dry-run")
+    assert dry[0] == 0, dry[2]
+    assert "reconstruct-tomograms" in dry[1]
     assert not (tmp_path / "o" / "tomograms").exists()
-    done = volengine("simulate", "r.yaml", "--out", "o", "-n", "2", "--seed", "3", "--no-progress", folder=tmp_path)
-    assert done.returncode == 0, done.stderr
+    done = volengine("simulate", "r.yaml", "--out", "o", "-n", "2", "--seed", "3", "--no-progress")
+    assert done[0] == 0, done[2]
     assert sorted(p.name for p in (tmp_path / "o" / "tomograms").iterdir()) == [
         "cli_0001.ome.zarr",
         "cli_0002.ome.zarr",
     ]
-    again = volengine("simulate", "r.yaml", "--out", "o", "-n", "2", "--seed", "3", "--no-progress", folder=tmp_path)
-    assert "0 of 9 units run" in again.stdout
-    other = volengine("simulate", "r.yaml", "--out", "o", "-n", "2", "--seed", "4", "--no-progress", folder=tmp_path)
-    assert "0 were there already" in other.stdout  # another recipe: made anew in its place
-    info = volengine("info", "o/tomograms/cli_0001.ome.zarr", folder=tmp_path)
-    assert "atlas" in info.stdout
+    again = volengine("simulate", "r.yaml", "--out", "o", "-n", "2", "--seed", "3", "--no-progress")
+    assert "0 of 9 units run" in again[1]
+    other = volengine("simulate", "r.yaml", "--out", "o", "-n", "2", "--seed", "4", "--no-progress")
+    assert "0 were there already" in other[1]  # another recipe: made anew in its place
+    info = volengine("info", "o/tomograms/cli_0001.ome.zarr")
+    assert "atlas" in info[1]
 
 
-def test_presets_are_listed_and_mistakes_are_named(tmp_path: Path) -> None:
-    listed = volengine("simulate", "--list", folder=tmp_path)
-    assert listed.returncode == 0
-    assert "cytoplasm" in listed.stdout
-    assert "ribosome_4v5d" in listed.stdout
+def test_presets_are_listed_and_mistakes_are_named(volengine: Command, tmp_path: Path) -> None:
+    listed = volengine("simulate", "--list")
+    assert listed[0] == 0
+    assert "cytoplasm" in listed[1]
+    assert "ribosome_4v5d" in listed[1]
     for arguments, message in (
         (("nothing.yaml", "--out", "o"), "no such recipe file"),
         (("quick",), "--out"),
         (("quick", "--out", "o", "-n", "0"), "1 sample or more"),
     ):
-        found = volengine("simulate", *arguments, folder=tmp_path)
-        assert found.returncode == 2
-        assert message in found.stderr
-        assert "Traceback" not in found.stderr
+        found = volengine("simulate", *arguments)
+        assert found[0] == 2
+        assert message in found[2]
+        assert "Traceback" not in found[2]
     (tmp_path / "bad.yaml").write_text("name: a\nspecimen: {layers: [{species: [{structure: my.pdb}]}]}\n")
-    found = volengine("simulate", "bad.yaml", "--out", "o", folder=tmp_path)
-    assert found.returncode == 2
-    assert "my.pdb" in found.stderr
+    found = volengine("simulate", "bad.yaml", "--out", "o")
+    assert found[0] == 2
+    assert "my.pdb" in found[2]
     assert not (tmp_path / "o").exists()
