@@ -10,8 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from volengine.core.boxes import Box
 from volengine.core.errors import InputError
 from volengine.sim.label_membranes import LabelRidge, label_distance
+from volengine.sim.membranes import bilayer
+from volengine.sim.occupancy import Occupancy
+from volengine.sim.render import distances, render
+from volengine.sim.scene import LabelBilayer, Scene
 from volengine.sim.seeds import stream
 
 
@@ -107,3 +112,66 @@ def test_what_makes_no_sense_is_refused() -> None:
         LabelRidge(50.0, reach_a=60)
     with pytest.raises(InputError, match="smoothing_vox"):
         LabelRidge(10.0, smoothing_vox=0.1)
+
+
+@given(
+    start=st.tuples(*[st.integers(0, 40)] * 3),
+    size=st.tuples(*[st.integers(2, 20)] * 3),
+    fine=st.sampled_from([(60, 60, 60), (30, 45, 50), (20, 61, 33)]),
+)
+@settings(max_examples=6)
+def test_another_grid_in_blocks_is_the_same_grid_whole(
+    start: tuple[int, int, int], size: tuple[int, int, int], fine: tuple[int, int, int]
+) -> None:
+    """Places between voxels, such as those of a specimen with voxels of another size."""
+    labels, _ = _shell(45, 13.0, 1.5, (21.7, 20.2, 23.1))
+    how = LabelRidge(10.0, smoothing_vox=1.0, reach_a=30)
+    axes = [(np.arange(n) + 0.5) * (45 / n) - 0.5 for n in fine]
+    whole = label_distance(labels, 2, how, at=(axes[0], axes[1], axes[2]))
+    core = [slice(min(a, n - 1), min(a + s, n)) for a, s, n in zip(start, size, fine, strict=True)]
+    wide = tuple(
+        slice(max(c.start * 45 // n - how.halo, 0), min(-(-c.stop * 45 // n) + how.halo, 45))
+        for c, n in zip(core, fine, strict=True)
+    )
+    z, y, x = (axis[c] for axis, c in zip(axes, core, strict=True))
+    part = label_distance(labels[wide], 2, how, (wide[0].start, wide[1].start, wide[2].start), (z, y, x))
+    assert np.array_equal(part, whole[tuple(core)])
+    place = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1) - (21.7, 20.2, 23.1)
+    true = np.abs(np.sqrt((place**2).sum(axis=-1)) - 13.0)
+    near = true < 2
+    assert np.abs(whole[near] / 10 - true[near]).max() < 0.7
+
+
+def test_a_rendered_shell_weighs_as_much_as_its_area_of_bilayer() -> None:
+    """And it lies at the radius of the label, within half a voxel, in every block."""
+    labels, _ = _shell(56, 18.0, 1.5, (27.3, 27.8, 26.9))
+    where = Box.of_shape(labels.shape)
+    found = label_distance(labels, 2, LabelRidge(10.0))
+    scene = Scene(labels=(LabelBilayer(2, "outer", 5, 38.0),), classes={"outer": 3})
+    whole = render(scene, where, 10.0, {2: found})
+    area = 4 * np.pi * 180.0**2
+    assert whole.potential.sum(dtype=float) * 10.0**3 / area == pytest.approx(bilayer(38.0).total, rel=0.04)
+    at = np.argwhere(whole.instances == 5) - (27.3, 27.8, 26.9)
+    radius = np.sqrt((at**2).sum(axis=1))
+    assert abs(np.median(radius) - 18.0) < 0.5
+    assert np.abs(radius - 18.0).max() < 2.3 + 0.7  # half the bilayer and its heads
+    assert np.array_equal(whole.classes == 3, whole.instances == 5)
+    box = Box((3, 20, 31), (30, 40, 56))
+    part = render(scene, box, 10.0, {2: found[box.slices]})
+    for name in ("potential", "classes", "instances"):
+        assert np.array_equal(getattr(part, name), getattr(whole, name)[box.slices])
+    assert np.array_equal(distances(scene, where, 10.0, {2: found}), found)
+    table = Scene.from_table(scene.to_table())
+    assert table.labels == scene.labels
+    assert table.objects == 5
+
+
+def test_a_piece_of_cells_is_taken_in_place() -> None:
+    grid = Occupancy((6, 7, 8), voxel_size_a=10.0)
+    mask = np.zeros((2, 3, 4), bool)
+    mask[1, 2, 3] = mask[0, 0, 0] = True
+    assert grid.take_mask(mask, corner=(4, 1, 2)) == 2
+    assert np.argwhere(grid.owner).tolist() == [[4, 1, 2], [5, 3, 5]]
+    for corner in ((5, 0, 0), (0, 5, 0), (-1, 0, 0)):
+        with pytest.raises(InputError, match="leaves the grid"):
+            grid.take_mask(mask, corner=corner)
