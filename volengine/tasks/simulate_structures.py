@@ -7,11 +7,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from volengine.core.errors import InputError, MissingError
 from volengine.core.specimen import Template
 from volengine.sim.recipe import FilamentsRecipe, SpeciesRecipe, SpecimenRecipe
+
+if TYPE_CHECKING:
+    from volengine.core.structure import Structure
 
 SHIPPED = {
     "ribosome": "ribosome_4v5d.cif.gz",
@@ -19,6 +22,9 @@ SHIPPED = {
     "spliceosome": "spliceosome_3jb9.cif.gz",
 }
 """Structures of the package by name; the Protein Data Bank's entries are free of copyright (CC0)."""
+
+ASSEMBLIES = 12
+"""Different particles made of a structure with the flag ``assembly``."""
 
 
 @dataclass(frozen=True)
@@ -146,8 +152,23 @@ def _of_atoms(species: SpeciesRecipe, source: Source, voxel_size: float, scale: 
     classes = ("distract",) if "distract" in flags and not given else None
     whole = Structure(name, structure.parts)
     pivot: Literal["origin", "centre"] = "origin" if "membrane" in flags else "centre"
-    for chosen in [whole] if flags & {"complex", "assembly"} else alone(whole):
-        yield template_of(chosen, voxel_size=voxel_size, scale=scale, pivot=pivot, classes=classes)
+    chosen = [whole] if "complex" in flags else alone(whole)
+    if "assembly" in flags:
+        chosen = list(_assembled(chosen, source.digest))
+    for one in chosen:
+        yield template_of(one, voxel_size=voxel_size, scale=scale, pivot=pivot, classes=classes)
+
+
+def _assembled(singles: list[Structure], digest: str) -> Iterator[Structure]:
+    """The first sub-model with a random choice of the others, none to all of them: so many as are drawn from."""
+    from volengine.core.structure import Structure
+    from volengine.sim.seeds import stream
+
+    (base, *marks), others = singles[0].parts, [single.parts[0] for single in singles[1:]]
+    rng = stream(0, "assembly", digest)
+    for _ in range(ASSEMBLIES if others else 1):
+        kept = sorted(rng.permutation(len(others))[: int(rng.integers(len(others) + 1))].tolist())
+        yield Structure(singles[0].name, (base, *(others[n] for n in kept), *marks))
 
 
 def _of_density(species: SpeciesRecipe, source: Source, voxel_size: float) -> Template:
