@@ -177,6 +177,23 @@ def test_vesicles_have_an_inside(tmp_path: Path) -> None:
     assert np.array_equal(atlas > 0, np.abs(found) <= np.abs(found)[atlas > 0].max())
 
 
+def test_sheets_have_two_sides_and_no_inside(tmp_path: Path) -> None:
+    specimen = {
+        "shape": [24, 48, 48],
+        "labels": None,
+        "sheets": [{"count": 1}],
+        "layers": [],
+        "classes": None,
+    }
+    simulate(recipe(tmp_path / "none", specimen=specimen), str(tmp_path), 1, QUIET)
+    found = voxels(tmp_path / "distances" / "s_0001.ome.zarr")
+    assert -60 < found.min() < -50
+    assert found.max() == 60
+    assert 0.5 < (found < 0).sum() / ((found > 0) & (found < 60)).sum() < 2
+    atlas = voxels(tmp_path / "tomograms" / "s_0001.ome.zarr", "labels/atlas")
+    assert np.array_equal(atlas > 0, np.abs(found) <= np.abs(found)[atlas > 0].max())
+
+
 def _refused(path: Path, match: str, error: type[Exception] = InputError, **labels: Any) -> None:
     specimen = {"shape": SHAPE, "voxel_size": SIZE, "labels": {"path": str(path), "classes": {7: "shell"}, **labels}}
     with pytest.raises(error, match=match):

@@ -406,7 +406,8 @@ class SpecimenRecipe(Recipe):
     vesicles, sheets, filaments
         Membranes and filaments; they come before the particles.
     labels
-        Membranes of a real segmentation; none unless asked for, and instead of vesicles.
+        Membranes of a real segmentation; none unless asked for, and instead of vesicles and
+        sheets.
     beads, film
         Gold and carbon; none unless asked for.
     ice
@@ -443,8 +444,10 @@ class SpecimenRecipe(Recipe):
         wall_faces(self.walls)
         if min(self.shape) < 4:
             raise InputError(f"specimen: the shape {self.shape} is too small; at least 4 voxels on each axis.")
-        if self.labels is not None and self.vesicles:
-            raise InputError("specimen: vesicles do not see where a label volume has membranes; give one or the other.")
+        if self.labels is not None and (self.vesicles or self.sheets):
+            raise InputError(
+                "specimen: vesicles and sheets do not see where a label volume has membranes; give one or the other."
+            )
         for name, number in (self.classes or {}).items():
             if not 0 <= number <= 255 or not re.fullmatch(r"[\w.+-]+", name):
                 raise InputError(

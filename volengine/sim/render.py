@@ -123,16 +123,25 @@ def distances(
 
     Returns
     -------
-    (z, y, x) float32, angstrom, at most ``cut``: negative inside of closed membranes. Those that follow a label have no
-    inside; about them, and far from all, it is positive. Parameters as of :func:`render`.
+    (z, y, x) float32, angstrom, at most ``cut``: negative inside of closed membranes, and near to sheets on the side
+    that their normals leave. Membranes that follow a label have no inside; about them, and far from all, it is
+    positive. Parameters as of :func:`render`.
     """
     found = np.full(box.shape, cut, np.float32)
-    for _, window, distance in _bilayers(scene, box, voxel_size, labels or {}):
+    for membrane, window, distance in _bilayers(scene, box, voxel_size, labels or {}):
         part = found[window.slices_in(box)]
         new = np.clip(distance, -cut, cut)
+        if isinstance(membrane, Membrane) and not _closed(membrane):
+            new[new == -cut] = cut
         nearer = (np.abs(new) < np.abs(part)) | ((np.abs(new) == np.abs(part)) & (new < part))
         part[nearer] = new[nearer]
     return found
+
+
+def _closed(membrane: Membrane) -> bool:
+    """Whether the membrane's grid holds all of its inside."""
+    faces = (np.moveaxis(membrane.distance, axis, 0)[[0, -1]] for axis in range(3))
+    return all(bool(face.min() > 0) for face in faces)
 
 
 def _bilayers(

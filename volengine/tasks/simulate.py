@@ -293,7 +293,8 @@ class Sample:
             },
             tables={"labels": TableInput("labels", "all")} if self.piece else {},
             emits=True,
-            kernel_bytes=200_000_000 + (16 if recipe.specimen.vesicles else 5) * math.prod(recipe.specimen.shape) // 4,
+            kernel_bytes=200_000_000
+            + (16 if recipe.specimen.vesicles or recipe.specimen.sheets else 5) * math.prod(recipe.specimen.shape) // 4,
         )
 
     def _render(

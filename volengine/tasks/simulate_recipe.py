@@ -86,8 +86,8 @@ class KeepRecipe(Recipe):
     noise_free
         A tomogram of the same series before electrons are counted.
     distance
-        Signed distance to the mid-plane of the nearest bilayer, angstrom, cut at 60: negative inside of closed
-        membranes; of membranes that follow a label volume without sign.
+        Signed distance to the mid-plane of the nearest bilayer, angstrom, cut at 60: negative inside of vesicles and
+        behind sheets; of membranes that follow a label volume without sign.
     mrc
         Tomograms and tilt series as MRC files as well.
     """
