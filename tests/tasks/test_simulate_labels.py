@@ -145,10 +145,13 @@ def test_a_piece_of_a_larger_volume_at_another_size(made: Path, tmp_path: Path) 
     parts = {
         "shape": [24, 60, 70],
         "voxel_size": SIZE / 2,
-        "labels": {"path": str(made / "drawn.mrc"), "classes": {7: "shell", 2: "sheet"}, "start": [4, 10, 50]},
+        "labels": {"path": str(made / "drawn.mrc"), "classes": {7: "a", 2: "b", 5: "none"}, "start": [4, 10, 50]},
         "layers": [],
+        "classes": None,
     }
     simulate(recipe(tmp_path / "none", specimen=parts, keep=keep), str(tmp_path), 1, QUIET)
+    facts = json.loads((tmp_path / "truth" / "s_0001" / "sample.json").read_text())
+    assert {p["name"]: p["placed"] for p in facts["placed"]} == {"a": 1, "b": 0, "none": 0}
     fine = voxels(tmp_path / "distances" / "s_0001.ome.zarr")
     coarse = voxels(made / "distances" / "s_0001.ome.zarr")[4:16, 10:40, 50:85]
     means = fine.reshape(12, 2, 30, 2, 35, 2).mean(axis=(1, 3, 5))

@@ -34,6 +34,8 @@ def label_block(
 ) -> Result:
     """Kernel: how far a block's voxels are from the middle of labels, and a table of those that membranes take.
 
+    The table has the block's place, its voxels in bits, and how many of them are each label's.
+
     Parameters
     ----------
     ridge
@@ -51,12 +53,15 @@ def label_block(
         for start, stop, n, whole, first in zip(box.start, box.stop, extent, block.shape, corner, strict=True)
     )
     arrays: dict[str, NDArray[Any]] = {}
-    taken = np.zeros(box.shape, bool)
+    taken, voxels = np.zeros(box.shape, bool), []
     for label, half in half_a.items():
         distance = label_distance(drawn, int(label), how, block.boxes["drawn"].start, (z, y, x))
-        taken |= distance <= half
+        near = distance <= half
+        taken |= near
+        voxels.append(np.count_nonzero(near))
         arrays[f"distance {label}"] = distance
-    table = {"start": np.array(box.start), "shape": np.array(box.shape), "taken": np.packbits(taken)}
+    place = {"start": np.array(box.start), "shape": np.array(box.shape)}
+    table = {**place, "taken": np.packbits(taken), "voxels": np.array(voxels)}
     return Result(arrays, table, {"membrane voxels": int(np.count_nonzero(taken))})
 
 

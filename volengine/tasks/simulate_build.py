@@ -46,8 +46,11 @@ def place_specimen(
     ]
     monomers = [monomers_of(f, where, recipe) for f in recipe.filaments]
     ice = ice_potential(recipe.scale)
-    walls = _walls(block.tables.get("labels", {}))
-    scene, report = build(recipe, particles, monomers, classes, seed=seed, sample=sample, ice=ice, walls=walls)
+    drawn = block.tables.get("labels", {})
+    scene, report = build(recipe, particles, monomers, classes, seed=seed, sample=sample, ice=ice, walls=_walls(drawn))
+    notes = [note for note in report if note["step"] == "labels"]
+    for note, *voxels in zip(notes, *(table["voxels"] for table in drawn.values()), strict=True):
+        note["placed"] = int(sum(voxels) > 0)
     table = {**scene.to_table(), "report": np.array(json.dumps(report))}
     return Result(table=table, counts={"objects": scene.objects})
 
