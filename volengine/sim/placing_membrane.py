@@ -172,6 +172,8 @@ def enclose(
     """
     if len(points) not in (0, len(membranes)):
         raise InputError(f"There are {len(membranes)} membranes and {len(points)} sets of surface points.")
+    if not membranes:
+        return Regions()
     inside = np.zeros(occupancy.shape, bool)
     surfaces = []
     for number, membrane in enumerate(membranes):
@@ -183,7 +185,7 @@ def enclose(
             surfaces.append(Surfaces.of(*at, owner, membrane.instance, half))
     inside &= occupancy.owner == 0
     standing = Surfaces.joined(surfaces).within(occupancy) if surfaces else None
-    return Regions(inside if membranes else None, standing if standing is not None and len(standing) else None)
+    return Regions(inside, standing if standing is not None and len(standing) else None)
 
 
 def _mark(occupancy: Occupancy, membrane: Membrane, half: float, inside: NDArray[np.bool_]) -> NDArray[np.bool_]:
