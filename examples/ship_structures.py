@@ -33,7 +33,8 @@ def main() -> None:
             symbols = [gemmi.Element(int(n)).name for n in part.atoms.number]
             for n, ((z, y, x), symbol) in enumerate(zip(part.atoms.position, symbols, strict=True), 1):
                 if symbol != "H":
-                    lines.append(f"{n} {symbol} {symbol} UNK . {chr(65 + n // 8000)} {n // 20} {x:.1f} {y:.1f} {z:.1f}\n")
+                    place = f"{chr(65 + n // 8000)} {n // 20} {x:.1f} {y:.1f} {z:.1f}"
+                    lines.append(f"{n} {symbol} {symbol} UNK . {place}\n")
         out = OUT / file
         out.write_bytes(gzip.compress("".join(lines).encode(), 9, mtime=0))
         print(f"{out.name}: {len(lines) - 1} atoms, {out.stat().st_size} bytes")

@@ -107,8 +107,9 @@ class Scene:
     @property
     def objects(self) -> int:
         """The largest number of an object; 0 without any."""
-        found = [m.instance for m in (*self.membranes, *self.labels)] + ([self.film.instance] if self.film else [])
-        return max([int(self.placements.instance.max()) if len(self.placements) else 0, *found])
+        found = [m.instance for m in self.membranes] + [b.instance for b in self.labels]
+        found += [self.film.instance] if self.film else []
+        return max([*found, *self.placements.instance.tolist()], default=0)
 
     def to_table(self) -> Table:
         """Columns without pickled objects."""

@@ -12,7 +12,7 @@ Outputs, in the folder ``out``::
     specimens/NAME_0001.ome.zarr          potential, volt in excess of ice
     distances/NAME_0001.ome.zarr          signed distance to the nearest bilayer's mid-plane, angstrom
     picks/NAME_0001__CLASS.star           every particle with its pose
-    truth/NAME_0001/                      specimen.csv, membranes.ply, filaments.csv, sample.json (all parameters)
+    truth/NAME_0001/                      specimen.csv, membrane_N.ply, filaments.csv, sample.json (all parameters)
     run/                                  plans, ledger, log, report
 """
 
@@ -293,7 +293,7 @@ class Sample:
             },
             tables={"labels": TableInput("labels", "all")} if self.piece else {},
             emits=True,
-            kernel_bytes=200_000_000
+            kernel_bytes=420_000_000
             + (16 if recipe.specimen.vesicles or recipe.specimen.sheets else 5) * math.prod(recipe.specimen.shape) // 4,
         )
 
@@ -399,7 +399,9 @@ class Sample:
                 },
                 arrays={"specimen": ArrayInput(specimen, scaled=True)},
                 outputs={"projections": Output(out.volume())},
-                kernel_bytes=self._matrices(view.columns["true_deg"]) + 4 * rows * nx * (self.shape[0] + count),
+                kernel_bytes=self._matrices(view.columns["true_deg"])
+                + 216 * self.shape[0] * nx  # shares and pixels of eight tilts, of which a matrix is made
+                + 4 * rows * nx * (self.shape[0] + 2 * count),
                 hints={"device": self._device, "cache_bytes": self._cache_bytes},
             )
 
@@ -425,7 +427,7 @@ class Sample:
             },
             arrays={"projections": ArrayInput(projections.volume())},
             outputs={name: Output(spec.volume()) for name, spec in out.items()},
-            kernel_bytes=160 * ny * nx,
+            kernel_bytes=90_000_000 + 160 * ny * nx,
         )
 
     def _reconstruct(self, view: View, stack: ImageSpec, out: ImageSpec, rows: list[int], name: str) -> Stage:
@@ -451,7 +453,7 @@ class Sample:
                 },
                 arrays={"images": ArrayInput(stack.volume(), scaled=True)},
                 outputs=outputs_of(out),
-                kernel_bytes=self._matrices(angles, 2) + 4 * nx * slab * (6 * count + 4 * nz),
+                kernel_bytes=60_000_000 + self._matrices(angles, 2) + 4 * nx * slab * (6 * count + 4 * nz),
                 hints={"device": self._device, "cache_bytes": self._cache_bytes, "slab": slab},
             )
 

@@ -95,8 +95,9 @@ def specimen_rows(scene: Scene) -> Iterator[list[Any]]:
         template = scene.templates[rows.template[n]]
         place = [f"{v:.3f}" for v in rows.position[n]] + [f"{v:.6f}" for v in rows.quaternion[n]]
         yield [template.name, "+".join(template.classes), rows.instance[n], rows.group[n], *place]
-    for membrane in (*scene.labels, *scene.membranes):
-        yield ["bilayer", membrane.name, membrane.instance, 0, *[""] * 7]
+    bilayers = [(b.name, b.instance) for b in scene.labels] + [(m.name, m.instance) for m in scene.membranes]
+    for name, instance in bilayers:
+        yield ["bilayer", name, instance, 0, *[""] * 7]
 
 
 def filament_rows(scene: Scene) -> Iterator[list[Any]]:
