@@ -219,3 +219,34 @@ def test_networks_train_on_samples(made: Path, tmp_path: Path) -> None:
     history = train(recipe, str(tmp_path / "m.safetensors"), progress=False)
     assert len(history) == 1
     assert np.isfinite(history[0]["loss"])
+
+
+def test_phases_are_flipped_for_the_tomogram_alone(tmp_path: Path) -> None:
+    specimen = {
+        "shape": [16, 48, 48],
+        "voxel_size": 8.0,
+        "layers": [{"species": [{"structure": "globule-700", "name": "g", "count": 3}]}],
+    }
+    values = {
+        "name": "f",
+        "specimen": specimen,
+        "tilts": {"min_deg": -60, "max_deg": 60, "step_deg": 6},
+        "dose": {"total_e_per_a2": 0},
+        "exposure": {"optics": {"defocus_um": 5, "envelope": 0}, "damage": {"model": "none"}},
+        "keep": {"ideal": True, "halves": "tilts"},
+    }
+    likeness = {}
+    for flip in (False, True):
+        for method in ("wbp", "sirt"):
+            out = tmp_path / f"{method}{flip}"
+            simulate(
+                {**values, "reconstruct": {"phase_flip": flip, "method": method, "iterations": 5}}, str(out), 1, QUIET
+            )
+            ideal, found = (voxels(out / kind / "f_0001.ome.zarr").ravel() for kind in ("ideal", "tomograms"))
+            likeness[method, flip] = np.corrcoef(ideal, found)[0, 1]
+            even, odd = (voxels(out / kind / "f_0001.ome.zarr").ravel() for kind in ("even", "odd"))
+            assert np.corrcoef(even, odd)[0, 1] > 0.5
+    assert likeness["wbp", True] > likeness["wbp", False] + 0.02
+    assert likeness["sirt", True] > likeness["sirt", False] + 0.02
+    tilts = [voxels(tmp_path / f"wbp{flip}" / "tilts" / "f_0001.ome.zarr") for flip in (False, True)]
+    assert np.array_equal(*tilts)
