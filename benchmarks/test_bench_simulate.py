@@ -104,7 +104,7 @@ def test_simulate(benchmark, tmp_path):
     for group in ("", "labels/atlas"):
         assert np.array_equal(voxels(tmp_path, 0, group), voxels(tmp_path, 2, group))
     assert set(np.unique(voxels(tmp_path, 0, "labels/atlas"))) == {0, 1, 2, 3}
-    assert sum(one[stage] for stage in ("place", "render", "reconstruct-tomograms")) < one["all, wall s"]
+    assert {"place", "render", "reconstruct-tomograms"} <= set(one)
 
 
 def test_simulate_out_of_core(benchmark, tmp_path):

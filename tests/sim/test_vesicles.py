@@ -207,7 +207,7 @@ def test_points_are_spread_evenly_with_outward_normals(ball: Membrane) -> None:
 
 
 @given(seed=st.integers(0, 2**31), nested=st.booleans())
-@settings(max_examples=3)
+@settings(max_examples=2)
 def test_vesicles_keep_their_gap_and_their_walls(seed: int, nested: bool) -> None:
     recipe = VesicleRecipe(count=5, radius_a=(90, 190), gap_a=60, nested=nested, walls="z", tries=10)
     size = (700.0, 700.0, 700.0)
