@@ -9,7 +9,7 @@ import pytest
 
 from volengine.core.boxes import Box
 from volengine.core.errors import InputError
-from volengine.sim.build import Particle, build, ice_potential
+from volengine.sim.build import Particle, build
 from volengine.sim.membranes import distance_to
 from volengine.sim.recipe import SpecimenRecipe
 from volengine.sim.render import render
@@ -25,8 +25,7 @@ def built(seed: int = 1, **parts: Any) -> tuple[Scene, list[dict[str, Any]], Spe
     names = {n for layer in particles for p in layer for t in p.templates for n in t.classes}
     names |= {f.class_name for f in recipe.filaments} | {"membrane", "gold", "carbon"}
     classes = recipe.class_ids(names)
-    ice = ice_potential(recipe.scale)
-    scene, report = build(recipe, particles, [None] * len(recipe.filaments), classes, seed=seed, sample=1, ice=ice)
+    scene, report = build(recipe, particles, [None] * len(recipe.filaments), classes, seed=seed, sample=1)
     return scene, report, recipe
 
 

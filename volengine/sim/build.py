@@ -83,7 +83,6 @@ def build(
     *,
     seed: int,
     sample: int,
-    ice: float,
     walls: Walls = (),
 ) -> tuple[Scene, Report]:
     """A specimen drawn from a recipe.
@@ -100,8 +99,6 @@ def build(
         Ids of all class names.
     seed, sample
         Of the random streams.
-    ice
-        Potential of vitreous ice in the templates' scale.
     walls
         Pieces of the specimen's voxels, and which of them membranes of a label volume take.
 
@@ -109,12 +106,12 @@ def build(
     -------
     The scene, and what was asked for and placed.
     """
-    return _Builder(recipe, classes, seed, sample, ice).run(particles, monomers, walls)
+    return _Builder(recipe, classes, seed, sample).run(particles, monomers, walls)
 
 
 class _Builder:
-    def __init__(self, recipe: SpecimenRecipe, classes: Mapping[str, int], seed: int, sample: int, ice: float):
-        self.recipe, self.classes, self.ice = recipe, dict(classes), ice
+    def __init__(self, recipe: SpecimenRecipe, classes: Mapping[str, int], seed: int, sample: int):
+        self.recipe, self.classes = recipe, dict(classes)
         self.seed, self.sample = seed, sample
         self.occupancy = Occupancy(
             recipe.shape, voxel_size_a=recipe.voxel_size, walls=recipe.walls, tolerance_a=recipe.tolerance_a
@@ -151,7 +148,7 @@ class _Builder:
             tuple(self.membranes),
             self.lines,
             self.classes,
-            self.ice,
+            ice_potential(self.recipe.scale),
             self.recipe.scale,
             film,
             tuple(self.labels),

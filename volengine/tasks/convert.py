@@ -139,7 +139,7 @@ def plan_convert(volume: Volume, recipe: ConvertRecipe, out: str, folder: PlanFo
     source = volume
     if is_packed(volume.url):
         unpacked = str(folder.scratch / f"source{suffix_of(volume.url)}")
-        stages.append(_unpack_stage(volume, unpacked))
+        stages.append(unpack_stage(volume, unpacked))
         source = volume.with_(url=unpacked)
 
     def build(core: Index3) -> Stage:
@@ -176,7 +176,8 @@ def copy_block(block: Block, factors: list[list[int]], kind: Kind) -> Result:
     return Result(levels_of(block.arrays["source"], factors, kind))
 
 
-def _unpack_stage(volume: Volume, target: str) -> Stage:
+def unpack_stage(volume: Volume, target: str) -> Stage:
+    """The stage that unpacks a compressed file into ``target``, which goes with the end of the run."""
     return Stage(
         "unpack",
         "volengine.tasks.convert:unpack_file",

@@ -35,7 +35,7 @@ def place_specimen(
     seed, sample
         Of the random streams.
     """
-    from volengine.sim.build import Particle, build, ice_potential
+    from volengine.sim.build import Particle, build
     from volengine.sim.recipe import SpecimenRecipe
 
     recipe = SpecimenRecipe.from_json(specimen)
@@ -45,9 +45,8 @@ def place_specimen(
         for layer in recipe.layers
     ]
     monomers = [monomers_of(f, where, recipe) for f in recipe.filaments]
-    ice = ice_potential(recipe.scale)
     drawn = block.tables.get("labels", {})
-    scene, report = build(recipe, particles, monomers, classes, seed=seed, sample=sample, ice=ice, walls=_walls(drawn))
+    scene, report = build(recipe, particles, monomers, classes, seed=seed, sample=sample, walls=_walls(drawn))
     notes = [note for note in report if note["step"] == "labels"]
     for note, *voxels in zip(notes, *(table["voxels"] for table in drawn.values()), strict=True):
         note["placed"] = int(sum(voxels) > 0)

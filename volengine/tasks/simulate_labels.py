@@ -22,6 +22,7 @@ from volengine.engine.ledger import PlanFolder
 from volengine.engine.stage import ArrayInput, Output, Stage, TableInput
 from volengine.sim.label_membranes import LabelRidge
 from volengine.sim.recipe import LabelsRecipe, SpecimenRecipe
+from volengine.tasks.convert import unpack_stage
 from volengine.tasks.images import scratch_spec
 
 DISTANCE_CUT = 60.0
@@ -148,7 +149,7 @@ class LabelStages:
         volume, before = self.piece.volume, []
         if is_packed(volume.url):
             target = str(self.folder.scratch / f"drawn{suffix_of(volume.url)}")
-            before.append(_unpack(volume, target))
+            before.append(unpack_stage(volume, target))
             volume = volume.with_(url=target)
 
         def build(core: Index3) -> Stage:
@@ -194,14 +195,3 @@ class LabelStages:
         reach = max(profile_of(t, specimen.scale, ice, specimen.voxel_size).reach for t in thickness.values())
         least = DISTANCE_CUT if self.keep_distance else 0.0
         return LabelRidge(size, self.recipe.smooth_vox, max(reach, least, 2 * size)), thickness
-
-
-def _unpack(volume: Volume, target: str) -> Stage:
-    return Stage(
-        "unpack",
-        "volengine.tasks.convert:unpack_file",
-        Tiling((1, 1, 1), (1, 1, 1)),
-        params={"source": volume.url, "target": target, "identity": volume.identity},
-        emits=True,
-        transient=True,
-    )
