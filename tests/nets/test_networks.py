@@ -44,6 +44,7 @@ PUBLISHED: dict[str, tuple[int, float | None]] = {
     "easymode_3d": (19_579_265, 195),
     "easymode_3d_wide": (30_981_761, 996),
     "dynunet": (91_181_859, 233.9),
+    "unet2d": (1_087_417, None),
     "unet3d": (198_865, None),
     "residual3d": (1_422_433, None),
 }
@@ -158,6 +159,7 @@ def test_vggnet_is_this_chain_of_functions() -> None:
 NETWORKS = [
     ("unet", {}, False, 13, 4),
     ("vggnet", {}, False, 27, 8),
+    ("unet2d", {"width": 2, "levels": 2}, False, 9, 2),
     ("unet3d", {"width": 2, "levels": 2}, True, 9, 2),
     ("unet3d", {"width": 2}, True, 23, 4),
     ("eman2", {"width": 4}, False, 36, 2),

@@ -58,6 +58,7 @@ NETWORKS: dict[str, Entry] = {
     "pom": Entry("volengine.nets.architectures.ais2d_deep:pom", "Ais, cryoPom"),
     "easymode_3d": Entry("volengine.nets.architectures.ais3d:easymode_3d", EASYMODE),
     "easymode_3d_wide": Entry("volengine.nets.architectures.ais3d:easymode_3d_wide", EASYMODE),
+    "unet2d": Entry("volengine.nets.architectures.unet2d:unet2d", "volengine"),
     "unet3d": Entry("volengine.nets.architectures.unet3d:UNet3d", "volengine"),
     "residual3d": Entry("volengine.nets.architectures.residual3d:ResidualUNet3d", "volengine"),
     "dynunet": Entry("volengine.nets.architectures.dynunet:MembrainUNet", "membrain-seg, bioRxiv 2024.01.05.574336"),
