@@ -159,7 +159,7 @@ def test_vggnet_is_this_chain_of_functions() -> None:
 NETWORKS = [
     ("unet", {}, False, 13, 4),
     ("vggnet", {}, False, 27, 8),
-    ("unet2d", {"width": 2, "levels": 2}, False, 9, 2),
+    ("unet2d", {"width": 4, "levels": 2}, False, 9, 2),
     ("unet3d", {"width": 2, "levels": 2}, True, 9, 2),
     ("unet3d", {"width": 2}, True, 23, 4),
     ("eman2", {"width": 4}, False, 36, 2),
