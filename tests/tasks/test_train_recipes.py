@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import typing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +14,13 @@ import pytest
 import torch
 
 from volengine.core.errors import InputError
+from volengine.io import open_volume
 from volengine.nets.checkpoint import load_facts, load_model
 from volengine.nets.training.augment import PRESETS, Augmentation, Greys, preset
 from volengine.nets.training.fit_recipe import Term
 from volengine.nets.training.losses import EXCLUSIVE, LOSSES, REGRESSION
 from volengine.tasks import train_recipe
+from volengine.tasks.segment_recipe import check_voxel_size
 from volengine.tasks.train import TrainRecipe, TrainSample, train
 
 SHAPE = (12, 32, 24)
@@ -133,3 +137,25 @@ def test_pix2pix_trains_against_its_discriminator(tmp_path: Path, case: tuple[st
 def test_senseless_recipes_are_refused(case: tuple[str, ...], changes: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
         recipe(case, **changes)
+
+
+def test_samples_of_several_voxel_sizes(case: tuple[str, ...], tmp_path: Path) -> None:
+    coarse = str(tmp_path / "coarse.mrc")
+    shutil.copy(case[0], coarse)
+    with mrcfile.open(coarse, "r+") as mrc:
+        mrc.voxel_size = 13
+    samples = tuple(TrainSample(volume=path, labels=(case[1],), ids=(1, 2)) for path in (case[0], coarse))
+    out = str(tmp_path / "range.safetensors")
+    with pytest.raises(InputError, match=r"more than 5 % \(10 to 13 angstrom\).*--any-voxel-size"):
+        train(recipe(case, samples=samples), out, progress=False)
+    train(recipe(case, samples=samples, any_voxel_size=True), out, progress=False)
+    facts = load_facts(out)
+    assert facts.voxel_range == (10, 13)
+    assert facts.voxel_size == (11.4, 11.4, 11.4)  # sqrt(130)
+
+    volume = open_volume(case[0])
+    for size in (9.6, 10, 11.4, 13, 13.6):
+        check_voxel_size(replace(volume, voxel_size=(size,) * 3), "range", facts, 0.05)
+    for size, said in ((9.4, "-6%"), (13.8, r"\+6%")):
+        with pytest.raises(InputError, match=rf"trained at 10 to 13 angstrom per voxel.*{size} along z \({said}\)"):
+            check_voxel_size(replace(volume, voxel_size=(size,) * 3), "range", facts, 0.05)

@@ -105,7 +105,7 @@ def import_(file: str, out: str, **values: Any) -> None:
         )
         return
     facts = import_model(file, out, recipe)
-    click.echo(f"{out}: {', '.join(facts.features)} at {facts.voxel_size[2]:g} angstrom, patch {facts.patch}")
+    click.echo(f"{out}: {', '.join(facts.features)} at {facts.said_voxel_size}, patch {facts.patch}")
 
 
 @command.command("export")
@@ -115,6 +115,6 @@ def import_(file: str, out: str, **values: Any) -> None:
 def export(model: str, out: str, **values: Any) -> None:
     """A MODEL of any kind for other programs: OUT.onnx, OUT.bioimage.zip (BioImage Model Zoo) or OUT.scnm (Ais)."""
     made = export_model(model, out, from_options(ModelExportRecipe, values))
-    click.echo(f"{out}: {', '.join(made.facts.features)} at {made.facts.voxel_size[2]:g} angstrom")
+    click.echo(f"{out}: {', '.join(made.facts.features)} at {made.facts.said_voxel_size}")
     for note in made.notes:
         click.echo(f"  {note}")

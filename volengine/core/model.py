@@ -48,6 +48,8 @@ class ModelFacts(Recipe):
         Names of the output channels, in their order.
     voxel_size
         Angstrom, z, y, x, of the volumes it was trained on.
+    voxel_range
+        Angstrom: smallest and largest side of their voxels, where they differed; a tomogram between is taken as it is.
     patch
         Voxels z, y, x of the patches it was trained on. Depth 1: a 2D network that answers slice by slice;
         otherwise a 3D network.
@@ -99,6 +101,7 @@ class ModelFacts(Recipe):
     normalisation: Normalisation = "volume"
     activation: Activation = "sigmoid"
     target: TargetUnits | None = None
+    voxel_range: tuple[float, float] | None = None
     window: Window = "gaussian"
     edge: Edge = "reflect"
     receptive_field: Index3 | None = None
@@ -116,6 +119,8 @@ class ModelFacts(Recipe):
             raise InputError(f"ModelFacts.features must be one or more different names, not {self.features}.")
         if min(self.voxel_size) <= 0:
             raise InputError(f"ModelFacts.voxel_size must be positive (angstrom), not {self.voxel_size}.")
+        if self.voxel_range is not None and not 0 < self.voxel_range[0] <= self.voxel_range[1]:
+            raise InputError(f"ModelFacts.voxel_range is the smallest and the largest size, not {self.voxel_range}.")
         if min(self.patch) < 1 or min(self.stride) < 1:
             raise InputError(f"ModelFacts.patch {self.patch} and stride {self.stride} must be positive.")
         if any(p % s for p, s in zip(self.patch, self.stride, strict=True)):
@@ -137,6 +142,15 @@ class ModelFacts(Recipe):
                 f"ModelFacts.context is {self.context} with patches of {self.patch} voxels; it is the number of "
                 "slices that a network with patches of depth 1 sees, and 1 for all others."
             )
+
+    @property
+    def said_voxel_size(self) -> str:
+        """For people: ``10 angstrom``, ``10 to 14 angstrom``, or one for each of z, y, x."""
+        if self.voxel_range is not None:
+            return f"{self.voxel_range[0]:g} to {self.voxel_range[1]:g} angstrom"
+        if len(set(self.voxel_size)) == 1:
+            return f"{self.voxel_size[0]:g} angstrom"
+        return ", ".join(f"{side:g}" for side in self.voxel_size) + " angstrom (z, y, x)"
 
     @property
     def volumetric(self) -> bool:

@@ -143,7 +143,7 @@ def _group(path: str) -> dict[str, Any]:
     lines = []
     for _, facts in models:
         part = [word for word, has in (("emits", facts.emits), ("absorbs", facts.absorbs)) if has]
-        said = [f"{facts.voxel_size[1]:g} angstrom", facts.normalisation, *part]
+        said = [facts.said_voxel_size, facts.normalisation, *part]
         lines.append(f"{facts.features[0]}: {', '.join(said)}")
     acting = [f"{kind}: {_said(values)}" for rule in rules_to_json(rules) for kind, values in rule.items()]
     return {"group": path, "models": lines, "rules": acting or "none"}

@@ -214,11 +214,14 @@ def check_voxel_size(volume: Volume, path: str, facts: ModelFacts, tolerance: fl
     """
     minded = "zyx" if facts.volumetric or facts.context > 1 else "yx"
     for axis, v, m in zip("zyx", volume.voxel_size, facts.voxel_size, strict=True):
-        if axis in minded and axis in axes and abs(v / m - 1) > tolerance:
+        low, high = facts.voxel_range or (m, m)
+        nearest = min(max(v, low), high)
+        if axis in minded and axis in axes and abs(v / nearest - 1) > tolerance:
             how = "isotropic" if minded == "zyx" else "xy"
+            trained = f"{low:g} to {high:g}" if low < high else f"{m:g}"
             raise InputError(
-                f"{path} was trained at {m:g} angstrom per voxel, but {volume.url} has {v:g} along {axis} "
-                f"({v / m - 1:+.0%}). Resample it on the way with --match {how}, give its true --voxel-size when "
+                f"{path} was trained at {trained} angstrom per voxel, but {volume.url} has {v:g} along {axis} "
+                f"({v / nearest - 1:+.0%}). Resample it on the way with --match {how}, give its true --voxel-size when "
                 "converting, or take it as it is with --any-voxel-size."
             )
 

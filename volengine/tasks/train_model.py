@@ -36,12 +36,7 @@ def make_model(recipe: TrainRecipe, voxel_sizes: Sequence[Vector3]) -> tuple[Any
     from volengine.nets.architectures.receptive import dimensions, stride_of
     from volengine.nets.registry import build, is_own, own_name, reach
 
-    sizes = [v for size in voxel_sizes for v in size]
-    if max(sizes) > 1.05 * min(sizes):
-        raise InputError(
-            f"The voxel sizes of the samples differ by more than 5 % ({min(sizes):g} to {max(sizes):g} angstrom); "
-            "rescale them first."
-        )
+    voxel_size, voxel_range = _voxel_size(voxel_sizes, differ=recipe.any_voxel_size)
     volumetric = recipe.patch[0] > 1
     features = (BACKGROUND, *recipe.features) if recipe.exclusive else recipe.features
     arguments = {"channels": len(features), **recipe.arguments}
@@ -70,7 +65,8 @@ def make_model(recipe: TrainRecipe, voxel_sizes: Sequence[Vector3]) -> tuple[Any
         network=name,
         arguments=arguments,
         features=features,
-        voxel_size=voxel_sizes[0],
+        voxel_size=voxel_size,
+        voxel_range=voxel_range,
         patch=recipe.patch,
         overlap=recipe.overlap,
         context=recipe.context,
@@ -82,6 +78,21 @@ def make_model(recipe: TrainRecipe, voxel_sizes: Sequence[Vector3]) -> tuple[Any
         history=({"recipe": recipe.to_json()},),
     )
     return begun(module, facts, recipe.start, own)
+
+
+def _voxel_size(sizes: Sequence[Vector3], *, differ: bool) -> tuple[Vector3, tuple[float, float] | None]:
+    """What the model is for: the samples' voxel size; of samples that differ the geometric mean, and their range."""
+    sides = [v for size in sizes for v in size]
+    low, high = min(sides), max(sides)
+    if high <= 1.05 * low:
+        return sizes[0], None
+    if not differ:
+        raise InputError(
+            f"The voxel sizes of the samples differ by more than 5 % ({low:g} to {high:g} angstrom); rescale them "
+            "first, or learn from each as it is: --any-voxel-size."
+        )
+    mean = round(float(np.exp(np.mean(np.log(sides)))), 2)
+    return (mean, mean, mean), (low, high)
 
 
 def begun(module: Any, facts: ModelFacts, start: str, own: str | None) -> tuple[Any, ModelFacts]:

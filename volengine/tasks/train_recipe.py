@@ -38,6 +38,9 @@ class TrainRecipe(Recipe):
         Default overlap for applying the network.
     normalisation
         ``volume``, ``per_slice``, ``per_patch``, ``global_mad`` (Ais's) or ``none``.
+    any_voxel_size
+        Samples may differ in voxel size: each is learnt from as it is, and the model is for all sizes between.
+        Otherwise they must agree within 5 %.
     target_normalisation
         Of targets, and so the units in which the network will answer: ``volume``, (t - mean) / std of the sample's
         region; ``none``, as they are (within ±1023).
@@ -103,6 +106,7 @@ class TrainRecipe(Recipe):
     context: int = 1
     overlap: float = 0.5
     normalisation: Normalisation = "volume"
+    any_voxel_size: bool = False
     target_normalisation: TargetUnits = "volume"
     epochs: int = 10
     steps: int = 50

@@ -294,9 +294,8 @@ def _identifier(name: str) -> str:
 
 
 def _sentence(facts: ModelFacts) -> str:
-    size = ", ".join(f"{v:g}" for v in facts.voxel_size)
     return (
-        f"Segments {', '.join(facts.features)} in cryo-electron tomograms of {size} angstrom per voxel (z, y, x), with "
+        f"Segments {', '.join(facts.features)} in cryo-electron tomograms of {facts.said_voxel_size} per voxel, with "
         f"a {'3D' if facts.volumetric else '2D'} network ({facts.network})."
     )
 

@@ -384,10 +384,9 @@ def metadata(facts: ModelFacts, axes: str = "") -> dict[str, str]:
 
 def described(facts: ModelFacts) -> str:
     """What a person should know who opens the file in another program."""
-    size = ", ".join(f"{v:g}" for v in facts.voxel_size)
     stride = ", ".join(map(str, facts.stride))
     return (
-        f"Segments {', '.join(facts.features)} in tomograms of {size} angstrom per voxel (z, y, x). "
+        f"Segments {', '.join(facts.features)} in tomograms of {facts.said_voxel_size} per voxel. "
         f"Normalisation of the input: {facts.normalisation}. Patches: multiples of {stride} voxels; trained with "
         f"{', '.join(map(str, facts.patch))}. All facts are in the metadata, key {KEY!r}."
     )
