@@ -11,7 +11,9 @@ import pytest
 from measure import size
 
 from volengine.core.specimen import Template
-from volengine.sim.placing import Layer, Occupancy, Species, fill
+from volengine.sim.placing.fill import fill
+from volengine.sim.placing.layers import Layer, Species
+from volengine.sim.placing.occupancy import Occupancy
 from volengine.sim.seeds import stream
 
 GOAL_S = {"iterations": 5.0, "many": 60.0}

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from measure import size
 
-from volengine.sim.projector import Projector
-from volengine.sim.reconstruct import FINE, Filter, filtered, sirt, wbp
+from volengine.sim.imaging.projector import Projector
+from volengine.sim.imaging.reconstruct import FINE, Filter, filtered, sirt, wbp
 
 ANGLES = np.arange(-60, 61, 2)
 GOAL_S = 4.0

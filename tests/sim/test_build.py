@@ -9,12 +9,12 @@ import pytest
 
 from volengine.core.boxes import Box
 from volengine.core.errors import InputError
+from volengine.sim.atoms.standins import standin
 from volengine.sim.build import Particle, build
-from volengine.sim.membranes import distance_to
 from volengine.sim.recipe import SpecimenRecipe
 from volengine.sim.render import render
 from volengine.sim.scene import Scene
-from volengine.sim.standins import standin
+from volengine.sim.shapes.membranes import distance_to
 
 
 def built(seed: int = 1, **parts: Any) -> tuple[Scene, list[dict[str, Any]], SpecimenRecipe]:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from volengine.core.errors import InputError
-from volengine.sim.ctf import (
+from volengine.sim.imaging.ctf import (
     BLEND_ERROR,
     _smooth_blend,
     _straight_blend,
@@ -23,8 +23,8 @@ from volengine.sim.ctf import (
     phase_flip,
     wavelength_a,
 )
-from volengine.sim.fourier import Plane
-from volengine.sim.optics import Optics
+from volengine.sim.imaging.fourier import Plane
+from volengine.sim.imaging.optics import Optics
 
 PLAIN = Optics(envelope=0)
 lenses = st.builds(

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from volengine.core.errors import InputError
-from volengine.sim.damage import WEIGHT_V_A3, critical_dose, damage_filter, damaged
-from volengine.sim.optics import Damage
+from volengine.sim.imaging.damage import WEIGHT_V_A3, critical_dose, damage_filter, damaged
+from volengine.sim.imaging.optics import Damage
 from volengine.sim.seeds import stream
 
 PHYSICAL = ("b-factor", "critical-dose")

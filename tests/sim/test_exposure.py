@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from volengine.core.errors import InputError
-from volengine.sim.ctf import apply_ctf, ctf, ctf_zeros, interaction_constant
-from volengine.sim.exposure import (
+from volengine.sim.imaging.ctf import apply_ctf, ctf, ctf_zeros, interaction_constant
+from volengine.sim.imaging.exposure import (
     Exposed,
     Shot,
     apply_mtf,
@@ -22,7 +22,7 @@ from volengine.sim.exposure import (
     path_a,
     transmission,
 )
-from volengine.sim.optics import Damage, Detector, Exposure, Optics
+from volengine.sim.imaging.optics import Damage, Detector, Exposure, Optics
 from volengine.sim.seeds import stream
 
 WHOLE = Exposure(damage=Damage(model="none"))

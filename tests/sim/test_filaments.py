@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from volengine.core.errors import InputError
 from volengine.core.specimen import Placements, rotate, rotation_matrix
-from volengine.sim.filament_units import unit_standin
-from volengine.sim.filaments import (
+from volengine.sim.atoms.filament_units import unit_standin
+from volengine.sim.atoms.scattering import PROTEIN_POTENTIAL
+from volengine.sim.placing.filaments import (
     KINDS,
     FilamentKind,
     FilamentRecipe,
@@ -21,8 +22,7 @@ from volengine.sim.filaments import (
     units,
     worm,
 )
-from volengine.sim.occupancy import Occupancy
-from volengine.sim.scattering import PROTEIN_POTENTIAL
+from volengine.sim.placing.occupancy import Occupancy
 from volengine.sim.seeds import stream
 
 SIZE = (600.0, 2400.0, 2400.0)

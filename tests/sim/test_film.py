@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 
 from volengine.core.boxes import Box
 from volengine.core.errors import InputError
-from volengine.sim.film import (
+from volengine.sim.atoms.scattering import ICE_POTENTIAL
+from volengine.sim.seeds import stream
+from volengine.sim.shapes.film import (
     CARBON_POTENTIAL,
     Film,
     FilmShape,
@@ -22,8 +24,6 @@ from volengine.sim.film import (
     ice_surfaces,
     noise,
 )
-from volengine.sim.scattering import ICE_POTENTIAL
-from volengine.sim.seeds import stream
 
 SIZE = (600.0, 2400.0, 2400.0)
 SHAPE = (50, 200, 200)

@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 
 from volengine.core.boxes import Box
 from volengine.core.errors import InputError
-from volengine.sim.label_membranes import LabelRidge, label_distance
-from volengine.sim.membranes import bilayer
-from volengine.sim.occupancy import Occupancy
+from volengine.sim.placing.occupancy import Occupancy
 from volengine.sim.render import distances, render
 from volengine.sim.scene import LabelBilayer, Scene
 from volengine.sim.seeds import stream
+from volengine.sim.shapes.label_membranes import LabelRidge, label_distance
+from volengine.sim.shapes.membranes import bilayer
 
 
 def _shell(n: int, radius: float, half: float, centre: tuple[float, float, float]) -> tuple[np.ndarray, np.ndarray]:

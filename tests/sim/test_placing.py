@@ -12,10 +12,11 @@ from scipy.spatial import cKDTree
 
 from volengine.core.errors import InputError
 from volengine.core.specimen import Membrane, Template, rotate
-from volengine.sim.occupancy import Occupancy
-from volengine.sim.placing import Layer, Regions, Seat, Species, Surfaces, enclose, fill
-from volengine.sim.placing_groups import principal_axis
-from volengine.sim.placing_layers import PER_UM_A3
+from volengine.sim.placing.fill import fill
+from volengine.sim.placing.groups import principal_axis
+from volengine.sim.placing.layers import PER_UM_A3, Layer, Species
+from volengine.sim.placing.occupancy import Occupancy
+from volengine.sim.placing.regions import Regions, Seat, Surfaces, enclose
 from volengine.sim.seeds import stream
 
 seeds = st.integers(0, 2**32)

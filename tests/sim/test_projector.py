@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from volengine.core.errors import InputError
-from volengine.sim.projector import SLICES, Projector, TorchProjector
+from volengine.sim.imaging.projector import SLICES, Projector, TorchProjector
 
 SIZES = st.integers(1, 23)
 ANGLES = st.lists(st.floats(-90, 90), min_size=1, max_size=20)

@@ -12,8 +12,17 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from volengine.core.errors import InputError
-from volengine.sim.projector import Projector, TorchProjector
-from volengine.sim.reconstruct import FINE, Filter, angular_weights, filtered, padded_width, sirt, wbp, weights_of
+from volengine.sim.imaging.projector import Projector, TorchProjector
+from volengine.sim.imaging.reconstruct import (
+    FINE,
+    Filter,
+    angular_weights,
+    filtered,
+    padded_width,
+    sirt,
+    wbp,
+    weights_of,
+)
 
 FULL = np.arange(-89, 90)
 USUAL = np.arange(-60, 61, 2)

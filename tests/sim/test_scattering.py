@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from volengine.core.errors import InputError
-from volengine.sim import scattering as s
+from volengine.sim.atoms import scattering as s
 
 STRUCTURES = Path(__file__).parents[2].parent / "shared" / "data" / "structures"
 

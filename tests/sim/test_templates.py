@@ -15,8 +15,8 @@ from volengine.core.errors import InputError
 from volengine.core.specimen import Template
 from volengine.core.structure import Atoms, Part, Structure
 from volengine.io.structures import read_structure
-from volengine.sim.scattering import PROTEIN_POTENTIAL, displaced_volume, missing_hydrogens, potentials
-from volengine.sim.templates import aligned, alone, bead, template_of, template_of_density
+from volengine.sim.atoms.scattering import PROTEIN_POTENTIAL, displaced_volume, missing_hydrogens, potentials
+from volengine.sim.atoms.templates import aligned, alone, bead, template_of, template_of_density
 
 STRUCTURES = Path(__file__).parents[2].parent / "shared" / "data" / "structures"
 Floats = NDArray[np.float64]

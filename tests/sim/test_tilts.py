@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from volengine.core.errors import InputError
+from volengine.sim.imaging.tilts import TiltScheme, TiltSeries, before, doses, shift_along_y, tilt_series
 from volengine.sim.seeds import stream
-from volengine.sim.tilts import TiltScheme, TiltSeries, before, doses, shift_along_y, tilt_series
 
 ORDERS = ("linear", "bidirectional", "dose-symmetric")
 

@@ -12,7 +12,9 @@ from scipy.spatial import cKDTree
 from volengine.core.boxes import Box
 from volengine.core.errors import InputError
 from volengine.core.specimen import Membrane
-from volengine.sim.membranes import (
+from volengine.sim.atoms.scattering import ICE_POTENTIAL, POTENTIAL_OF_AMPLITUDE
+from volengine.sim.seeds import stream
+from volengine.sim.shapes.membranes import (
     CH2_FACTOR,
     CH2_VOLUME,
     CH3_FACTOR,
@@ -30,11 +32,9 @@ from volengine.sim.membranes import (
     surface_points,
     within,
 )
-from volengine.sim.scattering import ICE_POTENTIAL, POTENTIAL_OF_AMPLITUDE
-from volengine.sim.seeds import stream
-from volengine.sim.sheets import SheetRecipe, sheet
-from volengine.sim.surfaces import SmoothField
-from volengine.sim.vesicles import VesicleRecipe, draw_shape, place_vesicles, vesicle
+from volengine.sim.shapes.sheets import SheetRecipe, sheet
+from volengine.sim.shapes.surfaces import SmoothField
+from volengine.sim.shapes.vesicles import VesicleRecipe, draw_shape, place_vesicles, vesicle
 
 CENTRE = (301.3, 298.2, 305.1)
 

@@ -107,7 +107,7 @@ def _class_of(named: StructureName, block: str, classes: Sequence[str] | None, b
 def read_density(
     path: str | os.PathLike[str], *, invert: bool = False
 ) -> tuple[NDArray[np.float32], tuple[float, float, float]]:
-    """A density map, for :func:`volengine.sim.templates.template_of_density`.
+    """A density map, for :func:`volengine.sim.atoms.templates.template_of_density`.
 
     Parameters
     ----------

@@ -19,20 +19,21 @@ from numpy.typing import NDArray
 
 from volengine.core.boxes import Box, index3
 from volengine.core.specimen import Membrane, Placements, Template
-from volengine.sim.filament_units import unit_standin
-from volengine.sim.filaments import KINDS, FilamentKind, FilamentRecipe, place_filaments
-from volengine.sim.film import filled
-from volengine.sim.membranes import distance_to, surface_points
-from volengine.sim.occupancy import Occupancy
-from volengine.sim.placing import Layer, Species, fill
-from volengine.sim.placing_membrane import Regions, Seat, Surfaces, enclose
+from volengine.sim.atoms.filament_units import unit_standin
+from volengine.sim.atoms.scattering import CTS_UNIT, ICE_POTENTIAL, WATER_VOLUME
+from volengine.sim.atoms.templates import bead
+from volengine.sim.placing.filaments import KINDS, FilamentKind, FilamentRecipe, place_filaments
+from volengine.sim.placing.fill import fill
+from volengine.sim.placing.layers import Layer, Species
+from volengine.sim.placing.occupancy import Occupancy
+from volengine.sim.placing.regions import Regions, Seat, Surfaces, enclose
 from volengine.sim.recipe import BeadsRecipe, LabelsRecipe, SpecimenRecipe
-from volengine.sim.scattering import CTS_UNIT, ICE_POTENTIAL, WATER_VOLUME
 from volengine.sim.scene import FilmDrawn, LabelBilayer, Scene
 from volengine.sim.seeds import stream
-from volengine.sim.sheets import sheet
-from volengine.sim.templates import bead
-from volengine.sim.vesicles import VesicleRecipe, place_vesicles
+from volengine.sim.shapes.film import filled
+from volengine.sim.shapes.membranes import distance_to, surface_points
+from volengine.sim.shapes.sheets import sheet
+from volengine.sim.shapes.vesicles import VesicleRecipe, place_vesicles
 
 SEAT_SPACING = 15.0
 """Angstrom between the points of a membrane where proteins may stand."""

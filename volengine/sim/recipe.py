@@ -18,9 +18,9 @@ from typing import Literal
 
 from volengine.core.errors import InputError
 from volengine.core.recipe import Recipe
-from volengine.sim.film import FilmShape, IceShape
-from volengine.sim.occupancy import wall_faces
-from volengine.sim.sheets import SheetRecipe
+from volengine.sim.placing.occupancy import wall_faces
+from volengine.sim.shapes.film import FilmShape, IceShape
+from volengine.sim.shapes.sheets import SheetRecipe
 
 Range = tuple[float, float]
 

@@ -26,10 +26,10 @@ from numpy.typing import NDArray
 
 from volengine.core.boxes import Box, index3
 from volengine.core.specimen import Membrane, Placements, Template, rotation_matrix
-from volengine.sim.film import carbon, filled
-from volengine.sim.membranes import Profile, bilayer, cts_bilayer, within
-from volengine.sim.membranes import at as distance_at
 from volengine.sim.scene import LabelBilayer, Scene
+from volengine.sim.shapes.film import carbon, filled
+from volengine.sim.shapes.membranes import Profile, bilayer, cts_bilayer, within
+from volengine.sim.shapes.membranes import at as distance_at
 
 Floats = NDArray[np.float64]
 Distances = Mapping[int, NDArray[np.float32]]

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from volengine.core.block import Table
 from volengine.core.specimen import Membrane, Placements, Template
-from volengine.sim.film import Film, FilmShape, draw_film
 from volengine.sim.seeds import stream
+from volengine.sim.shapes.film import Film, FilmShape, draw_film
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class FilmDrawn:
     name, instance
         Class name, and the object's number in the label volume.
     shape
-        A :class:`~volengine.sim.film.FilmShape` as JSON.
+        A :class:`~volengine.sim.shapes.film.FilmShape` as JSON.
     size_a
         Of the box, angstrom, z, y, x.
     seed, sample

@@ -62,7 +62,7 @@ class View:
     name
         ``series``, or ``ideal``.
     columns
-        Angles, shifts, order and dose, by name: see :class:`volengine.sim.tilts.TiltSeries`.
+        Angles, shifts, order and dose, by name: see :class:`volengine.sim.imaging.tilts.TiltSeries`.
     images
         What is made of the projections, by name: ``signal`` (with noise), ``even``, ``odd``, ``clean``.
     """
@@ -194,8 +194,8 @@ class Sample:
 
     def views(self) -> list[View]:
         """The tilt series, and the ideal one if it is kept."""
+        from volengine.sim.imaging.tilts import TiltScheme, before, doses, tilt_series
         from volengine.sim.seeds import stream
-        from volengine.sim.tilts import TiltScheme, before, doses, tilt_series
 
         recipe, keep = self.recipe, self.recipe.keep
         series = tilt_series(recipe.tilts, stream(recipe.seed, self.number, "tilts"))
@@ -467,7 +467,7 @@ class Sample:
 
     def _matrices(self, angle_deg: list[float], geometries: int = 1) -> int:
         """Bytes of geometries' matrices: those that each of them holds, and the one being made."""
-        from volengine.sim.projector import Projector
+        from volengine.sim.imaging.projector import Projector
 
         nz, _, nx = self.shape
         need = Projector((nz, nx), angle_deg, self.recipe.specimen.voxel_size).matrix_bytes
@@ -476,7 +476,7 @@ class Sample:
     @property
     def _cache_bytes(self) -> int:
         """Matrices that a projector may hold: less in small workers, where they are made again instead."""
-        from volengine.sim.projector import Projector
+        from volengine.sim.imaging.projector import Projector
 
         return min(Projector.cache_bytes, self.options.limit_bytes() // 16)
 

@@ -18,7 +18,7 @@ from volengine.core.block import Block, Result
 from volengine.tasks.images import levels_of
 
 if TYPE_CHECKING:
-    from volengine.sim.projector import Projector
+    from volengine.sim.imaging.projector import Projector
     from volengine.sim.scene import Scene
 
 
@@ -39,13 +39,13 @@ def label_block(
     Parameters
     ----------
     ridge
-        A :class:`~volengine.sim.label_membranes.LabelRidge` as JSON.
+        A :class:`~volengine.sim.shapes.label_membranes.LabelRidge` as JSON.
     half_a
         For each label: half its membrane's thickness, heads included, angstrom.
     corner, extent
         The piece of the label volume that fills the specimen, voxels.
     """
-    from volengine.sim.label_membranes import LabelRidge, label_distance
+    from volengine.sim.shapes.label_membranes import LabelRidge, label_distance
 
     how, drawn, box = LabelRidge.from_json(ridge), block.arrays["drawn"], block.box
     z, y, x = (
@@ -132,7 +132,7 @@ def expose_tilt(
     ice
         An :class:`~volengine.sim.recipe.IceRecipe` as JSON.
     exposure
-        An :class:`~volengine.sim.optics.Exposure` as JSON.
+        An :class:`~volengine.sim.imaging.optics.Exposure` as JSON.
     phase_flip
         Correct the signs of the CTF in what goes to the reconstruction; ``tilts`` stays as it is.
     seed, sample
@@ -141,11 +141,11 @@ def expose_tilt(
         What is made: ``signal``, ``tilts`` (the signal as it was taken), ``even``, ``odd`` (half of the electrons
         each), ``clean`` (before counting).
     """
-    from volengine.sim.ctf import phase_flip as flipped
-    from volengine.sim.exposure import Shot, expose, normalise
-    from volengine.sim.optics import Exposure
+    from volengine.sim.imaging.ctf import phase_flip as flipped
+    from volengine.sim.imaging.exposure import Shot, expose, normalise
+    from volengine.sim.imaging.optics import Exposure
+    from volengine.sim.imaging.tilts import shift_along_y
     from volengine.sim.seeds import stream
-    from volengine.sim.tilts import shift_along_y
 
     number = block.box.start[0]
     how = Exposure.from_json(exposure)
@@ -203,7 +203,7 @@ def reconstruct_block(
     slab
         Slices made at a time; each one depends on itself alone.
     """
-    from volengine.sim.reconstruct import Filter, sirt, wbp
+    from volengine.sim.imaging.reconstruct import Filter, sirt, wbp
 
     images = block.arrays["images"][list(rows)]
     angles = tuple(angle_deg[row] for row in rows)
@@ -224,9 +224,9 @@ def _thickness(
     ice: str, size_a: tuple[float, float, float], shape: tuple[int, int], voxel_size: float, seed: int, sample: int
 ) -> NDArray[np.float64]:
     """Map of the ice over the untilted specimen, angstrom."""
-    from volengine.sim.film import ice_surfaces
     from volengine.sim.recipe import IceRecipe
     from volengine.sim.seeds import stream
+    from volengine.sim.shapes.film import ice_surfaces
 
     surfaces = ice_surfaces(stream(seed, sample, "ice"), size_a, IceRecipe.from_json(json.loads(ice)).shape())
     return surfaces.thickness_map(0.0, shape, voxel_size)
@@ -242,7 +242,7 @@ def geometry(
     cache_bytes: int | None = None,
 ) -> Projector:
     """The projector of a process: its matrices are made once."""
-    from volengine.sim.projector import Projector, TorchProjector
+    from volengine.sim.imaging.projector import Projector, TorchProjector
 
     if device == "cpu":
         made = Projector(shape_zx, angle_deg, voxel_size, shift_x=shift_x)

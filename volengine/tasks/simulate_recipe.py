@@ -9,10 +9,10 @@ from typing import Literal
 
 from volengine.core.errors import InputError
 from volengine.core.recipe import Recipe
-from volengine.sim.optics import Exposure
+from volengine.sim.imaging.optics import Exposure
+from volengine.sim.imaging.reconstruct import Filter
+from volengine.sim.imaging.tilts import TiltScheme
 from volengine.sim.recipe import SpecimenRecipe
-from volengine.sim.reconstruct import Filter
-from volengine.sim.tilts import TiltScheme
 
 Range = tuple[float, float]
 

@@ -69,7 +69,7 @@ def wanted(recipe: SpecimenRecipe) -> list[str]:
 def source_of(text: str, base: str) -> Source:
     """Where one structure is."""
     from volengine.io.structure_cache import fetch_structure, pdb_id
-    from volengine.sim.standins import is_standin
+    from volengine.sim.atoms.standins import is_standin
 
     if is_standin(text):
         return Source("", text, text)
@@ -131,7 +131,7 @@ def monomers_of(filaments: FilamentsRecipe, sources: Mapping[str, Source], recip
 
 @lru_cache(maxsize=64)
 def _templates(species: SpeciesRecipe, source: Source, voxel_size: float, scale: Any) -> list[Template]:
-    from volengine.sim.standins import standin
+    from volengine.sim.atoms.standins import standin
 
     if not source.path:
         return [_named(standin(source.name), species.name)]
@@ -143,7 +143,7 @@ def _templates(species: SpeciesRecipe, source: Source, voxel_size: float, scale:
 def _of_atoms(species: SpeciesRecipe, source: Source, voxel_size: float, scale: Any) -> Iterator[Template]:
     from volengine.core.structure import Structure
     from volengine.io.structures import read_structure
-    from volengine.sim.templates import alone, template_of
+    from volengine.sim.atoms.templates import alone, template_of
 
     given = species.name or (source.name if source.name in SHIPPED else "")
     structure = read_structure(source.path, assembly=species.assembly, classes=(given,) if given else None)
@@ -173,7 +173,7 @@ def _assembled(singles: list[Structure], digest: str) -> Iterator[Structure]:
 
 def _of_density(species: SpeciesRecipe, source: Source, voxel_size: float) -> Template:
     from volengine.io.structures import read_density
-    from volengine.sim.templates import template_of_density
+    from volengine.sim.atoms.templates import template_of_density
 
     array, size = read_density(source.path, invert=species.invert)
     name = species.name or Path(source.name).stem

@@ -119,7 +119,7 @@ def tilt_rows(tilts: Mapping[str, Sequence[float]]) -> Iterator[list[Any]]:
 def _write_membranes(folder: str, scene: Scene, specimen: Mapping[str, Any]) -> None:
     from volengine.io.meshes import write_mesh
     from volengine.io.stores import local_copy
-    from volengine.sim.membranes import surface_mesh
+    from volengine.sim.shapes.membranes import surface_mesh
 
     z, y, x = ((n - 1) * specimen["voxel_size"] for n in specimen["shape"])
     for membrane in scene.membranes:

@@ -2,8 +2,8 @@
 
 A label says where somebody drew a membrane, not how thick it is. What counts here is its middle: the ridge of the
 smoothed label, found to a fraction of a voxel where the gradient along the steepest bend vanishes (C. Steger, IEEE
-Trans. Pattern Anal. 20, 1998, 113). A profile laid about that middle (:mod:`volengine.sim.membranes`) gives a bilayer
-of a bilayer's thickness without the label's stairs.
+Trans. Pattern Anal. 20, 1998, 113). A profile laid about that middle (:mod:`volengine.sim.shapes.membranes`) gives a
+bilayer of a bilayer's thickness without the label's stairs.
 
 >>> label = np.zeros((20, 20, 20), np.uint8)
 >>> label[:, :, 8:11] = 3  # the middle is at 9

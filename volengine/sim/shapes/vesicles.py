@@ -27,9 +27,9 @@ from numpy.typing import NDArray
 from volengine.core.errors import InputError
 from volengine.core.recipe import Recipe
 from volengine.core.specimen import Membrane, rotation_matrix
-from volengine.sim.membranes import distance_to
 from volengine.sim.rotations import random_directions, random_quaternions
-from volengine.sim.surfaces import REACH, Cloud, signed_distance
+from volengine.sim.shapes.membranes import distance_to
+from volengine.sim.shapes.surfaces import REACH, Cloud, signed_distance
 
 Floats = NDArray[np.float64]
 Vector3 = tuple[float, float, float]

@@ -1,13 +1,13 @@
 """Tomograms from tilt series: weighted back-projection and SIRT, slice by slice across the tilt axis.
 
-Images are line integrals (volt angstrom, as :meth:`~volengine.sim.projector.Projector.project` makes them), tomograms
-are in the object's own unit (volt). Of the object's Fourier transform the measured sections are brought back at their
-own height and the missing wedge stays empty: over the full range (-89 to 89 degrees by 1) the amplitude of a broad
-object is right; over -60 to 60 a round one keeps 2/3 of it, what is flat across the beam keeps less, and what is
+Images are line integrals (volt angstrom, as :meth:`~volengine.sim.imaging.projector.Projector.project` makes them),
+tomograms are in the object's own unit (volt). Of the object's Fourier transform the measured sections are brought back
+at their own height and the missing wedge stays empty: over the full range (-89 to 89 degrees by 1) the amplitude of a
+broad object is right; over -60 to 60 a round one keeps 2/3 of it, what is flat across the beam keeps less, and what is
 long in z keeps all.
 
 >>> import numpy as np
->>> from volengine.sim.projector import Projector
+>>> from volengine.sim.imaging.projector import Projector
 >>> volume = np.zeros((33, 1, 33), np.float32)
 >>> volume[8:25, :, 8:25] = 2.0
 >>> projector = Projector((33, 33), np.arange(-89, 90), voxel_size=10.0)
@@ -30,7 +30,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from volengine.core.errors import InputError
 from volengine.core.recipe import Recipe
-from volengine.sim.projector import SLICES, Projector
+from volengine.sim.imaging.projector import SLICES, Projector
 
 Floats = NDArray[np.float64]
 Images = NDArray[np.float32]

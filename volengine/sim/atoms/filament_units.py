@@ -12,7 +12,7 @@ import numpy as np
 
 from volengine.core.errors import InputError
 from volengine.core.specimen import Template
-from volengine.sim.scattering import PROTEIN_POTENTIAL
+from volengine.sim.atoms.scattering import PROTEIN_POTENTIAL
 
 _LOBES: dict[str, tuple[tuple[float, float, float, float], ...]] = {  # z, y, x, radius in angstrom, about the pivot
     "actin": ((-6, 0, 8, 18.2), (6, 0, 27, 18.2)),  # 42 kDa: inner and outer domain

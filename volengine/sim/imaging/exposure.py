@@ -1,15 +1,15 @@
 """One image of a tilt series: from projected potential to counted electrons.
 
-In the order of a microscope: the specimen has suffered what fell on it before (:mod:`volengine.sim.damage`); the ice
-takes away electrons that lose energy, exp(-path / mean free path); the lens turns potential into contrast,
-1 - 2 s (v * h) (:mod:`volengine.sim.ctf`); the detector counts.
+In the order of a microscope: the specimen has suffered what fell on it before (:mod:`volengine.sim.imaging.damage`);
+the ice takes away electrons that lose energy, exp(-path / mean free path); the lens turns potential into contrast,
+1 - 2 s (v * h) (:mod:`volengine.sim.imaging.ctf`); the detector counts.
 
 Counting: of the electrons that arrive, a share as large as the DQE is counted, each on its own, so counts are Poisson
 with mean = variance = DQE times the arriving number. That is what a DQE means: the squared ratio of signal to noise is
 DQE times that of the arriving electrons, and no gain hides it.
 
 >>> import numpy as np
->>> from volengine.sim.optics import Exposure
+>>> from volengine.sim.imaging.optics import Exposure
 >>> from volengine.sim.seeds import stream
 >>> ice = np.zeros((64, 64), np.float32)
 >>> shot = Shot(tilt_deg=60, dose_e_per_a2=2.0, thickness_a=600)
@@ -27,10 +27,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from volengine.core.errors import InputError
-from volengine.sim.ctf import apply_ctf, checked_tilt, interaction_constant
-from volengine.sim.damage import damaged
-from volengine.sim.fourier import Floats, Image, Plane, checked_image, checked_voxel
-from volengine.sim.optics import Detector, Exposure
+from volengine.sim.imaging.ctf import apply_ctf, checked_tilt, interaction_constant
+from volengine.sim.imaging.damage import damaged
+from volengine.sim.imaging.fourier import Floats, Image, Plane, checked_image, checked_voxel
+from volengine.sim.imaging.optics import Detector, Exposure
 
 MOST_COUNTS = 2.0**24
 """Electrons per pixel up to which float32 holds every whole number."""

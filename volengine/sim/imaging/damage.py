@@ -5,7 +5,7 @@ projected potential by what had fallen on the specimen in the middle of the expo
 it and add noise, for likeness with data sets made by that program.
 
 >>> import numpy as np
->>> from volengine.sim.optics import Damage
+>>> from volengine.sim.imaging.optics import Damage
 >>> point = np.zeros((9, 9), np.float32); point[4, 4] = 100
 >>> first = damaged(point, 2.0, Damage(), doses=(0.0, 2.0))
 >>> last = damaged(point, 2.0, Damage(), doses=(98.0, 2.0))
@@ -22,8 +22,8 @@ import scipy.ndimage
 from numpy.typing import ArrayLike
 
 from volengine.core.errors import InputError
-from volengine.sim.fourier import Floats, Image, Plane, checked_image, checked_voxel
-from volengine.sim.optics import Damage
+from volengine.sim.imaging.fourier import Floats, Image, Plane, checked_image, checked_voxel
+from volengine.sim.imaging.optics import Damage
 
 WEIGHT_V_A3 = (2.5088 + 1.3 * 0.5288) * 47.878 / 7.3
 """Integrated potential, V A^3, of one unit of CryoTomoSim's weights (the atomic number and bound hydrogens), by carbon:

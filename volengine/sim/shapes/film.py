@@ -25,9 +25,9 @@ from numpy.typing import ArrayLike, NDArray
 from volengine.core.boxes import Box, index3
 from volengine.core.errors import InputError
 from volengine.core.recipe import Recipe
+from volengine.sim.atoms.scattering import ICE_POTENTIAL, POTENTIAL_OF_AMPLITUDE
 from volengine.sim.rotations import random_circle
-from volengine.sim.scattering import ICE_POTENTIAL, POTENTIAL_OF_AMPLITUDE
-from volengine.sim.surfaces import SmoothField
+from volengine.sim.shapes.surfaces import SmoothField
 
 Floats = NDArray[np.float64]
 Vector3 = tuple[float, float, float]

@@ -31,26 +31,13 @@ from numpy.typing import NDArray
 
 from volengine.core.errors import InputError
 from volengine.core.specimen import Placements, Template
-from volengine.sim.occupancy import HEAD, Occupancy
-from volengine.sim.placing_cells import REGIONS, FreeCells
-from volengine.sim.placing_groups import grow_bundle, grow_cluster
-from volengine.sim.placing_layers import PER_UM_A3, TRIES, Layer, LayerReport, Species, SpeciesReport
-from volengine.sim.placing_membrane import Regions, Seat, Surfaces, enclose, seated
+from volengine.sim.placing.cells import REGIONS, FreeCells
+from volengine.sim.placing.groups import grow_bundle, grow_cluster
+from volengine.sim.placing.layers import PER_UM_A3, TRIES, Layer, LayerReport, Species, SpeciesReport
+from volengine.sim.placing.occupancy import HEAD, Occupancy
+from volengine.sim.placing.regions import Regions, seated
+from volengine.sim.placing.solids import Solid
 from volengine.sim.rotations import random_quaternions
-from volengine.sim.solids import Solid
-
-__all__ = [
-    "Layer",
-    "LayerReport",
-    "Occupancy",
-    "Regions",
-    "Seat",
-    "Species",
-    "SpeciesReport",
-    "Surfaces",
-    "enclose",
-    "fill",
-]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

@@ -23,7 +23,7 @@ from numpy.typing import ArrayLike, NDArray
 from volengine.core.errors import InputError
 from volengine.core.specimen import Template
 from volengine.core.structure import Structure
-from volengine.sim.scattering import (
+from volengine.sim.atoms.scattering import (
     DALTON_PER_A3,
     PROTEIN_POTENTIAL,
     Scale,
@@ -61,7 +61,7 @@ def template_of(
         Of the volume to be made, angstrom; points are gathered in cells of a third of it.
     scale
         ``peng`` (V A^3) or ``cts`` (atomic numbers, as heavy on the mean as ``peng``); see
-        :func:`volengine.sim.scattering.potentials`. Hydrogens that the structure does not list are counted in.
+        :func:`volengine.sim.atoms.scattering.potentials`. Hydrogens that the structure does not list are counted in.
     pivot
         What lies at 0 of the template: ``centre``, the centroid of the potential; ``origin``, the centroid of the
         part called origin; if it has none, 0 of the structure's frame where that lies within the box of its atoms (a

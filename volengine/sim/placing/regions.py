@@ -18,10 +18,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from volengine.core.errors import InputError
 from volengine.core.specimen import Membrane
-from volengine.sim.membranes import distance_to
-from volengine.sim.occupancy import Occupancy
+from volengine.sim.placing.occupancy import Occupancy
+from volengine.sim.placing.solids import Solid
 from volengine.sim.rotations import multiply, spins, towards
-from volengine.sim.solids import Solid
+from volengine.sim.shapes.membranes import distance_to
 
 Floats = NDArray[np.float64]
 

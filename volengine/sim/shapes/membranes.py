@@ -27,7 +27,7 @@ from numpy.typing import ArrayLike, NDArray
 from volengine.core.boxes import Box, index3
 from volengine.core.errors import InputError
 from volengine.core.specimen import Membrane
-from volengine.sim.scattering import ICE_POTENTIAL, POTENTIAL_OF_AMPLITUDE
+from volengine.sim.atoms.scattering import ICE_POTENTIAL, POTENTIAL_OF_AMPLITUDE
 
 Floats = NDArray[np.float64]
 Floats32 = NDArray[np.float32]

@@ -17,8 +17,8 @@ pixel, that of anything smooth within 0.001.
 
 Slices are worked on in groups of :data:`SLICES`, the last one filled up with zeros: the bytes of a slice do not depend
 on the slices beside it. Shifts along x are part of the geometry. Shifts along y would mix slices: make them with
-:func:`volengine.sim.tilts.shift_along_y`, on whole images. One core is used (scipy's product holds Python's lock):
-more cores take other blocks along y, in processes of their own.
+:func:`volengine.sim.imaging.tilts.shift_along_y`, on whole images. One core is used (scipy's product holds Python's
+lock): more cores take other blocks along y, in processes of their own.
 
 Memory: a block and its copy in groups, as much again for the images, and :attr:`Projector.matrix_bytes` for the
 matrices, up to :attr:`Projector.cache_bytes`; matrices beyond it are made again at each call. They are made when first

@@ -10,8 +10,8 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from volengine.core.errors import InputError
-from volengine.sim.placing_cells import REGIONS
-from volengine.sim.placing_membrane import Seat
+from volengine.sim.placing.cells import REGIONS
+from volengine.sim.placing.regions import Seat
 
 TRIES = {"single": 4, "cluster": 3, "bundle": 4, "membrane": 6}  # CryoTomoSim's
 PER_UM_A3 = 6.02214076e-10  # particles per cubic angstrom at 1 micromolar

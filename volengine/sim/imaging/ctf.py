@@ -12,7 +12,7 @@ plainly filtered images whose weights are smooth along x, so there are no strips
 They take the place of the overlapping strips of other programs; there is no preset for those.
 
 >>> import numpy as np
->>> from volengine.sim.optics import Optics
+>>> from volengine.sim.imaging.optics import Optics
 >>> optics = Optics(defocus_um=3, cs_mm=0, amplitude_contrast=0)
 >>> zeros = ctf_zeros(optics, k_max=1 / 20)
 >>> [round(float(1 / k), 1) for k in zeros]  # angstrom
@@ -30,8 +30,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from volengine.core.errors import InputError
-from volengine.sim.fourier import Floats, Image, Plane, checked_image, checked_voxel
-from volengine.sim.optics import Optics
+from volengine.sim.imaging.fourier import Floats, Image, Plane, checked_image, checked_voxel
+from volengine.sim.imaging.optics import Optics
 
 REST_EV = 510998.95
 """Rest energy of the electron, eV."""

@@ -1,7 +1,7 @@
 """What a microscope does to an image, as recipes: optics, detector, damage, and the exposure that joins them.
 
 Plain values only, so that a command line can read them without loading an array library. What they mean is computed
-in :mod:`volengine.sim.ctf`, :mod:`volengine.sim.damage` and :mod:`volengine.sim.exposure`.
+in :mod:`volengine.sim.imaging.ctf`, :mod:`volengine.sim.imaging.damage` and :mod:`volengine.sim.imaging.exposure`.
 
 >>> Exposure.from_json({"optics": {"defocus_um": 4}, "damage": {"model": "none"}}).optics.defocus_um
 4.0

@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from volengine.sim.placing.solids import Solid
 from volengine.sim.rotations import multiply, random_circle, random_directions, random_quaternions, spins, turned
-from volengine.sim.solids import Solid
 
 Floats = NDArray[np.float64]
 Admit = Callable[[int, Floats, Floats], bool]

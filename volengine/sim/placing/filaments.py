@@ -29,7 +29,8 @@ from numpy.typing import NDArray
 from volengine.core.errors import InputError
 from volengine.core.recipe import Recipe
 from volengine.core.specimen import Placements, Template, rotation_matrix
-from volengine.sim.occupancy import Occupancy, Solid
+from volengine.sim.placing.occupancy import Occupancy
+from volengine.sim.placing.solids import Solid
 from volengine.sim.rotations import multiply, random_circle, spins, towards
 
 Floats = NDArray[np.float64]

@@ -7,8 +7,8 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from volengine.sim.occupancy import FREE, Occupancy
-from volengine.sim.placing_membrane import Regions
+from volengine.sim.placing.occupancy import FREE, Occupancy
+from volengine.sim.placing.regions import Regions
 
 Floats = NDArray[np.float64]
 

@@ -5,7 +5,7 @@ amplitude straight ahead, in angstrom, and C = h^2 / (2 pi m e) = 47.878 V A^2 (
 A voxel's potential is the sum of these integrals over its atoms, divided by its volume: so it does not depend on the
 size of the voxels.
 
->>> from volengine.sim.scattering import ICE_POTENTIAL, potentials
+>>> from volengine.sim.atoms.scattering import ICE_POTENTIAL, potentials
 >>> [round(float(w), 1) for w in potentials([6, 8])]  # bare carbon and oxygen, V A^3
 [120.1, 95.0]
 >>> round(ICE_POTENTIAL, 2)

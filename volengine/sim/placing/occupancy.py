@@ -4,7 +4,7 @@ A particle is tested as a *solid*: points so dense that, however it is turned, n
 Two particles never own a point in the same cell. With cells that are the volume's voxels (the default from 6 to 16 A)
 this is the rule that no voxel belongs to two particles.
 
->>> from volengine.sim.occupancy import Occupancy
+>>> from volengine.sim.placing.occupancy import Occupancy
 >>> box = Occupancy((50, 50, 50), voxel_size_a=10.0)
 >>> ball = [[z, y, x] for z in (-9, 0, 9) for y in (-9, 0, 9) for x in (-9, 0, 9)]
 >>> box.place(ball, (200, 200, 200)), box.place(ball, (210, 200, 200)), box.place(ball, (250, 200, 200))
@@ -27,10 +27,8 @@ from numpy.typing import ArrayLike, NDArray
 from volengine.core.boxes import Index3
 from volengine.core.errors import InputError
 from volengine.core.specimen import Template, rotation_matrix
+from volengine.sim.placing.solids import Solid, solid
 from volengine.sim.rotations import IDENTITY
-from volengine.sim.solids import Solid, solid
-
-__all__ = ["FREE", "HEAD", "OPEN", "TAKEN", "Occupancy", "Solid", "solid", "wall_faces"]
 
 Floats = NDArray[np.float64]
 Points = NDArray[np.float32]

@@ -2,7 +2,7 @@
 
 >>> import numpy as np
 >>> one = sheet(np.random.default_rng(1), (300.0, 800.0, 800.0), SheetRecipe(normal=(0, 0, 1), amplitude_a=0))
->>> from volengine.sim.membranes import distance_to
+>>> from volengine.sim.shapes.membranes import distance_to
 >>> np.round(distance_to(one, [[100, 400, 400], [100, 400, 450], [100, 400, 350]])).tolist()
 [0.0, 50.0, -50.0]
 """
@@ -19,7 +19,7 @@ from volengine.core.errors import InputError
 from volengine.core.recipe import Recipe
 from volengine.core.specimen import Membrane
 from volengine.sim.rotations import random_directions
-from volengine.sim.surfaces import REACH, Cloud, SmoothField, signed_distance_of_heights
+from volengine.sim.shapes.surfaces import REACH, Cloud, SmoothField, signed_distance_of_heights
 
 Floats = NDArray[np.float64]
 Vector3 = tuple[float, float, float]
