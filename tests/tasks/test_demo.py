@@ -120,6 +120,9 @@ def test_page_says_score_erased_voxels_run_and_recipe(findings: Findings):
         "&quot;convert&quot;",
     ):
         assert text in page, text
+    assert "<a " not in page
+    both = demo_page("A note.", findings, found, run, RunRecipe(), "simulated/report.html").render()
+    assert '<a href="simulated/report.html">' in both
 
 
 def voxels(path: Path, group: str = "") -> np.ndarray:
@@ -172,7 +175,8 @@ def test_without_the_package_it_says_so_and_makes_a_volume(tmp_path: Path, monke
         raise DependencyError("The package is not installed.")
 
     monkeypatch.setattr(demo_task, "real_sample", missing)
-    outcome = CliRunner().invoke(command, ["--out", str(tmp_path), "--workers", "0"], catch_exceptions=False)
+    arguments = ["--out", str(tmp_path), "--workers", "0", "--part", "real"]
+    outcome = CliRunner().invoke(command, arguments, catch_exceptions=False)
     assert outcome.exit_code == 0
     assert "not installed (pip install 'volengine[demo]'); a procedural volume was used" in outcome.output
     found = json.loads((tmp_path / "score.json").read_text())

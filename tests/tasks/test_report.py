@@ -123,3 +123,9 @@ def test_png_keeps_every_pixel(picture: np.ndarray):
     image = Image.open(io.BytesIO(png(picture)))
     assert image.format == "PNG"
     np.testing.assert_array_equal(np.array(image), picture)
+
+
+def test_a_link_is_relative_and_escaped():
+    report = Report("One")
+    report.link("To <two>", 'two/"report".html')
+    assert '<a href="two/&quot;report&quot;.html">To &lt;two&gt;</a>' in report.render()

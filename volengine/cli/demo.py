@@ -7,14 +7,36 @@ import click
 from volengine.engine.options import RunOptions
 from volengine.engine.show import table
 from volengine.tasks.demo import demo
+from volengine.tasks.demo_simulated import demo_simulated
+from volengine.tasks.demo_simulated_page import CLASS_HEAD, class_lines, pick_lines
 
 
 @click.command("demo")
 @click.option("--out", default="demo-out", show_default=True, help="Folder for everything the demo makes.")
 @click.option("--workers", default=2, show_default=True, help="Local worker processes.")
-def command(out: str, workers: int) -> None:
-    """A real tomogram, from its MRC file to particle picks, with a score and a report to look at."""
-    result = demo(out, RunOptions(workers=workers))
+@click.option(
+    "--part",
+    type=click.Choice(["all", "real", "simulated"]),
+    default="all",
+    show_default=True,
+    help="A real tomogram; a simulated one of which everything is known; or one after the other.",
+)
+def command(out: str, workers: int, part: str) -> None:
+    """A real tomogram, from its MRC file to particle picks, then a simulated one, from structures to picks.
+
+    Each with a score and a report to look at.
+    """
+    options = RunOptions(workers=workers)
+    if part != "simulated":
+        _real(out, options, second=part == "all")
+    if part == "all":
+        click.echo()
+    if part != "real":
+        _simulated(out, options)
+
+
+def _real(out: str, options: RunOptions, second: bool) -> None:
+    result = demo(out, options, second=second)
     if not result.real:
         click.echo("The real tomogram is not installed (pip install 'volengine[demo]'); a procedural volume was used.")
     click.echo(table(("score", ""), result.table))
@@ -25,3 +47,11 @@ def command(out: str, workers: int) -> None:
             f"{extra['nearest_known_vox']} voxels from the nearest known centre"
         )
     click.echo(f"{result.run.data['wall_seconds']:.1f} s. Look at {result.report}")
+
+
+def _simulated(out: str, options: RunOptions) -> None:
+    result = demo_simulated(out, options)
+    click.echo(table(("simulated cytoplasm", ""), pick_lines(result.score)))
+    click.echo()
+    click.echo(table(CLASS_HEAD, class_lines(result.score)))
+    click.echo(f"{result.seconds:.1f} s. Look at {result.report}")

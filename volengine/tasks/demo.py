@@ -1,4 +1,4 @@
-"""demo: a real tomogram from its MRC file to particle picks, with a score and a report to look at.
+"""demo, first part: a real tomogram from its MRC file to particle picks, with a score and a report to look at.
 
 The tomogram holds immature HIV-1 particles (EMPIAR-10164). Two shipped networks, trained on x < 62 only, find the
 particles' shell and core; the recipe lets the features compete, keeps cores near shells, and picks particles from the
@@ -17,7 +17,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from volengine.core.boxes import Box
-from volengine.core.errors import DependencyError
+from volengine.core.errors import DependencyError, MissingError
 from volengine.core.volume import Volume
 from volengine.engine.options import RunOptions
 from volengine.engine.report import RunReport
@@ -33,6 +33,8 @@ from volengine.tasks.yaml_recipes import read_yaml
 
 NAME = "hiv"
 OVERVIEW_Z = 57
+SECOND = "simulated/report.html"
+"""The report of the second part, seen from that of the first."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,7 @@ class Demo:
     run: RunReport
 
 
-def demo(out: str, options: RunOptions | None = None) -> Demo:
+def demo(out: str, options: RunOptions | None = None, *, second: bool = False) -> Demo:
     """Run the demo into a folder: MRC file, stores, picks, ``score.json``, ``report.html``, ``overview.png``.
 
     Parameters
@@ -58,6 +60,9 @@ def demo(out: str, options: RunOptions | None = None) -> Demo:
         A folder; what an earlier demo left there is used again where it is unchanged.
     options
         How to run; two local workers by default.
+    second
+        The report points to that of the second part (:mod:`volengine.tasks.demo_simulated`), as it does where that
+        one stands already.
 
     Notes
     -----
@@ -68,16 +73,17 @@ def demo(out: str, options: RunOptions | None = None) -> Demo:
     folder.mkdir(parents=True, exist_ok=True)
     sample, note = _sample()
     source = _write_mrc(sample, folder)
-    recipe = _recipe(folder)
+    recipe = shipped_recipe(folder, "demo.yaml")
     report = run([str(source)], str(folder), recipe, options)
     truth = truth_of(sample)
     volumes = _results(folder, source.stem)
-    picks = read_picks(str(folder / "picks" / f"{source.stem}__core.star"), **_grid(volumes["tomogram"]))
-    arrays = {key: _whole(volume) for key, volume in volumes.items()}
+    picks = read_picks(str(folder / "picks" / f"{source.stem}__core.star"), **grid_of(volumes["tomogram"]))
+    arrays = {key: whole(volume) for key, volume in volumes.items()}
     found = {"real": sample.real, **score(truth, picks, arrays["shell"] > 127, arrays["core"] > 127)}
     (folder / "score.json").write_text(json.dumps(found, indent=1))
     findings = Findings(truth, picks, arrays)
-    demo_page(note, findings, found, report, recipe).write(folder / "report.html")
+    other = SECOND if second or (folder / SECOND).exists() else ""
+    demo_page(note, findings, found, report, recipe, other).write(folder / "report.html")
     overview = side_by_side([picture for picture, _ in slice_pictures("z", OVERVIEW_Z, findings)])
     (folder / "overview.png").write_bytes(png(overview))
     return Demo(sample.real, found, score_lines(found), folder / "report.html", report)
@@ -107,23 +113,42 @@ def _write_mrc(sample: Sample, folder: Path) -> Path:
     return path
 
 
-def _recipe(folder: Path) -> RunRecipe:
-    """The shipped recipe, with its models copied beside the results so that it can be run again and changed."""
+def shipped_recipe(folder: Path, file: str, model: str | None = None) -> RunRecipe:
+    """A recipe of the package, with its models copied beside the results so that it can be run again and changed.
+
+    Parameters
+    ----------
+    folder
+        Gets ``recipe.yaml`` and ``models``.
+    file
+        The recipe's name in ``volengine/data``.
+    model
+        Path of the model that takes the place of the recipe's only one.
+
+    Raises
+    ------
+    MissingError
+        There is no such model.
+    """
     data = resources.files("volengine.data")
     target = folder / "models"
     target.mkdir(exist_ok=True)
-    with resources.as_file(data / "demo.yaml") as path:
-        recipe = RunRecipe.from_json(read_yaml(path), where="demo.yaml")
-        assert recipe.segment is not None  # it is the demo's own
-        if not (folder / "recipe.yaml").exists():
-            text = path.read_text()
-            for name in recipe.segment.models:
-                text = text.replace(name, str(target / name))
-            (folder / "recipe.yaml").write_text(text)
+    with resources.as_file(data / file) as path:
+        recipe = RunRecipe.from_json(read_yaml(path), where=file)
+        text = path.read_text()
+    assert recipe.segment is not None  # it is the demo's own
     models = []
     for name in recipe.segment.models:
+        copy = target / name
         with resources.as_file(data / name) as path:
-            models.append(str(shutil.copyfile(path, target / name)))
+            source = path if model is None else Path(model)
+            if not source.is_file():
+                raise MissingError(f"{source}: there is no such model.")
+            shutil.copyfile(source, copy)
+        text = text.replace(name, str(copy))
+        models.append(str(copy))
+    if not (folder / "recipe.yaml").exists():
+        (folder / "recipe.yaml").write_text(text)
     return replace(recipe, segment=replace(recipe.segment, models=tuple(models)))
 
 
@@ -139,9 +164,11 @@ def _results(folder: Path, name: str) -> dict[str, Volume]:
     }
 
 
-def _grid(volume: Volume) -> dict[str, Any]:
+def grid_of(volume: Volume) -> dict[str, Any]:
+    """What :func:`volengine.io.picks.read_picks` wants to know of the volume."""
     return {"voxel_size": volume.voxel_size, "origin": volume.origin, "shape": volume.shape}
 
 
-def _whole(volume: Volume) -> NDArray[Any]:
+def whole(volume: Volume) -> NDArray[Any]:
+    """All voxels."""
     return open_source(volume).read(Box.of_shape(volume.shape))

@@ -36,7 +36,14 @@ class Findings:
     arrays: dict[str, NDArray[Any]]
 
 
-def demo_page(note: str, findings: Findings, found: dict[str, Any], run_report: RunReport, recipe: RunRecipe) -> Report:
+def demo_page(
+    note: str,
+    findings: Findings,
+    found: dict[str, Any],
+    run_report: RunReport,
+    recipe: RunRecipe,
+    second: str = "",
+) -> Report:
     """The report.
 
     Parameters
@@ -45,12 +52,19 @@ def demo_page(note: str, findings: Findings, found: dict[str, Any], run_report: 
         Says which tomogram it is.
     found
         Of :func:`volengine.tasks.demo_truth.score`, with ``real``: whether the tomogram was measured.
+    second
+        The report of the demo's second part, seen from this one; empty: there is none.
     """
     kind = "a real tomogram" if found["real"] else "a procedural volume"
     page = Report(f"volengine: {kind}, from MRC to picks", note)
+    if second:
+        page.link("The second part: a simulated cytoplasm, of which everything is known", second)
     _score(page, found)
     _slices(page, findings)
-    _run(page, run_report)
+    page.heading("Run")
+    workers = run_report.data["options"]["workers"]
+    page.text(f"{run_report.data['wall_seconds']:.1f} s in all, with {workers} workers.")
+    stages(page, run_report)
     page.heading("Recipe")
     page.text("With every default; recipe.yaml beside this file is the short form.")
     page.code(json.dumps(recipe.to_json(), indent=1))
@@ -129,7 +143,8 @@ def slice_pictures(axis: str, at: int, findings: Findings) -> list[tuple[Picture
     ]
 
 
-def _run(page: Report, report: RunReport) -> None:
+def stages(page: Report, report: RunReport) -> None:
+    """What each stage of a run took, as a table."""
     rows = []
     for plan in report.data["plans"].values():
         for stage in plan["stages"]:
@@ -145,6 +160,4 @@ def _run(page: Report, report: RunReport) -> None:
                     f"{stage['planned_peak_bytes'] / 1e6:.0f}",
                 )
             )
-    page.heading("Run")
-    page.text(f"{report.data['wall_seconds']:.1f} s in all, with {report.data['options']['workers']} workers.")
     page.table(rows, ("stage", "blocks", "run now", "seconds", "patches", "peak memory, MB", "planned, MB"))

@@ -31,6 +31,7 @@ body { font: 16px/1.55 system-ui, sans-serif; color: var(--ink); background: var
   margin: 0 auto; padding: 1rem clamp(1rem, 4vw, 3rem) 4rem; }
 h1 { line-height: 1.2; margin-bottom: .4rem; }
 h2 { margin-top: 2.4rem; padding-bottom: .2rem; border-bottom: 2px solid var(--line); }
+a { color: var(--strong); }
 .lead { font-size: 1.1rem; max-width: 46rem; } p { max-width: 52rem; }
 .numbers { display: grid; grid-template-columns: repeat(auto-fit, minmax(10rem, 1fr)); gap: .8rem; margin: 1.2rem 0; }
 .numbers div { background: var(--soft); border-radius: .5rem; padding: .7rem 1rem; }
@@ -69,6 +70,10 @@ class Report:
     def text(self, text: str) -> None:
         """A paragraph of plain text."""
         self._parts.append(f"<p>{html.escape(text)}</p>")
+
+    def link(self, text: str, href: str) -> None:
+        """A paragraph that leads to another page, given relative to this one."""
+        self._parts.append(f'<p><a href="{html.escape(href)}">{html.escape(text)}</a></p>')
 
     def numbers(self, entries: Sequence[tuple[str, str]]) -> None:
         """Numbers to see first: (number, what it is)."""
