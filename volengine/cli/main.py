@@ -26,7 +26,7 @@ VERBS = {
     "models": "Networks there are, their size and reach; model files: their facts, from and to other programs.",
     "info": "What a file, store or model holds.",
     "export": "OME-Zarr back to MRC.",
-    "demo": "A real tomogram, from MRC to picks and a report.",
+    "demo": "A real tomogram, then a simulated one, to picks, scores and reports.",
 }
 
 
