@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import heapq
 import itertools
+import math
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +27,18 @@ PREFETCH = 2
 
 LARGEST_BLOCK = 256**3
 """Voxels: blocks above this gain nothing and cost progress when a worker dies."""
+
+STEPS = (1, 2, 3, 4, 6, 8, 12, 16)
+"""Cores of so many units along an axis are considered, and those that cut the axis evenly."""
+
+MOST_PARTS = 16
+"""Even cuts of an axis that are considered."""
+
+UNIT_VOX = 32**3
+"""What a unit costs besides its voxels: opening, a task, a receipt; some milliseconds, as so many voxels."""
+
+GAIN = 0.1
+"""Smaller blocks must save this share of the time: they read more halo, and workers hold more of them at the end."""
 
 
 def io_bytes(stage: Stage) -> tuple[int, int]:
@@ -77,7 +91,11 @@ def choose_core(
     largest: int = LARGEST_BLOCK,
     accept: Callable[[Index3], bool] = lambda core: True,
 ) -> Index3:
-    """The block core to use: the largest one that fits into a worker.
+    """The block core to use: the largest one that fits into a worker, unless smaller ones keep the workers busier.
+
+    Axes are cut as evenly as units allow: seven units become 4 + 3, not 6 + 1. Of larger and smaller cores the larger
+    one is used, except where the workers would be done earlier by :data:`GAIN` with the smaller one, counting
+    :data:`UNIT_VOX` for each block.
 
     Parameters
     ----------
@@ -90,7 +108,7 @@ def choose_core(
     build
         Makes the stage for a core (for its memory).
     wanted
-        Number of blocks to aim for (workers); cores are kept small enough for that when possible.
+        Workers that share the blocks.
     largest
         Voxels of the largest core to consider (a single ``unit`` is always considered).
     accept
@@ -101,34 +119,62 @@ def choose_core(
     MemoryRefusedError
         No core fits; the message has both numbers.
     """
-    candidates = sorted(_cores(shape, unit, largest), key=lambda c: (int(np.prod(c)), c))
-    candidates = [c for c in candidates if accept(c)]
+    candidates = _evenest(shape, filter(accept, _cores(shape, unit, largest)))
     if not candidates:
         candidates = [index3(-(-n // u) * u for n, u in zip(shape, unit, strict=True))]
     best: Index3 | None = None
-    for core in reversed(candidates):
-        if peak_bytes(build(core)) > limit * HEADROOM:
+    shortest = math.inf
+    enough = (math.prod(shape) / wanted + UNIT_VOX) / (1 - GAIN)
+    for core in candidates:
+        time = busy_vox(shape, core, wanted)
+        if time >= (1 - GAIN) * shortest or peak_bytes(build(core)) > limit * HEADROOM:
             continue
-        blocks = int(np.prod([-(-n // c) for n, c in zip(shape, core, strict=True)]))
-        best = core
-        if blocks >= wanted:
+        best, shortest = core, time
+        if time <= enough:
             break
     if best is None:
-        smallest = build(candidates[0])
-        raise MemoryRefusedError(_refusal(smallest.name, candidates[0], peak_bytes(smallest), limit))
+        smallest = build(candidates[-1])
+        raise MemoryRefusedError(_refusal(smallest.name, candidates[-1], peak_bytes(smallest), limit))
     return best
 
 
-def _cores(shape: Index3, unit: Index3, largest: int) -> Iterable[Index3]:
+def busy_vox(shape: Index3, core: Index3, workers: int) -> float:
+    """How long the busiest of some workers has to do, in voxels, when each takes the next block whenever it is free.
+
+    A block takes as long as it has voxels, and :data:`UNIT_VOX`. Of many blocks it is their mean share and the largest
+    one: the workers' ends differ by no more than that.
+    """
+    grid = [-(-n // c) for n, c in zip(shape, core, strict=True)]
+    if workers == 1 or math.prod(grid) > 64 * workers:
+        first = math.prod(min(c, n) for c, n in zip(core, shape, strict=True)) + UNIT_VOX
+        total = math.prod(shape) + UNIT_VOX * math.prod(grid)
+        return total / workers + (first if workers > 1 else 0)
+    sides = [[min(c, n - i * c) for i in range(g)] for n, c, g in zip(shape, core, grid, strict=True)]
+    free = [0.0] * min(workers, math.prod(grid))
+    for block in itertools.product(*sides):
+        heapq.heapreplace(free, free[0] + math.prod(block) + UNIT_VOX)
+    return max(free)
+
+
+def _cores(shape: Index3, unit: Index3, largest: int) -> Iterator[Index3]:
+    """Cores of one unit and more along each axis, and those that cut it evenly."""
     options = []
     for n, u in zip(shape, unit, strict=True):
         whole = -(-n // u)
-        steps = {1, 2, 3, 4, 6, 8, 12, 16, whole}
-        options.append(sorted(s * u for s in steps if s <= whole))
+        even = {-(-whole // parts) for parts in range(1, min(whole, MOST_PARTS) + 1)}
+        options.append(sorted(s * u for s in {*STEPS, *even} if s <= whole))
     for core in itertools.product(*options):
         inside = [min(c, n) for c, n in zip(core, shape, strict=True)]
-        if np.prod(inside) <= largest or core == tuple(o[0] for o in options):
+        if math.prod(inside) <= largest or core == tuple(o[0] for o in options):
             yield index3(core)
+
+
+def _evenest(shape: Index3, cores: Iterable[Index3]) -> list[Index3]:
+    """Of cores that make the same grid the smallest one; the largest cores first."""
+    found: dict[tuple[int, ...], Index3] = {}
+    for core in sorted(cores, key=lambda c: (math.prod(c), c), reverse=True):
+        found[tuple(-(-n // c) for n, c in zip(shape, core, strict=True))] = core
+    return sorted(found.values(), key=lambda c: (math.prod(c), c), reverse=True)
 
 
 def _refusal(name: str, core: Index3, need: int, limit: int) -> str:

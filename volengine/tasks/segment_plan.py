@@ -16,7 +16,7 @@ from volengine.core.image import ImageSpec
 from volengine.core.tiling import Tiling
 from volengine.core.volume import Volume
 from volengine.engine.ledger import PlanFolder
-from volengine.engine.memory import HEADROOM, choose_core, peak_bytes
+from volengine.engine.memory import HEADROOM, STEPS, choose_core, peak_bytes
 from volengine.engine.options import RunOptions
 from volengine.engine.plan import Plan
 from volengine.engine.stage import ArrayInput, Output, Stage, TableInput
@@ -28,9 +28,6 @@ from volengine.tasks.segment_recipe import SegmentRecipe
 
 LARGEST_BLOCK = 2**22
 """Voxels per block: some seconds on a CPU; larger ones cost progress when a worker dies."""
-
-BLOCK_STEPS = (1, 2, 3, 4, 6, 8, 12, 16)
-"""Multiples of the shard that ``choose_core`` considers."""
 
 STATISTICS_SLICES = 64
 TORCH_BYTES = 350_000_000
@@ -150,7 +147,7 @@ class Segmentation:
         """The smallest core, in units, that patches reach over by at most this share of it, else the whole axis."""
         sides = []
         for axis, (n, u) in enumerate(zip(self.volume.shape, unit, strict=True)):
-            tried = (u * step for step in BLOCK_STEPS if u * step < n)
+            tried = (u * step for step in STEPS if u * step < n)
             fitting = (c for c in tried if all(net.axis_overhang(axis, c) <= share * c for net in self.nets))
             sides.append(next(fitting, -(-n // u) * u))
         return index3(sides)
