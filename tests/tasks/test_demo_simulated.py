@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from importlib import resources
 from pathlib import Path
 from types import SimpleNamespace
@@ -104,9 +106,10 @@ def test_slices_show_tomogram_truth_predictions_and_picks(findings: Simulated):
         wanted = 0.4 * base[y * SCALE, x * SCALE] + 0.6 * np.array(colour)
         np.testing.assert_allclose(panels[name][y * SCALE, x * SCALE], wanted, atol=1)
     marked = panels["picks and true centres"]
-    assert (marked[45 * SCALE + 1, (15 - 3) * SCALE] == RED).all()  # an arm of the cross
+    assert (marked[45 * SCALE + 1, (15 - 2) * SCALE] == RED).all()  # an arm of the cross
     changed = (marked != base).any(axis=2)
-    assert changed[80 * SCALE : 90 * SCALE, 60 * SCALE : 70 * SCALE].all()
+    assert changed[80 * SCALE : 90 * SCALE, 60 * SCALE : 70 * SCALE].all()  # the picked region
+    assert changed[85 * SCALE, (65 - 10) * SCALE : (65 - 8) * SCALE].any()  # the ring about it
     assert not changed[:, 100 * SCALE :].any()
 
 
@@ -235,3 +238,30 @@ def test_parts_are_few():
     outcome = CliRunner().invoke(demo_cli.command, ["--part", "1/2"])
     assert outcome.exit_code == 2
     assert "'1/2' is not one of 'all', 'real', 'simulated'" in outcome.output
+
+
+@pytest.mark.slow
+def test_from_structures_to_picks_that_are_right(tmp_path: Path):
+    options = RunOptions(workers=2, progress=False)
+    result = demo_simulated(str(tmp_path), options)
+    out, found = tmp_path / "simulated", result.score
+    assert json.loads((out / "score.json").read_text()) == found
+    assert found["picks"]["truth"] == 25
+    assert found["picks"]["recall"] >= 0.8
+    assert found["picks"]["precision"] >= 0.8
+    assert found["picks"]["error_nm"] < 3
+    assert len(found["extra_picks"]) == found["picks"]["found"] - found["picks"]["paired"]
+    floors = {"membrane": 0.7, "microtubule": 0.7, "actin": 0.4, "ribosome": 0.65}
+    assert {name: row["dice"] >= floors[name] for name, row in found["classes"].items()} == dict.fromkeys(floors, True)
+    assert all(row["voxels_erased"] >= 0 for row in found["classes"].values())
+    page = result.report.read_text()
+    assert not re.search(r"https?://", page)
+    assert "../report.html" not in page  # the first part was not run
+    assert (out / "overview.png").stat().st_size > 10_000
+    assert RunRecipe.from_json(read_yaml(out / "recipe.yaml")).segment is not None
+    assert sample_recipe(read_yaml(out / "specimen.yaml"), 1) == shipped()[0]
+
+    again = demo_simulated(str(tmp_path), options)
+    plans = [plan for report in again.runs for plan in report.data["plans"].values()]
+    assert [sum(s["run"] for s in plan["stages"]) for plan in plans] == [0, 0]
+    assert again.score == found

@@ -186,10 +186,10 @@ def slice_panels(axis: str, at: int, findings: Simulated) -> list[tuple[Picture,
         predicted = pictures.overlay(predicted, plane(findings.after[name]) / 255, COLOURS[name])
         erased |= (plane(findings.before[name]) > 127) & (plane(findings.after[name]) <= 127)
     marked = pictures.outline(base, plane(findings.labels), width=1, opacity=0.35)
-    for picks, colour, cross in ((findings.picks, GREEN, False), (findings.truth, RED, True)):
+    for picks, colour, radius, cross in ((findings.picks, GREEN, 9, False), (findings.truth, RED, 3, True)):
         places = picks.position_vox
         near = places[np.abs(places[:, number] - at) <= MARKED_VOX][:, other]
-        marked = pictures.marks(marked, near.tolist(), colour, scale=SCALE, radius=4, cross=cross)
+        marked = pictures.marks(marked, near.tolist(), colour, scale=SCALE, radius=radius, cross=cross)
     return [
         (base, "tomogram"),
         (truth, "truth"),
