@@ -15,8 +15,10 @@ from volengine.core.picks import Picks
 from volengine.core.specimen import rotation_matrix
 from volengine.engine.plan import Plan
 from volengine.tasks.layout import join_url
+from volengine.tasks.simulate_record import forget_former
 
 if TYPE_CHECKING:
+    from volengine.core.image import ImageSpec
     from volengine.sim.scene import Scene
 
 RAW_TILT = "{:.2f}\n"
@@ -25,23 +27,32 @@ RAW_TILT = "{:.2f}\n"
 def write_truth(
     plan: Plan, tables: Any, out: str, name: str, number: int, tilts: Mapping[str, Sequence[float]]
 ) -> None:
-    """Call at the end of a plan: everything that is known about the sample, as small files."""
+    """Call at the end of a plan: everything that is known about the sample, as small files.
+
+    What an earlier recipe has left of this sample in the folder is deleted: its truth would pass for this one's.
+    """
     from volengine.sim.scene import Scene
 
     table = tables("place")[0]
     scene = Scene.from_table(table)
     recipe = plan.recipe["simulate"]
-    folder = join_url(out, "truth", name)
-    for feature, picks in picks_of(scene, recipe["specimen"], name).items():
-        _write_picks(join_url(out, "picks", f"{name}__{feature}.star"), picks)
-    _write(join_url(folder, "specimen.csv"), _rows(specimen_rows(scene)))
+    picks = picks_of(scene, recipe["specimen"], name)
+    stars = {f"picks/{name}__{feature}.star": found for feature, found in picks.items()}
+    for place, found in stars.items():
+        _write_picks(join_url(out, place), found)
+    texts = {f"truth/{name}/specimen.csv": _rows(specimen_rows(scene))}
     if scene.centrelines:
-        _write(join_url(folder, "filaments.csv"), _rows(filament_rows(scene)))
-    if scene.membranes:
-        _write_membranes(folder, scene, recipe["specimen"])
-    _write(join_url(folder, "tilts.csv"), _rows(tilt_rows(tilts)))
+        texts[f"truth/{name}/filaments.csv"] = _rows(filament_rows(scene))
+    texts[f"truth/{name}/tilts.csv"] = _rows(tilt_rows(tilts))
     if recipe["keep"]["tilts"]:
-        _write(join_url(out, "tilts", f"{name}.rawtlt"), "".join(RAW_TILT.format(a) for a in tilts["nominal_deg"]))
+        texts[f"tilts/{name}.rawtlt"] = "".join(RAW_TILT.format(a) for a in tilts["nominal_deg"])
+    for place, text in texts.items():
+        _write(join_url(out, place), text)
+    meshes = _write_membranes(out, f"truth/{name}", scene, recipe["specimen"])
+    images = [spec for spec in plan.images if not spec.scratch]
+    urls = [spec.url for spec in images if not spec.group]
+    if recipe["keep"]["mrc"]:
+        urls += _write_mrc(images)
     facts = {
         "name": name,
         "sample": number,
@@ -51,10 +62,11 @@ def write_truth(
         "structures": plan.stage("place").params["sources"],
         "ice_volt": scene.ice,
         "volengine": _version(),
+        "files": sorted([*stars, *texts, *meshes, *("/".join(url.split("/")[-2:]) for url in urls)]),
     }
-    _write(join_url(folder, "sample.json"), json.dumps(facts, indent=1) + "\n")
-    if recipe["keep"]["mrc"]:
-        _write_mrc(plan)
+    record = join_url(out, "truth", name, "sample.json")
+    facts["files"] = forget_former(out, record, facts)
+    _write(record, json.dumps(facts, indent=1) + "\n")
 
 
 def picks_of(scene: Scene, specimen: Mapping[str, Any], name: str) -> dict[str, Picks]:
@@ -116,31 +128,36 @@ def tilt_rows(tilts: Mapping[str, Sequence[float]]) -> Iterator[list[Any]]:
         yield [f"{v:.6g}" for v in values]
 
 
-def _write_membranes(folder: str, scene: Scene, specimen: Mapping[str, Any]) -> None:
+def _write_membranes(out: str, folder: str, scene: Scene, specimen: Mapping[str, Any]) -> list[str]:
+    """One mesh for each membrane that the volume holds a part of; where they lie in ``out``."""
     from volengine.io.meshes import write_mesh
     from volengine.io.stores import local_copy
     from volengine.sim.shapes.membranes import surface_mesh
 
     z, y, x = ((n - 1) * specimen["voxel_size"] for n in specimen["shape"])
+    written = []
     for membrane in scene.membranes:
         vertices, faces = surface_mesh(membrane, (z, y, x))
         if len(faces):
-            with local_copy(join_url(folder, f"membrane_{membrane.instance:05d}.ply"), write=True) as path:
+            written.append(f"{folder}/membrane_{membrane.instance:05d}.ply")
+            with local_copy(join_url(out, written[-1]), write=True) as path:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 write_mesh(path, vertices, faces)
+    return written
 
 
-def _write_mrc(plan: Plan) -> None:
-    """Every kept image as MRC beside its store."""
+def _write_mrc(images: Sequence[ImageSpec]) -> list[str]:
+    """Images as MRC beside their stores; where they lie."""
     from volengine.io.stores import local_copy
     from volengine.tasks.export import write_volume
 
-    for spec in plan.images:
-        if spec.scratch:
-            continue
+    written = []
+    for spec in images:
         suffix = f"__{spec.group.removeprefix('labels/')}" if spec.group else ""
-        with local_copy(spec.url.removesuffix(".ome.zarr") + suffix + ".mrc", write=True) as path:
+        written.append(spec.url.removesuffix(".ome.zarr") + suffix + ".mrc")
+        with local_copy(written[-1], write=True) as path:
             write_volume(spec.volume(), str(path), progress=False)
+    return written
 
 
 def _write_picks(out: str, picks: Picks) -> None:
