@@ -158,6 +158,23 @@ def test_a_sample_depends_on_its_number_and_the_seed_alone(tmp_path: Path) -> No
         ({"exposure": {"optics": {"defocus_um": 5000}}}, InputError, "defocus_um"),
         ({"reconstruct": {"filter": {"cutoff": 0.9}}}, InputError, "cutoff"),
         ({"name": "../up"}, InputError, "use letters"),
+        (
+            {"specimen": {"layers": [{"species": [{"structure": "globule-90", "flags": ["membran"]}]}]}},
+            InputError,
+            "membran",
+        ),
+        (
+            {"specimen": {"layers": [{"species": [{"structure": "globule-90", "name": "a/b"}]}]}},
+            InputError,
+            "name 'a/b'",
+        ),
+        ({"specimen": {"vesicles": [{"sphericity": [0.6, 1.5]}]}}, InputError, "0.3 to 1"),
+        ({"specimen": {"vesicles": [{"radius_nm": [6, 9]}]}}, InputError, "from 7.5"),
+        ({"specimen": {"filaments": [{"rise_a": -27.3}]}}, InputError, "rise_a must be positive"),
+        ({"specimen": {"tolerance_a": -1}}, InputError, "tolerance_a"),
+        ({"tilts": {"angles_deg": [-90, 0, 90]}}, InputError, "-90 degrees; images are made from -89.9"),
+        ({"tilts": {"angles_deg": [-89.8, 0, 89.8], "angle_error_deg": 9}}, InputError, "images are made from -89.9"),
+        ({"tilts": {"angles_deg": [-9, 0]}, "dose": {"weights": [1, 0]}}, InputError, "weights must be positive"),
     ],
 )
 def test_wrong_recipes_are_refused_before_anything_is_written(

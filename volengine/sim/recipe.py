@@ -23,6 +23,12 @@ from volengine.sim.shapes.film import FilmShape, IceShape
 from volengine.sim.shapes.sheets import SheetRecipe
 
 Range = tuple[float, float]
+Flag = Literal["group", "complex", "assembly", "membrane", "vesicle", "cytosol", "cluster", "bundle", "distract"]
+
+
+def _named(where: str, name: str) -> None:
+    if not re.fullmatch(r"[\w.+-]+", name):
+        raise InputError(f"{where}: name {name!r}: use letters, digits, '_', '-', '+' and '.'; files are called by it.")
 
 
 def _positive(where: str, *values: float | None) -> None:
@@ -47,7 +53,7 @@ class SpeciesRecipe(Recipe):
         A file (PDB, mmCIF, MRC density), a PDB id, or the name of a structure that comes with the package
         (``volengine simulate --list``).
     name
-        Its class in the atlas; default: what the file's name says. Parts of a structure keep names of their own.
+        Its class in the atlas, that of all its parts; default: what the file's name says, of each part.
     flags
         CryoTomoSim's: ``complex``, ``assembly``, ``group``, ``membrane``, ``vesicle``, ``cytosol``, ``cluster``,
         ``bundle``, ``distract``; added to those in the file's name.
@@ -75,7 +81,7 @@ class SpeciesRecipe(Recipe):
 
     structure: str
     name: str = ""
-    flags: tuple[str, ...] = ()
+    flags: tuple[Flag, ...] = ()
     count: int | None = None
     concentration_um: float | None = None
     weight: float = 1.0
@@ -94,8 +100,10 @@ class SpeciesRecipe(Recipe):
             raise InputError(f"{self.structure}: give a count or a concentration_um, not both.")
         if self.count is not None and self.count < 0:
             raise InputError(f"{self.structure}: count must be 0 or more, not {self.count}.")
-        _positive(f"{self.structure}: weight", self.weight)
-        _positive(f"{self.structure}: concentration_um", self.concentration_um)
+        if self.name:
+            _named(self.structure, self.name)
+        for what in ("weight", "concentration_um", "total"):
+            _positive(f"{self.structure}: {what}", getattr(self, what))
 
 
 @dataclass(frozen=True)
@@ -164,9 +172,12 @@ class VesiclesRecipe(Recipe):
     def check(self) -> None:
         if self.count < 0 or not 0 <= self.bare <= 1:
             raise InputError(f"vesicles: count {self.count} must be 0 or more, and bare {self.bare} a share.")
-        _range("vesicles: radius_nm", self.radius_nm, 5.0)
+        _named("vesicles", self.name)
+        _range("vesicles: radius_nm", self.radius_nm, 7.5)
         _range("vesicles: thickness_a", self.thickness_a, 20.0)
         _range("vesicles: sphericity", self.sphericity, 0.3)
+        if self.sphericity[1] > 1:
+            raise InputError(f"vesicles: sphericity is from 0.3 to 1 (a sphere), not {list(self.sphericity)}.")
 
 
 @dataclass(frozen=True)
@@ -252,6 +263,7 @@ class SheetsRecipe(Recipe):
     def check(self) -> None:
         if self.count < 0 or not 0 <= self.bare <= 1:
             raise InputError(f"sheets: count {self.count} must be 0 or more, and bare {self.bare} a share.")
+        _named("sheets", self.name)
         _range("sheets: thickness_a", self.thickness_a, 20.0)
         self.shape(0.5)
 
@@ -301,7 +313,12 @@ class FilamentsRecipe(Recipe):
         if self.count < 0:
             raise InputError(f"filaments: count must be 0 or more, not {self.count}.")
         _range("filaments: length_nm", self.length_nm, 1.0)
+        _named("filaments", self.class_name)
         _positive("filaments: persistence_um", self.persistence_um)
+        _positive("filaments: rise_a", self.rise_a)
+        _positive("filaments: minimum_units", self.minimum_units)
+        if self.twist_deg is not None and not math.isfinite(self.twist_deg):
+            raise InputError(f"filaments: twist_deg is {self.twist_deg}; it is a number of degrees.")
         if not 0 <= self.inclination_deg <= 90:
             raise InputError(f"filaments: inclination_deg is from 0 to 90, not {self.inclination_deg}.")
         if self.kind == "own" and (not self.structure or self.twist_deg is None or not self.rise_a):
@@ -324,6 +341,7 @@ class BeadsRecipe(Recipe):
     def check(self) -> None:
         if self.count < 0:
             raise InputError(f"beads: count must be 0 or more, not {self.count}.")
+        _named("beads", self.name)
         _range("beads: radius_nm", self.radius_nm, 0.5)
 
 
@@ -349,6 +367,7 @@ class FilmRecipe(Recipe):
     name: str = "carbon"
 
     def check(self) -> None:
+        _named("film", self.name)
         self.shape()
 
     def shape(self) -> FilmShape:
@@ -442,6 +461,8 @@ class SpecimenRecipe(Recipe):
     def check(self) -> None:
         _positive("specimen: voxel_size", self.voxel_size)
         wall_faces(self.walls)
+        if not 0 <= self.tolerance_a < math.inf:
+            raise InputError(f"specimen: tolerance_a must be 0 or more, not {self.tolerance_a}.")
         if min(self.shape) < 4:
             raise InputError(f"specimen: the shape {self.shape} is too small; at least 4 voxels on each axis.")
         if self.labels is not None and (self.vesicles or self.sheets):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -15,6 +16,14 @@ from volengine.sim.imaging.tilts import TiltScheme
 from volengine.sim.recipe import SpecimenRecipe
 
 Range = tuple[float, float]
+
+
+def checked_tilts(angle_deg: Iterable[float]) -> None:
+    """Images are made up to 89.9 degrees: raises :class:`InputError` for an angle beyond, before anything is made."""
+    from volengine.sim.imaging.ctf import checked_tilt
+
+    for angle in angle_deg:
+        checked_tilt(angle)
 
 
 @dataclass(frozen=True)
@@ -38,8 +47,11 @@ class DoseRecipe(Recipe):
     def check(self) -> None:
         if not 0 <= self.total_e_per_a2 < math.inf:
             raise InputError(f"dose: total_e_per_a2 must be 0 or more, not {self.total_e_per_a2}.")
-        if self.weights is not None and (not self.weights or min(self.weights) < 0 or not sum(self.weights)):
-            raise InputError(f"dose: weights must be 0 or more, and not all 0: {self.weights}.")
+        if self.weights is not None and not all(0 < weight < math.inf for weight in self.weights):
+            raise InputError(
+                f"dose: weights must be positive, not {list(self.weights)}. For no image leave out the angle; an image "
+                "of dose 0 would be one without noise."
+            )
 
 
 @dataclass(frozen=True)
@@ -135,6 +147,7 @@ class SimulateRecipe(Recipe):
             raise InputError(f"name {self.name!r}: use letters, digits, '_', '-', '+' and '.'.")
         if self.seed < 0:
             raise InputError(f"seed must be 0 or more, not {self.seed}.")
+        checked_tilts(self.tilts.nominal_deg())
         tilts = len(self.tilts.nominal_deg())
         if self.dose.weights is not None and len(self.dose.weights) != tilts:
             raise InputError(f"dose: {len(self.dose.weights)} weights for {tilts} tilts.")

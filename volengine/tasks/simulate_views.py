@@ -15,7 +15,7 @@ from volengine.core.volume import Volume
 from volengine.engine.stage import ArrayInput, Output, Stage
 from volengine.tasks.images import core_unit, factors_of, image_spec, outputs_of, scratch_spec
 from volengine.tasks.layout import join_url
-from volengine.tasks.simulate_recipe import SimulateRecipe
+from volengine.tasks.simulate_recipe import SimulateRecipe, checked_tilts
 from volengine.tasks.simulate_sample import SLAB, Sample
 
 ROWS = 64
@@ -56,6 +56,7 @@ def views_of(recipe: SimulateRecipe, number: int) -> list[View]:
 
     keep = recipe.keep
     series = tilt_series(recipe.tilts, stream(recipe.seed, number, "tilts"))
+    checked_tilts(series.true_deg)
     dose = doses(series, recipe.dose.total_e_per_a2, recipe.dose.weights or recipe.dose.share)
     columns = {**series.to_table(), "dose": dose, "before": before(series, dose)}
     halves = ("even", "odd") if keep.halves == "frames" else ()
