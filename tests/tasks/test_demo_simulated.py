@@ -60,6 +60,7 @@ def found() -> dict[str, Any]:
     }
     return {
         "name": "unseen_0001",
+        "threshold": 0.35,
         "radius_nm": 10.0,
         "picked": "ribosome",
         "picks": {"precision": 0.75, "recall": 0.6, "error_nm": 1.26, "found": 4, "truth": 5, "paired": 3},
@@ -78,10 +79,11 @@ def findings(found: dict[str, Any]) -> Simulated:
     atlas[20, 10:20, 10:20], atlas[20, 40:50, 10:20] = 1, 4
     before = {name: np.zeros(SHAPE, np.uint8) for name in FEATURES}
     before["membrane"][20, 10:20, 10:20] = 255
-    before["ribosome"][20, 45, 15] = before["ribosome"][20, 100, 100] = 255
+    before["ribosome"][20, 45, 15] = before["ribosome"][20, 100, 100] = 90
+    before["ribosome"][20, 120, 120] = 89  # 0.349: never above the threshold
     before["ribosome"][20, 80:90, 60:70] = 255
     after = {name: array.copy() for name, array in before.items()}
-    after["ribosome"][20, 45, 15] = after["ribosome"][20, 100, 100] = 0
+    after["ribosome"][20, 45, 15] = after["ribosome"][20, 100, 100] = after["ribosome"][20, 120, 120] = 0
     labels = (after["ribosome"] > 0).astype(np.uint32) * 7
     picks, truth = (Picks([place], voxel_size=SIZE, weight=[3.0]) for place in ((20.0, 85.0, 65.0), (26.0, 45.0, 15.0)))
     rng = np.random.default_rng(0)
@@ -102,6 +104,7 @@ def test_slices_show_tomogram_truth_predictions_and_picks(findings: Simulated):
         ("predictions after the rules", 85, 65, COLOURS["ribosome"]),
         ("predictions after the rules", 100, 100, RED),
         ("predictions after the rules", 45, 15, RED),
+        ("predictions after the rules", 120, 120, base[120 * SCALE, 120 * SCALE]),
     ):
         wanted = 0.4 * base[y * SCALE, x * SCALE] + 0.6 * np.array(colour)
         np.testing.assert_allclose(panels[name][y * SCALE, x * SCALE], wanted, atol=1)
@@ -155,6 +158,7 @@ def test_page_says_score_erased_voxels_runs_and_recipes(findings: Simulated):
         "<td>63.5</td><td>12.5</td><td>spliceosome</td><td>3.3</td>",
         "<tr><td>ribosome</td><td>2</td><td>1</td><td>1</td></tr>",  # erased: all, rightly, wrongly
         "<td>render</td><td>4</td><td>3</td><td>1.25</td>",
+        "above a probability of 0.35",
         "The simulation: 12.3 s with 2 workers",
         '<a href="../report.html">',
         "&quot;globule-1800&quot;",

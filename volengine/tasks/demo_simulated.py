@@ -108,7 +108,7 @@ def demo_simulated(out: str, options: RunOptions | None = None, model: str | Non
     files = Files(folder, name, store, recipe.pick[0].feature)
     alone = recipe.pick[0].with_(labels=False)  # the label volume is for what the rules leave
     pick(files.predictions(features)[files.picked], str(files.picks("before")), alone, options)
-    found = _score(files, features, options)
+    found = _score(files, features, recipe.pick[0].threshold, options)
     (folder / "score.json").write_text(json.dumps(found, indent=1))
     findings = _findings(files, features, found)
     first = "../report.html" if (folder.parent / "report.html").exists() else ""
@@ -165,10 +165,10 @@ def _features(specimen: SimulateRecipe, recipe: RunRecipe) -> dict[str, int]:
     return features
 
 
-def _score(files: Files, features: dict[str, int], options: RunOptions) -> dict[str, Any]:
+def _score(files: Files, features: dict[str, int], threshold: float, options: RunOptions) -> dict[str, Any]:
     """Everything that is compared with the truth, as JSON values; what cannot be said is ``None``."""
     volumes, picks = {}, {}
-    of_ids = ScoreRecipe(features=tuple(features), ids=tuple(features.values()), skeleton="none")
+    of_ids = ScoreRecipe(features=tuple(features), ids=tuple(features.values()), threshold=threshold, skeleton="none")
     for when in ("before", "after"):
         out = str(files.folder / "scores" / f"{when}.csv")
         (files.folder / "scores").mkdir(exist_ok=True)
@@ -191,6 +191,7 @@ def _score(files: Files, features: dict[str, int], options: RunOptions) -> dict[
         }
     return {
         "name": files.name,
+        "threshold": threshold,
         "radius_nm": RADIUS_NM,
         "picked": files.picked,
         "picks": {key: _plain(value) for key, value in picks["after"].items() if key != "feature"},

@@ -56,6 +56,12 @@ class Simulated:
     picks: Picks
     truth: Picks
 
+    def erased(self, name: str) -> NDArray[np.bool_]:
+        """Voxels of a feature that are no longer above the threshold once the rules have acted."""
+        limit = self.found["threshold"] * 255
+        erased: NDArray[np.bool_] = (self.before[name] > limit) & (self.after[name] <= limit)
+        return erased
+
 
 def simulated_page(
     findings: Simulated,
@@ -134,8 +140,8 @@ def _score(page: Report, found: Mapping[str, Any]) -> None:
     page.table(rows[3:])
     page.table(class_lines(found), CLASS_HEAD)
     page.text(
-        "Dice, precision and recall are of voxels above a probability of 0.5, against the atlas. A class's border is "
-        "a matter of taste within a voxel, and thin things are all border."
+        f"Dice, precision and recall are of voxels above a probability of {found['threshold']:g}, against the atlas. A "
+        "class's border is a matter of taste within a voxel, and thin things are all border."
     )
     if found["extra_picks"]:
         page.text("Picks that are none, heaviest first, and the object whose centre is nearest:")
@@ -149,11 +155,12 @@ def _score(page: Report, found: Mapping[str, Any]) -> None:
 def _rules(page: Report, findings: Simulated, recipe: RunRecipe) -> None:
     """What the rules erased, and how much of it was right to erase."""
     page.heading("Rules")
-    page.text("The recipe's rules, in their order, and what they set to 0 of voxels above a probability of 0.5:")
+    limit = findings.found["threshold"]
+    page.text(f"The recipe's rules, in their order, and what they set to 0 of voxels above a probability of {limit:g}:")
     page.code(json.dumps(recipe.to_json()["interact"]["rules"], indent=1))
     rows = []
     for name, number in findings.features.items():
-        erased = (findings.before[name] > 127) & (findings.after[name] <= 127)
+        erased = findings.erased(name)
         wrong = np.count_nonzero(findings.atlas[erased] == number)
         total = np.count_nonzero(erased)
         rows.append((name, f"{total:,}", f"{total - wrong:,}", f"{wrong:,}"))
@@ -184,7 +191,7 @@ def slice_panels(axis: str, at: int, findings: Simulated) -> list[tuple[Picture,
     for name, value in findings.features.items():
         truth = pictures.overlay(truth, plane(findings.atlas) == value, COLOURS[name])
         predicted = pictures.overlay(predicted, plane(findings.after[name]) / 255, COLOURS[name])
-        erased |= (plane(findings.before[name]) > 127) & (plane(findings.after[name]) <= 127)
+        erased |= plane(findings.erased(name))
     marked = pictures.outline(base, plane(findings.labels), width=1, opacity=0.35)
     for picks, colour, radius, cross in ((findings.picks, GREEN, 9, False), (findings.truth, RED, 3, True)):
         places = picks.position_vox
