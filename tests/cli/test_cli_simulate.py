@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import yaml
@@ -57,3 +58,13 @@ def test_presets_are_listed_and_mistakes_are_named(volengine: Command, tmp_path:
     assert found[0] == 2
     assert "my.pdb" in found[2]
     assert not (tmp_path / "o").exists()
+
+
+def test_what_finds_no_place_is_said(volengine: Command, tmp_path: Path) -> None:
+    layers = [{"species": [{"structure": "globule-600", "count": 500}, {"structure": "globule-90", "count": 1}]}]
+    crowded = {**RECIPE, "specimen": {**RECIPE["specimen"], "layers": layers}}
+    (tmp_path / "r.yaml").write_text(yaml.safe_dump(crowded))
+    made = volengine("simulate", "r.yaml", "--out", "o", "--no-progress")
+    assert made[0] == 0, made[2]
+    line = next(line for line in made[1].splitlines() if "not all found a place" in line)
+    assert re.fullmatch(r"cli_0001: not all found a place \(globule-600: [1-9]\d? of 500\)", line), line

@@ -12,6 +12,7 @@ from volengine.cli.options import from_options, recipe_options
 from volengine.engine.options import RunOptions
 from volengine.tasks.simulate import simulate_jobs
 from volengine.tasks.simulate_presets import PRESETS, preset
+from volengine.tasks.simulate_record import missing
 from volengine.tasks.yaml_recipes import read_yaml
 
 
@@ -39,6 +40,9 @@ def command(
     base = "." if known else str(Path(recipe_file).parent)
     jobs, run_dir = simulate_jobs(given, out, count, options, first=first, base=base)
     execute(jobs, run_dir, options)
+    for job in () if options.dry_run else jobs:
+        if short := missing(out, job.name):
+            click.echo(f"{job.name}: not all found a place ({short})")
 
 
 def _list() -> str:

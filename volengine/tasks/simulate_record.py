@@ -1,13 +1,14 @@
-"""Files of a sample that an earlier recipe made in the same folder: its truth would pass for the new one's.
+"""The record of a sample, ``sample.json``: what it consists of, and what found no place.
 
-``sample.json`` lists all that a sample consists of, relative to the folder. When the sample is made again from another
-recipe, what the former list has and the new one has not is deleted.
+It lists all files of a sample, relative to the folder. When the sample is made again from another recipe, those that
+the former list has and the new one has not are deleted: their truth would pass for the new one's.
 """
 
 from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -57,6 +58,27 @@ def _belongs(place: str, name: str) -> bool:
     folder, _, rest = place.partition("/")
     own = re.match(re.escape(name) + r"(\.|__|/)", rest) is not None
     return folder in FOLDERS and own and ".." not in rest.split("/")
+
+
+def missing(out: str, name: str) -> str:
+    """What found no place in a sample, as a line for the user: ``"ribosome: 3 of 40"``; empty if all did.
+
+    A sample that is not finished misses nothing yet.
+    """
+    from volengine.io.stores import local_copy
+
+    try:
+        with local_copy(join_url(out, "truth", name, "sample.json")) as path:
+            steps = json.loads(path.read_text())["placed"]
+    except FileNotFoundError:
+        return ""
+    asked: Counter[str] = Counter()
+    placed: Counter[str] = Counter()
+    for step in steps:
+        if step["asked"] is not None:
+            asked[step["name"]] += step["asked"]
+            placed[step["name"]] += step["placed"]
+    return ", ".join(f"{what}: {placed[what]} of {count}" for what, count in asked.items() if placed[what] < count)
 
 
 def _made_from(facts: Mapping[str, Any]) -> tuple[Any, ...]:
