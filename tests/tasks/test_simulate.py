@@ -14,6 +14,9 @@ from volengine.core.errors import InputError, MissingError
 from volengine.engine.options import RunOptions
 from volengine.io import open_source, open_volume
 from volengine.io.picks import read_picks
+from volengine.sim.imaging.ctf import phase_flip
+from volengine.sim.imaging.projector import Projector
+from volengine.sim.imaging.reconstruct import Filter, wbp
 from volengine.tasks.simulate import sample_recipe, simulate
 from volengine.tasks.simulate_presets import PRESETS, preset
 
@@ -267,3 +270,21 @@ def test_phases_are_flipped_for_the_tomogram_alone(tmp_path: Path) -> None:
     assert likeness["sirt", True] > likeness["sirt", False] + 0.02
     tilts = [voxels(tmp_path / f"wbp{flip}" / "tilts" / "f_0001.ome.zarr") for flip in (False, True)]
     assert np.array_equal(*tilts)
+
+
+def test_phases_are_flipped_by_what_the_microscope_reports(tmp_path: Path) -> None:
+    values = {
+        "name": "f",
+        "specimen": {"shape": [12, 40, 64], "voxel_size": 8.0, "layers": changed()["specimen"]["layers"][:1]},
+        "tilts": {"angles_deg": [-50.0, 50.0], "angle_error_deg": 8.0},
+        "reconstruct": {"phase_flip": True},
+    }
+    simulate(values, str(tmp_path), 1, QUIET)
+    recipe = sample_recipe(values, 1)
+    taken = voxels(tmp_path / "tilts" / "f_0001.ome.zarr")
+    angles = [-50.0, 50.0]
+    corrected = [phase_flip(image, 8.0, recipe.exposure.optics, a) for image, a in zip(taken, angles, strict=True)]
+    projector = Projector((12, 64), angles, 8.0)
+    assert np.array_equal(
+        wbp(np.stack(corrected), projector, Filter()), voxels(tmp_path / "tomograms" / "f_0001.ome.zarr")
+    )

@@ -134,7 +134,8 @@ def expose_tilt(
     exposure
         An :class:`~volengine.sim.imaging.optics.Exposure` as JSON.
     phase_flip
-        Correct the signs of the CTF in what goes to the reconstruction; ``tilts`` stays as it is.
+        Correct the signs of the CTF in what goes to the reconstruction, which knows the nominal angle alone; ``tilts``
+        stays as it is.
     seed, sample
         Of the image's stream.
     names
@@ -163,9 +164,9 @@ def expose_tilt(
             name: normalise(half, seen.flat / 2) for name, half in zip(("even", "odd"), seen.halves, strict=True)
         }
     if phase_flip:
-        raw = images["signal"]
+        raw, believed = images["signal"], tilts["nominal_deg"][number]
         images = {
-            name: flipped(image, voxel_size, how.optics, angle) for name, image in images.items() if name in names
+            name: flipped(image, voxel_size, how.optics, believed) for name, image in images.items() if name in names
         }
         images["tilts"] = raw
     return Result({name: images[name][None] for name in names}, counts={"clipped pixels": seen.clipped})
