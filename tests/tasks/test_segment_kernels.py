@@ -199,6 +199,21 @@ def test_slices_are_normalised_by_themselves_and_see_their_neighbours(data):
     np.testing.assert_allclose(read(found["plane"].url)[[0, 17, 35]], [e[inside] for e in expected], atol=1e-5)
 
 
+@pytest.mark.parametrize("name", ["shell", "plane", "two"])  # of the volume, of slices, none
+def test_the_other_contrast_is_seen_as_its_own(data, tmp_path, name):
+    _, _, volume, known = data
+    with mrcfile.new(tmp_path / "minus.mrc") as file:
+        file.set_data(-volume)
+        file.voxel_size = 10.0
+    recipe = SegmentRecipe(models=(known[name],), invert=True)
+    found = segment(str(tmp_path / "minus.mrc"), str(tmp_path / "out"), recipe, QUIET)
+    want = run(data, f"upright_{name}", [name])
+    for feature in want:
+        np.testing.assert_array_equal(read(found[feature].url), read(want[feature].url))
+    as_it_is = segment(str(tmp_path / "minus.mrc"), str(tmp_path / "other"), recipe.with_(invert=False), QUIET)
+    assert any((read(as_it_is[feature].url) != read(want[feature].url)).any() for feature in want)
+
+
 def test_slices_are_rounded_a_few_at_a_time(data, monkeypatch):
     whole = run(data, "slabs-whole", ["plane"], patch="slice", dtype="float32")
     monkeypatch.setattr("volengine.tasks.segment_blocks.SLAB_VOXELS", 1)

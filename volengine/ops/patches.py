@@ -46,6 +46,8 @@ class PatchReader:
         See :mod:`volengine.ops.normalise`.
     mean, std
         For ``volume`` two numbers; for ``per_slice`` one of each per slice of the *volume*.
+    inverted
+        Normalised voxels are negated: as if the volume's contrast were the other way round.
     """
 
     image: NDArray[np.generic]
@@ -55,6 +57,7 @@ class PatchReader:
     normalisation: Normalisation = "none"
     mean: NDArray[np.float64] | float = 0.0
     std: NDArray[np.float64] | float = 1.0
+    inverted: bool = False
 
     def fill(self, want: Box, out: NDArray[np.float32]) -> None:
         """Write the normalised voxels of ``want`` (it may leave the volume) to ``out``, of the same shape."""
@@ -87,6 +90,8 @@ class PatchReader:
             out[...] = raw
             if self.normalisation == "per_patch":
                 standardise_itself(out)
+        if self.inverted:
+            np.negative(out, out=out)
 
 
 def _clip_axis(box: Box, axis: int, n: int) -> Box:

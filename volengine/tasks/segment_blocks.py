@@ -55,6 +55,8 @@ class Net:
         The sums are of logits, and their sigmoid is written.
     network
         The own architecture that the user allowed for this model, if it has one.
+    inverted
+        The volume's contrast is the other way round than what the network knows.
     """
 
     path: str
@@ -69,6 +71,7 @@ class Net:
     mirror_volume: bool = False
     sigmoid: bool = False
     network: str | None = None
+    inverted: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """JSON parameters of a kernel."""
@@ -299,7 +302,7 @@ def _sums(block: Block, net: Net, core: Box, region: Box, threads: int) -> tuple
     predictor = load_predictor(net.path, net.digest, Execution(**net.execution), net.network)
     mean, std = _mean_and_std(block, net.normalisation)
     reader = PatchReader(
-        block.arrays["image"], block.boxes["image"], block.shape, net.edges, net.normalisation, mean, std
+        block.arrays["image"], block.boxes["image"], block.shape, net.edges, net.normalisation, mean, std, net.inverted
     )
     total: NDArray[np.int32] | None = None
     patches = 0
