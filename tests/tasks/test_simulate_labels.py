@@ -221,6 +221,16 @@ def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
         SpecimenRecipe.from_json({"labels": {"path": "a.mrc", "classes": {1: "a"}}, "vesicles": [{"count": 1}]})
 
 
+@pytest.mark.parametrize("flag", ["membrane", "vesicle"])
+def test_particles_that_need_a_membrane_or_its_inside_are_refused(tmp_path: Path, flag: str) -> None:
+    drawing = {"path": str(written(tmp_path / "drawn.mrc", drawn())), "classes": {7: "shell"}}
+    layers = [{"species": [{"structure": "globule-90", "flags": [flag]}]}]
+    values = {"specimen": {"shape": SHAPE, "voxel_size": SIZE, "labels": drawing, "layers": layers}}
+    with pytest.raises(InputError, match=f"globule-90: the flag {flag} cannot be met"):
+        simulate(values, str(tmp_path / "out"), 1, QUIET)
+    assert not (tmp_path / "out" / "tomograms").exists()
+
+
 @pytest.mark.slow
 def test_a_real_mitochondrion_within_one_gigabyte(real_data: Path, tmp_path: Path) -> None:
     """A piece with outer and inner membrane; the file's header has no voxel size along z that could be used."""

@@ -36,7 +36,7 @@ from volengine.engine.stage import ArrayInput, Output, Stage, TableInput
 from volengine.tasks.images import core_unit, factors_of, image_spec, outputs_of, scratch_spec
 from volengine.tasks.layout import join_url, plan_folder, run_dir_in
 from volengine.tasks.simulate_draw import drawn
-from volengine.tasks.simulate_labels import LabelPiece, LabelStages, label_piece
+from volengine.tasks.simulate_labels import LabelPiece, LabelStages, checked_flags, label_piece
 from volengine.tasks.simulate_recipe import SimulateRecipe
 from volengine.tasks.simulate_sample import Sample
 from volengine.tasks.simulate_structures import Source, sources_of
@@ -122,6 +122,7 @@ def plan_simulate(
     piece: LabelPiece | None = None,
 ) -> Plan:
     """The stages of one sample; structures, and the label volume if there is one, are looked at, but not read."""
+    checked_flags(recipe.specimen, sources)
     sample = Sample(recipe, number, name, out, folder, options)
     return SampleStages(sample, sources, piece).plan()
 

@@ -6,7 +6,7 @@ in the scratch folder, which ``render`` reads, and a table of the voxels that me
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from volengine.sim.recipe import LabelsRecipe, SpecimenRecipe
 from volengine.sim.shapes.label_membranes import LabelRidge
 from volengine.tasks.convert import unpack_stage
 from volengine.tasks.images import scratch_spec
+from volengine.tasks.simulate_structures import Source, flags_of
 
 DISTANCE_CUT = 60.0
 """Angstrom: distances that are kept end there."""
@@ -51,6 +52,23 @@ class LabelPiece:
     volume: Volume
     corner: Index3
     extent: Index3
+
+
+def checked_flags(specimen: SpecimenRecipe, sources: Mapping[str, Source]) -> None:
+    """Membranes of a label volume take no proteins and have no inside: particles that need one are refused.
+
+    Raises
+    ------
+    InputError
+        A species with the flag ``membrane`` or ``vesicle``; without labels all is well.
+    """
+    for species in (s for layer in specimen.layers for s in layer.species if specimen.labels):
+        wants = sorted({"membrane", "vesicle"} & flags_of(species, sources[species.structure]))
+        if wants:
+            raise InputError(
+                f"{species.structure}: the flag {wants[0]} cannot be met; membranes that follow a label volume take no "
+                "proteins and have no inside. Use vesicles instead of labels, or leave the particle out."
+            )
 
 
 def label_piece(specimen: SpecimenRecipe, base: str = ".") -> LabelPiece | None:
