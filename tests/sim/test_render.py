@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from volengine.core.boxes import Box
 from volengine.core.specimen import Membrane, Placements, Template, rotate
 from volengine.sim.render import moved, render
-from volengine.sim.scene import Scene
+from volengine.sim.scene import FilmDrawn, Scene
+from volengine.sim.shapes.film import FilmShape
 
 VOXEL = 10.0
 
@@ -171,3 +172,21 @@ def test_a_chiral_particle_is_turned_and_not_mirrored() -> None:
     assert handed(found) == pytest.approx(handed(corners))
     template = Template("t", ("c",), corners.astype("f4"), np.ones(4, "f4"), np.zeros(4, "u1"), 0.0)
     assert np.allclose(moved(template, np.zeros(3), turn), found, atol=1e-5)
+
+
+def test_carbon_fills_what_a_bilayer_leaves() -> None:
+    shape = (20, 30, 30)
+    size = tuple(n * VOXEL for n in shape)
+    film = FilmDrawn("carbon", 2, FilmShape(thickness_a=2 * size[0], cover=1.0).to_json(), size, 1, 1)
+    membrane = ball((100.0, 150.0, 150.0), 80.0, 1)
+    both = Scene(membranes=(membrane,), classes={"membrane": 1, "carbon": 2}, film=film)
+    bare = Scene(membranes=(membrane,), classes={"membrane": 1})
+    box = Box.of_shape(shape)
+    filled, alone = render(both, box, VOXEL), render(bare, box, VOXEL)
+    bilayer = alone.classes == 1
+    assert bilayer.sum() > 500
+    assert np.array_equal(filled.potential[bilayer], alone.potential[bilayer])
+    assert (filled.classes[bilayer] == 1).all()
+    carbon = filled.classes == 2
+    assert carbon.sum() > 500
+    assert filled.potential[carbon].mean() > alone.potential[carbon].mean() + 5

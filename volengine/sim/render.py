@@ -5,8 +5,8 @@ integral of the potential is kept exactly, wherever a particle lies and however 
 adds up its shares in the order of the table and of the template's points: its bytes depend on no box.
 
 The potential is that *in excess of vitreous ice*: a particle brings its own and takes away that of the ice it
-displaces (never more than a voxel holds), a bilayer brings its profile where no particle stands. Ice and what lies
-outside the volume are both 0, so the volume has no edges in a projection.
+displaces (never more than a voxel holds), a bilayer brings its profile where no particle stands, and carbon fills what
+both leave. Ice and what lies outside the volume are both 0, so the volume has no edges in a projection.
 
 A voxel belongs to the object with the largest potential in it, if the potential of all particles there is at least half
 of the ice's: about a third of the voxel is filled. Bilayers come second.
@@ -100,16 +100,19 @@ def render(scene: Scene, box: Box, voxel_size: float, labels: Distances | None =
     classes[empty] = 0
     instances[empty] = 0
     potential = particles - scene.ice * displaced
+    covered = np.zeros(box.shape, bool)
     for membrane, window, distance in _bilayers(scene, box, voxel_size, labels or {}):
         inside = window.slices_in(box)
         profile = profile_of(membrane.thickness, scene.scale, scene.ice, voxel_size)
         potential[inside] += profile(distance) * (1.0 - displaced[inside])
-        mine = (np.abs(distance) <= membrane.thickness / 2 + HEAD) & (instances[inside] == 0)
+        within_heads = np.abs(distance) <= membrane.thickness / 2 + HEAD
+        covered[inside] |= within_heads
+        mine = within_heads & (instances[inside] == 0)
         classes[inside][mine] = scene.classes[membrane.name]
         instances[inside][mine] = membrane.instance
     if scene.film is not None:
         share = filled(film := scene.film.draw(), box, voxel_size)
-        potential += carbon(film, box, voxel_size, scene.ice) * (1.0 - displaced)
+        potential += carbon(film, box, voxel_size, scene.ice) * np.where(covered, 0.0, 1.0 - displaced)
         mine = (share >= 0.5) & (instances == 0)
         classes[mine] = scene.classes[scene.film.name]
         instances[mine] = scene.film.instance
