@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from volengine.core.errors import MissingError
-from volengine.sim.recipe import SpeciesRecipe, SpecimenRecipe
-from volengine.tasks.simulate_structures import SHIPPED, class_names, flags_of, source_of, templates_of
+from volengine.sim.recipe import FilamentsRecipe, SpeciesRecipe, SpecimenRecipe
+from volengine.tasks.simulate_structures import SHIPPED, class_names, flags_of, monomers_of, source_of, templates_of
 
 ATOM = "ATOM  {n:5d}  CA  ALA A{n:4d}    {x:8.3f}{y:8.3f}{z:8.3f}  1.00  0.00           C\n"
 
@@ -78,3 +78,36 @@ def test_structures_of_the_package_are_there() -> None:
 def test_what_is_nowhere_is_named(tmp_path: Path) -> None:
     with pytest.raises(MissingError, match=r"none of the names ferritin, ribosome, spliceosome, globule-KDA"):
         source_of("riboso", str(tmp_path))
+
+
+def unit(folder: Path, kind: str, low: tuple[float, float, float], side: tuple[float, float, float]) -> np.ndarray:
+    """Points of a filament's unit made of a box of atoms, from ``low`` on; x, y, z."""
+    text = "".join(
+        ATOM.format(
+            n=n, x=low[0] + n % 5 * side[0] / 4, y=low[1] + n // 5 % 5 * side[1] / 4, z=low[2] + n // 25 * side[2] / 4
+        )
+        for n in range(125)
+    )
+    (folder / "unit.pdb").write_text(text + "END\n")
+    own = {"twist_deg": 20.0, "rise_a": 30.0} if kind == "own" else {}
+    filaments = FilamentsRecipe.from_json({"kind": kind, "structure": "unit.pdb", **own})
+    made = monomers_of(filaments, {"unit.pdb": source_of("unit.pdb", str(folder))}, SpecimenRecipe(voxel_size=12.0))
+    assert made is not None
+    assert made.classes == (kind,)
+    return made.point[:, ::-1]
+
+
+def test_a_units_z_axis_is_the_filaments(tmp_path: Path) -> None:
+    beside = unit(tmp_path, "own", (-4, 2, 60), (40, 20, 60))  # the axis runs through the box's x, not through its y
+    np.testing.assert_allclose(beside.mean(axis=0), 0, atol=3)
+    around = unit(tmp_path, "actin", (-4, -2, 60), (40, 20, 60))
+    np.testing.assert_allclose(around.mean(axis=0), (16, 8, 0), atol=3)
+    np.testing.assert_allclose(np.ptp(around, axis=0), (40, 20, 60), atol=6)
+
+
+def test_a_dimer_that_lies_across_is_turned_along(tmp_path: Path) -> None:
+    upright = unit(tmp_path, "microtubule", (-4, -2, 60), (40, 30, 80))
+    np.testing.assert_allclose(np.ptp(upright, axis=0), (40, 30, 80), atol=6)
+    across = unit(tmp_path, "microtubule", (-4, -2, 60), (80, 30, 40))
+    np.testing.assert_allclose(np.ptp(across, axis=0), (40, 30, 80), atol=6)
+    np.testing.assert_allclose(across.mean(axis=0), 0, atol=3)

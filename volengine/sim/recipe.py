@@ -281,7 +281,10 @@ class FilamentsRecipe(Recipe):
     kind
         ``actin``, ``cofilactin`` or ``microtubule`` fill in what is not given; ``own`` needs all of it.
     structure
-        Of the monomer (microtubule: the dimer); default: a procedural stand-in.
+        Of the monomer (microtubule: the dimer), its z axis along the filament; default: a procedural stand-in. The
+        file's z axis is the filament's where it runs through the box of the atoms, else the monomer is centred on it. A
+        dimer stands in the ring with its centre, its +x outward; if it lies across, its longest direction is turned
+        along.
     count
         How many are tried.
     length_nm

@@ -23,6 +23,10 @@ SHIPPED = {
 }
 """Structures of the package by name; the Protein Data Bank's entries are free of copyright (CC0)."""
 
+PivotName = Literal["origin", "centre", "axis"]
+ACROSS_DEG = 45.0
+"""From the filament's axis to a dimer's longest direction: further off, the dimer was not meant to stand like that."""
+
 ASSEMBLIES = 12
 """Different particles made of a structure with the flag ``assembly``."""
 
@@ -121,26 +125,38 @@ def flags_of(species: SpeciesRecipe, source: Source) -> frozenset[str]:
 
 
 def monomers_of(filaments: FilamentsRecipe, sources: Mapping[str, Source], recipe: SpecimenRecipe) -> Template | None:
-    """The unit of a filament; None for the procedural one."""
+    """The unit of a filament; None for the procedural one.
+
+    Its z axis is the filament's. A dimer of microtubules stands in a ring, so its centre is its pivot, and one that
+    lies across is turned.
+    """
     if not filaments.structure:
         return None
+    from volengine.sim.atoms.templates import aligned
+
+    ring = filaments.kind == "microtubule"
     species = SpeciesRecipe(structure=filaments.structure, name=filaments.class_name, flags=("complex",))
-    (template,) = templates_of(species, sources[filaments.structure], recipe)
-    return template
+    source = sources[filaments.structure]
+    template = _templates(species, source, recipe.voxel_size, recipe.scale, "centre" if ring else "axis")[0]
+    return aligned(template, tolerance_deg=ACROSS_DEG) if ring else template
 
 
 @lru_cache(maxsize=64)
-def _templates(species: SpeciesRecipe, source: Source, voxel_size: float, scale: Any) -> list[Template]:
+def _templates(
+    species: SpeciesRecipe, source: Source, voxel_size: float, scale: Any, pivot: PivotName | None = None
+) -> list[Template]:
     from volengine.sim.atoms.standins import standin
 
     if not source.path:
         return [_named(standin(source.name), species.name)]
     if Path(source.path.removesuffix(".gz")).suffix.lower() in (".mrc", ".map", ".rec"):
         return [_of_density(species, source, voxel_size)]
-    return list(_of_atoms(species, source, voxel_size, scale))
+    return list(_of_atoms(species, source, voxel_size, scale, pivot))
 
 
-def _of_atoms(species: SpeciesRecipe, source: Source, voxel_size: float, scale: Any) -> Iterator[Template]:
+def _of_atoms(
+    species: SpeciesRecipe, source: Source, voxel_size: float, scale: Any, pivot: PivotName | None
+) -> Iterator[Template]:
     from volengine.core.structure import Structure
     from volengine.io.structures import read_structure
     from volengine.sim.atoms.templates import alone, template_of
@@ -151,7 +167,7 @@ def _of_atoms(species: SpeciesRecipe, source: Source, voxel_size: float, scale: 
     name = given or structure.name
     classes = ("distract",) if "distract" in flags and not given else None
     whole = Structure(name, structure.parts)
-    pivot: Literal["origin", "centre"] = "origin" if "membrane" in flags else "centre"
+    pivot = pivot or ("origin" if "membrane" in flags else "centre")
     chosen = [whole] if "complex" in flags else alone(whole)
     if "assembly" in flags:
         chosen = list(_assembled(chosen, source.digest))

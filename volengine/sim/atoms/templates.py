@@ -33,7 +33,7 @@ from volengine.sim.atoms.scattering import (
 )
 
 Floats = NDArray[np.float64]
-Pivot = Literal["centre", "origin"] | Sequence[float]
+Pivot = Literal["centre", "origin", "axis"] | Sequence[float]
 Columns = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.uint8]]
 
 CELLS_PER_VOXEL = 3
@@ -65,7 +65,9 @@ def template_of(
     pivot
         What lies at 0 of the template: ``centre``, the centroid of the potential; ``origin``, the centroid of the
         part called origin; if it has none, 0 of the structure's frame where that lies within the box of its atoms (a
-        structure turned to its membrane), else the centre; or a position z, y, x.
+        structure turned to its membrane), else the centre; ``axis``, the same for the unit of a filament: the part
+        called origin, or the point of the frame's z axis beside the centroid, where that axis runs through the box of
+        the atoms, else the centre; or a position z, y, x.
     classes
         Of the parts that have weight, in order, the last for all that follow; default: the names of the parts.
 
@@ -205,7 +207,7 @@ def bead(
     return Template(name, (name,), *gathered, displaced=volume / total)
 
 
-def aligned(template: Template, axis: ArrayLike | None = None) -> Template:
+def aligned(template: Template, axis: ArrayLike | None = None, tolerance_deg: float = 0.0) -> Template:
     """The template turned, the shortest way, so that an axis points along +z.
 
     Parameters
@@ -215,6 +217,8 @@ def aligned(template: Template, axis: ArrayLike | None = None) -> Template:
     axis
         Direction z, y, x; default: the long axis (the first principal axis of the potential), its heavier tail
         (positive third moment) towards +z.
+    tolerance_deg
+        A template whose axis is no more than that from z, up or down, stays as it is.
 
     Raises
     ------
@@ -226,6 +230,8 @@ def aligned(template: Template, axis: ArrayLike | None = None) -> Template:
     length = float(np.sqrt((direction**2).sum()))
     if not (np.isfinite(length) and length > 0):
         raise InputError(f"Template {template.name!r}: the axis {direction.tolist()} has no direction.")
+    if tolerance_deg > 0 and abs(direction[0]) / length >= np.cos(np.radians(tolerance_deg)):
+        return template
     turned = _turned(point, _onto_z(direction / length))
     return replace(template, point=turned.astype(np.float32))
 
@@ -240,17 +246,19 @@ def _pivot(structure: Structure, point: Floats, weight: Floats, pivot: Pivot) ->
     if isinstance(pivot, str):
         if pivot == "centre":
             return _centroid(point, weight)
-        if pivot != "origin":
-            raise InputError(f"pivot is 'centre', 'origin' or a position z, y, x, not {pivot!r}.")
+        if pivot not in ("origin", "axis"):
+            raise InputError(f"pivot is 'centre', 'origin', 'axis' or a position z, y, x, not {pivot!r}.")
         marks = [part.atoms.position for part in structure.parts if ORIGIN in part.name.lower() and len(part.atoms)]
         if marks:
             marked: Floats = np.concatenate(marks).astype(np.float64).mean(axis=0)
             return marked
-        within = ((point.min(axis=0) <= 0) & (point.max(axis=0) >= 0)).all()
-        return np.zeros(3) if within else _centroid(point, weight)
+        within, centre = (point.min(axis=0) <= 0) & (point.max(axis=0) >= 0), _centroid(point, weight)
+        if pivot == "axis":
+            return np.array([centre[0], 0.0, 0.0]) if within[1:].all() else centre
+        return np.zeros(3) if within.all() else centre
     at = np.asarray(pivot, float)
     if at.shape != (3,) or not np.isfinite(at).all():
-        raise InputError(f"pivot is 'centre', 'origin' or a position z, y, x, not {pivot!r}.")
+        raise InputError(f"pivot is 'centre', 'origin', 'axis' or a position z, y, x, not {pivot!r}.")
     return at
 
 
