@@ -49,8 +49,14 @@ def described(content: bytes) -> tuple[Any, dict[str, Any], dict[str, bytes]]:
     return found, yaml.safe_load(members["rdf.yaml"]), members
 
 
-@pytest.mark.parametrize("normalisation", ["none", "per_slice", "per_patch", "volume", "global_mad"])
-@pytest.mark.parametrize("kind", NETWORKS)
+@pytest.mark.parametrize(
+    ("kind", "normalisation"),
+    [
+        *(("slices", n) for n in ("none", "per_slice", "per_patch", "volume", "global_mad")),
+        *(("slice", n) for n in ("per_slice", "volume")),
+        *(("volume", n) for n in ("per_patch", "volume")),
+    ],
+)
 def test_packages_are_valid_and_answer_as_they_say(kind: str, normalisation: str) -> None:
     module, facts = made(kind, normalisation=normalisation)
     content, notes = bioimage_bytes(module, facts, CARD)

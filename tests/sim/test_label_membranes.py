@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 
 import mrcfile
@@ -56,20 +57,28 @@ def test_a_plane_is_a_plane_however_it_lies(normal: tuple[int, int, int]) -> Non
     assert np.abs(error).max() < bias + 0.05
 
 
-@given(start=st.tuples(*[st.integers(0, 25)] * 3), size=st.tuples(*[st.integers(3, 20)] * 3), seed=st.integers(0, 3))
-@settings(max_examples=8)
-def test_blocked_is_whole(start: tuple[int, int, int], size: tuple[int, int, int], seed: int) -> None:
+ROUGH = LabelRidge(10.0, smoothing_vox=1.0, reach_a=40)
+
+
+@cache
+def _rough(seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """A label without any plan, and the distance from its middle."""
     from scipy.ndimage import gaussian_filter
 
     rough = gaussian_filter(stream(seed, "labels").standard_normal((45, 45, 45)), 4)
     labels = (np.abs(rough) < 0.15 * rough.std()).astype(np.uint8)
     labels[:, :4] = 0
-    how = LabelRidge(10.0, smoothing_vox=1.0, reach_a=40)
-    whole = label_distance(labels, 1, how)
+    return labels, label_distance(labels, 1, ROUGH)
+
+
+@given(start=st.tuples(*[st.integers(0, 25)] * 3), size=st.tuples(*[st.integers(3, 20)] * 3), seed=st.integers(0, 1))
+@settings(max_examples=8)
+def test_blocked_is_whole(start: tuple[int, int, int], size: tuple[int, int, int], seed: int) -> None:
+    labels, whole = _rough(seed)
     core = tuple(slice(a, min(a + n, 45)) for a, n in zip(start, size, strict=True))
-    wide = tuple(slice(max(s.start - how.halo, 0), min(s.stop + how.halo, 45)) for s in core)
+    wide = tuple(slice(max(s.start - ROUGH.halo, 0), min(s.stop + ROUGH.halo, 45)) for s in core)
     z, y, x = (s.start for s in wide)
-    part = label_distance(labels[wide], 1, how, (z, y, x))
+    part = label_distance(labels[wide], 1, ROUGH, (z, y, x))
     inner = tuple(slice(c.start - w.start, c.stop - w.start) for c, w in zip(core, wide, strict=True))
     assert np.array_equal(part[inner], whole[core])
 

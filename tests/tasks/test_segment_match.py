@@ -104,15 +104,14 @@ BLOCKS = st.tuples(st.sampled_from([16, 32]), st.sampled_from([32, 48, 64]), st.
 @given(block=BLOCKS, size=st.sampled_from([8, 13]), match=st.sampled_from(["xy", "isotropic"]))
 def test_the_same_bytes_for_any_block(data, tmp_path_factory, block, size, match):
     names = ("mad", "plane") if match == "xy" else ("solid", "coarse")
-    out = tmp_path_factory.mktemp("blocks")
-    _folder, stores, _, known = data
-    recipe = SegmentRecipe(models=tuple(known[m] for m in names), match=match)
-    whole = segment(stores[size], str(out / "whole"), recipe, QUIET)
-    again = segment(stores[size], str(out / "again"), recipe, RunOptions(progress=False, block=block))
+    whole = run(data, f"{match}-{size}", names, size, match=match)  # made once, and found again by later examples
+    options = RunOptions(progress=False, block=block)
+    again = run(data, tmp_path_factory.mktemp("blocks"), names, size, options, match=match)
     for name in names:
         np.testing.assert_array_equal(read(whole[name]), read(again[name]))
 
 
+@pytest.mark.slow
 def test_the_same_bytes_for_workers(data):
     whole = run(data, "whole", ["solid", "plane", "coarse"], match="isotropic")
     workers = RunOptions(progress=False, workers=2, memory_limit="2GB")
