@@ -107,8 +107,9 @@ def demo_simulated(out: str, options: RunOptions | None = None, model: str | Non
     report = run([store], str(folder), recipe, options)
     files = Files(folder, name, store, recipe.pick[0].feature)
     alone = recipe.pick[0].with_(labels=False)  # the label volume is for what the rules leave
-    pick(files.predictions(features)[files.picked], str(files.picks("before")), alone, options)
-    found = _score(files, features, recipe.pick[0].threshold, options)
+    here = options.with_(workers=0)  # starting workers would take longer than all that is left to do
+    pick(files.predictions(features)[files.picked], str(files.picks("before")), alone, here)
+    found = _score(files, features, recipe.pick[0].threshold, here)
     (folder / "score.json").write_text(json.dumps(found, indent=1))
     findings = _findings(files, features, found)
     first = "../report.html" if (folder.parent / "report.html").exists() else ""
