@@ -16,6 +16,7 @@ from click.testing import CliRunner
 from volengine.cli import demo as demo_cli
 from volengine.core.errors import InputError, MissingError
 from volengine.core.picks import Picks
+from volengine.core.rules import Compete, Interact
 from volengine.engine.options import RunOptions
 from volengine.engine.report import RunReport
 from volengine.ops.pictures import RED
@@ -28,6 +29,7 @@ from volengine.tasks.demo_simulated_page import (
     Simulated,
     class_lines,
     pick_lines,
+    rule_text,
     simulated_page,
     slice_panels,
 )
@@ -159,12 +161,19 @@ def test_page_says_score_erased_voxels_runs_and_recipes(findings: Simulated):
         "<tr><td>ribosome</td><td>2</td><td>1</td><td>1</td></tr>",  # erased: all, rightly, wrongly
         "<td>render</td><td>4</td><td>3</td><td>1.25</td>",
         "above a probability of 0.35",
+        "actin is kept within 8 nm of actin above 0.7 (balls)",
         "The simulation: 12.3 s with 2 workers",
         '<a href="../report.html">',
         "&quot;globule-1800&quot;",
     ):
         assert text in page, text
     assert "<a " not in simulated_page(findings, (report, report), specimen, recipe).render()
+
+
+def test_rules_in_words():
+    assert rule_text(Interact("a", "b", "colocalize", 8, 0.8, "3d")) == "a is kept within 8 nm of b above 0.8 (balls)"
+    assert rule_text(Interact("a", "b", "avoid", 3.5)) == "a is erased within 3.5 nm of b above 0.5 (discs)"
+    assert rule_text(Compete(("a", "b"), ("b",))) == "the strongest of a, b stays; weaker b go"
 
 
 def test_extra_picks_are_named_by_what_stands_there():

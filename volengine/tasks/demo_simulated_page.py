@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from volengine.core.picks import Picks
+from volengine.core.rules import Compete, Rule
 from volengine.engine.report import RunReport
 from volengine.ops import pictures
 from volengine.ops.pictures import BLUE, GREEN, ORANGE, RED, YELLOW, Colour, Picture
@@ -157,7 +158,8 @@ def _rules(page: Report, findings: Simulated, recipe: RunRecipe) -> None:
     page.heading("Rules")
     limit = findings.found["threshold"]
     page.text(f"The recipe's rules, in their order, and what they set to 0 of voxels above a probability of {limit:g}:")
-    page.code(json.dumps(recipe.to_json()["interact"]["rules"], indent=1))
+    rules: tuple[Rule, ...] = recipe.interact.rules if recipe.interact else ()
+    page.table([(str(number), rule_text(rule)) for number, rule in enumerate(rules, 1)])
     rows = []
     for name, number in findings.features.items():
         erased = findings.erased(name)
@@ -165,6 +167,15 @@ def _rules(page: Report, findings: Simulated, recipe: RunRecipe) -> None:
         total = np.count_nonzero(erased)
         rows.append((name, f"{total:,}", f"{total - wrong:,}", f"{wrong:,}"))
     page.table(rows, ("erased voxels", "all", "rightly", "wrongly"))
+
+
+def rule_text(rule: Rule) -> str:
+    """A rule in words."""
+    if isinstance(rule, Compete):
+        return f"the strongest of {', '.join(rule.emit)} stays; weaker {', '.join(rule.absorb)} go"
+    where = "is kept within" if rule.kind == "colocalize" else "is erased within"
+    near = f"{rule.radius_nm:g} nm of {rule.parent} above {rule.threshold:g}"
+    return f"{rule.child} {where} {near} ({'balls' if rule.shape == '3d' else 'discs'})"
 
 
 def _slices(page: Report, findings: Simulated) -> None:
