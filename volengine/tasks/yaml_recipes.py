@@ -14,7 +14,8 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     Raises
     ------
     MissingError, FormatError
-        There is no such file; it is no YAML, with line and column; it holds something else than names and values.
+        There is no such file; it is no YAML, with line and column; it gives a name twice (YAML would forget the first);
+        it holds something else than names and values.
     """
     import yaml
 
@@ -25,9 +26,34 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError) as error:
         raise FormatError(f"{path} cannot be read as text: {error}.") from error
     try:
+        _refuse_twice(yaml.compose(text, Loader=yaml.SafeLoader), path)
         data = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise FormatError(f"{path} is no valid YAML: {error}") from error
     if not isinstance(data, dict):
         raise FormatError(f"{path}: a recipe is names and values, not {type(data).__name__}.")
     return data
+
+
+def _refuse_twice(node: Any, path: str | Path) -> None:
+    """Raise :class:`FormatError` where a mapping at or below a node gives a name twice."""
+    import yaml
+
+    nodes, seen = [node], set()
+    while nodes:
+        node = nodes.pop()
+        if id(node) in seen:  # an anchor that is used again
+            continue
+        seen.add(id(node))
+        if isinstance(node, yaml.SequenceNode):
+            nodes += node.value
+        elif isinstance(node, yaml.MappingNode):
+            names: set[str] = set()
+            for key, value in node.value:
+                nodes.append(value)
+                if not isinstance(key, yaml.ScalarNode):
+                    continue
+                if key.value in names:
+                    line = key.start_mark.line + 1
+                    raise FormatError(f"{path}, line {line}: {key.value!r} is there twice; give it once.")
+                names.add(key.value)
