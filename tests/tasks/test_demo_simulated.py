@@ -260,11 +260,11 @@ def test_from_structures_to_picks_that_are_right(tmp_path: Path):
     out, found = tmp_path / "simulated", result.score
     assert json.loads((out / "score.json").read_text()) == found
     assert found["picks"]["truth"] == 25
-    assert found["picks"]["recall"] >= 0.8
-    assert found["picks"]["precision"] >= 0.8
-    assert found["picks"]["error_nm"] < 3
+    assert found["picks"]["recall"] >= 0.92
+    assert found["picks"]["precision"] >= 0.92
+    assert found["picks"]["error_nm"] < 1.5
     assert len(found["extra_picks"]) == found["picks"]["found"] - found["picks"]["paired"]
-    floors = {"membrane": 0.7, "microtubule": 0.7, "actin": 0.4, "ribosome": 0.65}
+    floors = {"membrane": 0.8, "microtubule": 0.8, "actin": 0.7, "ribosome": 0.72}
     assert {name: row["dice"] >= floors[name] for name, row in found["classes"].items()} == dict.fromkeys(floors, True)
     assert all(row["voxels_erased"] >= 0 for row in found["classes"].values())
     page = result.report.read_text()
