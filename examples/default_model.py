@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from volengine import (
+    ConvertRecipe,
     PickRecipe,
     RunOptions,
     ScoreRecipe,
@@ -57,7 +58,7 @@ REAL_GEOMETRY: dict[str, Any] = {
     "specimen": {
         "shape": [60, 320, 320],
         "voxel_size": 12.44,
-        "labels": {"classes": {1: "membrane", 2: "membrane", 3: "membrane"}, "start": [130, 300, 300]},
+        "labels": {"classes": {1: "membrane", 2: "membrane", 3: "membrane"}, "start": [200, 152, 80]},
         "layers": [
             {"species": [{"structure": "ribosome", "count": 30}]},
             {
@@ -157,7 +158,7 @@ def step_score(out: Path, labels: Path | None, workers: int) -> None:
             recipe = ScoreRecipe(features=(feature,), ids=(number,), skeleton="none")
             found = score({feature: str(answers / f"{sample}__{feature}.ome.zarr")}, f"{store}#labels/atlas", recipe)
             row[feature] = round(found[feature]["dice"], 3)
-        picks = out / "picks" / f"{sample}__ribosome.star"
+        picks = out / "found" / f"{sample}__ribosome.star"
         if not picks.exists():
             picks.parent.mkdir(exist_ok=True)
             pick(str(answers / f"{sample}__ribosome.ome.zarr"), str(picks), PICKING, options)
@@ -179,11 +180,13 @@ def step_show(out: Path, labels: Path | None, real: list[str], workers: int) -> 
     for case, (folder, sample, _) in cases(out, labels, options).items():
         store = folder / "tomograms" / f"{sample}.ome.zarr"
         write_picture(out / f"{case.replace(' ', '_')}.png", str(store), answers, sample, truth=f"{store}#labels/atlas")
-    for path in real:
+    for text in real:
+        path, size, inverted = (*text.split(":"), "", "")[:3]
         store = out / "real" / f"{Path(path).name.split('.')[0]}.ome.zarr"
         if not store.exists():
-            convert(path, str(store), options=options)
-        recipe = SegmentRecipe(models=(str(out / f"{NAME}.safetensors"),), match="isotropic")
+            convert(path, str(store), ConvertRecipe(voxel_size=float(size) if size else None), options)
+        match: Any = None if 10 <= open_volume(str(store)).voxel_size[0] <= 14 else "isotropic"
+        recipe = SegmentRecipe(models=(str(out / f"{NAME}.safetensors"),), match=match, invert=bool(inverted))
         segment(str(store), str(answers), recipe, options)
         name = open_volume(str(store)).name
         write_picture(out / f"{name}.png", str(store), answers, name)
@@ -225,7 +228,7 @@ if __name__ == "__main__":
     parser.add_argument("--epochs", type=int, default=16)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--labels", type=Path, help="label volume of real membranes: 1, 2 and 3")
-    parser.add_argument("--real", nargs="*", default=[], help="real tomograms to look at")
+    parser.add_argument("--real", nargs="*", default=[], help="real tomograms to look at: FILE[:ANGSTROM[:invert]]")
     given = parser.parse_args()
     folder = given.out.absolute()
     folder.mkdir(parents=True, exist_ok=True)

@@ -38,6 +38,7 @@ def command(context: click.Context, names: tuple[str, ...], as_json: bool) -> No
     """
     if context.invoked_subcommand is not None:
         return
+    from volengine.nets.shipped import SHIPPED
     from volengine.tasks.models import networks
 
     rows = networks(names)
@@ -49,6 +50,10 @@ def command(context: click.Context, names: tuple[str, ...], as_json: bool) -> No
     for line in lines:
         cells = (t.rjust(w) if n in (2, 3) else t.ljust(w) for n, (t, w) in enumerate(zip(line, widths, strict=True)))
         click.echo("  ".join(cells).rstrip())
+    if not names:
+        click.echo("\nTrained models that come with volengine, for --model:")
+        for name, what in SHIPPED.items():
+            click.echo(f"{name}  {what}")
 
 
 def _line(row: NetworkFacts) -> tuple[str, ...]:

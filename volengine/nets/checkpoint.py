@@ -1,7 +1,8 @@
 """Native model files: one ``.safetensors`` file with the weights, and the model's facts as JSON in its header.
 
 No pickle: opening a file runs nothing. The facts are read without PyTorch (:func:`load_facts`). Files of other programs
-are recognised by their ending (:data:`FORMATS`) and read by :mod:`volengine.nets.formats.foreign`.
+are recognised by their ending (:data:`FORMATS`) and read by :mod:`volengine.nets.formats.foreign`. The name of a model
+that comes with the package will do instead of a path (:mod:`volengine.nets.shipped`).
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from volengine.core.errors import FormatError, MissingError
 from volengine.core.model import ModelFacts
+from volengine.nets.shipped import SHIPPED, model_file
 
 if TYPE_CHECKING:
     import torch
@@ -69,9 +71,9 @@ def load_facts(path: str | Path) -> ModelFacts:
     loader = _foreign(path)
     if loader is not None:
         return loader(path)[1]
-    file = Path(path)
+    file = model_file(path)
     if not file.is_file():
-        raise MissingError(f"{path}: no such model file.")
+        raise _missing(path)
     with file.open("rb") as stream:
         head = stream.read(8)
         size = struct.unpack("<Q", head)[0] if len(head) == 8 else 0
@@ -117,7 +119,7 @@ def load_model(
         return module.eval().to(device), facts
     facts = load_facts(path)
     module = build(facts.network, facts.arguments, own=network)
-    state = load_file(str(path))
+    state = load_file(str(model_file(path)))
     wanted = {name: tuple(t.shape) for name, t in module.state_dict().items()}
     given = {name: tuple(t.shape) for name, t in state.items()}
     if wanted != given:
@@ -135,7 +137,13 @@ def identity(path: str | Path) -> str:
     import hashlib
 
     try:
-        with Path(path).open("rb") as stream:
+        with model_file(path).open("rb") as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()[:20]
     except OSError as error:
-        raise MissingError(f"{path}: no such model file.") from error
+        raise _missing(path) from error
+
+
+def _missing(path: str | Path) -> MissingError:
+    return MissingError(
+        f"{path}: no such model file, and none of this name comes with volengine: {', '.join(SHIPPED)}."
+    )

@@ -45,6 +45,7 @@ def _net(volume: Volume, recipe: SegmentRecipe, options: RunOptions, path: str) 
     from volengine.nets.checkpoint import identity, load_facts
     from volengine.nets.registry import allowed
     from volengine.nets.registry import located as own_located
+    from volengine.nets.shipped import is_shipped
     from volengine.nets.tta import views
 
     facts = load_facts(path)
@@ -57,7 +58,7 @@ def _net(volume: Volume, recipe: SegmentRecipe, options: RunOptions, path: str) 
     logits = how.mean_of == "logits"
     own = allowed(facts.network, recipe.network_files)
     return shape, Net(
-        path=located(path),
+        path=path if is_shipped(path) else located(path),
         digest=identity(path),
         features=tuple("" if softmax and f == BACKGROUND else f for f in facts.features),
         lattice=lattice_of(shape, recipe, facts, path),
@@ -78,6 +79,7 @@ def _net(volume: Volume, recipe: SegmentRecipe, options: RunOptions, path: str) 
         mirror_volume=how.tta_of == "volume",
         sigmoid=logits and facts.activation == "sigmoid" and recipe.answer == "probabilities",
         network=own and own_located(own),
+        inverted=recipe.invert,
     )
 
 

@@ -27,7 +27,8 @@ class SegmentRecipe(Recipe):
     Parameters
     ----------
     models
-        Model files: native ``.safetensors``, Ais's ``.scnm``, membrain-seg's ``.ckpt``.
+        Model files: native ``.safetensors``, Ais's ``.scnm``, membrain-seg's ``.ckpt``; or names of models that come
+        with the package: ``cytoplasm``.
     network_files
         Own architectures that models of yours have: ``FILE.py:Class`` or ``package.module:Class``. They are run; what
         a model file names is not, unless it is named here too.
@@ -85,6 +86,9 @@ class SegmentRecipe(Recipe):
         Relative difference of voxel sizes up to which an axis is taken as it is.
     any_voxel_size
         Accept tomograms whose voxel size is not the model's, as they are.
+    invert
+        The tomogram's contrast is the other way round than what the models were trained on: it shows molecules bright
+        where they know them dark. What they see is negated; the tomogram stays as it is.
     ngff
         Version of the written stores: ``0.5`` or ``0.4``.
     levels
@@ -114,6 +118,7 @@ class SegmentRecipe(Recipe):
     match: Match | None = None
     match_tolerance: float = VOXEL_TOLERANCE
     any_voxel_size: bool = False
+    invert: bool = False
     ngff: Ngff = "0.5"
     levels: int | None = None
 
