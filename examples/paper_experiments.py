@@ -41,6 +41,9 @@ TEST = 101
 """Number of the first sample that networks are tested on; those that they are trained on begin at 1."""
 EPOCHS = 4
 CONTEXT = 5
+SCORES = ("dice", "precision", "recall")
+PLOTTED = str.maketrans({"Å": "A", "²": "2", "µ": "u"})
+"""What a plot's font lacks."""
 FOUR = ("membrane", "microtubule", "actin", "ribosome")
 IDS = {**{name: number for number, name in enumerate(FOUR, 1)}, "distract": 0}
 
@@ -140,7 +143,7 @@ def dose_experiment(scale: Scale) -> Experiment:
         "both": [Source(at(dose, n)) for dose in (100, 1) for n in (1, 2)],
     }
     tests = {str(dose): Test(at(dose, TEST)) for dose in (1, 3, 10, 30, 60, 120)}
-    return Experiment("Ribosomes, Dice by dose (e/Å²) of the tomogram", networks, tests, ("ribosome",), (1,))
+    return Experiment("Ribosomes by dose (e/Å²) of the tomogram", networks, tests, ("ribosome",), (1,))
 
 
 def defocus_experiment(scale: Scale) -> Experiment:
@@ -156,7 +159,7 @@ def defocus_experiment(scale: Scale) -> Experiment:
         "1, 5 and 9 µm": [Source(at(defocus, n)) for defocus in (1, 5, 9) for n in (1, 2)],
     }
     tests = {str(defocus): Test(at(defocus, TEST)) for defocus in (1, 3, 5, 7, 9)}
-    return Experiment("Ribosomes, Dice by defocus (µm) of the tomogram", networks, tests, ("ribosome",), (1,))
+    return Experiment("Ribosomes by defocus (µm) of the tomogram", networks, tests, ("ribosome",), (1,))
 
 
 def pixel_experiment(scale: Scale) -> Experiment:
@@ -169,7 +172,7 @@ def pixel_experiment(scale: Scale) -> Experiment:
     sizes = (5, 8, 10, 12.5, 16)
     tests = {f"{voxel:g}": Test(at(voxel)) for voxel in sizes}
     tests |= {f"{voxel:g} matched": Test(at(voxel), "isotropic") for voxel in sizes}
-    return Experiment("Ribosomes, Dice by voxel size (Å) of the tomogram", networks, tests, ("ribosome",), (1,))
+    return Experiment("Ribosomes by voxel size (Å) of the tomogram", networks, tests, ("ribosome",), (1,))
 
 
 def crowd(*names: str, density: float, iterations: int) -> Values:
@@ -213,7 +216,7 @@ def crowding_experiment(scale: Scale) -> Experiment:
     cell = {"filaments": [{"kind": "actin", "count": 6, "length_nm": [80, 300]}], "vesicles": vesicles}
     tests = {"alone": Test(scene([], TEST)), "crowd": Test(scene(strange, TEST))}
     tests["cytoplasm"] = Test(scene(strange, TEST, **cell))
-    return Experiment("Microtubules, Dice by surroundings", networks, tests, ("microtubule",), (1,))
+    return Experiment("Microtubules by surroundings", networks, tests, ("microtubule",), (1,))
 
 
 def slices_experiment(scale: Scale) -> Experiment:
@@ -237,9 +240,11 @@ def slices_experiment(scale: Scale) -> Experiment:
     def counted(number: int) -> int:
         return round(number * plane**2)
 
-    synthetic = scene(
-        [crowd(*LARGE, density=0.2, iterations=counted(300)), crowd(*SMALL, density=0.25, iterations=counted(1200))], 1
-    )
+    usual = [
+        crowd(*LARGE, density=0.2, iterations=counted(300)),
+        crowd(*SMALL, density=0.25, iterations=counted(1200)),
+    ]
+    synthetic = scene(usual, 1)
     strange = [
         crowd(*STRANGE_LARGE[1:], density=0.2, iterations=counted(500)),
         crowd(*STRANGE_SMALL, density=0.3, iterations=counted(2000)),
@@ -263,8 +268,9 @@ def slices_experiment(scale: Scale) -> Experiment:
     }
     rest = (16, 0, 0, -1, -1, -1)
     tests = {"same tomogram": Test(real, region=rest), "unseen tomogram": Test(unseen)}
+    tests["synthetic"] = Test(scene(usual, TEST))
     return Experiment(
-        "Four classes in another domain", networks, tests, FOUR, tuple(IDS[name] for name in FOUR), effort=2
+        "Four classes in another domain", networks, tests, FOUR, tuple(IDS[name] for name in FOUR), effort=5
     )
 
 
@@ -284,7 +290,7 @@ def wedge_experiment(scale: Scale) -> Experiment:
         "both": [Source(scene(along, 1)), Source(scene(across, 2))],
     }
     tests = {"along": Test(scene(along, TEST)), "across": Test(scene(across, TEST))}
-    return Experiment("Actin, Dice by direction to the tilt axis", networks, tests, ("actin",), (1,))
+    return Experiment("Actin by direction to the tilt axis", networks, tests, ("actin",), (1,))
 
 
 EXPERIMENTS: dict[str, Callable[[Scale], Experiment]] = {
@@ -384,9 +390,8 @@ class Bench:
         compared = ScoreRecipe(features=experiment.features, ids=experiment.ids, skeleton="none", region=how.region)
         scores = score(predictions, f"{store}#labels/atlas", compared, self._run())
         shutil.rmtree(folder)
-        keys = ("dice", "precision", "recall")
         row: Values = {"experiment": name, "network": network, "seed": seed, "test": test, "training_s": seconds}
-        row["scores"] = {feature: {key: scores[feature][key] for key in keys} for feature in experiment.features}
+        row["scores"] = {feature: {key: scores[feature][key] for key in SCORES} for feature in experiment.features}
         write_atomic(path, json.dumps(row, indent=1).encode())
         print(name, network, seed, test, {f: round(s["dice"], 3) for f, s in row["scores"].items()}, flush=True)
 
@@ -417,16 +422,18 @@ def results(bench: Bench, name: str, experiment: Experiment) -> Iterator[Values]
                     yield json.loads(path.read_text())
 
 
-def table(experiment: Experiment, rows: Sequence[Values]) -> str:
-    """Dice in Markdown: networks down, tests (or, of several features, tests and features) across; mean ± half of the
-    range over networks that differ in their seed alone."""
+def table(experiment: Experiment, rows: Sequence[Values], key: str = "dice") -> str:
+    """A score in Markdown: networks down, tests (or, of several features, tests and features) across.
+
+    Mean ± half of the range over networks that differ in their seed alone.
+    """
     several = len(experiment.features) > 1
     columns = [(test, feature) for test in experiment.tests for feature in experiment.features]
     heads = [f"{test}: {feature}" if several else test for test, feature in columns]
     lines = ["| trained on | " + " | ".join(heads) + " |", "|---" * (len(columns) + 1) + "|"]
     for network in experiment.networks:
         cells = [
-            shown([r["scores"][feature]["dice"] for r in rows if r["network"] == network and r["test"] == test])
+            shown([r["scores"][feature][key] for r in rows if r["network"] == network and r["test"] == test])
             for test, feature in columns
         ]
         lines.append(f"| {network} | " + " | ".join(cells) + " |")
@@ -434,7 +441,7 @@ def table(experiment: Experiment, rows: Sequence[Values]) -> str:
 
 
 def shown(values: Sequence[float]) -> str:
-    """Mean ± half of the range."""
+    """Mean ± half of the range; a score that cannot be said (precision where nothing was found) is NaN."""
     if not values:
         return ""
     spread = (max(values) - min(values)) / 2
@@ -450,8 +457,10 @@ def plot(experiment: Experiment, rows: Sequence[Values]) -> bytes:
         for number, network in enumerate(experiment.networks):
             found = [r["scores"][feature]["dice"] for r in rows if r["network"] == network and r["test"] == test]
             place = f"{test}: {feature}" if several else test
-            series.append(Series(network, place, np.array(found, float), COLOURS[number % len(COLOURS)]))
-    return png(dots(f"{experiment.title} (lines: mean)", series))
+            series.append(
+                Series(network.translate(PLOTTED), place, np.array(found, float), COLOURS[number % len(COLOURS)])
+            )
+    return png(dots(f"{experiment.title.translate(PLOTTED)}: Dice (lines: mean)", series))
 
 
 def write_tables(bench: Bench, names: Sequence[str]) -> str:
@@ -462,7 +471,8 @@ def write_tables(bench: Bench, names: Sequence[str]) -> str:
         rows = list(results(bench, name, experiment))
         if not rows:
             continue
-        parts.append(f"## {experiment.title}\n\n{table(experiment, rows)}")
+        parts.append(f"## {experiment.title}")
+        parts += [f"{key.capitalize()}:\n\n{table(experiment, rows, key)}" for key in SCORES]
         write_atomic(bench.out / f"{name}.png", plot(experiment, rows))
         every += [
             [r["experiment"], r["network"], r["seed"], r["test"], feature, *scores.values()]
@@ -471,7 +481,7 @@ def write_tables(bench: Bench, names: Sequence[str]) -> str:
         ]
     text = "\n\n".join(parts) + "\n"
     lines = io.StringIO()
-    head = ["experiment", "trained_on", "seed", "test", "feature", "dice", "precision", "recall"]
+    head = ["experiment", "trained_on", "seed", "test", "feature", *SCORES]
     csv.writer(lines, lineterminator="\n").writerows([head, *every])
     write_atomic(bench.out / "scores.csv", lines.getvalue().encode())
     write_atomic(bench.out / "tables.md", text.encode())
