@@ -20,6 +20,7 @@ import csv
 import hashlib
 import io
 import json
+import math
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -441,9 +442,11 @@ def table(experiment: Experiment, rows: Sequence[Values], key: str = "dice") -> 
 
 
 def shown(values: Sequence[float]) -> str:
-    """Mean ± half of the range; a score that cannot be said (precision where nothing was found) is NaN."""
+    """Mean ± half of the range; a dash where a score cannot be said: the precision where a network found nothing."""
     if not values:
         return ""
+    if any(math.isnan(value) for value in values):
+        return "–"
     spread = (max(values) - min(values)) / 2
     return f"{mean(values):.2f}" + (f" ± {spread:.2f}" if len(values) > 1 else "")
 
