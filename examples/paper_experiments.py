@@ -446,7 +446,7 @@ def shown(values: Sequence[float]) -> str:
     if not values:
         return ""
     if any(math.isnan(value) for value in values):
-        return "–"
+        return "-"
     spread = (max(values) - min(values)) / 2
     return f"{mean(values):.2f}" + (f" ± {spread:.2f}" if len(values) > 1 else "")
 

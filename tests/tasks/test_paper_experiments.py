@@ -77,7 +77,7 @@ def test_the_table_gives_mean_and_half_range(script: ModuleType) -> None:
     lines = script.table(experiment, rows).splitlines()
     assert lines[0] == "| trained on | 1 | 3 |"
     assert lines[-1] == "| both |  | 0.70 ± 0.20 |"
-    assert script.shown([0.5, float("nan")]) == "–"
+    assert script.shown([0.5, float("nan")]) == "-"
     assert script.table(experiment, rows, "recall").splitlines()[-1] == "| both |  | 1.00 ± 0.00 |"
 
 
