@@ -124,6 +124,7 @@ def test_only_annotated_slices_count(index: str, labels: str) -> None:
         image, got = source.draw(rng)
         zs = [place(v)[0] for v in image[:, 0, 0]]
         assert [bool((got[0, k] != 2).all()) for k in range(4)] == [z in (3, 7) for z in zs]
+        assert {3, 7} & {int(z) for z in zs}  # no draw is wasted on what nobody annotated
     with pytest.raises(InputError, match="slice 99"):
         Patches(sample.with_(slices=(99,)), PLAIN)
 

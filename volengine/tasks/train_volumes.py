@@ -131,6 +131,8 @@ class Patches(OpenVolume):
     def __init__(self, sample: TrainSample, rules: PatchRules, part: Part = "both", cache: ChunkCache | None = None):
         super().__init__(sample, rules, part, cache)
         self.positive = self._positions()
+        first, last = (box.start[0], box.stop[0]) if (box := self.training) else (0, 0)
+        self.slices = np.array([z for z in sample.slices if first <= z < last], int)
 
     def _positions(self) -> list[NDArray[np.int64]]:
         """For each feature, voxels of it in the training part, evenly thinned to a bounded number."""
@@ -153,7 +155,10 @@ class Patches(OpenVolume):
         return tuple(len(rows) for rows in self.positive)
 
     def draw(self, rng: np.random.Generator) -> Sample:
-        """A random patch of the training part; with ``positive_share``, one that holds a feature voxel (of labels)."""
+        """A random patch of the training part; with ``positive_share``, one that holds a feature voxel (of labels).
+
+        Where only some slices are annotated, it holds one of them.
+        """
         if self.training is None:
             raise InputError(f"{self.volume.url} is for validation only.")
         low = np.array(self.training.start)
@@ -165,6 +170,9 @@ class Patches(OpenVolume):
             start = np.clip(voxel - inside, low, high)
         else:
             start = np.array([int(rng.integers(a, b + 1)) for a, b in zip(low, high, strict=True)])
+            if len(self.slices):  # elsewhere nothing counts
+                at = self.slices[int(rng.integers(len(self.slices)))] - int(rng.integers(self.rules.patch[0]))
+                start[0] = np.clip(at, low[0], high[0])
         return self.cut(index3(start))
 
     def validation(self) -> LazySamples[Sample]:
