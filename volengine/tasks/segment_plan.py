@@ -124,8 +124,8 @@ class Segmentation:
             return self.options.block
         unit = core_unit(*self.specs.values())
         try:
-            core = self._choose(unit, lambda c: not self._crossed(c), self._smallest(unit, 0.0))
-            if not self._crossed(core) and len(Tiling(self.volume.shape, core)) >= self.options.processes:
+            core = self._choose(unit, self._apart, self._smallest(unit, 0.0))
+            if self._apart(core):
                 return core
         except MemoryRefusedError:
             pass
@@ -154,6 +154,10 @@ class Segmentation:
 
     def _crossed(self, core: Index3) -> bool:
         return any(net.axis_overhang(axis, c) > 0 for net in self.nets for axis, c in enumerate(core))
+
+    def _apart(self, core: Index3) -> bool:
+        """Whether no patch crosses a block, and there is a block for each worker."""
+        return not self._crossed(core) and len(Tiling(self.volume.shape, core)) >= self.options.processes
 
     def _possible(self, core: Index3) -> bool:
         return all(net.axis_overhang(axis, c) <= c for net in self.nets for axis, c in enumerate(core))
