@@ -120,7 +120,7 @@ def test_rates_are_these_formulas() -> None:
             assert how.rate(step) == pytest.approx(want(step / 20))
 
 
-@pytest.mark.parametrize("kind", ["adam", "adamw", "sgd", "adadelta"])
+@pytest.mark.parametrize("kind", ["adam", pytest.param("adamw", marks=pytest.mark.slow), "sgd", "adadelta"])
 def test_optimisers_learn_and_go_on_to_the_bit(tmp_path: Path, kind: Any) -> None:
     rate = {"sgd": 0.05, "adadelta": 10.0}.get(kind, 0.01)
     optimiser = Optimiser(kind=kind, learning_rate=rate, weight_decay=1e-4, schedule="polynomial", momentum=0.9)
@@ -435,7 +435,7 @@ torch.save((fit.module.state_dict(), history), folder / f"rank{rank}.pt")
 """
 
 
-@pytest.mark.parametrize("kind", ["plain", "datasets"])
+@pytest.mark.parametrize("kind", ["plain", pytest.param("datasets", marks=pytest.mark.slow)])
 def test_two_processes_equal_one(tmp_path: Path, kind: str) -> None:
     """Same weights on both, and the steps of one process that sees the whole batch. They begin with different weights
     (those of the first count), and go on from the first epoch in a second run."""

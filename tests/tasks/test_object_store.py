@@ -98,6 +98,7 @@ def check_round_trip(source: Path, *options: str) -> None:
     assert np.array_equal(open_source(back).read(Box.of_shape(SHAPE)), ARRAY)
 
 
+@pytest.mark.slow
 def test_workers_write_to_s3(server, source):
     """One shard per block, so that both workers write; each signs with the key of the environment."""
     check_round_trip(source, "--workers", "2", "--chunk", "16,16,16", "--shard", "32,32,32", "--block", "64,32,64")

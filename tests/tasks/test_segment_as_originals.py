@@ -233,7 +233,7 @@ def as_ais(path, volume, tta):
     return out
 
 
-@pytest.mark.parametrize("tta", [1, 6])
+@pytest.mark.parametrize("tta", [1, pytest.param(6, marks=pytest.mark.slow)])
 def test_ais_whole_slices_and_truncation(data, tta):
     folder, store, volume, _, plane = data
     part = volume[:6].copy()
