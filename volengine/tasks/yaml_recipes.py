@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 from volengine.core.errors import FormatError, MissingError
+
+EXPONENT = re.compile(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)[eE][-+]?[0-9]+$")
 
 
 def read_yaml(path: str | Path) -> dict[str, Any]:
@@ -25,9 +28,14 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
         raise MissingError(f"{path}: no such recipe file.") from None
     except (OSError, UnicodeDecodeError) as error:
         raise FormatError(f"{path} cannot be read as text: {error}.") from error
+
+    class Loader(yaml.SafeLoader):
+        """YAML 1.1 takes ``1e9`` and ``1.0e9`` for text: it wants a point and a sign."""
+
+    Loader.add_implicit_resolver("tag:yaml.org,2002:float", EXPONENT, list("-+.0123456789"))
     try:
-        _refuse_twice(yaml.compose(text, Loader=yaml.SafeLoader), path)
-        data = yaml.safe_load(text)
+        _refuse_twice(yaml.compose(text, Loader=Loader), path)
+        data = yaml.load(text, Loader=Loader)
     except yaml.YAMLError as error:
         raise FormatError(f"{path} is no valid YAML: {error}") from error
     if not isinstance(data, dict):
