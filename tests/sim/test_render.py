@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from volengine.core.boxes import Box
 from volengine.core.specimen import Membrane, Placements, Template, rotate
+from volengine.sim.atoms.templates import bead
 from volengine.sim.render import moved, render
 from volengine.sim.scene import FilmDrawn, Scene
 from volengine.sim.shapes.film import FilmShape
@@ -45,6 +46,19 @@ def placed(seed: int, count: int, templates: int, shape: tuple[int, int, int], m
         quaternion / np.linalg.norm(quaternion, axis=1, keepdims=True),
         np.zeros(count, "i4"),
     )
+
+
+@pytest.mark.parametrize("radius", [25.0, 40.0, 61.0])
+def test_a_gold_bead_is_labelled_as_large_as_it_is(radius: float) -> None:
+    gold = bead(radius, VOXEL)
+    counts = []
+    for seed in range(6):
+        at = np.random.default_rng(seed).uniform(90, 100, (1, 3))
+        one = Placements(np.zeros(1, "i4"), np.ones(1, "i4"), at, np.array([[1.0, 0, 0, 0]]), np.zeros(1, "i4"))
+        scene = Scene((gold,), one, classes={"gold": 1})
+        counts.append(np.count_nonzero(render(scene, Box.of_shape((20, 20, 20)), VOXEL).classes))
+    true = 4 / 3 * np.pi * (radius / VOXEL) ** 3
+    assert np.mean(counts) == pytest.approx(true, rel=0.1)  # with the rule for proteins: 1.75 times, at 25 angstrom
 
 
 def ball(centre: tuple[float, float, float], radius: float, instance: int) -> Membrane:

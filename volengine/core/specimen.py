@@ -60,6 +60,8 @@ class Template:
         (n,) uint8: which of ``classes`` a point belongs to.
     displaced
         Cubic angstrom of solvent that a weight of 1 V A^3 displaces.
+    solid
+        It has a sharp surface (gold): what it fills less than half of is not labelled as it.
     """
 
     name: str
@@ -68,6 +70,7 @@ class Template:
     weight: NDArray[np.float32]
     part: NDArray[np.uint8]
     displaced: float
+    solid: bool = False
 
     def __post_init__(self) -> None:
         if not len(self.point) == len(self.weight) == len(self.part):

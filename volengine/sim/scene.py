@@ -114,7 +114,10 @@ class Scene:
     def to_table(self) -> Table:
         """Columns without pickled objects."""
         words = {
-            "templates": [{"name": t.name, "classes": t.classes, "displaced": t.displaced} for t in self.templates],
+            "templates": [
+                {"name": t.name, "classes": t.classes, "displaced": t.displaced, "solid": t.solid}
+                for t in self.templates
+            ],
             "membranes": [
                 {
                     "name": m.name,
@@ -148,7 +151,7 @@ class Scene:
         words = json.loads(str(table["words"]))
         cuts = zip(*(_unpacked(name, table) for name in ("point", "weight", "part")), strict=True)
         templates = tuple(
-            Template(t["name"], tuple(t["classes"]), point, weight, part, t["displaced"])
+            Template(t["name"], tuple(t["classes"]), point, weight, part, t["displaced"], t["solid"])
             for t, (point, weight, part) in zip(words["templates"], cuts, strict=True)
         )
         membranes = tuple(

@@ -204,7 +204,7 @@ def bead(
     inside = np.argwhere(square[:, None, None] + square[:, None] + square <= radius_a**2)
     weight = np.full(len(inside), total / len(inside))
     gathered = _gathered(axis[inside].astype(np.float64), weight, np.zeros(len(inside), np.int64), cell)
-    return Template(name, (name,), *gathered, displaced=volume / total)
+    return Template(name, (name,), *gathered, displaced=volume / total, solid=True)
 
 
 def aligned(template: Template, axis: ArrayLike | None = None, tolerance_deg: float = 0.0) -> Template:
