@@ -204,6 +204,7 @@ class SampleStages:
                 "sample": self.sample.number,
             },
             tables={"labels": TableInput("labels", "all")} if self.piece else {},
+            version=2,
             emits=True,
             kernel_bytes=420_000_000
             + (16 if recipe.specimen.vesicles or recipe.specimen.sheets else 5) * math.prod(recipe.specimen.shape) // 4,
@@ -244,6 +245,7 @@ class SampleStages:
                 tables={"place": TableInput("place", "all")},
                 outputs=outputs,
                 kernel_bytes=150_000_000 + (72 if distance else 60) * z * y * x,
+                version=2,
             )
 
         unit = core_unit(potential, *labels.values(), *([distance] if distance else []))
