@@ -23,14 +23,14 @@ from volengine.engine.work import Task, Worker, reset_peak_rss, run_units
 RECOUNT_S = 5.0
 """How often the workers of a cluster are counted again."""
 
-MMAP_BYTES = 8 << 20
+MMAP_BYTES = 2 << 20
 """Arrays of this size and larger go back to the system when a worker drops them.
 
 It must be set: where only the trim threshold is (Dask sets 64 KiB), glibc takes 128 KiB for this and stops adapting
 it, so that the pages of nearly every array are asked for again: a fifth of a simulation's processor time.
 """
 
-TRIM_BYTES = 32 << 20
+TRIM_BYTES = 8 << 20
 """What a worker's heaps may hold free at their ends; small beside what a plan leaves of a worker's memory."""
 
 
