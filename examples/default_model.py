@@ -58,7 +58,7 @@ REAL_GEOMETRY: dict[str, Any] = {
     "specimen": {
         "shape": [60, 320, 320],
         "voxel_size": 12.44,
-        "labels": {"classes": {1: "membrane", 2: "membrane", 3: "membrane"}, "start": [200, 152, 80]},
+        "labels": {"classes": {1: "membrane", 2: "membrane", 3: "membrane"}},
         "layers": [
             {"species": [{"structure": "ribosome", "count": 30}]},
             {
@@ -76,6 +76,9 @@ REAL_GEOMETRY: dict[str, Any] = {
     "exposure": {"optics": {"defocus_um": 4}},
 }
 """Membranes as they were drawn in a real tomogram (outer and inner mitochondrial membrane, endoplasmic reticulum)."""
+
+PIECES = {"real membranes": [200, 152, 80], "real membranes, few": [130, 300, 300]}
+"""Where pieces of it begin, voxels z, y, x."""
 
 
 def training(steps: int, epochs: int) -> TrainRecipe:
@@ -137,11 +140,12 @@ def cases(out: Path, labels: Path | None, options: RunOptions) -> dict[str, tupl
     classes = {feature: number for number, feature in enumerate(FEATURES, 1)}
     found = {f"unseen {k + 1}": (out, f"cell_{TRAINED + CHOSEN + k + 1:04d}", classes) for k in range(UNSEEN)}
     found["preset cytoplasm"] = (out / "preset", "cytoplasm_0001", classes)
-    if labels is not None:
-        values = {**REAL_GEOMETRY, "specimen": {**REAL_GEOMETRY["specimen"]}}
-        values["specimen"]["labels"] = {**values["specimen"]["labels"], "path": str(labels.absolute())}
+    for k, (case, start) in enumerate(PIECES.items() if labels is not None else (), 1):
+        values = {**REAL_GEOMETRY, "name": f"mitochondrion{k}", "specimen": {**REAL_GEOMETRY["specimen"]}}
+        piece = {"path": str(Path(str(labels)).absolute()), "start": start}
+        values["specimen"]["labels"] = {**values["specimen"]["labels"], **piece}
         simulate(values, str(out / "real_geometry"), 1, options)
-        found["real membranes"] = (out / "real_geometry", "mitochondrion_0001", {"membrane": 1, "ribosome": 4})
+        found[case] = (out / "real_geometry", f"mitochondrion{k}_0001", {"membrane": 1, "ribosome": 4})
     return found
 
 
@@ -159,9 +163,8 @@ def step_score(out: Path, labels: Path | None, workers: int) -> None:
             found = score({feature: str(answers / f"{sample}__{feature}.ome.zarr")}, f"{store}#labels/atlas", recipe)
             row[feature] = round(found[feature]["dice"], 3)
         picks = out / "found" / f"{sample}__ribosome.star"
-        if not picks.exists():
-            picks.parent.mkdir(exist_ok=True)
-            pick(str(answers / f"{sample}__ribosome.ome.zarr"), str(picks), PICKING, options)
+        picks.parent.mkdir(exist_ok=True)
+        pick(str(answers / f"{sample}__ribosome.ome.zarr"), str(picks), PICKING, options)
         truth = folder / "picks" / f"{sample}__ribosome.star"
         counted = score(str(picks), str(truth), ScoreRecipe(features=("ribosome",), radius_nm=10))["ribosome"]
         row |= {"ribosomes found": round(counted["recall"], 3), "right": round(counted["precision"], 3)}
@@ -179,7 +182,13 @@ def step_show(out: Path, labels: Path | None, real: list[str], workers: int) -> 
     answers = out / "predictions"
     for case, (folder, sample, _) in cases(out, labels, options).items():
         store = folder / "tomograms" / f"{sample}.ome.zarr"
-        write_picture(out / f"{case.replace(' ', '_')}.png", str(store), answers, sample, truth=f"{store}#labels/atlas")
+        write_picture(
+            out / f"{case.replace(' ', '_').replace(',', '')}.png",
+            str(store),
+            answers,
+            sample,
+            truth=f"{store}#labels/atlas",
+        )
     for text in real:
         path, size, inverted = (*text.split(":"), "", "")[:3]
         store = out / "real" / f"{Path(path).name.split('.')[0]}.ome.zarr"

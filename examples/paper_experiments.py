@@ -257,7 +257,7 @@ def slices_experiment(scale: Scale) -> Experiment:
     }
     real = scene(strange, TEST, dose=70, defocus=3.5, **other)
     unseen = scene(strange, TEST + 1, dose=70, defocus=3.5, **other)
-    slice_1 = Source(real, (25,), 1)
+    slice_1, at_the_face = Source(real, (25,), 1), Source(real, (10,), 1)
     slices_5 = Source(synthetic, (5, 15, 25, 35, 45), 5)
     slices_50 = Source(synthetic, (), 50)
     networks = {
@@ -265,6 +265,8 @@ def slices_experiment(scale: Scale) -> Experiment:
         "50 synthetic": [slices_50],
         "1 other": [slice_1],
         "5 synthetic + 1 other": [slices_5, slice_1],
+        "1 other, near a face": [at_the_face],
+        "5 synthetic + 1 near a face": [slices_5, at_the_face],
         "50 synthetic + 1 other": [slices_50, slice_1],
     }
     rest = (31, 0, 0, -1, -1, -1)
