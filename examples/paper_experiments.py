@@ -33,8 +33,8 @@ import numpy as np
 
 from volengine import RunOptions, ScoreRecipe, SegmentRecipe, TrainRecipe, TrainSample, score, segment, simulate, train
 from volengine.engine.ledger import write_atomic
-from volengine.tasks.report import png
-from volengine.tasks.stats_plots import COLOURS, Series, dots
+from volengine.tasks.common.html import png
+from volengine.tasks.stats.plots import COLOURS, Series, dots
 
 Values = dict[str, Any]
 

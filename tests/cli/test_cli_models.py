@@ -21,15 +21,15 @@ from torch import nn
 from volengine.core.boxes import Box
 from volengine.core.model import ModelFacts
 from volengine.core.rules import Compete, Interact
-from volengine.io import open_source, open_volume
-from volengine.io.mrc_write import write_mrc
+from volengine.io.mrc.write import write_mrc
+from volengine.io.open import open_source, open_volume
 from volengine.nets.architectures.graph import GraphNet
 from volengine.nets.checkpoint import load_facts, load_model, save_model
-from volengine.nets.formats.scnm_write import scnm_bytes
+from volengine.nets.formats.keras.scnm_write import scnm_bytes
 from volengine.nets.registry import build
 from volengine.ops.interact import Chain
-from volengine.tasks.exchange import ModelExportRecipe, export_model
-from volengine.tasks.layout import feature_store
+from volengine.tasks.common.layout import feature_store
+from volengine.tasks.models.exchange import ModelExportRecipe, export_model
 
 SHAPE = (6, 64, 96)
 

@@ -78,7 +78,7 @@ def test_clipped_and_killed_in_the_middle(tmp_path_factory, shape, core, radius,
     home.forget([stage.name])
     home.append(receipts)
     (home.path / "finished.json").unlink()
-    from volengine.io import open_sink
+    from volengine.io.open import open_sink
 
     for number in range(len(stage.tiling)):
         if number not in kept:

@@ -20,11 +20,11 @@ from volengine.core.boxes import Box, index3
 from volengine.core.errors import InputError, MissingError, PlanError
 from volengine.core.image import ImageSpec, Level
 from volengine.core.tiling import Tiling, check_multiple
-from volengine.io import omezarr
-from volengine.io.check import check_image
-from volengine.io.codecs import CODECS, auto_codec, compressors
-from volengine.io.display import display_range
-from volengine.io.omezarr import (
+from volengine.io.omezarr import image as omezarr
+from volengine.io.omezarr.check import check_image
+from volengine.io.omezarr.codecs import CODECS, auto_codec, compressors
+from volengine.io.omezarr.display import display_range
+from volengine.io.omezarr.image import (
     ZarrSink,
     ZarrSource,
     block_unit,
@@ -495,8 +495,8 @@ warnings.simplefilter("error")
 import numpy as np
 from volengine.core.boxes import Box
 from volengine.core.image import ImageSpec, Level
-from volengine.io.codecs import CODECS, use_fast_codecs
-from volengine.io.omezarr import ZarrSink, ZarrSource, create_image, finish_image, open_image
+from volengine.io.omezarr.codecs import CODECS, use_fast_codecs
+from volengine.io.omezarr.image import ZarrSink, ZarrSource, create_image, finish_image, open_image
 use_fast_codecs(threads=1)
 array = np.load(sys.argv[2])
 for url in (sys.argv[1], "memory://"):

@@ -11,7 +11,7 @@ import pytest
 from volengine.core.boxes import Box
 from volengine.core.errors import DependencyError, InputError
 from volengine.core.image import ImageSpec
-from volengine.io.omezarr import (
+from volengine.io.omezarr.image import (
     ZarrSink,
     ZarrSource,
     create_image,

@@ -19,13 +19,14 @@ from volengine.core.errors import DependencyError, InputError, VolengineError
 from volengine.core.model import ModelFacts
 from volengine.nets.checkpoint import load_facts, load_model
 from volengine.nets.registry import build
-from volengine.nets.training import fit_report
-from volengine.nets.training.finetune import start_from
-from volengine.nets.training.fit import Fit
-from volengine.nets.training.fit_ranks import Ranks
-from volengine.nets.training.fit_recipe import FitRecipe, Optimiser, Term
-from volengine.nets.training.losses_combined import Objective
-from volengine.nets.training.optimise import Descent, make_optimiser
+from volengine.nets.training.fit import report as fit_report
+from volengine.nets.training.fit.finetune import start_from
+from volengine.nets.training.fit.fit import Fit
+from volengine.nets.training.fit.optimise import Descent, make_optimiser
+from volengine.nets.training.fit.ranks import Ranks
+from volengine.nets.training.fit.recipe import FitRecipe, Optimiser
+from volengine.nets.training.losses.combined import Objective
+from volengine.nets.training.losses.recipe import Term
 
 SIDE = 8
 SMALL = {"width": 2, "levels": 2}
@@ -385,7 +386,7 @@ def test_tensorboard_gets_the_numbers_of_each_epoch(tmp_path: Path, monkeypatch:
         def close(self) -> None:
             written.append(("closed", 0.0, 0))
 
-    monkeypatch.setattr("volengine.nets.training.fit.tensorboard_writer", lambda folder: Writer())
+    monkeypatch.setattr("volengine.nets.training.fit.fit.tensorboard_writer", lambda folder: Writer())
     history = fit_of(tmp_path, short(tensorboard=True)).run(progress=False)
     want = [(n, row[n], int(row["epoch"])) for row in history for n in ("loss", "validation_loss", "validation_dice")]
     assert written == [*want, ("closed", 0.0, 0)]
@@ -420,8 +421,8 @@ from pathlib import Path
 import torch
 sys.path.insert(0, sys.argv[1])
 from test_fit import Term, fit_of, short, network, Deep
-from volengine.nets.training.fit_recipe import Optimiser
-from volengine.nets.training.fit_ranks import Ranks
+from volengine.nets.training.fit.recipe import Optimiser
+from volengine.nets.training.fit.ranks import Ranks
 torch.set_num_threads(1)
 folder, kind = Path(sys.argv[2]), sys.argv[3]
 rank = Ranks.from_environment().rank

@@ -13,15 +13,15 @@ from volengine.core.errors import DependencyError
 from volengine.core.picks import Picks
 from volengine.engine.options import RunOptions
 from volengine.engine.report import RunReport
-from volengine.io import open_source, open_volume
-from volengine.io.sample import procedural_sample, real_sample
+from volengine.io.open import open_source, open_volume
+from volengine.io.training.sample import procedural_sample, real_sample
 from volengine.ops.pictures import BLUE, ORANGE, RED
-from volengine.tasks import demo as demo_task
-from volengine.tasks.demo import demo
-from volengine.tasks.demo_page import SCALE, SLICES, Findings, demo_page, slice_pictures
-from volengine.tasks.demo_truth import Truth
+from volengine.tasks.common.yaml_recipes import read_yaml
+from volengine.tasks.demo import verb as demo_task
+from volengine.tasks.demo.page import SCALE, SLICES, Findings, demo_page, slice_pictures
+from volengine.tasks.demo.truth import Truth
+from volengine.tasks.demo.verb import demo
 from volengine.tasks.run import RunRecipe
-from volengine.tasks.yaml_recipes import read_yaml
 
 SHAPE = (70, 75, 80)
 

@@ -20,8 +20,9 @@ from volengine.core.rules import Compete, Interact
 from volengine.engine.options import RunOptions
 from volengine.engine.report import RunReport
 from volengine.ops.pictures import RED
-from volengine.tasks.demo_simulated import RECIPE, SPECIMEN, Files, demo_simulated, extra_picks
-from volengine.tasks.demo_simulated_page import (
+from volengine.tasks.common.yaml_recipes import read_yaml
+from volengine.tasks.demo.simulated import RECIPE, SPECIMEN, Files, demo_simulated, extra_picks
+from volengine.tasks.demo.simulated_page import (
     CLASS_HEAD,
     COLOURS,
     SCALE,
@@ -34,9 +35,8 @@ from volengine.tasks.demo_simulated_page import (
     slice_panels,
 )
 from volengine.tasks.run import RunRecipe
-from volengine.tasks.simulate import sample_recipe
-from volengine.tasks.simulate_recipe import SimulateRecipe
-from volengine.tasks.yaml_recipes import read_yaml
+from volengine.tasks.simulate.recipe import SimulateRecipe
+from volengine.tasks.simulate.verb import sample_recipe
 
 SHAPE = (40, 140, 150)
 SIZE = (12.0, 12.0, 12.0)

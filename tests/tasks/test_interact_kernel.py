@@ -22,12 +22,13 @@ from volengine.core.volume import Volume
 from volengine.engine.ledger import RunFolder
 from volengine.engine.options import RunOptions
 from volengine.engine.run import run_jobs
-from volengine.io import omezarr, open_source, open_volume
-from volengine.io.zarr_arrays import ZarrSink
+from volengine.io.omezarr import image as omezarr
+from volengine.io.omezarr.arrays import ZarrSink
+from volengine.io.open import open_source, open_volume
 from volengine.ops.interact import Chain
 from volengine.ops.pyramid import pyramid
-from volengine.tasks.images import image_spec
-from volengine.tasks.interact import InteractRecipe, gate_block, interact, interact_jobs, plan_interact
+from volengine.tasks.common.images import image_spec
+from volengine.tasks.interact.verb import InteractRecipe, gate_block, interact, interact_jobs, plan_interact
 
 SHAPE, VOXEL = (24, 50, 140), (10.0, 10.0, 10.0)
 FEATURES = ("carbon", "membrane", "ribosome")

@@ -14,11 +14,11 @@ from volengine.core.errors import InputError
 from volengine.core.recipe import Recipe
 from volengine.core.volume import Volume
 from volengine.engine.options import RunOptions
-from volengine.io import open_source, open_volume
+from volengine.io.open import open_source, open_volume
 from volengine.ops.heights import BasinRules, squared_distance
 from volengine.ops.regions import RegionRules, pick_array
-from volengine.tasks.convert import ConvertRecipe, convert
-from volengine.tasks.pick import FIRST_HALO_VOX, PickRecipe, pick, pick_jobs
+from volengine.tasks.convert.verb import ConvertRecipe, convert
+from volengine.tasks.pick.verb import FIRST_HALO_VOX, PickRecipe, pick, pick_jobs
 
 SHAPE = (40, 50, 60)
 VOXEL = 12.5

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from volengine.tasks.report import Report, png
+from volengine.tasks.common.html import Report, png
 
 VOID = {"meta", "img", "br"}
 

@@ -25,9 +25,9 @@ from volengine.engine.options import RunOptions
 from volengine.io.picks import write_picks
 from volengine.ops.score_masks import UNIT, confusion, count, count_skeletons, scores
 from volengine.ops.skeleton import slice_skeleton, surface_skeleton
-from volengine.tasks.score import ScoreRecipe, score
-from volengine.tasks.score_inputs import Case
-from volengine.tasks.score_table import Scores
+from volengine.tasks.score.inputs import Case
+from volengine.tasks.score.table import Scores
+from volengine.tasks.score.verb import ScoreRecipe, score
 
 SHAPE = (36, 48, 60)
 QUIET = RunOptions(progress=False)

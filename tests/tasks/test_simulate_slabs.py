@@ -12,10 +12,10 @@ from volengine.core.boxes import Box
 from volengine.engine.options import RunOptions
 from volengine.engine.plan import Plan
 from volengine.sim.seeds import stream
-from volengine.tasks.layout import plan_folder
-from volengine.tasks.simulate import plan_simulate, sample_recipe
-from volengine.tasks.simulate_blocks import project_block, reconstruct_block
-from volengine.tasks.simulate_recipe import ReconstructRecipe
+from volengine.tasks.common.layout import plan_folder
+from volengine.tasks.simulate.blocks import project_block, reconstruct_block
+from volengine.tasks.simulate.recipe import ReconstructRecipe
+from volengine.tasks.simulate.verb import plan_simulate, sample_recipe
 
 ANGLES = [float(a) for a in range(-60, 61, 5)]
 

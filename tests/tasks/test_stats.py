@@ -18,9 +18,9 @@ import volengine
 from volengine.core.boxes import Box
 from volengine.core.errors import FormatError, InputError, MissingError
 from volengine.core.image import ImageSpec, Level
-from volengine.io import omezarr
-from volengine.io.zarr_arrays import ZarrSink
-from volengine.tasks.stats import StatsCase, StatsRecipe, plan_stats, stats
+from volengine.io.omezarr import image as omezarr
+from volengine.io.omezarr.arrays import ZarrSink
+from volengine.tasks.stats.verb import StatsCase, StatsRecipe, plan_stats, stats
 
 # -- atlases -----------------------------------------------------------------------------------------------
 

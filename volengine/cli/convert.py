@@ -9,8 +9,8 @@ import click
 from volengine.cli.execute import execute
 from volengine.cli.options import from_options, recipe_options
 from volengine.engine.options import RunOptions
-from volengine.tasks.convert import ConvertRecipe, convert_jobs
-from volengine.tasks.inputs import expand
+from volengine.tasks.common.inputs import expand
+from volengine.tasks.convert.verb import ConvertRecipe, convert_jobs
 
 
 @click.command("convert")

@@ -10,9 +10,9 @@ from volengine.cli.execute import execute
 from volengine.cli.options import from_options, recipe_options
 from volengine.core.errors import InputError
 from volengine.engine.options import RunOptions
-from volengine.tasks.inputs import expand
-from volengine.tasks.interact import InteractRecipe, interact_jobs
-from volengine.tasks.yaml_recipes import read_yaml
+from volengine.tasks.common.inputs import expand
+from volengine.tasks.common.yaml_recipes import read_yaml
+from volengine.tasks.interact.verb import InteractRecipe, interact_jobs
 
 
 @click.command("interact")

@@ -9,8 +9,8 @@ import click
 from volengine.cli.execute import execute
 from volengine.cli.options import from_options, recipe_options
 from volengine.engine.options import RunOptions
-from volengine.tasks.inputs import expand
-from volengine.tasks.pick import PickRecipe, pick_jobs
+from volengine.tasks.common.inputs import expand
+from volengine.tasks.pick.verb import PickRecipe, pick_jobs
 
 
 @click.command("pick")

@@ -9,9 +9,9 @@ import click
 from volengine.cli.execute import execute
 from volengine.cli.options import from_options, recipe_options
 from volengine.engine.options import RunOptions
-from volengine.tasks.inputs import expand
+from volengine.tasks.common.inputs import expand
+from volengine.tasks.common.yaml_recipes import read_yaml
 from volengine.tasks.run import RunRecipe, run_recipe_jobs
-from volengine.tasks.yaml_recipes import read_yaml
 
 
 @click.command("run")

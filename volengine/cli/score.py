@@ -10,9 +10,9 @@ import click
 from volengine.cli.execute import execute
 from volengine.cli.options import from_options, recipe_options
 from volengine.engine.options import RunOptions
-from volengine.tasks.score import ScoreRecipe, run_folder, score, score_job
-from volengine.tasks.score_picks import is_picks
-from volengine.tasks.score_table import read_scores
+from volengine.tasks.score.picks import is_picks
+from volengine.tasks.score.table import read_scores
+from volengine.tasks.score.verb import ScoreRecipe, run_folder, score, score_job
 
 
 @click.command("score")

@@ -9,8 +9,8 @@ import click
 from volengine.cli.execute import execute
 from volengine.cli.options import from_options, recipe_options
 from volengine.engine.options import RunOptions
-from volengine.tasks.inputs import expand
-from volengine.tasks.segment import SegmentRecipe, segment_jobs
+from volengine.tasks.common.inputs import expand
+from volengine.tasks.segment.verb import SegmentRecipe, segment_jobs
 
 
 @click.command("segment")

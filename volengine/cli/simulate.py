@@ -10,10 +10,10 @@ import click
 from volengine.cli.execute import execute
 from volengine.cli.options import from_options, recipe_options
 from volengine.engine.options import RunOptions
-from volengine.tasks.simulate import simulate_jobs
-from volengine.tasks.simulate_presets import PRESETS, preset
-from volengine.tasks.simulate_record import missing
-from volengine.tasks.yaml_recipes import read_yaml
+from volengine.tasks.common.yaml_recipes import read_yaml
+from volengine.tasks.simulate.presets import PRESETS, preset
+from volengine.tasks.simulate.record import missing
+from volengine.tasks.simulate.verb import simulate_jobs
 
 
 @click.command("simulate")
@@ -46,7 +46,7 @@ def command(
 
 
 def _list() -> str:
-    from volengine.tasks.simulate_structures import SHIPPED
+    from volengine.tasks.simulate.structures import SHIPPED
 
     lines = ["Presets:", *(f"  {name:22s} {text}" for name, text in PRESETS.items()), "", "Structures:"]
     lines += [f"  {name:22s} {file}" for name, file in SHIPPED.items()]

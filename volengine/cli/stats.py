@@ -9,8 +9,8 @@ import click
 from volengine.cli.execute import execute
 from volengine.cli.options import from_options, recipe_options
 from volengine.engine.options import RunOptions
-from volengine.tasks.stats import StatsCase, stats
-from volengine.tasks.stats_recipe import StatsRecipe
+from volengine.tasks.stats.recipe import StatsRecipe
+from volengine.tasks.stats.verb import StatsCase, stats
 
 
 @click.command("stats")

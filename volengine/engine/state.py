@@ -20,7 +20,7 @@ from volengine.engine.options import RunOptions
 from volengine.engine.plan import Plan
 from volengine.engine.stage import Stage
 from volengine.engine.work import Task
-from volengine.io import omezarr
+from volengine.io.omezarr import image as omezarr
 
 TASK_SECONDS = 1.5
 """Small units share a Dask task until it takes about this long: the scheduler's cost per unit then vanishes."""

@@ -26,8 +26,9 @@ from volengine.core.units import format_bytes
 from volengine.engine.ledger import PlanFolder, Receipt
 from volengine.engine.memory import HEADROOM, peak_bytes
 from volengine.engine.stage import ArrayInput, Edge, Stage
-from volengine.io import Source, open_sink, open_source
-from volengine.io.codecs import prefer_fast_codecs
+from volengine.io.names import Source
+from volengine.io.omezarr.codecs import prefer_fast_codecs
+from volengine.io.open import open_sink, open_source
 
 
 @dataclass(frozen=True)

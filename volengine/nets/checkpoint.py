@@ -31,7 +31,7 @@ FORMATS = {
     ".h5": "volengine.nets.formats.foreign:load_keras",
     ".hdf5": "volengine.nets.formats.foreign:load_keras",
     ".keras": "volengine.nets.formats.foreign:load_keras",
-    ".onnx": "volengine.nets.formats.onnx_read:load_onnx",
+    ".onnx": "volengine.nets.formats.onnx.read:load_onnx",
 }
 """Loaders of other programs' model files, by their ending: path -> (module, facts)."""
 

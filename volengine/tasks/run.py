@@ -26,13 +26,14 @@ from volengine.engine.options import RunOptions
 from volengine.engine.plan import Plan, join
 from volengine.engine.report import RunReport
 from volengine.engine.run import Job, run_jobs
-from volengine.io import open_volume, suffix_of
-from volengine.tasks.convert import ConvertRecipe, plan_convert
-from volengine.tasks.inputs import expand
-from volengine.tasks.interact import InteractRecipe, plan_interact
-from volengine.tasks.layout import join_url, plan_folder, run_dir_in
-from volengine.tasks.pick import PickRecipe, plan_pick
-from volengine.tasks.segment import SegmentRecipe, plan_segment
+from volengine.io.names import suffix_of
+from volengine.io.open import open_volume
+from volengine.tasks.common.inputs import expand
+from volengine.tasks.common.layout import join_url, plan_folder, run_dir_in
+from volengine.tasks.convert.verb import ConvertRecipe, plan_convert
+from volengine.tasks.interact.verb import InteractRecipe, plan_interact
+from volengine.tasks.pick.verb import PickRecipe, plan_pick
+from volengine.tasks.segment.verb import SegmentRecipe, plan_segment
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -1,0 +1,165 @@
+"""Matching: the tomogram on the grid that models were trained for, and their predictions back on the tomogram's.
+
+Stages around a :class:`volengine.tasks.segment.stages.Segmentation`: ``match`` writes a float32 copy of the tomogram at
+the models' voxel size, the networks read that and write float32 predictions, ``restore`` resamples these onto the
+tomogram's grid and stores them. Copies are scratch and go with the end of the run. The method is in
+:mod:`volengine.ops.resample`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from volengine.core.block import Block, Result
+from volengine.core.boxes import Index3, index3
+from volengine.core.image import ImageSpec
+from volengine.core.tiling import Tiling
+from volengine.core.volume import Volume
+from volengine.engine.ledger import PlanFolder
+from volengine.engine.memory import choose_core
+from volengine.engine.options import RunOptions
+from volengine.engine.plan import Plan
+from volengine.engine.stage import ArrayInput, Output, Stage
+from volengine.io.omezarr.levels import auto_chunk
+from volengine.ops.quantise import Rounding, store
+from volengine.ops.resample import Border, Filter, reach, resample_block
+from volengine.tasks.common.images import core_unit, factors_of, levels_of, outputs_of, scratch_spec
+from volengine.tasks.segment.blocks import Net, check_finite
+from volengine.tasks.segment.recipe import SegmentRecipe
+from volengine.tasks.segment.stages import Segmentation
+
+SCRATCH_VOX = 128
+"""Longest side of a scratch chunk."""
+
+_MODULE = "volengine.tasks.segment.match"
+
+
+@dataclass(frozen=True)
+class Matching:
+    """The prediction of a tomogram on another grid than its own, in the making.
+
+    Parameters
+    ----------
+    volume, shape
+        The tomogram, and the shape of the grid that the networks see.
+    recipe, specs, folder, options
+        As of :class:`volengine.tasks.segment.stages.Segmentation`; ``specs`` on the tomogram's grid.
+    """
+
+    volume: Volume
+    shape: Index3
+    recipe: SegmentRecipe
+    specs: dict[str, ImageSpec]
+    folder: PlanFolder
+    options: RunOptions
+
+    def plan(self, nets: list[Net], *, flat: bool) -> Plan:
+        """All stages; ``flat``: the networks see slices, so that blocks should cover whole ones."""
+        chunk = self._chunk(flat=flat)
+        copy = self._scratch("matched", chunk)
+        answers = {name: self._scratch(name, chunk) for name in self.specs}
+        inner = Segmentation(copy.volume(), self.recipe, nets, answers, self.folder, self.options, self.volume)
+        seen = inner.plan()
+        match = self._choose(self.shape, core_unit(copy), lambda core: self._match(copy, core, inner.tag))
+        restore = self._choose(
+            self.volume.shape, core_unit(*self.specs.values()), lambda core: self._restore(answers, core, inner.tag)
+        )
+        z, y, x = (n * v / m for n, v, m in zip(self.volume.shape, self.volume.voxel_size, self.shape, strict=True))
+        note = f"matched: {self.volume.shape} voxels become {self.shape} of {z:.4g}, {y:.4g}, {x:.4g} angstrom"
+        return Plan(
+            self.volume.name,
+            (match, *seen.stages, restore),
+            (copy, *seen.images, *self.specs.values()),
+            notes=(note, *seen.notes),
+        )
+
+    def _chunk(self, *, flat: bool) -> Index3:
+        if self.options.block is not None:
+            return index3(min(b, n) for b, n in zip(self.options.block, self.shape, strict=True))
+        thin = auto_chunk(self.shape)
+        z, y, x = (c * max(1, SCRATCH_VOX // c) for c in thin)
+        return (thin[0] if flat else z), y, x
+
+    def _scratch(self, name: str, chunk: Index3) -> ImageSpec:
+        z, y, x = self.shape
+        url = str(self.folder.scratch / f"match-{'-'.join(self.specs)}-{name}-{z}x{y}x{x}")
+        size = [n * v / m for n, v, m in zip(self.volume.shape, self.volume.voxel_size, self.shape, strict=True)]
+        return scratch_spec(url, self.shape, "float32", chunk, size)
+
+    def _choose(self, shape: Index3, unit: Index3, build: Callable[[Index3], Stage]) -> Stage:
+        core = self.options.block or choose_core(
+            shape, unit, self.options.limit_bytes(), build, wanted=self.options.processes
+        )
+        return build(core)
+
+    def _match(self, copy: ImageSpec, core: Index3, tag: str) -> Stage:
+        how: Filter = "lanczos" if self.recipe.resolved().match == "isotropic" else "linear"
+        halo = reach(self.volume.shape, self.shape, how)
+        return Stage(
+            f"{tag}-match",
+            f"{_MODULE}:match",
+            Tiling(self.shape, core),
+            params={"shape": self.volume.shape, "how": how},
+            arrays={"image": ArrayInput(self.volume, halo, halo, scaled=True)},
+            outputs={"matched": Output(copy.volume())},
+            kernel_bytes=_work_bytes(core, halo, self.volume.shape, self.shape),
+        )
+
+    def _restore(self, answers: dict[str, ImageSpec], core: Index3, tag: str) -> Stage:
+        how: Filter = "corners" if self.recipe.compat == "ais" else "linear"
+        halo = reach(self.shape, self.volume.shape, how)
+        spec = next(iter(self.specs.values()))
+        outputs: dict[str, Output] = {}
+        for name, each in self.specs.items():
+            outputs |= outputs_of(each, name)
+        return Stage(
+            f"{tag}-restore",
+            f"{_MODULE}:restore",
+            Tiling(self.volume.shape, core),
+            params={
+                "shape": self.shape,
+                "how": how,
+                "dtype": self.recipe.dtype,
+                "rounding": self.recipe.resolved().rounding,
+                "factors": factors_of(spec),
+            },
+            arrays={name: ArrayInput(each.volume(), halo, halo, scaled=True) for name, each in answers.items()},
+            outputs=outputs,
+            kernel_bytes=_work_bytes(core, halo, self.shape, self.volume.shape) + 8 * math.prod(core),
+        )
+
+
+def _work_bytes(core: Index3, halo: Index3, shape: Index3, out_shape: Index3) -> int:
+    """What :func:`volengine.ops.resample.resample_block` needs: the block in float32, one axis after the other."""
+    sides = [min(-(-c * n // m) + 2 * h + 1, n) for c, n, m, h in zip(core, shape, out_shape, halo, strict=True)]
+    peak = before = math.prod(sides)
+    for axis, c in enumerate(core):
+        sides[axis] = c
+        after = math.prod(sides)
+        peak, before = max(peak, before + 2 * after), after
+    return 4 * peak
+
+
+def match(block: Block, shape: Index3, how: Filter) -> Result:
+    """Kernel: a block of the tomogram, of ``shape`` voxels, on the networks' grid."""
+    check_finite(block, "image")
+    found = _resampled(block, "image", shape, how, "reflect")
+    return Result({"matched": found})
+
+
+def restore(
+    block: Block, shape: Index3, how: Filter, dtype: Any, rounding: Rounding, factors: list[list[int]]
+) -> Result:
+    """Kernel: a block of predictions, of ``shape`` voxels on the networks' grid, as stored values on all levels."""
+    arrays: dict[str, Any] = {}
+    for name in block.arrays:
+        values = store(_resampled(block, name, shape, how, "edge"), dtype, rounding)
+        arrays |= levels_of(values, factors, "probability", name)
+    return Result(arrays)
+
+
+def _resampled(block: Block, name: str, shape: Index3, how: Filter, border: Border) -> Any:
+    return resample_block(block.arrays[name], block.boxes[name], index3(shape), block.box, block.shape, how, border)

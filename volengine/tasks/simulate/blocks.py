@@ -1,0 +1,252 @@
+"""Kernels of a simulation: the specimen's table, its voxels, its projections, their exposure, the tomogram.
+
+Every one gives the same bytes for any blocks: places are drawn once for the whole specimen, voxels depend on the table
+alone, slices across the tilt axis are independent, and each image has a stream of random numbers of its own.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from volengine.core.block import Block, Result
+from volengine.tasks.common.images import levels_of
+
+if TYPE_CHECKING:
+    from volengine.sim.imaging.projector import Projector
+    from volengine.sim.scene import Scene
+
+
+def scene_of(block: Block) -> Scene:
+    """The specimen, as the stage ``place`` has written it."""
+    from volengine.sim.scene import Scene
+
+    return Scene.from_table(next(iter(block.tables["place"].values())))
+
+
+def label_block(
+    block: Block, ridge: dict[str, Any], half_a: Mapping[str, float], corner: Sequence[int], extent: Sequence[int]
+) -> Result:
+    """Kernel: how far a block's voxels are from the middle of labels, and a table of those that membranes take.
+
+    The table has the block's place, its voxels in bits, and how many of them are each label's.
+
+    Parameters
+    ----------
+    ridge
+        A :class:`~volengine.sim.shapes.label_membranes.LabelRidge` as JSON.
+    half_a
+        For each label: half its membrane's thickness, heads included, angstrom.
+    corner, extent
+        The piece of the label volume that fills the specimen, voxels.
+    """
+    from volengine.sim.shapes.label_membranes import LabelRidge, label_distance
+
+    how, drawn, box = LabelRidge.from_json(ridge), block.arrays["drawn"], block.box
+    z, y, x = (
+        np.asarray((np.arange(start, stop) + 0.5) * (n / whole) - 0.5 + first, np.float64)
+        for start, stop, n, whole, first in zip(box.start, box.stop, extent, block.shape, corner, strict=True)
+    )
+    arrays: dict[str, NDArray[Any]] = {}
+    taken, voxels = np.zeros(box.shape, bool), []
+    for label, half in half_a.items():
+        distance = label_distance(drawn, int(label), how, block.boxes["drawn"].start, (z, y, x))
+        near = distance <= half
+        taken |= near
+        voxels.append(np.count_nonzero(near))
+        arrays[f"distance {label}"] = distance
+    place = {"start": np.array(box.start), "shape": np.array(box.shape)}
+    table = {**place, "taken": np.packbits(taken), "voxels": np.array(voxels)}
+    return Result(arrays, table, {"membrane voxels": int(np.count_nonzero(taken))})
+
+
+def render_block(block: Block, voxel_size: float, factors: dict[str, Any], potential: str) -> Result:
+    """Kernel: potential, classes and instances of a block, the labels on all their levels.
+
+    Parameters
+    ----------
+    voxel_size
+        Angstrom.
+    factors
+        Of the levels, for ``atlas``, ``instances`` and, if they are kept, ``specimen`` and ``distances``.
+    potential
+        Name of the output of the potential alone; empty where it is kept with levels.
+    """
+    from volengine.sim.render import distances, render
+
+    scene = scene_of(block)
+    labels = {drawn.label: block.arrays[f"distance {drawn.label}"] for drawn in scene.labels}
+    found = render(scene, block.box, voxel_size, labels)
+    arrays: dict[str, NDArray[Any]] = {potential: found.potential} if potential else {}
+    arrays |= levels_of(found.classes, factors["atlas"], "labels", "atlas")
+    arrays |= levels_of(found.instances, factors["instances"], "labels", "instances")
+    if "specimen" in factors:
+        arrays |= levels_of(found.potential, factors["specimen"], "intensity", "specimen")
+    if "distances" in factors:
+        far = distances(scene, block.box, voxel_size, labels)
+        arrays |= levels_of(far, factors["distances"], "intensity", "distances")
+    return Result(arrays, counts={"labelled voxels": int(np.count_nonzero(found.instances))})
+
+
+def project_block(
+    block: Block,
+    angle_deg: Sequence[float],
+    shift_x: Sequence[float],
+    voxel_size: float,
+    device: str = "cpu",
+    cache_bytes: int | None = None,
+) -> Result:
+    """Kernel: (tilts, y, x) line integrals, volt angstrom, of the slices of a block along the tilt axis."""
+    volume = block.arrays["specimen"]
+    projector = geometry(
+        (volume.shape[0], volume.shape[2]), tuple(angle_deg), tuple(shift_x), voxel_size, device, cache_bytes
+    )
+    return Result({"projections": projector.project(volume)})
+
+
+def expose_tilt(
+    block: Block,
+    tilts: dict[str, Sequence[float]],
+    size_a: Sequence[float],
+    ice: dict[str, Any],
+    exposure: dict[str, Any],
+    phase_flip: bool,
+    voxel_size: float,
+    seed: int,
+    sample: int,
+    names: Sequence[str],
+) -> Result:
+    """Kernel: one image of the series, as contrast: counts over what ice alone gives, less 1.
+
+    Parameters
+    ----------
+    tilts
+        Columns of the series: angles, shifts, doses.
+    size_a
+        Of the specimen, angstrom, z, y, x.
+    ice
+        An :class:`~volengine.sim.recipe.IceRecipe` as JSON.
+    exposure
+        An :class:`~volengine.sim.imaging.optics.Exposure` as JSON.
+    phase_flip
+        Correct the signs of the CTF in what goes to the reconstruction, which knows the nominal angle alone; ``tilts``
+        stays as it is.
+    seed, sample
+        Of the image's stream.
+    names
+        What is made: ``signal``, ``tilts`` (the signal as it was taken), ``even``, ``odd`` (half of the electrons
+        each), ``clean`` (before counting).
+    """
+    from volengine.sim.imaging.ctf import phase_flip as flipped
+    from volengine.sim.imaging.exposure import Shot, expose, normalise
+    from volengine.sim.imaging.optics import Exposure
+    from volengine.sim.imaging.tilts import shift_along_y
+    from volengine.sim.seeds import stream
+
+    number = block.box.start[0]
+    how = Exposure.from_json(exposure)
+    angle = tilts["true_deg"][number]
+    _, ny, nx = block.shape
+    z, y, x = size_a
+    thickness = _thickness(json.dumps(ice), (z, y, x), (ny, nx), voxel_size, seed, sample)
+    shot = Shot(angle, tilts["dose"][number], tilts["before"][number], thickness)
+    projected = shift_along_y(block.core_of("projections"), [tilts["shift_y"][number] / voxel_size])[0]
+    halves = "even" in names
+    seen = expose(projected, voxel_size, shot, how, stream(seed, sample, "tilt", number), halves)
+    images = {"signal": seen.normalised(), "clean": normalise(seen.expected, seen.flat)}
+    if seen.halves is not None:
+        images |= {
+            name: normalise(half, seen.flat / 2) for name, half in zip(("even", "odd"), seen.halves, strict=True)
+        }
+    if phase_flip:
+        raw, believed = images["signal"], tilts["nominal_deg"][number]
+        images = {
+            name: flipped(image, voxel_size, how.optics, believed) for name, image in images.items() if name in names
+        }
+        images["tilts"] = raw
+    return Result({name: images[name][None] for name in names}, counts={"clipped pixels": seen.clipped})
+
+
+def reconstruct_block(
+    block: Block,
+    angle_deg: Sequence[float],
+    rows: Sequence[int],
+    depth: int,
+    voxel_size: float,
+    sign: float,
+    how: dict[str, Any],
+    factors: Sequence[Sequence[int]],
+    device: str = "cpu",
+    cache_bytes: int | None = None,
+    slab: int = 1 << 30,
+) -> Result:
+    """Kernel: the tomogram's slices across the tilt axis, on all levels.
+
+    Parameters
+    ----------
+    angle_deg
+        Nominal angles of all images.
+    rows
+        Images that are used.
+    depth
+        Slices of the tomogram along z.
+    sign
+        -1 turns a reconstruction of potentials, where molecules are bright, into a tomogram, where they are dark.
+    how
+        A :class:`~volengine.tasks.simulate.recipe.ReconstructRecipe` as JSON.
+    factors
+        Of the levels.
+    slab
+        Slices made at a time; each one depends on itself alone.
+    """
+    from volengine.sim.imaging.reconstruct import Filter, sirt, wbp
+
+    images = block.arrays["images"][list(rows)]
+    angles = tuple(angle_deg[row] for row in rows)
+    projector = geometry((depth, images.shape[2]), angles, (0.0,) * len(angles), voxel_size, device, cache_bytes)
+    volume = np.empty((depth, *images.shape[1:]), np.float32)
+    for first in range(0, images.shape[1], slab):
+        part = images[:, first : first + slab]
+        if how["method"] == "sirt":
+            found = sirt(part, projector, how["iterations"])
+        else:
+            found = wbp(part, projector, Filter.from_json(how["filter"]))
+        np.multiply(found, np.float32(sign), out=volume[:, first : first + slab])
+    return Result(levels_of(volume, factors, "intensity"))
+
+
+@lru_cache(maxsize=4)
+def _thickness(
+    ice: str, size_a: tuple[float, float, float], shape: tuple[int, int], voxel_size: float, seed: int, sample: int
+) -> NDArray[np.float64]:
+    """Map of the ice over the untilted specimen, angstrom."""
+    from volengine.sim.recipe import IceRecipe
+    from volengine.sim.seeds import stream
+    from volengine.sim.shapes.film import ice_surfaces
+
+    surfaces = ice_surfaces(stream(seed, sample, "ice"), size_a, IceRecipe.from_json(json.loads(ice)).shape())
+    return surfaces.thickness_map(0.0, shape, voxel_size)
+
+
+@lru_cache(maxsize=4)
+def geometry(
+    shape_zx: tuple[int, int],
+    angle_deg: tuple[float, ...],
+    shift_x: tuple[float, ...],
+    voxel_size: float,
+    device: str,
+    cache_bytes: int | None = None,
+) -> Projector:
+    """The projector of a process: its matrices are made once."""
+    from volengine.sim.imaging.projector import Projector, TorchProjector
+
+    if device == "cpu":
+        made = Projector(shape_zx, angle_deg, voxel_size, shift_x=shift_x)
+        made.cache_bytes = made.cache_bytes if cache_bytes is None else cache_bytes
+        return made
+    return TorchProjector(shape_zx, angle_deg, voxel_size, shift_x=shift_x, device=device)
