@@ -37,7 +37,8 @@ from volengine.nets.registry import build
 from volengine.nets.training.fit.fit import Fit
 from volengine.nets.training.fit.recipe import FitRecipe, Optimiser
 from volengine.nets.training.losses.recipe import Term
-from volengine.tasks.segment.verb import SegmentRecipe, segment
+from volengine.tasks.segment.recipe import SegmentRecipe
+from volengine.tasks.segment.verb import segment
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 

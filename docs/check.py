@@ -201,7 +201,7 @@ def _recipe_of(data: dict[str, Any]) -> object:
     if "apiVersion" in data:  # a Kubernetes object
         return data
     if "samples" in data:
-        from volengine.tasks.train.verb import TrainRecipe
+        from volengine.tasks.train.recipe import TrainRecipe
 
         return TrainRecipe.from_json(data)
     if SAMPLE & set(data):

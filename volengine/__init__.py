@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from volengine.engine.options import RunOptions
     from volengine.io.open import open_volume
     from volengine.io.picks import read_picks, write_picks
-    from volengine.tasks.convert.verb import ConvertRecipe, convert
+    from volengine.tasks.convert.recipe import ConvertRecipe
+    from volengine.tasks.convert.verb import convert
     from volengine.tasks.export import ExportRecipe, export
     from volengine.tasks.info import info
     from volengine.tasks.interact.verb import InteractRecipe, interact
@@ -50,7 +51,8 @@ _MODULES = {
     "engine.options": ("RunOptions",),
     "io.open": ("open_volume",),
     "io.picks": ("read_picks", "write_picks"),
-    "tasks.convert.verb": ("ConvertRecipe", "convert"),
+    "tasks.convert.recipe": ("ConvertRecipe",),
+    "tasks.convert.verb": ("convert",),
     "tasks.export": ("ExportRecipe", "export"),
     "tasks.info": ("info",),
     "tasks.interact.verb": ("InteractRecipe", "interact"),

@@ -12,14 +12,7 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from volengine.core.errors import InputError
-from volengine.nets.training.losses.combined import (
-    Objective,
-    Term,
-    adversarial,
-    deep_supervision,
-    discriminating,
-    shown,
-)
+from volengine.nets.training.losses.combined import Objective, adversarial, deep_supervision, discriminating, shown
 from volengine.nets.training.losses.losses import (
     IGNORE,
     LOSSES,
@@ -30,6 +23,7 @@ from volengine.nets.training.losses.losses import (
     focal,
     get_loss,
 )
+from volengine.nets.training.losses.recipe import Term
 from volengine.nets.training.losses.surface import soft_skeleton, surface_dice, truth_skeleton
 
 

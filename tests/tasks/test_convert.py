@@ -23,7 +23,8 @@ from volengine.engine.options import RunOptions
 from volengine.io.mrc.write import write_mrc
 from volengine.io.open import open_source, open_volume
 from volengine.ops.pyramid import downsample
-from volengine.tasks.convert.verb import ConvertRecipe, convert
+from volengine.tasks.convert.recipe import ConvertRecipe
+from volengine.tasks.convert.verb import convert
 from volengine.tasks.export import ExportRecipe, export
 
 QUIET = RunOptions(progress=False)

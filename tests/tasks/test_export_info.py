@@ -25,7 +25,8 @@ from volengine.io.picks import formats, read_picks, write_picks
 from volengine.nets.checkpoint import load_facts, save_model
 from volengine.nets.registry import build
 from volengine.ops.pyramid import downsample
-from volengine.tasks.convert.verb import ConvertRecipe, convert
+from volengine.tasks.convert.recipe import ConvertRecipe
+from volengine.tasks.convert.verb import convert
 from volengine.tasks.export import ExportRecipe, export
 from volengine.tasks.info import info
 from volengine.tasks.pick.verb import PickRecipe, pick

@@ -14,7 +14,7 @@ from volengine.io.mrc.write import write_mrc
 from volengine.io.picks import read_picks
 from volengine.tasks.pick.verb import PickRecipe
 from volengine.tasks.run import RunRecipe, run
-from volengine.tasks.segment.verb import SegmentRecipe
+from volengine.tasks.segment.recipe import SegmentRecipe
 
 LIMIT = 1_000_000_000
 

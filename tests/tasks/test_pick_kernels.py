@@ -17,7 +17,8 @@ from volengine.engine.options import RunOptions
 from volengine.io.open import open_source, open_volume
 from volengine.ops.heights import BasinRules, squared_distance
 from volengine.ops.regions import RegionRules, pick_array
-from volengine.tasks.convert.verb import ConvertRecipe, convert
+from volengine.tasks.convert.recipe import ConvertRecipe
+from volengine.tasks.convert.verb import convert
 from volengine.tasks.pick.verb import FIRST_HALO_VOX, PickRecipe, pick, pick_jobs
 
 SHAPE = (40, 50, 60)

@@ -21,9 +21,11 @@ from volengine.nets.registry import build, reach
 from volengine.ops.pyramid import downsample
 from volengine.ops.quantise import quantise
 from volengine.tasks.common.layout import plan_folder
-from volengine.tasks.convert.verb import ConvertRecipe, convert
+from volengine.tasks.convert.recipe import ConvertRecipe
+from volengine.tasks.convert.verb import convert
 from volengine.tasks.segment.nets import lattice_of, nets_of
-from volengine.tasks.segment.verb import SegmentRecipe, plan_segment, segment, segment_jobs
+from volengine.tasks.segment.recipe import SegmentRecipe
+from volengine.tasks.segment.verb import plan_segment, segment, segment_jobs
 
 SHAPE = (36, 48, 56)
 QUIET = RunOptions(progress=False)

@@ -22,8 +22,10 @@ from volengine.ops.normalise import mad_sample, mad_statistics
 from volengine.ops.quantise import store
 from volengine.ops.resample import resample
 from volengine.tasks.common.layout import plan_folder
-from volengine.tasks.convert.verb import ConvertRecipe, convert
-from volengine.tasks.segment.verb import SegmentRecipe, plan_segment, segment
+from volengine.tasks.convert.recipe import ConvertRecipe
+from volengine.tasks.convert.verb import convert
+from volengine.tasks.segment.recipe import SegmentRecipe
+from volengine.tasks.segment.verb import plan_segment, segment
 
 SHAPE = (26, 37, 45)
 QUIET = RunOptions(progress=False)

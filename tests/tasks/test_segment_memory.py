@@ -13,8 +13,10 @@ from volengine.engine.options import RunOptions
 from volengine.io.mrc.write import write_mrc
 from volengine.nets.checkpoint import save_model
 from volengine.nets.registry import build
-from volengine.tasks.convert.verb import ConvertRecipe, convert
-from volengine.tasks.segment.verb import SegmentRecipe, segment
+from volengine.tasks.convert.recipe import ConvertRecipe
+from volengine.tasks.convert.verb import convert
+from volengine.tasks.segment.recipe import SegmentRecipe
+from volengine.tasks.segment.verb import segment
 
 SHAPE = (64, 256, 256)
 LIMIT = 1_500_000_000

@@ -20,7 +20,8 @@ from volengine.core.errors import FormatError, InputError, MissingError
 from volengine.core.image import ImageSpec, Level
 from volengine.io.omezarr import image as omezarr
 from volengine.io.omezarr.arrays import ZarrSink
-from volengine.tasks.stats.verb import StatsCase, StatsRecipe, plan_stats, stats
+from volengine.tasks.stats.recipe import StatsRecipe
+from volengine.tasks.stats.verb import StatsCase, plan_stats, stats
 
 # -- atlases -----------------------------------------------------------------------------------------------
 

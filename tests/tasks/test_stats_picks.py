@@ -15,8 +15,9 @@ from stats_inputs import NAMED, QUIET, RECIPE, SHAPE, atlas, ball, groups_file, 
 import volengine
 from volengine.core.errors import MissingError
 from volengine.io.picks import write_picks
+from volengine.tasks.stats.recipe import StatsRecipe
 from volengine.tasks.stats.tables import COLUMNS
-from volengine.tasks.stats.verb import StatsRecipe, stats
+from volengine.tasks.stats.verb import stats
 
 
 def test_the_order_of_inputs_and_of_picks_changes_nothing(tmp_path: Path) -> None:

@@ -26,8 +26,9 @@ from volengine.io.picks import write_picks
 from volengine.nets.checkpoint import load_facts, load_model
 from volengine.nets.training.fit.fit import Fit
 from volengine.tasks.train.labels import LabelFiles, LabelPoints
+from volengine.tasks.train.recipe import TrainRecipe
 from volengine.tasks.train.samples import TrainSample
-from volengine.tasks.train.verb import TrainRecipe, train
+from volengine.tasks.train.verb import train
 from volengine.tasks.train.volumes import Patches, Thinned
 
 SHAPE = (16, 40, 24)

@@ -21,7 +21,9 @@ from volengine.nets.training.losses.losses import EXCLUSIVE, LOSSES, REGRESSION
 from volengine.nets.training.losses.recipe import Term
 from volengine.tasks.segment.recipe import check_voxel_size
 from volengine.tasks.train import recipe as train_recipe
-from volengine.tasks.train.verb import TrainRecipe, TrainSample, train
+from volengine.tasks.train.recipe import TrainRecipe
+from volengine.tasks.train.samples import TrainSample
+from volengine.tasks.train.verb import train
 
 SHAPE = (12, 32, 24)
 

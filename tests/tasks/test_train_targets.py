@@ -21,9 +21,11 @@ from volengine.core.errors import InputError
 from volengine.io.open import open_source, open_volume
 from volengine.nets.checkpoint import load_facts
 from volengine.nets.training.losses.recipe import Term
+from volengine.tasks.train.recipe import TrainRecipe
+from volengine.tasks.train.samples import TrainSample
 from volengine.tasks.train.sources import open_sources
 from volengine.tasks.train.targets import TargetFiles
-from volengine.tasks.train.verb import TrainRecipe, TrainSample, train
+from volengine.tasks.train.verb import train
 
 SHAPE = (16, 40, 24)
 

@@ -10,7 +10,8 @@ from volengine.cli.execute import execute
 from volengine.cli.options import from_options, recipe_options
 from volengine.engine.options import RunOptions
 from volengine.tasks.common.inputs import expand
-from volengine.tasks.segment.verb import SegmentRecipe, segment_jobs
+from volengine.tasks.segment.recipe import SegmentRecipe
+from volengine.tasks.segment.verb import segment_jobs
 
 
 @click.command("segment")

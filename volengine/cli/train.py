@@ -11,7 +11,8 @@ import click
 from volengine.cli.options import from_options, recipe_options
 from volengine.io.names import suffix_of
 from volengine.tasks.common.yaml_recipes import read_yaml
-from volengine.tasks.train.verb import TrainRecipe, train
+from volengine.tasks.train.recipe import TrainRecipe
+from volengine.tasks.train.verb import train
 
 
 @click.command("train")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -13,7 +12,7 @@ from typing import Any
 from volengine.core.errors import PlanError
 from volengine.core.image import ImageSpec
 from volengine.engine.memory import check_stage, io_bytes, peak_bytes
-from volengine.engine.stage import Stage
+from volengine.engine.stage import Stage, load_function
 
 
 @dataclass(frozen=True)
@@ -28,8 +27,7 @@ class Call:
     params: Mapping[str, Any] = field(default_factory=dict)
 
     def load(self) -> Any:
-        module, _, name = self.function.partition(":")
-        return getattr(importlib.import_module(module), name)
+        return load_function(self.function)
 
 
 @dataclass(frozen=True)

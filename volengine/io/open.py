@@ -50,7 +50,7 @@ def open_volume(
 
         return open_tiff(url, voxel_size=voxel_size, name=name)
     if suffix in ("", ".zarr"):
-        from volengine.io.omezarr.image import open_image
+        from volengine.io.omezarr.read import open_image
 
         volume = open_image(url, level=level, group=group, channel=channel, voxel_size=voxel_size)
         return volume.with_(name=name) if name else volume

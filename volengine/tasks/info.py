@@ -93,7 +93,7 @@ def _mrc(path: str) -> dict[str, Any]:
 
 
 def _store(path: str) -> dict[str, Any]:
-    from volengine.io.omezarr.image import list_groups
+    from volengine.io.omezarr.read import list_groups
 
     facts: dict[str, Any] = {"store": path}
     groups = list_groups(path)

@@ -30,10 +30,12 @@ from volengine.io.names import suffix_of
 from volengine.io.open import open_volume
 from volengine.tasks.common.inputs import expand
 from volengine.tasks.common.layout import join_url, plan_folder, run_dir_in
-from volengine.tasks.convert.verb import ConvertRecipe, plan_convert
+from volengine.tasks.convert.plan import plan_convert
+from volengine.tasks.convert.recipe import ConvertRecipe
 from volengine.tasks.interact.verb import InteractRecipe, plan_interact
 from volengine.tasks.pick.verb import PickRecipe, plan_pick
-from volengine.tasks.segment.verb import SegmentRecipe, plan_segment
+from volengine.tasks.segment.recipe import SegmentRecipe
+from volengine.tasks.segment.verb import plan_segment
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

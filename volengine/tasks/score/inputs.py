@@ -165,7 +165,7 @@ def _truth(truth: Where, features: list[str], shared: bool, like: Volume) -> dic
 
 def _groups(store: str) -> dict[str, str]:
     """The labels inside a store, by name; none if the store is itself an image of labels."""
-    from volengine.io.omezarr.image import list_groups
+    from volengine.io.omezarr.read import list_groups
 
     named = [info.group for info in list_groups(store)]
     return {path.rpartition("/")[2]: f"{store}#{path}" for path in named if path.startswith("labels/")}

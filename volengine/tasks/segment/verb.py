@@ -10,7 +10,8 @@ copy at their own voxel size, and their predictions come back onto the tomogram'
 
 Several models of one voxel size read the tomogram once. What a recipe does not say, each model's own facts do.
 
->>> from volengine.tasks.segment.verb import SegmentRecipe, segment
+>>> from volengine.tasks.segment.recipe import SegmentRecipe
+>>> from volengine.tasks.segment.verb import segment
 >>> recipe = SegmentRecipe(models=("membrane.safetensors", "ribosome.safetensors"), tta=4)
 >>> predictions = segment("TS_01.ome.zarr", "predictions", recipe)                    # doctest: +SKIP
 >>> predictions["ribosome"].url                                                       # doctest: +SKIP

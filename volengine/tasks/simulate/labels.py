@@ -19,11 +19,11 @@ from volengine.core.image import ImageSpec
 from volengine.core.tiling import Tiling
 from volengine.core.volume import Volume
 from volengine.engine.ledger import PlanFolder
-from volengine.engine.stage import ArrayInput, Output, Stage, TableInput
+from volengine.engine.stage import ArrayInput, Output, Stage
 from volengine.sim.recipe import LabelsRecipe, SpecimenRecipe
 from volengine.sim.shapes.label_membranes import LabelRidge
 from volengine.tasks.common.images import scratch_spec
-from volengine.tasks.convert.verb import unpack_stage
+from volengine.tasks.common.unpack import unpacked, waits_for
 from volengine.tasks.simulate.structures import Source, flags_of
 
 DISTANCE_CUT = 60.0
@@ -162,20 +162,14 @@ class LabelStages:
 
     def stages(self, choose: Chooser) -> list[Stage]:
         """Unpack the volume if it is packed, and measure distances; ``choose`` says how large blocks are."""
-        from volengine.io.names import is_packed, suffix_of
-
-        volume, before = self.piece.volume, []
-        if is_packed(volume.url):
-            target = str(self.folder.scratch / f"drawn{suffix_of(volume.url)}")
-            before.append(unpack_stage(volume, target))
-            volume = volume.with_(url=target)
+        volume, before = unpacked(self.piece.volume, self.folder, "drawn")
 
         def build(core: Index3) -> Stage:
-            return self._measure(volume, core, bool(before))
+            return self._measure(volume, core, before)
 
         return [*before, build(choose(self.specimen.shape, self.chunk, build))]
 
-    def _measure(self, volume: Volume, core: Index3, unpacked: bool) -> Stage:
+    def _measure(self, volume: Volume, core: Index3, before: list[Stage]) -> Stage:
         from volengine.sim.render import HEAD
 
         ridge, thickness = self._ridge()
@@ -196,7 +190,7 @@ class LabelStages:
             Tiling(self.specimen.shape, core),
             params=params,
             arrays={"drawn": drawn},
-            tables={"unpacked": TableInput("unpack", "all")} if unpacked else {},
+            tables=waits_for(before),
             outputs={name: Output(spec.volume()) for name, spec in self.images().items()},
             emits=True,
             kernel_bytes=KERNEL_BYTES + VOXEL_BYTES * wide + 12 * int(np.prod(inside)),

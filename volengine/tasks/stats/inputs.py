@@ -214,7 +214,7 @@ def _read_picks(path: str, recipe: StatsRecipe) -> list[Part]:
 
 
 def _open_labels(path: str, recipe: StatsRecipe) -> list[Volume]:
-    from volengine.io.omezarr.image import list_groups
+    from volengine.io.omezarr.read import list_groups
 
     url, _, group = path.partition("#")
     if is_packed(url):

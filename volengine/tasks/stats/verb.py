@@ -5,7 +5,8 @@ Picks are read as they are. Label volumes are counted block by block: an atlas o
 run folder, so a second call with another eps or another group counts nothing again. With a truth, the counting error of
 each class is reported, and which objects are right.
 
->>> from volengine.tasks.stats.verb import StatsRecipe, stats
+>>> from volengine.tasks.stats.recipe import StatsRecipe
+>>> from volengine.tasks.stats.verb import stats
 >>> recipe = StatsRecipe(classes=("ribosome", "TRiC"), ids=(3, 4), split=("TRiC",), min_voxels=50)
 >>> found = stats(["labels/*.mrc"], "stats", recipe, groups="regions.csv")                       # doctest: +SKIP
 >>> found.pooled("TRiC")["clusters"]                                                            # doctest: +SKIP
