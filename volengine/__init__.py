@@ -26,8 +26,10 @@ if TYPE_CHECKING:
     from volengine.tasks.convert.verb import convert
     from volengine.tasks.export import ExportRecipe, export
     from volengine.tasks.info import info
-    from volengine.tasks.interact.verb import InteractRecipe, interact
-    from volengine.tasks.pick.verb import PickRecipe, pick
+    from volengine.tasks.interact.recipe import InteractRecipe
+    from volengine.tasks.interact.verb import interact
+    from volengine.tasks.pick.recipe import PickRecipe
+    from volengine.tasks.pick.verb import pick
     from volengine.tasks.run import RunRecipe, run
     from volengine.tasks.score.verb import ScoreRecipe, score
     from volengine.tasks.segment.recipe import SegmentRecipe

@@ -59,7 +59,13 @@ class Plan:
 
     def __post_init__(self) -> None:
         seen: set[str] = set()
+        writers: dict[tuple[str, str], str] = {}
         for stage in self.stages:
+            for place in {(o.volume.url, o.volume.path) for o in stage.outputs.values()}:
+                if place in writers:
+                    where = "/".join(filter(None, place))
+                    raise PlanError(f"Stages {writers[place]!r} and {stage.name!r} of {self.name!r} both write {where}.")
+                writers[place] = stage.name
             if stage.name in seen:
                 raise PlanError(f"Two stages of {self.name!r} are called {stage.name!r}.")
             for table in stage.tables.values():

@@ -12,7 +12,7 @@ from volengine.core.volume import Volume
 from volengine.engine.options import RunOptions
 from volengine.io.stores import located
 from volengine.ops.resample import resampled_shape
-from volengine.tasks.segment.blocks import Net
+from volengine.tasks.segment.description import Net
 from volengine.tasks.segment.recipe import Resolved, SegmentRecipe, check_voxel_size, fit_stride
 
 MATCHED = {"none": "", "xy": "yx", "isotropic": "zyx"}
