@@ -32,7 +32,7 @@ from typing import Any, Literal
 import numpy as np
 
 from volengine import RunOptions, ScoreRecipe, SegmentRecipe, TrainRecipe, TrainSample, score, segment, simulate, train
-from volengine.engine.ledger import write_atomic
+from volengine.core.atomic import write_atomic
 from volengine.tasks.common.html import png
 from volengine.tasks.stats.plots import COLOURS, Series, dots
 

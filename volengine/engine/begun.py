@@ -17,7 +17,7 @@ from typing import Any
 from volengine.core.errors import PlanError
 from volengine.core.image import ImageSpec
 from volengine.engine.ledger import PlanFolder
-from volengine.engine.plan import Plan
+from volengine.engine.plan import OldPlanError, Plan
 from volengine.engine.stage import BLOCK_PARAMS, Stage
 
 Part = tuple[Stage, ...]
@@ -35,12 +35,8 @@ def begun(plan: Plan, folder: PlanFolder, limit: int) -> Plan:
     limit
         Bytes of memory of a worker: parts that need more are done in the plan's own blocks.
     """
-    data = folder.read_json("plan.json")
-    if data is None:
-        return plan
-    try:
-        old = Plan.from_json(data)
-    except (PlanError, KeyError, TypeError):  # written by another version
+    old = begun_plan(folder)
+    if old is None:
         return plan
     known = {_kept(old, part): part for part in parts(old)}
     stages: list[Stage] = []
@@ -57,6 +53,27 @@ def begun(plan: Plan, folder: PlanFolder, limit: int) -> Plan:
         stages += part
         images += _scratch(plan, part)
     return replace(plan, stages=tuple(stages), images=tuple(images))
+
+
+def begun_plan(folder: PlanFolder) -> Plan | None:
+    """The plan that was begun in this folder, if any was.
+
+    Raises
+    ------
+    OldPlanError
+        Another version of volengine has begun it.
+    """
+    data = folder.read_json("plan.json")
+    if data is None:
+        return None
+    try:
+        return Plan.from_json(data)
+    except (PlanError, KeyError, TypeError) as error:
+        run = folder.path.parent.parent
+        raise OldPlanError(
+            f"{run} was begun by another version of volengine and cannot go on: delete that folder and run the same "
+            "command with --overwrite, or give another --out (or --run-dir)."
+        ) from error
 
 
 def parts(plan: Plan) -> list[Part]:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from volengine.core.block import Table
 from volengine.core.image import ImageSpec
-from volengine.engine.begun import begun
+from volengine.engine.begun import begun, begun_plan
 from volengine.engine.ledger import PlanFolder, Receipt
 from volengine.engine.options import RunOptions
 from volengine.engine.plan import Plan
@@ -42,6 +42,7 @@ class PlanState:
     """Drives one plan: prepares its outputs, hands out tasks stage by stage, and finishes it."""
 
     def __init__(self, plan: Plan, folder: PlanFolder, options: RunOptions, limit: int):
+        begun_plan(folder)  # refuses that of another version
         self.plan = plan if options.block else begun(plan, folder, limit)
         self.folder = folder
         self.options = options

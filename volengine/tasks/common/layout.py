@@ -54,7 +54,8 @@ def file_name(feature: str) -> str:
 
     Letters and digits of any script, ``.``, ``+``, ``-`` and ``_`` stay as they are. Every other character becomes
     ``~`` and two hexadecimal digits for each of its bytes in UTF-8 (a space: ``~20``). So do a ``.`` and a ``_`` at the
-    beginning and the second of two ``_``, because ``TOMOGRAM__FEATURE`` is how files are named. :func:`feature_named` undoes it.
+    beginning and the second of two ``_``, because ``TOMOGRAM__FEATURE`` is how files are named. :func:`feature_named`
+    undoes it.
 
     >>> file_name("ribosome"), file_name("ER membrane"), file_name("a/b"), file_name("a__b")
     ('ribosome', 'ER~20membrane', 'a~2Fb', 'a_~5Fb')

@@ -10,7 +10,7 @@ import numpy as np
 from volengine.core.block import Block, Result
 from volengine.core.rules import parse_rules
 from volengine.ops.interact import Chain
-from volengine.tasks.common.images import levels_of
+from volengine.tasks.common.levels import levels_of
 
 
 def gate_block(

@@ -11,7 +11,7 @@ from volengine.core.boxes import index3
 from volengine.ops.basins import block_basins
 from volengine.ops.heights import BasinRules
 from volengine.ops.regions import RegionRules, block_labels, join_seams, relabel, resolve
-from volengine.tasks.common.images import levels_of
+from volengine.tasks.common.levels import levels_of
 from volengine.tasks.pick.description import COLUMN
 
 VOXELS_PER_REGION = 5000

@@ -31,7 +31,7 @@ from volengine.ops.normalise import (
 from volengine.ops.patches import PatchReader
 from volengine.ops.quantise import Rounding, store
 from volengine.ops.resample import Border, Filter, resample_block
-from volengine.tasks.common.images import levels_of
+from volengine.tasks.common.levels import levels_of
 from volengine.tasks.segment.description import STATISTICS_SLICES, Encoding, Net, crosses
 
 SLAB_VOXELS = 2**24

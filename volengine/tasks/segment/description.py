@@ -20,7 +20,7 @@ from volengine.ops import blend
 from volengine.ops.normalise import Normalisation
 from volengine.ops.quantise import ProbabilityType, Rounding, quantise, quantise_spread
 from volengine.ops.windows import Window
-from volengine.tasks.common.images import levels_of
+from volengine.tasks.common.levels import levels_of
 
 if TYPE_CHECKING:
     from volengine.nets.tta import View

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from volengine.core.block import Block, Result
-from volengine.tasks.common.images import levels_of
+from volengine.tasks.common.levels import levels_of
 
 if TYPE_CHECKING:
     from volengine.sim.imaging.projector import Projector

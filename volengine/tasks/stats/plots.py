@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from volengine.engine.ledger import write_atomic
+from volengine.core.atomic import write_atomic
 from volengine.ops.pictures import BLUE, GREEN, ORANGE, RED, Colour, Picture
 from volengine.tasks.common.html import png
 from volengine.tasks.stats.recipe import StatsRecipe

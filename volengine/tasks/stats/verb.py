@@ -25,12 +25,12 @@ from typing import Any
 
 import numpy as np
 
+from volengine.core.atomic import write_atomic
 from volengine.core.block import Block, Result, Table
 from volengine.core.boxes import Box, Index3, index3
 from volengine.core.errors import FormatError, InputError, MissingError
 from volengine.core.tiling import Tiling
 from volengine.core.volume import Volume
-from volengine.engine.ledger import write_atomic
 from volengine.engine.memory import choose_core
 from volengine.engine.options import RunOptions
 from volengine.engine.plan import Call, Plan

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from volengine.core.atomic import write_atomic
 from volengine.core.errors import require
-from volengine.nets.training.fit.state import Row, replace_file
+from volengine.nets.training.fit.state import Row
 from volengine.ops.pictures import BLUE, GREEN, ORANGE, Colour, Picture, grey, outline, overlay, side_by_side, window_of
 
 CURVES: tuple[tuple[str, Colour], ...] = (("loss", BLUE), ("validation_loss", ORANGE), ("validation_dice", GREEN))
@@ -94,7 +95,7 @@ def write_png(path: Path, picture: Picture) -> None:
 
     buffer = io.BytesIO()
     Image.fromarray(picture).save(buffer, format="PNG", optimize=True)
-    replace_file(path, buffer.getvalue())
+    write_atomic(path, buffer.getvalue())
 
 
 def tensorboard_writer(folder: Path) -> Any:
