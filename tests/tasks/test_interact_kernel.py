@@ -25,7 +25,7 @@ from volengine.engine.run import run_jobs
 from volengine.io.omezarr import image as omezarr
 from volengine.io.omezarr.arrays import ZarrSink
 from volengine.io.open import open_source, open_volume
-from volengine.ops.interact import Chain
+from volengine.ops.interact import RuleChain
 from volengine.ops.pyramid import pyramid
 from volengine.tasks.common.images import image_spec
 from volengine.tasks.common.jobs import jobs_of
@@ -84,7 +84,7 @@ def stores(tmp_path_factory):
 
 @pytest.mark.parametrize("block", [None, (32, 32, 32), (32, 64, 64)], ids=str)
 def test_same_as_the_rules_on_whole_arrays(tmp_path, stores, block):
-    whole = Chain(RULES, VOXEL).apply(made())
+    whole = RuleChain(RULES, VOXEL).apply(made())
     found = interact(stores, str(tmp_path), RECIPE, QUIET.with_(block=block))
     assert set(found) == set(FEATURES)
     for name in FEATURES:
@@ -113,7 +113,7 @@ def test_only_changed_features_are_written_and_say_how(tmp_path, stores):
 def test_the_report_counts_what_was_erased(tmp_path, stores):
     jobs, run_dir = jobs_of(INTERACT, predictions_of(list(stores.values())), str(tmp_path), RECIPE, QUIET)
     report = run_jobs(jobs, run_dir, QUIET).check()
-    whole, before = Chain(RULES, VOXEL).apply(made()), made()
+    whole, before = RuleChain(RULES, VOXEL).apply(made()), made()
     counts = {k: v for k, v in report.counts.items() if k.endswith("voxels erased")}
     assert counts == {
         f"{name} voxels erased": np.count_nonzero(before[name]) - np.count_nonzero(whole[name]) for name in FEATURES
@@ -133,7 +133,7 @@ def test_ais_files_are_known_by_their_names(tmp_path):
         INTERACT, predictions_of(sources), str(tmp_path / "out"), InteractRecipe(rules, compat="ais"), QUIET
     )
     run_jobs(jobs, run_dir, QUIET).check()
-    whole = Chain(rules, VOXEL, "ais").apply(arrays)
+    whole = RuleChain(rules, VOXEL, "ais").apply(arrays)
     for name in "ab":
         found = voxels_of(open_volume(str(tmp_path / "out" / f"TS_02__{name}.ome.zarr")))
         assert np.array_equal(found, whole[name])
@@ -246,7 +246,7 @@ def test_command_line(tmp_path, stores):
     chain = parse_rules([{"compete": {"emit": ["carbon", "membrane"], "absorb": ["carbon", "membrane"]}}])
     chain += (Interact("membrane", "carbon", "avoid", 3.0),)
     found = voxels_of(open_volume(str(out / "TS_01__membrane.ome.zarr")))
-    assert np.array_equal(found, Chain(chain, VOXEL, "ais").apply(made())["membrane"])
+    assert np.array_equal(found, RuleChain(chain, VOXEL, "ais").apply(made())["membrane"])
 
 
 @pytest.mark.parametrize(

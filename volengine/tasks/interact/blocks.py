@@ -9,7 +9,7 @@ import numpy as np
 
 from volengine.core.block import Block, Result
 from volengine.core.rules import parse_rules
-from volengine.ops.interact import Chain
+from volengine.ops.interact import RuleChain
 from volengine.tasks.common.levels import levels_of
 
 
@@ -25,7 +25,7 @@ def gate_block(
     Counts the voxels of each that the rules have set to 0.
     """
     z, y, x = voxel_size
-    chain = Chain(parse_rules(rules), (z, y, x), compat)
+    chain = RuleChain(parse_rules(rules), (z, y, x), compat)
     gated = chain.gate(block.arrays, block.boxes, block.box, block.shape, factors)
     arrays: dict[str, Any] = {}
     counts: dict[str, int] = {}

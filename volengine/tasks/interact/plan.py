@@ -20,7 +20,7 @@ from volengine.engine.options import RunOptions
 from volengine.engine.plan import Plan
 from volengine.engine.stage import ArrayInput, Stage, kernel_bytes
 from volengine.io.names import is_packed
-from volengine.ops.interact import Chain
+from volengine.ops.interact import RuleChain
 from volengine.tasks.common.images import core_unit, factors_of, image_spec, outputs_of
 from volengine.tasks.common.layout import feature_store, history
 from volengine.tasks.interact.recipe import InteractRecipe
@@ -57,7 +57,7 @@ def plan_interact(
     rules: tuple[Rule, ...] = recipe.rules
     used = _check(source, recipe)
     first = next(iter(used.values()))
-    chain = Chain(rules, first.voxel_size, recipe.compat)
+    chain = RuleChain(rules, first.voxel_size, recipe.compat)
     halos = chain.halo(changed_features(rules))
     specs = _specs(used, recipe, out)
 
@@ -137,7 +137,7 @@ def _place(url: str) -> str:
     return url.rstrip("/") if "://" in url else str(Path(url).resolve())
 
 
-def _note(rule: Interact, chain: Chain) -> str:
+def _note(rule: Interact, chain: RuleChain) -> str:
     verb = "near" if rule.kind == "colocalize" else "away from"
     steps = chain.reach(rule).halo_vox
     return f"{rule.child} {verb} {rule.parent}: {rule.radius_nm:g} nm is {steps} voxels z, y, x"
@@ -145,7 +145,7 @@ def _note(rule: Interact, chain: Chain) -> str:
 
 def _stage(
     used: Mapping[str, Volume],
-    chain: Chain,
+    chain: RuleChain,
     halos: Mapping[str, Index3],
     specs: Mapping[str, ImageSpec],
     core: Index3,

@@ -30,7 +30,7 @@ from volengine.ops.normalise import (
 )
 from volengine.ops.patches import PatchReader
 from volengine.ops.quantise import Rounding, store
-from volengine.ops.resample import Border, Filter, resample_block
+from volengine.ops.resample import EdgeRule, Filter, resample_block
 from volengine.tasks.common.levels import levels_of
 from volengine.tasks.segment.description import STATISTICS_SLICES, Encoding, Net, crosses
 
@@ -322,5 +322,5 @@ def restore_block_bytes(core: Index3, halo: Index3, shape: Index3, out_shape: In
     return match_block_bytes(core, halo, shape, out_shape) + 8 * math.prod(core)
 
 
-def _resampled(block: Block, name: str, shape: Index3, how: Filter, border: Border) -> Any:
-    return resample_block(block.arrays[name], block.boxes[name], index3(shape), block.box, block.shape, how, border)
+def _resampled(block: Block, name: str, shape: Index3, how: Filter, edge: EdgeRule) -> Any:
+    return resample_block(block.arrays[name], block.boxes[name], index3(shape), block.box, block.shape, how, edge)

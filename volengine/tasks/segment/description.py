@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from volengine.core.boxes import Index3, index3
 from volengine.core.errors import InputError
-from volengine.core.lattice import AxisLattice, Edge, Lattice
+from volengine.core.lattice import AxisLattice, EdgeRule, Lattice
 from volengine.ops import blend
 from volengine.ops.normalise import Normalisation
 from volengine.ops.quantise import ProbabilityType, Rounding, quantise, quantise_spread
@@ -66,7 +66,7 @@ class Net:
     features: tuple[str, ...]
     lattice: Lattice
     window: Window
-    edges: tuple[Edge, Edge, Edge]
+    edges: tuple[EdgeRule, EdgeRule, EdgeRule]
     normalisation: Normalisation
     bounded: bool
     execution: Mapping[str, Any]
