@@ -114,7 +114,7 @@ def run(data, out, models, options=QUIET, **recipe):
 
 
 def report(folder, out):
-    return json.loads((folder / f"{out}.run" / "report.json").read_text())
+    return json.loads((folder / out / "segment.run" / "report.json").read_text())
 
 
 def patches_run(value):
