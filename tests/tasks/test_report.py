@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from volengine.tasks.report import Report, png
+from volengine.tasks.report import Report
 
 VOID = {"meta", "img", "br"}
 
@@ -115,14 +115,6 @@ def test_file_is_written_whole_and_leaves_nothing_beside_it(report: Report, tmp_
     report.write(str(target))
     assert "näher, Å" in target.read_text(encoding="utf-8")
     assert list(target.parent.iterdir()) == [target]
-
-
-def test_png_keeps_every_pixel(picture: np.ndarray):
-    from PIL import Image
-
-    image = Image.open(io.BytesIO(png(picture)))
-    assert image.format == "PNG"
-    np.testing.assert_array_equal(np.array(image), picture)
 
 
 def test_a_link_is_relative_and_escaped():

@@ -24,10 +24,9 @@ from volengine.engine.report import RunReport
 from volengine.io import open_source, open_volume
 from volengine.io.picks import read_picks
 from volengine.io.sample import Sample, procedural_sample, real_sample
-from volengine.ops.pictures import side_by_side
+from volengine.ops.pictures import png, side_by_side
 from volengine.tasks.demo_page import Findings, demo_page, slice_pictures
 from volengine.tasks.demo_truth import score, score_lines, truth_of
-from volengine.tasks.report import png
 from volengine.tasks.run import RunRecipe, run
 from volengine.tasks.yaml_recipes import read_yaml
 

@@ -35,13 +35,12 @@ from volengine.engine.options import RunOptions
 from volengine.engine.report import RunReport
 from volengine.io import open_volume
 from volengine.io.picks import read_picks
-from volengine.ops.pictures import side_by_side
+from volengine.ops.pictures import png, side_by_side
 from volengine.ops.score import match_picks
 from volengine.tasks.demo import grid_of, shipped_recipe, whole
 from volengine.tasks.demo_simulated_page import OVERVIEW_Z, Simulated, simulated_page, slice_panels
 from volengine.tasks.layout import feature_store
 from volengine.tasks.pick import pick
-from volengine.tasks.report import png
 from volengine.tasks.run import RunRecipe, run
 from volengine.tasks.score import ScoreRecipe, score
 from volengine.tasks.simulate import sample_recipe, simulate

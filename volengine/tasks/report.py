@@ -16,12 +16,11 @@ from __future__ import annotations
 
 import base64
 import html
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from volengine.ops.pictures import Colour, Picture
+from volengine.ops.pictures import Colour, Picture, png
 
 STYLE = """
 :root { color-scheme: light dark; --ink: #1b2733; --paper: #fdfdfc; --line: #8885; --soft: #8881; --strong: #0b6e8f; }
@@ -139,12 +138,3 @@ def _image(picture: Picture, description: str) -> str:
     return (
         f'<img width="{width}" height="{height}" alt="{html.escape(description)}" src="data:image/png;base64,{data}">'
     )
-
-
-def png(picture: Picture) -> bytes:
-    """A picture as the bytes of a PNG file."""
-    from PIL import Image
-
-    buffer = io.BytesIO()
-    Image.fromarray(picture).save(buffer, format="PNG", optimize=True)
-    return buffer.getvalue()
