@@ -108,7 +108,7 @@ def dots(series: Sequence[Series], title: str, top: float | None = None) -> Figu
         aside = ((np.arange(len(one.values)) * SPREAD) % 1 - 0.5) * 0.6
         many = len(one.values) > MANY_DOTS
         look: dict[str, Any] = {"color": hexadecimal(one.colour), "alpha": 0.8, "markersize": 1 if many else 4}
-        look |= {"markeredgewidth": 0, "clip_on": False, "rasterized": many, "zorder": 2.5}
+        look |= {"markeredgewidth": 0, "clip_on": False, "in_layout": False, "rasterized": many, "zorder": 2.5}
         (drawn,) = axes.plot(x + aside, one.values, "o", **look)
         keys.setdefault(one.name, drawn)
         if len(one.values):
@@ -145,11 +145,14 @@ def shares(series: Sequence[Series], title: str, mark: tuple[float, str]) -> Fig
     figure = Figure((CURVES_WIDTH + KEY_WIDTH, HEIGHT))
     axes = figure.add_subplot()
     drawn = [s for s in series if len(s.values)]
-    keys = [axes.ecdf(s.values, color=hexadecimal(s.colour), linewidth=1.4) for s in drawn]
+    right = max([1.2 * mark[0], *(1.02 * float(np.quantile(s.values, 0.99)) for s in drawn)])
+    keys = []
+    for one in drawn:
+        x, n = np.sort(one.values), len(one.values)
+        look: dict[str, Any] = {"where": "post", "color": hexadecimal(one.colour), "linewidth": 1.4}
+        keys += axes.step([0, *x, right], [*np.arange(n + 1) / n, 1], **look)
     keys.append(axes.axvline(mark[0], color="0.5", linestyle="--", linewidth=1))
-    axes.set_xlim(
-        0, max([1.2 * mark[0], *(1.02 * float(np.quantile(s.values, 0.99)) for s in series if len(s.values))])
-    )
+    axes.set_xlim(0, right)
     axes.set_ylim(0, 1.01)
     axes.set_xlabel(title)
     axes.set_ylabel("Cumulative share of objects")
