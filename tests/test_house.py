@@ -26,6 +26,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "volengine"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 HEAVY = ("torch", "dask", "distributed", "zarr", "skimage", "scipy", "pandas", "numpy", "tifffile", "starfile", "yaml")
+HEAVY += ("matplotlib", "jinja2")
 RUNS = ("convert", "segment", "interact", "pick", "run", "score", "stats")
 """Verbs that run plans."""
 
@@ -81,7 +82,7 @@ cli(["--help"], standalone_mode=False)
 @pytest.mark.parametrize("verb", RUNS)
 def test_help_of_a_verb_loads_no_network_library(verb: str) -> None:
     report = _after(f"from volengine.cli.main import cli\ncli([{verb!r}, '--help'], standalone_mode=False)")
-    assert not {"torch", "dask", "distributed", "skimage", "pandas", "tifffile"} & {*report["loaded"]}
+    assert not {"torch", "dask", "distributed", "skimage", "pandas", "tifffile", "matplotlib"} & {*report["loaded"]}
 
 
 # -- the public face ---------------------------------------------------------------------------------------

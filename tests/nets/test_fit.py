@@ -15,7 +15,6 @@ import pytest
 import torch
 from torch import nn
 
-from volengine.core.colours import colour_of
 from volengine.core.errors import DependencyError, InputError, VolengineError
 from volengine.core.model import ModelFacts
 from volengine.nets.checkpoint import load_facts, load_model
@@ -336,8 +335,8 @@ def test_files_of_a_fit(tmp_path: Path) -> None:
     names = {"last.safetensors", "history.csv", "curve.svg", "curve.png", "validation.png"}
     assert {p.name for p in fit.folder.iterdir()} == names
     curve = np.asarray(Image.open(fit.folder / "curve.png"))[..., :3]
-    for *_, colour in fit_report.CURVES:
-        assert (curve == colour_of(colour)).all(-1).sum() > 30
+    for _, colour in fit_report.PANELS["Loss"].values():
+        assert (curve == colour).all(-1).sum() > 30
     drawn = (fit.folder / "curve.svg").read_text()
     assert all(f">{text}<" in drawn for text in ("Loss", "Dice coefficient", "Epoch", "training", "validation", "3"))
     patches = np.asarray(Image.open(fit.folder / "validation.png"))

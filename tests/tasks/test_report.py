@@ -69,8 +69,7 @@ TEMPLATE = """
 {{ parts.table([("a<b", 1), ("c", 2.5)], head=("name", "value")) }}
 {{ parts.key([((255, 153, 51), "shell"), ((77, 166, 255), "core")]) }}
 <pre>{{ code }}</pre>
-{{ parts.gallery([(picture, 'the "tomogram"'), (inverse, "labels")], "z = 4") }}
-{{ parts.slices([("y", 7, [(picture, "alone")])]) }}
+{{ parts.slices([("z", 4, [(picture, 'the "tomogram"'), (inverse, "labels")]), ("y", 7, [(picture, "alone")])]) }}
 {% endblock %}
 """
 VALUES = {
@@ -108,7 +107,8 @@ def test_everything_is_in_the_page_in_order_and_escaped(page: str):
     assert "tag" not in reader.tags
     assert reader.tags.count("tr") == 3
     assert reader.tags.count("th") == 2
-    assert reader.descriptions[:2] == ['z = 4: the "tomogram"', "z = 4: labels"]
+    down = "z = 4 (x to the right, y down)"
+    assert reader.descriptions[:2] == [f'{down}: the "tomogram"', f"{down}: labels"]
     assert reader.addresses[0] == 'two/"report".html'
 
 

@@ -33,6 +33,8 @@ STYLE: dict[str, Any] = {
     "axes.spines.top": False,
     "axes.spines.right": False,
     "legend.frameon": False,
+    "lines.linewidth": 1.4,
+    "lines.markersize": 3,
     "figure.constrained_layout.use": True,
     "savefig.dpi": 200,
     "text.parse_math": False,
@@ -41,16 +43,12 @@ STYLE: dict[str, Any] = {
 }
 """matplotlib's settings, where they are not its defaults."""
 
-HEIGHT, CURVES_WIDTH, LEAST_WIDTH, COLUMN = 2.8, 4.2, 1.6, 0.34
-"""Inches: of a figure, of one with curves, of the narrowest columns, of one column."""
-KEY_WIDTH = 1.4
-"""Inches beside the axes, for the key."""
+HEIGHT, CURVES_WIDTH, KEY_WIDTH, LEAST_WIDTH, COLUMN, LETTER = 2.8, 4.2, 1.4, 1.6, 0.34, 0.07
+"""Inches: a figure's height; the widths of curves, the key, the fewest columns, a column, a letter."""
 SPREAD = 0.618033988749895
 """Multiples of it, modulo 1, fill an interval evenly: dots spread out, and always in the same way."""
 MANY_DOTS = 2_000
 """Beyond this number the dots of a series are small, and pixels in the SVG, too."""
-LETTER = 0.07
-"""Inches: a letter's width."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,8 +147,7 @@ def shares(series: Sequence[Series], title: str, mark: tuple[float, str]) -> Fig
     keys = []
     for one in drawn:
         x, n = np.sort(one.values), len(one.values)
-        look: dict[str, Any] = {"where": "post", "color": hexadecimal(one.colour), "linewidth": 1.4}
-        keys += axes.step([0, *x, right], [*np.arange(n + 1) / n, 1], **look)
+        keys += axes.step([0, *x, right], [*np.arange(n + 1) / n, 1], where="post", color=hexadecimal(one.colour))
     keys.append(axes.axvline(mark[0], color="0.5", linestyle="--", linewidth=1))
     axes.set_xlim(0, right)
     axes.set_ylim(0, 1.01)

@@ -19,13 +19,11 @@ from volengine.ops.pictures import BLUE, GREEN, ORANGE, Picture, grey, outline, 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-DICE = "Dice coefficient"
-CURVES = (
-    ("loss", "Loss", "training", 0),
-    ("validation_loss", "Loss", "validation", 1),
-    ("validation_dice", DICE, "validation", 1),
-)
-"""Column of the history, title of its axis, what the key says of it, and the number of its colour."""
+PANELS = {
+    "Loss": {"loss": ("training", colour_of(0)), "validation_loss": ("validation", colour_of(1))},
+    "Dice coefficient": {"validation_dice": ("validation", colour_of(1))},
+}
+"""By the title of their axis, the columns of the history: what the key says of them, and their colours."""
 MARKED = 60
 """Up to so many epochs a curve has a dot for each."""
 PATCHES, PATCH_PIXELS = 6, 192
@@ -41,20 +39,19 @@ def curve(history: Sequence[Row]) -> Figure:
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
-    panels: dict[str, list[tuple[str, int, list[tuple[float, float]]]]] = {}
-    for name, title, key, colour in CURVES:
-        points = [(row["epoch"], row[name]) for row in history if math.isfinite(row[name])]
-        if points:
-            panels.setdefault(title, []).append((key, colour, points))
+    known = {name: [(r["epoch"], r[name]) for r in history if math.isfinite(r[name])] for name in history[0]}
+    panels = {
+        title: found for title, names in PANELS.items() if (found := {n: k for n, k in names.items() if known[n]})
+    }
     figure = Figure((5.6, 2.0 * len(panels) + 0.4))
     every = figure.subplots(len(panels), sharex=True, squeeze=False)[:, 0]
     for axes, (title, curves) in zip(every, panels.items(), strict=True):
-        for key, colour, points in curves:
-            look = {"color": hexadecimal(colour_of(colour)), "linewidth": 1.4, "markersize": 3, "clip_on": False}
-            axes.plot(*zip(*points, strict=True), marker="o" if len(points) <= MARKED else "", label=key, **look)
-        values = [value for _, _, points in curves for _, value in points]
+        for name, (text, colour) in curves.items():
+            line = "-o" if len(known[name]) <= MARKED else "-"
+            axes.plot(*zip(*known[name], strict=True), line, color=hexadecimal(colour), label=text, clip_on=False)
+        values = [value for name in curves for _, value in known[name]]
         if min(values) >= 0:
-            axes.set_ylim(0, 1 if title == DICE else 1.05 * max(values) or 1)
+            axes.set_ylim(0, 1 if title.startswith("Dice") else 1.05 * max(values) or 1)
         axes.set_ylabel(title)
     figure.legend(*every[0].get_legend_handles_labels(), loc="outside right upper")
     every[-1].set_xlim(0, history[-1]["epoch"])
