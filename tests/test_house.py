@@ -27,7 +27,8 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "volengine"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 HEAVY = ("torch", "dask", "distributed", "zarr", "skimage", "scipy", "pandas", "numpy", "tifffile", "starfile", "yaml")
-SLOW = {"torch", "dask", "distributed", "skimage", "pandas", "tifffile"}
+HEAVY += ("matplotlib", "jinja2")
+SLOW = {"torch", "dask", "distributed", "skimage", "pandas", "tifffile", "matplotlib"}
 """Of these, what the help of no verb may load."""
 RUNS = ("convert", "segment", "interact", "pick", "run", "score", "stats")
 """Verbs that run plans."""

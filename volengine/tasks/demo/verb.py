@@ -24,8 +24,7 @@ from volengine.engine.report import RunReport
 from volengine.io.open import open_source, open_volume
 from volengine.io.picks import read_picks
 from volengine.io.training.sample import Sample, procedural_sample, real_sample
-from volengine.ops.pictures import side_by_side
-from volengine.tasks.common.html import png
+from volengine.ops.pictures import png, side_by_side
 from volengine.tasks.common.yaml_recipes import read_yaml
 from volengine.tasks.demo.page import Findings, demo_page, slice_pictures
 from volengine.tasks.demo.truth import score, score_lines, truth_of
