@@ -20,7 +20,8 @@ from volengine.core.tiling import Tiling
 from volengine.core.volume import Volume
 from volengine.engine.ledger import PlanFolder
 from volengine.engine.stage import ArrayInput, Output, Stage, TableInput
-from volengine.sim.recipe import LabelsRecipe, SpecimenRecipe
+from volengine.sim.recipe.membranes import LabelsRecipe
+from volengine.sim.recipe.specimen import SpecimenRecipe
 from volengine.sim.shapes.label_membranes import LabelRidge
 from volengine.tasks.convert import unpack_stage
 from volengine.tasks.images import scratch_spec
