@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 
 from volengine.core.errors import MissingError
-from volengine.sim.recipe import FilamentsRecipe, SpeciesRecipe, SpecimenRecipe
+from volengine.sim.recipe.filaments import FilamentsRecipe
+from volengine.sim.recipe.particles import SpeciesRecipe
+from volengine.sim.recipe.specimen import SpecimenRecipe
 from volengine.tasks.simulate.structures import SHIPPED, class_names, flags_of, monomers_of, source_of, templates_of
 
 ATOM = "ATOM  {n:5d}  CA  ALA A{n:4d}    {x:8.3f}{y:8.3f}{z:8.3f}  1.00  0.00           C\n"

@@ -130,7 +130,7 @@ def expose_tilt(
     size_a
         Of the specimen, angstrom, z, y, x.
     ice
-        An :class:`~volengine.sim.recipe.IceRecipe` as JSON.
+        An :class:`~volengine.sim.recipe.film.IceRecipe` as JSON.
     exposure
         An :class:`~volengine.sim.imaging.optics.Exposure` as JSON.
     phase_flip
@@ -225,11 +225,11 @@ def _thickness(
     ice: str, size_a: tuple[float, float, float], shape: tuple[int, int], voxel_size: float, seed: int, sample: int
 ) -> NDArray[np.float64]:
     """Map of the ice over the untilted specimen, angstrom."""
-    from volengine.sim.recipe import IceRecipe
+    from volengine.sim.recipe.film import IceRecipe
     from volengine.sim.seeds import stream
     from volengine.sim.shapes.film import ice_surfaces
 
-    surfaces = ice_surfaces(stream(seed, sample, "ice"), size_a, IceRecipe.from_json(json.loads(ice)).shape())
+    surfaces = ice_surfaces(stream(seed, sample, "ice"), size_a, IceRecipe.from_json(json.loads(ice)))
     return surfaces.thickness_map(0.0, shape, voxel_size)
 
 

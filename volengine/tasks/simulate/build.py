@@ -27,7 +27,7 @@ def place_specimen(
     Parameters
     ----------
     specimen
-        A :class:`~volengine.sim.recipe.SpecimenRecipe` as JSON.
+        A :class:`~volengine.sim.recipe.specimen.SpecimenRecipe` as JSON.
     sources
         Where its structures are.
     classes
@@ -36,7 +36,7 @@ def place_specimen(
         Of the random streams.
     """
     from volengine.sim.build import Particle, build
-    from volengine.sim.recipe import SpecimenRecipe
+    from volengine.sim.recipe.specimen import SpecimenRecipe
 
     recipe = SpecimenRecipe.from_json(specimen)
     where = {key: Source(**value) for key, value in sources.items()}

@@ -20,7 +20,8 @@ from volengine.core.tiling import Tiling
 from volengine.core.volume import Volume
 from volengine.engine.ledger import PlanFolder
 from volengine.engine.stage import ArrayInput, Output, Stage
-from volengine.sim.recipe import LabelsRecipe, SpecimenRecipe
+from volengine.sim.recipe.membranes import LabelsRecipe
+from volengine.sim.recipe.specimen import SpecimenRecipe
 from volengine.sim.shapes.label_membranes import LabelRidge
 from volengine.tasks.common.images import scratch_spec
 from volengine.tasks.common.unpack import unpacked, waits_for
