@@ -248,11 +248,11 @@ def make_model(runs: SmallRuns, name: str) -> Path:
     return path
 
 
-def train_recipe(runs: SmallRuns, *, sample: dict[str, Any] | None = None, **values: Any) -> Any:
-    """A training of a few steps on the tomogram and its numbered balls, the odd and the even ones."""
+def train_recipe(runs: SmallRuns, *, sample: dict[str, Any] | None = None, volume: str = "", **values: Any) -> Any:
+    """A training of a few steps: on the tomogram and its odd and even balls, unless something else is said."""
     import volengine as ve
 
-    image = runs.tomogram()
+    image = volume or runs.tomogram()
     classes = runs.file("classes.mrc", lambda path: write(path, two_classes()))
     known: dict[str, Any] = {"labels": (classes,), "ids": (1, 2)[: len(values["features"])]}
     small: dict[str, Any] = {"arguments": {"width": 2, "levels": 2}, "patch": (8, 8, 8)}
@@ -516,6 +516,40 @@ def _train_points(runs: SmallRuns, out: Path) -> None:
     trained(runs, out, "target", features=("clean",), sample=sample, loss="l2", precision="float32", augment="none")
 
 
+@case("train_sets", 2e-2)
+def _train_sets(runs: SmallRuns, out: Path) -> None:
+    """The training sets of Ais (the older form) and MemBrain."""
+    boxes = runs.file("boxes.scnt", ais_set)
+    flat: dict[str, Any] = {"network": "unet2d", "arguments": {"width": 4, "levels": 2}, "patch": (1, 16, 16)}
+    trained(runs, out, "ais", features=("ball",), sample={}, volume=boxes, validation_share=0.0, **flat)
+    folder = runs.inputs / "membrain"
+    membrain_set(folder)
+    sample = {"voxel_size": 10.0}
+    trained(runs, out, "membrain", features=("ball",), sample=sample, volume=str(folder), loss="dice")
+
+
+def ais_set(path: Path) -> None:
+    """A stack of boxes of 16 pixels, each with its labels."""
+    import tifffile
+
+    image, labels = grey().astype(np.float32), objects() > 0
+    corners = [(z, y, x) for z in (6, 9, 12) for y in (0, 14, 28) for x in (4, 20, 36)]
+    stack = [[image[z, y : y + 16, x : x + 16], labels[z, y : y + 16, x : x + 16]] for z, y, x in corners]
+    tifffile.imwrite(path, np.array(stack, np.float32), description="apix=10.0", photometric="minisblack")
+
+
+def membrain_set(folder: Path) -> None:
+    """Patches of 16 voxels as NIfTI files, to train on and to validate with."""
+    import nibabel
+
+    for part, corners in (("Tr", ((0, 4, 4), (4, 24, 8), (2, 4, 28))), ("Val", ((4, 24, 30),))):
+        for name, volume in (("images", grey()), ("labels", (objects() > 0).astype(np.int16))):
+            (folder / f"{name}{part}").mkdir(parents=True)
+            for number, at in enumerate(corners):
+                piece = volume[tuple(slice(a, a + 16) for a in at)]
+                nibabel.Nifti1Image(piece, np.eye(4)).to_filename(folder / f"{name}{part}" / f"TS_{number}.nii.gz")
+
+
 # -- score, stats --------------------------------------------------------------------------------------------------
 
 
@@ -616,6 +650,7 @@ def _simulate(runs: SmallRuns, out: Path) -> None:
     command("simulate", path, "--out", out / "wbp", "-n", 2, "--block", "16,32,32", "--no-progress", "--device", "cpu")
     tilts = {"angles_deg": [-40, -20, 0, 20, 40], "angle_error_deg": 0.2}
     fewer = {**SPECIMEN, "film": {"thickness_nm": 6}, "sheets": [{"count": 1}], "vesicles": []}
+    fewer["layers"] = [{"species": [{"structure": "ferritin", "count": 2}]}, *SPECIMEN["layers"]]
     del fewer["beads"]
     recipe = {**SIMULATION, "specimen": fewer, "tilts": tilts, "reconstruct": {"method": "sirt", "iterations": 3}}
     ve.simulate({**recipe, "name": "sirt", "keep": {"mrc": True, "halves": "tilts"}}, str(out / "sirt"), 1, quiet())
