@@ -36,8 +36,8 @@ UNSTABLE_KEYS = re.compile(r"version|creat|time$|date|second|token|colou?r|uuid|
 """Of JSON objects: what differs from run to run, or is free to change."""
 _DATES = re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:?\d\d)?)?")
 _NUMBER = re.compile(r"(?<![\w.])[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?(?![\w.])")
-_HEADER, _LABELS = 1024, 220
-"""Bytes of an MRC header, and where the count of its labels and the labels (with dates) begin."""
+_HEADER = 1024
+"""Bytes of an MRC header; from byte 220 on labels."""
 _MRC_TYPES = {0: "i1", 1: "<i2", 2: "<f4", 4: "<c8", 6: "<u2", 12: "<f2"}
 
 
@@ -159,12 +159,17 @@ def _image_facts(attributes: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _mrc_parts(data: bytes) -> Iterator[tuple[str, Part]]:
-    """Voxels and header of an MRC file; labels hold dates and are left out."""
+    """Voxels of an MRC file, least, largest, mean and deviation as it gives them, and the rest of its header.
+
+    The labels hold dates and are left out.
+    """
     words = np.frombuffer(data, "<i4", 56)
     columns, rows, sections, mode, extended = (int(words[n]) for n in (0, 1, 2, 3, 23))
     voxels = np.frombuffer(data, _MRC_TYPES[mode], columns * rows * sections, _HEADER + extended)
     yield "#voxels", voxels.reshape(sections, rows, columns)
-    yield "#header", np.frombuffer(data[:_LABELS] + data[_HEADER : _HEADER + extended], np.uint8)
+    yield "#statistics", np.frombuffer(data[76:88] + data[216:220], "<f4")
+    plain = data[:76] + data[88:216] + data[_HEADER : _HEADER + extended]
+    yield "#header", np.frombuffer(plain, np.uint8)
 
 
 def _ply_parts(data: bytes) -> Iterator[tuple[str, Part]]:
