@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from volengine.io import open_volume
     from volengine.io.picks import read_picks, write_picks
     from volengine.tasks.convert import ConvertRecipe, convert
+    from volengine.tasks.env import env
     from volengine.tasks.export import ExportRecipe, export
     from volengine.tasks.info import info
     from volengine.tasks.interact import InteractRecipe, interact
@@ -51,6 +52,7 @@ _MODULES = {
     "io": ("open_volume",),
     "io.picks": ("read_picks", "write_picks"),
     "tasks.convert": ("ConvertRecipe", "convert"),
+    "tasks.env": ("env",),
     "tasks.export": ("ExportRecipe", "export"),
     "tasks.info": ("info",),
     "tasks.interact": ("InteractRecipe", "interact"),
@@ -91,6 +93,7 @@ __all__ = [
     "Volume",
     "__version__",
     "convert",
+    "env",
     "export",
     "info",
     "interact",
