@@ -16,7 +16,7 @@ import volengine as ve
 from volengine.cli.env import in_words
 from volengine.tasks.env import requirements, without_folders
 
-MODULES = {"click": "click", "dask": "dask", "numpy": "numpy", "scikit-image": "skimage", "torch": "torch"}
+MODULES = {"dask": "dask", "numpy": "numpy", "scikit-image": "skimage", "torch": "torch"}
 PRIVATE = ("SECRET_TOKEN", "/somebody/elsewhere")
 
 
@@ -35,10 +35,8 @@ def test_json_names_versions_processor_memory_and_gpus(volengine: Command) -> No
 
 def test_versions_are_those_of_the_modules_that_are_imported() -> None:
     found = ve.env()["dependencies"]
-    assert {name: found[name] for name in MODULES} == {
-        name: metadata.version(name) if name == "click" else import_module(module).__version__
-        for name, module in MODULES.items()
-    }
+    for name, module in MODULES.items():  # torch adds what it was built for: 2.13.0+cu130
+        assert found[name].split("+")[0] == import_module(module).__version__.split("+")[0]
     assert None not in found.values()
 
 
