@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from volengine.tasks.interact.verb import InteractRecipe, interact
     from volengine.tasks.pick.verb import PickRecipe, pick
     from volengine.tasks.run import RunRecipe, run
-    from volengine.tasks.score.verb import ScoreRecipe, score
+    from volengine.tasks.score.recipe import ScoreRecipe
+    from volengine.tasks.score.verb import score
     from volengine.tasks.segment.recipe import SegmentRecipe
     from volengine.tasks.segment.verb import segment
     from volengine.tasks.simulate.recipe import SimulateRecipe
@@ -58,7 +59,8 @@ _MODULES = {
     "tasks.interact.verb": ("InteractRecipe", "interact"),
     "tasks.pick.verb": ("PickRecipe", "pick"),
     "tasks.run": ("RunRecipe", "run"),
-    "tasks.score.verb": ("ScoreRecipe", "score"),
+    "tasks.score.verb": ("score",),
+    "tasks.score.recipe": ("ScoreRecipe",),
     "tasks.segment.verb": ("segment",),
     "tasks.segment.recipe": ("SegmentRecipe",),
     "tasks.simulate.verb": ("simulate",),

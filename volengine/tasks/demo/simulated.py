@@ -44,7 +44,8 @@ from volengine.tasks.demo.simulated_page import OVERVIEW_Z, Simulated, simulated
 from volengine.tasks.demo.verb import grid_of, shipped_recipe, whole
 from volengine.tasks.pick.verb import pick
 from volengine.tasks.run import RunRecipe, run
-from volengine.tasks.score.verb import ScoreRecipe, score
+from volengine.tasks.score.recipe import ScoreRecipe
+from volengine.tasks.score.verb import score
 from volengine.tasks.simulate.recipe import SimulateRecipe
 from volengine.tasks.simulate.verb import sample_recipe, simulate
 

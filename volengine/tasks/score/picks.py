@@ -14,11 +14,11 @@ from volengine.core.picks import Picks
 from volengine.core.units import NM_TO_ANGSTROM
 from volengine.io.names import suffix_of
 from volengine.ops.score import Match, match_picks
+from volengine.tasks.score.inputs import Where
 from volengine.tasks.score.table import NOTHING, Scores
 
 SUFFIXES = (".star", ".tbl", ".csv", ".json", ".tsv", ".txt")
 
-Where = str | Mapping[str, str]
 Tomograms = dict[str, Picks]
 
 

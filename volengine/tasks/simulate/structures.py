@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
+from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -78,7 +79,7 @@ def source_of(text: str, base: str) -> Source:
     if is_standin(text):
         return Source("", text, text)
     if text in SHIPPED:
-        path = Path(__file__).parents[1] / "data" / "structures" / SHIPPED[text]
+        path = Path(str(resources.files("volengine.data") / "structures" / SHIPPED[text]))
         return Source(str(path), text, _digest(str(path)))
     path = Path(base) / text
     if not path.is_file():

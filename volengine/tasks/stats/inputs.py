@@ -25,7 +25,7 @@ from volengine.core.volume import Volume
 from volengine.io.names import is_packed, suffix_of
 from volengine.io.open import open_volume
 from volengine.tasks.common.inputs import expand
-from volengine.tasks.score.inputs import SIZE_TOLERANCE
+from volengine.tasks.common.named import SIZE_TOLERANCE
 from volengine.tasks.stats.recipe import UNNAMED, StatsRecipe, feature_of
 
 Floats = NDArray[np.float64]
