@@ -26,8 +26,8 @@ from volengine.io.picks import write_picks
 from volengine.ops.score_masks import UNIT, confusion, count, count_skeletons, scores
 from volengine.ops.skeleton import slice_skeleton, surface_skeleton
 from volengine.tasks.score.inputs import Case
-from volengine.tasks.score.table import Scores
 from volengine.tasks.score.recipe import ScoreRecipe
+from volengine.tasks.score.table import Scores
 from volengine.tasks.score.verb import score
 
 SHAPE = (36, 48, 60)

@@ -46,8 +46,9 @@ from volengine.tasks.pick.verb import pick
 from volengine.tasks.run import RunRecipe, run
 from volengine.tasks.score.recipe import ScoreRecipe
 from volengine.tasks.score.verb import score
+from volengine.tasks.simulate.draw import sample_recipe
 from volengine.tasks.simulate.recipe import SimulateRecipe
-from volengine.tasks.simulate.verb import sample_recipe, simulate
+from volengine.tasks.simulate.verb import simulate
 
 FOLDER = "simulated"
 """In the demo's folder."""
