@@ -40,8 +40,8 @@ from volengine.ops.score import match_picks
 from volengine.tasks.common.html import png
 from volengine.tasks.common.layout import feature_store
 from volengine.tasks.common.yaml_recipes import read_yaml
+from volengine.tasks.demo.files import grid_of, shipped_recipe, whole
 from volengine.tasks.demo.simulated_page import OVERVIEW_Z, Simulated, simulated_page, slice_panels
-from volengine.tasks.demo.verb import grid_of, shipped_recipe, whole
 from volengine.tasks.pick.verb import pick
 from volengine.tasks.run import RunRecipe, run
 from volengine.tasks.score.recipe import ScoreRecipe
