@@ -209,7 +209,7 @@ def _recipe_of(data: dict[str, Any]) -> object:
 
         return sample_recipe(data, 1)
     if "rules" in data:
-        from volengine.tasks.interact.verb import InteractRecipe
+        from volengine.tasks.interact.recipe import InteractRecipe
 
         return InteractRecipe.from_json(data)
     from volengine.tasks.run import RunRecipe

@@ -39,8 +39,7 @@ from volengine import (
 from volengine.core.boxes import Box
 from volengine.io.open import open_source
 from volengine.nets.training.augment.recipe import Augmentation, Fourier, Geometry, Greys
-from volengine.ops.pictures import BLUE, GREEN, ORANGE, YELLOW, grey, outline, overlay, side_by_side, window_of
-from volengine.tasks.common.html import png
+from volengine.ops.pictures import BLUE, GREEN, ORANGE, YELLOW, grey, outline, overlay, png, side_by_side, window_of
 from volengine.tasks.common.yaml_recipes import read_yaml
 from volengine.tasks.simulate.presets import preset
 

@@ -26,8 +26,10 @@ if TYPE_CHECKING:
     from volengine.tasks.convert.verb import convert
     from volengine.tasks.export import ExportRecipe, export
     from volengine.tasks.info import info
-    from volengine.tasks.interact.verb import InteractRecipe, interact
-    from volengine.tasks.pick.verb import PickRecipe, pick
+    from volengine.tasks.interact.recipe import InteractRecipe
+    from volengine.tasks.interact.verb import interact
+    from volengine.tasks.pick.recipe import PickRecipe
+    from volengine.tasks.pick.verb import pick
     from volengine.tasks.run import RunRecipe, run
     from volengine.tasks.score.recipe import ScoreRecipe
     from volengine.tasks.score.verb import score
@@ -56,21 +58,23 @@ _MODULES = {
     "tasks.convert.verb": ("convert",),
     "tasks.export": ("ExportRecipe", "export"),
     "tasks.info": ("info",),
-    "tasks.interact.verb": ("InteractRecipe", "interact"),
-    "tasks.pick.verb": ("PickRecipe", "pick"),
+    "tasks.interact.recipe": ("InteractRecipe",),
+    "tasks.interact.verb": ("interact",),
+    "tasks.pick.recipe": ("PickRecipe",),
+    "tasks.pick.verb": ("pick",),
     "tasks.run": ("RunRecipe", "run"),
-    "tasks.score.verb": ("score",),
     "tasks.score.recipe": ("ScoreRecipe",),
-    "tasks.segment.verb": ("segment",),
+    "tasks.score.verb": ("score",),
     "tasks.segment.recipe": ("SegmentRecipe",),
-    "tasks.simulate.verb": ("simulate",),
+    "tasks.segment.verb": ("segment",),
     "tasks.simulate.recipe": ("SimulateRecipe",),
-    "tasks.stats.verb": ("stats",),
+    "tasks.simulate.verb": ("simulate",),
     "tasks.stats.recipe": ("StatsRecipe",),
     "tasks.stats.tables": ("Stats",),
-    "tasks.train.verb": ("train",),
+    "tasks.stats.verb": ("stats",),
     "tasks.train.recipe": ("TrainRecipe",),
     "tasks.train.samples": ("TrainSample",),
+    "tasks.train.verb": ("train",),
 }
 _WHERE = {name: f"volengine.{module}" for module, names in _MODULES.items() for name in names}
 

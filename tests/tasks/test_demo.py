@@ -117,7 +117,7 @@ def test_page_says_score_erased_voxels_run_and_recipe(findings: Findings):
         f"erased {erased} of ",
         "<td>predict</td><td>4</td><td>3</td><td>1.25</td><td>7</td><td>-</td><td>2</td>",
         "12.3 s in all, with 2 workers",
-        "&quot;convert&quot;",
+        "&#34;convert&#34;",
     ):
         assert text in page, text
     assert "<a " not in page

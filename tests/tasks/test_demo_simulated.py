@@ -164,7 +164,7 @@ def test_page_says_score_erased_voxels_runs_and_recipes(findings: Simulated):
         "actin is kept within 8 nm of actin above 0.7 (balls)",
         "The simulation: 12.3 s with 2 workers",
         '<a href="../report.html">',
-        "&quot;globule-1800&quot;",
+        "&#34;globule-1800&#34;",
     ):
         assert text in page, text
     assert "<a " not in simulated_page(findings, (report, report), specimen, recipe).render()

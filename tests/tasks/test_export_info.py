@@ -29,7 +29,8 @@ from volengine.tasks.convert.recipe import ConvertRecipe
 from volengine.tasks.convert.verb import convert
 from volengine.tasks.export import ExportRecipe, export
 from volengine.tasks.info import info
-from volengine.tasks.pick.verb import PickRecipe, pick
+from volengine.tasks.pick.recipe import PickRecipe
+from volengine.tasks.pick.verb import pick
 
 SHAPE, VOXEL, ORIGIN = (9, 20, 30), (14.0, 12.0, 10.0), (5.0, -6.0, 7.5)
 QUIET = RunOptions(progress=False)

@@ -12,7 +12,7 @@ from threshold_net import save_threshold_model
 from volengine.engine.options import RunOptions
 from volengine.io.mrc.write import write_mrc
 from volengine.io.picks import read_picks
-from volengine.tasks.pick.verb import PickRecipe
+from volengine.tasks.pick.recipe import PickRecipe
 from volengine.tasks.run import RunRecipe, run
 from volengine.tasks.segment.recipe import SegmentRecipe
 

@@ -139,7 +139,7 @@ def test_other_workers_keep_what_was_begun_and_other_rules_keep_the_predictions(
     alone = rows(1, QUIET.with_(run_dir=str(tmp_path / "alone")))
     shutil.rmtree(out)
     blend = "segment-ball+mark-blend"
-    monkeypatch.setattr("volengine.tasks.pick.verb.resolve_picks", None)
+    monkeypatch.setattr("volengine.tasks.pick.blocks.resolve_picks", None)
     with pytest.raises(RunError):
         rows(12)
     monkeypatch.undo()

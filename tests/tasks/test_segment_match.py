@@ -24,8 +24,9 @@ from volengine.ops.resample import resample
 from volengine.tasks.common.layout import plan_folder
 from volengine.tasks.convert.recipe import ConvertRecipe
 from volengine.tasks.convert.verb import convert
+from volengine.tasks.segment.plan import plan_segment
 from volengine.tasks.segment.recipe import SegmentRecipe
-from volengine.tasks.segment.verb import plan_segment, segment
+from volengine.tasks.segment.verb import segment
 
 SHAPE = (26, 37, 45)
 QUIET = RunOptions(progress=False)

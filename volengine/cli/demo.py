@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import click
 
+from volengine.core.text import table
 from volengine.engine.options import RunOptions
-from volengine.engine.show import table
 from volengine.tasks.demo.simulated import demo_simulated
 from volengine.tasks.demo.simulated_page import CLASS_HEAD, class_lines, pick_lines
 from volengine.tasks.demo.verb import demo

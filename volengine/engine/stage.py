@@ -16,7 +16,7 @@ from volengine.core.errors import PlanError
 from volengine.core.tiling import Tiling, check_multiple
 from volengine.core.volume import Volume
 
-Edge = Literal["clip", "reflect", "edge", "zero"]
+EdgeRule = Literal["clip", "reflect", "edge", "zero"]
 Scope = Literal["own", "neighbours", "all"]
 Kernel = Callable[..., Result]
 ZERO: Index3 = (0, 0, 0)
@@ -68,7 +68,7 @@ class ArrayInput:
     volume: Volume
     low: Index3 = ZERO
     high: Index3 = ZERO
-    edge: Edge = "clip"
+    edge: EdgeRule = "clip"
     align: Index3 = (1, 1, 1)
     owned: Index3 | None = None
     offset: Index3 = ZERO

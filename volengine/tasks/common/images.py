@@ -6,9 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from volengine.core.boxes import Index3, index3
+from volengine.core.boxes import Index3
 from volengine.core.image import ImageSpec, Level, Ngff
 from volengine.core.volume import Kind, Volume
 from volengine.engine.stage import Output
@@ -82,18 +81,5 @@ def outputs_of(spec: ImageSpec, name: str = "") -> dict[str, Output]:
 
 
 def factors_of(spec: ImageSpec) -> list[Index3]:
-    """The factors of an image's levels: JSON parameters for :func:`levels_of`."""
+    """The factors of an image's levels: JSON parameters for :func:`volengine.tasks.common.levels.levels_of`."""
     return [level.factor for level in spec.levels]
-
-
-def levels_of(
-    array: NDArray[Any], factors: Sequence[Sequence[int]], kind: Kind, name: str = ""
-) -> dict[str, NDArray[Any]]:
-    """A block of level 0 and what it becomes on the coarser levels, named as in :func:`outputs_of`.
-
-    The block's core must begin at a multiple of every factor.
-    """
-    from volengine.ops.pyramid import pyramid
-
-    coarser = pyramid(array, [index3(f) for f in factors], kind)
-    return {f"{name}@{number}": level for number, level in enumerate(coarser)}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 from volengine.core.errors import InputError
 from volengine.core.recipe import Recipe
@@ -48,9 +49,49 @@ def history(volume: Volume, verb: str, recipe: Recipe) -> list[dict[str, Any]]:
     return [*volume.facts.get("history", []), step]
 
 
-def feature_store(folder: str, tomogram: str, feature: str) -> str:
-    """The store of one feature of one tomogram: ``<folder>/<tomogram>__<feature>.ome.zarr``."""
-    return join_url(folder, f"{tomogram}__{re.sub(r'[^A-Za-z0-9.+-]+', '_', feature)}.ome.zarr")
+def file_name(feature: str) -> str:
+    """A feature's name as part of a file's name: two features never have the same one.
+
+    Letters and digits of any script, ``.``, ``+``, ``-`` and ``_`` stay as they are. Every other character becomes
+    ``~`` and two hexadecimal digits for each of its bytes in UTF-8 (a space: ``~20``). So do a ``.`` and a ``_`` at the
+    beginning and the second of two ``_``, because ``TOMOGRAM__FEATURE`` is how files are named. :func:`feature_named`
+    undoes it.
+
+    >>> file_name("ribosome"), file_name("ER membrane"), file_name("a/b"), file_name("a__b")
+    ('ribosome', 'ER~20membrane', 'a~2Fb', 'a_~5Fb')
+
+    Raises
+    ------
+    InputError
+        The name is empty.
+    """
+    if not feature:
+        raise InputError("A feature needs a name; this one is empty.")
+    found = []
+    for place, letter in enumerate(feature):
+        separates = letter == "_" and (place == 0 or feature[place - 1] == "_")
+        hides = letter == "." and place == 0
+        if (letter.isalnum() or letter in "._+-") and not separates and not hides:
+            found.append(letter)
+        else:
+            found += [f"~{byte:02X}" for byte in letter.encode()]
+    return "".join(found)
+
+
+def feature_named(text: str) -> str:
+    """The feature whose :func:`file_name` this is; a text that is nobody's stays as it is.
+
+    >>> feature_named("ER~20membrane")
+    'ER membrane'
+    """
+    coded = re.sub(r"~([0-9A-F]{2})", r"%\1", text.replace("%", "%25"))
+    feature = unquote(coded, errors="replace")
+    return feature if feature and file_name(feature) == text else text
+
+
+def feature_store(folder: str, tomogram: str, feature: str, suffix: str = "") -> str:
+    """The store of one feature of one tomogram: ``<folder>/<tomogram>__<feature><suffix>.ome.zarr``."""
+    return join_url(folder, f"{tomogram}__{file_name(feature)}{suffix}.ome.zarr")
 
 
 def join_url(base: str, *parts: str) -> str:

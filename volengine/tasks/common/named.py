@@ -1,7 +1,4 @@
-"""Which tomogram a volume is of, and which feature it shows.
-
-A volume says it itself where volengine has written it (``facts["feature"]``); of any other file the name does, if it is
-``TOMOGRAM__FEATURE``.
+"""Which tomogram and which feature a volume is of: what it says itself, else its file name ``TOMOGRAM__FEATURE``.
 
 >>> volume = Volume("p/TS_01__membrane.mrc", (8, 8, 8), "uint8", (10.0, 10.0, 10.0), name="TS_01__membrane")
 >>> feature, of = named(volume)
@@ -14,6 +11,7 @@ from __future__ import annotations
 from volengine.core.errors import InputError
 from volengine.core.volume import Vector3, Volume
 from volengine.io.open import open_volume
+from volengine.tasks.common.layout import feature_named, file_name
 
 SIZE_TOLERANCE = 0.01
 """Voxel sizes of volumes on one grid may differ by this share: headers are rounded."""
@@ -43,34 +41,37 @@ def open_sized(path: str, voxel_size: float | Vector3 | None = None) -> Volume:
         return open_volume(url, group=group, voxel_size=voxel_size)
 
 
+def feature_in(name: str) -> str:
+    """The feature in a file's name ``TOMOGRAM__FEATURE`` (without its suffix); empty if the name has none."""
+    return feature_named(name.rpartition("__")[2]) if "__" in name else ""
+
+
+def tomogram_in(name: str, feature: str) -> str:
+    """The tomogram in a file's name: what stands before ``__FEATURE``; all of it if the name does not end so."""
+    tomogram = name.removesuffix(f"__{feature}")
+    return tomogram.removesuffix(f"__{file_name(feature)}") if feature else tomogram
+
+
 def feature_of(volume: Volume) -> str:
-    """The feature that a volume shows; ``""`` if neither its facts nor its name (``TOMOGRAM__FEATURE``) say it."""
-    return str(volume.facts.get("feature", "")) or (volume.name.rpartition("__")[2] if "__" in volume.name else "")
-
-
-def tomogram_of(volume: Volume, feature: str | None = None) -> str:
-    """The name of the tomogram that a volume is of: its own name without ``__FEATURE``.
-
-    ``feature`` is by default what :func:`feature_of` finds.
-    """
-    return volume.name.removesuffix(f"__{feature_of(volume) if feature is None else feature}")
+    """The feature that a volume is of; empty if neither the volume nor its file name says it."""
+    return str(volume.facts.get("feature", "")) or feature_in(volume.name)
 
 
 def of_tomogram(volume: Volume, feature: str) -> Volume:
-    """The volume of a feature under the name of its tomogram."""
-    return volume.with_(name=tomogram_of(volume, feature))
+    """The volume under its tomogram's name: without the feature that follows it in a file name."""
+    return volume.with_(name=tomogram_in(volume.name, feature))
 
 
 def named(volume: Volume) -> tuple[str, Volume]:
-    """The feature that a prediction is of, and the prediction under the name of its tomogram.
+    """The feature that a prediction is of, and the prediction under its tomogram's name.
 
     Raises
     ------
     InputError
-        Neither the volume's facts nor its name say both.
+        Neither the volume nor its file name says the feature.
     """
     feature = feature_of(volume)
-    if not feature or feature == volume.name:
+    if not feature:
         raise InputError(f"{volume.url} does not say which feature it predicts, nor does its name (TOMOGRAM__FEATURE).")
     return feature, of_tomogram(volume, feature)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from volengine.core.block import Block, Result
 from volengine.core.volume import Kind
-from volengine.tasks.common.images import levels_of
+from volengine.tasks.common.levels import levels_of
 
 
 def copy_block(block: Block, factors: list[list[int]], kind: Kind) -> Result:

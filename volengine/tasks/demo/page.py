@@ -13,7 +13,7 @@ from volengine.core.picks import Picks
 from volengine.engine.report import RunReport
 from volengine.ops import pictures
 from volengine.ops.pictures import BLUE, GREEN, ORANGE, RED, YELLOW, Picture
-from volengine.tasks.common.html import Report
+from volengine.tasks.common.html import Page
 from volengine.tasks.demo.truth import SPLIT_X, Truth, score_lines
 from volengine.tasks.run import RunRecipe
 
@@ -21,6 +21,13 @@ SCALE = 4
 SLICES = (("z", 47), ("z", 52), ("z", 57), ("z", 63), ("y", 46), ("y", 70))
 MARKED_VOX = 5
 """Picks and centres at most this far from a slice are marked in it."""
+KEY = (
+    (ORANGE, "shell"),
+    (BLUE, "core"),
+    (RED, "core that the rules erased; cross: known centre"),
+    (GREEN, "pick"),
+    (YELLOW, f"x = {SPLIT_X}: trained to the left of it, scored to the right"),
+)
 
 
 @dataclass(frozen=True)
@@ -43,7 +50,7 @@ def demo_page(
     run_report: RunReport,
     recipe: RunRecipe,
     second: str = "",
-) -> Report:
+) -> Page:
     """The report.
 
     Parameters
@@ -55,65 +62,26 @@ def demo_page(
     second
         The report of the demo's second part, seen from this one; empty: there is none.
     """
-    kind = "a real tomogram" if found["real"] else "a procedural volume"
-    page = Report(f"volengine: {kind}, from MRC to picks", note)
-    if second:
-        page.link("The second part: a simulated cytoplasm, of which everything is known", second)
-    _score(page, found)
-    _slices(page, findings)
-    page.heading("Run")
-    workers = run_report.data["options"]["workers"]
-    page.text(f"{run_report.data['wall_seconds']:.1f} s in all, with {workers} workers.")
-    stages(page, run_report)
-    page.heading("Recipe")
-    page.text("With every default; recipe.yaml beside this file is the short form.")
-    page.code(json.dumps(recipe.to_json(), indent=1))
-    return page
-
-
-def _score(page: Report, found: dict[str, Any]) -> None:
-    rows = score_lines(found)
-    page.heading("Score")
-    if found["real"]:
-        page.text(
-            f"The networks were trained on x < {SPLIT_X} only. This is what they find at x >= {SPLIT_X}, measured "
-            "against positions that they have not seen."
-        )
-    else:
-        page.text(f"At x >= {SPLIT_X}, as for the real tomogram.")
-    page.numbers([(value, name) for name, value in rows[:5]])
-    page.table(rows[5:])
-    if found["extra_picks"]:
-        page.text(
-            "Extra picks, heaviest first. Some particles near the rim of the tomogram are not annotated; these picks "
-            "may be among them, so look at the slices."
-        )
-        extra = [
-            (*(f"{v:.1f}" for v in e["position_vox"]), f"{e['weight']:.1f}", f"{e['nearest_known_vox']:.1f}")
-            for e in found["extra_picks"]
-        ]
-        page.table(extra, ("z", "y", "x", "weight", "voxels to the nearest known centre"))
-
-
-def _slices(page: Report, findings: Findings) -> None:
-    page.heading("Slices")
-    page.key(
-        [
-            (ORANGE, "shell"),
-            (BLUE, "core"),
-            (RED, "core that the rules erased; cross: known centre"),
-            (GREEN, "pick"),
-            (YELLOW, f"x = {SPLIT_X}: trained to the left of it, scored to the right"),
-        ]
-    )
     before, after = (findings.arrays[key] > 127 for key in ("core before", "core"))
-    page.text(
-        f"The rules erased {np.count_nonzero(before & ~after):,} of {np.count_nonzero(before):,} core voxels: those "
-        "where shell is more probable, and those that have no shell near them."
-    )
-    for axis, at in SLICES:
-        down = "y" if axis == "z" else "z"
-        page.gallery(slice_pictures(axis, at, findings), f"{axis} = {at} (x to the right, {down} down)")
+    extra = [
+        (*(f"{v:.1f}" for v in e["position_vox"]), f"{e['weight']:.1f}", f"{e['nearest_known_vox']:.1f}")
+        for e in found["extra_picks"]
+    ]
+    values = {
+        "note": note,
+        "second": second,
+        "split_x": SPLIT_X,
+        "found": found,
+        "score": score_lines(found),
+        "extra": extra,
+        "key": KEY,
+        "erased": np.count_nonzero(before & ~after),
+        "core": np.count_nonzero(before),
+        "galleries": [(axis, at, slice_pictures(axis, at, findings)) for axis, at in SLICES],
+        "report": run_report,
+        "recipe": json.dumps(recipe.to_json(), indent=1),
+    }
+    return Page("demo.html", values)
 
 
 def slice_pictures(axis: str, at: int, findings: Findings) -> list[tuple[Picture, str]]:
@@ -141,23 +109,3 @@ def slice_pictures(axis: str, at: int, findings: Findings) -> list[tuple[Picture
         (pictures.overlay(tinted(""), erased, RED), "after the rules"),
         (last, "label volume, picks and known centres"),
     ]
-
-
-def stages(page: Report, report: RunReport) -> None:
-    """What each stage of a run took, as a table."""
-    rows = []
-    for plan in report.data["plans"].values():
-        for stage in plan["stages"]:
-            peak = stage["peak_rss_bytes"]
-            rows.append(
-                (
-                    stage["stage"],
-                    stage["units"],
-                    stage["run"],
-                    f"{stage['seconds']:.2f}",
-                    stage["counts"].get("patches", ""),
-                    f"{peak / 1e6:.0f}" if peak else "-",
-                    f"{stage['planned_peak_bytes'] / 1e6:.0f}",
-                )
-            )
-    page.table(rows, ("stage", "blocks", "run now", "seconds", "patches", "peak memory, MB", "planned, MB"))

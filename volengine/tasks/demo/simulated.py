@@ -35,9 +35,8 @@ from volengine.engine.options import RunOptions
 from volengine.engine.report import RunReport
 from volengine.io.open import open_volume
 from volengine.io.picks import read_picks
-from volengine.ops.pictures import side_by_side
+from volengine.ops.pictures import png, side_by_side
 from volengine.ops.score import match_picks
-from volengine.tasks.common.html import png
 from volengine.tasks.common.layout import feature_store
 from volengine.tasks.common.yaml_recipes import read_yaml
 from volengine.tasks.demo.files import grid_of, shipped_recipe, whole

@@ -15,8 +15,7 @@ from volengine.core.rules import Compete, Rule
 from volengine.engine.report import RunReport
 from volengine.ops import pictures
 from volengine.ops.pictures import BLUE, GREEN, ORANGE, RED, YELLOW, Colour, Picture
-from volengine.tasks.common.html import Report
-from volengine.tasks.demo.page import stages
+from volengine.tasks.common.html import Page
 from volengine.tasks.run import RunRecipe
 from volengine.tasks.simulate.recipe import SimulateRecipe
 
@@ -70,7 +69,7 @@ def simulated_page(
     specimen: SimulateRecipe,
     recipe: RunRecipe,
     first: str = "",
-) -> Report:
+) -> Page:
     """The report.
 
     Parameters
@@ -84,29 +83,30 @@ def simulated_page(
     first
         The report of the demo's first part, seen from this one; empty: there is none.
     """
-    z, y, x = findings.tomogram.shape
-    size = specimen.specimen.voxel_size
-    page = Report(
-        "volengine: a simulated cytoplasm, from structures to picks",
-        f"A tomogram of {z} x {y} x {x} voxels of {size:g} angstrom, simulated from structures with "
-        f"{len(specimen.tilts.nominal_deg())} tilts and {specimen.dose.total_e_per_a2:g} electrons per square "
-        "angstrom. The network has been trained on other simulated samples and has not seen this one. Everything in "
-        "it is known, so everything that is found is scored.",
-    )
-    if first:
-        page.link("The first part: a real tomogram", first)
-    _score(page, findings.found)
-    _rules(page, findings, recipe)
-    _slices(page, findings)
-    page.heading("Run")
-    for what, report in zip(("The simulation", "Segmentation, interactions, picks"), reports, strict=True):
-        page.text(f"{what}: {report.data['wall_seconds']:.1f} s with {report.data['options']['workers']} workers.")
-        stages(page, report)
-    page.heading("Recipes")
-    page.text("With every default; specimen.yaml and recipe.yaml beside this file are the short forms.")
-    page.code(json.dumps(specimen.to_json(), indent=1))
-    page.code(json.dumps(recipe.to_json(), indent=1))
-    return page
+    found = findings.found
+    extra = [
+        (*(f"{v:.1f}" for v in e["position_vox"]), f"{e['weight']:.1f}", e["nearest"], f"{e['nearest_nm']:.1f}")
+        for e in found["extra_picks"]
+    ]
+    rules: tuple[Rule, ...] = recipe.interact.rules if recipe.interact else ()
+    key = [(COLOURS[name], name) for name in findings.features]
+    values = {
+        "shape": findings.tomogram.shape,
+        "specimen": specimen,
+        "first": first,
+        "found": found,
+        "picks": pick_lines(found),
+        "classes": class_lines(found),
+        "class_head": CLASS_HEAD,
+        "extra": extra,
+        "rules": [(number, rule_text(rule)) for number, rule in enumerate(rules, 1)],
+        "erased": [_erased_line(findings, name) for name in findings.features],
+        "key": [*key, (RED, "erased by the rules; cross: true centre"), (GREEN, "ring: pick")],
+        "galleries": [(axis, at, slice_panels(axis, at, findings)) for axis, at in SLICES],
+        "reports": [("The simulation", reports[0]), ("Segmentation, interactions, picks", reports[1])],
+        "recipes": [json.dumps(one.to_json(), indent=1) for one in (specimen, recipe)],
+    }
+    return Page("demo_simulated.html", values)
 
 
 def pick_lines(found: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -134,39 +134,11 @@ def class_lines(found: Mapping[str, Any]) -> list[tuple[str, ...]]:
     ]
 
 
-def _score(page: Report, found: Mapping[str, Any]) -> None:
-    rows = pick_lines(found)
-    page.heading("Score")
-    page.numbers([(value, name) for name, value in rows[:3]])
-    page.table(rows[3:])
-    page.table(class_lines(found), CLASS_HEAD)
-    page.text(
-        f"Dice, precision and recall are of voxels above a probability of {found['threshold']:g}, against the atlas. A "
-        "class's border is a matter of taste within a voxel, and thin things are all border."
-    )
-    if found["extra_picks"]:
-        page.text("Picks that are none, heaviest first, and the object whose centre is nearest:")
-        extra = [
-            (*(f"{v:.1f}" for v in e["position_vox"]), f"{e['weight']:.1f}", e["nearest"], f"{e['nearest_nm']:.1f}")
-            for e in found["extra_picks"]
-        ]
-        page.table(extra, ("z", "y", "x", "weight", "nearest object", "nm"))
-
-
-def _rules(page: Report, findings: Simulated, recipe: RunRecipe) -> None:
-    """What the rules erased, and how much of it was right to erase."""
-    page.heading("Rules")
-    limit = findings.found["threshold"]
-    page.text(f"The recipe's rules, in their order, and what they set to 0 of voxels above a probability of {limit:g}:")
-    rules: tuple[Rule, ...] = recipe.interact.rules if recipe.interact else ()
-    page.table([(str(number), rule_text(rule)) for number, rule in enumerate(rules, 1)])
-    rows = []
-    for name, number in findings.features.items():
-        erased = findings.erased(name)
-        wrong = np.count_nonzero(findings.atlas[erased] == number)
-        total = np.count_nonzero(erased)
-        rows.append((name, f"{total:,}", f"{total - wrong:,}", f"{wrong:,}"))
-    page.table(rows, ("erased voxels", "all", "rightly", "wrongly"))
+def _erased_line(findings: Simulated, name: str) -> tuple[str, ...]:
+    """How many voxels of a feature the rules erased, and how many of them rightly and wrongly."""
+    erased = findings.erased(name)
+    total, wrong = np.count_nonzero(erased), np.count_nonzero(findings.atlas[erased] == findings.features[name])
+    return (name, f"{total:,}", f"{total - wrong:,}", f"{wrong:,}")
 
 
 def rule_text(rule: Rule) -> str:
@@ -176,15 +148,6 @@ def rule_text(rule: Rule) -> str:
     where = "is kept within" if rule.kind == "colocalize" else "is erased within"
     near = f"{rule.radius_nm:g} nm of {rule.parent} above {rule.threshold:g}"
     return f"{rule.child} {where} {near} ({'balls' if rule.shape == '3d' else 'discs'})"
-
-
-def _slices(page: Report, findings: Simulated) -> None:
-    page.heading("Slices")
-    names = [(COLOURS[name], name) for name in findings.features]
-    page.key([*names, (RED, "erased by the rules; cross: true centre"), (GREEN, "ring: pick")])
-    for axis, at in SLICES:
-        down = "y" if axis == "z" else "z"
-        page.gallery(slice_panels(axis, at, findings), f"{axis} = {at} (x to the right, {down} down)")
 
 
 def slice_panels(axis: str, at: int, findings: Simulated) -> list[tuple[Picture, str]]:

@@ -19,8 +19,7 @@ from volengine.engine.report import RunReport
 from volengine.io.open import open_volume
 from volengine.io.picks import read_picks
 from volengine.io.training.sample import Sample, procedural_sample, real_sample
-from volengine.ops.pictures import side_by_side
-from volengine.tasks.common.html import png
+from volengine.ops.pictures import png, side_by_side
 from volengine.tasks.demo.files import grid_of, shipped_recipe, whole
 from volengine.tasks.demo.page import Findings, demo_page, slice_pictures
 from volengine.tasks.demo.truth import score, score_lines, truth_of

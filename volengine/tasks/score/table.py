@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from volengine.core.atomic import write_atomic
 from volengine.core.errors import FormatError, InputError
-from volengine.engine.ledger import write_atomic
-from volengine.engine.show import table
+from volengine.core.text import table
 
 BACKGROUND = "background"
 NOTHING = "nothing"

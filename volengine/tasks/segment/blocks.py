@@ -1,15 +1,16 @@
-"""Kernels of ``segment``: slice statistics, networks over the patches of a block, blending across blocks.
+"""Kernels of ``segment``, and the memory that they need.
 
-A network's part of a stage is described by a :class:`Net`, as JSON: model file, patch lattice, window, edges. The
-kernels unpack a block and call ``volengine.nets`` and ``volengine.ops``, where the method is.
+Slice statistics, the tomogram on the networks' grid, networks over the patches of a block, blending across blocks,
+predictions back on the tomogram's grid. The kernels unpack a block and call ``volengine.nets`` and ``volengine.ops``,
+where the methods are.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from functools import cached_property
-from typing import TYPE_CHECKING, Any
+import math
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,181 +18,29 @@ from numpy.typing import NDArray
 from volengine.core.block import Block, Result, Table
 from volengine.core.boxes import Box, Index3, index3
 from volengine.core.errors import InputError
-from volengine.core.lattice import AxisLattice, Edge, Lattice
 from volengine.ops import blend
-from volengine.ops.normalise import EPSILON, Normalisation, combine, mad_sample, mad_statistics, slice_moments
+from volengine.ops.normalise import (
+    CELL,
+    EPSILON,
+    Normalisation,
+    combine,
+    mad_sample,
+    mad_statistics,
+    slice_moments,
+)
 from volengine.ops.patches import PatchReader
-from volengine.ops.quantise import ProbabilityType, Rounding, quantise, quantise_spread
-from volengine.ops.windows import Window
-from volengine.tasks.common.images import levels_of
-
-if TYPE_CHECKING:
-    from volengine.nets.tta import View
+from volengine.ops.quantise import Rounding, store
+from volengine.ops.resample import EdgeRule, Filter, resample_block
+from volengine.tasks.common.levels import levels_of
+from volengine.tasks.segment.description import STATISTICS_SLICES, Encoding, Net, crosses
 
 SLAB_VOXELS = 2**24
 
+TORCH_BYTES = 350_000_000
+"""Measured: what importing torch and a first convolution add to a worker process."""
 
-@dataclass(frozen=True)
-class Net:
-    """A model's part of the prediction.
-
-    Parameters
-    ----------
-    path, digest
-        The model file and its identity.
-    features
-        Name of the feature in each output channel; empty: the channel is not kept (background).
-    lattice
-        The patches.
-    window, edges, normalisation
-        How patches are blended, what lies outside of the volume, and how the input is normalised.
-    bounded
-        Whether the sums are of probabilities.
-    execution
-        Fields of :class:`volengine.nets.predictor.Execution`.
-    mirror_volume
-        Whether the views are of the whole volume instead of the patches.
-    sigmoid
-        The sums are of logits, and their sigmoid is written.
-    network
-        The own architecture that the user allowed for this model, if it has one.
-    inverted
-        The volume's contrast is the other way round than what the network knows.
-    """
-
-    path: str
-    digest: str
-    features: tuple[str, ...]
-    lattice: Lattice
-    window: Window
-    edges: tuple[Edge, Edge, Edge]
-    normalisation: Normalisation
-    bounded: bool
-    execution: Mapping[str, Any]
-    mirror_volume: bool = False
-    sigmoid: bool = False
-    network: str | None = None
-    inverted: bool = False
-
-    def to_json(self) -> dict[str, Any]:
-        """JSON parameters of a kernel."""
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Net:
-        values = dict(data)
-        axes = [AxisLattice(**values["lattice"][axis]) for axis in "zyx"]
-        z, y, x = values["edges"]
-        values.update(lattice=Lattice(*axes), edges=(z, y, x), features=tuple(values["features"]))
-        return cls(**values)
-
-    @property
-    def kept(self) -> list[tuple[int, str]]:
-        """Channel and name of each feature that is written."""
-        return [(channel, feature) for channel, feature in enumerate(self.features) if feature]
-
-    @property
-    def spread(self) -> bool:
-        """Whether the uncertainty is written too."""
-        return bool(self.execution.get("spread"))
-
-    @property
-    def channels(self) -> list[tuple[int, str]]:
-        """Channel and name of all sums that are needed: ``feature``, ``feature~mean`` and ``feature~square``."""
-        groups = [""] if not self.spread else ["", "~square"] if self.bounded else ["", "~mean", "~square"]
-        n = len(self.features)
-        return [(g * n + channel, feature + end) for g, end in enumerate(groups) for channel, feature in self.kept]
-
-    @property
-    def products(self) -> list[str]:
-        """Names of the volumes that are written."""
-        names = [feature for _, feature in self.kept]
-        return names + [uncertainty_of(f) for f in names] if self.spread else names
-
-    @property
-    def scale(self) -> float:
-        """Fixed-point scale of its sums."""
-        return blend.PROBABILITY_SCALE if self.bounded else blend.VALUE_SCALE
-
-    @cached_property
-    def passes(self) -> list[Pass]:
-        """The patches of the volume, and of its mirrored versions where they lie otherwise."""
-        from volengine.nets.tta import views
-
-        if not self.mirror_volume:
-            return [Pass(self.lattice, None, 1.0)]
-        depth = self.lattice.z.patch
-        depth = depth if depth > 1 else 1 + self.lattice.z.low + self.lattice.z.high
-        every = views(self.execution["tta"], depth)
-        found: dict[Lattice, list[View]] = {}
-        for view in every:
-            if view.mirrors is None:
-                raise InputError("Only flips mirror a whole volume; use tta flips, or turn each patch.")
-            found.setdefault(self.lattice.mirror(view.mirrors), []).append(view)
-        return [Pass(lattice, tuple(seen), len(seen) / len(every)) for lattice, seen in found.items()]
-
-    @property
-    def patches(self) -> int:
-        """Number of patches of all passes."""
-        return sum(len(p.lattice) for p in self.passes)
-
-    def overhang(self, core: Sequence[int]) -> Index3:
-        """The largest of all passes; see :meth:`volengine.core.lattice.Lattice.overhang`."""
-        return index3(np.max([p.lattice.overhang(core) for p in self.passes], axis=0).tolist())
-
-    def halo(self, core: Sequence[int]) -> tuple[Index3, Index3]:
-        """The largest of all passes; see :meth:`volengine.core.lattice.Lattice.halo`."""
-        low, high = np.max([p.lattice.halo(core, self.edges) for p in self.passes], axis=0).tolist()
-        return index3(low), index3(high)
-
-    def axis_overhang(self, axis: int, core: int) -> int:
-        """The same along one axis, of any length."""
-        return max(p.lattice.axes[axis].overhang(core) for p in self.passes)
-
-
-@dataclass(frozen=True)
-class Pass:
-    """Patches that count together: a lattice, the views they are seen from (``None``: all), and their share."""
-
-    lattice: Lattice
-    views: tuple[View, ...] | None
-    share: float
-
-
-def uncertainty_of(feature: str) -> str:
-    """Name of the volume that holds a feature's uncertainty."""
-    return f"{feature} uncertainty"
-
-
-@dataclass(frozen=True)
-class Storage:
-    """How predictions are written: type, rounding, and the factors of the pyramid's levels."""
-
-    dtype: ProbabilityType
-    rounding: Rounding
-    factors: tuple[Index3, ...]
-
-    def values(self, sums: Mapping[str, NDArray[np.int32]], net: Net, feature: str) -> dict[str, NDArray[np.generic]]:
-        """A feature's sums, by the names of :attr:`Net.channels`, as stored values of its products."""
-        found = quantise(sums[feature], net.scale, self.dtype, self.rounding, bounded=net.bounded, sigmoid=net.sigmoid)
-        values = {feature: found}
-        if net.spread:
-            means = sums[feature if net.bounded else f"{feature}~mean"]
-            squares = sums[f"{feature}~square"]
-            spread = quantise_spread(means, squares, blend.PROBABILITY_SCALE, self.dtype, self.rounding)
-            values[uncertainty_of(feature)] = spread
-        return values
-
-    def levels(self, values: Mapping[str, NDArray[np.generic]]) -> dict[str, Any]:
-        """Stored values on all levels, named ``product@level``."""
-        arrays: dict[str, Any] = {}
-        for name, level in values.items():
-            arrays |= levels_of(level, self.factors, "probability", name)
-        return arrays
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Storage:
-        return cls(data["dtype"], data["rounding"], tuple(index3(f) for f in data["factors"]))
+SHARES_BYTES = 100_000_000
+"""Blend shares that are kept, and one being made."""
 
 
 def slice_cells(block: Block, sampled: bool = False) -> Result:
@@ -203,6 +52,12 @@ def slice_cells(block: Block, sampled: bool = False) -> Result:
     if sampled:
         table["sample"] = mad_sample(block.arrays["image"], block.box, block.shape)
     return Result(table=table)
+
+
+def slice_cells_bytes(sampled: bool) -> int:
+    """Bytes that :func:`slice_cells` needs for a block of :data:`STATISTICS_SLICES` slices of one cell."""
+    cell = CELL * CELL
+    return 3 * 8 * cell + (4 * STATISTICS_SLICES * cell if sampled else 0)
 
 
 def slice_statistics(block: Block, grid: Index3) -> Result:
@@ -221,8 +76,13 @@ def slice_statistics(block: Block, grid: Index3) -> Result:
     return Result(table=found)
 
 
+def slice_statistics_bytes(slices: int, cells: int, sample: int) -> int:
+    """Bytes that :func:`slice_statistics` needs for so many slices of so many cells, and a sample of so many voxels."""
+    return 4 * 24 * slices * cells + 12 * sample
+
+
 def predict(
-    block: Block, nets: list[dict[str, Any]], core: Index3, direct: bool, storage: dict[str, Any], threads: int = 1
+    block: Block, nets: list[dict[str, Any]], core: Index3, direct: bool, encoding: dict[str, Any], threads: int = 1
 ) -> Result:
     """Kernel: run the patches that this block owns.
 
@@ -235,15 +95,15 @@ def predict(
     direct
         No patch crosses a block: write the predictions. Otherwise: hand on fixed-point sums as pieces, named
         ``feature/core``, ``feature/z``, ``feature/zy`` ...
-    storage
-        JSON of :class:`Storage`.
+    encoding
+        JSON of :class:`Encoding`.
     threads
         Batches at a time on a CPU; results do not depend on it.
     """
     check_finite(block, "image")
     arrays: dict[str, Any] = {}
     patches = 0
-    stored = Storage.from_json(storage)
+    stored = Encoding.from_json(encoding)
     for net in map(Net.from_json, nets):
         over = net.overhang(core)
         if direct:
@@ -257,6 +117,69 @@ def predict(
                 arrays |= {f"{name}/{direction}": piece for direction, piece in pieces.items()}
         patches += count
     return Result(arrays, counts={"patches": patches})
+
+
+def predict_bytes(nets: Sequence[Net], core: Index3, shape: Index3, batch: int, threads: int) -> tuple[int, int, int]:
+    """Bytes that :func:`predict` needs: in the process for good, for a block's sums, and for a forward in one thread.
+
+    Parameters
+    ----------
+    nets
+        What is run.
+    core, shape
+        Of a block and of the volume, voxels z, y, x.
+    batch
+        Patches in a batch; 0: as chosen on a CPU.
+    threads
+        Batches that may be under way at a time.
+    """
+    fixed, sums, forward = TORCH_BYTES, 0, 0
+    direct = not crosses(nets, core)
+    for net in nets:
+        given = _input_shape(net, batch)
+        weights, peak = _network_bytes(net.path, net.digest, net.network, given)
+        fixed += 2 * weights  # in the convolutions' own order besides
+        answers = (len(net.channels) + 3) if len(net.channels) > 1 else 4
+        forward = max(forward, peak + 4 * answers * math.prod(given))
+        over = [net.axis_overhang(axis, c) for axis, c in enumerate(core)]
+        region = Box.of_shape([min(c + o, n) for c, o, n in zip(core, over, shape, strict=True)])
+        if direct:
+            region = Box(region.start, (slab_slices(net, region, threads), *region.stop[1:]))
+        copies = 1 if len(net.passes) == 1 else 2  # a GPU gets those of the pass before, and gives new ones back
+        groups = len(net.channels) // max(len(net.kept), 1)
+        sums += 4 * copies * groups * len(net.features) * region.size
+    block = math.prod(min(c, n) for c, n in zip(core, shape, strict=True))
+    return fixed, sums + SHARES_BYTES + 8 * block, forward
+
+
+@lru_cache(maxsize=64)
+def _network_bytes(path: str, digest: str, own: str | None, shape: tuple[int, ...]) -> tuple[int, int]:
+    """(weights, peak of a forward) of a model file for an input of this shape; nothing is computed."""
+    import torch
+
+    from volengine.nets.checkpoint import load_facts
+    from volengine.nets.footprint import forward_bytes
+    from volengine.nets.registry import build
+
+    facts = load_facts(path)
+    with torch.device("meta"):
+        module = build(facts.network, facts.arguments, own=own)
+    weights = sum(p.numel() * p.element_size() for p in module.parameters())
+    return weights, forward_bytes(module, shape)
+
+
+def _input_shape(net: Net, batch: int) -> tuple[int, ...]:
+    """The largest input of the network (batch 0: as chosen on a CPU)."""
+    from volengine.nets.predictor import auto_batch
+
+    sides = [a.patch + a.low + a.high + 2 * (a.align - 1) for a in net.lattice.axes]
+    sides = [
+        min(s // a.align, -(-a.n // a.align)) * a.align if a.bounded else s
+        for s, a in zip(sides, net.lattice.axes, strict=True)
+    ]
+    flat = net.lattice.z.patch == 1
+    batch = batch or auto_batch(sides, not flat)
+    return (batch, *sides) if flat else (batch, 1, *sides)
 
 
 def check_finite(block: Block, name: str) -> None:
@@ -274,7 +197,7 @@ def slab_slices(net: Net, box: Box, threads: int) -> int:
     return z if net.lattice.z.patch > 1 else min(z, max(SLAB_VOXELS // (y * x), 2 * threads))
 
 
-def _values(block: Block, net: Net, stored: Storage, threads: int) -> tuple[dict[str, Any], int]:
+def _values(block: Block, net: Net, stored: Encoding, threads: int) -> tuple[dict[str, Any], int]:
     """The predictions of a block that no patch crosses, by feature, and the number of patches that were run."""
     values: dict[str, Any] = {}
     step = slab_slices(net, block.box, threads)
@@ -333,9 +256,9 @@ def _mean_and_std(
     return table["mean"].astype(np.float64), table["std"].astype(np.float64)
 
 
-def blend_block(block: Block, nets: list[dict[str, Any]], storage: dict[str, Any]) -> Result:
+def blend_block(block: Block, nets: list[dict[str, Any]], encoding: dict[str, Any]) -> Result:
     """Kernel: a block's own sums and what its lower neighbours' patches add, as stored predictions."""
-    stored = Storage.from_json(storage)
+    stored = Encoding.from_json(encoding)
     arrays: dict[str, Any] = {}
     for net in map(Net.from_json, nets):
         for _, feature in net.kept:
@@ -355,3 +278,49 @@ def _joined(block: Block, name: str) -> NDArray[np.int32]:
         if key.startswith(f"{name}/") and key != own
     }
     return blend.join(block.arrays[own].astype(np.int32), pieces)  # a copy: the sums are added in place
+
+
+def blend_block_bytes(inside: int) -> int:
+    """Bytes that :func:`blend_block` needs for a block of so many voxels."""
+    return (4 + 8) * inside
+
+
+def match_block(block: Block, shape: Index3, how: Filter) -> Result:
+    """Kernel: a block of the tomogram, of ``shape`` voxels, on the networks' grid."""
+    check_finite(block, "image")
+    found = _resampled(block, "image", shape, how, "reflect")
+    return Result({"matched": found})
+
+
+def match_block_bytes(core: Index3, halo: Index3, shape: Index3, out_shape: Index3) -> int:
+    """Bytes that :func:`match_block` needs: the block in float32, one axis after the other.
+
+    ``core`` of blocks of the grid of ``out_shape``, and ``halo`` around what is read from the grid of ``shape``.
+    """
+    sides = [min(-(-c * n // m) + 2 * h + 1, n) for c, n, m, h in zip(core, shape, out_shape, halo, strict=True)]
+    peak = before = math.prod(sides)
+    for axis, c in enumerate(core):
+        sides[axis] = c
+        after = math.prod(sides)
+        peak, before = max(peak, before + 2 * after), after
+    return 4 * peak
+
+
+def restore_block(
+    block: Block, shape: Index3, how: Filter, dtype: Any, rounding: Rounding, factors: list[list[int]]
+) -> Result:
+    """Kernel: a block of predictions, of ``shape`` voxels on the networks' grid, as stored values on all levels."""
+    arrays: dict[str, Any] = {}
+    for name in block.arrays:
+        values = store(_resampled(block, name, shape, how, "edge"), dtype, rounding)
+        arrays |= levels_of(values, factors, "probability", name)
+    return Result(arrays)
+
+
+def restore_block_bytes(core: Index3, halo: Index3, shape: Index3, out_shape: Index3) -> int:
+    """Bytes that :func:`restore_block` needs; the arguments are those of :func:`match_block_bytes`."""
+    return match_block_bytes(core, halo, shape, out_shape) + 8 * math.prod(core)
+
+
+def _resampled(block: Block, name: str, shape: Index3, how: Filter, edge: EdgeRule) -> Any:
+    return resample_block(block.arrays[name], block.boxes[name], index3(shape), block.box, block.shape, how, edge)

@@ -1,6 +1,6 @@
 """Matching: the tomogram on the grid that models were trained for, and their predictions back on the tomogram's.
 
-Stages around a :class:`volengine.tasks.segment.stages.Segmentation`: ``match`` writes a float32 copy of the tomogram at
+Stages around a :class:`volengine.tasks.segment.stages.GridStages`: ``match`` writes a float32 copy of the tomogram at
 the models' voxel size, the networks read that and write float32 predictions, ``restore`` resamples these onto the
 tomogram's grid and stores them. Copies are scratch and go with the end of the run. The method is in
 :mod:`volengine.ops.resample`.
@@ -8,12 +8,9 @@ tomogram's grid and stores them. Copies are scratch and go with the end of the r
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
-from volengine.core.block import Block, Result
 from volengine.core.boxes import Index3, index3
 from volengine.core.image import ImageSpec
 from volengine.core.tiling import Tiling
@@ -22,31 +19,31 @@ from volengine.engine.ledger import PlanFolder
 from volengine.engine.memory import choose_core
 from volengine.engine.options import RunOptions
 from volengine.engine.plan import Plan
-from volengine.engine.stage import ArrayInput, Output, Stage
+from volengine.engine.stage import ArrayInput, Output, Stage, kernel_bytes
 from volengine.io.omezarr.levels import auto_chunk
-from volengine.ops.quantise import Rounding, store
-from volengine.ops.resample import Border, Filter, reach, resample_block
-from volengine.tasks.common.images import core_unit, factors_of, levels_of, outputs_of, scratch_spec
-from volengine.tasks.segment.blocks import Net, check_finite
+from volengine.ops.resample import Filter, reach
+from volengine.tasks.common.images import core_unit, factors_of, outputs_of, scratch_spec
+from volengine.tasks.segment.description import Net
 from volengine.tasks.segment.recipe import SegmentRecipe
-from volengine.tasks.segment.stages import Segmentation
+from volengine.tasks.segment.stages import GridStages
 
 SCRATCH_VOX = 128
 """Longest side of a scratch chunk."""
 
-_MODULE = "volengine.tasks.segment.match"
+_MATCH = "volengine.tasks.segment.blocks:match_block"
+_RESTORE = "volengine.tasks.segment.blocks:restore_block"
 
 
 @dataclass(frozen=True)
-class Matching:
-    """The prediction of a tomogram on another grid than its own, in the making.
+class MatchStages:
+    """The stages that predict a tomogram on another grid than its own.
 
     Parameters
     ----------
     volume, shape
         The tomogram, and the shape of the grid that the networks see.
     recipe, specs, folder, options
-        As of :class:`volengine.tasks.segment.stages.Segmentation`; ``specs`` on the tomogram's grid.
+        As of :class:`volengine.tasks.segment.stages.GridStages`; ``specs`` on the tomogram's grid.
     """
 
     volume: Volume
@@ -61,7 +58,7 @@ class Matching:
         chunk = self._chunk(flat=flat)
         copy = self._scratch("matched", chunk)
         answers = {name: self._scratch(name, chunk) for name in self.specs}
-        inner = Segmentation(copy.volume(), self.recipe, nets, answers, self.folder, self.options, self.volume)
+        inner = GridStages(copy.volume(), self.recipe, nets, answers, self.folder, self.options, self.volume)
         seen = inner.plan()
         match = self._choose(self.shape, core_unit(copy), lambda core: self._match(copy, core, inner.tag))
         restore = self._choose(
@@ -100,12 +97,12 @@ class Matching:
         halo = reach(self.volume.shape, self.shape, how)
         return Stage(
             f"{tag}-match",
-            f"{_MODULE}:match",
+            _MATCH,
             Tiling(self.shape, core),
             params={"shape": self.volume.shape, "how": how},
             arrays={"image": ArrayInput(self.volume, halo, halo, scaled=True)},
             outputs={"matched": Output(copy.volume())},
-            kernel_bytes=_work_bytes(core, halo, self.volume.shape, self.shape),
+            kernel_bytes=kernel_bytes(_MATCH, core=core, halo=halo, shape=self.volume.shape, out_shape=self.shape),
         )
 
     def _restore(self, answers: dict[str, ImageSpec], core: Index3, tag: str) -> Stage:
@@ -117,7 +114,7 @@ class Matching:
             outputs |= outputs_of(each, name)
         return Stage(
             f"{tag}-restore",
-            f"{_MODULE}:restore",
+            _RESTORE,
             Tiling(self.volume.shape, core),
             params={
                 "shape": self.shape,
@@ -128,38 +125,5 @@ class Matching:
             },
             arrays={name: ArrayInput(each.volume(), halo, halo, scaled=True) for name, each in answers.items()},
             outputs=outputs,
-            kernel_bytes=_work_bytes(core, halo, self.shape, self.volume.shape) + 8 * math.prod(core),
+            kernel_bytes=kernel_bytes(_RESTORE, core=core, halo=halo, shape=self.shape, out_shape=self.volume.shape),
         )
-
-
-def _work_bytes(core: Index3, halo: Index3, shape: Index3, out_shape: Index3) -> int:
-    """What :func:`volengine.ops.resample.resample_block` needs: the block in float32, one axis after the other."""
-    sides = [min(-(-c * n // m) + 2 * h + 1, n) for c, n, m, h in zip(core, shape, out_shape, halo, strict=True)]
-    peak = before = math.prod(sides)
-    for axis, c in enumerate(core):
-        sides[axis] = c
-        after = math.prod(sides)
-        peak, before = max(peak, before + 2 * after), after
-    return 4 * peak
-
-
-def match(block: Block, shape: Index3, how: Filter) -> Result:
-    """Kernel: a block of the tomogram, of ``shape`` voxels, on the networks' grid."""
-    check_finite(block, "image")
-    found = _resampled(block, "image", shape, how, "reflect")
-    return Result({"matched": found})
-
-
-def restore(
-    block: Block, shape: Index3, how: Filter, dtype: Any, rounding: Rounding, factors: list[list[int]]
-) -> Result:
-    """Kernel: a block of predictions, of ``shape`` voxels on the networks' grid, as stored values on all levels."""
-    arrays: dict[str, Any] = {}
-    for name in block.arrays:
-        values = store(_resampled(block, name, shape, how, "edge"), dtype, rounding)
-        arrays |= levels_of(values, factors, "probability", name)
-    return Result(arrays)
-
-
-def _resampled(block: Block, name: str, shape: Index3, how: Filter, border: Border) -> Any:
-    return resample_block(block.arrays[name], block.boxes[name], index3(shape), block.box, block.shape, how, border)

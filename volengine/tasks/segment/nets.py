@@ -6,13 +6,13 @@ import math
 
 from volengine.core.boxes import Index3, index3
 from volengine.core.errors import InputError, PlanError
-from volengine.core.lattice import AxisLattice, Edge, Lattice
+from volengine.core.lattice import AxisLattice, EdgeRule, Lattice
 from volengine.core.model import ModelFacts
 from volengine.core.volume import Volume
 from volengine.engine.options import RunOptions
 from volengine.io.stores import located
 from volengine.ops.resample import resampled_shape
-from volengine.tasks.segment.blocks import Net
+from volengine.tasks.segment.description import Net
 from volengine.tasks.segment.recipe import Resolved, SegmentRecipe, check_voxel_size, fit_stride
 
 MATCHED = {"none": "", "xy": "yx", "isotropic": "zyx"}
@@ -53,7 +53,7 @@ def _net(volume: Volume, recipe: SegmentRecipe, options: RunOptions, path: str) 
     shape = _shape(volume, recipe, facts, path)
     _check_answer(recipe, facts, path)
     views(how.tta, facts.patch[0] if facts.volumetric else facts.context)
-    edge: Edge = how.edge or facts.edge
+    edge: EdgeRule = how.edge or facts.edge
     softmax = facts.activation == "softmax"
     logits = how.mean_of == "logits"
     own = allowed(facts.network, recipe.network_files)

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from volengine.core.boxes import Index3
 from volengine.core.errors import InputError, PlanError
 from volengine.core.image import Ngff
-from volengine.core.lattice import Edge
+from volengine.core.lattice import EdgeRule
 from volengine.core.model import ModelFacts, Window
 from volengine.core.recipe import Recipe
 from volengine.core.volume import Volume
@@ -175,7 +175,7 @@ class Resolved:
     patch: Index3 | Literal["slice"] | None
     overlap: float | None
     window: Window | None
-    edge: Edge | None
+    edge: EdgeRule | None
     tta: int | Literal["flips", "flips4"]
     tta_of: Literal["patch", "volume"]
     mean_of: Literal["probabilities", "logits"]

@@ -20,28 +20,21 @@ Several models of one voxel size read the tomogram once. What a recipe does not 
 
 from __future__ import annotations
 
-import re
-
-from volengine.core.boxes import Index3
-from volengine.core.errors import InputError
-from volengine.core.image import ImageSpec
 from volengine.core.volume import Volume
-from volengine.engine.ledger import PlanFolder
 from volengine.engine.options import RunOptions
-from volengine.engine.plan import Plan, join
-from volengine.engine.run import Job, run_plan
-from volengine.io.names import is_packed, suffix_of
 from volengine.io.open import open_volume
-from volengine.tasks.common.images import auto_shard, image_spec
-from volengine.tasks.common.layout import history, join_url, plan_folder, run_dir_for, run_dir_in
-from volengine.tasks.segment.match import Matching
-from volengine.tasks.segment.nets import nets_of
+from volengine.tasks.common.jobs import Request, Verb, run_one
+from volengine.tasks.segment.plan import plan_segment
 from volengine.tasks.segment.recipe import SegmentRecipe
-from volengine.tasks.segment.stages import Segmentation
 
-__all__ = ["SegmentRecipe", "plan_segment", "segment", "segment_jobs"]
 
-SHARD_VOX = 128
+def request(source: str, out: str, recipe: SegmentRecipe) -> Request[Volume, SegmentRecipe, str]:
+    """Open one tomogram."""
+    volume = open_volume(source)
+    return Request(volume.name, volume, recipe, out)
+
+
+SEGMENT = Verb("segment", request, plan_segment, endings=(".zarr",))
 
 
 def segment(source: str, out: str, recipe: SegmentRecipe, options: RunOptions | None = None) -> dict[str, Volume]:
@@ -67,92 +60,5 @@ def segment(source: str, out: str, recipe: SegmentRecipe, options: RunOptions | 
     InputError
         A model that does not fit the tomogram (voxel size) or the recipe, or outputs that another run made.
     """
-    options = options or RunOptions()
-    volume = open_volume(source)
-    run_dir = options.run_dir or run_dir_for(out)
-    plan = plan_segment(volume, recipe, out, plan_folder(run_dir, volume.name), options)
-    run_plan(plan, run_dir, options)
+    plan = run_one(SEGMENT, source, out, recipe, options or RunOptions())
     return {str(s.facts["feature"]): open_volume(s.url) for s in plan.images if not s.scratch}
-
-
-def segment_jobs(sources: list[str], out: str, recipe: SegmentRecipe, options: RunOptions) -> tuple[list[Job], str]:
-    """Jobs for many tomograms, and their run folder; ``out`` is a folder (or one store, see :func:`segment`)."""
-    single = suffix_of(out) == ".zarr"
-    if single and len(sources) > 1:
-        raise InputError(f"--out {out} is one store, but there are {len(sources)} sources; give a folder.")
-    run_dir = options.run_dir or (run_dir_for(out) if single else run_dir_in(out, "segment.run"))
-
-    def job(source: str) -> Job:
-        def plan() -> Plan:
-            volume = open_volume(source)
-            return plan_segment(volume, recipe, out, plan_folder(run_dir, volume.name), options)
-
-        return Job(source, plan)
-
-    return [job(source) for source in sources], run_dir
-
-
-def plan_segment(volume: Volume, recipe: SegmentRecipe, out: str, folder: PlanFolder, options: RunOptions) -> Plan:
-    """Stages that predict ``volume``; the plan's images that are no scratch are the predictions.
-
-    Each has its feature's name in ``facts["feature"]``. Reads the models' facts, no voxels.
-    """
-    if is_packed(volume.url):
-        raise InputError(f"{volume.url} is compressed as a whole and cannot be read in blocks; convert it first.")
-    grids = nets_of(volume, recipe, options)
-    nets = [net for every in grids.values() for net in every]
-    features = [f for net in nets for f in net.features if f]
-    double = sorted({f for f in features if features.count(f) > 1})
-    if double:
-        raise InputError(f"Two models predict {double[0]!r}; segment with one of them, or into two folders.")
-    storage = _storage(volume, flat=all(net.lattice.z.patch == 1 for net in nets))
-    count = sum(len(net.products) for net in nets)
-    parts = []
-    for shape, seen in grids.items():
-        products = [name for net in seen for name in net.products]
-        specs = {name: _spec(volume, recipe, name, _store(volume, name, out, count), storage) for name in products}
-        if shape == volume.shape:
-            parts.append(Segmentation(volume, recipe, seen, specs, folder, options).plan())
-        else:
-            flat = all(net.lattice.z.patch == 1 for net in seen)
-            parts.append(Matching(volume, shape, recipe, specs, folder, options).plan(seen, flat=flat))
-    return join(volume.name, parts, {"segment": recipe.to_json()})
-
-
-def _store(volume: Volume, feature: str, out: str, features: int) -> str:
-    if suffix_of(out) == ".zarr":
-        if features > 1:
-            raise InputError(f"--out {out} is one store, but {features} volumes are written; give a folder.")
-        return out
-    return join_url(out, f"{volume.name}__{re.sub(r'[^A-Za-z0-9.+-]+', '_', feature)}.ome.zarr")
-
-
-def _storage(volume: Volume, *, flat: bool) -> tuple[Index3, Index3]:
-    """Chunk and shard of the predictions: the volume's own, but shards not much above 128 voxels a side.
-
-    A block covers whole shards and takes a network seconds to minutes, so they are the grain of progress. For 2D
-    networks alone shards are one chunk thin along z: then blocks can cover whole slices, and no patch crosses one.
-    """
-    from volengine.io.omezarr.levels import auto_chunk
-
-    stored = volume.path != ""
-    chunk = volume.chunks if stored and volume.chunks and max(volume.chunks) <= SHARD_VOX else auto_chunk(volume.shape)
-    wanted = (volume.shards if stored else None) or auto_shard(volume.shape, chunk)
-    most = [c * max(1, SHARD_VOX // c) for c in chunk]
-    z, y, x = (min(max(w // c * c, c), m) for w, c, m in zip(wanted, chunk, most, strict=True))
-    return chunk, (chunk[0] if flat else z, y, x)
-
-
-def _spec(volume: Volume, recipe: SegmentRecipe, feature: str, url: str, storage: tuple[Index3, Index3]) -> ImageSpec:
-    kept = {key: volume.facts[key] for key in ("mrc",) if key in volume.facts}
-    return image_spec(
-        url,
-        volume,
-        dtype=recipe.dtype,
-        kind="probability",
-        chunk=storage[0],
-        shard=storage[1],
-        ngff=recipe.ngff,
-        levels=recipe.levels,
-        facts={**kept, "feature": feature, "history": history(volume, "segment", recipe)},
-    )

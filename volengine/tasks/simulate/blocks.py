@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from volengine.core.block import Block, Result, Table
 from volengine.core.boxes import Box
-from volengine.tasks.common.images import levels_of
+from volengine.tasks.common.levels import levels_of
 from volengine.tasks.simulate.structures import StructureFile, flags_of, monomers_of, templates_of
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from volengine.core.atomic import write_atomic
 from volengine.core.block import Table
-from volengine.engine.ledger import write_atomic
 from volengine.engine.plan import Plan
 
 

@@ -24,7 +24,8 @@ from volengine.core.units import NM_TO_ANGSTROM
 from volengine.core.volume import Volume
 from volengine.io.names import is_packed, suffix_of
 from volengine.tasks.common.inputs import expand
-from volengine.tasks.common.named import SIZE_TOLERANCE, feature_of, open_sized, stored_name, tomogram_of
+from volengine.tasks.common.layout import feature_named
+from volengine.tasks.common.named import SIZE_TOLERANCE, feature_of, open_sized, stored_name, tomogram_in
 from volengine.tasks.stats.recipe import UNNAMED, StatsRecipe
 
 Floats = NDArray[np.float64]
@@ -225,8 +226,8 @@ def _read_picks(path: str, recipe: StatsRecipe) -> list[SourceObjects]:
     stem = Path(path).stem
     read = []
     for name, picks in tables.items():
-        feature = picks.feature or stem.rpartition("__")[2]
-        tomogram = name.removesuffix(f"__{feature}")
+        feature = picks.feature or feature_named(stem.rpartition("__")[2])
+        tomogram = tomogram_in(name, feature)
         found = Objects.of_picks(picks, Path(path).name)
         extent = None if picks.shape is None else _extent(picks.shape, picks.voxel_size)
         slack = 2 * max(picks.voxel_size) / NM_TO_ANGSTROM
@@ -288,7 +289,7 @@ def objects_of_volume(volume: Volume, found: Mapping[str, NDArray[Any]], recipe:
             int(found["voxels"][mine & ~kept].sum()),
         )
     extent = _extent(volume.shape, volume.voxel_size)
-    return SourceObjects(tomogram_of(volume), where, extent, 2 * float(size_nm.max()), classes)
+    return SourceObjects(tomogram_in(volume.name, feature_of(volume)), where, extent, 2 * float(size_nm.max()), classes)
 
 
 def _extent(shape: Sequence[int], voxel_size: Sequence[float]) -> tuple[float, float, float]:

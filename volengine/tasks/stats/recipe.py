@@ -54,7 +54,7 @@ class StatsRecipe(Recipe):
     voxel_size
         Angstrom, for files that do not say it.
     plots
-        Draw counts.png, nearest.png and clusters.png beside the tables.
+        Draw the figures counts, nearest and clusters beside the tables, each as SVG and PNG.
     """
 
     classes: tuple[str, ...] = ()

@@ -19,9 +19,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from volengine.core.atomic import write_atomic
 from volengine.core.errors import InputError
-from volengine.engine.ledger import write_atomic
-from volengine.engine.show import table
+from volengine.core.text import table
 from volengine.ops.stats_points import Clusters, cluster_table, dbscan, nearest
 from volengine.tasks.stats.inputs import EVERY, NM3_PER_UM3, Objects, Tomogram
 from volengine.tasks.stats.recipe import StatsRecipe

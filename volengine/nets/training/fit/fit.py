@@ -5,7 +5,7 @@ alone, so nothing of a random generator needs to be kept: weights, optimiser and
 written after each epoch, atomically. The samples of the next step are drawn while the network learns from this one's.
 
 Beside the model file ``out`` (the best epoch) the folder ``<out>.training`` holds ``last.safetensors`` (the state),
-``history.csv``, ``curve.png``, ``validation.png`` and, if asked for, ``tensorboard``.
+``history.csv``, ``curve.svg``, ``curve.png``, ``validation.png`` and, if asked for, ``tensorboard``.
 
 Under ``torchrun`` every process draws its part of each batch (:mod:`volengine.nets.training.fit.ranks`).
 """
@@ -25,21 +25,26 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
+from volengine.core.atomic import write_atomic
 from volengine.core.errors import InputError, VolengineError
 from volengine.core.model import ModelFacts
 from volengine.nets.checkpoint import save_model
 from volengine.nets.training.fit.optimise import Descent
 from volengine.nets.training.fit.ranks import Ranks
 from volengine.nets.training.fit.recipe import FitRecipe
-from volengine.nets.training.fit.report import PATCHES, Look, answers, curve, patches, tensorboard_writer, write_png
+from volengine.nets.training.fit.report import PATCHES, Look, answers, curve, patches, tensorboard_writer
 from volengine.nets.training.fit.state import Row, State, finite, load_state, save_state
 from volengine.nets.training.losses.combined import Answers, Objective, adversarial, discriminating, shown
 from volengine.nets.training.losses.losses import IGNORE
+from volengine.ops.figures import figure_files
+from volengine.ops.pictures import png
 
 Sample = tuple[Any, Any] | tuple[Any, Any, str]
 """Image (slices or z, y, x) float32; labels (features, z, y, x) uint8, or float32 for a regression; arrays or tensors.
 Then, for losses that look at some datasets only, the name of the sample's."""
 Draw = Callable[[np.random.Generator], Sample]
+SHOW_EVERY_S = 5.0
+"""Curve and pictures are drawn after the first and the last epoch, and after others at most this often."""
 
 
 @contextmanager
@@ -117,6 +122,7 @@ class Fit:
                 raise InputError("Adversarial training needs one process and independent features.")
             self.judging = Descent(self.discriminator, how.optimiser, how.precision, self.device)
         self._replica: nn.Module = self.module
+        self._shown_s = -math.inf
         self._tensorboard = tensorboard_writer(self.folder / "tensorboard") if self._logs else None
 
     @property
@@ -305,16 +311,25 @@ class Fit:
 
     def _show(self, row: Row) -> None:
         """The curve, pictures of some validation patches, and TensorBoard's numbers."""
-        write_png(self.folder / "curve.png", curve(self.history))
-        count = len(self.validation)
-        if count:
-            picture = answers if self.objective.regression else patches
-            some = sorted({k * (count - 1) // max(1, PATCHES - 1) for k in range(PATCHES)})
-            write_png(self.folder / "validation.png", picture([self._look(self.validation[k]) for k in some]))
+        last = row["epoch"] == self.how.epochs or self._finished()
+        if last or time.monotonic() - self._shown_s > SHOW_EVERY_S:
+            self._write_pictures()
+            self._shown_s = time.monotonic()
         if self._tensorboard is not None:
             for name in ("loss", "validation_loss", "validation_dice"):
                 self._tensorboard.add_scalar(name, row[name], int(row["epoch"]))
             self._tensorboard.flush()
+
+    def _write_pictures(self) -> None:
+        """Write the files that people look at."""
+        for kind, content in figure_files(curve(self.history)).items():
+            write_atomic(self.folder / f"curve.{kind}", content)
+        count = len(self.validation)
+        if count:
+            picture = answers if self.objective.regression else patches
+            some = sorted({k * (count - 1) // max(1, PATCHES - 1) for k in range(PATCHES)})
+            looks = [self._look(self.validation[k]) for k in some]
+            write_atomic(self.folder / "validation.png", png(picture(looks)))
 
     def _look(self, sample: Sample) -> Look:
         """The middle slice of a patch, and the first feature there."""

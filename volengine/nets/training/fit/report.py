@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from volengine.core.colours import colour_of
 from volengine.core.errors import require
-from volengine.nets.training.fit.state import Row, replace_file
-from volengine.ops.pictures import BLUE, GREEN, ORANGE, Colour, Picture, grey, outline, overlay, side_by_side, window_of
+from volengine.nets.training.fit.state import Row
+from volengine.ops.figures import hexadecimal, style
+from volengine.ops.pictures import BLUE, GREEN, ORANGE, Picture, grey, outline, overlay, side_by_side, window_of
 
-CURVES: tuple[tuple[str, Colour], ...] = (("loss", BLUE), ("validation_loss", ORANGE), ("validation_dice", GREEN))
-WIDTH, HEIGHT, MARGIN = 720, 360, 48
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+PANELS = {
+    "Loss": {"loss": ("training", colour_of(0)), "validation_loss": ("validation", colour_of(1))},
+    "Dice coefficient": {"validation_dice": ("validation", colour_of(1))},
+}
+"""By the title of their axis, the columns of the history: what the key says of them, and their colours."""
+MARKED = 60
+"""Up to so many epochs a curve has a dot for each."""
 PATCHES, PATCH_PIXELS = 6, 192
 
 Look = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[Any]]
@@ -24,36 +33,31 @@ Look = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[Any]]
 answers and the target, any numbers."""
 
 
-def curve(history: Sequence[Row]) -> Picture:
-    """Losses (left scale, from 0) and Dice (right scale, 0 to 1) over the epochs, (360, 720, 3)."""
-    from PIL import Image, ImageDraw
+@style()
+def curve(history: Sequence[Row]) -> Figure:
+    """The losses over the epochs, from 0 if none is negative; below them the Dice coefficient, if there is any."""
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
-    picture = Image.new("RGB", (WIDTH, HEIGHT), "white")
-    draw = ImageDraw.Draw(picture)
-    right, bottom = WIDTH - MARGIN, HEIGHT - MARGIN
-    losses = [row[name] for row in history for name, _ in CURVES[:2] if math.isfinite(row[name])]
-    top = max([*losses, 1e-9])
-    draw.rectangle((MARGIN, MARGIN, right, bottom), outline="black")
-    for share in (0.0, 0.5, 1.0):
-        y = bottom - share * (bottom - MARGIN)
-        draw.text((4, y - 6), f"{share * top:.3g}", fill="black")
-        draw.text((right + 6, y - 6), f"{share:g}", fill=CURVES[2][1])
-    draw.text((MARGIN, bottom + 8), "epoch 1", fill="black")
-    draw.text((right - 24, bottom + 8), str(len(history)), fill="black")
-    for number, (name, colour) in enumerate(CURVES):
-        draw.text((MARGIN + 140 * number, 16), name.replace("_", " "), fill=colour)
-        scale = 1.0 if name.endswith("dice") else top
-        wide = (right - MARGIN) / max(1, len(history) - 1)
-        points = [
-            (MARGIN + k * wide, bottom - row[name] / scale * (bottom - MARGIN))
-            for k, row in enumerate(history)
-            if math.isfinite(row[name])
-        ]
-        if len(points) > 1:
-            draw.line(points, fill=colour, width=2)
-        for x, y in points[:: max(1, len(points) // 60)]:
-            draw.ellipse((x - 2, y - 2, x + 2, y + 2), fill=colour)
-    return np.asarray(picture, np.uint8)
+    known = {name: [(r["epoch"], r[name]) for r in history if math.isfinite(r[name])] for name in history[0]}
+    panels = {
+        title: found for title, names in PANELS.items() if (found := {n: k for n, k in names.items() if known[n]})
+    }
+    figure = Figure((5.6, 2.0 * len(panels) + 0.4))
+    every = figure.subplots(len(panels), sharex=True, squeeze=False)[:, 0]
+    for axes, (title, curves) in zip(every, panels.items(), strict=True):
+        for name, (text, colour) in curves.items():
+            line = "-o" if len(known[name]) <= MARKED else "-"
+            axes.plot(*zip(*known[name], strict=True), line, color=hexadecimal(colour), label=text, clip_on=False)
+        values = [value for name in curves for _, value in known[name]]
+        if min(values) >= 0:
+            axes.set_ylim(0, 1 if title.startswith("Dice") else 1.05 * max(values) or 1)
+        axes.set_ylabel(title)
+    figure.legend(*every[0].get_legend_handles_labels(), loc="outside right upper")
+    every[-1].set_xlim(0, history[-1]["epoch"])
+    every[-1].xaxis.set_major_locator(MaxNLocator(8, integer=True, min_n_ticks=1, steps=[1, 2, 5, 10]))
+    every[-1].set_xlabel("Epoch")
+    return figure
 
 
 def patches(looks: Sequence[Look]) -> Picture:
@@ -86,15 +90,6 @@ def _below(rows: Sequence[Sequence[Picture]]) -> Picture:
     wide = [side_by_side(row) for row in rows]
     gap = np.full((6, wide[0].shape[1], 3), 255, np.uint8)
     return np.concatenate([part for row in wide for part in (gap, row)][1:])
-
-
-def write_png(path: Path, picture: Picture) -> None:
-    """A picture as a PNG file."""
-    from PIL import Image
-
-    buffer = io.BytesIO()
-    Image.fromarray(picture).save(buffer, format="PNG", optimize=True)
-    replace_file(path, buffer.getvalue())
 
 
 def tensorboard_writer(folder: Path) -> Any:

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from volengine.core.atomic import write_atomic
 from volengine.core.errors import FormatError, InputError
 
 Row = dict[str, float]
@@ -29,12 +30,12 @@ def save_state(folder: Path, parts: State, history: list[Row], facts: dict[str, 
         for name, tensor in tensors.items()
     }
     meta = {"history": json.dumps(finite(history)), "facts": json.dumps(facts)}
-    replace_file(folder / "last.safetensors", save(flat, metadata=meta))
+    write_atomic(folder / "last.safetensors", save(flat, metadata=meta))
     table = io.StringIO(newline="")
     writer = csv.DictWriter(table, fieldnames=list(history[0]))
     writer.writeheader()
     writer.writerows(history)
-    replace_file(folder / "history.csv", table.getvalue().encode())
+    write_atomic(folder / "history.csv", table.getvalue().encode())
 
 
 def load_state(folder: Path, facts: dict[str, Any]) -> tuple[State, list[Row]] | None:
@@ -71,10 +72,3 @@ def load_state(folder: Path, facts: dict[str, Any]) -> tuple[State, list[Row]] |
 def finite(rows: list[Row]) -> list[dict[str, float | None]]:
     """JSON knows no nan."""
     return [{k: None if math.isnan(v) else v for k, v in row.items()} for row in rows]
-
-
-def replace_file(path: Path, data: bytes) -> None:
-    """Write a file that appears when it is complete."""
-    part = path.with_name(f".{path.name}.part")
-    part.write_bytes(data)
-    part.replace(path)
