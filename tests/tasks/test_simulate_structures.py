@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 
 from volengine.core.errors import MissingError
-from volengine.sim.recipe import FilamentsRecipe, SpeciesRecipe, SpecimenRecipe
+from volengine.sim.recipe.filaments import FilamentsRecipe
+from volengine.sim.recipe.particles import SpeciesRecipe
+from volengine.sim.recipe.specimen import SpecimenRecipe
 from volengine.tasks.simulate.structures import (
     SHIPPED,
     class_names,

@@ -39,7 +39,7 @@ def place_specimen(
     Parameters
     ----------
     specimen
-        A :class:`~volengine.sim.recipe.SpecimenRecipe` as JSON.
+        A :class:`~volengine.sim.recipe.specimen.SpecimenRecipe` as JSON.
     structures
         Its structures by what the recipe calls them, each a
         :class:`~volengine.tasks.simulate.structures.StructureFile` as JSON.
@@ -54,7 +54,7 @@ def place_specimen(
     found a place, as a JSON text.
     """
     from volengine.sim.build import Particle, build
-    from volengine.sim.recipe import SpecimenRecipe
+    from volengine.sim.recipe.specimen import SpecimenRecipe
 
     recipe = SpecimenRecipe.from_json(specimen)
     files = {key: StructureFile(**value) for key, value in structures.items()}
@@ -235,7 +235,7 @@ def expose_tilt(
     size_a
         Size of the specimen, angstrom, z, y, x.
     ice
-        An :class:`~volengine.sim.recipe.IceRecipe` as JSON.
+        An :class:`~volengine.sim.recipe.film.IceRecipe` as JSON.
     exposure
         An :class:`~volengine.sim.imaging.optics.Exposure` as JSON.
     phase_flip
@@ -368,11 +368,11 @@ def _thickness(
     ice: str, size_a: tuple[float, float, float], shape: tuple[int, int], voxel_size: float, seed: int, sample: int
 ) -> NDArray[np.float64]:
     """Map of the ice over the untilted specimen, angstrom."""
-    from volengine.sim.recipe import IceRecipe
+    from volengine.sim.recipe.film import IceRecipe
     from volengine.sim.seeds import stream
     from volengine.sim.shapes.film import ice_surfaces
 
-    surfaces = ice_surfaces(stream(seed, sample, "ice"), size_a, IceRecipe.from_json(json.loads(ice)).shape())
+    surfaces = ice_surfaces(stream(seed, sample, "ice"), size_a, IceRecipe.from_json(json.loads(ice)))
     return surfaces.thickness_map(0.0, shape, voxel_size)
 
 

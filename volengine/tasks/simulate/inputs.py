@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from volengine.sim.recipe import SpecimenRecipe
+from volengine.sim.recipe.specimen import SpecimenRecipe
 from volengine.tasks.simulate.labels import LabelPiece, label_piece
 from volengine.tasks.simulate.structures import StructureFile, structure_files
 

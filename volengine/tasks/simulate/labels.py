@@ -19,7 +19,8 @@ from volengine.core.image import ImageSpec
 from volengine.core.tiling import Tiling
 from volengine.core.volume import Volume
 from volengine.engine.stage import ArrayInput, Output, Stage, kernel_bytes
-from volengine.sim.recipe import LabelsRecipe, SpecimenRecipe
+from volengine.sim.recipe.membranes import LabelsRecipe
+from volengine.sim.recipe.specimen import SpecimenRecipe
 from volengine.sim.shapes.label_membranes import LabelRidge
 from volengine.tasks.common.images import scratch_spec
 from volengine.tasks.common.unpack import unpacked, waits_for

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from volengine.core.errors import InputError, MissingError
 from volengine.core.specimen import Template
-from volengine.sim.recipe import FilamentsRecipe, SpeciesRecipe, SpecimenRecipe
+from volengine.sim.recipe.filaments import FilamentsRecipe
+from volengine.sim.recipe.particles import SpeciesRecipe
+from volengine.sim.recipe.specimen import SpecimenRecipe
 
 if TYPE_CHECKING:
     from volengine.core.structure import Structure
