@@ -206,7 +206,7 @@ def _recipe_of(data: dict[str, Any]) -> object:
 
         return TrainRecipe.from_json(data)
     if SAMPLE & set(data):
-        from volengine.tasks.simulate.verb import sample_recipe
+        from volengine.tasks.simulate.draw import sample_recipe
 
         return sample_recipe(data, 1)
     if "rules" in data:

@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     from volengine.tasks.pick.recipe import PickRecipe
     from volengine.tasks.pick.verb import pick
     from volengine.tasks.run import RunRecipe, run
-    from volengine.tasks.score.verb import ScoreRecipe, score
+    from volengine.tasks.score.recipe import ScoreRecipe
+    from volengine.tasks.score.verb import score
     from volengine.tasks.segment.recipe import SegmentRecipe
     from volengine.tasks.segment.verb import segment
     from volengine.tasks.simulate.recipe import SimulateRecipe
@@ -64,7 +65,8 @@ _MODULES = {
     "tasks.pick.recipe": ("PickRecipe",),
     "tasks.pick.verb": ("pick",),
     "tasks.run": ("RunRecipe", "run"),
-    "tasks.score.verb": ("ScoreRecipe", "score"),
+    "tasks.score.recipe": ("ScoreRecipe",),
+    "tasks.score.verb": ("score",),
     "tasks.segment.recipe": ("SegmentRecipe",),
     "tasks.segment.verb": ("segment",),
     "tasks.simulate.recipe": ("SimulateRecipe",),
