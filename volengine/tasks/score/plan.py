@@ -11,7 +11,6 @@ from volengine.core.errors import InputError
 from volengine.core.tiling import Tiling
 from volengine.core.volume import Volume
 from volengine.engine.ledger import PlanFolder
-from volengine.engine.memory import choose_core
 from volengine.engine.options import RunOptions
 from volengine.engine.plan import Call, Plan
 from volengine.engine.stage import ArrayInput, Stage, kernel_bytes
@@ -46,9 +45,7 @@ def plan_score(source: Case, recipe: ScoreRecipe, out: str, folder: PlanFolder, 
     def build(core: Index3) -> Stage:
         return _stage(source, recipe, core)
 
-    core = options.block or choose_core(
-        shape, unit, options.limit_bytes(), build, wanted=options.processes, largest=LARGEST_BLOCK
-    )
+    core = options.core_for(shape, unit, build, largest=LARGEST_BLOCK)
     names = list(source.predictions)
     facts = {
         "tomogram": source.name,

@@ -13,7 +13,7 @@ from volengine.core.image import ImageSpec
 from volengine.core.tiling import Tiling
 from volengine.core.volume import Volume
 from volengine.engine.stage import ArrayInput, Output, Stage, kernel_bytes
-from volengine.tasks.common.images import core_unit, factors_of, image_spec, outputs_of, scratch_spec
+from volengine.tasks.common.images import StoreOptions, core_unit, factors_of, image_spec, outputs_of, scratch_spec
 from volengine.tasks.common.layout import join_url
 from volengine.tasks.simulate.recipe import SimulateRecipe, checked_tilts
 from volengine.tasks.simulate.sample import SLAB, Sample
@@ -129,12 +129,9 @@ class SeriesStages:
         return image_spec(
             store,
             like,
+            StoreOptions(chunk, chunk, codec="none", levels=1),
             dtype="float32",
             kind="intensity",
-            chunk=chunk,
-            shard=chunk,
-            levels=1,
-            codec="none",
             facts=facts,
         )
 

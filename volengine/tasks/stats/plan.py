@@ -9,7 +9,6 @@ from volengine.core.boxes import Box, Index3, index3
 from volengine.core.tiling import Tiling
 from volengine.core.volume import Volume
 from volengine.engine.ledger import PlanFolder
-from volengine.engine.memory import choose_core
 from volengine.engine.options import RunOptions
 from volengine.engine.plan import Call, Plan
 from volengine.engine.stage import ArrayInput, Stage, TableInput, kernel_bytes
@@ -42,14 +41,7 @@ def plan_stats(source: Volume, recipe: StatsRecipe, out: str, folder: PlanFolder
     def build(core: Index3) -> Stage:
         return _objects_stage(source, rules, core) if atlas else _ids_stage(source, core)
 
-    core = options.block or choose_core(
-        source.shape,
-        source.chunks or UNCHUNKED,
-        options.limit_bytes(),
-        build,
-        wanted=options.processes,
-        largest=LARGEST_BLOCK,
-    )
+    core = options.core_for(source.shape, source.chunks or UNCHUNKED, build, largest=LARGEST_BLOCK)
     stages = [build(core)]
     if atlas:
         stages.append(_seams_stage(source, rules, core))
