@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from volengine.io.picks import read_picks, write_picks
     from volengine.tasks.convert.recipe import ConvertRecipe
     from volengine.tasks.convert.verb import convert
+    from volengine.tasks.env import env
     from volengine.tasks.export import ExportRecipe, export
     from volengine.tasks.info import info
     from volengine.tasks.interact.recipe import InteractRecipe
@@ -56,6 +57,7 @@ _MODULES = {
     "io.picks": ("read_picks", "write_picks"),
     "tasks.convert.recipe": ("ConvertRecipe",),
     "tasks.convert.verb": ("convert",),
+    "tasks.env": ("env",),
     "tasks.export": ("ExportRecipe", "export"),
     "tasks.info": ("info",),
     "tasks.interact.recipe": ("InteractRecipe",),
@@ -99,6 +101,7 @@ __all__ = [
     "Volume",
     "__version__",
     "convert",
+    "env",
     "export",
     "info",
     "interact",

@@ -9,7 +9,6 @@ from volengine.core.image import ImageSpec
 from volengine.core.tiling import Tiling
 from volengine.core.volume import Volume
 from volengine.engine.ledger import PlanFolder
-from volengine.engine.memory import choose_core
 from volengine.engine.options import RunOptions
 from volengine.engine.plan import Plan
 from volengine.engine.stage import ArrayInput, Stage, kernel_bytes
@@ -46,14 +45,7 @@ def plan_convert(source: Volume, recipe: ConvertRecipe, out: str, folder: PlanFo
     def build(core: Index3) -> Stage:
         return _copy_stage(read, spec, core, before)
 
-    core = options.block or choose_core(
-        source.shape,
-        core_unit(spec),
-        options.limit_bytes(),
-        build,
-        wanted=options.processes,
-        largest=LARGEST_BLOCK,
-    )
+    core = options.core_for(source.shape, core_unit(spec), build, largest=LARGEST_BLOCK)
     return Plan(source.name, (*before, build(core)), (spec,), recipe={"convert": recipe.to_json()})
 
 

@@ -15,7 +15,6 @@ from volengine.core.rules import Interact, Rule, changed_features, check_feature
 from volengine.core.tiling import Tiling
 from volengine.core.volume import Volume
 from volengine.engine.ledger import PlanFolder
-from volengine.engine.memory import choose_core
 from volengine.engine.options import RunOptions
 from volengine.engine.plan import Plan
 from volengine.engine.stage import ArrayInput, Stage, kernel_bytes
@@ -64,14 +63,7 @@ def plan_interact(
     def build(core: Index3) -> Stage:
         return _stage(used, chain, halos, specs, core)
 
-    core = options.block or choose_core(
-        first.shape,
-        core_unit(*specs.values()),
-        options.limit_bytes(),
-        build,
-        wanted=options.processes,
-        largest=LARGEST_BLOCK,
-    )
+    core = options.core_for(first.shape, core_unit(*specs.values()), build, largest=LARGEST_BLOCK)
     return Plan(
         first.name,
         (build(core),),

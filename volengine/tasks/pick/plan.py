@@ -16,7 +16,6 @@ from volengine.core.image import ImageSpec
 from volengine.core.tiling import Tiling
 from volengine.core.volume import Volume
 from volengine.engine.ledger import PlanFolder
-from volengine.engine.memory import choose_core
 from volengine.engine.options import RunOptions
 from volengine.engine.plan import Call, Plan
 from volengine.engine.stage import ArrayInput, Output, Stage, TableInput, kernel_bytes
@@ -87,13 +86,8 @@ def plan_pick(source: Volume, recipe: PickRecipe, out: PickOutputs, folder: Plan
     def build(core: Index3) -> Stage:
         return _basins_stage(source, recipe, feature, scratch if recipe.labels else None, core)
 
-    core = options.block or choose_core(
-        source.shape,
-        core_unit(spec) if recipe.labels else spec.levels[0].chunks,
-        options.limit_bytes(),
-        build,
-        wanted=options.processes,
-        largest=LARGEST_BLOCK,
+    core = options.core_for(
+        source.shape, core_unit(spec) if recipe.labels else spec.levels[0].chunks, build, largest=LARGEST_BLOCK
     )
     stages = [build(core), _seams_stage(source, recipe, feature, core), _resolve_stage(source, recipe, feature)]
     if recipe.labels:
