@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from volengine.core.block import Block, Result, Table
 from volengine.core.boxes import Box
 from volengine.tasks.common.levels import levels_of
+from volengine.tasks.simulate.description import SpecimenFacts
 from volengine.tasks.simulate.structures import StructureFile, flags_of, monomers_of, templates_of
 
 if TYPE_CHECKING:
@@ -213,13 +214,9 @@ def project_block_bytes(
 def expose_tilt(
     block: Block,
     tilts: dict[str, Sequence[float]],
-    size_a: Sequence[float],
-    ice: dict[str, Any],
+    specimen: dict[str, Any],
     exposure: dict[str, Any],
     phase_flip: bool,
-    voxel_size: float,
-    seed: int,
-    sample: int,
     names: Sequence[str],
 ) -> Result:
     """Kernel: one image of the tilt series, from its line integrals.
@@ -232,19 +229,14 @@ def expose_tilt(
     tilts
         Columns of the series, one number per image: ``true_deg``, ``nominal_deg``, ``shift_y`` (angstrom), ``dose`` of
         the image and ``before`` it (electrons per square angstrom).
-    size_a
-        Size of the specimen, angstrom, z, y, x.
-    ice
-        An :class:`~volengine.sim.recipe.film.IceRecipe` as JSON.
+    specimen
+        A :class:`~volengine.tasks.simulate.description.SpecimenFacts` as JSON. Its seed and sample, with the image's
+        number, name the image's stream of random numbers.
     exposure
         An :class:`~volengine.sim.imaging.optics.Exposure` as JSON.
     phase_flip
         Correct the signs of the CTF in what goes to the reconstruction, which knows the nominal angle alone; ``tilts``
         stays as it is.
-    voxel_size
-        Angstrom.
-    seed, sample
-        Seed of the recipe and number of the sample: with the image's number they name its stream of random numbers.
     names
         What is made: ``signal``, ``tilts`` (the signal as it was taken), ``even``, ``odd`` (half of the electrons
         each), ``clean`` (before counting).
@@ -259,16 +251,13 @@ def expose_tilt(
     from volengine.sim.imaging.tilts import shift_along_y
     from volengine.sim.seeds import stream
 
-    number = block.box.start[0]
-    how = Exposure.from_json(exposure)
-    angle = tilts["true_deg"][number]
-    _, ny, nx = block.shape
-    z, y, x = size_a
-    thickness = _thickness(json.dumps(ice), (z, y, x), (ny, nx), voxel_size, seed, sample)
-    shot = Shot(angle, tilts["dose"][number], tilts["before"][number], thickness)
-    projected = shift_along_y(block.core_of("projections"), [tilts["shift_y"][number] / voxel_size])[0]
+    number, facts = block.box.start[0], SpecimenFacts.from_json(specimen)
+    how, size = Exposure.from_json(exposure), facts.voxel_size
+    thickness = _thickness(facts, (block.shape[1], block.shape[2]))
+    shot = Shot(tilts["true_deg"][number], tilts["dose"][number], tilts["before"][number], thickness)
+    projected = shift_along_y(block.core_of("projections"), [tilts["shift_y"][number] / size])[0]
     halves = "even" in names
-    seen = expose(projected, voxel_size, shot, how, stream(seed, sample, "tilt", number), halves)
+    seen = expose(projected, size, shot, how, stream(facts.seed, facts.sample, "tilt", number), halves)
     images = {"signal": seen.normalised(), "clean": normalise(seen.expected, seen.flat)}
     if seen.halves is not None:
         images |= {
@@ -276,9 +265,7 @@ def expose_tilt(
         }
     if phase_flip:
         raw, believed = images["signal"], tilts["nominal_deg"][number]
-        images = {
-            name: flipped(image, voxel_size, how.optics, believed) for name, image in images.items() if name in names
-        }
+        images = {name: flipped(image, size, how.optics, believed) for name, image in images.items() if name in names}
         images["tilts"] = raw
     return Result({name: images[name][None] for name in names}, counts={"clipped pixels": seen.clipped})
 
@@ -364,16 +351,13 @@ def reconstruct_block_bytes(
 
 
 @lru_cache(maxsize=4)
-def _thickness(
-    ice: str, size_a: tuple[float, float, float], shape: tuple[int, int], voxel_size: float, seed: int, sample: int
-) -> NDArray[np.float64]:
-    """Map of the ice over the untilted specimen, angstrom."""
-    from volengine.sim.recipe.film import IceRecipe
+def _thickness(specimen: SpecimenFacts, shape: tuple[int, int]) -> NDArray[np.float64]:
+    """Map of the ice over the untilted specimen, (y, x), angstrom."""
     from volengine.sim.seeds import stream
     from volengine.sim.shapes.film import ice_surfaces
 
-    surfaces = ice_surfaces(stream(seed, sample, "ice"), size_a, IceRecipe.from_json(json.loads(ice)))
-    return surfaces.thickness_map(0.0, shape, voxel_size)
+    surfaces = ice_surfaces(stream(specimen.seed, specimen.sample, "ice"), specimen.size_a, specimen.ice)
+    return surfaces.thickness_map(0.0, shape, specimen.voxel_size)
 
 
 @lru_cache(maxsize=4)

@@ -15,6 +15,7 @@ from volengine.core.volume import Volume
 from volengine.engine.stage import ArrayInput, Output, Stage, kernel_bytes
 from volengine.tasks.common.images import StoreOptions, core_unit, factors_of, image_spec, outputs_of, scratch_spec
 from volengine.tasks.common.layout import join_url
+from volengine.tasks.simulate.description import SpecimenFacts
 from volengine.tasks.simulate.recipe import SimulateRecipe, checked_tilts
 from volengine.tasks.simulate.sample import SLAB, Sample
 
@@ -166,19 +167,17 @@ class SeriesStages:
     def _expose(self, projections: ImageSpec, out: Mapping[str, ImageSpec]) -> Stage:
         count, ny, nx = projections.levels[0].shape
         recipe = self.sample.recipe
+        specimen = recipe.specimen
+        facts = SpecimenFacts(specimen.size_a, specimen.voxel_size, specimen.ice, recipe.seed, self.sample.number)
         return Stage(
             f"expose-{self.series.name}",
             _EXPOSE,
             Tiling((count, ny, nx), (1, ny, nx)),
             params={
                 "tilts": dict(self.series.columns),
-                "size_a": recipe.specimen.size_a,
-                "ice": recipe.specimen.ice.to_json(),
+                "specimen": facts.to_json(),
                 "exposure": recipe.exposure.to_json(),
                 "phase_flip": recipe.reconstruct.phase_flip,
-                "voxel_size": recipe.specimen.voxel_size,
-                "seed": recipe.seed,
-                "sample": self.sample.number,
                 "names": list(out),
             },
             arrays={"projections": ArrayInput(projections.volume())},
