@@ -67,8 +67,8 @@ def template_of(
         What lies at 0 of the template: ``centre``, the centroid of the potential; ``origin``, the centroid of the
         sub-model called origin; if it has none, 0 of the structure's frame where that lies within the box of its atoms
         (a structure turned to its membrane), else the centre; ``axis``, the same for the unit of a filament: the
-        sub-model called origin, or the point of the frame's z axis beside the centroid, where that axis runs through the box of
-        the atoms, else the centre; or a position z, y, x.
+        sub-model called origin, or the point of the frame's z axis beside the centroid, where that axis runs through
+        the box of the atoms, else the centre; or a position z, y, x.
     classes
         Of the sub-models that have weight, in order, the last for all that follow; default: their names.
 
