@@ -88,16 +88,16 @@ class PickRecipe(Recipe):
             raise InputError(f"--max-distance-vox must be from 1 to 4095, not {self.max_distance_vox}.")
 
     def feature_of(self, volume: Volume) -> str:
-        """The feature's name for this prediction: the recipe's, else what the prediction says, else its name."""
+        """Name of the feature: the recipe's, else the prediction's feature, else the prediction's name."""
         return self.feature or str(volume.facts.get("feature", "")) or volume.name
 
     def basin_rules(self, volume: Volume) -> BasinRules:
-        """What is foreground, in the prediction's stored values.
+        """The rules for local regions, with the threshold in stored values of the prediction and lengths in voxels.
 
         Raises
         ------
         InputError
-            For a prediction whose type does not say what 1.0 is.
+            The prediction's dtype is neither uint8 nor floating-point.
         """
         dtype = np.dtype(volume.dtype)
         if dtype.kind not in "uif" or dtype == np.int8:
@@ -105,12 +105,12 @@ class PickRecipe(Recipe):
                 f"{volume.url}: cannot pick from {dtype.name}. A prediction holds floating numbers up to 1, or "
                 "integers up to 255 (uint8); convert it first."
             )
-        # Rounded, so that a threshold written as n / 255 means n in spite of the last binary digit.
+        # Rounded, so that a threshold of n / 255 becomes exactly n.
         level = self.threshold if dtype.kind == "f" else math.floor(round(self.threshold * 255, 9))
         return BasinRules(level, self.connectivity, self.mode == "2d", self.max_distance_vox)
 
     def region_rules(self, volume: Volume) -> RegionRules:
-        """How basins become picks, in voxels; a voxel's shortest side is the unit of the distances."""
+        """The rules by which regions become picks, in voxels; distances are in units of a voxel's shortest side."""
         side = min(volume.voxel_size)
         z, y, x = (v / side for v in volume.voxel_size)
         spacing = self.spacing_nm * NM_TO_ANGSTROM / side

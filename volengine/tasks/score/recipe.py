@@ -1,4 +1,4 @@
-"""The recipe of ``score``: what is compared, and how."""
+"""The recipe of ``score``: what to compare, and how."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Kernels of ``segment``, and the memory that they need.
 
-They compute slice statistics, resample the tomogram to the networks' grid, run networks on the patches of a block, blend
+They compute slice statistics, resample the tomogram to the networks' grid, predict the patches of a block, blend
 patches across blocks, and resample predictions to the tomogram's grid. A kernel unpacks a block and calls functions of
 ``volengine.nets`` and ``volengine.ops``, which hold the methods.
 """

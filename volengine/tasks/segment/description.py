@@ -175,7 +175,7 @@ class Encoding:
     factors: tuple[Index3, ...]
 
     def values(self, sums: Mapping[str, NDArray[np.int32]], net: Net, feature: str) -> dict[str, NDArray[np.generic]]:
-        """Turn the sums of a feature (int32, by the names of :attr:`Net.channels`) into stored values of its volumes."""
+        """Turn sums of a feature (int32, by the names of :attr:`Net.channels`) into stored values of its volumes."""
         found = quantise(sums[feature], net.scale, self.dtype, self.rounding, bounded=net.bounded, sigmoid=net.sigmoid)
         values = {feature: found}
         if net.spread:

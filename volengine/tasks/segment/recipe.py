@@ -174,7 +174,7 @@ class SegmentRecipe(Recipe):
 
 @dataclass(frozen=True)
 class Resolved:
-    """The values of a :class:`SegmentRecipe` after ``compat`` has filled them in; ``None`` stands for the model's value.
+    """The values of a :class:`SegmentRecipe` after ``compat`` has filled them in; ``None`` means the model's value.
 
     The fields have the same meaning as in the recipe.
     """

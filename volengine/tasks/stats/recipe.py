@@ -1,4 +1,4 @@
-"""The recipe of ``stats``: what is an object, what is a cluster, what is a right one."""
+"""The recipe of ``stats``: what an object is, what a cluster is, and which objects are right."""
 
 from __future__ import annotations
 
@@ -106,12 +106,12 @@ class StatsRecipe(Recipe):
             raise InputError(f"--ids {', '.join(map(str, self.ids))}: 0 is where nothing is; ids are 1 or more.")
 
     def labels_of(self, volume: Volume) -> Labels:
-        """What a label volume holds.
+        """Whether a label volume holds class ids (``atlas``) or numbered objects (``instances``).
 
         Raises
         ------
         InputError
-            A prediction, or a volume that does not say it.
+            The volume is a prediction, or neither it nor the recipe says what it holds.
         """
         where = f"{volume.url}{'#' + volume.path if volume.path else ''}"
         if volume.kind == "probability":
@@ -130,12 +130,12 @@ class StatsRecipe(Recipe):
         )
 
     def names_of(self, volume: Volume) -> dict[int, str]:
-        """Names of the class ids that are known before a voxel is read.
+        """The names of class ids, as far as the recipe and the volume's metadata give them.
 
         Raises
         ------
         InputError
-            ``classes`` that the volume does not know.
+            ``classes`` are given without ``ids``, and the volume does not state their ids.
         """
         if self.ids:
             return dict(zip(self.ids, self.classes, strict=True))
@@ -150,7 +150,7 @@ class StatsRecipe(Recipe):
         return names
 
     def rules_of(self, volume: Volume) -> ClassRules:
-        """How the objects of an atlas are found, in its voxels; a voxel's shortest side is the unit of distances."""
+        """The rules for the objects of an atlas, in voxels; distances are in units of a voxel's shortest side."""
         names = self.names_of(volume)
         wanted = self.ids or tuple(sorted(k for k, name in names.items() if name in self.classes))
         side = min(volume.voxel_size)
@@ -166,18 +166,18 @@ class StatsRecipe(Recipe):
         )
 
     def _unnamed(self, names: dict[int, str]) -> tuple[int, ...]:
-        """Ids of ``split`` that are given as class_3."""
+        """Ids of the classes in ``split`` that have no name, for example 3 for ``class_3``."""
         spelled = {name: name.removeprefix(UNNAMED) for name in self.split if name.startswith(UNNAMED)}
         return tuple(int(k) for k in spelled.values() if k.isdecimal() and int(k) not in names)
 
     def of_truth(self) -> StatsRecipe:
-        """The recipe for the truth: taken as it is, without islands and without a watershed."""
+        """The recipe for the truth, whose objects are not split, and none of which is an island."""
         return self.with_(kind=self.truth_kind, split=(), min_voxels=0, min_volume_nm3=0.0)
 
     def least_voxels(self, volume_nm3: float) -> int:
-        """Voxels of the smallest object that is no island, for voxels of this volume."""
+        """Least number of voxels of an object that is not an island, for voxels of this volume (cubic nanometres)."""
         return max(self.min_voxels, math.ceil(round(self.min_volume_nm3 / volume_nm3, 9)))
 
 
 UNNAMED = "class_"
-"""Begins the name of a class whose id is all that is known."""
+"""Prefix of the name of a class of which only the id is known."""

@@ -154,7 +154,7 @@ class LabelPoints:
         return cls(points, [*radii] * (len(paths) // len(radii)), volume.voxel_size, beyond)
 
     def read(self, box: Box) -> NDArray[np.uint8]:
-        """Labels (features, z, y, x) by the distance of a voxel's centre: 1 up to the radius, 2 up to ``beyond``, else 0."""
+        """Labels (features, z, y, x) by a voxel's distance: 1 up to the radius, 2 up to ``beyond``, 0 further away."""
         out = np.zeros((len(self._points), *box.shape), np.uint8)
         for labels, points, radius in zip(out, self._points, self._radii, strict=True):
             far = radius if self._beyond is None else max(radius, self._beyond)
