@@ -1,8 +1,8 @@
 """The jobs of a run, made in the same way for every verb.
 
 A :class:`Verb` says how one of its sources becomes a :class:`Request`, and how a request becomes a plan.
-:func:`jobs_of` makes one job for each source, and :func:`run_one` runs a single one. A source is opened when its job is planned, so one
-that cannot be read fails alone, and the others continue.
+:func:`jobs_of` makes one job for each source, and :func:`run_one` runs a single one. A source is opened when its job is
+planned, so one that cannot be read fails alone, and the others continue.
 """
 
 from __future__ import annotations
