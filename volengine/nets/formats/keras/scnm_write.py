@@ -4,6 +4,7 @@ A model of Ais predicts probabilities of one feature, and has one of two normali
 a network with several features one is written. The function that turns logits into probabilities becomes the last layer
 of the network.
 
+>>> from pathlib import Path
 >>> from volengine.nets.checkpoint import load_model
 >>> module, facts = load_model("membrane.safetensors")
 >>> content = scnm_bytes(module, facts.with_(normalisation="per_slice"), feature="membrane")
