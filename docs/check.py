@@ -202,15 +202,15 @@ def _recipe_of(data: dict[str, Any]) -> object:
     if "apiVersion" in data:  # a Kubernetes object
         return data
     if "samples" in data:
-        from volengine.tasks.train import TrainRecipe
+        from volengine.tasks.train.recipe import TrainRecipe
 
         return TrainRecipe.from_json(data)
     if SAMPLE & set(data):
-        from volengine.tasks.simulate import sample_recipe
+        from volengine.tasks.simulate.draw import sample_recipe
 
         return sample_recipe(data, 1)
     if "rules" in data:
-        from volengine.tasks.interact import InteractRecipe
+        from volengine.tasks.interact.recipe import InteractRecipe
 
         return InteractRecipe.from_json(data)
     from volengine.tasks.run import RunRecipe

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import gemmi
 
-from volengine.io.structures import read_structure
-from volengine.tasks.simulate_structures import SHIPPED
+from volengine.io.structures.read import read_structure
+from volengine.tasks.simulate.structures import SHIPPED
 
 OUT = Path(__file__).parents[1] / "volengine" / "data" / "structures"
 HEAD = "data_{name}\nloop_\n_atom_site.id\n_atom_site.type_symbol\n_atom_site.label_atom_id\n_atom_site.label_comp_id\n"

@@ -19,9 +19,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from volengine.core.errors import FormatError, InputError, MissingError, VolengineError
-from volengine.io.structure_cache import cache_folder, fetch_structure, pdb_id
-from volengine.io.structure_names import FLAGS, block_class, parse_name
-from volengine.io.structures import read_density, read_structure
+from volengine.io.structures.cache import cache_folder, fetch_structure, pdb_id
+from volengine.io.structures.names import FLAGS, block_class, parse_name
+from volengine.io.structures.read import read_density, read_structure
 
 STRUCTURES = Path(__file__).parents[2].parent / "shared" / "data" / "structures"
 needs_structures = pytest.mark.skipif(

@@ -14,7 +14,7 @@ from scipy.spatial import cKDTree
 from volengine.core.errors import InputError
 from volengine.core.specimen import Template
 from volengine.core.structure import Atoms, Part, Structure
-from volengine.io.structures import read_structure
+from volengine.io.structures.read import read_structure
 from volengine.sim.atoms.scattering import PROTEIN_POTENTIAL, displaced_volume, missing_hydrogens, potentials
 from volengine.sim.atoms.templates import aligned, alone, bead, template_of, template_of_density
 

@@ -9,7 +9,8 @@ from typing import Any
 from volengine.core.errors import FormatError, InputError, MissingError
 from volengine.core.units import format_bytes
 from volengine.core.volume import Volume
-from volengine.io import MRC_SUFFIXES, TIFF_SUFFIXES, open_volume, suffix_of
+from volengine.io.names import MRC_SUFFIXES, TIFF_SUFFIXES, suffix_of
+from volengine.io.open import open_volume
 
 MODEL_SUFFIXES = (".safetensors", ".onnx", ".scnm", ".scnmgroup", ".ckpt", ".h5", ".hdf5", ".keras")
 PICKS_SUFFIXES = (".star", ".tsv", ".tbl", ".csv", ".json")
@@ -70,7 +71,7 @@ def _tiff(path: str) -> dict[str, Any]:
 
 
 def _mrc(path: str) -> dict[str, Any]:
-    from volengine.io.mrc_header import read_header
+    from volengine.io.mrc.header import read_header
 
     header = read_header(path)
     size = header.voxel_size
@@ -92,7 +93,7 @@ def _mrc(path: str) -> dict[str, Any]:
 
 
 def _store(path: str) -> dict[str, Any]:
-    from volengine.io.omezarr import list_groups
+    from volengine.io.omezarr.read import list_groups
 
     facts: dict[str, Any] = {"store": path}
     groups = list_groups(path)
