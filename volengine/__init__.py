@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from volengine.core.rules import Compete, Interact
     from volengine.core.volume import Volume
     from volengine.engine.options import RunOptions
-    from volengine.io import open_volume
+    from volengine.io import OpenVolume, open_volume
     from volengine.io.picks import read_picks, write_picks
     from volengine.tasks.convert import ConvertRecipe, convert
     from volengine.tasks.export import ExportRecipe, export
@@ -48,7 +48,7 @@ _MODULES = {
     "core.rules": ("Compete", "Interact"),
     "core.volume": ("Volume",),
     "engine.options": ("RunOptions",),
-    "io": ("open_volume",),
+    "io": ("OpenVolume", "open_volume"),
     "io.picks": ("read_picks", "write_picks"),
     "tasks.convert": ("ConvertRecipe", "convert"),
     "tasks.export": ("ExportRecipe", "export"),
@@ -76,6 +76,7 @@ __all__ = [
     "ExportRecipe",
     "Interact",
     "InteractRecipe",
+    "OpenVolume",
     "PickRecipe",
     "Picks",
     "RunOptions",

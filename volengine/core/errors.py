@@ -19,6 +19,10 @@ class InputError(VolengineError, ValueError):
     exit_code = 2
 
 
+class IndexRefusedError(InputError, IndexError):
+    """An index that selects nothing of a volume, as ``volume[1000]`` of one with fewer slices."""
+
+
 class FormatError(InputError):
     """A file that is truncated, damaged, or not what its name says."""
 

@@ -24,9 +24,9 @@ from numpy.typing import DTypeLike, NDArray
 
 from volengine.core.boxes import Index3, index3
 from volengine.core.errors import InputError
+from volengine.core.paths import PathLike
 from volengine.io import mrc_rules as rules
 from volengine.io.atomic import replacing
-from volengine.io.files import PathLike
 from volengine.io.mrc_header import EXT_TYPES, MrcHeader
 
 VERSION = 20141

@@ -14,6 +14,7 @@ behind the first one: every level has its own translation.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -150,6 +151,23 @@ def omero(spec: ImageSpec, low: float, high: float, least: float, largest: float
     label = str(spec.facts.get("feature") or spec.name or "image")
     channel = {"label": label, "color": "FFFFFF", "active": True, "window": window}
     return {"channels": [channel], "rdefs": {"model": "greyscale"}}
+
+
+def display_of(
+    attributes: Mapping[str, Any], channel: int = 0
+) -> tuple[tuple[int, int, int] | None, tuple[float, float] | None]:
+    """Colour (red, green, blue, 0 to 255) and range of values in which viewers show a channel; ``None``: not said."""
+    channels = (ome_part(attributes).get("omero") or {}).get("channels") or ()
+    entry = channels[channel] if channel < len(channels) and isinstance(channels[channel], Mapping) else {}
+    colour, window = str(entry.get("color") or ""), entry.get("window") or {}
+    try:
+        low, high = float(window["start"]), float(window["end"])
+        shown = (low, high) if low < high else None
+    except (KeyError, TypeError, ValueError):
+        shown = None
+    if not re.fullmatch(r"[0-9A-Fa-f]{6}", colour):
+        return None, shown
+    return (int(colour[:2], 16), int(colour[2:4], 16), int(colour[4:], 16)), shown
 
 
 def parse_multiscale(attributes: Mapping[str, Any], where: str) -> Multiscale | None:

@@ -15,6 +15,7 @@ from volengine.core.block import Block, Result
 from volengine.core.boxes import Index3
 from volengine.core.errors import InputError
 from volengine.core.image import ImageSpec
+from volengine.core.paths import PathLike, path_text
 from volengine.core.recipe import Recipe
 from volengine.core.tiling import Tiling
 from volengine.core.volume import Kind, Volume
@@ -24,7 +25,7 @@ from volengine.engine.options import RunOptions
 from volengine.engine.plan import Plan
 from volengine.engine.run import Job, run_plan
 from volengine.engine.stage import ArrayInput, Stage, TableInput
-from volengine.io import is_packed, open_volume, suffix_of
+from volengine.io import OpenVolume, is_packed, open_volume, suffix_of
 from volengine.io.codecs import check_codec
 from volengine.tasks.images import core_unit, factors_of, image_spec, levels_of, outputs_of
 from volengine.tasks.layout import history, join_url, plan_folder, run_dir_for, run_dir_in
@@ -75,7 +76,9 @@ class ConvertRecipe(Recipe):
         check_codec(self.codec)
 
 
-def convert(source: str, out: str, recipe: ConvertRecipe | None = None, options: RunOptions | None = None) -> Volume:
+def convert(
+    source: PathLike, out: PathLike, recipe: ConvertRecipe | None = None, options: RunOptions | None = None
+) -> OpenVolume:
     """Convert a file or store to OME-Zarr and return the handle of the result.
 
     Parameters
@@ -92,6 +95,7 @@ def convert(source: str, out: str, recipe: ConvertRecipe | None = None, options:
     InputError
         The source cannot be read, has no usable voxel size, or ``out`` exists and is another run's.
     """
+    source, out = path_text(source), path_text(out)
     recipe, options = recipe or ConvertRecipe(), options or RunOptions()
     volume = open_volume(source, voxel_size=recipe.voxel_size, name=recipe.name)
     run_dir = options.run_dir or run_dir_for(out)

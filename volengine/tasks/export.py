@@ -12,9 +12,10 @@ from tqdm import tqdm
 
 from volengine.core.boxes import Box
 from volengine.core.errors import InputError
+from volengine.core.paths import PathLike, path_text
 from volengine.core.recipe import Recipe
 from volengine.core.volume import Volume
-from volengine.io import MRC_SUFFIXES, Source, open_source, open_volume, suffix_of
+from volengine.io import MRC_SUFFIXES, OpenVolume, Source, open_source, open_volume, suffix_of
 
 SLAB_BYTES = 64_000_000
 
@@ -47,7 +48,7 @@ class ExportRecipe(Recipe):
     overwrite: bool = False
 
 
-def export(source: str, out: str, recipe: ExportRecipe | None = None, *, progress: bool = True) -> Volume:
+def export(source: PathLike, out: PathLike, recipe: ExportRecipe | None = None, *, progress: bool = True) -> OpenVolume:
     """Write a volume as MRC: voxel size, origin, labels and extended header kept, mode chosen without loss.
 
     Parameters
@@ -63,7 +64,7 @@ def export(source: str, out: str, recipe: ExportRecipe | None = None, *, progres
 
     Returns
     -------
-    Volume
+    OpenVolume
         The handle of the MRC file.
 
     Raises
@@ -73,7 +74,7 @@ def export(source: str, out: str, recipe: ExportRecipe | None = None, *, progres
     """
     from pathlib import Path
 
-    recipe = recipe or ExportRecipe()
+    source, out, recipe = path_text(source), path_text(out), recipe or ExportRecipe()
     if suffix_of(out) not in MRC_SUFFIXES or out.endswith((".gz", ".bz2")):
         raise InputError(f"{out}: export writes MRC; the suffix must be one of {', '.join(MRC_SUFFIXES)}.")
     if Path(out).exists() and not recipe.overwrite:

@@ -27,6 +27,7 @@ from volengine.core.block import Block, Result
 from volengine.core.boxes import Box, Index3, index3
 from volengine.core.errors import InputError
 from volengine.core.image import ImageSpec, Ngff
+from volengine.core.paths import PathLike, path_text
 from volengine.core.recipe import Recipe
 from volengine.core.rules import Compete, Interact, Rule, changed_features, check_features, parse_rules, rules_to_json
 from volengine.core.tiling import Tiling
@@ -37,7 +38,7 @@ from volengine.engine.options import RunOptions
 from volengine.engine.plan import Plan
 from volengine.engine.run import Job, run_plan
 from volengine.engine.stage import ArrayInput, Stage
-from volengine.io import is_packed, open_volume
+from volengine.io import OpenVolume, is_packed, open_volume
 from volengine.ops.interact import Chain
 from volengine.tasks.images import core_unit, factors_of, image_spec, levels_of, outputs_of
 from volengine.tasks.layout import feature_store, history, plan_folder, run_dir_in
@@ -80,8 +81,8 @@ class InteractRecipe(Recipe):
 
 
 def interact(
-    predictions: Mapping[str, str], out: str, recipe: InteractRecipe, options: RunOptions | None = None
-) -> dict[str, Volume]:
+    predictions: Mapping[str, PathLike], out: PathLike, recipe: InteractRecipe, options: RunOptions | None = None
+) -> dict[str, OpenVolume]:
     """Apply rules to the predictions of one tomogram.
 
     Parameters
@@ -104,7 +105,7 @@ def interact(
         A rule names a feature that is not there; predictions on different grids or of different types; a radius too
         small for ``compat``; an output that would replace one of the predictions.
     """
-    options = options or RunOptions()
+    out, options = path_text(out), options or RunOptions()
     volumes = {feature: _of_tomogram(open_volume(url), feature) for feature, url in predictions.items()}
     if not volumes:
         raise InputError("interact needs predictions; none are given.")
@@ -148,7 +149,7 @@ def _refused(source: str, error: InputError) -> Job:
     return Job(source, plan)
 
 
-def _named(volume: Volume) -> tuple[str, Volume]:
+def _named(volume: OpenVolume) -> tuple[str, OpenVolume]:
     """The feature that a prediction is of, and the prediction under its tomogram's name."""
     feature = str(volume.facts.get("feature", "")) or volume.name.rpartition("__")[2]
     if feature == volume.name:
@@ -156,7 +157,7 @@ def _named(volume: Volume) -> tuple[str, Volume]:
     return feature, _of_tomogram(volume, feature)
 
 
-def _of_tomogram(volume: Volume, feature: str) -> Volume:
+def _of_tomogram(volume: OpenVolume, feature: str) -> OpenVolume:
     return volume.with_(name=volume.name.removesuffix(f"__{feature}"))
 
 

@@ -28,6 +28,7 @@ from volengine.core.block import Block, Result, Table
 from volengine.core.boxes import Box, Index3, index3
 from volengine.core.errors import InputError
 from volengine.core.image import ImageSpec, Ngff
+from volengine.core.paths import PathLike, path_text
 from volengine.core.picks import Picks
 from volengine.core.recipe import Recipe
 from volengine.core.tiling import Tiling
@@ -169,7 +170,7 @@ class PickRecipe(Recipe):
         )
 
 
-def pick(source: str, out: str, recipe: PickRecipe | None = None, options: RunOptions | None = None) -> Picks:
+def pick(source: PathLike, out: PathLike, recipe: PickRecipe | None = None, options: RunOptions | None = None) -> Picks:
     """Pick particles from a prediction, write them, and return them.
 
     Parameters
@@ -195,6 +196,7 @@ def pick(source: str, out: str, recipe: PickRecipe | None = None, options: RunOp
     from volengine.io.picks import read_picks
     from volengine.io.stores import local_copy
 
+    source, out = path_text(source), path_text(out)
     recipe, options = recipe or PickRecipe(), options or RunOptions()
     volume = open_volume(source)
     run_dir = options.run_dir or run_dir_for(out)

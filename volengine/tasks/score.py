@@ -22,6 +22,7 @@ import numpy as np
 from volengine.core.block import Block, Result
 from volengine.core.boxes import Box, Index3, index3
 from volengine.core.errors import InputError, WiderHaloError
+from volengine.core.paths import PathLike, PathsByFeature, path_text_or_none, paths_by_feature
 from volengine.core.recipe import Recipe
 from volengine.core.tiling import Tiling
 from volengine.core.volume import Volume
@@ -121,12 +122,12 @@ class ScoreRecipe(Recipe):
 
 
 def score(
-    prediction: Where,
-    truth: Where,
+    prediction: PathsByFeature,
+    truth: PathsByFeature,
     recipe: ScoreRecipe | None = None,
     options: RunOptions | None = None,
     *,
-    out: str | None = None,
+    out: PathLike | None = None,
 ) -> Scores:
     """Score a prediction (or picks) against what is known.
 
@@ -151,6 +152,7 @@ def score(
     InputError
         Volumes on different grids, a feature without truth, values that are neither labels nor probabilities.
     """
+    prediction, truth, out = paths_by_feature(prediction), paths_by_feature(truth), path_text_or_none(out)
     recipe, options = recipe or ScoreRecipe(), options or RunOptions()
     _check_out(out)
     if is_picks(prediction):

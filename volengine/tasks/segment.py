@@ -24,12 +24,13 @@ import re
 from volengine.core.boxes import Index3
 from volengine.core.errors import InputError
 from volengine.core.image import ImageSpec
+from volengine.core.paths import PathLike, path_text
 from volengine.core.volume import Volume
 from volengine.engine.ledger import PlanFolder
 from volengine.engine.options import RunOptions
 from volengine.engine.plan import Plan, join
 from volengine.engine.run import Job, run_plan
-from volengine.io import is_packed, open_volume, suffix_of
+from volengine.io import OpenVolume, is_packed, open_volume, suffix_of
 from volengine.tasks.images import auto_shard, image_spec
 from volengine.tasks.layout import history, join_url, plan_folder, run_dir_for, run_dir_in
 from volengine.tasks.segment_match import Matching
@@ -42,7 +43,9 @@ __all__ = ["SegmentRecipe", "plan_segment", "segment", "segment_jobs"]
 SHARD_VOX = 128
 
 
-def segment(source: str, out: str, recipe: SegmentRecipe, options: RunOptions | None = None) -> dict[str, Volume]:
+def segment(
+    source: PathLike, out: PathLike, recipe: SegmentRecipe, options: RunOptions | None = None
+) -> dict[str, OpenVolume]:
     """Predict the features of a tomogram.
 
     Parameters
@@ -65,6 +68,7 @@ def segment(source: str, out: str, recipe: SegmentRecipe, options: RunOptions | 
     InputError
         A model that does not fit the tomogram (voxel size) or the recipe, or outputs that another run made.
     """
+    source, out = path_text(source), path_text(out)
     options = options or RunOptions()
     volume = open_volume(source)
     run_dir = options.run_dir or run_dir_for(out)

@@ -26,6 +26,7 @@ from typing import Any
 from volengine.core.boxes import Index3
 from volengine.core.errors import InputError
 from volengine.core.image import ImageSpec
+from volengine.core.paths import PathLike, path_text
 from volengine.core.tiling import Tiling
 from volengine.engine.ledger import PlanFolder
 from volengine.engine.options import RunOptions
@@ -48,7 +49,7 @@ _BUILD = "volengine.tasks.simulate_build"
 
 def simulate(
     recipe: SimulateRecipe | Mapping[str, Any],
-    out: str,
+    out: PathLike,
     count: int = 1,
     options: RunOptions | None = None,
     *,
@@ -76,7 +77,7 @@ def simulate(
         A recipe or a structure that cannot be used.
     """
     values = recipe.to_json() if isinstance(recipe, SimulateRecipe) else recipe
-    jobs, run_dir = simulate_jobs(values, out, count, options or RunOptions(), first=first)
+    jobs, run_dir = simulate_jobs(values, path_text(out), count, options or RunOptions(), first=first)
     report = run_jobs(jobs, run_dir, options or RunOptions())
     return report.check() if check else report
 

@@ -17,7 +17,7 @@ import io
 import math
 import re
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ import numpy as np
 from volengine.core.block import Block, Result, Table
 from volengine.core.boxes import Box, Index3, index3
 from volengine.core.errors import FormatError, InputError, MissingError
+from volengine.core.paths import PathLike, PathsLike, path_text, path_texts
 from volengine.core.tiling import Tiling
 from volengine.core.volume import Volume
 from volengine.engine.ledger import write_atomic
@@ -67,13 +68,13 @@ TRUTH = "truth__"
 
 
 def stats(
-    inputs: str | Sequence[str],
-    out: str | None = None,
+    inputs: PathsLike,
+    out: PathLike | None = None,
     recipe: StatsRecipe | None = None,
     options: RunOptions | None = None,
     *,
-    truth: str | Sequence[str] = (),
-    groups: str | None = None,
+    truth: PathsLike = (),
+    groups: PathLike | None = None,
 ) -> Stats:
     """Count objects and describe where they lie.
 
@@ -106,16 +107,16 @@ def stats(
     if out is None:
         with tempfile.TemporaryDirectory() as folder:
             return _stats(inputs, folder, recipe.with_(plots=False), options, truth, groups)
-    return _stats(inputs, out, recipe, options, truth, groups)
+    return _stats(inputs, path_text(out), recipe, options, truth, groups)
 
 
 def _stats(
-    inputs: str | Sequence[str],
+    inputs: PathsLike,
     out: str,
     recipe: StatsRecipe,
     options: RunOptions,
-    truth: str | Sequence[str],
-    groups: str | None,
+    truth: PathsLike,
+    groups: PathLike | None,
 ) -> Stats:
     case = StatsCase.find(inputs, out, recipe, options, truth=truth, groups=groups)
     jobs = case.jobs(options)
@@ -150,20 +151,21 @@ class StatsCase:
     @classmethod
     def find(
         cls,
-        inputs: str | Sequence[str],
+        inputs: PathsLike,
         out: str,
         recipe: StatsRecipe,
         options: RunOptions,
         *,
-        truth: str | Sequence[str] = (),
-        groups: str | None = None,
+        truth: PathsLike = (),
+        groups: PathLike | None = None,
     ) -> StatsCase:
         """Open what the paths name: tables of picks are read, of volumes the metadata."""
         if "://" in out:
             raise InputError(f"--out {out}: tables and plots are written to a folder of this machine.")
-        sources = Sources.find(_listed(inputs), recipe)
-        known = Sources.find(_listed(truth), recipe.of_truth(), "truth") if truth else None
-        named = read_groups(groups) if groups is not None else None
+        sources, known = Sources.find(path_texts(inputs), recipe), None
+        if truth := path_texts(truth):
+            known = Sources.find(truth, recipe.of_truth(), "truth")
+        named = read_groups(path_text(groups)) if groups is not None else None
         _check_split(sources, recipe)
         return cls(sources, known, named, recipe, out, options.run_dir or run_dir_in(out, "stats.run"))
 
@@ -214,10 +216,6 @@ class StatsCase:
         except (OSError, ValueError, KeyError) as error:
             raise FormatError(f"{path} is damaged ({error}); delete the run folder and count again.") from error
         return part_of_volume(volume, found, recipe)
-
-
-def _listed(inputs: str | Sequence[str]) -> list[str]:
-    return [inputs] if isinstance(inputs, str) else list(inputs)
 
 
 def _key(volume: Volume, before: str = "") -> str:
