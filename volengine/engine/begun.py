@@ -12,13 +12,15 @@ import json
 from collections.abc import Collection, Iterable
 from dataclasses import replace
 from itertools import groupby
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from volengine.core.errors import PlanError
 from volengine.core.image import ImageSpec
 from volengine.engine.ledger import PlanFolder
-from volengine.engine.plan import Plan
 from volengine.engine.stage import BLOCK_PARAMS, Stage
+
+if TYPE_CHECKING:
+    from volengine.engine.plan import Plan
 
 Part = tuple[Stage, ...]
 
@@ -39,7 +41,7 @@ def begun(plan: Plan, folder: PlanFolder, limit: int) -> Plan:
     if data is None:
         return plan
     try:
-        old = Plan.from_json(data)
+        old = type(plan).from_json(data)
     except (PlanError, KeyError, TypeError):  # written by another version
         return plan
     known = {_kept(old, part): part for part in parts(old)}
@@ -50,7 +52,7 @@ def begun(plan: Plan, folder: PlanFolder, limit: int) -> Plan:
         if before and _same(old, before, plan, part):
             hints = {stage.name: stage.hints for stage in part}
             again = [replace(stage, hints=hints.get(stage.name, stage.hints)) for stage in before]
-            if _fits([*stages, *again], limit):
+            if _fits(plan, [*stages, *again], limit):
                 stages += again
                 images += _scratch(old, before)
                 continue
@@ -124,9 +126,9 @@ def _purpose(plan: Plan, part: Part, common: Collection[str]) -> str:
     return json.dumps([sources, steps, images], sort_keys=True, default=str)
 
 
-def _fits(stages: Iterable[Stage], limit: int) -> bool:
+def _fits(plan: Plan, stages: Iterable[Stage], limit: int) -> bool:
     try:
-        Plan("", tuple(stages)).check(limit)
+        replace(plan, stages=tuple(stages)).check(limit)
     except PlanError:
         return False
     return True

@@ -11,16 +11,19 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from volengine.core.block import Table
 from volengine.core.image import ImageSpec
 from volengine.engine.begun import begun
 from volengine.engine.ledger import PlanFolder, Receipt
 from volengine.engine.options import RunOptions
-from volengine.engine.plan import Plan
 from volengine.engine.stage import Stage
 from volengine.engine.work import Task
 from volengine.io import omezarr
+
+if TYPE_CHECKING:
+    from volengine.engine.plan import Plan
 
 TASK_SECONDS = 1.5
 """Small units share a Dask task until it takes about this long: the scheduler's cost per unit then vanishes."""
@@ -143,7 +146,7 @@ class PlanState:
         required: list[Stage] = []
         lost: list[str] = []
         for stage in reversed(self.plan.stages):
-            read = any(_reads(later, stage) for later in required)
+            read = any(reads(later, stage) for later in required)
             if self._cleaned(stage):
                 if read:
                     lost.append(stage.name)
@@ -297,7 +300,7 @@ class PlanState:
                 self.folder.remove_tables(stage.name)
 
 
-def _reads(later: Stage, stage: Stage) -> bool:
+def reads(later: Stage, stage: Stage) -> bool:
     """Whether a stage reads a table or an array of another."""
     made = {(o.volume.url, o.volume.path) for o in stage.outputs.values()}
     arrays = {(a.volume.url, a.volume.path) for a in later.arrays.values()}
