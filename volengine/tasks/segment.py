@@ -111,8 +111,11 @@ def plan_segment(volume: Volume, recipe: SegmentRecipe, out: str, folder: PlanFo
     count = sum(len(net.products) for net in nets)
     parts = []
     for shape, seen in grids.items():
-        products = [name for net in seen for name in net.products]
-        specs = {name: _spec(volume, recipe, name, _store(volume, name, out, count), storage) for name in products}
+        products = {name: net.colour for net in seen for name in net.products}
+        specs = {
+            name: _spec(volume, recipe, (name, colour), _store(volume, name, out, count), storage)
+            for name, colour in products.items()
+        }
         if shape == volume.shape:
             parts.append(Segmentation(volume, recipe, seen, specs, folder, options).plan())
         else:
@@ -145,8 +148,18 @@ def _storage(volume: Volume, *, flat: bool) -> tuple[Index3, Index3]:
     return chunk, (chunk[0] if flat else z, y, x)
 
 
-def _spec(volume: Volume, recipe: SegmentRecipe, feature: str, url: str, storage: tuple[Index3, Index3]) -> ImageSpec:
+def _spec(
+    volume: Volume,
+    recipe: SegmentRecipe,
+    shown: tuple[str, tuple[float, float, float] | None],
+    url: str,
+    storage: tuple[Index3, Index3],
+) -> ImageSpec:
+    """The image of a prediction; ``shown`` is the feature's name, and its colour where the model says one."""
+    feature, colour = shown
     kept = {key: volume.facts[key] for key in ("mrc",) if key in volume.facts}
+    if colour is not None:
+        kept["colour"] = list(colour)
     return image_spec(
         url,
         volume,
