@@ -27,9 +27,6 @@ from volengine.tasks.convert import unpack_stage
 from volengine.tasks.images import scratch_spec
 from volengine.tasks.simulate_structures import Source, flags_of
 
-DISTANCE_CUT = 60.0
-"""Angstrom: distances that are kept end there."""
-
 KERNEL_BYTES = 130_000_000
 """Of a batch of voxels, whatever the block."""
 VOXEL_BYTES = 48
@@ -129,7 +126,7 @@ class LabelStages:
     specimen
         The recipe.
     keep_distance
-        Distances are kept, so they must reach :data:`DISTANCE_CUT`.
+        Distances are kept, so they must reach :data:`~volengine.sim.render.DISTANCE_CUT`.
     seed, sample
         Of the random streams.
     chunk
@@ -177,7 +174,7 @@ class LabelStages:
         return [*before, build(choose(self.specimen.shape, self.chunk, build))]
 
     def _measure(self, volume: Volume, core: Index3, unpacked: bool) -> Stage:
-        from volengine.sim.render import HEAD
+        from volengine.sim.shapes.membranes import HEAD
 
         ridge, thickness = self._ridge()
         halo = (ridge.halo,) * 3
@@ -206,7 +203,7 @@ class LabelStages:
     def _ridge(self) -> tuple[LabelRidge, dict[int, float]]:
         """How the middle of labels is found, and how thick each membrane is."""
         from volengine.sim.build import ice_potential, label_thickness
-        from volengine.sim.render import profile_of
+        from volengine.sim.render import DISTANCE_CUT, profile_of
 
         specimen = self.specimen
         thickness = label_thickness(self.recipe, self.seed, self.sample)
