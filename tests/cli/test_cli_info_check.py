@@ -18,7 +18,9 @@ from ome_zarr.format import FormatV04, FormatV05
 
 from volengine.core.boxes import Box
 from volengine.core.image import ImageSpec
-from volengine.io.omezarr import ZarrSink, create_image, finish_image, plan_levels
+from volengine.io.omezarr.arrays import ZarrSink
+from volengine.io.omezarr.image import create_image, finish_image
+from volengine.io.omezarr.levels import plan_levels
 from volengine.ops.pyramid import downsample, pyramid
 
 SHAPE = (24, 40, 48)

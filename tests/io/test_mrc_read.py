@@ -21,8 +21,8 @@ from hypothesis import strategies as st
 from volengine.core.boxes import Box
 from volengine.core.errors import FormatError, InputError, MissingError
 from volengine.io import rawfile
-from volengine.io.mrc import MrcSource, decompress, open_mrc, volume_name
-from volengine.io.mrc_header import MrcHeader, read_header
+from volengine.io.mrc.header import MrcHeader, read_header
+from volengine.io.mrc.open import MrcSource, decompress, open_mrc, volume_name
 
 REAL = Path(__file__).parents[2].parent / "shared" / "data" / "real"
 real = pytest.mark.skipif(not REAL.is_dir(), reason="the real sample data are not at hand")
@@ -460,7 +460,7 @@ def test_skewed_cells_are_a_warning(tmp_path: Path) -> None:
 RSS_SCRIPT = """
 import resource, sys
 from volengine.core.boxes import Box
-from volengine.io.mrc import MrcSource, open_mrc
+from volengine.io.mrc.open import MrcSource, open_mrc
 volume = open_mrc(sys.argv[1])
 source = MrcSource(volume)
 nz, ny, nx = volume.shape

@@ -20,10 +20,10 @@ from scnt_write import ScntSample, write_scnt
 
 from volengine.core.boxes import Box
 from volengine.core.errors import FormatError, InputError, MissingError
-from volengine.io import open_source
 from volengine.io.cached import ChunkCache
-from volengine.io.nifti import find_pairs, read_nifti
-from volengine.io.scnt import mrc_array, open_scnt
+from volengine.io.open import open_source
+from volengine.io.training.nifti import find_pairs, read_nifti
+from volengine.io.training.scnt import mrc_array, open_scnt
 
 nibabel = pytest.importorskip("nibabel", reason="nibabel is not installed (pip install 'volengine[nifti]')")
 

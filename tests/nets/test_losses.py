@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from volengine.core.errors import InputError
-from volengine.nets.training.losses import (
+from volengine.nets.training.losses.combined import Objective, adversarial, discriminating, shown
+from volengine.nets.training.losses.losses import (
     IGNORE,
     LOSSES,
     REGRESSION,
@@ -22,14 +23,8 @@ from volengine.nets.training.losses import (
     focal,
     get_loss,
 )
-from volengine.nets.training.losses_combined import (
-    Objective,
-    Term,
-    adversarial,
-    discriminating,
-    shown,
-)
-from volengine.nets.training.losses_surface import soft_skeleton, surface_dice, truth_skeleton
+from volengine.nets.training.losses.recipe import Term
+from volengine.nets.training.losses.surface import soft_skeleton, surface_dice, truth_skeleton
 
 
 def case(seed: int, features: int = 1, sides: tuple[int, ...] = (6, 7, 5), batch: int = 2) -> Any:

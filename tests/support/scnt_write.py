@@ -1,4 +1,4 @@
-"""Write Ais's training sets (``.scnt``, the tar form; see :mod:`volengine.io.scnt`), one box in memory at a time.
+"""Write Ais's training sets (``.scnt``, as tar; see :mod:`volengine.io.training.scnt`), one box in memory at a time.
 
 >>> write_scnt("ribosome.scnt", samples, pixel_size=10.0)                                    # doctest: +SKIP
 """
@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from volengine.core.atomic import replacing
 from volengine.core.errors import InputError
-from volengine.io.atomic import replacing
-from volengine.io.scnt import FORMAT_VERSION
+from volengine.io.training.scnt import FORMAT_VERSION
 
 
 @dataclass(frozen=True)

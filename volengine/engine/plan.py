@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -13,7 +12,14 @@ from typing import Any
 from volengine.core.errors import PlanError
 from volengine.core.image import ImageSpec
 from volengine.engine.memory import check_stage, io_bytes, peak_bytes
-from volengine.engine.stage import Stage
+from volengine.engine.stage import Stage, load_function
+
+FORMAT = 2
+"""Of a plan as JSON: raised when stages or kernels get other names, so that older run folders are not gone on with."""
+
+
+class OldPlanError(PlanError):
+    """A plan of another version of volengine: its stages are not those of this one."""
 
 
 @dataclass(frozen=True)
@@ -28,8 +34,7 @@ class Call:
     params: Mapping[str, Any] = field(default_factory=dict)
 
     def load(self) -> Any:
-        module, _, name = self.function.partition(":")
-        return getattr(importlib.import_module(module), name)
+        return load_function(self.function)
 
 
 @dataclass(frozen=True)
@@ -61,7 +66,15 @@ class Plan:
 
     def __post_init__(self) -> None:
         seen: set[str] = set()
+        writers: dict[tuple[str, str], str] = {}
         for stage in self.stages:
+            for place in {(o.volume.url, o.volume.path) for o in stage.outputs.values()}:
+                if place in writers:
+                    where = "/".join(filter(None, place))
+                    raise PlanError(
+                        f"Stages {writers[place]!r} and {stage.name!r} of {self.name!r} both write {where}."
+                    )
+                writers[place] = stage.name
             if stage.name in seen:
                 raise PlanError(f"Two stages of {self.name!r} are called {stage.name!r}.")
             for table in stage.tables.values():
@@ -141,10 +154,12 @@ class Plan:
         return rows
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+        return {"format": FORMAT, **asdict(self)}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Plan:
+        if data.get("format") != FORMAT:
+            raise OldPlanError(f"The plan of {data.get('name')!r} was made by another version of volengine.")
         return cls(
             name=data["name"],
             stages=tuple(Stage.from_json(s) for s in data["stages"]),

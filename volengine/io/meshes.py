@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from volengine.core.atomic import replacing
 from volengine.core.errors import FormatError, InputError, MissingError
-from volengine.io.atomic import replacing
 
 Floats = NDArray[np.float64]
 Faces = NDArray[np.int32]
