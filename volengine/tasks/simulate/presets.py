@@ -29,4 +29,4 @@ def preset(name: str) -> dict[str, Any]:
     """
     if name not in PRESETS:
         raise MissingError(f"There is no preset {name!r}; there are {', '.join(PRESETS)}.")
-    return read_yaml(Path(__file__).parents[1] / "data" / "presets" / f"{name}.yaml")
+    return read_yaml(Path(__file__).parents[2] / "data" / "presets" / f"{name}.yaml")

@@ -80,7 +80,7 @@ def source_of(text: str, base: str) -> Source:
     if is_standin(text):
         return Source("", text, text)
     if text in SHIPPED:
-        path = Path(__file__).parents[1] / "data" / "structures" / SHIPPED[text]
+        path = Path(__file__).parents[2] / "data" / "structures" / SHIPPED[text]
         return Source(str(path), text, _digest(str(path)))
     path = Path(base) / text
     if not path.is_file():
