@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import resource
 import statistics
@@ -19,6 +20,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 EVERY_S = 0.02
 """Between two questions for the peaks of all processes."""
@@ -109,7 +111,12 @@ def size(name: str, small: int, large: int) -> int:
     return int(os.environ.get(name, large if os.environ.get("VOLENGINE_BENCH") == "full" else small))
 
 
-__all__ = ["Measured", "in_turn", "run_once", "size"]
+def best_s(benchmark: Any) -> float:
+    """The shortest time of a benchmark in seconds; not a number where times are not taken (``pytest -n``)."""
+    return float(benchmark.stats.stats.min) if benchmark.stats else math.nan
+
+
+__all__ = ["Measured", "best_s", "in_turn", "run_once", "size"]
 
 if __name__ == "__main__":
     print(json.dumps(watched(sys.argv[1:])))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from measure import best_s
 from scipy import ndimage
 
 from volengine.core.boxes import Box
@@ -26,7 +27,7 @@ def smooth():
 
 
 def record(benchmark, goal):
-    benchmark.extra_info["ns_per_voxel"] = round(benchmark.stats.stats.min / np.prod(SHAPE) * 1e9, 1)
+    benchmark.extra_info["ns_per_voxel"] = round(best_s(benchmark) / np.prod(SHAPE) * 1e9, 1)
     benchmark.extra_info["goal_ns_per_voxel"] = goal
 
 

@@ -8,6 +8,7 @@ import time
 import numpy as np
 import pytest
 import torch
+from measure import best_s
 
 from volengine.core.boxes import Box
 from volengine.core.lattice import Lattice
@@ -89,7 +90,7 @@ def test_all_but_the_network(benchmark, case):
     predictor, job, indices, box = prepare(Nothing(), shape, patch, overlap, solid, channels_last=False)
     benchmark.pedantic(predict_patches, (predictor, job, indices, box), rounds=5, warmup_rounds=1)
     voxels = len(indices) * math.prod(patch)
-    benchmark.extra_info["ns_per_patch_voxel"] = benchmark.stats.stats.min / voxels * 1e9
+    benchmark.extra_info["ns_per_patch_voxel"] = best_s(benchmark) / voxels * 1e9
     assert benchmark.extra_info["ns_per_patch_voxel"] < 100  # a network takes 1,000 and more
 
 
@@ -104,4 +105,4 @@ def test_exchange_and_quantise(benchmark):
         return quantise(join(own, pieces), 2.0**30)
 
     benchmark.pedantic(run, rounds=5, warmup_rounds=1)
-    benchmark.extra_info["ns_per_voxel"] = benchmark.stats.stats.min / math.prod(core) * 1e9
+    benchmark.extra_info["ns_per_voxel"] = best_s(benchmark) / math.prod(core) * 1e9
