@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from turning import rotate
 
 from volengine.core.boxes import Box
-from volengine.core.specimen import Membrane, Placements, Template, rotate
+from volengine.core.specimen import Membrane, Placements, Template
 from volengine.sim.atoms.templates import bead
 from volengine.sim.recipe.film import FilmRecipe
 from volengine.sim.render import moved, render

@@ -23,6 +23,7 @@ from volengine.sim.shapes.membranes import (
     HEAD_FACTOR,
     HEAD_TO_CARBON,
     HEAD_VOLUME,
+    LIPID_AREA,
     at,
     bilayer,
     cts_bilayer,
@@ -61,13 +62,13 @@ def uneven() -> Membrane:
 
 def test_the_profile_holds_what_its_lipids_hold() -> None:
     """The integral is that of the atoms, less the ice they displace: nothing is lost in the smoothing."""
-    area, thickness = 64.0, 38.0
+    area, thickness = LIPID_AREA, 38.0
     chain_volume = (thickness / 2 - HEAD_TO_CARBON) * area  # of one lipid
     methylenes = (chain_volume - 2 * CH3_VOLUME) / CH2_VOLUME
     assert 27 < methylenes < 31  # two palmitoyl chains have 28
     factors = HEAD_FACTOR + methylenes * CH2_FACTOR + 2 * CH3_FACTOR
     expected = 2 * (POTENTIAL_OF_AMPLITUDE * factors - ICE_POTENTIAL * (HEAD_VOLUME + chain_volume)) / area
-    assert bilayer(thickness, area_a2=area).total == pytest.approx(expected, rel=1e-4)
+    assert bilayer(thickness).total == pytest.approx(expected, rel=1e-4)
 
 
 def test_the_profile_has_two_heads_and_a_trough_between() -> None:

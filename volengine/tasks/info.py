@@ -37,6 +37,31 @@ def info(path: str) -> dict[str, Any]:
     return _store(path)
 
 
+def check(path: str) -> dict[str, list[str]]:
+    """What is wrong with an OME-Zarr store, by image: metadata, geometry and voxels of all levels.
+
+    Parameters
+    ----------
+    path
+        A store (path or URL), of this package or another program.
+
+    Returns
+    -------
+    Findings, one sentence each, by the image's place in the store; ``image`` is the one at the root. Nothing was found
+    where all are empty. How images are checked: :func:`volengine.io.omezarr.check.check_image`.
+
+    Raises
+    ------
+    MissingError, FormatError, InputError
+        There is no store, or the path is that of another kind of file.
+    """
+    from volengine.io.omezarr.check import check_store
+
+    if suffix_of(path) not in ("", ".zarr"):
+        raise InputError(f"{path}: OME-Zarr stores alone are checked, not files of the kind {suffix_of(path)!r}.")
+    return {group or "image": findings for group, findings in check_store(path).items()}
+
+
 def _numbers(values: Sequence[float]) -> str:
     return ", ".join(f"{v:g}" for v in values)
 

@@ -12,7 +12,7 @@ voxels, :func:`decompress` them first. :mod:`volengine.io.mrc.write` writes.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import IO
 
@@ -141,7 +141,7 @@ class MrcSource(FileSource):
         return turned.view(self.dtype)  # only mode 0 may differ: int8 against uint8
 
 
-def decompress(path: PathLike, target: PathLike, progress: Callable[[int, int], None] | None = None) -> Path:
+def decompress(path: PathLike, target: PathLike) -> Path:
     """Unpack an MRC file from gzip or bzip2, streamed; the target appears only when it is complete.
 
     Parameters
@@ -150,8 +150,6 @@ def decompress(path: PathLike, target: PathLike, progress: Callable[[int, int], 
         A file compressed with gzip or bzip2 (told by its content).
     target
         The file to write; replaced if it exists.
-    progress
-        Called with (compressed bytes read so far, compressed bytes in all).
 
     Returns
     -------
@@ -174,8 +172,6 @@ def decompress(path: PathLike, target: PathLike, progress: Callable[[int, int], 
     ):
         while chunk := _read_chunk(stream, name, compression, total):
             out.write(chunk)
-            if progress is not None:
-                progress(packed.tell(), total)
     try:
         read_header(final)
     except FormatError as error:  # name the file that the user knows

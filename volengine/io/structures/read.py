@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 
 PDB = (".pdb", ".ent", ".pdb1")
 CIF = (".cif", ".mmcif")
-MAPS = (".mrc", ".map", ".rec")
 AS_DEPOSITED = "file"
 MAX_ATOMS = 50_000_000
 """Of a structure with all copies of its assembly; an atom costs 13 bytes here and some 100 in a template's making."""

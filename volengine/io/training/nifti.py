@@ -75,11 +75,6 @@ def _stem(name: str) -> str:
     return next(name[: -len(e)] for e in _ENDINGS if name.endswith(e))
 
 
-def read_shape(path: str) -> tuple[int, int, int]:
-    """Shape z, y, x; reads the header only."""
-    return _shape(_load(path), path)
-
-
 def read_nifti(path: str) -> NDArray[Any]:
     """The voxels z, y, x: integers as they are stored, others as float32.
 

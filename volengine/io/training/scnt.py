@@ -3,7 +3,7 @@
 Two forms are read, told apart by content. The present one is an uncompressed tar with ``metadata.json``,
 ``sources.json``, ``x_main/<name>.mrc`` (depth, height, width; float32) and ``y/<name>.mrc`` (labels of the middle
 slice, or of all). The older one is a TIFF stack (samples, depth + 1, height, width), label last, whose description
-holds ``apix=<angstrom>``. Labels are 0 background, 1 feature, 2 ignore. The module ``scnt_write`` writes the tar.
+holds ``apix=<angstrom>``. Labels are 0 background, 1 feature, 2 ignore.
 
 Boxes are read one at a time where they lie in the file; nothing is unpacked, so no name in an archive is ever used as a
 path, and names that would leave a folder, links and devices are refused all the same.

@@ -38,6 +38,7 @@ Columns = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.uint8]]
 
 CELLS_PER_VOXEL = 3
 ORIGIN = "origin"
+GOLD, GOLD_DENSITY = 79, 19.3  # atomic number, g/cm^3
 MAX_POINTS = 30_000_000
 """Of a bead or a map before gathering: about 2 GB."""
 
@@ -165,10 +166,8 @@ def template_of_density(
     return Template(name, (name,), *gathered, displaced=volume / amount)
 
 
-def bead(
-    radius_a: float, voxel_size: float, *, density: float = 19.3, number: int = 79, name: str = "gold"
-) -> Template:
-    """A solid ball of one element.
+def bead(radius_a: float, voxel_size: float, *, name: str = "gold") -> Template:
+    """A solid ball of gold.
 
     Parameters
     ----------
@@ -176,10 +175,6 @@ def bead(
         Angstrom.
     voxel_size
         Of the volume to be made, angstrom: the points are at most a third of it apart.
-    density
-        g/cm^3.
-    number
-        Atomic number; 79 is gold.
     name
         Of the template and its class.
 
@@ -189,11 +184,11 @@ def bead(
     """
     import gemmi
 
-    for what, value in (("radius_a", radius_a), ("voxel_size", voxel_size), ("density", density)):
+    for what, value in (("radius_a", radius_a), ("voxel_size", voxel_size)):
         _positive(what, value)
     volume = 4 / 3 * np.pi * radius_a**3
-    atoms = volume * density * DALTON_PER_A3 / gemmi.Element(number).weight
-    total = atoms * float(potentials([number])[0])
+    atoms = volume * GOLD_DENSITY * DALTON_PER_A3 / gemmi.Element(GOLD).weight
+    total = atoms * float(potentials([GOLD])[0])
     cell = min(voxel_size / CELLS_PER_VOXEL, radius_a / 2)
     step = cell / max(1, min(4, int(np.ceil(16 * cell / radius_a))))  # at least 32 across, where the cells are coarse
     side = int(np.ceil(radius_a / step))

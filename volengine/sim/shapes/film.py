@@ -199,7 +199,7 @@ class IceSurfaces:
             total += self.ridges[which].at(np.zeros_like(x), x)
         return total
 
-    def path(self, y: ArrayLike, detector: ArrayLike, tilt_deg: float, rounds: int = 6) -> Floats:
+    def path(self, y: ArrayLike, detector: ArrayLike, tilt_deg: float) -> Floats:
         """Angstrom of ice that electrons cross on their way to the detector.
 
         A ray to the detector coordinate ``u`` is where ``x cos(tilt) + z sin(tilt) = u`` (x and z from the centre). It
@@ -214,8 +214,6 @@ class IceSurfaces:
             (n,) angstrom from the detector's centre.
         tilt_deg
             Tilt angle, below 89.5.
-        rounds
-            Repetitions.
 
         Returns
         -------
@@ -228,7 +226,7 @@ class IceSurfaces:
         crossing = []
         for which in (0, 1):
             height = np.full(u.shape, self.thickness * (which - 0.5))
-            for _ in range(rounds):
+            for _ in range(6):
                 height = self._height(which, along, (u - height * sine) / cosine + self.size[1] / 2)
             crossing.append(height / cosine)  # along the ray; what both surfaces have in common is left out
         length: Floats = np.maximum(crossing[1] - crossing[0], 0.0)

@@ -12,7 +12,7 @@ from volengine.engine.ledger import PlanFolder
 from volengine.engine.options import RunOptions
 from volengine.engine.plan import Plan
 from volengine.engine.stage import ArrayInput, Stage, kernel_bytes
-from volengine.tasks.common.images import core_unit, factors_of, image_spec, outputs_of
+from volengine.tasks.common.images import StoreOptions, core_unit, factors_of, image_spec, outputs_of
 from volengine.tasks.common.layout import history
 from volengine.tasks.common.unpack import unpacked, waits_for
 from volengine.tasks.convert.recipe import ConvertRecipe
@@ -31,13 +31,9 @@ def plan_convert(source: Volume, recipe: ConvertRecipe, out: str, folder: PlanFo
     spec = image_spec(
         out,
         source,
+        StoreOptions(recipe.chunk, recipe.shard, recipe.ngff, recipe.codec, recipe.levels),
         dtype=source.dtype,
         kind=recipe.kind,
-        chunk=recipe.chunk,
-        shard=recipe.shard,
-        ngff=recipe.ngff,
-        codec=recipe.codec,
-        levels=recipe.levels,
         facts={**source.facts, "history": history(source, "convert", recipe)},
     )
     read, before = unpacked(source, folder)

@@ -39,13 +39,15 @@ from volengine.ops.pictures import png, side_by_side
 from volengine.ops.score import match_picks
 from volengine.tasks.common.layout import feature_store
 from volengine.tasks.common.yaml_recipes import read_yaml
+from volengine.tasks.demo.files import grid_of, shipped_recipe, whole
 from volengine.tasks.demo.simulated_page import OVERVIEW_Z, Simulated, simulated_page, slice_panels
-from volengine.tasks.demo.verb import grid_of, shipped_recipe, whole
 from volengine.tasks.pick.verb import pick
 from volengine.tasks.run import RunRecipe, run
-from volengine.tasks.score.verb import ScoreRecipe, score
+from volengine.tasks.score.recipe import ScoreRecipe
+from volengine.tasks.score.verb import score
+from volengine.tasks.simulate.draw import sample_recipe
 from volengine.tasks.simulate.recipe import SimulateRecipe
-from volengine.tasks.simulate.verb import sample_recipe, simulate
+from volengine.tasks.simulate.verb import simulate
 
 FOLDER = "simulated"
 """In the demo's folder."""

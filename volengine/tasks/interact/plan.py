@@ -20,7 +20,7 @@ from volengine.engine.plan import Plan
 from volengine.engine.stage import ArrayInput, Stage, kernel_bytes
 from volengine.io.names import is_packed
 from volengine.ops.interact import RuleChain
-from volengine.tasks.common.images import core_unit, factors_of, image_spec, outputs_of
+from volengine.tasks.common.images import StoreOptions, core_unit, factors_of, image_spec, outputs_of
 from volengine.tasks.common.layout import feature_store, history
 from volengine.tasks.interact.recipe import InteractRecipe
 
@@ -117,9 +117,9 @@ def _specs(used: Mapping[str, Volume], recipe: InteractRecipe, out: str) -> dict
         specs[feature] = image_spec(
             url,
             volume,
+            StoreOptions(ngff=recipe.ngff),
             dtype=volume.dtype,
             kind="probability",
-            ngff=recipe.ngff,
             facts={**kept, "feature": feature, "history": steps},
         )
     return specs

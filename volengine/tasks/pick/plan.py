@@ -20,7 +20,7 @@ from volengine.engine.options import RunOptions
 from volengine.engine.plan import Call, Plan
 from volengine.engine.stage import ArrayInput, Output, Stage, TableInput, kernel_bytes
 from volengine.ops.regions import check_size
-from volengine.tasks.common.images import core_unit, factors_of, image_spec, outputs_of, scratch_spec
+from volengine.tasks.common.images import StoreOptions, core_unit, factors_of, image_spec, outputs_of, scratch_spec
 from volengine.tasks.common.layout import file_name, history
 from volengine.tasks.pick.description import PickOutputs
 from volengine.tasks.pick.recipe import PickRecipe
@@ -73,9 +73,9 @@ def plan_pick(source: Volume, recipe: PickRecipe, out: PickOutputs, folder: Plan
     spec = image_spec(
         out.store,
         source,
+        StoreOptions(ngff=out.ngff),
         dtype="uint32",
         kind="labels",
-        ngff=out.ngff,
         group=f"labels/{file_name(feature)}",
         facts=facts,
     )

@@ -10,7 +10,7 @@ from volengine.engine.ledger import PlanFolder
 from volengine.engine.options import RunOptions
 from volengine.engine.plan import Plan, join
 from volengine.io.names import is_packed, suffix_of
-from volengine.tasks.common.images import auto_shard, image_spec
+from volengine.tasks.common.images import StoreOptions, auto_shard, image_spec
 from volengine.tasks.common.layout import feature_store, history
 from volengine.tasks.segment.description import UNCERTAINTY
 from volengine.tasks.segment.match import MatchStages
@@ -101,11 +101,8 @@ def _spec(
     return image_spec(
         url,
         volume,
+        StoreOptions(*chunk_shard, ngff=recipe.ngff, levels=recipe.levels),
         dtype=recipe.dtype,
         kind="probability",
-        chunk=chunk_shard[0],
-        shard=chunk_shard[1],
-        ngff=recipe.ngff,
-        levels=recipe.levels,
         facts={**kept, "feature": feature, "history": history(volume, "segment", recipe)},
     )

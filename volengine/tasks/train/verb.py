@@ -5,6 +5,7 @@ What is kept for validation is a slab of each volume, or whole tomograms. See :m
 what can be trained on, :mod:`volengine.tasks.train.volumes`, :mod:`~volengine.tasks.train.boxes` and
 :mod:`~volengine.tasks.train.sets` for what is read from it.
 
+>>> from volengine.tasks.train.samples import TrainSample
 >>> sample = TrainSample(volume="TS_01.ome.zarr", points=("ribosomes.star",), radius_nm=(12,))
 >>> recipe = TrainRecipe(samples=(sample,), features=("ribosome",), epochs=20)
 >>> history = train(recipe, "ribosome.safetensors")                                          # doctest: +SKIP
@@ -18,13 +19,10 @@ from typing import TYPE_CHECKING
 from volengine.core.errors import InputError
 from volengine.tasks.train.model import drawing, make_discriminator, make_model
 from volengine.tasks.train.recipe import TrainRecipe
-from volengine.tasks.train.samples import TrainSample
 from volengine.tasks.train.sources import open_sources, validation_of
 
 if TYPE_CHECKING:
     from volengine.nets.training.fit.fit import Fit as Fitting
-
-__all__ = ["TrainRecipe", "TrainSample", "train"]
 
 
 def train(recipe: TrainRecipe, out: str, *, progress: bool = True) -> list[dict[str, float]]:
