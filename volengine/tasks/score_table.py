@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from volengine.core.errors import FormatError
+from volengine.core.paths import PathLike, path_text
 from volengine.engine.ledger import write_atomic
 from volengine.engine.show import table
 
@@ -86,18 +87,18 @@ class Scores:
         facts = {k: v for k, v in data.items() if k not in ("kind", "rows", "confusion")}
         return cls(data["kind"], tuple(rows), tuple(data["confusion"]["names"]), counts, facts)
 
-    def write(self, out: str) -> None:
+    def write(self, out: PathLike) -> None:
         """Write ``out`` (.csv), and beside it the same as ``.json`` and the confusion as ``.confusion.csv``."""
-        path = Path(out)
+        path = Path(path_text(out))
         write_atomic(path, self.csv().encode())
         if self.names:
             write_atomic(path.with_suffix(".confusion.csv"), self.confusion_csv().encode())
         write_atomic(path.with_suffix(".json"), json.dumps(self.to_json(), indent=1, default=str).encode())
 
 
-def read_scores(out: str) -> Scores:
+def read_scores(out: PathLike) -> Scores:
     """The scores that :meth:`Scores.write` wrote with this ``out``."""
-    path = Path(out).with_suffix(".json")
+    path = Path(path_text(out)).with_suffix(".json")
     try:
         return Scores.from_json(json.loads(path.read_text()))
     except (OSError, ValueError, KeyError) as error:
