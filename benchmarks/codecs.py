@@ -90,7 +90,7 @@ def best(action: Callable[[], object]) -> float:
 def codec_table(data: Path) -> None:
     import numcodecs.blosc
 
-    from volengine.io.codecs import CODECS, auto_codec, compressors
+    from volengine.io.omezarr.codecs import CODECS, auto_codec, compressors
 
     numcodecs.blosc.set_nthreads(1)
     names = [name for name in CODECS if name != "none"]
@@ -114,9 +114,9 @@ def one_pipeline(fast: bool, threads: int, codec: str, shard: int) -> None:
     """Write and read one float32 shard in this process; prints two cells of the table."""
     from volengine.core.boxes import Box
     from volengine.core.image import ImageSpec, Level
-    from volengine.io.codecs import use_fast_codecs
-    from volengine.io.omezarr import create_image
-    from volengine.io.zarr_arrays import ZarrSink, ZarrSource
+    from volengine.io.omezarr.arrays import ZarrSink, ZarrSource
+    from volengine.io.omezarr.codecs import use_fast_codecs
+    from volengine.io.omezarr.image import create_image
 
     if fast:
         use_fast_codecs(threads=threads)

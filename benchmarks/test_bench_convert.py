@@ -42,7 +42,7 @@ def peers(source: str, folder: Path) -> dict[str, list[str]]:
 
 
 def test_conversion(benchmark, tmp_path):
-    from volengine.io.mrc_write import write_mrc
+    from volengine.io.mrc.write import write_mrc
 
     slices = size("VOLENGINE_BENCH_SLICES", 24, 201)
     rounds = size("VOLENGINE_BENCH_ROUNDS", 1, 5)
@@ -90,7 +90,7 @@ def test_conversion(benchmark, tmp_path):
 @pytest.mark.slow
 def test_memory_does_not_grow_with_the_file(benchmark, tmp_path):
     """Peak memory of converting a file and one four times as large: the same within 150 MB."""
-    from volengine.io.mrc_write import write_mrc
+    from volengine.io.mrc.write import write_mrc
 
     peaks = []
 

@@ -12,7 +12,7 @@ from scipy import ndimage
 from volengine.core.boxes import Box
 from volengine.core.rules import Compete, Interact
 from volengine.ops.distance import Reach, near
-from volengine.ops.interact import Chain
+from volengine.ops.interact import RuleChain
 
 SHAPE, VOXEL = (48, 512, 512), (10.0, 10.0, 10.0)
 GOAL_NS = {"disc": 45, "ball": 90}
@@ -62,6 +62,6 @@ def test_chain(benchmark, smooth):
     whole = Box.of_shape(SHAPE)
     boxes = dict.fromkeys(predictions, whole)
     args = (predictions, boxes, whole, SHAPE, ("a", "b", "c"))
-    found = benchmark.pedantic(Chain(rules, VOXEL).gate, args, rounds=3, warmup_rounds=1)
+    found = benchmark.pedantic(RuleChain(rules, VOXEL).gate, args, rounds=3, warmup_rounds=1)
     assert 0 < np.count_nonzero(found["c"]) < np.count_nonzero(predictions["c"])
     record(benchmark, None)

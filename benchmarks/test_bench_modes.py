@@ -32,11 +32,13 @@ from scipy import ndimage
 from volengine.core.boxes import Box
 from volengine.core.model import ModelFacts
 from volengine.engine.options import RunOptions
-from volengine.io import open_source, open_volume
+from volengine.io.open import open_source, open_volume
 from volengine.nets.registry import build
-from volengine.nets.training.fit import Fit
-from volengine.nets.training.fit_recipe import FitRecipe, Optimiser, Term
-from volengine.tasks.segment import SegmentRecipe, segment
+from volengine.nets.training.fit.fit import Fit
+from volengine.nets.training.fit.recipe import FitRecipe, Optimiser
+from volengine.nets.training.losses.recipe import Term
+from volengine.tasks.segment.recipe import SegmentRecipe
+from volengine.tasks.segment.verb import segment
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 

@@ -26,8 +26,9 @@ from volengine.nets.architectures.ais2d_pix2pix import PatchGAN
 from volengine.nets.architectures.complexity import macs_per_voxel
 from volengine.nets.predictor import Execution, Predictor, Traits
 from volengine.nets.registry import build, parameters
-from volengine.nets.training.fit import Fit
-from volengine.nets.training.fit_recipe import FitRecipe, Optimiser, Term
+from volengine.nets.training.fit.fit import Fit
+from volengine.nets.training.fit.recipe import FitRecipe, Optimiser
+from volengine.nets.training.losses.recipe import Term
 
 FULL = os.environ.get("VOLENGINE_BENCH") == "full"
 SLICE = (511, 720) if FULL else (60, 60)

@@ -208,7 +208,7 @@ def report(benchmark, rows: dict[str, dict[str, float]], peer: str) -> None:
 
 def same(theirs: Path, mine: Path, most: float) -> None:
     """Both wrote the same prediction, and it is not constant."""
-    from volengine.io import open_source, open_volume
+    from volengine.io.open import open_source, open_volume
 
     one = mrcfile.read(theirs).astype(np.float64)
     handle = open_volume(str(next(mine.glob("*.ome.zarr"))))

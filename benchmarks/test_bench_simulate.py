@@ -21,7 +21,7 @@ from measure import Measured, run_once, size
 
 from volengine import open_volume
 from volengine.core.boxes import Box
-from volengine.io import open_source
+from volengine.io.open import open_source
 
 SIDE = size("VOLENGINE_BENCH_SIDE", 64, 400)
 DEPTH = size("VOLENGINE_BENCH_DEPTH", 24, 50)

@@ -1,6 +1,6 @@
 """Checks of the documentation: what it promises must be there.
 
-``python docs/check.py`` reads README, CHANGELOG, docs, examples and deploy, and lists what does not hold:
+``python docs/check.py`` reads README, CONTRIBUTING, CHANGELOG, docs, examples and deploy, and lists what does not hold:
 
 - a relative link whose file or heading does not exist;
 - a ``python`` block that does not compile;
@@ -56,7 +56,8 @@ class Code:
 
 def pages() -> list[Path]:
     """The Markdown files that are checked."""
-    return [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md")), *_deploy("*.md")]
+    top = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")]
+    return [*top, *sorted((ROOT / "docs").glob("*.md")), *_deploy("*.md")]
 
 
 def _deploy(pattern: str) -> list[Path]:
@@ -201,15 +202,15 @@ def _recipe_of(data: dict[str, Any]) -> object:
     if "apiVersion" in data:  # a Kubernetes object
         return data
     if "samples" in data:
-        from volengine.tasks.train import TrainRecipe
+        from volengine.tasks.train.recipe import TrainRecipe
 
         return TrainRecipe.from_json(data)
     if SAMPLE & set(data):
-        from volengine.tasks.simulate import sample_recipe
+        from volengine.tasks.simulate.draw import sample_recipe
 
         return sample_recipe(data, 1)
     if "rules" in data:
-        from volengine.tasks.interact import InteractRecipe
+        from volengine.tasks.interact.recipe import InteractRecipe
 
         return InteractRecipe.from_json(data)
     from volengine.tasks.run import RunRecipe

@@ -37,12 +37,11 @@ from volengine import (
     train,
 )
 from volengine.core.boxes import Box
-from volengine.io import open_source
-from volengine.nets.training.augment import Augmentation, Fourier, Geometry, Greys
-from volengine.ops.pictures import BLUE, GREEN, ORANGE, YELLOW, grey, outline, overlay, side_by_side, window_of
-from volengine.tasks.report import png
-from volengine.tasks.simulate_presets import preset
-from volengine.tasks.yaml_recipes import read_yaml
+from volengine.io.open import open_source
+from volengine.nets.training.augment.recipe import Augmentation, Fourier, Geometry, Greys
+from volengine.ops.pictures import BLUE, GREEN, ORANGE, YELLOW, grey, outline, overlay, png, side_by_side, window_of
+from volengine.tasks.common.yaml_recipes import read_yaml
+from volengine.tasks.simulate.presets import preset
 
 HERE = Path(__file__).parent
 NAME = "cytoplasm"

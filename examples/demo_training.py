@@ -18,11 +18,12 @@ import argparse
 from contextlib import chdir
 from pathlib import Path
 
-from volengine.io.mrc_write import write_mrc
-from volengine.io.sample import real_sample
-from volengine.tasks.demo_truth import SPLIT_X, UNANNOTATED, label_volumes, truth_of
-from volengine.tasks.train import TrainRecipe, train
-from volengine.tasks.train_samples import TrainSample
+from volengine.io.mrc.write import write_mrc
+from volengine.io.training.sample import real_sample
+from volengine.tasks.demo.truth import SPLIT_X, UNANNOTATED, label_volumes, truth_of
+from volengine.tasks.train.recipe import TrainRecipe
+from volengine.tasks.train.samples import TrainSample
+from volengine.tasks.train.verb import train
 
 EPOCHS = {"shell": 12, "core": 8}
 

@@ -7,10 +7,11 @@ crowding, the number of annotated slices, the direction of filaments. The orderi
 al., bioRxiv 2023.04.28.538636 and 2025.01.31.635598) are then compared with what comes out; docs/experiments.md is
 such a comparison. Without names all of them are done, on one thread in about half an hour.
 
-``OUT/tables.md`` holds the tables, ``OUT/scores.csv`` every single score, ``OUT/NAME.png`` a plot for each experiment,
-``OUT/results`` one JSON file for each network and test. What is there already is not done again; ``--table`` does
-nothing but write the tables. ``--size``, ``--steps``, ``--width``, ``--networks`` and ``--device cuda`` make it larger.
-A specimen follows from the seed alone, so tomograms that differ in dose or defocus show the same particles.
+``OUT/tables.md`` holds the tables, ``OUT/scores.csv`` every single score, ``OUT/results`` one JSON file for each
+network and test; ``OUT/NAME.svg`` and ``OUT/NAME.png`` are a figure for each experiment. What is there already is not
+done again; ``--table`` does nothing but write tables and figures. ``--size``, ``--steps``, ``--width``, ``--networks``
+and ``--device cuda`` make it larger. A specimen follows from the seed alone, so tomograms that differ in dose or
+defocus show the same particles.
 """
 
 from __future__ import annotations
@@ -32,9 +33,9 @@ from typing import Any, Literal
 import numpy as np
 
 from volengine import RunOptions, ScoreRecipe, SegmentRecipe, TrainRecipe, TrainSample, score, segment, simulate, train
-from volengine.engine.ledger import write_atomic
-from volengine.tasks.report import png
-from volengine.tasks.stats_plots import COLOURS, Series, dots
+from volengine.core.atomic import write_atomic
+from volengine.core.colours import colour_of
+from volengine.ops.figures import Series, dots, figure_files
 
 Values = dict[str, Any]
 
@@ -43,8 +44,6 @@ TEST = 101
 EPOCHS = 4
 CONTEXT = 5
 SCORES = ("dice", "precision", "recall")
-PLOTTED = str.maketrans({"Å": "A", "²": "2", "µ": "u"})
-"""What a plot's font lacks."""
 FOUR = ("membrane", "microtubule", "actin", "ribosome")
 IDS = {**{name: number for number, name in enumerate(FOUR, 1)}, "distract": 0}
 
@@ -453,8 +452,8 @@ def shown(values: Sequence[float]) -> str:
     return f"{mean(values):.2f}" + (f" ± {spread:.2f}" if len(values) > 1 else "")
 
 
-def plot(experiment: Experiment, rows: Sequence[Values]) -> bytes:
-    """A dot for each network, a line for their mean: columns as in the table."""
+def plot(experiment: Experiment, rows: Sequence[Values]) -> dict[str, bytes]:
+    """The files of a figure: a dot for each network, a line for their mean: columns as in the table."""
     several = len(experiment.features) > 1
     columns = [(test, feature) for test in experiment.tests for feature in experiment.features]
     series = []
@@ -462,10 +461,8 @@ def plot(experiment: Experiment, rows: Sequence[Values]) -> bytes:
         for number, network in enumerate(experiment.networks):
             found = [r["scores"][feature]["dice"] for r in rows if r["network"] == network and r["test"] == test]
             place = f"{test}: {feature}" if several else test
-            series.append(
-                Series(network.translate(PLOTTED), place, np.array(found, float), COLOURS[number % len(COLOURS)])
-            )
-    return png(dots(f"{experiment.title.translate(PLOTTED)}: Dice (lines: mean)", series))
+            series.append(Series(network, place, np.array(found, float), colour_of(number)))
+    return figure_files(dots(series, "Dice coefficient", top=1))
 
 
 def write_tables(bench: Bench, names: Sequence[str]) -> str:
@@ -478,7 +475,8 @@ def write_tables(bench: Bench, names: Sequence[str]) -> str:
             continue
         parts.append(f"## {experiment.title}")
         parts += [f"{key.capitalize()}:\n\n{table(experiment, rows, key)}" for key in SCORES]
-        write_atomic(bench.out / f"{name}.png", plot(experiment, rows))
+        for kind, content in plot(experiment, rows).items():
+            write_atomic(bench.out / f"{name}.{kind}", content)
         every += [
             [r["experiment"], r["network"], r["seed"], r["test"], feature, *scores.values()]
             for r in rows

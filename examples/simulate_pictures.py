@@ -18,11 +18,11 @@ from PIL import Image
 
 from volengine import open_volume
 from volengine.core.boxes import Box
-from volengine.io import open_source
+from volengine.io.open import open_source
 from volengine.ops.pictures import BLUE, GREEN, ORANGE, RED, YELLOW, Picture, grey, outline, side_by_side, window_of
-from volengine.tasks.simulate import simulate
-from volengine.tasks.simulate_presets import preset
-from volengine.tasks.yaml_recipes import read_yaml
+from volengine.tasks.common.yaml_recipes import read_yaml
+from volengine.tasks.simulate.presets import preset
+from volengine.tasks.simulate.verb import simulate
 
 PICTURE = Path(__file__).parents[1] / "docs" / "pictures" / "simulate.png"
 COLOURS = (YELLOW, BLUE, ORANGE, GREEN, RED)

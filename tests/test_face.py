@@ -14,10 +14,10 @@ import pytest
 import volengine
 from volengine.core import paths
 from volengine.io.picks import read_all
-from volengine.tasks.demo import demo
-from volengine.tasks.demo_simulated import demo_simulated
-from volengine.tasks.exchange import export_model, import_group, import_model
-from volengine.tasks.score_table import Scores, read_scores
+from volengine.tasks.demo.simulated import demo_simulated
+from volengine.tasks.demo.verb import demo
+from volengine.tasks.models.exchange import export_model, import_group, import_model
+from volengine.tasks.score.table import Scores, read_scores
 
 BESIDE = (Scores, read_scores, read_all, export_model, import_model, import_group, demo, demo_simulated)
 """Functions that pages show and that are not in ``volengine`` itself."""

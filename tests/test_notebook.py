@@ -196,10 +196,11 @@ def test_a_volume_shows_itself(volume: ve.OpenVolume) -> None:
 
 
 def test_a_plan_becomes_a_dask_graph(folder: Path, tmp_path: Path) -> None:
-    from volengine.tasks.convert import convert_jobs
+    from volengine.tasks.common.jobs import jobs_of
+    from volengine.tasks.convert.verb import CONVERT
 
     source, out = str(folder / "raw" / "TS_01.mrc"), str(tmp_path / "graph.ome.zarr")
-    jobs, run_dir = convert_jobs([source], out, ve.ConvertRecipe(), OPTIONS)
+    jobs, run_dir = jobs_of(CONVERT, [source], out, ve.ConvertRecipe(), OPTIONS)
     receipts = jobs[0].plan().to_dask(run_dir).compute()
     assert receipts
     np.testing.assert_array_equal(ve.open_volume(out), ve.open_volume(source))

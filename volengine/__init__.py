@@ -21,25 +21,30 @@ if TYPE_CHECKING:
     from volengine.core.rules import Compete, Interact
     from volengine.core.volume import Volume
     from volengine.engine.options import RunOptions
-    from volengine.io import OpenVolume, open_volume
+    from volengine.io.open import OpenVolume, open_volume
     from volengine.io.picks import read_picks, write_picks
-    from volengine.tasks.convert import ConvertRecipe, convert
+    from volengine.tasks.convert.recipe import ConvertRecipe
+    from volengine.tasks.convert.verb import convert
+    from volengine.tasks.env import env
     from volengine.tasks.export import ExportRecipe, export
     from volengine.tasks.info import info
-    from volengine.tasks.interact import InteractRecipe, interact
-    from volengine.tasks.pick import PickRecipe, pick
+    from volengine.tasks.interact.recipe import InteractRecipe
+    from volengine.tasks.interact.verb import interact
+    from volengine.tasks.pick.recipe import PickRecipe
+    from volengine.tasks.pick.verb import pick
     from volengine.tasks.run import RunRecipe, run
-    from volengine.tasks.score import ScoreRecipe, score
-    from volengine.tasks.segment import segment
-    from volengine.tasks.segment_recipe import SegmentRecipe
-    from volengine.tasks.simulate import simulate
-    from volengine.tasks.simulate_recipe import SimulateRecipe
-    from volengine.tasks.stats import stats
-    from volengine.tasks.stats_recipe import StatsRecipe
-    from volengine.tasks.stats_tables import Stats
-    from volengine.tasks.train import train
-    from volengine.tasks.train_recipe import TrainRecipe
-    from volengine.tasks.train_samples import TrainSample
+    from volengine.tasks.score.recipe import ScoreRecipe
+    from volengine.tasks.score.verb import score
+    from volengine.tasks.segment.recipe import SegmentRecipe
+    from volengine.tasks.segment.verb import segment
+    from volengine.tasks.simulate.recipe import SimulateRecipe
+    from volengine.tasks.simulate.verb import simulate
+    from volengine.tasks.stats.recipe import StatsRecipe
+    from volengine.tasks.stats.tables import Stats
+    from volengine.tasks.stats.verb import stats
+    from volengine.tasks.train.recipe import TrainRecipe
+    from volengine.tasks.train.samples import TrainSample
+    from volengine.tasks.train.verb import train
 
 __version__ = "0.1.0"
 
@@ -49,25 +54,30 @@ _MODULES = {
     "core.rules": ("Compete", "Interact"),
     "core.volume": ("Volume",),
     "engine.options": ("RunOptions",),
-    "io": ("OpenVolume", "open_volume"),
+    "io.open": ("OpenVolume", "open_volume"),
     "io.picks": ("read_picks", "write_picks"),
-    "tasks.convert": ("ConvertRecipe", "convert"),
+    "tasks.convert.recipe": ("ConvertRecipe",),
+    "tasks.convert.verb": ("convert",),
+    "tasks.env": ("env",),
     "tasks.export": ("ExportRecipe", "export"),
     "tasks.info": ("info",),
-    "tasks.interact": ("InteractRecipe", "interact"),
-    "tasks.pick": ("PickRecipe", "pick"),
+    "tasks.interact.recipe": ("InteractRecipe",),
+    "tasks.interact.verb": ("interact",),
+    "tasks.pick.recipe": ("PickRecipe",),
+    "tasks.pick.verb": ("pick",),
     "tasks.run": ("RunRecipe", "run"),
-    "tasks.score": ("ScoreRecipe", "score"),
-    "tasks.segment": ("segment",),
-    "tasks.segment_recipe": ("SegmentRecipe",),
-    "tasks.simulate": ("simulate",),
-    "tasks.simulate_recipe": ("SimulateRecipe",),
-    "tasks.stats": ("stats",),
-    "tasks.stats_recipe": ("StatsRecipe",),
-    "tasks.stats_tables": ("Stats",),
-    "tasks.train": ("train",),
-    "tasks.train_recipe": ("TrainRecipe",),
-    "tasks.train_samples": ("TrainSample",),
+    "tasks.score.recipe": ("ScoreRecipe",),
+    "tasks.score.verb": ("score",),
+    "tasks.segment.recipe": ("SegmentRecipe",),
+    "tasks.segment.verb": ("segment",),
+    "tasks.simulate.recipe": ("SimulateRecipe",),
+    "tasks.simulate.verb": ("simulate",),
+    "tasks.stats.recipe": ("StatsRecipe",),
+    "tasks.stats.tables": ("Stats",),
+    "tasks.stats.verb": ("stats",),
+    "tasks.train.recipe": ("TrainRecipe",),
+    "tasks.train.samples": ("TrainSample",),
+    "tasks.train.verb": ("train",),
 }
 _WHERE = {name: f"volengine.{module}" for module, names in _MODULES.items() for name in names}
 
@@ -93,6 +103,7 @@ __all__ = [
     "Volume",
     "__version__",
     "convert",
+    "env",
     "export",
     "info",
     "interact",

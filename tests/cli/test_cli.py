@@ -17,7 +17,7 @@ from calling import Command
 from threshold_net import save_threshold_model
 
 from volengine.cli.main import VERBS, main
-from volengine.io.mrc_write import write_mrc
+from volengine.io.mrc.write import write_mrc
 
 
 @pytest.fixture

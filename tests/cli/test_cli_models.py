@@ -21,15 +21,16 @@ from torch import nn
 from volengine.core.boxes import Box
 from volengine.core.model import ModelFacts
 from volengine.core.rules import Compete, Interact
-from volengine.io import open_source, open_volume
-from volengine.io.mrc_write import write_mrc
+from volengine.io.mrc.write import write_mrc
+from volengine.io.open import open_source, open_volume
 from volengine.nets.architectures.graph import GraphNet
 from volengine.nets.checkpoint import load_facts, load_model, save_model
-from volengine.nets.formats.scnm_write import scnm_bytes
+from volengine.nets.formats.keras.scnm_write import scnm_bytes
 from volengine.nets.registry import build
-from volengine.ops.interact import Chain
-from volengine.tasks.exchange import ModelExportRecipe, export_model
-from volengine.tasks.layout import feature_store
+from volengine.ops.interact import RuleChain
+from volengine.tasks.common.layout import feature_store
+from volengine.tasks.models.exchange import export_model
+from volengine.tasks.models.recipe import ModelExportRecipe
 
 SHAPE = (6, 64, 96)
 
@@ -336,7 +337,7 @@ def test_a_group_of_ais_runs_as_it_is(volengine: Command, tmp_path: Path) -> Non
     assert code == 0, err
     raw = {title: voxels(feature_store("out/predictions", "t", title)) for title in PARTS}
     wanted = as_ais_does(raw, 1.0)
-    chain = Chain(
+    chain = RuleChain(
         (
             Compete(("Membrane", "Ribosome (70S)", "Carbon"), ("Membrane", "Ribosome (70S)")),
             *(

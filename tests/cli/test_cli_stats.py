@@ -11,7 +11,7 @@ from click.testing import CliRunner, Result
 from volengine.cli.main import cli
 from volengine.core.errors import VolengineError
 from volengine.core.picks import Picks
-from volengine.io.mrc_write import write_mrc
+from volengine.io.mrc.write import write_mrc
 from volengine.io.picks import write_picks
 
 

@@ -11,7 +11,7 @@ import pytest
 from volengine.core.errors import InputError
 from volengine.core.paths import path_text, path_text_or_none, path_texts, paths_by_feature
 from volengine.core.recipe import Recipe
-from volengine.io import OpenVolume
+from volengine.io.open import OpenVolume
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,10 @@ from volengine.engine.options import RunOptions
 from volengine.engine.plan import Plan
 from volengine.engine.run import run_plan
 from volengine.engine.stage import ArrayInput, Output, Stage
-from volengine.io import omezarr
-from volengine.tasks.pick import PickRecipe, pick_jobs
+from volengine.io.omezarr import image as omezarr
+from volengine.tasks.common.jobs import jobs_of
+from volengine.tasks.pick.recipe import PickRecipe
+from volengine.tasks.pick.verb import PICK
 
 QUIET = RunOptions(progress=False)
 WINDOW = {"low": (2, 1, 3), "high": (1, 2, 0)}
@@ -125,7 +127,7 @@ def test_a_verb_with_tables_scratch_and_products_gives_the_same_picks(tmp_path: 
     recipe = PickRecipe(feature="ball", labels=False, spacing_nm=1)
     wanted = volengine.pick(source, tmp_path / "run.csv", recipe, QUIET)
     out = str(tmp_path / "graph.csv")
-    jobs, run_dir = pick_jobs([source], out, recipe, QUIET.with_(block=(16, 16, 16)))
+    jobs, run_dir = jobs_of(PICK, [source], out, recipe, QUIET.with_(block=(16, 16, 16)))
     receipts = jobs[0].plan().to_dask(run_dir, QUIET.with_(block=(16, 16, 16))).compute(scheduler="threads")
     assert len(wanted) == 3
     assert volengine.read_picks(out) == wanted
@@ -193,12 +195,12 @@ def test_a_process_runs_one_unit_at_a_time(plan: Plan, tmp_path: Path, monkeypat
     most = 0
     real = dask_graph.run_units
 
-    def watched(task):
+    def watched(bundle):
         nonlocal most
         busy.append(1)
         most = max(most, len(busy))
         try:
-            return real(task)
+            return real(bundle)
         finally:
             busy.pop()
 

@@ -16,7 +16,7 @@ from volengine.engine.options import RunOptions
 from volengine.engine.plan import Plan
 from volengine.engine.run import run_plan
 from volengine.engine.stage import ArrayInput, Output, Stage, TableInput
-from volengine.engine.work import Task, read_box, run_units
+from volengine.engine.work import Bundle, read_box, run_units
 
 QUIET = RunOptions(progress=False)
 shapes = st.tuples(*[st.integers(1, 13)] * 3)
@@ -51,7 +51,7 @@ def test_blocked_equals_whole(tmp_path_factory, shape, core, low, high, dtype, e
     # any order, each unit twice, as another process would do it
     stage, home = plan.stages[0], RunFolder(folder / "run").plan("t")
     numbers = data.draw(st.permutations(list(range(len(stage.tiling))) * 2))
-    run_units(Task(str(home.path), stage, plan.identities[stage.name], tuple(numbers), 10**12, retry=True))
+    run_units(Bundle(str(home.path), stage, plan.identities[stage.name], tuple(numbers), 10**12, retry=True))
     assert np.array_equal(result(plan), whole)
 
 
@@ -78,7 +78,7 @@ def test_clipped_and_killed_in_the_middle(tmp_path_factory, shape, core, radius,
     home.forget([stage.name])
     home.append(receipts)
     (home.path / "finished.json").unlink()
-    from volengine.io import open_sink
+    from volengine.io.open import open_sink
 
     for number in range(len(stage.tiling)):
         if number not in kept:

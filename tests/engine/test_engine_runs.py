@@ -23,7 +23,7 @@ from volengine.engine.options import RunOptions
 from volengine.engine.plan import Plan
 from volengine.engine.run import Job, run_jobs, run_plan
 from volengine.engine.stage import ArrayInput, Output, Stage, TableInput
-from volengine.io import omezarr
+from volengine.io.omezarr import image as omezarr
 
 QUIET = RunOptions(progress=False)
 

@@ -7,10 +7,12 @@ import pytest
 
 from volengine.core.boxes import Box
 from volengine.core.image import ImageSpec
-from volengine.io.display import CUBE_VOX, DisplayRange, display_range
-from volengine.io.ngff import ome_part
-from volengine.io.omezarr import ZarrSink, create_image, finish_image, plan_levels
-from volengine.io.zarr_nodes import read_node
+from volengine.io.omezarr.arrays import ZarrSink
+from volengine.io.omezarr.display import CUBE_VOX, DisplayRange, display_range
+from volengine.io.omezarr.image import create_image, finish_image
+from volengine.io.omezarr.levels import plan_levels
+from volengine.io.omezarr.ngff import ome_part
+from volengine.io.omezarr.nodes import read_node
 
 
 def stored(path, array, *, kind="intensity", chunk=(16, 16, 16), ngff="0.5", facts=None) -> ImageSpec:

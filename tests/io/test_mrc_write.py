@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 
 from volengine.core.boxes import Box
 from volengine.core.errors import InputError, MissingError
-from volengine.io.mrc import MrcSource, open_mrc
-from volengine.io.mrc_header import read_header
-from volengine.io.mrc_write import ExtHeader, Statistics, choose_mode, exactly, write_mrc
+from volengine.io.mrc.header import read_header
+from volengine.io.mrc.open import MrcSource, open_mrc
+from volengine.io.mrc.write import ExtHeader, Statistics, choose_mode, exactly, write_mrc
 
 VOXEL = (7.84, 7.84, 7.84)
 

@@ -20,24 +20,14 @@ from volengine.core.boxes import Box, index3
 from volengine.core.errors import InputError, MissingError, PlanError
 from volengine.core.image import ImageSpec, Level
 from volengine.core.tiling import Tiling, check_multiple
-from volengine.io import omezarr
-from volengine.io.check import check_image
-from volengine.io.codecs import CODECS, auto_codec, compressors
-from volengine.io.display import display_range
-from volengine.io.omezarr import (
-    ZarrSink,
-    ZarrSource,
-    block_unit,
-    create_image,
-    finish_image,
-    is_complete,
-    list_groups,
-    open_image,
-    plan_levels,
-    remove,
-    reopen_image,
-    store_token,
-)
+from volengine.io.omezarr import image as omezarr
+from volengine.io.omezarr.arrays import ZarrSink, ZarrSource
+from volengine.io.omezarr.check import check_image
+from volengine.io.omezarr.codecs import CODECS, auto_codec, compressors
+from volengine.io.omezarr.display import display_range
+from volengine.io.omezarr.image import create_image, finish_image, is_complete, remove, reopen_image, store_token
+from volengine.io.omezarr.levels import block_unit, plan_levels
+from volengine.io.omezarr.read import list_groups, open_image
 from volengine.ops.pyramid import pyramid
 
 SCHEMAS = Path(__file__).parents[2].parent / "shared" / "data" / "real" / "ngff"
@@ -495,8 +485,10 @@ warnings.simplefilter("error")
 import numpy as np
 from volengine.core.boxes import Box
 from volengine.core.image import ImageSpec, Level
-from volengine.io.codecs import CODECS, use_fast_codecs
-from volengine.io.omezarr import ZarrSink, ZarrSource, create_image, finish_image, open_image
+from volengine.io.omezarr.codecs import CODECS, use_fast_codecs
+from volengine.io.omezarr.arrays import ZarrSink, ZarrSource
+from volengine.io.omezarr.image import create_image, finish_image
+from volengine.io.omezarr.read import open_image
 use_fast_codecs(threads=1)
 array = np.load(sys.argv[2])
 for url in (sys.argv[1], "memory://"):

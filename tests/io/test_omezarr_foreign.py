@@ -12,10 +12,11 @@ import zarr
 
 from volengine.core.boxes import Box
 from volengine.core.errors import FormatError, InputError, MissingError
-from volengine.io import codecs
-from volengine.io.check import check_image
-from volengine.io.ngff import parse_multiscale
-from volengine.io.omezarr import ZarrSource, list_groups, open_image
+from volengine.io.omezarr import codecs
+from volengine.io.omezarr.arrays import ZarrSource
+from volengine.io.omezarr.check import check_image
+from volengine.io.omezarr.ngff import parse_multiscale
+from volengine.io.omezarr.read import list_groups, open_image
 
 EXAMPLES = Path(__file__).parents[2].parent / "shared" / "data" / "real" / "ngff"
 ARRAY = np.arange(4 * 5 * 6, dtype=np.int16).reshape(4, 5, 6)

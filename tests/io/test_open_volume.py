@@ -24,7 +24,8 @@ import volengine
 from volengine.core.boxes import Box
 from volengine.core.errors import InputError
 from volengine.core.volume import Volume
-from volengine.io import OpenVolume, open_volume, views
+from volengine.io import views
+from volengine.io.open import OpenVolume, open_volume
 
 SHAPE = (20, 37, 41)
 OPTIONS = volengine.RunOptions(progress=False)

@@ -11,17 +11,10 @@ import pytest
 from volengine.core.boxes import Box
 from volengine.core.errors import DependencyError, InputError
 from volengine.core.image import ImageSpec
-from volengine.io.omezarr import (
-    ZarrSink,
-    ZarrSource,
-    create_image,
-    finish_image,
-    list_groups,
-    open_image,
-    plan_levels,
-    remove,
-    store_token,
-)
+from volengine.io.omezarr.arrays import ZarrSink, ZarrSource
+from volengine.io.omezarr.image import create_image, finish_image, remove, store_token
+from volengine.io.omezarr.levels import plan_levels
+from volengine.io.omezarr.read import list_groups, open_image
 from volengine.io.stores import exists, local_path, open_store, remove_store, store_name
 
 SHAPE = (20, 30, 40)

@@ -14,9 +14,12 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from volengine.core.errors import InputError
-from volengine.nets.training import augment_fourier, augment_geometry, augment_greys
-from volengine.nets.training.augment import PRESETS, Augmentation, Fourier, Geometry, Greys, preset
-from volengine.nets.training.losses import IGNORE
+from volengine.nets.training.augment import fourier as augment_fourier
+from volengine.nets.training.augment import geometry as augment_geometry
+from volengine.nets.training.augment import greys as augment_greys
+from volengine.nets.training.augment.apply import augmented
+from volengine.nets.training.augment.recipe import PRESETS, Augmentation, Fourier, Geometry, Greys, preset
+from volengine.nets.training.losses.losses import IGNORE
 
 STILL = {"flips": False, "turns": False}
 
@@ -43,9 +46,9 @@ def test_presets_are_recipes_and_repeatable(name: str) -> None:
     for shape, depth in (((9, 8, 8), 9), ((3, 16, 16), 1), ((4, 16, 12), 1)):
         image, labels = image_of(shape), labels_of((2, depth, *shape[1:]))
         kept = image.clone(), labels.clone()
-        one = how(image, labels, np.random.default_rng(3))
-        two = how(image, labels, np.random.default_rng(3))
-        other = how(image, labels, np.random.default_rng(4))
+        one = augmented(how, image, labels, np.random.default_rng(3))
+        two = augmented(how, image, labels, np.random.default_rng(3))
+        other = augmented(how, image, labels, np.random.default_rng(4))
         assert torch.equal(one[0], two[0])
         assert torch.equal(one[1], two[1])
         assert torch.equal(one[0], other[0]) == (name == "none")
@@ -58,15 +61,15 @@ def test_presets_are_recipes_and_repeatable(name: str) -> None:
         assert one[0].data_ptr() != image.data_ptr()
 
 
-def test_arrays_and_tensors_are_changed_alike_and_so_are_batches() -> None:
+def test_arrays_and_tensors_are_changed_alike() -> None:
     how = preset("membrain")
     images, labels = image_of((3, 8, 8, 8)), labels_of((3, 1, 8, 8, 8))
-    changed, moved = how.batch(images, labels, (7, 5))
     for k in range(3):
-        x, y = how(images[k].numpy(), labels[k].numpy(), np.random.default_rng((7, 5, k)))
+        x, y = augmented(how, images[k].numpy(), labels[k].numpy(), np.random.default_rng((7, 5, k)))
         assert isinstance(x, np.ndarray)
-        np.testing.assert_array_equal(changed[k].numpy(), x)
-        np.testing.assert_array_equal(moved[k].numpy(), y)
+        changed, moved = augmented(how, images[k], labels[k], np.random.default_rng((7, 5, k)))
+        np.testing.assert_array_equal(changed.numpy(), x)
+        np.testing.assert_array_equal(moved.numpy(), y)
 
 
 @pytest.mark.parametrize(
@@ -89,7 +92,9 @@ def test_senseless_strengths_are_refused(make: Any, message: str) -> None:
 
 def test_what_is_no_sample_is_refused() -> None:
     with pytest.raises(InputError, match="are no sample"):
-        Augmentation()(np.zeros((4, 8, 8), np.float32), np.zeros((1, 2, 8, 8), np.uint8), np.random.default_rng(0))
+        augmented(
+            Augmentation(), np.zeros((4, 8, 8), np.float32), np.zeros((1, 2, 8, 8), np.uint8), np.random.default_rng(0)
+        )
 
 
 ZERO = [
@@ -117,7 +122,7 @@ ZERO = [
 def test_zero_strength_changes_nothing(how: Augmentation, shape: tuple[int, int, int]) -> None:
     image, labels = image_of(shape), labels_of((2, 6 if shape[0] == 6 else 1, *shape[1:]))
     for seed in range(4):
-        changed, moved = how(image, labels, np.random.default_rng(seed))
+        changed, moved = augmented(how, image, labels, np.random.default_rng(seed))
         torch.testing.assert_close(changed, image, atol=2e-6, rtol=2e-6)
         assert torch.equal(moved, labels)
 
@@ -135,7 +140,7 @@ def strong(how: Augmentation) -> Augmentation:
 @pytest.mark.parametrize("how", [strong(how) for how in ZERO[1:]])
 def test_each_effect_has_an_effect_on_the_image_and_only_geometry_on_labels(how: Augmentation) -> None:
     image, labels = image_of((12, 12, 12)), labels_of((1, 12, 12, 12))
-    rows = [how(image, labels, np.random.default_rng(s)) for s in range(3)]
+    rows = [augmented(how, image, labels, np.random.default_rng(s)) for s in range(3)]
     assert any((x - image).abs().max() > 0.05 for x, _ in rows)
     assert all(torch.equal(y, labels) for _, y in rows) == (how.geometry == Geometry())
 
@@ -158,7 +163,7 @@ def test_a_marker_and_its_label_move_together(seed: int, shape: tuple[int, int, 
     labels = (square <= 2.2**2).astype(np.uint8)[None, : shape[0] if volumetric else 1]
     image = (square <= 2.2**2).astype(np.float32)
     how = Augmentation(geometry=Geometry(shuffles=True, rotation_probability=1, zoom_probability=1))
-    x, y = how(image, labels, rng)
+    x, y = augmented(how, image, labels, rng)
     seen = x if volumetric else x[shape[0] // 2][None]
     inside = y[0] == 1
     assert set(np.unique(y)) <= {0, 1, 2}
@@ -199,7 +204,7 @@ def test_resampling_is_that_of_scipy() -> None:
 def test_targets_of_a_regression_are_interpolated_and_nan_outside() -> None:
     image = image_of((9, 9, 9))
     how = Augmentation(geometry=Geometry(rotation_probability=1, zoom_probability=1, zoom=(0.7, 0.8)))
-    x, y = how(image, image[None].clone(), np.random.default_rng(5))
+    x, y = augmented(how, image, image[None].clone(), np.random.default_rng(5))
     inside = ~torch.isnan(y[0])
     assert 0.2 < inside.float().mean() < 0.9
     torch.testing.assert_close(y[0][inside], x[inside], atol=1e-5, rtol=1e-5)
@@ -211,10 +216,10 @@ def test_mirrors_and_turns_move_a_target_exactly_with_the_image(seed: int, shape
     """Of a volume, and of the middle slice of a context (3 or 5 slices), bit for bit."""
     image = image_of(shape, seed)
     how = Augmentation(geometry=Geometry(shuffles=True))
-    x, y = how(image, torch.stack([image, 2 * image]), np.random.default_rng(seed))
+    x, y = augmented(how, image, torch.stack([image, 2 * image]), np.random.default_rng(seed))
     assert torch.equal(y, torch.stack([x, 2 * x]))
     middle = slice(shape[0] // 2, shape[0] // 2 + 1)
-    x, y = how(image, image[None, middle], np.random.default_rng(seed))
+    x, y = augmented(how, image, image[None, middle], np.random.default_rng(seed))
     assert torch.equal(y[0], x[middle])
 
 
@@ -252,7 +257,7 @@ def test_grey_values_of_a_target_never_change(name: str, shape: tuple[int, int, 
     target = image_of((2, 8 if shape[0] == 8 else 1, 8, 8), 3).numpy()
     target[0, 0, 0, 0] = np.nan
     for seed in range(10):
-        x, y = how(image, target, np.random.default_rng(seed))
+        x, y = augmented(how, image, target, np.random.default_rng(seed))
         np.testing.assert_array_equal(y, target)
         assert np.isfinite(x).all()
         assert not np.array_equal(x, image)
@@ -270,7 +275,7 @@ def test_shuffles_and_flips_give_all_48_ways_to_look_at_a_cube() -> None:
     how = Augmentation(turns=False, geometry=Geometry(shuffles=True))
     seen = set()
     for seed in range(800):
-        x, y = how(image, image[None].astype(np.uint8), np.random.default_rng(seed))
+        x, y = augmented(how, image, image[None].astype(np.uint8), np.random.default_rng(seed))
         np.testing.assert_array_equal(x, y[0])
         seen.add(x.tobytes())
     assert len(seen) == 48
@@ -284,7 +289,7 @@ def test_shuffles_and_flips_give_all_48_ways_to_look_at_a_cube() -> None:
 def test_amplitudes_change_and_phases_do_not(seed: int, shape: tuple[int, int, int]) -> None:
     image = image_of(shape)
     how = Augmentation(**STILL, fourier=Fourier(amplitude_probability=1))
-    changed, _ = how(image, labels_of((1, *shape)), np.random.default_rng(seed))
+    changed, _ = augmented(how, image, labels_of((1, *shape)), np.random.default_rng(seed))
     before, after = spectrum(image), spectrum(changed)
     ratio = after / before
     solid = after.abs() > 1e-3 * after.abs().max()
@@ -318,7 +323,7 @@ def test_gains_depend_on_the_true_frequency_alone() -> None:
 def test_a_wedge_is_missing(seed: int, shape: tuple[int, int, int], tilt: float) -> None:
     image = image_of(shape)
     how = Augmentation(**STILL, fourier=Fourier(wedge_probability=1, wedge_deg=(tilt, tilt)))
-    changed, _ = how(image, labels_of((1, *shape)), np.random.default_rng(seed))
+    changed, _ = augmented(how, image, labels_of((1, *shape)), np.random.default_rng(seed))
     power = spectrum(changed).abs() ** 2
     gone = power < 1e-8 * power.max()
     share = float(gone.double().mean())
@@ -345,7 +350,7 @@ def test_slices_have_their_own_spectrum() -> None:
     image = image_of((3, 16, 16))
     image[1] = 0
     how = Augmentation(**STILL, fourier=Fourier(wedge_probability=1, amplitude_probability=1))
-    changed, _ = how(image, labels_of((1, 1, 16, 16)), np.random.default_rng(0))
+    changed, _ = augmented(how, image, labels_of((1, 1, 16, 16)), np.random.default_rng(0))
     assert (changed[1] == 0).all()
     assert (changed[0] - image[0]).abs().max() > 0.1
     gone = [(s := spectrum(changed[k], 2).abs()) < 1e-4 * s.max() for k in (0, 2)]
@@ -412,7 +417,7 @@ def test_greys_of_today_are_those_of_the_formula() -> None:
     image = np.random.default_rng(0).normal(size=(8, 8, 8)).astype(np.float32)
     how = preset("light")
     for seed in range(5):
-        got, _ = how(image, image[None].astype(np.uint8), np.random.default_rng(seed))
+        got, _ = augmented(how, image, image[None].astype(np.uint8), np.random.default_rng(seed))
         rng = np.random.default_rng(seed)
         want = image
         for axis in (-3, -2, -1):

@@ -19,7 +19,7 @@ from volengine.core.errors import DependencyError, InputError
 from volengine.core.model import ModelFacts
 from volengine.nets.checkpoint import load_model
 from volengine.nets.formats.bioimage_write import Card, bioimage_bytes, preprocessing
-from volengine.nets.formats.onnx_read import load_onnx
+from volengine.nets.formats.onnx.read import load_onnx
 from volengine.nets.registry import build
 
 spec = pytest.importorskip("bioimageio.spec", reason="the extra bioimage is not installed")
@@ -151,7 +151,7 @@ def test_an_onnx_file_of_another_program_keeps_its_graph(tmp_path: Path) -> None
     """Logits there, so the description says the sigmoid; its axes are the other program's."""
     onnx = pytest.importorskip("onnx")
     helper = onnx.helper
-    from volengine.nets.formats.onnx_told import Told, with_told_facts
+    from volengine.nets.formats.onnx.told import Told, with_told_facts
 
     weight = onnx.numpy_helper.from_array(np.random.default_rng(0).normal(size=(1, 1, 3, 3)).astype("float32"), "w")
     nodes = [

@@ -21,7 +21,7 @@ from volengine.core.rules import Compete, Interact
 from volengine.nets.architectures.graph import GraphNet
 from volengine.nets.checkpoint import load_facts, load_model
 from volengine.nets.formats.foreign import import_model, read_group
-from volengine.nets.formats.keras_h5 import read_keras
+from volengine.nets.formats.keras.read import read_keras
 
 h5py = pytest.importorskip("h5py")
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation", "ignore:You are saving your model")

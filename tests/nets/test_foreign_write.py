@@ -19,14 +19,14 @@ from torch import nn
 from volengine.core.errors import FormatError, InputError
 from volengine.core.model import ModelFacts
 from volengine.nets.architectures.graph import GraphNet
+from volengine.nets.architectures.trace import describe
 from volengine.nets.checkpoint import load_model
 from volengine.nets.formats.archives import read_archive
-from volengine.nets.formats.h5_apart import read_h5
-from volengine.nets.formats.keras_h5 import read_keras
-from volengine.nets.formats.keras_layers import Reader
-from volengine.nets.formats.keras_write import write_keras
-from volengine.nets.formats.scnm_write import scnm_bytes
-from volengine.nets.formats.trace import describe
+from volengine.nets.formats.keras.h5_apart import read_h5
+from volengine.nets.formats.keras.layers import Reader
+from volengine.nets.formats.keras.read import read_keras
+from volengine.nets.formats.keras.scnm_write import scnm_bytes
+from volengine.nets.formats.keras.write import write_keras
 from volengine.nets.registry import build
 
 h5py = pytest.importorskip("h5py")

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from volengine.core.errors import DependencyError, FormatError, MissingError
-from volengine.nets.formats import h5_apart
-from volengine.nets.formats.h5_apart import read_h5
+from volengine.nets.formats.keras import h5_apart
+from volengine.nets.formats.keras.h5_apart import read_h5
 
 h5py = pytest.importorskip("h5py")
 REFERENCES = Path(__file__).parents[1] / "references"

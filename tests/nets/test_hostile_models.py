@@ -23,7 +23,7 @@ from volengine.core.errors import FormatError, InputError
 from volengine.nets.checkpoint import load_facts
 from volengine.nets.formats.archives import read_archive, read_zip
 from volengine.nets.formats.foreign import import_model, load_ckpt
-from volengine.nets.formats.keras_h5 import read_keras
+from volengine.nets.formats.keras.read import read_keras
 
 h5py = pytest.importorskip("h5py")
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation", "ignore:Duplicate name")

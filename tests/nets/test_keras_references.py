@@ -17,7 +17,7 @@ import pytest
 import torch
 
 from volengine.core.errors import FormatError
-from volengine.nets.formats.keras_h5 import read_keras
+from volengine.nets.formats.keras.read import read_keras
 
 REFERENCES = Path(__file__).parents[1] / "references"
 ARCHIVES = ("keras2.zip", "keras3.zip")

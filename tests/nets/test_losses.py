@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from volengine.core.errors import InputError
-from volengine.nets.training.losses import (
+from volengine.nets.training.losses.combined import Objective, adversarial, discriminating, shown
+from volengine.nets.training.losses.losses import (
     IGNORE,
     LOSSES,
     REGRESSION,
@@ -22,15 +23,8 @@ from volengine.nets.training.losses import (
     focal,
     get_loss,
 )
-from volengine.nets.training.losses_combined import (
-    Objective,
-    Term,
-    adversarial,
-    deep_supervision,
-    discriminating,
-    shown,
-)
-from volengine.nets.training.losses_surface import soft_skeleton, surface_dice, truth_skeleton
+from volengine.nets.training.losses.recipe import Term
+from volengine.nets.training.losses.surface import soft_skeleton, surface_dice, truth_skeleton
 
 
 def case(seed: int, features: int = 1, sides: tuple[int, ...] = (6, 7, 5), batch: int = 2) -> Any:
@@ -249,7 +243,6 @@ def test_deep_supervision_sees_the_nearest_labels_at_each_resolution() -> None:
     each = [float(bce_dice(x.float(), y)) for x, y in zip(answers, truths, strict=True)]
     want = each[0] + each[1] / 2 + each[2] / 4
     assert float(Objective([Term("bce_dice")])(answers, labels)) == pytest.approx(want, rel=1e-6)
-    assert float(deep_supervision(bce_dice, answers, labels, normalised=True)) == pytest.approx(want / 1.75, rel=1e-6)
 
 
 def test_adversarial_losses_are_these_formulas() -> None:

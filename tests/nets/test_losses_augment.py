@@ -8,8 +8,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from volengine.nets.training.augment import Augmentation
-from volengine.nets.training.losses import IGNORE, bce_dice, masked_bce, masked_dice
+from volengine.nets.training.augment.recipe import Augmentation
+from volengine.nets.training.losses.losses import IGNORE, bce_dice, masked_bce, masked_dice
 
 
 def draw_case(seed: int, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:

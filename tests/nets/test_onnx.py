@@ -14,9 +14,9 @@ from onnx_models import SMALL, differ, facts_of, noise, plain_run, small, traine
 from volengine.core.errors import InputError
 from volengine.core.model import ModelFacts
 from volengine.nets.checkpoint import identity, load_facts, load_model
-from volengine.nets.formats import onnx_write
-from volengine.nets.formats.onnx_read import load_onnx
-from volengine.nets.formats.onnx_write import onnx_bytes
+from volengine.nets.formats.onnx import write as onnx_write
+from volengine.nets.formats.onnx.read import load_onnx
+from volengine.nets.formats.onnx.write import onnx_bytes
 from volengine.nets.predictor import Execution, Predictor, Traits, load_predictor
 from volengine.nets.registry import build
 

@@ -14,8 +14,8 @@ from onnx_models import SMALL, facts_of, noise, small
 
 from volengine.core.errors import DependencyError, FormatError, InputError, MissingError
 from volengine.nets.checkpoint import load_facts
-from volengine.nets.formats.onnx_read import load_onnx
-from volengine.nets.formats.onnx_write import onnx_bytes
+from volengine.nets.formats.onnx.read import load_onnx
+from volengine.nets.formats.onnx.write import onnx_bytes
 from volengine.nets.registry import build
 
 onnx = pytest.importorskip("onnx")
@@ -160,10 +160,10 @@ def test_missing_large_and_other_files_are_refused(tmp_path: Path, monkeypatch: 
     (tmp_path / "x.onnx").write_bytes(b"PK\x03\x04 no model" * 10)
     with pytest.raises(FormatError, match="is no ONNX file"):
         load_facts(tmp_path / "x.onnx")
-    monkeypatch.setattr("volengine.nets.formats.onnx_graph.LARGEST", 10)
+    monkeypatch.setattr("volengine.nets.formats.onnx.graph.LARGEST", 10)
     with pytest.raises(FormatError, match="at most 10"):
         load_facts(tmp_path / "x.onnx")
-    monkeypatch.setattr("volengine.nets.formats.onnx_write.LARGEST", 10)
+    monkeypatch.setattr("volengine.nets.formats.onnx.write.LARGEST", 10)
     with pytest.raises(InputError, match="holds at most 10"):
         onnx_bytes(build("unet3d", SMALL), facts_of("unet3d", (2, 2, 2)))
 

@@ -13,8 +13,8 @@ from onnx_models import facts_of, noise, plain_run, trained
 
 from volengine.core.errors import InputError
 from volengine.nets.architectures.graph import GraphNet
-from volengine.nets.formats import onnx_write
-from volengine.nets.formats.onnx_write import onnx_bytes
+from volengine.nets.formats.onnx import write as onnx_write
+from volengine.nets.formats.onnx.write import onnx_bytes
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")

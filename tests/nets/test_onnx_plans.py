@@ -15,8 +15,8 @@ from torch import nn
 from volengine.core.errors import InputError
 from volengine.nets.checkpoint import load_facts, load_model, save_model
 from volengine.nets.footprint import forward_bytes
-from volengine.nets.formats.onnx_read import OnnxSizes
-from volengine.nets.formats.onnx_write import onnx_bytes
+from volengine.nets.formats.onnx.read import OnnxSizes
+from volengine.nets.formats.onnx.write import onnx_bytes
 from volengine.nets.registry import build
 
 pytest.importorskip("onnx")

@@ -14,8 +14,8 @@ from torch.nn import functional
 
 from volengine.core.errors import InputError
 from volengine.nets.checkpoint import load_facts, load_model
-from volengine.nets.formats.onnx_read import OnnxNet
-from volengine.nets.formats.onnx_told import Told, with_told_facts
+from volengine.nets.formats.onnx.read import OnnxNet
+from volengine.nets.formats.onnx.told import Told, with_told_facts
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")

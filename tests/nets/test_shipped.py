@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from volengine.core.errors import FormatError, MissingError
-from volengine.io.mrc_write import write_mrc
+from volengine.io.mrc.write import write_mrc
 from volengine.nets.checkpoint import identity, load_facts, load_model
 from volengine.nets.shipped import SHIPPED, is_shipped, model_file
-from volengine.tasks.segment import SegmentRecipe, segment
+from volengine.tasks.segment.recipe import SegmentRecipe
+from volengine.tasks.segment.verb import segment
 
 LARGEST = 10_000_000
 

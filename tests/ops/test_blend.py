@@ -12,7 +12,6 @@ from volengine.ops.blend import (
     VALUE_LIMIT,
     VALUE_SCALE,
     Shares,
-    contribution,
     directions,
     join,
     offset,
@@ -27,7 +26,7 @@ def add(sums, region, lattice, shares, indices, values):
     for index in indices:
         box = lattice.box(index)
         visible = box.clip(lattice.shape)
-        part = contribution(values(index), shares[shares.key(index)])
+        part = np.rint(values(index) * shares[shares.key(index)]).astype(np.int32)
         sums[visible.slices_in(region)] += part[visible.slices_in(box)]
 
 

@@ -12,7 +12,7 @@ from volengine.core.boxes import Box
 from volengine.core.errors import InputError
 from volengine.core.rules import Compete, Interact, changed_features, parse_rules, rules_to_json
 from volengine.core.tiling import Tiling
-from volengine.ops.interact import Chain, above
+from volengine.ops.interact import RuleChain, above
 
 NAMES = ("a", "b", "c")
 sizes = st.sampled_from([10.0, 13.33, 8.0])
@@ -75,7 +75,7 @@ def brute(state: dict[str, np.ndarray], rules, spacing) -> dict[str, np.ndarray]
 @given(st.tuples(*[st.integers(1, 12)] * 3), st.integers(0, 999), st.lists(rule(), min_size=1, max_size=4), voxels)
 def test_rules_are_what_the_paper_says(shape, seed, rules, spacing):
     state = predictions(shape, seed)
-    found = Chain(tuple(rules), spacing).apply(state)
+    found = RuleChain(tuple(rules), spacing).apply(state)
     expected = brute(state, rules, spacing)
     for name in NAMES:
         assert found[name].dtype == np.uint8
@@ -94,7 +94,7 @@ def test_rules_are_what_the_paper_says(shape, seed, rules, spacing):
 )
 def test_blocks_with_their_halo_equal_the_whole(shape, core, seed, rules, spacing, dtype, data):
     state = predictions(shape, seed, dtype)
-    chain = Chain(tuple(rules), spacing)
+    chain = RuleChain(tuple(rules), spacing)
     outputs = data.draw(st.lists(st.sampled_from(changed_features(rules)), min_size=1, unique=True))
     whole, halos = chain.apply(state), chain.halo(outputs)
     for box in Tiling(shape, core):
@@ -116,7 +116,7 @@ def line(**at):
 
 def test_halos_add_up_in_sequence_and_one_voxel_less_is_not_enough():
     rules = (Interact("b", "c", "colocalize", 2.0, shape="3d"), Interact("a", "b", "colocalize", 3.0, shape="2d"))
-    chain, core, shape = Chain(rules, (10.0, 10.0, 10.0)), Box((0, 0, 0), (1, 1, 1)), (1, 1, 12)
+    chain, core, shape = RuleChain(rules, (10.0, 10.0, 10.0)), Box((0, 0, 0), (1, 1, 1)), (1, 1, 12)
     assert chain.halo(["a"]) == {"a": (0, 0, 0), "b": (0, 3, 3), "c": (2, 5, 5)}
     state = line(a=0, b=3, c=5)
     assert chain.apply(state)["a"][0, 0, 0] == 200
@@ -131,14 +131,14 @@ def test_halos_add_up_in_sequence_and_one_voxel_less_is_not_enough():
 
 def test_of_simultaneous_needs_the_largest_counts():
     rules = (Interact("a", "c", "avoid", 2.0), Interact("b", "c", "avoid", 4.0), Compete(("a", "b"), ("a", "b")))
-    chain = Chain(rules, (10.0, 20.0, 10.0))
+    chain = RuleChain(rules, (10.0, 20.0, 10.0))
     assert chain.halo(["a", "b"]) == {"a": (0, 0, 0), "b": (0, 0, 0), "c": (0, 2, 4)}
-    assert Chain(rules[:1], (10.0, 20.0, 10.0)).halo(["b"]) == {"b": (0, 0, 0)}
+    assert RuleChain(rules[:1], (10.0, 20.0, 10.0)).halo(["b"]) == {"b": (0, 0, 0)}
 
 
 def test_chains_of_no_use_are_not_computed():
     rules = (Compete(("a", "b"), ("a",)), Interact("b", "c"))
-    assert Chain(rules, (10.0, 10.0, 10.0)).halo(["b"]) == {"b": (0, 0, 0), "c": (0, 10, 10)}
+    assert RuleChain(rules, (10.0, 10.0, 10.0)).halo(["b"]) == {"b": (0, 0, 0), "c": (0, 10, 10)}
 
 
 def ais(state: dict[str, np.ndarray], rules, pixel_nm: float) -> dict[str, np.ndarray]:
@@ -183,7 +183,7 @@ def test_compat_gives_the_numbers_of_ais(
 ):
     rules = [Compete(NAMES, ("a", "b")), *interactions]
     state = predictions(shape, seed)
-    found = Chain(tuple(rules), (20.0, 13.9, 13.9), "ais").apply(state)
+    found = RuleChain(tuple(rules), (20.0, 13.9, 13.9), "ais").apply(state)
     expected = ais(state, rules, 1.39)
     for name in NAMES:
         assert np.array_equal(found[name], expected[name])
@@ -199,7 +199,7 @@ def test_compat_gives_the_numbers_of_ais(
 def test_compat_refuses_what_ais_gets_wrong(changes, message):
     rules = (Interact("a", "b").with_(**changes),)
     with pytest.raises(InputError, match=message):
-        Chain(rules, (13.9, 13.9, 13.9), "ais").apply(predictions((2, 3, 4), 0))
+        RuleChain(rules, (13.9, 13.9, 13.9), "ais").apply(predictions((2, 3, 4), 0))
 
 
 def test_thresholds_are_strict():
@@ -220,7 +220,7 @@ def test_a_threshold_of_n_255ths_is_n(level):
 
 def test_ties_survive_and_inputs_stay():
     state = {"a": np.array([[[9, 5]]], "uint8"), "b": np.array([[[9, 7]]], "uint8")}
-    found = Chain((Compete(("a", "b"), ("a", "b")),), (10, 10, 10)).apply(state)
+    found = RuleChain((Compete(("a", "b"), ("a", "b")),), (10, 10, 10)).apply(state)
     assert found["a"].tolist() == [[[9, 0]]]
     assert found["b"].tolist() == [[[9, 7]]]
     assert state["a"].tolist() == [[[9, 5]]]
@@ -229,7 +229,7 @@ def test_ties_survive_and_inputs_stay():
 def test_order_matters():
     state = predictions((6, 16, 16), 1)
     rules = (Compete(("a", "b"), ("a", "b")), Interact("a", "b", "colocalize", 2.0))
-    one, other = (Chain(r, (10, 10, 10)).apply(state)["a"] for r in (rules, rules[::-1]))
+    one, other = (RuleChain(r, (10, 10, 10)).apply(state)["a"] for r in (rules, rules[::-1]))
     assert not np.array_equal(one, other)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -16,6 +18,7 @@ from volengine.ops.pictures import (
     marks,
     outline,
     overlay,
+    png,
     side_by_side,
     window_of,
 )
@@ -134,3 +137,12 @@ def test_pictures_side_by_side_have_white_between_them():
     assert (row[:, 20:23] == 255).all()
     assert (row[:6, 23:] == 0).all()
     assert (row[6:, 23:] == 255).all()
+
+
+def test_png_keeps_every_pixel():
+    from PIL import Image
+
+    picture = np.random.default_rng(0).integers(0, 256, (9, 14, 3), dtype=np.uint8)
+    image = Image.open(io.BytesIO(png(picture)))
+    assert image.format == "PNG"
+    np.testing.assert_array_equal(np.array(image), picture)

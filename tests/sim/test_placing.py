@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial import cKDTree
+from turning import rotate
 
 from volengine.core.errors import InputError
-from volengine.core.specimen import Membrane, Template, rotate
+from volengine.core.specimen import Membrane, Template
 from volengine.sim.placing.fill import fill
 from volengine.sim.placing.groups import principal_axis
 from volengine.sim.placing.layers import PER_UM_A3, Layer, Species

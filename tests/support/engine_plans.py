@@ -14,8 +14,9 @@ from volengine.core.tiling import Tiling
 from volengine.core.volume import Volume
 from volengine.engine.plan import Plan
 from volengine.engine.stage import ArrayInput, Output, Stage
-from volengine.io import omezarr, open_source
-from volengine.io.zarr_arrays import ZarrSink
+from volengine.io.omezarr import image as omezarr
+from volengine.io.omezarr.arrays import ZarrSink
+from volengine.io.open import open_source
 
 
 def spec(url: str, shape, dtype: str, chunk, *, scratch: bool = False, shards=None) -> ImageSpec:

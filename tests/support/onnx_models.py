@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from volengine.core.model import ModelFacts
-from volengine.nets.formats.onnx_write import onnx_bytes
+from volengine.nets.formats.onnx.write import onnx_bytes
 from volengine.nets.registry import build
 
 

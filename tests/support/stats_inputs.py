@@ -11,8 +11,8 @@ import numpy as np
 from volengine.core.picks import Picks
 from volengine.engine.options import RunOptions
 from volengine.io.picks import write_picks
-from volengine.tasks.stats import StatsRecipe
-from volengine.tasks.stats_tables import COLUMNS, Stats
+from volengine.tasks.stats.recipe import StatsRecipe
+from volengine.tasks.stats.tables import COLUMNS, Stats
 
 SHAPE = (24, 40, 48)
 QUIET = RunOptions(progress=False)

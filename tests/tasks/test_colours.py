@@ -13,9 +13,9 @@ from threshold_net import save_threshold_model
 
 import volengine
 from volengine.core.feature_colours import colour_of_feature
-from volengine.io.image_levels import ImageLevels
-from volengine.io.ngff import ome_part
-from volengine.io.zarr_nodes import read_node
+from volengine.io.omezarr.image_levels import ImageLevels
+from volengine.io.omezarr.ngff import ome_part
+from volengine.io.omezarr.nodes import read_node
 
 OPTIONS = volengine.RunOptions(progress=False, device="cpu")
 BLUE = (0.26, 0.53, 0.96)
@@ -65,7 +65,7 @@ def test_the_colour_of_a_model_changes_no_voxel(tomogram: Path, tmp_path: Path) 
 
 def test_kernels_do_not_get_the_colour(tomogram: Path, tmp_path: Path) -> None:
     _segment(tomogram, tmp_path, thing={"colour": BLUE})
-    plan = json.loads((tmp_path / "out.run" / "plans" / "TS_01" / "plan.json").read_text())
+    plan = json.loads((tmp_path / "out" / "segment.run" / "plans" / "TS_01" / "plan.json").read_text())
     assert plan["images"][0]["facts"]["colour"] == list(BLUE)
     nets = [net for stage in plan["stages"] for net in stage["params"].get("nets", ())]
     assert nets

@@ -20,10 +20,11 @@ from volengine.core.errors import FormatError, InputError
 from volengine.core.image import ImageSpec
 from volengine.core.volume import Volume
 from volengine.engine.options import RunOptions
-from volengine.io import open_source, open_volume
-from volengine.io.mrc_write import write_mrc
+from volengine.io.mrc.write import write_mrc
+from volengine.io.open import open_source, open_volume
 from volengine.ops.pyramid import downsample
-from volengine.tasks.convert import ConvertRecipe, convert
+from volengine.tasks.convert.recipe import ConvertRecipe
+from volengine.tasks.convert.verb import convert
 from volengine.tasks.export import ExportRecipe, export
 
 QUIET = RunOptions(progress=False)
@@ -215,7 +216,7 @@ def test_the_header_and_the_history_are_kept(tmp_path):
 
 
 def test_image_specs_survive_json(tmp_path):
-    from volengine.tasks.images import image_spec
+    from volengine.tasks.common.images import image_spec
 
     like = Volume(url="x", shape=(100, 200, 300), dtype="float32", voxel_size=(1, 2, 3))
     spec = image_spec("y.ome.zarr", like, dtype="uint8", kind="probability")

@@ -13,15 +13,15 @@ from volengine.core.errors import DependencyError
 from volengine.core.picks import Picks
 from volengine.engine.options import RunOptions
 from volengine.engine.report import RunReport
-from volengine.io import open_source, open_volume
-from volengine.io.sample import procedural_sample, real_sample
+from volengine.io.open import open_source, open_volume
+from volengine.io.training.sample import procedural_sample, real_sample
 from volengine.ops.pictures import BLUE, ORANGE, RED
-from volengine.tasks import demo as demo_task
-from volengine.tasks.demo import demo
-from volengine.tasks.demo_page import SCALE, SLICES, Findings, demo_page, slice_pictures
-from volengine.tasks.demo_truth import Truth
+from volengine.tasks.common.yaml_recipes import read_yaml
+from volengine.tasks.demo import verb as demo_task
+from volengine.tasks.demo.page import SCALE, SLICES, Findings, demo_page, slice_pictures
+from volengine.tasks.demo.truth import Truth
+from volengine.tasks.demo.verb import demo
 from volengine.tasks.run import RunRecipe
-from volengine.tasks.yaml_recipes import read_yaml
 
 SHAPE = (70, 75, 80)
 
@@ -117,7 +117,7 @@ def test_page_says_score_erased_voxels_run_and_recipe(findings: Findings):
         f"erased {erased} of ",
         "<td>predict</td><td>4</td><td>3</td><td>1.25</td><td>7</td><td>-</td><td>2</td>",
         "12.3 s in all, with 2 workers",
-        "&quot;convert&quot;",
+        "&#34;convert&#34;",
     ):
         assert text in page, text
     assert "<a " not in page

@@ -20,8 +20,9 @@ from volengine.core.rules import Compete, Interact
 from volengine.engine.options import RunOptions
 from volengine.engine.report import RunReport
 from volengine.ops.pictures import RED
-from volengine.tasks.demo_simulated import RECIPE, SPECIMEN, Files, demo_simulated, extra_picks
-from volengine.tasks.demo_simulated_page import (
+from volengine.tasks.common.yaml_recipes import read_yaml
+from volengine.tasks.demo.simulated import RECIPE, SPECIMEN, Files, demo_simulated, extra_picks
+from volengine.tasks.demo.simulated_page import (
     CLASS_HEAD,
     COLOURS,
     SCALE,
@@ -34,9 +35,8 @@ from volengine.tasks.demo_simulated_page import (
     slice_panels,
 )
 from volengine.tasks.run import RunRecipe
-from volengine.tasks.simulate import sample_recipe
-from volengine.tasks.simulate_recipe import SimulateRecipe
-from volengine.tasks.yaml_recipes import read_yaml
+from volengine.tasks.simulate.draw import sample_recipe
+from volengine.tasks.simulate.recipe import SimulateRecipe
 
 SHAPE = (40, 140, 150)
 SIZE = (12.0, 12.0, 12.0)
@@ -164,7 +164,7 @@ def test_page_says_score_erased_voxels_runs_and_recipes(findings: Simulated):
         "actin is kept within 8 nm of actin above 0.7 (balls)",
         "The simulation: 12.3 s with 2 workers",
         '<a href="../report.html">',
-        "&quot;globule-1800&quot;",
+        "&#34;globule-1800&#34;",
     ):
         assert text in page, text
     assert "<a " not in simulated_page(findings, (report, report), specimen, recipe).render()

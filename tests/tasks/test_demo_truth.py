@@ -13,9 +13,9 @@ import pytest
 
 from volengine.core.errors import DependencyError, FormatError
 from volengine.core.picks import Picks
-from volengine.io import sample as sample_files
-from volengine.io.sample import PACKAGE, Sample, procedural_sample, real_sample
-from volengine.tasks.demo_truth import (
+from volengine.io.training import sample as sample_files
+from volengine.io.training.sample import PACKAGE, Sample, procedural_sample, real_sample
+from volengine.tasks.demo.truth import (
     CORE_RIM_VOX,
     CORE_VOX,
     SHELL_VOX,
@@ -94,7 +94,7 @@ def test_unannotated_shells_are_no_annotated_ones_and_lie_in_the_training_part(r
 
 def test_reading_the_sample_imports_none_of_its_code(real: Sample):
     code = (
-        "import sys; from volengine.io.sample import real_sample; real_sample(); "
+        "import sys; from volengine.io.training.sample import real_sample; real_sample(); "
         "sys.exit(any(m.startswith('napari') for m in sys.modules))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

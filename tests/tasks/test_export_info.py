@@ -19,16 +19,18 @@ from volengine.core.errors import InputError, MissingError
 from volengine.core.model import ModelFacts
 from volengine.core.picks import Picks
 from volengine.engine.options import RunOptions
-from volengine.io.mrc_header import read_header
-from volengine.io.mrc_write import ExtHeader, write_mrc
+from volengine.io.mrc.header import read_header
+from volengine.io.mrc.write import ExtHeader, write_mrc
 from volengine.io.picks import formats, read_picks, write_picks
 from volengine.nets.checkpoint import load_facts, save_model
 from volengine.nets.registry import build
 from volengine.ops.pyramid import downsample
-from volengine.tasks.convert import ConvertRecipe, convert
+from volengine.tasks.convert.recipe import ConvertRecipe
+from volengine.tasks.convert.verb import convert
 from volengine.tasks.export import ExportRecipe, export
 from volengine.tasks.info import info
-from volengine.tasks.pick import PickRecipe, pick
+from volengine.tasks.pick.recipe import PickRecipe
+from volengine.tasks.pick.verb import pick
 
 SHAPE, VOXEL, ORIGIN = (9, 20, 30), (14.0, 12.0, 10.0), (5.0, -6.0, 7.5)
 QUIET = RunOptions(progress=False)

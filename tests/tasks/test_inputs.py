@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from volengine.core.errors import InputError, MissingError
-from volengine.tasks.inputs import SUFFIXES, expand
+from volengine.tasks.common.inputs import SUFFIXES, expand
 
 
 @pytest.fixture

@@ -22,12 +22,17 @@ from volengine.core.volume import Volume
 from volengine.engine.ledger import RunFolder
 from volengine.engine.options import RunOptions
 from volengine.engine.run import run_jobs
-from volengine.io import omezarr, open_source, open_volume
-from volengine.io.zarr_arrays import ZarrSink
-from volengine.ops.interact import Chain
+from volengine.io.omezarr import image as omezarr
+from volengine.io.omezarr.arrays import ZarrSink
+from volengine.io.open import open_source, open_volume
+from volengine.ops.interact import RuleChain
 from volengine.ops.pyramid import pyramid
-from volengine.tasks.images import image_spec
-from volengine.tasks.interact import InteractRecipe, gate_block, interact, interact_jobs, plan_interact
+from volengine.tasks.common.images import StoreOptions, image_spec
+from volengine.tasks.common.jobs import jobs_of
+from volengine.tasks.interact.blocks import gate_block
+from volengine.tasks.interact.plan import plan_interact
+from volengine.tasks.interact.recipe import InteractRecipe
+from volengine.tasks.interact.verb import INTERACT, interact, predictions_of
 
 SHAPE, VOXEL = (24, 50, 140), (10.0, 10.0, 10.0)
 FEATURES = ("carbon", "membrane", "ribosome")
@@ -56,7 +61,7 @@ def store(url, array, feature, name="TS_01", voxel_size=VOXEL):
     like = Volume(url=url, shape=array.shape, dtype=array.dtype.name, voxel_size=voxel_size, name=name)
     facts = {"feature": feature, "history": [{"verb": "segment"}]} if feature else {}
     spec: ImageSpec = image_spec(
-        url, like, dtype=like.dtype, kind="probability", chunk=(16,) * 3, shard=(32,) * 3, levels=2, facts=facts
+        url, like, StoreOptions((16,) * 3, (32,) * 3, levels=2), dtype=like.dtype, kind="probability", facts=facts
     )
     omezarr.create_image(spec, token="input")
     for number, level in enumerate(pyramid(array, [at.factor for at in spec.levels], "probability")):
@@ -79,7 +84,7 @@ def stores(tmp_path_factory):
 
 @pytest.mark.parametrize("block", [None, (32, 32, 32), (32, 64, 64)], ids=str)
 def test_same_as_the_rules_on_whole_arrays(tmp_path, stores, block):
-    whole = Chain(RULES, VOXEL).apply(made())
+    whole = RuleChain(RULES, VOXEL).apply(made())
     found = interact(stores, str(tmp_path), RECIPE, QUIET.with_(block=block))
     assert set(found) == set(FEATURES)
     for name in FEATURES:
@@ -106,9 +111,9 @@ def test_only_changed_features_are_written_and_say_how(tmp_path, stores):
 
 
 def test_the_report_counts_what_was_erased(tmp_path, stores):
-    jobs, run_dir = interact_jobs(list(stores.values()), str(tmp_path), RECIPE, QUIET)
+    jobs, run_dir = jobs_of(INTERACT, predictions_of(list(stores.values())), str(tmp_path), RECIPE, QUIET)
     report = run_jobs(jobs, run_dir, QUIET).check()
-    whole, before = Chain(RULES, VOXEL).apply(made()), made()
+    whole, before = RuleChain(RULES, VOXEL).apply(made()), made()
     counts = {k: v for k, v in report.counts.items() if k.endswith("voxels erased")}
     assert counts == {
         f"{name} voxels erased": np.count_nonzero(before[name]) - np.count_nonzero(whole[name]) for name in FEATURES
@@ -124,9 +129,11 @@ def test_ais_files_are_known_by_their_names(tmp_path):
             file.voxel_size = 10.0
     rules = (Compete(("a", "b"), ("a", "b")), Interact("a", "b", radius_nm=3.5))
     sources = [str(p) for p in sorted(tmp_path.glob("*.mrc"))]
-    jobs, run_dir = interact_jobs(sources, str(tmp_path / "out"), InteractRecipe(rules, compat="ais"), QUIET)
+    jobs, run_dir = jobs_of(
+        INTERACT, predictions_of(sources), str(tmp_path / "out"), InteractRecipe(rules, compat="ais"), QUIET
+    )
     run_jobs(jobs, run_dir, QUIET).check()
-    whole = Chain(rules, VOXEL, "ais").apply(arrays)
+    whole = RuleChain(rules, VOXEL, "ais").apply(arrays)
     for name in "ab":
         found = voxels_of(open_volume(str(tmp_path / "out" / f"TS_02__{name}.ome.zarr")))
         assert np.array_equal(found, whole[name])
@@ -139,7 +146,7 @@ def test_tomograms_are_kept_apart_and_bad_sources_fail_alone(tmp_path, stores):
         store(str(tmp_path / "in" / f"TS_03__{name}.ome.zarr"), arrays[name], name, "TS_03")
     nameless = store(str(tmp_path / "in" / "nameless.ome.zarr"), arrays["carbon"], "", "nameless")
     sources = [*stores.values(), *(str(p) for p in sorted((tmp_path / "in").iterdir()))]
-    jobs, run_dir = interact_jobs(sources, str(tmp_path / "out"), RECIPE, QUIET)
+    jobs, run_dir = jobs_of(INTERACT, predictions_of(sources), str(tmp_path / "out"), RECIPE, QUIET)
     assert [job.name for job in jobs] == ["TS_01", "TS_03", nameless]
     report = run_jobs(jobs, run_dir, QUIET)
     assert list(report.failures) == [nameless]
@@ -239,7 +246,7 @@ def test_command_line(tmp_path, stores):
     chain = parse_rules([{"compete": {"emit": ["carbon", "membrane"], "absorb": ["carbon", "membrane"]}}])
     chain += (Interact("membrane", "carbon", "avoid", 3.0),)
     found = voxels_of(open_volume(str(out / "TS_01__membrane.ome.zarr")))
-    assert np.array_equal(found, Chain(chain, VOXEL, "ais").apply(made())["membrane"])
+    assert np.array_equal(found, RuleChain(chain, VOXEL, "ais").apply(made())["membrane"])
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from volengine.core.errors import InputError, MissingError
 from volengine.core.model import ModelFacts
 from volengine.nets import registry
 from volengine.nets.checkpoint import save_model
-from volengine.tasks.models import networks
+from volengine.tasks.models.networks import networks
 
 
 def said(*arguments: str) -> str:

@@ -16,8 +16,8 @@ import pytest
 from s3_server import Server, serving
 
 from volengine.core.boxes import Box
-from volengine.io import open_source, open_volume
-from volengine.io.mrc_write import write_mrc
+from volengine.io.mrc.write import write_mrc
+from volengine.io.open import open_source, open_volume
 
 pytest.importorskip("s3fs")
 

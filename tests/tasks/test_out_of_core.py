@@ -10,11 +10,11 @@ import pytest
 from threshold_net import save_threshold_model
 
 from volengine.engine.options import RunOptions
-from volengine.io.mrc_write import write_mrc
+from volengine.io.mrc.write import write_mrc
 from volengine.io.picks import read_picks
-from volengine.tasks.pick import PickRecipe
+from volengine.tasks.pick.recipe import PickRecipe
 from volengine.tasks.run import RunRecipe, run
-from volengine.tasks.segment import SegmentRecipe
+from volengine.tasks.segment.recipe import SegmentRecipe
 
 LIMIT = 1_000_000_000
 

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from volengine.cli.main import cli
 from volengine.core.boxes import Box
 from volengine.core.errors import InputError
-from volengine.io import open_source, open_volume
+from volengine.io.open import open_source, open_volume
 from volengine.nets.checkpoint import load_facts
 
 NET = """

@@ -29,7 +29,7 @@ def script() -> ModuleType:
 def test_every_experiment_is_one(script: ModuleType) -> None:
     """Recipes are valid, networks are not tested on what they were trained on, results do not overwrite each other."""
     from volengine import SimulateRecipe
-    from volengine.tasks.simulate import sample_recipe
+    from volengine.tasks.simulate.draw import sample_recipe
 
     scale = script.Scale()
     for name, make in script.EXPERIMENTS.items():
@@ -99,6 +99,7 @@ def test_a_tiny_experiment_runs_once(script: ModuleType, tmp_path: Path, monkeyp
     assert found["120"] > found["1"] + 0.2
     assert f"| 100 e/Å² | {found['1']:.2f} | {found['120']:.2f} |" in text
     assert (tmp_path / "dose.png").read_bytes().startswith(b"\x89PNG")
+    assert all(f">{text}<" in (tmp_path / "dose.svg").read_text() for text in ("Dice coefficient", "100 e/Å²", "120"))
     rows = (tmp_path / "scores.csv").read_text().splitlines()
     assert len(rows) == 3
     assert not list((tmp_path / "scratch").iterdir())

@@ -14,11 +14,15 @@ from volengine.core.errors import InputError
 from volengine.core.recipe import Recipe
 from volengine.core.volume import Volume
 from volengine.engine.options import RunOptions
-from volengine.io import open_source, open_volume
+from volengine.io.open import open_source, open_volume
 from volengine.ops.heights import BasinRules, squared_distance
 from volengine.ops.regions import RegionRules, pick_array
-from volengine.tasks.convert import ConvertRecipe, convert
-from volengine.tasks.pick import FIRST_HALO_VOX, PickRecipe, pick, pick_jobs
+from volengine.tasks.common.jobs import jobs_of
+from volengine.tasks.convert.recipe import ConvertRecipe
+from volengine.tasks.convert.verb import convert
+from volengine.tasks.pick.plan import FIRST_HALO_VOX
+from volengine.tasks.pick.recipe import PickRecipe
+from volengine.tasks.pick.verb import PICK, pick
 
 SHAPE = (40, 50, 60)
 VOXEL = 12.5
@@ -153,8 +157,9 @@ def test_lengths_become_voxels():
     assert rules.min_voxels == math.ceil(10 / 2)
     assert recipe.with_(spacing_nm=1).region_rules(volume).seed_distance_vox == 3
     assert recipe.with_(seed_distance_nm=0.5).region_rules(volume).seed_distance_vox == 0.5
-    assert recipe.name_for(volume) == "a_b_c"
-    assert recipe.with_(feature="ribosome").name_for(volume) == "ribosome"
+    assert recipe.feature_of(volume) == "a b/c"
+    assert recipe.feature_of(volume.with_(facts={}, name="TS_01")) == "TS_01"
+    assert recipe.with_(feature="ribosome").feature_of(volume) == "ribosome"
 
 
 def test_thresholds_in_stored_values():
@@ -191,7 +196,7 @@ def test_a_recipe_is_json():
 
 def test_jobs_for_one_table_and_for_a_folder(tmp_path):
     with pytest.raises(InputError, match="one file, but there are 2"):
-        pick_jobs(["a.zarr", "b.zarr"], str(tmp_path / "x.star"), PickRecipe(), RunOptions())
-    jobs, run_dir = pick_jobs(["a.zarr", "b.zarr"], str(tmp_path), PickRecipe(), RunOptions())
+        jobs_of(PICK, ["a.zarr", "b.zarr"], str(tmp_path / "x.star"), PickRecipe(), RunOptions())
+    jobs, run_dir = jobs_of(PICK, ["a.zarr", "b.zarr"], str(tmp_path), PickRecipe(), RunOptions())
     assert [j.name for j in jobs] == ["a.zarr", "b.zarr"]
     assert run_dir.endswith("pick.run")

@@ -1,4 +1,4 @@
-"""The report: one file, complete, escaped, and with nothing to fetch."""
+"""Pages: one file, complete, escaped, and with nothing to fetch."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from jinja2 import UndefinedError
 
-from volengine.tasks.report import Report, png
+from volengine.engine.report import RunReport
+from volengine.tasks.common.html import Page, environment
 
 VOID = {"meta", "img", "br"}
 
@@ -55,77 +57,94 @@ def picture() -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (9, 14, 3), dtype=np.uint8)
 
 
+TEMPLATE = """
+{% extends "base.html" %}
+{% import "parts.html" as parts %}
+{% block title %}{{ title }}{% endblock %}
+{% block body %}
+<p class="lead">{{ lead }}</p>
+<h2>Score</h2>
+{{ parts.numbers([("known centres", "2 of 2"), (covered, "97 %")]) }}
+<p><a href="{{ address }}">{{ link }}</a></p>
+{{ parts.table([("a<b", 1), ("c", 2.5)], head=("name", "value")) }}
+{{ parts.key([((255, 153, 51), "shell"), ((77, 166, 255), "core")]) }}
+<pre>{{ code }}</pre>
+{{ parts.slices([("z", 4, [(picture, 'the "tomogram"'), (inverse, "labels")]), ("y", 7, [(picture, "alone")])]) }}
+{% endblock %}
+"""
+VALUES = {
+    "title": "Shells <and> cores",
+    "lead": "A lead & more.",
+    "covered": "x < 62 & 'covered'",
+    "address": 'two/"report".html',
+    "link": "To <two>",
+    "code": '{"radius_nm": 48}\n  <tag>',
+}
+
+
 @pytest.fixture
-def report(picture: np.ndarray) -> Report:
-    report = Report("Shells <and> cores", "A lead & more.")
-    report.heading("Score")
-    report.numbers([("2 of 2", "known centres"), ("97 %", "covered")])
-    report.text("x < 62 & 'quoted'")
-    report.table([("a<b", 1), ("c", 2.5)], head=("name", "value"))
-    report.key([((255, 153, 51), "shell"), ((77, 166, 255), "core")])
-    report.code('{"radius_nm": 48}\n  <tag>')
-    report.picture(picture, 'z = 4 "slice"')
-    report.gallery([(picture, "tomogram"), (255 - picture, "labels")], "y = 7")
-    return report
+def page(picture: np.ndarray) -> str:
+    return environment().from_string(TEMPLATE).render({**VALUES, "picture": picture, "inverse": 255 - picture})
 
 
-def test_everything_is_in_the_page_in_order_and_escaped(report: Report):
-    reader = read(report.render())
+def test_everything_is_in_the_page_in_order_and_escaped(page: str):
+    reader = read(page)
     text = "|".join(reader.words)
-    wanted = ("Shells <and> cores", "A lead & more.", "Score", "2 of 2", "covered", "x < 62 & 'quoted'", "name", "a<b")
-    wanted += ("2.5", "shell", '{"radius_nm": 48}\n  <tag>', 'z = 4 "slice"', "y = 7", "tomogram", "labels")
+    wanted = (
+        "Shells <and> cores",
+        "A lead & more.",
+        "Score",
+        "2 of 2",
+        "x < 62 & 'covered'",
+        "To <two>",
+        "name",
+        "a<b",
+    )
+    wanted += ("2.5", "shell", '{"radius_nm": 48}\n  <tag>', "z = 4", 'the "tomogram"', "labels", "z down", "alone")
     places = [text.find(w) for w in wanted]
     assert -1 not in places
     assert places == sorted(places)
     assert "tag" not in reader.tags
     assert reader.tags.count("tr") == 3
     assert reader.tags.count("th") == 2
-    assert reader.descriptions == ['z = 4 "slice"', "y = 7: tomogram", "y = 7: labels"]
+    down = "z = 4 (x to the right, y down)"
+    assert reader.descriptions[:2] == [f'{down}: the "tomogram"', f"{down}: labels"]
+    assert reader.addresses[0] == 'two/"report".html'
 
 
-def test_pictures_are_inside_and_nothing_is_fetched(report: Report, picture: np.ndarray):
+def test_pictures_are_inside_and_nothing_is_fetched(page: str, picture: np.ndarray):
     from PIL import Image
 
-    page = report.render()
     reader = read(page)
-    assert len(reader.addresses) == 3
+    assert len(reader.addresses) == 4
     shown = []
-    for address in reader.addresses:
+    for address in reader.addresses[1:]:
         kind, data = address.split(",", 1)
         assert kind == "data:image/png;base64"
         shown.append(np.array(Image.open(io.BytesIO(base64.b64decode(data)))))
-    for got, expected in zip(shown, (picture, picture, 255 - picture), strict=True):
+    for got, expected in zip(shown, (picture, 255 - picture, picture), strict=True):
         np.testing.assert_array_equal(got, expected)
     outside = re.sub(r"data:image/png;base64,[A-Za-z0-9+/=]+", "", page)
     assert not re.search(r"https?:|//|url\(|@import|<script|<link", outside)
 
 
-def test_page_suits_small_and_dark_windows(report: Report):
-    page = report.render()
+def test_page_suits_small_and_dark_windows(page: str):
     assert 'name="viewport"' in page
     assert "prefers-color-scheme: dark" in page
     assert 'charset="utf-8"' in page
 
 
-def test_file_is_written_whole_and_leaves_nothing_beside_it(report: Report, tmp_path: Path):
+def test_file_is_written_whole_and_leaves_nothing_beside_it(tmp_path: Path):
     target = tmp_path / "new" / "report.html"
-    report.write(target)
-    assert target.read_text(encoding="utf-8") == report.render()
-    report.text("näher, Å")
-    report.write(str(target))
+    Page("base.html", {}).write(target)
+    assert target.read_text(encoding="utf-8") == Page("base.html", {}).render()
+    report = RunReport({"plans": {}, "wall_seconds": 1.0, "options": {"workers": 2}})
+    found = {"real": True, "extra_picks": []}
+    values = {"note": "näher, Å", "second": "", "split_x": 62, "found": found, "score": [], "extra": [], "key": []}
+    values |= {"erased": 1, "core": 2, "galleries": [], "report": report, "recipe": "{}"}
+    Page("demo.html", values).write(str(target))
+    assert "näher, Å" in target.read_text(encoding="utf-8")
+    with pytest.raises(UndefinedError, match="'note' is undefined"):
+        Page("demo.html", {k: v for k, v in values.items() if k != "note"}).write(target)
     assert "näher, Å" in target.read_text(encoding="utf-8")
     assert list(target.parent.iterdir()) == [target]
-
-
-def test_png_keeps_every_pixel(picture: np.ndarray):
-    from PIL import Image
-
-    image = Image.open(io.BytesIO(png(picture)))
-    assert image.format == "PNG"
-    np.testing.assert_array_equal(np.array(image), picture)
-
-
-def test_a_link_is_relative_and_escaped():
-    report = Report("One")
-    report.link("To <two>", 'two/"report".html')
-    assert '<a href="two/&quot;report&quot;.html">To &lt;two&gt;</a>' in report.render()

@@ -15,8 +15,8 @@ from volengine.cli.main import cli
 from volengine.core.boxes import Box
 from volengine.core.errors import InputError, RunError
 from volengine.engine.options import RunOptions
-from volengine.io import open_source, open_volume
-from volengine.io.mrc_write import write_mrc
+from volengine.io.mrc.write import write_mrc
+from volengine.io.open import open_source, open_volume
 from volengine.io.picks import read_picks
 from volengine.tasks.run import RunRecipe, run
 
@@ -139,7 +139,7 @@ def test_other_workers_keep_what_was_begun_and_other_rules_keep_the_predictions(
     alone = rows(1, QUIET.with_(run_dir=str(tmp_path / "alone")))
     shutil.rmtree(out)
     blend = "segment-ball+mark-blend"
-    monkeypatch.setattr("volengine.tasks.pick.resolve_picks", None)
+    monkeypatch.setattr("volengine.tasks.pick.blocks.resolve_picks", None)
     with pytest.raises(RunError):
         rows(12)
     monkeypatch.undo()

@@ -13,13 +13,15 @@ from volengine.core.boxes import Box
 from volengine.core.errors import InputError
 from volengine.core.model import ModelFacts
 from volengine.engine.options import RunOptions
-from volengine.io import open_source, open_volume
+from volengine.io.open import open_source, open_volume
 from volengine.nets.checkpoint import load_model, save_model
 from volengine.nets.registry import build
 from volengine.nets.tta import views
-from volengine.tasks.convert import ConvertRecipe, convert
-from volengine.tasks.segment import SegmentRecipe, segment
-from volengine.tasks.segment_nets import nets_of
+from volengine.tasks.convert.recipe import ConvertRecipe
+from volengine.tasks.convert.verb import convert
+from volengine.tasks.segment.nets import nets_of
+from volengine.tasks.segment.recipe import SegmentRecipe
+from volengine.tasks.segment.verb import segment
 
 SHAPE = (36, 54, 58)  # windows of 32 every 16: mirrored grids differ along y and x (two windows lie symmetrically)
 FILTERS = (4, 6, 8, 10)

@@ -15,15 +15,19 @@ from volengine.core.errors import InputError, PlanError
 from volengine.core.model import ModelFacts
 from volengine.engine.memory import peak_bytes
 from volengine.engine.options import RunOptions
-from volengine.io import open_source, open_volume
+from volengine.io.open import open_source, open_volume
 from volengine.nets.checkpoint import load_model, save_model
 from volengine.nets.registry import build, reach
 from volengine.ops.pyramid import downsample
 from volengine.ops.quantise import quantise
-from volengine.tasks.convert import ConvertRecipe, convert
-from volengine.tasks.layout import plan_folder
-from volengine.tasks.segment import SegmentRecipe, plan_segment, segment, segment_jobs
-from volengine.tasks.segment_nets import lattice_of, nets_of
+from volengine.tasks.common.jobs import jobs_of
+from volengine.tasks.common.layout import plan_folder
+from volengine.tasks.convert.recipe import ConvertRecipe
+from volengine.tasks.convert.verb import convert
+from volengine.tasks.segment.nets import lattice_of, nets_of
+from volengine.tasks.segment.plan import plan_segment
+from volengine.tasks.segment.recipe import SegmentRecipe
+from volengine.tasks.segment.verb import SEGMENT, segment
 
 SHAPE = (36, 48, 56)
 QUIET = RunOptions(progress=False)
@@ -110,7 +114,7 @@ def run(data, out, models, options=QUIET, **recipe):
 
 
 def report(folder, out):
-    return json.loads((folder / f"{out}.run" / "report.json").read_text())
+    return json.loads((folder / out / "segment.run" / "report.json").read_text())
 
 
 def patches_run(value):
@@ -216,7 +220,7 @@ def test_the_other_contrast_is_seen_as_its_own(data, tmp_path, name):
 
 def test_slices_are_rounded_a_few_at_a_time(data, monkeypatch):
     whole = run(data, "slabs-whole", ["plane"], patch="slice", dtype="float32")
-    monkeypatch.setattr("volengine.tasks.segment_blocks.SLAB_VOXELS", 1)
+    monkeypatch.setattr("volengine.tasks.segment.blocks.SLAB_VOXELS", 1)
     options = RunOptions(progress=False, block=(16, 48, 56))
     again = run(data, "slabs", ["plane"], options, patch="slice", dtype="float32")
     np.testing.assert_array_equal(read(again["plane"].url), read(whole["plane"].url))
@@ -339,7 +343,7 @@ def test_refusals_say_the_numbers(data, tmp_path):
     with pytest.raises(InputError, match="exact"):
         plan(exact=True, overlap=0.5)
     with pytest.raises(InputError, match="one store"):
-        segment_jobs(["a.mrc", "b.mrc"], "x.ome.zarr", SegmentRecipe(models=("m",)), QUIET)
+        jobs_of(SEGMENT, ["a.mrc", "b.mrc"], "x.ome.zarr", SegmentRecipe(models=("m",)), QUIET)
 
 
 def test_a_model_that_changed_since_planning_is_refused(data, tmp_path):

@@ -15,15 +15,18 @@ from volengine.core.boxes import Box
 from volengine.core.errors import InputError
 from volengine.core.model import ModelFacts
 from volengine.engine.options import RunOptions
-from volengine.io import open_source, open_volume
+from volengine.io.open import open_source, open_volume
 from volengine.nets.checkpoint import load_model, save_model
 from volengine.nets.registry import build
 from volengine.ops.normalise import mad_sample, mad_statistics
 from volengine.ops.quantise import store
 from volengine.ops.resample import resample
-from volengine.tasks.convert import ConvertRecipe, convert
-from volengine.tasks.layout import plan_folder
-from volengine.tasks.segment import SegmentRecipe, plan_segment, segment
+from volengine.tasks.common.layout import plan_folder
+from volengine.tasks.convert.recipe import ConvertRecipe
+from volengine.tasks.convert.verb import convert
+from volengine.tasks.segment.plan import plan_segment
+from volengine.tasks.segment.recipe import SegmentRecipe
+from volengine.tasks.segment.verb import segment
 
 SHAPE = (26, 37, 45)
 QUIET = RunOptions(progress=False)

@@ -10,11 +10,13 @@ import torch
 
 from volengine.core.model import ModelFacts
 from volengine.engine.options import RunOptions
-from volengine.io.mrc_write import write_mrc
+from volengine.io.mrc.write import write_mrc
 from volengine.nets.checkpoint import save_model
 from volengine.nets.registry import build
-from volengine.tasks.convert import ConvertRecipe, convert
-from volengine.tasks.segment import SegmentRecipe, segment
+from volengine.tasks.convert.recipe import ConvertRecipe
+from volengine.tasks.convert.verb import convert
+from volengine.tasks.segment.recipe import SegmentRecipe
+from volengine.tasks.segment.verb import segment
 
 SHAPE = (64, 256, 256)
 LIMIT = 1_500_000_000

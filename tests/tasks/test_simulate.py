@@ -12,13 +12,14 @@ import pytest
 from volengine.core.boxes import Box
 from volengine.core.errors import InputError, MissingError
 from volengine.engine.options import RunOptions
-from volengine.io import open_source, open_volume
+from volengine.io.open import open_source, open_volume
 from volengine.io.picks import read_picks
 from volengine.sim.imaging.ctf import phase_flip
 from volengine.sim.imaging.projector import Projector
 from volengine.sim.imaging.reconstruct import Filter, wbp
-from volengine.tasks.simulate import sample_recipe, simulate
-from volengine.tasks.simulate_presets import PRESETS, preset
+from volengine.tasks.simulate.draw import sample_recipe
+from volengine.tasks.simulate.presets import PRESETS, preset
+from volengine.tasks.simulate.verb import simulate
 
 QUIET = RunOptions(progress=False)
 SMALL: dict[str, Any] = {
@@ -220,8 +221,8 @@ def test_a_particle_is_where_its_pick_says(tmp_path: Path) -> None:
 
 
 def test_networks_train_on_samples(made: Path, tmp_path: Path) -> None:
-    from volengine.tasks.train import train
-    from volengine.tasks.train_recipe import TrainRecipe
+    from volengine.tasks.train.recipe import TrainRecipe
+    from volengine.tasks.train.verb import train
 
     store = str(made / "tomograms" / "s_0001.ome.zarr")
     sample = {"volume": store, "labels": [f"{store}#labels/atlas"], "ids": [1, 7]}

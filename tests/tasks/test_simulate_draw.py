@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from volengine.core.errors import InputError
-from volengine.tasks.simulate_draw import drawn
+from volengine.tasks.simulate.draw import drawn
 
 
 def test_each_value_has_a_stream_of_its_own() -> None:

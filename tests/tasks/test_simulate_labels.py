@@ -13,11 +13,11 @@ import pytest
 from volengine.core.boxes import Box
 from volengine.core.errors import InputError, MissingError
 from volengine.engine.options import RunOptions
-from volengine.io import open_source, open_volume
-from volengine.sim.recipe import SpecimenRecipe
+from volengine.io.open import open_source, open_volume
+from volengine.sim.recipe.specimen import SpecimenRecipe
 from volengine.sim.shapes.membranes import bilayer
-from volengine.tasks.simulate import simulate
-from volengine.tasks.simulate_labels import label_piece
+from volengine.tasks.simulate.labels import label_piece
+from volengine.tasks.simulate.verb import simulate
 
 QUIET = RunOptions(progress=False)
 SHAPE = (20, 72, 130)

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from volengine.engine.options import RunOptions
-from volengine.tasks.simulate import simulate
-from volengine.tasks.simulate_record import forget_former
+from volengine.tasks.simulate.record import forget_former
+from volengine.tasks.simulate.verb import simulate
 
 QUIET = RunOptions(progress=False)
 BARE: dict[str, Any] = {

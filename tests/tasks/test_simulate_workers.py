@@ -15,8 +15,8 @@ import yaml
 
 from volengine.core.boxes import Box
 from volengine.engine.options import RunOptions
-from volengine.io import open_source, open_volume
-from volengine.tasks.simulate import simulate
+from volengine.io.open import open_source, open_volume
+from volengine.tasks.simulate.verb import simulate
 
 RECIPE = {
     "name": "w",

@@ -13,10 +13,12 @@ from PIL import Image
 from stats_inputs import NAMED, QUIET, RECIPE, SHAPE, atlas, ball, groups_file, made, mrc, picks_of, same, table
 
 import volengine
+from volengine.core.colours import colour_of
 from volengine.core.errors import MissingError
 from volengine.io.picks import write_picks
-from volengine.tasks.stats import StatsRecipe, stats
-from volengine.tasks.stats_tables import COLUMNS
+from volengine.tasks.stats.recipe import StatsRecipe
+from volengine.tasks.stats.tables import COLUMNS
+from volengine.tasks.stats.verb import stats
 
 
 def test_the_order_of_inputs_and_of_picks_changes_nothing(tmp_path: Path) -> None:
@@ -79,10 +81,11 @@ def test_tables_json_and_plots_are_written(tmp_path: Path) -> None:
     out = tmp_path / "out"
     recipe = RECIPE.with_(plots=True)
     found = volengine.stats(made(tmp_path), str(out), recipe, QUIET, groups=groups_file(tmp_path))
+    figures = [f"{name}.{kind}" for name in ("counts", "nearest", "clusters") for kind in ("svg", "png")]
     names = {p.name for p in out.iterdir()}
     assert names == {
         *(f"{n}.csv" for n in found.tables),
-        *("stats.json", "counts.png", "nearest.png", "clusters.png"),
+        *("stats.json", *figures),
     }
     for name, rows in found.tables.items():
         with (out / f"{name}.csv").open(newline="") as file:
@@ -98,15 +101,22 @@ def test_tables_json_and_plots_are_written(tmp_path: Path) -> None:
     facts = json.loads((out / "stats.json").read_text())
     assert facts["tomograms"] == ["T1", "T2", "T3"]
     assert StatsRecipe.from_json(facts["recipe"]) == recipe
-    for name in ("counts", "nearest", "clusters"):
-        pixels = np.asarray(Image.open(out / f"{name}.png"))
-        assert len(np.unique(pixels.reshape(-1, 3), axis=0)) > 4
+    titles = {
+        "counts": "Objects per tomogram",
+        "nearest": "Distance to the nearest object of the same class (nm)",
+        "clusters": f"Objects per cluster (radius {recipe.eps_nm:g} nm)",
+    }
+    for name, title in titles.items():
+        pixels = np.asarray(Image.open(out / f"{name}.png"))[..., :3]
+        for colour in (colour_of(0), colour_of(1)):  # rim and the other group, or two classes
+            assert (np.abs(pixels.astype(int) - colour).max(-1) < 60).sum() > 20
+        assert f">{title}<" in (out / f"{name}.svg").read_text()
     text = found.text()
     assert "rim" in text
     assert "nearest_median_nm" in text
-    before = [(out / f"{n}.png").read_bytes() for n in ("counts", "nearest", "clusters")]
+    before = [(out / file).read_bytes() for file in figures]
     volengine.stats(made(tmp_path), str(out), recipe, QUIET, groups=groups_file(tmp_path))
-    assert before == [(out / f"{n}.png").read_bytes() for n in ("counts", "nearest", "clusters")]
+    assert before == [(out / file).read_bytes() for file in figures]
 
 
 # -- truth -------------------------------------------------------------------------------------------------

@@ -12,7 +12,8 @@ from stats_inputs import NAMED, QUIET, RECIPE, SHAPE, atlas, groups_file, made, 
 
 from volengine.core.errors import InputError, MissingError
 from volengine.io.picks import write_picks
-from volengine.tasks.stats import StatsRecipe, stats
+from volengine.tasks.stats.recipe import StatsRecipe
+from volengine.tasks.stats.verb import stats
 
 
 def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:

@@ -21,14 +21,15 @@ from hypothesis import strategies as st
 from volengine.core.boxes import Box
 from volengine.core.errors import FormatError, InputError
 from volengine.core.picks import Picks
-from volengine.io import open_volume
+from volengine.io.open import open_volume
 from volengine.io.picks import write_picks
 from volengine.nets.checkpoint import load_facts, load_model
-from volengine.nets.training.fit import Fit
-from volengine.tasks.train import TrainRecipe, train
-from volengine.tasks.train_labels import LabelFiles, LabelPoints
-from volengine.tasks.train_samples import TrainSample
-from volengine.tasks.train_volumes import Patches, Thinned
+from volengine.nets.training.fit.fit import Fit
+from volengine.tasks.train.labels import LabelFiles, LabelPoints
+from volengine.tasks.train.recipe import TrainRecipe
+from volengine.tasks.train.samples import TrainSample
+from volengine.tasks.train.verb import train
+from volengine.tasks.train.volumes import Patches, Thinned
 
 SHAPE = (16, 40, 24)
 HIV = Path(__file__).parents[2].parent / "shared" / "data" / "real" / "hiv_tomogram"
@@ -341,7 +342,7 @@ def test_killed_and_called_again(tmp_path: Path, case: dict[str, str]) -> None:
     whole = train(recipe(case, epochs=6), str(tmp_path / "whole.safetensors"), progress=False)
     out = tmp_path / "killed.safetensors"
     code = (
-        "import json, sys; from volengine.tasks.train import TrainRecipe, train\n"
+        "import json, sys; from volengine.tasks.train.verb import TrainRecipe, train\n"
         "train(TrainRecipe.from_json(json.loads(sys.argv[1])), sys.argv[2], progress=False)"
     )
     arguments = [sys.executable, "-c", code, json.dumps(recipe(case, epochs=6).to_json()), str(out)]

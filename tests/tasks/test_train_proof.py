@@ -24,10 +24,14 @@ from volengine import ScoreRecipe, SegmentRecipe, score, segment
 from volengine.core.boxes import Box
 from volengine.core.errors import InputError, VolengineError
 from volengine.core.image import ImageSpec
-from volengine.io import open_source, open_volume
-from volengine.io.omezarr import ZarrSink, create_image, finish_image, plan_levels
+from volengine.io.omezarr.arrays import ZarrSink
+from volengine.io.omezarr.image import create_image, finish_image
+from volengine.io.omezarr.levels import plan_levels
+from volengine.io.open import open_source, open_volume
 from volengine.nets.checkpoint import load_facts, load_model
-from volengine.tasks.train import TrainRecipe, TrainSample, train
+from volengine.tasks.train.recipe import TrainRecipe
+from volengine.tasks.train.samples import TrainSample
+from volengine.tasks.train.verb import train
 
 SHAPE = (12, 32, 24)
 UNET = {"network": "unet", "arguments": {}}

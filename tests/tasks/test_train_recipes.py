@@ -14,14 +14,16 @@ import pytest
 import torch
 
 from volengine.core.errors import InputError
-from volengine.io import open_volume
+from volengine.io.open import open_volume
 from volengine.nets.checkpoint import load_facts, load_model
-from volengine.nets.training.augment import PRESETS, Augmentation, Greys, preset
-from volengine.nets.training.fit_recipe import Term
-from volengine.nets.training.losses import EXCLUSIVE, LOSSES, REGRESSION
-from volengine.tasks import train_recipe
-from volengine.tasks.segment_recipe import check_voxel_size
-from volengine.tasks.train import TrainRecipe, TrainSample, train
+from volengine.nets.training.augment.recipe import PRESETS, Augmentation, Greys, preset
+from volengine.nets.training.losses.losses import EXCLUSIVE, LOSSES, REGRESSION
+from volengine.nets.training.losses.recipe import Term
+from volengine.tasks.segment.recipe import check_voxel_size
+from volengine.tasks.train import recipe as train_recipe
+from volengine.tasks.train.recipe import TrainRecipe
+from volengine.tasks.train.samples import TrainSample
+from volengine.tasks.train.verb import train
 
 SHAPE = (12, 32, 24)
 

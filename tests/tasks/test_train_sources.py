@@ -13,17 +13,17 @@ from engine_plans import stored
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter
+from scnt_write import ScntSample, write_scnt
 
 from volengine.core.errors import InputError
 from volengine.core.picks import Picks
 from volengine.io.cached import ChunkCache
 from volengine.io.picks import write_picks
-from volengine.io.scnt_write import ScntSample, write_scnt
-from volengine.tasks.train_boxes import BoxPatches, turn
-from volengine.tasks.train_samples import PatchRules, TrainSample
-from volengine.tasks.train_sets import whole_depth
-from volengine.tasks.train_sources import Draw, open_sources, validation_of
-from volengine.tasks.train_volumes import Patches
+from volengine.tasks.train.boxes import BoxPatches, turn
+from volengine.tasks.train.samples import PatchRules, TrainSample
+from volengine.tasks.train.sets import whole_depth
+from volengine.tasks.train.sources import Draw, open_sources, validation_of
+from volengine.tasks.train.volumes import Patches
 
 SHAPE = (12, 40, 96)
 PLAIN = PatchRules(("f",), (4, 8, 8), normalisation="none")

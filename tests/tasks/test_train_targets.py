@@ -18,12 +18,14 @@ from volengine import SegmentRecipe, segment
 from volengine.cli.main import cli
 from volengine.core.boxes import Box
 from volengine.core.errors import InputError
-from volengine.io import open_source, open_volume
+from volengine.io.open import open_source, open_volume
 from volengine.nets.checkpoint import load_facts
-from volengine.nets.training.fit_recipe import Term
-from volengine.tasks.train import TrainRecipe, TrainSample, train
-from volengine.tasks.train_sources import open_sources
-from volengine.tasks.train_targets import TargetFiles
+from volengine.nets.training.losses.recipe import Term
+from volengine.tasks.train.recipe import TrainRecipe
+from volengine.tasks.train.samples import TrainSample
+from volengine.tasks.train.sources import open_sources
+from volengine.tasks.train.targets import TargetFiles
+from volengine.tasks.train.verb import train
 
 SHAPE = (16, 40, 24)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from volengine.core.errors import FormatError
-from volengine.tasks.yaml_recipes import read_yaml
+from volengine.tasks.common.yaml_recipes import read_yaml
 
 
 def test_a_name_that_is_there_twice_is_refused(tmp_path: Path) -> None:

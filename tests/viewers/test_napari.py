@@ -22,7 +22,8 @@ import yaml
 
 import volengine
 from volengine.core.image import ImageSpec
-from volengine.io.omezarr import create_image, plan_levels
+from volengine.io.omezarr.image import create_image
+from volengine.io.omezarr.levels import plan_levels
 from volengine.viewers import napari as viewer
 
 SHAPE = (24, 40, 48)
@@ -146,7 +147,7 @@ def test_predictions_bring_the_tomogram_that_they_were_made_from(results: Path, 
     recipe = volengine.SegmentRecipe(models=model)  # type: ignore[arg-type]
     volengine.segment(tomogram, tmp_path / "predictions", recipe, options)
     assert list(_read(tmp_path / "predictions")) == ["TS_02", "TS_02 ribosome"]
-    assert list(_read(tmp_path / "predictions.run")) == ["TS_02", "TS_02 ribosome"]
+    assert list(_read(tmp_path / "predictions" / "segment.run")) == ["TS_02", "TS_02 ribosome"]
 
 
 def test_the_folder_of_the_verb_run_is_shown(results: Path, tmp_path: Path) -> None:

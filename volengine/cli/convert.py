@@ -9,8 +9,10 @@ import click
 from volengine.cli.execute import execute
 from volengine.cli.options import from_options, recipe_options
 from volengine.engine.options import RunOptions
-from volengine.tasks.convert import ConvertRecipe, convert_jobs
-from volengine.tasks.inputs import expand
+from volengine.tasks.common.inputs import expand
+from volengine.tasks.common.jobs import jobs_of
+from volengine.tasks.convert.recipe import ConvertRecipe
+from volengine.tasks.convert.verb import CONVERT
 
 
 @click.command("convert")
@@ -22,5 +24,5 @@ def command(sources: tuple[str, ...], out: str, **values: Any) -> None:
     """Convert MRC, TIFF or Zarr SOURCES (files, folders, globs, .txt lists) to OME-Zarr with a pyramid."""
     options = from_options(RunOptions, values)
     recipe = from_options(ConvertRecipe, values)
-    jobs, run_dir = convert_jobs(expand(sources), out, recipe, options)
+    jobs, run_dir = jobs_of(CONVERT, expand(sources), out, recipe, options)
     execute(jobs, run_dir, options)

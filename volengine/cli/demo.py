@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import click
 
+from volengine.core.text import table
 from volengine.engine.options import RunOptions
-from volengine.engine.show import table
-from volengine.tasks.demo import demo
-from volengine.tasks.demo_simulated import demo_simulated
-from volengine.tasks.demo_simulated_page import CLASS_HEAD, class_lines, pick_lines
+from volengine.tasks.demo.simulated import demo_simulated
+from volengine.tasks.demo.simulated_page import CLASS_HEAD, class_lines, pick_lines
+from volengine.tasks.demo.verb import demo
 
 
 @click.command("demo")

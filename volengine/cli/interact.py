@@ -10,9 +10,11 @@ from volengine.cli.execute import execute
 from volengine.cli.options import from_options, recipe_options
 from volengine.core.errors import InputError
 from volengine.engine.options import RunOptions
-from volengine.tasks.inputs import expand
-from volengine.tasks.interact import InteractRecipe, interact_jobs
-from volengine.tasks.yaml_recipes import read_yaml
+from volengine.tasks.common.inputs import expand
+from volengine.tasks.common.jobs import jobs_of
+from volengine.tasks.common.yaml_recipes import read_yaml
+from volengine.tasks.interact.recipe import InteractRecipe
+from volengine.tasks.interact.verb import INTERACT, predictions_of
 
 
 @click.command("interact")
@@ -28,5 +30,5 @@ def command(sources: tuple[str, ...], rules_file: str, out: str, **values: Any) 
     if "rules" not in given:
         raise InputError(f"{rules_file}: a list named 'rules' is missing.")
     recipe = InteractRecipe.from_json({**given, **{k: v for k, v in values.items() if v is not None}}, rules_file)
-    jobs, run_dir = interact_jobs(expand(sources), out, recipe, options)
+    jobs, run_dir = jobs_of(INTERACT, predictions_of(expand(sources)), out, recipe, options)
     execute(jobs, run_dir, options)

@@ -11,16 +11,11 @@ import click
 
 from volengine.cli.options import from_options, recipe_options
 from volengine.core.errors import InputError
-from volengine.tasks.exchange import (
-    ModelExportRecipe,
-    ModelImportRecipe,
-    export_model,
-    import_group,
-    import_model,
-)
+from volengine.tasks.models.exchange import export_model, import_group, import_model
+from volengine.tasks.models.recipe import ModelExportRecipe, ModelImportRecipe
 
 if TYPE_CHECKING:
-    from volengine.tasks.models import NetworkFacts
+    from volengine.tasks.models.networks import NetworkFacts
 
 HEAD = ("network", "", "parameters", "kMAC/voxel", "sees (voxels)", "stride", "from")
 
@@ -39,7 +34,7 @@ def command(context: click.Context, names: tuple[str, ...], as_json: bool) -> No
     if context.invoked_subcommand is not None:
         return
     from volengine.nets.shipped import SHIPPED
-    from volengine.tasks.models import networks
+    from volengine.tasks.models.networks import networks
 
     rows = networks(names)
     if as_json:

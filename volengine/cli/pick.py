@@ -9,8 +9,10 @@ import click
 from volengine.cli.execute import execute
 from volengine.cli.options import from_options, recipe_options
 from volengine.engine.options import RunOptions
-from volengine.tasks.inputs import expand
-from volengine.tasks.pick import PickRecipe, pick_jobs
+from volengine.tasks.common.inputs import expand
+from volengine.tasks.common.jobs import jobs_of
+from volengine.tasks.pick.recipe import PickRecipe
+from volengine.tasks.pick.verb import PICK
 
 
 @click.command("pick")
@@ -22,5 +24,5 @@ def command(sources: tuple[str, ...], out: str, **values: Any) -> None:
     """Particles from predictions SOURCES (files, folders, globs, .txt lists): a table and a label volume."""
     options = from_options(RunOptions, values)
     recipe = from_options(PickRecipe, values)
-    jobs, run_dir = pick_jobs(expand(sources), out, recipe, options)
+    jobs, run_dir = jobs_of(PICK, expand(sources), out, recipe, options)
     execute(jobs, run_dir, options)

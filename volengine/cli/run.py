@@ -9,9 +9,10 @@ import click
 from volengine.cli.execute import execute
 from volengine.cli.options import from_options, recipe_options
 from volengine.engine.options import RunOptions
-from volengine.tasks.inputs import expand
-from volengine.tasks.run import RunRecipe, run_recipe_jobs
-from volengine.tasks.yaml_recipes import read_yaml
+from volengine.tasks.common.inputs import expand
+from volengine.tasks.common.jobs import jobs_of
+from volengine.tasks.common.yaml_recipes import read_yaml
+from volengine.tasks.run import RUN, RunRecipe
 
 
 @click.command("run")
@@ -23,5 +24,5 @@ def command(recipe_file: str, sources: tuple[str, ...], out: str, **values: Any)
     """Run the recipe RECIPE_FILE (YAML) on SOURCES (files, folders, globs, .txt lists)."""
     options = from_options(RunOptions, values)
     recipe = RunRecipe.from_json(read_yaml(recipe_file), where=recipe_file)
-    jobs, run_dir = run_recipe_jobs(expand(sources), out, recipe, options)
+    jobs, run_dir = jobs_of(RUN, expand(sources), out, recipe, options)
     execute(jobs, run_dir, options)

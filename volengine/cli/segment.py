@@ -9,8 +9,10 @@ import click
 from volengine.cli.execute import execute
 from volengine.cli.options import from_options, recipe_options
 from volengine.engine.options import RunOptions
-from volengine.tasks.inputs import expand
-from volengine.tasks.segment import SegmentRecipe, segment_jobs
+from volengine.tasks.common.inputs import expand
+from volengine.tasks.common.jobs import jobs_of
+from volengine.tasks.segment.recipe import SegmentRecipe
+from volengine.tasks.segment.verb import SEGMENT
 
 
 @click.command("segment")
@@ -28,5 +30,5 @@ def command(
     values["models"] = (*(values["models"] or ()), *model_files) or None
     values["network_files"] = (*(values["network_files"] or ()), *own) or None
     recipe = from_options(SegmentRecipe, values)
-    jobs, run_dir = segment_jobs(expand(sources), out, recipe, options)
+    jobs, run_dir = jobs_of(SEGMENT, expand(sources), out, recipe, options)
     execute(jobs, run_dir, options)

@@ -9,9 +9,10 @@ from typing import Any
 import click
 
 from volengine.cli.options import from_options, recipe_options
-from volengine.io import suffix_of
-from volengine.tasks.train import TrainRecipe, train
-from volengine.tasks.yaml_recipes import read_yaml
+from volengine.io.names import suffix_of
+from volengine.tasks.common.yaml_recipes import read_yaml
+from volengine.tasks.train.recipe import TrainRecipe
+from volengine.tasks.train.verb import train
 
 
 @click.command("train")

@@ -85,10 +85,9 @@ class Box:
         )
 
 
-def neighbours(index: Index3, grid: Index3, offsets: Iterable[int] = (-1, 0, 1)) -> Iterator[Index3]:
+def neighbours(index: Index3, grid: Index3) -> Iterator[Index3]:
     """Grid cells around ``index`` (itself left out) that exist, in lexicographic order."""
-    steps = tuple(offsets)
-    for step in itertools.product(steps, repeat=3):
+    for step in itertools.product((-1, 0, 1), repeat=3):
         cell = index3(i + d for i, d in zip(index, step, strict=True))
         if any(step) and all(0 <= c < n for c, n in zip(cell, grid, strict=True)):
             yield cell

@@ -38,6 +38,10 @@ class PlanError(InputError):
     """A plan that cannot be carried out as asked (block against shard, halo against volume ...)."""
 
 
+class OldPlanError(PlanError):
+    """A plan of another version of volengine: its stages are not those of this one."""
+
+
 class MemoryRefusedError(PlanError, MemoryError):
     """No block fits into the memory a worker has."""
 

@@ -52,7 +52,7 @@ class ImageSpec:
     voxel_size, origin
         Of level 0, angstrom, z, y, x.
     codec
-        ``auto`` (chosen by dtype and kind), ``none``, or a name that ``volengine.io.codecs`` knows.
+        ``auto`` (chosen by dtype and kind), ``none``, or a name that ``volengine.io.omezarr.codecs`` knows.
     scratch
         A bare array without OME metadata, deleted at the end of the run.
     facts

@@ -43,7 +43,7 @@ from volengine.core.errors import PlanError
 PatchIndex = Index3
 """Index of a patch along z, y, x."""
 
-Edge = Literal["reflect", "edge", "zero"]
+EdgeRule = Literal["reflect", "edge", "zero"]
 """What lies outside of the volume: mirrored (border voxel not repeated), the border voxel repeated, zero."""
 
 
@@ -163,7 +163,7 @@ class AxisLattice:
             start, stop = max(start, 0), min(stop, self.n)
         return start, start + -(-(stop - start) // self.align) * self.align
 
-    def source_span(self, i: int, edge: Edge) -> tuple[int, int]:
+    def source_span(self, i: int, edge: EdgeRule) -> tuple[int, int]:
         """The voxels of the volume that the input of patch ``i`` is made from, by this edge rule."""
         start, stop = self.input_span(i)
         low, high = max(start, 0), min(stop, self.n)
@@ -200,7 +200,7 @@ class AxisLattice:
         ends = np.minimum((starts // core + 1) * core, self.n)
         return int(np.max(stops - ends, initial=0))
 
-    def halo(self, core: int, edge: Edge) -> tuple[int, int]:
+    def halo(self, core: int, edge: EdgeRule) -> tuple[int, int]:
         """Voxels a block of ``core`` voxels reads below and above its core for the patches it owns."""
         low = high = 0
         for i, first in enumerate(self._clipped[0].tolist()):
@@ -307,7 +307,7 @@ class Lattice:
                 )
         return over
 
-    def halo(self, core: Sequence[int], edges: Sequence[Edge]) -> tuple[Index3, Index3]:
+    def halo(self, core: Sequence[int], edges: Sequence[EdgeRule]) -> tuple[Index3, Index3]:
         """Voxels a block reads below and above its core, inside of the volume, for the patches it owns."""
         pairs = [a.halo(c, e) for a, c, e in zip(self.axes, core, edges, strict=True)]
         return index3(low for low, _ in pairs), index3(high for _, high in pairs)

@@ -18,7 +18,7 @@ from typing import Any, Literal
 
 from volengine.core.boxes import Index3
 from volengine.core.errors import InputError
-from volengine.core.lattice import Edge
+from volengine.core.lattice import EdgeRule
 from volengine.core.recipe import Recipe
 from volengine.core.volume import Vector3
 
@@ -103,7 +103,7 @@ class ModelFacts(Recipe):
     target: TargetUnits | None = None
     voxel_range: tuple[float, float] | None = None
     window: Window = "gaussian"
-    edge: Edge = "reflect"
+    edge: EdgeRule = "reflect"
     receptive_field: Index3 | None = None
     stride: Index3 = (1, 1, 1)
     threshold: float | None = None

@@ -1,6 +1,6 @@
-"""Executors: where tasks run. In this process, on local worker processes, or on an existing Dask cluster.
+"""Executors: where bundles run. In this process, on local worker processes, or on an existing Dask cluster.
 
-All three take :class:`~volengine.engine.work.Task` objects and give back receipts or errors; none of them ever
+All three take :class:`~volengine.engine.work.Bundle` objects and give back receipts or errors; none of them ever
 holds voxels. Dask is the only distributed engine here.
 """
 
@@ -18,7 +18,7 @@ from volengine.core.units import WORKER_NUMBER
 from volengine.engine.ledger import Receipt
 from volengine.engine.options import RunOptions
 from volengine.engine.scheduler import connect
-from volengine.engine.work import Task, Worker, reset_peak_rss, run_units
+from volengine.engine.work import Bundle, Worker, reset_peak_rss, run_units
 
 RECOUNT_S = 5.0
 """How often the workers of a cluster are counted again."""
@@ -36,22 +36,22 @@ TRIM_BYTES = 8 << 20
 
 @dataclass(frozen=True)
 class Done:
-    """A finished task: its receipts, or the error that ended it. ``partial`` receipts arrive one by one."""
+    """A finished bundle: its receipts, or the error that ended it. ``partial`` receipts arrive one by one."""
 
-    task: Task
+    bundle: Bundle
     receipts: list[Receipt]
     error: BaseException | None = None
     final: bool = True
 
 
 class Executor(Protocol):
-    """Runs tasks. ``slots`` is how many run at the same time."""
+    """Runs bundles. ``slots`` is how many run at the same time."""
 
     link: str | None
 
     @property
     def slots(self) -> int: ...
-    def submit(self, task: Task) -> None: ...
+    def submit(self, bundle: Bundle) -> None: ...
     def results(self) -> Iterator[Done]:
         """Wait for something to happen and yield it; ends when nothing is under way."""
         ...
@@ -60,42 +60,42 @@ class Executor(Protocol):
 
 
 class InProcess:
-    """Runs each task here and now; needs no cluster at all."""
+    """Runs each bundle here and now; needs no cluster at all."""
 
     def __init__(self) -> None:
         self.link: str | None = None
         self.slots = 1
-        self._queue: deque[Task] = deque()
+        self._queue: deque[Bundle] = deque()
 
-    def submit(self, task: Task) -> None:
-        self._queue.append(task)
+    def submit(self, bundle: Bundle) -> None:
+        self._queue.append(bundle)
 
     def results(self) -> Iterator[Done]:
         if not self._queue:
             return
-        task = self._queue.popleft()
+        bundle = self._queue.popleft()
         reset_peak_rss()
         try:
-            for receipt in Worker(task).run():
-                yield Done(task, [receipt], final=False)
+            for receipt in Worker(bundle).run():
+                yield Done(bundle, [receipt], final=False)
         except Exception as error:
-            yield Done(task, [], error)
+            yield Done(bundle, [], error)
             return
-        yield Done(task, [])
+        yield Done(bundle, [])
 
     def close(self) -> None:
         self._queue.clear()
 
 
 class OnDask:
-    """Runs tasks on a Dask cluster, a bounded window of them at a time."""
+    """Runs bundles on a Dask cluster, a bounded window of them at a time."""
 
     def __init__(self, client: Any, close: Callable[[], None]):
         from distributed import as_completed
 
         self._client = client
         self._close = close
-        self._under_way: dict[Any, Task] = {}
+        self._under_way: dict[Any, Bundle] = {}
         self._completed = as_completed([], raise_errors=False)
         self.link = client.dashboard_link
         self._counted = 0.0
@@ -110,23 +110,23 @@ class OnDask:
             self._counted = time.monotonic()
         return self._slots
 
-    def submit(self, task: Task) -> None:
+    def submit(self, bundle: Bundle) -> None:
         future = self._client.submit(
-            run_here, task, pure=False, retries=0, resources=dict(task.stage.resources) or None
+            run_here, bundle, pure=False, retries=0, resources=dict(bundle.stage.resources) or None
         )
-        self._under_way[future] = task
+        self._under_way[future] = bundle
         self._completed.add(future)
 
     def results(self) -> Iterator[Done]:
         if not self._under_way:
             return
         future = next(self._completed)
-        task = self._under_way.pop(future)
+        bundle = self._under_way.pop(future)
         if future.status == "finished":
-            yield Done(task, future.result())
+            yield Done(bundle, future.result())
         else:
-            error = future.exception() if future.status == "error" else RuntimeError("the task was cancelled")
-            yield Done(task, [], error)
+            error = future.exception() if future.status == "error" else RuntimeError("the bundle was cancelled")
+            yield Done(bundle, [], error)
         future.release()
 
     def close(self) -> None:
@@ -134,13 +134,13 @@ class OnDask:
         self._close()
 
 
-def run_here(task: Task) -> list[Receipt]:
-    """Run a task in a Dask worker; workers that share a machine's GPUs take turns by their number."""
+def run_here(bundle: Bundle) -> list[Receipt]:
+    """Run a bundle in a Dask worker; workers that share a machine's GPUs take turns by their number."""
     from distributed import get_worker
 
     name = re.search(r"(\d+)$", str(get_worker().name))
     os.environ.setdefault(WORKER_NUMBER, name[1] if name else "0")
-    return run_units(task)
+    return run_units(bundle)
 
 
 def settings(options: RunOptions) -> dict[str, Any]:

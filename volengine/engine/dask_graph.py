@@ -1,8 +1,7 @@
 """A plan as a Dask graph: each unit a task, for people who bring their own scheduler.
 
->>> from volengine.tasks.convert import convert_jobs                             # doctest: +SKIP
->>> jobs, run_dir = convert_jobs(["TS_01.mrc"], "TS_01.ome.zarr", ConvertRecipe(), options)     # doctest: +SKIP
->>> receipts = jobs[0].plan().to_dask(run_dir).compute()                         # doctest: +SKIP
+>>> jobs, run_dir = jobs_of(CONVERT, ["TS_01.mrc"], "TS_01.ome.zarr", ConvertRecipe(), options)     # doctest: +SKIP
+>>> receipts = jobs[0].plan().to_dask(run_dir).compute()                                            # doctest: +SKIP
 
 A run (:mod:`volengine.engine.run`) never makes such a graph: it gives out a bounded number of units at a time, so a
 plan may have millions of them. The graph has one task per unit, one that prepares the outputs, one at the end of each
@@ -25,7 +24,7 @@ from volengine.engine.ledger import PlanFolder, Receipt, RunFolder
 from volengine.engine.options import RunOptions
 from volengine.engine.stage import Stage
 from volengine.engine.state import PlanState, reads
-from volengine.engine.work import Task, run_units
+from volengine.engine.work import Bundle, run_units
 
 if TYPE_CHECKING:
     from volengine.engine.plan import Plan
@@ -106,8 +105,8 @@ def _layer(whole: Whole, stage: Stage, first: str, before: list[str], end: str) 
     identity = whole.plan.identities[stage.name]
     tasks: dict[str, Any] = {}
     for number in range(len(stage.tiling)):
-        task = Task(whole.folder, stage, identity, (number,), whole.limit)
-        tasks[_key(stage.name)] = (partial(run_unit, task), first, before)
+        bundle = Bundle(whole.folder, stage, identity, (number,), whole.limit)
+        tasks[_key(stage.name)] = (partial(run_unit, bundle), first, before)
     annotations = {"resources": dict(stage.resources)} if stage.resources else None
     return MaterializedLayer({**tasks, end: (collect, list(tasks))}, annotations=annotations)
 
@@ -121,12 +120,12 @@ def prepare(whole: Whole) -> Prepared:
     return Prepared(state.done, state.resumed)
 
 
-def run_unit(task: Task, prepared: Prepared, before: list[Any]) -> list[Receipt]:
+def run_unit(bundle: Bundle, prepared: Prepared, before: list[Any]) -> list[Receipt]:
     """Run a unit that is not done yet; ``before`` only says that the stages it reads have ended."""
-    if task.numbers[0] in prepared.done[task.stage.name]:
+    if bundle.numbers[0] in prepared.done[bundle.stage.name]:
         return []
     with _one_at_a_time:
-        return run_units(replace(task, retry=prepared.resumed))
+        return run_units(replace(bundle, retry=prepared.resumed))
 
 
 def collect(receipts: list[list[Receipt]]) -> list[Receipt]:

@@ -19,24 +19,12 @@ from typing import Any
 
 import numpy as np
 
+from volengine.core.atomic import replacing, write_atomic, write_json
 from volengine.core.block import Table
 from volengine.core.errors import InputError, MissingError
 
 Receipt = dict[str, Any]
 """Keys: stage, number, identity, seconds, read, written, counts, peak_rss, host, pid, time."""
-
-
-def write_atomic(path: Path, data: bytes) -> None:
-    """Write a small file so that a reader sees all of it or nothing."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
-    part.write_bytes(data)
-    part.replace(path)
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write a value as JSON, as :func:`write_atomic` does."""
-    write_atomic(path, json.dumps(value, indent=1, default=str).encode())
 
 
 def read_lines(path: Path) -> Iterator[Any]:
@@ -108,11 +96,8 @@ class PlanFolder:
     def write_table(self, stage: str, number: int, table: Table) -> int:
         """Store a unit's table; returns its bytes."""
         path = self._table_path(stage, number)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(f".{uuid.uuid4().hex[:8]}.part")
-        with part.open("wb") as file:
+        with replacing(path, parents=True, durable=False) as file:
             np.savez(file, **table)  # type: ignore[arg-type]
-        part.replace(path)
         return sum(column.nbytes for column in table.values())
 
     def read_table(self, stage: str, number: int) -> Table:

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import hashlib
-import importlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Any
 
-from volengine.core.errors import PlanError
+from volengine.core.errors import OldPlanError, PlanError
 from volengine.core.image import ImageSpec
 from volengine.core.paths import PathLike, path_text
+from volengine.engine.ledger import PlanFolder
 from volengine.engine.memory import check_stage, io_bytes, peak_bytes
 from volengine.engine.options import RunOptions
-from volengine.engine.stage import Stage
+from volengine.engine.stage import Stage, load_function
+
+FORMAT = 2
+"""Of a plan as JSON: raised when stages or kernels get other names, so that older run folders are not gone on with."""
 
 
 @dataclass(frozen=True)
@@ -30,8 +33,7 @@ class Call:
     params: Mapping[str, Any] = field(default_factory=dict)
 
     def load(self) -> Any:
-        module, _, name = self.function.partition(":")
-        return getattr(importlib.import_module(module), name)
+        return load_function(self.function)
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,15 @@ class Plan:
 
     def __post_init__(self) -> None:
         seen: set[str] = set()
+        writers: dict[tuple[str, str], str] = {}
         for stage in self.stages:
+            for place in {(o.volume.url, o.volume.path) for o in stage.outputs.values()}:
+                if place in writers:
+                    where = "/".join(filter(None, place))
+                    raise PlanError(
+                        f"Stages {writers[place]!r} and {stage.name!r} of {self.name!r} both write {where}."
+                    )
+                writers[place] = stage.name
             if stage.name in seen:
                 raise PlanError(f"Two stages of {self.name!r} are called {stage.name!r}.")
             for table in stage.tables.values():
@@ -179,10 +189,12 @@ class Plan:
         return rows
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+        return {"format": FORMAT, **asdict(self)}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Plan:
+        if data.get("format") != FORMAT:
+            raise OldPlanError(f"The plan of {data.get('name')!r} was made by another version of volengine.")
         return cls(
             name=data["name"],
             stages=tuple(Stage.from_json(s) for s in data["stages"]),
@@ -191,6 +203,27 @@ class Plan:
             finish=tuple(Call(**c) for c in data["finish"]),
             notes=tuple(data["notes"]),
         )
+
+    @classmethod
+    def former(cls, folder: PlanFolder) -> Plan | None:
+        """The plan that an earlier run has left in this folder, if any.
+
+        Raises
+        ------
+        OldPlanError
+            Another version of volengine made it.
+        """
+        data = folder.read_json("plan.json")
+        if data is None:
+            return None
+        try:
+            return cls.from_json(data)
+        except (PlanError, KeyError, TypeError) as error:
+            run = folder.path.parent.parent
+            raise OldPlanError(
+                f"{run} is from another version of volengine and cannot be resumed: delete that folder and run the "
+                "same command with --overwrite, or give another --out (or --run-dir)."
+            ) from error
 
 
 def join(name: str, parts: list[Plan], recipe: Mapping[str, Any]) -> Plan:

@@ -7,11 +7,13 @@ import time
 
 from tqdm import tqdm
 
+EVERY_S = 15.0
+
 
 class Progress:
-    """On a terminal a bar; in a log file a line every ``every_s`` seconds; off if not wanted."""
+    """On a terminal a bar; in a log file a line every 15 seconds; off if not wanted."""
 
-    def __init__(self, total: int, done: int, *, show: bool, every_s: float = 15.0):
+    def __init__(self, total: int, done: int, *, show: bool):
         self._show = show
         self._terminal = sys.stderr.isatty()
         self._bar = tqdm(
@@ -24,7 +26,6 @@ class Progress:
         )
         self._total, self._done, self._began_with = total, done, done
         self._began = self._last = time.monotonic()
-        self._every = every_s
 
     def grow(self, total: int, done: int) -> None:
         """More units have become known."""
@@ -40,7 +41,7 @@ class Progress:
         if self._terminal:
             self._bar.set_description(label, refresh=False)
             self._bar.update(units)
-        elif self._show and time.monotonic() - self._last >= self._every:
+        elif self._show and time.monotonic() - self._last >= EVERY_S:
             self._last = time.monotonic()
             self._line(label)
 

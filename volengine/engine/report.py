@@ -12,9 +12,10 @@ from dataclasses import dataclass, field
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
+from volengine.core.atomic import write_json
 from volengine.core.errors import InputError, RunError
 from volengine.core.units import format_bytes
-from volengine.engine.ledger import RunFolder, write_json
+from volengine.engine.ledger import RunFolder
 from volengine.engine.options import RunOptions
 
 if TYPE_CHECKING:

@@ -145,15 +145,15 @@ class Driver:
         window = 2 * executor.slots if executor.slots > 1 or executor.link else 1
         for state in self.open:
             while len(self.under_way) < window:
-                task = state.next_task(executor.slots)
-                if task is None:
+                bundle = state.next_bundle(executor.slots)
+                if bundle is None:
                     break
-                self.under_way[id(task)] = state
-                executor.submit(task)
+                self.under_way[id(bundle)] = state
+                executor.submit(bundle)
 
     def _handle(self, done: clusters.Done) -> None:
-        state = self.under_way[id(done.task)]
-        label = f"{state.plan.name} {done.task.stage.name}"
+        state = self.under_way[id(done.bundle)]
+        label = f"{state.plan.name} {done.bundle.stage.name}"
         if self.volumes > 1:
             label = f"[{len(self.closed) + len(self.refused)} of {self.volumes} volumes done] {label}"
         state.received(done.receipts)
@@ -162,16 +162,16 @@ class Driver:
             self.quiet_since = time.monotonic()
         if not done.final:
             return
-        del self.under_way[id(done.task)]
+        del self.under_way[id(done.bundle)]
         state.under_way -= 1
         if done.error is not None:
             final = isinstance(done.error, InputError)
-            again = state.failed(done.task, done.error, final)
+            again = state.failed(done.bundle, done.error, final)
             self.log(
                 "unit failed",
                 name=state.plan.name,
-                stage=done.task.stage.name,
-                numbers=done.task.numbers,
+                stage=done.bundle.stage.name,
+                numbers=done.bundle.numbers,
                 again=again,
                 error=repr(done.error),
                 traceback=_trace(done.error),

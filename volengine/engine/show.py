@@ -7,23 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from volengine.core.errors import MissingError
+from volengine.core.text import table
 from volengine.core.units import format_bytes
 from volengine.engine.ledger import PlanFolder, RunFolder
 from volengine.engine.plan import Plan
-
-
-def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """A plain text table; numbers to the right."""
-    cells = [[str(c) for c in row] for row in (head, *rows)]
-    widths = [max(len(row[i]) for row in cells) for i in range(len(head))]
-    lines = []
-    for number, row in enumerate(cells):
-        parts = [
-            c.rjust(w) if i and (number == 0 or c[:1].isdigit()) else c.ljust(w)
-            for i, (c, w) in enumerate(zip(row, widths, strict=True))
-        ]
-        lines.append("  ".join(parts).rstrip())
-    return "\n".join(lines)
 
 
 def _triple(values: Sequence[int]) -> str:
@@ -83,7 +70,8 @@ def status(run_dir: str) -> str:
 
 
 def _plan_status(folder: PlanFolder) -> str:
-    plan = Plan.from_json(folder.read_json("plan.json"))
+    plan = Plan.former(folder)
+    assert plan is not None  # the folder was found by its plan
     finished = folder.read_json("finished.json")
     if finished is not None and finished["fingerprint"] == plan.fingerprint:
         when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(finished["time"]))

@@ -16,12 +16,27 @@ from volengine.core.errors import PlanError
 from volengine.core.tiling import Tiling, check_multiple
 from volengine.core.volume import Volume
 
-Edge = Literal["clip", "reflect", "edge", "zero"]
+EdgeRule = Literal["clip", "reflect", "edge", "zero"]
 Scope = Literal["own", "neighbours", "all"]
 Kernel = Callable[..., Result]
 ZERO: Index3 = (0, 0, 0)
 BLOCK_PARAMS = ("core", "direct")
 """Parameters of kernels that follow from the blocks: the block's own shape, and whether it needs no neighbour."""
+
+
+def load_function(name: str) -> Callable[..., Any]:
+    """The function that a text ``"package.module:function"`` names."""
+    module, _, function = name.partition(":")
+    loaded: Callable[..., Any] = getattr(importlib.import_module(module), function)
+    return loaded
+
+
+def kernel_bytes(kernel: str, **facts: Any) -> Any:
+    """What a kernel says of its own memory: ``FUNCTION_bytes(**facts)``, which stands beside it in its module.
+
+    So the number is stated once, and a planner needs no import of the kernel's module.
+    """
+    return load_function(f"{kernel}_bytes")(**facts)
 
 
 @dataclass(frozen=True)
@@ -53,7 +68,7 @@ class ArrayInput:
     volume: Volume
     low: Index3 = ZERO
     high: Index3 = ZERO
-    edge: Edge = "clip"
+    edge: EdgeRule = "clip"
     align: Index3 = (1, 1, 1)
     owned: Index3 | None = None
     offset: Index3 = ZERO
@@ -183,9 +198,7 @@ class Stage:
     @cached_property
     def function(self) -> Kernel:
         """The kernel itself."""
-        module, _, name = self.kernel.partition(":")
-        loaded: Kernel = getattr(importlib.import_module(module), name)
-        return loaded
+        return load_function(self.kernel)
 
     def run(self, block: Block) -> Result:
         """Call the kernel on one block."""

@@ -15,18 +15,18 @@ from typing import TYPE_CHECKING
 
 from volengine.core.block import Table
 from volengine.core.image import ImageSpec
-from volengine.engine.begun import begun
 from volengine.engine.ledger import PlanFolder, Receipt
 from volengine.engine.options import RunOptions
+from volengine.engine.resume import resumed
 from volengine.engine.stage import Stage
-from volengine.engine.work import Task
-from volengine.io import omezarr
+from volengine.engine.work import Bundle
+from volengine.io.omezarr import image as omezarr
 
 if TYPE_CHECKING:
     from volengine.engine.plan import Plan
 
-TASK_SECONDS = 1.5
-"""Small units share a Dask task until it takes about this long: the scheduler's cost per unit then vanishes."""
+BUNDLE_SECONDS = 1.5
+"""Small units are bundled into a Dask task that takes about this long: the scheduler's cost per unit then vanishes."""
 
 
 @contextmanager
@@ -42,10 +42,11 @@ def exclusive(path: Path) -> Iterator[None]:
 
 
 class PlanState:
-    """Drives one plan: prepares its outputs, hands out tasks stage by stage, and finishes it."""
+    """Drives one plan: prepares its outputs, hands out bundles stage by stage, and finishes it."""
 
     def __init__(self, plan: Plan, folder: PlanFolder, options: RunOptions, limit: int):
-        self.plan = plan if options.block else begun(plan, folder, limit)
+        type(plan).former(folder)  # refuses that of another version
+        self.plan = plan if options.block else resumed(plan, folder, limit)
         self.folder = folder
         self.options = options
         self.limit = limit
@@ -193,7 +194,7 @@ class PlanState:
     def at_end(self) -> bool:
         return self.position >= len(self.plan.stages)
 
-    def next_task(self, slots: int) -> Task | None:
+    def next_bundle(self, slots: int) -> Bundle | None:
         """Some units to run now, or ``None`` while this plan must wait."""
         if not self.active or not self.pending:
             return None
@@ -201,7 +202,7 @@ class PlanState:
         numbers, self.pending = self.pending[:size], self.pending[size:]
         self.under_way += 1
         retry = self.resumed or any(self.attempts[self.stage.name, n] for n in numbers)
-        return Task(
+        return Bundle(
             str(self.folder.path),
             self.stage,
             self.identities[self.stage.name],
@@ -211,8 +212,8 @@ class PlanState:
         )
 
     def _group(self, slots: int) -> int:
-        mean = sum(self._seconds) / len(self._seconds) if self._seconds else TASK_SECONDS
-        fitting = max(4, int(TASK_SECONDS / max(mean, 1e-4)))
+        mean = sum(self._seconds) / len(self._seconds) if self._seconds else BUNDLE_SECONDS
+        fitting = max(4, int(BUNDLE_SECONDS / max(mean, 1e-4)))
         fair = -(-len(self.pending) // (2 * slots)) if self._seconds else -(-len(self.pending) // (8 * slots))
         return max(1, min(fitting, fair, 512))
 
@@ -224,16 +225,16 @@ class PlanState:
         self.receipts += receipts
         self._seconds = self._seconds[-200:]
 
-    def failed(self, task: Task, error: BaseException, final: bool) -> bool:
-        """A task ended with an error; returns whether its units are tried again."""
-        finished = self.folder.done(self.identities)[task.stage.name]
-        new = [n for n in task.numbers if n in finished and n not in self.done[task.stage.name]]
-        self.done[task.stage.name].update(new)
-        left = [n for n in task.numbers if n not in finished]
+    def failed(self, bundle: Bundle, error: BaseException, final: bool) -> bool:
+        """A bundle ended with an error; returns whether its units are tried again."""
+        finished = self.folder.done(self.identities)[bundle.stage.name]
+        new = [n for n in bundle.numbers if n in finished and n not in self.done[bundle.stage.name]]
+        self.done[bundle.stage.name].update(new)
+        left = [n for n in bundle.numbers if n not in finished]
         if not left:
             return True
-        self.attempts[task.stage.name, left[0]] += 1
-        if final or self.attempts[task.stage.name, left[0]] > self.options.retries:
+        self.attempts[bundle.stage.name, left[0]] += 1
+        if final or self.attempts[bundle.stage.name, left[0]] > self.options.retries:
             self.error = error
             self.pending = []
             return False
@@ -288,8 +289,8 @@ class PlanState:
             done = self.folder.done(self.identities)
             token = self.folder.token()
             for spec in self.plan.images:
-                begun = any(done[name] for name in self._writers(spec))
-                if not spec.scratch and not begun and omezarr.store_token(spec.url, spec.group) == token:
+                written = any(done[name] for name in self._writers(spec))
+                if not spec.scratch and not written and omezarr.store_token(spec.url, spec.group) == token:
                     omezarr.remove(spec.url, spec.group)
 
     def _clean(self) -> None:

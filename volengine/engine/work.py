@@ -25,13 +25,14 @@ from volengine.core.errors import MemoryRefusedError, PlanError, WiderHaloError
 from volengine.core.units import format_bytes
 from volengine.engine.ledger import PlanFolder, Receipt
 from volengine.engine.memory import HEADROOM, peak_bytes
-from volengine.engine.stage import ArrayInput, Edge, Stage
-from volengine.io import Source, open_sink, open_source
-from volengine.io.codecs import prefer_fast_codecs
+from volengine.engine.stage import ArrayInput, EdgeRule, Stage
+from volengine.io.names import Source
+from volengine.io.omezarr.codecs import prefer_fast_codecs
+from volengine.io.open import open_sink, open_source
 
 
 @dataclass(frozen=True)
-class Task:
+class Bundle:
     """Some units of one stage, to be run one after the other by one worker process."""
 
     folder: str
@@ -42,7 +43,7 @@ class Task:
     retry: bool = False
 
 
-def source_indices(start: int, stop: int, size: int, edge: Edge) -> NDArray[np.int64]:
+def source_indices(start: int, stop: int, size: int, edge: EdgeRule) -> NDArray[np.int64]:
     """For each position from start to stop, the index inside ``0..size`` that its voxel comes from.
 
     ``reflect`` mirrors without repeating the border voxel, as often as needed; ``edge`` repeats the border voxel;
@@ -55,7 +56,7 @@ def source_indices(start: int, stop: int, size: int, edge: Edge) -> NDArray[np.i
     return np.clip(at, 0, size - 1)
 
 
-def read_box(source: Source, box: Box, edge: Edge) -> NDArray[Any]:
+def read_box(source: Source, box: Box, edge: EdgeRule) -> NDArray[Any]:
     """The voxels of a box that may leave the volume; outside of it they follow the edge rule."""
     shape = source.shape
     inside = box.clip(shape)
@@ -137,15 +138,15 @@ def _widen(wanted: ArrayInput, halo: Index3) -> ArrayInput:
 
 
 class Worker:
-    """Runs the units of one task."""
+    """Runs the units of one bundle."""
 
-    def __init__(self, task: Task):
-        self.task = task
-        self.stage = task.stage
-        self.folder = PlanFolder(task.folder)
+    def __init__(self, bundle: Bundle):
+        self.bundle = bundle
+        self.stage = bundle.stage
+        self.folder = PlanFolder(bundle.folder)
         prefer_fast_codecs()
-        self.inputs = Inputs(task.stage, self.folder)
-        self.sinks = {name: open_sink(o.volume) for name, o in task.stage.outputs.items()}
+        self.inputs = Inputs(bundle.stage, self.folder)
+        self.sinks = {name: open_sink(o.volume) for name, o in bundle.stage.outputs.items()}
 
     def compute(self, block: Block, count: int) -> tuple[Result, int]:
         """The kernel's result; a kernel that asks for more context gets it while memory allows."""
@@ -165,10 +166,10 @@ class Worker:
         wide = block.box.grow(halo).clip(block.shape)
         planned = max(1, max((b.size for b in block.boxes.values()), default=1))
         need = peak_bytes(self.stage) + int(self.stage.kernel_bytes * max(0.0, wide.size / planned - 1))
-        if need > self.task.limit * HEADROOM:
+        if need > self.bundle.limit * HEADROOM:
             raise MemoryRefusedError(
                 f"Stage {self.stage.name!r}, block {block.number} at {block.box.start}: an exact result needs a "
-                f"halo of {halo} voxels and {format_bytes(need)}, but a worker has {format_bytes(self.task.limit)}. "
+                f"halo of {halo} voxels and {format_bytes(need)}, but a worker has {format_bytes(self.bundle.limit)}. "
                 "Use a higher threshold, smaller blocks (--block), or more memory per worker (--memory-limit)."
             )
 
@@ -185,7 +186,7 @@ class Worker:
                 raise PlanError(
                     f"Kernel {self.stage.kernel} returned {name!r} with shape {array.shape}, not {box.shape}."
                 )
-            if self.task.retry:
+            if self.bundle.retry:
                 self.sinks[name].delete(box)
             self.sinks[name].write(box, array)
             written += array.nbytes
@@ -199,7 +200,7 @@ class Worker:
         receipt: Receipt = {
             "stage": self.stage.name,
             "number": block.number,
-            "identity": self.task.identity,
+            "identity": self.bundle.identity,
             "seconds": round(time.perf_counter() - began, 4),
             "read": read,
             "written": written,
@@ -214,7 +215,7 @@ class Worker:
 
     def run(self) -> Iterator[Receipt]:
         """Run the units in order; yields each receipt when its unit is written."""
-        numbers = self.task.numbers
+        numbers = self.bundle.numbers
         with ThreadPoolExecutor(1, "read") as readers, ThreadPoolExecutor(1, "write") as writers:
             ahead: Future[tuple[Block, int]] = readers.submit(self.inputs.block, numbers[0])
             behind: Future[Receipt] | None = None
@@ -232,10 +233,10 @@ class Worker:
                 yield behind.result()
 
 
-def run_units(task: Task) -> list[Receipt]:
-    """Run a task and return its receipts: what a Dask worker executes."""
+def run_units(bundle: Bundle) -> list[Receipt]:
+    """Run a bundle and return its receipts: what a Dask worker executes."""
     reset_peak_rss()
-    receipts = list(Worker(task).run())
+    receipts = list(Worker(bundle).run())
     if receipts:
         receipts[-1]["peak_rss"] = peak_rss()
     return receipts

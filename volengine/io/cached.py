@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from volengine.core.boxes import Box, Index3, index3
 from volengine.core.volume import Volume
-from volengine.io import Source
+from volengine.io.names import Source
 
 Key = tuple[str, str, Index3]
 

@@ -1,6 +1,6 @@
 """A volume for people and for other libraries: as NumPy, Dask and xarray arrays, and as a picture in a notebook.
 
-Functions of a volume and of what reads it; :class:`volengine.io.OpenVolume` has them as its methods.
+Functions of a volume and of what reads it; :class:`volengine.io.open.OpenVolume` has them as its methods.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from volengine.core.indexing import Ranges, bounds, selected
 from volengine.core.tiling import AXES
 from volengine.core.units import NM_TO_ANGSTROM, format_bytes
 from volengine.core.volume import Volume, size_text
-from volengine.io.display import PERCENTILES
+from volengine.io.omezarr.display import PERCENTILES
 from volengine.ops import pictures
 
 LARGEST_ARRAY = 2 << 30

@@ -15,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from volengine.core.atomic import write_atomic
 from volengine.core.errors import FormatError, MissingError
 from volengine.core.model import ModelFacts
 from volengine.nets.shipped import SHIPPED, model_file
@@ -31,7 +32,7 @@ FORMATS = {
     ".h5": "volengine.nets.formats.foreign:load_keras",
     ".hdf5": "volengine.nets.formats.foreign:load_keras",
     ".keras": "volengine.nets.formats.foreign:load_keras",
-    ".onnx": "volengine.nets.formats.onnx_read:load_onnx",
+    ".onnx": "volengine.nets.formats.onnx.read:load_onnx",
 }
 """Loaders of other programs' model files, by their ending: path -> (module, facts)."""
 
@@ -51,13 +52,9 @@ def save_model(path: str | Path, module: nn.Module, facts: ModelFacts) -> None:
 
     from volengine import __version__
 
-    target = Path(path)
     text = json.dumps(replace(facts, version=__version__).to_json())
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in module.state_dict().items()}
-    target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.with_name(f".{target.name}.part")
-    part.write_bytes(save(state, metadata={KEY: text}))
-    part.replace(target)
+    write_atomic(path, save(state, metadata={KEY: text}))
 
 
 def load_facts(path: str | Path) -> ModelFacts:

@@ -20,7 +20,7 @@ from torch import nn
 
 from volengine.core.errors import InputError
 from volengine.nets.architectures.graph import GraphNet
-from volengine.nets.formats.trace import Description, describe
+from volengine.nets.architectures.trace import Description, describe
 
 Layers = list[dict[str, Any]]
 _GAINS = (nn.Upsample, nn.MaxPool2d)

@@ -63,7 +63,7 @@ NETWORKS: dict[str, Entry] = {
     "residual3d": Entry("volengine.nets.architectures.residual3d:ResidualUNet3d", "volengine"),
     "dynunet": Entry("volengine.nets.architectures.dynunet:MembrainUNet", "membrain-seg, bioRxiv 2024.01.05.574336"),
     "graph": Entry("volengine.nets.architectures.graph:GraphNet", "an imported model's own layers"),
-    "onnx": Entry("volengine.nets.formats.onnx_read:OnnxSizes", "an ONNX file, which onnxruntime computes"),
+    "onnx": Entry("volengine.nets.formats.onnx.read:OnnxSizes", "an ONNX file, which onnxruntime computes"),
 }
 IMPORTED = ("graph", "onnx")
 """Networks that are built from what a model file describes, and are nothing without it."""

@@ -80,20 +80,6 @@ class Shares:
         return found
 
 
-def contribution(values: NDArray[np.float32], shares: NDArray[np.float32]) -> Fixed:
-    """What one patch adds: its values times its shares, rounded to integers (half to even).
-
-    Parameters
-    ----------
-    values
-        float32, probabilities in 0..1 (or values within ±``VALUE_LIMIT``).
-    shares
-        Of the same shape, from :class:`Shares`.
-    """
-    product: NDArray[np.float32] = values * shares
-    return np.rint(product, out=product).astype(np.int32)
-
-
 def directions(over: Sequence[int]) -> list[str]:
     """Names of the pieces beyond the core: every set of the axes along which patches reach over."""
     axes = [axis for axis, h in zip("zyx", over, strict=True) if h]

@@ -4,14 +4,14 @@ The rules are those of Last et al., eLife 13:RP98552 (2024), "Fine-tuning segmen
 interactions"; what "near" means is in :mod:`volengine.ops.distance`. Predictions are arrays of one dtype: floating
 numbers from 0 to 1, or integers of which 255 is 1.0.
 
-A :class:`Chain` applies its rules one after the other, to whole arrays (:meth:`Chain.apply`) or to a block
-(:meth:`Chain.gate`). How far around a block it looks is :meth:`Chain.halo`: radii add up along the chain, and of
-several needs of one feature the largest counts.
+A :class:`RuleChain` applies its rules one after the other, to whole arrays (:meth:`RuleChain.apply`) or to a block
+(:meth:`RuleChain.gate`). How far around a block it looks is :meth:`RuleChain.halo`: radii add up along the chain, and
+of several needs of one feature the largest counts.
 
 >>> import numpy as np
 >>> from volengine.core.rules import Compete
 >>> two = {"a": np.array([[[9, 5]]], np.uint8), "b": np.array([[[9, 7]]], np.uint8)}
->>> Chain((Compete(("a", "b"), ("a", "b")),), (10, 10, 10)).apply(two)["a"].tolist()
+>>> RuleChain((Compete(("a", "b"), ("a", "b")),), (10, 10, 10)).apply(two)["a"].tolist()
 [[[9, 0]]]
 """
 
@@ -81,7 +81,7 @@ def _drop(prediction: Array, where: Mask) -> Array:
 
 
 @dataclass(frozen=True)
-class Chain:
+class RuleChain:
     """Rules in the order in which they act, on voxels of a known size.
 
     Parameters

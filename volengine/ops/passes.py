@@ -30,11 +30,6 @@ def key_of(d2: NDArray[Any], index: NDArray[Any]) -> Keys:
     return key
 
 
-def d2_of_key(key: Keys) -> NDArray[np.int64]:
-    """Squared distances of keys."""
-    return (key >> np.uint64(INDEX_BITS)).astype(np.int64)
-
-
 def index_of_key(key: Keys) -> NDArray[np.int64]:
     """Linear indices of keys."""
     return (key & np.uint64(MAX_VOXELS - 1)).astype(np.int64)

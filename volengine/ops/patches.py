@@ -14,11 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from volengine.core.boxes import Box, Index3, index3
-from volengine.core.lattice import Edge
+from volengine.core.lattice import EdgeRule
 from volengine.ops.normalise import Normalisation, standardise, standardise_itself
 
 
-def source_index(start: int, stop: int, n: int, edge: Edge) -> NDArray[np.int64]:
+def source_index(start: int, stop: int, n: int, edge: EdgeRule) -> NDArray[np.int64]:
     """For each position in ``start .. stop`` the index inside of ``0 .. n`` that its voxel comes from."""
     at = np.arange(start, stop)
     if edge == "reflect" and n > 1:
@@ -53,7 +53,7 @@ class PatchReader:
     image: NDArray[np.generic]
     box: Box
     shape: Index3
-    edges: tuple[Edge, Edge, Edge]
+    edges: tuple[EdgeRule, EdgeRule, EdgeRule]
     normalisation: Normalisation = "none"
     mean: NDArray[np.float64] | float = 0.0
     std: NDArray[np.float64] | float = 1.0

@@ -12,6 +12,7 @@ A picture is RGB, shape (y, x, 3), y down and x to the right; every function ret
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from typing import Any
 
@@ -133,3 +134,12 @@ def side_by_side(pictures: Sequence[Picture], gap: int = 6) -> Picture:
         framed[: picture.shape[0], : picture.shape[1]] = picture
         parts.append(framed)
     return np.concatenate(parts, axis=1)[:, :-gap]
+
+
+def png(picture: Picture) -> bytes:
+    """A picture as the bytes of a PNG file."""
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    Image.fromarray(picture).save(buffer, format="PNG", optimize=True)
+    return buffer.getvalue()

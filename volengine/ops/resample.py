@@ -42,7 +42,7 @@ from numpy.typing import NDArray
 from volengine.core.boxes import Box, Index3, index3
 
 Filter = Literal["linear", "lanczos", "corners"]
-Border = Literal["reflect", "edge"]
+EdgeRule = Literal["reflect", "edge"]
 
 TRUNCATE = 4.0
 LOBES = 3
@@ -105,7 +105,7 @@ class Taps:
 
 
 @lru_cache(maxsize=64)
-def axis_taps(n: int, m: int, start: int, stop: int, how: Filter, border: Border) -> Taps:
+def axis_taps(n: int, m: int, start: int, stop: int, how: Filter, edge: EdgeRule) -> Taps:
     """The taps of outputs ``start`` to ``stop`` of an axis that goes from ``n`` voxels to ``m``."""
     out = np.arange(start, stop, dtype=np.int64)
     if how == "corners":
@@ -115,7 +115,7 @@ def axis_taps(n: int, m: int, start: int, stop: int, how: Filter, border: Border
     first = top // below  # exact: the place of an output is a ratio of integers
     part = (top - first * below) / below
     offsets, weights = _lanczos(part, n / m) if how == "lanczos" else _linear(part, n, m, how)
-    index = _inside(first[None, :] + offsets[:, None], n, border)
+    index = _inside(first[None, :] + offsets[:, None], n, edge)
     return Taps(index, weights.astype(np.float32))
 
 
@@ -140,24 +140,22 @@ def _lanczos(part: NDArray[np.float64], factor: float) -> tuple[NDArray[np.int64
     return offsets, weights / weights.sum(axis=0)
 
 
-def _inside(at: NDArray[np.int64], n: int, border: Border) -> NDArray[np.int64]:
-    if border == "edge" or n == 1:
+def _inside(at: NDArray[np.int64], n: int, edge: EdgeRule) -> NDArray[np.int64]:
+    if edge == "edge" or n == 1:
         return np.clip(at, 0, n - 1)
     period = 2 * (n - 1)
     mirrored: NDArray[np.int64] = np.abs((at + n - 1) % period - (n - 1))
     return mirrored
 
 
-def resample(array: NDArray[Any], out_shape: Sequence[int], how: Filter, border: Border) -> NDArray[np.float32]:
+def resample(array: NDArray[Any], out_shape: Sequence[int], how: Filter, edge: EdgeRule) -> NDArray[np.float32]:
     """A whole volume on another grid; see :func:`resample_block`."""
     whole = index3(out_shape)
-    return resample_block(
-        array, Box.of_shape(array.shape), index3(array.shape), Box.of_shape(whole), whole, how, border
-    )
+    return resample_block(array, Box.of_shape(array.shape), index3(array.shape), Box.of_shape(whole), whole, how, edge)
 
 
 def resample_block(
-    array: NDArray[Any], box: Box, shape: Index3, out: Box, out_shape: Index3, how: Filter, border: Border
+    array: NDArray[Any], box: Box, shape: Index3, out: Box, out_shape: Index3, how: Filter, edge: EdgeRule
 ) -> NDArray[np.float32]:
     """One block of a volume on another grid.
 
@@ -170,7 +168,7 @@ def resample_block(
         Of the whole input.
     out, out_shape
         The block that is wanted, and the shape of the whole output.
-    how, border
+    how, edge
         Filter, and what lies outside of the volume.
 
     Returns
@@ -184,7 +182,7 @@ def resample_block(
             here = slice(out.start[axis] - box.start[axis], out.stop[axis] - box.start[axis])
             values = values[(slice(None),) * axis + (here,)]
             continue
-        taps = axis_taps(n, m, out.start[axis], out.stop[axis], how, border)
+        taps = axis_taps(n, m, out.start[axis], out.stop[axis], how, edge)
         values = _along(values, axis, taps.index - box.start[axis], taps.weights)
     return np.ascontiguousarray(values)
 

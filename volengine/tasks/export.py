@@ -15,7 +15,8 @@ from volengine.core.errors import InputError
 from volengine.core.paths import PathLike, path_text
 from volengine.core.recipe import Recipe
 from volengine.core.volume import Volume
-from volengine.io import MRC_SUFFIXES, OpenVolume, Source, open_source, open_volume, suffix_of
+from volengine.io.names import MRC_SUFFIXES, Source, suffix_of
+from volengine.io.open import OpenVolume, open_source, open_volume
 
 SLAB_BYTES = 64_000_000
 
@@ -110,8 +111,8 @@ def write_volume(
     progress
         Show a progress bar.
     """
-    from volengine.io.mrc_header import MrcHeader
-    from volengine.io.mrc_write import ExtHeader, write_mrc
+    from volengine.io.mrc.header import MrcHeader
+    from volengine.io.mrc.write import ExtHeader, write_mrc
 
     data = open_source(volume)
     known = MrcHeader.from_json(header) if header else None

@@ -10,7 +10,8 @@ from volengine.core.errors import FormatError, InputError, MissingError
 from volengine.core.paths import PathLike, path_text
 from volengine.core.units import format_bytes
 from volengine.core.volume import Volume
-from volengine.io import MRC_SUFFIXES, TIFF_SUFFIXES, open_volume, suffix_of
+from volengine.io.names import MRC_SUFFIXES, TIFF_SUFFIXES, suffix_of
+from volengine.io.open import open_volume
 
 MODEL_SUFFIXES = (".safetensors", ".onnx", ".scnm", ".scnmgroup", ".ckpt", ".h5", ".hdf5", ".keras")
 PICKS_SUFFIXES = (".star", ".tsv", ".tbl", ".csv", ".json")
@@ -36,6 +37,31 @@ def info(path: PathLike) -> dict[str, Any]:
     if suffix in TIFF_SUFFIXES:
         return _tiff(path)
     return _store(path)
+
+
+def check(path: str) -> dict[str, list[str]]:
+    """What is wrong with an OME-Zarr store, by image: metadata, geometry and voxels of all levels.
+
+    Parameters
+    ----------
+    path
+        A store (path or URL), of this package or another program.
+
+    Returns
+    -------
+    Findings, one sentence each, by the image's place in the store; ``image`` is the one at the root. Nothing was found
+    where all are empty. How images are checked: :func:`volengine.io.omezarr.check.check_image`.
+
+    Raises
+    ------
+    MissingError, FormatError, InputError
+        There is no store, or the path is that of another kind of file.
+    """
+    from volengine.io.omezarr.check import check_store
+
+    if suffix_of(path) not in ("", ".zarr"):
+        raise InputError(f"{path}: OME-Zarr stores alone are checked, not files of the kind {suffix_of(path)!r}.")
+    return {group or "image": findings for group, findings in check_store(path).items()}
 
 
 def _numbers(values: Sequence[float]) -> str:
@@ -72,7 +98,7 @@ def _tiff(path: str) -> dict[str, Any]:
 
 
 def _mrc(path: str) -> dict[str, Any]:
-    from volengine.io.mrc_header import read_header
+    from volengine.io.mrc.header import read_header
 
     header = read_header(path)
     size = header.voxel_size
@@ -94,7 +120,7 @@ def _mrc(path: str) -> dict[str, Any]:
 
 
 def _store(path: str) -> dict[str, Any]:
-    from volengine.io.omezarr import list_groups
+    from volengine.io.omezarr.read import list_groups
 
     facts: dict[str, Any] = {"store": path}
     groups = list_groups(path)

@@ -26,17 +26,24 @@ from volengine.engine.memory import HEADROOM
 from volengine.engine.options import RunOptions
 from volengine.engine.plan import Plan, join
 from volengine.engine.report import RunReport
-from volengine.engine.run import Job, run_jobs
-from volengine.io import open_volume, suffix_of
-from volengine.tasks.convert import ConvertRecipe, plan_convert
-from volengine.tasks.inputs import expand
-from volengine.tasks.interact import InteractRecipe, plan_interact
-from volengine.tasks.layout import join_url, plan_folder, run_dir_in
-from volengine.tasks.pick import PickRecipe, plan_pick
-from volengine.tasks.segment import SegmentRecipe, plan_segment
+from volengine.engine.run import run_jobs
+from volengine.io.names import suffix_of
+from volengine.io.open import open_volume
+from volengine.tasks.common.inputs import expand
+from volengine.tasks.common.jobs import Request, Verb, jobs_of
+from volengine.tasks.common.layout import file_name, join_url
+from volengine.tasks.convert.plan import plan_convert
+from volengine.tasks.convert.recipe import ConvertRecipe
+from volengine.tasks.interact.plan import plan_interact
+from volengine.tasks.interact.recipe import InteractRecipe
+from volengine.tasks.pick.description import PickOutputs
+from volengine.tasks.pick.plan import plan_pick
+from volengine.tasks.pick.recipe import PickRecipe
+from volengine.tasks.segment.plan import plan_segment
+from volengine.tasks.segment.recipe import SegmentRecipe
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    pass
 
 
 @dataclass(frozen=True)
@@ -77,34 +84,26 @@ def run(
 
     A tomogram that fails leaves the others going; with ``check`` an error is raised at the end, which lists them.
     """
-    jobs, run_dir = run_recipe_jobs(expand(path_texts(inputs)), path_text(out), recipe, options or RunOptions())
+    jobs, run_dir = jobs_of(RUN, expand(path_texts(inputs)), path_text(out), recipe, options or RunOptions())
     report = run_jobs(jobs, run_dir, options or RunOptions())
     return report.check() if check else report
 
 
-def run_recipe_jobs(sources: Sequence[str], out: str, recipe: RunRecipe, options: RunOptions) -> tuple[list[Job], str]:
-    """Jobs for a collection, and the run folder."""
-    run_dir = options.run_dir or run_dir_in(out, "run")
-
-    def job(source: str) -> Job:
-        def plan() -> Plan:
-            volume = open_volume(source, voxel_size=recipe.convert.voxel_size, name=recipe.convert.name)
-            return plan_run(volume, recipe, out, plan_folder(run_dir, volume.name), options)
-
-        return Job(source, plan)
-
-    return [job(source) for source in sources], run_dir
+def request(source: str, out: str, recipe: RunRecipe) -> Request[Volume, RunRecipe, str]:
+    """Open one source."""
+    volume = open_volume(source, voxel_size=recipe.convert.voxel_size, name=recipe.convert.name)
+    return Request(volume.name, volume, recipe, out)
 
 
-def plan_run(volume: Volume, recipe: RunRecipe, out: str, folder: PlanFolder, options: RunOptions) -> Plan:
+def plan_run(source: Volume, recipe: RunRecipe, out: str, folder: PlanFolder, options: RunOptions) -> Plan:
     """All steps of one tomogram as one plan; reads metadata only."""
     from volengine.io.picks import ending_of
 
     parts: list[Plan] = []
-    tomogram, labels_in = volume, None
-    if suffix_of(volume.url) not in ("", ".zarr"):
-        store = join_url(out, "tomograms", f"{volume.name}.ome.zarr")
-        parts.append(plan_convert(volume, recipe.convert, store, folder, options))
+    tomogram, labels_in = source, None
+    if suffix_of(source.url) not in ("", ".zarr"):
+        store = join_url(out, "tomograms", f"{source.name}.ome.zarr")
+        parts.append(plan_convert(source, recipe.convert, store, folder, options))
         tomogram, labels_in = parts[0].images[0].volume(), store
     if recipe.segment is not None:
         parts.append(plan_segment(tomogram, recipe.segment, join_url(out, "predictions"), folder, options))
@@ -119,13 +118,16 @@ def plan_run(volume: Volume, recipe: RunRecipe, out: str, folder: PlanFolder, op
                     f"pick: there is no feature {pick.feature!r}; the models predict {', '.join(sorted(predictions))}."
                 )
             prediction = predictions[pick.feature]
-            table = join_url(out, "picks", f"{volume.name}__{pick.feature}{ending_of(pick.format)}")
-            store = labels_in or prediction.url
+            name = f"{source.name}__{file_name(pick.feature)}{ending_of(pick.format)}"
             ngff = recipe.convert.ngff if labels_in else recipe.segment.ngff
-            parts.append(plan_pick(prediction, pick, table, store, folder, options, ngff=ngff))
+            outputs = PickOutputs(join_url(out, "picks", name), labels_in or prediction.url, ngff)
+            parts.append(plan_pick(prediction, pick, outputs, folder, options))
     if not parts:
-        raise InputError(f"{volume.url}: nothing to do: it is an OME-Zarr image already, and the recipe has no step.")
-    return join(volume.name, parts, recipe.to_json())
+        raise InputError(f"{source.url}: nothing to do: it is an OME-Zarr image already, and the recipe has no step.")
+    return join(source.name, parts, recipe.to_json())
+
+
+RUN = Verb("run", request, plan_run, run_name="run")
 
 
 def _after(plan: Plan, options: RunOptions) -> RunOptions:

@@ -8,11 +8,8 @@ comment), so that they come back complete; other programs skip it.
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 import re
-import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from volengine.core.atomic import replacing
 from volengine.core.boxes import Index3
 from volengine.core.errors import FormatError, InputError, MissingError
 from volengine.core.picks import COLUMNS, EXTRA, Picks
@@ -311,21 +309,6 @@ def read_text(path: Path) -> str:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a file whole or not at all: into a temporary file beside it, which then takes its place."""
-    try:
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
-    except FileNotFoundError:
-        raise MissingError(f"There is no folder {path.parent} to write {path.name} into; make it first.") from None
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        umask = os.umask(0)
-        os.umask(umask)
-        Path(temporary).chmod(0o666 & ~umask)
-        Path(temporary).replace(path)
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            Path(temporary).unlink()
-        raise
+    """Write a file whole or not at all."""
+    with replacing(path) as file:
+        file.write(text.encode())

@@ -25,9 +25,9 @@ from numpy.typing import NDArray
 
 from volengine.core.errors import InputError, require
 from volengine.core.model import EPSILON, ModelFacts
-from volengine.nets.formats.onnx_graph import activation_of, read_onnx, strides_of
-from volengine.nets.formats.onnx_read import OnnxNet
-from volengine.nets.formats.onnx_write import onnx_bytes
+from volengine.nets.formats.onnx.graph import activation_of, read_onnx, strides_of
+from volengine.nets.formats.onnx.read import OnnxNet
+from volengine.nets.formats.onnx.write import onnx_bytes
 
 if TYPE_CHECKING:
     from torch import nn
@@ -84,7 +84,7 @@ def bioimage_bytes(module: nn.Module, facts: ModelFacts, card: Card) -> tuple[by
     DependencyError
         The extra ``bioimage`` or ``onnx`` is not installed.
     InputError
-        As :func:`volengine.nets.formats.onnx_write.onnx_bytes`; or the description is not accepted, for example
+        As :func:`volengine.nets.formats.onnx.write.onnx_bytes`; or the description is not accepted, for example
         because of a licence that has no SPDX name.
     """
     try:

@@ -24,16 +24,15 @@ from volengine.core.boxes import Index3, index3
 from volengine.core.errors import FormatError, InputError, MissingError
 from volengine.core.model import ModelFacts
 from volengine.core.rules import Compete, Interact, Rule
+from volengine.nets.formats.keras.scnm_write import TOLD
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from volengine.nets.formats.keras_layers import KerasModel
+    from volengine.nets.formats.keras.layers import KerasModel
 
 Loaded = tuple["nn.Module", ModelFacts]
 MEMBRAIN_TENSORS = 95
-TOLD = {"threshold": "threshold", "colour": "colour", "tta": "tta", "emit": "emits", "absorb": "absorbs"}
-"""Ais's words, and the facts that they become."""
 KEPT = ("z_jitter", "arch", "info")
 """What is kept in the model's history as Ais has it."""
 MAX_MEMBERS = 20_000
@@ -57,7 +56,7 @@ def load_scnm(path: str | Path, normalisation: str = "") -> Loaded:
 
 
 def _of_members(members: Mapping[str, bytes], where: str, normalisation: str = "") -> Loaded:
-    from volengine.nets.formats.keras_h5 import read_keras
+    from volengine.nets.formats.keras.read import read_keras
 
     weights = [v for k, v in members.items() if k.endswith("_weights.h5")]
     texts = [v for k, v in members.items() if k.endswith("_metadata.json")]
@@ -323,7 +322,7 @@ def import_model(
     from dataclasses import replace
 
     from volengine.nets.checkpoint import load_model, save_model
-    from volengine.nets.formats.keras_h5 import read_keras
+    from volengine.nets.formats.keras.read import read_keras
 
     if Path(out).suffix != ".safetensors":
         raise InputError(f"{out}: native model files end with .safetensors.")

@@ -1,0 +1,1 @@
+"""MRC files: reading, headers, rules of doubtful fields, writing."""

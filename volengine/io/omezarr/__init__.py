@@ -1,0 +1,1 @@
+"""OME-Zarr images: metadata, arrays, pyramid levels, codecs, display range, checks."""

@@ -1,0 +1,266 @@
+"""OME-Zarr images: create, finish, open, list, remove.
+
+Writing goes in three steps, so that a store never looks finished before it is:
+
+>>> spec = ImageSpec("tomo.zarr", "tomo", "float32", "intensity", (10.0, 10.0, 10.0), plan_levels(shape))
+>>> create_image(spec, token="3f2a")           # metadata and empty arrays, once, by one process
+>>> ZarrSink(spec.volume()).write(box, array)  # whole shards, by anybody
+>>> finish_image(spec)                         # now open_image takes it
+
+Reading understands NGFF 0.1 to 0.5 in Zarr v2 and v3, sharded or not, any order of axes, any unit of length, and
+bare Zarr arrays if a voxel size is given:
+
+>>> volume = open_image("tomo.zarr", level=1)
+>>> labels = open_image("tomo.zarr", group="core")     # found below labels/
+>>> ZarrSource(volume).read(Box((0, 0, 0), (64, 64, 64)))
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from volengine.core.errors import FormatError, InputError, MissingError
+from volengine.core.image import ImageSpec, Level
+from volengine.core.tiling import AXES
+from volengine.io.omezarr.arrays import ZarrSink, ZarrSource, forget_open_arrays
+from volengine.io.omezarr.codecs import compressors
+from volengine.io.omezarr.display import DisplayRange, display_range
+from volengine.io.omezarr.levels import block_unit, plan_levels
+from volengine.io.omezarr.ngff import image_attributes, ome_part, omero, wrap_ome
+from volengine.io.omezarr.nodes import Node, read_node
+from volengine.io.omezarr.read import GroupInfo, list_groups, open_image
+from volengine.io.stores import exists, local_path, open_store, remove_litter, remove_store
+
+if TYPE_CHECKING:
+    from zarr.abc.store import Store
+
+
+def create_image(spec: ImageSpec, *, token: str, overwrite: bool = False) -> None:
+    """Create groups, metadata and empty arrays of an image, before any writer.
+
+    To be called by one process of a run; others that call it as well change nothing.
+
+    Parameters
+    ----------
+    spec
+        What to create. A ``scratch`` image becomes bare arrays without NGFF metadata.
+    token
+        Says whose image this is. One that exists with the same token is kept with all its voxels, and what is
+        missing of it is added: that is how a run goes on.
+    overwrite
+        Delete an image of another token first, for the root image with all labels in its store.
+
+    Raises
+    ------
+    InputError
+        If something else is stored there, or the image of this token was planned with other levels.
+    """
+    _check_spec(spec)
+    node = read_node(spec.url, spec.group)
+    if node is None and not spec.group and exists(spec.url):
+        if not overwrite:
+            raise InputError(f"{spec.url} exists and is no Zarr store. Give another name.")
+        remove_store(spec.url)  # an empty folder; anything else is refused
+    if node is not None and node.ours.get("token") != token and not (spec.scratch and node.kind == "group"):
+        if not overwrite:
+            raise InputError(f"{_where(spec)} exists. Use --overwrite to replace it, or give another name.")
+        remove(spec.url, spec.group)
+        node = None
+    store = open_store(spec.url)
+    if node is None:
+        _create_groups(store, spec, token)
+    for number, level in enumerate(spec.levels):
+        _create_array(store, spec, number, level, token)
+    forget_open_arrays()
+    _list_label(spec)
+
+
+def finish_image(spec: ImageSpec) -> None:
+    """Mark an image complete, after its last writer has finished, and tidy up behind killed ones.
+
+    Intensities get the range of values that viewers show (:mod:`volengine.io.omezarr.display`); predictions have theirs
+    from the beginning, labels need none.
+    """
+    remove_litter(spec.url, spec.group if not spec.scratch else spec.array_path())
+    _list_label(spec)
+    changes: dict[str, Any] = {"complete": True, "finished": time.time_ns()}
+    shown = display_range(spec.volume()) if spec.kind == "intensity" and not spec.scratch else None
+    _update(spec, changes, shown)
+
+
+def reopen_image(spec: ImageSpec) -> None:
+    """Mark a finished image as not complete, before voxels of it are written again."""
+    _update(spec, {"complete": False}, None)
+
+
+def is_complete(url: str, group: str = "") -> bool:
+    """Whether an image is there and finished. Images of other programs count as finished."""
+    node = read_node(url, group)
+    return node is not None and bool(node.ours.get("complete", True))
+
+
+def store_token(url: str, group: str = "") -> str:
+    """The token an image was created with; ``""`` if there is none, or another program made it."""
+    node = read_node(url, group)
+    return "" if node is None else str(node.ours.get("token", ""))
+
+
+def remove(url: str, group: str = "") -> None:
+    """Delete a store, or one group of it, and take a label image off its list. Nothing there: no error.
+
+    Raises
+    ------
+    InputError
+        If the local folder is not a Zarr group or array: it is left alone.
+    """
+    remove_store(url, group)
+    forget_open_arrays()
+    parent, _, name = group.rpartition("/")
+    if parent == "labels" and read_node(url, parent) is not None:
+        _write_labels(url, [label for label in _labels(url) if label != name])
+
+
+def _where(spec: ImageSpec) -> str:
+    return f"{spec.url}/{spec.group}" if spec.group else spec.url
+
+
+def _check_spec(spec: ImageSpec) -> None:
+    if spec.ngff == "0.4" and any(level.shards for level in spec.levels):
+        raise InputError(f"{_where(spec)}: NGFF 0.4 (Zarr v2) knows no shards; plan the levels with ngff='0.4'.")
+    if spec.kind == "labels" and spec.dtype.startswith("float"):
+        raise InputError(f"{_where(spec)}: label images hold integers, not {spec.dtype}.")
+    parent = read_node(spec.url)
+    if parent is not None and spec.group and parent.zarr_format != _zarr_format(spec):
+        raise InputError(
+            f"{spec.url} is Zarr v{parent.zarr_format}; NGFF {spec.ngff} cannot be added. "
+            f"Use --ngff {'0.4' if parent.zarr_format == 2 else '0.5'}."
+        )
+
+
+def _zarr_format(spec: ImageSpec) -> Any:
+    return 3 if spec.ngff == "0.5" else 2
+
+
+def _create_groups(store: Store, spec: ImageSpec, token: str) -> None:
+    """The image's group with its metadata, after the groups above it; another process may be doing the same."""
+    import zarr
+    from zarr.errors import ContainsGroupError
+
+    def create(path: str, attributes: dict[str, Any]) -> None:
+        with contextlib.suppress(ContainsGroupError):
+            zarr.create_group(store, path=path or None, zarr_format=_zarr_format(spec), attributes=attributes)
+
+    if spec.scratch and not spec.levels[0].path:
+        return  # the array itself is the node
+    parts = spec.group.split("/") if spec.group else []
+    for depth in range(len(parts)):
+        path = "/".join(parts[:depth])
+        if read_node(spec.url, path) is None:
+            create(path, wrap_ome(spec, {"labels": []}) if path == "labels" else {})
+    create(spec.group, {"volengine": _scratch_facts(token)} if spec.scratch else image_attributes(spec, token))
+    if store_token(spec.url, spec.group) != token:
+        raise InputError(f"{_where(spec)} is being written by another run. Give another name, or wait for it.")
+
+
+def _scratch_facts(token: str) -> dict[str, Any]:
+    return {"token": token, "scratch": True, "complete": False}
+
+
+def _create_array(store: Store, spec: ImageSpec, number: int, level: Level, token: str) -> None:
+    """One level, unless it is there already, or another process of the run is quicker: it writes the same."""
+    import zarr
+    from zarr.errors import ContainsArrayError
+
+    path = spec.array_path(number)
+    if (node := read_node(spec.url, path)) is not None:
+        if _fits(node, spec, level) and (not spec.scratch or node.ours.get("token") == token):
+            return
+        if not spec.scratch:
+            raise InputError(
+                f"{spec.url}: level {path!r} was planned differently (shape {node.shape}, {node.dtype}) from now "
+                f"({level.shape}, {spec.dtype}). Use --overwrite to start again."
+            )
+        remove_store(spec.url, path)
+    zarr_format = _zarr_format(spec)
+    with contextlib.suppress(ContainsArrayError):
+        zarr.create_array(
+            store,
+            name=path or None,
+            shape=level.shape,
+            dtype=spec.dtype,
+            chunks=level.chunks,
+            shards=level.shards,
+            compressors=compressors(
+                spec.codec, spec.dtype, kind=spec.kind, zarr_format=zarr_format, scratch=spec.scratch
+            ),
+            fill_value=0,
+            zarr_format=zarr_format,
+            chunk_key_encoding={"name": "default" if zarr_format == 3 else "v2", "separator": "/"},
+            dimension_names=tuple(AXES) if zarr_format == 3 else None,
+            attributes={"volengine": _scratch_facts(token)} if spec.scratch else {},
+        )
+
+
+def _fits(node: Node, spec: ImageSpec, level: Level) -> bool:
+    return (node.shape, node.dtype, node.chunks, node.shards) == (level.shape, spec.dtype, level.chunks, level.shards)
+
+
+def _update(spec: ImageSpec, changes: Mapping[str, Any], shown: DisplayRange | None) -> None:
+    """Change the ``volengine`` attributes of an image's group (of a scratch image without group: its array), and the
+    range of values that is ``shown``."""
+    import zarr
+
+    node = read_node(spec.url, spec.group)
+    if node is None:
+        raise MissingError(f"{_where(spec)} is not there; it was deleted while it was being written.")
+    attributes: dict[str, Any] = {"volengine": {**node.ours, **changes}}
+    if shown is not None:
+        ome = {**ome_part(node.attributes), "omero": omero(spec, *shown)}
+        attributes |= {"ome": ome} if spec.ngff == "0.5" else {"omero": ome["omero"]}
+    store = open_store(spec.url)
+    opened = zarr.open_array if node.kind == "array" else zarr.open_group
+    opened(store, path=spec.group, mode="r+").update_attributes(attributes)
+
+
+def _labels(url: str) -> list[str]:
+    node = read_node(url, "labels")
+    return [] if node is None else [str(name) for name in ome_part(node.attributes).get("labels") or ()]
+
+
+def _write_labels(url: str, names: list[str]) -> None:
+    import zarr
+
+    node = read_node(url, "labels")
+    if node is None:
+        raise FormatError(f"{url}: the group 'labels' is not there.")
+    new = {**ome_part(node.attributes), "labels": names}
+    attributes = {"ome": {"version": "0.5", **new}} if node.zarr_format == 3 else new
+    zarr.open_group(open_store(url), path="labels", mode="r+").update_attributes(attributes)
+
+
+def _list_label(spec: ImageSpec) -> None:
+    """Enter ``labels/name`` in the list that viewers read."""
+    parent, _, name = spec.group.rpartition("/")
+    if parent == "labels" and not spec.scratch and name not in (known := _labels(spec.url)):
+        _write_labels(spec.url, [*known, name])
+
+
+__all__ = [
+    "GroupInfo",
+    "ZarrSink",
+    "ZarrSource",
+    "block_unit",
+    "create_image",
+    "finish_image",
+    "is_complete",
+    "list_groups",
+    "local_path",
+    "open_image",
+    "plan_levels",
+    "remove",
+    "reopen_image",
+    "store_token",
+]

@@ -1,0 +1,340 @@
+"""Opening images: from the metadata of a store to the handle of a volume."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from volengine.core.boxes import Index3, index3
+from volengine.core.errors import FormatError, InputError, MissingError
+from volengine.core.image import Level
+from volengine.core.tiling import AXES
+from volengine.core.volume import Kind, Vector3, Volume
+from volengine.io.names import MRC_SUFFIXES, TIFF_SUFFIXES
+from volengine.io.omezarr.ngff import Multiscale, angstrom_geometry, parse_multiscale
+from volengine.io.omezarr.nodes import Node, read_node
+from volengine.io.stores import exists, local_path, open_store, store_name
+
+DEFAULT_AXES = {2: "yx", 3: "zyx", 4: "czyx", 5: "tczyx"}
+
+
+@dataclass(frozen=True)
+class GroupInfo:
+    """One image of a store, for people: what ``volengine info`` prints.
+
+    ``group`` is what :func:`open_image` takes (``""`` for the image itself); ``levels`` are along z, y, x whatever
+    ``axes``, the order in the store, is; ``channels`` counts the channel axis; ``voxel_size`` is ``None`` where the
+    metadata give none.
+    """
+
+    group: str
+    kind: Kind
+    name: str
+    ngff: str
+    axes: str
+    dtype: str
+    levels: tuple[Level, ...]
+    voxel_size: Vector3 | None
+    channels: int = 1
+    complete: bool = True
+
+
+def open_image(
+    url: str,
+    *,
+    level: int = 0,
+    group: str = "",
+    channel: int | None = None,
+    voxel_size: float | Vector3 | None = None,
+) -> Volume:
+    """The handle of one level of an image; reads metadata only.
+
+    Parameters
+    ----------
+    url
+        An OME-Zarr store, a group or a bare array inside of one.
+    level
+        0 is the finest.
+    group
+        The image inside of the store: ``"labels/core"``, or the name of a label image alone.
+    channel
+        Index on a channel axis of more than one.
+    voxel_size
+        Of level 0, in angstrom, one number or z, y, x; goes before the metadata. Needed where they give none.
+
+    Returns
+    -------
+    A volume in the order z, y, x, whatever the order in the store, with lengths in angstrom. A bool array reads
+    as uint8; an image without z has one slice.
+
+    Raises
+    ------
+    MissingError
+        If there is no store or no such image.
+    FormatError
+        If it is no Zarr store or the metadata cannot be understood.
+    InputError
+        If the image is not finished, or the voxel size or the channel must be given.
+    """
+    where, node, path = _find(url, group)
+    if node.kind == "array":
+        image = _bare(node, where)
+    else:
+        found = parse_multiscale(node.attributes, where)
+        if found is None:
+            return open_image(url, level=level, group=_only_image(url, path), channel=channel, voxel_size=voxel_size)
+        image = found
+        if not image.ours.get("complete", True):
+            raise InputError(f"{where} is not finished; start the same command again to go on, then open it.")
+    if not 0 <= level < len(image.datasets):
+        raise InputError(f"{where} has levels 0 to {len(image.datasets) - 1}; there is no level {level}.")
+    arrays = [_array_node(url, path, image, number, where) for number in sorted({0, level})]
+    return _handle(url, path, image, arrays[0], arrays[-1], _Choice(level, channel, voxel_size), where)
+
+
+@dataclass(frozen=True)
+class _Choice:
+    level: int
+    channel: int | None
+    voxel_size: float | Vector3 | None
+
+
+def _find(url: str, group: str) -> tuple[str, Node, str]:
+    """Name for messages, node and path of a group; label images are found by their name alone."""
+    group = group.strip("/")
+    for path in (group, f"labels/{group}") if group else ("",):
+        node = read_node(url, path)
+        if node is not None:
+            return (f"{url}/{path}" if path else url), node, path
+    if not exists(url):
+        raise MissingError(f"{url}: there is no such file or store.")
+    if group:
+        known = ", ".join(repr(info.group) for info in list_groups(url)) or "none"
+        raise MissingError(f"{url}: there is no image {group!r}. Images in this store: {known}.")
+    raise _no_store(url)
+
+
+def _no_store(url: str) -> FormatError:
+    path = local_path(url)
+    if path is not None and path.is_file():
+        known = ", ".join((*MRC_SUFFIXES, *TIFF_SUFFIXES))
+        return FormatError(f"{url} is a file of a kind that is not read; volumes are {known} and Zarr stores.")
+    return FormatError(f"{url} is no Zarr store: neither zarr.json nor .zgroup nor .zarray is there.")
+
+
+def _only_image(url: str, path: str) -> str:
+    """The one image in a group that is none itself."""
+    known = [info.group for info in list_groups(url) if not path or info.group.startswith(f"{path}/")]
+    if len(known) == 1:
+        return known[0]
+    if not known:
+        raise FormatError(f"{url}/{path}: no OME-Zarr image is there, only a group without 'multiscales'.")
+    raise InputError(f"{url} holds {len(known)} images: {', '.join(known)}. Choose one with --group.")
+
+
+def _bare(node: Node, where: str) -> Multiscale:
+    """A bare array as an image of one level without scale."""
+    names = "".join(n[:1].lower() for n in node.dimension_names)
+    axes = names if len(names) == len(node.shape) else DEFAULT_AXES.get(len(node.shape), "")
+    try:
+        image = parse_multiscale({"multiscales": [{"axes": list(axes), "datasets": [{"path": ""}]}]}, where)
+    except FormatError:
+        image = None
+    if image is None or not axes:
+        raise FormatError(f"{where}: an array of shape {node.shape} has no axes z, y, x; 2 to 5 axes can be read.")
+    return replace(image, version="none", is_label=False)
+
+
+def _array_node(url: str, path: str, image: Multiscale, number: int, where: str) -> Node:
+    inner = _join(path, image.datasets[number].path)
+    node = read_node(url, inner)
+    if node is None or node.kind != "array":
+        raise FormatError(f"{where}: the metadata name a level {inner!r}, but there is no such array.")
+    if len(node.shape) != len(image.axes):
+        raise FormatError(f"{where}: level {inner!r} has shape {node.shape}, but the axes are {image.axes}.")
+    if np.dtype(node.dtype).kind not in "biuf":
+        raise FormatError(f"{where}: voxels of type {node.dtype} cannot be read.")
+    return node
+
+
+def _join(*parts: str) -> str:
+    return "/".join(p.strip("/") for p in parts if p.strip("/"))
+
+
+def _handle(url: str, path: str, image: Multiscale, finest: Node, node: Node, choice: _Choice, where: str) -> Volume:
+    axes = image.axes
+    select = _select(node, image, choice.channel, where)
+    size, origin = _geometry(image, finest, node, choice, where)
+    facts: dict[str, Any] = {**image.ours.get("facts", {}), "ngff": image.version}
+    if select:
+        facts["select"] = select
+    inner = _join(path, image.datasets[choice.level].path)
+    return Volume(
+        url=url,
+        path=inner,
+        shape=_zyx(node.shape, axes),
+        dtype="uint8" if node.dtype == "bool" else node.dtype,
+        voxel_size=size,
+        origin=origin,
+        kind=_kind(image, path),
+        name=str(image.ours.get("name") or store_name(url)),
+        chunks=_zyx(node.chunks, axes),
+        shards=None if node.shards is None else _zyx(node.shards, axes),
+        axes=axes,
+        identity=_identity(url, inner, image, node, select),
+        facts=facts,
+    )
+
+
+def _zyx(values: tuple[int, ...], axes: str) -> Index3:
+    return index3(values[axes.index(a)] if a in axes else 1 for a in AXES)
+
+
+def _kind(image: Multiscale, path: str) -> Kind:
+    kind = image.ours.get("kind")
+    if kind in ("intensity", "probability", "labels"):
+        return kind  # type: ignore[no-any-return]
+    return "labels" if image.is_label or path.startswith("labels/") else "intensity"
+
+
+def _select(node: Node, image: Multiscale, channel: int | None, where: str) -> dict[str, int]:
+    """The index on every axis besides z, y, x."""
+    select = {}
+    for at, axis in enumerate(image.axes):
+        if axis in AXES:
+            continue
+        count = node.shape[at]
+        index = channel if axis == "c" and channel is not None else 0
+        if axis == "t" and count > 1:
+            raise InputError(f"{where} is a series of {count} time points; extract one of them first.")
+        if axis == "c" and count > 1 and channel is None:
+            names = f" ({', '.join(image.channels)})" if len(image.channels) == count else ""
+            raise InputError(f"{where} has {count} channels{names}; choose one with --channel 0 to {count - 1}.")
+        if not 0 <= index < count:
+            raise InputError(f"{where} has {count} channels; there is no channel {index}.")
+        select[axis] = index
+    if channel and "c" not in image.axes:
+        raise InputError(f"{where} has no channels (axes {image.axes}); leave --channel {channel} out.")
+    return select
+
+
+def _geometry(image: Multiscale, finest: Node, node: Node, choice: _Choice, where: str) -> tuple[Vector3, Vector3]:
+    """Voxel size and origin of the chosen level in angstrom."""
+    if choice.voxel_size is None:
+        return angstrom_geometry(image, choice.level, where)
+    given = choice.voxel_size
+    base: Vector3 = given if isinstance(given, tuple) else (given, given, given)
+    first, here = image.datasets[0], image.datasets[choice.level]
+    sizes, origins = [], []
+    for axis, size in zip(AXES, base, strict=True):
+        at = image.axes.find(axis)
+        factor, offset = 1.0, 0.0
+        if at >= 0 and first.scale is not None and here.scale is not None and first.scale[at] > 0:
+            factor = here.scale[at] / first.scale[at]
+            offset = here.translation[at] / first.scale[at]
+        elif at >= 0:
+            factor = float(round(finest.shape[at] / node.shape[at]))
+            offset = (factor - 1) / 2
+        sizes.append(size * factor)
+        origins.append(size * offset)
+    return (sizes[0], sizes[1], sizes[2]), (origins[0], origins[1], origins[2])
+
+
+def _identity(url: str, inner: str, image: Multiscale, node: Node, select: dict[str, int]) -> str:
+    """A digest that changes with the voxels: of the run that wrote them, or of all that a foreign store tells."""
+    facts: list[Any] = [inner, select]
+    if image.ours.get("token"):
+        facts += [image.ours["token"], image.ours.get("finished")]
+    else:
+        folder = local_path(url)
+        facts += [url, repr(image), repr(node)]
+        if folder is not None:
+            files = [folder / inner / name for name in ("zarr.json", ".zarray")]
+            facts += [f.stat().st_mtime_ns for f in files if f.exists()]
+    return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()[:20]
+
+
+def list_groups(url: str) -> list[GroupInfo]:
+    """The images of a store: the image itself, label images, and images in other groups, by path.
+
+    Raises
+    ------
+    MissingError
+        If there is no store.
+    FormatError
+        If it is no Zarr store.
+    """
+    node = read_node(url)
+    if node is None:
+        if not exists(url):
+            raise MissingError(f"{url}: there is no such file or store.")
+        raise _no_store(url)
+    return list(_walk(url, "", node))
+
+
+def _walk(url: str, path: str, node: Node) -> Iterator[GroupInfo]:
+    where = f"{url}/{path}" if path else url
+    image = _bare(node, where) if node.kind == "array" else parse_multiscale(node.attributes, where)
+    if image is not None:
+        yield _info(url, path, image, where)
+    if node.kind == "array":
+        return
+    levels = {dataset.path for dataset in image.datasets} if image is not None else set()
+    for name in _children(url, path):
+        if name not in levels:
+            child = read_node(url, _join(path, name))
+            if child is not None and (child.kind == "group" or image is None):
+                yield from _walk(url, _join(path, name), child)
+
+
+def _info(url: str, path: str, image: Multiscale, where: str) -> GroupInfo:
+    nodes = [_array_node(url, path, image, number, where) for number in range(len(image.datasets))]
+    try:
+        size: Vector3 | None = angstrom_geometry(image, 0, where)[0]
+    except InputError:
+        size = None
+    return GroupInfo(
+        group=path,
+        kind=_kind(image, path),
+        name=str(image.ours.get("name") or image.name or store_name(url)),
+        ngff=image.version,
+        axes=image.axes,
+        dtype=nodes[0].dtype,
+        levels=tuple(
+            _level(dataset.path, node, nodes[0], image.axes)
+            for dataset, node in zip(image.datasets, nodes, strict=True)
+        ),
+        voxel_size=size,
+        channels=nodes[0].shape[image.axes.index("c")] if "c" in image.axes else 1,
+        complete=bool(image.ours.get("complete", True)),
+    )
+
+
+def _level(path: str, node: Node, finest: Node, axes: str) -> Level:
+    """A stored level as a description; its factor is the ratio of the shapes."""
+    shape, fine = _zyx(node.shape, axes), _zyx(finest.shape, axes)
+    return Level(
+        path,
+        shape,
+        index3(max(1, round(f / n)) for f, n in zip(fine, shape, strict=True)),
+        _zyx(node.chunks, axes),
+        None if node.shards is None else _zyx(node.shards, axes),
+    )
+
+
+def _children(url: str, path: str) -> list[str]:
+    """Names of the nodes directly below a group, sorted."""
+    folder = local_path(url)
+    if folder is not None:
+        return sorted(entry.name for entry in (folder / path).iterdir() if entry.is_dir())
+    from zarr.core.sync import sync
+
+    async def names() -> list[str]:
+        return [name async for name in open_store(url, read_only=True).list_dir(path)]
+
+    return sorted(sync(names()))

@@ -1,0 +1,116 @@
+"""Entries of the Protein Data Bank by their id, downloaded once.
+
+>>> pdb_id("7p6z"), pdb_id("actin.pdb")
+('7P6Z', None)
+
+:func:`fetch_structure` looks into a folder first, so a file put there by hand serves where there is no network.
+"""
+
+from __future__ import annotations
+
+import gzip
+import os
+import re
+import urllib.error
+import urllib.request
+import zlib
+from pathlib import Path
+
+from volengine.core.atomic import replacing
+from volengine.core.errors import FormatError, InputError, MissingError
+
+ADDRESS = "https://files.rcsb.org/download/{id}.cif.gz"
+TIMEOUT_S = 60.0
+ENDINGS = (".cif.gz", ".cif", ".pdb.gz", ".pdb", ".ent.gz", ".ent")
+
+
+def pdb_id(text: str) -> str | None:
+    """The id that a text is, in capitals, or ``None``: ``7p6z``, ``PDB:7P6Z``, ``pdb_00007p6z``.
+
+    An id is a digit from 1 and three letters or digits, a letter among them, or ``pdb_`` and eight of them.
+    """
+    word = re.sub(r"^pdb:", "", text.strip(), flags=re.IGNORECASE)
+    if re.fullmatch(r"pdb_[0-9a-z]{8}", word, flags=re.IGNORECASE):
+        short = word[8:] if word[4:8] == "0000" else ""
+        return pdb_id(short) or word.upper()
+    return word.upper() if re.fullmatch(r"[1-9](?=.*[A-Za-z])[A-Za-z0-9]{3}", word) else None
+
+
+def cache_folder() -> Path:
+    """Where downloads are kept: ``$XDG_CACHE_HOME/volengine/structures``, ``~/.cache/volengine/structures`` without."""
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "volengine" / "structures"
+
+
+def fetch_structure(name: str, cache_dir: str | os.PathLike[str] | None = None, *, address: str = ADDRESS) -> Path:
+    """The file of a PDB entry: from the folder, else downloaded into it.
+
+    Parameters
+    ----------
+    name
+        A PDB id (:func:`pdb_id`).
+    cache_dir
+        Folder of downloads; default :func:`cache_folder`. Made where it is not there.
+    address
+        Where entries are had; ``{id}`` stands for the id.
+
+    Returns
+    -------
+    Path of a complete file; it is written under another name and then renamed.
+
+    Raises
+    ------
+    InputError
+        Not a PDB id; a folder that cannot be made.
+    MissingError
+        No such entry; no network.
+    FormatError
+        What came is not a compressed mmCIF file.
+    """
+    entry = pdb_id(name)
+    if entry is None:
+        raise InputError(f"{name!r} is not a PDB id (such as 7P6Z) and there is no such file.")
+    folder = Path(cache_dir) if cache_dir is not None else cache_folder()
+    for stem in (entry, entry.lower()):
+        for ending in ENDINGS:
+            if (kept := folder / (stem + ending)).is_file():
+                return kept
+    url = address.format(id=entry)
+    target = folder / f"{entry}.cif.gz"
+    data = _download(url, entry, target)
+    _check(data, url)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{folder}: the folder for structures cannot be made ({error.strerror}).") from error
+    with replacing(target) as file:
+        file.write(data)
+    return target
+
+
+def _download(url: str, entry: str, target: Path) -> bytes:
+    by_hand = f"Put the file there by hand: {target}"
+    try:
+        with urllib.request.urlopen(url, timeout=TIMEOUT_S) as answer:
+            data: bytes = answer.read()
+            return data
+    except urllib.error.HTTPError as error:
+        with error:
+            if error.code == 404:
+                raise MissingError(
+                    f"The Protein Data Bank has no entry {entry} (asked: {url}). Is the id right? {by_hand}"
+                ) from error
+            raise MissingError(f"{url} answered {error.code} ({error.reason}). Try again, or: {by_hand}") from error
+    except (OSError, urllib.error.URLError) as error:
+        reason = getattr(error, "reason", error)
+        raise MissingError(f"The structure {entry} could not be downloaded from {url} ({reason}). {by_hand}") from error
+
+
+def _check(data: bytes, url: str) -> None:
+    """Refuses what is torn or not an mmCIF file (a proxy's page of excuse), so that it never enters the folder."""
+    try:
+        text = gzip.decompress(data)
+    except (OSError, EOFError, zlib.error) as error:
+        raise FormatError(f"{url}: what came is not a complete gzip file ({error}).") from error
+    if b"data_" not in text[:4096] or b"_atom_site." not in text:
+        raise FormatError(f"{url}: what came is not an mmCIF file with atoms.")

@@ -1,0 +1,1 @@
+"""Files of training data: Ais's sets, NIfTI folders, sample data."""

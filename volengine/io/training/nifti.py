@@ -1,0 +1,122 @@
+"""Folders of NIfTI patches as membrain-seg trains on: ``imagesTr``, ``labelsTr``, ``imagesVal``, ``labelsVal``.
+
+An image is ``<name>_0000.nii.gz`` (or ``<name>.nii.gz``), its labels ``<name>.nii.gz``: 0 background, 1 membrane, 2
+ignore. NIfTI stores x, y, z; arrays here are z, y, x, without a flip: voxel (0, 0, 0) is the first of the file. What
+the name begins with, up to the first ``_``, is the patch's data set (its *token*). The voxel size in these files means
+nothing. Needs nibabel: ``pip install 'volengine[nifti]'``.
+
+>>> pairs = find_pairs("membrain_data")                                                      # doctest: +SKIP
+>>> image, labels = read_nifti(pairs[0].image), read_nifti(pairs[0].labels)                  # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+import math
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from volengine.core.errors import FormatError, MissingError, require
+
+MAX_BYTES = 2**32
+"""A patch of 160 voxels a side has 16 MB; a header that promises more than this is refused."""
+
+_ENDINGS = (".nii.gz", ".nii")
+
+
+@dataclass(frozen=True)
+class NiftiPair:
+    """An image and its labels; ``validation`` says from which of the two parts of the folder."""
+
+    name: str
+    image: str
+    labels: str
+    validation: bool
+
+    @property
+    def token(self) -> str:
+        """The data set that it belongs to."""
+        return self.name.partition("_")[0]
+
+
+def find_pairs(folder: str) -> list[NiftiPair]:
+    """Images with their labels, by name, those for training first.
+
+    Raises
+    ------
+    MissingError
+        No such folder, no ``imagesTr`` in it, or an image without labels.
+    """
+    root = Path(folder)
+    if not (root / "imagesTr").is_dir():
+        raise MissingError(f"{folder}: there is no folder imagesTr in it; it holds no NIfTI training data.")
+    found = []
+    for part, validation in (("Tr", False), ("Val", True)):
+        images = root / f"images{part}"
+        files = sorted(p for p in images.iterdir() if p.name.endswith(_ENDINGS)) if images.is_dir() else []
+        for image in files:
+            stem = _stem(image.name)
+            name = stem.removesuffix("_0000")
+            beside = [root / f"labels{part}" / f"{n}{e}" for n in (name, stem) for e in _ENDINGS]
+            labels = next((p for p in beside if p.is_file()), None)
+            if labels is None:
+                raise MissingError(f"{image}: there are no labels: no {beside[0]}.")
+            found.append(NiftiPair(name, str(image), str(labels), validation))
+    if not found:
+        raise MissingError(f"{folder}: there is no image in imagesTr (*.nii.gz).")
+    return found
+
+
+def _stem(name: str) -> str:
+    return next(name[: -len(e)] for e in _ENDINGS if name.endswith(e))
+
+
+def read_nifti(path: str) -> NDArray[Any]:
+    """The voxels z, y, x: integers as they are stored, others as float32.
+
+    Raises
+    ------
+    FormatError
+        The file is damaged, cut off, or not three-dimensional.
+    """
+    image = _load(path)
+    _shape(image, path)
+    try:
+        values = np.asanyarray(image.dataobj)
+    except (OSError, EOFError, ValueError, zlib.error) as error:
+        raise FormatError(f"{path} is damaged or cut off ({error}).") from error
+    turned = np.ascontiguousarray(values.T.reshape(_shape(image, path)))
+    native = turned.astype(turned.dtype.newbyteorder("="), copy=False)
+    return native if native.dtype.kind in "ui" else native.astype(np.float32)
+
+
+def _load(path: str) -> Any:
+    try:
+        import nibabel
+        from nibabel.filebasedimages import ImageFileError
+        from nibabel.spatialimages import HeaderDataError
+    except ImportError as error:
+        raise require("nibabel", "nifti", "Reading NIfTI") from error
+    try:
+        return nibabel.load(path)
+    except FileNotFoundError:
+        raise MissingError(f"{path}: no such file.") from None
+    except (ImageFileError, HeaderDataError, OSError, EOFError, ValueError, zlib.error) as error:
+        raise FormatError(f"{path} is no NIfTI file that can be read ({error}).") from error
+
+
+def _shape(image: Any, path: str) -> tuple[int, int, int]:
+    shape = [int(n) for n in image.shape]
+    while len(shape) > 3 and shape[-1] == 1:
+        shape.pop()
+    if len(shape) != 3 or min(shape) < 1 or image.get_data_dtype().kind not in "uif":
+        raise FormatError(
+            f"{path}: holds {tuple(shape)} of {image.get_data_dtype()}; three axes of numbers are expected."
+        )
+    if math.prod(shape) * image.get_data_dtype().itemsize > MAX_BYTES:
+        raise FormatError(f"{path}: promises {tuple(shape)} voxels; more than {MAX_BYTES} bytes are not read.")
+    return shape[2], shape[1], shape[0]

@@ -1,0 +1,298 @@
+"""Ais's training sets (``.scnt``): boxes cut out of tomograms, each with its annotation.
+
+Two forms are read, told apart by content. The present one is an uncompressed tar with ``metadata.json``,
+``sources.json``, ``x_main/<name>.mrc`` (depth, height, width; float32) and ``y/<name>.mrc`` (labels of the middle
+slice, or of all). The older one is a TIFF stack (samples, depth + 1, height, width), label last, whose description
+holds ``apix=<angstrom>``. Labels are 0 background, 1 feature, 2 ignore.
+
+Boxes are read one at a time where they lie in the file; nothing is unpacked, so no name in an archive is ever used as a
+path, and names that would leave a folder, links and devices are refused all the same.
+
+>>> training_set = open_scnt("ribosome.scnt")                                               # doctest: +SKIP
+>>> image, labels = training_set.read(0)                                                    # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import tarfile
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from volengine.core.errors import FormatError, InputError, MissingError
+
+MAX_JSON_BYTES = 2**28
+MAX_BOX_BYTES = 2**28
+"""One box of 256 MB is far beyond any; larger ones are refused rather than read."""
+
+MAX_SAMPLES = 2**22
+FORMAT_VERSION = 1
+_MEMBER = re.compile(r"(x_\w+|y)/([\w.+-]+)\.mrc")
+_MODES = {0: "i1", 1: "i2", 2: "f4", 6: "u2", 12: "f2"}
+
+Place = tuple[int, int]
+"""First byte and number of bytes in the file."""
+
+
+@dataclass(frozen=True)
+class TrainingSet:
+    """A ``.scnt`` file that is open for reading; picklable, holds no open file.
+
+    Parameters
+    ----------
+    path
+        The file.
+    names
+        The samples' names.
+    pixel_size
+        Angstrom; ``None`` where the file does not say.
+    shape
+        Depth, height and width of a box's image.
+    tomograms, features
+        Of each sample: the tomogram it is cut from and what is annotated; ``""`` where the file does not say.
+    facts
+        ``metadata.json``, or what the TIFF's description says.
+    images, labels
+        Where each sample's parts lie in the file (tar); pages are counted (TIFF).
+    """
+
+    path: str
+    names: tuple[str, ...]
+    pixel_size: float | None
+    shape: tuple[int, int, int]
+    tomograms: tuple[str, ...]
+    features: tuple[str, ...]
+    facts: dict[str, Any] = field(default_factory=dict, compare=False)
+    images: tuple[Place, ...] = ()
+    labels: tuple[Place, ...] = ()
+    tiff: bool = False
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def read(self, number: int) -> tuple[NDArray[np.float32], NDArray[Any]]:
+        """A sample's image (depth, height, width) and labels (1 or depth, height, width)."""
+        image = self._tiff_pages(number)[:-1] if self.tiff else self._mrc(self.images[number], number)
+        if image.shape != self.shape:
+            raise FormatError(f"{self.path}: sample {self.names[number]} is {image.shape}, the first one {self.shape}.")
+        return np.ascontiguousarray(image, np.float32), self.read_labels(number)
+
+    def read_labels(self, number: int) -> NDArray[Any]:
+        """A sample's labels: (1, height, width) of the middle slice, or (depth, height, width)."""
+        labels = self._tiff_pages(number)[-1:] if self.tiff else self._mrc(self.labels[number], number)
+        if labels.shape[1:] != self.shape[1:] or labels.shape[0] > self.shape[0]:
+            raise FormatError(f"{self.path}: labels of {self.names[number]} are {labels.shape}, its box {self.shape}.")
+        return labels
+
+    def _mrc(self, place: Place, number: int) -> NDArray[Any]:
+        with Path(self.path).open("rb") as file:
+            file.seek(place[0])
+            raw = file.read(place[1])
+        return mrc_array(raw, f"{self.path}: sample {self.names[number]}")
+
+    def _tiff_pages(self, number: int) -> NDArray[Any]:
+        import tifffile
+
+        depth = self.shape[0] + 1
+        with tifffile.TiffFile(self.path) as tif:
+            series = tif.series[0]
+            if series.dataoffset is not None:
+                dtype = np.dtype(tif.byteorder + series.dtype.char)
+                count = depth * self.shape[1] * self.shape[2]
+                raw = np.fromfile(self.path, dtype, count, offset=series.dataoffset + number * count * dtype.itemsize)
+                if raw.size < count:
+                    raise FormatError(f"{self.path}: ends within sample {number}; it is cut off.")
+                return raw.reshape(depth, *self.shape[1:])
+            pages = [series.pages[number * depth + k] for k in range(depth)]
+            return np.stack([page.asarray() for page in pages])
+
+
+def open_scnt(path: str) -> TrainingSet:
+    """Open a training set; reads where things lie, no boxes but the first.
+
+    Raises
+    ------
+    MissingError
+        There is no such file.
+    FormatError
+        It is no training set, is damaged, or holds what a training set must not (links, names that leave the folder).
+    """
+    try:
+        with Path(path).open("rb") as file:
+            head = file.read(512)
+    except FileNotFoundError:
+        raise MissingError(f"{path}: no such file.") from None
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}.") from error
+    if head[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
+        return _open_tiff(path)
+    return _open_tar(path)
+
+
+# -- tar -----------------------------------------------------------------------------------------------------
+
+
+def _open_tar(path: str) -> TrainingSet:
+    members = _members(path)
+    with Path(path).open("rb") as file:
+        texts = {name: _json(file, path, name, members.pop(name, None)) for name in ("metadata", "sources")}
+    facts, sources = texts["metadata"], texts["sources"]
+    images = {k.partition("/")[2]: v for k, v in members.items() if k.startswith("x_main/")}
+    labels = {k.partition("/")[2]: v for k, v in members.items() if k.startswith("y/")}
+    alone = set(images) ^ set(labels)
+    if alone:
+        raise FormatError(f"{path}: sample {min(alone)} has an image or labels, but not both.")
+    if not images:
+        raise FormatError(f"{path}: there is no sample in it (x_main/*.mrc and y/*.mrc).")
+    version = facts.get("format_version", FORMAT_VERSION)
+    if version != FORMAT_VERSION:
+        raise FormatError(f"{path} is of format version {version!r}; version {FORMAT_VERSION} can be read.")
+    names = tuple(sorted(images))
+    known: list[dict[str, Any]] = [k if isinstance(k := sources.get(name), dict) else {} for name in names]
+    stated = facts.get("features")
+    single = str(stated[0]) if isinstance(stated, list) and len(stated) == 1 else ""
+    first = TrainingSet(path, names[:1], None, (1, 1, 1), ("",), ("",), {}, (images[names[0]],), (labels[names[0]],))
+    box = first._mrc(first.images[0], 0).shape
+    return TrainingSet(
+        path=path,
+        names=names,
+        pixel_size=_size(facts.get("apix"), path),
+        shape=(box[0], box[1], box[2]),
+        tomograms=tuple(str(k.get("aisTomogramName") or k.get("aisTomogramPath") or "") for k in known),
+        features=tuple(str(k.get("aisFeatureName") or single) for k in known),
+        facts=facts,
+        images=tuple(images[name] for name in names),
+        labels=tuple(labels[name] for name in names),
+    )
+
+
+def _members(path: str) -> dict[str, Place]:
+    """Where the files of the archive lie that matter, by name without ending."""
+    found: dict[str, Place] = {}
+    size = Path(path).stat().st_size
+    try:
+        with tarfile.open(path, "r:") as tar:
+            while (member := tar.next()) is not None:
+                tar.members.clear()  # type: ignore[attr-defined]  # it would keep them all
+                name = _safe(member, path)
+                if name is None:
+                    continue
+                if name in found:
+                    raise FormatError(f"{path}: {member.name!r} is in it twice.")
+                if member.offset_data + member.size > size:
+                    raise FormatError(f"{path}: ends within {member.name!r}; it is cut off.")
+                if len(found) > 4 * MAX_SAMPLES:
+                    raise FormatError(f"{path}: holds more than {MAX_SAMPLES} samples.")
+                found[name] = (member.offset_data, member.size)
+    except (tarfile.TarError, EOFError, OSError) as error:
+        raise FormatError(f"{path} is no training set: neither a TIFF nor an uncompressed tar ({error}).") from error
+    return found
+
+
+def _safe(member: tarfile.TarInfo, path: str) -> str | None:
+    """A member's name without ending, ``None`` for one of no interest; refuses what does not belong in an archive."""
+    name = member.name.removeprefix("./")
+    parts = PurePosixPath(name.replace("\\", "/")).parts
+    if name.startswith(("/", "\\")) or ".." in parts or (parts and ":" in parts[0]):
+        raise FormatError(f"{path}: the name {member.name!r} leaves the folder; the archive is not to be trusted.")
+    if member.isdir():
+        return None
+    if member.type not in (tarfile.REGTYPE, tarfile.AREGTYPE):
+        raise FormatError(f"{path}: {member.name!r} is a link or a device, no file; the archive is not to be trusted.")
+    if name in ("metadata.json", "sources.json"):
+        limit, key = MAX_JSON_BYTES, name.removesuffix(".json")
+    elif match := _MEMBER.fullmatch(name):
+        limit, key = MAX_BOX_BYTES, f"{match[1]}/{match[2]}"
+    else:
+        return None
+    if member.size > limit:
+        raise FormatError(f"{path}: {member.name!r} has {member.size} bytes; at most {limit} are expected.")
+    return key
+
+
+def _json(file: io.BufferedReader, path: str, name: str, place: Place | None) -> dict[str, Any]:
+    if place is None:
+        if name == "metadata":
+            raise FormatError(f"{path}: there is no metadata.json in it; it is no training set of Ais.")
+        return {}
+    file.seek(place[0])
+    try:
+        data = json.loads(file.read(place[1]))
+    except (ValueError, RecursionError) as error:
+        raise FormatError(f"{path}: {name}.json is damaged ({error}).") from error
+    if not isinstance(data, dict):
+        raise FormatError(f"{path}: {name}.json holds no names and values.")
+    return data
+
+
+def _size(value: Any, path: str) -> float | None:
+    if value is None:
+        return None
+    if not isinstance(value, (int, float)) or not 0 < value < 1e6:
+        raise FormatError(f"{path}: the pixel size (apix) is {value!r}; it must be a positive number of angstrom.")
+    return float(value)
+
+
+def mrc_array(raw: bytes, where: str) -> NDArray[Any]:
+    """The voxels (z, y, x) of an MRC file that is in memory whole.
+
+    Raises
+    ------
+    FormatError
+        It is none, or its length is not what its header says.
+    """
+    if len(raw) < 1024:
+        raise FormatError(f"{where}: {len(raw)} bytes are no MRC file.")
+    order = ">" if raw[212:214] == b"\x11\x11" else "<"
+    nx, ny, nz, mode = np.frombuffer(raw, f"{order}i4", 4).tolist()
+    extra = int(np.frombuffer(raw, f"{order}i4", 1, 92)[0])
+    if mode not in _MODES or min(nx, ny, nz) < 1 or extra < 0:
+        raise FormatError(f"{where}: no MRC file of a known mode (mode {mode}, {nz} x {ny} x {nx} voxels).")
+    dtype = np.dtype(order + _MODES[mode])
+    if len(raw) < 1024 + extra + nx * ny * nz * dtype.itemsize:
+        raise FormatError(f"{where}: is cut off: {len(raw)} bytes for {nz} x {ny} x {nx} voxels of {dtype.name}.")
+    values = np.frombuffer(raw, dtype, nx * ny * nz, 1024 + extra).reshape(nz, ny, nx)
+    return values.astype(dtype.newbyteorder("="))
+
+
+# -- TIFF ----------------------------------------------------------------------------------------------------
+
+
+def _open_tiff(path: str) -> TrainingSet:
+    import tifffile
+
+    try:
+        with tifffile.TiffFile(path) as tif:
+            series, text = tif.series[0], str(tif.pages.first.description or "")
+            shape, kind = series.shape, series.dtype.kind
+    except (tifffile.TiffFileError, ValueError, IndexError, KeyError, TypeError, AttributeError) as error:
+        raise FormatError(f"{path} is no TIFF that can be read ({error}).") from error
+    shape = tuple(int(n) for n in shape)
+    while len(shape) > 4 and shape[-1] == 1:  # samples per pixel
+        shape = shape[:-1]
+    if len(shape) != 4 or shape[1] < 2 or kind not in "uif":
+        raise FormatError(
+            f"{path}: holds {shape}; a training set is (samples, depth + 1, height, width) of numbers, label last."
+        )
+    match = re.search(r"apix\s*=\s*([0-9.eE+-]+)", text)
+    try:
+        size = _size(float(match[1]), path) if match else None
+    except ValueError:
+        raise FormatError(f"{path}: the description says {match[0] if match else ''!r}, which is no number.") from None
+    count = shape[0]
+    return TrainingSet(
+        path=path,
+        names=tuple(str(k) for k in range(count)),
+        pixel_size=size,
+        shape=(shape[1] - 1, shape[2], shape[3]),
+        tomograms=("",) * count,
+        features=("",) * count,
+        facts={"description": text},
+        tiff=True,
+    )

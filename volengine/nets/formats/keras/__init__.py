@@ -1,0 +1,1 @@
+"""Keras models and Ais's archives of them."""

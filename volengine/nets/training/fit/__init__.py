@@ -1,0 +1,1 @@
+"""Fitting a network: the loop, its state, its report."""

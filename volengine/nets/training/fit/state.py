@@ -1,0 +1,74 @@
+"""The state of a fit on disk: weights, optimiser and history in one file that appears when it is complete."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from volengine.core.atomic import write_atomic
+from volengine.core.errors import FormatError, InputError
+
+Row = dict[str, float]
+State = dict[str, dict[str, torch.Tensor]]
+"""Named tensors, in named parts."""
+
+
+def save_state(folder: Path, parts: State, history: list[Row], facts: dict[str, Any]) -> None:
+    """Write ``last.safetensors`` and ``history.csv``."""
+    from safetensors.torch import save
+
+    folder.mkdir(parents=True, exist_ok=True)
+    flat = {
+        f"{part}.{name}": tensor.detach().cpu().contiguous()
+        for part, tensors in parts.items()
+        for name, tensor in tensors.items()
+    }
+    meta = {"history": json.dumps(finite(history)), "facts": json.dumps(facts)}
+    write_atomic(folder / "last.safetensors", save(flat, metadata=meta))
+    table = io.StringIO(newline="")
+    writer = csv.DictWriter(table, fieldnames=list(history[0]))
+    writer.writeheader()
+    writer.writerows(history)
+    write_atomic(folder / "history.csv", table.getvalue().encode())
+
+
+def load_state(folder: Path, facts: dict[str, Any]) -> tuple[State, list[Row]] | None:
+    """Parts and history of the last epoch; ``None`` without a state.
+
+    Raises
+    ------
+    FormatError, InputError
+        A damaged file; the state of another training.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    path = folder / "last.safetensors"
+    if not path.exists():
+        return None
+    try:
+        with safe_open(path, framework="pt") as file:
+            meta = file.metadata() or {}
+            flat = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    except SafetensorError as error:
+        raise FormatError(f"{path} is damaged ({error}); remove it to train from the beginning.") from error
+    if not {"facts", "history"} <= meta.keys():
+        raise FormatError(f"{path} is no state of a training; remove it to train from the beginning.")
+    if json.loads(meta["facts"]) != json.loads(json.dumps(facts)):
+        raise InputError(f"{folder} belongs to a training with another recipe; remove it or give another --out.")
+    parts: State = {}
+    for key, value in flat.items():
+        part, name = key.split(".", 1)
+        parts.setdefault(part, {})[name] = value
+    history = [{k: math.nan if v is None else v for k, v in row.items()} for row in json.loads(meta["history"])]
+    return parts, history
+
+
+def finite(rows: list[Row]) -> list[dict[str, float | None]]:
+    """JSON knows no nan."""
+    return [{k: None if math.isnan(v) else v for k, v in row.items()} for row in rows]

@@ -1,0 +1,150 @@
+"""Losses on logits, with voxels that do not count.
+
+Logits are (batch, features, [z,] y, x). Labels have that shape too: 0 (background), 1 (feature) and 2 (ignore), one
+map per feature, float or integer. An ignored voxel has no gradient. ``LOSSES`` names those that a recipe can ask for:
+
+>>> import torch
+>>> logits, labels = torch.zeros(1, 1, 4, 4), torch.ones(1, 1, 4, 4)
+>>> float(get_loss("bce")(logits, labels))                                             # doctest: +ELLIPSIS
+0.693...
+
+Features are independent (sigmoid) except for ``cross_entropy``: there they exclude each other, and the network has one
+channel more than features, the background's, first. The losses of regression (``l1``, ``l2``) take labels of numbers,
+where nan does not count. What combines losses (several terms, datasets, deep supervision, a discriminator) is in
+:mod:`volengine.nets.training.losses.combined`; Surface-Dice in :mod:`volengine.nets.training.losses.surface`.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+
+import torch
+from torch.nn.functional import binary_cross_entropy_with_logits, logsigmoid
+
+from volengine.core.errors import InputError
+
+IGNORE = 2
+Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+
+LOSSES: dict[str, str] = {
+    "bce": "volengine.nets.training.losses.losses:masked_bce",
+    "dice": "volengine.nets.training.losses.losses:masked_dice",
+    "bce_dice": "volengine.nets.training.losses.losses:bce_dice",
+    "cross_entropy": "volengine.nets.training.losses.losses:cross_entropy",
+    "focal": "volengine.nets.training.losses.losses:focal",
+    "surface_dice": "volengine.nets.training.losses.surface:surface_dice",
+    "l1": "volengine.nets.training.losses.losses:masked_l1",
+    "l2": "volengine.nets.training.losses.losses:masked_l2",
+}
+EXCLUSIVE = frozenset({"cross_entropy"})
+"""Losses whose network has a background channel before its features."""
+REGRESSION = frozenset({"l1", "l2"})
+"""Losses whose labels are numbers."""
+
+
+def get_loss(name: str) -> Loss:
+    """A loss by its name.
+
+    Raises
+    ------
+    InputError
+        There is none of this name.
+    """
+    if name not in LOSSES:
+        raise InputError(f"There is no loss {name!r}; known are {', '.join(LOSSES)}.")
+    module, _, function = LOSSES[name].partition(":")
+    loss: Loss = getattr(importlib.import_module(module), function)
+    return loss
+
+
+def _target(logits: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Which voxels count, and the labels there (0 elsewhere)."""
+    counts = labels != IGNORE
+    return counts, torch.where(counts, labels, 0).to(logits.dtype)
+
+
+def masked_bce(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Mean binary cross-entropy over the voxels that count (0 where none does)."""
+    counts, target = _target(logits, labels)
+    each = binary_cross_entropy_with_logits(logits, target, reduction="none")
+    return (each * counts).sum() / counts.sum().clamp(min=1)
+
+
+def masked_dice(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """1 - soft Dice over the batch, per feature, mean over the features (Milletari et al., 2016, without squares)."""
+    counts, target = _target(logits, labels)
+    probability = logits.sigmoid() * counts
+    over = [0, *range(2, logits.ndim)]
+    both = (probability * target).sum(over)
+    total = probability.sum(over) + target.sum(over)
+    return (1 - (2 * both + 1) / (total + 1)).mean()
+
+
+def bce_dice(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Sum of both, one to one."""
+    return masked_bce(logits, labels) + masked_dice(logits, labels)
+
+
+def focal(logits: torch.Tensor, labels: torch.Tensor, gamma: float = 2.0, alpha: float | None = None) -> torch.Tensor:
+    """Mean of ``-(1 - p_t)^gamma log p_t`` over the voxels that count (Lin et al., ICCV 2017, equation 4).
+
+    Parameters
+    ----------
+    alpha
+        Weight of feature voxels, 1 - alpha that of the background (equation 5); ``None``: both weigh 1.
+    """
+    counts, target = _target(logits, labels)
+    signed = logits * (2 * target - 1)  # the logit of the true answer
+    each = -((-signed).sigmoid() ** gamma) * logsigmoid(signed)
+    if alpha is not None:
+        each = each * (alpha * target + (1 - alpha) * (1 - target))
+    return (each * counts).sum() / counts.sum().clamp(min=1)
+
+
+def cross_entropy(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Categorical cross-entropy of features that exclude each other, mean over the voxels that count.
+
+    Parameters
+    ----------
+    logits
+        (batch, 1 + features, ...): the background's channel, then the features'.
+    labels
+        (batch, features, ...). Where several features claim a voxel the first has it; a voxel counts where none of
+        the maps says ignore.
+
+    Raises
+    ------
+    InputError
+        The numbers of channels do not fit.
+    """
+    if logits.shape[1] != labels.shape[1] + 1:
+        raise InputError(
+            f"cross_entropy needs {labels.shape[1] + 1} channels (background, then {labels.shape[1]} features), "
+            f"the network gives {logits.shape[1]}."
+        )
+    counts, classes = (labels != IGNORE).all(1), class_map(labels)
+    each = -logits.log_softmax(1).gather(1, classes[:, None])[:, 0]
+    return torch.where(counts, each, 0).sum() / counts.sum().clamp(min=1)
+
+
+def class_map(labels: torch.Tensor) -> torch.Tensor:
+    """Class of each voxel (batch, ...), int64: 0 background, 1 the first feature, ..."""
+    found = labels == 1
+    return torch.where(found.any(1), found.to(torch.uint8).argmax(1) + 1, 0)
+
+
+def masked_l1(values: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """Mean absolute difference where the target is a number."""
+    return _regression(values, target, 1)
+
+
+def masked_l2(values: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """Mean squared difference where the target is a number."""
+    return _regression(values, target, 2)
+
+
+def _regression(values: torch.Tensor, target: torch.Tensor, power: int) -> torch.Tensor:
+    counts = ~torch.isnan(target)
+    apart = torch.where(counts, values - torch.nan_to_num(target), 0)
+    return apart.abs().pow(power).sum() / counts.sum().clamp(min=1)

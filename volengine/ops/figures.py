@@ -1,0 +1,168 @@
+"""Figures for papers: values as dots in columns, cumulative curves; drawn with matplotlib, as SVG and PNG.
+
+>>> import numpy as np
+>>> from volengine.core.colours import colour_of
+>>> found = [Series("wild type", "ribosome", np.array([12.0, 15, 9]), colour_of(0))]
+>>> figure = dots(found, "Objects per tomogram")
+>>> sorted(figure_files(figure))                                                             # doctest: +SKIP
+['png', 'svg']
+
+Functions take numbers and return a figure. They use neither pyplot nor a display nor the reader's own settings, so the
+same numbers give the same bytes. matplotlib is imported when something is drawn. In the SVG, text is text: drawing
+programs can edit it.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Floats = NDArray[np.float64]
+
+STYLE: dict[str, Any] = {
+    "font.size": 8,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "legend.frameon": False,
+    "lines.linewidth": 1.4,
+    "lines.markersize": 3,
+    "figure.constrained_layout.use": True,
+    "savefig.dpi": 200,
+    "text.parse_math": False,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "volengine",
+}
+"""matplotlib's settings, where they are not its defaults."""
+
+HEIGHT, CURVES_WIDTH, KEY_WIDTH, LEAST_WIDTH, COLUMN, LETTER = 2.8, 4.2, 1.4, 1.6, 0.34, 0.07
+"""Inches: a figure's height; the widths of curves, the key, the fewest columns, a column, a letter."""
+SPREAD = 0.618033988749895
+"""Multiples of it, modulo 1, fill an interval evenly: dots spread out, and always in the same way."""
+MANY_DOTS = 2_000
+"""Beyond this number the dots of a series are small, and pixels in the SVG, too."""
+
+
+@dataclass(frozen=True, eq=False)
+class Series:
+    """Values of one colour; ``place`` is the label of their column, ``name`` what the key says of the colour."""
+
+    name: str
+    place: str
+    values: Floats
+    colour: tuple[int, int, int]
+
+
+@contextmanager
+def style() -> Iterator[None]:
+    """matplotlib's settings for what is drawn inside; also a decorator of functions that draw."""
+    import matplotlib
+
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()  # a reader's own settings would change the figure
+        matplotlib.rcParams.update(STYLE)
+        yield
+
+
+def hexadecimal(colour: tuple[int, int, int]) -> str:
+    """A colour (0 to 255) as matplotlib and HTML take it."""
+    return "#{:02x}{:02x}{:02x}".format(*colour)
+
+
+@style()
+def dots(series: Sequence[Series], title: str, top: float | None = None) -> Figure:
+    """One dot for each value, in a column for each series, with a line at its mean.
+
+    Parameters
+    ----------
+    series
+        From left to right, at least one; those of one place follow each other, and stand over its label.
+    title
+        Of the vertical axis, with the unit. The axis begins at 0.
+    top
+        Where the axis ends; default: at the largest value.
+    """
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
+
+    places = list(dict.fromkeys(s.place for s in series))
+    columns = {p: [k + 0.6 * n for k, s in enumerate(series) if s.place == p] for n, p in enumerate(places)}
+    at = [x for xs in columns.values() for x in xs]
+    wide = max(LEAST_WIDTH, COLUMN * (at[-1] + 1.6))
+    long = any(LETTER * len(place) > (len(xs) + 0.4) * wide / (at[-1] + 1.6) for place, xs in columns.items())
+    figure = Figure((wide + KEY_WIDTH, HEIGHT + 0.5 * long))
+    axes = figure.add_subplot()
+    keys: dict[str, Any] = {}
+    mean = None
+    for x, one in zip(at, series, strict=True):
+        aside = ((np.arange(len(one.values)) * SPREAD) % 1 - 0.5) * 0.6
+        many = len(one.values) > MANY_DOTS
+        look: dict[str, Any] = {"color": hexadecimal(one.colour), "alpha": 0.8, "markersize": 1 if many else 4}
+        look |= {"markeredgewidth": 0, "clip_on": False, "in_layout": False, "rasterized": many, "zorder": 2.5}
+        (drawn,) = axes.plot(x + aside, one.values, "o", **look)
+        keys.setdefault(one.name, drawn)
+        if len(one.values):
+            mean = axes.hlines(one.values.mean(), x - 0.4, x + 0.4, color="black", linewidth=1.2, zorder=3)
+    middles = [sum(xs) / len(xs) for xs in columns.values()]
+    axes.set_xticks(middles, places)
+    if long:
+        axes.set_xticks(middles, places, rotation=30, ha="right", rotation_mode="anchor")
+    axes.set_xlim(-0.8, at[-1] + 0.8)
+    values = np.concatenate([s.values for s in series])
+    axes.set_ylim(0, top or 1.04 * values.max(initial=0.0) or 1.0)
+    axes.yaxis.set_major_locator(MaxNLocator(6, integer=bool((values % 1 == 0).all()), steps=[1, 2, 5, 10]))
+    axes.set_ylabel(title)
+    entries = [(key, name) for name, key in keys.items() if name] + [(mean, "mean")] * (mean is not None)
+    figure.legend([key for key, _ in entries], [name for _, name in entries], loc="outside right upper")
+    return figure
+
+
+@style()
+def shares(series: Sequence[Series], title: str, mark: tuple[float, str]) -> Figure:
+    """For each series the share of values up to x (the empirical distribution), and a dashed line.
+
+    Parameters
+    ----------
+    series
+        Values in any order; those of the farthest hundredth may lie outside of the figure.
+    title
+        Of the horizontal axis, with the unit.
+    mark
+        Where the dashed line stands, and what it is.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure((CURVES_WIDTH + KEY_WIDTH, HEIGHT))
+    axes = figure.add_subplot()
+    drawn = [s for s in series if len(s.values)]
+    right = max([1.2 * mark[0], *(1.02 * float(np.quantile(s.values, 0.99)) for s in drawn)])
+    keys = []
+    for one in drawn:
+        x, n = np.sort(one.values), len(one.values)
+        keys += axes.step([0, *x, right], [*np.arange(n + 1) / n, 1], where="post", color=hexadecimal(one.colour))
+    keys.append(axes.axvline(mark[0], color="0.5", linestyle="--", linewidth=1))
+    axes.set_xlim(0, right)
+    axes.set_ylim(0, 1.01)
+    axes.set_xlabel(title)
+    axes.set_ylabel("Cumulative share of objects")
+    figure.legend(keys, [*(s.name for s in drawn), mark[1]], loc="outside right upper")
+    return figure
+
+
+def figure_files(figure: Figure) -> dict[str, bytes]:
+    """A figure as the contents of files, by their suffixes ``svg`` and ``png``."""
+    contents = {}
+    for kind, metadata in (("svg", {"Date": None, "Creator": None}), ("png", {"Software": None})):
+        buffer = io.BytesIO()
+        with style():
+            figure.savefig(buffer, format=kind, metadata=metadata)
+        contents[kind] = buffer.getvalue()
+    return contents

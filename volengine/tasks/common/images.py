@@ -1,0 +1,121 @@
+"""Images that stages write: how they are stored, their pyramid, and the outputs of a stage on all levels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from volengine.core.boxes import Index3
+from volengine.core.image import ImageSpec, Level, Ngff
+from volengine.core.volume import Kind, Volume
+from volengine.engine.stage import Output
+
+
+def auto_shard(shape: Index3, chunk: Index3) -> Index3:
+    """Shards of 1, 2 or 4 chunks a side: fewer files for large volumes, enough blocks to share for small ones."""
+    voxels = int(np.prod(shape))
+    times = 1 if voxels < 160**3 else 2 if voxels < 700**3 else 4
+    z, y, x = (c * times for c in chunk)
+    return z, y, x
+
+
+@dataclass(frozen=True)
+class StoreOptions:
+    """How an image is stored; what is ``None`` follows from the volume that it is made like.
+
+    Parameters
+    ----------
+    chunk, shard
+        Voxels z, y, x; default: the volume's own, else chosen by its size.
+    ngff
+        ``0.5`` (Zarr v3, sharded) or ``0.4`` (Zarr v2).
+    codec
+        ``auto``, or a name that ``volengine.io.omezarr.codecs`` knows.
+    levels
+        Number of levels; default: until no axis is longer than 128 voxels.
+    """
+
+    chunk: Index3 | None = None
+    shard: Index3 | None = None
+    ngff: Ngff = "0.5"
+    codec: str = "auto"
+    levels: int | None = None
+
+
+def image_spec(
+    url: str,
+    like: Volume,
+    how: StoreOptions = StoreOptions(),
+    *,
+    dtype: str,
+    kind: Kind,
+    group: str = "",
+    facts: Mapping[str, Any] | None = None,
+) -> ImageSpec:
+    """An image that is to be written on the grid of a volume.
+
+    Parameters
+    ----------
+    url
+        Path or URL of the store.
+    like
+        Gives shape, voxel size, origin and name.
+    how
+        How it is stored.
+    dtype, kind
+        What its voxels are.
+    group
+        ``labels/NAME`` for a label image inside of the store.
+    facts
+        Kept in the image's attributes.
+    """
+    from volengine.io.omezarr.levels import auto_chunk, plan_levels
+    from volengine.io.stores import located
+
+    stored = like.path != ""  # in a Zarr store, or planned to be
+    chunk = how.chunk or (like.chunks if stored else None) or auto_chunk(like.shape)
+    shard = how.shard or (like.shards if stored else None) or auto_shard(like.shape, chunk)
+    return ImageSpec(
+        url=located(url),
+        name=like.name,
+        dtype=dtype,
+        kind=kind,
+        voxel_size=like.voxel_size,
+        origin=like.origin,
+        levels=plan_levels(like.shape, chunk=chunk, shard=shard, ngff=how.ngff, levels=how.levels),
+        group=group,
+        ngff=how.ngff,
+        codec=how.codec,
+        facts=dict(facts or {}),
+    )
+
+
+def scratch_spec(
+    url: str, shape: Index3, dtype: str, chunk: Index3, voxel_size: Sequence[float] = (1, 1, 1)
+) -> ImageSpec:
+    """A bare array in the run's scratch folder, one file per chunk; blocks must own whole chunks."""
+    z, y, x = voxel_size
+    level = Level("0", shape, (1, 1, 1), chunk)
+    return ImageSpec(url, "scratch", dtype, "intensity", (z, y, x), (level,), scratch=True)
+
+
+def core_unit(*specs: ImageSpec) -> Index3:
+    """Block cores that write these images must be multiples of this."""
+    from volengine.io.omezarr.levels import block_unit
+
+    units = [block_unit(spec.levels) for spec in specs]
+    z, y, x = (int(np.lcm.reduce(axis)) for axis in zip(*units, strict=True))
+    return z, y, x
+
+
+def outputs_of(spec: ImageSpec, name: str = "") -> dict[str, Output]:
+    """A stage's outputs for all levels of an image, named ``name@level``."""
+    return {f"{name}@{number}": Output(spec.volume(number), level.factor) for number, level in enumerate(spec.levels)}
+
+
+def factors_of(spec: ImageSpec) -> list[Index3]:
+    """The factors of an image's levels: JSON parameters for :func:`volengine.tasks.common.levels.levels_of`."""
+    return [level.factor for level in spec.levels]

@@ -1,0 +1,79 @@
+"""Inputs as people give them: files, folders, globs, ``.txt`` lists; turned into a list of paths and URLs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from glob import glob, has_magic
+from pathlib import Path
+
+from volengine.core.errors import InputError, MissingError
+from volengine.io.names import MRC_SUFFIXES, TIFF_SUFFIXES, suffix_of
+
+SUFFIXES = (*MRC_SUFFIXES, *TIFF_SUFFIXES, ".zarr")
+
+
+def expand(inputs: Iterable[str]) -> list[str]:
+    """Paths and URLs of all volumes that the inputs name, sorted, each once.
+
+    A folder stands for the volumes directly in it, hidden ones left out; a ``.txt`` file for the inputs on its lines
+    (relative to the file; ``#`` begins a comment); a glob for what it matches. URLs are taken as they are.
+
+    Raises
+    ------
+    MissingError
+        A file that is not there, or a folder, list or glob with no volume in it.
+    """
+    found: list[str] = []
+    for item in inputs:
+        found += _expand(item)
+    if not found:
+        raise MissingError("No input: give files, folders, globs, or a .txt list.")
+    return sorted(dict.fromkeys(found))
+
+
+def _expand(item: str, lists: tuple[Path, ...] = ()) -> list[str]:
+    if "://" in item:
+        return [item]
+    path = Path(item).expanduser()
+    if suffix_of(item) == ".txt" and path.is_file():
+        return _listed(path, lists)
+    if suffix_of(item) in SUFFIXES and path.exists():
+        return [str(path)]
+    if path.is_dir():
+        if any((path / name).exists() for name in ("zarr.json", ".zgroup", ".zarray")):
+            return [str(path)]
+        inside = [str(p) for p in sorted(path.glob("[!.]*")) if suffix_of(p.name) in SUFFIXES]
+        if not inside:
+            raise MissingError(f"{item}: no volume in this folder ({', '.join(SUFFIXES)}).")
+        return inside
+    if has_magic(item):
+        matches = [m for m in sorted(glob(str(path))) if suffix_of(m) in SUFFIXES]  # noqa: PTH207
+        if not matches:
+            raise MissingError(f"{item}: nothing matches.")
+        return matches
+    if path.exists():
+        raise InputError(f"{item}: the suffix is not one of {', '.join(SUFFIXES)}.")
+    raise MissingError(f"{item}: no such file or folder.")
+
+
+def _listed(path: Path, above: tuple[Path, ...]) -> list[str]:
+    """The inputs of a list; ``above`` are the lists that led here."""
+    if path.resolve() in above:
+        raise InputError(f"{path}: the list leads back to itself.")
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: no text in UTF-8 ({error.reason} at byte {error.start}).") from None
+    found = []
+    for number, line in enumerate(lines, 1):
+        text = line.partition("#")[0].strip()
+        if not text:
+            continue
+        item = text if "://" in text else str(path.parent / Path(text).expanduser())
+        try:
+            found += _expand(item, (*above, path.resolve()))
+        except InputError as error:
+            raise type(error)(f"{path}, line {number}: {error}") from None
+    if not found:
+        raise MissingError(f"{path}: the list names no input.")
+    return found

@@ -1,0 +1,37 @@
+"""Compressed files: the stage that unpacks one before blocks of it can be read."""
+
+from __future__ import annotations
+
+from volengine.core.tiling import Tiling
+from volengine.core.volume import Volume
+from volengine.engine.ledger import PlanFolder
+from volengine.engine.stage import Stage, TableInput
+from volengine.io.names import is_packed, suffix_of
+
+UNPACK = "unpack"
+"""Name of the stage."""
+
+
+def unpacked(volume: Volume, folder: PlanFolder, stem: str = "source") -> tuple[Volume, list[Stage]]:
+    """The volume as it is read in blocks, and the stage before that (none if the file is not compressed).
+
+    A file that is compressed as a whole (``.gz``, ``.bz2``) is unpacked into the scratch folder, which the engine
+    removes at the end of the run.
+    """
+    if not is_packed(volume.url):
+        return volume, []
+    target = str(folder.scratch / f"{stem}{suffix_of(volume.url)}")
+    stage = Stage(
+        UNPACK,
+        "volengine.tasks.common.blocks:unpack_file",
+        Tiling((1, 1, 1), (1, 1, 1)),
+        params={"source": volume.url, "target": target, "identity": volume.identity},
+        emits=True,
+        transient=True,
+    )
+    return volume.with_(url=target), [stage]
+
+
+def waits_for(stages: list[Stage]) -> dict[str, TableInput]:
+    """The table inputs of a stage that reads what :func:`unpacked` gave: they hold it back until the file is there."""
+    return {"unpacked": TableInput(UNPACK, "all")} if stages else {}

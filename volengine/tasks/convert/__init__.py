@@ -1,0 +1,1 @@
+"""convert: files to OME-Zarr images."""

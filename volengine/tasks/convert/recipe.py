@@ -1,0 +1,52 @@
+"""What ``convert`` writes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from volengine.core.errors import InputError
+from volengine.core.recipe import Recipe
+from volengine.io.omezarr.codecs import check_codec
+
+
+@dataclass(frozen=True)
+class ConvertRecipe(Recipe):
+    """What to write.
+
+    Parameters
+    ----------
+    voxel_size
+        Angstrom, one number or z, y, x; overrides the file's.
+    chunk, shard
+        Storage in voxels, z, y, x; chosen by the volume's size unless given.
+    ngff
+        ``0.5`` (Zarr v3, sharded) or ``0.4`` (Zarr v2).
+    levels
+        Number of resolution levels; default: until no axis is longer than 128 voxels.
+    codec
+        How chunks are compressed, see ``volengine.io.omezarr.codecs``; ``auto`` chooses by dtype and kind.
+    kind
+        ``intensity`` or ``probability`` (levels are means) or ``labels`` (levels are modes).
+    name
+        The tomogram's name; default: the file's stem.
+    """
+
+    voxel_size: float | tuple[float, float, float] | None = None
+    chunk: tuple[int, int, int] | None = None
+    shard: tuple[int, int, int] | None = None
+    ngff: Literal["0.4", "0.5"] = "0.5"
+    levels: int | None = None
+    codec: str = "auto"
+    kind: Literal["intensity", "probability", "labels"] = "intensity"
+    name: str | None = None
+
+    def check(self) -> None:
+        sizes = self.voxel_size if isinstance(self.voxel_size, tuple) else (self.voxel_size,)
+        if any(v is not None and v <= 0 for v in sizes):
+            raise InputError(f"--voxel-size must be positive (angstrom), not {self.voxel_size}.")
+        if any(s is not None and min(s) < 1 for s in (self.chunk, self.shard)):
+            raise InputError(f"Chunk {self.chunk} and shard {self.shard} must be positive.")
+        if self.levels is not None and self.levels < 1:
+            raise InputError(f"--levels must be 1 or more, not {self.levels}.")
+        check_codec(self.codec)

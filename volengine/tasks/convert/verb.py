@@ -1,0 +1,51 @@
+"""convert: MRC, TIFF or Zarr to a chunked OME-Zarr image with its pyramid, voxel size, header and history.
+
+Each block reads its voxels once and writes its part of every level of the pyramid.
+
+>>> from volengine.tasks.convert.recipe import ConvertRecipe
+>>> volume = convert("TS_01.mrc", "TS_01.ome.zarr", ConvertRecipe(voxel_size=7.84))               # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+from volengine.core.paths import PathLike, path_text
+from volengine.core.volume import Volume
+from volengine.engine.options import RunOptions
+from volengine.io.open import OpenVolume, open_volume
+from volengine.tasks.common.jobs import Request, Verb, run_one
+from volengine.tasks.common.layout import join_url
+from volengine.tasks.convert.plan import plan_convert
+from volengine.tasks.convert.recipe import ConvertRecipe
+
+
+def request(source: str, out: str, recipe: ConvertRecipe) -> Request[Volume, ConvertRecipe, str]:
+    """Open one source; its store is ``out`` itself, or ``<name>.ome.zarr`` in the folder ``out``."""
+    volume = open_volume(source, voxel_size=recipe.voxel_size, name=recipe.name)
+    store = out if CONVERT.is_product(out) else join_url(out, f"{volume.name}.ome.zarr")
+    return Request(volume.name, volume, recipe, store)
+
+
+CONVERT = Verb("convert", request, plan_convert, endings=(".zarr",))
+
+
+def convert(
+    source: PathLike, out: PathLike, recipe: ConvertRecipe | None = None, options: RunOptions | None = None
+) -> OpenVolume:
+    """Convert a file or store to OME-Zarr and return the handle of the result.
+
+    Parameters
+    ----------
+    source
+        ``.mrc .rec .map .st .ali`` (also ``.gz .bz2``), ``.tif``, or an OME-Zarr store.
+    out
+        The store to write (``.ome.zarr``), or a folder that gets ``<name>.ome.zarr``; a path or URL.
+    recipe, options
+        What to write and how to run.
+
+    Raises
+    ------
+    InputError
+        The source cannot be read, has no usable voxel size, or ``out`` exists and is another run's.
+    """
+    plan = run_one(CONVERT, path_text(source), path_text(out), recipe or ConvertRecipe(), options or RunOptions())
+    return open_volume(plan.images[0].url)

@@ -1,0 +1,1 @@
+"""interact: rules between the predictions of a tomogram."""

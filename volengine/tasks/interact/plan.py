@@ -1,0 +1,167 @@
+"""Planning ``interact``: how far the rules look, and the one stage that applies them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from volengine.core.boxes import Box, Index3, index3
+from volengine.core.errors import InputError
+from volengine.core.image import ImageSpec
+from volengine.core.rules import Interact, Rule, changed_features, check_features, rules_to_json
+from volengine.core.tiling import Tiling
+from volengine.core.volume import Volume
+from volengine.engine.ledger import PlanFolder
+from volengine.engine.options import RunOptions
+from volengine.engine.plan import Plan
+from volengine.engine.stage import ArrayInput, Stage, kernel_bytes
+from volengine.io.names import is_packed
+from volengine.ops.interact import RuleChain
+from volengine.tasks.common.images import StoreOptions, core_unit, factors_of, image_spec, outputs_of
+from volengine.tasks.common.layout import feature_store, history
+from volengine.tasks.interact.recipe import InteractRecipe
+
+LARGEST_BLOCK = 2**23
+"""Voxels per block: about 200 a side, where a halo of 20 voxels doubles what is read."""
+
+_GATE = "volengine.tasks.interact.blocks:gate_block"
+
+
+def plan_interact(
+    source: Mapping[str, Volume], recipe: InteractRecipe, out: str, folder: PlanFolder, options: RunOptions
+) -> Plan:
+    """One stage that reads the predictions that the rules need and writes those that they change.
+
+    Parameters
+    ----------
+    source
+        The predictions of one tomogram, by feature.
+    recipe
+        The rules.
+    out
+        Folder or URL that gets the changed features.
+    folder
+        Of the plan; the stage needs no scratch.
+    options
+        How to run.
+
+    Returns
+    -------
+    Plan
+        Its images are the changed features, each with its name in ``facts["feature"]``.
+    """
+    rules: tuple[Rule, ...] = recipe.rules
+    used = _check(source, recipe)
+    first = next(iter(used.values()))
+    chain = RuleChain(rules, first.voxel_size, recipe.compat)
+    halos = chain.halo(changed_features(rules))
+    specs = _specs(used, recipe, out)
+
+    def build(core: Index3) -> Stage:
+        return _stage(used, chain, halos, specs, core)
+
+    core = options.core_for(first.shape, core_unit(*specs.values()), build, largest=LARGEST_BLOCK)
+    return Plan(
+        first.name,
+        (build(core),),
+        tuple(specs.values()),
+        recipe={"interact": recipe.to_json()},
+        notes=tuple(_note(rule, chain) for rule in rules if isinstance(rule, Interact)),
+    )
+
+
+def _check(predictions: Mapping[str, Volume], recipe: InteractRecipe) -> dict[str, Volume]:
+    """The predictions that the rules read, if they fit each other."""
+    check_features(recipe.rules, sorted(predictions))
+    used = {name: predictions[name] for name in dict.fromkeys(n for rule in recipe.rules for n in rule.features)}
+    first = next(iter(used.values()))
+    for other in used.values():
+        for what in ("name", "shape", "dtype", "voxel_size"):
+            a, b = getattr(first, what), getattr(other, what)
+            if a != b:
+                raise InputError(
+                    f"{first.url} and {other.url} differ in their {what.replace('_', ' ')} ({a} and {b}); rules "
+                    "work on predictions of one tomogram, on one grid and of one type."
+                )
+        if is_packed(other.url):
+            raise InputError(f"{other.url} is compressed as a whole and cannot be read in blocks; convert it first.")
+    dtype = np.dtype(first.dtype)
+    if dtype.kind not in "uif" or dtype == np.int8:
+        raise InputError(
+            f"{first.url} holds {dtype.name}. A prediction holds floating numbers up to 1, or integers up to 255 "
+            "(uint8); convert it first."
+        )
+    if recipe.compat == "ais" and dtype.kind == "f":
+        raise InputError(f"{first.url} holds {dtype.name}; compat 'ais' is Ais's arithmetic on uint8.")
+    return used
+
+
+def _specs(used: Mapping[str, Volume], recipe: InteractRecipe, out: str) -> dict[str, ImageSpec]:
+    """The images of the changed features."""
+    taken = {_place(volume.url): volume.url for volume in used.values()}
+    specs: dict[str, ImageSpec] = {}
+    for feature in changed_features(recipe.rules):
+        volume = used[feature]
+        url = feature_store(out, volume.name, feature)
+        if _place(url) in taken:
+            raise InputError(f"The gated {feature!r} would replace {taken[_place(url)]}; give another --out.")
+        taken[_place(url)] = f"that of another feature, {url}"
+        steps = history(volume, "interact", recipe)
+        steps[-1]["with"] = {
+            name: [v.url.rsplit("/", 1)[-1], v.identity] for name, v in used.items() if name != feature
+        }
+        kept: dict[str, Any] = {key: volume.facts[key] for key in ("mrc", "colour") if key in volume.facts}
+        specs[feature] = image_spec(
+            url,
+            volume,
+            StoreOptions(ngff=recipe.ngff),
+            dtype=volume.dtype,
+            kind="probability",
+            facts={**kept, "feature": feature, "history": steps},
+        )
+    return specs
+
+
+def _place(url: str) -> str:
+    return url.rstrip("/") if "://" in url else str(Path(url).resolve())
+
+
+def _note(rule: Interact, chain: RuleChain) -> str:
+    verb = "near" if rule.kind == "colocalize" else "away from"
+    steps = chain.reach(rule).halo_vox
+    return f"{rule.child} {verb} {rule.parent}: {rule.radius_nm:g} nm is {steps} voxels z, y, x"
+
+
+def _stage(
+    used: Mapping[str, Volume],
+    chain: RuleChain,
+    halos: Mapping[str, Index3],
+    specs: Mapping[str, ImageSpec],
+    core: Index3,
+) -> Stage:
+    first = next(iter(used.values()))
+    inside = Box.of_shape(index3(min(c, n) for c, n in zip(core, first.shape, strict=True)))
+    itemsize = np.dtype(first.dtype).itemsize
+    read = {
+        name: math.prod(min(w, n) for w, n in zip(inside.grow(halo).shape, first.shape, strict=True))
+        for name, halo in halos.items()
+    }
+    gated = sum(read[name] for name in specs)
+    return Stage(
+        "interact",
+        _GATE,
+        Tiling(first.shape, core),
+        params={
+            "rules": rules_to_json(chain.rules),
+            "voxel_size": chain.voxel_size,
+            "compat": chain.compat,
+            "factors": {name: factors_of(spec) for name, spec in specs.items()},
+        },
+        arrays={name: ArrayInput(used[name], halo, halo) for name, halo in halos.items()},
+        outputs={key: output for name, spec in specs.items() for key, output in outputs_of(spec, name).items()},
+        kernel_bytes=kernel_bytes(_GATE, inside=inside.size, read=read.values(), gated=gated, itemsize=itemsize),
+    )

@@ -1,0 +1,44 @@
+"""Rules between features, as the user gives them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from volengine.core.errors import InputError
+from volengine.core.image import Ngff
+from volengine.core.recipe import Recipe
+from volengine.core.rules import Compete, parse_rules, rules_to_json
+
+
+@dataclass(frozen=True)
+class InteractRecipe(Recipe):
+    """Rules between features, in the order in which they act.
+
+    Parameters
+    ----------
+    rules
+        A list of ``compete: {emit, absorb}`` and ``interact: {child, parent, kind, radius_nm, threshold, shape}``, or
+        of the objects of ``volengine.core.rules``, which they become.
+    compat
+        ``ais``: Ais's numbers bit for bit (discs, strict comparison, radius in whole voxels; at most one competition,
+        before the interactions).
+    ngff
+        Version of the written stores: ``0.5`` or ``0.4``.
+    """
+
+    rules: tuple[Any, ...]
+    compat: Literal["", "ais"] = ""
+    ngff: Ngff = "0.5"
+
+    def check(self) -> None:
+        if not self.rules:
+            raise InputError("interact needs at least one rule.")
+        object.__setattr__(self, "rules", parse_rules(self.rules, "InteractRecipe.rules"))
+        if self.compat == "ais" and any(isinstance(rule, Compete) for rule in self.rules[1:]):
+            raise InputError(
+                "compat 'ais': Ais competes once, before all interactions; put 'compete' first, or leave compat out."
+            )
+
+    def to_json(self) -> dict[str, Any]:
+        return {**super().to_json(), "rules": rules_to_json(self.rules)}

@@ -1,0 +1,1 @@
+"""pick: particles from a prediction."""

@@ -1,0 +1,170 @@
+"""Planning ``pick``.
+
+Four stages: ``basins`` (per block, with a halo), ``seams`` (per block, tables only), ``resolve`` (once, tables only),
+``relabel`` (per block).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict
+
+import numpy as np
+
+from volengine.core.boxes import Box, Index3, index3
+from volengine.core.image import ImageSpec
+from volengine.core.tiling import Tiling
+from volengine.core.volume import Volume
+from volengine.engine.ledger import PlanFolder
+from volengine.engine.options import RunOptions
+from volengine.engine.plan import Call, Plan
+from volengine.engine.stage import ArrayInput, Output, Stage, TableInput, kernel_bytes
+from volengine.ops.regions import check_size
+from volengine.tasks.common.images import StoreOptions, core_unit, factors_of, image_spec, outputs_of, scratch_spec
+from volengine.tasks.common.layout import file_name, history
+from volengine.tasks.pick.description import PickOutputs
+from volengine.tasks.pick.recipe import PickRecipe
+
+FIRST_HALO_VOX = 16
+"""Halo to begin with; blocks that hold thicker things are read again with as much as they need."""
+
+LARGEST_BLOCK = 2**23
+"""Voxels per block: about 200 a side, where the halo adds half and a block takes a second."""
+
+_BASINS = "volengine.tasks.pick.blocks:basins_block"
+_SEAMS = "volengine.tasks.pick.blocks:seams_block"
+_RESOLVE = "volengine.tasks.pick.blocks:resolve_picks"
+_RELABEL = "volengine.tasks.pick.blocks:relabel_block"
+
+
+def plan_pick(source: Volume, recipe: PickRecipe, out: PickOutputs, folder: PlanFolder, options: RunOptions) -> Plan:
+    """Stages that pick particles from a prediction.
+
+    Parameters
+    ----------
+    source
+        The prediction.
+    recipe
+        What a particle is.
+    out
+        The table of picks, and the store that gets the label volume.
+    folder
+        Of the plan: local regions are numbered in its scratch folder.
+    options
+        How to run.
+
+    Returns
+    -------
+    Plan
+        The table of its stage ``pick-<feature>-resolve`` holds the picks: see
+        :func:`volengine.tasks.pick.finish.picks_of`.
+
+    Raises
+    ------
+    InputError
+        A format of picks that is not known, or a prediction that cannot be picked from.
+    """
+    from volengine.io.picks import format_of
+
+    format_of(out.table, recipe.format)
+    check_size(source.shape)
+    feature = recipe.feature_of(source)
+    facts = {"feature": feature, "history": history(source, "pick", recipe)}
+    spec = image_spec(
+        out.store,
+        source,
+        StoreOptions(ngff=out.ngff),
+        dtype="uint32",
+        kind="labels",
+        group=f"labels/{file_name(feature)}",
+        facts=facts,
+    )
+    scratch = scratch_spec(
+        str(folder.scratch / _name(feature, "basins")), source.shape, "uint32", spec.levels[0].chunks
+    )
+
+    def build(core: Index3) -> Stage:
+        return _basins_stage(source, recipe, feature, scratch if recipe.labels else None, core)
+
+    core = options.core_for(
+        source.shape, core_unit(spec) if recipe.labels else spec.levels[0].chunks, build, largest=LARGEST_BLOCK
+    )
+    stages = [build(core), _seams_stage(source, recipe, feature, core), _resolve_stage(source, recipe, feature)]
+    if recipe.labels:
+        stages.append(_relabel_stage(feature, scratch, spec, core))
+    call = Call(
+        "volengine.tasks.pick.finish:write_table",
+        {
+            "stage": stages[2].name,
+            "volume": source.to_json(),
+            "feature": feature,
+            "out": out.table,
+            "format": recipe.format,
+        },
+    )
+    images = (scratch, spec) if recipe.labels else ()
+    return Plan(source.name, tuple(stages), images, recipe={"pick": recipe.to_json()}, finish=(call,))
+
+
+def _name(feature: str, step: str) -> str:
+    return f"pick-{file_name(feature)}-{step}"
+
+
+def _basins_stage(volume: Volume, recipe: PickRecipe, feature: str, scratch: ImageSpec | None, core: Index3) -> Stage:
+    rules = recipe.basin_rules(volume)
+    halo = index3(min(FIRST_HALO_VOX, h) for h in rules.halo_vox)
+    inside = index3(min(c, n) for c, n in zip(core, volume.shape, strict=True))
+    crop = Box.of_shape(inside).grow(halo).shape
+    return Stage(
+        _name(feature, "basins"),
+        _BASINS,
+        Tiling(volume.shape, core),
+        params=asdict(rules),
+        arrays={"prediction": ArrayInput(volume, halo, halo)},
+        outputs={} if scratch is None else {"basin": Output(scratch.volume())},
+        emits=True,
+        kernel_bytes=kernel_bytes(
+            _BASINS, crop=math.prod(crop), inside=math.prod(inside), itemsize=np.dtype(volume.dtype).itemsize
+        ),
+    )
+
+
+def _seams_stage(volume: Volume, recipe: PickRecipe, feature: str, core: Index3) -> Stage:
+    z, y, x = (min(c, n) for c, n in zip(core, volume.shape, strict=True))
+    shell = 2 * (z * y + y * x + z * x)
+    return Stage(
+        _name(feature, "seams"),
+        _SEAMS,
+        Tiling(volume.shape, core),
+        params=asdict(recipe.basin_rules(volume)),
+        tables={"basins": TableInput(_name(feature, "basins"), "neighbours")},
+        emits=True,
+        kernel_bytes=kernel_bytes(_SEAMS, shell=shell),
+    )
+
+
+def _resolve_stage(volume: Volume, recipe: PickRecipe, feature: str) -> Stage:
+    return Stage(
+        _name(feature, "resolve"),
+        _RESOLVE,
+        Tiling((1, 1, 1), (1, 1, 1)),
+        params={"shape": volume.shape, "rules": asdict(recipe.region_rules(volume))},
+        tables={"seams": TableInput(_name(feature, "seams"), "all")},
+        emits=True,
+        kernel_bytes=kernel_bytes(_RESOLVE, voxels=volume.size),
+    )
+
+
+def _relabel_stage(feature: str, scratch: ImageSpec, spec: ImageSpec, core: Index3) -> Stage:
+    shape = spec.levels[0].shape
+    inside = math.prod(min(c, n) for c, n in zip(core, shape, strict=True))
+    return Stage(
+        _name(feature, "relabel"),
+        _RELABEL,
+        Tiling(shape, core),
+        params={"factors": factors_of(spec)},
+        arrays={"basin": ArrayInput(scratch.volume())},
+        tables={"resolve": TableInput(_name(feature, "resolve"), "all")},
+        outputs=outputs_of(spec),
+        kernel_bytes=kernel_bytes(_RELABEL, inside=inside),
+    )

@@ -1,0 +1,123 @@
+"""What a particle is, as the user says it, and the same in voxels of a prediction."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from volengine.core.errors import InputError
+from volengine.core.recipe import Recipe
+from volengine.core.units import NM_TO_ANGSTROM
+from volengine.core.volume import Volume
+from volengine.ops.basins import weight_unit
+from volengine.ops.heights import BasinRules
+from volengine.ops.regions import RegionRules
+
+
+@dataclass(frozen=True)
+class PickRecipe(Recipe):
+    """What a particle is.
+
+    Parameters
+    ----------
+    feature
+        Name of the particles and of their label image; default: the prediction's feature, else its name.
+    threshold
+        Probability that foreground exceeds, from 0 to below 1.
+    spacing_nm
+        Of two particles closer than this, the one of lower weight goes; 0 keeps all.
+    min_volume_nm3
+        Smaller regions are dropped.
+    seed_distance_nm
+        A thickest place this close to a thicker one of the same component starts no region of its own; default: the
+        spacing, but at least 3 voxels.
+    position
+        centroid of the region, or its voxel of maximum prediction.
+    connectivity
+        Neighbours that make voxels one component: 6, 18 or 26; with mode 2d those in the slice (4, 8, 8).
+    margin_vox
+        Particles closer than this to the volume's faces are dropped, voxels z, y, x.
+    mode
+        3d, or 2d: every z slice by itself (distances, regions and spacing).
+    split
+        Cut touching particles apart; without, a connected component is one particle.
+    max_distance_vox
+        Distances to the background count up to this; a block never reads further. Larger is slower.
+    labels
+        Write the label volume: 0, or the label of the particle.
+    format
+        Format of the table of picks; default: by its file name.
+    """
+
+    feature: str = ""
+    threshold: float = 0.5
+    spacing_nm: float = 10.0
+    min_volume_nm3: float = 0.0
+    seed_distance_nm: float | None = None
+    position: Literal["centroid", "maximum"] = "centroid"
+    connectivity: Literal[6, 18, 26] = 26
+    margin_vox: tuple[int, int, int] = (0, 0, 0)
+    mode: Literal["3d", "2d"] = "3d"
+    split: bool = True
+    max_distance_vox: int = 64
+    labels: bool = True
+    format: str | None = None
+
+    def check(self) -> None:
+        if not 0 <= self.threshold < 1:
+            raise InputError(f"--threshold is a probability from 0 to below 1, not {self.threshold}.")
+        lengths = {
+            "spacing-nm": self.spacing_nm,
+            "min-volume-nm3": self.min_volume_nm3,
+            "seed-distance-nm": self.seed_distance_nm or 0.0,
+            "margin-vox": min(self.margin_vox),
+        }
+        for name, value in lengths.items():
+            if not 0 <= value < math.inf:
+                raise InputError(f"--{name} must be 0 or more, not {value}.")
+        if not 1 <= self.max_distance_vox <= 4095:
+            raise InputError(f"--max-distance-vox must be from 1 to 4095, not {self.max_distance_vox}.")
+
+    def feature_of(self, volume: Volume) -> str:
+        """The feature's name for this prediction: the recipe's, else what the prediction says, else its name."""
+        return self.feature or str(volume.facts.get("feature", "")) or volume.name
+
+    def basin_rules(self, volume: Volume) -> BasinRules:
+        """What is foreground, in the prediction's stored values.
+
+        Raises
+        ------
+        InputError
+            For a prediction whose type does not say what 1.0 is.
+        """
+        dtype = np.dtype(volume.dtype)
+        if dtype.kind not in "uif" or dtype == np.int8:
+            raise InputError(
+                f"{volume.url}: cannot pick from {dtype.name}. A prediction holds floating numbers up to 1, or "
+                "integers up to 255 (uint8); convert it first."
+            )
+        # Rounded, so that a threshold written as n / 255 means n in spite of the last binary digit.
+        level = self.threshold if dtype.kind == "f" else math.floor(round(self.threshold * 255, 9))
+        return BasinRules(level, self.connectivity, self.mode == "2d", self.max_distance_vox)
+
+    def region_rules(self, volume: Volume) -> RegionRules:
+        """How basins become picks, in voxels; a voxel's shortest side is the unit of the distances."""
+        side = min(volume.voxel_size)
+        z, y, x = (v / side for v in volume.voxel_size)
+        spacing = self.spacing_nm * NM_TO_ANGSTROM / side
+        seeds = max(3.0, spacing) if self.seed_distance_nm is None else self.seed_distance_nm * NM_TO_ANGSTROM / side
+        voxel_nm3 = math.prod(v / NM_TO_ANGSTROM for v in volume.voxel_size)
+        return RegionRules(
+            unit=weight_unit(volume.dtype),
+            split=self.split,
+            seed_distance_vox=round(seeds, 9),
+            min_voxels=math.ceil(round(self.min_volume_nm3 / voxel_nm3, 9)),
+            margin_vox=self.margin_vox,
+            spacing_vox=round(spacing, 9),
+            scale=(z, y, x),
+            position=self.position,
+            planar=self.mode == "2d",
+        )

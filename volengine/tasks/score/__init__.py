@@ -1,0 +1,1 @@
+"""score: predictions and picks against the truth."""

@@ -1,0 +1,144 @@
+"""What is scored against what: each feature's prediction and truth, found from paths and checked against each other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from volengine.core.errors import InputError, MissingError
+from volengine.core.volume import Volume
+from volengine.io.names import is_packed, suffix_of
+from volengine.tasks.common.inputs import expand
+from volengine.tasks.common.named import SIZE_TOLERANCE, feature_of, of_tomogram, open_sized
+from volengine.tasks.score.recipe import ScoreRecipe
+
+Where = str | Mapping[str, str]
+"""A path, or one for each feature."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """Predictions and truth of one tomogram, by feature, on one grid."""
+
+    predictions: Mapping[str, Volume]
+    truth: Mapping[str, Volume]
+
+    @property
+    def first(self) -> Volume:
+        """The prediction that stands for the grid."""
+        return next(iter(self.predictions.values()))
+
+    @property
+    def name(self) -> str:
+        """The tomogram's name."""
+        return self.first.name
+
+    @classmethod
+    def find(cls, prediction: Where, truth: Where, recipe: ScoreRecipe | None = None) -> Case:
+        """Open what the paths name, and pair it by feature.
+
+        Parameters
+        ----------
+        prediction, truth
+            A volume; ``store.ome.zarr#labels/core``; a folder or glob of volumes named ``TOMOGRAM__FEATURE``; for the
+            truth also a store with several labels; or a path for each feature.
+        recipe
+            Which features (by default those of the predictions); whether one volume holds the class ids of all of them
+            (``prediction_ids``, ``ids``); and the voxel size of predictions that do not say it. A truth that does not
+            say it has the prediction's.
+
+        Raises
+        ------
+        InputError, MissingError
+            A feature without prediction or truth; volumes on different grids, or of several tomograms.
+        """
+        recipe = recipe or ScoreRecipe()
+        predictions = _predictions(prediction, recipe)
+        found = _truth(truth, list(predictions), bool(recipe.ids), next(iter(predictions.values())))
+        case = cls(predictions, found)
+        case.check()
+        return case
+
+    def check(self) -> None:
+        """Refuse volumes that do not lie on one grid, or that cannot be read in blocks."""
+        first = self.first
+        for volume in (*self.predictions.values(), *self.truth.values()):
+            if is_packed(volume.url):
+                raise InputError(f"{volume.url} is compressed as a whole and cannot be read in blocks; convert it.")
+            if volume.shape != first.shape:
+                raise InputError(
+                    f"{volume.url} has the shape {volume.shape}, {first.url} {first.shape}; they must be on one grid."
+                )
+            if not np.allclose(volume.voxel_size, first.voxel_size, rtol=SIZE_TOLERANCE, atol=0):
+                raise InputError(
+                    f"{volume.url} has voxels of {volume.voxel_size} angstrom, {first.url} of {first.voxel_size}; "
+                    "they must be on one grid."
+                )
+
+
+def _predictions(prediction: Where, recipe: ScoreRecipe) -> dict[str, Volume]:
+    features, size = recipe.features, recipe.voxel_size
+    if isinstance(prediction, Mapping):
+        found = {feature: open_sized(path, size) for feature, path in prediction.items()}
+    elif recipe.prediction_ids:
+        volume = open_sized(prediction, size)
+        found = dict.fromkeys(features, volume)
+    else:
+        paths = [prediction] if "#" in prediction else expand([prediction])
+        volumes = [open_sized(path, size) for path in paths]
+        found = {}
+        for volume in volumes:
+            feature = feature_of(volume)
+            if len(volumes) == 1 and (len(features) == 1 or not feature):
+                feature = features[0] if features else volume.name
+            if not feature:
+                raise InputError(f"{volume.url} does not say which feature it predicts (TOMOGRAM__FEATURE).")
+            if feature in found:
+                raise InputError(
+                    f"{found[feature].url} and {volume.url} both predict {feature!r}; score one tomogram at a time."
+                )
+            found[feature] = of_tomogram(volume, feature)
+    return _chosen(found, features, "prediction", str(prediction))
+
+
+def _chosen(found: dict[str, Volume], features: Sequence[str], what: str, where: str) -> dict[str, Volume]:
+    for feature in features:
+        if feature not in found:
+            there = f"there are {', '.join(found)}" if found else "there are none"
+            raise MissingError(f"{where}: there is no {what} of {feature!r}; {there}.")
+    return {feature: found[feature] for feature in features} if features else found
+
+
+def _truth(truth: Where, features: list[str], shared: bool, like: Volume) -> dict[str, Volume]:
+    if isinstance(truth, Mapping):
+        found = {feature: open_sized(path, like.voxel_size) for feature, path in truth.items()}
+        return _chosen(found, features, "truth", "The truth")
+    if shared:
+        return dict.fromkeys(features, open_sized(truth, like.voxel_size))
+    paths = [truth] if "#" in truth else expand([truth])
+    if len(paths) == 1 and suffix_of(paths[0]) in ("", ".zarr") and "#" not in paths[0]:
+        inside = _groups(paths[0])
+        if inside:
+            if len(features) == 1 and len(inside) == 1:
+                inside = {features[0]: next(iter(inside.values()))}
+            return _chosen({f: open_sized(p) for f, p in inside.items() if f in features}, features, "truth", truth)
+    if len(paths) == 1 and len(features) == 1:
+        return {features[0]: open_sized(paths[0], like.voxel_size)}
+    found = {}
+    for path in paths:
+        volume = open_sized(path, like.voxel_size)
+        feature = feature_of(volume) or volume.name
+        if feature in found:
+            raise InputError(f"{found[feature].url} and {volume.url} are both truth of {feature!r}; give one.")
+        found[feature] = volume
+    return _chosen(found, features, "truth", truth)
+
+
+def _groups(store: str) -> dict[str, str]:
+    """The labels inside a store, by name; none if the store is itself an image of labels."""
+    from volengine.io.omezarr.read import list_groups
+
+    named = [info.group for info in list_groups(store)]
+    return {path.rpartition("/")[2]: f"{store}#{path}" for path in named if path.startswith("labels/")}

@@ -1,0 +1,169 @@
+"""Scores of picks against known positions: one-to-one within a radius, for one or several features and tomograms."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from volengine.core.errors import InputError, MissingError
+from volengine.core.picks import Picks
+from volengine.core.units import NM_TO_ANGSTROM
+from volengine.io.names import suffix_of
+from volengine.ops.score import Match, match_picks
+from volengine.tasks.common.layout import feature_named
+from volengine.tasks.score.inputs import Where
+from volengine.tasks.score.table import NOTHING, Scores
+
+SUFFIXES = (".star", ".tbl", ".csv", ".json", ".tsv", ".txt")
+
+Tomograms = dict[str, Picks]
+
+
+def is_picks(prediction: Where) -> bool:
+    """Whether a path (or the paths of all features) ends like a table of picks."""
+    if isinstance(prediction, Mapping):
+        return bool(prediction) and all(is_picks(path) for path in prediction.values())
+    path = Path(prediction)
+    if "://" not in prediction and path.is_dir() and suffix_of(prediction) != ".zarr":
+        return any(p.suffix in (".star", ".tbl", ".csv", ".tsv") for p in path.iterdir())
+    return "#" not in prediction and suffix_of(prediction) in SUFFIXES
+
+
+def score_picks(
+    prediction: Where,
+    truth: Where,
+    features: Sequence[str],
+    radius_nm: float,
+    voxel_size: float | None = None,
+) -> Scores:
+    """Precision, recall, F1 and localisation error of picks.
+
+    Parameters
+    ----------
+    prediction, truth
+        Tables of picks, of one tomogram or of several; or a table for each feature.
+    features
+        Which, and the name of a single one.
+    radius_nm
+        Picks and known positions are paired one to one, as many as possible within this distance, then with the
+        smallest sum of distances.
+    voxel_size
+        Angstrom, for tables that do not say it.
+
+    Returns
+    -------
+    Scores
+        One row per feature, over all tomograms. The confusion pairs all features' picks together, so it shows which
+        are another feature's particles.
+
+    Raises
+    ------
+    InputError, MissingError
+        A feature or tomogram without truth; files that are no tables of picks.
+    """
+    if not is_picks(truth):
+        raise InputError(f"{prediction} holds picks; the truth must be picks too, not {truth}.")
+    found, known = _read(prediction, features, voxel_size), _read(truth, features, voxel_size)
+    if len(found) == 1 and len(known) == 1:
+        name = (*features, *found)[0]
+        found, known = {name: next(iter(found.values()))}, {name: next(iter(known.values()))}
+    names = list(features or found)
+    for feature in names:
+        for what, tables in (("picks", found), ("known positions", known)):
+            if feature not in tables:
+                raise MissingError(f"There are no {what} of {feature!r}; there are {', '.join(tables)}.")
+    tomograms = _tomograms([found[f] for f in names], [known[f] for f in names])
+    rows = [_row(f, [(found[f].get(a), known[f].get(b)) for a, b in tomograms], radius_nm) for f in names]
+    matrix = np.zeros((len(names) + 1,) * 2, np.int64)
+    for a, b in tomograms:
+        matrix += _confusion([found[f].get(a) for f in names], [known[f].get(b) for f in names], radius_nm)
+    confusion = tuple(tuple(int(v) for v in row) for row in matrix)
+    facts = {"predictions": _names(prediction), "truth": _names(truth), "radius_nm": radius_nm}
+    return Scores("picks", tuple(rows), (NOTHING, *names), confusion, facts)
+
+
+def _names(where: Where) -> Any:
+    if isinstance(where, Mapping):
+        return {feature: Path(path).name for feature, path in where.items()}
+    return Path(where).name
+
+
+def _read(where: Where, features: Sequence[str], voxel_size: float | None) -> dict[str, Tomograms]:
+    """The picks of each feature, by tomogram."""
+    from volengine.io.picks import read_all
+
+    size = None if voxel_size is None else (voxel_size,) * 3
+    if isinstance(where, Mapping):
+        return {feature: read_all(path, voxel_size=size) for feature, path in where.items()}
+    path = Path(where)
+    if not path.is_dir():
+        tables = read_all(path, voxel_size=size)
+        stated = {picks.feature for picks in tables.values()} - {""}
+        name = next(iter(stated)) if len(stated) == 1 else feature_named(path.stem.rpartition("__")[2])
+        return {(features[0] if len(features) == 1 else name): tables}
+    out: dict[str, Tomograms] = {}
+    for file in sorted(p for p in path.iterdir() if p.suffix in SUFFIXES):
+        tomogram, _, feature = file.stem.rpartition("__")
+        feature = feature_named(feature) or file.stem
+        for name, picks in read_all(file, voxel_size=size).items():
+            known = out.setdefault(feature, {})
+            key = tomogram or name
+            if key in known:
+                raise InputError(f"{file}: {feature!r} of tomogram {key!r} is in another file of this folder too.")
+            known[key] = picks
+    return out
+
+
+def _tomograms(found: Sequence[Tomograms], known: Sequence[Tomograms]) -> list[tuple[str, str]]:
+    """Pairs of names: of the picks' tomogram and of the truth's."""
+    ours, theirs = (list(dict.fromkeys(n for tables in side for n in tables)) for side in (found, known))
+    if len(ours) == len(theirs) == 1:
+        return [(ours[0], theirs[0])]
+    missing = [name for name in ours if name not in theirs]
+    if missing:
+        raise MissingError(
+            f"There are no known positions of tomogram {missing[0]!r}; there are those of {', '.join(theirs)}."
+        )
+    return [(name, name) for name in theirs]
+
+
+def _places(picks: Picks | None) -> NDArray[np.float64]:
+    return np.zeros((0, 3)) if picks is None else picks.position
+
+
+def _row(feature: str, pairs: Sequence[tuple[Picks | None, Picks | None]], radius_nm: float) -> dict[str, Any]:
+    matches: list[Match] = []
+    sides: list[float] = []
+    for picks, truth in pairs:
+        matches.append(match_picks(_places(picks), _places(truth), radius_nm * NM_TO_ANGSTROM))
+        sides.append(min(truth.voxel_size) if truth is not None else np.nan)
+    apart = np.concatenate([m.distance_vox for m in matches])
+    voxels = np.concatenate([m.distance_vox / side for m, side in zip(matches, sides, strict=True)])
+    n, total, paired = sum(m.n_found for m in matches), sum(m.n_truth for m in matches), len(apart)
+    return {
+        "feature": feature,
+        "precision": paired / n if n else float("nan"),
+        "recall": paired / total if total else float("nan"),
+        "f1": 2 * paired / (n + total) if n + total else float("nan"),
+        "error_nm": float(apart.mean()) / NM_TO_ANGSTROM if paired else float("nan"),
+        "error_vox": float(voxels.mean()) if paired else float("nan"),
+        "found": n,
+        "truth": total,
+        "paired": paired,
+    }
+
+
+def _confusion(found: Sequence[Picks | None], known: Sequence[Picks | None], radius_nm: float) -> NDArray[np.int64]:
+    """All picks paired with all known positions, whatever their feature; row and column 0 are those left alone."""
+    ours = np.repeat(np.arange(1, len(found) + 1), [len(_places(p)) for p in found])
+    theirs = np.repeat(np.arange(1, len(known) + 1), [len(_places(p)) for p in known])
+    places, true = (np.concatenate([_places(p) for p in side]) for side in (found, known))
+    match = match_picks(places, true, radius_nm * NM_TO_ANGSTROM)
+    predicted = np.concatenate([ours[match.pairs[:, 0]], ours[match.extra], np.zeros(len(match.missed), np.int64)])
+    is_of = np.concatenate([theirs[match.pairs[:, 1]], np.zeros(len(match.extra), np.int64), theirs[match.missed]])
+    n = len(found) + 1
+    return np.bincount(predicted * n + is_of, minlength=n * n).reshape(n, n)

@@ -1,0 +1,128 @@
+"""The result of scoring: one row per feature, a confusion of features, as text, CSV and JSON."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from volengine.core.atomic import write_atomic
+from volengine.core.errors import FormatError, InputError
+from volengine.core.paths import PathLike, path_text
+from volengine.core.text import table
+
+BACKGROUND = "background"
+NOTHING = "nothing"
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Scores of one prediction.
+
+    Parameters
+    ----------
+    kind
+        ``volume`` or ``picks``.
+    rows
+        One per feature: names and values. What cannot be said is NaN.
+    names, confusion
+        ``confusion[i][j]``: how many voxels (or picks) were predicted to be ``names[i]`` and are ``names[j]``; the
+        first is the background (of picks: nothing).
+    facts
+        What was compared, and the recipe.
+    """
+
+    kind: str
+    rows: tuple[Row, ...]
+    names: tuple[str, ...] = ()
+    confusion: tuple[tuple[int, ...], ...] = ()
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+    def __getitem__(self, feature: str) -> Row:
+        """The row of a feature."""
+        return next(row for row in self.rows if row["feature"] == feature)
+
+    def text(self) -> str:
+        """The tables as plain text."""
+        head = list(self.rows[0])
+        parts = [table(head, [[_shown(row[key]) for key in head] for row in self.rows])]
+        if len(self.names) > 2:
+            unit = "voxels" if self.kind == "volume" else "picks"
+            lines = [[name, *counts] for name, counts in zip(self.names, self.confusion, strict=True)]
+            parts.append(table([f"{unit}: predicted, true", *self.names], lines))
+        return "\n\n".join(parts)
+
+    def csv(self) -> str:
+        """The rows as CSV; what cannot be said is empty."""
+        head = list(self.rows[0])
+        lines = [["" if _none(row[k]) is None else row[k] for k in head] for row in self.rows]
+        return _csv([head, *lines])
+
+    def confusion_csv(self) -> str:
+        """The confusion as CSV: predicted down, true across."""
+        head = ["predicted", *self.names]
+        return _csv([head, *([n, *counts] for n, counts in zip(self.names, self.confusion, strict=True))])
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON values; NaN is ``null``."""
+        return {
+            "kind": self.kind,
+            "rows": [{k: _none(v) for k, v in row.items()} for row in self.rows],
+            "confusion": {"names": list(self.names), "counts": [list(c) for c in self.confusion]},
+            **self.facts,
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Scores:
+        """Scores from what :meth:`to_json` gave."""
+        rows = [{k: math.nan if v is None else v for k, v in row.items()} for row in data["rows"]]
+        counts = tuple(tuple(row) for row in data["confusion"]["counts"])
+        facts = {k: v for k, v in data.items() if k not in ("kind", "rows", "confusion")}
+        return cls(data["kind"], tuple(rows), tuple(data["confusion"]["names"]), counts, facts)
+
+    def write(self, out: PathLike) -> None:
+        """Write ``out`` (.csv), and beside it the same as ``.json`` and the confusion as ``.confusion.csv``."""
+        path = Path(path_text(out))
+        write_atomic(path, self.csv().encode())
+        if self.names:
+            write_atomic(path.with_suffix(".confusion.csv"), self.confusion_csv().encode())
+        write_atomic(path.with_suffix(".json"), json.dumps(self.to_json(), indent=1, default=str).encode())
+
+
+def checked_table(out: str) -> str:
+    """The path of a table of scores as it is; raises :class:`InputError` unless it ends with ``.csv``."""
+    if not out.endswith(".csv"):
+        raise InputError(f"--out {out}: the table of scores ends with .csv.")
+    return out
+
+
+def read_scores(out: PathLike) -> Scores:
+    """The scores that :meth:`Scores.write` wrote with this ``out``."""
+    path = Path(path_text(out)).with_suffix(".json")
+    try:
+        return Scores.from_json(json.loads(path.read_text()))
+    except (OSError, ValueError, KeyError) as error:
+        raise FormatError(f"{path} holds no scores ({error}).") from error
+
+
+def _none(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, float):
+        return "-" if not math.isfinite(value) else f"{value:.4f}"
+    return str(value)
+
+
+def _csv(rows: Sequence[Sequence[Any]]) -> str:
+    text = io.StringIO(newline="")
+    csv.writer(text).writerows(rows)
+    return text.getvalue()

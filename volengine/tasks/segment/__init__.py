@@ -1,0 +1,1 @@
+"""segment: predictions by networks."""

@@ -1,0 +1,326 @@
+"""Kernels of ``segment``, and the memory that they need.
+
+Slice statistics, the tomogram on the networks' grid, networks over the patches of a block, blending across blocks,
+predictions back on the tomogram's grid. The kernels unpack a block and call ``volengine.nets`` and ``volengine.ops``,
+where the methods are.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from volengine.core.block import Block, Result, Table
+from volengine.core.boxes import Box, Index3, index3
+from volengine.core.errors import InputError
+from volengine.ops import blend
+from volengine.ops.normalise import (
+    CELL,
+    EPSILON,
+    Normalisation,
+    combine,
+    mad_sample,
+    mad_statistics,
+    slice_moments,
+)
+from volengine.ops.patches import PatchReader
+from volengine.ops.quantise import Rounding, store
+from volengine.ops.resample import EdgeRule, Filter, resample_block
+from volengine.tasks.common.levels import levels_of
+from volengine.tasks.segment.description import STATISTICS_SLICES, Encoding, Net, crosses
+
+SLAB_VOXELS = 2**24
+
+TORCH_BYTES = 350_000_000
+"""Measured: what importing torch and a first convolution add to a worker process."""
+
+SHARES_BYTES = 100_000_000
+"""Blend shares that are kept, and one being made."""
+
+
+def slice_cells(block: Block, sampled: bool = False) -> Result:
+    """Kernel: sums of the cells of each slice (:func:`volengine.ops.normalise.slice_moments`).
+
+    ``sampled``: and the voxels that ``global_mad`` is made of.
+    """
+    table: Table = {"cells": slice_moments(block.arrays["image"])}
+    if sampled:
+        table["sample"] = mad_sample(block.arrays["image"], block.box, block.shape)
+    return Result(table=table)
+
+
+def slice_cells_bytes(sampled: bool) -> int:
+    """Bytes that :func:`slice_cells` needs for a block of :data:`STATISTICS_SLICES` slices of one cell."""
+    cell = CELL * CELL
+    return 3 * 8 * cell + (4 * STATISTICS_SLICES * cell if sampled else 0)
+
+
+def slice_statistics(block: Block, grid: Index3) -> Result:
+    """Kernel of the one unit that reads all cells: mean and standard deviation of slices and volume."""
+    tables = block.tables["cells"]
+    nz, ny, nx = grid
+    rows = []
+    for z in range(nz):
+        row = range(z * ny * nx, (z + 1) * ny * nx)
+        rows.append(np.concatenate([tables[n]["cells"] for n in row], axis=1))
+    moments = combine([np.concatenate(rows)])
+    mean, std = moments.per_slice()
+    found = {"mean": mean, "std": std, "volume": np.array(moments.volume())}
+    if "sample" in tables[0]:
+        found["mad"] = np.array(mad_statistics(tables[n]["sample"] for n in sorted(tables)))
+    return Result(table=found)
+
+
+def slice_statistics_bytes(slices: int, cells: int, sample: int) -> int:
+    """Bytes that :func:`slice_statistics` needs for so many slices of so many cells, and a sample of so many voxels."""
+    return 4 * 24 * slices * cells + 12 * sample
+
+
+def predict(
+    block: Block, nets: list[dict[str, Any]], core: Index3, direct: bool, encoding: dict[str, Any], threads: int = 1
+) -> Result:
+    """Kernel: run the patches that this block owns.
+
+    Parameters
+    ----------
+    nets
+        JSON of :class:`Net`.
+    core
+        Shape of a whole block's core.
+    direct
+        No patch crosses a block: write the predictions. Otherwise: hand on fixed-point sums as pieces, named
+        ``feature/core``, ``feature/z``, ``feature/zy`` ...
+    encoding
+        JSON of :class:`Encoding`.
+    threads
+        Batches at a time on a CPU; results do not depend on it.
+    """
+    check_finite(block, "image")
+    arrays: dict[str, Any] = {}
+    patches = 0
+    stored = Encoding.from_json(encoding)
+    for net in map(Net.from_json, nets):
+        over = net.overhang(core)
+        if direct:
+            values, count = _values(block, net, stored, threads)
+            arrays |= stored.levels(values)
+        else:
+            region = block.box.grow((0, 0, 0), over).clip(block.shape)
+            sums, count = _sums(block, net, block.box, region, threads)
+            for channel, name in net.channels:
+                pieces = blend.split(sums[channel], block.box.shape, over, core)
+                arrays |= {f"{name}/{direction}": piece for direction, piece in pieces.items()}
+        patches += count
+    return Result(arrays, counts={"patches": patches})
+
+
+def predict_bytes(nets: Sequence[Net], core: Index3, shape: Index3, batch: int, threads: int) -> tuple[int, int, int]:
+    """Bytes that :func:`predict` needs: in the process for good, for a block's sums, and for a forward in one thread.
+
+    Parameters
+    ----------
+    nets
+        What is run.
+    core, shape
+        Of a block and of the volume, voxels z, y, x.
+    batch
+        Patches in a batch; 0: as chosen on a CPU.
+    threads
+        Batches that may be under way at a time.
+    """
+    fixed, sums, forward = TORCH_BYTES, 0, 0
+    direct = not crosses(nets, core)
+    for net in nets:
+        given = _input_shape(net, batch)
+        weights, peak = _network_bytes(net.path, net.digest, net.network, given)
+        fixed += 2 * weights  # in the convolutions' own order besides
+        answers = (len(net.channels) + 3) if len(net.channels) > 1 else 4
+        forward = max(forward, peak + 4 * answers * math.prod(given))
+        over = [net.axis_overhang(axis, c) for axis, c in enumerate(core)]
+        region = Box.of_shape([min(c + o, n) for c, o, n in zip(core, over, shape, strict=True)])
+        if direct:
+            region = Box(region.start, (slab_slices(net, region, threads), *region.stop[1:]))
+        copies = 1 if len(net.passes) == 1 else 2  # a GPU gets those of the pass before, and gives new ones back
+        groups = len(net.channels) // max(len(net.kept), 1)
+        sums += 4 * copies * groups * len(net.features) * region.size
+    block = math.prod(min(c, n) for c, n in zip(core, shape, strict=True))
+    return fixed, sums + SHARES_BYTES + 8 * block, forward
+
+
+@lru_cache(maxsize=64)
+def _network_bytes(path: str, digest: str, own: str | None, shape: tuple[int, ...]) -> tuple[int, int]:
+    """(weights, peak of a forward) of a model file for an input of this shape; nothing is computed."""
+    import torch
+
+    from volengine.nets.checkpoint import load_facts
+    from volengine.nets.footprint import forward_bytes
+    from volengine.nets.registry import build
+
+    facts = load_facts(path)
+    with torch.device("meta"):
+        module = build(facts.network, facts.arguments, own=own)
+    weights = sum(p.numel() * p.element_size() for p in module.parameters())
+    return weights, forward_bytes(module, shape)
+
+
+def _input_shape(net: Net, batch: int) -> tuple[int, ...]:
+    """The largest input of the network (batch 0: as chosen on a CPU)."""
+    from volengine.nets.predictor import auto_batch
+
+    sides = [a.patch + a.low + a.high + 2 * (a.align - 1) for a in net.lattice.axes]
+    sides = [
+        min(s // a.align, -(-a.n // a.align)) * a.align if a.bounded else s
+        for s, a in zip(sides, net.lattice.axes, strict=True)
+    ]
+    flat = net.lattice.z.patch == 1
+    batch = batch or auto_batch(sides, not flat)
+    return (batch, *sides) if flat else (batch, 1, *sides)
+
+
+def check_finite(block: Block, name: str) -> None:
+    """Refuse voxels that are no numbers: a network would spread them over whole patches."""
+    image = block.arrays[name]
+    if image.dtype.kind == "f" and not np.isfinite(image).all():
+        raise InputError(
+            f"The block at {block.box.start} holds voxels that are not finite (NaN or infinity); replace them first."
+        )
+
+
+def slab_slices(net: Net, box: Box, threads: int) -> int:
+    """Slices to sum and to round at a time: all for 3D patches; for patches in slices, some, to save memory."""
+    z, y, x = box.shape
+    return z if net.lattice.z.patch > 1 else min(z, max(SLAB_VOXELS // (y * x), 2 * threads))
+
+
+def _values(block: Block, net: Net, stored: Encoding, threads: int) -> tuple[dict[str, Any], int]:
+    """The predictions of a block that no patch crosses, by feature, and the number of patches that were run."""
+    values: dict[str, Any] = {}
+    step = slab_slices(net, block.box, threads)
+    patches = 0
+    for first in range(block.box.start[0], block.box.stop[0], step):
+        slab = Box((first, *block.box.start[1:]), (min(first + step, block.box.stop[0]), *block.box.stop[1:]))
+        sums, count = _sums(block, net, slab, slab, threads)
+        named = {name: sums[channel] for channel, name in net.channels}
+        for _, feature in net.kept:
+            for name, part in stored.values(named, net, feature).items():
+                if slab == block.box:  # no copy of the whole
+                    values[name] = part
+                    continue
+                whole = values.setdefault(name, np.empty(block.box.shape, stored.dtype))
+                whole[slab.slices_in(block.box)] = part
+        patches += count
+    return values, patches
+
+
+def _sums(block: Block, net: Net, core: Box, region: Box, threads: int) -> tuple[NDArray[np.int32], int]:
+    """Fixed-point sums of all channels over a region, of the patches that a core owns; and how many these are."""
+    from volengine.nets.predictor import Execution, load_predictor
+    from volengine.nets.tiles import PatchJob, predict_patches
+
+    predictor = load_predictor(net.path, net.digest, Execution(**net.execution), net.network)
+    mean, std = _mean_and_std(block, net.normalisation)
+    reader = PatchReader(
+        block.arrays["image"], block.boxes["image"], block.shape, net.edges, net.normalisation, mean, std, net.inverted
+    )
+    total: NDArray[np.int32] | None = None
+    patches = 0
+    for each in net.passes:
+        owned = list(each.lattice.owned(core))
+        patches += len(owned)
+        shares = blend.Shares(each.lattice, net.window, net.scale * each.share)
+        job = PatchJob(each.lattice, reader, shares, each.views)
+        total = predict_patches(predictor, job, owned, region, threads, total)
+    if total is None:
+        raise InputError("There is no pass over the volume.")
+    return total, patches
+
+
+def _mean_and_std(
+    block: Block, normalisation: Normalisation
+) -> tuple[NDArray[np.float64] | float, NDArray[np.float64] | float]:
+    if normalisation not in ("volume", "per_slice", "global_mad"):
+        return 0.0, 1.0
+    if normalisation == "global_mad":
+        own = "native" if "native" in block.tables else "statistics"
+        centre, scale = block.tables[own][0]["mad"].tolist()
+        return centre, scale - EPSILON  # to which standardise adds it
+    table = block.tables["statistics"][0]
+    if normalisation == "volume":
+        mean, std = table["volume"].tolist()
+        return mean, std
+    return table["mean"].astype(np.float64), table["std"].astype(np.float64)
+
+
+def blend_block(block: Block, nets: list[dict[str, Any]], encoding: dict[str, Any]) -> Result:
+    """Kernel: a block's own sums and what its lower neighbours' patches add, as stored predictions."""
+    stored = Encoding.from_json(encoding)
+    arrays: dict[str, Any] = {}
+    for net in map(Net.from_json, nets):
+        for _, feature in net.kept:
+            own = (feature, f"{feature}~mean", f"{feature}~square")
+            names = [name for _, name in net.channels if name in own]
+            sums = {name: _joined(block, name) for name in names}
+            arrays |= stored.levels(stored.values(sums, net, feature))
+    return Result(arrays)
+
+
+def _joined(block: Block, name: str) -> NDArray[np.int32]:
+    """A block's own sums of this name, and what reaches in from its lower neighbours."""
+    own = f"{name}/core"
+    pieces = {
+        key: array.astype(np.int32, copy=False)
+        for key, array in block.arrays.items()
+        if key.startswith(f"{name}/") and key != own
+    }
+    return blend.join(block.arrays[own].astype(np.int32), pieces)  # a copy: the sums are added in place
+
+
+def blend_block_bytes(inside: int) -> int:
+    """Bytes that :func:`blend_block` needs for a block of so many voxels."""
+    return (4 + 8) * inside
+
+
+def match_block(block: Block, shape: Index3, how: Filter) -> Result:
+    """Kernel: a block of the tomogram, of ``shape`` voxels, on the networks' grid."""
+    check_finite(block, "image")
+    found = _resampled(block, "image", shape, how, "reflect")
+    return Result({"matched": found})
+
+
+def match_block_bytes(core: Index3, halo: Index3, shape: Index3, out_shape: Index3) -> int:
+    """Bytes that :func:`match_block` needs: the block in float32, one axis after the other.
+
+    ``core`` of blocks of the grid of ``out_shape``, and ``halo`` around what is read from the grid of ``shape``.
+    """
+    sides = [min(-(-c * n // m) + 2 * h + 1, n) for c, n, m, h in zip(core, shape, out_shape, halo, strict=True)]
+    peak = before = math.prod(sides)
+    for axis, c in enumerate(core):
+        sides[axis] = c
+        after = math.prod(sides)
+        peak, before = max(peak, before + 2 * after), after
+    return 4 * peak
+
+
+def restore_block(
+    block: Block, shape: Index3, how: Filter, dtype: Any, rounding: Rounding, factors: list[list[int]]
+) -> Result:
+    """Kernel: a block of predictions, of ``shape`` voxels on the networks' grid, as stored values on all levels."""
+    arrays: dict[str, Any] = {}
+    for name in block.arrays:
+        values = store(_resampled(block, name, shape, how, "edge"), dtype, rounding)
+        arrays |= levels_of(values, factors, "probability", name)
+    return Result(arrays)
+
+
+def restore_block_bytes(core: Index3, halo: Index3, shape: Index3, out_shape: Index3) -> int:
+    """Bytes that :func:`restore_block` needs; the arguments are those of :func:`match_block_bytes`."""
+    return match_block_bytes(core, halo, shape, out_shape) + 8 * math.prod(core)
+
+
+def _resampled(block: Block, name: str, shape: Index3, how: Filter, edge: EdgeRule) -> Any:
+    return resample_block(block.arrays[name], block.boxes[name], index3(shape), block.box, block.shape, how, edge)

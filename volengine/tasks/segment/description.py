@@ -1,0 +1,205 @@
+"""What planning and kernels of ``segment`` share: each network's part of a stage, and how predictions are stored.
+
+Both go into a stage's parameters as JSON.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from volengine.core.boxes import Index3, index3
+from volengine.core.errors import InputError
+from volengine.core.lattice import AxisLattice, EdgeRule, Lattice
+from volengine.ops import blend
+from volengine.ops.normalise import Normalisation
+from volengine.ops.quantise import ProbabilityType, Rounding, quantise, quantise_spread
+from volengine.ops.windows import Window
+from volengine.tasks.common.levels import levels_of
+
+if TYPE_CHECKING:
+    from volengine.nets.tta import View
+
+
+UNCERTAINTY = " uncertainty"
+"""Ends the name of the volume that holds a feature's uncertainty."""
+
+STATISTICS_SLICES = 64
+"""Slices of a block of the stages that make statistics."""
+
+
+@dataclass(frozen=True)
+class Net:
+    """A model's part of the prediction.
+
+    Parameters
+    ----------
+    path, digest
+        The model file and its identity.
+    features
+        Name of the feature in each output channel; empty: the channel is not kept (background).
+    lattice
+        The patches.
+    window, edges, normalisation
+        How patches are blended, what lies outside of the volume, and how the input is normalised.
+    bounded
+        Whether the sums are of probabilities.
+    execution
+        Fields of :class:`volengine.nets.predictor.Execution`.
+    mirror_volume
+        Whether the views are of the whole volume instead of the patches.
+    sigmoid
+        The sums are of logits, and their sigmoid is written.
+    network
+        The own architecture that the user allowed for this model, if it has one.
+    inverted
+        The volume's contrast is the other way round than what the network knows.
+    colour
+        Red, green, blue, 0 to 1, in which viewers show what it predicts, if the model says one. It changes nothing of
+        the prediction, so kernels do not get it.
+    """
+
+    path: str
+    digest: str
+    features: tuple[str, ...]
+    lattice: Lattice
+    window: Window
+    edges: tuple[EdgeRule, EdgeRule, EdgeRule]
+    normalisation: Normalisation
+    bounded: bool
+    execution: Mapping[str, Any]
+    mirror_volume: bool = False
+    sigmoid: bool = False
+    network: str | None = None
+    inverted: bool = False
+    colour: tuple[float, float, float] | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON parameters of a kernel."""
+        return {key: value for key, value in asdict(self).items() if key != "colour"}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Net:
+        values = dict(data)
+        axes = [AxisLattice(**values["lattice"][axis]) for axis in "zyx"]
+        z, y, x = values["edges"]
+        values.update(lattice=Lattice(*axes), edges=(z, y, x), features=tuple(values["features"]))
+        return cls(**values)
+
+    @property
+    def kept(self) -> list[tuple[int, str]]:
+        """Channel and name of each feature that is written."""
+        return [(channel, feature) for channel, feature in enumerate(self.features) if feature]
+
+    @property
+    def spread(self) -> bool:
+        """Whether the uncertainty is written too."""
+        return bool(self.execution.get("spread"))
+
+    @property
+    def channels(self) -> list[tuple[int, str]]:
+        """Channel and name of all sums that are needed: ``feature``, ``feature~mean`` and ``feature~square``."""
+        groups = [""] if not self.spread else ["", "~square"] if self.bounded else ["", "~mean", "~square"]
+        n = len(self.features)
+        return [(g * n + channel, feature + end) for g, end in enumerate(groups) for channel, feature in self.kept]
+
+    @property
+    def products(self) -> list[str]:
+        """Names of the volumes that are written."""
+        names = [feature for _, feature in self.kept]
+        return names + [uncertainty_of(f) for f in names] if self.spread else names
+
+    @property
+    def scale(self) -> float:
+        """Fixed-point scale of its sums."""
+        return blend.PROBABILITY_SCALE if self.bounded else blend.VALUE_SCALE
+
+    @cached_property
+    def passes(self) -> list[Pass]:
+        """The patches of the volume, and of its mirrored versions where they lie otherwise."""
+        from volengine.nets.tta import views
+
+        if not self.mirror_volume:
+            return [Pass(self.lattice, None, 1.0)]
+        depth = self.lattice.z.patch
+        depth = depth if depth > 1 else 1 + self.lattice.z.low + self.lattice.z.high
+        every = views(self.execution["tta"], depth)
+        found: dict[Lattice, list[View]] = {}
+        for view in every:
+            if view.mirrors is None:
+                raise InputError("Only flips mirror a whole volume; use tta flips, or turn each patch.")
+            found.setdefault(self.lattice.mirror(view.mirrors), []).append(view)
+        return [Pass(lattice, tuple(seen), len(seen) / len(every)) for lattice, seen in found.items()]
+
+    @property
+    def patches(self) -> int:
+        """Number of patches of all passes."""
+        return sum(len(p.lattice) for p in self.passes)
+
+    def overhang(self, core: Sequence[int]) -> Index3:
+        """The largest of all passes; see :meth:`volengine.core.lattice.Lattice.overhang`."""
+        return index3(np.max([p.lattice.overhang(core) for p in self.passes], axis=0).tolist())
+
+    def halo(self, core: Sequence[int]) -> tuple[Index3, Index3]:
+        """The largest of all passes; see :meth:`volengine.core.lattice.Lattice.halo`."""
+        low, high = np.max([p.lattice.halo(core, self.edges) for p in self.passes], axis=0).tolist()
+        return index3(low), index3(high)
+
+    def axis_overhang(self, axis: int, core: int) -> int:
+        """The same along one axis, of any length."""
+        return max(p.lattice.axes[axis].overhang(core) for p in self.passes)
+
+
+@dataclass(frozen=True)
+class Pass:
+    """Patches that count together: a lattice, the views they are seen from (``None``: all), and their share."""
+
+    lattice: Lattice
+    views: tuple[View, ...] | None
+    share: float
+
+
+def uncertainty_of(feature: str) -> str:
+    """Name of the volume that holds a feature's uncertainty."""
+    return f"{feature}{UNCERTAINTY}"
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """How probabilities become stored values: dtype, rounding, and the factors of the pyramid's levels."""
+
+    dtype: ProbabilityType
+    rounding: Rounding
+    factors: tuple[Index3, ...]
+
+    def values(self, sums: Mapping[str, NDArray[np.int32]], net: Net, feature: str) -> dict[str, NDArray[np.generic]]:
+        """A feature's sums, by the names of :attr:`Net.channels`, as stored values of its products."""
+        found = quantise(sums[feature], net.scale, self.dtype, self.rounding, bounded=net.bounded, sigmoid=net.sigmoid)
+        values = {feature: found}
+        if net.spread:
+            means = sums[feature if net.bounded else f"{feature}~mean"]
+            squares = sums[f"{feature}~square"]
+            spread = quantise_spread(means, squares, blend.PROBABILITY_SCALE, self.dtype, self.rounding)
+            values[uncertainty_of(feature)] = spread
+        return values
+
+    def levels(self, values: Mapping[str, NDArray[np.generic]]) -> dict[str, Any]:
+        """Stored values on all levels, named ``product@level``."""
+        arrays: dict[str, Any] = {}
+        for name, level in values.items():
+            arrays |= levels_of(level, self.factors, "probability", name)
+        return arrays
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Encoding:
+        return cls(data["dtype"], data["rounding"], tuple(index3(f) for f in data["factors"]))
+
+
+def crosses(nets: Sequence[Net], core: Sequence[int]) -> bool:
+    """Whether a patch of any network reaches over the upper faces of blocks of this core."""
+    return any(net.axis_overhang(axis, c) > 0 for net in nets for axis, c in enumerate(core))

@@ -1,0 +1,126 @@
+"""Matching: the tomogram on the grid that models were trained for, and their predictions back on the tomogram's.
+
+Stages around a :class:`volengine.tasks.segment.stages.GridStages`: ``match`` writes a float32 copy of the tomogram at
+the models' voxel size, the networks read that and write float32 predictions, ``restore`` resamples these onto the
+tomogram's grid and stores them. Copies are scratch and go with the end of the run. The method is in
+:mod:`volengine.ops.resample`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from volengine.core.boxes import Index3, index3
+from volengine.core.image import ImageSpec
+from volengine.core.tiling import Tiling
+from volengine.core.volume import Volume
+from volengine.engine.ledger import PlanFolder
+from volengine.engine.options import RunOptions
+from volengine.engine.plan import Plan
+from volengine.engine.stage import ArrayInput, Output, Stage, kernel_bytes
+from volengine.io.omezarr.levels import auto_chunk
+from volengine.ops.resample import Filter, reach
+from volengine.tasks.common.images import core_unit, factors_of, outputs_of, scratch_spec
+from volengine.tasks.segment.description import Net
+from volengine.tasks.segment.recipe import SegmentRecipe
+from volengine.tasks.segment.stages import GridStages
+
+SCRATCH_VOX = 128
+"""Longest side of a scratch chunk."""
+
+_MATCH = "volengine.tasks.segment.blocks:match_block"
+_RESTORE = "volengine.tasks.segment.blocks:restore_block"
+
+
+@dataclass(frozen=True)
+class MatchStages:
+    """The stages that predict a tomogram on another grid than its own.
+
+    Parameters
+    ----------
+    volume, shape
+        The tomogram, and the shape of the grid that the networks see.
+    recipe, specs, folder, options
+        As of :class:`volengine.tasks.segment.stages.GridStages`; ``specs`` on the tomogram's grid.
+    """
+
+    volume: Volume
+    shape: Index3
+    recipe: SegmentRecipe
+    specs: dict[str, ImageSpec]
+    folder: PlanFolder
+    options: RunOptions
+
+    def plan(self, nets: list[Net], *, flat: bool) -> Plan:
+        """All stages; ``flat``: the networks see slices, so that blocks should cover whole ones."""
+        chunk = self._chunk(flat=flat)
+        copy = self._scratch("matched", chunk)
+        answers = {name: self._scratch(name, chunk) for name in self.specs}
+        inner = GridStages(copy.volume(), self.recipe, nets, answers, self.folder, self.options, self.volume)
+        seen = inner.plan()
+        match = self._choose(self.shape, core_unit(copy), lambda core: self._match(copy, core, inner.tag))
+        restore = self._choose(
+            self.volume.shape, core_unit(*self.specs.values()), lambda core: self._restore(answers, core, inner.tag)
+        )
+        z, y, x = (n * v / m for n, v, m in zip(self.volume.shape, self.volume.voxel_size, self.shape, strict=True))
+        note = f"matched: {self.volume.shape} voxels become {self.shape} of {z:.4g}, {y:.4g}, {x:.4g} angstrom"
+        return Plan(
+            self.volume.name,
+            (match, *seen.stages, restore),
+            (copy, *seen.images, *self.specs.values()),
+            notes=(note, *seen.notes),
+        )
+
+    def _chunk(self, *, flat: bool) -> Index3:
+        if self.options.block is not None:
+            return index3(min(b, n) for b, n in zip(self.options.block, self.shape, strict=True))
+        thin = auto_chunk(self.shape)
+        z, y, x = (c * max(1, SCRATCH_VOX // c) for c in thin)
+        return (thin[0] if flat else z), y, x
+
+    def _scratch(self, name: str, chunk: Index3) -> ImageSpec:
+        z, y, x = self.shape
+        url = str(self.folder.scratch / f"match-{'-'.join(self.specs)}-{name}-{z}x{y}x{x}")
+        size = [n * v / m for n, v, m in zip(self.volume.shape, self.volume.voxel_size, self.shape, strict=True)]
+        return scratch_spec(url, self.shape, "float32", chunk, size)
+
+    def _choose(self, shape: Index3, unit: Index3, build: Callable[[Index3], Stage]) -> Stage:
+        core = self.options.core_for(shape, unit, build)
+        return build(core)
+
+    def _match(self, copy: ImageSpec, core: Index3, tag: str) -> Stage:
+        how: Filter = "lanczos" if self.recipe.resolved().match == "isotropic" else "linear"
+        halo = reach(self.volume.shape, self.shape, how)
+        return Stage(
+            f"{tag}-match",
+            _MATCH,
+            Tiling(self.shape, core),
+            params={"shape": self.volume.shape, "how": how},
+            arrays={"image": ArrayInput(self.volume, halo, halo, scaled=True)},
+            outputs={"matched": Output(copy.volume())},
+            kernel_bytes=kernel_bytes(_MATCH, core=core, halo=halo, shape=self.volume.shape, out_shape=self.shape),
+        )
+
+    def _restore(self, answers: dict[str, ImageSpec], core: Index3, tag: str) -> Stage:
+        how: Filter = "corners" if self.recipe.compat == "ais" else "linear"
+        halo = reach(self.shape, self.volume.shape, how)
+        spec = next(iter(self.specs.values()))
+        outputs: dict[str, Output] = {}
+        for name, each in self.specs.items():
+            outputs |= outputs_of(each, name)
+        return Stage(
+            f"{tag}-restore",
+            _RESTORE,
+            Tiling(self.volume.shape, core),
+            params={
+                "shape": self.shape,
+                "how": how,
+                "dtype": self.recipe.dtype,
+                "rounding": self.recipe.resolved().rounding,
+                "factors": factors_of(spec),
+            },
+            arrays={name: ArrayInput(each.volume(), halo, halo, scaled=True) for name, each in answers.items()},
+            outputs=outputs,
+            kernel_bytes=kernel_bytes(_RESTORE, core=core, halo=halo, shape=self.shape, out_shape=self.volume.shape),
+        )

@@ -1,0 +1,191 @@
+"""What each model of a recipe does on a volume: its patch lattice, blending, normalisation and views."""
+
+from __future__ import annotations
+
+import math
+
+from volengine.core.boxes import Index3, index3
+from volengine.core.errors import InputError, PlanError
+from volengine.core.lattice import AxisLattice, EdgeRule, Lattice
+from volengine.core.model import ModelFacts
+from volengine.core.volume import Volume
+from volengine.engine.options import RunOptions
+from volengine.io.stores import located
+from volengine.ops.resample import resampled_shape
+from volengine.tasks.segment.description import Net
+from volengine.tasks.segment.recipe import Resolved, SegmentRecipe, check_voxel_size, fit_stride
+
+MATCHED = {"none": "", "xy": "yx", "isotropic": "zyx"}
+"""Axes that are resampled to the model's voxel size."""
+
+LARGEST_FACTOR = 8
+"""Between voxel sizes; beyond, a header is more likely wrong than a tomogram meant."""
+
+EXACT_TILE = 3
+"""Exact mode: side of a tile over the receptive field's radius; a 3D network then computes each voxel about 5 times.
+The nearest power of two is taken, so that blocks hold whole tiles."""
+
+SLICE_MULTIPLE, SLICE_CONTEXT = 32, 64
+"""Ais pads whole slices to a multiple of 32, plus 64 voxels."""
+
+BACKGROUND = "background"
+"""A channel of this name, beside others under a softmax, is no feature: nothing is written for it."""
+
+
+def nets_of(volume: Volume, recipe: SegmentRecipe, options: RunOptions) -> dict[Index3, list[Net]]:
+    """What each model of the recipe does, by the shape of the grid that it sees: the volume's own, or a matched one."""
+    found: dict[Index3, list[Net]] = {}
+    for path in recipe.models:
+        shape, net = _net(volume, recipe, options, path)
+        found.setdefault(shape, []).append(net)
+    return found
+
+
+def _net(volume: Volume, recipe: SegmentRecipe, options: RunOptions, path: str) -> tuple[Index3, Net]:
+    from volengine.nets.checkpoint import identity, load_facts
+    from volengine.nets.registry import allowed
+    from volengine.nets.registry import located as own_located
+    from volengine.nets.shipped import is_shipped
+    from volengine.nets.tta import views
+
+    facts = load_facts(path)
+    how = recipe.resolved()
+    shape = _shape(volume, recipe, facts, path)
+    _check_answer(recipe, facts, path)
+    views(how.tta, facts.patch[0] if facts.volumetric else facts.context)
+    edge: EdgeRule = how.edge or facts.edge
+    softmax = facts.activation == "softmax"
+    logits = how.mean_of == "logits"
+    own = allowed(facts.network, recipe.network_files)
+    return shape, Net(
+        path=path if is_shipped(path) else located(path),
+        digest=identity(path),
+        features=tuple("" if softmax and f == BACKGROUND else f for f in facts.features),
+        lattice=lattice_of(shape, recipe, facts, path),
+        window="constant" if recipe.exact else how.window or facts.window,
+        edges=(edge if facts.volumetric else "edge", edge, edge),  # slices beyond the ends: the last one, as in Ais
+        normalisation=facts.normalisation,
+        bounded=facts.activation != "none" and not logits,
+        execution={
+            "batch": recipe.batch,
+            "device": options.device,
+            "precision": recipe.precision,
+            "channels_last": recipe.channels_last,
+            "compile": recipe.compile,
+            "tta": how.tta,
+            "mean_of": how.mean_of,
+            "spread": recipe.uncertainty,
+        },
+        mirror_volume=how.tta_of == "volume",
+        sigmoid=logits and facts.activation == "sigmoid" and recipe.answer == "probabilities",
+        network=own and own_located(own),
+        inverted=recipe.invert,
+        colour=_colour(facts),
+    )
+
+
+def _colour(facts: ModelFacts) -> tuple[float, float, float] | None:
+    """The model's colour, if it is that of one feature; white for a network that answers values (without noise)."""
+    if facts.activation == "none":
+        return 1.0, 1.0, 1.0
+    return facts.colour if len(set(facts.features) - {BACKGROUND}) == 1 else None
+
+
+def _shape(volume: Volume, recipe: SegmentRecipe, facts: ModelFacts, path: str) -> Index3:
+    """The grid on which a model sees the volume: resampled where the recipe says so."""
+    match = recipe.resolved().match
+    axes = MATCHED[match]
+    if not recipe.any_voxel_size:
+        minded = "yx" if recipe.compat == "ais" else "zyx"  # Ais never minds z
+        rest = "".join(axis for axis in minded if axis not in axes)
+        check_voxel_size(volume, path, facts, recipe.match_tolerance, rest)
+    for axis, v, m in zip("zyx", volume.voxel_size, facts.voxel_size, strict=True):
+        if axis in axes and not 1 / LARGEST_FACTOR <= v / m <= LARGEST_FACTOR:
+            raise InputError(
+                f"{path} was trained at {m:g} angstrom per voxel, but {volume.url} says {v:g} along {axis}: more than "
+                f"a factor of {LARGEST_FACTOR}. Is that its voxel size? Give the true --voxel-size when converting."
+            )
+    return resampled_shape(
+        volume.shape, volume.voxel_size, facts.voxel_size, axes=axes, tolerance=recipe.match_tolerance
+    )
+
+
+def _check_answer(recipe: SegmentRecipe, facts: ModelFacts, path: str) -> None:
+    """Refuse what this model's answers cannot be made into."""
+    if facts.activation == "none" and recipe.dtype == "uint8":
+        raise InputError(f"{path} predicts values, not probabilities; use --dtype float32.")
+    if facts.activation == "none" and recipe.uncertainty:
+        raise InputError(f"{path} predicts values, not probabilities; leave out --uncertainty.")
+    if facts.activation == "softmax" and recipe.resolved().mean_of == "logits":
+        raise InputError(f"{path} answers with a softmax over its channels; only probabilities can be averaged.")
+    if recipe.compat == "ais" and facts.volumetric:
+        raise InputError(f"{path} is a 3D network; --compat ais is for networks that see slices.")
+    if recipe.compat == "membrain" and not facts.volumetric:
+        raise InputError(f"{path} sees slices; --compat membrain is for 3D networks.")
+
+
+def lattice_of(shape: Index3, recipe: SegmentRecipe, facts: ModelFacts, path: str) -> Lattice:
+    """The patches of a model on a volume of this shape.
+
+    Raises
+    ------
+    PlanError
+        Patches that the network's stride does not divide.
+    InputError
+        Exact mode for a network without finite receptive field.
+    """
+    how = recipe.resolved()
+    patch = _patch(shape, how, facts, path)
+    fit_stride(patch, facts.stride, path)
+    below, above = facts.context_slices
+    if recipe.exact:
+        return _exact(shape, patch, facts, path, given=how.patch is not None)
+    overlap = facts.overlap if how.overlap is None else how.overlap
+    flat = not facts.volumetric
+    margin = recipe.margin_vox
+    return Lattice.sliding(
+        shape,
+        patch,
+        (0.0 if flat else overlap, overlap, overlap),
+        (0 if flat else margin, margin, margin),
+        (below, 0, 0),
+        (above, 0, 0),
+    )
+
+
+def _patch(shape: Index3, how: Resolved, facts: ModelFacts, path: str) -> Index3:
+    if how.patch == "slice":
+        y, x = (
+            -(-n // math.lcm(SLICE_MULTIPLE, s)) * math.lcm(SLICE_MULTIPLE, s) + SLICE_CONTEXT
+            for n, s in zip(shape[1:], facts.stride[1:], strict=True)
+        )
+        return facts.patch[0], y, x
+    patch = facts.patch if how.patch is None else how.patch
+    if not facts.volumetric and patch[0] != 1:
+        raise PlanError(f"{path} sees slices: its patches are one voxel thick along z, not {patch[0]}.")
+    return patch
+
+
+def _exact(shape: Index3, patch: Index3, facts: ModelFacts, path: str, *, given: bool) -> Lattice:
+    if facts.receptive_field is None:
+        raise InputError(
+            f"{path}: the network has no finite receptive field (it normalises over its patch), so there is no exact "
+            "mode for it; leave out --exact."
+        )
+    if facts.normalisation == "per_patch":
+        raise InputError(f"{path} was trained with patches normalised by themselves; leave out --exact.")
+    if not given:  # context is computed and thrown away: tiles that are small beside it cost many times their size
+        strides = zip(patch, facts.receptive_field, facts.stride, strict=True)
+        patch = index3(max(p, -(-_power(EXACT_TILE * r) // s) * s) for p, r, s in strides)
+    z, y, x = (
+        AxisLattice.tiles(n, p, r, s)
+        for n, p, r, s in zip(shape, patch, facts.receptive_field, facts.stride, strict=True)
+    )
+    if not facts.volumetric:
+        z = AxisLattice.sliding(shape[0], 1, low=facts.context_slices[0], high=facts.context_slices[1])
+    return Lattice(z, y, x)
+
+
+def _power(length: int) -> int:
+    """The power of two nearest to a length."""
+    return 1 << round(math.log2(length)) if length > 0 else 1

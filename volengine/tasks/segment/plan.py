@@ -1,0 +1,119 @@
+"""Planning ``segment``: which models see which grid, the stores of the predictions, and the stages of each grid."""
+
+from __future__ import annotations
+
+from volengine.core.boxes import Index3
+from volengine.core.errors import InputError
+from volengine.core.image import ImageSpec
+from volengine.core.volume import Volume
+from volengine.engine.ledger import PlanFolder
+from volengine.engine.options import RunOptions
+from volengine.engine.plan import Plan, join
+from volengine.io.names import is_packed, suffix_of
+from volengine.tasks.common.images import StoreOptions, auto_shard, image_spec
+from volengine.tasks.common.layout import feature_store, history
+from volengine.tasks.segment.description import UNCERTAINTY
+from volengine.tasks.segment.match import MatchStages
+from volengine.tasks.segment.nets import nets_of
+from volengine.tasks.segment.recipe import SegmentRecipe
+from volengine.tasks.segment.stages import GridStages
+
+SHARD_VOX = 128
+
+
+def plan_segment(source: Volume, recipe: SegmentRecipe, out: str, folder: PlanFolder, options: RunOptions) -> Plan:
+    """Stages that predict the features of a tomogram; reads the models' facts, and no voxels.
+
+    Parameters
+    ----------
+    source
+        The tomogram.
+    recipe
+        Which models, and how they are applied.
+    out
+        Folder or URL that gets the predictions; or, for a single feature, the store itself (``.zarr``).
+    folder
+        Of the plan: sums and matched copies lie in its scratch folder.
+    options
+        How to run.
+
+    Returns
+    -------
+    Plan
+        Its images that are no scratch are the predictions, each with its feature's name in ``facts["feature"]``.
+
+    Raises
+    ------
+    InputError
+        A model that does not fit the tomogram or the recipe; two models that predict one feature.
+    """
+    if is_packed(source.url):
+        raise InputError(f"{source.url} is compressed as a whole and cannot be read in blocks; convert it first.")
+    grids = nets_of(source, recipe, options)
+    nets = [net for every in grids.values() for net in every]
+    features = [f for net in nets for f in net.features if f]
+    double = sorted({f for f in features if features.count(f) > 1})
+    if double:
+        raise InputError(f"Two models predict {double[0]!r}; segment with one of them, or into two folders.")
+    chunk_shard = _chunk_and_shard(source, flat=all(net.lattice.z.patch == 1 for net in nets))
+    count = sum(len(net.products) for net in nets)
+    parts = []
+    for shape, seen in grids.items():
+        products = {name: net.colour for net in seen for name in net.products}
+        specs = {
+            name: _spec(source, recipe, (name, colour), _store(source, name, out, count), chunk_shard)
+            for name, colour in products.items()
+        }
+        if shape == source.shape:
+            parts.append(GridStages(source, recipe, seen, specs, folder, options).plan())
+        else:
+            flat = all(net.lattice.z.patch == 1 for net in seen)
+            parts.append(MatchStages(source, shape, recipe, specs, folder, options).plan(seen, flat=flat))
+    return join(source.name, parts, {"segment": recipe.to_json()})
+
+
+def _store(volume: Volume, feature: str, out: str, features: int) -> str:
+    if suffix_of(out) == ".zarr":
+        if features > 1:
+            raise InputError(f"--out {out} is one store, but {features} volumes are written; give a folder.")
+        return out
+    of, suffix = (feature.removesuffix(UNCERTAINTY), "_uncertainty") if feature.endswith(UNCERTAINTY) else (feature, "")
+    return feature_store(out, volume.name, of, suffix)
+
+
+def _chunk_and_shard(volume: Volume, *, flat: bool) -> tuple[Index3, Index3]:
+    """Chunk and shard of the predictions: the volume's own, but shards not much above 128 voxels a side.
+
+    A block covers whole shards and takes a network seconds to minutes, so they are the grain of progress. For 2D
+    networks alone shards are one chunk thin along z: then blocks can cover whole slices, and no patch crosses one.
+    """
+    from volengine.io.omezarr.levels import auto_chunk
+
+    stored = volume.path != ""
+    chunk = volume.chunks if stored and volume.chunks and max(volume.chunks) <= SHARD_VOX else auto_chunk(volume.shape)
+    wanted = (volume.shards if stored else None) or auto_shard(volume.shape, chunk)
+    most = [c * max(1, SHARD_VOX // c) for c in chunk]
+    z, y, x = (min(max(w // c * c, c), m) for w, c, m in zip(wanted, chunk, most, strict=True))
+    return chunk, (chunk[0] if flat else z, y, x)
+
+
+def _spec(
+    volume: Volume,
+    recipe: SegmentRecipe,
+    shown: tuple[str, tuple[float, float, float] | None],
+    url: str,
+    chunk_shard: tuple[Index3, Index3],
+) -> ImageSpec:
+    """The image of a prediction; ``shown`` is the feature's name, and its colour where the model says one."""
+    feature, colour = shown
+    kept = {key: volume.facts[key] for key in ("mrc",) if key in volume.facts}
+    if colour is not None:
+        kept["colour"] = list(colour)
+    return image_spec(
+        url,
+        volume,
+        StoreOptions(*chunk_shard, ngff=recipe.ngff, levels=recipe.levels),
+        dtype=recipe.dtype,
+        kind="probability",
+        facts={**kept, "feature": feature, "history": history(volume, "segment", recipe)},
+    )

@@ -1,0 +1,241 @@
+"""The recipe of segment, and what is refused before anything is planned."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from volengine.core.boxes import Index3
+from volengine.core.errors import InputError, PlanError
+from volengine.core.image import Ngff
+from volengine.core.lattice import EdgeRule
+from volengine.core.model import ModelFacts, Window
+from volengine.core.recipe import Recipe
+from volengine.core.volume import Volume
+from volengine.ops.quantise import ProbabilityType, Rounding
+
+VOXEL_TOLERANCE = 0.05
+"""Relative difference between the voxel sizes of model and tomogram above which a model is refused (as in Ais)."""
+
+Match = Literal["none", "xy", "isotropic"]
+
+
+@dataclass(frozen=True)
+class SegmentRecipe(Recipe):
+    """How to predict.
+
+    Parameters
+    ----------
+    models
+        Model files: native ``.safetensors``, Ais's ``.scnm``, membrain-seg's ``.ckpt``; or names of models that come
+        with the package: ``cytoplasm``. A single one needs no list.
+    network_files
+        Own architectures that models of yours have: ``FILE.py:Class`` or ``package.module:Class``. They are run; what
+        a model file names is not, unless it is named here too.
+    patch
+        Voxels z, y, x that a network answers at once, or ``slice``: whole slices with 32 or more voxels of context
+        on each side, as Ais does. Default: the model's.
+    overlap
+        Of neighbouring patches, 0 to below 1. Default: the model's.
+    window
+        ``gaussian``, ``hann``, ``constant`` or ``crop``. Default: the model's.
+    edge
+        Outside of the volume: ``reflect``, ``edge`` or ``zero``. Default: the model's.
+    margin_vox
+        Voxels the volume is made longer by at its faces before the patches are laid out (in z only for 3D models).
+    exact
+        For purely convolutional networks: patches do not overlap and see their whole receptive field, so that the
+        prediction is that of the whole volume at once. Larger patches take more memory and less time; default: the
+        model's, but at least three times the receptive field's radius.
+    tta
+        Views from which each patch is predicted: 1 to 8 (quarter turns, then flipped), to 16 (3D), ``flips`` along all
+        axes (8 views in 3D), or ``flips4``, half of these. Default: 1.
+    tta_of
+        What is turned: each ``patch``, or the whole ``volume`` (1 or flips only), whose patches then lie otherwise
+        where the last one is moved back. Default: the patch.
+    mean_of
+        What is averaged over views and patches: ``probabilities``, or the ``logits`` before the network's sigmoid.
+        Default: probabilities.
+    answer
+        What is written: ``probabilities``, or the averaged ``logits`` as they are (float types only).
+    uncertainty
+        Write for each feature also the standard deviation of its probability over all views and patches that saw a
+        voxel, weighted as in the blend: a further volume, ``FEATURE uncertainty``.
+    batch
+        Patches per call of the network; 0: chosen by the device.
+    precision
+        ``float32``, ``tf32``, ``bfloat16`` or ``float16`` (GPU).
+    channels_last
+        Memory order for the network.
+    compile
+        Use ``torch.compile``.
+    dtype
+        Of the predictions: ``uint8`` (255 is 1.0), ``float16`` or ``float32``.
+    rounding
+        To uint8: ``nearest`` (half to even) or ``truncate`` (as Ais does).
+    compat
+        Predict as another program does, in whatever else is not said: ``membrain`` (membrain-seg: windows of 160
+        voxels, overlap 0.5, zeros outside, the volume mirrored 8 ways, mean of logits) or ``ais`` (Ais's command line:
+        whole slices, mirrored outside to a multiple of 32 and 64 more, truncation to uint8).
+    match
+        What to do with a tomogram whose voxel size is not the model's: ``none`` (refuse it), or resample it to the
+        model's on the way to the network, and the prediction back onto the tomogram's own grid. ``xy``: in the
+        slices alone, with Ais's filter (linear after a Gaussian); ``isotropic``: along z too, with a windowed sinc,
+        close to MemBrain's cropping of the Fourier transform. Default: none; with ``compat`` ais: xy.
+    match_tolerance
+        Relative difference of voxel sizes up to which an axis is taken as it is.
+    any_voxel_size
+        Accept tomograms whose voxel size is not the model's, as they are.
+    invert
+        The tomogram's contrast is the other way round than what the models were trained on: it shows molecules bright
+        where they know them dark. What they see is negated; the tomogram stays as it is.
+    ngff
+        Version of the written stores: ``0.5`` or ``0.4``.
+    levels
+        Number of resolution levels; default: until no axis is longer than 128 voxels.
+    """
+
+    models: tuple[str, ...]
+    network_files: tuple[str, ...] = ()
+    patch: tuple[int, int, int] | Literal["slice"] | None = None
+    overlap: float | None = None
+    window: Literal["gaussian", "hann", "constant", "crop"] | None = None
+    edge: Literal["reflect", "edge", "zero"] | None = None
+    margin_vox: int = 0
+    exact: bool = False
+    tta: int | Literal["flips", "flips4"] | None = None
+    tta_of: Literal["patch", "volume"] | None = None
+    mean_of: Literal["probabilities", "logits"] | None = None
+    answer: Literal["probabilities", "logits"] = "probabilities"
+    uncertainty: bool = False
+    batch: int = 0
+    precision: Literal["float32", "tf32", "bfloat16", "float16"] = "float32"
+    channels_last: bool = True
+    compile: bool = False
+    dtype: ProbabilityType = "uint8"
+    rounding: Rounding = "nearest"
+    compat: Literal["", "ais", "membrain"] = ""
+    match: Match | None = None
+    match_tolerance: float = VOXEL_TOLERANCE
+    any_voxel_size: bool = False
+    invert: bool = False
+    ngff: Ngff = "0.5"
+    levels: int | None = None
+
+    def check(self) -> None:
+        if not self.models:
+            raise InputError("segment needs at least one model.")
+        if self.overlap is not None and not 0 <= self.overlap < 1:
+            raise InputError(f"--overlap must be at least 0 and below 1, not {self.overlap}.")
+        if isinstance(self.patch, tuple) and min(self.patch) < 1:
+            raise InputError(f"--patch must be positive, not {self.patch}.")
+        if self.margin_vox < 0 or self.batch < 0:
+            raise InputError(f"--margin-vox {self.margin_vox} and --batch {self.batch} must not be negative.")
+        if isinstance(self.tta, int) and not 1 <= self.tta <= 16:
+            raise InputError(f"--tta is {self.tta}; it must be from 1 to 16, or flips.")
+        if self.exact and (self.overlap or self.margin_vox or self.patch == "slice" or self.window):
+            raise InputError("--exact needs no --overlap, --window, --margin-vox or whole slices: leave them out.")
+        if self.answer == "logits" and (self.dtype == "uint8" or self.resolved().mean_of == "probabilities"):
+            raise InputError("--answer logits needs --dtype float32 or float16, and not --mean-of probabilities.")
+        if self.compat == "ais" and self.dtype != "uint8":
+            raise InputError(f"--compat ais writes uint8, not {self.dtype}.")
+        if self.resolved().tta_of == "volume" and self.resolved().tta not in (1, "flips", "flips4"):
+            raise InputError(f"--tta-of volume mirrors only: --tta must be 1, flips or flips4, not {self.tta}.")
+        if self.exact and (self.resolved().tta_of == "volume" or self.compat):
+            raise InputError("--exact goes without --tta-of volume and --compat: its patches are laid out otherwise.")
+        if self.any_voxel_size and self.match not in (None, "none"):
+            raise InputError(f"--match {self.match} and --any-voxel-size contradict each other: leave one out.")
+        if not 0 <= self.match_tolerance < 1:
+            raise InputError(f"--match-tolerance must be at least 0 and below 1, not {self.match_tolerance}.")
+        if self.levels is not None and self.levels < 1:
+            raise InputError(f"--levels must be 1 or more, not {self.levels}.")
+        if self.dtype != "uint8" and self.rounding != "nearest":
+            raise InputError(f"--rounding {self.rounding} is for uint8, not for {self.dtype}.")
+
+    def resolved(self) -> Resolved:
+        """What the recipe, else ``compat``, else the default says."""
+        values: dict[str, Any] = dict(_PRESETS[self.compat])
+        if self.answer == "logits":
+            values["mean_of"] = "logits"
+        given = {key: getattr(self, key) for key in values}
+        values |= {key: value for key, value in given.items() if value is not None}
+        if self.any_voxel_size:
+            values["match"] = "none"
+        truncate = self.compat == "ais" or self.rounding == "truncate"
+        return Resolved(**values, rounding="truncate" if truncate else "nearest")
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """The values of a :class:`SegmentRecipe` once ``compat`` has filled them in; ``None``: the model's own.
+
+    Fields have the recipe's meaning.
+    """
+
+    patch: Index3 | Literal["slice"] | None
+    overlap: float | None
+    window: Window | None
+    edge: EdgeRule | None
+    tta: int | Literal["flips", "flips4"]
+    tta_of: Literal["patch", "volume"]
+    mean_of: Literal["probabilities", "logits"]
+    match: Match
+    rounding: Rounding
+
+
+_PLAIN: dict[str, Any] = {
+    "patch": None,
+    "overlap": None,
+    "window": None,
+    "edge": None,
+    "tta": 1,
+    "tta_of": "patch",
+    "mean_of": "probabilities",
+    "match": "none",
+}
+_PRESETS: dict[str, dict[str, Any]] = {
+    "": _PLAIN,
+    "ais": {**_PLAIN, "patch": "slice", "edge": "reflect", "match": "xy"},
+    "membrain": {
+        "patch": (160, 160, 160),
+        "overlap": 0.5,
+        "window": "gaussian",
+        "edge": "zero",
+        "tta": "flips",
+        "tta_of": "volume",
+        "mean_of": "logits",
+        "match": "none",
+    },
+}
+
+
+def check_voxel_size(volume: Volume, path: str, facts: ModelFacts, tolerance: float, axes: str = "zyx") -> None:
+    """Refuse a model trained at another voxel size; networks that see one slice do not mind z.
+
+    Raises
+    ------
+    InputError
+        With both numbers and the options that allow it.
+    """
+    minded = "zyx" if facts.volumetric or facts.context > 1 else "yx"
+    for axis, v, m in zip("zyx", volume.voxel_size, facts.voxel_size, strict=True):
+        low, high = facts.voxel_range or (m, m)
+        nearest = min(max(v, low), high)
+        if axis in minded and axis in axes and abs(v / nearest - 1) > tolerance:
+            how = "isotropic" if minded == "zyx" else "xy"
+            trained = f"{low:g} to {high:g}" if low < high else f"{m:g}"
+            raise InputError(
+                f"{path} was trained at {trained} angstrom per voxel, but {volume.url} has {v:g} along {axis} "
+                f"({v / nearest - 1:+.0%}). Resample it on the way with --match {how}, give its true --voxel-size when "
+                "converting, or take it as it is with --any-voxel-size."
+            )
+
+
+def fit_stride(patch: Index3, stride: Index3, model: str) -> None:
+    """Refuse patches that the network cannot halve as often as it wants."""
+    for axis, p, s in zip("zyx", patch, stride, strict=True):
+        if p % s:
+            raise PlanError(
+                f"The patch {patch} is not a multiple of {model}'s stride {stride} on axis {axis}; "
+                f"use {max(p // s, 1) * s} or {(p // s + 1) * s}."
+            )

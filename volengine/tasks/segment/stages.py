@@ -1,0 +1,248 @@
+"""The stages of ``segment`` on one grid: statistics, networks over patches, blending across blocks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from volengine.core.boxes import Index3, index3
+from volengine.core.errors import MemoryRefusedError
+from volengine.core.image import ImageSpec
+from volengine.core.tiling import Tiling
+from volengine.core.volume import Volume
+from volengine.engine.ledger import PlanFolder
+from volengine.engine.memory import HEADROOM, STEPS, peak_bytes
+from volengine.engine.options import RunOptions
+from volengine.engine.plan import Plan
+from volengine.engine.stage import ArrayInput, Output, Stage, TableInput, kernel_bytes
+from volengine.ops import blend
+from volengine.ops.normalise import CELL, MAD_SLICES
+from volengine.tasks.common.images import core_unit, factors_of, outputs_of, scratch_spec
+from volengine.tasks.segment.description import STATISTICS_SLICES, Net, crosses
+from volengine.tasks.segment.recipe import SegmentRecipe
+
+LARGEST_BLOCK = 2**22
+"""Voxels per block: some seconds on a CPU; larger ones cost progress when a worker dies."""
+
+_CELLS = "volengine.tasks.segment.blocks:slice_cells"
+_STATISTICS = "volengine.tasks.segment.blocks:slice_statistics"
+_PREDICT = "volengine.tasks.segment.blocks:predict"
+_BLEND = "volengine.tasks.segment.blocks:blend_block"
+
+
+@dataclass(frozen=True)
+class GridStages:
+    """The stages that predict on one grid: the tomogram's own, or the one that networks were trained for.
+
+    Parameters
+    ----------
+    volume
+        What the networks see: the tomogram, or its matched copy.
+    recipe, nets
+        How they predict.
+    specs
+        What is written, by product.
+    folder, options
+        Where scratch arrays lie, and how to run.
+    native
+        The tomogram, where ``volume`` is its matched copy: Ais takes ``global_mad`` from it.
+    """
+
+    volume: Volume
+    recipe: SegmentRecipe
+    nets: list[Net]
+    specs: dict[str, ImageSpec]
+    folder: PlanFolder
+    options: RunOptions
+    native: Volume | None = None
+
+    def plan(self) -> Plan:
+        """Choose blocks and put the stages together."""
+        core = self.core()
+        over = [net.overhang(core) for net in self.nets]
+        stages, scratch = [], self.scratch(core)
+        for name, (volume, sampled) in self._statistics.items():
+            stages += self._statistics_stages(name, volume, sampled=sampled)
+        stages.append(self.predict_stage(core))
+        if any(any(o) for o in over):
+            stages.append(self._blend(core, scratch))
+        else:
+            scratch = {}
+        notes = [
+            f"{', '.join(f for _, f in net.kept)}: {net.patches} patches of {net.lattice.patch} voxels, "
+            f"window {net.window}, {'blended across blocks' if any(o) else 'no patch crosses a block'}"
+            for net, o in zip(self.nets, over, strict=True)
+        ]
+        images = (*scratch.values(), *self.specs.values())
+        return Plan(self.volume.name, tuple(stages), images, notes=tuple(notes))
+
+    def core(self) -> Index3:
+        """The block: one that no patch crosses if that leaves a block for each worker, else one that patches reach
+        over by less than a block."""
+        if self.options.block is not None:
+            for net in self.nets:
+                net.overhang(self.options.block)
+            return self.options.block
+        unit = core_unit(*self.specs.values())
+        try:
+            core = self._choose(unit, self._apart, self._smallest(unit, 0.0))
+            if self._apart(core):
+                return core
+        except MemoryRefusedError:
+            pass
+        return self._choose(unit, self._possible, self._smallest(unit, 1.0))
+
+    def _choose(self, unit: Index3, accept: Callable[[Index3], bool], smallest: Index3) -> Index3:
+        inside = math.prod(min(c, n) for c, n in zip(smallest, self.volume.shape, strict=True))
+        return self.options.core_for(
+            self.volume.shape, unit, self.predict_stage, largest=max(LARGEST_BLOCK, inside), accept=accept
+        )
+
+    def _smallest(self, unit: Index3, share: float) -> Index3:
+        """The smallest core, in units, that patches reach over by at most this share of it, else the whole axis."""
+        sides = []
+        for axis, (n, u) in enumerate(zip(self.volume.shape, unit, strict=True)):
+            tried = (u * step for step in STEPS if u * step < n)
+            fitting = (c for c in tried if all(net.axis_overhang(axis, c) <= share * c for net in self.nets))
+            sides.append(next(fitting, -(-n // u) * u))
+        return index3(sides)
+
+    def _apart(self, core: Index3) -> bool:
+        """Whether no patch crosses a block, and there is a block for each worker."""
+        return not crosses(self.nets, core) and len(Tiling(self.volume.shape, core)) >= self.options.processes
+
+    def _possible(self, core: Index3) -> bool:
+        return all(net.axis_overhang(axis, c) <= c for net in self.nets for axis, c in enumerate(core))
+
+    @cached_property
+    def tag(self) -> str:
+        """What the names of its stages begin with."""
+        return "segment-" + "+".join(self.specs)
+
+    @cached_property
+    def _statistics(self) -> dict[str, tuple[Volume, bool]]:
+        """The tables of statistics that networks need: of which volume, and whether with the voxels of a MAD."""
+        kinds = {net.normalisation for net in self.nets}
+        moments, mad = bool(kinds & {"per_slice", "volume"}), "global_mad" in kinds
+        if self.native is None:
+            return {"statistics": (self.volume, mad)} if moments or mad else {}
+        tables = {"statistics": (self.volume, False)} if moments else {}
+        return {**tables, "native": (self.native, True)} if mad else tables
+
+    def _statistics_stages(self, name: str, volume: Volume, *, sampled: bool) -> list[Stage]:
+        tiling = Tiling(volume.shape, (STATISTICS_SLICES, CELL, CELL))
+        nz, *plane = volume.shape
+        sample = min(MAD_SLICES, nz) * math.prod(plane) if sampled else 0
+        cells = Stage(
+            f"{self.tag}-{name}-cells",
+            _CELLS,
+            tiling,
+            params={"sampled": True} if sampled else {},
+            arrays={"image": ArrayInput(volume)},
+            emits=True,
+            kernel_bytes=kernel_bytes(_CELLS, sampled=sampled),
+        )
+        _, ny, nx = tiling.grid
+        statistics = Stage(
+            f"{self.tag}-{name}",
+            _STATISTICS,
+            Tiling((1, 1, 1), (1, 1, 1)),
+            params={"grid": tiling.grid},
+            tables={"cells": TableInput(cells.name, "all")},
+            emits=True,
+            kernel_bytes=kernel_bytes(_STATISTICS, slices=nz, cells=ny * nx, sample=sample),
+        )
+        return [cells, statistics]
+
+    def predict_stage(self, core: Index3) -> Stage:
+        """The stage that runs the networks, for blocks of this shape."""
+        halos = [net.halo(core) for net in self.nets]
+        low, high = (index3(np.max([h[i] for h in halos], axis=0).tolist()) for i in (0, 1))
+        direct = not crosses(self.nets, core)
+        tables = {name: TableInput(f"{self.tag}-{name}", "all") for name in self._statistics}
+        outputs: dict[str, Output] = {}
+        if direct:
+            for feature, spec in self.specs.items():
+                outputs |= outputs_of(spec, feature)
+        else:
+            for name, spec in self.scratch(core).items():
+                over = None if name.endswith("/core") else spec.levels[0].chunks
+                outputs[name] = Output(spec.volume(), owned=over)
+        fixed, work, forward = kernel_bytes(
+            _PREDICT,
+            nets=self.nets,
+            core=core,
+            shape=self.volume.shape,
+            batch=self.recipe.batch,
+            threads=self.options.threads(),
+        )
+        stage = Stage(
+            f"{self.tag}-predict",
+            _PREDICT,
+            Tiling(self.volume.shape, core),
+            params={
+                "nets": [net.to_json() for net in self.nets],
+                "core": core,
+                "direct": direct,
+                "encoding": self._encoding,
+            },
+            arrays={"image": ArrayInput(self.volume, low, high)},
+            tables=tables,
+            outputs=outputs,
+            kernel_bytes=work + forward,
+            fixed_bytes=fixed,
+            hints={"threads": 1},
+        )
+        spare = self.options.limit_bytes() * HEADROOM - peak_bytes(stage)
+        threads = 1 + max(0, min(self.options.threads() - 1, int(spare // forward)))
+        return replace(stage, kernel_bytes=work + threads * forward, hints={"threads": threads})
+
+    @property
+    def _encoding(self) -> dict[str, Any]:
+        spec = next(iter(self.specs.values()))
+        rounding = self.recipe.resolved().rounding if spec.dtype == "uint8" else "nearest"
+        return {"dtype": spec.dtype, "rounding": rounding, "factors": factors_of(spec)}
+
+    def scratch(self, core: Index3) -> dict[str, ImageSpec]:
+        """Scratch arrays for the sums and for the pieces beyond the core, by output name."""
+        made = {}
+        shape = self.volume.shape
+        grid = Tiling(shape, core).grid
+        for net in self.nets:
+            over = index3(net.axis_overhang(axis, c) for axis, c in enumerate(core))
+            for _, feature in net.channels:
+                base = str(self.folder.scratch / f"segment-{feature}")
+                chunk = index3(min(c, n) for c, n in zip(core, shape, strict=True))
+                made[f"{feature}/core"] = scratch_spec(f"{base}-core", shape, "int32", chunk)
+                for name in blend.directions(over):
+                    owned = blend.piece_shape(name, core, over)
+                    full = index3(g * n for g, n in zip(grid, owned, strict=True))
+                    made[f"{feature}/{name}"] = scratch_spec(f"{base}-{name}", full, "int32", owned)
+        return made
+
+    def _blend(self, core: Index3, scratch: dict[str, ImageSpec]) -> Stage:
+        arrays = {}
+        for name, spec in scratch.items():
+            piece = name.rpartition("/")[2]
+            source = ArrayInput(spec.volume())
+            if piece != "core":
+                source = replace(source, owned=spec.levels[0].chunks, offset=blend.offset(piece))
+            arrays[name] = source
+        outputs: dict[str, Output] = {}
+        for feature, spec in self.specs.items():
+            outputs |= outputs_of(spec, feature)
+        block = math.prod(min(c, n) for c, n in zip(core, self.volume.shape, strict=True))
+        return Stage(
+            f"{self.tag}-blend",
+            _BLEND,
+            Tiling(self.volume.shape, core),
+            params={"nets": [net.to_json() for net in self.nets], "encoding": self._encoding},
+            arrays=arrays,
+            outputs=outputs,
+            kernel_bytes=kernel_bytes(_BLEND, inside=block),
+        )

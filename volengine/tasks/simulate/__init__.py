@@ -1,0 +1,1 @@
+"""simulate: specimens, tilt series and tomograms with their truth."""

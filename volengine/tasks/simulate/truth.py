@@ -1,0 +1,191 @@
+"""What is written when a sample is done: picks with poses, tables, surfaces, angles, and every parameter."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from volengine.core.orientation import matrix_to_euler
+from volengine.core.picks import Picks
+from volengine.core.specimen import rotation_matrix
+from volengine.engine.plan import Plan
+from volengine.tasks.common.layout import join_url
+from volengine.tasks.simulate.record import forget_former
+
+if TYPE_CHECKING:
+    from volengine.core.image import ImageSpec
+    from volengine.sim.scene import Scene
+
+RAW_TILT = "{:.2f}\n"
+
+
+def write_truth(
+    plan: Plan, tables: Any, out: str, name: str, number: int, tilts: Mapping[str, Sequence[float]]
+) -> None:
+    """Call at the end of a plan: everything that is known about the sample, as small files.
+
+    What an earlier recipe has left of this sample in the folder is deleted: its truth would pass for this one's.
+    """
+    from volengine.sim.scene import Scene
+
+    table = tables("place")[0]
+    scene = Scene.from_table(table)
+    recipe = plan.recipe["simulate"]
+    picks = picks_of(scene, recipe["specimen"], name)
+    stars = {f"picks/{name}__{feature}.star": found for feature, found in picks.items()}
+    for place, found in stars.items():
+        _write_picks(join_url(out, place), found)
+    texts = {f"truth/{name}/specimen.csv": _rows(specimen_rows(scene))}
+    if scene.centrelines:
+        texts[f"truth/{name}/filaments.csv"] = _rows(filament_rows(scene))
+    texts[f"truth/{name}/tilts.csv"] = _rows(tilt_rows(tilts))
+    if recipe["keep"]["tilts"]:
+        texts[f"tilts/{name}.rawtlt"] = "".join(RAW_TILT.format(a) for a in tilts["nominal_deg"])
+    for place, text in texts.items():
+        _write(join_url(out, place), text)
+    meshes = _write_membranes(out, f"truth/{name}", scene, recipe["specimen"])
+    images = [spec for spec in plan.images if not spec.scratch]
+    urls = [spec.url for spec in images if not spec.group]
+    if recipe["keep"]["mrc"]:
+        urls += _write_mrc(images)
+    facts = {
+        "name": name,
+        "sample": number,
+        "recipe": recipe,
+        "classes": scene.classes,
+        "placed": json.loads(str(table["report"])),
+        "structures": plan.stage("place").params["structures"],
+        "ice_volt": scene.ice,
+        "volengine": _version(),
+        "files": sorted([*stars, *texts, *meshes, *("/".join(url.split("/")[-2:]) for url in urls)]),
+    }
+    record = join_url(out, "truth", name, "sample.json")
+    facts["files"] = forget_former(out, record, facts)
+    _write(record, json.dumps(facts, indent=1) + "\n")
+
+
+def picks_of(scene: Scene, specimen: Mapping[str, Any], name: str) -> dict[str, Picks]:
+    """Particles of each class inside the volume, with pose, instance and group.
+
+    A particle of several parts is in the picks of each part's class, at its pivot.
+    """
+    size, shape = float(specimen["voxel_size"]), tuple(specimen["shape"])
+    rows = scene.placements
+    inside = ((rows.position >= -size / 2) & (rows.position < (np.array(shape) - 0.5) * size)).all(axis=1)
+    found: dict[str, Picks] = {}
+    for feature in sorted({c for t in scene.templates for c in t.classes}):
+        mine = [n for n, t in enumerate(scene.templates) if feature in t.classes]
+        chosen = rows[inside & np.isin(rows.template, mine)]
+        if not len(chosen):
+            continue
+        found[feature] = Picks(
+            chosen.position / size,
+            voxel_size=(size, size, size),
+            shape=shape,
+            tomogram=name,
+            feature=feature,
+            label=chosen.instance.astype(np.int64),
+            euler=matrix_to_euler(rotation_matrix(chosen.quaternion)),
+            extra={
+                "group": chosen.group.astype(np.int64),
+                "structure": np.array([scene.templates[n].name for n in chosen.template]),
+            },
+        )
+    return found
+
+
+def specimen_rows(scene: Scene) -> Iterator[list[Any]]:
+    """One row per object or unit: structure, classes, instance, group, position in angstrom, quaternion."""
+    yield ["structure", "classes", "instance", "group", "z_a", "y_a", "x_a", "qw", "qx", "qy", "qz"]
+    rows = scene.placements
+    for n in range(len(rows)):
+        template = scene.templates[rows.template[n]]
+        place = [f"{v:.3f}" for v in rows.position[n]] + [f"{v:.6f}" for v in rows.quaternion[n]]
+        yield [template.name, "+".join(template.classes), rows.instance[n], rows.group[n], *place]
+    bilayers = [(b.name, b.instance) for b in scene.labels] + [(m.name, m.instance) for m in scene.membranes]
+    for name, instance in bilayers:
+        yield ["bilayer", name, instance, 0, *[""] * 7]
+
+
+def filament_rows(scene: Scene) -> Iterator[list[Any]]:
+    """Points of the centrelines, in order along each filament."""
+    yield ["instance", "z_a", "y_a", "x_a"]
+    for instance, line in scene.centrelines.items():
+        for point in line:
+            yield [instance, *[f"{v:.3f}" for v in point]]
+
+
+def tilt_rows(tilts: Mapping[str, Sequence[float]]) -> Iterator[list[Any]]:
+    """One row per image, in stack order."""
+    names = list(tilts)
+    yield names
+    for values in zip(*tilts.values(), strict=True):
+        yield [f"{v:.6g}" for v in values]
+
+
+def _write_membranes(out: str, folder: str, scene: Scene, specimen: Mapping[str, Any]) -> list[str]:
+    """One mesh for each membrane that the volume holds a part of; where they lie in ``out``."""
+    from volengine.io.meshes import write_mesh
+    from volengine.io.stores import local_copy
+    from volengine.sim.shapes.membranes import surface_mesh
+
+    z, y, x = ((n - 1) * specimen["voxel_size"] for n in specimen["shape"])
+    written = []
+    for membrane in scene.membranes:
+        vertices, faces = surface_mesh(membrane, (z, y, x))
+        if len(faces):
+            written.append(f"{folder}/membrane_{membrane.instance:05d}.ply")
+            with local_copy(join_url(out, written[-1]), write=True) as path:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                write_mesh(path, vertices, faces)
+    return written
+
+
+def _write_mrc(images: Sequence[ImageSpec]) -> list[str]:
+    """Images as MRC beside their stores; where they lie."""
+    from volengine.io.stores import local_copy
+    from volengine.tasks.export import write_volume
+
+    written = []
+    for spec in images:
+        suffix = f"__{spec.group.removeprefix('labels/')}" if spec.group else ""
+        written.append(spec.url.removesuffix(".ome.zarr") + suffix + ".mrc")
+        with local_copy(written[-1], write=True) as path:
+            write_volume(spec.volume(), str(path), progress=False)
+    return written
+
+
+def _write_picks(out: str, picks: Picks) -> None:
+    from volengine.io.picks import write_picks
+    from volengine.io.stores import local_copy
+
+    with local_copy(out, write=True) as path:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_picks(path, picks)
+
+
+def _rows(rows: Iterator[list[Any]]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue()
+
+
+def _write(out: str, text: str) -> None:
+    from volengine.core.atomic import replacing
+    from volengine.io.stores import local_copy
+
+    with local_copy(out, write=True) as path:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as part:
+            part.write(text.encode())
+
+
+def _version() -> str:
+    from volengine import __version__
+
+    return __version__

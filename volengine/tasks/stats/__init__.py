@@ -1,0 +1,1 @@
+"""stats: counts, distances and clusters of particles."""

@@ -1,0 +1,399 @@
+"""What ``stats`` counts: tables of picks and label volumes, found from paths, sorted by tomogram, checked.
+
+Positions are nanometres from the centre of the tomogram's first voxel, z, y, x: whatever origin a file states, the
+objects of one tomogram are then in one frame. That they are is checked: the sources of a tomogram must have one extent,
+and picks must lie inside of it.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from glob import glob, has_magic
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from volengine.core.errors import FormatError, InputError, MissingError
+from volengine.core.picks import Picks
+from volengine.core.units import NM_TO_ANGSTROM
+from volengine.core.volume import Volume
+from volengine.io.names import is_packed, suffix_of
+from volengine.tasks.common.inputs import expand
+from volengine.tasks.common.layout import feature_named
+from volengine.tasks.common.named import SIZE_TOLERANCE, feature_of, open_sized, stored_name, tomogram_in
+from volengine.tasks.stats.recipe import UNNAMED, StatsRecipe
+
+Floats = NDArray[np.float64]
+Int64 = NDArray[np.int64]
+
+NM3_PER_UM3 = 1e9
+PICK_SUFFIXES = (".star", ".tbl", ".csv", ".json", ".tsv")
+IN_FOLDERS = (".star", ".tbl", ".csv", ".tsv")
+"""Of a folder's files, those that are tables of picks; JSON may be anything."""
+
+
+@dataclass(frozen=True, eq=False)
+class Objects:
+    """The objects of one class in one tomogram, in the order z, y, x of their positions.
+
+    Parameters
+    ----------
+    where
+        The file they are from, for messages and tables.
+    position_nm
+        (n, 3) float64, z, y, x, from the centre of the tomogram's first voxel.
+    voxels
+        (n,) int64; -1 where it is not known.
+    volume_nm3
+        (n,) float64; NaN where it is not known.
+    islands, island_voxels
+        How many objects were too small, and their voxels.
+    """
+
+    where: str
+    position_nm: Floats
+    voxels: Int64
+    volume_nm3: Floats
+    islands: int = 0
+    island_voxels: int = 0
+
+    def __post_init__(self) -> None:
+        order = np.lexsort((self.voxels, *self.position_nm.T[::-1]))
+        for name in ("position_nm", "voxels", "volume_nm3"):
+            object.__setattr__(self, name, getattr(self, name)[order])
+
+    def __len__(self) -> int:
+        return len(self.position_nm)
+
+    @classmethod
+    def of_picks(cls, picks: Picks, where: str) -> Objects:
+        """Picks as objects: their sizes as far as the table has them."""
+        n = len(picks)
+        voxel_nm3 = float(np.prod(picks.voxel_size)) / NM_TO_ANGSTROM**3
+        voxels = np.full(n, -1, np.int64) if picks.size_vox is None else picks.size_vox
+        volume = np.where(voxels >= 0, voxels * voxel_nm3, np.nan)
+        if picks.volume_a3 is not None:
+            volume = picks.volume_a3 / NM_TO_ANGSTROM**3
+        return cls(where, picks.position_vox * np.asarray(picks.voxel_size) / NM_TO_ANGSTROM, voxels, volume)
+
+
+@dataclass(frozen=True, eq=False)
+class Tomogram:
+    """What was counted in one tomogram.
+
+    Parameters
+    ----------
+    name
+        The tomogram's.
+    extent_nm
+        Its sides z, y, x; ``None`` if nothing says it.
+    classes
+        Objects by class.
+    """
+
+    name: str
+    extent_nm: tuple[float, float, float] | None
+    classes: Mapping[str, Objects]
+
+    @property
+    def volume_um3(self) -> float:
+        """Cubic micrometres; NaN if it is not known."""
+        return float("nan") if self.extent_nm is None else float(np.prod(self.extent_nm)) / NM3_PER_UM3
+
+
+@dataclass(frozen=True, eq=False)
+class SourceObjects:
+    """The objects that one source holds of one tomogram.
+
+    Parameters
+    ----------
+    tomogram
+        The tomogram's name.
+    where
+        The source: the path of a table, the name of a store and the array in it.
+    extent_nm
+        The tomogram's sides z, y, x; ``None`` if the source does not say it.
+    slack_nm
+        How far objects may lie outside of the extent, and extents differ: two voxels.
+    classes
+        Objects by class.
+    """
+
+    tomogram: str
+    where: str
+    extent_nm: tuple[float, float, float] | None
+    slack_nm: float
+    classes: Mapping[str, Objects]
+
+
+@dataclass(frozen=True)
+class Sources:
+    """What is counted.
+
+    Parameters
+    ----------
+    picks
+        The objects of all tables of picks, which are read.
+    volumes
+        Label volumes, of which only the metadata is read.
+    """
+
+    picks: tuple[SourceObjects, ...]
+    volumes: tuple[Volume, ...]
+
+    @classmethod
+    def find(cls, inputs: Sequence[str], recipe: StatsRecipe, what: str = "input") -> Sources:
+        """Open what the paths name.
+
+        Parameters
+        ----------
+        inputs
+            Tables of picks (``TOMOGRAM__CLASS.star``, or of several tomograms), label volumes, stores (all their
+            labels) or ``store.ome.zarr#labels/atlas``, folders, globs, ``.txt`` lists.
+        recipe
+            For the voxel size, and what label volumes hold. Of a store with several labels, those that say what they
+            hold (names of classes, or a feature) go before those that do not.
+        what
+            Word for messages.
+
+        Raises
+        ------
+        MissingError
+            Nothing there.
+        InputError
+            Files that cannot be counted, or that do not say enough.
+        """
+        picks: list[SourceObjects] = []
+        volumes: list[Volume] = []
+        for path in _paths(inputs, what):
+            if "#" not in path and suffix_of(path) in PICK_SUFFIXES:
+                picks += _read_picks(path, recipe)
+            else:
+                volumes += _open_labels(path, recipe)
+        if not picks and not volumes:
+            raise MissingError(f"There is no {what} to count: give tables of picks or label volumes.")
+        return cls(tuple(picks), tuple(volumes))
+
+
+def _paths(inputs: Sequence[str], what: str) -> list[str]:
+    if not inputs:
+        raise MissingError(f"No {what}: give tables of picks, label volumes, folders or globs.")
+    found: list[str] = []
+    for item in inputs:
+        path = Path(item).expanduser()
+        if "#" in item or "://" in item or suffix_of(item) == ".zarr":
+            found.append(item)
+        elif path.is_dir() and not any((path / n).exists() for n in ("zarr.json", ".zgroup", ".zarray")):
+            found += _inside(path)
+        elif has_magic(item):
+            matches = sorted(glob(str(path)))  # noqa: PTH207
+            if not matches:
+                raise MissingError(f"{item}: nothing matches.")
+            found += matches
+        elif suffix_of(item) in PICK_SUFFIXES:
+            if not path.is_file():
+                raise MissingError(f"{item}: no such file or folder.")
+            found.append(str(path))
+        else:
+            found += expand([item])
+    return sorted(dict.fromkeys(found))
+
+
+def _inside(folder: Path) -> list[str]:
+    tables = [str(p) for p in sorted(folder.glob("[!.]*")) if p.suffix in IN_FOLDERS]
+    try:
+        return [*tables, *expand([str(folder)])]
+    except MissingError:
+        if not tables:
+            raise MissingError(f"{folder}: no table of picks and no label volume in this folder.") from None
+        return tables
+
+
+def _read_picks(path: str, recipe: StatsRecipe) -> list[SourceObjects]:
+    from volengine.io.picks import read_all
+
+    try:
+        tables = read_all(path)
+    except InputError as error:
+        if recipe.voxel_size is None or type(error) is not InputError:
+            raise
+        tables = read_all(path, voxel_size=(recipe.voxel_size,) * 3)
+    stem = Path(path).stem
+    read = []
+    for name, picks in tables.items():
+        feature = picks.feature or feature_named(stem.rpartition("__")[2])
+        tomogram = tomogram_in(name, feature)
+        found = Objects.of_picks(picks, Path(path).name)
+        extent = None if picks.shape is None else _extent(picks.shape, picks.voxel_size)
+        slack = 2 * max(picks.voxel_size) / NM_TO_ANGSTROM
+        read.append(SourceObjects(tomogram, path, extent, slack, {feature: found}))
+    return read
+
+
+def _open_labels(path: str, recipe: StatsRecipe) -> list[Volume]:
+    from volengine.io.omezarr.read import list_groups
+
+    url, _, group = path.partition("#")
+    if is_packed(url):
+        raise InputError(f"{url} is compressed as a whole and cannot be read in blocks; convert it.")
+    groups = [group]
+    if suffix_of(url) in ("", ".zarr") and not group:
+        groups = [info.group for info in list_groups(url) if info.group.startswith("labels/")] or [""]
+    volumes = [open_sized(f"{url}#{name}", recipe.voxel_size) for name in groups]
+    named = [v for v in volumes if "classes" in v.facts or feature_of(v)]
+    if len(volumes) > 1 and named:  # a simulated tomogram's store: the atlas says what it holds, the instances do not
+        volumes = named
+    for volume in volumes:
+        recipe.labels_of(volume)
+    return volumes
+
+
+def objects_of_volume(volume: Volume, found: Mapping[str, NDArray[Any]], recipe: StatsRecipe) -> SourceObjects:
+    """The objects that were counted in a label volume, without islands.
+
+    Parameters
+    ----------
+    volume
+        The labels.
+    found
+        One row per object: ``class`` (id; 0 in a volume of numbered objects), ``position_vox``, ``voxels``.
+    recipe
+        Names, and what an island is.
+    """
+    size_nm = np.asarray(volume.voxel_size) / NM_TO_ANGSTROM
+    voxel_nm3 = float(np.prod(size_nm))
+    if recipe.labels_of(volume) == "instances":
+        alone = recipe.classes[0] if len(recipe.classes) == 1 else "objects"
+        names = {0: feature_of(volume) or alone}
+    else:
+        names = recipe.names_of(volume)
+        names |= {int(k): f"{UNNAMED}{k}" for k in np.unique(found["class"]) if int(k) not in names}
+    least = recipe.least_voxels(voxel_nm3)
+    where = stored_name(volume)
+    classes = {}
+    for id, name in sorted(names.items()):
+        mine = found["class"] == id
+        kept = mine & (found["voxels"] >= least)
+        voxels = found["voxels"][kept]
+        classes[name] = Objects(
+            where,
+            found["position_vox"][kept] * size_nm,
+            voxels,
+            voxels * voxel_nm3,
+            int(mine.sum() - kept.sum()),
+            int(found["voxels"][mine & ~kept].sum()),
+        )
+    extent = _extent(volume.shape, volume.voxel_size)
+    return SourceObjects(tomogram_in(volume.name, feature_of(volume)), where, extent, 2 * float(size_nm.max()), classes)
+
+
+def _extent(shape: Sequence[int], voxel_size: Sequence[float]) -> tuple[float, float, float]:
+    z, y, x = (n * v / NM_TO_ANGSTROM for n, v in zip(shape, voxel_size, strict=True))
+    return z, y, x
+
+
+def tomograms_of(sources: Sequence[SourceObjects]) -> dict[str, Tomogram]:
+    """The objects of all sources joined by tomogram, by name.
+
+    Raises
+    ------
+    InputError
+        A class that two sources of a tomogram count, extents that differ, picks that lie outside.
+    """
+    grouped: dict[str, list[SourceObjects]] = {}
+    for source in sorted(sources, key=lambda s: (s.tomogram, s.where)):
+        grouped.setdefault(source.tomogram, []).append(source)
+    return {name: _joined(name, group) for name, group in grouped.items()}
+
+
+def _joined(name: str, sources: Sequence[SourceObjects]) -> Tomogram:
+    classes: dict[str, Objects] = {}
+    known: SourceObjects | None = None
+    for source in sources:
+        if source.extent_nm is not None:
+            known = known or source
+            _check_extents(name, known, source)
+        for key, objects in source.classes.items():
+            if key in classes:
+                raise InputError(
+                    f"{classes[key].where} and {objects.where} both count {key!r} of tomogram {name!r}; give one "
+                    "(of a store with several labels: store.ome.zarr#labels/NAME)."
+                )
+            classes[key] = objects
+    if known is not None and known.extent_nm is not None:
+        for source in sources:
+            _check_inside(name, source, known)
+    extent = None if known is None else known.extent_nm
+    return Tomogram(name, extent, {key: classes[key] for key in sorted(classes)})
+
+
+def _check_extents(name: str, one: SourceObjects, other: SourceObjects) -> None:
+    a, b = np.asarray(one.extent_nm), np.asarray(other.extent_nm)
+    if (np.abs(a - b) > SIZE_TOLERANCE * a + max(one.slack_nm, other.slack_nm)).any():
+        raise InputError(
+            f"Tomogram {name!r} measures {_nm(a)} nm (z, y, x) in {Path(one.where).name} and {_nm(b)} nm in "
+            f"{Path(other.where).name}; is a voxel size wrong, or one of them a part of it?"
+        )
+
+
+def _check_inside(name: str, source: SourceObjects, known: SourceObjects) -> None:
+    extent = np.asarray(known.extent_nm)
+    slack = SIZE_TOLERANCE * extent + max(source.slack_nm, known.slack_nm)
+    for key, objects in source.classes.items():
+        outside = (objects.position_nm < -slack) | (objects.position_nm > extent + slack)
+        rows = np.flatnonzero(outside.any(axis=1))
+        if rows.size:
+            raise InputError(
+                f"{rows.size} of {len(objects)} {key!r} in {objects.where} lie outside of tomogram {name!r}, one at "
+                f"{_nm(objects.position_nm[rows[0]])} nm (z, y, x) where {Path(known.where).name} measures "
+                f"{_nm(extent)} nm; is a voxel size wrong, or are these picks of another tomogram?"
+            )
+
+
+def _nm(values: Floats) -> str:
+    return " x ".join(f"{v:.5g}" for v in values)
+
+
+def read_groups(path: str) -> dict[str, str]:
+    """The group of each tomogram, from a table with the columns ``tomogram`` and ``group`` (commas or tabs).
+
+    Raises
+    ------
+    MissingError, FormatError
+        No such file; columns that are not there, empty names, a tomogram in two groups, a group called ``all``.
+    """
+    file = Path(path)
+    if not file.is_file():
+        raise MissingError(f"{path}: no such file.")
+    try:
+        text = file.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise FormatError(f"{path}: no text in UTF-8 ({error.reason} at byte {error.start}).") from None
+    head = text.partition("\n")[0]
+    reader = csv.DictReader(io.StringIO(text), delimiter="\t" if "\t" in head else ",", skipinitialspace=True)
+    columns = [str(c).strip() for c in reader.fieldnames or ()]
+    for column in ("tomogram", "group"):
+        if column not in columns:
+            raise FormatError(f"{path}: there is no column {column!r}; the first line names {', '.join(columns)}.")
+    reader.fieldnames = columns
+    found: dict[str, str] = {}
+    for row in reader:
+        tomogram, group = ((row[c] or "").strip() for c in ("tomogram", "group"))
+        if not tomogram or not group:
+            raise FormatError(f"{path}, line {reader.line_num}: a tomogram or a group is empty.")
+        if group == EVERY:
+            raise FormatError(f"{path}, line {reader.line_num}: {EVERY!r} is the name of all tomograms together.")
+        if found.setdefault(tomogram, group) != group:
+            raise FormatError(
+                f"{path}, line {reader.line_num}: tomogram {tomogram!r} is in {found[tomogram]!r} and in {group!r}."
+            )
+    return found
+
+
+EVERY = "all"
+"""The group of all tomograms."""

@@ -1,0 +1,378 @@
+"""The tables of ``stats``: per tomogram and pooled, from the objects that were counted.
+
+Everything pooled is made from the objects of all tomograms of a group, never from means of means: sums of counts over
+sums of volumes, distances and cluster sizes of all tomograms together. Tomograms, classes and objects are sorted first,
+so that tables do not depend on the order of the inputs, to the last digit.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from volengine.core.atomic import write_atomic
+from volengine.core.errors import InputError
+from volengine.core.paths import PathLike, path_text
+from volengine.core.text import table
+from volengine.ops.stats_points import Clusters, cluster_table, dbscan, nearest
+from volengine.tasks.stats.inputs import EVERY, NM3_PER_UM3, Objects, Tomogram
+from volengine.tasks.stats.recipe import StatsRecipe
+
+Row = dict[str, Any]
+Floats = NDArray[np.float64]
+
+NAN = float("nan")
+
+NAMES = ("classes", "pooled", "neighbours", "neighbours_pooled", "clusters", "objects", "counting")
+"""The tables, as their files are called."""
+
+
+@dataclass(frozen=True, eq=False)
+class ClassStats:
+    """One class in one tomogram: its objects, and what is computed of them."""
+
+    objects: Objects
+    nearest_nm: Floats
+    clusters: Clusters
+
+    @classmethod
+    def of(cls, objects: Objects, recipe: StatsRecipe) -> ClassStats:
+        """Distances and clusters of the objects."""
+        at = objects.position_nm
+        return cls(objects, nearest(at), dbscan(at, recipe.eps_nm, recipe.min_points))
+
+
+@dataclass(frozen=True, eq=False)
+class Counted:
+    """One tomogram, with its group and the statistics of every class there is in any tomogram."""
+
+    tomogram: Tomogram
+    group: str
+    classes: Mapping[str, ClassStats]
+
+    @property
+    def name(self) -> str:
+        """The tomogram's name."""
+        return self.tomogram.name
+
+
+@dataclass(frozen=True)
+class Stats:
+    """The result of ``stats``.
+
+    Parameters
+    ----------
+    tables
+        Rows of names and values by table: ``classes``, ``pooled``, ``neighbours``, ``neighbours_pooled``,
+        ``clusters``, ``objects`` and, with a truth, ``counting``. What cannot be said is NaN.
+    facts
+        What was counted, and the recipe.
+    """
+
+    tables: Mapping[str, tuple[Row, ...]]
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+    def __getitem__(self, name: str) -> tuple[Row, ...]:
+        """The rows of a table."""
+        return self.tables[name]
+
+    def pooled(self, name: str, group: str = EVERY) -> Row:
+        """The pooled row of a class."""
+        return next(r for r in self["pooled"] if r["class"] == name and r["group"] == group)
+
+    def text(self) -> str:
+        """What is read first, as plain text: pooled counts and clusters, neighbours, the counting error."""
+        near = [r for r in self["neighbours_pooled"] if r["group"] == EVERY and r["objects"]]
+        parts = [_text(self["pooled"], POOLED_TEXT)]
+        if near:
+            parts.append(_text(near, NEIGHBOURS_TEXT))
+        if self.tables.get("counting"):
+            parts.append(_text([r for r in self["counting"] if r["tomogram"] == EVERY], COUNTING_TEXT))
+        return "\n\n".join(parts)
+
+    def write(self, folder: PathLike) -> list[str]:
+        """Write a CSV file for each table and ``stats.json`` (all but the objects); returns their names."""
+        where = Path(path_text(folder))
+        where.mkdir(parents=True, exist_ok=True)
+        written = []
+        for name in NAMES:
+            if name in self.tables:
+                write_atomic(where / f"{name}.csv", _csv(self[name], COLUMNS[name]).encode())
+                written.append(f"{name}.csv")
+        short = {k: [{n: _plain(v) for n, v in r.items()} for r in rows] for k, rows in self.tables.items()}
+        short.pop("objects", None)
+        write_atomic(where / "stats.json", json.dumps({**self.facts, **short}, indent=1, default=str).encode())
+        return [*written, "stats.json"]
+
+
+_SPREAD = ("mean", "sd", "median", "min", "max")
+_NEAREST = ("nearest_mean_nm", "nearest_sd_nm", "nearest_median_nm")
+_CLUSTERS = ("clusters", "clustered", "clustered_share", "cluster_size_mean", "cluster_size_max")
+_SIZES = ("objects", "voxels", "volume_um3", "islands", "island_voxels")
+_COUNT = ("found", "truth", "difference", "percent", "paired", "recall", "precision", "f1", "error_nm")
+COLUMNS: dict[str, tuple[str, ...]] = {
+    "classes": (
+        *("tomogram", "group", "class", *_SIZES, "tomogram_um3", "per_um3", "volume_share"),
+        *(*_NEAREST, *_CLUSTERS, "source"),
+    ),
+    "pooled": (
+        *("group", "class", "tomograms", "tomograms_with", *_SIZES, "objects_mean", "objects_sd"),
+        *("tomogram_um3", "per_um3", "per_um3_mean", "per_um3_sd", "volume_share"),
+        *(*_NEAREST, "tomograms_with_clusters", *_CLUSTERS, "cluster_size_median"),
+    ),
+    "neighbours": ("tomogram", "group", "class", "to", "objects", *(f"{s}_nm" for s in _SPREAD)),
+    "neighbours_pooled": ("group", "class", "to", "objects", *(f"{s}_nm" for s in _SPREAD)),
+    "clusters": (
+        *("tomogram", "group", "class", "cluster", "objects", "cores"),
+        *("z_nm", "y_nm", "x_nm", "radius_of_gyration_nm"),
+    ),
+    "objects": (
+        *("tomogram", "class", "object", "z_nm", "y_nm", "x_nm", "voxels", "volume_nm3"),
+        *("nearest_nm", "cluster", "core"),
+    ),
+    "counting": ("tomogram", "class", *_COUNT),
+}
+"""The columns of each table, also of one without rows."""
+
+POOLED_TEXT = (
+    *("group", "class", "tomograms", "tomograms_with", "objects", "voxels", "volume_um3", "per_um3"),
+    *("nearest_median_nm", "clusters", "clustered_share", "cluster_size_mean"),
+)
+NEIGHBOURS_TEXT = ("group", "class", "to", "objects", "mean_nm", "sd_nm", "median_nm", "min_nm")
+COUNTING_TEXT = ("class", *_COUNT)
+
+
+def count_tomograms(
+    tomograms: Iterable[Tomogram], recipe: StatsRecipe, groups: Mapping[str, str] | None = None
+) -> list[Counted]:
+    """Distances and clusters of every class in every tomogram; a class that a tomogram does not have counts 0.
+
+    Raises
+    ------
+    InputError
+        Tomograms without a group, a class that no input has, or no class at all.
+    """
+    ordered = sorted(tomograms, key=lambda t: t.name)
+    known = sorted({name for t in ordered for name in t.classes})
+    names = known if recipe.ids else sorted(recipe.classes) or known
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise InputError(f"--classes {unknown[0]}: no input has this class; there are {', '.join(known) or 'none'}.")
+    if not names:
+        raise InputError(
+            f"Nothing is labelled in {', '.join(t.name for t in ordered[:8])}: there is no class to count."
+        )
+    missing = [t.name for t in ordered if groups is not None and t.name not in groups]
+    if missing:
+        raise InputError(f"The table of groups does not say the group of {', '.join(missing[:8])}.")
+    none = Objects("", np.zeros((0, 3)), np.zeros(0, np.int64), np.zeros(0))
+    return [
+        Counted(
+            t,
+            "" if groups is None else groups[t.name],
+            {name: ClassStats.of(t.classes.get(name, none), recipe) for name in names},
+        )
+        for t in ordered
+    ]
+
+
+def tables_of(counted: Sequence[Counted], *, grouped: bool) -> dict[str, tuple[Row, ...]]:
+    """All tables but the counting error; with ``grouped`` pooled ones for each group too."""
+    groups = [EVERY, *(sorted({c.group for c in counted}) if grouped else ())]
+    members = {g: [c for c in counted if g in (EVERY, c.group)] for g in groups}
+    pairs = {c.name: _pairs(c) for c in counted}
+    return {
+        "classes": tuple(_class_row(c, name) for c in counted for name in c.classes),
+        "pooled": tuple(_pooled_row(g, members[g], name) for g in groups for name in counted[0].classes),
+        "neighbours": tuple(
+            {"tomogram": c.name, "group": c.group, "class": a, "to": b, **_spread(d)}
+            for c in counted
+            for (a, b), d in pairs[c.name].items()
+        ),
+        "neighbours_pooled": tuple(
+            {"group": g, "class": a, "to": b, **_spread(np.concatenate([pairs[c.name][a, b] for c in members[g]]))}
+            for g in groups
+            for a, b in pairs[counted[0].name]
+        ),
+        "clusters": tuple(row for c in counted for name in c.classes for row in _cluster_rows(c, name)),
+        "objects": tuple(row for c in counted for name in c.classes for row in _object_rows(c, name)),
+    }
+
+
+def _pairs(c: Counted) -> dict[tuple[str, str], Floats]:
+    """Distances from each object of a class to the nearest of a class, by both; only those there are."""
+    found = {}
+    for a, one in c.classes.items():
+        for b, other in c.classes.items():
+            d = one.nearest_nm if a == b else nearest(one.objects.position_nm, other.objects.position_nm)
+            found[a, b] = d[np.isfinite(d)]
+    return found
+
+
+def _spread(distance: Floats) -> Row:
+    """How many, and their mean, standard deviation (of the sample), median, least and largest."""
+    n = len(distance)
+    values = (
+        [NAN] * 5
+        if not n
+        else [
+            float(distance.mean()),
+            float(distance.std(ddof=1)) if n > 1 else NAN,
+            float(np.median(distance)),
+            float(distance.min()),
+            float(distance.max()),
+        ]
+    )
+    return {"objects": n, **{f"{s}_nm": v for s, v in zip(_SPREAD, values, strict=True)}}
+
+
+def _nearest_row(distance: Floats) -> Row:
+    spread = _spread(distance[np.isfinite(distance)])
+    return {f"nearest_{s}_nm": spread[f"{s}_nm"] for s in ("mean", "sd", "median")}
+
+
+def _sizes_row(objects: Sequence[Objects]) -> Row:
+    """Numbers and sizes of objects; sizes are NaN as soon as one is not known."""
+    known = all((o.voxels >= 0).all() for o in objects)
+    return {
+        "objects": sum(map(len, objects)),
+        "voxels": sum(int(o.voxels.sum()) for o in objects) if known else NAN,
+        "volume_um3": sum(float(o.volume_nm3.sum()) for o in objects) / NM3_PER_UM3,
+        "islands": sum(o.islands for o in objects),
+        "island_voxels": sum(o.island_voxels for o in objects),
+    }
+
+
+def _clusters_row(found: Sequence[Clusters]) -> Row:
+    sizes = np.concatenate([f.sizes for f in found])
+    total, inside = sum(len(f.label) for f in found), int(sizes.sum())
+    return {
+        "clusters": len(sizes),
+        "clustered": inside,
+        "clustered_share": _share(inside, total),
+        "cluster_size_mean": float(sizes.mean()) if len(sizes) else NAN,
+        "cluster_size_max": int(sizes.max(initial=0)),
+    }
+
+
+def _class_row(c: Counted, name: str) -> Row:
+    one = c.classes[name]
+    sizes = _sizes_row([one.objects])
+    volume = c.tomogram.volume_um3
+    return {
+        "tomogram": c.name,
+        "group": c.group,
+        "class": name,
+        **sizes,
+        "tomogram_um3": volume,
+        "per_um3": _share(sizes["objects"], volume),
+        "volume_share": _share(sizes["volume_um3"], volume),
+        **_nearest_row(one.nearest_nm),
+        **_clusters_row([one.clusters]),
+        "source": Path(one.objects.where).name,
+    }
+
+
+def _pooled_row(group: str, members: Sequence[Counted], name: str) -> Row:
+    every = [c.classes[name] for c in members]
+    sizes = _sizes_row([one.objects for one in every])
+    counts = np.array([len(one.objects) for one in every], float)
+    volumes = np.array([c.tomogram.volume_um3 for c in members])
+    found = _clusters_row([one.clusters for one in every])
+    cluster_sizes = np.concatenate([one.clusters.sizes for one in every])
+    return {
+        "group": group,
+        "class": name,
+        "tomograms": len(members),
+        "tomograms_with": int(np.count_nonzero(counts)),
+        **sizes,
+        "objects_mean": float(counts.mean()),
+        "objects_sd": _sd(counts),
+        "tomogram_um3": float(volumes.sum()),
+        "per_um3": _share(sizes["objects"], float(volumes.sum())),
+        "per_um3_mean": float((counts / volumes).mean()),
+        "per_um3_sd": _sd(counts / volumes),
+        "volume_share": _share(sizes["volume_um3"], float(volumes.sum())),
+        **_nearest_row(np.concatenate([one.nearest_nm for one in every])),
+        "tomograms_with_clusters": sum(one.clusters.count > 0 for one in every),
+        **found,
+        "cluster_size_median": float(np.median(cluster_sizes)) if len(cluster_sizes) else NAN,
+    }
+
+
+def _cluster_rows(c: Counted, name: str) -> Iterable[Row]:
+    one = c.classes[name]
+    rows = cluster_table(one.objects.position_nm, one.clusters)
+    for k in range(one.clusters.count):
+        z, y, x = rows["centre"][k].tolist()
+        yield {
+            "tomogram": c.name,
+            "group": c.group,
+            "class": name,
+            "cluster": int(rows["cluster"][k]),
+            "objects": int(rows["points"][k]),
+            "cores": int(rows["cores"][k]),
+            "z_nm": z,
+            "y_nm": y,
+            "x_nm": x,
+            "radius_of_gyration_nm": float(rows["radius_of_gyration"][k]),
+        }
+
+
+def _object_rows(c: Counted, name: str) -> Iterable[Row]:
+    one = c.classes[name]
+    for k, (z, y, x) in enumerate(one.objects.position_nm.tolist()):
+        voxels = int(one.objects.voxels[k])
+        yield {
+            "tomogram": c.name,
+            "class": name,
+            "object": k + 1,
+            "z_nm": z,
+            "y_nm": y,
+            "x_nm": x,
+            "voxels": voxels if voxels >= 0 else NAN,
+            "volume_nm3": float(one.objects.volume_nm3[k]),
+            "nearest_nm": float(one.nearest_nm[k]),
+            "cluster": int(one.clusters.label[k]),
+            "core": bool(one.clusters.core[k]),
+        }
+
+
+def _share(part: float, whole: float) -> float:
+    return part / whole if whole else NAN
+
+
+def _sd(values: Floats) -> float:
+    return float(values.std(ddof=1)) if len(values) > 1 else NAN
+
+
+def _plain(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}" if math.isfinite(value) else "-"
+    return str(value) or "-"
+
+
+def _text(rows: Sequence[Row], columns: Sequence[str]) -> str:
+    kept = [c for c in columns if c != "group" or any(r.get("group", EVERY) != EVERY for r in rows)]
+    return table(kept, [[_shown(row[c]) for c in kept] for row in rows])
+
+
+def _csv(rows: Sequence[Row], columns: Sequence[str]) -> str:
+    text = io.StringIO(newline="")
+    writer = csv.writer(text)
+    writer.writerow(columns)
+    writer.writerows(["" if _plain(row[c]) is None else row[c] for c in columns] for row in rows)
+    return text.getvalue()

@@ -1,0 +1,102 @@
+"""The counting error of ``stats``: how many were found, how many there are, and which of them are the same.
+
+A count can be right by accident, when as many objects were missed as were found where nothing is. So beside the
+difference stand recall and precision: objects paired one to one with true ones within a radius, as ``score`` does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from volengine.core.errors import InputError, MissingError
+from volengine.ops.score import Match, match_picks
+from volengine.tasks.stats.inputs import EVERY, Tomogram
+
+Row = dict[str, Any]
+NAN = float("nan")
+
+
+def counting(
+    found: Mapping[str, Tomogram], truth: Mapping[str, Tomogram], radius_nm: float, classes: Sequence[str] = ()
+) -> tuple[Row, ...]:
+    """The counting error of every class of the truth: all tomograms together, then each.
+
+    Parameters
+    ----------
+    found, truth
+        Tomograms by name. With one of each their names need not be the same; nor those of a single class.
+    radius_nm
+        An object and a true one are paired if they are at most this far apart.
+    classes
+        Only these; default: those of the truth.
+
+    Returns
+    -------
+    Rows ``tomogram`` (``all`` first), ``class``, ``found``, ``truth``, ``difference`` (found - truth), ``percent`` (of
+    the truth), ``paired``, ``recall``, ``precision``, ``f1``, ``error_nm`` (mean distance of the pairs).
+
+    Raises
+    ------
+    MissingError, InputError
+        Tomograms without truth, or no class that both have.
+    """
+    pairs = _tomograms(found, truth)
+    ours = sorted({name for t in found.values() for name in t.classes})
+    theirs = sorted({name for t in truth.values() for name in t.classes})
+    same = {name: name for name in theirs}
+    if len(ours) == 1 and len(theirs) == 1:
+        same = {theirs[0]: ours[0]}
+    elif not set(ours) & set(theirs):
+        raise InputError(
+            f"The truth counts {', '.join(theirs) or 'nothing'}, the inputs {', '.join(ours) or 'nothing'}: "
+            "no class is in both."
+        )
+    rows: list[Row] = []
+    for name in (n for n in theirs if not classes or n in classes or same[n] in classes):
+        matches = {label: _match(found.get(a), same[name], truth.get(b), name, radius_nm) for label, a, b in pairs}
+        rows.append(_row(EVERY, same[name], list(matches.values())))
+        rows += [_row(label, same[name], [match]) for label, match in sorted(matches.items())]
+    return tuple(sorted(rows, key=lambda row: row["tomogram"] != EVERY))
+
+
+def _tomograms(found: Mapping[str, Tomogram], truth: Mapping[str, Tomogram]) -> list[tuple[str, str, str]]:
+    """Label, name in the inputs, name in the truth. A true tomogram in which nothing was found counts too."""
+    if len(found) == 1 and len(truth) == 1:
+        a, b = next(iter(found)), next(iter(truth))
+        return [(a, a, b)]
+    missing = sorted(set(found) - set(truth))
+    if missing:
+        raise MissingError(
+            f"There is no truth of tomogram {', '.join(missing[:8])}; there is that of {', '.join(sorted(truth)[:8])}."
+        )
+    return [(name, name, name) for name in sorted(truth)]
+
+
+def _match(a: Tomogram | None, of_a: str, b: Tomogram | None, of_b: str, radius_nm: float) -> Match:
+    places = [
+        t.classes[name].position_nm if t is not None and name in t.classes else np.zeros((0, 3))
+        for t, name in ((a, of_a), (b, of_b))
+    ]
+    return match_picks(places[0], places[1], radius_nm)
+
+
+def _row(tomogram: str, name: str, matches: Sequence[Match]) -> Row:
+    n, total = sum(m.n_found for m in matches), sum(m.n_truth for m in matches)
+    apart = np.concatenate([m.distance_vox for m in matches])  # positions were nanometres
+    paired = len(apart)
+    return {
+        "tomogram": tomogram,
+        "class": name,
+        "found": n,
+        "truth": total,
+        "difference": n - total,
+        "percent": 100 * (n - total) / total if total else NAN,
+        "paired": paired,
+        "recall": paired / total if total else NAN,
+        "precision": paired / n if n else NAN,
+        "f1": 2 * paired / (n + total) if n + total else NAN,
+        "error_nm": float(apart.mean()) if paired else NAN,
+    }

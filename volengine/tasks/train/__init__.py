@@ -1,0 +1,1 @@
+"""train: networks from tomograms with their truth."""

@@ -1,0 +1,211 @@
+"""Truth for training: label volumes, or points that become balls where they are needed.
+
+Labels are uint8 arrays (features, z, y, x): 0 background, 1 feature, 2 ignore.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from volengine.core.boxes import Box
+from volengine.core.errors import InputError
+from volengine.core.volume import Volume
+from volengine.io.cached import ChunkCache
+from volengine.io.names import Source
+from volengine.io.open import open_source, open_volume
+from volengine.ops.score_masks import FEATURE, IGNORE, labels_of, labels_of_ids
+from volengine.tasks.train.samples import Truth
+
+BALL_VOXELS = 2**20
+"""Distances computed at once when balls are made: 8 MB."""
+
+
+class Labels(Protocol):
+    """Truth that can be read."""
+
+    def read(self, box: Box) -> Truth:
+        """Labels (features, z, y, x) of a box inside of the volume; or numbers, those of a regression."""
+        ...
+
+
+class LabelFiles:
+    """Truth from label volumes: one per feature (0, 1, 2), or one with class ids.
+
+    Parameters
+    ----------
+    paths
+        Files or stores; ``store.ome.zarr#labels/core`` names labels inside a store.
+    volume
+        The tomogram; label volumes have its shape.
+    ids, ignore_id
+        With one label volume: feature k is where it equals ``ids[k]``; voxels that equal ``ignore_id`` do not count.
+    cache
+        Where recently read chunks are.
+    """
+
+    def __init__(
+        self,
+        paths: Sequence[str],
+        volume: Volume,
+        ids: Sequence[int] = (),
+        ignore_id: int | None = None,
+        cache: ChunkCache | None = None,
+    ):
+        self._paths, self._ids, self._ignore = tuple(paths), tuple(ids), ignore_id
+        self._sources = [open_beside(path, volume, cache) for path in paths]
+
+    def read(self, box: Box) -> NDArray[np.uint8]:
+        """Labels (features, z, y, x).
+
+        Raises
+        ------
+        InputError
+            Without ``ids``: a value that is not 0, 1 or 2.
+        """
+        if self._ids:
+            return np.stack(labels_of_ids(self._sources[0].read(box), self._ids, self._ignore))
+        return np.stack([labels_of(s.read(box), path) for s, path in zip(self._sources, self._paths, strict=True)])
+
+
+class LabelSlices:
+    """Truth of a few z slices, for ``count`` features: elsewhere everything is ignored."""
+
+    def __init__(self, labels: Labels, slices: Sequence[int], count: int):
+        self._labels, self._slices, self._count = labels, np.unique(np.asarray(slices, int)), count
+
+    def read(self, box: Box) -> Truth:
+        """Labels (features, z, y, x); only annotated slices are read."""
+        inside = self._slices[(self._slices >= box.start[0]) & (self._slices < box.stop[0])]
+        out = np.full((self._count, *box.shape), IGNORE, np.uint8)
+        for z in inside.tolist():
+            out[:, z - box.start[0]] = self._labels.read(Box((z, *box.start[1:]), (z + 1, *box.stop[1:])))[:, 0]
+        return out
+
+
+class LabelSome:
+    """Truth of some of a recipe's features: of the others everything is ignored.
+
+    Parameters
+    ----------
+    labels
+        The truth.
+    rows, count
+        Which feature each of its rows is, of how many.
+    """
+
+    def __init__(self, labels: Labels, rows: Sequence[int], count: int):
+        self._labels, self._rows, self._count = labels, list(rows), count
+
+    def read(self, box: Box) -> Truth:
+        """Labels (all features, z, y, x)."""
+        some = self._labels.read(box)
+        out: Truth = np.full((self._count, *box.shape), nothing(some), some.dtype)
+        out[self._rows] = some
+        return out
+
+
+def nothing(truth: Truth) -> float:
+    """What stands where nothing is known: 2 among labels, nan among numbers."""
+    return np.nan if truth.dtype.kind == "f" else IGNORE
+
+
+class LabelPoints:
+    """Truth from points: a ball around each.
+
+    Parameters
+    ----------
+    points_vox
+        For each feature, positions (n, 3) z, y, x in voxels.
+    radii, beyond
+        Angstrom: the radius of each feature's balls; voxels between it and ``beyond`` are ignored (``None``: none).
+    voxel_size
+        Angstrom, z, y, x.
+    """
+
+    def __init__(
+        self,
+        points_vox: Sequence[NDArray[np.float64]],
+        radii: Sequence[float],
+        voxel_size: Sequence[float],
+        beyond: float | None = None,
+    ):
+        self._points, self._radii = list(points_vox), list(radii)
+        self._size, self._beyond = np.asarray(voxel_size, float), beyond
+
+    @classmethod
+    def from_files(
+        cls, paths: Sequence[str], radii: Sequence[float], volume: Volume, beyond: float | None = None
+    ) -> LabelPoints:
+        """Points from picks files, one per feature; ``radii`` has one value for all or one per file."""
+        from volengine.io.picks import read_picks
+
+        points = []
+        for path in paths:
+            picks = read_picks(path, voxel_size=volume.voxel_size, origin=volume.origin, shape=volume.shape)
+            if not len(picks):
+                raise InputError(f"{path}: there are no points.")
+            points.append(picks.position_vox)
+        return cls(points, [*radii] * (len(paths) // len(radii)), volume.voxel_size, beyond)
+
+    def read(self, box: Box) -> NDArray[np.uint8]:
+        """Labels (features, z, y, x): distance of the voxel's centre <= radius is 1, <= beyond is 2, further is 0."""
+        out = np.zeros((len(self._points), *box.shape), np.uint8)
+        for labels, points, radius in zip(out, self._points, self._radii, strict=True):
+            far = radius if self._beyond is None else max(radius, self._beyond)
+            squares = nearest_squares(box, points, self._size, far)
+            labels[squares <= far**2] = IGNORE
+            labels[squares <= radius**2] = FEATURE
+        return out
+
+
+def nearest_squares(
+    box: Box, points_vox: NDArray[np.float64], voxel_size: NDArray[np.float64], reach: float
+) -> NDArray[np.float64]:
+    """Squared distance (angstrom²) of each voxel of a box to its nearest point if within ``reach``, else infinity.
+
+    Only points near the box are looked at, each with the voxels around it: the cost is that of the balls, not of the
+    box times the points.
+    """
+    squares = np.full(box.shape, np.inf)
+    reach_vox = reach / voxel_size
+    start, shape = np.array(box.start), np.array(box.shape)
+    near = ((points_vox >= start - reach_vox) & (points_vox <= start + shape - 1 + reach_vox)).all(1)
+    points = points_vox[near]
+    sides = [np.arange(-n, n + 1) for n in np.floor(reach_vox + 0.5).astype(int)]
+    at_once = max(1, BALL_VOXELS // (len(sides[0]) * len(sides[1]) * len(sides[2])))
+    flat = squares.ravel()
+    for first in range(0, len(points), at_once):
+        some = points[first : first + at_once]
+        total: NDArray[np.float64] = np.zeros((len(some), 1, 1, 1))
+        index = np.zeros((len(some), 1, 1, 1), np.int64)
+        for axis, side in enumerate(sides):
+            voxels = np.rint(some[:, axis, None]).astype(np.int64) + side
+            apart = ((voxels - some[:, axis, None]) * voxel_size[axis]) ** 2
+            local = voxels - start[axis]
+            apart[(local < 0) | (local >= shape[axis])] = np.inf
+            wide = (slice(None), *(slice(None) if a == axis else None for a in range(3)))
+            total = total + apart[wide]
+            index = index * shape[axis] + local[wide]
+        within = total <= reach**2
+        np.minimum.at(flat, index[within], total[within])
+    return squares
+
+
+def open_beside(path: str, volume: Volume, cache: ChunkCache | None = None) -> Source:
+    """A volume on the grid of another one: a file, or ``STORE#group``.
+
+    Raises
+    ------
+    InputError
+        The shapes differ.
+    """
+    url, _, group = path.partition("#")
+    found = open_volume(url, group=group, voxel_size=None if group else volume.voxel_size)
+    if found.shape != volume.shape:
+        raise InputError(f"{path} has the shape {found.shape}, its volume {volume.url} {volume.shape}.")
+    source = open_source(found)
+    return source if cache is None else cache.over(source, found)

@@ -1,0 +1,143 @@
+"""The network of a training (new, or begun with the weights of another), its discriminator, and its draws."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from volengine.core.boxes import Index3
+from volengine.core.errors import InputError
+from volengine.core.model import ModelFacts
+from volengine.core.volume import Vector3
+from volengine.tasks.train.samples import SampleSource
+from volengine.tasks.train.sources import Draw
+
+if TYPE_CHECKING:
+    import torch
+
+    from volengine.nets.training.augment.recipe import Augmentation
+    from volengine.tasks.train.recipe import TrainRecipe
+
+BACKGROUND = "background"
+
+
+def make_model(recipe: TrainRecipe, voxel_sizes: Sequence[Vector3]) -> tuple[Any, ModelFacts]:
+    """The network, seeded, and its facts.
+
+    Raises
+    ------
+    InputError
+        Voxel sizes that differ, a network that the patch or the model to begin with does not fit.
+    """
+    import torch
+
+    from volengine.nets.architectures.receptive import dimensions, stride_of
+    from volengine.nets.registry import build, is_own, own_name, reach
+
+    voxel_size, voxel_range = _voxel_size(voxel_sizes, differ=recipe.any_voxel_size)
+    volumetric = recipe.patch[0] > 1
+    features = (BACKGROUND, *recipe.features) if recipe.exclusive else recipe.features
+    arguments = {"channels": len(features), **recipe.arguments}
+    if recipe.context > 1:
+        arguments["context"] = recipe.context
+    own = recipe.network if is_own(recipe.network) else None
+    name = own_name(own) if own else recipe.network
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(recipe.seed)
+        module = build(name, arguments, own=own)
+    wanted, shape = dimensions(module), (3 if volumetric else 2)
+    if wanted not in (0, shape):
+        fitting = (32, 32, 32) if wanted == 3 else (1, 128, 128)
+        raise InputError(
+            f"The network {recipe.network!r} is {wanted}D, but the patch {recipe.patch} is {shape}D; "
+            f"for example {fitting} would fit."
+        )
+    field_of_view: Index3 | None
+    with torch.random.fork_rng(devices=[]):  # probing draws inputs
+        stride = stride_of(module, volumetric)
+        try:
+            field_of_view, _ = reach(module, volumetric)
+        except InputError:  # it normalises over the patch
+            field_of_view = None
+    facts = ModelFacts(
+        network=name,
+        arguments=arguments,
+        features=features,
+        voxel_size=voxel_size,
+        voxel_range=voxel_range,
+        patch=recipe.patch,
+        overlap=recipe.overlap,
+        context=recipe.context,
+        normalisation=recipe.normalisation,
+        activation="none" if recipe.regression else "softmax" if recipe.exclusive else "sigmoid",
+        target=recipe.target_normalisation if recipe.regression else None,
+        receptive_field=field_of_view,
+        stride=stride,
+        history=({"recipe": recipe.to_json()},),
+    )
+    return begun(module, facts, recipe.start, own)
+
+
+def _voxel_size(sizes: Sequence[Vector3], *, differ: bool) -> tuple[Vector3, tuple[float, float] | None]:
+    """What the model is for: the samples' voxel size; of samples that differ the geometric mean, and their range."""
+    sides = [v for size in sizes for v in size]
+    low, high = min(sides), max(sides)
+    if high <= 1.05 * low:
+        return sizes[0], None
+    if not differ:
+        raise InputError(
+            f"The voxel sizes of the samples differ by more than 5 % ({low:g} to {high:g} angstrom); rescale them "
+            "first, or learn from each as it is: --any-voxel-size."
+        )
+    mean = round(float(np.exp(np.mean(np.log(sides)))), 2)
+    return (mean, mean, mean), (low, high)
+
+
+def begun(module: Any, facts: ModelFacts, start: str, own: str | None) -> tuple[Any, ModelFacts]:
+    """The network with the weights of the model file ``start`` (if any), whose history goes on.
+
+    ``own``: the own architecture that this training names, which the file may have too.
+    """
+    if not start:
+        return module, facts
+    from volengine.nets.training.fit.finetune import start_from
+
+    older, new = start_from(module, start, network=own)
+    return module, facts.with_(history=(*older.history, {**facts.history[-1], "begun_anew": new}))
+
+
+def make_discriminator(recipe: TrainRecipe) -> Any:
+    """The PatchGAN of an adversarial training, seeded; ``None`` without."""
+    if not recipe.adversarial:
+        return None
+    if recipe.patch[0] > 1 or recipe.exclusive:
+        raise InputError("--adversarial is for 2D networks with independent features (Pix2pix).")
+    import torch
+
+    from volengine.nets.architectures.ais2d_pix2pix import PatchGAN
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(recipe.seed + 1)
+        return PatchGAN(recipe.context, len(recipe.features))
+
+
+def drawing(
+    sources: Sequence[SampleSource], augment: Augmentation, device: torch.device
+) -> Callable[[np.random.Generator], tuple[Any, Any, str]]:
+    """Draws a patch of any sample and changes it, on the GPU if that is where the network is."""
+    import torch
+
+    from volengine.nets.training.augment.apply import augmented
+
+    drawn = Draw(sources)
+
+    def draw(rng: np.random.Generator) -> tuple[Any, Any, str]:
+        image, labels, token = drawn(rng)
+        if device.type == "cuda":
+            moved = torch.as_tensor(image).to(device), torch.as_tensor(labels).to(device)
+            return (*augmented(augment, *moved, rng), token)
+        return (*augmented(augment, image, labels, rng), token)
+
+    return draw

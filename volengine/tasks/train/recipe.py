@@ -1,0 +1,195 @@
+"""The recipe of train, and what is refused before anything is read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal
+
+from volengine.core.errors import InputError
+from volengine.core.model import Normalisation, TargetUnits
+from volengine.core.recipe import Recipe
+from volengine.nets.training.augment.recipe import Augmentation, preset
+from volengine.nets.training.fit.recipe import FitRecipe, Optimiser
+from volengine.nets.training.losses.recipe import Term
+from volengine.tasks.train.samples import PatchRules, TrainSample
+
+EXCLUSIVE = ("cross_entropy",)
+REGRESSION = ("l1", "l2")
+LossName = Literal["bce", "dice", "bce_dice", "cross_entropy", "focal", "surface_dice", "l1", "l2"]
+
+
+@dataclass(frozen=True)
+class TrainRecipe(Recipe):
+    """What to train, on what, and how long.
+
+    Parameters
+    ----------
+    samples
+        Volumes with their truth, or training sets.
+    features
+        Names of the features, in the order of the labels.
+    network, arguments
+        Name in the registry of networks (``volengine models`` lists them), and what it is built with. Or your own:
+        ``FILE.py:Class`` or ``package.module:Class``; that Python is run.
+    patch
+        What the network sees, voxels z, y, x; z is 1 for 2D networks.
+    context
+        2.5D: slices that the network sees, around the one that it answers for.
+    overlap
+        Default overlap for applying the network.
+    normalisation
+        ``volume``, ``per_slice``, ``per_patch``, ``global_mad`` (Ais's) or ``none``.
+    any_voxel_size
+        Samples may differ in voxel size: each is learnt from as it is, and the model is for all sizes between.
+        Otherwise they must agree within 5 %.
+    target_normalisation
+        Of targets, and so the units in which the network will answer: ``volume``, (t - mean) / std of the sample's
+        region; ``none``, as they are (within ±1023).
+    epochs, steps
+        Number of epochs, and of steps in each.
+    batch
+        Patches per step (over all processes, under ``torchrun``).
+    loss
+        What is minimised: ``bce``, ``dice``, both (``bce_dice``), ``focal``, ``surface_dice``; or ``cross_entropy`` for
+        features that exclude each other (the network then has a channel for the background too, and a softmax);
+        or ``l2``, ``l1`` for targets: the mean of the squared or absolute difference.
+    losses
+        Instead: several, each with its ``loss``, ``weight`` and the ``datasets`` (tokens of samples) it looks at.
+    adversarial
+        2D: train against a discriminator, as Pix2pix is (least squares + 100 L1; momentum 0.5 and rate 2e-4 are usual);
+        ``loss`` is then that of the validation alone.
+    optimiser
+        ``adam``, ``adamw``, ``sgd`` (Nesterov), ``adadelta``.
+    learning_rate
+        At the beginning.
+    schedule
+        How the rate falls: ``cosine`` (to a hundredth), ``polynomial`` (power 0.9), ``constant``.
+    weight_decay
+        Weights shrink by this (times the rate).
+    momentum
+        Of ``sgd`` (default 0.99), and beta 1 of ``adam`` and ``adamw`` (default 0.9).
+    clip
+        Longest gradient; 0: any.
+    precision
+        ``float32``; ``bfloat16`` or ``float16`` (CUDA only): mixed precision.
+    patience
+        Stop after so many epochs without a better one; 0: never.
+    start
+        A model file of the same network to begin with (fine-tuning); layers of another shape begin anew.
+    tensorboard
+        Log for TensorBoard too (needs the extra ``tensorboard``).
+    positive_share
+        Share of the patches that are drawn around a voxel of the feature.
+    validation
+        slab: of each volume a part is kept for validation, and of a training set some of its tomograms; tomogram: whole
+        tomograms of all samples.
+    validation_share
+        Share of each region's longest axis that is kept for validation (at least one patch), or of the tomograms (at
+        least one); 0: none.
+    augment
+        How samples are changed: ``none``, ``light``, ``ais`` or ``membrain``, see ``volengine.nets.training.augment``.
+    augmentation
+        Instead: every strength and probability by itself.
+    noise, contrast, brightness
+        Strength of what every sample gets: noise, relative and absolute change of grey values. Default: the preset's
+        (``light``: 0.2, 0.1, 0.1).
+    seed
+        The same seed gives the same network, on the same machine.
+    device
+        ``auto``, ``cpu``, ``cuda``.
+    """
+
+    samples: tuple[TrainSample, ...]
+    features: tuple[str, ...]
+    network: str = "unet3d"
+    arguments: dict[str, Any] = field(default_factory=dict)
+    patch: tuple[int, int, int] = (32, 32, 32)
+    context: int = 1
+    overlap: float = 0.5
+    normalisation: Normalisation = "volume"
+    any_voxel_size: bool = False
+    target_normalisation: TargetUnits = "volume"
+    epochs: int = 10
+    steps: int = 50
+    batch: int = 4
+    loss: LossName = "bce_dice"
+    losses: tuple[Term, ...] = ()
+    adversarial: bool = False
+    optimiser: Literal["adam", "adamw", "sgd", "adadelta"] = "adam"
+    learning_rate: float = 1e-3
+    schedule: Literal["cosine", "polynomial", "constant"] = "cosine"
+    weight_decay: float = 0.0
+    momentum: float | None = None
+    clip: float = 5.0
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    patience: int = 0
+    start: str = ""
+    tensorboard: bool = False
+    positive_share: float = 0.5
+    validation: Literal["slab", "tomogram"] = "slab"
+    validation_share: float = 0.15
+    augment: Literal["none", "light", "ais", "membrain"] = "light"
+    augmentation: Augmentation | None = None
+    noise: float | None = None
+    contrast: float | None = None
+    brightness: float | None = None
+    seed: int = 0
+    device: str = "auto"
+
+    def check(self) -> None:
+        if not self.samples:
+            raise InputError("Training needs at least one sample: a volume with labels or points.")
+        for sample in self.samples:
+            sample.check_features(self.features)
+        for name in ("positive_share", "validation_share"):
+            if not 0 <= getattr(self, name) < 1 + (name == "positive_share"):
+                raise InputError(f"--{name.replace('_', '-')} must be between 0 and 1, not {getattr(self, name)}.")
+        for name in ("noise", "contrast", "brightness", "seed"):
+            if (getattr(self, name) or 0) < 0:
+                raise InputError(f"--{name} must be 0 or more, not {getattr(self, name)}.")
+        terms = self.fitting().terms
+        if len({term.loss in EXCLUSIVE for term in terms}) > 1:
+            raise InputError("losses: cross_entropy needs a channel for the background; the others have none.")
+        if len({term.loss in REGRESSION for term in terms}) > 1:
+            raise InputError("losses: l1 and l2 compare numbers (targets), the others labels; they cannot be added.")
+        if self.regression and self.adversarial:
+            raise InputError(f"--adversarial trains on labels; it has no loss {terms[0].loss}.")
+        for sample in self.samples:
+            if self.regression and not sample.targets:
+                raise InputError(
+                    f"{sample.volume}: the loss {terms[0].loss} compares numbers; give targets (--target), not labels, "
+                    "points or a training set."
+                )
+            if sample.targets and not self.regression:
+                raise InputError(
+                    f"{sample.volume}: the loss {terms[0].loss} needs labels; with targets give --loss l2 (or l1)."
+                )
+
+    @property
+    def exclusive(self) -> bool:
+        """Whether the features exclude each other."""
+        return self.fitting().terms[0].loss in EXCLUSIVE
+
+    @property
+    def regression(self) -> bool:
+        """Whether the network answers numbers, not probabilities."""
+        return self.fitting().terms[0].loss in REGRESSION
+
+    def fitting(self) -> FitRecipe:
+        """What the fit needs to know."""
+        optimiser = Optimiser(
+            self.optimiser, self.learning_rate, self.schedule, self.weight_decay, self.momentum, self.clip
+        )
+        same = ("epochs", "steps", "batch", "seed", "patience", "precision", "tensorboard")
+        terms = self.losses or (Term(self.loss),)
+        return FitRecipe(terms=terms, optimiser=optimiser, **{name: getattr(self, name) for name in same})
+
+    def changes(self) -> Augmentation:
+        """How samples are changed."""
+        base = self.augmentation or preset(self.augment)
+        own = {name: getattr(self, name) for name in ("noise", "contrast", "brightness")}
+        return base.with_(**{name: value for name, value in own.items() if value is not None})
+
+    def rules(self) -> PatchRules:
+        """What the sources of samples need to know."""
+        return PatchRules(**{f.name: getattr(self, f.name) for f in fields(PatchRules)})

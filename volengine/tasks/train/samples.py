@@ -1,0 +1,255 @@
+"""What a training reads: samples as people describe them, and the face that every sample has when it is open.
+
+A *sample* (:class:`TrainSample`) names data: a tomogram with its truth, or a training set that holds both. A *sample
+source* (:class:`SampleSource`) is that sample opened: it draws patches for training and has some for validation. It
+reads what it needs when it needs it. :func:`volengine.tasks.train.sources.open_sources` makes the ones from the others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from volengine.core.boxes import Index3
+from volengine.core.errors import InputError
+from volengine.core.model import TargetUnits
+from volengine.core.recipe import Recipe
+from volengine.core.volume import Vector3
+from volengine.io.names import MRC_SUFFIXES, TIFF_SUFFIXES, suffix_of
+
+if TYPE_CHECKING:
+    from volengine.ops.normalise import Normalisation
+
+Truth = NDArray[np.uint8] | NDArray[np.float32]
+"""Labels (features, z, y, x): 0, 1, 2; or of a regression the numbers to answer, nan where nothing is known."""
+
+Patch = tuple[NDArray[np.float32], Truth]
+"""What a network sees, an image (slices or z, y, x), normalised; and the truth about it."""
+
+NamedPatch = tuple[NDArray[np.float32], Truth, str]
+"""The same with the name of the data set that it belongs to."""
+
+T = TypeVar("T")
+Use = Literal["both", "train", "validate"]
+"""What a sample is used for."""
+
+MOST_VALIDATION = 64
+"""Patches that one source gives for validation: this many, up to twice as many, thinned evenly."""
+
+
+@dataclass(frozen=True)
+class TrainSample(Recipe):
+    """One volume with its truth, for one or several features; or a training set that holds both.
+
+    Parameters
+    ----------
+    volume
+        Path or URL of the tomogram; or a training set of Ais (``.scnt``), or a folder with ``imagesTr`` and
+        ``labelsTr`` (NIfTI), which hold their own truth: then without labels and points.
+    labels
+        One label volume per feature, in order: 0 background, 1 feature, 2 ignore. ``store.ome.zarr#labels/core`` names
+        labels inside a store.
+    ids, ignore_id
+        With a single label volume that holds class ids: feature k is where it equals ``ids[k]``, everything else is
+        background, and voxels that equal ``ignore_id`` do not count.
+    points
+        Instead: one picks file per feature; the feature is a ball around each point.
+    radius_nm
+        Radius of these balls; one for all features or one per feature.
+    beyond_nm
+        With points: voxels further from every point than this count as background; between radius and this they are
+        ignored. ``None``: everything outside of the balls is background.
+    targets
+        Instead: one volume of numbers per feature, which the network is to answer (losses ``l1``, ``l2``): the ideal
+        tomogram of a noisy one, or the other half of the same tilt series. Voxels that are nan do not count.
+    region
+        Use only this part of the volume: z0, y0, x0, z1, y1, x1 in voxels; -1 stands for the end.
+    slices
+        Only these z slices are annotated: elsewhere nothing counts.
+    boxes
+        Train as Ais does, on boxes in annotated slices: a picks file with their centres, or ``auto``: all boxes, side
+        by side, of the annotated slices (``slices``; without it, those in which a feature is marked).
+    box_vox
+        Side of these boxes; outside of them nothing counts.
+    copies, negatives
+        Boxes with a feature are drawn in this many orientations: four right angles, then arbitrary ones. For each of
+        these draws there are ``negatives`` draws of boxes without, as they are.
+    features
+        Which of the features it holds the truth for, in the order of its labels; the others do not count in it.
+        Default: all.
+    weight
+        How often it is drawn from, relative to the others.
+    token
+        Name of the data set that it belongs to, for losses that apply to some; default: the volume's name.
+    use
+        ``train``, ``validate``, or ``both``: a part of it is kept for validation, see the recipe's ``validation``.
+    voxel_size
+        Angstrom, where the file does not say it (NIfTI never does).
+    """
+
+    volume: str
+    labels: tuple[str, ...] = ()
+    ids: tuple[int, ...] = ()
+    ignore_id: int | None = None
+    points: tuple[str, ...] = ()
+    radius_nm: tuple[float, ...] = ()
+    beyond_nm: float | None = None
+    targets: tuple[str, ...] = ()
+    region: tuple[int, int, int, int, int, int] | None = None
+    slices: tuple[int, ...] = ()
+    boxes: str = ""
+    box_vox: int = 64
+    copies: int = 10
+    negatives: float = 1.3
+    features: tuple[str, ...] = ()
+    weight: float = 1.0
+    token: str = ""
+    use: Use = "both"
+    voxel_size: float | None = None
+
+    def check(self) -> None:
+        if sum(map(bool, (self.labels, self.points, self.targets))) != 1 and not self.is_set:
+            raise InputError(f"{self.volume}: give either labels or points (or targets: volumes of numbers).")
+        if self.targets and (self.boxes or self.slices or self.ids):
+            raise InputError(f"{self.volume}: boxes, slices and ids are for labels, not for targets.")
+        if self.is_set and (self.boxes or self.slices or self.region or self.ids):
+            raise InputError(f"{self.volume} is a training set; boxes, slices, region and ids are for volumes.")
+        if self.points and (not self.radius_nm or min(self.radius_nm) <= 0):
+            raise InputError(f"{self.volume}: points need a positive radius_nm.")
+        if self.points and len(self.radius_nm) not in (1, len(self.points)):
+            raise InputError(f"{self.volume}: {len(self.points)} points files, but {len(self.radius_nm)} radii.")
+        if self.beyond_nm is not None and self.points and self.beyond_nm < max(self.radius_nm):
+            raise InputError(
+                f"{self.volume}: beyond_nm is {self.beyond_nm}, less than the radius {max(self.radius_nm)} nm."
+            )
+        if self.ids and len(self.labels) != 1:
+            raise InputError(f"{self.volume}: ids need exactly one label volume, not {len(self.labels)}.")
+        if self.ignore_id is not None and (not self.ids or self.ignore_id in self.ids):
+            raise InputError(f"{self.volume}: ignore_id {self.ignore_id} needs ids that do not contain it: {self.ids}.")
+        if min(self.box_vox, self.copies) < 1 or self.negatives < 0 or not self.weight > 0:
+            raise InputError(
+                f"{self.volume}: box_vox ({self.box_vox}) and copies ({self.copies}) must be 1 or more, negatives "
+                f"({self.negatives}) 0 or more, weight ({self.weight}) positive."
+            )
+        if self.features and not self.is_set and len(self.features) != self.count:
+            raise InputError(
+                f"{self.volume}: truth of {self.count} for {len(self.features)} features ({', '.join(self.features)})."
+            )
+
+    @property
+    def is_set(self) -> bool:
+        """Whether it is a training set, which holds its own truth."""
+        known = (*MRC_SUFFIXES, *TIFF_SUFFIXES, ".zarr")
+        return not (self.labels or self.points or self.targets) and suffix_of(self.volume) not in known
+
+    @property
+    def count(self) -> int:
+        """For how many features it holds the truth; 0 for training sets, which say so when they are opened."""
+        return len(self.ids) or len(self.labels) or len(self.points) or len(self.targets)
+
+    def check_features(self, features: Sequence[str]) -> None:
+        """Refuse a sample whose truth is not for these features of the recipe."""
+        unknown = [f for f in self.features if f not in features]
+        if unknown:
+            raise InputError(f"{self.volume}: {unknown[0]!r} is not one of the features {', '.join(features)}.")
+        if not self.features and not self.is_set and self.count != len(features):
+            raise InputError(
+                f"{self.volume}: truth of {self.count} for {len(features)} features ({', '.join(features)})."
+            )
+
+
+@dataclass(frozen=True)
+class PatchRules:
+    """What the sources need to know of a training: fields of the recipe of the same names."""
+
+    features: tuple[str, ...]
+    patch: Index3
+    context: int = 1
+    normalisation: Normalisation = "volume"
+    positive_share: float = 0.5
+    validation_share: float = 0.15
+    validation: Literal["slab", "tomogram"] = "slab"
+    target_normalisation: TargetUnits = "volume"
+    seed: int = 0
+
+    @property
+    def below(self) -> int:
+        """Context slices below a patch."""
+        return self.context // 2
+
+    @property
+    def above(self) -> int:
+        """Context slices above a patch."""
+        return self.context - 1 - self.below
+
+
+class SampleSource(Protocol):
+    """A sample that is open."""
+
+    @property
+    def name(self) -> str:
+        """For messages."""
+        ...
+
+    @property
+    def token(self) -> str:
+        """The data set that it belongs to."""
+        ...
+
+    @property
+    def weight(self) -> float:
+        """How often it is drawn from, relative to the others; 0: it is for validation only."""
+        ...
+
+    @property
+    def voxel_size(self) -> Vector3:
+        """Angstrom, z, y, x."""
+        ...
+
+    @property
+    def positives(self) -> tuple[int, ...]:
+        """How many places of each feature are known in the part for training (of many, a share)."""
+        ...
+
+    def draw(self, rng: np.random.Generator) -> Patch:
+        """A random patch of the part for training."""
+        ...
+
+    def validation(self) -> Sequence[Patch]:
+        """Patches of the part that is kept apart, always the same; each is read when it is asked for."""
+        ...
+
+
+class LazyPatches(Sequence[T]):
+    """Patches that are read one at a time, each time anew.
+
+    Parameters
+    ----------
+    parts
+        Pairs of a function and what to call it with.
+    """
+
+    def __init__(self, parts: Sequence[tuple[Callable[[Any], T], Any]] = ()):
+        self._parts = list(parts)
+
+    def __len__(self) -> int:
+        return len(self._parts)
+
+    @overload
+    def __getitem__(self, number: int) -> T: ...
+    @overload
+    def __getitem__(self, number: slice) -> LazyPatches[T]: ...
+    def __getitem__(self, number: int | slice) -> T | LazyPatches[T]:
+        if isinstance(number, slice):
+            return LazyPatches(self._parts[number])
+        read, what = self._parts[number]
+        return read(what)
+
+
+def thinned(keys: Sequence[Any]) -> Sequence[Any]:
+    """Every n-th, so that no fewer than :data:`MOST_VALIDATION` remain, and fewer than twice as many."""
+    return keys[:: len(keys) // MOST_VALIDATION] if len(keys) > MOST_VALIDATION else keys

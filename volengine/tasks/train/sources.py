@@ -1,0 +1,148 @@
+"""Samples opened: which source each one is, and what of them all is kept for validation.
+
+``validation="slab"``: of each volume the end of its longest axis, of each training set some of its tomograms.
+``validation="tomogram"``: whole tomograms, over all samples; two samples of one tomogram stay together. A sample's
+``use`` decides for itself: a list of volumes for validation is samples with ``use: validate``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterable, Sequence
+from functools import partial
+
+import numpy as np
+
+from volengine.core.errors import InputError
+from volengine.io.cached import ChunkCache
+from volengine.io.names import suffix_of
+from volengine.io.open import open_volume
+from volengine.tasks.train.boxes import BoxPatches
+from volengine.tasks.train.samples import LazyPatches, NamedPatch, Patch, PatchRules, SampleSource, TrainSample, Use
+from volengine.tasks.train.sets import SetPatches, Stored, nifti_stored, scnt_stored
+from volengine.tasks.train.volumes import Patches
+
+CACHE_BYTES = 256_000_000
+"""Chunks of all volumes together that are kept for the next draw."""
+
+
+def open_sources(samples: Sequence[TrainSample], rules: PatchRules, cache: int = CACHE_BYTES) -> list[SampleSource]:
+    """Open all samples.
+
+    Raises
+    ------
+    InputError
+        Samples that do not fit the rules; nothing to validate on, although a share is asked for.
+    """
+    chunks = ChunkCache(cache)
+    for sample in samples:
+        sample.check_features(rules.features)
+    sets = [_sets(sample, rules) if sample.is_set else {} for sample in samples]
+    held = _held_tomograms(samples, sets, rules) if rules.validation == "tomogram" else frozenset()
+    found: list[SampleSource] = []
+    for sample, stored in zip(samples, sets, strict=True):
+        if sample.is_set:
+            found += _set_sources(sample, stored, rules, held)
+            continue
+        use: Use = sample.use
+        if use == "both" and rules.validation == "tomogram":
+            use = "validate" if _name(sample) in held else "train"
+        kind = BoxPatches if sample.boxes else Patches
+        found.append(kind(sample, rules, use, chunks))
+    _check(found, rules, samples)
+    return found
+
+
+def _sets(sample: TrainSample, rules: PatchRules) -> dict[str, Stored]:
+    """The training sets of a sample, by token."""
+    if suffix_of(sample.volume) == ".scnt":
+        return {sample.token or sample.volume.rsplit("/", 1)[-1].removesuffix(".scnt"): scnt_stored(sample, rules)}
+    return nifti_stored(sample, rules)
+
+
+def _set_sources(
+    sample: TrainSample, sets: dict[str, Stored], rules: PatchRules, held: Collection[str]
+) -> list[SampleSource]:
+    """A sample's sets; each is drawn from in proportion to its size."""
+    total = sum(len(stored.groups) for stored in sets.values())
+    found: list[SampleSource] = []
+    for token, stored in sets.items():
+        mine = held
+        if rules.validation == "slab":
+            names = {*stored.tomograms} - {""}
+            mine = _share_of(names, rules) if len(names) > 1 and not stored.reserved else ()
+        share = sample.with_(weight=sample.weight * len(stored.groups) / total)
+        found.append(SetPatches(stored, share, rules, mine, sample.use, sample.token or token))
+    return found
+
+
+def _name(sample: TrainSample) -> str:
+    return open_volume(sample.volume, voxel_size=sample.voxel_size).name
+
+
+def _held_tomograms(
+    samples: Sequence[TrainSample], sets: Sequence[dict[str, Stored]], rules: PatchRules
+) -> frozenset[str]:
+    """The tomograms that are kept for validation."""
+    names: list[str] = []
+    for sample, stored in zip(samples, sets, strict=True):
+        if sample.use == "both":
+            names += [n for s in stored.values() for n in s.tomograms] if sample.is_set else [_name(sample)]
+    return _share_of(names, rules)
+
+
+def _share_of(names: Iterable[str], rules: PatchRules) -> frozenset[str]:
+    """A share of the names, at least one; which, the seed says."""
+    every = sorted({*names} - {""})
+    if not rules.validation_share or not every:
+        return frozenset()
+    count = max(1, math.floor(rules.validation_share * len(every) + 0.5))
+    if count >= len(every):
+        raise InputError(
+            f"--validation tomogram keeps whole tomograms apart, but there is only {every[0]!r}; give several, a "
+            "sample with use: validate, or --validation slab."
+        )
+    chosen = np.random.default_rng(rules.seed).permutation(len(every))[:count]
+    return frozenset(every[k] for k in chosen)
+
+
+def _check(sources: Sequence[SampleSource], rules: PatchRules, samples: Sequence[TrainSample]) -> None:
+    if not any(source.weight for source in sources):
+        raise InputError("Every sample is for validation; nothing is left to train on.")
+    wanted = rules.validation_share > 0 or any(sample.use == "validate" for sample in samples)
+    if wanted and all(sample.use != "train" for sample in samples) and not any(len(s.validation()) for s in sources):
+        raise InputError(
+            f"{sources[0].name} has no part that could be kept for validation (it does not say of which tomograms its "
+            "boxes are); add a sample with use: validate, or give --validation-share 0."
+        )
+
+
+class Draw:
+    """Draws from all sources, each as often as its weight says."""
+
+    def __init__(self, sources: Sequence[SampleSource]):
+        self.sources = [source for source in sources if source.weight > 0]
+        weights = np.array([source.weight for source in self.sources])
+        self._shares = None if (weights == weights[0]).all() else np.cumsum(weights / weights.sum())
+
+    def source(self, rng: np.random.Generator) -> SampleSource:
+        """A random source."""
+        if self._shares is None:
+            return self.sources[int(rng.integers(len(self.sources)))]
+        return self.sources[min(int(np.searchsorted(self._shares, rng.random(), "right")), len(self.sources) - 1)]
+
+    def __call__(self, rng: np.random.Generator) -> NamedPatch:
+        """A random patch of a random source."""
+        source = self.source(rng)
+        return (*source.draw(rng), source.token)
+
+
+def validation_of(sources: Iterable[SampleSource]) -> LazyPatches[NamedPatch]:
+    """The patches for validation of all sources."""
+    return LazyPatches(
+        [(partial(_named, s.validation(), s.token), k) for s in sources for k in range(len(s.validation()))]
+    )
+
+
+def _named(patches: Sequence[Patch], token: str, number: int) -> NamedPatch:
+    return (*patches[number], token)
