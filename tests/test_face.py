@@ -17,8 +17,9 @@ from volengine.io.picks import read_all
 from volengine.tasks.demo.simulated import demo_simulated
 from volengine.tasks.demo.verb import demo
 from volengine.tasks.models.exchange import export_model, import_group, import_model
+from volengine.tasks.score.table import Scores, read_scores
 
-BESIDE = (read_all, export_model, import_model, import_group, demo, demo_simulated)
+BESIDE = (Scores, read_scores, read_all, export_model, import_model, import_group, demo, demo_simulated)
 """Functions that pages show and that are not in ``volengine`` itself."""
 
 KINDS = ("PathLike", "PathsLike", "PathsByFeature")
@@ -34,7 +35,7 @@ NEEDED: dict[str, Any] = {
         "simulate": {"specimen": {}},
     },
     "picks": {"write_picks": volengine.Picks([[1, 2, 3]], voxel_size=(10, 10, 10))},
-    "self": {"write": volengine.Stats({})},
+    "self": {"Stats.write": volengine.Stats({}), "Scores.write": Scores("picks", ({"feature": "a"},))},
 }
 """Arguments that are no path and have no default, by name and function."""
 
@@ -104,7 +105,7 @@ def test_every_path_may_be_a_path_object(name: str, tmp_path: Path) -> None:
             by_feature = kind == "PathsByFeature" or "Mapping" in str(parameter.annotation)
             values[key] = [place] if kind == "PathsLike" else {"a": place} if by_feature else place
         elif parameter.default is parameter.empty and parameter.kind is not parameter.VAR_KEYWORD:
-            values[key] = NEEDED[key][name.rpartition(".")[2]]
+            values[key] = NEEDED[key][name]
     options = inspect.signature(function).parameters.get("options")
     if options is not None:
         values["options"] = volengine.RunOptions(progress=False, run_dir=OnlyPath(str(tmp_path / "run")))  # type: ignore[arg-type]

@@ -2,6 +2,7 @@
 
 >>> import volengine
 >>> volume = volengine.convert("TS_01.mrc", "TS_01.ome.zarr")                                # doctest: +SKIP
+>>> volume[100], volume.at_level(1).to_dask()                                                 # doctest: +SKIP
 >>> recipe = volengine.SegmentRecipe(models=("ribosome.safetensors",))
 >>> predictions = volengine.segment("TS_01.ome.zarr", "predictions", recipe)                 # doctest: +SKIP
 >>> picks = volengine.pick(predictions["ribosome"].url, "TS_01.star")                        # doctest: +SKIP

@@ -11,6 +11,7 @@ import pytest
 from volengine.core.errors import InputError
 from volengine.core.paths import path_text, path_text_or_none, path_texts, paths_by_feature
 from volengine.core.recipe import Recipe
+from volengine.io.open import OpenVolume
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,8 @@ def test_one_path_or_several_become_a_list() -> None:
     assert path_texts(()) == []
     with pytest.raises(InputError, match="3 is no path"):
         path_texts([3])  # type: ignore[list-item]
+    with pytest.raises(InputError, match=r"<Volume 'a'.*is no path; give its url"):
+        path_texts(OpenVolume(url="a.mrc", name="a", shape=(9, 9, 9), dtype="u1", voxel_size=(1, 1, 1)))  # type: ignore[arg-type]
     with pytest.raises(InputError, match="3 is no path"):
         path_texts(3)  # type: ignore[arg-type]
 

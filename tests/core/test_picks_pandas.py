@@ -144,6 +144,7 @@ def test_extra_columns_with_a_name_of_another_meaning_are_refused() -> None:
     picks = Picks([[1, 2, 3]], voxel_size=(10, 10, 10), extra={"z_a": [1.0]})
     with pytest.raises(InputError, match="'z_a' means something else in tables"):
         picks.to_pandas()
+    assert picks._repr_html_().startswith("<p>Picks: 1 of")
 
 
 # -- what they show ----------------------------------------------------------------------------------------

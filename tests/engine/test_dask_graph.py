@@ -195,12 +195,12 @@ def test_a_process_runs_one_unit_at_a_time(plan: Plan, tmp_path: Path, monkeypat
     most = 0
     real = dask_graph.run_units
 
-    def watched(task):
+    def watched(bundle):
         nonlocal most
         busy.append(1)
         most = max(most, len(busy))
         try:
-            return real(task)
+            return real(bundle)
         finally:
             busy.pop()
 

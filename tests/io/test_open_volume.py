@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import io
 import json
 import pickle
@@ -290,6 +291,14 @@ def test_a_volume_that_is_gone_still_shows_its_facts(tmp_path: Path) -> None:
     html = volume._repr_html_()
     assert "no picture" in html
     assert "20 x 37 x 41 voxels" in html
+
+
+def test_a_file_that_is_compressed_as_a_whole_says_what_to_do(tmp_path: Path, mrc: OpenVolume) -> None:
+    (tmp_path / "packed.mrc.gz").write_bytes(gzip.compress(Path(mrc.url).read_bytes()))
+    volume = open_volume(tmp_path / "packed.mrc.gz")
+    assert "no picture" in volume._repr_html_()
+    with pytest.raises(InputError, match="Unpack it first"):
+        volume[0]
 
 
 def test_names_cannot_break_the_html(mrc: OpenVolume) -> None:

@@ -63,8 +63,8 @@ def _text(path: object) -> str:
 
 def path_texts(paths: PathsLike) -> list[str]:
     """One path or several as a list of texts; errors as of :func:`path_text`."""
-    if isinstance(paths, str | os.PathLike) or not isinstance(paths, Iterable):
-        return [path_text(paths)]
+    if isinstance(paths, str | os.PathLike) or not isinstance(paths, Iterable) or hasattr(paths, "url"):
+        return [_text(paths)]
     return [path_text(path) for path in paths]
 
 

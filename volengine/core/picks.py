@@ -214,9 +214,13 @@ class Picks:
 
     def _repr_html_(self) -> str:
         """The line above, and the first picks as a table."""
-        shown = self[:SHOWN]
+        title = f"<p>{html.escape(repr(self)[1:-1])}</p>"
+        try:
+            table: str = self[:SHOWN].to_pandas().to_html()
+        except InputError:  # an extra column has a name that tables keep for others
+            return title
         more = f"<p>... and {len(self) - SHOWN} more</p>" if len(self) > SHOWN else ""
-        return f"<p>{html.escape(repr(self)[1:-1])}</p>{shown.to_pandas().to_html()}{more}"
+        return title + table + more
 
     def __getitem__(self, rows: slice | ArrayLike) -> Self:
         """Some of the picks: a slice, a mask (n,) of truth values, or indices."""

@@ -1,7 +1,7 @@
 """A plan as a Dask graph: each unit a task, for people who bring their own scheduler.
 
->>> jobs, run_dir = jobs_of(CONVERT, ["TS_01.mrc"], "TS_01.ome.zarr", ConvertRecipe(), options)    # doctest: +SKIP
->>> receipts = jobs[0].plan().to_dask(run_dir).compute()                         # doctest: +SKIP
+>>> jobs, run_dir = jobs_of(CONVERT, ["TS_01.mrc"], "TS_01.ome.zarr", ConvertRecipe(), options)     # doctest: +SKIP
+>>> receipts = jobs[0].plan().to_dask(run_dir).compute()                                            # doctest: +SKIP
 
 A run (:mod:`volengine.engine.run`) never makes such a graph: it gives out a bounded number of units at a time, so a
 plan may have millions of them. The graph has one task per unit, one that prepares the outputs, one at the end of each

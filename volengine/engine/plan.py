@@ -12,12 +12,13 @@ from typing import Any
 from volengine.core.errors import OldPlanError, PlanError
 from volengine.core.image import ImageSpec
 from volengine.core.paths import PathLike, path_text
+from volengine.engine.ledger import PlanFolder
 from volengine.engine.memory import check_stage, io_bytes, peak_bytes
 from volengine.engine.options import RunOptions
 from volengine.engine.stage import Stage, load_function
 
 FORMAT = 2
-"""Of a plan as JSON: raised when stages or kernels get other names, so that older run folders are not resumed."""
+"""Of a plan as JSON: raised when stages or kernels get other names, so that older run folders are not gone on with."""
 
 
 @dataclass(frozen=True)
@@ -202,6 +203,27 @@ class Plan:
             finish=tuple(Call(**c) for c in data["finish"]),
             notes=tuple(data["notes"]),
         )
+
+    @classmethod
+    def former(cls, folder: PlanFolder) -> Plan | None:
+        """The plan that an earlier run has left in this folder, if any.
+
+        Raises
+        ------
+        OldPlanError
+            Another version of volengine made it.
+        """
+        data = folder.read_json("plan.json")
+        if data is None:
+            return None
+        try:
+            return cls.from_json(data)
+        except (PlanError, KeyError, TypeError) as error:
+            run = folder.path.parent.parent
+            raise OldPlanError(
+                f"{run} is from another version of volengine and cannot be resumed: delete that folder and run the "
+                "same command with --overwrite, or give another --out (or --run-dir)."
+            ) from error
 
 
 def join(name: str, parts: list[Plan], recipe: Mapping[str, Any]) -> Plan:

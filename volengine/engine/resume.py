@@ -14,7 +14,7 @@ from dataclasses import replace
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
-from volengine.core.errors import OldPlanError, PlanError
+from volengine.core.errors import PlanError
 from volengine.core.image import ImageSpec
 from volengine.engine.ledger import PlanFolder
 from volengine.engine.stage import BLOCK_PARAMS, Stage
@@ -37,7 +37,7 @@ def resumed(plan: Plan, folder: PlanFolder, limit: int) -> Plan:
     limit
         Bytes of memory of a worker: groups that need more are done in the plan's own blocks.
     """
-    old = former_plan(folder, type(plan))
+    old = type(plan).former(folder)
     if old is None:
         return plan
     known = {_kept(old, group): group for group in groups(old)}
@@ -55,27 +55,6 @@ def resumed(plan: Plan, folder: PlanFolder, limit: int) -> Plan:
         stages += group
         images += _scratch(plan, group)
     return replace(plan, stages=tuple(stages), images=tuple(images))
-
-
-def former_plan(folder: PlanFolder, kind: type[Plan]) -> Plan | None:
-    """The plan that an earlier run has left in this folder, if any.
-
-    Raises
-    ------
-    OldPlanError
-        Another version of volengine made it.
-    """
-    data = folder.read_json("plan.json")
-    if data is None:
-        return None
-    try:
-        return kind.from_json(data)
-    except (PlanError, KeyError, TypeError) as error:
-        run = folder.path.parent.parent
-        raise OldPlanError(
-            f"{run} is from another version of volengine and cannot be resumed: delete that folder and run the same "
-            "command with --overwrite, or give another --out (or --run-dir)."
-        ) from error
 
 
 def groups(plan: Plan) -> list[Group]:

@@ -11,7 +11,6 @@ from volengine.core.text import table
 from volengine.core.units import format_bytes
 from volengine.engine.ledger import PlanFolder, RunFolder
 from volengine.engine.plan import Plan
-from volengine.engine.resume import former_plan
 
 
 def _triple(values: Sequence[int]) -> str:
@@ -71,7 +70,7 @@ def status(run_dir: str) -> str:
 
 
 def _plan_status(folder: PlanFolder) -> str:
-    plan = former_plan(folder, Plan)
+    plan = Plan.former(folder)
     assert plan is not None  # the folder was found by its plan
     finished = folder.read_json("finished.json")
     if finished is not None and finished["fingerprint"] == plan.fingerprint:

@@ -17,7 +17,7 @@ from volengine.core.block import Table
 from volengine.core.image import ImageSpec
 from volengine.engine.ledger import PlanFolder, Receipt
 from volengine.engine.options import RunOptions
-from volengine.engine.resume import former_plan, resumed
+from volengine.engine.resume import resumed
 from volengine.engine.stage import Stage
 from volengine.engine.work import Bundle
 from volengine.io.omezarr import image as omezarr
@@ -45,7 +45,7 @@ class PlanState:
     """Drives one plan: prepares its outputs, hands out bundles stage by stage, and finishes it."""
 
     def __init__(self, plan: Plan, folder: PlanFolder, options: RunOptions, limit: int):
-        former_plan(folder, type(plan))  # refuses that of another version
+        type(plan).former(folder)  # refuses that of another version
         self.plan = plan if options.block else resumed(plan, folder, limit)
         self.folder = folder
         self.options = options

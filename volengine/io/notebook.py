@@ -1,6 +1,6 @@
 """A volume for people and for other libraries: as NumPy, Dask and xarray arrays, and as a picture in a notebook.
 
-Functions of a volume and of what reads it; :class:`volengine.io.OpenVolume` has them as its methods.
+Functions of a volume and of what reads it; :class:`volengine.io.open.OpenVolume` has them as its methods.
 """
 
 from __future__ import annotations

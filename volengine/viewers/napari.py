@@ -31,7 +31,8 @@ from volengine.io.omezarr.read import list_groups
 from volengine.io.open import OpenVolume, open_volume
 from volengine.io.picks import read_all
 from volengine.io.stores import NODE_FILES
-from volengine.tasks.common.named import feature_of, of_tomogram
+from volengine.tasks.common.layout import feature_named
+from volengine.tasks.common.named import feature_in, feature_of, tomogram_in
 
 Layer = tuple[Any, dict[str, Any], str]
 Reader = Callable[[str | list[str]], list[Layer]]
@@ -115,7 +116,7 @@ def _colour(volume: Volume, shown: ImageLevels) -> Colour:
 def _names(volume: Volume) -> tuple[str, str]:
     """Tomogram and feature of a volume; no feature: it is a tomogram."""
     feature = feature_of(volume)
-    return of_tomogram(volume, feature).name, feature
+    return tomogram_in(volume.name, feature), feature
 
 
 def file_layers(path: str) -> list[Layer]:
@@ -139,7 +140,7 @@ def _images(path: str) -> list[tuple[OpenVolume, str]]:
         for channel in range(info.channels):
             volume = open_volume(path, group=info.group, channel=channel if info.channels > 1 else None)
             tomogram, feature = _names(volume)
-            group = info.group.removeprefix("labels/")
+            group = feature_named(info.group.removeprefix("labels/"))
             words = [tomogram, "labels" * info.group.startswith("labels/"), group or feature]
             words.append(str(channel) * (info.channels > 1))
             found.append((volume, " ".join(word for word in words if word)))
@@ -151,7 +152,7 @@ def _images(path: str) -> list[tuple[OpenVolume, str]]:
 
 def picks_layers(path: str) -> list[Layer]:
     """The layers of a table of picks: one for each tomogram."""
-    feature = Path(path).stem.rpartition("__")[2] if "__" in Path(path).stem else ""
+    feature = feature_in(Path(path).stem)
     return [points_layer(picks, feature) for picks in read_all(path).values()]
 
 
@@ -209,7 +210,7 @@ def folder_layers(path: str) -> list[Layer]:
         log.warning(
             "%s has %d tomograms; %s is shown. The others: %s.", folder, len(names), names[0], ", ".join(names[1:])
         )
-    found = Found(tables={f.stem.rpartition("__")[2]: f for f in tables if _tomogram_of(f) == names[0]})
+    found = Found(tables={feature_in(f.stem): f for f in tables if _tomogram_of(f) == names[0]})
     for where, files in stores.items():
         for file in (f for f in files if _tomogram_of(f) == names[0]):
             _sort_in(found, where, str(file))

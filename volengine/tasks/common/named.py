@@ -15,7 +15,8 @@ from volengine.core.volume import Vector3, Volume
 from volengine.io.open import OpenVolume, open_volume
 from volengine.tasks.common.layout import feature_named, file_name
 
-V = TypeVar("V", bound=Volume)
+Handle = TypeVar("Handle", bound=Volume)
+"""A volume; an open one stays open."""
 
 SIZE_TOLERANCE = 0.01
 """Voxel sizes of volumes on one grid may differ by this share: headers are rounded."""
@@ -61,12 +62,12 @@ def feature_of(volume: Volume) -> str:
     return str(volume.facts.get("feature", "")) or feature_in(volume.name)
 
 
-def of_tomogram(volume: V, feature: str) -> V:
+def of_tomogram(volume: Handle, feature: str) -> Handle:
     """The volume under its tomogram's name: without the feature that follows it in a file name."""
     return volume.with_(name=tomogram_in(volume.name, feature))
 
 
-def named(volume: V) -> tuple[str, V]:
+def named(volume: Handle) -> tuple[str, Handle]:
     """The feature that a prediction is of, and the prediction under its tomogram's name.
 
     Raises

@@ -66,8 +66,8 @@ def score(
     InputError
         Volumes on different grids, a feature without truth, values that are neither labels nor probabilities.
     """
-    recipe, options = recipe or ScoreRecipe(), options or RunOptions()
     prediction, truth = paths_by_feature(prediction), paths_by_feature(truth)
+    recipe, options = recipe or ScoreRecipe(), options or RunOptions()
     table = None if out is None else checked_table(path_text(out))
     if is_picks(prediction):
         found = score_picks(prediction, truth, recipe.features, recipe.radius_nm, recipe.voxel_size)

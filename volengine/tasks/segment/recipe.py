@@ -28,7 +28,7 @@ class SegmentRecipe(Recipe):
     ----------
     models
         Model files: native ``.safetensors``, Ais's ``.scnm``, membrain-seg's ``.ckpt``; or names of models that come
-        with the package: ``cytoplasm``.
+        with the package: ``cytoplasm``. A single one needs no list.
     network_files
         Own architectures that models of yours have: ``FILE.py:Class`` or ``package.module:Class``. They are run; what
         a model file names is not, unless it is named here too.

@@ -73,11 +73,11 @@ def stats(
     """
     recipe, options = recipe or StatsRecipe(), options or RunOptions()
     if out is None:
-        with tempfile.TemporaryDirectory() as kept:
-            return stats(inputs, kept, recipe.with_(plots=False), options, truth=truth, groups=groups)
-    folder = path_text(out)
-    case = StatsCase.find(inputs, folder, recipe, STATS.run_dir(folder, options), truth=truth, groups=groups)
-    jobs, run_dir = jobs_of(STATS, case.volumes(), folder, recipe, options)
+        with tempfile.TemporaryDirectory() as folder:
+            return stats(inputs, folder, recipe.with_(plots=False), options, truth=truth, groups=groups)
+    out = path_text(out)
+    case = StatsCase.find(inputs, out, recipe, STATS.run_dir(out, options), truth=truth, groups=groups)
+    jobs, run_dir = jobs_of(STATS, case.volumes(), out, recipe, options)
     if jobs:
         run_jobs(jobs, run_dir, options).check()
     return case.finish()
