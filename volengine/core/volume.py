@@ -1,6 +1,6 @@
-"""Volumes: small handles that say where the voxels are and what they mean, and hold none of them.
+"""Volumes: small handles that say where the voxels of an array are stored and what they mean; they hold no voxels.
 
-A :class:`Volume` can be pickled, written as JSON and sent to any worker. ``volengine.io`` opens it.
+A :class:`Volume` can be pickled, written as JSON and sent to any worker. ``volengine.io`` reads its voxels.
 """
 
 from __future__ import annotations
