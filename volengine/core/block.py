@@ -18,7 +18,7 @@ from volengine.core.boxes import Box, Index3
 
 Array = NDArray[Any]
 Table = dict[str, Array]
-"""A small table: columns by name, of any shape and any dtype but ``object``. It is stored as ``.npz`` without pickle."""
+"""A small table: columns by name, of any shape and any dtype but ``object``; stored as ``.npz`` without pickle."""
 
 
 @dataclass(frozen=True)

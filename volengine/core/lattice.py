@@ -93,8 +93,7 @@ class AxisLattice:
     def sliding(
         cls, n: int, patch: int, overlap: float = 0.0, margin: int = 0, low: int = 0, high: int = 0
     ) -> AxisLattice:
-        """Place overlapping patches by the rule of MONAI's sliding window
-        (``monai.inferers.sliding_window_inference``).
+        """Place overlapping patches by the rule of MONAI's ``sliding_window_inference``.
 
         The step is ``max(int(patch * (1 - overlap)), 1)`` voxels. The last patch is moved back so that it ends with the
         volume (extended by ``margin``). If the extended volume is smaller than a patch there is one patch, centred on
@@ -226,7 +225,7 @@ class AxisLattice:
         return low, high
 
     def neighbours(self, i: int) -> tuple[int, ...]:
-        """Return the starts, relative to that of patch ``i``, of all patches that share voxels with it (its own too)."""
+        """Return the starts, relative to that of patch ``i``, of all patches that share voxels with it (and 0)."""
         if self.cut:
             return (0,)
         start = self.start(i)
