@@ -1,4 +1,4 @@
-"""A progress bar over the units of a run: rate, time left, and the stage under way."""
+"""A progress bar over the units of a run, with rate, time left, and the current stage."""
 
 from __future__ import annotations
 
@@ -9,7 +9,17 @@ from tqdm import tqdm
 
 
 class Progress:
-    """On a terminal a bar; in a log file a line every ``every_s`` seconds; off if not wanted."""
+    """Shows the progress of a run on standard error: a bar on a terminal, otherwise a line every ``every_s`` seconds.
+
+    Parameters
+    ----------
+    total, done
+        Number of units, and how many of them are done already.
+    show
+        Whether to show anything.
+    every_s
+        Seconds between two lines.
+    """
 
     def __init__(self, total: int, done: int, *, show: bool, every_s: float = 15.0):
         self._show = show
@@ -27,7 +37,7 @@ class Progress:
         self._every = every_s
 
     def grow(self, total: int, done: int) -> None:
-        """More units have become known."""
+        """Add ``total`` units, of which ``done`` are done already."""
         self._total += total
         self._done += done
         self._began_with += done
@@ -36,6 +46,7 @@ class Progress:
         self._bar.refresh()
 
     def step(self, label: str, units: int = 1) -> None:
+        """Count finished units; ``label`` names the current tomogram and stage."""
         self._done += units
         if self._terminal:
             self._bar.set_description(label, refresh=False)
@@ -55,7 +66,7 @@ class Progress:
         )
 
     def say(self, text: str) -> None:
-        """A line for the user that does not break the bar."""
+        """Print a line without breaking the bar."""
         if self._show:
             tqdm.write(text, file=sys.stderr)
 

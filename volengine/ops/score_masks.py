@@ -25,7 +25,7 @@ UNIT = 2**20
 """Cross-entropies are stored as integers in units of 1 / UNIT."""
 
 SURE = 1e-7
-"""Floats are clipped to this and 1 minus this for the cross-entropy; integers to half a step, 0.5 / 255."""
+"""For the cross-entropy, floats are clipped to this and 1 minus this; integers to half a step, 0.5 / 255."""
 
 EPSILON = 1e-6
 """Added to the denominators of Surface-Dice, as in membrain-seg."""
