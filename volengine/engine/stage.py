@@ -274,7 +274,7 @@ def _read(item: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _place(item: ArrayInput | Output) -> dict[str, Any]:
-    """Return the facts of an input or output that count for the identity: how it is read or written, but not its URL."""
+    """Return the facts of an input or output that count for the identity: how it is read or written, not its URL."""
     facts = asdict(item)
     volume = facts.pop("volume")
     kept = ("path", "shape", "dtype", "chunks", "shards", "axes")

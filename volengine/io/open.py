@@ -1,7 +1,7 @@
-"""Open what a path or URL names, by its suffix.
+"""Opening files and stores by their suffix.
 
-:func:`open_volume` makes a handle from metadata; :func:`open_source` and :func:`open_sink` give access to the voxels
-of a handle, box by box.
+:func:`open_volume` makes a handle from metadata; :func:`open_source` and :func:`open_sink` give access to the voxels of
+a handle, box by box.
 """
 
 from __future__ import annotations
@@ -21,23 +21,28 @@ def open_volume(
     group: str = "",
     channel: int | None = None,
 ) -> Volume:
-    """The handle of a file or store, by its suffix; reads metadata only.
+    """Open a file or store by its suffix, and return its handle. Only metadata are read.
 
     Parameters
     ----------
     url
-        ``.mrc .rec .map .st .ali`` (also ``.gz``, ``.bz2``), ``.tif .tiff``, or an OME-Zarr store (path or URL).
+        Path or URL of an MRC file (``.mrc .rec .map .st .ali .mrcs``, also with ``.gz`` or ``.bz2``), of a TIFF stack
+        (``.tif .tiff``), or of an OME-Zarr store.
     voxel_size
-        Angstrom (one number or z, y, x); overrides what the file says.
+        Angstrom, one number or z, y, x; overrides that of the file.
     name
-        The tomogram's name; default: the file's stem.
+        Name of the tomogram; default: the name of the file without its ending.
     level, group, channel
-        For OME-Zarr: resolution level, labels group (``"labels/core"``), index on a channel axis.
+        For OME-Zarr only: resolution level, group of an image (``"labels/core"``), index on a channel axis.
 
     Raises
     ------
-    MissingError, FormatError, InputError
-        Nothing there; not what its suffix says; a voxel size that is needed.
+    MissingError
+        The file or store does not exist.
+    FormatError
+        It is damaged, or not of the format that its suffix names.
+    InputError
+        The suffix is unknown, the image is not complete, or the voxel size or the channel must be given.
     """
     url = located(url)
     suffix = suffix_of(url)
@@ -60,7 +65,7 @@ def open_volume(
 
 
 def open_source(volume: Volume) -> Source:
-    """Read access to the voxels of a handle."""
+    """Return read access to the voxels of a handle."""
     suffix = suffix_of(volume.url)
     if suffix in MRC_SUFFIXES:
         from volengine.io.mrc.open import MrcSource
@@ -76,7 +81,7 @@ def open_source(volume: Volume) -> Source:
 
 
 def open_sink(volume: Volume) -> Sink:
-    """Write access to the voxels of an OME-Zarr level or a scratch array that exists."""
+    """Return write access to the voxels of an OME-Zarr level or a scratch array, which must have been created."""
     from volengine.io.omezarr.arrays import ZarrSink
 
     return ZarrSink(volume)

@@ -54,7 +54,7 @@ def labels_of(values: NDArray[Any], where: str) -> NDArray[np.uint8]:
 
 
 def labels_of_ids(values: NDArray[Any], ids: Sequence[int], ignore_id: int | None = None) -> list[NDArray[np.uint8]]:
-    """Make the labels (uint8: 0, 1, 2) of each of ``ids`` from a volume of class ids; ``ignore_id`` becomes 2 in all."""
+    """Make the labels (uint8: 0, 1, 2) of each of ``ids`` from a volume of class ids; ``ignore_id`` is 2 in all."""
     out = [(values == i).astype(np.uint8) for i in ids]
     if ignore_id is not None:
         ignored = values == ignore_id
