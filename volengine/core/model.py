@@ -129,7 +129,7 @@ class ModelFacts(Recipe):
             raise InputError(f"ModelFacts.overlap must be at least 0 and below 1, not {self.overlap}.")
         if self.target is not None and self.activation != "none":
             raise InputError(
-                f"ModelFacts.target is {self.target!r}, but the answers are probabilities ({self.activation})."
+                f"ModelFacts.target is {self.target!r}, but the outputs are probabilities ({self.activation})."
             )
         if self.threshold is not None and not 0 <= self.threshold < 1:
             raise InputError(f"ModelFacts.threshold is a probability from 0 to below 1, not {self.threshold}.")

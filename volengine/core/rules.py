@@ -100,8 +100,7 @@ class Interact(Recipe):
         if not 0 < self.radius_nm < math.inf:
             raise InputError(
                 f"interact {self.child!r} with {self.parent!r}: radius_nm must be more than 0, not {self.radius_nm}. "
-                "(In Ais, where nothing is near at radius 0, it erases everything.) For the parent's own voxels alone "
-                "give a radius below one voxel."
+                "(In Ais, radius 0 erases everything.) Give a radius below one voxel for the parent's own voxels alone."
             )
         if not 0 <= self.threshold < 1:
             raise InputError(f"interact: threshold is a probability from 0 to below 1, not {self.threshold}.")

@@ -48,7 +48,7 @@ def labels_of(values: NDArray[Any], where: str) -> NDArray[np.uint8]:
     if odd.size:
         raise InputError(
             f"{where}: labels are 0 (background), 1 (feature) and 2 (ignore), but it holds {odd.min()}. If these "
-            "are class ids, name them: ids."
+            "are class ids, choose the classes with ids."
         )
     return values.astype(np.uint8)
 

@@ -122,7 +122,8 @@ def class_basins(labels: Array, crop: Box, core: Box, shape: Index3, rules: Clas
     if there.size > MOST_CLASSES:
         raise InputError(
             f"There are {there.size} different labels in voxels {core.start} to {core.stop}: these are no class ids. "
-            "If each number is one object: --kind instances. A prediction: pick first. Else say which count: --ids."
+            "If each number is one object, use --kind instances. If this is a prediction, pick it first. Otherwise "
+            "choose the classes with --ids."
         )
     cut = np.intersect1d(there, rules.split)
     found = _components(labels[core.slices_in(crop)], core, shape, np.setdiff1d(there, cut), rules.connectivity)

@@ -158,7 +158,7 @@ def decide_axes(record: Any, path: str) -> Decision:
         return Decision((1, 2, 3), "default", ("the axis order is missing; columns are x, rows y, sections z",))
     raise FormatError(
         f"{path}: the axis order mapc, mapr, maps is {axes}; it must be 1, 2, 3 in some order. "
-        "Mend the header (for example with mrcfile or alterheader)."
+        "Correct the header (for example with mrcfile or alterheader)."
     )
 
 

@@ -107,7 +107,7 @@ def open_image(
             return open_image(url, level=level, group=_only_image(url, path), channel=channel, voxel_size=voxel_size)
         image = found
         if not image.ours.get("complete", True):
-            raise InputError(f"{where} is not finished; start the same command again to go on, then open it.")
+            raise InputError(f"{where} is not finished; run the same command again to finish it, then open it.")
     if not 0 <= level < len(image.datasets):
         raise InputError(f"{where} has levels 0 to {len(image.datasets) - 1}; there is no level {level}.")
     arrays = [_array_node(url, path, image, number, where) for number in sorted({0, level})]

@@ -112,6 +112,6 @@ def _check(data: bytes, url: str) -> None:
     try:
         text = gzip.decompress(data)
     except (OSError, EOFError, zlib.error) as error:
-        raise FormatError(f"{url}: what came is not a complete gzip file ({error}).") from error
+        raise FormatError(f"{url}: the downloaded file is not a complete gzip file ({error}).") from error
     if b"data_" not in text[:4096] or b"_atom_site." not in text:
-        raise FormatError(f"{url}: what came is not an mmCIF file with atoms.")
+        raise FormatError(f"{url}: the downloaded file is not an mmCIF file with atoms.")

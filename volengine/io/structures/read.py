@@ -78,7 +78,9 @@ def read_structure(
     named = parse_name(path)
     ending = stem_and_format(path)[1]
     if ending not in PDB + CIF:
-        raise FormatError(f"{path}: is not a structure by its name; these are: {', '.join(PDB + CIF)}, also with .gz.")
+        raise FormatError(
+            f"{path}: its name does not end as that of a structure: {', '.join(PDB + CIF)}, also with .gz."
+        )
     found = _models(path, ending, _content(path))
     if ending == ".pdb1" and assembly is None:
         assembly = AS_DEPOSITED
@@ -256,7 +258,7 @@ def _atoms(path: Path, table: _Table, rows: slice, assembly: str | None, *, keep
         where = np.flatnonzero(unknown)[0] + rows.start
         what = f"{table.atom[where].decode()} of {table.residue_name[where].decode()} {table.sequence[where, 0]}"
         raise FormatError(
-            f"{path}: {int(unknown.sum())} atoms are of no known element (the first: atom {what}); mend or remove them."
+            f"{path}: {int(unknown.sum())} atoms are of no known element (the first: {what}); correct or remove them."
         )
     element = np.maximum(element, 1)  # a marker of unknown element still marks a place
     position = table.position[rows]

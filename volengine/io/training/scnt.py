@@ -210,11 +210,11 @@ def _safe(member: tarfile.TarInfo, path: str) -> str | None:
     name = member.name.removeprefix("./")
     parts = PurePosixPath(name.replace("\\", "/")).parts
     if name.startswith(("/", "\\")) or ".." in parts or (parts and ":" in parts[0]):
-        raise FormatError(f"{path}: the name {member.name!r} leaves the folder; the archive is not to be trusted.")
+        raise FormatError(f"{path}: the name {member.name!r} leaves the folder; do not trust this archive.")
     if member.isdir():
         return None
     if member.type not in (tarfile.REGTYPE, tarfile.AREGTYPE):
-        raise FormatError(f"{path}: {member.name!r} is a link or a device, no file; the archive is not to be trusted.")
+        raise FormatError(f"{path}: {member.name!r} is a link or a device, not a file; do not trust this archive.")
     if name in ("metadata.json", "sources.json"):
         limit, key = MAX_JSON_BYTES, name.removesuffix(".json")
     elif match := _MEMBER.fullmatch(name):
