@@ -1,6 +1,6 @@
 """Checks of the documentation: what it promises must be there.
 
-``python docs/check.py`` reads README, CHANGELOG, docs, examples and deploy, and lists what does not hold:
+``python docs/check.py`` reads README, CONTRIBUTING, CHANGELOG, docs, examples and deploy, and lists what does not hold:
 
 - a relative link whose file or heading does not exist;
 - a ``python`` block that does not compile;
@@ -56,7 +56,8 @@ class Code:
 
 def pages() -> list[Path]:
     """The Markdown files that are checked."""
-    return [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md")), *_deploy("*.md")]
+    top = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")]
+    return [*top, *sorted((ROOT / "docs").glob("*.md")), *_deploy("*.md")]
 
 
 def _deploy(pattern: str) -> list[Path]:
@@ -205,7 +206,7 @@ def _recipe_of(data: dict[str, Any]) -> object:
 
         return TrainRecipe.from_json(data)
     if SAMPLE & set(data):
-        from volengine.tasks.simulate.verb import sample_recipe
+        from volengine.tasks.simulate.draw import sample_recipe
 
         return sample_recipe(data, 1)
     if "rules" in data:

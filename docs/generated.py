@@ -106,7 +106,7 @@ def _default(f: dataclasses.Field[Any]) -> str:
 
 
 def _function(function: Any) -> str:
-    text = inspect.cleandoc(function.__doc__ or "").split("\n>>>")[0].rstrip()
+    text = re.split(r"\n(?:Examples\n-+\n)?>>>", inspect.cleandoc(function.__doc__ or ""))[0].rstrip()
     return f"<!-- not run: a signature -->\n```python\n{_signature(function)}\n```\n\n{''.join(_markdown(text))}"
 
 

@@ -20,10 +20,11 @@ if TYPE_CHECKING:
     from volengine.core.rules import Compete, Interact
     from volengine.core.volume import Volume
     from volengine.engine.options import RunOptions
-    from volengine.io.open import open_volume
+    from volengine.io.open import OpenVolume, open_volume
     from volengine.io.picks import read_picks, write_picks
     from volengine.tasks.convert.recipe import ConvertRecipe
     from volengine.tasks.convert.verb import convert
+    from volengine.tasks.env import env
     from volengine.tasks.export import ExportRecipe, export
     from volengine.tasks.info import info
     from volengine.tasks.interact.recipe import InteractRecipe
@@ -31,7 +32,8 @@ if TYPE_CHECKING:
     from volengine.tasks.pick.recipe import PickRecipe
     from volengine.tasks.pick.verb import pick
     from volengine.tasks.run import RunRecipe, run
-    from volengine.tasks.score.verb import ScoreRecipe, score
+    from volengine.tasks.score.recipe import ScoreRecipe
+    from volengine.tasks.score.verb import score
     from volengine.tasks.segment.recipe import SegmentRecipe
     from volengine.tasks.segment.verb import segment
     from volengine.tasks.simulate.recipe import SimulateRecipe
@@ -51,10 +53,11 @@ _MODULES = {
     "core.rules": ("Compete", "Interact"),
     "core.volume": ("Volume",),
     "engine.options": ("RunOptions",),
-    "io.open": ("open_volume",),
+    "io.open": ("OpenVolume", "open_volume"),
     "io.picks": ("read_picks", "write_picks"),
     "tasks.convert.recipe": ("ConvertRecipe",),
     "tasks.convert.verb": ("convert",),
+    "tasks.env": ("env",),
     "tasks.export": ("ExportRecipe", "export"),
     "tasks.info": ("info",),
     "tasks.interact.recipe": ("InteractRecipe",),
@@ -62,7 +65,8 @@ _MODULES = {
     "tasks.pick.recipe": ("PickRecipe",),
     "tasks.pick.verb": ("pick",),
     "tasks.run": ("RunRecipe", "run"),
-    "tasks.score.verb": ("ScoreRecipe", "score"),
+    "tasks.score.recipe": ("ScoreRecipe",),
+    "tasks.score.verb": ("score",),
     "tasks.segment.recipe": ("SegmentRecipe",),
     "tasks.segment.verb": ("segment",),
     "tasks.simulate.recipe": ("SimulateRecipe",),
@@ -82,6 +86,7 @@ __all__ = [
     "ExportRecipe",
     "Interact",
     "InteractRecipe",
+    "OpenVolume",
     "PickRecipe",
     "Picks",
     "RunOptions",
@@ -97,6 +102,7 @@ __all__ = [
     "Volume",
     "__version__",
     "convert",
+    "env",
     "export",
     "info",
     "interact",

@@ -29,7 +29,8 @@ from volengine.nets.formats.keras.scnm_write import scnm_bytes
 from volengine.nets.registry import build
 from volengine.ops.interact import RuleChain
 from volengine.tasks.common.layout import feature_store
-from volengine.tasks.models.exchange import ModelExportRecipe, export_model
+from volengine.tasks.models.exchange import export_model
+from volengine.tasks.models.recipe import ModelExportRecipe
 
 SHAPE = (6, 64, 96)
 

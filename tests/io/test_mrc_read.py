@@ -423,10 +423,8 @@ def test_compressed_files_are_opened_and_unpacked(tmp_path: Path, packing: str) 
     assert (header.compression, header.ext_header) == (packing, b"e" * 300)
     with pytest.raises(InputError, match="decompress"):
         MrcSource(volume)
-    seen: list[tuple[int, int]] = []
-    target = decompress(packed, tmp_path / "out.mrc", progress=lambda done, total: seen.append((done, total)))
+    target = decompress(packed, tmp_path / "out.mrc")
     assert target.read_bytes() == plain
-    assert seen[-1] == (packed.stat().st_size, packed.stat().st_size)
 
 
 @pytest.mark.parametrize("packing", ["gzip", "bz2"])

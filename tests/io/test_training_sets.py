@@ -16,14 +16,14 @@ import numpy as np
 import pytest
 import tifffile
 from engine_plans import stored
+from scnt_write import ScntSample, write_scnt
 
 from volengine.core.boxes import Box
 from volengine.core.errors import FormatError, InputError, MissingError
 from volengine.io.cached import ChunkCache
 from volengine.io.open import open_source
-from volengine.io.training.nifti import find_pairs, read_nifti, read_shape
+from volengine.io.training.nifti import find_pairs, read_nifti
 from volengine.io.training.scnt import mrc_array, open_scnt
-from volengine.io.training.scnt_write import ScntSample, write_scnt
 
 nibabel = pytest.importorskip("nibabel", reason="nibabel is not installed (pip install 'volengine[nifti]')")
 
@@ -246,7 +246,7 @@ def test_nifti_folders(tmp_path: Path) -> None:
         ("ds1_c", "ds1", True),
     ]
     for pair in pairs:
-        assert read_shape(pair.image) == (4, 5, 6)
+        assert read_nifti(pair.image).shape == (4, 5, 6)
         np.testing.assert_array_equal(read_nifti(pair.image), image)
         got = read_nifti(pair.labels)
         np.testing.assert_array_equal(got, labels)

@@ -11,7 +11,7 @@ from volengine.core.boxes import Box
 from volengine.core.errors import InputError
 from volengine.sim.atoms.standins import standin
 from volengine.sim.build import Particle, build
-from volengine.sim.recipe import SpecimenRecipe
+from volengine.sim.recipe.specimen import SpecimenRecipe
 from volengine.sim.render import render
 from volengine.sim.scene import Scene
 from volengine.sim.shapes.membranes import distance_to

@@ -6,11 +6,12 @@ import math
 
 import numpy as np
 import pytest
+from ctf_zeros import ctf_zeros
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from volengine.core.errors import InputError
-from volengine.sim.imaging.ctf import apply_ctf, ctf, ctf_zeros, interaction_constant
+from volengine.sim.imaging.ctf import apply_ctf, ctf, interaction_constant
 from volengine.sim.imaging.exposure import (
     Exposed,
     Shot,
@@ -18,7 +19,6 @@ from volengine.sim.imaging.exposure import (
     expose,
     halved,
     normalise,
-    odd_even,
     path_a,
     transmission,
 )
@@ -308,12 +308,6 @@ def test_halves_of_an_exposed_image(exposure: Exposure) -> None:
     apart = (one - taken.expected / 2).ravel(), (other - taken.expected / 2).ravel()
     assert abs(np.corrcoef(*apart)[0, 1]) < 5 / math.sqrt(ICE.size)
     assert normalise(one, taken.flat / 2).mean() == pytest.approx(taken.normalised().mean(), abs=0.02)
-
-
-def test_odd_and_even_images() -> None:
-    odd, even = odd_even(7)
-    assert odd.tolist() == [0, 2, 4, 6]
-    assert even.tolist() == [1, 3, 5]
 
 
 # -- refusals ----------------------------------------------------------------------------------------------

@@ -8,21 +8,15 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from turning import rotate
 
 from volengine.core.errors import InputError
-from volengine.core.specimen import Placements, rotate, rotation_matrix
+from volengine.core.specimen import Placements, rotation_matrix
 from volengine.sim.atoms.filament_units import unit_standin
 from volengine.sim.atoms.scattering import PROTEIN_POTENTIAL
-from volengine.sim.placing.filaments import (
-    KINDS,
-    FilamentKind,
-    FilamentRecipe,
-    persistence_of_cone,
-    place_filaments,
-    units,
-    worm,
-)
+from volengine.sim.placing.filaments import Node, about_z, onward, place_filaments, units
 from volengine.sim.placing.occupancy import Occupancy
+from volengine.sim.recipe.filaments import KINDS, FilamentKind, FilamentsRecipe
 from volengine.sim.seeds import stream
 
 SIZE = (600.0, 2400.0, 2400.0)
@@ -36,13 +30,26 @@ def _straight(kind: FilamentKind) -> FilamentKind:
     return FilamentKind.from_json({**kind.to_json(), "persistence_um": 1e12})
 
 
+def _recipe(kind: str, **given: object) -> FilamentsRecipe:
+    return FilamentsRecipe.from_json({"kind": kind, **given})
+
+
+def _worm(rng: np.random.Generator, kind: FilamentKind, steps: int) -> tuple[np.ndarray, np.ndarray]:
+    """Positions and quaternions of a chain in empty space, from 0 along z."""
+    node: Node = ((0.0, 0.0, 0.0), (1.0, 0.0, 0.0, 0.0))
+    nodes, twist = [node], about_z(kind.twist_deg)
+    for one, two in (rng.standard_normal((steps, 2)) * kind.bend).tolist():
+        nodes.append(onward(*nodes[-1], kind, twist, (one, two)))
+    return np.array([p for p, _ in nodes]), np.array([q for _, q in nodes])
+
+
 # -- chains ------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("persistence", "rise", "twist"), [(600.0, 20.0, 0.0), (600.0, 40.0, -166.15)])
 def test_directions_are_forgotten_over_the_persistence_length(persistence: float, rise: float, twist: float) -> None:
     kind = FilamentKind(twist, rise, persistence / 1e4)
-    line = worm(stream(1, "worm"), kind, 60_000).position
+    line, _ = _worm(stream(1, "worm"), kind, 60_000)
     tangent = np.diff(line, axis=0) / rise
     assert np.allclose(np.linalg.norm(tangent, axis=1), 1)
     for steps in (1, 5, 15, 30):
@@ -57,24 +64,19 @@ def test_the_distance_from_end_to_end_is_that_of_a_worm() -> None:
     persistence, rise, steps = 1000.0, 25.0, 60
     kind = FilamentKind(30.0, rise, persistence / 1e4)
     rng = stream(2, "worm")
-    squares = [float((worm(rng, kind, steps).position[-1] ** 2).sum()) for _ in range(600)]
+    squares = [float((_worm(rng, kind, steps)[0][-1] ** 2).sum()) for _ in range(600)]
     length = rise * steps
     theory = 2 * persistence * length * (1 - persistence / length * (1 - math.exp(-length / persistence)))
     assert np.mean(squares) == pytest.approx(theory, rel=0.05)
 
 
-def test_a_cone_has_the_persistence_length_of_its_mean_cosine() -> None:
-    cosine = 1 - stream(1, "cone").random(400_000) * (1 - math.cos(math.radians(12)))
-    assert math.exp(-27.3 / (persistence_of_cone(12, 27.3) * 1e4)) == pytest.approx(cosine.mean(), abs=1e-4)
-
-
 @pytest.mark.parametrize("name", KINDS)
 def test_units_follow_twist_and_rise(name: str) -> None:
     kind = _straight(KINDS[name])
-    chain = worm(stream(1, "w"), kind, 40)
-    assert np.allclose(chain.position[:, 0], np.arange(41) * kind.rise_a)
-    assert np.allclose(chain.position[:, 1:], 0, atol=1e-2)
-    x_axes = rotation_matrix(chain.quaternion)[:, :, 0]  # as x, y, z
+    position, quaternion = _worm(stream(1, "w"), kind, 40)
+    assert np.allclose(position[:, 0], np.arange(41) * kind.rise_a)
+    assert np.allclose(position[:, 1:], 0, atol=1e-2)
+    x_axes = rotation_matrix(quaternion)[:, :, 0]  # as x, y, z
     angle = np.degrees(np.unwrap(np.arctan2(x_axes[:, 1], x_axes[:, 0])))
     turned = np.arange(41) * kind.twist_deg
     assert np.allclose((angle - turned + 180) % 360 - 180, 0, atol=1e-3)
@@ -116,10 +118,10 @@ def _by_filament(rows: Placements) -> dict[int, Placements]:
 @settings(max_examples=6)
 def test_filaments_keep_clear_of_one_another_and_of_walls(seed: int, name: str) -> None:
     kind, template = KINDS[name], unit_standin(name)
-    recipe = FilamentRecipe(count=5, length_a=(900, 1600))
-    made = place_filaments(stream(seed, "f"), _space(), SIZE, [template], kind, recipe, first_instance=3)
+    recipe = _recipe(name, count=5, length_nm=(90, 160))
+    made = place_filaments(stream(seed, "f"), _space(), SIZE, template, recipe, template_number=7, first_instance=3)
     rows = made.placements
-    assert made.asked == 5
+    assert set(rows.template.tolist()) == {7}
     assert 1 <= len(made.centrelines) <= 5
     assert sorted(made.centrelines) == list(range(3, 3 + len(made.centrelines)))
     assert np.allclose((rows.quaternion**2).sum(1), 1)
@@ -141,14 +143,14 @@ def test_filaments_keep_clear_of_one_another_and_of_walls(seed: int, name: str) 
         for b in cells:
             if a < b:
                 assert len(np.intersect1d(cells[a], cells[b])) <= 0.01 * len(cells[a])
-    again = place_filaments(stream(seed, "f"), _space(), SIZE, [template], kind, recipe, first_instance=3)
+    again = place_filaments(stream(seed, "f"), _space(), SIZE, template, recipe, first_instance=3)
     assert again.placements.position.tobytes() == rows.position.tobytes()
     assert again.placements.quaternion.tobytes() == rows.quaternion.tobytes()
 
 
 def test_a_filament_goes_both_ways_and_ends_beyond_open_faces() -> None:
-    recipe = FilamentRecipe(count=3, length_a=(1e4, 1e4), inclination_deg=0)
-    made = place_filaments(stream(1, "f"), _space(), SIZE, [unit_standin("actin")], KINDS["actin"], recipe)
+    recipe = _recipe("actin", count=3, length_nm=(1e3, 1e3), inclination_deg=0)
+    made = place_filaments(stream(1, "f"), _space(), SIZE, unit_standin("actin"), recipe)
     through = 0
     for line in made.centrelines.values():
         ends = line[[0, -1]]
@@ -159,9 +161,8 @@ def test_a_filament_goes_both_ways_and_ends_beyond_open_faces() -> None:
 
 
 def test_the_inclination_is_kept() -> None:
-    recipe = FilamentRecipe(count=8, length_a=(800, 900), inclination_deg=10)
-    kind = _straight(KINDS["actin"])
-    made = place_filaments(stream(5, "f"), _space("none"), SIZE, [unit_standin("actin")], kind, recipe)
+    recipe = _recipe("actin", count=8, length_nm=(80, 90), inclination_deg=10, persistence_um=1e12)
+    made = place_filaments(stream(5, "f"), _space("none"), SIZE, unit_standin("actin"), recipe)
     rises = [line[-1] - line[0] for line in made.centrelines.values()]
     angles = [math.degrees(math.asin(abs(r[0]) / np.linalg.norm(r))) for r in rises]
     assert len(angles) >= 6
@@ -169,31 +170,12 @@ def test_the_inclination_is_kept() -> None:
     assert max(angles) > 3
 
 
-def test_filaments_of_a_bundle_run_side_by_side() -> None:
-    recipe = FilamentRecipe(count=5, length_a=(1000, 1000), inclination_deg=5, bundle=5, bundle_spacing_a=110)
-    kind = _straight(KINDS["actin"])
-    made = place_filaments(stream(3, "f"), _space(), SIZE, [unit_standin("actin")], kind, recipe)
-    lines = list(made.centrelines.values())
-    directions = np.array([(line[-1] - line[0]) / np.linalg.norm(line[-1] - line[0]) for line in lines])
-    assert len(lines) >= 3
-    together = np.abs(directions @ directions.T) > 0.98
-    assert together.sum() > len(lines)  # beside itself each has at least one companion in its direction somewhere
-
-
 def test_a_full_box_takes_no_filament() -> None:
     space = _space()
     space.take_mask(np.ones(space.shape, bool))
-    recipe = FilamentRecipe(count=4)
-    made = place_filaments(stream(1, "f"), space, SIZE, [unit_standin("actin")], KINDS["actin"], recipe)
+    made = place_filaments(stream(1, "f"), space, SIZE, unit_standin("actin"), _recipe("actin", count=4))
     assert len(made.placements) == 0
     assert made.centrelines == {}
-
-
-def test_several_templates_are_drawn_from() -> None:
-    both = [unit_standin("actin", "bare"), unit_standin("cofilactin", "decorated")]
-    recipe = FilamentRecipe(count=2)
-    made = place_filaments(stream(1, "f"), _space(), SIZE, both, KINDS["actin"], recipe, first_template=7)
-    assert set(made.placements.template.tolist()) == {7, 8}
 
 
 @pytest.mark.parametrize(("kind", "kilodalton"), [("actin", 42), ("cofilactin", 61), ("microtubule", 100)])
@@ -201,7 +183,6 @@ def test_stand_ins_weigh_what_their_protein_weighs(kind: str, kilodalton: float)
     template = unit_standin(kind)
     assert template.total == pytest.approx(kilodalton * 1000 * 1.21 * PROTEIN_POTENTIAL, rel=0.05)
     assert template.total * template.displaced == pytest.approx(kilodalton * 1210, rel=0.05)
-    assert unit_standin(kind, step_a=3.0).total == pytest.approx(template.total, rel=1e-5)
 
 
 def test_what_cannot_be_built_is_refused() -> None:
@@ -209,9 +190,9 @@ def test_what_cannot_be_built_is_refused() -> None:
         FilamentKind(0, 20.0, 0.005)
     with pytest.raises(InputError, match="cannot be built"):
         FilamentKind(0, -1.0, 1.0)
-    with pytest.raises(InputError, match="positive range"):
-        FilamentRecipe(length_a=(5, 2))
+    with pytest.raises(InputError, match="too short for a rise"):
+        FilamentsRecipe(persistence_um=0.005)
+    with pytest.raises(InputError, match="smaller one first"):
+        FilamentsRecipe(length_nm=(5, 2))
     with pytest.raises(InputError, match="stand-ins for actin"):
         unit_standin("collagen")
-    with pytest.raises(InputError, match="cone"):
-        persistence_of_cone(120, 20)

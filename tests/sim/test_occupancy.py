@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from turning import rotate
 
 from volengine.core.errors import InputError
-from volengine.core.specimen import Template, rotate
-from volengine.sim.placing.occupancy import FREE, TAKEN, Occupancy, wall_faces
+from volengine.core.specimen import Template
+from volengine.sim.placing.occupancy import FREE, TAKEN, Occupancy
 from volengine.sim.placing.solids import solid
+from volengine.sim.recipe.specimen import wall_faces
 from volengine.sim.rotations import multiply, random_directions, random_quaternions, spins, towards, turned
 from volengine.sim.seeds import stream
 

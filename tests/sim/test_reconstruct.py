@@ -168,7 +168,7 @@ def test_blocks_along_y_give_equal_bytes(cuts, padding, seed):
     blocks = list(itertools.pairwise(sorted({0, 40, *cuts})))
     for method in (
         lambda p: wbp(p, projector, Filter(padding=padding)),
-        lambda p: sirt(p, projector, 3, nonnegative=True),
+        lambda p: sirt(p, projector, 3),
     ):
         parts = [method(images[:, a:b]) for a, b in blocks]
         assert np.concatenate(parts, axis=1).tobytes() == method(images).tobytes()
@@ -256,28 +256,16 @@ def test_edge_padding_takes_the_glare_from_cut_images():
     assert glare["edge"] < 0.05 * glare["zero"]
 
 
-@pytest.mark.parametrize("relaxation", [0.5, 1.0, 1.9])
-def test_the_residual_of_sirt_falls_with_each_iteration(relaxation):
+def test_the_residual_of_sirt_falls_with_each_iteration():
     volume = phantom()
     projector = Projector((40, 64), USUAL, 8.0)
     images = projector.project(volume) + np.random.default_rng(0).normal(0, 20, (61, 1, 64)).astype(np.float32)
     sums = projector.project(np.ones((40, 1, 64), np.float32))
     weight = np.where(sums > 0, 1 / np.where(sums > 0, sums, 1), 0)
-    found, residuals = np.zeros_like(volume), []
-    for _ in range(12):
-        residuals.append(float((weight * (images - projector.project(found)) ** 2).sum()))
-        found = sirt(images, projector, 1, relaxation, start=found)
+    found = [np.zeros_like(volume), *(sirt(images, projector, n) for n in range(1, 12))]
+    residuals = [float((weight * (images - projector.project(each)) ** 2).sum()) for each in found]
     assert all(after < ahead for ahead, after in itertools.pairwise(residuals))
     assert residuals[-1] < 0.5 * residuals[0]
-
-
-def test_iterations_can_be_continued():
-    projector = Projector((20, 30), USUAL)
-    images = projector.project(phantom(20, 30))
-    halfway = sirt(images, projector, 4)
-    kept = halfway.copy()
-    np.testing.assert_allclose(sirt(images, projector, 3, start=halfway), sirt(images, projector, 7), atol=1e-6)
-    assert np.array_equal(halfway, kept)
 
 
 @pytest.mark.parametrize("angles", [USUAL, np.arange(-84, 90, 6)], ids=["wedge", "few"])
@@ -286,11 +274,8 @@ def test_sirt_is_nearer_to_a_phantom_than_back_projection(angles):
     projector = Projector((40, 64), angles, 8.0)
     images = projector.project(volume)
     plain = wbp(images, projector, Filter(cutoff=0.5))
-    errors = [np.sqrt(((found - volume) ** 2).mean()) for found in (plain, sirt(images, projector, 60, 1.5))]
+    errors = [np.sqrt(((found - volume) ** 2).mean()) for found in (plain, sirt(images, projector, 90))]
     assert errors[1] < 0.85 * errors[0]
-    bounded = sirt(images, projector, 60, 1.5, nonnegative=True)
-    assert bounded.min() >= 0
-    assert np.sqrt(((bounded - volume) ** 2).mean()) < errors[1]
 
 
 def test_other_projectors_serve_as_well():
@@ -316,8 +301,5 @@ def test_what_makes_no_sense_is_refused():
             wbp(wrong, projector)
         with pytest.raises(InputError, match="61 tilts and 12 pixels"):
             sirt(wrong, projector, 1)
-    for iterations, relaxation in ((0, 1.0), (1, 0.0), (1, 2.0)):
-        with pytest.raises(InputError, match="1 or more"):
-            sirt(images, projector, iterations, relaxation)
-    with pytest.raises(InputError, match="start is of shape"):
-        sirt(images, projector, 1, start=images)
+    with pytest.raises(InputError, match="1 or more"):
+        sirt(images, projector, 0)

@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from turning import rotate
 
 from volengine.core.boxes import Box
-from volengine.core.specimen import Membrane, Placements, Template, rotate
+from volengine.core.specimen import Membrane, Placements, Template
 from volengine.sim.atoms.templates import bead
+from volengine.sim.recipe.film import FilmRecipe
 from volengine.sim.render import moved, render
 from volengine.sim.scene import FilmDrawn, Scene
-from volengine.sim.shapes.film import FilmShape
 
 VOXEL = 10.0
 
@@ -191,7 +192,7 @@ def test_a_chiral_particle_is_turned_and_not_mirrored() -> None:
 def test_carbon_fills_what_a_bilayer_leaves() -> None:
     shape = (20, 30, 30)
     size = tuple(n * VOXEL for n in shape)
-    film = FilmDrawn("carbon", 2, FilmShape(thickness_a=2 * size[0], cover=1.0).to_json(), size, 1, 1)
+    film = FilmDrawn(2, FilmRecipe(thickness_nm=0.2 * size[0], cover=1.0).to_json(), size, 1, 1)
     membrane = ball((100.0, 150.0, 150.0), 80.0, 1)
     both = Scene(membranes=(membrane,), classes={"membrane": 1, "carbon": 2}, film=film)
     bare = Scene(membranes=(membrane,), classes={"membrane": 1})

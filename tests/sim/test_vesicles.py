@@ -13,6 +13,7 @@ from volengine.core.boxes import Box
 from volengine.core.errors import InputError
 from volengine.core.specimen import Membrane
 from volengine.sim.atoms.scattering import ICE_POTENTIAL, POTENTIAL_OF_AMPLITUDE
+from volengine.sim.recipe.membranes import SheetsRecipe, VesiclesRecipe
 from volengine.sim.seeds import stream
 from volengine.sim.shapes.membranes import (
     CH2_FACTOR,
@@ -22,6 +23,7 @@ from volengine.sim.shapes.membranes import (
     HEAD_FACTOR,
     HEAD_TO_CARBON,
     HEAD_VOLUME,
+    LIPID_AREA,
     at,
     bilayer,
     cts_bilayer,
@@ -32,22 +34,27 @@ from volengine.sim.shapes.membranes import (
     surface_points,
     within,
 )
-from volengine.sim.shapes.sheets import SheetRecipe, sheet
+from volengine.sim.shapes.sheets import across_z, sheet
 from volengine.sim.shapes.surfaces import SmoothField
-from volengine.sim.shapes.vesicles import VesicleRecipe, draw_shape, place_vesicles, vesicle
+from volengine.sim.shapes.vesicles import closed_membrane, draw_shape, place_vesicles, spread
 
 CENTRE = (301.3, 298.2, 305.1)
+
+
+def vesicle(rng: np.random.Generator, radius: float, sphericity: float = 1.0) -> Membrane:
+    """One vesicle of a shape drawn at random about the centre."""
+    return closed_membrane(draw_shape(rng, radius, sphericity).cloud(spread(radius))[0].moved(CENTRE))
 
 
 @pytest.fixture(scope="module")
 def ball() -> Membrane:
     """A sphere of 150 A."""
-    return vesicle(stream(1, "ball"), CENTRE, 150.0)
+    return vesicle(stream(1, "ball"), 150.0)
 
 
 @pytest.fixture(scope="module")
 def uneven() -> Membrane:
-    return vesicle(stream(3, "uneven"), CENTRE, 180.0, 0.6)
+    return vesicle(stream(3, "uneven"), 180.0, 0.6)
 
 
 # -- profile -----------------------------------------------------------------------------------------------------
@@ -55,13 +62,13 @@ def uneven() -> Membrane:
 
 def test_the_profile_holds_what_its_lipids_hold() -> None:
     """The integral is that of the atoms, less the ice they displace: nothing is lost in the smoothing."""
-    area, thickness = 64.0, 38.0
+    area, thickness = LIPID_AREA, 38.0
     chain_volume = (thickness / 2 - HEAD_TO_CARBON) * area  # of one lipid
     methylenes = (chain_volume - 2 * CH3_VOLUME) / CH2_VOLUME
     assert 27 < methylenes < 31  # two palmitoyl chains have 28
     factors = HEAD_FACTOR + methylenes * CH2_FACTOR + 2 * CH3_FACTOR
     expected = 2 * (POTENTIAL_OF_AMPLITUDE * factors - ICE_POTENTIAL * (HEAD_VOLUME + chain_volume)) / area
-    assert bilayer(thickness, area_a2=area).total == pytest.approx(expected, rel=1e-4)
+    assert bilayer(thickness).total == pytest.approx(expected, rel=1e-4)
 
 
 def test_the_profile_has_two_heads_and_a_trough_between() -> None:
@@ -109,7 +116,7 @@ def test_bilayers_without_room_for_chains_are_refused(thickness: float) -> None:
 @pytest.mark.parametrize("radius", [100.0, 150.0, 400.0])
 def test_the_distance_from_a_sphere(radius: float) -> None:
     rng = stream(2, "sphere")
-    ball = vesicle(rng, CENTRE, radius)
+    ball = vesicle(rng, radius)
     direction = rng.standard_normal((20000, 3))
     direction /= np.linalg.norm(direction, axis=1)[:, None]
     height = rng.uniform(-60, 60, 20000)
@@ -123,7 +130,7 @@ def test_the_distance_from_an_uneven_vesicle_is_that_to_its_nearest_point() -> N
     shape = draw_shape(stream(5, "shape"), 180.0, 0.6)
     dense, sharpest = shape.cloud(1.5)
     assert sharpest >= 49
-    uneven = vesicle(stream(5, "shape"), CENTRE, 180.0, 0.6)
+    uneven = vesicle(stream(5, "shape"), 180.0, 0.6)
     rng = stream(6, "places")
     places = dense.point[rng.integers(len(dense), size=3000)] + rng.uniform(-40, 40, (3000, 3))
     _, nearest = cKDTree(dense.point).query(places)
@@ -206,46 +213,41 @@ def test_points_are_spread_evenly_with_outward_normals(ball: Membrane) -> None:
 # -- vesicles ----------------------------------------------------------------------------------------------------
 
 
-@given(seed=st.integers(0, 2**31), nested=st.booleans())
+@given(seed=st.integers(0, 2**31))
 @settings(max_examples=2)
-def test_vesicles_keep_their_gap_and_their_walls(seed: int, nested: bool) -> None:
-    recipe = VesicleRecipe(count=5, radius_a=(90, 190), gap_a=60, nested=nested, walls="z", tries=10)
+def test_vesicles_keep_their_gap_and_their_walls(seed: int) -> None:
+    recipe = VesiclesRecipe(count=5, radius_nm=(9, 19), name="liposome")
     size = (700.0, 700.0, 700.0)
-    placed = place_vesicles(stream(seed, "vesicles"), size, recipe)
-    assert placed.asked == 5
-    assert 1 <= len(placed.membranes) == len(placed.centres) == len(placed.radii) <= 5
-    assert ((placed.centres >= 0) & (placed.centres <= size)).all()
-    meshes = [surface_mesh(m)[0] for m in placed.membranes]
+    placed = place_vesicles(stream(seed, "vesicles"), size, recipe, walls="z", first_instance=7)
+    assert 1 <= len(placed) <= 5
+    assert [m.instance for m in placed] == list(range(7, 7 + len(placed)))
+    assert {m.name for m in placed} == {"liposome"}
+    meshes = [surface_mesh(m)[0] for m in placed]
     for i, one in enumerate(meshes):
         assert one[:, 0].min() > 39
         assert one[:, 0].max() < 661
+        assert ((one.mean(0) >= -10) & (one.mean(0) <= np.array(size) + 10)).all()  # the centre lies in the box
         for j in range(i):
-            assert cKDTree(one).query(meshes[j])[0].min() > 59
-            if not nested:
-                assert distance_to(placed.membranes[j], one).min() > 0
-                assert distance_to(placed.membranes[i], meshes[j]).min() > 0
-    again = place_vesicles(stream(seed, "vesicles"), size, recipe)
-    assert [m.distance.tobytes() for m in again.membranes] == [m.distance.tobytes() for m in placed.membranes]
+            assert cKDTree(one).query(meshes[j])[0].min() > 69
+            assert distance_to(placed[j], one).min() > 0
+            assert distance_to(placed[i], meshes[j]).min() > 0
+    again = place_vesicles(stream(seed, "vesicles"), size, recipe, walls="z")
+    assert [m.distance.tobytes() for m in again] == [m.distance.tobytes() for m in placed]
 
 
-def test_no_vesicle_where_something_else_is() -> None:
-    recipe = VesicleRecipe(count=3, walls="none")
-
-    def left(points: np.ndarray) -> bool:
-        return bool(points[:, 2].min() < 500)
-
-    placed = place_vesicles(stream(1, "v"), (600.0, 1200.0, 1200.0), recipe, clashes=left, first_instance=7)
-    assert [m.instance for m in placed.membranes] == [7, 8, 9][: len(placed.membranes)]
-    assert len(placed.membranes) >= 1
-    assert all(surface_mesh(m)[0][:, 2].min() >= 499 for m in placed.membranes)
-    assert len(place_vesicles(stream(1, "v"), (600.0, 1200.0, 1200.0), recipe, clashes=lambda p: True).membranes) == 0
+def test_vesicles_that_may_be_cut_cross_walls() -> None:
+    recipe, size = VesiclesRecipe(count=2, radius_nm=(30, 40), cut=True), (400.0, 1500.0, 1500.0)
+    cut = place_vesicles(stream(1, "v"), size, recipe, walls="z")
+    assert len(cut) == 2
+    assert all(surface_mesh(m)[0][:, 0].max() > 400 or surface_mesh(m)[0][:, 0].min() < 0 for m in cut)
+    assert place_vesicles(stream(1, "v"), size, recipe.with_(cut=False), walls="z") == ()
 
 
 def test_vesicles_lie_on_both_sides_of_a_sheet() -> None:
     size = (500.0, 1500.0, 1500.0)
-    wall = sheet(stream(1, "wall"), size, SheetRecipe(normal=(0, 0, 1), amplitude_a=0))
-    placed = place_vesicles(stream(2, "v"), size, VesicleRecipe(count=8, radius_a=(90, 130)), others=(wall,))
-    sides = [distance_to(wall, surface_mesh(m)[0]) for m in placed.membranes]
+    wall = sheet(stream(1, "wall"), size, SheetsRecipe(height_nm=0), (0, 0, 1), 0.5)
+    placed = place_vesicles(stream(2, "v"), size, VesiclesRecipe(count=8, radius_nm=(9, 13)), walls="z", others=(wall,))
+    sides = [distance_to(wall, surface_mesh(m)[0]) for m in placed]
     assert all(np.abs(side).min() > 69 for side in sides)
     assert {bool(side.min() > 0) for side in sides} == {True, False}
 
@@ -262,34 +264,40 @@ def test_sphericity_is_the_ratio_of_the_axes() -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        {"radius_a": (10, 20)},
+        {"radius_nm": (1, 2)},
+        {"radius_nm": (20, 10)},
         {"sphericity": (0.1, 1)},
-        {"walls": "q"},
-        {"gap_a": 200},
+        {"sphericity": (0.5, 1.1)},
         {"count": -1},
-        {"spacing_a": 50},
     ],
 )
 def test_recipes_that_make_no_sense_are_refused(change: dict[str, object]) -> None:
     with pytest.raises(InputError):
-        VesicleRecipe(**change)  # type: ignore[arg-type]
+        VesiclesRecipe(**change)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("radius", "sphericity"), [(50.0, 1.0), (100.0, 0.0), (100.0, 1.5)])
+def test_shapes_that_cannot_be_are_refused(radius: float, sphericity: float) -> None:
+    with pytest.raises(InputError):
+        draw_shape(stream(1, "s"), radius, sphericity)
 
 
 # -- sheets ------------------------------------------------------------------------------------------------------
 
 
 def test_a_flat_sheet_is_a_plane() -> None:
-    one = sheet(stream(1, "sheet"), (200.0, 400.0, 500.0), SheetRecipe(normal=(0, 1, 1), amplitude_a=0))
+    normal = np.array([0, 1, 1]) / np.sqrt(2)
+    one = sheet(stream(1, "sheet"), (200.0, 400.0, 500.0), SheetsRecipe(height_nm=0), normal, 0.5)
     places = stream(2, "p").random((2000, 3)) * [200, 400, 500]
-    plane = (places - [100, 200, 250]) @ np.array([0, 1, 1]) / np.sqrt(2)
+    plane = (places - [100, 200, 250]) @ normal
     assert np.abs(distance_to(one, places) - np.clip(plane, -80, 80)).max() < 8.8  # the kink at 80 A, in one cell
     near = np.abs(plane) < 60
     assert np.abs(distance_to(one, places)[near] - plane[near]).max() < 0.01
 
 
 def test_a_wavy_sheet_has_slope_one_and_cuts_the_box_in_two() -> None:
-    recipe = SheetRecipe(wavelength_a=1500, amplitude_a=60)
-    one = sheet(stream(4, "sheet"), (300.0, 1200.0, 1200.0), recipe)
+    recipe, rng = SheetsRecipe(wavelength_nm=150, height_nm=6), stream(4, "sheet")
+    one = sheet(rng, (300.0, 1200.0, 1200.0), recipe, across_z(rng), 0.5)
     vertices, faces = surface_mesh(one, (300.0, 1200.0, 1200.0))
     assert mesh_area(vertices, faces).sum() > 0.8 * 300 * 1200
     places = vertices[::5] + 30 * gradient_at(one, vertices[::5])

@@ -35,8 +35,8 @@ from volengine.tasks.demo.simulated_page import (
     slice_panels,
 )
 from volengine.tasks.run import RunRecipe
+from volengine.tasks.simulate.draw import sample_recipe
 from volengine.tasks.simulate.recipe import SimulateRecipe
-from volengine.tasks.simulate.verb import sample_recipe
 
 SHAPE = (40, 140, 150)
 SIZE = (12.0, 12.0, 12.0)

@@ -27,7 +27,7 @@ from volengine.io.omezarr.arrays import ZarrSink
 from volengine.io.open import open_source, open_volume
 from volengine.ops.interact import RuleChain
 from volengine.ops.pyramid import pyramid
-from volengine.tasks.common.images import image_spec
+from volengine.tasks.common.images import StoreOptions, image_spec
 from volengine.tasks.common.jobs import jobs_of
 from volengine.tasks.interact.blocks import gate_block
 from volengine.tasks.interact.plan import plan_interact
@@ -61,7 +61,7 @@ def store(url, array, feature, name="TS_01", voxel_size=VOXEL):
     like = Volume(url=url, shape=array.shape, dtype=array.dtype.name, voxel_size=voxel_size, name=name)
     facts = {"feature": feature, "history": [{"verb": "segment"}]} if feature else {}
     spec: ImageSpec = image_spec(
-        url, like, dtype=like.dtype, kind="probability", chunk=(16,) * 3, shard=(32,) * 3, levels=2, facts=facts
+        url, like, StoreOptions((16,) * 3, (32,) * 3, levels=2), dtype=like.dtype, kind="probability", facts=facts
     )
     omezarr.create_image(spec, token="input")
     for number, level in enumerate(pyramid(array, [at.factor for at in spec.levels], "probability")):

@@ -29,7 +29,7 @@ def script() -> ModuleType:
 def test_every_experiment_is_one(script: ModuleType) -> None:
     """Recipes are valid, networks are not tested on what they were trained on, results do not overwrite each other."""
     from volengine import SimulateRecipe
-    from volengine.tasks.simulate.verb import sample_recipe
+    from volengine.tasks.simulate.draw import sample_recipe
 
     scale = script.Scale()
     for name, make in script.EXPERIMENTS.items():

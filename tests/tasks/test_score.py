@@ -26,8 +26,9 @@ from volengine.io.picks import write_picks
 from volengine.ops.score_masks import UNIT, confusion, count, count_skeletons, scores
 from volengine.ops.skeleton import slice_skeleton, surface_skeleton
 from volengine.tasks.score.inputs import Case
+from volengine.tasks.score.recipe import ScoreRecipe
 from volengine.tasks.score.table import Scores
-from volengine.tasks.score.verb import ScoreRecipe, score
+from volengine.tasks.score.verb import score
 
 SHAPE = (36, 48, 60)
 QUIET = RunOptions(progress=False)
@@ -193,7 +194,7 @@ def test_folders_and_stores_are_paired_by_feature(tmp_path: Path) -> None:
     assert list(found.predictions) == ["a", "b"]
     assert found.name == "TS_01"
     assert [Path(v.url).parent.name for v in found.truth.values()] == ["t", "t"]
-    only = Case.find(str(tmp_path / "p"), str(tmp_path / "t" / "TS_01__b.mrc"), ("b",))
+    only = Case.find(str(tmp_path / "p"), str(tmp_path / "t" / "TS_01__b.mrc"), ScoreRecipe(features=("b",)))
     assert list(only.truth) == ["b"]
     (tmp_path / "t" / "TS_01__b.mrc").unlink()
     with pytest.raises(MissingError, match="no truth of 'b'; there are a"):
@@ -202,7 +203,7 @@ def test_folders_and_stores_are_paired_by_feature(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="one tomogram at a time"):
         Case.find(str(tmp_path / "p"), str(tmp_path / "t"))
     with pytest.raises(MissingError, match="no prediction of 'c'"):
-        Case.find(str(tmp_path / "p" / "TS_01__*.mrc"), str(tmp_path / "t"), ("c",))
+        Case.find(str(tmp_path / "p" / "TS_01__*.mrc"), str(tmp_path / "t"), ScoreRecipe(features=("c",)))
 
 
 def test_what_does_not_fit_is_refused_with_exit_code_2(tmp_path: Path) -> None:

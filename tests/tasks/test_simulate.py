@@ -17,8 +17,9 @@ from volengine.io.picks import read_picks
 from volengine.sim.imaging.ctf import phase_flip
 from volengine.sim.imaging.projector import Projector
 from volengine.sim.imaging.reconstruct import Filter, wbp
+from volengine.tasks.simulate.draw import sample_recipe
 from volengine.tasks.simulate.presets import PRESETS, preset
-from volengine.tasks.simulate.verb import sample_recipe, simulate
+from volengine.tasks.simulate.verb import simulate
 
 QUIET = RunOptions(progress=False)
 SMALL: dict[str, Any] = {

@@ -14,7 +14,7 @@ from volengine.core.boxes import Box
 from volengine.core.errors import InputError, MissingError
 from volengine.engine.options import RunOptions
 from volengine.io.open import open_source, open_volume
-from volengine.sim.recipe import SpecimenRecipe
+from volengine.sim.recipe.specimen import SpecimenRecipe
 from volengine.sim.shapes.membranes import bilayer
 from volengine.tasks.simulate.labels import label_piece
 from volengine.tasks.simulate.verb import simulate

@@ -14,8 +14,10 @@ from volengine.engine.plan import Plan
 from volengine.sim.seeds import stream
 from volengine.tasks.common.layout import plan_folder
 from volengine.tasks.simulate.blocks import project_block, reconstruct_block
+from volengine.tasks.simulate.draw import sample_recipe
+from volengine.tasks.simulate.inputs import SampleInputs
+from volengine.tasks.simulate.plan import plan_simulate
 from volengine.tasks.simulate.recipe import ReconstructRecipe
-from volengine.tasks.simulate.verb import plan_simulate, sample_recipe
 
 ANGLES = [float(a) for a in range(-60, 61, 5)]
 
@@ -49,7 +51,8 @@ def test_a_large_specimen_fits_into_a_small_worker(tmp_path: Any) -> None:
 
     def planned(limit: str) -> Plan:
         options = RunOptions(memory_limit=limit)
-        return plan_simulate(recipe, 1, "s", str(tmp_path), {}, plan_folder(str(tmp_path / "run"), "s"), options)
+        folder = plan_folder(str(tmp_path / "run"), "s")
+        return plan_simulate(SampleInputs(1, "s", {}), recipe, str(tmp_path), folder, options)
 
     small, large = planned("1.3GB"), planned("16GB")
     small.check(RunOptions(memory_limit="1.3GB").limit_bytes())

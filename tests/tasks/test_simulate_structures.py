@@ -9,8 +9,17 @@ import numpy as np
 import pytest
 
 from volengine.core.errors import MissingError
-from volengine.sim.recipe import FilamentsRecipe, SpeciesRecipe, SpecimenRecipe
-from volengine.tasks.simulate.structures import SHIPPED, class_names, flags_of, monomers_of, source_of, templates_of
+from volengine.sim.recipe.filaments import FilamentsRecipe
+from volengine.sim.recipe.particles import SpeciesRecipe
+from volengine.sim.recipe.specimen import SpecimenRecipe
+from volengine.tasks.simulate.structures import (
+    SHIPPED,
+    class_names,
+    flags_of,
+    monomers_of,
+    structure_file,
+    templates_of,
+)
 
 ATOM = "ATOM  {n:5d}  CA  ALA A{n:4d}    {x:8.3f}{y:8.3f}{z:8.3f}  1.00  0.00           C\n"
 
@@ -29,7 +38,7 @@ def pdb(path: Path, models: int) -> str:
 def templates(folder: Path, **how: object) -> tuple:
     species = SpeciesRecipe.from_json(how)
     recipe = SpecimenRecipe(voxel_size=12.0)
-    return templates_of(species, source_of(species.structure, str(folder)), recipe)
+    return templates_of(species, structure_file(species.structure, str(folder)), recipe)
 
 
 def test_sub_models_follow_the_flags(tmp_path: Path) -> None:
@@ -52,7 +61,7 @@ def test_sub_models_follow_the_flags(tmp_path: Path) -> None:
 def test_flags_of_names_and_recipes_add_up(tmp_path: Path) -> None:
     pdb(tmp_path / "a.membrane.pdb", 1)
     species = SpeciesRecipe(structure="a.membrane.pdb", flags=("cluster",))
-    assert flags_of(species, source_of("a.membrane.pdb", str(tmp_path))) == {"membrane", "cluster"}
+    assert flags_of(species, structure_file("a.membrane.pdb", str(tmp_path))) == {"membrane", "cluster"}
 
 
 def test_densities_are_particles_too(tmp_path: Path) -> None:
@@ -69,7 +78,7 @@ def test_densities_are_particles_too(tmp_path: Path) -> None:
 def test_structures_of_the_package_are_there() -> None:
     recipe = SpecimenRecipe(voxel_size=14.0)
     for name in SHIPPED:
-        (template,) = templates_of(SpeciesRecipe(structure=name), source_of(name, "."), recipe)
+        (template,) = templates_of(SpeciesRecipe(structure=name), structure_file(name, "."), recipe)
         assert template.classes == (name,)
         assert 50 < template.radius < 200
     assert class_names(recipe, {}) == set()
@@ -77,7 +86,7 @@ def test_structures_of_the_package_are_there() -> None:
 
 def test_what_is_nowhere_is_named(tmp_path: Path) -> None:
     with pytest.raises(MissingError, match=r"none of the names ferritin, ribosome, spliceosome, globule-KDA"):
-        source_of("riboso", str(tmp_path))
+        structure_file("riboso", str(tmp_path))
 
 
 def unit(folder: Path, kind: str, low: tuple[float, float, float], side: tuple[float, float, float]) -> np.ndarray:
@@ -91,7 +100,9 @@ def unit(folder: Path, kind: str, low: tuple[float, float, float], side: tuple[f
     (folder / "unit.pdb").write_text(text + "END\n")
     own = {"twist_deg": 20.0, "rise_a": 30.0} if kind == "own" else {}
     filaments = FilamentsRecipe.from_json({"kind": kind, "structure": "unit.pdb", **own})
-    made = monomers_of(filaments, {"unit.pdb": source_of("unit.pdb", str(folder))}, SpecimenRecipe(voxel_size=12.0))
+    made = monomers_of(
+        filaments, {"unit.pdb": structure_file("unit.pdb", str(folder))}, SpecimenRecipe(voxel_size=12.0)
+    )
     assert made is not None
     assert made.classes == (kind,)
     return made.point[:, ::-1]

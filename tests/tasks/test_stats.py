@@ -20,8 +20,11 @@ from volengine.core.errors import FormatError, InputError, MissingError
 from volengine.core.image import ImageSpec, Level
 from volengine.io.omezarr import image as omezarr
 from volengine.io.omezarr.arrays import ZarrSink
+from volengine.tasks.common.layout import plan_folder
+from volengine.tasks.stats.case import StatsCase
+from volengine.tasks.stats.plan import plan_stats
 from volengine.tasks.stats.recipe import StatsRecipe
-from volengine.tasks.stats.verb import StatsCase, plan_stats, stats
+from volengine.tasks.stats.verb import STATS, stats
 
 # -- atlases -----------------------------------------------------------------------------------------------
 
@@ -100,10 +103,11 @@ def test_a_store_says_the_names_of_its_classes(tmp_path: Path) -> None:
     assert recipe.labels_of(volume) == "atlas"
     rules = recipe.rules_of(volume)
     assert (rules.ids, rules.split) == ((4,), (4,))
-    plan = plan_stats(volume, recipe, str(tmp_path / "out.npz"), QUIET)
+    folder = plan_folder(str(tmp_path / "run"), "TS_01")
+    plan = plan_stats(volume, recipe, str(tmp_path / "out.npz"), folder, QUIET)
     assert [s.name for s in plan.stages] == ["stats-objects", "stats-seams", "stats-join"]
     assert plan.stages[0].arrays["labels"].low == (16, 16, 16)
-    assert plan_stats(volume, StatsRecipe(), "o.npz", QUIET).stages[0].arrays["labels"].low == (0, 0, 0)
+    assert plan_stats(volume, StatsRecipe(), "o.npz", folder, QUIET).stages[0].arrays["labels"].low == (0, 0, 0)
 
 
 def test_a_store_of_a_simulated_tomogram_is_counted_by_its_atlas(tmp_path: Path) -> None:
@@ -188,7 +192,7 @@ def test_parts_of_a_run_end_with_the_last(tmp_path: Path) -> None:
     out = str(tmp_path / "out")
     options = QUIET.with_(block=(24, 40, 24))
     whole = stats(path, str(tmp_path / "whole"), NAMED, options)
-    case = StatsCase.find(path, out, NAMED, options)
+    case = StatsCase.find(path, out, NAMED, STATS.run_dir(out, options))
     assert not case.complete
     with pytest.raises(MissingError, match="not counted yet"):
         case.finish()

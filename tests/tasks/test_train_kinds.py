@@ -12,10 +12,10 @@ import pytest
 import torch
 from click.testing import CliRunner
 from scipy.ndimage import gaussian_filter
+from scnt_write import ScntSample, write_scnt
 
 from volengine.cli.main import cli
 from volengine.core.errors import InputError
-from volengine.io.training.scnt_write import ScntSample, write_scnt
 from volengine.nets.checkpoint import load_facts, load_model
 from volengine.tasks.train.recipe import TrainRecipe
 from volengine.tasks.train.samples import TrainSample

@@ -13,12 +13,12 @@ from engine_plans import stored
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter
+from scnt_write import ScntSample, write_scnt
 
 from volengine.core.errors import InputError
 from volengine.core.picks import Picks
 from volengine.io.cached import ChunkCache
 from volengine.io.picks import write_picks
-from volengine.io.training.scnt_write import ScntSample, write_scnt
 from volengine.tasks.train.boxes import BoxPatches, turn
 from volengine.tasks.train.samples import PatchRules, TrainSample
 from volengine.tasks.train.sets import whole_depth

@@ -3,23 +3,40 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import Any
 
 import click
 
-from volengine.tasks.info import info
+from volengine.tasks.info import check, info
 
 
 @click.command("info")
 @click.argument("path")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
-def command(path: str, as_json: bool) -> None:
-    """What PATH holds: an MRC or TIFF file, an OME-Zarr store, a model, or a picks table."""
+@click.option("--check", "checked", is_flag=True, help="Check an OME-Zarr store; exit with 1 if something is wrong.")
+def command(path: str, as_json: bool, checked: bool) -> None:
+    """What PATH holds: an MRC or TIFF file, an OME-Zarr store, a model, or a picks table.
+
+    With --check: whether the images of an OME-Zarr store keep to the specification, whether ome-zarr reads them as
+    volengine does, and whether their levels fit onto each other.
+    """
+    if checked:
+        sys.exit(_report(check(path), as_json))
     facts = info(path)
     if as_json:
         click.echo(json.dumps(facts, indent=1, default=str))
         return
     print_facts(facts)
+
+
+def _report(findings: dict[str, list[str]], as_json: bool) -> int:
+    """Print what was found; 1 if anything was."""
+    if as_json:
+        click.echo(json.dumps(findings, indent=1))
+    else:
+        print_facts({image: found or "nothing wrong was found" for image, found in findings.items()})
+    return int(any(findings.values()))
 
 
 def print_facts(facts: dict[str, Any]) -> None:

@@ -25,6 +25,7 @@ VERBS = {
     "status": "How far a run is.",
     "models": "Networks there are, their size and reach; model files: their facts, from and to other programs.",
     "info": "What a file, store or model holds.",
+    "env": "What a bug report needs: versions, processor, memory, GPUs.",
     "export": "OME-Zarr back to MRC.",
     "demo": "A real tomogram, then a simulated one, to picks, scores and reports.",
 }

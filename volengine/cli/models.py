@@ -11,13 +11,8 @@ import click
 
 from volengine.cli.options import from_options, recipe_options
 from volengine.core.errors import InputError
-from volengine.tasks.models.exchange import (
-    ModelExportRecipe,
-    ModelImportRecipe,
-    export_model,
-    import_group,
-    import_model,
-)
+from volengine.tasks.models.exchange import export_model, import_group, import_model
+from volengine.tasks.models.recipe import ModelExportRecipe, ModelImportRecipe
 
 if TYPE_CHECKING:
     from volengine.tasks.models.networks import NetworkFacts

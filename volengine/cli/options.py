@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import re
 import types
 import typing
@@ -82,14 +83,14 @@ def _type_name(hint: Any) -> str:
 
 def field_help(recipe: type[Recipe]) -> dict[str, str]:
     """What the recipe's docstring says about each field."""
-    doc = recipe.__doc__ or ""
+    doc = inspect.cleandoc(recipe.__doc__ or "")  # Python 3.13 takes the indentation away, older ones leave it
     _, _, section = doc.partition("Parameters\n")
     found: dict[str, str] = {}
     names: list[str] = []
     for line in section.splitlines()[1:]:
-        if re.fullmatch(r"    \w[\w, ]*", line):
+        if re.fullmatch(r"\w[\w, ]*", line):
             names = [n.strip() for n in line.split(",")]
-        elif line.strip() and line.startswith("        "):
+        elif line.strip() and line.startswith("    "):
             for name in names:
                 found[name] = f"{found.get(name, '')} {line.strip()}".strip()
     return {k: v.replace("``", "") for k, v in found.items()}

@@ -10,9 +10,11 @@ import click
 from volengine.cli.execute import execute
 from volengine.cli.options import from_options, recipe_options
 from volengine.engine.options import RunOptions
+from volengine.tasks.common.jobs import jobs_of
 from volengine.tasks.score.picks import is_picks
-from volengine.tasks.score.table import read_scores
-from volengine.tasks.score.verb import ScoreRecipe, run_folder, score, score_job
+from volengine.tasks.score.recipe import ScoreRecipe
+from volengine.tasks.score.table import checked_table, read_scores
+from volengine.tasks.score.verb import SCORE, score
 
 
 @click.command("score")
@@ -34,6 +36,7 @@ def command(prediction: str, truth: str, out: str | None, **values: Any) -> None
     if out is None or is_picks(prediction):
         click.echo(score(prediction, truth, recipe, options, out=out).text())
         return
-    execute([score_job(prediction, truth, recipe, out, options)], run_folder(out, options), options)
+    jobs, run_dir = jobs_of(SCORE, {"score": (prediction, truth)}, checked_table(out), recipe, options)
+    execute(jobs, run_dir, options)
     if not options.dry_run and Path(out).exists():  # one of several parts may end before the last
         click.echo(read_scores(out).text())

@@ -10,10 +10,11 @@ import click
 from volengine.cli.execute import execute
 from volengine.cli.options import from_options, recipe_options
 from volengine.engine.options import RunOptions
+from volengine.tasks.common.jobs import jobs_of
 from volengine.tasks.common.yaml_recipes import read_yaml
 from volengine.tasks.simulate.presets import PRESETS, preset
 from volengine.tasks.simulate.record import missing
-from volengine.tasks.simulate.verb import simulate_jobs
+from volengine.tasks.simulate.verb import SIMULATE, samples_of
 
 
 @click.command("simulate")
@@ -38,7 +39,7 @@ def command(
     given = preset(recipe_file) if known else read_yaml(recipe_file)
     given |= {} if seed is None else {"seed": seed}
     base = "." if known else str(Path(recipe_file).parent)
-    jobs, run_dir = simulate_jobs(given, out, count, options, first=first, base=base)
+    jobs, run_dir = jobs_of(SIMULATE, samples_of(given, count, first, base), out, given, options)
     execute(jobs, run_dir, options)
     for job in () if options.dry_run else jobs:
         if short := missing(out, job.name):

@@ -9,8 +9,10 @@ import click
 from volengine.cli.execute import execute
 from volengine.cli.options import from_options, recipe_options
 from volengine.engine.options import RunOptions
+from volengine.tasks.common.jobs import jobs_of
+from volengine.tasks.stats.case import StatsCase
 from volengine.tasks.stats.recipe import StatsRecipe
-from volengine.tasks.stats.verb import StatsCase, stats
+from volengine.tasks.stats.verb import STATS, stats
 
 
 @click.command("stats")
@@ -35,10 +37,10 @@ def command(
     if out is None:
         click.echo(stats(inputs, None, recipe, options, truth=truth, groups=groups).text())
         return
-    case = StatsCase.find(inputs, out, recipe, options, truth=truth, groups=groups)
-    jobs = case.jobs(options)
+    case = StatsCase.find(inputs, out, recipe, STATS.run_dir(out, options), truth=truth, groups=groups)
+    jobs, run_dir = jobs_of(STATS, case.volumes(), out, recipe, options)
     if jobs:
-        execute(jobs, case.run_dir, options)
+        execute(jobs, run_dir, options)
     if options.dry_run or not case.complete:  # one of several parts may end before the last
         return
     click.echo(case.finish().text())

@@ -88,8 +88,8 @@ class Box:
         )
 
 
-def neighbours(index: Index3, grid: Index3, offsets: Iterable[int] = (-1, 0, 1)) -> Iterator[Index3]:
-    """Yield the cells of a grid around ``index``, without ``index`` itself, in lexicographic order.
+def neighbours(index: Index3, grid: Index3) -> Iterator[Index3]:
+    """Yield the up to 26 cells of a grid around ``index``, without ``index`` itself, in lexicographic order.
 
     Parameters
     ----------
@@ -97,11 +97,8 @@ def neighbours(index: Index3, grid: Index3, offsets: Iterable[int] = (-1, 0, 1))
         Grid index of the cell, z, y, x.
     grid
         Number of cells along z, y, x.
-    offsets
-        Steps to take along each axis.
     """
-    steps = tuple(offsets)
-    for step in itertools.product(steps, repeat=3):
+    for step in itertools.product((-1, 0, 1), repeat=3):
         cell = index3(i + d for i, d in zip(index, step, strict=True))
         if any(step) and all(0 <= c < n for c, n in zip(cell, grid, strict=True)):
             yield cell

@@ -19,6 +19,10 @@ class InputError(VolengineError, ValueError):
     exit_code = 2
 
 
+class IndexRefusedError(InputError, IndexError):
+    """An index that selects nothing of a volume, as ``volume[1000]`` of one with fewer slices."""
+
+
 class FormatError(InputError):
     """A file is truncated or damaged, or its contents do not match its name."""
 
@@ -32,6 +36,10 @@ class MissingError(InputError, FileNotFoundError):
 
 class PlanError(InputError):
     """A plan cannot be carried out, for example because blocks and shards, or halo and volume, do not fit."""
+
+
+class OldPlanError(PlanError):
+    """A plan of another version of volengine: its stages are not those of this one."""
 
 
 class MemoryRefusedError(PlanError, MemoryError):

@@ -93,19 +93,3 @@ def normal_to_euler(normal: ArrayLike) -> Floats:
     psi = np.where((x == 0) & (y == 0), 0.0, np.arctan2(y, -x))
     euler: Floats = np.degrees(np.stack([np.zeros_like(z), tilt, psi], axis=-1))
     return euler
-
-
-def euler_to_normal(euler: ArrayLike) -> Floats:
-    """Direction of each particle's z axis in the tomogram.
-
-    Parameters
-    ----------
-    euler
-        (n, 3), rot, tilt, psi in degrees.
-
-    Returns
-    -------
-    (n, 3) float64 unit vectors, z, y, x.
-    """
-    _, tilt, psi = np.radians(np.asarray(euler, float).reshape(-1, 3)).T
-    return np.stack([np.cos(tilt), np.sin(psi) * np.sin(tilt), -np.cos(psi) * np.sin(tilt)], axis=-1)

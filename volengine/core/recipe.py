@@ -2,7 +2,8 @@
 
 A recipe inherits from :class:`Recipe`. It can be written as JSON and read from a mapping, for example from YAML.
 Unknown names, values of a wrong type and missing values are refused; the message says where, and names the nearest
-known name.
+known name. A text field also takes a :class:`pathlib.Path` and keeps its text. A field that is a list of texts also
+takes a single text: ``models="membrane.safetensors"`` is ``models=("membrane.safetensors",)``.
 
 >>> @dataclasses.dataclass(frozen=True)
 ... class Example(Recipe):
@@ -18,12 +19,14 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import os
 import types
 import typing
 from collections.abc import Mapping
 from typing import Any, Literal, Self, Union
 
 from volengine.core.errors import InputError
+from volengine.core.paths import path_text
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,7 +37,8 @@ class Recipe:
         hints = typing.get_type_hints(type(self))
         for f in dataclasses.fields(self):
             where = f"{type(self).__name__}.{f.name}"
-            object.__setattr__(self, f.name, coerce(getattr(self, f.name), hints[f.name], where))
+            value = _listed(getattr(self, f.name), hints[f.name], where)
+            object.__setattr__(self, f.name, coerce(value, hints[f.name], where))
         self.check()
 
     def check(self) -> None:
@@ -94,11 +98,21 @@ def _plain(value: Any) -> Any:
     return value
 
 
+def _listed(value: Any, hint: Any, where: str) -> Any:
+    """A single text or path as a list of one, where a list of texts is wanted."""
+    if hint != tuple[str, ...] or not isinstance(value, str | os.PathLike):
+        return value
+    if isinstance(value, str) and "," in value:
+        raise InputError(f"{where} is {value!r}; give several as a list.")
+    return (value,)
+
+
 def coerce(value: Any, hint: Any, where: str) -> Any:
     """Convert a value to the type of a field's annotation.
 
-    Lists become tuples, integers become floats where the annotation says so, and mappings become recipes. Nothing else
-    is converted: a text is not parsed, a float is not rounded, and ``True`` is not a number.
+    Lists become tuples, integers become floats and paths become texts where the annotation says so, and mappings become
+    recipes. Where a tuple of texts is expected, a single text becomes a tuple. Nothing else is converted: a text is not
+    parsed, a float is not rounded, and ``True`` is not a number.
 
     Parameters
     ----------
@@ -162,6 +176,8 @@ def coerce(value: Any, hint: Any, where: str) -> Any:
     elif hint is int:
         if isinstance(value, int) and not isinstance(value, bool):
             return value
+    elif hint is str and isinstance(value, os.PathLike):
+        return path_text(value)
     elif isinstance(value, hint):
         return value
     name = getattr(hint, "__name__", str(hint))

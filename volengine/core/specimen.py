@@ -2,12 +2,12 @@
 
 Positions are angstrom, z, y, x, in the frame of the volume, where voxel (0, 0, 0) has its centre at 0. A *template* is
 a particle in its own frame, with its pivot at 0. A *placement* rotates a template and moves its pivot to a position.
-Rotations are unit quaternions (w, x, y, z) that act on column vectors (x, y, z), as is usual in the field, while arrays
-of positions are z, y, x: :func:`rotate` translates between the two.
+Rotations are unit quaternions (w, x, y, z) that act on column vectors (x, y, z), as is usual in the field; arrays of
+positions are z, y, x.
 
 >>> import numpy as np
->>> quarter = np.array([[np.sqrt(0.5), 0, 0, np.sqrt(0.5)]])  # about z: x becomes y
->>> np.allclose(rotate([[0.0, 0.0, 1.0]], quarter[0]), [[0.0, 1.0, 0.0]])
+>>> quarter = [np.sqrt(0.5), 0, 0, np.sqrt(0.5)]  # about z: x becomes y
+>>> np.allclose(rotation_matrix(quarter)[0] @ [1.0, 0.0, 0.0], [0.0, 1.0, 0.0])
 True
 """
 
@@ -43,13 +43,6 @@ def rotation_matrix(quaternion: ArrayLike) -> Floats:
         [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
     ]
     return np.stack([np.stack(row, axis=-1) for row in rows], axis=-2)
-
-
-def rotate(points: ArrayLike, quaternion: ArrayLike) -> Floats:
-    """Rotate points (n, 3), z, y, x, about 0 by one unit quaternion (4,), w, x, y, z; returns float64 of that shape."""
-    matrix = rotation_matrix(quaternion)[0]
-    turned: Floats = np.asarray(points, float) @ matrix[::-1, ::-1].T
-    return turned
 
 
 @dataclass(frozen=True, eq=False)

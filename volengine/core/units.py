@@ -63,9 +63,3 @@ def format_bytes(n: float) -> str:
             return f"{n:.0f} {unit}" if unit == "B" else f"{n:.3g} {unit}"
         n /= 1000
     return f"{n:.3g} TB"
-
-
-def nm_to_vox(length_nm: float, voxel_size: tuple[float, float, float]) -> tuple[float, float, float]:
-    """Convert a length in nm to voxels along z, y, x, for a voxel size in angstrom (z, y, x)."""
-    z, y, x = (length_nm * NM_TO_ANGSTROM / v for v in voxel_size)
-    return z, y, x

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 
+from volengine.core.boxes import Index3
 from volengine.core.errors import InputError
 from volengine.core.recipe import Recipe
 from volengine.core.units import parse_bytes
-from volengine.engine.memory import machine_memory
+from volengine.engine.memory import LARGEST_BLOCK, choose_core, machine_memory
+from volengine.engine.stage import Stage
 
 
 @dataclass(frozen=True)
@@ -100,6 +103,25 @@ class RunOptions(Recipe):
 
             return smallest_worker(self.scheduler)
         return int(machine_memory() * 0.8 / self.processes)
+
+    def core_for(
+        self,
+        shape: Index3,
+        unit: Index3,
+        build: Callable[[Index3], Stage],
+        *,
+        largest: int = LARGEST_BLOCK,
+        accept: Callable[[Index3], bool] = lambda core: True,
+    ) -> Index3:
+        """The block core of a stage: the user's, else the planner's choice for these workers.
+
+        The parameters are those of :func:`volengine.engine.memory.choose_core`.
+        """
+        if self.block is not None:
+            return self.block
+        return choose_core(
+            shape, unit, self.limit_bytes(), build, wanted=self.processes, largest=largest, accept=accept
+        )
 
     def threads(self) -> int:
         """Return the number of threads that a worker process may use on this machine."""

@@ -7,9 +7,11 @@ import time
 
 from tqdm import tqdm
 
+EVERY_S = 15.0
+
 
 class Progress:
-    """Shows the progress of a run on standard error: a bar on a terminal, otherwise a line every ``every_s`` seconds.
+    """Shows the progress of a run on standard error: a bar on a terminal, otherwise a line every 15 seconds.
 
     Parameters
     ----------
@@ -17,11 +19,9 @@ class Progress:
         Number of units, and how many of them are done already.
     show
         Whether to show anything.
-    every_s
-        Seconds between two lines.
     """
 
-    def __init__(self, total: int, done: int, *, show: bool, every_s: float = 15.0):
+    def __init__(self, total: int, done: int, *, show: bool):
         self._show = show
         self._terminal = sys.stderr.isatty()
         self._bar = tqdm(
@@ -34,7 +34,6 @@ class Progress:
         )
         self._total, self._done, self._began_with = total, done, done
         self._began = self._last = time.monotonic()
-        self._every = every_s
 
     def grow(self, total: int, done: int) -> None:
         """Add ``total`` units, of which ``done`` are done already."""
@@ -51,7 +50,7 @@ class Progress:
         if self._terminal:
             self._bar.set_description(label, refresh=False)
             self._bar.update(units)
-        elif self._show and time.monotonic() - self._last >= self._every:
+        elif self._show and time.monotonic() - self._last >= EVERY_S:
             self._last = time.monotonic()
             self._line(label)
 

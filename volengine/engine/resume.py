@@ -13,13 +13,15 @@ import json
 from collections.abc import Collection, Iterable
 from dataclasses import replace
 from itertools import groupby
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from volengine.core.errors import PlanError
+from volengine.core.errors import OldPlanError, PlanError
 from volengine.core.image import ImageSpec
 from volengine.engine.ledger import PlanFolder
-from volengine.engine.plan import OldPlanError, Plan
 from volengine.engine.stage import BLOCK_PARAMS, Stage
+
+if TYPE_CHECKING:
+    from volengine.engine.plan import Plan
 
 Group = tuple[Stage, ...]
 
@@ -41,7 +43,7 @@ def resumed(plan: Plan, folder: PlanFolder, limit: int) -> Plan:
     OldPlanError
         The former plan was made by another version of volengine.
     """
-    old = former_plan(folder)
+    old = former_plan(folder, type(plan))
     if old is None:
         return plan
     known = {_kept(old, group): group for group in groups(old)}
@@ -52,7 +54,7 @@ def resumed(plan: Plan, folder: PlanFolder, limit: int) -> Plan:
         if before and _same(old, before, plan, group):
             hints = {stage.name: stage.hints for stage in group}
             again = [replace(stage, hints=hints.get(stage.name, stage.hints)) for stage in before]
-            if _fits([*stages, *again], limit):
+            if _fits(plan, [*stages, *again], limit):
                 stages += again
                 images += _scratch(old, before)
                 continue
@@ -61,7 +63,7 @@ def resumed(plan: Plan, folder: PlanFolder, limit: int) -> Plan:
     return replace(plan, stages=tuple(stages), images=tuple(images))
 
 
-def former_plan(folder: PlanFolder) -> Plan | None:
+def former_plan(folder: PlanFolder, kind: type[Plan]) -> Plan | None:
     """Read the plan that an earlier run has left in this folder; ``None`` if there is none.
 
     Raises
@@ -73,7 +75,7 @@ def former_plan(folder: PlanFolder) -> Plan | None:
     if data is None:
         return None
     try:
-        return Plan.from_json(data)
+        return kind.from_json(data)
     except (PlanError, KeyError, TypeError) as error:
         run = folder.path.parent.parent
         raise OldPlanError(
@@ -151,9 +153,9 @@ def _purpose(plan: Plan, group: Group, common: Collection[str]) -> str:
     return json.dumps([sources, steps, images], sort_keys=True, default=str)
 
 
-def _fits(stages: Iterable[Stage], limit: int) -> bool:
+def _fits(plan: Plan, stages: Iterable[Stage], limit: int) -> bool:
     try:
-        Plan("", tuple(stages)).check(limit)
+        replace(plan, stages=tuple(stages)).check(limit)
     except PlanError:
         return False
     return True

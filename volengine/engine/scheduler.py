@@ -7,6 +7,9 @@ from typing import Any
 
 from volengine.core.errors import InputError
 
+ANSWER_S = 20
+"""How long a scheduler may take to answer."""
+
 
 def connect(address: str) -> Any:
     """Connect to an existing scheduler.
@@ -31,8 +34,8 @@ def connect(address: str) -> Any:
         raise InputError(f"--scheduler {address}: no such scheduler file. `dask scheduler --scheduler-file` writes it.")
     try:
         if address.endswith(".json"):
-            return Client(scheduler_file=address, timeout="20s")
-        return Client(address, timeout="20s")
+            return Client(scheduler_file=address, timeout=ANSWER_S)
+        return Client(address, timeout=ANSWER_S)
     except (OSError, TimeoutError, ValueError) as error:
         raise InputError(
             f"--scheduler {address}: no Dask scheduler answers there ({error}). "

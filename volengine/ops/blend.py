@@ -81,24 +81,6 @@ class Shares:
         return found
 
 
-def contribution(values: NDArray[np.float32], shares: NDArray[np.float32]) -> Fixed:
-    """Multiply a patch's values by its shares and round to integers, halves to even.
-
-    Parameters
-    ----------
-    values
-        float32: probabilities from 0 to 1, or values within ±``VALUE_LIMIT``.
-    shares
-        float32 of the same shape, from :class:`Shares`.
-
-    Returns
-    -------
-    int32, the patch's contribution to the fixed-point sums.
-    """
-    product: NDArray[np.float32] = values * shares
-    return np.rint(product, out=product).astype(np.int32)
-
-
 def directions(over: Sequence[int]) -> list[str]:
     """Return the names of the pieces beyond the core: every set of the axes along which ``over`` is not 0."""
     axes = [axis for axis, h in zip("zyx", over, strict=True) if h]

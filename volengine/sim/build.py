@@ -22,27 +22,25 @@ from volengine.core.specimen import Membrane, Placements, Template
 from volengine.sim.atoms.filament_units import unit_standin
 from volengine.sim.atoms.scattering import CTS_UNIT, ICE_POTENTIAL, WATER_VOLUME
 from volengine.sim.atoms.templates import bead
-from volengine.sim.placing.filaments import KINDS, FilamentKind, FilamentRecipe, place_filaments
+from volengine.sim.placing.filaments import place_filaments
 from volengine.sim.placing.fill import fill
 from volengine.sim.placing.layers import Layer, Species
 from volengine.sim.placing.occupancy import Occupancy
 from volengine.sim.placing.regions import Regions, Seat, Surfaces, enclose
-from volengine.sim.recipe import BeadsRecipe, LabelsRecipe, SpecimenRecipe
+from volengine.sim.recipe.membranes import LabelsRecipe
+from volengine.sim.recipe.particles import BeadsRecipe
+from volengine.sim.recipe.specimen import SpecimenRecipe
 from volengine.sim.scene import FilmDrawn, LabelBilayer, Scene
 from volengine.sim.seeds import stream
 from volengine.sim.shapes.film import filled
 from volengine.sim.shapes.membranes import distance_to, surface_points
-from volengine.sim.shapes.sheets import sheet
-from volengine.sim.shapes.vesicles import VesicleRecipe, place_vesicles
+from volengine.sim.shapes.sheets import across_z, sheet
+from volengine.sim.shapes.vesicles import place_vesicles
 
 SEAT_SPACING = 15.0
 """Angstrom between the points of a membrane where proteins may stand."""
 SHEET_GAP = 70.0
 """Angstrom between the mid-planes of two sheets."""
-STIFF_UM = 100.0
-"""A filament as stiff as that ends where it meets something, instead of turning away."""
-OWN = {"persistence_um": 10.0}
-"""Of a filament of one's own, where the recipe does not say."""
 
 
 @dataclass(frozen=True)
@@ -160,7 +158,7 @@ class _Builder:
         recipe = self.recipe.film
         if recipe is None:
             return None
-        drawn = FilmDrawn(recipe.name, self.next, recipe.shape().to_json(), self.recipe.size_a, self.seed, self.sample)
+        drawn = FilmDrawn(self.next, recipe.to_json(), self.recipe.size_a, self.seed, self.sample)
         self.next += 1
         grid = self.occupancy
         cell = float(np.mean(grid.edge))
@@ -194,10 +192,10 @@ class _Builder:
             rng = self.stream("sheets", number)
             placed = 0
             for _ in range(recipe.count):
-                how = recipe.shape(float(rng.uniform(0.1, 0.9)))
+                position = float(rng.uniform(0.1, 0.9))
                 thickness = float(rng.uniform(*recipe.thickness_a))
                 bare = bool(rng.random() < recipe.bare)
-                found = sheet(rng, self.recipe.size_a, how, name=recipe.name, instance=self.next)
+                found = sheet(rng, self.recipe.size_a, recipe, across_z(rng), position, instance=self.next)
                 if self._crossed(found):
                     continue
                 self.membranes.append(replace(found, thickness=thickness))
@@ -214,29 +212,16 @@ class _Builder:
         return any(float(np.abs(distance_to(other, points)).min()) < SHEET_GAP for other in self.membranes)
 
     def _vesicles(self) -> None:
-        walls = "".join(axis for axis in "zyx" if axis in self.recipe.walls) or "none"
+        walls = "".join(axis for axis in "zyx" if axis in self.recipe.walls)
         for number, recipe in enumerate(self.recipe.vesicles):
             rng = self.stream("vesicles", number)
-            low, high = (10 * r for r in recipe.radius_nm)
-            how = VesicleRecipe(
-                count=recipe.count,
-                radius_a=(low, high),
-                sphericity=recipe.sphericity,
-                walls="none" if recipe.cut else walls,
-            )
-            found = place_vesicles(
-                rng,
-                self.recipe.size_a,
-                how,
-                name=recipe.name,
-                first_instance=self.next,
-                others=tuple(self.membranes),
-            )
-            thickness = rng.uniform(*recipe.thickness_a, size=len(found.membranes))
-            self.membranes += [replace(m, thickness=float(t)) for m, t in zip(found.membranes, thickness, strict=True)]
-            self.bare += (rng.random(len(found.membranes)) < recipe.bare).tolist()
-            self.next += len(found.membranes)
-            self._note("vesicles", recipe.name, recipe.count, len(found.membranes))
+            there = tuple(self.membranes)
+            found = place_vesicles(rng, self.recipe.size_a, recipe, walls=walls, first_instance=self.next, others=there)
+            thickness = rng.uniform(*recipe.thickness_a, size=len(found))
+            self.membranes += [replace(m, thickness=float(t)) for m, t in zip(found, thickness, strict=True)]
+            self.bare += (rng.random(len(found)) < recipe.bare).tolist()
+            self.next += len(found)
+            self._note("vesicles", recipe.name, recipe.count, len(found))
 
     def _enclose(self) -> Regions:
         points = [
@@ -253,24 +238,14 @@ class _Builder:
 
     def _filaments(self, number: int, monomer: Template | None) -> None:
         recipe = self.recipe.filaments[number]
-        given = {
-            name: value
-            for name in ("twist_deg", "rise_a", "persistence_um", "minimum_units")
-            if (value := getattr(recipe, name)) is not None
-        }
-        kind = KINDS[recipe.kind].with_(**given) if recipe.kind != "own" else FilamentKind(**{**OWN, **given})
-        low, high = (10 * length for length in recipe.length_nm)
-        retries = 4 if kind.persistence_um < STIFF_UM else 0
-        how = FilamentRecipe(recipe.count, (low, high), recipe.inclination_deg, retries=retries)
         template = monomer or unit_standin(recipe.kind, recipe.class_name)
         found = place_filaments(
             self.stream("filaments", number),
             self.occupancy,
             self.recipe.size_a,
-            [template],
-            kind,
-            how,
-            first_template=len(self.templates),
+            template,
+            recipe,
+            template_number=len(self.templates),
             first_instance=self.next,
         )
         self.templates.append(template)

@@ -28,13 +28,13 @@ from volengine.core.boxes import Box, index3
 from volengine.core.specimen import Membrane, Placements, Template, rotation_matrix
 from volengine.sim.scene import LabelBilayer, Scene
 from volengine.sim.shapes.film import carbon, filled
-from volengine.sim.shapes.membranes import Profile, bilayer, cts_bilayer, within
+from volengine.sim.shapes.membranes import HEAD, Profile, bilayer, cts_bilayer, within
 from volengine.sim.shapes.membranes import at as distance_at
 
 Floats = NDArray[np.float64]
 Distances = Mapping[int, NDArray[np.float32]]
-HEAD = 4.0
-"""Angstrom of a head group beyond its middle, which counts as membrane."""
+DISTANCE_CUT = 60.0
+"""Angstrom: larger distances from a bilayer have this value."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,23 +122,21 @@ def render(scene: Scene, box: Box, voxel_size: float, labels: Distances | None =
     return Rendered(potential.astype(np.float32), classes, instances)
 
 
-def distances(
-    scene: Scene, box: Box, voxel_size: float, labels: Distances | None = None, cut: float = 60.0
-) -> NDArray[np.float32]:
+def distances(scene: Scene, box: Box, voxel_size: float, labels: Distances | None = None) -> NDArray[np.float32]:
     """How far the voxels of a box are from the mid-plane of the nearest bilayer.
 
     Returns
     -------
-    (z, y, x) float32, angstrom, at most ``cut``: negative inside of closed membranes, and near to sheets on the side
+    (z, y, x) float32, angstrom, at most 60: negative inside of closed membranes, and near to sheets on the side
     that their normals leave. Membranes that follow a label have no inside; about them, and far from all, it is
     positive. Parameters as of :func:`render`.
     """
-    found = np.full(box.shape, cut, np.float32)
+    found = np.full(box.shape, DISTANCE_CUT, np.float32)
     for membrane, window, distance in _bilayers(scene, box, voxel_size, labels or {}):
         part = found[window.slices_in(box)]
-        new = np.clip(distance, -cut, cut)
+        new = np.clip(distance, -DISTANCE_CUT, DISTANCE_CUT)
         if isinstance(membrane, Membrane) and not _closed(membrane):
-            new[new == -cut] = cut
+            new[new == -DISTANCE_CUT] = DISTANCE_CUT
         nearer = (np.abs(new) < np.abs(part)) | ((np.abs(new) == np.abs(part)) & (new < part))
         part[nearer] = new[nearer]
     return found

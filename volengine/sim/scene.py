@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 
 from volengine.core.block import Table
 from volengine.core.specimen import Membrane, Placements, Template
+from volengine.sim.recipe.film import FilmRecipe
 from volengine.sim.seeds import stream
-from volengine.sim.shapes.film import Film, FilmShape, draw_film
+from volengine.sim.shapes.film import Film, draw_film
 
 
 @dataclass(frozen=True)
@@ -26,27 +27,31 @@ class FilmDrawn:
 
     Parameters
     ----------
-    name, instance
-        Class name, and the object's number in the label volume.
-    shape
-        A :class:`~volengine.sim.shapes.film.FilmShape` as JSON.
+    instance
+        The object's number in the label volume.
+    recipe
+        A :class:`~volengine.sim.recipe.film.FilmRecipe` as JSON.
     size_a
         Of the box, angstrom, z, y, x.
     seed, sample
         Of the stream ``film``.
     """
 
-    name: str
     instance: int
-    shape: dict[str, Any]
+    recipe: dict[str, Any]
     size_a: Sequence[float]
     seed: int
     sample: int
 
+    @property
+    def name(self) -> str:
+        """Its class."""
+        return str(self.recipe["name"])
+
     def draw(self) -> Film:
         """The film itself."""
         z, y, x = self.size_a
-        return draw_film(stream(self.seed, self.sample, "film"), (z, y, x), FilmShape.from_json(self.shape))
+        return draw_film(stream(self.seed, self.sample, "film"), (z, y, x), FilmRecipe.from_json(self.recipe))
 
 
 @dataclass(frozen=True)
@@ -86,8 +91,8 @@ class Scene:
     ice
         Potential of vitreous ice in the templates' scale, volt.
     film
-        Carbon film, or none: its shape as JSON, the box that it was drawn for, and the stream that drew it; it is drawn
-        again where it is needed.
+        Carbon film, or none: its recipe as JSON, the box that it was drawn for, and the stream that drew it. It is
+        drawn again where it is needed.
     scale
         Of the potentials: ``peng`` is physical, ``cts`` that of CryoTomoSim's first version.
     labels

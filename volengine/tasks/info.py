@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from volengine.core.errors import FormatError, InputError, MissingError
+from volengine.core.paths import PathLike, path_text
 from volengine.core.units import format_bytes
 from volengine.core.volume import Volume
 from volengine.io.names import MRC_SUFFIXES, TIFF_SUFFIXES, suffix_of
@@ -17,7 +18,7 @@ PICKS_SUFFIXES = (".star", ".tsv", ".tbl", ".csv", ".json")
 UNKNOWN = "unknown: give --voxel-size"
 
 
-def info(path: str) -> dict[str, Any]:
+def info(path: PathLike) -> dict[str, Any]:
     """Facts about ``path``: names to values (text, numbers, or lists of lines), by its suffix.
 
     Raises
@@ -25,6 +26,7 @@ def info(path: str) -> dict[str, Any]:
     MissingError, FormatError, InputError
         Nothing there, or nothing that volengine reads.
     """
+    path = path_text(path)
     suffix = suffix_of(path)
     if suffix in MODEL_SUFFIXES:
         return model_info(path)
@@ -35,6 +37,31 @@ def info(path: str) -> dict[str, Any]:
     if suffix in TIFF_SUFFIXES:
         return _tiff(path)
     return _store(path)
+
+
+def check(path: str) -> dict[str, list[str]]:
+    """What is wrong with an OME-Zarr store, by image: metadata, geometry and voxels of all levels.
+
+    Parameters
+    ----------
+    path
+        A store (path or URL), of this package or another program.
+
+    Returns
+    -------
+    Findings, one sentence each, by the image's place in the store; ``image`` is the one at the root. Nothing was found
+    where all are empty. How images are checked: :func:`volengine.io.omezarr.check.check_image`.
+
+    Raises
+    ------
+    MissingError, FormatError, InputError
+        There is no store, or the path is that of another kind of file.
+    """
+    from volengine.io.omezarr.check import check_store
+
+    if suffix_of(path) not in ("", ".zarr"):
+        raise InputError(f"{path}: OME-Zarr stores alone are checked, not files of the kind {suffix_of(path)!r}.")
+    return {group or "image": findings for group, findings in check_store(path).items()}
 
 
 def _numbers(values: Sequence[float]) -> str:

@@ -12,7 +12,7 @@ unpacked by :func:`decompress` before their voxels can be read. :mod:`volengine.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import IO
 
@@ -22,8 +22,9 @@ from numpy.typing import NDArray
 from volengine.core.atomic import replacing
 from volengine.core.boxes import Box, index3
 from volengine.core.errors import FormatError, InputError
+from volengine.core.paths import PathLike
 from volengine.core.volume import Volume
-from volengine.io.files import FileSource, PathLike, chosen_voxel_size, file_identity
+from volengine.io.files import FileSource, chosen_voxel_size, file_identity
 from volengine.io.mrc.header import (
     DAMAGED,
     MrcHeader,
@@ -145,7 +146,7 @@ class MrcSource(FileSource):
         return turned.view(self.dtype)  # only mode 0 may differ: int8 against uint8
 
 
-def decompress(path: PathLike, target: PathLike, progress: Callable[[int, int], None] | None = None) -> Path:
+def decompress(path: PathLike, target: PathLike) -> Path:
     """Unpack an MRC file from gzip or bzip2 as a stream. The target appears only when it is complete.
 
     Parameters
@@ -154,8 +155,6 @@ def decompress(path: PathLike, target: PathLike, progress: Callable[[int, int], 
         A file compressed with gzip or bzip2, recognised by its content.
     target
         The file to write; it is replaced if it exists.
-    progress
-        Function that is called with the compressed bytes read so far and the compressed bytes in all.
 
     Returns
     -------
@@ -178,8 +177,6 @@ def decompress(path: PathLike, target: PathLike, progress: Callable[[int, int], 
     ):
         while chunk := _read_chunk(stream, name, compression, total):
             out.write(chunk)
-            if progress is not None:
-                progress(packed.tell(), total)
     try:
         read_header(final)
     except FormatError as error:  # name the file that the user knows

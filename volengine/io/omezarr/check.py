@@ -1,7 +1,7 @@
-"""A second opinion on an OME-Zarr image: what other readers see, and whether the levels fit onto each other.
+"""A second opinion on OME-Zarr stores: what other readers see, and whether the levels fit onto each other.
 
->>> for finding in check_image("tomo.zarr"):
-...     print(finding)
+>>> for image, findings in check_store("tomo.zarr").items():                                         # doctest: +SKIP
+...     print(image or "image", findings)
 
 Validators accept images whose scales are in the wrong order, whose coarse levels are flipped, shifted or dark at the
 edge; most converters make one of these mistakes. So this compares three things: the metadata by NGFF's rules and as
@@ -19,10 +19,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from volengine.core.boxes import Box, Index3, index3
-from volengine.core.errors import InputError
+from volengine.core.errors import FormatError, InputError
 from volengine.core.volume import Kind, Volume
 from volengine.io.omezarr.arrays import ZarrSource
-from volengine.io.omezarr.read import open_image
+from volengine.io.omezarr.ngff import ome_part
+from volengine.io.omezarr.nodes import read_node
+from volengine.io.omezarr.read import GroupInfo, list_groups, open_image
 from volengine.io.stores import local_path, scheme
 from volengine.ops.pyramid import downsample
 
@@ -33,12 +35,77 @@ TOLERANCE = 0.02
 """Allowed difference of a mean level, as a part of the standard deviation of the voxels looked at."""
 
 
-def check_image(url: str, group: str = "", *, channel: int | None = None) -> list[str]:
+def check_store(url: str) -> dict[str, list[str]]:
+    """What is wrong with the images of a store: findings of :func:`check_image` by the image's group.
+
+    Parameters
+    ----------
+    url
+        An OME-Zarr store (path or URL), of Zarr v2 or v3, of this package or another program.
+
+    Returns
+    -------
+    One entry for each image; ``""`` is the image at the root. Metadata that cannot be understood are a finding too.
+
+    Raises
+    ------
+    MissingError
+        There is no store.
+    FormatError
+        It is no Zarr store, or a group without images.
+    """
+    try:
+        groups = list_groups(url)
+    except FormatError as error:
+        if _is_no_store(url):
+            raise
+        return {"": [str(error)]}
+    if not groups:
+        raise FormatError(f"{url}: no OME-Zarr image is there, only a group without 'multiscales'.")
+    found = {info.group: _group_findings(url, info) for info in groups}
+    for name in _listed_labels(url):
+        if f"labels/{name}" not in found:
+            found[f"labels/{name}"] = ["it is listed in 'labels', but there is no such image."]
+    return found
+
+
+def _is_no_store(url: str) -> bool:
+    try:
+        return read_node(url) is None
+    except FormatError:
+        return False
+
+
+def _group_findings(url: str, info: GroupInfo) -> list[str]:
+    findings = []
+    folder, _, name = info.group.rpartition("/")
+    if folder == "labels" and name not in _listed_labels(url):
+        findings.append("the store's 'labels' do not list it; other programs will not find it.")
+    if info.kind == "labels" and np.dtype(info.dtype).kind not in "biu":
+        findings.append(f"labels are whole numbers, but its voxels are {info.dtype}.")
+    size = None if info.voxel_size else 1.0  # a unit is no duty; how levels lie on each other does not depend on it
+    for channel in range(info.channels):
+        try:
+            found = check_image(url, info.group, channel=channel if info.channels > 1 else None, voxel_size=size)
+        except (FormatError, InputError) as error:
+            found = [str(error)]
+        findings += [finding for finding in found if finding not in findings]
+    return findings
+
+
+def _listed_labels(url: str) -> list[str]:
+    """The names of label images as the group ``labels`` lists them."""
+    node = read_node(url, "labels")
+    listed = ome_part(node.attributes).get("labels") if node is not None else None
+    return [str(name) for name in listed] if isinstance(listed, list) else []
+
+
+def check_image(url: str, group: str = "", *, channel: int | None = None, voxel_size: float | None = None) -> list[str]:
     """What is wrong with an image, one sentence each; empty if nothing was found.
 
     Parameters
     ----------
-    url, group, channel
+    url, group, channel, voxel_size
         As for :func:`volengine.io.omezarr.read.open_image`.
 
     Raises
@@ -46,16 +113,21 @@ def check_image(url: str, group: str = "", *, channel: int | None = None) -> lis
     MissingError, FormatError, InputError
         If the image cannot be opened at all.
     """
-    levels = [open_image(url, group=group, channel=channel)]
+    levels: list[Volume] = []
     while True:
         try:
-            levels.append(open_image(url, group=group, channel=channel, level=len(levels)))
+            levels.append(open_image(url, group=group, channel=channel, level=len(levels), voxel_size=voxel_size))
         except InputError as error:
-            if "there is no level" in str(error):
+            if levels and "there is no level" in str(error):
                 break
             raise
-    findings = _second_reader(levels)
+    try:
+        findings = _second_reader(levels)
+    except Exception as error:  # the reference reader raises whatever broken metadata make it run into
+        findings = [f"ome-zarr cannot read it ({type(error).__name__}: {error})."]
     for fine, coarse in pairwise(levels):
+        if coarse.dtype != fine.dtype:
+            findings.append(f"level {coarse.path}: its voxels are {coarse.dtype}, those of {fine.path} {fine.dtype}.")
         findings += _fits(fine, coarse)
     return findings
 
@@ -65,6 +137,7 @@ def _second_reader(levels: list[Volume]) -> list[str]:
     first = levels[0]
     if scheme(first.url) == "memory":
         return []
+    from ome_zarr.axes import Axes
     from ome_zarr.format import format_from_version
     from ome_zarr.io import parse_url
     from ome_zarr.reader import Reader
@@ -74,13 +147,18 @@ def _second_reader(levels: list[Volume]) -> list[str]:
     where = "/".join(part for part in (str(root) if root is not None else first.url, group) if part)
     logging.getLogger("ome_zarr").setLevel(logging.ERROR)
     location = parse_url(where)
-    nodes = list(Reader(location)()) if location is not None else []
+    # the nodes of a label image may begin with the image that it belongs to
+    nodes = [node for node in Reader(location)() if node.zarr == location] if location is not None else []
     if not nodes or not nodes[0].data:
         return ["ome-zarr finds no image here."]
     node, findings = nodes[0], []
-    transforms = node.metadata.get("coordinateTransformations")
+    version = format_from_version(str(first.facts.get("ngff", "0.4")))
     try:
-        version = format_from_version(str(first.facts.get("ngff", "0.4")))
+        Axes(node.metadata["axes"], fmt=version)
+    except ValueError as error:
+        findings.append(f"ome-zarr refuses the axes: {error}.")
+    try:
+        transforms = node.metadata.get("coordinateTransformations")
         version.validate_coordinate_transformations(len(first.axes), len(node.data), transforms)
     except (ValueError, AssertionError) as error:
         findings.append(f"ome-zarr refuses the coordinate transformations: {error}.")

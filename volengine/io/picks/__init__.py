@@ -21,6 +21,7 @@ from pathlib import Path
 
 from volengine.core.boxes import Index3
 from volengine.core.errors import InputError
+from volengine.core.paths import PathLike, path_text
 from volengine.core.picks import Picks
 from volengine.core.volume import Vector3
 from volengine.io.picks import copick, delimited, dynamo, relion
@@ -55,7 +56,7 @@ def formats() -> dict[str, str]:
 
 
 def read_picks(
-    path: str | Path,
+    path: PathLike,
     format: str | None = None,
     *,
     voxel_size: Vector3 | None = None,
@@ -87,6 +88,7 @@ def read_picks(
         File and arguments together do not determine the picks, or the file has several tomograms and none was chosen.
     """
     known = Known(voxel_size, origin, shape, tomogram)
+    path = path_text(path)
     found = gather(_read(Path(path), format, known), known)
     if len(found) > 1:
         raise InputError(
@@ -97,7 +99,7 @@ def read_picks(
 
 
 def read_all(
-    path: str | Path,
+    path: PathLike,
     format: str | None = None,
     *,
     voxel_size: Vector3 | None = None,
@@ -106,11 +108,11 @@ def read_all(
 ) -> dict[str, Picks]:
     """Read the picks of all tomograms of a file, by name; arguments and errors are those of :func:`read_picks`."""
     known = Known(voxel_size, origin, shape)
-    return gather(_read(Path(path), format, known), known)
+    return gather(_read(Path(path_text(path)), format, known), known)
 
 
 def write_picks(
-    path: str | Path,
+    path: PathLike,
     picks: Picks | Sequence[Picks],
     format: str | None = None,
     *,
@@ -137,7 +139,7 @@ def write_picks(
     InputError
         The format cannot hold these picks; the message names the reason.
     """
-    path = Path(path)
+    path = Path(path_text(path))
     name = format_of(path, format)
     tables = [picks] if isinstance(picks, Picks) else list(picks)
     if not tables:

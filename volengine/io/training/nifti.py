@@ -75,11 +75,6 @@ def _stem(name: str) -> str:
     return next(name[: -len(e)] for e in _ENDINGS if name.endswith(e))
 
 
-def read_shape(path: str) -> tuple[int, int, int]:
-    """Read the shape z, y, x of a file from its header; errors as for :func:`read_nifti`."""
-    return _shape(_load(path), path)
-
-
 def read_nifti(path: str) -> NDArray[Any]:
     """Read the voxels of a file, z, y, x: unscaled integers in their stored dtype, all others as float32.
 

@@ -43,6 +43,10 @@ def pom(context: int = 1, channels: int = 1) -> ConvUNet:
     return ConvUNet(plain_layout((64, 128, 256, 512, 1024), dropout=0.25), context, channels)
 
 
+DROPOUT = 0.25
+"""Share dropped in training behind each pooling."""
+
+
 class DeepVGGNet(nn.Module):
     """VGGNet with batch normalisation and without skips.
 
@@ -57,8 +61,6 @@ class DeepVGGNet(nn.Module):
         Channels of the levels, the finest first.
     ups
         Channels on the way up, the coarsest first; as many as levels.
-    dropout
-        Share dropped in training behind each pooling.
     """
 
     def __init__(
@@ -67,13 +69,12 @@ class DeepVGGNet(nn.Module):
         channels: int = 1,
         widths: Sequence[int] = (128, 256, 512, 1024),
         ups: Sequence[int] = (1024, 512, 256, 128),
-        dropout: float = 0.25,
     ):
         super().__init__()
         layers: list[nn.Module] = []
         inputs = context
         for width in widths:
-            layers += [*conv_chain(2, inputs, (width, width)), max_pool(2), nn.Dropout(dropout)]
+            layers += [*conv_chain(2, inputs, (width, width)), max_pool(2), nn.Dropout(DROPOUT)]
             inputs = width
         for width in ups:
             layers += [up_conv(2, inputs, width), *conv_chain(2, width, (width,))]

@@ -94,9 +94,10 @@ class PatchGAN(nn.Module):
     x)``, and gives ``(batch, 1, y / 16, x / 16)``: 1 for true ones, 0 for made ones (least squares: no activation).
     """
 
-    def __init__(self, context: int = 1, channels: int = 1, widths: Sequence[int] = (64, 128, 256, 512)):
+    def __init__(self, context: int = 1, channels: int = 1):
         super().__init__()
-        inputs = [context + channels, *widths[:-1]]
+        widths = (64, 128, 256, 512)
+        inputs = (context + channels, *widths[:-1])
         layers = zip(inputs, widths, strict=True)
         self.body = nn.Sequential(*(_down(i, o, level > 0) for level, (i, o) in enumerate(layers)))
         self.head = conv(2, widths[-1], 1, 4)

@@ -58,13 +58,11 @@ class UNetLayout:
     bottom_dropout: float = 0.0
 
 
-def plain_layout(
-    widths: Sequence[int], *, encoder_convs: int = 2, decoder_convs: int = 2, dropout: float = 0.0
-) -> UNetLayout:
-    """A 2D U-Net with the same number of convolutions on every level."""
+def plain_layout(widths: Sequence[int], *, encoder_convs: int = 2, dropout: float = 0.0) -> UNetLayout:
+    """A 2D U-Net with the same number of convolutions on every level of the encoder, and two on the decoder's."""
     return UNetLayout(
         encoder=tuple((w,) * encoder_convs for w in widths),
-        decoder=tuple((w,) * decoder_convs for w in reversed(widths[:-1])),
+        decoder=tuple((w,) * 2 for w in reversed(widths[:-1])),
         dropout=dropout,
     )
 

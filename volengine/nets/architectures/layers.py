@@ -98,13 +98,11 @@ def max_pool(ndim: int, factor: int | Sequence[int] = 2) -> nn.Module:
 
 
 def conv_chain(
-    ndim: int, inputs: int, outputs: Sequence[int], kernels: Sequence[int | Sequence[int]] = (), *, norm: bool = True
+    ndim: int, inputs: int, outputs: Sequence[int], kernels: Sequence[int | Sequence[int]] = ()
 ) -> nn.Sequential:
-    """Convolution, ReLU and (``norm``) batch normalisation, once for each of ``outputs``; kernels default to 3."""
+    """Convolution, ReLU and batch normalisation, once for each of ``outputs``; kernels default to 3."""
     layers: list[nn.Module] = []
     for width, kernel in zip(outputs, kernels or (3,) * len(outputs), strict=True):
-        layers += [conv(ndim, inputs, width, kernel), nn.ReLU(inplace=True)]
-        if norm:
-            layers.append(batch_norm(ndim, width))
+        layers += [conv(ndim, inputs, width, kernel), nn.ReLU(inplace=True), batch_norm(ndim, width)]
         inputs = width
     return nn.Sequential(*layers)

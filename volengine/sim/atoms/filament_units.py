@@ -20,8 +20,10 @@ _LOBES: dict[str, tuple[tuple[float, float, float, float], ...]] = {  # z, y, x,
     "microtubule": ((-20.3, 0, 0, 24.3), (20.3, 0, 0, 24.3)),  # alpha and beta tubulin, 50 kDa each
 }
 
+STEP = 4.0  # angstrom between the points of a stand-in; lobes of 12 A or less would not show
 
-def unit_standin(kind: str, class_name: str = "", step_a: float = 4.0) -> Template:
+
+def unit_standin(kind: str, class_name: str = "") -> Template:
     """A procedural stand-in for a filament's unit, of protein's density: lobes where its domains are.
 
     It is nobody's structure, and named ``KIND-standin``.
@@ -32,19 +34,15 @@ def unit_standin(kind: str, class_name: str = "", step_a: float = 4.0) -> Templa
         One of :data:`KINDS`.
     class_name
         Default: the kind.
-    step_a
-        Between its points, angstrom.
 
     Raises
     ------
     InputError
-        Another kind, or a step of 12 A or more, which lobes do not show.
+        Another kind.
     """
-    if kind not in _LOBES or not 0 < step_a < 12:
-        raise InputError(
-            f"There are stand-ins for {', '.join(_LOBES)} (points under 12 A apart), not {kind!r}, {step_a}."
-        )
-    line = np.arange(-80.0, 80.0 + step_a, step_a)
+    if kind not in _LOBES:
+        raise InputError(f"There are stand-ins for {', '.join(_LOBES)}, not {kind!r}.")
+    line = np.arange(-80.0, 80.0 + STEP, STEP)
     z, y, x = np.meshgrid(line, line, line, indexing="ij")
     filled = np.zeros(z.shape, bool)
     volume = 0.0

@@ -110,40 +110,6 @@ def _envelope(k2: Floats, optics: Optics, voxel_a: float) -> Floats:
     return values
 
 
-def ctf_zeros(optics: Optics, k_max: float, defocus_um: float | None = None) -> Floats:
-    """Frequencies in (0, k_max], 1/A, ascending, where the CTF is zero, from the roots of a quadratic in k^2.
-
-    Raises
-    ------
-    InputError
-        A k_max that is not positive; optics whose CTF is zero everywhere.
-    """
-    if not (math.isfinite(k_max) and k_max > 0):
-        raise InputError(f"k_max is {k_max:g}; it must be a positive frequency, in 1/A.")
-    b, q, c = _coefficients(optics, defocus_um)
-    if b == q == 0 and math.sin(c) == 0:
-        raise InputError("Without defocus, Cs, amplitude contrast and phase shift the CTF is zero everywhere.")
-    top = k_max**2
-    turns = [0.0, top, *([b / (2 * q)] if q and 0 < b / (2 * q) < top else [])]
-    ends = [(c + u * (b - q * u)) / math.pi for u in turns]
-    found: set[float] = set()
-    for n in range(math.floor(min(ends)), math.ceil(max(ends)) + 1):
-        found.update(_roots(b, q, n * math.pi - c))
-    zeros: Floats = np.sqrt(np.array(sorted(u for u in found if 0 < u <= top), float))
-    return zeros
-
-
-def _roots(b: float, q: float, value: float) -> list[float]:
-    """Real u with b u - q u^2 = value, without cancellation."""
-    if q == 0:
-        return [value / b] if b else []
-    inside = b * b - 4 * q * value
-    if inside < 0:
-        return []
-    half = (b + math.copysign(math.sqrt(inside), b)) / 2
-    return [half / q, *([value / half] if half else [])]
-
-
 # -- tilted images -----------------------------------------------------------------------------------------
 
 

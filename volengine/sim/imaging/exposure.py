@@ -110,14 +110,6 @@ def normalise(counts: ArrayLike, flat: float) -> Image:
     return contrast
 
 
-def odd_even(count: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Indices of the images 1, 3, 5 ... and 2, 4, 6 ... of a stack (from 0: 0, 2, ... and 1, 3, ...).
-
-    For a stack in the order of angles, so that each half covers the whole range.
-    """
-    return np.arange(0, count, 2), np.arange(1, count, 2)
-
-
 def halved(counts: Image, rng: np.random.Generator) -> tuple[Image, Image]:
     """Two images of independent electrons that sum to the counts: each electron goes to either at random.
 

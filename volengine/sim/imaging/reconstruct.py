@@ -203,19 +203,11 @@ def wbp(projections: NDArray[np.number], projector: Projector, how: Filter | Non
     return volume
 
 
-def sirt(
-    projections: NDArray[np.number],
-    projector: Projector,
-    iterations: int,
-    relaxation: float = 1.0,
-    *,
-    start: Images | None = None,
-    nonnegative: bool = False,
-) -> Images:
+def sirt(projections: NDArray[np.number], projector: Projector, iterations: int) -> Images:
     """Simultaneous iterative reconstruction (Gilbert, J. Theor. Biol. 36:105, 1972, weighted by rows and columns).
 
-    Each iteration adds ``relaxation * C A' R (projections - A volume)``, where A projects and R and C are one over the
-    sums of A's rows and columns: the weighted residual falls at each one for a relaxation above 0 and below 2.
+    Each iteration adds ``C A' R (projections - A volume)`` to a volume that begins as zeros, where A projects and R and
+    C are one over the sums of A's rows and columns: the weighted residual falls at each one.
 
     Parameters
     ----------
@@ -225,38 +217,21 @@ def sirt(
         Geometry of the tomogram.
     iterations
         At least 1; few (10 to 30) for noisy images.
-    relaxation
-        Above 0, below 2.
-    start
-        (z, y, x) to begin with; zeros where not given.
-    nonnegative
-        Values below 0 are set to 0 after each iteration.
 
     Returns
     -------
     (z, y, x) float32, volt.
     """
     given = _checked(projections, projector)
-    if iterations < 1 or not 0 < relaxation < 2:
-        raise InputError(
-            f"sirt: {iterations} iterations with relaxation {relaxation}; use 1 or more, and above 0 but below 2."
-        )
+    if iterations < 1:
+        raise InputError(f"sirt: {iterations} iterations; use 1 or more.")
     nz, nx = projector.shape_zx
     rows = _inverse(projector.project(np.ones((nz, 1, nx), np.float32)))
     columns = _inverse(projector.back(np.ones((len(projector), 1, projector.width), np.float32)))
-    columns *= np.float32(relaxation)
-    if start is None:
-        volume = np.zeros((nz, given.shape[1], nx), np.float32)
-        residual = given * rows
-    elif start.shape != (nz, given.shape[1], nx):
-        raise InputError(f"sirt: start is of shape {start.shape}; it must be {(nz, given.shape[1], nx)}.")
-    else:
-        volume = start.astype(np.float32)
-        residual = (given - projector.project(volume)) * rows
+    volume = np.zeros((nz, given.shape[1], nx), np.float32)
+    residual = given * rows
     for left in range(iterations - 1, -1, -1):
         volume += columns * projector.back(residual)
-        if nonnegative:
-            np.maximum(volume, 0, out=volume)
         if left:
             residual = (given - projector.project(volume)) * rows
     return volume

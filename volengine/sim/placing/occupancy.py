@@ -18,7 +18,6 @@ falls into the same cell on every machine, alone or in a batch.
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -28,6 +27,7 @@ from volengine.core.boxes import Index3
 from volengine.core.errors import InputError
 from volengine.core.specimen import Template, rotation_matrix
 from volengine.sim.placing.solids import Solid, solid
+from volengine.sim.recipe.specimen import wall_faces
 from volengine.sim.rotations import IDENTITY
 
 Floats = NDArray[np.float64]
@@ -38,27 +38,6 @@ HEAD = 64  # points of a solid that screen a batch of candidates
 
 _SMALLEST_CELL = 6.0
 _LARGEST_VOXEL = 16.0
-
-
-def wall_faces(walls: str) -> tuple[tuple[bool, bool], ...]:
-    """Which faces are walls: for z, y, x the low and the high one.
-
-    ``"none"``, or axes with or without a sign: ``"z"`` (both faces), ``"xyz"``, ``"+z"`` (the high one), ``"+z -x"``.
-
-    Raises
-    ------
-    InputError
-        Any other text.
-    """
-    faces = {axis: [False, False] for axis in "zyx"}
-    text = walls.replace(" ", "").replace(",", "")
-    if text != "none":
-        if not re.fullmatch(r"([+-]?[xyz])+", text):
-            raise InputError(f"Walls {walls!r}: write 'none' or axes such as 'z', 'xyz', '+z', '-x'.")
-        for sign, axis in re.findall(r"([+-]?)([xyz])", text):
-            faces[axis][0] |= sign != "+"
-            faces[axis][1] |= sign != "-"
-    return tuple((low, high) for low, high in faces.values())
 
 
 class Occupancy:
@@ -74,7 +53,7 @@ class Occupancy:
         Wished edge of a cell; None for the voxel size, from 6 to 16 A. Cells fill the box exactly, so that on each axis
         they may be larger (by less than one part in their number).
     walls
-        Faces that must not be crossed, see :func:`wall_faces`.
+        Faces that must not be crossed, see :func:`~volengine.sim.recipe.specimen.wall_faces`.
     tolerance_a
         How deep particles may sink into what is taken, angstrom; used where solids are made from templates.
 

@@ -1,7 +1,7 @@
 """What a specimen lies in: a carbon film with a round hole, and the two surfaces of the ice.
 
 >>> import numpy as np
->>> film = draw_film(np.random.default_rng(1), (600.0, 4800.0, 4800.0), FilmShape(cover=0.2))
+>>> film = draw_film(np.random.default_rng(1), (600.0, 4800.0, 4800.0), FilmRecipe(cover=0.2))
 >>> from volengine.core.boxes import Box, index3
 >>> carbon(film, Box.of_shape((50, 400, 400)), voxel_size=12.0).shape
 (50, 400, 400)
@@ -24,58 +24,22 @@ from numpy.typing import ArrayLike, NDArray
 
 from volengine.core.boxes import Box, index3
 from volengine.core.errors import InputError
-from volengine.core.recipe import Recipe
+from volengine.core.volume import Vector3
 from volengine.sim.atoms.scattering import ICE_POTENTIAL, POTENTIAL_OF_AMPLITUDE
+from volengine.sim.recipe.film import RIDGE_WIDTH_NM, WAVELENGTH_NM, FilmRecipe, IceRecipe
 from volengine.sim.rotations import random_circle
 from volengine.sim.shapes.surfaces import SmoothField
 
 Floats = NDArray[np.float64]
-Vector3 = tuple[float, float, float]
 
 CARBON_DENSITY = 2.0 / 12.011 * 0.602214
 """Atoms per cubic angstrom of amorphous carbon of 2.0 g/cm^3."""
 CARBON_POTENTIAL = POTENTIAL_OF_AMPLITUDE * 2.5088 * CARBON_DENSITY
 """Volt of that carbon, by Peng's factor at 0."""
-
-
-@dataclass(frozen=True)
-class FilmShape(Recipe):
-    """A carbon film with a hole.
-
-    Parameters
-    ----------
-    thickness_a
-        Of the carbon.
-    hole_radius_a
-        Of the hole.
-    cover
-        How far carbon reaches into the box: share of the box's longer side in the plane, along the line from the
-        hole's centre to the box's.
-    height_jitter
-        The film's middle is at the box's, more or less by at most this share of the box's height.
-    roughness_a
-        Root mean square of its faces' and its edge's unevenness.
-    noise
-        1: as atoms at random places have; 0: none.
-    """
-
-    thickness_a: float = 150.0
-    hole_radius_a: float = 10_000.0
-    cover: float = 0.15
-    height_jitter: float = 0.3
-    roughness_a: float = 6.0
-    noise: float = 1.0
-
-    def check(self) -> None:
-        if not (self.thickness_a > 0 and self.hole_radius_a > 0):
-            raise InputError(f"A film of {self.thickness_a} A, its hole of {self.hole_radius_a} A: both are positive.")
-        if not 0 <= self.cover <= 1 or not 0 <= self.height_jitter <= 0.5:
-            raise InputError(f"cover {self.cover} is 0 to 1 and height_jitter {self.height_jitter} 0 to 0.5.")
-        if not (0 <= self.roughness_a < self.thickness_a / 4 and self.noise >= 0):
-            raise InputError(
-                f"roughness_a {self.roughness_a} is below a quarter of the thickness, {self.thickness_a} A, and noise "
-                f"{self.noise} not negative."
-            )
+HEIGHT_JITTER = 0.3
+"""A film's middle is at the box's, more or less by at most this share of the box's height."""
+ROUGHNESS = 6.0
+"""Angstrom: root mean square of the unevenness of a film's faces and of its edge."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,8 +58,6 @@ class Film:
         Of the hole, angstrom.
     lower, upper
         Unevenness of the faces over y and x; of the edge ``lower`` too.
-    noise
-        See :class:`FilmShape`.
     key
         Of the noise.
     """
@@ -106,23 +68,23 @@ class Film:
     radius: float
     lower: SmoothField
     upper: SmoothField
-    noise: float
     key: int
 
 
-def draw_film(rng: np.random.Generator, size_a: Vector3, shape: FilmShape) -> Film:
+def draw_film(rng: np.random.Generator, size_a: Vector3, recipe: FilmRecipe) -> Film:
     """A film whose hole lies on a random side of a box that reaches from 0 to ``size_a`` (angstrom, z, y, x)."""
     depth, *plane = size_a
     side = random_circle(rng, 1)[0]
     longer = max(plane)
     # along this direction the box reaches from -half to half about its centre; the edge stands where carbon shall begin
     half = longer / 2
-    distance = shape.hole_radius_a - (half - shape.cover * longer)
+    radius = 10 * recipe.hole_radius_nm
+    distance = radius - (half - recipe.cover * longer)
     hole = (plane[0] / 2 - float(side[0]) * distance, plane[1] / 2 - float(side[1]) * distance)
-    middle = depth / 2 + (2 * float(rng.random()) - 1) * shape.height_jitter * depth
-    faces = [SmoothField.random(rng, (plane[0], plane[1]), 300.0, shape.roughness_a) for _ in range(2)]
+    middle = depth / 2 + (2 * float(rng.random()) - 1) * HEIGHT_JITTER * depth
+    faces = [SmoothField.random(rng, (plane[0], plane[1]), 300.0, ROUGHNESS) for _ in range(2)]
     key = int(rng.integers(2**63))
-    return Film(middle, shape.thickness_a, hole, shape.hole_radius_a, faces[0], faces[1], shape.noise, key)
+    return Film(middle, 10 * recipe.thickness_nm, hole, radius, faces[0], faces[1], key)
 
 
 def filled(film: Film, box: Box, voxel_size: float) -> Floats:
@@ -158,11 +120,11 @@ def carbon(film: Film, box: Box, voxel_size: float, ice: float = ICE_POTENTIAL) 
     share = filled(film, box, voxel_size)
     volts = share * (CARBON_POTENTIAL - ice)
     spans = [np.flatnonzero(share.any(axis=tuple({0, 1, 2} - {axis}))) for axis in range(3)]
-    if film.noise > 0 and len(spans[0]):
+    if len(spans[0]):
         part = tuple(slice(int(span[0]), int(span[-1]) + 1) for span in spans)
         start = index3(a + p.start for a, p in zip(box.start, part, strict=True))
         drawn = noise(film.key, Box(start, index3(a + p.stop for a, p in zip(box.start, part, strict=True))))
-        deviation = CARBON_POTENTIAL * film.noise / math.sqrt(CARBON_DENSITY * voxel_size**3)
+        deviation = CARBON_POTENTIAL / math.sqrt(CARBON_DENSITY * voxel_size**3)
         volts[part] += deviation * np.sqrt(share[part]) * drawn
     return volts
 
@@ -197,41 +159,6 @@ def _mixed(value: NDArray[np.uint64]) -> NDArray[np.uint64]:
 
 
 # -- ice -----------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class IceShape(Recipe):
-    """The two surfaces of the ice.
-
-    Parameters
-    ----------
-    thickness_a
-        Mean; 0 takes the box's.
-    roughness_a
-        Root mean square of each surface's height.
-    wavelength_a
-        Of its waves.
-    taper_deg
-        Angle between the surfaces: they part along y.
-    curtain_a
-        Root mean square of the ridges that a focused ion beam leaves, along y.
-    curtain_width_a
-        From one ridge to the next.
-    """
-
-    thickness_a: float = 0.0
-    roughness_a: float = 30.0
-    wavelength_a: float = 2000.0
-    taper_deg: float = 0.0
-    curtain_a: float = 0.0
-    curtain_width_a: float = 800.0
-
-    def check(self) -> None:
-        if min(self.thickness_a, self.roughness_a, self.curtain_a) < 0 or not abs(self.taper_deg) < 30:
-            raise InputError(f"The ice's thickness and roughness are not negative, its taper below 30 degrees: {self}.")
-        for rough, width in ((self.roughness_a, self.wavelength_a), (self.curtain_a, self.curtain_width_a)):
-            if not 0 <= rough <= width / 10:
-                raise InputError(f"Waves {rough} A high and {width} A long are too steep: at most a tenth.")
 
 
 @dataclass(frozen=True, eq=False)
@@ -272,7 +199,7 @@ class IceSurfaces:
             total += self.ridges[which].at(np.zeros_like(x), x)
         return total
 
-    def path(self, y: ArrayLike, detector: ArrayLike, tilt_deg: float, rounds: int = 6) -> Floats:
+    def path(self, y: ArrayLike, detector: ArrayLike, tilt_deg: float) -> Floats:
         """Angstrom of ice that electrons cross on their way to the detector.
 
         A ray to the detector coordinate ``u`` is where ``x cos(tilt) + z sin(tilt) = u`` (x and z from the centre). It
@@ -287,8 +214,6 @@ class IceSurfaces:
             (n,) angstrom from the detector's centre.
         tilt_deg
             Tilt angle, below 89.5.
-        rounds
-            Repetitions.
 
         Returns
         -------
@@ -301,7 +226,7 @@ class IceSurfaces:
         crossing = []
         for which in (0, 1):
             height = np.full(u.shape, self.thickness * (which - 0.5))
-            for _ in range(rounds):
+            for _ in range(6):
                 height = self._height(which, along, (u - height * sine) / cosine + self.size[1] / 2)
             crossing.append(height / cosine)  # along the ray; what both surfaces have in common is left out
         length: Floats = np.maximum(crossing[1] - crossing[0], 0.0)
@@ -332,21 +257,20 @@ class IceSurfaces:
         return coarse
 
 
-def ice_surfaces(rng: np.random.Generator, size_a: Vector3, shape: IceShape) -> IceSurfaces:
+def ice_surfaces(rng: np.random.Generator, size_a: Vector3, recipe: IceRecipe) -> IceSurfaces:
     """Surfaces over a box that reaches from 0 to ``size_a`` (angstrom, z, y, x)."""
     depth, rows, columns = size_a
     margin = 2 * depth
-    waves = [
-        SmoothField.random(rng, (rows, columns), shape.wavelength_a, shape.roughness_a, margin=margin) for _ in range(2)
-    ]
-    ridges = [_ridges(rng, columns, shape, margin) for _ in range(2)]
-    slope = round(math.tan(math.radians(shape.taper_deg)), 12)
-    thickness = shape.thickness_a or depth
+    length, height = 10 * WAVELENGTH_NM, 10 * recipe.roughness_nm
+    waves = [SmoothField.random(rng, (rows, columns), length, height, margin=margin) for _ in range(2)]
+    ridges = [_ridges(rng, columns, 10 * recipe.curtain_nm, margin) for _ in range(2)]
+    slope = round(math.tan(math.radians(recipe.taper_deg)), 12)
+    thickness = depth if recipe.thickness_nm is None else 10 * recipe.thickness_nm
     return IceSurfaces(waves[0], waves[1], (ridges[0], ridges[1]), thickness, slope, (rows, columns))
 
 
-def _ridges(rng: np.random.Generator, length: float, shape: IceShape, margin: float) -> SmoothField:
+def _ridges(rng: np.random.Generator, length: float, height: float, margin: float) -> SmoothField:
     """Heights that change along x only."""
-    drawn = SmoothField.random(rng, (0.0, length), shape.curtain_width_a, shape.curtain_a, margin=margin)
+    drawn = SmoothField.random(rng, (0.0, length), 10 * RIDGE_WIDTH_NM, height, margin=margin)
     knot = np.repeat(drawn.knot[:1], len(drawn.knot), axis=0) * math.sqrt(151 / 315)  # one axis that averages less
     return SmoothField(knot, drawn.begin, drawn.pitch)

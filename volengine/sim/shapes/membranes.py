@@ -40,6 +40,12 @@ HEAD_FACTOR = 10 * 2.5088 + 18 * 0.5288 + 2.2135 + 8 * 1.9834 + 5.4876
 CH2_VOLUME, CH3_VOLUME, HEAD_VOLUME = 27.6, 54.0, 319.0  # cubic angstrom
 HEAD_TO_CARBON = 4.9
 """Angstrom from the middle of the head to where the chains begin: (38.3 - 28.5) / 2 of fluid DPPC (Nagle's table 6)."""
+HEAD = 4.0
+"""Angstrom from the middle of a head, by which thickness is measured, to its end: what counts as membrane."""
+LIPID_AREA = 64.0
+"""Square angstrom of a lipid: how many heads there are."""
+HEAD_SIGMA = 3.4
+"""Standard deviation of the heads' places, angstrom; that of the chains' edges and ends is 0.7 of it."""
 
 STEP = 0.25
 """Angstrom between the entries of a profile's table."""
@@ -103,42 +109,33 @@ class Profile:
         return Profile(mean, self.step)
 
 
-def bilayer(
-    thickness_a: float = 38.0, *, area_a2: float = 64.0, head_sigma_a: float = 3.4, ice: float = ICE_POTENTIAL
-) -> Profile:
+def bilayer(thickness_a: float = 38.0, *, ice: float = ICE_POTENTIAL) -> Profile:
     """The profile of a fluid bilayer of phosphatidylcholine.
 
     Parameters
     ----------
     thickness_a
         From head to head (36 to 38 A in fluid bilayers; longer or straighter chains are thicker).
-    area_a2
-        Of a lipid: how many heads there are.
-    head_sigma_a
-        Standard deviation of the heads' places, angstrom; that of the chains' edges and ends is 0.7 of it.
     ice
         Potential of vitreous ice, volt.
 
     Raises
     ------
     InputError
-        A bilayer so thin that no chains fit between the heads, or values that are not positive.
+        A bilayer so thin that no chains fit between the heads.
     """
     half_chains = thickness_a / 2 - HEAD_TO_CARBON
-    if half_chains * area_a2 <= 2 * CH3_VOLUME or head_sigma_a <= 0 or area_a2 <= 0:
-        raise InputError(
-            f"A bilayer of {thickness_a} A from head to head, {area_a2} A^2 per lipid and heads spread by "
-            f"{head_sigma_a} A cannot be built; take about 38, 64 and 3.4."
-        )
+    if half_chains * LIPID_AREA <= 2 * CH3_VOLUME:
+        raise InputError(f"A bilayer of {thickness_a} A from head to head cannot be built; take about 38.")
     chains = POTENTIAL_OF_AMPLITUDE * CH2_FACTOR / CH2_VOLUME - ice
     ends = POTENTIAL_OF_AMPLITUDE * (CH3_FACTOR / CH3_VOLUME - CH2_FACTOR / CH2_VOLUME)
-    ends_width = 4 * CH3_VOLUME / area_a2  # four chains meet in the middle
-    head = (POTENTIAL_OF_AMPLITUDE * HEAD_FACTOR - ice * HEAD_VOLUME) / area_a2
-    soft = head_sigma_a * 0.7
-    reach = thickness_a / 2 + 5 * head_sigma_a
+    ends_width = 4 * CH3_VOLUME / LIPID_AREA  # four chains meet in the middle
+    head = (POTENTIAL_OF_AMPLITUDE * HEAD_FACTOR - ice * HEAD_VOLUME) / LIPID_AREA
+    soft = HEAD_SIGMA * 0.7
+    reach = thickness_a / 2 + 5 * HEAD_SIGMA
     x: Floats = np.arange(math.ceil(reach / STEP) + 1, dtype=np.float64) * STEP
     slab = _blurred_slab(x, -half_chains, half_chains, soft)
-    heads = _gauss(x - thickness_a / 2, head_sigma_a) + _gauss(x + thickness_a / 2, head_sigma_a)
+    heads = _gauss(x - thickness_a / 2, HEAD_SIGMA) + _gauss(x + thickness_a / 2, HEAD_SIGMA)
     value = head * heads + chains * slab + ends * ends_width * _gauss(x, soft)
     value[-1] = 0.0
     return Profile(value)

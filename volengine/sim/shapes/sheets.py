@@ -1,7 +1,7 @@
 """Open membranes that run through a whole box: endoplasmic reticulum, the edge of a cell.
 
 >>> import numpy as np
->>> one = sheet(np.random.default_rng(1), (300.0, 800.0, 800.0), SheetRecipe(normal=(0, 0, 1), amplitude_a=0))
+>>> one = sheet(np.random.default_rng(1), (300.0, 800.0, 800.0), SheetsRecipe(height_nm=0), (0, 0, 1), position=0.5)
 >>> from volengine.sim.shapes.membranes import distance_to
 >>> np.round(distance_to(one, [[100, 400, 400], [100, 400, 450], [100, 400, 350]])).tolist()
 [0.0, 50.0, -50.0]
@@ -10,74 +10,67 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from volengine.core.errors import InputError
-from volengine.core.recipe import Recipe
 from volengine.core.specimen import Membrane
+from volengine.core.volume import Vector3
+from volengine.sim.recipe.membranes import SheetsRecipe
 from volengine.sim.rotations import random_directions
 from volengine.sim.shapes.surfaces import REACH, Cloud, SmoothField, signed_distance_of_heights
 
 Floats = NDArray[np.float64]
-Vector3 = tuple[float, float, float]
 
 STEP = 10.0  # angstrom between the points of a sheet
+SPACING = 10.0  # angstrom, of the grid of distances
 
 
-@dataclass(frozen=True)
-class SheetRecipe(Recipe):
-    """A gently curved membrane that runs through the whole box, as of endoplasmic reticulum or a cell's edge.
-
-    Parameters
-    ----------
-    normal
-        Direction its normal points to, z, y, x; (0, 0, 0) draws one across z, so that the sheet stands on edge, as
-        membranes must to be seen in a tomogram.
-    position
-        Where along the normal it runs, as a share of the box: 0.5 is through the centre.
-    wavelength_a
-        Of its undulations, angstrom, at least 600.
-    amplitude_a
-        Root mean square of their height, angstrom.
-    spacing_a
-        Of the grid of distances, angstrom.
-    """
-
-    normal: Vector3 = (0.0, 0.0, 0.0)
-    position: float = 0.5
-    wavelength_a: float = 2000.0
-    amplitude_a: float = 60.0
-    spacing_a: float = 10.0
-
-    def check(self) -> None:
-        # sharpest bend of a wave: 1 / (3 sigma (2 pi / wavelength)^2) stays above 2 REACH
-        if self.wavelength_a < 600 or not 0 <= self.amplitude_a <= self.wavelength_a**2 / (60 * REACH * 4):
-            raise InputError(
-                f"A sheet with waves of {self.wavelength_a} A, {self.amplitude_a} A high, bends too sharply: "
-                f"wavelength_a is at least 600, amplitude_a at most wavelength_a^2 / {60 * REACH * 4:g}."
-            )
-        if not 0 <= self.position <= 1 or not 4 <= self.spacing_a <= 20:
-            raise InputError(f"position {self.position} is 0 to 1 and spacing_a {self.spacing_a} 4 to 20.")
+def across_z(rng: np.random.Generator) -> Floats:
+    """A random unit vector (3,) across z: a sheet with this normal stands on edge, so that a tomogram shows it."""
+    drawn = np.zeros(3)
+    while not drawn.any():
+        drawn = random_directions(rng, 1)[0] * np.array([0.0, 1.0, 1.0])
+    unit: Floats = drawn / math.sqrt(float((drawn * drawn).sum()))
+    return unit
 
 
 def sheet(
-    rng: np.random.Generator, size_a: Vector3, recipe: SheetRecipe, *, name: str = "membrane", instance: int = 1
+    rng: np.random.Generator,
+    size_a: Vector3,
+    recipe: SheetsRecipe,
+    normal: ArrayLike,
+    position: float,
+    *,
+    instance: int = 1,
 ) -> Membrane:
-    """A membrane through a box that reaches from 0 to ``size_a`` (angstrom, z, y, x); its normal points outward."""
-    size = np.asarray(size_a, float)
-    frame = _frame(_direction(rng, recipe))
-    half = math.sqrt(float((size * size).sum())) / 2 + 2 * REACH
-    waves = SmoothField.random(rng, (2 * half, 2 * half), recipe.wavelength_a, recipe.amplitude_a)
-    along = float((np.abs(frame[2]) * size).sum())
-    anchor = size / 2 + frame[2] * ((recipe.position - 0.5) * along)
+    """A membrane through a whole box.
 
-    spacing = recipe.spacing_a
-    corner = np.full(3, -spacing)
+    Parameters
+    ----------
+    rng
+        What draws its waves.
+    size_a
+        The box reaches from 0 to here, angstrom, z, y, x.
+    recipe
+        Its waves and its name.
+    normal
+        (3,) unit vector, z, y, x: the side that counts as outside.
+    position
+        Where along the normal it runs, as a share of the box: 0.5 is through the centre.
+    instance
+        Its number.
+    """
+    size = np.asarray(size_a, float)
+    frame = _frame(np.asarray(normal, float))
+    half = math.sqrt(float((size * size).sum())) / 2 + 2 * REACH
+    waves = SmoothField.random(rng, (2 * half, 2 * half), 10 * recipe.wavelength_nm, 10 * recipe.height_nm)
+    along = float((np.abs(frame[2]) * size).sum())
+    anchor = size / 2 + frame[2] * ((position - 0.5) * along)
+
+    corner = np.full(3, -SPACING)
     rest = [
-        np.arange(math.ceil(s / spacing) + 3) * spacing + c - a for s, c, a in zip(size, corner, anchor, strict=True)
+        np.arange(math.ceil(s / SPACING) + 3) * SPACING + c - a for s, c, a in zip(size, corner, anchor, strict=True)
     ]
     height = _along(rest, frame[2])
     unsure = np.abs(height) <= float(np.abs(waves.knot).max())  # a spline stays between its knots
@@ -88,17 +81,8 @@ def sheet(
     cloud = _cloud(waves, frame, half).moved(anchor)
     useful = ((cloud.point > corner - 2 * REACH) & (cloud.point < size + 2 * REACH)).all(axis=1)
     kept = Cloud(cloud.point[useful], cloud.normal[useful])
-    distance = signed_distance_of_heights(kept, above, corner, spacing) if len(kept) else _far(above)
-    return Membrane(name, instance, (-spacing, -spacing, -spacing), spacing, distance)
-
-
-def _direction(rng: np.random.Generator, recipe: SheetRecipe) -> Floats:
-    """The unit normal of the recipe, or one across z."""
-    given = np.asarray(recipe.normal, float)
-    while not given.any():
-        given = random_directions(rng, 1)[0] * np.array([0.0, 1.0, 1.0])
-    unit: Floats = given / math.sqrt(float((given * given).sum()))
-    return unit
+    distance = signed_distance_of_heights(kept, above, corner, SPACING) if len(kept) else _far(above)
+    return Membrane(recipe.name, instance, (-SPACING, -SPACING, -SPACING), SPACING, distance)
 
 
 def _frame(normal: Floats) -> tuple[Floats, Floats, Floats]:

@@ -51,8 +51,8 @@ class Cloud:
         return len(self.point)
 
 
-def signed_distance(cloud: Cloud, spacing: float, reach: float = REACH) -> tuple[Floats, Floats32]:
-    """Signed distance from a closed surface, on a grid that holds all places nearer than ``reach``.
+def signed_distance(cloud: Cloud, spacing: float) -> tuple[Floats, Floats32]:
+    """Signed distance from a closed surface, cut at :data:`REACH`, on a grid that holds all places nearer than that.
 
     Parameters
     ----------
@@ -60,8 +60,6 @@ def signed_distance(cloud: Cloud, spacing: float, reach: float = REACH) -> tuple
         The surface.
     spacing
         Of the grid, angstrom.
-    reach
-        Angstrom; farther places have this value, with their sign.
 
     Returns
     -------
@@ -70,39 +68,40 @@ def signed_distance(cloud: Cloud, spacing: float, reach: float = REACH) -> tuple
     """
     from scipy.ndimage import binary_fill_holes
 
-    corner = np.floor((cloud.point.min(0) - reach) / spacing) - 1
-    shape = index3(np.ceil((cloud.point.max(0) + reach) / spacing) + 2 - corner)
-    near, value = _near(cloud, corner, shape, spacing, reach)
-    distance = np.full(shape, reach, np.float32)
-    distance[binary_fill_holes(near)] = -reach
+    corner = np.floor((cloud.point.min(0) - REACH) / spacing) - 1
+    shape = index3(np.ceil((cloud.point.max(0) + REACH) / spacing) + 2 - corner)
+    near, value = _near(cloud, corner, shape, spacing)
+    distance = np.full(shape, REACH, np.float32)
+    distance[binary_fill_holes(near)] = -REACH
     distance[near] = value
     return corner * spacing, distance
 
 
 def signed_distance_of_heights(
-    cloud: Cloud, above: NDArray[np.bool_], corner: Floats, spacing: float, reach: float = REACH
+    cloud: Cloud,
+    above: NDArray[np.bool_],
+    corner: Floats,
+    spacing: float,
 ) -> Floats32:
     """Signed distance from an open surface on a given grid, (z, y, x) float32.
 
     Parameters
     ----------
     cloud
-        The surface; it must go on beyond the grid by ``reach``.
+        The surface; it must go on beyond the grid by :data:`REACH`.
     above
         (z, y, x): the far places on the side to which the normals point.
     corner, spacing
         Of the grid, angstrom; ``corner`` a multiple of ``spacing``.
-    reach
-        As of :func:`signed_distance`.
     """
-    distance = np.where(above, np.float32(reach), np.float32(-reach))
-    near, value = _near(cloud, np.rint(corner / spacing), index3(above.shape), spacing, reach)
+    distance = np.where(above, np.float32(REACH), np.float32(-REACH))
+    near, value = _near(cloud, np.rint(corner / spacing), index3(above.shape), spacing)
     distance[near] = value
     return distance
 
 
 def _near(
-    cloud: Cloud, corner: Floats, shape: tuple[int, int, int], spacing: float, reach: float
+    cloud: Cloud, corner: Floats, shape: tuple[int, int, int], spacing: float
 ) -> tuple[NDArray[np.bool_], Floats32]:
     """The grid points within reach of the surface, and their distances."""
     from scipy.ndimage import distance_transform_edt
@@ -113,7 +112,7 @@ def _near(
     first = np.full(shape, -1, np.int32)
     first[tuple(cell[inside[::-1]].T)] = inside[::-1]
     far, seed = distance_transform_edt(first < 0, return_indices=True)
-    near = far * spacing <= reach + 0.87 * spacing  # half a cell's diagonal
+    near = far * spacing <= REACH + 0.87 * spacing  # half a cell's diagonal
     index = np.argwhere(near)
     places = (index + corner) * spacing
     nearest = first[tuple(seed[:, near])].astype(np.int64)
@@ -123,7 +122,7 @@ def _near(
     for _ in range(2):
         height = _height(places, cloud, nearest)
         _, nearest = tree.query(places - height[:, None] * cloud.normal[nearest])
-    return near, np.clip(_height(places, cloud, nearest), -reach, reach).astype(np.float32)
+    return near, np.clip(_height(places, cloud, nearest), -REACH, REACH).astype(np.float32)
 
 
 def _height(places: Floats, cloud: Cloud, nearest: NDArray[np.int64]) -> Floats:

@@ -2,15 +2,12 @@
 
 A vesicle is an ellipsoid, turned at random, with undulations. Their spectrum is that of thermal bending of a vesicle
 (Milner & Safran, Phys. Rev. A 36, 1987, 4371): the mean square of degree l falls as 1 / ((l - 1)(l + 2) l (l + 1)). A
-shape that bends more sharply than ``bend_a`` is smoothed until it does not: bilayers are stiff.
+shape that bends more sharply than a radius of 50 A is smoothed until it does not: bilayers are stiff.
 
 >>> import numpy as np
->>> one = vesicle(np.random.default_rng(1), centre=(300.0, 500.0, 500.0), radius_a=150.0)
->>> one.spacing, float(one.distance.min()), float(one.distance.max())
-(8.0, -80.0, 80.0)
->>> some = place_vesicles(np.random.default_rng(1), (600.0, 2000.0, 2000.0), VesicleRecipe(count=3))
->>> len(some.membranes)
-3
+>>> some = place_vesicles(np.random.default_rng(1), (600.0, 2000.0, 2000.0), VesiclesRecipe(radius_nm=(12, 20)))
+>>> [(m.spacing, float(m.distance.min()), float(m.distance.max())) for m in some]
+[(8.0, -80.0, 80.0), (8.0, -80.0, 80.0), (8.0, -80.0, 80.0)]
 
 Everything is drawn from the generator by arithmetic and square roots: same seed, same bytes, on any machine.
 """
@@ -18,77 +15,27 @@ Everything is drawn from the generator by arithmetic and square roots: same seed
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from volengine.core.errors import InputError
-from volengine.core.recipe import Recipe
 from volengine.core.specimen import Membrane, rotation_matrix
+from volengine.core.volume import Vector3
+from volengine.sim.recipe.membranes import VesiclesRecipe
 from volengine.sim.rotations import random_directions, random_quaternions
 from volengine.sim.shapes.membranes import distance_to
-from volengine.sim.shapes.surfaces import REACH, Cloud, signed_distance
+from volengine.sim.shapes.surfaces import Cloud, signed_distance
 
 Floats = NDArray[np.float64]
-Vector3 = tuple[float, float, float]
 
 DEGREES = (2, 3, 4, 5)  # of the undulations
 SHARPEST = 50.0  # angstrom: smallest radius of curvature
-
-
-@dataclass(frozen=True)
-class VesicleRecipe(Recipe):
-    """Vesicles in a box.
-
-    Parameters
-    ----------
-    count
-        How many to place.
-    radius_a
-        Range of the mean radius, angstrom; drawn uniformly.
-    sphericity
-        Range of shortest over longest axis, 0.3 to 1; drawn uniformly. Undulations grow as 1 - sphericity.
-    gap_a
-        Least distance between two mid-planes, angstrom (at most 80).
-    walls
-        Axes whose two faces no vesicle crosses: ``"z"``, ``"zyx"``, ``"none"``. Other faces cut vesicles off.
-    wall_gap_a
-        Least distance between a mid-plane and a wall, angstrom.
-    nested
-        Whether vesicles may lie in one another.
-    tries
-        Places tried for each vesicle.
-    spacing_a
-        Of the grids of distances, angstrom.
-    """
-
-    count: int = 0
-    radius_a: tuple[float, float] = (120.0, 220.0)
-    sphericity: tuple[float, float] = (0.6, 1.0)
-    gap_a: float = 70.0
-    walls: str = "z"
-    wall_gap_a: float = 40.0
-    nested: bool = False
-    tries: int = 20
-    spacing_a: float = 8.0
-
-    def check(self) -> None:
-        low, high = self.radius_a
-        if not SHARPEST * 1.5 <= low <= high:
-            raise InputError(f"Radii of vesicles are a range from {SHARPEST * 1.5:g} A up, not {low} to {high}.")
-        low, high = self.sphericity
-        if not 0.3 <= low <= high <= 1:
-            raise InputError(f"Sphericity is a range within 0.3 to 1, not {low} to {high}.")
-        if self.walls != "none" and not set(self.walls) <= set("zyx"):
-            raise InputError(f"Walls {self.walls!r}: write 'none' or some of the axes z, y, x.")
-        if not 0 < self.gap_a <= REACH:
-            raise InputError(f"The gap between membranes is above 0 and at most {REACH:g} A, not {self.gap_a}.")
-        if self.count < 0 or self.tries < 1 or not 2 <= self.spacing_a <= 10:
-            raise InputError(
-                f"count {self.count} is at least 0, tries {self.tries} at least 1, spacing_a {self.spacing_a} 2 to 10."
-            )
+SPACING = 8.0  # angstrom, of the grids of distances
+GAP = 70.0  # angstrom: least distance between two mid-planes
+WALL_GAP = 40.0  # angstrom: least distance between a mid-plane and a wall
+TRIES = 20  # places tried for each vesicle
 
 
 @dataclass(frozen=True, eq=False)
@@ -162,7 +109,7 @@ class Shape:
         return points
 
 
-def draw_shape(rng: np.random.Generator, radius_a: float, sphericity: float = 1.0, bend_a: float = SHARPEST) -> Shape:
+def draw_shape(rng: np.random.Generator, radius_a: float, sphericity: float) -> Shape:
     """A vesicle's shape.
 
     Parameters
@@ -173,11 +120,18 @@ def draw_shape(rng: np.random.Generator, radius_a: float, sphericity: float = 1.
         Geometric mean of the semi-axes, angstrom.
     sphericity
         Shortest over longest semi-axis; at 1 the result is a sphere.
-    bend_a
-        Smallest radius of curvature, angstrom; the shape is drawn towards a sphere until it is kept.
+
+    Returns
+    -------
+    The shape, drawn towards a sphere until no radius of curvature is below 50 A.
+
+    Raises
+    ------
+    InputError
+        The radius is not above 50 A, or the sphericity not above 0 and at most 1.
     """
-    if not 0 < bend_a < radius_a:
-        raise InputError(f"A vesicle of radius {radius_a} A cannot keep to a radius of curvature of {bend_a} A.")
+    if not radius_a > SHARPEST:
+        raise InputError(f"A vesicle of radius {radius_a} A cannot keep to a radius of curvature of {SHARPEST:g} A.")
     if not 0 < sphericity <= 1:
         raise InputError(f"Sphericity is above 0 and at most 1, not {sphericity}.")
     axes = rotation_matrix(random_quaternions(rng, 1))[0]
@@ -193,66 +147,29 @@ def draw_shape(rng: np.random.Generator, radius_a: float, sphericity: float = 1.
         mean = _cube_root(float(uneven[0] * uneven[1] * uneven[2]))
         shape = Shape(axes, uneven * (radius_a / mean), towards, degree, size * spectrum * strength)
         if float(np.abs(shape.bump).sum()) < 1e-12 or (
-            float(shape.bump.sum()) > -0.9 and shape.cloud(radius_a / 12)[1] >= bend_a
+            float(shape.bump.sum()) > -0.9 and shape.cloud(radius_a / 12)[1] >= SHARPEST
         ):
             return shape
         strength *= 0.85
 
 
-def vesicle(
-    rng: np.random.Generator,
-    centre: Vector3,
-    radius_a: float,
-    sphericity: float = 1.0,
-    *,
-    name: str = "membrane",
-    instance: int = 1,
-) -> Membrane:
-    """One vesicle of a shape drawn at random (:func:`draw_shape`), about a centre (angstrom, z, y, x)."""
-    cloud = draw_shape(rng, radius_a, sphericity).cloud(_step(radius_a))[0].moved(centre)
-    return closed_membrane(cloud, name=name, instance=instance)
-
-
-def closed_membrane(cloud: Cloud, spacing_a: float = 8.0, *, name: str = "membrane", instance: int = 1) -> Membrane:
+def closed_membrane(cloud: Cloud, *, name: str = "membrane", instance: int = 1) -> Membrane:
     """The membrane whose mid-plane is a closed surface."""
-    corner, distance = signed_distance(cloud, spacing_a)
+    corner, distance = signed_distance(cloud, SPACING)
     z, y, x = (float(c) for c in corner)
-    return Membrane(name, instance, (z, y, x), spacing_a, distance)
-
-
-@dataclass(frozen=True, eq=False)
-class Placed:
-    """Vesicles in a box.
-
-    Parameters
-    ----------
-    membranes
-        In the order in which they were placed.
-    centres
-        (n, 3), angstrom, z, y, x.
-    radii
-        (n,) mean radius, angstrom.
-    asked
-        How many the recipe wanted.
-    """
-
-    membranes: tuple[Membrane, ...]
-    centres: Floats
-    radii: Floats
-    asked: int
+    return Membrane(name, instance, (z, y, x), SPACING, distance)
 
 
 def place_vesicles(
     rng: np.random.Generator,
     size_a: Vector3,
-    recipe: VesicleRecipe,
+    recipe: VesiclesRecipe,
     *,
-    name: str = "membrane",
+    walls: str = "",
     first_instance: int = 1,
     others: tuple[Membrane, ...] = (),
-    clashes: Callable[[Floats], bool] | None = None,
-) -> Placed:
-    """Vesicles at random places, none nearer to another than the recipe's gap.
+) -> tuple[Membrane, ...]:
+    """Vesicles at random places, none too near to another and none in one.
 
     Parameters
     ----------
@@ -261,67 +178,62 @@ def place_vesicles(
     size_a
         The box reaches from 0 to here, angstrom, z, y, x; centres lie in it.
     recipe
-        How many, how large.
-    name, first_instance
-        Of the membranes made.
+        How many, how large, how even.
+    walls
+        Axes, of ``z``, ``y`` and ``x``, whose two faces no vesicle crosses, unless the recipe's ``cut`` allows it.
+        Other faces cut vesicles off.
+    first_instance
+        Number of the first vesicle.
     others
         Membranes that are there already; a sheet has vesicles on both sides.
-    clashes
-        Says whether points (n, 3) of a mid-plane meet something else, for example a carbon film.
 
     Returns
     -------
-    The vesicles; fewer than asked for where no room was left.
+    In the order in which they were placed; fewer than asked for where no room was left.
     """
     placed: list[Membrane] = []
     known = [(m, _inner_point(m)) for m in others]
-    centres: list[Floats] = []
-    radii: list[float] = []
+    low, high = recipe.radius_nm
     for _ in range(recipe.count):
-        radius = _uniform(rng, recipe.radius_a)
+        radius = _uniform(rng, (10 * low, 10 * high))
         shape = draw_shape(rng, radius, _uniform(rng, recipe.sphericity))
-        cloud, _ = shape.cloud(_step(radius))
-        for _ in range(recipe.tries):
+        cloud, _ = shape.cloud(spread(radius))
+        for _ in range(TRIES):
             centre = np.array([share * length for share, length in zip(rng.random(3), size_a, strict=True)])
             here = cloud.moved(centre)
-            if not _fits(here.point, size_a, recipe) or (clashes is not None and clashes(here.point)):
+            if not _fits(here.point, size_a, "" if recipe.cut else walls):
                 continue
-            if not _free(here.point, shape, centre, known, recipe):
+            if not _free(here.point, shape, centre, known):
                 continue
-            new = closed_membrane(here, recipe.spacing_a, name=name, instance=first_instance + len(placed))
+            new = closed_membrane(here, name=recipe.name, instance=first_instance + len(placed))
             placed.append(new)
             known.append((new, centre))
-            centres.append(centre)
-            radii.append(radius)
             break
-    return Placed(tuple(placed), np.array(centres).reshape(-1, 3), np.array(radii), recipe.count)
+    return tuple(placed)
 
 
-def _fits(points: Floats, size_a: Vector3, recipe: VesicleRecipe) -> bool:
+def _fits(points: Floats, size_a: Vector3, walls: str) -> bool:
     """Whether a surface keeps away from the walls."""
     for axis, letter in enumerate("zyx"):
-        if recipe.walls != "none" and letter in recipe.walls:
-            low, high = points[:, axis].min(), points[:, axis].max()
-            if low < recipe.wall_gap_a or high > size_a[axis] - recipe.wall_gap_a:
-                return False
+        low, high = points[:, axis].min(), points[:, axis].max()
+        if letter in walls and (low < WALL_GAP or high > size_a[axis] - WALL_GAP):
+            return False
     return True
 
 
-def _free(
-    points: Floats, shape: Shape, centre: Floats, known: list[tuple[Membrane, Floats | None]], recipe: VesicleRecipe
-) -> bool:
-    """Whether a surface keeps away from the others, and lies neither in nor about one unless that is allowed."""
+def _free(points: Floats, shape: Shape, centre: Floats, known: list[tuple[Membrane, Floats | None]]) -> bool:
+    """Whether a surface keeps away from the others, and lies neither in nor about one."""
     for other, inner in known:
         low = np.asarray(other.corner)
         high = low + (np.asarray(other.distance.shape) - 1) * other.spacing
         apart = bool((points.max(0) < low).any() or (points.min(0) > high).any())
         if not apart:
             distance = distance_to(other, points)
-            if float(np.abs(distance).min()) < recipe.gap_a:
+            if float(np.abs(distance).min()) < GAP:
                 return False
-            if inner is not None and not recipe.nested and float(distance.min()) < 0:
+            if inner is not None and float(distance.min()) < 0:
                 return False
-        if inner is not None and not recipe.nested and bool(shape.holds((inner - centre)[None])[0]):
+        if inner is not None and bool(shape.holds((inner - centre)[None])[0]):
             return False
     return True
 
@@ -336,7 +248,7 @@ def _inner_point(membrane: Membrane) -> Floats | None:
     return found
 
 
-def _step(radius_a: float) -> float:
+def spread(radius_a: float) -> float:
     """How far apart the points of a surface may be: 0.1 A of error, whatever the radius."""
     return min(20.0, 0.65 * math.sqrt(radius_a))
 

@@ -1,8 +1,9 @@
-"""Images that stages write: their storage, their pyramid, and the outputs of a stage on all levels."""
+"""Images that stages write: how they are stored, their pyramid, and the outputs of a stage on all levels."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -21,27 +22,62 @@ def auto_shard(shape: Index3, chunk: Index3) -> Index3:
     return z, y, x
 
 
+@dataclass(frozen=True)
+class StoreOptions:
+    """How an image is stored; what is ``None`` follows from the volume that it is made like.
+
+    Parameters
+    ----------
+    chunk, shard
+        Voxels z, y, x; default: the volume's own, else chosen by its size.
+    ngff
+        ``0.5`` (Zarr v3, sharded) or ``0.4`` (Zarr v2).
+    codec
+        ``auto``, or a name that ``volengine.io.omezarr.codecs`` knows.
+    levels
+        Number of levels; default: until no axis is longer than 128 voxels.
+    """
+
+    chunk: Index3 | None = None
+    shard: Index3 | None = None
+    ngff: Ngff = "0.5"
+    codec: str = "auto"
+    levels: int | None = None
+
+
 def image_spec(
     url: str,
     like: Volume,
+    how: StoreOptions = StoreOptions(),
     *,
     dtype: str,
     kind: Kind,
-    chunk: Index3 | None = None,
-    shard: Index3 | None = None,
-    ngff: Ngff = "0.5",
-    codec: str = "auto",
-    levels: int | None = None,
     group: str = "",
     facts: Mapping[str, Any] | None = None,
 ) -> ImageSpec:
-    """An image on the grid of a volume; chunk and shard as the volume's own if it has them."""
+    """An image that is to be written on the grid of a volume.
+
+    Parameters
+    ----------
+    url
+        Path or URL of the store.
+    like
+        Gives shape, voxel size, origin and name.
+    how
+        How it is stored.
+    dtype, kind
+        What its voxels are.
+    group
+        ``labels/NAME`` for a label image inside of the store.
+    facts
+        Kept in the image's attributes.
+    """
     from volengine.io.omezarr.levels import auto_chunk, plan_levels
     from volengine.io.stores import located
 
     stored = like.path != ""  # in a Zarr store, or planned to be
-    chunk = chunk or (like.chunks if stored else None) or auto_chunk(like.shape)
-    shard = shard or (like.shards if stored else None) or auto_shard(like.shape, chunk)
+    chunk = how.chunk or (like.chunks if stored else None) or auto_chunk(like.shape)
+    shard = how.shard or (like.shards if stored else None) or auto_shard(like.shape, chunk)
     return ImageSpec(
         url=located(url),
         name=like.name,
@@ -49,10 +85,10 @@ def image_spec(
         kind=kind,
         voxel_size=like.voxel_size,
         origin=like.origin,
-        levels=plan_levels(like.shape, chunk=chunk, shard=shard, ngff=ngff, levels=levels),
+        levels=plan_levels(like.shape, chunk=chunk, shard=shard, ngff=how.ngff, levels=how.levels),
         group=group,
-        ngff=ngff,
-        codec=codec,
+        ngff=how.ngff,
+        codec=how.codec,
         facts=dict(facts or {}),
     )
 

@@ -9,11 +9,10 @@ from volengine.core.image import ImageSpec
 from volengine.core.tiling import Tiling
 from volengine.core.volume import Volume
 from volengine.engine.ledger import PlanFolder
-from volengine.engine.memory import choose_core
 from volengine.engine.options import RunOptions
 from volengine.engine.plan import Plan
 from volengine.engine.stage import ArrayInput, Stage, kernel_bytes
-from volengine.tasks.common.images import core_unit, factors_of, image_spec, outputs_of
+from volengine.tasks.common.images import StoreOptions, core_unit, factors_of, image_spec, outputs_of
 from volengine.tasks.common.layout import history
 from volengine.tasks.common.unpack import unpacked, waits_for
 from volengine.tasks.convert.recipe import ConvertRecipe
@@ -32,13 +31,9 @@ def plan_convert(source: Volume, recipe: ConvertRecipe, out: str, folder: PlanFo
     spec = image_spec(
         out,
         source,
+        StoreOptions(recipe.chunk, recipe.shard, recipe.ngff, recipe.codec, recipe.levels),
         dtype=source.dtype,
         kind=recipe.kind,
-        chunk=recipe.chunk,
-        shard=recipe.shard,
-        ngff=recipe.ngff,
-        codec=recipe.codec,
-        levels=recipe.levels,
         facts={**source.facts, "history": history(source, "convert", recipe)},
     )
     read, before = unpacked(source, folder)
@@ -46,14 +41,7 @@ def plan_convert(source: Volume, recipe: ConvertRecipe, out: str, folder: PlanFo
     def build(core: Index3) -> Stage:
         return _copy_stage(read, spec, core, before)
 
-    core = options.block or choose_core(
-        source.shape,
-        core_unit(spec),
-        options.limit_bytes(),
-        build,
-        wanted=options.processes,
-        largest=LARGEST_BLOCK,
-    )
+    core = options.core_for(source.shape, core_unit(spec), build, largest=LARGEST_BLOCK)
     return Plan(source.name, (*before, build(core)), (spec,), recipe={"convert": recipe.to_json()})
 
 

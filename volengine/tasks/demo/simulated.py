@@ -29,6 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from volengine.core.errors import InputError
+from volengine.core.paths import PathLike, path_text, path_text_or_none
 from volengine.core.picks import Picks
 from volengine.core.units import NM_TO_ANGSTROM
 from volengine.engine.options import RunOptions
@@ -39,13 +40,15 @@ from volengine.ops.pictures import png, side_by_side
 from volengine.ops.score import match_picks
 from volengine.tasks.common.layout import feature_store
 from volengine.tasks.common.yaml_recipes import read_yaml
+from volengine.tasks.demo.files import grid_of, shipped_recipe, whole
 from volengine.tasks.demo.simulated_page import OVERVIEW_Z, Simulated, simulated_page, slice_panels
-from volengine.tasks.demo.verb import grid_of, shipped_recipe, whole
 from volengine.tasks.pick.verb import pick
 from volengine.tasks.run import RunRecipe, run
-from volengine.tasks.score.verb import ScoreRecipe, score
+from volengine.tasks.score.recipe import ScoreRecipe
+from volengine.tasks.score.verb import score
+from volengine.tasks.simulate.draw import sample_recipe
 from volengine.tasks.simulate.recipe import SimulateRecipe
-from volengine.tasks.simulate.verb import sample_recipe, simulate
+from volengine.tasks.simulate.verb import simulate
 
 FOLDER = "simulated"
 """In the demo's folder."""
@@ -75,7 +78,7 @@ class SimulatedDemo:
         return sum(float(r.data["wall_seconds"]) for r in self.runs)
 
 
-def demo_simulated(out: str, options: RunOptions | None = None, model: str | None = None) -> SimulatedDemo:
+def demo_simulated(out: PathLike, options: RunOptions | None = None, model: PathLike | None = None) -> SimulatedDemo:
     """Run the second part of the demo into the folder ``simulated`` of ``out``.
 
     Parameters
@@ -95,10 +98,10 @@ def demo_simulated(out: str, options: RunOptions | None = None, model: str | Non
         A model without one of the features that are scored, or of another voxel size.
     """
     options = options or RunOptions(workers=2)
-    folder = Path(out).absolute() / FOLDER
+    folder = Path(path_text(out)).absolute() / FOLDER
     folder.mkdir(parents=True, exist_ok=True)
     values, specimen = _specimen(folder)
-    recipe = shipped_recipe(folder, RECIPE, model)
+    recipe = shipped_recipe(folder, RECIPE, path_text_or_none(model))
     features = _features(specimen, recipe)
     made = simulate(values, str(folder / "sample"), options=options)
     name = f"{specimen.name}_0001"

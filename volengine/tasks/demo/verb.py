@@ -8,27 +8,23 @@ cores. What is found at x >= 62 is scored against annotated positions that the n
 from __future__ import annotations
 
 import json
-import shutil
-from dataclasses import dataclass, replace
-from importlib import resources
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from numpy.typing import NDArray
-
-from volengine.core.boxes import Box
-from volengine.core.errors import DependencyError, MissingError
+from volengine.core.errors import DependencyError
+from volengine.core.paths import PathLike, path_text
 from volengine.core.volume import Volume
 from volengine.engine.options import RunOptions
 from volengine.engine.report import RunReport
-from volengine.io.open import open_source, open_volume
+from volengine.io.open import open_volume
 from volengine.io.picks import read_picks
 from volengine.io.training.sample import Sample, procedural_sample, real_sample
 from volengine.ops.pictures import png, side_by_side
-from volengine.tasks.common.yaml_recipes import read_yaml
+from volengine.tasks.demo.files import grid_of, shipped_recipe, whole
 from volengine.tasks.demo.page import Findings, demo_page, slice_pictures
 from volengine.tasks.demo.truth import score, score_lines, truth_of
-from volengine.tasks.run import RunRecipe, run
+from volengine.tasks.run import run
 
 NAME = "hiv"
 OVERVIEW_Z = 57
@@ -50,7 +46,7 @@ class Demo:
     run: RunReport
 
 
-def demo(out: str, options: RunOptions | None = None, *, second: bool = False) -> Demo:
+def demo(out: PathLike, options: RunOptions | None = None, *, second: bool = False) -> Demo:
     """Run the demo into a folder: MRC file, stores, picks, ``score.json``, ``report.html``, ``overview.png``.
 
     Parameters
@@ -68,7 +64,7 @@ def demo(out: str, options: RunOptions | None = None, *, second: bool = False) -
     Without the package that holds the real tomogram the demo runs on a volume that it makes itself; ``real`` says so.
     """
     options = options or RunOptions(workers=2)
-    folder = Path(out).absolute()
+    folder = Path(path_text(out)).absolute()
     folder.mkdir(parents=True, exist_ok=True)
     sample, note = _sample()
     source = _write_mrc(sample, folder)
@@ -112,45 +108,6 @@ def _write_mrc(sample: Sample, folder: Path) -> Path:
     return path
 
 
-def shipped_recipe(folder: Path, file: str, model: str | None = None) -> RunRecipe:
-    """A recipe of the package, with its models copied beside the results so that it can be run again and changed.
-
-    Parameters
-    ----------
-    folder
-        Gets ``recipe.yaml`` and ``models``.
-    file
-        The recipe's name in ``volengine/data``.
-    model
-        Path of the model that takes the place of the recipe's only one.
-
-    Raises
-    ------
-    MissingError
-        There is no such model.
-    """
-    data = resources.files("volengine.data")
-    target = folder / "models"
-    target.mkdir(exist_ok=True)
-    with resources.as_file(data / file) as path:
-        recipe = RunRecipe.from_json(read_yaml(path), where=file)
-        text = path.read_text()
-    assert recipe.segment is not None  # it is the demo's own
-    models = []
-    for name in recipe.segment.models:
-        copy = target / name
-        with resources.as_file(data / name) as path:
-            source = path if model is None else Path(model)
-            if not source.is_file():
-                raise MissingError(f"{source}: there is no such model.")
-            shutil.copyfile(source, copy)
-        text = text.replace(name, str(copy))
-        models.append(str(copy))
-    if not (folder / "recipe.yaml").exists():
-        (folder / "recipe.yaml").write_text(text)
-    return replace(recipe, segment=replace(recipe.segment, models=tuple(models)))
-
-
 def _results(folder: Path, name: str) -> dict[str, Volume]:
     store = str(folder / "tomograms" / f"{name}.ome.zarr")
     return {
@@ -161,13 +118,3 @@ def _results(folder: Path, name: str) -> dict[str, Volume]:
         "shell before": open_volume(str(folder / "predictions" / f"{name}__shell.ome.zarr")),
         "core before": open_volume(str(folder / "predictions" / f"{name}__core.ome.zarr")),
     }
-
-
-def grid_of(volume: Volume) -> dict[str, Any]:
-    """What :func:`volengine.io.picks.read_picks` wants to know of the volume."""
-    return {"voxel_size": volume.voxel_size, "origin": volume.origin, "shape": volume.shape}
-
-
-def whole(volume: Volume) -> NDArray[Any]:
-    """All voxels."""
-    return open_source(volume).read(Box.of_shape(volume.shape))

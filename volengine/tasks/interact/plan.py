@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -15,13 +16,12 @@ from volengine.core.rules import Interact, Rule, changed_features, check_feature
 from volengine.core.tiling import Tiling
 from volengine.core.volume import Volume
 from volengine.engine.ledger import PlanFolder
-from volengine.engine.memory import choose_core
 from volengine.engine.options import RunOptions
 from volengine.engine.plan import Plan
 from volengine.engine.stage import ArrayInput, Stage, kernel_bytes
 from volengine.io.names import is_packed
 from volengine.ops.interact import RuleChain
-from volengine.tasks.common.images import core_unit, factors_of, image_spec, outputs_of
+from volengine.tasks.common.images import StoreOptions, core_unit, factors_of, image_spec, outputs_of
 from volengine.tasks.common.layout import feature_store, history
 from volengine.tasks.interact.recipe import InteractRecipe
 
@@ -64,14 +64,7 @@ def plan_interact(
     def build(core: Index3) -> Stage:
         return _stage(used, chain, halos, specs, core)
 
-    core = options.block or choose_core(
-        first.shape,
-        core_unit(*specs.values()),
-        options.limit_bytes(),
-        build,
-        wanted=options.processes,
-        largest=LARGEST_BLOCK,
-    )
+    core = options.core_for(first.shape, core_unit(*specs.values()), build, largest=LARGEST_BLOCK)
     return Plan(
         first.name,
         (build(core),),
@@ -121,13 +114,13 @@ def _specs(used: Mapping[str, Volume], recipe: InteractRecipe, out: str) -> dict
         steps[-1]["with"] = {
             name: [v.url.rsplit("/", 1)[-1], v.identity] for name, v in used.items() if name != feature
         }
-        kept = {key: volume.facts[key] for key in ("mrc",) if key in volume.facts}
+        kept: dict[str, Any] = {key: volume.facts[key] for key in ("mrc", "colour") if key in volume.facts}
         specs[feature] = image_spec(
             url,
             volume,
+            StoreOptions(ngff=recipe.ngff),
             dtype=volume.dtype,
             kind="probability",
-            ngff=recipe.ngff,
             facts={**kept, "feature": feature, "history": steps},
         )
     return specs

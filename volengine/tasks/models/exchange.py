@@ -1,6 +1,7 @@
 """Models to and from other programs: ``volengine models export`` and ``import``.
 
->>> from volengine.tasks.models.exchange import ModelExportRecipe, export_model, import_group, import_model
+>>> from volengine.tasks.models.exchange import export_model, import_group, import_model
+>>> from volengine.tasks.models.recipe import ModelExportRecipe
 >>> export_model("membrane.safetensors", "membrane.onnx").notes                                      # doctest: +SKIP
 >>> export_model("membrane.safetensors", "membrane.bioimage.zip",
 ...              ModelExportRecipe(authors=("A. Author",), licence="CC-BY-4.0"))                     # doctest: +SKIP
@@ -19,78 +20,22 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from volengine.core.atomic import replacing
 from volengine.core.errors import InputError
-from volengine.core.model import ModelFacts, Normalisation
-from volengine.core.recipe import Recipe
+from volengine.core.model import ModelFacts
+from volengine.core.paths import PathLike, path_text
+from volengine.tasks.models.recipe import ModelExportRecipe, ModelImportRecipe
 
 if TYPE_CHECKING:
     from torch import nn
 
     from volengine.core.rules import Rule
 
-Format = Literal["onnx", "bioimage", "scnm"]
-ENDINGS: dict[str, Format] = {".onnx": "onnx", ".scnm": "scnm", ".bioimage.zip": "bioimage"}
-"""Formats by the ending of the file to write."""
 RECIPE = "recipe.yaml"
 UNSAFE = re.compile(r"[^A-Za-z0-9.+-]+")
 """What is not kept of a feature's name in names of files; as for predictions, so what collides there collides here."""
-
-
-@dataclass(frozen=True)
-class ModelExportRecipe(Recipe):
-    """How to write a model for other programs.
-
-    Parameters
-    ----------
-    format
-        ``onnx``, ``bioimage`` (a zip for the BioImage Model Zoo) or ``scnm`` (Ais). Default: by the ending ``.onnx``,
-        ``.bioimage.zip`` or ``.scnm``.
-    feature
-        Ais: which feature of several; its models have one.
-    normalisation
-        Said of the model in place of its own, where the other program does not have that one.
-    network_file
-        The own architecture that the model has: ``FILE.py:Class``. It is run.
-    title
-        BioImage: the model's name. Default: its features.
-    description
-        BioImage: one or two sentences. Default: made from the facts.
-    authors
-        BioImage: who made the model, with commas. Default: nobody is named.
-    licence
-        BioImage: SPDX name of the licence, for example CC-BY-4.0. Default: none, so nobody else may use the model.
-    """
-
-    format: Literal["onnx", "bioimage", "scnm"] | None = None
-    feature: str | None = None
-    normalisation: Normalisation | None = None
-    network_file: str | None = None
-    title: str | None = None
-    description: str | None = None
-    authors: tuple[str, ...] = ()
-    licence: str | None = None
-
-    def format_of(self, out: str) -> Format:
-        """The format to write.
-
-        Raises
-        ------
-        InputError
-            The file's ending says none, and the recipe neither.
-        """
-        named = (form for ending, form in ENDINGS.items() if out.lower().endswith(ending))
-        found: Format | None = self.format or next(named, None)
-        if found is None:
-            raise InputError(f"{out}: its ending is none of {', '.join(ENDINGS)}; rename it, or give --format.")
-        for name in ("title", "description", "authors", "licence"):
-            if found != "bioimage" and getattr(self, name):
-                raise InputError(f"--{name} is for the BioImage Model Zoo; {out} is to be written as {found}.")
-        if found != "scnm" and self.feature:
-            raise InputError(f"--feature is for Ais, whose models have one; {out} is written with all features.")
-        return found
 
 
 @dataclass(frozen=True)
@@ -102,7 +47,7 @@ class Exported:
     notes: tuple[str, ...]
 
 
-def export_model(path: str, out: str, recipe: ModelExportRecipe | None = None) -> Exported:
+def export_model(path: PathLike, out: PathLike, recipe: ModelExportRecipe | None = None) -> Exported:
     """Write a model of any kind that is read for another program.
 
     Parameters
@@ -123,7 +68,7 @@ def export_model(path: str, out: str, recipe: ModelExportRecipe | None = None) -
     """
     from volengine.nets.checkpoint import load_model
 
-    recipe = recipe or ModelExportRecipe()
+    path, out, recipe = path_text(path), path_text(out), recipe or ModelExportRecipe()
     form = recipe.format_of(out)
     if Path(path).absolute() == Path(out).absolute():
         raise InputError(f"{out} is the model itself; give another name.")
@@ -172,40 +117,7 @@ def _scnm(write: Any, module: nn.Module, facts: ModelFacts, feature: str) -> byt
     return content
 
 
-@dataclass(frozen=True)
-class ModelImportRecipe(Recipe):
-    """What is said of a model that does not say it itself.
-
-    Parameters
-    ----------
-    voxel_size
-        Angstrom; needed for Keras's files and for ONNX files of other programs, else it overrides the file's.
-    features
-        Names of the channels, with commas; needed where the voxel size is.
-    patch
-        Voxels z,y,x. Default: what it was trained on.
-    normalisation
-        Of the input: none, per_slice, per_patch, volume or global_mad. Default: what the file says, else volume.
-    axes
-        Order of the network's axes: of a Keras file of a 3D network, zyx by default; of an ONNX file one letter per
-        axis, for example bczyx or byxc (b patches, c channels or slices), PyTorch's by default.
-    activation
-        ONNX: what turns the answers into predictions: sigmoid, softmax or none. Default: what ends the network.
-    """
-
-    voxel_size: float | None = None
-    features: tuple[str, ...] = ()
-    patch: tuple[int, int, int] | None = None
-    normalisation: Normalisation | None = None
-    axes: str | None = None
-    activation: Literal["sigmoid", "softmax", "none"] | None = None
-
-    def check(self) -> None:
-        if self.voxel_size is not None and not self.voxel_size > 0:
-            raise InputError(f"--voxel-size must be positive (angstrom), not {self.voxel_size}.")
-
-
-def import_model(path: str, out: str, recipe: ModelImportRecipe | None = None) -> ModelFacts:
+def import_model(path: PathLike, out: PathLike, recipe: ModelImportRecipe | None = None) -> ModelFacts:
     """Write a model of another program as a file that knows its facts: ``.safetensors``; of ONNX a copy, ``.onnx``.
 
     Raises
@@ -215,7 +127,7 @@ def import_model(path: str, out: str, recipe: ModelImportRecipe | None = None) -
     """
     from volengine.nets.formats import foreign
 
-    recipe = recipe or ModelImportRecipe()
+    path, out, recipe = path_text(path), path_text(out), recipe or ModelImportRecipe()
     told: dict[str, Any] = {
         "voxel_size": recipe.voxel_size,
         "features": recipe.features,
@@ -246,7 +158,7 @@ class Group:
     rules: tuple[Rule, ...]
 
 
-def import_group(path: str, out: str) -> Group:
+def import_group(path: PathLike, out: PathLike) -> Group:
     """Write a group of Ais (``.scnmgroup``) as native models and a recipe for ``volengine run``, in a new folder.
 
     The recipe segments with all models of the group as Ais does (``compat: ais``), then competes and interacts in
@@ -272,6 +184,7 @@ def import_group(path: str, out: str) -> Group:
     from volengine.nets.checkpoint import save_model
     from volengine.nets.formats.foreign import read_group
 
+    path, out = path_text(path), path_text(out)
     target = Path(out).absolute()
     _check_folder(target, out)
     models, rules = read_group(path)

@@ -16,12 +16,11 @@ from volengine.core.image import ImageSpec
 from volengine.core.tiling import Tiling
 from volengine.core.volume import Volume
 from volengine.engine.ledger import PlanFolder
-from volengine.engine.memory import choose_core
 from volengine.engine.options import RunOptions
 from volengine.engine.plan import Call, Plan
 from volengine.engine.stage import ArrayInput, Output, Stage, TableInput, kernel_bytes
 from volengine.ops.regions import check_size
-from volengine.tasks.common.images import core_unit, factors_of, image_spec, outputs_of, scratch_spec
+from volengine.tasks.common.images import StoreOptions, core_unit, factors_of, image_spec, outputs_of, scratch_spec
 from volengine.tasks.common.layout import file_name, history
 from volengine.tasks.pick.description import PickOutputs
 from volengine.tasks.pick.recipe import PickRecipe
@@ -74,9 +73,9 @@ def plan_pick(source: Volume, recipe: PickRecipe, out: PickOutputs, folder: Plan
     spec = image_spec(
         out.store,
         source,
+        StoreOptions(ngff=out.ngff),
         dtype="uint32",
         kind="labels",
-        ngff=out.ngff,
         group=f"labels/{file_name(feature)}",
         facts=facts,
     )
@@ -87,13 +86,8 @@ def plan_pick(source: Volume, recipe: PickRecipe, out: PickOutputs, folder: Plan
     def build(core: Index3) -> Stage:
         return _basins_stage(source, recipe, feature, scratch if recipe.labels else None, core)
 
-    core = options.block or choose_core(
-        source.shape,
-        core_unit(spec) if recipe.labels else spec.levels[0].chunks,
-        options.limit_bytes(),
-        build,
-        wanted=options.processes,
-        largest=LARGEST_BLOCK,
+    core = options.core_for(
+        source.shape, core_unit(spec) if recipe.labels else spec.levels[0].chunks, build, largest=LARGEST_BLOCK
     )
     stages = [build(core), _seams_stage(source, recipe, feature, core), _resolve_stage(source, recipe, feature)]
     if recipe.labels:

@@ -8,16 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from volengine.core.errors import InputError, MissingError
-from volengine.core.volume import Vector3, Volume
+from volengine.core.volume import Volume
 from volengine.io.names import is_packed, suffix_of
-from volengine.io.open import open_volume
 from volengine.tasks.common.inputs import expand
+from volengine.tasks.common.named import SIZE_TOLERANCE, feature_of, of_tomogram, open_sized
+from volengine.tasks.score.recipe import ScoreRecipe
 
 Where = str | Mapping[str, str]
 """A path, or one for each feature."""
-
-SIZE_TOLERANCE = 0.01
-"""Voxel sizes may differ by this share: headers are rounded."""
 
 
 @dataclass(frozen=True)
@@ -38,16 +36,7 @@ class Case:
         return self.first.name
 
     @classmethod
-    def find(
-        cls,
-        prediction: Where,
-        truth: Where,
-        features: Sequence[str] = (),
-        *,
-        shared_prediction: bool = False,
-        shared_truth: bool = False,
-        voxel_size: float | None = None,
-    ) -> Case:
+    def find(cls, prediction: Where, truth: Where, recipe: ScoreRecipe | None = None) -> Case:
         """Open what the paths name, and pair it by feature.
 
         Parameters
@@ -55,20 +44,19 @@ class Case:
         prediction, truth
             A volume; ``store.ome.zarr#labels/core``; a folder or glob of volumes named ``TOMOGRAM__FEATURE``; for the
             truth also a store with several labels; or a path for each feature.
-        features
-            Which features; default: those of the predictions.
-        shared_prediction, shared_truth
-            One volume with class ids, for all features.
-        voxel_size
-            Angstrom, for predictions that do not say it; a truth that does not say it has the prediction's.
+        recipe
+            Which features (by default those of the predictions); whether one volume holds the class ids of all of them
+            (``prediction_ids``, ``ids``); and the voxel size of predictions that do not say it. A truth that does not
+            say it has the prediction's.
 
         Raises
         ------
         InputError, MissingError
             A feature without prediction or truth; volumes on different grids, or of several tomograms.
         """
-        predictions = _predictions(prediction, features, shared_prediction, voxel_size)
-        found = _truth(truth, list(predictions), shared_truth, next(iter(predictions.values())))
+        recipe = recipe or ScoreRecipe()
+        predictions = _predictions(prediction, recipe)
+        found = _truth(truth, list(predictions), bool(recipe.ids), next(iter(predictions.values())))
         case = cls(predictions, found)
         case.check()
         return case
@@ -90,34 +78,19 @@ class Case:
                 )
 
 
-def _open(path: str, size: float | Vector3 | None = None) -> Volume:
-    """A volume, or with ``#group`` labels inside a store; a file that says no voxel size has this one."""
-    url, _, group = path.partition("#")
-    try:
-        return open_volume(url, group=group)
-    except InputError as error:
-        if size is None or type(error) is not InputError:
-            raise
-        return open_volume(url, group=group, voxel_size=size)
-
-
-def _feature_of(volume: Volume) -> str:
-    known = str(volume.facts.get("feature", ""))
-    return known or (volume.name.rpartition("__")[2] if "__" in volume.name else "")
-
-
-def _predictions(prediction: Where, features: Sequence[str], shared: bool, size: float | None) -> dict[str, Volume]:
+def _predictions(prediction: Where, recipe: ScoreRecipe) -> dict[str, Volume]:
+    features, size = recipe.features, recipe.voxel_size
     if isinstance(prediction, Mapping):
-        found = {feature: _open(path, size) for feature, path in prediction.items()}
-    elif shared:
-        volume = _open(prediction, size)
+        found = {feature: open_sized(path, size) for feature, path in prediction.items()}
+    elif recipe.prediction_ids:
+        volume = open_sized(prediction, size)
         found = dict.fromkeys(features, volume)
     else:
         paths = [prediction] if "#" in prediction else expand([prediction])
-        volumes = [_open(path, size) for path in paths]
+        volumes = [open_sized(path, size) for path in paths]
         found = {}
         for volume in volumes:
-            feature = _feature_of(volume)
+            feature = feature_of(volume)
             if len(volumes) == 1 and (len(features) == 1 or not feature):
                 feature = features[0] if features else volume.name
             if not feature:
@@ -126,37 +99,37 @@ def _predictions(prediction: Where, features: Sequence[str], shared: bool, size:
                 raise InputError(
                     f"{found[feature].url} and {volume.url} both predict {feature!r}; score one tomogram at a time."
                 )
-            found[feature] = volume.with_(name=volume.name.removesuffix(f"__{feature}"))
+            found[feature] = of_tomogram(volume, feature)
     return _chosen(found, features, "prediction", str(prediction))
 
 
-def _chosen(found: dict[str, Volume], features: Sequence[str], what: str, where: str) -> dict[str, Volume]:
+def _chosen(found: Mapping[str, Volume], features: Sequence[str], what: str, where: str) -> dict[str, Volume]:
     for feature in features:
         if feature not in found:
             there = f"there are {', '.join(found)}" if found else "there are none"
             raise MissingError(f"{where}: there is no {what} of {feature!r}; {there}.")
-    return {feature: found[feature] for feature in features} if features else found
+    return {feature: found[feature] for feature in features or found}
 
 
 def _truth(truth: Where, features: list[str], shared: bool, like: Volume) -> dict[str, Volume]:
     if isinstance(truth, Mapping):
-        found = {feature: _open(path, like.voxel_size) for feature, path in truth.items()}
+        found = {feature: open_sized(path, like.voxel_size) for feature, path in truth.items()}
         return _chosen(found, features, "truth", "The truth")
     if shared:
-        return dict.fromkeys(features, _open(truth, like.voxel_size))
+        return dict.fromkeys(features, open_sized(truth, like.voxel_size))
     paths = [truth] if "#" in truth else expand([truth])
     if len(paths) == 1 and suffix_of(paths[0]) in ("", ".zarr") and "#" not in paths[0]:
         inside = _groups(paths[0])
         if inside:
             if len(features) == 1 and len(inside) == 1:
                 inside = {features[0]: next(iter(inside.values()))}
-            return _chosen({f: _open(p) for f, p in inside.items() if f in features}, features, "truth", truth)
+            return _chosen({f: open_sized(p) for f, p in inside.items() if f in features}, features, "truth", truth)
     if len(paths) == 1 and len(features) == 1:
-        return {features[0]: _open(paths[0], like.voxel_size)}
+        return {features[0]: open_sized(paths[0], like.voxel_size)}
     found = {}
     for path in paths:
-        volume = _open(path, like.voxel_size)
-        feature = _feature_of(volume) or volume.name
+        volume = open_sized(path, like.voxel_size)
+        feature = feature_of(volume) or volume.name
         if feature in found:
             raise InputError(f"{found[feature].url} and {volume.url} are both truth of {feature!r}; give one.")
         found[feature] = volume

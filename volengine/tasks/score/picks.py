@@ -14,11 +14,12 @@ from volengine.core.picks import Picks
 from volengine.core.units import NM_TO_ANGSTROM
 from volengine.io.names import suffix_of
 from volengine.ops.score import Match, match_picks
+from volengine.tasks.common.layout import feature_named
+from volengine.tasks.score.inputs import Where
 from volengine.tasks.score.table import NOTHING, Scores
 
 SUFFIXES = (".star", ".tbl", ".csv", ".json", ".tsv", ".txt")
 
-Where = str | Mapping[str, str]
 Tomograms = dict[str, Picks]
 
 
@@ -102,12 +103,12 @@ def _read(where: Where, features: Sequence[str], voxel_size: float | None) -> di
     if not path.is_dir():
         tables = read_all(path, voxel_size=size)
         stated = {picks.feature for picks in tables.values()} - {""}
-        name = next(iter(stated)) if len(stated) == 1 else path.stem.rpartition("__")[2]
+        name = next(iter(stated)) if len(stated) == 1 else feature_named(path.stem.rpartition("__")[2])
         return {(features[0] if len(features) == 1 else name): tables}
     out: dict[str, Tomograms] = {}
     for file in sorted(p for p in path.iterdir() if p.suffix in SUFFIXES):
         tomogram, _, feature = file.stem.rpartition("__")
-        feature = feature or file.stem
+        feature = feature_named(feature) or file.stem
         for name, picks in read_all(file, voxel_size=size).items():
             known = out.setdefault(feature, {})
             key = tomogram or name

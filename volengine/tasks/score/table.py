@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from volengine.core.atomic import write_atomic
-from volengine.core.errors import FormatError
+from volengine.core.errors import FormatError, InputError
 from volengine.core.text import table
 
 BACKGROUND = "background"
@@ -93,6 +93,13 @@ class Scores:
         if self.names:
             write_atomic(path.with_suffix(".confusion.csv"), self.confusion_csv().encode())
         write_atomic(path.with_suffix(".json"), json.dumps(self.to_json(), indent=1, default=str).encode())
+
+
+def checked_table(out: str) -> str:
+    """The path of a table of scores as it is; raises :class:`InputError` unless it ends with ``.csv``."""
+    if not out.endswith(".csv"):
+        raise InputError(f"--out {out}: the table of scores ends with .csv.")
+    return out
 
 
 def read_scores(out: str) -> Scores:

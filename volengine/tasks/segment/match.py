@@ -16,7 +16,6 @@ from volengine.core.image import ImageSpec
 from volengine.core.tiling import Tiling
 from volengine.core.volume import Volume
 from volengine.engine.ledger import PlanFolder
-from volengine.engine.memory import choose_core
 from volengine.engine.options import RunOptions
 from volengine.engine.plan import Plan
 from volengine.engine.stage import ArrayInput, Output, Stage, kernel_bytes
@@ -87,9 +86,7 @@ class MatchStages:
         return scratch_spec(url, self.shape, "float32", chunk, size)
 
     def _choose(self, shape: Index3, unit: Index3, build: Callable[[Index3], Stage]) -> Stage:
-        core = self.options.block or choose_core(
-            shape, unit, self.options.limit_bytes(), build, wanted=self.options.processes
-        )
+        core = self.options.core_for(shape, unit, build)
         return build(core)
 
     def _match(self, copy: ImageSpec, core: Index3, tag: str) -> Stage:

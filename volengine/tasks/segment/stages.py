@@ -16,7 +16,7 @@ from volengine.core.image import ImageSpec
 from volengine.core.tiling import Tiling
 from volengine.core.volume import Volume
 from volengine.engine.ledger import PlanFolder
-from volengine.engine.memory import HEADROOM, STEPS, choose_core, peak_bytes
+from volengine.engine.memory import HEADROOM, STEPS, peak_bytes
 from volengine.engine.options import RunOptions
 from volengine.engine.plan import Plan
 from volengine.engine.stage import ArrayInput, Output, Stage, TableInput, kernel_bytes
@@ -99,14 +99,8 @@ class GridStages:
 
     def _choose(self, unit: Index3, accept: Callable[[Index3], bool], smallest: Index3) -> Index3:
         inside = math.prod(min(c, n) for c, n in zip(smallest, self.volume.shape, strict=True))
-        return choose_core(
-            self.volume.shape,
-            unit,
-            self.options.limit_bytes(),
-            self.predict_stage,
-            wanted=self.options.processes,
-            largest=max(LARGEST_BLOCK, inside),
-            accept=accept,
+        return self.options.core_for(
+            self.volume.shape, unit, self.predict_stage, largest=max(LARGEST_BLOCK, inside), accept=accept
         )
 
     def _smallest(self, unit: Index3, share: float) -> Index3:

@@ -22,8 +22,17 @@ from collections.abc import Mapping
 from typing import Any
 
 from volengine.core.errors import InputError
+from volengine.tasks.simulate.recipe import SimulateRecipe
 
 KINDS = ("uniform", "loguniform", "normal", "integers", "choice")
+
+
+def sample_recipe(values: Mapping[str, Any], number: int) -> SimulateRecipe:
+    """The recipe of one sample: everything that is drawn is drawn."""
+    seed = values.get("seed", 0)
+    if not isinstance(seed, int) or isinstance(seed, bool):
+        raise InputError(f"seed is {seed!r}; it must be a whole number.")
+    return SimulateRecipe.from_json(drawn(dict(values), seed, number))
 
 
 def drawn(values: Any, seed: int, sample: int, where: str = "") -> Any:

@@ -6,7 +6,7 @@ in the scratch folder, which ``render`` reads, and a table of the voxels that me
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,23 +18,16 @@ from volengine.core.errors import InputError
 from volengine.core.image import ImageSpec
 from volengine.core.tiling import Tiling
 from volengine.core.volume import Volume
-from volengine.engine.ledger import PlanFolder
-from volengine.engine.stage import ArrayInput, Output, Stage
-from volengine.sim.recipe import LabelsRecipe, SpecimenRecipe
+from volengine.engine.stage import ArrayInput, Output, Stage, kernel_bytes
+from volengine.sim.recipe.membranes import LabelsRecipe
+from volengine.sim.recipe.specimen import SpecimenRecipe
 from volengine.sim.shapes.label_membranes import LabelRidge
 from volengine.tasks.common.images import scratch_spec
 from volengine.tasks.common.unpack import unpacked, waits_for
-from volengine.tasks.simulate.structures import Source, flags_of
+from volengine.tasks.simulate.sample import Sample
+from volengine.tasks.simulate.structures import StructureFile, flags_of
 
-DISTANCE_CUT = 60.0
-"""Angstrom: distances that are kept end there."""
-
-KERNEL_BYTES = 130_000_000
-"""Of a batch of voxels, whatever the block."""
-VOXEL_BYTES = 48
-"""Of each voxel that is read."""
-
-Chooser = Callable[[Index3, Index3, Callable[[Index3], Stage]], Index3]
+_LABEL = "volengine.tasks.simulate.blocks:label_block"
 
 
 @dataclass(frozen=True)
@@ -54,7 +47,7 @@ class LabelPiece:
     extent: Index3
 
 
-def checked_flags(specimen: SpecimenRecipe, sources: Mapping[str, Source]) -> None:
+def checked_flags(specimen: SpecimenRecipe, files: Mapping[str, StructureFile]) -> None:
     """Membranes of a label volume take no proteins and have no inside: particles that need one are refused.
 
     Raises
@@ -63,7 +56,7 @@ def checked_flags(specimen: SpecimenRecipe, sources: Mapping[str, Source]) -> No
         A species with the flag ``membrane`` or ``vesicle``; without labels all is well.
     """
     for species in (s for layer in specimen.layers for s in layer.species if specimen.labels):
-        wants = sorted({"membrane", "vesicle"} & flags_of(species, sources[species.structure]))
+        wants = sorted({"membrane", "vesicle"} & flags_of(species, files[species.structure]))
         if wants:
             raise InputError(
                 f"{species.structure}: the flag {wants[0]} cannot be met; membranes that follow a label volume take no "
@@ -72,7 +65,7 @@ def checked_flags(specimen: SpecimenRecipe, sources: Mapping[str, Source]) -> No
 
 
 def label_piece(specimen: SpecimenRecipe, base: str = ".") -> LabelPiece | None:
-    """The label volume of a specimen, looked at but not read; None without one.
+    """The label volume of a specimen, of which only the metadata is read; ``None`` without one.
 
     Raises
     ------
@@ -123,27 +116,22 @@ class LabelStages:
 
     Parameters
     ----------
+    sample
+        The sample that has the specimen.
     piece
-        What is used of it.
-    specimen
-        The recipe.
-    keep_distance
-        Distances are kept, so they must reach :data:`DISTANCE_CUT`.
-    seed, sample
-        Of the random streams.
+        What is used of the label volume.
     chunk
         Of the arrays in the scratch folder: a divisor of the blocks of ``render``.
-    folder
-        The plan's.
     """
 
+    sample: Sample
     piece: LabelPiece
-    specimen: SpecimenRecipe
-    keep_distance: bool
-    seed: int
-    sample: int
     chunk: Index3
-    folder: PlanFolder
+
+    @property
+    def specimen(self) -> SpecimenRecipe:
+        """The recipe of the specimen."""
+        return self.sample.recipe.specimen
 
     @property
     def recipe(self) -> LabelsRecipe:
@@ -155,22 +143,22 @@ class LabelStages:
         """Distances of each label, angstrom, by the names of inputs and outputs."""
         return {
             f"distance {label}": scratch_spec(
-                str(self.folder.scratch / f"label-{label}"), self.specimen.shape, "float32", self.chunk
+                str(self.sample.folder.scratch / f"label-{label}"), self.specimen.shape, "float32", self.chunk
             )
             for label in self.recipe.names
         }
 
-    def stages(self, choose: Chooser) -> list[Stage]:
-        """Unpack the volume if it is packed, and measure distances; ``choose`` says how large blocks are."""
-        volume, before = unpacked(self.piece.volume, self.folder, "drawn")
+    def stages(self) -> list[Stage]:
+        """Unpack the volume if it is packed, and measure distances."""
+        volume, before = unpacked(self.piece.volume, self.sample.folder, "drawn")
 
         def build(core: Index3) -> Stage:
             return self._measure(volume, core, before)
 
-        return [*before, build(choose(self.specimen.shape, self.chunk, build))]
+        return [*before, build(self.sample.core(self.specimen.shape, self.chunk, build))]
 
     def _measure(self, volume: Volume, core: Index3, before: list[Stage]) -> Stage:
-        from volengine.sim.render import HEAD
+        from volengine.sim.shapes.membranes import HEAD
 
         ridge, thickness = self._ridge()
         halo = (ridge.halo,) * 3
@@ -186,24 +174,24 @@ class LabelStages:
         }
         return Stage(
             "labels",
-            "volengine.tasks.simulate.blocks:label_block",
+            _LABEL,
             Tiling(self.specimen.shape, core),
             params=params,
             arrays={"drawn": drawn},
             tables=waits_for(before),
             outputs={name: Output(spec.volume()) for name, spec in self.images().items()},
             emits=True,
-            kernel_bytes=KERNEL_BYTES + VOXEL_BYTES * wide + 12 * int(np.prod(inside)),
+            kernel_bytes=kernel_bytes(_LABEL, voxels=int(np.prod(inside)), read=wide),
         )
 
     def _ridge(self) -> tuple[LabelRidge, dict[int, float]]:
         """How the middle of labels is found, and how thick each membrane is."""
         from volengine.sim.build import ice_potential, label_thickness
-        from volengine.sim.render import profile_of
+        from volengine.sim.render import DISTANCE_CUT, profile_of
 
         specimen = self.specimen
-        thickness = label_thickness(self.recipe, self.seed, self.sample)
+        thickness = label_thickness(self.recipe, self.sample.recipe.seed, self.sample.number)
         ice, size = ice_potential(specimen.scale), self.piece.volume.voxel_size[0]
         reach = max(profile_of(t, specimen.scale, ice, specimen.voxel_size).reach for t in thickness.values())
-        least = DISTANCE_CUT if self.keep_distance else 0.0
+        least = DISTANCE_CUT if self.sample.recipe.keep.distance else 0.0
         return LabelRidge(size, self.recipe.smooth_vox, max(reach, least, 2 * size)), thickness

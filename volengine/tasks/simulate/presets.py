@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from importlib import resources
 from typing import Any
 
 from volengine.core.errors import MissingError
@@ -29,4 +29,5 @@ def preset(name: str) -> dict[str, Any]:
     """
     if name not in PRESETS:
         raise MissingError(f"There is no preset {name!r}; there are {', '.join(PRESETS)}.")
-    return read_yaml(Path(__file__).parents[1] / "data" / "presets" / f"{name}.yaml")
+    with resources.as_file(resources.files("volengine.data") / "presets" / f"{name}.yaml") as path:
+        return read_yaml(path)

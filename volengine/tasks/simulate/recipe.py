@@ -13,7 +13,7 @@ from volengine.core.recipe import Recipe
 from volengine.sim.imaging.optics import Exposure
 from volengine.sim.imaging.reconstruct import Filter
 from volengine.sim.imaging.tilts import TiltScheme
-from volengine.sim.recipe import SpecimenRecipe
+from volengine.sim.recipe.specimen import SpecimenRecipe
 
 Range = tuple[float, float]
 

@@ -10,11 +10,10 @@ from volengine.core.boxes import Index3, index3
 from volengine.core.image import ImageSpec
 from volengine.core.volume import Volume
 from volengine.engine.ledger import PlanFolder
-from volengine.engine.memory import choose_core
 from volengine.engine.options import RunOptions
 from volengine.engine.stage import Stage
 from volengine.io.omezarr.levels import auto_chunk
-from volengine.tasks.common.images import auto_shard, image_spec
+from volengine.tasks.common.images import StoreOptions, auto_shard, image_spec
 from volengine.tasks.common.layout import join_url
 from volengine.tasks.simulate.recipe import SimulateRecipe
 
@@ -66,10 +65,10 @@ class Sample:
         if shard[1] * self.shape[0] * self.shape[2] > 4 * SLAB:  # a block spans the other axes
             shard = (shard[0], chunk[1], shard[2])
         like = self.like(store, self.shape)
-        return image_spec(store, like, dtype="float32", kind="intensity", chunk=chunk, shard=shard, facts=facts)
+        return image_spec(store, like, StoreOptions(chunk, shard), dtype="float32", kind="intensity", facts=facts)
 
     def core(self, shape: Index3, unit: Index3, build: Callable[[Index3], Stage]) -> Index3:
         """A block's core: the user's, rounded up to whole units, or the largest that fits."""
         if self.options.block is not None:
             return index3(min(-(-b // u) * u, n) for b, u, n in zip(self.options.block, unit, shape, strict=True))
-        return choose_core(shape, unit, self.options.limit_bytes(), build, wanted=self.options.processes)
+        return self.options.core_for(shape, unit, build)

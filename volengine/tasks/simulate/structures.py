@@ -6,12 +6,15 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
+from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from volengine.core.errors import InputError, MissingError
 from volengine.core.specimen import Template
-from volengine.sim.recipe import FilamentsRecipe, SpeciesRecipe, SpecimenRecipe
+from volengine.sim.recipe.filaments import FilamentsRecipe
+from volengine.sim.recipe.particles import SpeciesRecipe
+from volengine.sim.recipe.specimen import SpecimenRecipe
 
 if TYPE_CHECKING:
     from volengine.core.structure import Structure
@@ -32,7 +35,7 @@ ASSEMBLIES = 12
 
 
 @dataclass(frozen=True)
-class Source:
+class StructureFile:
     """Where a structure is.
 
     Parameters
@@ -40,7 +43,7 @@ class Source:
     path
         A file; empty for a stand-in.
     name
-        What its name says: of the file, or of the structure of the package.
+        Of the file, or of the structure of the package; it may hold CryoTomoSim's flags.
     digest
         Of the file's content: another one is another specimen.
     """
@@ -53,7 +56,7 @@ class Source:
         return asdict(self)
 
 
-def sources_of(recipe: SpecimenRecipe, base: str = ".") -> dict[str, Source]:
+def structure_files(recipe: SpecimenRecipe, base: str = ".") -> dict[str, StructureFile]:
     """Where each structure of a recipe is, by what the recipe calls it; PDB entries are downloaded once.
 
     Raises
@@ -61,7 +64,7 @@ def sources_of(recipe: SpecimenRecipe, base: str = ".") -> dict[str, Source]:
     InputError
         There is no such file, id or name.
     """
-    return {text: source_of(text, base) for text in wanted(recipe)}
+    return {text: structure_file(text, base) for text in wanted(recipe)}
 
 
 def wanted(recipe: SpecimenRecipe) -> list[str]:
@@ -70,16 +73,16 @@ def wanted(recipe: SpecimenRecipe) -> list[str]:
     return sorted({*named, *(f.structure for f in recipe.filaments if f.structure)})
 
 
-def source_of(text: str, base: str) -> Source:
+def structure_file(text: str, base: str) -> StructureFile:
     """Where one structure is."""
     from volengine.io.structures.cache import fetch_structure, pdb_id
     from volengine.sim.atoms.standins import is_standin
 
     if is_standin(text):
-        return Source("", text, text)
+        return StructureFile("", text, text)
     if text in SHIPPED:
-        path = Path(__file__).parents[1] / "data" / "structures" / SHIPPED[text]
-        return Source(str(path), text, _digest(str(path)))
+        path = Path(str(resources.files("volengine.data") / "structures" / SHIPPED[text]))
+        return StructureFile(str(path), text, _digest(str(path)))
     path = Path(base) / text
     if not path.is_file():
         found = pdb_id(text)
@@ -89,7 +92,7 @@ def source_of(text: str, base: str) -> Source:
                 f"{', '.join(sorted(SHIPPED))}, globule-KDA, barrel-KDA."
             )
         path = Path(fetch_structure(found))
-    return Source(str(path.resolve()), path.name, _digest(str(path.resolve())))
+    return StructureFile(str(path.resolve()), path.name, _digest(str(path.resolve())))
 
 
 @lru_cache(maxsize=256)
@@ -100,31 +103,33 @@ def _digest(path: str) -> str:
         raise InputError(f"{path} cannot be read: {error.strerror or error}.") from error
 
 
-def class_names(recipe: SpecimenRecipe, sources: Mapping[str, Source]) -> set[str]:
+def class_names(recipe: SpecimenRecipe, files: Mapping[str, StructureFile]) -> set[str]:
     """Names of all classes that a specimen may have; structures are read for the names of their parts."""
     names = {f.class_name for f in recipe.filaments} | {v.name for v in recipe.vesicles}
     names |= {s.name for s in recipe.sheets}
     names |= set(recipe.labels.names.values()) if recipe.labels else set()
     names |= {extra.name for extra in (recipe.beads, recipe.film) if extra is not None}
     for species in (s for layer in recipe.layers for s in layer.species):
-        for template in templates_of(species, sources[species.structure], recipe):
+        for template in templates_of(species, files[species.structure], recipe):
             names |= set(template.classes)
     return names
 
 
-def templates_of(species: SpeciesRecipe, source: Source, recipe: SpecimenRecipe) -> tuple[Template, ...]:
+def templates_of(species: SpeciesRecipe, file: StructureFile, recipe: SpecimenRecipe) -> tuple[Template, ...]:
     """The templates of a species: one, or one for each sub-model of a group."""
-    return tuple(_templates(species, source, recipe.voxel_size, recipe.scale))
+    return tuple(_templates(species, file, recipe.voxel_size, recipe.scale))
 
 
-def flags_of(species: SpeciesRecipe, source: Source) -> frozenset[str]:
+def flags_of(species: SpeciesRecipe, file: StructureFile) -> frozenset[str]:
     """CryoTomoSim's words in the recipe and in the file's name."""
     from volengine.io.structures.names import parse_name
 
-    return frozenset(species.flags) | parse_name(source.name).flags
+    return frozenset(species.flags) | parse_name(file.name).flags
 
 
-def monomers_of(filaments: FilamentsRecipe, sources: Mapping[str, Source], recipe: SpecimenRecipe) -> Template | None:
+def monomers_of(
+    filaments: FilamentsRecipe, files: Mapping[str, StructureFile], recipe: SpecimenRecipe
+) -> Template | None:
     """The unit of a filament; None for the procedural one.
 
     Its z axis is the filament's. A dimer of microtubules stands in a ring, so its centre is its pivot, and one that
@@ -136,41 +141,41 @@ def monomers_of(filaments: FilamentsRecipe, sources: Mapping[str, Source], recip
 
     ring = filaments.kind == "microtubule"
     species = SpeciesRecipe(structure=filaments.structure, name=filaments.class_name, flags=("complex",))
-    source = sources[filaments.structure]
-    template = _templates(species, source, recipe.voxel_size, recipe.scale, "centre" if ring else "axis")[0]
+    file = files[filaments.structure]
+    template = _templates(species, file, recipe.voxel_size, recipe.scale, "centre" if ring else "axis")[0]
     return aligned(template, tolerance_deg=ACROSS_DEG) if ring else template
 
 
 @lru_cache(maxsize=64)
 def _templates(
-    species: SpeciesRecipe, source: Source, voxel_size: float, scale: Any, pivot: PivotName | None = None
+    species: SpeciesRecipe, file: StructureFile, voxel_size: float, scale: Any, pivot: PivotName | None = None
 ) -> list[Template]:
     from volengine.sim.atoms.standins import standin
 
-    if not source.path:
-        return [_named(standin(source.name), species.name)]
-    if Path(source.path.removesuffix(".gz")).suffix.lower() in (".mrc", ".map", ".rec"):
-        return [_of_density(species, source, voxel_size)]
-    return list(_of_atoms(species, source, voxel_size, scale, pivot))
+    if not file.path:
+        return [_named(standin(file.name), species.name)]
+    if Path(file.path.removesuffix(".gz")).suffix.lower() in (".mrc", ".map", ".rec"):
+        return [_of_density(species, file, voxel_size)]
+    return list(_of_atoms(species, file, voxel_size, scale, pivot))
 
 
 def _of_atoms(
-    species: SpeciesRecipe, source: Source, voxel_size: float, scale: Any, pivot: PivotName | None
+    species: SpeciesRecipe, file: StructureFile, voxel_size: float, scale: Any, pivot: PivotName | None
 ) -> Iterator[Template]:
     from volengine.core.structure import Structure
     from volengine.io.structures.read import read_structure
     from volengine.sim.atoms.templates import alone, template_of
 
-    given = species.name or (source.name if source.name in SHIPPED else "")
-    structure = read_structure(source.path, assembly=species.assembly, classes=(given,) if given else None)
-    flags = flags_of(species, source)
+    given = species.name or (file.name if file.name in SHIPPED else "")
+    structure = read_structure(file.path, assembly=species.assembly, classes=(given,) if given else None)
+    flags = flags_of(species, file)
     name = given or structure.name
     classes = ("distract",) if "distract" in flags and not given else None
-    whole = Structure(name, structure.parts)
+    whole = Structure(name, structure.sub_models)
     pivot = pivot or ("origin" if "membrane" in flags else "centre")
     chosen = [whole] if "complex" in flags else alone(whole)
     if "assembly" in flags:
-        chosen = list(_assembled(chosen, source.digest))
+        chosen = list(_assembled(chosen, file.digest))
     for one in chosen:
         yield template_of(one, voxel_size=voxel_size, scale=scale, pivot=pivot, classes=classes)
 
@@ -180,19 +185,19 @@ def _assembled(singles: list[Structure], digest: str) -> Iterator[Structure]:
     from volengine.core.structure import Structure
     from volengine.sim.seeds import stream
 
-    (base, *marks), others = singles[0].parts, [single.parts[0] for single in singles[1:]]
+    (base, *marks), others = singles[0].sub_models, [single.sub_models[0] for single in singles[1:]]
     rng = stream(0, "assembly", digest)
     for _ in range(ASSEMBLIES if others else 1):
         kept = sorted(rng.permutation(len(others))[: int(rng.integers(len(others) + 1))].tolist())
         yield Structure(singles[0].name, (base, *(others[n] for n in kept), *marks))
 
 
-def _of_density(species: SpeciesRecipe, source: Source, voxel_size: float) -> Template:
+def _of_density(species: SpeciesRecipe, file: StructureFile, voxel_size: float) -> Template:
     from volengine.io.structures.read import read_density
     from volengine.sim.atoms.templates import template_of_density
 
-    array, size = read_density(source.path, invert=species.invert)
-    name = species.name or Path(source.name).stem
+    array, size = read_density(file.path, invert=species.invert)
+    name = species.name or Path(file.name).stem
     return template_of_density(array, size, name, cell=voxel_size / 3, threshold=species.threshold, total=species.total)
 
 

@@ -59,7 +59,7 @@ def write_truth(
         "recipe": recipe,
         "classes": scene.classes,
         "placed": json.loads(str(table["report"])),
-        "structures": plan.stage("place").params["sources"],
+        "structures": plan.stage("place").params["structures"],
         "ice_volt": scene.ice,
         "volengine": _version(),
         "files": sorted([*stars, *texts, *meshes, *("/".join(url.split("/")[-2:]) for url in urls)]),

@@ -23,10 +23,10 @@ from volengine.core.picks import Picks
 from volengine.core.units import NM_TO_ANGSTROM
 from volengine.core.volume import Volume
 from volengine.io.names import is_packed, suffix_of
-from volengine.io.open import open_volume
 from volengine.tasks.common.inputs import expand
-from volengine.tasks.score.inputs import SIZE_TOLERANCE
-from volengine.tasks.stats.recipe import UNNAMED, StatsRecipe, feature_of
+from volengine.tasks.common.layout import feature_named
+from volengine.tasks.common.named import SIZE_TOLERANCE, feature_of, open_sized, stored_name, tomogram_in
+from volengine.tasks.stats.recipe import UNNAMED, StatsRecipe
 
 Floats = NDArray[np.float64]
 Int64 = NDArray[np.int64]
@@ -107,8 +107,22 @@ class Tomogram:
 
 
 @dataclass(frozen=True, eq=False)
-class Part:
-    """What one source says of one tomogram."""
+class SourceObjects:
+    """The objects that one source holds of one tomogram.
+
+    Parameters
+    ----------
+    tomogram
+        The tomogram's name.
+    where
+        The source: the path of a table, the name of a store and the array in it.
+    extent_nm
+        The tomogram's sides z, y, x; ``None`` if the source does not say it.
+    slack_nm
+        How far objects may lie outside of the extent, and extents differ: two voxels.
+    classes
+        Objects by class.
+    """
 
     tomogram: str
     where: str
@@ -119,9 +133,17 @@ class Part:
 
 @dataclass(frozen=True)
 class Sources:
-    """Tables of picks, read, and label volumes, not read yet."""
+    """What is counted.
 
-    parts: tuple[Part, ...]
+    Parameters
+    ----------
+    picks
+        The objects of all tables of picks, which are read.
+    volumes
+        Label volumes, of which only the metadata is read.
+    """
+
+    picks: tuple[SourceObjects, ...]
     volumes: tuple[Volume, ...]
 
     @classmethod
@@ -146,16 +168,16 @@ class Sources:
         InputError
             Files that cannot be counted, or that do not say enough.
         """
-        parts: list[Part] = []
+        picks: list[SourceObjects] = []
         volumes: list[Volume] = []
         for path in _paths(inputs, what):
             if "#" not in path and suffix_of(path) in PICK_SUFFIXES:
-                parts += _read_picks(path, recipe)
+                picks += _read_picks(path, recipe)
             else:
                 volumes += _open_labels(path, recipe)
-        if not parts and not volumes:
+        if not picks and not volumes:
             raise MissingError(f"There is no {what} to count: give tables of picks or label volumes.")
-        return cls(tuple(parts), tuple(volumes))
+        return cls(tuple(picks), tuple(volumes))
 
 
 def _paths(inputs: Sequence[str], what: str) -> list[str]:
@@ -192,7 +214,7 @@ def _inside(folder: Path) -> list[str]:
         return tables
 
 
-def _read_picks(path: str, recipe: StatsRecipe) -> list[Part]:
+def _read_picks(path: str, recipe: StatsRecipe) -> list[SourceObjects]:
     from volengine.io.picks import read_all
 
     try:
@@ -202,15 +224,15 @@ def _read_picks(path: str, recipe: StatsRecipe) -> list[Part]:
             raise
         tables = read_all(path, voxel_size=(recipe.voxel_size,) * 3)
     stem = Path(path).stem
-    parts = []
+    read = []
     for name, picks in tables.items():
-        feature = picks.feature or stem.rpartition("__")[2]
-        tomogram = name.removesuffix(f"__{feature}")
+        feature = picks.feature or feature_named(stem.rpartition("__")[2])
+        tomogram = tomogram_in(name, feature)
         found = Objects.of_picks(picks, Path(path).name)
         extent = None if picks.shape is None else _extent(picks.shape, picks.voxel_size)
         slack = 2 * max(picks.voxel_size) / NM_TO_ANGSTROM
-        parts.append(Part(tomogram, path, extent, slack, {feature: found}))
-    return parts
+        read.append(SourceObjects(tomogram, path, extent, slack, {feature: found}))
+    return read
 
 
 def _open_labels(path: str, recipe: StatsRecipe) -> list[Volume]:
@@ -222,7 +244,7 @@ def _open_labels(path: str, recipe: StatsRecipe) -> list[Volume]:
     groups = [group]
     if suffix_of(url) in ("", ".zarr") and not group:
         groups = [info.group for info in list_groups(url) if info.group.startswith("labels/")] or [""]
-    volumes = [_open(url, name, recipe.voxel_size) for name in groups]
+    volumes: list[Volume] = [open_sized(f"{url}#{name}", recipe.voxel_size) for name in groups]
     named = [v for v in volumes if "classes" in v.facts or feature_of(v)]
     if len(volumes) > 1 and named:  # a simulated tomogram's store: the atlas says what it holds, the instances do not
         volumes = named
@@ -231,23 +253,8 @@ def _open_labels(path: str, recipe: StatsRecipe) -> list[Volume]:
     return volumes
 
 
-def _open(url: str, group: str, voxel_size: float | None) -> Volume:
-    """A volume; one that says no voxel size has this one."""
-    try:
-        return open_volume(url, group=group)
-    except InputError as error:
-        if voxel_size is None or type(error) is not InputError:
-            raise
-        return open_volume(url, group=group, voxel_size=voxel_size)
-
-
-def tomogram_of(volume: Volume) -> str:
-    """The tomogram a label volume belongs to: its name without ``__FEATURE``."""
-    return volume.name.removesuffix(f"__{feature_of(volume)}")
-
-
-def part_of_volume(volume: Volume, found: Mapping[str, NDArray[Any]], recipe: StatsRecipe) -> Part:
-    """What was counted in a label volume, without islands.
+def objects_of_volume(volume: Volume, found: Mapping[str, NDArray[Any]], recipe: StatsRecipe) -> SourceObjects:
+    """The objects that were counted in a label volume, without islands.
 
     Parameters
     ----------
@@ -267,7 +274,7 @@ def part_of_volume(volume: Volume, found: Mapping[str, NDArray[Any]], recipe: St
         names = recipe.names_of(volume)
         names |= {int(k): f"{UNNAMED}{k}" for k in np.unique(found["class"]) if int(k) not in names}
     least = recipe.least_voxels(voxel_nm3)
-    where = "#".join([volume.url.rstrip("/").rsplit("/", 1)[-1], *([volume.path] if volume.path else [])])
+    where = stored_name(volume)
     classes = {}
     for id, name in sorted(names.items()):
         mine = found["class"] == id
@@ -282,7 +289,7 @@ def part_of_volume(volume: Volume, found: Mapping[str, NDArray[Any]], recipe: St
             int(found["voxels"][mine & ~kept].sum()),
         )
     extent = _extent(volume.shape, volume.voxel_size)
-    return Part(tomogram_of(volume), where, extent, 2 * float(size_nm.max()), classes)
+    return SourceObjects(tomogram_in(volume.name, feature_of(volume)), where, extent, 2 * float(size_nm.max()), classes)
 
 
 def _extent(shape: Sequence[int], voxel_size: Sequence[float]) -> tuple[float, float, float]:
@@ -290,28 +297,28 @@ def _extent(shape: Sequence[int], voxel_size: Sequence[float]) -> tuple[float, f
     return z, y, x
 
 
-def tomograms_of(parts: Sequence[Part]) -> dict[str, Tomogram]:
-    """Parts joined by tomogram, by name.
+def tomograms_of(sources: Sequence[SourceObjects]) -> dict[str, Tomogram]:
+    """The objects of all sources joined by tomogram, by name.
 
     Raises
     ------
     InputError
-        A class that two parts of a tomogram count, extents that differ, picks that lie outside.
+        A class that two sources of a tomogram count, extents that differ, picks that lie outside.
     """
-    grouped: dict[str, list[Part]] = {}
-    for part in sorted(parts, key=lambda p: (p.tomogram, p.where)):
-        grouped.setdefault(part.tomogram, []).append(part)
+    grouped: dict[str, list[SourceObjects]] = {}
+    for source in sorted(sources, key=lambda s: (s.tomogram, s.where)):
+        grouped.setdefault(source.tomogram, []).append(source)
     return {name: _joined(name, group) for name, group in grouped.items()}
 
 
-def _joined(name: str, parts: Sequence[Part]) -> Tomogram:
+def _joined(name: str, sources: Sequence[SourceObjects]) -> Tomogram:
     classes: dict[str, Objects] = {}
-    known: Part | None = None
-    for part in parts:
-        if part.extent_nm is not None:
-            known = known or part
-            _check_extents(name, known, part)
-        for key, objects in part.classes.items():
+    known: SourceObjects | None = None
+    for source in sources:
+        if source.extent_nm is not None:
+            known = known or source
+            _check_extents(name, known, source)
+        for key, objects in source.classes.items():
             if key in classes:
                 raise InputError(
                     f"{classes[key].where} and {objects.where} both count {key!r} of tomogram {name!r}; give one "
@@ -319,13 +326,13 @@ def _joined(name: str, parts: Sequence[Part]) -> Tomogram:
                 )
             classes[key] = objects
     if known is not None and known.extent_nm is not None:
-        for part in parts:
-            _check_inside(name, part, known)
+        for source in sources:
+            _check_inside(name, source, known)
     extent = None if known is None else known.extent_nm
     return Tomogram(name, extent, {key: classes[key] for key in sorted(classes)})
 
 
-def _check_extents(name: str, one: Part, other: Part) -> None:
+def _check_extents(name: str, one: SourceObjects, other: SourceObjects) -> None:
     a, b = np.asarray(one.extent_nm), np.asarray(other.extent_nm)
     if (np.abs(a - b) > SIZE_TOLERANCE * a + max(one.slack_nm, other.slack_nm)).any():
         raise InputError(
@@ -334,10 +341,10 @@ def _check_extents(name: str, one: Part, other: Part) -> None:
         )
 
 
-def _check_inside(name: str, part: Part, known: Part) -> None:
+def _check_inside(name: str, source: SourceObjects, known: SourceObjects) -> None:
     extent = np.asarray(known.extent_nm)
-    slack = SIZE_TOLERANCE * extent + max(part.slack_nm, known.slack_nm)
-    for key, objects in part.classes.items():
+    slack = SIZE_TOLERANCE * extent + max(source.slack_nm, known.slack_nm)
+    for key, objects in source.classes.items():
         outside = (objects.position_nm < -slack) | (objects.position_nm > extent + slack)
         rows = np.flatnonzero(outside.any(axis=1))
         if rows.size:

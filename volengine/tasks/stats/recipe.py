@@ -11,6 +11,7 @@ from volengine.core.recipe import Recipe
 from volengine.core.units import NM_TO_ANGSTROM
 from volengine.core.volume import Volume
 from volengine.ops.stats_labels import ClassRules
+from volengine.tasks.common.named import feature_of
 
 Labels = Literal["atlas", "instances"]
 
@@ -172,8 +173,3 @@ class StatsRecipe(Recipe):
 
 UNNAMED = "class_"
 """Begins the name of a class whose id is all that is known."""
-
-
-def feature_of(volume: Volume) -> str:
-    """What a volume says it shows: its facts, or its name ``TOMOGRAM__FEATURE``."""
-    return str(volume.facts.get("feature", "")) or (volume.name.rpartition("__")[2] if "__" in volume.name else "")

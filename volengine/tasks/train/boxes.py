@@ -21,7 +21,7 @@ from volengine.io.cached import ChunkCache
 from volengine.io.names import Source
 from volengine.ops.score_masks import FEATURE, IGNORE
 from volengine.tasks.train.labels import LabelSlices
-from volengine.tasks.train.samples import LazySamples, Part, PatchRules, Sample, TrainSample, thinned
+from volengine.tasks.train.samples import LazyPatches, Patch, PatchRules, TrainSample, Use, thinned
 from volengine.tasks.train.volumes import OpenVolume
 
 RIGHT_ANGLES = 4
@@ -38,8 +38,8 @@ class BoxPatches(OpenVolume):
         No box lies in the part for training; a patch that is not square and would be turned; boxes without truth.
     """
 
-    def __init__(self, sample: TrainSample, rules: PatchRules, part: Part = "both", cache: ChunkCache | None = None):
-        super().__init__(sample, rules, part, cache)
+    def __init__(self, sample: TrainSample, rules: PatchRules, use: Use = "both", cache: ChunkCache | None = None):
+        super().__init__(sample, rules, use, cache)
         if rules.patch[1] != rules.patch[2] and sample.copies > 1:
             raise InputError(f"{self.volume.url}: boxes are turned, so patches must be square, not {rules.patch}.")
         starts = self._auto() if sample.boxes == "auto" else self._centred()
@@ -69,7 +69,7 @@ class BoxPatches(OpenVolume):
         """How many boxes for training hold each feature."""
         return self._counts
 
-    def draw(self, rng: np.random.Generator) -> Sample:
+    def draw(self, rng: np.random.Generator) -> Patch:
         """A box with a feature, turned, or one without."""
         with_share = 1 / (1 + self.sample.negatives) if self.without else 1.0
         if self.with_feature and rng.random() < with_share:
@@ -83,14 +83,14 @@ class BoxPatches(OpenVolume):
         shift = rng.integers(-(spare // 2), spare - spare // 2 + 1, 2) if spare > 0 else np.zeros(2, int)
         return self._patch(start, angle, (int(shift[0]), int(shift[1])), self.training)
 
-    def validation(self) -> LazySamples[Sample]:
+    def validation(self) -> LazyPatches[Patch]:
         """The boxes of the held-out part, as they are."""
-        return LazySamples([(self._as_it_is, b) for b in thinned(self.held_out_boxes)])
+        return LazyPatches([(self._as_it_is, b) for b in thinned(self.held_out_boxes)])
 
-    def _as_it_is(self, start: Index3) -> Sample:
+    def _as_it_is(self, start: Index3) -> Patch:
         return self._patch(start, 0.0, (0, 0), self.held_out)
 
-    def _patch(self, start: Index3, angle: float, shift: tuple[int, int], part: Box | None) -> Sample:
+    def _patch(self, start: Index3, angle: float, shift: tuple[int, int], part: Box | None) -> Patch:
         """The patch in the middle of the box (shifted), turned in the plane; nothing outside of ``part`` is read."""
         rules, side = self.rules, self.sample.box_vox
         depth, height, width = rules.patch

@@ -126,7 +126,7 @@ def make_discriminator(recipe: TrainRecipe) -> Any:
 def drawing(
     sources: Sequence[SampleSource], augment: Augmentation, device: torch.device
 ) -> Callable[[np.random.Generator], tuple[Any, Any, str]]:
-    """Draws a sample of any source and changes it, on the GPU if that is where the network is."""
+    """Draws a patch of any sample and changes it, on the GPU if that is where the network is."""
     import torch
 
     from volengine.nets.training.augment.apply import augmented

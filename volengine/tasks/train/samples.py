@@ -1,8 +1,8 @@
-"""What a training reads: samples as people describe them, and the face that every source of patches has.
+"""What a training reads: samples as people describe them, and the face that every sample has when it is open.
 
-A *sample* (:class:`TrainSample`) names data: a tomogram with its truth, or a training set that holds both. A *source*
-(:class:`SampleSource`) is that sample opened: it draws patches for training and has some for validation. Sources read
-what they need when they need it. :func:`volengine.tasks.train.sources.open_sources` makes the ones from the others.
+A *sample* (:class:`TrainSample`) names data: a tomogram with its truth, or a training set that holds both. A *sample
+source* (:class:`SampleSource`) is that sample opened: it draws patches for training and has some for validation. It
+reads what it needs when it needs it. :func:`volengine.tasks.train.sources.open_sources` makes the ones from the others.
 """
 
 from __future__ import annotations
@@ -27,14 +27,16 @@ if TYPE_CHECKING:
 Truth = NDArray[np.uint8] | NDArray[np.float32]
 """Labels (features, z, y, x): 0, 1, 2; or of a regression the numbers to answer, nan where nothing is known."""
 
-Sample = tuple[NDArray[np.float32], Truth]
-"""An image (slices or z, y, x), normalised, and its truth."""
+Patch = tuple[NDArray[np.float32], Truth]
+"""What a network sees, an image (slices or z, y, x), normalised; and the truth about it."""
 
-Named = tuple[NDArray[np.float32], Truth, str]
+NamedPatch = tuple[NDArray[np.float32], Truth, str]
 """The same with the name of the data set that it belongs to."""
 
 T = TypeVar("T")
-Part = Literal["both", "train", "validate"]
+Use = Literal["both", "train", "validate"]
+"""What a sample is used for."""
+
 MOST_VALIDATION = 64
 """Patches that one source gives for validation: this many, up to twice as many, thinned evenly."""
 
@@ -106,7 +108,7 @@ class TrainSample(Recipe):
     features: tuple[str, ...] = ()
     weight: float = 1.0
     token: str = ""
-    use: Part = "both"
+    use: Use = "both"
     voxel_size: float | None = None
 
     def check(self) -> None:
@@ -213,17 +215,17 @@ class SampleSource(Protocol):
         """How many places of each feature are known in the part for training (of many, a share)."""
         ...
 
-    def draw(self, rng: np.random.Generator) -> Sample:
+    def draw(self, rng: np.random.Generator) -> Patch:
         """A random patch of the part for training."""
         ...
 
-    def validation(self) -> Sequence[Sample]:
+    def validation(self) -> Sequence[Patch]:
         """Patches of the part that is kept apart, always the same; each is read when it is asked for."""
         ...
 
 
-class LazySamples(Sequence[T]):
-    """Samples that are read one at a time, each time anew.
+class LazyPatches(Sequence[T]):
+    """Patches that are read one at a time, each time anew.
 
     Parameters
     ----------
@@ -240,10 +242,10 @@ class LazySamples(Sequence[T]):
     @overload
     def __getitem__(self, number: int) -> T: ...
     @overload
-    def __getitem__(self, number: slice) -> LazySamples[T]: ...
-    def __getitem__(self, number: int | slice) -> T | LazySamples[T]:
+    def __getitem__(self, number: slice) -> LazyPatches[T]: ...
+    def __getitem__(self, number: int | slice) -> T | LazyPatches[T]:
         if isinstance(number, slice):
-            return LazySamples(self._parts[number])
+            return LazyPatches(self._parts[number])
         read, what = self._parts[number]
         return read(what)
 

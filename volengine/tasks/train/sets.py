@@ -1,8 +1,8 @@
 """Patches of training sets that hold image and truth together: Ais's ``.scnt``, MemBrain's NIfTI folders.
 
-A sample of a set is cut to the patch at random where it is larger; where it is smaller, the image is filled with 0 (the
+An entry of a set is cut to the patch at random where it is larger; where it is smaller, the image is filled with 0 (the
 mean, as the fill comes after normalising) and the labels with 2, so nothing counts there. Statistics for
-``normalisation="volume"`` are those of all samples of one tomogram together, as the tomogram itself is not at hand.
+``normalisation="volume"`` are those of all entries of one tomogram together, as the tomogram itself is not at hand.
 
 What is kept for validation is whole tomograms: a set that says of which tomogram each box is (``.scnt``, tar form)
 keeps some of them. A NIfTI folder has its own part for validation (``imagesVal``). Sets that say neither have none:
@@ -23,7 +23,7 @@ from volengine.core.boxes import Box, Index3, index3
 from volengine.core.errors import InputError
 from volengine.core.volume import Vector3
 from volengine.ops.score_masks import FEATURE, IGNORE, labels_of
-from volengine.tasks.train.samples import LazySamples, Part, PatchRules, Sample, TrainSample, thinned
+from volengine.tasks.train.samples import LazyPatches, Patch, PatchRules, TrainSample, Use, thinned
 
 Read = Callable[[int], tuple[NDArray[Any], NDArray[Any]]]
 MAX_DECODED = 256_000_000
@@ -32,20 +32,20 @@ MAX_DECODED = 256_000_000
 
 @dataclass(frozen=True)
 class Stored:
-    """A training set as this module sees it: numbered samples.
+    """A training set as this module sees it: numbered entries, each an image with its labels.
 
     Parameters
     ----------
     path
         For messages.
     read, read_labels
-        A sample's image (z, y, x) and labels (1 or z, y, x); and the latter alone.
+        An entry's image (z, y, x) and labels (1 or z, y, x); and the latter alone.
     groups
-        For each sample what its statistics are made of: samples of the same name.
+        For each entry what its statistics are made of: entries of the same name.
     tomograms
-        For each sample the tomogram it is cut from; ``""`` where that is not known.
+        For each entry the tomogram it is cut from; ``""`` where that is not known.
     rows
-        Which of the recipe's features the labels of each sample are.
+        Which of the recipe's features the labels of each entry are.
     voxel_size
         Angstrom.
     reserved
@@ -73,12 +73,12 @@ class SetPatches:
         How it is used, and what a patch is.
     held
         Tomograms kept for validation.
-    part
+    use
         What all of it is used for, instead.
     """
 
     def __init__(
-        self, stored: Stored, sample: TrainSample, rules: PatchRules, held: Collection[str], part: Part, token: str
+        self, stored: Stored, sample: TrainSample, rules: PatchRules, held: Collection[str], use: Use, token: str
     ):
         if rules.normalisation in ("per_slice", "global_mad"):
             raise InputError(
@@ -89,7 +89,7 @@ class SetPatches:
         self.name, self.voxel_size = stored.path, stored.voxel_size
         numbers = range(len(stored.groups))
         kept = {n for n in numbers if n in stored.reserved or stored.tomograms[n] in held}
-        kept = set(numbers) if part == "validate" else set() if part == "train" else kept
+        kept = set(numbers) if use == "validate" else set() if use == "train" else kept
         self.training = [n for n in numbers if n not in kept]
         self.held_out = sorted(kept)
         self.weight = sample.weight if self.training else 0.0
@@ -98,7 +98,7 @@ class SetPatches:
 
     @property
     def positives(self) -> tuple[int, ...]:
-        """How many samples for training hold each feature."""
+        """How many entries for training hold each feature."""
         return tuple(map(len, self._positive))
 
     def _with_feature(self, k: int) -> list[int]:
@@ -106,7 +106,7 @@ class SetPatches:
         return [n for n in mine if (self.stored.read_labels(n) == FEATURE).any()]
 
     def _statistics(self) -> dict[str, tuple[float, float]]:
-        """Mean and standard deviation of each group; one sample in memory at a time."""
+        """Mean and standard deviation of each group; one entry in memory at a time."""
         sums: dict[str, list[float]] = {}
         for number, group in enumerate(self.stored.groups):
             image = self.stored.read(number)[0].astype(np.float64)
@@ -117,8 +117,8 @@ class SetPatches:
             sums[group] = [total, old + apart * n / total, squares + square + apart**2 * count * n / total]
         return {group: (mean, float(np.sqrt(squares / n))) for group, (n, mean, squares) in sums.items()}
 
-    def draw(self, rng: np.random.Generator) -> Sample:
-        """A random sample; with ``positive_share``, one that holds the feature, cut around a voxel of it."""
+    def draw(self, rng: np.random.Generator) -> Patch:
+        """A patch of a random entry; with ``positive_share``, one that holds the feature, cut around a voxel of it."""
         if not self.training:
             raise InputError(f"{self.stored.path} is for validation only.")
         places = self._positive[int(rng.integers(len(self._positive)))]
@@ -126,14 +126,14 @@ class SetPatches:
         numbers = places if wanted else self.training
         return self._cut(numbers[int(rng.integers(len(numbers)))], rng, wanted)
 
-    def validation(self) -> LazySamples[Sample]:
-        """The middles of the samples that are kept apart."""
-        return LazySamples([(self._middle, n) for n in thinned(self.held_out)])
+    def validation(self) -> LazyPatches[Patch]:
+        """The middles of the entries that are kept apart."""
+        return LazyPatches([(self._middle, n) for n in thinned(self.held_out)])
 
-    def _middle(self, number: int) -> Sample:
+    def _middle(self, number: int) -> Patch:
         return self._cut(number, None, False)
 
-    def _cut(self, number: int, rng: np.random.Generator | None, wanted: bool) -> Sample:
+    def _cut(self, number: int, rng: np.random.Generator | None, wanted: bool) -> Patch:
         rules = self.rules
         image, values = self.stored.read(number)
         known = whole_depth(labels_of(values, f"{self.stored.path}: sample {number}"), len(image))

@@ -18,7 +18,7 @@ from volengine.io.cached import ChunkCache
 from volengine.io.names import suffix_of
 from volengine.io.open import open_volume
 from volengine.tasks.train.boxes import BoxPatches
-from volengine.tasks.train.samples import LazySamples, Named, Part, PatchRules, Sample, SampleSource, TrainSample
+from volengine.tasks.train.samples import LazyPatches, NamedPatch, Patch, PatchRules, SampleSource, TrainSample, Use
 from volengine.tasks.train.sets import SetPatches, Stored, nifti_stored, scnt_stored
 from volengine.tasks.train.volumes import Patches
 
@@ -44,11 +44,11 @@ def open_sources(samples: Sequence[TrainSample], rules: PatchRules, cache: int =
         if sample.is_set:
             found += _set_sources(sample, stored, rules, held)
             continue
-        part: Part = sample.use
-        if part == "both" and rules.validation == "tomogram":
-            part = "validate" if _name(sample) in held else "train"
+        use: Use = sample.use
+        if use == "both" and rules.validation == "tomogram":
+            use = "validate" if _name(sample) in held else "train"
         kind = BoxPatches if sample.boxes else Patches
-        found.append(kind(sample, rules, part, chunks))
+        found.append(kind(sample, rules, use, chunks))
     _check(found, rules, samples)
     return found
 
@@ -131,18 +131,18 @@ class Draw:
             return self.sources[int(rng.integers(len(self.sources)))]
         return self.sources[min(int(np.searchsorted(self._shares, rng.random(), "right")), len(self.sources) - 1)]
 
-    def __call__(self, rng: np.random.Generator) -> Named:
+    def __call__(self, rng: np.random.Generator) -> NamedPatch:
         """A random patch of a random source."""
         source = self.source(rng)
         return (*source.draw(rng), source.token)
 
 
-def validation_of(sources: Iterable[SampleSource]) -> LazySamples[Named]:
+def validation_of(sources: Iterable[SampleSource]) -> LazyPatches[NamedPatch]:
     """The patches for validation of all sources."""
-    return LazySamples(
+    return LazyPatches(
         [(partial(_named, s.validation(), s.token), k) for s in sources for k in range(len(s.validation()))]
     )
 
 
-def _named(samples: Sequence[Sample], token: str, number: int) -> Named:
-    return (*samples[number], token)
+def _named(patches: Sequence[Patch], token: str, number: int) -> NamedPatch:
+    return (*patches[number], token)

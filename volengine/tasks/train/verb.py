@@ -5,6 +5,7 @@ What is kept for validation is a slab of each volume, or whole tomograms. See :m
 what can be trained on, :mod:`volengine.tasks.train.volumes`, :mod:`~volengine.tasks.train.boxes` and
 :mod:`~volengine.tasks.train.sets` for what is read from it.
 
+>>> from volengine.tasks.train.samples import TrainSample
 >>> sample = TrainSample(volume="TS_01.ome.zarr", points=("ribosomes.star",), radius_nm=(12,))
 >>> recipe = TrainRecipe(samples=(sample,), features=("ribosome",), epochs=20)
 >>> history = train(recipe, "ribosome.safetensors")                                          # doctest: +SKIP
@@ -16,18 +17,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from volengine.core.errors import InputError
+from volengine.core.paths import PathLike, path_text
 from volengine.tasks.train.model import drawing, make_discriminator, make_model
 from volengine.tasks.train.recipe import TrainRecipe
-from volengine.tasks.train.samples import TrainSample
 from volengine.tasks.train.sources import open_sources, validation_of
 
 if TYPE_CHECKING:
     from volengine.nets.training.fit.fit import Fit as Fitting
 
-__all__ = ["TrainRecipe", "TrainSample", "train"]
 
-
-def train(recipe: TrainRecipe, out: str, *, progress: bool = True) -> list[dict[str, float]]:
+def train(recipe: TrainRecipe, out: PathLike, *, progress: bool = True) -> list[dict[str, float]]:
     """Train a network; the best state is written to ``out`` (``.safetensors``).
 
     The state of each epoch lies in the folder ``<out>.training``: a training that was stopped goes on from there when
@@ -46,6 +45,7 @@ def train(recipe: TrainRecipe, out: str, *, progress: bool = True) -> list[dict[
     """
     from volengine.nets.training.fit.fit import flush_denormals
 
+    out = path_text(out)
     if not out.endswith(".safetensors"):
         raise InputError(f"--out {out}: a model file ends with .safetensors.")
     with flush_denormals():

@@ -21,7 +21,7 @@ from volengine.io.cached import ChunkCache
 from volengine.io.names import Source
 from volengine.io.open import open_source, open_volume
 from volengine.tasks.train.labels import LabelFiles, LabelPoints, Labels, LabelSlices, LabelSome
-from volengine.tasks.train.samples import LazySamples, Part, PatchRules, Sample, TrainSample, thinned
+from volengine.tasks.train.samples import LazyPatches, Patch, PatchRules, TrainSample, Use, thinned
 from volengine.tasks.train.targets import TargetFiles
 
 if TYPE_CHECKING:
@@ -38,20 +38,20 @@ class OpenVolume:
     ----------
     sample, rules
         What to open, and what a patch is.
-    part
+    use
         What it is used for; ``both``: a slab is kept apart.
     cache
         Where recently read chunks are.
     """
 
-    def __init__(self, sample: TrainSample, rules: PatchRules, part: Part = "both", cache: ChunkCache | None = None):
+    def __init__(self, sample: TrainSample, rules: PatchRules, use: Use = "both", cache: ChunkCache | None = None):
         self.sample, self.rules = sample, rules
         self.volume = open_volume(sample.volume, voxel_size=sample.voxel_size)
         source = open_source(self.volume)
         self.source: Source = source if cache is None else cache.over(source, self.volume)
         self.region = region_of(sample, self.volume)
         self.labels = labels_of(sample, self.volume, rules, self.region, cache)
-        self.training, self.held_out = split(self.region, rules, self.volume, part)
+        self.training, self.held_out = split(self.region, rules, self.volume, use)
         self._moments = self._statistics() if rules.normalisation in ("volume", "per_slice") else None
         self._mad = self._sampled() if rules.normalisation == "global_mad" else None
 
@@ -116,7 +116,7 @@ class OpenVolume:
             standardise_itself(image)
         return image
 
-    def cut(self, start: Index3) -> Sample:
+    def cut(self, start: Index3) -> Patch:
         """The normalised patch that begins here, with its labels."""
         rules = self.rules
         box = Box(start, index3(a + n for a, n in zip(start, rules.patch, strict=True)))
@@ -129,8 +129,8 @@ class OpenVolume:
 class Patches(OpenVolume):
     """Patches anywhere in a volume, a share of them around voxels of the features."""
 
-    def __init__(self, sample: TrainSample, rules: PatchRules, part: Part = "both", cache: ChunkCache | None = None):
-        super().__init__(sample, rules, part, cache)
+    def __init__(self, sample: TrainSample, rules: PatchRules, use: Use = "both", cache: ChunkCache | None = None):
+        super().__init__(sample, rules, use, cache)
         self.positive = self._positions()
         first, last = (box.start[0], box.stop[0]) if (box := self.training) else (0, 0)
         self.slices = np.array([z for z in sample.slices if first <= z < last], int)
@@ -155,7 +155,7 @@ class Patches(OpenVolume):
             return tuple(int(self.training is not None and f in known) for f in self.rules.features)
         return tuple(len(rows) for rows in self.positive)
 
-    def draw(self, rng: np.random.Generator) -> Sample:
+    def draw(self, rng: np.random.Generator) -> Patch:
         """A random patch of the training part; with ``positive_share``, one that holds a feature voxel (of labels).
 
         Where only some slices are annotated, it holds one of them.
@@ -176,16 +176,16 @@ class Patches(OpenVolume):
                 start[0] = np.clip(at, low[0], high[0])
         return self.cut(index3(start))
 
-    def validation(self) -> LazySamples[Sample]:
+    def validation(self) -> LazyPatches[Patch]:
         """Patches that cover the held-out slab; they overlap where its sides are no multiple of theirs."""
         if self.held_out is None:
-            return LazySamples()
+            return LazyPatches()
         axes = []
         for a, b, n in zip(self.held_out.start, self.held_out.stop, self.rules.patch, strict=True):
             count = -(-(b - a) // n)
             axes.append(np.unique(np.linspace(a, b - n, count).astype(int)))
         starts = np.stack(np.meshgrid(*axes, indexing="ij"), -1).reshape(-1, 3)
-        return LazySamples([(self.cut, index3(s)) for s in thinned(starts.tolist())])
+        return LazyPatches([(self.cut, index3(s)) for s in thinned(starts.tolist())])
 
 
 class Thinned:
@@ -240,16 +240,16 @@ def region_of(sample: TrainSample, volume: Volume) -> Box:
     return box
 
 
-def split(region: Box, rules: PatchRules, volume: Volume, part: Part) -> tuple[Box | None, Box | None]:
+def split(region: Box, rules: PatchRules, volume: Volume, use: Use) -> tuple[Box | None, Box | None]:
     """Where patches for training and for validation may lie: of ``both``, the latter at the end of the longest axis."""
-    if part == "validate":
+    if use == "validate":
         whole = _within(region, rules.context, volume)
         _check_fits(whole, rules, f"{volume.url}: the part for validation {whole.shape}")
         return None, whole
     axis = int(np.argmax(region.shape))
     length, patch = region.shape[axis], rules.patch[axis]
     least = patch + (rules.context - 1 if axis == 0 else 0)
-    share = rules.validation_share if part == "both" else 0
+    share = rules.validation_share if use == "both" else 0
     held = max(int(np.ceil(share * length)), least) if share else 0
     stop, start = list(region.stop), list(region.start)
     stop[axis] -= held

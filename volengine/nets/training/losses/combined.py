@@ -64,10 +64,8 @@ class Objective:
         return total / sum(term.weight for term in self.terms)
 
 
-def deep_supervision(
-    loss: Loss, answers: Sequence[torch.Tensor], labels: torch.Tensor, *, normalised: bool = False
-) -> torch.Tensor:
-    """Sum of the losses at each resolution, weighted 1, 1/2, 1/4, ...
+def deep_supervision(loss: Loss, answers: Sequence[torch.Tensor], labels: torch.Tensor) -> torch.Tensor:
+    """Sum of the losses at each resolution, weighted 1, 1/2, 1/4, ... as in membrain-seg: not divided by their sum.
 
     Parameters
     ----------
@@ -75,16 +73,13 @@ def deep_supervision(
         Logits, the full resolution first.
     labels
         At full resolution; taken from the nearest voxel for the coarser ones.
-    normalised
-        Divide by the sum of the weights (nnU-Net); else as membrain-seg, which does not.
     """
-    total, weights = torch.zeros((), device=labels.device), 0.0
+    total = torch.zeros((), device=labels.device)
     for level, logits in enumerate(answers):
         size = logits.shape[2:]
         truth = labels if size == labels.shape[2:] else interpolate(labels.float(), size=size, mode="nearest")
         total = total + loss(logits, truth) / 2**level
-        weights += 1 / 2**level
-    return total / weights if normalised else total
+    return total
 
 
 # -- a discriminator (Pix2pix) ---------------------------------------------------------------------------------
@@ -97,10 +92,8 @@ def shown(answers: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     return torch.where(labels == IGNORE, 0, answers).to(torch.float32)
 
 
-def adversarial(
-    judged: torch.Tensor, probability: torch.Tensor, labels: torch.Tensor, weight: float = L1_WEIGHT
-) -> torch.Tensor:
-    """The generator's loss: ``mean((D - 1)^2) + weight * L1`` where labels count.
+def adversarial(judged: torch.Tensor, probability: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """The generator's loss: ``mean((D - 1)^2) + 100 * L1`` where labels count.
 
     Least squares (Mao et al., ICCV 2017) and the weight of 100 (Isola et al., CVPR 2017) are those of Ais's Pix2pix.
 
@@ -112,7 +105,7 @@ def adversarial(
         (batch, features, ...), the former from 0 to 1.
     """
     target = torch.where(labels == IGNORE, torch.nan, labels.float())
-    return ((judged - 1) ** 2).mean() + weight * masked_l1(probability, target)
+    return ((judged - 1) ** 2).mean() + L1_WEIGHT * masked_l1(probability, target)
 
 
 def discriminating(judged_true: torch.Tensor, judged_false: torch.Tensor) -> torch.Tensor:

@@ -71,14 +71,14 @@ def masked_bce(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     return (each * counts).sum() / counts.sum().clamp(min=1)
 
 
-def masked_dice(logits: torch.Tensor, labels: torch.Tensor, smooth: float = 1.0) -> torch.Tensor:
+def masked_dice(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """1 - soft Dice over the batch, per feature, mean over the features (Milletari et al., 2016, without squares)."""
     counts, target = _target(logits, labels)
     probability = logits.sigmoid() * counts
     over = [0, *range(2, logits.ndim)]
     both = (probability * target).sum(over)
     total = probability.sum(over) + target.sum(over)
-    return (1 - (2 * both + smooth) / (total + smooth)).mean()
+    return (1 - (2 * both + 1) / (total + 1)).mean()
 
 
 def bce_dice(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:

@@ -1,0 +1,81 @@
+"""What particles lie in: a carbon film, and the ice."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from volengine.core.errors import InputError
+from volengine.core.recipe import Recipe
+from volengine.sim.recipe.checks import named, positive
+
+THINNEST_NM = 2.4
+"""Of a film: four times the root mean square of its faces' unevenness."""
+WAVELENGTH_NM = 200.0
+"""Of the waves of the ice's surfaces."""
+RIDGE_WIDTH_NM = 80.0
+"""From one ridge that milling leaves in the ice to the next."""
+
+
+@dataclass(frozen=True)
+class FilmRecipe(Recipe):
+    """Carbon film with a round hole.
+
+    Parameters
+    ----------
+    thickness_nm
+        Of the carbon.
+    hole_radius_nm
+        Of the hole, whose edge crosses the volume.
+    cover
+        How far carbon reaches into the volume: share of its longer side in the plane.
+    name
+        Its class in the atlas.
+    """
+
+    thickness_nm: float = 15.0
+    hole_radius_nm: float = 1000.0
+    cover: float = 0.15
+    name: str = "carbon"
+
+    def check(self) -> None:
+        named("film", self.name)
+        positive("film: thickness_nm and hole_radius_nm", self.thickness_nm, self.hole_radius_nm)
+        if self.thickness_nm < THINNEST_NM:
+            raise InputError(
+                f"film: thickness_nm {self.thickness_nm} is less than {THINNEST_NM:g}, its faces' unevenness."
+            )
+        if not 0 <= self.cover <= 1:
+            raise InputError(f"film: cover is a share from 0 to 1, not {self.cover}.")
+
+
+@dataclass(frozen=True)
+class IceRecipe(Recipe):
+    """The ice's surfaces, which say how many electrons are lost on the way through.
+
+    Parameters
+    ----------
+    thickness_nm
+        Mean; default: the volume's.
+    roughness_nm
+        Root mean square of each surface's height.
+    taper_deg
+        Angle between the surfaces, for milled lamellae.
+    curtain_nm
+        Root mean square of the ridges that milling leaves.
+    """
+
+    thickness_nm: float | None = None
+    roughness_nm: float = 3.0
+    taper_deg: float = 0.0
+    curtain_nm: float = 0.0
+
+    def check(self) -> None:
+        positive("ice: thickness_nm", self.thickness_nm)
+        if min(self.roughness_nm, self.curtain_nm) < 0 or not abs(self.taper_deg) < 30:
+            raise InputError(f"ice: roughness_nm and curtain_nm are not negative, taper_deg is below 30: {self}.")
+        for name, height, wave in (
+            ("roughness_nm", self.roughness_nm, WAVELENGTH_NM),
+            ("curtain_nm", self.curtain_nm, RIDGE_WIDTH_NM),
+        ):
+            if not height <= wave / 10:
+                raise InputError(f"ice: {name} {height} is too steep for waves of {wave:g} nm: at most a tenth of it.")

@@ -1,0 +1,122 @@
+"""Particles: species, layers of them, and gold beads."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from volengine.core.errors import InputError
+from volengine.core.recipe import Recipe
+from volengine.sim.recipe.checks import Range, named, ordered, positive
+
+Flag = Literal["group", "complex", "assembly", "membrane", "vesicle", "cytosol", "cluster", "bundle", "distract"]
+
+
+@dataclass(frozen=True)
+class SpeciesRecipe(Recipe):
+    """One kind of particle.
+
+    Parameters
+    ----------
+    structure
+        A file (PDB, mmCIF, MRC density), a PDB id, or the name of a structure that comes with the package
+        (``volengine simulate --list``).
+    name
+        Its class in the atlas, that of all its parts; default: what the file's name says, of each part.
+    flags
+        CryoTomoSim's: ``complex``, ``assembly``, ``group``, ``membrane``, ``vesicle``, ``cytosol``, ``cluster``,
+        ``bundle``, ``distract``; added to those in the file's name.
+    count
+        How many to place; otherwise as many as the layer's rule allows.
+    concentration_um
+        Micromolar, instead of a count.
+    weight
+        How often it is drawn, against the layer's other species.
+    assembly
+        Biological assembly: its name, or ``file`` for the atoms as deposited; default: the file's first one.
+    total
+        Of an MRC density: its integrated potential, V A^3; default: as protein of its volume.
+    threshold
+        Of an MRC density: values from here on are the particle; default: Otsu's.
+    invert
+        Of an MRC density: the particle is dark.
+    side
+        With the flag ``membrane``: which way its +z points.
+    peripheral
+        With the flag ``membrane``: it sits on the membrane's face instead of through it.
+    offset_a
+        With the flag ``membrane``: moves it along its +z.
+    """
+
+    structure: str
+    name: str = ""
+    flags: tuple[Flag, ...] = ()
+    count: int | None = None
+    concentration_um: float | None = None
+    weight: float = 1.0
+    assembly: str | None = None
+    total: float | None = None
+    threshold: float | None = None
+    invert: bool = False
+    side: Literal["outside", "inside", "either"] = "outside"
+    peripheral: bool = False
+    offset_a: float = 0.0
+
+    def check(self) -> None:
+        if not self.structure.strip():
+            raise InputError("A species needs a structure: a file, a PDB id, or a name.")
+        if self.count is not None and self.concentration_um is not None:
+            raise InputError(f"{self.structure}: give a count or a concentration_um, not both.")
+        if self.count is not None and self.count < 0:
+            raise InputError(f"{self.structure}: count must be 0 or more, not {self.count}.")
+        if self.name:
+            named(self.structure, self.name)
+        for what in ("weight", "concentration_um", "total"):
+            positive(f"{self.structure}: {what}", getattr(self, what))
+
+
+@dataclass(frozen=True)
+class LayerRecipe(Recipe):
+    """Particles placed together; layers follow one another, so large ones should come first.
+
+    Parameters
+    ----------
+    species
+        What is drawn from.
+    iterations
+        How many particles are tried; default: 2500 times the density.
+    density
+        Stop when this share of the volume is taken.
+    tries
+        Positions and turns tried for each particle.
+    """
+
+    species: tuple[SpeciesRecipe, ...]
+    iterations: int | None = None
+    density: float = 0.4
+    tries: int = 4
+
+    def check(self) -> None:
+        if not self.species:
+            raise InputError("A layer needs at least one species.")
+        if not 0 < self.density <= 1:
+            raise InputError(f"A layer's density is a share from 0 to 1, not {self.density}.")
+        if self.tries < 1 or (self.iterations is not None and self.iterations < 0):
+            raise InputError(
+                f"A layer needs tries of 1 or more and iterations of 0 or more: {self.tries}, {self.iterations}."
+            )
+
+
+@dataclass(frozen=True)
+class BeadsRecipe(Recipe):
+    """Gold beads: how many, and their smallest and largest radius; placed first, as they are large and dense."""
+
+    count: int = 0
+    radius_nm: Range = (4.0, 6.0)
+    name: str = "gold"
+
+    def check(self) -> None:
+        if self.count < 0:
+            raise InputError(f"beads: count must be 0 or more, not {self.count}.")
+        named("beads", self.name)
+        ordered("beads: radius_nm", self.radius_nm, 0.5)

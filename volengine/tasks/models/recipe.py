@@ -1,0 +1,101 @@
+"""Recipes of ``models``: what is said of a model that is exported or imported, beyond what its file says."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from volengine.core.errors import InputError
+from volengine.core.model import Normalisation
+from volengine.core.recipe import Recipe
+
+Format = Literal["onnx", "bioimage", "scnm"]
+ENDINGS: dict[str, Format] = {".onnx": "onnx", ".scnm": "scnm", ".bioimage.zip": "bioimage"}
+"""Formats by the ending of the file to write."""
+
+
+@dataclass(frozen=True)
+class ModelExportRecipe(Recipe):
+    """How to write a model for other programs.
+
+    Parameters
+    ----------
+    format
+        ``onnx``, ``bioimage`` (a zip for the BioImage Model Zoo) or ``scnm`` (Ais). Default: by the ending ``.onnx``,
+        ``.bioimage.zip`` or ``.scnm``.
+    feature
+        Ais: which feature of several; its models have one.
+    normalisation
+        Said of the model in place of its own, where the other program does not have that one.
+    network_file
+        The own architecture that the model has: ``FILE.py:Class``. It is run.
+    title
+        BioImage: the model's name. Default: its features.
+    description
+        BioImage: one or two sentences. Default: made from the facts.
+    authors
+        BioImage: who made the model, with commas. Default: nobody is named.
+    licence
+        BioImage: SPDX name of the licence, for example CC-BY-4.0. Default: none, so nobody else may use the model.
+    """
+
+    format: Literal["onnx", "bioimage", "scnm"] | None = None
+    feature: str | None = None
+    normalisation: Normalisation | None = None
+    network_file: str | None = None
+    title: str | None = None
+    description: str | None = None
+    authors: tuple[str, ...] = ()
+    licence: str | None = None
+
+    def format_of(self, out: str) -> Format:
+        """The format to write.
+
+        Raises
+        ------
+        InputError
+            The file's ending says none, and the recipe neither.
+        """
+        named = (form for ending, form in ENDINGS.items() if out.lower().endswith(ending))
+        found: Format | None = self.format or next(named, None)
+        if found is None:
+            raise InputError(f"{out}: its ending is none of {', '.join(ENDINGS)}; rename it, or give --format.")
+        for name in ("title", "description", "authors", "licence"):
+            if found != "bioimage" and getattr(self, name):
+                raise InputError(f"--{name} is for the BioImage Model Zoo; {out} is to be written as {found}.")
+        if found != "scnm" and self.feature:
+            raise InputError(f"--feature is for Ais, whose models have one; {out} is written with all features.")
+        return found
+
+
+@dataclass(frozen=True)
+class ModelImportRecipe(Recipe):
+    """What is said of a model that does not say it itself.
+
+    Parameters
+    ----------
+    voxel_size
+        Angstrom; needed for Keras's files and for ONNX files of other programs, else it overrides the file's.
+    features
+        Names of the channels, with commas; needed where the voxel size is.
+    patch
+        Voxels z,y,x. Default: what it was trained on.
+    normalisation
+        Of the input: none, per_slice, per_patch, volume or global_mad. Default: what the file says, else volume.
+    axes
+        Order of the network's axes: of a Keras file of a 3D network, zyx by default; of an ONNX file one letter per
+        axis, for example bczyx or byxc (b patches, c channels or slices), PyTorch's by default.
+    activation
+        ONNX: what turns the answers into predictions: sigmoid, softmax or none. Default: what ends the network.
+    """
+
+    voxel_size: float | None = None
+    features: tuple[str, ...] = ()
+    patch: tuple[int, int, int] | None = None
+    normalisation: Normalisation | None = None
+    axes: str | None = None
+    activation: Literal["sigmoid", "softmax", "none"] | None = None
+
+    def check(self) -> None:
+        if self.voxel_size is not None and not self.voxel_size > 0:
+            raise InputError(f"--voxel-size must be positive (angstrom), not {self.voxel_size}.")

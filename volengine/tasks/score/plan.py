@@ -1,0 +1,116 @@
+"""Planning ``score``: one stage that counts, block by block, and a call that adds up."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from volengine.core.boxes import Box, Index3, index3
+from volengine.core.errors import InputError
+from volengine.core.tiling import Tiling
+from volengine.core.volume import Volume
+from volengine.engine.ledger import PlanFolder
+from volengine.engine.options import RunOptions
+from volengine.engine.plan import Call, Plan
+from volengine.engine.stage import ArrayInput, Stage, kernel_bytes
+from volengine.tasks.common.named import stored_name
+from volengine.tasks.score.inputs import Case
+from volengine.tasks.score.recipe import ScoreRecipe
+
+FIRST_MARGIN_VOX = 12
+"""Voxels read around a block beyond what the skeleton's filters need; thicker masks are read again with more."""
+
+LARGEST_BLOCK = 2**22
+"""Voxels per block: about 160 a side, which with the halo of the skeletons becomes 210."""
+
+UNCHUNKED = (64, 64, 64)
+
+_SCORE = "volengine.tasks.score.blocks:score_block"
+_WRITE = "volengine.tasks.score.finish:write_scores"
+
+
+def plan_score(source: Case, recipe: ScoreRecipe, out: str, folder: PlanFolder, options: RunOptions) -> Plan:
+    """One stage that counts, and a call that adds up and writes the table ``out``.
+
+    Nothing is kept in ``folder``: the stage needs no scratch.
+    """
+    shape = source.first.shape
+    unit = source.first.chunks or UNCHUNKED
+    if recipe.skeleton == "2d":
+        unit = (min(unit[0], 16), *shape[1:])
+        if options.block is not None and any(b < n for b, n in zip(options.block[1:], shape[1:], strict=True)):
+            raise InputError(f"--skeleton 2d works on whole slices: --block must be {shape[1:]} in y and x.")
+
+    def build(core: Index3) -> Stage:
+        return _stage(source, recipe, core)
+
+    core = options.core_for(shape, unit, build, largest=LARGEST_BLOCK)
+    names = list(source.predictions)
+    facts = {
+        "tomogram": source.name,
+        "predictions": {f: stored_name(v) for f, v in source.predictions.items()},
+        "truth": {f: stored_name(v) for f, v in source.truth.items()},
+        "recipe": recipe.to_json(),
+    }
+    masks = [k for k, f in enumerate(names) if _threshold(source.predictions[f], recipe) is None]
+    call = Call(_WRITE, {"stage": "score", "names": names, "masks": masks, "out": out, "facts": facts})
+    return Plan(source.name, (build(core),), recipe={"score": recipe.to_json()}, finish=(call,))
+
+
+def _threshold(volume: Volume, recipe: ScoreRecipe) -> float | None:
+    """``None`` for masks."""
+    if recipe.prediction_ids or recipe.prediction_kind == "labels":
+        return None
+    if recipe.prediction_kind == "auto" and (volume.kind == "labels" or volume.dtype == "bool"):
+        return None
+    if np.dtype(volume.dtype).kind not in "uf":
+        raise InputError(
+            f"{volume.url} holds {volume.dtype}, which is no probability (integers from 0 to 255, or floating numbers "
+            "up to 1). If it is a mask: --prediction-kind labels; if it holds class ids: --prediction-ids."
+        )
+    return recipe.threshold
+
+
+def _region(recipe: ScoreRecipe, volume: Volume) -> Box:
+    if recipe.region is None:
+        return Box.of_shape(volume.shape)
+    stop = index3(n if v == -1 else v for v, n in zip(recipe.region[3:], volume.shape, strict=True))
+    box = Box(index3(recipe.region[:3]), stop)
+    if box.empty or not Box.of_shape(volume.shape).contains(box):
+        raise InputError(f"--region {recipe.region} is empty or leaves the volume {volume.shape} ({volume.url}).")
+    return box
+
+
+def _stage(case: Case, recipe: ScoreRecipe, core: Index3) -> Stage:
+    from volengine.ops.skeleton import SUPPORT
+
+    shape, names = case.first.shape, list(case.predictions)
+    halo: Index3 = index3([SUPPORT + FIRST_MARGIN_VOX] * 3) if recipe.skeleton == "3d" else (0, 0, 0)
+    region = _region(recipe, case.first)
+    inside = Box.of_shape(index3(min(c, n) for c, n in zip(core, shape, strict=True)))
+    read = math.prod(min(w, n) for w, n in zip(inside.grow(halo).shape, shape, strict=True))
+    arrays = {f"prediction{k}": ArrayInput(case.predictions[f], halo, halo) for k, f in enumerate(names)}
+    arrays |= {f"truth{k}": ArrayInput(case.truth[f], halo, halo) for k, f in enumerate(names)}
+    if recipe.prediction_ids:
+        arrays = {"prediction0": arrays["prediction0"]} | {k: a for k, a in arrays.items() if k.startswith("truth")}
+    if recipe.ids:
+        arrays = {k: a for k, a in arrays.items() if k.startswith("prediction") or k == "truth0"}
+    return Stage(
+        "score",
+        _SCORE,
+        Tiling(shape, core),
+        params={
+            "names": names,
+            "thresholds": [_threshold(case.predictions[f], recipe) for f in names],
+            "prediction_ids": recipe.prediction_ids,
+            "ids": recipe.ids,
+            "ignore_id": recipe.ignore_id,
+            "instances": recipe.instances,
+            "skeleton": recipe.skeleton,
+            "region": [*region.start, *region.stop],
+        },
+        arrays=arrays,
+        emits=True,
+        kernel_bytes=kernel_bytes(_SCORE, voxels=inside.size, read=read, features=len(names), skeleton=recipe.skeleton),
+    )

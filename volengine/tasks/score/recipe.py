@@ -1,0 +1,74 @@
+"""The recipe of ``score``: what is compared, and how."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from volengine.core.errors import InputError
+from volengine.core.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class ScoreRecipe(Recipe):
+    """What is compared, and how.
+
+    Parameters
+    ----------
+    features
+        Features to score, and their names; default: those of the predictions.
+    threshold
+        Voxels of a probability above this are found, from 0 to below 1.
+    prediction_kind
+        probability (integers: 255 is 1.0), or labels: what is not 0 is found; auto: labels where the store says so.
+    prediction_ids
+        With one prediction that holds class ids: feature k is found where it equals prediction_ids[k].
+    ids
+        With one truth volume that holds class ids: feature k is where it equals ids[k].
+    ignore_id
+        With ids: voxels of the truth that equal this do not count.
+    instances
+        The truth numbers its objects: everything that is not 0 is the feature.
+    skeleton
+        For Surface-Dice: 3d (ridge of the distance to the background), 2d (each z slice thinned), or none.
+    region
+        Score only this part of the volume: z0, y0, x0, z1, y1, x1 in voxels; -1 stands for the end.
+    radius_nm
+        Picks: a pick is right if it lies this close to a known position that no other pick claims.
+    voxel_size
+        Angstrom, for tables of picks and files that do not say it.
+    """
+
+    features: tuple[str, ...] = ()
+    threshold: float = 0.5
+    prediction_kind: Literal["auto", "probability", "labels"] = "auto"
+    prediction_ids: tuple[int, ...] = ()
+    ids: tuple[int, ...] = ()
+    ignore_id: int | None = None
+    instances: bool = False
+    skeleton: Literal["3d", "2d", "none"] = "3d"
+    region: tuple[int, int, int, int, int, int] | None = None
+    radius_nm: float = 10.0
+    voxel_size: float | None = None
+
+    def check(self) -> None:
+        if not 0 <= self.threshold < 1:
+            raise InputError(f"--threshold is a probability from 0 to below 1, not {self.threshold}.")
+        if not 0 < self.radius_nm < math.inf:
+            raise InputError(f"--radius-nm must be positive, not {self.radius_nm}.")
+        if self.voxel_size is not None and not 0 < self.voxel_size < math.inf:
+            raise InputError(f"--voxel-size must be positive, not {self.voxel_size}.")
+        if len(set(self.features)) < len(self.features):
+            raise InputError(f"--features names one twice: {', '.join(self.features)}.")
+        for name in ("ids", "prediction_ids"):
+            ids = getattr(self, name)
+            if ids and len(ids) != len(self.features):
+                raise InputError(
+                    f"--{name.replace('_', '-')} has {len(ids)} values for {len(self.features)} --features; give one "
+                    "name for each id."
+                )
+        if self.ignore_id is not None and (not self.ids or self.ignore_id in self.ids):
+            raise InputError(f"--ignore-id {self.ignore_id} needs --ids that do not contain it: {self.ids}.")
+        if self.instances and self.ids:
+            raise InputError("Give either --ids (class ids) or --instances (numbered objects).")

@@ -1,0 +1,89 @@
+"""Kernels of ``stats``, and the memory that they need."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from volengine.core.block import Block, Result
+from volengine.core.boxes import Index3, index3
+from volengine.ops.stats_labels import (
+    ClassRules,
+    class_basins,
+    count_ids,
+    join_classes,
+    merge_ids,
+    resolve_classes,
+    whole_ids,
+)
+
+VOXELS_PER_OBJECT = 500
+"""For the memory of the joining steps, planned before anything is known: fragmented atlases have that many."""
+
+
+def _rules(values: Mapping[str, Any]) -> ClassRules:
+    """Rules from JSON, where tuples are lists."""
+    plain: dict[str, Any] = {k: tuple(v) if isinstance(v, (list, tuple)) else v for k, v in values.items()}
+    return ClassRules(**plain)
+
+
+def objects_block(block: Block, rules: dict[str, Any], where: str) -> Result:
+    """Kernel: local regions of each class of a block."""
+    labels = whole_ids(block.arrays["labels"], where)
+    return Result(table=class_basins(labels, block.boxes["labels"], block.box, block.shape, _rules(rules)))
+
+
+def objects_block_bytes(voxels: int, read: int, dtype: str) -> int:
+    """Bytes that :func:`objects_block` needs for a block of so many voxels, of ``read`` voxels with its halo.
+
+    They hold the components of the core; of split classes a mask at a time, its heights and basins; and floating
+    numbers as integers.
+    """
+    wide = 8 if np.dtype(dtype).kind == "f" else 0
+    return (7 + wide) * read + 40 * voxels + 64 * 2**20
+
+
+def seams_block(block: Block, rules: dict[str, Any]) -> Result:
+    """Kernel: a block's regions of each class joined with those around it."""
+    return Result(table=join_classes(block.number, block.tables["objects"], block.box, block.shape, _rules(rules)))
+
+
+def seams_block_bytes(shape: Index3) -> int:
+    """Bytes that :func:`seams_block` needs for a block of this shape: for the voxels of its faces."""
+    z, y, x = shape
+    return 2 * (z * y + y * x + z * x) * (27 * 16 + 300)
+
+
+def resolve_objects(block: Block, shape: list[int], rules: dict[str, Any]) -> Result:
+    """Kernel: the objects of all classes of an atlas."""
+    found = resolve_classes(block.tables["parts"], index3(shape), _rules(rules))
+    return Result(table=found, counts={"objects": len(found["class"])})
+
+
+def resolve_objects_bytes(voxels: int) -> int:
+    """Bytes that :func:`resolve_objects` needs for a volume of so many voxels."""
+    return 550 * (voxels // VOXELS_PER_OBJECT)
+
+
+def ids_block(block: Block, where: str) -> Result:
+    """Kernel: voxels and sums of each number of a block."""
+    return Result(table=count_ids(whole_ids(block.arrays["labels"], where), block.box))
+
+
+def ids_block_bytes(voxels: int) -> int:
+    """Bytes that :func:`ids_block` needs for a block of so many voxels."""
+    return 64 * voxels
+
+
+def merge_objects(block: Block) -> Result:
+    """Kernel: the numbered objects of a volume."""
+    found = merge_ids(list(block.tables["parts"].values()))
+    rows = {"class": np.zeros(len(found["id"]), np.int64), **{k: found[k] for k in ("position_vox", "voxels")}}
+    return Result(table=rows, counts={"objects": len(found["id"])})
+
+
+def merge_objects_bytes(voxels: int) -> int:
+    """Bytes that :func:`merge_objects` needs for a volume of so many voxels."""
+    return 200 * (voxels // VOXELS_PER_OBJECT)
