@@ -20,7 +20,7 @@ class InputError(VolengineError, ValueError):
 
 
 class IndexRefusedError(InputError, IndexError):
-    """An index that selects nothing of a volume, as ``volume[1000]`` of one with fewer slices."""
+    """An index selects nothing of a volume, for example ``volume[1000]`` of a volume with fewer slices."""
 
 
 class FormatError(InputError):
@@ -39,7 +39,7 @@ class PlanError(InputError):
 
 
 class OldPlanError(PlanError):
-    """A plan of another version of volengine: its stages are not those of this one."""
+    """A plan was made by another version of volengine, whose stages differ from those of this version."""
 
 
 class MemoryRefusedError(PlanError, MemoryError):

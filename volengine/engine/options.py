@@ -113,9 +113,9 @@ class RunOptions(Recipe):
         largest: int = LARGEST_BLOCK,
         accept: Callable[[Index3], bool] = lambda core: True,
     ) -> Index3:
-        """The block core of a stage: the user's, else the planner's choice for these workers.
+        """Return the block core of a stage: the user's, or else the planner's choice for these workers.
 
-        The parameters are those of :func:`volengine.engine.memory.choose_core`.
+        Parameters and errors are those of :func:`volengine.engine.memory.choose_core`.
         """
         if self.block is not None:
             return self.block

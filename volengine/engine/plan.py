@@ -142,18 +142,19 @@ class Plan:
         return max(self.peak_of(s.name) for s in self.stages)
 
     def to_dask(self, run_dir: PathLike, options: RunOptions | None = None) -> Any:
-        """The plan as a Dask graph, one task per unit: for looking at it, for small plans, for one's own scheduler.
+        """Make a Dask graph of the plan with one task per unit, for inspection, small plans, or a scheduler of your
+        own.
 
-        ``dask.visualize`` shows it, ``compute()`` carries it out under any scheduler of Dask. Kernels, receipts, run
-        folder and results are those of a run, so units that are done are skipped, and a run with the same folder goes
-        on where the graph was stopped. Nothing is written before it is computed.
+        ``dask.visualize`` draws the graph; ``compute()`` runs it with any scheduler of Dask. Kernels, receipts, run
+        folder and results are those of a run. So finished units are skipped, and a run with the same folder resumes
+        where the graph was stopped. Nothing is written before the graph is computed.
 
         Parameters
         ----------
         run_dir
-            The run folder that the plan was made for, on a disk that all workers see.
+            The run folder for which the plan was made, on a disk that all workers can reach.
         options
-            Of these count ``memory_limit`` (of one worker), ``overwrite``, ``keep_scratch`` and ``block``.
+            Only ``memory_limit`` (of one worker), ``overwrite``, ``keep_scratch`` and ``block`` are used.
 
         Returns
         -------
@@ -163,15 +164,17 @@ class Plan:
         Raises
         ------
         InputError
-            Options that say where to run; a run folder that is a URL.
-        PlanError, MemoryRefusedError
-            More than 50,000 units: all of a graph is in the scheduler's memory. Blocks that do not fit a worker.
+            The options state where to run, or the run folder is a URL.
+        PlanError
+            The plan has more than 50,000 units; the whole graph is in the scheduler's memory.
+        MemoryRefusedError
+            A stage does not fit into a worker.
 
         Notes
         -----
-        A process runs one unit at a time, as the plan's memory allows; so threads do not make it faster, processes do.
-        Dask retries only what it is told to retry, and a unit that fails ends the computation: :func:`run_jobs` in
-        :mod:`volengine.engine.run` has retries, progress, a report, and plans of any size.
+        A process runs one unit at a time, because the plan's memory allows only one; so more processes make it faster,
+        but more threads do not. Dask retries nothing unless it is told to, and a failed unit ends the computation.
+        :func:`run_jobs` in :mod:`volengine.engine.run` has retries, progress, a report, and plans of any size.
         """
         from volengine.engine.dask_graph import graph_of
 

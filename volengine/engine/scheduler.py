@@ -8,7 +8,7 @@ from typing import Any
 from volengine.core.errors import InputError
 
 ANSWER_S = 20
-"""How long a scheduler may take to answer."""
+"""Seconds within which a scheduler must answer."""
 
 
 def connect(address: str) -> Any:

@@ -6,7 +6,8 @@
 
 Waters, ions and single atoms are dropped, because they do not belong to the particle. Of alternative conformations the
 one with the highest occupancy is kept. Each sub-model (MODEL of a PDB file, ``data_`` block of a CIF file) becomes a
-part with a class of its own; :mod:`volengine.io.structures.names` describes the names of classes.
+:class:`~volengine.core.structure.SubModel` with a class of its own; :mod:`volengine.io.structures.names` describes the
+names of classes.
 """
 
 from __future__ import annotations
@@ -53,14 +54,14 @@ def read_structure(
     assembly
         Name of a biological assembly (``"1"``), or ``"file"`` for the atoms as deposited. Default: the first assembly
         that the file lists, or ``"file"`` if it lists none. A ``.pdb1`` file is an assembly already: its default is
-        ``"file"``, and its models become one part if all have the same class, unless its name has the flag ``group``.
+        ``"file"``, and its models are joined if all have the same class, unless its name has the flag ``group``.
     classes
         Classes of the sub-models, in order, without those that mark the pivot; the last one is also the class of all
         that follow. Default: the names of the blocks of a CIF file with several blocks, else the file's name.
 
     Returns
     -------
-    Structure with one part per sub-model; positions in the file's frame, angstrom, z, y, x. Waters are dropped, and
+    Structure with its sub-models; positions in the file's frame, angstrom, z, y, x. Waters are dropped, and
     residues of a single atom that are no amino acid or nucleotide (ions, metals, the dummy atoms that mark a membrane),
     except in a sub-model called ``origin``, which marks the pivot. Hydrogens are kept; deuterium counts as hydrogen.
 
