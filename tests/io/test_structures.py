@@ -278,7 +278,7 @@ def test_packed_is_plain(tmp_path: Path) -> None:
 def test_what_is_no_structure_is_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(MissingError, match=r"gone\.pdb"):
         read_structure(tmp_path / "gone.pdb")
-    with pytest.raises(FormatError, match=r"a\.xyz: is not a structure by its name"):
+    with pytest.raises(FormatError, match=r"a\.xyz: its name does not end as that of a structure"):
         read_structure(written(tmp_path, "a.xyz", "C 0 0 0"))
     with pytest.raises(FormatError, match=r"empty\.cif: the file is empty"):
         read_structure(written(tmp_path, "empty.cif", " \n"))

@@ -136,7 +136,7 @@ def test_class_ids_in_one_volume(tmp_path: Path) -> None:
     got = LabelFiles([path], volume, ids=(3, 1), ignore_id=5).read(Box.of_shape(SHAPE))
     for labels, i in zip(got, (3, 1), strict=True):
         np.testing.assert_array_equal(labels, np.where(values == 5, 2, values == i))
-    with pytest.raises(InputError, match=r"classes\.mrc: labels are 0 .* but it holds 3.*name them: ids"):
+    with pytest.raises(InputError, match=r"classes\.mrc: labels are 0 .* but it holds 3.*choose the classes with ids"):
         LabelFiles([path], volume).read(Box.of_shape(SHAPE))
 
 

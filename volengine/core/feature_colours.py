@@ -2,12 +2,12 @@
 
 >>> colour_of_feature("membrane"), colour_of_feature("Membranes")
 ((240, 228, 66), (240, 228, 66))
->>> colour_of_feature("ribosome", (1.0, 0.0, 0.5))  # what a model says of itself goes first
+>>> colour_of_feature("ribosome", (1.0, 0.0, 0.5))  # the colour of the model has precedence
 (255, 0, 128)
 
-Colours are those of :mod:`volengine.core.colours`, which people with colour blindness can tell apart. Features that
-many tomograms have together have fixed ones, all different; another feature's follows from its name alone, so two of
-them may have the same.
+The colours are those of :mod:`volengine.core.colours`, which people with colour blindness can distinguish. Features
+that often occur together have fixed colours, which are all different. The colour of any other feature depends on its
+name only, so two of these may have the same colour.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from volengine.core.colours import PALETTE, colour_of
 Colour = tuple[int, int, int]
 
 WHITE: Colour = (255, 255, 255)
-"""What is no feature: tomograms, and the answers of networks that remove noise."""
+"""The colour of images that are no feature: tomograms, and the outputs of denoising networks."""
 
 KNOWN = {
     "microtubule": 0,
@@ -36,20 +36,20 @@ KNOWN = {
     "spliceosome": 10,
     "gold": 11,
 }
-"""Place in the palette of features that are often predicted together."""
+"""Index into the palette of features that are often predicted together."""
 
 _UNCERTAINTY = " uncertainty"
 
 
 def colour_of_feature(name: str, own: Sequence[float] | None = None) -> Colour:
-    """Red, green, blue, 0 to 255.
+    """Return the colour of a feature: red, green, blue, 0 to 255.
 
     Parameters
     ----------
     name
-        Of the feature. Upper and lower case, a plural ``s`` and the ending ``uncertainty`` make no difference.
+        Name of the feature. Upper and lower case, a plural ``s`` and the ending ``uncertainty`` are ignored.
     own
-        Red, green, blue, 0 to 1, of a model that says in which colour its feature is shown.
+        The colour that the model states: red, green, blue, 0 to 1. It has precedence.
     """
     if own is not None:
         red, green, blue = (round(255 * part) for part in own)
@@ -63,5 +63,5 @@ def colour_of_feature(name: str, own: Sequence[float] | None = None) -> Colour:
 
 
 def hexadecimal(colour: Colour) -> str:
-    """``"F0E442"``, as OME metadata have it."""
+    """Format a colour as in OME metadata, for example ``F0E442``."""
     return "".join(f"{part:02X}" for part in colour)

@@ -1,8 +1,8 @@
-"""The columns of picks in a flat table, one number or text per cell: volengine's CSV, and tables of pandas.
+"""Flat tables of picks, with one number or text per cell: volengine's CSV, and pandas tables.
 
 =====================================  ==========================================================================
-``z_vox, y_vox, x_vox``                place in voxels, 0-based, voxel centres at integers
-``z_a, y_a, x_a``                      the same in angstrom, origin + index * voxel size: for people
+``z_vox, y_vox, x_vox``                position in voxels, 0-based, voxel centres at integers
+``z_a, y_a, x_a``                      the same in angstrom, origin + index * voxel size, for people
 ``weight``, ``label``                  sum of the prediction; id in the label volume
 ``volume_a3``, ``size_vox``            cubic angstrom; voxels
 ``rot_deg, tilt_deg, psi_deg``         RELION's Euler angles
@@ -29,10 +29,10 @@ EULER = ("rot_deg", "tilt_deg", "psi_deg")
 NORMAL = ("normal_z", "normal_y", "normal_x")
 SINGLE = ("weight", "label", "volume_a3", "size_vox")
 VECTORS = {"position_vox": VOXELS, "euler": EULER, "normal": NORMAL}
-"""The columns of picks that are three columns of a flat table."""
+"""The columns of picks that become three columns of a flat table."""
 
 OWN = {"tomogram", *VOXELS, *ANGSTROM, *EULER, *NORMAL, *SINGLE}
-"""Names that mean something; extra columns have others."""
+"""Names of columns with a fixed meaning; extra columns must have other names."""
 
 Columns = dict[str, NDArray[Any]]
 
@@ -40,12 +40,21 @@ Columns = dict[str, NDArray[Any]]
 def flat_columns(
     columns: Mapping[str, NDArray[Any] | None], position: NDArray[np.float64], extra: Mapping[str, NDArray[Any]]
 ) -> Columns:
-    """The columns of a flat table, in the order of the table above, the tomogram's name left out.
+    """Make the columns of a flat table, in the order of the table above, without the tomogram's name.
+
+    Parameters
+    ----------
+    columns
+        Columns of picks by name; ``None`` for those that are missing.
+    position
+        (n, 3) positions, angstrom, z, y, x.
+    extra
+        Extra columns by name.
 
     Raises
     ------
     InputError
-        An extra column that has the name of another one.
+        An extra column has the name of another column.
     """
     for name in extra:
         if name in OWN:
@@ -65,12 +74,12 @@ def flat_columns(
 
 
 def gathered(flat: Mapping[str, NDArray[Any]]) -> tuple[dict[str, Any], Columns]:
-    """The columns of picks, and the extra ones, out of a flat table without ``tomogram`` and angstrom columns.
+    """Make the columns of picks, and the extra columns, from a flat table without ``tomogram`` and angstrom columns.
 
     Raises
     ------
     InputError
-        One of the three columns of a vector is missing; numbers with a fraction where whole ones are needed.
+        One of the three columns of a vector is missing, or a number that must be whole is not.
     """
     columns: dict[str, Any] = {}
     for key, names in VECTORS.items():
@@ -94,19 +103,26 @@ def _whole(key: str, value: NDArray[Any]) -> NDArray[Any]:
 
 
 def _plain(value: NDArray[Any]) -> NDArray[Any]:
-    """Texts that are Python objects, as NumPy's."""
+    """Convert a column of Python texts to NumPy's text dtype; others are returned unchanged."""
     if value.dtype.kind == "O" and all(isinstance(text, str) for text in value.tolist()):
         return np.array(value.tolist(), dtype=str)
     return value
 
 
 def check_angstrom(found: NDArray[np.float64], position: NDArray[np.float64]) -> None:
-    """Refuse positions in angstrom that are not those of the columns in voxels: only one of the two was changed.
+    """Refuse positions in angstrom that differ from those in voxels, because somebody changed only one of the two.
+
+    Parameters
+    ----------
+    found
+        (n, 3) positions of the angstrom columns, z, y, x.
+    position
+        (n, 3) positions computed from the voxel columns, angstrom, z, y, x.
 
     Raises
     ------
     InputError
-        With the first pick that differs.
+        They differ; the message names the first such pick.
     """
     differs = ~np.isclose(found, position, rtol=1e-6, atol=1e-3).all(axis=1)
     if differs.any():

@@ -1,4 +1,4 @@
-"""Indices of a volume as NumPy understands them: what they select, before anything is read.
+"""NumPy-style indices of a volume: which voxels they select.
 
 >>> ranges, dropped = selected((10, slice(None, None, -2), ...), (20, 6, 8))
 >>> ranges
@@ -23,26 +23,26 @@ Ranges = tuple[range, range, range]
 
 
 def selected(key: Any, shape: Index3) -> tuple[Ranges, tuple[int, ...]]:
-    """The voxels that an index selects along z, y, x.
+    """Return the voxels that an index selects along z, y, x.
 
     Parameters
     ----------
     key
-        What stands between the brackets: whole numbers, slices with steps, ``...``, at most one for each axis; or a
+        The index: whole numbers, slices with steps, ``...``, at most one per axis; or a
         :class:`~volengine.core.boxes.Box`.
     shape
-        Of the volume, z, y, x.
+        Shape of the volume, z, y, x.
 
     Returns
     -------
-    The indices along each axis, and the axes that go because a single number selected from them.
+    The selected indices along each axis, and the axes that are dropped because a single number selects from them.
 
     Raises
     ------
     IndexRefusedError
-        A number outside of the volume, more than three indices, or a mask, a list or ``None``.
+        A number is outside of the volume, there are more than three indices, or an index is a mask, a list or ``None``.
     InputError
-        A box that leaves the volume.
+        A box reaches outside of the volume.
     """
     if isinstance(key, Box):
         if not Box.of_shape(shape).contains(key):
@@ -55,7 +55,7 @@ def selected(key: Any, shape: Index3) -> tuple[Ranges, tuple[int, ...]]:
 
 
 def _three(keys: Sequence[Any]) -> list[Any]:
-    """One index for each axis: the ellipsis stands for all that are not given."""
+    """Return one index per axis; the ellipsis stands for those that are not given."""
     dots = [at for at, key in enumerate(keys) if key is Ellipsis]
     if len(dots) > 1:
         raise IndexRefusedError("An index may have one '...' only.")
@@ -84,6 +84,6 @@ def _range(key: Any, size: int, axis: str) -> range:
 
 
 def bounds(ranges: Ranges) -> Box:
-    """The smallest box that holds the selected voxels, of which there is at least one."""
+    """Return the smallest box that contains the selected voxels, of which there is at least one."""
     z, y, x = ((min(r[0], r[-1]), max(r[0], r[-1]) + 1) for r in ranges)
     return Box((z[0], y[0], x[0]), (z[1], y[1], x[1]))

@@ -1,7 +1,7 @@
-"""Paths as people give them: text or :class:`pathlib.Path`, one or several.
+"""Paths in the arguments of public functions: text or :class:`pathlib.Path`, one or several.
 
-Every argument of the public face that names a file, a folder, a store or a list of them is annotated with one of the
-types below, and the function turns it into text in its first line:
+Every argument of a public function that names a file, a folder, a store or several of them is annotated with one of the
+types below. The function converts it to text first:
 
 >>> from pathlib import Path
 >>> path_text(Path("tomograms") / "TS_01.mrc"), path_text("s3://bucket/TS_01.ome.zarr")
@@ -9,8 +9,8 @@ types below, and the function turns it into text in its first line:
 >>> path_texts("tomograms/*.mrc")
 ['tomograms/*.mrc']
 
-Behind the face a path is always a text, because handles, recipes and plans are JSON. A recipe does the same with its
-fields (:mod:`volengine.core.recipe`).
+Inside of the package a path is always a text, because handles, recipes and plans are JSON. A recipe converts its fields
+in the same way (:mod:`volengine.core.recipe`).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ PathLike = str | os.PathLike[str]
 """One file, folder or store: a path, or a URL as text."""
 
 PathsLike = PathLike | Iterable[PathLike]
-"""One path or several; where a verb takes many inputs also folders, globs and ``.txt`` lists."""
+"""One path or several; for verbs that take many inputs also folders, globs and ``.txt`` lists."""
 
 PathsByFeature = PathLike | Mapping[str, PathLike]
 """One path, or a path for each feature."""
@@ -34,18 +34,18 @@ _BROKEN_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/(?!/)")
 
 
 def path_text(path: PathLike) -> str:
-    """A path as text.
+    """Convert a path to text.
 
     Raises
     ------
     InputError
-        For anything that is no path, and for a URL that was made into a :class:`pathlib.Path` (it loses a slash).
+        The value is no path, or a URL that was made into a :class:`pathlib.Path` and lost a slash.
     """
     return _text(path)
 
 
 def path_text_or_none(path: PathLike | None) -> str | None:
-    """The same for an argument that may be left out."""
+    """Convert a path to text as :func:`path_text` does; ``None`` stays ``None``."""
     return None if path is None else _text(path)
 
 
@@ -62,14 +62,14 @@ def _text(path: object) -> str:
 
 
 def path_texts(paths: PathsLike) -> list[str]:
-    """One path or several as a list of texts; errors as of :func:`path_text`."""
+    """Convert one path or several to a list of texts; errors are those of :func:`path_text`."""
     if isinstance(paths, str | os.PathLike) or not isinstance(paths, Iterable) or hasattr(paths, "url"):
         return [_text(paths)]
     return [path_text(path) for path in paths]
 
 
 def paths_by_feature(paths: PathsByFeature) -> str | dict[str, str]:
-    """One path as text, or the text of each feature's path; errors as of :func:`path_text`."""
+    """Convert one path, or the path of each feature, to text; errors are those of :func:`path_text`."""
     if isinstance(paths, Mapping):
         return {feature: path_text(path) for feature, path in paths.items()}
     return path_text(paths)

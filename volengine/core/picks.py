@@ -1,4 +1,4 @@
-"""Picks: where the particles of one feature are in one tomogram.
+"""Picks: the positions of the particles of one feature in one tomogram.
 
 >>> from volengine.core.picks import Picks
 >>> picks = Picks([[10, 20, 30], [11.5, 21, 31]], voxel_size=(10, 10, 10), tomogram="TS_01", weight=[3.0, 5.0])
@@ -9,11 +9,10 @@ array([100., 200., 300.])
 >>> len(picks[picks.weight > 4])
 1
 
-A :class:`Picks` holds numpy columns, all of the same length, and the few facts needed to read them: the voxel grid
-of the tomogram, its name, the feature's name. Positions are z, y, x in voxels, 0-based, with voxel centres at
-integers. In a notebook, :meth:`Picks.to_pandas` and :meth:`Picks.from_pandas` go to a table and back.
-``volengine.io.picks`` reads and writes the formats of the field and does every change of axis order, of
-first index and of unit.
+A :class:`Picks` holds numpy columns, all of the same length, and the facts that are needed to interpret them: the voxel
+grid of the tomogram, its name, and the feature's name. Positions are in voxels, z, y, x, 0-based, with voxel centres at
+integers. :meth:`Picks.to_pandas` and :meth:`Picks.from_pandas` convert to and from a pandas table.
+``volengine.io.picks`` reads and writes the formats of the field, and converts axis order, first index and unit.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Volumes: small handles that say where the voxels are and what they mean, and hold none of them.
+"""Volumes: small handles that say where the voxels of an array are stored and what they mean; they hold no voxels.
 
-A :class:`Volume` can be pickled, written as JSON and sent to any worker. It knows no format, so it cannot read itself:
-``volengine.io`` makes it an :class:`~volengine.io.open.OpenVolume`, which is a volume in every respect and also reads
-its voxels. The two are equal if they describe the same voxels.
+A :class:`Volume` can be pickled, written as JSON and sent to any worker. It contains no code that reads files:
+``volengine.io`` makes an :class:`~volengine.io.open.OpenVolume` of it, which is a volume that can also read its
+voxels. The two are equal if they describe the same voxels.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""A plan as a Dask graph: each unit a task, for people who bring their own scheduler.
+"""A plan as a Dask graph with one task per unit, for people who use a Dask scheduler of their own.
 
 >>> jobs, run_dir = jobs_of(CONVERT, ["TS_01.mrc"], "TS_01.ome.zarr", ConvertRecipe(), options)     # doctest: +SKIP
 >>> receipts = jobs[0].plan().to_dask(run_dir).compute()                                            # doctest: +SKIP
 
-A run (:mod:`volengine.engine.run`) never makes such a graph: it gives out a bounded number of units at a time, so a
+A run (:mod:`volengine.engine.run`) never makes such a graph. It gives out a bounded number of units at a time, so a
 plan may have millions of them. The graph has one task per unit, one that prepares the outputs, one at the end of each
-stage and one that finishes. Tasks give back receipts and no voxels, as everywhere.
+stage, and one that finishes the plan. Tasks return receipts and no voxels.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ if TYPE_CHECKING:
     from volengine.engine.plan import Plan
 
 LARGEST_GRAPH = 50_000
-"""Units up to which a graph is made: schedulers hold all of it, at about 1 kB and 1 ms for a task."""
+"""Largest number of units of a graph. Schedulers hold all of it in memory, at about 1 kB and 1 ms per task."""
 
 _one_at_a_time = threading.Lock()
-"""The plan counts on one unit at a time in each process, so threads of one process take turns."""
+"""The plan's memory is that of one unit at a time in each process, so the threads of a process take turns."""
 
 
 @dataclass(frozen=True)
 class Whole:
-    """A plan, and where and how it is carried out: what the first and the last task need."""
+    """What the first and the last task need: the plan, its folder, the options, and a worker's memory in bytes."""
 
     plan: Plan
     folder: str
@@ -46,7 +46,7 @@ class Whole:
     limit: int
 
     def state(self) -> PlanState:
-        """The plan's state in its folder.
+        """Make the state of the plan in its folder.
 
         Raises
         ------
@@ -63,14 +63,14 @@ class Whole:
 
 @dataclass(frozen=True)
 class Prepared:
-    """What the first task found: the units that are done already, and whether any are."""
+    """The result of the first task: the finished blocks by stage, and whether there are any."""
 
     done: dict[str, set[int]]
     resumed: bool
 
 
 def graph_of(plan: Plan, run_dir: str, options: RunOptions) -> Delayed:
-    """See :meth:`volengine.engine.plan.Plan.to_dask`."""
+    """Make the graph of a plan, see :meth:`volengine.engine.plan.Plan.to_dask`."""
     if options.workers or options.scheduler or options.part:
         raise InputError("Leave out workers, scheduler and part: a graph runs where it is computed.")
     limit = options.limit_bytes()
@@ -101,7 +101,7 @@ def _key(what: str) -> str:
 
 
 def _layer(whole: Whole, stage: Stage, first: str, before: list[str], end: str) -> MaterializedLayer:
-    """The units of a stage, each after the stages that it reads; and the task that ends it."""
+    """Make the tasks of a stage: its units, each after the stages that it reads, and the task at its end."""
     identity = whole.plan.identities[stage.name]
     tasks: dict[str, Any] = {}
     for number in range(len(stage.tiling)):
@@ -112,7 +112,7 @@ def _layer(whole: Whole, stage: Stage, first: str, before: list[str], end: str) 
 
 
 def prepare(whole: Whole) -> Prepared:
-    """Create the outputs, or recognise them, and find out what is done already."""
+    """Create the outputs, or recognise those of an earlier run, and read which units are done already."""
     state = whole.state()
     state.prepare()
     if state.finished:
@@ -121,7 +121,7 @@ def prepare(whole: Whole) -> Prepared:
 
 
 def run_unit(bundle: Bundle, prepared: Prepared, before: list[Any]) -> list[Receipt]:
-    """Run a unit that is not done yet; ``before`` only says that the stages it reads have ended."""
+    """Run a unit that is not done yet; ``before`` only makes Dask wait for the stages that the unit reads."""
     if bundle.numbers[0] in prepared.done[bundle.stage.name]:
         return []
     with _one_at_a_time:
@@ -129,11 +129,11 @@ def run_unit(bundle: Bundle, prepared: Prepared, before: list[Any]) -> list[Rece
 
 
 def collect(receipts: list[list[Receipt]]) -> list[Receipt]:
-    """The receipts of a stage."""
+    """Join the receipts of a stage's units."""
     return [receipt for some in receipts for receipt in some]
 
 
 def finish(whole: Whole, receipts: list[list[Receipt]]) -> list[Receipt]:
-    """Write the products, mark the outputs complete, clean up."""
+    """Write the products, mark the outputs as complete, and delete scratch data."""
     whole.state().finish()
     return collect(receipts)

@@ -1,6 +1,7 @@
-"""A volume for people and for other libraries: as NumPy, Dask and xarray arrays, and as a picture in a notebook.
+"""Volumes in notebooks: as NumPy, Dask and xarray arrays, and as a picture.
 
-Functions of a volume and of what reads it; :class:`volengine.io.open.OpenVolume` has them as its methods.
+The functions take a volume and a function that reads boxes of it. :class:`volengine.io.open.OpenVolume` has them as its
+methods.
 """
 
 from __future__ import annotations
@@ -25,28 +26,28 @@ from volengine.io.omezarr.display import PERCENTILES
 from volengine.ops import pictures
 
 LARGEST_ARRAY = 2 << 30
-"""Bytes up to which ``np.asarray`` reads a whole volume: 2 GiB."""
+"""Largest volume that ``np.asarray`` reads, bytes: 2 GiB."""
 
 THUMBNAIL = 192
-"""Pixels along the longer side of a thumbnail, as far as the volume has them; it may be up to twice as large."""
+"""Pixels along the longer side of a thumbnail, if the volume has as many voxels; it may be up to twice as large."""
 
 UNCHUNKED_BYTES = 64_000_000
-"""Of a file without chunks, a Dask chunk has whole slices up to this size."""
+"""Largest Dask chunk, bytes, for a file without chunks; it consists of whole slices."""
 
 Read = Callable[[Box], NDArray[Any]]
 
 
 def read_index(volume: Volume, read: Read, key: Any) -> Any:
-    """What NumPy's index, or a box, selects: an array, or a single number for three numbers."""
+    """Read what a NumPy index or a box selects: an array, or a single number for three numbers."""
     ranges, dropped = selected(key, volume.shape)
     array = read_ranges(volume, read, ranges)
     return array[tuple(0 if axis in dropped else slice(None) for axis in range(3))]
 
 
 def read_ranges(volume: Volume, read: Read, ranges: Ranges) -> NDArray[Any]:
-    """The voxels at every combination of the indices along z, y, x; steps are kept, also backward ones.
+    """Read the voxels at all combinations of the indices along z, y, x; steps may be negative.
 
-    With steps, a layer of chunks is read at a time, so that the memory needed is that of the answer and one layer.
+    With steps, one layer of chunks is read at a time, so the memory needed is that of the result and one layer.
     """
     shape = index3(map(len, ranges))
     if 0 in shape:
@@ -65,7 +66,7 @@ def read_ranges(volume: Volume, read: Read, ranges: Ranges) -> NDArray[Any]:
 
 
 def _ordered(array: NDArray[Any], ranges: Ranges) -> NDArray[Any]:
-    """Out of the voxels of the smallest box: those at the indices, in their order."""
+    """Select the voxels at the indices, in their order, from the voxels of the smallest box."""
     steps = (r.step if len(r) > 1 else 1 for r in ranges)
     z, y, x = (slice(None, None, step) for step in steps)
     return array[z, y, x]
@@ -77,7 +78,7 @@ def check_size(volume: Volume) -> None:
     Raises
     ------
     InputError
-        With shape and bytes, and what to do instead.
+        It is larger; the message states shape, bytes, and what to do instead.
     """
     if volume.nbytes > LARGEST_ARRAY:
         raise InputError(
@@ -88,7 +89,7 @@ def check_size(volume: Volume) -> None:
 
 
 class LazyVoxels:
-    """A volume as Dask wants an array: shape, dtype, and slices that are read when they are asked for."""
+    """A volume with the interface of an array for Dask: shape, dtype, and indexing, which reads the voxels."""
 
     ndim = 3
 
@@ -103,7 +104,7 @@ class LazyVoxels:
 
 
 def dask_array(volume: Volume, reader: Callable[[Volume], Read]) -> Any:
-    """The volume as a Dask array in its stored chunks; the tasks hold the handle and no voxels."""
+    """Make a Dask array of a volume in its stored chunks; its tasks contain the handle and no voxels."""
     import dask.array as da
     from dask.base import tokenize
 
@@ -119,7 +120,7 @@ def _slabs(volume: Volume) -> Index3:
 
 
 def xarray_array(volume: Volume, data: Any) -> Any:
-    """An ``xarray.DataArray`` with positions in angstrom along z, y, x."""
+    """Make an ``xarray.DataArray`` with coordinates in angstrom along z, y, x."""
     try:
         import xarray
     except ImportError as error:
@@ -139,13 +140,13 @@ def xarray_array(volume: Volume, data: Any) -> Any:
 
 
 def thumbnail_level(shapes: Sequence[Index3]) -> int:
-    """The coarsest level that is no smaller than a thumbnail, or else the finest."""
+    """Return the number of the coarsest level that is not smaller than a thumbnail, or else of the finest."""
     large = [number for number, shape in enumerate(shapes) if max(shape[1:]) >= THUMBNAIL]
     return large[-1] if large else 0
 
 
 def thumbnail(plane: NDArray[Any], kind: str, window: tuple[float, float] | None) -> bytes:
-    """A slice (y, x) as a PNG file: grey values between the two of ``window``, or a colour for each label."""
+    """Draw a slice (y, x) as a PNG file: in grey, from black to white over ``window``, or with a colour per label."""
     step = max(1, max(plane.shape) // THUMBNAIL)
     if kind == "labels":
         picture = pictures.label_colours(plane[::step, ::step])
@@ -161,7 +162,7 @@ def thumbnail(plane: NDArray[Any], kind: str, window: tuple[float, float] | None
 
 
 def _binned(plane: NDArray[Any], step: int) -> NDArray[np.float32]:
-    """Means of step x step pixels; what is no finite number counts as 0."""
+    """Return the means of step x step pixels; a mean that is not finite becomes 0."""
     y, x = (n // step for n in plane.shape)
     small = plane[: y * step, : x * step].astype(np.float32).reshape(y, step, x, step).mean(axis=(1, 3))
     finite: NDArray[np.float32] = np.nan_to_num(small, nan=0.0, posinf=0.0, neginf=0.0)
@@ -174,7 +175,19 @@ def _contrast(plane: NDArray[Any]) -> tuple[float, float]:
 
 
 def html_table(volume: Volume, shapes: Sequence[Index3], picture: bytes | None, note: str = "") -> str:
-    """What a notebook shows of a volume: its facts beside a picture of its middle slice."""
+    """Make the HTML that a notebook shows of a volume: its facts, and a picture of its middle slice.
+
+    Parameters
+    ----------
+    volume
+        The volume.
+    shapes
+        Shapes of its levels, z, y, x.
+    picture
+        A PNG file, or ``None``.
+    note
+        Text that is shown instead of a missing picture.
+    """
     extent = [f"{n * v / NM_TO_ANGSTROM:.4g}" for n, v in zip(volume.shape, volume.voxel_size, strict=True)]
     rows = {
         "size (z, y, x)": f"{_times(volume.shape)} voxels, {' x '.join(extent)} nm",

@@ -1,7 +1,7 @@
-"""Open what a path or URL names, by its suffix.
+"""Opening files and stores by their suffix.
 
-:func:`open_volume` makes a handle from metadata, an :class:`OpenVolume`, which reads its voxels as NumPy, Dask and
-xarray arrays; :func:`open_source` and :func:`open_sink` give access to the voxels of any handle, box by box.
+:func:`open_volume` makes a handle from metadata. It is an :class:`OpenVolume`, which reads its voxels as NumPy, Dask
+and xarray arrays. :func:`open_source` and :func:`open_sink` give access to the voxels of any handle, box by box.
 
 >>> volume = open_volume("TS_01.ome.zarr")          # doctest: +SKIP
 >>> volume[100], volume[:, 100:200, :]              # doctest: +SKIP
@@ -26,12 +26,12 @@ from volengine.io.stores import located
 
 
 class OpenVolume(Volume):
-    """A volume whose voxels can be read, which is what :func:`open_volume` and the verbs return.
+    """A volume whose voxels can be read. :func:`open_volume` and the verbs return it.
 
-    It describes the voxels as every :class:`~volengine.core.volume.Volume` does, holds none of them, and reads those
-    that are asked for. The description is in ``core``, which knows no format; the reading is here, where the formats
-    are. So a plan can be made of volumes that do not exist yet, and whoever holds one that does can read it. Equality,
-    hash and JSON are those of the description; a copy in another process reads the same voxels.
+    Like every :class:`~volengine.core.volume.Volume` it describes voxels and holds none of them; it reads those that an
+    index selects. Reading needs the formats of ``io``, so it is not in ``core``, where plans are made of volumes that
+    do not exist yet. Equality, hash and JSON are those of the description. A copy in another process reads the same
+    voxels.
 
     >>> volume = open_volume("TS_01.ome.zarr")                      # doctest: +SKIP
     >>> volume[10]                                                  # doctest: +SKIP
@@ -43,26 +43,26 @@ class OpenVolume(Volume):
 
     @classmethod
     def of(cls, volume: Volume) -> Self:
-        """The same volume, open: for descriptions that were made from JSON or by a plan."""
+        """Make an open volume of a description, for example one that was made from JSON or by a plan."""
         return volume if isinstance(volume, cls) else cls(**{f.name: getattr(volume, f.name) for f in fields(volume)})
 
     def read(self, box: Any = ..., level: int | None = None) -> NDArray[Any]:
-        """Voxels as a NumPy array of the volume's dtype, order z, y, x.
+        """Read voxels as a NumPy array of the volume's dtype, in the order z, y, x.
 
         Parameters
         ----------
         box
-            A :class:`~volengine.core.boxes.Box`, or an index as NumPy takes it: whole numbers and slices, with steps
-            and negative numbers, for up to three axes; all voxels unless given.
+            A :class:`~volengine.core.boxes.Box`, or a NumPy index for up to three axes: whole numbers and slices, also
+            with steps and negative numbers. Default: all voxels.
         level
-            Read from this resolution level, in whose voxels ``box`` counts; default: the volume's own.
+            The resolution level to read, in whose voxels ``box`` is; default: the volume's own.
 
         Raises
         ------
         IndexRefusedError
-            An ``IndexError``: a number outside of the volume, or anything but whole numbers, slices and ``...``.
+            (An ``IndexError``.) A number is outside of the volume, or an index is not a whole number, slice or ``...``.
         InputError
-            A box that leaves the volume; a file that is compressed as a whole; a level that is not there.
+            The box reaches outside of the volume, the file is compressed as a whole, or the level does not exist.
         """
         volume = self if level is None else self.at_level(level)
         voxels: NDArray[Any] = notebook.read_index(volume, _reader(volume), box)
@@ -75,11 +75,11 @@ class OpenVolume(Volume):
         return self.shape[0]
 
     def __iter__(self) -> Iterator[NDArray[Any]]:
-        """The slices along z, each read when its turn comes."""
+        """Yield the slices along z; each is read when it is needed."""
         return (self.read(z) for z in range(len(self)))
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
-        """All voxels, of a volume of up to 2 GiB; larger ones are refused."""
+        """Read all voxels; volumes larger than 2 GiB are refused."""
         if copy is False:
             raise ValueError(f"{self.where}: the voxels are read from storage, which is a copy; leave out copy=False.")
         notebook.check_size(self)
@@ -87,16 +87,18 @@ class OpenVolume(Volume):
 
     @property
     def levels(self) -> tuple[Index3, ...]:
-        """Shapes z, y, x of the image's resolution levels, the finest first; of a plain file its own alone."""
+        """Shapes z, y, x of the image's resolution levels, the finest first; a plain file has one level."""
         return self._image().shapes if self.path else (self.shape,)
 
     def at_level(self, level: int) -> Self:
-        """The same image at another resolution level, 0 the finest: with the name and the voxel size of this one.
+        """Return the same image at another resolution level; 0 is the finest.
+
+        It keeps the name of this volume, and its voxel size is consistent with this volume's.
 
         Raises
         ------
         InputError
-            There is no such level; plain files and bare arrays have level 0 only.
+            The level does not exist. Plain files and bare arrays have level 0 only.
         """
         if self.path:
             return self.of(self._image().open(self, level))
@@ -110,22 +112,27 @@ class OpenVolume(Volume):
         return ImageLevels.of(self)
 
     def to_dask(self) -> Any:
-        """The volume as a ``dask.array.Array`` in its stored chunks (whole slices of a file without chunks).
+        """Return the volume as a ``dask.array.Array`` in its stored chunks (whole slices of a file without chunks).
 
-        Nothing is read until it is computed, and then by whoever computes: for looking at volumes larger than memory
-        in a notebook. The verbs do not work on Dask arrays; see :mod:`volengine.engine`.
+        Voxels are read when the array is computed, by the process that computes it. It is for inspecting volumes larger
+        than memory in a notebook. The verbs do not use Dask arrays; see :mod:`volengine.engine`.
         """
         return notebook.dask_array(self, _reader)
 
     def to_xarray(self) -> Any:
-        """The volume as an ``xarray.DataArray`` of dimensions z, y, x with positions in angstrom; needs ``xarray``.
+        """Return the volume as an ``xarray.DataArray`` with dimensions z, y, x and coordinates in angstrom.
 
-        The data are those of :meth:`to_dask`. A position is ``origin + index * voxel size``, as everywhere.
+        Its data are those of :meth:`to_dask`. A coordinate is ``origin + index * voxel size``.
+
+        Raises
+        ------
+        DependencyError
+            ``xarray`` is not installed.
         """
         return notebook.xarray_array(self, self.to_dask())
 
     def _repr_html_(self) -> str:
-        """The facts, and the middle slice from the coarsest level that is large enough; read from storage."""
+        """Show the facts, and the middle slice of the coarsest level that is large enough, which is read for this."""
         try:
             shapes = self.levels
             volume = self.at_level(notebook.thumbnail_level(shapes)) if len(shapes) > 1 else self
@@ -135,7 +142,7 @@ class OpenVolume(Volume):
         return notebook.html_table(self, shapes, picture)
 
     def _window(self) -> tuple[float, float] | None:
-        """The display range that the store keeps."""
+        """Return the display range that the store states."""
         return self._image().window if self.path else None
 
 
@@ -152,24 +159,28 @@ def open_volume(
     group: str = "",
     channel: int | None = None,
 ) -> OpenVolume:
-    """The handle of a file or store, by its suffix; reads metadata only.
+    """Open a file or store by its suffix, and return its handle. Only metadata are read.
 
     Parameters
     ----------
     url
-        Text or ``pathlib.Path``: ``.mrc .rec .map .st .ali`` (also ``.gz``, ``.bz2``), ``.tif .tiff``, or an OME-Zarr
-        store (path or URL).
+        Path (text or ``pathlib.Path``) or URL of an MRC file (``.mrc .rec .map .st .ali .mrcs``, also with ``.gz`` or
+        ``.bz2``), of a TIFF stack (``.tif .tiff``), or of an OME-Zarr store.
     voxel_size
-        Angstrom (one number or z, y, x); overrides what the file says.
+        Angstrom, one number or z, y, x; overrides that of the file.
     name
-        The tomogram's name; default: the file's stem.
+        Name of the tomogram; default: the name of the file without its ending.
     level, group, channel
-        For OME-Zarr: resolution level, labels group (``"labels/core"``), index on a channel axis.
+        For OME-Zarr only: resolution level, group of an image (``"labels/core"``), index on a channel axis.
 
     Raises
     ------
-    MissingError, FormatError, InputError
-        Nothing there; not what its suffix says; a voxel size that is needed.
+    MissingError
+        The file or store does not exist.
+    FormatError
+        It is damaged, or not of the format that its suffix names.
+    InputError
+        The suffix is unknown, the image is not complete, or the voxel size or the channel must be given.
     """
     volume = _described(located(path_text(url)), voxel_size, name, (level, group, channel))
     return OpenVolume.of(volume)
@@ -203,7 +214,7 @@ def _described(
 
 
 def open_source(volume: Volume) -> Source:
-    """Read access to the voxels of a handle."""
+    """Return read access to the voxels of a handle."""
     suffix = suffix_of(volume.url)
     if suffix in MRC_SUFFIXES:
         from volengine.io.mrc.open import MrcSource
@@ -219,7 +230,7 @@ def open_source(volume: Volume) -> Source:
 
 
 def open_sink(volume: Volume) -> Sink:
-    """Write access to the voxels of an OME-Zarr level or a scratch array that exists."""
+    """Return write access to the voxels of an OME-Zarr level or a scratch array, which must have been created."""
     from volengine.io.omezarr.arrays import ZarrSink
 
     return ZarrSink(volume)

@@ -1,4 +1,4 @@
-"""The other resolution levels of an open volume, and how viewers show it: found from the store's metadata."""
+"""The other resolution levels of an open volume, and its colour and display range, from the metadata of the store."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from volengine.io.omezarr.read import open_image
 
 @dataclass(frozen=True)
 class ImageLevels:
-    """The image that a volume is a level of.
+    """The image to which a volume belongs as one of its levels.
 
     Parameters
     ----------
     group
         Path of the image in the store.
     number
-        Which of the levels the volume is.
+        Number of the volume's level.
     shapes
-        Of the levels, z, y, x, the finest first.
+        Shapes of the levels, z, y, x, the finest first.
     colour
-        Red, green, blue, 0 to 255, in which viewers show it; ``None`` where the store says none.
+        Colour in which viewers show it: red, green, blue, 0 to 255; ``None`` if the store states none.
     window
-        Values shown as black and in full colour; ``None`` where the store says none.
+        Values that are shown as black and in full colour; ``None`` if the store states none.
     """
 
     group: str
@@ -40,7 +40,7 @@ class ImageLevels:
 
     @classmethod
     def of(cls, volume: Volume) -> Self:
-        """The levels of the image; a bare array is its own only level."""
+        """Find the image of a volume; a bare array is an image with one level."""
         parts = volume.path.split("/")
         for depth in range(len(parts) - 1, -1, -1):
             group, rest = "/".join(parts[:depth]), "/".join(parts[depth:])
@@ -54,12 +54,19 @@ class ImageLevels:
         return cls(volume.path, 0, (volume.shape,))
 
     def open(self, volume: Volume, level: int) -> Volume:
-        """The handle of another level, under the volume's name; ``volume`` is the one the levels were found by.
+        """Return the handle of a level, with name and kind of the volume.
+
+        Parameters
+        ----------
+        volume
+            The volume for which this image was found.
+        level
+            Number of the level; 0 is the finest.
 
         Raises
         ------
         InputError
-            There is no such level.
+            The level does not exist.
         """
         if level == self.number:
             return volume
@@ -70,7 +77,7 @@ class ImageLevels:
         return opened.with_(name=volume.name, kind=volume.kind)
 
     def _given(self, volume: Volume, channel: int | None) -> Vector3 | None:
-        """The voxel size of level 0 if the volume does not have the store's own, but one that somebody gave."""
+        """Return the voxel size of level 0 if the volume's voxel size was given by the caller; else ``None``."""
         try:
             own = open_image(volume.url, level=self.number, group=self.group, channel=channel)
             if own.voxel_size == volume.voxel_size:
