@@ -29,7 +29,7 @@ def main() -> None:
         entry = file.split("_")[1].split(".")[0]
         structure = read_structure(Path(sys.argv[1]) / f"{entry}.cif.gz")
         lines = [HEAD.format(name=name) + "".join(f"_atom_site.{column}\n" for column in COLUMNS)]
-        for part in structure.parts:
+        for part in structure.sub_models:
             symbols = [gemmi.Element(int(n)).name for n in part.atoms.number]
             for n, ((z, y, x), symbol) in enumerate(zip(part.atoms.position, symbols, strict=True), 1):
                 if symbol != "H":

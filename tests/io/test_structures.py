@@ -123,40 +123,40 @@ def test_block_names_lose_their_number_and_full_stops() -> None:
 def test_models_are_parts_named_by_the_file(tmp_path: Path) -> None:
     text = "".join(f"MODEL     {i:4d}\n{alanine(shift=10.0 * i)}ENDMDL\n" for i in (1, 2, 3))
     found = read_structure(written(tmp_path, "kinase__hub.complex.pdb", text + "END\n"))
-    assert [part.name for part in found.parts] == ["kinase", "hub", "hub"]
-    np.testing.assert_allclose(found.parts[1].atoms.position[1], [3, 2, 21])
-    assert found.parts[0].atoms.number.tolist() == [7, 6, 6, 8, 6]
+    assert [part.name for part in found.sub_models] == ["kinase", "hub", "hub"]
+    np.testing.assert_allclose(found.sub_models[1].atoms.position[1], [3, 2, 21])
+    assert found.sub_models[0].atoms.number.tolist() == [7, 6, 6, 8, 6]
     same = read_structure(written(tmp_path, "kinase__hub.pdb", text))
-    assert [part.name for part in same.parts] == ["kinase"] * 3
+    assert [part.name for part in same.sub_models] == ["kinase"] * 3
     given = read_structure(tmp_path / "kinase__hub.pdb", classes=["x", "y"])
-    assert [part.name for part in given.parts] == ["x", "y", "y"]
+    assert [part.name for part in given.sub_models] == ["x", "y", "y"]
 
 
 def test_models_of_an_assembly_file_are_one_part(tmp_path: Path) -> None:
     text = "".join(f"MODEL     {i:4d}\n{alanine(shift=10.0 * i)}ENDMDL\n" for i in (1, 2))
     found = read_structure(written(tmp_path, "virus.pdb1", text))
-    assert [(part.name, len(part.atoms)) for part in found.parts] == [("virus", 10)]
-    assert len(read_structure(written(tmp_path, "virus.group.pdb1", text)).parts) == 2
+    assert [(part.name, len(part.atoms)) for part in found.sub_models] == [("virus", 10)]
+    assert len(read_structure(written(tmp_path, "virus.group.pdb1", text)).sub_models) == 2
 
 
 def test_blocks_of_a_cif_file_are_parts_named_by_themselves(tmp_path: Path) -> None:
     some = [("C", "ALA", 1.0), ("N", "GLY", 2.0)]
     path = written(tmp_path, "a.membrane.complex.cif", cif({"hub_1": some, "kin.ase": some, "origin_2": some[:1]}))
-    assert [part.name for part in read_structure(path).parts] == ["hub", "kinase", "origin"]
+    assert [part.name for part in read_structure(path).sub_models] == ["hub", "kinase", "origin"]
     one = read_structure(written(tmp_path, "b.cif", cif({"XXXX": some})))
-    assert [(part.name, len(part.atoms)) for part in one.parts] == [("b", 2)]
-    np.testing.assert_allclose(one.parts[0].atoms.position, [[3, 2, 1], [3, 2, 2]])
+    assert [(part.name, len(part.atoms)) for part in one.sub_models] == [("b", 2)]
+    np.testing.assert_allclose(one.sub_models[0].atoms.position, [[3, 2, 1], [3, 2, 2]])
     away = read_structure(written(tmp_path, "b.distract.membrane.cif", cif({"a": some, "origin": some})))
-    assert [part.name for part in away.parts] == ["distract", "origin"]
+    assert [part.name for part in away.sub_models] == ["distract", "origin"]
     marked = written(tmp_path, "c.membrane.cif", cif({"origin": some, "a": some, "b": some}))
-    assert [part.name for part in read_structure(marked, classes=["x", "y"]).parts] == ["origin", "x", "y"]
+    assert [part.name for part in read_structure(marked, classes=["x", "y"]).sub_models] == ["origin", "x", "y"]
 
 
 def test_an_origin_of_one_odd_atom_is_kept_as_a_mark(tmp_path: Path) -> None:
     mark = line(1, "X", "DUM", 1, (1, 2, 3), "X", record="HETATM")
     text = f"MODEL        1\n{alanine()}ENDMDL\nMODEL        2\n{mark}ENDMDL\n"
     found = read_structure(written(tmp_path, "pump__origin.membrane.pdb", text))
-    np.testing.assert_allclose(found.parts[1].atoms.position, [[3, 2, 1]])
+    np.testing.assert_allclose(found.sub_models[1].atoms.position, [[3, 2, 1]])
 
 
 # -- what is kept ------------------------------------------------------------------------------------------
@@ -172,7 +172,7 @@ def test_waters_ions_and_dummies_are_dropped_and_hydrogens_kept(tmp_path: Path) 
     text += line(20, "S", "SO4", 200, (7, 7, 7), "S", record="HETATM")
     text += line(21, "O1", "SO4", 200, (8, 7, 7), "O", record="HETATM")
     found = read_structure(written(tmp_path, "a.pdb", text))
-    assert found.parts[0].atoms.number.tolist() == [7, 6, 6, 8, 6, 1, 1, 6, 16, 8]
+    assert found.sub_models[0].atoms.number.tolist() == [7, 6, 6, 8, 6, 1, 1, 6, 16, 8]
 
 
 def test_of_alternatives_the_highest_occupancy_stays(tmp_path: Path) -> None:
@@ -196,7 +196,7 @@ def test_of_alternatives_the_highest_occupancy_stays(tmp_path: Path) -> None:
         for i, (name, residue, number, letter, occupancy) in enumerate(atoms)
     )
     found = read_structure(written(tmp_path, "a.pdb", text))
-    x = found.parts[0].atoms.position[:, 2]
+    x = found.sub_models[0].atoms.position[:, 2]
     assert x.tolist() == [0, 2, 4, 6, 9, 10, 11, 12]
 
 
@@ -221,12 +221,12 @@ REMARK 350   BIOMT3   1  0.000000  0.000000  1.000000        0.00000
 def test_assemblies_copy_the_chains_they_name(tmp_path: Path) -> None:
     text = REMARK_350 + alanine() + "TER\n" + alanine(chain="B", shift=50, serial=10) + "END\n"
     path = written(tmp_path, "a.pdb", text)
-    first = read_structure(path).parts[0].atoms
+    first = read_structure(path).sub_models[0].atoms
     assert len(first) == 10
     z, y, x = first.position[:5].T
     np.testing.assert_allclose(first.position[5:], np.stack([z + 1, x + 10, 100 - y], axis=1), atol=1e-4)
     assert first.number[:5].tolist() == first.number[5:].tolist()
-    second = read_structure(path, assembly="2").parts[0].atoms
+    second = read_structure(path, assembly="2").sub_models[0].atoms
     np.testing.assert_allclose(second.position[:, 2], np.arange(50, 55))
     assert read_structure(path, assembly="file").count == 10
     with pytest.raises(InputError, match=r"a\.pdb: has no assembly '3'; there is 1, 2"):
@@ -244,7 +244,7 @@ def test_real_assemblies_agree_with_gemmi(entry: str, times: int) -> None:
     theirs.transform_to_assembly("1", gemmi.HowToNameCopiedChain.Dup)
     theirs.remove_waters()
     positions = np.array([a.atom.pos.tolist() for a in theirs[0].all() if len(a.residue) > 1])[:, ::-1]
-    mine = found.parts[0].atoms.position
+    mine = found.sub_models[0].atoms.position
     assert len(mine) == len(positions)
     np.testing.assert_allclose(mine.mean(0), positions.mean(0), atol=0.05)
     np.testing.assert_allclose(np.cov(mine.T), np.cov(positions.T), rtol=0.01, atol=0.5)
@@ -257,7 +257,7 @@ def test_a_capsid_of_sixty_operators_fits_into_memory() -> None:
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     found = read_structure(STRUCTURES / "6qt9.cif.gz")
     assert found.count == 60 * read_structure(STRUCTURES / "6qt9.cif.gz", assembly="file").count
-    spread = np.linalg.eigvalsh(np.cov(found.parts[0].atoms.position[::50].astype(float).T))
+    spread = np.linalg.eigvalsh(np.cov(found.sub_models[0].atoms.position[::50].astype(float).T))
     assert spread.max() / spread.min() < 1.05  # a closed shell; its unit alone has 3 and more
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 1_000_000
 
@@ -268,8 +268,8 @@ def test_packed_is_plain(tmp_path: Path) -> None:
     (tmp_path / "1tub.pdb").write_bytes(gzip.decompress(packed))
     one, two = read_structure(STRUCTURES / "1tub.pdb.gz"), read_structure(tmp_path / "1tub.pdb")
     assert one.name == two.name == "1tub"
-    np.testing.assert_array_equal(one.parts[0].atoms.position, two.parts[0].atoms.position)
-    np.testing.assert_array_equal(one.parts[0].atoms.number, two.parts[0].atoms.number)
+    np.testing.assert_array_equal(one.sub_models[0].atoms.position, two.sub_models[0].atoms.position)
+    np.testing.assert_array_equal(one.sub_models[0].atoms.number, two.sub_models[0].atoms.number)
 
 
 # -- damage ------------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from scipy.spatial import cKDTree
 
 from volengine.core.errors import InputError
 from volengine.core.specimen import Template
-from volengine.core.structure import Atoms, Part, Structure
+from volengine.core.structure import Atoms, Structure, SubModel
 from volengine.io.structures.read import read_structure
 from volengine.sim.atoms.scattering import PROTEIN_POTENTIAL, displaced_volume, missing_hydrogens, potentials
 from volengine.sim.atoms.templates import aligned, alone, bead, template_of, template_of_density
@@ -36,7 +36,9 @@ def moment(template: Template) -> Floats:
 @given(st.integers(0, 10**6), st.floats(0.5, 60), st.sampled_from(["peng", "cts"]))
 def test_total_and_first_moment_are_those_of_the_atoms(seed: int, voxel_size: float, scale: str) -> None:
     atoms = blob(seed)
-    found = template_of(Structure("a", (Part("a", atoms),)), voxel_size=voxel_size, scale=scale, pivot=(0.0, 0.0, 0.0))
+    found = template_of(
+        Structure("a", (SubModel("a", atoms),)), voxel_size=voxel_size, scale=scale, pivot=(0.0, 0.0, 0.0)
+    )
     weight = potentials(atoms.number, scale=scale, hydrogens=missing_hydrogens(atoms.number))
     assert found.total == pytest.approx(weight.sum(), rel=1e-6)
     np.testing.assert_allclose(moment(found), (atoms.position * weight[:, None]).sum(0) / weight.sum(), atol=1e-3)
@@ -51,19 +53,19 @@ def test_the_order_of_atoms_and_parts_does_not_matter(seed: int) -> None:
     atoms, other = blob(seed), blob(seed + 1, 50)
     order = np.random.default_rng(seed).permutation(len(atoms))
     shuffled = Atoms(atoms.position[order], atoms.number[order])
-    one = template_of(Structure("a", (Part("a", atoms), Part("b", other))), voxel_size=30)
-    two = template_of(Structure("a", (Part("a", shuffled), Part("b", other))), voxel_size=30)
+    one = template_of(Structure("a", (SubModel("a", atoms), SubModel("b", other))), voxel_size=30)
+    two = template_of(Structure("a", (SubModel("a", shuffled), SubModel("b", other))), voxel_size=30)
     np.testing.assert_array_equal(one.part, two.part)
     np.testing.assert_allclose(one.point, two.point, atol=1e-3)
     np.testing.assert_allclose(one.weight, two.weight, rtol=1e-5)
-    swapped = template_of(Structure("a", (Part("b", other), Part("a", atoms))), voxel_size=30)
+    swapped = template_of(Structure("a", (SubModel("b", other), SubModel("a", atoms))), voxel_size=30)
     assert swapped.classes == ("b", "a")
     np.testing.assert_allclose(swapped.total, one.total, rtol=1e-6)
 
 
 def test_pseudo_atoms_are_one_per_cell_and_part_and_lie_within() -> None:
     atoms = blob(3, 5000)
-    found = template_of(Structure("a", (Part("a", atoms), Part("b", atoms))), voxel_size=30)
+    found = template_of(Structure("a", (SubModel("a", atoms), SubModel("b", atoms))), voxel_size=30)
     cell = np.floor(found.point.astype(float) / 10 + 0.5).astype(int)
     rows = np.column_stack([found.part, cell])
     inner = (np.abs(found.point / 10 + 0.5 - np.rint(found.point / 10 + 0.5)) > 1e-4).all(1)  # not on a cell's wall
@@ -73,18 +75,21 @@ def test_pseudo_atoms_are_one_per_cell_and_part_and_lie_within() -> None:
 
 
 def test_classes_of_the_same_name_are_one_and_may_be_given() -> None:
-    parts = tuple(Part(name, blob(i, 30)) for i, name in enumerate(["hub", "kinase", "hub"]))
+    parts = tuple(SubModel(name, blob(i, 30)) for i, name in enumerate(["hub", "kinase", "hub"]))
     found = template_of(Structure("c", parts), voxel_size=0.01)
     assert found.classes == ("hub", "kinase")
     assert np.bincount(found.part).tolist() == [60, 30]
     assert template_of(Structure("c", parts), voxel_size=9, classes=["distract"]).classes == ("distract",)
-    assert [s.parts[0].name for s in alone(Structure("c", parts))] == ["hub", "kinase", "hub"]
+    assert [s.sub_models[0].name for s in alone(Structure("c", parts))] == ["hub", "kinase", "hub"]
 
 
 def test_the_pivot_is_the_centre_the_origin_or_a_place() -> None:
     atoms = Atoms([[0, 0, 0], [0, 0, 10]], [6, 6])
     mark = Atoms([[1, 2, 3], [3, 4, 5]], [6, 1])
-    plain, marked = Structure("p", (Part("p", atoms),)), Structure("p", (Part("the_Origin", mark), Part("p", atoms)))
+    plain, marked = (
+        Structure("p", (SubModel("p", atoms),)),
+        Structure("p", (SubModel("the_Origin", mark), SubModel("p", atoms))),
+    )
     first = {"voxel_size": 0.3}
     np.testing.assert_allclose(template_of(plain, **first).point, [[0, 0, -5], [0, 0, 5]])
     np.testing.assert_allclose(template_of(plain, pivot="origin", **first).point, atoms.position)
@@ -92,8 +97,8 @@ def test_the_pivot_is_the_centre_the_origin_or_a_place() -> None:
     np.testing.assert_allclose(found.point, atoms.position - np.array([2, 3, 4]), atol=1e-6)
     assert found.classes == ("p",)
     np.testing.assert_allclose(template_of(plain, pivot=(0, 0, 10), **first).point, [[0, 0, -10], [0, 0, 0]])
-    assert [len(s.parts) for s in alone(marked)] == [2]
-    far = Structure("f", (Part("f", Atoms([[0, 7, 0], [0, 7, 10]], [6, 6])),))
+    assert [len(s.sub_models) for s in alone(marked)] == [2]
+    far = Structure("f", (SubModel("f", Atoms([[0, 7, 0], [0, 7, 10]], [6, 6])),))
     np.testing.assert_allclose(template_of(far, pivot="origin", **first).point, [[0, 0, -5], [0, 0, 5]])
     for wrong in ("middle", (1, 2), (0, 0, float("nan"))):
         with pytest.raises(InputError, match="pivot"):
@@ -102,11 +107,11 @@ def test_the_pivot_is_the_centre_the_origin_or_a_place() -> None:
 
 def test_what_has_no_weight_is_refused() -> None:
     with pytest.raises(InputError, match="no atoms"):
-        template_of(Structure("void", (Part("origin", blob(1)),)), voxel_size=10)
+        template_of(Structure("void", (SubModel("origin", blob(1)),)), voxel_size=10)
     with pytest.raises(InputError, match="weighs nothing"):
-        template_of(Structure("gas", (Part("h", Atoms([[0, 0, 0]], [1])),)), voxel_size=10, scale="cts")
+        template_of(Structure("gas", (SubModel("h", Atoms([[0, 0, 0]], [1])),)), voxel_size=10, scale="cts")
     with pytest.raises(InputError, match="voxel_size"):
-        template_of(Structure("a", (Part("a", blob(1)),)), voxel_size=0)
+        template_of(Structure("a", (SubModel("a", blob(1)),)), voxel_size=0)
 
 
 # -- handedness --------------------------------------------------------------------------------------------
@@ -151,7 +156,7 @@ def test_a_template_has_the_hand_of_its_atoms() -> None:
     number = [9, 15, 11, 8]  # fluorine, phosphorus, sodium, oxygen: told apart by weight
     for sign in (1, -1):
         atoms = Atoms(CHIRAL * [1, 1, sign], number)
-        found = template_of(Structure("c", (Part("c", atoms),)), voxel_size=3)
+        found = template_of(Structure("c", (SubModel("c", atoms),)), voxel_size=3)
         ranks = np.argsort(np.argsort(potentials(number, hydrogens=missing_hydrogens(number))))
         assert handedness(found.point[np.argsort(found.weight)[ranks]]) == sign * handedness(CHIRAL.astype(np.float32))
 

@@ -19,6 +19,10 @@ class InputError(VolengineError, ValueError):
     exit_code = 2
 
 
+class IndexRefusedError(InputError, IndexError):
+    """An index that selects nothing of a volume, as ``volume[1000]`` of one with fewer slices."""
+
+
 class FormatError(InputError):
     """A file that is truncated, damaged, or not what its name says."""
 
@@ -32,6 +36,10 @@ class MissingError(InputError, FileNotFoundError):
 
 class PlanError(InputError):
     """A plan that cannot be carried out as asked (block against shard, halo against volume ...)."""
+
+
+class OldPlanError(PlanError):
+    """A plan of another version of volengine: its stages are not those of this one."""
 
 
 class MemoryRefusedError(PlanError, MemoryError):

@@ -2,18 +2,23 @@
 
 A recipe is a frozen dataclass that inherits from :class:`Recipe`. Reading one from a mapping refuses unknown
 names (with the nearest known one), wrong types and missing values, and says where.
+
+A field of text takes a :class:`pathlib.Path`, too, and keeps its text. A field that is a list of texts takes a single
+one: ``models="membrane.safetensors"`` is ``models=("membrane.safetensors",)``.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import difflib
+import os
 import types
 import typing
 from collections.abc import Mapping
 from typing import Any, Literal, Self, Union
 
 from volengine.core.errors import InputError
+from volengine.core.paths import path_text
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,7 +29,8 @@ class Recipe:
         hints = typing.get_type_hints(type(self))
         for f in dataclasses.fields(self):
             where = f"{type(self).__name__}.{f.name}"
-            object.__setattr__(self, f.name, coerce(getattr(self, f.name), hints[f.name], where))
+            value = _listed(getattr(self, f.name), hints[f.name], where)
+            object.__setattr__(self, f.name, coerce(value, hints[f.name], where))
         self.check()
 
     def check(self) -> None:
@@ -71,8 +77,20 @@ def _plain(value: Any) -> Any:
     return value
 
 
+def _listed(value: Any, hint: Any, where: str) -> Any:
+    """A single text or path as a list of one, where a list of texts is wanted."""
+    if hint != tuple[str, ...] or not isinstance(value, str | os.PathLike):
+        return value
+    if isinstance(value, str) and "," in value:
+        raise InputError(f"{where} is {value!r}; give several as a list.")
+    return (value,)
+
+
 def coerce(value: Any, hint: Any, where: str) -> Any:
-    """``value`` as the annotated type, or :class:`InputError`. Lists become tuples, ints become floats."""
+    """``value`` as the annotated type, or :class:`InputError`.
+
+    Lists become tuples, ints become floats, paths become text.
+    """
     origin, args = typing.get_origin(hint), typing.get_args(hint)
     if hint is Any:
         return value
@@ -113,6 +131,8 @@ def coerce(value: Any, hint: Any, where: str) -> Any:
     elif hint is int:
         if isinstance(value, int) and not isinstance(value, bool):
             return value
+    elif hint is str and isinstance(value, os.PathLike):
+        return path_text(value)
     elif isinstance(value, hint):
         return value
     name = getattr(hint, "__name__", str(hint))

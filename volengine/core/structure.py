@@ -1,8 +1,8 @@
-"""Structures: the atoms of a molecule, in parts of different classes.
+"""Structures: the atoms of a molecule, in sub-models of different classes.
 
->>> from volengine.core.structure import Atoms, Part, Structure
+>>> from volengine.core.structure import Atoms, SubModel, Structure
 >>> atoms = Atoms(position=[[0, 0, 0], [0, 0, 1.5]], number=[6, 8])
->>> Structure("carbon-monoxide", (Part("gas", atoms),)).count
+>>> Structure("carbon-monoxide", (SubModel("gas", atoms),)).count
 2
 """
 
@@ -53,7 +53,7 @@ class Atoms:
 
 
 @dataclass(frozen=True, eq=False)
-class Part:
+class SubModel:
     """Atoms of one class: what the atlas calls them."""
 
     name: str
@@ -62,12 +62,12 @@ class Part:
 
 @dataclass(frozen=True, eq=False)
 class Structure:
-    """A molecule as deposited or assembled: its parts share one frame."""
+    """A molecule as deposited or assembled: its sub-models share one frame."""
 
     name: str
-    parts: tuple[Part, ...]
+    sub_models: tuple[SubModel, ...]
 
     @property
     def count(self) -> int:
-        """Atoms of all parts."""
-        return sum(len(part.atoms) for part in self.parts)
+        """Atoms of all sub-models."""
+        return sum(len(model.atoms) for model in self.sub_models)

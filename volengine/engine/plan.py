@@ -9,17 +9,15 @@ from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Any
 
-from volengine.core.errors import PlanError
+from volengine.core.errors import OldPlanError, PlanError
 from volengine.core.image import ImageSpec
+from volengine.core.paths import PathLike, path_text
 from volengine.engine.memory import check_stage, io_bytes, peak_bytes
+from volengine.engine.options import RunOptions
 from volengine.engine.stage import Stage, load_function
 
 FORMAT = 2
-"""Of a plan as JSON: raised when stages or kernels get other names, so that older run folders are not gone on with."""
-
-
-class OldPlanError(PlanError):
-    """A plan of another version of volengine: its stages are not those of this one."""
+"""Of a plan as JSON: raised when stages or kernels get other names, so that older run folders are not resumed."""
 
 
 @dataclass(frozen=True)
@@ -126,6 +124,42 @@ class Plan:
     def peak_bytes(self) -> int:
         """Largest planned peak of a worker, over the stages."""
         return max(self.peak_of(s.name) for s in self.stages)
+
+    def to_dask(self, run_dir: PathLike, options: RunOptions | None = None) -> Any:
+        """The plan as a Dask graph, one task per unit: for looking at it, for small plans, for one's own scheduler.
+
+        ``dask.visualize`` shows it, ``compute()`` carries it out under any scheduler of Dask. Kernels, receipts, run
+        folder and results are those of a run, so units that are done are skipped, and a run with the same folder goes
+        on where the graph was stopped. Nothing is written before it is computed.
+
+        Parameters
+        ----------
+        run_dir
+            The run folder that the plan was made for, on a disk that all workers see.
+        options
+            Of these count ``memory_limit`` (of one worker), ``overwrite``, ``keep_scratch`` and ``block``.
+
+        Returns
+        -------
+        dask.delayed.Delayed
+            Its value is the list of the receipts of the units that were run.
+
+        Raises
+        ------
+        InputError
+            Options that say where to run; a run folder that is a URL.
+        PlanError, MemoryRefusedError
+            More than 50,000 units: all of a graph is in the scheduler's memory. Blocks that do not fit a worker.
+
+        Notes
+        -----
+        A process runs one unit at a time, as the plan's memory allows; so threads do not make it faster, processes do.
+        Dask retries only what it is told to retry, and a unit that fails ends the computation: :func:`run_jobs` in
+        :mod:`volengine.engine.run` has retries, progress, a report, and plans of any size.
+        """
+        from volengine.engine.dask_graph import graph_of
+
+        return graph_of(self, path_text(run_dir), options or RunOptions())
 
     def output_bytes(self) -> int:
         """Bytes of all image levels, uncompressed, scratch left out."""

@@ -12,13 +12,15 @@ import json
 from collections.abc import Collection, Iterable
 from dataclasses import replace
 from itertools import groupby
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from volengine.core.errors import PlanError
+from volengine.core.errors import OldPlanError, PlanError
 from volengine.core.image import ImageSpec
 from volengine.engine.ledger import PlanFolder
-from volengine.engine.plan import OldPlanError, Plan
 from volengine.engine.stage import BLOCK_PARAMS, Stage
+
+if TYPE_CHECKING:
+    from volengine.engine.plan import Plan
 
 Group = tuple[Stage, ...]
 
@@ -35,7 +37,7 @@ def resumed(plan: Plan, folder: PlanFolder, limit: int) -> Plan:
     limit
         Bytes of memory of a worker: groups that need more are done in the plan's own blocks.
     """
-    old = former_plan(folder)
+    old = former_plan(folder, type(plan))
     if old is None:
         return plan
     known = {_kept(old, group): group for group in groups(old)}
@@ -46,7 +48,7 @@ def resumed(plan: Plan, folder: PlanFolder, limit: int) -> Plan:
         if before and _same(old, before, plan, group):
             hints = {stage.name: stage.hints for stage in group}
             again = [replace(stage, hints=hints.get(stage.name, stage.hints)) for stage in before]
-            if _fits([*stages, *again], limit):
+            if _fits(plan, [*stages, *again], limit):
                 stages += again
                 images += _scratch(old, before)
                 continue
@@ -55,7 +57,7 @@ def resumed(plan: Plan, folder: PlanFolder, limit: int) -> Plan:
     return replace(plan, stages=tuple(stages), images=tuple(images))
 
 
-def former_plan(folder: PlanFolder) -> Plan | None:
+def former_plan(folder: PlanFolder, kind: type[Plan]) -> Plan | None:
     """The plan that an earlier run has left in this folder, if any.
 
     Raises
@@ -67,7 +69,7 @@ def former_plan(folder: PlanFolder) -> Plan | None:
     if data is None:
         return None
     try:
-        return Plan.from_json(data)
+        return kind.from_json(data)
     except (PlanError, KeyError, TypeError) as error:
         run = folder.path.parent.parent
         raise OldPlanError(
@@ -141,9 +143,9 @@ def _purpose(plan: Plan, group: Group, common: Collection[str]) -> str:
     return json.dumps([sources, steps, images], sort_keys=True, default=str)
 
 
-def _fits(stages: Iterable[Stage], limit: int) -> bool:
+def _fits(plan: Plan, stages: Iterable[Stage], limit: int) -> bool:
     try:
-        Plan("", tuple(stages)).check(limit)
+        replace(plan, stages=tuple(stages)).check(limit)
     except PlanError:
         return False
     return True

@@ -71,7 +71,7 @@ def status(run_dir: str) -> str:
 
 
 def _plan_status(folder: PlanFolder) -> str:
-    plan = former_plan(folder)
+    plan = former_plan(folder, Plan)
     assert plan is not None  # the folder was found by its plan
     finished = folder.read_json("finished.json")
     if finished is not None and finished["fingerprint"] == plan.fingerprint:

@@ -11,16 +11,19 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from volengine.core.block import Table
 from volengine.core.image import ImageSpec
 from volengine.engine.ledger import PlanFolder, Receipt
 from volengine.engine.options import RunOptions
-from volengine.engine.plan import Plan
 from volengine.engine.resume import former_plan, resumed
 from volengine.engine.stage import Stage
 from volengine.engine.work import Bundle
 from volengine.io.omezarr import image as omezarr
+
+if TYPE_CHECKING:
+    from volengine.engine.plan import Plan
 
 BUNDLE_SECONDS = 1.5
 """Small units are bundled into a Dask task that takes about this long: the scheduler's cost per unit then vanishes."""
@@ -42,7 +45,7 @@ class PlanState:
     """Drives one plan: prepares its outputs, hands out bundles stage by stage, and finishes it."""
 
     def __init__(self, plan: Plan, folder: PlanFolder, options: RunOptions, limit: int):
-        former_plan(folder)  # refuses that of another version
+        former_plan(folder, type(plan))  # refuses that of another version
         self.plan = plan if options.block else resumed(plan, folder, limit)
         self.folder = folder
         self.options = options
@@ -144,7 +147,7 @@ class PlanState:
         required: list[Stage] = []
         lost: list[str] = []
         for stage in reversed(self.plan.stages):
-            read = any(_reads(later, stage) for later in required)
+            read = any(reads(later, stage) for later in required)
             if self._cleaned(stage):
                 if read:
                     lost.append(stage.name)
@@ -298,7 +301,7 @@ class PlanState:
                 self.folder.remove_tables(stage.name)
 
 
-def _reads(later: Stage, stage: Stage) -> bool:
+def reads(later: Stage, stage: Stage) -> bool:
     """Whether a stage reads a table or an array of another."""
     made = {(o.volume.url, o.volume.path) for o in stage.outputs.values()}
     arrays = {(a.volume.url, a.volume.path) for a in later.arrays.values()}

@@ -14,8 +14,6 @@ from volengine.core.boxes import Box, Index3
 from volengine.core.errors import FormatError, InputError, MissingError
 from volengine.core.volume import Vector3, Volume
 
-PathLike = str | os.PathLike[str]
-
 
 def first_bytes(path: str, count: int, what: str) -> tuple[bytes, int]:
     """The first bytes of a file, fewer where it is shorter, and its size in bytes.

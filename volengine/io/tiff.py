@@ -26,8 +26,9 @@ from numpy.typing import NDArray
 
 from volengine.core.boxes import Box, Index3, index3
 from volengine.core.errors import FormatError
+from volengine.core.paths import PathLike
 from volengine.core.volume import Vector3, Volume
-from volengine.io.files import FileSource, PathLike, chosen_voxel_size, file_identity, first_bytes
+from volengine.io.files import FileSource, chosen_voxel_size, file_identity, first_bytes
 from volengine.io.mrc.rules import VOXEL_RANGE
 from volengine.io.rawfile import RawLayout, read_raw
 

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from volengine.core.errors import InputError
+from volengine.core.paths import PathLike, PathsLike, path_text, path_texts
 from volengine.core.recipe import Recipe
 from volengine.core.volume import Volume
 from volengine.engine.ledger import PlanFolder
@@ -42,7 +43,7 @@ from volengine.tasks.segment.plan import plan_segment
 from volengine.tasks.segment.recipe import SegmentRecipe
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    pass
 
 
 @dataclass(frozen=True)
@@ -77,13 +78,13 @@ class RunRecipe(Recipe):
 
 
 def run(
-    inputs: Sequence[str], out: str, recipe: RunRecipe, options: RunOptions | None = None, *, check: bool = True
+    inputs: PathsLike, out: PathLike, recipe: RunRecipe, options: RunOptions | None = None, *, check: bool = True
 ) -> RunReport:
     """Run a recipe on files, folders, globs or ``.txt`` lists; returns the report.
 
     A tomogram that fails leaves the others going; with ``check`` an error is raised at the end, which lists them.
     """
-    jobs, run_dir = jobs_of(RUN, expand(inputs), out, recipe, options or RunOptions())
+    jobs, run_dir = jobs_of(RUN, expand(path_texts(inputs)), path_text(out), recipe, options or RunOptions())
     report = run_jobs(jobs, run_dir, options or RunOptions())
     return report.check() if check else report
 

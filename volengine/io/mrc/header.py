@@ -29,8 +29,9 @@ import numpy as np
 
 from volengine.core.boxes import Index3, index3
 from volengine.core.errors import FormatError
+from volengine.core.paths import PathLike
 from volengine.core.volume import Vector3
-from volengine.io.files import PathLike, first_bytes
+from volengine.io.files import first_bytes
 from volengine.io.mrc import rules
 from volengine.io.rawfile import RawLayout
 

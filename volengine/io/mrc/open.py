@@ -22,8 +22,9 @@ from numpy.typing import NDArray
 from volengine.core.atomic import replacing
 from volengine.core.boxes import Box, index3
 from volengine.core.errors import FormatError, InputError
+from volengine.core.paths import PathLike
 from volengine.core.volume import Volume
-from volengine.io.files import FileSource, PathLike, chosen_voxel_size, file_identity
+from volengine.io.files import FileSource, chosen_voxel_size, file_identity
 from volengine.io.mrc.header import (
     DAMAGED,
     MrcHeader,

@@ -25,7 +25,7 @@ from numpy.typing import DTypeLike, NDArray
 from volengine.core.atomic import replacing
 from volengine.core.boxes import Index3, index3
 from volengine.core.errors import InputError
-from volengine.io.files import PathLike
+from volengine.core.paths import PathLike
 from volengine.io.mrc import rules
 from volengine.io.mrc.header import EXT_TYPES, MrcHeader
 

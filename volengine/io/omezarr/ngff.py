@@ -14,12 +14,14 @@ behind the first one: every level has its own translation.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import volengine
 from volengine.core.errors import FormatError, InputError
+from volengine.core.feature_colours import WHITE, colour_of_feature, hexadecimal
 from volengine.core.image import ImageSpec
 
 Attributes = dict[str, Any]
@@ -142,14 +144,37 @@ def default_window(spec: ImageSpec) -> tuple[float, float] | None:
 
 
 def omero(spec: ImageSpec, low: float, high: float, least: float, largest: float) -> Attributes:
-    """The display block that napari, Neuroglancer and OMERO read: one grey channel shown from ``low`` to ``high``.
+    """The display block that napari, Neuroglancer and OMERO read: one channel shown from ``low`` to ``high``.
 
-    ``least`` and ``largest`` are the ends of the slider. The channel has the feature's name, or the tomogram's.
+    ``least`` and ``largest`` are the ends of the slider. The channel has the feature's name, or the tomogram's. A
+    prediction has its feature's colour: ``colour`` of the facts (red, green, blue, 0 to 1), else
+    :func:`~volengine.core.feature_colours.colour_of_feature`; everything else is grey.
     """
     window = {"min": least, "max": largest, "start": low, "end": high}
     label = str(spec.facts.get("feature") or spec.name or "image")
-    channel = {"label": label, "color": "FFFFFF", "active": True, "window": window}
-    return {"channels": [channel], "rdefs": {"model": "greyscale"}}
+    colour = WHITE
+    if spec.kind == "probability":
+        feature = str(spec.facts.get("feature") or spec.name.rpartition("__")[2])
+        colour = colour_of_feature(feature, spec.facts.get("colour"))
+    channel = {"label": label, "color": hexadecimal(colour), "active": True, "window": window}
+    return {"channels": [channel], "rdefs": {"model": "greyscale" if colour == WHITE else "color"}}
+
+
+def display_of(
+    attributes: Mapping[str, Any], channel: int = 0
+) -> tuple[tuple[int, int, int] | None, tuple[float, float] | None]:
+    """Colour (red, green, blue, 0 to 255) and range of values in which viewers show a channel; ``None``: not said."""
+    channels = (ome_part(attributes).get("omero") or {}).get("channels") or ()
+    entry = channels[channel] if channel < len(channels) and isinstance(channels[channel], Mapping) else {}
+    colour, window = str(entry.get("color") or ""), entry.get("window") or {}
+    try:
+        low, high = float(window["start"]), float(window["end"])
+        shown = (low, high) if low < high else None
+    except (KeyError, TypeError, ValueError):
+        shown = None
+    if not re.fullmatch(r"[0-9A-Fa-f]{6}", colour):
+        return None, shown
+    return (int(colour[:2], 16), int(colour[2:4], 16), int(colour[4:], 16)), shown
 
 
 def parse_multiscale(attributes: Mapping[str, Any], where: str) -> Multiscale | None:

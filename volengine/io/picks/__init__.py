@@ -17,6 +17,7 @@ from pathlib import Path
 
 from volengine.core.boxes import Index3
 from volengine.core.errors import InputError
+from volengine.core.paths import PathLike, path_text
 from volengine.core.picks import Picks
 from volengine.core.volume import Vector3
 from volengine.io.picks import copick, delimited, dynamo, relion
@@ -51,7 +52,7 @@ def formats() -> dict[str, str]:
 
 
 def read_picks(
-    path: str | Path,
+    path: PathLike,
     format: str | None = None,
     *,
     voxel_size: Vector3 | None = None,
@@ -83,6 +84,7 @@ def read_picks(
         If the file and the arguments together do not say enough, or if there are several tomograms.
     """
     known = Known(voxel_size, origin, shape, tomogram)
+    path = path_text(path)
     found = gather(_read(Path(path), format, known), known)
     if len(found) > 1:
         raise InputError(
@@ -93,7 +95,7 @@ def read_picks(
 
 
 def read_all(
-    path: str | Path,
+    path: PathLike,
     format: str | None = None,
     *,
     voxel_size: Vector3 | None = None,
@@ -102,11 +104,11 @@ def read_all(
 ) -> dict[str, Picks]:
     """The picks of all tomograms of a file, by name; arguments and errors as for :func:`read_picks`."""
     known = Known(voxel_size, origin, shape)
-    return gather(_read(Path(path), format, known), known)
+    return gather(_read(Path(path_text(path)), format, known), known)
 
 
 def write_picks(
-    path: str | Path,
+    path: PathLike,
     picks: Picks | Sequence[Picks],
     format: str | None = None,
     *,
@@ -131,7 +133,7 @@ def write_picks(
     InputError
         If the format cannot hold these picks; the message says what is in the way.
     """
-    path = Path(path)
+    path = Path(path_text(path))
     name = format_of(path, format)
     tables = [picks] if isinstance(picks, Picks) else list(picks)
     if not tables:

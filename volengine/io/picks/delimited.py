@@ -19,21 +19,13 @@ import io
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from volengine.core.errors import FormatError, InputError
+from volengine.core.flat import ANGSTROM, EULER, NORMAL, OWN, SINGLE, VOXELS
 from volengine.core.picks import EXTRA, Picks
 from volengine.io.picks import rows as r
-
-VOXELS = ("z_vox", "y_vox", "x_vox")
-ANGSTROM = ("z_a", "y_a", "x_a")
-EULER = ("rot_deg", "tilt_deg", "psi_deg")
-NORMAL = ("normal_z", "normal_y", "normal_x")
-SINGLE = ("weight", "label", "volume_a3", "size_vox")
-OWN = {"tomogram", *VOXELS, *ANGSTROM, *EULER, *NORMAL, *SINGLE}
 
 _ALIASES = {
     VOXELS: (("z", "y", "x"), ("axis-0", "axis-1", "axis-2")),
@@ -144,18 +136,8 @@ def csv_text(picks: Sequence[Picks]) -> str:
 
 
 def _columns(picks: Picks) -> dict[str, list[str]]:
-    values: dict[str, NDArray[Any]] = dict(zip(VOXELS, picks.position_vox.T, strict=True))
-    values |= dict(zip(ANGSTROM, picks.position.T, strict=True))
-    values |= {key: getattr(picks, key) for key in SINGLE if getattr(picks, key) is not None}
-    if picks.euler is not None:
-        values |= dict(zip(EULER, picks.euler.T, strict=True))
-    if picks.normal is not None:
-        values |= dict(zip(NORMAL, picks.normal.T, strict=True))
-    for name, value in picks.extra.items():
-        if name in OWN:
-            raise InputError(f"The extra column {name!r} means something else in CSV files; rename it.")
-        values[name] = value
-    return {"tomogram": [picks.tomogram] * len(picks)} | {k: r.texts(np.asarray(v)) for k, v in values.items()}
+    flat = picks.flat().items()
+    return {"tomogram": [picks.tomogram] * len(picks)} | {name: r.texts(np.asarray(v)) for name, v in flat}
 
 
 def read_tsv(path: Path) -> r.Rows:

@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from volengine.core.errors import FormatError, InputError, MissingError
-from volengine.core.structure import Atoms, Part, Structure
+from volengine.core.structure import Atoms, Structure, SubModel
 from volengine.io.structures.names import ORIGIN, StructureName, block_class, parse_name, stem_and_format
 
 if TYPE_CHECKING:
@@ -79,17 +79,17 @@ def read_structure(
     found = _models(path, ending, _content(path))
     if ending == ".pdb1" and assembly is None:
         assembly = AS_DEPOSITED
-    parts: list[Part] = []
+    parts: list[SubModel] = []
     for block, model in found:
         for rows in model.submodels():
             name = _class_of(named, block if len(found) > 1 else "", classes, [part.name for part in parts])
-            parts.append(Part(name, _atoms(path, model, rows, assembly, keep_all=ORIGIN in name.lower())))
+            parts.append(SubModel(name, _atoms(path, model, rows, assembly, keep_all=ORIGIN in name.lower())))
     whole = [part for part in parts if ORIGIN not in part.name.lower()]
     if not any(len(part.atoms) for part in whole):
         raise FormatError(f"{path}: no atoms are left without waters and ions; is it a structure of a molecule?")
     parts = [part for part in parts if len(part.atoms)]
     if ending == ".pdb1" and len({part.name for part in parts}) == 1 and "group" not in named.flags:
-        parts = [Part(parts[0].name, _joined(part.atoms for part in parts))]
+        parts = [SubModel(parts[0].name, _joined(part.atoms for part in parts))]
     return Structure(named.name, tuple(parts))
 
 

@@ -270,7 +270,7 @@ def _open_tiff(path: str) -> TrainingSet:
     try:
         with tifffile.TiffFile(path) as tif:
             series, text = tif.series[0], str(tif.pages.first.description or "")
-            shape, kind = series.get_shape(squeeze=False), series.dtype.kind
+            shape, kind = series.shape, series.dtype.kind
     except (tifffile.TiffFileError, ValueError, IndexError, KeyError, TypeError, AttributeError) as error:
         raise FormatError(f"{path} is no TIFF that can be read ({error}).") from error
     shape = tuple(int(n) for n in shape)

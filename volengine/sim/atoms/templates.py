@@ -56,8 +56,8 @@ def template_of(
     Parameters
     ----------
     structure
-        Its parts lie together, each to its own class; parts of the same name are one class. Parts whose name contains
-        ``origin`` mark a place and have no weight.
+        Its sub-models lie together, each of its own class; those of the same name are one class. Those whose name
+        contains ``origin`` mark a place and have no weight.
     voxel_size
         Of the volume to be made, angstrom; points are gathered in cells of a third of it.
     scale
@@ -65,12 +65,12 @@ def template_of(
         :func:`volengine.sim.atoms.scattering.potentials`. Hydrogens that the structure does not list are counted in.
     pivot
         What lies at 0 of the template: ``centre``, the centroid of the potential; ``origin``, the centroid of the
-        part called origin; if it has none, 0 of the structure's frame where that lies within the box of its atoms (a
-        structure turned to its membrane), else the centre; ``axis``, the same for the unit of a filament: the part
-        called origin, or the point of the frame's z axis beside the centroid, where that axis runs through the box of
-        the atoms, else the centre; or a position z, y, x.
+        sub-model called origin; if it has none, 0 of the structure's frame where that lies within the box of its atoms
+        (a structure turned to its membrane), else the centre; ``axis``, the same for the unit of a filament: the
+        sub-model called origin, or the point of the frame's z axis beside the centroid, where that axis runs through
+        the box of the atoms, else the centre; or a position z, y, x.
     classes
-        Of the parts that have weight, in order, the last for all that follow; default: the names of the parts.
+        Of the sub-models that have weight, in order, the last for all that follow; default: their names.
 
     Raises
     ------
@@ -78,7 +78,7 @@ def template_of(
         No atom with weight; more than 256 classes; an element without scattering factors.
     """
     _positive("voxel_size", voxel_size)
-    parts = [part for part in structure.parts if ORIGIN not in part.name.lower() and len(part.atoms)]
+    parts = [part for part in structure.sub_models if ORIGIN not in part.name.lower() and len(part.atoms)]
     if not parts:
         raise InputError(f"Structure {structure.name!r} has no atoms to make a template of.")
     names = [part.name if classes is None else classes[min(i, len(classes) - 1)] for i, part in enumerate(parts)]
@@ -103,8 +103,8 @@ def template_of(
 
 def alone(structure: Structure) -> list[Structure]:
     """One structure for each part that has weight, with the marks of the pivot: for parts that are placed singly."""
-    marks = tuple(part for part in structure.parts if ORIGIN in part.name.lower())
-    weighty = [part for part in structure.parts if ORIGIN not in part.name.lower()]
+    marks = tuple(part for part in structure.sub_models if ORIGIN in part.name.lower())
+    weighty = [part for part in structure.sub_models if ORIGIN not in part.name.lower()]
     return [Structure(structure.name, (part, *marks)) for part in weighty]
 
 
@@ -243,7 +243,9 @@ def _pivot(structure: Structure, point: Floats, weight: Floats, pivot: Pivot) ->
             return _centroid(point, weight)
         if pivot not in ("origin", "axis"):
             raise InputError(f"pivot is 'centre', 'origin', 'axis' or a position z, y, x, not {pivot!r}.")
-        marks = [part.atoms.position for part in structure.parts if ORIGIN in part.name.lower() and len(part.atoms)]
+        marks = [
+            part.atoms.position for part in structure.sub_models if ORIGIN in part.name.lower() and len(part.atoms)
+        ]
         if marks:
             marked: Floats = np.concatenate(marks).astype(np.float64).mean(axis=0)
             return marked

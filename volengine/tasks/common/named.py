@@ -8,16 +8,20 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 from volengine.core.errors import InputError
 from volengine.core.volume import Vector3, Volume
-from volengine.io.open import open_volume
+from volengine.io.open import OpenVolume, open_volume
 from volengine.tasks.common.layout import feature_named, file_name
+
+V = TypeVar("V", bound=Volume)
 
 SIZE_TOLERANCE = 0.01
 """Voxel sizes of volumes on one grid may differ by this share: headers are rounded."""
 
 
-def open_sized(path: str, voxel_size: float | Vector3 | None = None) -> Volume:
+def open_sized(path: str, voxel_size: float | Vector3 | None = None) -> OpenVolume:
     """Open a volume from its metadata.
 
     Parameters
@@ -57,12 +61,12 @@ def feature_of(volume: Volume) -> str:
     return str(volume.facts.get("feature", "")) or feature_in(volume.name)
 
 
-def of_tomogram(volume: Volume, feature: str) -> Volume:
+def of_tomogram(volume: V, feature: str) -> V:
     """The volume under its tomogram's name: without the feature that follows it in a file name."""
     return volume.with_(name=tomogram_in(volume.name, feature))
 
 
-def named(volume: Volume) -> tuple[str, Volume]:
+def named(volume: V) -> tuple[str, V]:
     """The feature that a prediction is of, and the prediction under its tomogram's name.
 
     Raises

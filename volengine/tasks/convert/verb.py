@@ -8,9 +8,10 @@ Each block reads its voxels once and writes its part of every level of the pyram
 
 from __future__ import annotations
 
+from volengine.core.paths import PathLike, path_text
 from volengine.core.volume import Volume
 from volengine.engine.options import RunOptions
-from volengine.io.open import open_volume
+from volengine.io.open import OpenVolume, open_volume
 from volengine.tasks.common.jobs import Request, Verb, run_one
 from volengine.tasks.common.layout import join_url
 from volengine.tasks.convert.plan import plan_convert
@@ -27,7 +28,9 @@ def request(source: str, out: str, recipe: ConvertRecipe) -> Request[Volume, Con
 CONVERT = Verb("convert", request, plan_convert, endings=(".zarr",))
 
 
-def convert(source: str, out: str, recipe: ConvertRecipe | None = None, options: RunOptions | None = None) -> Volume:
+def convert(
+    source: PathLike, out: PathLike, recipe: ConvertRecipe | None = None, options: RunOptions | None = None
+) -> OpenVolume:
     """Convert a file or store to OME-Zarr and return the handle of the result.
 
     Parameters
@@ -44,5 +47,5 @@ def convert(source: str, out: str, recipe: ConvertRecipe | None = None, options:
     InputError
         The source cannot be read, has no usable voxel size, or ``out`` exists and is another run's.
     """
-    plan = run_one(CONVERT, source, out, recipe or ConvertRecipe(), options or RunOptions())
+    plan = run_one(CONVERT, path_text(source), path_text(out), recipe or ConvertRecipe(), options or RunOptions())
     return open_volume(plan.images[0].url)

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 from volengine.core.atomic import replacing
 from volengine.core.errors import InputError
 from volengine.core.model import ModelFacts
+from volengine.core.paths import PathLike, path_text
 from volengine.tasks.models.recipe import ModelExportRecipe, ModelImportRecipe
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ class Exported:
     notes: tuple[str, ...]
 
 
-def export_model(path: str, out: str, recipe: ModelExportRecipe | None = None) -> Exported:
+def export_model(path: PathLike, out: PathLike, recipe: ModelExportRecipe | None = None) -> Exported:
     """Write a model of any kind that is read for another program.
 
     Parameters
@@ -67,7 +68,7 @@ def export_model(path: str, out: str, recipe: ModelExportRecipe | None = None) -
     """
     from volengine.nets.checkpoint import load_model
 
-    recipe = recipe or ModelExportRecipe()
+    path, out, recipe = path_text(path), path_text(out), recipe or ModelExportRecipe()
     form = recipe.format_of(out)
     if Path(path).absolute() == Path(out).absolute():
         raise InputError(f"{out} is the model itself; give another name.")
@@ -116,7 +117,7 @@ def _scnm(write: Any, module: nn.Module, facts: ModelFacts, feature: str) -> byt
     return content
 
 
-def import_model(path: str, out: str, recipe: ModelImportRecipe | None = None) -> ModelFacts:
+def import_model(path: PathLike, out: PathLike, recipe: ModelImportRecipe | None = None) -> ModelFacts:
     """Write a model of another program as a file that knows its facts: ``.safetensors``; of ONNX a copy, ``.onnx``.
 
     Raises
@@ -126,7 +127,7 @@ def import_model(path: str, out: str, recipe: ModelImportRecipe | None = None) -
     """
     from volengine.nets.formats import foreign
 
-    recipe = recipe or ModelImportRecipe()
+    path, out, recipe = path_text(path), path_text(out), recipe or ModelImportRecipe()
     told: dict[str, Any] = {
         "voxel_size": recipe.voxel_size,
         "features": recipe.features,
@@ -157,7 +158,7 @@ class Group:
     rules: tuple[Rule, ...]
 
 
-def import_group(path: str, out: str) -> Group:
+def import_group(path: PathLike, out: PathLike) -> Group:
     """Write a group of Ais (``.scnmgroup``) as native models and a recipe for ``volengine run``, in a new folder.
 
     The recipe segments with all models of the group as Ais does (``compat: ais``), then competes and interacts in
@@ -183,6 +184,7 @@ def import_group(path: str, out: str) -> Group:
     from volengine.nets.checkpoint import save_model
     from volengine.nets.formats.foreign import read_group
 
+    path, out = path_text(path), path_text(out)
     target = Path(out).absolute()
     _check_folder(target, out)
     models, rules = read_group(path)

@@ -13,6 +13,7 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
+from volengine.core.paths import PathLike, PathsByFeature, path_text, paths_by_feature
 from volengine.engine.options import RunOptions
 from volengine.tasks.common.jobs import Request, Verb, run_one
 from volengine.tasks.score.inputs import Case, Where
@@ -35,12 +36,12 @@ SCORE = Verb("score", request, plan_score, endings=(".csv",))
 
 
 def score(
-    prediction: Where,
-    truth: Where,
+    prediction: PathsByFeature,
+    truth: PathsByFeature,
     recipe: ScoreRecipe | None = None,
     options: RunOptions | None = None,
     *,
-    out: str | None = None,
+    out: PathLike | None = None,
 ) -> Scores:
     """Score a prediction (or picks) against what is known.
 
@@ -66,7 +67,8 @@ def score(
         Volumes on different grids, a feature without truth, values that are neither labels nor probabilities.
     """
     recipe, options = recipe or ScoreRecipe(), options or RunOptions()
-    table = None if out is None else checked_table(out)
+    prediction, truth = paths_by_feature(prediction), paths_by_feature(truth)
+    table = None if out is None else checked_table(path_text(out))
     if is_picks(prediction):
         found = score_picks(prediction, truth, recipe.features, recipe.radius_nm, recipe.voxel_size)
         if table is not None:

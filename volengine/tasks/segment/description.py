@@ -59,6 +59,9 @@ class Net:
         The own architecture that the user allowed for this model, if it has one.
     inverted
         The volume's contrast is the other way round than what the network knows.
+    colour
+        Red, green, blue, 0 to 1, in which viewers show what it predicts, if the model says one. It changes nothing of
+        the prediction, so kernels do not get it.
     """
 
     path: str
@@ -74,10 +77,11 @@ class Net:
     sigmoid: bool = False
     network: str | None = None
     inverted: bool = False
+    colour: tuple[float, float, float] | None = None
 
     def to_json(self) -> dict[str, Any]:
         """JSON parameters of a kernel."""
-        return asdict(self)
+        return {key: value for key, value in asdict(self).items() if key != "colour"}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Net:

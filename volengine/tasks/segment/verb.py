@@ -20,9 +20,10 @@ Several models of one voxel size read the tomogram once. What a recipe does not 
 
 from __future__ import annotations
 
+from volengine.core.paths import PathLike, path_text
 from volengine.core.volume import Volume
 from volengine.engine.options import RunOptions
-from volengine.io.open import open_volume
+from volengine.io.open import OpenVolume, open_volume
 from volengine.tasks.common.jobs import Request, Verb, run_one
 from volengine.tasks.segment.plan import plan_segment
 from volengine.tasks.segment.recipe import SegmentRecipe
@@ -37,7 +38,9 @@ def request(source: str, out: str, recipe: SegmentRecipe) -> Request[Volume, Seg
 SEGMENT = Verb("segment", request, plan_segment, endings=(".zarr",))
 
 
-def segment(source: str, out: str, recipe: SegmentRecipe, options: RunOptions | None = None) -> dict[str, Volume]:
+def segment(
+    source: PathLike, out: PathLike, recipe: SegmentRecipe, options: RunOptions | None = None
+) -> dict[str, OpenVolume]:
     """Predict the features of a tomogram.
 
     Parameters
@@ -60,5 +63,5 @@ def segment(source: str, out: str, recipe: SegmentRecipe, options: RunOptions | 
     InputError
         A model that does not fit the tomogram (voxel size) or the recipe, or outputs that another run made.
     """
-    plan = run_one(SEGMENT, source, out, recipe, options or RunOptions())
+    plan = run_one(SEGMENT, path_text(source), path_text(out), recipe, options or RunOptions())
     return {str(s.facts["feature"]): open_volume(s.url) for s in plan.images if not s.scratch}

@@ -171,7 +171,7 @@ def _of_atoms(
     flags = flags_of(species, file)
     name = given or structure.name
     classes = ("distract",) if "distract" in flags and not given else None
-    whole = Structure(name, structure.parts)
+    whole = Structure(name, structure.sub_models)
     pivot = pivot or ("origin" if "membrane" in flags else "centre")
     chosen = [whole] if "complex" in flags else alone(whole)
     if "assembly" in flags:
@@ -185,7 +185,7 @@ def _assembled(singles: list[Structure], digest: str) -> Iterator[Structure]:
     from volengine.core.structure import Structure
     from volengine.sim.seeds import stream
 
-    (base, *marks), others = singles[0].parts, [single.parts[0] for single in singles[1:]]
+    (base, *marks), others = singles[0].sub_models, [single.sub_models[0] for single in singles[1:]]
     rng = stream(0, "assembly", digest)
     for _ in range(ASSEMBLIES if others else 1):
         kept = sorted(rng.permutation(len(others))[: int(rng.integers(len(others) + 1))].tolist())

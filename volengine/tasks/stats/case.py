@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from volengine.core.errors import FormatError, InputError, MissingError
+from volengine.core.paths import PathLike, PathsLike, path_text, path_texts
 from volengine.core.volume import Volume
 from volengine.tasks.common.layout import join_url
 from volengine.tasks.stats.inputs import SourceObjects, Sources, objects_of_volume, read_groups, tomograms_of
@@ -90,20 +91,21 @@ class StatsCase:
     @classmethod
     def find(
         cls,
-        inputs: str | Sequence[str],
+        inputs: PathsLike,
         out: str,
         recipe: StatsRecipe,
         run_dir: str,
         *,
-        truth: str | Sequence[str] = (),
-        groups: str | None = None,
+        truth: PathsLike = (),
+        groups: PathLike | None = None,
     ) -> StatsCase:
         """Open what the paths name: tables of picks are read, of volumes the metadata."""
         if "://" in out:
             raise InputError(f"--out {out}: tables and plots are written to a folder of this machine.")
-        sources = Sources.find(_listed(inputs), recipe)
-        known = Sources.find(_listed(truth), recipe.of_truth(), "truth") if truth else None
-        named = read_groups(groups) if groups is not None else None
+        sources, known = Sources.find(path_texts(inputs), recipe), None
+        if truth := path_texts(truth):
+            known = Sources.find(truth, recipe.of_truth(), "truth")
+        named = read_groups(path_text(groups)) if groups is not None else None
         _check_split(sources, recipe)
         return cls(sources, known, named, recipe, out, run_dir)
 
@@ -154,10 +156,6 @@ class StatsCase:
 
             write_plots(self.out, counted, recipe)
         return result
-
-
-def _listed(inputs: str | Sequence[str]) -> list[str]:
-    return [inputs] if isinstance(inputs, str) else list(inputs)
 
 
 def _key(volume: Volume) -> str:

@@ -15,8 +15,8 @@ each class is reported, and which objects are right.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
 
+from volengine.core.paths import PathLike, PathsLike, path_text
 from volengine.core.volume import Volume
 from volengine.engine.options import RunOptions
 from volengine.engine.run import run_jobs
@@ -36,13 +36,13 @@ STATS = Verb("stats", request, plan_stats)
 
 
 def stats(
-    inputs: str | Sequence[str],
-    out: str | None = None,
+    inputs: PathsLike,
+    out: PathLike | None = None,
     recipe: StatsRecipe | None = None,
     options: RunOptions | None = None,
     *,
-    truth: str | Sequence[str] = (),
-    groups: str | None = None,
+    truth: PathsLike = (),
+    groups: PathLike | None = None,
 ) -> Stats:
     """Count objects and describe where they lie.
 
@@ -73,10 +73,11 @@ def stats(
     """
     recipe, options = recipe or StatsRecipe(), options or RunOptions()
     if out is None:
-        with tempfile.TemporaryDirectory() as folder:
-            return stats(inputs, folder, recipe.with_(plots=False), options, truth=truth, groups=groups)
-    case = StatsCase.find(inputs, out, recipe, STATS.run_dir(out, options), truth=truth, groups=groups)
-    jobs, run_dir = jobs_of(STATS, case.volumes(), out, recipe, options)
+        with tempfile.TemporaryDirectory() as kept:
+            return stats(inputs, kept, recipe.with_(plots=False), options, truth=truth, groups=groups)
+    folder = path_text(out)
+    case = StatsCase.find(inputs, folder, recipe, STATS.run_dir(folder, options), truth=truth, groups=groups)
+    jobs, run_dir = jobs_of(STATS, case.volumes(), folder, recipe, options)
     if jobs:
         run_jobs(jobs, run_dir, options).check()
     return case.finish()
