@@ -17,13 +17,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from places import DATA
 
 from volengine.core.errors import FormatError, InputError, MissingError, VolengineError
 from volengine.io.structures.cache import cache_folder, fetch_structure, pdb_id
 from volengine.io.structures.names import FLAGS, block_class, parse_name
 from volengine.io.structures.read import read_density, read_structure
 
-STRUCTURES = Path(__file__).parents[2].parent / "shared" / "data" / "structures"
+STRUCTURES = DATA / "structures"
 needs_structures = pytest.mark.skipif(
     not STRUCTURES.is_dir(), reason="the folder of structures (shared/data/structures) is not here"
 )
