@@ -33,7 +33,7 @@ def test_a_path_becomes_its_text_and_a_text_stays_as_it_is() -> None:
     assert path_text_or_none(Path("a")) == "a"
 
 
-@pytest.mark.parametrize("wrong", [3, b"a.mrc", ["a.mrc"], object()], ids=repr)
+@pytest.mark.parametrize("wrong", [3, b"a.mrc", ["a.mrc"], object()], ids=["number", "bytes", "list", "object"])
 def test_what_is_no_path_is_refused(wrong: object) -> None:
     with pytest.raises(InputError, match=r"is no path; give text or a pathlib\.Path"):
         path_text(wrong)  # type: ignore[arg-type]

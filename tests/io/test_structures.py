@@ -430,6 +430,7 @@ def test_a_file_put_there_by_hand_serves(tmp_path: Path, monkeypatch: pytest.Mon
         (GOOD[: len(GOOD) // 2], FormatError, "not a complete gzip file"),
         (gzip.compress(b"<html>"), FormatError, "not an mmCIF file"),
     ],
+    ids=["no route", "too late", "no entry", "busy", "no gzip", "half of it", "no mmCIF"],
 )
 def test_a_download_that_fails_leaves_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: Any, error: type[Exception], why: str
