@@ -398,7 +398,7 @@ class Net:
         return io.BytesIO(self.answer)
 
 
-GOOD = gzip.compress(cif({"1ABC": [("C", "ALA", 1.0)] * 3}).encode())
+GOOD = gzip.compress(cif({"1ABC": [("C", "ALA", 1.0)] * 3}).encode(), mtime=0)
 
 
 def test_an_entry_is_downloaded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -428,7 +428,7 @@ def test_a_file_put_there_by_hand_serves(tmp_path: Path, monkeypatch: pytest.Mon
         (urllib.error.HTTPError("u", 503, "Busy", Message(), None), MissingError, "503"),
         (b"<html>please log in</html>", FormatError, "not a complete gzip file"),
         (GOOD[: len(GOOD) // 2], FormatError, "not a complete gzip file"),
-        (gzip.compress(b"<html>"), FormatError, "not an mmCIF file"),
+        (gzip.compress(b"<html>", mtime=0), FormatError, "not an mmCIF file"),
     ],
     ids=["no route", "too late", "no entry", "busy", "no gzip", "half of it", "no mmCIF"],
 )
