@@ -1,4 +1,4 @@
-"""A volume as large as the memory of all workers together goes from MRC to picks, within the planned memory."""
+"""A volume larger than the memory of a worker goes from MRC to picks, within the planned memory."""
 
 from __future__ import annotations
 
@@ -17,16 +17,15 @@ from volengine.tasks.run import RunRecipe, run
 from volengine.tasks.segment.recipe import SegmentRecipe
 
 LIMIT = 1_000_000_000
-WORKERS = 2
-SLICES = 480
+SLICES = 288
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1500)
-def test_a_volume_as_large_as_the_memory_of_all_workers_stays_within_the_planned_memory(tmp_path):
+def test_a_volume_larger_than_the_memory_of_a_worker_goes_from_mrc_to_picks_within_it(tmp_path):
     slices = int(os.environ.get("VOLENGINE_BIG_SLICES", SLICES))
     shape = (slices, 1024, 1024)
-    assert slices != SLICES or 4 * np.prod(shape) >= WORKERS * LIMIT
+    assert slices < SLICES or 4 * np.prod(shape) > 1.2 * LIMIT
     rng = np.random.default_rng(0)
     centres = np.stack([rng.integers(20, n - 20, 40) for n in shape], axis=1)
     keep = [i for i, c in enumerate(centres) if all(np.linalg.norm(c - d) > 40 for d in centres[:i])]
@@ -50,7 +49,7 @@ def test_a_volume_as_large_as_the_memory_of_all_workers_stays_within_the_planned
         segment=SegmentRecipe(models=(str(model),), batch=1),
         pick=(PickRecipe(feature="ball", spacing_nm=10.0),),
     )
-    options = RunOptions(workers=WORKERS, memory_limit=LIMIT, progress=False)
+    options = RunOptions(workers=2, memory_limit=LIMIT, progress=False)
     report = run([str(source)], str(tmp_path / "out"), recipe, options)
     stages = report.data["plans"]["big"]["stages"]
     print(
