@@ -31,10 +31,11 @@ settings.load_profile("volengine")
 @pytest.fixture(scope="session")
 def real_data() -> Path:
     """The folder of real sample data beside the checkout; tests that need it are skipped where it is not."""
-    path = Path(__file__).parents[1].parent / "shared" / "data"
-    if not path.is_dir():
+    from places import DATA
+
+    if not DATA.is_dir():
         pytest.skip("the folder of real sample data (shared/data beside the checkout) is not here")
-    return path
+    return DATA
 
 
 @pytest.fixture(autouse=True)

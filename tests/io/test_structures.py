@@ -17,13 +17,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from places import DATA
 
 from volengine.core.errors import FormatError, InputError, MissingError, VolengineError
 from volengine.io.structures.cache import cache_folder, fetch_structure, pdb_id
 from volengine.io.structures.names import FLAGS, block_class, parse_name
 from volengine.io.structures.read import read_density, read_structure
 
-STRUCTURES = Path(__file__).parents[2].parent / "shared" / "data" / "structures"
+STRUCTURES = DATA / "structures"
 needs_structures = pytest.mark.skipif(
     not STRUCTURES.is_dir(), reason="the folder of structures (shared/data/structures) is not here"
 )
@@ -429,6 +430,7 @@ def test_a_file_put_there_by_hand_serves(tmp_path: Path, monkeypatch: pytest.Mon
         (GOOD[: len(GOOD) // 2], FormatError, "not a complete gzip file"),
         (gzip.compress(b"<html>", mtime=0), FormatError, "not an mmCIF file"),
     ],
+    ids=["no route", "too late", "no entry", "busy", "no gzip", "half of it", "no mmCIF"],
 )
 def test_a_download_that_fails_leaves_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: Any, error: type[Exception], why: str

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from places import REFERENCES
 
 from volengine.core.errors import DependencyError, FormatError, MissingError
 from volengine.nets.formats.keras import h5_apart
 from volengine.nets.formats.keras.h5_apart import read_h5
 
 h5py = pytest.importorskip("h5py")
-REFERENCES = Path(__file__).parents[1] / "references"
 
 
 def stored(archive: str, member: str) -> bytes:

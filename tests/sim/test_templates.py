@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from places import DATA
 from scipy.spatial import cKDTree
 
 from volengine.core.errors import InputError
@@ -18,7 +17,7 @@ from volengine.io.structures.read import read_structure
 from volengine.sim.atoms.scattering import PROTEIN_POTENTIAL, displaced_volume, missing_hydrogens, potentials
 from volengine.sim.atoms.templates import aligned, alone, bead, template_of, template_of_density
 
-STRUCTURES = Path(__file__).parents[2].parent / "shared" / "data" / "structures"
+STRUCTURES = DATA / "structures"
 Floats = NDArray[np.float64]
 
 

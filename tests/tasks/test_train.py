@@ -17,6 +17,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from places import DATA
 
 from volengine.core.boxes import Box
 from volengine.core.errors import FormatError, InputError
@@ -32,7 +33,7 @@ from volengine.tasks.train.verb import train
 from volengine.tasks.train.volumes import Patches, Thinned
 
 SHAPE = (16, 40, 24)
-HIV = Path(__file__).parents[2].parent / "shared" / "data" / "real" / "hiv_tomogram"
+HIV = DATA / "real" / "hiv_tomogram"
 
 
 def write(path: Path, array: np.ndarray, voxel_size: float = 10.0) -> str:
