@@ -29,6 +29,7 @@ class Box:
 
     @property
     def shape(self) -> Index3:
+        """Number of voxels along z, y, x; 0 along an axis on which the box is empty."""
         return index3(max(0, b - a) for a, b in zip(self.start, self.stop, strict=True))
 
     @property
@@ -39,6 +40,7 @@ class Box:
 
     @property
     def empty(self) -> bool:
+        """Whether the box contains no voxel."""
         return self.size == 0
 
     @property
@@ -52,6 +54,7 @@ class Box:
         return self.shift(index3(-a for a in outer.start)).slices
 
     def shift(self, by: Sequence[int]) -> Box:
+        """Return the box moved ``by`` voxels along z, y, x."""
         return Box(
             index3(a + d for a, d in zip(self.start, by, strict=True)),
             index3(b + d for b, d in zip(self.stop, by, strict=True)),
@@ -69,6 +72,7 @@ class Box:
         )
 
     def intersect(self, other: Box) -> Box:
+        """Return the voxels that both boxes contain; the result may be empty."""
         start = index3(max(a, b) for a, b in zip(self.start, other.start, strict=True))
         stop = index3(min(a, b) for a, b in zip(self.stop, other.stop, strict=True))
         return Box(start, index3(max(a, b) for a, b in zip(start, stop, strict=True)))
@@ -78,6 +82,7 @@ class Box:
         return self.intersect(Box.of_shape(shape))
 
     def contains(self, other: Box) -> bool:
+        """Return whether all voxels of ``other`` are inside; an empty box is inside of every box."""
         return other.empty or self.intersect(other) == other
 
     def coarsen(self, factor: Sequence[int]) -> Box:

@@ -125,10 +125,12 @@ class ImageSpec:
         )
 
     def to_json(self) -> dict[str, Any]:
+        """Return the fields as JSON values."""
         return asdict(self)
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> ImageSpec:
+        """Make a description from the values of :meth:`to_json`."""
         values = dict(data)
         values["levels"] = tuple(Level(**level) for level in values["levels"])
         return cls(**values)

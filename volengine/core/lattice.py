@@ -194,6 +194,7 @@ class AxisLattice:
 
     @cached_property
     def starts(self) -> tuple[int, ...]:
+        """First voxels of all patches, in ascending order; they may be negative."""
         return tuple(self.start(i) for i in range(self.count))
 
     def span(self, i: int) -> tuple[int, int]:
@@ -297,6 +298,7 @@ class Lattice:
 
     @property
     def axes(self) -> tuple[AxisLattice, AxisLattice, AxisLattice]:
+        """The lattices along z, y and x."""
         return self.z, self.y, self.x
 
     @property

@@ -99,7 +99,7 @@ def _plain(value: Any) -> Any:
 
 
 def _listed(value: Any, hint: Any, where: str) -> Any:
-    """A single text or path as a list of one, where a list of texts is wanted."""
+    """Put a single text or path into a list, if a list of texts is expected; others are returned unchanged."""
     if hint != tuple[str, ...] or not isinstance(value, str | os.PathLike):
         return value
     if isinstance(value, str) and "," in value:
@@ -111,8 +111,7 @@ def coerce(value: Any, hint: Any, where: str) -> Any:
     """Convert a value to the type of a field's annotation.
 
     Lists become tuples, integers become floats and paths become texts where the annotation says so, and mappings become
-    recipes. Where a tuple of texts is expected, a single text becomes a tuple. Nothing else is converted: a text is not
-    parsed, a float is not rounded, and ``True`` is not a number.
+    recipes. Nothing else is converted: a text is not parsed, a float is not rounded, and ``True`` is not a number.
 
     Parameters
     ----------

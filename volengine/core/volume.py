@@ -97,10 +97,12 @@ class Volume:
         return replace(self, **changes)
 
     def to_json(self) -> dict[str, Any]:
+        """Return the fields as JSON values."""
         return asdict(self)
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
+        """Make a volume from the values of :meth:`to_json`."""
         return cls(**data)
 
     def _compared(self) -> tuple[Any, ...]:

@@ -189,8 +189,10 @@ class RunFolder:
 
     @property
     def log(self) -> Path:
+        """Path of the log."""
         return self.path / "log.jsonl"
 
     @property
     def report(self) -> Path:
+        """Path of the report."""
         return self.path / "report.json"

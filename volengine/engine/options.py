@@ -48,6 +48,10 @@ class RunOptions(Recipe):
         Print the plan and run nothing.
     progress
         Show a progress bar.
+
+    >>> options = RunOptions(workers=4, memory_limit="6GB")
+    >>> options.limit_bytes(), options.processes
+    (6000000000, 4)
     """
 
     workers: int = 0

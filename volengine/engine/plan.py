@@ -211,10 +211,18 @@ class Plan:
         return rows
 
     def to_json(self) -> dict[str, Any]:
+        """Return the plan as JSON values, with the version of their form."""
         return {"format": FORMAT, **asdict(self)}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Plan:
+        """Make a plan from the values of :meth:`to_json`.
+
+        Raises
+        ------
+        OldPlanError
+            Another version of volengine made them.
+        """
         if data.get("format") != FORMAT:
             raise OldPlanError(f"The plan of {data.get('name')!r} was made by another version of volengine.")
         return cls(

@@ -70,4 +70,5 @@ class Progress:
             tqdm.write(text, file=sys.stderr)
 
     def close(self) -> None:
+        """Remove the bar."""
         self._bar.close()

@@ -101,6 +101,7 @@ class Driver:
         self.quiet_since = time.monotonic()
 
     def run(self) -> report.RunReport:
+        """Run all jobs; return the report, which is also written into the run folder."""
         began = time.time()
         self.log("start", options=self.options.to_json(), jobs=[j.name for j in self.jobs])
         self.progress = Progress(0, 0, show=self.options.progress)

@@ -256,10 +256,12 @@ class Stage:
         return hashlib.sha256(text.encode()).hexdigest()[:20]
 
     def to_json(self) -> dict[str, Any]:
+        """Return the fields as JSON values."""
         return asdict(self)
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Stage:
+        """Make a stage from the values of :meth:`to_json`."""
         values = dict(data)
         values["tiling"] = Tiling(**{k: index3(v) for k, v in data["tiling"].items()})
         values["arrays"] = {k: ArrayInput(**_read(v)) for k, v in data["arrays"].items()}

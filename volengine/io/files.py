@@ -124,10 +124,12 @@ class FileSource:
 
     @property
     def shape(self) -> Index3:
+        """Shape of the volume, voxels z, y, x."""
         return self.volume.shape
 
     @property
     def dtype(self) -> np.dtype[Any]:
+        """Dtype of the voxels."""
         return np.dtype(self.volume.dtype)
 
     def _check_file(self, shape: Index3, dtype: str, also: Sequence[str] = ()) -> None:

@@ -181,6 +181,13 @@ def open_volume(
         It is damaged, or not of the format that its suffix names.
     InputError
         The suffix is unknown, the image is not complete, or the voxel size or the channel must be given.
+
+    >>> import tempfile, mrcfile, numpy
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     mrcfile.write(f"{folder}/TS_01.mrc", numpy.zeros((4, 8, 8), "float32"), voxel_size=10)
+    ...     volume = open_volume(f"{folder}/TS_01.mrc")
+    ...     volume.name, volume.shape, volume.voxel_size, volume[2].shape
+    ('TS_01', (4, 8, 8), (10.0, 10.0, 10.0), (8, 8))
     """
     volume = _described(located(path_text(url)), voxel_size, name, (level, group, channel))
     return OpenVolume.of(volume)

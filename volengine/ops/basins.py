@@ -241,7 +241,7 @@ class _Landscape:
         }
 
     def _on_shell(self, position: tuple[Int64, Int64, Int64]) -> NDArray[np.bool_]:
-        """Which voxels lie in a face of the core behind which there is another block."""
+        """Return which voxels lie in a face of the core behind which there is another block."""
         on = np.zeros(position[0].size, bool)
         for axis in (1, 2) if self.rules.planar else (0, 1, 2):
             if self.core.start[axis] > 0:

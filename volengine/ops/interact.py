@@ -207,6 +207,7 @@ class Known:
     box: Box
 
     def part(self, box: Box) -> Array:
+        """Return the view of the array that covers ``box``."""
         part: Array = self.array[box.slices_in(self.box)]
         return part
 

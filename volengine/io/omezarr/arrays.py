@@ -81,10 +81,12 @@ class ZarrSource:
 
     @property
     def shape(self) -> Index3:
+        """Shape of the volume, voxels z, y, x."""
         return self.volume.shape
 
     @property
     def dtype(self) -> np.dtype[Any]:
+        """Dtype of the voxels, as volengine reads them."""
         return np.dtype(self.volume.dtype)
 
     def read(self, box: Box) -> NDArray[Any]:

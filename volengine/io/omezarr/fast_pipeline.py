@@ -18,6 +18,7 @@ class FastPipeline(zarrs.ZarrsCodecPipeline):  # type: ignore[misc]
 
     @classmethod
     def from_array_metadata_and_store(cls, array_metadata: Any, store: Store) -> Any:
+        """Make the pipeline of an array; for arrays that ``zarrs`` cannot read, zarr-python makes its own instead."""
         native = array_metadata.dtype.to_native_dtype().isnative
         if not isinstance(store, LocalStore) or not native:
             raise NotImplementedError  # zarr-python then asks for ``from_codecs``: its own pipeline

@@ -188,7 +188,7 @@ def omero(spec: ImageSpec, low: float, high: float, least: float, largest: float
 def display_of(
     attributes: Mapping[str, Any], channel: int = 0
 ) -> tuple[tuple[int, int, int] | None, tuple[float, float] | None]:
-    """Colour (red, green, blue, 0 to 255) and range of values in which viewers show a channel; ``None``: not said."""
+    """Return colour (red, green, blue, 0 to 255) and display range of a channel; ``None`` if they are not stated."""
     channels = (ome_part(attributes).get("omero") or {}).get("channels") or ()
     entry = channels[channel] if channel < len(channels) and isinstance(channels[channel], Mapping) else {}
     colour, window = str(entry.get("color") or ""), entry.get("window") or {}
