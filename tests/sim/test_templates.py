@@ -192,7 +192,7 @@ def test_a_bead_has_the_mass_of_a_ball_of_gold(radius: float, voxel_size: float)
     assert found.total == pytest.approx(volume * 19.3 * 0.602214 / 196.967 * 47.878 * 10.5714, rel=1e-4)
     assert found.displaced * found.total == pytest.approx(volume, rel=1e-6)
     np.testing.assert_allclose(moment(found), 0, atol=1e-3 * radius)
-    assert found.radius <= radius
+    assert found.radius <= radius * (1 + 1e-6)  # points are float32
     square = (found.weight[:, None] * found.point.astype(float) ** 2).sum() / found.total
     assert square == pytest.approx(0.6 * radius**2, rel=0.08)  # of a solid ball; a shell would have 1
 
