@@ -153,7 +153,7 @@ def test_wrong_shapes_are_refused():
 
 def test_pooled_pairings_count_together_and_keep_their_indices() -> None:
     rng = np.random.default_rng(0)
-    sides = [(rng.uniform(0, 20, (n, 3)), rng.uniform(0, 20, (m, 3))) for n, m in ((6, 4), (0, 3), (5, 0), (7, 9))]
+    sides = [(rng.uniform(0, 8, (n, 3)), rng.uniform(0, 8, (m, 3))) for n, m in ((6, 4), (0, 3), (5, 0), (7, 9))]
     matches = [match_picks(found, truth, 5.0) for found, truth in sides]
     whole = pool(matches)
     paired = sum(len(m.pairs) for m in matches)
