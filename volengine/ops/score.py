@@ -12,6 +12,7 @@ voxels are set.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -74,6 +75,17 @@ class Match:
     def missed(self) -> NDArray[np.int64]:
         """Indices of the true particles without a pair (false negatives)."""
         return np.setdiff1d(np.arange(self.n_truth), self.pairs[:, 1])
+
+
+def pool(matches: Sequence[Match]) -> Match:
+    """Join the pairings of several tomograms or features; indices count on from one to the next."""
+    before = np.cumsum([(0, 0), *((m.n_found, m.n_truth) for m in matches)], axis=0)
+    return Match(
+        np.concatenate([np.zeros((0, 2), np.int64), *(m.pairs + at for m, at in zip(matches, before, strict=False))]),
+        np.concatenate([np.zeros(0), *(m.distance_vox for m in matches)]),
+        int(before[-1, 0]),
+        int(before[-1, 1]),
+    )
 
 
 def match_picks(found: ArrayLike, truth: ArrayLike, radius_vox: float) -> Match:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ import numpy as np
 from volengine.core.errors import FormatError, InputError, MissingError
 from volengine.core.paths import PathLike, PathsLike, path_text, path_texts
 from volengine.core.volume import Volume
-from volengine.tasks.common.layout import join_url
+from volengine.tasks.common.layout import feature_named, file_name, join_url
 from volengine.tasks.stats.inputs import SourceObjects, Sources, objects_of_volume, read_groups, tomograms_of
 from volengine.tasks.stats.recipe import StatsRecipe
 from volengine.tasks.stats.tables import Stats, count_tomograms, tables_of
@@ -161,7 +160,7 @@ class StatsCase:
 def _key(volume: Volume) -> str:
     """A volume's own name, and that of the labels inside of a store."""
     group = volume.path.rpartition("/")[0].removeprefix("labels/")
-    return volume.name + (f"__{re.sub(r'[^A-Za-z0-9._+-]+', '_', group)}" if group else "")
+    return volume.name + (f"__{file_name(feature_named(group))}" if group else "")
 
 
 def _check_split(sources: Sources, recipe: StatsRecipe) -> None:
