@@ -3,6 +3,11 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# Processes of the tests: one for each core with 4 GB of memory, none if that is one. `make test PYTEST_WORKERS=0`
+PYTEST_WORKERS ?= $(shell $(PYTHON) -c 'import os; \
+	cores = len(getattr(os, "sched_getaffinity", lambda _: range(os.cpu_count()))(0)); \
+	n = min(cores, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") >> 32); print(n if n > 1 else 0)')
+PYTEST = $(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist worksteal
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .PHONY: demo test test-fast test-slow lint types layers docs bench install clean
@@ -11,14 +16,14 @@ demo: $(STAMP)
 	$(BIN)/volengine demo --out demo-out
 
 test: $(STAMP)
-	$(BIN)/python -m pytest -m "not slow and not chaos" tests benchmarks
-	$(BIN)/python -m pytest -m "slow or chaos" tests benchmarks
+	$(PYTEST) -m "not slow and not chaos" tests benchmarks
+	$(PYTEST) -m "slow or chaos" tests benchmarks
 
 test-fast: $(STAMP)
-	$(BIN)/python -m pytest -m "not slow and not chaos" tests benchmarks
+	$(PYTEST) -m "not slow and not chaos" tests benchmarks
 
 test-slow: $(STAMP)
-	$(BIN)/python -m pytest -m "slow or chaos" tests benchmarks
+	$(PYTEST) -m "slow or chaos" tests benchmarks
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -27,6 +27,7 @@ import pytest
 import torch
 from measure import size
 from numpy.typing import NDArray
+from places import DATA
 from scipy import ndimage
 
 from volengine.core.boxes import Box
@@ -49,7 +50,7 @@ STEPS = size("VOLENGINE_BENCH_STEPS", 40, 400)
 SHAPE = (size("VOLENGINE_BENCH_SIDE", 48, 90),) * 3
 MODES = [(overlap, mirrors) for overlap in ((0.5, 0.25, 0.0) if FULL else (0.5, 0.0)) for mirrors in (8, 4, 1)]
 TTA: dict[int, Any] = {8: "flips", 4: "flips4", 1: 1}
-REAL = Path(__file__).parents[1].parent / "shared" / "data" / "real" / "hiv_tomogram"
+REAL = DATA / "real" / "hiv_tomogram"
 NEAR_VOX, FAR_VOX = 1.5, 3.0
 WEDGE_DEGREES = 30
 Array = NDArray[Any]

@@ -6,6 +6,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
+from measure import best_of, size
 
 from volengine.core.boxes import Box, neighbours
 from volengine.core.errors import WiderHaloError
@@ -16,6 +17,9 @@ from volengine.ops.regions import RegionRules, block_labels, join_seams, pick_ar
 
 RULES, REGIONS = BasinRules(127), RegionRules(unit=255, spacing_vox=8, seed_distance_vox=8)
 GOAL_NS, GOAL_BYTES = 100, 16
+SIDE = size("VOLENGINE_BENCH_SIDE", 192, 256)
+SHAPES = [(48, SIDE, SIDE), (96, 3 * SIDE // 2, 3 * SIDE // 2)]
+ROUNDS = size("VOLENGINE_BENCH_ROUNDS", 1, 3)
 
 
 def particles(shape, fraction=0.05, radius=8):
@@ -53,24 +57,25 @@ def in_blocks(prediction, core, halo=16):
     return [relabel(basin, block_labels(n, lookup)) for n, basin in enumerate(local)], picks
 
 
-@pytest.mark.parametrize("shape", [(48, 256, 256), (96, 384, 384)], ids=str)
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_pick_array(benchmark, shape):
     prediction = particles(shape)
-    _, picks = benchmark.pedantic(pick_array, (prediction, RULES, REGIONS), rounds=3, warmup_rounds=1)
+    (_, picks), seconds = best_of(benchmark, pick_array, prediction, RULES, REGIONS, rounds=ROUNDS)
     assert len(picks["label"]) > 20
-    benchmark.extra_info["ns_per_voxel"] = round(benchmark.stats.stats.min / prediction.size * 1e9, 1)
+    benchmark.extra_info["ns_per_voxel"] = round(seconds / prediction.size * 1e9, 1)
     benchmark.extra_info["goal_ns_per_voxel"] = GOAL_NS
 
 
 def test_pick_in_blocks(benchmark):
-    prediction = particles((128, 256, 256))
-    _, picks = benchmark.pedantic(in_blocks, (prediction, (64, 128, 128)), rounds=3, warmup_rounds=1)
+    prediction = particles((SIDE // 2, SIDE, SIDE))
+    core = (SIDE // 4, SIDE // 2, SIDE // 2)
+    (_, picks), seconds = best_of(benchmark, in_blocks, prediction, core, rounds=ROUNDS)
     assert np.array_equal(picks["position_vox"], pick_array(prediction, RULES, REGIONS)[1]["position_vox"])
-    benchmark.extra_info["ns_per_voxel"] = round(benchmark.stats.stats.min / prediction.size * 1e9, 1)
+    benchmark.extra_info["ns_per_voxel"] = round(seconds / prediction.size * 1e9, 1)
     benchmark.extra_info["goal_ns_per_voxel"] = GOAL_NS
 
 
-@pytest.mark.parametrize("shape", [(48, 256, 256), (96, 384, 384)], ids=str)
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_memory_of_a_block(benchmark, shape):
     prediction = particles(shape)
     whole = Box.of_shape(shape)

@@ -5,9 +5,16 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # as many processes as cores: one thread each; before NumPy and torch are read
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+if TYPE_CHECKING:
+    from calling import Answer, Command
 
 SUPPORT = Path(__file__).parent / "support"
 sys.path.insert(0, str(SUPPORT))
@@ -24,10 +31,11 @@ settings.load_profile("volengine")
 @pytest.fixture(scope="session")
 def real_data() -> Path:
     """The folder of real sample data beside the checkout; tests that need it are skipped where it is not."""
-    path = Path(__file__).parents[1].parent / "shared" / "data"
-    if not path.is_dir():
+    from places import DATA
+
+    if not DATA.is_dir():
         pytest.skip("the folder of real sample data (shared/data beside the checkout) is not here")
-    return path
+    return DATA
 
 
 @pytest.fixture(autouse=True)
@@ -36,3 +44,20 @@ def _same_weights() -> None:
     torch = sys.modules.get("torch")
     if torch is not None:
         torch.manual_seed(0)
+
+
+@pytest.fixture
+def volengine(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Command:
+    """Run the command as the shell would, in this process and the test's folder: exit code, output, messages."""
+    from volengine.cli.main import main
+
+    monkeypatch.chdir(tmp_path)
+
+    def call(*args: str) -> Answer:
+        monkeypatch.setattr(sys, "argv", ["volengine", *args])
+        with pytest.raises(SystemExit) as end:
+            main()
+        said = capsys.readouterr()
+        return int(end.value.code or 0), said.out, said.err
+
+    return call

@@ -27,7 +27,7 @@ PYTHONS = [Version(c.split()[-1]) for c in PROJECT["classifiers"] if re.fullmatc
 CONDA = {"dask": "dask-core", "matplotlib": "matplotlib-base", "torch": "pytorch"}
 """Names of packages on conda-forge where they are not those of PyPI in lower case."""
 
-NOT_INSTALLED = ("tensorboard",)
+NOT_INSTALLED = ("tensorboard", "napari")
 """Extras that no test needs: constraints.txt does not pin them."""
 
 Needs = dict[str, SpecifierSet]
@@ -76,6 +76,20 @@ def test_the_conda_environment_needs_what_pyproject_needs() -> None:
     assert differences(conda_needs(lines) | from_pip) == []
     assert f"python {PROJECT['requires-python']}" in lines
     assert [line for line in pip if line.startswith("-e .")] == ["-e .[fast]"]
+
+
+def test_a_difference_is_told_with_what_to_do() -> None:
+    found = needed()
+    lowest = found.pop("pytorch")
+    found |= {"torch": lowest, "zarr": SpecifierSet(">=2")}
+    assert differences(found) == [
+        f"add 'pytorch {lowest}'",
+        "remove 'torch'",
+        f"'zarr >=2' must be '{needed()['zarr']}'",
+    ]
+    assert [on_conda(line) for line in ("matplotlib>=3.9", "Jinja2>=3", "trimesh", "dask[array]>=2026")] == [
+        *("matplotlib-base", "jinja2", "trimesh", "dask-core"),
+    ]
 
 
 def test_the_conda_recipe_builds_this_version_with_its_command() -> None:

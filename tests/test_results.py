@@ -23,7 +23,7 @@ import products
 import small_runs
 
 NO_RESULTS = {"status", "env", "demo"}
-"""Verbs without a case: how far a run is, what the machine has, and the demo, which takes minutes (``make_results.py record --demo``)."""
+"""Verbs without a case: how far a run is, what the machine has, and the demo, which takes minutes (``--demo``)."""
 
 
 @pytest.fixture(scope="module")

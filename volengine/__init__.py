@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from volengine.core.rules import Compete, Interact
     from volengine.core.volume import Volume
     from volengine.engine.options import RunOptions
-    from volengine.io.open import open_volume
+    from volengine.io.open import OpenVolume, open_volume
     from volengine.io.picks import read_picks, write_picks
     from volengine.tasks.convert.recipe import ConvertRecipe
     from volengine.tasks.convert.verb import convert
@@ -57,7 +57,7 @@ _MODULES = {
     "core.rules": ("Compete", "Interact"),
     "core.volume": ("Volume",),
     "engine.options": ("RunOptions",),
-    "io.open": ("open_volume",),
+    "io.open": ("OpenVolume", "open_volume"),
     "io.picks": ("read_picks", "write_picks"),
     "tasks.convert.recipe": ("ConvertRecipe",),
     "tasks.convert.verb": ("convert",),
@@ -90,6 +90,7 @@ __all__ = [
     "ExportRecipe",
     "Interact",
     "InteractRecipe",
+    "OpenVolume",
     "PickRecipe",
     "Picks",
     "RunOptions",

@@ -204,13 +204,15 @@ def test_a_signal_stops_it_in_order(
         os.kill(os.getpid(), number)
         time.sleep(5)
 
-    before = signal.getsignal(signal.SIGTERM)
+    before = {n: signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT)}
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # processes in the background begin without it
     monkeypatch.setattr("volengine.cli.info.command", click.Command("info", callback=verb))
     monkeypatch.setattr(sys, "argv", ["volengine", "info"])
     try:
         with pytest.raises(SystemExit) as end:
             main()
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for n, handler in before.items():
+            signal.signal(n, handler)
     assert end.value.code == code
     assert "Stopped." in capsys.readouterr().err

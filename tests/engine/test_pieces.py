@@ -23,8 +23,8 @@ def test_a_piece_begins_at_its_corner_and_halos_reach_beyond_it() -> None:
 
 
 @given(
-    core=st.tuples(*[st.integers(1, 12)] * 3),
-    shape=st.tuples(*[st.integers(1, 40)] * 3),
+    core=st.tuples(*[st.integers(1, 8)] * 3),
+    shape=st.tuples(*[st.integers(1, 20)] * 3),
     extent=st.tuples(*[st.integers(1, 30)] * 3),
     halo=st.integers(0, 4),
 )

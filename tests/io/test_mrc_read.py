@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from places import DATA
 
 from volengine.core.boxes import Box
 from volengine.core.errors import FormatError, InputError, MissingError
@@ -24,7 +25,7 @@ from volengine.io import rawfile
 from volengine.io.mrc.header import MrcHeader, read_header
 from volengine.io.mrc.open import MrcSource, decompress, open_mrc, volume_name
 
-REAL = Path(__file__).parents[2].parent / "shared" / "data" / "real"
+REAL = DATA / "real"
 real = pytest.mark.skipif(not REAL.is_dir(), reason="the real sample data are not at hand")
 DTYPES = {0: "i1", 1: "i2", 2: "f4", 6: "u2", 12: "f2", 101: "u1"}
 IMOD = 1146047817

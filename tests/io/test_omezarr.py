@@ -8,13 +8,13 @@ import shutil
 import subprocess
 import sys
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from places import DATA
 
 from volengine.core.boxes import Box, index3
 from volengine.core.errors import InputError, MissingError, PlanError
@@ -30,7 +30,7 @@ from volengine.io.omezarr.levels import block_unit, plan_levels
 from volengine.io.omezarr.read import list_groups, open_image
 from volengine.ops.pyramid import pyramid
 
-SCHEMAS = Path(__file__).parents[2].parent / "shared" / "data" / "real" / "ngff"
+SCHEMAS = DATA / "real" / "ngff"
 SHAPE = (37, 70, 101)
 VOXEL = (14.0, 12.0, 10.0)
 ORIGIN = (-100.0, 0.0, 55.5)

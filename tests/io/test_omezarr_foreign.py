@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-from pathlib import Path
 
 import numpy as np
 import pytest
 import zarr
+from places import DATA
 
 from volengine.core.boxes import Box
 from volengine.core.errors import FormatError, InputError, MissingError
@@ -18,7 +18,7 @@ from volengine.io.omezarr.check import check_image
 from volengine.io.omezarr.ngff import parse_multiscale
 from volengine.io.omezarr.read import list_groups, open_image
 
-EXAMPLES = Path(__file__).parents[2].parent / "shared" / "data" / "real" / "ngff"
+EXAMPLES = DATA / "real" / "ngff"
 ARRAY = np.arange(4 * 5 * 6, dtype=np.int16).reshape(4, 5, 6)
 
 

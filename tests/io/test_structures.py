@@ -17,13 +17,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from places import DATA
 
 from volengine.core.errors import FormatError, InputError, MissingError, VolengineError
 from volengine.io.structures.cache import cache_folder, fetch_structure, pdb_id
 from volengine.io.structures.names import FLAGS, block_class, parse_name
 from volengine.io.structures.read import read_density, read_structure
 
-STRUCTURES = Path(__file__).parents[2].parent / "shared" / "data" / "structures"
+STRUCTURES = DATA / "structures"
 needs_structures = pytest.mark.skipif(
     not STRUCTURES.is_dir(), reason="the folder of structures (shared/data/structures) is not here"
 )
@@ -278,7 +279,7 @@ def test_packed_is_plain(tmp_path: Path) -> None:
 def test_what_is_no_structure_is_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(MissingError, match=r"gone\.pdb"):
         read_structure(tmp_path / "gone.pdb")
-    with pytest.raises(FormatError, match=r"a\.xyz: is not a structure by its name"):
+    with pytest.raises(FormatError, match=r"a\.xyz: its name does not end as that of a structure"):
         read_structure(written(tmp_path, "a.xyz", "C 0 0 0"))
     with pytest.raises(FormatError, match=r"empty\.cif: the file is empty"):
         read_structure(written(tmp_path, "empty.cif", " \n"))
@@ -397,7 +398,7 @@ class Net:
         return io.BytesIO(self.answer)
 
 
-GOOD = gzip.compress(cif({"1ABC": [("C", "ALA", 1.0)] * 3}).encode())
+GOOD = gzip.compress(cif({"1ABC": [("C", "ALA", 1.0)] * 3}).encode(), mtime=0)
 
 
 def test_an_entry_is_downloaded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -427,8 +428,9 @@ def test_a_file_put_there_by_hand_serves(tmp_path: Path, monkeypatch: pytest.Mon
         (urllib.error.HTTPError("u", 503, "Busy", Message(), None), MissingError, "503"),
         (b"<html>please log in</html>", FormatError, "not a complete gzip file"),
         (GOOD[: len(GOOD) // 2], FormatError, "not a complete gzip file"),
-        (gzip.compress(b"<html>"), FormatError, "not an mmCIF file"),
+        (gzip.compress(b"<html>", mtime=0), FormatError, "not an mmCIF file"),
     ],
+    ids=["no route", "too late", "no entry", "busy", "no gzip", "half of it", "no mmCIF"],
 )
 def test_a_download_that_fails_leaves_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: Any, error: type[Exception], why: str

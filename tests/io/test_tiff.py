@@ -12,12 +12,13 @@ import tifffile
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from places import DATA
 
 from volengine.core.boxes import Box
 from volengine.core.errors import FormatError, InputError, MissingError
 from volengine.io.tiff import TiffSource, open_tiff, read_facts
 
-REAL = Path(__file__).parents[2].parent / "shared" / "data" / "real"
+REAL = DATA / "real"
 real = pytest.mark.skipif(not REAL.is_dir(), reason="the real sample data are not at hand")
 
 

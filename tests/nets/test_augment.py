@@ -234,7 +234,7 @@ def test_a_target_is_moved_linearly_and_its_values_are_not_changed(seed: int, sh
     how = dataclasses.replace(
         preset("membrain"), geometry=Geometry(rotation_probability=1.0, zoom_probability=1.0, zoom=(1.1, 1.4))
     )
-    _, y = how(ramp, target, rng)
+    _, y = augmented(how, ramp, target, rng)
     moved, known = y[0].astype(np.float64), np.isfinite(y[0])
     assert known.sum() > 20
     axes = (0, 1, 2) if shape[0] == shape[2] else (1, 2)

@@ -420,47 +420,60 @@ import sys
 from pathlib import Path
 import torch
 sys.path.insert(0, sys.argv[1])
-from test_fit import Term, fit_of, short, network, Deep
+from test_fit import SHARED, fit_of, short, network
 from volengine.nets.training.fit.recipe import Optimiser
 from volengine.nets.training.fit.ranks import Ranks
 torch.set_num_threads(1)
-folder, kind = Path(sys.argv[2]), sys.argv[3]
 rank = Ranks.from_environment().rank
-terms = (Term("bce_dice"),) if kind == "plain" else (Term("dice"), Term("bce", datasets=("two",)))
-how = short(epochs=3, batch=4, terms=terms, optimiser=Optimiser(kind="sgd", learning_rate=0.05, momentum=0.5,
-    schedule="constant"))
-fit_of(folder, how.with_(epochs=1), network(seed=rank)).run(progress=False)
-fit = fit_of(folder, how, network(seed=5 + rank))
-history = fit.run(progress=False)
-torch.save((fit.module.state_dict(), history), folder / f"rank{rank}.pt")
+for kind, terms in SHARED.items():
+    folder = Path(sys.argv[2]) / kind
+    how = short(epochs=3, batch=4, terms=terms, optimiser=Optimiser(kind="sgd", learning_rate=0.05, momentum=0.5,
+        schedule="constant"))
+    fit_of(folder, how.with_(epochs=1), network(seed=rank)).run(progress=False)
+    fit = fit_of(folder, how, network(seed=5 + rank))
+    history = fit.run(progress=False)
+    torch.save((fit.module.state_dict(), history), folder / f"rank{rank}.pt")
 """
 
 
-@pytest.mark.parametrize("kind", ["plain", pytest.param("datasets", marks=pytest.mark.slow)])
-def test_two_processes_equal_one(tmp_path: Path, kind: str) -> None:
+SHARED = {
+    "plain": (Term("bce_dice"),),
+    "datasets": (Term("dice"), Term("bce", datasets=("two",))),
+}
+"""Losses of fits that several processes share."""
+
+
+def test_two_processes_equal_one(tmp_path: Path) -> None:
     """Same weights on both, and the steps of one process that sees the whole batch. They begin with different weights
     (those of the first count), and go on from the first epoch in a second run."""
+    for kind in SHARED:
+        (tmp_path / kind).mkdir()
     script = tmp_path / "worker.py"
     script.write_text(WORKER)
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "0"]
-    command = [*command, "--standalone", str(script), str(Path(__file__).parent), str(tmp_path), kind]
+    command = [*command, "--standalone", str(script), str(Path(__file__).parent), str(tmp_path)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
-    both = [torch.load(tmp_path / f"rank{rank}.pt", weights_only=True) for rank in (0, 1)]
+    for kind, terms in SHARED.items():
+        check_equals_one(tmp_path / kind, terms)
+
+
+def check_equals_one(folder: Path, terms: tuple[Term, ...]) -> None:
+    """What two processes left in a folder is what one makes."""
+    both = [torch.load(folder / f"rank{rank}.pt", weights_only=True) for rank in (0, 1)]
     assert all(torch.equal(both[0][0][k], both[1][0][k]) for k in both[0][0])
     assert numbers(both[0][1]) == numbers(both[1][1])
-    terms = (Term("bce_dice"),) if kind == "plain" else (Term("dice"), Term("bce", datasets=("two",)))
     optimiser = Optimiser(kind="sgd", learning_rate=0.05, momentum=0.5, schedule="constant")
     how = short(epochs=3, batch=4, terms=terms, optimiser=optimiser)
-    alone = fit_of(tmp_path, how, name="alone")
+    alone = fit_of(folder, how, name="alone")
     history = alone.run(progress=False)
     np.testing.assert_allclose(numbers(both[0][1]), numbers(history), rtol=1e-4)
     begun, state = network().state_dict(), alone.module.state_dict()
     moved = max(float((state[k] - begun[k]).abs().max()) for k in state)
     for name, tensor in state.items():
         assert float((tensor - both[0][0][name]).abs().max()) < 1e-3 * moved
-    assert {p.name for p in (tmp_path / "m.safetensors.training").iterdir()} >= {"last.safetensors", "history.csv"}
+    assert {p.name for p in (folder / "m.safetensors.training").iterdir()} >= {"last.safetensors", "history.csv"}
 
 
 def test_a_batch_is_shared_in_its_order(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -27,7 +27,6 @@ from volengine.nets.formats.keras.read import read_keras
 
 h5py = pytest.importorskip("h5py")
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation", "ignore:Duplicate name")
-REFERENCES = Path(__file__).parents[1] / "references"
 TENSOR = {"class_name": "__keras_tensor__", "config": {"shape": [None, 8, 8, 1], "keras_history": ["in", 0, 0]}}
 CODE = {"class_name": "__lambda__", "config": {"value": ["4wEAAAAA", None, None]}}
 OWN = {"class_name": "LeakyReLU", "module": "mine", "config": {}}

@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from places import REFERENCES
 
 from volengine.core.errors import FormatError
 from volengine.nets.formats.keras.read import read_keras
 
-REFERENCES = Path(__file__).parents[1] / "references"
 ARCHIVES = ("keras2.zip", "keras3.zip")
 ALSO_ALONE = ("activations", "nested", "norms_and_joins")
 """Models whose weights are also read from a file of their own."""

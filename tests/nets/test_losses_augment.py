@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from volengine.nets.training.augment.apply import augmented
 from volengine.nets.training.augment.recipe import Augmentation
 from volengine.nets.training.losses.losses import IGNORE, bce_dice, masked_bce, masked_dice
 
@@ -62,7 +63,7 @@ def test_losses_of_nothing_and_of_everything_are_finite() -> None:
 def test_the_label_moves_with_the_image(seed: int, shape: tuple[int, int, int]) -> None:
     image = np.random.default_rng(1).permutation(np.prod(shape)).reshape(shape).astype(np.float32)
     labels = np.stack([image % 3, image % 2]).astype(np.uint8)
-    moved, moved_labels = Augmentation()(image, labels, np.random.default_rng(seed))
+    moved, moved_labels = augmented(Augmentation(), image, labels, np.random.default_rng(seed))
     assert moved.shape == shape
     assert moved.dtype == np.float32
     np.testing.assert_array_equal(np.sort(moved, axis=None), np.sort(image, axis=None))
@@ -72,7 +73,7 @@ def test_the_label_moves_with_the_image(seed: int, shape: tuple[int, int, int]) 
 def test_all_sixteen_ways_of_looking_appear() -> None:
     image = np.arange(27, dtype=np.float32).reshape(3, 3, 3)
     labels = image[None].astype(np.uint8)
-    seen = {Augmentation()(image, labels, np.random.default_rng(s))[0].tobytes() for s in range(400)}
+    seen = {augmented(Augmentation(), image, labels, np.random.default_rng(s))[0].tobytes() for s in range(400)}
     assert len(seen) == 16
 
 
@@ -83,7 +84,7 @@ def test_context_keeps_its_middle(context: int) -> None:
     image[context // 2] = 1
     labels = np.ones((1, 1, 4, 4), np.uint8)
     for seed in range(50):
-        moved, _ = Augmentation()(image, labels, np.random.default_rng(seed))
+        moved, _ = augmented(Augmentation(), image, labels, np.random.default_rng(seed))
         assert moved[context // 2].all()
 
 
@@ -93,7 +94,7 @@ def test_grey_values_change_within_their_bounds_and_labels_never() -> None:
     labels = np.random.default_rng(1).integers(0, 3, (1, 8, 16, 16)).astype(np.uint8)
     still = Augmentation(flips=False, turns=False, noise=0.5, contrast=0.2, brightness=0.3)
     for seed in range(20):
-        changed, same = still(image, labels, np.random.default_rng(seed))
+        changed, same = augmented(still, image, labels, np.random.default_rng(seed))
         np.testing.assert_array_equal(same, labels)
         slope, offset = np.polyfit(image.ravel(), changed.ravel(), 1)
         assert 0.75 < slope < 1.25

@@ -75,7 +75,7 @@ def test_membrains_network_answers_the_same_in_onnxruntime() -> None:
     module, facts = trained(build("dynunet")), facts_of("dynunet", (32, 32, 32), activation="sigmoid")
     content, difference = onnx_bytes(module, facts)
     assert difference <= 1e-4
-    x = noise(1, 1, 64, 64, 64)
+    x = noise(1, 1, 32, 64, 32)
     with torch.inference_mode():
         assert np.abs(plain_run(content, x) - torch.sigmoid(module(x)).numpy()).max() <= 1e-4
 

@@ -113,12 +113,8 @@ def graphs(draw: Any) -> tuple[int, list[dict[str, Any]]]:
     return ndim, layers
 
 
-@settings(max_examples=60, deadline=None)
-@given(graphs(), st.integers(0, 5))
-def test_every_kind_of_layer_answers_the_same_in_onnxruntime(
-    drawn: tuple[int, list[dict[str, Any]]], more: int
-) -> None:
-    ndim, layers = drawn
+def check_answers(ndim: int, layers: list[dict[str, Any]], more: int = 0) -> None:
+    """The network of these layers answers the same in PyTorch and in ONNX Runtime."""
     module = trained(GraphNet(layers))
     facts = facts_of("graph", (1, 1, 1) if ndim == 2 else (2, 2, 2), features=["a", "b"])
     try:
@@ -134,6 +130,32 @@ def test_every_kind_of_layer_answers_the_same_in_onnxruntime(
     answer = plain_run(model.SerializeToString(), x)
     assert answer.shape == wanted.shape
     assert np.abs(answer - wanted).max() <= 1e-4 * max(1.0, np.abs(wanted).max())
+
+
+@settings(max_examples=25, deadline=None)
+@given(graphs(), st.integers(0, 5))
+def test_every_kind_of_layer_answers_the_same_in_onnxruntime(
+    drawn: tuple[int, list[dict[str, Any]]], more: int
+) -> None:
+    check_answers(*drawn, more)
+
+
+@pytest.mark.parametrize("ndim", [2, 3])
+def test_every_activation_answers_the_same_in_onnxruntime(ndim: int) -> None:
+    """All of them side by side, behind one layer."""
+    layers: list[dict[str, Any]] = [
+        {"name": "in", "kind": "input", "inputs": []},
+        {"name": "first", "kind": "conv", "inputs": ["in"], "channels": [1, 4], "kernel": [1] * ndim},
+    ]
+    for function in FUNCTIONS:
+        slope = {"slope": 0.3} if function == "leaky_relu" else {}
+        layers.append({"name": function, "kind": "activation", "inputs": ["first"], "function": function, **slope})
+    last = {"kind": "conv", "channels": [4 * len(FUNCTIONS), 2], "kernel": [1] * ndim}
+    layers += [
+        {"name": "join", "kind": "join", "inputs": FUNCTIONS, "function": "concatenate"},
+        {"name": "last", "inputs": ["join"], **last},
+    ]
+    check_answers(ndim, layers)
 
 
 def test_what_onnx_cannot_pad_is_refused() -> None:

@@ -30,14 +30,14 @@ def add(sums, region, lattice, shares, indices, values):
         sums[visible.slices_in(region)] += part[visible.slices_in(box)]
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=40)
 @given(st.data())
 def test_pieces_of_neighbours_make_the_whole(data):
-    shape = data.draw(st.tuples(*[st.integers(1, 30)] * 3))
+    shape = data.draw(st.tuples(*[st.integers(1, 20)] * 3))
     patch = data.draw(st.tuples(*[st.integers(1, 12)] * 3))
     overlap = data.draw(st.tuples(*[st.sampled_from([0, 0.25, 0.5, 0.8])] * 3))
     window = data.draw(st.sampled_from(WINDOWS))
-    core = tuple(data.draw(st.integers(min(p - 1, n) or 1, 30)) for p, n in zip(patch, shape, strict=True))
+    core = tuple(data.draw(st.integers(min(p - 1, n) or 1, 20)) for p, n in zip(patch, shape, strict=True))
     lattice = Lattice.sliding(shape, patch, overlap)
     shares = Shares(lattice, window, PROBABILITY_SCALE)
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis.extra.numpy import arrays
 
 from volengine.core.errors import InputError
-from volengine.ops.score import coverage, dice, match_picks, share_within
+from volengine.ops.score import coverage, dice, match_picks, pool, share_within
 
 POINT = st.tuples(*[st.integers(0, 4)] * 3)
 POINTS = st.lists(POINT, max_size=5).map(lambda p: np.array(p, float).reshape(-1, 3))
@@ -149,3 +149,19 @@ def test_wrong_shapes_are_refused():
         dice(mask, mask, np.zeros((2, 2, 3)))
     with pytest.raises(InputError, match="region"):
         share_within(mask, [[0, 0, 0]], 1, np.zeros((2, 2, 3)))
+
+
+def test_pooled_pairings_count_together_and_keep_their_indices() -> None:
+    rng = np.random.default_rng(0)
+    sides = [(rng.uniform(0, 8, (n, 3)), rng.uniform(0, 8, (m, 3))) for n, m in ((6, 4), (0, 3), (5, 0), (7, 9))]
+    matches = [match_picks(found, truth, 5.0) for found, truth in sides]
+    whole = pool(matches)
+    paired = sum(len(m.pairs) for m in matches)
+    assert paired > 2
+    assert (whole.n_found, whole.n_truth, len(whole.pairs)) == (18, 16, paired)
+    assert (whole.precision, whole.recall, whole.f1) == (paired / 18, paired / 16, 2 * paired / 34)
+    found, truth = (np.concatenate([side[k] for side in sides]) for k in (0, 1))
+    apart = np.linalg.norm(found[whole.pairs[:, 0]] - truth[whole.pairs[:, 1]], axis=1)
+    np.testing.assert_allclose(apart, whole.distance_vox)
+    assert len(whole.extra) + len(whole.pairs) == 18
+    assert np.isnan(pool([]).precision)

@@ -40,6 +40,8 @@ ANEW = "python tests/references/make_results.py record tests/references/results.
 LIBRARIES = ("numpy", "scipy", "scikit-image", "torch", "zarr", "edt", "gemmi", "onnx", "onnxruntime", "monai")
 INSTRUCTIONS = r"\b(sse4_2|avx|avx2|fma|avx512\w*|avx_vnni|amx_\w+|asimd\w*|sve\w*)\b"
 """Of the processor's flags: those that decide which code of the libraries runs."""
+SETTINGS = r"MKL_CBWR|MKL_ENABLE_INSTRUCTIONS|(DNNL|ONEDNN)_MAX_CPU_ISA|NPY_(DIS|EN)ABLE_CPU_FEATURES"
+"""Of the environment: those that decide the same."""
 DEMO = "demo"
 DEMO_TOLERANCE = 5e-2
 
@@ -58,7 +60,7 @@ def fingerprint() -> dict[str, str]:
         "processor": model.group(1) if model else platform.processor() or platform.machine(),
         "instructions": " ".join(sorted(set(re.findall(INSTRUCTIONS, flags.group(1))))) if flags else "",
         "torch_capability": torch.backends.cpu.get_cpu_capability(),
-        "settings": " ".join(f"{k}={v}" for k, v in sorted(os.environ.items()) if re.search(r"MKL_|DNNL|NPY_D", k)),
+        "settings": " ".join(f"{k}={v}" for k, v in sorted(os.environ.items()) if re.fullmatch(SETTINGS, k)),
         "python": ".".join(platform.python_version_tuple()[:2]),
     }
     for name in LIBRARIES:

@@ -51,7 +51,8 @@ def digest_folder(root: Path, version: str = "", files: bool = False) -> dict[st
     version
         The package's version: replaced in texts, too.
     files
-        Digest the files as they are stored, too (``bytes``): chunks and shards of arrays, whole files otherwise.
+        Digest the files as they are stored, too (``bytes``): chunks and shards of arrays, and meshes. Other files may
+        hold dates and paths.
 
     Raises
     ------
@@ -60,13 +61,14 @@ def digest_folder(root: Path, version: str = "", files: bool = False) -> dict[st
     """
     entries = {}
     for name, path in _products(root):
-        stored = _stored_digest(path) if files and not path.is_dir() else ""
         for part, value in _parts(path):
             if isinstance(value, str):
                 value = _stable(value, root, version)
             entry = _entry(value)
-            if files:
-                entry["bytes"] = stored or _chunks_digest(path / part)
+            if files and (path / part).is_dir():
+                entry["bytes"] = _chunks_digest(path / part)
+            elif files and path.suffix == ".ply":
+                entry["bytes"] = hashlib.sha256(path.read_bytes()).hexdigest()[:32]
             entries[name + _separator(part) + part] = entry
     return entries
 
@@ -296,10 +298,6 @@ def _moments(numbers: NDArray[np.float64]) -> dict[str, Any]:
     with np.errstate(over="ignore", invalid="ignore"):
         found = {"min": finite.min(), "max": finite.max(), "mean": finite.mean(), "std": finite.std()}
     return {"n": len(numbers), **{key: float(f"{v:.9g}") for key, v in found.items()}}
-
-
-def _stored_digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()[:32]
 
 
 def _chunks_digest(path: Path) -> str:

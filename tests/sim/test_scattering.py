@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import gemmi
 import numpy as np
 import pytest
+from places import DATA
 
 from volengine.core.errors import InputError
 from volengine.sim.atoms import scattering as s
 
-STRUCTURES = Path(__file__).parents[2].parent / "shared" / "data" / "structures"
+STRUCTURES = DATA / "structures"
 
 
 def test_amplitudes_are_those_of_the_published_table() -> None:

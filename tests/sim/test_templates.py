@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from places import DATA
 from scipy.spatial import cKDTree
 
 from volengine.core.errors import InputError
@@ -18,7 +17,7 @@ from volengine.io.structures.read import read_structure
 from volengine.sim.atoms.scattering import PROTEIN_POTENTIAL, displaced_volume, missing_hydrogens, potentials
 from volengine.sim.atoms.templates import aligned, alone, bead, template_of, template_of_density
 
-STRUCTURES = Path(__file__).parents[2].parent / "shared" / "data" / "structures"
+STRUCTURES = DATA / "structures"
 Floats = NDArray[np.float64]
 
 
@@ -193,7 +192,7 @@ def test_a_bead_has_the_mass_of_a_ball_of_gold(radius: float, voxel_size: float)
     assert found.total == pytest.approx(volume * 19.3 * 0.602214 / 196.967 * 47.878 * 10.5714, rel=1e-4)
     assert found.displaced * found.total == pytest.approx(volume, rel=1e-6)
     np.testing.assert_allclose(moment(found), 0, atol=1e-3 * radius)
-    assert found.radius <= radius
+    assert found.radius <= radius * (1 + 1e-6)  # points are float32
     square = (found.weight[:, None] * found.point.astype(float) ** 2).sum() / found.total
     assert square == pytest.approx(0.6 * radius**2, rel=0.08)  # of a solid ball; a shell would have 1
 

@@ -135,7 +135,7 @@ def test_the_real_files(real_data, tmp_path):
         (None, "truncated"),
     ],
 )
-def test_wrong_files_leave_nothing_behind(tmp_path, content, message):
+def test_wrong_files_leave_nothing_behind(tmp_path, volengine, content, message):
     path = tmp_path / "bad.mrc"
     if content is None:
         made(path, (9, 20, 30), "int16")
@@ -144,17 +144,16 @@ def test_wrong_files_leave_nothing_behind(tmp_path, content, message):
     with pytest.raises(FormatError, match=message) as caught:
         convert(str(path), str(tmp_path / "out.ome.zarr"), None, QUIET)
     assert "bad.mrc" in str(caught.value)
-    command = [sys.executable, "-m", "volengine.cli.main", "convert", str(path), "--out", str(tmp_path / "o.ome.zarr")]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 2
-    assert done.stderr.startswith("Error: ")
-    assert len(done.stderr.strip().splitlines()) == 1
+    code, _, said = volengine("convert", str(path), "--out", str(tmp_path / "o.ome.zarr"))
+    assert code == 2
+    assert said.startswith("Error: ")
+    assert len(said.strip().splitlines()) == 1
     assert [p.name for p in tmp_path.iterdir()] == ["bad.mrc"]
 
 
 @pytest.mark.parametrize(("pack", "suffix"), [(gzip.compress, ".gz"), (bz2.compress, ".bz2")])
 @pytest.mark.parametrize("fault", ["cut", "truncated inside"])
-def test_damaged_compressed_files_leave_no_store(tmp_path, pack, suffix, fault):
+def test_damaged_compressed_files_leave_no_store(tmp_path, volengine, pack, suffix, fault):
     """Seen only while unpacking: one line, exit code 2; what stays is the run's report, no voxels and no store."""
     made(tmp_path / "a.mrc", (9, 200, 200), "float32")  # more than one block of bzip2
     content = (tmp_path / "a.mrc").read_bytes()
@@ -162,12 +161,11 @@ def test_damaged_compressed_files_leave_no_store(tmp_path, pack, suffix, fault):
     (tmp_path / f"bad.mrc{suffix}").write_bytes(packed)
     (tmp_path / "a.mrc").unlink()
     words = ["convert", str(tmp_path / f"bad.mrc{suffix}"), "--out", str(tmp_path / "o.ome.zarr"), "--no-progress"]
-    command = [sys.executable, "-m", "volengine.cli.main", *words]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 2
-    assert done.stderr.startswith("Error: ")
-    assert f"bad.mrc{suffix}" in done.stderr
-    assert len(done.stderr.strip().splitlines()) == 1
+    code, _, said = volengine(*words)
+    assert code == 2
+    assert said.startswith("Error: ")
+    assert f"bad.mrc{suffix}" in said
+    assert len(said.strip().splitlines()) == 1
     assert sorted(p.name for p in tmp_path.iterdir()) == [f"bad.mrc{suffix}", "o.ome.zarr.run"]
     left = [p for p in (tmp_path / "o.ome.zarr.run").rglob("*") if p.is_file()]
     assert sum(p.stat().st_size for p in left) < 20_000

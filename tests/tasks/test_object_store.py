@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import socket
 import subprocess
@@ -13,19 +12,21 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from calling import Command
 from s3_server import Server, serving
 
 from volengine.core.boxes import Box
 from volengine.io.mrc.write import write_mrc
 from volengine.io.open import open_source, open_volume
 
-pytest.importorskip("s3fs")
+s3fs = pytest.importorskip("s3fs")
 
 SHAPE = (40, 90, 100)
 ARRAY = np.random.default_rng(0).integers(-100, 100, SHAPE).astype(np.int16)
 
 
 def environment(monkeypatch: pytest.MonkeyPatch, endpoint: str, key: str) -> None:
+    s3fs.S3FileSystem.clear_instance_cache()  # of a server that is gone
     for name, value in {
         "AWS_ENDPOINT_URL": endpoint,
         "AWS_ACCESS_KEY_ID": key,
@@ -62,8 +63,6 @@ def moto(monkeypatch, tmp_path) -> Iterator[None]:
                 if probe.connect_ex(("127.0.0.1", port)) == 0:
                     break
             time.sleep(0.1)
-        import s3fs
-
         s3fs.S3FileSystem(skip_instance_cache=True).mkdir("bucket")
         yield
     finally:
@@ -78,30 +77,26 @@ def source(tmp_path, monkeypatch) -> Path:
     return tmp_path / "a.mrc"
 
 
-def volengine(*words: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "volengine.cli.main", *words]
-    return subprocess.run(
-        command, capture_output=True, text=True, check=False, env=os.environ | {"OMP_NUM_THREADS": "1"}
-    )
-
-
-def check_round_trip(source: Path, *options: str) -> None:
-    """Convert to the store, look at it, write it back as MRC: by the command, as users do."""
+def check_round_trip(volengine: Command, source: Path, *options: str) -> None:
+    """Convert to the store in a process of its own, as users do; look at it, write it back as MRC."""
     url = "s3://bucket/folder/a.ome.zarr"
-    done = volengine("convert", str(source), "--out", url, "--no-progress", *options)
+    words = ["convert", str(source), "--out", url, "--no-progress", *options]
+    done = subprocess.run([sys.executable, "-m", "volengine.cli.main", *words], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    told = volengine("info", url)
-    assert "40 x 90 x 100" in told.stdout, told.stderr
-    done = volengine("export", url, "back.mrc")
-    assert done.returncode == 0, done.stderr
+    code, told, said = volengine("info", url)
+    assert code == 0, said
+    assert "40 x 90 x 100" in told
+    code, _, said = volengine("export", url, "back.mrc")
+    assert code == 0, said
     back = open_volume("back.mrc")
     assert np.array_equal(open_source(back).read(Box.of_shape(SHAPE)), ARRAY)
 
 
 @pytest.mark.slow
-def test_workers_write_to_s3(server, source):
+def test_workers_write_to_s3(server, source, volengine):
     """One shard per block, so that both workers write; each signs with the key of the environment."""
-    check_round_trip(source, "--workers", "2", "--chunk", "16,16,16", "--shard", "32,32,32", "--block", "64,32,64")
+    small = ["--chunk", "16,16,16", "--shard", "32,32,32", "--block", "64,32,64"]
+    check_round_trip(volengine, source, "--workers", "2", *small)
     stored = server.buckets["bucket"]
     shards = {k for k in stored if k.startswith("folder/a.ome.zarr/0/c/")}
     assert len(shards) == 2 * 3 * 4
@@ -110,37 +105,38 @@ def test_workers_write_to_s3(server, source):
     assert (source.parent / "s3_bucket_folder_a.ome.zarr.run").is_dir()  # ledgers stay on this disk
 
 
-def test_the_same_from_moto(moto, source):
-    check_round_trip(source, "--workers", "2")
+def test_the_same_from_moto(moto, source, volengine):
+    check_round_trip(volengine, source, "--workers", "2")
 
 
-def test_a_store_that_stands_is_kept_or_replaced(server, source):
+def test_a_store_that_stands_is_kept_or_replaced(server, source, volengine):
     url = "s3://bucket/a.ome.zarr"
-    assert volengine("convert", str(source), "--out", url, "--no-progress").returncode == 0
+    assert volengine("convert", str(source), "--out", url, "--no-progress")[0] == 0
     before = dict(server.buckets["bucket"])
-    refused = volengine("convert", str(source), "--out", url, "--no-progress", "--levels", "1", "--run-dir", "other")
-    assert refused.returncode == 2
-    assert "--overwrite" in refused.stderr
+    other = ["--levels", "1", "--run-dir", "other"]
+    code, _, said = volengine("convert", str(source), "--out", url, "--no-progress", *other)
+    assert code == 2
+    assert "--overwrite" in said
     assert server.buckets["bucket"] == before
     words = ["--levels", "1", "--overwrite", "--run-dir", "third"]
-    done = volengine("convert", str(source), "--out", url, "--no-progress", *words)
-    assert done.returncode == 0, done.stderr
+    code, _, said = volengine("convert", str(source), "--out", url, "--no-progress", *words)
+    assert code == 0, said
     assert not [k for k in server.buckets["bucket"] if k.startswith("a.ome.zarr/1/")]
     assert np.array_equal(open_source(open_volume(url)).read(Box.of_shape(SHAPE)), ARRAY)
 
 
 @pytest.mark.parametrize("url", ["s3://nobody/a.ome.zarr", "s3://bucket/none.ome.zarr"])
-def test_what_is_not_there_is_one_line(server, url):
-    done = volengine("info", url)
-    assert done.returncode == 2
-    assert len(done.stderr.strip().splitlines()) == 1, done.stderr
-    assert url in done.stderr
+def test_what_is_not_there_is_one_line(server, volengine, url):
+    code, _, said = volengine("info", url)
+    assert code == 2
+    assert len(said.strip().splitlines()) == 1, said
+    assert url in said
 
 
-def test_a_server_that_is_not_there_is_one_line(monkeypatch, source):
+def test_a_server_that_is_not_there_is_one_line(monkeypatch, source, volengine):
     environment(monkeypatch, "http://127.0.0.1:9", "k")
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
-    done = volengine("convert", str(source), "--out", "s3://bucket/a.ome.zarr", "--no-progress")
-    assert done.returncode == 2
-    assert len(done.stderr.strip().splitlines()) == 1, done.stderr
-    assert "cannot be reached" in done.stderr
+    code, _, said = volengine("convert", str(source), "--out", "s3://bucket/a.ome.zarr", "--no-progress")
+    assert code == 2
+    assert len(said.strip().splitlines()) == 1, said
+    assert "cannot be reached" in said

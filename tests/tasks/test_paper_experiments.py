@@ -11,8 +11,9 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from places import ROOT
 
-SCRIPT = Path(__file__).parents[2] / "examples" / "paper_experiments.py"
+SCRIPT = ROOT / "examples" / "paper_experiments.py"
 
 
 @pytest.fixture(scope="module")

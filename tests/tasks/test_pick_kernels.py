@@ -15,6 +15,7 @@ from volengine.core.recipe import Recipe
 from volengine.core.volume import Volume
 from volengine.engine.options import RunOptions
 from volengine.io.open import open_source, open_volume
+from volengine.io.picks import read_picks
 from volengine.ops.heights import BasinRules, squared_distance
 from volengine.ops.regions import RegionRules, pick_array
 from volengine.tasks.common.jobs import jobs_of
@@ -162,6 +163,19 @@ def test_lengths_become_voxels():
     assert recipe.with_(feature="ribosome").feature_of(volume) == "ribosome"
 
 
+@pytest.mark.parametrize(("feature", "name"), [("a/b", "a~2Fb"), ("ER membrane", "ER~20membrane"), ("..", "~2E.")])
+def test_every_feature_has_a_table_and_labels_of_its_own(tmp_path, prediction, feature, name):
+    path = tmp_path / "TS_01.mrc"
+    with mrcfile.new(path) as file:
+        file.set_data(prediction.astype(np.float32)[:16, :24, :24] / 255)
+        file.voxel_size = VOXEL
+    picks = pick(str(path), str(tmp_path / "picks"), RECIPE.with_(feature=feature), RunOptions(progress=False))
+    table = tmp_path / "picks" / f"TS_01__{name}.star"
+    assert len(read_picks(table, voxel_size=(VOXEL,) * 3, shape=(16, 24, 24), tomogram="TS_01")) == len(picks)
+    labels = open_volume(f"{table}.ome.zarr", group=f"labels/{name}")
+    assert labels.facts["feature"] == feature
+
+
 def test_thresholds_in_stored_values():
     volume = Volume("a.mrc", (9, 9, 9), "uint8", (10.0, 10.0, 10.0))
     levels = [PickRecipe(threshold=n / 255).basin_rules(volume).level for n in range(255)]
@@ -181,7 +195,6 @@ def test_thresholds_in_stored_values():
         ({"margin_vox": (0, 0, -1)}, "margin-vox"),
         ({"max_distance_vox": 0}, "max-distance-vox"),
         ({"connectivity": 8}, "connectivity"),
-        ({"feature": "a/b"}, "feature"),
     ],
 )
 def test_wrong_recipes_are_refused(wrong, message):

@@ -167,10 +167,11 @@ def test_mirrored_volumes_have_the_same_bytes_for_any_block(data, how):
         "blocks": RunOptions(progress=False, block=(32, 32, 48)),
         "workers": RunOptions(progress=False, workers=2, memory_limit="3GB"),
     }[how]
-    whole = membrain(data, f"whole-{how}", RunOptions(progress=False, block=SHAPE), dtype="uint8", uncertainty=True)
+    asked = {"dtype": "uint8", "uncertainty": True, "tta": "flips" if how == "blocks" else "flips4"}
+    whole = membrain(data, f"whole-{how}", RunOptions(progress=False, block=SHAPE), **asked)
     assert set(whole) == set(features)
     assert min(len(np.unique(read(whole[f]))) for f in features) > 20
-    again = membrain(data, how, options, dtype="uint8", uncertainty=True)
+    again = membrain(data, how, options, **asked)
     for feature in features:
         np.testing.assert_array_equal(read(again[feature]), read(whole[feature]))
 

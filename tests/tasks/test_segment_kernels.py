@@ -37,7 +37,7 @@ def model(folder, name, network, arguments=None, seed=0, **facts):
     """A model file with random weights that answer between 0 and 1 all over."""
     torch.manual_seed(seed)
     arguments = arguments or {}
-    module = build(network, arguments)
+    module = build(network, arguments).eval()
     context, patch = arguments.get("context", 1), facts["patch"]
     noise = torch.randn((1, 1, 16, 16, 16) if patch[0] > 1 else (1, context, 32, 32))
     with torch.inference_mode():
@@ -70,8 +70,8 @@ def data(tmp_path_factory):
         "plane": model(
             folder,
             "plane",
-            "unet",
-            {"context": 3},
+            "unet2d",
+            {"context": 3, **small},
             patch=(1, 32, 32),
             context=3,
             overlap=0.0,

@@ -43,7 +43,7 @@ def write(folder, name, volume, voxel_size):
 
 def model(folder, name, network, arguments, **facts):
     torch.manual_seed(7)
-    module = build(network, arguments)
+    module = build(network, arguments).eval()
     with torch.inference_mode():
         seen = torch.randn((1, 1, 16, 16, 16) if facts["patch"][0] > 1 else (1, arguments["context"], 32, 32))
         module.head.weight.mul_(1.5 / module(seen).std())
@@ -62,8 +62,8 @@ def data(tmp_path_factory):
     flat = {"patch": (1, 32, 32), "overlap": 0.0}
     models = {
         "solid": model(folder, "solid", "unet3d", small, patch=(16, 16, 16), stride=(2, 2, 2)),
-        "plane": model(folder, "plane", "unet", {"context": 1}, normalisation="per_slice", **flat),
-        "mad": model(folder, "mad", "unet", {"context": 1}, normalisation="global_mad", **flat),
+        "plane": model(folder, "plane", "unet2d", {"context": 1, **small}, normalisation="per_slice", **flat),
+        "mad": model(folder, "mad", "unet2d", {"context": 1, **small}, normalisation="global_mad", **flat),
         "coarse": model(folder, "coarse", "unet3d", small, patch=(16, 16, 16), stride=(2, 2, 2)),
     }
     module, facts = load_model(models["coarse"])

@@ -18,7 +18,7 @@ from volengine.tasks.convert.verb import convert
 from volengine.tasks.segment.recipe import SegmentRecipe
 from volengine.tasks.segment.verb import segment
 
-SHAPE = (64, 256, 256)
+SHAPE = (64, 192, 192)
 LIMIT = 1_500_000_000
 SOLID = {
     "network": "unet3d",
@@ -66,7 +66,7 @@ def test_peak_memory_is_below_the_plan(store, tmp_path, mode):
     )
     options = RunOptions(progress=False, workers=1, memory_limit=LIMIT)
     segment(store, str(tmp_path / "out"), SegmentRecipe(models=(str(path),), **recipe), options)
-    report = json.loads((tmp_path / "out.run" / "report.json").read_text())
+    report = json.loads((tmp_path / "out" / "segment.run" / "report.json").read_text())
     stages = report["plans"]["TS_01"]["stages"]
     print([(s["stage"], s["peak_rss_bytes"] // 10**6, s["planned_peak_bytes"] // 10**6) for s in stages])
     assert {s["stage"].rpartition("-")[2] for s in stages} >= {"predict"}

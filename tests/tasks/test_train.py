@@ -17,6 +17,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from places import DATA
 
 from volengine.core.boxes import Box
 from volengine.core.errors import FormatError, InputError
@@ -32,7 +33,7 @@ from volengine.tasks.train.verb import train
 from volengine.tasks.train.volumes import Patches, Thinned
 
 SHAPE = (16, 40, 24)
-HIV = Path(__file__).parents[2].parent / "shared" / "data" / "real" / "hiv_tomogram"
+HIV = DATA / "real" / "hiv_tomogram"
 
 
 def write(path: Path, array: np.ndarray, voxel_size: float = 10.0) -> str:
@@ -136,7 +137,7 @@ def test_class_ids_in_one_volume(tmp_path: Path) -> None:
     got = LabelFiles([path], volume, ids=(3, 1), ignore_id=5).read(Box.of_shape(SHAPE))
     for labels, i in zip(got, (3, 1), strict=True):
         np.testing.assert_array_equal(labels, np.where(values == 5, 2, values == i))
-    with pytest.raises(InputError, match=r"classes\.mrc: labels are 0 .* but it holds 3.*name them: ids"):
+    with pytest.raises(InputError, match=r"classes\.mrc: labels are 0 .* but it holds 3.*choose the classes with ids"):
         LabelFiles([path], volume).read(Box.of_shape(SHAPE))
 
 

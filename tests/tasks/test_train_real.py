@@ -12,12 +12,13 @@ from pathlib import Path
 import mrcfile
 import numpy as np
 import pytest
+from places import DATA, TESTS
 from scipy.ndimage import gaussian_filter
 
 from volengine import ScoreRecipe, SegmentRecipe, TrainRecipe, TrainSample, score, segment, train
 
-ISBI = Path(__file__).parents[2].parent / "shared" / "data" / "real" / "em_membranes_isbi2012"
-LIGHT = f"{Path(__file__).parents[1] / 'support' / 'light_unet.py'}:LightUNet"
+ISBI = DATA / "real" / "em_membranes_isbi2012"
+LIGHT = f"{TESTS / 'support' / 'light_unet.py'}:LightUNet"
 HELD_OUT = 3
 
 pytestmark = pytest.mark.slow

@@ -1,1 +1,1 @@
-"""The vocabulary: boxes, tilings, volumes, picks, recipes, units, errors. Knows numpy and nothing else."""
+"""The vocabulary: boxes, tilings, volumes, picks, recipes, units, errors. This room imports numpy and nothing else."""

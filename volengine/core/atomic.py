@@ -1,7 +1,7 @@
-"""The one atomic write: files that appear only when they are complete.
+"""Atomic writes: a file appears only when it is complete.
 
-Data goes into a file beside the final one, which then takes its place by a rename; a reader sees the former file or the
-new one, and nothing in between.
+Data is written to a temporary file in the same folder, which is then renamed to the final name. A reader sees either
+the former file or the new one, never a part of one.
 """
 
 from __future__ import annotations
@@ -19,18 +19,23 @@ from volengine.core.errors import InputError, MissingError
 
 @contextmanager
 def replacing(path: str | os.PathLike[str], *, parents: bool = False, durable: bool = True) -> Iterator[IO[bytes]]:
-    """Write a file under a temporary name in the same folder; rename it at the end.
+    """Open a temporary file for writing; when the block ends, rename it to ``path``.
 
-    On an error nothing is left behind, and an older file of that name stays as it was.
+    If the block raises an error, the temporary file is deleted and an existing file at ``path`` is unchanged.
 
     Parameters
     ----------
     path
-        The file.
+        Final name of the file.
     parents
-        Make the folder if it is missing.
+        Create the folder if it is missing.
     durable
-        Wait until the data is on the disk.
+        Call ``fsync`` before the rename, so that the data is on the disk.
+
+    Yields
+    ------
+    IO[bytes]
+        The temporary file, open for writing bytes.
 
     Raises
     ------
@@ -63,11 +68,11 @@ def replacing(path: str | os.PathLike[str], *, parents: bool = False, durable: b
 
 
 def write_atomic(path: str | os.PathLike[str], data: bytes | str, *, durable: bool = False) -> None:
-    """Write a small file, text as UTF-8, as :func:`replacing` does; its folder is made if it is missing."""
+    """Write bytes, or text as UTF-8, to a file with :func:`replacing`; create its folder if it is missing."""
     with replacing(path, parents=True, durable=durable) as file:
         file.write(data.encode() if isinstance(data, str) else data)
 
 
 def write_json(path: str | os.PathLike[str], value: Any) -> None:
-    """Write a value as JSON, as :func:`write_atomic` does."""
+    """Write a value as JSON with :func:`write_atomic`; a value that JSON does not know is written as ``str(value)``."""
     write_atomic(path, json.dumps(value, indent=1, default=str))

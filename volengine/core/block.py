@@ -1,7 +1,8 @@
-"""What a kernel sees and what it gives back.
+"""The interface of a kernel: it takes a :class:`Block` and returns a :class:`Result`.
 
-A *kernel* is a function ``kernel(block, **params) -> Result``, named ``"package.module:function"``, whose
-parameters are JSON values. It knows arrays, boxes and small tables; it opens no file and knows no cluster.
+A *kernel* is a function ``kernel(block, **params) -> Result``. A plan names it by a text,
+``"package.module:function"``, and its parameters are JSON values. A kernel works on arrays, boxes and small tables; it
+opens no files and does not know where it runs.
 """
 
 from __future__ import annotations
@@ -17,29 +18,29 @@ from volengine.core.boxes import Box, Index3
 
 Array = NDArray[Any]
 Table = dict[str, Array]
-"""A small table: named columns (any shape, no objects). Stored as ``.npz`` without pickle."""
+"""A small table: columns by name, of any shape and any dtype but ``object``; stored as ``.npz`` without pickle."""
 
 
 @dataclass(frozen=True)
 class Block:
-    """One unit's view of its inputs.
+    """The inputs of one unit.
 
     Parameters
     ----------
     number, index
-        Running number and grid index of the block in its tiling.
+        Number (C order) and grid index of the block in its tiling.
     box
-        The core: what the unit writes, in voxels of the tiled volume.
+        The core: the voxels that the unit writes, in voxels of the tiled volume.
     shape
-        Shape of the whole tiled volume.
+        Shape of the whole tiled volume, z, y, x.
     arrays
-        The input arrays by name, halo included.
+        The input arrays by input name, with their halos.
     boxes
-        The box each input array covers. With edge rule ``clip`` it lies inside of the volume; with ``reflect``,
-        ``edge`` and ``zero`` it may leave it, and the array is filled there by that rule.
+        The box that each input array covers. With the edge rule ``clip`` it lies inside of the volume. With
+        ``reflect``, ``edge`` and ``zero`` it may reach outside, and that rule fills the array there.
     tables
-        The input tables by name: one table (scope ``own`` or a single unit's), or the tables of several blocks
-        keyed by block number (scope ``neighbours`` and ``all``).
+        For each input name, tables by block number: the table of this block (scope ``own``), of this block and its
+        neighbours (``neighbours``), or of all blocks (``all``).
     """
 
     number: int
@@ -51,15 +52,22 @@ class Block:
     tables: Mapping[str, Mapping[int, Table]] = field(default_factory=dict)
 
     def core_of(self, name: str) -> Array:
-        """The part of an input array that lies in the core."""
+        """Return the view of an input array that covers the core (for inputs on the grid of the tiling)."""
         return self.arrays[name][self.box.slices_in(self.boxes[name])]
 
 
 @dataclass(frozen=True)
 class Result:
-    """What a kernel returns: arrays for the stage's outputs, a table if the stage emits one, and counts.
+    """What a kernel returns.
 
-    ``counts`` (for example ``{"patches": 12}``) are added up over the blocks into the run report.
+    Parameters
+    ----------
+    arrays
+        One array per output of the stage, by output name, with the shape of the box that the unit writes.
+    table
+        The block's table; ``None`` if the stage emits none.
+    counts
+        Whole numbers by name, for example ``{"patches": 12}``. The run report adds them up over the blocks.
     """
 
     arrays: Mapping[str, Array] = field(default_factory=dict)
@@ -68,7 +76,7 @@ class Result:
 
 
 def merge_tables(tables: Sequence[Table]) -> Table:
-    """The rows of several tables with the same columns, one below the other."""
+    """Concatenate the rows of tables that have the same columns; an empty sequence gives an empty table."""
     if not tables:
         return {}
     return {key: np.concatenate([t[key] for t in tables]) for key in tables[0]}

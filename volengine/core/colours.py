@@ -25,5 +25,5 @@ PALETTE: tuple[tuple[int, int, int], ...] = (
 
 
 def colour_of(index: int) -> tuple[int, int, int]:
-    """The colour of the ``index``-th thing (from 0); the palette starts again after its last colour."""
+    """Return the colour with this index (from 0); after the last colour the palette starts again."""
     return PALETTE[index % len(PALETTE)]

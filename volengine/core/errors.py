@@ -1,7 +1,7 @@
-"""Errors. One base class; each error is also a builtin, so that callers may catch either.
+"""Errors. All derive from one base class, and each also derives from a builtin, so that callers may catch either.
 
-A message says what was wrong (with the numbers), where, and what to do. The command line prints the message
-alone and ends with the class's ``exit_code``.
+A message states what was wrong (with the numbers), where, and what to do. The command line prints only the message
+and exits with the ``exit_code`` of the class.
 """
 
 from __future__ import annotations
@@ -14,32 +14,40 @@ class VolengineError(Exception):
 
 
 class InputError(VolengineError, ValueError):
-    """A value, option or recipe that cannot be used."""
+    """A value, option or recipe cannot be used."""
 
     exit_code = 2
 
 
+class IndexRefusedError(InputError, IndexError):
+    """An index selects nothing of a volume, for example ``volume[1000]`` of a volume with fewer slices."""
+
+
 class FormatError(InputError):
-    """A file that is truncated, damaged, or not what its name says."""
+    """A file is truncated or damaged, or its contents do not match its name."""
 
 
 class MissingError(InputError, FileNotFoundError):
-    """A file, folder or store that is not there."""
+    """A file, folder or store does not exist."""
 
     def __str__(self) -> str:  # OSError would print only its errno form
         return str(self.args[0]) if self.args else ""
 
 
 class PlanError(InputError):
-    """A plan that cannot be carried out as asked (block against shard, halo against volume ...)."""
+    """A plan cannot be carried out, for example because blocks and shards, or halo and volume, do not fit."""
+
+
+class OldPlanError(PlanError):
+    """A plan was made by another version of volengine, whose stages differ from those of this version."""
 
 
 class MemoryRefusedError(PlanError, MemoryError):
-    """No block fits into the memory a worker has."""
+    """No block fits into the memory of a worker."""
 
 
 class DependencyError(VolengineError, ImportError):
-    """An optional package is needed; the message names the extra that brings it."""
+    """An optional package is missing; the message names the extra that installs it."""
 
     exit_code = 2
 
@@ -49,7 +57,7 @@ class RunError(VolengineError, RuntimeError):
 
 
 class WiderHaloError(VolengineError):
-    """Raised by a kernel that needs more context than it was given; the engine reads wider and calls again.
+    """A kernel needs a wider halo. The engine catches this, reads the block with that halo and calls the kernel again.
 
     Parameters
     ----------
@@ -66,5 +74,15 @@ class WiderHaloError(VolengineError):
 
 
 def require(package: str, extra: str, purpose: str) -> DependencyError:
-    """The error for a missing optional package; raise it from the ``ImportError``."""
+    """Make the error for a missing optional package; raise it ``from`` the ``ImportError``.
+
+    Parameters
+    ----------
+    package
+        Name of the package.
+    extra
+        The extra of volengine that installs it.
+    purpose
+        What needs it; the subject of the message.
+    """
     return DependencyError(f"{purpose} needs the package {package}: pip install 'volengine[{extra}]'")

@@ -1,4 +1,4 @@
-"""Images to be written: an OME-Zarr multiscale (or a bare scratch array) described before it exists."""
+"""Descriptions of images that a plan will write: an OME-Zarr multiscale image, or a scratch array without metadata."""
 
 from __future__ import annotations
 
@@ -16,10 +16,21 @@ Ngff = Literal["0.4", "0.5"]
 
 @dataclass(frozen=True)
 class Level:
-    """One resolution level.
+    """One resolution level of an image; all tuples are z, y, x.
 
-    ``factor`` is how many voxels of level 0 one voxel spans along z, y, x. A block that writes core ``c`` of
-    level 0 writes ``c.coarsen(factor)`` here, so cores must be multiples of ``shards * factor``.
+    Parameters
+    ----------
+    path
+        Path of the array inside the multiscale group.
+    shape
+        Shape of the array, voxels.
+    factor
+        Voxels of level 0 per voxel of this level. A block with core ``c`` on level 0 writes ``c.coarsen(factor)``
+        here, so cores must be multiples of ``shards * factor``.
+    chunks
+        Shape of a chunk, voxels.
+    shards
+        Shape of a shard, voxels; ``None``: not sharded.
     """
 
     path: str
@@ -35,28 +46,38 @@ class Level:
 
     @property
     def unit(self) -> Index3:
-        """The smallest part of this level that one writer must own: the shard, or the chunk if unsharded."""
+        """Shape of the smallest part of this level that one writer must own: a shard, or a chunk if not sharded."""
         return self.shards or self.chunks
 
 
 @dataclass(frozen=True)
 class ImageSpec:
-    """Everything needed to create an image, as JSON.
+    """Everything that is needed to create an image; it can be written as JSON.
 
     Parameters
     ----------
     url
-        The OME-Zarr store (its root group).
+        Path or URL of the OME-Zarr store (its root group).
+    name
+        Name of the tomogram.
+    dtype
+        Numpy dtype of the voxels.
+    kind
+        What the voxels mean, see :class:`~volengine.core.volume.Volume`.
+    voxel_size, origin
+        Voxel size of level 0, and position of the centre of its first voxel; angstrom, z, y, x.
+    levels
+        The resolution levels, level 0 first.
     group
         Path of the multiscale group in the store: ``""`` for the image itself, ``"labels/core"`` for labels.
-    voxel_size, origin
-        Of level 0, angstrom, z, y, x.
+    ngff
+        Version of the OME-Zarr metadata.
     codec
         ``auto`` (chosen by dtype and kind), ``none``, or a name that ``volengine.io.omezarr.codecs`` knows.
     scratch
-        A bare array without OME metadata, deleted at the end of the run.
+        Write an array without OME metadata, which is deleted at the end of the run.
     facts
-        Kept in the store's attributes under ``volengine`` (header, history, feature name).
+        JSON values that are kept in the store's attributes under ``volengine`` (header, history, feature name).
     """
 
     url: str
@@ -77,11 +98,14 @@ class ImageSpec:
         object.__setattr__(self, "dtype", np.dtype(self.dtype).name)
 
     def array_path(self, level: int = 0) -> str:
-        """Path of a level's array inside the store."""
+        """Return the path of a level's array inside the store."""
         return "/".join(p for p in (self.group, self.levels[level].path) if p)
 
     def volume(self, level: int = 0, identity: str = "") -> Volume:
-        """The handle of one level. Its voxel size is exact; its origin is the centre of its first voxel."""
+        """Return the handle of one level.
+
+        Its voxel size is that of level 0 times the level's factor; its origin is the centre of the level's first voxel.
+        """
         at = self.levels[level]
         z, y, x = (v * f for v, f in zip(self.voxel_size, at.factor, strict=True))
         oz, oy, ox = (o + v * (f - 1) / 2 for o, v, f in zip(self.origin, self.voxel_size, at.factor, strict=True))
@@ -101,10 +125,12 @@ class ImageSpec:
         )
 
     def to_json(self) -> dict[str, Any]:
+        """Return the fields as JSON values."""
         return asdict(self)
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> ImageSpec:
+        """Make a description from the values of :meth:`to_json`."""
         values = dict(data)
         values["levels"] = tuple(Level(**level) for level in values["levels"])
         return cls(**values)

@@ -1,24 +1,25 @@
-"""Patch lattices: where a network looks, anchored at the volume's origin and never at a block's.
+"""Patch lattices: the places of a network's patches, anchored at the volume's origin and never at a block's.
 
-A *patch* is the window a network sees. A :class:`Lattice` is the product of three :class:`AxisLattice`, one per
-axis, and knows three boxes of every patch: the *box* whose voxels it predicts (it may leave the volume), the
-*input box* the network reads for it (wider by the context), and by which block it is run. A patch belongs to the
-block whose core holds its first voxel, clipped into the volume; so each patch has exactly one owner whatever the
-blocks, and it reaches over the owner's *upper* faces only, by at most :meth:`Lattice.overhang` voxels.
+A *patch* is the window that a network sees. A :class:`Lattice` is the product of three :class:`AxisLattice`, one per
+axis. For every patch it knows the *box* whose voxels the patch predicts (it may reach outside of the volume), the
+*input box* that the network reads for it (wider by the context), and the block that runs it. A patch belongs to the
+block whose core holds its first voxel, clipped into the volume. So each patch has exactly one owner for any blocks, and
+it reaches over the owner's *upper* faces only, by at most :meth:`Lattice.overhang` voxels.
 
 Three kinds of axis:
 
 ``AxisLattice.sliding(n, patch, overlap)``
-    MONAI's sliding window: step ``max(int(patch * (1 - overlap)), 1)``, the last patch moved back so that it ends
-    with the volume. A volume smaller than the patch is padded, ``(patch - n) // 2`` before it and the rest behind.
+    MONAI's sliding window: the step is ``max(int(patch * (1 - overlap)), 1)`` voxels, and the last patch is moved back
+    so that it ends with the volume. A volume that is smaller than the patch is padded with ``(patch - n) // 2`` voxels
+    before it and the rest behind it.
 ``AxisLattice.sliding(n, patch, overlap, margin=m)``
-    The same on the volume made longer by ``m`` voxels at both ends, so that each voxel has that much context.
+    The same on the volume extended by ``m`` voxels at both ends, so that each voxel has that much context.
 ``AxisLattice.tiles(n, tile)``
-    Neighbouring tiles that do not overlap, the last one cut off at the end: for purely convolutional networks,
-    which are exact once the context (``low``, ``high``) covers their receptive field.
+    Neighbouring tiles that do not overlap; the last one is cut off at the end of the volume. For purely convolutional
+    networks: their results are exact if the context (``low``, ``high``) covers the receptive field.
 
-:meth:`AxisLattice.mirror` gives the patches of the mirrored volume, in the coordinates of the volume itself: where the
-last patch is moved back, they are others.
+:meth:`AxisLattice.mirror` gives the patches of the mirrored volume, in the coordinates of the volume itself. They
+differ from the lattice's own patches where the last patch was moved back.
 
 >>> lattice = Lattice.sliding((64, 200, 200), (1, 128, 128), (0, 0.25, 0.25))
 >>> len(lattice), lattice.z.count, lattice.y.starts
@@ -44,7 +45,7 @@ PatchIndex = Index3
 """Index of a patch along z, y, x."""
 
 EdgeRule = Literal["reflect", "edge", "zero"]
-"""What lies outside of the volume: mirrored (border voxel not repeated), the border voxel repeated, zero."""
+"""Values outside of the volume: mirrored without repeating the border voxel, the border voxel repeated, or zero."""
 
 
 @dataclass(frozen=True)
@@ -58,22 +59,22 @@ class AxisLattice:
     patch
         Length of a patch, voxels.
     step
-        Distance of neighbouring patches, voxels (the last distance may be shorter).
+        Distance between the starts of neighbouring patches, voxels. The last distance may be shorter.
     first
-        Start of the first patch; negative where the volume is padded.
+        Start of the first patch; negative if the volume is padded.
     end
-        Where the last patch ends: ``n``, or behind it where the volume is padded.
+        End of the last patch: ``n``, or more if the volume is padded.
     cut
-        Tiles: the last one is cut off at ``n`` instead of being moved back.
+        Cut the last patch off at ``n`` (tiles) instead of moving it back (sliding windows).
     low, high
-        Context the network reads before and behind a patch, voxels.
+        Context that the network reads before and behind a patch, voxels.
     align
-        Input boxes begin at multiples of this, and end at multiples of it counted from there.
+        Input boxes begin at a multiple of this, and their length is a multiple of it.
     bounded
-        The input is cut off at the volume's ends (then filled up at the far end to a multiple of ``align``), so
-        that a convolution pads there by itself as it does on the whole volume.
+        Cut the input off at the ends of the volume, then extend it at its far end to a multiple of ``align``. A
+        convolution then pads there itself, as it does on the whole volume.
     mirrored
-        The patches lie as on the mirrored volume, counted from its other end.
+        The patches are those of the mirrored volume, in the coordinates of the volume itself.
     """
 
     n: int
@@ -92,7 +93,35 @@ class AxisLattice:
     def sliding(
         cls, n: int, patch: int, overlap: float = 0.0, margin: int = 0, low: int = 0, high: int = 0
     ) -> AxisLattice:
-        """MONAI's rule on the volume made longer by ``margin`` voxels at both ends (see the module)."""
+        """Place overlapping patches by the rule of MONAI's ``sliding_window_inference``.
+
+        The step is ``max(int(patch * (1 - overlap)), 1)`` voxels. The last patch is moved back so that it ends with the
+        volume (extended by ``margin``). If the extended volume is smaller than a patch there is one patch, centred on
+        it.
+
+        Parameters
+        ----------
+        n
+            Length of the volume, voxels, at least 1.
+        patch
+            Length of a patch, voxels, at least 1.
+        overlap
+            Share of a patch that neighbouring patches have in common, at least 0 and below 1.
+        margin
+            Voxels by which the volume is extended at both ends before the patches are placed.
+        low, high
+            Context that the network reads before and behind a patch, voxels.
+
+        Raises
+        ------
+        PlanError
+            A length below 1, an overlap outside of 0 to 1, a negative margin, or a margin of half a patch or more.
+
+        >>> AxisLattice.sliding(200, 128, 0.25).starts
+        (0, 72)
+        >>> AxisLattice.sliding(100, 128).starts
+        (-14,)
+        """
         if n < 1 or patch < 1:
             raise PlanError(f"A patch lattice needs positive lengths: volume {n}, patch {patch}.")
         if not 0 <= overlap < 1:
@@ -111,18 +140,37 @@ class AxisLattice:
 
     @classmethod
     def tiles(cls, n: int, tile: int, radius: int = 0, align: int = 1) -> AxisLattice:
-        """Tiles side by side, with ``radius`` voxels of context inside of the volume (exact mode)."""
+        """Place tiles side by side, for the exact mode.
+
+        Parameters
+        ----------
+        n
+            Length of the volume, voxels.
+        tile
+            Length of a tile, voxels; a multiple of ``align``.
+        radius
+            Context that the network reads on both sides of a tile, as far as the volume reaches, voxels.
+        align
+            The network's stride: input boxes begin at a multiple of it, and their length is a multiple of it.
+
+        Raises
+        ------
+        PlanError
+            A length below 1, or a tile that is not a multiple of ``align``.
+        """
         if n < 1 or tile < 1 or tile % align:
             raise PlanError(f"A tile of {tile} voxels must be a multiple of the network's stride {align}.")
         return cls(n, tile, tile, 0, n, True, radius, radius, align, True)
 
     def mirror(self) -> AxisLattice:
-        """The patches that the mirrored volume would have, turned back; this lattice where they are the same.
+        """Return the patches of the mirrored volume, in the coordinates of the volume itself.
+
+        Returns this very lattice if they are the same patches.
 
         Raises
         ------
         PlanError
-            Tiles, or a context that differs before and behind.
+            The patches are tiles, or their context differs before and behind.
         """
         if self.cut or self.low != self.high or self.align != 1:
             raise PlanError("Only sliding windows with the same context before and behind can be mirrored.")
@@ -137,7 +185,7 @@ class AxisLattice:
         return 1 + max(0, -(-(self.end - self.first - self.patch) // self.step))
 
     def start(self, i: int) -> int:
-        """First voxel of patch ``i``; may be negative."""
+        """Return the index of the first voxel of patch ``i``; it may be negative."""
         if self.mirrored:
             i = self.count - 1 - i
             return self.n - self.patch - min(self.first + i * self.step, self.end - self.patch)
@@ -146,16 +194,17 @@ class AxisLattice:
 
     @cached_property
     def starts(self) -> tuple[int, ...]:
+        """First voxels of all patches, in ascending order; they may be negative."""
         return tuple(self.start(i) for i in range(self.count))
 
     def span(self, i: int) -> tuple[int, int]:
-        """Start and stop of the voxels that patch ``i`` predicts."""
+        """Return start and stop of the voxels that patch ``i`` predicts."""
         start = self.start(i)
         stop = start + self.patch
         return start, min(stop, self.n) if self.cut else stop
 
     def input_span(self, i: int) -> tuple[int, int]:
-        """Start and stop of what the network reads for patch ``i``; may leave the volume."""
+        """Return start and stop of the voxels that the network reads for patch ``i``; may reach outside the volume."""
         start, stop = self.span(i)
         start, stop = start - self.low, stop + self.high
         start = start // self.align * self.align
@@ -164,7 +213,7 @@ class AxisLattice:
         return start, start + -(-(stop - start) // self.align) * self.align
 
     def source_span(self, i: int, edge: EdgeRule) -> tuple[int, int]:
-        """The voxels of the volume that the input of patch ``i`` is made from, by this edge rule."""
+        """Return start and stop of the volume's voxels from which the input of patch ``i`` is made by an edge rule."""
         start, stop = self.input_span(i)
         low, high = max(start, 0), min(stop, self.n)
         if edge == "reflect":
@@ -177,7 +226,7 @@ class AxisLattice:
         return low, high
 
     def neighbours(self, i: int) -> tuple[int, ...]:
-        """Starts of all patches that share voxels with patch ``i``, itself included, relative to its start."""
+        """Return the starts, relative to that of patch ``i``, of all patches that share voxels with it (and 0)."""
         if self.cut:
             return (0,)
         start = self.start(i)
@@ -186,22 +235,22 @@ class AxisLattice:
         return tuple(s - start for s in self.starts[first:last])
 
     def touching(self, start: int, stop: int) -> range:
-        """Patches that predict voxels in ``start .. stop``."""
+        """Return the indices of the patches that predict voxels in ``start .. stop``."""
         return range(bisect_right(self.starts, start - self.patch), bisect_left(self.starts, stop))
 
     def owned(self, start: int, stop: int) -> range:
-        """Patches whose first voxel inside of the volume lies in ``start .. stop``."""
+        """Return the indices of the patches whose first voxel inside of the volume lies in ``start .. stop``."""
         first = 0 if start <= 0 else bisect_left(self.starts, start)
         return range(first, max(first, bisect_left(self.starts, stop)))
 
     def overhang(self, core: int) -> int:
-        """How far the patches of a block reach over its upper face at most, for blocks of ``core`` voxels."""
+        """Return how many voxels a block's patches reach over its upper face at most; blocks have ``core`` voxels."""
         starts, stops = self._clipped
         ends = np.minimum((starts // core + 1) * core, self.n)
         return int(np.max(stops - ends, initial=0))
 
     def halo(self, core: int, edge: EdgeRule) -> tuple[int, int]:
-        """Voxels a block of ``core`` voxels reads below and above its core for the patches it owns."""
+        """Return the voxels that a block of ``core`` voxels reads below and above its core for the patches it owns."""
         low = high = 0
         for i, first in enumerate(self._clipped[0].tolist()):
             begin = first // core * core
@@ -235,17 +284,21 @@ class Lattice:
         low: Sequence[int] = (0, 0, 0),
         high: Sequence[int] = (0, 0, 0),
     ) -> Lattice:
-        """Sliding windows; ``low`` and ``high`` are extra context, for example the slices of a 2.5D network."""
+        """Place sliding windows along z, y, x; see :meth:`AxisLattice.sliding`, whose parameters are given per axis.
+
+        ``low`` and ``high`` are context, for example the slices above and below that a 2.5D network sees.
+        """
         z, y, x = (AxisLattice.sliding(*each) for each in zip(shape, patch, overlap, margin, low, high, strict=True))
         return cls(z, y, x)
 
     def mirror(self, along: Sequence[bool]) -> Lattice:
-        """The patches of the volume mirrored along these axes, in the coordinates of the volume itself."""
+        """Return the patches of the volume mirrored along these axes, in the coordinates of the volume itself."""
         z, y, x = (a.mirror() if turn else a for a, turn in zip(self.axes, along, strict=True))
         return Lattice(z, y, x)
 
     @property
     def axes(self) -> tuple[AxisLattice, AxisLattice, AxisLattice]:
+        """The lattices along z, y and x."""
         return self.z, self.y, self.x
 
     @property
@@ -268,35 +321,40 @@ class Lattice:
         return z * y * x
 
     def box(self, index: PatchIndex) -> Box:
-        """The voxels a patch predicts; may leave the volume."""
+        """Return the box of voxels that a patch predicts; it may reach outside of the volume."""
         return _box([a.span(i) for a, i in zip(self.axes, index, strict=True)])
 
     def input_box(self, index: PatchIndex) -> Box:
-        """The voxels the network reads for a patch; may leave the volume."""
+        """Return the box of voxels that the network reads for a patch; it may reach outside of the volume."""
         return _box([a.input_span(i) for a, i in zip(self.axes, index, strict=True)])
 
     def neighbours(self, index: PatchIndex) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
-        """Relative starts of the patches that overlap with this one, per axis: its *class* for the weights."""
+        """Return, per axis, the relative starts of the patches that overlap with this one.
+
+        Patches with equal neighbours have equal blend weights.
+        """
         z, y, x = (a.neighbours(i) for a, i in zip(self.axes, index, strict=True))
         return z, y, x
 
     def owned(self, core: Box) -> Iterator[PatchIndex]:
-        """The patches that the block with this core runs, in lattice order."""
+        """Yield the patches that the block with this core runs, in lattice order."""
         ranges = [a.owned(s, t) for a, s, t in zip(self.axes, core.start, core.stop, strict=True)]
         return (index3(i) for i in itertools.product(*ranges))
 
     def touching(self, box: Box) -> Iterator[PatchIndex]:
-        """The patches that predict voxels of a box, in lattice order."""
+        """Yield the patches that predict voxels of a box, in lattice order."""
         ranges = [a.touching(s, t) for a, s, t in zip(self.axes, box.start, box.stop, strict=True)]
         return (index3(i) for i in itertools.product(*ranges))
 
     def overhang(self, core: Sequence[int]) -> Index3:
-        """How far patches reach over the upper faces of blocks of this shape (0: none crosses a border).
+        """Return the most voxels by which patches reach over the upper faces of blocks of this shape, z, y, x.
+
+        0 means that no patch crosses a border between blocks along that axis.
 
         Raises
         ------
         PlanError
-            A patch would reach further than the next block.
+            A patch would reach beyond the next block.
         """
         over = index3(a.overhang(c) for a, c in zip(self.axes, core, strict=True))
         for axis, h, c in zip("zyx", over, core, strict=True):
@@ -308,7 +366,10 @@ class Lattice:
         return over
 
     def halo(self, core: Sequence[int], edges: Sequence[EdgeRule]) -> tuple[Index3, Index3]:
-        """Voxels a block reads below and above its core, inside of the volume, for the patches it owns."""
+        """Return the voxels (z, y, x) that a block reads below and above its core for the patches it owns.
+
+        Voxels that an edge rule makes up outside of the volume do not count.
+        """
         pairs = [a.halo(c, e) for a, c, e in zip(self.axes, core, edges, strict=True)]
         return index3(low for low, _ in pairs), index3(high for _, high in pairs)
 

@@ -1,8 +1,8 @@
-"""Models: what is known of a trained network besides its weights.
+"""Facts of models: everything that is needed to use a trained network besides its weights.
 
-A *model* is a network with its facts: at which voxel size it was trained, what it sees at once, how its input is
-normalised, what its answers mean. :class:`ModelFacts` holds them as JSON values; ``volengine.nets.checkpoint`` keeps
-them in the same file as the weights. Nobody who uses a model needs to be told any of it again.
+A *model* is a network with its facts: the voxel size it was trained at, its patch, the normalisation of its input, the
+meaning of its outputs. :class:`ModelFacts` holds them as JSON values, and ``volengine.nets.checkpoint`` stores them in
+the same file as the weights. So a user of a model does not have to state any of them.
 
 >>> facts = ModelFacts(network="unet3d", features=("core",), voxel_size=(40, 40, 40), patch=(32, 32, 32))
 >>> facts.volumetric, facts.context
@@ -28,7 +28,7 @@ TargetUnits = Literal["volume", "none"]
 Window = Literal["gaussian", "hann", "constant", "crop"]
 
 MAX_TTA = 16
-"""Views of a patch: quarter turns, flips along x, flips along z."""
+"""Number of views of a patch: 4 quarter turns, with and without a flip along x, with and without a flip along z."""
 
 EPSILON = 1e-6
 """Added to the standard deviation by every normalisation."""
@@ -42,53 +42,53 @@ class ModelFacts(Recipe):
     ----------
     network
         Name of the architecture in ``volengine.nets.registry``.
-    arguments
-        What the architecture is built with, by name (JSON values).
     features
         Names of the output channels, in their order.
     voxel_size
-        Angstrom, z, y, x, of the volumes it was trained on.
-    voxel_range
-        Angstrom: smallest and largest side of their voxels, where they differed; a tomogram between is taken as it is.
+        Voxel size of the training volumes, angstrom, z, y, x.
     patch
-        Voxels z, y, x of the patches it was trained on. Depth 1: a 2D network that answers slice by slice;
-        otherwise a 3D network.
+        Shape of the training patches, voxels z, y, x. With depth 1 the network is 2D and predicts slice by slice;
+        otherwise it is 3D.
+    arguments
+        Arguments of the architecture's constructor, by name (JSON values).
     context
-        2D networks: number K of slices it sees as channels, ``z - K // 2`` to ``z - K // 2 + K - 1`` for slice z,
-        the volume's end slices repeated beyond the ends. 1 for 2D and 3D networks.
+        2.5D networks: the number K of slices that the network sees as channels. For slice z these are
+        ``z - K // 2`` to ``z - K // 2 + K - 1``; beyond the volume its end slices are repeated. 1 for all others.
     overlap
-        Share of a patch that neighbouring patches have in common when predicting, 0 or more, below 1.
+        Share of a patch that neighbouring patches have in common in a prediction, 0 or more, below 1.
     normalisation
-        ``none``, or (x - mean) / (std + 1e-6) with the mean and the population's standard deviation of the whole z
-        slice (``per_slice``), of the patch with its context (``per_patch``), or of the whole volume (``volume``);
-        ``global_mad``: Ais's, see :func:`volengine.ops.normalise.mad_statistics`.
+        ``none``, or (x - mean) / (std + 1e-6) with the mean and the population standard deviation of the whole z
+        slice (``per_slice``), of the patch with its context (``per_patch``), or of the whole volume (``volume``).
+        ``global_mad``: the normalisation of Ais, see :func:`volengine.ops.normalise.mad_statistics`.
     activation
-        What turns the network's logits into predictions: ``sigmoid`` (features are independent), ``softmax`` (over
-        the channels), or ``none``: the answers are values, as those of a network that removes noise.
+        Function from the network's logits to predictions: ``sigmoid`` (features are independent), ``softmax`` (over
+        the channels), or ``none`` (the outputs are grey values, for example of a denoising network).
     target
-        Of such a network, in which units it answers: ``volume``: (t - mean) / std of each target volume that it was
-        trained on, that is in standard deviations of a target about its mean; ``none``: in those of the targets.
-        ``None``: not known.
+        Unit of the outputs of a network without activation. ``volume``: (t - mean) / std of each target volume of
+        the training; ``none``: the unit of the target volumes; ``None``: not known.
+    voxel_range
+        Smallest and largest voxel side of the training volumes, angstrom, if they differed. A tomogram with a voxel
+        size in this range is not resampled.
     window, edge
-        Default blend window, and what the network sees beyond the volume along y and x (3D: and z).
+        Default blend window, and default edge rule along y and x (3D: also z).
     receptive_field
-        How far, in voxels z, y, x, an answer depends on its surroundings in the plane and along z, context slices
-        not counted; ``None``: on its whole patch (normalisation layers that look at all of it).
+        Largest distance, voxels z, y, x, from an output voxel to an input voxel that it depends on, context slices
+        not counted. ``None``: it depends on its whole patch (for example through instance normalisation).
     stride
-        Patches must be a multiple of this, z, y, x: the network's total pooling.
+        The network's total pooling, voxels z, y, x; patches must be a multiple of it.
     threshold
-        Probability above which a voxel belongs to a feature, 0 to below 1, where the model's maker has chosen one.
+        Probability above which a voxel belongs to a feature, 0 to below 1, if the maker of the model has chosen one.
     colour
-        Red, green, blue, 0 to 1, in which its features are shown.
+        Colour in which viewers show its features: red, green, blue, 0 to 1.
     tta
-        Views from which its maker predicts each patch (test-time augmentation): 1 to 16, ``flips`` or ``flips4``.
+        Views of each patch that the maker of the model predicts from (test-time augmentation): 1 to 16, ``flips`` or
+        ``flips4``.
     emits, absorbs
-        Whether its features take part in competition as those that must be reached, and as those that lose voxels
-        (:class:`volengine.core.rules.Compete`).
+        Whether its features emit and absorb in a competition (:class:`volengine.core.rules.Compete`).
     history
         One entry per training: recipe, data, epochs, losses (JSON values).
     version
-        Of volengine, when the model was written.
+        Version of volengine that wrote the model.
     """
 
     network: str
@@ -129,7 +129,7 @@ class ModelFacts(Recipe):
             raise InputError(f"ModelFacts.overlap must be at least 0 and below 1, not {self.overlap}.")
         if self.target is not None and self.activation != "none":
             raise InputError(
-                f"ModelFacts.target is {self.target!r}, but the answers are probabilities ({self.activation})."
+                f"ModelFacts.target is {self.target!r}, but the outputs are probabilities ({self.activation})."
             )
         if self.threshold is not None and not 0 <= self.threshold < 1:
             raise InputError(f"ModelFacts.threshold is a probability from 0 to below 1, not {self.threshold}.")
@@ -145,7 +145,7 @@ class ModelFacts(Recipe):
 
     @property
     def said_voxel_size(self) -> str:
-        """For people: ``10 angstrom``, ``10 to 14 angstrom``, or one for each of z, y, x."""
+        """The voxel size as text: ``10 angstrom``, ``10 to 14 angstrom``, or one number for each of z, y, x."""
         if self.voxel_range is not None:
             return f"{self.voxel_range[0]:g} to {self.voxel_range[1]:g} angstrom"
         if len(set(self.voxel_size)) == 1:
@@ -159,6 +159,6 @@ class ModelFacts(Recipe):
 
     @property
     def context_slices(self) -> tuple[int, int]:
-        """Slices it sees below and above the one it answers for."""
+        """Number of slices that it sees below and above the slice that it predicts."""
         below = self.context // 2
         return below, self.context - 1 - below

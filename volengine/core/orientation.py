@@ -7,10 +7,10 @@ A particle's *Euler angles* are RELION's rot, tilt, psi in degrees (Heymann, Cha
 
 with right-handed rotations of column vectors (x, y, z). ``A @ v`` turns a vector ``v`` of the reference (the average)
 into the tomogram. The particle's own z axis therefore points to ``(-cos psi sin tilt, sin psi sin tilt, cos tilt)``
-(x, y, z): that is the *normal* of a particle on a membrane. A normal says nothing about the turn about itself; made
-into Euler angles it has rot = 0.
+(x, y, z): that is the *normal* of a particle on a membrane. A normal does not determine the rotation about itself; its
+Euler angles have rot = 0.
 
-Matrices act on x, y, z, as everybody in this field writes them; normals are z, y, x, as everything else here.
+Matrices act on x, y, z, as is usual in the field; normals are z, y, x, like all other vectors of this package.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _UPRIGHT = 1e-12  # sine of the tilt below which rot and psi cannot be told apar
 
 
 def euler_to_matrix(euler: ArrayLike) -> Floats:
-    """Rotations from the reference into the tomogram.
+    """Rotation matrices of Euler angles: from the reference into the tomogram.
 
     Parameters
     ----------
@@ -34,6 +34,9 @@ def euler_to_matrix(euler: ArrayLike) -> Floats:
     Returns
     -------
     (n, 3, 3) float64, acting on column vectors x, y, z.
+
+    >>> euler_to_matrix([[0, 90, 0]])[0].round(6) @ [0, 0, 1]  # the particle's z axis points along -x
+    array([-1.,  0.,  0.])
     """
     rot, tilt, psi = np.radians(np.asarray(euler, float).reshape(-1, 3)).T
     cr, ct, cp = np.cos(rot), np.cos(tilt), np.cos(psi)

@@ -1,4 +1,4 @@
-"""Picks: where the particles of one feature are in one tomogram.
+"""Picks: the positions of the particles of one feature in one tomogram.
 
 >>> from volengine.core.picks import Picks
 >>> picks = Picks([[10, 20, 30], [11.5, 21, 31]], voxel_size=(10, 10, 10), tomogram="TS_01", weight=[3.0, 5.0])
@@ -9,14 +9,15 @@ array([100., 200., 300.])
 >>> len(picks[picks.weight > 4])
 1
 
-A :class:`Picks` holds numpy columns, all of the same length, and the few facts needed to read them: the voxel grid
-of the tomogram, its name, the feature's name. Positions are z, y, x in voxels, 0-based, with voxel centres at
-integers. ``volengine.io.picks`` reads and writes the formats of the field and does every change of axis order, of
-first index and of unit.
+A :class:`Picks` holds numpy columns, all of the same length, and the facts that are needed to interpret them: the voxel
+grid of the tomogram, its name, and the feature's name. Positions are in voxels, z, y, x, 0-based, with voxel centres at
+integers. :meth:`Picks.to_pandas` and :meth:`Picks.from_pandas` convert to and from a pandas table.
+``volengine.io.picks`` reads and writes the formats of the field, and converts axis order, first index and unit.
 """
 
 from __future__ import annotations
 
+import html
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
@@ -28,8 +29,9 @@ from numpy.typing import ArrayLike, NDArray
 from volengine.core.block import Table
 from volengine.core.boxes import Index3, index3
 from volengine.core.errors import InputError
+from volengine.core.flat import ANGSTROM, Columns, check_angstrom, flat_columns, gathered
 from volengine.core.orientation import normal_to_euler
-from volengine.core.volume import Vector3, Volume
+from volengine.core.volume import Vector3, Volume, size_text
 
 Column = NDArray[Any]
 
@@ -42,6 +44,12 @@ COLUMNS: dict[str, tuple[str, int]] = {
     "normal": ("f8", 3),
 }
 """The optional columns: dtype and number of values per pick."""
+
+FACTS = ("voxel_size", "origin", "shape", "tomogram", "feature")
+"""What picks know besides their columns."""
+
+SHOWN = 10
+"""Picks that a notebook shows."""
 
 EXTRA = "extra."
 """Prefix of an extra column in a table."""
@@ -196,12 +204,29 @@ class Picks:
         there = {k: v for k, v in named.items() if v is not None}
         return there | {EXTRA + k: v for k, v in self.extra.items()}
 
+    def __repr__(self) -> str:
+        """One line: how many, of what, where, and with which columns."""
+        columns = ", ".join(name.removeprefix(EXTRA) for name in self.columns if name != "position_vox") or "positions"
+        of, where = self.feature or "particles", self.tomogram or "a tomogram"
+        size = size_text(self.voxel_size)
+        return f"<Picks: {len(self)} of {of!r} in {where!r}, voxels of {size} angstrom; {columns}>"
+
+    def _repr_html_(self) -> str:
+        """The line above, and the first picks as a table."""
+        title = f"<p>{html.escape(repr(self)[1:-1])}</p>"
+        try:
+            table: str = self[:SHOWN].to_pandas().to_html()
+        except InputError:  # an extra column has a name that tables keep for others
+            return title
+        more = f"<p>... and {len(self) - SHOWN} more</p>" if len(self) > SHOWN else ""
+        return title + table + more
+
     def __getitem__(self, rows: slice | ArrayLike) -> Self:
         """Some of the picks: a slice, a mask (n,) of truth values, or indices."""
         select = rows if isinstance(rows, slice) else np.asarray(rows)
         if not isinstance(select, slice):
             if select.ndim != 1:
-                raise InputError("Select picks with a slice, a mask or a list of indices, not a single index.")
+                raise InputError("Select picks with a slice, a mask or a list of indices: picks[3:4], not picks[3].")
             if select.size == 0 and select.dtype != bool:
                 select = select.astype(int)
         return self.from_table({k: v[select] for k, v in self.columns.items()}, self.facts())
@@ -234,6 +259,68 @@ class Picks:
             "tomogram": self.tomogram,
             "feature": self.feature,
         }
+
+    def flat(self) -> Columns:
+        """The columns with one value per cell, named as in :mod:`volengine.core.flat`."""
+        return flat_columns({**self.columns}, self.position, self.extra)
+
+    def to_pandas(self) -> Any:
+        """The picks as a ``pandas.DataFrame``, one row per pick, with the columns of :mod:`volengine.core.flat`.
+
+        Positions are there in voxels and in angstrom. Voxel size, origin, shape and names are in ``frame.attrs``, which
+        pandas keeps when rows are selected or columns are added.
+
+        >>> frame = Picks([[10, 20, 30]], voxel_size=(10, 10, 10), tomogram="TS_01", weight=[3.0]).to_pandas()
+        >>> list(frame.columns)
+        ['tomogram', 'z_vox', 'y_vox', 'x_vox', 'z_a', 'y_a', 'x_a', 'weight']
+        >>> Picks.from_pandas(frame[frame.weight > 2]).position_vox
+        array([[10., 20., 30.]])
+        """
+        import pandas
+
+        values: dict[str, Any] = {"tomogram": np.full(len(self), self.tomogram, dtype=object), **self.flat()}
+        frame = pandas.DataFrame(values)
+        frame.attrs.update(self.facts())
+        return frame
+
+    @classmethod
+    def from_pandas(cls, frame: Any, **facts: Any) -> Self:
+        """Picks from a table of pandas: the way back from :meth:`to_pandas`.
+
+        Parameters
+        ----------
+        frame
+            ``pandas.DataFrame`` with ``z_vox, y_vox, x_vox`` (or ``z_a, y_a, x_a``, which are turned into voxels); the
+            other columns of :mod:`volengine.core.flat` where they are there, and any more as extra columns.
+        facts
+            ``voxel_size``, ``origin``, ``shape``, ``tomogram``, ``feature``: instead of what ``frame.attrs`` says.
+
+        Raises
+        ------
+        InputError
+            No position or no voxel size; rows of several tomograms; positions in voxels and in angstrom that differ.
+        """
+        flat = {str(name): frame[name].to_numpy() for name in frame.columns}
+        names = list(dict.fromkeys(map(str, flat.pop("tomogram", ()))))
+        if len(names) > 1:
+            raise InputError(f"The table has picks of {len(names)} tomograms ({', '.join(names)}); select one.")
+        known = {key: value for key, value in frame.attrs.items() if key in FACTS}
+        known |= ({"tomogram": names[0]} if names else {}) | facts
+        if "voxel_size" not in known:
+            raise InputError("The table does not say the voxel size; give voxel_size=(z, y, x) in angstrom.")
+        angstrom = None
+        if set(ANGSTROM) <= set(flat):
+            angstrom = np.stack([np.asarray(flat.pop(name), float) for name in ANGSTROM], axis=-1)
+        columns, extra = gathered(flat)
+        if "position_vox" not in columns:
+            if angstrom is None:
+                raise InputError(f"The table has no columns z_vox, y_vox, x_vox; there are {', '.join(flat)}.")
+            origin = np.asarray(known.get("origin", (0, 0, 0)), float)
+            columns["position_vox"] = (angstrom - origin) / np.asarray(known["voxel_size"], float)
+        picks = cls(**columns, **known, extra=extra)
+        if angstrom is not None:
+            check_angstrom(angstrom, picks.position)
+        return picks
 
     def to_table(self) -> Table:
         """The columns for the engine; extra columns are named ``extra.<name>``. Keep :meth:`facts` beside it."""

@@ -1,19 +1,32 @@
-"""Recipes: the user's parameters of a task, frozen and strict, as JSON and YAML.
+"""Recipes: the parameters of a verb as frozen dataclasses that check their values.
 
-A recipe is a frozen dataclass that inherits from :class:`Recipe`. Reading one from a mapping refuses unknown
-names (with the nearest known one), wrong types and missing values, and says where.
+A recipe inherits from :class:`Recipe`. It can be written as JSON and read from a mapping, for example from YAML.
+Unknown names, values of a wrong type and missing values are refused; the message says where, and names the nearest
+known name. A text field also takes a :class:`pathlib.Path` and keeps its text. A field that is a list of texts also
+takes a single text: ``models="membrane.safetensors"`` is ``models=("membrane.safetensors",)``.
+
+>>> @dataclasses.dataclass(frozen=True)
+... class Example(Recipe):
+...     radius_nm: float = 10.0
+>>> Example.from_json({"radius-nm": 5})
+Example(radius_nm=5.0)
+>>> Example(radius_nm="wide")
+Traceback (most recent call last):
+volengine.core.errors.InputError: Example.radius_nm is 'wide'; it must be float.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import difflib
+import os
 import types
 import typing
 from collections.abc import Mapping
 from typing import Any, Literal, Self, Union
 
 from volengine.core.errors import InputError
+from volengine.core.paths import path_text
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,19 +37,33 @@ class Recipe:
         hints = typing.get_type_hints(type(self))
         for f in dataclasses.fields(self):
             where = f"{type(self).__name__}.{f.name}"
-            object.__setattr__(self, f.name, coerce(getattr(self, f.name), hints[f.name], where))
+            value = _listed(getattr(self, f.name), hints[f.name], where)
+            object.__setattr__(self, f.name, coerce(value, hints[f.name], where))
         self.check()
 
     def check(self) -> None:
         """Raise :class:`InputError` when values contradict each other."""
 
     def to_json(self) -> dict[str, Any]:
-        """JSON values only; ``from_json`` gives an equal recipe back."""
+        """Return the fields as JSON values; :meth:`from_json` makes an equal recipe of them."""
         return {f.name: _plain(getattr(self, f.name)) for f in dataclasses.fields(self)}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any], where: str = "") -> Self:
-        """A recipe from a mapping, for example from YAML; names may be written with ``-`` or ``_``."""
+        """Make a recipe from a mapping.
+
+        Parameters
+        ----------
+        data
+            Values by field name. Names may be written with ``-`` or ``_``.
+        where
+            How error messages name this mapping; default: the name of the class.
+
+        Raises
+        ------
+        InputError
+            ``data`` is no mapping, a name is unknown, a value is missing, or a value is refused.
+        """
         where = where or cls.__name__
         if not isinstance(data, Mapping):
             raise InputError(f"{where}: expected names and values, got {data!r}.")
@@ -57,7 +84,7 @@ class Recipe:
             raise InputError(str(error).replace(f"{cls.__name__}.", f"{where}.", 1)) from None
 
     def with_(self, **changes: Any) -> Self:
-        """A copy with some fields changed."""
+        """Return a copy with some fields changed."""
         return dataclasses.replace(self, **changes)
 
 
@@ -71,8 +98,43 @@ def _plain(value: Any) -> Any:
     return value
 
 
+def _listed(value: Any, hint: Any, where: str) -> Any:
+    """Put a single text or path into a list, if a list of texts is expected; others are returned unchanged."""
+    if hint != tuple[str, ...] or not isinstance(value, str | os.PathLike):
+        return value
+    if isinstance(value, str) and "," in value:
+        raise InputError(f"{where} is {value!r}; give several as a list.")
+    return (value,)
+
+
 def coerce(value: Any, hint: Any, where: str) -> Any:
-    """``value`` as the annotated type, or :class:`InputError`. Lists become tuples, ints become floats."""
+    """Convert a value to the type of a field's annotation.
+
+    Lists become tuples, integers become floats and paths become texts where the annotation says so, and mappings become
+    recipes. Nothing else is converted: a text is not parsed, a float is not rounded, and ``True`` is not a number.
+
+    Parameters
+    ----------
+    value
+        The value, as a caller or a YAML file gives it.
+    hint
+        The annotation: ``int``, ``float``, ``str``, ``bool``, ``None``, ``Any``, a recipe, ``Literal``, a union,
+        ``tuple[X, ...]``, a tuple of fixed length, or ``dict[K, V]``. Of a union the first type that fits is taken.
+    where
+        How error messages name the value, for example ``PickRecipe.spacing_nm``.
+
+    Returns
+    -------
+    The value as that type.
+
+    Raises
+    ------
+    InputError
+        The value does not fit the annotation.
+
+    >>> coerce([1, 2], tuple[float, ...], "Recipe.sizes")
+    (1.0, 2.0)
+    """
     origin, args = typing.get_origin(hint), typing.get_args(hint)
     if hint is Any:
         return value
@@ -113,6 +175,8 @@ def coerce(value: Any, hint: Any, where: str) -> Any:
     elif hint is int:
         if isinstance(value, int) and not isinstance(value, bool):
             return value
+    elif hint is str and isinstance(value, os.PathLike):
+        return path_text(value)
     elif isinstance(value, hint):
         return value
     name = getattr(hint, "__name__", str(hint))

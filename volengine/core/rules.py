@@ -1,7 +1,7 @@
-"""Rules between predictions: competition and interactions, in the order in which they are written.
+"""Rules between predictions: competition and interactions, applied in the order in which they are listed.
 
-A rule gates predictions by one another (Ais, eLife 2024, e98552, section on model interactions). A list of rules is
-a chain: each rule sees what the earlier ones left. In YAML::
+A rule sets voxels of a prediction to 0 depending on other predictions (Last et al., eLife 13:RP98552, 2024, section on
+model interactions). A list of rules is a chain: each rule works on the result of the rules before it. In YAML::
 
     rules:
       - compete: {emit: [membrane, carbon], absorb: [membrane, carbon]}
@@ -28,16 +28,17 @@ Compat = Literal["ais"]
 
 @dataclass(frozen=True)
 class Compete(Recipe):
-    """Of several features, the strongest one stays at each voxel.
+    """At each voxel, only the features with the largest prediction keep it.
 
-    A feature that absorbs becomes 0 where it is less than the largest of the features that emit. Equal ones stay.
+    A feature that absorbs is set to 0 where it is less than the largest of the features that emit. Where it is equal to
+    it, it keeps its value.
 
     Parameters
     ----------
     emit
-        Features that compete; one that also absorbs competes with itself among the others.
+        Features whose largest prediction must be reached. A feature may both emit and absorb.
     absorb
-        Features that are gated.
+        Features that are set to 0 where they do not reach it.
     """
 
     emit: tuple[str, ...]
@@ -55,7 +56,7 @@ class Compete(Recipe):
 
     @property
     def features(self) -> tuple[str, ...]:
-        """Every feature that the rule reads or changes."""
+        """The features that the rule reads or changes."""
         return tuple(dict.fromkeys((*self.emit, *self.absorb)))
 
     @property
@@ -66,23 +67,23 @@ class Compete(Recipe):
 
 @dataclass(frozen=True)
 class Interact(Recipe):
-    """A feature stays only near another one, or only away from it.
+    """A feature keeps its voxels only near another feature, or only away from it.
 
     Parameters
     ----------
     child
-        The feature that is gated.
+        The feature whose voxels may be set to 0.
     parent
-        The feature whose neighbourhood decides.
+        The feature whose distance decides.
     kind
-        ``colocalize``: the child becomes 0 farther than the radius from the parent. ``avoid``: within the radius.
+        ``colocalize``: the child is set to 0 outside of the radius around the parent. ``avoid``: inside of it.
     radius_nm
-        A voxel is near the parent if the centre of a voxel of the parent is this far or less; more than 0. Below one
-        voxel: the parent's own voxels.
+        Largest distance between the centre of a voxel and the centre of the nearest voxel of the parent; more than 0.
+        Less than one voxel: the parent's own voxels.
     threshold
-        The parent is where its prediction is strictly greater, 0 to below 1.
+        The parent is where its prediction is strictly greater than this; 0 to below 1.
     shape
-        ``2d``: distances within the z slice (discs, as in the paper); ``3d``: in space (balls).
+        ``2d``: distances within the z slice (discs, as in the paper); ``3d``: distances in space (balls).
     """
 
     child: str
@@ -99,15 +100,14 @@ class Interact(Recipe):
         if not 0 < self.radius_nm < math.inf:
             raise InputError(
                 f"interact {self.child!r} with {self.parent!r}: radius_nm must be more than 0, not {self.radius_nm}. "
-                "(In Ais, where nothing is near at radius 0, it erases everything.) For the parent's own voxels alone "
-                "give a radius below one voxel."
+                "(In Ais, radius 0 erases everything.) Give a radius below one voxel for the parent's own voxels alone."
             )
         if not 0 <= self.threshold < 1:
             raise InputError(f"interact: threshold is a probability from 0 to below 1, not {self.threshold}.")
 
     @property
     def features(self) -> tuple[str, ...]:
-        """Every feature that the rule reads or changes."""
+        """The features that the rule reads or changes."""
         return tuple(dict.fromkeys((self.child, self.parent)))
 
     @property
@@ -122,12 +122,19 @@ _KINDS: dict[str, type[Compete] | type[Interact]] = {"compete": Compete, "intera
 
 
 def parse_rules(rules: Any, where: str = "rules") -> tuple[Rule, ...]:
-    """Rules from JSON or YAML values (``[{"compete": {...}}, {"interact": {...}}]``); rules pass as they are.
+    """Make rules from JSON or YAML values.
+
+    Parameters
+    ----------
+    rules
+        A list of ``{"compete": {...}}``, ``{"interact": {...}}``, or rules, which are returned unchanged.
+    where
+        How error messages name the list.
 
     Raises
     ------
     InputError
-        Not a list, an unknown kind of rule, or a rule that cannot be; the message says which one.
+        ``rules`` is no list, a kind of rule is unknown, or a rule is refused; the message says which one.
     """
     if not isinstance(rules, Sequence) or isinstance(rules, str):
         raise InputError(f"{where}: expected a list of rules, got {rules!r}.")
@@ -153,22 +160,29 @@ def _parse(rule: Any, where: str) -> Rule:
 
 
 def rules_to_json(rules: Iterable[Rule]) -> list[dict[str, Any]]:
-    """JSON values from which :func:`parse_rules` makes equal rules."""
+    """Return the rules as JSON values; :func:`parse_rules` makes equal rules of them."""
     return [{"compete" if isinstance(rule, Compete) else "interact": rule.to_json()} for rule in rules]
 
 
 def changed_features(rules: Iterable[Rule]) -> tuple[str, ...]:
-    """The features that a chain may change, in the order in which it first does."""
+    """Return the features that a chain may change, in the order in which it first changes them."""
     return tuple(dict.fromkeys(feature for rule in rules for feature in rule.changes))
 
 
 def check_features(rules: Iterable[Rule], known: Iterable[str]) -> None:
-    """Refuse rules about features that are not there.
+    """Refuse rules that name a feature without a prediction.
+
+    Parameters
+    ----------
+    rules
+        The rules.
+    known
+        The features that have a prediction.
 
     Raises
     ------
     InputError
-        With the known features, and the nearest one.
+        A rule names another feature; the message lists the known ones.
     """
     names = list(known)
     for number, rule in enumerate(rules):

@@ -1,9 +1,9 @@
-"""Specimens as tables: rigid templates, where copies of them lie, and closed surfaces.
+"""Specimens as tables: rigid templates, the placements of their copies, and closed membranes.
 
-Positions are angstrom, z, y, x, in the frame of the volume: voxel (0, 0, 0) has its centre at 0. A *template* is a
-particle in its own frame, about a pivot at 0. A *placement* turns a template and moves its pivot to a position.
-Rotations are unit quaternions (w, x, y, z) that act on column vectors (x, y, z), as everywhere in the field; arrays of
-positions are z, y, x, as everywhere here.
+Positions are angstrom, z, y, x, in the frame of the volume, where voxel (0, 0, 0) has its centre at 0. A *template* is
+a particle in its own frame, with its pivot at 0. A *placement* rotates a template and moves its pivot to a position.
+Rotations are unit quaternions (w, x, y, z) that act on column vectors (x, y, z), as is usual in the field; arrays of
+positions are z, y, x.
 
 >>> import numpy as np
 >>> quarter = [np.sqrt(0.5), 0, 0, np.sqrt(0.5)]  # about z: x becomes y
@@ -25,7 +25,17 @@ Floats = NDArray[np.float64]
 
 
 def rotation_matrix(quaternion: ArrayLike) -> Floats:
-    """Rotation matrices (n, 3, 3) that act on column vectors x, y, z, of unit quaternions (n, 4) w, x, y, z."""
+    """Rotation matrices of unit quaternions.
+
+    Parameters
+    ----------
+    quaternion
+        (n, 4) or (4,), w, x, y, z; of length 1.
+
+    Returns
+    -------
+    (n, 3, 3) float64, acting on column vectors x, y, z.
+    """
     w, x, y, z = np.asarray(quaternion, float).reshape(-1, 4).T
     rows = [
         [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
@@ -42,19 +52,24 @@ class Template:
     Parameters
     ----------
     name
-        Of the structure it was made from.
+        Name of the structure that it was made from.
     classes
         Class names of its parts.
     point
-        (n, 3) float32, angstrom, z, y, x, about the pivot.
+        (n, 3) float32: positions relative to the pivot, angstrom, z, y, x.
     weight
         (n,) float32: integrated potential of each point, V A^3 (volt times cubic angstrom).
     part
-        (n,) uint8: which of ``classes`` a point belongs to.
+        (n,) uint8: index into ``classes`` of the part that a point belongs to.
     displaced
         Cubic angstrom of solvent that a weight of 1 V A^3 displaces.
     solid
-        It has a sharp surface (gold): what it fills less than half of is not labelled as it.
+        Whether it has a sharp surface (gold). A voxel that it fills less than half of is then not labelled.
+
+    Raises
+    ------
+    InputError
+        There are no points, or the columns differ in length.
     """
 
     name: str
@@ -73,31 +88,31 @@ class Template:
 
     @property
     def radius(self) -> float:
-        """Angstrom from the pivot to the farthest point."""
+        """Distance from the pivot to the farthest point, angstrom."""
         return float(np.sqrt((self.point.astype(float) ** 2).sum(1).max()))
 
     @property
     def total(self) -> float:
-        """Integrated potential, V A^3."""
+        """Integrated potential of all points, V A^3."""
         return float(self.weight.sum(dtype=float))
 
 
 @dataclass(frozen=True, eq=False)
 class Placements:
-    """Where copies of templates lie; one row each.
+    """Positions and rotations of copies of templates, one row per copy.
 
     Parameters
     ----------
     template
         (n,) int32: index into the list of templates.
     instance
-        (n,) int32, from 1: the object's number in the label volume; units of one filament share it.
+        (n,) int32: number of the object in the label volume, from 1; the units of one filament share it.
     position
-        (n, 3) float64: of the pivot, angstrom, z, y, x.
+        (n, 3) float64: position of the pivot, angstrom, z, y, x.
     quaternion
-        (n, 4) float64: w, x, y, z.
+        (n, 4) float64: rotation as a unit quaternion w, x, y, z.
     group
-        (n,) int32: the cluster, bundle, filament or membrane that a row belongs to; 0 for none.
+        (n,) int32: number of the cluster, bundle, filament or membrane that a row belongs to; 0 for none.
     """
 
     template: NDArray[np.int32]
@@ -111,13 +126,13 @@ class Placements:
 
     @classmethod
     def empty(cls) -> Placements:
-        """No row."""
+        """Make a table without rows."""
         none = np.zeros(0, np.int32)
         return cls(none, none, np.zeros((0, 3)), np.zeros((0, 4)), none)
 
     @classmethod
     def joined(cls, parts: list[Placements]) -> Placements:
-        """The rows of several tables, one below the other."""
+        """Concatenate the rows of several tables."""
         if not parts:
             return cls.empty()
         return cls(*(np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(cls)))
@@ -126,12 +141,12 @@ class Placements:
         return Placements(*(getattr(self, f.name)[rows] for f in fields(self)))
 
     def to_table(self, prefix: str = "") -> Table:
-        """Columns by name."""
+        """Return the columns by name, each name with ``prefix`` before it."""
         return {prefix + f.name: getattr(self, f.name) for f in fields(self)}
 
     @classmethod
     def from_table(cls, table: Table, prefix: str = "") -> Placements:
-        """The inverse of :meth:`to_table`."""
+        """Make a table from columns: the inverse of :meth:`to_table`."""
         return cls(*(table[prefix + f.name] for f in fields(cls)))
 
 
@@ -142,15 +157,16 @@ class Membrane:
     Parameters
     ----------
     name, instance
-        Class name, and the object's number in the label volume.
+        Class name, and number of the object in the label volume.
     corner
         Position of the grid's first point, angstrom, z, y, x.
     spacing
-        Of the grid, angstrom.
+        Distance between neighbouring grid points, angstrom.
     distance
-        (z, y, x) float32, angstrom: negative inside. Exact near the surface; far from it at least 60 A large.
+        (z, y, x) float32: signed distance to the mid-plane, angstrom, negative inside. It is exact near the surface;
+        far from it, it is only known to be at least 60 A in size.
     thickness
-        Angstrom from head group to head group.
+        Distance between the head groups of the two leaflets, angstrom.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Structures: the atoms of a molecule, in sub-models of different classes.
+"""Structures: the atoms of a molecule, divided into sub-models of different classes.
 
 >>> from volengine.core.structure import Atoms, SubModel, Structure
 >>> atoms = Atoms(position=[[0, 0, 0], [0, 0, 1.5]], number=[6, 8])
@@ -18,19 +18,19 @@ from volengine.core.errors import InputError
 
 @dataclass(frozen=True, eq=False)
 class Atoms:
-    """Atoms.
+    """Positions and elements of atoms.
 
     Parameters
     ----------
     position
-        (n, 3), z, y, x in angstrom.
+        (n, 3), angstrom, z, y, x; stored as float32.
     number
-        (n,), atomic numbers, from 1.
+        (n,) atomic numbers, 1 to 118; stored as uint8.
 
     Raises
     ------
     InputError
-        Different lengths, positions that are not finite, numbers that are no element's.
+        The lengths differ, a position is not finite, or an atomic number is outside of 1 to 118.
     """
 
     position: NDArray[np.float32]
@@ -54,7 +54,7 @@ class Atoms:
 
 @dataclass(frozen=True, eq=False)
 class SubModel:
-    """Atoms of one class: what the atlas calls them."""
+    """The atoms of one class; ``name`` is the class in the atlas."""
 
     name: str
     atoms: Atoms
@@ -62,12 +62,12 @@ class SubModel:
 
 @dataclass(frozen=True, eq=False)
 class Structure:
-    """A molecule as deposited or assembled: its sub-models share one frame."""
+    """A molecule as deposited or assembled. Its sub-models share one coordinate frame."""
 
     name: str
     sub_models: tuple[SubModel, ...]
 
     @property
     def count(self) -> int:
-        """Atoms of all sub-models."""
+        """Number of atoms of all sub-models."""
         return sum(len(model.atoms) for model in self.sub_models)

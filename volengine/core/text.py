@@ -1,4 +1,4 @@
-"""Tables in words."""
+"""Tables as plain text."""
 
 from __future__ import annotations
 
@@ -6,7 +6,16 @@ from collections.abc import Sequence
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """A plain text table; numbers to the right."""
+    """Format a table as lines of text, one per row, with columns of equal width.
+
+    Parameters
+    ----------
+    head
+        Titles of the columns.
+    rows
+        Cells; each is shown as ``str(cell)``. From the second column on, cells that begin with a digit are aligned to
+        the right.
+    """
     cells = [[str(c) for c in row] for row in (head, *rows)]
     widths = [max(len(row[i]) for row in cells) for i in range(len(head))]
     lines = []

@@ -1,6 +1,6 @@
-"""Tilings: a volume cut into blocks whose cores are whole numbers of shards.
+"""Tilings: the division of a volume into blocks whose cores are whole numbers of shards.
 
-A *block* is the unit of compute. Its *core* is what it writes; the *halo* is what it reads around the core.
+A *block* is the unit of compute. It writes the voxels of its *core*, and reads the core with a *halo* around it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,20 @@ AXES = "zyx"
 
 @dataclass(frozen=True, slots=True)
 class Tiling:
-    """Blocks of shape ``core`` from the volume's origin on; the last ones are cut off at the volume's end."""
+    """Blocks of shape ``core`` that begin at the volume's origin; the last ones are cut off at the volume's end.
+
+    Parameters
+    ----------
+    shape
+        Shape of the volume, voxels z, y, x.
+    core
+        Shape of a block's core, voxels z, y, x.
+
+    Raises
+    ------
+    PlanError
+        A side is less than 1.
+    """
 
     shape: Index3
     core: Index3
@@ -35,19 +48,19 @@ class Tiling:
         return prod(self.grid)
 
     def index(self, number: int) -> Index3:
-        """Grid index of the block with this running number (C order)."""
+        """Return the grid index of the block with this number (C order)."""
         _, gy, gx = self.grid
         z, rest = divmod(number, gy * gx)
         y, x = divmod(rest, gx)
         return z, y, x
 
     def number(self, index: Sequence[int]) -> int:
-        """Running number (C order) of a grid index."""
+        """Return the number (C order) of the block with this grid index."""
         _, gy, gx = self.grid
         return (index[0] * gy + index[1]) * gx + index[2]
 
     def box(self, number: int) -> Box:
-        """The core of a block."""
+        """Return the box of a block's core."""
         start = index3(i * c for i, c in zip(self.index(number), self.core, strict=True))
         return Box(start, index3(a + c for a, c in zip(start, self.core, strict=True))).clip(self.shape)
 
@@ -55,14 +68,26 @@ class Tiling:
         return (self.box(i) for i in range(len(self)))
 
     def owner(self, voxel: Sequence[int]) -> int:
-        """Number of the block whose core holds this voxel."""
+        """Return the number of the block whose core holds this voxel."""
         return self.number([v // c for v, c in zip(voxel, self.core, strict=True)])
 
 
 def check_multiple(block: Sequence[int], shard: Sequence[int], shape: Sequence[int]) -> None:
-    """Refuse a block that would share a shard with its neighbour: that loses data silently.
+    """Refuse blocks that would share a shard with a neighbour: two writers of one shard lose data silently.
 
-    A block that covers the whole axis may have any size.
+    Parameters
+    ----------
+    block
+        Shape of the block core, voxels z, y, x.
+    shard
+        Shape of a shard, voxels z, y, x.
+    shape
+        Shape of the volume. A block that covers a whole axis may have any size along it.
+
+    Raises
+    ------
+    PlanError
+        Along an axis the block is not a multiple of the shard; the message names the nearest multiples.
     """
     for axis, b, s, n in zip(AXES, block, shard, shape, strict=True):
         if b % s and b < n:

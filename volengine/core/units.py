@@ -1,7 +1,10 @@
 """Units: byte sizes and lengths.
 
-Lengths are angstrom everywhere; names that end in ``_nm`` or ``_vox`` say otherwise. Byte sizes are plain
-integers; people write them as ``"4GB"`` or ``"512 MiB"``.
+Lengths are in angstrom, unless a name ends in ``_nm`` or ``_vox``. Byte sizes are integers; users write them as
+``"4GB"`` or ``"512 MiB"``.
+
+>>> parse_bytes("512 MiB"), format_bytes(1536000000)
+(536870912, '1.54 GB')
 """
 
 from __future__ import annotations
@@ -13,7 +16,7 @@ from volengine.core.errors import InputError
 NM_TO_ANGSTROM = 10.0
 
 WORKER_NUMBER = "VOLENGINE_WORKER_NUMBER"
-"""Environment variable of a worker process: its number, from which it takes its GPU where there are several."""
+"""Environment variable with the number of a worker process; on a machine with several GPUs it selects the GPU."""
 
 _BYTES = {
     "": 1, "b": 1,
@@ -25,7 +28,19 @@ _BYTES = {
 
 
 def parse_bytes(text: str | int | float) -> int:
-    """Bytes from ``"4GB"``, ``"512 MiB"``, ``1e9`` ... (decimal for kB/MB/GB, binary for KiB/MiB/GiB)."""
+    """Convert a size such as ``"4GB"``, ``"512 MiB"`` or ``1e9`` to bytes.
+
+    Parameters
+    ----------
+    text
+        A number of bytes, or a number with a unit, in upper or lower case: k, kB, M, MB ... are powers of 1000; KiB,
+        MiB ... are powers of 1024.
+
+    Raises
+    ------
+    InputError
+        The text is no size, or the size is not positive.
+    """
     if isinstance(text, (int, float)):
         value, unit = float(text), ""
     else:
@@ -42,7 +57,7 @@ def parse_bytes(text: str | int | float) -> int:
 
 
 def format_bytes(n: float) -> str:
-    """``1536000000`` -> ``"1.54 GB"`` (decimal units, three digits)."""
+    """Format a number of bytes with three digits and a decimal unit (B, kB, MB, GB, TB)."""
     for unit in ("B", "kB", "MB", "GB"):
         if abs(n) < 1000:
             return f"{n:.0f} {unit}" if unit == "B" else f"{n:.3g} {unit}"

@@ -1,13 +1,15 @@
-"""Volumes: small handles that say where the voxels are and what they mean, and hold none of them.
+"""Volumes: small handles that say where the voxels of an array are stored and what they mean; they hold no voxels.
 
-A :class:`Volume` can be pickled, written as JSON and sent to any worker. ``volengine.io`` opens it.
+A :class:`Volume` can be pickled, written as JSON and sent to any worker. It contains no code that reads files:
+``volengine.io`` makes an :class:`~volengine.io.open.OpenVolume` of it, which is a volume that can also read its
+voxels. The two are equal if they describe the same voxels.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Literal, get_args
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any, Literal, Self, get_args
 
 import numpy as np
 
@@ -85,13 +87,43 @@ class Volume:
         """Bytes of the voxels, uncompressed."""
         return self.size * np.dtype(self.dtype).itemsize
 
-    def with_(self, **changes: Any) -> Volume:
+    @property
+    def where(self) -> str:
+        """The url, and after ``#`` the array inside of a store: for people."""
+        return f"{self.url}#{self.path}" if self.path else self.url
+
+    def with_(self, **changes: Any) -> Self:
         """A copy with some fields changed."""
         return replace(self, **changes)
 
     def to_json(self) -> dict[str, Any]:
+        """Return the fields as JSON values."""
         return asdict(self)
 
     @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Volume:
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        """Make a volume from the values of :meth:`to_json`."""
         return cls(**data)
+
+    def _compared(self) -> tuple[Any, ...]:
+        return tuple(getattr(self, f.name) for f in fields(self) if f.compare)
+
+    def __eq__(self, other: object) -> bool:
+        """Whether all fields but the facts are equal; an open volume may equal one that is not open."""
+        return self._compared() == other._compared() if isinstance(other, Volume) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self._compared())
+
+    def __repr__(self) -> str:
+        """One line: name, shape, voxel size, dtype, kind, place."""
+        size = size_text(self.voxel_size)
+        return (
+            f"<Volume {self.name!r}: {self.shape} voxels of {size} angstrom, {self.dtype} {self.kind}, {self.where!r}>"
+        )
+
+
+def size_text(sizes: Vector3) -> str:
+    """``"10"`` for equal lengths along z, y, x, else ``"20 x 10 x 10"``."""
+    shown = [f"{v:.6g}" for v in sizes]
+    return shown[0] if len(set(shown)) == 1 else " x ".join(shown)

@@ -1,7 +1,7 @@
-"""Executors: where bundles run. In this process, on local worker processes, or on an existing Dask cluster.
+"""Executors run bundles: in this process, on local worker processes, or on an existing Dask cluster.
 
-All three take :class:`~volengine.engine.work.Bundle` objects and give back receipts or errors; none of them ever
-holds voxels. Dask is the only distributed engine here.
+Each takes :class:`~volengine.engine.work.Bundle` objects and returns receipts or errors. On a cluster, voxels stay in
+the workers. Dask is the only distributed engine.
 """
 
 from __future__ import annotations
@@ -21,22 +21,34 @@ from volengine.engine.scheduler import connect
 from volengine.engine.work import Bundle, Worker, reset_peak_rss, run_units
 
 RECOUNT_S = 5.0
-"""How often the workers of a cluster are counted again."""
+"""Seconds between two counts of the workers of a cluster."""
 
 MMAP_BYTES = 2 << 20
-"""Arrays of this size and larger go back to the system when a worker drops them.
+"""glibc's mmap threshold in workers, bytes: memory of arrays of this size and larger returns to the system when freed.
 
-It must be set: where only the trim threshold is (Dask sets 64 KiB), glibc takes 128 KiB for this and stops adapting
-it, so that the pages of nearly every array are asked for again: a fifth of a simulation's processor time.
+It must be set. If only the trim threshold is set (Dask sets 64 KiB), glibc uses 128 KiB as a fixed mmap threshold, and
+nearly every array is mapped anew, which took a fifth of the processor time of a simulation.
 """
 
 TRIM_BYTES = 8 << 20
-"""What a worker's heaps may hold free at their ends; small beside what a plan leaves of a worker's memory."""
+"""glibc's trim threshold in workers, bytes: free memory that a heap may keep; little beside what a plan leaves free."""
 
 
 @dataclass(frozen=True)
 class Done:
-    """A finished bundle: its receipts, or the error that ended it. ``partial`` receipts arrive one by one."""
+    """News of a bundle.
+
+    Parameters
+    ----------
+    bundle
+        The bundle.
+    receipts
+        Receipts of units that have finished.
+    error
+        The error that ended the bundle, or ``None``.
+    final
+        Whether the bundle has ended. An executor may first report receipts one by one with ``final=False``.
+    """
 
     bundle: Bundle
     receipts: list[Receipt]
@@ -45,22 +57,30 @@ class Done:
 
 
 class Executor(Protocol):
-    """Runs bundles. ``slots`` is how many run at the same time."""
+    """Runs bundles. ``link`` is the address of a dashboard, if there is one."""
 
     link: str | None
 
     @property
-    def slots(self) -> int: ...
-    def submit(self, bundle: Bundle) -> None: ...
-    def results(self) -> Iterator[Done]:
-        """Wait for something to happen and yield it; ends when nothing is under way."""
+    def slots(self) -> int:
+        """Number of bundles that can run at the same time."""
         ...
 
-    def close(self) -> None: ...
+    def submit(self, bundle: Bundle) -> None:
+        """Start a bundle, or queue it."""
+        ...
+
+    def results(self) -> Iterator[Done]:
+        """Wait for news of one bundle and yield it. Yields nothing if no bundle was submitted."""
+        ...
+
+    def close(self) -> None:
+        """Stop, and release the workers that this executor started."""
+        ...
 
 
 class InProcess:
-    """Runs each bundle here and now; needs no cluster at all."""
+    """Runs one bundle after the other in this process, without a cluster."""
 
     def __init__(self) -> None:
         self.link: str | None = None
@@ -88,7 +108,7 @@ class InProcess:
 
 
 class OnDask:
-    """Runs bundles on a Dask cluster, a bounded window of them at a time."""
+    """Runs each bundle as one task on a Dask cluster; the driver bounds how many are submitted at the same time."""
 
     def __init__(self, client: Any, close: Callable[[], None]):
         from distributed import as_completed
@@ -103,7 +123,7 @@ class OnDask:
 
     @property
     def slots(self) -> int:
-        """Threads of all workers there are now; workers may come and go."""
+        """Number of threads of all workers at present; workers may join and leave."""
         if time.monotonic() - self._counted > RECOUNT_S:
             workers = self._client.scheduler_info(n_workers=-1)["workers"]
             self._slots = max(1, sum(w["nthreads"] for w in workers.values()))
@@ -135,7 +155,7 @@ class OnDask:
 
 
 def run_here(bundle: Bundle) -> list[Receipt]:
-    """Run a bundle in a Dask worker; workers that share a machine's GPUs take turns by their number."""
+    """Run a bundle in a Dask worker. The worker's number selects its GPU if the machine has several."""
     from distributed import get_worker
 
     name = re.search(r"(\d+)$", str(get_worker().name))
@@ -144,7 +164,7 @@ def run_here(bundle: Bundle) -> list[Receipt]:
 
 
 def settings(options: RunOptions) -> dict[str, Any]:
-    """Dask settings that suit units which read and write Zarr and return receipts only."""
+    """Return Dask's settings for units that read and write Zarr and return only receipts."""
     threads = str(options.threads())
     names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS")
     return {
@@ -164,7 +184,7 @@ def settings(options: RunOptions) -> dict[str, Any]:
 
 
 def start(options: RunOptions) -> Executor:
-    """The executor that the options ask for."""
+    """Start the executor that the options ask for."""
     if options.scheduler is not None:
         return _existing(options.scheduler)
     if options.workers > 0:

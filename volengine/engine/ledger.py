@@ -1,8 +1,9 @@
-"""The run folder: plan, ledger of receipts, tables, scratch. It lies beside the outputs, never in them.
+"""The run folder: plan, ledger of receipts, tables, scratch. It lies beside the outputs, never inside of them.
 
-A *receipt* is one JSON line that proves a finished unit. Every process that runs units appends to a file of its
-own, so there are no locks; a torn last line means *not done*. A store that is copied away carries no progress,
-because its progress lies here; a store that is replaced loses it, because its token no longer matches.
+A *receipt* is one JSON line; it proves that a unit is finished. Every process that runs units appends to a file of its
+own, so no locks are needed. A torn last line means that the unit is not done. Progress is kept here and not in the
+output stores: a copy of a store carries no progress, and the progress of a store that was replaced is dropped, because
+its token no longer matches.
 """
 
 from __future__ import annotations
@@ -24,11 +25,12 @@ from volengine.core.block import Table
 from volengine.core.errors import InputError, MissingError
 
 Receipt = dict[str, Any]
-"""Keys: stage, number, identity, seconds, read, written, counts, peak_rss, host, pid, time."""
+"""Keys: stage, number (of the block), identity, seconds, read and written (bytes), counts, peak_rss (bytes), host, pid,
+time (seconds since 1970)."""
 
 
 def read_lines(path: Path) -> Iterator[Any]:
-    """The JSON lines of a file; a torn line is left out."""
+    """Yield the values of a JSON-lines file; torn lines are skipped. A file that does not exist has no lines."""
     try:
         text = path.read_bytes()
     except FileNotFoundError:
@@ -49,28 +51,32 @@ class PlanFolder:
 
     @property
     def scratch(self) -> Path:
+        """Folder of the scratch arrays."""
         return self.path / "scratch"
 
     # -- receipts ------------------------------------------------------------------------------------------
 
     def append(self, receipts: Iterable[Receipt]) -> None:
-        """Add receipts to this process's own ledger file."""
+        """Append receipts to the ledger file of this process."""
         folder = self.path / "ledger"
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / f"{socket.gethostname()}-{os.getpid()}.jsonl"
         text = "".join(json.dumps(r) + "\n" for r in receipts).encode()
         with path.open("ab") as file:
             if file.tell() and not _ends_with_newline(path):
-                file.write(b"\n")  # a torn line of a killed process that had our number
+                file.write(b"\n")  # a killed process with the same number left a torn line
             file.write(text)
 
     def receipts(self) -> list[Receipt]:
-        """All receipts, oldest ledger file first."""
+        """Return all receipts, file by file in the order of the files' names."""
         files = sorted((self.path / "ledger").glob("*.jsonl"), key=lambda p: p.name)
         return [r for f in files for r in read_lines(f) if isinstance(r, dict) and "stage" in r]
 
     def done(self, identities: Mapping[str, str]) -> dict[str, set[int]]:
-        """Block numbers that are finished, by stage name, for stages with these identities."""
+        """Return the numbers of the finished blocks by stage name.
+
+        Only receipts with the identity that ``identities`` gives for their stage count.
+        """
         found: dict[str, set[int]] = {name: set() for name in identities}
         for receipt in self.receipts():
             if identities.get(receipt["stage"]) == receipt["identity"]:
@@ -78,7 +84,7 @@ class PlanFolder:
         return found
 
     def forget(self, stages: Iterable[str]) -> None:
-        """Drop the receipts of these stages: their results are gone."""
+        """Delete the receipts of these stages, because their results no longer exist."""
         names = set(stages)
         kept = [r for r in self.receipts() if r["stage"] not in names]
         text = "".join(json.dumps(r) + "\n" for r in kept).encode()
@@ -94,13 +100,20 @@ class PlanFolder:
         return self.path / "tables" / stage / f"{number // 1000:04d}" / f"{number}.npz"
 
     def write_table(self, stage: str, number: int, table: Table) -> int:
-        """Store a unit's table; returns its bytes."""
+        """Store the table of a unit; returns the bytes of its columns."""
         path = self._table_path(stage, number)
         with replacing(path, parents=True, durable=False) as file:
             np.savez(file, **table)  # type: ignore[arg-type]
         return sum(column.nbytes for column in table.values())
 
     def read_table(self, stage: str, number: int) -> Table:
+        """Read the table of a unit.
+
+        Raises
+        ------
+        MissingError
+            The unit has written no table.
+        """
         path = self._table_path(stage, number)
         try:
             with np.load(path, allow_pickle=False) as data:
@@ -109,12 +122,16 @@ class PlanFolder:
             raise MissingError(f"{path}: the table of unit {number} of stage {stage!r} is not there.") from None
 
     def remove_tables(self, stage: str) -> None:
+        """Delete the tables of all units of a stage."""
         shutil.rmtree(self.path / "tables" / stage, ignore_errors=True)
 
     # -- state ---------------------------------------------------------------------------------------------
 
     def token(self) -> str:
-        """The name of this folder's progress; stores that it fills carry it in their attributes."""
+        """Return the random name of this folder, which the stores that it fills carry in their attributes.
+
+        It is created when it is first asked for.
+        """
         path = self.path / "token"
         if not path.exists():
             self.path.mkdir(parents=True, exist_ok=True)
@@ -131,13 +148,14 @@ class PlanFolder:
         raise MissingError(f"{path} is empty; remove the run folder and start again.")
 
     def read_json(self, name: str) -> Any:
-        """A JSON file of this folder, or ``None``."""
+        """Read a JSON file of this folder; ``None`` if it does not exist."""
         try:
             return json.loads((self.path / name).read_text())
         except FileNotFoundError:
             return None
 
     def write_json(self, name: str, value: Any) -> None:
+        """Write a JSON file of this folder, atomically."""
         write_json(self.path / name, value)
 
 
@@ -148,7 +166,13 @@ def _ends_with_newline(path: Path) -> bool:
 
 
 class RunFolder:
-    """The folder of a run: one :class:`PlanFolder` per tomogram, the log and the report."""
+    """The folder of a run: one :class:`PlanFolder` per tomogram, the log and the report.
+
+    Raises
+    ------
+    InputError
+        The path is a URL; a run folder must be on a local or shared disk.
+    """
 
     def __init__(self, path: str | Path):
         if "://" in str(path):
@@ -156,16 +180,19 @@ class RunFolder:
         self.path = Path(path).absolute()
 
     def plan(self, name: str) -> PlanFolder:
+        """Return the folder of a plan by its name."""
         return PlanFolder(self.path / "plans" / name)
 
     def plans(self) -> list[PlanFolder]:
-        """Folders of all plans that were started, by name."""
+        """Return the folders of all plans that were started, sorted by name."""
         return [PlanFolder(p.parent) for p in sorted(self.path.glob("plans/*/plan.json"))]
 
     @property
     def log(self) -> Path:
+        """Path of the log."""
         return self.path / "log.jsonl"
 
     @property
     def report(self) -> Path:
+        """Path of the report."""
         return self.path / "report.json"

@@ -1,4 +1,4 @@
-"""The structured log of a run: one JSON object per line, beside the ledger."""
+"""The structured log of a run: one JSON object per line, in the run folder."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import Any
 
 
 class Log:
-    """Appends events to ``log.jsonl``; each line has ``time``, ``event`` and what belongs to it.
+    """Appends events to ``log.jsonl``. Each line has ``time`` (seconds since 1970), ``event`` and the event's facts.
 
-    A line that cannot be written (a full disk) is lost; the error itself reaches the user elsewhere.
+    A line that cannot be written, for example because the disk is full, is lost without an error.
     """
 
     def __init__(self, path: Path):
@@ -20,6 +20,7 @@ class Log:
         path.parent.mkdir(parents=True, exist_ok=True)
 
     def __call__(self, event: str, **facts: Any) -> None:
+        """Append one event; a fact that JSON does not know is written as text."""
         line = json.dumps({"time": round(time.time(), 3), "event": event, **facts}, default=str)
         with contextlib.suppress(OSError), self.path.open("a") as file:
             file.write(line + "\n")

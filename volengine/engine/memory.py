@@ -1,4 +1,4 @@
-"""Memory is decided while planning: how much a unit needs, which block fits, and a refusal if none does."""
+"""Memory planning: how much memory a unit needs, which block fits into a worker, and a refusal if none does."""
 
 from __future__ import annotations
 
@@ -17,32 +17,32 @@ from volengine.core.units import format_bytes
 from volengine.engine.stage import ArrayInput, Stage
 
 BASELINE_BYTES = 260_000_000
-"""What a worker process needs before it has read a voxel: interpreter, numpy, zarr, distributed."""
+"""Memory of a worker process before it reads voxels, bytes: interpreter, numpy, zarr, distributed."""
 
 HEADROOM = 0.85
-"""Share of a worker's limit that a plan may fill; codecs, fragmentation and the allocator take the rest."""
+"""Share of a worker's limit that a plan may use; the rest is left to codecs, fragmentation and the allocator."""
 
 PREFETCH = 2
-"""Units whose inputs (the next one) and outputs (the last one) are in memory beside the one that computes."""
+"""Number of inputs and of outputs in memory: those of the unit that computes, the next inputs and the last outputs."""
 
 LARGEST_BLOCK = 256**3
-"""Voxels: blocks above this gain nothing and cost progress when a worker dies."""
+"""Largest block that is considered, voxels. Larger ones gain nothing, and more work is lost when a worker dies."""
 
 STEPS = (1, 2, 3, 4, 6, 8, 12, 16)
-"""Cores of so many units along an axis are considered, and those that cut the axis evenly."""
+"""Sizes of cores along an axis that are considered, in units; cores that divide the axis evenly are added."""
 
 MOST_PARTS = 16
-"""Even cuts of an axis that are considered."""
+"""Largest number of even parts of an axis that is considered."""
 
 UNIT_VOX = 32**3
-"""What a unit costs besides its voxels: opening, a task, a receipt; some milliseconds, as so many voxels."""
+"""Overhead of a unit (opening arrays, a task, a receipt: some milliseconds), as a number of voxels."""
 
 GAIN = 0.1
-"""Smaller blocks must save this share of the time: they read more halo, and workers hold more of them at the end."""
+"""Share of the time that smaller blocks must save to be preferred: they read more halo, and there are more of them."""
 
 
 def io_bytes(stage: Stage) -> tuple[int, int]:
-    """Bytes of the input arrays and of the output arrays of the stage's largest unit."""
+    """Return the bytes of the input arrays and of the output arrays of the stage's largest unit."""
     shape = stage.tiling.shape
     core = Box((0, 0, 0), index3(min(c, n) for c, n in zip(stage.tiling.core, shape, strict=True)))
     read = written = 0
@@ -55,7 +55,7 @@ def io_bytes(stage: Stage) -> tuple[int, int]:
 
 
 def _read_shape(source: ArrayInput, core: Index3, shape: Index3) -> Index3:
-    """The largest shape that a unit reads from a volume: core, halo and alignment, cut off where the rule says."""
+    """Return the largest shape that a unit reads from a volume: core, halo and alignment; ``clip`` cuts it off."""
     if source.scaled:  # touched voxels: up to one more than the core's space
         whole = source.extent or source.volume.shape
         core = index3(-(-c * n // m) + (n != m) for c, n, m in zip(core, whole, shape, strict=True))
@@ -66,16 +66,36 @@ def _read_shape(source: ArrayInput, core: Index3, shape: Index3) -> Index3:
 
 
 def peak_bytes(stage: Stage, kept: int = 0) -> int:
-    """Planned peak of a worker process that runs this stage, one unit after the other with prefetching.
+    """Return the planned peak memory of a worker process that runs this stage, bytes.
 
-    ``kept`` is what earlier stages have left in the process (their ``fixed_bytes``: libraries, weights).
+    Parameters
+    ----------
+    stage
+        The stage. Its units run one after the other; the next one is read and the last one written meanwhile.
+    kept
+        Bytes that earlier stages have left in the process (their ``fixed_bytes``: libraries, weights).
     """
     read, written = io_bytes(stage)
     return BASELINE_BYTES + max(kept, stage.fixed_bytes) + stage.kernel_bytes + PREFETCH * (read + written)
 
 
 def check_stage(stage: Stage, limit: int, kept: int = 0) -> None:
-    """Refuse a stage whose units do not fit into a worker."""
+    """Refuse a stage whose units do not fit into a worker.
+
+    Parameters
+    ----------
+    stage
+        The stage.
+    limit
+        Memory of a worker, bytes.
+    kept
+        As for :func:`peak_bytes`.
+
+    Raises
+    ------
+    MemoryRefusedError
+        It needs more than :data:`HEADROOM` of the limit; the message has both numbers.
+    """
     need = peak_bytes(stage, kept)
     if need > limit * HEADROOM:
         raise MemoryRefusedError(_refusal(stage.name, stage.tiling.core, need, limit))
@@ -91,28 +111,32 @@ def choose_core(
     largest: int = LARGEST_BLOCK,
     accept: Callable[[Index3], bool] = lambda core: True,
 ) -> Index3:
-    """The block core to use: the largest one that fits into a worker, unless smaller ones keep the workers busier.
+    """Choose the block core: the largest one that fits into a worker, unless a smaller one shares the work better.
 
-    Axes are cut as evenly as units allow: seven units become 4 + 3, not 6 + 1. Of larger and smaller cores the larger
-    one is used, except where the workers would be done earlier by :data:`GAIN` with the smaller one, counting
-    :data:`UNIT_VOX` for each block.
+    Axes are divided as evenly as units allow: seven units become 4 + 3, not 6 + 1. A smaller core is preferred to a
+    larger one only if the workers finish earlier with it by a share of at least :data:`GAIN`; each block counts
+    :data:`UNIT_VOX` voxels besides its own.
 
     Parameters
     ----------
     shape
-        The volume, voxels z, y, x.
+        Shape of the volume, voxels z, y, x.
     unit
-        Cores are whole multiples of this (the shard of level 0, or a common multiple of several).
+        Cores are whole multiples of this, z, y, x: the shard of level 0, or a common multiple of several.
     limit
         Memory of one worker, bytes.
     build
-        Makes the stage for a core (for its memory).
+        Function that makes the stage for a core, from which its memory is computed.
     wanted
-        Workers that share the blocks.
+        Number of workers that share the blocks.
     largest
-        Voxels of the largest core to consider (a single ``unit`` is always considered).
+        Size of the largest core to consider, voxels; a core of one ``unit`` is always considered.
     accept
-        Further condition on a core.
+        A further condition on a core.
+
+    Returns
+    -------
+    The core, voxels z, y, x.
 
     Raises
     ------
@@ -139,10 +163,10 @@ def choose_core(
 
 
 def busy_vox(shape: Index3, core: Index3, workers: int) -> float:
-    """How long the busiest of some workers has to do, in voxels, when each takes the next block whenever it is free.
+    """Estimate the time until the last worker is done, in voxels, if each takes the next block when it is free.
 
-    A block takes as long as it has voxels, and :data:`UNIT_VOX`. Of many blocks it is their mean share and the largest
-    one: the workers' ends differ by no more than that.
+    A block costs its number of voxels and :data:`UNIT_VOX`. For many blocks the estimate is the mean work of a worker
+    plus one block, which is an upper bound.
     """
     grid = [-(-n // c) for n, c in zip(shape, core, strict=True)]
     if workers == 1 or math.prod(grid) > 64 * workers:
@@ -157,7 +181,7 @@ def busy_vox(shape: Index3, core: Index3, workers: int) -> float:
 
 
 def _cores(shape: Index3, unit: Index3, largest: int) -> Iterator[Index3]:
-    """Cores of one unit and more along each axis, and those that cut it evenly."""
+    """Yield the cores to consider: some multiples of the unit along each axis, and those that divide it evenly."""
     options = []
     for n, u in zip(shape, unit, strict=True):
         whole = -(-n // u)
@@ -170,7 +194,7 @@ def _cores(shape: Index3, unit: Index3, largest: int) -> Iterator[Index3]:
 
 
 def _evenest(shape: Index3, cores: Iterable[Index3]) -> list[Index3]:
-    """Of cores that make the same grid the smallest one; the largest cores first."""
+    """Return the smallest of the cores that make the same grid, for each grid; the largest cores first."""
     found: dict[tuple[int, ...], Index3] = {}
     for core in sorted(cores, key=lambda c: (math.prod(c), c), reverse=True):
         found[tuple(-(-n // c) for n, c in zip(shape, core, strict=True))] = core
@@ -186,7 +210,7 @@ def _refusal(name: str, core: Index3, need: int, limit: int) -> str:
 
 
 def machine_memory() -> int:
-    """Memory of this machine or of this process's control group, bytes."""
+    """Return the memory of this machine, or of this process's control group if that is less, bytes."""
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
         try:

@@ -1,4 +1,4 @@
-"""How to run: where, with how much memory, and what to do with what is there already."""
+"""Options of a run: where it runs, with how much memory, and what happens to existing outputs."""
 
 from __future__ import annotations
 
@@ -24,30 +24,34 @@ class RunOptions(Recipe):
     workers
         Number of local worker processes; 0 runs in this process.
     scheduler
-        Address of an existing Dask scheduler (``tcp://...``) or a scheduler file (``.json``).
+        Address of an existing Dask scheduler (``tcp://...``), or the path of its scheduler file (``.json``).
     part
-        ``"K/N"``: do the K-th of N parts, without a scheduler; all parts share the run folder.
+        ``"K/N"``: run the K-th of N parts, without a scheduler; all parts share the run folder.
     memory_limit
-        Memory of one worker (``"4GB"``); default: an equal share of 80 % of this machine. With ``scheduler``, the
-        smallest worker's limit unless given.
+        Memory of one worker (``"4GB"``). Default: an equal share of 80 % of this machine; with ``scheduler``, the limit
+        of the smallest worker.
     run_dir
         Folder for plan, ledger, tables, scratch, log and report; default: beside the output.
     block
-        Block core in voxels (z, y, x) instead of the planner's choice.
+        Block core in voxels (z, y, x), instead of the planner's choice.
     device
-        ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``mps``: where networks run.
+        Where networks run: ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
     retries
-        How often a failed unit is tried again before its tomogram counts as failed.
+        Number of times that a failed unit is run again before its tomogram counts as failed.
     patience_s
-        With ``part``: seconds without any progress of the other parts after which their units are taken over.
+        With ``part``: if the other parts make no progress for so many seconds, their units are taken over.
     overwrite
         Replace outputs that another run made.
     keep_scratch
-        Leave scratch arrays and tables in the run folder.
+        Keep scratch arrays and tables in the run folder.
     dry_run
-        Print the plan; run nothing.
+        Print the plan and run nothing.
     progress
         Show a progress bar.
+
+    >>> options = RunOptions(workers=4, memory_limit="6GB")
+    >>> options.limit_bytes(), options.processes
+    (6000000000, 4)
     """
 
     workers: int = 0
@@ -81,7 +85,7 @@ class RunOptions(Recipe):
             raise InputError(f"--block must be positive, not {self.block}.")
 
     def part_of(self) -> tuple[int, int]:
-        """(K, N) of ``part``; (1, 1) without."""
+        """Return (K, N) of ``part``; (1, 1) if it is not given."""
         if self.part is None:
             return 1, 1
         match = re.fullmatch(r"(\d+)/(\d+)", self.part)
@@ -91,11 +95,11 @@ class RunOptions(Recipe):
 
     @property
     def processes(self) -> int:
-        """Worker processes on this machine."""
+        """Number of worker processes on this machine, at least 1."""
         return max(1, self.workers)
 
     def limit_bytes(self) -> int:
-        """Memory of one worker, bytes."""
+        """Return the memory of one worker, bytes. With ``scheduler`` this asks the scheduler."""
         if self.memory_limit is not None:
             return parse_bytes(self.memory_limit)
         if self.scheduler is not None:
@@ -113,9 +117,9 @@ class RunOptions(Recipe):
         largest: int = LARGEST_BLOCK,
         accept: Callable[[Index3], bool] = lambda core: True,
     ) -> Index3:
-        """The block core of a stage: the user's, else the planner's choice for these workers.
+        """Return the block core of a stage: the user's, or else the planner's choice for these workers.
 
-        The parameters are those of :func:`volengine.engine.memory.choose_core`.
+        Parameters and errors are those of :func:`volengine.engine.memory.choose_core`.
         """
         if self.block is not None:
             return self.block
@@ -124,6 +128,6 @@ class RunOptions(Recipe):
         )
 
     def threads(self) -> int:
-        """Threads a worker process may use on this machine."""
+        """Return the number of threads that a worker process may use on this machine."""
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         return max(1, cores // self.processes)

@@ -1,4 +1,4 @@
-"""Plans: the frozen graph of stages that makes one tomogram's results, as JSON."""
+"""Plans: the frozen graph of stages that computes the results of one tomogram. A plan can be written as JSON."""
 
 from __future__ import annotations
 
@@ -9,52 +9,65 @@ from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Any
 
-from volengine.core.errors import PlanError
+from volengine.core.errors import OldPlanError, PlanError
 from volengine.core.image import ImageSpec
+from volengine.core.paths import PathLike, path_text
+from volengine.engine.ledger import PlanFolder
 from volengine.engine.memory import check_stage, io_bytes, peak_bytes
+from volengine.engine.options import RunOptions
 from volengine.engine.stage import Stage, load_function
 
 FORMAT = 2
-"""Of a plan as JSON: raised when stages or kernels get other names, so that older run folders are not gone on with."""
-
-
-class OldPlanError(PlanError):
-    """A plan of another version of volengine: its stages are not those of this one."""
+"""Version of a plan's JSON. It is raised when stages or kernels are renamed, so that older run folders are refused."""
 
 
 @dataclass(frozen=True)
 class Call:
-    """A function to call on the driver when all stages are done: ``function(plan, tables, **params)``.
+    """A call on the driver after all stages: ``function(plan, tables, **params)``.
 
-    It writes small products (a STAR file), atomically, and may be called again. ``tables`` reads the tables of
-    the plan's stages: ``tables(stage_name) -> dict[block number, table]``.
+    The function writes small products, for example a STAR file. It must write them atomically, because it may be called
+    more than once. Its argument ``tables`` is a function that reads the tables of a stage of the plan:
+    ``tables(stage_name) -> dict[block number, table]``.
+
+    Parameters
+    ----------
+    function
+        ``"package.module:function"``.
+    params
+        JSON values, passed by name.
     """
 
     function: str
     params: Mapping[str, Any] = field(default_factory=dict)
 
     def load(self) -> Any:
+        """Import the function."""
         return load_function(self.function)
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Everything a run needs to know about one tomogram.
+    """Everything that a run needs to know about one tomogram.
 
     Parameters
     ----------
     name
-        The tomogram's name; unique in a run.
+        Name of the tomogram, unique in a run.
     stages
-        In an order in which each reads only what earlier ones (or nobody in this plan) wrote.
+        The stages, ordered such that each reads only outputs of earlier stages, or data from outside of the plan.
     images
-        What to create before the first unit; marked complete after the last.
+        Images that are created before the first unit, and marked complete after the last one.
     recipe
-        The recipe it was made from, as JSON: for the report and for the history kept in the outputs.
+        The recipe of the plan as JSON, for the report and for the history in the outputs.
     finish
         Calls on the driver after the last stage.
     notes
-        Lines worth telling the user in a dry run (lattice sizes, patch counts ...).
+        Lines for the user that a dry run prints (lattice sizes, numbers of patches ...).
+
+    Raises
+    ------
+    PlanError
+        Two stages have the same name or write the same array, or a stage reads tables of a stage that is not before it.
     """
 
     name: str
@@ -83,6 +96,7 @@ class Plan:
             seen.add(stage.name)
 
     def stage(self, name: str) -> Stage:
+        """Return a stage by its name."""
         return next(s for s in self.stages if s.name == name)
 
     @cached_property
@@ -107,34 +121,77 @@ class Plan:
 
     @property
     def units(self) -> int:
+        """Number of units of all stages."""
         return sum(len(s.tiling) for s in self.stages)
 
     def kept_bytes(self, name: str) -> int:
-        """What the stages before this one leave in a worker process: libraries, weights."""
+        """Return the bytes that the stages before this one leave in a worker process (libraries, weights)."""
         before = self.stages[: [s.name for s in self.stages].index(name)]
         return max((s.fixed_bytes for s in before), default=0)
 
     def check(self, limit: int) -> None:
-        """Refuse a plan that does not fit into workers of ``limit`` bytes."""
+        """Raise :class:`MemoryRefusedError` if a stage does not fit into workers of ``limit`` bytes."""
         for stage in self.stages:
             check_stage(stage, limit, self.kept_bytes(stage.name))
 
     def peak_of(self, name: str) -> int:
-        """Planned peak of a worker in a stage."""
+        """Return the planned peak memory of a worker in a stage, bytes."""
         return peak_bytes(self.stage(name), self.kept_bytes(name))
 
     def peak_bytes(self) -> int:
-        """Largest planned peak of a worker, over the stages."""
+        """Return the largest planned peak memory of a worker over all stages, bytes."""
         return max(self.peak_of(s.name) for s in self.stages)
 
+    def to_dask(self, run_dir: PathLike, options: RunOptions | None = None) -> Any:
+        """Make a Dask graph of the plan with one task per unit, for inspection, small plans, or a scheduler of your
+        own.
+
+        ``dask.visualize`` draws the graph; ``compute()`` runs it with any scheduler of Dask. Kernels, receipts, run
+        folder and results are those of a run. So finished units are skipped, and a run with the same folder resumes
+        where the graph was stopped. Nothing is written before the graph is computed.
+
+        Parameters
+        ----------
+        run_dir
+            The run folder for which the plan was made, on a disk that all workers can reach.
+        options
+            Only ``memory_limit`` (of one worker), ``overwrite``, ``keep_scratch`` and ``block`` are used.
+
+        Returns
+        -------
+        dask.delayed.Delayed
+            Its value is the list of the receipts of the units that were run.
+
+        Raises
+        ------
+        InputError
+            The options state where to run, or the run folder is a URL.
+        PlanError
+            The plan has more than 50,000 units; the whole graph is in the scheduler's memory.
+        MemoryRefusedError
+            A stage does not fit into a worker.
+
+        Notes
+        -----
+        A process runs one unit at a time, because the plan's memory allows only one; so more processes make it faster,
+        but more threads do not. Dask retries nothing unless it is told to, and a failed unit ends the computation.
+        :func:`run_jobs` in :mod:`volengine.engine.run` has retries, progress, a report, and plans of any size.
+        """
+        from volengine.engine.dask_graph import graph_of
+
+        return graph_of(self, path_text(run_dir), options or RunOptions())
+
     def output_bytes(self) -> int:
-        """Bytes of all image levels, uncompressed, scratch left out."""
+        """Return the uncompressed bytes of all levels of all images, without scratch arrays."""
         return sum(
             spec.volume(level).nbytes for spec in self.images if not spec.scratch for level in range(len(spec.levels))
         )
 
     def describe(self) -> list[dict[str, Any]]:
-        """One row per stage: blocks, block core, halo, bytes read and written, memory."""
+        """Return one row per stage: blocks, block core, halo, bytes read and written, planned peak memory.
+
+        Bytes are those of the largest unit times the number of units, so they are upper bounds.
+        """
         rows = []
         for stage in self.stages:
             read, written = io_bytes(stage)
@@ -154,10 +211,18 @@ class Plan:
         return rows
 
     def to_json(self) -> dict[str, Any]:
+        """Return the plan as JSON values, with the version of their form."""
         return {"format": FORMAT, **asdict(self)}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Plan:
+        """Make a plan from the values of :meth:`to_json`.
+
+        Raises
+        ------
+        OldPlanError
+            Another version of volengine made them.
+        """
         if data.get("format") != FORMAT:
             raise OldPlanError(f"The plan of {data.get('name')!r} was made by another version of volengine.")
         return cls(
@@ -169,9 +234,40 @@ class Plan:
             notes=tuple(data["notes"]),
         )
 
+    @classmethod
+    def former(cls, folder: PlanFolder) -> Plan | None:
+        """Read the plan that an earlier run has left in this folder; ``None`` if there is none.
+
+        Raises
+        ------
+        OldPlanError
+            Another version of volengine made it.
+        """
+        data = folder.read_json("plan.json")
+        if data is None:
+            return None
+        try:
+            return cls.from_json(data)
+        except (PlanError, KeyError, TypeError) as error:
+            run = folder.path.parent.parent
+            raise OldPlanError(
+                f"{run} is from another version of volengine and cannot be resumed: delete that folder and run the "
+                "same command with --overwrite, or give another --out (or --run-dir)."
+            ) from error
+
 
 def join(name: str, parts: list[Plan], recipe: Mapping[str, Any]) -> Plan:
-    """Several plans of one tomogram, one after the other, as one plan."""
+    """Join several plans of one tomogram, to be run one after the other, to one plan.
+
+    Parameters
+    ----------
+    name
+        Name of the tomogram.
+    parts
+        The plans, in order.
+    recipe
+        The recipe of the whole, as JSON.
+    """
     return Plan(
         name=name,
         stages=tuple(s for p in parts for s in p.stages),

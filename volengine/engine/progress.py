@@ -1,4 +1,4 @@
-"""A progress bar over the units of a run: rate, time left, and the stage under way."""
+"""A progress bar over the units of a run, with rate, time left, and the current stage."""
 
 from __future__ import annotations
 
@@ -11,7 +11,15 @@ EVERY_S = 15.0
 
 
 class Progress:
-    """On a terminal a bar; in a log file a line every 15 seconds; off if not wanted."""
+    """Shows the progress of a run on standard error: a bar on a terminal, otherwise a line every 15 seconds.
+
+    Parameters
+    ----------
+    total, done
+        Number of units, and how many of them are done already.
+    show
+        Whether to show anything.
+    """
 
     def __init__(self, total: int, done: int, *, show: bool):
         self._show = show
@@ -28,7 +36,7 @@ class Progress:
         self._began = self._last = time.monotonic()
 
     def grow(self, total: int, done: int) -> None:
-        """More units have become known."""
+        """Add ``total`` units, of which ``done`` are done already."""
         self._total += total
         self._done += done
         self._began_with += done
@@ -37,6 +45,7 @@ class Progress:
         self._bar.refresh()
 
     def step(self, label: str, units: int = 1) -> None:
+        """Count finished units; ``label`` names the current tomogram and stage."""
         self._done += units
         if self._terminal:
             self._bar.set_description(label, refresh=False)
@@ -56,9 +65,10 @@ class Progress:
         )
 
     def say(self, text: str) -> None:
-        """A line for the user that does not break the bar."""
+        """Print a line without breaking the bar."""
         if self._show:
             tqdm.write(text, file=sys.stderr)
 
     def close(self) -> None:
+        """Remove the bar."""
         self._bar.close()

@@ -1,4 +1,4 @@
-"""The run report: versions, recipe, timings per stage, patches, bytes, memory against the plan, failures."""
+"""The run report: versions, recipe, times per stage, counts, bytes, planned and measured memory, failures."""
 
 from __future__ import annotations
 
@@ -37,13 +37,29 @@ PACKAGES = (
 
 @dataclass(frozen=True)
 class RunReport:
-    """What happened. ``data`` is what ``report.json`` holds; ``failures`` maps names to errors."""
+    """The result of a run.
+
+    Parameters
+    ----------
+    data
+        The contents of ``report.json``.
+    failures
+        Errors of the tomograms that failed or were refused, by name.
+    """
 
     data: dict[str, Any]
     failures: Mapping[str, BaseException] = field(default_factory=dict)
 
     def check(self) -> RunReport:
-        """Raise if a plan failed: its own error if it was the only one asked for, else a summary."""
+        """Raise an error if a plan failed; otherwise return the report itself.
+
+        Raises
+        ------
+        InputError
+            The run had one plan only, and it failed by an :class:`InputError`: this very error.
+        RunError
+            In all other cases; the message lists the failures.
+        """
         if not self.failures:
             return self
         lines = [named(name, error) for name, error in self.failures.items()]
@@ -55,7 +71,7 @@ class RunReport:
 
     @property
     def counts(self) -> dict[str, int]:
-        """Counts (patches ...) of all stages of all plans of this run."""
+        """Sums of the kernels' counts (patches ...) over all stages of all plans of this run."""
         total: Counter[str] = Counter()
         for plan in self.data["plans"].values():
             for stage in plan["stages"]:
@@ -64,7 +80,7 @@ class RunReport:
 
 
 def named(name: str, error: BaseException) -> str:
-    """An error's message with the name of what failed, unless it says it itself."""
+    """Return an error's message with ``name`` before it, unless the message contains the name."""
     text = str(error)
     return text if name in text else f"{name}: {text}"
 
@@ -76,7 +92,21 @@ def make(
     limit: int,
     began: float,
 ) -> RunReport:
-    """The report of a run that has ended."""
+    """Make the report of a run that has ended.
+
+    Parameters
+    ----------
+    states
+        The plans that were run.
+    refused
+        Errors of the tomograms whose plan was refused, by name.
+    options
+        The options of the run.
+    limit
+        Memory of a worker, bytes.
+    began
+        Start of the run, seconds since 1970.
+    """
     failures = {s.plan.name: s.error for s in states if s.error is not None} | dict(refused)
     data = {
         "began": time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime(began)),
@@ -100,7 +130,7 @@ def write(report: RunReport, folder: RunFolder) -> None:
 
 
 def versions() -> dict[str, str]:
-    """Installed versions of what results depend on."""
+    """Return the installed versions of Python and of the packages that results depend on."""
     found = {"python": platform.python_version()}
     for name in PACKAGES:
         try:
@@ -145,7 +175,7 @@ def _stage(state: PlanState, name: str) -> dict[str, Any]:
 
 
 def summary(report: RunReport) -> str:
-    """A short text for the end of a command."""
+    """Return the text that a command prints at its end: one line per plan, then time and bytes."""
     lines = []
     for name, plan in report.data["plans"].items():
         run = sum(s["run"] for s in plan["stages"])

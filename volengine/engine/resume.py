@@ -1,9 +1,10 @@
-"""Resuming: what was done in other blocks before is not done again.
+"""Resuming with other workers: work that an earlier run did in other blocks is not done again.
 
 The planner's blocks depend on the number of workers and on their memory; the results do not. So when a plan is made
-again, for other workers or with a change in one of its recipes, it is compared with the former one, group by group. A
-group of stages hangs together by tables and scratch arrays: the stages of one verb. Between groups stand kept images
-only, which are the same for any blocks. A group that does the same as before keeps the blocks it had, if they fit.
+again, for other workers or with a change in one of its recipes, it is compared with the former plan, group by group. A
+*group* is a series of stages that are connected by tables and scratch arrays, as the stages of one verb are. Groups are
+connected by images only, whose voxels do not depend on blocks. A group whose work has not changed keeps the blocks of
+the former plan, if they fit into the workers.
 """
 
 from __future__ import annotations
@@ -12,30 +13,37 @@ import json
 from collections.abc import Collection, Iterable
 from dataclasses import replace
 from itertools import groupby
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from volengine.core.errors import PlanError
 from volengine.core.image import ImageSpec
 from volengine.engine.ledger import PlanFolder
-from volengine.engine.plan import OldPlanError, Plan
 from volengine.engine.stage import BLOCK_PARAMS, Stage
+
+if TYPE_CHECKING:
+    from volengine.engine.plan import Plan
 
 Group = tuple[Stage, ...]
 
 
 def resumed(plan: Plan, folder: PlanFolder, limit: int) -> Plan:
-    """The plan with the blocks of the former one in this folder, group by group.
+    """Return the plan with the blocks of the former plan, for each group whose work has not changed.
 
     Parameters
     ----------
     plan
-        What is to be done.
+        The plan to run.
     folder
-        Of the plan; holds the former plan, if there is one.
+        Folder of the plan; it contains the former plan, if there is one.
     limit
-        Bytes of memory of a worker: groups that need more are done in the plan's own blocks.
+        Memory of a worker, bytes. A group whose former blocks do not fit keeps the blocks of ``plan``.
+
+    Raises
+    ------
+    OldPlanError
+        The former plan was made by another version of volengine.
     """
-    old = former_plan(folder)
+    old = type(plan).former(folder)
     if old is None:
         return plan
     known = {_kept(old, group): group for group in groups(old)}
@@ -46,7 +54,7 @@ def resumed(plan: Plan, folder: PlanFolder, limit: int) -> Plan:
         if before and _same(old, before, plan, group):
             hints = {stage.name: stage.hints for stage in group}
             again = [replace(stage, hints=hints.get(stage.name, stage.hints)) for stage in before]
-            if _fits([*stages, *again], limit):
+            if _fits(plan, [*stages, *again], limit):
                 stages += again
                 images += _scratch(old, before)
                 continue
@@ -55,29 +63,8 @@ def resumed(plan: Plan, folder: PlanFolder, limit: int) -> Plan:
     return replace(plan, stages=tuple(stages), images=tuple(images))
 
 
-def former_plan(folder: PlanFolder) -> Plan | None:
-    """The plan that an earlier run has left in this folder, if any.
-
-    Raises
-    ------
-    OldPlanError
-        Another version of volengine made it.
-    """
-    data = folder.read_json("plan.json")
-    if data is None:
-        return None
-    try:
-        return Plan.from_json(data)
-    except (PlanError, KeyError, TypeError) as error:
-        run = folder.path.parent.parent
-        raise OldPlanError(
-            f"{run} is from another version of volengine and cannot be resumed: delete that folder and run the same "
-            "command with --overwrite, or give another --out (or --run-dir)."
-        ) from error
-
-
 def groups(plan: Plan) -> list[Group]:
-    """The stages of a plan, in their order, in runs that hang together by tables and scratch arrays."""
+    """Divide the stages of a plan, in their order, into groups that are connected by tables and scratch arrays."""
     number: dict[str, int] = {}
     made: dict[tuple[str, str], str] = {}
     scratch = {spec.url for spec in plan.images if spec.scratch}
@@ -86,7 +73,7 @@ def groups(plan: Plan) -> list[Group]:
         read = [(a.volume.url, a.volume.path) for a in stage.arrays.values() if a.volume.url in scratch]
         before = {number[name] for name in (*from_tables, *(made[place] for place in read if place in made))}
         number[stage.name] = min(before, default=position)
-        # Whatever stands between two stages that hang together belongs to them: a group is one run of stages.
+        # Stages between two connected stages belong to their group, because a group is a contiguous series of stages.
         for other, its in number.items():
             if its > number[stage.name]:
                 number[other] = number[stage.name]
@@ -95,13 +82,13 @@ def groups(plan: Plan) -> list[Group]:
 
 
 def _scratch(plan: Plan, group: Group) -> list[ImageSpec]:
-    """The scratch arrays that a group writes."""
+    """Return the scratch arrays that a group writes."""
     written = {o.volume.url for stage in group for o in stage.outputs.values()}
     return [spec for spec in plan.images if spec.scratch and spec.url in written]
 
 
 def _images(plan: Plan, group: Group) -> list[ImageSpec]:
-    """The kept images that a group writes."""
+    """Return the images that a group writes, without scratch arrays."""
     written = {(o.volume.url, o.volume.path) for stage in group for o in stage.outputs.values()}
     return [
         spec
@@ -111,14 +98,15 @@ def _images(plan: Plan, group: Group) -> list[ImageSpec]:
 
 
 def _kept(plan: Plan, group: Group) -> tuple[str, ...]:
-    """What a group leaves: its images, or the table of its last stage."""
+    """Return what identifies a group's results: the names of its images, or else the name of its last stage."""
     return tuple(f"{spec.url}|{spec.group}" for spec in _images(plan, group)) or (group[-1].name,)
 
 
 def _same(old: Plan, before: Group, plan: Plan, group: Group) -> bool:
-    """Whether two groups differ in their blocks alone.
+    """Return whether two groups differ only in their blocks.
 
-    Blocks that need no exchange need no stage for it: one of them may have stages that the other one lacks.
+    One of them may have stages that the other one lacks: those that exchange data between blocks, if its blocks need
+    it.
     """
     names, others = {stage.name for stage in group}, {stage.name for stage in before}
     if not (names <= others or others <= names):
@@ -127,8 +115,11 @@ def _same(old: Plan, before: Group, plan: Plan, group: Group) -> bool:
 
 
 def _purpose(plan: Plan, group: Group, common: Collection[str]) -> str:
-    """All of a group but its blocks: what it reads from elsewhere, what it keeps (with the history of the recipes that
-    led to it), and the kernels and parameters of the stages that both have."""
+    """Return, as text, everything of a group but its blocks.
+
+    These are the arrays that it reads from outside of the group, the images that it writes (with the history of their
+    recipes), and the kernels and parameters of the ``common`` stages.
+    """
     made = {(o.volume.url, o.volume.path) for stage in group for o in stage.outputs.values()}
     read = {(a.volume.url, a.volume.path, a.volume.identity) for stage in group for a in stage.arrays.values()}
     steps: list[Any] = [
@@ -141,9 +132,9 @@ def _purpose(plan: Plan, group: Group, common: Collection[str]) -> str:
     return json.dumps([sources, steps, images], sort_keys=True, default=str)
 
 
-def _fits(stages: Iterable[Stage], limit: int) -> bool:
+def _fits(plan: Plan, stages: Iterable[Stage], limit: int) -> bool:
     try:
-        Plan("", tuple(stages)).check(limit)
+        replace(plan, stages=tuple(stages)).check(limit)
     except PlanError:
         return False
     return True

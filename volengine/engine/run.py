@@ -1,4 +1,4 @@
-"""Runs: the plans of a collection on a cluster (or none), with receipts, retries, progress and a report."""
+"""Runs: run the plans of a collection, on a cluster or without one, with retries, progress and a report."""
 
 from __future__ import annotations
 
@@ -19,39 +19,61 @@ from volengine.engine.state import PlanState
 
 POLL_S = 0.5
 OPEN_PLANS = 3
-"""Plans that are open at the same time per slot: while one waits at the end of a stage, another fills the workers."""
+"""Number of open plans per slot: while one of them waits for the end of a stage, others use the slots."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """A tomogram to be done: its name and a function that makes its plan (which may refuse its input)."""
+    """A tomogram to process: its name, and a function that makes its plan and may refuse the input by an error."""
 
     name: str
     plan: Callable[[], Plan]
 
 
 def run_plan(plan: Plan, run_dir: str, options: RunOptions) -> report.RunReport:
-    """Run one plan; raises :class:`RunError` (from the unit's own error) if it fails."""
+    """Run one plan.
+
+    Parameters
+    ----------
+    plan, run_dir, options
+        The plan, its run folder, and the options, as for :func:`run_jobs`.
+
+    Returns
+    -------
+    RunReport
+
+    Raises
+    ------
+    InputError
+        The plan was refused, or a unit failed because of its input.
+    RunError
+        The plan failed for another reason; the unit's own error is its cause.
+    """
     result = run_jobs([Job(plan.name, lambda: plan)], run_dir, options)
     return result.check()
 
 
 def run_jobs(jobs: Iterable[Job], run_dir: str, options: RunOptions) -> report.RunReport:
-    """Run the plans of a collection; one that fails leaves the others going.
+    """Run the plans of a collection. If one fails, the others go on.
 
     Parameters
     ----------
     jobs
-        What to do. Names must be unique.
+        The tomograms. Their names must be unique.
     run_dir
-        The run folder; running again with the same folder resumes.
+        The run folder. A second run with the same folder resumes the first one.
     options
-        Where and how.
+        Where and how to run.
 
     Returns
     -------
     RunReport
-        Also written as ``report.json`` into the run folder; ``check()`` raises if a plan failed.
+        It is also written into the run folder as ``report.json``. Its ``check()`` raises an error if a plan failed.
+
+    Raises
+    ------
+    InputError
+        Two jobs have the same name, or the run folder is a URL.
     """
     queue = list(jobs)
     names = [job.name for job in queue]
@@ -62,7 +84,7 @@ def run_jobs(jobs: Iterable[Job], run_dir: str, options: RunOptions) -> report.R
 
 
 class Driver:
-    """The loop that feeds an executor and collects receipts."""
+    """The loop that gives bundles to an executor and collects their receipts."""
 
     def __init__(self, jobs: list[Job], folder: RunFolder, options: RunOptions):
         self.jobs = jobs
@@ -79,6 +101,7 @@ class Driver:
         self.quiet_since = time.monotonic()
 
     def run(self) -> report.RunReport:
+        """Run all jobs; return the report, which is also written into the run folder."""
         began = time.time()
         self.log("start", options=self.options.to_json(), jobs=[j.name for j in self.jobs])
         self.progress = Progress(0, 0, show=self.options.progress)
@@ -120,7 +143,7 @@ class Driver:
             (self.closed if state.finished else self.open).append(state)
 
     def _claim(self, name: str) -> None:
-        """Two inputs of one name would write the same files."""
+        """Refuse a second plan of the same name, because both would write the same files."""
         if name in self.names:
             raise InputError(f"Two inputs have the name {name!r}, and would write the same files; rename one.")
         self.names.add(name)
@@ -197,11 +220,11 @@ class Driver:
                 self.log("plan done", name=state.plan.name, error=repr(state.error) if state.error else None)
 
     def _wait(self) -> None:
-        """Nothing of ours is under way: other parts still work on this stage, or have died."""
+        """Wait for other parts that still work on a stage; if they make no progress, take over their units."""
         waiting = [s for s in self.open if s.active and not s.at_end and not s.pending]
         if not waiting:
             return
-        news = [state.catch_up() for state in waiting]  # every one, not only up to the first
+        news = [state.catch_up() for state in waiting]  # a list, so that all states catch up
         if any(news):
             self.quiet_since = time.monotonic()
         elif time.monotonic() - self.quiet_since > self.options.patience_s:

@@ -1,4 +1,4 @@
-"""An existing Dask scheduler: how to reach it, and what its workers have."""
+"""An existing Dask scheduler: connecting to it, and the memory of its workers."""
 
 from __future__ import annotations
 
@@ -7,17 +7,35 @@ from typing import Any
 
 from volengine.core.errors import InputError
 
+ANSWER_S = 20
+"""Seconds within which a scheduler must answer."""
+
 
 def connect(address: str) -> Any:
-    """A client of an existing scheduler: ``tcp://host:port`` or the path of a scheduler file."""
+    """Connect to an existing scheduler.
+
+    Parameters
+    ----------
+    address
+        ``tcp://host:port``, or the path of a scheduler file (``.json``).
+
+    Returns
+    -------
+    distributed.Client
+
+    Raises
+    ------
+    InputError
+        The scheduler file does not exist, or no scheduler answers within 20 s.
+    """
     from distributed import Client
 
     if address.endswith(".json") and not Path(address).exists():
         raise InputError(f"--scheduler {address}: no such scheduler file. `dask scheduler --scheduler-file` writes it.")
     try:
         if address.endswith(".json"):
-            return Client(scheduler_file=address, timeout="20s")
-        return Client(address, timeout="20s")
+            return Client(scheduler_file=address, timeout=ANSWER_S)
+        return Client(address, timeout=ANSWER_S)
     except (OSError, TimeoutError, ValueError) as error:
         raise InputError(
             f"--scheduler {address}: no Dask scheduler answers there ({error}). "
@@ -26,7 +44,13 @@ def connect(address: str) -> Any:
 
 
 def smallest_worker(address: str) -> int:
-    """Memory limit of the smallest worker of an existing cluster, bytes."""
+    """Return the memory limit of the smallest worker of an existing cluster, bytes.
+
+    Raises
+    ------
+    InputError
+        No scheduler answers, it has no worker within 60 s, or its workers have no memory limit.
+    """
     client = connect(address)
     try:
         workers = client.scheduler_info(n_workers=-1)["workers"]

@@ -1,4 +1,4 @@
-"""A plan and a run as text: what ``--dry-run`` and ``volengine status`` print."""
+"""Text that describes a plan and the state of a run, as ``--dry-run`` and ``volengine status`` print it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from volengine.core.text import table
 from volengine.core.units import format_bytes
 from volengine.engine.ledger import PlanFolder, RunFolder
 from volengine.engine.plan import Plan
-from volengine.engine.resume import former_plan
 
 
 def _triple(values: Sequence[int]) -> str:
@@ -19,7 +18,15 @@ def _triple(values: Sequence[int]) -> str:
 
 
 def describe(plan: Plan, limit: int) -> str:
-    """What a plan will do: blocks, halo, bytes, memory, outputs."""
+    """Describe a plan: a table of its stages (blocks, halo, bytes, memory), its outputs, and its notes.
+
+    Parameters
+    ----------
+    plan
+        The plan.
+    limit
+        Memory of a worker, bytes; the text states it beside the planned peak.
+    """
     rows = []
     for row in plan.describe():
         halo = max(*row["halo_low"], *row["halo_high"])
@@ -55,12 +62,14 @@ def describe(plan: Plan, limit: int) -> str:
 
 
 def status(run_dir: str) -> str:
-    """How far the plans of a run folder are.
+    """Describe the progress of every plan of a run folder.
 
     Raises
     ------
     MissingError
-        There is no such folder, or nothing was started in it.
+        The folder does not exist, or no run was started in it.
+    OldPlanError
+        Another version of volengine made a plan in it.
     """
     if not Path(run_dir).is_dir():
         raise MissingError(f"{run_dir}: no such run folder.")
@@ -71,7 +80,7 @@ def status(run_dir: str) -> str:
 
 
 def _plan_status(folder: PlanFolder) -> str:
-    plan = former_plan(folder)
+    plan = Plan.former(folder)
     assert plan is not None  # the folder was found by its plan
     finished = folder.read_json("finished.json")
     if finished is not None and finished["fingerprint"] == plan.fingerprint:

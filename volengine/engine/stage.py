@@ -1,4 +1,4 @@
-"""Stages: a kernel, its inputs, its one new output, and the blocks it runs on."""
+"""Stages: a kernel with its inputs, its new outputs, and the blocks on which it runs."""
 
 from __future__ import annotations
 
@@ -21,20 +21,27 @@ Scope = Literal["own", "neighbours", "all"]
 Kernel = Callable[..., Result]
 ZERO: Index3 = (0, 0, 0)
 BLOCK_PARAMS = ("core", "direct")
-"""Parameters of kernels that follow from the blocks: the block's own shape, and whether it needs no neighbour."""
+"""Names of kernel parameters that depend on the blocks only: the block's shape, and whether it needs no neighbour."""
 
 
 def load_function(name: str) -> Callable[..., Any]:
-    """The function that a text ``"package.module:function"`` names."""
+    """Import the function that a text ``"package.module:function"`` names."""
     module, _, function = name.partition(":")
     loaded: Callable[..., Any] = getattr(importlib.import_module(module), function)
     return loaded
 
 
 def kernel_bytes(kernel: str, **facts: Any) -> Any:
-    """What a kernel says of its own memory: ``FUNCTION_bytes(**facts)``, which stands beside it in its module.
+    """Return the memory that a kernel needs, from the function ``KERNEL_bytes(**facts)`` beside it in its module.
 
-    So the number is stated once, and a planner needs no import of the kernel's module.
+    So the number is stated once, and a planner does not import the module of the kernel in its own code.
+
+    Parameters
+    ----------
+    kernel
+        ``"package.module:function"``.
+    facts
+        Arguments of ``function_bytes``.
     """
     return load_function(f"{kernel}_bytes")(**facts)
 
@@ -46,23 +53,24 @@ class ArrayInput:
     Parameters
     ----------
     volume
-        What to read: same shape as the stage's tiling, unless ``scaled``.
+        The volume. It has the shape of the stage's tiling, unless ``scaled`` or ``extent`` is given.
     low, high
-        Halo in voxels before and behind the core (z, y, x).
+        Halo in voxels before and behind the core, z, y, x.
     edge
-        What the halo holds outside of the volume: ``clip`` (it is cut off there), ``reflect`` (mirror without
+        Edge rule for the halo outside of the volume: ``clip`` (the halo is cut off), ``reflect`` (mirrored without
         repeating the border voxel), ``edge`` (the border voxel repeated) or ``zero``.
     align
-        Round the box outwards to multiples of this before ``edge`` applies (1: as it is).
+        The box is extended outwards to multiples of this, z, y, x, before ``edge`` is applied.
     owned, offset
-        For scratch arrays that hold one piece of shape ``owned`` per block: read the piece of the block at grid
-        index + ``offset``; pieces that do not exist are zeros.
+        For scratch arrays that hold one piece of shape ``owned`` per block: read the piece of the block at grid index +
+        ``offset``. A piece that does not exist is zero.
     scaled
-        The volume covers the tiling's space from edge to edge with voxels of another size: read what touches the
-        core's space, and the halo, in the volume's own voxels.
+        The volume covers the space of the tiling from edge to edge, with another voxel size. The voxels that touch the
+        core's space are read, and a halo in the volume's own voxels.
     corner, extent
-        For a piece of a larger volume: where the tiling's space begins in it, and how many of its voxels it has (the
-        tiling's shape, or another one if ``scaled``). Halos reach beyond the piece, up to the volume's own faces.
+        For a part of a larger volume: the first voxel of the tiling's space in that volume, and the number of the
+        volume's voxels that it covers (the tiling's shape, or another one if ``scaled``). Halos reach beyond the part,
+        up to the faces of the volume.
     """
 
     volume: Volume
@@ -77,10 +85,10 @@ class ArrayInput:
     extent: Index3 | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "volume", self.volume.with_(facts={}))  # headers do not travel with every unit
+        object.__setattr__(self, "volume", self.volume.with_(facts={}))  # do not send the header with every unit
 
     def box(self, core: Box, shape: Index3) -> Box:
-        """The box this input covers for a core of a tiling of this shape."""
+        """Return the box that this input covers, for a core of a tiling of this shape."""
         if self.scaled:
             ratios = list(zip(self.extent or self.volume.shape, shape, strict=True))
             start = index3(a * n // m for a, (n, m) in zip(core.start, ratios, strict=True))
@@ -99,8 +107,13 @@ class ArrayInput:
 class TableInput:
     """Tables that an earlier stage of the plan emitted.
 
-    ``own``: the table of the block with the same number. ``neighbours``: that one and those of the up to 26 blocks
-    around it. ``all``: every block's (of a stage with one unit: block 0's).
+    Parameters
+    ----------
+    stage
+        Name of the stage.
+    scope
+        ``own``: the table of the block with the same number. ``neighbours``: this table and those of the up to 26
+        blocks around it. ``all``: the tables of all blocks (for a stage with one unit, the table of block 0).
     """
 
     stage: str
@@ -109,9 +122,16 @@ class TableInput:
 
 @dataclass(frozen=True)
 class Output:
-    """An array that a stage writes: at the core's place (scaled by ``factor``), or one piece per block.
+    """An array that a stage writes.
 
-    ``owned`` is the shape of the piece that each block owns in a scratch array of shape ``grid * owned``.
+    Parameters
+    ----------
+    volume
+        The array: a level of an image, or a scratch array.
+    factor
+        Voxels of the tiling per voxel of the array, z, y, x. A block writes its core coarsened by it.
+    owned
+        For scratch arrays of shape ``grid * owned``: the shape of the piece that each block writes instead.
     """
 
     volume: Volume
@@ -122,6 +142,7 @@ class Output:
         object.__setattr__(self, "volume", self.volume.with_(facts={}))
 
     def box(self, core: Box, index: Index3) -> Box:
+        """Return the box of the array that the block with this core and grid index writes."""
         if self.owned is None:
             return core.coarsen(self.factor).clip(self.volume.shape)
         start = index3(i * n for i, n in zip(index, self.owned, strict=True))
@@ -135,17 +156,14 @@ class Stage:
     Parameters
     ----------
     name
-        Unique in its plan.
+        Name, unique in its plan.
     kernel
         ``"package.module:function"``; see :mod:`volengine.core.block`.
     tiling
-        The blocks. ``Tiling(shape, shape)`` has one block: a reduce step over tables.
+        The blocks. ``Tiling(shape, shape)`` has one block, as a reduce step over tables needs it.
     params
-        JSON values, handed to the kernel by name. Those that follow from the blocks alone are named as
+        JSON values that are passed to the kernel by name. Those that depend on the blocks only have the names in
         :data:`BLOCK_PARAMS`.
-    hints
-        More of them that say how to compute (threads), not what: they must not change results, so they are no part
-        of any identity.
     arrays, tables
         Inputs by name.
     outputs
@@ -153,15 +171,23 @@ class Stage:
     emits
         Whether each block also emits a table.
     kernel_bytes
-        Working memory of the kernel at its peak, for the largest unit, besides its inputs and outputs.
+        Peak working memory of the kernel for the largest unit, without its inputs and outputs, bytes.
     fixed_bytes
-        Memory a worker process needs besides all units, and besides the engine's own baseline (torch, weights).
+        Memory that stays in a worker process, besides the engine's own baseline (torch, weights), bytes.
     version
-        Raised when the kernel's results change; part of every unit's identity.
+        Version of the kernel, part of the identity of every unit. Raise it when the kernel's results change.
     transient
-        What the stage leaves in the scratch folder besides its outputs goes with it at the end of the run.
+        Whether the stage writes other files into the scratch folder, which is deleted at the end of the run.
     resources
-        Dask worker resources one unit needs, for example ``{"GPU": 1}``.
+        Dask worker resources that one unit needs, for example ``{"GPU": 1}``.
+    hints
+        More parameters of the kernel, which say how to compute and not what (threads). They must not change results,
+        so they are not part of any identity.
+
+    Raises
+    ------
+    PlanError
+        The stage writes nothing, reads its own output, or its blocks would share a shard of an output.
     """
 
     name: str
@@ -205,14 +231,19 @@ class Stage:
         return self.function(block, **self.params, **self.hints)
 
     def identify(self, identities: Mapping[str, str], upstream: Mapping[str, str]) -> str:
-        """Identity of the stage's results: kernel, version, parameters, inputs, tiling and outputs.
+        """Compute the identity of the stage's results: a digest of kernel, version, parameters, inputs, outputs,
+        tiling.
 
         Parameters
         ----------
         identities
-            Identity of what each input array holds, by input name.
+            Identity of the contents of each input array, by input name.
         upstream
-            Identity of each earlier stage, by stage name: for the tables.
+            Identity of each earlier stage, by stage name; it stands for the tables that are read from it.
+
+        Returns
+        -------
+        20 hexadecimal digits.
         """
         facts = {
             "kernel": [self.kernel, self.version, dict(self.params)],
@@ -225,10 +256,12 @@ class Stage:
         return hashlib.sha256(text.encode()).hexdigest()[:20]
 
     def to_json(self) -> dict[str, Any]:
+        """Return the fields as JSON values."""
         return asdict(self)
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Stage:
+        """Make a stage from the values of :meth:`to_json`."""
         values = dict(data)
         values["tiling"] = Tiling(**{k: index3(v) for k, v in data["tiling"].items()})
         values["arrays"] = {k: ArrayInput(**_read(v)) for k, v in data["arrays"].items()}
@@ -243,7 +276,7 @@ def _read(item: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _place(item: ArrayInput | Output) -> dict[str, Any]:
-    """What of an input or output counts for the identity: not where it lies, but how it is read or written."""
+    """Return the facts of an input or output that count for the identity: how it is read or written, not its URL."""
     facts = asdict(item)
     volume = facts.pop("volume")
     kept = ("path", "shape", "dtype", "chunks", "shards", "axes")

@@ -1,4 +1,4 @@
-"""The state of one plan in a run: what is prepared, done, under way, failed, finished."""
+"""The state of one plan during a run: which units are done, running, waiting or failed, and what comes next."""
 
 from __future__ import annotations
 
@@ -11,24 +11,27 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from volengine.core.block import Table
 from volengine.core.image import ImageSpec
 from volengine.engine.ledger import PlanFolder, Receipt
 from volengine.engine.options import RunOptions
-from volengine.engine.plan import Plan
-from volengine.engine.resume import former_plan, resumed
+from volengine.engine.resume import resumed
 from volengine.engine.stage import Stage
 from volengine.engine.work import Bundle
 from volengine.io.omezarr import image as omezarr
 
+if TYPE_CHECKING:
+    from volengine.engine.plan import Plan
+
 BUNDLE_SECONDS = 1.5
-"""Small units are bundled into a Dask task that takes about this long: the scheduler's cost per unit then vanishes."""
+"""Seconds that a bundle of small units should take, so that the scheduler's cost per unit is negligible."""
 
 
 @contextmanager
 def exclusive(path: Path) -> Iterator[None]:
-    """One process at a time; the lock dies with its holder."""
+    """Hold an exclusive file lock, so that one process at a time runs the block; it is released if the process dies."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
@@ -39,10 +42,28 @@ def exclusive(path: Path) -> Iterator[None]:
 
 
 class PlanState:
-    """Drives one plan: prepares its outputs, hands out bundles stage by stage, and finishes it."""
+    """Drives one plan: it prepares the outputs, gives out bundles stage by stage, and finishes the plan.
+
+    Parameters
+    ----------
+    plan
+        The plan to run. Unless the options state a block, it is resumed in the blocks of a former plan
+        (:func:`~volengine.engine.resume.resumed`).
+    folder
+        Folder of the plan.
+    options
+        Options of the run.
+    limit
+        Memory of a worker, bytes.
+
+    Raises
+    ------
+    OldPlanError
+        The folder contains a plan of another version of volengine.
+    """
 
     def __init__(self, plan: Plan, folder: PlanFolder, options: RunOptions, limit: int):
-        former_plan(folder)  # refuses that of another version
+        type(plan).former(folder)  # refuses that of another version
         self.plan = plan if options.block else resumed(plan, folder, limit)
         self.folder = folder
         self.options = options
@@ -65,7 +86,7 @@ class PlanState:
     # -- beginning -----------------------------------------------------------------------------------------
 
     def prepare(self) -> None:
-        """Create the outputs (or recognise them), and find out what is done already."""
+        """Create the outputs, or recognise those of an earlier run, and read which units are done already."""
         with exclusive(self.folder.path / "lock"):
             if self._complete():
                 self.finished = True
@@ -102,7 +123,7 @@ class PlanState:
             ours = omezarr.store_token(spec.url, spec.group) == token
             if ours and known.get(key) == digests[key]:
                 if not spec.scratch:
-                    omezarr.reopen_image(spec)  # not complete while units of it are made again
+                    omezarr.reopen_image(spec)  # it is not complete while its units are run again
                 continue
             if ours:
                 omezarr.remove(spec.url, spec.group)
@@ -119,9 +140,9 @@ class PlanState:
         ]
 
     def _cleaned(self, stage: Stage) -> bool:
-        """Whether something that a stage makes is removed at the end of the run: scratch arrays, tables of blocks.
+        """Return whether results of a stage are deleted at the end of the run: scratch arrays, tables of blocks.
 
-        The table of a stage with one unit is small and stays: products are written from it.
+        The table of a stage with one unit is kept, because it is small and products are written from it.
         """
         scratch = {spec.url for spec in self.plan.images if spec.scratch}
         if stage.transient or (stage.emits and len(stage.tiling) > 1):
@@ -129,7 +150,7 @@ class PlanState:
         return any(o.volume.url in scratch for o in stage.outputs.values())
 
     def _read_done(self) -> dict[str, set[int]]:
-        """What the ledger says, and the stages that nobody needs any more."""
+        """Return the finished blocks by stage: those of the ledger, and all blocks of stages that are not needed."""
         done = self.folder.done(self.identities)
         for stage in self.plan.stages:
             if stage.name in self.unneeded:
@@ -137,14 +158,14 @@ class PlanState:
         return done
 
     def _forget_cleaned(self) -> None:
-        """After a clean-up: make again what was removed, but only if a stage with units left reads it."""
+        """After a clean-up, mark deleted results to be computed again, but only if an unfinished stage reads them."""
         marker = self.folder.path / "cleaned"
         if not marker.exists():
             return
         required: list[Stage] = []
         lost: list[str] = []
         for stage in reversed(self.plan.stages):
-            read = any(_reads(later, stage) for later in required)
+            read = any(reads(later, stage) for later in required)
             if self._cleaned(stage):
                 if read:
                     lost.append(stage.name)
@@ -162,14 +183,16 @@ class PlanState:
 
     @property
     def stage(self) -> Stage:
+        """The current stage."""
         return self.plan.stages[self.position]
 
     @property
     def active(self) -> bool:
+        """Whether the plan has neither finished nor failed."""
         return not self.finished and self.error is None
 
     def _enter(self) -> None:
-        """Go to the first stage that has units left."""
+        """Go to the first stage with unfinished units."""
         while self.position < len(self.plan.stages):
             stage = self.stage
             left = [n for n in range(len(stage.tiling)) if n not in self.done[stage.name]]
@@ -183,16 +206,23 @@ class PlanState:
 
     def _share(self, left: list[int]) -> list[int]:
         k, n = self.options.part_of()
-        # stages with few units, and small tomograms, do not all go to the first part
+        # the shift spreads stages with few units, and small tomograms, over the parts
         shift = int(self.identities[self.stage.name][:8], 16)
         return [number for number in left if (number + shift) % n == k - 1]
 
     @property
     def at_end(self) -> bool:
+        """Whether all stages are done."""
         return self.position >= len(self.plan.stages)
 
     def next_bundle(self, slots: int) -> Bundle | None:
-        """Some units to run now, or ``None`` while this plan must wait."""
+        """Return a bundle of units to run now, or ``None`` if this plan must wait.
+
+        Parameters
+        ----------
+        slots
+            Number of bundles that run at the same time.
+        """
         if not self.active or not self.pending:
             return None
         size = 1 if self.single else self._group(slots)
@@ -215,7 +245,7 @@ class PlanState:
         return max(1, min(fitting, fair, 512))
 
     def received(self, receipts: list[Receipt]) -> None:
-        """Units are done."""
+        """Record the receipts of finished units."""
         for receipt in receipts:
             self.done[receipt["stage"]].add(int(receipt["number"]))
             self._seconds.append(float(receipt["seconds"]))
@@ -223,7 +253,15 @@ class PlanState:
         self._seconds = self._seconds[-200:]
 
     def failed(self, bundle: Bundle, error: BaseException, final: bool) -> bool:
-        """A bundle ended with an error; returns whether its units are tried again."""
+        """Record that a bundle ended with an error; return whether its units are run again.
+
+        Parameters
+        ----------
+        bundle, error
+            The bundle, and the error that ended it.
+        final
+            Whether the error is about the input, so that running the units again would not help.
+        """
         finished = self.folder.done(self.identities)[bundle.stage.name]
         new = [n for n in bundle.numbers if n in finished and n not in self.done[bundle.stage.name]]
         self.done[bundle.stage.name].update(new)
@@ -240,32 +278,32 @@ class PlanState:
         return True
 
     def advance(self) -> None:
-        """Go on to the next stage when nothing of this one is left."""
+        """Go to the next stage if no unit of this one is waiting or running."""
         if self.active and not self.pending and not self.under_way and not self.at_end:
             self._enter()
 
     # -- parts ---------------------------------------------------------------------------------------------
 
     def catch_up(self) -> bool:
-        """Read what other parts have done; returns whether there is anything new."""
+        """Read the receipts of other parts; return whether there are new ones."""
         before = sum(len(v) for v in self.done.values())
         self.done = self._read_done()
         self._enter()
         return sum(len(v) for v in self.done.values()) > before
 
     def take_over(self) -> None:
-        """Take the missing units of parts that make no progress: a unit that is run twice does no harm."""
+        """Take all unfinished units of the stage, as other parts make no progress; running a unit twice is harmless."""
         self.pending = [n for n in range(len(self.stage.tiling)) if n not in self.done[self.stage.name]]
         self.single = True
 
     # -- end -----------------------------------------------------------------------------------------------
 
     def tables(self, stage: str) -> dict[int, Table]:
-        """All tables of a stage, by block number."""
+        """Return all tables of a stage, by block number."""
         return {n: self.folder.read_table(stage, n) for n in range(len(self.plan.stage(stage).tiling))}
 
     def finish(self) -> None:
-        """Write the products, mark the outputs complete, clean up. May be called by several parts."""
+        """Write the products, mark the outputs as complete, and delete scratch data. Several parts may call this."""
         with exclusive(self.folder.path / "lock"):
             if not self._complete():
                 for call in self.plan.finish:
@@ -281,7 +319,7 @@ class PlanState:
         self.finished = True
 
     def withdraw(self) -> None:
-        """After a failure: remove the images of which nothing was written, so that no empty shell is left behind."""
+        """After a failure, delete the images without any finished unit, so that no empty image is left behind."""
         with exclusive(self.folder.path / "lock"):
             done = self.folder.done(self.identities)
             token = self.folder.token()
@@ -298,8 +336,8 @@ class PlanState:
                 self.folder.remove_tables(stage.name)
 
 
-def _reads(later: Stage, stage: Stage) -> bool:
-    """Whether a stage reads a table or an array of another."""
+def reads(later: Stage, stage: Stage) -> bool:
+    """Return whether ``later`` reads a table or an array of ``stage``."""
     made = {(o.volume.url, o.volume.path) for o in stage.outputs.values()}
     arrays = {(a.volume.url, a.volume.path) for a in later.arrays.values()}
     return bool(made & arrays) or any(t.stage == stage.name for t in later.tables.values())

@@ -1,7 +1,7 @@
-"""Running units: read with halo, call the kernel, write, leave a receipt. The same in every executor.
+"""Running units: read the block with its halo, call the kernel, write the result, append a receipt.
 
-While one unit computes, the next one is read and the last one is written, each in a thread of its own; so disk,
-codecs and network overlap, and at most three units are in memory (the planner counts on that).
+This is the same in every executor. While one unit computes, the next one is read and the last one is written, each in a
+thread of its own. So disk, codecs and network overlap, and at most three units are in memory, as the planner assumes.
 """
 
 from __future__ import annotations
@@ -33,7 +33,23 @@ from volengine.io.open import open_sink, open_source
 
 @dataclass(frozen=True)
 class Bundle:
-    """Some units of one stage, to be run one after the other by one worker process."""
+    """Some units of one stage, which one worker process runs one after the other.
+
+    Parameters
+    ----------
+    folder
+        Path of the plan's folder.
+    stage
+        The stage.
+    identity
+        Identity of the stage, for the receipts.
+    numbers
+        Block numbers of the units.
+    limit
+        Memory of the worker, bytes.
+    retry
+        Whether the units may have been written before; the shards that they own are then deleted first.
+    """
 
     folder: str
     stage: Stage
@@ -44,10 +60,10 @@ class Bundle:
 
 
 def source_indices(start: int, stop: int, size: int, edge: EdgeRule) -> NDArray[np.int64]:
-    """For each position from start to stop, the index inside ``0..size`` that its voxel comes from.
+    """Return, for each position in ``start .. stop``, the index in ``0 .. size`` from which its voxel is copied.
 
-    ``reflect`` mirrors without repeating the border voxel, as often as needed; ``edge`` repeats the border voxel;
-    with ``zero`` and ``clip`` positions outside get the nearest index (and are zeroed or cut off elsewhere).
+    ``reflect`` mirrors without repeating the border voxel, as often as needed; ``edge`` repeats the border voxel. With
+    ``zero`` and ``clip`` positions outside get the nearest index; the caller sets them to 0 or cuts them off.
     """
     at = np.arange(start, stop)
     if edge == "reflect" and size > 1:
@@ -57,7 +73,7 @@ def source_indices(start: int, stop: int, size: int, edge: EdgeRule) -> NDArray[
 
 
 def read_box(source: Source, box: Box, edge: EdgeRule) -> NDArray[Any]:
-    """The voxels of a box that may leave the volume; outside of it they follow the edge rule."""
+    """Read a box that may reach outside of the volume; the edge rule defines the voxels there."""
     shape = source.shape
     inside = box.clip(shape)
     if inside == box:
@@ -79,7 +95,7 @@ def read_box(source: Source, box: Box, edge: EdgeRule) -> NDArray[Any]:
 
 
 class Inputs:
-    """Reads what the units of a stage need."""
+    """Reads the inputs of the units of a stage."""
 
     def __init__(self, stage: Stage, folder: PlanFolder):
         self.stage = stage
@@ -88,7 +104,19 @@ class Inputs:
         self._shared: dict[str, dict[int, Table]] = {}
 
     def block(self, number: int, halo: Index3 | None = None) -> tuple[Block, int]:
-        """A unit's block and the bytes read for it; ``halo`` widens every halo of volume inputs."""
+        """Read the block of a unit.
+
+        Parameters
+        ----------
+        number
+            Number of the block.
+        halo
+            Smallest halo of all inputs but pieces of scratch arrays, z, y, x; wider ones are kept.
+
+        Returns
+        -------
+        The block, and the bytes of its arrays.
+        """
         tiling = self.stage.tiling
         core, index = tiling.box(number), tiling.index(number)
         arrays, boxes, count = {}, {}, 0
@@ -149,7 +177,17 @@ class Worker:
         self.sinks = {name: open_sink(o.volume) for name, o in bundle.stage.outputs.items()}
 
     def compute(self, block: Block, count: int) -> tuple[Result, int]:
-        """The kernel's result; a kernel that asks for more context gets it while memory allows."""
+        """Call the kernel; if it asks for a wider halo, read the block again and repeat.
+
+        Returns the result and the bytes read.
+
+        Raises
+        ------
+        MemoryRefusedError
+            The wider halo does not fit into the worker's memory.
+        PlanError
+            The kernel asks for a halo that it already has.
+        """
         asked: Index3 = (0, 0, 0)
         while True:
             try:
@@ -174,7 +212,13 @@ class Worker:
             )
 
     def write(self, block: Block, result: Result) -> int:
-        """Write a unit's arrays and table; returns the bytes written."""
+        """Write a unit's arrays and table; return the bytes written.
+
+        Raises
+        ------
+        PlanError
+            The kernel did not return an output or the table, or an output has a wrong shape.
+        """
         missing = set(self.stage.outputs) - set(result.arrays)
         if missing or (self.stage.emits and result.table is None):
             raise PlanError(f"Kernel {self.stage.kernel} did not return {sorted(missing) or 'its table'}.")
@@ -195,7 +239,7 @@ class Worker:
         return written
 
     def finish(self, block: Block, result: Result, read: int, began: float, peak: int) -> Receipt:
-        """Write, then prove it."""
+        """Write a unit's result, then append its receipt to the ledger."""
         written = self.write(block, result)
         receipt: Receipt = {
             "stage": self.stage.name,
@@ -214,7 +258,7 @@ class Worker:
         return receipt
 
     def run(self) -> Iterator[Receipt]:
-        """Run the units in order; yields each receipt when its unit is written."""
+        """Run the units in order; yield each receipt when its unit is written."""
         numbers = self.bundle.numbers
         with ThreadPoolExecutor(1, "read") as readers, ThreadPoolExecutor(1, "write") as writers:
             ahead: Future[tuple[Block, int]] = readers.submit(self.inputs.block, numbers[0])
@@ -234,7 +278,7 @@ class Worker:
 
 
 def run_units(bundle: Bundle) -> list[Receipt]:
-    """Run a bundle and return its receipts: what a Dask worker executes."""
+    """Run a bundle and return its receipts. This is the function that Dask workers execute."""
     reset_peak_rss()
     receipts = list(Worker(bundle).run())
     if receipts:
@@ -243,13 +287,13 @@ def run_units(bundle: Bundle) -> list[Receipt]:
 
 
 def reset_peak_rss() -> None:
-    """Start a new measurement of this process's peak memory (Linux; elsewhere the peak is since the start)."""
+    """Reset this process's peak memory (on Linux; on other systems the peak is counted from the start)."""
     with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
 
 
 def peak_rss() -> int:
-    """Peak resident memory of this process since the last reset, bytes."""
+    """Return the peak resident memory of this process since the last reset, bytes."""
     try:
         for line in Path("/proc/self/status").read_text().splitlines():
             if line.startswith("VmHWM:"):

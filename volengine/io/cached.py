@@ -1,4 +1,4 @@
-"""Chunks that stay in memory for a while: for readers that come back to the same places, as training does.
+"""A cache of chunks in memory, for readers that read the same places again and again, as training does.
 
 >>> cache = ChunkCache(256_000_000)
 >>> source = cache.over(open_source(volume), volume)                                         # doctest: +SKIP
@@ -22,7 +22,10 @@ Key = tuple[str, str, Index3]
 
 
 class ChunkCache:
-    """Recently read chunks of any number of volumes, at most ``limit`` bytes in all; the oldest go first."""
+    """Recently used chunks of any number of volumes, at most ``limit`` bytes in all; least recently used ones go first.
+
+    Several threads may use it at the same time.
+    """
 
     def __init__(self, limit: int):
         self.limit = limit
@@ -31,13 +34,16 @@ class ChunkCache:
         self._lock = threading.Lock()
 
     def over(self, source: Source, volume: Volume) -> Source:
-        """The source with this cache before it; an unchunked one (the system caches its file) stays as it is."""
+        """Return the source with this cache before it, or the source itself if its volume is not chunked.
+
+        The operating system caches the files of unchunked volumes.
+        """
         if volume.chunks is None or volume.chunks == volume.shape:
             return source
         return CachedSource(source, volume, self)
 
     def get(self, key: Key) -> NDArray[Any] | None:
-        """A chunk, if it is here."""
+        """Return a chunk, or ``None`` if it is not in the cache."""
         with self._lock:
             if key in self._chunks:
                 self._chunks.move_to_end(key)
@@ -45,7 +51,7 @@ class ChunkCache:
         return None
 
     def put(self, key: Key, chunk: NDArray[Any]) -> None:
-        """Keep a chunk, and let the oldest go that have no place beside it."""
+        """Add a chunk, and drop the least recently used ones if the cache exceeds its limit."""
         if chunk.nbytes > self.limit:
             return
         with self._lock:
@@ -58,7 +64,7 @@ class ChunkCache:
 
 
 class CachedSource:
-    """A source that reads whole chunks and remembers them."""
+    """A source that reads whole chunks and keeps them in a cache."""
 
     def __init__(self, source: Source, volume: Volume, cache: ChunkCache):
         self._source, self._cache = source, cache
@@ -67,16 +73,16 @@ class CachedSource:
 
     @property
     def shape(self) -> Index3:
-        """Voxels z, y, x."""
+        """Shape of the volume, voxels z, y, x."""
         return self._source.shape
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """Of the voxels."""
+        """Dtype of the voxels."""
         return self._source.dtype
 
     def read(self, box: Box) -> NDArray[Any]:
-        """The voxels of a box inside of the volume: a new array."""
+        """Read a box inside of the volume, z, y, x, as a new array."""
         out = np.empty(box.shape, self.dtype)
         ranges = [range(a // c, -(-b // c)) for a, b, c in zip(box.start, box.stop, self._chunks, strict=True)]
         for cell in itertools.product(*ranges):

@@ -1,4 +1,4 @@
-"""What files of voxels have in common: whether they are there, their identity, their voxel size, boxes out of them."""
+"""Functions that all file formats of volumes share: existence, identity, voxel size, and the base of their sources."""
 
 from __future__ import annotations
 
@@ -14,23 +14,29 @@ from volengine.core.boxes import Box, Index3
 from volengine.core.errors import FormatError, InputError, MissingError
 from volengine.core.volume import Vector3, Volume
 
-PathLike = str | os.PathLike[str]
-
 
 def first_bytes(path: str, count: int, what: str) -> tuple[bytes, int]:
-    """The first bytes of a file, fewer where it is shorter, and its size in bytes.
+    """Read the first bytes of a file, and its size.
 
     Parameters
     ----------
+    path
+        The file.
+    count
+        Number of bytes.
     what
         What was expected, for messages: ``"an MRC file"``.
+
+    Returns
+    -------
+    The bytes (fewer if the file is shorter), and the size of the file in bytes.
 
     Raises
     ------
     MissingError
-        There is no such file.
+        The file does not exist.
     InputError
-        It is a folder, or may not be read.
+        It is a folder, or cannot be read.
     FormatError
         It is empty.
     """
@@ -50,7 +56,7 @@ def first_bytes(path: str, count: int, what: str) -> tuple[bytes, int]:
 
 
 def file_identity(path: str, head: bytes) -> str:
-    """A digest of path, size, time of change and first bytes."""
+    """Compute a digest of a file's path, size, modification time and first bytes, 20 hexadecimal digits."""
     stat = Path(path).stat()
     digest = hashlib.sha256(f"{path}|{stat.st_size}|{stat.st_mtime_ns}|".encode())
     digest.update(head)
@@ -58,19 +64,23 @@ def file_identity(path: str, head: bytes) -> str:
 
 
 def chosen_voxel_size(path: str, given: float | Sequence[float] | None, found: Vector3 | None, why_not: str) -> Vector3:
-    """The voxel size in angstrom, z, y, x: the one given, else the one found in the file.
+    """Return the voxel size in angstrom, z, y, x: the given one, else the one that the file states.
 
     Parameters
     ----------
+    path
+        The file, for the message.
     given
-        One number or three, z, y, x.
+        One number or three (z, y, x), angstrom, or ``None``.
+    found
+        The voxel size that the file states, or ``None``.
     why_not
-        Why none was found, for the message.
+        Why the file states none, for the message.
 
     Raises
     ------
     InputError
-        There is none, or the one given is not positive.
+        Neither is known, or the given one is not positive.
     """
     size = parse_voxel_size(given) or found
     if size is None:
@@ -81,7 +91,13 @@ def chosen_voxel_size(path: str, given: float | Sequence[float] | None, found: V
 
 
 def parse_voxel_size(value: float | Sequence[float] | None) -> Vector3 | None:
-    """One number or three (z, y, x), in angstrom, as three; ``None`` stays ``None``."""
+    """Check a voxel size in angstrom, one number or three (z, y, x), and return three; ``None`` stays ``None``.
+
+    Raises
+    ------
+    InputError
+        There are not one or three numbers, or one is not positive and finite.
+    """
     if value is None:
         return None
     numbers = [value] * 3 if isinstance(value, (int, float)) else list(value)
@@ -92,12 +108,12 @@ def parse_voxel_size(value: float | Sequence[float] | None) -> Vector3 | None:
 
 
 class FileSource:
-    """Boxes of voxels from a file: cheap to make and to pickle, holds no open file.
+    """Base of the sources that read boxes from a file. It is cheap to make and to pickle, and keeps no file open.
 
     Parameters
     ----------
     volume
-        The handle, as the file was when it was opened.
+        The handle that was made when the file was opened.
     """
 
     def __init__(self, volume: Volume):
@@ -108,14 +124,16 @@ class FileSource:
 
     @property
     def shape(self) -> Index3:
+        """Shape of the volume, voxels z, y, x."""
         return self.volume.shape
 
     @property
     def dtype(self) -> np.dtype[Any]:
+        """Dtype of the voxels."""
         return np.dtype(self.volume.dtype)
 
     def _check_file(self, shape: Index3, dtype: str, also: Sequence[str] = ()) -> None:
-        """Refuse a file that is not as it was; ``also``: dtypes that its voxels may be read as instead."""
+        """Refuse a file that has changed since it was opened; ``also``: other dtypes that the volume may have."""
         if self.volume.shape != shape or self.volume.dtype not in (dtype, *also):
             raise FormatError(
                 f"{self.volume.url}: was {self.volume.shape} {self.volume.dtype} when it was opened and is {shape} "

@@ -1,4 +1,4 @@
-"""Suffixes of the formats, and what reads and writes voxels: the words that all rooms of ``io`` share."""
+"""Suffixes of the file formats, and the protocols of what reads and writes voxels, for all rooms of ``io``."""
 
 from __future__ import annotations
 
@@ -16,26 +16,41 @@ PACKED_SUFFIXES = (".gz", ".bz2")
 
 
 class Source(Protocol):
-    """Voxels that can be read."""
+    """Read access to the voxels of a volume."""
 
     @property
-    def shape(self) -> Index3: ...
+    def shape(self) -> Index3:
+        """Shape of the volume, voxels z, y, x."""
+        ...
+
     @property
-    def dtype(self) -> np.dtype[Any]: ...
+    def dtype(self) -> np.dtype[Any]:
+        """Dtype of the voxels."""
+        ...
+
     def read(self, box: Box) -> NDArray[Any]:
-        """The voxels of a box that lies inside of the volume, z, y, x."""
+        """Read a box that lies inside of the volume, z, y, x."""
         ...
 
 
 class Sink(Protocol):
-    """Voxels that can be written, whole shards at a time."""
+    """Write access to the voxels of a volume, whole shards at a time."""
 
-    def write(self, box: Box, array: NDArray[Any]) -> None: ...
-    def delete(self, box: Box) -> None: ...
+    def write(self, box: Box, array: NDArray[Any]) -> None:
+        """Write a box of whole shards."""
+        ...
+
+    def delete(self, box: Box) -> None:
+        """Delete the shards of a box, so that it reads as zeros."""
+        ...
 
 
 def suffix_of(url: str) -> str:
-    """``"a/b.MRC.gz"`` -> ``".mrc"``: the suffix that says the format, without compression."""
+    """Return the suffix that names the format, in lower case, without suffixes of compression.
+
+    >>> suffix_of("a/b.MRC.gz")
+    '.mrc'
+    """
     suffixes = [s.lower() for s in PurePosixPath(url.rstrip("/")).suffixes]
     while suffixes and suffixes[-1] in PACKED_SUFFIXES:
         suffixes.pop()
@@ -43,5 +58,5 @@ def suffix_of(url: str) -> str:
 
 
 def is_packed(url: str) -> bool:
-    """Whether the file is compressed as a whole (``.gz``, ``.bz2``) and must be unpacked before blocks are read."""
+    """Return whether a file is compressed as a whole (``.gz``, ``.bz2``), so that it must be unpacked to be read."""
     return url.lower().endswith(PACKED_SUFFIXES)

@@ -1,45 +1,205 @@
-"""Open what a path or URL names, by its suffix.
+"""Opening files and stores by their suffix.
 
-:func:`open_volume` makes a handle from metadata; :func:`open_source` and :func:`open_sink` give access to the voxels
-of a handle, box by box.
+:func:`open_volume` makes a handle from metadata. It is an :class:`OpenVolume`, which reads its voxels as NumPy, Dask
+and xarray arrays. :func:`open_source` and :func:`open_sink` give access to the voxels of any handle, box by box.
+
+>>> volume = open_volume("TS_01.ome.zarr")          # doctest: +SKIP
+>>> volume[100], volume[:, 100:200, :]              # doctest: +SKIP
+>>> volume.read(level=2)                            # doctest: +SKIP
 """
 
 from __future__ import annotations
 
-from volengine.core.errors import InputError
+from collections.abc import Iterator
+from dataclasses import fields
+from typing import Any, Self
+
+from numpy.typing import NDArray
+
+from volengine.core.boxes import Index3
+from volengine.core.errors import InputError, VolengineError
+from volengine.core.paths import PathLike, path_text
 from volengine.core.volume import Volume
+from volengine.io import notebook
 from volengine.io.names import MRC_SUFFIXES, TIFF_SUFFIXES, Sink, Source, suffix_of
 from volengine.io.stores import located
 
 
+class OpenVolume(Volume):
+    """A volume whose voxels can be read. :func:`open_volume` and the verbs return it.
+
+    Like every :class:`~volengine.core.volume.Volume` it describes voxels and holds none of them; it reads those that an
+    index selects. Reading needs the formats of ``io``, so it is not in ``core``, where plans are made of volumes that
+    do not exist yet. Equality, hash and JSON are those of the description. A copy in another process reads the same
+    voxels.
+
+    >>> volume = open_volume("TS_01.ome.zarr")                      # doctest: +SKIP
+    >>> volume[10]                                                  # doctest: +SKIP
+    >>> volume[:, 100:200, ::2]                                     # doctest: +SKIP
+    >>> volume.at_level(1).to_dask().mean().compute()               # doctest: +SKIP
+    """
+
+    ndim = 3
+
+    @classmethod
+    def of(cls, volume: Volume) -> Self:
+        """Make an open volume of a description, for example one that was made from JSON or by a plan."""
+        return volume if isinstance(volume, cls) else cls(**{f.name: getattr(volume, f.name) for f in fields(volume)})
+
+    def read(self, box: Any = ..., level: int | None = None) -> NDArray[Any]:
+        """Read voxels as a NumPy array of the volume's dtype, in the order z, y, x.
+
+        Parameters
+        ----------
+        box
+            A :class:`~volengine.core.boxes.Box`, or a NumPy index for up to three axes: whole numbers and slices, also
+            with steps and negative numbers. Default: all voxels.
+        level
+            The resolution level to read, in whose voxels ``box`` is; default: the volume's own.
+
+        Raises
+        ------
+        IndexRefusedError
+            (An ``IndexError``.) A number is outside of the volume, or an index is not a whole number, slice or ``...``.
+        InputError
+            The box reaches outside of the volume, the file is compressed as a whole, or the level does not exist.
+        """
+        volume = self if level is None else self.at_level(level)
+        voxels: NDArray[Any] = notebook.read_index(volume, _reader(volume), box)
+        return voxels
+
+    def __getitem__(self, key: Any) -> Any:
+        return self.read(key)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __iter__(self) -> Iterator[NDArray[Any]]:
+        """Yield the slices along z; each is read when it is needed."""
+        return (self.read(z) for z in range(len(self)))
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        """Read all voxels; volumes larger than 2 GiB are refused."""
+        if copy is False:
+            raise ValueError(f"{self.where}: the voxels are read from storage, which is a copy; leave out copy=False.")
+        notebook.check_size(self)
+        return self.read().astype(self.dtype if dtype is None else dtype, copy=False)
+
+    @property
+    def levels(self) -> tuple[Index3, ...]:
+        """Shapes z, y, x of the image's resolution levels, the finest first; a plain file has one level."""
+        return self._image().shapes if self.path else (self.shape,)
+
+    def at_level(self, level: int) -> Self:
+        """Return the same image at another resolution level; 0 is the finest.
+
+        It keeps the name of this volume, and its voxel size is consistent with this volume's.
+
+        Raises
+        ------
+        InputError
+            The level does not exist. Plain files and bare arrays have level 0 only.
+        """
+        if self.path:
+            return self.of(self._image().open(self, level))
+        if level != 0:
+            raise InputError(f"{self.where} has level 0 only; there is no level {level}.")
+        return self
+
+    def _image(self) -> Any:
+        from volengine.io.omezarr.image_levels import ImageLevels
+
+        return ImageLevels.of(self)
+
+    def to_dask(self) -> Any:
+        """Return the volume as a ``dask.array.Array`` in its stored chunks (whole slices of a file without chunks).
+
+        Voxels are read when the array is computed, by the process that computes it. It is for inspecting volumes larger
+        than memory in a notebook. The verbs do not use Dask arrays; see :mod:`volengine.engine`.
+        """
+        return notebook.dask_array(self, _reader)
+
+    def to_xarray(self) -> Any:
+        """Return the volume as an ``xarray.DataArray`` with dimensions z, y, x and coordinates in angstrom.
+
+        Its data are those of :meth:`to_dask`. A coordinate is ``origin + index * voxel size``.
+
+        Raises
+        ------
+        DependencyError
+            ``xarray`` is not installed.
+        """
+        return notebook.xarray_array(self, self.to_dask())
+
+    def _repr_html_(self) -> str:
+        """Show the facts, and the middle slice of the coarsest level that is large enough, which is read for this."""
+        try:
+            shapes = self.levels
+            volume = self.at_level(notebook.thumbnail_level(shapes)) if len(shapes) > 1 else self
+            picture = notebook.thumbnail(volume[len(volume) // 2], self.kind, self._window())
+        except (VolengineError, OSError) as error:
+            return notebook.html_table(self, (self.shape,), None, f"no picture: {error}")
+        return notebook.html_table(self, shapes, picture)
+
+    def _window(self) -> tuple[float, float] | None:
+        """Return the display range that the store states."""
+        return self._image().window if self.path else None
+
+
+def _reader(volume: Volume) -> notebook.Read:
+    return open_source(volume).read
+
+
 def open_volume(
-    url: str,
+    url: PathLike,
     *,
     voxel_size: float | tuple[float, float, float] | None = None,
     name: str | None = None,
     level: int = 0,
     group: str = "",
     channel: int | None = None,
-) -> Volume:
-    """The handle of a file or store, by its suffix; reads metadata only.
+) -> OpenVolume:
+    """Open a file or store by its suffix, and return its handle. Only metadata are read.
 
     Parameters
     ----------
     url
-        ``.mrc .rec .map .st .ali`` (also ``.gz``, ``.bz2``), ``.tif .tiff``, or an OME-Zarr store (path or URL).
+        Path (text or ``pathlib.Path``) or URL of an MRC file (``.mrc .rec .map .st .ali .mrcs``, also with ``.gz`` or
+        ``.bz2``), of a TIFF stack (``.tif .tiff``), or of an OME-Zarr store.
     voxel_size
-        Angstrom (one number or z, y, x); overrides what the file says.
+        Angstrom, one number or z, y, x; overrides that of the file.
     name
-        The tomogram's name; default: the file's stem.
+        Name of the tomogram; default: the name of the file without its ending.
     level, group, channel
-        For OME-Zarr: resolution level, labels group (``"labels/core"``), index on a channel axis.
+        For OME-Zarr only: resolution level, group of an image (``"labels/core"``), index on a channel axis.
 
     Raises
     ------
-    MissingError, FormatError, InputError
-        Nothing there; not what its suffix says; a voxel size that is needed.
+    MissingError
+        The file or store does not exist.
+    FormatError
+        It is damaged, or not of the format that its suffix names.
+    InputError
+        The suffix is unknown, the image is not complete, or the voxel size or the channel must be given.
+
+    >>> import tempfile, mrcfile, numpy
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     mrcfile.write(f"{folder}/TS_01.mrc", numpy.zeros((4, 8, 8), "float32"), voxel_size=10)
+    ...     volume = open_volume(f"{folder}/TS_01.mrc")
+    ...     volume.name, volume.shape, volume.voxel_size, volume[2].shape
+    ('TS_01', (4, 8, 8), (10.0, 10.0, 10.0), (8, 8))
     """
-    url = located(url)
+    volume = _described(located(path_text(url)), voxel_size, name, (level, group, channel))
+    return OpenVolume.of(volume)
+
+
+def _described(
+    url: str,
+    voxel_size: float | tuple[float, float, float] | None,
+    name: str | None,
+    image: tuple[int, str, int | None],
+) -> Volume:
+    """The description of a file or store; ``image`` is level, group and channel of an OME-Zarr store."""
     suffix = suffix_of(url)
     if suffix in MRC_SUFFIXES:
         from volengine.io.mrc.open import open_mrc
@@ -52,6 +212,7 @@ def open_volume(
     if suffix in ("", ".zarr"):
         from volengine.io.omezarr.read import open_image
 
+        level, group, channel = image
         volume = open_image(url, level=level, group=group, channel=channel, voxel_size=voxel_size)
         return volume.with_(name=name) if name else volume
     raise InputError(
@@ -60,7 +221,7 @@ def open_volume(
 
 
 def open_source(volume: Volume) -> Source:
-    """Read access to the voxels of a handle."""
+    """Return read access to the voxels of a handle."""
     suffix = suffix_of(volume.url)
     if suffix in MRC_SUFFIXES:
         from volengine.io.mrc.open import MrcSource
@@ -76,7 +237,7 @@ def open_source(volume: Volume) -> Source:
 
 
 def open_sink(volume: Volume) -> Sink:
-    """Write access to the voxels of an OME-Zarr level or a scratch array that exists."""
+    """Return write access to the voxels of an OME-Zarr level or a scratch array, which must have been created."""
     from volengine.io.omezarr.arrays import ZarrSink
 
     return ZarrSink(volume)

@@ -1,9 +1,9 @@
-"""Boxes out of a plain array of voxels in a file, through short-lived memory maps.
+"""Reading boxes from a contiguous array of voxels in a file, through short-lived memory maps.
 
 MRC files and uncompressed TIFF stacks hold their voxels as one contiguous array behind some header bytes. A
-:class:`RawLayout` says where it lies; :func:`read_raw` copies a box out of it. The file is mapped window by
-window and unmapped again, so that a process that has read a whole tomogram does not keep it resident: at any
-time at most :data:`WINDOW_BYTES` of the file are mapped.
+:class:`RawLayout` describes its place and type; :func:`read_raw` copies a box out of it. At most :data:`WINDOW_BYTES`
+of the file (or one row) are mapped at a time, so that a process that has read a whole tomogram does not keep it in
+memory.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ WINDOW_BYTES = 16 * 2**20
 
 @dataclass(frozen=True)
 class RawLayout:
-    """Where the voxels lie in a file.
+    """Place and type of the voxels in a file.
 
     Parameters
     ----------
     offset
         First byte of the first voxel.
     shape
-        Slowest axis first, as stored.
+        Shape as stored, slowest axis first.
     dtype
-        numpy dtype string with byte order (``">i2"``); ``"u1"`` when ``packed``.
+        numpy dtype string with byte order (``">i2"``); ``"u1"`` if ``packed``.
     packed
-        Two 4-bit values per byte, the first one in the low bits; each row begins at a whole byte.
+        Whether each byte holds two 4-bit values, the first one in the low bits. Each row begins at a whole byte.
     """
 
     offset: int
@@ -45,7 +45,7 @@ class RawLayout:
 
     @property
     def row_bytes(self) -> int:
-        """Bytes of one row of the fastest axis."""
+        """Bytes of one row along the fastest axis."""
         nx = self.shape[2]
         return (nx + 1) // 2 if self.packed else nx * np.dtype(self.dtype).itemsize
 
@@ -56,26 +56,25 @@ class RawLayout:
 
 
 def read_raw(path: str, layout: RawLayout, box: Box) -> NDArray[np.generic]:
-    """A box of the stored array, C-contiguous, in native byte order.
+    """Read a box of the stored array.
 
     Parameters
     ----------
     path
         The file.
     layout
-        Where its voxels lie.
+        Place and type of its voxels.
     box
-        In the axis order of ``layout.shape``, inside of it.
+        A box inside of ``layout.shape``, in its axis order.
 
     Returns
     -------
-    numpy.ndarray
-        Shape ``box.shape``; packed 4-bit values come as uint8.
+    Array of shape ``box.shape``, C-contiguous, in native byte order; packed 4-bit values become uint8.
 
     Raises
     ------
     FormatError
-        The file has become too short since its header was read.
+        The file is shorter than its layout, so it has changed since its header was read.
     """
     stored = np.dtype(layout.dtype)
     out = np.empty(box.shape, stored.newbyteorder("="))
@@ -99,9 +98,18 @@ def read_raw(path: str, layout: RawLayout, box: Box) -> NDArray[np.generic]:
 
 
 def unpack_nibbles(packed: NDArray[np.uint8], start: int, stop: int) -> NDArray[np.uint8]:
-    """Values ``start <= i < stop`` of rows of 4-bit pairs, low bits first.
+    """Unpack the values ``start <= i < stop`` of rows of 4-bit pairs, low bits first.
 
-    ``packed`` has the bytes of one row in its last axis; the result has ``stop - start`` values there, 0 to 15.
+    Parameters
+    ----------
+    packed
+        uint8; the last axis has the bytes of one row.
+    start, stop
+        First value, and the one after the last.
+
+    Returns
+    -------
+    uint8, 0 to 15; the last axis has ``stop - start`` values.
     """
     part = packed[..., start // 2 : (stop + 1) // 2]
     both = np.empty((*part.shape, 2), np.uint8)
@@ -113,7 +121,7 @@ def unpack_nibbles(packed: NDArray[np.uint8], start: int, stop: int) -> NDArray[
 
 
 def _span(layout: RawLayout, part: Box) -> tuple[int, int]:
-    """First byte and number of whole rows from the first to the last row of a window."""
+    """Return the first byte of a window, and its number of whole rows from the first to the last one."""
     ny = layout.shape[1]
     first = part.start[0] * ny + part.start[1]
     last = (part.stop[0] - 1) * ny + part.stop[1]
@@ -121,7 +129,7 @@ def _span(layout: RawLayout, part: Box) -> tuple[int, int]:
 
 
 def _windows(layout: RawLayout, box: Box) -> Iterator[Box]:
-    """The box in parts of at most :data:`WINDOW_BYTES` (or one row) of the file."""
+    """Divide a box into parts that span at most :data:`WINDOW_BYTES` (or one row) of the file."""
     (z0, y0, x0), (z1, y1, x1) = box.start, box.stop
     sections = WINDOW_BYTES // (layout.shape[1] * layout.row_bytes)
     rows = max(1, WINDOW_BYTES // layout.row_bytes) if sections == 0 else max(1, y1 - y0)

@@ -1,12 +1,12 @@
-"""Where Zarr stores live: local folders, memory, and object stores.
+"""Zarr stores in local folders, in memory, and in object stores.
 
->>> store = open_store("tomo.zarr")                # a local folder, also file:///...
->>> store = open_store("memory://tomo.zarr")       # this process only
->>> store = open_store("s3://bucket/tomo.zarr")    # anything fsspec knows; needs the extra ``s3``
->>> exists("tomo.zarr"), remove_store("tomo.zarr")
+>>> store = open_store("memory://tomo.zarr")       # in this process only
+>>> exists("memory://tomo.zarr")
+False
 
-A URL is a plain string in every handle and recipe; credentials and endpoints come from the environment and from
-fsspec's own configuration files, never from the URL.
+``open_store("tomo.zarr")`` opens a local folder (also ``file:///...``), ``open_store("s3://bucket/tomo.zarr")`` an
+object store. Any scheme of fsspec can be used; ``s3`` needs the extra ``s3``. A URL is plain text in every handle and
+recipe. Credentials and endpoints come from the environment and from fsspec's configuration files, never from the URL.
 """
 
 from __future__ import annotations
@@ -36,13 +36,19 @@ _memory_lock = threading.Lock()
 
 
 def scheme(url: str) -> str:
-    """``"file"`` for local paths, else the URL's scheme in lower case."""
+    """Return the scheme of a URL in lower case; ``"file"`` for local paths."""
     head, mark, _ = url.partition("://")
     return "file" if not mark or head.lower() == "local" else head.lower()
 
 
 def local_path(url: str) -> Path | None:
-    """The folder of a local store; ``None`` for stores elsewhere."""
+    """Return the path of a local store; ``None`` for other stores.
+
+    Raises
+    ------
+    InputError
+        A ``file://`` URL names another host.
+    """
     if scheme(url) != "file":
         return None
     if "://" in url:
@@ -54,7 +60,7 @@ def local_path(url: str) -> Path | None:
 
 
 def store_name(url: str) -> str:
-    """The store's name without folder and without ``.ome.zarr`` or ``.zarr``: the tomogram's name."""
+    """Return the name of a store without its folder and its ending (``.ome.zarr``, ``.zarr``): the tomogram's name."""
     name = url.rstrip("/").rpartition("/")[2]
     for ending in (".zarr", ".ome", ".ngff"):
         name = name.removesuffix(ending)
@@ -62,14 +68,21 @@ def store_name(url: str) -> str:
 
 
 def open_store(url: str, *, read_only: bool = False) -> Store:
-    """The Zarr store behind a URL. Nothing is created and nothing is checked yet.
+    """Make the Zarr store of a path or URL. This creates nothing and does not check whether it exists.
+
+    Parameters
+    ----------
+    url
+        Path or URL.
+    read_only
+        Refuse writing through this object.
 
     Raises
     ------
     DependencyError
-        If the URL's file system needs a package that is not installed; the message names the extra.
+        The URL's file system needs a package that is not installed; the message names it.
     InputError
-        For a scheme that nobody knows.
+        The URL cannot be opened, for example because its scheme is unknown.
     """
     path = local_path(url)
     if path is not None:
@@ -105,18 +118,25 @@ def _open_remote(url: str, read_only: bool) -> Store:
 
 
 def located(url: str) -> str:
-    """A path made absolute, so that every process means the same file; URLs are left as they are."""
+    """Make a path absolute, so that it means the same file in every process; a URL is returned unchanged."""
     return url if "://" in url else str(Path(url).expanduser().absolute())
 
 
 @contextmanager
 def local_copy(url: str, *, write: bool = False) -> Iterator[Path]:
-    """A local path for a small file: its own, or, for a URL, that of a copy.
+    """Yield a local path for a small file: its own path, or, for a URL, the path of a temporary copy.
 
     Parameters
     ----------
+    url
+        Path or URL of the file.
     write
-        The caller writes the file; a copy is put in its place at the end. Otherwise the caller reads it.
+        Whether the caller writes the file; for a URL it is uploaded at the end. Otherwise it is downloaded first.
+
+    Raises
+    ------
+    MissingError
+        The URL cannot be reached.
     """
     if "://" not in url:
         yield Path(url)
@@ -137,12 +157,12 @@ def local_copy(url: str, *, write: bool = False) -> Iterator[Path]:
 
 @contextmanager
 def reached(url: str) -> Iterator[None]:
-    """What a remote file system says when it cannot be reached (credentials, names, network), as one message.
+    """Replace any error of the libraries behind a URL (credentials, names, network) by one message.
 
     Raises
     ------
     MissingError
-        Instead of any error of the libraries behind the URL.
+        Instead of the libraries' error. Errors of volengine pass unchanged.
     """
     try:
         yield
@@ -156,7 +176,7 @@ def reached(url: str) -> Iterator[None]:
 
 
 def exists(url: str) -> bool:
-    """Whether anything is stored there (not necessarily an image, nor a whole one)."""
+    """Return whether anything is stored at a path or URL; it need not be an image, nor a complete one."""
     path = local_path(url)
     if path is not None:
         return path.is_file() or (path.is_dir() and any(path.iterdir()))
@@ -167,12 +187,12 @@ def exists(url: str) -> bool:
 
 
 def remove_store(url: str, prefix: str = "") -> None:
-    """Delete a store, or the part of it below ``prefix``. One that is not there is no error.
+    """Delete a store, or the part of it below ``prefix``. If it does not exist, nothing happens.
 
     Raises
     ------
     InputError
-        If a local folder is not a Zarr group or array: it is left alone.
+        The path is a file, or a folder that is no Zarr group or array; it is not deleted.
     """
     path = local_path(url)
     if path is not None:
@@ -195,7 +215,7 @@ def _remove_folder(path: Path) -> None:
     content = list(path.iterdir())
     if content and not any((path / name).exists() for name in NODE_FILES):
         raise InputError(f"{path} is a folder but no Zarr store; it was not deleted. Give another name.")
-    if path.is_symlink():  # keep the link: it says where the user wants the bytes
+    if path.is_symlink():  # keep the link, which the user has set to choose the disk
         for entry in content:
             if entry.is_dir() and not entry.is_symlink():
                 shutil.rmtree(entry)
@@ -206,7 +226,10 @@ def _remove_folder(path: Path) -> None:
 
 
 def remove_litter(url: str, prefix: str = "") -> int:
-    """Delete the ``*.partial`` files that killed writers left behind; returns how many. Only when nobody writes."""
+    """Delete the ``*.partial`` files that killed writers have left; return their number.
+
+    It must not be called while somebody writes to the store.
+    """
     path = local_path(url)
     if path is None:
         return 0

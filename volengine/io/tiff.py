@@ -1,11 +1,12 @@
-"""Read TIFF stacks: pages are z.
+"""Reading TIFF stacks. The pages are the z slices.
 
 >>> volume = open_tiff("tomo.tif", voxel_size=10.5)                  # doctest: +SKIP
 >>> voxels = TiffSource(volume).read(Box((0, 0, 0), (64, 64, 64)))    # doctest: +SKIP
 
-Uncompressed contiguous stacks are read through short-lived memory maps, others page by page, so that one page is
-the most that is held besides the box. The voxel size is taken from OME or ImageJ metadata; plain TIFF resolution
-(dots per inch of some printer) is not believed. Colour images, and images with more than three axes, are refused.
+Uncompressed contiguous stacks are read through short-lived memory maps. Others are read page by page, so that at most
+one page is in memory besides the box. The voxel size is taken from OME or ImageJ metadata; the resolution tags of plain
+TIFF files are ignored, because they usually state a printer's dots per inch. Colour images and images with more than
+three axes are refused.
 """
 
 from __future__ import annotations
@@ -26,8 +27,9 @@ from numpy.typing import NDArray
 
 from volengine.core.boxes import Box, Index3, index3
 from volengine.core.errors import FormatError
+from volengine.core.paths import PathLike
 from volengine.core.volume import Vector3, Volume
-from volengine.io.files import FileSource, PathLike, chosen_voxel_size, file_identity, first_bytes
+from volengine.io.files import FileSource, chosen_voxel_size, file_identity, first_bytes
 from volengine.io.mrc.rules import VOXEL_RANGE
 from volengine.io.rawfile import RawLayout, read_raw
 
@@ -44,7 +46,23 @@ _BROKEN = (tifffile.TiffFileError, ValueError, IndexError, KeyError, TypeError, 
 
 @dataclass(frozen=True)
 class TiffFacts:
-    """What a TIFF stack holds. ``offset`` is ``None`` where pages have to be decoded one by one."""
+    """Facts of a TIFF stack, from its metadata.
+
+    Parameters
+    ----------
+    shape, dtype
+        Shape z, y, x, and numpy dtype name of the voxels.
+    byte_order
+        ``"<"`` or ``">"``.
+    offset
+        First byte of the voxels; ``None`` if pages must be decoded one by one.
+    axes
+        Axes of the series, as ``tifffile`` names them.
+    compression
+        Name of the compression.
+    voxel_size, voxel_size_rule
+        Angstrom, z, y, x, and the metadata that it comes from; ``None`` with the reason.
+    """
 
     shape: Index3
     dtype: str
@@ -57,7 +75,7 @@ class TiffFacts:
 
     @property
     def layout(self) -> RawLayout | None:
-        """Where the voxels lie, if they lie in one piece."""
+        """Place and type of the voxels, if they are contiguous and uncompressed; else ``None``."""
         if self.offset is None:
             return None
         stored = np.dtype(self.dtype).newbyteorder(">" if self.byte_order == ">" else "<")
@@ -65,30 +83,30 @@ class TiffFacts:
 
 
 def open_tiff(path: PathLike, voxel_size: float | Sequence[float] | None = None, name: str | None = None) -> Volume:
-    """The handle of a TIFF stack. Reads no voxels.
+    """Open a TIFF stack and return its handle. Only metadata are read.
 
     Parameters
     ----------
     path
-        A TIFF or BigTIFF file; its first series, two- or three-dimensional, pages as z.
+        A TIFF or BigTIFF file with one two- or three-dimensional series.
     voxel_size
-        Angstrom, one number or z, y, x; overrides the file's.
+        Angstrom, one number or z, y, x; overrides that of the file.
     name
-        The tomogram's name; default: the file's name without its ending.
+        Name of the tomogram; default: the name of the file without its ending.
 
     Returns
     -------
     Volume
-        Origin 0; ``chunks`` is one page where pages have to be decoded; ``facts["tiff"]`` says what was found.
+        Its origin is 0; ``chunks`` is one page if pages must be decoded; ``facts["tiff"]`` has the :class:`TiffFacts`.
 
     Raises
     ------
     MissingError
-        There is no such file.
+        The file does not exist.
     FormatError
-        The file is damaged, no TIFF, coloured, or has more than three axes.
+        It is damaged, no TIFF file, has colours or more than three axes, or holds several stacks.
     InputError
-        The file states no voxel size and none was given.
+        It states no voxel size, and none was given.
     """
     file_name = os.fspath(path)
     facts = read_facts(file_name)
@@ -111,17 +129,17 @@ def open_tiff(path: PathLike, voxel_size: float | Sequence[float] | None = None,
 
 
 class TiffSource(FileSource):
-    """Boxes of voxels from a TIFF stack; picklable, holds no open file.
+    """Read access to the voxels of a TIFF stack. It can be pickled and keeps no file open.
 
     Parameters
     ----------
     volume
-        From :func:`open_tiff`. The file is looked at again and must still fit.
+        A handle of :func:`open_tiff`. The file's metadata are read again and must still fit.
 
     Raises
     ------
     FormatError
-        The file is no longer the one that was opened.
+        The file has changed since it was opened.
     """
 
     def __init__(self, volume: Volume):
@@ -131,14 +149,14 @@ class TiffSource(FileSource):
         self._layout = facts.layout
 
     def read(self, box: Box) -> NDArray[np.generic]:
-        """The voxels of a box: C-contiguous, native byte order, z, y, x.
+        """Read a box: C-contiguous, native byte order, z, y, x.
 
         Raises
         ------
         InputError
             The box is not inside of the volume.
         FormatError
-            A page is damaged.
+            A page is damaged, or needs a decompressor that is not installed.
         """
         self._check_box(box)
         if self._layout is not None:
@@ -155,7 +173,7 @@ class TiffSource(FileSource):
 
 
 def read_facts(path: str) -> TiffFacts:
-    """Shape, type, place and voxel size of a TIFF stack, from its metadata."""
+    """Read the facts of a TIFF stack from its metadata; errors as for :func:`open_tiff`."""
     _, file_bytes = first_bytes(path, 1, EXPECTED)
     with _opened(path) as tif:
         try:
@@ -204,9 +222,9 @@ def _opened(path: str) -> Iterator[Any]:
 
 
 def _check_chain(path: str, tif: Any, file_bytes: int) -> None:
-    """Follow the chain of page directories (TIFF 6.0, section 2); where it leaves the file, pages are missing.
+    """Follow the chain of page directories (TIFF 6.0, section 2); refuse a file whose chain leads outside of it.
 
-    tifffile only logs this and gives the pages it found: a stack cut short would pass for a smaller one.
+    tifffile only logs this and returns the pages that it found, so a truncated stack would pass for a smaller one.
     """
     form, file = tif.tiff, tif.filehandle
     file.seek(form.offsetsize)  # the first directory's offset: byte 4, in BigTIFF byte 8
@@ -228,7 +246,7 @@ def _check_chain(path: str, tif: Any, file_bytes: int) -> None:
 
 
 def _shape(path: str, tif: Any, file_bytes: int) -> Index3:
-    """Pages, rows, columns; refuses what is no stack of grey pages."""
+    """Return pages, rows and columns; refuse files that are no single stack of grey pages."""
     first, page = tif.series[0], tif.series[0].keyframe
     if page.samplesperpixel != 1 or "S" in first.axes:
         raise FormatError(
@@ -259,7 +277,7 @@ def _shape(path: str, tif: Any, file_bytes: int) -> Index3:
 
 
 def _decode(path: str, pages: Any, z: int, shape: tuple[int, int]) -> NDArray[Any]:
-    """One page. What tifffile cannot decompress by itself (LZW, JPEG ...) is left to Pillow."""
+    """Decode one page. Pillow decodes what tifffile cannot decompress by itself (LZW, JPEG ...)."""
     page, where = pages[z], f"{path}: page {z}"
     if page is None:
         raise FormatError(f"{where} is missing from the file.")
@@ -298,7 +316,7 @@ def _voxel_size(tif: Any) -> tuple[Vector3 | None, str]:
 
 
 def _ome_voxel_size(xml: str) -> tuple[Vector3 | None, str]:
-    """``PhysicalSizeX`` ... of the first ``Pixels`` (OME schema 2016-06; the unit defaults to µm)."""
+    """Return ``PhysicalSizeX`` ... of the first ``Pixels`` (OME schema 2016-06; the default unit is µm)."""
     pixels = next((e for e in ET.fromstring(xml).iter() if e.tag.rpartition("}")[2] == "Pixels"), None)
     if pixels is None:
         return None, "the OME metadata describe no pixels"
@@ -312,7 +330,7 @@ def _ome_voxel_size(xml: str) -> tuple[Vector3 | None, str]:
 
 
 def _imagej_voxel_size(tif: Any) -> tuple[Vector3 | None, str]:
-    """ImageJ: ``spacing`` and ``unit`` in the description, pixels per unit in the resolution tags."""
+    """Return ImageJ's voxel size: ``spacing`` and ``unit`` of the description, pixels per unit of resolution tags."""
     facts, tags = tif.imagej_metadata or {}, tif.pages[0].tags
     unit = _unit(str(facts.get("unit", "")))
     if unit is None:
@@ -335,5 +353,5 @@ def _unit(text: str) -> float | None:
 
 
 def _neat(value: float) -> float:
-    """Seven digits: what the 32-bit fractions of TIFF resolutions hold safely."""
+    """Round to seven digits, the precision of the 32-bit fractions of TIFF resolutions."""
     return float(f"{value:.7g}")

@@ -1,18 +1,18 @@
-"""Basins of the distance landscape, block by block, equal for every block shape.
+"""Basins of the distance transform, computed block by block with the same result for every block shape.
 
-Watershed picking floods the distance transform of a mask. Flooding with a queue depends on the order in which
-equal distances enter it, so two crops of one volume disagree. Here every foreground voxel gets a *key*
-``(squared distance to the background, linear index in the volume)``. No two keys are equal, so everything below
-is defined by the mask alone:
+Watershed picking floods the distance transform of a mask. The result of flooding with a queue depends on the order in
+which equal distances enter the queue, so two crops of one volume give different results. Here every foreground voxel
+has a *key*, ``(squared distance to the background, linear index in the volume)``. No two keys are equal, so the mask
+alone determines everything below:
 
-- each voxel points to the highest key among its neighbours and itself; following the pointers it reaches a local
-  maximum, its *root*; the voxels of one root are a *basin*;
-- the *pass* between two touching basins is the best pair of touching voxels, ordered by the lower key, then by
-  the higher one.
+- Each voxel points to the highest key among its neighbours and itself. The path along the pointers ends at a local
+  maximum, the *root*. The voxels of one root are a *basin*.
+- The *pass* between two touching basins is the highest pair of touching voxels, ordered by the lower key of the pair,
+  then by the higher one.
 
-:func:`block_basins` does this for one block with a halo. Paths that leave the block end at the voxel they leave
-to; :mod:`volengine.ops.regions` joins the blocks. A watershed by steepest ascent equals the flooding with the
-same keys (Meyer, Signal Processing 38, 1994; Cousty et al., IEEE TPAMI 31, 2009: minimum spanning forests).
+:func:`block_basins` computes this for one block with a halo. A path that leaves the block ends at the first voxel
+outside; :mod:`volengine.ops.regions` joins the blocks. A watershed by steepest ascent equals the flooding with the same
+keys (Meyer, Signal Processing 38, 1994; Cousty et al., IEEE TPAMI 31, 2009: minimum spanning forests).
 
 >>> import numpy as np
 >>> from volengine.core.boxes import Box
@@ -42,58 +42,58 @@ Int64 = NDArray[np.int64]
 Intp = NDArray[np.intp]
 
 WEIGHT_ONE = 1 << 24
-"""Predictions of floating type are summed as whole numbers of 2**-24, so that sums do not depend on their order."""
+"""Floating-point predictions are summed as multiples of 2**-24, so that sums do not depend on their order."""
 
 _CHUNK = 1 << 15  # foreground voxels handled at a time: their work arrays stay in the cache
 
 
 def weight_unit(dtype: DTypeLike) -> float:
-    """What a weight of 1.0 is in the tables: predictions of integer type hold 255 for 1.0."""
+    """Return the integer that stands for a weight of 1.0 in the tables: 2**24 for floating-point dtypes, else 255."""
     return float(WEIGHT_ONE) if np.dtype(dtype).kind == "f" else 255.0
 
 
 def block_basins(
     prediction: Array, crop: Box, core: Box, shape: Index3, rules: BasinRules
 ) -> tuple[NDArray[np.uint32], Table]:
-    """Local regions of one block, and what is needed to join them with those of other blocks.
+    """Find the local regions of one block, and the table from which they are joined with those of other blocks.
 
-    A *local region* is the set of core voxels whose paths end in the same root, or leave the core to the same
-    voxel outside.
+    A *local region* is the set of core voxels whose paths end at the same root, or at the same voxel outside of the
+    core.
 
     Parameters
     ----------
     prediction
-        Stored values over ``crop``: integers, or floating numbers (summed as multiples of 2**-24).
+        Stored values in ``crop``: integers (0 to 255), or floating point (summed as multiples of 2**-24).
     crop, core, shape
-        Box of the array, box of the block's core, shape of the volume. The crop must hold the core and one voxel
-        around it as far as the volume reaches.
+        Box that the array covers, box of the block's core, shape of the volume. The crop must contain the core and one
+        voxel around it, as far as the volume reaches.
     rules
-        What is foreground and which voxels touch.
+        Which voxels are foreground, and which voxels touch.
 
     Returns
     -------
     basin
-        uint32, shape of the core: local region 1 ... n, 0 in the background.
+        uint32, shape of the core: number of the local region, 1 ... n; 0 in the background.
     table
-        Three groups of columns. One row per region: ``root`` (uint64 key of the root, 0 if the region leaves the
-        core), ``exit`` (int64 linear index of the voxel it leaves to, -1 if it does not), ``voxels``, ``weight``
-        (int64 sum of values), ``sums`` (int64, (n, 3): sums of z, y, x in the volume), ``peak`` (float64, highest
-        value), ``peak_index`` (int64 linear index of its first voxel). One row per pass inside of the core:
-        ``pass_a < pass_b`` (uint32 regions), ``pass_low``, ``pass_high`` (uint64 keys). One row per foreground
-        voxel of the core that touches other blocks: ``shell_index`` (int64 linear index, ascending),
-        ``shell_region``, ``shell_d2`` (uint32).
+        Three groups of columns. One row per region: ``root`` (uint64 key of the root, 0 if its paths leave the core),
+        ``exit`` (int64 linear index of the voxel outside at which its paths end, -1 if they stay inside), ``voxels``
+        (int64), ``weight`` (int64 sum of values), ``sums`` (int64, (n, 3): sums of the voxels' z, y, x in the volume),
+        ``peak`` (float64, highest value), ``peak_index`` (int64 linear index of the first voxel with that value). One
+        row per pass inside of the core: ``pass_a < pass_b`` (uint32 regions), ``pass_low``, ``pass_high`` (uint64
+        keys). One row per foreground voxel in a face of the core behind which there is another block: ``shell_index``
+        (int64 linear index, ascending), ``shell_region`` (uint32), ``shell_d2`` (uint32 squared distance).
 
     Raises
     ------
     WiderHaloError
-        If a distance may depend on voxels outside of the crop.
+        A distance may depend on voxels outside of the crop.
     InputError
-        If a foreground value is infinite or the block has 2**31 voxels or more.
+        A foreground value is infinite, or the block has 2**31 voxels or more.
 
     Notes
     -----
-    Time is about one distance transform of the crop and 0.3 microseconds per foreground voxel. Memory at the
-    peak, per voxel: the prediction, 5 bytes for each voxel of the crop, and at most 14 bytes for each of the core.
+    Time: one distance transform of the crop, and about 0.3 microseconds per foreground voxel. Peak memory: the
+    prediction, 5 bytes per voxel of the crop, and at most 14 bytes per voxel of the core.
     """
     inside = prediction[core.slices_in(crop)]
     core_mask = inside > rules.level
@@ -241,7 +241,7 @@ class _Landscape:
         }
 
     def _on_shell(self, position: tuple[Int64, Int64, Int64]) -> NDArray[np.bool_]:
-        """Which voxels lie in a face of the core behind which there is another block."""
+        """Return which voxels lie in a face of the core behind which there is another block."""
         on = np.zeros(position[0].size, bool)
         for axis in (1, 2) if self.rules.planar else (0, 1, 2):
             if self.core.start[axis] > 0:
@@ -251,7 +251,7 @@ class _Landscape:
         return on
 
     def passes(self) -> Table:
-        """The best pass of every pair of local regions that touch inside of the core."""
+        """Return the best pass of every pair of local regions that touch inside of the core."""
         steps = [s for s in map(self._step, self.rules.offsets) if s > 0]
         best = Passes()
         for at in self._chunks():
@@ -269,7 +269,7 @@ class _Landscape:
         return {"pass_a": a, "pass_b": b, "pass_low": low, "pass_high": high}
 
     def basin(self) -> NDArray[np.uint32]:
-        """The local regions of the core: the last step, for it lets the rest go."""
+        """Return the local regions of the core. This is the last step: it deletes the work arrays."""
         del self.height, self.flat
         return self.region.reshape(self.frame)[1:-1, 1:-1, 1:-1].astype(np.uint32)
 

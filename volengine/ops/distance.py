@@ -1,13 +1,14 @@
-"""Which voxels lie within a radius of a mask: exact, at a cost that hardly knows the radius.
+"""Dilation of a mask by a disc or ball, exact, at a cost that depends little on the radius.
 
-A :class:`Reach` says which steps (dz, dy, dx) are short enough, for any voxel size. :func:`near` answers for a whole
-mask what a dilation with that disc or ball as its footprint would, without the footprint: one axis after the other
-(separable squared distances, Meijster, Roerdink & Hesselink 2000), cut off at the radius, in small integers.
+A :class:`Reach` defines which steps (dz, dy, dx) are within the radius, for any voxel size. :func:`near` dilates a mask
+by it without a footprint: it computes squared distances one axis after the other (separable, Meijster, Roerdink &
+Hesselink 2000), cut off at the radius, in small integers.
 
-Along the first axis a voxel's distance to the mask is spread by shifts of 1, 2, 4, ... voxels. The last axis needs no
-parabolas: how far a voxel still reaches along it is a whole number that falls by one per step, so it is spread the
-same way. Only balls have an axis between, whose parabolas are shifted once per voxel of radius, or, for large
-radii, come from :mod:`edt`; only where y and x differ in voxel size does the cost go on growing.
+Along the first axis, the distance of each voxel to the mask is spread by shifts of 1, 2, 4, ... voxels. Along the last
+axis no parabolas are needed: the number of steps that a voxel still reaches is a whole number that falls by one per
+step, so it is spread in the same way. Only balls have an axis between these two. Its parabolas are shifted once per
+voxel of radius, or, for large radii, come from :mod:`edt`. The cost goes on growing with the radius only for balls
+whose voxel sizes differ between y and x.
 
 >>> import numpy as np
 >>> mask = np.zeros((1, 1, 7), bool)
@@ -33,28 +34,28 @@ from volengine.core.errors import InputError
 from volengine.core.units import NM_TO_ANGSTROM
 
 SLACK = 1e-6
-"""Relative: a step is within the radius if it is not longer by more than this. Voxel sizes come from 32-bit headers."""
+"""Relative tolerance: a step counts if it exceeds the radius by no more than this (voxel sizes are 32-bit floats)."""
 
 FAR_VOX = 64
-"""From this radius on the distances of a ball within a slice come from :mod:`edt`: measured 30 to 60 ns per voxel for
-any radius, where shifting parabolas takes 0.3 to 0.9 ns per voxel of radius (on an idle and on a busy machine)."""
+"""From this radius (voxels) on, the distances of a ball within a slice come from :mod:`edt`. It takes 30 to 60 ns per
+voxel for any radius; shifting parabolas takes 0.3 to 0.9 ns per voxel and voxel of radius (idle and busy machine)."""
 
 SLAB_VOXELS = 2**15
-"""Slices are worked on together up to this many voxels: the temporaries stay in a core's own cache."""
+"""Number of voxels that are processed together, in whole slices, so that the temporaries stay in a core's own cache."""
 
 
 @dataclass(frozen=True)
 class Reach:
-    """The steps from a voxel that are short enough: ``wz dz^2 + wy dy^2 + wx dx^2 <= limit``.
+    """The steps (dz, dy, dx) from a voxel that are within a radius: ``wz dz^2 + wy dy^2 + wx dx^2 <= limit``.
 
     Parameters
     ----------
     weights
-        Squared side of a voxel along z, y, x, in units of the side along x (so that wx is 1).
+        Squared voxel side along z, y, x in units of the side along x, so that wx is 1.
     limit
         Squared radius in the same unit.
     planar
-        Steps stay within the z slice: a disc instead of a ball.
+        Whether steps stay within the z slice: a disc instead of a ball.
     """
 
     weights: tuple[float, float, float]
@@ -63,15 +64,15 @@ class Reach:
 
     @classmethod
     def of_radius(cls, radius_nm: float, voxel_size: tuple[float, float, float], *, planar: bool = False) -> Reach:
-        """Steps of length ``radius_nm`` or less, for a voxel size in angstrom (z, y, x).
+        """Make the reach of a radius in nm, for a voxel size in angstrom (z, y, x).
 
-        "Or less" has a slack of one millionth of the radius. Sides of a voxel that differ by less than one millionth
-        count as equal.
+        A step may exceed the radius by one millionth of it. Voxel sides that differ by less than one millionth count as
+        equal.
 
         Raises
         ------
         InputError
-            A negative radius.
+            The radius is negative, infinite or NaN.
         """
         if not 0 <= radius_nm < math.inf:
             raise InputError(f"A radius must be 0 nm or more, not {radius_nm}.")
@@ -81,19 +82,21 @@ class Reach:
 
     @classmethod
     def of_ais(cls, radius_nm: float, pixel_size: float) -> Reach:
-        """The disc of Ais (0.4 to 1.2): ``dy^2 + dx^2 < R^2`` with R the radius in whole pixels, rounded down.
+        """Make the disc of Ais (versions 0.4 to 1.2): ``dy^2 + dx^2 < R^2``, R the radius in whole pixels, rounded
+        down.
 
         Parameters
         ----------
         radius_nm
-            Divided by the pixel size in nm with floating floor division, as there (so 10 nm are 99 pixels of 1 A).
+            Radius, nm. It is divided by the pixel size in nm with floor division of floats, as Ais does (so 10 nm are
+            99 pixels of 1 A).
         pixel_size
-            Angstrom.
+            Pixel size, angstrom.
 
         Raises
         ------
         InputError
-            R is 0. In Ais, colocalising then erases everything and avoiding does nothing.
+            R is 0. In Ais, ``colocalize`` then erases everything and ``avoid`` does nothing.
         """
         pixel_nm = pixel_size / NM_TO_ANGSTROM
         pixels = int(radius_nm // pixel_nm)
@@ -106,13 +109,15 @@ class Reach:
 
     @property
     def halo_vox(self) -> Index3:
-        """Longest step along z, y and x."""
+        """Longest step along z, y and x, voxels."""
         z, y, x = (int(math.sqrt(self.limit / w)) for w in self.weights)
         return 0 if self.planar else z, y, x
 
     def rest(self, axis: int, spent: NDArray[np.floating[Any]]) -> NDArray[np.int32]:
-        """Steps along ``axis`` that are out of reach when ``spent`` of the limit is used: 0 if it reaches farthest,
-        one more than the longest step if not even the voxel itself is within reach."""
+        """Return how many steps along ``axis`` are out of reach when ``spent`` of the limit is used.
+
+        0 if the longest step is still within reach; the longest step + 1 if not even the voxel itself is.
+        """
         left = (self.limit - spent) / self.weights[axis]
         # float32 may round a square up to the next whole step, which the halo does not hold
         steps = np.minimum(np.sqrt(np.maximum(left, 0)).astype(np.int32), self.halo_vox[axis])
@@ -121,19 +126,19 @@ class Reach:
 
 
 def near(mask: NDArray[np.bool_], reach: Reach) -> NDArray[np.bool_]:
-    """Voxels from which a set voxel is within reach.
+    """Dilate a mask: find the voxels from which a set voxel is within reach.
 
     Parameters
     ----------
     mask
-        Shape (z, y, x). Outside of the array nothing is set.
+        bool, (z, y, x). Voxels outside of the array count as not set.
     reach
-        Disc or ball. Sums of squares are whole numbers where y and x have one voxel size; else they are rounded to
-        float32, by a tenth of the slack of :meth:`Reach.of_radius`.
+        Disc or ball. Sums of squares are whole numbers if y and x have the same voxel size. Otherwise they are rounded
+        to float32, which is a tenth of the tolerance of :meth:`Reach.of_radius`.
 
     Returns
     -------
-    bool array of the same shape; the set voxels are in it.
+    bool array of the same shape, in which the voxels of ``mask`` are set too.
     """
     halo = reach.halo_vox
     if max(halo) == 0 or not mask.any():

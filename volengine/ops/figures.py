@@ -1,4 +1,4 @@
-"""Figures for papers: values as dots in columns, cumulative curves; drawn with matplotlib, as SVG and PNG.
+"""Figures for papers, drawn with matplotlib as SVG and PNG: values as dots in columns, and cumulative curves.
 
 >>> import numpy as np
 >>> from volengine.core.colours import colour_of
@@ -7,9 +7,9 @@
 >>> sorted(figure_files(figure))                                                             # doctest: +SKIP
 ['png', 'svg']
 
-Functions take numbers and return a figure. They use neither pyplot nor a display nor the reader's own settings, so the
-same numbers give the same bytes. matplotlib is imported when something is drawn. In the SVG, text is text: drawing
-programs can edit it.
+The functions take numbers and return a figure. They use neither pyplot, nor a display, nor the user's own settings of
+matplotlib, so the same numbers give the same bytes. matplotlib is imported when a figure is drawn. The SVG contains
+text as text, so that drawing programs can edit it.
 """
 
 from __future__ import annotations
@@ -41,19 +41,31 @@ STYLE: dict[str, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "volengine",
 }
-"""matplotlib's settings, where they are not its defaults."""
+"""Settings of matplotlib that differ from its defaults."""
 
 HEIGHT, CURVES_WIDTH, KEY_WIDTH, LEAST_WIDTH, COLUMN, LETTER = 2.8, 4.2, 1.4, 1.6, 0.34, 0.07
 """Inches: a figure's height; the widths of curves, the key, the fewest columns, a column, a letter."""
 SPREAD = 0.618033988749895
-"""Multiples of it, modulo 1, fill an interval evenly: dots spread out, and always in the same way."""
+"""Fraction of the golden ratio. Its multiples modulo 1 fill an interval evenly; so dots spread always the same way."""
 MANY_DOTS = 2_000
-"""Beyond this number the dots of a series are small, and pixels in the SVG, too."""
+"""A series of more dots is drawn with small dots, as pixels also in the SVG."""
 
 
 @dataclass(frozen=True, eq=False)
 class Series:
-    """Values of one colour; ``place`` is the label of their column, ``name`` what the key says of the colour."""
+    """Values that are drawn in one colour.
+
+    Parameters
+    ----------
+    name
+        Label of the colour in the key.
+    place
+        Label of the column.
+    values
+        (n,) numbers.
+    colour
+        Red, green, blue, 0 to 255.
+    """
 
     name: str
     place: str
@@ -63,7 +75,7 @@ class Series:
 
 @contextmanager
 def style() -> Iterator[None]:
-    """matplotlib's settings for what is drawn inside; also a decorator of functions that draw."""
+    """Apply :data:`STYLE` to what is drawn in the block; it can also decorate a function that draws."""
     import matplotlib
 
     with matplotlib.rc_context():
@@ -73,22 +85,22 @@ def style() -> Iterator[None]:
 
 
 def hexadecimal(colour: tuple[int, int, int]) -> str:
-    """A colour (0 to 255) as matplotlib and HTML take it."""
+    """Format a colour (0 to 255) as ``#rrggbb``, for matplotlib and HTML."""
     return "#{:02x}{:02x}{:02x}".format(*colour)
 
 
 @style()
 def dots(series: Sequence[Series], title: str, top: float | None = None) -> Figure:
-    """One dot for each value, in a column for each series, with a line at its mean.
+    """Draw one dot per value, in one column per series, with a line at the mean of each series.
 
     Parameters
     ----------
     series
-        From left to right, at least one; those of one place follow each other, and stand over its label.
+        At least one, from left to right. Series of the same place must follow each other; they share its label.
     title
-        Of the vertical axis, with the unit. The axis begins at 0.
+        Title of the vertical axis, with the unit. The axis begins at 0.
     top
-        Where the axis ends; default: at the largest value.
+        End of the vertical axis; default: 4 % above the largest value.
     """
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
@@ -127,16 +139,16 @@ def dots(series: Sequence[Series], title: str, top: float | None = None) -> Figu
 
 @style()
 def shares(series: Sequence[Series], title: str, mark: tuple[float, str]) -> Figure:
-    """For each series the share of values up to x (the empirical distribution), and a dashed line.
+    """Draw the empirical distribution of each series (the share of values up to x), and a dashed vertical line.
 
     Parameters
     ----------
     series
-        Values in any order; those of the farthest hundredth may lie outside of the figure.
+        Values in any order. The largest hundredth of them may lie outside of the figure.
     title
-        Of the horizontal axis, with the unit.
+        Title of the horizontal axis, with the unit.
     mark
-        Where the dashed line stands, and what it is.
+        Position of the dashed line, and its label in the key.
     """
     from matplotlib.figure import Figure
 
@@ -158,7 +170,7 @@ def shares(series: Sequence[Series], title: str, mark: tuple[float, str]) -> Fig
 
 
 def figure_files(figure: Figure) -> dict[str, bytes]:
-    """A figure as the contents of files, by their suffixes ``svg`` and ``png``."""
+    """Return the contents of an SVG and a PNG file of a figure, by their suffixes ``svg`` and ``png``."""
     contents = {}
     for kind, metadata in (("svg", {"Date": None, "Creator": None}), ("png", {"Software": None})):
         buffer = io.BytesIO()

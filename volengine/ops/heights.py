@@ -1,8 +1,8 @@
-"""The landscape whose basins are found: squared distances to the background, the same in every crop.
+"""Squared distances to the background, whose basins are found: the same values in every crop of a volume.
 
-A distance computed in a crop is that of the whole volume if it is not larger than the distance to the nearest voxel
-that was not looked at. :func:`heights` checks this for every voxel a block needs, and asks for a wider halo if it
-does not hold. Distances are cut off at :attr:`BasinRules.max_distance_vox`, which bounds what can be asked for.
+A distance that was computed in a crop equals that of the whole volume if it is not larger than the distance to the
+nearest voxel outside of the crop. :func:`heights` checks this for every voxel that a block needs, and asks for a wider
+halo if it does not hold. Distances are cut off at :attr:`BasinRules.max_distance_vox`, which bounds the halo.
 
 >>> import numpy as np
 >>> squared_distance(np.array([[[False, True, True, True]]]), limit=2).astype(int).tolist()
@@ -23,23 +23,28 @@ from volengine.core.boxes import Box, Index3, index3
 from volengine.core.errors import InputError, WiderHaloError
 
 SHIFT = 5
-"""Bits below the squared distance in a height: they hold the number of a neighbour (27 at most)."""
+"""Number of low bits of a height, below the squared distance; they can hold the number of a neighbour (27 at most)."""
 
 
 @dataclass(frozen=True)
 class BasinRules:
-    """What the basins of a prediction are.
+    """Parameters that define the basins of a prediction.
 
     Parameters
     ----------
     level
-        Foreground is where the stored value is strictly greater.
+        A voxel is foreground if its stored value is strictly greater than this.
     connectivity
-        6, 18 or 26 neighbours. With ``planar`` those of them that lie in the same slice: 4, 8 and 8.
+        6, 18 or 26 neighbours. With ``planar`` only those in the same slice: 4, 8 and 8.
     planar
-        Every z slice is a problem of its own: distances, basins and passes stay within it.
+        Treat every z slice by itself: distances, basins and passes stay within it.
     max_distance_vox
         Distances to the background are cut off here (1 to 4095), so that a block never needs a wider halo.
+
+    Raises
+    ------
+    InputError
+        ``connectivity`` or ``max_distance_vox`` is another number.
     """
 
     level: float
@@ -63,7 +68,7 @@ class BasinRules:
 
     @property
     def halo_vox(self) -> Index3:
-        """The widest halo that a block can ask for."""
+        """The widest halo that a block can ask for, voxels z, y, x."""
         d = self.max_distance_vox
         return (0 if self.planar else d, d, d)
 
@@ -74,15 +79,15 @@ def squared_distance(mask: NDArray[np.bool_], limit: int, planar: bool = False) 
     Parameters
     ----------
     mask
-        Foreground, shape (z, y, x). Outside of the array there is no background.
+        bool, (z, y, x): the foreground. Voxels outside of the array do not count as background.
     limit
-        Larger distances are set to this many voxels (at most 4095: whole numbers below 2**24 are exact in float32).
+        Larger distances are set to this many voxels; at most 4095, since float32 is exact for integers below 2**24.
     planar
-        Look for background within the voxel's own z slice only.
+        Look for background only within the voxel's own z slice.
 
     Returns
     -------
-    float32 array of whole numbers, 0 in the background.
+    float32 array of the same shape with whole numbers; 0 in the background.
     """
     import edt
 
@@ -98,26 +103,26 @@ def squared_distance(mask: NDArray[np.bool_], limit: int, planar: bool = False) 
 
 
 def heights(prediction: Array, crop: Box, core: Box, shape: Index3, rules: BasinRules) -> NDArray[np.int32]:
-    """Squared distances of a block, exact, times ``2**SHIFT``.
+    """Compute the exact squared distances of a block to the background, times ``2**SHIFT``.
 
     Parameters
     ----------
     prediction, crop
-        Stored values and the box they cover; it must hold the core and one voxel around it as far as the volume
-        reaches.
+        Stored values, and the box that they cover. It must contain the core and one voxel around it, as far as the
+        volume reaches.
     core, shape
         The block's core, and the shape of the volume.
     rules
-        What is foreground. There must be some in the core.
+        Which voxels are foreground. The core must contain some.
 
     Returns
     -------
-    int32 over the core and one voxel around it; 0 in the background and outside of the volume.
+    int32 array over the core and one voxel around it; 0 in the background and outside of the volume.
 
     Raises
     ------
     WiderHaloError
-        If a distance may depend on voxels outside of the crop.
+        A distance may depend on voxels outside of the crop.
     """
     step = (0, 1, 1) if rules.planar else (1, 1, 1)
     ring = core.grow(step).clip(shape)
@@ -138,7 +143,7 @@ def heights(prediction: Array, crop: Box, core: Box, shape: Index3, rules: Basin
 
 
 def _gap(crop: Box, core: Box, shape: Index3, rules: BasinRules) -> int:
-    """The narrowest halo that the crop has on a side behind which the volume goes on."""
+    """Return the crop's narrowest halo, over the sides on which the volume goes on."""
     gap = rules.max_distance_vox
     for axis in (1, 2) if rules.planar else (0, 1, 2):
         if crop.start[axis] > 0:
@@ -149,7 +154,7 @@ def _gap(crop: Box, core: Box, shape: Index3, rules: BasinRules) -> int:
 
 
 def _bounding_box(mask: NDArray[np.bool_]) -> Box:
-    """The smallest box that holds every foreground voxel (there is one at least)."""
+    """Return the smallest box that contains all foreground voxels (there is at least one)."""
     sides = []
     for axis in range(3):
         others = tuple(a for a in range(3) if a != axis)
@@ -161,7 +166,7 @@ def _bounding_box(mask: NDArray[np.bool_]) -> Box:
 def _certify(d2: NDArray[np.float32], found: Box, near: Box, shape: Index3, rules: BasinRules, gap: int) -> None:
     """Raise :class:`WiderHaloError` unless every distance in ``found`` is the same in the whole volume.
 
-    A distance is exact if it is not larger than the one to the nearest voxel that was not looked at.
+    A distance is exact if it is not larger than the distance to the nearest voxel outside of ``near``.
     """
     axes = (1, 2) if rules.planar else (0, 1, 2)
     unseen = [np.full(n, rules.max_distance_vox, np.int32) for n in found.shape]

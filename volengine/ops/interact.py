@@ -1,12 +1,12 @@
-"""Competition and interactions on arrays, exact and at a cost that hardly knows the radius.
+"""Competition and interactions on arrays, exact, at a cost that depends little on the radius.
 
 The rules are those of Last et al., eLife 13:RP98552 (2024), "Fine-tuning segmentation results with model
-interactions"; what "near" means is in :mod:`volengine.ops.distance`. Predictions are arrays of one dtype: floating
-numbers from 0 to 1, or integers of which 255 is 1.0.
+interactions"; :mod:`volengine.ops.distance` defines "near". Predictions are arrays of one dtype: floating point from 0
+to 1, or integers of which 255 is 1.0.
 
 A :class:`RuleChain` applies its rules one after the other, to whole arrays (:meth:`RuleChain.apply`) or to a block
-(:meth:`RuleChain.gate`). How far around a block it looks is :meth:`RuleChain.halo`: radii add up along the chain, and
-of several needs of one feature the largest counts.
+(:meth:`RuleChain.gate`). :meth:`RuleChain.halo` is the halo that a block needs: radii add up along the chain, and if
+several rules need a feature, the largest halo counts.
 
 >>> import numpy as np
 >>> from volengine.core.rules import Compete
@@ -38,17 +38,18 @@ ZERO: Index3 = (0, 0, 0)
 
 
 def above(prediction: Array, threshold: float, compat: Compat = "") -> Mask:
-    """Where a prediction exceeds a threshold, strictly.
+    """Return the voxels where a prediction is strictly greater than a threshold.
 
     Parameters
     ----------
     prediction
-        Integers: ``q > threshold * 255``, where a threshold that was written as n / 255 means n in spite of its last
-        binary digit. Floating numbers: the threshold is rounded to their type, so that a stored 0.3 is not above 0.3.
+        Integers q: the result is ``q > threshold * 255``; a threshold that was written as n / 255 means n, whatever its
+        last binary digit is. Floating point: the threshold is rounded to the same dtype, so that a stored 0.3 is not
+        above 0.3.
     threshold
-        0 to below 1.
+        A probability, 0 to below 1.
     compat
-        ``ais``: ``threshold * 255`` as it comes out in binary.
+        ``ais``: do not round ``threshold * 255``.
     """
     if prediction.dtype.kind == "f":
         exceeds: Mask = prediction > prediction.dtype.type(threshold)
@@ -59,7 +60,7 @@ def above(prediction: Array, threshold: float, compat: Compat = "") -> Mask:
 
 
 def strongest(emitting: Sequence[Array]) -> Array:
-    """The largest of several predictions at each voxel."""
+    """Return the largest of several predictions at each voxel."""
     largest = emitting[0]
     for other in emitting[1:]:
         largest = np.maximum(largest, other)
@@ -67,12 +68,12 @@ def strongest(emitting: Sequence[Array]) -> Array:
 
 
 def compete(prediction: Array, largest: Array) -> Array:
-    """A prediction that absorbs: 0 where it is less than the largest of those that emit; equal ones stay."""
+    """Set an absorbing prediction to 0 where it is less than ``largest``, the largest of the emitting predictions."""
     return _drop(prediction, prediction < largest)
 
 
 def interact(child: Array, close: Mask, kind: Literal["colocalize", "avoid"]) -> Array:
-    """The child: 0 where it is not ``close`` to the parent (``avoid``: where it is)."""
+    """Set the child to 0 where it is not ``close`` to the parent (``avoid``: where it is)."""
     return _drop(child, np.logical_not(close) if kind == "colocalize" else close)
 
 
@@ -82,17 +83,17 @@ def _drop(prediction: Array, where: Mask) -> Array:
 
 @dataclass(frozen=True)
 class RuleChain:
-    """Rules in the order in which they act, on voxels of a known size.
+    """Rules in the order in which they are applied, for a voxel size.
 
     Parameters
     ----------
     rules
-        Each sees what the ones before it left.
+        Each rule works on the result of the rules before it.
     voxel_size
-        Angstrom, z, y, x.
+        Voxel size, angstrom, z, y, x.
     compat
-        ``ais``: Ais's numbers bit for bit (integer predictions; discs smaller than their radius; see
-        :meth:`volengine.ops.distance.Reach.of_ais`).
+        ``ais``: reproduce the results of Ais bit by bit, for integer predictions. Its discs are smaller than their
+        radius, see :meth:`volengine.ops.distance.Reach.of_ais`.
     """
 
     rules: tuple[Rule, ...]
@@ -100,12 +101,12 @@ class RuleChain:
     compat: Compat = ""
 
     def reach(self, rule: Interact) -> Reach:
-        """The disc or ball of an interaction.
+        """Return the disc or ball of an interaction.
 
         Raises
         ------
         InputError
-            With ``compat`` ``ais``: a ball, or a radius below one voxel.
+            With ``compat`` ``ais``: the rule has a ball, or a radius below one voxel.
         """
         if self.compat != "ais":
             return Reach.of_radius(rule.radius_nm, self.voxel_size, planar=rule.shape == "2d")
@@ -118,7 +119,17 @@ class RuleChain:
             raise InputError(f"{who}: {error}") from None
 
     def apply(self, predictions: Mapping[str, Array]) -> dict[str, Array]:
-        """All predictions after the rules; the given arrays (of one shape and dtype) stay as they are."""
+        """Apply the rules to whole arrays.
+
+        Parameters
+        ----------
+        predictions
+            Arrays of one shape and dtype, by feature; they are not changed.
+
+        Returns
+        -------
+        All predictions after the rules, by feature.
+        """
         state = dict(predictions)
         for rule in self.rules:
             if isinstance(rule, Interact):
@@ -130,14 +141,14 @@ class RuleChain:
         return state
 
     def halo(self, outputs: Iterable[str]) -> dict[str, Index3]:
-        """How far around a block each feature must be known, voxels z, y, x, for exact outputs.
+        """Return the halo (voxels z, y, x) with which each feature must be read for exact outputs.
 
-        Features that the outputs do not depend on are left out.
+        Features on which the outputs do not depend are left out.
         """
         return self._needs(outputs)[0]
 
     def _needs(self, outputs: Iterable[str]) -> list[dict[str, Index3]]:
-        """The halo each feature must be known with before each rule, and, last, after all of them."""
+        """Return the halo with which each feature must be known before each rule, and, as the last item, after all."""
         needs: list[dict[str, Index3]] = [dict.fromkeys(outputs, ZERO)]
         for rule in reversed(self.rules):
             need = dict(needs[0])
@@ -155,19 +166,19 @@ class RuleChain:
     def gate(
         self, arrays: Mapping[str, Array], boxes: Mapping[str, Box], core: Box, shape: Index3, outputs: Iterable[str]
     ) -> dict[str, Array]:
-        """The outputs on a block's core: equal to that part of :meth:`apply` on the whole.
+        """Compute the outputs on a block's core; they equal that part of the result of :meth:`apply`.
+
+        Each rule is computed only where the later rules or the outputs need its result.
 
         Parameters
         ----------
         arrays, boxes
-            What is known of each feature, and the box that it covers: the core and :meth:`halo` around it as far as
-            the volume reaches.
+            Array of each feature, and the box that it covers. It must contain the core and the feature's :meth:`halo`
+            around it, as far as the volume reaches.
         core, shape
             The block's core, and the shape of the volume.
         outputs
-            Features, as for :meth:`halo`.
-
-        Each rule works only where the rest of the chain still looks.
+            Features to return.
         """
         needs = self._needs(outputs)
         known = {name: Known(arrays[name], boxes[name]) for name in needs[0]}
@@ -190,18 +201,19 @@ class RuleChain:
 
 @dataclass(frozen=True)
 class Known:
-    """An array and the box it covers."""
+    """An array and the box that it covers."""
 
     array: Array
     box: Box
 
     def part(self, box: Box) -> Array:
+        """Return the view of the array that covers ``box``."""
         part: Array = self.array[box.slices_in(self.box)]
         return part
 
 
 def _compete_in(known: Mapping[str, Known], rule: Compete, wanted: Mapping[str, Box]) -> dict[str, Known]:
-    """The absorbing features, each on the box that is wanted of it."""
+    """Return the absorbing features after a competition, each on its wanted box."""
     boxes = list(wanted.values())
     start = index3(min(axis) for axis in zip(*(box.start for box in boxes), strict=True))
     stop = index3(max(axis) for axis in zip(*(box.stop for box in boxes), strict=True))

@@ -1,21 +1,23 @@
-"""Normalising what a network sees; never by block, so that results do not depend on blocks.
+"""Normalisation of a network's input; never by block, so that results do not depend on blocks.
 
 ==============  ===========================================================================================
-``none``        values as they are, as float32
+``none``        the values themselves, as float32
 ``per_slice``   (x - mean) / (std + 1e-6) with mean and standard deviation of the whole z slice (Ais)
-``per_patch``   (x - mean) / (std + 1e-6) of what the network sees at once: the patch with its context
+``per_patch``   (x - mean) / (std + 1e-6) of the network's whole input: the patch with its context
 ``volume``      (x - mean) / (std + 1e-6) of the whole volume
 ``global_mad``  (x - mean) / (1.4826 MAD + 1e-7) of a sample of the volume (Ais); MAD: median of |x - median|
 ==============  ===========================================================================================
 
-Standard deviations are those of the population (divided by n). Statistics are made in a fixed order that no block
-shape enters: a slice is cut into cells of :data:`CELL` from the volume's origin; each cell of each slice gives its
-count, sum and squared deviations from its own mean (float64); cells are combined by the pairwise formula of Chan,
-Golub & LeVeque (1983) with exactly rounded sums (``math.fsum``), which do not depend on order. Two volumes with the
-same voxels thus have the same statistics to the last bit, however they are stored or tiled.
+Standard deviations are those of the population (divided by n). Statistics are computed in an order that does not depend
+on blocks. A slice is divided into cells of :data:`CELL` voxels from the volume's origin. Each cell of each slice yields
+its count, its sum, and its squared deviations from its own mean (float64). The cells are combined by the formula of
+Chan, Golub & LeVeque (1983) with exactly rounded sums (``math.fsum``), which do not depend on the order of the terms.
+So two volumes with the same voxels have the same statistics to the last bit, however they are stored or tiled.
 
->>> moments = combine([slice_moments(slab)])            # one row per slice: count, sum, squared deviations
->>> mean, std = moments.per_slice()
+>>> slab = np.arange(8.0).reshape(2, 2, 2)
+>>> mean, std = combine([slice_moments(slab)]).per_slice()
+>>> mean.tolist(), std.round(3).tolist()
+([1.5, 5.5], [1.118, 1.118])
 """
 
 from __future__ import annotations
@@ -36,21 +38,21 @@ Normalisation = Literal["none", "per_slice", "per_patch", "volume", "global_mad"
 EPSILON = 1e-6
 MAD_SLICES = 32
 CELL = 512
-"""Side of the square cells, voxels, in which a slice's statistics are added up."""
+"""Side of the square cells in which a slice's statistics are added up, voxels."""
 
 
 def slice_moments(slab: NDArray[np.generic]) -> NDArray[np.float64]:
-    """Count, sum, and sum of squared deviations of every cell of every slice.
+    """Compute count, sum, and sum of squared deviations of every cell of every slice.
 
     Parameters
     ----------
     slab
-        Voxels z, y, x of any real dtype; y and x begin at a multiple of :data:`CELL` in the volume and end at one, or
-        at the volume's end.
+        Voxels z, y, x of any real dtype. Along y and x it must begin at a multiple of :data:`CELL` of the volume, and
+        end at one or at the volume's end.
 
     Returns
     -------
-    ndarray, float64, (z, cells, 3)
+    (z, cells, 3) float64
     """
     nz, ny, nx = slab.shape
     rows = [slice(y, y + CELL) for y in range(0, ny, CELL)]
@@ -66,15 +68,23 @@ def slice_moments(slab: NDArray[np.generic]) -> NDArray[np.float64]:
 
 
 def mad_sample(slab: NDArray[np.generic], box: Box, shape: Index3) -> NDArray[np.float32]:
-    """The voxels of a box that :func:`mad_statistics` is made of, in one row.
+    """Select the voxels of a box that belong to the sample for :func:`mad_statistics`.
 
-    Ais's sample: of up to :data:`MAD_SLICES` slices, evenly spread from the first to the last, what lies further than
-    a fifth of the side, but at most 64 voxels, from the edges in y and x.
+    The sample is that of Ais: up to :data:`MAD_SLICES` slices, evenly spaced from the first to the last, without a
+    margin along y and x of a fifth of the side, but at most 64 voxels.
 
     Parameters
     ----------
     slab
-        The voxels of ``box``, part of a volume of ``shape``.
+        The voxels of ``box``.
+    box
+        A box inside of the volume.
+    shape
+        Shape of the volume, z, y, x.
+
+    Returns
+    -------
+    (n,) float32
     """
     nz, ny, nx = shape
     chosen = {int(z) for z in np.linspace(0, nz - 1, min(MAD_SLICES, nz))}
@@ -87,9 +97,15 @@ def mad_sample(slab: NDArray[np.generic], box: Box, shape: Index3) -> NDArray[np
 
 
 def mad_statistics(samples: Iterable[NDArray[np.float32]]) -> tuple[float, float]:
-    """Centre and scale of ``global_mad``: the sample's mean, and 1.4826 times its median absolute deviation + 1e-7.
+    """Compute centre and scale of ``global_mad``: the mean, and 1.4826 times the median absolute deviation + 1e-7.
 
-    After Ais 1.2 (``core/normalization``); 1.4826 makes the deviation that of a normal distribution.
+    This is the method of Ais 1.2 (``core/normalization``). With the factor 1.4826 the scale of a normal distribution is
+    its standard deviation.
+
+    Parameters
+    ----------
+    samples
+        The arrays of :func:`mad_sample` of all parts of the volume.
 
     Raises
     ------
@@ -107,33 +123,34 @@ def mad_statistics(samples: Iterable[NDArray[np.float32]]) -> tuple[float, float
 
 @dataclass(frozen=True)
 class Moments:
-    """Combined statistics: one row (count, mean, squared deviations) per slice, and of the whole."""
+    """Combined statistics: (count, mean, sum of squared deviations), one row per slice, and for the whole volume."""
 
     slices: NDArray[np.float64]
     whole: tuple[float, float, float]
 
     def per_slice(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Mean and standard deviation of each slice."""
+        """Return mean and standard deviation of each slice, (z,) float64."""
         return self.slices[:, 1], np.sqrt(self.slices[:, 2] / self.slices[:, 0])
 
     def volume(self) -> tuple[float, float]:
-        """Mean and standard deviation of the volume."""
+        """Return mean and standard deviation of the volume."""
         count, mean, squares = self.whole
         return mean, sqrt(squares / count)
 
 
 def combine(cells: Iterable[NDArray[np.float64]]) -> Moments:
-    """Statistics of slices and volume from the cells of all parts of them.
+    """Combine the cells of a volume's parts to the statistics of its slices and of the whole.
 
     Parameters
     ----------
     cells
-        Arrays (z, cells, 3) of :func:`slice_moments`, side by side in y and x: all with the same z; in any order.
+        Arrays (z, cells, 3) of :func:`slice_moments`. Each covers all slices; together they cover the whole plane.
+        Their order does not matter.
 
     Raises
     ------
     InputError
-        A voxel is not finite; the message says in which slice.
+        A voxel is not finite; the message names the first such slice.
     """
     together = np.concatenate(list(cells), axis=1)
     bad = np.flatnonzero(~np.isfinite(together).all(axis=(1, 2)))
@@ -149,7 +166,7 @@ def combine(cells: Iterable[NDArray[np.float64]]) -> Moments:
 
 
 def _merge(parts: NDArray[np.float64]) -> tuple[float, float, float]:
-    """Count, mean and squared deviations of the union of parts (count, sum, squared deviations)."""
+    """Return count, mean and squared deviations of the union of parts (count, sum, squared deviations)."""
     count = fsum(parts[:, 0])
     mean = fsum(parts[:, 1]) / count
     means = parts[:, 1] / parts[:, 0]
@@ -163,9 +180,16 @@ def standardise(
     std: NDArray[np.float64] | float,
     out: NDArray[np.float32],
 ) -> None:
-    """``(values - mean) / (std + 1e-6)`` in float32, written to ``out``.
+    """Write ``(values - mean) / (std + 1e-6)`` to ``out``, computed in float32.
 
-    ``mean`` and ``std`` are numbers, or one per slice (length z of ``values``).
+    Parameters
+    ----------
+    values
+        Voxels z, y, x, any real dtype.
+    mean, std
+        Numbers, or arrays with one number per slice, (z,).
+    out
+        float32, of the shape of ``values``.
     """
     shift, scale = np.asarray(mean, np.float32), np.asarray(std, np.float64) + EPSILON
     wide = (slice(None), None, None) if shift.ndim else ()
@@ -174,7 +198,7 @@ def standardise(
 
 
 def standardise_itself(values: NDArray[np.float32]) -> None:
-    """The same with the array's own mean and standard deviation, in place."""
+    """Standardise an array in place with its own mean and (population) standard deviation."""
     deviations = values.astype(np.float64)
     mean = deviations.mean()
     deviations -= mean

@@ -1,11 +1,11 @@
-"""Keys of voxels, and the best pass between every two regions that touch.
+"""Keys of voxels, and the best pass between every two touching regions.
 
-A *key* is one uint64: squared distance to the background in the upper 24 bits, linear index in the volume in the
-lower 40. Keys are unique and order voxels by distance, equal distances by index.
+A *key* is one uint64: the squared distance to the background in the upper 24 bits, and the linear index in the volume
+in the lower 40. Keys are unique; they order voxels by distance, and voxels of equal distance by index.
 
 >>> keys = key_of(np.array([9, 4]), np.array([70, 71]))
->>> d2_of_key(keys).tolist(), index_of_key(keys).tolist()
-([9, 4], [70, 71])
+>>> index_of_key(keys).tolist(), bool(keys[0] > keys[1])
+([70, 71], True)
 """
 
 from __future__ import annotations
@@ -19,27 +19,28 @@ Keys = NDArray[np.uint64]
 
 INDEX_BITS = 40
 MAX_VOXELS = 1 << INDEX_BITS
-"""Volumes of more voxels than this (about 10**12) have no keys."""
+"""Largest number of voxels of a volume (about 10**12); the indices of larger ones do not fit into keys."""
 
 _KEEP = 1 << 17  # rows gathered before the best are picked
 
 
 def key_of(d2: NDArray[Any], index: NDArray[Any]) -> Keys:
-    """Keys from squared distances (below 2**24) and linear indices (below 2**40)."""
+    """Make keys (uint64) of squared distances (below 2**24) and linear indices (below 2**40)."""
     key: Keys = (d2.astype(np.uint64) << np.uint64(INDEX_BITS)) | index.astype(np.uint64)
     return key
 
 
 def index_of_key(key: Keys) -> NDArray[np.int64]:
-    """Linear indices of keys."""
+    """Return the linear indices of keys, int64."""
     return (key & np.uint64(MAX_VOXELS - 1)).astype(np.int64)
 
 
 class Passes:
-    """Collects pairs of touching voxels and keeps the best of every two regions.
+    """Collects pairs of touching voxels and keeps the best pair of every two regions.
 
-    Pairs are ordered by their lower key, then by their higher one: the flood rises through the pair whose lower
-    voxel is highest. Memory is 24 bytes for each of at most ``max(2**17, 2 * passes)`` rows, and as much for sorting.
+    Pairs are ordered by their lower key, then by their higher one: a flood from above crosses the pair whose lower
+    voxel is highest. It takes 24 bytes of memory for each of at most ``max(2**17, 2 * passes)`` rows, and as much for
+    sorting.
     """
 
     def __init__(self) -> None:
@@ -50,7 +51,15 @@ class Passes:
         self._limit = _KEEP
 
     def add(self, a: NDArray[Any], b: NDArray[Any], key_a: Keys, key_b: Keys) -> None:
-        """Add pairs of voxels: their regions (below 2**32, different) and keys."""
+        """Add pairs of voxels.
+
+        Parameters
+        ----------
+        a, b
+            (n,) regions of the voxels, below 2**32; ``a`` and ``b`` differ in every row.
+        key_a, key_b
+            (n,) keys of the voxels.
+        """
         if not a.size:
             return
         first = np.minimum(a, b).astype(np.uint64)
@@ -75,7 +84,7 @@ class Passes:
         self._rows = first.size
 
     def arrays(self) -> tuple[NDArray[np.uint32], NDArray[np.uint32], Keys, Keys]:
-        """Regions a < b, lower and higher key of the best pass of each pair, ordered by (a, b)."""
+        """Return the regions a < b, and the lower and higher key of their best pass, ordered by (a, b)."""
         self._reduce()
         if not self._pairs:
             none = np.zeros(0, np.uint64)

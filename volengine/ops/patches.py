@@ -1,9 +1,10 @@
-"""Cutting patches out of a block: what a network sees, with the volume's edge rule and its normalisation.
+"""Cutting patches out of a block, with the edge rule of the volume and its normalisation.
 
-A :class:`PatchReader` holds a block's voxels (in the volume's dtype, no float copy of the block is made) and fills
-one patch after the other into the network's input. Voxels outside of the volume follow a rule per axis: ``reflect``
-(mirrored, the border voxel not repeated, as often as needed), ``edge`` (the border voxel repeated) or ``zero`` (zeros
-*after* normalisation, as the padding of a convolution).
+A :class:`PatchReader` holds a block's voxels in the volume's dtype (it makes no floating-point copy of the block) and
+writes one patch after the other into the network's input. An edge rule per axis defines the voxels outside of the
+volume:
+``reflect`` (mirrored without repeating the border voxel, as often as needed), ``edge`` (the border voxel repeated) or
+``zero`` (zeros *after* normalisation, like the padding of a convolution).
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from volengine.ops.normalise import Normalisation, standardise, standardise_itse
 
 
 def source_index(start: int, stop: int, n: int, edge: EdgeRule) -> NDArray[np.int64]:
-    """For each position in ``start .. stop`` the index inside of ``0 .. n`` that its voxel comes from."""
+    """Return, for each position in ``start .. stop``, the index in ``0 .. n`` from which its voxel is copied."""
     at = np.arange(start, stop)
     if edge == "reflect" and n > 1:
         period = 2 * (n - 1)
@@ -30,24 +31,25 @@ def source_index(start: int, stop: int, n: int, edge: EdgeRule) -> NDArray[np.in
 
 @dataclass(frozen=True)
 class PatchReader:
-    """Fills patches from a block.
+    """Reads normalised patches from a block.
 
     Parameters
     ----------
     image
         The block's voxels z, y, x, any real dtype.
     box
-        The box they cover, inside of the volume.
+        The box that they cover, inside of the volume.
     shape
-        Shape of the volume.
+        Shape of the volume, z, y, x.
     edges
-        Rule outside of the volume, per axis.
+        Edge rule along z, y, x.
     normalisation
         See :mod:`volengine.ops.normalise`.
     mean, std
-        For ``volume`` two numbers; for ``per_slice`` one of each per slice of the *volume*.
+        ``volume`` and ``global_mad``: two numbers. ``per_slice``: arrays with one number per slice of the *volume*.
+        :data:`~volengine.ops.normalise.EPSILON` is added to ``std``.
     inverted
-        Normalised voxels are negated: as if the volume's contrast were the other way round.
+        Negate the normalised voxels, as if the contrast of the volume were inverted.
     """
 
     image: NDArray[np.generic]
@@ -60,7 +62,15 @@ class PatchReader:
     inverted: bool = False
 
     def fill(self, want: Box, out: NDArray[np.float32]) -> None:
-        """Write the normalised voxels of ``want`` (it may leave the volume) to ``out``, of the same shape."""
+        """Write the normalised voxels of the box ``want`` to ``out``.
+
+        Parameters
+        ----------
+        want
+            A box; it may reach outside of the volume.
+        out
+            float32, of the shape of the box.
+        """
         part, target = want, out
         for axis, (edge, n) in enumerate(zip(self.edges, self.shape, strict=True)):
             if edge == "zero" and (want.start[axis] < 0 or want.stop[axis] > n):
@@ -71,7 +81,7 @@ class PatchReader:
         self._normalise(self._raw(part), part, target)
 
     def _raw(self, want: Box) -> NDArray[np.generic]:
-        """The voxels as they are; a view where the box lies inside of the volume."""
+        """Return the stored voxels of a box; a view if the box lies inside of the volume."""
         if want.clip(self.shape) == want:
             return self.image[want.slices_in(self.box)]
         z, y, x = (

@@ -1,4 +1,4 @@
-"""Pictures of slices: grey values, coloured overlays, outlines, marks. Arrays in, uint8 arrays out.
+"""Pictures of slices: grey values, coloured overlays, outlines, marks. Functions take arrays and return uint8 arrays.
 
 >>> import numpy as np
 >>> volume = np.random.default_rng(0).normal(size=(8, 20, 30)).astype("float32")
@@ -7,7 +7,7 @@
 >>> marks(tinted, [(10, 15)], GREEN, scale=4, radius=2.5).shape
 (80, 120, 3)
 
-A picture is RGB, shape (y, x, 3), y down and x to the right; every function returns a new one.
+A picture is RGB, uint8, shape (y, x, 3), with y down and x to the right. Every function returns a new picture.
 """
 
 from __future__ import annotations
@@ -30,27 +30,27 @@ YELLOW: Colour = (255, 224, 90)
 
 
 def window_of(volume: NDArray[Any], low: float = 0.5, high: float = 99.7) -> tuple[float, float]:
-    """Grey values between which a picture shows its contrast: percentiles of (at most a million of) the voxels."""
+    """Return the grey values that are shown black and white: two percentiles of (at most about a million) voxels."""
     flat = volume.reshape(-1)[:: max(1, volume.size // 1_000_000)]
     a, b = np.percentile(flat.astype(np.float32), [low, high])
     return float(a), float(b) if b > a else float(a) + 1.0
 
 
 def grey(plane: NDArray[Any], window: tuple[float, float], scale: int = 1) -> Picture:
-    """A slice as an RGB picture (y, x, 3), each voxel ``scale`` pixels wide."""
+    """Draw a slice (y, x) in grey: ``window`` is what is shown black and white, each voxel is ``scale`` pixels wide."""
     low, high = window
     values = np.clip((plane.astype(np.float32) - low) / (high - low), 0, 1)
     return enlarge(np.repeat((values * 255).astype(np.uint8)[..., None], 3, axis=2), scale)
 
 
 def enlarge(picture: Picture, scale: int) -> Picture:
-    """Each pixel ``scale`` times as wide and high."""
+    """Repeat each pixel ``scale`` times along y and x."""
     large: Picture = picture.repeat(scale, axis=0).repeat(scale, axis=1)
     return large
 
 
 def overlay(picture: Picture, strength: NDArray[Any], colour: Colour, opacity: float = 0.6) -> Picture:
-    """A picture tinted where ``strength`` (0 to 1, y, x; enlarged to fit) is."""
+    """Tint a picture with a colour, in proportion to ``strength`` (y, x; 0 to 1; enlarged to the picture's size)."""
     scale = picture.shape[0] // strength.shape[0]
     alpha = np.clip(strength.astype(np.float32), 0, 1) * opacity
     alpha = alpha.repeat(scale, axis=0).repeat(scale, axis=1)[..., None]
@@ -62,20 +62,20 @@ def overlay(picture: Picture, strength: NDArray[Any], colour: Colour, opacity: f
 def outline(
     picture: Picture, labels: NDArray[Any], colour: Colour | None = None, *, width: int = 1, opacity: float = 0.0
 ) -> Picture:
-    """A picture with the borders of labelled regions drawn.
+    """Draw the borders of labelled regions into a picture.
 
     Parameters
     ----------
     picture
         RGB (y, x, 3).
     labels
-        Integers or truth values (y, x), 0 is nothing; enlarged to fit.
+        (y, x) integers or bool, 0 is background; enlarged to the picture's size.
     colour
-        ``None``: each label has its own (:func:`label_colours`).
+        Colour of the lines; ``None``: each label has its own (:func:`label_colours`).
     width
-        Of the line, in pixels; it lies inside of the region. Where a region leaves the picture there is no line.
+        Width of the lines, pixels. They lie inside of the regions. No line is drawn along the picture's edge.
     opacity
-        With which the inside is tinted.
+        Opacity with which the inside of the regions is tinted, 0 to 1.
     """
     scale = picture.shape[0] // labels.shape[0]
     large = labels.repeat(scale, axis=0).repeat(scale, axis=1)
@@ -95,7 +95,7 @@ def outline(
 
 
 def label_colours(labels: NDArray[Any]) -> Picture:
-    """A fixed bright colour for each label: hues a golden ratio apart."""
+    """Return a fixed bright colour for each label, (y, x, 3) uint8; the hues differ by the golden ratio."""
     hue = (labels.astype(np.float64) * 0.618033988749895) % 1.0
     channels = [np.clip(np.abs((hue * 6 + shift) % 6 - 3) - 1, 0, 1) for shift in (0, 4, 2)]
     colours: Picture = np.rint(80 + 175 * np.stack(channels, axis=-1)).astype(np.uint8)
@@ -111,7 +111,23 @@ def marks(
     radius: float,
     cross: bool = False,
 ) -> Picture:
-    """A picture with a ring (or a cross) at each place (y, x in voxels)."""
+    """Draw a ring (or a cross) at each place.
+
+    Parameters
+    ----------
+    picture
+        RGB (y, x, 3), each voxel ``scale`` pixels wide.
+    places
+        Pairs y, x in voxels.
+    colour
+        Colour of the marks.
+    scale
+        Pixels per voxel.
+    radius
+        Radius of the marks, voxels.
+    cross
+        Draw a cross instead of a ring.
+    """
     out = picture.copy()
     rows, columns = np.mgrid[: picture.shape[0], : picture.shape[1]]
     for y, x in places:
@@ -126,7 +142,7 @@ def marks(
 
 
 def side_by_side(pictures: Sequence[Picture], gap: int = 6) -> Picture:
-    """Pictures of one height in a row, with a white gap."""
+    """Join pictures from left to right with a white gap of ``gap`` pixels; lower ones are filled up with white."""
     height = max(p.shape[0] for p in pictures)
     parts: list[Picture] = []
     for picture in pictures:
@@ -137,7 +153,7 @@ def side_by_side(pictures: Sequence[Picture], gap: int = 6) -> Picture:
 
 
 def png(picture: Picture) -> bytes:
-    """A picture as the bytes of a PNG file."""
+    """Encode a picture as PNG."""
     from PIL import Image
 
     buffer = io.BytesIO()

@@ -1,13 +1,16 @@
 """Coarser copies of an array: the mean of intensities, the most frequent label.
 
->>> downsample(tomogram, (2, 2, 2), "intensity")     # float32 (101, 135, 135) -> (51, 68, 68)
->>> downsample(labels, (1, 2, 2), "labels")
->>> pyramid(block, [(1, 1, 1), (2, 2, 2), (4, 4, 4)], "intensity")
+>>> import numpy as np
+>>> ramp = np.arange(5, dtype=np.float32).reshape(1, 1, 5)
+>>> downsample(ramp, (1, 1, 2)).tolist()
+[[[0.5, 2.5, 4.0]]]
+>>> [level.shape for level in pyramid(np.zeros((8, 20, 20), np.uint8), [(1, 1, 1), (2, 2, 2), (4, 4, 4)])]
+[(8, 20, 20), (4, 10, 10), (2, 5, 5)]
 
-Coarse voxel ``i`` covers the fine voxels ``factor * i`` to ``factor * (i + 1) - 1``. Where the array ends in the
-middle of a coarse voxel, its last fine voxel is repeated: zeros there would darken the edge. So the result has
-``ceil(n / factor)`` voxels, and a block that begins at a multiple of the factor and ends at one, or at the volume's
-end, gives the same voxels as the whole volume does.
+Coarse voxel ``i`` covers the fine voxels ``factor * i`` to ``factor * (i + 1) - 1``. If the array ends inside of a
+coarse voxel, the last fine voxel is repeated; zeros would darken the edge. So the result has ``ceil(n / factor)``
+voxels. A block that begins at a multiple of the factor, and ends at one or at the volume's end, gives the same voxels
+as the whole volume.
 """
 
 from __future__ import annotations
@@ -28,7 +31,7 @@ Array = NDArray[Any]
 
 
 def downsample(array: Array, factor: Index3, kind: Kind = "intensity") -> Array:
-    """A coarser copy, ``ceil(n / factor)`` voxels along each axis, of the same dtype.
+    """Make a coarser copy of an array.
 
     Parameters
     ----------
@@ -37,12 +40,16 @@ def downsample(array: Array, factor: Index3, kind: Kind = "intensity") -> Array:
     factor
         Fine voxels per coarse voxel along z, y, x.
     kind
-        ``labels``: the most frequent value (see :func:`mode`); otherwise the mean (see :func:`mean`).
+        ``labels``: take the most frequent value (see :func:`mode`); otherwise the mean (see :func:`mean`).
+
+    Returns
+    -------
+    Array of the same dtype with ``ceil(n / factor)`` voxels along each axis; integer means are rounded half to even.
 
     Raises
     ------
     PlanError
-        If the array has not three axes, or a factor is below one.
+        The array does not have three axes, or a factor is below 1.
     """
     _check(array, factor)
     if kind == "labels":
@@ -51,26 +58,28 @@ def downsample(array: Array, factor: Index3, kind: Kind = "intensity") -> Array:
 
 
 def pyramid(array: Array, factors: Sequence[Index3], kind: Kind = "intensity") -> list[Array]:
-    """Several coarser copies at once, each made from the one before.
+    """Make several coarser copies of an array, each from the one before.
 
-    Means are handed on unrounded, so integers are rounded once per level, not once more for every level above.
+    Means are passed from level to level without rounding, so each level is rounded only once.
 
     Parameters
     ----------
     array
         Voxels of level 0, z, y, x.
     factors
-        Voxels of ``array`` per voxel of each level wanted; each a multiple of the one before it. ``(1, 1, 1)``
-        gives ``array`` itself.
+        For each level, voxels of ``array`` per voxel of the level, z, y, x. Each factor must be a multiple of the one
+        before it. ``(1, 1, 1)`` gives ``array`` itself.
+    kind
+        As for :func:`downsample`.
 
     Returns
     -------
-    One array per factor, all of the array's dtype.
+    One array per factor, of the array's dtype.
 
     Raises
     ------
     PlanError
-        If a factor is not a multiple of the one before.
+        A factor is not a multiple of the one before it.
     """
     levels, fine, reached = [], array, index3((1, 1, 1))
     for factor in factors:
@@ -91,11 +100,11 @@ def pyramid(array: Array, factors: Sequence[Index3], kind: Kind = "intensity") -
 
 
 def mean(array: Array, factor: Index3) -> Array:
-    """Mean of every ``factor`` voxels as floating point, not yet rounded to the array's dtype.
+    """Compute the mean of every ``factor`` voxels as floating point, not rounded to the array's dtype.
 
-    float64 for float64 and for integers above 16 bits, else float32. Sums of integers up to 32 bits are exact; sums
-    of floating point are taken along z, then y, then x, always in the same order, so the result does not depend on
-    where a block begins. NaN spreads to the coarse voxel.
+    The result is float64 for float64 and for integers of more than 16 bits, otherwise float32. Sums of integers of up
+    to 32 bits are exact. Floating-point sums are always taken in the same order (along z, then y, then x), so the
+    result does not depend on where a block begins. A coarse voxel that covers a NaN is NaN.
     """
     if factor == (1, 1, 1):
         return array.astype(_float_of(array.dtype), copy=False)
@@ -108,10 +117,10 @@ def mean(array: Array, factor: Index3) -> Array:
 
 
 def mode(array: Array, factor: Index3) -> Array:
-    """The most frequent value of every ``factor`` voxels; of equally frequent ones the smallest that is not 0.
+    """Find the most frequent value of every ``factor`` voxels; of equally frequent ones the smallest that is not 0.
 
-    Preferring labels to background keeps thin structures (a membrane of one voxel covers half of a 2 x 2 x 2 cell
-    at most) from falling apart at coarse levels.
+    Labels are preferred to background so that thin structures do not fall apart at coarse levels: a membrane of one
+    voxel covers at most half of a 2 x 2 x 2 cell.
     """
     _check(array, factor)
     padded = _pad(array, factor)
@@ -124,7 +133,7 @@ def mode(array: Array, factor: Index3) -> Array:
 
 
 def _extreme(array: Array, factor: Index3, smaller_or_larger: np.ufunc) -> Array:
-    """Least or largest of every ``factor`` voxels."""
+    """Return the smallest or largest of every ``factor`` voxels."""
     for axis, f in enumerate(factor):
         index: list[slice] = [slice(None)] * 3
         parts = []
@@ -138,7 +147,7 @@ def _extreme(array: Array, factor: Index3, smaller_or_larger: np.ufunc) -> Array
 
 
 def _most_frequent(values: Array) -> Array:
-    """Of each column (``values`` is overwritten); ties go to the smallest value that is not 0."""
+    """Return the most frequent value of each column; ties go to the smallest value but 0. ``values`` is overwritten."""
     _sort_columns(values)  # equal values in runs, the smallest first
     run = np.ones(values.shape[1], np.int16)
     best: Array = values[0].copy()
@@ -153,7 +162,7 @@ def _most_frequent(values: Array) -> Array:
 
 
 def _sort_columns(values: Array) -> None:
-    """Sort each column in place: few rows by whole-row exchanges, which is several times faster than ``sort``."""
+    """Sort each column in place. Up to 8 rows are compared as wholes, several times faster than ``sort``."""
     rows = len(values)
     if rows > 8:
         values.sort(axis=0)
@@ -178,7 +187,7 @@ def _float_of(dtype: np.dtype[Any]) -> np.dtype[Any]:
 
 
 def _sum_dtype(dtype: np.dtype[Any], count: int) -> np.dtype[Any]:
-    """The cheapest type in which ``count`` values add up, exactly for integers up to 32 bits."""
+    """Return the smallest dtype for sums of ``count`` values; integers of up to 32 bits add up exactly in it."""
     if dtype.kind not in "iu":
         return _float_of(dtype)
     if dtype.itemsize == 8:
@@ -190,7 +199,7 @@ def _sum_dtype(dtype: np.dtype[Any], count: int) -> np.dtype[Any]:
 
 
 def _sum_along(array: Array, axis: int, factor: int, dtype: np.dtype[Any]) -> Array:
-    """Sums of ``factor`` neighbours along one axis; the last voxel is repeated to fill up the last sum."""
+    """Return the sums of every ``factor`` neighbours along one axis; the last sum repeats the last voxel."""
     if factor == 1:
         return array.astype(dtype, copy=False)
     n = array.shape[axis]
@@ -219,14 +228,14 @@ def _sum_along(array: Array, axis: int, factor: int, dtype: np.dtype[Any]) -> Ar
 
 
 def _to_dtype(values: Array, dtype: np.dtype[Any]) -> Array:
-    """Cast; to integers rounded half to even."""
+    """Convert to a dtype; floating-point values are rounded half to even for integers."""
     if dtype.kind in "iu" and values.dtype.kind == "f":
         values = np.rint(values)
     return values.astype(dtype, copy=False)
 
 
 def _pad(array: Array, factor: Index3) -> Array:
-    """The array with its last voxels repeated up to a multiple of the factor."""
+    """Pad the array to a multiple of the factor by repeating its last voxels."""
     missing = [-n % f for n, f in zip(array.shape, factor, strict=True)]
     return np.pad(array, [(0, m) for m in missing], mode="edge") if any(missing) else array
 

@@ -1,7 +1,10 @@
-"""From fixed-point sums to stored probabilities: uint8 (255 is 1.0), float16 or float32.
+"""Conversion of fixed-point sums to stored probabilities: uint8 (255 is 1.0), float16 or float32.
 
-Rounding is exact: the integer sum times 255 has at most 39 bits and the scale is a power of two, so float64 holds
-the quotient without error and ``rint`` rounds it half to even as if it were an infinitely precise number.
+Rounding is exact: the integer sum times 255 has at most 39 bits and the scale is a power of two, so float64 represents
+the quotient exactly, and ``rint`` rounds it half to even.
+
+>>> quantise(np.array([[[0, 2**29, 2**30]]], np.int32), 2.0**30).tolist()
+[[[0, 128, 255]]]
 """
 
 from __future__ import annotations
@@ -26,31 +29,31 @@ def quantise(
     bounded: bool = True,
     sigmoid: bool = False,
 ) -> NDArray[np.generic]:
-    """Fixed-point sums as stored values.
+    """Convert fixed-point sums to stored values.
 
     Parameters
     ----------
     sums
-        Integer sums (:mod:`volengine.ops.blend`); a value is ``sums / scale``.
+        int32 sums (:mod:`volengine.ops.blend`), z, y, x; a value is ``sums / scale``.
     scale
         A power of two.
     dtype
-        ``uint8``: ``round(255 p)``; ``float16`` and ``float32``: the nearest number.
+        ``uint8``: store ``round(255 p)``; ``float16`` and ``float32``: store the nearest number.
     rounding
-        ``nearest``: half to even. ``truncate``: towards zero, uint8 only, as Ais does (its 0.5 becomes 127).
+        ``nearest``: half to even. ``truncate``: towards zero, for uint8 only, as Ais does (0.5 becomes 127).
     bounded
-        Whether values are probabilities: cut off to 0..1 (rounding may have left 1 + 2^-22).
+        Whether the values are probabilities. They are clipped to 0..1 (rounding may have left 1 + 2^-22).
     sigmoid
-        The values are logits: store their sigmoid (float64 inside).
+        Whether the values are logits. Their sigmoid is stored, computed in float64.
 
     Returns
     -------
-    ndarray of the shape of ``sums``
+    Array of ``dtype`` and of the shape of ``sums``.
 
     Raises
     ------
     InputError
-        Unknown dtype, or uint8 for values that are no probabilities, or truncation of floats.
+        The dtype is unknown, values that are no probabilities are to be stored as uint8, or floats are to be truncated.
     """
     if dtype not in get_args(ProbabilityType):
         raise InputError(f"Predictions are stored as {', '.join(get_args(ProbabilityType))}, not {dtype!r}.")
@@ -76,10 +79,17 @@ def quantise_spread(
     dtype: ProbabilityType = "uint8",
     rounding: Rounding = "nearest",
 ) -> NDArray[np.generic]:
-    """Standard deviation of the probabilities from the fixed-point sums of probabilities and of their squares.
+    """Compute the standard deviation of probabilities from the fixed-point sums of the probabilities and their squares.
 
-    The variance is mean(p²) - mean(p)², not below 0. Both sums are exact to 1.2e-7 of their value, so standard
-    deviations below about 5e-4 are rounding noise. Parameters, storage and errors as in :func:`quantise`.
+    The variance is mean(p²) - mean(p)², at least 0. Both sums are exact to 1.2e-7 of their value, so standard
+    deviations below about 5e-4 are rounding noise.
+
+    Parameters
+    ----------
+    means, squares
+        int32 sums of p and of p², of one shape.
+    scale, dtype, rounding
+        As for :func:`quantise`, which also describes the errors.
     """
     quantise(means[:0], scale, dtype, rounding)
     out = np.empty(means.shape, dtype)
@@ -96,9 +106,10 @@ def quantise_spread(
 def store(
     values: NDArray[np.float32], dtype: ProbabilityType = "uint8", rounding: Rounding = "nearest"
 ) -> NDArray[np.generic]:
-    """Values as stored values: times 255 and rounded for ``uint8`` (probabilities), else the nearest number.
+    """Convert float32 values to stored values.
 
-    Storage and errors as in :func:`quantise`.
+    For ``uint8`` the values are probabilities, which are clipped to 0..1, multiplied by 255 and rounded. Otherwise the
+    nearest number is stored. Parameters and errors are those of :func:`quantise`.
     """
     quantise(np.empty((0, 0, 0), np.int32), 1.0, dtype, rounding)
     if dtype != "uint8":
@@ -110,14 +121,14 @@ def store(
 
 
 def _store(values: NDArray[np.float64], target: NDArray[np.generic], rounding: Rounding) -> None:
-    """Values (changed) in the target's type."""
+    """Round the values (in place) for an integer target, and copy them into it."""
     if target.dtype == np.uint8:
         (np.rint if rounding == "nearest" else np.trunc)(values, out=values)
     target[...] = values
 
 
 def probability(stored: NDArray[np.generic]) -> NDArray[np.float32]:
-    """Stored predictions as float32 probabilities: integers divided by 255, floats as they are."""
+    """Convert a stored prediction to float32 probabilities: integers are divided by 255, floats stay as they are."""
     if np.issubdtype(stored.dtype, np.integer):
         scaled: NDArray[np.float32] = np.divide(stored, np.float32(255), dtype=np.float32)
         return scaled

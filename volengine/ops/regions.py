@@ -1,17 +1,18 @@
 """Regions and picks of a whole volume, from the basins of its blocks.
 
-:func:`volengine.ops.basins.block_basins` leaves a small table per block. Here the tables become regions:
+:func:`volengine.ops.basins.block_basins` makes a small table per block. This module makes regions of the tables:
 
-1. :func:`join_seams` (per block) finds where the paths that leave a block go on, and the passes across its borders;
-2. :func:`resolve` (once) joins everything: basins with exact totals, the seeds among their roots, the forest that
-   gives every basin to a seed, the filters, and the spacing. It returns the picks and, per block, which label each
-   local region gets;
-3. :func:`relabel` (per block) writes the label volume.
+1. :func:`join_seams` (per block) finds where the paths that leave a block continue, and the passes across its borders.
+2. :func:`resolve` (once per volume) joins the local regions to basins with exact totals, selects the seeds among their
+   roots, assigns every basin to a seed by a minimum spanning forest, filters the regions and applies the spacing. It
+   returns the picks, and the label of each local region of each block.
+3. :func:`relabel` (per block) makes the label volume.
 
-*Seeds* are the roots from the highest key down, without those closer than ``seed_distance`` to a stronger seed of
-the same connected component. Flooding from the seeds joins two basins through the best pass that is left: that is
-the minimum spanning forest of the graph of basins rooted in the seeds, unique because no two passes are equal, and
-equal to the forest over all voxels (Meyer 1994; Felkel et al., WSCG 2001; Cousty et al., IEEE TPAMI 31, 2009).
+*Seeds* are selected from the highest root down: a root is a seed unless it is closer than ``seed_distance`` to a
+stronger seed of the same connected component. Flooding from the seeds joins two basins through the best remaining pass.
+The result is the minimum spanning forest of the graph of basins, rooted in the seeds. It is unique, because no two
+passes are equal, and equals the forest over all voxels (Meyer 1994; Felkel et al., WSCG 2001; Cousty et al., IEEE TPAMI
+31, 2009).
 
 >>> prediction = np.zeros((1, 9, 20), np.uint8)
 >>> prediction[0, 2:7, 2:7] = prediction[0, 2:7, 9:18] = 255
@@ -47,32 +48,33 @@ REGION_COLUMNS = ("root", "voxels", "weight", "sums", "peak", "peak_index")
 
 @dataclass(frozen=True)
 class RegionRules:
-    """How basins become picks.
+    """Parameters that define how basins become picks.
 
     Parameters
     ----------
     unit
-        What the tables' weights are divided by: :func:`~volengine.ops.basins.weight_unit` of the stored dtype.
+        Number by which the tables' weights are divided: :func:`~volengine.ops.basins.weight_unit` of the stored dtype.
     split
-        Cut components by the watershed; otherwise a component is one region.
+        Divide components by the watershed; otherwise a component is one region.
     seed_distance_vox
-        A local maximum of the distance this close (strictly) to a stronger seed of its component is no seed.
+        A local maximum of the distance that is strictly closer than this to a stronger seed of its component is no
+        seed.
     min_voxels
-        Smaller regions are dropped.
+        Regions of fewer voxels are dropped.
     margin_vox
         Regions whose position is not in ``margin <= index < size - margin`` are dropped, per axis.
     spacing_vox
-        Of two regions strictly closer than this the one of lower weight is dropped.
+        Of two regions that are strictly closer than this, the one with the lower weight is dropped.
     scale
-        Lengths of a voxel's sides in the unit of the two distances: 1 for cubes.
+        Voxel sides z, y, x in the unit of the two distances; 1 for cubic voxels.
     position
-        ``centroid`` of the region's voxels, or its first voxel of ``maximum`` prediction.
+        Position of a pick: ``centroid`` of the region's voxels, or ``maximum``: its first voxel of highest prediction.
     planar
-        Slices do not see each other (as in :class:`~volengine.ops.heights.BasinRules`).
+        Treat every z slice by itself (as in :class:`~volengine.ops.heights.BasinRules`).
 
     Notes
     -----
-    The filters apply in this order: size, margin, spacing. Only the regions left by one are seen by the next.
+    The filters are applied in the order size, margin, spacing; each sees only the regions that the one before kept.
     """
 
     unit: float = 1.0
@@ -87,34 +89,34 @@ class RegionRules:
 
 
 def check_size(shape: Index3) -> None:
-    """Refuse volumes whose voxels do not fit into keys."""
+    """Refuse volumes with more voxels than keys can number (:data:`~volengine.ops.passes.MAX_VOXELS`)."""
     size = int(np.prod(shape, dtype=object))
     if size > MAX_VOXELS:
         raise InputError(f"Picking handles volumes of up to {MAX_VOXELS} voxels; {shape} has {size}. Cut it in parts.")
 
 
 def join_seams(number: int, tables: Mapping[int, Table], core: Box, shape: Index3, rules: BasinRules) -> Table:
-    """Join one block's regions with those of the blocks around it.
+    """Join the local regions of one block with those of the blocks around it.
 
     Parameters
     ----------
     number, core
-        The block.
+        Number and core of the block.
     tables
-        Tables of :func:`~volengine.ops.basins.block_basins`, by block number: of the block and all around it.
+        Tables of :func:`~volengine.ops.basins.block_basins` by block number: of this block and of all around it.
     shape, rules
-        Shape of the volume, and the rules the tables were made with.
+        Shape of the volume, and the rules with which the tables were made.
 
     Returns
     -------
     The region columns of the block's table, with ``exit_block`` (int64, -1 for none) and ``exit_region`` (int64)
-    instead of ``exit``; and its passes, those to later voxels of other blocks too, as ``pass_a`` (own region),
-    ``pass_block``, ``pass_b`` (region of that block), ``pass_low``, ``pass_high``.
+    instead of ``exit``. Also its passes, including those to voxels of other blocks with a higher linear index:
+    ``pass_a`` (region of this block), ``pass_block``, ``pass_b`` (region of that block), ``pass_low``, ``pass_high``.
 
     Raises
     ------
     KeyError
-        If the tables do not belong together.
+        A neighbour's table lacks a voxel to which a path of this block leads.
     """
     own = tables[number]
     rim = _rim(number, tables, core, shape)
@@ -135,7 +137,7 @@ def join_seams(number: int, tables: Mapping[int, Table], core: Box, shape: Index
 
 
 def _rim(number: int, tables: Mapping[int, Table], core: Box, shape: Index3) -> Table:
-    """The neighbours' shell voxels that touch the core, by ascending index, with their ``block``."""
+    """Return the neighbours' shell voxels that touch the core, by ascending index, with their ``block``."""
     near = core.grow((1, 1, 1))
     parts: list[Table] = [{"block": np.zeros(0, np.int64), **{k: tables[number][k][:0] for k in _SHELL}}]
     for other, table in tables.items():
@@ -152,7 +154,7 @@ def _rim(number: int, tables: Mapping[int, Table], core: Box, shape: Index3) -> 
 
 
 def _find(ascending: Array, wanted: Array) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
-    """Rows of ``ascending`` that hold the wanted values, and whether they do."""
+    """Return the rows of ``ascending`` that hold the wanted values, and which of the values were found."""
     if not ascending.size:
         return np.zeros(wanted.size, np.intp), np.zeros(wanted.size, bool)
     row = np.minimum(np.searchsorted(ascending, wanted), ascending.size - 1)
@@ -160,7 +162,7 @@ def _find(ascending: Array, wanted: Array) -> tuple[NDArray[np.intp], NDArray[np
 
 
 def _seam_passes(number: int, own: Table, rim: Table, core: Box, shape: Index3, rules: BasinRules) -> Table:
-    """Passes inside of the block, and those to voxels of other blocks that come later in linear order."""
+    """Return the passes inside of the block, and those to voxels of other blocks with a higher linear index."""
     index = own["shell_index"].astype(np.int64)
     z, rest = np.divmod(index, shape[1] * shape[2])
     y, x = np.divmod(rest, shape[2])
@@ -199,29 +201,30 @@ def _seam_passes(number: int, own: Table, rim: Table, core: Box, shape: Index3, 
 
 
 def resolve(tables: Mapping[int, Table], shape: Index3, rules: RegionRules) -> tuple[Table, Table]:
-    """Picks of a volume, and the label of every local region, from the tables of :func:`join_seams`.
+    """Compute the picks of a volume, and the label of every local region, from the tables of :func:`join_seams`.
 
     Parameters
     ----------
     tables
-        One table for each block, by block number.
+        One table per block, by block number.
     shape
-        Shape of the volume.
+        Shape of the volume, z, y, x.
     rules
         How basins become picks.
 
     Returns
     -------
     picks
-        One row per pick, by descending weight, equal weights by the linear index of the highest root: ``position_vox``
-        (float64, (n, 3)), ``weight`` (float64, sum of predictions), ``label`` (int64, 1 ... n), ``size_vox`` (int64).
+        One row per pick, by descending weight; equal weights by the linear index of the highest root. Columns:
+        ``position_vox`` (float64, (n, 3), z, y, x), ``weight`` (float64, sum of predictions), ``label`` (int64,
+        1 ... n), ``size_vox`` (int64, number of voxels).
     lookup
-        ``labels`` (uint32): for each local region of each block its label or 0, block after block; those of
-        ``blocks[i]`` start at ``starts[i]``.
+        ``labels`` (uint32): the label of each local region, or 0 if it was dropped, block after block. The labels of
+        block ``blocks[i]`` start at ``starts[i]``.
 
     Notes
     -----
-    Memory: about 320 bytes per local region and 230 per pass, the rows of their tables (80 and 40) included.
+    Memory: about 320 bytes per local region and 230 per pass; this includes the rows of the tables (80 and 40).
     """
     graph = _Graph(tables)
     region_of_basin = graph.flood(rules, shape) if rules.split else graph.components()
@@ -252,7 +255,7 @@ def _positions(regions: Table, shape: Index3, position: Position) -> NDArray[np.
 
 
 def _sort(regions: Table) -> NDArray[np.intp]:
-    """Rows from the heaviest on; equal ones by the linear index of their highest root."""
+    """Return the rows by descending weight; equal ones by the linear index of their highest root."""
     return np.lexsort((index_of_key(regions["root"]), -regions["weight"]))
 
 
@@ -264,7 +267,7 @@ def _filters(position: NDArray[np.float64], voxels: Int64, shape: Index3, rules:
 
 
 def _totals(group: NDArray[np.integer[Any]], columns: Table) -> Table:
-    """Region columns of groups 0 ... n - 1, none empty: sums, the highest root, the first of the highest peaks."""
+    """Combine the region columns of groups 0 ... n - 1 (none empty): sums, highest root, first of the highest peaks."""
     if not group.size:
         return columns
     order = np.lexsort((columns["peak_index"], -columns["peak"], group))
@@ -301,7 +304,7 @@ class _Graph:
         self.a, self.b = self._passes(parts)
 
     def _row(self, block: Int64, region: Int64) -> Int64:
-        """Rows of local regions in the joined table."""
+        """Return the rows of local regions in the joined table."""
         row: Int64 = self.starts[np.searchsorted(self.blocks, block)] + region - 1
         return row
 
@@ -317,14 +320,14 @@ class _Graph:
         return a[order].astype(np.int64), b[order].astype(np.int64)
 
     def components(self) -> Int64:
-        """Number of each basin's connected component, ordered by their highest roots."""
+        """Return the number of each basin's connected component; components are ordered by their highest roots."""
         from scipy.sparse.csgraph import connected_components
 
         _, found = connected_components(_csr(self.a, self.b, self.size), directed=False)
         return _by_first(found)
 
     def flood(self, rules: RegionRules, shape: Index3) -> Int64:
-        """Number of each basin's seed: the minimum spanning forest rooted in the seeds."""
+        """Return the number of each basin's seed, by the minimum spanning forest that is rooted in the seeds."""
         from scipy.sparse.csgraph import connected_components, minimum_spanning_tree
 
         if not self.size:
@@ -343,7 +346,7 @@ class _Graph:
         return _by_first(found)
 
     def lookup(self, label: NDArray[np.uint32]) -> Table:
-        """Labels of the local regions from labels of the basins."""
+        """Return the labels of the local regions, given the labels of the basins."""
         return {"labels": label[self.basin], "blocks": self.blocks, "starts": self.starts}
 
 
@@ -355,7 +358,7 @@ def _csr(a: Array, b: Array, n: int, data: NDArray[np.float64] | None = None) ->
 
 
 def _by_first(group: NDArray[np.integer[Any]]) -> Int64:
-    """Groups numbered in the order of their first members."""
+    """Number the groups in the order of their first members."""
     _, first, inverse = np.unique(group, return_index=True, return_inverse=True)
     rank = np.empty(first.size, np.int64)
     rank[np.argsort(first)] = np.arange(first.size)
@@ -363,19 +366,31 @@ def _by_first(group: NDArray[np.integer[Any]]) -> Int64:
 
 
 def block_labels(number: int, lookup: Table) -> NDArray[np.uint32]:
-    """Label of each local region of a block, from 0 (background) on: a slice of the lookup of :func:`resolve`."""
+    """Return the labels of a block's local regions (uint32; item 0: background) from the lookup of :func:`resolve`."""
     at = int(np.searchsorted(lookup["blocks"], number))
     labels = lookup["labels"][int(lookup["starts"][at]) : int(lookup["starts"][at + 1])]
     return np.concatenate([[0], labels]).astype(np.uint32)
 
 
 def relabel(basin: NDArray[np.uint32], labels: NDArray[np.uint32]) -> NDArray[np.uint32]:
-    """The label volume of a block: uint32, ``labels[local region]``."""
+    """Replace the local regions of a block by their labels, uint32."""
     return labels.take(basin)
 
 
 def pick_array(prediction: Array, basins: BasinRules, regions: RegionRules) -> tuple[NDArray[np.uint32], Table]:
-    """Label volume and picks (columns as in :func:`resolve`) of a prediction that fits into memory as one block."""
+    """Pick a prediction that fits into memory as one block.
+
+    Parameters
+    ----------
+    prediction
+        Stored values z, y, x: integers (0 to 255), or floating point.
+    basins, regions
+        The rules of both steps.
+
+    Returns
+    -------
+    The label volume (uint32, of the shape of the prediction), and the picks with the columns of :func:`resolve`.
+    """
     shape = (prediction.shape[0], prediction.shape[1], prediction.shape[2])
     check_size(shape)
     whole = Box.of_shape(shape)

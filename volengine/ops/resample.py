@@ -1,24 +1,25 @@
-"""Resampling to another voxel size, block by block, with the bytes of the whole volume.
+"""Resampling to another voxel size, block by block, with the same bytes as for the whole volume.
 
-Two grids cover the same space from edge to edge: along an axis, ``n_in`` voxels become ``n_out``, and the centre of
-voxel i lies at ``(i + 1/2) n_in / n_out - 1/2`` in voxels of the input (the convention of
-``skimage.transform.resize`` and of torch's ``align_corners=False``). Every output voxel is a weighted sum of input
-voxels around that place. Weights follow from i, ``n_in`` and ``n_out`` alone, and the axes are done one after the
-other, so it does not matter in which block a voxel is computed.
+Both grids cover the same space from edge to edge. Along an axis ``n_in`` voxels become ``n_out``, and the centre of
+output voxel i lies at ``(i + 1/2) n_in / n_out - 1/2`` in voxels of the input (the convention of
+``skimage.transform.resize`` and of torch's ``align_corners=False``). Every output voxel is a weighted sum of the input
+voxels around that position. The weights depend on i, ``n_in`` and ``n_out`` only, and the axes are resampled one after
+the other. So the result does not depend on the block in which a voxel is computed.
 
 Filters:
 
-- ``linear``: linear interpolation; towards larger voxels after a Gaussian of sigma ``(n_in / n_out - 1) / 2`` voxels,
-  cut off at 4 sigma. That is ``skimage.transform.resize`` with order 1 and anti-aliasing, which Ais uses.
-- ``lanczos``: sinc windowed by a sinc of three lobes, as wide as the coarser of the two grids needs. It keeps
-  the spectrum up to near the new Nyquist frequency, as cropping the Fourier transform does (MemBrain), without
-  wrapping around at borders.
-- ``corners``: linear interpolation between the centres of the first and last voxels, at ``i (n_in - 1) / (n_out - 1)``,
-  as ``scipy.ndimage.zoom`` does and Ais with it on the way back. It moves what lies near borders by up to half a
-  voxel, so it is here for Ais's numbers alone.
+- ``linear``: linear interpolation. For larger output voxels, a Gaussian of sigma ``(n_in / n_out - 1) / 2`` voxels, cut
+  off at 4 sigma, is applied before. This is ``skimage.transform.resize`` with order 1 and anti-aliasing, which Ais
+  uses.
+- ``lanczos``: a sinc windowed by a sinc of three lobes, scaled to the coarser of the two grids. It keeps the spectrum
+  almost up to the new Nyquist frequency, like cropping the Fourier transform (MemBrain), but without wrap-around at the
+  borders.
+- ``corners``: linear interpolation at ``i (n_in - 1) / (n_out - 1)``, so that the centres of the first and last voxels
+  coincide, as in ``scipy.ndimage.zoom``. Ais uses it to resample its predictions. It shifts structures near borders by
+  up to half a voxel, so it is used only to reproduce the results of Ais.
 
-Outside of the volume lie its mirrored voxels (``reflect``: without repeating the border voxel) or the border voxel
-again and again (``edge``).
+Voxels outside of the volume are mirrored without repeating the border voxel (``reflect``), or equal to the border voxel
+(``edge``).
 
 >>> resampled_shape((100, 200, 200), (8.0, 8.0, 8.0), (10.0, 10.0, 10.0), axes="zyx")
 (80, 160, 160)
@@ -56,18 +57,20 @@ def resampled_shape(
     axes: str = "zyx",
     tolerance: float = 0.0,
 ) -> Index3:
-    """Shape of a volume at another voxel size: ``round(n v / w)``, at least 1.
+    """Compute the shape of a volume at another voxel size: ``round(n v / w)`` along each axis, at least 1.
 
     Parameters
     ----------
-    shape, voxel_size
-        Of the volume; z, y, x; angstrom.
+    shape
+        Shape of the volume, z, y, x.
+    voxel_size
+        Voxel size of the volume v, angstrom, z, y, x.
     wanted
-        Voxel size, z, y, x; angstrom. Reached to within half a voxel over the axis' length.
+        Wanted voxel size w, angstrom, z, y, x. It is reached to within half a voxel over the length of the axis.
     axes
-        Which axes may change: ``zyx`` or ``yx``.
+        Axes that may change: ``zyx`` or ``yx``.
     tolerance
-        An axis whose ``v / w`` is nearer to 1 than this stays as it is (0.05 in Ais and MemBrain's habit).
+        An axis does not change if ``v / w`` differs from 1 by less than this (Ais and MemBrain use 0.05).
     """
     sides = []
     for axis, n, v, w in zip("zyx", shape, voxel_size, wanted, strict=True):
@@ -77,7 +80,7 @@ def resampled_shape(
 
 
 def reach(shape: Sequence[int], out_shape: Sequence[int], how: Filter) -> Index3:
-    """Voxels of the input that outputs need on each side of the space they cover."""
+    """Return the halo, in voxels of the input (z, y, x), that an output block needs around the space that it covers."""
     return index3(_axis_reach(n, m, how) for n, m in zip(shape, out_shape, strict=True))
 
 
@@ -92,13 +95,21 @@ def _axis_reach(n: int, m: int, how: Filter) -> int:
 
 
 def _radius(n: int, m: int) -> int:
-    """Radius of the Gaussian before linear interpolation, voxels."""
+    """Return the radius of the Gaussian before linear interpolation, voxels of the input."""
     return int(TRUNCATE * max(0.0, (n / m - 1) / 2) + 0.5)
 
 
 @dataclass(frozen=True)
 class Taps:
-    """Which inputs make the outputs of a stretch of an axis: ``out[i] = sum_k weights[k, i] * in[index[k, i]]``."""
+    """Indices and weights along one axis: ``out[i] = sum_k weights[k, i] * in[index[k, i]]``.
+
+    Parameters
+    ----------
+    index
+        (taps, outputs) int64 indices into the input.
+    weights
+        (taps, outputs) float32; they add up to 1 for each output.
+    """
 
     index: NDArray[np.int64]
     weights: NDArray[np.float32]
@@ -106,7 +117,7 @@ class Taps:
 
 @lru_cache(maxsize=64)
 def axis_taps(n: int, m: int, start: int, stop: int, how: Filter, edge: EdgeRule) -> Taps:
-    """The taps of outputs ``start`` to ``stop`` of an axis that goes from ``n`` voxels to ``m``."""
+    """Compute the taps of the outputs ``start .. stop`` of an axis that is resampled from ``n`` to ``m`` voxels."""
     out = np.arange(start, stop, dtype=np.int64)
     if how == "corners":
         top, below = out * (n - 1), max(m - 1, 1)
@@ -149,7 +160,7 @@ def _inside(at: NDArray[np.int64], n: int, edge: EdgeRule) -> NDArray[np.int64]:
 
 
 def resample(array: NDArray[Any], out_shape: Sequence[int], how: Filter, edge: EdgeRule) -> NDArray[np.float32]:
-    """A whole volume on another grid; see :func:`resample_block`."""
+    """Resample a whole array (z, y, x) to another shape; see :func:`resample_block`."""
     whole = index3(out_shape)
     return resample_block(array, Box.of_shape(array.shape), index3(array.shape), Box.of_shape(whole), whole, how, edge)
 
@@ -157,23 +168,23 @@ def resample(array: NDArray[Any], out_shape: Sequence[int], how: Filter, edge: E
 def resample_block(
     array: NDArray[Any], box: Box, shape: Index3, out: Box, out_shape: Index3, how: Filter, edge: EdgeRule
 ) -> NDArray[np.float32]:
-    """One block of a volume on another grid.
+    """Resample one block of a volume.
 
     Parameters
     ----------
     array, box
-        The voxels of ``box``, of any real type: at least the space that ``out`` covers and :func:`reach` voxels
-        around it, where the volume goes that far.
+        Voxels of any real dtype, and the box of the input that they cover. It must contain the space that ``out``
+        covers and :func:`reach` voxels around it, as far as the volume reaches.
     shape
-        Of the whole input.
+        Shape of the whole input.
     out, out_shape
-        The block that is wanted, and the shape of the whole output.
+        The wanted box of the output, and the shape of the whole output.
     how, edge
-        Filter, and what lies outside of the volume.
+        Filter, and edge rule.
 
     Returns
     -------
-    float32, of the shape of ``out``. Sums are made in float32, in the order of the taps.
+    float32, of the shape of ``out``. Sums are computed in float32, in the order of the taps.
     """
     values = array.astype(np.float32, copy=False)
     for axis in range(3):

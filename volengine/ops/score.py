@@ -1,6 +1,7 @@
-"""Scoring picks and masks against what is known.
+"""Scores of picks and masks against the truth.
 
-Points are (n, 3) in voxels, z, y, x, 0-based, voxel centres at integers; masks are 3D arrays where non-zero is set.
+Points are (n, 3) in voxels, z, y, x, 0-based, with voxel centres at integers. Masks are 3D arrays in which non-zero
+voxels are set.
 
 >>> import numpy as np
 >>> from volengine.ops.score import match_picks
@@ -11,6 +12,7 @@ Points are (n, 3) in voxels, z, y, x, 0-based, voxel centres at integers; masks 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,21 +24,21 @@ from volengine.ops.score_masks import count, scores
 Floats = NDArray[np.float64]
 
 _QUERY = 1 << 18
-"""Voxels that are looked up at a time."""
+"""Number of voxels that are looked up at a time."""
 
 
 @dataclass(frozen=True)
 class Match:
-    """Which found pick is which true particle.
+    """The pairing of found picks with true particles.
 
     Parameters
     ----------
     pairs
         (m, 2) int64: index of the found pick, index of the true particle; sorted by the former.
     distance_vox
-        (m,) float64: distance of each pair.
+        (m,) float64: distance of each pair, voxels.
     n_found, n_truth
-        How many there are of each.
+        Numbers of found picks and of true particles.
     """
 
     pairs: NDArray[np.int64]
@@ -46,12 +48,12 @@ class Match:
 
     @property
     def precision(self) -> float:
-        """Share of the found picks that are true; NaN if nothing was found."""
+        """Share of the found picks that have a pair; NaN if nothing was found."""
         return _share(len(self.pairs), self.n_found)
 
     @property
     def recall(self) -> float:
-        """Share of the true particles that were found; NaN if there are none."""
+        """Share of the true particles that have a pair; NaN if there are none."""
         return _share(len(self.pairs), self.n_truth)
 
     @property
@@ -66,31 +68,47 @@ class Match:
 
     @property
     def extra(self) -> NDArray[np.int64]:
-        """Indices of the found picks that are no true particle."""
+        """Indices of the found picks without a pair (false positives)."""
         return np.setdiff1d(np.arange(self.n_found), self.pairs[:, 0])
 
     @property
     def missed(self) -> NDArray[np.int64]:
-        """Indices of the true particles that were not found."""
+        """Indices of the true particles without a pair (false negatives)."""
         return np.setdiff1d(np.arange(self.n_truth), self.pairs[:, 1])
 
 
+def pool(matches: Sequence[Match]) -> Match:
+    """Join the pairings of several tomograms or features; indices count on from one to the next."""
+    before = np.cumsum([(0, 0), *((m.n_found, m.n_truth) for m in matches)], axis=0)
+    return Match(
+        np.concatenate([np.zeros((0, 2), np.int64), *(m.pairs + at for m, at in zip(matches, before, strict=False))]),
+        np.concatenate([np.zeros(0), *(m.distance_vox for m in matches)]),
+        int(before[-1, 0]),
+        int(before[-1, 1]),
+    )
+
+
 def match_picks(found: ArrayLike, truth: ArrayLike, radius_vox: float) -> Match:
-    """Pair found picks with true particles, one to one: as many pairs as possible, then the shortest in sum.
+    """Pair found picks with true particles, one to one: as many pairs as possible, and of these the smallest sum.
 
     Parameters
     ----------
     found, truth
-        (n, 3) and (m, 3) points.
+        (n, 3) and (m, 3) points, voxels, z, y, x.
     radius_vox
-        A pair is at most this far apart (the radius itself counts).
+        Largest distance of a pair, voxels (a distance equal to it counts).
+
+    Raises
+    ------
+    InputError
+        The points do not have the shape (n, 3), or the radius is negative.
 
     Notes
     -----
-    An assignment problem on the pairs within the radius, solved by ``min_weight_full_bipartite_matching`` (the sparse
-    form of Jonker and Volgenant's algorithm). Every found pick also has the choice of a partner of its own that costs
-    more than any rearrangement can save, so that staying alone is the last choice. Time and memory grow with the
-    number of pairs within the radius, not with n × m. Greedy pairing, nearest first, can find fewer pairs.
+    This is an assignment problem on the pairs within the radius, solved by ``min_weight_full_bipartite_matching`` (the
+    sparse form of the algorithm of Jonker and Volgenant). Every found pick may also be assigned to a dummy partner that
+    costs more than any rearrangement can save, so it stays alone only if it must. Time and memory grow with the number
+    of pairs within the radius, not with n × m. Greedy pairing, nearest first, can find fewer pairs.
     """
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import min_weight_full_bipartite_matching
@@ -118,7 +136,7 @@ def match_picks(found: ArrayLike, truth: ArrayLike, radius_vox: float) -> Match:
 
 
 def _pairs_within(a: Floats, b: Floats, radius: float) -> tuple[NDArray[np.int64], NDArray[np.int64], Floats]:
-    """Indices and distances of all pairs with distance <= radius."""
+    """Return indices and distances of all pairs with distance <= radius."""
     from scipy.spatial import KDTree
 
     if not len(a) or not len(b):
@@ -132,18 +150,23 @@ def _pairs_within(a: Floats, b: Floats, radius: float) -> tuple[NDArray[np.int64
 
 
 def dice(prediction: ArrayLike, truth: ArrayLike, ignore: ArrayLike | None = None) -> float:
-    """Dice coefficient 2|A ∩ B| / (|A| + |B|) of two masks of the same shape.
+    """Compute the Dice coefficient 2|A ∩ B| / (|A| + |B|) of two masks of the same shape.
 
     Parameters
     ----------
     prediction, truth
         Masks.
     ignore
-        Where this mask is set, voxels do not count.
+        Mask of voxels that do not count.
 
     Returns
     -------
-    In [0, 1]; 1 if both are empty.
+    From 0 to 1; 1 if both masks are empty, NaN if no voxel counts.
+
+    Raises
+    ------
+    InputError
+        The shapes differ.
     """
     a, b = np.asarray(prediction) != 0, np.asarray(truth) != 0
     if a.shape != b.shape:
@@ -157,9 +180,20 @@ def dice(prediction: ArrayLike, truth: ArrayLike, ignore: ArrayLike | None = Non
 
 
 def coverage(points: ArrayLike, mask: ArrayLike) -> float:
-    """Share of the points whose voxel is set; points outside of the volume count as not covered.
+    """Compute the share of the points that lie in set voxels of a mask.
 
-    A point belongs to the voxel whose centre is nearest, halves to the upper one: floor(x + 0.5). NaN without points.
+    A point belongs to the voxel floor(x + 0.5). A point outside of the mask's array counts as not covered.
+
+    Parameters
+    ----------
+    points
+        (n, 3), voxels, z, y, x.
+    mask
+        3D; non-zero is set.
+
+    Returns
+    -------
+    From 0 to 1; NaN if there are no points.
     """
     at, volume = _points("points", points), np.asarray(mask)
     index = np.floor(at + 0.5)
@@ -169,22 +203,27 @@ def coverage(points: ArrayLike, mask: ArrayLike) -> float:
 
 
 def share_within(mask: ArrayLike, points: ArrayLike, distance_vox: float, region: ArrayLike | None = None) -> float:
-    """Share of a mask's voxels that are at most ``distance_vox`` away from a point.
+    """Compute the share of a mask's voxels that are at most ``distance_vox`` away from a point.
 
     Parameters
     ----------
     mask
         3D; non-zero is set.
     points
-        (n, 3).
+        (n, 3), voxels, z, y, x.
     distance_vox
-        From the voxel's centre to the point; the distance itself counts.
+        Largest distance from the voxel's centre to the nearest point, voxels (a distance equal to it counts).
     region
-        Count only the voxels where this mask (of the same shape) is set.
+        Mask of the same shape: count only the voxels where it is set.
 
     Returns
     -------
-    In [0, 1]; NaN if no voxel of the mask counts.
+    From 0 to 1; NaN if no voxel of the mask counts.
+
+    Raises
+    ------
+    InputError
+        The shapes of mask and region differ, or the points do not have the shape (n, 3).
     """
     from scipy.spatial import KDTree
 

@@ -1,7 +1,7 @@
-"""Scores of predictions against labels as sums, so that blocks can be added up in any order.
+"""Scores of predictions against labels, computed from sums, so that blocks can be added up in any order.
 
-Labels are 0 (background), 1 (feature) and 2 (ignore: the voxel does not count). Everything that is counted is a whole
-number, cross-entropies too (in units of 2⁻²⁰), so a score does not depend on blocks.
+Labels are 0 (background), 1 (feature) and 2 (ignore: the voxel does not count). All sums are whole numbers, also the
+cross-entropies (in units of 2⁻²⁰), so a score does not depend on blocks.
 
 >>> import numpy as np
 >>> counts = count(np.array([[[0.9, 0.8, 0.3]]]), np.array([[[1, 0, 0]]]), threshold=0.5)
@@ -22,39 +22,39 @@ from volengine.core.errors import InputError
 
 BACKGROUND, FEATURE, IGNORE = 0, 1, 2
 UNIT = 2**20
-"""Cross-entropies are counted in units of 1 / UNIT."""
+"""Cross-entropies are stored as integers in units of 1 / UNIT."""
 
 SURE = 1e-7
-"""Probabilities are taken to lie between this and 1 minus this (integers: half a step, 0.5 / 255, from both ends)."""
+"""For the cross-entropy, floats are clipped to this and 1 minus this; integers to half a step, 0.5 / 255."""
 
 EPSILON = 1e-6
-"""In the denominators of Surface-Dice, as in membrain-seg."""
+"""Added to the denominators of Surface-Dice, as in membrain-seg."""
 
 COUNTS = ("voxels", "both", "found", "truth", "entropy", "skeleton", "skeleton_in", "truth_skeleton", "truth_in")
-"""What :func:`count` and :func:`count_skeletons` count, see there."""
+"""Names of the sums that :func:`count` and :func:`count_skeletons` return."""
 
 Counts = dict[str, int]
 
 
 def labels_of(values: NDArray[Any], where: str) -> NDArray[np.uint8]:
-    """Labels 0, 1, 2 as uint8.
+    """Check labels (0, 1 and 2) and convert them to uint8.
 
     Raises
     ------
     InputError
-        Another value; the message says which, and ``where``.
+        There is another value; the message names it, and the volume ``where`` it was found.
     """
     odd = values[~np.isin(values, (BACKGROUND, FEATURE, IGNORE))]
     if odd.size:
         raise InputError(
             f"{where}: labels are 0 (background), 1 (feature) and 2 (ignore), but it holds {odd.min()}. If these "
-            "are class ids, name them: ids."
+            "are class ids, choose the classes with ids."
         )
     return values.astype(np.uint8)
 
 
 def labels_of_ids(values: NDArray[Any], ids: Sequence[int], ignore_id: int | None = None) -> list[NDArray[np.uint8]]:
-    """Labels of each class of a volume of class ids; voxels that equal ``ignore_id`` are 2 in all of them."""
+    """Make the labels (uint8: 0, 1, 2) of each of ``ids`` from a volume of class ids; ``ignore_id`` is 2 in all."""
     out = [(values == i).astype(np.uint8) for i in ids]
     if ignore_id is not None:
         ignored = values == ignore_id
@@ -64,12 +64,12 @@ def labels_of_ids(values: NDArray[Any], ids: Sequence[int], ignore_id: int | Non
 
 
 def probabilities(values: NDArray[Any], where: str) -> NDArray[Any]:
-    """A prediction's values as probabilities: integers (0 to 255) divided by 255, floating numbers as they are.
+    """Convert a prediction to probabilities: integers (0 to 255) are divided by 255, floats stay as they are.
 
     Raises
     ------
     InputError
-        Values outside of 0 to 1, or no numbers.
+        A value is outside of 0 to 1 (integers: 0 to 255), or NaN; the message names ``where``.
     """
     if values.dtype.kind in "ui":
         if values.size and (values.min() < 0 or values.max() > 255):
@@ -87,21 +87,30 @@ def probabilities(values: NDArray[Any], where: str) -> NDArray[Any]:
 def count(
     prediction: NDArray[Any], labels: NDArray[Any], threshold: float | None, where: str = "the prediction"
 ) -> Counts:
-    """Count a prediction's voxels against labels.
+    """Count the voxels of a prediction against labels.
 
     Parameters
     ----------
     prediction
-        Probabilities: floating numbers, or integers where 255 is 1.0; voxels above the threshold are found. With
-        ``threshold=None`` a mask: what is not 0 is found, and there is no cross-entropy.
+        Probabilities: floating point, or integers of which 255 is 1.0.
     labels
-        0, 1 or 2, same shape.
+        0, 1 or 2, of the same shape.
+    threshold
+        Voxels with a higher probability are found. ``None``: the prediction is a mask; its non-zero voxels are found,
+        and ``entropy`` is 0.
+    where
+        How error messages name the prediction.
 
     Returns
     -------
     dict
-        ``voxels`` that count; ``found``, ``truth`` and ``both``, of these; ``entropy``: binary cross-entropy summed
-        over them, in units of 1 / UNIT, natural logarithm.
+        ``voxels``: number of voxels that count (labels other than 2). Of these: ``found``, ``truth`` and ``both``.
+        ``entropy``: binary cross-entropy (natural logarithm) summed over them, in units of 1 / UNIT.
+
+    Raises
+    ------
+    InputError
+        The shapes differ, or a value is no probability.
     """
     if prediction.shape != labels.shape:
         raise InputError(f"{where} has the shape {prediction.shape}, its labels {labels.shape}.")
@@ -117,9 +126,9 @@ def count(
 
 
 def mask_of(prediction: NDArray[Any], threshold: float | None) -> NDArray[np.bool_]:
-    """The voxels that are found: above the threshold, or without one those that are not 0.
+    """Return the voxels that are found: those above the threshold; without a threshold, those that are not 0.
 
-    The level of integers is rounded as in picking: a threshold written as n / 255 means n.
+    For integers the threshold is rounded as in picking: a threshold that was written as n / 255 means n.
     """
     if threshold is None:
         nonzero: NDArray[np.bool_] = prediction != 0
@@ -142,10 +151,20 @@ def count_skeletons(
     labels: NDArray[Any],
     truth_skeleton: NDArray[np.bool_],
 ) -> Counts:
-    """Count the voxels of two skeletons, outside of ignored voxels.
+    """Count the voxels of two skeletons, without ignored voxels.
 
-    ``skeleton`` is that of ``found``, ``truth_skeleton`` that of ``labels == 1``; ``skeleton_in`` and ``truth_in`` are
-    the parts of the one that lie in the other's mask.
+    Parameters
+    ----------
+    found, skeleton
+        Mask of the found voxels, and its skeleton.
+    labels, truth_skeleton
+        Labels 0, 1, 2, and the skeleton of ``labels == 1``.
+
+    Returns
+    -------
+    dict
+        ``skeleton`` and ``truth_skeleton``: voxels of both skeletons. ``skeleton_in``: voxels of the found skeleton
+        that lie in the true mask. ``truth_in``: voxels of the true skeleton that lie in the found mask.
     """
     counted, truth = labels != IGNORE, labels == FEATURE
     skeleton, truth_skeleton = skeleton & counted, truth_skeleton & counted
@@ -158,16 +177,23 @@ def count_skeletons(
 
 
 def scores(counts: Mapping[str, int], *, entropy: bool = True) -> dict[str, float]:
-    """Scores from counts; what cannot be said (no voxel found, no truth) is NaN.
+    """Compute scores from counts; a score that is not defined (no voxel found, no truth) is NaN.
+
+    Parameters
+    ----------
+    counts
+        Sums of :func:`count` and, for Surface-Dice, :func:`count_skeletons`, over all blocks.
+    entropy
+        Whether the cross-entropy was counted.
 
     Returns
     -------
     dict
-        ``dice`` 2|A ∩ B| / (|A| + |B|), 1 if both are empty; ``precision``, ``recall``; ``bce``, the mean binary
-        cross-entropy (NaN without ``entropy``); and, if skeletons were counted, ``surface_precision`` =
-        |skeleton(prediction) ∩ truth| / |skeleton(prediction)|, ``surface_recall`` = |skeleton(truth) ∩ prediction| /
-        |skeleton(truth)| and their harmonic mean ``surface_dice``, each with 10⁻⁶ in the denominator as in
-        membrain-seg (all three NaN where there is neither skeleton).
+        ``dice`` 2|A ∩ B| / (|A| + |B|), 1 if both are empty, NaN if no voxel counts; ``precision``, ``recall``;
+        ``bce``, the mean binary cross-entropy (NaN without ``entropy``); and, if skeletons were counted,
+        ``surface_precision`` = |skeleton(prediction) ∩ truth| / |skeleton(prediction)|, ``surface_recall`` =
+        |skeleton(truth) ∩ prediction| / |skeleton(truth)| and their harmonic mean ``surface_dice``, each with 10⁻⁶ in
+        the denominator as in membrain-seg (all three NaN if there is neither skeleton).
     """
     nan = math.nan
     both, found, truth, voxels = (counts[k] for k in ("both", "found", "truth", "voxels"))
@@ -193,15 +219,20 @@ def confusion(
     labels: Sequence[NDArray[Any]],
     thresholds: Sequence[float | None],
 ) -> NDArray[np.int64]:
-    """Voxels by what was predicted (rows) and what is true (columns): background first, then the features.
+    """Count voxels by predicted class (rows) and true class (columns): background first, then the features.
 
-    A voxel is predicted to be the feature of the largest probability among those found there (masks count as 1), of
-    equal ones the first; it truly is the first feature whose label is 1. Voxels that any of the labels ignores do not
-    count.
+    The predicted class of a voxel is the feature with the largest probability among those that are found there (masks
+    count as 1); of equal ones the first. Its true class is the first feature whose label is 1. A voxel that is ignored
+    by any of the labels does not count.
+
+    Parameters
+    ----------
+    predictions, labels, thresholds
+        One of each per feature, as for :func:`count`; all arrays have one shape.
 
     Returns
     -------
-    ndarray, int64, (features + 1, features + 1)
+    (features + 1, features + 1) int64
     """
     n = len(predictions) + 1
     predicted = np.zeros(predictions[0].shape, np.int64)

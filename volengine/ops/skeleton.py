@@ -1,17 +1,18 @@
-"""Skeletons of surfaces: the middle of a membrane that has some thickness, exact in blocks.
+"""Skeletons of surfaces: the mid-surface of a thick membrane, computed exactly in blocks.
 
 ``surface_skeleton`` finds the ridge of the distance to the background, as membrain-seg does for its Surface-Dice
-(Lamm et al., MemBrain v2, bioRxiv 2024.01.05.574336): second differences of the negative distance, each smoothed by a
-Gaussian of 1 voxel; of each voxel the direction in which they are largest; that largest value smoothed again; a voxel
-stays if it is no smaller than 0.71 voxels away on both sides along this direction. ``slice_skeleton`` is the thinning
-of each z slice by itself (Zhang & Suen, 1984).
+(Lamm et al., MemBrain v2, bioRxiv 2024.01.05.574336). It computes the second differences of the negative distance,
+smooths each by a Gaussian of 1 voxel, and takes for each voxel the largest eigenvalue (in size) of their matrix and its
+direction. The eigenvalues are smoothed again. A voxel belongs to the skeleton if its value is not smaller than the
+values 0.71 voxels away along this direction, on both sides. ``slice_skeleton`` thins each z slice by itself (Zhang &
+Suen, 1984).
 
-Distances are capped at :data:`DEEPEST`, so everything is local: a voxel's answer depends on the voxels within
+Distances are cut off at :data:`DEEPEST`, so the method is local: the result at a voxel depends on the voxels within
 ``SUPPORT + DEEPEST`` of it, and on fewer where the mask is thin.
 
-Two things differ from membrain-seg on purpose. The direction keeps its signs (there the walk goes along their absolute
-values, so surfaces that face a mixed diagonal become up to five times too thick). Ties count as ridge: the middle of an
-even number of equal layers is two layers, where rounding would decide there.
+Two details differ from membrain-seg on purpose. First, the direction keeps its signs. membrain-seg walks along their
+absolute values, which makes surfaces that face a mixed diagonal up to five times too thick. Second, ties count as
+ridge, so the skeleton of an even number of equal layers is two layers thick; membrain-seg leaves this to rounding.
 
 >>> import numpy as np
 >>> slab = np.zeros((30, 30, 30), bool)
@@ -33,13 +34,13 @@ Mask = NDArray[np.bool_]
 Floats = NDArray[np.float32]
 
 SUPPORT = 12
-"""Voxels that two differences (2), two smoothings (4 and 4) and the step to the side (1) reach, and one more."""
+"""Reach of the method, voxels: two differences (2), two smoothings (4 and 4), the step aside (1), and one more."""
 
 DEEPEST = 40
-"""Distances beyond this (voxels) count as this; what is thicker than 2 · (DEEPEST - 4) has no skeleton inside."""
+"""Largest distance, voxels; larger ones are set to it. Masks thicker than 2 · (DEEPEST - 4) have no skeleton inside."""
 
 STEP = 0.71
-"""How far along the direction a ridge is compared, voxels."""
+"""Distance along the direction at which a ridge voxel is compared with its surroundings, voxels."""
 
 _TAPS = np.exp(-0.5 * np.arange(-4, 5) ** 2)
 _WEIGHTS = _TAPS / _TAPS.sum()
@@ -49,9 +50,9 @@ _AT_ONCE = 1 << 17
 
 
 def depth(mask: Mask) -> Floats:
-    """Distance (voxels) of each mask voxel to the nearest voxel of the background, at most :data:`DEEPEST`.
+    """Compute the distance of each mask voxel to the nearest background voxel, at most :data:`DEEPEST` voxels.
 
-    What lies outside of the array is no background. Shape as the mask, float32; 0 in the background.
+    Voxels outside of the array do not count as background. Returns float32 of the mask's shape; 0 in the background.
     """
     import edt
 
@@ -61,14 +62,16 @@ def depth(mask: Mask) -> Floats:
 
 
 def halo_needed(mask: Mask, box: Box, core: Box, shape: Sequence[int]) -> Index3 | None:
-    """The halo with which the skeleton in ``core`` is exact, or ``None`` if ``box`` has it already.
+    """Return the halo with which the skeleton in ``core`` is exact, or ``None`` if ``box`` already suffices.
 
     Parameters
     ----------
     mask
-        The mask in ``box``, a box inside of a volume of ``shape``.
+        bool: the mask in ``box``.
     box, core
-        What was read, and the part of it that is asked for.
+        The box that was read, and the part of it whose skeleton is wanted.
+    shape
+        Shape of the volume, z, y, x.
     """
     sides = [
         *(c - b for b, c in zip(box.start, core.start, strict=True) if b > 0),
@@ -87,20 +90,19 @@ def halo_needed(mask: Mask, box: Box, core: Box, shape: Sequence[int]) -> Index3
 def surface_skeleton(
     mask: Mask, box: Box | None = None, core: Box | None = None, shape: Sequence[int] | None = None
 ) -> Mask:
-    """The ridge of the distance to the background.
+    """Find the ridge of the distance to the background.
 
     Parameters
     ----------
     mask
-        (z, y, x).
+        bool, (z, y, x).
     box, core, shape
-        Where the mask lies in a larger volume, the part of it that is asked for (with a halo as :func:`halo_needed`
-        says), and that volume's shape. Default: the mask is the volume, all of it.
+        For a part of a larger volume: the box that the mask covers, the part of it whose skeleton is wanted (with the
+        halo of :func:`halo_needed` around it), and the shape of the volume. Default: the mask is the whole volume.
 
     Returns
     -------
-    ndarray, bool
-        The skeleton in ``core``. The outermost voxels of the volume are never skeleton.
+    bool, of the shape of ``core``: the skeleton. The outermost voxels of the volume never belong to it.
     """
     shape = mask.shape if shape is None else shape
     box = Box.of_shape(shape) if box is None else box
@@ -127,14 +129,14 @@ def surface_skeleton(
 
 
 def slice_skeleton(mask: Mask) -> Mask:
-    """Each z slice thinned by itself; shape as the mask."""
+    """Thin each z slice of a mask by itself; returns bool of the mask's shape."""
     from skimage.morphology import skeletonize
 
     return np.stack([skeletonize(np.ascontiguousarray(s)) for s in mask]) if len(mask) else mask.copy()
 
 
 def _smooth(values: Floats) -> Floats:
-    """A Gaussian of 1 voxel, nine taps along each axis; zeros outside."""
+    """Smooth by a Gaussian of 1 voxel, nine taps along each axis; values outside of the array are 0."""
     from scipy.ndimage import correlate1d
 
     for axis in range(3):
@@ -143,7 +145,7 @@ def _smooth(values: Floats) -> Floats:
 
 
 def _bending(deep: Floats, index: NDArray[np.int64]) -> tuple[Floats, Floats]:
-    """The largest second difference of the negative distance by size, and its direction (n, 3), at some voxels."""
+    """Return, at some voxels, the largest eigenvalue (in size) of the second differences, and its direction (n, 3)."""
     at = tuple(index.T)
     six = np.empty((len(index), 6), np.float32)
     pairs = [(a, b) for a in range(3) for b in range(a, 3)]
@@ -166,9 +168,9 @@ def _bending(deep: Floats, index: NDArray[np.int64]) -> tuple[Floats, Floats]:
 
 
 def _beside(field: Floats, index: NDArray[np.int64], direction: Floats) -> Floats:
-    """The field ``STEP`` away along the direction, trilinear.
+    """Interpolate the field at a distance of ``STEP`` along the direction, trilinearly.
 
-    Weights come from the direction alone, so that the place of the block in the volume does not enter by rounding.
+    The weights depend on the direction only, so that rounding does not depend on the place of the block in the volume.
     """
     step = np.float32(STEP) * direction
     below = np.floor(step).astype(np.int64)

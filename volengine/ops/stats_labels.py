@@ -1,8 +1,9 @@
-"""Objects in label volumes, block by block: the components of each class of an atlas, or numbered objects.
+"""Objects in label volumes, counted block by block: the components of each class of an atlas, or numbered objects.
 
-An *atlas* holds class ids; an object is a connected component of one class, or what a watershed cuts out of it. An
-*instance* volume numbers its objects; all voxels of one number are one object, however far apart. Both are counted
-block by block into small tables of whole numbers, and joined once: the same for every block shape.
+An *atlas* holds class ids. Its objects are the connected components of each class, or the pieces into which a watershed
+divides them. An *instance* volume numbers its objects: all voxels with one number are one object, however far apart
+they are. Both are counted block by block into small tables of whole numbers, which are joined once. The result is the
+same for every block shape.
 
 >>> import numpy as np
 >>> from volengine.core.boxes import Box
@@ -32,26 +33,26 @@ from volengine.ops.passes import key_of
 from volengine.ops.regions import RegionRules, join_seams, resolve
 
 MOST_CLASSES = 100
-"""Ids of an atlas in one block: more, and it is a prediction or a volume of numbered objects."""
+"""Largest number of ids in a block of an atlas. With more ids it is a prediction or a volume of numbered objects."""
 
 _SEP = "."
-_CHUNK = 1 << 20  # voxels looked at together: bounds the memory of their positions
+_CHUNK = 1 << 20  # voxels processed together: bounds the memory of their positions
 
 
 @dataclass(frozen=True)
 class ClassRules:
-    """How the objects of an atlas are found.
+    """Parameters that define the objects of an atlas.
 
     Parameters
     ----------
     ids
-        Class ids that are counted; none: every one there is but 0.
+        Class ids whose objects are counted; if empty, all ids but 0.
     split
-        Ids whose components a watershed of the distance transform cuts apart.
+        Ids whose components are divided by a watershed of the distance transform.
     connectivity
-        Neighbours that make voxels one component: 6, 18 or 26.
+        Neighbours of a voxel that belong to the same component: 6, 18 or 26.
     max_distance_vox
-        With ``split``: distances count up to this.
+        With ``split``: distances are cut off here, voxels.
     seed_distance_vox, scale
         With ``split``: as in :class:`~volengine.ops.regions.RegionRules`.
     """
@@ -64,21 +65,21 @@ class ClassRules:
     scale: Vector3 = (1.0, 1.0, 1.0)
 
     def basins(self, id: int) -> BasinRules:
-        """Which voxels touch, and how far distances count; components alone need none."""
+        """Return the rules for the basins of a class; without ``split``, distances are not needed and cut off at 1."""
         return BasinRules(0, self.connectivity, False, self.max_distance_vox if id in self.split else 1)
 
     def regions(self, id: int) -> RegionRules:
-        """How the basins of a class become objects."""
+        """Return the rules by which the basins of a class become objects."""
         return RegionRules(split=id in self.split, seed_distance_vox=self.seed_distance_vox, scale=self.scale)
 
 
 def whole_ids(labels: Array, where: str) -> Array:
-    """Labels as integers.
+    """Check that labels are whole numbers from 0 on, and convert floats to int64.
 
     Raises
     ------
     InputError
-        Values that are no whole numbers, or negative.
+        A value is negative or no whole number; the message names ``where``.
     """
     if labels.dtype.kind == "f":
         whole = np.isfinite(labels) & (labels == np.rint(labels)) & (np.abs(labels) < 2**53)
@@ -91,26 +92,26 @@ def whole_ids(labels: Array, where: str) -> Array:
 
 
 def class_basins(labels: Array, crop: Box, core: Box, shape: Index3, rules: ClassRules) -> Table:
-    """Local regions of each class of a block: the columns of :func:`~volengine.ops.basins.block_basins`, by id.
+    """Find the local regions of each class of a block.
 
     Parameters
     ----------
     labels
-        Class ids over ``crop``, integers.
+        Class ids in ``crop``, integers.
     crop, core, shape
-        As for :func:`~volengine.ops.basins.block_basins`.
+        As for :func:`~volengine.ops.basins.block_basins`. If no class is split, the crop may be the core.
     rules
-        What is counted and how.
+        Which classes are counted, and how.
 
     Returns
     -------
-    Columns named ``<id>.<column>``, for the classes in the core only. Where components are not split, the crop may be
-    the core.
+    The table columns of :func:`~volengine.ops.basins.block_basins`, named ``<id>.<column>``, for each class in the
+    core.
 
     Raises
     ------
     InputError
-        More than :data:`MOST_CLASSES` ids in the core.
+        There are more than :data:`MOST_CLASSES` ids in the core.
     WiderHaloError
         A distance may depend on voxels outside of the crop.
     """
@@ -121,7 +122,8 @@ def class_basins(labels: Array, crop: Box, core: Box, shape: Index3, rules: Clas
     if there.size > MOST_CLASSES:
         raise InputError(
             f"There are {there.size} different labels in voxels {core.start} to {core.stop}: these are no class ids. "
-            "If each number is one object: --kind instances. A prediction: pick first. Else say which count: --ids."
+            "If each number is one object, use --kind instances. If this is a prediction, pick it first. Otherwise "
+            "choose the classes with --ids."
         )
     cut = np.intersect1d(there, rules.split)
     found = _components(labels[core.slices_in(crop)], core, shape, np.setdiff1d(there, cut), rules.connectivity)
@@ -132,9 +134,9 @@ def class_basins(labels: Array, crop: Box, core: Box, shape: Index3, rules: Clas
 
 
 def _components(inside: Array, core: Box, shape: Index3, ids: Array, connectivity: int) -> dict[int, Table]:
-    """Components of each class as ``block_basins`` would tell of basins: one region each, without passes.
+    """Return the components of each class in the columns of ``block_basins``: one region each, without passes.
 
-    The key of a region is that of its last voxel with a distance of 1, so it is the same component's in any blocks.
+    The root of a region is the key of its last voxel with a distance of 1.
     """
     from skimage.measure import label
 
@@ -168,7 +170,7 @@ def _components(inside: Array, core: Box, shape: Index3, ids: Array, connectivit
 
 
 def _region_table(mine: Array, every: Table, shell_index: Array, shell_part: Array) -> Table:
-    """The columns of ``block_basins`` for the components ``mine`` (ascending)."""
+    """Return the columns of ``block_basins`` for the components ``mine`` (ascending)."""
     n = len(mine)
     on = np.isin(shell_part, mine)
     none = np.zeros(0, np.int64)
@@ -191,7 +193,10 @@ def _region_table(mine: Array, every: Table, shell_index: Array, shell_part: Arr
 
 
 def join_classes(number: int, tables: Mapping[int, Table], core: Box, shape: Index3, rules: ClassRules) -> Table:
-    """Each class's regions of a block joined with those of the blocks around it: ``join_seams``, by id."""
+    """Join the local regions of a block with those of the blocks around it, class by class.
+
+    Parameters and columns are those of :func:`~volengine.ops.regions.join_seams`; columns are named ``<id>.<column>``.
+    """
     found: dict[int, dict[int, Table]] = {block: _by_id(table) for block, table in tables.items()}
     out: Table = {}
     for id in found[number]:
@@ -202,12 +207,21 @@ def join_classes(number: int, tables: Mapping[int, Table], core: Box, shape: Ind
 
 
 def resolve_classes(tables: Mapping[int, Table], shape: Index3, rules: ClassRules) -> Table:
-    """Objects of all classes from the tables of :func:`join_classes`.
+    """Compute the objects of all classes from the tables of :func:`join_classes`.
+
+    Parameters
+    ----------
+    tables
+        One table per block, by block number.
+    shape
+        Shape of the volume, z, y, x.
+    rules
+        The rules with which the tables were made.
 
     Returns
     -------
-    One row per object, by class, then by size from the largest on: ``class`` (int64), ``position_vox`` (float64,
-    (n, 3), the centroid), ``voxels`` (int64).
+    One row per object, by class, then by descending size: ``class`` (int64), ``position_vox`` (float64, (n, 3), the
+    centroid), ``voxels`` (int64).
     """
     split = {block: _by_id(table) for block, table in tables.items()}
     rows: list[Table] = []
@@ -237,18 +251,18 @@ def _by_id(table: Table) -> dict[int, Table]:
 
 
 def count_ids(labels: Array, box: Box) -> Table:
-    """Voxels of each number, and the sums of their indices.
+    """Count the voxels of each number in a block, and add up their indices.
 
     Parameters
     ----------
     labels
-        Integers over ``box``, 0 is nothing.
+        Integers in ``box``; 0 is background.
     box
-        Where they lie in the volume.
+        The box of the volume that they cover.
 
     Returns
     -------
-    One row per number: ``id``, ``voxels`` (int64), ``sums`` (int64, (n, 3): sums of z, y, x in the volume).
+    One row per number: ``id``, ``voxels`` (int64), ``sums`` (int64, (n, 3): sums of the voxels' z, y, x in the volume).
     """
     at = np.flatnonzero(labels)
     ids, inverse = np.unique(labels.reshape(-1)[at], return_inverse=True)
@@ -263,7 +277,7 @@ def count_ids(labels: Array, box: Box) -> Table:
 
 
 def merge_ids(tables: Sequence[Table]) -> Table:
-    """Objects from the tables of :func:`count_ids`.
+    """Compute the objects of an instance volume from the tables of :func:`count_ids` of all blocks.
 
     Returns
     -------

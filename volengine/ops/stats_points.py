@@ -1,4 +1,4 @@
-"""Statistics of points: nearest neighbours and clusters. Every result is independent of the order of the points.
+"""Statistics of points: nearest neighbours and clusters. No result depends on the order of the points.
 
 >>> import numpy as np
 >>> points = np.array([[0, 0, 0], [0, 0, 3], [0, 0, 4], [0, 0, 90]], float)
@@ -23,28 +23,33 @@ Floats = NDArray[np.float64]
 Int64 = NDArray[np.int64]
 
 _SLACK = 1e-9
-"""Share by which trees are asked for more than the distance, so that rounding inside of them decides nothing."""
+"""Relative margin that is added to the distance in queries of a tree, so that the tree's rounding drops no pair."""
 
 
 def nearest(points: ArrayLike, to: ArrayLike | None = None) -> Floats:
-    """Distance of each point to the nearest other point, or to the nearest of other points.
+    """Compute the distance of each point to its nearest neighbour, or to the nearest point of another set.
 
     Parameters
     ----------
     points
         (n, 3), any unit of length, finite.
     to
-        (m, 3), the points to look for; default: the same points, without the point itself (another one at the same
-        place counts, with distance 0).
+        (m, 3): the other set. Default: the same points without the point itself (another point at the same place
+        counts, with distance 0).
 
     Returns
     -------
-    (n,) float64, in the unit of the points; infinite where there is no other point.
+    (n,) float64, in the unit of the points; infinite if there is no other point.
+
+    Raises
+    ------
+    InputError
+        The points are not finite, or do not have the shape (n, 3).
 
     Notes
     -----
-    The distance is computed anew from the coordinates of the neighbour found, as the root of the sum of squares in the
-    order of the axes: the same bits whatever the order of the points.
+    The distance is computed from the coordinates of the neighbour that was found, with the squares added in the order
+    of the axes. So it has the same bits for any order of the points.
     """
     from scipy.spatial import cKDTree
 
@@ -64,14 +69,14 @@ def nearest(points: ArrayLike, to: ArrayLike | None = None) -> Floats:
 
 @dataclass(frozen=True)
 class Clusters:
-    """What :func:`dbscan` finds.
+    """The result of :func:`dbscan`.
 
     Parameters
     ----------
     label
-        (n,) int64: 0 for noise, else the cluster, 1 ... ``count``, from the largest on.
+        (n,) int64: number of the cluster, 1 ... ``count`` by descending size; 0 for noise.
     core
-        (n,) truth values: whether a point has enough neighbours.
+        (n,) bool: whether a point is a core point.
     """
 
     label: Int64
@@ -84,41 +89,40 @@ class Clusters:
 
     @property
     def sizes(self) -> Int64:
-        """Points of each cluster, (count,)."""
+        """Number of points of each cluster, (count,) int64."""
         return np.bincount(self.label, minlength=1)[1:].astype(np.int64)
 
 
 def dbscan(points: ArrayLike, eps: float, min_points: int) -> Clusters:
-    """Density-based clusters (DBSCAN).
+    """Find density-based clusters (DBSCAN).
 
     Parameters
     ----------
     points
-        (n, 3), finite.
+        (n, 3), any unit of length, finite.
     eps
-        Two points are neighbours if they are at most this far apart (the distance itself counts), in the unit of the
-        points.
+        Largest distance of two neighbours, in the unit of the points (a distance equal to it counts).
     min_points
-        A point is a core point if it has at least this many neighbours, itself among them.
+        A point is a core point if it has at least this many neighbours, itself included.
 
     Returns
     -------
     Clusters
-        Core points that are neighbours share a cluster. A point that is no core point, but the neighbour of one, is on
-        the *border* and belongs to the cluster of its nearest core point; of equally near ones to that which comes
-        first by z, then y, then x. All others are noise. Clusters are numbered from the largest on; equally large ones
-        by their first point in that same order.
+        Core points that are neighbours share a cluster. A *border* point is no core point, but has one as a neighbour;
+        it belongs to the cluster of its nearest core point, and of equally near ones to the first by z, then y, then x.
+        All other points are noise. Clusters are numbered by descending size; equally large ones by their first point in
+        the same order.
 
     Raises
     ------
     InputError
-        ``eps`` or ``min_points`` that are not positive.
+        ``eps`` or ``min_points`` is not positive, or the points are not finite or do not have the shape (n, 3).
 
     Notes
     -----
-    Ester, Kriegel, Sander and Xu, KDD 1996. There a border point belongs to whichever cluster is found first, so it
-    depends on the order of the points; here it does not. Core points, noise and the number of clusters are the same.
-    Time and memory grow with the number of pairs of neighbours (16 bytes for each).
+    The method is that of Ester, Kriegel, Sander and Xu, KDD 1996. There a border point belongs to the cluster that is
+    found first, which depends on the order of the points; here it does not. Core points, noise and the number of
+    clusters are the same. Time and memory grow with the number of pairs of neighbours (16 bytes per pair).
     """
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
@@ -153,7 +157,7 @@ def dbscan(points: ArrayLike, eps: float, min_points: int) -> Clusters:
 
 
 def _numbered(belongs: NDArray[np.integer]) -> Int64:
-    """Clusters 1 ... from the largest on, equal ones by their first member; -1 becomes 0."""
+    """Number the clusters from 1 by descending size, equal ones by their first member; -1 becomes 0."""
     label = np.zeros(len(belongs), np.int64)
     inside = np.flatnonzero(belongs >= 0)
     _, first, inverse, size = np.unique(belongs[inside], return_index=True, return_inverse=True, return_counts=True)
@@ -164,22 +168,23 @@ def _numbered(belongs: NDArray[np.integer]) -> Int64:
 
 
 def cluster_table(points: ArrayLike, clusters: Clusters) -> Table:
-    """One row per cluster.
+    """Make a table of clusters, one row each.
 
     Parameters
     ----------
     points
-        (n, 3), those the clusters were found among.
+        (n, 3): the points that were given to :func:`dbscan`.
     clusters
-        Of :func:`dbscan`.
+        Its result.
 
     Returns
     -------
-    ``cluster`` (int64), ``points`` (int64), ``cores`` (int64), ``centre`` (float64, (n, 3), the mean position),
-    ``radius_of_gyration`` (float64, root of the mean squared distance to the centre), in the unit of the points.
+    Columns ``cluster`` (int64), ``points`` and ``cores`` (int64, numbers of points and core points), ``centre``
+    (float64, (clusters, 3), the mean position) and ``radius_of_gyration`` (float64, root of the mean squared distance
+    to the centre), lengths in the unit of the points.
     """
     where = _points(points)
-    order = np.lexsort(where.T[::-1])  # sums in an order of their own, so that their last digits are too
+    order = np.lexsort(where.T[::-1])  # sums in a fixed order, so that their last digits do not depend on the input's
     where, label, core = where[order], clusters.label[order], clusters.core[order]
     centre, spread = np.zeros((clusters.count, 3)), np.zeros(clusters.count)
     for k in range(clusters.count):
@@ -196,7 +201,7 @@ def cluster_table(points: ArrayLike, clusters: Clusters) -> Table:
 
 
 def _apart(a: Floats, b: Floats) -> Floats:
-    """Distances of pairs, summed in the order of the axes."""
+    """Return the distances of pairs; the squares are added in the order of the axes."""
     z, y, x = (a - b).T
     distance: Floats = np.sqrt(z * z + y * y + x * x)
     return distance

@@ -1,8 +1,8 @@
-"""Spacing: of two points that are too close, the weaker one goes.
+"""Spacing of points: of two points that are too close to each other, the weaker one is dropped.
 
-Greedy suppression takes the points from the strongest to the weakest and keeps a point if no kept one is closer
-than the distance. It is not local (a kept point frees the neighbours of those that it removes, and so on along
-any chain), so it runs once over the table of all points of a volume and not in blocks.
+Greedy suppression visits the points from the strongest to the weakest, and keeps a point if no kept point is closer
+than the distance. This is not local: a dropped point no longer suppresses its neighbours, and so on along any chain. So
+it runs once over the table of all points of a volume, and not in blocks.
 
 >>> suppress(np.array([[0.0, 0, 0], [0, 0, 2], [0, 0, 4]]), distance=3).tolist()
 [True, False, True]
@@ -19,27 +19,28 @@ _BATCH = 1 << 14
 def suppress(
     points: ArrayLike, distance: float, group: NDArray[np.integer] | None = None, batch: int = _BATCH
 ) -> NDArray[np.bool_]:
-    """Which points stay when none may be strictly closer than ``distance`` to a stronger one that stays.
+    """Select points such that no kept point is strictly closer than ``distance`` to a stronger kept point.
 
     Parameters
     ----------
     points
-        Positions, shape (n, axes), from the strongest to the weakest.
+        (n, axes) positions, from the strongest to the weakest.
     distance
-        In the unit of the positions. Points at exactly this distance both stay; 0 keeps all.
+        Smallest distance, in the unit of the positions. Points at exactly this distance are both kept; 0 keeps all.
     group
-        Points of different groups do not see each other.
+        (n,) integers. Points of different groups do not suppress each other.
     batch
-        Points handled at a time; it bounds the memory and does not change the result.
+        Number of points that are handled together. It bounds the memory and does not change the result.
 
     Returns
     -------
-    bool array of length n.
+    (n,) bool: which points are kept.
 
     Notes
     -----
-    Points are taken in batches: those near a kept point of an earlier batch go (KD-trees of doubling size), the
-    rest is decided in sequence over the close pairs within the batch. About 10 microseconds per point.
+    Points are handled in batches. Those near a kept point of an earlier batch are dropped (by KD-trees of doubling
+    size); the others are decided one by one over the close pairs within the batch. It takes about 10 microseconds per
+    point.
     """
     from scipy.spatial import cKDTree
 

@@ -1,17 +1,18 @@
-"""Blend windows, and the share each patch has in each voxel.
+"""Blend windows, and the share of each patch in each voxel.
 
-Patches overlap; the blended value of voxel v is ``sum_i w_i(v) p_i(v) / W(v)`` with ``W(v) = sum_i w_i(v)`` over
-*all* patches of the lattice. :func:`share` gives ``w_i / W`` on the box of one patch. It depends only on where the
-patch's neighbours lie relative to it (:meth:`volengine.core.lattice.Lattice.neighbours`), so a volume has few
-different ones (interior, first, last along each axis), no count map of the volume is needed, and no block enters.
+Patches overlap. The blended value of voxel v is ``sum_i w_i(v) p_i(v) / W(v)`` with ``W(v) = sum_i w_i(v)`` over *all*
+patches of the lattice. :func:`share` computes ``w_i / W`` on the box of one patch. It depends only on the positions of
+the patch's neighbours relative to it (:meth:`volengine.core.lattice.Lattice.neighbours`). So a volume has only few
+different shares (interior, first, last along each axis), no count map of the volume is needed, and blocks do not
+matter.
 
 =============  =======================================================================================
 ``gaussian``   MONAI's importance map: exp(-x²/2σ²) per axis with σ = 0.125 · patch, multiplied, and not below
                max(smallest value, 0.001) (``monai.data.utils.compute_importance_map``)
 ``hann``       sin²(π (i + ½) / patch) per axis, multiplied: no zeros, smooth at the border
 ``constant``   1: the plain mean of overlapping patches
-``crop``       1 in the cell nearest to the patch's centre, else 0: overlaps are cut in their middle (each voxel
-               is taken from one patch; towards the volume's ends the outermost patch counts up to its end)
+``crop``       1 or 0: each overlap is cut in its middle, so that each voxel is taken from one patch only; at the
+               volume's ends the outermost patch counts up to its end
 =============  =======================================================================================
 """
 
@@ -35,12 +36,14 @@ FLOOR = 1e-3
 
 
 def importance(window: Window, patch: Sequence[int]) -> NDArray[np.float32]:
-    """The window itself, float32, of the patch's shape (``crop`` has none of its own: see :func:`share`).
+    """Compute a window: float32 weights of the patch's shape.
+
+    The window ``crop`` depends on the neighbours of a patch, so it has weights only in :func:`share`.
 
     Raises
     ------
     InputError
-        Unknown window, or ``crop``.
+        The window is unknown, or ``crop``.
     """
     if window == "constant":
         return np.ones(tuple(patch), np.float32)
@@ -54,7 +57,7 @@ def importance(window: Window, patch: Sequence[int]) -> NDArray[np.float32]:
 
 
 def share(window: Window, patch: Sequence[int], neighbours: Neighbours) -> NDArray[np.float64]:
-    """The share ``w_i / W`` of one patch in the voxels of its box.
+    """Compute the share ``w_i / W`` of one patch in the voxels of its box.
 
     Parameters
     ----------
@@ -63,17 +66,18 @@ def share(window: Window, patch: Sequence[int], neighbours: Neighbours) -> NDArr
     patch
         Shape of the patch, voxels z, y, x.
     neighbours
-        Per axis the starts of all patches that overlap with this one, itself (0) included, relative to its start.
+        Per axis, the starts of all patches that overlap with this one, relative to its own start, which is included
+        (0).
 
     Returns
     -------
-    ndarray, float64, of the patch's shape, in 0..1
-        Added up over all patches that touch a voxel the shares are 1 to rounding (2^-52).
+    float64 array of the patch's shape, values from 0 to 1. The shares of all patches that cover a voxel add up to 1, up
+    to rounding (2^-52).
 
     Raises
     ------
     InputError
-        Unknown window.
+        The window is unknown.
     """
     if window not in get_args(Window):
         raise InputError(f"There is no window {window!r}; use one of {', '.join(get_args(Window))}.")
@@ -85,7 +89,7 @@ def share(window: Window, patch: Sequence[int], neighbours: Neighbours) -> NDArr
 
 @lru_cache(maxsize=2)
 def _gaussian_window(patch: tuple[int, ...]) -> NDArray[np.float64]:
-    """The importance map in double precision, read-only; shares of many neighbourhoods are made of one."""
+    """Return the importance map in double precision, read-only and cached, since many shares are computed from it."""
     window = importance("gaussian", patch).astype(np.float64)
     window.flags.writeable = False
     return window
@@ -109,14 +113,15 @@ def _outer(profiles: Sequence[NDArray[_Real]]) -> NDArray[_Real]:
 
 
 def _shifted(n: int, by: int) -> tuple[slice, slice]:
-    """Where a patch shifted ``by`` voxels overlaps: the slice in this patch and the one in the other."""
+    """Return the slices of this patch and of a patch that is shifted ``by`` voxels in which the two overlap."""
     return slice(max(0, by), min(n, n + by)), slice(max(0, -by), min(n, n - by))
 
 
 def _share_by_sum(window: NDArray[np.float64], neighbours: Neighbours) -> NDArray[np.float64]:
-    """For windows that are not a product of their axes: divided by the sum over all neighbours.
+    """Divide the window by the sum over all neighbours; for windows that are not a product of profiles per axis.
 
-    Neighbours lie on a grid, so the sum over them is one of shifted copies along x, of that along y, of that along z.
+    The neighbours lie on a grid. So the window is summed over its shifted copies along x, the sum along y, that along
+    z.
     """
     total = window
     for axis in (2, 1, 0):
@@ -146,7 +151,7 @@ def _share_of_profile(profile: NDArray[np.float64], near: Sequence[int]) -> NDAr
 
 
 def _share_crop(n: int, near: Sequence[int]) -> NDArray[np.float64]:
-    """From the middle of the overlap with the nearest patch below to the middle of the one with the next above."""
+    """Return 1 between the middles of the overlaps with the nearest patch below and the nearest above, else 0."""
     below = [by for by in near if by < 0]
     above = [by for by in near if by > 0]
     first = (n + max(below)) // 2 if below else 0

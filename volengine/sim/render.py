@@ -28,14 +28,12 @@ from volengine.core.boxes import Box, index3
 from volengine.core.specimen import Membrane, Placements, Template, rotation_matrix
 from volengine.sim.scene import LabelBilayer, Scene
 from volengine.sim.shapes.film import carbon, filled
-from volengine.sim.shapes.membranes import Profile, bilayer, cts_bilayer, within
+from volengine.sim.shapes.membranes import HEAD, Profile, bilayer, cts_bilayer, within
 from volengine.sim.shapes.membranes import at as distance_at
 
 Floats = NDArray[np.float64]
 Distances = Mapping[int, NDArray[np.float32]]
-HEAD = 4.0
-"""Angstrom beyond the middle of a head group that still count as membrane."""
-CUT = 60.0
+DISTANCE_CUT = 60.0
 """Angstrom: largest distance from a bilayer; larger ones are set to this."""
 
 
@@ -136,12 +134,12 @@ def distances(scene: Scene, box: Box, voxel_size: float, labels: Distances | Non
         is opposite to their normals. Membranes that follow a label have no inside; near them, and far from all
         membranes, the distance is positive.
     """
-    found = np.full(box.shape, CUT, np.float32)
+    found = np.full(box.shape, DISTANCE_CUT, np.float32)
     for membrane, window, distance in _bilayers(scene, box, voxel_size, labels or {}):
         part = found[window.slices_in(box)]
-        new = np.clip(distance, -CUT, CUT)
+        new = np.clip(distance, -DISTANCE_CUT, DISTANCE_CUT)
         if isinstance(membrane, Membrane) and not _closed(membrane):
-            new[new == -CUT] = CUT
+            new[new == -DISTANCE_CUT] = DISTANCE_CUT
         nearer = (np.abs(new) < np.abs(part)) | ((np.abs(new) == np.abs(part)) & (new < part))
         part[nearer] = new[nearer]
     return found

@@ -12,10 +12,11 @@ from tqdm import tqdm
 
 from volengine.core.boxes import Box
 from volengine.core.errors import InputError
+from volengine.core.paths import PathLike, path_text
 from volengine.core.recipe import Recipe
 from volengine.core.volume import Volume
 from volengine.io.names import MRC_SUFFIXES, Source, suffix_of
-from volengine.io.open import open_source, open_volume
+from volengine.io.open import OpenVolume, open_source, open_volume
 
 SLAB_BYTES = 64_000_000
 
@@ -53,7 +54,7 @@ class ExportRecipe(Recipe):
     overwrite: bool = False
 
 
-def export(source: str, out: str, recipe: ExportRecipe | None = None, *, progress: bool = True) -> Volume:
+def export(source: PathLike, out: PathLike, recipe: ExportRecipe | None = None, *, progress: bool = True) -> OpenVolume:
     """Write a volume as MRC.
 
     The file keeps the voxel size, the origin, and the labels and extended header of the MRC file that the volume was
@@ -72,7 +73,7 @@ def export(source: str, out: str, recipe: ExportRecipe | None = None, *, progres
 
     Returns
     -------
-    Volume
+    OpenVolume
         The handle of the MRC file.
 
     Raises
@@ -89,7 +90,7 @@ def export(source: str, out: str, recipe: ExportRecipe | None = None, *, progres
     """
     from pathlib import Path
 
-    recipe = recipe or ExportRecipe()
+    source, out, recipe = path_text(source), path_text(out), recipe or ExportRecipe()
     if suffix_of(out) not in MRC_SUFFIXES or out.endswith((".gz", ".bz2")):
         raise InputError(f"{out}: export writes MRC; the suffix must be one of {', '.join(MRC_SUFFIXES)}.")
     if Path(out).exists() and not recipe.overwrite:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from volengine.core.errors import FormatError, InputError, MissingError
+from volengine.core.paths import PathLike, path_text
 from volengine.core.units import format_bytes
 from volengine.core.volume import Volume
 from volengine.io.names import MRC_SUFFIXES, TIFF_SUFFIXES, suffix_of
@@ -17,7 +18,7 @@ PICKS_SUFFIXES = (".star", ".tsv", ".tbl", ".csv", ".json")
 UNKNOWN = "unknown: give --voxel-size"
 
 
-def info(path: str) -> dict[str, Any]:
+def info(path: PathLike) -> dict[str, Any]:
     """Describe a file or store; what is described depends on its suffix.
 
     Parameters
@@ -42,6 +43,7 @@ def info(path: str) -> dict[str, Any]:
     >>> facts["shape (z, y, x)"], facts["voxel size (angstrom)"]
     ('16 x 32 x 32', '10, 10, 10')
     """
+    path = path_text(path)
     suffix = suffix_of(path)
     if suffix in MODEL_SUFFIXES:
         return model_info(path)

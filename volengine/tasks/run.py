@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from volengine.core.errors import InputError
+from volengine.core.paths import PathLike, PathsLike, path_text, path_texts
 from volengine.core.recipe import Recipe
 from volengine.core.volume import Volume
 from volengine.engine.ledger import PlanFolder
@@ -43,7 +44,7 @@ from volengine.tasks.segment.plan import plan_segment
 from volengine.tasks.segment.recipe import SegmentRecipe
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    pass
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ class RunRecipe(Recipe):
 
 
 def run(
-    inputs: Sequence[str], out: str, recipe: RunRecipe, options: RunOptions | None = None, *, check: bool = True
+    inputs: PathsLike, out: PathLike, recipe: RunRecipe, options: RunOptions | None = None, *, check: bool = True
 ) -> RunReport:
     """Apply a recipe to a collection of tomograms.
 
@@ -127,7 +128,7 @@ def run(
     >>> len(report.failures), volengine.open_volume("out/predictions/TS_01__ribosome.ome.zarr").kind
     (0, 'probability')
     """
-    jobs, run_dir = jobs_of(RUN, expand(inputs), out, recipe, options or RunOptions())
+    jobs, run_dir = jobs_of(RUN, expand(path_texts(inputs)), path_text(out), recipe, options or RunOptions())
     report = run_jobs(jobs, run_dir, options or RunOptions())
     return report.check() if check else report
 

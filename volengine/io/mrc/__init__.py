@@ -1,1 +1,1 @@
-"""MRC files: reading, headers, rules of doubtful fields, writing."""
+"""MRC files: reading, headers, rules for ambiguous header fields, writing."""

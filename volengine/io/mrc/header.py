@@ -1,15 +1,16 @@
-"""MRC headers: read once, decided once, kept whole.
+"""MRC headers: read and interpreted once, and kept complete.
 
 >>> header = read_header("TS_01.mrc")            # doctest: +SKIP
 >>> header.shape, header.dtype, header.voxel_size, header.voxel_size_rule   # doctest: +SKIP
 ((464, 928, 928), 'int8', (13.48, 13.48, 13.48), 'cell / grid')
 
-A :class:`MrcHeader` says what the voxels are (shape, type, byte order, place in the file), where they are (voxel
-size, origin), which rule each of these came from, and what looked wrong (``warnings``). The header's own bytes
-are kept too, so that they can be stored beside a converted volume and written back. The rules themselves are in
+A :class:`MrcHeader` states what the voxels are (shape, type, byte order, place in the file), where they are (voxel
+size, origin), by which rule each of these was decided, and what looked wrong (``warnings``). It also keeps the header's
+own bytes, so that they can be stored beside a converted volume and written back. The rules are in
 :mod:`volengine.io.mrc.rules`.
 
-Files ending in ``.gz`` or ``.bz2`` (told by their content) are read through the decompressor, header only.
+Files that are compressed with gzip or bzip2 (recognised by their content) are read through the decompressor, header
+only.
 """
 
 from __future__ import annotations
@@ -29,8 +30,9 @@ import numpy as np
 
 from volengine.core.boxes import Index3, index3
 from volengine.core.errors import FormatError
+from volengine.core.paths import PathLike
 from volengine.core.volume import Vector3
-from volengine.io.files import PathLike, first_bytes
+from volengine.io.files import first_bytes
 from volengine.io.mrc import rules
 from volengine.io.rawfile import RawLayout
 
@@ -38,53 +40,55 @@ Compression = Literal["", "gzip", "bz2"]
 
 EXT_TYPES = ("CCP4", "MRCO", "SERI", "AGAR", "FEI1", "FEI2", "HDF5")
 DAMAGED = (EOFError, gzip.BadGzipFile, zlib.error, OSError, ValueError)
-"""What the decompressors raise on a damaged stream."""
+"""Errors that the decompressors raise on a damaged stream."""
 
 
 @dataclass(frozen=True)
 class MrcHeader:
-    """What an MRC file holds. All triples are z, y, x unless said otherwise.
+    """The interpreted header of an MRC file. Triples are z, y, x unless stated otherwise.
+
+    Each ``..._rule`` names the rule by which a value was decided.
 
     Parameters
     ----------
     path
         The file.
     mode, dtype
-        MRC mode, and the numpy dtype its voxels are read as (mode 101 as ``uint8``).
+        MRC mode, and the numpy dtype as which its voxels are read (mode 101 as ``uint8``).
     byte_order, byte_order_rule
-        ``"<"`` or ``">"``.
+        ``"<"`` (little-endian) or ``">"`` (big-endian).
     shape, file_shape
-        Of the volume (z, y, x) and as stored (sections, rows, columns).
+        Shape of the volume (z, y, x), and as stored (sections, rows, columns).
     map_order
-        mapc, mapr, maps: the axis (1 = x) of columns, rows, sections.
+        mapc, mapr, maps: the axes (1 = x, 2 = y, 3 = z) of columns, rows and sections.
     voxel_size, voxel_size_rule
-        Angstrom, or ``None`` with the reason as the rule.
+        Angstrom; ``None`` if it cannot be determined, with the reason as the rule.
     origin, origin_rule
-        Angstrom, centre of the first voxel; ``None`` where it needs the voxel size that is missing.
+        Position of the centre of the first voxel, angstrom; ``None`` if it depends on an unknown voxel size.
     nstart, grid
-        nxstart ... and mx ..., turned to z, y, x.
+        nxstart, nystart, nzstart and mx, my, mz, in the order z, y, x.
     cell, cell_angles
         Cell lengths in angstrom; alpha, beta, gamma in degrees.
     space_group, version
         ``ispg`` and ``nversion``.
     signed, signed_rule
-        For mode 0; ``None`` for other modes.
+        Whether the bytes of mode 0 are signed; ``None`` for other modes.
     minimum, maximum, mean, rms
-        As the header says; ``None`` if not a finite number. Not checked.
+        Values of the header, which are not checked; ``None`` if a value is not finite.
     labels
         The text labels.
     ext_type, ext_header
-        ``exttyp`` (``"legacy"`` if it is none of the known ones, empty without an extended header) and its bytes.
+        ``exttyp`` (``"legacy"`` if it is unknown, empty without an extended header), and the extended header's bytes.
     offset
-        First byte of the voxels.
+        First byte of the voxels in the (uncompressed) file.
     file_bytes
-        Size of the (compressed) file.
+        Size of the file, bytes; of the compressed file if it is compressed.
     compression
         ``""``, ``"gzip"`` or ``"bz2"``.
     raw
-        The first 1024 bytes, as they are in the file.
+        The first 1024 bytes of the file.
     warnings
-        What looked wrong and how it was read.
+        Sentences about what looked wrong, and how it was interpreted.
     """
 
     path: str
@@ -122,24 +126,24 @@ class MrcHeader:
 
     @property
     def axes(self) -> Index3:
-        """For sections, rows, columns: the index of their axis in z, y, x."""
+        """Index in (z, y, x) of the axes of sections, rows and columns."""
         c, r, s = self.map_order
         return 3 - s, 3 - r, 3 - c
 
     @property
     def layout(self) -> RawLayout:
-        """Where the voxels lie in the file (uncompressed)."""
+        """Place and type of the voxels in the (uncompressed) file."""
         return RawLayout(self.offset, self.file_shape, self.byte_order + rules.MODES[self.mode], self.mode == 101)
 
     def origin_for(self, voxel_size: Vector3) -> Vector3:
-        """The origin in angstrom if the voxels have this size; differs only where nstart gives the origin."""
+        """Return the origin in angstrom for a given voxel size, on which it depends if nstart defines it."""
         if self.origin_rule != "nstart * voxel size" and self.origin is not None:
             return self.origin
         z, y, x = (float(n * v) for n, v in zip(self.nstart, voxel_size, strict=True))
         return z, y, x
 
     def to_json(self) -> dict[str, Any]:
-        """JSON values; the header's bytes as base64 under ``raw_base64`` and ``ext_header_base64``."""
+        """Return the header as JSON values; its bytes are base64 in ``raw_base64`` and ``ext_header_base64``."""
         data = asdict(self)
         data["raw_base64"] = base64.b64encode(data.pop("raw")).decode()
         data["ext_header_base64"] = base64.b64encode(data.pop("ext_header")).decode()
@@ -149,7 +153,7 @@ class MrcHeader:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> MrcHeader:
-        """The header that :meth:`to_json` wrote."""
+        """Make a header from the values of :meth:`to_json`."""
         values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items()}
         for key in ("cell", "cell_angles"):
             values[key] = tuple(float("nan") if v is None else v for v in values[key])
@@ -159,12 +163,12 @@ class MrcHeader:
 
 
 def read_header(path: PathLike) -> MrcHeader:
-    """Read and judge the header of an MRC file, plain or compressed with gzip or bzip2.
+    """Read and interpret the header of an MRC file, which may be compressed with gzip or bzip2.
 
     Parameters
     ----------
     path
-        The file; its name does not matter.
+        The file. The format is recognised by its content, not by its name.
 
     Returns
     -------
@@ -173,9 +177,9 @@ def read_header(path: PathLike) -> MrcHeader:
     Raises
     ------
     MissingError
-        There is no such file.
+        The file does not exist.
     FormatError
-        The file is empty, truncated, no MRC file, or of a mode that volengine does not read.
+        It is empty, truncated, no MRC file, a stack of volumes, or of a mode that volengine does not read.
     """
     name = os.fspath(path)
     compression, file_bytes = sniff(name)
@@ -194,14 +198,14 @@ def read_header(path: PathLike) -> MrcHeader:
 
 
 def sniff(path: PathLike) -> tuple[Compression, int]:
-    """How a file is compressed, by its first bytes, and its size in bytes."""
+    """Return how a file is compressed, judged by its first bytes, and its size in bytes."""
     head, file_bytes = first_bytes(os.fspath(path), 3, "an MRC file")
     return "gzip" if head[:2] == b"\x1f\x8b" else "bz2" if head == b"BZh" else "", file_bytes
 
 
 @contextmanager
 def open_stream(file: IO[bytes], compression: Compression) -> Iterator[IO[bytes]]:
-    """The content of an open file, decompressed."""
+    """Yield a stream of the decompressed content of an open file."""
     if compression == "gzip":
         with gzip.open(file, "rb") as stream:
             yield cast("IO[bytes]", stream)
@@ -213,7 +217,7 @@ def open_stream(file: IO[bytes], compression: Compression) -> Iterator[IO[bytes]
 
 
 def _judge(path: str, raw: bytes, compression: Compression, file_bytes: int, stream: IO[bytes]) -> MrcHeader:
-    """Everything that the first 1024 bytes and the extended header say."""
+    """Interpret the first 1024 bytes and the extended header."""
     if len(raw) < rules.HEADER_BYTES:
         what = rules.looks_like(raw)
         raise FormatError(
@@ -267,7 +271,7 @@ def _judge(path: str, raw: bytes, compression: Compression, file_bytes: int, str
 
 
 def _place(record: Any, shape: Index3, axes: Index3, *, stamped: bool, flags: int | None) -> dict[str, Any]:
-    """Voxel size, origin and what they come from."""
+    """Return voxel size and origin, and the header fields from which they are decided."""
     grid = index3(rules.triple(record, ("mz", "my", "mx")))
     cell: Vector3 = rules.triple(record["cella"], ("z", "y", "x"))
     angles: Vector3 = rules.triple(record["cellb"], ("alpha", "beta", "gamma"))
@@ -296,7 +300,7 @@ def _place(record: Any, shape: Index3, axes: Index3, *, stamped: bool, flags: in
 
 
 def _imod_flags(raw: bytes, order: rules.ByteOrder) -> int | None:
-    """IMOD's flag word, or ``None`` without IMOD's stamp."""
+    """Return IMOD's flag word, or ``None`` if the header lacks IMOD's stamp."""
     stamp, flags = np.frombuffer(raw, order + "i4", 2, 152)
     return int(flags) if stamp == rules.IMOD_STAMP else None
 
@@ -320,7 +324,7 @@ def _refuse_modes(path: str, mode: int, imod_flags: int | None) -> None:
 
 
 def _refuse_stacks(path: str, record: Any, file_shape: Index3) -> None:
-    """Space groups 401 to 630 mark stacks of volumes, mz sections each (MRC2014)."""
+    """Refuse stacks of volumes: by MRC2014, space groups 401 to 630 with volumes of mz sections each."""
     depth, group = int(record["mz"]), int(record["ispg"])
     if 401 <= group <= 630 and depth > 0 and file_shape[0] != depth:
         raise FormatError(
@@ -330,7 +334,7 @@ def _refuse_stacks(path: str, record: Any, file_shape: Index3) -> None:
 
 
 def _extended(path: str, record: Any, stream: IO[bytes]) -> tuple[int, str, bytes]:
-    """First byte of the voxels, type and bytes of the extended header."""
+    """Return the first byte of the voxels, and type and bytes of the extended header."""
     count = int(record["nsymbt"])
     if count < 0:
         raise FormatError(f"{path}: its extended header would have {count} bytes (nsymbt); the header is damaged.")
@@ -345,7 +349,7 @@ def _extended(path: str, record: Any, stream: IO[bytes]) -> tuple[int, str, byte
 
 
 def _check_length(path: str, layout: RawLayout, file_bytes: int, dtype: np.dtype[Any]) -> tuple[str, ...]:
-    """A warning for a file that is too long; :class:`FormatError` for one that is too short."""
+    """Return a warning if the file is too long; raise :class:`FormatError` if it is too short."""
     need = layout.offset + layout.nbytes
     size = " x ".join(map(str, layout.shape))
     says = f"the header promises {size} voxels of {'4 bits' if layout.packed else dtype.name}"

@@ -1,12 +1,12 @@
-"""Read MRC files: a handle first, then any box of voxels.
+"""Reading MRC files: first a handle, then any box of voxels.
 
 >>> volume = open_mrc("TS_01.rec")                                  # doctest: +SKIP
 >>> voxels = MrcSource(volume).read(Box((0, 0, 0), (64, 64, 64)))    # doctest: +SKIP
 
-``open_mrc`` reads the header only and gives a :class:`~volengine.core.volume.Volume`; :class:`MrcSource` copies
-boxes out of the file, in the order z, y, x whatever mapc, mapr, maps say, in native byte order. The y axis is not
-flipped: index 0 is the first row of the file. Compressed files (``.gz``, ``.bz2``) can be opened; to read their
-voxels, :func:`decompress` them first. :mod:`volengine.io.mrc.write` writes.
+:func:`open_mrc` reads only the header and returns a :class:`~volengine.core.volume.Volume`. :class:`MrcSource` reads
+boxes from the file, in the order z, y, x for any values of mapc, mapr and maps, and in native byte order. The y axis is
+not flipped: index 0 is the first row of the file. Compressed files (``.gz``, ``.bz2``) can be opened, but must be
+unpacked by :func:`decompress` before their voxels can be read. :mod:`volengine.io.mrc.write` writes MRC files.
 """
 
 from __future__ import annotations
@@ -22,8 +22,9 @@ from numpy.typing import NDArray
 from volengine.core.atomic import replacing
 from volengine.core.boxes import Box, index3
 from volengine.core.errors import FormatError, InputError
+from volengine.core.paths import PathLike
 from volengine.core.volume import Volume
-from volengine.io.files import FileSource, PathLike, chosen_voxel_size, file_identity
+from volengine.io.files import FileSource, chosen_voxel_size, file_identity
 from volengine.io.mrc.header import (
     DAMAGED,
     MrcHeader,
@@ -38,7 +39,11 @@ COPY_BYTES = 4 * 2**20
 
 
 def volume_name(path: PathLike) -> str:
-    """The file's name without folder and without ``.mrc``, ``.rec.gz`` and the like."""
+    """Return the name of a file without its folder and its endings (``.mrc``, ``.rec.gz`` ...).
+
+    >>> volume_name("data/TS_01.rec.gz")
+    'TS_01'
+    """
     return _without(_without(Path(path).name, PACKED_SUFFIXES), MRC_SUFFIXES)
 
 
@@ -50,29 +55,28 @@ def _without(name: str, endings: Sequence[str]) -> str:
 
 
 def open_mrc(path: PathLike, voxel_size: float | Sequence[float] | None = None, name: str | None = None) -> Volume:
-    """The handle of an MRC file. Reads its header only.
+    """Open an MRC file and return its handle. Only the header is read.
 
     Parameters
     ----------
     path
-        An MRC file, also compressed with gzip or bzip2.
+        An MRC file, which may be compressed with gzip or bzip2.
     voxel_size
-        Angstrom, one number or z, y, x; overrides the header. Needed where the header has none that can be
-        believed.
+        Angstrom, one number or z, y, x; overrides the header. It is needed if the header has no plausible one.
     name
-        The tomogram's name; default: the file's name without its ending.
+        Name of the tomogram; default: the name of the file without its ending.
 
     Returns
     -------
     Volume
-        ``facts["mrc"]`` is the header (:meth:`MrcHeader.to_json`), ``facts["warnings"]`` what looked wrong.
+        ``facts["mrc"]`` is the header (:meth:`MrcHeader.to_json`), ``facts["warnings"]`` its warnings.
 
     Raises
     ------
     MissingError, FormatError
-        As :func:`~volengine.io.mrc.header.read_header`.
+        As for :func:`~volengine.io.mrc.header.read_header`.
     InputError
-        The header has no believable voxel size and none was given.
+        The header has no plausible voxel size, and none was given.
     """
     header = read_header(path)
     why_not = f"the header has no usable voxel size: {header.voxel_size_rule}"
@@ -91,23 +95,23 @@ def open_mrc(path: PathLike, voxel_size: float | Sequence[float] | None = None, 
 
 
 class MrcSource(FileSource):
-    """Boxes of voxels from an MRC file.
+    """Read access to the voxels of an MRC file.
 
-    Cheap to make and to pickle, holds no open file, safe in several threads and processes at once. At most
-    :data:`volengine.io.rawfile.WINDOW_BYTES` of the file are mapped at a time.
+    It is cheap to make, can be pickled, keeps no file open, and may be used by several threads and processes at once.
+    At most :data:`volengine.io.rawfile.WINDOW_BYTES` of the file are mapped at a time.
 
     Parameters
     ----------
     volume
-        From :func:`open_mrc`. The file's header is read again and must still fit. For mode 0 the volume's dtype
-        may be set to ``uint8`` or ``int8`` (``volume.with_(dtype="uint8")``), against the header.
+        A handle of :func:`open_mrc`. The file's header is read again and must still fit. For mode 0 the volume's dtype
+        may be set to ``uint8`` or ``int8`` (``volume.with_(dtype="uint8")``), which overrides the header.
 
     Raises
     ------
     InputError
         The file is compressed.
     FormatError
-        The file is no longer the one that was opened.
+        The file has changed since it was opened.
     """
 
     def __init__(self, volume: Volume):
@@ -123,10 +127,11 @@ class MrcSource(FileSource):
 
     @property
     def header(self) -> MrcHeader:
+        """The header of the file."""
         return self._header
 
     def read(self, box: Box) -> NDArray[np.generic]:
-        """The voxels of a box: C-contiguous, native byte order, z, y, x.
+        """Read a box: C-contiguous, native byte order, z, y, x.
 
         Raises
         ------
@@ -142,14 +147,14 @@ class MrcSource(FileSource):
 
 
 def decompress(path: PathLike, target: PathLike) -> Path:
-    """Unpack an MRC file from gzip or bzip2, streamed; the target appears only when it is complete.
+    """Unpack an MRC file from gzip or bzip2 as a stream. The target appears only when it is complete.
 
     Parameters
     ----------
     path
-        A file compressed with gzip or bzip2 (told by its content).
+        A file compressed with gzip or bzip2, recognised by its content.
     target
-        The file to write; replaced if it exists.
+        The file to write; it is replaced if it exists.
 
     Returns
     -------
@@ -159,7 +164,7 @@ def decompress(path: PathLike, target: PathLike) -> Path:
     Raises
     ------
     FormatError
-        The file is damaged, ends too early, is not compressed, or what is in it is no whole MRC file.
+        The file is damaged, truncated or not compressed, or its content is no complete MRC file.
     """
     name, final = os.fspath(path), Path(target)
     compression, total = sniff(name)

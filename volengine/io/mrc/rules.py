@@ -1,8 +1,8 @@
-"""What an MRC header leaves open, decided: byte order, voxel size, origin, signed bytes.
+"""Rules for the ambiguous fields of MRC headers: byte order, voxel size, origin, signed bytes.
 
-The standard (MRC2014: Cheng et al., J. Struct. Biol. 192, 146, 2015; CCP4's map format) is written by many
-programs with small differences. Each function takes bare header numbers, in the order z, y, x, and returns its
-decision together with the rule it used and warnings for the user. They open no file.
+Many programs write the standard (MRC2014: Cheng et al., J. Struct. Biol. 192, 146, 2015; CCP4's map format) with small
+differences. Each function takes numbers of the header, in the order z, y, x, and returns its decision, the rule that it
+applied, and warnings for the user. The functions open no file.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ ByteOrder = Literal["<", ">"]
 
 HEADER_BYTES = 1024
 VOXEL_RANGE = (0.1, 1000.0)
-"""Voxel sizes outside of this range, in angstrom, are not believed."""
+"""Smallest and largest plausible voxel size, angstrom."""
 MAX_LENGTH_VOX = 2**20
 MAX_ORIGIN = 1e8
 
@@ -43,7 +43,7 @@ _MAGIC = {
 
 @dataclass(frozen=True)
 class Decision:
-    """A value, the rule that gave it, and what the user should know."""
+    """A value, the rule by which it was decided, and warnings for the user."""
 
     value: Any
     rule: str
@@ -51,18 +51,18 @@ class Decision:
 
 
 def fields(raw: bytes, order: ByteOrder) -> Any:
-    """The 1024 header bytes as a numpy record (mrcfile's field names)."""
+    """Return the 1024 header bytes as a numpy record, with the field names of ``mrcfile``."""
     return np.frombuffer(raw, HEADER_DTYPE.newbyteorder(order), 1)[0]
 
 
 def triple(record: Any, names: Sequence[str]) -> tuple[Any, Any, Any]:
-    """Three fields as Python numbers."""
+    """Return three fields of a record as Python numbers."""
     a, b, c = (record[name].item() for name in names)
     return a, b, c
 
 
 def looks_like(head: bytes) -> str:
-    """What a file that is no MRC file seems to be, as words for a message; empty if unknown."""
+    """Name the format of a file that is no MRC file, for a message; empty if it is unknown."""
     for magic, what in _MAGIC.items():
         if head.startswith(magic):
             return what
@@ -73,15 +73,24 @@ def looks_like(head: bytes) -> str:
 
 
 def decide_byte_order(raw: bytes, file_bytes: int | None, path: str) -> Decision:
-    """The byte order (``"<"`` or ``">"``) whose sizes, mode and axis order make sense.
+    """Decide the byte order (``"<"`` or ``">"``): the one for which sizes, mode and axis order are plausible.
 
-    The machine stamp (bytes 212, 213: 0x44 0x44 or 0x44 0x41 little, 0x11 0x11 big) counts only when both orders
-    make sense; a stamp that is missing or contradicts the numbers is a warning.
+    The machine stamp (bytes 212, 213: 0x44 0x44 or 0x44 0x41 little-endian, 0x11 0x11 big-endian) decides only if both
+    orders are equally plausible. A stamp that is missing or contradicts the numbers gives a warning.
+
+    Parameters
+    ----------
+    raw
+        The first 1024 bytes.
+    file_bytes
+        Size of the file, bytes; ``None`` if it is compressed.
+    path
+        The file, for the message.
 
     Raises
     ------
     FormatError
-        Neither order makes sense: this is no MRC file.
+        Neither order is plausible, so this is no MRC file.
     """
     stamp = bytes(raw[212:214])
     said: ByteOrder | None = "<" if stamp[:1] == b"\x44" else ">" if stamp[:1] == b"\x11" else None
@@ -135,7 +144,13 @@ def _not_mrc(raw: bytes, file_bytes: int | None, path: str) -> FormatError:
 
 
 def decide_axes(record: Any, path: str) -> Decision:
-    """mapc, mapr, maps: which of x (1), y (2), z (3) the columns, rows and sections are."""
+    """Decide mapc, mapr, maps: the axes (1 = x, 2 = y, 3 = z) of columns, rows and sections.
+
+    Raises
+    ------
+    FormatError
+        They are neither a permutation of 1, 2, 3 nor all 0.
+    """
     axes = triple(record, ("mapc", "mapr", "maps"))
     if sorted(axes) == [1, 2, 3]:
         return Decision(axes, "header")
@@ -143,16 +158,24 @@ def decide_axes(record: Any, path: str) -> Decision:
         return Decision((1, 2, 3), "default", ("the axis order is missing; columns are x, rows y, sections z",))
     raise FormatError(
         f"{path}: the axis order mapc, mapr, maps is {axes}; it must be 1, 2, 3 in some order. "
-        "Mend the header (for example with mrcfile or alterheader)."
+        "Correct the header (for example with mrcfile or alterheader)."
     )
 
 
 def decide_voxel_size(size: Index3, grid: Index3, cell: Vector3) -> Decision:
-    """The voxel size in angstrom (z, y, x), or ``None`` with the reason as the rule.
+    """Decide the voxel size in angstrom (z, y, x); ``None`` with the reason as the rule if none is plausible.
 
-    The standard says cell / grid (mx, my, mz). Where that is impossible or anisotropic and the grid differs from
-    the volume's size (the mz = 1 trap: a volume that is marked as a stack of images, with the cell of all of
-    them), cell / size is taken if it is isotropic. Nothing outside of :data:`VOXEL_RANGE` is believed.
+    By the standard it is cell / grid (mx, my, mz). If this is not plausible or anisotropic, and the grid differs from
+    the volume's size, then cell / size is used if it is isotropic. This happens where a volume is marked as a stack of
+    images (mz = 1) and has the cell of all of them. Otherwise the first plausible of the two is used although it is
+    anisotropic, with a warning. Sizes outside of :data:`VOXEL_RANGE` are never used.
+
+    Parameters
+    ----------
+    size, grid
+        Size of the volume and (mz, my, mx), voxels.
+    cell
+        Cell lengths, angstrom, z, y, x.
     """
     by_grid, by_size = _quotient(cell, grid), _quotient(cell, size)
     differs = f"the grid mz, my, mx {grid} differs from the size {size}"
@@ -187,9 +210,12 @@ def _quotient(cell: Vector3, count: Index3) -> Vector3 | None:
 
 
 def shortest(length: float, count: int) -> float:
-    """The shortest decimal number that gives a float32 ``length`` back when multiplied by ``count``.
+    """Return the shortest decimal number whose product with ``count`` is ``length`` in float32.
 
-    Headers keep cells as float32: 48 voxels of 7.84 angstrom come back as 7.84000015 without this.
+    Headers store cells as float32. Without this, 48 voxels of 7.84 angstrom would be read as 7.84000015 angstrom.
+
+    >>> shortest(float(np.float32(48 * 7.84)), 48)
+    7.84
     """
     exact = length / count
     for digits in range(1, 10):
@@ -213,12 +239,23 @@ def _show(values: Vector3 | None) -> str:
 
 
 def decide_origin(origin: Vector3, nstart: Index3, *, stamped: bool, imod_flags: int | None) -> Decision:
-    """Where voxel (0, 0, 0) is: an angstrom vector by ``ORIGIN``, or ``None`` where nstart * voxel size counts.
+    """Decide the position of voxel (0, 0, 0): ORIGIN in angstrom, or ``None`` if it is nstart * voxel size.
 
-    A non-zero ORIGIN wins over nstart (as in ChimeraX); it is the position of the centre of the first voxel.
-    IMOD's own convention has the opposite sign (alterheader: "the coordinates of the origin relative to the
-    first voxel"): a header with IMOD's stamp and without its flag 4 is turned round. A header without MAP stamp
-    predates the ORIGIN field.
+    A non-zero ORIGIN has precedence over nstart (as in ChimeraX); it is the position of the centre of the first voxel.
+    IMOD's own convention has the opposite sign (alterheader: "the coordinates of the origin relative to the first
+    voxel"), so the sign is changed for a header with IMOD's stamp but without its flag 4. Headers without MAP stamp are
+    older than the ORIGIN field.
+
+    Parameters
+    ----------
+    origin
+        The ORIGIN field, z, y, x.
+    nstart
+        nzstart, nystart, nxstart.
+    stamped
+        Whether the header has the MAP stamp.
+    imod_flags
+        IMOD's flag word, or ``None`` without IMOD's stamp.
     """
     warnings: list[str] = []
     has_origin = any(v != 0 for v in origin)
@@ -244,11 +281,18 @@ def decide_origin(origin: Vector3, nstart: Index3, *, stamped: bool, imod_flags:
 
 
 def decide_signed(low: float, high: float, imod_flags: int | None) -> Decision:
-    """Whether the bytes of mode 0 are signed.
+    """Decide whether the bytes of mode 0 are signed.
 
-    MRC2014 says signed. IMOD's stamp says it by flag 1 (without it: unsigned). Where the header's own minimum and
-    maximum are whole numbers that only the other kind of byte can hold, they win: -128 to -1 for the minimum is
-    signed, 128 to 255 for the maximum is unsigned.
+    By MRC2014 they are signed. With IMOD's stamp they are signed if flag 1 is set. If the header's minimum and maximum
+    are whole numbers that only the other kind of byte can hold, they have precedence: a minimum of -128 to -1 means
+    signed, a maximum of 128 to 255 means unsigned.
+
+    Parameters
+    ----------
+    low, high
+        Minimum and maximum of the header.
+    imod_flags
+        IMOD's flag word, or ``None`` without IMOD's stamp.
     """
     flagged = imod_flags is not None
     signed = bool(imod_flags & IMOD_SIGNED_BYTES) if imod_flags is not None else True
@@ -263,7 +307,7 @@ def decide_signed(low: float, high: float, imod_flags: int | None) -> Decision:
 
 
 def to_zyx(values: Sequence[int], axes: Sequence[int]) -> Index3:
-    """Numbers for columns, rows, sections as z, y, x, given mapc, mapr, maps."""
+    """Reorder numbers for columns, rows and sections to z, y, x, given mapc, mapr, maps."""
     out = [0, 0, 0]
     for value, axis in zip(values, axes, strict=True):
         out[3 - axis] = int(value)

@@ -1,14 +1,14 @@
-"""Write MRC files, slab by slab, without loss.
+"""Writing MRC files, slab by slab, without loss.
 
 >>> slabs = (source.read(box) for box in Tiling(shape, (32, *shape[1:])))          # doctest: +SKIP
 >>> write_mrc("TS_01_core.mrc", slabs, shape, "uint8", voxel_size, origin)         # doctest: +SKIP
 
-The file is written under a temporary name in the same folder and renamed when it is complete, so a file that
-exists is whole. Its mode is chosen so that every value survives (:func:`choose_mode`); a value that would change
-is an error, never a rounding. Minimum, maximum, mean and standard deviation are gathered while writing.
+The file is written under a temporary name in the same folder and renamed when it is complete, so every existing file is
+complete. The mode is chosen such that it can hold every value (:func:`choose_mode`). A value that would change raises
+an error; nothing is rounded. Minimum, maximum, mean and standard deviation are computed while writing.
 
-The header is MRC2014 (little-endian, columns x, rows y, sections z, origin in ORIGIN) with IMOD's stamp and the
-flags "signed bytes" and "origin as in the standard", which IMOD needs to read bytes and origin as they are meant.
+The header is MRC2014 (little-endian, columns x, rows y, sections z, origin in ORIGIN) with IMOD's stamp and its flags
+"signed bytes" and "origin as in the standard", which IMOD needs to read bytes and origin correctly.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from numpy.typing import DTypeLike, NDArray
 from volengine.core.atomic import replacing
 from volengine.core.boxes import Index3, index3
 from volengine.core.errors import InputError
-from volengine.io.files import PathLike
+from volengine.core.paths import PathLike
 from volengine.io.mrc import rules
 from volengine.io.mrc.header import EXT_TYPES, MrcHeader
 
@@ -37,7 +37,20 @@ _WRITTEN = {0: "<i1", 1: "<i2", 2: "<f4", 6: "<u2", 12: "<f2"}
 
 @dataclass(frozen=True)
 class ExtHeader:
-    """An extended header: its type (``"FEI1"``, ``"SERI"`` ...) and its bytes, in the file's byte order (little)."""
+    """An extended header.
+
+    Parameters
+    ----------
+    kind
+        Its type: ``"FEI1"``, ``"SERI"`` ...
+    content
+        Its bytes, little-endian.
+
+    Raises
+    ------
+    InputError
+        The type is unknown.
+    """
 
     kind: str
     content: bytes
@@ -50,33 +63,36 @@ class ExtHeader:
 
     @classmethod
     def of(cls, header: MrcHeader) -> ExtHeader | None:
-        """The extended header that came with a file, where it can be kept: of a known type, little-endian."""
+        """Return the extended header of a file; ``None`` if its type is unknown or the file is big-endian."""
         if header.ext_type not in EXT_TYPES or header.byte_order != "<":
             return None
         return cls(header.ext_type, header.ext_header)
 
 
 def choose_mode(dtype: DTypeLike, value_range: tuple[float, float] | None = None) -> int:
-    """The smallest MRC mode that holds every value.
+    """Choose the smallest MRC mode that can hold every value.
 
     Parameters
     ----------
     dtype
-        Of the values: bool, integers, float16, float32, float64.
+        Dtype of the values: bool, integers, float16, float32, float64.
     value_range
-        Smallest and largest value, for integers that have no mode of their own. Without it uint8 becomes mode 6
-        (twice the bytes: mode 0 is signed and ends at 127), and wider integers are refused.
+        Smallest and largest value, for integers without a mode of their own. If it is not given, uint8 is written as
+        mode 6 (twice the bytes, because mode 0 is signed and ends at 127), and wider integers are refused.
 
     Returns
     -------
     int
-        0 (int8), 1 (int16), 2 (float32), 6 (uint16) or 12 (float16). float64 gives 2; :func:`write_mrc` refuses
-        values that float32 cannot hold.
+        0 (int8), 1 (int16), 2 (float32), 6 (uint16) or 12 (float16). float64 gives 2; :func:`write_mrc` refuses values
+        that float32 cannot hold.
 
     Raises
     ------
     InputError
-        No mode holds the values.
+        No mode can hold the values.
+
+    >>> choose_mode("uint8"), choose_mode("uint8", (0, 100)), choose_mode("float32")
+    (6, 0, 2)
     """
     kind = np.dtype(dtype)
     if kind.name in _PLAIN:
@@ -119,21 +135,21 @@ def write_mrc(
     Parameters
     ----------
     path
-        The file; replaced if it exists, and only when the new one is complete.
+        The file. An existing one is replaced when the new one is complete.
     slabs
-        Arrays of shape (any number of sections, y, x), in order of z, of ``dtype`` or one that fits into it.
+        Arrays of shape (any number of sections, y, x), in the order of z, whose values fit into the mode.
     shape
-        Of the whole volume, z, y, x.
+        Shape of the whole volume, z, y, x.
     dtype
-        Of the values.
+        Dtype of the values, from which the mode is chosen.
     voxel_size, origin
-        Angstrom, z, y, x; the origin is the position of the centre of the first voxel. Kept as float32.
+        Voxel size, and position of the centre of the first voxel; angstrom, z, y, x; stored as float32.
     labels
-        Up to ten lines of text, 80 ASCII characters each (longer ones are cut).
+        Up to ten lines of text of 80 ASCII characters; longer ones are cut off.
     mode
-        MRC mode, 0, 1, 2, 6 or 12; default: :func:`choose_mode`.
+        MRC mode: 0, 1, 2, 6 or 12. Default: :func:`choose_mode`.
     ext_header
-        Kept as it is.
+        Extended header, written unchanged.
     value_range
         Smallest and largest value, see :func:`choose_mode`.
 
@@ -145,8 +161,8 @@ def write_mrc(
     Raises
     ------
     InputError
-        A value that the mode cannot hold exactly, slabs that do not make up ``shape``, sizes that make no sense.
-        Nothing is left behind, and an older file stays as it was.
+        The mode cannot hold a value exactly, the slabs do not add up to ``shape``, or a size, voxel size, origin or
+        label is refused. Then no new file is left behind, and an existing file is unchanged.
     """
     final, whole = Path(path), index3(shape)
     chosen = choose_mode(dtype, value_range) if mode is None else mode
@@ -174,7 +190,13 @@ def write_mrc(
 
 
 def exactly(values: NDArray[Any], dtype: DTypeLike, where: str) -> NDArray[Any]:
-    """The values as another type, C-contiguous; :class:`InputError` if one of them would change (NaN is kept)."""
+    """Convert values to another dtype, C-contiguous, without changing any of them (NaN stays NaN).
+
+    Raises
+    ------
+    InputError
+        A value would change; the message begins with ``where``.
+    """
     wanted = np.dtype(dtype)
     if values.dtype == wanted:
         return np.ascontiguousarray(values)
@@ -194,9 +216,9 @@ def exactly(values: NDArray[Any], dtype: DTypeLike, where: str) -> NDArray[Any]:
 
 
 class Statistics:
-    """Minimum, maximum, mean and standard deviation of slabs, without holding them.
+    """Minimum, maximum, mean and standard deviation of slabs that are added one after the other.
 
-    Moments are merged pairwise (Chan, Golub and LeVeque, 1979) in float64. With NaN or infinite values they are
+    Moments are merged pairwise (Chan, Golub and LeVeque, 1979) in float64. If a value is NaN or infinite, they are
     marked as not determined, as MRC2014 prescribes: maximum below minimum, mean below both, negative rms.
     """
 
@@ -207,6 +229,7 @@ class Statistics:
         self.finite = True
 
     def add(self, slab: NDArray[Any]) -> None:
+        """Add the values of a slab (z, y, x)."""
         for section in slab:
             values = section.astype(np.float64)
             low, high = float(values.min()), float(values.max())
@@ -225,11 +248,11 @@ class Statistics:
 
     @property
     def rms(self) -> float:
-        """Standard deviation (MRC2014: deviation of the densities from their mean)."""
+        """Standard deviation of the values about their mean (the ``rms`` of MRC2014)."""
         return float(np.sqrt(self.squares / max(1, self.count)))
 
     def into(self, head: NDArray[Any]) -> None:
-        """Write them into a header."""
+        """Write the statistics into a header."""
         known = self.finite and self.count > 0
         values = (self.minimum, self.maximum, self.mean, self.rms) if known else (0.0, -1.0, -2.0, -1.0)
         for name, value in zip(("dmin", "dmax", "dmean", "rms"), values, strict=True):
@@ -265,7 +288,7 @@ def _header(
     labels: Sequence[str],
     ext_header: ExtHeader | None,
 ) -> NDArray[Any]:
-    """A whole header but for the statistics, as an array of no dimensions."""
+    """Make a complete header without the statistics, as an array without dimensions."""
     head = np.zeros((), HEADER_DTYPE.newbyteorder("<"))
     for axis, n, size, start in zip("zyx", shape, voxel_size, origin, strict=True):
         head["n" + axis] = head["m" + axis] = n
@@ -290,6 +313,6 @@ def _header(
 
 
 def clean_label(text: str) -> bytes:
-    """A header label: one line of printable ASCII, at most 80 characters."""
+    """Convert a text to a header label: one line of printable ASCII, at most 80 characters; others become ``?``."""
     line = " ".join(text.split())
     return "".join(c if 32 <= ord(c) < 127 else "?" for c in line)[:LABEL_BYTES].rstrip().encode("ascii")

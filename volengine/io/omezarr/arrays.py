@@ -1,12 +1,10 @@
-"""The voxels of a Zarr array, box by box.
+"""Reading and writing the voxels of a Zarr array, box by box.
 
->>> source = ZarrSource(volume)
->>> source.read(Box((0, 0, 0), (64, 64, 64)))          # z, y, x, whatever the order in the store
->>> sink = ZarrSink(volume)
->>> sink.write(Box((0, 0, 0), (256, 256, 256)), array)  # whole shards only
+>>> source = ZarrSource(volume)                                                              # doctest: +SKIP
+>>> voxels = source.read(Box((0, 0, 0), (64, 64, 64)))  # z, y, x for any order in the store  # doctest: +SKIP
+>>> ZarrSink(volume).write(Box((0, 0, 0), (256, 256, 256)), array)  # whole shards only       # doctest: +SKIP
 
-Chunks and shards that hold nothing but zeros are not stored (they read as zeros), so the number of files says
-nothing about progress.
+Chunks and shards that contain only zeros are not stored, so the number of files does not tell the progress of a run.
 """
 
 from __future__ import annotations
@@ -29,21 +27,28 @@ if TYPE_CHECKING:
     import zarr
 
 OPEN_ARRAYS = 64
-"""Arrays that a process keeps open: opening one again costs a read and a parse of its metadata."""
+"""Number of arrays that a process keeps open. Opening an array again costs reading and parsing its metadata."""
 
 
 @lru_cache(maxsize=OPEN_ARRAYS)
 def open_array(url: str, path: str, identity: str = "", read_only: bool = True) -> zarr.Array[Any]:
-    """The Zarr array at ``path`` of a store, kept open by this process.
+    """Open the Zarr array at ``path`` of a store; this process keeps it open.
 
-    ``identity`` only tells one content of the store from another, so that a store made anew is opened anew.
+    Parameters
+    ----------
+    url, path
+        The store, and the path of the array inside of it.
+    identity
+        Identity of the volume, so that a store with new contents is opened again.
+    read_only
+        Open the array for reading only.
 
     Raises
     ------
     MissingError
-        If there is no array.
+        There is no array.
     FormatError
-        If its metadata cannot be read.
+        Its metadata cannot be read.
     """
     import zarr
 
@@ -57,15 +62,18 @@ def open_array(url: str, path: str, identity: str = "", read_only: bool = True) 
 
 
 def forget_open_arrays() -> None:
-    """Close what :func:`open_array` keeps open; called when arrays are created or removed."""
+    """Forget the arrays that :func:`open_array` keeps open; call this when arrays are created or deleted."""
     open_array.cache_clear()
 
 
 class ZarrSource:
-    """Read access to a volume in a Zarr store.
+    """Read access to the voxels of a volume in a Zarr store.
 
-    ``volume.axes`` is the order in the store; further axes (``t``, ``c``) are fixed at the index that
-    ``volume.facts["select"]`` gives, 0 by default.
+    Parameters
+    ----------
+    volume
+        The handle. ``volume.axes`` is the order of the axes in the store. Other axes than z, y, x are read at the index
+        in ``volume.facts["select"]``, default 0.
     """
 
     def __init__(self, volume: Volume):
@@ -73,19 +81,21 @@ class ZarrSource:
 
     @property
     def shape(self) -> Index3:
+        """Shape of the volume, voxels z, y, x."""
         return self.volume.shape
 
     @property
     def dtype(self) -> np.dtype[Any]:
+        """Dtype of the voxels, as volengine reads them."""
         return np.dtype(self.volume.dtype)
 
     def read(self, box: Box) -> NDArray[Any]:
-        """The voxels of a box, C-contiguous, z, y, x, in the volume's dtype and native byte order.
+        """Read a box: C-contiguous, z, y, x, in the volume's dtype and native byte order.
 
         Raises
         ------
         PlanError
-            If the box leaves the volume: what lies outside is for the caller to say.
+            The box reaches outside of the volume.
         """
         if not Box.of_shape(self.shape).contains(box):
             raise PlanError(f"{self.volume.url}: {box} leaves the volume of shape {self.shape}.")
@@ -104,10 +114,15 @@ class ZarrSource:
 
 
 class ZarrSink:
-    """Write access to a level of an image, or to a scratch array, that has been created.
+    """Write access to a level of an image, or to a scratch array; both must have been created.
 
-    Every box must consist of whole shards (whole chunks, if there are no shards): two writers in one shard would
-    lose the work of one of them without an error.
+    Every box must consist of whole shards (whole chunks, if there are no shards). Two writers in one shard would lose
+    the work of one of them without an error.
+
+    Raises
+    ------
+    PlanError
+        The array is not stored in the order z, y, x.
     """
 
     def __init__(self, volume: Volume):
@@ -117,16 +132,17 @@ class ZarrSink:
 
     @property
     def unit(self) -> Index3:
-        """The part that has one writer: the shard, or the chunk."""
+        """Shape of the part that must have one writer: a shard, or a chunk if there are no shards."""
         return self.volume.shards or self.volume.chunks or self.volume.shape
 
     def write(self, box: Box, array: NDArray[Any]) -> None:
-        """Write the voxels of a box of whole shards.
+        """Write a box of whole shards.
 
         Raises
         ------
         PlanError
-            If the box cuts a shard, leaves the volume, or the array has another shape or dtype.
+            The box cuts a shard or reaches outside of the volume, the array has another shape or dtype, or the stored
+            array differs from the volume's description.
         """
         self._check(box)
         if array.shape != box.shape or array.dtype != np.dtype(self.volume.dtype):
@@ -142,13 +158,13 @@ class ZarrSink:
         except (ValueError, IndexError, RuntimeError):
             if self.volume.shards is None:
                 raise
-            # zarr-python reads a shard before it replaces it, and cannot read one that a killed writer left torn.
-            # Not deleted beforehand: a straggler that repeats a finished unit must leave no gap for its readers.
+            # zarr-python reads a shard before it replaces it, and cannot read one that a killed writer left incomplete.
+            # It is not deleted beforehand: a late worker that repeats a finished unit must leave no gap for readers.
             self.delete(box)
             stored[box.slices] = voxels
 
     def delete(self, box: Box) -> None:
-        """Delete the shards of a box, whole or torn, so that it reads as zeros. None there: no error."""
+        """Delete the shards of a box, complete or not, so that it reads as zeros. Missing shards are no error."""
         self._check(box)
         array = self._array()
         unit = self.unit

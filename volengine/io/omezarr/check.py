@@ -1,12 +1,12 @@
-"""A second opinion on OME-Zarr stores: what other readers see, and whether the levels fit onto each other.
+"""Checking OME-Zarr stores: whether another reader reads them in the same way, and whether the levels match.
 
 >>> for image, findings in check_store("tomo.zarr").items():                                         # doctest: +SKIP
 ...     print(image or "image", findings)
 
-Validators accept images whose scales are in the wrong order, whose coarse levels are flipped, shifted or dark at the
-edge; most converters make one of these mistakes. So this compares three things: the metadata by NGFF's rules and as
-``ome-zarr`` (the reference reader) understands them, the geometry of every level against the first, and the voxels
-of every level, at both ends of the volume and in its middle, against the finer one.
+Validators accept images whose scales are in the wrong order, or whose coarse levels are flipped, shifted or dark at the
+edge, and many converters make one of these mistakes. So three things are compared: the metadata, as this package and as
+``ome-zarr`` (the reference reader) interpret them; the geometry of every level with that of the finer one; and voxels
+of every level, at both ends of the volume and in its middle, with those of the finer one.
 """
 
 from __future__ import annotations
@@ -29,28 +29,29 @@ from volengine.io.stores import local_path, scheme
 from volengine.ops.pyramid import downsample
 
 PROBE = 16
-"""Edge length of the boxes of coarse voxels that are compared."""
+"""Side of the boxes of coarse voxels that are compared, voxels."""
 
 TOLERANCE = 0.02
-"""Allowed difference of a mean level, as a part of the standard deviation of the voxels looked at."""
+"""Allowed difference of a level of means, as a share of the standard deviation of the compared voxels."""
 
 
 def check_store(url: str) -> dict[str, list[str]]:
-    """What is wrong with the images of a store: findings of :func:`check_image` by the image's group.
+    """Check all images of a store.
 
     Parameters
     ----------
     url
-        An OME-Zarr store (path or URL), of Zarr v2 or v3, of this package or another program.
+        Path or URL of an OME-Zarr store (Zarr v2 or v3), by this package or another program.
 
     Returns
     -------
-    One entry for each image; ``""`` is the image at the root. Metadata that cannot be understood are a finding too.
+    The findings of :func:`check_image` by the image's group; ``""`` is the root image. Metadata that cannot be
+    understood are a finding, too.
 
     Raises
     ------
     MissingError
-        There is no store.
+        The store does not exist.
     FormatError
         It is no Zarr store, or a group without images.
     """
@@ -94,14 +95,14 @@ def _group_findings(url: str, info: GroupInfo) -> list[str]:
 
 
 def _listed_labels(url: str) -> list[str]:
-    """The names of label images as the group ``labels`` lists them."""
+    """Return the names of the label images that the group ``labels`` lists."""
     node = read_node(url, "labels")
     listed = ome_part(node.attributes).get("labels") if node is not None else None
     return [str(name) for name in listed] if isinstance(listed, list) else []
 
 
 def check_image(url: str, group: str = "", *, channel: int | None = None, voxel_size: float | None = None) -> list[str]:
-    """What is wrong with an image, one sentence each; empty if nothing was found.
+    """Check an image; return one sentence per finding, or nothing if no error was found.
 
     Parameters
     ----------
@@ -111,7 +112,7 @@ def check_image(url: str, group: str = "", *, channel: int | None = None, voxel_
     Raises
     ------
     MissingError, FormatError, InputError
-        If the image cannot be opened at all.
+        The image cannot be opened.
     """
     levels: list[Volume] = []
     while True:
@@ -133,7 +134,7 @@ def check_image(url: str, group: str = "", *, channel: int | None = None, voxel_
 
 
 def _second_reader(levels: list[Volume]) -> list[str]:
-    """Compare with what ``ome_zarr`` reads; it knows local and remote stores only."""
+    """Compare with what ``ome_zarr`` reads; it cannot read stores in memory, which are skipped."""
     first = levels[0]
     if scheme(first.url) == "memory":
         return []
@@ -220,7 +221,7 @@ def _voxels(fine: Volume, coarse: Volume, factor: Index3) -> list[str]:
 
 
 def _compare(stored: NDArray[Any], voxels: NDArray[Any], factor: Index3, kind: Kind) -> str:
-    """What is wrong with coarse voxels, given the finer ones they cover; empty if nothing."""
+    """Compare coarse voxels with the finer ones that they cover; return a finding, or an empty text."""
     if kind == "labels":
         strange = np.setdiff1d(stored, voxels)
         return f"it holds labels that the finer level has not, as {strange[0]}." if strange.size else ""

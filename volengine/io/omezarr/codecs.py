@@ -1,13 +1,15 @@
-"""Compression by name, and the fast codec pipeline.
+"""Compressors by name, and the fast codec pipeline.
 
->>> compressors("blosc-lz4-shuffle", "float32")
->>> compressors("auto", "uint8", kind="labels", zarr_format=2)
+>>> auto_codec("float32"), auto_codec("uint8", "labels")
+('blosc-lz4-bitshuffle', 'zstd-1')
+>>> compressors("auto", "uint8", kind="labels", zarr_format=2).level
+1
 
-``auto`` is chosen by measurement on real tomograms, label volumes and predictions (``benchmarks/codecs.py``; the
-table is in ``docs/formats-omezarr.md``). Tomograms are noise and hardly shrink, so there the fastest codec that
-gains anything wins; labels and predictions shrink well with a cheap zstd.
+The choices of ``auto`` were measured on real tomograms, label volumes and predictions (``benchmarks/codecs.py``; the
+table is in ``docs/formats-omezarr.md``). Tomograms are mostly noise and hardly shrink, so the fastest codec with any
+gain is used for them. Labels and predictions shrink well with a cheap zstd.
 
-:func:`use_fast_codecs` hands whole shards to the Rust package ``zarrs`` where it is installed.
+:func:`use_fast_codecs` lets the Rust package ``zarrs`` encode and decode whole shards, if it is installed.
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ from volengine.core.volume import Kind
 Shuffle = Literal["noshuffle", "shuffle", "bitshuffle"]
 
 _settings: dict[str, Any] = {}
-"""Of zarr, for the arrays that this package opens in this process."""
+"""Settings of zarr for the arrays that this package opens in this process."""
 _lock = threading.Lock()
 
 
@@ -62,9 +64,9 @@ def check_codec(name: str) -> None:
 
 
 def auto_codec(dtype: str, kind: Kind = "intensity", *, scratch: bool = False) -> str:
-    """The codec that ``auto`` stands for, by the table in ``docs/formats-omezarr.md``.
+    """Return the name of the codec that ``auto`` stands for, by the table in ``docs/formats-omezarr.md``.
 
-    Scratch arrays are written once, read once and deleted: speed counts, not size.
+    Scratch arrays are written once, read once and deleted, so speed counts for them, not size.
     """
     itemsize = np.dtype(dtype).itemsize
     if scratch:
@@ -77,16 +79,18 @@ def auto_codec(dtype: str, kind: Kind = "intensity", *, scratch: bool = False) -
 
 
 def compressors(name: str, dtype: str, *, kind: Kind = "intensity", zarr_format: int = 3, scratch: bool = False) -> Any:
-    """What ``zarr.create_array`` takes as ``compressors``.
+    """Make the argument ``compressors`` of ``zarr.create_array``.
 
     Parameters
     ----------
     name
         A name of :data:`CODECS`, or ``auto``.
     dtype
-        Of the voxels; blosc groups bytes or bits by its size.
+        Dtype of the voxels; blosc groups bytes or bits by its size.
+    kind, scratch
+        Kind of the volume, and whether it is a scratch array; for ``auto``.
     zarr_format
-        3 gives a codec of Zarr v3, 2 one of numcodecs; both describe the same bytes.
+        3: a codec of Zarr v3; 2: a codec of numcodecs. Both make the same bytes.
 
     Returns
     -------
@@ -95,7 +99,7 @@ def compressors(name: str, dtype: str, *, kind: Kind = "intensity", zarr_format:
     Raises
     ------
     InputError
-        For a name that is not known.
+        The name is unknown.
     """
     chosen = auto_codec(dtype, kind, scratch=scratch) if name == "auto" else name
     check_codec(chosen)
@@ -117,27 +121,27 @@ def compressors(name: str, dtype: str, *, kind: Kind = "intensity", zarr_format:
 
 
 def use_fast_codecs(*, threads: int = 1) -> None:
-    """Let ``zarrs`` encode and decode what this package opens in this process, in stores that it can reach.
+    """Let ``zarrs`` encode and decode the arrays that this package opens in this process, in local stores.
 
-    Arrays that others open, arrays in memory and in other stores keep zarr-python's own pipeline. The engine calls
-    it in every process that runs units, where ``zarrs`` is installed. Never fork afterwards: its threads do not
-    survive a fork (use spawn or forkserver).
+    Arrays that other code opens, and arrays in memory and in remote stores, keep zarr-python's own pipeline. The engine
+    calls this in every process that runs units, if ``zarrs`` is installed. The process must not fork afterwards,
+    because the threads of ``zarrs`` do not survive a fork; use spawn or forkserver.
 
     Parameters
     ----------
     threads
-        Threads of this process that encode and decode. One per worker process keeps the machine's cores for the
-        workers.
+        Number of threads of this process that encode and decode. One per worker process leaves the machine's cores to
+        the workers.
 
     Notes
     -----
-    ``zarrs`` writes a shard in place, where zarr-python writes beside it and renames. A killed process can leave
-    half a shard behind, which cannot be read without an error; the unit is done again.
+    ``zarrs`` writes a shard in place, whereas zarr-python writes a temporary file and renames it. So a killed process
+    can leave an incomplete shard, which raises an error when it is read; the unit is run again.
 
     Raises
     ------
     DependencyError
-        If ``zarrs`` is not installed.
+        ``zarrs`` is not installed.
     """
     try:
         import zarrs  # noqa: F401
@@ -153,7 +157,7 @@ def use_fast_codecs(*, threads: int = 1) -> None:
 
 
 def prefer_fast_codecs() -> bool:
-    """:func:`use_fast_codecs` if ``zarrs`` is installed; whether it is."""
+    """Call :func:`use_fast_codecs` if ``zarrs`` is installed; return whether the fast codecs are in use."""
     if not _settings and importlib.util.find_spec("zarrs") is not None:
         use_fast_codecs()
     return bool(_settings)
@@ -161,8 +165,10 @@ def prefer_fast_codecs() -> bool:
 
 @contextmanager
 def pipeline() -> Iterator[None]:
-    """An array that is opened in it gets the pipeline that was chosen. One thread at a time: zarr's settings are the
-    process's, and two threads would take them away from each other."""
+    """Open arrays in this block to give them the codec pipeline that was chosen for this process.
+
+    One thread at a time may be inside, because zarr's settings belong to the whole process.
+    """
     import zarr
 
     if not _settings:

@@ -1,10 +1,11 @@
-"""The grey values that viewers show of an image.
+"""The display range of an image: the values that viewers show as black and white.
 
 >>> display_range(open_volume("tomo.ome.zarr"))      # doctest: +SKIP
 DisplayRange(low=-312.5, high=287.9, least=-2044.0, largest=1310.0)
 
-A tomogram has a few voxels far off all others (gold beads, edges), so the range from its least to its largest value
-shows nothing. The range is taken from voxels of level 0: coarser levels are averaged, and theirs would be too narrow.
+A tomogram has a few voxels with extreme values (gold beads, edges), so the range from its smallest to its largest value
+would show no contrast. The range is computed from voxels of level 0, because coarser levels are averages and their
+range would be too narrow.
 """
 
 from __future__ import annotations
@@ -19,12 +20,12 @@ from volengine.core.volume import Volume
 from volengine.io.omezarr.arrays import ZarrSource
 
 CUBE_VOX = 64
-"""Edge of each cube of voxels that is looked at, and the lattice it lies on: a chunk of ordinary images."""
+"""Side of the cubes of voxels that are sampled, and of the lattice on which they lie: a chunk of ordinary images."""
 PERCENTILES = (0.1, 99.9)
 
 
 class DisplayRange(NamedTuple):
-    """Values shown as black and white, and the least and the largest one that may be chosen instead."""
+    """``low`` and ``high``: values that are shown as black and white; ``least`` and ``largest``: ends of the slider."""
 
     low: float
     high: float
@@ -33,18 +34,18 @@ class DisplayRange(NamedTuple):
 
 
 def display_range(volume: Volume) -> DisplayRange | None:
-    """The 0.1 and the 99.9 percentile of eight cubes at a third and two thirds of each axis.
+    """Compute the 0.1 and 99.9 percentiles of eight cubes at one and two thirds of each axis.
 
     Parameters
     ----------
     volume
-        Level 0 of an image in a Zarr store. At most 8 x 64³ voxels are read (2.1 million); they depend on the shape
-        alone, so the range depends on the voxels alone, not on chunks or blocks.
+        Level 0 of an image in a Zarr store. At most 8 x 64³ voxels (2.1 million) are read. Their places depend on the
+        shape only, so the range does not depend on chunks or blocks.
 
     Returns
     -------
-    The range, with ``least <= low < high <= largest``, or ``None`` where the cubes have no two different finite
-    values. Values that are no finite numbers are left out.
+    The range, with ``least <= low < high <= largest``; ``None`` if the cubes do not have two different finite values.
+    NaN and infinite values are left out.
     """
     source = ZarrSource(volume)
     cubes = [source.read(Box((z[0], y[0], x[0]), (z[1], y[1], x[1]))).ravel() for z, y, x in _cubes(volume)]
@@ -61,7 +62,7 @@ def display_range(volume: Volume) -> DisplayRange | None:
 
 
 def _cubes(volume: Volume) -> list[tuple[tuple[int, int], ...]]:
-    """Begin and end along z, y, x of each cube; fewer than eight where an axis is short."""
+    """Return start and stop along z, y, x of each cube; there are fewer than eight if an axis is short."""
     axes = []
     for size in volume.shape:
         cells = -(-size // CUBE_VOX)

@@ -1,18 +1,21 @@
-"""OME-Zarr images: create, finish, open, list, remove.
+"""OME-Zarr images: creating, finishing, opening, listing and deleting them.
 
-Writing goes in three steps, so that a store never looks finished before it is:
+An image is written in three steps, so that a store never looks finished before it is complete:
 
->>> spec = ImageSpec("tomo.zarr", "tomo", "float32", "intensity", (10.0, 10.0, 10.0), plan_levels(shape))
->>> create_image(spec, token="3f2a")           # metadata and empty arrays, once, by one process
->>> ZarrSink(spec.volume()).write(box, array)  # whole shards, by anybody
->>> finish_image(spec)                         # now open_image takes it
+>>> import numpy as np
+>>> from volengine.core.boxes import Box
+>>> url, shape = "memory://example.ome.zarr", (8, 64, 64)
+>>> spec = ImageSpec(url, "example", "float32", "intensity", (10.0, 10.0, 10.0), plan_levels(shape))
+>>> create_image(spec, token="3f2a")  # one process creates metadata and empty arrays
+>>> ZarrSink(spec.volume()).write(Box((0, 0, 0), shape), np.ones(shape, np.float32))  # any process writes whole shards
+>>> finish_image(spec)  # from now on open_image accepts the image
+>>> open_image(url).voxel_size
+(10.0, 10.0, 10.0)
 
-Reading understands NGFF 0.1 to 0.5 in Zarr v2 and v3, sharded or not, any order of axes, any unit of length, and
-bare Zarr arrays if a voxel size is given:
-
->>> volume = open_image("tomo.zarr", level=1)
->>> labels = open_image("tomo.zarr", group="core")     # found below labels/
->>> ZarrSource(volume).read(Box((0, 0, 0), (64, 64, 64)))
+Images of other programs can be read, too: NGFF 0.1 to 0.5 in Zarr v2 and v3, sharded or not, with any order of axes and
+any unit of length, and bare Zarr arrays if a voxel size is given. ``open_image(url, level=1)`` opens a coarser level,
+and
+``open_image(url, group="core")`` the label image ``labels/core``.
 """
 
 from __future__ import annotations
@@ -39,24 +42,25 @@ if TYPE_CHECKING:
 
 
 def create_image(spec: ImageSpec, *, token: str, overwrite: bool = False) -> None:
-    """Create groups, metadata and empty arrays of an image, before any writer.
+    """Create the groups, metadata and empty arrays of an image, before anything is written into it.
 
-    To be called by one process of a run; others that call it as well change nothing.
+    One process of a run calls this. If others call it as well, they change nothing.
 
     Parameters
     ----------
     spec
-        What to create. A ``scratch`` image becomes bare arrays without NGFF metadata.
+        The image. A ``scratch`` image becomes arrays without NGFF metadata.
     token
-        Says whose image this is. One that exists with the same token is kept with all its voxels, and what is
-        missing of it is added: that is how a run goes on.
+        Name of the run that owns the image. An existing image with the same token is kept with all its voxels, and
+        missing parts are added, so that a run can be resumed.
     overwrite
-        Delete an image of another token first, for the root image with all labels in its store.
+        Delete an existing image of another token first. For the root image this deletes all label images in its store.
 
     Raises
     ------
     InputError
-        If something else is stored there, or the image of this token was planned with other levels.
+        Something else is stored there, the existing image of this token has other levels, or the description is not
+        possible in this version of NGFF.
     """
     _check_spec(spec)
     node = read_node(spec.url, spec.group)
@@ -79,10 +83,15 @@ def create_image(spec: ImageSpec, *, token: str, overwrite: bool = False) -> Non
 
 
 def finish_image(spec: ImageSpec) -> None:
-    """Mark an image complete, after its last writer has finished, and tidy up behind killed ones.
+    """Mark an image as complete, after its last unit was written, and delete files that killed writers have left.
 
-    Intensities get the range of values that viewers show (:mod:`volengine.io.omezarr.display`); predictions have theirs
-    from the beginning, labels need none.
+    For intensities this also stores the range of values that viewers show (:mod:`volengine.io.omezarr.display`).
+    Predictions get theirs when they are created; labels need none.
+
+    Raises
+    ------
+    MissingError
+        The image was deleted meanwhile.
     """
     remove_litter(spec.url, spec.group if not spec.scratch else spec.array_path())
     _list_label(spec)
@@ -92,29 +101,31 @@ def finish_image(spec: ImageSpec) -> None:
 
 
 def reopen_image(spec: ImageSpec) -> None:
-    """Mark a finished image as not complete, before voxels of it are written again."""
+    """Mark a finished image as not complete, before any of its voxels are written again."""
     _update(spec, {"complete": False}, None)
 
 
 def is_complete(url: str, group: str = "") -> bool:
-    """Whether an image is there and finished. Images of other programs count as finished."""
+    """Return whether an image exists and is complete. Images of other programs count as complete."""
     node = read_node(url, group)
     return node is not None and bool(node.ours.get("complete", True))
 
 
 def store_token(url: str, group: str = "") -> str:
-    """The token an image was created with; ``""`` if there is none, or another program made it."""
+    """Return the token with which an image was created; ``""`` if there is no image, or another program made it."""
     node = read_node(url, group)
     return "" if node is None else str(node.ours.get("token", ""))
 
 
 def remove(url: str, group: str = "") -> None:
-    """Delete a store, or one group of it, and take a label image off its list. Nothing there: no error.
+    """Delete a store, or one group of it; a label image is also removed from the store's list of labels.
+
+    If nothing is stored there, nothing happens.
 
     Raises
     ------
     InputError
-        If the local folder is not a Zarr group or array: it is left alone.
+        The local folder is no Zarr group or array; it is not deleted.
     """
     remove_store(url, group)
     forget_open_arrays()
@@ -145,7 +156,7 @@ def _zarr_format(spec: ImageSpec) -> Any:
 
 
 def _create_groups(store: Store, spec: ImageSpec, token: str) -> None:
-    """The image's group with its metadata, after the groups above it; another process may be doing the same."""
+    """Create the groups above an image, then its own group with its metadata. Other processes may do the same."""
     import zarr
     from zarr.errors import ContainsGroupError
 
@@ -170,7 +181,7 @@ def _scratch_facts(token: str) -> dict[str, Any]:
 
 
 def _create_array(store: Store, spec: ImageSpec, number: int, level: Level, token: str) -> None:
-    """One level, unless it is there already, or another process of the run is quicker: it writes the same."""
+    """Create the array of a level, unless it exists already. Other processes of the run may create the same array."""
     import zarr
     from zarr.errors import ContainsArrayError
 
@@ -209,8 +220,10 @@ def _fits(node: Node, spec: ImageSpec, level: Level) -> bool:
 
 
 def _update(spec: ImageSpec, changes: Mapping[str, Any], shown: DisplayRange | None) -> None:
-    """Change the ``volengine`` attributes of an image's group (of a scratch image without group: its array), and the
-    range of values that is ``shown``."""
+    """Change the ``volengine`` attributes of an image, and its display range if ``shown`` is given.
+
+    The attributes belong to the image's group; those of a scratch image without group belong to its array.
+    """
     import zarr
 
     node = read_node(spec.url, spec.group)
@@ -242,7 +255,7 @@ def _write_labels(url: str, names: list[str]) -> None:
 
 
 def _list_label(spec: ImageSpec) -> None:
-    """Enter ``labels/name`` in the list that viewers read."""
+    """Add a label image to the store's list of labels, which viewers read."""
     parent, _, name = spec.group.rpartition("/")
     if parent == "labels" and not spec.scratch and name not in (known := _labels(spec.url)):
         _write_labels(spec.url, [*known, name])

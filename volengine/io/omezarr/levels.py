@@ -1,15 +1,15 @@
-"""Resolution levels of an image, planned so that one writer owns whole shards of every level.
+"""Planning the resolution levels of an image, such that one writer owns whole shards of every level.
 
 >>> levels = plan_levels((400, 1000, 1000))
 >>> [level.shape for level in levels]
 [(400, 1000, 1000), (200, 500, 500), (100, 250, 250), (50, 125, 125)]
 >>> [level.shards for level in levels]
-[(256, 256, 256), (128, 128, 128), (64, 64, 64), (50, 32, 32)]
+[(256, 256, 256), (128, 128, 128), (64, 64, 64), (32, 32, 32)]
 >>> block_unit(levels)
 (256, 256, 256)
 
-A block that writes 256 voxels of level 0 writes 128 of level 1, 64 of level 2 ...: the shards shrink by the same
-factor, and where they would become smaller than the chunk, the chunk shrinks too.
+A block that writes 256 voxels of level 0 writes 128 of level 1, 64 of level 2, and so on. So the shards shrink by the
+same factor; where they would become smaller than the chunk, the chunk shrinks too.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from volengine.core.image import Level, Ngff
 from volengine.core.tiling import AXES
 
 MAX_CHUNKS_PER_SHARD = 512
-"""More inner chunks make every shard slow: its index is read and written whole, and each chunk costs a call."""
+"""With more chunks a shard is slow: its index is read and written as a whole, and each chunk costs a call."""
 
 MIN_CHUNK = 16
-"""Chunks of coarse levels do not become smaller than this; the level is left out instead."""
+"""Smallest side of the chunks of coarse levels, voxels; levels with smaller chunks are left out."""
 
 log = logging.getLogger(__name__)
 
@@ -41,27 +41,29 @@ def plan_levels(
     levels: int | None = None,
     smallest: int = 128,
 ) -> tuple[Level, ...]:
-    """Levels of a pyramid, each half as fine as the one before.
+    """Plan the levels of a pyramid, each half as fine as the one before.
 
-    Halving goes on while an axis is longer than ``smallest``; each step halves every axis that is still longer
-    than its chunk, so a thin slab keeps its slices. The shape of a level is the one before, halved and rounded up.
+    Levels are added until no axis is longer than ``smallest``. Each level halves the axes that are still longer than
+    their chunk, so a thin slab keeps its slices. The sides of a level are those of level 0 divided by the level's
+    factor, rounded up.
 
     Parameters
     ----------
     shape
-        Of level 0, z, y, x.
+        Shape of level 0, voxels z, y, x.
     chunk
-        The smallest part that is read. Cut down to the volume on short axes. ``None``: :func:`auto_chunk`.
+        Shape of a chunk, the smallest part that is read, z, y, x. On short axes it is cut down to the volume. ``None``:
+        :func:`auto_chunk`.
     shard
-        The smallest part that is written, a multiple of the chunk. ``"auto"``: four chunks along each axis.
-        ``None``, and always for NGFF 0.4: no shards; then one chunk is one file, and coarse levels are planned
-        as if there were shards of this size (four chunks if ``None``), see :func:`block_unit`.
+        Shape of a shard, the smallest part that is written, a multiple of the chunk. ``"auto"``: four chunks along each
+        axis. ``None``, and always for NGFF 0.4: no shards. Then each chunk is a file, and coarse levels are planned as
+        if there were shards of this shape (four chunks if ``None``), see :func:`block_unit`.
     ngff
-        Version of the metadata; decides whether shards can be stored.
+        Version of the metadata, on which it depends whether shards can be stored.
     levels
         Number of levels; ``None``: as many as ``smallest`` asks for and the shards allow.
     smallest
-        Levels are added until no axis is longer than this, in voxels.
+        Largest side of the coarsest level, voxels.
 
     Returns
     -------
@@ -70,8 +72,8 @@ def plan_levels(
     Raises
     ------
     PlanError
-        If shard and chunk do not fit together, a shard holds more than 512 chunks, or ``levels`` asks for one
-        whose chunks would be smaller than 16 voxels.
+        A size is less than 1, the shard is not a multiple of the chunk, a shard holds more than 512 chunks, or the
+        wanted number of levels cannot be made.
     """
     chunk = auto_chunk(shape) if chunk is None else chunk
     if any(n < 1 for n in shape) or any(c < 1 for c in chunk):
@@ -104,16 +106,16 @@ def plan_levels(
 
 
 def auto_chunk(shape: Index3) -> Index3:
-    """64 voxels along each axis; on volumes of few slices wider in y and x, with about as many voxels."""
+    """Return the default chunk: 64 voxels along each axis; for volumes of few slices it is wider along y and x."""
     z = min(shape[0], 64)
     side = next(side for slices, side in ((1, 512), (4, 256), (16, 128), (64, 64)) if z <= slices)
     return z, side, side
 
 
 def block_unit(levels: tuple[Level, ...]) -> Index3:
-    """The smallest block of level 0 that owns whole shards of every level; cores must be multiples of it.
+    """Return the smallest block of level 0 that owns whole shards of every level; cores must be multiples of it.
 
-    On an axis where that is as long as the volume or longer, it is the volume's length: one block covers it.
+    Along an axis on which it would be longer than the volume, it has the length of the volume.
     """
     unit = []
     for axis in range(3):
@@ -142,7 +144,7 @@ def _check_shard(chunk: Index3, shard: Index3) -> None:
 
 
 def _level(number: int, shape: Index3, factor: Index3, chunk: Index3, shard: Index3, sharded: bool) -> Level | None:
-    """One level, or ``None`` if its shards would be too small or no whole number of voxels."""
+    """Plan one level; ``None`` if its shards would not be a whole number of voxels, or its chunks too small."""
     sizes = index3(ceil(n / f) for n, f in zip(shape, factor, strict=True))
     chunks, shards = [], []
     for n, n0, f, c, s in zip(sizes, shape, factor, chunk, shard, strict=True):

@@ -1,25 +1,30 @@
-"""OME-NGFF metadata: what volengine writes, and what it understands of other people's.
+"""OME-NGFF metadata: making the attributes that volengine writes, and interpreting those of any program.
 
-Pure dictionaries, no files. Versions 0.4 (attributes of a Zarr v2 group) and 0.5 (below ``ome`` in a Zarr v3
-group) are written; 0.1 to 0.5 are read.
+The functions work on dictionaries and open no files. Versions 0.4 (attributes of a Zarr v2 group) and 0.5 (below
+``ome`` in a Zarr v3 group) are written; 0.1 to 0.5 are read.
 
->>> attributes = image_attributes(spec, token="3f2a")      # for create_image
->>> multiscale = parse_multiscale(attributes, "tomo.zarr")
->>> multiscale.axes, multiscale.unit_scale(0)              # "zyx", angstrom per voxel
+>>> from volengine.core.image import Level
+>>> level = Level("0", (64, 64, 64), (1, 1, 1), (64, 64, 64))
+>>> spec = ImageSpec("tomo.zarr", "tomo", "float32", "intensity", (10.0, 10.0, 10.0), (level,))
+>>> image = parse_multiscale(image_attributes(spec, token="3f2a"), "tomo.zarr")
+>>> image.axes, angstrom_geometry(image, 0, "tomo.zarr")[0]
+('zyx', (10.0, 10.0, 10.0))
 
-In NGFF a position is ``scale * index + translation`` with the index of a voxel's centre. The first voxel of a
-level that is ``f`` times coarser covers the fine voxels 0 to f - 1, so its centre lies ``(f - 1) / 2`` fine voxels
-behind the first one: every level has its own translation.
+In NGFF a position is ``scale * index + translation``, where integer indices are voxel centres. The first voxel of a
+level that is ``f`` times coarser covers the fine voxels 0 to f - 1. So its centre is ``(f - 1) / 2`` fine voxels behind
+the first fine one, and every level has its own translation.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import volengine
 from volengine.core.errors import FormatError, InputError
+from volengine.core.feature_colours import WHITE, colour_of_feature, hexadecimal
 from volengine.core.image import ImageSpec
 
 Attributes = dict[str, Any]
@@ -34,14 +39,17 @@ ANGSTROM: dict[str, float] = {
     "meter": 1e10, "metre": 1e10, "m": 1e10,
     "inch": 2.54e8, "foot": 3.048e9, "yard": 9.144e9,
 }  # fmt: skip
-"""Angstrom per unit of length, for the names that NGFF lists and the abbreviations that stores use."""
+"""Angstrom per unit of length, for the names of NGFF and common abbreviations."""
 
 SPACE = "zyx"
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """One level: where its array is, and ``position = scale * index + translation`` along every axis."""
+    """One level: the path of its array, and ``position = scale * index + translation`` along every axis of the store.
+
+    ``scale`` is ``None`` if the metadata state none.
+    """
 
     path: str
     scale: tuple[float, ...] | None
@@ -54,10 +62,22 @@ class Multiscale:
 
     Parameters
     ----------
+    version
+        Version of NGFF.
+    name
+        Name of the image, ``""`` if none is given.
     axes
-        One letter per axis in the order of the store, ``z y x`` for space, ``c`` and ``t``.
+        One letter per axis in the order of the store: ``z``, ``y`` and ``x`` for space, ``c`` and ``t``.
     units
-        The unit of each axis, ``""`` where none is given.
+        Unit of each axis, ``""`` if none is given.
+    datasets
+        The levels, the finest first.
+    is_label
+        Whether it is a label image.
+    channels
+        Labels of the channels.
+    ours
+        The attributes that volengine has written.
     """
 
     version: str
@@ -71,7 +91,7 @@ class Multiscale:
 
 
 def image_attributes(spec: ImageSpec, token: str) -> Attributes:
-    """The attributes of a new multiscale group, not complete yet."""
+    """Make the attributes of a new multiscale group, which is marked as not complete."""
     ome: Attributes = {"multiscales": [_multiscale(spec)]}
     if spec.kind == "labels":
         ome["image-label"] = {"version": "0.4"} if spec.ngff == "0.4" else {}
@@ -93,12 +113,12 @@ def image_attributes(spec: ImageSpec, token: str) -> Attributes:
 
 
 def wrap_ome(spec: ImageSpec, ome: Attributes) -> Attributes:
-    """NGFF keys where the version wants them: at the top (0.4), or below ``ome`` with the version (0.5)."""
+    """Put NGFF keys where the version has them: at the top (0.4), or below ``ome`` with the version (0.5)."""
     return {"ome": {"version": "0.5", **ome}} if spec.ngff == "0.5" else dict(ome)
 
 
 def ome_part(attributes: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The NGFF keys of a group, wherever its version keeps them."""
+    """Return the NGFF keys of a group: those below ``ome``, or else all attributes."""
     ome = attributes.get("ome")
     return ome if isinstance(ome, Mapping) else attributes
 
@@ -135,30 +155,67 @@ def _multiscale(spec: ImageSpec) -> Attributes:
 
 
 def default_window(spec: ImageSpec) -> tuple[float, float] | None:
-    """The display range that is known without looking: 0 to 1 of a prediction. Labels need none."""
+    """Return the display range that is known without reading voxels: 0 to 1 for a prediction; ``None`` for others."""
     if spec.kind == "probability":
         return (0.0, 255.0) if spec.dtype == "uint8" else (0.0, 1.0)
     return None
 
 
 def omero(spec: ImageSpec, low: float, high: float, least: float, largest: float) -> Attributes:
-    """The display block that napari, Neuroglancer and OMERO read: one grey channel shown from ``low`` to ``high``.
+    """Make the display block that napari, Neuroglancer and OMERO read, for one channel.
 
-    ``least`` and ``largest`` are the ends of the slider. The channel has the feature's name, or the tomogram's.
+    Parameters
+    ----------
+    spec
+        The image. The channel has the name of its feature, or of its tomogram. A prediction has the colour of its
+        feature: ``colour`` of the facts (red, green, blue, 0 to 1), or else
+        :func:`~volengine.core.feature_colours.colour_of_feature`. All other images are grey.
+    low, high
+        Values that are shown as black and white.
+    least, largest
+        Ends of the slider.
     """
     window = {"min": least, "max": largest, "start": low, "end": high}
     label = str(spec.facts.get("feature") or spec.name or "image")
-    channel = {"label": label, "color": "FFFFFF", "active": True, "window": window}
-    return {"channels": [channel], "rdefs": {"model": "greyscale"}}
+    colour = WHITE
+    if spec.kind == "probability":
+        feature = str(spec.facts.get("feature") or spec.name.rpartition("__")[2])
+        colour = colour_of_feature(feature, spec.facts.get("colour"))
+    channel = {"label": label, "color": hexadecimal(colour), "active": True, "window": window}
+    return {"channels": [channel], "rdefs": {"model": "greyscale" if colour == WHITE else "color"}}
+
+
+def display_of(
+    attributes: Mapping[str, Any], channel: int = 0
+) -> tuple[tuple[int, int, int] | None, tuple[float, float] | None]:
+    """Return colour (red, green, blue, 0 to 255) and display range of a channel; ``None`` if they are not stated."""
+    channels = (ome_part(attributes).get("omero") or {}).get("channels") or ()
+    entry = channels[channel] if channel < len(channels) and isinstance(channels[channel], Mapping) else {}
+    colour, window = str(entry.get("color") or ""), entry.get("window") or {}
+    try:
+        low, high = float(window["start"]), float(window["end"])
+        shown = (low, high) if low < high else None
+    except (KeyError, TypeError, ValueError):
+        shown = None
+    if not re.fullmatch(r"[0-9A-Fa-f]{6}", colour):
+        return None, shown
+    return (int(colour[:2], 16), int(colour[2:4], 16), int(colour[4:], 16)), shown
 
 
 def parse_multiscale(attributes: Mapping[str, Any], where: str) -> Multiscale | None:
-    """The first multiscale image that a group's attributes describe; ``None`` if there is none.
+    """Interpret the first multiscale image that a group's attributes describe; ``None`` if there is none.
+
+    Parameters
+    ----------
+    attributes
+        Attributes of the group.
+    where
+        The group, for messages.
 
     Raises
     ------
     FormatError
-        If the metadata contradict themselves or are of a version that is not known.
+        The metadata contradict each other, or their version is unknown.
     """
     ome = ome_part(attributes)
     entries = ome.get("multiscales")
@@ -191,7 +248,7 @@ def parse_multiscale(attributes: Mapping[str, Any], where: str) -> Multiscale | 
 
 
 def _axes(entries: Any, where: str) -> tuple[str, tuple[str, ...]]:
-    """Axis letters and units; 0.1 and 0.2 have no axes and are always t, c, z, y, x, 0.3 has bare names."""
+    """Return axis letters and units. NGFF 0.1 and 0.2 have no axes (always t, c, z, y, x); 0.3 has names only."""
     names, units = [], []
     for entry in entries or "tczyx":
         item = {"name": entry} if isinstance(entry, str) else dict(entry)
@@ -211,7 +268,7 @@ Transform = tuple[tuple[float, ...] | None, tuple[float, ...]]
 
 
 def _transform(entries: Any, ndim: int, where: str) -> Transform:
-    """Scale (``None``: not given) and translation of a list of coordinate transformations, applied in order."""
+    """Combine a list of coordinate transformations, in order, to a scale (``None``: none given) and a translation."""
     scale: tuple[float, ...] | None = None
     translation = (0.0,) * ndim
     for entry in entries or ():
@@ -233,7 +290,7 @@ def _transform(entries: Any, ndim: int, where: str) -> Transform:
 
 
 def _dataset(item: Mapping[str, Any], outer: Transform, ndim: int, where: str) -> Dataset:
-    """A level with the image's own transformation applied after the level's."""
+    """Interpret a level; the image's own transformation is applied after that of the level."""
     path = str(item.get("path", ""))
     scale, translation = _transform(item.get("coordinateTransformations"), ndim, f"{where}, level {path!r}")
     if outer[0] is not None:
@@ -246,14 +303,14 @@ def _dataset(item: Mapping[str, Any], outer: Transform, ndim: int, where: str) -
 def angstrom_geometry(
     image: Multiscale, number: int, where: str
 ) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
-    """Voxel size and origin (centre of the first voxel) of a level in angstrom, z, y, x.
+    """Return voxel size and origin (centre of the first voxel) of a level, angstrom, z, y, x.
 
-    An image without z gets the voxel size of x there.
+    For an image without z axis, the voxel size along z is that along x.
 
     Raises
     ------
     InputError
-        If scale or unit are missing or make no sense; asks for ``--voxel-size``.
+        Scale or unit are missing or not plausible; the message asks for ``--voxel-size``.
     """
     dataset = image.datasets[number]
     ask = "Give the voxel size in angstrom with --voxel-size."
@@ -277,5 +334,5 @@ def angstrom_geometry(
 
 
 def _tidy(value: float) -> float:
-    """Without the last digits that a change of unit leaves behind (1.34 nm is 13.4, not 13.400000000000002)."""
+    """Round to 14 digits, so that 1.34 nm are 13.4 angstrom and not 13.400000000000002."""
     return float(f"{value:.14g}")

@@ -1,7 +1,7 @@
-"""Metadata of Zarr nodes (groups and arrays, v2 and v3), read as plain JSON.
+"""Metadata of Zarr nodes (groups and arrays, v2 and v3), read directly as JSON.
 
-Reading the documents directly costs less than opening the node, works for every store, and never follows
-consolidated metadata, which go stale as soon as one group is added.
+This costs less than opening the node, works for every store, and never uses consolidated metadata, which are out of
+date as soon as a group is added.
 """
 
 from __future__ import annotations
@@ -18,7 +18,19 @@ from volengine.io.stores import local_path, open_store, reached
 
 @dataclass(frozen=True)
 class Node:
-    """A group or an array. ``shape`` and what follows are those of arrays, in the order of the store."""
+    """A group or an array.
+
+    Parameters
+    ----------
+    kind
+        ``group`` or ``array``.
+    zarr_format
+        2 or 3.
+    attributes
+        The user attributes.
+    shape, dtype, chunks, shards, dimension_names
+        Of arrays only, in the order of the store's axes; ``shards`` is ``None`` without sharding.
+    """
 
     kind: Literal["group", "array"]
     zarr_format: int
@@ -31,17 +43,17 @@ class Node:
 
     @property
     def ours(self) -> dict[str, Any]:
-        """What volengine keeps about the node."""
+        """The attributes that volengine has written."""
         return dict(self.attributes.get("volengine") or {})
 
 
 def read_node(url: str, path: str = "") -> Node | None:
-    """The node at ``path`` of a store; ``None`` if there is none.
+    """Read the node at ``path`` of a store; ``None`` if there is none.
 
     Raises
     ------
     FormatError
-        If its metadata are no JSON, or describe something that cannot be read.
+        Its metadata are no JSON, or describe an array that cannot be read.
     """
     v3 = _read_json(url, path, "zarr.json")
     if v3 is not None:

@@ -1,4 +1,4 @@
-"""Opening images: from the metadata of a store to the handle of a volume."""
+"""Opening OME-Zarr images: making the handle of a volume from the metadata of a store."""
 
 from __future__ import annotations
 
@@ -25,11 +25,28 @@ DEFAULT_AXES = {2: "yx", 3: "zyx", 4: "czyx", 5: "tczyx"}
 
 @dataclass(frozen=True)
 class GroupInfo:
-    """One image of a store, for people: what ``volengine info`` prints.
+    """Facts of one image of a store, as ``volengine info`` prints them.
 
-    ``group`` is what :func:`open_image` takes (``""`` for the image itself); ``levels`` are along z, y, x whatever
-    ``axes``, the order in the store, is; ``channels`` counts the channel axis; ``voxel_size`` is ``None`` where the
-    metadata give none.
+    Parameters
+    ----------
+    group
+        Path of the image in the store, for :func:`open_image`; ``""`` for the root image.
+    kind, name
+        Kind and name of the volume.
+    ngff
+        Version of the metadata; ``"none"`` for a bare array.
+    axes
+        Order of the axes in the store.
+    dtype
+        Numpy dtype of the voxels.
+    levels
+        The resolution levels, in the order z, y, x.
+    voxel_size
+        Angstrom, z, y, x; ``None`` if the metadata state none.
+    channels
+        Length of the channel axis.
+    complete
+        Whether the image is complete.
     """
 
     group: str
@@ -52,34 +69,34 @@ def open_image(
     channel: int | None = None,
     voxel_size: float | Vector3 | None = None,
 ) -> Volume:
-    """The handle of one level of an image; reads metadata only.
+    """Open one level of an image and return its handle. Only metadata are read.
 
     Parameters
     ----------
     url
-        An OME-Zarr store, a group or a bare array inside of one.
+        Path or URL of an OME-Zarr store, or of a group or a bare array inside of one.
     level
-        0 is the finest.
+        Resolution level; 0 is the finest.
     group
-        The image inside of the store: ``"labels/core"``, or the name of a label image alone.
+        Path of the image inside of the store, for example ``"labels/core"``, or only the name of a label image.
     channel
-        Index on a channel axis of more than one.
+        Index on the channel axis; needed if there are several channels.
     voxel_size
-        Of level 0, in angstrom, one number or z, y, x; goes before the metadata. Needed where they give none.
+        Voxel size of level 0, angstrom, one number or z, y, x; overrides the metadata. It is needed if they state none.
 
     Returns
     -------
-    A volume in the order z, y, x, whatever the order in the store, with lengths in angstrom. A bool array reads
-    as uint8; an image without z has one slice.
+    A volume in the order z, y, x, for any order in the store, with lengths in angstrom. A bool array is read as uint8;
+    an image without z axis has one slice.
 
     Raises
     ------
     MissingError
-        If there is no store or no such image.
+        The store or the image does not exist.
     FormatError
-        If it is no Zarr store or the metadata cannot be understood.
+        It is no Zarr store, or its metadata cannot be understood.
     InputError
-        If the image is not finished, or the voxel size or the channel must be given.
+        The image is not complete, the level does not exist, or the voxel size, the channel or the group must be given.
     """
     where, node, path = _find(url, group)
     if node.kind == "array":
@@ -90,7 +107,7 @@ def open_image(
             return open_image(url, level=level, group=_only_image(url, path), channel=channel, voxel_size=voxel_size)
         image = found
         if not image.ours.get("complete", True):
-            raise InputError(f"{where} is not finished; start the same command again to go on, then open it.")
+            raise InputError(f"{where} is not finished; run the same command again to finish it, then open it.")
     if not 0 <= level < len(image.datasets):
         raise InputError(f"{where} has levels 0 to {len(image.datasets) - 1}; there is no level {level}.")
     arrays = [_array_node(url, path, image, number, where) for number in sorted({0, level})]
@@ -105,7 +122,7 @@ class _Choice:
 
 
 def _find(url: str, group: str) -> tuple[str, Node, str]:
-    """Name for messages, node and path of a group; label images are found by their name alone."""
+    """Return name (for messages), node and path of a group; label images are also found by their name alone."""
     group = group.strip("/")
     for path in (group, f"labels/{group}") if group else ("",):
         node = read_node(url, path)
@@ -128,7 +145,7 @@ def _no_store(url: str) -> FormatError:
 
 
 def _only_image(url: str, path: str) -> str:
-    """The one image in a group that is none itself."""
+    """Return the path of the only image inside of a group that is no image itself."""
     known = [info.group for info in list_groups(url) if not path or info.group.startswith(f"{path}/")]
     if len(known) == 1:
         return known[0]
@@ -138,7 +155,7 @@ def _only_image(url: str, path: str) -> str:
 
 
 def _bare(node: Node, where: str) -> Multiscale:
-    """A bare array as an image of one level without scale."""
+    """Describe a bare array as an image of one level without scale."""
     names = "".join(n[:1].lower() for n in node.dimension_names)
     axes = names if len(names) == len(node.shape) else DEFAULT_AXES.get(len(node.shape), "")
     try:
@@ -203,7 +220,7 @@ def _kind(image: Multiscale, path: str) -> Kind:
 
 
 def _select(node: Node, image: Multiscale, channel: int | None, where: str) -> dict[str, int]:
-    """The index on every axis besides z, y, x."""
+    """Return the index on every axis but z, y, x."""
     select = {}
     for at, axis in enumerate(image.axes):
         if axis in AXES:
@@ -224,7 +241,7 @@ def _select(node: Node, image: Multiscale, channel: int | None, where: str) -> d
 
 
 def _geometry(image: Multiscale, finest: Node, node: Node, choice: _Choice, where: str) -> tuple[Vector3, Vector3]:
-    """Voxel size and origin of the chosen level in angstrom."""
+    """Return voxel size and origin of the chosen level, angstrom, z, y, x."""
     if choice.voxel_size is None:
         return angstrom_geometry(image, choice.level, where)
     given = choice.voxel_size
@@ -246,7 +263,7 @@ def _geometry(image: Multiscale, finest: Node, node: Node, choice: _Choice, wher
 
 
 def _identity(url: str, inner: str, image: Multiscale, node: Node, select: dict[str, int]) -> str:
-    """A digest that changes with the voxels: of the run that wrote them, or of all that a foreign store tells."""
+    """Compute a digest that changes with the voxels, from the run that wrote them or a foreign store's metadata."""
     facts: list[Any] = [inner, select]
     if image.ours.get("token"):
         facts += [image.ours["token"], image.ours.get("finished")]
@@ -260,14 +277,14 @@ def _identity(url: str, inner: str, image: Multiscale, node: Node, select: dict[
 
 
 def list_groups(url: str) -> list[GroupInfo]:
-    """The images of a store: the image itself, label images, and images in other groups, by path.
+    """List the images of a store by path: the root image, label images, and images in other groups.
 
     Raises
     ------
     MissingError
-        If there is no store.
+        The store does not exist.
     FormatError
-        If it is no Zarr store.
+        It is no Zarr store, or its metadata cannot be understood.
     """
     node = read_node(url)
     if node is None:
@@ -316,7 +333,7 @@ def _info(url: str, path: str, image: Multiscale, where: str) -> GroupInfo:
 
 
 def _level(path: str, node: Node, finest: Node, axes: str) -> Level:
-    """A stored level as a description; its factor is the ratio of the shapes."""
+    """Describe a stored level; its factor is the rounded ratio of the shapes."""
     shape, fine = _zyx(node.shape, axes), _zyx(finest.shape, axes)
     return Level(
         path,
@@ -328,7 +345,7 @@ def _level(path: str, node: Node, finest: Node, axes: str) -> Level:
 
 
 def _children(url: str, path: str) -> list[str]:
-    """Names of the nodes directly below a group, sorted."""
+    """Return the names of the folders directly below a group, sorted."""
     folder = local_path(url)
     if folder is not None:
         return sorted(entry.name for entry in (folder / path).iterdir() if entry.is_dir())

@@ -1,13 +1,17 @@
-"""Picks in and out: the coordinate formats of the field.
+"""Reading and writing picks in the coordinate formats of the field.
 
->>> from volengine.io.picks import read_picks, write_picks                      # doctest: +SKIP
->>> picks = read_picks("particles.star", tomogram="TS_01", shape=(500, 1440, 1024), voxel_size=(7.9, 7.9, 7.9))
->>> write_picks("TS_01.tbl", picks)
+>>> import tempfile
+>>> picks = Picks([[10, 20, 30]], voxel_size=(7.9, 7.9, 7.9), tomogram="TS_01", feature="ribosome")
+>>> with tempfile.TemporaryDirectory() as folder:
+...     write_picks(f"{folder}/TS_01.star", picks)
+...     read_picks(f"{folder}/TS_01.star").position_vox.tolist()
+[[10.0, 20.0, 30.0]]
 
-The format is taken from the file's name, and for ``.star`` from its columns; ``format`` decides otherwise. Whatever
-the file does not say (voxel size, shape, name) is asked for by an error that names the argument. If the voxel size
-given is not the pixel size that the file states, coordinates are rescaled: voxel i of a tomogram binned by b is pixel
-i × b, as in RELION. Files are written whole or not at all. ``docs/formats-picks.md`` says what each format keeps.
+The ending of the file's name determines the format, and for ``.star`` the columns do; the argument ``format`` overrides
+both. If the file does not state something that is needed (voxel size, shape, name), an error asks for the argument. If
+the given voxel size differs from the pixel size that the file states, coordinates are rescaled: voxel i of a tomogram
+that was binned by b is pixel i × b, as in RELION. A file is written completely or not at all. ``docs/formats-picks.md``
+states what each format keeps.
 """
 
 from __future__ import annotations
@@ -17,6 +21,7 @@ from pathlib import Path
 
 from volengine.core.boxes import Index3
 from volengine.core.errors import InputError
+from volengine.core.paths import PathLike, path_text
 from volengine.core.picks import Picks
 from volengine.core.volume import Vector3
 from volengine.io.picks import copick, delimited, dynamo, relion
@@ -46,12 +51,12 @@ _SINGLE = ("ais-tsv", "copick")
 
 
 def formats() -> dict[str, str]:
-    """The formats by name, with a line about each."""
+    """Return the formats by name, with one line about each."""
     return dict(_FORMATS)
 
 
 def read_picks(
-    path: str | Path,
+    path: PathLike,
     format: str | None = None,
     *,
     voxel_size: Vector3 | None = None,
@@ -59,30 +64,31 @@ def read_picks(
     shape: Index3 | None = None,
     tomogram: str | None = None,
 ) -> Picks:
-    """The picks of one tomogram.
+    """Read the picks of one tomogram.
 
     Parameters
     ----------
     path
-        The file. RELION's ``optimisation_set.star`` leads to its particles and tomograms.
+        The file. For RELION's ``optimisation_set.star``, its particles and tomograms are read.
     format
-        A name of :func:`formats`; default: by the file's name and content.
+        A name of :func:`formats`. Default: by the ending of the file's name and by its content.
     voxel_size, origin, shape
-        The tomogram's grid, angstrom and voxels, z, y, x. What is given goes before what the file says. ``origin`` is
-        0 where neither says it.
+        The tomogram's grid: voxel size and position of the centre of the first voxel (angstrom, z, y, x), and shape
+        (voxels z, y, x). They override what the file states. If neither states the origin, it is 0.
     tomogram
-        Which tomogram, if the file has several; or its name, if the file has none.
+        Name of the tomogram to read, if the file has several; or its name, if the file states none.
 
     Raises
     ------
     MissingError
-        If there is no such file.
+        The file does not exist.
     FormatError
-        If the file is damaged or of another format; with the line.
+        It is damaged or of another format; the message names the line.
     InputError
-        If the file and the arguments together do not say enough, or if there are several tomograms.
+        File and arguments together do not determine the picks, or the file has several tomograms and none was chosen.
     """
     known = Known(voxel_size, origin, shape, tomogram)
+    path = path_text(path)
     found = gather(_read(Path(path), format, known), known)
     if len(found) > 1:
         raise InputError(
@@ -93,45 +99,47 @@ def read_picks(
 
 
 def read_all(
-    path: str | Path,
+    path: PathLike,
     format: str | None = None,
     *,
     voxel_size: Vector3 | None = None,
     origin: Vector3 | None = None,
     shape: Index3 | None = None,
 ) -> dict[str, Picks]:
-    """The picks of all tomograms of a file, by name; arguments and errors as for :func:`read_picks`."""
+    """Read the picks of all tomograms of a file, by name; arguments and errors are those of :func:`read_picks`."""
     known = Known(voxel_size, origin, shape)
-    return gather(_read(Path(path), format, known), known)
+    return gather(_read(Path(path_text(path)), format, known), known)
 
 
 def write_picks(
-    path: str | Path,
+    path: PathLike,
     picks: Picks | Sequence[Picks],
     format: str | None = None,
     *,
     pixel_size: float | None = None,
 ) -> None:
-    """Write picks, of one tomogram or of several (not ``ais-tsv`` and ``copick``, which hold one).
+    """Write the picks of one or several tomograms to a file.
 
     Parameters
     ----------
     path
-        The file; its ending chooses the format where ``format`` does not (``.star``: ``relion``).
+        The file; an existing one is replaced. Without ``format`` its ending determines the format (``.star``:
+        ``relion``).
     picks
-        Of different tomograms, with the same columns.
+        One table, or several of different tomograms with the same columns. Files of the formats ``ais-tsv`` and
+        ``copick`` hold one tomogram.
     format
         A name of :func:`formats`.
     pixel_size
-        ``relion``, ``relion5`` and ``warp`` only: the pixel size (angstrom) that coordinates count, for example the
+        For ``relion``, ``relion5`` and ``warp``: the pixel size that coordinates count, angstrom; for example the
         unbinned one of the tilt series, which RELION 4 expects. Default: the voxel size.
 
     Raises
     ------
     InputError
-        If the format cannot hold these picks; the message says what is in the way.
+        The format cannot hold these picks; the message names the reason.
     """
-    path = Path(path)
+    path = Path(path_text(path))
     name = format_of(path, format)
     tables = [picks] if isinstance(picks, Picks) else list(picks)
     if not tables:
@@ -174,19 +182,19 @@ def _read(path: Path, format: str | None, known: Known) -> Rows:
 
 
 def ending_of(format: str | None) -> str:
-    """The ending of a format's files; ``None`` is RELION's."""
+    """Return the ending of a format's files; for ``None`` that of RELION, ``.star``."""
     if format is None or format_of("", format) in _STAR:
         return ".star"
     return next(ending for ending, name in _ENDINGS.items() if format.startswith(name))
 
 
 def format_of(path: str | Path, format: str | None = None) -> str:
-    """The format by its name, or by the file's ending.
+    """Return the name of the format: the given one, or that of the file's ending.
 
     Raises
     ------
     InputError
-        There is no such format, or the ending says none.
+        The format or the ending is unknown.
     """
     if format is not None:
         if format not in _FORMATS:

@@ -1,15 +1,17 @@
 """copick picks: one JSON file per tomogram, object and tool.
 
-``points`` hold ``location`` (x, y, z in angstrom), ``transformation_`` (4×4, from the object into the tomogram),
-``instance_id`` and ``score``; beside them stand ``pickable_object_name``, ``user_id``, ``session_id``, ``run_name``,
-``voxel_spacing``, ``unit`` and ``trust_orientation`` (copick's data model, ``CopickPicksFile``).
+Each of the ``points`` has ``location`` (x, y, z in angstrom), ``transformation_`` (4×4, from the object into the
+tomogram), ``instance_id`` and ``score``. The file also has ``pickable_object_name``, ``user_id``, ``session_id``,
+``run_name``, ``voxel_spacing``, ``unit`` and ``trust_orientation`` (copick's data model, ``CopickPicksFile``).
 
-copick's tomograms have no origin: a location is index × voxel size, 0 at the centre of the first voxel. The translation
-of a transformation is added to its location. ``instance_id`` is the label, ``score`` the weight. Labels that are all 0
-and rotations that are all none, copick's defaults, count as not there.
+copick's tomograms have no origin: a location is index × voxel size, and 0 is the centre of the first voxel. The
+translation of a transformation is added to its location. ``instance_id`` is the label, ``score`` the weight. If all
+labels are 0, or all rotations are the identity, which are copick's defaults, the picks have no labels or no
+orientations.
 
-volengine adds a key ``volengine`` with the facts of the tomogram, which copick skips. Not kept: volumes, sizes, normals
-(they become rotations), extra columns. Locations are products, so positions come back to about one part in 10¹⁵.
+volengine adds a key ``volengine`` with the facts of the tomogram, which copick ignores. Volumes, sizes, normals (they
+are written as rotations) and extra columns are lost. Locations are products, so positions are restored to about one
+part in 10¹⁵.
 """
 
 from __future__ import annotations
@@ -29,7 +31,15 @@ KEPT = ("weight", "label", "euler")
 
 
 def read(path: Path) -> r.Rows:
-    """The rows of a copick file."""
+    """Read the rows of a copick file.
+
+    Raises
+    ------
+    MissingError
+        The file does not exist.
+    FormatError
+        It is no JSON, no file of picks, or has a damaged point; the message names the point.
+    """
     try:
         data = json.loads(r.read_text(path))
     except ValueError as error:
@@ -98,7 +108,7 @@ def _number(point: dict[str, Any], key: str, default: float, number: int, path: 
 
 
 def text(picks: Picks) -> str:
-    """A copick file."""
+    """Make the text of a copick file."""
     n = len(picks)
     weight = np.ones(n) if picks.weight is None else picks.weight
     label = np.zeros(n, int) if picks.label is None else picks.label

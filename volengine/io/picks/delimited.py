@@ -1,15 +1,17 @@
-"""Text tables: volengine's own CSV, foreign CSV, and the TSV of Ais.
+"""Text tables: volengine's own CSV, CSV of other programs, and the TSV of Ais.
 
-*CSV.* One line per pick, names in the first line, ``#`` comments above it that say every unit and hold the facts of
-each tomogram. Every column of ``Picks`` comes back to the last bit. The columns ``z_a, y_a, x_a`` (angstrom, origin
-included) are there for people; reading takes ``z_vox, y_vox, x_vox``.
+*CSV.* One line per pick and a line of column names. Comment lines (``#``) above it state all units and the facts of
+each tomogram. Every column of ``Picks`` is restored to the last bit. The columns ``z_a, y_a, x_a`` (angstrom, with the
+origin) are for people and are not read back; ``z_vox, y_vox, x_vox`` are.
 
-Foreign CSV (separated by comma, semicolon or tab) needs names: ``z_vox`` or ``z`` or napari's ``axis-0`` (and so on)
-for voxels, 0-based; or ``z_a``, ``z_angstrom`` for angstrom, taken as origin + index × voxel size; ``nz, ny, nx`` are
-normals. Other columns become extra columns.
+*CSV of other programs* (separated by comma, semicolon or tab) needs column names. ``z_vox``, ``z`` or napari's
+``axis-0`` (and so on) are voxels, 0-based. ``z_a`` and ``z_angstrom`` are angstrom, interpreted as origin + index ×
+voxel size.
+``nz, ny, nx`` are normals. Other columns become extra columns.
 
-*TSV of Ais.* Three whole numbers x, y, z per line, separated by tabs, 0-based voxels, no names. Writing rounds
-positions to the nearest voxel (Ais cuts them off), at most half a voxel away; everything else is lost.
+*TSV of Ais.* Three whole numbers x, y, z per line, separated by tabs, in 0-based voxels, without names. When writing,
+positions are rounded to the nearest voxel (Ais truncates them), so they change by at most half a voxel; everything else
+is lost.
 """
 
 from __future__ import annotations
@@ -19,21 +21,13 @@ import io
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from volengine.core.errors import FormatError, InputError
+from volengine.core.flat import ANGSTROM, EULER, NORMAL, OWN, SINGLE, VOXELS
 from volengine.core.picks import EXTRA, Picks
 from volengine.io.picks import rows as r
-
-VOXELS = ("z_vox", "y_vox", "x_vox")
-ANGSTROM = ("z_a", "y_a", "x_a")
-EULER = ("rot_deg", "tilt_deg", "psi_deg")
-NORMAL = ("normal_z", "normal_y", "normal_x")
-SINGLE = ("weight", "label", "volume_a3", "size_vox")
-OWN = {"tomogram", *VOXELS, *ANGSTROM, *EULER, *NORMAL, *SINGLE}
 
 _ALIASES = {
     VOXELS: (("z", "y", "x"), ("axis-0", "axis-1", "axis-2")),
@@ -51,7 +45,23 @@ _HEADER = """\
 
 
 def read_csv(path: Path, origin: Sequence[float] | None) -> r.Rows:
-    """The rows of a CSV file; ``origin`` (of the first voxel) is needed where positions are angstrom only."""
+    """Read the rows of a CSV file.
+
+    Parameters
+    ----------
+    path
+        The file.
+    origin
+        Position of the centre of the tomogram's first voxel, angstrom, z, y, x. It is subtracted from positions in
+        angstrom; ``None`` counts as 0.
+
+    Raises
+    ------
+    MissingError
+        The file does not exist.
+    FormatError
+        It has no column names or no coordinates, or a line is damaged; the message names the line.
+    """
     text = r.read_text(path)
     facts = r.read_facts(text, path)
     header, body, lines = _parse(text, path, own=bool(facts))
@@ -82,7 +92,7 @@ def read_csv(path: Path, origin: Sequence[float] | None) -> r.Rows:
 
 
 def _parse(text: str, path: Path, own: bool) -> tuple[list[str], list[list[str]], list[int]]:
-    """Names, rows and the line of each row."""
+    """Return the column names, the rows, and the line number of each row."""
     at = next((i for i, line in enumerate(text.splitlines()) if line.strip() and line[0] != "#"), None)
     if at is None:
         raise FormatError(f"{path} has no line with the names of its columns.")
@@ -104,7 +114,7 @@ def _parse(text: str, path: Path, own: bool) -> tuple[list[str], list[list[str]]
 
 
 def _canonical(header: Sequence[str], path: Path, own: bool) -> list[str]:
-    """The names of the columns as volengine calls them."""
+    """Translate the column names to those of volengine."""
     names = list(header) if own else [name.lower() if name.lower() in OWN else name for name in header]
     twice = next((name for i, name in enumerate(names) if name in names[:i]), None)
     if twice is not None:
@@ -122,7 +132,13 @@ def _canonical(header: Sequence[str], path: Path, own: bool) -> list[str]:
 
 
 def csv_text(picks: Sequence[Picks]) -> str:
-    """volengine's CSV."""
+    """Make the text of volengine's CSV.
+
+    Raises
+    ------
+    InputError
+        The tables have different columns, or an extra column has a reserved name.
+    """
     out = io.StringIO()
     out.write(_HEADER)
     for one in picks:
@@ -144,22 +160,12 @@ def csv_text(picks: Sequence[Picks]) -> str:
 
 
 def _columns(picks: Picks) -> dict[str, list[str]]:
-    values: dict[str, NDArray[Any]] = dict(zip(VOXELS, picks.position_vox.T, strict=True))
-    values |= dict(zip(ANGSTROM, picks.position.T, strict=True))
-    values |= {key: getattr(picks, key) for key in SINGLE if getattr(picks, key) is not None}
-    if picks.euler is not None:
-        values |= dict(zip(EULER, picks.euler.T, strict=True))
-    if picks.normal is not None:
-        values |= dict(zip(NORMAL, picks.normal.T, strict=True))
-    for name, value in picks.extra.items():
-        if name in OWN:
-            raise InputError(f"The extra column {name!r} means something else in CSV files; rename it.")
-        values[name] = value
-    return {"tomogram": [picks.tomogram] * len(picks)} | {k: r.texts(np.asarray(v)) for k, v in values.items()}
+    flat = picks.flat().items()
+    return {"tomogram": [picks.tomogram] * len(picks)} | {name: r.texts(np.asarray(v)) for name, v in flat}
 
 
 def read_tsv(path: Path) -> r.Rows:
-    """The rows of a TSV of Ais: x, y, z."""
+    """Read the rows of a TSV of Ais; errors as for :func:`read_csv`."""
     words, lines = [], []
     for number, line in enumerate(r.read_text(path).splitlines(), 1):
         if line.strip():
@@ -173,5 +179,5 @@ def read_tsv(path: Path) -> r.Rows:
 
 
 def tsv_text(picks: Picks) -> str:
-    """The TSV of Ais: positions rounded to whole voxels (halves to even)."""
+    """Make the text of a TSV of Ais; positions are rounded to whole voxels, halves to even."""
     return "".join(f"{x}\t{y}\t{z}\n" for z, y, x in np.rint(picks.position_vox).astype(np.int64).tolist())

@@ -1,20 +1,20 @@
-"""Dynamo tables (``.tbl``): rows of numbers without names, one per particle.
+"""Dynamo tables (``.tbl``): rows of numbers without column names, one per particle.
 
-Columns (Dynamo wiki, "Table convention"), of which volengine uses: 1 tag, 4-6 dx dy dz (shift in pixels, added to the
+volengine uses these columns (Dynamo wiki, "Table convention"): 1 tag, 4-6 dx dy dz (shift in pixels, added to the
 position), 7-9 tdrot tilt narot (degrees), 10 cc, 20 number of the tomogram, 23 annotation, 24-26 x y z (pixels of the
 tomogram), 36 pixel size (angstrom; 0 or missing: not known).
 
-*First index.* Dynamo is Matlab: it "counts pixels with the index 1", and puts the centre of a box on pixel r
-(wiki, "Volume center"). So the format ``dynamo`` takes 1 for the centre of the first voxel: index = x + dx - 1. Many
-programs write tables that count from 0; read and write those as ``dynamo0``.
+*First index.* Dynamo is a Matlab program: it "counts pixels with the index 1", and has the centre of a box on pixel r
+(wiki, "Volume center"). So in the format ``dynamo`` the centre of the first voxel is 1: index = x + dx - 1. Many
+programs write tables that count from 0; read and write these as ``dynamo0``.
 
 *Angles.* With the matrices of ``volengine.core.orientation``, tdrot = psi - 90, tilt = tilt, narot = rot + 90.
 
-*Names.* Column 20 is a number. The names stand in a table map file beside the table, ``NAME.doc``: number and file
-name on each line. It is written with the table, and read where it is there.
+*Names.* Column 20 is a number. The names of the tomograms are in a table map file beside the table, ``NAME.doc``, with
+a number and a file name on each line. It is written with the table, and read if it exists.
 
-A column 7-9, 10 or 23 that holds nothing but zeros counts as not there. Not kept: origin, shape and name of the
-feature, volumes, sizes, normals (they become angles), extra columns. Adding and taking away 1 and 90 rounds the last
+Columns 7-9, 10 and 23 count as missing if they contain only zeros. Origin, shape and name of the feature, volumes,
+sizes, normals (they are written as angles) and extra columns are lost. Adding and subtracting 1 and 90 rounds the last
 bits of positions below 1 voxel and of angles.
 """
 
@@ -44,7 +44,22 @@ TAG, SHIFT, ANGLES, CC, TOMOGRAM, ANNOTATION, POSITION, PIXEL = (
 
 
 def read(path: Path, first: int) -> r.Rows:
-    """The rows of a table; ``first`` is the coordinate of the first voxel's centre."""
+    """Read the rows of a table.
+
+    Parameters
+    ----------
+    path
+        The table.
+    first
+        Coordinate of the centre of the first voxel: 1 or 0.
+
+    Raises
+    ------
+    MissingError
+        The file does not exist.
+    FormatError
+        A line of the table, or of its table map file, is damaged; the message names it.
+    """
     words: list[list[str]] = []
     lines: list[int] = []
     for number, line in enumerate(r.read_text(path).splitlines(), 1):
@@ -83,7 +98,7 @@ def read(path: Path, first: int) -> r.Rows:
 
 
 def _names(path: Path) -> dict[int, str]:
-    """Names of the tomograms in the table map file beside the table, if it is there."""
+    """Return the names of the tomograms by number, from the table map file beside the table, if it exists."""
     beside = path.with_suffix(".doc")
     if not beside.is_file():
         return {}
@@ -100,12 +115,25 @@ def _names(path: Path) -> dict[int, str]:
 
 
 def _wrap(angle: r.Floats) -> r.Floats:
-    """Degrees in [-180, 180]; angles that are there already keep their bits."""
+    """Bring angles in degrees into [-180, 180]; angles in this range keep their bits."""
     return np.where(np.abs(angle) > 180, (angle + 180) % 360 - 180, angle)
 
 
 def text(picks: Sequence[Picks], first: int) -> tuple[str, str]:
-    """The table and its table map file."""
+    """Make the texts of a table and of its table map file.
+
+    Parameters
+    ----------
+    picks
+        One table of picks per tomogram.
+    first
+        Coordinate of the centre of the first voxel: 1 or 0.
+
+    Raises
+    ------
+    InputError
+        A tomogram has no name, or its voxels are not cubes.
+    """
     lines, names, tag = [], [], 0
     for number, one in enumerate(picks, 1):
         size = np.asarray(one.voxel_size)
@@ -134,5 +162,5 @@ def text(picks: Sequence[Picks], first: int) -> tuple[str, str]:
 
 
 def _short(value: float) -> str:
-    """A number as Dynamo writes it: whole numbers without a point; all digits that matter."""
+    """Format a number as Dynamo does: whole numbers without a point, others with all significant digits."""
     return str(int(value)) if value.is_integer() and abs(value) < 2**53 else repr(value)

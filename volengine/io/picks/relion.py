@@ -1,6 +1,6 @@
 """STAR files of particles: RELION 4 and 5, Warp and M, Ais.
 
-All of them are one table, ``data_particles`` or the only table with coordinates, in four dialects:
+Each of them is one table, ``data_particles`` or the only table with coordinates, in one of four dialects:
 
 ``relion``
     ``rlnCoordinateX/Y/Z``: pixels, 0-based, first pixel's centre at 0. RELION 4 counts pixels of the *tilt series*
@@ -13,14 +13,14 @@ All of them are one table, ``data_particles`` or the only table with coordinates
     series more; see its issue 1137.)
 ``warp``
     ``rlnCoordinateX/Y/Z``: pixels of a tomogram, "starting from zero at the center of the first voxel" (WarpTools
-    documentation, "Tomogram particle files"), one table ``data_``, ``rlnMicrographName`` = ``NAME.tomostar``. What
-    pixel is said when the file is used (``--coords_angpix``); ``rlnPixelSize`` says it here too.
+    documentation, "Tomogram particle files"), one table ``data_``, ``rlnMicrographName`` = ``NAME.tomostar``. Warp asks
+    for the pixel size when the file is used (``--coords_angpix``); here ``rlnPixelSize`` states it, too.
 ``ais``
     ``rlnCoordinateX/Y/Z``: voxels, 0-based; ``rlnMicrographName`` is the tomogram's name, ``aisParticleSize`` the
     score.
 
-Refined positions are put together as RELION does it: position = coordinate - A_subtomogram · origin, orientation
-A_subtomogram · A_particle (``ParticleSet::getPosition`` and ``getMatrix3x3``). RELION knows no origin of the tomogram.
+Refined positions are combined as in RELION: position = coordinate - A_subtomogram · origin, orientation = A_subtomogram
+· A_particle (``ParticleSet::getPosition`` and ``getMatrix3x3``). RELION's tomograms have no origin.
 """
 
 from __future__ import annotations
@@ -59,7 +59,22 @@ _FILES = (".tomostar", ".mrc", ".rec", ".map", ".st")
 
 
 def read(path: Path, dialect: str | None) -> r.Rows:
-    """The rows of a STAR file; ``dialect`` is one of the above, or ``None`` to take what is there."""
+    """Read the rows of a STAR file.
+
+    Parameters
+    ----------
+    path
+        The file: particles, or an ``optimisation_set.star``.
+    dialect
+        One of the four dialects, or ``None`` to recognise it by the columns.
+
+    Raises
+    ------
+    MissingError
+        The file, or one that it refers to, does not exist.
+    FormatError
+        It is no STAR file, or has no coordinates of this dialect, or a line is damaged; the message names the line.
+    """
     blocks, text = read_star(path)
     if any("rlnTomoParticlesFile" in t.columns for t in blocks.values()):
         return _optimisation_set(path, blocks, dialect)
@@ -117,7 +132,7 @@ def _stem(name: str) -> str:
 
 
 def _pixel_size(table: Table, blocks: dict[str, Table], path: Path) -> r.Floats | None:
-    """The size of the pixels that the coordinates count, as far as the file says it."""
+    """Return the size of the pixels that coordinates count, (n,) angstrom; ``None`` if the file does not state it."""
     optics = blocks.get("optics")
     if optics is not None:
         for label in ("rlnTomoTiltSeriesPixelSize", "rlnImagePixelSize"):
@@ -154,7 +169,7 @@ def _by_group(table: Table, optics: Table, label: str, path: Path) -> r.Floats:
 
 
 def _poses(rows: r.Rows, table: Table, used: set[str]) -> None:
-    """Angles and refined shifts, put together as RELION does."""
+    """Read angles and refined shifts, and combine them as RELION does."""
 
     def take(labels: Sequence[str]) -> r.Floats | None:
         if not set(labels) <= set(table.columns):
@@ -194,7 +209,7 @@ def _columns(rows: r.Rows, table: Table, used: set[str]) -> None:
 
 
 def _optimisation_set(path: Path, blocks: dict[str, Table], dialect: str | None) -> r.Rows:
-    """Follow RELION's ``optimisation_set.star`` to the particles, and to the tomograms for their shapes."""
+    """Read the particles to which RELION's ``optimisation_set.star`` refers, and the shapes of its tomograms."""
     table = next(t for t in blocks.values() if "rlnTomoParticlesFile" in t.columns)
     rows = read(_project_file(path, table.columns["rlnTomoParticlesFile"]), dialect)
     if "rlnTomoTomogramsFile" in table.columns:
@@ -206,7 +221,7 @@ def _optimisation_set(path: Path, blocks: dict[str, Table], dialect: str | None)
 
 
 def _project_file(path: Path, names: Sequence[str]) -> Path:
-    """A file that RELION names relative to its project folder, some folder above."""
+    """Find a file that RELION names relative to its project folder, which is one of the folders above."""
     if len(names) != 1:
         raise FormatError(f"{path}: an optimisation set names one file of each kind, not {len(names)}.")
     folders = [Path(), *path.absolute().parents]
@@ -217,7 +232,7 @@ def _project_file(path: Path, names: Sequence[str]) -> Path:
 
 
 def _tomograms(path: Path) -> dict[str, r.Facts]:
-    """Voxel size, shape and centre of each tomogram in RELION's ``tomograms.star`` (sizes there are unbinned)."""
+    """Read voxel size, shape and centre of each tomogram from RELION's ``tomograms.star``, whose sizes are unbinned."""
     blocks, _ = read_star(path)
     table = blocks.get("global") or next(iter(blocks.values()))
     size_labels = ("rlnTomoSizeZ", "rlnTomoSizeY", "rlnTomoSizeX")
@@ -242,7 +257,23 @@ def _tomograms(path: Path) -> dict[str, r.Facts]:
 
 
 def text(picks: Sequence[Picks], dialect: str, pixel_size: float | None) -> str:
-    """A STAR file in one of the dialects. ``pixel_size``: of the coordinates, default the voxel size."""
+    """Make the text of a STAR file.
+
+    Parameters
+    ----------
+    picks
+        One table of picks per tomogram, with the same columns.
+    dialect
+        One of the four dialects.
+    pixel_size
+        Pixel size that the coordinates count, angstrom; default: the voxel size.
+
+    Raises
+    ------
+    InputError
+        A tomogram has no name, its voxels are not cubes, the columns differ, ``relion5`` has no shape, or a text cannot
+        be written in STAR.
+    """
     table: dict[str, list[str]] = {}
     optics: dict[str, list[str]] = {"rlnOpticsGroup": [], "rlnOpticsGroupName": [], "rlnTomoTiltSeriesPixelSize": []}
     comments = []
@@ -268,7 +299,7 @@ def text(picks: Sequence[Picks], dialect: str, pixel_size: float | None) -> str:
 
 
 def _one_pixel(picks: Picks, pixel_size: float | None) -> float:
-    """STAR has one pixel size for the three axes."""
+    """Return the pixel size of a tomogram; refuse voxels that are not cubes, because STAR has one pixel size only."""
     size = np.asarray(picks.voxel_size)
     if size.max() > size.min() * 1.001:
         raise InputError(
@@ -279,7 +310,7 @@ def _one_pixel(picks: Picks, pixel_size: float | None) -> float:
 
 
 def _group(optics: dict[str, list[str]], pixel: float) -> int:
-    """Number of the optics group with this pixel size, a new one if need be."""
+    """Return the number of the optics group with this pixel size; a new group is added if there is none."""
     sizes = optics["rlnTomoTiltSeriesPixelSize"]
     if repr(pixel) not in sizes:
         sizes.append(repr(pixel))
@@ -289,7 +320,7 @@ def _group(optics: dict[str, list[str]], pixel: float) -> int:
 
 
 def _constant(picks: Picks, dialect: str, pixel: float, group: str) -> dict[str, list[str]]:
-    """The columns with one value for all picks of a tomogram."""
+    """Return the columns with one value for all picks of a tomogram."""
     values = {
         "relion": {"rlnTomoName": picks.tomogram, "rlnOpticsGroup": group},
         "relion5": {"rlnTomoName": picks.tomogram, "rlnOpticsGroup": group},

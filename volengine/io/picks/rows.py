@@ -1,9 +1,9 @@
-"""What all formats of picks share: rows as a file gives them, and the way from there to ``Picks``.
+"""What all formats of picks share: the rows of a file, and their conversion to ``Picks``.
 
-A format module parses its file into :class:`Rows`: coordinates in the file's own unit, columns, and whatever the file
-says about the tomograms. :func:`gather` turns them into :class:`~volengine.core.picks.Picks`, and is the one place
-where units and origins are converted. Files that volengine writes carry a line of *facts* per tomogram (JSON in a
-comment), so that they come back complete; other programs skip it.
+A format module parses its file into :class:`Rows`: coordinates in the file's own unit, other columns, and what the file
+states about the tomograms. :func:`gather` converts them to :class:`~volengine.core.picks.Picks`; only there are units
+and origins converted. Files that volengine writes have a line of *facts* per tomogram (JSON in a comment), so that they
+can be read back completely; other programs ignore it.
 """
 
 from __future__ import annotations
@@ -35,7 +35,22 @@ _INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
 
 @dataclass(frozen=True)
 class Known:
-    """What the caller knows about the tomogram; it goes before what the file says."""
+    """What the caller states about the tomogram; it overrides what the file states.
+
+    Parameters
+    ----------
+    voxel_size, origin
+        Angstrom, z, y, x.
+    shape
+        Voxels z, y, x.
+    tomogram
+        Name of the tomogram.
+
+    Raises
+    ------
+    InputError
+        A value is not three finite numbers, or not positive (the origin may be negative).
+    """
 
     voxel_size: Vector3 | None = None
     origin: Vector3 | None = None
@@ -60,23 +75,25 @@ class Rows:
     Parameters
     ----------
     coordinate
-        (n, 3), z, y, x, in pixels or in angstrom; the first voxel's centre is 0 (the format module sees to that), or,
-        if ``centred``, the tomogram's centre is.
+        (n, 3), z, y, x, in pixels or angstrom. 0 is the centre of the first voxel, to which the format module converts,
+        or the centre of the tomogram if ``centred``.
     angstrom
-        Whether the coordinates are angstrom; else they count pixels.
+        Whether the coordinates are in angstrom; otherwise in pixels.
+    centred
+        Whether the coordinates are relative to the centre of the tomogram, half its shape.
     pixel_size
-        (n,), angstrom: the pixel size the file states for each row; ``None`` where it does not say. If the voxels of
-        the tomogram have another size, the coordinates are rescaled.
+        (n,) pixel size of each row, angstrom; ``None`` if the file does not state it. If the voxels of the tomogram
+        have another size, the coordinates are rescaled.
     tomogram
-        The tomogram's name for each row, or ``None`` where the file does not say.
+        Name of the tomogram of each row; ``None`` if the file does not state it.
     named
-        Whether these names are names; if they are only numbers, a single one may be replaced by the caller's name.
+        Whether the file has names of tomograms. If it has only numbers, and one tomogram, the caller's name is used.
     columns
-        Further columns, with the names of ``Picks.to_table``.
+        Other columns, with the names of ``Picks.to_table``.
     shift_a
-        (n, 3) angstrom, z, y, x, to be added to the positions.
+        (n, 3) shifts that are added to the positions, angstrom, z, y, x.
     facts
-        What the file says of each tomogram, by name.
+        What the file states about each tomogram, by name.
     """
 
     path: Path
@@ -92,12 +109,22 @@ class Rows:
 
 
 def gather(rows: Rows, known: Known) -> dict[str, Picks]:
-    """The picks of each tomogram, in the order in which the file names them.
+    """Convert rows to the picks of each tomogram, in the order in which the file names them.
+
+    Parameters
+    ----------
+    rows
+        The rows of a file.
+    known
+        What the caller states; with a tomogram's name, only its picks are returned.
 
     Raises
     ------
     InputError
-        If the file and the caller together do not say enough; the message names the missing argument.
+        File and caller together do not determine the picks (the message names the missing argument), or there is no
+        tomogram of the caller's name.
+    FormatError
+        The rows of a tomogram have different pixel sizes.
     """
     names = rows.tomogram
     if names is None:
@@ -122,7 +149,7 @@ def gather(rows: Rows, known: Known) -> dict[str, Picks]:
 
 
 def listing(names: Iterable[str], most: int = 8) -> str:
-    """Names for a message, cut off after some."""
+    """Format names for a message; after ``most`` of them only the number of the others is given."""
     names = list(names)
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(map(repr, names[:most])) + more
@@ -148,7 +175,7 @@ def _one(rows: Rows, name: str, at: NDArray[np.int64], facts: Facts, known: Know
     if rows.shift_a is not None:
         coordinate = coordinate + rows.shift_a[at] / size
     columns = {k: v[at] for k, v in rows.columns.items()}
-    if "columns" in facts:  # our own file: what is not listed was only there for other programs
+    if "columns" in facts:  # our own file: columns that are not listed were written for other programs only
         columns = {k: v for k, v in columns.items() if k in facts["columns"] or k.startswith(EXTRA)}
     return Picks.from_table(
         {"position_vox": coordinate, **columns},
@@ -163,9 +190,9 @@ def _one(rows: Rows, name: str, at: NDArray[np.int64], facts: Facts, known: Know
 
 
 def _pixel(rows: Rows, name: str, at: NDArray[np.int64], facts: Facts) -> Floats | None:
-    """What one pixel of the coordinates is, in angstrom, z, y, x."""
+    """Return the size of one pixel of the coordinates, angstrom, z, y, x; ``None`` if it is not known."""
     stated = _first(facts.get("pixel_size"), facts.get("voxel_size"))
-    if "columns" in facts and stated is not None:  # our own file: exact, where the file's own field may be rounded
+    if "columns" in facts and stated is not None:  # our own file: the facts are exact, the file's field may be rounded
         return np.asarray(stated, float)
     if rows.pixel_size is None or not len(at):
         return None
@@ -178,7 +205,7 @@ def _pixel(rows: Rows, name: str, at: NDArray[np.int64], facts: Facts) -> Floats
 
 
 def _centre_vox(rows: Rows, name: str, size: Floats, shape: Any, facts: Facts, known: Known) -> Floats:
-    """RELION 5 counts from the tomogram's centre: half its shape, for even and for odd shapes."""
+    """Return RELION 5's centre of a tomogram, voxels: half its shape, for even and odd shapes."""
     if known.shape is None and "centre_a" in facts:
         centre: Floats = np.asarray(facts["centre_a"], float) / size
         return centre
@@ -202,9 +229,14 @@ def _first(*values: Any) -> Any:
 
 
 def facts_line(picks: Picks, pixel_size: Sequence[float] | None = None) -> str:
-    """The comment that lets volengine read its own file back complete (without line end).
+    """Make the comment line from which volengine reads its own file back completely (without line end).
 
-    ``pixel_size`` (z, y, x, angstrom) is what the file's coordinates count, where that is not the voxel size.
+    Parameters
+    ----------
+    picks
+        The picks of one tomogram.
+    pixel_size
+        Size of the pixels that the file's coordinates count, if it is not the voxel size; angstrom, z, y, x.
     """
     facts: Facts = {k: v for k, v in picks.facts().items() if v is not None}
     facts["columns"] = {k: v.dtype.kind for k, v in picks.columns.items() if k != "position_vox"}
@@ -214,7 +246,7 @@ def facts_line(picks: Picks, pixel_size: Sequence[float] | None = None) -> str:
 
 
 def read_facts(text: str, path: Path) -> dict[str, Facts]:
-    """The facts in the comment lines of a file, by tomogram."""
+    """Read the facts in the comment lines of a file, by tomogram."""
     found: dict[str, Facts] = {}
     for number, line in enumerate(text.splitlines(), 1):
         if line.startswith(MARK + "{"):
@@ -229,7 +261,7 @@ def read_facts(text: str, path: Path) -> dict[str, Facts]:
 
 
 def kinds(facts: Mapping[str, Facts]) -> dict[str, str]:
-    """Type (numpy kind) of each column that the facts list."""
+    """Return the type (numpy kind) of each column that the facts list."""
     return {k: v for f in facts.values() for k, v in f.get("columns", {}).items()}
 
 
@@ -237,7 +269,7 @@ def kinds(facts: Mapping[str, Facts]) -> dict[str, str]:
 
 
 def numbers(texts: Sequence[str], name: str, path: Path, lines: Sequence[int]) -> Floats:
-    """Texts as float64, to the last bit; a text that is no number is reported with its line."""
+    """Convert texts to float64, exactly; raise :class:`FormatError` with the line of a text that is no number."""
     try:
         return np.array([float(t) for t in texts], float)
     except ValueError:
@@ -250,7 +282,7 @@ def numbers(texts: Sequence[str], name: str, path: Path, lines: Sequence[int]) -
 
 
 def typed(texts: Sequence[str], kind: str | None, name: str, path: Path, lines: Sequence[int]) -> NDArray[Any]:
-    """A column of texts as numbers or text: of a known kind, or whatever fits all of them."""
+    """Convert a column of texts to the numpy ``kind``; if it is ``None``, to the first fitting of int, float, text."""
     if kind is None:
         kind = "i" if texts and all(_INTEGER.fullmatch(t) for t in texts) else "f"
         try:
@@ -273,12 +305,12 @@ def typed(texts: Sequence[str], kind: str | None, name: str, path: Path, lines: 
 
 
 def texts(column: NDArray[Any]) -> list[str]:
-    """Values as texts that read back to the same bits."""
+    """Convert values to texts from which the same bits are read back."""
     return [repr(v) if isinstance(v, float) else str(v) for v in column.tolist()]
 
 
 def finite(rows: Rows, lines: Sequence[int]) -> Rows:
-    """The rows, if all coordinates are finite numbers."""
+    """Return the rows if all coordinates are finite; else raise :class:`FormatError` with the line."""
     bad = np.flatnonzero(~np.isfinite(rows.coordinate).all(axis=1))
     if len(bad):
         raise FormatError(
@@ -288,7 +320,7 @@ def finite(rows: Rows, lines: Sequence[int]) -> Rows:
 
 
 def column_kind(key: str) -> str | None:
-    """Type (numpy kind) of a column of ``Picks``; ``None`` for extra columns."""
+    """Return the type (numpy kind) of a column of ``Picks``; ``None`` for extra columns."""
     return COLUMNS[key][0][0] if key in COLUMNS else None
 
 
@@ -296,7 +328,15 @@ def column_kind(key: str) -> str | None:
 
 
 def read_text(path: Path) -> str:
-    """A text file, or a clear error."""
+    """Read a text file in UTF-8.
+
+    Raises
+    ------
+    MissingError
+        It does not exist, or is a folder.
+    FormatError
+        It is no text file.
+    """
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except (FileNotFoundError, IsADirectoryError):
@@ -309,6 +349,6 @@ def read_text(path: Path) -> str:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a file whole or not at all."""
+    """Write a text file, completely or not at all."""
     with replacing(path) as file:
         file.write(text.encode())

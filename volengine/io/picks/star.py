@@ -1,8 +1,8 @@
 """STAR tables: read line by line, written with ``starfile``.
 
-Files are read here rather than with ``starfile.read`` because a damaged file must be answered with its line, because
-names such as ``001`` must stay text and numbers must keep their last bit, and because ``starfile`` refuses the empty
-loops and changes the apostrophes that real files hold. The tests hold both readers equal on real files.
+``starfile.read`` is not used for reading: errors must name the line, names such as ``001`` must stay text, and numbers
+must keep their last bit. ``starfile`` also refuses empty loops and changes apostrophes, both of which occur in real
+files. The tests compare both readers on real files.
 """
 
 from __future__ import annotations
@@ -21,9 +21,18 @@ _UNFIT = re.compile(r"['\"#]|[^\S ]")
 
 @dataclass
 class Table:
-    """A block of a STAR file: columns of texts by label (without ``_``), and the line of each row.
+    """A block of a STAR file. A block without ``loop_`` is a table of one row.
 
-    A block without ``loop_`` is a table of one row.
+    Parameters
+    ----------
+    name
+        Name of the block, without ``data_``.
+    loop
+        Whether it has ``loop_``.
+    columns
+        Columns of texts by label, without the ``_`` before it.
+    lines
+        Line number of each row.
     """
 
     name: str
@@ -33,12 +42,14 @@ class Table:
 
 
 def read_star(path: Path) -> tuple[dict[str, Table], str]:
-    """All blocks of a STAR file by name, and the file's text.
+    """Read all blocks of a STAR file by name; the file's text is returned, too.
 
     Raises
     ------
+    MissingError
+        The file does not exist.
     FormatError
-        If the file is not STAR or a row does not have as many values as there are labels, with the line.
+        It is no STAR file, or the number of values of a row differs from the number of labels; with the line.
     """
     text = read_text(path)
     tables: dict[str, Table] = {}
@@ -66,7 +77,7 @@ def read_star(path: Path) -> tuple[dict[str, Table], str]:
 
 
 def _words(line: str) -> list[str]:
-    """The values of a line; ``#`` outside of quotes begins a comment."""
+    """Return the values of a line; ``#`` outside of quotes begins a comment."""
     words = []
     for word in _TOKEN.findall(line):
         if word[0] == "#":
@@ -100,12 +111,19 @@ def _row(table: Table, line: str, number: int, path: Path) -> None:
 
 
 def star_text(blocks: Mapping[str, Mapping[str, Sequence[str]]], comments: Sequence[str]) -> str:
-    """A STAR file of loops as text; values are texts already. The same tables give the same bytes.
+    """Make the text of a STAR file of loops. The same tables give the same bytes.
+
+    Parameters
+    ----------
+    blocks
+        Columns of texts by label, for each block name.
+    comments
+        Lines that are written before the blocks.
 
     Raises
     ------
     InputError
-        For values that STAR programs cannot read (quotes, ``#``, tabs, line ends).
+        A value has a quote, ``#``, a tab or a line end, which STAR programs cannot read.
     """
     import pandas as pd
     import starfile

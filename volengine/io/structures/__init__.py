@@ -1,1 +1,1 @@
-"""Structures of particles: PDB, mmCIF and density files, and the cache of downloads."""
+"""Structures of particles: reading PDB, mmCIF and density files, and the cache of downloaded entries."""

@@ -1,9 +1,9 @@
-"""Entries of the Protein Data Bank by their id, downloaded once.
+"""Entries of the Protein Data Bank, found by their id and downloaded once.
 
 >>> pdb_id("7p6z"), pdb_id("actin.pdb")
 ('7P6Z', None)
 
-:func:`fetch_structure` looks into a folder first, so a file put there by hand serves where there is no network.
+:func:`fetch_structure` looks into a folder first. So without a network a file can be put there by hand.
 """
 
 from __future__ import annotations
@@ -25,9 +25,10 @@ ENDINGS = (".cif.gz", ".cif", ".pdb.gz", ".pdb", ".ent.gz", ".ent")
 
 
 def pdb_id(text: str) -> str | None:
-    """The id that a text is, in capitals, or ``None``: ``7p6z``, ``PDB:7P6Z``, ``pdb_00007p6z``.
+    """Return a PDB id in capitals, or ``None`` if the text is none: ``7p6z``, ``PDB:7P6Z``, ``pdb_00007p6z``.
 
-    An id is a digit from 1 and three letters or digits, a letter among them, or ``pdb_`` and eight of them.
+    An id is a digit from 1 to 9 and three letters or digits with at least one letter, or ``pdb_`` and eight letters or
+    digits.
     """
     word = re.sub(r"^pdb:", "", text.strip(), flags=re.IGNORECASE)
     if re.fullmatch(r"pdb_[0-9a-z]{8}", word, flags=re.IGNORECASE):
@@ -37,35 +38,35 @@ def pdb_id(text: str) -> str | None:
 
 
 def cache_folder() -> Path:
-    """Where downloads are kept: ``$XDG_CACHE_HOME/volengine/structures``, ``~/.cache/volengine/structures`` without."""
+    """Return the folder of downloads: ``volengine/structures`` in ``$XDG_CACHE_HOME``, or else in ``~/.cache``."""
     base = os.environ.get("XDG_CACHE_HOME")
     return (Path(base) if base else Path.home() / ".cache") / "volengine" / "structures"
 
 
 def fetch_structure(name: str, cache_dir: str | os.PathLike[str] | None = None, *, address: str = ADDRESS) -> Path:
-    """The file of a PDB entry: from the folder, else downloaded into it.
+    """Return the file of a PDB entry; it is downloaded if the folder does not contain it.
 
     Parameters
     ----------
     name
         A PDB id (:func:`pdb_id`).
     cache_dir
-        Folder of downloads; default :func:`cache_folder`. Made where it is not there.
+        Folder of downloads; default: :func:`cache_folder`. It is created if it does not exist.
     address
-        Where entries are had; ``{id}`` stands for the id.
+        URL of an entry; ``{id}`` stands for the id.
 
     Returns
     -------
-    Path of a complete file; it is written under another name and then renamed.
+    Path of the file, which is complete: it is written under a temporary name and then renamed.
 
     Raises
     ------
     InputError
-        Not a PDB id; a folder that cannot be made.
+        The name is no PDB id, or the folder cannot be created.
     MissingError
-        No such entry; no network.
+        The entry does not exist, or the server cannot be reached.
     FormatError
-        What came is not a compressed mmCIF file.
+        The downloaded file is no complete, compressed mmCIF file.
     """
     entry = pdb_id(name)
     if entry is None:
@@ -107,10 +108,10 @@ def _download(url: str, entry: str, target: Path) -> bytes:
 
 
 def _check(data: bytes, url: str) -> None:
-    """Refuses what is torn or not an mmCIF file (a proxy's page of excuse), so that it never enters the folder."""
+    """Refuse a truncated file, or one that is no mmCIF file (a proxy's error page), before it is stored."""
     try:
         text = gzip.decompress(data)
     except (OSError, EOFError, zlib.error) as error:
-        raise FormatError(f"{url}: what came is not a complete gzip file ({error}).") from error
+        raise FormatError(f"{url}: the downloaded file is not a complete gzip file ({error}).") from error
     if b"data_" not in text[:4096] or b"_atom_site." not in text:
-        raise FormatError(f"{url}: what came is not an mmCIF file with atoms.")
+        raise FormatError(f"{url}: the downloaded file is not an mmCIF file with atoms.")

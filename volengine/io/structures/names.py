@@ -1,7 +1,7 @@
-"""What the name of a structure file says: classes and flags.
+"""Classes and flags in the name of a structure file.
 
-The name without its format is split at ``__`` and at full stops. Words that are flags say how the structure is placed;
-the words before the first flag are the classes of its sub-models, in their order.
+The name without its format is split at ``__`` and at full stops. Words that are flags determine how the structure is
+placed. The words before the first flag are the classes of its sub-models, in order.
 
 >>> found = parse_name("kinase__hub__CaMK2_5u6y.complex.vesicle.pdb")
 >>> found.name, found.classes, sorted(found.flags)
@@ -11,7 +11,7 @@ the words before the first flag are the classes of its sub-models, in their orde
 >>> parse_name("distractor_2q0u.pdb").classes
 ('distract',)
 
-The names and flags are those of CryoTomoSim, so its users' files keep their meaning.
+Names and flags are those of CryoTomoSim, so files that were made for it keep their meaning.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from dataclasses import dataclass
 from pathlib import PurePath
 
 FLAGS = ("group", "complex", "assembly", "membrane", "vesicle", "cytosol", "cluster", "bundle", "distract")
-"""``group``: conformers of one thing. ``complex``: all sub-models together. ``assembly``: the first, and some of the
-others. ``membrane``, ``vesicle``, ``cytosol``: where. ``cluster``, ``bundle``: in company.
-``distract``: not to be found."""
+"""``group``: the sub-models are conformers of one particle. ``complex``: all sub-models are placed together.
+``assembly``: the first sub-model is placed with some of the others. ``membrane``, ``vesicle``, ``cytosol``: the place.
+``cluster``, ``bundle``: several copies are placed together. ``distract``: the particle is a distractor."""
 
 ORIGIN = "origin"
-"""A sub-model whose name contains this marks the pivot by its centroid; it is no part of the particle."""
+"""The centroid of a sub-model whose name contains this is the pivot; the sub-model is no part of the particle."""
 
 FORMATS = (".pdb", ".ent", ".pdb1", ".cif", ".mmcif", ".mrc", ".map", ".rec")
 PACKED = ".gz"
@@ -35,16 +35,16 @@ PACKED = ".gz"
 
 @dataclass(frozen=True)
 class StructureName:
-    """What the name of a file says.
+    """Classes and flags of a structure.
 
     Parameters
     ----------
     name
-        Of the structure: the file's name without flags and format.
+        Name of the structure: the file's name without flags and format.
     classes
-        Class of each sub-model, in order; the last stands for all that follow.
+        Class of each sub-model, in order; the last one is also the class of all that follow.
     flags
-        Of :data:`FLAGS`, in lower case.
+        Names of :data:`FLAGS`, in lower case.
     """
 
     name: str
@@ -52,12 +52,16 @@ class StructureName:
     flags: frozenset[str]
 
     def class_of(self, index: int) -> str:
-        """The class of the sub-model ``index``, from 0."""
+        """Return the class of the sub-model with this index, from 0."""
         return self.classes[min(index, len(self.classes) - 1)]
 
 
 def stem_and_format(path: str | os.PathLike[str]) -> tuple[str, str]:
-    """``"a/B.complex.CIF.gz"`` -> ``("B.complex", ".cif")``; the format is empty where it is not one of structures."""
+    """Split the name of a file into its stem and its format; the format is ``""`` if it is none of structures.
+
+    >>> stem_and_format("a/B.complex.CIF.gz")
+    ('B.complex', '.cif')
+    """
     name = PurePath(path).name
     if name.lower().endswith(PACKED) and len(name) > len(PACKED):
         name = name[: -len(PACKED)]
@@ -68,10 +72,11 @@ def stem_and_format(path: str | os.PathLike[str]) -> tuple[str, str]:
 
 
 def parse_name(path: str | os.PathLike[str]) -> StructureName:
-    """Classes and flags of a structure by the name of its file (or by a name without a format).
+    """Read classes and flags of a structure from the name of its file, or from a name without a format.
 
-    Flags are read in any case. ``distract`` counts anywhere in the name, ``distractor`` too, and makes ``distract`` the
-    only class. Without a flag, the leading word is the class of all sub-models. The order of flags does not matter.
+    Flags may be in upper or lower case and in any order. If ``distract`` (or ``distractor``) occurs anywhere in the
+    name,
+    ``distract`` is the only class. Without a flag, the first word is the class of all sub-models.
     """
     stem, _ = stem_and_format(path)
     words = [word for word in re.split(r"__|\.", stem) if word] or [stem]
@@ -90,7 +95,7 @@ def parse_name(path: str | os.PathLike[str]) -> StructureName:
 
 
 def block_class(name: str) -> str:
-    """The class that the name of a CIF block gives: without full stops and a trailing ``_N``.
+    """Return the class that the name of a CIF block states: the name without full stops and a trailing ``_N``.
 
     >>> block_class("hub_2"), block_class("v1.5_open")
     ('hub', 'v15_open')

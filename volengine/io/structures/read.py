@@ -1,12 +1,13 @@
-"""Structures from files: PDB, mmCIF, density maps.
+"""Reading structures from files: PDB, mmCIF, density maps.
 
-    structure = read_structure("7p6z.cif.gz")                       # the first biological assembly
-    structure = read_structure("capsid.cif", assembly="file")       # as deposited
-    density, voxel_size = read_density("emd_1234.map.gz")
+>>> structure = read_structure("7p6z.cif.gz")  # the first biological assembly        # doctest: +SKIP
+>>> structure = read_structure("capsid.cif", assembly="file")  # as deposited          # doctest: +SKIP
+>>> density, voxel_size = read_density("emd_1234.map.gz")                              # doctest: +SKIP
 
-Waters, ions and single atoms are dropped: they are not part of what a template stands for. Of alternative
-conformations the one with the highest occupancy is kept. Each sub-model (MODEL of a PDB file, ``data_`` block of a
-CIF file) becomes a part with a class of its own; see :mod:`volengine.io.structures.names` for how classes are named.
+Waters, ions and single atoms are dropped, because they do not belong to the particle. Of alternative conformations the
+one with the highest occupancy is kept. Each sub-model (MODEL of a PDB file, ``data_`` block of a CIF file) becomes a
+:class:`~volengine.core.structure.SubModel` with a class of its own; :mod:`volengine.io.structures.names` describes the
+names of classes.
 """
 
 from __future__ import annotations
@@ -35,47 +36,51 @@ PDB = (".pdb", ".ent", ".pdb1")
 CIF = (".cif", ".mmcif")
 AS_DEPOSITED = "file"
 MAX_ATOMS = 50_000_000
-"""Of a structure with all copies of its assembly; an atom costs 13 bytes here and some 100 in a template's making."""
+"""Largest number of atoms of an assembly. An atom takes 13 bytes here, and about 100 while a template is made."""
 
 FARTHEST = 1e7
-"""Angstrom (a millimetre): larger numbers are damage."""
+"""Largest plausible coordinate, angstrom (a millimetre)."""
 
 
 def read_structure(
     path: str | os.PathLike[str], *, assembly: str | None = None, classes: Sequence[str] | None = None
 ) -> Structure:
-    """The atoms of a structure file.
+    """Read the atoms of a structure file.
 
     Parameters
     ----------
     path
-        ``.pdb .ent .pdb1 .cif .mmcif``, each also with ``.gz``.
+        A file ``.pdb .ent .pdb1 .cif .mmcif``, which may also end in ``.gz``.
     assembly
         Name of a biological assembly (``"1"``), or ``"file"`` for the atoms as deposited. Default: the first assembly
-        that the file lists, as deposited if it lists none. A ``.pdb1`` file is an assembly already: its default is
-        ``"file"``, and its models, copies of each other, become one part unless its name says otherwise.
+        that the file lists, or ``"file"`` if it lists none. A ``.pdb1`` file is an assembly already: its default is
+        ``"file"``, and its models are joined if all have the same class, unless its name has the flag ``group``.
     classes
-        Of the sub-models, in order, marks of the pivot left out; the last one stands for all that follow. Default: by
-        the file's name, or, of a CIF file with several blocks, by theirs.
+        Classes of the sub-models, in order, without those that mark the pivot; the last one is also the class of all
+        that follow. Default: the names of the blocks of a CIF file with several blocks, else the file's name.
 
     Returns
     -------
-    Structure with one part per sub-model, positions z, y, x in angstrom in the file's frame. Dropped are waters, and
+    Structure with its sub-models; positions in the file's frame, angstrom, z, y, x. Waters are dropped, and
     residues of a single atom that are no amino acid or nucleotide (ions, metals, the dummy atoms that mark a membrane),
     except in a sub-model called ``origin``, which marks the pivot. Hydrogens are kept; deuterium counts as hydrogen.
 
     Raises
     ------
-    MissingError, FormatError
-        No such file; not a structure, truncated, without atoms, with atoms of unknown elements.
+    MissingError
+        The file does not exist, or cannot be read.
+    FormatError
+        It is no structure, is truncated, or has no atoms, atoms of unknown elements or implausible positions.
     InputError
-        An assembly that the file has not; more than ``MAX_ATOMS`` atoms.
+        The file does not have this assembly, or there are more than ``MAX_ATOMS`` atoms.
     """
     path = Path(path)
     named = parse_name(path)
     ending = stem_and_format(path)[1]
     if ending not in PDB + CIF:
-        raise FormatError(f"{path}: is not a structure by its name; these are: {', '.join(PDB + CIF)}, also with .gz.")
+        raise FormatError(
+            f"{path}: its name does not end as that of a structure: {', '.join(PDB + CIF)}, also with .gz."
+        )
     found = _models(path, ending, _content(path))
     if ending == ".pdb1" and assembly is None:
         assembly = AS_DEPOSITED
@@ -94,7 +99,7 @@ def read_structure(
 
 
 def _class_of(named: StructureName, block: str, classes: Sequence[str] | None, before: list[str]) -> str:
-    """Class of the next sub-model: a mark of the pivot keeps its name, whatever names are given to the others."""
+    """Return the class of the next sub-model. A sub-model that marks the pivot keeps its own name."""
     own = block_class(block) if block else named.class_of(len(before))
     if ORIGIN in own.lower():
         return own
@@ -106,29 +111,31 @@ def _class_of(named: StructureName, block: str, classes: Sequence[str] | None, b
 def read_density(
     path: str | os.PathLike[str], *, invert: bool = False
 ) -> tuple[NDArray[np.float32], tuple[float, float, float]]:
-    """A density map, for :func:`volengine.sim.atoms.templates.template_of_density`.
+    """Read a density map, for :func:`volengine.sim.atoms.templates.template_of_density`.
 
     Parameters
     ----------
     path
-        ``.mrc .map .rec``, also compressed.
+        An MRC file ``.mrc .map .rec``, which may be compressed.
     invert
-        Change the sign: for maps in which the molecule is dark.
+        Change the sign, for maps in which the molecule is dark.
 
     Returns
     -------
     array
-        (z, y, x) float32, the molecule bright.
+        (z, y, x) float32, in which the molecule is bright.
     voxel_size
         Angstrom, z, y, x.
 
     Raises
     ------
-    MissingError, FormatError
-        No such file; not an MRC file.
+    MissingError
+        The file does not exist.
+    FormatError
+        It is no MRC file.
     InputError
-        The molecule is dark (the map's extreme is on the negative side of its median): say ``invert=True``; the map is
-        constant, or not finite.
+        The molecule is dark, that is, the minimum is farther from the median than the maximum (give ``invert=True``);
+        or the map is constant, or has values that are not finite.
     """
     from volengine.core.boxes import Box
     from volengine.io.mrc.open import decompress
@@ -154,7 +161,7 @@ def read_density(
 
 
 def _content(path: Path) -> bytes:
-    """The bytes of a file, unpacked."""
+    """Return the unpacked bytes of a file."""
     try:
         data = path.read_bytes()
         return gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data
@@ -167,7 +174,7 @@ def _content(path: Path) -> bytes:
 
 
 def _models(path: Path, ending: str, data: bytes) -> list[tuple[str, _Table]]:
-    """The structures of a file: one of a PDB file, one for each block of a CIF file that has atoms."""
+    """Return the structures of a file: one of a PDB file, one per block with atoms of a CIF file."""
     import gemmi
 
     if not data.strip():
@@ -187,7 +194,7 @@ def _models(path: Path, ending: str, data: bytes) -> list[tuple[str, _Table]]:
 
 
 class _Table:
-    """The atoms of a gemmi structure as columns: no object for each atom, so a ribosome takes milliseconds."""
+    """The atoms of a gemmi structure as columns. There is no object per atom, so a ribosome takes milliseconds."""
 
     def __init__(self, structure: gemmi.Structure):
         import gemmi
@@ -208,12 +215,12 @@ class _Table:
         self.sequence = np.stack([np.array(flat.resnums), np.array(flat.icodes).astype(np.int32)], axis=1)
 
     def submodels(self) -> list[slice]:
-        """Rows of each model."""
+        """Return the rows of each model."""
         ends = np.cumsum(self.sizes)
         return [slice(int(end) - size, int(end)) for end, size in zip(ends, self.sizes, strict=True)]
 
     def residues(self, rows: slice) -> NDArray[np.int64]:
-        """Number of the site (chain, sequence number) that each atom belongs to; atoms of a site follow each other."""
+        """Return the number of each atom's site (chain, sequence number); the atoms of a site follow each other."""
         columns = (self.chain[rows], self.subchain[rows], self.sequence[rows, 0], self.sequence[rows, 1])
         new = np.zeros(rows.stop - rows.start, bool)
         for column in columns:
@@ -223,7 +230,7 @@ class _Table:
 
 @dataclass(frozen=True)
 class _Copy:
-    """One generator of an assembly: chains, and the operators (rotation, shift; x, y, z) that copy them."""
+    """One generator of an assembly: chains, and the operators (rotation and shift, x, y, z) that copy them."""
 
     chains: tuple[bytes, ...]
     subchains: tuple[bytes, ...]
@@ -240,7 +247,7 @@ def _copies(assembly: gemmi.Assembly) -> list[_Copy]:
 
 
 def _atoms(path: Path, table: _Table, rows: slice, assembly: str | None, *, keep_all: bool) -> Atoms:
-    """The atoms of one sub-model, cleaned and copied."""
+    """Return the atoms of one sub-model: the kept ones, copied by the operators of the assembly."""
     kept = np.ones(rows.stop - rows.start, bool)
     if not keep_all:
         kept &= _highest_occupancy(table, rows)
@@ -251,7 +258,7 @@ def _atoms(path: Path, table: _Table, rows: slice, assembly: str | None, *, keep
         where = np.flatnonzero(unknown)[0] + rows.start
         what = f"{table.atom[where].decode()} of {table.residue_name[where].decode()} {table.sequence[where, 0]}"
         raise FormatError(
-            f"{path}: {int(unknown.sum())} atoms are of no known element (the first: atom {what}); mend or remove them."
+            f"{path}: {int(unknown.sum())} atoms are of no known element (the first: {what}); correct or remove them."
         )
     element = np.maximum(element, 1)  # a marker of unknown element still marks a place
     position = table.position[rows]
@@ -281,7 +288,7 @@ def _atoms(path: Path, table: _Table, rows: slice, assembly: str | None, *, keep
 
 
 def _chosen(path: Path, table: _Table, assembly: str | None) -> list[_Copy] | None:
-    """The generators of the assembly asked for; ``None`` for the atoms as deposited."""
+    """Return the generators of the wanted assembly; ``None`` for the atoms as deposited."""
     if assembly == AS_DEPOSITED or (assembly is None and not table.assemblies):
         return None
     if assembly is None:
@@ -293,14 +300,14 @@ def _chosen(path: Path, table: _Table, assembly: str | None) -> list[_Copy] | No
 
 
 def _members(table: _Table, rows: slice, copy: _Copy) -> NDArray[np.bool_]:
-    """Which atoms a generator copies: PDB files name chains, mmCIF files sub-chains (label_asym_id)."""
+    """Return which atoms a generator copies. PDB files name chains, mmCIF files sub-chains (label_asym_id)."""
     if copy.chains or copy.subchains:
         return np.isin(table.chain[rows], copy.chains) | np.isin(table.subchain[rows], copy.subchains)
     return np.ones(rows.stop - rows.start, bool)
 
 
 def _waters_and_ions(table: _Table, rows: slice, kept: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Atoms of waters, and of residues of one atom that are no link of a polymer."""
+    """Return the atoms of waters, and of residues of one atom that do not belong to a polymer."""
     import gemmi
 
     names, which = np.unique(table.residue_name[rows], return_inverse=True)
@@ -314,10 +321,10 @@ def _waters_and_ions(table: _Table, rows: slice, kept: NDArray[np.bool_]) -> NDA
 
 
 def _highest_occupancy(table: _Table, rows: slice) -> NDArray[np.bool_]:
-    """Without the alternatives of lower occupancy; of equal ones the first letter stays.
+    """Return the atoms without alternatives of lower occupancy; of equal ones the first letter is kept.
 
-    Where a site has alternatives with different residues, one residue is chosen first; then, among its atoms, each
-    name's alternative in the order of the occupancies that the alternatives have at that site together.
+    If the alternatives of a site have different residues, the residue is chosen first. Then, for each atom name of this
+    residue, the alternative with the largest sum of occupancies at the site is kept.
     """
     kept = np.ones(rows.stop - rows.start, bool)
     alternative = table.alternative[rows]
@@ -346,7 +353,7 @@ def _highest_occupancy(table: _Table, rows: slice) -> NDArray[np.bool_]:
 
 
 def _best(amount: dict[Any, float], order: Callable[[Any], Any]) -> Any:
-    """The key of the largest amount; of equal ones the first in order."""
+    """Return the key of the largest amount; of equal ones the first in order."""
     return min(amount, key=lambda key: (-amount[key], order(key)))
 
 

@@ -1,1 +1,1 @@
-"""Files of training data: Ais's sets, NIfTI folders, sample data."""
+"""Files of training data: training sets of Ais, folders of NIfTI patches, sample data."""

@@ -1,9 +1,9 @@
-"""Folders of NIfTI patches as membrain-seg trains on: ``imagesTr``, ``labelsTr``, ``imagesVal``, ``labelsVal``.
+"""Folders of NIfTI patches as membrain-seg uses for training: ``imagesTr``, ``labelsTr``, ``imagesVal``, ``labelsVal``.
 
-An image is ``<name>_0000.nii.gz`` (or ``<name>.nii.gz``), its labels ``<name>.nii.gz``: 0 background, 1 membrane, 2
-ignore. NIfTI stores x, y, z; arrays here are z, y, x, without a flip: voxel (0, 0, 0) is the first of the file. What
-the name begins with, up to the first ``_``, is the patch's data set (its *token*). The voxel size in these files means
-nothing. Needs nibabel: ``pip install 'volengine[nifti]'``.
+An image is ``<name>_0000.nii.gz`` (or ``<name>.nii.gz``), its labels are ``<name>.nii.gz``: 0 background, 1 membrane, 2
+ignore. NIfTI stores x, y, z; arrays here are z, y, x and not flipped, so voxel (0, 0, 0) is the first one of the file.
+The part of the name before the first ``_`` is the data set of the patch (its *token*). The voxel size in these files is
+not meaningful and not used. Reading needs nibabel: ``pip install 'volengine[nifti]'``.
 
 >>> pairs = find_pairs("membrain_data")                                                      # doctest: +SKIP
 >>> image, labels = read_nifti(pairs[0].image), read_nifti(pairs[0].labels)                  # doctest: +SKIP
@@ -23,14 +23,14 @@ from numpy.typing import NDArray
 from volengine.core.errors import FormatError, MissingError, require
 
 MAX_BYTES = 2**32
-"""A patch of 160 voxels a side has 16 MB; a header that promises more than this is refused."""
+"""Largest size of a patch that is read, bytes; a patch with 160 voxels per side has 16 MB."""
 
 _ENDINGS = (".nii.gz", ".nii")
 
 
 @dataclass(frozen=True)
 class NiftiPair:
-    """An image and its labels; ``validation`` says from which of the two parts of the folder."""
+    """An image and its labels; ``validation``: whether they are from ``imagesVal`` instead of ``imagesTr``."""
 
     name: str
     image: str
@@ -39,17 +39,17 @@ class NiftiPair:
 
     @property
     def token(self) -> str:
-        """The data set that it belongs to."""
+        """Name of the data set to which it belongs."""
         return self.name.partition("_")[0]
 
 
 def find_pairs(folder: str) -> list[NiftiPair]:
-    """Images with their labels, by name, those for training first.
+    """Find the images and their labels, sorted by name, those for training first.
 
     Raises
     ------
     MissingError
-        No such folder, no ``imagesTr`` in it, or an image without labels.
+        The folder does not exist or has no ``imagesTr``, there is no image in it, or an image has no labels.
     """
     root = Path(folder)
     if not (root / "imagesTr").is_dir():
@@ -76,12 +76,16 @@ def _stem(name: str) -> str:
 
 
 def read_nifti(path: str) -> NDArray[Any]:
-    """The voxels z, y, x: integers as they are stored, others as float32.
+    """Read the voxels of a file, z, y, x: unscaled integers in their stored dtype, all others as float32.
 
     Raises
     ------
+    DependencyError
+        nibabel is not installed.
+    MissingError
+        The file does not exist.
     FormatError
-        The file is damaged, cut off, or not three-dimensional.
+        It is damaged, truncated, not three-dimensional, or larger than :data:`MAX_BYTES`.
     """
     image = _load(path)
     _shape(image, path)

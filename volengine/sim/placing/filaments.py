@@ -27,13 +27,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from volengine.core.specimen import Placements, Template, rotation_matrix
+from volengine.core.volume import Vector3
 from volengine.sim.placing.occupancy import Occupancy
 from volengine.sim.placing.solids import Solid
 from volengine.sim.recipe.filaments import FilamentKind, FilamentsRecipe
 from volengine.sim.rotations import multiply, random_circle, spins, towards
 
 Floats = NDArray[np.float64]
-Vector3 = tuple[float, float, float]
 Quaternion = tuple[float, float, float, float]
 Node = tuple[Vector3, Quaternion]
 """Position on the centreline, angstrom, z, y, x; and the frame, whose z axis is tangential and which has the twist."""

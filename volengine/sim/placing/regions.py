@@ -21,12 +21,11 @@ from volengine.core.specimen import Membrane
 from volengine.sim.placing.occupancy import Occupancy
 from volengine.sim.placing.solids import Solid
 from volengine.sim.rotations import multiply, spins, towards
-from volengine.sim.shapes.membranes import distance_to
+from volengine.sim.shapes.membranes import HEAD, distance_to
 
 Floats = NDArray[np.float64]
 
 _SIDES = {"outside": 0.0, "inside": 1.0, "either": 0.5}  # share that is turned over
-_HEADS = 4.0  # angstrom: from the plane of the heads, by which thickness is measured, to their ends
 _UP = (1.0, 0.0, 0.0)  # z, y, x
 
 
@@ -153,12 +152,12 @@ def seated(
 def enclose(
     occupancy: Occupancy,
     membranes: Sequence[Membrane],
-    half_thickness_a: float | None = None,
     points: Sequence[tuple[ArrayLike, ArrayLike] | None] = (),
 ) -> Regions:
     """Take the cells of membranes, and find the regions that they enclose and the points for their proteins.
 
-    A cell belongs to a membrane if its centre is at most half a thickness from the mid-plane.
+    A cell belongs to a membrane if its centre is at most half the membrane's thickness, plus the length of the heads,
+    from the mid-plane.
 
     Parameters
     ----------
@@ -166,8 +165,6 @@ def enclose(
         The grid, which gains the membranes' cells.
     membranes
         The membranes.
-    half_thickness_a
-        Half thickness in angstrom; ``None``: half of each membrane's own thickness, plus 4 angstrom for the heads.
     points
         For each membrane its surface points and outward normals, or ``None`` for a membrane without proteins. Empty: no
         membrane takes proteins.
@@ -185,7 +182,7 @@ def enclose(
     surfaces = []
     for number, membrane in enumerate(membranes):
         owner = occupancy.new_owner()
-        half = membrane.thickness / 2 + _HEADS if half_thickness_a is None else half_thickness_a
+        half = membrane.thickness / 2 + HEAD
         wall = _mark(occupancy, membrane, half, inside)
         occupancy.take_mask(wall, owner)
         if points and (at := points[number]) is not None:

@@ -24,13 +24,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from volengine.core.boxes import Box, index3
 from volengine.core.errors import InputError
+from volengine.core.volume import Vector3
 from volengine.sim.atoms.scattering import ICE_POTENTIAL, POTENTIAL_OF_AMPLITUDE
 from volengine.sim.recipe.film import RIDGE_WIDTH_NM, WAVELENGTH_NM, FilmRecipe, IceRecipe
 from volengine.sim.rotations import random_circle
 from volengine.sim.shapes.surfaces import SmoothField
 
 Floats = NDArray[np.float64]
-Vector3 = tuple[float, float, float]
 
 CARBON_DENSITY = 2.0 / 12.011 * 0.602214
 """Atoms per cubic angstrom of amorphous carbon of 2.0 g/cm^3."""

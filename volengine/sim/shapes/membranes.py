@@ -40,6 +40,8 @@ HEAD_FACTOR = 10 * 2.5088 + 18 * 0.5288 + 2.2135 + 8 * 1.9834 + 5.4876
 CH2_VOLUME, CH3_VOLUME, HEAD_VOLUME = 27.6, 54.0, 319.0  # cubic angstrom
 HEAD_TO_CARBON = 4.9
 """Angstrom from the middle of the head to where the chains begin: (38.3 - 28.5) / 2 of fluid DPPC (Nagle's table 6)."""
+HEAD = 4.0
+"""Angstrom from the middle of a head, by which thickness is measured, to its end: what counts as membrane."""
 LIPID_AREA = 64.0
 """Square angstrom of a lipid: how many heads there are."""
 HEAD_SIGMA = 3.4

@@ -15,12 +15,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from volengine.core.specimen import Membrane
+from volengine.core.volume import Vector3
 from volengine.sim.recipe.membranes import SheetsRecipe
 from volengine.sim.rotations import random_directions
 from volengine.sim.shapes.surfaces import REACH, Cloud, SmoothField, signed_distance_of_heights
 
 Floats = NDArray[np.float64]
-Vector3 = tuple[float, float, float]
 
 STEP = 10.0  # angstrom between the points of a sheet
 SPACING = 10.0  # angstrom, of the grid of distances

@@ -22,13 +22,13 @@ from numpy.typing import NDArray
 
 from volengine.core.errors import InputError
 from volengine.core.specimen import Membrane, rotation_matrix
+from volengine.core.volume import Vector3
 from volengine.sim.recipe.membranes import VesiclesRecipe
 from volengine.sim.rotations import random_directions, random_quaternions
 from volengine.sim.shapes.membranes import distance_to
 from volengine.sim.shapes.surfaces import Cloud, signed_distance
 
 Floats = NDArray[np.float64]
-Vector3 = tuple[float, float, float]
 
 DEGREES = (2, 3, 4, 5)  # of the undulations
 SHARPEST = 50.0  # angstrom: smallest radius of curvature

@@ -8,16 +8,21 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 from volengine.core.errors import InputError
 from volengine.core.volume import Vector3, Volume
-from volengine.io.open import open_volume
+from volengine.io.open import OpenVolume, open_volume
 from volengine.tasks.common.layout import feature_named, file_name
+
+Handle = TypeVar("Handle", bound=Volume)
+"""A volume; an open one stays open."""
 
 SIZE_TOLERANCE = 0.01
 """Relative difference up to which voxel sizes count as equal, because headers hold rounded numbers."""
 
 
-def open_sized(path: str, voxel_size: float | Vector3 | None = None) -> Volume:
+def open_sized(path: str, voxel_size: float | Vector3 | None = None) -> OpenVolume:
     """Open a volume from its metadata.
 
     Parameters
@@ -57,12 +62,12 @@ def feature_of(volume: Volume) -> str:
     return str(volume.facts.get("feature", "")) or feature_in(volume.name)
 
 
-def of_tomogram(volume: Volume, feature: str) -> Volume:
+def of_tomogram(volume: Handle, feature: str) -> Handle:
     """Rename a volume to its tomogram: the name without ``__FEATURE``."""
     return volume.with_(name=tomogram_in(volume.name, feature))
 
 
-def named(volume: Volume) -> tuple[str, Volume]:
+def named(volume: Handle) -> tuple[str, Handle]:
     """The feature of a prediction, and the prediction renamed to its tomogram.
 
     Raises

@@ -5,9 +5,10 @@ Each block reads its voxels once and writes its part of every level of the pyram
 
 from __future__ import annotations
 
+from volengine.core.paths import PathLike, path_text
 from volengine.core.volume import Volume
 from volengine.engine.options import RunOptions
-from volengine.io.open import open_volume
+from volengine.io.open import OpenVolume, open_volume
 from volengine.tasks.common.jobs import Request, Verb, run_one
 from volengine.tasks.common.layout import join_url
 from volengine.tasks.convert.plan import plan_convert
@@ -24,7 +25,9 @@ def request(source: str, out: str, recipe: ConvertRecipe) -> Request[Volume, Con
 CONVERT = Verb("convert", request, plan_convert, endings=(".zarr",))
 
 
-def convert(source: str, out: str, recipe: ConvertRecipe | None = None, options: RunOptions | None = None) -> Volume:
+def convert(
+    source: PathLike, out: PathLike, recipe: ConvertRecipe | None = None, options: RunOptions | None = None
+) -> OpenVolume:
     """Convert a file or store to OME-Zarr.
 
     Parameters
@@ -54,5 +57,5 @@ def convert(source: str, out: str, recipe: ConvertRecipe | None = None, options:
     >>> volume.shape, volume.voxel_size, volume.kind
     ((16, 32, 32), (7.84, 7.84, 7.84), 'intensity')
     """
-    plan = run_one(CONVERT, source, out, recipe or ConvertRecipe(), options or RunOptions())
+    plan = run_one(CONVERT, path_text(source), path_text(out), recipe or ConvertRecipe(), options or RunOptions())
     return open_volume(plan.images[0].url)

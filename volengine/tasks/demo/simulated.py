@@ -29,6 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from volengine.core.errors import InputError
+from volengine.core.paths import PathLike, path_text, path_text_or_none
 from volengine.core.picks import Picks
 from volengine.core.units import NM_TO_ANGSTROM
 from volengine.engine.options import RunOptions
@@ -77,7 +78,7 @@ class SimulatedDemo:
         return sum(float(r.data["wall_seconds"]) for r in self.runs)
 
 
-def demo_simulated(out: str, options: RunOptions | None = None, model: str | None = None) -> SimulatedDemo:
+def demo_simulated(out: PathLike, options: RunOptions | None = None, model: PathLike | None = None) -> SimulatedDemo:
     """Run the second part of the demo into the folder ``simulated`` of ``out``.
 
     Parameters
@@ -97,10 +98,10 @@ def demo_simulated(out: str, options: RunOptions | None = None, model: str | Non
         The model lacks one of the features that are scored, or has another voxel size.
     """
     options = options or RunOptions(workers=2)
-    folder = Path(out).absolute() / FOLDER
+    folder = Path(path_text(out)).absolute() / FOLDER
     folder.mkdir(parents=True, exist_ok=True)
     values, specimen = _specimen(folder)
-    recipe = shipped_recipe(folder, RECIPE, model)
+    recipe = shipped_recipe(folder, RECIPE, path_text_or_none(model))
     features = _features(specimen, recipe)
     made = simulate(values, str(folder / "sample"), options=options)
     name = f"{specimen.name}_0001"

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from volengine.core.errors import DependencyError
+from volengine.core.paths import PathLike, path_text
 from volengine.core.volume import Volume
 from volengine.engine.options import RunOptions
 from volengine.engine.report import RunReport
@@ -45,7 +46,7 @@ class Demo:
     run: RunReport
 
 
-def demo(out: str, options: RunOptions | None = None, *, second: bool = False) -> Demo:
+def demo(out: PathLike, options: RunOptions | None = None, *, second: bool = False) -> Demo:
     """Run the demo into a folder: MRC file, stores, picks, ``score.json``, ``report.html``, ``overview.png``.
 
     Parameters
@@ -63,7 +64,7 @@ def demo(out: str, options: RunOptions | None = None, *, second: bool = False) -
     If the package with the real tomogram is not installed, the demo makes a volume itself; ``real`` is then ``False``.
     """
     options = options or RunOptions(workers=2)
-    folder = Path(out).absolute()
+    folder = Path(path_text(out)).absolute()
     folder.mkdir(parents=True, exist_ok=True)
     sample, note = _sample()
     source = _write_mrc(sample, folder)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -118,7 +119,7 @@ def _specs(used: Mapping[str, Volume], recipe: InteractRecipe, out: str) -> dict
         steps[-1]["with"] = {
             name: [v.url.rsplit("/", 1)[-1], v.identity] for name, v in used.items() if name != feature
         }
-        kept = {key: volume.facts[key] for key in ("mrc",) if key in volume.facts}
+        kept: dict[str, Any] = {key: volume.facts[key] for key in ("mrc", "colour") if key in volume.facts}
         specs[feature] = image_spec(
             url,
             volume,

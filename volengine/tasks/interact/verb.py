@@ -11,9 +11,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from volengine.core.errors import InputError
+from volengine.core.paths import PathLike, path_text
 from volengine.core.volume import Volume
 from volengine.engine.options import RunOptions
-from volengine.io.open import open_volume
+from volengine.io.open import OpenVolume, open_volume
 from volengine.tasks.common.jobs import Request, Verb, run_one
 from volengine.tasks.common.named import named, of_tomogram
 from volengine.tasks.interact.plan import plan_interact
@@ -68,8 +69,8 @@ def predictions_of(sources: Sequence[str]) -> dict[str, Predictions | InputError
 
 
 def interact(
-    predictions: Mapping[str, str], out: str, recipe: InteractRecipe, options: RunOptions | None = None
-) -> dict[str, Volume]:
+    predictions: Mapping[str, PathLike], out: PathLike, recipe: InteractRecipe, options: RunOptions | None = None
+) -> dict[str, OpenVolume]:
     """Apply rules to the predictions of one tomogram.
 
     Parameters
@@ -107,5 +108,5 @@ def interact(
     if not predictions:
         raise InputError("interact needs predictions; none are given.")
     volumes = {feature: of_tomogram(open_volume(url), feature) for feature, url in predictions.items()}
-    plan = run_one(INTERACT, list(volumes.items()), out, recipe, options or RunOptions())
+    plan = run_one(INTERACT, list(volumes.items()), path_text(out), recipe, options or RunOptions())
     return volumes | {str(s.facts["feature"]): open_volume(s.url) for s in plan.images}

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 from volengine.core.atomic import replacing
 from volengine.core.errors import InputError
 from volengine.core.model import ModelFacts
+from volengine.core.paths import PathLike, path_text
 from volengine.tasks.models.recipe import ModelExportRecipe, ModelImportRecipe
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ class Exported:
     notes: tuple[str, ...]
 
 
-def export_model(path: str, out: str, recipe: ModelExportRecipe | None = None) -> Exported:
+def export_model(path: PathLike, out: PathLike, recipe: ModelExportRecipe | None = None) -> Exported:
     """Write a model in the format of another program.
 
     Parameters
@@ -68,7 +69,7 @@ def export_model(path: str, out: str, recipe: ModelExportRecipe | None = None) -
     """
     from volengine.nets.checkpoint import load_model
 
-    recipe = recipe or ModelExportRecipe()
+    path, out, recipe = path_text(path), path_text(out), recipe or ModelExportRecipe()
     form = recipe.format_of(out)
     if Path(path).absolute() == Path(out).absolute():
         raise InputError(f"{out} is the model itself; give another name.")
@@ -117,7 +118,7 @@ def _scnm(write: Any, module: nn.Module, facts: ModelFacts, feature: str) -> byt
     return content
 
 
-def import_model(path: str, out: str, recipe: ModelImportRecipe | None = None) -> ModelFacts:
+def import_model(path: PathLike, out: PathLike, recipe: ModelImportRecipe | None = None) -> ModelFacts:
     """Write a model of another program as a file that contains its facts.
 
     Parameters
@@ -143,7 +144,7 @@ def import_model(path: str, out: str, recipe: ModelImportRecipe | None = None) -
     """
     from volengine.nets.formats import foreign
 
-    recipe = recipe or ModelImportRecipe()
+    path, out, recipe = path_text(path), path_text(out), recipe or ModelImportRecipe()
     told: dict[str, Any] = {
         "voxel_size": recipe.voxel_size,
         "features": recipe.features,
@@ -174,7 +175,7 @@ class Group:
     rules: tuple[Rule, ...]
 
 
-def import_group(path: str, out: str) -> Group:
+def import_group(path: PathLike, out: PathLike) -> Group:
     """Write a group of Ais (``.scnmgroup``) as native models and a recipe for ``volengine run``, in a new folder.
 
     The recipe applies all models of the group as Ais does (``compat: ais``), then the group's rules in their order. Its
@@ -200,6 +201,7 @@ def import_group(path: str, out: str) -> Group:
     from volengine.nets.checkpoint import save_model
     from volengine.nets.formats.foreign import read_group
 
+    path, out = path_text(path), path_text(out)
     target = Path(out).absolute()
     _check_folder(target, out)
     models, rules = read_group(path)

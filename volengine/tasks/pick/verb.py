@@ -16,6 +16,7 @@ dropped, as the paper describes it.
 from __future__ import annotations
 
 from volengine.core.image import Ngff
+from volengine.core.paths import PathLike, path_text
 from volengine.core.picks import Picks
 from volengine.core.volume import Volume
 from volengine.engine.options import RunOptions
@@ -46,7 +47,7 @@ def request(source: str, out: str, recipe: PickRecipe) -> Request[Volume, PickRe
 PICK = Verb("pick", request, plan_pick, endings=(".star", ".tbl", ".csv", ".json", ".tsv", ".txt"))
 
 
-def pick(source: str, out: str, recipe: PickRecipe | None = None, options: RunOptions | None = None) -> Picks:
+def pick(source: PathLike, out: PathLike, recipe: PickRecipe | None = None, options: RunOptions | None = None) -> Picks:
     """Pick particles from a prediction, write them to a table, and return them.
 
     Parameters
@@ -83,7 +84,7 @@ def pick(source: str, out: str, recipe: PickRecipe | None = None, options: RunOp
     from volengine.io.stores import local_copy
 
     recipe = recipe or PickRecipe()
-    plan = run_one(PICK, source, out, recipe, options or RunOptions())
+    plan = run_one(PICK, path_text(source), path_text(out), recipe, options or RunOptions())
     (call,) = plan.finish
     volume = Volume.from_json(call.params["volume"])
     with local_copy(call.params["out"]) as path:

@@ -103,12 +103,12 @@ def _predictions(prediction: Where, recipe: ScoreRecipe) -> dict[str, Volume]:
     return _chosen(found, features, "prediction", str(prediction))
 
 
-def _chosen(found: dict[str, Volume], features: Sequence[str], what: str, where: str) -> dict[str, Volume]:
+def _chosen(found: Mapping[str, Volume], features: Sequence[str], what: str, where: str) -> dict[str, Volume]:
     for feature in features:
         if feature not in found:
             there = f"there are {', '.join(found)}" if found else "there are none"
             raise MissingError(f"{where}: there is no {what} of {feature!r}; {there}.")
-    return {feature: found[feature] for feature in features} if features else found
+    return {feature: found[feature] for feature in features or found}
 
 
 def _truth(truth: Where, features: list[str], shared: bool, like: Volume) -> dict[str, Volume]:

@@ -13,7 +13,7 @@ from volengine.core.errors import InputError, MissingError
 from volengine.core.picks import Picks
 from volengine.core.units import NM_TO_ANGSTROM
 from volengine.io.names import suffix_of
-from volengine.ops.score import Match, match_picks
+from volengine.ops.score import Match, match_picks, pool
 from volengine.tasks.common.layout import feature_named
 from volengine.tasks.score.inputs import Where
 from volengine.tasks.score.table import NOTHING, Scores
@@ -141,19 +141,18 @@ def _row(feature: str, pairs: Sequence[tuple[Picks | None, Picks | None]], radiu
     for picks, truth in pairs:
         matches.append(match_picks(_places(picks), _places(truth), radius_nm * NM_TO_ANGSTROM))
         sides.append(min(truth.voxel_size) if truth is not None else np.nan)
-    apart = np.concatenate([m.distance_vox for m in matches])
+    whole = pool(matches)
     voxels = np.concatenate([m.distance_vox / side for m, side in zip(matches, sides, strict=True)])
-    n, total, paired = sum(m.n_found for m in matches), sum(m.n_truth for m in matches), len(apart)
     return {
         "feature": feature,
-        "precision": paired / n if n else float("nan"),
-        "recall": paired / total if total else float("nan"),
-        "f1": 2 * paired / (n + total) if n + total else float("nan"),
-        "error_nm": float(apart.mean()) / NM_TO_ANGSTROM if paired else float("nan"),
-        "error_vox": float(voxels.mean()) if paired else float("nan"),
-        "found": n,
-        "truth": total,
-        "paired": paired,
+        "precision": whole.precision,
+        "recall": whole.recall,
+        "f1": whole.f1,
+        "error_nm": whole.localisation_error_vox / NM_TO_ANGSTROM,  # positions were angstrom
+        "error_vox": float(voxels.mean()) if len(voxels) else float("nan"),
+        "found": whole.n_found,
+        "truth": whole.n_truth,
+        "paired": len(whole.pairs),
     }
 
 

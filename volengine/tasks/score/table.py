@@ -13,6 +13,7 @@ from typing import Any
 
 from volengine.core.atomic import write_atomic
 from volengine.core.errors import FormatError, InputError
+from volengine.core.paths import PathLike, path_text
 from volengine.core.text import table
 
 BACKGROUND = "background"
@@ -86,9 +87,9 @@ class Scores:
         facts = {k: v for k, v in data.items() if k not in ("kind", "rows", "confusion")}
         return cls(data["kind"], tuple(rows), tuple(data["confusion"]["names"]), counts, facts)
 
-    def write(self, out: str) -> None:
+    def write(self, out: PathLike) -> None:
         """Write the rows to ``out`` (.csv); beside it all scores as ``.json``, the confusion as ``.confusion.csv``."""
-        path = Path(out)
+        path = Path(path_text(out))
         write_atomic(path, self.csv().encode())
         if self.names:
             write_atomic(path.with_suffix(".confusion.csv"), self.confusion_csv().encode())
@@ -102,7 +103,7 @@ def checked_table(out: str) -> str:
     return out
 
 
-def read_scores(out: str) -> Scores:
+def read_scores(out: PathLike) -> Scores:
     """Read the scores that :meth:`Scores.write` wrote to ``out``.
 
     Raises
@@ -110,7 +111,7 @@ def read_scores(out: str) -> Scores:
     FormatError
         The ``.json`` file beside ``out`` is missing or damaged.
     """
-    path = Path(out).with_suffix(".json")
+    path = Path(path_text(out)).with_suffix(".json")
     try:
         return Scores.from_json(json.loads(path.read_text()))
     except (OSError, ValueError, KeyError) as error:

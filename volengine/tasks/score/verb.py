@@ -10,6 +10,7 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
+from volengine.core.paths import PathLike, PathsByFeature, path_text, paths_by_feature
 from volengine.engine.options import RunOptions
 from volengine.tasks.common.jobs import Request, Verb, run_one
 from volengine.tasks.score.inputs import Case, Where
@@ -32,12 +33,12 @@ SCORE = Verb("score", request, plan_score, endings=(".csv",))
 
 
 def score(
-    prediction: Where,
-    truth: Where,
+    prediction: PathsByFeature,
+    truth: PathsByFeature,
     recipe: ScoreRecipe | None = None,
     options: RunOptions | None = None,
     *,
-    out: str | None = None,
+    out: PathLike | None = None,
 ) -> Scores:
     """Score a prediction against labels, or picks against known positions.
 
@@ -71,8 +72,9 @@ def score(
     >>> scores["ribosome"]["dice"]
     1.0
     """
+    prediction, truth = paths_by_feature(prediction), paths_by_feature(truth)
     recipe, options = recipe or ScoreRecipe(), options or RunOptions()
-    table = None if out is None else checked_table(out)
+    table = None if out is None else checked_table(path_text(out))
     if is_picks(prediction):
         found = score_picks(prediction, truth, recipe.features, recipe.radius_nm, recipe.voxel_size)
         if table is not None:

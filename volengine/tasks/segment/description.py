@@ -60,6 +60,9 @@ class Net:
         The user's own architecture that this model may run, if it has one.
     inverted
         The volume has the opposite contrast of those that the network was trained on.
+    colour
+        Red, green, blue, 0 to 1, in which viewers show the prediction, if the model states one. It does not change the
+        prediction, so kernels do not get it.
     """
 
     path: str
@@ -75,10 +78,11 @@ class Net:
     sigmoid: bool = False
     network: str | None = None
     inverted: bool = False
+    colour: tuple[float, float, float] | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The fields as JSON values, for the parameters of a kernel."""
-        return asdict(self)
+        return {key: value for key, value in asdict(self).items() if key != "colour"}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Net:

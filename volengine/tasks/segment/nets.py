@@ -86,7 +86,15 @@ def _net(volume: Volume, recipe: SegmentRecipe, options: RunOptions, path: str) 
         sigmoid=logits and facts.activation == "sigmoid" and recipe.answer == "probabilities",
         network=own and own_located(own),
         inverted=recipe.invert,
+        colour=_colour(facts),
     )
+
+
+def _colour(facts: ModelFacts) -> tuple[float, float, float] | None:
+    """The model's colour, if it is that of one feature; white for a network that answers values (without noise)."""
+    if facts.activation == "none":
+        return 1.0, 1.0, 1.0
+    return facts.colour if len(set(facts.features) - {BACKGROUND}) == 1 else None
 
 
 def _shape(volume: Volume, recipe: SegmentRecipe, facts: ModelFacts, path: str) -> Index3:

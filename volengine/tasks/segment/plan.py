@@ -59,8 +59,11 @@ def plan_segment(source: Volume, recipe: SegmentRecipe, out: str, folder: PlanFo
     count = sum(len(net.products) for net in nets)
     parts = []
     for shape, seen in grids.items():
-        products = [name for net in seen for name in net.products]
-        specs = {name: _spec(source, recipe, name, _store(source, name, out, count), chunk_shard) for name in products}
+        products = {name: net.colour for net in seen for name in net.products}
+        specs = {
+            name: _spec(source, recipe, (name, colour), _store(source, name, out, count), chunk_shard)
+            for name, colour in products.items()
+        }
         if shape == source.shape:
             parts.append(GridStages(source, recipe, seen, specs, folder, options).plan())
         else:
@@ -96,9 +99,17 @@ def _chunk_and_shard(volume: Volume, *, flat: bool) -> tuple[Index3, Index3]:
 
 
 def _spec(
-    volume: Volume, recipe: SegmentRecipe, feature: str, url: str, chunk_shard: tuple[Index3, Index3]
+    volume: Volume,
+    recipe: SegmentRecipe,
+    shown: tuple[str, tuple[float, float, float] | None],
+    url: str,
+    chunk_shard: tuple[Index3, Index3],
 ) -> ImageSpec:
+    """The image of a prediction; ``shown`` is the feature's name, and its colour where the model says one."""
+    feature, colour = shown
     kept = {key: volume.facts[key] for key in ("mrc",) if key in volume.facts}
+    if colour is not None:
+        kept["colour"] = list(colour)
     return image_spec(
         url,
         volume,

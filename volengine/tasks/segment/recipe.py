@@ -28,7 +28,7 @@ class SegmentRecipe(Recipe):
     ----------
     models
         Model files: native ``.safetensors``, Ais's ``.scnm``, membrain-seg's ``.ckpt``; or the name of a model that
-        comes with the package: ``cytoplasm``.
+        comes with the package: ``cytoplasm``. A single one needs no list.
     network_files
         Your own architectures that models use: ``FILE.py:Class`` or ``package.module:Class``. This Python code is run.
         An architecture that only the model file names is never run.

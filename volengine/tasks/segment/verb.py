@@ -14,9 +14,10 @@ Several models of one voxel size read the tomogram once. Where the recipe gives 
 
 from __future__ import annotations
 
+from volengine.core.paths import PathLike, path_text
 from volengine.core.volume import Volume
 from volengine.engine.options import RunOptions
-from volengine.io.open import open_volume
+from volengine.io.open import OpenVolume, open_volume
 from volengine.tasks.common.jobs import Request, Verb, run_one
 from volengine.tasks.segment.plan import plan_segment
 from volengine.tasks.segment.recipe import SegmentRecipe
@@ -31,7 +32,9 @@ def request(source: str, out: str, recipe: SegmentRecipe) -> Request[Volume, Seg
 SEGMENT = Verb("segment", request, plan_segment, endings=(".zarr",))
 
 
-def segment(source: str, out: str, recipe: SegmentRecipe, options: RunOptions | None = None) -> dict[str, Volume]:
+def segment(
+    source: PathLike, out: PathLike, recipe: SegmentRecipe, options: RunOptions | None = None
+) -> dict[str, OpenVolume]:
     """Predict the features of a tomogram with one or several networks.
 
     Parameters
@@ -63,5 +66,5 @@ def segment(source: str, out: str, recipe: SegmentRecipe, options: RunOptions | 
     >>> sorted(predictions), predictions["ribosome"].shape, predictions["ribosome"].dtype
     (['membrane', 'ribosome'], (16, 32, 32), 'uint8')
     """
-    plan = run_one(SEGMENT, source, out, recipe, options or RunOptions())
+    plan = run_one(SEGMENT, path_text(source), path_text(out), recipe, options or RunOptions())
     return {str(s.facts["feature"]): open_volume(s.url) for s in plan.images if not s.scratch}

@@ -28,9 +28,6 @@ from volengine.tasks.common.unpack import unpacked, waits_for
 from volengine.tasks.simulate.sample import Sample
 from volengine.tasks.simulate.structures import StructureFile, flags_of
 
-DISTANCE_CUT = 60.0
-"""Angstrom: distances to a membrane are measured, and kept, up to this."""
-
 _LABEL = "volengine.tasks.simulate.blocks:label_block"
 
 
@@ -165,7 +162,7 @@ class LabelStages:
         return [*before, build(self.sample.core(self.specimen.shape, self.chunk, build))]
 
     def _measure(self, volume: Volume, core: Index3, before: list[Stage]) -> Stage:
-        from volengine.sim.render import HEAD
+        from volengine.sim.shapes.membranes import HEAD
 
         ridge, thickness = self._ridge()
         halo = (ridge.halo,) * 3
@@ -194,7 +191,7 @@ class LabelStages:
     def _ridge(self) -> tuple[LabelRidge, dict[int, float]]:
         """How the mid-surface of a label is found, and for each label half the thickness of its membrane, angstrom."""
         from volengine.sim.build import ice_potential, label_thickness
-        from volengine.sim.render import profile_of
+        from volengine.sim.render import DISTANCE_CUT, profile_of
 
         specimen = self.specimen
         thickness = label_thickness(self.recipe, self.sample.recipe.seed, self.sample.number)

@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from volengine.core.errors import InputError
+from volengine.core.paths import PathLike, path_text
 from volengine.engine.options import RunOptions
 from volengine.engine.report import RunReport
 from volengine.engine.run import run_jobs
@@ -72,7 +73,7 @@ def samples_of(values: Values, count: int, first: int = 1, base: str = ".") -> d
 
 def simulate(
     recipe: SimulateRecipe | Mapping[str, Any],
-    out: str,
+    out: PathLike,
     count: int = 1,
     options: RunOptions | None = None,
     *,
@@ -123,6 +124,6 @@ def simulate(
     (16, 32, 32)
     """
     values = recipe.to_json() if isinstance(recipe, SimulateRecipe) else recipe
-    jobs, run_dir = jobs_of(SIMULATE, samples_of(values, count, first), out, values, options or RunOptions())
+    jobs, run_dir = jobs_of(SIMULATE, samples_of(values, count, first), path_text(out), values, options or RunOptions())
     report = run_jobs(jobs, run_dir, options or RunOptions())
     return report.check() if check else report

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from volengine.core.errors import FormatError, InputError, MissingError
+from volengine.core.paths import PathLike, PathsLike, path_text, path_texts
 from volengine.core.volume import Volume
-from volengine.tasks.common.layout import join_url
+from volengine.tasks.common.layout import feature_named, file_name, join_url
 from volengine.tasks.stats.inputs import SourceObjects, Sources, objects_of_volume, read_groups, tomograms_of
 from volengine.tasks.stats.recipe import StatsRecipe
 from volengine.tasks.stats.tables import Stats, count_tomograms, tables_of
@@ -92,13 +92,13 @@ class StatsCase:
     @classmethod
     def find(
         cls,
-        inputs: str | Sequence[str],
+        inputs: PathsLike,
         out: str,
         recipe: StatsRecipe,
         run_dir: str,
         *,
-        truth: str | Sequence[str] = (),
-        groups: str | None = None,
+        truth: PathsLike = (),
+        groups: PathLike | None = None,
     ) -> StatsCase:
         """Open what the paths name: read tables of picks, and the metadata of label volumes.
 
@@ -106,9 +106,10 @@ class StatsCase:
         """
         if "://" in out:
             raise InputError(f"--out {out}: tables and plots are written to a folder of this machine.")
-        sources = Sources.find(_listed(inputs), recipe)
-        known = Sources.find(_listed(truth), recipe.of_truth(), "truth") if truth else None
-        named = read_groups(groups) if groups is not None else None
+        sources, known = Sources.find(path_texts(inputs), recipe), None
+        if truth := path_texts(truth):
+            known = Sources.find(truth, recipe.of_truth(), "truth")
+        named = read_groups(path_text(groups)) if groups is not None else None
         _check_split(sources, recipe)
         return cls(sources, known, named, recipe, out, run_dir)
 
@@ -167,14 +168,10 @@ class StatsCase:
         return result
 
 
-def _listed(inputs: str | Sequence[str]) -> list[str]:
-    return [inputs] if isinstance(inputs, str) else list(inputs)
-
-
 def _key(volume: Volume) -> str:
     """Name of a volume's plan: its own name, followed by the name of the labels in a store."""
     group = volume.path.rpartition("/")[0].removeprefix("labels/")
-    return volume.name + (f"__{re.sub(r'[^A-Za-z0-9._+-]+', '_', group)}" if group else "")
+    return volume.name + (f"__{file_name(feature_named(group))}" if group else "")
 
 
 def _check_split(sources: Sources, recipe: StatsRecipe) -> None:

@@ -244,7 +244,7 @@ def _open_labels(path: str, recipe: StatsRecipe) -> list[Volume]:
     groups = [group]
     if suffix_of(url) in ("", ".zarr") and not group:
         groups = [info.group for info in list_groups(url) if info.group.startswith("labels/")] or [""]
-    volumes = [open_sized(f"{url}#{name}", recipe.voxel_size) for name in groups]
+    volumes: list[Volume] = [open_sized(f"{url}#{name}", recipe.voxel_size) for name in groups]
     named = [v for v in volumes if "classes" in v.facts or feature_of(v)]
     if len(volumes) > 1 and named:  # a simulated tomogram: its atlas states what it holds, its instances do not
         volumes = named

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from volengine.core.atomic import write_atomic
 from volengine.core.errors import InputError
+from volengine.core.paths import PathLike, path_text
 from volengine.core.text import table
 from volengine.ops.stats_points import Clusters, cluster_table, dbscan, nearest
 from volengine.tasks.stats.inputs import EVERY, NM3_PER_UM3, Objects, Tomogram
@@ -105,9 +106,9 @@ class Stats:
             parts.append(_text([r for r in self["counting"] if r["tomogram"] == EVERY], COUNTING_TEXT))
         return "\n\n".join(parts)
 
-    def write(self, folder: str) -> list[str]:
+    def write(self, folder: PathLike) -> list[str]:
         """Write a CSV file for each table, and ``stats.json`` (all tables except ``objects``); return their names."""
-        where = Path(folder)
+        where = Path(path_text(folder))
         where.mkdir(parents=True, exist_ok=True)
         written = []
         for name in NAMES:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from volengine.core.errors import InputError, MissingError
-from volengine.ops.score import Match, match_picks
+from volengine.ops.score import Match, match_picks, pool
 from volengine.tasks.stats.inputs import EVERY, Tomogram
 
 Row = dict[str, Any]
@@ -89,9 +89,8 @@ def _match(a: Tomogram | None, of_a: str, b: Tomogram | None, of_b: str, radius_
 
 
 def _row(tomogram: str, name: str, matches: Sequence[Match]) -> Row:
-    n, total = sum(m.n_found for m in matches), sum(m.n_truth for m in matches)
-    apart = np.concatenate([m.distance_vox for m in matches])  # positions were nanometres
-    paired = len(apart)
+    whole = pool(matches)
+    n, total = whole.n_found, whole.n_truth
     return {
         "tomogram": tomogram,
         "class": name,
@@ -99,9 +98,9 @@ def _row(tomogram: str, name: str, matches: Sequence[Match]) -> Row:
         "truth": total,
         "difference": n - total,
         "percent": 100 * (n - total) / total if total else NAN,
-        "paired": paired,
-        "recall": paired / total if total else NAN,
-        "precision": paired / n if n else NAN,
-        "f1": 2 * paired / (n + total) if n + total else NAN,
-        "error_nm": float(apart.mean()) if paired else NAN,
+        "paired": len(whole.pairs),
+        "recall": whole.recall,
+        "precision": whole.precision,
+        "f1": whole.f1,
+        "error_nm": whole.localisation_error_vox,  # positions were nanometres
     }

@@ -10,8 +10,8 @@ recall and precision.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
 
+from volengine.core.paths import PathLike, PathsLike, path_text
 from volengine.core.volume import Volume
 from volengine.engine.options import RunOptions
 from volengine.engine.run import run_jobs
@@ -31,13 +31,13 @@ STATS = Verb("stats", request, plan_stats)
 
 
 def stats(
-    inputs: str | Sequence[str],
-    out: str | None = None,
+    inputs: PathsLike,
+    out: PathLike | None = None,
     recipe: StatsRecipe | None = None,
     options: RunOptions | None = None,
     *,
-    truth: str | Sequence[str] = (),
-    groups: str | None = None,
+    truth: PathsLike = (),
+    groups: PathLike | None = None,
 ) -> Stats:
     """Count the particles of each class, and describe how they are distributed.
 
@@ -79,6 +79,7 @@ def stats(
     if out is None:
         with tempfile.TemporaryDirectory() as folder:
             return stats(inputs, folder, recipe.with_(plots=False), options, truth=truth, groups=groups)
+    out = path_text(out)
     case = StatsCase.find(inputs, out, recipe, STATS.run_dir(out, options), truth=truth, groups=groups)
     jobs, run_dir = jobs_of(STATS, case.volumes(), out, recipe, options)
     if jobs:

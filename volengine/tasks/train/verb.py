@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from volengine.core.errors import InputError
+from volengine.core.paths import PathLike, path_text
 from volengine.tasks.train.model import drawing, make_discriminator, make_model
 from volengine.tasks.train.recipe import TrainRecipe
 from volengine.tasks.train.sources import open_sources, validation_of
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from volengine.nets.training.fit.fit import Fit as Fitting
 
 
-def train(recipe: TrainRecipe, out: str, *, progress: bool = True) -> list[dict[str, float]]:
+def train(recipe: TrainRecipe, out: PathLike, *, progress: bool = True) -> list[dict[str, float]]:
     """Train a network, and write the weights of the best epoch.
 
     The folder ``<out>.training`` holds the state of the last epoch, a table and a plot of the losses, and a picture of
@@ -61,6 +62,7 @@ def train(recipe: TrainRecipe, out: str, *, progress: bool = True) -> list[dict[
     """
     from volengine.nets.training.fit.fit import flush_denormals
 
+    out = path_text(out)
     if not out.endswith(".safetensors"):
         raise InputError(f"--out {out}: a model file ends with .safetensors.")
     with flush_denormals():

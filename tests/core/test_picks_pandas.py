@@ -1,0 +1,181 @@
+"""Picks in a notebook: to a table of pandas and back, and how they show themselves."""
+
+from __future__ import annotations
+
+import doctest
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import volengine.core.picks as module
+from volengine.core.errors import InputError
+from volengine.core.picks import Picks
+
+
+def make(n: int = 4, **changes: object) -> Picks:
+    rng = np.random.default_rng(7)
+    normal = rng.normal(size=(n, 3))
+    values: dict[str, object] = {
+        "position_vox": rng.uniform(0, 50, (n, 3)),
+        "voxel_size": (14.0, 12.0, 10.0),
+        "origin": (1.0, -2.0, 3.5),
+        "shape": (60, 70, 80),
+        "tomogram": "TS 01",
+        "feature": "core",
+        "weight": rng.uniform(size=n),
+        "label": np.arange(1, n + 1),
+        "volume_a3": rng.uniform(size=n),
+        "size_vox": np.arange(n) + 10,
+        "euler": rng.uniform(-180, 180, (n, 3)),
+        "normal": normal / np.linalg.norm(normal, axis=1, keepdims=True),
+        "extra": {"half": np.arange(n) % 2 == 0, "note": [f"a {i}" for i in range(n)], "cc": np.full(n, np.nan)},
+    }
+    return Picks(**{**values, **changes})  # type: ignore[arg-type]
+
+
+# -- there and back ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("n", [0, 1, 4])
+def test_every_column_and_fact_comes_back(n: int) -> None:
+    picks = make(n)
+    assert Picks.from_pandas(picks.to_pandas()) == picks
+
+
+def test_columns_that_are_not_there_stay_away() -> None:
+    picks = Picks([[1, 2, 3]], voxel_size=(10, 10, 10))
+    frame = picks.to_pandas()
+    assert list(frame.columns) == ["tomogram", "z_vox", "y_vox", "x_vox", "z_a", "y_a", "x_a"]
+    assert Picks.from_pandas(frame) == picks
+
+
+def test_the_columns_say_their_units() -> None:
+    frame = make().to_pandas()
+    assert list(frame.columns) == [
+        *("tomogram", "z_vox", "y_vox", "x_vox", "z_a", "y_a", "x_a", "weight", "label", "volume_a3", "size_vox"),
+        *("rot_deg", "tilt_deg", "psi_deg", "normal_z", "normal_y", "normal_x", "cc", "half", "note"),
+    ]
+    np.testing.assert_allclose(frame.z_a, 1 + 14 * frame.z_vox)
+    np.testing.assert_allclose(frame[["z_a", "y_a", "x_a"]], make().position)
+    assert frame.attrs["voxel_size"] == [14, 12, 10]
+    assert frame.label.dtype == np.int64
+
+
+def test_rows_are_selected_and_sorted_by_pandas() -> None:
+    picks = make()
+    frame = picks.to_pandas()
+    chosen = Picks.from_pandas(frame[frame.weight > 0.5].sort_values("weight", ascending=False))
+    order = np.argsort(-picks.weight)  # type: ignore[operator]
+    assert chosen == picks[order][picks.weight[order] > 0.5]  # type: ignore[index]
+
+
+def test_columns_that_are_added_are_extra_ones() -> None:
+    frame = make().to_pandas()
+    frame["good"] = frame.weight > 0.5
+    frame["group"] = ["a", "b", "a", "b"]
+    picks = Picks.from_pandas(frame)
+    assert picks.extra["good"].tolist() == frame.good.tolist()
+    assert picks.extra["group"].tolist() == ["a", "b", "a", "b"]
+
+
+def test_tables_of_many_tomograms_are_joined_and_parted() -> None:
+    one, two = make(3), make(2, tomogram="TS 02")
+    frame = pd.concat([one.to_pandas(), two.to_pandas()])
+    with pytest.raises(InputError, match=r"2 tomograms .TS 01, TS 02.; select one"):
+        Picks.from_pandas(frame, voxel_size=(14, 12, 10))
+    part = frame[frame.tomogram == "TS 02"]
+    again = Picks.from_pandas(part, voxel_size=(14, 12, 10), origin=(1, -2, 3.5), shape=(60, 70, 80), feature="core")
+    assert again == two
+
+
+# -- tables from elsewhere ---------------------------------------------------------------------------------
+
+
+def test_a_table_without_facts_needs_a_voxel_size() -> None:
+    frame = pd.DataFrame({"z_vox": [1.0], "y_vox": [2.0], "x_vox": [3.0]})
+    with pytest.raises(InputError, match="give voxel_size"):
+        Picks.from_pandas(frame)
+    assert Picks.from_pandas(frame, voxel_size=(10, 10, 10)) == Picks([[1, 2, 3]], voxel_size=(10, 10, 10))
+
+
+def test_angstrom_alone_is_turned_into_voxels() -> None:
+    frame = pd.DataFrame({"z_a": [110.0], "y_a": [200.0], "x_a": [300.0]})
+    picks = Picks.from_pandas(frame, voxel_size=(10, 20, 30), origin=(10, 0, 0), tomogram="TS_01")
+    np.testing.assert_allclose(picks.position_vox, [[10, 10, 10]])
+    assert picks.tomogram == "TS_01"
+
+
+def test_positions_that_were_moved_in_one_unit_alone_are_refused() -> None:
+    frame = make().to_pandas()
+    frame.loc[2, "x_vox"] += 1
+    with pytest.raises(InputError, match=r"Pick 2 is at .* angstrom, but its voxels say"):
+        Picks.from_pandas(frame)
+    moved = Picks.from_pandas(frame.drop(columns=["z_a", "y_a", "x_a"]))
+    assert moved.position_vox[2, 2] == make().position_vox[2, 2] + 1
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"x_vox": None, "x_a": None}, "there is no column x_vox"),
+        ({"z_vox": None, "y_vox": None, "x_vox": None, "z_a": None}, "no columns z_vox"),
+        ({"rot_deg": None}, "there is no column rot_deg"),
+        ({"label": [1.5, 2, 3, 4]}, "label needs whole numbers"),
+        ({"size_vox": [np.nan, 2, 3, 4]}, "size_vox needs whole numbers"),
+        ({"z_vox": [np.nan, 2, 3, 4], "z_a": None}, "Pick 0 of 4 has the position"),
+        ({"odd name": [1, 2, 3, 4]}, "'odd name' cannot be the name"),
+        ({"note": [1, "a", None, 2.5]}, "'note' must hold"),
+    ],
+    ids=str,
+)
+def test_tables_that_are_no_picks_are_refused(change: dict, message: str) -> None:
+    frame = make().to_pandas()
+    for name, values in change.items():
+        if values is None:
+            frame = frame.drop(columns=name)
+        else:
+            frame[name] = values
+    with pytest.raises(InputError, match=message):
+        Picks.from_pandas(frame)
+
+
+def test_extra_columns_with_a_name_of_another_meaning_are_refused() -> None:
+    picks = Picks([[1, 2, 3]], voxel_size=(10, 10, 10), extra={"z_a": [1.0]})
+    with pytest.raises(InputError, match="'z_a' means something else in tables"):
+        picks.to_pandas()
+    assert picks._repr_html_().startswith("<p>Picks: 1 of")
+
+
+# -- what they show ----------------------------------------------------------------------------------------
+
+
+def test_the_repr_is_one_line() -> None:
+    assert repr(make()) == (
+        "<Picks: 4 of 'core' in 'TS 01', voxels of 14 x 12 x 10 angstrom; "
+        "weight, label, volume_a3, size_vox, euler, normal, cc, half, note>"
+    )
+    assert repr(Picks([[1, 2, 3]], voxel_size=(10, 10, 10))) == (
+        "<Picks: 1 of 'particles' in 'a tomogram', voxels of 10 angstrom; positions>"
+    )
+
+
+def test_the_html_shows_the_first_picks() -> None:
+    html = make(25)._repr_html_()
+    assert html.count("<tr") == 11
+    assert "and 15 more" in html
+    assert "<script>" not in make(1, tomogram="<script>")._repr_html_()
+    assert "more" not in make(10)._repr_html_()
+    assert make(0)._repr_html_()
+
+
+def test_a_single_number_is_no_selection_and_a_slice_is() -> None:
+    picks = make()
+    with pytest.raises(InputError, match=r"picks\[3:4\], not picks\[3\]"):
+        picks[3]
+    assert len(picks[3:4]) == 1
+    assert len(picks[picks.weight > 0.5]) == int((picks.weight > 0.5).sum())  # type: ignore[operator]
+
+
+def test_the_examples_of_the_module_hold() -> None:
+    assert doctest.testmod(module).failed == 0
