@@ -4,6 +4,8 @@ Convert a tomogram to OME-Zarr, predict a feature with a network, and pick parti
 
 >>> import volengine
 >>> volume = volengine.convert("TS_01.mrc", "converted.ome.zarr")
+>>> volume[8].shape                                             # one slice, as a NumPy array
+(32, 32)
 >>> recipe = volengine.SegmentRecipe(models=("ribosome.safetensors",))
 >>> predictions = volengine.segment(volume.url, "found", recipe)
 >>> picks = volengine.pick(predictions["ribosome"].url, "TS_01.star")

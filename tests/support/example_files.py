@@ -32,7 +32,8 @@ def make_example_files(folder: Path) -> None:
     noise = np.random.default_rng(0).normal(size=SHAPE)
     _write(folder / "TS_01.mrc", (noise - 2 * ball).astype(np.float32))
     _write(folder / "TS_01_ribosome.mrc", ball.astype(np.int8))
-    ve.convert(str(folder / "TS_01.mrc"), str(folder / "TS_01.ome.zarr"), options=still)
+    levels = ve.ConvertRecipe(chunk=(8, 16, 16), shard=SHAPE, levels=2)
+    ve.convert(str(folder / "TS_01.mrc"), str(folder / "TS_01.ome.zarr"), levels, still)
     facts = {"voxel_size": (VOXEL_SIZE,) * 3, "shape": SHAPE, "tomogram": "TS_01", "feature": "ribosome"}
     ve.write_picks(folder / "TS_01__ribosome.star", ve.Picks(CENTRES, **facts))  # type: ignore[arg-type]
     for feature, where in {"ribosome": ball, "membrane": np.arange(SHAPE[2]) + np.zeros(SHAPE) >= 28}.items():

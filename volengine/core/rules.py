@@ -39,6 +39,11 @@ class Compete(Recipe):
         Features whose largest prediction must be reached. A feature may both emit and absorb.
     absorb
         Features that are set to 0 where they do not reach it.
+
+    Examples
+    --------
+    >>> Compete(emit=("membrane", "ribosome"), absorb=("membrane", "ribosome")).features
+    ('membrane', 'ribosome')
     """
 
     emit: tuple[str, ...]
@@ -84,6 +89,11 @@ class Interact(Recipe):
         The parent is where its prediction is strictly greater than this; 0 to below 1.
     shape
         ``2d``: distances within the z slice (discs, as in the paper); ``3d``: distances in space (balls).
+
+    Examples
+    --------
+    >>> Interact(child="ribosome", parent="membrane", kind="avoid", radius_nm=10).features
+    ('ribosome', 'membrane')
     """
 
     child: str

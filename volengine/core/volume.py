@@ -46,6 +46,12 @@ class Volume:
         A digest of what is stored; two volumes with the same identity have the same voxels.
     facts
         What else is known: feature name, header, history (JSON values only).
+
+    Examples
+    --------
+    >>> volume = Volume("TS_01.mrc", (200, 400, 400), "float32", (10.0, 10.0, 10.0), name="TS_01")
+    >>> volume.size, volume.nbytes, volume.kind
+    (32000000, 128000000, 'intensity')
     """
 
     url: str

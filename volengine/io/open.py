@@ -3,9 +3,11 @@
 :func:`open_volume` makes a handle from metadata. It is an :class:`OpenVolume`, which reads its voxels as NumPy, Dask
 and xarray arrays. :func:`open_source` and :func:`open_sink` give access to the voxels of any handle, box by box.
 
->>> volume = open_volume("TS_01.ome.zarr")          # doctest: +SKIP
->>> volume[100], volume[:, 100:200, :]              # doctest: +SKIP
->>> volume.read(level=2)                            # doctest: +SKIP
+>>> volume = open_volume("TS_01.ome.zarr")
+>>> volume[10].shape, volume[:, 8:24, :].shape
+((32, 32), (16, 16, 32))
+>>> volume.read(level=1).shape
+(8, 16, 16)
 """
 
 from __future__ import annotations
@@ -33,10 +35,11 @@ class OpenVolume(Volume):
     do not exist yet. Equality, hash and JSON are those of the description. A copy in another process reads the same
     voxels.
 
-    >>> volume = open_volume("TS_01.ome.zarr")                      # doctest: +SKIP
-    >>> volume[10]                                                  # doctest: +SKIP
-    >>> volume[:, 100:200, ::2]                                     # doctest: +SKIP
-    >>> volume.at_level(1).to_dask().mean().compute()               # doctest: +SKIP
+    >>> volume = open_volume("TS_01.ome.zarr")
+    >>> volume[10].dtype, volume[:, 8:24, ::2].shape
+    (dtype('float32'), (16, 16, 16))
+    >>> volume.at_level(1).to_dask().shape
+    (8, 16, 16)
     """
 
     ndim = 3

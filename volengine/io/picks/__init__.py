@@ -86,6 +86,13 @@ def read_picks(
         It is damaged or of another format; the message names the line.
     InputError
         File and arguments together do not determine the picks, or the file has several tomograms and none was chosen.
+
+    Examples
+    --------
+    >>> import volengine
+    >>> picks = volengine.read_picks("TS_01__ribosome.star", shape=(16, 32, 32))
+    >>> picks.position_vox.tolist()
+    [[8.0, 8.0, 8.0], [8.0, 22.0, 20.0]]
     """
     known = Known(voxel_size, origin, shape, tomogram)
     path = path_text(path)
@@ -138,6 +145,14 @@ def write_picks(
     ------
     InputError
         The format cannot hold these picks; the message names the reason.
+
+    Examples
+    --------
+    >>> import volengine
+    >>> picks = volengine.Picks([[10, 20, 30]], voxel_size=(7.9, 7.9, 7.9), shape=(64, 64, 64), tomogram="TS_02")
+    >>> volengine.write_picks("TS_02.csv", picks)
+    >>> len(volengine.read_picks("TS_02.csv"))
+    1
     """
     path = Path(path_text(path))
     name = format_of(path, format)
