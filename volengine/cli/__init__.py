@@ -1,1 +1,1 @@
-"""The command line: one module per verb. A verb parses, calls one function of ``volengine.tasks``, and prints."""
+"""The command line, one module per verb: it parses options, calls a function of ``volengine.tasks``, and prints."""

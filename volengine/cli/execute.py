@@ -1,4 +1,4 @@
-"""What every verb that runs a plan does at the end: show it, or run it and print a summary."""
+"""Run the jobs of a verb and print a summary, or print their plans."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def execute(jobs: list[Job], run_dir: str, options: RunOptions) -> None:
             plan.check(limit)
             click.echo(describe(plan, limit))
         return
-    if len(jobs) == 1:  # what is wrong with a single input is said before anything is written
+    if len(jobs) == 1:  # a single input is checked before anything is written
         plan = jobs[0].plan()
         plan.check(options.limit_bytes())
         jobs = [Job(jobs[0].name, lambda: plan)]

@@ -15,6 +15,6 @@ from volengine.tasks.export import ExportRecipe, export
 @click.argument("out")
 @recipe_options(ExportRecipe)
 def command(source: str, out: str, **values: Any) -> None:
-    """Write SOURCE (an OME-Zarr image or labels) to the MRC file OUT."""
+    """Write SOURCE (an OME-Zarr image or labels) as the MRC file OUT."""
     volume = export(source, out, from_options(ExportRecipe, values))
     click.echo(f"{out}: {' x '.join(map(str, volume.shape))} {volume.dtype}, {volume.voxel_size} angstrom (z, y, x)")

@@ -16,10 +16,10 @@ from volengine.tasks.info import check, info
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
 @click.option("--check", "checked", is_flag=True, help="Check an OME-Zarr store; exit with 1 if something is wrong.")
 def command(path: str, as_json: bool, checked: bool) -> None:
-    """What PATH holds: an MRC or TIFF file, an OME-Zarr store, a model, or a picks table.
+    """Describe PATH: an MRC or TIFF file, an OME-Zarr store, a model, or a table of picks.
 
-    With --check: whether the images of an OME-Zarr store keep to the specification, whether ome-zarr reads them as
-    volengine does, and whether their levels fit onto each other.
+    With --check: whether the images of an OME-Zarr store follow the specification, whether ome-zarr reads them as
+    volengine does, and whether their levels agree.
     """
     if checked:
         sys.exit(_report(check(path), as_json))

@@ -64,7 +64,7 @@ def _terminate(number: int, frame: FrameType | None) -> None:
 def main() -> None:
     """Run the command line; errors that volengine raises on purpose are printed as one message.
 
-    A batch system's SIGTERM ends it as Ctrl-C does: workers are sent home, and the same command goes on later.
+    SIGTERM of a batch system has the same effect as Ctrl-C: workers are stopped, and the same command continues later.
     """
     signal.signal(signal.SIGTERM, _terminate)
     try:
@@ -78,7 +78,7 @@ def main() -> None:
     except VolengineError as error:
         click.echo(f"Error: {error}", err=True)
         sys.exit(error.exit_code)
-    except OSError as error:  # a full disk, a folder that may not be written
+    except OSError as error:  # for example a full disk, or a folder without write permission
         what = f"{error.filename or 'the file system'}: {error.strerror or error}"
         click.echo(f"Error: {what}. What was finished is kept; the same command goes on from there.", err=True)
         sys.exit(1)

@@ -40,7 +40,7 @@ class FieldType(click.ParamType[Any]):
 
 
 def _readings(text: str, hint: Any) -> list[Any]:
-    """What a text may mean for this type, the likeliest first."""
+    """The values that a text may stand for in this type, the most likely first."""
     options = _options(hint)
     found: list[Any] = []
     if any(typing.get_origin(o) is tuple for o in options) and "," in text:
@@ -82,7 +82,7 @@ def _type_name(hint: Any) -> str:
 
 
 def field_help(recipe: type[Recipe]) -> dict[str, str]:
-    """What the recipe's docstring says about each field."""
+    """The text of the recipe's docstring for each field."""
     doc = inspect.cleandoc(recipe.__doc__ or "")  # Python 3.13 takes the indentation away, older ones leave it
     _, _, section = doc.partition("Parameters\n")
     found: dict[str, str] = {}
@@ -97,7 +97,7 @@ def field_help(recipe: type[Recipe]) -> dict[str, str]:
 
 
 def recipe_options(recipe: type[Recipe], *, leave_out: tuple[str, ...] = ()) -> Callable[[F], F]:
-    """A decorator that adds one option per recipe field; values that were not given are ``None``.
+    """A decorator that adds one option per recipe field; an option that is not given has the value ``None``.
 
     Use :func:`from_options` to build the recipe from the command's keyword arguments.
     """
@@ -132,7 +132,7 @@ R = TypeVar("R", bound=Recipe)
 
 
 def from_options(recipe: type[R], values: dict[str, Any], **fixed: Any) -> R:
-    """The recipe from a command's keyword arguments; takes its own out of ``values``."""
+    """Make the recipe from a command's keyword arguments, and remove its fields from ``values``."""
     names = {f.name for f in dataclasses.fields(recipe)}
     given = {name: values.pop(name) for name in list(values) if name in names}
     return recipe.from_json({**{k: v for k, v in given.items() if v is not None}, **fixed})

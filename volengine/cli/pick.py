@@ -21,7 +21,7 @@ from volengine.tasks.pick.verb import PICK
 @recipe_options(PickRecipe)
 @recipe_options(RunOptions)
 def command(sources: tuple[str, ...], out: str, **values: Any) -> None:
-    """Particles from predictions SOURCES (files, folders, globs, .txt lists): a table and a label volume."""
+    """Pick particles from the predictions SOURCES (files, folders, globs, .txt lists): a table and a label volume."""
     options = from_options(RunOptions, values)
     recipe = from_options(PickRecipe, values)
     jobs, run_dir = jobs_of(PICK, expand(sources), out, recipe, options)

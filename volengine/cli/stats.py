@@ -41,7 +41,7 @@ def command(
     jobs, run_dir = jobs_of(STATS, case.volumes(), out, recipe, options)
     if jobs:
         execute(jobs, run_dir, options)
-    if options.dry_run or not case.complete:  # one of several parts may end before the last
+    if options.dry_run or not case.complete:  # another part of the run may still be counting
         return
     click.echo(case.finish().text())
     click.echo(f"tables: {out}")

@@ -10,5 +10,5 @@ from volengine.engine.show import status
 @click.command("status")
 @click.argument("run_dir")
 def command(run_dir: str) -> None:
-    """How far the run in RUN_DIR is: units done per stage, time per unit."""
+    """Show the progress of the run in RUN_DIR: finished units per stage, time per unit."""
     click.echo(status(run_dir))

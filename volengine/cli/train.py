@@ -44,7 +44,7 @@ def command(recipe_file: str | None, out: str, **values: Any) -> None:
     options = {k: v for k, v in values.items() if v is not None}
     recipe = from_options(TrainRecipe, {**given, **options})
     history = train(recipe, out)
-    if int(os.environ.get("RANK", "0")):  # under torchrun one process speaks for all
+    if int(os.environ.get("RANK", "0")):  # under torchrun only the first process prints
         return
     best = min(
         history, key=lambda r: r["validation_loss"] if r["validation_loss"] == r["validation_loss"] else r["loss"]
@@ -59,7 +59,7 @@ def command(recipe_file: str | None, out: str, **values: Any) -> None:
 def _samples(
     volumes: Sequence[str], truth: Mapping[str, Sequence[str]], radius_nm: float | None
 ) -> list[dict[str, Any]]:
-    """Samples from the short options: training sets hold their own truth, every other volume needs one."""
+    """Samples from the short options; training sets contain their truth, every other volume needs one."""
     given = {key: paths for key, paths in truth.items() if paths}
     if len(given) > 1:
         raise click.UsageError("Give one of --labels, --points and --target; a RECIPE_FILE can mix them.")
