@@ -44,7 +44,7 @@ OTHER_OPTIONS = {
     "export": set(),
     "train": {"out", "volumes", "labels", "points", "targets", "radius_nm"},
 }
-"""Options that are no field of a recipe: where things lie (of all others: ``--out``), and short forms of nested fields."""
+"""Options that are no field of a recipe (of all other verbs: ``--out``): where things lie, short forms of fields."""
 
 LEFT_OUT = {"interact": {"rules"}, "train": {"samples", "arguments", "losses", "augmentation"}}
 """Fields that hold recipes themselves, or names and values: given in a file."""
