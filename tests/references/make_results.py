@@ -4,9 +4,10 @@
     python tests/references/make_results.py compare BEFORE AFTER
 
 ``record`` runs every case of :mod:`small_runs` (with ``--case`` some; the others stay as the file has them) with the
-``volengine`` that Python finds (set ``PYTHONPATH`` to try another tree), digests what the runs have made (:mod:`products`), and writes it as JSON, together with the machine and
-the libraries. ``--demo`` adds both parts of the demo, ``--files`` the digests of the files as they are stored.
-``compare`` prints what differs, and ends with 1 if anything does.
+``volengine`` that Python finds (set ``PYTHONPATH`` to try another tree), digests what the runs have made
+(:mod:`products`), and writes it as JSON, together with the machine and the libraries. ``--demo`` adds both parts of the
+demo, ``--files`` the digests of the files as they are stored. ``compare`` prints what differs, and ends with 1 if
+anything does.
 
 The tests compare with ``results.json`` beside this script (``tests/test_results.py``). Results changed on purpose?
 
