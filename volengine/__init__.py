@@ -1,13 +1,16 @@
 """volengine: a distributed engine for chunked volumes of cryo-electron tomography.
 
->>> import volengine
->>> volume = volengine.convert("TS_01.mrc", "TS_01.ome.zarr")                                # doctest: +SKIP
->>> volume[100], volume.at_level(1).to_dask()                                                 # doctest: +SKIP
->>> recipe = volengine.SegmentRecipe(models=("ribosome.safetensors",))
->>> predictions = volengine.segment("TS_01.ome.zarr", "predictions", recipe)                 # doctest: +SKIP
->>> picks = volengine.pick(predictions["ribosome"].url, "TS_01.star")                        # doctest: +SKIP
+Convert a tomogram to OME-Zarr, predict a feature with a network, and pick particles from the prediction:
 
-Verbs, recipes and handles are loaded when they are first used, so importing the package costs next to nothing.
+>>> import volengine
+>>> volume = volengine.convert("TS_01.mrc", "converted.ome.zarr")
+>>> recipe = volengine.SegmentRecipe(models=("ribosome.safetensors",))
+>>> predictions = volengine.segment(volume.url, "found", recipe)
+>>> picks = volengine.pick(predictions["ribosome"].url, "TS_01.star")
+>>> picks.feature
+'ribosome'
+
+``import volengine`` is quick, because it loads no other package: each verb, recipe and handle is loaded on first use.
 """
 
 from __future__ import annotations

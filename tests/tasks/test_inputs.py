@@ -107,7 +107,7 @@ def test_a_list_of_windows_and_the_home_folder_on_its_lines(folder: Path, monkey
         (["none.txt"], MissingError, "none.txt: no such file"),
         (["comments.txt"], MissingError, "comments.txt: the list names no input"),
         (["outer.txt"], MissingError, "outer.txt, line 1: bad.txt, line 3: none.mrc"),
-        (["self.txt"], InputError, "self.txt, line 1: self.txt: the list leads back to itself"),
+        (["self.txt"], InputError, "self.txt, line 1: self.txt: the list contains itself"),
         (["bytes.txt"], InputError, "bytes.txt: no text"),
     ],
 )

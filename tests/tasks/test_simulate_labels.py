@@ -206,7 +206,7 @@ def _refused(path: Path, match: str, error: type[Exception] = InputError, **labe
 def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
     path = written(tmp_path / "drawn.mrc", drawn())
     _refused(path, "leaves the volume", start=[0, 0, 1])
-    _refused(path, "not as large as the specimen", shape=[20, 72, 100])
+    _refused(path, "do not have the size of the specimen", shape=[20, 72, 100])
     _refused(path, "leaves the volume", voxel_size=6.0)
     _refused(tmp_path / "nothing.mrc", "nothing.mrc", MissingError)
     _refused(path, "labels are numbers", classes={0: "shell"})
@@ -216,7 +216,7 @@ def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
     flat = written(tmp_path / "flat.mrc", drawn())
     with mrcfile.open(flat, mode="r+") as mrc:
         mrc.voxel_size = (SIZE, SIZE, 2 * SIZE)
-    _refused(flat, "no cubes")
+    _refused(flat, "not cubes")
     with pytest.raises(InputError, match="one or the other"):
         SpecimenRecipe.from_json({"labels": {"path": "a.mrc", "classes": {1: "a"}}, "vesicles": [{"count": 1}]})
 

@@ -1,7 +1,7 @@
-"""Networks: architectures, their files, applying and fitting them. PyTorch lives here and nowhere else."""
+"""Networks: architectures, model files, prediction and training. Only this room and its kernels use PyTorch."""
 
 import os
 
-# Feature maps in large pages, before PyTorch allocates its first one: a tenth of a network's time on a CPU is the
-# system's, which hands out new pages for every map.
+# Use large pages for feature maps; this must be set before PyTorch allocates its first one. Otherwise a CPU spends a
+# tenth of a network's time in the operating system, which provides new pages for every map.
 os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")

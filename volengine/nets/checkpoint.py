@@ -1,8 +1,8 @@
 """Native model files: one ``.safetensors`` file with the weights, and the model's facts as JSON in its header.
 
-No pickle: opening a file runs nothing. The facts are read without PyTorch (:func:`load_facts`). Files of other programs
-are recognised by their ending (:data:`FORMATS`) and read by :mod:`volengine.nets.formats.foreign`. The name of a model
-that comes with the package will do instead of a path (:mod:`volengine.nets.shipped`).
+The files contain no pickle, so opening one runs no code. :func:`load_facts` needs no PyTorch. Files of other programs
+are recognised by their ending (:data:`FORMATS`) and read by :mod:`volengine.nets.formats.foreign`. Instead of a path,
+the name of a model that comes with the package may be given (:mod:`volengine.nets.shipped`).
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ FORMATS = {
     ".keras": "volengine.nets.formats.foreign:load_keras",
     ".onnx": "volengine.nets.formats.onnx.read:load_onnx",
 }
-"""Loaders of other programs' model files, by their ending: path -> (module, facts)."""
+"""Loader of each kind of foreign model file, by its ending: a function from path to (module, facts)."""
 
 
 def _foreign(path: str | Path) -> Callable[[str | Path], tuple[nn.Module, ModelFacts]] | None:
@@ -58,12 +58,14 @@ def save_model(path: str | Path, module: nn.Module, facts: ModelFacts) -> None:
 
 
 def load_facts(path: str | Path) -> ModelFacts:
-    """The facts of a model file.
+    """Read the facts of a model file.
 
     Raises
     ------
-    MissingError, FormatError
-        There is no such file; it is damaged; it is a safetensors file of another program.
+    MissingError
+        The file does not exist.
+    FormatError
+        The file is damaged, or is a safetensors file of another program.
     """
     loader = _foreign(path)
     if loader is not None:
@@ -96,15 +98,22 @@ def load_facts(path: str | Path) -> ModelFacts:
 def load_model(
     path: str | Path, device: str | torch.device = "cpu", *, network: str | None = None
 ) -> tuple[nn.Module, ModelFacts]:
-    """The network with its weights, in evaluation mode, and its facts.
+    """Load a network with its weights, in evaluation mode, and its facts.
 
-    ``network`` allows an own architecture (``FILE.py:Class``, see :func:`volengine.nets.registry.build`) and is needed
-    where the facts name one: no file names the code that is run.
+    Parameters
+    ----------
+    path
+        A model file, or the name of a model that comes with the package.
+    device
+        Device of the weights.
+    network
+        Your own architecture (``FILE.py:Class``, see :func:`volengine.nets.registry.build`). It is needed if the facts
+        name one, because Python code is run only if the caller names it.
 
     Raises
     ------
     MissingError, FormatError, InputError
-        As :func:`load_facts`; or the weights do not fit the architecture that the facts name.
+        As in :func:`load_facts`; or the weights do not fit the architecture that the facts name.
     """
     from safetensors.torch import load_file
 
@@ -130,7 +139,7 @@ def load_model(
 
 
 def identity(path: str | Path) -> str:
-    """A digest of the file's bytes: part of the identity of everything that it predicts."""
+    """Digest of the file's bytes; it is part of the identity of every prediction of the model."""
     import hashlib
 
     try:

@@ -1,8 +1,8 @@
-"""How much memory a network's forward needs, found without running it.
+"""The memory that a forward pass of a network needs, found without running it.
 
-The network is walked with *meta* tensors (shapes without numbers); every tensor that comes into being is counted
-until it is freed, as in inference mode. Convolutions may need a work space besides, which is not seen here:
-:func:`forward_bytes` adds a share for it.
+The network is called with *meta* tensors (shapes without numbers); every tensor is counted from its creation until it
+is freed, as in inference mode. The work space of convolutions does not show up this way; :func:`forward_bytes` adds a
+share for it.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     import torch
 
 WORKSPACE = {4: 1.5, 5: 2.5}
-"""Peak over activations by the rank of the input, measured with oneDNN: 2D convolutions 1.3, 3D ones 2.2 (copies of
-input and output in another order)."""
+"""Ratio of peak memory to activations, by the rank of the input. Measured with oneDNN: 1.3 for 2D convolutions, 2.2 for
+3D ones, which copy input and output into another memory order."""
 
 
 def forward_bytes(module: torch.nn.Module, input_shape: Sequence[int]) -> int:
-    """Peak bytes of all activations (float32) for an input of this shape (batch and channels included)."""
+    """Peak bytes of all activations (float32) of a forward pass, for an input of this shape with batch and channels."""
     import torch
     from torch.utils._python_dispatch import TorchDispatchMode
 

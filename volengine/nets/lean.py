@@ -1,12 +1,15 @@
-"""Networks for prediction with less to compute: the same answers up to rounding.
+"""Rewrite networks so that prediction computes less; outputs are the same up to rounding.
 
-A 3x3 convolution over a feature map that was enlarged twofold by repeating its voxels reads the same voxel up to
-four times. Its weights can be added up beforehand: then it is a transposed convolution of the small map with a 4x4
-kernel and a stride of 2, with 4 multiply-adds per answer instead of 9, and the large map is never written. Where the
-enlarged map is joined with another one first (U-Nets), the convolution is split into one for each. Ais's UNet takes
-0.65 of its time so. And where a map is pooled by its maximum, ReLU waits for the smaller map.
+A 3x3 convolution of a feature map that was enlarged twofold by repeating voxels reads the same voxel up to four times.
+If the weights of equal voxels are added beforehand, it becomes a transposed convolution of the small map with a 4x4
+kernel and stride 2, which needs 4 multiply-adds per output instead of 9 and no large map. If the enlarged map is first
+joined with another one (U-Nets), the convolution is split into one for each map. Ais's UNet then takes 0.65 of its
+time. In addition, ReLU is moved behind maximum pooling, where the map is smaller.
 
->>> layers, state = lean(*describe(module, sample))                                                  # doctest: +SKIP
+>>> from volengine.nets.registry import build
+>>> layers, state = lean(*describe(build("unet"), torch.zeros(1, 1, SAMPLE, SAMPLE)))
+>>> "conv_transpose" in [layer["kind"] for layer in layers]
+True
 """
 
 from __future__ import annotations
@@ -25,24 +28,24 @@ from volengine.nets.architectures.trace import Description, describe
 Layers = list[dict[str, Any]]
 _GAINS = (nn.Upsample, nn.MaxPool2d)
 SAMPLE = 64
-"""Side of the input on which a network is followed; all strides of slices divide it."""
+"""Side of the input with which a network is traced; the strides of all 2D networks divide it."""
 
 
 def lean_module(module: nn.Module, slices: int) -> nn.Module:
-    """A network of slices with less to compute, where there is such a one; else the network itself.
+    """Rewrite a 2D network so that it computes less; if that is not possible, return the network itself.
 
     Parameters
     ----------
     module
-        Takes (batch, slices, y, x); it is not changed.
+        The network, with the input (batch, slices, y, x); it is not changed.
     slices
-        Of its input.
+        Number of input slices.
     """
     if not isinstance(module, GraphNet) and not any(isinstance(part, _GAINS) for part in module.modules()):
         return module
     try:
         described = describe(module, torch.zeros(1, slices, SAMPLE, SAMPLE))
-    except (InputError, RuntimeError, TypeError, ValueError):  # not of plain layers, or not for such a sample
+    except (InputError, RuntimeError, TypeError, ValueError):  # it has other layers, or refuses this sample
         return module
     layers, state = lean(*described)
     pools = any(layer["kind"] == "pool" for layer in layers)
@@ -54,8 +57,11 @@ def lean_module(module: nn.Module, slices: int) -> nn.Module:
 
 
 def lean(layers: Layers, state: dict[str, torch.Tensor]) -> Description:
-    """A description in which no 2D convolution reads a map that was enlarged for it alone, and no maximum pooling one
-    that had its ReLU; the same if there is none."""
+    """Rewrite a description so that it computes less.
+
+    Convolutions of maps that were enlarged only for them become transposed convolutions of the small maps, and ReLU
+    before maximum pooling moves behind it. Other layers stay unchanged.
+    """
     layers = _pool_first(layers)
     readers = Counter(name for layer in layers for name in layer["inputs"])
     known = {layer["name"]: layer for layer in layers}
@@ -91,7 +97,7 @@ def lean(layers: Layers, state: dict[str, torch.Tensor]) -> Description:
 
 
 def _pool_first(layers: Layers) -> Layers:
-    """ReLU behind the maximum pooling that alone reads it: the same numbers."""
+    """Move each ReLU that only a maximum pooling reads behind the pooling; the numbers stay the same."""
     readers = Counter(name for layer in layers for name in layer["inputs"])
     swapped = dict[int, dict[str, Any]]()
     for number, (layer, after) in enumerate(itertools.pairwise(layers)):
@@ -105,7 +111,7 @@ def _pool_first(layers: Layers) -> Layers:
 
 
 def _plain(layer: dict[str, Any]) -> bool:
-    """Whether a layer is a 3x3 convolution that moves nothing."""
+    """Whether a layer is a plain 3x3 convolution: stride 1, same padding, no dilation, one group."""
     once = (layer.get("stride"), layer.get("dilation"))
     return (
         layer["kind"] == "conv"
@@ -125,7 +131,7 @@ def _doubles(layer: dict[str, Any]) -> bool:
 def _split(
     layer: dict[str, Any], weight: torch.Tensor, bias: torch.Tensor | None, small: str, fine: str, width: int
 ) -> tuple[Layers, list[dict[str, torch.Tensor]]]:
-    """A convolution of a joined map as one for each part, and their sum; ``width``: channels of the small map."""
+    """Split a convolution of a joined map into one for each part, and a sum; ``width``: channels of the small map."""
     name, (inputs, outputs) = layer["name"], layer["channels"]
     first = {
         "name": f"{name}/small",
@@ -143,17 +149,17 @@ def _split(
 
 
 def enlarging(weight: torch.Tensor) -> torch.Tensor:
-    """The transposed kernel that convolves a map as if its voxels had been repeated twofold.
+    """The kernel of the transposed convolution that replaces a convolution of a twofold enlarged map.
 
     Parameters
     ----------
     weight
-        (outputs, inputs, 3, 3), of a convolution with a border of zeros.
+        (outputs, inputs, 3, 3): kernel of a convolution that pads with zeros.
 
     Returns
     -------
     Tensor, (inputs, outputs, 4, 4)
-        For a stride of 2, cut off by one voxel on each side.
+        Kernel for a stride of 2 and a padding of 1.
     """
     for axis in (2, 3):
         a, b, c = weight.double().unbind(axis)
@@ -162,7 +168,7 @@ def enlarging(weight: torch.Tensor) -> torch.Tensor:
 
 
 def _channels(name: str, known: dict[str, dict[str, Any]]) -> int:
-    """Of a layer's answer; 0 where only the input could tell."""
+    """Number of output channels of a layer; 0 if it depends on the network's input."""
     layer = known[name]
     if layer["kind"] in ("conv", "conv_transpose"):
         return int(layer["channels"][1])

@@ -1,12 +1,16 @@
-"""Networks, ready to run.
+"""Networks that are ready for prediction.
 
-A :class:`Predictor` is a network on its device, in inference mode, with its activation and its test-time
-augmentation; :func:`load_predictor` makes one from a model file, once per process. ``volengine.nets.tiles`` runs it
-over the patches of a block.
+A :class:`Predictor` is a network on its device, in inference mode, with its activation and its test-time augmentation.
+:func:`load_predictor` makes one from a model file, once per process. :mod:`volengine.nets.tiles` applies it to the
+patches of a block.
 
->>> predictor = Predictor(module, Traits(features=1, volumetric=True), Execution(tta=8))
+>>> import torch
+>>> module = torch.nn.Conv3d(1, 1, 3, padding=1)
+>>> predictor = Predictor(module, Traits(features=1, volumetric=True), Execution(tta=8, device="cpu"))
 >>> with predictor.running():
-...     probabilities = predictor(batch)                        # (batch, features, z, y, x)
+...     probabilities = predictor(torch.zeros(2, 1, 8, 8, 8))
+>>> probabilities.shape                                         # (batch, features, z, y, x)
+torch.Size([2, 1, 8, 8, 8])
 """
 
 from __future__ import annotations
@@ -35,19 +39,20 @@ MeanOf = Literal["probabilities", "logits"]
 
 @dataclass(frozen=True)
 class Traits:
-    """What the predictor must know of a network.
+    """Facts about a network that a predictor needs.
 
     Parameters
     ----------
     features
         Number of output channels.
     volumetric
-        3D: input (batch, 1, z, y, x), answer (batch, features, z, y, x). Otherwise 2D or 2.5D: input
-        (batch, slices, y, x), answer (batch, features, y, x) for the slice in the middle.
+        Whether the network is 3D: input (batch, 1, z, y, x), output (batch, features, z, y, x). Otherwise it is 2D or
+        2.5D: input (batch, slices, y, x), output (batch, features, y, x) for the middle slice.
     activation
-        Applied to the network's answer. ``none``: the answer is no probability; see :mod:`volengine.ops.blend`.
+        The function that is applied to the network's output; ``none``: the output is not a probability, see
+        :mod:`volengine.ops.blend`.
     slices
-        2.5D: slices as channels.
+        Number of input slices of a 2.5D network.
     """
 
     features: int = 1
@@ -58,7 +63,7 @@ class Traits:
 
 @dataclass(frozen=True)
 class Execution:
-    """How a network is run.
+    """How a network is executed.
 
     Parameters
     ----------
@@ -69,18 +74,19 @@ class Execution:
     precision
         ``float32`` (TensorFloat-32 off), ``tf32``, or autocast to ``bfloat16`` or ``float16``.
     channels_last
-        Memory order for the network and its input. Measured on a CPU, one thread: 2D networks take 0.6 to 0.7 of the
-        time with it, 3D ones 0.3 to 0.7; the tensor cores of a GPU want it too. Left out on a CPU for networks with
-        instance normalisation, which PyTorch computes in the other order: MemBrain's then takes 0.9 of the time.
+        Use the channels-last memory order for the network and its input. Measured on one CPU thread: 2D networks then
+        take 0.6 to 0.7 of the time, 3D ones 0.3 to 0.7; the tensor cores of a GPU need it, too. On a CPU it is not used
+        for networks with instance normalisation, which PyTorch computes in the other order: MemBrain's network takes
+        0.9 of the time without it.
     compile
-        ``torch.compile`` the network (pays for many patches of one shape).
+        Use ``torch.compile``, which is worth it for many patches of one shape.
     tta
-        See :mod:`volengine.nets.tta`.
+        Test-time augmentation, see :mod:`volengine.nets.tta`.
     mean_of
-        What is averaged over views, and by the blend over patches: ``probabilities``, or the network's ``logits``
-        before its sigmoid (as membrain-seg does). Logits are cut off at ±1023.
+        What is averaged over views, and over patches in the blend: ``probabilities``, or the network's ``logits``
+        before its sigmoid (as in membrain-seg). Logits are limited to ±1023.
     spread
-        Answer the means of the probabilities and of their squares besides: see :attr:`Predictor.channels`.
+        Also output the means of the probabilities and of their squares, see :attr:`Predictor.channels`.
     """
 
     batch: int = 0
@@ -98,10 +104,10 @@ class Execution:
 
 
 def auto_batch(shape: Sequence[int], volumetric: bool, *, on_cpu: bool = True) -> int:
-    """Patches of this shape per call, where the user does not say.
+    """Number of patches of this shape (z, y, x) per call, if the user gives none.
 
-    On a CPU two small patches (PyTorch takes a slow path for a single one: 32³ measured 3.5 times slower per voxel),
-    else one: more are no faster. On a GPU about two million voxels.
+    On a CPU two small patches, because PyTorch is slow for a single one (32³: 3.5 times slower per voxel, as measured);
+    one large patch, because more are not faster. On a GPU as many as have about two million voxels.
     """
     voxels = int(np.prod(shape))
     if on_cpu:
@@ -110,14 +116,20 @@ def auto_batch(shape: Sequence[int], volumetric: bool, *, on_cpu: bool = True) -
 
 
 class Predictor:
-    """A network, ready to run.
+    """A network that is ready for prediction.
 
     Parameters
     ----------
     module
-        Gives logits (see ``traits.activation``); changed: moved to the device and to evaluation mode.
+        The network, which outputs logits (see ``traits.activation``). It is changed: moved to the device and set to
+        evaluation mode.
     traits, execution
-        What it is and how to run it.
+        Facts about the network, and how it is executed.
+
+    Raises
+    ------
+    InputError
+        The device, the precision or the averages that ``execution`` asks for are not possible.
     """
 
     def __init__(self, module: torch.nn.Module, traits: Traits, execution: Execution | None = None):
@@ -146,19 +158,22 @@ class Predictor:
 
     @property
     def bounded(self) -> bool:
-        """Whether the answers are probabilities."""
+        """Whether the outputs are probabilities (0 to 1)."""
         return self.traits.activation != "none" and self.execution.mean_of == "probabilities"
 
     @property
     def channels(self) -> int:
-        """Channels of the answers: the features; with ``spread`` for each its mean probability (where the features
-        are logits), and for each the mean of the squared probability. All channels have :attr:`scale`, so the
-        probabilities beside logits come times ``PROBABILITY_SCALE / VALUE_SCALE``."""
+        """Number of output channels.
+
+        The features come first. With ``spread`` follow their mean probabilities (if the features are logits) and the
+        means of their squared probabilities. All channels have the same :attr:`scale`, so probabilities that follow
+        logits are multiplied by ``PROBABILITY_SCALE / VALUE_SCALE``.
+        """
         return self.traits.features * ((2 if self.bounded else 3) if self.execution.spread else 1)
 
     @property
     def scale(self) -> float:
-        """Fixed-point scale of this network's sums."""
+        """Fixed-point scale of the sums of this network's outputs."""
         return PROBABILITY_SCALE if self.bounded else VALUE_SCALE
 
     @property
@@ -168,12 +183,12 @@ class Predictor:
         return torch.channels_last_3d if self.traits.volumetric else torch.channels_last
 
     def batch(self, shape: Sequence[int]) -> int:
-        """Patches of this shape per call."""
+        """Number of patches of this shape (z, y, x) per call."""
         return self.execution.batch or auto_batch(shape, self.traits.volumetric, on_cpu=self.device.type == "cpu")
 
     @contextlib.contextmanager
     def running(self) -> Iterator[None]:
-        """Inference mode, the precision asked for, and the same algorithms every time."""
+        """Context with inference mode, the precision of ``execution``, and deterministic algorithms."""
         import torch
 
         tf32 = self.execution.precision == "tf32"
@@ -188,19 +203,19 @@ class Predictor:
             yield
 
     def __call__(self, batch: torch.Tensor, from_views: Sequence[View] | None = None) -> torch.Tensor:
-        """Answers of the network, activation applied, mean over the views; float32 on the device.
+        """Predict a batch: apply the network and its activation to each view, and average.
 
         Parameters
         ----------
         batch
             (batch, 1, z, y, x) or (batch, slices, y, x), float32, on the device.
         from_views
-            The views; default: all of the augmentation.
+            The views; default: all views of the test-time augmentation.
 
         Returns
         -------
         Tensor, (batch, channels, z, y, x)
-            With one slice along z for 2D and 2.5D networks.
+            Float32, on the device; for 2D and 2.5D networks with one slice along z.
         """
         total: torch.Tensor | None = None
         looks = self.views if from_views is None else from_views
@@ -211,13 +226,13 @@ class Predictor:
             answer = view.undo(self._answer(self._call(seen).float()), self.traits.volumetric)
             total = answer if total is None else total.add_(answer)
         if total is None:
-            raise InputError("There is no view to look at.")
+            raise InputError("A prediction needs at least one view; none is given.")
         if len(looks) > 1:
             total = total.div_(len(looks))
         return total if self.traits.volumetric else total.unsqueeze(2)
 
     def _answer(self, logits: torch.Tensor) -> torch.Tensor:
-        """All :attr:`channels` of one view."""
+        """All :attr:`channels` for one view."""
         import torch
 
         if not self.execution.spread:
@@ -231,8 +246,11 @@ class Predictor:
         return torch.cat([values, chance * factor, square * factor], 1)
 
     def _activate(self, logits: torch.Tensor) -> torch.Tensor:
-        """Written out, because PyTorch's own sigmoid and softmax differ in the last bit between the vectors of a
-        tensor and the few numbers left at its end, and so by a patch's place in its batch."""
+        """Apply the activation.
+
+        It is written out because the last bit of PyTorch's sigmoid and softmax depends on a number's place in the
+        tensor (vectorised, or among the few numbers at the end), and so on the place of a patch in its batch.
+        """
         if self.traits.activation == "sigmoid":
             return logits.neg().exp_().add_(1).reciprocal_()
         if self.traits.activation == "softmax":
@@ -245,14 +263,14 @@ class Predictor:
 
 
 def resolve_device(device: str) -> torch.device:
-    """A torch device from ``auto`` (CUDA, else MPS, else CPU) or its name.
+    """The torch device for ``auto`` (CUDA, else MPS, else CPU) or for a device's name.
 
-    Where a machine has several GPUs, ``auto`` and ``cuda`` take the one of the worker process's number.
+    If a machine has several GPUs, ``auto`` and ``cuda`` choose one by the number of the worker process.
 
     Raises
     ------
     InputError
-        This machine or this torch has no such device.
+        The machine, or this installation of torch, does not have the device.
     """
     import torch
 
@@ -269,34 +287,36 @@ def resolve_device(device: str) -> torch.device:
 
 
 def _turns_back(module: torch.nn.Module) -> bool:
-    """Whether a network normalises by instance, for which its activations are copied into the plain memory order."""
+    """Whether a network has instance normalisation, for which PyTorch copies activations into the plain order."""
     from torch.nn.modules.instancenorm import _InstanceNorm
 
     return any(isinstance(part, _InstanceNorm) for part in module.modules())
 
 
 def _depth(traits: Traits) -> int:
-    """Slices the network sees (for augmentation along z): more than one for 3D networks."""
+    """Number of slices that the network sees, for flips along z; more than one for 3D networks."""
     return 2 if traits.volumetric else traits.slices
 
 
 @lru_cache(maxsize=8)
 def load_predictor(path: str, digest: str, execution: Execution, network: str | None = None) -> Predictor:
-    """A model file as a predictor; loaded once per process.
+    """Load a model file as a predictor; it is cached, so that a process loads it once.
 
     Parameters
     ----------
     path
-        A native model file (:mod:`volengine.nets.checkpoint`).
+        The model file (:mod:`volengine.nets.checkpoint`).
     digest
         Its :func:`~volengine.nets.checkpoint.identity` when the run was planned.
+    execution
+        How the network is executed.
     network
-        Allows an own architecture, see :func:`volengine.nets.registry.build`.
+        The user's own architecture that may be run, see :func:`volengine.nets.registry.build`.
 
     Raises
     ------
     InputError
-        The file has changed since, or the device cannot be used.
+        The file has changed since the run was planned, or the device cannot be used.
     """
     from volengine.nets.checkpoint import identity, load_model
 

@@ -1,9 +1,9 @@
-"""The registry of networks: a name, where its class is, and how far it sees.
+"""The registry of networks: find the class of a name, build networks, and measure their receptive fields.
 
-Three kinds of names: the literal table below; what installed packages add under the entry-point group
-``volengine.networks`` (name = ``package.module:Class``); and a user's own, ``folder/mine.py:Class`` or
-``package.module:Class``. An own one is Python that is run, so it is built only where the caller names it (``own=``),
-never because a model file does; its name in a model's facts carries a digest of its file.
+There are three kinds of names: those of the table below; those that installed packages add with the entry-point group
+``volengine.networks`` (name = ``package.module:Class``); and a user's own architectures, ``folder/mine.py:Class`` or
+``package.module:Class``. An own architecture is Python code that is run. Therefore it is built only if the caller names
+it (``own=``), and never because a model file does; its name in a model's facts contains a digest of its file.
 
 >>> build("unet", {"context": 5})                                                            # doctest: +ELLIPSIS
 UNet2d(...
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 class Entry(NamedTuple):
-    """Where a network's class or function is, and where its layout comes from."""
+    """The class or function of a network, and the source of its layout."""
 
     target: str
     source: str
@@ -66,44 +66,43 @@ NETWORKS: dict[str, Entry] = {
     "onnx": Entry("volengine.nets.formats.onnx.read:OnnxSizes", "an ONNX file, which onnxruntime computes"),
 }
 IMPORTED = ("graph", "onnx")
-"""Networks that are built from what a model file describes, and are nothing without it."""
+"""Networks that can be built only from the description in a model file."""
 GROUP = "volengine.networks"
 DIGEST_LENGTH = 20
 
 
 def names() -> list[str]:
-    """All names, own and added."""
+    """All names of the table and of installed packages."""
     return sorted({*NETWORKS, *(point.name for point in metadata.entry_points(group=GROUP))})
 
 
 def source(name: str) -> str:
-    """Where a network's layout comes from, in a few words."""
+    """The source of a network's layout, in a few words."""
     if name in NETWORKS:
         return NETWORKS[name].source
     return next((point.value for point in metadata.entry_points(group=GROUP) if point.name == name), "")
 
 
 def build(name: str, arguments: Mapping[str, Any] | None = None, *, own: str | None = None) -> nn.Module:
-    """A new network.
+    """Build a new network.
 
     Parameters
     ----------
     name
-        As the facts of a model have it.
+        Name of the architecture, as in the facts of a model.
     arguments
-        What it is built with.
+        Arguments of the class or function.
     own
-        Allows one own architecture: ``folder/mine.py:Class`` or ``package.module:Class``, as somebody named it on the
-        command line or in a call. It stands for ``name``, whose file may have lain elsewhere but must have the same
-        bytes (see :func:`own_name`).
+        The user's own architecture that may be run: ``folder/mine.py:Class`` or ``package.module:Class``. It is used
+        for ``name`` if its file has the same bytes (see :func:`own_name`); the folder may differ.
 
     Raises
     ------
     InputError
-        There is no network of this name, or it takes no such arguments; or it is an own one that nobody allowed, or
-        its file is another than the name's digest says.
+        The name is unknown, or the arguments do not fit; or ``name`` is an own architecture that ``own`` does not
+        allow, or whose file has another digest.
     MissingError
-        The own file or package is not there.
+        The own file or package does not exist.
     DependencyError
         The network needs an extra that is not installed.
     """
@@ -126,14 +125,14 @@ def _find(name: str) -> Any:
 
 
 def is_own(name: str) -> bool:
-    """Whether a name is that of a user's own architecture."""
+    """Whether a name is the name of a user's own architecture."""
     return ":" in name
 
 
 def allowed(name: str, specs: Sequence[str]) -> str | None:
-    """Which of the own architectures that a user named stands for the one of a model: the first of the same class.
+    """The first of the user's own architectures (``specs``) that has the class of a model's architecture ``name``.
 
-    ``None`` where the model's is none of somebody's own, or no such class was named.
+    ``None`` if the model's architecture is not an own one, or if the user named no such class.
     """
     if not is_own(name):
         return None
@@ -141,7 +140,7 @@ def allowed(name: str, specs: Sequence[str]) -> str | None:
 
 
 def located(spec: str) -> str:
-    """An own architecture's name with its file's path made absolute, so that every process means the same."""
+    """The name of an own architecture with an absolute path, so that it means the same file in every process."""
     where = _where(spec)
     if not where.endswith(".py"):
         return spec
@@ -153,10 +152,10 @@ def _class(spec: str) -> str:
 
 
 def own_name(spec: str) -> str:
-    """The name under which an own architecture stands in a model's facts: ``mine.py:Class@DIGEST``.
+    """The name of an own architecture in a model's facts: ``mine.py:Class@DIGEST``.
 
-    Of a file only its name remains, not its folder. The digest is of the file that holds the class: the beginning of
-    its SHA-256. Nothing is run, except that the packages above a module are imported to find it.
+    It contains the name of the file without its folder. The digest is the beginning of the SHA-256 of the file that
+    holds the class. The file is not run; but to find a module, the packages above it are imported.
     """
     file, attribute, _ = _split(spec)
     shown = file.name if _where(spec).endswith(".py") else _where(spec)
@@ -168,7 +167,7 @@ def _where(spec: str) -> str:
 
 
 def _split(spec: str) -> tuple[Path, str, str]:
-    """File, class, and digest ("" where none is given) of ``where:Class@digest``."""
+    """File, class, and digest ("" if none is given) of ``where:Class@digest``."""
     where = _where(spec)
     attribute, _, digest = spec.rpartition(":")[2].partition("@")
     if not where or not attribute.isidentifier():
@@ -193,7 +192,7 @@ def _digest(file: Path) -> str:
 
 
 def _own(name: str, own: str | None) -> Any:
-    """The class of an own architecture, if it is allowed and the one that is meant."""
+    """The class of an own architecture; refuses one that is not allowed, or whose digest differs."""
     if own is None:
         raise InputError(
             f"The network {name!r} is somebody's own Python file or package, and is not run because a model names it. "
@@ -218,7 +217,7 @@ def _own(name: str, own: str | None) -> Any:
 
 
 def _load_file(file: Path, digest: str) -> Any:
-    """A Python file as a module of its own, loaded once per content."""
+    """Load a Python file as a module; a file with the same content is loaded once."""
     key = f"_volengine_own_{digest}"
     if key not in sys.modules:
         spec = importlib.util.spec_from_file_location(key, file)
@@ -235,25 +234,25 @@ def _load_file(file: Path, digest: str) -> Any:
 
 
 def parameters(module: nn.Module) -> int:
-    """Number of weights as Keras counts them: trained ones, and the moving means and variances of batch normalisation.
+    """Number of weights as Keras counts them: trained weights, and moving means and variances of batch normalisation.
 
-    Published counts of Ais's networks are such sums.
+    The published counts of Ais's networks are such numbers.
     """
     buffers = sum(b.numel() for b in module.buffers() if b.is_floating_point())
     return buffers + sum(p.numel() for p in module.parameters())
 
 
 def reach(module: nn.Module, volumetric: bool) -> tuple[Index3, Index3]:
-    """Receptive field (radius) and total stride of a convolutional network, voxels z, y, x; found by probing.
+    """Receptive field (radius) and total stride of a convolutional network, voxels z, y, x, found by probing.
 
-    A network whose convolutions keep the size is equivariant to shifts by its stride. The radius is found with
-    all-positive weights and no non-linearity that could hide a dependence: the gradient of the answers at one stride
-    cell shows every input voxel they can depend on.
+    A network whose convolutions keep the size is equivariant to shifts by its stride. The radius is found with positive
+    weights and without non-linearities that could hide a dependence: the gradient of the outputs of one stride cell
+    shows every input voxel that they can depend on.
 
     Raises
     ------
     InputError
-        The network normalises over its patch: there is no finite receptive field.
+        The network normalises over its patch, so its receptive field is not finite.
     """
     from volengine.nets.architectures.receptive import probe
 

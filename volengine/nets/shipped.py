@@ -1,4 +1,4 @@
-"""Networks that come with the package: their names stand for their files, wherever a model file is named.
+"""Models that come with the package: their names can be given wherever a model file is expected.
 
 >>> model_file("cytoplasm").name
 'cytoplasm.safetensors'
@@ -13,16 +13,16 @@ from pathlib import Path
 SHIPPED = {
     "cytoplasm": "membrane, microtubule, actin, ribosome; 10 to 14 angstrom; trained on simulated tomograms alone",
 }
-"""What each is; its file is ``volengine/data/NAME.safetensors``."""
+"""Description of each model; its file is ``volengine/data/NAME.safetensors``."""
 
 
 def is_shipped(path: str | Path) -> bool:
-    """Whether this is the name of such a network, not a file or folder that is there."""
+    """Whether this is the name of a shipped model; an existing file or folder of this name takes precedence."""
     return str(path) in SHIPPED and not Path(path).exists()
 
 
 def model_file(path: str | Path) -> Path:
-    """The file that a path, or the name of a network that comes with the package, means."""
+    """The model file for a path, or for the name of a shipped model."""
     if is_shipped(path):
         return Path(__file__).parents[1] / "data" / f"{path}.safetensors"
     return Path(path)

@@ -1,17 +1,26 @@
-"""Running a network over the patches of a block.
+"""Apply a network to the patches of a block.
 
-:func:`predict_patches` feeds patches to a predictor in batches and adds what it answers, as fixed-point integers
+:func:`predict_patches` passes patches to a predictor in batches and adds the predictions, as fixed-point integers
 (:mod:`volengine.ops.blend`), to the sums of a block:
 
+>>> import torch
+>>> from volengine.nets.predictor import Execution, Traits
+>>> lattice = Lattice.sliding((8, 16, 16), (8, 8, 8), (0.5, 0.5, 0.5))
+>>> block = Box((0, 0, 0), (8, 16, 16))
+>>> reader = PatchReader(np.zeros((8, 16, 16), np.float32), block, block.shape, ("reflect", "reflect", "reflect"))
+>>> module = torch.nn.Conv3d(1, 1, 3, padding=1)
+>>> predictor = Predictor(module, Traits(features=1, volumetric=True), Execution(device="cpu"))
 >>> job = PatchJob(lattice, reader, Shares(lattice, "gaussian", predictor.scale))
->>> sums = predict_patches(predictor, job, list(lattice.owned(core)), region)       # int32, (channels, *region.shape)
+>>> sums = predict_patches(predictor, job, list(lattice.owned(block)), block)
+>>> sums.shape, sums.dtype                                                          # (channels, z, y, x)
+((1, 8, 16, 16), dtype('int32'))
 
-Every batch has the same size: the last one is filled up with empty patches. A patch thus always goes through the same
-kernels, and what the network answers does not depend on which patches happen to be in its batch or block
-(convolution libraries choose another algorithm for another batch size). On a CPU each batch is computed by one
-thread, several batches at a time: a convolution split over threads adds in another order, so its last bit would
-depend on how many threads a worker has (measured: 6e-8; enough to change a rounded byte here and there). On a GPU the
-sums stay on the device until the block is done, and the next batch is cut and sent while the network runs.
+All batches have the same size: the last one is filled with empty patches. Convolution libraries choose their algorithm
+by the batch size, so a patch is always computed by the same algorithm, and its prediction does not depend on the other
+patches of its batch or block. On a CPU one thread computes a batch, and several batches are computed at a time. If a
+convolution were divided among threads, the order of its sums, and so their last bit, would depend on the number of
+threads (measured: 6e-8, enough to change some rounded bytes). On a GPU the sums stay on the device until the block is
+done, and the next batch is prepared and sent while the network runs.
 """
 
 from __future__ import annotations
@@ -40,7 +49,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class PatchJob:
-    """Where patches come from and how their answers count; from which views they are seen (default: all)."""
+    """The places of patches, the reader that fills them, their shares in the blend, and their views (``None``: all)."""
 
     lattice: Lattice
     reader: PatchReader
@@ -56,31 +65,35 @@ def predict_patches(
     threads: int = 1,
     before: NDArray[np.int32] | None = None,
 ) -> NDArray[np.int32]:
-    """Run patches and add up their contributions.
+    """Predict patches and add up their weighted predictions.
 
     Parameters
     ----------
+    predictor
+        The network.
+    job
+        The lattice, the reader and the shares of the patches.
     indices
         The patches, in any order.
     region
-        Where to add, inside of the volume; every patch must lie in it once clipped into the volume.
+        The box of the sums, inside of the volume. It must contain every patch, clipped to the volume.
     threads
-        On a CPU: batches that are computed at the same time, each by one thread; not more than PyTorch has threads
-        here (``OMP_NUM_THREADS``).
+        On a CPU: number of batches that are computed at the same time, each by one thread; at most PyTorch's number of
+        threads (``OMP_NUM_THREADS``).
     before
-        Sums of other patches over the same region, to which these are added in place.
+        Sums of other patches over the same region, (channels, z, y, x) int32, to which these are added in place.
 
     Returns
     -------
     ndarray, int32, (channels, z, y, x)
-        Fixed-point sums over ``region`` (see :mod:`volengine.ops.blend`); independent of order and threads.
+        Fixed-point sums over ``region`` (see :mod:`volengine.ops.blend`); they do not depend on order or threads.
     """
     import torch
 
     if before is None:
         sums = torch.zeros((predictor.channels, *region.shape), dtype=torch.int32, device=predictor.device)
     else:
-        sums = torch.from_numpy(before).to(predictor.device)  # on a CPU the same memory
+        sums = torch.from_numpy(before).to(predictor.device)  # on a CPU it shares the memory
     order = sorted(indices, key=lambda i: (job.lattice.input_box(i).shape, job.lattice.neighbours(i), i))
     with _one_thread_each(predictor.device) as most:
         for shape, group in itertools.groupby(order, key=lambda i: job.lattice.input_box(i).shape):
@@ -100,7 +113,7 @@ def predict_patches(
 
 @contextlib.contextmanager
 def _one_thread_each(device: torch.device) -> Iterator[int]:
-    """On a CPU, every convolution in one thread; gives the number of threads to share out (1 on other devices)."""
+    """Context in which a CPU computes every convolution in one thread; yields PyTorch's number of threads (GPU: 1)."""
     import torch
 
     if device.type != "cpu":
@@ -115,7 +128,7 @@ def _one_thread_each(device: torch.device) -> Iterator[int]:
 
 
 class _Lane:
-    """Runs batches of patches of one shape and adds their answers to the sums; safe in several threads."""
+    """Predicts batches of patches of one shape and adds the predictions to the sums; several threads may use it."""
 
     def __init__(self, predictor: Predictor, job: PatchJob, shape: Index3, sums: torch.Tensor, region: Box):
         self._predictor, self._job, self._shape = predictor, job, shape
@@ -125,7 +138,7 @@ class _Lane:
         self._lock = threading.Lock()
 
     def run(self, batch: Sequence[PatchIndex]) -> None:
-        """One batch; places without a patch are computed and dropped."""
+        """Predict one batch; the predictions of empty patches are dropped."""
         import torch
 
         feeder = getattr(self._local, "feeder", None)
@@ -141,7 +154,7 @@ class _Lane:
                     self._sums[(slice(None), *box.slices_in(self._region))].add_(whole)
 
     def _weigh(self, answer: torch.Tensor, index: PatchIndex) -> torch.Tensor:
-        """A patch's answer (changed) times its shares, rounded, where it lies in the volume."""
+        """Multiply a patch's prediction by its shares in place, round it, and clip it to the volume."""
         lattice = self._job.lattice
         box, seen = lattice.box(index), lattice.input_box(index)
         visible = box.clip(lattice.shape)
@@ -160,7 +173,7 @@ def _batches(indices: Iterable[PatchIndex], size: int) -> Iterator[tuple[PatchIn
 
 
 class _DeviceShares:
-    """Shares on the device, the last ones used."""
+    """The most recently used shares, on the device."""
 
     def __init__(self, shares: Shares, device: torch.device, keep: int = 4):
         self._shares, self._device, self._keep = shares, device, keep
@@ -177,7 +190,10 @@ class _DeviceShares:
 
 
 class _Feeder:
-    """Cuts patches into a batch and sends it to the device; two buffers, so that the next is cut while one runs."""
+    """Fills batches with patches and sends them to the device.
+
+    It has two buffers, so that one batch is filled while another is computed.
+    """
 
     def __init__(self, predictor: Predictor, job: PatchJob, shape: Index3):
         import torch
@@ -196,12 +212,12 @@ class _Feeder:
         self._turn = 0
 
     def send(self, batch: Sequence[PatchIndex]) -> torch.Tensor:
-        """The batch on the device; places without a patch are zero."""
+        """The batch on the device; empty patches are zero."""
         import torch
 
         turn = self._turn = (self._turn + 1) % len(self._buffers)
         if self._sent[turn] is not None:
-            self._sent[turn].synchronize()  # the buffer is still being copied
+            self._sent[turn].synchronize()  # wait until the buffer has been copied
         buffer = self._buffers[turn]
         patches = buffer.numpy().reshape(len(buffer), *self._shape)
         for patch, index in zip(patches, batch, strict=False):

@@ -1,15 +1,15 @@
-"""Test-time augmentation: look at a patch from several sides, turn the answers back, take the mean.
+"""Test-time augmentation: predict several views of a patch, undo each view, and average the predictions.
 
 =========  =====================================================================================================
-``1``      as it is
+``1``      the patch itself
 ``2..8``   Ais's order: quarter turns 0, 1, 2, 3 in the plane (``rot90``, y to x), then the same after a flip along x
-``9..16``  these eight, then the same after a flip along z (3D networks, and 2.5D ones: their slices in reverse)
+``9..16``  these eight, then the same after a flip along z (3D networks; 2.5D networks: slices in reverse order)
 ``flips``  all combinations of flips along the axes: 4 in the plane, 8 for 3D and 2.5D networks
-``flips4`` those of them that flip an even number of axes: 4 for 3D and 2.5D networks, 2 in the plane; each axis is
+``flips4`` the combinations that flip an even number of axes: 4 for 3D and 2.5D networks, 2 in the plane; each axis is
            flipped in half of them
 =========  =====================================================================================================
 
-Each view is undone exactly: flips and quarter turns move voxels, they do not interpolate.
+Flips and quarter turns only move voxels, so each view is undone exactly, without interpolation.
 """
 
 from __future__ import annotations
@@ -36,21 +36,21 @@ class View:
 
     @property
     def mirrors(self) -> tuple[bool, bool, bool] | None:
-        """The axes z, y, x that it flips; ``None`` where it turns by a quarter and so is no flip."""
+        """Which of the axes z, y, x the view flips; ``None`` if it is not a pure flip but an odd quarter turn."""
         if self.quarter_turns % 2:
             return None
         half = self.quarter_turns == 2
         return self.flip_z, half, self.flip_x != half
 
     def apply(self, batch: torch.Tensor) -> torch.Tensor:
-        """The batch as seen from here; axes ..., z (or slices as channels), y, x."""
+        """Apply the view to a batch with axes ..., z (or slices as channels), y, x."""
         flipped = [axis for axis, flip in ((-3, self.flip_z), (-1, self.flip_x)) if flip]
         if flipped:
             batch = batch.flip(flipped)
         return batch.rot90(self.quarter_turns, (-2, -1)) if self.quarter_turns else batch
 
     def undo(self, result: torch.Tensor, has_z: bool) -> torch.Tensor:
-        """The network's answer turned back; ``has_z``: whether axis -3 of the answer is z (3D networks)."""
+        """Undo the view on the network's output; ``has_z``: whether axis -3 of the output is z (3D networks)."""
         if self.quarter_turns:
             result = result.rot90(-self.quarter_turns, (-2, -1))
         flipped = [axis for axis, flip in ((-3, self.flip_z and has_z), (-1, self.flip_x)) if flip]
@@ -63,14 +63,14 @@ def views(tta: Tta, depth: int) -> tuple[View, ...]:
     Parameters
     ----------
     tta
-        1..16 or ``"flips"`` (see the module).
+        1 to 16, ``"flips"`` or ``"flips4"`` (see the module).
     depth
-        Slices the network sees at once: patch depth (3D) or number of slices as channels (2.5D); 1 for 2D.
+        Number of slices that the network sees: the depth of the patch (3D), or the number of input slices (2D: 1).
 
     Raises
     ------
     InputError
-        No such augmentation, or one with z flips for a network that sees one slice.
+        The augmentation does not exist, or it flips z and the network sees one slice.
     """
     if tta in ("flips", "flips4"):
         plane = [View(), View(flip_x=True), View(2, True), View(2)]

@@ -1,7 +1,7 @@
-"""The simulator: atoms, specimens, tilt series, reconstruction. Arrays in, arrays out; nothing here opens a file.
+"""The simulator: atoms, specimens, tilt series, reconstruction. Its functions take and return arrays, and open no file.
 
-:mod:`~volengine.sim.atoms` makes particles, :mod:`~volengine.sim.shapes` membranes, film and ice,
-:mod:`~volengine.sim.placing` puts them where nothing is; :mod:`~volengine.sim.build` does all of this by a
-:mod:`~volengine.sim.recipe` and gives a :mod:`~volengine.sim.scene`, :mod:`~volengine.sim.render` its voxels.
-:mod:`~volengine.sim.imaging` goes from voxels to a tomogram.
+:mod:`~volengine.sim.atoms` makes particles, :mod:`~volengine.sim.shapes` membranes, film and ice, and
+:mod:`~volengine.sim.placing` places them without overlap. :mod:`~volengine.sim.build` builds a
+:mod:`~volengine.sim.scene` from a :mod:`~volengine.sim.recipe`; :mod:`~volengine.sim.render` computes its voxels, and
+:mod:`~volengine.sim.imaging` simulates the tilt series and reconstructs the tomogram.
 """

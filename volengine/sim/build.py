@@ -1,11 +1,11 @@
-"""Building a specimen: film, vesicles, filaments, beads and particles, one after the other into one box.
+"""Build a specimen from a recipe: place film, membranes, filaments, beads and particles in one box, one by one.
 
 >>> scene, report = build(recipe, particles, {"ribosome": 1}, seed=1, sample=0)                      # doctest: +SKIP
 >>> report[0]                                                                                        # doctest: +SKIP
 {'layer': 1, 'name': 'ribosome', 'asked': 20, 'placed': 20}
 
-Each step draws from a stream of its own, so that more vesicles do not change how filaments bend. Everything is placed
-on one occupancy grid: what comes later finds what is there taken.
+Each step has its own stream of random numbers, so that a change of one step (more vesicles) does not change the random
+numbers of another (how filaments bend). All steps share one occupancy grid: later objects avoid earlier ones.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from volengine.sim.shapes.sheets import across_z, sheet
 from volengine.sim.shapes.vesicles import place_vesicles
 
 SEAT_SPACING = 15.0
-"""Angstrom between the points of a membrane where proteins may stand."""
+"""Angstrom between the points of a membrane at which proteins may be placed."""
 SHEET_GAP = 70.0
 """Angstrom between the mid-planes of two sheets."""
 
@@ -50,9 +50,9 @@ class Particle:
     Parameters
     ----------
     templates
-        One of them is drawn for each placement.
+        Its templates; one of them is drawn for each placement.
     flags
-        CryoTomoSim's words.
+        CryoTomoSim's flags.
     """
 
     templates: tuple[Template, ...]
@@ -64,7 +64,7 @@ Walls = Iterable[tuple[Box, NDArray[np.bool_]]]
 
 
 def label_thickness(recipe: LabelsRecipe, seed: int, sample: int) -> dict[int, float]:
-    """Angstrom from head group to head group of each label's bilayer: drawn in the order of the labels."""
+    """Thickness of each label's bilayer, angstrom from head group to head group, drawn in the order of the labels."""
     found = stream(seed, sample, "labels").uniform(*recipe.thickness_a, size=len(recipe.names))
     return dict(zip(recipe.names, found.tolist(), strict=True))
 
@@ -84,26 +84,27 @@ def build(
     sample: int,
     walls: Walls = (),
 ) -> tuple[Scene, Report]:
-    """A specimen drawn from a recipe.
+    """Draw a specimen from a recipe.
 
     Parameters
     ----------
     recipe
-        What there is.
+        The recipe of the specimen.
     particles
-        For each layer, for each of its species: the templates.
+        For each layer and each of its species, the templates.
     monomers
-        For each kind of filament: the template of its unit, None for the procedural one.
+        For each recipe of filaments the template of their unit, or ``None`` for the procedural unit.
     classes
-        Ids of all class names.
+        The id of each class name.
     seed, sample
-        Of the random streams.
+        Seed of the recipe and number of the sample; together they choose the streams of random numbers.
     walls
-        Pieces of the specimen's voxels, and which of them membranes of a label volume take.
+        For pieces of the specimen, the mask of voxels that membranes of a label volume occupy.
 
     Returns
     -------
-    The scene, and what was asked for and placed.
+    Scene, Report
+        The scene; and for each step the numbers that were requested and placed.
     """
     return _Builder(recipe, classes, seed, sample).run(particles, monomers, walls)
 
@@ -178,7 +179,7 @@ class _Builder:
             self._take(box, mask)
 
     def _take(self, box: Box, mask: NDArray[np.bool_]) -> None:
-        """Take the cells whose centres lie in voxels of a box where a mask holds."""
+        """Take the cells whose centres lie in voxels of a box for which the mask is true."""
         grid, corner, index = self.occupancy, [], []
         for axis, (start, stop) in enumerate(zip(box.start, box.stop, strict=True)):
             voxel = ((np.arange(grid.shape[axis]) + 0.5) * grid.edge[axis] / self.recipe.voxel_size).astype(np.int64)
@@ -205,7 +206,7 @@ class _Builder:
             self._note("sheets", recipe.name, recipe.count, placed)
 
     def _crossed(self, new: Membrane) -> bool:
-        """Whether a sheet comes too near to one that is there."""
+        """Whether a sheet comes too near to an earlier one."""
         if not self.membranes:
             return False
         points, _ = surface_points(new, 60.0, self.stream("crossing", self.next))
@@ -276,7 +277,7 @@ class _Builder:
             places: list[str] = [flag for flag in ("vesicle", "cytosol") if flag in particle.flags]
             ways = [(kind, place) for kind in kinds or ["single"] for place in places or ["anywhere"]]
             if how.count is not None or how.concentration_um is not None:
-                ways = ways[:1]  # a number is for one of rival flags
+                ways = ways[:1]  # a count applies to the first of several exclusive flags
             name, weight = particle.templates[0].name, how.weight / len(ways)
             seat = Seat(how.peripheral, how.side, how.offset_a)
             species += [

@@ -1,15 +1,15 @@
-"""Rendering: the potential, classes and instances of any box of a specimen.
+"""Render the potential, the classes and the instances of any box of a specimen.
 
-Every point of a template lays its weight on the eight voxels around it (trilinear shares, which add up to one), so the
-integral of the potential is kept exactly, wherever a particle lies and however the volume is cut into boxes. A voxel
-adds up its shares in the order of the table and of the template's points: its bytes depend on no box.
+The weight of each point of a template is distributed over the eight voxels around it (trilinear shares, which sum to
+one), so the integral of the potential is exact for every position and every division into boxes. A voxel adds its
+shares in the order of the table and of the template's points, so its bytes do not depend on the box.
 
-The potential is that *in excess of vitreous ice*: a particle brings its own and takes away that of the ice it
-displaces (never more than a voxel holds), a bilayer brings its profile where no particle stands, and carbon fills what
-both leave. Ice and what lies outside the volume are both 0, so the volume has no edges in a projection.
+The potential is that *in excess of vitreous ice*: a particle adds its own potential and removes that of the ice it
+displaces (at most that of a full voxel); a bilayer adds its profile where there is no particle; carbon fills the rest
+of its film. Ice and the outside of the volume are both 0, so the volume has no edges in a projection.
 
 A voxel belongs to the object with the largest potential in it, if the potential of all particles there is at least half
-of the ice's: about a third of the voxel is filled; of gold it is half. Bilayers come second.
+of that of ice (about a third of the voxel is filled; for gold half). Otherwise it may belong to a bilayer.
 
 >>> found = render(scene, Box.of_shape((50, 400, 400)), voxel_size=12.0)                             # doctest: +SKIP
 >>> found.potential.sum() * 12.0**3  # V A^3                                                         # doctest: +SKIP
@@ -34,21 +34,21 @@ from volengine.sim.shapes.membranes import at as distance_at
 Floats = NDArray[np.float64]
 Distances = Mapping[int, NDArray[np.float32]]
 DISTANCE_CUT = 60.0
-"""Angstrom: larger distances from a bilayer have this value."""
+"""Angstrom: largest distance from a bilayer; larger ones are set to this."""
 
 
 @dataclass(frozen=True, eq=False)
 class Rendered:
-    """A box of a specimen.
+    """A rendered box of a specimen.
 
     Parameters
     ----------
     potential
         (z, y, x) float32, volt, in excess of vitreous ice.
     classes
-        (z, y, x) uint8: 0, or the class's id.
+        (z, y, x) uint8: id of the class; 0: background.
     instances
-        (z, y, x) uint32: 0, or the object's number.
+        (z, y, x) uint32: number of the object; 0: none.
     """
 
     potential: NDArray[np.float32]
@@ -57,18 +57,18 @@ class Rendered:
 
 
 def render(scene: Scene, box: Box, voxel_size: float, labels: Distances | None = None) -> Rendered:
-    """Everything in a box of voxels.
+    """Render a box of voxels.
 
     Parameters
     ----------
     scene
         The specimen.
     box
-        Voxels; the centre of voxel (0, 0, 0) is the frame's origin.
+        The box in voxels; the centre of voxel (0, 0, 0) is the origin of the frame.
     voxel_size
-        Angstrom.
+        Voxel size, angstrom.
     labels
-        For each label of ``scene.labels``: how far the box's voxels are from its middle, angstrom.
+        For each label of ``scene.labels`` the distances of the box's voxels from its mid-surface, (z, y, x), angstrom.
     """
     particles = np.zeros(box.shape, np.float64)
     displaced = np.zeros(box.shape, np.float64)
@@ -123,13 +123,16 @@ def render(scene: Scene, box: Box, voxel_size: float, labels: Distances | None =
 
 
 def distances(scene: Scene, box: Box, voxel_size: float, labels: Distances | None = None) -> NDArray[np.float32]:
-    """How far the voxels of a box are from the mid-plane of the nearest bilayer.
+    """Distances of the voxels of a box from the mid-plane of the nearest bilayer.
+
+    The parameters are those of :func:`render`.
 
     Returns
     -------
-    (z, y, x) float32, angstrom, at most 60: negative inside of closed membranes, and near to sheets on the side
-    that their normals leave. Membranes that follow a label have no inside; about them, and far from all, it is
-    positive. Parameters as of :func:`render`.
+    ndarray
+        (z, y, x) float32, angstrom, at most 60. Negative inside of closed membranes, and near sheets on the side that
+        is opposite to their normals. Membranes that follow a label have no inside; near them, and far from all
+        membranes, the distance is positive.
     """
     found = np.full(box.shape, DISTANCE_CUT, np.float32)
     for membrane, window, distance in _bilayers(scene, box, voxel_size, labels or {}):
@@ -143,7 +146,7 @@ def distances(scene: Scene, box: Box, voxel_size: float, labels: Distances | Non
 
 
 def _closed(membrane: Membrane) -> bool:
-    """Whether the membrane's grid holds all of its inside."""
+    """Whether the membrane's grid contains the whole inside of the membrane."""
     faces = (np.moveaxis(membrane.distance, axis, 0)[[0, -1]] for axis in range(3))
     return all(bool(face.min() > 0) for face in faces)
 
@@ -151,7 +154,7 @@ def _closed(membrane: Membrane) -> bool:
 def _bilayers(
     scene: Scene, box: Box, voxel_size: float, labels: Distances
 ) -> Iterator[tuple[Membrane | LabelBilayer, Box, NDArray[np.float32]]]:
-    """Bilayers that a box may see, the part of the box that does, and how far its voxels are from the mid-plane."""
+    """Bilayers near a box, the part of the box that is near each one, and the distances of its voxels."""
     for drawn in scene.labels:
         yield drawn, box, labels[drawn.label]
     for membrane in scene.membranes:
@@ -162,28 +165,38 @@ def _bilayers(
 
 @lru_cache(maxsize=32)
 def profile_of(thickness: float, scale: str, ice: float, voxel_size: float) -> Profile:
-    """Across a bilayer, as voxels of this size see it."""
+    """The profile of potential across a bilayer, averaged over voxels of this size (angstrom)."""
     if scale == "cts":
         return cts_bilayer(thickness, pixel_a=voxel_size).averaged(voxel_size)
     return bilayer(thickness, ice=ice).averaged(voxel_size)
 
 
 def moved(template: Template, position: Floats, quaternion: Floats) -> Floats:
-    """The template's points, (n, 3) float64, angstrom: written out, because a matrix product adds in no fixed order."""
+    """The template's points in this pose, (n, 3) float64, angstrom.
+
+    The sums are written out, because a matrix product has no fixed order of addition.
+    """
     matrix = rotation_matrix(quaternion)[0][::-1, ::-1]
     z, y, x = template.point.astype(np.float64).T
     return np.stack([row[0] * z + row[1] * y + row[2] * x + p for row, p in zip(matrix, position, strict=True)], axis=1)
 
 
 def splat(where: Floats, weight: NDArray[np.float32], box: Box) -> tuple[Box, Floats] | None:
-    """The shares of points on the voxels of a box: the window they reach, and its sums; None if they reach none.
+    """Distribute points over the voxels of a box.
 
     Parameters
     ----------
     where
-        (n, 3), voxels.
+        (n, 3) positions, voxels.
     weight
-        (n,).
+        (n,) weights.
+    box
+        The box.
+
+    Returns
+    -------
+    Box, ndarray
+        The window of voxels that the points reach, and the sums in it; ``None`` if they reach no voxel of the box.
     """
     low, high = np.floor(where.min(0)).astype(int), np.floor(where.max(0)).astype(int) + 2
     window = Box(index3(low), index3(high)).intersect(box)

@@ -1,4 +1,4 @@
-"""Scenes: all there is in a specimen, as one table that any worker can read.
+"""Scenes: the complete content of a specimen, as one table that every worker can read.
 
 >>> scene = Scene.from_table(scene.to_table())                                                       # doctest: +SKIP
 >>> render(scene, box, voxel_size=12.0)                                                              # doctest: +SKIP
@@ -23,18 +23,18 @@ from volengine.sim.shapes.film import Film, draw_film
 
 @dataclass(frozen=True)
 class FilmDrawn:
-    """A carbon film by what it is drawn from.
+    """A carbon film, described by the values from which it is drawn.
 
     Parameters
     ----------
     instance
-        The object's number in the label volume.
+        Number of the object in the specimen's instances.
     recipe
         A :class:`~volengine.sim.recipe.film.FilmRecipe` as JSON.
     size_a
-        Of the box, angstrom, z, y, x.
+        Size of the box, angstrom, z, y, x.
     seed, sample
-        Of the stream ``film``.
+        Seed and sample of the stream ``film``.
     """
 
     instance: int
@@ -45,11 +45,11 @@ class FilmDrawn:
 
     @property
     def name(self) -> str:
-        """Its class."""
+        """Name of its class."""
         return str(self.recipe["name"])
 
     def draw(self) -> Film:
-        """The film itself."""
+        """Draw the film; the result is always the same."""
         z, y, x = self.size_a
         return draw_film(stream(self.seed, self.sample, "film"), (z, y, x), FilmRecipe.from_json(self.recipe))
 
@@ -81,22 +81,21 @@ class Scene:
     Parameters
     ----------
     templates, placements
-        Rigid particles, and where they lie.
+        Templates of rigid particles, and their placements.
     membranes
         Bilayers.
     centrelines
-        Of filaments: (n, 3) points, angstrom, z, y, x, by object number.
+        For each filament, by its number, the points (n, 3) of its centreline, angstrom, z, y, x.
     classes
         Id of every class name in the atlas: 1 to 255, or 0 for what counts as background (distractors).
     ice
         Potential of vitreous ice in the templates' scale, volt.
     film
-        Carbon film, or none: its recipe as JSON, the box that it was drawn for, and the stream that drew it. It is
-        drawn again where it is needed.
+        The carbon film, or ``None``; it is drawn again whenever it is needed.
     scale
-        Of the potentials: ``peng`` is physical, ``cts`` that of CryoTomoSim's first version.
+        Scale of the potentials: ``peng`` is physical, ``cts`` is that of CryoTomoSim's first version.
     labels
-        Bilayers that follow a label volume; how far voxels are from them is no part of the scene.
+        Bilayers that follow a label volume; the scene does not contain the distances from them.
     """
 
     templates: tuple[Template, ...] = ()
@@ -111,7 +110,7 @@ class Scene:
 
     @property
     def objects(self) -> int:
-        """The largest number of an object; 0 without any."""
+        """The largest number of an object; 0 if there is none."""
         found = [m.instance for m in self.membranes] + [b.instance for b in self.labels]
         found += [self.film.instance] if self.film else []
         return max([*found, *self.placements.instance.tolist()], default=0)
@@ -172,7 +171,7 @@ class Scene:
 
 
 def _packed(name: str, arrays: Sequence[NDArray[Any]]) -> Table:
-    """Arrays of one dtype, one behind the other, and their shapes."""
+    """Arrays of one dtype, concatenated, and their shapes."""
     flat = [a.ravel() for a in arrays]
     shapes = [list(a.shape) + [1] * (3 - a.ndim) for a in arrays]
     dims = [a.ndim for a in arrays]

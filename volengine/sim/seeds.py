@@ -1,4 +1,4 @@
-"""Random numbers: one stream for each thing that is drawn, so that nothing depends on what else was drawn before."""
+"""Random numbers: a separate stream for everything that is drawn, so that no draw depends on others."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import numpy as np
 
 
 def stream(seed: int, *names: str | int) -> np.random.Generator:
-    """The generator of a thing: the same for the same seed and names, on every machine.
+    """The random generator for a seed and names; the same on every machine.
 
-    >>> stream(1, "tilt", 5).integers(1000) == stream(1, "tilt", 5).integers(1000)
+    >>> bool(stream(1, "tilt", 5).integers(1000) == stream(1, "tilt", 5).integers(1000))
     True
     """
     text = "\x1f".join([str(int(seed)), *map(str, names)])

@@ -1,6 +1,6 @@
-"""env: what a bug report needs to know about an installation and its machine, as names and values.
+"""env: facts about an installation and its machine, for a bug report.
 
-Everything here may be pasted in public: it holds no user, host or folder names and no environment variables.
+The facts may be published: they contain no user, host or folder names and no environment variables.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from volengine import __version__
 from volengine.engine.memory import machine_memory
 
 DEVELOPMENT = ("test", "dev")
-"""Extras of those who work on volengine itself; nobody else misses them."""
+"""Extras that only developers of volengine need."""
 
 REQUIREMENT = re.compile(r"\s*(?P<name>[A-Za-z0-9][\w.-]*)\s*(?:\[(?P<extras>[^\]]*)\])?")
 EXTRA = re.compile(r"""extra\s*==\s*["']([\w.-]+)["']""")
@@ -63,13 +63,13 @@ def env() -> dict[str, Any]:
 
 
 def requirements(lines: Iterable[str]) -> tuple[list[str], dict[str, list[str]]]:
-    """The packages that an installation needs, and those of each extra that a user may want.
+    """The packages that an installation needs, and the packages of each extra.
 
     Parameters
     ----------
     lines
         Requirements as in a wheel's metadata: ``dask>=2026.3``, ``zarrs>=0.2.2; extra == "fast"``. An extra may name
-        other extras of volengine (``volengine[onnx]; extra == "bioimage"``); their packages are then its own, too.
+        other extras of volengine (``volengine[onnx]; extra == "bioimage"``); their packages are then added to its own.
 
     Returns
     -------
@@ -106,14 +106,14 @@ def version(package: str) -> str | None:
 
 
 def usable_cores() -> int:
-    """Cores that this process may run on: fewer than the machine has in a container or a batch job."""
+    """Number of cores that this process may use; in a container or batch job fewer than the machine has."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def without_folders(text: str) -> str:
-    """A message in which every path is cut down to its last part: folders tell who somebody is."""
+    """A message in which every path is reduced to its last part, because folders may contain a user's name."""
     return re.sub(r"(?:~|[A-Za-z]:)?(?:[/\\][^/\\\s:;,'\"()]*)*[/\\](?=[^/\\\s:;,'\"()])", "", text)
 
 
@@ -143,7 +143,7 @@ def _processor() -> str:
 
 
 def _torch() -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """What torch says of itself, and the GPUs that it sees. A torch that is broken is a fact to report, no failure."""
+    """Facts about torch, and the GPUs that it finds. If torch cannot be imported, the error is one of the facts."""
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         try:
@@ -158,7 +158,7 @@ def _torch() -> tuple[dict[str, Any], list[dict[str, Any]]]:
             gpus = [_gpu(torch.cuda.get_device_properties(n)) for n in range(torch.cuda.device_count())]
             if torch.backends.mps.is_available():
                 gpus.append({"name": "Apple GPU (mps)", "memory_bytes": None, "capability": None})
-        except Exception as error:  # whatever a broken installation raises
+        except Exception as error:  # a broken installation may raise anything
             return {"version": version("torch"), "error": f"{type(error).__name__}: {without_folders(str(error))}"}, []
     notes = list(dict.fromkeys(without_folders(str(w.message)) for w in said if issubclass(w.category, UserWarning)))
     return facts | ({"warnings": notes} if notes else {}), gpus

@@ -1,4 +1,4 @@
-"""export: any volume back to MRC, slab by slab, without loss."""
+"""export: write a volume as MRC, slab by slab, without loss."""
 
 from __future__ import annotations
 
@@ -34,11 +34,16 @@ class ExportRecipe(Recipe):
     channel
         Index on a channel or time axis longer than one.
     voxel_size
-        Angstrom; overrides the store's.
+        Voxel size in angstrom; overrides the store's.
     mode
         MRC mode (0, 1, 2, 6, 12); default: the smallest that holds every value.
     overwrite
         Replace a file that exists.
+
+    Examples
+    --------
+    >>> ExportRecipe(level=1, mode=2).overwrite
+    False
     """
 
     level: int = 0
@@ -50,14 +55,17 @@ class ExportRecipe(Recipe):
 
 
 def export(source: PathLike, out: PathLike, recipe: ExportRecipe | None = None, *, progress: bool = True) -> OpenVolume:
-    """Write a volume as MRC: voxel size, origin, labels and extended header kept, mode chosen without loss.
+    """Write a volume as MRC.
+
+    The file keeps the voxel size, the origin, and the labels and extended header of the MRC file that the volume was
+    converted from.
 
     Parameters
     ----------
     source
         An OME-Zarr store, or any file that ``volengine.open_volume`` reads.
     out
-        The MRC file to write; it appears when it is complete.
+        The MRC file to write (``.mrc``, ``.rec``, ``.map``, ``.st``, ``.ali``). It appears when it is complete.
     recipe
         What to write.
     progress
@@ -71,7 +79,14 @@ def export(source: PathLike, out: PathLike, recipe: ExportRecipe | None = None, 
     Raises
     ------
     InputError
-        ``out`` exists (without ``overwrite``), has another suffix, or no mode holds the values.
+        ``out`` exists (without ``overwrite``) or has another suffix, or no MRC mode holds the values.
+
+    Examples
+    --------
+    >>> import volengine
+    >>> volume = volengine.export("TS_01.ome.zarr", "exported.mrc", progress=False)
+    >>> volume.shape, volume.voxel_size
+    ((16, 32, 32), (10.0, 10.0, 10.0))
     """
     from pathlib import Path
 
@@ -96,18 +111,20 @@ def write_volume(
     header: dict[str, Any] | None = None,
     progress: bool = True,
 ) -> None:
-    """Write an open volume as MRC: what :func:`export` does, for a volume that may still lack its finishing touch.
+    """Write an open volume as MRC, as :func:`export` does.
+
+    The volume's store need not be finished: ``simulate`` writes MRC files before its plan ends.
 
     Parameters
     ----------
     volume
-        What to write.
+        The volume to write.
     out
-        The MRC file; one of that name is replaced when the new one is complete.
+        The MRC file. A file of that name is replaced when the new one is complete.
     mode
-        Default: the smallest that holds every value.
+        MRC mode; default: the smallest that holds every value.
     header
-        Of the MRC file that the volume came from, as kept in its facts.
+        Header of the MRC file that the volume was converted from, as its facts keep it (``facts["mrc"]``).
     progress
         Show a progress bar.
     """
@@ -133,7 +150,7 @@ def write_volume(
 def _boxes(volume: Volume) -> Iterator[Box]:
     nz, ny, nx = volume.shape
     step = max(1, SLAB_BYTES // max(1, ny * nx * np.dtype(volume.dtype).itemsize))
-    if volume.chunks is not None:  # whole chunks, so that none is read twice
+    if volume.chunks is not None:  # whole chunks, so that no chunk is read twice
         step = max(volume.chunks[0], step // volume.chunks[0] * volume.chunks[0])
     for z in range(0, nz, step):
         yield Box((z, 0, 0), (min(z + step, nz), ny, nx))

@@ -1,4 +1,4 @@
-"""info: what a file, a store, a model or a picks table holds, as names and values."""
+"""info: describe a file, a store, a model or a table of picks by names and values."""
 
 from __future__ import annotations
 
@@ -19,12 +19,29 @@ UNKNOWN = "unknown: give --voxel-size"
 
 
 def info(path: PathLike) -> dict[str, Any]:
-    """Facts about ``path``: names to values (text, numbers, or lists of lines), by its suffix.
+    """Describe a file or store; what is described depends on its suffix.
+
+    Parameters
+    ----------
+    path
+        An MRC file, a TIFF file, an OME-Zarr store, a model or a table of picks.
+
+    Returns
+    -------
+    dict
+        Names to values: text, numbers, or lists of lines.
 
     Raises
     ------
     MissingError, FormatError, InputError
-        Nothing there, or nothing that volengine reads.
+        The path does not exist, is damaged, or is of a kind that volengine does not read.
+
+    Examples
+    --------
+    >>> import volengine
+    >>> facts = volengine.info("TS_01.mrc")
+    >>> facts["shape (z, y, x)"], facts["voxel size (angstrom)"]
+    ('16 x 32 x 32', '10, 10, 10')
     """
     path = path_text(path)
     suffix = suffix_of(path)
@@ -40,22 +57,23 @@ def info(path: PathLike) -> dict[str, Any]:
 
 
 def check(path: str) -> dict[str, list[str]]:
-    """What is wrong with an OME-Zarr store, by image: metadata, geometry and voxels of all levels.
+    """Check the metadata, the geometry and the voxels of all levels of every image in an OME-Zarr store.
 
     Parameters
     ----------
     path
-        A store (path or URL), of this package or another program.
+        A store (path or URL), written by this package or by another program.
 
     Returns
     -------
-    Findings, one sentence each, by the image's place in the store; ``image`` is the one at the root. Nothing was found
-    where all are empty. How images are checked: :func:`volengine.io.omezarr.check.check_image`.
+    dict
+        For each image, by its place in the store (``image`` for the one at the root), what is wrong: one sentence per
+        finding, an empty list for a correct image. :func:`volengine.io.omezarr.check.check_image` lists the checks.
 
     Raises
     ------
     MissingError, FormatError, InputError
-        There is no store, or the path is that of another kind of file.
+        The store does not exist, or the path names another kind of file.
     """
     from volengine.io.omezarr.check import check_store
 
@@ -136,7 +154,7 @@ def _store(path: str) -> dict[str, Any]:
 
 
 def model_info(path: str) -> dict[str, Any]:
-    """The facts of a model file, whatever its kind: names to values, or lists of lines.
+    """Describe a model file of any format: names to values, or lists of lines.
 
     Raises
     ------
@@ -155,7 +173,7 @@ def model_info(path: str) -> dict[str, Any]:
 
 
 def _counted(value: Any) -> Any:
-    """A description of layers as how many there are of which kind."""
+    """Replace a description of layers by the number of layers of each kind."""
     if not (isinstance(value, list) and value and all(isinstance(v, dict) and "kind" in v for v in value)):
         return value
     kinds = Counter(layer["kind"] for layer in value)
@@ -163,7 +181,7 @@ def _counted(value: Any) -> Any:
 
 
 def _group(path: str) -> dict[str, Any]:
-    """A group of Ais: its models, and its rules in the order in which they act."""
+    """Describe a group of Ais: its models, and its rules in the order in which they act."""
     from volengine.core.rules import rules_to_json
     from volengine.nets.formats.foreign import read_group
 
@@ -178,15 +196,15 @@ def _group(path: str) -> dict[str, Any]:
 
 
 def _short(key: str, value: Any) -> str:
-    """A step of a model's history on one line: of epochs the last, of a recipe what is set."""
+    """A step of a model's history on one line: the last epoch, and the fields that the recipe sets."""
     if key == "epochs" and value and isinstance(value, list):
-        last = {k: v for k, v in value[-1].items() if k != "epoch" and v is not None}  # no Dice of a regression
+        last = {k: v for k, v in value[-1].items() if k != "epoch" and v is not None}  # a regression has no Dice
         return f"{len(value)}, at the end " + ", ".join(f"{k} {v:.4g}" for k, v in last.items())
     return str(_said(value))
 
 
 def _said(value: Any) -> Any:
-    """Without what is empty, none or off."""
+    """The same value without entries that are empty, ``None`` or off."""
     if isinstance(value, dict):
         return {k: _said(v) for k, v in value.items() if v not in (None, "", False, [], {})}
     return [_said(v) for v in value] if isinstance(value, list) else value
@@ -200,7 +218,7 @@ def _picks(path: str) -> dict[str, Any]:
         tables, known = read_all(path), True
     except (FormatError, MissingError):
         raise
-    except InputError:  # it lacks something of the tomogram, on which the number of picks does not depend
+    except InputError:  # the table lacks a fact of the tomogram; the number of picks does not depend on it
         tables, known = read_all(path, voxel_size=(1.0, 1.0, 1.0), shape=(1, 1, 1)), False
     for name, picks in tables.items():
         grid = f"voxel size {_numbers(picks.voxel_size)} angstrom" if known else "voxel grid not wholly in the file"

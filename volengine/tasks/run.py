@@ -1,14 +1,15 @@
-"""run: a whole recipe on a collection of tomograms: convert, segment, interact, pick.
+"""run: apply a recipe (convert, segment, interact, pick) to a collection of tomograms.
 
-All steps of a tomogram are one plan, so a run that was stopped goes on where it was, and a recipe whose last steps
-were changed keeps what stands before them: predictions cost the GPU, rules and picks are tuned again and again.
+All steps of a tomogram form one plan. A run that was stopped continues where it stopped. If only the last steps of a
+recipe change, the results of the earlier steps are kept: predictions need a GPU, whereas rules and picks are cheap and
+are tuned many times.
 
 Outputs, in the folder ``out``::
 
     tomograms/NAME.ome.zarr               the converted tomogram; label volumes of the picks are in it
-    predictions/NAME__FEATURE.ome.zarr    one per feature
-    gated/NAME__FEATURE.ome.zarr          features that the rules have changed
-    picks/NAME__FEATURE.star
+    predictions/NAME__FEATURE.ome.zarr    the prediction of each feature
+    gated/NAME__FEATURE.ome.zarr          the features that the rules have changed
+    picks/NAME__FEATURE.star              the picks of each feature of the recipe's pick step
     run/                                  plans, ledger, log, report
 """
 
@@ -48,18 +49,27 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RunRecipe(Recipe):
-    """The steps of a run; a step that is left out is not done.
+    """The steps of a run; a step that the recipe leaves out is not done.
 
     Parameters
     ----------
     convert
-        How to convert inputs that are no OME-Zarr yet.
+        How to convert inputs that are not OME-Zarr.
     segment
         Which models to apply, and how.
     interact
         Competition and interactions between the features, in the order given.
     pick
         What to pick; one entry per feature.
+
+    Examples
+    --------
+    >>> recipe = RunRecipe.from_json({
+    ...     "segment": {"models": ["ribosome.safetensors"]},
+    ...     "pick": [{"feature": "ribosome", "spacing_nm": 20}],
+    ... })
+    >>> recipe.pick[0].spacing_nm
+    20.0
     """
 
     convert: ConvertRecipe = field(default_factory=ConvertRecipe)
@@ -80,9 +90,43 @@ class RunRecipe(Recipe):
 def run(
     inputs: PathsLike, out: PathLike, recipe: RunRecipe, options: RunOptions | None = None, *, check: bool = True
 ) -> RunReport:
-    """Run a recipe on files, folders, globs or ``.txt`` lists; returns the report.
+    """Apply a recipe to a collection of tomograms.
 
-    A tomogram that fails leaves the others going; with ``check`` an error is raised at the end, which lists them.
+    If a tomogram fails, the others continue.
+
+    Parameters
+    ----------
+    inputs
+        Files, stores, folders, globs or ``.txt`` lists.
+    out
+        Folder for all outputs: ``tomograms``, ``predictions``, ``gated``, ``picks`` and ``run``.
+    recipe, options
+        What to do, and how to run.
+    check
+        Raise an error at the end if a tomogram failed; the error lists the failed ones.
+
+    Returns
+    -------
+    RunReport
+        What was done per tomogram and stage, and how long it took.
+
+    Raises
+    ------
+    RunError
+        With ``check``: a tomogram failed.
+    InputError, MissingError
+        An input does not exist, or is not a volume.
+
+    Examples
+    --------
+    >>> import volengine
+    >>> recipe = volengine.RunRecipe.from_json({
+    ...     "segment": {"models": ["ribosome.safetensors"]},
+    ...     "pick": [{"feature": "ribosome", "threshold": 0.9}],
+    ... })
+    >>> report = volengine.run(["TS_01.mrc"], "out", recipe)
+    >>> len(report.failures), volengine.open_volume("out/predictions/TS_01__ribosome.ome.zarr").kind
+    (0, 'probability')
     """
     jobs, run_dir = jobs_of(RUN, expand(path_texts(inputs)), path_text(out), recipe, options or RunOptions())
     report = run_jobs(jobs, run_dir, options or RunOptions())
@@ -90,13 +134,19 @@ def run(
 
 
 def request(source: str, out: str, recipe: RunRecipe) -> Request[Volume, RunRecipe, str]:
-    """Open one source."""
+    """Open a tomogram (metadata only), for the planner."""
     volume = open_volume(source, voxel_size=recipe.convert.voxel_size, name=recipe.convert.name)
     return Request(volume.name, volume, recipe, out)
 
 
 def plan_run(source: Volume, recipe: RunRecipe, out: str, folder: PlanFolder, options: RunOptions) -> Plan:
-    """All steps of one tomogram as one plan; reads metadata only."""
+    """Plan all steps of one tomogram as one plan; reads metadata only.
+
+    Raises
+    ------
+    InputError
+        A pick step names a feature that no model predicts, or the recipe leaves nothing to do.
+    """
     from volengine.io.picks import ending_of
 
     parts: list[Plan] = []
@@ -131,7 +181,7 @@ RUN = Verb("run", request, plan_run, run_name="run")
 
 
 def _after(plan: Plan, options: RunOptions) -> RunOptions:
-    """Options for the steps behind a plan: workers keep its libraries and weights in their memory."""
+    """Options for the steps that follow a plan: less memory, because workers keep its libraries and weights loaded."""
     kept = max(stage.fixed_bytes for stage in plan.stages)
     return options.with_(memory_limit=max(1, int(options.limit_bytes() - kept / HEADROOM)))
 

@@ -1,1 +1,1 @@
-"""Architectures of networks, by family, and what can be told of one without running it."""
+"""Architectures of networks, by family; and their receptive field, stride and cost."""

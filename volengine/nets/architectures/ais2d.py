@@ -1,9 +1,9 @@
 """Ais's plain 2D networks: UNet S (922,881 parameters), VGGNet S (1,493,059) and M (5,053,955).
 
 Layouts after Last et al., eLife 13:RP98552 (2024): the parameter counts of Table 1 and, for VGGNet, the listing in
-Appendix 1 (its transposed convolutions are linear, and it has no skips). Input
-``(batch, context, y, x)``, answer ``(batch, features, y, x)`` as logits; y and x must be multiples of 4 (UNet) or 8
-(VGGNet). Convolutions keep the size by padding with zeros. More input slices (2.5D) change the first layer alone.
+Appendix 1 (its transposed convolutions are linear, and it has no skip connections). The input is
+``(batch, context, y, x)``, the output ``(batch, features, y, x)`` logits; y and x must be multiples of 4 (UNet) or 8
+(VGGNet). Convolutions keep the size by padding with zeros. More input slices (2.5D) change only the first layer.
 """
 
 from __future__ import annotations
@@ -49,11 +49,11 @@ class VGGNet(nn.Module):
     Parameters
     ----------
     context, channels
-        Slices seen, features answered.
+        Number of input slices, number of features.
     widths
-        Channels of the levels, the finest first.
+        Channels of the encoder's levels, the finest first.
     ups
-        Channels on the way up, the coarsest first; a last transposed convolution gives the features.
+        Channels of the decoder's levels, the coarsest first; a last transposed convolution gives the features.
     """
 
     def __init__(
@@ -84,5 +84,5 @@ class VGGNet(nn.Module):
 
 
 def vggnet_m(context: int = 1, channels: int = 1) -> VGGNet:
-    """Ais's VGGNet M, its default: 128, 256, 512 down, 128, 64 up."""
+    """Ais's VGGNet M, its default: encoder 128, 256, 512; decoder 128, 64 channels."""
     return VGGNet(context, channels, (128, 256, 512), (128, 64))

@@ -1,10 +1,10 @@
 """Ais's deep 2D networks: UNet M and L, easymode 2D and Pom's U-Net, VGGNet L and X.
 
-Input ``(batch, context, y, x)``, answer ``(batch, channels, y, x)`` as logits. Sides must be multiples of 16 (VGGNet X:
-32). The layouts follow from the published descriptions together with the parameter counts and multiply-adds per
-pixel, which a test holds: every convolution of a level or step is followed by ReLU and batch normalisation, transposed
-convolutions are linear and not normalised. Where exactly dropout stands changes neither count nor answer; here it is
-behind each pooling and each concatenation.
+The input is ``(batch, context, y, x)``, the output ``(batch, channels, y, x)`` logits. Sides must be multiples of 16
+(VGGNet X: 32). The layouts follow from the published descriptions, parameter counts and multiply-adds per pixel, which
+a test checks: ReLU and batch normalisation follow every convolution of a level; transposed convolutions are linear and
+not normalised. The exact places of dropout are not published; they change neither the counts nor predictions. Here
+dropout follows each pooling and each concatenation.
 """
 
 from __future__ import annotations
@@ -19,48 +19,48 @@ from volengine.nets.architectures.layers import conv, conv_chain, max_pool, up_c
 
 
 def unet_m(context: int = 1, channels: int = 1) -> ConvUNet:
-    """Ais's UNet M: 32 to 512 channels, two convolutions a level; 7,771,297 parameters."""
+    """Ais's UNet M: 32 to 512 channels, two convolutions per level; 7,771,297 parameters."""
     return ConvUNet(plain_layout((32, 64, 128, 256, 512), dropout=0.25), context, channels)
 
 
 def unet_l(context: int = 1, channels: int = 1) -> ConvUNet:
-    """Ais's UNet L: 64, 128, 256 and 512, 512, 1024 down, 512, 512, 128, 64 up; 38,791,489 parameters."""
+    """Ais's UNet L: encoder 64, 128, 256, 512, 512, 1024; decoder 512, 512, 128, 64 channels; 38,791,489 parameters."""
     encoder = ((64, 64), (128, 128), (256, 512), (512, 512), (1024, 1024))
     decoder = ((512, 512), (512, 512), (128, 128), (64, 64))
     return ConvUNet(UNetLayout(encoder, decoder, bottom_dropout=0.5), context, channels)
 
 
 def easymode_2d(context: int = 1, channels: int = 1) -> ConvUNet:
-    """easymode's 2D U-Net: 64 to 1024, three convolutions a level down, two up; 43,634,689 parameters."""
+    """easymode's 2D U-Net: 64 to 1024 channels, three convolutions per level (decoder: two); 43,634,689 parameters."""
     return ConvUNet(plain_layout((64, 128, 256, 512, 1024), encoder_convs=3, dropout=0.25), context, channels)
 
 
 def pom(context: int = 1, channels: int = 1) -> ConvUNet:
-    """The U-Net of Ais's former cryoPom models: 64 to 1024, two convolutions a level; 31,054,145 parameters.
+    """The U-Net of Ais's former cryoPom models: 64 to 1024 channels, two convolutions per level; 31,054,145 parameters.
 
-    Dropout was not described: as in UNet M.
+    Its dropout is not published; it is that of UNet M here.
     """
     return ConvUNet(plain_layout((64, 128, 256, 512, 1024), dropout=0.25), context, channels)
 
 
 DROPOUT = 0.25
-"""Share dropped in training behind each pooling."""
+"""Share of features that training drops after each pooling."""
 
 
 class DeepVGGNet(nn.Module):
-    """VGGNet with batch normalisation and without skips.
+    """VGGNet with batch normalisation and without skip connections.
 
-    Two convolutions and a pooling per level; on the way up a transposed 2x2 and one 3x3 convolution per level; a 1x1
-    convolution gives logits.
+    The encoder has two convolutions and a pooling per level, the decoder a transposed 2x2 and one 3x3 convolution per
+    level; a 1x1 convolution gives logits.
 
     Parameters
     ----------
     context, channels
-        Slices seen, features answered.
+        Number of input slices, number of features.
     widths
-        Channels of the levels, the finest first.
+        Channels of the encoder's levels, the finest first.
     ups
-        Channels on the way up, the coarsest first; as many as levels.
+        Channels of the decoder's levels, the coarsest first; as many as levels of the encoder.
     """
 
     def __init__(
@@ -94,9 +94,9 @@ def vggnet_l(context: int = 1, channels: int = 1) -> DeepVGGNet:
 
 
 def vggnet_l_paper(context: int = 1, channels: int = 1) -> DeepVGGNet:
-    """VGGNet L as it was with the paper: 128, 256, 512, 512 down and 512, 512, 256, 128 up; 17,521,921 parameters.
+    """VGGNet L of the paper: encoder 128, 256, 512, 512; decoder 512, 512, 256, 128 channels; 17,521,921 parameters.
 
-    The count alone is known; among layouts in the style of VGGNet L this is the one that has it.
+    Only the number of parameters is published; this is the layout in the style of VGGNet L that has it.
     """
     return DeepVGGNet(context, channels, (128, 256, 512, 512), (512, 512, 256, 128))
 

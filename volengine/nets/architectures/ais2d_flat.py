@@ -1,8 +1,9 @@
-"""Ais's networks that keep the full resolution, or nearly: EMAN2's, InceptionNet and ResNet.
+"""Ais's networks with full or half resolution: EMAN2's network, InceptionNet and ResNet.
 
-Layouts after Last et al., eLife 13:RP98552 (2024), Table 1, and their published descriptions; the first after Chen et
-al., Nature Methods 14:983 (2017). Input ``(batch, context, y, x)``, answer ``(batch, channels, y, x)`` as logits. Sides
-are free but for EMAN2's, which needs even ones. Parameter counts and multiply-adds are held by a test.
+Layouts after Last et al., eLife 13:RP98552 (2024), Table 1, and their published descriptions; EMAN2's after Chen et
+al., Nature Methods 14:983 (2017). The input is ``(batch, context, y, x)``, the output ``(batch, channels, y, x)``
+logits. Sides may have any length, except that EMAN2's network needs even sides. A test checks the parameter counts and
+multiply-adds.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from volengine.nets.architectures.layers import conv, max_pool
 class Eman2(nn.Module):
     """EMAN2's network as in Ais: three 15x15 convolutions, one pooling; 378,081 parameters.
 
-    The last convolution answers at half resolution; every answer stands for 2x2 pixels.
+    The output of the last convolution has half the resolution; each value is repeated for 2x2 pixels.
     """
 
     def __init__(self, context: int = 1, channels: int = 1, width: int = 40, kernel: int = 15):
@@ -38,7 +39,7 @@ class Eman2(nn.Module):
 
 
 class Inception(nn.Module):
-    """Four branches side by side: 1x1; 1x1 and 3x3; 1x1 and 5x5; maxima of 3x3 and 1x1; each with ReLU."""
+    """Four parallel branches: 1x1; 1x1 and 3x3; 1x1 and 5x5; 3x3 maximum pooling and 1x1; each with ReLU."""
 
     def __init__(self, inputs: int, width: int):
         super().__init__()
@@ -56,7 +57,7 @@ class Inception(nn.Module):
         )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """``4 * width`` features."""
+        """Feature maps, ``4 * width`` channels."""
         return torch.cat([branch(x) for branch in self.branches], 1)
 
 
@@ -76,7 +77,7 @@ class InceptionNet(nn.Module):
 
 
 class Residual(nn.Module):
-    """Two linear 3x3 convolutions beside a 1x1 convolution; ReLU of the sum."""
+    """Two linear 3x3 convolutions in parallel with a 1x1 convolution; ReLU of their sum."""
 
     def __init__(self, inputs: int, outputs: int):
         super().__init__()
@@ -95,9 +96,9 @@ class ResNet(nn.Module):
     Parameters
     ----------
     context, channels
-        Slices seen, features answered.
+        Number of input slices, number of features.
     blocks
-        5: the paper's (4,887,265 parameters); 4: today's (1,215,457).
+        5: the network of the paper (4,887,265 parameters); 4: that of the current program (1,215,457).
     """
 
     def __init__(self, context: int = 1, channels: int = 1, blocks: int = 5):
@@ -113,5 +114,5 @@ class ResNet(nn.Module):
 
 
 def resnet_s(context: int = 1, channels: int = 1) -> ResNet:
-    """ResNet with four blocks, as in Ais today."""
+    """ResNet with four blocks, as in the current Ais."""
     return ResNet(context, channels, blocks=4)

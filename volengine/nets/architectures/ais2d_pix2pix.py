@@ -1,11 +1,11 @@
-"""Pix2pix: a U-Net generator with strided 4x4 convolutions, and the PatchGAN that judges its answers.
+"""Pix2pix: a U-Net generator with strided 4x4 convolutions, and its discriminator, a PatchGAN.
 
-After Isola et al., CVPR 2017, in the form that Ais has: encoder of convolutions with stride 2, leaky ReLU (0.2) and
-batch normalisation; decoder of nearest upsampling, 4x4 convolution, ReLU, batch normalisation and concatenation with
-the encoder's features; a 4x4 convolution gives logits. Batch normalisation keeps 0.8 of its running moments. 4x4
-convolutions of stride 1 pad one zero before and two behind, as Keras does. In the paper's network (Table 1: 29,249,409
-parameters) the first level is normalised, in today's it is not: so the counts say. The generator is trained with
-``PatchGAN``'s verdict (least squares) and the distance to the labels.
+After Isola et al., CVPR 2017, in the form of Ais. The encoder has convolutions with stride 2, leaky ReLU (0.2) and
+batch normalisation. The decoder has nearest upsampling, 4x4 convolution, ReLU, batch normalisation and concatenation
+with the encoder's features; a 4x4 convolution gives logits. Batch normalisation keeps 0.8 of its running moments. 4x4
+convolutions of stride 1 pad one zero before and two after, as Keras does. According to the parameter counts, the first
+level is normalised in the paper's network (Table 1: 29,249,409 parameters), and not in the current one. The loss of the
+generator is the output of ``PatchGAN`` (least squares) plus the distance to the labels.
 """
 
 from __future__ import annotations
@@ -38,15 +38,15 @@ def _up(inputs: int, outputs: int) -> nn.Sequential:
 class Pix2pix(nn.Module):
     """The generator.
 
-    Input ``(batch, context, y, x)`` with sides that are multiples of ``2 ** len(widths)``; answer
-    ``(batch, channels, y, x)`` as logits.
+    The input is ``(batch, context, y, x)`` with sides that are multiples of ``2 ** len(widths)``, the output
+    ``(batch, channels, y, x)`` logits.
 
     Parameters
     ----------
     context, channels
-        Slices seen, features answered.
+        Number of input slices, number of features.
     widths
-        Channels of the encoder's levels, each at half the resolution of the one before.
+        Channels of the encoder's levels, each with half the resolution of the previous one.
     norm_first
         Whether the first level is batch-normalised.
     """
@@ -83,15 +83,16 @@ class Pix2pix(nn.Module):
 
 
 def pix2pix_s(context: int = 1, channels: int = 1) -> Pix2pix:
-    """The generator with five levels, as in Ais today; 16,661,121 parameters."""
+    """The generator with five levels, as in the current Ais; 16,661,121 parameters."""
     return Pix2pix(context, channels, (64, 128, 256, 512, 512), norm_first=False)
 
 
 class PatchGAN(nn.Module):
-    """The discriminator: whether answers belong to their input, judged patch by patch; 2,767,297 parameters.
+    """The discriminator, which distinguishes labels from predictions patch by patch; 2,767,297 parameters.
 
-    ``forward(x, answer)`` takes the input ``(batch, context, y, x)`` and probabilities or labels ``(batch, channels, y,
-    x)``, and gives ``(batch, 1, y / 16, x / 16)``: 1 for true ones, 0 for made ones (least squares: no activation).
+    ``forward(x, answer)`` takes the input ``(batch, context, y, x)`` and labels or probabilities ``(batch, channels, y,
+    x)``, and returns ``(batch, 1, y / 16, x / 16)``: near 1 for labels, near 0 for predictions (no activation, as the
+    loss is least squares).
     """
 
     def __init__(self, context: int = 1, channels: int = 1):
@@ -103,6 +104,6 @@ class PatchGAN(nn.Module):
         self.head = conv(2, widths[-1], 1, 4)
 
     def forward(self, x: torch.Tensor, answer: torch.Tensor) -> torch.Tensor:
-        """The verdicts."""
+        """The discriminator's output."""
         verdict: torch.Tensor = self.head(self.body(torch.cat([x, answer], 1)))
         return verdict

@@ -1,9 +1,8 @@
 """easymode's 3D U-Nets, as in Ais's library.
 
-Input ``(batch, 1, z, y, x)``, answer ``(batch, channels, z, y, x)`` as logits: the whole slab is answered. Slabs are
-thin, so that z is pooled less than y and x: sides must be multiples of 4 along z and of 16 along y and x. The layouts
-are those that model files of the two describe layer by layer; their order of axes is y, x, z, here as everywhere
-z, y, x.
+The input is ``(batch, 1, z, y, x)``, the output ``(batch, channels, z, y, x)`` logits for all voxels. Patches are thin,
+so z is pooled less than y and x: sides must be multiples of 4 along z and of 16 along y and x. The layouts are those
+that model files of the two networks describe layer by layer; the files order axes y, x, z, this package z, y, x.
 """
 
 from __future__ import annotations
@@ -11,16 +10,16 @@ from __future__ import annotations
 from volengine.nets.architectures.encdec import ConvUNet, Kernel, UNetLayout
 
 POOLS: tuple[Kernel, ...] = ((2, 2, 2), (2, 2, 2), (1, 2, 2), (1, 2, 2))
-"""By 2 along all axes twice, then along y and x alone twice."""
+"""Pooling by 2 along all axes twice, then along y and x twice."""
 
 PLANE, ALONG = (1, 3, 3), (3, 1, 1)
-"""Kernels within the slice and across the slices, in place of a whole one."""
+"""Kernels within a slice and across slices, which replace a 3x3x3 kernel."""
 
 
 def easymode_3d(channels: int = 1) -> ConvUNet:
-    """32 to 512 channels, two 3x3x3 convolutions a level down, one up; 19,579,265 parameters.
+    """32 to 512 channels; two 3x3x3 convolutions per level (decoder: one); 19,579,265 parameters.
 
-    Dropout is 0: none is described.
+    There is no dropout, because none is described.
     """
     widths = (32, 64, 128, 256, 512)
     layout = UNetLayout(
@@ -35,8 +34,8 @@ def easymode_3d(channels: int = 1) -> ConvUNet:
 def easymode_3d_wide(channels: int = 1) -> ConvUNet:
     """64, 128, 256, 512, 512 channels; 30,981,761 parameters, 996 k multiply-adds per voxel.
 
-    The two finest levels have three 3x3x3 convolutions down and two up. The coarser ones have four down and three up:
-    one in the plane, one along z, and then in the plane alone.
+    The two finest levels have three 3x3x3 convolutions in the encoder and two in the decoder. The coarser levels have
+    four and three: one in the plane, one along z, and the rest in the plane.
     """
     widths = (64, 128, 256, 512, 512)
     fine: tuple[Kernel, ...] = (3, 3, 3)

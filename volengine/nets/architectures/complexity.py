@@ -1,4 +1,4 @@
-"""Multiply-adds of a network, counted by walking it with shapes alone."""
+"""Multiply-adds of a network, counted from the shapes of its layers without computing anything."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 def macs_per_voxel(module: nn.Module) -> float:
     """Multiply-adds of convolutions and matrix products per voxel of input (2D networks: per pixel of a slice).
 
-    Independent of the patch, because the layers keep the size up to the stride. Nothing is computed; ``module`` may
-    lie on the ``meta`` device.
+    The number does not depend on the patch, because layers change the size only by the stride. ``module`` may be on the
+    ``meta`` device.
     """
     import torch
     from torch.utils.flop_counter import FlopCounterMode

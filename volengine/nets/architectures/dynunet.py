@@ -1,10 +1,10 @@
 """MemBrain's 3D U-Net: MONAI's DynUNet with the arguments of membrain-seg (extra ``membrain``).
 
 After Lamm et al., bioRxiv 2024.01.05.574336, and the nnU-Net (Isensee et al., Nature Methods 18:203, 2021): six levels
-of 32 to 1024 channels, residual blocks with instance normalisation down, plain ones up, two heads for deep
-supervision; 91,181,859 parameters. Sides must be multiples of 32. MONAI registers its layers twice (once in the nested
-modules that it runs); here they stand once, under the names that a membrain-seg checkpoint has behind ``_model.``: 95
-tensors.
+of 32 to 1024 channels, residual blocks with instance normalisation in the encoder, plain blocks in the decoder, two
+heads for deep supervision; 91,181,859 parameters. Sides must be multiples of 32. MONAI registers its layers twice (the
+second time in the nested modules that it runs); this module registers them once, as 95 tensors with the names that
+follow ``_model.`` in a membrain-seg checkpoint.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ FILTERS = (32, 64, 128, 256, 512, 1024)
 
 
 class MembrainUNet(nn.Module):
-    """The network.
+    """MemBrain's 3D U-Net.
 
-    Input ``(batch, 1, z, y, x)``. In evaluation mode the answer is ``(batch, channels, z, y, x)``, logits; in training
-    mode it is a list of logits: full, half and quarter resolution.
+    The input is ``(batch, 1, z, y, x)``. In evaluation mode the output is ``(batch, channels, z, y, x)`` logits; in
+    training mode it is a list of logits at full, half and quarter resolution.
 
     Parameters
     ----------
     channels
-        Features of the answer.
+        Number of features.
     filters
         Channels of the levels, the finest first.
 

@@ -1,9 +1,9 @@
 """U-Nets with batch normalisation and transposed convolutions, in 2D and 3D, from a table of their widths.
 
 One class builds the deep U-Nets of Ais's library (:mod:`volengine.nets.architectures.ais2d_deep`,
-:mod:`volengine.nets.architectures.ais3d`): each level is a chain of convolutions (ReLU, then batch normalisation),
-dropout and pooling; on the way up a transposed convolution whose kernel is its stride, concatenation with the level's
-features, dropout, and a chain again; a 1x1 convolution at the end gives logits.
+:mod:`volengine.nets.architectures.ais3d`). A level of the encoder is a chain of convolutions (ReLU, then batch
+normalisation), dropout and pooling. A level of the decoder is a transposed convolution whose kernel equals its stride,
+concatenation with the encoder's features, dropout, and a chain of convolutions. A last 1x1 convolution gives logits.
 
 >>> layout = UNetLayout(encoder=((8, 8), (16, 16)), decoder=((8, 8),))
 >>> ConvUNet(layout, 1, 2)(torch.zeros(1, 1, 6, 8)).shape
@@ -25,27 +25,28 @@ Kernel = int | tuple[int, ...]
 
 @dataclass(frozen=True)
 class UNetLayout:
-    """What a U-Net looks like.
+    """The layout of a U-Net.
 
     Parameters
     ----------
     encoder
         For each level, the finest first, the output channels of its convolutions; the last level is the bottom.
     decoder
-        For each step up, the coarsest first, the same; the step's transposed convolution has the first of them.
+        For each level, the coarsest first, the output channels of its convolutions; the transposed convolution before
+        them has as many as the first.
     ndim
         2 or 3.
     pools
-        Factor between neighbouring levels, the finest first; empty: 2 along all axes.
+        Pooling factor between neighbouring levels, the finest first; empty: 2 along all axes.
     kernels
-        For each level, the kernels of its convolutions in the encoder; empty: 3 everywhere.
+        For each level of the encoder, the kernels of its convolutions; empty: 3 everywhere.
     decoder_kernels
-        For each step up, the same.
+        For each level of the decoder, the kernels of its convolutions.
     dropout
-        Share of features dropped in training behind each level of the encoder but the bottom, and before each chain
+        Share of features that training drops after each level of the encoder except the bottom, and before each level
         of the decoder.
     bottom_dropout
-        Share dropped behind the bottom.
+        Share of features that training drops after the bottom level.
     """
 
     encoder: tuple[tuple[int, ...], ...]
@@ -59,7 +60,7 @@ class UNetLayout:
 
 
 def plain_layout(widths: Sequence[int], *, encoder_convs: int = 2, dropout: float = 0.0) -> UNetLayout:
-    """A 2D U-Net with the same number of convolutions on every level of the encoder, and two on the decoder's."""
+    """Layout of a 2D U-Net with ``encoder_convs`` convolutions per level of the encoder, and two in the decoder."""
     return UNetLayout(
         encoder=tuple((w,) * encoder_convs for w in widths),
         decoder=tuple((w,) * 2 for w in reversed(widths[:-1])),
@@ -68,16 +69,16 @@ def plain_layout(widths: Sequence[int], *, encoder_convs: int = 2, dropout: floa
 
 
 class ConvUNet(nn.Module):
-    """A U-Net as its layout says.
+    """A U-Net with a given layout.
 
     Parameters
     ----------
     layout
         Widths, kernels, poolings, dropout.
     inputs
-        Channels of the input: slices of context in 2D, 1 in 3D.
+        Input channels: number of slices in 2D, 1 in 3D.
     channels
-        Features of the answer.
+        Number of features.
     """
 
     def __init__(self, layout: UNetLayout, inputs: int, channels: int):

@@ -1,9 +1,9 @@
-"""Networks from a description: a graph of plain layers as JSON, which imported models become.
+"""Networks from a description: a graph of plain layers as JSON. Imported models are such networks.
 
-Each layer is a mapping with ``name``, ``kind``, ``inputs`` (names of layers) and what the kind needs; see
-:data:`KINDS`. Sizes along space are in the order z, y, x (y, x in 2D) and are free: nothing in a graph knows the size
-of the volume. ``same`` padding is that of Keras and TensorFlow: the answer has ``ceil(n / stride)`` voxels, and where
-the padding is odd the larger half is behind. Such a network is stored like any other (registry name ``graph``), and is
+Each layer is a mapping with ``name``, ``kind``, ``inputs`` (names of layers) and the settings of its kind; see
+:data:`KINDS`. Axes in space have the order z, y, x (2D: y, x) and any length: a graph does not depend on the size of
+the volume. ``same`` padding follows Keras and TensorFlow: the output has ``ceil(n / stride)`` voxels, and if the
+padding is odd, the larger half is at the end. Such a network is stored like any other (registry name ``graph``), and is
 rebuilt from its facts without the program that it came from.
 
 >>> net = GraphNet([
@@ -49,7 +49,7 @@ ACTIVATIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
 def same_padding(
     size: Sequence[int], kernel: Sequence[int], stride: Sequence[int], dilation: Sequence[int]
 ) -> list[int]:
-    """Padding as ``torch.nn.functional.pad`` takes it: last axis first, before and behind."""
+    """``same`` padding in the order of ``torch.nn.functional.pad``: the last axis first, before and after it."""
     pads: list[int] = []
     for n, k, s, d in zip(reversed(size), reversed(kernel), reversed(stride), reversed(dilation), strict=True):
         total = max((-(-n // s) - 1) * s + (k - 1) * d + 1 - n, 0)
@@ -74,7 +74,7 @@ class Conv(nn.Module):
         ones = (1,) * len(kernel)
         self.kernel, self.stride, self.dilation = tuple(kernel), tuple(stride) or ones, tuple(dilation) or ones
         spans = [(k - 1) * d for k, d in zip(self.kernel, self.dilation, strict=True)]
-        even = max(self.stride) == 1 and not any(n % 2 for n in spans)  # left to the convolution, which copies nothing
+        even = max(self.stride) == 1 and not any(n % 2 for n in spans)  # the convolution pads without a copy
         self.framed = padding == "same" and not even
         pads = tuple(n // 2 if padding == "same" and even else 0 for n in spans)
         make = nn.Conv3d if len(kernel) == 3 else nn.Conv2d
@@ -107,7 +107,7 @@ class ConvTranspose(nn.Module):
         self.conv = make(channels[0], channels[1], self.kernel, self.stride, bias=bias)  # type: ignore[arg-type]
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """The answer, cut or padded to size."""
+        """The output, cropped or padded to its size."""
         bias = self.conv.bias
         full = self.conv(x)
         for axis, (k, s) in enumerate(zip(self.kernel, self.stride, strict=True), 2):
@@ -115,7 +115,7 @@ class ConvTranspose(nn.Module):
             wanted = n * s if self.padding == "same" else (n - 1) * s + max(k, s)
             start = max(k - s, 0) // 2 if self.padding == "same" else 0
             short = start + wanted - full.shape[axis]
-            if short > 0:  # where no kernel reaches there is the bias alone
+            if short > 0:  # voxels that no kernel reaches hold only the bias
                 shape = [*full.shape]
                 shape[axis] = short
                 wide = [1, -1, *[1] * (full.ndim - 2)]
@@ -127,7 +127,7 @@ class ConvTranspose(nn.Module):
 
 
 class Pool(nn.Module):
-    """Maximum or average over windows; what ``same`` padding adds does not count."""
+    """Maximum or average over windows; voxels that ``same`` padding adds are ignored."""
 
     def __init__(self, size: Sequence[int], stride: Sequence[int], function: str = "max", padding: str = "valid"):
         super().__init__()
@@ -154,7 +154,7 @@ class Pool(nn.Module):
 
 
 def _largest_of_four(x: torch.Tensor) -> torch.Tensor:
-    """Twofold maximum pooling: PyTorch's own notes down where each maximum was, and takes twice as long on a CPU."""
+    """Twofold maximum pooling; PyTorch's also stores the place of each maximum, and takes twice as long on a CPU."""
     x = x[..., : x.shape[-2] // 2 * 2, : x.shape[-1] // 2 * 2]
     largest = torch.maximum(x[..., ::2, ::2], x[..., ::2, 1::2])
     torch.maximum(largest, x[..., 1::2, ::2], out=largest)
@@ -162,7 +162,7 @@ def _largest_of_four(x: torch.Tensor) -> torch.Tensor:
 
 
 class Upsample(nn.Module):
-    """Voxels repeated (``nearest``) or interpolated between their centres (``linear``)."""
+    """Upsampling: repeats voxels (``nearest``), or interpolates between their centres (``linear``)."""
 
     def __init__(self, factor: Sequence[int], mode: str = "nearest"):
         super().__init__()
@@ -200,7 +200,7 @@ class Norm(nn.Module):
 
 
 class GroupNorm(nn.GroupNorm):
-    """Normalisation of the patch, each group of channels by itself (``groups = channels``: instance normalisation)."""
+    """Normalisation over the patch, separately for each group of channels (``groups = channels``: by instance)."""
 
     def __init__(self, channels: int, groups: int, epsilon: float = 1e-5):
         super().__init__(groups, channels, epsilon)
@@ -217,7 +217,7 @@ class Activation(nn.Module):
             raise InputError(f"There is no activation {function!r}; known are {', '.join(ACTIVATIONS)}.")
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """The function's values, in place of x where nobody else reads that."""
+        """The function's values; they overwrite x if no other layer reads it."""
         if self.function == "leaky_relu":
             return functional.leaky_relu(x, self.slope, self.inplace)
         if self.function == "relu" and self.inplace:
@@ -233,12 +233,12 @@ class Slope(nn.Module):
         self.weight = nn.Parameter(torch.zeros(channels))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """The input, negative values times their channel's slope."""
+        """The input, with negative values multiplied by their channel's slope."""
         return functional.prelu(x, self.weight)
 
 
 class Frame(nn.Module):
-    """Zeros around (positive) or voxels cut off (negative), before and behind each axis."""
+    """Pad with zeros (positive widths) or crop (negative widths), before and after each axis."""
 
     def __init__(self, widths: Sequence[Sequence[int]]):
         super().__init__()
@@ -250,7 +250,7 @@ class Frame(nn.Module):
 
 
 class Join(nn.Module):
-    """Several inputs as one: ``concatenate`` along the channels, ``add``, ``multiply``, ``average``, ``maximum``."""
+    """Join several inputs: ``concatenate`` along the channels, ``add``, ``multiply``, ``average``, ``maximum``."""
 
     def __init__(self, function: str):
         super().__init__()
@@ -258,7 +258,7 @@ class Join(nn.Module):
         self.inplace = False
 
     def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
-        """The joined array; a sum in place of the first input where nobody else reads that."""
+        """The joined array; a sum overwrites the first input if no other layer reads it."""
         if self.function == "concatenate":
             return torch.cat(inputs, 1)
         total = inputs[0]
@@ -290,11 +290,11 @@ KINDS: dict[str, type[nn.Module]] = {
 }
 
 MAKERS = ("conv", "conv_transpose", "norm", "group_norm")
-"""Layers whose answer is always a new array that their own gradient does not need."""
+"""Layers whose output is always a new array that their own gradient does not need."""
 
 
 class GraphNet(nn.Module):
-    """A network of the described layers, in the order of the list; the last one is the answer.
+    """A network of the described layers, computed in the order of the list; its output is that of the last layer.
 
     Parameters
     ----------
@@ -304,7 +304,7 @@ class GraphNet(nn.Module):
     Raises
     ------
     InputError
-        An unknown kind, or a layer that reads one that is not before it.
+        A layer has an unknown kind, or reads a layer that does not precede it.
     """
 
     def __init__(self, layers: Sequence[Layer]):
@@ -328,8 +328,7 @@ class GraphNet(nn.Module):
         self._reuse()
 
     def _reuse(self) -> None:
-        """Let activations and sums overwrite what a layer has just made, if they alone read it; this saves memory and
-        time."""
+        """Let activations and sums overwrite outputs that no other layer reads, which saves memory and time."""
         kinds = {layer["name"]: layer["kind"] for layer in self.description}
         sums = [layer["name"] for layer in self.description if layer.get("function") == "add" and layer["inputs"][1:]]
         readers = Counter(name for layer in self.description for name in layer["inputs"])
@@ -343,7 +342,7 @@ class GraphNet(nn.Module):
                 module.inplace = kinds[source] in MAKERS and readers[source] == 1
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """The answer of the last layer."""
+        """The output of the last layer."""
         values: dict[str, torch.Tensor] = {}
         for number, (layer, module) in enumerate(zip(self.description, self.layers, strict=True)):
             inputs = [values[name] for name in layer["inputs"]]

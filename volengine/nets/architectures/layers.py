@@ -1,8 +1,8 @@
-"""The small parts that the networks are made of, with the conventions of Keras, in two and three dimensions.
+"""Layers of the networks in two and three dimensions, with the conventions of Keras.
 
-The published counts and weights of Ais's networks come from Keras, so its conventions hold here: *same* padding keeps
-``ceil(n / stride)`` samples and puts the odd zero at the end (Keras's and TensorFlow's rule), activations stand before
-batch normalisation, and batch normalisation adds 1e-3 to the variance and keeps 0.99 of its running moments.
+The published parameter counts and weights of Ais's networks come from Keras, so these layers follow it: *same* padding
+gives ``ceil(n / stride)`` samples and puts the odd zero at the end; activations come before batch normalisation; batch
+normalisation adds 1e-3 to the variance and keeps 0.99 of its running moments.
 
 >>> import torch
 >>> same_padding(128, kernel=4, stride=1), same_padding(128, kernel=4, stride=2), same_padding(5, kernel=2, stride=2)
@@ -21,22 +21,22 @@ from torch import nn
 from torch.nn import functional as F
 
 KERAS_EPSILON = 1e-3
-"""Added to the variance by Keras's batch normalisation."""
+"""Number that Keras's batch normalisation adds to the variance."""
 
 
 def triple(size: int | Sequence[int], ndim: int) -> tuple[int, ...]:
-    """One number per axis."""
+    """The size per axis, from one number for all axes or one per axis."""
     return (size,) * ndim if isinstance(size, int) else tuple(size)
 
 
 def same_padding(length: int, *, kernel: int, stride: int) -> tuple[int, int]:
-    """Zeros before and behind an axis of this length, so that ``ceil(length / stride)`` answers come out."""
+    """Zeros to add before and after an axis of this length, so that the output has ``ceil(length / stride)`` voxels."""
     total = max((-(-length // stride) - 1) * stride + kernel - length, 0)
     return total // 2, total - total // 2
 
 
 class SameConv(nn.Module):
-    """A convolution with Keras's *same* padding, for even kernels and strides too.
+    """A convolution with Keras's *same* padding, also for even kernels and for strides.
 
     Parameters
     ----------
@@ -45,7 +45,7 @@ class SameConv(nn.Module):
     inputs, outputs
         Channels.
     kernel, stride
-        For all axes, or one per axis.
+        One number for all axes, or one per axis.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class SameConv(nn.Module):
 def conv(
     ndim: int, inputs: int, outputs: int, kernel: int | Sequence[int] = 3, stride: int | Sequence[int] = 1
 ) -> nn.Module:
-    """A convolution with *same* padding: PyTorch's own where that is symmetric, else :class:`SameConv`."""
+    """A convolution with *same* padding: PyTorch's own if the padding is symmetric, else :class:`SameConv`."""
     sizes = triple(kernel, ndim)
     if max(triple(stride, ndim)) > 1 or any(k % 2 == 0 for k in sizes):
         return SameConv(ndim, inputs, outputs, kernel, stride)
@@ -77,21 +77,21 @@ def conv(
 
 
 def up_conv(ndim: int, inputs: int, outputs: int, factor: int | Sequence[int] = 2) -> nn.Module:
-    """A transposed convolution whose kernel is its stride: every voxel becomes a block of them, without overlap."""
+    """A transposed convolution whose kernel equals its stride: each voxel becomes a block; blocks do not overlap."""
     kind: Any = nn.ConvTranspose3d if ndim == 3 else nn.ConvTranspose2d
     module: nn.Module = kind(inputs, outputs, triple(factor, ndim), stride=triple(factor, ndim))
     return module
 
 
 def batch_norm(ndim: int, channels: int, *, keep: float = 0.99) -> nn.Module:
-    """Batch normalisation with Keras's numbers; ``keep`` is what Keras calls momentum (PyTorch's is the rest)."""
+    """Batch normalisation with Keras's numbers; ``keep`` is Keras's momentum (PyTorch's momentum is 1 - ``keep``)."""
     kind: Any = nn.BatchNorm3d if ndim == 3 else nn.BatchNorm2d
     module: nn.Module = kind(channels, eps=KERAS_EPSILON, momentum=1 - keep)
     return module
 
 
 def max_pool(ndim: int, factor: int | Sequence[int] = 2) -> nn.Module:
-    """Maxima of blocks."""
+    """Maximum pooling over blocks of this size."""
     kind: Any = nn.MaxPool3d if ndim == 3 else nn.MaxPool2d
     module: nn.Module = kind(triple(factor, ndim))
     return module

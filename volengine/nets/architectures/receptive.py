@@ -1,9 +1,9 @@
 """Receptive field and stride of a convolutional network, found by probing a thin copy of it.
 
-The copy has the same geometry, but every convolution works on the mean of its input channels, with equal positive
-weights, and gives one channel for all of them (or, where a network counts its channels, the same in each); maxima are
-means. So it depends on exactly the voxels that the network can depend on, at a small part of the cost: each network of
-the registry takes about a second at most.
+The copy has the same geometry, but each convolution takes the mean of its input channels, has equal positive weights,
+and outputs a single channel (or, if the network needs all channels, the same one several times); maximum pooling is
+replaced by average pooling. The copy depends on exactly the voxels that the network can depend on, and costs little:
+for each network of the registry the probe takes at most about a second.
 """
 
 from __future__ import annotations
@@ -32,9 +32,15 @@ _CONVOLUTIONS = (nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 
 
 def probe(module: nn.Module, volumetric: bool) -> tuple[Index3, Index3]:
-    """(radius, stride), voxels z, y, x; z is (0, 1) for 2D networks. See :func:`volengine.nets.registry.reach`.
+    """Radius of the receptive field, and stride, in voxels z, y, x; for 2D networks they are 0 and 1 along z.
 
-    ``module`` may lie on the ``meta`` device: its weights do not matter, and it is left as it is.
+    ``module`` may be on the ``meta`` device; its weights are not used and not changed. See
+    :func:`volengine.nets.registry.reach`.
+
+    Raises
+    ------
+    InputError
+        The network normalises over its patch, so it has no finite receptive field.
     """
     for part in module.modules():
         if isinstance(part, _WHOLE_PATCH):
@@ -45,7 +51,7 @@ def probe(module: nn.Module, volumetric: bool) -> tuple[Index3, Index3]:
     steps = stride_of(module, volumetric)
     strides = list(steps if volumetric else steps[1:])
     threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # these tensors are tiny: more threads take twice the time
+    torch.set_num_threads(1)  # these tensors are tiny: several threads take twice the time
     try:
         radii = _probe(module, strides)
     finally:
@@ -56,21 +62,21 @@ def probe(module: nn.Module, volumetric: bool) -> tuple[Index3, Index3]:
 def _probe(module: nn.Module, strides: list[int]) -> list[int]:
     """The radius along each axis."""
     inputs = inputs_of(module)
-    # A network that splits its channels, or has weights for each, fails in ways of its own: it needs them all.
+    # A network that splits its channels, or has weights for each, fails with one channel in various ways.
     with contextlib.suppress(Exception):
         return _radii(_thin_copy(module, narrow=True), strides, inputs, _NoParts())  # type: ignore[no-untyped-call]
     return _radii(_thin_copy(module, narrow=False), strides, inputs, contextlib.nullcontext())
 
 
 def stride_of(module: nn.Module, volumetric: bool) -> Index3:
-    """Total pooling factor, voxels z, y, x (z is 1 for 2D networks); of any network, whatever its normalisation."""
+    """Total pooling factor, z, y, x (1 along z for 2D networks); also of networks that normalise over their patch."""
     if volumetric:
         return index3(_stride(module, 3))
     return index3([1, *_stride(module, 2)])
 
 
 def dimensions(module: nn.Module) -> int:
-    """2 or 3: what kind of convolutions a network has (0: none that is known)."""
+    """Dimension of a network's convolutions, 2 or 3; 0 if it has no known convolution."""
     for part in module.modules():
         if isinstance(part, (nn.Conv2d, nn.Conv3d)):
             return 3 if isinstance(part, nn.Conv3d) else 2
@@ -78,7 +84,7 @@ def dimensions(module: nn.Module) -> int:
 
 
 def hollow(module: nn.Module) -> nn.Module:
-    """A copy whose parameters and buffers have shapes but no numbers, in evaluation mode; nothing large is copied."""
+    """A copy in evaluation mode whose parameters and buffers are on the ``meta`` device: shapes without numbers."""
     memo: dict[int, Any] = {id(b): b.to("meta") for b in module.buffers()}
     for parameter in module.parameters():
         memo[id(parameter)] = nn.Parameter(parameter.detach().to("meta"), requires_grad=parameter.requires_grad)
@@ -86,7 +92,7 @@ def hollow(module: nn.Module) -> nn.Module:
 
 
 def _stride(module: nn.Module, ndim: int) -> list[int]:
-    """How much smaller the smallest feature map is than the input, along each axis."""
+    """Size of the input divided by that of the smallest feature map, along each axis."""
     side = 64 if ndim == 3 else 512
     smallest = [side] * ndim
 
@@ -104,12 +110,12 @@ def _stride(module: nn.Module, ndim: int) -> list[int]:
 
 
 def inputs_of(module: nn.Module) -> int:
-    """Channels of the input, by the first weights."""
+    """Number of input channels, from the shape of the first weights."""
     return int(next(p for p in module.parameters() if p.ndim > 1).shape[1])
 
 
 class _NoParts(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Refuses to take parts of a tensor: of a single channel nobody can take the third."""
+    """Refuses operations that take parts of a tensor, because a thin copy has only one channel."""
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func.overloadpacket.__name__ in _PARTS:
@@ -118,7 +124,7 @@ class _NoParts(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 class _Average(nn.Module):
-    """Average pooling in place of maximum pooling: it passes a gradient to every voxel it looks at."""
+    """Average pooling in place of maximum pooling: it passes a gradient to every voxel of its window."""
 
     def __init__(self, pool: nn.MaxPool2d | nn.MaxPool3d):
         super().__init__()
@@ -131,7 +137,7 @@ class _Average(nn.Module):
 
 
 class _Thin(nn.Module):
-    """A convolution of one channel with the geometry of one of many; its output once, or for every channel the same."""
+    """A one-channel convolution with the geometry of a given one; it outputs one channel, or the same for all."""
 
     def __init__(self, wide: Any, narrow: bool):
         super().__init__()
@@ -140,7 +146,7 @@ class _Thin(nn.Module):
             given["output_padding"] = wide.output_padding
         self.conv = type(wide)(1, 1, bias=False, **given)
         self.outputs = 1 if narrow else wide.out_channels
-        for name in ("kernel_size", "stride", "in_channels", "out_channels"):  # wrappers may ask for them
+        for name in ("kernel_size", "stride", "in_channels", "out_channels"):  # wrapping modules may read them
             setattr(self, name, getattr(wide, name))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -149,7 +155,7 @@ class _Thin(nn.Module):
 
 
 def _thin_copy(module: nn.Module, *, narrow: bool) -> nn.Module:
-    """A copy in which no dependence is hidden: positive weights, averages for maxima."""
+    """A copy in which every dependence shows in the gradient: positive weights, averages instead of maxima."""
     clear = hollow(module)
     for name, part in list(clear.named_modules()):
         new: nn.Module | None = None
@@ -168,7 +174,7 @@ def _thin_copy(module: nn.Module, *, narrow: bool) -> nn.Module:
 
 
 def _filled(clear: nn.Module) -> nn.Module:
-    """The copy with numbers: means over what each weight sees; normalisations that change nothing."""
+    """Fill the copy with numbers: each weight computes a mean, and normalisations change nothing."""
     clear = clear.to_empty(device="cpu").double().eval()
     with torch.no_grad():
         for name, buffer in clear.named_buffers():
@@ -176,7 +182,7 @@ def _filled(clear: nn.Module) -> nn.Module:
         for name, parameter in clear.named_parameters():
             if name.endswith("bias"):
                 parameter.fill_(0.0)
-            else:  # one-dimensional ones are the scales of a normalisation
+            else:  # one-dimensional weights are the scales of a normalisation
                 parameter.fill_(1.0 / parameter[0].numel() if parameter.ndim > 1 else 1.0)
             parameter.requires_grad_(False)
     return clear
@@ -187,7 +193,7 @@ def _radii(module: nn.Module, strides: list[int], inputs: int, watch: AbstractCo
 
 
 def _radius(module: nn.Module, axis: int, strides: list[int], inputs: int, watch: AbstractContextManager[Any]) -> int:
-    """Largest distance along an axis of an input that matters for the answers of one stride cell.
+    """Largest distance, along an axis, of an input voxel that can change the outputs of one stride cell.
 
     The other axes are as short as the network allows.
     """

@@ -1,12 +1,13 @@
 """A light 3D residual U-Net, for CPUs and small GPUs.
 
-Residual blocks (two 3x3x3 convolutions beside a 1x1x1 one; He et al., CVPR 2016), strided convolutions down, transposed
-ones up, skips by concatenation (Lee et al., arXiv:1706.00120, in a smaller form). Input ``(batch, 1, z, y, x)``, answer
-``(batch, channels, z, y, x)`` as logits; sides must be multiples of ``2 ** (levels - 1)``.
+It has residual blocks (two 3x3x3 convolutions in parallel with a 1x1x1 one; He et al., CVPR 2016), strided convolutions
+in the encoder, transposed ones in the decoder, and skip connections by concatenation (a smaller form of Lee et al.,
+arXiv:1706.00120). The input is ``(batch, 1, z, y, x)``, the output ``(batch, channels, z, y, x)`` logits; sides must be
+multiples of ``2 ** (levels - 1)``.
 
-Without normalisation layers (the default) an answer depends on its receptive field alone, and the network can be
-applied exactly in blocks; each block's second convolution then begins at zero, so that the network begins as a plain
-chain of its shortcuts and trains stably (Zhang et al., ICLR 2019).
+Without normalisation layers (the default) an output voxel depends only on its receptive field, and the network can be
+applied exactly in blocks. The second convolution of each block is then initialised with zeros, so that the network
+starts as a chain of its shortcuts and trains stably (Zhang et al., ICLR 2019).
 """
 
 from __future__ import annotations
@@ -57,18 +58,18 @@ class ResidualBlock(nn.Module):
 
 
 class ResidualUNet3d(nn.Module):
-    """The network; 1,422,433 parameters as it stands.
+    """A light 3D residual U-Net; with its defaults it has 1,422,433 parameters.
 
     Parameters
     ----------
     channels
-        Features of the answer.
+        Number of features.
     width
-        Channels of the first level; doubled on each further one. With ``group`` a multiple of 8.
+        Channels of the first level; they double on each further level. With ``group`` it must be a multiple of 8.
     levels
         Number of resolutions.
     norm
-        ``none``, or ``instance`` or ``group`` normalisation (over the patch: no exact application in blocks then).
+        ``none``, or ``instance`` or ``group`` normalisation (over the patch, which excludes exact mode).
     """
 
     def __init__(self, channels: int = 1, width: int = 16, levels: int = 4, norm: Norm = "none"):

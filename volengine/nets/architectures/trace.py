@@ -1,8 +1,8 @@
-"""Any network of plain layers as a description: what ``GraphNet`` is built from.
+"""Describe a network of plain layers, of any class, as a list of layers from which ``GraphNet`` can be built.
 
-The way out: a description can be written in the formats of other programs (:mod:`volengine.nets.formats.keras.write`,
-:mod:`volengine.nets.formats.onnx.write`), whatever class the network was. It is found by following a symbolic input
-through the network (``torch.fx``), and is believed only after it has answered like the network.
+The description is needed to write the network in the formats of other programs
+(:mod:`volengine.nets.formats.keras.write`, :mod:`volengine.nets.formats.onnx.write`). It is found by tracing a symbolic
+input through the network (``torch.fx``), and is checked: its outputs must equal those of the network.
 
 >>> layers, state = describe(nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.ReLU()), torch.zeros(1, 1, 8, 8))
 >>> [layer["kind"] for layer in layers]
@@ -25,7 +25,7 @@ from volengine.nets.architectures.layers import SameConv
 
 Description = tuple[list[dict[str, Any]], dict[str, torch.Tensor]]
 TOLERANCE = 1e-4
-"""Of the largest answer: how far the description's may be off."""
+"""Largest difference between the outputs of description and network, relative to the largest output."""
 
 FUNCTIONS: dict[Any, str] = {
     torch.relu: "relu",
@@ -68,25 +68,25 @@ SKIPPED = (nn.Identity, nn.Dropout, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout)
 
 
 def describe(module: nn.Module, sample: torch.Tensor) -> Description:
-    """Layers and weights of a network, in evaluation mode.
+    """Layers and weights of a network in evaluation mode.
 
     Parameters
     ----------
     module
         The network; it is not changed.
     sample
-        An input, (batch, channels, y, x) or (batch, channels, z, y, x), of a size that the network takes; the
-        description is tried on random numbers of this shape.
+        An input, (batch, channels, y, x) or (batch, channels, z, y, x), of a size that the network accepts; the
+        description is checked on random numbers of this shape.
 
     Returns
     -------
     layers, state
-        ``GraphNet(layers)`` with this state gives the network's answers. In a graph that is one already, its own.
+        ``GraphNet(layers)`` with this state computes the network's outputs. For a ``GraphNet`` these are its own.
 
     Raises
     ------
     InputError
-        A part that no kind of layer stands for, or whose padding no other program has; it is named.
+        A part of the network has no kind of layer, or a padding that no other program has; the message names it.
     """
     module = module.eval()
     if isinstance(module, GraphNet):
@@ -122,7 +122,7 @@ class _Tracing:
         self.names: dict[fx.Node, str] = {}
         try:
             self.graph = _Tracer().trace(module)
-        except Exception as error:  # tracing runs the network's own forward, which may fail in any way
+        except Exception as error:  # tracing runs the network's own code, which may raise anything
             raise InputError(f"{self.what} cannot be described by plain layers: {error}") from error
 
     def description(self) -> Description:

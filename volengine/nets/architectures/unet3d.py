@@ -1,9 +1,9 @@
 """A small 3D U-Net for tomograms: purely convolutional, so that it can be applied exactly in blocks.
 
-Two 3x3x3 convolutions with leaky ReLU per level, max pooling, nearest upsampling, skips by concatenation (after
-Çiçek et al., MICCAI 2016). No normalisation layers by default: then the answer at a voxel depends on its receptive
-field alone. Input ``(batch, 1, z, y, x)``, answer ``(batch, channels, z, y, x)`` as logits; sides must be multiples of
-``2 ** (levels - 1)``.
+It has two 3x3x3 convolutions with leaky ReLU per level, max pooling, nearest upsampling, and skip connections by
+concatenation (after Çiçek et al., MICCAI 2016). By default it has no normalisation layers, so an output voxel depends
+only on its receptive field. The input is ``(batch, 1, z, y, x)``, the output ``(batch, channels, z, y, x)`` logits;
+sides must be multiples of ``2 ** (levels - 1)``.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ class UNet3d(nn.Module):
     Parameters
     ----------
     channels
-        Output channels.
+        Number of features.
     width
-        Feature maps of the first level; doubled on each further one.
+        Channels of the first level; they double on each further level.
     levels
         Number of resolutions.
     groups
-        Groups of a group normalisation behind each convolution; 0: none (needed for the exact mode).
+        Groups of a group normalisation after each convolution; 0: no normalisation, which exact mode requires.
     """
 
     def __init__(self, channels: int = 1, width: int = 12, levels: int = 3, groups: int = 0):

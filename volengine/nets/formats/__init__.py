@@ -1,1 +1,1 @@
-"""Model files of other programs: read into torch modules with their facts, and written."""
+"""Model files of other programs: readers, which return torch modules with their facts, and writers."""

@@ -1,8 +1,8 @@
-"""Archives of strangers, read without unpacking: uncompressed tars (Ais's ``.scnm``), and zips (Keras's ``.keras``).
+"""Read untrusted archives into memory: uncompressed tars (Ais's ``.scnm``) and zips (Keras's ``.keras``).
 
-Nothing is written to disk and nothing is run. Refused: paths that leave the archive, absolute ones, links, devices,
-compressed tars, zips that unpack to much more than they are, encrypted ones, members or archives that are too large or
-too many, names that come twice, files that are cut off.
+Nothing is written to disk, and no code is run. The readers refuse: absolute paths and paths that leave the archive;
+links and devices; compressed tars; encrypted zips and zips that unpack to much more than their size; archives or
+members that are too large; too many members; duplicate names; truncated files.
 """
 
 from __future__ import annotations
@@ -23,21 +23,30 @@ from volengine.core.errors import FormatError, MissingError
 MAX_MEMBERS = 200
 MAX_BYTES = 4 * 2**30
 MAX_RATIO = 100
-"""Bytes of a member by the bytes that it takes in the archive: weights do not shrink, text shrinks some ten times."""
+"""Largest compression ratio of a member: weights hardly compress, text about ten times."""
 
 
 def read_archive(source: str | Path | bytes, where: str = "") -> dict[str, bytes]:
-    """The plain files of an uncompressed tar archive, by name.
+    """Read the plain files of an uncompressed tar archive.
 
     Parameters
     ----------
     source
-        A path, or the archive itself (one inside another); then ``where`` names it in messages.
+        A path, or the bytes of an archive (for one inside another).
+    where
+        Name of the archive in messages, if ``source`` is not a path.
+
+    Returns
+    -------
+    dict
+        The bytes of each file, by its name.
 
     Raises
     ------
-    MissingError, FormatError
-        No such file; not an archive of this kind, or one that must not be trusted; the message says why.
+    MissingError
+        The file does not exist.
+    FormatError
+        The file is not an uncompressed tar archive, or one of the rules above refuses it; the message says why.
     """
     where = where or str(source)
     stream = _stream(source, where)
@@ -62,23 +71,28 @@ def read_archive(source: str | Path | bytes, where: str = "") -> dict[str, bytes
 def read_zip(
     source: str | Path | bytes, wanted: Sequence[str], where: str = "", *, most: int = MAX_MEMBERS
 ) -> dict[str, bytes]:
-    """Some files of a zip archive, by name; the others are looked at, but not opened.
+    """Read some files of a zip archive. The entries of all members are checked, but the other files are not unpacked.
 
     Parameters
     ----------
     source
-        A path, or the archive itself.
+        A path, or the bytes of an archive.
     wanted
-        Names; those that are not there are left out.
+        Names of the files to read; the result lacks those that do not exist.
     where
-        Names the archive in messages.
+        Name of the archive in messages, if ``source`` is not a path.
     most
-        Number of members from which on the archive is refused.
+        Largest number of members; an archive with more is refused.
+
+    Returns
+    -------
+    dict
+        The bytes of each file, by its name.
 
     Raises
     ------
     MissingError, FormatError
-        As :func:`read_archive`.
+        As in :func:`read_archive`.
     """
     where = where or str(source)
     found: dict[str, bytes] = {}

@@ -1,9 +1,9 @@
 """Models for the BioImage Model Zoo: one zip with the description that its programs read (``rdf.yaml``, version 0.5).
 
-In the zip lie the weights as ONNX, a test input with the network's answer, and a page of documentation. The weights'
-metadata and the description's ``config`` hold all facts of the model. What the description has no words for (the
-normalisations ``volume`` for slices, and ``global_mad``) is left to whoever feeds the model: the documentation says so,
-and :func:`bioimage_bytes` returns the same sentences.
+The zip contains the weights as ONNX, a test input with the network's output, and a page of documentation. The metadata
+of the weights and the description's ``config`` hold all facts of the model. The description cannot express some
+normalisations (``volume`` for slices, and ``global_mad``): the user must apply them, as the documentation says and the
+notes of :func:`bioimage_bytes` repeat.
 
 >>> content, notes = bioimage_bytes(module, facts, Card(authors=("A. Author",), licence="CC-BY-4.0"))  # doctest: +SKIP
 
@@ -33,29 +33,29 @@ if TYPE_CHECKING:
     from torch import nn
 
 FORMAT = "0.5.4"
-"""Version of the description that is written; later readers of 0.5 take it."""
+"""Version of the description; later readers of 0.5 accept it."""
 INPUT, ANSWER = "image", "answer"
 WHEN = (1980, 1, 1, 0, 0, 0)
-"""Date of the zip's members: the same model gives the same bytes."""
+"""Date of all members of the zip, so that the same model gives the same bytes."""
 LONGEST_NAME = 128
 TOLERANCE = 1e-3
-"""Relative, and absolute of the largest answer: the zoo's for float32."""
+"""The zoo's tolerance for float32: relative, and absolute as a share of the largest output."""
 
 
 @dataclass(frozen=True)
 class Card:
-    """What a model's description says besides its facts.
+    """The parts of a model's description that its facts do not contain.
 
     Parameters
     ----------
     title
-        Its name in the zoo; default: its features.
+        Name of the model in the zoo; default: its features.
     description
-        One or two sentences; default: from the facts.
+        One or two sentences; default: made from the facts.
     authors
-        Names; nobody is named by default.
+        Names of the authors; default: none.
     licence
-        SPDX name, for example ``CC-BY-4.0``; none by default, so that others may look at the model but not use it.
+        SPDX name of the licence, for example ``CC-BY-4.0``; default: none, so others have no right to use the model.
     """
 
     title: str = ""
@@ -65,27 +65,27 @@ class Card:
 
 
 def bioimage_bytes(module: nn.Module, facts: ModelFacts, card: Card) -> tuple[bytes, tuple[str, ...]]:
-    """A model as the content of a zip for the BioImage Model Zoo, and what its user must know.
+    """Make a zip for the BioImage Model Zoo.
 
     Parameters
     ----------
     module, facts
-        The network, which gives logits, and what is known of it.
+        The network, which outputs logits, and its facts.
     card
-        Title, authors, licence.
+        Title, description, authors, licence.
 
     Returns
     -------
     content, notes
-        The zip, which ``bioimageio.spec`` has accepted; sentences.
+        The bytes of the zip, which ``bioimageio.spec`` has accepted; and sentences for the model's users.
 
     Raises
     ------
     DependencyError
         The extra ``bioimage`` or ``onnx`` is not installed.
     InputError
-        As :func:`volengine.nets.formats.onnx.write.onnx_bytes`; or the description is not accepted, for example
-        because of a licence that has no SPDX name.
+        As in :func:`volengine.nets.formats.onnx.write.onnx_bytes`; or ``bioimageio.spec`` does not accept the
+        description, for example because the licence has no SPDX name.
     """
     try:
         import bioimageio.spec
@@ -109,7 +109,7 @@ def bioimage_bytes(module: nn.Module, facts: ModelFacts, card: Card) -> tuple[by
 
 
 def preprocessing(facts: ModelFacts) -> tuple[list[dict[str, Any]], tuple[str, ...]]:
-    """The steps that the description has for a normalisation, and what it cannot say."""
+    """The preprocessing steps of the description for a normalisation, and notes on what they cannot express."""
     space = ["z", "y", "x"] if facts.volumetric else ["y", "x"]
     how = facts.normalisation
     one = "the whole tomogram" if facts.volumetric else "one whole slice"
@@ -144,7 +144,7 @@ def _missing(card: Card) -> tuple[str, ...]:
 
 
 class _Bench:
-    """The weights, their axes, and their answer to a test input."""
+    """The weights, their axes, and their output for a test input."""
 
     def __init__(self, weights: bytes, facts: ModelFacts, steps: list[dict[str, Any]]):
         model = read_onnx(weights)
@@ -159,12 +159,12 @@ class _Bench:
         self.fixed = {a: n for a, n in zip(self.axes, self.net.input.shape, strict=True) if a in "zyx" and n}
 
     def halo(self, axis: str) -> int:
-        """Voxels at each end whose answers lack surroundings."""
+        """Number of voxels at each end whose outputs lack surroundings."""
         reach = self.facts.receptive_field
         return 0 if reach is None or axis in self.fixed else reach["zyx".index(axis)]
 
     def smallest(self, axis: str) -> int:
-        """The smallest side that is good for something; a multiple of the stride."""
+        """The smallest useful side of an input, a multiple of the stride."""
         if axis in self.fixed:
             return self.fixed[axis]
         stride = self.stride[axis]
@@ -172,7 +172,7 @@ class _Bench:
         return -(-wanted // stride) * stride
 
     def test(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """A test input, in the order of the graph's axes, and what the steps and the graph make of it."""
+        """A test input, in the order of the graph's axes, and the output of the preprocessing and the graph."""
         import torch
 
         facts = self.facts
@@ -205,7 +205,7 @@ class _Bench:
         return [self._axis(a, slices if self.facts.context > 1 else ["intensity"], {}) for a in self.axes]
 
     def output_axes(self) -> list[dict[str, Any]]:
-        """The description's axes of the answer; sizes are the input's."""
+        """The description's axes of the output; their sizes are those of the input."""
         features = [_identifier(name) for name in self.facts.features]
         return [self._axis(a, features, {"tensor_id": INPUT, "axis_id": a}) for a in self.axes]
 
@@ -269,9 +269,9 @@ def _description(
 
 
 def _tolerance(largest: float) -> dict[str, Any]:
-    """How far another program's answer may be off; the zoo's default is refused where all answers are small.
+    """The tolerance for outputs of other programs; the zoo refuses its default if all outputs are small.
 
-    Where none is positive (of a network of values), the zoo takes no tolerance at all.
+    If no output is positive (of a network that predicts values), the zoo accepts no tolerance at all.
     """
     absolute = float(f"{TOLERANCE * largest:.1e}")
     how = {"output_ids": [ANSWER], "relative_tolerance": TOLERANCE, "absolute_tolerance": absolute}
@@ -283,7 +283,7 @@ def _file(members: Mapping[str, bytes], name: str) -> dict[str, str]:
 
 
 def _title(facts: ModelFacts, card: Card) -> str:
-    """Letters, digits, blanks and a few signs: what the zoo takes."""
+    """The title, with only the characters that the zoo accepts: letters, digits, blanks and a few signs."""
     title = card.title or f"{' '.join(facts.features)} in tomograms"
     return re.sub(r"[^\w+\- ()]", " ", title, flags=re.ASCII)[:LONGEST_NAME].strip()
 
@@ -338,7 +338,7 @@ def _zip(members: Mapping[str, bytes]) -> bytes:
 
 
 def _accepted(spec: Any, content: bytes) -> None:
-    """Refuse what ``bioimageio.spec`` refuses; it also compares the digests."""
+    """Refuse a zip that ``bioimageio.spec`` does not accept; it also checks the digests."""
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         quiet = spec.ValidationContext(log_warnings=False, perform_io_checks=True)
         with quiet:

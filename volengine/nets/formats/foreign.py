@@ -1,13 +1,13 @@
 """Model files of other programs: Ais's ``.scnm`` and ``.scnmgroup``, Keras's, membrain-seg's ``.ckpt``.
 
-Each becomes a module and its facts, as if it were a native file: ``volengine segment --model FILE`` takes them as they
-are, and :func:`import_model` writes a native file, which is quicker to open and needs nothing of the other format.
-Nothing in a file is run: no pickle, no Python code; weights must fit to the last number, or the file is refused.
+Each loader returns a module and its facts, as for a native file: ``volengine segment --model FILE`` accepts these files
+directly. :func:`import_model` writes a native file, which opens faster. No code in a file is run, neither pickles nor
+Python. A file is refused if one of its weights is missing, unknown or of another shape.
 
 =============  ====================================================================================================
 ``.scnm``      Ais: pixel size, box, slices, overlap, normalisation, threshold, colour, TTA, part in competition
 ``.ckpt``      membrain-seg: MONAI's ``DynUNet``, 95 tensors; its axes x, y, z are turned to z, y, x
-``.h5``        a Keras model, which knows neither its voxel size nor its features: :func:`import_model` asks for them
+``.h5``        a Keras model, which states neither voxel size nor features: :func:`import_model` needs them
 ``.keras``     the same in Keras 3's own format; also ``.weights.h5`` with the configuration beside it
 =============  ====================================================================================================
 """
@@ -34,21 +34,23 @@ if TYPE_CHECKING:
 Loaded = tuple["nn.Module", ModelFacts]
 MEMBRAIN_TENSORS = 95
 KEPT = ("z_jitter", "arch", "info")
-"""What is kept in the model's history as Ais has it."""
+"""Entries of Ais's metadata that are kept in the model's history."""
 MAX_MEMBERS = 20_000
-"""Parts of a checkpoint: a few for each tensor of network and optimiser."""
+"""Largest number of members of a checkpoint, which has a few for each tensor of network and optimiser."""
 ZIP_START = b"PK\x03\x04"
 UNKNOWN_PIXEL = 10.0
-"""Angstrom: what Ais takes for a model whose pixel size it was never told."""
+"""Angstrom: pixel size that Ais assumes for a model that does not state one."""
 
 
 def load_scnm(path: str | Path, normalisation: str = "") -> Loaded:
-    """A model of Ais; ``normalisation`` overrides the file's.
+    """Load a model of Ais; ``normalisation`` overrides the file's.
 
     Raises
     ------
-    MissingError, FormatError
-        No such file; not an archive of Ais, or one with layers that are not known.
+    MissingError
+        The file does not exist.
+    FormatError
+        The file is not an archive of Ais, or its model has an unknown layer.
     """
     from volengine.nets.formats.archives import read_archive
 
@@ -101,7 +103,7 @@ def _ais_facts(model: KerasModel, metadata: Mapping[str, Any], title: str, where
 
 
 def _told(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """What an archive of Ais says that is no fact of the network: one that makes no sense does not spoil the model."""
+    """Facts from Ais's metadata that do not describe the network; an entry with an invalid value is left out."""
     told: dict[str, Any] = {}
     for key, name in TOLD.items():
         value = metadata.get(key)
@@ -122,7 +124,7 @@ def _normalised(facts: ModelFacts, normalisation: str) -> ModelFacts:
 
 
 def _graph_facts(model: KerasModel, box: list[int]) -> dict[str, Any]:
-    """What the graph says: layers, patch, slices, stride, activation."""
+    """The facts that follow from the graph: layers, patch, slices, stride, activation."""
     stride = _stride(model)
     patch = [1, *box] if not model.volumetric else box
     return {
@@ -136,7 +138,7 @@ def _graph_facts(model: KerasModel, box: list[int]) -> dict[str, Any]:
 
 
 def _stride(model: KerasModel) -> Index3:
-    """How often the finest grid fits into the coarsest one, z, y, x."""
+    """Ratio of the coarsest to the finest grid, z, y, x."""
     ndim = 3 if model.volumetric else 2
     scale: dict[str, list[float]] = {}
     largest = [1.0] * ndim
@@ -153,15 +155,15 @@ def _stride(model: KerasModel) -> Index3:
 
 
 def read_group(path: str | Path) -> tuple[list[Loaded], tuple[Rule, ...]]:
-    """A group of Ais (``.scnmgroup``): its models, and its rules in Ais's order.
+    """Load a group of Ais (``.scnmgroup``): its models, and its rules in Ais's order.
 
-    Competition comes first, among the models that emit and those that absorb; then the interactions as they are
-    listed. What Ais calls ``parent`` is the feature that is masked, here the child.
+    The competition between the models that emit and those that absorb comes first, then the interactions in the order
+    of the list. Ais's ``parent`` is the feature that is masked; this package calls it the child.
 
     Raises
     ------
     MissingError, FormatError
-        As :func:`load_scnm`; a rule about a model that is not in the group, or whose title two models have.
+        As in :func:`load_scnm`; or a rule names a model that is not in the group, or two models have the same title.
     """
     from volengine.nets.formats.archives import read_archive
 
@@ -203,15 +205,17 @@ def read_group(path: str | Path) -> tuple[list[Loaded], tuple[Rule, ...]]:
 
 
 def load_ckpt(path: str | Path) -> Loaded:
-    """A checkpoint of membrain-seg.
+    """Load a checkpoint of membrain-seg.
 
-    All of its 95 tensors must be there and nothing else but their aliases; the original program segments with random
-    weights where they are not. Its network sees volumes as x, y, z, so the kernels are turned.
+    It must contain exactly the network's 95 tensors and their aliases; the original program would use random weights
+    for missing ones. membrain-seg orders axes x, y, z, so the kernels are transposed.
 
     Raises
     ------
-    MissingError, FormatError
-        No such file; not a checkpoint that PyTorch opens without running code; weights of another network.
+    MissingError
+        The file does not exist.
+    FormatError
+        PyTorch cannot open the file without running code, or it holds the weights of another network.
     """
     from volengine.nets.registry import build
 
@@ -247,7 +251,7 @@ def load_ckpt(path: str | Path) -> Loaded:
 
 
 def _state_of(path: str | Path) -> dict[str, Any]:
-    """The tensors of a checkpoint of PyTorch Lightning, by name; nothing in it is run."""
+    """The tensors of a checkpoint of PyTorch Lightning, by name; no code in the file is run."""
     import pickle
     import struct
     import zipfile
@@ -277,7 +281,7 @@ def _state_of(path: str | Path) -> dict[str, Any]:
 
 
 def load_keras(path: str | Path) -> Loaded:
-    """Refuses: a Keras file alone cannot be used, see :func:`import_model`."""
+    """Refuse a Keras file, because it does not state all facts; the message tells how to import it."""
     if not Path(path).is_file():
         raise MissingError(f"{path}: no such model file.")
     raise InputError(
@@ -296,28 +300,33 @@ def import_model(
     normalisation: str = "",
     axes: str = "zyx",
 ) -> ModelFacts:
-    """Write a model of another program as a native one.
+    """Write a model of another program as a native model file.
 
     Parameters
     ----------
     path, out
         The model, and the ``.safetensors`` file to write.
     voxel_size
-        Angstrom; needed for Keras's files, else it overrides what the file says.
+        Voxel size in angstrom; needed for Keras files, otherwise it overrides the file's.
     features
-        Names of the channels; needed for Keras's files. With a softmax over one channel more than names, the first
-        one is the background.
+        Names of the channels; needed for Keras files. If a softmax has one channel more than there are names, the first
+        channel is the background.
     patch
-        Voxels z, y, x; default: what it was trained on.
+        Patch in voxels z, y, x; default: the patch that the model was trained on.
     normalisation
-        Of the input, as in the facts; default: what the file says, ``volume`` for Keras's.
+        Normalisation of the input, as in the facts; default: the file's, or ``volume`` for Keras files.
     axes
-        Keras's files of a 3D network: what its axes are, in their order.
+        Order of the axes of a 3D network in a Keras file.
+
+    Returns
+    -------
+    ModelFacts
+        The facts of the written model.
 
     Raises
     ------
     MissingError, FormatError, InputError
-        As the loaders; facts that are needed or do not fit.
+        As in the loaders; or a fact is missing or does not fit.
     """
     from dataclasses import replace
 

@@ -1,1 +1,1 @@
-"""Training: the loop and its recipe, losses, augmentation of samples."""
+"""Training: the loop and its recipe, the losses, and the augmentation of samples."""

@@ -24,21 +24,21 @@ STEP = 4.0  # angstrom between the points of a stand-in; lobes of 12 A or less w
 
 
 def unit_standin(kind: str, class_name: str = "") -> Template:
-    """A procedural stand-in for a filament's unit, of protein's density: lobes where its domains are.
+    """A procedural stand-in for the unit of a filament: lobes of protein density in place of its domains.
 
-    It is nobody's structure, and named ``KIND-standin``.
+    It is not a real structure; its name is ``KIND-standin``.
 
     Parameters
     ----------
     kind
         One of :data:`KINDS`.
     class_name
-        Default: the kind.
+        Name of its class; default: the kind.
 
     Raises
     ------
     InputError
-        Another kind.
+        There is no stand-in of this kind.
     """
     if kind not in _LOBES:
         raise InputError(f"There are stand-ins for {', '.join(_LOBES)}, not {kind!r}.")

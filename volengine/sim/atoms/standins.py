@@ -1,7 +1,7 @@
-"""Procedural stand-ins: particles of protein's density without a deposited structure, named as what they are.
+"""Procedural stand-ins: particles with the density of protein that need no structure file.
 
-``globule-KDA`` is a compact particle of that mass with three lobes, ``barrel-KDA`` a hollow cylinder of two rings of
-seven. They serve as distractors and for trials without files; they are nobody's structure.
+``globule-KDA`` is a compact particle of that mass (kilodalton) with three lobes, ``barrel-KDA`` a hollow cylinder of
+two rings of seven balls. They are not real structures; they serve as distractors and for trials.
 
 >>> standin("globule-250").classes
 ('globule',)
@@ -28,14 +28,15 @@ KINDS = ("globule", "barrel")
 
 
 def is_standin(name: str) -> bool:
-    """Whether a name is that of a stand-in."""
+    """Whether a name is the name of a stand-in."""
     return re.fullmatch(rf"({'|'.join(KINDS)})-\d+(\.\d+)?", name) is not None
 
 
 def standin(name: str) -> Template:
-    """The template of a stand-in, ``KIND-KDA``; the same for the same name.
+    """The template of a stand-in, ``KIND-KDA``; the same name always gives the same template.
 
-    Its points lie on a grid of 4 A about the centre of mass; its integral is that of protein of its mass.
+    Its points lie on a grid of 4 angstrom about the centre of mass. Its integrated potential is that of protein of its
+    mass.
     """
     kind, _, mass = name.partition("-")
     volume = float(mass) * 1000 * A3_PER_DALTON

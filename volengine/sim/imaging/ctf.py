@@ -14,10 +14,10 @@ They take the place of the overlapping strips of other programs; there is no pre
 >>> import numpy as np
 >>> from volengine.sim.imaging.optics import Optics
 >>> optics = Optics(defocus_um=3, cs_mm=0, amplitude_contrast=0)
->>> zeros = ctf_zeros(optics, k_max=1 / 20)
->>> [round(float(1 / k), 1) for k in zeros]  # angstrom
-[24.3]
->>> bool(np.abs(ctf(zeros, optics)).max() < 1e-9)
+>>> zero = 1 / np.sqrt(wavelength_a(300) * 30_000)  # the first zero lies where lambda D k^2 = 1
+>>> round(float(1 / zero), 1)  # angstrom
+24.3
+>>> bool(np.abs(ctf(zero, optics)) < 1e-9)
 True
 """
 

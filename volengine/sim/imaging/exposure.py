@@ -38,19 +38,19 @@ MOST_COUNTS = 2.0**24
 
 @dataclass(frozen=True, eq=False)
 class Shot:
-    """What is different from one image of a series to the next.
+    """The settings that differ between the images of a tilt series.
 
     Parameters
     ----------
     tilt_deg
-        About y, within 89.9 degrees.
+        Tilt angle about y, within 89.9 degrees.
     dose_e_per_a2
-        Of this image. 0: no counting; the expected image at 1 e/A^2.
+        Dose of this image, electrons per square angstrom. 0: nothing is counted; the result is the expected image at
+        1 e/A^2.
     before_e_per_a2
-        What fell on the specimen before, in the order of acquisition.
+        Dose that the specimen received before this image, in the order of acquisition.
     thickness_a
-        Of the ice, along z of the untilted specimen, angstrom: a number, or a map (y, x) on the untilted specimen, of
-        the shape of the image.
+        Thickness of the ice along z of the untilted specimen, angstrom: a number, or a map (y, x) of the image's shape.
     """
 
     tilt_deg: float
@@ -71,21 +71,21 @@ class Shot:
 
 @dataclass(frozen=True, eq=False)
 class Exposed:
-    """An image.
+    """A simulated image.
 
     Parameters
     ----------
     counts
-        (y, x) float32: electrons counted per pixel; the expected image if the dose was 0.
+        (y, x) float32: counted electrons per pixel; the expected image if the dose was 0.
     expected
-        (y, x) float32: the mean that ``counts`` was drawn with: the image without noise.
+        (y, x) float32: the image without noise, which is the mean of ``counts``.
     flat
-        Electrons counted per pixel, on average, where there is ice alone.
+        Expected count per pixel where there is only ice.
     clipped
-        Pixels whose contrast was below -1, so that no electron would be left: they expect 0. More than a few say that
-        the specimen is too thick or dense for weak contrast.
+        Number of pixels whose contrast was below -1; their expected count is set to 0. If there are many, the specimen
+        is too thick or too dense for the weak-contrast approximation.
     halves
-        Two images of independent electrons that sum to ``counts``, if asked for.
+        Two images of independent electrons whose sum is ``counts``, if requested.
     """
 
     counts: Image
@@ -100,9 +100,9 @@ class Exposed:
 
 
 def normalise(counts: ArrayLike, flat: float) -> Image:
-    """Contrast: counts / flat - 1, comparable between images of any dose, tilt and pixel size; float32.
+    """Contrast, counts / flat - 1, float32; it is comparable between images of any dose, tilt and pixel size.
 
-    ``flat`` is what ice alone is expected to give, as :attr:`Exposed.flat` (half of it for a half of the electrons).
+    ``flat`` is the expected count for ice alone, as in :attr:`Exposed.flat` (half of it for half of the electrons).
     """
     if not (math.isfinite(flat) and flat > 0):
         raise InputError(f"The expected counts are {flat:g} per pixel; they must be positive.")
@@ -111,9 +111,9 @@ def normalise(counts: ArrayLike, flat: float) -> Image:
 
 
 def halved(counts: Image, rng: np.random.Generator) -> tuple[Image, Image]:
-    """Two images of independent electrons that sum to the counts: each electron goes to either at random.
+    """Divide the counted electrons at random between two images, whose sum is ``counts``.
 
-    Thinned Poisson counts are Poisson again, of half the mean, and independent of the rest.
+    Both are Poisson distributed with half the mean, and independent of each other.
     """
     first = rng.binomial(counts.astype(np.int64), 0.5).astype(np.float32)
     return first, counts - first
@@ -123,10 +123,10 @@ def halved(counts: Image, rng: np.random.Generator) -> tuple[Image, Image]:
 
 
 def path_a(shot: Shot, shape: tuple[int, int], limit_a: float = math.inf) -> float | Floats:
-    """Length of the ray through the ice at every pixel, angstrom: thickness / cos(tilt), cut at ``limit_a``.
+    """Length of the ray through the ice at every pixel, angstrom: thickness / cos(tilt), at most ``limit_a``.
 
-    A map of the thickness is looked up where the ray crosses the middle of the specimen, x = x' / cos(tilt) from the
-    centre, linearly; its borders go on beyond it.
+    A map of the thickness is interpolated linearly where the ray crosses the middle of the specimen, at
+    x = x' / cos(tilt) from the centre; beyond the map its border is repeated.
     """
     cosine = math.cos(math.radians(shot.tilt_deg))
     if np.ndim(shot.thickness_a) == 0:
@@ -172,28 +172,28 @@ def apply_mtf(image: Image, voxel_a: float, detector: Detector) -> Image:
 def expose(
     projected: ArrayLike, voxel_a: float, shot: Shot, exposure: Exposure, rng: np.random.Generator, halves: bool = False
 ) -> Exposed:
-    """Take one image.
+    """Simulate one image.
 
     Parameters
     ----------
     projected
-        (y, x), V A: the potential in excess of ice, summed along the beam; ice alone beyond the image.
+        (y, x), volt angstrom: the potential in excess of ice, integrated along the beam. Beyond the image there is ice.
     voxel_a
         Pixel size, angstrom.
     shot
         Tilt, doses and thickness of this image.
     exposure
-        Optics, detector, damage, and the order of things.
+        Optics, detector, damage, and the order of counting and optics.
     rng
-        The same generator makes the same image; give every image its own. Damage with noise draws first, then the
-        counts, then the halves: asking for halves does not change the counts.
+        Generator of this image; the same generator gives the same image. Damage with noise draws first, then the
+        counts, then the halves, so ``halves`` does not change the counts.
     halves
-        Whether to share out the electrons between two images as well.
+        Whether to divide the electrons between two images as well.
 
     Returns
     -------
     Exposed
-        Counts per pixel go with the area of a pixel: per A^2 they are the same for any pixel size.
+        Counts per pixel are proportional to the area of a pixel.
 
     Notes
     -----
@@ -250,7 +250,7 @@ def _counted(rate: Image, rng: np.random.Generator) -> Image:
 
 
 def _after_counting(electrons: Image, blank: float | Floats, voxel_a: float, shot: Shot, exposure: Exposure) -> Image:
-    """What happens to electrons that were counted: nothing, unless the order or the detector says so."""
+    """Apply the lens (``counts-first``) or the detector's MTF (``filtered``) to counted electrons; else nothing."""
     image = electrons
     if exposure.order == "counts-first":
         excess = (image - blank).astype(np.float32)

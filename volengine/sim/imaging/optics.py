@@ -1,7 +1,7 @@
-"""What a microscope does to an image, as recipes: optics, detector, damage, and the exposure that joins them.
+"""Recipes of a microscope: optics, detector, radiation damage, and the exposure that combines them.
 
-Plain values only, so that a command line can read them without loading an array library. What they mean is computed
-in :mod:`volengine.sim.imaging.ctf`, :mod:`volengine.sim.imaging.damage` and :mod:`volengine.sim.imaging.exposure`.
+They hold plain values, so that the command line can read them without loading an array library. The computations are in
+:mod:`volengine.sim.imaging.ctf`, :mod:`volengine.sim.imaging.damage` and :mod:`volengine.sim.imaging.exposure`.
 
 >>> Exposure.from_json({"optics": {"defocus_um": 4}, "damage": {"model": "none"}}).optics.defocus_um
 4.0
@@ -29,20 +29,21 @@ class Optics(Recipe):
     Parameters
     ----------
     voltage_kv
-        Acceleration voltage.
+        Acceleration voltage, kilovolt.
     cs_mm
-        Spherical aberration.
+        Spherical aberration, millimetre.
     amplitude_contrast
         Share of amplitude contrast, from 0 to 1.
     defocus_um
-        Underfocus is positive. At the tilt axis; the rest of a tilted image follows from the tilt.
+        Defocus at the tilt axis, micrometre; underfocus is positive. Elsewhere in a tilted image it follows from the
+        tilt.
     phase_shift_deg
-        Of a phase plate; 90 is Zernike's.
+        Phase shift of a phase plate; 90 for Zernike's.
     envelope
-        Width s of the envelope exp(-(k / (s k_Nyquist))^2), as in the papers of CryoTomoSim; 0 for none. It goes with
-        the pixel: it stands for all that blurs a binned image.
+        Width s of the envelope exp(-(k / (s k_Nyquist))^2), as in the papers of CryoTomoSim; 0 for none. It depends on
+        the pixel size and stands for all effects that blur a binned image.
     b_factor_a2
-        Physical envelope exp(-B k^2 / 4), the same for any pixel; 0 for none.
+        B of the physical envelope exp(-B k^2 / 4), which does not depend on the pixel size; 0 for none.
     """
 
     voltage_kv: float = 300.0
@@ -66,19 +67,19 @@ class Optics(Recipe):
 
 @dataclass(frozen=True)
 class Detector(Recipe):
-    """What becomes of the electrons that arrive.
+    """The detector.
 
     Parameters
     ----------
     dqe
         Detective quantum efficiency: the share of the arriving electrons that is counted.
     mtf
-        Modulation transfer at equal steps from frequency 0, where it is 1, to Nyquist; between them straight lines,
-        beyond Nyquist the last value. Empty for a perfect detector.
+        Modulation transfer function at equal steps from frequency 0, where it is 1, to Nyquist; linear between them,
+        and constant beyond Nyquist. Empty for a perfect detector.
     mtf_noise
-        ``white``: each electron is counted at a place that errs, so that the noise stays white and the DQE falls with
-        the square of the MTF (counting cameras). ``filtered``: each electron leaves a spot, so that the MTF shapes the
-        noise as well (integrating cameras), and counts are no whole numbers.
+        ``white``: each electron is counted at a slightly wrong place, so the noise stays white and the DQE falls with
+        the square of the MTF (counting cameras). ``filtered``: each electron leaves a spot, so the MTF filters the
+        noise as well (integrating cameras), and counts are not whole numbers.
     """
 
     dqe: float = 0.84
@@ -96,15 +97,15 @@ class Detector(Recipe):
 
 @dataclass(frozen=True)
 class Damage(Recipe):
-    """What the dose, summed in the order of acquisition, does to the specimen.
+    """Radiation damage by the accumulated dose, in the order of acquisition.
 
     Parameters
     ----------
     model
-        ``b-factor``: exp(-B k^2 / 4), B growing with the dose. ``critical-dose``: the fading that Grant and Grigorieff
-        measured. ``cts`` and ``cts2023``: blur and noise like those of CryoTomoSim, for likeness. ``none``.
+        ``b-factor``: exp(-B k^2 / 4) with a B that grows with the dose. ``critical-dose``: the decay that Grant and
+        Grigorieff measured. ``cts`` and ``cts2023``: blur and noise like those of CryoTomoSim. ``none``: no damage.
     sensitivity_a2
-        S of B = 4 S dose, in A^2 per e/A^2 (0.022 as in Parakeet; 0.02 to 0.08).
+        S of B = 4 S dose, in square angstrom per e/A^2 (0.022 as in Parakeet; 0.02 to 0.08).
     strength
         Factor on the dose; 0 switches damage off.
     """
@@ -126,16 +127,16 @@ class Exposure(Recipe):
     Parameters
     ----------
     optics, detector, damage
-        Recipes of their own.
+        The lens, the detector and the radiation damage.
     order
         ``ctf-first``: optics, then counting, as in a microscope. ``counts-first``: counting, then optics, as in
-        CryoTomoSim's papers: the noise has the colour of the CTF.
+        CryoTomoSim's papers; the CTF then filters the noise, too.
     imfp_a
-        Inelastic mean free path of vitreous ice, angstrom.
+        Inelastic mean free path of electrons in vitreous ice, angstrom.
     scatter
-        Factor on the path over the mean free path; 0 for a specimen that takes no electrons away.
+        Factor on the ratio of path and mean free path; 0: the ice absorbs no electrons.
     max_path_imfp
-        Paths are cut at this many mean free paths, so that no image near 90 degrees is black.
+        Longest path through the ice, in mean free paths, so that images near 90 degrees are not black.
     """
 
     optics: Optics = field(default_factory=Optics)

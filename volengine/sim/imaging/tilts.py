@@ -1,8 +1,8 @@
-"""Tilt series: which angles, in which order they are taken, how far stage and aim were off, and what dose each gets.
+"""Tilt series: the angles, the order of acquisition, the errors of stage and alignment, and the dose of each image.
 
-A :class:`TiltScheme` holds the user's choices; :func:`tilt_series` turns it into a :class:`TiltSeries`, whose rows
-lie in stack order (rising angle). The order of acquisition is a column of its own, because radiation damage goes
-with what the specimen has borne before an image, not with the image's place in the stack:
+A :class:`TiltScheme` holds the user's choices; :func:`tilt_series` turns it into a :class:`TiltSeries`, whose rows are
+in stack order (rising angle). The order of acquisition is a separate column, because radiation damage depends on the
+dose before an image, and not on its place in the stack:
 
 >>> series = tilt_series(TiltScheme(min_deg=-6, max_deg=6, step_deg=3, order="dose-symmetric"))
 >>> series.nominal_deg.tolist(), series.nominal_deg[series.sequence].tolist()
@@ -31,25 +31,25 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class TiltScheme(Recipe):
-    """Angles and the order in which they are taken.
+    """Tilt angles, and the order in which they are acquired.
 
     Parameters
     ----------
     min_deg, max_deg, step_deg
-        Angles from ``min_deg`` by ``step_deg`` up to ``max_deg`` (included where the steps meet it).
+        Angles from ``min_deg`` to ``max_deg`` in steps of ``step_deg``.
     angles_deg
-        A list of angles instead; any order, each once.
+        A list of angles instead, in any order, without duplicates.
     order
-        ``linear``: rising. ``bidirectional``: from ``start_deg`` up to the highest, then from below it down to the
-        lowest. ``dose-symmetric``: from ``start_deg``, sides in turn (Hagen, Wan & Briggs, J. Struct. Biol. 197:191,
-        2017).
+        ``linear``: rising. ``bidirectional``: from ``start_deg`` up to the highest angle, then from below it down to
+        the lowest. ``dose-symmetric``: from ``start_deg`` alternately to both sides (Hagen, Wan & Briggs, J. Struct.
+        Biol. 197:191, 2017).
     start_deg
-        Where bidirectional and dose-symmetric series begin: at the angle nearest to it.
+        Bidirectional and dose-symmetric series begin at the angle nearest to this.
     group
-        Dose-symmetric: images on one side between two crossings. 0 is Hagen's own scheme, which crosses after every
-        angle's pair: 0, 3, -3, -6, 6, 9, -9; with 1: 0, 3, -3, 6, -6; with 2: 0, 3, 6, -3, -6, 9, 12.
+        For dose-symmetric series: number of images on one side before the stage crosses to the other. 0 is Hagen's own
+        scheme: 0, 3, -3, -6, 6, 9, -9; with 1: 0, 3, -3, 6, -6; with 2: 0, 3, 6, -3, -6, 9, 12.
     angle_error_deg
-        Standard deviation of the true angles about the nominal ones.
+        Standard deviation of the difference between true and nominal angles.
     shift_a
         Standard deviation of each image's shift along y and along x, angstrom.
     """
@@ -94,13 +94,13 @@ class TiltSeries:
     Parameters
     ----------
     nominal_deg
-        (n,) float64: what the microscope reports; used by reconstruction.
+        (n,) float64: angles that the microscope reports; the reconstruction uses them.
     true_deg
-        (n,) float64: how the specimen stood; used by projection.
+        (n,) float64: actual angles of the specimen; the projection uses them.
     rank
-        (n,) int32, from 0: when the image was taken.
+        (n,) int32, from 0: place of the image in the order of acquisition.
     shift
-        (n, 2) float64, angstrom, y, x: what lies at p in an aligned image lies at p + shift in this one.
+        (n, 2) float64, angstrom, y, x: a feature at p in an aligned image is at p + shift in this one.
     """
 
     nominal_deg: Floats
@@ -204,7 +204,7 @@ def doses(
 
 
 def before(series: TiltSeries, dose: ArrayLike) -> Floats:
-    """What the specimen has borne before each image, (n,) float64, in stack order, in the unit of ``dose`` (n,)."""
+    """Dose accumulated before each image, (n,) float64, in stack order, in the unit of ``dose`` (n,)."""
     given = np.asarray(dose, float)
     if given.shape != (len(series),):
         raise InputError(f"before: {given.size} doses for {len(series)} images.")
@@ -215,18 +215,21 @@ def before(series: TiltSeries, dose: ArrayLike) -> Floats:
 
 
 def shift_along_y(images: NDArray[np.float32], shift_vox: ArrayLike) -> NDArray[np.float32]:
-    """Whole images moved along the tilt axis: the half of a tilt's shift that no projector of single slices can make.
+    """Shift whole images along the tilt axis, which a projector of single slices cannot do.
+
+    The phases of the Fourier transform along y are changed; beyond its edges an image is mirrored.
 
     Parameters
     ----------
     images
         (n, y, x) float32.
     shift_vox
-        (n,) pixels: what lay at y lies at y + shift after it.
+        (n,) pixels: a feature at y moves to y + shift.
 
     Returns
     -------
-    (n, y, x) float32. By the phases of the Fourier transform along y; beyond its edges an image goes on mirrored.
+    ndarray
+        (n, y, x) float32.
     """
     from scipy import fft
 

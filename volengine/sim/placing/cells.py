@@ -1,4 +1,4 @@
-"""Free cells, drawn at random from all of the box or from a region."""
+"""Draw free cells at random from the whole box or from a region."""
 
 from __future__ import annotations
 
@@ -17,16 +17,19 @@ _ROUNDS = 32
 
 
 class FreeCells:
-    """Draws positions, uniform over the free cells of a region.
+    """Draws positions, uniformly over the free cells of a region.
 
-    Cells are drawn from the whole box and refused where they do not fit: nothing is scanned. Only when hardly any fit
-    (a small vesicle, a full box) are the fitting ones listed, and listed again when most of those are gone; whether
-    that happens depends on the draws alone.
+    Cells are drawn from the whole box and rejected if they are taken or outside of the region. Only if hardly any cell
+    is accepted (a small vesicle, a full box), the free cells of the region are listed, and listed again when most of
+    them are taken. Whether this happens depends only on the draws.
 
     Parameters
     ----------
+    occupancy, regions
+        The occupied cells, and what membranes enclose.
     region
-        ``"anywhere"``; ``"vesicle"``: inside one; ``"cytosol"``: outside of all. Without vesicles all are anywhere.
+        ``"anywhere"``; ``"vesicle"``: inside a vesicle; ``"cytosol"``: outside of all vesicles. Without vesicles all
+        three mean anywhere.
     """
 
     def __init__(self, occupancy: Occupancy, regions: Regions, region: str):
@@ -39,7 +42,7 @@ class FreeCells:
 
     @property
     def volume(self) -> float:
-        """Of the region, cubic angstrom; taken cells count, those of membranes belong to the cytosol."""
+        """Volume of the region, cubic angstrom; it includes taken cells, and cells of membranes count as cytosol."""
         share = 1.0
         if self._inside is not None:
             inner = np.count_nonzero(self._inside) / self._size
@@ -57,7 +60,7 @@ class FreeCells:
         return self._inside is None or bool(self._inside[flat]) == self._wanted
 
     def draw(self, rng: np.random.Generator, count: int) -> Floats:
-        """Positions (n, 3), angstrom, uniform within free cells; fewer than ``count`` only when no cell is free."""
+        """Draw positions (n, 3), angstrom, uniform within free cells; fewer than ``count`` only if no cell is free."""
         found: list[NDArray[np.int64]] = []
         missing = self._draw(rng, count, found)
         if missing and (self._listed is None or len(self._listed)):
@@ -69,7 +72,7 @@ class FreeCells:
         return self._occupancy.low + (index + rng.random((len(cell), 3))) * self._occupancy.edge
 
     def _draw(self, rng: np.random.Generator, count: int, found: list[NDArray[np.int64]]) -> int:
-        """Add up to ``count`` cells in a limited number of rounds; returns how many are missing."""
+        """Add up to ``count`` cells to ``found`` in a limited number of rounds; return how many are missing."""
         for _ in range(_ROUNDS):
             if count == 0:
                 break

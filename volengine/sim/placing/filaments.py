@@ -1,8 +1,9 @@
-"""Filaments: chains of units by twist and rise, that bend as worms do and go round what is in their way.
+"""Filaments: worm-like chains of units with twist and rise, which avoid obstacles.
 
-A filament's centreline is a discrete worm-like chain: from one node to the next it turns by a small random angle about
-an axis across it, so that the mean cosine between directions ``s`` apart is ``exp(-s / P)`` (Kratky & Porod 1949; ``P``
-is the persistence length). At every node stands one unit, turned by the twist, or a ring of units (microtubules).
+The centreline of a filament is a discrete worm-like chain: from one node to the next it turns by a small random angle
+about an axis across it, so that the mean cosine of the angle between directions ``s`` apart is ``exp(-s / P)`` (Kratky
+& Porod 1949; ``P`` is the persistence length). Each node has one unit, turned by the twist, or a ring of units
+(microtubules).
 
 >>> node = (0.0, 0.0, 0.0), (1.0, 0.0, 0.0, 0.0)  # position and frame: the filament runs along z
 >>> kind = FilamentKind(twist_deg=90.0, rise_a=30.0, persistence_um=10.0)
@@ -10,11 +11,11 @@ is the persistence length). At every node stands one unit, turned by the twist, 
 >>> position
 (30.0, 0.0, 0.0)
 
-:func:`place_filaments` grows filaments into a box. A step that meets something is tried again with wider turns; where
-none is free the filament ends, first in one direction, then in the other. Short ones are dropped. A template's z axis
-is the filament's, and its pivot lies on the axis, or on the ring where there is one.
+:func:`place_filaments` grows filaments in a box. A step that meets an obstacle is tried again with larger turns; if no
+turn is free, the filament ends in this direction and grows in the other. Short filaments are dropped. The z axis of a
+template is the axis of the filament; its pivot lies on the axis, or on the ring.
 
-Only arithmetic and square roots are done on random numbers: same seed, same bytes, on any machine.
+Random numbers are processed only by arithmetic and square roots, so a seed gives the same bytes on every machine.
 """
 
 from __future__ import annotations
@@ -35,16 +36,16 @@ from volengine.sim.rotations import multiply, random_circle, spins, towards
 Floats = NDArray[np.float64]
 Quaternion = tuple[float, float, float, float]
 Node = tuple[Vector3, Quaternion]
-"""Position on the centreline, angstrom, z, y, x; and the frame, which turns with the twist and has its z axis along."""
+"""Position on the centreline, angstrom, z, y, x; and the frame, whose z axis is tangential and which has the twist."""
 
 TRIES = 20
-"""Places tried for each filament."""
+"""Number of places that are tried for each filament."""
 RETRIES = 4
-"""Wider turns tried where a step meets something."""
+"""Number of larger turns that are tried if a step meets an obstacle."""
 WIDER_DEG = 2.0
-"""By how much more a filament may turn at each new try of a step."""
+"""Degrees by which the turns become larger at each new try of a step."""
 STIFF_UM = 100.0
-"""A filament as stiff as that ends where it meets something, instead of turning away."""
+"""A filament with at least this persistence length ends at an obstacle and does not turn away."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,9 +55,9 @@ class Filaments:
     Parameters
     ----------
     placements
-        Their units; ``instance`` and ``group`` are the filament's number.
+        The units of all filaments; ``instance`` and ``group`` are the filament's number.
     centrelines
-        (n, 3) nodes, angstrom, z, y, x, by the filament's number.
+        For each filament, by its number, its nodes (n, 3), angstrom, z, y, x.
     """
 
     placements: Placements
@@ -64,7 +65,7 @@ class Filaments:
 
 
 def units(kind: FilamentKind, position: Vector3, frame: Quaternion) -> list[tuple[Floats, Floats]]:
-    """Position and quaternion of the units at a node."""
+    """Position (angstrom, z, y, x) and quaternion of each unit at a node."""
     if kind.protofilaments == 1:
         return [(np.array(position), np.array(frame))]
     matrix = rotation_matrix(frame)[0][::-1, ::-1]
@@ -88,26 +89,27 @@ def place_filaments(
     template_number: int = 0,
     first_instance: int = 1,
 ) -> Filaments:
-    """Grow filaments into a box; they take their cells of ``space``.
+    """Grow filaments in a box, and take their cells of ``space``.
 
     Parameters
     ----------
     rng
-        What draws them.
+        Source of all random numbers.
     space
-        What is taken; its walls confine the filaments.
+        The occupied cells; filaments do not cross its walls.
     size_a
-        The box reaches from 0 to here, angstrom, z, y, x.
+        Size of the box, which begins at 0, angstrom, z, y, x.
     template
-        Of the unit.
+        Template of the unit.
     recipe
-        How many, how long, how they are built.
+        Number, lengths and structure of the filaments.
     template_number, first_instance
         Index of the template in the specimen's list, and number of the first filament.
 
     Returns
     -------
-    The filaments; fewer than asked for where no room was left.
+    Filaments
+        Fewer than requested if there was not enough space.
     """
     grower = _Grower(rng, space, size_a, _ring(recipe.built, space.solid(template)), recipe)
     parts: list[Placements] = []
@@ -127,7 +129,7 @@ def place_filaments(
 
 
 def _ring(kind: FilamentKind, solid: Solid) -> Solid:
-    """The solid of all units at a node, in its frame: every unit's first point, then every unit's second ..."""
+    """The solid of all units at a node, in its frame: the first point of every unit, then the second of each ..."""
     here = [(at, rotation_matrix(turn)[0][::-1, ::-1]) for at, turn in units(kind, (0, 0, 0), (1, 0, 0, 0))]
 
     def turned(points: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -147,7 +149,7 @@ class _Grower:
     recipe: FilamentsRecipe
 
     def filament(self) -> list[Node] | None:
-        """The nodes of a filament at a random place, or none."""
+        """The nodes of a filament at a random place; ``None`` if it does not fit."""
         for _ in range(TRIES):
             begin = [share * length for share, length in zip(self.rng.random(3).tolist(), self.size, strict=True)]
             steep = round(math.sin(math.radians(self.recipe.inclination_deg)), 12)
@@ -161,7 +163,7 @@ class _Grower:
         return None
 
     def _grown(self, begin: Vector3, frame: Quaternion) -> list[Node] | None:
-        """A filament from a place, first onward, then backward; its cells are taken. None if it stays too short."""
+        """Grow a filament from a place, onward, then backward, and take its cells; ``None`` if it is too short."""
         low, high = (10 * length for length in self.recipe.length_nm)
         kind = self.recipe.built
         wanted = max(math.ceil((low + (high - low) * float(self.rng.random())) / kind.rise_a) + 1, 2)
@@ -181,7 +183,7 @@ class _Grower:
         return nodes
 
     def _step(self, position: Vector3, frame: Quaternion, backward: bool) -> Node | None:
-        """The next node, where there is room."""
+        """The next node; ``None`` if no tried turn is free."""
         kind = self.recipe.built
         twist = about_z(-kind.twist_deg if backward else kind.twist_deg)
         for attempt in range(RETRIES + 1 if kind.persistence_um < STIFF_UM else 1):
@@ -193,7 +195,7 @@ class _Grower:
         return None
 
     def _free(self, position: Vector3, frame: Quaternion) -> bool:
-        """Whether the units of a node meet nothing."""
+        """Whether the units of a node meet no taken cell."""
         return not self.space.clashes(self.ring, position, frame)
 
     def _inside(self, position: Vector3) -> bool:
@@ -206,7 +208,7 @@ class _Grower:
 def onward(
     position: Vector3, frame: Quaternion, kind: FilamentKind, twist: Quaternion, bend: tuple[float, float]
 ) -> tuple[Vector3, Quaternion]:
-    """The next node: along the frame's z axis; its frame is bent, then twisted."""
+    """The next node: it lies along the frame's z axis, and its frame is bent, then twisted."""
     z, y, x = _axis(frame)
     at = (position[0] + kind.rise_a * z, position[1] + kind.rise_a * y, position[2] + kind.rise_a * x)
     return at, _times(_times(frame, _bend(bend)), twist)
@@ -215,21 +217,21 @@ def onward(
 def _backward(
     position: Vector3, frame: Quaternion, kind: FilamentKind, twist: Quaternion, bend: tuple[float, float]
 ) -> tuple[Vector3, Quaternion]:
-    """The node before: :func:`onward` leads from it to this one (``twist`` is the inverse)."""
+    """The previous node, from which :func:`onward` leads to this one (``twist`` is the inverse twist)."""
     before = _times(_times(frame, twist), _bend(bend))
     z, y, x = _axis(before)
     return (position[0] - kind.rise_a * z, position[1] - kind.rise_a * y, position[2] - kind.rise_a * x), before
 
 
 def _bend(bend: tuple[float, float]) -> Quaternion:
-    """A turn about the axes x and y; for small angles by these angles."""
+    """Quaternion of a turn about the axes x and y by small angles (radian)."""
     x, y = bend[0] / 2, bend[1] / 2
     length = math.sqrt(1 + x * x + y * y)
     return 1 / length, x / length, y / length, 0.0
 
 
 def about_z(angle_deg: float) -> Quaternion:
-    """A turn about z. Rounded: the last bits of sines differ from machine to machine."""
+    """Quaternion of a turn about z; rounded, because the last bits of sines differ between machines."""
     half = math.radians(angle_deg) / 2
     w, z = round(math.cos(half), 13), round(math.sin(half), 13)
     length = math.sqrt(w * w + z * z)
@@ -243,7 +245,7 @@ def _axis(q: Quaternion) -> Vector3:
 
 
 def _times(a: Quaternion, b: Quaternion) -> Quaternion:
-    """Turn by ``b``, then by ``a``; made unit again."""
+    """The quaternion that turns by ``b``, then by ``a``, normalised."""
     w = a[0] * b[0] - a[1] * b[1] - a[2] * b[2] - a[3] * b[3]
     x = a[0] * b[1] + a[1] * b[0] + a[2] * b[3] - a[3] * b[2]
     y = a[0] * b[2] - a[1] * b[3] + a[2] * b[0] + a[3] * b[1]

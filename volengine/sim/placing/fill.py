@@ -1,4 +1,4 @@
-"""Placement: rigid particles into a box, turned at random, without overlap.
+"""Place rigid particles in a box, at random positions and rotations, without overlap.
 
 >>> import numpy as np
 >>> from volengine.core.specimen import Template
@@ -12,13 +12,13 @@
 >>> len(placements), reports[0].stopped
 (20, 'count')
 
-Layers are filled one after the other. In an *iteration* one species is drawn (by weight), one of its templates, and up
-to ``tries`` poses: the pivot uniform over the free cells of its region, the rotation uniform. The first pose at which
-no cell is shared with what is there, and no wall is met, is kept. A layer stops at its number of iterations, at its
-density, or when every species has its count.
+Layers are filled one after the other. An *iteration* draws a species (by weight), one of its templates, and up to
+``tries`` poses: the pivot is uniform over the free cells of the species' region, the rotation is uniform. The first
+pose that needs no taken cell and meets no wall is kept. A layer stops at its number of iterations, at its density, or
+when every species has its count.
 
-Iterations are worked on in batches of a fixed number: the first tries of all, then the second tries of those that
-failed, and so on, each in order. The same seed gives the same table on every machine.
+Iterations are processed in batches of a fixed size: the first tries of all iterations, then the second tries of those
+that failed, and so on, each in order. The same seed gives the same table on every machine.
 """
 
 from __future__ import annotations
@@ -53,28 +53,33 @@ def fill(
     first_instance: int = 1,
     regions: Regions | None = None,
 ) -> tuple[Placements, list[LayerReport]]:
-    """Fill a box.
+    """Fill a box with layers of particles.
 
     Parameters
     ----------
     occupancy
-        What is taken already; it gains what is placed.
+        The occupied cells; the cells of new particles are added.
     templates
-        Or their solids (made by :meth:`Occupancy.solid`), when many boxes of one kind are filled.
+        The templates; or their solids (:meth:`Occupancy.solid`), which saves time if many similar boxes are filled.
+    layers
+        The layers, in order.
+    rng
+        Source of all random numbers.
     first_instance
-        Number of the first placement; the others follow. Members of a group have the seed's number as ``group``,
-        membrane proteins that of their membrane.
+        Number of the first placement; the others follow. ``group`` of the members of a group is the number of their
+        first particle, that of membrane proteins the number of their membrane.
     regions
-        What membranes enclose, and where proteins may stand on them.
+        What membranes enclose, and where proteins may be placed on them.
 
     Returns
     -------
-    The placements in the order in which they were made, and a report per layer.
+    Placements, list of LayerReport
+        The placements in the order in which they were made, and a report per layer.
 
     Raises
     ------
     InputError
-        A species with a template that is not in the list.
+        A species has a template that is not in the list.
     """
     for species in (s for layer in layers for s in layer.species):
         if not 0 <= min(species.templates) <= max(species.templates) < len(templates):
@@ -90,7 +95,7 @@ def fill(
 
 
 class _Rows:
-    """The table as it grows."""
+    """The growing table of placements."""
 
     def __init__(self, first_instance: int):
         self._first = first_instance
@@ -100,7 +105,7 @@ class _Rows:
         self._quaternion: list[Floats] = []
 
     def add(self, template: int, position: Floats, quaternion: Floats, group: int) -> int:
-        """A row, and its instance; a group of -1 is that instance."""
+        """Add a row and return its instance; a group of -1 stands for this instance."""
         instance = self._first + len(self._template)
         self._template.append(template)
         self._group.append(instance if group == -1 else group)
@@ -121,7 +126,7 @@ class _Rows:
 
 @dataclass
 class _State:
-    """A species while its layer is filled."""
+    """The state of a species while its layer is filled."""
 
     species: Species
     kind: str
@@ -139,7 +144,7 @@ class _State:
 
 @dataclass
 class _Poses:
-    """Candidates: one row each; ``there`` where a place was found at all."""
+    """Candidate poses, one per row; ``there`` is true if a position was found."""
 
     position: Floats
     quaternion: Floats
@@ -149,7 +154,7 @@ class _Poses:
 
 
 class _Filling:
-    """One layer."""
+    """The filling of one layer."""
 
     def __init__(
         self,
@@ -197,7 +202,7 @@ class _Filling:
         return self._layer.density is not None and self._occupancy.density >= self._layer.density
 
     def _batch(self, count: int) -> None:
-        """Some iterations."""
+        """Process this many iterations."""
         active = [s for s in self._states if not (s.satisfied or s.given_up)]
         bound = np.cumsum([s.species.weight for s in active])
         drawn = np.searchsorted(bound, self._rng.random(count) * bound[-1], side="right")
@@ -222,7 +227,7 @@ class _Filling:
                 state.given_up = True
 
     def _attempt(self, rows: Ints, states: list[_State], template: list[int]) -> list[int]:
-        """One try for each row; returns the rows that were placed."""
+        """Try one pose for each row; return the rows that were placed."""
         poses = self._poses([states[r] for r in rows], [template[r] for r in rows])
         heads = np.stack([self._heads[template[r]] for r in rows])
         clash = self._occupancy.screen(heads, poses.position, poses.quaternion, poses.own)
@@ -273,7 +278,7 @@ class _Filling:
         return poses
 
     def _grow(self, state: _State, template: int, position: Floats, quaternion: Floats, instance: int) -> None:
-        """A group around what was just placed."""
+        """Grow a group around the particle that was just placed."""
 
         def admit(index: int, at: Floats, turn: Floats) -> bool:
             if state.satisfied or self._dense or not state.cells.holds(at):

@@ -1,7 +1,8 @@
-"""Clumps and bundles that grow around a particle that was placed.
+"""Clusters and bundles, which grow around a particle that was placed.
 
-Both propose poses one by one to ``admit(template, position, quaternion)``, which places the particle or refuses, and
-return how many were placed. The rules are CryoTomoSim's ``cluster`` and ``bundle`` as its documents tell them.
+Both functions propose poses one by one to ``admit(template, position, quaternion)``, which places the particle or
+refuses it, and return the number of placed particles. The rules are those of CryoTomoSim's ``cluster`` and ``bundle``,
+according to its documentation.
 """
 
 from __future__ import annotations
@@ -32,14 +33,18 @@ def grow_cluster(
     seed: tuple[int, Floats],
     admit: Admit,
 ) -> int:
-    """Up to 12 more particles around a seed, turned at random, at its mean size plus or minus half.
+    """Place up to 12 more particles around a seed, with random rotations, at 0.5 to 1.5 times its mean size.
 
     Parameters
     ----------
-    templates
-        Those to choose from, as indices into ``solids``.
+    rng
+        Source of all random numbers.
+    templates, solids
+        The templates to choose from, as indices into ``solids``; and the solids.
     seed
         Template and position (3,) of the seed.
+    admit
+        Places a particle, or refuses it.
     """
     size = float(solids[seed[0]].extent.mean())
     shape = (CLUSTER_MEMBERS, _CLUSTER_TRIES)
@@ -55,10 +60,11 @@ def grow_cluster(
 
 
 def grow_bundle(rng: np.random.Generator, solid: Solid, seed: tuple[int, Floats, Floats], admit: Admit) -> int:
-    """Up to 18 more of the same particle, parallel to it, beside it.
+    """Place up to 18 more copies of a particle beside it, parallel to it.
 
-    Each has a random spin about the principal axis and slides along it by up to half its length. The distance from the
-    seed's axis starts at the particle's width and grows by a tenth with every failure; nine failures in a row end it.
+    Each has a random spin about the principal axis, and is shifted along it by up to half its length. The distance from
+    the seed's axis starts at the particle's width and grows by a tenth with every failure; nine failures in a row end
+    the bundle.
 
     Parameters
     ----------
@@ -85,13 +91,14 @@ def grow_bundle(rng: np.random.Generator, solid: Solid, seed: tuple[int, Floats,
 
 
 def principal_axis(solid: Solid) -> tuple[Floats, float, float]:
-    """The direction in which a solid is longest, and its length and width.
+    """The longest direction of a solid, and its length and width.
 
     Returns
     -------
-    Unit vector (z, y, x), of which the largest component is positive; the extent along it, angstrom; and the diameter
-    of the cylinder that spreads as much as the solid does across it, angstrom. All are rounded (1e-6, 0.01 A), so that
-    the last bits of an eigenvector, which differ between machines, change no placement.
+    ndarray, float, float
+        Unit vector (z, y, x) whose largest component is positive; the extent along it, angstrom; and the diameter of
+        the cylinder with the same variance across it, angstrom. All are rounded (1e-6, 0.01 angstrom), because the last
+        bits of an eigenvector differ between machines.
     """
     point = solid.fill.astype(float)
     centred = point - point.mean(0)

@@ -1,4 +1,4 @@
-"""What is to be placed: species in layers, the rules by which a layer stops, and how it went.
+"""Species and layers of particles, the rules by which a layer stops, and reports of the result.
 
 >>> ribosome = Species("ribosome", templates=(0, 1), count=40, region="cytosol")
 >>> layer = Layer((ribosome, Species("hsp70", templates=(2,))), iterations=400, density=0.4)
@@ -19,34 +19,35 @@ PER_UM_A3 = 6.02214076e-10  # particles per cubic angstrom at 1 micromolar
 
 @dataclass(frozen=True)
 class Species:
-    """What is placed under one name.
+    """One kind of particle in a layer.
 
     Parameters
     ----------
     name
-        For the report.
+        Name in the report.
     templates
         Indices into the list of templates; one is drawn at each iteration (conformers).
     weight
-        How often it is drawn, against the others of its layer.
+        How often it is drawn, relative to the other species of its layer.
     kind
         ``"single"``; ``"cluster"``, ``"bundle"``: each placement is the seed of a group; ``"membrane"``: in or on a
-        membrane (single and anywhere when there is none). A particle with rival kinds is as many species.
+        membrane (without membranes: single and anywhere). A particle with several kinds becomes several species.
     region
-        Of the pivot: ``"anywhere"``, ``"vesicle"`` (inside), ``"cytosol"`` (outside).
+        Region of the pivot: ``"anywhere"``, ``"vesicle"`` (inside) or ``"cytosol"`` (outside).
     count
-        How many are wanted, members of groups included.
+        Number of particles to place, including members of groups.
     concentration_um
-        The same as a concentration in the region, micromolar.
+        Concentration in the region instead of a count, micromolar.
     tries
-        Poses per iteration; None for 4 (cluster 3, membrane 6).
+        Poses per iteration; ``None``: 4 (cluster 3, membrane 6).
     seat
-        How a membrane protein stands.
+        How a membrane protein is placed on its membrane.
 
     Raises
     ------
     InputError
-        Unknown words, no template, both a count and a concentration, a number out of range.
+        A kind or region is unknown, there is no template, both count and concentration are given, or a number is out of
+        range.
     """
 
     name: str
@@ -84,18 +85,18 @@ class Layer:
     Parameters
     ----------
     species
-        Those with a count leave when they have it.
+        The species; one with a count is no longer drawn when it has it.
     iterations
-        At most so many.
+        Largest number of iterations.
     density
-        Until this share of the box's cells is taken, by whatever.
+        Stop when this share of the box's cells is taken, including cells of earlier objects.
     patience
-        Without ``iterations``: a species leaves when so many of its iterations in a row placed nothing.
+        Without ``iterations``: a species is no longer drawn after this many iterations in a row that placed nothing.
 
     Raises
     ------
     InputError
-        No species; no rule by which to stop; a number out of range.
+        There is no species, no rule to stop, or a number is out of range.
     """
 
     species: tuple[Species, ...]
@@ -115,7 +116,7 @@ class Layer:
 
 @dataclass(frozen=True)
 class SpeciesReport:
-    """How a species fared: ``asked`` is None where no count was given, ``placed`` counts members of groups."""
+    """The result for a species: the requested count (``None`` if there is none) and the number of placed particles."""
 
     name: str
     asked: int | None
@@ -125,7 +126,7 @@ class SpeciesReport:
 
 @dataclass(frozen=True)
 class LayerReport:
-    """How a layer ended: ``stopped`` by iterations, density, count (all there), or full (some found no place)."""
+    """The result for a layer; ``stopped`` is iterations, density, count (all placed), or full (no space for some)."""
 
     stopped: str
     iterations: int

@@ -1,8 +1,8 @@
-"""What is taken: a grid of cells over the box, and the points by which a particle fills cells.
+"""The occupancy grid: which cells of the box are taken, and by what.
 
-A particle is tested as a *solid*: points so dense that, however it is turned, no cell inside it is left without one.
-Two particles never own a point in the same cell. With cells that are the volume's voxels (the default from 6 to 16 A)
-this is the rule that no voxel belongs to two particles.
+A particle is tested as a *solid*: points so dense that every cell inside of it contains a point, at every rotation. Two
+particles never have points in the same cell. If cells are the volume's voxels (the default from 6 to 16 angstrom), no
+voxel belongs to two particles.
 
 >>> from volengine.sim.placing.occupancy import Occupancy
 >>> box = Occupancy((50, 50, 50), voxel_size_a=10.0)
@@ -10,9 +10,9 @@ this is the rule that no voxel belongs to two particles.
 >>> box.place(ball, (200, 200, 200)), box.place(ball, (210, 200, 200)), box.place(ball, (250, 200, 200))
 (True, False, True)
 
-Points beyond the box are clamped into a border of one cell: it is taken where the face is a *wall* and never taken
-where the face is open. Coordinates are computed in float32 by single multiplications and additions, so that a point
-falls into the same cell on every machine, alone or in a batch.
+Points beyond the box are clamped to a border of one cell, which is taken if the face is a *wall* and free if the face
+is open. Coordinates are computed in float32 by single multiplications and additions, so that a point falls into the
+same cell on every machine, alone or in a batch.
 """
 
 from __future__ import annotations
@@ -41,32 +41,32 @@ _LARGEST_VOXEL = 16.0
 
 
 class Occupancy:
-    """A grid of cells over the box: which are taken, and by whom.
+    """A grid of cells over the box, with the owner of each taken cell.
 
     Parameters
     ----------
     shape
-        Of the volume, voxels, z, y, x.
+        Shape of the volume, voxels z, y, x.
     voxel_size_a
-        Angstrom.
+        Voxel size, angstrom.
     cell_a
-        Wished edge of a cell; None for the voxel size, from 6 to 16 A. Cells fill the box exactly, so that on each axis
-        they may be larger (by less than one part in their number).
+        Desired edge of a cell, angstrom; ``None``: the voxel size, limited to 6 to 16. Cells fill the box exactly, so
+        their edges may be slightly larger.
     walls
-        Faces that must not be crossed, see :func:`~volengine.sim.recipe.specimen.wall_faces`.
+        Faces that particles do not cross, see :func:`~volengine.sim.recipe.specimen.wall_faces`.
     tolerance_a
-        How deep particles may sink into what is taken, angstrom; used where solids are made from templates.
+        Depth to which particles may overlap taken cells, angstrom; used when solids are made from templates.
 
     Attributes
     ----------
     shape
-        Cells, z, y, x.
+        Number of cells, z, y, x.
     edge
-        (3,) angstrom: of a cell.
+        (3,) edges of a cell, angstrom.
     low
-        (3,) angstrom: the box's lower corner, half a voxel before the first voxel's centre.
+        (3,) lower corner of the box, angstrom: half a voxel before the centre of the first voxel.
     taken
-        Cells that are taken, membranes included.
+        Number of taken cells, including those of membranes.
     """
 
     def __init__(
@@ -106,12 +106,12 @@ class Occupancy:
 
     @property
     def cell_a(self) -> float:
-        """Smallest edge of a cell, angstrom: what :func:`solid` wants."""
+        """Smallest edge of a cell, angstrom, as :func:`solid` needs it."""
         return min(float(side) for side in self.edge)
 
     @property
     def volume(self) -> float:
-        """Of the box, cubic angstrom."""
+        """Volume of the box, cubic angstrom."""
         return float(np.prod(self.edge * np.array(self.shape)))
 
     @property
@@ -121,13 +121,13 @@ class Occupancy:
 
     @property
     def owner(self) -> NDArray[np.uint8] | NDArray[np.uint16]:
-        """A view (z, y, x) of the cells: 0 free, 2 taken for good, from 3 on what :meth:`new_owner` gave. Read only."""
+        """Read-only view (z, y, x) of the cells: 0 free, 2 taken, 3 and more the numbers of :meth:`new_owner`."""
         view = self._grid.reshape(self._padded)[1:-1, 1:-1, 1:-1]
         view.flags.writeable = False
         return view
 
     def new_owner(self) -> int:
-        """A number for something (a membrane, a filament) that its own proteins or units may enter."""
+        """A new number for an object (a membrane, a filament) whose cells its own proteins or units may enter."""
         self._owners += 1
         if self._owners == 256:
             self._grid = self._grid.astype(np.uint16)
@@ -142,18 +142,18 @@ class Occupancy:
     def clashes(
         self, points: Solid | ArrayLike, position: ArrayLike, quaternion: ArrayLike = IDENTITY, own: int = 0
     ) -> bool:
-        """Whether a particle would meet a taken cell or a wall.
+        """Whether a particle in this pose would meet a taken cell or a wall.
 
         Parameters
         ----------
         points
-            A solid, or (n, 3) angstrom, z, y, x, about the pivot.
+            A solid, or points (n, 3) about the pivot, angstrom, z, y, x.
         position
-            (3,) of the pivot, angstrom, z, y, x.
+            (3,) position of the pivot, angstrom, z, y, x.
         quaternion
-            (4,) w, x, y, z, unit.
+            (4,) unit quaternion w, x, y, z.
         own
-            An owner's number whose cells do not count.
+            Number of an owner whose cells are ignored.
         """
         points = points.test if isinstance(points, Solid) else points
         return self._free_cells(_by_axis(points), self._pose(position, quaternion), own) is None
@@ -165,9 +165,10 @@ class Occupancy:
         quaternion: ArrayLike = IDENTITY,
         owner: int = TAKEN,
     ) -> int:
-        """Take the cells of a particle, owned ones too; returns how many were free. What is taken for good stays so.
+        """Take the cells of a particle, including owned ones; return how many were free.
 
-        Parameters as of :meth:`clashes`; ``owner`` is a number from :meth:`new_owner`, or for good.
+        The parameters are those of :meth:`clashes`; ``owner`` is a number of :meth:`new_owner`, or ``TAKEN``. Cells
+        that are ``TAKEN`` do not change.
         """
         points = points.fill if isinstance(points, Solid) else points
         return self._mark(self._cells(_by_axis(points), self._pose(position, quaternion)), owner)
@@ -175,7 +176,7 @@ class Occupancy:
     def place(
         self, points: Solid | ArrayLike, position: ArrayLike, quaternion: ArrayLike = IDENTITY, own: int = 0
     ) -> bool:
-        """Take the cells of a particle for good if it does not clash; returns whether it was placed."""
+        """Take the cells of a particle if it does not clash; return whether it was placed."""
         fill, test = (points.fill, points.test) if isinstance(points, Solid) else (points, points)
         pose = self._pose(position, quaternion)
         cells = self._free_cells(_by_axis(test), pose, own)
@@ -185,21 +186,21 @@ class Occupancy:
         return True
 
     def take_mask(self, mask: NDArray[np.bool_], owner: int = TAKEN, corner: Index3 | None = None) -> int:
-        """Take the cells where a mask (z, y, x) holds; returns how many were free.
+        """Take the cells for which a mask is true; return how many were free.
 
         Parameters
         ----------
         mask
-            Of the grid's shape, or a piece of it.
+            (z, y, x) bool, of the grid's shape or of a piece of it.
         owner
-            A number from :meth:`new_owner`, or for good.
+            A number of :meth:`new_owner`, or ``TAKEN``.
         corner
-            The cell of a piece's first entry.
+            First cell of a piece.
 
         Raises
         ------
         InputError
-            A mask of another shape, a piece that leaves the grid.
+            The mask has another shape than the grid, or a piece leaves the grid.
         """
         if corner is None and mask.shape != self.shape:
             raise InputError(f"The mask has {mask.shape} cells and the grid {self.shape}.")
@@ -219,16 +220,16 @@ class Occupancy:
     def screen(
         self, heads: NDArray[np.float32], position: ArrayLike, quaternion: ArrayLike, own: ArrayLike = 0
     ) -> NDArray[np.bool_]:
-        """Which of n candidates surely clash, by a few points each.
+        """Test n candidates with a few points each; true for those that clash for certain.
 
         Parameters
         ----------
         heads
-            (n, m, 3) angstrom: points of each candidate.
+            (n, m, 3) points of each candidate, angstrom.
         position, quaternion
-            (n, 3), (n, 4).
+            (n, 3) and (n, 4): poses of the candidates.
         own
-            (n,) or a number, as of :meth:`clashes`.
+            (n,) or one number, as in :meth:`clashes`.
         """
         pose = self._poses(position, quaternion)
         cells = self._cells(np.moveaxis(heads, -1, 0), pose[..., None])
@@ -237,7 +238,7 @@ class Occupancy:
         return clash
 
     def is_free(self, cell: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Whether cells, given by their index in the flat grid of :attr:`shape`, are free."""
+        """Whether cells are free; they are given by their index in the flattened grid."""
         z, y, x = np.unravel_index(cell, self.shape)
         free: NDArray[np.bool_] = self._grid[((z + 1) * self._padded[1] + y + 1) * self._padded[2] + x + 1] == FREE
         return free
@@ -250,13 +251,13 @@ class Occupancy:
         return np.stack(np.broadcast_arrays((z + 0.5) * self.edge[0] + self.low[0], y[:, None], x), axis=-1)
 
     def _poses(self, position: ArrayLike, quaternion: ArrayLike) -> NDArray[np.float32]:
-        """(3, 4, n): for each axis the row of the rotation and the shift that lead to padded cell coordinates."""
+        """Affine maps to padded cell coordinates, (3, 4, n): per axis the row of the rotation, and the shift."""
         turn = rotation_matrix(quaternion)[:, ::-1, ::-1] / self.edge[:, None]
         shift = (np.asarray(position, float).reshape(-1, 3) - self.low) / self.edge + 1
         return np.concatenate([turn, shift[:, :, None]], axis=2).transpose(1, 2, 0).astype(np.float32)
 
     def _pose(self, position: ArrayLike, quaternion: ArrayLike) -> NDArray[np.float32]:
-        """One of :meth:`_poses`, (3, 4), to the same bits: on plain numbers, many times faster for one."""
+        """One pose as in :meth:`_poses`, (3, 4), with the same bits; much faster for a single one."""
         w, x, y, z = map(float, np.asarray(quaternion, float).reshape(4))
         turn = (
             (1 - 2 * (x * x + y * y), 2 * (y * z + x * w), 2 * (x * z - y * w)),

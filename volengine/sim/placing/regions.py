@@ -1,7 +1,7 @@
-"""Membranes as seen by placement: the cells they take, what is inside of them, and proteins that stand in them.
+"""Membranes in the placement of particles: their cells, the regions that they enclose, and their proteins.
 
-A membrane's cells are its *owner's*: its own proteins may enter them, everything else may not, and no protein reaches
-through its own membrane into another.
+A membrane owns its cells: only its own proteins may enter them, and no protein reaches through its own membrane into
+another.
 
 >>> regions = enclose(occupancy, [vesicle], points=[surface_points])                    # doctest: +SKIP
 >>> placements, reports = fill(occupancy, templates, layers, rng, 1, regions)              # doctest: +SKIP
@@ -31,18 +31,19 @@ _UP = (1.0, 0.0, 0.0)  # z, y, x
 
 @dataclass(frozen=True, eq=False)
 class Surfaces:
-    """Points on mid-planes of membranes, where proteins may stand.
+    """Points on mid-planes of membranes at which proteins may be placed.
 
     Parameters
     ----------
     point, normal
-        (n, 3) float64, angstrom, and unit, outwards; z, y, x. Evenly spread points give evenly spread proteins.
+        (n, 3) float64, z, y, x: positions in angstrom, and outward unit normals. The points should be evenly
+        distributed.
     owner
-        (n,) int: of the membrane's cells in the occupancy grid.
+        (n,) int: owner of the membrane's cells in the occupancy grid.
     group
-        (n,) int: written as ``group`` of the proteins; the membrane's instance.
+        (n,) int: instance of the membrane, which becomes the ``group`` of its proteins.
     half_thickness_a
-        (n,) float64: from the mid-plane to the faces on which peripheral proteins sit.
+        (n,) float64: distance from the mid-plane to the faces on which peripheral proteins sit, angstrom.
     """
 
     point: Floats
@@ -56,12 +57,12 @@ class Surfaces:
 
     @classmethod
     def of(cls, points: ArrayLike, normals: ArrayLike, owner: int, group: int, half_thickness_a: float) -> Surfaces:
-        """One membrane's points and outward normals; the normals are made unit.
+        """The points and outward normals of one membrane; normals are normalised.
 
         Raises
         ------
         InputError
-            Arrays of different shapes, a normal of length 0.
+            The arrays differ in shape, or a normal has length 0.
         """
         point, normal = (np.asarray(a, float).reshape(-1, 3) for a in (points, normals))
         z, y, x = normal.T
@@ -83,7 +84,7 @@ class Surfaces:
         return cls(*(np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(cls)))
 
     def within(self, occupancy: Occupancy) -> Surfaces:
-        """The points in the box."""
+        """The points that lie in the box."""
         high = occupancy.low + occupancy.edge * occupancy.shape
         kept = ((self.point >= occupancy.low) & (self.point < high)).all(1)
         return Surfaces(*(getattr(self, f.name)[kept] for f in fields(self)))
@@ -91,14 +92,14 @@ class Surfaces:
 
 @dataclass(frozen=True, eq=False)
 class Regions:
-    """Where things may be.
+    """The regions that membranes define.
 
     Parameters
     ----------
     inside
-        (z, y, x) bool, one per cell of the grid: inside a vesicle, its membrane left out. None where there is none.
+        (z, y, x) bool, per cell of the grid: inside of a vesicle, without its membrane. ``None``: there is no vesicle.
     surfaces
-        Where membrane proteins may stand. None where there is nowhere.
+        Points at which membrane proteins may be placed; ``None``: there are none.
     """
 
     inside: NDArray[np.bool_] | None = None
@@ -107,16 +108,16 @@ class Regions:
 
 @dataclass(frozen=True)
 class Seat:
-    """How a protein stands in or on a membrane.
+    """How a protein is placed in or on a membrane.
 
     Parameters
     ----------
     peripheral
-        Its lowest point sits on the membrane's face; otherwise its pivot lies on the mid-plane.
+        Whether its lowest point sits on the membrane's face; otherwise its pivot lies on the mid-plane.
     side
-        Where its +z points: ``"outside"``, ``"inside"``, or at random ``"either"`` way.
+        Direction of its +z axis: ``"outside"``, ``"inside"``, or ``"either"`` at random.
     offset_a
-        Moves it along its +z, angstrom.
+        Shift along its +z axis, angstrom.
     """
 
     peripheral: bool = False
@@ -131,11 +132,12 @@ class Seat:
 def seated(
     surfaces: Surfaces, solids: Sequence[Solid], seat: Seat, rng: np.random.Generator
 ) -> tuple[Floats, Floats, NDArray[np.int64]]:
-    """Poses in membranes, one for each solid, at random points with random spin.
+    """Draw a pose in a membrane for each solid, at a random point with a random spin.
 
     Returns
     -------
-    Positions (n, 3), quaternions (n, 4), and rows of ``surfaces`` (n,).
+    ndarray, ndarray, ndarray
+        Positions (n, 3) in angstrom, quaternions (n, 4), and rows of ``surfaces`` (n,).
     """
     row = rng.integers(len(surfaces), size=len(solids))
     flipped = _SIDES[seat.side]
@@ -152,20 +154,25 @@ def enclose(
     membranes: Sequence[Membrane],
     points: Sequence[tuple[ArrayLike, ArrayLike] | None] = (),
 ) -> Regions:
-    """Take the cells of membranes, and say what they enclose and where their proteins may stand.
+    """Take the cells of membranes, and find the regions that they enclose and the points for their proteins.
 
-    A cell belongs to a membrane when its centre is at most half the membrane's thickness, and the heads' length beyond,
+    A cell belongs to a membrane if its centre is at most half the membrane's thickness, plus the length of the heads,
     from the mid-plane.
 
     Parameters
     ----------
+    occupancy
+        The grid, which gains the membranes' cells.
+    membranes
+        The membranes.
     points
-        For each membrane its surface points and outward normals, or None where no protein may stand (a bare one).
+        For each membrane its surface points and outward normals, or ``None`` for a membrane without proteins. Empty: no
+        membrane takes proteins.
 
     Raises
     ------
     InputError
-        Neither no points nor one entry per membrane.
+        The numbers of membranes and of entries in ``points`` differ.
     """
     if len(points) not in (0, len(membranes)):
         raise InputError(f"There are {len(membranes)} membranes and {len(points)} sets of surface points.")
@@ -186,7 +193,7 @@ def enclose(
 
 
 def _mark(occupancy: Occupancy, membrane: Membrane, half: float, inside: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """The membrane's cells; ``inside`` gains those that it encloses."""
+    """Mask of the membrane's cells; the cells that it encloses are added to ``inside``."""
     wall = np.zeros(occupancy.shape, bool)
     window = []
     for low, edge, count, corner, n in zip(

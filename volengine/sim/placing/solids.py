@@ -1,4 +1,4 @@
-"""Solids: the points by which a template fills the cells of a grid, however it is turned.
+"""Solids: points of a template so dense that they mark every cell that it fills, at every rotation.
 
 >>> import numpy as np
 >>> one = np.ones(3, np.float32)
@@ -31,17 +31,17 @@ _FINE_VOXELS = 4e7
 
 @dataclass(frozen=True, eq=False)
 class Solid:
-    """What of a template fills space.
+    """The space that a template fills, as points.
 
     Parameters
     ----------
     fill
-        (n, 3) float32, angstrom, z, y, x, about the pivot: the cells that hold one of these are the particle's. The
-        surface comes first, in shuffled order, so that a few points find most clashes.
+        (n, 3) float32, angstrom, z, y, x, about the pivot: a cell that contains one of these belongs to the particle.
+        Points of the surface come first, in shuffled order, so that a few points find most clashes.
     test
-        (m, 3) float32: those of ``fill`` that lie deeper than the tolerance; these must not meet a taken cell.
+        (m, 3) float32: the points of ``fill`` that lie deeper than the tolerance; these must not meet a taken cell.
     volume
-        Cubic angstrom.
+        Volume, cubic angstrom.
     """
 
     fill: Points
@@ -71,12 +71,12 @@ def solid(template: Template, cell_a: float, tolerance_a: float = 0.0) -> Solid:
     cell_a
         Smallest edge of the grid's cells, angstrom.
     tolerance_a
-        How deep neighbours may sink into each other, angstrom, from 0.
+        Depth to which neighbours may overlap, angstrom, 0 or more.
 
     Raises
     ------
     InputError
-        A cell that is not positive, a negative tolerance, a template without any weight.
+        The cell is not positive, the tolerance is negative, or all weights of the template are 0.
     """
     if not cell_a > 0 or tolerance_a < 0:
         raise InputError(f"A cell is positive and a tolerance from 0, not {cell_a} A and {tolerance_a} A.")

@@ -1,5 +1,5 @@
-"""What a specimen is made of, as recipes: plain values in the units that users write, checked, with no method.
+"""Recipes of a specimen: plain values in the units that users write, which are checked but compute nothing.
 
-:mod:`~volengine.sim.recipe.specimen` holds the whole, the other modules its parts. Builders read them and convert
-nanometres to angstrom where they compute.
+:mod:`~volengine.sim.recipe.specimen` holds the whole recipe, the other modules its parts. Builders read the recipes and
+convert nanometres to angstrom.
 """

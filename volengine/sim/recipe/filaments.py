@@ -1,4 +1,4 @@
-"""Filaments: how kinds of them are built, and which a specimen has."""
+"""Recipes of filaments: the structure of each kind, and the filaments of a specimen."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from volengine.sim.recipe.checks import Range, named, ordered, positive
 
 @dataclass(frozen=True)
 class FilamentKind(Recipe):
-    """How a kind of filament is built.
+    """The structure of a kind of filament.
 
     Parameters
     ----------
     twist_deg, rise_a
-        From one node to the next, along the template's z axis.
+        Twist (degrees) and rise (angstrom) from one node to the next, about and along the template's z axis.
     persistence_um
-        Persistence length.
+        Persistence length, micrometre.
     protofilaments
-        Units at each node, in a ring; 1: one unit, its pivot on the axis.
+        Number of units in a ring at each node; 1: one unit whose pivot lies on the axis.
     radius_a
-        Of the ring.
+        Radius of the ring, angstrom.
     start_a
-        Along the axis, from one protofilament to the next.
+        Offset along the axis from one protofilament to the next, angstrom.
     minimum_units
-        Least number of nodes of a filament.
+        Smallest number of nodes of a filament.
     """
 
     twist_deg: float
@@ -54,7 +54,7 @@ class FilamentKind(Recipe):
 
     @property
     def bend(self) -> float:
-        """Standard deviation, radian, of the turn about each of the two axes across the filament, per node."""
+        """Standard deviation (radian) of the turn per node about each of the two axes across the filament."""
         return math.sqrt(self.rise_a / (self.persistence_um * 1e4))
 
 
@@ -68,7 +68,7 @@ KINDS = {
 }
 
 OWN = {"persistence_um": 10.0}
-"""Of a filament of one's own, where the recipe does not say."""
+"""Values for filaments of the kind ``own`` that the recipe does not give."""
 
 
 @dataclass(frozen=True)
@@ -78,22 +78,22 @@ class FilamentsRecipe(Recipe):
     Parameters
     ----------
     kind
-        ``actin``, ``cofilactin`` or ``microtubule`` fill in what is not given; ``own`` needs all of it.
+        ``actin``, ``cofilactin`` or ``microtubule`` provide values for fields that are not given; ``own`` does not.
     structure
-        Of the monomer (microtubule: the dimer), its z axis along the filament; default: a procedural stand-in. The
-        file's z axis is the filament's where it runs through the box of the atoms, else the monomer is centred on it. A
-        dimer stands in the ring with its centre, its +x outward; if it lies across, its longest direction is turned
-        along.
+        Structure of the monomer (microtubule: of the dimer), with its z axis along the filament; default: a procedural
+        stand-in. The file's z axis is the axis of the filament if it passes through the box of the atoms; otherwise the
+        monomer is centred on the axis. The centre of a dimer lies on the ring, with its +x axis outward; a dimer that
+        lies across the filament is turned so that its longest direction is along it.
     count
-        How many are tried.
+        Number of filaments that are tried.
     length_nm
-        Shortest and longest; they end where they leave the volume.
+        Smallest and largest length; a filament ends where it leaves the volume.
     twist_deg, rise_a
-        From one unit to the next.
+        Twist and rise from one unit to the next.
     persistence_um
-        Length over which the direction is forgotten.
+        Persistence length.
     minimum_units
-        Shorter ones are taken back.
+        Filaments with fewer units are removed.
     inclination_deg
         Largest angle to the plane of the specimen.
     name
@@ -125,16 +125,16 @@ class FilamentsRecipe(Recipe):
             raise InputError(f"filaments: inclination_deg is from 0 to 90, not {self.inclination_deg}.")
         if self.kind == "own" and (not self.structure or self.twist_deg is None or not self.rise_a):
             raise InputError("filaments of the kind own need a structure, twist_deg and rise_a.")
-        _ = self.built  # refuses what bends too sharply
+        _ = self.built  # refuses a filament that bends too sharply
 
     @cached_property
     def built(self) -> FilamentKind:
-        """How they are built: as their kind, but for what is given."""
+        """Their structure: that of their kind, with the values of this recipe."""
         names = ("twist_deg", "rise_a", "persistence_um", "minimum_units")
         given = {name: value for name in names if (value := getattr(self, name)) is not None}
         return FilamentKind(**{**OWN, **given}) if self.kind == "own" else KINDS[self.kind].with_(**given)
 
     @property
     def class_name(self) -> str:
-        """In the atlas."""
+        """Name of their class in the atlas."""
         return self.name or self.kind

@@ -1,4 +1,4 @@
-"""What particles lie in: a carbon film, and the ice."""
+"""Recipes of the carbon film and of the ice."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from volengine.core.recipe import Recipe
 from volengine.sim.recipe.checks import named, positive
 
 THINNEST_NM = 2.4
-"""Of a film: four times the root mean square of its faces' unevenness."""
+"""Smallest thickness of a film: four times the root mean square unevenness of its faces."""
 WAVELENGTH_NM = 200.0
-"""Of the waves of the ice's surfaces."""
+"""Wavelength of the ice's surfaces."""
 RIDGE_WIDTH_NM = 80.0
-"""From one ridge that milling leaves in the ice to the next."""
+"""Distance between neighbouring ridges that milling leaves in the ice."""
 
 
 @dataclass(frozen=True)
@@ -23,11 +23,11 @@ class FilmRecipe(Recipe):
     Parameters
     ----------
     thickness_nm
-        Of the carbon.
+        Thickness of the carbon.
     hole_radius_nm
-        Of the hole, whose edge crosses the volume.
+        Radius of the hole, whose edge crosses the volume.
     cover
-        How far carbon reaches into the volume: share of its longer side in the plane.
+        Depth to which the carbon reaches into the volume, as a share of its longer side in the plane.
     name
         Its class in the atlas.
     """
@@ -50,18 +50,18 @@ class FilmRecipe(Recipe):
 
 @dataclass(frozen=True)
 class IceRecipe(Recipe):
-    """The ice's surfaces, which say how many electrons are lost on the way through.
+    """The surfaces of the ice, which determine how many electrons are lost on the way through.
 
     Parameters
     ----------
     thickness_nm
-        Mean; default: the volume's.
+        Mean thickness; default: that of the volume.
     roughness_nm
-        Root mean square of each surface's height.
+        Root mean square height of each surface.
     taper_deg
         Angle between the surfaces, for milled lamellae.
     curtain_nm
-        Root mean square of the ridges that milling leaves.
+        Root mean square height of the ridges that milling leaves.
     """
 
     thickness_nm: float | None = None

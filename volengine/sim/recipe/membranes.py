@@ -1,4 +1,4 @@
-"""Membranes: vesicles, sheets, and those that follow a label volume."""
+"""Recipes of membranes: vesicles, sheets, and membranes that follow a label volume."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from volengine.core.recipe import Recipe
 from volengine.sim.recipe.checks import Range, is_name, named, ordered, positive
 
 STEEPEST_NM = 1920.0
-"""Of a sheet's waves: the least square of their length over their height."""
+"""Smallest ratio of the squared wavelength of a sheet to its height."""
 
 
 @dataclass(frozen=True)
@@ -20,18 +20,18 @@ class VesiclesRecipe(Recipe):
     Parameters
     ----------
     count
-        How many are tried.
+        Number of vesicles that are tried.
     radius_nm
-        Of the mid-plane: smallest and largest.
+        Smallest and largest radius of the mid-plane.
     sphericity
-        1 is a sphere; 0.6 is far from one.
+        Smallest and largest ratio of the shortest to the longest axis; 1 is a sphere.
     thickness_a
-        From head group to head group: smallest and largest.
+        Smallest and largest thickness from head group to head group, angstrom.
     bare
-        Share of them that take no proteins.
+        Share of the vesicles that take no proteins.
     cut
-        Let the volume's walls cut them off, as the faces of a lamella do; otherwise they keep away from walls, and too
-        large ones find no place.
+        Whether walls of the volume may cut vesicles, as the faces of a lamella do. Otherwise vesicles keep away from
+        walls, and vesicles that are too large cannot be placed.
     name
         Their class in the atlas.
     """
@@ -57,18 +57,18 @@ class VesiclesRecipe(Recipe):
 
 @dataclass(frozen=True)
 class SheetsRecipe(Recipe):
-    """Gently curved bilayers that run through the whole volume, on edge: endoplasmic reticulum, the edge of a cell.
+    """Gently curved bilayers that extend through the whole volume along z: endoplasmic reticulum, the edge of a cell.
 
     Parameters
     ----------
     count
-        How many; each at a random place and in a random direction across z.
+        Number of sheets; each has a random position, and a random normal across z.
     wavelength_nm, height_nm
-        Of their waves, and the root mean square of these.
+        Wavelength and root mean square height of their waves.
     thickness_a
-        From head group to head group: smallest and largest.
+        Smallest and largest thickness from head group to head group, angstrom.
     bare
-        Share of them that take no proteins.
+        Share of the sheets that take no proteins.
     name
         Their class in the atlas.
     """
@@ -96,28 +96,27 @@ class SheetsRecipe(Recipe):
 
 @dataclass(frozen=True)
 class LabelsRecipe(Recipe):
-    """Membranes where a segmentation has drawn them: bilayers about the middle of labels that are several voxels thick.
+    """Membranes from a segmentation: bilayers along the mid-surface of labels that are several voxels thick.
 
-    The segmentation is read at the size it has: a specimen of other voxels has its membranes at the same places.
+    The voxel size of the segmentation may differ from that of the specimen; membranes keep their physical positions.
 
     Parameters
     ----------
     path
         A label volume: MRC (also ``.gz``), TIFF, or OME-Zarr; ``STORE.zarr#labels/NAME`` for labels in a store.
     classes
-        Class name of each label that is a membrane; other labels are left out.
+        Class name of each label that is a membrane; other labels are ignored.
     start
-        The piece that becomes the specimen begins at this voxel, z, y, x. Without ``shape`` it is as large as the
-        specimen.
+        First voxel, z, y, x, of the piece of the label volume that fills the specimen.
     shape
-        Of the piece, voxels of the label volume.
+        Shape of the piece, voxels of the label volume; default: the size of the specimen.
     voxel_size
-        Angstrom, where the file's is missing or wrong.
+        Voxel size of the label volume, angstrom, if the file's is missing or wrong.
     thickness_a
-        From head group to head group: smallest and largest; drawn for each label.
+        Smallest and largest thickness from head group to head group, angstrom; drawn for each label.
     smooth_vox
-        Standard deviation of the Gaussian that takes away the labels' stairs, voxels of the label volume: about half
-        of the labels' thickness.
+        Standard deviation of the Gaussian that smooths the steps of the labels, in voxels of the label volume: about
+        half of the labels' thickness.
     """
 
     path: str

@@ -1,4 +1,4 @@
-"""Particles: species, layers of them, and gold beads."""
+"""Recipes of particles: species, layers of species, and gold beads."""
 
 from __future__ import annotations
 
@@ -22,30 +22,30 @@ class SpeciesRecipe(Recipe):
         A file (PDB, mmCIF, MRC density), a PDB id, or the name of a structure that comes with the package
         (``volengine simulate --list``).
     name
-        Its class in the atlas, that of all its parts; default: what the file's name says, of each part.
+        Its class in the atlas, for all its sub-models; default: each sub-model has the class of its name in the file.
     flags
-        CryoTomoSim's: ``complex``, ``assembly``, ``group``, ``membrane``, ``vesicle``, ``cytosol``, ``cluster``,
-        ``bundle``, ``distract``; added to those in the file's name.
+        CryoTomoSim's flags: ``complex``, ``assembly``, ``group``, ``membrane``, ``vesicle``, ``cytosol``, ``cluster``,
+        ``bundle``, ``distract``; they are added to those in the file's name.
     count
-        How many to place; otherwise as many as the layer's rule allows.
+        Number of particles to place; default: as many as the layer's rule allows.
     concentration_um
-        Micromolar, instead of a count.
+        Concentration, micromolar, instead of a count.
     weight
-        How often it is drawn, against the layer's other species.
+        How often it is drawn, relative to the layer's other species.
     assembly
-        Biological assembly: its name, or ``file`` for the atoms as deposited; default: the file's first one.
+        Name of the biological assembly, or ``file`` for the atoms as deposited; default: the file's first assembly.
     total
-        Of an MRC density: its integrated potential, V A^3; default: as protein of its volume.
+        For an MRC density: its integrated potential, V A^3; default: that of protein of the same volume.
     threshold
-        Of an MRC density: values from here on are the particle; default: Otsu's.
+        For an MRC density: voxels above this value belong to the particle; default: Otsu's threshold.
     invert
-        Of an MRC density: the particle is dark.
+        For an MRC density: the particle is dark.
     side
-        With the flag ``membrane``: which way its +z points.
+        With the flag ``membrane``: direction of its +z axis.
     peripheral
-        With the flag ``membrane``: it sits on the membrane's face instead of through it.
+        With the flag ``membrane``: it sits on the face of the membrane instead of spanning it.
     offset_a
-        With the flag ``membrane``: moves it along its +z.
+        With the flag ``membrane``: shift along its +z axis, angstrom.
     """
 
     structure: str
@@ -77,18 +77,18 @@ class SpeciesRecipe(Recipe):
 
 @dataclass(frozen=True)
 class LayerRecipe(Recipe):
-    """Particles placed together; layers follow one another, so large ones should come first.
+    """Particles that are placed together. Layers are placed in order, so large particles should come first.
 
     Parameters
     ----------
     species
-        What is drawn from.
+        The species from which particles are drawn.
     iterations
-        How many particles are tried; default: 2500 times the density.
+        Number of particles that are tried; default: 2500 times the density.
     density
         Stop when this share of the volume is taken.
     tries
-        Positions and turns tried for each particle.
+        Number of poses that are tried for each particle.
     """
 
     species: tuple[SpeciesRecipe, ...]
@@ -109,7 +109,7 @@ class LayerRecipe(Recipe):
 
 @dataclass(frozen=True)
 class BeadsRecipe(Recipe):
-    """Gold beads: how many, and their smallest and largest radius; placed first, as they are large and dense."""
+    """Gold beads: their number, and their smallest and largest radius. They are placed before particles."""
 
     count: int = 0
     radius_nm: Range = (4.0, 6.0)

@@ -1,4 +1,4 @@
-"""A specimen as a recipe.
+"""The recipe of a specimen.
 
 >>> SpecimenRecipe.from_json({
 ...     "shape": [50, 200, 200],
@@ -26,14 +26,18 @@ from volengine.sim.recipe.particles import BeadsRecipe, LayerRecipe
 
 
 def wall_faces(walls: str) -> tuple[tuple[bool, bool], ...]:
-    """Which faces are walls: for z, y, x the low and the high one.
+    """Which faces are walls: for each of z, y, x whether the low and the high face are.
 
-    ``"none"``, or axes with or without a sign: ``"z"`` (both faces), ``"xyz"``, ``"+z"`` (the high one), ``"+z -x"``.
+    Parameters
+    ----------
+    walls
+        ``"none"``, or axes with or without a sign: ``"z"`` (both faces), ``"xyz"``, ``"+z"`` (the high one),
+        ``"+z -x"``.
 
     Raises
     ------
     InputError
-        Any other text.
+        The text is none of these.
     """
     faces = {axis: [False, False] for axis in "zyx"}
     text = walls.replace(" ", "").replace(",", "")
@@ -53,30 +57,29 @@ class SpecimenRecipe(Recipe):
     Parameters
     ----------
     shape
-        Voxels, z, y, x.
+        Shape in voxels, z, y, x.
     voxel_size
-        Angstrom.
+        Voxel size in angstrom.
     layers
-        Particles.
+        Layers of particles.
     vesicles, sheets, filaments
-        Membranes and filaments; they come before the particles.
+        Membranes and filaments; they are placed before the particles.
     labels
-        Membranes of a real segmentation; none unless asked for, and instead of vesicles and
-        sheets.
+        Membranes from a label volume, instead of vesicles and sheets; default: none.
     beads, film
-        Gold and carbon; none unless asked for.
+        Gold beads and carbon film; default: none.
     ice
-        Its surfaces.
+        Surfaces of the ice.
     walls
         Faces that particles do not cross: ``none``, or axes such as ``z``, ``xyz``, ``+z``.
     tolerance_a
-        How far neighbours may reach into one another: above 0 they pack closer.
+        Depth in angstrom to which neighbours may overlap; above 0 they pack more densely.
     scale
-        Of the potentials: ``peng`` (electron scattering factors, volt) or ``cts`` (atomic numbers, after
+        Scale of the potentials: ``peng`` (electron scattering factors, volt) or ``cts`` (atomic numbers, after
         CryoTomoSim's first version).
     classes
-        Ids of class names in the atlas, 1 to 255, or 0 for what shall count as background; names that are not here
-        follow in alphabetical order.
+        Ids of class names in the atlas, 1 to 255, or 0 for classes that count as background; other names get the free
+        ids in alphabetical order.
     """
 
     shape: tuple[int, int, int] = (50, 400, 400)
@@ -116,12 +119,18 @@ class SpecimenRecipe(Recipe):
 
     @property
     def size_a(self) -> tuple[float, float, float]:
-        """Of the volume, angstrom, z, y, x."""
+        """Size of the volume, angstrom, z, y, x."""
         z, y, x = (n * self.voxel_size for n in self.shape)
         return z, y, x
 
     def class_ids(self, names: set[str]) -> dict[str, int]:
-        """Ids of all names: those that are given, and the lowest free numbers in alphabetical order."""
+        """The id of each name: the given ones, and the lowest free numbers in alphabetical order.
+
+        Raises
+        ------
+        InputError
+            There are more than 255 classes.
+        """
         found = dict(self.classes or {})
         free = (n for n in range(1, 256) if n not in found.values())
         for name in sorted(names - set(found)):

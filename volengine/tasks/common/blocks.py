@@ -12,8 +12,8 @@ from volengine.core.block import Block, Result
 def unpack_file(block: Block, source: str, target: str, identity: str) -> Result:
     """Kernel: decompress a ``.gz`` or ``.bz2`` file into the run's scratch folder.
 
-    It takes paths, because a compressed file can only be read from its beginning. ``identity`` makes the unit another
-    one when the file changes.
+    The kernel takes paths instead of arrays, because a compressed file can only be read from its beginning.
+    ``identity`` is the digest of the file: if the file changes, the unit is computed again.
     """
     from volengine.io.mrc.open import decompress
 

@@ -1,8 +1,8 @@
-"""Pages: a template filled with values, as one HTML file that needs nothing else; text and pictures are all inside.
+"""Fill a template with values and write it as one HTML page, which contains all its text and pictures.
 
 The templates lie in ``volengine/data/pages``: ``base.html`` holds the style, ``parts.html`` numbers, tables and
-galleries. A page reads well on a telephone and on a wide screen, in a light and in a dark window, and without a
-network: no script, no font and no picture is fetched from anywhere. Values are escaped; a missing one is an error.
+galleries. A page adapts to the width of the screen and to light and dark mode, and needs no network: it loads no
+script, font or picture. Values are escaped; a missing value is an error.
 
 >>> Page("demo.html", {"note": "A tomogram.", "found": found}).write("report.html")        # doctest: +SKIP
 """
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def environment() -> Environment:
-    """The templates; ``png`` makes an RGB array (y, x, 3; uint8) text that stands in a page."""
+    """The Jinja2 environment of the templates; its filter ``png`` turns an RGB array (y, x, 3) uint8 into text."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     loader = PackageLoader("volengine.data", "pages")
@@ -34,15 +34,15 @@ def environment() -> Environment:
 
 @dataclass(frozen=True)
 class Page:
-    """The name of a template, and the values that it shows."""
+    """A template, by name, and the values that it shows."""
 
     template: str
     values: Mapping[str, Any]
 
     def render(self) -> str:
-        """The page's text."""
+        """The page as HTML text."""
         return environment().get_template(self.template).render(self.values)
 
     def write(self, path: str | Path) -> None:
-        """The file; it appears when it is complete."""
+        """Write the page; the file appears when it is complete."""
         write_atomic(path, self.render())

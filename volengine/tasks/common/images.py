@@ -1,4 +1,4 @@
-"""Images that stages write: how they are stored, their pyramid, and the outputs of a stage on all levels."""
+"""Images that stages write: how they are stored, their pyramids, and the outputs of a stage on all levels."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from volengine.engine.stage import Output
 
 
 def auto_shard(shape: Index3, chunk: Index3) -> Index3:
-    """Shards of 1, 2 or 4 chunks a side: fewer files for large volumes, enough blocks to share for small ones."""
+    """Choose shards of 1, 2 or 4 chunks a side: few files for large volumes, many blocks for small ones."""
     voxels = int(np.prod(shape))
     times = 1 if voxels < 160**3 else 2 if voxels < 700**3 else 4
     z, y, x = (c * times for c in chunk)
@@ -24,12 +24,12 @@ def auto_shard(shape: Index3, chunk: Index3) -> Index3:
 
 @dataclass(frozen=True)
 class StoreOptions:
-    """How an image is stored; what is ``None`` follows from the volume that it is made like.
+    """How an image is stored; a field that is ``None`` follows from the volume whose grid the image has.
 
     Parameters
     ----------
     chunk, shard
-        Voxels z, y, x; default: the volume's own, else chosen by its size.
+        Voxels z, y, x; default: those of the volume, or, if it is not in a Zarr store, chosen by its size.
     ngff
         ``0.5`` (Zarr v3, sharded) or ``0.4`` (Zarr v2).
     codec
@@ -55,22 +55,27 @@ def image_spec(
     group: str = "",
     facts: Mapping[str, Any] | None = None,
 ) -> ImageSpec:
-    """An image that is to be written on the grid of a volume.
+    """Describe an image that will be written on the grid of a volume.
 
     Parameters
     ----------
     url
         Path or URL of the store.
     like
-        Gives shape, voxel size, origin and name.
+        The volume whose shape, voxel size, origin and name the image has.
     how
-        How it is stored.
+        How the image is stored.
     dtype, kind
-        What its voxels are.
+        Type and meaning of its voxels.
     group
         ``labels/NAME`` for a label image inside of the store.
     facts
-        Kept in the image's attributes.
+        Facts that are kept in the image's attributes, JSON values.
+
+    Returns
+    -------
+    ImageSpec
+        All levels of the image; nothing is written.
     """
     from volengine.io.omezarr.levels import auto_chunk, plan_levels
     from volengine.io.stores import located
@@ -96,14 +101,14 @@ def image_spec(
 def scratch_spec(
     url: str, shape: Index3, dtype: str, chunk: Index3, voxel_size: Sequence[float] = (1, 1, 1)
 ) -> ImageSpec:
-    """A bare array in the run's scratch folder, one file per chunk; blocks must own whole chunks."""
+    """Describe an array in the run's scratch folder, with one file per chunk; a block's core must hold whole chunks."""
     z, y, x = voxel_size
     level = Level("0", shape, (1, 1, 1), chunk)
     return ImageSpec(url, "scratch", dtype, "intensity", (z, y, x), (level,), scratch=True)
 
 
 def core_unit(*specs: ImageSpec) -> Index3:
-    """Block cores that write these images must be multiples of this."""
+    """The smallest core, voxels z, y, x, of which the cores of blocks that write these images must be multiples."""
     from volengine.io.omezarr.levels import block_unit
 
     units = [block_unit(spec.levels) for spec in specs]
@@ -117,5 +122,5 @@ def outputs_of(spec: ImageSpec, name: str = "") -> dict[str, Output]:
 
 
 def factors_of(spec: ImageSpec) -> list[Index3]:
-    """The factors of an image's levels: JSON parameters for :func:`volengine.tasks.common.levels.levels_of`."""
+    """The factors of an image's levels, as JSON, for :func:`volengine.tasks.common.levels.levels_of`."""
     return [level.factor for level in spec.levels]

@@ -1,4 +1,4 @@
-"""Inputs as people give them: files, folders, globs, ``.txt`` lists; turned into a list of paths and URLs."""
+"""Turn inputs (files, folders, globs, ``.txt`` lists) into a list of paths and URLs."""
 
 from __future__ import annotations
 
@@ -13,15 +13,18 @@ SUFFIXES = (*MRC_SUFFIXES, *TIFF_SUFFIXES, ".zarr")
 
 
 def expand(inputs: Iterable[str]) -> list[str]:
-    """Paths and URLs of all volumes that the inputs name, sorted, each once.
+    """Paths and URLs of all volumes that the inputs name, sorted, without duplicates.
 
-    A folder stands for the volumes directly in it, hidden ones left out; a ``.txt`` file for the inputs on its lines
-    (relative to the file; ``#`` begins a comment); a glob for what it matches. URLs are taken as they are.
+    A folder stands for the volumes directly in it, except hidden ones. A ``.txt`` file stands for the inputs on its
+    lines: paths are relative to the file, and ``#`` begins a comment. A glob stands for its matches. URLs are not
+    checked.
 
     Raises
     ------
     MissingError
-        A file that is not there, or a folder, list or glob with no volume in it.
+        A file does not exist, or a folder, list or glob names no volume.
+    InputError
+        A file has an unknown suffix, or a list names itself.
     """
     found: list[str] = []
     for item in inputs:
@@ -57,9 +60,9 @@ def _expand(item: str, lists: tuple[Path, ...] = ()) -> list[str]:
 
 
 def _listed(path: Path, above: tuple[Path, ...]) -> list[str]:
-    """The inputs of a list; ``above`` are the lists that led here."""
+    """The inputs of a ``.txt`` list; ``above`` are the lists that contain it."""
     if path.resolve() in above:
-        raise InputError(f"{path}: the list leads back to itself.")
+        raise InputError(f"{path}: the list contains itself.")
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except UnicodeDecodeError as error:

@@ -1,8 +1,8 @@
-"""From what a user asks for to the jobs of a run: the same way for every verb.
+"""The jobs of a run, made in the same way for every verb.
 
-A verb describes itself once, as a :class:`Verb`: how one of its sources becomes a :class:`Request`, and how a request
-becomes a plan. :func:`jobs_of` makes one job for each source, and :func:`run_one` runs a single one. A source is opened
-when its job is planned, so a source that cannot be read fails alone and leaves the others going.
+A :class:`Verb` says how one of its sources becomes a :class:`Request`, and how a request becomes a plan.
+:func:`jobs_of` makes one job for each source, and :func:`run_one` runs a single one. A source is opened when its job is
+planned, so one that cannot be read fails alone, and the others continue.
 """
 
 from __future__ import annotations
@@ -19,25 +19,25 @@ from volengine.engine.run import Job, run_plan
 from volengine.tasks.common.layout import plan_folder, run_dir_for, run_dir_in
 
 Given = TypeVar("Given")
-"""What a user names: a path, the number of a sample, the predictions of a tomogram."""
+"""What a user gives for one job: a path, the number of a sample, the predictions of a tomogram."""
 Source = TypeVar("Source")
-"""What a plan reads: a volume, or a description of several."""
+"""Type of a plan's input: a volume, or a description of several."""
 What = TypeVar("What")
-"""The verb's recipe."""
+"""Type of the verb's recipe."""
 Out = TypeVar("Out")
-"""Where the products go: a path, or a description of several."""
+"""Type of a plan's output: a path, or a description of several."""
 
 
 @dataclass(frozen=True)
 class Request(Generic[Source, What, Out]):
-    """What one plan is made from.
+    """The arguments of a planner, for one plan.
 
     Parameters
     ----------
     name
-        The plan's name: unique in a run, and fit for a file's name.
+        The plan's name: unique in a run, and valid as a file name.
     source, recipe, out
-        What is read, what is done, and where the products go.
+        What is read, what is done, and where the results are written.
     """
 
     name: str
@@ -47,7 +47,7 @@ class Request(Generic[Source, What, Out]):
 
 
 Planner = Callable[[Source, What, Out, PlanFolder, RunOptions], Plan]
-"""The one signature of every ``plan_VERB(source, recipe, out, folder, options)``: it reads metadata only."""
+"""The signature of every ``plan_VERB(source, recipe, out, folder, options)``; it reads metadata only."""
 
 
 @dataclass(frozen=True)
@@ -57,15 +57,15 @@ class Verb(Generic[Given, Source, What, Out]):
     Parameters
     ----------
     name
-        As on the command line.
+        Name on the command line.
     request
-        ``request(given, out, recipe)``: opens one source (metadata only) and says what its plan is made from.
+        ``request(given, out, recipe)`` opens one source (metadata only) and returns the arguments of its planner.
     plan
         The verb's ``plan_VERB``.
     endings
-        An output whose name ends so is the product of a single source itself; any other is a folder.
+        An output path with one of these endings is the result of a single source; any other path is a folder.
     run_name
-        Name of the run folder in a folder of outputs.
+        Name of the run folder in a folder of outputs; default: ``<name>.run``.
     """
 
     name: str
@@ -75,17 +75,17 @@ class Verb(Generic[Given, Source, What, Out]):
     run_name: str = ""
 
     def is_product(self, out: str) -> bool:
-        """Whether ``out`` names a single product and not a folder of them."""
+        """Whether ``out`` names the result of a single source, and not a folder."""
         return bool(self.endings) and out.rstrip("/").lower().endswith(self.endings)
 
     def run_dir(self, out: str, options: RunOptions) -> str:
-        """The run folder of this output: beside a single product, in a folder of products."""
+        """The run folder of an output: beside a single result, or inside a folder of results."""
         if options.run_dir:
             return options.run_dir
         return run_dir_for(out) if self.is_product(out) else run_dir_in(out, self.run_name or f"{self.name}.run")
 
     def job(self, label: str, given: Given, out: str, recipe: Any, options: RunOptions) -> Job:
-        """The job of one source; opening and planning wait until the job's turn comes."""
+        """The job of one source; the source is opened and planned when the engine starts the job."""
         run_dir = self.run_dir(out, options)
 
         def plan() -> Plan:
@@ -104,23 +104,28 @@ def jobs_of(
     recipe: Any,
     options: RunOptions,
 ) -> tuple[list[Job], str]:
-    """One job for each source, and the run folder.
+    """Make one job for each source.
 
     Parameters
     ----------
     verb
-        What is done.
+        The verb.
     sources
-        What the user names; a mapping gives each job its label, otherwise the source itself is the label.
+        The user's sources; the keys of a mapping are the labels of the jobs, otherwise the label is the source itself.
     out
-        Folder for the products, or for a single source the product itself.
+        Folder for the results, or for a single source the result itself.
     recipe, options
-        What is done, and how it is run.
+        What to do, and how to run.
+
+    Returns
+    -------
+    list of Job, str
+        The jobs, and the run folder.
 
     Raises
     ------
     InputError
-        ``out`` is one product, but there are several sources.
+        ``out`` names a single result, but there are several sources.
     """
     labelled = sources if isinstance(sources, Mapping) else {str(source): source for source in sources}
     if verb.is_product(out) and len(labelled) > 1:
@@ -131,12 +136,14 @@ def jobs_of(
 
 
 def run_one(verb: Verb[Given, Any, Any, Any], given: Given, out: str, recipe: Any, options: RunOptions) -> Plan:
-    """Plan and run one source; returns the plan, whose images are the products.
+    """Plan and run one source; return the plan, whose images are the results.
 
     Raises
     ------
-    RunError, InputError
-        A unit failed; a source or a recipe that cannot be used.
+    RunError
+        A unit failed.
+    InputError
+        The source or the recipe cannot be used.
     """
     plan = verb.job(verb.name, given, out, recipe, options).plan()
     run_plan(plan, verb.run_dir(out, options), options)

@@ -1,4 +1,4 @@
-"""Where things lie: names of outputs and run folders, the same for every verb."""
+"""Names and places of outputs and run folders, the same for every verb."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from volengine.engine.ledger import PlanFolder, RunFolder
 
 
 def run_dir_for(out: str) -> str:
-    """The run folder of an output: beside a local one, in the current folder for a URL."""
+    """The run folder of a single output: beside a local output, in the current folder for a URL."""
     if "://" in out:
         return str(Path.cwd() / (re.sub(r"[^A-Za-z0-9._-]+", "_", out.rstrip("/")) + ".run"))
     path = Path(out.rstrip("/"))
@@ -22,21 +22,27 @@ def run_dir_for(out: str) -> str:
 
 
 def run_dir_in(out: str, name: str) -> str:
-    """The run folder of a folder of outputs: in a local one, in the current folder for a URL."""
+    """The run folder ``name`` of a folder of outputs: inside a local folder, in the current folder for a URL."""
     if "://" in out:
         return run_dir_for(f"{out.rstrip('/')}/{name}").removesuffix(".run")
     return join_url(out, name)
 
 
 def plan_folder(run_dir: str, name: str) -> PlanFolder:
-    """The folder of one tomogram's plan in a run folder; outputs have the same name, so it must be fit for one."""
+    """The folder of one tomogram's plan in a run folder.
+
+    Raises
+    ------
+    InputError
+        The tomogram's name, which outputs carry as well, is not valid as a file name.
+    """
     if not name or name in (".", "..") or re.search(r"[/\\\x00-\x1f]", name):
         raise InputError(f"The tomogram's name {name!r} cannot be a file's name; convert it with another --name.")
     return RunFolder(run_dir).plan(name)
 
 
 def history(volume: Volume, verb: str, recipe: Recipe) -> list[dict[str, Any]]:
-    """The volume's history with one more step: what was done, with what, by which version."""
+    """The volume's history with one more entry: the verb, its recipe, its source, the version of volengine."""
     from volengine import __version__
 
     step = {
@@ -50,7 +56,7 @@ def history(volume: Volume, verb: str, recipe: Recipe) -> list[dict[str, Any]]:
 
 
 def file_name(feature: str) -> str:
-    """A feature's name as part of a file's name: two features never have the same one.
+    """Encode a feature's name as part of a file name; different features get different names.
 
     Letters and digits of any script, ``.``, ``+``, ``-`` and ``_`` stay as they are. Every other character becomes
     ``~`` and two hexadecimal digits for each of its bytes in UTF-8 (a space: ``~20``). So do a ``.`` and a ``_`` at the
@@ -79,7 +85,7 @@ def file_name(feature: str) -> str:
 
 
 def feature_named(text: str) -> str:
-    """The feature whose :func:`file_name` this is; a text that is nobody's stays as it is.
+    """Decode a feature's :func:`file_name`; a text that is not such a name is returned unchanged.
 
     >>> feature_named("ER~20membrane")
     'ER membrane'
@@ -90,12 +96,12 @@ def feature_named(text: str) -> str:
 
 
 def feature_store(folder: str, tomogram: str, feature: str, suffix: str = "") -> str:
-    """The store of one feature of one tomogram: ``<folder>/<tomogram>__<feature><suffix>.ome.zarr``."""
+    """Path or URL of the store of one feature of a tomogram: ``<folder>/<tomogram>__<feature><suffix>.ome.zarr``."""
     return join_url(folder, f"{tomogram}__{file_name(feature)}{suffix}.ome.zarr")
 
 
 def join_url(base: str, *parts: str) -> str:
-    """``base/part/...`` for paths and URLs."""
+    """Join a path or URL and its parts: ``base/part/...``."""
     if not base.strip():
         raise InputError("--out is empty; give a folder (. is the current one) or a store.")
     return "/".join([base.rstrip("/") or "/", *parts])

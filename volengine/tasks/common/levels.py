@@ -1,4 +1,4 @@
-"""What a kernel writes on the levels of an image."""
+"""The levels of a block: what a kernel returns for an image with a pyramid."""
 
 from __future__ import annotations
 
@@ -14,9 +14,23 @@ from volengine.core.volume import Kind
 def levels_of(
     array: NDArray[Any], factors: Sequence[Sequence[int]], kind: Kind, name: str = ""
 ) -> dict[str, NDArray[Any]]:
-    """A block of level 0 and what it becomes on the coarser levels, named ``name@level``.
+    """Compute the coarser levels of a block.
 
-    The block's core must begin at a multiple of every factor.
+    Parameters
+    ----------
+    array
+        The block at level 0, (z, y, x). Its core must begin at a multiple of every factor.
+    factors
+        Per level, how many voxels of level 0 one voxel spans, z, y, x.
+    kind
+        Means for ``intensity`` and ``probability``, modes for ``labels``.
+    name
+        Name of the image.
+
+    Returns
+    -------
+    dict
+        For each level its array, named ``name@level``.
     """
     from volengine.ops.pyramid import pyramid
 

@@ -1,4 +1,4 @@
-"""Which tomogram and which feature a volume is of: what it says itself, else its file name ``TOMOGRAM__FEATURE``.
+"""The tomogram and the feature of a volume, from its metadata, or else from its file name ``TOMOGRAM__FEATURE``.
 
 >>> volume = Volume("p/TS_01__membrane.mrc", (8, 8, 8), "uint8", (10.0, 10.0, 10.0), name="TS_01__membrane")
 >>> feature, of = named(volume)
@@ -19,7 +19,7 @@ Handle = TypeVar("Handle", bound=Volume)
 """A volume; an open one stays open."""
 
 SIZE_TOLERANCE = 0.01
-"""Voxel sizes of volumes on one grid may differ by this share: headers are rounded."""
+"""Relative difference up to which voxel sizes count as equal, because headers hold rounded numbers."""
 
 
 def open_sized(path: str, voxel_size: float | Vector3 | None = None) -> OpenVolume:
@@ -30,12 +30,12 @@ def open_sized(path: str, voxel_size: float | Vector3 | None = None) -> OpenVolu
     path
         A file, store or URL; ``store.ome.zarr#labels/core`` is the group ``labels/core`` inside of a store.
     voxel_size
-        Angstrom, for a file that does not say it. What a file says is never overridden.
+        Voxel size in angstrom, for a file that does not state it; it does not override the file's.
 
     Raises
     ------
     InputError
-        The file cannot be read, or neither it nor ``voxel_size`` says how large its voxels are.
+        The file cannot be read, or neither the file nor ``voxel_size`` gives the voxel size.
     """
     url, _, group = path.partition("#")
     try:
@@ -47,33 +47,33 @@ def open_sized(path: str, voxel_size: float | Vector3 | None = None) -> OpenVolu
 
 
 def feature_in(name: str) -> str:
-    """The feature in a file's name ``TOMOGRAM__FEATURE`` (without its suffix); empty if the name has none."""
+    """The feature in a file name ``TOMOGRAM__FEATURE`` (without its suffix); empty if the name has none."""
     return feature_named(name.rpartition("__")[2]) if "__" in name else ""
 
 
 def tomogram_in(name: str, feature: str) -> str:
-    """The tomogram in a file's name: what stands before ``__FEATURE``; all of it if the name does not end so."""
+    """The tomogram in a file name: the text before ``__FEATURE``, or the whole name if it does not end so."""
     tomogram = name.removesuffix(f"__{feature}")
     return tomogram.removesuffix(f"__{file_name(feature)}") if feature else tomogram
 
 
 def feature_of(volume: Volume) -> str:
-    """The feature that a volume is of; empty if neither the volume nor its file name says it."""
+    """The feature of a volume; empty if neither its metadata nor its file name gives one."""
     return str(volume.facts.get("feature", "")) or feature_in(volume.name)
 
 
 def of_tomogram(volume: Handle, feature: str) -> Handle:
-    """The volume under its tomogram's name: without the feature that follows it in a file name."""
+    """Rename a volume to its tomogram: the name without ``__FEATURE``."""
     return volume.with_(name=tomogram_in(volume.name, feature))
 
 
 def named(volume: Handle) -> tuple[str, Handle]:
-    """The feature that a prediction is of, and the prediction under its tomogram's name.
+    """The feature of a prediction, and the prediction renamed to its tomogram.
 
     Raises
     ------
     InputError
-        Neither the volume nor its file name says the feature.
+        Neither the metadata nor the file name gives the feature.
     """
     feature = feature_of(volume)
     if not feature:
@@ -82,5 +82,5 @@ def named(volume: Handle) -> tuple[str, Handle]:
 
 
 def stored_name(volume: Volume) -> str:
-    """The name of a volume's file without its folder, and behind ``#`` the array in it: for tables and messages."""
+    """The file name of a volume without its folder, with ``#`` and the array in the store, for tables and messages."""
     return "#".join([volume.url.rstrip("/").rsplit("/", 1)[-1], *([volume.path] if volume.path else [])])

@@ -1,4 +1,4 @@
-"""Compressed files: the stage that unpacks one before blocks of it can be read."""
+"""The stage that unpacks a compressed file, so that blocks of it can be read."""
 
 from __future__ import annotations
 
@@ -13,10 +13,14 @@ UNPACK = "unpack"
 
 
 def unpacked(volume: Volume, folder: PlanFolder, stem: str = "source") -> tuple[Volume, list[Stage]]:
-    """The volume as it is read in blocks, and the stage before that (none if the file is not compressed).
+    """Plan the unpacking of a file that is compressed as a whole (``.gz``, ``.bz2``).
 
-    A file that is compressed as a whole (``.gz``, ``.bz2``) is unpacked into the scratch folder, which the engine
-    removes at the end of the run.
+    The file is unpacked into the scratch folder, which the engine removes at the end of the run.
+
+    Returns
+    -------
+    Volume, list of Stage
+        The volume that blocks are read from, and the stage that unpacks it; no stage if the file is not compressed.
     """
     if not is_packed(volume.url):
         return volume, []
@@ -33,5 +37,5 @@ def unpacked(volume: Volume, folder: PlanFolder, stem: str = "source") -> tuple[
 
 
 def waits_for(stages: list[Stage]) -> dict[str, TableInput]:
-    """The table inputs of a stage that reads what :func:`unpacked` gave: they hold it back until the file is there."""
+    """Table inputs for a stage that reads the unpacked file; they make it wait for the stage of :func:`unpacked`."""
     return {"unpacked": TableInput(UNPACK, "all")} if stages else {}

@@ -12,13 +12,15 @@ EXPONENT = re.compile(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)[eE][-+]?[0-9]+$")
 
 
 def read_yaml(path: str | Path) -> dict[str, Any]:
-    """The names and values of a YAML file.
+    """Read the names and values of a YAML file.
 
     Raises
     ------
-    MissingError, FormatError
-        There is no such file; it is no YAML, with line and column; it gives a name twice (YAML would forget the first);
-        it holds something else than names and values.
+    MissingError
+        The file does not exist.
+    FormatError
+        The file is not valid YAML (the message has line and column), gives a name twice (YAML would keep only the last
+        value), or holds something else than names and values.
     """
     import yaml
 
@@ -30,7 +32,7 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
         raise FormatError(f"{path} cannot be read as text: {error}.") from error
 
     class Loader(yaml.SafeLoader):
-        """YAML 1.1 takes ``1e9`` and ``1.0e9`` for text: it wants a point and a sign."""
+        """A loader that reads ``1e9`` and ``1.0e9`` as numbers; YAML 1.1 reads them as text."""
 
     Loader.add_implicit_resolver("tag:yaml.org,2002:float", EXPONENT, list("-+.0123456789"))
     try:
@@ -50,7 +52,7 @@ def _refuse_twice(node: Any, path: str | Path) -> None:
     nodes, seen = [node], set()
     while nodes:
         node = nodes.pop()
-        if id(node) in seen:  # an anchor that is used again
+        if id(node) in seen:  # an anchor that is used more than once
             continue
         seen.add(id(node))
         if isinstance(node, yaml.SequenceNode):

@@ -24,9 +24,14 @@ _COPY = "volengine.tasks.convert.blocks:copy_block"
 
 
 def plan_convert(source: Volume, recipe: ConvertRecipe, out: str, folder: PlanFolder, options: RunOptions) -> Plan:
-    """Stages that write ``source`` to the store ``out``; ``images[0]`` of the plan is the result.
+    """Plan the stages that write ``source`` to the store ``out``.
 
-    A compressed file is unpacked into ``folder`` first.
+    A source that is compressed as a whole (``.gz``, ``.bz2``) is first unpacked into the scratch folder of ``folder``.
+
+    Returns
+    -------
+    Plan
+        ``images[0]`` is the image that it writes.
     """
     spec = image_spec(
         out,

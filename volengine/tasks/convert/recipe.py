@@ -1,4 +1,4 @@
-"""What ``convert`` writes."""
+"""The recipe of ``convert``: what is written."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ class ConvertRecipe(Recipe):
     Parameters
     ----------
     voxel_size
-        Angstrom, one number or z, y, x; overrides the file's.
+        Voxel size in angstrom, one number or z, y, x; overrides the file's.
     chunk, shard
-        Storage in voxels, z, y, x; chosen by the volume's size unless given.
+        Size of a chunk and of a shard in voxels, z, y, x; default: chosen by the volume's size.
     ngff
         ``0.5`` (Zarr v3, sharded) or ``0.4`` (Zarr v2).
     levels
@@ -29,7 +29,12 @@ class ConvertRecipe(Recipe):
     kind
         ``intensity`` or ``probability`` (levels are means) or ``labels`` (levels are modes).
     name
-        The tomogram's name; default: the file's stem.
+        The tomogram's name; default: the file's name without its ending.
+
+    Examples
+    --------
+    >>> ConvertRecipe(voxel_size=10.0, chunk=(64, 64, 64), shard=(128, 128, 128)).codec
+    'auto'
     """
 
     voxel_size: float | tuple[float, float, float] | None = None

@@ -1,9 +1,6 @@
 """convert: MRC, TIFF or Zarr to a chunked OME-Zarr image with its pyramid, voxel size, header and history.
 
 Each block reads its voxels once and writes its part of every level of the pyramid.
-
->>> from volengine.tasks.convert.recipe import ConvertRecipe
->>> volume = convert("TS_01.mrc", "TS_01.ome.zarr", ConvertRecipe(voxel_size=7.84))               # doctest: +SKIP
 """
 
 from __future__ import annotations
@@ -31,7 +28,7 @@ CONVERT = Verb("convert", request, plan_convert, endings=(".zarr",))
 def convert(
     source: PathLike, out: PathLike, recipe: ConvertRecipe | None = None, options: RunOptions | None = None
 ) -> OpenVolume:
-    """Convert a file or store to OME-Zarr and return the handle of the result.
+    """Convert a file or store to OME-Zarr.
 
     Parameters
     ----------
@@ -42,10 +39,23 @@ def convert(
     recipe, options
         What to write and how to run.
 
+    Returns
+    -------
+    Volume
+        The handle of the new store's image at full resolution.
+
     Raises
     ------
     InputError
-        The source cannot be read, has no usable voxel size, or ``out`` exists and is another run's.
+        The source cannot be read, the source has no usable voxel size, or another run has made ``out``.
+
+    Examples
+    --------
+    >>> import volengine
+    >>> recipe = volengine.ConvertRecipe(voxel_size=7.84)
+    >>> volume = volengine.convert("TS_01.mrc", "converted.ome.zarr", recipe)
+    >>> volume.shape, volume.voxel_size, volume.kind
+    ((16, 32, 32), (7.84, 7.84, 7.84), 'intensity')
     """
     plan = run_one(CONVERT, path_text(source), path_text(out), recipe or ConvertRecipe(), options or RunOptions())
     return open_volume(plan.images[0].url)

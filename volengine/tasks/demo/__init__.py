@@ -1,1 +1,1 @@
-"""demo: the whole way on a real and on a simulated tomogram."""
+"""demo: all steps on a real and on a simulated tomogram."""

@@ -1,4 +1,4 @@
-"""Files that both parts of the demo use: the recipes and models of the package, and volumes that are read whole."""
+"""Functions for both parts of the demo: copy recipes and models of the package, read whole volumes."""
 
 from __future__ import annotations
 
@@ -19,21 +19,26 @@ from volengine.tasks.run import RunRecipe
 
 
 def shipped_recipe(folder: Path, file: str, model: str | None = None) -> RunRecipe:
-    """A recipe of the package, with its models copied beside the results so that it can be run again and changed.
+    """Copy a recipe of the package and its models to the results, so that users can change it and run it again.
 
     Parameters
     ----------
     folder
-        Gets ``recipe.yaml`` and ``models``.
+        Folder for ``recipe.yaml`` and ``models``.
     file
-        The recipe's name in ``volengine/data``.
+        The recipe's file name in ``volengine/data``.
     model
-        Path of the model that takes the place of the recipe's only one.
+        Path of a model that replaces the recipe's only one.
+
+    Returns
+    -------
+    RunRecipe
+        The recipe, with the paths of the copied models.
 
     Raises
     ------
     MissingError
-        There is no such model.
+        The model does not exist.
     """
     data = resources.files("volengine.data")
     target = folder / "models"
@@ -58,10 +63,10 @@ def shipped_recipe(folder: Path, file: str, model: str | None = None) -> RunReci
 
 
 def grid_of(volume: Volume) -> dict[str, Any]:
-    """What :func:`volengine.io.picks.read_picks` wants to know of the volume."""
+    """The arguments of :func:`volengine.io.picks.read_picks` that describe the volume's grid."""
     return {"voxel_size": volume.voxel_size, "origin": volume.origin, "shape": volume.shape}
 
 
 def whole(volume: Volume) -> NDArray[Any]:
-    """All voxels."""
+    """Read all voxels, (z, y, x)."""
     return open_source(volume).read(Box.of_shape(volume.shape))

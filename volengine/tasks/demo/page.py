@@ -1,4 +1,4 @@
-"""The demo's report: its score, slices of every step, what the run took, and its recipe."""
+"""The demo's report: its score, slices of every step, the run's times, and its recipe."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from volengine.tasks.run import RunRecipe
 SCALE = 4
 SLICES = (("z", 47), ("z", 52), ("z", 57), ("z", 63), ("y", 46), ("y", 70))
 MARKED_VOX = 5
-"""Picks and centres at most this far from a slice are marked in it."""
+"""A slice shows the picks and centres that are at most this far from it."""
 KEY = (
     (ORANGE, "shell"),
     (BLUE, "core"),
@@ -32,10 +32,10 @@ KEY = (
 
 @dataclass(frozen=True)
 class Findings:
-    """What the demo knows and has found.
+    """The truth and the results of the demo.
 
-    ``arrays``: ``tomogram``, ``labels``, and the predictions as the networks gave them (``shell before``, ``core
-    before``) and after the rules (``shell``, ``core``), uint8, 255 is 1; all z, y, x.
+    ``arrays`` holds ``tomogram``, ``labels``, and the predictions before the rules (``shell before``, ``core before``)
+    and after them (``shell``, ``core``), uint8 with 255 for probability 1; all (z, y, x).
     """
 
     truth: Truth
@@ -51,16 +51,20 @@ def demo_page(
     recipe: RunRecipe,
     second: str = "",
 ) -> Page:
-    """The report.
+    """Make the report of the demo's first part.
 
     Parameters
     ----------
     note
-        Says which tomogram it is.
+        A sentence that describes the tomogram.
+    findings
+        The truth and the results.
     found
-        Of :func:`volengine.tasks.demo.truth.score`, with ``real``: whether the tomogram was measured.
+        The scores of :func:`volengine.tasks.demo.truth.score`, and ``real``: whether the tomogram is a real one.
+    run_report, recipe
+        The report and the recipe of the run.
     second
-        The report of the demo's second part, seen from this one; empty: there is none.
+        Path of the report of the demo's second part, relative to this one; empty if there is none.
     """
     before, after = (findings.arrays[key] > 127 for key in ("core before", "core"))
     extra = [

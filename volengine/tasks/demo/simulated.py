@@ -1,15 +1,15 @@
-"""demo, second part: a simulated cytoplasm of which everything is known, and what the shipped network finds in it.
+"""demo, second part: a simulated cytoplasm, and the results of the shipped network on it.
 
-One sample that the network has not been trained on is simulated; the network predicts membranes, microtubules, actin
-and ribosomes; rules act between them; ribosomes are picked. All of it is scored against the truth, with and without
-the rules: voxels against the atlas, picks against the positions at which the ribosomes were placed.
+The demo simulates a sample that the network was not trained on. The network predicts membranes, microtubules, actin and
+ribosomes; rules act between them; ribosomes are picked. All results are scored against the truth, with and without the
+rules: voxels against the atlas, picks against the positions at which the ribosomes were placed.
 
-Outputs, in the folder ``simulated`` of the demo's::
+Outputs, in the folder ``simulated`` of the demo's folder::
 
-    specimen.yaml, recipe.yaml            what was simulated and done: for volengine simulate, volengine run
+    specimen.yaml, recipe.yaml            the recipes, for volengine simulate and volengine run
     sample/                               the tomogram and its truth, as volengine simulate writes them
-    predictions/, gated/, picks/, run/    what was found, as volengine run writes it
-    without_rules/                        picks of the predictions as the network gave them
+    predictions/, gated/, picks/, run/    the results, as volengine run writes them
+    without_rules/                        picks from the predictions before the rules
     scores/                               tables of the scores
     score.json, report.html, overview.png
 """
@@ -51,21 +51,21 @@ from volengine.tasks.simulate.recipe import SimulateRecipe
 from volengine.tasks.simulate.verb import simulate
 
 FOLDER = "simulated"
-"""In the demo's folder."""
+"""Name of this part's folder in the demo's folder."""
 
 SPECIMEN, RECIPE = "demo_specimen.yaml", "demo_simulated.yaml"
 
 RADIUS_NM = 10.0
-"""A pick this close to where a ribosome was placed has found it; a ribosome's radius is 12 nm."""
+"""A pick within this distance of a placed ribosome has found it; a ribosome's radius is 12 nm."""
 
 Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class SimulatedDemo:
-    """What the second part has made.
+    """The results of the second part.
 
-    ``score`` is what ``score.json`` holds; ``runs`` are the reports of the simulation and of the recipe's run.
+    ``score`` is the content of ``score.json``; ``runs`` are the reports of the simulation and of the recipe's run.
     """
 
     score: dict[str, Any]
@@ -74,7 +74,7 @@ class SimulatedDemo:
 
     @property
     def seconds(self) -> float:
-        """Of the simulation and the run."""
+        """Seconds that the simulation and the run took."""
         return sum(float(r.data["wall_seconds"]) for r in self.runs)
 
 
@@ -84,18 +84,18 @@ def demo_simulated(out: PathLike, options: RunOptions | None = None, model: Path
     Parameters
     ----------
     out
-        The demo's folder; what an earlier demo left there is used again where it is unchanged.
+        The demo's folder; unchanged results of an earlier demo are used again.
     options
-        How to run; two local workers by default.
+        How to run; default: two local workers.
     model
-        Another network than the shipped one, that finds the same features.
+        Path of a model to use instead of the shipped one; it must predict the same features.
 
     Raises
     ------
     MissingError
-        There is no such model.
+        The model does not exist.
     InputError
-        A model without one of the features that are scored, or of another voxel size.
+        The model lacks one of the features that are scored, or has another voxel size.
     """
     options = options or RunOptions(workers=2)
     folder = Path(path_text(out)).absolute() / FOLDER
@@ -108,8 +108,8 @@ def demo_simulated(out: PathLike, options: RunOptions | None = None, model: Path
     store = str(folder / "sample" / "tomograms" / f"{name}.ome.zarr")
     report = run([store], str(folder), recipe, options)
     files = Files(folder, name, store, recipe.pick[0].feature)
-    alone = recipe.pick[0].with_(labels=False)  # the label volume is for what the rules leave
-    here = options.with_(workers=0)  # starting workers would take longer than all that is left to do
+    alone = recipe.pick[0].with_(labels=False)  # the label volume shows the picks after the rules
+    here = options.with_(workers=0)  # to start workers would take longer than the rest of the work
     pick(files.predictions(features)[files.picked], str(files.picks("before")), alone, here)
     found = _score(files, features, recipe.pick[0].threshold, here)
     (folder / "score.json").write_text(json.dumps(found, indent=1))
@@ -123,7 +123,7 @@ def demo_simulated(out: PathLike, options: RunOptions | None = None, model: Path
 
 @dataclass(frozen=True)
 class Files:
-    """Where things lie: the part's ``folder``, the sample's ``name`` and ``store``, the feature that is ``picked``."""
+    """Places of files: the part's ``folder``, the sample's ``name`` and ``store``, the ``picked`` feature."""
 
     folder: Path
     name: str
@@ -131,19 +131,19 @@ class Files:
     picked: str
 
     def predictions(self, features: Mapping[str, int], when: str = "before") -> dict[str, str]:
-        """The store of each feature's prediction, ``before`` or ``after`` the rules (which may not have touched it)."""
+        """The store of each feature's prediction ``before`` or ``after`` the rules, which may be the same."""
         found = {f: feature_store(str(self.folder / "predictions"), self.name, f) for f in features}
         gated = {f: feature_store(str(self.folder / "gated"), self.name, f) for f in features}
         return found | {f: url for f, url in gated.items() if when == "after" and Path(url).exists()}
 
     def picks(self, when: str) -> Path:
-        """The picks, ``before``: without the rules, ``after``, or the ``truth``."""
+        """The table of picks: ``before`` the rules, ``after`` them, or the ``truth``."""
         folder = {"before": "without_rules", "after": "picks", "truth": "sample/picks"}[when]
         return self.folder / folder / f"{self.name}__{self.picked}.star"
 
 
 def _specimen(folder: Path) -> tuple[dict[str, Any], SimulateRecipe]:
-    """What is simulated, with its recipe beside the results so that it can be made again and changed."""
+    """The recipe of the simulation, which is also copied to the results, so that users can change it."""
     with resources.as_file(resources.files("volengine.data") / SPECIMEN) as path:
         values = read_yaml(path)
         if not (folder / "specimen.yaml").exists():
@@ -152,7 +152,13 @@ def _specimen(folder: Path) -> tuple[dict[str, Any], SimulateRecipe]:
 
 
 def _features(specimen: SimulateRecipe, recipe: RunRecipe) -> dict[str, int]:
-    """Ids of the classes that are scored, by name; a model that does not know them is refused before anything runs."""
+    """Ids of the classes that are scored, by name.
+
+    Raises
+    ------
+    InputError
+        The model does not predict one of them.
+    """
     from volengine.nets.checkpoint import load_facts
 
     features = {name: number for name, number in (specimen.specimen.classes or {}).items() if number}
@@ -169,7 +175,7 @@ def _features(specimen: SimulateRecipe, recipe: RunRecipe) -> dict[str, int]:
 
 
 def _score(files: Files, features: dict[str, int], threshold: float, options: RunOptions) -> dict[str, Any]:
-    """Everything that is compared with the truth, as JSON values; what cannot be said is ``None``."""
+    """All scores as JSON values; a score that is not defined is ``None``."""
     volumes, picks = {}, {}
     of_ids = ScoreRecipe(features=tuple(features), ids=tuple(features.values()), threshold=threshold, skeleton="none")
     for when in ("before", "after"):
@@ -205,21 +211,21 @@ def _score(files: Files, features: dict[str, int], threshold: float, options: Ru
 
 
 def _plain(value: Any) -> Any:
-    """Rounded; JSON knows no nan."""
+    """A rounded number; ``None`` for NaN, which JSON does not have."""
     if not isinstance(value, float):
         return value
     return round(value, 4) if math.isfinite(value) else None
 
 
 def extra_picks(found: Picks, truth: Picks, objects: Sequence[tuple[str, Sequence[float]]]) -> list[Row]:
-    """Picks that are no true particle, heaviest first, and which object is nearest to each.
+    """The picks that are not true particles, by falling weight, with the placed object that is nearest to each.
 
     Parameters
     ----------
     found, truth
         Picks and true particles.
     objects
-        Everything that has been placed: structure, and centre in angstrom, z, y, x.
+        All placed objects: structure, and centre in angstrom, z, y, x.
     """
     match = match_picks(found.position, truth.position, RADIUS_NM * NM_TO_ANGSTROM)
     weight = np.zeros(len(found)) if found.weight is None else found.weight
@@ -240,7 +246,7 @@ def extra_picks(found: Picks, truth: Picks, objects: Sequence[tuple[str, Sequenc
 
 
 def _objects(files: Files) -> list[tuple[str, list[float]]]:
-    """Structure and centre of everything that was placed; membranes have no centre."""
+    """Structure and centre of all placed objects, except membranes, which have no centre."""
     with (files.folder / "sample" / "truth" / files.name / "specimen.csv").open(newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["z_a"]]
     return [(row["structure"], [float(row[key]) for key in ("z_a", "y_a", "x_a")]) for row in rows]

@@ -1,4 +1,4 @@
-"""The report of the demo's second part: its scores, slices beside the truth, what the runs took, and the recipes."""
+"""The report of the demo's second part: its scores, slices beside the truth, the times of the runs, the recipes."""
 
 from __future__ import annotations
 
@@ -23,25 +23,25 @@ SCALE = 2
 OVERVIEW_Z = 20
 SLICES = (("z", 10), ("z", 15), ("z", OVERVIEW_Z), ("z", 25), ("z", 30), ("y", 128))
 MARKED_VOX = 6
-"""Picks and true positions at most this far from a slice are marked in it: half a ribosome."""
+"""A slice shows the picks and true positions that are at most this far from it: half a ribosome."""
 
 COLOURS: dict[str, Colour] = {"membrane": YELLOW, "microtubule": BLUE, "actin": ORANGE, "ribosome": GREEN}
 
 
 @dataclass(frozen=True)
 class Simulated:
-    """What is known of the sample and was found in it.
+    """The truth of the sample, and the results.
 
     Parameters
     ----------
     found
         The scores, as in ``score.json``.
     features
-        Each feature's id in the atlas.
+        The id of each feature in the atlas.
     tomogram, atlas, labels
-        z, y, x; ``labels`` numbers the picked regions.
+        Arrays (z, y, x); ``labels`` numbers the picked regions.
     before, after
-        Each feature's prediction without and with the rules, uint8, 255 is 1.
+        The prediction of each feature without and with the rules, uint8 (255 is probability 1).
     picks, truth
         Found and true positions.
     """
@@ -57,7 +57,7 @@ class Simulated:
     truth: Picks
 
     def erased(self, name: str) -> NDArray[np.bool_]:
-        """Voxels of a feature that are no longer above the threshold once the rules have acted."""
+        """Mask of the voxels of a feature that only the rules have set below the threshold."""
         limit = self.found["threshold"] * 255
         erased: NDArray[np.bool_] = (self.before[name] > limit) & (self.after[name] <= limit)
         return erased
@@ -70,18 +70,18 @@ def simulated_page(
     recipe: RunRecipe,
     first: str = "",
 ) -> Page:
-    """The report.
+    """Make the report of the demo's second part.
 
     Parameters
     ----------
     findings
-        What is known and was found.
+        The truth and the results.
     reports
-        Of the simulation, and of the run.
+        Reports of the simulation and of the run.
     specimen, recipe
-        What was simulated and done.
+        Recipes of the simulation and of the run.
     first
-        The report of the demo's first part, seen from this one; empty: there is none.
+        Path of the report of the demo's first part, relative to this one; empty if there is none.
     """
     found = findings.found
     extra = [
@@ -135,7 +135,7 @@ def class_lines(found: Mapping[str, Any]) -> list[tuple[str, ...]]:
 
 
 def _erased_line(findings: Simulated, name: str) -> tuple[str, ...]:
-    """How many voxels of a feature the rules erased, and how many of them rightly and wrongly."""
+    """The number of voxels of a feature that the rules erased, and how many of them rightly and wrongly."""
     erased = findings.erased(name)
     total, wrong = np.count_nonzero(erased), np.count_nonzero(findings.atlas[erased] == findings.features[name])
     return (name, f"{total:,}", f"{total - wrong:,}", f"{wrong:,}")

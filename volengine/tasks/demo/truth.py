@@ -1,9 +1,9 @@
-"""What is known of the demo's tomogram, as labels to train on and as numbers to score against.
+"""The truth of the demo's tomogram: labels to train on, and scores of the demo's results.
 
-Two features. ``shell``: voxels near a lattice position. ``core``: a ball about the centre of each annotated particle.
-Everything else is background, ice and debris too, but for two things that are label 2 (ignore): the rim of a core, and
-the surroundings of closed shells that can be seen in the tomogram and are not annotated (``UNANNOTATED``), so that a
-network is neither rewarded nor punished for finding them.
+There are two features. ``shell``: voxels near a lattice position. ``core``: a ball around the centre of each annotated
+particle. All other voxels are background, with two exceptions of label 2 (ignore): the rim of a core, and the
+surroundings of closed shells that are visible in the tomogram but not annotated (``UNANNOTATED``), so that the training
+neither rewards nor penalises a prediction there.
 
 >>> from volengine.io.training.sample import procedural_sample
 >>> sample = procedural_sample()
@@ -34,22 +34,22 @@ LINK_VOX = 3.5
 """Positions closer than this belong to the same particle."""
 
 DEPTH_VOX = 12.0
-"""From a position along the inward normal to the particle's centre."""
+"""Distance from a position along the inward normal to the particle's centre."""
 
 SHELL_VOX = 2.0
-"""A voxel this close to a position is shell."""
+"""A voxel within this distance of a position is shell."""
 
 CORE_VOX, CORE_RIM_VOX = 6.0, 7.0
-"""A voxel this close to a centre is core; between the two it does not count."""
+"""A voxel within the first distance of a centre is core; between the two distances it is ignored."""
 
 SURROUNDINGS_VOX = 20.0
-"""Around the centre of an annotated particle: where a prediction of shell can be judged."""
+"""Radius around the centre of an annotated particle in which predictions of shell are scored."""
 
 UNANNOTATED = ((67, 91, 32), (50, 46, -4), (63, 96, -3), (43, 3, 16), (38, 16, 28))
-"""Closed shells at x < 62 of the real tomogram that its positions leave out, as seen by eye: centres, voxels."""
+"""Centres, in voxels, of closed shells at x < 62 of the real tomogram that are not annotated, found by eye."""
 
 UNANNOTATED_VOX = 16.0
-"""Around these centres nothing counts."""
+"""Within this distance of these centres, voxels that are no feature are ignored."""
 
 SPLIT_X = 62
 """The demo's networks are trained on x below this and scored from here on."""
@@ -57,7 +57,7 @@ SPLIT_X = 62
 
 @dataclass(frozen=True)
 class Truth:
-    """Particles of the sample: for each position its particle, and the particles' centres (voxels, z, y, x)."""
+    """The particles of the sample: the particle of each position, and the particles' centres (voxels, z, y, x)."""
 
     positions: NDArray[np.float64]
     particle: NDArray[np.int64]
@@ -76,13 +76,22 @@ def truth_of(sample: Sample) -> Truth:
 def label_volumes(
     truth: Truth, shape: tuple[int, int, int], unannotated: Sequence[Sequence[float]] = ()
 ) -> dict[str, NDArray[np.uint8]]:
-    """Label volumes of ``shell`` and ``core``: 0 background, 1 feature, 2 ignore; uint8 of this shape.
+    """Label volumes of ``shell`` and ``core``: 0 background, 1 feature, 2 ignore.
 
     Parameters
     ----------
+    truth
+        The particles.
+    shape
+        Shape of the volumes, voxels z, y, x.
     unannotated
-        Centres (z, y, x, voxels) of particles that the truth leaves out; within ``UNANNOTATED_VOX`` of them all that
-        is no feature is ignored.
+        Centres (z, y, x, voxels) of particles that are not annotated; within ``UNANNOTATED_VOX`` of them all voxels
+        that are no feature are ignored.
+
+    Returns
+    -------
+    dict
+        The two volumes, (z, y, x) uint8.
     """
     grid = _voxels(shape)
     to_centre = _distance(grid, truth.centres, CORE_RIM_VOX)
@@ -98,13 +107,13 @@ def label_volumes(
 
 
 def _distance(grid: NDArray[np.float64], points: NDArray[np.float64], most: float) -> NDArray[np.float64]:
-    """From each voxel to the nearest point; infinite beyond ``most``."""
+    """Distance from each voxel to the nearest point; infinity if it exceeds ``most``."""
     distance, _ = KDTree(points).query(grid, distance_upper_bound=np.nextafter(most, np.inf))
     return np.asarray(distance)
 
 
 def _voxels(shape: tuple[int, ...]) -> NDArray[np.float64]:
-    """Every voxel's place, (n, 3)."""
+    """Indices of all voxels, (n, 3)."""
     return np.moveaxis(np.indices(shape, dtype=np.float64), 0, -1).reshape(-1, 3)
 
 
@@ -116,29 +125,32 @@ def score(
     *,
     radius_vox: float = 2.0,
 ) -> dict[str, Any]:
-    """How good the demo's result is where the networks were not trained, x at or above 62.
+    """Score the demo's result at x >= 62, where the networks were not trained.
 
     Parameters
     ----------
+    truth
+        The annotated particles.
     picks
-        Of ``core``.
+        Picks of ``core``.
     shell, core
-        The thresholded predictions, the whole volume.
+        Thresholded predictions of the whole volume, (z, y, x).
     radius_vox
-        A known centre is found if a pick lies this close.
+        A known centre is found if a pick lies within this distance.
 
     Returns
     -------
     dict
         JSON values: known and found centres, their error, extra picks (position, weight, distance to the nearest known
         centre), share of known positions covered by shell, share of shell voxels near a known position, and the Dice
-        coefficients of both features. The last three are of voxels within 20 voxels of an annotated particle's centre:
-        further away there are particles that nobody annotated. What cannot be said (no pick, no shell) is ``None``.
+        coefficients of both features. The last three are computed within 20 voxels of an annotated particle's centre,
+        because not all particles further away are annotated. A value that is not defined (no pick, no shell) is
+        ``None``.
 
     Notes
     -----
-    Picks are paired with the known centres of the whole tomogram, so that a particle on the border x = 62 is neither
-    missed nor extra because its pick lies on the other side of it than its centre.
+    Picks are paired with the known centres of the whole tomogram. Otherwise a particle at the border x = 62 would count
+    as missed or extra if its pick and its centre lie on different sides.
     """
     match = match_picks(picks.position_vox, truth.centres, radius_vox)
     held_out = truth.centres[:, 2] >= SPLIT_X
@@ -164,7 +176,7 @@ def score(
 
 
 def _extra(picks: Picks, truth: Truth) -> list[dict[str, Any]]:
-    """Picks that are no known particle, heaviest first."""
+    """The picks that are not known particles, by falling weight."""
     if not len(picks):
         return []
     distance, _ = KDTree(truth.centres).query(picks.position_vox)
@@ -180,7 +192,7 @@ def _extra(picks: Picks, truth: Truth) -> list[dict[str, Any]]:
 
 
 def _number(value: float, digits: int) -> float | None:
-    """Rounded; JSON knows no nan."""
+    """A rounded number; ``None`` for NaN, which JSON does not have."""
     return round(float(value), digits) if np.isfinite(value) else None
 
 

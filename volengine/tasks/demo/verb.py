@@ -1,8 +1,8 @@
-"""demo, first part: a real tomogram from its MRC file to particle picks, with a score and a report to look at.
+"""demo, first part: a real tomogram, from its MRC file to particle picks, with a score and a report.
 
-The tomogram holds immature HIV-1 particles (EMPIAR-10164). Two shipped networks, trained on x < 62 only, find the
-particles' shell and core; the recipe lets the features compete, keeps cores near shells, and picks particles from the
-cores. What is found at x >= 62 is scored against annotated positions that the networks have not seen.
+The tomogram shows immature HIV-1 particles (EMPIAR-10164). Two shipped networks, trained on x < 62 only, predict the
+shell and the core of particles. The recipe lets the features compete, keeps cores near shells, and picks particles from
+the cores. The results at x >= 62 are scored against annotated positions that the networks were not trained on.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ from volengine.tasks.run import run
 NAME = "hiv"
 OVERVIEW_Z = 57
 SECOND = "simulated/report.html"
-"""The report of the second part, seen from that of the first."""
+"""Path of the report of the second part, relative to that of the first."""
 
 
 @dataclass(frozen=True)
 class Demo:
-    """What the demo has made.
+    """The results of the demo.
 
-    ``table`` is the score as rows of text, ``report`` the HTML file, ``score`` its numbers.
+    ``table`` is the score as rows of text, ``score`` the same as numbers, ``report`` the HTML file.
     """
 
     real: bool
@@ -52,16 +52,16 @@ def demo(out: PathLike, options: RunOptions | None = None, *, second: bool = Fal
     Parameters
     ----------
     out
-        A folder; what an earlier demo left there is used again where it is unchanged.
+        A folder; unchanged results of an earlier demo are used again.
     options
-        How to run; two local workers by default.
+        How to run; default: two local workers.
     second
-        The report points to that of the second part (:mod:`volengine.tasks.demo.simulated`), as it does where that
-        one stands already.
+        Link the report to that of the second part (:mod:`volengine.tasks.demo.simulated`), even if it does not exist
+        yet; an existing one is always linked.
 
     Notes
     -----
-    Without the package that holds the real tomogram the demo runs on a volume that it makes itself; ``real`` says so.
+    If the package with the real tomogram is not installed, the demo makes a volume itself; ``real`` is then ``False``.
     """
     options = options or RunOptions(workers=2)
     folder = Path(path_text(out)).absolute()

@@ -20,9 +20,23 @@ def gate_block(
     compat: Literal["", "ais"],
     factors: dict[str, list[list[int]]],
 ) -> Result:
-    """Kernel: the changed features of a block (those that ``factors`` names), on all levels.
+    """Kernel: apply the rules to the predictions of a block.
 
-    Counts the voxels of each that the rules have set to 0.
+    Parameters
+    ----------
+    rules
+        The rules as JSON, in the order in which they act.
+    voxel_size
+        Voxel size in angstrom, z, y, x.
+    compat
+        ``ais``: compute exactly as Ais does.
+    factors
+        For each feature that the rules change the factors of its levels.
+
+    Returns
+    -------
+    Result
+        The changed features on all levels, named ``feature@level``; for each one the count of voxels that became 0.
     """
     z, y, x = voxel_size
     chain = RuleChain(parse_rules(rules), (z, y, x), compat)
@@ -41,12 +55,12 @@ def gate_block_bytes(inside: int, read: Iterable[int], gated: int, itemsize: int
     Parameters
     ----------
     inside
-        Voxels of the block's core.
+        Number of voxels of the block's core.
     read
-        Voxels of each input, halo included.
+        Number of voxels of each input, halo included.
     gated
-        Voxels of the inputs that change, halo included, all together: each of them is copied.
+        Number of voxels, halo included, of all inputs that change, because these are copied.
     itemsize
-        Bytes of a voxel.
+        Bytes per voxel.
     """
     return gated * itemsize + max(read) * (itemsize + 4) + inside

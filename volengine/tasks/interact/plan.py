@@ -1,4 +1,4 @@
-"""Planning ``interact``: how far the rules look, and the one stage that applies them."""
+"""Planning ``interact``: the halos of the rules, and the stage that applies them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from volengine.tasks.common.layout import feature_store, history
 from volengine.tasks.interact.recipe import InteractRecipe
 
 LARGEST_BLOCK = 2**23
-"""Voxels per block: about 200 a side, where a halo of 20 voxels doubles what is read."""
+"""Voxels per block: about 200 a side; with a halo of 20 voxels twice as many are read."""
 
 _GATE = "volengine.tasks.interact.blocks:gate_block"
 
@@ -34,7 +34,7 @@ _GATE = "volengine.tasks.interact.blocks:gate_block"
 def plan_interact(
     source: Mapping[str, Volume], recipe: InteractRecipe, out: str, folder: PlanFolder, options: RunOptions
 ) -> Plan:
-    """One stage that reads the predictions that the rules need and writes those that they change.
+    """Plan the stage that reads the predictions which the rules need and writes those that they change.
 
     Parameters
     ----------
@@ -43,16 +43,21 @@ def plan_interact(
     recipe
         The rules.
     out
-        Folder or URL that gets the changed features.
+        Folder or URL for the changed features.
     folder
-        Of the plan; the stage needs no scratch.
+        Folder of the plan; not used, because the stage needs no scratch.
     options
         How to run.
 
     Returns
     -------
     Plan
-        Its images are the changed features, each with its name in ``facts["feature"]``.
+        Its images are the changed features; ``facts["feature"]`` of each is its feature's name.
+
+    Raises
+    ------
+    InputError
+        A prediction is missing, the predictions differ in grid or dtype, or an output would replace one of them.
     """
     rules: tuple[Rule, ...] = recipe.rules
     used = _check(source, recipe)
@@ -75,7 +80,7 @@ def plan_interact(
 
 
 def _check(predictions: Mapping[str, Volume], recipe: InteractRecipe) -> dict[str, Volume]:
-    """The predictions that the rules read, if they fit each other."""
+    """The predictions that the rules read; refuses predictions that differ in grid or dtype."""
     check_features(recipe.rules, sorted(predictions))
     used = {name: predictions[name] for name in dict.fromkeys(n for rule in recipe.rules for n in rule.features)}
     first = next(iter(used.values()))

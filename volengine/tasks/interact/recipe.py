@@ -1,4 +1,4 @@
-"""Rules between features, as the user gives them."""
+"""The recipe of ``interact``: rules between features."""
 
 from __future__ import annotations
 
@@ -24,7 +24,16 @@ class InteractRecipe(Recipe):
         ``ais``: Ais's numbers bit for bit (discs, strict comparison, radius in whole voxels; at most one competition,
         before the interactions).
     ngff
-        Version of the written stores: ``0.5`` or ``0.4``.
+        OME-Zarr version of the written stores: ``0.5`` or ``0.4``.
+
+    Examples
+    --------
+    >>> recipe = InteractRecipe.from_json({"rules": [
+    ...     {"compete": {"emit": ["membrane", "ribosome"], "absorb": ["membrane", "ribosome"]}},
+    ...     {"interact": {"child": "ribosome", "parent": "membrane", "kind": "avoid", "radius_nm": 10, "shape": "3d"}},
+    ... ]})
+    >>> recipe.rules[1].kind
+    'avoid'
     """
 
     rules: tuple[Any, ...]

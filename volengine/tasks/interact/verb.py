@@ -1,16 +1,9 @@
 """interact: competition and interactions between the predictions of one tomogram.
 
-The rules are a list in the order in which they act (:mod:`volengine.core.rules`). A block reads every prediction that
-the rules need once, as far around as their chain looks, and writes the features that the rules change as new
-volumes. Predictions stay as they are, so rules can be changed and tried again; unchanged features are not copied.
-
->>> from volengine.tasks.interact.recipe import InteractRecipe
->>> recipe = InteractRecipe.from_json({"rules": [
-...     {"compete": {"emit": ["membrane", "ribosome"], "absorb": ["membrane", "ribosome"]}},
-...     {"interact": {"child": "ribosome", "parent": "membrane", "kind": "avoid", "radius_nm": 10, "shape": "3d"}},
-... ]})
->>> stores = {feature: f"predictions/TS_01__{feature}.ome.zarr" for feature in ("membrane", "ribosome")}
->>> gated = interact(stores, "gated", recipe)                                        # doctest: +SKIP
+The rules form a list and act in its order (:mod:`volengine.core.rules`). A block reads each prediction that the rules
+need once, with a halo as wide as the rules together look, and writes each feature that the rules change as a new
+volume. The predictions themselves stay unchanged, so other rules can be tried on them; features that no rule changes
+are not copied.
 """
 
 from __future__ import annotations
@@ -34,7 +27,10 @@ Predictions = Sequence[tuple[str, Volume]]
 def request(
     given: Predictions | InputError, out: str, recipe: InteractRecipe
 ) -> Request[Mapping[str, Volume], InteractRecipe, str]:
-    """The predictions of one tomogram by feature; ``given`` may be the error of one that cannot be read."""
+    """Collect the predictions of one tomogram by feature.
+
+    ``given`` may be the error of a prediction that could not be read; it is raised here, so that one job fails alone.
+    """
     if isinstance(given, InputError):
         raise given
     found: dict[str, Volume] = {}
@@ -49,9 +45,16 @@ INTERACT = Verb("interact", request, plan_interact)
 
 
 def predictions_of(sources: Sequence[str]) -> dict[str, Predictions | InputError]:
-    """The predictions of each tomogram, by its name; for a source that cannot be read its path and the error.
+    """Open predictions and sort them by tomogram.
 
-    A prediction says which tomogram and feature it is of; of others (``TS_01__membrane.mrc``) the file name does.
+    The tomogram and the feature are taken from the prediction's metadata, or else from its file name
+    (``TS_01__membrane.mrc``).
+
+    Returns
+    -------
+    dict
+        For each tomogram its predictions, by the tomogram's name; for each source that cannot be read the error, by the
+        source's path.
     """
     found: dict[str, list[tuple[str, Volume]]] = {}
     refused: dict[str, InputError] = {}
@@ -73,22 +76,34 @@ def interact(
     Parameters
     ----------
     predictions
-        Path or URL of each feature's prediction: OME-Zarr, MRC or TIFF; floating numbers up to 1 or integers up to 255.
+        For each feature the path or URL of its prediction: OME-Zarr, MRC or TIFF, of floating-point numbers up to 1 or
+        integers up to 255. All have the same grid and dtype.
     out
-        Folder or URL that gets ``<name>__<feature>.ome.zarr`` for each changed feature.
+        Folder or URL for the stores ``<name>__<feature>.ome.zarr``, one per changed feature.
     recipe, options
         The rules, and how to run.
 
     Returns
     -------
     dict
-        Handle of each feature's prediction after the rules; unchanged ones are the given ones.
+        For each feature the handle of its prediction after the rules. An unchanged feature keeps the given prediction.
 
     Raises
     ------
     InputError
-        A rule names a feature that is not there; predictions on different grids or of different types; a radius too
-        small for ``compat``; an output that would replace one of the predictions.
+        A rule names a feature that is missing; the predictions have different grids or dtypes; a radius is too small
+        for ``compat``; an output would replace one of the predictions.
+
+    Examples
+    --------
+    >>> import volengine
+    >>> recipe = volengine.InteractRecipe.from_json({"rules": [
+    ...     {"interact": {"child": "ribosome", "parent": "membrane", "kind": "avoid", "radius_nm": 10}},
+    ... ]})
+    >>> stores = {feature: f"predictions/TS_01__{feature}.ome.zarr" for feature in ("membrane", "ribosome")}
+    >>> gated = volengine.interact(stores, "gated", recipe)
+    >>> sorted(gated), gated["ribosome"].url.endswith("gated/TS_01__ribosome.ome.zarr")
+    (['membrane', 'ribosome'], True)
     """
     if not predictions:
         raise InputError("interact needs predictions; none are given.")

@@ -8,8 +8,8 @@
 >>> import_group("cell.scnmgroup", "cell").recipe                                                    # doctest: +SKIP
 PosixPath('cell/recipe.yaml')
 
-A file appears when it is complete; what cannot be written leaves nothing behind. Models that are read and written are
-described in :mod:`volengine.nets.formats.foreign`, :mod:`volengine.nets.formats.onnx.write`,
+A file appears when it is complete; if an export fails, no file is left. The formats are described in
+:mod:`volengine.nets.formats.foreign`, :mod:`volengine.nets.formats.onnx.write`,
 :mod:`volengine.nets.formats.bioimage_write` and :mod:`volengine.nets.formats.keras.scnm_write`.
 """
 
@@ -35,12 +35,12 @@ if TYPE_CHECKING:
 
 RECIPE = "recipe.yaml"
 UNSAFE = re.compile(r"[^A-Za-z0-9.+-]+")
-"""What is not kept of a feature's name in names of files; as for predictions, so what collides there collides here."""
+"""Characters of a feature's name that are not kept in the name of its model file."""
 
 
 @dataclass(frozen=True)
 class Exported:
-    """What was written, and what its user must know."""
+    """The written file, and notes for its user."""
 
     path: Path
     facts: ModelFacts
@@ -48,21 +48,22 @@ class Exported:
 
 
 def export_model(path: PathLike, out: PathLike, recipe: ModelExportRecipe | None = None) -> Exported:
-    """Write a model of any kind that is read for another program.
+    """Write a model in the format of another program.
 
     Parameters
     ----------
     path
-        The model: ``.safetensors``, ``.onnx``, ``.scnm``, ``.ckpt``.
+        The model: ``.safetensors``, ``.onnx``, ``.scnm`` or ``.ckpt``.
     out
-        The file to write; one of that name is replaced.
+        The file to write; an existing file is replaced.
     recipe
-        Format, and what the format wants to know.
+        The format, and facts that the format needs.
 
     Raises
     ------
     MissingError, FormatError, InputError
-        The model cannot be read; the other program has no word for something of it; answers would differ.
+        The model cannot be read, the format cannot express one of its facts or layers, or the other program would
+        compute different predictions.
     DependencyError
         An extra is not installed.
     """
@@ -118,12 +119,28 @@ def _scnm(write: Any, module: nn.Module, facts: ModelFacts, feature: str) -> byt
 
 
 def import_model(path: PathLike, out: PathLike, recipe: ModelImportRecipe | None = None) -> ModelFacts:
-    """Write a model of another program as a file that knows its facts: ``.safetensors``; of ONNX a copy, ``.onnx``.
+    """Write a model of another program as a file that contains its facts.
+
+    Parameters
+    ----------
+    path
+        The model: ``.scnm``, ``.ckpt``, ``.h5``, ``.keras`` or ``.onnx``.
+    out
+        The file to write: ``.safetensors``; for an ONNX file, which is copied, ``.onnx``.
+    recipe
+        Facts that the file does not state.
+
+    Returns
+    -------
+    ModelFacts
+        The facts of the written model.
 
     Raises
     ------
-    MissingError, FormatError, InputError, DependencyError
-        The model cannot be read; facts that are needed or do not fit; an extra that is not installed.
+    MissingError, FormatError, InputError
+        The model cannot be read, or a fact is missing or does not fit.
+    DependencyError
+        An extra is not installed.
     """
     from volengine.nets.formats import foreign
 
@@ -150,7 +167,7 @@ def import_model(path: PathLike, out: PathLike, recipe: ModelImportRecipe | None
 
 @dataclass(frozen=True)
 class Group:
-    """A group of Ais as it was written: its recipe for ``volengine run``, its models by feature, its rules."""
+    """An imported group of Ais: its recipe for ``volengine run``, its models by feature, its rules."""
 
     recipe: Path
     models: dict[str, Path]
@@ -161,22 +178,22 @@ class Group:
 def import_group(path: PathLike, out: PathLike) -> Group:
     """Write a group of Ais (``.scnmgroup``) as native models and a recipe for ``volengine run``, in a new folder.
 
-    The recipe segments with all models of the group as Ais does (``compat: ais``), then competes and interacts in
-    the group's order. Its paths are absolute, so that it runs from any folder.
+    The recipe applies all models of the group as Ais does (``compat: ais``), then the group's rules in their order. Its
+    paths are absolute, so it runs from any folder.
 
     Parameters
     ----------
     path
         The group.
     out
-        Folder that is made; an empty one may be there.
+        The folder to make; it may exist if it is empty.
 
     Raises
     ------
     MissingError, FormatError
         As :func:`volengine.nets.formats.foreign.read_group`.
     InputError
-        The folder is not empty; there is none to put it in; two models would get one file name.
+        The folder is not empty, its parent does not exist, or two models would have the same file name.
     """
     import shutil
     import tempfile
@@ -221,7 +238,7 @@ def _file_names(titles: list[str], where: str) -> list[str]:
 
 
 def _group_recipe(path: str, paths: dict[str, Path], models: Sequence[ModelFacts], rules: tuple[Rule, ...]) -> str:
-    """A recipe for ``volengine run``: only what is not the default is said."""
+    """The text of a recipe for ``volengine run``, with only the fields that differ from their defaults."""
     import yaml
 
     from volengine.core.rules import rules_to_json

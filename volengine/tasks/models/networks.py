@@ -1,4 +1,4 @@
-"""models: what networks there are, and what any model file holds.
+"""models: the list of network architectures, with their size and cost.
 
 >>> rows = networks(("unet",))
 >>> rows[0].parameters, round(rows[0].macs / 1e3), rows[0].receptive_field
@@ -16,26 +16,26 @@ from volengine.core.errors import DependencyError, InputError
 
 @dataclass(frozen=True)
 class NetworkFacts:
-    """An architecture as it stands in the list.
+    """Facts about an architecture.
 
     Parameters
     ----------
     name
-        In the registry.
+        Its name in the registry.
     dimensions
-        2 or 3; 0: it has no convolutions.
+        2 or 3; 0: the network has no convolutions.
     parameters
-        Weights as Keras counts them, moving means and variances included; for one input slice and one feature.
+        Number of weights as Keras counts them (with moving means and variances), for one input slice and one feature.
     macs
         Multiply-adds per voxel (2D: per pixel of a slice).
     receptive_field
-        Radius, voxels z, y, x; ``None``: it looks at its whole patch.
+        Radius in voxels, z, y, x; ``None``: a prediction depends on the whole patch.
     stride
-        Patches must be a multiple of it, z, y, x.
+        Sides of a patch must be multiples of this, z, y, x.
     source
-        Where its layout comes from.
+        Publication or program that the layout comes from.
     missing
-        What must be installed before it can be built; the numbers are zero then.
+        Package that must be installed to build the network; the numbers are then zero.
     """
 
     name: str
@@ -49,15 +49,20 @@ class NetworkFacts:
 
 
 def networks(names: Sequence[str] = ()) -> list[NetworkFacts]:
-    """All architectures of the registry, or those named; measured on shapes alone, in seconds.
+    """Facts about all architectures of the registry, or about those named; no weights are computed.
 
-    Those that imported models become are not listed: they are nothing without their description. A name may be an own
-    one, ``FILE.py:Class`` or ``package.module:Class``: this runs it.
+    The architectures of imported models are not listed, because only a model file describes their layers.
+
+    Parameters
+    ----------
+    names
+        Names in the registry, or your own architectures, ``FILE.py:Class`` or ``package.module:Class``, whose Python
+        code is run. Empty: all of the registry.
 
     Raises
     ------
     InputError, MissingError
-        There is no such network, or an own one cannot be built without arguments.
+        An architecture does not exist, or your own one cannot be built without arguments.
     """
     from volengine.nets import registry
 
@@ -66,7 +71,7 @@ def networks(names: Sequence[str] = ()) -> list[NetworkFacts]:
 
 
 def _order(name: str) -> tuple[int, str]:
-    """Our table's order, then what other packages add."""
+    """Sort key: first the registry's own order, then the architectures of other packages by name."""
     from volengine.nets.registry import NETWORKS
 
     return (list(NETWORKS).index(name) if name in NETWORKS else len(NETWORKS)), name
@@ -92,6 +97,6 @@ def _network(name: str) -> NetworkFacts:
     reach: Index3 | None
     try:
         reach, stride = registry.reach(module, ndim == 3)
-    except InputError:  # it normalises over its patch
+    except InputError:  # the network normalises over its patch
         reach, stride = None, stride_of(module, ndim == 3)
     return NetworkFacts(shown, ndim, registry.parameters(module), macs_per_voxel(module), reach, stride, source)

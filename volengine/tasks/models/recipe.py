@@ -1,4 +1,4 @@
-"""Recipes of ``models``: what is said of a model that is exported or imported, beyond what its file says."""
+"""Recipes of ``models``: facts that the export or import of a model needs and its file does not state."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from volengine.core.recipe import Recipe
 
 Format = Literal["onnx", "bioimage", "scnm"]
 ENDINGS: dict[str, Format] = {".onnx": "onnx", ".scnm": "scnm", ".bioimage.zip": "bioimage"}
-"""Formats by the ending of the file to write."""
+"""The format of each ending of the file to write."""
 
 
 @dataclass(frozen=True)
@@ -24,11 +24,11 @@ class ModelExportRecipe(Recipe):
         ``onnx``, ``bioimage`` (a zip for the BioImage Model Zoo) or ``scnm`` (Ais). Default: by the ending ``.onnx``,
         ``.bioimage.zip`` or ``.scnm``.
     feature
-        Ais: which feature of several; its models have one.
+        Ais: the feature to write, if the model has several; a model of Ais has one.
     normalisation
-        Said of the model in place of its own, where the other program does not have that one.
+        Normalisation to state in the file instead of the model's own, if the other program does not have that one.
     network_file
-        The own architecture that the model has: ``FILE.py:Class``. It is run.
+        Your own architecture, if the model has one: ``FILE.py:Class``. This Python code is run.
     title
         BioImage: the model's name. Default: its features.
     description
@@ -49,12 +49,12 @@ class ModelExportRecipe(Recipe):
     licence: str | None = None
 
     def format_of(self, out: str) -> Format:
-        """The format to write.
+        """The format to write: the recipe's, else that of the file's ending.
 
         Raises
         ------
         InputError
-            The file's ending says none, and the recipe neither.
+            Neither gives a format, or a field belongs to another format.
         """
         named = (form for ending, form in ENDINGS.items() if out.lower().endswith(ending))
         found: Format | None = self.format or next(named, None)
@@ -70,23 +70,25 @@ class ModelExportRecipe(Recipe):
 
 @dataclass(frozen=True)
 class ModelImportRecipe(Recipe):
-    """What is said of a model that does not say it itself.
+    """Facts about a model that its file does not state.
 
     Parameters
     ----------
     voxel_size
-        Angstrom; needed for Keras's files and for ONNX files of other programs, else it overrides the file's.
+        Voxel size in angstrom; needed for Keras files and for ONNX files of other programs; otherwise it overrides the
+        file's.
     features
-        Names of the channels, with commas; needed where the voxel size is.
+        Names of the channels, with commas; needed for the same files as the voxel size.
     patch
-        Voxels z,y,x. Default: what it was trained on.
+        Patch in voxels z,y,x. Default: the patch that the model was trained on.
     normalisation
-        Of the input: none, per_slice, per_patch, volume or global_mad. Default: what the file says, else volume.
+        Normalisation of the input: none, per_slice, per_patch, volume or global_mad. Default: the file's, else volume.
     axes
-        Order of the network's axes: of a Keras file of a 3D network, zyx by default; of an ONNX file one letter per
-        axis, for example bczyx or byxc (b patches, c channels or slices), PyTorch's by default.
+        Order of the network's axes. For a Keras file of a 3D network, zyx by default; for an ONNX file one letter per
+        axis, for example bczyx or byxc (b patches, c channels or slices), PyTorch's order by default.
     activation
-        ONNX: what turns the answers into predictions: sigmoid, softmax or none. Default: what ends the network.
+        For ONNX: the function that turns outputs into predictions: sigmoid, softmax or none. Default: the last layer of
+        the network.
     """
 
     voxel_size: float | None = None

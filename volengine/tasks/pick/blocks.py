@@ -15,11 +15,26 @@ from volengine.tasks.common.levels import levels_of
 from volengine.tasks.pick.description import COLUMN
 
 VOXELS_PER_REGION = 5000
-"""For the memory of ``resolve``, planned before anything is known: predictions measured had 900 to 40,000."""
+"""Assumed for the memory of ``resolve``, which is planned before regions are known; measured: 900 to 40,000."""
 
 
 def basins_block(block: Block, **rules: Any) -> Result:
-    """Kernel: local regions of a block; ``rules`` are those of :class:`~volengine.ops.heights.BasinRules`."""
+    """Kernel: find the local regions (basins) of a block.
+
+    The prediction has a halo; if that is too narrow for the thickness of the foreground, the block is read again with a
+    wider one.
+
+    Parameters
+    ----------
+    rules
+        Fields of :class:`~volengine.ops.heights.BasinRules`.
+
+    Returns
+    -------
+    Result
+        The array ``basin`` (z, y, x) numbers the regions of the core; the table describes them, see
+        :func:`volengine.ops.basins.block_basins`.
+    """
     basin, table = block_basins(
         block.arrays["prediction"], block.boxes["prediction"], block.box, block.shape, BasinRules(**rules)
     )
@@ -27,15 +42,15 @@ def basins_block(block: Block, **rules: Any) -> Result:
 
 
 def basins_block_bytes(crop: int, inside: int, itemsize: int) -> int:
-    """Bytes that :func:`basins_block` needs.
+    """Bytes that :func:`basins_block` needs for ``crop`` voxels with the halo, ``inside`` of them in the core.
 
-    ``crop`` voxels with the halo and ``inside`` in the core, of ``itemsize`` bytes.
+    A voxel of the prediction has ``itemsize`` bytes.
     """
     return 6 * crop + (15 + itemsize) * inside
 
 
 def seams_block(block: Block, **rules: Any) -> Result:
-    """Kernel: a block's regions joined with those around it."""
+    """Kernel: join the regions of a block with those of its neighbours, from their tables."""
     table = join_seams(block.number, block.tables["basins"], block.box, block.shape, BasinRules(**rules))
     return Result(table=table)
 
@@ -46,7 +61,20 @@ def seams_block_bytes(shell: int) -> int:
 
 
 def resolve_picks(block: Block, shape: list[int], rules: dict[str, Any]) -> Result:
-    """Kernel: picks of the volume and labels of all local regions, as one table."""
+    """Reduce kernel: the picks of the volume, and the label of each local region.
+
+    Parameters
+    ----------
+    shape
+        Shape of the volume, voxels z, y, x.
+    rules
+        Fields of :class:`~volengine.ops.regions.RegionRules`.
+
+    Returns
+    -------
+    Result
+        One table: the columns of the picks, whose names begin with ``pick.``, and columns that map regions to labels.
+    """
     triples = {key: tuple(rules[key]) for key in ("margin_vox", "scale")}
     picks, lookup = resolve(block.tables["seams"], index3(shape), RegionRules(**{**rules, **triples}))
     table = {**{COLUMN + key: column for key, column in picks.items()}, **lookup}
@@ -54,17 +82,17 @@ def resolve_picks(block: Block, shape: list[int], rules: dict[str, Any]) -> Resu
 
 
 def resolve_picks_bytes(voxels: int) -> int:
-    """Bytes that :func:`resolve_picks` needs for a prediction of so many voxels."""
+    """Bytes that :func:`resolve_picks` needs for a prediction of ``voxels`` voxels."""
     return 550 * (voxels // VOXELS_PER_REGION)
 
 
 def relabel_block(block: Block, factors: list[list[int]]) -> Result:
-    """Kernel: the label image of a block on every level."""
+    """Kernel: replace the numbers of a block's regions by labels; returns all levels ``@0``, ``@1`` ..., uint32."""
     lookup = next(iter(block.tables["resolve"].values()))
     basin = block.arrays["basin"].astype(np.uint32, copy=False)
     return Result(levels_of(relabel(basin, block_labels(block.number, lookup)), factors, "labels"))
 
 
 def relabel_block_bytes(inside: int) -> int:
-    """Bytes that :func:`relabel_block` needs for a block of so many voxels."""
+    """Bytes that :func:`relabel_block` needs for a block of ``inside`` voxels."""
     return 8 * inside

@@ -1,4 +1,4 @@
-"""What planning and the end of a plan share: where picks and labels go, and how the table of picks is stored."""
+"""Facts that the planner and the last call of ``pick`` share: the outputs, and the names of the picks' columns."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from dataclasses import dataclass
 from volengine.core.image import Ngff
 
 COLUMN = "pick."
-"""Begins the names of the picks' columns in the table of ``resolve``; the others map local regions to labels."""
+"""Prefix of the picks' columns in the table of ``resolve``; the other columns map local regions to labels."""
 
 
 @dataclass(frozen=True)
 class PickOutputs:
-    """Where the products of ``pick`` go.
+    """The outputs of ``pick``.
 
     Parameters
     ----------
     table
         File of the picks.
     store
-        Store that gets the label volume, as ``labels/<feature>``.
+        Store for the label volume, which becomes ``labels/<feature>`` in it.
     ngff
-        The store's version, if it must be made.
+        OME-Zarr version of the store, if it does not exist yet.
     """
 
     table: str

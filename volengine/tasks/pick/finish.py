@@ -1,4 +1,4 @@
-"""The end of a plan of ``pick``: the table of picks."""
+"""The last call of a plan of ``pick``: write the table of picks."""
 
 from __future__ import annotations
 
@@ -14,7 +14,15 @@ from volengine.tasks.pick.description import COLUMN
 
 
 def picks_of(table: Table, volume: Volume, feature: str) -> Picks:
-    """The picks in a table of the stage ``resolve``."""
+    """The picks in a table of the stage ``resolve``.
+
+    Parameters
+    ----------
+    table
+        Columns by name, see :func:`volengine.tasks.pick.blocks.resolve_picks`.
+    volume, feature
+        The prediction that they were picked from, and its feature.
+    """
     columns = {key.removeprefix(COLUMN): column for key, column in table.items() if key.startswith(COLUMN)}
     volume_a3 = columns["size_vox"] * math.prod(volume.voxel_size)
     return Picks.of_volume(volume, **columns, volume_a3=volume_a3, feature=feature)
@@ -23,7 +31,25 @@ def picks_of(table: Table, volume: Volume, feature: str) -> Picks:
 def write_table(
     plan: Plan, tables: Any, stage: str, volume: Mapping[str, Any], feature: str, out: str, format: str | None
 ) -> None:
-    """Call at the end of a plan: write the picks as a file."""
+    """Write the picks of a plan to a file; the engine calls this when all stages are done.
+
+    Parameters
+    ----------
+    plan
+        The plan; not used.
+    tables
+        ``tables(name)`` returns the tables of a stage, by block number.
+    stage
+        Name of the stage whose table holds the picks.
+    volume
+        The prediction, a :class:`~volengine.core.volume.Volume` as JSON.
+    feature
+        Name of the particles.
+    out
+        Path or URL of the file to write.
+    format
+        Format of the file; ``None``: chosen by its ending.
+    """
     from volengine.io.picks import format_of, write_picks
     from volengine.io.stores import local_copy
 

@@ -1,7 +1,7 @@
-"""Planning ``pick``.
+"""Planning ``pick``: the four stages that find, join, resolve and label regions.
 
-Four stages: ``basins`` (per block, with a halo), ``seams`` (per block, tables only), ``resolve`` (once, tables only),
-``relabel`` (per block).
+``basins`` finds local regions per block, with a halo; ``seams`` joins the regions of neighbouring blocks, from tables;
+``resolve`` turns all regions into picks, once; ``relabel`` writes the label image per block.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from volengine.tasks.pick.description import PickOutputs
 from volengine.tasks.pick.recipe import PickRecipe
 
 FIRST_HALO_VOX = 16
-"""Halo to begin with; blocks that hold thicker things are read again with as much as they need."""
+"""First halo of ``basins``; a block with thicker foreground is read again with the halo that it needs."""
 
 LARGEST_BLOCK = 2**23
-"""Voxels per block: about 200 a side, where the halo adds half and a block takes a second."""
+"""Voxels per block: about 200 a side; the halo adds half as many, and a block takes about a second."""
 
 _BASINS = "volengine.tasks.pick.blocks:basins_block"
 _SEAMS = "volengine.tasks.pick.blocks:seams_block"
@@ -38,7 +38,7 @@ _RELABEL = "volengine.tasks.pick.blocks:relabel_block"
 
 
 def plan_pick(source: Volume, recipe: PickRecipe, out: PickOutputs, folder: PlanFolder, options: RunOptions) -> Plan:
-    """Stages that pick particles from a prediction.
+    """Plan the stages that pick particles from a prediction.
 
     Parameters
     ----------
@@ -47,22 +47,22 @@ def plan_pick(source: Volume, recipe: PickRecipe, out: PickOutputs, folder: Plan
     recipe
         What a particle is.
     out
-        The table of picks, and the store that gets the label volume.
+        The table of picks, and the store for the label volume.
     folder
-        Of the plan: local regions are numbered in its scratch folder.
+        Folder of the plan; its scratch folder holds the array of numbered local regions.
     options
         How to run.
 
     Returns
     -------
     Plan
-        The table of its stage ``pick-<feature>-resolve`` holds the picks: see
-        :func:`volengine.tasks.pick.finish.picks_of`.
+        Its last call writes the table of picks. Its images are the array of local regions (scratch) and the label
+        image; there are none without ``labels``.
 
     Raises
     ------
     InputError
-        A format of picks that is not known, or a prediction that cannot be picked from.
+        The format of the table is not known, or the source is not a prediction.
     """
     from volengine.io.picks import format_of
 

@@ -1,4 +1,4 @@
-"""What a particle is, as the user says it, and the same in voxels of a prediction."""
+"""The recipe of ``pick``: what a particle is, in physical units; and the same rules in voxels of a prediction."""
 
 from __future__ import annotations
 
@@ -26,30 +26,36 @@ class PickRecipe(Recipe):
     feature
         Name of the particles and of their label image; default: the prediction's feature, else its name.
     threshold
-        Probability that foreground exceeds, from 0 to below 1.
+        A voxel is foreground if its probability exceeds this, from 0 to below 1.
     spacing_nm
-        Of two particles closer than this, the one of lower weight goes; 0 keeps all.
+        Of two particles closer than this, the one of lower weight is dropped; 0 keeps all.
     min_volume_nm3
         Smaller regions are dropped.
     seed_distance_nm
-        A thickest place this close to a thicker one of the same component starts no region of its own; default: the
-        spacing, but at least 3 voxels.
+        A local maximum of the distance this close to a higher one of the same component starts no region of its own;
+        default: the spacing, but at least 3 voxels.
     position
         centroid of the region, or its voxel of maximum prediction.
     connectivity
-        Neighbours that make voxels one component: 6, 18 or 26; with mode 2d those in the slice (4, 8, 8).
+        Neighbours that join voxels to one component: 6, 18 or 26; with mode 2d those in the slice (4, 8, 8).
     margin_vox
         Particles closer than this to the volume's faces are dropped, voxels z, y, x.
     mode
-        3d, or 2d: every z slice by itself (distances, regions and spacing).
+        3d; or 2d: distances, regions and spacing are computed in each z slice separately.
     split
-        Cut touching particles apart; without, a connected component is one particle.
+        Separate touching particles; otherwise a connected component is one particle.
     max_distance_vox
-        Distances to the background count up to this; a block never reads further. Larger is slower.
+        Distances to the background count up to this; a block never reads further. A larger value is slower.
     labels
         Write the label volume: 0, or the label of the particle.
     format
-        Format of the table of picks; default: by its file name.
+        Format of the table of picks; default: chosen by the file name's ending.
+
+    Examples
+    --------
+    >>> recipe = PickRecipe(feature="ribosome", threshold=0.5, spacing_nm=20, min_volume_nm3=1000)
+    >>> recipe.position, recipe.connectivity
+    ('centroid', 26)
     """
 
     feature: str = ""
@@ -82,16 +88,16 @@ class PickRecipe(Recipe):
             raise InputError(f"--max-distance-vox must be from 1 to 4095, not {self.max_distance_vox}.")
 
     def feature_of(self, volume: Volume) -> str:
-        """The feature's name for this prediction: the recipe's, else what the prediction says, else its name."""
+        """Name of the feature: the recipe's, else the prediction's feature, else the prediction's name."""
         return self.feature or str(volume.facts.get("feature", "")) or volume.name
 
     def basin_rules(self, volume: Volume) -> BasinRules:
-        """What is foreground, in the prediction's stored values.
+        """The rules for local regions, with the threshold in stored values of the prediction and lengths in voxels.
 
         Raises
         ------
         InputError
-            For a prediction whose type does not say what 1.0 is.
+            The prediction's dtype is neither uint8 nor floating-point.
         """
         dtype = np.dtype(volume.dtype)
         if dtype.kind not in "uif" or dtype == np.int8:
@@ -99,12 +105,12 @@ class PickRecipe(Recipe):
                 f"{volume.url}: cannot pick from {dtype.name}. A prediction holds floating numbers up to 1, or "
                 "integers up to 255 (uint8); convert it first."
             )
-        # Rounded, so that a threshold written as n / 255 means n in spite of the last binary digit.
+        # Rounded, so that a threshold of n / 255 becomes exactly n.
         level = self.threshold if dtype.kind == "f" else math.floor(round(self.threshold * 255, 9))
         return BasinRules(level, self.connectivity, self.mode == "2d", self.max_distance_vox)
 
     def region_rules(self, volume: Volume) -> RegionRules:
-        """How basins become picks, in voxels; a voxel's shortest side is the unit of the distances."""
+        """The rules by which regions become picks, in voxels; distances are in units of a voxel's shortest side."""
         side = min(volume.voxel_size)
         z, y, x = (v / side for v in volume.voxel_size)
         spacing = self.spacing_nm * NM_TO_ANGSTROM / side

@@ -1,14 +1,16 @@
-"""pick: particles from a prediction, as in the paper on Ais, exact for every block shape.
+"""pick: particles from a prediction, with the method of the Ais paper (eLife 2024, e98552, on particle picking).
 
-A voxel is foreground where the prediction exceeds a threshold. The foreground is cut by a watershed of its distance
-transform, seeded at the local maxima of the distance; regions below a volume are dropped; a region's weight is the
-sum of its predictions; of two particles closer than the spacing the lighter one goes; a particle is where its
-region's centroid is (eLife 2024, e98552, section on particle picking). Unlike Ais, seeds never cross components,
-there is no margin unless asked for, and the lighter of two close particles is dropped, as the paper says.
+1. A voxel is foreground if the prediction exceeds the threshold.
+2. A watershed of the distance transform divides the foreground into regions; its seeds are the local maxima of the
+   distance.
+3. Regions smaller than the least volume are dropped.
+4. The weight of a region is the sum of the prediction over its voxels.
+5. Of two particles closer than the spacing, the one of lower weight is dropped.
+6. The position of a particle is the centroid of its region.
 
->>> from volengine.tasks.pick.recipe import PickRecipe
->>> recipe = PickRecipe(feature="ribosome", threshold=0.5, spacing_nm=20, min_volume_nm3=1000)
->>> picks = pick("ribosome.ome.zarr", "ribosome.star", recipe)                      # doctest: +SKIP
+The result is the same for every block shape. It differs from the program Ais in three ways: a region never spans two
+components, the margin at the volume's faces is 0 by default, and of two close particles the one of lower weight is
+dropped, as the paper describes it.
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ from volengine.tasks.pick.recipe import PickRecipe
 
 
 def request(source: str, out: str, recipe: PickRecipe) -> Request[Volume, PickRecipe, PickOutputs]:
-    """Open one prediction; its labels go into its own store, or beside the table if it is a plain file."""
+    """Open a prediction, and choose where the labels go: into its store, or beside the table if it is a plain file."""
     from volengine.io.omezarr.nodes import read_node
     from volengine.io.picks import ending_of
 
@@ -46,28 +48,37 @@ PICK = Verb("pick", request, plan_pick, endings=(".star", ".tbl", ".csv", ".json
 
 
 def pick(source: PathLike, out: PathLike, recipe: PickRecipe | None = None, options: RunOptions | None = None) -> Picks:
-    """Pick particles from a prediction, write them, and return them.
+    """Pick particles from a prediction, write them to a table, and return them.
 
     Parameters
     ----------
     source
-        The prediction: an OME-Zarr store, MRC or TIFF. uint8 (255 is 1.0) or floating numbers.
+        The prediction: an OME-Zarr store, an MRC file or a TIFF file, of uint8 (255 is probability 1) or of
+        floating-point numbers up to 1.
     out
-        The table to write; its ending says the format (``.star``, ``.tbl``, ``.csv``, ``.json``, ``.tsv``). Or a
-        folder, which gets ``<tomogram>__<feature>.star`` (or the ending of the recipe's format).
+        The table to write; its ending chooses the format (``.star``, ``.tbl``, ``.csv``, ``.json``, ``.tsv``). Or a
+        folder for the table ``<tomogram>__<feature>.star`` (or the ending of the recipe's format).
     recipe, options
-        What a particle is, and how to run. With ``labels`` the label image goes into the source's store as
-        ``labels/<feature>``, or, if the source is a plain file, into ``<out>.ome.zarr``.
+        What a particle is, and how to run. With ``labels``, the label image is written into the source's store as
+        ``labels/<feature>``; if the source is a plain file, into ``<out>.ome.zarr``.
 
     Returns
     -------
     Picks
-        As read from the written table, so without what its format does not hold.
+        The picks, read back from the table: columns that the format does not hold are missing.
 
     Raises
     ------
     InputError
-        A prediction that cannot be picked from, or labels of that name made by another run.
+        The source is not a prediction, or another run has made labels of that name.
+
+    Examples
+    --------
+    >>> import volengine
+    >>> recipe = volengine.PickRecipe(threshold=0.5, spacing_nm=5, min_volume_nm3=100)
+    >>> picks = volengine.pick("predictions/TS_01__ribosome.ome.zarr", "picks.star", recipe)
+    >>> picks.position_vox.tolist()
+    [[8.0, 8.0, 8.0], [8.0, 22.0, 20.0]]
     """
     from volengine.io.picks import read_picks
     from volengine.io.stores import local_copy

@@ -32,31 +32,34 @@ def score_block(
     skeleton: str,
     region: list[int],
 ) -> Result:
-    """Kernel: the counts of every feature in a block, and the confusion of the features.
+    """Kernel: count the voxels of a block from which scores are computed.
 
-    It reads the predictions (``prediction0``, ``prediction1`` ... probabilities or masks) and labels (``truth0`` ...)
-    with their halo; of class ids ``prediction0`` and ``truth0`` alone.
+    The inputs are the arrays ``prediction0``, ``prediction1`` ... (probabilities or masks) and ``truth0``, ``truth1``
+    ... (labels), one of each per feature, (z, y, x) with their halo. With class ids a single array holds all features.
 
     Parameters
     ----------
     names
-        Of the features, in order.
+        Names of the features, in the order of the arrays.
     thresholds
-        For each feature the probability above which it is found; ``None`` where the prediction is a mask.
+        For each feature the probability above which a voxel is found; ``None`` if the prediction is a mask.
     prediction_ids, ids, ignore_id, instances, skeleton
         As in :class:`~volengine.tasks.score.recipe.ScoreRecipe`.
     region
-        The part of the volume that counts: z0, y0, x0, z1, y1, x1 in voxels.
+        The part of the volume that is scored: z0, y0, x0, z1, y1, x1 in voxels.
 
     Returns
     -------
-    The table has ``counts`` (1, features, :data:`~volengine.ops.score_masks.COUNTS`) and ``confusion`` (1, features +
-    1, features + 1), int64.
+    Result
+        A table of int64: ``counts`` (1, features, number of :data:`~volengine.ops.score_masks.COUNTS`), and
+        ``confusion`` (1, features + 1, features + 1), predicted by true, whose first row and column are the background.
 
     Raises
     ------
     WiderHaloError
-        A mask is too thick for its skeleton to be known from the halo that was read.
+        A mask is thicker than the halo, so its skeleton cannot be computed; the engine reads the block again.
+    InputError
+        A label is not 0, 1 or 2, or a prediction is not a probability.
     """
     part = block.box.intersect(Box(index3(region[:3]), index3(region[3:])))
     n = len(names)
@@ -76,14 +79,14 @@ def score_block(
 
 
 def score_block_bytes(voxels: int, read: int, features: int, skeleton: str) -> int:
-    """Bytes that :func:`score_block` needs for a block of so many voxels, of ``read`` voxels with its halo."""
+    """Bytes that :func:`score_block` needs for a core of ``voxels`` voxels, and ``read`` voxels with the halo."""
     return voxels * (40 + 10 * features) + (80 * read if skeleton == "3d" else 0)
 
 
 def _values(
     block: Block, names: list[str], prediction_ids: list[int], ids: list[int], ignore_id: int | None, instances: bool
 ) -> tuple[list[Any], list[Any]]:
-    """Each feature's prediction (probabilities, or a mask) and labels, halo included."""
+    """The prediction (probabilities or a mask) and the labels of each feature, halo included."""
     arrays = block.arrays
     if prediction_ids:
         found = [arrays["prediction0"] == i for i in prediction_ids]

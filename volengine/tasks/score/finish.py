@@ -1,4 +1,4 @@
-"""The end of a plan of ``score``: the counts of all blocks become tables."""
+"""The last call of a plan of ``score``: compute scores from the counts of all blocks, and write the tables."""
 
 from __future__ import annotations
 
@@ -14,7 +14,25 @@ from volengine.tasks.score.table import BACKGROUND, Scores
 def write_scores(
     plan: Plan, tables: Any, stage: str, names: list[str], masks: list[int], out: str, facts: Mapping[str, Any]
 ) -> None:
-    """Call at the end of a plan: add up, and write the tables."""
+    """Add the counts of all blocks and write the scores; the engine calls this when all stages are done.
+
+    Parameters
+    ----------
+    plan
+        The plan; its stage's parameters say whether skeletons were counted.
+    tables
+        ``tables(name)`` returns the tables of a stage, by block number.
+    stage
+        Name of the stage that counted, see :func:`volengine.tasks.score.blocks.score_block`.
+    names
+        Names of the features, in the order of the counts.
+    masks
+        Indices of features whose prediction is a mask; their cross-entropy is not defined.
+    out
+        The ``.csv`` file; ``.json`` and ``.confusion.csv`` are written beside it.
+    facts
+        What was compared, and the recipe; kept in the ``.json`` file.
+    """
     blocks = list(tables(stage).values())
     total = sum(table["counts"][0] for table in blocks)
     matrix = sum(table["confusion"][0] for table in blocks)
@@ -30,5 +48,5 @@ def write_scores(
 
 
 def _plain(counts: Mapping[str, int]) -> dict[str, int]:
-    """The counts that people read: voxels that counted, were found, and are true."""
+    """The counts for the table: the number of voxels that were scored, that were found, and that are true."""
     return {key: counts[key] for key in ("voxels", "found", "truth")}

@@ -1,4 +1,4 @@
-"""What is scored against what: each feature's prediction and truth, found from paths and checked against each other."""
+"""The inputs of ``score``: find the prediction and the truth of each feature from paths, and check that they fit."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from volengine.tasks.common.named import SIZE_TOLERANCE, feature_of, of_tomogram
 from volengine.tasks.score.recipe import ScoreRecipe
 
 Where = str | Mapping[str, str]
-"""A path, or one for each feature."""
+"""A path, or a mapping from features to paths."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Case:
 
     @property
     def first(self) -> Volume:
-        """The prediction that stands for the grid."""
+        """The first prediction, whose grid all volumes must have."""
         return next(iter(self.predictions.values()))
 
     @property
@@ -37,7 +37,7 @@ class Case:
 
     @classmethod
     def find(cls, prediction: Where, truth: Where, recipe: ScoreRecipe | None = None) -> Case:
-        """Open what the paths name, and pair it by feature.
+        """Open the volumes that the paths name (metadata only), and pair them by feature.
 
         Parameters
         ----------
@@ -45,14 +45,14 @@ class Case:
             A volume; ``store.ome.zarr#labels/core``; a folder or glob of volumes named ``TOMOGRAM__FEATURE``; for the
             truth also a store with several labels; or a path for each feature.
         recipe
-            Which features (by default those of the predictions); whether one volume holds the class ids of all of them
-            (``prediction_ids``, ``ids``); and the voxel size of predictions that do not say it. A truth that does not
-            say it has the prediction's.
+            The features (by default those of the predictions); the class ids, if one volume holds all features
+            (``prediction_ids``, ``ids``); and the voxel size of predictions that do not state it. A truth that does not
+            state its voxel size has that of the prediction.
 
         Raises
         ------
         InputError, MissingError
-            A feature without prediction or truth; volumes on different grids, or of several tomograms.
+            A feature has no prediction or no truth, or the volumes have different grids or are of several tomograms.
         """
         recipe = recipe or ScoreRecipe()
         predictions = _predictions(prediction, recipe)
@@ -62,7 +62,7 @@ class Case:
         return case
 
     def check(self) -> None:
-        """Refuse volumes that do not lie on one grid, or that cannot be read in blocks."""
+        """Refuse volumes that have different grids, or that cannot be read in blocks."""
         first = self.first
         for volume in (*self.predictions.values(), *self.truth.values()):
             if is_packed(volume.url):
@@ -137,7 +137,7 @@ def _truth(truth: Where, features: list[str], shared: bool, like: Volume) -> dic
 
 
 def _groups(store: str) -> dict[str, str]:
-    """The labels inside a store, by name; none if the store is itself an image of labels."""
+    """Paths of the labels inside a store, by name; empty if the store is itself an image of labels."""
     from volengine.io.omezarr.read import list_groups
 
     named = [info.group for info in list_groups(store)]

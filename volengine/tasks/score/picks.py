@@ -1,4 +1,4 @@
-"""Scores of picks against known positions: one-to-one within a radius, for one or several features and tomograms."""
+"""Scores of picks: pair them one to one with known positions within a radius, per feature, over all tomograms."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Tomograms = dict[str, Picks]
 
 
 def is_picks(prediction: Where) -> bool:
-    """Whether a path (or the paths of all features) ends like a table of picks."""
+    """Whether the suffix of a path (or of the paths of all features) is that of a table of picks."""
     if isinstance(prediction, Mapping):
         return bool(prediction) and all(is_picks(path) for path in prediction.values())
     path = Path(prediction)
@@ -47,23 +47,23 @@ def score_picks(
     prediction, truth
         Tables of picks, of one tomogram or of several; or a table for each feature.
     features
-        Which, and the name of a single one.
+        Features to score; a single one also names tables that do not state their feature. Empty: all.
     radius_nm
-        Picks and known positions are paired one to one, as many as possible within this distance, then with the
-        smallest sum of distances.
+        Largest distance of a pair. Picks and known positions are paired one to one: as many pairs as possible, and of
+        these choices the one with the smallest sum of distances.
     voxel_size
-        Angstrom, for tables that do not say it.
+        Voxel size in angstrom, for tables that do not state it.
 
     Returns
     -------
     Scores
-        One row per feature, over all tomograms. The confusion pairs all features' picks together, so it shows which
-        are another feature's particles.
+        One row per feature, over all tomograms. For the confusion, the picks of all features are paired together, so
+        that it shows how many picks lie on particles of another feature.
 
     Raises
     ------
     InputError, MissingError
-        A feature or tomogram without truth; files that are no tables of picks.
+        A feature or a tomogram has no truth, or a file is not a table of picks.
     """
     if not is_picks(truth):
         raise InputError(f"{prediction} holds picks; the truth must be picks too, not {truth}.")
@@ -119,7 +119,7 @@ def _read(where: Where, features: Sequence[str], voxel_size: float | None) -> di
 
 
 def _tomograms(found: Sequence[Tomograms], known: Sequence[Tomograms]) -> list[tuple[str, str]]:
-    """Pairs of names: of the picks' tomogram and of the truth's."""
+    """Pairs of tomogram names: the name in the picks, and the name in the truth."""
     ours, theirs = (list(dict.fromkeys(n for tables in side for n in tables)) for side in (found, known))
     if len(ours) == len(theirs) == 1:
         return [(ours[0], theirs[0])]
@@ -157,7 +157,7 @@ def _row(feature: str, pairs: Sequence[tuple[Picks | None, Picks | None]], radiu
 
 
 def _confusion(found: Sequence[Picks | None], known: Sequence[Picks | None], radius_nm: float) -> NDArray[np.int64]:
-    """All picks paired with all known positions, whatever their feature; row and column 0 are those left alone."""
+    """Pair all picks with all known positions regardless of their feature; row and column 0 count unpaired ones."""
     ours = np.repeat(np.arange(1, len(found) + 1), [len(_places(p)) for p in found])
     theirs = np.repeat(np.arange(1, len(known) + 1), [len(_places(p)) for p in known])
     places, true = (np.concatenate([_places(p) for p in side]) for side in (found, known))

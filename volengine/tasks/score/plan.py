@@ -1,4 +1,4 @@
-"""Planning ``score``: one stage that counts, block by block, and a call that adds up."""
+"""Planning ``score``: one stage that counts voxels per block, and a call that computes the scores."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from volengine.tasks.score.inputs import Case
 from volengine.tasks.score.recipe import ScoreRecipe
 
 FIRST_MARGIN_VOX = 12
-"""Voxels read around a block beyond what the skeleton's filters need; thicker masks are read again with more."""
+"""Halo beyond the support of the skeleton's filters; a block with a thicker mask is read again with a wider halo."""
 
 LARGEST_BLOCK = 2**22
-"""Voxels per block: about 160 a side, which with the halo of the skeletons becomes 210."""
+"""Voxels per block: about 160 a side, or 210 with the halo of the skeletons."""
 
 UNCHUNKED = (64, 64, 64)
 
@@ -31,9 +31,15 @@ _WRITE = "volengine.tasks.score.finish:write_scores"
 
 
 def plan_score(source: Case, recipe: ScoreRecipe, out: str, folder: PlanFolder, options: RunOptions) -> Plan:
-    """One stage that counts, and a call that adds up and writes the table ``out``.
+    """Plan the stage that counts voxels, and the call that writes the table ``out`` (``.csv``).
 
-    Nothing is kept in ``folder``: the stage needs no scratch.
+    ``folder`` is not used, because the stage needs no scratch.
+
+    Raises
+    ------
+    InputError
+        A prediction is neither a probability nor a mask, the region leaves the volume, or the block does not fit
+        ``skeleton`` 2d.
     """
     shape = source.first.shape
     unit = source.first.chunks or UNCHUNKED
@@ -59,7 +65,7 @@ def plan_score(source: Case, recipe: ScoreRecipe, out: str, folder: PlanFolder, 
 
 
 def _threshold(volume: Volume, recipe: ScoreRecipe) -> float | None:
-    """``None`` for masks."""
+    """The threshold of a prediction; ``None`` if it is a mask."""
     if recipe.prediction_ids or recipe.prediction_kind == "labels":
         return None
     if recipe.prediction_kind == "auto" and (volume.kind == "labels" or volume.dtype == "bool"):

@@ -1,4 +1,4 @@
-"""The recipe of ``score``: what is compared, and how."""
+"""The recipe of ``score``: what to compare, and how."""
 
 from __future__ import annotations
 
@@ -19,25 +19,32 @@ class ScoreRecipe(Recipe):
     features
         Features to score, and their names; default: those of the predictions.
     threshold
-        Voxels of a probability above this are found, from 0 to below 1.
+        A voxel counts as found if its probability exceeds this, from 0 to below 1.
     prediction_kind
-        probability (integers: 255 is 1.0), or labels: what is not 0 is found; auto: labels where the store says so.
+        What the prediction holds: probability (of integers, 255 is 1.0), or labels (a voxel that is not 0 is found).
+        auto: labels if the store or a boolean dtype says so, else probability.
     prediction_ids
-        With one prediction that holds class ids: feature k is found where it equals prediction_ids[k].
+        For one prediction that holds class ids: a voxel is found as feature k if it equals prediction_ids[k].
     ids
-        With one truth volume that holds class ids: feature k is where it equals ids[k].
+        For one truth volume that holds class ids: a voxel belongs to feature k if it equals ids[k].
     ignore_id
-        With ids: voxels of the truth that equal this do not count.
+        With ids: voxels of the truth with this value do not count.
     instances
-        The truth numbers its objects: everything that is not 0 is the feature.
+        The truth numbers its objects: every voxel that is not 0 belongs to the feature.
     skeleton
-        For Surface-Dice: 3d (ridge of the distance to the background), 2d (each z slice thinned), or none.
+        For Surface-Dice: 3d (ridge of the distance to the background), 2d (each z slice is thinned), or none.
     region
         Score only this part of the volume: z0, y0, x0, z1, y1, x1 in voxels; -1 stands for the end.
     radius_nm
-        Picks: a pick is right if it lies this close to a known position that no other pick claims.
+        For picks: a pick is right if it lies within this distance of a known position that no other pick is paired
+        with.
     voxel_size
-        Angstrom, for tables of picks and files that do not say it.
+        Voxel size in angstrom, for tables of picks and files that do not state it.
+
+    Examples
+    --------
+    >>> ScoreRecipe(features=("membrane", "ribosome"), ids=(1, 4)).threshold
+    0.5
     """
 
     features: tuple[str, ...] = ()

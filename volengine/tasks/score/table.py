@@ -1,4 +1,4 @@
-"""The result of scoring: one row per feature, a confusion of features, as text, CSV and JSON."""
+"""The scores: one row per feature and the confusion of features, as text, CSV and JSON."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ class Scores:
     Parameters
     ----------
     kind
-        ``volume`` or ``picks``.
+        ``volume`` or ``picks``: what was scored.
     rows
-        One per feature: names and values. What cannot be said is NaN.
+        One row per feature, with names and values; a score that is not defined is NaN.
     names, confusion
-        ``confusion[i][j]``: how many voxels (or picks) were predicted to be ``names[i]`` and are ``names[j]``; the
-        first is the background (of picks: nothing).
+        ``confusion[i][j]`` is the number of voxels (or picks) that were predicted as ``names[i]`` and are ``names[j]``.
+        The first name is the background (for picks: nothing).
     facts
         What was compared, and the recipe.
     """
@@ -60,13 +60,13 @@ class Scores:
         return "\n\n".join(parts)
 
     def csv(self) -> str:
-        """The rows as CSV; what cannot be said is empty."""
+        """The rows as CSV; a score that is not defined is an empty cell."""
         head = list(self.rows[0])
         lines = [["" if _none(row[k]) is None else row[k] for k in head] for row in self.rows]
         return _csv([head, *lines])
 
     def confusion_csv(self) -> str:
-        """The confusion as CSV: predicted down, true across."""
+        """The confusion as CSV: one row per predicted name, one column per true name."""
         head = ["predicted", *self.names]
         return _csv([head, *([n, *counts] for n, counts in zip(self.names, self.confusion, strict=True))])
 
@@ -81,14 +81,14 @@ class Scores:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Scores:
-        """Scores from what :meth:`to_json` gave."""
+        """Scores from the values of :meth:`to_json`."""
         rows = [{k: math.nan if v is None else v for k, v in row.items()} for row in data["rows"]]
         counts = tuple(tuple(row) for row in data["confusion"]["counts"])
         facts = {k: v for k, v in data.items() if k not in ("kind", "rows", "confusion")}
         return cls(data["kind"], tuple(rows), tuple(data["confusion"]["names"]), counts, facts)
 
     def write(self, out: PathLike) -> None:
-        """Write ``out`` (.csv), and beside it the same as ``.json`` and the confusion as ``.confusion.csv``."""
+        """Write the rows to ``out`` (.csv); beside it all scores as ``.json``, the confusion as ``.confusion.csv``."""
         path = Path(path_text(out))
         write_atomic(path, self.csv().encode())
         if self.names:
@@ -97,14 +97,20 @@ class Scores:
 
 
 def checked_table(out: str) -> str:
-    """The path of a table of scores as it is; raises :class:`InputError` unless it ends with ``.csv``."""
+    """Return the path of a table of scores; raises :class:`InputError` unless it ends with ``.csv``."""
     if not out.endswith(".csv"):
         raise InputError(f"--out {out}: the table of scores ends with .csv.")
     return out
 
 
 def read_scores(out: PathLike) -> Scores:
-    """The scores that :meth:`Scores.write` wrote with this ``out``."""
+    """Read the scores that :meth:`Scores.write` wrote to ``out``.
+
+    Raises
+    ------
+    FormatError
+        The ``.json`` file beside ``out`` is missing or damaged.
+    """
     path = Path(path_text(out)).with_suffix(".json")
     try:
         return Scores.from_json(json.loads(path.read_text()))

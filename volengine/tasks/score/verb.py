@@ -1,11 +1,8 @@
-"""score: predictions against labels, picks against known positions.
+"""score: compare predictions with labels, and picks with known positions.
 
-Volumes are read block by block; a score is made of whole numbers that are added up, so it is the same for every block
-shape, number of workers and order. Skeletons (for Surface-Dice) are local too: a block is read with as much around it
-as the thickness of its mask needs.
-
->>> scores = score("TS_01__membrane.ome.zarr", "TS_01_membrane.mrc", out="scores.csv")         # doctest: +SKIP
->>> scores["membrane"]["surface_dice"]                                                         # doctest: +SKIP
+Volumes are compared block by block. A score is computed from sums of whole numbers, so it is the same for every block
+shape, number of workers and order of execution. Skeletons (for Surface-Dice) are computed per block too: the halo of a
+block is as wide as the thickness of its mask requires.
 """
 
 from __future__ import annotations
@@ -27,7 +24,7 @@ Compared = tuple[Where, Where]
 
 
 def request(compared: Compared, out: str, recipe: ScoreRecipe) -> Request[Case, ScoreRecipe, str]:
-    """Open a prediction and its truth, and pair them by feature; ``out`` is the table of scores."""
+    """Open a prediction and its truth (metadata only), pair them by feature; ``out`` is the table of scores."""
     case = Case.find(*compared, recipe)
     return Request(case.name, case, recipe, out)
 
@@ -43,28 +40,37 @@ def score(
     *,
     out: PathLike | None = None,
 ) -> Scores:
-    """Score a prediction (or picks) against what is known.
+    """Score a prediction against labels, or picks against known positions.
 
     Parameters
     ----------
     prediction, truth
-        Paths of volumes: a file or store, ``store.ome.zarr#labels/core``, a folder or glob of volumes of one tomogram
-        named ``TOMOGRAM__FEATURE``, for the truth also a store with several labels. Or of tables of picks: a file, or a
-        folder of tables named ``TOMOGRAM__FEATURE``. Or a path for each feature.
+        Volumes of one tomogram: a file, a store, labels in a store (``store.ome.zarr#labels/core``), or a folder or
+        glob of volumes named ``TOMOGRAM__FEATURE``; the truth may also be a store with several labels. Or tables of
+        picks: a file, or a folder of tables named ``TOMOGRAM__FEATURE``. Or a mapping with a path for each feature.
     recipe, options
         What is compared, and how to run.
     out
-        A ``.csv`` to write; beside it the same as ``.json``, and ``.confusion.csv``.
+        A ``.csv`` file for the scores; the same scores are written beside it as ``.json``, and the confusion as
+        ``.confusion.csv``. Default: nothing is written.
 
     Returns
     -------
     Scores
-        ``scores["membrane"]["dice"]``; ``rows``, ``confusion``, ``text()``, ``to_json()``.
+        One row per feature, for example ``scores["membrane"]["dice"]``; see ``rows``, ``confusion``, ``text()`` and
+        ``to_json()``.
 
     Raises
     ------
     InputError
-        Volumes on different grids, a feature without truth, values that are neither labels nor probabilities.
+        The volumes have different grids, a feature has no truth, or the values are neither labels nor probabilities.
+
+    Examples
+    --------
+    >>> import volengine
+    >>> scores = volengine.score("predictions/TS_01__ribosome.ome.zarr", "TS_01_ribosome.mrc")
+    >>> scores["ribosome"]["dice"]
+    1.0
     """
     prediction, truth = paths_by_feature(prediction), paths_by_feature(truth)
     recipe, options = recipe or ScoreRecipe(), options or RunOptions()

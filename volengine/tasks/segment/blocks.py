@@ -1,8 +1,8 @@
 """Kernels of ``segment``, and the memory that they need.
 
-Slice statistics, the tomogram on the networks' grid, networks over the patches of a block, blending across blocks,
-predictions back on the tomogram's grid. The kernels unpack a block and call ``volengine.nets`` and ``volengine.ops``,
-where the methods are.
+They compute slice statistics, resample the tomogram to the networks' grid, predict the patches of a block, blend
+patches across blocks, and resample predictions to the tomogram's grid. A kernel unpacks a block and calls functions of
+``volengine.nets`` and ``volengine.ops``, which hold the methods.
 """
 
 from __future__ import annotations
@@ -37,16 +37,19 @@ from volengine.tasks.segment.description import STATISTICS_SLICES, Encoding, Net
 SLAB_VOXELS = 2**24
 
 TORCH_BYTES = 350_000_000
-"""Measured: what importing torch and a first convolution add to a worker process."""
+"""Memory that importing torch and a first convolution add to a worker process, as measured."""
 
 SHARES_BYTES = 100_000_000
-"""Blend shares that are kept, and one being made."""
+"""Memory for the blend shares that are kept, and for one that is being computed."""
 
 
 def slice_cells(block: Block, sampled: bool = False) -> Result:
-    """Kernel: sums of the cells of each slice (:func:`volengine.ops.normalise.slice_moments`).
+    """Kernel: moments of the cells of each slice (:func:`volengine.ops.normalise.slice_moments`).
 
-    ``sampled``: and the voxels that ``global_mad`` is made of.
+    Returns
+    -------
+    Result
+        The table has ``cells``; with ``sampled`` also ``sample``, the voxels from which ``global_mad`` is computed.
     """
     table: Table = {"cells": slice_moments(block.arrays["image"])}
     if sampled:
@@ -61,7 +64,19 @@ def slice_cells_bytes(sampled: bool) -> int:
 
 
 def slice_statistics(block: Block, grid: Index3) -> Result:
-    """Kernel of the one unit that reads all cells: mean and standard deviation of slices and volume."""
+    """Reduce kernel: mean and standard deviation of each slice and of the volume, from the cells of all blocks.
+
+    Parameters
+    ----------
+    grid
+        Number of blocks along z, y, x.
+
+    Returns
+    -------
+    Result
+        The table has ``mean`` and ``std`` (one per slice), ``volume`` (mean, standard deviation), and, if voxels were
+        sampled, ``mad`` (centre, scale).
+    """
     tables = block.tables["cells"]
     nz, ny, nx = grid
     rows = []
@@ -77,28 +92,38 @@ def slice_statistics(block: Block, grid: Index3) -> Result:
 
 
 def slice_statistics_bytes(slices: int, cells: int, sample: int) -> int:
-    """Bytes that :func:`slice_statistics` needs for so many slices of so many cells, and a sample of so many voxels."""
+    """Bytes that :func:`slice_statistics` needs for ``slices`` of ``cells`` each, and ``sample`` sampled voxels."""
     return 4 * 24 * slices * cells + 12 * sample
 
 
 def predict(
     block: Block, nets: list[dict[str, Any]], core: Index3, direct: bool, encoding: dict[str, Any], threads: int = 1
 ) -> Result:
-    """Kernel: run the patches that this block owns.
+    """Kernel: predict the patches that this block owns.
 
     Parameters
     ----------
     nets
-        JSON of :class:`Net`.
+        The networks: :class:`Net` as JSON.
     core
-        Shape of a whole block's core.
+        Shape of a block's core that is not cut by the volume's end, voxels z, y, x.
     direct
-        No patch crosses a block: write the predictions. Otherwise: hand on fixed-point sums as pieces, named
-        ``feature/core``, ``feature/z``, ``feature/zy`` ...
+        No patch crosses a block, so the kernel returns the predictions. Otherwise it returns fixed-point sums.
     encoding
-        JSON of :class:`Encoding`.
+        How predictions are stored: :class:`Encoding` as JSON.
     threads
-        Batches at a time on a CPU; results do not depend on it.
+        Batches that are predicted at the same time on a CPU; results do not depend on it.
+
+    Returns
+    -------
+    Result
+        With ``direct`` the stored values ``product@level``; otherwise integer sums of the core (``feature/core``) and
+        of the parts of patches beyond it (``feature/z``, ``feature/zy`` ...). The count ``patches``.
+
+    Raises
+    ------
+    InputError
+        The image holds NaN or infinity.
     """
     check_finite(block, "image")
     arrays: dict[str, Any] = {}
@@ -120,32 +145,37 @@ def predict(
 
 
 def predict_bytes(nets: Sequence[Net], core: Index3, shape: Index3, batch: int, threads: int) -> tuple[int, int, int]:
-    """Bytes that :func:`predict` needs: in the process for good, for a block's sums, and for a forward in one thread.
+    """Bytes that :func:`predict` needs.
 
     Parameters
     ----------
     nets
-        What is run.
+        The networks.
     core, shape
-        Of a block and of the volume, voxels z, y, x.
+        Shape of a block's core and of the volume, voxels z, y, x.
     batch
         Patches in a batch; 0: as chosen on a CPU.
     threads
-        Batches that may be under way at a time.
+        Batches that may be computed at the same time.
+
+    Returns
+    -------
+    tuple of int
+        Bytes that stay allocated in the process, bytes of a block's sums, bytes of one forward pass in one thread.
     """
     fixed, sums, forward = TORCH_BYTES, 0, 0
     direct = not crosses(nets, core)
     for net in nets:
         given = _input_shape(net, batch)
         weights, peak = _network_bytes(net.path, net.digest, net.network, given)
-        fixed += 2 * weights  # in the convolutions' own order besides
+        fixed += 2 * weights  # and a second copy in the memory order of the convolutions
         answers = (len(net.channels) + 3) if len(net.channels) > 1 else 4
         forward = max(forward, peak + 4 * answers * math.prod(given))
         over = [net.axis_overhang(axis, c) for axis, c in enumerate(core)]
         region = Box.of_shape([min(c + o, n) for c, o, n in zip(core, over, shape, strict=True)])
         if direct:
             region = Box(region.start, (slab_slices(net, region, threads), *region.stop[1:]))
-        copies = 1 if len(net.passes) == 1 else 2  # a GPU gets those of the pass before, and gives new ones back
+        copies = 1 if len(net.passes) == 1 else 2  # a GPU is given the sums of the pass before, and returns new ones
         groups = len(net.channels) // max(len(net.kept), 1)
         sums += 4 * copies * groups * len(net.features) * region.size
     block = math.prod(min(c, n) for c, n in zip(core, shape, strict=True))
@@ -154,7 +184,7 @@ def predict_bytes(nets: Sequence[Net], core: Index3, shape: Index3, batch: int, 
 
 @lru_cache(maxsize=64)
 def _network_bytes(path: str, digest: str, own: str | None, shape: tuple[int, ...]) -> tuple[int, int]:
-    """(weights, peak of a forward) of a model file for an input of this shape; nothing is computed."""
+    """Bytes of a model's weights, and peak bytes of a forward pass for this input shape; nothing is computed."""
     import torch
 
     from volengine.nets.checkpoint import load_facts
@@ -169,7 +199,7 @@ def _network_bytes(path: str, digest: str, own: str | None, shape: tuple[int, ..
 
 
 def _input_shape(net: Net, batch: int) -> tuple[int, ...]:
-    """The largest input of the network (batch 0: as chosen on a CPU)."""
+    """Shape of the largest input of the network (batch 0: as chosen on a CPU)."""
     from volengine.nets.predictor import auto_batch
 
     sides = [a.patch + a.low + a.high + 2 * (a.align - 1) for a in net.lattice.axes]
@@ -183,7 +213,7 @@ def _input_shape(net: Net, batch: int) -> tuple[int, ...]:
 
 
 def check_finite(block: Block, name: str) -> None:
-    """Refuse voxels that are no numbers: a network would spread them over whole patches."""
+    """Refuse an array that holds NaN or infinity, because a network would spread them over whole patches."""
     image = block.arrays[name]
     if image.dtype.kind == "f" and not np.isfinite(image).all():
         raise InputError(
@@ -192,13 +222,13 @@ def check_finite(block: Block, name: str) -> None:
 
 
 def slab_slices(net: Net, box: Box, threads: int) -> int:
-    """Slices to sum and to round at a time: all for 3D patches; for patches in slices, some, to save memory."""
+    """Number of slices that are summed and rounded at a time: all for 3D patches, fewer for 2D ones to save memory."""
     z, y, x = box.shape
     return z if net.lattice.z.patch > 1 else min(z, max(SLAB_VOXELS // (y * x), 2 * threads))
 
 
 def _values(block: Block, net: Net, stored: Encoding, threads: int) -> tuple[dict[str, Any], int]:
-    """The predictions of a block that no patch crosses, by feature, and the number of patches that were run."""
+    """The predictions of a block that no patch crosses, by feature, and the number of patches."""
     values: dict[str, Any] = {}
     step = slab_slices(net, block.box, threads)
     patches = 0
@@ -218,7 +248,7 @@ def _values(block: Block, net: Net, stored: Encoding, threads: int) -> tuple[dic
 
 
 def _sums(block: Block, net: Net, core: Box, region: Box, threads: int) -> tuple[NDArray[np.int32], int]:
-    """Fixed-point sums of all channels over a region, of the patches that a core owns; and how many these are."""
+    """Fixed-point sums (int32) of all channels over a region, from the patches that a core owns; their number."""
     from volengine.nets.predictor import Execution, load_predictor
     from volengine.nets.tiles import PatchJob, predict_patches
 
@@ -236,7 +266,7 @@ def _sums(block: Block, net: Net, core: Box, region: Box, threads: int) -> tuple
         job = PatchJob(each.lattice, reader, shares, each.views)
         total = predict_patches(predictor, job, owned, region, threads, total)
     if total is None:
-        raise InputError("There is no pass over the volume.")
+        raise InputError("The network has no pass over the volume.")
     return total, patches
 
 
@@ -248,7 +278,7 @@ def _mean_and_std(
     if normalisation == "global_mad":
         own = "native" if "native" in block.tables else "statistics"
         centre, scale = block.tables[own][0]["mad"].tolist()
-        return centre, scale - EPSILON  # to which standardise adds it
+        return centre, scale - EPSILON  # standardise adds EPSILON
     table = block.tables["statistics"][0]
     if normalisation == "volume":
         mean, std = table["volume"].tolist()
@@ -257,7 +287,18 @@ def _mean_and_std(
 
 
 def blend_block(block: Block, nets: list[dict[str, Any]], encoding: dict[str, Any]) -> Result:
-    """Kernel: a block's own sums and what its lower neighbours' patches add, as stored predictions."""
+    """Kernel: add the sums of a block and the pieces of its lower neighbours' patches, and encode the predictions.
+
+    Parameters
+    ----------
+    nets, encoding
+        As in :func:`predict`.
+
+    Returns
+    -------
+    Result
+        Stored values ``product@level``, (z, y, x).
+    """
     stored = Encoding.from_json(encoding)
     arrays: dict[str, Any] = {}
     for net in map(Net.from_json, nets):
@@ -270,32 +311,39 @@ def blend_block(block: Block, nets: list[dict[str, Any]], encoding: dict[str, An
 
 
 def _joined(block: Block, name: str) -> NDArray[np.int32]:
-    """A block's own sums of this name, and what reaches in from its lower neighbours."""
+    """The sums of this name: those of the block plus the pieces that reach in from its lower neighbours."""
     own = f"{name}/core"
     pieces = {
         key: array.astype(np.int32, copy=False)
         for key, array in block.arrays.items()
         if key.startswith(f"{name}/") and key != own
     }
-    return blend.join(block.arrays[own].astype(np.int32), pieces)  # a copy: the sums are added in place
+    return blend.join(block.arrays[own].astype(np.int32), pieces)  # a copy, because join adds in place
 
 
 def blend_block_bytes(inside: int) -> int:
-    """Bytes that :func:`blend_block` needs for a block of so many voxels."""
+    """Bytes that :func:`blend_block` needs for a block of ``inside`` voxels."""
     return (4 + 8) * inside
 
 
 def match_block(block: Block, shape: Index3, how: Filter) -> Result:
-    """Kernel: a block of the tomogram, of ``shape`` voxels, on the networks' grid."""
+    """Kernel: resample the tomogram, whose shape is ``shape``, to a block of the networks' grid, float32."""
     check_finite(block, "image")
     found = _resampled(block, "image", shape, how, "reflect")
     return Result({"matched": found})
 
 
 def match_block_bytes(core: Index3, halo: Index3, shape: Index3, out_shape: Index3) -> int:
-    """Bytes that :func:`match_block` needs: the block in float32, one axis after the other.
+    """Bytes that :func:`match_block` needs: it resamples the block in float32, one axis after the other.
 
-    ``core`` of blocks of the grid of ``out_shape``, and ``halo`` around what is read from the grid of ``shape``.
+    Parameters
+    ----------
+    core
+        Shape of a block's core on the grid of ``out_shape``, voxels z, y, x.
+    halo
+        Voxels read around it on the grid of ``shape``.
+    shape, out_shape
+        Shapes of the grid that is read and of the grid that is written.
     """
     sides = [min(-(-c * n // m) + 2 * h + 1, n) for c, n, m, h in zip(core, shape, out_shape, halo, strict=True)]
     peak = before = math.prod(sides)
@@ -309,7 +357,22 @@ def match_block_bytes(core: Index3, halo: Index3, shape: Index3, out_shape: Inde
 def restore_block(
     block: Block, shape: Index3, how: Filter, dtype: Any, rounding: Rounding, factors: list[list[int]]
 ) -> Result:
-    """Kernel: a block of predictions, of ``shape`` voxels on the networks' grid, as stored values on all levels."""
+    """Kernel: resample predictions from the networks' grid to a block of the tomogram's grid, and encode them.
+
+    Parameters
+    ----------
+    shape
+        Shape of the networks' grid, voxels z, y, x.
+    how
+        The filter, see :mod:`volengine.ops.resample`.
+    dtype, rounding, factors
+        As in :class:`Encoding`.
+
+    Returns
+    -------
+    Result
+        Stored values ``product@level``, (z, y, x).
+    """
     arrays: dict[str, Any] = {}
     for name in block.arrays:
         values = store(_resampled(block, name, shape, how, "edge"), dtype, rounding)

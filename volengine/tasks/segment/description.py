@@ -1,6 +1,6 @@
-"""What planning and kernels of ``segment`` share: each network's part of a stage, and how predictions are stored.
+"""Facts that the planner and the kernels of ``segment`` share: how each network is applied, how predictions are stored.
 
-Both go into a stage's parameters as JSON.
+A stage carries both in its parameters, as JSON.
 """
 
 from __future__ import annotations
@@ -27,41 +27,42 @@ if TYPE_CHECKING:
 
 
 UNCERTAINTY = " uncertainty"
-"""Ends the name of the volume that holds a feature's uncertainty."""
+"""Suffix of the name of the volume that holds a feature's uncertainty."""
 
 STATISTICS_SLICES = 64
-"""Slices of a block of the stages that make statistics."""
+"""Slices per block in the stages that compute statistics."""
 
 
 @dataclass(frozen=True)
 class Net:
-    """A model's part of the prediction.
+    """How one model is applied to a volume.
 
     Parameters
     ----------
     path, digest
-        The model file and its identity.
+        The model file and the digest of its bytes.
     features
-        Name of the feature in each output channel; empty: the channel is not kept (background).
+        Name of the feature in each output channel; an empty name: the channel is not written (background).
     lattice
-        The patches.
+        Where the patches lie.
     window, edges, normalisation
-        How patches are blended, what lies outside of the volume, and how the input is normalised.
+        How patches are blended, what stands in for voxels outside of the volume (per axis), and how the input is
+        normalised.
     bounded
-        Whether the sums are of probabilities.
+        Whether probabilities (0 to 1) are summed, and not logits or other values.
     execution
         Fields of :class:`volengine.nets.predictor.Execution`.
     mirror_volume
-        Whether the views are of the whole volume instead of the patches.
+        Whether test-time augmentation flips the whole volume instead of each patch.
     sigmoid
-        The sums are of logits, and their sigmoid is written.
+        Logits are summed, and the sigmoid of their mean is written.
     network
-        The own architecture that the user allowed for this model, if it has one.
+        The user's own architecture that this model may run, if it has one.
     inverted
-        The volume's contrast is the other way round than what the network knows.
+        The volume has the opposite contrast of those that the network was trained on.
     colour
-        Red, green, blue, 0 to 1, in which viewers show what it predicts, if the model says one. It changes nothing of
-        the prediction, so kernels do not get it.
+        Red, green, blue, 0 to 1, in which viewers show the prediction, if the model states one. It does not change the
+        prediction, so kernels do not get it.
     """
 
     path: str
@@ -80,7 +81,7 @@ class Net:
     colour: tuple[float, float, float] | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """JSON parameters of a kernel."""
+        """The fields as JSON values, for the parameters of a kernel."""
         return {key: value for key, value in asdict(self).items() if key != "colour"}
 
     @classmethod
@@ -98,12 +99,12 @@ class Net:
 
     @property
     def spread(self) -> bool:
-        """Whether the uncertainty is written too."""
+        """Whether the uncertainty is written, too."""
         return bool(self.execution.get("spread"))
 
     @property
     def channels(self) -> list[tuple[int, str]]:
-        """Channel and name of all sums that are needed: ``feature``, ``feature~mean`` and ``feature~square``."""
+        """Channel and name of every sum that the blend needs: ``feature``, ``feature~mean`` and ``feature~square``."""
         groups = [""] if not self.spread else ["", "~square"] if self.bounded else ["", "~mean", "~square"]
         n = len(self.features)
         return [(g * n + channel, feature + end) for g, end in enumerate(groups) for channel, feature in self.kept]
@@ -116,12 +117,12 @@ class Net:
 
     @property
     def scale(self) -> float:
-        """Fixed-point scale of its sums."""
+        """Fixed-point scale of the network's sums."""
         return blend.PROBABILITY_SCALE if self.bounded else blend.VALUE_SCALE
 
     @cached_property
     def passes(self) -> list[Pass]:
-        """The patches of the volume, and of its mirrored versions where they lie otherwise."""
+        """The patches of the volume, and those of its mirrored versions where their places differ."""
         from volengine.nets.tta import views
 
         if not self.mirror_volume:
@@ -142,22 +143,22 @@ class Net:
         return sum(len(p.lattice) for p in self.passes)
 
     def overhang(self, core: Sequence[int]) -> Index3:
-        """The largest of all passes; see :meth:`volengine.core.lattice.Lattice.overhang`."""
+        """The largest overhang of all passes, voxels z, y, x; see :meth:`volengine.core.lattice.Lattice.overhang`."""
         return index3(np.max([p.lattice.overhang(core) for p in self.passes], axis=0).tolist())
 
     def halo(self, core: Sequence[int]) -> tuple[Index3, Index3]:
-        """The largest of all passes; see :meth:`volengine.core.lattice.Lattice.halo`."""
+        """The largest halo of all passes, voxels z, y, x; see :meth:`volengine.core.lattice.Lattice.halo`."""
         low, high = np.max([p.lattice.halo(core, self.edges) for p in self.passes], axis=0).tolist()
         return index3(low), index3(high)
 
     def axis_overhang(self, axis: int, core: int) -> int:
-        """The same along one axis, of any length."""
+        """The overhang along one axis, for a core of this length."""
         return max(p.lattice.axes[axis].overhang(core) for p in self.passes)
 
 
 @dataclass(frozen=True)
 class Pass:
-    """Patches that count together: a lattice, the views they are seen from (``None``: all), and their share."""
+    """Patches that are summed together: a lattice, their views (``None``: all), and their share of the sum."""
 
     lattice: Lattice
     views: tuple[View, ...] | None
@@ -171,14 +172,14 @@ def uncertainty_of(feature: str) -> str:
 
 @dataclass(frozen=True)
 class Encoding:
-    """How probabilities become stored values: dtype, rounding, and the factors of the pyramid's levels."""
+    """How predictions become stored values: dtype, rounding, and the factors of the pyramid's levels."""
 
     dtype: ProbabilityType
     rounding: Rounding
     factors: tuple[Index3, ...]
 
     def values(self, sums: Mapping[str, NDArray[np.int32]], net: Net, feature: str) -> dict[str, NDArray[np.generic]]:
-        """A feature's sums, by the names of :attr:`Net.channels`, as stored values of its products."""
+        """Turn sums of a feature (int32, by the names of :attr:`Net.channels`) into stored values of its volumes."""
         found = quantise(sums[feature], net.scale, self.dtype, self.rounding, bounded=net.bounded, sigmoid=net.sigmoid)
         values = {feature: found}
         if net.spread:
@@ -189,7 +190,7 @@ class Encoding:
         return values
 
     def levels(self, values: Mapping[str, NDArray[np.generic]]) -> dict[str, Any]:
-        """Stored values on all levels, named ``product@level``."""
+        """Stored values of each volume on all levels, named ``product@level``."""
         arrays: dict[str, Any] = {}
         for name, level in values.items():
             arrays |= levels_of(level, self.factors, "probability", name)
@@ -201,5 +202,5 @@ class Encoding:
 
 
 def crosses(nets: Sequence[Net], core: Sequence[int]) -> bool:
-    """Whether a patch of any network reaches over the upper faces of blocks of this core."""
+    """Whether a patch of any network reaches beyond the upper faces of blocks with this core."""
     return any(net.axis_overhang(axis, c) > 0 for net in nets for axis, c in enumerate(core))

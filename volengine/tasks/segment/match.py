@@ -1,9 +1,9 @@
-"""Matching: the tomogram on the grid that models were trained for, and their predictions back on the tomogram's.
+"""Match: resample a tomogram to the models' voxel size, and their predictions back onto the tomogram's grid.
 
-Stages around a :class:`volengine.tasks.segment.stages.GridStages`: ``match`` writes a float32 copy of the tomogram at
-the models' voxel size, the networks read that and write float32 predictions, ``restore`` resamples these onto the
-tomogram's grid and stores them. Copies are scratch and go with the end of the run. The method is in
-:mod:`volengine.ops.resample`.
+Three steps: the stage ``match`` writes a float32 copy of the tomogram at the models' voxel size; the networks read the
+copy and write float32 predictions (:class:`volengine.tasks.segment.stages.GridStages`); the stage ``restore`` resamples
+these onto the tomogram's grid and stores them. The copies are scratch arrays, which the engine deletes at the end of
+the run. The method is in :mod:`volengine.ops.resample`.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ _RESTORE = "volengine.tasks.segment.blocks:restore_block"
 
 @dataclass(frozen=True)
 class MatchStages:
-    """The stages that predict a tomogram on another grid than its own.
+    """The stages that predict a tomogram on a grid of another voxel size.
 
     Parameters
     ----------
     volume, shape
-        The tomogram, and the shape of the grid that the networks see.
+        The tomogram, and the shape (z, y, x) of the grid that the networks see.
     recipe, specs, folder, options
-        As of :class:`volengine.tasks.segment.stages.GridStages`; ``specs`` on the tomogram's grid.
+        As in :class:`volengine.tasks.segment.stages.GridStages`; ``specs`` are on the tomogram's grid.
     """
 
     volume: Volume
@@ -53,7 +53,7 @@ class MatchStages:
     options: RunOptions
 
     def plan(self, nets: list[Net], *, flat: bool) -> Plan:
-        """All stages; ``flat``: the networks see slices, so that blocks should cover whole ones."""
+        """Plan all stages; ``flat``: the networks see slices, so that blocks should cover whole slices."""
         chunk = self._chunk(flat=flat)
         copy = self._scratch("matched", chunk)
         answers = {name: self._scratch(name, chunk) for name in self.specs}

@@ -1,4 +1,4 @@
-"""What each model of a recipe does on a volume: its patch lattice, blending, normalisation and views."""
+"""How each model of a recipe is applied to a volume: patch lattice, blending, normalisation and views."""
 
 from __future__ import annotations
 
@@ -16,24 +16,30 @@ from volengine.tasks.segment.description import Net
 from volengine.tasks.segment.recipe import Resolved, SegmentRecipe, check_voxel_size, fit_stride
 
 MATCHED = {"none": "", "xy": "yx", "isotropic": "zyx"}
-"""Axes that are resampled to the model's voxel size."""
+"""For each value of ``match``, the axes that are resampled to the model's voxel size."""
 
 LARGEST_FACTOR = 8
-"""Between voxel sizes; beyond, a header is more likely wrong than a tomogram meant."""
+"""Largest ratio of voxel sizes that ``match`` accepts; a larger one is more likely an error in a file's header."""
 
 EXACT_TILE = 3
-"""Exact mode: side of a tile over the receptive field's radius; a 3D network then computes each voxel about 5 times.
-The nearest power of two is taken, so that blocks hold whole tiles."""
+"""Exact mode: side of a tile divided by the receptive field's radius; a 3D network then computes each voxel about 5
+times. The side is rounded to the nearest power of two, so that blocks hold whole tiles."""
 
 SLICE_MULTIPLE, SLICE_CONTEXT = 32, 64
-"""Ais pads whole slices to a multiple of 32, plus 64 voxels."""
+"""Ais pads whole slices to a multiple of 32 voxels, plus 64."""
 
 BACKGROUND = "background"
-"""A channel of this name, beside others under a softmax, is no feature: nothing is written for it."""
+"""Name of the background channel of a softmax: it is not a feature, and nothing is written for it."""
 
 
 def nets_of(volume: Volume, recipe: SegmentRecipe, options: RunOptions) -> dict[Index3, list[Net]]:
-    """What each model of the recipe does, by the shape of the grid that it sees: the volume's own, or a matched one."""
+    """How each model of the recipe is applied, by the shape of its grid: the volume's own, or a matched one.
+
+    Raises
+    ------
+    InputError, PlanError
+        A model does not fit the volume or the recipe.
+    """
     found: dict[Index3, list[Net]] = {}
     for path in recipe.models:
         shape, net = _net(volume, recipe, options, path)
@@ -63,7 +69,7 @@ def _net(volume: Volume, recipe: SegmentRecipe, options: RunOptions, path: str) 
         features=tuple("" if softmax and f == BACKGROUND else f for f in facts.features),
         lattice=lattice_of(shape, recipe, facts, path),
         window="constant" if recipe.exact else how.window or facts.window,
-        edges=(edge if facts.volumetric else "edge", edge, edge),  # slices beyond the ends: the last one, as in Ais
+        edges=(edge if facts.volumetric else "edge", edge, edge),  # beyond the ends: the last slice, as in Ais
         normalisation=facts.normalisation,
         bounded=facts.activation != "none" and not logits,
         execution={
@@ -92,11 +98,11 @@ def _colour(facts: ModelFacts) -> tuple[float, float, float] | None:
 
 
 def _shape(volume: Volume, recipe: SegmentRecipe, facts: ModelFacts, path: str) -> Index3:
-    """The grid on which a model sees the volume: resampled where the recipe says so."""
+    """Shape of the grid on which a model sees the volume, resampled if the recipe asks for it."""
     match = recipe.resolved().match
     axes = MATCHED[match]
     if not recipe.any_voxel_size:
-        minded = "yx" if recipe.compat == "ais" else "zyx"  # Ais never minds z
+        minded = "yx" if recipe.compat == "ais" else "zyx"  # Ais ignores the voxel size along z
         rest = "".join(axis for axis in minded if axis not in axes)
         check_voxel_size(volume, path, facts, recipe.match_tolerance, rest)
     for axis, v, m in zip("zyx", volume.voxel_size, facts.voxel_size, strict=True):
@@ -111,7 +117,7 @@ def _shape(volume: Volume, recipe: SegmentRecipe, facts: ModelFacts, path: str) 
 
 
 def _check_answer(recipe: SegmentRecipe, facts: ModelFacts, path: str) -> None:
-    """Refuse what this model's answers cannot be made into."""
+    """Refuse a recipe that asks for output which this model's answers cannot give."""
     if facts.activation == "none" and recipe.dtype == "uint8":
         raise InputError(f"{path} predicts values, not probabilities; use --dtype float32.")
     if facts.activation == "none" and recipe.uncertainty:
@@ -125,14 +131,14 @@ def _check_answer(recipe: SegmentRecipe, facts: ModelFacts, path: str) -> None:
 
 
 def lattice_of(shape: Index3, recipe: SegmentRecipe, facts: ModelFacts, path: str) -> Lattice:
-    """The patches of a model on a volume of this shape.
+    """Lay out the patches of a model on a volume of this shape (z, y, x).
 
     Raises
     ------
     PlanError
-        Patches that the network's stride does not divide.
+        The patch is not a multiple of the network's stride.
     InputError
-        Exact mode for a network without finite receptive field.
+        Exact mode is asked for, but the network has no finite receptive field.
     """
     how = recipe.resolved()
     patch = _patch(shape, how, facts, path)
@@ -174,7 +180,7 @@ def _exact(shape: Index3, patch: Index3, facts: ModelFacts, path: str, *, given:
         )
     if facts.normalisation == "per_patch":
         raise InputError(f"{path} was trained with patches normalised by themselves; leave out --exact.")
-    if not given:  # context is computed and thrown away: tiles that are small beside it cost many times their size
+    if not given:  # context is computed and discarded: for tiles smaller than it, most of the work would be lost
         strides = zip(patch, facts.receptive_field, facts.stride, strict=True)
         patch = index3(max(p, -(-_power(EXACT_TILE * r) // s) * s) for p, r, s in strides)
     z, y, x = (
@@ -187,5 +193,5 @@ def _exact(shape: Index3, patch: Index3, facts: ModelFacts, path: str, *, given:
 
 
 def _power(length: int) -> int:
-    """The power of two nearest to a length."""
+    """The power of two that is nearest to a length."""
     return 1 << round(math.log2(length)) if length > 0 else 1

@@ -1,4 +1,4 @@
-"""Planning ``segment``: which models see which grid, the stores of the predictions, and the stages of each grid."""
+"""Planning ``segment``: the grid of each model, the stores of the predictions, and the stages on each grid."""
 
 from __future__ import annotations
 
@@ -22,30 +22,30 @@ SHARD_VOX = 128
 
 
 def plan_segment(source: Volume, recipe: SegmentRecipe, out: str, folder: PlanFolder, options: RunOptions) -> Plan:
-    """Stages that predict the features of a tomogram; reads the models' facts, and no voxels.
+    """Plan the stages that predict the features of a tomogram; reads the models' facts and the volume's metadata.
 
     Parameters
     ----------
     source
         The tomogram.
     recipe
-        Which models, and how they are applied.
+        Which models are applied, and how.
     out
-        Folder or URL that gets the predictions; or, for a single feature, the store itself (``.zarr``).
+        Folder or URL for the predictions; or, for a single feature, the store itself (``.zarr``).
     folder
-        Of the plan: sums and matched copies lie in its scratch folder.
+        Folder of the plan; its scratch folder holds sums and matched copies.
     options
         How to run.
 
     Returns
     -------
     Plan
-        Its images that are no scratch are the predictions, each with its feature's name in ``facts["feature"]``.
+        Its images that are not scratch are the predictions; ``facts["feature"]`` of each is its feature's name.
 
     Raises
     ------
     InputError
-        A model that does not fit the tomogram or the recipe; two models that predict one feature.
+        A model does not fit the tomogram or the recipe, or two models predict the same feature.
     """
     if is_packed(source.url):
         raise InputError(f"{source.url} is compressed as a whole and cannot be read in blocks; convert it first.")
@@ -82,10 +82,11 @@ def _store(volume: Volume, feature: str, out: str, features: int) -> str:
 
 
 def _chunk_and_shard(volume: Volume, *, flat: bool) -> tuple[Index3, Index3]:
-    """Chunk and shard of the predictions: the volume's own, but shards not much above 128 voxels a side.
+    """Chunk and shard of the predictions: those of the volume, but shards of not much more than 128 voxels a side.
 
-    A block covers whole shards and takes a network seconds to minutes, so they are the grain of progress. For 2D
-    networks alone shards are one chunk thin along z: then blocks can cover whole slices, and no patch crosses one.
+    A block covers whole shards and takes a network seconds to minutes; a run that is stopped loses unfinished blocks.
+    If all networks are 2D, a shard has the depth of one chunk: then blocks can cover whole slices, and no patch crosses
+    the border of a block.
     """
     from volengine.io.omezarr.levels import auto_chunk
 

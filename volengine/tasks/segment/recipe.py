@@ -1,4 +1,4 @@
-"""The recipe of segment, and what is refused before anything is planned."""
+"""The recipe of ``segment``, and the checks that need no voxels."""
 
 from __future__ import annotations
 
@@ -27,72 +27,79 @@ class SegmentRecipe(Recipe):
     Parameters
     ----------
     models
-        Model files: native ``.safetensors``, Ais's ``.scnm``, membrain-seg's ``.ckpt``; or names of models that come
-        with the package: ``cytoplasm``. A single one needs no list.
+        Model files: native ``.safetensors``, Ais's ``.scnm``, membrain-seg's ``.ckpt``; or the name of a model that
+        comes with the package: ``cytoplasm``. A single one needs no list.
     network_files
-        Own architectures that models of yours have: ``FILE.py:Class`` or ``package.module:Class``. They are run; what
-        a model file names is not, unless it is named here too.
+        Your own architectures that models use: ``FILE.py:Class`` or ``package.module:Class``. This Python code is run.
+        An architecture that only the model file names is never run.
     patch
-        Voxels z, y, x that a network answers at once, or ``slice``: whole slices with 32 or more voxels of context
-        on each side, as Ais does. Default: the model's.
+        Voxels z, y, x that the network predicts at once; or ``slice``: whole slices with 32 or more voxels of context
+        on each side, as in Ais. Default: the model's.
     overlap
-        Of neighbouring patches, 0 to below 1. Default: the model's.
+        Share of a patch that neighbouring patches have in common, from 0 to below 1. Default: the model's.
     window
-        ``gaussian``, ``hann``, ``constant`` or ``crop``. Default: the model's.
+        Blend window: ``gaussian``, ``hann``, ``constant`` or ``crop``. Default: the model's.
     edge
-        Outside of the volume: ``reflect``, ``edge`` or ``zero``. Default: the model's.
+        Voxels outside of the volume: ``reflect``, ``edge`` or ``zero``. Default: the model's.
     margin_vox
-        Voxels the volume is made longer by at its faces before the patches are laid out (in z only for 3D models).
+        Voxels by which the volume is extended at its faces before the patches are laid out (along z only for 3D
+        models).
     exact
         For purely convolutional networks: patches do not overlap and see their whole receptive field, so that the
-        prediction is that of the whole volume at once. Larger patches take more memory and less time; default: the
-        model's, but at least three times the receptive field's radius.
+        prediction equals that of the whole volume at once. Larger patches take more memory and less time. Default
+        patch: the model's, but at least three times the receptive field's radius.
     tta
-        Views from which each patch is predicted: 1 to 8 (quarter turns, then flipped), to 16 (3D), ``flips`` along all
-        axes (8 views in 3D), or ``flips4``, half of these. Default: 1.
+        Test-time augmentation: number of views of each patch, 1 to 8 (quarter turns, then flipped), up to 16 for 3D;
+        ``flips``: flips along all axes (8 views in 3D); ``flips4``: half of these. Default: 1.
     tta_of
-        What is turned: each ``patch``, or the whole ``volume`` (1 or flips only), whose patches then lie otherwise
-        where the last one is moved back. Default: the patch.
+        What is flipped or turned: each ``patch``, or the whole ``volume`` (1 or flips only). Flips of the volume change
+        the places of its patches where the last patch of an axis is moved back into the volume. Default: the patch.
     mean_of
         What is averaged over views and patches: ``probabilities``, or the ``logits`` before the network's sigmoid.
         Default: probabilities.
     answer
-        What is written: ``probabilities``, or the averaged ``logits`` as they are (float types only).
+        What is written: ``probabilities``, or the averaged ``logits`` (float types only).
     uncertainty
-        Write for each feature also the standard deviation of its probability over all views and patches that saw a
-        voxel, weighted as in the blend: a further volume, ``FEATURE uncertainty``.
+        Write for each feature a further volume, ``FEATURE uncertainty``: the standard deviation of the probability over
+        all views and patches that cover a voxel, weighted as in the blend.
     batch
-        Patches per call of the network; 0: chosen by the device.
+        Patches per call of the network; 0: chosen for the device.
     precision
         ``float32``, ``tf32``, ``bfloat16`` or ``float16`` (GPU).
     channels_last
-        Memory order for the network.
+        Use the channels-last memory order for the network.
     compile
         Use ``torch.compile``.
     dtype
-        Of the predictions: ``uint8`` (255 is 1.0), ``float16`` or ``float32``.
+        Type of the predictions: ``uint8`` (255 is 1.0), ``float16`` or ``float32``.
     rounding
-        To uint8: ``nearest`` (half to even) or ``truncate`` (as Ais does).
+        How probabilities become uint8: ``nearest`` (half to even) or ``truncate`` (as Ais does).
     compat
-        Predict as another program does, in whatever else is not said: ``membrain`` (membrain-seg: windows of 160
-        voxels, overlap 0.5, zeros outside, the volume mirrored 8 ways, mean of logits) or ``ais`` (Ais's command line:
-        whole slices, mirrored outside to a multiple of 32 and 64 more, truncation to uint8).
+        Predict as another program does; fields that are given take precedence. ``membrain``: membrain-seg (windows of
+        160 voxels, overlap 0.5, zeros outside, the volume mirrored 8 ways, mean of logits). ``ais``: Ais's command line
+        (whole slices, mirrored outside to a multiple of 32 voxels plus 64, truncation to uint8).
     match
-        What to do with a tomogram whose voxel size is not the model's: ``none`` (refuse it), or resample it to the
-        model's on the way to the network, and the prediction back onto the tomogram's own grid. ``xy``: in the
-        slices alone, with Ais's filter (linear after a Gaussian); ``isotropic``: along z too, with a windowed sinc,
-        close to MemBrain's cropping of the Fourier transform. Default: none; with ``compat`` ais: xy.
+        What to do with a tomogram whose voxel size differs from the model's: ``none`` refuses it. The others resample
+        it to the model's voxel size, and the prediction back onto the tomogram's grid: ``xy`` within the slices only,
+        with Ais's filter (linear after a Gaussian); ``isotropic`` along z as well, with a windowed sinc, close to
+        MemBrain's cropping of the Fourier transform. Default: none; with ``compat`` ais: xy.
     match_tolerance
-        Relative difference of voxel sizes up to which an axis is taken as it is.
+        Relative difference of voxel sizes up to which an axis is not resampled.
     any_voxel_size
-        Accept tomograms whose voxel size is not the model's, as they are.
+        Accept tomograms whose voxel size differs from the model's, and do not resample them.
     invert
-        The tomogram's contrast is the other way round than what the models were trained on: it shows molecules bright
-        where they know them dark. What they see is negated; the tomogram stays as it is.
+        The tomogram has the opposite contrast of those that the models were trained on: molecules are bright instead of
+        dark. The networks then see the negated tomogram; the stored one is not changed.
     ngff
-        Version of the written stores: ``0.5`` or ``0.4``.
+        OME-Zarr version of the written stores: ``0.5`` or ``0.4``.
     levels
         Number of resolution levels; default: until no axis is longer than 128 voxels.
+
+    Examples
+    --------
+    >>> recipe = SegmentRecipe(models=("ribosome.safetensors",), overlap=0.25, tta="flips")
+    >>> recipe.dtype
+    'uint8'
     """
 
     models: tuple[str, ...]
@@ -142,7 +149,7 @@ class SegmentRecipe(Recipe):
         if self.resolved().tta_of == "volume" and self.resolved().tta not in (1, "flips", "flips4"):
             raise InputError(f"--tta-of volume mirrors only: --tta must be 1, flips or flips4, not {self.tta}.")
         if self.exact and (self.resolved().tta_of == "volume" or self.compat):
-            raise InputError("--exact goes without --tta-of volume and --compat: its patches are laid out otherwise.")
+            raise InputError("--exact lays out patches in its own way: leave out --tta-of volume and --compat.")
         if self.any_voxel_size and self.match not in (None, "none"):
             raise InputError(f"--match {self.match} and --any-voxel-size contradict each other: leave one out.")
         if not 0 <= self.match_tolerance < 1:
@@ -153,7 +160,7 @@ class SegmentRecipe(Recipe):
             raise InputError(f"--rounding {self.rounding} is for uint8, not for {self.dtype}.")
 
     def resolved(self) -> Resolved:
-        """What the recipe, else ``compat``, else the default says."""
+        """Fill in the fields that the recipe leaves open: from ``compat``, else with the defaults."""
         values: dict[str, Any] = dict(_PRESETS[self.compat])
         if self.answer == "logits":
             values["mean_of"] = "logits"
@@ -167,9 +174,9 @@ class SegmentRecipe(Recipe):
 
 @dataclass(frozen=True)
 class Resolved:
-    """The values of a :class:`SegmentRecipe` once ``compat`` has filled them in; ``None``: the model's own.
+    """The values of a :class:`SegmentRecipe` after ``compat`` has filled them in; ``None`` means the model's value.
 
-    Fields have the recipe's meaning.
+    The fields have the same meaning as in the recipe.
     """
 
     patch: Index3 | Literal["slice"] | None
@@ -210,12 +217,21 @@ _PRESETS: dict[str, dict[str, Any]] = {
 
 
 def check_voxel_size(volume: Volume, path: str, facts: ModelFacts, tolerance: float, axes: str = "zyx") -> None:
-    """Refuse a model trained at another voxel size; networks that see one slice do not mind z.
+    """Refuse a model that was trained at another voxel size than the volume's.
+
+    Parameters
+    ----------
+    volume, path, facts
+        The volume, the path of the model (for the message), and the model's facts.
+    tolerance
+        Largest relative difference that is accepted.
+    axes
+        Axes that are compared; a network that sees single slices ignores z.
 
     Raises
     ------
     InputError
-        With both numbers and the options that allow it.
+        The voxel sizes differ by more; the message has both numbers and the options that allow it.
     """
     minded = "zyx" if facts.volumetric or facts.context > 1 else "yx"
     for axis, v, m in zip("zyx", volume.voxel_size, facts.voxel_size, strict=True):
@@ -232,7 +248,7 @@ def check_voxel_size(volume: Volume, path: str, facts: ModelFacts, tolerance: fl
 
 
 def fit_stride(patch: Index3, stride: Index3, model: str) -> None:
-    """Refuse patches that the network cannot halve as often as it wants."""
+    """Refuse a patch whose sides are not multiples of the network's stride (its total pooling)."""
     for axis, p, s in zip("zyx", patch, stride, strict=True):
         if p % s:
             raise PlanError(

@@ -1,4 +1,4 @@
-"""The stages of ``segment`` on one grid: statistics, networks over patches, blending across blocks."""
+"""The stages of ``segment`` on one grid: statistics, networks on patches, blending across blocks."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from volengine.tasks.segment.description import STATISTICS_SLICES, Net, crosses
 from volengine.tasks.segment.recipe import SegmentRecipe
 
 LARGEST_BLOCK = 2**22
-"""Voxels per block: some seconds on a CPU; larger ones cost progress when a worker dies."""
+"""Voxels per block: it takes some seconds on a CPU; of a larger block more work is lost when a worker dies."""
 
 _CELLS = "volengine.tasks.segment.blocks:slice_cells"
 _STATISTICS = "volengine.tasks.segment.blocks:slice_statistics"
@@ -37,20 +37,20 @@ _BLEND = "volengine.tasks.segment.blocks:blend_block"
 
 @dataclass(frozen=True)
 class GridStages:
-    """The stages that predict on one grid: the tomogram's own, or the one that networks were trained for.
+    """The stages that predict on one grid: the tomogram's own, or the one that the networks were trained for.
 
     Parameters
     ----------
     volume
-        What the networks see: the tomogram, or its matched copy.
+        The volume that the networks read: the tomogram, or its matched copy.
     recipe, nets
-        How they predict.
+        The user's recipe, and how each network is applied.
     specs
-        What is written, by product.
+        For each volume that is written (a feature or its uncertainty) its image.
     folder, options
-        Where scratch arrays lie, and how to run.
+        Folder of the plan, for scratch arrays; and how to run.
     native
-        The tomogram, where ``volume`` is its matched copy: Ais takes ``global_mad`` from it.
+        The tomogram itself, if ``volume`` is its matched copy: as in Ais, ``global_mad`` is computed from it.
     """
 
     volume: Volume
@@ -62,7 +62,7 @@ class GridStages:
     native: Volume | None = None
 
     def plan(self) -> Plan:
-        """Choose blocks and put the stages together."""
+        """Choose the blocks, and return the stages as a plan."""
         core = self.core()
         over = [net.overhang(core) for net in self.nets]
         stages, scratch = [], self.scratch(core)
@@ -82,8 +82,11 @@ class GridStages:
         return Plan(self.volume.name, tuple(stages), images, notes=tuple(notes))
 
     def core(self) -> Index3:
-        """The block: one that no patch crosses if that leaves a block for each worker, else one that patches reach
-        over by less than a block."""
+        """The block's core, voxels z, y, x.
+
+        A block that no patch crosses, if there are then enough blocks for all workers; else one that patches exceed by
+        less than a block.
+        """
         if self.options.block is not None:
             for net in self.nets:
                 net.overhang(self.options.block)
@@ -104,7 +107,7 @@ class GridStages:
         )
 
     def _smallest(self, unit: Index3, share: float) -> Index3:
-        """The smallest core, in units, that patches reach over by at most this share of it, else the whole axis."""
+        """The smallest core, a multiple of the unit, that patches exceed by at most this share; else the whole axis."""
         sides = []
         for axis, (n, u) in enumerate(zip(self.volume.shape, unit, strict=True)):
             tried = (u * step for step in STEPS if u * step < n)
@@ -113,7 +116,7 @@ class GridStages:
         return index3(sides)
 
     def _apart(self, core: Index3) -> bool:
-        """Whether no patch crosses a block, and there is a block for each worker."""
+        """Whether no patch crosses a block's border, and there is a block for each worker."""
         return not crosses(self.nets, core) and len(Tiling(self.volume.shape, core)) >= self.options.processes
 
     def _possible(self, core: Index3) -> bool:
@@ -121,12 +124,12 @@ class GridStages:
 
     @cached_property
     def tag(self) -> str:
-        """What the names of its stages begin with."""
+        """Prefix of the names of this grid's stages."""
         return "segment-" + "+".join(self.specs)
 
     @cached_property
     def _statistics(self) -> dict[str, tuple[Volume, bool]]:
-        """The tables of statistics that networks need: of which volume, and whether with the voxels of a MAD."""
+        """The statistics that networks need, by name: the volume, and whether voxels are sampled for the MAD."""
         kinds = {net.normalisation for net in self.nets}
         moments, mad = bool(kinds & {"per_slice", "volume"}), "global_mad" in kinds
         if self.native is None:
@@ -160,7 +163,10 @@ class GridStages:
         return [cells, statistics]
 
     def predict_stage(self, core: Index3) -> Stage:
-        """The stage that runs the networks, for blocks of this shape."""
+        """The stage ``predict``, which runs the networks, for blocks with this core.
+
+        It writes the predictions if no patch crosses a block; else fixed-point sums, to the arrays of :meth:`scratch`.
+        """
         halos = [net.halo(core) for net in self.nets]
         low, high = (index3(np.max([h[i] for h in halos], axis=0).tolist()) for i in (0, 1))
         direct = not crosses(self.nets, core)
@@ -209,7 +215,7 @@ class GridStages:
         return {"dtype": spec.dtype, "rounding": rounding, "factors": factors_of(spec)}
 
     def scratch(self, core: Index3) -> dict[str, ImageSpec]:
-        """Scratch arrays for the sums and for the pieces beyond the core, by output name."""
+        """The scratch arrays for sums inside and beyond the core, by the name of the output."""
         made = {}
         shape = self.volume.shape
         grid = Tiling(shape, core).grid

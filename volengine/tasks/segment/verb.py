@@ -1,21 +1,15 @@
 """segment: networks over the patches of a tomogram, blended into one probability volume per feature.
 
-Each patch is run once, whatever the blocks. Where no patch crosses a block's border (2D networks in blocks that cover
-whole slices, or a single block) a block writes its predictions at once; else a first stage (``predict``) writes
-integer sums and the pieces that reach into the next blocks to scratch arrays, and a second one (``blend``) adds them.
-The predictions have the same bytes for any block shape, number of workers or order (:mod:`volengine.ops.blend`).
+Each patch is predicted once, for every choice of blocks. If no patch crosses the border of a block (2D networks in
+blocks that cover whole slices, or a single block), the block writes its predictions directly. Otherwise the stage
+``predict`` writes integer sums, and the parts of patches that reach into the next blocks, to scratch arrays, and the
+stage ``blend`` adds them. The predictions have the same bytes for every block shape, number of workers and order of
+execution (:mod:`volengine.ops.blend`).
 
-A tomogram of another voxel size than the model's is resampled on the way (``match``): the networks see a scratch
-copy at their own voxel size, and their predictions come back onto the tomogram's grid.
+With ``match``, a tomogram whose voxel size differs from the model's is resampled: the networks read a scratch copy at
+their own voxel size, and the predictions are resampled onto the tomogram's grid.
 
-Several models of one voxel size read the tomogram once. What a recipe does not say, each model's own facts do.
-
->>> from volengine.tasks.segment.recipe import SegmentRecipe
->>> from volengine.tasks.segment.verb import segment
->>> recipe = SegmentRecipe(models=("membrane.safetensors", "ribosome.safetensors"), tta=4)
->>> predictions = segment("TS_01.ome.zarr", "predictions", recipe)                    # doctest: +SKIP
->>> predictions["ribosome"].url                                                       # doctest: +SKIP
-'predictions/TS_01__ribosome.ome.zarr'
+Several models of one voxel size read the tomogram once. Where the recipe gives no value, the model's facts do.
 """
 
 from __future__ import annotations
@@ -30,7 +24,7 @@ from volengine.tasks.segment.recipe import SegmentRecipe
 
 
 def request(source: str, out: str, recipe: SegmentRecipe) -> Request[Volume, SegmentRecipe, str]:
-    """Open one tomogram."""
+    """Open a tomogram (metadata only), for the planner."""
     volume = open_volume(source)
     return Request(volume.name, volume, recipe, out)
 
@@ -41,27 +35,36 @@ SEGMENT = Verb("segment", request, plan_segment, endings=(".zarr",))
 def segment(
     source: PathLike, out: PathLike, recipe: SegmentRecipe, options: RunOptions | None = None
 ) -> dict[str, OpenVolume]:
-    """Predict the features of a tomogram.
+    """Predict the features of a tomogram with one or several networks.
 
     Parameters
     ----------
     source
-        An OME-Zarr store, MRC or TIFF.
+        The tomogram: an OME-Zarr store, an MRC file or a TIFF file.
     out
-        Folder or URL that gets ``<name>__<feature>.ome.zarr`` for each feature; or, for a single feature, the store
-        itself (``.zarr``).
+        Folder or URL for the stores ``<name>__<feature>.ome.zarr``, one per feature. For a single feature it may be the
+        store itself (``.zarr``).
     recipe, options
         How to predict and how to run.
 
     Returns
     -------
     dict
-        Handle of each feature's prediction.
+        For each feature the handle of its prediction: a volume on the tomogram's grid, in the recipe's ``dtype``
+        (``uint8``: 255 is probability 1).
 
     Raises
     ------
     InputError
-        A model that does not fit the tomogram (voxel size) or the recipe, or outputs that another run made.
+        A model does not fit the tomogram's voxel size or the recipe, or another run has made one of the outputs.
+
+    Examples
+    --------
+    >>> import volengine
+    >>> recipe = volengine.SegmentRecipe(models=("membrane.safetensors", "ribosome.safetensors"), tta=4)
+    >>> predictions = volengine.segment("TS_01.ome.zarr", "found", recipe)
+    >>> sorted(predictions), predictions["ribosome"].shape, predictions["ribosome"].dtype
+    (['membrane', 'ribosome'], (16, 32, 32), 'uint8')
     """
     plan = run_one(SEGMENT, path_text(source), path_text(out), recipe, options or RunOptions())
     return {str(s.facts["feature"]): open_volume(s.url) for s in plan.images if not s.scratch}

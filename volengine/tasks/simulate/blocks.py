@@ -1,9 +1,9 @@
-"""Kernels of a simulation: the specimen's table, its voxels, its projections, their exposure, the tomogram.
+"""Kernels of ``simulate``, and the memory that they need.
 
-Beside each kernel stands the memory that it needs.
-
-Every one gives the same bytes for any blocks: places are drawn once for the whole specimen, voxels depend on the table
-alone, slices across the tilt axis are independent, and each image has a stream of random numbers of its own.
+They place the specimen, render its voxels, project them, expose the images, and reconstruct the tomogram. Every kernel
+gives the same bytes for all choices of blocks: placements are drawn once for the whole specimen, a voxel depends only
+on the table of placements, slices across the tilt axis are independent, and each image has its own stream of random
+numbers.
 """
 
 from __future__ import annotations
@@ -35,24 +35,25 @@ def place_specimen(
     seed: int,
     sample: int,
 ) -> Result:
-    """Kernel: read the structures, place everything, and emit the scene as a table.
+    """Kernel: read the structures, place all particles, membranes and filaments, and return the scene as a table.
 
     Parameters
     ----------
     specimen
         A :class:`~volengine.sim.recipe.specimen.SpecimenRecipe` as JSON.
     structures
-        Its structures by what the recipe calls them, each a
+        For each structure, by its name in the recipe, a
         :class:`~volengine.tasks.simulate.structures.StructureFile` as JSON.
     classes
-        Ids of all class names.
+        The id of each class name.
     seed, sample
-        Seed of the recipe and number of the sample: they name the streams of random numbers.
+        Seed of the recipe and number of the sample; together they choose the streams of random numbers.
 
     Returns
     -------
-    The table of the scene (:meth:`volengine.sim.scene.Scene.to_table`), with ``report``: what was asked for and what
-    found a place, as a JSON text.
+    Result
+        The table of the scene (:meth:`volengine.sim.scene.Scene.to_table`), with ``report``: the numbers that were
+        requested and placed, as JSON text.
     """
     from volengine.sim.build import Particle, build
     from volengine.sim.recipe.specimen import SpecimenRecipe
@@ -74,12 +75,12 @@ def place_specimen(
 
 
 def place_specimen_bytes(voxels: int, membranes: bool) -> int:
-    """Bytes that :func:`place_specimen` needs for a specimen of so many voxels, with or without drawn membranes."""
+    """Bytes that :func:`place_specimen` needs for a specimen of ``voxels`` voxels, with or without drawn membranes."""
     return 420_000_000 + (16 if membranes else 5) * voxels // 4
 
 
 def _walls(tables: Mapping[int, Table]) -> Iterator[tuple[Box, NDArray[np.bool_]]]:
-    """Which voxels membranes of labels take, block by block."""
+    """For each block its box and the mask of voxels that membranes of the label volume occupy."""
     for table in tables.values():
         box = Box.of_shape(table["shape"].tolist()).shift(table["start"].tolist())
         yield box, np.unpackbits(table["taken"], count=box.size).astype(bool).reshape(box.shape)
@@ -88,18 +89,22 @@ def _walls(tables: Mapping[int, Table]) -> Iterator[tuple[Box, NDArray[np.bool_]
 def label_block(
     block: Block, ridge: dict[str, Any], half_a: Mapping[str, float], corner: Sequence[int], extent: Sequence[int]
 ) -> Result:
-    """Kernel: how far a block's voxels are from the middle of labels, and a table of those that membranes take.
-
-    The table has the block's place, its voxels in bits, and how many of them are each label's.
+    """Kernel: measure the distance of each voxel to the mid-surface of each label.
 
     Parameters
     ----------
     ridge
         A :class:`~volengine.sim.shapes.label_membranes.LabelRidge` as JSON.
     half_a
-        For each label: half its membrane's thickness, heads included, angstrom.
+        For each label half the thickness of its membrane in angstrom, heads included.
     corner, extent
-        The piece of the label volume that fills the specimen, voxels.
+        First voxel and shape of the piece of the label volume that fills the specimen, voxels z, y, x.
+
+    Returns
+    -------
+    Result
+        One array of distances per label, angstrom; and a table with the block's place, the mask of voxels that
+        membranes occupy (packed bits), and their number per label.
     """
     from volengine.sim.shapes.label_membranes import LabelRidge, label_distance
 
@@ -122,24 +127,29 @@ def label_block(
 
 
 def label_block_bytes(voxels: int, read: int) -> int:
-    """Bytes that :func:`label_block` needs for a block of so many voxels, of ``read`` voxels of the label volume.
+    """Bytes that :func:`label_block` needs for a block of ``voxels`` voxels, and ``read`` voxels of the label volume.
 
-    The constant is a batch of voxels, whatever the block.
+    The constant is the memory of one batch of voxels, which does not depend on the block.
     """
     return 130_000_000 + 48 * read + 12 * voxels
 
 
 def render_block(block: Block, voxel_size: float, factors: dict[str, Any], potential: str) -> Result:
-    """Kernel: potential, classes and instances of a block, the labels on all their levels.
+    """Kernel: render the potential, the class ids and the instance numbers of a block.
 
     Parameters
     ----------
     voxel_size
-        Angstrom.
+        Voxel size in angstrom.
     factors
-        Of the levels, for ``atlas``, ``instances`` and, if they are kept, ``specimen`` and ``distances``.
+        Factors of the levels of ``atlas``, ``instances`` and, if they are kept, ``specimen`` and ``distances``.
     potential
-        Name of the output of the potential alone; empty where it is kept with levels.
+        Name of the output array of the potential if it has no levels; empty if it is kept with levels.
+
+    Returns
+    -------
+    Result
+        Arrays (z, y, x): the potential in volt in excess of ice, float32; ids and instances as integers, on all levels.
     """
     from volengine.sim.render import distances, render
 
@@ -158,12 +168,12 @@ def render_block(block: Block, voxel_size: float, factors: dict[str, Any], poten
 
 
 def render_block_bytes(voxels: int, distances: bool) -> int:
-    """Bytes that :func:`render_block` needs for a block of so many voxels, with or without their distances."""
+    """Bytes that :func:`render_block` needs for a block of ``voxels`` voxels, with or without distances."""
     return 150_000_000 + (72 if distances else 60) * voxels
 
 
 def scene_of(block: Block) -> Scene:
-    """The specimen, as the stage ``place`` has written it."""
+    """The scene that the stage ``place`` has written."""
     from volengine.sim.scene import Scene
 
     return Scene.from_table(next(iter(block.tables["place"].values())))
@@ -177,22 +187,23 @@ def project_block(
     device: str = "cpu",
     cache_bytes: int | None = None,
 ) -> Result:
-    """Kernel: line integrals of the specimen along the beam, of the slices of a block across the tilt axis.
+    """Kernel: project the specimen along the beam, for the slices of a block across the tilt axis.
 
     Parameters
     ----------
     angle_deg, shift_x
-        True tilt angle of each image, and how far it is shifted across the tilt axis, angstrom.
+        True tilt angle of each image in degrees, and its shift across the tilt axis in angstrom.
     voxel_size
-        Angstrom.
+        Voxel size in angstrom.
     device
-        Where they are made: ``cpu``, or a device of PyTorch.
+        ``cpu``, or a device of PyTorch.
     cache_bytes
-        Most bytes of matrices that are held from one block to the next; default: the projector's.
+        Largest size of the matrices that are kept from one block to the next; default: the projector's.
 
     Returns
     -------
-    ``projections`` (tilts, y, x), float32, volt angstrom.
+    Result
+        ``projections`` (tilts, y, x), float32: line integrals of the potential, volt angstrom.
     """
     volume = block.arrays["specimen"]
     projector = geometry(
@@ -204,9 +215,9 @@ def project_block(
 def project_block_bytes(
     shape: tuple[int, int, int], angle_deg: Sequence[float], voxel_size: float, cache_bytes: int
 ) -> int:
-    """Bytes that :func:`project_block` needs for a block of the specimen of this shape, at so many angles."""
+    """Bytes that :func:`project_block` needs for a block of the specimen of this shape (z, y, x), at these angles."""
     nz, rows, nx = shape
-    making = 216 * nz * nx  # shares and pixels of eight tilts, of which a matrix is made
+    making = 216 * nz * nx  # weights and pixel numbers of eight tilts, from which the matrix is assembled
     arrays = 4 * rows * nx * (nz + 2 * len(angle_deg))
     return _matrix_bytes((nz, nx), angle_deg, voxel_size, cache_bytes) + making + arrays
 
@@ -219,31 +230,34 @@ def expose_tilt(
     phase_flip: bool,
     names: Sequence[str],
 ) -> Result:
-    """Kernel: one image of the tilt series, from its line integrals.
+    """Kernel: simulate one image of the tilt series from its projection.
 
-    The image is shifted, exposed (damage, loss in the ice, lens, counted electrons), and given as contrast: counts over
-    what ice alone gives, less 1.
+    The projection is shifted along the tilt axis and exposed: radiation damage, inelastic loss in the ice, the lens
+    (CTF), and counted electrons (:func:`volengine.sim.imaging.exposure.expose`). The result is the contrast: counts
+    divided by the expected counts of ice alone, minus 1.
 
     Parameters
     ----------
     tilts
-        Columns of the series, one number per image: ``true_deg``, ``nominal_deg``, ``shift_y`` (angstrom), ``dose`` of
-        the image and ``before`` it (electrons per square angstrom).
+        Columns of the tilt series, one number per image: ``true_deg`` and ``nominal_deg`` (degrees), ``shift_y``
+        (angstrom), ``dose`` (of the image) and ``before`` (accumulated before it), both in electrons per square
+        angstrom.
     specimen
-        A :class:`~volengine.tasks.simulate.description.SpecimenFacts` as JSON. Its seed and sample, with the image's
-        number, name the image's stream of random numbers.
+        A :class:`~volengine.tasks.simulate.description.SpecimenFacts` as JSON. Its seed and sample and the number of
+        the image choose the image's stream of random numbers.
     exposure
         An :class:`~volengine.sim.imaging.optics.Exposure` as JSON.
     phase_flip
-        Correct the signs of the CTF in what goes to the reconstruction, which knows the nominal angle alone; ``tilts``
-        stays as it is.
+        Correct the phases of the CTF in all images except ``tilts``, with the defocus of the nominal angle, which is
+        the only one that a reconstruction knows.
     names
-        What is made: ``signal``, ``tilts`` (the signal as it was taken), ``even``, ``odd`` (half of the electrons
-        each), ``clean`` (before counting).
+        Images to return: ``signal`` (with noise), ``tilts`` (the same without phase correction), ``even`` and ``odd``
+        (half of the electrons each), ``clean`` (before counting).
 
     Returns
     -------
-    Each of ``names`` (1, y, x), float32, without unit.
+    Result
+        One array (1, y, x) float32 per name, dimensionless; the count of ``clipped pixels``.
     """
     from volengine.sim.imaging.ctf import phase_flip as flipped
     from volengine.sim.imaging.exposure import Shot, expose, normalise
@@ -271,7 +285,7 @@ def expose_tilt(
 
 
 def expose_tilt_bytes(pixels: int) -> int:
-    """Bytes that :func:`expose_tilt` needs for an image of so many pixels."""
+    """Bytes that :func:`expose_tilt` needs for an image of ``pixels`` pixels."""
     return 90_000_000 + 160 * pixels
 
 
@@ -288,32 +302,37 @@ def reconstruct_block(
     cache_bytes: int | None = None,
     slab: int = 1 << 30,
 ) -> Result:
-    """Kernel: slices of the tomogram across the tilt axis, from the same rows of all images, on all levels.
+    """Kernel: reconstruct the slices of a block across the tilt axis from the same rows of the images.
+
+    The array ``images`` (tilts, y, x) float32 holds the rows of all images. A slice across the tilt axis is a separate
+    2D problem, solved by weighted back-projection or SIRT (:mod:`volengine.sim.imaging.reconstruct`).
 
     Parameters
     ----------
     angle_deg
-        Nominal angles of all images.
+        Nominal tilt angles of all images, degrees.
     rows
-        Numbers of the images that are used, from 0 on.
+        Indices of the images that are used.
     depth
-        Slices of the tomogram along z.
+        Number of voxels of the tomogram along z.
     voxel_size
-        Angstrom; the images' pixels are as large.
+        Voxel size of the tomogram and pixel size of the images, angstrom.
     sign
-        -1 turns a reconstruction of potentials, where molecules are bright, into a tomogram, where they are dark.
+        The reconstruction is multiplied by this. -1 turns a reconstruction of potentials, in which molecules are
+        bright, into a tomogram, in which they are dark.
     how
         A :class:`~volengine.tasks.simulate.recipe.ReconstructRecipe` as JSON.
     factors
-        Of the levels.
+        Factors of the levels.
     device, cache_bytes
         As in :func:`project_block`.
     slab
-        Slices made at a time; each one depends on itself alone.
+        Number of slices that are reconstructed at a time; the result does not depend on it.
 
     Returns
     -------
-    ``@0``, ``@1`` ... (z, y, x), float32: the block on each level.
+    Result
+        ``@0``, ``@1`` ... (z, y, x) float32: the block on each level.
     """
     from volengine.sim.imaging.reconstruct import Filter, sirt, wbp
 
@@ -339,11 +358,13 @@ def reconstruct_block_bytes(
     Parameters
     ----------
     shape
-        Of what is made at a time: the tomogram's depth, ``slab`` slices, the tomogram's width.
+        Shape (z, y, x) of the slices that are reconstructed at a time: depth, ``slab`` slices, width.
     images
-        How many images the series has.
+        Number of images in the series.
     angle_deg
-        Of the images that are used.
+        Angles of the images that are used, degrees.
+    voxel_size, cache_bytes
+        As in :func:`reconstruct_block`.
     """
     nz, slab, nx = shape
     matrices = _matrix_bytes((nz, nx), angle_deg, voxel_size, cache_bytes, geometries=2)
@@ -352,7 +373,7 @@ def reconstruct_block_bytes(
 
 @lru_cache(maxsize=4)
 def _thickness(specimen: SpecimenFacts, shape: tuple[int, int]) -> NDArray[np.float64]:
-    """Map of the ice over the untilted specimen, (y, x), angstrom."""
+    """Thickness of the ice of the untilted specimen, (y, x) float64, angstrom."""
     from volengine.sim.seeds import stream
     from volengine.sim.shapes.film import ice_surfaces
 
@@ -369,7 +390,7 @@ def geometry(
     device: str,
     cache_bytes: int | None = None,
 ) -> Projector:
-    """The projector of a process: its matrices are made once."""
+    """The projector of this process; it is cached, so that its matrices are computed once."""
     from volengine.sim.imaging.projector import Projector, TorchProjector
 
     if device == "cpu":
@@ -382,7 +403,7 @@ def geometry(
 def _matrix_bytes(
     shape_zx: tuple[int, int], angle_deg: Sequence[float], voxel_size: float, cache_bytes: int, geometries: int = 1
 ) -> int:
-    """Bytes of geometries' matrices: those that each of them holds, and the one being made."""
+    """Bytes of the matrices of ``geometries`` projectors: those that are kept, and the one that is being computed."""
     from volengine.sim.imaging.projector import Projector
 
     need = Projector(shape_zx, angle_deg, voxel_size).matrix_bytes

@@ -1,4 +1,4 @@
-"""Facts that the planner of a simulation and its kernels share, as JSON in the parameters of a stage."""
+"""Facts that the planner and the kernels of ``simulate`` share; a stage carries them in its parameters, as JSON."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from volengine.sim.recipe.film import IceRecipe
 
 @dataclass(frozen=True)
 class SpecimenFacts(Recipe):
-    """What a kernel that takes images must know of the specimen beside its projections.
+    """Facts about the specimen that the simulation of an image needs beside its projection.
 
     Parameters
     ----------
     size_a
-        Angstrom, z, y, x.
+        Size of the specimen in angstrom, z, y, x.
     voxel_size
-        Angstrom; the pixels of the images are as large.
+        Voxel size of the specimen and pixel size of the images, angstrom.
     ice
-        What it lies in.
+        The ice around the particles.
     seed, sample
-        Seed of the recipe and number of the sample: they name the streams of random numbers.
+        Seed of the recipe and number of the sample; together they choose the streams of random numbers.
     """
 
     size_a: tuple[float, float, float]

@@ -1,14 +1,14 @@
-"""Values that are drawn anew for every sample: ranges and distributions anywhere in a recipe.
+"""Distributions in a recipe: values that are drawn anew for every sample.
 
-A value may be a mapping with one of these names instead: it is drawn for each sample from a stream of its own, named by
-the sample and the value's place in the recipe, so that no value depends on what else is drawn.
+Any value of a recipe may be one of these mappings. The value is drawn for each sample from its own stream of random
+numbers, chosen by the seed, the sample and the value's place in the recipe, so that it does not depend on other values.
 
 ======================  ===============================================================
-``uniform: [a, b]``     a number between
-``loguniform: [a, b]``  a number between, its logarithm evenly spread
-``normal: [m, s]``      normally distributed: mean, standard deviation
-``integers: [a, b]``    a whole number, both ends included
-``choice: [a, b, ...]`` one of them (any values)
+``uniform: [a, b]``     a number between a and b, evenly distributed
+``loguniform: [a, b]``  a number between a and b whose logarithm is evenly distributed
+``normal: [m, s]``      a normally distributed number: mean, standard deviation
+``integers: [a, b]``    a whole number from a to b, both included
+``choice: [a, b, ...]`` one of these values, of any type
 ======================  ===============================================================
 
 >>> drawn({"optics": {"defocus_um": {"uniform": [3, 6]}}}, seed=1, sample=0)["optics"]["defocus_um"] < 6
@@ -28,7 +28,13 @@ KINDS = ("uniform", "loguniform", "normal", "integers", "choice")
 
 
 def sample_recipe(values: Mapping[str, Any], number: int) -> SimulateRecipe:
-    """The recipe of one sample: everything that is drawn is drawn."""
+    """The recipe of one sample, with a value in place of every distribution.
+
+    Raises
+    ------
+    InputError
+        The seed is not a whole number, or the values are not a valid recipe.
+    """
     seed = values.get("seed", 0)
     if not isinstance(seed, int) or isinstance(seed, bool):
         raise InputError(f"seed is {seed!r}; it must be a whole number.")
@@ -38,10 +44,19 @@ def sample_recipe(values: Mapping[str, Any], number: int) -> SimulateRecipe:
 def drawn(values: Any, seed: int, sample: int, where: str = "") -> Any:
     """The same values with every distribution replaced by a number (four significant digits) or a choice.
 
+    Parameters
+    ----------
+    values
+        JSON values of a recipe, at any depth.
+    seed, sample
+        Seed of the recipe and number of the sample.
+    where
+        Place of the values in the recipe, for messages and for the streams of random numbers.
+
     Raises
     ------
     InputError
-        A distribution that cannot be drawn from; the message names its place.
+        A distribution has wrong bounds; the message names its place in the recipe.
     """
     if isinstance(values, Mapping):
         if len(values) == 1 and next(iter(values)) in KINDS:

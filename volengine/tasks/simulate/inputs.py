@@ -1,4 +1,4 @@
-"""What a sample is made from beside its recipe: the structures that the recipe names, and its label volume."""
+"""The inputs of a sample beside its recipe: the structures that the recipe names, and its label volume."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from volengine.tasks.simulate.structures import StructureFile, structure_files
 
 @dataclass(frozen=True)
 class SampleInputs:
-    """What the plan of a sample reads.
+    """The inputs of a sample's plan.
 
     Parameters
     ----------
     number, name
-        Which sample it is: for its streams of random numbers, and for its files.
+        Number of the sample, for its streams of random numbers; its name, for its files.
     structures
-        Where each structure is, by what the recipe calls it.
+        The file of each structure, by its name in the recipe.
     piece
-        What is used of a label volume; ``None`` without one.
+        The part of a label volume that is used; ``None`` without a label volume.
     """
 
     number: int
@@ -31,13 +31,13 @@ class SampleInputs:
 
     @classmethod
     def find(cls, number: int, name: str, specimen: SpecimenRecipe, base: str = ".") -> SampleInputs:
-        """Find what a specimen is made from; paths are relative to ``base``.
+        """Find the structures and the label volume of a specimen; relative paths begin at ``base``.
 
-        Of a label volume the metadata is read. PDB entries are downloaded once.
+        PDB entries are downloaded once. Of a label volume only the metadata is read.
 
         Raises
         ------
         InputError, MissingError, FormatError
-            A structure or a label volume that is not there or cannot be used.
+            A structure or the label volume does not exist or cannot be used.
         """
         return cls(number, name, structure_files(specimen, base), label_piece(specimen, base))

@@ -1,7 +1,8 @@
-"""A label volume as specimen: the piece that is used, and the stage that measures how far its membranes are.
+"""Membranes from a label volume: the part that is used, and the stage that measures distances to the membranes.
 
-The stage ``labels`` reads the segmentation with its halo, block by block, and leaves one array of distances per label
-in the scratch folder, which ``render`` reads, and a table of the voxels that membranes take, which ``place`` reads.
+The stage ``labels`` reads the segmentation block by block with a halo. It writes one array of distances per label to
+the scratch folder, which the stage ``render`` reads, and a table of the voxels that membranes occupy, which the stage
+``place`` reads.
 """
 
 from __future__ import annotations
@@ -37,9 +38,9 @@ class LabelPiece:
     Parameters
     ----------
     volume
-        All of it.
+        The whole label volume.
     corner, extent
-        Where the piece begins, and its voxels, z, y, x.
+        First voxel and shape of the piece, voxels z, y, x.
     """
 
     volume: Volume
@@ -48,12 +49,14 @@ class LabelPiece:
 
 
 def checked_flags(specimen: SpecimenRecipe, files: Mapping[str, StructureFile]) -> None:
-    """Membranes of a label volume take no proteins and have no inside: particles that need one are refused.
+    """Refuse particles that need a membrane or a vesicle if the membranes come from a label volume.
+
+    Such membranes take no proteins and have no inside.
 
     Raises
     ------
     InputError
-        A species with the flag ``membrane`` or ``vesicle``; without labels all is well.
+        The specimen has a label volume, and a species has the flag ``membrane`` or ``vesicle``.
     """
     for species in (s for layer in specimen.layers for s in layer.species if specimen.labels):
         wants = sorted({"membrane", "vesicle"} & flags_of(species, files[species.structure]))
@@ -65,14 +68,15 @@ def checked_flags(specimen: SpecimenRecipe, files: Mapping[str, StructureFile]) 
 
 
 def label_piece(specimen: SpecimenRecipe, base: str = ".") -> LabelPiece | None:
-    """The label volume of a specimen, of which only the metadata is read; ``None`` without one.
+    """Open the label volume of a specimen (metadata only); ``None`` if the specimen has none.
 
     Raises
     ------
     InputError
-        Voxels that are no cubes or no labels; a piece that leaves the volume, or is not as large as the specimen.
+        The voxels are not cubes, or not whole numbers; the piece leaves the volume, or differs in size from the
+        specimen.
     MissingError, FormatError
-        There is no such volume.
+        The volume does not exist, or is damaged.
     """
     recipe = specimen.labels
     if recipe is None:
@@ -81,7 +85,7 @@ def label_piece(specimen: SpecimenRecipe, base: str = ".") -> LabelPiece | None:
     size = volume.voxel_size[0]
     if max(volume.voxel_size) > 1.01 * min(volume.voxel_size):
         raise InputError(
-            f"{recipe.path}: its voxels are {volume.voxel_size} angstrom, no cubes; give labels: voxel_size."
+            f"{recipe.path}: its voxels are {volume.voxel_size} angstrom, not cubes; give labels: voxel_size."
         )
     if np.dtype(volume.dtype).kind not in "iub":
         raise InputError(f"{recipe.path}: labels are whole numbers, but its voxels are {volume.dtype}.")
@@ -95,8 +99,8 @@ def label_piece(specimen: SpecimenRecipe, base: str = ".") -> LabelPiece | None:
         abs(n * size - side) > max(size, specimen.voxel_size) for n, side in zip(extent, specimen.size_a, strict=True)
     ):
         raise InputError(
-            f"{recipe.path}: {extent} voxels of {size:g} A are not as large as the specimen's {specimen.shape} voxels "
-            f"of {specimen.voxel_size:g} A. Leave out labels: shape, or make them fit."
+            f"{recipe.path}: {extent} voxels of {size:g} A do not have the size of the specimen, {specimen.shape} "
+            f"voxels of {specimen.voxel_size:g} A. Leave out labels: shape, or make them fit."
         )
     return LabelPiece(volume, recipe.start, extent)
 
@@ -112,16 +116,16 @@ def _opened(recipe: LabelsRecipe, base: str) -> Volume:
 
 @dataclass(frozen=True)
 class LabelStages:
-    """The stages before ``place`` of a specimen with a label volume.
+    """The stages that come before ``place`` if a specimen has a label volume.
 
     Parameters
     ----------
     sample
-        The sample that has the specimen.
+        The sample.
     piece
-        What is used of the label volume.
+        The piece of the label volume that is used.
     chunk
-        Of the arrays in the scratch folder: a divisor of the blocks of ``render``.
+        Chunk of the arrays in the scratch folder, voxels z, y, x; it divides the blocks of ``render``.
     """
 
     sample: Sample
@@ -135,12 +139,12 @@ class LabelStages:
 
     @property
     def recipe(self) -> LabelsRecipe:
-        """What the user wants of the labels."""
+        """The recipe of the label volume."""
         assert self.specimen.labels is not None
         return self.specimen.labels
 
     def images(self) -> dict[str, ImageSpec]:
-        """Distances of each label, angstrom, by the names of inputs and outputs."""
+        """The scratch arrays of distances (angstrom), one per label, by the names that stages use for them."""
         return {
             f"distance {label}": scratch_spec(
                 str(self.sample.folder.scratch / f"label-{label}"), self.specimen.shape, "float32", self.chunk
@@ -149,7 +153,7 @@ class LabelStages:
         }
 
     def stages(self) -> list[Stage]:
-        """Unpack the volume if it is packed, and measure distances."""
+        """The stage that unpacks the volume, if it is compressed, and the stage that measures distances."""
         volume, before = unpacked(self.piece.volume, self.sample.folder, "drawn")
 
         def build(core: Index3) -> Stage:
@@ -185,7 +189,7 @@ class LabelStages:
         )
 
     def _ridge(self) -> tuple[LabelRidge, dict[int, float]]:
-        """How the middle of labels is found, and how thick each membrane is."""
+        """How the mid-surface of a label is found, and for each label half the thickness of its membrane, angstrom."""
         from volengine.sim.build import ice_potential, label_thickness
         from volengine.sim.render import DISTANCE_CUT, profile_of
 

@@ -30,28 +30,33 @@ _WRITE = "volengine.tasks.simulate.truth:write_truth"
 def plan_simulate(
     source: SampleInputs, recipe: SimulateRecipe, out: str, folder: PlanFolder, options: RunOptions
 ) -> Plan:
-    """The stages of one sample.
+    """Plan all stages of one sample: place, render, project, expose, reconstruct.
 
-    Structures are read for the names of their classes; of a label volume the metadata is read.
+    It reads the names of the classes from the structure files, and the metadata of the label volume.
 
     Parameters
     ----------
     source
-        Which sample it is, and where its structures and its label volume are.
+        Number and name of the sample, its structures, and its label volume.
     recipe
-        The sample's own recipe, in which nothing is left to be drawn.
+        The recipe of this sample, with values in place of all distributions.
     out
-        Folder of all samples: what is written where, see :mod:`volengine.tasks.simulate.verb`.
+        Folder of all samples; :mod:`volengine.tasks.simulate.verb` lists what is written there.
     folder
-        The plan's; in its scratch folder lies what is not kept.
+        Folder of the plan; its scratch folder holds arrays that are not kept.
     options
-        The blocks, and the memory of a worker.
+        How to run.
+
+    Returns
+    -------
+    Plan
+        Its last call writes the truth (:func:`volengine.tasks.simulate.truth.write_truth`).
 
     Raises
     ------
     InputError
-        A particle that needs a membrane or a vesicle in a specimen that has its membranes from a label volume; a
-        structure that cannot be read.
+        A particle needs a membrane or a vesicle, but the membranes come from a label volume; or a structure cannot be
+        read.
     """
     checked_flags(recipe.specimen, source.structures)
     return SampleStages(Sample(recipe, source.number, source.name, out, folder, options), source).plan()
@@ -79,7 +84,7 @@ class SampleStages:
             made, specs = SeriesStages(sample, series).stages(potential.volume())
             stages += made
             images += specs
-        images += labels.values()  # behind the images of their store
+        images += labels.values()  # after the images in whose store they are written
         tilts = {name: list(column) for name, column in all_series[0].columns.items()}
         call = Call(
             _WRITE,
@@ -108,7 +113,7 @@ class SampleStages:
         return specimen.class_ids(class_names(specimen, self.inputs.structures))
 
     def _drawn(self, potential: ImageSpec) -> LabelStages | None:
-        """What a label volume needs."""
+        """The stages of the label volume; ``None`` if there is none."""
         if self.inputs.piece is None:
             return None
         return LabelStages(self.sample, self.inputs.piece, potential.levels[0].chunks)

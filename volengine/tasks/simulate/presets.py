@@ -25,7 +25,7 @@ def preset(name: str) -> dict[str, Any]:
     Raises
     ------
     MissingError
-        There is no such preset.
+        The preset does not exist; the message lists all names.
     """
     if name not in PRESETS:
         raise MissingError(f"There is no preset {name!r}; there are {', '.join(PRESETS)}.")

@@ -19,7 +19,7 @@ Range = tuple[float, float]
 
 
 def checked_tilts(angle_deg: Iterable[float]) -> None:
-    """Images are made up to 89.9 degrees: raises :class:`InputError` for an angle beyond, before anything is made."""
+    """Refuse tilt angles beyond 89.9 degrees with an :class:`InputError`."""
     from volengine.sim.imaging.ctf import checked_tilt
 
     for angle in angle_deg:
@@ -28,16 +28,16 @@ def checked_tilts(angle_deg: Iterable[float]) -> None:
 
 @dataclass(frozen=True)
 class DoseRecipe(Recipe):
-    """Electrons.
+    """The electron dose of a tilt series.
 
     Parameters
     ----------
     total_e_per_a2
-        Of the whole series; 0 counts none: images without noise.
+        Dose of the whole series, electrons per square angstrom; 0: no electrons are counted, so images have no noise.
     share
-        Of the tilts: ``constant``, or ``1/cos`` (equal counts behind a slab).
+        How the dose is divided among the tilts: ``constant``, or ``1/cos`` (equal counts behind a slab).
     weights
-        One number per tilt in stack order, instead of ``share``.
+        One relative dose per tilt in stack order, instead of ``share``.
     """
 
     total_e_per_a2: float = 100.0
@@ -56,18 +56,18 @@ class DoseRecipe(Recipe):
 
 @dataclass(frozen=True)
 class ReconstructRecipe(Recipe):
-    """From tilt series to tomogram.
+    """How a tomogram is reconstructed from a tilt series.
 
     Parameters
     ----------
     method
         ``wbp`` (weighted back-projection) or ``sirt``.
     filter
-        Of the weighted back-projection.
+        Filter of the weighted back-projection.
     iterations
-        Of SIRT.
+        Number of iterations of SIRT.
     phase_flip
-        Correct the CTF's sign in every image first, with the defocus of every column.
+        Correct the phases of the CTF in every image before reconstruction, with the defocus of each image column.
     """
 
     method: Literal["wbp", "sirt"] = "wbp"
@@ -82,26 +82,26 @@ class ReconstructRecipe(Recipe):
 
 @dataclass(frozen=True)
 class KeepRecipe(Recipe):
-    """What is written beside the tomogram and its labels.
+    """What is written in addition to the tomogram and its labels.
 
     Parameters
     ----------
     specimen
         The specimen's potential, volt in excess of ice.
     tilts
-        The tilt series (float32, each image over its expected mean, less 1), with its angles.
+        The tilt series (float32, each image divided by its expected mean, minus 1), with its angles.
     halves
-        Two more tomograms for training without truth: ``frames`` (each image's electrons in two halves) or ``tilts``
-        (even and odd images).
+        Two more tomograms, for training without truth: ``frames`` (each from half of the electrons of every image) or
+        ``tilts`` (from even and from odd images).
     ideal
-        A tomogram of the same specimen without CTF, damage and noise from -89 to 89 degrees: the target of denoising.
+        A tomogram of the same specimen without CTF, damage and noise, from -89 to 89 degrees: a target for denoising.
     noise_free
-        A tomogram of the same series before electrons are counted.
+        A tomogram of the same tilt series without counting noise.
     distance
-        Signed distance to the mid-plane of the nearest bilayer, angstrom, cut at 60: negative inside of vesicles and
-        behind sheets; of membranes that follow a label volume without sign.
+        Distance to the mid-plane of the nearest bilayer, in angstrom, limited to 60. It is negative inside of vesicles
+        and behind sheets; for membranes from a label volume it has no sign.
     mrc
-        Tomograms and tilt series as MRC files as well.
+        Write tomograms and tilt series as MRC files as well.
     """
 
     specimen: bool = False
@@ -115,22 +115,28 @@ class KeepRecipe(Recipe):
 
 @dataclass(frozen=True)
 class SimulateRecipe(Recipe):
-    """A sample.
+    """How samples are simulated.
 
     Parameters
     ----------
     name
-        Of the samples; numbers follow.
+        Name of the samples; a number is appended.
     seed
-        All random numbers follow from it and the sample's number.
+        The seed and the number of a sample determine all its random numbers.
     specimen
-        What there is.
+        The specimen: particles, membranes, filaments, ice.
     tilts, dose, exposure
-        How it is looked at.
+        The tilt series: its angles, its electron dose, and the microscope.
     reconstruct
-        How the tomogram is made.
+        How the tomogram is reconstructed.
     keep
-        What is written.
+        What is written in addition to the tomogram and its labels.
+
+    Examples
+    --------
+    >>> recipe = SimulateRecipe.from_json({"seed": 1, "tilts": {"step_deg": 3}, "dose": {"total_e_per_a2": 120}})
+    >>> len(recipe.tilts.nominal_deg())
+    41
     """
 
     name: str = "sample"

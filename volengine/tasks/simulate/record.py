@@ -1,7 +1,7 @@
-"""The record of a sample, ``sample.json``: what it consists of, and what found no place.
+"""The record of a sample, ``sample.json``: its files, and the particles that could not be placed.
 
-It lists all files of a sample, relative to the folder. When the sample is made again from another recipe, those that
-the former list has and the new one has not are deleted: their truth would pass for the new one's.
+It lists all files of a sample, relative to the folder of all samples. If the sample is made again from another recipe,
+files that only the old list has are deleted, so that the truth of the old sample is not taken for that of the new one.
 """
 
 from __future__ import annotations
@@ -16,25 +16,26 @@ from typing import Any
 from volengine.tasks.common.layout import join_url
 
 FOLDERS = ("tomograms", "tilts", "ideal", "noise_free", "even", "odd", "specimens", "distances", "picks", "truth")
-"""Where a sample's files lie; nothing is deleted elsewhere, whatever a record says."""
+"""The folders that hold a sample's files. Nothing is deleted outside of them, even if a record lists it."""
 
 
 def forget_former(out: str, record: str, facts: Mapping[str, Any]) -> list[str]:
-    """Delete what the sample's former record lists and the new one does not.
+    """Delete the files that the old record of a sample lists and the new one does not.
 
     Parameters
     ----------
     out
         The folder of all samples.
     record
-        Where ``sample.json`` lies; the former one, if there is one.
+        Path of ``sample.json``; it holds the old record, if there is one.
     facts
-        The new one's content.
+        Content of the new record.
 
     Returns
     -------
-    Files of the sample. If only the choice of what is kept differs, the former files are as good as they were: they
-    stay, and in the list.
+    list of str
+        Files of the sample. If the recipes differ only in what is kept, old files are still valid: they are not
+        deleted, and the list contains them.
     """
     from volengine.io.stores import local_copy
 
@@ -42,7 +43,7 @@ def forget_former(out: str, record: str, facts: Mapping[str, Any]) -> list[str]:
     try:
         with local_copy(record) as path:
             former = json.loads(path.read_text())
-    except (FileNotFoundError, ValueError):  # there is none, or nothing that can be relied on
+    except (FileNotFoundError, ValueError):  # there is no record, or it is damaged
         return new
     left = sorted(set(former.get("files", ())) - set(new))
     if _made_from(former) == _made_from(facts):
@@ -54,16 +55,16 @@ def forget_former(out: str, record: str, facts: Mapping[str, Any]) -> list[str]:
 
 
 def _belongs(place: str, name: str) -> bool:
-    """Whether it is a place that a sample of this name has files in."""
+    """Whether a path lies where a sample of this name has its files."""
     folder, _, rest = place.partition("/")
     own = re.match(re.escape(name) + r"(\.|__|/)", rest) is not None
     return folder in FOLDERS and own and ".." not in rest.split("/")
 
 
 def missing(out: str, name: str) -> str:
-    """What found no place in a sample, as a line for the user: ``"ribosome: 3 of 40"``; empty if all did.
+    """The particles of a sample that could not be placed, as a line of text: ``"ribosome: 3 of 40"``.
 
-    A sample that is not finished misses nothing yet.
+    The text is empty if all were placed, or if the sample is not finished.
     """
     from volengine.io.stores import local_copy
 
@@ -82,14 +83,14 @@ def missing(out: str, name: str) -> str:
 
 
 def _made_from(facts: Mapping[str, Any]) -> tuple[Any, ...]:
-    """What a sample's files follow from."""
+    """The facts that determine the content of a sample's files."""
     recipe = {key: value for key, value in facts["recipe"].items() if key != "keep"}
     digests = {text: source["digest"] for text, source in facts["structures"].items()}
     return recipe, digests, facts["volengine"]
 
 
 def _delete(url: str) -> None:
-    """A store or a file; one that is not there is no error."""
+    """Delete a store or a file, if it exists."""
     from volengine.io.omezarr import image as omezarr
     from volengine.io.stores import reached
 

@@ -1,4 +1,4 @@
-"""A sample in the making: its recipe, where its images go, and how large the blocks are in which it is made."""
+"""A sample that is planned: its recipe, its images, and the size of its blocks."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from volengine.tasks.common.layout import join_url
 from volengine.tasks.simulate.recipe import SimulateRecipe
 
 SLAB = 6_000_000
-"""Voxels in the slices across the tilt axis of one chunk, at most, and in what is reconstructed at a time."""
+"""Largest number of voxels in the slices across the tilt axis of one chunk, and of one step of reconstruction."""
 
 
 @dataclass(frozen=True)
@@ -28,13 +28,13 @@ class Sample:
     Parameters
     ----------
     recipe
-        With everything drawn.
+        The recipe of this sample, with values in place of all distributions.
     number, name
-        Which one it is: for its random streams, and for its files.
+        Number of the sample, for its streams of random numbers; its name, for its files.
     out
-        Folder for everything.
+        Folder of all samples.
     folder
-        The plan's; what is not kept lies in its scratch folder.
+        Folder of the plan; its scratch folder holds arrays that are not kept.
     options
         How to run.
     """
@@ -48,16 +48,16 @@ class Sample:
 
     @property
     def shape(self) -> Index3:
-        """Of the specimen."""
+        """Shape of the specimen, voxels z, y, x."""
         return self.recipe.specimen.shape
 
     def like(self, url: str, shape: Index3) -> Volume:
-        """A volume of this shape and of the specimen's voxel size."""
+        """A handle with this URL and shape, and the specimen's voxel size."""
         size = self.recipe.specimen.voxel_size
         return Volume(url=url, shape=shape, dtype="float32", voxel_size=(size, size, size), name=self.name)
 
     def image(self, kind: str, **facts: Any) -> ImageSpec:
-        """A tomogram of the specimen's shape in the folder ``kind``."""
+        """Describe a float32 image of the specimen's shape in the folder ``kind``."""
         store = join_url(self.out, kind, f"{self.name}.ome.zarr")
         facts = {"simulated": {"sample": self.number, "seed": self.recipe.seed}, **facts}
         chunk = auto_chunk(self.shape)
@@ -68,7 +68,7 @@ class Sample:
         return image_spec(store, like, StoreOptions(chunk, shard), dtype="float32", kind="intensity", facts=facts)
 
     def core(self, shape: Index3, unit: Index3, build: Callable[[Index3], Stage]) -> Index3:
-        """A block's core: the user's, rounded up to whole units, or the largest that fits."""
+        """The core of a block: the user's, rounded up to a multiple of ``unit``, or the largest that memory allows."""
         if self.options.block is not None:
             return index3(min(-(-b // u) * u, n) for b, u, n in zip(self.options.block, unit, shape, strict=True))
         return self.options.core_for(shape, unit, build)

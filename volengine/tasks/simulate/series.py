@@ -1,6 +1,7 @@
 """The tilt series of a sample: the stages from the potential of its specimen to tomograms.
 
-``project`` makes line integrals, ``expose`` the images of the microscope, ``reconstruct`` a tomogram of each kind.
+``project`` computes line integrals, ``expose`` simulates the images of the microscope, and ``reconstruct`` computes a
+tomogram of each kind.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from volengine.tasks.simulate.recipe import SimulateRecipe, checked_tilts
 from volengine.tasks.simulate.sample import SLAB, Sample
 
 ROWS = 64
-"""Slices across the tilt axis in one chunk of a tilt series; fewer where they are large."""
+"""Slices across the tilt axis in one chunk of a tilt series; fewer if the slices are large."""
 IDEAL_DEG = (-89.0, 89.0, 1.0)
 
 _PROJECT = "volengine.tasks.simulate.blocks:project_block"
@@ -30,16 +31,16 @@ _RECONSTRUCT = "volengine.tasks.simulate.blocks:reconstruct_block"
 
 @dataclass(frozen=True)
 class Series:
-    """A tilt series of the specimen and the tomograms made of it.
+    """A tilt series of the specimen, and the images that are made from it.
 
     Parameters
     ----------
     name
-        ``series``, or ``ideal``.
+        ``series`` or ``ideal``.
     columns
-        Angles, shifts, order and dose, by name: see :class:`volengine.sim.imaging.tilts.TiltSeries`.
+        Angles, shifts, order and dose of the images, by name: see :class:`volengine.sim.imaging.tilts.TiltSeries`.
     images
-        What is made of the projections, by name: ``signal`` (with noise), ``even``, ``odd``, ``clean``.
+        Names of the images that are made from the projections: ``signal`` (with noise), ``even``, ``odd``, ``clean``.
     """
 
     name: str
@@ -48,7 +49,7 @@ class Series:
 
     @property
     def count(self) -> int:
-        """Images."""
+        """Number of images."""
         return len(self.columns["nominal_deg"])
 
 
@@ -80,7 +81,7 @@ class SeriesStages:
     series: Series
 
     def stages(self, specimen: Volume) -> tuple[list[Stage], list[ImageSpec]]:
-        """Projections, images and tomograms, and the images that hold them."""
+        """The stages that project, expose and reconstruct, and the images that they write."""
         projections = self._stack(f"{self.series.name}-projections")
         stages = [self._project(specimen, projections)]
         images = [projections]
@@ -107,7 +108,7 @@ class SeriesStages:
         return stages, images
 
     def _stack(self, name: str) -> ImageSpec:
-        """Images (tilts, y, x) that are not kept."""
+        """A scratch array (tilts, y, x)."""
         _, ny, nx = self.sample.shape
         chunk = (1, min(self._rows, ny), nx)
         return scratch_spec(str(self.sample.folder.scratch / name), (self.series.count, ny, nx), "float32", chunk)
@@ -224,13 +225,13 @@ class SeriesStages:
 
     @property
     def _device(self) -> str:
-        """Where slices are projected: the GPU that the user names; it is not taken unasked."""
+        """The device that projects slices: the GPU that the user names, else the CPU."""
         device = self.sample.options.device
         return device if device not in ("auto", "mps") else "cpu"
 
     @property
     def _cache_bytes(self) -> int:
-        """Matrices that a projector may hold: less in small workers, where they are made again instead."""
+        """Bytes of matrices that a projector may keep; small workers keep fewer and compute them again."""
         from volengine.sim.imaging.projector import Projector
 
         return min(Projector.cache_bytes, self.sample.options.limit_bytes() // 16)

@@ -1,4 +1,4 @@
-"""Where structures come from, and what they become: a file, a PDB id, a structure of the package, or a stand-in."""
+"""Structures of a recipe and their templates: files, PDB entries, structures of the package, and stand-ins."""
 
 from __future__ import annotations
 
@@ -24,28 +24,28 @@ SHIPPED = {
     "ferritin": "ferritin_4v1w.cif.gz",
     "spliceosome": "spliceosome_3jb9.cif.gz",
 }
-"""Structures of the package by name; the Protein Data Bank's entries are free of copyright (CC0)."""
+"""Files of the structures of the package, by name; entries of the Protein Data Bank are in the public domain (CC0)."""
 
 PivotName = Literal["origin", "centre", "axis"]
 ACROSS_DEG = 45.0
-"""From the filament's axis to a dimer's longest direction: further off, the dimer was not meant to stand like that."""
+"""Largest angle between the filament's axis and a dimer's longest direction; beyond it, the dimer is turned."""
 
 ASSEMBLIES = 12
-"""Different particles made of a structure with the flag ``assembly``."""
+"""Number of different particles that are made from a structure with the flag ``assembly``."""
 
 
 @dataclass(frozen=True)
 class StructureFile:
-    """Where a structure is.
+    """The file of a structure.
 
     Parameters
     ----------
     path
-        A file; empty for a stand-in.
+        Path of the file; empty for a stand-in.
     name
-        Of the file, or of the structure of the package; it may hold CryoTomoSim's flags.
+        Name of the file, or of the structure of the package; it may contain CryoTomoSim's flags.
     digest
-        Of the file's content: another one is another specimen.
+        Digest of the file's content; if it changes, the specimen is computed again.
     """
 
     path: str
@@ -57,24 +57,24 @@ class StructureFile:
 
 
 def structure_files(recipe: SpecimenRecipe, base: str = ".") -> dict[str, StructureFile]:
-    """Where each structure of a recipe is, by what the recipe calls it; PDB entries are downloaded once.
+    """The file of each structure of a recipe, by its name in the recipe; PDB entries are downloaded once.
 
     Raises
     ------
     InputError
-        There is no such file, id or name.
+        A file, id or name does not exist.
     """
     return {text: structure_file(text, base) for text in wanted(recipe)}
 
 
 def wanted(recipe: SpecimenRecipe) -> list[str]:
-    """All structures that a recipe names."""
+    """The names of all structures in a recipe."""
     named = [species.structure for layer in recipe.layers for species in layer.species]
     return sorted({*named, *(f.structure for f in recipe.filaments if f.structure)})
 
 
 def structure_file(text: str, base: str) -> StructureFile:
-    """Where one structure is."""
+    """The file of one structure; relative paths begin at ``base``."""
     from volengine.io.structures.cache import fetch_structure, pdb_id
     from volengine.sim.atoms.standins import is_standin
 
@@ -104,7 +104,7 @@ def _digest(path: str) -> str:
 
 
 def class_names(recipe: SpecimenRecipe, files: Mapping[str, StructureFile]) -> set[str]:
-    """Names of all classes that a specimen may have; structures are read for the names of their parts."""
+    """Names of all classes that a specimen may have; reads structure files for the names of their sub-models."""
     names = {f.class_name for f in recipe.filaments} | {v.name for v in recipe.vesicles}
     names |= {s.name for s in recipe.sheets}
     names |= set(recipe.labels.names.values()) if recipe.labels else set()
@@ -121,7 +121,7 @@ def templates_of(species: SpeciesRecipe, file: StructureFile, recipe: SpecimenRe
 
 
 def flags_of(species: SpeciesRecipe, file: StructureFile) -> frozenset[str]:
-    """CryoTomoSim's words in the recipe and in the file's name."""
+    """CryoTomoSim's flags of a species: those of the recipe and those in the file's name."""
     from volengine.io.structures.names import parse_name
 
     return frozenset(species.flags) | parse_name(file.name).flags
@@ -130,10 +130,10 @@ def flags_of(species: SpeciesRecipe, file: StructureFile) -> frozenset[str]:
 def monomers_of(
     filaments: FilamentsRecipe, files: Mapping[str, StructureFile], recipe: SpecimenRecipe
 ) -> Template | None:
-    """The unit of a filament; None for the procedural one.
+    """The template of a filament's unit; ``None`` for the procedural unit.
 
-    Its z axis is the filament's. A dimer of microtubules stands in a ring, so its centre is its pivot, and one that
-    lies across is turned.
+    The template's z axis is the axis of the filament. For microtubules the pivot of a dimer is its centre, and a dimer
+    whose longest direction is more than :data:`ACROSS_DEG` from the axis is turned.
     """
     if not filaments.structure:
         return None
@@ -181,7 +181,7 @@ def _of_atoms(
 
 
 def _assembled(singles: list[Structure], digest: str) -> Iterator[Structure]:
-    """The first sub-model with a random choice of the others, none to all of them: so many as are drawn from."""
+    """Particles that consist of the first sub-model and a random choice (none to all) of the others."""
     from volengine.core.structure import Structure
     from volengine.sim.seeds import stream
 
@@ -202,5 +202,5 @@ def _of_density(species: SpeciesRecipe, file: StructureFile, voxel_size: float) 
 
 
 def _named(template: Template, name: str) -> Template:
-    """A stand-in under the class that the recipe gives it."""
+    """A stand-in, renamed to the class that the recipe gives it."""
     return replace(template, classes=(name,)) if name else template

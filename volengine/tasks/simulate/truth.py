@@ -1,4 +1,4 @@
-"""What is written when a sample is done: picks with poses, tables, surfaces, angles, and every parameter."""
+"""The last call of a plan of ``simulate``: write picks with poses, tables, meshes, angles, and all parameters."""
 
 from __future__ import annotations
 
@@ -27,9 +27,23 @@ RAW_TILT = "{:.2f}\n"
 def write_truth(
     plan: Plan, tables: Any, out: str, name: str, number: int, tilts: Mapping[str, Sequence[float]]
 ) -> None:
-    """Call at the end of a plan: everything that is known about the sample, as small files.
+    """Write the truth of a sample as small files; the engine calls this when all stages are done.
 
-    What an earlier recipe has left of this sample in the folder is deleted: its truth would pass for this one's.
+    Files of the same sample that an earlier recipe has left in the folder are deleted, so that its truth is not taken
+    for that of the new sample.
+
+    Parameters
+    ----------
+    plan
+        The plan of the sample, with its recipe.
+    tables
+        ``tables(name)`` returns the tables of a stage, by block number.
+    out
+        Folder of all samples.
+    name, number
+        Name and number of the sample.
+    tilts
+        Columns of the tilt series, one number per image: see :class:`volengine.sim.imaging.tilts.TiltSeries`.
     """
     from volengine.sim.scene import Scene
 
@@ -70,9 +84,9 @@ def write_truth(
 
 
 def picks_of(scene: Scene, specimen: Mapping[str, Any], name: str) -> dict[str, Picks]:
-    """Particles of each class inside the volume, with pose, instance and group.
+    """The picks of each class: particles inside the volume, with pose, instance and group.
 
-    A particle of several parts is in the picks of each part's class, at its pivot.
+    A particle with sub-models of several classes is in the picks of each of these classes, at its pivot.
     """
     size, shape = float(specimen["voxel_size"]), tuple(specimen["shape"])
     rows = scene.placements
@@ -100,7 +114,7 @@ def picks_of(scene: Scene, specimen: Mapping[str, Any], name: str) -> dict[str, 
 
 
 def specimen_rows(scene: Scene) -> Iterator[list[Any]]:
-    """One row per object or unit: structure, classes, instance, group, position in angstrom, quaternion."""
+    """Rows of ``specimen.csv``, one per particle or unit: structure, classes, instance, group, position, quaternion."""
     yield ["structure", "classes", "instance", "group", "z_a", "y_a", "x_a", "qw", "qx", "qy", "qz"]
     rows = scene.placements
     for n in range(len(rows)):
@@ -113,7 +127,7 @@ def specimen_rows(scene: Scene) -> Iterator[list[Any]]:
 
 
 def filament_rows(scene: Scene) -> Iterator[list[Any]]:
-    """Points of the centrelines, in order along each filament."""
+    """Rows of ``filaments.csv``: points of the centrelines, in order along each filament."""
     yield ["instance", "z_a", "y_a", "x_a"]
     for instance, line in scene.centrelines.items():
         for point in line:
@@ -121,7 +135,7 @@ def filament_rows(scene: Scene) -> Iterator[list[Any]]:
 
 
 def tilt_rows(tilts: Mapping[str, Sequence[float]]) -> Iterator[list[Any]]:
-    """One row per image, in stack order."""
+    """Rows of the table of tilts, one per image, in stack order."""
     names = list(tilts)
     yield names
     for values in zip(*tilts.values(), strict=True):
@@ -129,7 +143,7 @@ def tilt_rows(tilts: Mapping[str, Sequence[float]]) -> Iterator[list[Any]]:
 
 
 def _write_membranes(out: str, folder: str, scene: Scene, specimen: Mapping[str, Any]) -> list[str]:
-    """One mesh for each membrane that the volume holds a part of; where they lie in ``out``."""
+    """Write a mesh of each membrane that lies partly or wholly in the volume; return their paths in ``out``."""
     from volengine.io.meshes import write_mesh
     from volengine.io.stores import local_copy
     from volengine.sim.shapes.membranes import surface_mesh
@@ -147,7 +161,7 @@ def _write_membranes(out: str, folder: str, scene: Scene, specimen: Mapping[str,
 
 
 def _write_mrc(images: Sequence[ImageSpec]) -> list[str]:
-    """Images as MRC beside their stores; where they lie."""
+    """Write images as MRC beside their stores; return the paths."""
     from volengine.io.stores import local_copy
     from volengine.tasks.export import write_volume
 

@@ -1,14 +1,14 @@
-"""simulate: from structures to tomograms with perfect truth.
+"""simulate: tomograms with exact truth, from structures.
 
-Each sample is one plan: ``place`` draws the specimen as a table, ``render`` makes voxels and labels, ``project`` their
-line integrals, ``expose`` the images of the microscope, ``reconstruct`` the tomogram. A run of many samples goes
-through the same engine as every other verb: it can be stopped, resumed and shared by workers.
+Each sample is one plan with the stages ``place`` (draws the specimen as a table), ``render`` (voxels and labels),
+``project`` (line integrals), ``expose`` (images of the microscope) and ``reconstruct`` (the tomogram). The same engine
+runs it as every other verb: a run of many samples can be stopped, resumed and shared by workers.
 
 Outputs, in the folder ``out``::
 
     tomograms/NAME_0001.ome.zarr          the tomogram; in it labels/atlas (classes) and labels/instances
     tilts/NAME_0001.ome.zarr, .rawtlt     the tilt series, and its angles
-    ideal/, noise_free/, even/, odd/      more tomograms, if they are kept
+    ideal/, noise_free/, even/, odd/      more tomograms, if the recipe keeps them
     specimens/NAME_0001.ome.zarr          potential, volt in excess of ice
     distances/NAME_0001.ome.zarr          signed distance to the nearest bilayer's mid-plane, angstrom
     picks/NAME_0001__CLASS.star           every particle with its pose
@@ -34,12 +34,12 @@ from volengine.tasks.simulate.plan import plan_simulate
 from volengine.tasks.simulate.recipe import SimulateRecipe
 
 Values = Mapping[str, Any]
-"""A recipe as names and values, of which some may be drawn anew for every sample."""
+"""A recipe as names and values, which may contain distributions."""
 
 
 @dataclass(frozen=True)
 class SampleNumber:
-    """One sample that is asked for: its number and name, and where relative paths of the recipe begin."""
+    """A sample to simulate: its number, its name, and the folder where relative paths of the recipe begin."""
 
     number: int
     name: str
@@ -47,7 +47,7 @@ class SampleNumber:
 
 
 def request(given: SampleNumber, out: str, recipe: Values) -> Request[SampleInputs, SimulateRecipe, str]:
-    """Draw the recipe of one sample, and find what it is made from."""
+    """Draw the recipe of one sample, and find its structures and its label volume."""
     drawn = sample_recipe(recipe, given.number)
     inputs = SampleInputs.find(given.number, given.name, drawn.specimen, given.base)
     return Request(given.name, inputs, drawn, out)
@@ -57,12 +57,12 @@ SIMULATE = Verb("simulate", request, plan_simulate, run_name="run")
 
 
 def samples_of(values: Values, count: int, first: int = 1, base: str = ".") -> dict[str, SampleNumber]:
-    """So many samples from the number ``first`` on, by name; paths of structures are relative to ``base``.
+    """The samples ``first`` to ``first + count - 1``, by name; relative paths of structures begin at ``base``.
 
     Raises
     ------
     InputError
-        No sample at all; a recipe that cannot be used, which is so refused before anything is written.
+        ``count`` is below 1, ``first`` is negative, or the recipe is not valid; nothing is written then.
     """
     if count < 1 or first < 0:
         raise InputError(f"Simulate 1 sample or more, from number 0 on; not {count} from {first}.")
@@ -80,25 +80,48 @@ def simulate(
     first: int = 1,
     check: bool = True,
 ) -> RunReport:
-    """Simulate samples, and return the report.
+    """Simulate samples: tomograms with their truth.
 
     Parameters
     ----------
     recipe
-        The same for every sample, or a mapping in which values may be drawn: see :mod:`volengine.tasks.simulate.draw`.
+        One recipe for all samples; or a mapping that may contain distributions, from which the values of each sample
+        are drawn: see :mod:`volengine.tasks.simulate.draw`.
     out
-        Folder for everything.
+        Folder for all outputs.
     count, first
-        How many samples, and the number of the first one.
+        Number of samples, and the number of the first one.
     options
         How to run.
     check
-        Raise at the end if a sample failed.
+        Raise an error at the end if a sample failed.
+
+    Returns
+    -------
+    RunReport
+        What was done per sample and stage, and how long it took.
 
     Raises
     ------
     InputError
-        A recipe or a structure that cannot be used.
+        The recipe is not valid, or a structure cannot be used.
+    RunError
+        With ``check``: a sample failed.
+
+    Examples
+    --------
+    >>> import volengine
+    >>> recipe = {
+    ...     "specimen": {
+    ...         "shape": [16, 32, 32], "voxel_size": 20.0,
+    ...         "layers": [{"species": [{"structure": "globule-300", "name": "ball", "count": 2}]}],
+    ...     },
+    ...     "tilts": {"step_deg": 30},
+    ...     "dose": {"total_e_per_a2": {"uniform": [80, 120]}},
+    ... }
+    >>> report = volengine.simulate(recipe, "samples")
+    >>> volengine.open_volume("samples/tomograms/sample_0001.ome.zarr").shape
+    (16, 32, 32)
     """
     values = recipe.to_json() if isinstance(recipe, SimulateRecipe) else recipe
     jobs, run_dir = jobs_of(SIMULATE, samples_of(values, count, first), path_text(out), values, options or RunOptions())

@@ -20,70 +20,89 @@ from volengine.ops.stats_labels import (
 )
 
 VOXELS_PER_OBJECT = 500
-"""For the memory of the joining steps, planned before anything is known: fragmented atlases have that many."""
+"""Assumed for the memory of the joining steps, which are planned before objects are known; as in a fragmented atlas."""
 
 
 def _rules(values: Mapping[str, Any]) -> ClassRules:
-    """Rules from JSON, where tuples are lists."""
+    """The rules from JSON values, in which tuples have become lists."""
     plain: dict[str, Any] = {k: tuple(v) if isinstance(v, (list, tuple)) else v for k, v in values.items()}
     return ClassRules(**plain)
 
 
 def objects_block(block: Block, rules: dict[str, Any], where: str) -> Result:
-    """Kernel: local regions of each class of a block."""
+    """Kernel: find the local regions of each class in a block of class ids.
+
+    Parameters
+    ----------
+    rules
+        :class:`~volengine.ops.stats_labels.ClassRules` as JSON.
+    where
+        Name of the volume, for messages.
+
+    Returns
+    -------
+    Result
+        A table of regions, see :func:`volengine.ops.stats_labels.class_basins`.
+    """
     labels = whole_ids(block.arrays["labels"], where)
     return Result(table=class_basins(labels, block.boxes["labels"], block.box, block.shape, _rules(rules)))
 
 
 def objects_block_bytes(voxels: int, read: int, dtype: str) -> int:
-    """Bytes that :func:`objects_block` needs for a block of so many voxels, of ``read`` voxels with its halo.
+    """Bytes that :func:`objects_block` needs for a core of ``voxels`` voxels, and ``read`` voxels with the halo.
 
-    They hold the components of the core; of split classes a mask at a time, its heights and basins; and floating
-    numbers as integers.
+    They hold the components of the core; for one split class at a time its mask, heights and basins; and a copy of
+    floating-point labels as integers.
     """
     wide = 8 if np.dtype(dtype).kind == "f" else 0
     return (7 + wide) * read + 40 * voxels + 64 * 2**20
 
 
 def seams_block(block: Block, rules: dict[str, Any]) -> Result:
-    """Kernel: a block's regions of each class joined with those around it."""
+    """Kernel: join the regions of each class in a block with those of its neighbours, from their tables."""
     return Result(table=join_classes(block.number, block.tables["objects"], block.box, block.shape, _rules(rules)))
 
 
 def seams_block_bytes(shape: Index3) -> int:
-    """Bytes that :func:`seams_block` needs for a block of this shape: for the voxels of its faces."""
+    """Bytes that :func:`seams_block` needs for a block of this shape (z, y, x), for the voxels of its faces."""
     z, y, x = shape
     return 2 * (z * y + y * x + z * x) * (27 * 16 + 300)
 
 
 def resolve_objects(block: Block, shape: list[int], rules: dict[str, Any]) -> Result:
-    """Kernel: the objects of all classes of an atlas."""
+    """Reduce kernel: the objects of all classes of an atlas.
+
+    Returns
+    -------
+    Result
+        A table with one row per object: ``class``, ``position_vox`` and ``voxels``.
+    """
     found = resolve_classes(block.tables["parts"], index3(shape), _rules(rules))
     return Result(table=found, counts={"objects": len(found["class"])})
 
 
 def resolve_objects_bytes(voxels: int) -> int:
-    """Bytes that :func:`resolve_objects` needs for a volume of so many voxels."""
+    """Bytes that :func:`resolve_objects` needs for a volume of ``voxels`` voxels."""
     return 550 * (voxels // VOXELS_PER_OBJECT)
 
 
 def ids_block(block: Block, where: str) -> Result:
-    """Kernel: voxels and sums of each number of a block."""
+    """Kernel: count the voxels of each numbered object in a block, and sum their coordinates."""
     return Result(table=count_ids(whole_ids(block.arrays["labels"], where), block.box))
 
 
 def ids_block_bytes(voxels: int) -> int:
-    """Bytes that :func:`ids_block` needs for a block of so many voxels."""
+    """Bytes that :func:`ids_block` needs for a block of ``voxels`` voxels."""
     return 64 * voxels
 
 
 def merge_objects(block: Block) -> Result:
-    """Kernel: the numbered objects of a volume."""
+    """Reduce kernel: the numbered objects of a volume; the table is like that of :func:`resolve_objects`."""
     found = merge_ids(list(block.tables["parts"].values()))
     rows = {"class": np.zeros(len(found["id"]), np.int64), **{k: found[k] for k in ("position_vox", "voxels")}}
     return Result(table=rows, counts={"objects": len(found["id"])})
 
 
 def merge_objects_bytes(voxels: int) -> int:
-    """Bytes that :func:`merge_objects` needs for a volume of so many voxels."""
+    """Bytes that :func:`merge_objects` needs for a volume of ``voxels`` voxels."""
     return 200 * (voxels // VOXELS_PER_OBJECT)

@@ -1,4 +1,4 @@
-"""One call of ``stats``: what it counts, what is counted already, and the tables that it makes of it."""
+"""One call of ``stats``: its inputs, the volumes that are counted already, and the tables that it writes."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from volengine.tasks.stats.tables import Stats, count_tomograms, tables_of
 from volengine.tasks.stats.truth import counting
 
 TRUTH = "truth__"
-"""Begins the names of the truth's plans, so that they are not those of the inputs."""
+"""Prefix of the names of the truth's plans, which keeps them different from those of the inputs."""
 
 
 @dataclass(frozen=True, eq=False)
 class LabelVolume:
-    """A label volume that is counted.
+    """A label volume to count.
 
     Parameters
     ----------
@@ -32,7 +32,7 @@ class LabelVolume:
     volume, recipe
         What is counted, and how.
     file
-        Where its objects are kept (``.npz``), in the run folder.
+        File in the run folder that holds its objects (``.npz``).
     """
 
     key: str
@@ -42,16 +42,18 @@ class LabelVolume:
 
     @property
     def counted(self) -> bool:
-        """Whether the objects are there."""
+        """Whether the volume has been counted."""
         return Path(self.file).is_file()
 
     def objects(self) -> SourceObjects:
-        """The objects that were counted.
+        """Read the objects that were counted.
 
         Raises
         ------
-        MissingError, FormatError
-            They are not counted yet; the file is damaged.
+        MissingError
+            The volume is not counted yet.
+        FormatError
+            The file is damaged.
         """
         path = Path(self.file)
         try:
@@ -66,18 +68,18 @@ class LabelVolume:
 
 @dataclass(frozen=True, eq=False)
 class StatsCase:
-    """What one call counts, and where it puts it.
+    """The inputs and outputs of one call of ``stats``.
 
     Parameters
     ----------
     sources, truth
-        What was found at the paths; ``truth`` is ``None`` without one.
+        The inputs, and the true objects (``None`` without a truth).
     groups
-        Group by tomogram, or ``None``.
+        The group of each tomogram, or ``None``.
     recipe
-        What is counted.
+        What is counted, and how.
     out, run_dir
-        The folder of the tables, and the run folder, in which the counts of the volumes are.
+        The folder of the tables; and the run folder, which holds the counted objects.
     """
 
     sources: Sources
@@ -98,7 +100,10 @@ class StatsCase:
         truth: PathsLike = (),
         groups: PathLike | None = None,
     ) -> StatsCase:
-        """Open what the paths name: tables of picks are read, of volumes the metadata."""
+        """Open what the paths name: read tables of picks, and the metadata of label volumes.
+
+        The arguments are those of :func:`volengine.tasks.stats.verb.stats`.
+        """
         if "://" in out:
             raise InputError(f"--out {out}: tables and plots are written to a folder of this machine.")
         sources, known = Sources.find(path_texts(inputs), recipe), None
@@ -109,12 +114,12 @@ class StatsCase:
         return cls(sources, known, named, recipe, out, run_dir)
 
     def volumes(self) -> dict[str, LabelVolume]:
-        """All label volumes, those of the truth too, by the names of their plans.
+        """All label volumes, including those of the truth, by the names of their plans.
 
         Raises
         ------
         InputError
-            Two of them have the same name.
+            Two volumes have the same name.
         """
         found: dict[str, LabelVolume] = {}
         for one in (*self._volumes(), *self._true_volumes()):
@@ -136,11 +141,17 @@ class StatsCase:
 
     @property
     def complete(self) -> bool:
-        """Whether all volumes are counted: of several parts of a run the last one finds them so."""
+        """Whether all volumes are counted. If several parts share a run, only the last one finds them complete."""
         return all(one.counted for one in self.volumes().values())
 
     def finish(self) -> Stats:
-        """Join what was counted, and write the tables and plots."""
+        """Join the counts of all sources, and write the tables and plots.
+
+        Raises
+        ------
+        MissingError, InputError
+            A volume is not counted yet; or the sources do not fit each other, the groups or the truth.
+        """
         recipe = self.recipe
         found = tomograms_of([*self.sources.picks, *(one.objects() for one in self._volumes())])
         counted = count_tomograms(found.values(), recipe, self.groups)
@@ -158,13 +169,13 @@ class StatsCase:
 
 
 def _key(volume: Volume) -> str:
-    """A volume's own name, and that of the labels inside of a store."""
+    """Name of a volume's plan: its own name, followed by the name of the labels in a store."""
     group = volume.path.rpartition("/")[0].removeprefix("labels/")
     return volume.name + (f"__{file_name(feature_named(group))}" if group else "")
 
 
 def _check_split(sources: Sources, recipe: StatsRecipe) -> None:
-    """A misspelled class must not pass for one that needs no watershed."""
+    """Refuse a class in ``split`` that no atlas has, because it may be misspelled."""
     atlases = [v for v in sources.volumes if recipe.labels_of(v) == "atlas"]
     for name in recipe.split:
         splits = [recipe.with_(split=(name,)).rules_of(v).split for v in atlases]

@@ -1,4 +1,4 @@
-"""The end of a plan of ``stats``: the objects of a volume become a file."""
+"""The last call of a plan of ``stats``: write the objects of a volume to a file."""
 
 from __future__ import annotations
 
@@ -14,7 +14,19 @@ from volengine.engine.plan import Plan
 
 
 def write_counted(plan: Plan, tables: Any, stage: str, out: str) -> None:
-    """Call at the end of a plan: keep the objects of a volume."""
+    """Write the objects of a volume to a file; the engine calls this when all stages are done.
+
+    Parameters
+    ----------
+    plan
+        The plan; not used.
+    tables
+        ``tables(name)`` returns the tables of a stage, by block number.
+    stage
+        Name of the stage whose table holds the objects.
+    out
+        The ``.npz`` file, with one array per column.
+    """
     found: Table = next(iter(tables(stage).values()))
     data = io.BytesIO()
     np.savez_compressed(data, allow_pickle=False, **found)

@@ -1,8 +1,8 @@
-"""What ``stats`` counts: tables of picks and label volumes, found from paths, sorted by tomogram, checked.
+"""The inputs of ``stats``: tables of picks and label volumes, found from paths, sorted by tomogram and checked.
 
-Positions are nanometres from the centre of the tomogram's first voxel, z, y, x: whatever origin a file states, the
-objects of one tomogram are then in one frame. That they are is checked: the sources of a tomogram must have one extent,
-and picks must lie inside of it.
+Positions are in nanometres from the centre of the tomogram's first voxel, z, y, x. They do not depend on the origin
+that a file states, so all objects of a tomogram have the same frame. This is checked: the sources of a tomogram must
+have the same extent, and picks must lie inside of it.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ Int64 = NDArray[np.int64]
 NM3_PER_UM3 = 1e9
 PICK_SUFFIXES = (".star", ".tbl", ".csv", ".json", ".tsv")
 IN_FOLDERS = (".star", ".tbl", ".csv", ".tsv")
-"""Of a folder's files, those that are tables of picks; JSON may be anything."""
+"""Suffixes of the files in a folder that are read as tables of picks; ``.json`` may be anything else."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,15 +44,15 @@ class Objects:
     Parameters
     ----------
     where
-        The file they are from, for messages and tables.
+        The source of the objects, for messages and tables.
     position_nm
-        (n, 3) float64, z, y, x, from the centre of the tomogram's first voxel.
+        (n, 3) float64, z, y, x, in nanometres from the centre of the tomogram's first voxel.
     voxels
-        (n,) int64; -1 where it is not known.
+        (n,) int64: number of voxels; -1 if it is not known.
     volume_nm3
-        (n,) float64; NaN where it is not known.
+        (n,) float64; NaN if it is not known.
     islands, island_voxels
-        How many objects were too small, and their voxels.
+        Number of objects that were too small, and of their voxels.
     """
 
     where: str
@@ -72,7 +72,7 @@ class Objects:
 
     @classmethod
     def of_picks(cls, picks: Picks, where: str) -> Objects:
-        """Picks as objects: their sizes as far as the table has them."""
+        """The picks as objects, with their sizes if the table has them."""
         n = len(picks)
         voxel_nm3 = float(np.prod(picks.voxel_size)) / NM_TO_ANGSTROM**3
         voxels = np.full(n, -1, np.int64) if picks.size_vox is None else picks.size_vox
@@ -84,14 +84,14 @@ class Objects:
 
 @dataclass(frozen=True, eq=False)
 class Tomogram:
-    """What was counted in one tomogram.
+    """The objects of one tomogram.
 
     Parameters
     ----------
     name
-        The tomogram's.
+        The tomogram's name.
     extent_nm
-        Its sides z, y, x; ``None`` if nothing says it.
+        Its sides in nanometres, z, y, x; ``None`` if no source states them.
     classes
         Objects by class.
     """
@@ -102,24 +102,24 @@ class Tomogram:
 
     @property
     def volume_um3(self) -> float:
-        """Cubic micrometres; NaN if it is not known."""
+        """Volume in cubic micrometres; NaN if it is not known."""
         return float("nan") if self.extent_nm is None else float(np.prod(self.extent_nm)) / NM3_PER_UM3
 
 
 @dataclass(frozen=True, eq=False)
 class SourceObjects:
-    """The objects that one source holds of one tomogram.
+    """The objects of one tomogram in one source.
 
     Parameters
     ----------
     tomogram
         The tomogram's name.
     where
-        The source: the path of a table, the name of a store and the array in it.
+        The source: the path of a table, or the name of a store and the array in it.
     extent_nm
-        The tomogram's sides z, y, x; ``None`` if the source does not say it.
+        The tomogram's sides in nanometres, z, y, x; ``None`` if the source does not state them.
     slack_nm
-        How far objects may lie outside of the extent, and extents differ: two voxels.
+        Largest distance of objects outside of the extent, and largest difference between extents: two voxels.
     classes
         Objects by class.
     """
@@ -133,14 +133,14 @@ class SourceObjects:
 
 @dataclass(frozen=True)
 class Sources:
-    """What is counted.
+    """The sources of a call.
 
     Parameters
     ----------
     picks
-        The objects of all tables of picks, which are read.
+        The objects of all tables of picks.
     volumes
-        Label volumes, of which only the metadata is read.
+        Label volumes that remain to be counted; only their metadata has been read.
     """
 
     picks: tuple[SourceObjects, ...]
@@ -148,25 +148,25 @@ class Sources:
 
     @classmethod
     def find(cls, inputs: Sequence[str], recipe: StatsRecipe, what: str = "input") -> Sources:
-        """Open what the paths name.
+        """Open what the paths name: read tables of picks, and the metadata of label volumes.
 
         Parameters
         ----------
         inputs
-            Tables of picks (``TOMOGRAM__CLASS.star``, or of several tomograms), label volumes, stores (all their
-            labels) or ``store.ome.zarr#labels/atlas``, folders, globs, ``.txt`` lists.
+            Tables of picks (``TOMOGRAM__CLASS.star``, or with several tomograms), label volumes, stores (all their
+            labels) or ``store.ome.zarr#labels/atlas``, folders, globs, ``.txt`` lists. If a store has several labels
+            and some state what they hold (names of classes, or a feature), only these are taken.
         recipe
-            For the voxel size, and what label volumes hold. Of a store with several labels, those that say what they
-            hold (names of classes, or a feature) go before those that do not.
+            Gives the voxel size, and what label volumes hold.
         what
-            Word for messages.
+            Word for the inputs in messages.
 
         Raises
         ------
         MissingError
-            Nothing there.
+            A path does not exist, or names nothing to count.
         InputError
-            Files that cannot be counted, or that do not say enough.
+            A file cannot be counted, or does not state what is needed.
         """
         picks: list[SourceObjects] = []
         volumes: list[Volume] = []
@@ -246,7 +246,7 @@ def _open_labels(path: str, recipe: StatsRecipe) -> list[Volume]:
         groups = [info.group for info in list_groups(url) if info.group.startswith("labels/")] or [""]
     volumes: list[Volume] = [open_sized(f"{url}#{name}", recipe.voxel_size) for name in groups]
     named = [v for v in volumes if "classes" in v.facts or feature_of(v)]
-    if len(volumes) > 1 and named:  # a simulated tomogram's store: the atlas says what it holds, the instances do not
+    if len(volumes) > 1 and named:  # a simulated tomogram: its atlas states what it holds, its instances do not
         volumes = named
     for volume in volumes:
         recipe.labels_of(volume)
@@ -254,16 +254,17 @@ def _open_labels(path: str, recipe: StatsRecipe) -> list[Volume]:
 
 
 def objects_of_volume(volume: Volume, found: Mapping[str, NDArray[Any]], recipe: StatsRecipe) -> SourceObjects:
-    """The objects that were counted in a label volume, without islands.
+    """The objects of a label volume, without islands.
 
     Parameters
     ----------
     volume
         The labels.
     found
-        One row per object: ``class`` (id; 0 in a volume of numbered objects), ``position_vox``, ``voxels``.
+        Columns with one row per object: ``class`` (id; 0 in a volume of numbered objects), ``position_vox``,
+        ``voxels``.
     recipe
-        Names, and what an island is.
+        Names the classes, and defines an island.
     """
     size_nm = np.asarray(volume.voxel_size) / NM_TO_ANGSTROM
     voxel_nm3 = float(np.prod(size_nm))
@@ -298,12 +299,17 @@ def _extent(shape: Sequence[int], voxel_size: Sequence[float]) -> tuple[float, f
 
 
 def tomograms_of(sources: Sequence[SourceObjects]) -> dict[str, Tomogram]:
-    """The objects of all sources joined by tomogram, by name.
+    """Join the objects of all sources by tomogram.
+
+    Returns
+    -------
+    dict
+        Each tomogram by its name.
 
     Raises
     ------
     InputError
-        A class that two sources of a tomogram count, extents that differ, picks that lie outside.
+        Two sources of a tomogram count the same class or differ in extent, or objects lie outside of the tomogram.
     """
     grouped: dict[str, list[SourceObjects]] = {}
     for source in sorted(sources, key=lambda s: (s.tomogram, s.where)):
@@ -360,12 +366,14 @@ def _nm(values: Floats) -> str:
 
 
 def read_groups(path: str) -> dict[str, str]:
-    """The group of each tomogram, from a table with the columns ``tomogram`` and ``group`` (commas or tabs).
+    """Read the group of each tomogram from a table with the columns ``tomogram`` and ``group`` (commas or tabs).
 
     Raises
     ------
-    MissingError, FormatError
-        No such file; columns that are not there, empty names, a tomogram in two groups, a group called ``all``.
+    MissingError
+        The file does not exist.
+    FormatError
+        A column is missing, a name is empty, a tomogram is in two groups, or a group is called ``all``.
     """
     file = Path(path)
     if not file.is_file():
@@ -396,4 +404,4 @@ def read_groups(path: str) -> dict[str, str]:
 
 
 EVERY = "all"
-"""The group of all tomograms."""
+"""Name of the group that holds all tomograms."""

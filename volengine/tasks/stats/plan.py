@@ -17,7 +17,7 @@ from volengine.ops.stats_labels import ClassRules
 from volengine.tasks.stats.recipe import StatsRecipe
 
 FIRST_HALO_VOX = 16
-"""Halo to begin with where distances are needed; blocks that hold thicker things are read again with more."""
+"""First halo if distances are needed; a block with thicker objects is read again with the halo that it needs."""
 
 LARGEST_BLOCK = 2**22
 """Voxels per block: about 160 a side."""
@@ -29,10 +29,28 @@ _WRITE = "volengine.tasks.stats.finish:write_counted"
 
 
 def plan_stats(source: Volume, recipe: StatsRecipe, out: str, folder: PlanFolder, options: RunOptions) -> Plan:
-    """Stages that count the objects of a label volume, and a call that writes them to the file ``out`` (.npz).
+    """Plan the stages that count the objects of a label volume, and the call that writes them to ``out`` (``.npz``).
 
-    Numbered objects: one block stage and one that adds up. An atlas: the first three stages of the verb pick, for all
-    classes at once, without labels. Nothing is kept in ``folder``: the stages need no scratch.
+    For numbered objects: a stage that counts voxels per block, and a reduce stage that adds them. For an atlas: stages
+    that find, join and resolve the regions of all classes, as the first three stages of ``pick`` do.
+
+    Parameters
+    ----------
+    source
+        The label volume.
+    recipe
+        What an object is.
+    out
+        The file for the objects.
+    folder
+        Folder of the plan; not used, because the stages need no scratch.
+    options
+        How to run.
+
+    Raises
+    ------
+    InputError
+        The volume is a prediction, or neither it nor the recipe says whether it holds class ids or numbered objects.
     """
     check_size(source.shape)
     atlas = recipe.labels_of(source) == "atlas"

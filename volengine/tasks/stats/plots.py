@@ -1,6 +1,6 @@
-"""The figures of ``stats``: counts per tomogram, distances to the nearest, sizes of clusters, as SVG and PNG files.
+"""The figures of ``stats``: counts per tomogram, nearest-neighbour distances, cluster sizes, as SVG and PNG files.
 
-Nothing is binned: every tomogram and every cluster is a dot, and distances are cumulative curves.
+No histograms are used: every tomogram and every cluster is a dot, and distances are cumulative curves.
 """
 
 from __future__ import annotations

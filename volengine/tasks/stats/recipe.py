@@ -1,4 +1,4 @@
-"""The recipe of ``stats``: what is an object, what is a cluster, what is a right one."""
+"""The recipe of ``stats``: what an object is, what a cluster is, and which objects are right."""
 
 from __future__ import annotations
 
@@ -23,38 +23,46 @@ class StatsRecipe(Recipe):
     Parameters
     ----------
     classes
-        Classes to count; default: all there are. With ids the names of those, beside which all picks count.
+        Classes to count; default: all classes. With ids they name those of the label volumes; all picks count as well.
     ids
-        Class k is where the label volumes hold ids[k]; default: the names that a store keeps with its labels, else
-        class_1, class_2 ...
+        Class k is where the label volumes hold ids[k]; default: the ids and names that a store keeps with its labels,
+        else class_1, class_2 ...
     kind
         What label volumes hold: atlas (class ids; an object is a connected component), instances (a number for each
-        object), or auto: as the store says; files of 8 bits are atlases.
+        object), or auto: as the store states; files of 8 bits are atlases.
     truth_kind
         What the label volumes of a truth hold.
     split
-        Classes of an atlas whose touching particles are cut apart, by the watershed of the pick verb.
+        Classes of an atlas whose touching particles are separated, by the watershed of the pick verb.
     connectivity
-        Neighbours that make voxels one component: 6, 18 or 26.
+        Neighbours that join voxels to one component: 6, 18 or 26.
     min_voxels
-        Objects of label volumes with fewer voxels are islands: counted as such, and left out of everything else.
+        Objects of label volumes with fewer voxels are islands: they are counted as islands, and nothing else is
+        computed from them.
     min_volume_nm3
-        The same as a volume.
+        The same limit as a volume.
     seed_distance_nm
-        With split: a thickest place this close to a thicker one of the same component starts no particle of its own;
-        default: 3 voxels.
+        With split: a local maximum of the distance this close to a higher one of the same component starts no particle
+        of its own; default: 3 voxels.
     max_distance_vox
         With split: distances to the background count up to this; a block never reads further.
     eps_nm
         Clusters (DBSCAN): particles at most this far apart are neighbours.
     min_points
-        Clusters: particles that must lie within eps of a particle, itself included, to make it the core of one.
+        Clusters: a particle is the core of a cluster if at least this many particles, itself included, lie within eps.
     radius_nm
-        With a truth: an object is right if it lies this close to a true one that no other object claims.
+        With a truth: an object is right if it lies within this distance of a true one that no other object is paired
+        with.
     voxel_size
-        Angstrom, for files that do not say it.
+        Voxel size in angstrom, for files that do not state it.
     plots
         Draw the figures counts, nearest and clusters beside the tables, each as SVG and PNG.
+
+    Examples
+    --------
+    >>> recipe = StatsRecipe(classes=("ribosome", "TRiC"), ids=(3, 4), split=("TRiC",), min_voxels=50)
+    >>> recipe.eps_nm, recipe.min_points
+    (50.0, 3)
     """
 
     classes: tuple[str, ...] = ()
@@ -98,12 +106,12 @@ class StatsRecipe(Recipe):
             raise InputError(f"--ids {', '.join(map(str, self.ids))}: 0 is where nothing is; ids are 1 or more.")
 
     def labels_of(self, volume: Volume) -> Labels:
-        """What a label volume holds.
+        """Whether a label volume holds class ids (``atlas``) or numbered objects (``instances``).
 
         Raises
         ------
         InputError
-            A prediction, or a volume that does not say it.
+            The volume is a prediction, or neither it nor the recipe says what it holds.
         """
         where = f"{volume.url}{'#' + volume.path if volume.path else ''}"
         if volume.kind == "probability":
@@ -122,12 +130,12 @@ class StatsRecipe(Recipe):
         )
 
     def names_of(self, volume: Volume) -> dict[int, str]:
-        """Names of the class ids that are known before a voxel is read.
+        """The names of class ids, as far as the recipe and the volume's metadata give them.
 
         Raises
         ------
         InputError
-            ``classes`` that the volume does not know.
+            ``classes`` are given without ``ids``, and the volume does not state their ids.
         """
         if self.ids:
             return dict(zip(self.ids, self.classes, strict=True))
@@ -142,7 +150,7 @@ class StatsRecipe(Recipe):
         return names
 
     def rules_of(self, volume: Volume) -> ClassRules:
-        """How the objects of an atlas are found, in its voxels; a voxel's shortest side is the unit of distances."""
+        """The rules for the objects of an atlas, in voxels; distances are in units of a voxel's shortest side."""
         names = self.names_of(volume)
         wanted = self.ids or tuple(sorted(k for k, name in names.items() if name in self.classes))
         side = min(volume.voxel_size)
@@ -158,18 +166,18 @@ class StatsRecipe(Recipe):
         )
 
     def _unnamed(self, names: dict[int, str]) -> tuple[int, ...]:
-        """Ids of ``split`` that are given as class_3."""
+        """Ids of the classes in ``split`` that have no name, for example 3 for ``class_3``."""
         spelled = {name: name.removeprefix(UNNAMED) for name in self.split if name.startswith(UNNAMED)}
         return tuple(int(k) for k in spelled.values() if k.isdecimal() and int(k) not in names)
 
     def of_truth(self) -> StatsRecipe:
-        """The recipe for the truth: taken as it is, without islands and without a watershed."""
+        """The recipe for the truth, whose objects are not split, and none of which is an island."""
         return self.with_(kind=self.truth_kind, split=(), min_voxels=0, min_volume_nm3=0.0)
 
     def least_voxels(self, volume_nm3: float) -> int:
-        """Voxels of the smallest object that is no island, for voxels of this volume."""
+        """Least number of voxels of an object that is not an island, for voxels of this volume (cubic nanometres)."""
         return max(self.min_voxels, math.ceil(round(self.min_volume_nm3 / volume_nm3, 9)))
 
 
 UNNAMED = "class_"
-"""Begins the name of a class whose id is all that is known."""
+"""Prefix of the name of a class of which only the id is known."""

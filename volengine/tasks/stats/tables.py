@@ -1,8 +1,8 @@
-"""The tables of ``stats``: per tomogram and pooled, from the objects that were counted.
+"""The tables of ``stats``, per tomogram and pooled, computed from the counted objects.
 
-Everything pooled is made from the objects of all tomograms of a group, never from means of means: sums of counts over
-sums of volumes, distances and cluster sizes of all tomograms together. Tomograms, classes and objects are sorted first,
-so that tables do not depend on the order of the inputs, to the last digit.
+Pooled values are computed from the objects of all tomograms of a group together, and never from means of means: a
+density is the sum of counts divided by the sum of volumes. Tomograms, classes and objects are sorted first, so that the
+tables are the same, to the last digit, for every order of the inputs.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ Floats = NDArray[np.float64]
 NAN = float("nan")
 
 NAMES = ("classes", "pooled", "neighbours", "neighbours_pooled", "clusters", "objects", "counting")
-"""The tables, as their files are called."""
+"""Names of the tables, and of their files."""
 
 
 @dataclass(frozen=True, eq=False)
 class ClassStats:
-    """One class in one tomogram: its objects, and what is computed of them."""
+    """One class in one tomogram: its objects, their nearest-neighbour distances (nanometres) and their clusters."""
 
     objects: Objects
     nearest_nm: Floats
@@ -46,14 +46,14 @@ class ClassStats:
 
     @classmethod
     def of(cls, objects: Objects, recipe: StatsRecipe) -> ClassStats:
-        """Distances and clusters of the objects."""
+        """Compute the distances and clusters of the objects."""
         at = objects.position_nm
         return cls(objects, nearest(at), dbscan(at, recipe.eps_nm, recipe.min_points))
 
 
 @dataclass(frozen=True, eq=False)
 class Counted:
-    """One tomogram, with its group and the statistics of every class there is in any tomogram."""
+    """One tomogram with its group, and the statistics of every class that any tomogram has."""
 
     tomogram: Tomogram
     group: str
@@ -72,10 +72,17 @@ class Stats:
     Parameters
     ----------
     tables
-        Rows of names and values by table: ``classes``, ``pooled``, ``neighbours``, ``neighbours_pooled``,
-        ``clusters``, ``objects`` and, with a truth, ``counting``. What cannot be said is NaN.
+        For each table its rows, of names and values: ``classes``, ``pooled``, ``neighbours``, ``neighbours_pooled``,
+        ``clusters``, ``objects`` and, with a truth, ``counting``. A value that is not known or not defined is NaN.
     facts
         What was counted, and the recipe.
+
+    Examples
+    --------
+    >>> import volengine
+    >>> found = volengine.stats("TS_01__ribosome.star")
+    >>> [row["nearest_nm"] for row in found["objects"]]
+    [18.4..., 18.4...]
     """
 
     tables: Mapping[str, tuple[Row, ...]]
@@ -90,7 +97,7 @@ class Stats:
         return next(r for r in self["pooled"] if r["class"] == name and r["group"] == group)
 
     def text(self) -> str:
-        """What is read first, as plain text: pooled counts and clusters, neighbours, the counting error."""
+        """A summary as plain text: pooled counts and clusters, neighbours, the counting error."""
         near = [r for r in self["neighbours_pooled"] if r["group"] == EVERY and r["objects"]]
         parts = [_text(self["pooled"], POOLED_TEXT)]
         if near:
@@ -100,7 +107,7 @@ class Stats:
         return "\n\n".join(parts)
 
     def write(self, folder: PathLike) -> list[str]:
-        """Write a CSV file for each table and ``stats.json`` (all but the objects); returns their names."""
+        """Write a CSV file for each table, and ``stats.json`` (all tables except ``objects``); return their names."""
         where = Path(path_text(folder))
         where.mkdir(parents=True, exist_ok=True)
         written = []
@@ -141,7 +148,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     ),
     "counting": ("tomogram", "class", *_COUNT),
 }
-"""The columns of each table, also of one without rows."""
+"""The columns of each table; a table without rows has them, too."""
 
 POOLED_TEXT = (
     *("group", "class", "tomograms", "tomograms_with", "objects", "voxels", "volume_um3", "per_um3"),
@@ -154,12 +161,12 @@ COUNTING_TEXT = ("class", *_COUNT)
 def count_tomograms(
     tomograms: Iterable[Tomogram], recipe: StatsRecipe, groups: Mapping[str, str] | None = None
 ) -> list[Counted]:
-    """Distances and clusters of every class in every tomogram; a class that a tomogram does not have counts 0.
+    """Compute distances and clusters of every class in every tomogram; a class that a tomogram lacks has 0 objects.
 
     Raises
     ------
     InputError
-        Tomograms without a group, a class that no input has, or no class at all.
+        A tomogram has no group, no input has one of the recipe's classes, or there is no class at all.
     """
     ordered = sorted(tomograms, key=lambda t: t.name)
     known = sorted({name for t in ordered for name in t.classes})
@@ -186,7 +193,7 @@ def count_tomograms(
 
 
 def tables_of(counted: Sequence[Counted], *, grouped: bool) -> dict[str, tuple[Row, ...]]:
-    """All tables but the counting error; with ``grouped`` pooled ones for each group too."""
+    """All tables except the counting error; with ``grouped`` also pooled rows for each group."""
     groups = [EVERY, *(sorted({c.group for c in counted}) if grouped else ())]
     members = {g: [c for c in counted if g in (EVERY, c.group)] for g in groups}
     pairs = {c.name: _pairs(c) for c in counted}
@@ -209,7 +216,7 @@ def tables_of(counted: Sequence[Counted], *, grouped: bool) -> dict[str, tuple[R
 
 
 def _pairs(c: Counted) -> dict[tuple[str, str], Floats]:
-    """Distances from each object of a class to the nearest of a class, by both; only those there are."""
+    """For each pair of classes the distances (nm) from each object of the first to the nearest of the second."""
     found = {}
     for a, one in c.classes.items():
         for b, other in c.classes.items():
@@ -219,7 +226,7 @@ def _pairs(c: Counted) -> dict[tuple[str, str], Floats]:
 
 
 def _spread(distance: Floats) -> Row:
-    """How many, and their mean, standard deviation (of the sample), median, least and largest."""
+    """The number of distances, their mean, sample standard deviation, median, minimum and maximum."""
     n = len(distance)
     values = (
         [NAN] * 5
@@ -241,7 +248,7 @@ def _nearest_row(distance: Floats) -> Row:
 
 
 def _sizes_row(objects: Sequence[Objects]) -> Row:
-    """Numbers and sizes of objects; sizes are NaN as soon as one is not known."""
+    """Number and total size of objects; the size is NaN if that of any object is not known."""
     known = all((o.voxels >= 0).all() for o in objects)
     return {
         "objects": sum(map(len, objects)),

@@ -1,7 +1,7 @@
-"""The counting error of ``stats``: how many were found, how many there are, and which of them are the same.
+"""The counting error of ``stats``: the number of found objects, of true objects, and of pairs of both.
 
-A count can be right by accident, when as many objects were missed as were found where nothing is. So beside the
-difference stand recall and precision: objects paired one to one with true ones within a radius, as ``score`` does.
+A count can be right by accident if as many objects were missed as were found in excess. Therefore recall and precision
+are reported as well: found objects are paired one to one with true ones within a radius, as in ``score``.
 """
 
 from __future__ import annotations
@@ -22,26 +22,28 @@ NAN = float("nan")
 def counting(
     found: Mapping[str, Tomogram], truth: Mapping[str, Tomogram], radius_nm: float, classes: Sequence[str] = ()
 ) -> tuple[Row, ...]:
-    """The counting error of every class of the truth: all tomograms together, then each.
+    """The counting error of every class of the truth, for all tomograms together and for each one.
 
     Parameters
     ----------
     found, truth
-        Tomograms by name. With one of each their names need not be the same; nor those of a single class.
+        Tomograms by name. If there is one of each, their names may differ; so may those of a single class.
     radius_nm
-        An object and a true one are paired if they are at most this far apart.
+        Largest distance of a pair.
     classes
-        Only these; default: those of the truth.
+        Classes to report; default: those of the truth.
 
     Returns
     -------
-    Rows ``tomogram`` (``all`` first), ``class``, ``found``, ``truth``, ``difference`` (found - truth), ``percent`` (of
-    the truth), ``paired``, ``recall``, ``precision``, ``f1``, ``error_nm`` (mean distance of the pairs).
+    tuple of dict
+        Rows with ``tomogram`` (``all`` first), ``class``, ``found``, ``truth``, ``difference`` (found - truth),
+        ``percent`` (of the truth), ``paired``, ``recall``, ``precision``, ``f1``, ``error_nm`` (mean distance of the
+        pairs).
 
     Raises
     ------
     MissingError, InputError
-        Tomograms without truth, or no class that both have.
+        A tomogram has no truth, or inputs and truth have no class in common.
     """
     pairs = _tomograms(found, truth)
     ours = sorted({name for t in found.values() for name in t.classes})
@@ -63,7 +65,10 @@ def counting(
 
 
 def _tomograms(found: Mapping[str, Tomogram], truth: Mapping[str, Tomogram]) -> list[tuple[str, str, str]]:
-    """Label, name in the inputs, name in the truth. A true tomogram in which nothing was found counts too."""
+    """For each tomogram its label, its name in the inputs, and its name in the truth.
+
+    A true tomogram in which nothing was found is included.
+    """
     if len(found) == 1 and len(truth) == 1:
         a, b = next(iter(found)), next(iter(truth))
         return [(a, a, b)]

@@ -1,15 +1,10 @@
-"""stats: how many particles of each class, how dense, how far apart, in which clusters; per tomogram and pooled.
+"""stats: number, density, distances and clusters of the particles of each class, per tomogram and pooled.
 
-Picks are read as they are. Label volumes are counted block by block: an atlas of class ids by connected components
-(or the watershed of ``pick``), a volume of numbered objects by its numbers. Each volume leaves one small file in the
-run folder, so a second call with another eps or another group counts nothing again. With a truth, the counting error of
-each class is reported, and which objects are right.
-
->>> from volengine.tasks.stats.recipe import StatsRecipe
->>> from volengine.tasks.stats.verb import stats
->>> recipe = StatsRecipe(classes=("ribosome", "TRiC"), ids=(3, 4), split=("TRiC",), min_voxels=50)
->>> found = stats(["labels/*.mrc"], "stats", recipe, groups="regions.csv")                       # doctest: +SKIP
->>> found.pooled("TRiC")["clusters"]                                                            # doctest: +SKIP
+Tables of picks are read whole. Label volumes are counted block by block: in an atlas of class ids an object is a
+connected component (or a region of the watershed of ``pick``), in a volume of numbered objects it is a number. The
+objects of each volume are kept in a small file in the run folder, so a second call with another ``eps_nm`` or another
+table of groups does not count the volumes again. With a truth, the counting error of each class is reported, with
+recall and precision.
 """
 
 from __future__ import annotations
@@ -28,7 +23,7 @@ from volengine.tasks.stats.tables import Stats
 
 
 def request(given: LabelVolume, out: str, recipe: StatsRecipe) -> Request[Volume, StatsRecipe, str]:
-    """One label volume with its own recipe and file: those of a truth are others than those of the inputs."""
+    """What the plan of a label volume is made from; a volume of the truth has its own recipe and file."""
     return Request(given.key, given.volume, given.recipe, given.file)
 
 
@@ -44,32 +39,41 @@ def stats(
     truth: PathsLike = (),
     groups: PathLike | None = None,
 ) -> Stats:
-    """Count objects and describe where they lie.
+    """Count the particles of each class, and describe how they are distributed.
 
     Parameters
     ----------
     inputs
-        Tables of picks (named ``TOMOGRAM__CLASS``, or of several tomograms), label volumes, stores (all their labels)
+        Tables of picks (named ``TOMOGRAM__CLASS``, or with several tomograms), label volumes, stores (all their labels)
         or ``store.ome.zarr#labels/atlas``, folders, globs, ``.txt`` lists of volumes.
     out
-        Folder for the tables (CSV), ``stats.json`` and plots; without, nothing is kept.
+        Folder for the tables (CSV), ``stats.json`` and plots. Default: nothing is kept.
     recipe, options
         What is counted, and how to run.
     truth
-        Inputs of the same kinds that are known to be right: the counting error of each of their classes is reported.
+        Inputs of the same kinds that hold the true particles: the counting error of each of their classes is reported.
     groups
-        A CSV with the columns ``tomogram`` and ``group``: pooled tables are also made for each group.
+        A CSV file with the columns ``tomogram`` and ``group``: pooled tables are made for each group, too.
 
     Returns
     -------
     Stats
-        ``found["classes"]``, ``found["pooled"]`` ... rows; ``found.pooled("ribosome")``; ``text()``.
+        Rows by table, for example ``found["classes"]``; ``found.pooled("ribosome")`` is one row; ``found.text()`` is a
+        summary.
 
     Raises
     ------
     InputError
-        No voxel size; a class that is counted twice; sources of a tomogram that do not fit each other; classes or
-        tomograms without a name, a group or a truth.
+        A source has no voxel size; two sources count the same class of a tomogram; the sources of a tomogram differ in
+        extent; a class has no name, or a tomogram no group or no truth.
+
+    Examples
+    --------
+    >>> import volengine
+    >>> recipe = volengine.StatsRecipe(classes=("ribosome",), ids=(1,), kind="atlas", min_voxels=50)
+    >>> found = volengine.stats("TS_01_ribosome.mrc", recipe=recipe)
+    >>> found.pooled("ribosome")["objects"]
+    2
     """
     recipe, options = recipe or StatsRecipe(), options or RunOptions()
     if out is None:

@@ -1,9 +1,9 @@
-"""Boxes in annotated slices, as Ais trains: the annotator works in 2D, in some slices, in boxes of 64 pixels.
+"""Boxes in annotated slices, as in Ais: the annotator works in 2D, in some slices, in boxes of 64 pixels.
 
-A box with a feature in it is drawn in ten orientations: the four right angles, then arbitrary angles, interpolated. For
-each draw of one of these there are 1.3 draws of a box without (eLife 2024, e98552, and its program). Unlike there, a
-turned box has true surroundings, as it is cut out of a larger window, and validation is by place, not by box: boxes of
-the held-out slab only, none that touches both parts.
+A box that contains a feature is drawn in ten orientations: four right angles, then arbitrary angles with interpolation.
+For each such draw there are 1.3 draws of a box without a feature (eLife 2024, e98552, and its program). Two things
+differ from Ais: a turned box is cut out of a larger window, so its corners hold the true surroundings; and validation
+uses the boxes of the held-out slab, so that no box touches both parts.
 """
 
 from __future__ import annotations
@@ -30,12 +30,13 @@ RIGHT_ANGLES = 4
 class BoxPatches(OpenVolume):
     """Patches around the boxes of annotated slices.
 
-    Parameters are those of :class:`~volengine.tasks.train.volumes.OpenVolume`.
+    The parameters are those of :class:`~volengine.tasks.train.volumes.OpenVolume`.
 
     Raises
     ------
     InputError
-        No box lies in the part for training; a patch that is not square and would be turned; boxes without truth.
+        No box lies in the part for training, the patch to be turned is not square, or a box lies in a slice that is not
+        annotated.
     """
 
     def __init__(self, sample: TrainSample, rules: PatchRules, use: Use = "both", cache: ChunkCache | None = None):
@@ -66,11 +67,11 @@ class BoxPatches(OpenVolume):
 
     @property
     def positives(self) -> tuple[int, ...]:
-        """How many boxes for training hold each feature."""
+        """For each feature the number of boxes for training that contain it."""
         return self._counts
 
     def draw(self, rng: np.random.Generator) -> Patch:
-        """A box with a feature, turned, or one without."""
+        """Draw a turned box with a feature, or an unturned box without one."""
         with_share = 1 / (1 + self.sample.negatives) if self.without else 1.0
         if self.with_feature and rng.random() < with_share:
             start = self.with_feature[int(rng.integers(len(self.with_feature)))]
@@ -84,14 +85,14 @@ class BoxPatches(OpenVolume):
         return self._patch(start, angle, (int(shift[0]), int(shift[1])), self.training)
 
     def validation(self) -> LazyPatches[Patch]:
-        """The boxes of the held-out part, as they are."""
+        """The boxes of the held-out part, not turned."""
         return LazyPatches([(self._as_it_is, b) for b in thinned(self.held_out_boxes)])
 
     def _as_it_is(self, start: Index3) -> Patch:
         return self._patch(start, 0.0, (0, 0), self.held_out)
 
     def _patch(self, start: Index3, angle: float, shift: tuple[int, int], part: Box | None) -> Patch:
-        """The patch in the middle of the box (shifted), turned in the plane; nothing outside of ``part`` is read."""
+        """The patch in the middle of the box (shifted), turned in the plane; only voxels inside ``part`` are read."""
         rules, side = self.rules, self.sample.box_vox
         depth, height, width = rules.patch
         turned = angle % 90 != 0
@@ -112,7 +113,7 @@ class BoxPatches(OpenVolume):
         return np.ascontiguousarray(image), np.ascontiguousarray(labels)
 
     def _image(self, seen: Box, part: Box) -> NDArray[np.float32]:
-        """Normalised voxels; what lies outside of the part (with its context slices) repeats its border."""
+        """Normalised voxels; outside of the part (with its context slices) its border is repeated."""
         allowed = part.grow((self.rules.below, 0, 0), (self.rules.above, 0, 0)).clip(self.volume.shape)
         shift = index3(-a for a in allowed.start)
         edge: Literal["reflect", "edge"] = "reflect" if self.rules.patch[0] > 1 else "edge"
@@ -120,7 +121,7 @@ class BoxPatches(OpenVolume):
         return self.normalised(image, seen.start[0])
 
     def _auto(self) -> list[Index3]:
-        """All boxes, side by side, of the annotated slices, in each part by itself."""
+        """Boxes side by side in the annotated slices, laid out in the part for training and in the other separately."""
         slices = self.sample.slices or tuple(self._marked())
         side, starts = self.sample.box_vox, []
         for part in (self.training, self.held_out):
@@ -142,7 +143,7 @@ class BoxPatches(OpenVolume):
                 yield z
 
     def _centred(self) -> list[Index3]:
-        """Boxes about the positions of a picks file; those that leave the region are moved into it."""
+        """Boxes around the positions of a picks file; a box that leaves the region is moved into it."""
         from volengine.io.picks import read_picks
 
         volume, side = self.volume, self.sample.box_vox
@@ -160,7 +161,7 @@ class BoxPatches(OpenVolume):
 
 
 class Cropped:
-    """A part of a source, as a source of its own."""
+    """A source that reads a box of another source."""
 
     def __init__(self, source: Source, box: Box):
         self._source, self._box = source, box
@@ -172,23 +173,33 @@ class Cropped:
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """Of the voxels."""
+        """Type of the voxels."""
         return self._source.dtype
 
     def read(self, box: Box) -> NDArray[Any]:
-        """The voxels of a box that lies inside of the part, counted from its first voxel."""
+        """Read a box inside of the part; the box counts from the part's first voxel."""
         return self._source.read(box.shift(self._box.start))
 
 
 def turn(values: NDArray[Any], angle: float, shape: tuple[int, int], order: Literal[0, 1]) -> NDArray[Any]:
-    """The middle (height, width) of slices, turned counter-clockwise by an angle in degrees.
+    """Turn slices counter-clockwise about their middle, and cut out the middle.
 
     Parameters
     ----------
     values
-        (..., y, x); large enough for the corners, else what is missing of labels is 2 (ignore).
+        (..., y, x) images or labels. If they are too small for the turned corners, missing voxels of labels become 2
+        (ignore), and of images repeat the border.
+    angle
+        Degrees.
+    shape
+        Height and width of the result.
     order
-        1: linear (images; what is missing repeats the border), 0: nearest (labels).
+        Interpolation: 1 linear (images), 0 nearest (labels).
+
+    Returns
+    -------
+    ndarray
+        (..., height, width).
     """
     from scipy.ndimage import affine_transform
 

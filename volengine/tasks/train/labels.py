@@ -1,4 +1,4 @@
-"""Truth for training: label volumes, or points that become balls where they are needed.
+"""Truth for training: label volumes, or points that are drawn as balls when a box is read.
 
 Labels are uint8 arrays (features, z, y, x): 0 background, 1 feature, 2 ignore.
 """
@@ -21,14 +21,14 @@ from volengine.ops.score_masks import FEATURE, IGNORE, labels_of, labels_of_ids
 from volengine.tasks.train.samples import Truth
 
 BALL_VOXELS = 2**20
-"""Distances computed at once when balls are made: 8 MB."""
+"""Distances that are computed at a time when balls are drawn: 8 MB."""
 
 
 class Labels(Protocol):
-    """Truth that can be read."""
+    """Truth that can be read box by box."""
 
     def read(self, box: Box) -> Truth:
-        """Labels (features, z, y, x) of a box inside of the volume; or numbers, those of a regression."""
+        """Labels (features, z, y, x) of a box inside of the volume; for a regression its target numbers."""
         ...
 
 
@@ -40,11 +40,12 @@ class LabelFiles:
     paths
         Files or stores; ``store.ome.zarr#labels/core`` names labels inside a store.
     volume
-        The tomogram; label volumes have its shape.
+        The tomogram; label volumes must have its shape.
     ids, ignore_id
-        With one label volume: feature k is where it equals ``ids[k]``; voxels that equal ``ignore_id`` do not count.
+        With one label volume: voxels that equal ``ids[k]`` belong to feature k; those that equal ``ignore_id`` do not
+        count.
     cache
-        Where recently read chunks are.
+        Cache of recently read chunks.
     """
 
     def __init__(
@@ -64,7 +65,7 @@ class LabelFiles:
         Raises
         ------
         InputError
-            Without ``ids``: a value that is not 0, 1 or 2.
+            Without ``ids``: the volume holds a value other than 0, 1 or 2.
         """
         if self._ids:
             return np.stack(labels_of_ids(self._sources[0].read(box), self._ids, self._ignore))
@@ -72,7 +73,7 @@ class LabelFiles:
 
 
 class LabelSlices:
-    """Truth of a few z slices, for ``count`` features: elsewhere everything is ignored."""
+    """Truth of some z slices, for ``count`` features; voxels in other slices are ignored."""
 
     def __init__(self, labels: Labels, slices: Sequence[int], count: int):
         self._labels, self._slices, self._count = labels, np.unique(np.asarray(slices, int)), count
@@ -87,14 +88,14 @@ class LabelSlices:
 
 
 class LabelSome:
-    """Truth of some of a recipe's features: of the others everything is ignored.
+    """Truth of some of a recipe's features; the others are ignored everywhere.
 
     Parameters
     ----------
     labels
         The truth.
     rows, count
-        Which feature each of its rows is, of how many.
+        Index of the feature of each row of ``labels``, and the number of all features.
     """
 
     def __init__(self, labels: Labels, rows: Sequence[int], count: int):
@@ -109,21 +110,22 @@ class LabelSome:
 
 
 def nothing(truth: Truth) -> float:
-    """What stands where nothing is known: 2 among labels, nan among numbers."""
+    """The value of voxels that are not known: 2 for labels, NaN for numbers."""
     return np.nan if truth.dtype.kind == "f" else IGNORE
 
 
 class LabelPoints:
-    """Truth from points: a ball around each.
+    """Truth from points: a ball around each point.
 
     Parameters
     ----------
     points_vox
-        For each feature, positions (n, 3) z, y, x in voxels.
+        For each feature its points, (n, 3) float64, z, y, x in voxels.
     radii, beyond
-        Angstrom: the radius of each feature's balls; voxels between it and ``beyond`` are ignored (``None``: none).
+        Angstrom. Radius of each feature's balls; voxels between the radius and ``beyond`` are ignored. ``None``: no
+        voxel is ignored.
     voxel_size
-        Angstrom, z, y, x.
+        Voxel size in angstrom, z, y, x.
     """
 
     def __init__(
@@ -140,7 +142,7 @@ class LabelPoints:
     def from_files(
         cls, paths: Sequence[str], radii: Sequence[float], volume: Volume, beyond: float | None = None
     ) -> LabelPoints:
-        """Points from picks files, one per feature; ``radii`` has one value for all or one per file."""
+        """Read the points from picks files, one per feature; ``radii`` (angstrom) has one value, or one per file."""
         from volengine.io.picks import read_picks
 
         points = []
@@ -152,7 +154,7 @@ class LabelPoints:
         return cls(points, [*radii] * (len(paths) // len(radii)), volume.voxel_size, beyond)
 
     def read(self, box: Box) -> NDArray[np.uint8]:
-        """Labels (features, z, y, x): distance of the voxel's centre <= radius is 1, <= beyond is 2, further is 0."""
+        """Labels (features, z, y, x) by a voxel's distance: 1 up to the radius, 2 up to ``beyond``, 0 further away."""
         out = np.zeros((len(self._points), *box.shape), np.uint8)
         for labels, points, radius in zip(out, self._points, self._radii, strict=True):
             far = radius if self._beyond is None else max(radius, self._beyond)
@@ -165,10 +167,26 @@ class LabelPoints:
 def nearest_squares(
     box: Box, points_vox: NDArray[np.float64], voxel_size: NDArray[np.float64], reach: float
 ) -> NDArray[np.float64]:
-    """Squared distance (angstrom²) of each voxel of a box to its nearest point if within ``reach``, else infinity.
+    """Squared distance of each voxel of a box to the nearest point.
 
-    Only points near the box are looked at, each with the voxels around it: the cost is that of the balls, not of the
-    box times the points.
+    For each point near the box only the voxels around it are visited, so the cost grows with the volume of the balls,
+    and not with the box times the number of points.
+
+    Parameters
+    ----------
+    box
+        The box, in voxels of the volume.
+    points_vox
+        (n, 3) float64, z, y, x in voxels.
+    voxel_size
+        (3,) angstrom.
+    reach
+        Largest distance that is computed, angstrom.
+
+    Returns
+    -------
+    ndarray
+        Float64 of the box's shape, square angstrom; infinity where no point is within ``reach``.
     """
     squares = np.full(box.shape, np.inf)
     reach_vox = reach / voxel_size
@@ -196,7 +214,7 @@ def nearest_squares(
 
 
 def open_beside(path: str, volume: Volume, cache: ChunkCache | None = None) -> Source:
-    """A volume on the grid of another one: a file, or ``STORE#group``.
+    """Open a file, or ``STORE#group``, that must have the shape of ``volume``.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""The network of a training (new, or begun with the weights of another), its discriminator, and its draws."""
+"""The network of a training (new, or with the weights of a model to start from), its discriminator, and its draws."""
 
 from __future__ import annotations
 
@@ -24,12 +24,19 @@ BACKGROUND = "background"
 
 
 def make_model(recipe: TrainRecipe, voxel_sizes: Sequence[Vector3]) -> tuple[Any, ModelFacts]:
-    """The network, seeded, and its facts.
+    """Build the network with seeded weights, and its facts.
+
+    Parameters
+    ----------
+    recipe
+        The recipe of the training.
+    voxel_sizes
+        Voxel sizes of all samples, angstrom, z, y, x.
 
     Raises
     ------
     InputError
-        Voxel sizes that differ, a network that the patch or the model to begin with does not fit.
+        The voxel sizes differ, or the network does not fit the patch or the model to start from.
     """
     import torch
 
@@ -55,11 +62,11 @@ def make_model(recipe: TrainRecipe, voxel_sizes: Sequence[Vector3]) -> tuple[Any
             f"for example {fitting} would fit."
         )
     field_of_view: Index3 | None
-    with torch.random.fork_rng(devices=[]):  # probing draws inputs
+    with torch.random.fork_rng(devices=[]):  # probing draws random inputs
         stride = stride_of(module, volumetric)
         try:
             field_of_view, _ = reach(module, volumetric)
-        except InputError:  # it normalises over the patch
+        except InputError:  # the network normalises over its patch
             field_of_view = None
     facts = ModelFacts(
         network=name,
@@ -81,7 +88,7 @@ def make_model(recipe: TrainRecipe, voxel_sizes: Sequence[Vector3]) -> tuple[Any
 
 
 def _voxel_size(sizes: Sequence[Vector3], *, differ: bool) -> tuple[Vector3, tuple[float, float] | None]:
-    """What the model is for: the samples' voxel size; of samples that differ the geometric mean, and their range."""
+    """The model's voxel size: that of the samples, or of samples that differ their geometric mean and their range."""
     sides = [v for size in sizes for v in size]
     low, high = min(sides), max(sides)
     if high <= 1.05 * low:
@@ -96,9 +103,9 @@ def _voxel_size(sizes: Sequence[Vector3], *, differ: bool) -> tuple[Vector3, tup
 
 
 def begun(module: Any, facts: ModelFacts, start: str, own: str | None) -> tuple[Any, ModelFacts]:
-    """The network with the weights of the model file ``start`` (if any), whose history goes on.
+    """Load the weights of the model file ``start``, if it is given, and continue its history.
 
-    ``own``: the own architecture that this training names, which the file may have too.
+    ``own`` is the user's own architecture that this training names; only this one may be run for ``start``.
     """
     if not start:
         return module, facts
@@ -109,7 +116,7 @@ def begun(module: Any, facts: ModelFacts, start: str, own: str | None) -> tuple[
 
 
 def make_discriminator(recipe: TrainRecipe) -> Any:
-    """The PatchGAN of an adversarial training, seeded; ``None`` without."""
+    """Build the PatchGAN of an adversarial training with seeded weights; ``None`` for other trainings."""
     if not recipe.adversarial:
         return None
     if recipe.patch[0] > 1 or recipe.exclusive:
@@ -126,7 +133,7 @@ def make_discriminator(recipe: TrainRecipe) -> Any:
 def drawing(
     sources: Sequence[SampleSource], augment: Augmentation, device: torch.device
 ) -> Callable[[np.random.Generator], tuple[Any, Any, str]]:
-    """Draws a patch of any sample and changes it, on the GPU if that is where the network is."""
+    """A function that draws a patch of any sample and augments it, on the device of the network."""
     import torch
 
     from volengine.nets.training.augment.apply import augmented

@@ -1,4 +1,4 @@
-"""The recipe of train, and what is refused before anything is read."""
+"""The recipe of ``train``, and the checks that read no file."""
 
 from __future__ import annotations
 
@@ -29,74 +29,85 @@ class TrainRecipe(Recipe):
     features
         Names of the features, in the order of the labels.
     network, arguments
-        Name in the registry of networks (``volengine models`` lists them), and what it is built with. Or your own:
-        ``FILE.py:Class`` or ``package.module:Class``; that Python is run.
+        Name in the registry of networks (``volengine models`` lists them), and the arguments to build it with. Or your
+        own architecture: ``FILE.py:Class`` or ``package.module:Class``; this Python code is run.
     patch
-        What the network sees, voxels z, y, x; z is 1 for 2D networks.
+        The patch that the network sees, voxels z, y, x; z is 1 for 2D networks.
     context
-        2.5D: slices that the network sees, around the one that it answers for.
+        For 2.5D networks: number of slices that the network sees around the one that it predicts.
     overlap
-        Default overlap for applying the network.
+        Default overlap of patches when the model is applied.
     normalisation
-        ``volume``, ``per_slice``, ``per_patch``, ``global_mad`` (Ais's) or ``none``.
+        How the input is normalised: ``volume``, ``per_slice``, ``per_patch``, ``global_mad`` (Ais's) or ``none``.
     any_voxel_size
-        Samples may differ in voxel size: each is learnt from as it is, and the model is for all sizes between.
-        Otherwise they must agree within 5 %.
+        Samples may differ in voxel size: none is resampled, and the model accepts all sizes between the smallest and
+        the largest. Otherwise the sizes must agree within 5 %.
     target_normalisation
-        Of targets, and so the units in which the network will answer: ``volume``, (t - mean) / std of the sample's
-        region; ``none``, as they are (within ±1023).
+        How targets are normalised; the network predicts in these units. ``volume``: (t - mean) / std of the sample's
+        region; ``none``: unchanged (numbers within ±1023).
     epochs, steps
-        Number of epochs, and of steps in each.
+        Number of epochs, and of steps in each epoch.
     batch
-        Patches per step (over all processes, under ``torchrun``).
+        Patches per step (of all processes together, under ``torchrun``).
     loss
-        What is minimised: ``bce``, ``dice``, both (``bce_dice``), ``focal``, ``surface_dice``; or ``cross_entropy`` for
-        features that exclude each other (the network then has a channel for the background too, and a softmax);
-        or ``l2``, ``l1`` for targets: the mean of the squared or absolute difference.
+        The loss to minimise: ``bce``, ``dice``, both (``bce_dice``), ``focal``, ``surface_dice``; or ``cross_entropy``
+        for features that exclude each other (the network then has a channel for the background, and a softmax); or
+        ``l2``, ``l1`` for targets: the mean of the squared or absolute difference.
     losses
-        Instead: several, each with its ``loss``, ``weight`` and the ``datasets`` (tokens of samples) it looks at.
+        Several losses instead, each with its ``loss``, its ``weight`` and the ``datasets`` (tokens of samples) to which
+        it applies.
     adversarial
-        2D: train against a discriminator, as Pix2pix is (least squares + 100 L1; momentum 0.5 and rate 2e-4 are usual);
-        ``loss`` is then that of the validation alone.
+        For 2D networks: train against a discriminator, as in Pix2pix (least squares + 100 L1; momentum 0.5 and rate
+        2e-4 are usual); ``loss`` is then used for the validation only.
     optimiser
-        ``adam``, ``adamw``, ``sgd`` (Nesterov), ``adadelta``.
+        ``adam``, ``adamw``, ``sgd`` (Nesterov) or ``adadelta``.
     learning_rate
-        At the beginning.
+        Learning rate at the beginning.
     schedule
-        How the rate falls: ``cosine`` (to a hundredth), ``polynomial`` (power 0.9), ``constant``.
+        How the learning rate falls: ``cosine`` (to a hundredth), ``polynomial`` (power 0.9) or ``constant``.
     weight_decay
-        Weights shrink by this (times the rate).
+        Weight decay of the optimiser: decoupled for ``adamw``, an L2 penalty for the others.
     momentum
-        Of ``sgd`` (default 0.99), and beta 1 of ``adam`` and ``adamw`` (default 0.9).
+        Momentum of ``sgd`` (default 0.99), and beta 1 of ``adam`` and ``adamw`` (default 0.9).
     clip
-        Longest gradient; 0: any.
+        Largest norm of the gradient; 0: no limit.
     precision
-        ``float32``; ``bfloat16`` or ``float16`` (CUDA only): mixed precision.
+        ``float32``; or mixed precision with ``bfloat16`` or ``float16`` (CUDA only).
     patience
-        Stop after so many epochs without a better one; 0: never.
+        Stop after this many epochs without improvement; 0: never.
     start
-        A model file of the same network to begin with (fine-tuning); layers of another shape begin anew.
+        A model file of the same network whose weights are the first ones (fine-tuning); layers of another shape are
+        initialised anew.
     tensorboard
-        Log for TensorBoard too (needs the extra ``tensorboard``).
+        Write a log for TensorBoard, too (needs the extra ``tensorboard``).
     positive_share
         Share of the patches that are drawn around a voxel of the feature.
     validation
-        slab: of each volume a part is kept for validation, and of a training set some of its tomograms; tomogram: whole
-        tomograms of all samples.
+        What is kept for validation. slab: a part of each volume, and some of the tomograms of a training set;
+        tomogram: whole tomograms of all samples.
     validation_share
-        Share of each region's longest axis that is kept for validation (at least one patch), or of the tomograms (at
-        least one); 0: none.
+        Share of each region's longest axis that is kept for validation (at least one patch), or share of the tomograms
+        (at least one); 0: none.
     augment
-        How samples are changed: ``none``, ``light``, ``ais`` or ``membrain``, see ``volengine.nets.training.augment``.
+        How patches are augmented: ``none``, ``light``, ``ais`` or ``membrain``, see
+        ``volengine.nets.training.augment``.
     augmentation
-        Instead: every strength and probability by itself.
+        Every strength and probability of the augmentation, instead of a preset.
     noise, contrast, brightness
-        Strength of what every sample gets: noise, relative and absolute change of grey values. Default: the preset's
-        (``light``: 0.2, 0.1, 0.1).
+        Strength of the noise, and of the relative and the absolute change of grey values, in the augmentation of every
+        patch. Default: the preset's (``light``: 0.2, 0.1, 0.1).
     seed
         The same seed gives the same network, on the same machine.
     device
-        ``auto``, ``cpu``, ``cuda``.
+        ``auto``, ``cpu`` or ``cuda``.
+
+    Examples
+    --------
+    >>> from volengine.tasks.train.samples import TrainSample
+    >>> sample = TrainSample(volume="TS_01.ome.zarr", points=("ribosomes.star",), radius_nm=(12,))
+    >>> recipe = TrainRecipe(samples=(sample,), features=("ribosome",), epochs=20)
+    >>> recipe.loss, recipe.patch
+    ('bce_dice', (32, 32, 32))
     """
 
     samples: tuple[TrainSample, ...]
@@ -172,11 +183,11 @@ class TrainRecipe(Recipe):
 
     @property
     def regression(self) -> bool:
-        """Whether the network answers numbers, not probabilities."""
+        """Whether the network predicts numbers, not probabilities."""
         return self.fitting().terms[0].loss in REGRESSION
 
     def fitting(self) -> FitRecipe:
-        """What the fit needs to know."""
+        """The fields that the fit needs."""
         optimiser = Optimiser(
             self.optimiser, self.learning_rate, self.schedule, self.weight_decay, self.momentum, self.clip
         )
@@ -185,11 +196,11 @@ class TrainRecipe(Recipe):
         return FitRecipe(terms=terms, optimiser=optimiser, **{name: getattr(self, name) for name in same})
 
     def changes(self) -> Augmentation:
-        """How samples are changed."""
+        """The augmentation of patches: the recipe's, or the preset with the recipe's strengths."""
         base = self.augmentation or preset(self.augment)
         own = {name: getattr(self, name) for name in ("noise", "contrast", "brightness")}
         return base.with_(**{name: value for name, value in own.items() if value is not None})
 
     def rules(self) -> PatchRules:
-        """What the sources of samples need to know."""
+        """The fields that the sources of samples need."""
         return PatchRules(**{f.name: getattr(self, f.name) for f in fields(PatchRules)})

@@ -1,8 +1,8 @@
-"""What a training reads: samples as people describe them, and the face that every sample has when it is open.
+"""Samples of a training: their description in a recipe, and the interface of an open sample.
 
 A *sample* (:class:`TrainSample`) names data: a tomogram with its truth, or a training set that holds both. A *sample
-source* (:class:`SampleSource`) is that sample opened: it draws patches for training and has some for validation. It
-reads what it needs when it needs it. :func:`volengine.tasks.train.sources.open_sources` makes the ones from the others.
+source* (:class:`SampleSource`) is an open sample: it draws patches for training and provides patches for validation. It
+reads each patch when it is needed. :func:`volengine.tasks.train.sources.open_sources` opens samples.
 """
 
 from __future__ import annotations
@@ -25,20 +25,20 @@ if TYPE_CHECKING:
     from volengine.ops.normalise import Normalisation
 
 Truth = NDArray[np.uint8] | NDArray[np.float32]
-"""Labels (features, z, y, x): 0, 1, 2; or of a regression the numbers to answer, nan where nothing is known."""
+"""Labels (features, z, y, x), uint8: 0, 1 or 2; for a regression the target numbers, float32, NaN where unknown."""
 
 Patch = tuple[NDArray[np.float32], Truth]
-"""What a network sees, an image (slices or z, y, x), normalised; and the truth about it."""
+"""The normalised input of a network, (slices or z, y, x) float32, and its truth."""
 
 NamedPatch = tuple[NDArray[np.float32], Truth, str]
-"""The same with the name of the data set that it belongs to."""
+"""A patch, its truth, and the name of the data set that it belongs to."""
 
 T = TypeVar("T")
 Use = Literal["both", "train", "validate"]
 """What a sample is used for."""
 
 MOST_VALIDATION = 64
-"""Patches that one source gives for validation: this many, up to twice as many, thinned evenly."""
+"""A source with at least this many patches for validation gives this many or more, but fewer than twice as many."""
 
 
 @dataclass(frozen=True)
@@ -48,47 +48,53 @@ class TrainSample(Recipe):
     Parameters
     ----------
     volume
-        Path or URL of the tomogram; or a training set of Ais (``.scnt``), or a folder with ``imagesTr`` and
-        ``labelsTr`` (NIfTI), which hold their own truth: then without labels and points.
+        Path or URL of the tomogram; or a training set that holds its own truth (then without labels and points): Ais's
+        ``.scnt``, or a folder with ``imagesTr`` and ``labelsTr`` (NIfTI).
     labels
         One label volume per feature, in order: 0 background, 1 feature, 2 ignore. ``store.ome.zarr#labels/core`` names
         labels inside a store.
     ids, ignore_id
-        With a single label volume that holds class ids: feature k is where it equals ``ids[k]``, everything else is
-        background, and voxels that equal ``ignore_id`` do not count.
+        With a single label volume that holds class ids: voxels that equal ``ids[k]`` belong to feature k, voxels that
+        equal ``ignore_id`` do not count, and all others are background.
     points
-        Instead: one picks file per feature; the feature is a ball around each point.
+        One picks file per feature instead of labels; the feature is a ball around each point.
     radius_nm
         Radius of these balls; one for all features or one per feature.
     beyond_nm
-        With points: voxels further from every point than this count as background; between radius and this they are
+        With points: voxels further than this from every point are background; those between the radius and this are
         ignored. ``None``: everything outside of the balls is background.
     targets
-        Instead: one volume of numbers per feature, which the network is to answer (losses ``l1``, ``l2``): the ideal
-        tomogram of a noisy one, or the other half of the same tilt series. Voxels that are nan do not count.
+        One volume of numbers per feature instead of labels, which the network learns to predict (losses ``l1``,
+        ``l2``): for example the ideal tomogram of a noisy one, or the other half of the tilt series. NaN is ignored.
     region
         Use only this part of the volume: z0, y0, x0, z1, y1, x1 in voxels; -1 stands for the end.
     slices
-        Only these z slices are annotated: elsewhere nothing counts.
+        Only these z slices are annotated; voxels in others do not count.
     boxes
-        Train as Ais does, on boxes in annotated slices: a picks file with their centres, or ``auto``: all boxes, side
-        by side, of the annotated slices (``slices``; without it, those in which a feature is marked).
+        Train as Ais does, on boxes in annotated slices: a picks file with their centres; or ``auto``: boxes side by
+        side that cover the annotated slices (``slices``; by default those in which a feature is marked).
     box_vox
-        Side of these boxes; outside of them nothing counts.
+        Side of these boxes in voxels; voxels outside of them do not count.
     copies, negatives
-        Boxes with a feature are drawn in this many orientations: four right angles, then arbitrary ones. For each of
-        these draws there are ``negatives`` draws of boxes without, as they are.
+        Boxes with a feature are drawn in this many orientations: four right angles, then arbitrary ones. For each such
+        draw there are ``negatives`` draws of boxes without a feature, which are not turned.
     features
-        Which of the features it holds the truth for, in the order of its labels; the others do not count in it.
+        The features for which the sample holds the truth, in the order of its labels; the others are ignored in it.
         Default: all.
     weight
-        How often it is drawn from, relative to the others.
+        How often patches are drawn from the sample, relative to the others.
     token
-        Name of the data set that it belongs to, for losses that apply to some; default: the volume's name.
+        Name of the data set that the sample belongs to, for losses that apply to some data sets; default: the volume's
+        name.
     use
         ``train``, ``validate``, or ``both``: a part of it is kept for validation, see the recipe's ``validation``.
     voxel_size
-        Angstrom, where the file does not say it (NIfTI never does).
+        Voxel size in angstrom, if the file does not state it (NIfTI never does).
+
+    Examples
+    --------
+    >>> TrainSample(volume="TS_01.ome.zarr", points=("ribosomes.star",), radius_nm=(12,)).use
+    'both'
     """
 
     volume: str
@@ -142,17 +148,23 @@ class TrainSample(Recipe):
 
     @property
     def is_set(self) -> bool:
-        """Whether it is a training set, which holds its own truth."""
+        """Whether the sample is a training set, which holds its own truth."""
         known = (*MRC_SUFFIXES, *TIFF_SUFFIXES, ".zarr")
         return not (self.labels or self.points or self.targets) and suffix_of(self.volume) not in known
 
     @property
     def count(self) -> int:
-        """For how many features it holds the truth; 0 for training sets, which say so when they are opened."""
+        """Number of features for which the sample holds the truth; 0 for a training set, which is not open yet."""
         return len(self.ids) or len(self.labels) or len(self.points) or len(self.targets)
 
     def check_features(self, features: Sequence[str]) -> None:
-        """Refuse a sample whose truth is not for these features of the recipe."""
+        """Refuse a sample whose truth does not fit the recipe's features.
+
+        Raises
+        ------
+        InputError
+            The sample names a feature that the recipe lacks, or the numbers of features differ.
+        """
         unknown = [f for f in self.features if f not in features]
         if unknown:
             raise InputError(f"{self.volume}: {unknown[0]!r} is not one of the features {', '.join(features)}.")
@@ -164,7 +176,7 @@ class TrainSample(Recipe):
 
 @dataclass(frozen=True)
 class PatchRules:
-    """What the sources need to know of a training: fields of the recipe of the same names."""
+    """The fields of a :class:`~volengine.tasks.train.recipe.TrainRecipe` that sample sources need."""
 
     features: tuple[str, ...]
     patch: Index3
@@ -188,31 +200,31 @@ class PatchRules:
 
 
 class SampleSource(Protocol):
-    """A sample that is open."""
+    """An open sample."""
 
     @property
     def name(self) -> str:
-        """For messages."""
+        """Name of the sample, for messages."""
         ...
 
     @property
     def token(self) -> str:
-        """The data set that it belongs to."""
+        """The data set that the sample belongs to."""
         ...
 
     @property
     def weight(self) -> float:
-        """How often it is drawn from, relative to the others; 0: it is for validation only."""
+        """How often patches are drawn from it, relative to the others; 0: it is for validation only."""
         ...
 
     @property
     def voxel_size(self) -> Vector3:
-        """Angstrom, z, y, x."""
+        """Voxel size in angstrom, z, y, x."""
         ...
 
     @property
     def positives(self) -> tuple[int, ...]:
-        """How many places of each feature are known in the part for training (of many, a share)."""
+        """For each feature the number of known places in the part for training (thinned, if there are many)."""
         ...
 
     def draw(self, rng: np.random.Generator) -> Patch:
@@ -220,17 +232,17 @@ class SampleSource(Protocol):
         ...
 
     def validation(self) -> Sequence[Patch]:
-        """Patches of the part that is kept apart, always the same; each is read when it is asked for."""
+        """The patches for validation, always the same; each is read when it is asked for."""
         ...
 
 
 class LazyPatches(Sequence[T]):
-    """Patches that are read one at a time, each time anew.
+    """A sequence of patches that are not kept in memory: each access reads the patch again.
 
     Parameters
     ----------
     parts
-        Pairs of a function and what to call it with.
+        Pairs of a function and its argument; the call returns the patch.
     """
 
     def __init__(self, parts: Sequence[tuple[Callable[[Any], T], Any]] = ()):
@@ -251,5 +263,5 @@ class LazyPatches(Sequence[T]):
 
 
 def thinned(keys: Sequence[Any]) -> Sequence[Any]:
-    """Every n-th, so that no fewer than :data:`MOST_VALIDATION` remain, and fewer than twice as many."""
+    """Every n-th key, so that at least :data:`MOST_VALIDATION` remain, and fewer than twice as many."""
     return keys[:: len(keys) // MOST_VALIDATION] if len(keys) > MOST_VALIDATION else keys

@@ -1,12 +1,12 @@
-"""Patches of training sets that hold image and truth together: Ais's ``.scnt``, MemBrain's NIfTI folders.
+"""Patches of training sets that hold images and truth together: Ais's ``.scnt``, MemBrain's NIfTI folders.
 
-An entry of a set is cut to the patch at random where it is larger; where it is smaller, the image is filled with 0 (the
-mean, as the fill comes after normalising) and the labels with 2, so nothing counts there. Statistics for
-``normalisation="volume"`` are those of all entries of one tomogram together, as the tomogram itself is not at hand.
+An entry that is larger than the patch is cropped at a random place. An entry that is smaller is padded: the normalised
+image with 0 (the mean), the labels with 2 (ignore). Statistics for ``normalisation="volume"`` are computed from all
+entries of a tomogram together, because the tomogram itself is not available.
 
-What is kept for validation is whole tomograms: a set that says of which tomogram each box is (``.scnt``, tar form)
-keeps some of them. A NIfTI folder has its own part for validation (``imagesVal``). Sets that say neither have none:
-boxes of one tomogram overlap and lie in neighbouring slices, and a random half of them says nothing about the other.
+Validation uses whole tomograms. A set that states the tomogram of each box (``.scnt``, tar form) keeps some of its
+tomograms; a NIfTI folder has its own part for validation (``imagesVal``). Other sets have no validation, because boxes
+of one tomogram overlap and lie in neighbouring slices, so a random half of them is not independent of the other half.
 """
 
 from __future__ import annotations
@@ -27,29 +27,30 @@ from volengine.tasks.train.samples import LazyPatches, Patch, PatchRules, TrainS
 
 Read = Callable[[int], tuple[NDArray[Any], NDArray[Any]]]
 MAX_DECODED = 256_000_000
-"""Bytes of decompressed NIfTI patches that are kept for the next draw."""
+"""Bytes of decompressed NIfTI patches that are kept in memory."""
 
 
 @dataclass(frozen=True)
 class Stored:
-    """A training set as this module sees it: numbered entries, each an image with its labels.
+    """A training set: numbered entries, each an image with its labels.
 
     Parameters
     ----------
     path
-        For messages.
+        The set's path, for messages.
     read, read_labels
-        An entry's image (z, y, x) and labels (1 or z, y, x); and the latter alone.
+        Functions of an entry's number. ``read`` returns its image (z, y, x) and labels (1 or z, y, x), ``read_labels``
+        only the labels.
     groups
-        For each entry what its statistics are made of: entries of the same name.
+        For each entry the name of its group; entries of one group are normalised with the same statistics.
     tomograms
-        For each entry the tomogram it is cut from; ``""`` where that is not known.
+        For each entry the tomogram that it was cut from; ``""`` if that is not known.
     rows
-        Which of the recipe's features the labels of each entry are.
+        For each entry the index of the recipe's feature that its labels show.
     voxel_size
-        Angstrom.
+        Voxel size in angstrom.
     reserved
-        Numbers that the set itself keeps for validation.
+        Numbers of the entries that the set itself keeps for validation.
     """
 
     path: str
@@ -70,11 +71,18 @@ class SetPatches:
     stored
         The set.
     sample, rules
-        How it is used, and what a patch is.
+        The sample that names the set, and what a patch is.
     held
-        Tomograms kept for validation.
+        Tomograms that are kept for validation.
     use
-        What all of it is used for, instead.
+        ``train`` or ``validate``: all entries are used for this; ``both``: ``held`` and the set decide.
+    token
+        The data set that the patches belong to.
+
+    Raises
+    ------
+    InputError
+        The normalisation needs whole slices or the whole tomogram.
     """
 
     def __init__(
@@ -98,7 +106,7 @@ class SetPatches:
 
     @property
     def positives(self) -> tuple[int, ...]:
-        """How many entries for training hold each feature."""
+        """For each feature the number of entries for training that contain it."""
         return tuple(map(len, self._positive))
 
     def _with_feature(self, k: int) -> list[int]:
@@ -106,7 +114,7 @@ class SetPatches:
         return [n for n in mine if (self.stored.read_labels(n) == FEATURE).any()]
 
     def _statistics(self) -> dict[str, tuple[float, float]]:
-        """Mean and standard deviation of each group; one entry in memory at a time."""
+        """Mean and standard deviation of each group; reads one entry at a time."""
         sums: dict[str, list[float]] = {}
         for number, group in enumerate(self.stored.groups):
             image = self.stored.read(number)[0].astype(np.float64)
@@ -118,7 +126,7 @@ class SetPatches:
         return {group: (mean, float(np.sqrt(squares / n))) for group, (n, mean, squares) in sums.items()}
 
     def draw(self, rng: np.random.Generator) -> Patch:
-        """A patch of a random entry; with ``positive_share``, one that holds the feature, cut around a voxel of it."""
+        """A patch of a random entry; with probability ``positive_share``, cut around a voxel of the feature."""
         if not self.training:
             raise InputError(f"{self.stored.path} is for validation only.")
         places = self._positive[int(rng.integers(len(self._positive)))]
@@ -127,7 +135,7 @@ class SetPatches:
         return self._cut(numbers[int(rng.integers(len(numbers)))], rng, wanted)
 
     def validation(self) -> LazyPatches[Patch]:
-        """The middles of the entries that are kept apart."""
+        """The middle patches of the entries that are kept for validation."""
         return LazyPatches([(self._middle, n) for n in thinned(self.held_out)])
 
     def _middle(self, number: int) -> Patch:
@@ -157,14 +165,14 @@ class SetPatches:
         return image
 
     def _start(self, labels: NDArray[np.uint8], rng: np.random.Generator | None, wanted: bool) -> Index3:
-        """Where the patch begins: at random, around a voxel of the feature, or in the middle (without ``rng``)."""
+        """First voxel of the patch: random, around a voxel of the feature, or such that it is central (no ``rng``)."""
         rules = self.rules
         ends = [
             (low, n - p - high) if n >= p + low + high else ((n - p) // 2,) * 2
             for n, p, low, high in zip(labels.shape, rules.patch, (rules.below, 0, 0), (rules.above, 0, 0), strict=True)
         ]
         annotated = np.flatnonzero((labels != IGNORE).any(axis=(1, 2)))
-        if len(annotated):  # a slice that says something is in it in any case
+        if len(annotated):  # the patch always contains an annotated slice
             first, last = int(annotated[0]) - rules.patch[0] + 1, int(annotated[-1])
             ends[0] = (min(max(ends[0][0], first), last), max(min(ends[0][1], last), first))
         if rng is None:
@@ -178,7 +186,7 @@ class SetPatches:
 
 
 def whole_depth(labels: NDArray[np.uint8], depth: int) -> NDArray[np.uint8]:
-    """Labels of the middle slices as labels of all: the others are ignored."""
+    """Extend labels of the middle slices to ``depth`` slices; the added ones are 2 (ignore)."""
     if len(labels) == depth:
         return labels
     out = np.full((depth, *labels.shape[1:]), IGNORE, np.uint8)
@@ -187,11 +195,17 @@ def whole_depth(labels: NDArray[np.uint8], depth: int) -> NDArray[np.uint8]:
     return out
 
 
-# -- what there is -------------------------------------------------------------------------------------------
+# -- kinds of sets -------------------------------------------------------------------------------------------
 
 
 def scnt_stored(sample: TrainSample, rules: PatchRules) -> Stored:
-    """Ais's training set."""
+    """Open a training set of Ais (``.scnt``).
+
+    Raises
+    ------
+    InputError
+        The set does not state its pixel size, its boxes have too few slices, or its feature is not in the recipe.
+    """
     from volengine.io.training.scnt import open_scnt
 
     opened = open_scnt(sample.volume)
@@ -208,7 +222,7 @@ def scnt_stored(sample: TrainSample, rules: PatchRules) -> Stored:
 
 
 def _row(sample: TrainSample, rules: PatchRules, stated: str) -> int:
-    """Which of the recipe's features the labels of a set are: as the sample says, the only one, or by name."""
+    """Index of the recipe's feature that a set's labels show: the sample's, the recipe's only one, or by name."""
     names = sample.features or rules.features
     if len(names) == 1:
         return rules.features.index(names[0])
@@ -222,7 +236,7 @@ def _row(sample: TrainSample, rules: PatchRules, stated: str) -> int:
 
 
 def nifti_stored(sample: TrainSample, rules: PatchRules) -> dict[str, Stored]:
-    """A NIfTI folder, one set for each data set (token) in it."""
+    """Open a NIfTI folder as one set for each data set (token) in it."""
     from volengine.io.training.nifti import find_pairs, read_nifti
 
     pairs = find_pairs(sample.volume)
@@ -257,7 +271,7 @@ def nifti_stored(sample: TrainSample, rules: PatchRules) -> dict[str, Stored]:
 
 
 class _Decoded:
-    """Recently read files."""
+    """Cache of recently read files."""
 
     def __init__(self, read: Callable[[str], NDArray[Any]]):
         self._read = read

@@ -1,8 +1,8 @@
-"""Samples opened: which source each one is, and what of them all is kept for validation.
+"""Open samples: choose the source of each one, and the parts of all that are kept for validation.
 
-``validation="slab"``: of each volume the end of its longest axis, of each training set some of its tomograms.
-``validation="tomogram"``: whole tomograms, over all samples; two samples of one tomogram stay together. A sample's
-``use`` decides for itself: a list of volumes for validation is samples with ``use: validate``.
+``validation="slab"``: the end of the longest axis of each volume, and some of the tomograms of each training set.
+``validation="tomogram"``: whole tomograms of all samples; two samples of one tomogram stay together. A sample with
+``use: train`` or ``use: validate`` is used as a whole for this.
 """
 
 from __future__ import annotations
@@ -23,16 +23,23 @@ from volengine.tasks.train.sets import SetPatches, Stored, nifti_stored, scnt_st
 from volengine.tasks.train.volumes import Patches
 
 CACHE_BYTES = 256_000_000
-"""Chunks of all volumes together that are kept for the next draw."""
+"""Bytes of recently read chunks, of all volumes together, that are kept in memory."""
 
 
 def open_sources(samples: Sequence[TrainSample], rules: PatchRules, cache: int = CACHE_BYTES) -> list[SampleSource]:
     """Open all samples.
 
+    Parameters
+    ----------
+    samples, rules
+        What to open, and what a patch is.
+    cache
+        Bytes of recently read chunks that are kept in memory.
+
     Raises
     ------
     InputError
-        Samples that do not fit the rules; nothing to validate on, although a share is asked for.
+        A sample does not fit the rules; or a share is to be kept for validation, but no sample has such a part.
     """
     chunks = ChunkCache(cache)
     for sample in samples:
@@ -63,7 +70,7 @@ def _sets(sample: TrainSample, rules: PatchRules) -> dict[str, Stored]:
 def _set_sources(
     sample: TrainSample, sets: dict[str, Stored], rules: PatchRules, held: Collection[str]
 ) -> list[SampleSource]:
-    """A sample's sets; each is drawn from in proportion to its size."""
+    """The sources of a sample's sets; patches are drawn from each in proportion to its size."""
     total = sum(len(stored.groups) for stored in sets.values())
     found: list[SampleSource] = []
     for token, stored in sets.items():
@@ -92,7 +99,7 @@ def _held_tomograms(
 
 
 def _share_of(names: Iterable[str], rules: PatchRules) -> frozenset[str]:
-    """A share of the names, at least one; which, the seed says."""
+    """A share of the names, at least one, chosen by the seed."""
     every = sorted({*names} - {""})
     if not rules.validation_share or not every:
         return frozenset()
@@ -118,7 +125,7 @@ def _check(sources: Sequence[SampleSource], rules: PatchRules, samples: Sequence
 
 
 class Draw:
-    """Draws from all sources, each as often as its weight says."""
+    """Draw patches from all sources, from each as often as its weight says."""
 
     def __init__(self, sources: Sequence[SampleSource]):
         self.sources = [source for source in sources if source.weight > 0]

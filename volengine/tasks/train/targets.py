@@ -1,11 +1,13 @@
-"""Targets of a regression: volumes of numbers that the network is to answer, as the ideal tomogram of a noisy one.
+"""Targets of a regression: volumes of numbers that the network learns to predict, such as the ideal tomogram.
 
-The same as :class:`~volengine.tasks.train.labels.LabelFiles` with numbers instead of labels: float32 arrays (features,
-z, y, x), nan where nothing is known. Two halves of one tilt series are such a pair too (noise2noise: Lehtinen et al.,
-ICML 2018): what they have in common is all that a network can learn to answer.
+Like :class:`~volengine.tasks.train.labels.LabelFiles`, with numbers instead of labels: float32 arrays (features, z, y,
+x), NaN where nothing is known. Input and target may also be the two halves of one tilt series (noise2noise: Lehtinen et
+al., ICML 2018): their noise is independent, so the network can learn only the signal that they share.
 
->>> target = TargetFiles(("ideal.mrc",), volume, region, "volume")                           # doctest: +SKIP
->>> target.read(Box((0, 0, 0), (8, 8, 8))).dtype                                             # doctest: +SKIP
+>>> from volengine.io.open import open_volume
+>>> volume = open_volume("TS_01.mrc")
+>>> target = TargetFiles(("TS_01.ome.zarr",), volume, Box.of_shape(volume.shape), "volume")
+>>> target.read(Box((0, 0, 0), (8, 8, 8))).dtype
 dtype('float32')
 """
 
@@ -34,22 +36,22 @@ class TargetFiles:
     Parameters
     ----------
     paths
-        Files or stores of the tomogram's shape; ``store.ome.zarr#labels/core`` names a group inside a store. Voxels
-        that are no number (nan, infinite) do not count.
+        Files or stores of the tomogram's shape; ``store.ome.zarr#labels/core`` names a group inside a store. NaN and
+        infinity do not count.
     volume
         The tomogram.
     region
-        Where the statistics are made.
+        The part of the volume from which statistics are computed.
     units
-        ``volume``: (t - mean) / (std + 1e-6) with mean and standard deviation of the region; ``none``: as they are.
+        ``volume``: (t - mean) / (std + 1e-6) with mean and standard deviation of the region; ``none``: unchanged.
     cache
-        Where recently read chunks are.
+        Cache of recently read chunks.
 
     Raises
     ------
     InputError
-        Another shape than the tomogram's; a region without two different numbers; with ``none``, numbers beyond those
-        that a network's answers are kept in (1023).
+        The shape differs from the tomogram's; all numbers of the region are equal or missing; or, with ``none``, a
+        number exceeds the range of a network's answers (±1023).
     """
 
     def __init__(
@@ -67,7 +69,7 @@ class TargetFiles:
             self._scales.append(_scale(self._sources[-1], region, units, path))
 
     def read(self, box: Box) -> NDArray[np.float32]:
-        """Numbers (features, z, y, x), float32; nan where nothing is known."""
+        """Numbers (features, z, y, x), float32; NaN where nothing is known."""
         out = np.empty((len(self._sources), *box.shape), np.float32)
         for values, source, (mean, std) in zip(out, self._sources, self._scales, strict=True):
             np.subtract(source.read(box), mean, out=values, casting="unsafe", dtype=np.float32)
@@ -77,7 +79,7 @@ class TargetFiles:
 
 
 def _scale(source: Source, region: Box, units: TargetUnits, path: str) -> tuple[float, float]:
-    """What is subtracted from a target, and then divided by."""
+    """The number that is subtracted from a target, and the number that it is then divided by."""
     from volengine.ops.normalise import EPSILON, combine
 
     rows, low, high = [], np.inf, -np.inf

@@ -1,14 +1,9 @@
-"""train: a network from volumes with their truth, from boxes in annotated slices, from training sets; or from all.
+"""train: fit a network to volumes with their truth, to boxes in annotated slices, to training sets, or to a mixture.
 
-Samples are streamed: each step reads its patches from where they lie, a share of them around voxels of the feature.
-What is kept for validation is a slab of each volume, or whole tomograms. See :mod:`volengine.tasks.train.samples` for
-what can be trained on, :mod:`volengine.tasks.train.volumes`, :mod:`~volengine.tasks.train.boxes` and
-:mod:`~volengine.tasks.train.sets` for what is read from it.
-
->>> from volengine.tasks.train.samples import TrainSample
->>> sample = TrainSample(volume="TS_01.ome.zarr", points=("ribosomes.star",), radius_nm=(12,))
->>> recipe = TrainRecipe(samples=(sample,), features=("ribosome",), epochs=20)
->>> history = train(recipe, "ribosome.safetensors")                                          # doctest: +SKIP
+Samples are streamed: each step reads its patches from the files; a share of them is drawn around voxels of the feature.
+A slab of each volume, or whole tomograms, are kept for validation. :mod:`volengine.tasks.train.samples` describes what
+can be trained on; :mod:`volengine.tasks.train.volumes`, :mod:`~volengine.tasks.train.boxes` and
+:mod:`~volengine.tasks.train.sets` describe what is read from each kind of sample.
 """
 
 from __future__ import annotations
@@ -27,11 +22,20 @@ if TYPE_CHECKING:
 
 
 def train(recipe: TrainRecipe, out: PathLike, *, progress: bool = True) -> list[dict[str, float]]:
-    """Train a network; the best state is written to ``out`` (``.safetensors``).
+    """Train a network, and write the weights of the best epoch.
 
-    The state of each epoch lies in the folder ``<out>.training``: a training that was stopped goes on from there when
-    it is called again with the same recipe, and ends as if it had not been stopped. It holds the losses as a table and
-    as a curve, and a picture of validation patches. Under ``torchrun`` every process takes its part of each batch.
+    The folder ``<out>.training`` holds the state of the last epoch, a table and a plot of the losses, and a picture of
+    validation patches. If a training was stopped, call it again with the same recipe: it continues from this state, and
+    its result is the same as without the stop. Under ``torchrun`` each process computes its share of every batch.
+
+    Parameters
+    ----------
+    recipe
+        What to train, on what, and how long.
+    out
+        The model file to write (``.safetensors``).
+    progress
+        Show a progress bar.
 
     Returns
     -------
@@ -41,7 +45,20 @@ def train(recipe: TrainRecipe, out: PathLike, *, progress: bool = True) -> list[
     Raises
     ------
     InputError
-        Samples that do not fit, a region smaller than a patch, another recipe's training in the way.
+        The samples do not fit the recipe or each other, a region is smaller than a patch, or the folder
+        ``<out>.training`` holds the training of another recipe.
+
+    Examples
+    --------
+    >>> import volengine
+    >>> sample = volengine.TrainSample(volume="TS_01.mrc", labels=("TS_01_ribosome.mrc",))
+    >>> recipe = volengine.TrainRecipe(
+    ...     samples=(sample,), features=("ribosome",), network="unet3d", arguments={"width": 2, "levels": 2},
+    ...     patch=(8, 8, 8), epochs=1, steps=2, batch=2, device="cpu",
+    ... )
+    >>> history = volengine.train(recipe, "new.safetensors", progress=False)
+    >>> len(history), history[0]["loss"] > 0
+    (1, True)
     """
     from volengine.nets.training.fit.fit import flush_denormals
 

@@ -1,8 +1,8 @@
-"""Patches of one volume, wherever the truth is: streamed, with a slab of the region kept for validation.
+"""Patches of one volume with any kind of truth: streamed, with a slab of the region kept for validation.
 
-Training patches, with their context, never touch the slab at the end of the region's longest axis. Nothing outside of
-the region is seen, except by the statistics of ``normalisation="per_slice"``, which are those of whole slices, and of
-``global_mad``, which are the tomogram's, as in prediction; those of ``volume`` are the region's.
+The slab is the end of the region's longest axis; training patches and their context slices never touch it. Patches lie
+inside the region. Statistics of ``normalisation="volume"`` are those of the region; those of ``per_slice`` are of whole
+slices and those of ``global_mad`` of the whole tomogram, as in prediction.
 """
 
 from __future__ import annotations
@@ -32,16 +32,21 @@ SCAN_SLAB = 16
 
 
 class OpenVolume:
-    """A sample's tomogram and truth, its parts for training and validation, and how its voxels are normalised.
+    """The tomogram and the truth of a sample, its parts for training and validation, and its normalisation.
 
     Parameters
     ----------
     sample, rules
         What to open, and what a patch is.
     use
-        What it is used for; ``both``: a slab is kept apart.
+        ``train`` or ``validate``: the whole region is used for this; ``both``: a slab is kept for validation.
     cache
-        Where recently read chunks are.
+        Cache of recently read chunks.
+
+    Raises
+    ------
+    InputError
+        The region leaves the volume, or one of its parts is smaller than a patch.
     """
 
     def __init__(self, sample: TrainSample, rules: PatchRules, use: Use = "both", cache: ChunkCache | None = None):
@@ -62,17 +67,17 @@ class OpenVolume:
 
     @property
     def token(self) -> str:
-        """The data set that it belongs to."""
+        """The data set that the sample belongs to."""
         return self.sample.token or self.volume.name
 
     @property
     def weight(self) -> float:
-        """As the sample says; 0 without a part for training."""
+        """The sample's weight; 0 if it has no part for training."""
         return 0.0 if self.training is None else self.sample.weight
 
     @property
     def voxel_size(self) -> Vector3:
-        """Angstrom, z, y, x."""
+        """Voxel size in angstrom, z, y, x."""
         return self.volume.voxel_size
 
     def _statistics(self) -> Moments:
@@ -97,10 +102,10 @@ class OpenVolume:
         chosen = np.linspace(0, nz - 1, min(MAD_SLICES, nz)).astype(int)
         boxes = [Box((z, 0, 0), (z + 1, ny, nx)) for z in chosen.tolist()]
         centre, scale = mad_statistics(mad_sample(self.source.read(box), box, self.volume.shape) for box in boxes)
-        return centre, scale - EPSILON  # to which standardise adds it
+        return centre, scale - EPSILON  # standardise adds EPSILON
 
     def normalised(self, image: NDArray[np.float32], z: int) -> NDArray[np.float32]:
-        """Voxels whose first slice is ``z``, normalised in place."""
+        """Normalise voxels (z, y, x) in place and return them; ``z`` is the number of their first slice."""
         from volengine.ops.normalise import standardise, standardise_itself
 
         if self._mad is not None:
@@ -117,7 +122,7 @@ class OpenVolume:
         return image
 
     def cut(self, start: Index3) -> Patch:
-        """The normalised patch that begins here, with its labels."""
+        """The normalised patch with its first voxel at ``start``, and its labels."""
         rules = self.rules
         box = Box(start, index3(a + n for a, n in zip(start, rules.patch, strict=True)))
         seen = box.grow((rules.below, 0, 0), (rules.above, 0, 0))
@@ -127,7 +132,7 @@ class OpenVolume:
 
 
 class Patches(OpenVolume):
-    """Patches anywhere in a volume, a share of them around voxels of the features."""
+    """Patches at random places of a volume; a share of them is drawn around voxels of the features."""
 
     def __init__(self, sample: TrainSample, rules: PatchRules, use: Use = "both", cache: ChunkCache | None = None):
         super().__init__(sample, rules, use, cache)
@@ -136,7 +141,7 @@ class Patches(OpenVolume):
         self.slices = np.array([z for z in sample.slices if first <= z < last], int)
 
     def _positions(self) -> list[NDArray[np.int64]]:
-        """For each feature, voxels of it in the training part, evenly thinned to a bounded number."""
+        """For each feature its voxels in the training part, (n, 3), evenly thinned to a bounded number."""
         found = [Thinned(MAX_POSITIONS) for _ in self.rules.features]
         if self.sample.targets:
             return [thinned.rows for thinned in found]
@@ -149,16 +154,17 @@ class Patches(OpenVolume):
 
     @property
     def positives(self) -> tuple[int, ...]:
-        """Known voxels of each feature, thinned; of a target, whether there is a part for training."""
+        """Number of known (thinned) voxels of each feature; for targets 1 if there is a part for training, else 0."""
         if self.sample.targets:
             known = self.sample.features or self.rules.features
             return tuple(int(self.training is not None and f in known) for f in self.rules.features)
         return tuple(len(rows) for rows in self.positive)
 
     def draw(self, rng: np.random.Generator) -> Patch:
-        """A random patch of the training part; with ``positive_share``, one that holds a feature voxel (of labels).
+        """Draw a random patch of the training part.
 
-        Where only some slices are annotated, it holds one of them.
+        With probability ``positive_share`` it contains a random voxel of a feature (not for targets). If only some
+        slices are annotated, it contains one of them.
         """
         if self.training is None:
             raise InputError(f"{self.volume.url} is for validation only.")
@@ -171,13 +177,13 @@ class Patches(OpenVolume):
             start = np.clip(voxel - inside, low, high)
         else:
             start = np.array([int(rng.integers(a, b + 1)) for a, b in zip(low, high, strict=True)])
-            if len(self.slices):  # elsewhere nothing counts
+            if len(self.slices):  # in other slices no voxel counts
                 at = self.slices[int(rng.integers(len(self.slices)))] - int(rng.integers(self.rules.patch[0]))
                 start[0] = np.clip(at, low[0], high[0])
         return self.cut(index3(start))
 
     def validation(self) -> LazyPatches[Patch]:
-        """Patches that cover the held-out slab; they overlap where its sides are no multiple of theirs."""
+        """Patches that cover the held-out slab; they overlap if its sides are not multiples of the patch."""
         if self.held_out is None:
             return LazyPatches()
         axes = []
@@ -189,14 +195,17 @@ class Patches(OpenVolume):
 
 
 class Thinned:
-    """Every s-th of many rows, s doubled whenever there are more than twice ``most``: bounded memory, no chance."""
+    """Keep every s-th of many rows; s is doubled whenever more than twice ``most`` rows are kept.
+
+    The memory is bounded, and the choice does not depend on chance.
+    """
 
     def __init__(self, most: int):
         self.rows: NDArray[np.int64] = np.empty((0, 3), np.int64)
         self._most, self._every, self._seen = most, 1, 0
 
     def add(self, rows: NDArray[np.int64]) -> None:
-        """More rows, in order."""
+        """Add the next rows, (n, 3)."""
         kept = rows[-self._seen % self._every :: self._every]
         self._seen += len(rows)
         self.rows = np.concatenate([self.rows, kept])
@@ -207,7 +216,13 @@ class Thinned:
 def labels_of(
     sample: TrainSample, volume: Volume, rules: PatchRules, region: Box, cache: ChunkCache | None = None
 ) -> Labels:
-    """The truth of a sample for all features; what it does not know is ignored."""
+    """The truth of a sample for all features of the rules; voxels that it does not know are ignored.
+
+    Raises
+    ------
+    InputError
+        The truth does not have the volume's shape, or names a slice outside of it.
+    """
     labels: Labels
     features = rules.features
     if sample.targets:
@@ -229,7 +244,13 @@ def labels_of(
 
 
 def region_of(sample: TrainSample, volume: Volume) -> Box:
-    """The part of the volume that the sample uses."""
+    """The part of the volume that the sample uses.
+
+    Raises
+    ------
+    InputError
+        The region is empty, or leaves the volume.
+    """
     if sample.region is None:
         return Box.of_shape(volume.shape)
     start = index3(sample.region[:3])
@@ -241,7 +262,15 @@ def region_of(sample: TrainSample, volume: Volume) -> Box:
 
 
 def split(region: Box, rules: PatchRules, volume: Volume, use: Use) -> tuple[Box | None, Box | None]:
-    """Where patches for training and for validation may lie: of ``both``, the latter at the end of the longest axis."""
+    """Divide a region into the parts for training and for validation; ``None`` stands for a part that is not used.
+
+    With ``use="both"`` the part for validation is the end of the longest axis.
+
+    Raises
+    ------
+    InputError
+        A part is smaller than a patch with its context.
+    """
     if use == "validate":
         whole = _within(region, rules.context, volume)
         _check_fits(whole, rules, f"{volume.url}: the part for validation {whole.shape}")
@@ -278,7 +307,7 @@ def _check_fits(box: Box, rules: PatchRules, what: str) -> None:
 
 
 def _within(box: Box, context: int, volume: Volume) -> Box:
-    """Where patches may lie so that their context slices stay in the box too, or are beyond the volume's ends."""
+    """The part of a box in which patches may lie: their context slices stay in the box, or pass the volume's ends."""
     below = context // 2 if box.start[0] > 0 else 0
     above = context - 1 - context // 2 if box.stop[0] < volume.shape[0] else 0
     start, stop = box.start[0] + below, box.stop[0] - above

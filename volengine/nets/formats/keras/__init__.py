@@ -1,1 +1,1 @@
-"""Keras models and Ais's archives of them."""
+"""Readers and writers of Keras models and of Ais's archives."""

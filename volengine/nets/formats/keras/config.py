@@ -1,11 +1,11 @@
-"""The configuration of a Keras model as a plain list of layers: models inside a model are put in their place.
+"""The configuration of a Keras model as a flat list of layers: nested models are replaced by their layers.
 
-Keras 1 to 3 write the layers of a model and what each reads as JSON, in several spellings. :func:`flatten` takes a
-``Sequential`` or functional model, with models as layers to any depth, and gives :class:`Node` after node in an order
-in which each reads earlier ones. Nothing is known here of what layers do. A layer or model of somebody's own class,
-whose code would have to be run, is refused by name.
+Keras 1 to 3 write the layers of a model and their inputs as JSON, in several spellings. :func:`flatten` takes a
+``Sequential`` or functional model with nested models of any depth, and returns :class:`Node` objects in an order in
+which each reads only earlier ones. This module does not interpret the layers. A layer or model of a custom class is
+refused by name, because its code would have to be run.
 
-:func:`share_out` gives each of them its weights, in both of Keras's layouts.
+:func:`share_out` assigns the weights to the nodes, in both of Keras's layouts.
 """
 
 from __future__ import annotations
@@ -26,32 +26,32 @@ Config = Mapping[str, Any]
 MODELS = ("Functional", "Model", "Sequential")
 MAX_DEPTH = 20
 SEPARATOR = "::"
-"""Between names of models and layers; names themselves may hold slashes."""
+"""Separator between names of models and layers; the names may contain slashes."""
 KERAS = re.compile(r"(tf_|tensorflow\.(python\.)?)?keras(\.|$)")
-"""Modules whose classes are Keras's own."""
+"""Pattern of the modules that hold Keras's own classes."""
 OPERATIONS = {name: name for name in ("Add", "Multiply", "Maximum", "Concatenate", "Softmax")} | {
     "LeakyRelu": "LeakyReLU",
     "Elu": "ELU",
 }
-"""Functions of Keras 3 on tensors (``x + y``), and the layers with the same settings that do the same."""
+"""Functions of Keras 3 on tensors (``x + y``), and the layers that compute the same with the same settings."""
 FUNCTIONS = ("Relu", "Relu6", "Selu", "Sigmoid", "HardSigmoid", "Silu", "Softplus", "Softsign", "Tanh")
-"""Further ones, that are activations."""
+"""Functions of Keras 3 on tensors that are activations."""
 
 
 @dataclass(frozen=True)
 class Node:
-    """A layer that is no model.
+    """A layer that is not itself a model.
 
     Parameters
     ----------
     name
-        Its own, behind those of the models that it is in: ``encoder::conv2d``.
+        Its name, after the names of the models that contain it: ``encoder::conv2d``.
     kind, config
         Its class and settings.
     inputs
-        Names of the nodes that it reads, in their order.
+        Names of the nodes that it reads, in order.
     path
-        Where Keras 3 keeps its weights: ``layers/functional/layers/conv2d``.
+        Path of its weights in Keras 3's layout: ``layers/functional/layers/conv2d``.
     """
 
     name: str
@@ -62,27 +62,27 @@ class Node:
 
     @property
     def own_name(self) -> str:
-        """The name in its model."""
+        """Its name without those of the models that contain it."""
         return self.name.rpartition(SEPARATOR)[2]
 
     @property
     def outermost(self) -> str:
-        """The layer of the whole model that it is, or is in."""
+        """Name of the layer of the outermost model that it is, or that contains it."""
         return self.name.partition(SEPARATOR)[0]
 
 
 @dataclass
 class Flat:
-    """A model without models inside.
+    """A model without nested models.
 
     Parameters
     ----------
     where
-        Names the file in messages.
+        Name of the file in messages.
     nodes
         Its layers.
     output
-        Name of the node that is the answer.
+        Name of the node that is the model's output.
     """
 
     where: str
@@ -90,7 +90,7 @@ class Flat:
     output: str = ""
 
     def model(self, config: Config, prefix: str, path: str, given: Sequence[str] | None) -> str:
-        """Add the layers of a model that reads ``given`` (``None``: the outermost one); the name of its answer."""
+        """Add the layers of a model that reads ``given`` (``None``: the outermost model); return its output's name."""
         if path.count("/") > 2 * MAX_DEPTH:
             raise FormatError(f"{self.where}: model_config is nested too deeply.")
         layers = layers_of(config, self.where)
@@ -158,7 +158,7 @@ class Flat:
         return name
 
     def _operation(self, layer: Config, name: str, inputs: int) -> tuple[str, Config]:
-        """The layer that does what a function on tensors does."""
+        """The layer that computes the same as a function on tensors."""
         kind = str(layer["class_name"])
         if kind in FUNCTIONS and inputs == 1:
             return "Activation", {"activation": snake_case(kind)}
@@ -172,19 +172,19 @@ class Flat:
 
 
 def flatten(config: Config, where: str) -> Flat:
-    """The layers of a model, and of the models in it.
+    """Flatten a model and its nested models into a list of layers.
 
     Parameters
     ----------
     config
         ``model_config`` of a file.
     where
-        Names it in messages.
+        Name of the file in messages.
 
     Raises
     ------
     FormatError
-        Not such a configuration; a class that is not Keras's own; a layer that is used several times; several answers.
+        The configuration is damaged, contains a custom class, uses a layer several times, or has several outputs.
     """
     kind = str(config.get("class_name"))
     refuse_own(config, str(config["config"].get("name", "model")) if kind != "Sequential" else kind, where)
@@ -199,7 +199,7 @@ def flatten(config: Config, where: str) -> Flat:
 
 
 def refuse_own(layer: Config, name: str, where: str) -> None:
-    """Refuse a layer, model or activation whose class is somebody's own."""
+    """Refuse a layer, model or activation of a class that is not Keras's own."""
     module, registered = layer.get("module"), str(layer.get("registered_name") or "")
     if ">" in registered or (module is not None and not KERAS.match(str(module))):
         raise FormatError(
@@ -209,7 +209,7 @@ def refuse_own(layer: Config, name: str, where: str) -> None:
 
 
 def _is_operation(layer: Config) -> bool:
-    """Whether it is a function on tensors; ``.h5`` files do not tell modules, but no layer has these names."""
+    """Whether a layer is a function on tensors; ``.h5`` files do not name modules, but no layer has these names."""
     return "ops" in str(layer.get("module") or "").split(".") or layer["class_name"] in (*FUNCTIONS, "LeakyRelu", "Elu")
 
 
@@ -221,7 +221,7 @@ def _built_for(config: Config) -> Any:
 
 
 def _paths(config: Config, layers: Sequence[Config], path: str) -> list[str]:
-    """Where Keras 3 keeps each layer's weights: by its class, and a number from the second one on."""
+    """Path of each layer's weights in Keras 3's layout: its class, and a number from the second layer of a class on."""
     seen: Counter[str] = Counter()
     found = []
     for layer in layers:
@@ -236,7 +236,7 @@ def _paths(config: Config, layers: Sequence[Config], path: str) -> list[str]:
 
 
 def snake_case(name: str) -> str:
-    """A class's name as Keras writes it in paths.
+    """The name of a class as Keras writes it in paths.
 
     >>> [snake_case(name) for name in ("Conv2DTranspose", "PReLU", "MaxPooling3D")]
     ['conv2d_transpose', 'p_re_lu', 'max_pooling3d']
@@ -246,7 +246,7 @@ def snake_case(name: str) -> str:
 
 
 def layers_of(config: Config, where: str) -> list[Config]:
-    """The configurations of a model's layers, in their order."""
+    """The configurations of a model's layers, in order."""
     inner = config["config"]
     layers = inner if isinstance(inner, list) else inner.get("layers")
     if not isinstance(layers, list) or not layers or not all(isinstance(x, dict) and "class_name" in x for x in layers):
@@ -260,7 +260,7 @@ def name_of(layer: Config) -> str:
 
 
 def _inbound(layer: Config, where: str) -> list[str]:
-    """Names of the layers that a layer reads, in their order."""
+    """Names of the layers that a layer reads, in order."""
     nodes = layer.get("inbound_nodes") or []
     if len(nodes) > 1:
         raise FormatError(f"{where}: layer {name_of(layer)!r} is used {len(nodes)} times, which is not supported.")
@@ -278,7 +278,7 @@ def _says_nothing(value: Any) -> bool:
 
 
 def _constants(node: Any) -> Iterator[str]:
-    """What a layer is called with besides other layers' answers; ``None`` and ``False`` say nothing."""
+    """Arguments of a layer's call other than outputs of layers; ``None`` and ``False`` are left out."""
     if isinstance(node, Mapping):
         if node.get("class_name") == "__keras_tensor__":
             return
@@ -298,7 +298,7 @@ def _constants(node: Any) -> Iterator[str]:
 
 
 def histories(node: Any) -> Iterator[str]:
-    """Names of the layers that a part of a configuration refers to; Keras 2 has lists, Keras 3 tensors as objects."""
+    """Names of the layers that a part of a configuration refers to: lists in Keras 2, objects in Keras 3."""
     if isinstance(node, Mapping):
         history = node.get("config", {}).get("keras_history") if node.get("class_name") == "__keras_tensor__" else None
         if history is not None:
@@ -315,19 +315,24 @@ def histories(node: Any) -> Iterator[str]:
 
 
 def share_out(flat: Flat, content: H5Content, *, same_save: bool) -> dict[str, list[NDArray[np.float32]]]:
-    """The weights of each node.
+    """Assign the weights of a file to the nodes of a model.
 
     Parameters
     ----------
     flat, content
-        The layers, and what lies in the file.
+        The layers, and the content of the file.
     same_save
-        Configuration and weights were saved together: then the names that are told must agree.
+        Configuration and weights were saved together: then the names of layers in both must agree.
+
+    Returns
+    -------
+    dict
+        The weights of each node, float32, in Keras's order.
 
     Raises
     ------
     FormatError
-        It cannot be told which weight is whose.
+        The weights cannot be assigned uniquely.
     """
     if content.numbered:
         found = {node.name: content.weights.get(node.path, []) for node in flat.nodes}
@@ -358,7 +363,7 @@ def _none_left(flat: Flat, content: H5Content, found: Mapping[str, Sequence[Weig
 
 
 def _by_name(flat: Flat, outer: str, nodes: Sequence[Node], given: Sequence[Weight]) -> dict[str, list[Weight]]:
-    """Weights of a model in the model, which lie in one list: ``[MODEL/]LAYER/kernel[:0]``."""
+    """Assign the weights of a nested model, which are one list with names ``[MODEL/]LAYER/kernel[:0]``."""
     times = Counter(node.own_name for node in nodes)
     found: dict[str, list[Weight]] = {}
     for node in nodes:

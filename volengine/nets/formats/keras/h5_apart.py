@@ -1,8 +1,8 @@
-"""Strangers' HDF5 files, opened by a process of their own, so that a damaged one harms nobody.
+"""Read untrusted HDF5 files in a separate process, so that a damaged file does no harm.
 
-The HDF5 library trusts its files: a few changed bytes make it loop for ever, take all memory, or crash. A short-lived
-process (:mod:`volengine.nets.formats.keras.h5_child`) opens the file within limits of time, memory and output, and
-hands plain arrays back through a temporary file. It costs about 0.3 s.
+The HDF5 library trusts its files: a few changed bytes can make it loop for ever, take all memory, or crash. A
+short-lived process (:mod:`volengine.nets.formats.keras.h5_child`) opens the file with limits on time, memory and
+output, and returns plain arrays through a temporary file. It takes about 0.3 s.
 
 >>> content = read_h5("model.h5")                                                                    # doctest: +SKIP
 >>> content.weights["conv2d"][0].values.shape                                                        # doctest: +SKIP
@@ -30,19 +30,19 @@ from numpy.typing import NDArray
 from volengine.core.errors import DependencyError, FormatError, MissingError
 
 MAX_WEIGHT = 2**31
-"""Bytes of one weight: larger ones are not believed."""
+"""Largest size of one weight in bytes; a file that announces a larger one is refused."""
 
 MAX_RATIO = 20
-"""Bytes of all weights by the bytes of the file: Keras does not compress, but may keep them in 2 bytes."""
+"""Largest ratio of the bytes of all weights to those of the file: Keras may store numbers in 2 bytes."""
 
 SECONDS = 5
 BYTES_PER_SECOND = 50_000_000
 MEMORY = 1 << 30
-"""Processor time and memory of the process that reads, on top of what the file's size needs."""
+"""Processor time (seconds) and memory (bytes) of the reading process, in addition to what the file's size needs."""
 
 
 class Weight(NamedTuple):
-    """A weight: its name or number in its layer, its values as float32, and the layer's name where it is told."""
+    """A weight: its name or number in its layer, its values as float32, and the layer's name if the file has it."""
 
     key: str
     values: NDArray[np.float32]
@@ -51,19 +51,19 @@ class Weight(NamedTuple):
 
 @dataclass(frozen=True)
 class H5Content:
-    """What a Keras file holds.
+    """The content of a Keras file.
 
     Parameters
     ----------
     config
-        ``model_config``, JSON; ``None`` where there are weights alone.
+        ``model_config`` as JSON text; ``None`` if the file has only weights.
     version
-        Of Keras; "" where it is not told.
+        Version of Keras; "" if the file does not state it.
     numbered
-        Whether ``weights`` goes by the path of a layer (``layers/conv2d_1``, as in Keras 3's own files), else by the
-        name of a layer of the outermost model.
+        Whether the keys of ``weights`` are paths of layers (``layers/conv2d_1``, as in Keras 3's own files); otherwise
+        they are names of layers of the outermost model.
     weights
-        In the order of the file, by layer.
+        The weights of each layer, in the order of the file.
     """
 
     config: str | None
@@ -73,20 +73,22 @@ class H5Content:
 
 
 def read_h5(source: str | Path | bytes, where: str = "") -> H5Content:
-    """The configuration and the weights of a Keras file.
+    """Read the configuration and the weights of a Keras file.
 
     Parameters
     ----------
     source
-        A path, or the file itself.
+        A path, or the bytes of the file.
     where
-        Names it in messages.
+        Name of the file in messages, if ``source`` is not a path.
 
     Raises
     ------
-    MissingError, FormatError
-        No such file; not an HDF5 file, a damaged one, one that takes more time or memory than a good one of its size
-        can, or whose weights are links, no numbers, or more than the file can hold.
+    MissingError
+        The file does not exist.
+    FormatError
+        The file is not HDF5, is damaged, takes more time or memory than a valid file of its size can need, or its
+        weights are links, not numbers, or larger than the file can hold.
     """
     where = where or str(source)
     with _opened(source, where) as stream, _scratch() as out:
@@ -104,7 +106,7 @@ def read_h5(source: str | Path | bytes, where: str = "") -> H5Content:
 
 
 def _scratch() -> IO[bytes]:
-    """A file without a name: in memory where the system has such, else on disk."""
+    """A file without a name: in memory if the system supports this, else on disk."""
     if hasattr(os, "memfd_create"):
         return os.fdopen(os.memfd_create("volengine"), "w+b")
     return tempfile.TemporaryFile()
@@ -125,7 +127,7 @@ def _opened(source: str | Path | bytes, where: str) -> Iterator[IO[bytes]]:
 
 
 def _run(order: dict[str, Any], stream: IO[bytes], out: IO[bytes], where: str) -> None:
-    """The process that reads; waits for its end, which its limits make sure of."""
+    """Run the reading process and wait for its end, which its limits guarantee."""
     kept = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "SYSTEMROOT", "TMPDIR", "TEMP")
     environment = {name: os.environ[name] for name in kept if name in os.environ}
     environment |= {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "HDF5_PLUGIN_PRELOAD": "::"}
@@ -151,7 +153,7 @@ def _run(order: dict[str, Any], stream: IO[bytes], out: IO[bytes], where: str) -
 
 
 def _content(out: IO[bytes], where: str) -> H5Content:
-    """What the process has written; it has read hostile bytes, so nothing is taken for granted."""
+    """Parse the output of the process; it may have read hostile bytes, so everything is checked."""
     try:
         values = np.frombuffer(mmap.mmap(out.fileno(), 0, access=mmap.ACCESS_READ), np.uint8)
         (length,) = struct.unpack("<Q", values[-8:].tobytes())

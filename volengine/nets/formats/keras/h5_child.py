@@ -1,12 +1,12 @@
-"""The program that opens a stranger's HDF5 file: a process of its own, which may hang or fall without harm.
+"""The program that opens an untrusted HDF5 file: a separate process, which may hang or crash without harm.
 
-Damaged files make the HDF5 library loop for ever, take all memory, or crash. So
-:mod:`volengine.nets.formats.keras.h5_apart` runs this file as a script with limits on its time, memory and output.
-It knows h5py and numpy alone, never imports the package, and runs nothing of what it reads; filters that would be
-loaded from elsewhere are off.
+Damaged files can make the HDF5 library loop for ever, take all memory, or crash. Therefore
+:mod:`volengine.nets.formats.keras.h5_apart` runs this file as a script with limits on time, memory and output. The
+script imports only h5py and numpy, never the package, and runs no code of the file; dynamically loaded HDF5 filters are
+disabled.
 
-Standard input is the file, standard output another one, to which it writes the weights as float32, one behind the
-other, then an index as JSON, and its length in 8 bytes. ``h5_apart.py`` says what the index holds.
+Standard input is the file. To standard output, which is another file, the script writes the weights as float32, one
+after the other, then an index as JSON, and the length of the index in 8 bytes. ``h5_apart.py`` describes the index.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ MAX_DEPTH = 40
 
 
 class Refused(Exception):
-    """Why a file is not read."""
+    """The reason why a file is refused."""
 
 
 class Reader:
-    """Takes the weights of a Keras file, in whichever of its two layouts."""
+    """Reads the weights of a Keras file, in either of its two layouts."""
 
     def __init__(self, out: BinaryIO, most_of_one: int, most: int):
         self.out, self.most_of_one, self.most = out, most_of_one, most
@@ -35,7 +35,7 @@ class Reader:
         self.taken: set[Any] = set()
 
     def read(self, file: Any) -> dict[str, Any]:
-        """The index of a file; its weights are written on the way."""
+        """Write the weights of a file, and return its index."""
         layers = inside(file, "layers")
         config = text_of(file.attrs.get("model_config"))
         numbered = config is None and inside(file, "model_weights") is None and layers is not None
@@ -51,7 +51,7 @@ class Reader:
         }
 
     def named(self, file: Any) -> Iterator[dict[str, Any]]:
-        """Weights by name, a group for each layer: ``model.save("x.h5")``, and ``save_weights`` of Keras 2."""
+        """Weights by name, in one group per layer: ``model.save("x.h5")``, and ``save_weights`` of Keras 2."""
         root = inside(file, "model_weights")
         root = file if root is None else root
         for layer in self.members(root):
@@ -87,7 +87,7 @@ class Reader:
         return found
 
     def take(self, node: Any, what: str) -> dict[str, Any]:
-        """Write a weight; where it lies in the output, and its shape."""
+        """Write a weight; return its place in the output, and its shape."""
         import h5py
         import numpy as np
 
@@ -111,7 +111,7 @@ class Reader:
 
 
 def inside(group: Any, path: str) -> Any:
-    """What lies at a path of a file itself; ``None`` where there is nothing, or a link."""
+    """The object at a path inside a file; ``None`` if there is none, or if it is a link."""
     import h5py
 
     node = group
@@ -123,7 +123,7 @@ def inside(group: Any, path: str) -> Any:
 
 
 def names_of(group: Any) -> list[str]:
-    """Names of a layer's weights; long lists are cut into several attributes."""
+    """Names of a layer's weights; a long list is divided among several attributes."""
     given = group.attrs.get("weight_names")
     parts = [] if given is None else [given]
     while given is None and f"weight_names{len(parts)}" in group.attrs:
@@ -137,7 +137,7 @@ def text_of(value: Any) -> str | None:
 
 
 def confine(seconds: int, memory: int, output: int) -> None:
-    """Limit this process; nothing where the system has no such limits."""
+    """Set limits on this process, if the system supports them."""
     try:
         import resource
     except ImportError:
@@ -149,12 +149,12 @@ def confine(seconds: int, memory: int, output: int) -> None:
         value = value if hard == resource.RLIM_INFINITY else min(value, hard)
         try:
             resource.setrlimit(kind, (value, value))
-        except (ValueError, OSError):  # macOS has no limit of addresses
+        except (ValueError, OSError):  # macOS has no limit on the address space
             continue
 
 
 def main() -> int:
-    """Read standard input, write standard output."""
+    """Read the file from standard input, and write its weights and index to standard output."""
     order = json.loads(sys.argv[1])
     sys.path += [path for path in order["path"] if path not in sys.path]
     confine(order["seconds"], order["memory"], order["output"])
@@ -173,7 +173,7 @@ def main() -> int:
     raw = json.dumps(index).encode()
     out.write(raw + struct.pack("<Q", len(raw)))
     out.flush()
-    os._exit(0)  # what a damaged file has left in the library is not to be tidied up
+    os._exit(0)  # skip the library's clean-up, which may crash after a damaged file
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""Layers of Keras as layers of a graph: the configurations of Keras 1 to 3.
+"""Translate layers of Keras 1 to 3 into layers of a graph.
 
 :class:`Reader` takes the ``model_config`` of a file and the weights by layer name
-(:mod:`volengine.nets.formats.keras.read`). A layer that holds code (``Lambda``), or one that is not known, is refused
-by name.
+(:mod:`volengine.nets.formats.keras.read`). A layer that contains code (``Lambda``), or that is unknown, is refused by
+name.
 """
 
 from __future__ import annotations
@@ -37,22 +37,22 @@ JOINS = {"Concatenate": "concatenate", "Add": "add", "Multiply": "multiply", "Av
 
 @dataclass(frozen=True)
 class KerasModel:
-    """What a file holds.
+    """A Keras model as a graph.
 
     Parameters
     ----------
     layers, state
-        Of a :class:`~volengine.nets.architectures.graph.GraphNet`, its last activation left out.
+        Layers and weights for a :class:`~volengine.nets.architectures.graph.GraphNet`, without the last activation.
     activation
-        That last activation: ``sigmoid``, ``softmax`` or ``none``.
+        The last activation: ``sigmoid``, ``softmax`` or ``none``.
     slices, channels
-        2D: input channels; of the answer.
+        Input channels of a 2D network; output channels.
     box
-        Sizes of the input along its axes when it was trained, in their order here; 0: free.
+        Size of the input in training, z, y, x (2D: y, x); 0: free.
     volumetric
-        3D.
+        Whether the network is 3D.
     where
-        Names the file in messages.
+        Name of the file in messages.
     """
 
     layers: list[dict[str, Any]]
@@ -65,7 +65,7 @@ class KerasModel:
     where: str = ""
 
     def module(self) -> GraphNet:
-        """The network with its weights.
+        """Build the network with its weights.
 
         Raises
         ------
@@ -83,14 +83,14 @@ class KerasModel:
 
 @dataclass
 class Reader:
-    """Turns layers of Keras into layers of a graph.
+    """Translates layers of Keras into layers of a graph.
 
     Parameters
     ----------
     where
-        Names the file in messages.
+        Name of the file in messages.
     axes
-        Of a 3D network.
+        Order of the axes of a 3D network, for example ``yxz``.
     content, version
         The weights, and the version of Keras that wrote them.
     same_save
@@ -111,12 +111,12 @@ class Reader:
     dims: int = 2
 
     def read(self, config: Mapping[str, Any]) -> KerasModel:
-        """The model of a file's ``model_config``.
+        """Translate the model of a file's ``model_config``.
 
         Raises
         ------
         FormatError
-            A layer that is not known, or that is not what it should be.
+            A layer is unknown, has unsupported settings, or does not fit its weights.
         """
         try:
             return self._read(config)
@@ -168,7 +168,7 @@ class Reader:
         self._add(name, "input", [])
 
     def _turn(self, values: Sequence[Any]) -> list[Any]:
-        """Values per axis of Keras, in the order z, y, x (2D: as they are)."""
+        """Reorder values per axis of Keras to z, y, x (2D: unchanged)."""
         if len(values) == 2:
             return list(values)
         return [values[self.axes.index(axis)] for axis in "zyx"]
@@ -252,13 +252,13 @@ class Reader:
             )
 
     def _activated(self, name: str, config: Mapping[str, Any], inputs: Sequence[str], *, own: bool = False) -> None:
-        """The activation of a layer, under the layer's name; the layer itself is then ``name/linear``."""
+        """Add the activation of a layer under the layer's name; the layer itself is then called ``name/linear``."""
         function, slope = self._activation(name, config)
         if function != "linear" or own:
             self._add(name, "activation", inputs, function=function, slope=slope)
 
     def _activation(self, name: str, config: Mapping[str, Any]) -> tuple[str, float]:
-        """Which function, and its slope; Keras has written names, and layers as objects."""
+        """The function of an activation, and its slope; Keras writes a name, or a layer as an object."""
         given = config.get("activation", "linear") or "linear"
         inner: Mapping[str, Any] = {}
         if isinstance(given, Mapping):

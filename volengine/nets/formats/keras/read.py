@@ -1,4 +1,4 @@
-"""Keras models in their files, as graphs of plain layers; neither Keras nor TensorFlow is needed.
+"""Read Keras model files as graphs of plain layers, without Keras or TensorFlow.
 
 ======================  =============================================================================================
 ``.h5``                 a whole model (``model.save("x.h5")``): layers as JSON, weights by name; Keras 2 and 3
@@ -8,11 +8,11 @@
                         as JSON (``model.to_json()``): ``x.json`` or ``config.json``
 ======================  =============================================================================================
 
-The layers' configurations of Keras 1 to 3 are understood, and models as layers of models. Nothing in a file is run: a
-layer that holds code (``Lambda``), or one that is not known, is refused by name. Sizes along space become free.
+Configurations of Keras 1 to 3 are read, including nested models. No code in a file is run: a layer that contains code
+(``Lambda``), or that is unknown, is refused by name. The sizes of the input become free.
 
-Axes: Keras has channels last; here they come first. A 2D network of an input (y, x, slices) becomes one of (slices,
-y, x). Of a 3D one ``axes`` says what its three axes are, and its kernels are turned to z, y, x.
+Keras puts channels last; this package puts them first. A 2D network with the input (y, x, slices) becomes one with
+(slices, y, x). For a 3D network ``axes`` gives the order of its axes, and its kernels are transposed to z, y, x.
 """
 
 from __future__ import annotations
@@ -28,25 +28,27 @@ from volengine.nets.formats.keras.layers import KerasModel, Reader
 
 CONFIG, METADATA, WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
 MAX_TEXT = 2**26
-"""Bytes of a configuration."""
+"""Largest size of a configuration, bytes."""
 
 
 def read_keras(source: str | Path | bytes, where: str = "", axes: str = "zyx") -> KerasModel:
-    """The model of a Keras file.
+    """Read the model of a Keras file.
 
     Parameters
     ----------
     source
-        A path, or the file itself.
+        A path, or the bytes of the file.
     where
-        Names it in messages.
+        Name of the file in messages, if ``source`` is not a path.
     axes
-        3D networks: what the input's axes are, in their order (Ais: ``yxz``).
+        For 3D networks: the order of the input's axes (Ais: ``yxz``).
 
     Raises
     ------
-    MissingError, FormatError
-        No such file, or not a whole Keras model; a layer that is not known; the message names it.
+    MissingError
+        The file does not exist.
+    FormatError
+        The file is not a whole Keras model, or has an unknown layer; the message names it.
     """
     where = where or str(source)
     if not isinstance(source, bytes) and not Path(source).is_file():
@@ -89,7 +91,7 @@ def _of_zip(source: str | Path | bytes, where: str, axes: str) -> KerasModel:
 
 
 def _beside(path: Path) -> Path | None:
-    """The configuration that lies beside a file of weights."""
+    """The file with the configuration beside a file of weights; ``None`` if there is none."""
     stem = path.name.removesuffix(path.suffix).removesuffix(".weights")
     names = (f"{stem}.json", f"{stem}.config.json", CONFIG)
     return next((path.with_name(name) for name in names if path.with_name(name).is_file()), None)

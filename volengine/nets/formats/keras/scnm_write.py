@@ -1,11 +1,14 @@
-"""Models as archives of Ais (``.scnm``): a Keras model and its metadata, so that models trained here open there.
+"""Write models as archives of Ais (``.scnm``): a Keras model and its metadata, so that Ais can open them.
 
-Ais has networks of one feature that answer with probabilities, and two normalisations: of the whole slice, and
-``global_mad``. Of a network with several features one is written; what turns logits into probabilities becomes part of
-the network.
+A model of Ais predicts probabilities of one feature, and has one of two normalisations: by slice, or ``global_mad``. Of
+a network with several features one is written. The function that turns logits into probabilities becomes the last layer
+of the network.
 
->>> content = scnm_bytes(module, facts, feature="membrane")
->>> Path("membrane.scnm").write_bytes(content)                                                       # doctest: +SKIP
+>>> from pathlib import Path
+>>> from volengine.nets.checkpoint import load_model
+>>> module, facts = load_model("membrane.safetensors")
+>>> content = scnm_bytes(module, facts.with_(normalisation="per_slice"), feature="membrane")
+>>> size = Path("membrane.scnm").write_bytes(content)
 """
 
 from __future__ import annotations
@@ -26,9 +29,9 @@ if TYPE_CHECKING:
     from volengine.nets.architectures.trace import Description
 
 NORMALISATIONS = {"per_slice": None, "global_mad": "global_mad"}
-"""Ours, and Ais's word in its metadata."""
+"""For each normalisation that Ais has, its name in Ais's metadata."""
 TOLD = {"threshold": "threshold", "colour": "colour", "tta": "tta", "emit": "emits", "absorb": "absorbs"}
-"""Ais's words, and the facts that they become."""
+"""For each entry of Ais's metadata the corresponding fact of a model."""
 MAX_VIEWS = 8
 DEFAULTS: dict[str, Any] = {
     "colour": [0.26, 0.53, 0.96],
@@ -53,25 +56,25 @@ DEFAULTS: dict[str, Any] = {
     "z_jitter": 0,
     "tta": 1,
 }
-"""What Ais wants to find in the metadata, beside what the facts say; its own first values."""
+"""Further entries that Ais needs in the metadata, with Ais's own defaults."""
 
 
 def scnm_bytes(module: nn.Module, facts: ModelFacts, feature: str = "") -> bytes:
-    """A model as an archive of Ais.
+    """Write a model as the bytes of an archive of Ais.
 
     Parameters
     ----------
     module, facts
-        The network and what is known of it, its threshold, colour and part in competition included. What an imported
-        model of Ais said besides is kept.
+        The network and its facts, which include its threshold, colour and part in competition. Other metadata of a
+        model that was imported from Ais is kept.
     feature
-        Which of several features; its name is the model's title.
+        The feature to write, if there are several; its name becomes the model's title.
 
     Raises
     ------
     InputError
-        No such feature; a normalisation that Ais does not have; pixels that are not square; a layer that Keras does not
-        have.
+        The model has no such feature, a normalisation that Ais does not have, pixels that are not square, or a layer
+        that Keras does not have.
     """
     from volengine.nets.formats.keras.write import write_keras
 
@@ -104,7 +107,7 @@ def scnm_bytes(module: nn.Module, facts: ModelFacts, feature: str = "") -> bytes
 
 
 def with_probability(module: nn.Module, facts: ModelFacts, number: int | None = None) -> Description:
-    """The network's description, its activation put back; of one feature, or (``None``) of all."""
+    """Describe the network with its activation as last layer, for one feature or (``None``) for all."""
 
     from volengine.nets.architectures.trace import describe
 
@@ -125,7 +128,7 @@ def with_probability(module: nn.Module, facts: ModelFacts, number: int | None = 
 def _choose(
     layers: list[dict[str, Any]], state: dict[str, torch.Tensor], facts: ModelFacts, number: int
 ) -> dict[str, torch.Tensor]:
-    """One feature of several: a convolution with a one. Of two under a softmax the difference, for a sigmoid."""
+    """Select one feature by a 1x1 convolution; a softmax over two channels becomes a sigmoid of their difference."""
     import torch
 
     n, ndim = len(facts.features), 3 if facts.volumetric else 2
@@ -139,7 +142,7 @@ def _choose(
 
 
 def sample_of(facts: ModelFacts) -> torch.Tensor:
-    """A small input that the network takes: zeros."""
+    """A small input of zeros that the network accepts."""
     import torch
 
     axes = zip(facts.stride, facts.patch, strict=True)
@@ -174,7 +177,7 @@ def _refuse_what_ais_has_not(facts: ModelFacts) -> None:
 
 
 def _told_by_ais(facts: ModelFacts) -> Mapping[str, Any]:
-    """What an imported model's archive said."""
+    """The metadata that the archive of an imported model had."""
     for entry in facts.history:
         if entry.get("imported") == "Ais" and isinstance(entry.get("facts"), dict):
             return {key: value for key, value in entry["facts"].items() if key in DEFAULTS}
@@ -182,7 +185,7 @@ def _told_by_ais(facts: ModelFacts) -> Mapping[str, Any]:
 
 
 def _told_by_facts(facts: ModelFacts) -> Mapping[str, Any]:
-    """The facts that Ais has words for; it has at most 8 views, all of them in the plane."""
+    """The facts as entries of Ais's metadata; Ais has at most 8 views, all of them in the plane."""
     found = {key: getattr(facts, name) for key, name in TOLD.items()}
     if not isinstance(facts.tta, int) or facts.tta > MAX_VIEWS:
         found["tta"] = None if facts.tta is None else MAX_VIEWS
@@ -190,7 +193,7 @@ def _told_by_facts(facts: ModelFacts) -> Mapping[str, Any]:
 
 
 def _tar(members: Mapping[str, bytes]) -> bytes:
-    """An uncompressed archive; the same members give the same bytes."""
+    """An uncompressed tar archive; the same members give the same bytes."""
     stream = io.BytesIO()
     with tarfile.open(fileobj=stream, mode="w") as archive:
         for name, content in members.items():

@@ -1,12 +1,15 @@
-"""Networks as Keras models: the whole-model HDF5 layout that Keras 2 and 3 open.
+"""Write networks as Keras models, in the whole-model HDF5 layout that Keras 2 and 3 open.
 
-The counterpart of :mod:`volengine.nets.formats.keras.read`. A description
-(:func:`volengine.nets.architectures.trace.describe`) is written as a functional model with channels last. Keras hands
-out weights by the order in which it sorts the layers itself, by their distance to the answer; so they are written in
-that order.
+This is the counterpart of :mod:`volengine.nets.formats.keras.read`. A description
+(:func:`volengine.nets.architectures.trace.describe`) is written as a functional model with channels last. Keras assigns
+weights in the order in which it sorts the layers, by their distance to the output, so the layers are written in that
+order.
 
+>>> from pathlib import Path
+>>> from volengine.nets.architectures.trace import describe
+>>> from volengine.nets.registry import build
 >>> layers, state = describe(build("unet"), torch.zeros(1, 1, 64, 64))
->>> Path("unet.h5").write_bytes(write_keras(layers, state, (64, 64, 1)))                              # doctest: +SKIP
+>>> size = Path("unet.h5").write_bytes(write_keras(layers, state, (64, 64, 1)))
 """
 
 from __future__ import annotations
@@ -25,7 +28,7 @@ from volengine.core.errors import InputError
 Layer = Mapping[str, Any]
 Weights = list[tuple[str, NDArray[np.float32]]]
 VERSION = "2.15.0"
-"""Of Keras, whose layout this is."""
+"""Version of Keras whose layout is written."""
 JOINS = {"concatenate": "Concatenate", "add": "Add", "multiply": "Multiply", "average": "Average", "maximum": "Maximum"}
 KERAS_NAMES = {"silu": "swish"}
 REFUSED = ("hard_sigmoid", "relu6")
@@ -35,21 +38,21 @@ REFUSED = ("hard_sigmoid", "relu6")
 def write_keras(
     layers: Sequence[Layer], state: Mapping[str, torch.Tensor], shape: Sequence[int | None], axes: str = "zyx"
 ) -> bytes:
-    """A Keras model as the bytes of an HDF5 file.
+    """Write a Keras model as the bytes of an HDF5 file.
 
     Parameters
     ----------
     layers, state
-        The description of a network and its weights.
+        The description of a network, and its weights.
     shape
-        Of the input as Keras has it: sizes along space (``None``: free), then channels.
+        Shape of the input in Keras: sizes in space (``None``: free), then channels.
     axes
-        3D: the order of the axes in Keras (Ais: ``yxz``).
+        For 3D networks: the order of the axes in Keras (Ais: ``yxz``).
 
     Raises
     ------
     InputError
-        A layer that Keras does not have.
+        The network has a layer that Keras does not have.
     """
     import h5py
 
@@ -76,7 +79,7 @@ def write_keras(
 
 
 class _Writer:
-    """Layers of a graph as Keras layers."""
+    """Translates layers of a graph into Keras layers."""
 
     def __init__(self, layers: Sequence[Layer], state: Mapping[str, torch.Tensor], axes: str):
         self.source, self.state, self.axes = layers, state, axes
@@ -86,7 +89,7 @@ class _Writer:
         self.ndim = 2
 
     def config(self, shape: Sequence[int | None]) -> dict[str, Any]:
-        """``model_config``; fills :attr:`weights`."""
+        """Return ``model_config``, and fill :attr:`weights`."""
         self.ndim = len(shape) - 1
         for number, layer in enumerate(self.source):
             inputs = [self.names[name] for name in layer["inputs"]]
@@ -115,7 +118,7 @@ class _Writer:
         return name
 
     def _turn(self, values: Sequence[Any]) -> list[Any]:
-        """Values in the order z, y, x in that of Keras's axes."""
+        """Reorder values from z, y, x to Keras's axes."""
         return list(values) if len(values) == 2 else [values["zyx".index(axis)] for axis in self.axes]
 
     def _tensor(self, number: int, key: str) -> NDArray[np.float32]:
@@ -217,7 +220,7 @@ class _Writer:
 
 
 def _sorted(layers: Sequence[dict[str, Any]], answer: str) -> list[dict[str, Any]]:
-    """The layers as Keras sorts them: the longest way to the answer first; ties as met when going back from it."""
+    """The layers in Keras's order: the longest path to the output first; ties in the order of a walk back from it."""
     known = {layer["name"]: layer for layer in layers}
     met: list[str] = []
     stack = [answer]

@@ -1,1 +1,1 @@
-"""ONNX models, read and written."""
+"""Reader and writer of ONNX models."""

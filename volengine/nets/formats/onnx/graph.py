@@ -1,7 +1,7 @@
-"""What an ONNX graph says without being run: its input and output, sizes, activation, stride and memory.
+"""Facts of an ONNX graph that are found without running it: input, output, sizes, activation, stride and memory.
 
-Nothing here runs the graph. Shapes are inferred by ONNX's own rules; a file that keeps weights in other files, has
-operators of unknown makers, or is damaged, is refused with one message.
+Shapes are inferred by ONNX's own rules. A file is refused if it keeps weights in other files, has operators of unknown
+domains, or is damaged.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ from volengine.core.errors import FormatError, InputError, MissingError
 from volengine.nets.formats.onnx.words import LARGEST, import_onnx
 
 MAKERS = ("", "ai.onnx", "ai.onnx.ml", "com.microsoft")
-"""Domains whose operators onnxruntime brings along."""
+"""Domains of the operators that onnxruntime has."""
 PASSING = ("Transpose", "Identity", "Cast")
-"""What may stand behind the last activation without changing values."""
+"""Operators that may follow the last activation, because they do not change values."""
 LARGEST_SETTING = 4096
-"""Bytes of stored numbers that may be sizes or paddings, on which shapes depend."""
+"""Largest number of bytes of a stored array that may hold sizes or paddings, on which shapes depend."""
 MOST_BYTES = 10**6
-"""Per voxel of input: no network needs as many, and a file that wants them is after the memory."""
+"""Largest number of bytes per voxel of input; no real network needs more, so such a file is refused."""
 FALLBACK_BYTES = 64
-"""Bytes per voxel of a graph whose shapes cannot be inferred, times its widest convolution's channels."""
+"""Bytes per voxel and channel (of the widest convolution) for a graph whose shapes cannot be inferred."""
 
 
 @dataclass(frozen=True)
 class Port:
-    """An input or output: its name, numpy's name of its type, and its sizes (``None``: free)."""
+    """An input or output: its name, its numpy dtype, and its sizes (``None``: free)."""
 
     name: str
     dtype: str
@@ -37,15 +37,29 @@ class Port:
 
 
 def read_onnx(source: str | Path | bytes, where: str = "") -> Any:
-    """A checked ``onnx.ModelProto``.
+    """Read and check an ONNX file.
+
+    Parameters
+    ----------
+    source
+        A path, or the bytes of the file.
+    where
+        Name of the file in messages, if ``source`` is not a path.
+
+    Returns
+    -------
+    onnx.ModelProto
+        The checked model.
 
     Raises
     ------
     DependencyError
         The extra ``onnx`` is not installed.
-    MissingError, FormatError
-        No such file; too large, cut off or damaged; it keeps weights in other files; unknown operators; more than one
-        input or output.
+    MissingError
+        The file does not exist.
+    FormatError
+        The file is too large, truncated or damaged, keeps weights in other files, or has unknown operators or more than
+        one input or output.
     """
     where = where or str(source)
     onnx = import_onnx()
@@ -69,7 +83,7 @@ def read_onnx(source: str | Path | bytes, where: str = "") -> Any:
 
 
 def content_of(path: Path, where: str) -> bytes:
-    """The bytes of a file that is there and not too large."""
+    """The bytes of a file; refuses one that does not exist or is too large."""
     if not path.is_file():
         raise MissingError(f"{where}: no such model file.")
     if path.stat().st_size > LARGEST:
@@ -101,7 +115,7 @@ def _refuse_strangers(onnx: Any, model: Any, where: str) -> None:
 
 
 def _tensors(graph: Any) -> Iterator[Any]:
-    """All stored numbers, those of branches and loops included."""
+    """All stored arrays, including those of branches and loops."""
     yield from graph.initializer
     for sparse in graph.sparse_initializer:
         yield sparse.values
@@ -130,7 +144,7 @@ def _nodes(graph: Any) -> Iterator[Any]:
 
 
 def ports(model: Any, where: str) -> tuple[Port, Port]:
-    """The one input and the one output of a graph."""
+    """The input and the output of a graph; refuses a graph with several."""
     onnx = import_onnx()
     stored = {tensor.name for tensor in model.graph.initializer}
     inputs = [value for value in model.graph.input if value.name not in stored]
@@ -153,8 +167,10 @@ def ports(model: Any, where: str) -> tuple[Port, Port]:
 
 
 def activation_of(model: Any, channel_axis: int) -> tuple[str, int]:
-    """The activation at the end of a graph, and the number of its node: ``sigmoid``, ``softmax`` (over the
-    channels), or ``""`` and -1."""
+    """The activation at the end of a graph (``sigmoid``, or ``softmax`` over the channels) and its node's number.
+
+    Without an activation they are ``""`` and -1.
+    """
     made = {name: number for number, node in enumerate(model.graph.node) for name in node.output}
     used = [name for node in model.graph.node for name in node.input]
     name, axis = model.graph.output[0].name, channel_axis
@@ -177,14 +193,14 @@ def activation_of(model: Any, channel_axis: int) -> tuple[str, int]:
 
 
 def _over(model: Any, node: Any, axis: int, rank: int) -> bool:
-    """Whether a softmax is over this axis alone: before version 13 it was over all from ``axis`` on."""
+    """Whether a softmax is over this axis only; before version 13 it was over all axes from ``axis`` on."""
     version = next((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), 0)
     given = next((a.i for a in node.attribute if a.name == "axis"), -1 if version >= 13 else 1)
     return bool(given % rank == axis and (version >= 13 or axis == rank - 1))
 
 
 def without_activation(model: Any, number: int) -> Any:
-    """A copy whose last activation passes its input on."""
+    """A copy of the model whose last activation is replaced by the identity."""
     copy = type(model)()
     copy.CopyFrom(model)
     node = copy.graph.node[number]
@@ -195,7 +211,7 @@ def without_activation(model: Any, number: int) -> Any:
 
 
 def strides_of(model: Any, ndim: int) -> tuple[int, ...]:
-    """How often the finest grid fits into the coarsest one, in the order of the graph's axes in space."""
+    """Ratio of the coarsest to the finest grid, for each axis in space in the order of the graph."""
     from onnx import numpy_helper
 
     stored = {t.name: t for t in model.graph.initializer}
@@ -222,14 +238,14 @@ def strides_of(model: Any, ndim: int) -> tuple[int, ...]:
 
 
 def weight_bytes(model: Any) -> int:
-    """Bytes of all stored numbers."""
+    """Bytes of all stored arrays."""
     return sum(len(t.raw_data) or math.prod(t.dims) * 8 for t in _tensors(model.graph))
 
 
 def live_bytes(model: Any, where: str, sizes: Sequence[int]) -> int:
-    """The most bytes that are alive at once for an input of these sizes, the input apart; nothing is computed.
+    """Peak bytes of all arrays for an input of these sizes, without the input itself; nothing is computed.
 
-    Arrays whose sizes cannot be inferred count as the largest one that could.
+    An array whose size cannot be inferred counts as the largest one whose size can be.
     """
     onnx = import_onnx()
     probe = type(model)()
@@ -239,7 +255,7 @@ def live_bytes(model: Any, where: str, sizes: Sequence[int]) -> int:
     for dim, size in zip(value.type.tensor_type.shape.dim, sizes, strict=True):
         dim.dim_value = int(size)
     for tensor in probe.graph.initializer:
-        if len(tensor.raw_data) > LARGEST_SETTING:  # weights: their shape is enough
+        if len(tensor.raw_data) > LARGEST_SETTING:  # weights: only their shape is needed
             tensor.ClearField("raw_data")
     del probe.graph.value_info[:]
     for dim in probe.graph.output[0].type.tensor_type.shape.dim:
@@ -273,9 +289,9 @@ def live_bytes(model: Any, where: str, sizes: Sequence[int]) -> int:
 
 
 def check_axes(axes: str, rank: int, where: str) -> str:
-    """The order of a graph's axes, as ``b`` (patches), ``c`` (channels), ``z``, ``y``, ``x``.
+    """Check the order of a graph's axes: letters ``b`` (patches), ``c`` (channels), ``z``, ``y``, ``x``.
 
-    Of axes in space alone, patches and channels stand before them; ``""``: as PyTorch has them.
+    If only axes in space are given, patches and channels come before them. ``""`` stands for PyTorch's order.
     """
     plain = {4: "bcyx", 5: "bczyx"}
     found = axes or plain.get(rank, "")

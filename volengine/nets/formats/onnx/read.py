@@ -1,12 +1,12 @@
-"""Models as ONNX files, run by onnxruntime inside a PyTorch module: patches, views and blending stay what they are.
+"""ONNX models, run by onnxruntime inside a PyTorch module, so that patches, views and blending are the same as always.
 
-A file of ours (:mod:`volengine.nets.formats.onnx.write`) has all facts in its metadata. One of another program is
-told its facts once, with ``volengine models import FILE.onnx OUT.onnx --voxel-size ... --features ...``, which writes
-a copy that knows them (:mod:`volengine.nets.formats.onnx.told`). An activation at the graph's end is taken off where
-the facts say that there is one, so that logits can be averaged too.
+A file written by this package (:mod:`volengine.nets.formats.onnx.write`) has all facts in its metadata. A file of
+another program is imported once, with ``volengine models import FILE.onnx OUT.onnx --voxel-size ... --features ...``,
+which writes a copy with the facts in its metadata (:mod:`volengine.nets.formats.onnx.told`). If the facts name an
+activation at the end of the graph, it is removed, so that logits can be averaged as well.
 
-A patch is computed by itself and by one thread; the engine computes several at a time. On a GPU, onnxruntime computes
-there if it is the GPU build (``onnxruntime-gpu``), else on the CPU.
+Each patch is computed separately by one thread; the engine computes several patches at a time. On a GPU, the GPU build
+of onnxruntime (``onnxruntime-gpu``) computes there; other builds use the CPU.
 """
 
 from __future__ import annotations
@@ -39,35 +39,36 @@ from volengine.nets.formats.onnx.graph import (
 from volengine.nets.formats.onnx.words import AXES_KEY, KEY, import_onnx, metadata
 
 NETWORK = "onnx"
-"""Name in the registry: :class:`OnnxSizes`, which stands for the network while a run is planned."""
+"""Name in the registry of :class:`OnnxSizes`, which stands for the network while a run is planned."""
 COPIES = 3
-"""Of the weights, while onnxruntime prepares a network, by half (the plan counts all weights twice). Measured: 2.4."""
+"""Half the number of copies of the weights while onnxruntime prepares a network: the plan counts all weights twice.
+Measured: 2.4."""
 LIBRARY_BYTES = 30_000_000
-"""Measured, by half: what importing onnx and onnxruntime adds to a worker process."""
+"""Half of the memory that importing onnx and onnxruntime adds to a worker process, as measured."""
 REORDERED = {2: 1.5, 3: 1.0}
-"""By axes in space: what onnxruntime's blocked order of channels adds to the arrays that are alive, beyond what
-:mod:`volengine.nets.footprint` allows for PyTorch's. Measured in 2D, with a U-Net of 5 levels: 1.4; 3D needs none."""
+"""By the number of axes in space: factor for the memory that onnxruntime's blocked order of channels needs, beyond what
+:mod:`volengine.nets.footprint` adds for PyTorch. Measured in 2D with a U-Net of 5 levels: 1.4; 3D needs none."""
 
 
 class OnnxNet(nn.Module):
-    """A network that onnxruntime computes; (batch, channels, y, x) or (batch, 1, z, y, x), as all others.
+    """A network that onnxruntime computes, with the input (batch, channels, y, x) or (batch, 1, z, y, x).
 
     Parameters
     ----------
     model
-        Checked, its activation as it is in the file.
+        The checked model, with its activation as in the file.
     where
-        Names the file in messages.
+        Name of the file in messages.
     axes
-        The graph's, see :func:`volengine.nets.formats.onnx.graph.check_axes`.
+        Order of the graph's axes, see :func:`volengine.nets.formats.onnx.graph.check_axes`.
     activation
-        Of the facts: taken off the graph if it stands at its end.
+        The activation of the facts; it is removed from the graph if it is the last operator.
     content
-        The file's, if it is at hand.
+        The bytes of the file, if they are known.
     """
 
     compiles = False
-    """There is nothing in it for ``torch.compile``."""
+    """``torch.compile`` cannot speed this module up."""
 
     def __init__(self, model: Any, where: str, axes: str, activation: str, content: bytes | None = None):
         super().__init__()
@@ -80,7 +81,7 @@ class OnnxNet(nn.Module):
 
     @classmethod
     def of(cls, content: bytes, where: str, activation: str) -> OnnxNet:
-        """From a file's content, with the axes of its metadata."""
+        """Make a network from the bytes of a file, with the axes of its metadata."""
         model = read_onnx(content, where)
         told = {p.key: p.value for p in model.metadata_props}
         return cls(
@@ -89,14 +90,14 @@ class OnnxNet(nn.Module):
 
     @property
     def volumetric(self) -> bool:
-        """Whether its input has an axis z in space."""
+        """Whether the input has a z axis."""
         return "z" in self.axes
 
     def with_facts(self, facts: ModelFacts) -> bytes:
-        """The file's content as it was, with these facts in its metadata."""
+        """The bytes of the original file, with these facts in its metadata."""
         model = read_onnx(self._content, self.where)
         kept = {p.key: p.value for p in model.metadata_props}
-        if facts.network == NETWORK and KEY in kept:  # what it was before it became ONNX
+        if facts.network == NETWORK and KEY in kept:  # the architecture before it became ONNX
             was = ModelFacts.from_json(json.loads(kept[KEY]), where=self.where)
             facts = replace(facts, network=was.network, arguments=was.arguments)
         kept |= metadata(facts, self.axes)
@@ -106,12 +107,12 @@ class OnnxNet(nn.Module):
         return content
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """The answers, float32, on the input's device.
+        """The outputs, float32, on the device of the input.
 
         Raises
         ------
         InputError
-            A patch of a size that the graph does not take; onnxruntime's own words.
+            The graph does not accept patches of this size, or onnxruntime fails; the message contains its error.
         """
         session = self._session(x.device)
         given = x.detach().to("cpu", torch.float32).numpy()
@@ -119,7 +120,7 @@ class OnnxNet(nn.Module):
         return torch.from_numpy(np.stack(answers)).to(x.device)
 
     def _one(self, session: Any, patch: NDArray[np.float32]) -> NDArray[np.float32]:
-        """The answer for one patch (channels, [z,] y, x)."""
+        """The output for one patch (channels, [z,] y, x)."""
         ours = "czyx" if self.volumetric else "cyx"
         seen = patch[None] if "b" in self.axes else patch
         order = ("b" if "b" in self.axes else "") + ours
@@ -148,7 +149,7 @@ class OnnxNet(nn.Module):
             return self._sessions[device.type]
 
     def _logits(self) -> bytes:
-        """The file's content without the activation at its end, if it is the one that the facts name."""
+        """The bytes of the file without its last activation, if it is the one that the facts name."""
         model = read_onnx(self._content, self.where)
         found, number = activation_of(model, self.axes.find("c"))
         if number < 0 or found != self._activation:
@@ -158,7 +159,7 @@ class OnnxNet(nn.Module):
 
 
 def _session(content: bytes, device: torch.device, where: str) -> Any:
-    """onnxruntime, ready to run: one thread, and memory given back after each patch."""
+    """A session of onnxruntime that uses one thread and frees its memory after each patch."""
     try:
         import onnxruntime
     except ImportError as error:
@@ -166,7 +167,7 @@ def _session(content: bytes, device: torch.device, where: str) -> Any:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.enable_cpu_mem_arena = options.enable_mem_pattern = False
-    options.log_severity_level = 4  # its errors are raised, and not printed besides
+    options.log_severity_level = 4  # errors are raised, and not also printed
     providers: list[Any] = ["CPUExecutionProvider"]
     if device.type == "cuda" and "CUDAExecutionProvider" in onnxruntime.get_available_providers():
         providers.insert(0, ("CUDAExecutionProvider", {"device_id": device.index or 0, "use_tf32": 0}))
@@ -181,18 +182,18 @@ def _first(error: Exception) -> str:
 
 
 class OnnxSizes(nn.Module):
-    """Stands for an ONNX network while a run is planned: as many bytes, nothing to compute.
+    """Stands for an ONNX network while a run is planned: it has the same memory, and computes nothing.
 
     Parameters
     ----------
     weight_bytes, bytes_per_voxel
-        Of the weights, and of what is alive at once per voxel of input.
+        Bytes of the weights, and peak bytes of all arrays per voxel of input.
     features
-        Channels of the answer.
+        Number of output channels.
     sizes
-        Patches z, y, x that the graph takes; 0: any.
+        Patch z, y, x that the graph accepts; 0: any length.
     network
-        What the network was before it became ONNX.
+        The architecture before it became ONNX.
     """
 
     def __init__(
@@ -203,7 +204,7 @@ class OnnxSizes(nn.Module):
         self.bytes_per_voxel, self.features, self.sizes, self.network = bytes_per_voxel, features, tuple(sizes), network
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """An empty answer, on the device ``meta`` alone."""
+        """An output without numbers; only on the device ``meta``."""
         if x.device.type != "meta":
             raise self._refuse()
         space = tuple(x.shape[2:])
@@ -218,7 +219,7 @@ class OnnxSizes(nn.Module):
         return answer
 
     def _load_from_state_dict(self, *args: Any) -> None:
-        """There are no weights to load: no other file can hold such a network."""
+        """Refuse weights, because only an ONNX file can hold such a network."""
         raise self._refuse()
 
     def _refuse(self) -> InputError:
@@ -226,14 +227,14 @@ class OnnxSizes(nn.Module):
 
 
 def load_onnx(path: str | Path) -> tuple[nn.Module, ModelFacts]:
-    """A model from an ONNX file that knows its facts.
+    """Load a model from an ONNX file whose metadata contains its facts.
 
     Raises
     ------
     MissingError, FormatError, DependencyError
-        As :func:`volengine.nets.formats.onnx.graph.read_onnx`.
+        As in :func:`volengine.nets.formats.onnx.graph.read_onnx`.
     InputError
-        The file does not say its facts; the message says how to tell it.
+        The metadata has no facts; the message tells how to import the file.
     """
     where = str(path)
     content = content_of(Path(path), where)
@@ -266,12 +267,12 @@ def check_fit(net: OnnxNet, facts: ModelFacts, where: str) -> None:
 
 
 def with_sizes(model: Any, facts: ModelFacts, net: OnnxNet, where: str) -> ModelFacts:
-    """The facts for use here: the network is onnxruntime's, and its arguments are what it needs.
+    """The facts with :class:`OnnxSizes` as network, and the graph's need of memory as its arguments.
 
     Raises
     ------
     FormatError
-        Sizes that contradict each other, or need absurd amounts of memory.
+        The sizes of the graph contradict each other, or need an unreasonable amount of memory.
     """
     length = {"b": 1, "c": 1 if facts.volumetric else facts.context}
     length |= dict(zip("zyx", facts.patch, strict=True))
@@ -288,6 +289,6 @@ def with_sizes(model: Any, facts: ModelFacts, net: OnnxNet, where: str) -> Model
 
 
 def _fixed(net: OnnxNet) -> Index3:
-    """Sizes z, y, x that the graph takes; 0: any."""
+    """Patch z, y, x that the graph accepts; 0: any length."""
     found = {axis: size or 0 for axis, size in zip(net.axes, net.input.shape, strict=True)}
     return index3(found.get(axis, 1) for axis in "zyx")

@@ -1,4 +1,4 @@
-"""ONNX files of other programs: what they do not say is told once, and goes into a copy of the file.
+"""Import ONNX files of other programs: the user states missing facts once, and a copy of the file keeps them.
 
 >>> told = Told(voxel_size=10.0, features=("membrane",), patch=(1, 256, 256), normalisation="per_slice")
 >>> content, facts = with_told_facts("theirs.onnx", told)                                            # doctest: +SKIP
@@ -25,22 +25,22 @@ from volengine.nets.formats.onnx.write import trial_of
 
 @dataclass(frozen=True)
 class Told:
-    """What somebody says of an ONNX file that does not know it.
+    """Facts about an ONNX model that its file does not contain.
 
     Parameters
     ----------
     voxel_size
-        Angstrom.
+        Voxel size in angstrom.
     features
-        Names of the channels; with a softmax over one more, the first one is the background.
+        Names of the channels; if a softmax has one channel more, the first channel is the background.
     patch
-        Voxels z, y, x; needed where the graph's sizes are free.
+        Patch in voxels z, y, x; needed if the graph's sizes are free.
     normalisation
-        Of the input; default ``volume``.
+        Normalisation of the input; default: ``volume``.
     axes
         Order of the graph's axes; default: PyTorch's.
     activation
-        What turns the answers into predictions; default: what stands at the graph's end.
+        The function that turns outputs into predictions; default: the last operator of the graph.
     """
 
     voxel_size: float | None = None
@@ -52,17 +52,19 @@ class Told:
 
 
 def with_told_facts(path: str | Path, told: Told) -> tuple[bytes, ModelFacts]:
-    """The content of an ONNX file that knows its facts, made from one that need not.
+    """Add facts to the metadata of an ONNX file; the network is tested on random numbers first.
 
-    The file is tried on random numbers.
+    Returns
+    -------
+    bytes, ModelFacts
+        The new content of the file, and the facts.
 
     Raises
     ------
     MissingError, FormatError, DependencyError
-        As :func:`volengine.nets.formats.onnx.graph.read_onnx`.
+        As in :func:`volengine.nets.formats.onnx.graph.read_onnx`.
     InputError
-        A fact that is needed is missing or does not fit; the network cannot be run, or its answer has another size
-        than its input.
+        A fact is missing or does not fit, the network cannot be run, or its output differs in size from its input.
     """
     where = str(path)
     model = read_onnx(path)
@@ -96,7 +98,7 @@ def _changed(facts: ModelFacts, told: Told) -> ModelFacts:
 def _new_facts(model: Any, axes: str, told: Told, where: str) -> ModelFacts:
     given, answer = ports(model, where)
     if told.voxel_size is None or not told.features:
-        load_onnx(where)  # says what is missing
+        load_onnx(where)  # raises an error that tells what is missing
     found = activation_of(model, axes.find("c"))[0]
     activation = told.activation or found
     if not activation:

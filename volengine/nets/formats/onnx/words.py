@@ -1,4 +1,4 @@
-"""What reading and writing ONNX share: the keys of the metadata, versions, limits, and the package ``onnx`` itself."""
+"""What reader and writer of ONNX share: metadata keys, versions, limits, and the import of the package ``onnx``."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from volengine.core.errors import require
 from volengine.core.model import ModelFacts
 
 OPSET = 17
-"""Version of ONNX's operators; all that are used have it, and onnxruntime since 1.12."""
+"""Version of ONNX's operators; it has all operators that are used, and onnxruntime supports it since 1.12."""
 KEY = "volengine"
-"""Of the metadata that holds the facts as JSON."""
+"""Metadata key of the facts, as JSON."""
 AXES_KEY = "volengine.axes"
-"""Of the metadata that holds the order of the axes, for example ``bczyx``."""
+"""Metadata key of the order of the axes, for example ``bczyx``."""
 LARGEST = 2**31 - 2**20
-"""Bytes: what the format holds in one file."""
+"""Largest size of a file in bytes; it is a limit of the format."""
 
 
 def import_onnx() -> Any:
-    """The package ``onnx``.
+    """Import the package ``onnx``.
 
     Raises
     ------
     DependencyError
-        It is not installed; the message names the extra.
+        The package is not installed; the message names the extra.
     """
     try:
         import onnx
@@ -35,7 +35,7 @@ def import_onnx() -> Any:
 
 
 def metadata(facts: ModelFacts, axes: str = "") -> dict[str, str]:
-    """What a file of ours has in its metadata."""
+    """The metadata of a file that this package writes."""
     from volengine import __version__
 
     text = json.dumps(replace(facts, version=__version__).to_json())
@@ -43,7 +43,7 @@ def metadata(facts: ModelFacts, axes: str = "") -> dict[str, str]:
 
 
 def described(facts: ModelFacts) -> str:
-    """What a person should know who opens the file in another program."""
+    """A description of the model for people who open the file in another program."""
     stride = ", ".join(map(str, facts.stride))
     return (
         f"Segments {', '.join(facts.features)} in tomograms of {facts.said_voxel_size} per voxel. "

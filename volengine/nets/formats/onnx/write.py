@@ -1,12 +1,14 @@
-"""Models as ONNX files: the network as plain operators, with all of the model's facts in the file's metadata.
+"""Write models as ONNX files: the network as plain operators, with all facts of the model in the file's metadata.
 
-The network's description (:mod:`volengine.nets.architectures.trace`) is written operator by operator, so batch and
-space stay free: paddings that depend on the size are ONNX's own ``SAME_UPPER``. What turns logits into probabilities is
-the last operator, so that any program that runs ONNX gets probabilities; :mod:`volengine.nets.formats.onnx.read` takes
-it off again. Every file is tried before it is given out: onnxruntime must answer as PyTorch does.
+The network's description (:mod:`volengine.nets.architectures.trace`) is written operator by operator, so the sizes of
+batch and space stay free: paddings that depend on the size are ONNX's own ``SAME_UPPER``. The function that turns
+logits into probabilities is the last operator, so that every program that runs ONNX gets probabilities;
+:mod:`volengine.nets.formats.onnx.read` removes it again. Every file is tested before it is returned: the outputs of
+onnxruntime must equal those of PyTorch.
 
->>> content, difference = onnx_bytes(module, facts)                                                  # doctest: +SKIP
->>> difference < TOLERANCE                                                                           # doctest: +SKIP
+>>> from volengine.nets.checkpoint import load_model
+>>> content, difference = onnx_bytes(*load_model("membrane.safetensors"))
+>>> difference < TOLERANCE
 True
 """
 
@@ -27,9 +29,9 @@ if TYPE_CHECKING:
 
 IR_VERSION = 8
 TOLERANCE = 1e-4
-"""Of the largest answer: how far onnxruntime's may be off."""
+"""Largest difference between outputs of onnxruntime and PyTorch, relative to the largest output."""
 NEARLY_ZERO = 1e-38
-"""Around an array that is pooled: with zeros, onnxruntime would make them the pool's own padding, without value."""
+"""Value for padding an array that is pooled; zeros would become the pool's own padding, which has no value."""
 INPUT, OUTPUT = "image", {"none": "values"}
 
 _SIMPLE = {
@@ -47,30 +49,31 @@ _JOINS = {"add": "Sum", "maximum": "Max", "average": "Mean"}
 
 
 def onnx_bytes(module: nn.Module, facts: ModelFacts) -> tuple[bytes, float]:
-    """A model as the content of an ONNX file, and how far onnxruntime's answers are from PyTorch's.
+    """Write a model as the bytes of an ONNX file.
 
-    The input ``image`` is float32, (batch, slices, y, x) or (batch, 1, z, y, x); the output ``probabilities`` (or
-    ``values``, of a network without activation) has the features in the place of the slices. Axes in space must be
-    multiples of the facts' ``stride``.
+    The graph's input ``image`` is float32, (batch, slices, y, x) or (batch, 1, z, y, x). Its output ``probabilities``
+    (``values`` for a network without activation) has one channel per feature. Axes in space must be multiples of the
+    facts' ``stride``.
 
     Parameters
     ----------
     module
-        Gives logits; one that came from an ONNX file is written as it was.
+        The network, which outputs logits; one that was read from an ONNX file is written unchanged.
     facts
-        Become the metadata ``volengine``, as JSON.
+        The facts, which become the metadata ``volengine``, as JSON.
 
     Returns
     -------
     content, difference
-        The largest difference over the largest answer, on random numbers in two sizes.
+        The bytes of the file; and the largest difference between outputs of onnxruntime and PyTorch, relative to the
+        largest output, for random numbers of two sizes.
 
     Raises
     ------
     DependencyError
         The extra ``onnx`` is not installed.
     InputError
-        A part of the network that no operator stands for; weights too large for the format; answers that differ by
+        No operator exists for a part of the network, the weights are too large for the format, or the outputs differ by
         more than 1e-4.
     """
     from volengine.nets.formats.onnx.read import OnnxNet
@@ -91,7 +94,7 @@ def onnx_bytes(module: nn.Module, facts: ModelFacts) -> tuple[bytes, float]:
 
 
 def trial_of(facts: ModelFacts, longer: bool) -> torch.Tensor:
-    """Random numbers that the network takes; ``longer``: one stride more along x."""
+    """A random input that the network accepts; ``longer``: one stride more along x."""
     import torch
 
     from volengine.nets.formats.keras.scnm_write import sample_of
@@ -102,7 +105,7 @@ def trial_of(facts: ModelFacts, longer: bool) -> torch.Tensor:
 
 
 def _compare(module: nn.Module, facts: ModelFacts, content: bytes) -> float:
-    """How far onnxruntime's logits are off, in two sizes, and its probabilities in one."""
+    """Largest difference of onnxruntime's logits for two sizes, and of its probabilities for one."""
     import torch
 
     from volengine.nets.formats.onnx.read import OnnxNet
@@ -119,7 +122,7 @@ def _compare(module: nn.Module, facts: ModelFacts, content: bytes) -> float:
         logits = read(short)
         pairs = [(logits, module(short)), (read(long), module(long))]
         parts = [(answer - wanted).abs().max() / wanted.abs().max().clamp(min=1e-3) for answer, wanted in pairs]
-        if facts.activation != "none":  # of the same logits: of large ones, rounding alone moves a probability
+        if facts.activation != "none":  # from the same logits, as rounding of large ones would change probabilities
             parts.append((whole(short) - activate[facts.activation](logits)).abs().max())
     module.to(device)
     worst = float(torch.stack(parts).max())
@@ -132,7 +135,7 @@ def _compare(module: nn.Module, facts: ModelFacts, content: bytes) -> float:
 
 
 class _Writer:
-    """The operators of a description."""
+    """Translates a description into operators."""
 
     def __init__(
         self, onnx: Any, layers: Sequence[Mapping[str, Any]], state: Mapping[str, torch.Tensor], facts: ModelFacts
@@ -144,7 +147,7 @@ class _Writer:
         self.ndim = 3 if facts.volumetric else 2
 
     def model(self) -> Any:
-        """All of it, with metadata."""
+        """The whole model, with metadata."""
         from volengine import __version__
 
         last = self.layers[-1]["name"]
@@ -195,11 +198,11 @@ class _Writer:
     def _window(
         self, layer: Mapping[str, Any], inputs: list[str], output: str, kernel: Sequence[int], dilation: Sequence[int]
     ) -> tuple[list[str], dict[str, Any]]:
-        """What a layer with a moving window reads, and its kernel, stride and padding.
+        """The inputs of a layer with a moving window, and its kernel, stride and padding.
 
-        Along an axis with stride 1, or with a window of at most 2 voxels below the stride, the padding is the same
-        for every size; else it is ONNX's ``SAME_UPPER``. onnxruntime refuses that one for windows smaller than the
-        stride; where they are one voxel, the other voxels are left out beforehand.
+        Along an axis with stride 1, or with a window of at most 2 voxels below the stride, the padding is the same for
+        every size; otherwise it is ONNX's ``SAME_UPPER``. onnxruntime refuses ``SAME_UPPER`` for windows smaller than
+        the stride; if the window is one voxel, the input is subsampled instead.
         """
         stride = list(layer.get("stride") or [1] * self.ndim)
         found: dict[str, Any] = {"kernel_shape": list(kernel), "strides": stride}
@@ -221,7 +224,7 @@ class _Writer:
         return inputs, found
 
     def _every(self, name: str, output: str, steps: list[int]) -> str:
-        """Every so many voxels, beginning with the first."""
+        """Subsample an array: take every n-th voxel along each axis, beginning with the first."""
         self._node(
             "Slice",
             [
@@ -282,7 +285,7 @@ class _Writer:
         self._node("BatchNormalization", [*inputs, *weights], output, epsilon=float(layer.get("epsilon", 1e-3)))
 
     def _group_norm(self, layer: Mapping[str, Any], inputs: list[str], output: str, key: str) -> None:
-        """Groups as the channels of an instance normalisation; ONNX's own group normalisation is newer."""
+        """Group normalisation as an instance normalisation of groups; ONNX's own operator is newer."""
         channels, groups, epsilon = layer["channels"], layer["groups"], float(layer.get("epsilon", 1e-5))
         if channels == groups:
             weights = self._stored(key, "weight", "bias")

@@ -1,8 +1,8 @@
-"""The order in which an :class:`~volengine.nets.training.augment.recipe.Augmentation` changes a sample.
+"""Apply an :class:`~volengine.nets.training.augment.recipe.Augmentation` to a sample.
 
-Mirrors, right angles, exchanged axes; rotation with zoom; the spectrum; then grey values: blur or median, low
-resolution, contrast, brightness, gamma, gradient, local gamma, sharpening, noise, erasing. An effect draws from the
-generator only where its probability is not 0.
+The order is: flips, quarter turns, exchanged axes; rotation with zoom; the spectrum; then grey values: blur or median,
+low resolution, contrast, brightness, gamma, gradient, local gamma, sharpening, noise, erasing. An effect draws from the
+generator only if its probability is not 0.
 
 >>> import numpy as np
 >>> from volengine.nets.training.augment.recipe import preset
@@ -24,28 +24,28 @@ from volengine.nets.training.augment.recipe import Augmentation
 
 
 def augmented(how: Augmentation, image: Any, labels: Any, rng: np.random.Generator) -> tuple[Any, Any]:
-    """A changed sample.
+    """Augment a sample.
 
     Parameters
     ----------
     how
         What is changed, and how strongly.
     image
-        float32 (slices or z, y, x), normalised to a mean near 0 and a deviation near 1. Array or tensor.
+        float32 (slices or z, y, x), normalised to a mean near 0 and a standard deviation near 1. Array or tensor.
     labels
         uint8 (features, z, y, x): 0, 1, 2 = ignore; or float32, the target of a regression. Array or tensor.
     rng
-        Where every random number comes from.
+        Source of all random numbers.
 
     Returns
     -------
     image, labels
-        New, contiguous, of the kind, type and shape of those given.
+        New contiguous arrays or tensors, with the type and shape of the given ones.
 
     Raises
     ------
     InputError
-        Image and labels do not lie in the same plane.
+        Image and labels differ in y and x, or in the number of axes.
     """
     arrays = isinstance(image, np.ndarray)
     x, y = torch.as_tensor(image), torch.as_tensor(labels)
@@ -66,7 +66,7 @@ def augmented(how: Augmentation, image: Any, labels: Any, rng: np.random.Generat
 
 
 def _simple(how: Augmentation, x: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
-    """Contrast, brightness and noise that every sample gets; numbers are rounded to float32 first."""
+    """Change contrast and brightness and add noise, as in every sample; random numbers are rounded to float32 first."""
     if how.contrast:
         x = x * float(1 + np.float32(rng.uniform(-how.contrast, how.contrast)))
     if how.brightness:
@@ -78,6 +78,6 @@ def _simple(how: Augmentation, x: torch.Tensor, rng: np.random.Generator) -> tor
 
 
 def _own(tensor: torch.Tensor, given: Any) -> torch.Tensor:
-    """Contiguous, and not the memory of what was given."""
+    """A contiguous tensor that does not share the memory of the given one."""
     tensor = tensor.contiguous()
     return tensor.clone() if tensor.data_ptr() == torch.as_tensor(given).data_ptr() else tensor

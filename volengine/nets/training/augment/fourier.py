@@ -1,8 +1,8 @@
-"""Changes of the spectrum: a random gain of the spatial frequency, and a missing wedge of random direction.
+"""Augmentation of the spectrum: a random gain per spatial frequency, and a missing wedge of random direction.
 
-After MemBrain v2 (Lamm et al., bioRxiv 2024.01.05.574336, sections 2.3.2 and 2.3.3). Frequencies are true ones, in
-cycles per voxel along each axis, so patches need not be cubes. The patch is taken as periodic; mean and deviation are
-restored, which scales all amplitudes but the mean's alike and leaves the phases.
+After MemBrain v2 (Lamm et al., bioRxiv 2024.01.05.574336, sections 2.3.2 and 2.3.3). Frequencies are in cycles per
+voxel along each axis, so patches need not be cubes. The patch is assumed to be periodic. Mean and standard deviation
+are restored, which scales all amplitudes except that of the mean by the same factor and does not change phases.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from volengine.nets.training.augment.recipe import Fourier
 
 
 def changed(how: Fourier, x: torch.Tensor, rng: np.random.Generator, volumetric: bool) -> torch.Tensor:
-    """The image (slices or z, y, x) with what was drawn: 3D spectrum of a volume, that of each slice in 2D."""
+    """Apply the drawn effects to an image (slices or z, y, x): to its 3D spectrum, or in 2D to that of each slice."""
     if how.wedge_probability > 0 and rng.random() < how.wedge_probability:
         tilt = rng.uniform(*how.wedge_deg)
         axes = rotation(rng.uniform(-math.pi, math.pi, 3))
@@ -37,7 +37,7 @@ def _in_plane(rng: np.random.Generator) -> tuple[NDArray[np.float64], NDArray[np
 
 
 def walk(length: int, sigma: float, rng: np.random.Generator) -> NDArray[np.float64]:
-    """x_0 = 1, x_{n+1} = |x_n + N(0, sigma^2)| (equations 3 to 5)."""
+    """A random walk: x_0 = 1, x_{n+1} = |x_n + N(0, sigma^2)| (equations 3 to 5)."""
     steps = rng.normal(0.0, sigma, max(length, 1) - 1)
     values = [1.0]
     for step in steps:
@@ -46,8 +46,11 @@ def walk(length: int, sigma: float, rng: np.random.Generator) -> NDArray[np.floa
 
 
 def radial(shape: tuple[int, ...], gains: NDArray[np.float64]) -> torch.Tensor:
-    """Gain at each frequency of the full spectrum: linear between ``gains`` from 0 to 1/2 cycles per voxel, in the
-    corners beyond as the last one."""
+    """Gain at each frequency of the full spectrum.
+
+    It is linear between ``gains``, which belong to frequencies from 0 to 1/2 cycles per voxel; higher frequencies, in
+    the corners, have the last gain.
+    """
     radius = torch.stack([f.expand(shape) ** 2 for f in _frequencies(shape)]).sum(0).sqrt()
     place = (radius * 2 * len(gains)).clamp(max=len(gains) - 1)
     table = torch.as_tensor(gains)
@@ -59,22 +62,25 @@ def radial(shape: tuple[int, ...], gains: NDArray[np.float64]) -> torch.Tensor:
 def wedge(
     shape: tuple[int, ...], tilt_deg: float, along: NDArray[np.float64], beam: NDArray[np.float64]
 ) -> torch.Tensor:
-    """Which frequencies tilts up to ``tilt_deg`` have measured (bool, full spectrum).
+    """Mask of the frequencies that tilts up to ``tilt_deg`` measure (bool, full spectrum).
 
     Parameters
     ----------
     shape
-        Of the patch, (z, y, x) or (y, x).
+        Shape of the patch, (z, y, x) or (y, x).
+    tilt_deg
+        Largest tilt angle, degrees.
     along, beam
-        Unit vectors: across the tilt axis in the untilted sample, and along the beam. A central section tilted by t
-        holds the frequencies k with ``k·beam = tan(t) k·along``; missing is ``|k·beam| > tan(tilt) |k·along|``.
+        Unit vectors across the tilt axis in the untilted sample, and along the beam. A central section tilted by t
+        holds the frequencies k with ``k·beam = tan(t) k·along``; those with ``|k·beam| > tan(tilt) |k·along|`` are
+        missing.
     """
 
     def along_axis(parts: list[torch.Tensor], unit: NDArray[np.float64]) -> torch.Tensor:
         return torch.stack([f.expand(shape) * w for f, w in zip(parts, unit, strict=True)]).sum(0).abs()
 
     parts = _frequencies(shape)
-    # Frequencies of +1/2 and -1/2 are one: both must be measured, so that the result is real.
+    # The frequencies +1/2 and -1/2 are the same: both must be measured, so that the result is real.
     mirrored = [torch.where(f == -0.5, 0.5, f) for f in parts]
     kept = torch.ones(shape, dtype=torch.bool)
     for choice in range(2 ** len(shape)):
@@ -90,8 +96,10 @@ def _frequencies(shape: tuple[int, ...]) -> list[torch.Tensor]:
 
 
 def filtered(x: torch.Tensor, gain: torch.Tensor) -> torch.Tensor:
-    """The image with its spectrum (over the last axes, as many as ``gain`` has) multiplied by a symmetric, real gain;
-    mean and deviation as before. A constant image stays."""
+    """Multiply the spectrum of an image by a symmetric, real gain, and restore mean and standard deviation.
+
+    The spectrum is over the last axes, as many as ``gain`` has. A constant image is not changed.
+    """
     axes = tuple(range(-gain.ndim, 0))
     mean = x.mean(axes, keepdim=True)
     std = (x - mean).std(axes, correction=0, keepdim=True)

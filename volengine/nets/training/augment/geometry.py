@@ -1,4 +1,4 @@
-"""Voxels that move: mirrors, right angles, exchanged axes, and one resampling for rotation and zoom together."""
+"""Geometric augmentation: flips, quarter turns, exchanged axes, and one resampling for rotation and zoom together."""
 
 from __future__ import annotations
 
@@ -16,12 +16,16 @@ from volengine.nets.training.losses.losses import IGNORE
 def rigid(
     how: Augmentation, x: torch.Tensor, y: torch.Tensor, rng: np.random.Generator
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Mirrors, right angles and exchanged axes: no voxel changes its value.
+    """Flip, turn by quarter turns and exchange axes; no voxel changes its value.
 
     Parameters
     ----------
+    how
+        The augmentation.
     x, y
         Image (slices or z, y, x) and labels (features, z, y, x).
+    rng
+        Source of all random numbers.
     """
     volumetric = x.shape[0] == y.shape[1]
     if how.flips:
@@ -39,7 +43,7 @@ def rigid(
 
 
 def _order(shape: tuple[int, ...], rng: np.random.Generator) -> tuple[int, ...]:
-    """A random order of the axes in which each keeps its length."""
+    """A random order of the axes that keeps the shape."""
     order = list(range(len(shape)))
     for length in sorted(set(shape)):
         equal = [a for a in order if shape[a] == length]
@@ -51,7 +55,7 @@ def _order(shape: tuple[int, ...], rng: np.random.Generator) -> tuple[int, ...]:
 def resampled(
     how: Geometry, x: torch.Tensor, y: torch.Tensor, rng: np.random.Generator, volumetric: bool
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Rotation and zoom about the patch's centre; unchanged where neither is drawn."""
+    """Rotate and zoom about the patch's centre; the sample is unchanged if neither is drawn."""
     turn = how.rotation_probability > 0 and rng.random() < how.rotation_probability and how.rotation_deg > 0
     angles = np.deg2rad(rng.uniform(-how.rotation_deg, how.rotation_deg, 3)) if turn else np.zeros(3)
     scale = 1.0
@@ -78,21 +82,21 @@ def rotation(angles: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def move(x: torch.Tensor, y: torch.Tensor, matrix: NDArray[np.float64]) -> tuple[torch.Tensor, torch.Tensor]:
-    """The sample seen through a linear map about its centre (n - 1) / 2.
+    """Resample a sample by a linear map about its centre (n - 1) / 2.
 
     Parameters
     ----------
     x, y
         Image (slices or z, y, x) and labels (features, z, y, x).
     matrix
-        (3, 3) over z, y, x or (2, 2) over y, x: output offset from the centre -> input offset, in voxels. With
-        (2, 2) all slices move alike.
+        (3, 3) over z, y, x or (2, 2) over y, x: it maps an offset from the centre in the output to one in the input,
+        in voxels. With (2, 2) all slices move alike.
 
     Returns
     -------
     x, y
-        The image linearly interpolated, mirrored about its outermost voxels' centres; labels of the nearest voxel, 2
-        (float32 labels: interpolated, nan) where that lies outside.
+        The image, linearly interpolated; outside it is mirrored about the centres of its outermost voxels. Labels take
+        the nearest voxel, and are 2 outside; float32 labels are interpolated, and NaN outside.
     """
     dims = len(matrix)
     grid = _grid(tuple(x.shape[-dims:]), matrix, x.device)
@@ -110,9 +114,9 @@ def move(x: torch.Tensor, y: torch.Tensor, matrix: NDArray[np.float64]) -> tuple
 
 
 def _grid(shape: tuple[int, ...], matrix: NDArray[np.float64], device: torch.device) -> torch.Tensor:
-    """Where each output voxel looks, in the coordinates of ``grid_sample``: -1 to 1 between outermost centres, x first.
+    """The input place of each output voxel for ``grid_sample``: -1 to 1 between outermost centres, x first.
 
-    An axis of one voxel has no extent: what leaves its half voxel is put outside.
+    An axis of one voxel has no extent: a place further than half a voxel away is outside.
     """
     half = [(n - 1) / 2 for n in shape]
     axes = [torch.arange(n, dtype=torch.float64, device=device) - h for n, h in zip(shape, half, strict=True)]

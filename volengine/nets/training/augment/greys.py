@@ -1,7 +1,7 @@
-"""Grey values that change: blur, median, low resolution, contrast, gamma, gradients, sharpening, noise, erasing.
+"""Augmentation of grey values: blur, median, low resolution, contrast, gamma, gradients, sharpening, noise, erasing.
 
-Each function takes an image (slices or z, y, x), float32, and gives a new one; ``dims`` is 3 for a volume, and 2 where
-slices are changed each in its plane. Borders are repeated.
+Each function takes a float32 image (slices or z, y, x) and returns a new one. ``dims`` is 3 for a volume, and 2 if each
+slice is changed in its plane. Filters repeat the border.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from volengine.nets.training.augment.recipe import Greys
 
 
 def changed(how: Greys, x: torch.Tensor, rng: np.random.Generator, volumetric: bool) -> torch.Tensor:
-    """The image with the effects that were drawn; blur and median exclude each other."""
+    """Apply the drawn effects to an image; blur and median exclude each other."""
     dims = 3 if volumetric else 2
 
     def drawn(name: str) -> bool:
@@ -51,12 +51,12 @@ def changed(how: Greys, x: torch.Tensor, rng: np.random.Generator, volumetric: b
 
 
 def normal(x: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
-    """Standard normal numbers of the image's shape: from the generator, so the same on every device."""
+    """Standard normal numbers of the image's shape; they come from the generator, so every device gets the same."""
     return torch.from_numpy(rng.standard_normal(tuple(x.shape), dtype=np.float32)).to(x.device)
 
 
 def blur(x: torch.Tensor, sigmas: list[float]) -> torch.Tensor:
-    """Gaussian blur along the last axes, one standard deviation (voxels) for each; cut at 4 of them."""
+    """Gaussian blur along the last axes, with one standard deviation (voxels) per axis; kernels end at 4 of them."""
     for axis, sigma in zip(range(-len(sigmas), 0), sigmas, strict=True):
         reach = min(math.ceil(4 * sigma), 4 * x.shape[axis])
         if reach == 0:
@@ -71,7 +71,7 @@ def blur(x: torch.Tensor, sigmas: list[float]) -> torch.Tensor:
 
 
 def median(x: torch.Tensor, side: int, dims: int) -> torch.Tensor:
-    """Median of a cube (square) of odd side, slice by slice so that memory stays small."""
+    """Median over a cube (2D: square) of odd side; computed slice by slice to save memory."""
     r = side // 2
     if r == 0:
         return x
@@ -85,7 +85,7 @@ def median(x: torch.Tensor, side: int, dims: int) -> torch.Tensor:
 
 
 def low_resolution(x: torch.Tensor, share: float, dims: int) -> torch.Tensor:
-    """Nearest voxels of a grid with ``share`` of the voxels per side, interpolated linearly back to the full one."""
+    """Sample down to ``share`` of the voxels per side (nearest voxel), and interpolate linearly to the full grid."""
     size = [max(1, round(n * share)) for n in x.shape[-dims:]]
     planes = x[None, None] if dims == 3 else x[None]
     small = interpolate(planes, size=size, mode="nearest-exact")
@@ -94,14 +94,14 @@ def low_resolution(x: torch.Tensor, share: float, dims: int) -> torch.Tensor:
 
 
 def contrast(x: torch.Tensor, factor: float, *, cut: bool = False) -> torch.Tensor:
-    """Distance from the mean times a factor; ``cut`` to the range that the image had."""
+    """Multiply the distance from the mean by a factor; with ``cut``, clip to the image's old range."""
     mean = x.mean()
     out = (x - mean) * factor + mean
     return out.clamp(x.min(), x.max()) if cut else out
 
 
 def gamma(x: torch.Tensor, power: float, *, negative: bool = False) -> torch.Tensor:
-    """``low + range * ((x - low) / range) ** power``, then shifted and scaled to the old mean and deviation."""
+    """Power law ``low + range * ((x - low) / range) ** power``, then restore mean and standard deviation."""
     if negative:
         return -gamma(-x, power)
     out = _power(x, power)
@@ -116,8 +116,11 @@ def _power(x: torch.Tensor, power: float) -> torch.Tensor:
 
 
 def random_hill(x: torch.Tensor, rng: np.random.Generator, dims: int) -> torch.Tensor:
-    """A Gaussian whose highest value in the patch is 1: its centre from -0.5 to 1.5 of each side, its deviation from a
-    sixth of the side to the side, evenly in the logarithm."""
+    """A random Gaussian hill whose highest value in the patch is 1.
+
+    Its centre is drawn from -0.5 to 1.5 of each side. Its standard deviation is drawn from a sixth of the side to the
+    whole side, evenly in its logarithm.
+    """
     total = torch.zeros((), device=x.device)
     for axis in range(-dims, 0):
         n = x.shape[axis]
@@ -130,13 +133,13 @@ def random_hill(x: torch.Tensor, rng: np.random.Generator, dims: int) -> torch.T
 
 
 def gradient(x: torch.Tensor, hill: torch.Tensor, height: float) -> torch.Tensor:
-    """A hill without its mean, its largest deviation ``height``, added."""
+    """Add a hill whose mean is subtracted and whose largest deviation is ``height``."""
     centred = hill - hill.mean()
     return x + height * centred / centred.abs().max().clamp(min=1e-7)
 
 
 def local_gamma(x: torch.Tensor, hill: torch.Tensor, power: float) -> torch.Tensor:
-    """The power law where the hill is 1, the image where it is 0."""
+    """Blend the image (where the hill is 0) with its power law (where the hill is 1)."""
     return torch.lerp(x, _power(x, power), hill)
 
 
@@ -146,7 +149,7 @@ def sharpen(x: torch.Tensor, strength: float, dims: int) -> torch.Tensor:
 
 
 def erase(x: torch.Tensor, boxes: int, share: tuple[float, float], rng: np.random.Generator, dims: int) -> torch.Tensor:
-    """Boxes with the mean in them; in 2D through all context slices."""
+    """Fill random boxes with the mean; in 2D a box extends through all context slices."""
     out, mean = x.clone(), x.mean()
     for _ in range(boxes):
         place: list[slice] = []

@@ -1,23 +1,23 @@
-"""Augmentation: training samples changed at random, so that a network learns what stays the same.
+"""Augmentation: change training samples at random, so that a network learns to ignore these changes.
 
-A sample is an image (slices or z, y, x) and its labels (features, z, y, x). Whatever moves the image moves the
-labels; grey values change in the image alone. Arrays or tensors, on a CPU or GPU; the same kind comes back.
+A sample is an image (slices or z, y, x) and its labels (features, z, y, x), as arrays or as tensors on a CPU or GPU.
+Geometric changes apply to image and labels, changes of grey values to the image only.
 
 >>> Augmentation(flips=True, greys=Greys(blur_probability=0.5, blur_vox=(0.3, 1.5))).turns
 True
 
-Every random number comes from the generator that is given (noise too, whatever the device), so a sample depends on
-its seed alone. Rotation and zoom resample once, together, about the patch's centre: linear and mirrored at the border
-for the image, nearest for labels, and what comes from outside of the patch does not count (label 2). Labels of type
-float32 are targets of a regression: they are interpolated, and nan where they come from outside.
+All random numbers, including noise, come from the given generator, so a sample depends only on its seed and not on the
+device. Rotation and zoom are one resampling about the patch's centre: the image is interpolated linearly and mirrored
+at the border, labels take the nearest voxel, and voxels from outside of the patch are ignored (label 2). Labels of type
+float32 are targets of a regression: they are interpolated, and NaN if they come from outside.
 
-2D and 2.5D samples (labels of one slice) are changed in their plane only; an even number of context slices has no
-middle and is not mirrored along z.
+2D and 2.5D samples (labels of one slice) are changed only in their plane; an even number of context slices has no
+middle slice and is not flipped along z.
 
-Of membrain-seg's released augmentations these defects are known and not reproduced: the brightness gradient and the
-local gamma always had their centre at one corner and did not vary along the first axis; rotation and zoom resampled
-one after the other; the wedge (on a branch) had one fixed direction; the Fourier augmentations of the paper (Lamm et
-al., bioRxiv 2024.01.05.574336, section 2.3) were missing, and rotations reached 30 degrees only.
+These defects of membrain-seg's released augmentations are not reproduced: the brightness gradient and the local gamma
+always had their centre at one corner and did not vary along the first axis; rotation and zoom resampled one after the
+other; the wedge (on a branch) had one fixed direction; the Fourier augmentations of the paper (Lamm et al., bioRxiv
+2024.01.05.574336, section 2.3) were missing, and rotations reached only 30 degrees.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ Pair = tuple[float, float]
 
 @dataclass(frozen=True)
 class Geometry(Recipe):
-    """Where voxels are moved to, beyond mirrors and right angles in the plane.
+    """Geometric changes beyond flips and quarter turns in the plane.
 
     Parameters
     ----------
     shuffles
-        Exchange axes at random (3D, among axes of equal length); with mirrors these are all right-angle turns.
+        Exchange axes of equal length at random (3D); together with flips this gives all right-angle turns.
     rotation_probability, rotation_deg
         Rotate by up to this angle about each axis (3D), or in the plane (2D); 180: any direction.
     zoom_probability, zoom
-        Magnify by a factor between these two, evenly in its logarithm; along z in 3D only.
+        Magnify by a factor between these two, drawn evenly in its logarithm; along z only in 3D.
     """
 
     shuffles: bool = False
@@ -59,32 +59,35 @@ class Geometry(Recipe):
 
 @dataclass(frozen=True)
 class Greys(Recipe):
-    """How grey values are changed; each effect with its own probability, 0: never. Ranges are drawn from evenly.
+    """Changes of grey values. Each effect has a probability (0: never); values are drawn evenly from ranges.
 
     Parameters
     ----------
     blur_probability, blur_vox
-        Gaussian blur, its standard deviation drawn for each axis.
+        Gaussian blur; its standard deviation is drawn for each axis.
     median_probability, median_vox
-        Median of a cube (2D: square) of this odd side; between the two.
+        Median over a cube (2D: square) whose odd side is between these two.
     low_resolution_probability, low_resolution
-        Sampled down to this share of its sides (nearest voxel) and up again (linearly).
+        Sample down to this share of the sides (nearest voxel) and up again (linearly).
     contrast_probability, contrast
-        Distance from the mean times a factor (even in its logarithm); in half of the cases cut to the old range.
+        Multiply the distance from the mean by a factor (drawn evenly in its logarithm); half of the cases are clipped
+        to the old range.
     brightness_probability, brightness_std
-        A number added, normally distributed.
+        Add a normally distributed number.
     gamma_probability, gamma
-        Power law on the range of the patch (in half of the cases on its negative), mean and deviation kept.
+        Power law on the range of the patch (in half of the cases on its negative); mean and standard deviation are
+        kept.
     gradient_probability, gradient
-        A broad Gaussian hill added, its centre anywhere in or near the patch; its height, up or down.
+        Add a broad Gaussian hill with its centre in or near the patch; range of its height, up or down.
     local_gamma_probability, local_gamma_low, local_gamma_high
-        Power law at full strength in the middle of such a hill, fading with it; from one of two ranges.
+        Power law with full strength in the middle of such a hill, which fades with it; the power is from one of two
+        ranges.
     sharpen_probability, sharpen
-        Unsharp mask: this times the difference to a blur of 1 voxel is added.
+        Unsharp mask: add this times the difference to a blur of 1 voxel.
     noise_probability, noise_std
-        Gaussian noise of a standard deviation up to this.
+        Add Gaussian noise with a standard deviation up to this.
     erase_probability, erase_boxes, erase_share
-        Up to so many boxes, their sides between these shares of the patch's, are filled with the mean.
+        Fill up to this many boxes with the mean; their sides are between these shares of the patch's.
     """
 
     blur_probability: float = 0.0
@@ -129,15 +132,15 @@ class Greys(Recipe):
 
 @dataclass(frozen=True)
 class Fourier(Recipe):
-    """Changes of the spectrum (MemBrain v2, sections 2.3.2 and 2.3.3); mean and deviation of the patch are kept.
+    """Changes of the spectrum (MemBrain v2, sections 2.3.2 and 2.3.3); mean and standard deviation are kept.
 
     Parameters
     ----------
     amplitude_probability, amplitude_sigma
-        Multiply by a gain of the spatial frequency: a random walk from 1 of this step, ``x <- |x + N(0, sigma^2)|``,
-        with half of the longest side as its length. Phases stay.
+        Multiply the spectrum by a gain that depends on the spatial frequency: a random walk from 1 with this step,
+        ``x <- |x + N(0, sigma^2)|``, of half of the longest side as length. Phases do not change.
     wedge_probability, wedge_deg
-        Remove a missing wedge of random direction; the tilts reach an angle between these two.
+        Remove a missing wedge of random direction; the largest tilt is an angle between these two.
     """
 
     amplitude_probability: float = 0.0
@@ -161,15 +164,15 @@ class Augmentation(Recipe):
     Parameters
     ----------
     flips
-        Mirror along each axis with probability 1/2 (z as well: tomograms have no preferred hand for a network).
+        Flip each axis with probability 1/2 (including z: a network need not know the handedness of a tomogram).
     turns
-        Turn by a random multiple of 90 degrees in the plane (square patches only; else by 180).
+        Turn by a random multiple of 90 degrees in the plane (180 degrees if the patch is not square).
     noise
         Largest standard deviation of added Gaussian noise, in units of the normalised image.
     contrast, brightness
         Largest relative and absolute change of the grey values.
     geometry, greys, fourier
-        Further families, each effect with a probability.
+        Further changes, each with a probability.
     """
 
     flips: bool = True
@@ -220,18 +223,18 @@ PRESETS: dict[str, Augmentation] = {
         fourier=Fourier(amplitude_probability=0.5, wedge_probability=0.5),
     ),
 }
-"""``none``; ``light``: mirrors, right angles, noise 0.2, contrast and brightness 10 %; ``ais``: mirrors, right angles
-and, each in one of ten samples, what Ais 1.2 does; ``membrain``: the list of the MemBrain v2 paper, with the
-probabilities of its code (that of the median lower: it is the dearest)."""
+"""``none``; ``light``: flips, quarter turns, noise 0.2, contrast and brightness 10 %; ``ais``: flips, quarter turns,
+and the effects of Ais 1.2, each in one of ten samples; ``membrain``: the effects of the MemBrain v2 paper, with the
+probabilities of its code (a lower one for the median, which is slow)."""
 
 
 def preset(name: str) -> Augmentation:
-    """An augmentation by its name.
+    """The augmentation of a preset.
 
     Raises
     ------
     InputError
-        There is none of this name.
+        The preset does not exist.
     """
     if name not in PRESETS:
         raise InputError(f"There is no augmentation {name!r}; known are {', '.join(PRESETS)}.")

@@ -1,7 +1,6 @@
-"""Beginning with the weights of a trained network instead of random ones.
+"""Fine-tuning: initialise a network with the weights of a trained one.
 
-All layers are taken over but those whose shape differs, as that of the last one does when there are other features:
-these begin anew.
+Weights whose shape differs keep their random initialisation; this concerns the last layer if there are other features.
 """
 
 from __future__ import annotations
@@ -15,30 +14,30 @@ from volengine.core.model import ModelFacts
 from volengine.nets.checkpoint import load_model
 
 MOST_NEW = 0.5
-"""Largest share of the numbers that may begin anew."""
+"""Largest share of the weights that may keep their random initialisation."""
 
 
 def start_from(module: nn.Module, path: str | Path, *, network: str | None = None) -> tuple[ModelFacts, list[str]]:
-    """Give a new network the weights of a model file.
+    """Copy the weights of a model file into a new network.
 
     Parameters
     ----------
     module
-        Changed. Of the same architecture, but for the numbers of channels.
+        The network, which is changed. It has the same architecture as the model; numbers of channels may differ.
     path
         A model file of volengine.
     network
-        Allows an own architecture, see :func:`volengine.nets.registry.build`.
+        The user's own architecture that may be run, see :func:`volengine.nets.registry.build`.
 
     Returns
     -------
     ModelFacts, list of str
-        The facts of the model that it begins with, and the names of the weights that begin anew.
+        The facts of the model, and the names of the weights that were not copied.
 
     Raises
     ------
     InputError
-        Another architecture, or more than half of the numbers would begin anew.
+        The architectures differ, or more than half of the weights could not be copied.
     """
     start, facts = load_model(path, network=network)
     given, own = start.state_dict(), module.state_dict()

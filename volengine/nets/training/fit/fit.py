@@ -1,13 +1,13 @@
-"""Fitting a network: a loop that can be stopped at any epoch and goes on as if it had not been.
+"""Fit a network: a training loop that can be stopped after any epoch and resumed with the same result.
 
-What is random in a step (its samples, and what the network itself draws) depends on the seed and the step's number
-alone, so nothing of a random generator needs to be kept: weights, optimiser and the history are the whole state. It is
-written after each epoch, atomically. The samples of the next step are drawn while the network learns from this one's.
+All random numbers of a step (for its samples, and in the network) depend only on the seed and the number of the step.
+So the state consists of weights, optimiser and history; no state of a random generator is needed. It is written after
+each epoch, atomically. The samples of the next step are drawn while the network is trained on those of this step.
 
-Beside the model file ``out`` (the best epoch) the folder ``<out>.training`` holds ``last.safetensors`` (the state),
-``history.csv``, ``curve.svg``, ``curve.png``, ``validation.png`` and, if asked for, ``tensorboard``.
+The model file ``out`` holds the best epoch. The folder ``<out>.training`` holds ``last.safetensors`` (the state),
+``history.csv``, ``curve.svg``, ``curve.png``, ``validation.png`` and, if requested, ``tensorboard``.
 
-Under ``torchrun`` every process draws its part of each batch (:mod:`volengine.nets.training.fit.ranks`).
+Under ``torchrun`` each process draws its share of every batch (:mod:`volengine.nets.training.fit.ranks`).
 """
 
 from __future__ import annotations
@@ -41,53 +41,53 @@ from volengine.ops.pictures import png
 
 Sample = tuple[Any, Any] | tuple[Any, Any, str]
 """Image (slices or z, y, x) float32; labels (features, z, y, x) uint8, or float32 for a regression; arrays or tensors.
-Then, for losses that look at some datasets only, the name of the sample's."""
+For losses that apply to some datasets only, also the name of the sample's dataset."""
 Draw = Callable[[np.random.Generator], Sample]
 SHOW_EVERY_S = 5.0
-"""Curve and pictures are drawn after the first and the last epoch, and after others at most this often."""
+"""Curve and pictures are drawn after the first and the last epoch, and in between at most this often."""
 
 
 @contextmanager
 def flush_denormals() -> Iterator[None]:
-    """Let numbers below 1e-38 be zero in this thread and in those that it starts, until the end of the block.
+    """Context in which numbers below 1e-38 become zero, in this thread and in those that it starts.
 
-    Where a network is sure of its background, gradients become that small, and a CPU takes four times as long for a
-    step. Threads that torch has started already keep what they have, so call it before the first computation.
+    Gradients become that small if a network is sure of the background, and a CPU then takes four times as long for a
+    step. Threads that torch has already started are not changed, so enter the context before the first computation.
     """
     torch.set_flush_denormal(True)
     try:
         yield
-    finally:  # the caller's own arithmetic is not ours to change
+    finally:  # do not change the arithmetic of the caller
         torch.set_flush_denormal(False)
 
 
 class Fit:
-    """A network being fitted.
+    """The training of a network.
 
     Parameters
     ----------
     module, facts
-        The network (changed; its answers are logits, or with deep supervision a list of them, the full resolution
-        first) and its facts, whose history ends with an entry for this training; the best state is saved with them
-        to ``out``.
+        The network, which is changed, and its facts. It outputs logits, or with deep supervision a list of them, the
+        full resolution first. The history of the facts ends with an entry for this training. The best state is saved
+        with the facts to ``out``.
     draw
-        Gives one training sample.
+        Function of a random generator that returns one training sample.
     validation
-        Fixed samples; without any the training loss decides which epoch is the best.
+        Fixed samples for validation; if there are none, the training loss decides which epoch is the best.
     how
         Losses, optimiser, length.
     out
-        The model file. The folder beside it holds the state; a fit that finds one goes on from there.
+        The model file. The folder beside it holds the state; a fit that finds a state continues from it.
     device
-        Where it is computed.
+        Device of the computation.
     discriminator
-        Trains adversarially (Pix2pix): ``discriminator(images, answers)`` judges answers from 0 to 1, and is fitted
-        in turn with the network. Then ``how``'s losses are those of the validation only.
+        Network for adversarial training (Pix2pix): ``discriminator(images, answers)`` rates predictions from 0 to 1,
+        and is trained alternately with the network. The losses of ``how`` are then used for the validation only.
 
     Raises
     ------
     InputError
-        float16 on a CPU, a batch that the processes cannot share.
+        The precision is float16 on a CPU, or the processes cannot share the batch evenly.
     """
 
     def __init__(
@@ -130,13 +130,13 @@ class Fit:
         return self.how.tensorboard and self.ranks.first
 
     def run(self, *, progress: bool = True) -> list[Row]:
-        """Fit to the end; returns one row per epoch.
+        """Train to the end; return one row per epoch.
 
         Raises
         ------
         VolengineError
-            The loss, the gradient or the validation's loss became infinite or no number. The best epoch so far stays
-            in ``out``, the last one in the folder. Or a sample's image holds what is no number.
+            The loss, the gradient or the validation loss became infinite or NaN; ``out`` then holds the best epoch so
+            far, the folder the last one. Or the image of a sample contains NaN or infinity.
         """
         self.ranks.start(self.device)
         try:
@@ -170,7 +170,7 @@ class Fit:
                 self._end_epoch(epoch, float(np.mean(losses)), time.perf_counter() - began)
 
     def _finished(self) -> bool:
-        """Whether the last ``patience`` epochs brought nothing better."""
+        """Whether the last ``patience`` epochs brought no improvement."""
         values = [self._criterion(row) for row in self.history]
         return 0 < self.how.patience <= len(values) - 1 - (values.index(min(values)) if values else 0)
 
@@ -184,13 +184,13 @@ class Fit:
         images, labels, datasets = self._tensors(samples)
         rank = (self.ranks.rank,) if self.ranks.rank else ()
         own = np.random.SeedSequence((self.how.seed, step, *rank)).generate_state(1)
-        torch.manual_seed(int(own[0]))  # for networks that draw themselves, as dropout does
+        torch.manual_seed(int(own[0]))  # for random layers of the network, such as dropout
         self.module.train()
         if self.discriminator is not None:
             return self._adversarial_step(step, images, labels)
         answers = self._answers(images)
         loss = self._whole_loss(answers, labels, datasets)
-        # the processes' gradients are averaged, and each has its part of the sum
+        # gradients are averaged over the processes, but each process has only its part of the sum
         self.descent.step(loss, self.how.rate(step), f"Step {step}", gain=float(self.ranks.world))
         return float(loss.detach())
 
@@ -199,7 +199,7 @@ class Fit:
             with self.descent.autocast():
                 answers: Answers = self._replica(images)
         except ValueError as error:
-            if "Expected more than 1" not in str(error):  # PyTorch's, of its normalisation layers
+            if "Expected more than 1" not in str(error):  # message of PyTorch's normalisation layers
                 raise
             raise InputError(
                 f"Patches of {self.facts.patch} are too small for {self.facts.network!r}: at its coarsest level one "
@@ -208,7 +208,7 @@ class Fit:
         return answers
 
     def _whole_loss(self, answers: Answers, labels: torch.Tensor, datasets: list[str]) -> torch.Tensor:
-        """The loss of the whole batch; this process's answers carry the gradient."""
+        """The loss of the whole batch; only the outputs of this process have a gradient."""
         if self.ranks.world > 1:
             several = not isinstance(answers, torch.Tensor)
             answers = [self.ranks.gathered(a) for a in answers] if several else self.ranks.gathered(answers)  # type: ignore[arg-type]
@@ -216,7 +216,7 @@ class Fit:
         return self.objective(answers, labels, datasets)
 
     def _adversarial_step(self, step: int, images: torch.Tensor, labels: torch.Tensor) -> float:
-        """The discriminator learns to tell truth from answers, then the network to deceive it."""
+        """Train the discriminator to distinguish labels from predictions, then the network to deceive it."""
         assert self.discriminator is not None
         rate, judge = self.how.rate(step), self.discriminator.train()
         with self.descent.autocast():
@@ -249,7 +249,7 @@ class Fit:
     # -- an epoch ----------------------------------------------------------------------------------------------
 
     def evaluate(self) -> tuple[float, float]:
-        """Mean loss and Dice at 0.5 over the validation samples (nan without any; Dice nan for a regression)."""
+        """Mean loss and Dice at 0.5 over the validation samples; NaN without samples, Dice also for a regression."""
         if not len(self.validation):
             return math.nan, math.nan
         self.module.eval()
@@ -260,7 +260,7 @@ class Fit:
         return float(np.mean(losses)), dice
 
     def _score(self, sample: Sample) -> tuple[float, float, float]:
-        """Loss of a validation sample, voxels in both prediction and truth, sum of the two."""
+        """Loss of a validation sample, number of voxels in both prediction and truth, and sum of both numbers."""
         images, labels, datasets = self._tensors([sample])
         with torch.inference_mode():
             logits = self._logits(images)
@@ -278,7 +278,7 @@ class Fit:
         return full.float()
 
     def _found(self, logits: torch.Tensor) -> torch.Tensor:
-        """Which voxels are a feature's: probability above 1/2, or the highest of classes that exclude each other."""
+        """Mask of the predicted voxels: probability above 1/2, or the most probable of exclusive classes."""
         if not self.objective.exclusive:
             return logits > 0
         best = logits.argmax(1, keepdim=True)
@@ -310,7 +310,7 @@ class Fit:
         return row["loss"] if math.isnan(row["validation_loss"]) else row["validation_loss"]
 
     def _show(self, row: Row) -> None:
-        """The curve, pictures of some validation patches, and TensorBoard's numbers."""
+        """Write the curve, pictures of some validation patches, and the numbers for TensorBoard."""
         last = row["epoch"] == self.how.epochs or self._finished()
         if last or time.monotonic() - self._shown_s > SHOW_EVERY_S:
             self._write_pictures()
@@ -321,7 +321,7 @@ class Fit:
             self._tensorboard.flush()
 
     def _write_pictures(self) -> None:
-        """Write the files that people look at."""
+        """Write the curve and the pictures."""
         for kind, content in figure_files(curve(self.history)).items():
             write_atomic(self.folder / f"curve.{kind}", content)
         count = len(self.validation)
@@ -332,7 +332,7 @@ class Fit:
             write_atomic(self.folder / "validation.png", png(picture(looks)))
 
     def _look(self, sample: Sample) -> Look:
-        """The middle slice of a patch, and the first feature there."""
+        """The middle slice of a patch with the prediction and the labels of its first feature."""
         images, labels, _ = self._tensors([sample])
         with torch.inference_mode():
             logits = self._logits(images)

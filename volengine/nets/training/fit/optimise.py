@@ -1,4 +1,4 @@
-"""One step down the gradient: optimisers, clipping, the scaled loss of half precision, and the stop at no number.
+"""One step of gradient descent: optimisers, clipping, the scaled loss of half precision, and the stop at NaN.
 
 >>> import torch
 >>> net = torch.nn.Linear(2, 1)
@@ -22,7 +22,7 @@ DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 def make_optimiser(how: Optimiser, module: nn.Module) -> torch.optim.Optimizer:
-    """The optimiser of a module's weights that can change."""
+    """The optimiser of a module's trainable weights."""
     weights = [p for p in module.parameters() if p.requires_grad]
     rate, decay = how.learning_rate, how.weight_decay
     if how.kind == "adadelta":
@@ -36,23 +36,23 @@ def make_optimiser(how: Optimiser, module: nn.Module) -> torch.optim.Optimizer:
 
 
 class Descent:
-    """An optimiser with what belongs to a step of it.
+    """An optimiser with clipping and loss scaling.
 
     Parameters
     ----------
     module
-        Whose weights are changed.
+        The network whose weights are changed.
     how
-        Kind, clipping.
+        The optimiser and its settings.
     precision
-        In which the loss was computed.
+        Precision in which the network is computed.
     device
-        Where.
+        Device of the network.
 
     Raises
     ------
     InputError
-        float16 on a CPU.
+        The precision is float16 on a CPU.
     """
 
     def __init__(self, module: nn.Module, how: Optimiser, precision: Precision, device: torch.device):
@@ -66,24 +66,26 @@ class Descent:
         self._weights = [p for group in self.optimiser.param_groups for p in group["params"]]
 
     def autocast(self) -> torch.autocast:
-        """The context in which the network is computed."""
+        """Context in which the network is computed in this precision."""
         on = self.precision != "float32"
         return torch.autocast(self.device.type, DTYPES.get(self.precision, torch.bfloat16), enabled=on)
 
     def step(self, loss: torch.Tensor, rate: float, where: str, gain: float = 1.0) -> float:
-        """Change the weights; returns the gradient's length before it was clipped.
+        """Change the weights; return the norm of the gradient before clipping.
 
         Parameters
         ----------
         loss
-            Times ``gain`` it is what the gradient is of.
+            The loss; the gradient is that of ``gain`` times the loss.
+        rate
+            Learning rate.
         where
-            For messages.
+            Name of the step, for messages.
 
         Raises
         ------
         VolengineError
-            The loss or the gradient is infinite or no number; the weights are as before.
+            The loss or the gradient is infinite or NaN; the weights are not changed.
         """
         if not torch.isfinite(loss):
             raise VolengineError(self.advice(f"{where}: the loss is {float(loss.detach())}."))
@@ -95,17 +97,17 @@ class Descent:
         length = float(nn.utils.clip_grad_norm_(self._weights, self.how.clip or math.inf))
         if not math.isfinite(length) and not self.scaler.is_enabled():
             raise VolengineError(self.advice(f"{where}: the gradient is {length}."))
-        self.scaler.step(self.optimiser)  # after an overflow of float16 it does nothing and lowers the scale
+        self.scaler.step(self.optimiser)  # after an overflow of float16 it skips the step and lowers the scale
         self.scaler.update()
         return length
 
     def advice(self, text: str) -> str:
-        """The text of an error, with what helps against numbers that are none."""
+        """The text of an error, with advice against NaN and infinity."""
         cure = f"Lower the learning rate ({self.how.learning_rate})"
         return f"{text} {cure}{'' if self.how.clip else ', or limit the gradient (clip)'}."
 
     def state(self) -> dict[str, torch.Tensor]:
-        """What is needed to go on, as named tensors on the CPU."""
+        """The state of optimiser and scaler, as named tensors on the CPU."""
         found = {}
         for number, values in self.optimiser.state_dict()["state"].items():
             for name, value in values.items():
@@ -116,7 +118,7 @@ class Descent:
         return found
 
     def load(self, state: dict[str, torch.Tensor]) -> None:
-        """Go on from :meth:`state`."""
+        """Restore a state of :meth:`state`."""
         moments: dict[int, dict[str, Any]] = {}
         scaler: dict[str, Any] = {}
         for key, value in state.items():

@@ -1,9 +1,9 @@
-"""Several processes that fit one network (``torchrun``), each with a part of every batch.
+"""Several processes that train one network (``torchrun``), each with a part of every batch.
 
-``torchrun --nproc-per-node 2 --no-python volengine train ...`` starts them, on one machine or many; without it there
-is one. The loss is that of the whole batch: each process gathers the answers of all, so that Dice and the like are
-over the same voxels as in one process, and its own answers carry the gradient. Processes talk through NCCL on GPUs
-and Gloo on CPUs.
+``torchrun --nproc-per-node 2 --no-python volengine train ...`` starts them on one or several machines; without it there
+is one process. The loss is that of the whole batch: each process gathers the outputs of all processes, so that Dice and
+similar losses are computed over the same voxels as in one process; only its own outputs have a gradient. Processes
+communicate through NCCL on GPUs and Gloo on CPUs.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Ranks:
-    """This process among all.
+    """The number of this process among all processes of a training.
 
     Parameters
     ----------
     rank, world
-        Its number, and how many there are.
+        Number of this process, and number of processes.
     local
-        Its number on this machine: that of its GPU.
+        Number of this process on its machine, which is also that of its GPU.
     """
 
     rank: int = 0
@@ -40,7 +40,7 @@ class Ranks:
 
     @classmethod
     def from_environment(cls) -> Ranks:
-        """What ``torchrun`` says in ``RANK``, ``WORLD_SIZE`` and ``LOCAL_RANK``; alone without it."""
+        """Read ``RANK``, ``WORLD_SIZE`` and ``LOCAL_RANK``, which ``torchrun`` sets; else there is one process."""
         if "RANK" not in os.environ or "WORLD_SIZE" not in os.environ:
             return cls()
         rank = int(os.environ["RANK"])
@@ -52,32 +52,32 @@ class Ranks:
         return self.rank == 0
 
     def device(self, device: torch.device) -> torch.device:
-        """This process's own GPU where several share the machine's."""
+        """The GPU of this process, if several processes share the GPUs of a machine; else ``device``."""
         return torch.device("cuda", self.local) if self.world > 1 and device.type == "cuda" else device
 
     def start(self, device: torch.device) -> None:
-        """Meet the others, once; they part when the program ends."""
+        """Join the group of processes, once; a process leaves it when the program ends."""
         if self.world > 1 and not distributed.is_initialized():
             distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
             atexit.register(distributed.destroy_process_group)
 
     def wrap(self, module: nn.Module, device: torch.device) -> nn.Module:
-        """The module, its gradients averaged over the processes."""
+        """Wrap a module so that its gradients are averaged over the processes."""
         if self.world == 1:
             return module
         from torch.nn.parallel import DistributedDataParallel
 
-        # kernels of 1 x 1 x 1 have the same numbers in the same order whatever their strides are called
+        # the warning concerns kernels of 1 x 1 x 1, whose memory order is the same for all strides
         warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
         return DistributedDataParallel(module, device_ids=[device.index] if device.type == "cuda" else None)
 
     def share(self, batch: int) -> range:
-        """Which samples of a batch are this process's.
+        """Indices of the samples of a batch that this process draws.
 
         Raises
         ------
         InputError
-            The batch cannot be shared evenly.
+            The processes cannot share the batch evenly.
         """
         if batch % self.world:
             raise InputError(f"A batch of {batch} cannot be shared among {self.world} processes; use a multiple.")
@@ -85,7 +85,7 @@ class Ranks:
         return range(self.rank * own, (self.rank + 1) * own)
 
     def gathered(self, own: torch.Tensor) -> torch.Tensor:
-        """The parts of all processes along the first axis, in the order of the batch; one's own keeps its gradient."""
+        """Concatenate the parts of all processes in the order of the batch; the own part keeps its gradient."""
         if self.world == 1:
             return own
         parts = [torch.empty_like(own, memory_format=torch.contiguous_format) for _ in range(self.world)]
@@ -94,7 +94,7 @@ class Ranks:
         return torch.cat(parts)
 
     def objects(self, own: list[T]) -> list[T]:
-        """The lists of all processes, one after the other."""
+        """Concatenate the lists of all processes."""
         if self.world == 1:
             return own
         parts: list[Any] = [None] * self.world
@@ -102,6 +102,6 @@ class Ranks:
         return [item for part in parts for item in part]
 
     def wait(self) -> None:
-        """Until all processes are here."""
+        """Wait until all processes have reached this point."""
         if self.world > 1:
             distributed.barrier()

@@ -1,4 +1,4 @@
-"""How a network is fitted: what is minimised, by which optimiser, how fast, how long. Numbers only, no PyTorch.
+"""Recipe of a fit: losses, optimiser, learning rate, length. It needs no PyTorch.
 
 >>> how = FitRecipe(epochs=10, steps=50, optimiser=Optimiser(kind="sgd", schedule="polynomial", learning_rate=1e-2))
 >>> round(how.rate(0), 4), round(how.rate(250), 4)
@@ -23,24 +23,24 @@ POWER = 0.9
 
 @dataclass(frozen=True)
 class Optimiser(Recipe):
-    """Which steps are taken.
+    """The optimiser and its settings.
 
     Parameters
     ----------
     kind
         ``adam``, ``adamw``, ``sgd`` (Nesterov) or ``adadelta``.
     learning_rate
-        At the beginning.
+        Learning rate at the beginning.
     schedule
-        How it falls over all steps: ``cosine`` to a hundredth of itself; ``polynomial``: by (1 - share done) ** 0.9;
-        ``constant``: it does not.
+        How the learning rate falls over all steps: ``cosine``: to a hundredth; ``polynomial``: by the factor
+        (1 - share done) ** 0.9; ``constant``: not at all.
     weight_decay
-        Of ``adamw`` decoupled (Loshchilov & Hutter, 2019), of the others added to the gradient.
+        Weight decay: decoupled for ``adamw`` (Loshchilov & Hutter, 2019), added to the gradient for the others.
     momentum
-        Of ``sgd`` (0.99 if not given, as in nnU-Net and MemBrain), and beta 1 of ``adam`` and ``adamw`` (0.9; Pix2pix
-        needs 0.5).
+        Momentum of ``sgd`` (default 0.99, as in nnU-Net and MemBrain), and beta 1 of ``adam`` and ``adamw`` (default
+        0.9; Pix2pix needs 0.5).
     clip
-        Longest gradient (Euclidean norm over all weights); 0: any.
+        Largest norm of the gradient (Euclidean, over all weights); 0: no limit.
     """
 
     kind: Kind = "adam"
@@ -59,7 +59,7 @@ class Optimiser(Recipe):
             raise InputError(f"--momentum must be between 0 and 1, not {self.momentum}.")
 
     def rate(self, share: float) -> float:
-        """Learning rate when this share of all steps (0 to 1) is done."""
+        """Learning rate after this share (0 to 1) of all steps."""
         if self.schedule == "constant":
             return self.learning_rate
         if self.schedule == "polynomial":
@@ -69,27 +69,27 @@ class Optimiser(Recipe):
 
 @dataclass(frozen=True)
 class FitRecipe(Recipe):
-    """A whole fit.
+    """The recipe of a fit.
 
     Parameters
     ----------
     epochs, steps
         Number of epochs, and of steps in each.
     batch
-        Samples per step, over all processes together.
+        Samples per step, of all processes together.
     seed
-        What is random in a step depends on it and the step's number alone.
+        All random numbers of a step depend only on the seed and the number of the step.
     terms
         The losses that are added.
     optimiser
-        Which steps are taken.
+        The optimiser and its settings.
     patience
-        Stop after so many epochs without a better one; 0: never.
+        Stop after this many epochs without improvement; 0: never.
     precision
-        ``float32``; ``bfloat16`` or ``float16`` compute the network so where that is safe (automatic mixed precision;
-        the latter on GPUs only, with a scaled loss).
+        ``float32``; or automatic mixed precision with ``bfloat16`` or ``float16`` (the latter only on GPUs, with a
+        scaled loss).
     tensorboard
-        Write the numbers of each epoch for TensorBoard too.
+        Write the numbers of each epoch for TensorBoard, too.
     """
 
     epochs: int = 10

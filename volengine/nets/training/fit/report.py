@@ -1,4 +1,4 @@
-"""What a fit shows of itself: a curve of its losses, a picture of validation patches, numbers for TensorBoard."""
+"""Reports of a fit: a plot of its losses, a picture of validation patches, numbers for TensorBoard."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ PANELS = {
     "Loss": {"loss": ("training", colour_of(0)), "validation_loss": ("validation", colour_of(1))},
     "Dice coefficient": {"validation_dice": ("validation", colour_of(1))},
 }
-"""By the title of their axis, the columns of the history: what the key says of them, and their colours."""
+"""For each axis, by its title, the columns of the history with their legend and colour."""
 MARKED = 60
-"""Up to so many epochs a curve has a dot for each."""
+"""A curve of at most this many epochs has a dot for each."""
 PATCHES, PATCH_PIXELS = 6, 192
 
 Look = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[Any]]
-"""One slice of a patch: image (y, x), prediction of one feature (y, x; 0 to 1), its labels (y, x); of a regression the
-answers and the target, any numbers."""
+"""One slice of a patch: image (y, x), prediction of one feature (y, x; 0 to 1), its labels (y, x). For a regression
+prediction and labels are any numbers."""
 
 
 @style()
 def curve(history: Sequence[Row]) -> Figure:
-    """The losses over the epochs, from 0 if none is negative; below them the Dice coefficient, if there is any."""
+    """Plot the losses over the epochs, from 0 if none is negative, and below them the Dice coefficient, if any."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
@@ -61,7 +61,7 @@ def curve(history: Sequence[Row]) -> Figure:
 
 
 def patches(looks: Sequence[Look]) -> Picture:
-    """Above: slices with the truth outlined (green), ignored parts tinted; below: the prediction (orange)."""
+    """Slices in two rows: with the truth outlined (green) and ignored parts tinted; with the prediction (orange)."""
     above, below = [], []
     for image, prediction, labels in looks:
         scale = max(1, PATCH_PIXELS // max(image.shape))
@@ -72,7 +72,7 @@ def patches(looks: Sequence[Look]) -> Picture:
 
 
 def answers(looks: Sequence[Look]) -> Picture:
-    """Of a regression, from above: slices, the answers, the targets; the last two in the same greys, nan tinted."""
+    """For a regression, rows of slices, predictions and targets; the last two in the same greys, NaN tinted."""
     rows: list[list[Picture]] = [[], [], []]
     for image, answer, target in looks:
         scale = max(1, PATCH_PIXELS // max(image.shape))
@@ -93,7 +93,7 @@ def _below(rows: Sequence[Sequence[Picture]]) -> Picture:
 
 
 def tensorboard_writer(folder: Path) -> Any:
-    """Where TensorBoard's numbers go.
+    """Open a writer for TensorBoard.
 
     Raises
     ------

@@ -16,7 +16,7 @@ from volengine.core.errors import FormatError, InputError
 
 Row = dict[str, float]
 State = dict[str, dict[str, torch.Tensor]]
-"""Named tensors, in named parts."""
+"""Tensors by name, for each named part of the state."""
 
 
 def save_state(folder: Path, parts: State, history: list[Row], facts: dict[str, Any]) -> None:
@@ -39,12 +39,14 @@ def save_state(folder: Path, parts: State, history: list[Row], facts: dict[str, 
 
 
 def load_state(folder: Path, facts: dict[str, Any]) -> tuple[State, list[Row]] | None:
-    """Parts and history of the last epoch; ``None`` without a state.
+    """Read the parts and the history of the last epoch; ``None`` if there is no state.
 
     Raises
     ------
-    FormatError, InputError
-        A damaged file; the state of another training.
+    FormatError
+        The file is damaged.
+    InputError
+        The state belongs to the training of another recipe.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -70,5 +72,5 @@ def load_state(folder: Path, facts: dict[str, Any]) -> tuple[State, list[Row]] |
 
 
 def finite(rows: list[Row]) -> list[dict[str, float | None]]:
-    """JSON knows no nan."""
+    """Replace NaN by ``None``, because JSON has no NaN."""
     return [{k: None if math.isnan(v) else v for k, v in row.items()} for row in rows]

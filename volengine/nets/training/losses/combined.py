@@ -1,4 +1,4 @@
-"""Losses made of others: several terms, each for some datasets; deep supervision; a discriminator's.
+"""Combined losses: several terms, each for some datasets; deep supervision; the losses of adversarial training.
 
 >>> terms = [Term("bce_dice"), Term("surface_dice", weight=0.5, datasets=("rori",))]
 >>> loss = Objective(terms)
@@ -20,18 +20,18 @@ from volengine.nets.training.losses.losses import EXCLUSIVE, IGNORE, REGRESSION,
 from volengine.nets.training.losses.recipe import Term
 
 Answers = torch.Tensor | Sequence[torch.Tensor]
-"""Logits, or with deep supervision those of each resolution, the full one first."""
+"""Logits, or with deep supervision the logits of each resolution, the full one first."""
 
 
 class Objective:
-    """What a fit minimises.
+    """The loss that a fit minimises.
 
     Parameters
     ----------
     terms
-        The losses. One alone that looks at all samples is taken over the whole batch; of several, or with datasets,
-        each is the mean over its samples, one by one (0 where there are none), and the terms are added with their
-        weights, divided by the sum of all weights.
+        The losses. A single loss for all samples is computed over the whole batch. With several losses, or with
+        datasets, each loss is computed per sample and averaged over its samples (0 if there are none); the losses are
+        added with their weights, divided by the sum of all weights.
     """
 
     def __init__(self, terms: Sequence[Term]):
@@ -47,7 +47,7 @@ class Objective:
         ((self.exclusive, self.regression),) = kinds
 
     def __call__(self, answers: Answers, labels: torch.Tensor, datasets: Sequence[str] = ()) -> torch.Tensor:
-        """The loss of a batch: logits (deep supervision: of several resolutions), labels, each sample's dataset."""
+        """The loss of a batch, from its logits (deep supervision: at several resolutions), labels and datasets."""
         if isinstance(answers, torch.Tensor):
             return self._one(answers.float(), labels, datasets)
         return deep_supervision(lambda x, y: self._one(x.float(), y, datasets), answers, labels)
@@ -65,14 +65,14 @@ class Objective:
 
 
 def deep_supervision(loss: Loss, answers: Sequence[torch.Tensor], labels: torch.Tensor) -> torch.Tensor:
-    """Sum of the losses at each resolution, weighted 1, 1/2, 1/4, ... as in membrain-seg: not divided by their sum.
+    """Sum of the losses at all resolutions, weighted 1, 1/2, 1/4, ...; as in membrain-seg, not divided by the weights.
 
     Parameters
     ----------
     answers
         Logits, the full resolution first.
     labels
-        At full resolution; taken from the nearest voxel for the coarser ones.
+        Labels at full resolution; coarser ones take the nearest voxel.
     """
     total = torch.zeros((), device=labels.device)
     for level, logits in enumerate(answers):
@@ -88,7 +88,7 @@ L1_WEIGHT = 100.0
 
 
 def shown(answers: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """What a discriminator sees of answers (0 to 1) or of the truth: 0 where labels are 2, so that nothing is told."""
+    """The input of a discriminator: predictions (0 to 1) or labels, with 0 where labels are 2 (ignore)."""
     return torch.where(labels == IGNORE, 0, answers).to(torch.float32)
 
 
@@ -100,9 +100,9 @@ def adversarial(judged: torch.Tensor, probability: torch.Tensor, labels: torch.T
     Parameters
     ----------
     judged
-        What the discriminator says of the generator's answers, any shape.
+        Output of the discriminator for the generator's predictions, any shape.
     probability, labels
-        (batch, features, ...), the former from 0 to 1.
+        (batch, features, ...); probabilities are from 0 to 1.
     """
     target = torch.where(labels == IGNORE, torch.nan, labels.float())
     return ((judged - 1) ** 2).mean() + L1_WEIGHT * masked_l1(probability, target)

@@ -1,4 +1,4 @@
-"""Losses on logits, with voxels that do not count.
+"""Losses on logits, with voxels that are ignored.
 
 Logits are (batch, features, [z,] y, x). Labels have that shape too: 0 (background), 1 (feature) and 2 (ignore), one
 map per feature, float or integer. An ignored voxel has no gradient. ``LOSSES`` names those that a recipe can ask for:
@@ -9,9 +9,9 @@ map per feature, float or integer. An ignored voxel has no gradient. ``LOSSES`` 
 0.693...
 
 Features are independent (sigmoid) except for ``cross_entropy``: there they exclude each other, and the network has one
-channel more than features, the background's, first. The losses of regression (``l1``, ``l2``) take labels of numbers,
-where nan does not count. What combines losses (several terms, datasets, deep supervision, a discriminator) is in
-:mod:`volengine.nets.training.losses.combined`; Surface-Dice in :mod:`volengine.nets.training.losses.surface`.
+more channel, the background, which comes first. The losses of regression (``l1``, ``l2``) compare numbers; NaN is
+ignored. Combined losses (several terms, datasets, deep supervision, a discriminator) are in
+:mod:`volengine.nets.training.losses.combined`, Surface-Dice is in :mod:`volengine.nets.training.losses.surface`.
 """
 
 from __future__ import annotations
@@ -38,18 +38,18 @@ LOSSES: dict[str, str] = {
     "l2": "volengine.nets.training.losses.losses:masked_l2",
 }
 EXCLUSIVE = frozenset({"cross_entropy"})
-"""Losses whose network has a background channel before its features."""
+"""Losses for networks with a background channel before the features."""
 REGRESSION = frozenset({"l1", "l2"})
 """Losses whose labels are numbers."""
 
 
 def get_loss(name: str) -> Loss:
-    """A loss by its name.
+    """The loss of this name.
 
     Raises
     ------
     InputError
-        There is none of this name.
+        The loss does not exist.
     """
     if name not in LOSSES:
         raise InputError(f"There is no loss {name!r}; known are {', '.join(LOSSES)}.")
@@ -59,20 +59,20 @@ def get_loss(name: str) -> Loss:
 
 
 def _target(logits: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Which voxels count, and the labels there (0 elsewhere)."""
+    """The mask of voxels that count, and their labels (0 elsewhere)."""
     counts = labels != IGNORE
     return counts, torch.where(counts, labels, 0).to(logits.dtype)
 
 
 def masked_bce(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Mean binary cross-entropy over the voxels that count (0 where none does)."""
+    """Mean binary cross-entropy over the voxels that count; 0 if none counts."""
     counts, target = _target(logits, labels)
     each = binary_cross_entropy_with_logits(logits, target, reduction="none")
     return (each * counts).sum() / counts.sum().clamp(min=1)
 
 
 def masked_dice(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """1 - soft Dice over the batch, per feature, mean over the features (Milletari et al., 2016, without squares)."""
+    """Mean over the features of 1 - soft Dice over the batch (Milletari et al., 2016, without squares)."""
     counts, target = _target(logits, labels)
     probability = logits.sigmoid() * counts
     over = [0, *range(2, logits.ndim)]
@@ -82,7 +82,7 @@ def masked_dice(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
 
 
 def bce_dice(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Sum of both, one to one."""
+    """Sum of :func:`masked_bce` and :func:`masked_dice`."""
     return masked_bce(logits, labels) + masked_dice(logits, labels)
 
 
@@ -95,7 +95,7 @@ def focal(logits: torch.Tensor, labels: torch.Tensor, gamma: float = 2.0, alpha:
         Weight of feature voxels, 1 - alpha that of the background (equation 5); ``None``: both weigh 1.
     """
     counts, target = _target(logits, labels)
-    signed = logits * (2 * target - 1)  # the logit of the true answer
+    signed = logits * (2 * target - 1)  # the logit of the true class
     each = -((-signed).sigmoid() ** gamma) * logsigmoid(signed)
     if alpha is not None:
         each = each * (alpha * target + (1 - alpha) * (1 - target))
@@ -108,15 +108,15 @@ def cross_entropy(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     Parameters
     ----------
     logits
-        (batch, 1 + features, ...): the background's channel, then the features'.
+        (batch, 1 + features, ...): the channel of the background, then those of the features.
     labels
-        (batch, features, ...). Where several features claim a voxel the first has it; a voxel counts where none of
-        the maps says ignore.
+        (batch, features, ...). A voxel with several features counts for the first; a voxel is ignored if any of its
+        labels is 2.
 
     Raises
     ------
     InputError
-        The numbers of channels do not fit.
+        The number of channels is not the number of features plus 1.
     """
     if logits.shape[1] != labels.shape[1] + 1:
         raise InputError(
@@ -135,12 +135,12 @@ def class_map(labels: torch.Tensor) -> torch.Tensor:
 
 
 def masked_l1(values: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """Mean absolute difference where the target is a number."""
+    """Mean absolute difference over voxels whose target is not NaN."""
     return _regression(values, target, 1)
 
 
 def masked_l2(values: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """Mean squared difference where the target is a number."""
+    """Mean squared difference over voxels whose target is not NaN."""
     return _regression(values, target, 2)
 
 

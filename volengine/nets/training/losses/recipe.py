@@ -1,4 +1,4 @@
-"""Which losses are added, with which weights."""
+"""Recipe of a sum of losses."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from volengine.core.recipe import Recipe
 
 @dataclass(frozen=True)
 class Term(Recipe):
-    """One of several losses.
+    """One term of a sum of losses.
 
     Parameters
     ----------
     loss
-        Its name in the registry of losses.
+        Name of the loss in the registry of losses.
     weight
-        Its share; the weights are divided by their sum.
+        Weight of the term; weights are divided by their sum.
     datasets
-        Names of the datasets whose samples it looks at; empty: all.
+        Names of the datasets to whose samples it applies; empty: all.
     """
 
     loss: str

@@ -1,9 +1,9 @@
-"""Surface-Dice as a loss: soft skeletons of membranes by pooling.
+"""Surface-Dice as a loss, with soft skeletons of membranes that are computed by pooling.
 
-Surface-Dice (Lamm et al., bioRxiv 2024.01.05.574336, equations 1 and 2) asks whether the skeleton of the prediction
-lies in the truth (precision) and that of the truth in the prediction (recall), so a membrane's thickness matters
-little and its holes matter. For training, skeletons are soft (after Shit et al., CVPR 2021): minimum and maximum over
-3 x 3 x 3 voxels, which leaves surfaces in 3D and lines in 2D.
+Surface-Dice (Lamm et al., bioRxiv 2024.01.05.574336, equations 1 and 2) measures how much of the prediction's skeleton
+lies in the truth (precision), and how much of the truth's skeleton lies in the prediction (recall). So the thickness of
+a membrane hardly matters, but its holes do. For training, skeletons are soft (after Shit et al., CVPR 2021): minima and
+maxima over 3 x 3 x 3 voxels, which leave surfaces in 3D and lines in 2D.
 """
 
 from __future__ import annotations
@@ -19,21 +19,22 @@ TRUTH_SIGMA, TRUTH_REACH, TRUTH_GAIN = 2.0, 7, 1.5
 
 
 def surface_dice(logits: torch.Tensor, labels: torch.Tensor, iterations: int = ITERATIONS) -> torch.Tensor:
-    """1 - soft Surface-Dice, mean over samples and features.
+    """Mean of 1 - soft Surface-Dice over samples and features.
 
     Parameters
     ----------
     logits, labels
-        (batch, features, [z,] y, x). Skeletons are zeroed where a label is 2; an ignored voxel is seen by its
-        neighbours' skeleton, but has no gradient.
+        (batch, features, [z,] y, x). Skeletons are set to 0 where a label is 2. An ignored voxel influences the
+        skeleton of its neighbours, but has no gradient.
     iterations
-        Erosions after the first: skeletons of membranes up to about 2 * iterations + 3 voxels thick are complete.
+        Number of erosions after the first; skeletons of membranes up to about 2 * iterations + 3 voxels thick are
+        complete.
 
     Notes
     -----
-    Precision and recall have 3 added to numerator and denominator, and the truth's skeleton is that of the mask
-    blurred by a Gaussian (sigma 2, 15 voxels wide) times 1.5, as in the authors' program. At the patch's border the
-    mask is taken as going on (theirs: as ending).
+    As in the authors' program, 3 is added to numerator and denominator of precision and recall, and the truth's
+    skeleton is computed from the mask, blurred by a Gaussian (sigma 2, 15 voxels wide) and multiplied by 1.5. At the
+    border of the patch the mask is continued, whereas it ends in their program.
     """
     counts = labels != IGNORE
     truth = (labels == 1).to(logits.dtype)
@@ -48,7 +49,7 @@ def surface_dice(logits: torch.Tensor, labels: torch.Tensor, iterations: int = I
 
 
 def truth_skeleton(truth: torch.Tensor, iterations: int = ITERATIONS) -> torch.Tensor:
-    """Soft skeleton of a mask (0 or 1; batch, features, [z,] y, x), which is blurred first; no gradient."""
+    """Soft skeleton of a mask (batch, features, [z,] y, x; 0 or 1), which is blurred first; it has no gradient."""
     with torch.no_grad():
         at = torch.arange(-TRUTH_REACH, TRUTH_REACH + 1, dtype=torch.float32, device=truth.device)
         weights = torch.exp(-0.5 * (at / TRUTH_SIGMA) ** 2)
@@ -63,10 +64,11 @@ def truth_skeleton(truth: torch.Tensor, iterations: int = ITERATIONS) -> torch.T
 
 
 def soft_skeleton(x: torch.Tensor, iterations: int = ITERATIONS) -> torch.Tensor:
-    """What opening removes, over successive erosions (Shit et al., algorithm 1), same shape.
+    """Soft skeleton: the parts that opening removes after each of several erosions (Shit et al., algorithm 1).
 
-    With ``open(x)`` the maximum of the minimum over 3 voxels a side: ``s = relu(x - open(x))``; then, each time,
-    ``x = minimum(x)``, ``d = relu(x - open(x))``, ``s = s + relu(d - s d)``. Beyond the border there is nothing.
+    ``open(x)`` is the maximum of the minimum over 3 voxels a side. It starts with ``s = relu(x - open(x))``; each
+    iteration computes ``x = minimum(x)``, ``d = relu(x - open(x))``, ``s = s + relu(d - s d)``. Voxels beyond the
+    border do not take part. The result has the shape of ``x``.
     """
     skeleton = relu(x - _highest(_lowest(x)))
     for _ in range(iterations):
@@ -80,7 +82,7 @@ def _highest(x: torch.Tensor) -> torch.Tensor:
     """Maximum over 3 voxels along each of the last axes."""
     if torch.is_grad_enabled():
         return max_pool3d(x, 3, 1, 1) if x.ndim == 5 else max_pool2d(x, 3, 1, 1)
-    for axis in range(2, x.ndim):  # ten times as fast, but only forwards
+    for axis in range(2, x.ndim):  # ten times as fast, but only for the forward pass
         n = x.shape[axis]
         if n > 1:
             two = torch.maximum(x.narrow(axis, 0, n - 1), x.narrow(axis, 1, n - 1))
