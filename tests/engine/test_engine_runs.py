@@ -302,7 +302,7 @@ def test_an_existing_scheduler_is_used(tmp_path, array, monkeypatch):
         RunOptions(scheduler="tcp://127.0.0.1:1").limit_bytes()
 
 
-def test_options_are_checked():
+def test_wrong_options_of_a_run_are_refused():
     with pytest.raises(InputError, match="Choose one of"):
         RunOptions(workers=2, part="1/2")
     for wrong in ("3/2", "0/2", "x", "1"):
