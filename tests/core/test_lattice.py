@@ -56,7 +56,7 @@ def test_what_cannot_be_mirrored_is_refused():
     st.tuples(*[st.integers(1, 40)] * 3),
     st.tuples(*[st.floats(0, 0.95)] * 3),
 )
-def test_patches_are_monais(shape, patch, overlap):
+def test_patches_lie_where_monai_puts_them(shape, patch, overlap):
     padded = [max(n, p) for n, p in zip(shape, patch, strict=True)]
     interval = _get_scan_interval(padded, patch, 3, overlap)
     theirs = [[s.start for s in box] for box in dense_patch_slices(padded, patch, interval)]

@@ -84,7 +84,7 @@ def test_selection_takes_every_column():
         {"extra": {}},
     ],
 )
-def test_equality_is_exact(change):
+def test_tables_that_differ_in_anything_are_not_equal(change):
     assert make() == make()
     assert make() != make().with_(**change)
     assert make() != 3
@@ -104,7 +104,7 @@ def test_table_round_trip(n, missing):
     assert Picks.from_table(table, facts) == picks
 
 
-def test_concatenate():
+def test_tables_of_the_same_columns_and_tomogram_are_concatenated():
     picks = make(6)
     assert concatenate([picks[:2], picks[2:2], picks[2:]]) == picks
     with pytest.raises(InputError, match="tomogram: TS 01 and other"):

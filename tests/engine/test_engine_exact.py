@@ -32,7 +32,9 @@ def random_array(shape, dtype: str, seed: int) -> np.ndarray:
 
 @settings(max_examples=30)
 @given(shapes, cores, halos, halos, dtypes, st.sampled_from(sorted(EDGES)), st.integers(0, 99), st.data())
-def test_blocked_equals_whole(tmp_path_factory, shape, core, low, high, dtype, edge, seed, data):
+def test_a_window_sum_in_blocks_equals_that_of_the_whole(
+    tmp_path_factory, shape, core, low, high, dtype, edge, seed, data
+):
     folder = tmp_path_factory.mktemp("exact")
     array = random_array(shape, dtype, seed)
     plan = simple(
@@ -57,7 +59,7 @@ def test_blocked_equals_whole(tmp_path_factory, shape, core, low, high, dtype, e
 
 @settings(max_examples=15)
 @given(shapes, cores, st.integers(0, 4), st.integers(0, 99), st.data())
-def test_clipped_and_killed_in_the_middle(tmp_path_factory, shape, core, radius, seed, data):
+def test_a_killed_run_goes_on_and_equals_the_whole(tmp_path_factory, shape, core, radius, seed, data):
     folder = tmp_path_factory.mktemp("clip")
     array = random_array(shape, "int16", seed)
     halo = (radius,) * 3
@@ -91,7 +93,7 @@ def test_clipped_and_killed_in_the_middle(tmp_path_factory, shape, core, radius,
 
 @settings(max_examples=15)
 @given(shapes, cores, st.integers(1, 4), st.integers(0, 99))
-def test_pieces_reach_the_neighbour(tmp_path_factory, shape, core, reach, seed):
+def test_pieces_that_a_block_owns_reach_its_neighbour(tmp_path_factory, shape, core, reach, seed):
     folder = tmp_path_factory.mktemp("owned")
     array = random_array(shape, "int16", seed)
     source = stored(folder, array)
@@ -135,7 +137,7 @@ def test_pieces_reach_the_neighbour(tmp_path_factory, shape, core, reach, seed):
 
 @settings(max_examples=15)
 @given(shapes, cores, st.integers(0, 99))
-def test_reduce_then_use(tmp_path_factory, shape, core, seed):
+def test_a_reduction_over_all_blocks_is_used_by_a_later_stage(tmp_path_factory, shape, core, seed):
     folder = tmp_path_factory.mktemp("reduce")
     array = random_array(shape, "int16", seed)
     source = stored(folder, array)
@@ -206,7 +208,7 @@ def test_read_box_fills_as_numpy_pads(size, start, length, edge):
 
 
 @pytest.mark.slow
-def test_same_bytes_for_any_executor(tmp_path):
+def test_any_number_of_workers_writes_the_same_bytes(tmp_path):
     array = random_array((40, 33, 50), "int16", 3)
     source = stored(tmp_path, array, (8, 8, 8))
     halo = (2, 2, 2)

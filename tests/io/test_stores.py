@@ -81,7 +81,7 @@ def test_memory_is_shared_within_the_process_and_apart_by_name():
     assert not exists("memory://one.zarr")
 
 
-def test_names_and_paths(tmp_path):
+def test_a_store_has_a_name_and_perhaps_a_local_path(tmp_path):
     assert [store_name(u) for u in ("a/b.zarr", "s3://x/b.ome.zarr/", "b")] == ["b", "b", "b"]
     assert local_path("s3://bucket/a.zarr") is None
     assert str(local_path("file:///data/my%20tomo.zarr")) == "/data/my tomo.zarr"

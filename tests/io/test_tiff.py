@@ -75,7 +75,7 @@ def test_lzw_needs_no_further_package(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("unit", "per_angstrom"), [("nm", 10), ("micron", 1e4), ("\\u00B5m", 1e4), ("um", 1e4), ("angstrom", 1), ("Å", 1)]
 )
-def test_imagej_voxel_size(tmp_path: Path, unit: str, per_angstrom: float) -> None:
+def test_the_voxel_size_of_imagej_is_read(tmp_path: Path, unit: str, per_angstrom: float) -> None:
     path = tmp_path / "a.tif"
     size = (12.0, 10.5, 8.25)
     z, y, x = (v / per_angstrom for v in size)
@@ -89,7 +89,7 @@ def test_imagej_voxel_size(tmp_path: Path, unit: str, per_angstrom: float) -> No
     assert open_tiff(path, voxel_size=3).voxel_size == (3, 3, 3)
 
 
-def test_ome_voxel_size(tmp_path: Path) -> None:
+def test_the_voxel_size_of_ome_tiff_is_read(tmp_path: Path) -> None:
     path = tmp_path / "x.ome.tif"
     metadata = {
         "axes": "ZYX", "PhysicalSizeX": 1.05, "PhysicalSizeXUnit": "nm", "PhysicalSizeY": 1.05,
@@ -145,7 +145,7 @@ def test_what_is_no_stack_of_grey_pages_is_refused(tmp_path: Path) -> None:
     refused("complex64")
 
 
-def test_broken_files(tmp_path: Path) -> None:
+def test_broken_files_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.tif"
     tifffile.imwrite(path, np.zeros((30, 40, 50), "u2"), photometric="minisblack")
     whole = path.read_bytes()
@@ -172,7 +172,7 @@ def test_a_stack_cut_short_does_not_pass_for_a_smaller_one(tmp_path: Path, big: 
         TiffSource(open_tiff(path, 1.0)).read(Box((0, 0, 0), (20, 40, 50)))
 
 
-def test_damaged_page(tmp_path: Path) -> None:
+def test_a_damaged_page_is_refused_when_it_is_read(tmp_path: Path) -> None:
     path = tmp_path / "a.tif"
     values = np.random.default_rng(0).integers(0, 255, (3, 40, 50), dtype="u1")
     tifffile.imwrite(path, values, photometric="minisblack", compression="zlib")
@@ -200,7 +200,7 @@ def test_changed_file_and_box_outside(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("file", "name"), [("a.tif", "a"), ("a.TIFF", "a"), ("b.1.ome.tif", "b.1"), ("x.st", "x.st")])
-def test_names(tmp_path: Path, file: str, name: str) -> None:
+def test_a_volume_is_named_as_its_file_without_endings(tmp_path: Path, file: str, name: str) -> None:
     tifffile.imwrite(tmp_path / file, np.zeros((3, 4, 5), "u1"), photometric="minisblack")
     assert open_tiff(tmp_path / file, voxel_size=1).name == name
 
@@ -217,7 +217,7 @@ def test_what_is_no_file_of_voxels(tmp_path: Path, what: str) -> None:
 
 
 @real
-def test_real_stacks() -> None:
+def test_real_stacks_are_read() -> None:
     cylindra = open_tiff(REAL / "real_tomograms" / "cylindra_13pf_MT.tif")
     assert (cylindra.shape, cylindra.voxel_size) == ((36, 206, 94), (10.52, 10.52, 10.52))
     for name in ("real_tomograms/cylindra_13pf_MT.tif", "real_tomograms/tardis_3_0_25_54_25.tif", "microct/snow.tif"):

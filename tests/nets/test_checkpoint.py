@@ -46,7 +46,7 @@ def model(tmp_path: Path) -> Path:
     return path
 
 
-def test_round_trip(model: Path) -> None:
+def test_a_saved_model_is_loaded_with_its_weights_and_facts(model: Path) -> None:
     module, found = load_model(model)
     assert found == facts(version=__version__)
     torch.manual_seed(1)
@@ -57,7 +57,7 @@ def test_round_trip(model: Path) -> None:
     assert [p.name for p in model.parent.iterdir()] == [model.name]
 
 
-def test_facts_without_torch(model: Path) -> None:
+def test_facts_are_read_without_pytorch(model: Path) -> None:
     code = (
         "import sys; from volengine.nets.checkpoint import load_facts\n"
         f"print(load_facts({str(model)!r}).features, 'torch' in sys.modules)"
@@ -144,13 +144,13 @@ def test_weights_must_fit_the_network(tmp_path: Path, arguments: dict[str, int])
         ({"normalisation": "per_block"}, "must be one of none, per_slice"),
     ],
 )
-def test_facts_are_checked(changes: dict[str, Any], message: str) -> None:
+def test_wrong_facts_are_refused(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
         facts(**changes)
 
 
 @pytest.mark.parametrize(("context", "slices"), [(1, (0, 0)), (3, (1, 1)), (4, (2, 1)), (5, (2, 2))])
-def test_context_slices(context: int, slices: tuple[int, int]) -> None:
+def test_a_context_is_divided_into_slices_below_and_above(context: int, slices: tuple[int, int]) -> None:
     flat = facts(patch=(1, 32, 32), stride=(1, 2, 2), context=context)
     assert flat.context_slices == slices
     assert sum(slices) + 1 == context

@@ -114,7 +114,7 @@ def test_any_blocks_give_the_plain_loop_and_the_same_bits(data):
 
 @pytest.mark.parametrize("mode", ["gaussian", "constant"])
 @pytest.mark.parametrize("overlap", [0.25, 0.6])
-def test_equals_monai(mode, overlap):
+def test_a_sliding_window_equals_monais(mode, overlap):
     volume, module = tomogram((40, 52, 37)), net3d()
     lattice = Lattice.sliding(volume.shape, (16, 24, 20), (overlap,) * 3)
     mine, predictor = predict(module, volume, lattice, mode, core=(24, 26, 37))
@@ -269,7 +269,7 @@ def test_augmentation_is_the_mean_over_the_turned_views_in_aiss_order():
     np.testing.assert_allclose(mine, np.mean(expected[:6], axis=0), atol=1e-6)
 
 
-def test_views():
+def test_every_set_of_views_is_complete_and_without_repetition():
     assert len(set(views(16, 2))) == 16
     x = torch.arange(60).reshape(1, 1, 3, 4, 5)
     seen = {tuple(v.apply(x).flatten().tolist()) for v in views("flips", 2)}
@@ -323,7 +323,7 @@ def test_instance_normalisation_keeps_the_plain_memory_order_on_a_cpu(norm):
         torch.testing.assert_close(predictor(patch), expected, rtol=1e-5, atol=1e-6)
 
 
-def test_devices():
+def test_devices_that_cannot_be_used_are_refused():
     assert resolve_device("cpu").type == "cpu"
     if not torch.cuda.is_available():
         with pytest.raises(InputError, match="cuda"):

@@ -66,7 +66,7 @@ def test_pieces_of_neighbours_make_the_whole(data):
         np.testing.assert_array_equal(joined, whole[tiling.box(number).slices])
 
 
-def test_directions_and_offsets():
+def test_overhangs_name_the_directions_of_their_pieces():
     assert directions((1, 2, 3)) == ["z", "y", "x", "zy", "zx", "yx", "zyx"]
     assert directions((0, 2, 3)) == ["y", "x", "yx"]
     assert directions((0, 0, 0)) == []

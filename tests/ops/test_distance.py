@@ -77,7 +77,7 @@ def test_radii_beyond_the_smallest_integers(radius, planar):
 
 @settings(max_examples=60)
 @given(st.tuples(*[st.integers(1, 16)] * 3), st.integers(0, 99), st.floats(1.0, 7.0), st.floats(0.9, 1.1))
-def test_ais_disc(shape, seed, radius_nm, pixel_nm):
+def test_a_disc_is_the_footprint_of_ais(shape, seed, radius_nm, pixel_nm):
     """The kernel and the dilation as documented: floor of the radius, strictly within it, slice by slice."""
     if radius_nm < pixel_nm * 1.001:
         radius_nm = pixel_nm * 1.5
@@ -130,7 +130,7 @@ def test_halo_is_the_longest_step(radius_nm, voxel_size, planar):
 
 
 @pytest.mark.parametrize("radius", [-1.0, float("nan"), float("inf")])
-def test_impossible_radii(radius):
+def test_impossible_radii_are_refused(radius):
     with pytest.raises(InputError, match="0 nm or more"):
         Reach.of_radius(radius, CUBE)
 

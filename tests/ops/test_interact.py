@@ -226,7 +226,7 @@ def test_ties_survive_and_inputs_stay():
     assert state["a"].tolist() == [[[9, 5]]]
 
 
-def test_order_matters():
+def test_rules_are_applied_in_their_order():
     state = predictions((6, 16, 16), 1)
     rules = (Compete(("a", "b"), ("a", "b")), Interact("a", "b", "colocalize", 2.0))
     one, other = (RuleChain(r, (10, 10, 10)).apply(state)["a"] for r in (rules, rules[::-1]))

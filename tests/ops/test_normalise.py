@@ -68,7 +68,7 @@ def test_not_finite_is_named():
         combine([slice_moments(volume)])
 
 
-def test_formulas():
+def test_values_are_standardised_by_the_formula():
     values = np.random.default_rng(1).integers(-100, 100, (3, 4, 5)).astype(np.int16)
     out = np.empty(values.shape, np.float32)
     standardise(values, 3.0, 7.0, out)

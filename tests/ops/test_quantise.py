@@ -55,7 +55,7 @@ def test_probability_of_stored_predictions():
     assert probability(np.float16([0.5])).dtype == np.float32
 
 
-def test_refusals():
+def test_what_cannot_be_stored_is_refused():
     sums = np.zeros((1, 1, 1), np.int32)
     with pytest.raises(InputError, match="int8"):
         quantise(sums, SCALE, "int8")  # type: ignore[arg-type]

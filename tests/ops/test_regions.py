@@ -350,7 +350,7 @@ def test_distances_are_cut_off_and_the_border_is_no_background():
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 1), (1, 7, 9), (3, 1, 1)])
-def test_thin_volumes(shape):
+def test_thin_volumes_are_one_region(shape):
     prediction = np.full(shape, 255, np.uint8)
     labels, picks = pick_array(prediction, BasinRules(127), RegionRules(unit=255, seed_distance_vox=99))
     assert (labels == 1).all()

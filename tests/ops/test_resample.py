@@ -108,7 +108,7 @@ def test_places_are_kept_there_and_back() -> None:
     assert np.allclose(centre, (13.0, 22.0, 26.0), atol=0.02)
 
 
-def test_shapes() -> None:
+def test_the_shape_keeps_the_extent_unless_sizes_agree_within_the_tolerance() -> None:
     assert resampled_shape((100, 200, 201), (8, 8, 8), (10, 10, 10)) == (80, 160, 161)
     assert resampled_shape((100, 200, 201), (8, 8, 8), (10, 10, 10), axes="yx") == (100, 160, 161)
     assert resampled_shape((100, 200, 201), (9.6, 9.6, 9.6), (10, 10, 10), tolerance=0.05) == (100, 200, 201)

@@ -85,7 +85,7 @@ MASK = arrays(np.uint8, (3, 4, 5), elements=st.sampled_from([0, 0, 1, 7]))
 
 @given(a=MASK, b=MASK, ignore=st.none() | MASK)
 @settings(deadline=None, max_examples=60)
-def test_dice(a, b, ignore):
+def test_dice_equals_that_of_sets_of_voxels(a, b, ignore):
     counted = [i for i in np.ndindex(a.shape) if ignore is None or not ignore[i]]
     one, two = ({i for i in counted if m[i]} for m in (a, b))
     expected = 2 * len(one & two) / (len(one) + len(two)) if one or two else 1.0
@@ -97,7 +97,7 @@ SPOTS = st.lists(st.tuples(*[st.floats(-2, 6)] * 3), max_size=6).map(lambda p: n
 
 @given(points=SPOTS, mask=MASK)
 @settings(deadline=None, max_examples=60)
-def test_coverage(points, mask):
+def test_coverage_is_the_share_of_points_in_the_mask(points, mask):
     def covered(point):
         index = [int(np.floor(c + 0.5)) for c in point]
         return all(0 <= i < n for i, n in zip(index, mask.shape, strict=True)) and bool(mask[tuple(index)])
@@ -110,7 +110,7 @@ def test_coverage(points, mask):
 
 @given(points=SPOTS, mask=MASK, distance=st.sampled_from([0, 0.5, 1, 2, 3]), region=st.none() | MASK)
 @settings(deadline=None, max_examples=60)
-def test_share_within(points, mask, distance, region):
+def test_the_share_of_voxels_near_points_equals_a_search(points, mask, distance, region):
     voxels = [i for i in np.ndindex(mask.shape) if mask[i] and (region is None or region[i])]
     near = [v for v in voxels if any(np.linalg.norm(np.array(v) - p) <= distance for p in points)]
     if voxels:

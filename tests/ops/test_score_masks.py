@@ -58,7 +58,7 @@ def test_scores_follow_their_formulas(seed: int, integers: bool, threshold: floa
 
 @settings(max_examples=30)
 @given(seed=st.integers(0, 2**32), integers=st.booleans(), at=st.integers(1, 6))
-def test_parts_add_up(seed: int, integers: bool, at: int) -> None:
+def test_sums_of_parts_are_the_sums_of_the_whole(seed: int, integers: bool, at: int) -> None:
     values, labels = drawn(seed, integers)
     whole = count(values, labels, 0.5)
     parts = [count(values[..., s], labels[..., s], 0.5) for s in (slice(0, at), slice(at, None))]
@@ -120,7 +120,7 @@ def test_thresholds_of_integers_mean_the_step_they_name() -> None:
     assert mask_of(values, None).tolist() == [True, True]
 
 
-def test_class_ids() -> None:
+def test_classes_of_one_volume_are_told_apart_by_their_ids() -> None:
     values = np.array([[[0, 3, 7, 9]]])
     three, seven = labels_of_ids(values, (3, 7), 9)
     assert three.ravel().tolist() == [0, 1, 0, 2]

@@ -41,7 +41,7 @@ def test_a_chain_is_decided_from_its_strong_end():
     assert suppress(points, 1.0).all()  # exactly at the distance both stay
 
 
-def test_nothing_to_suppress():
+def test_points_that_are_alone_are_kept():
     assert suppress(np.zeros((0, 3)), 5).tolist() == []
     assert suppress(np.zeros((1, 3)), 5).tolist() == [True]
     assert suppress(np.zeros((3, 3)), 0).tolist() == [True] * 3

@@ -71,7 +71,7 @@ def test_crop_takes_each_voxel_from_the_patch_whose_centre_is_nearest():
     assert (distance[np.arange(50), chosen] <= distance.min(1) + 1e-9).all()
 
 
-def test_unknown_window():
+def test_an_unknown_window_is_refused():
     with pytest.raises(InputError, match=r"gaussian, hann, constant, crop"):
         share("bump", (1, 1, 1), ((0,), (0,), (0,)))  # type: ignore[arg-type]
     with pytest.raises(InputError, match="crop"):

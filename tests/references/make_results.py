@@ -3,10 +3,11 @@
     python tests/references/make_results.py record FILE [--demo] [--files] [--case NAME]
     python tests/references/make_results.py compare BEFORE AFTER
 
-``record`` runs every case of :mod:`small_runs` with the ``volengine`` that Python finds (set ``PYTHONPATH`` to try
-another tree), digests what the runs have made (:mod:`products`), and writes it as JSON, together with the machine and
-the libraries. ``--demo`` adds both parts of the demo, ``--files`` the digests of the files as they are stored.
-``compare`` prints what differs, and ends with 1 if anything does.
+``record`` runs every case of :mod:`small_runs` (with ``--case`` some; the others stay as the file has them) with the
+``volengine`` that Python finds (set ``PYTHONPATH`` to try another tree), digests what the runs have made
+(:mod:`products`), and writes it as JSON, together with the machine and the libraries. ``--demo`` adds both parts of the
+demo, ``--files`` the digests of the files as they are stored. ``compare`` prints what differs, and ends with 1 if
+anything does.
 
 The tests compare with ``results.json`` beside this script (``tests/test_results.py``). Results changed on purpose?
 
@@ -204,6 +205,12 @@ def main() -> int:
 
         _say(f"volengine of {Path(volengine.__file__).parent}")
         made = record(given.case or CASES, demo=given.demo, files=given.files)
+        if given.case and given.file.exists():  # the other cases stay
+            former = json.loads(given.file.read_text())
+            if former["machine"] != made["machine"]:
+                _say(f"{given.file} is of another machine or other libraries: record all cases.")
+                return 2
+            made["cases"] = {**former["cases"], **made["cases"]}
         write(given.file, made)
         _say(f"{given.file}: {sum(map(len, made['cases'].values()))} products")
         return 0

@@ -191,7 +191,7 @@ def test_tables_in_a_folder_have_the_ending_of_their_format(
 # -- info --------------------------------------------------------------------------------------------------
 
 
-def test_info_of_volumes(volengine: Call, tmp_path: Path) -> None:
+def test_info_tells_of_volumes(volengine: Call, tmp_path: Path) -> None:
     array = values("int16", -5, 5)
     write_mrc(tmp_path / "a.mrc", [array], SHAPE, "int16", VOXEL, ORIGIN, ext_header=ExtHeader("FEI1", b"\1" * 768))
     stored(tmp_path / "t", values("uint8", 0, 9), chunk=(4, 8, 8), shard=(8, 16, 16), levels=2)
@@ -235,7 +235,7 @@ def test_info_of_a_store_with_labels(volengine: Call, prediction: str) -> None:
     assert said["levels of labels/ball"][0].startswith("0: 24 x 40 x 50")
 
 
-def test_info_of_a_model(volengine: Call, tmp_path: Path) -> None:
+def test_info_tells_of_a_model(volengine: Call, tmp_path: Path) -> None:
     save_threshold_model(tmp_path / "m.safetensors", "ball", patch=(4, 8, 8))
     said = json.loads(volengine("info", "m.safetensors", "--json"))
     assert (said["network"], said["features"], said["patch"]) == ("unet3d", "ball", "4, 8, 8")
@@ -260,7 +260,7 @@ def test_info_of_an_imported_network_counts_its_layers(tmp_path: Path) -> None:
     assert info(str(tmp_path / "m.safetensors"))["arguments"] == ["layers: 3, of which 2 conv, 1 input"]
 
 
-def test_info_of_picks(tmp_path: Path) -> None:
+def test_info_tells_of_picks(tmp_path: Path) -> None:
     picks = [
         Picks([[1, 2, 3]] * (k + 1), voxel_size=(10.0, 10.0, 10.0), tomogram=f"TS_{k}", shape=(9, 9, 9))
         for k in range(2)

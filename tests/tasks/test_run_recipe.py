@@ -65,7 +65,7 @@ def everything(out: Path, name: str) -> dict[str, bytes]:
     return found
 
 
-def test_from_mrc_to_picks(tmp_path, recipe):
+def test_a_recipe_goes_from_mrc_to_picks(tmp_path, recipe):
     source = tomogram(tmp_path / "a.mrc")
     report = run([str(source)], str(tmp_path / "out"), RunRecipe.from_json(recipe), QUIET)
     picks = read_picks(str(tmp_path / "out/picks/a__ball.star"), voxel_size=(10, 10, 10), shape=SHAPE)
@@ -78,7 +78,7 @@ def test_from_mrc_to_picks(tmp_path, recipe):
     assert report.counts["patches"] > 0
 
 
-def test_blocks_do_not_matter(tmp_path, recipe):
+def test_any_blocks_give_the_same_bytes(tmp_path, recipe):
     source = tomogram(tmp_path / "a.mrc")
     recipe["convert"] = {"chunk": [8, 16, 16], "shard": [16, 32, 32]}
     found = []
@@ -92,7 +92,7 @@ def test_blocks_do_not_matter(tmp_path, recipe):
 
 
 @pytest.mark.slow
-def test_workers_do_not_matter(tmp_path, recipe):
+def test_any_number_of_workers_gives_the_same_bytes(tmp_path, recipe):
     sources = [str(tomogram(tmp_path / f"{n}.mrc", shift)) for n, shift in (("a", 0), ("b", 3), ("c", -5))]
     found = []
     for number, workers in enumerate((0, 2)):
@@ -179,14 +179,14 @@ def test_a_bad_file_leaves_the_others_going(tmp_path, recipe):
         ({"segment": {"models": ["nowhere.safetensors"]}}, "no such model file"),
     ],
 )
-def test_wrong_recipes(tmp_path, recipe, change, message):
+def test_wrong_recipes_are_refused_and_nothing_is_written(tmp_path, recipe, change, message):
     source = tomogram(tmp_path / "a.mrc")
     with pytest.raises(InputError, match=message):
         run([str(source)], str(tmp_path / "out"), RunRecipe.from_json({**recipe, **change}), QUIET)
     assert not (tmp_path / "out" / "tomograms").exists()
 
 
-def test_on_the_command_line(tmp_path, recipe):
+def test_the_command_plans_runs_and_tells_of_a_recipe(tmp_path, recipe):
     tomogram(tmp_path / "a.mrc")
     (tmp_path / "list.txt").write_text("a.mrc  # the only one\n\n")
     file = tmp_path / "recipe.yaml"
