@@ -1,9 +1,9 @@
-"""Atoms as electrons see them: what each adds to the potential, and how much ice it pushes away.
+"""Atoms as scatterers of electrons: the potential that each atom adds, and the volume of ice that it displaces.
 
-The integral of an atom's electrostatic potential over space is ``C f_e(0)``: ``f_e(0)`` is its electron scattering
-amplitude straight ahead, in angstrom, and C = h^2 / (2 pi m e) = 47.878 V A^2 (Peng 1999, Micron 30, 625, eq. 7).
-A voxel's potential is the sum of these integrals over its atoms, divided by its volume: so it does not depend on the
-size of the voxels.
+The integral of an atom's electrostatic potential over space is ``C f_e(0)``: ``f_e(0)`` is its amplitude of electron
+scattering in the forward direction, in angstrom, and C = h^2 / (2 pi m e) = 47.878 V A^2 (Peng 1999, Micron 30, 625,
+eq. 7). The potential of a voxel is the sum of these integrals over its atoms, divided by the voxel's volume. The
+integral over a volume therefore does not depend on the voxel size.
 
 >>> from volengine.sim.atoms.scattering import ICE_POTENTIAL, potentials
 >>> [round(float(w), 1) for w in potentials([6, 8])]  # bare carbon and oxygen, V A^3
@@ -11,8 +11,9 @@ size of the voxels.
 >>> round(ICE_POTENTIAL, 2)
 4.53
 
-Models of atoms rarely hold hydrogens. :func:`bound_hydrogens` says how many of them an element carries on average, in
-protein and in nucleic acid, and ``potentials(number, hydrogens=...)`` adds theirs to the atoms that carry them.
+Most atomic models contain no hydrogens. :func:`bound_hydrogens` gives the mean number of hydrogens that are bound to an
+atom of an element, in protein and in nucleic acid; ``potentials(number, hydrogens=...)`` adds the potential of these
+hydrogens to that of the atoms to which they are bound.
 """
 
 from __future__ import annotations
@@ -30,13 +31,13 @@ Scale = Literal["peng", "cts"]
 Kind = Literal["protein", "nucleic", "cts"]
 
 POTENTIAL_OF_AMPLITUDE = 47.878
-"""V A^2: volt times cubic angstrom for each angstrom of scattering amplitude."""
+"""V A^2: integrated potential (V A^3) per angstrom of scattering amplitude."""
 
 DALTON_PER_A3 = 0.602214
 """Dalton per cubic angstrom at 1 g/cm^3."""
 
 WATER_VOLUME = 18.01528 / (0.93 * DALTON_PER_A3)
-"""Cubic angstrom of a water molecule in vitreous ice of 0.93 g/cm^3 (low-density amorphous ice)."""
+"""Volume per water molecule, cubic angstrom, in vitreous ice of 0.93 g/cm^3 (low-density amorphous ice)."""
 
 HYDROGENS: dict[Kind, dict[int, float]] = {
     "protein": {6: 1.22, 7: 1.17, 8: 0.10, 16: 0.5},
@@ -46,8 +47,8 @@ HYDROGENS: dict[Kind, dict[int, float]] = {
 """Mean number of hydrogens bound to an atom of an element.
 
 ``protein``: the mean residue C 4.94 H 7.76 N 1.36 O 1.48 S 0.04 (Senko 1995, J. Am. Soc. Mass Spectrom. 6, 229) with
-its hydrogens shared out by chemistry at pH 7. ``nucleic``: the four nucleotides of RNA in equal parts, phosphate
-without hydrogen. ``cts``: the numbers of CryoTomoSim.
+its hydrogens assigned to the elements by their chemistry at pH 7. ``nucleic``: the four nucleotides of RNA in equal
+parts, phosphate without hydrogen. ``cts``: the numbers of CryoTomoSim.
 """
 
 VOLUME = {
@@ -64,34 +65,35 @@ VOLUME = {
     29: 8.8,
     30: 9.9,
 }
-"""Cubic angstrom of solvent that an atom displaces.
+"""Volume of solvent that an atom displaces, cubic angstrom, by atomic number.
 
-Fraser, MacRae and Suzuki 1978 (J. Appl. Cryst. 11, 693), as in CRYSOL (Svergun 1995, J. Appl. Cryst. 28, 768), times
-0.967, which gives the mean residue 1.21 A^3 per dalton (0.73 cm^3/g: Harpaz, Gerstein and Chothia 1994, Structure 2,
-641). Phosphorus is set so that RNA has 0.945 A^3 per dalton (0.569 cm^3/g: Voss and Gerstein 2005, J. Mol. Biol. 346,
-477): it carries what the two charged oxygens of a phosphate take more than the carbonyl oxygens of the table.
+The values of Fraser, MacRae and Suzuki 1978 (J. Appl. Cryst. 11, 693), as in CRYSOL (Svergun 1995, J. Appl. Cryst. 28,
+768), times 0.967. With this factor the mean residue has 1.21 A^3 per dalton (0.73 cm^3/g: Harpaz, Gerstein and Chothia
+1994, Structure 2, 641). The value of phosphorus is chosen so that RNA has 0.945 A^3 per dalton (0.569 cm^3/g: Voss and
+Gerstein 2005, J. Mol. Biol. 346, 477): it includes the volume by which the two charged oxygens of a phosphate exceed
+the carbonyl oxygens of the table.
 """
 
 OTHER_VOLUME = 10.0
-"""Cubic angstrom for elements that the table has not: about that of the metals in it."""
+"""Volume, cubic angstrom, of elements that are not in the table: about that of the transition metals in it."""
 
 MEAN_RESIDUE = {6: 4.9384, 1: 7.7583, 7: 1.3577, 8: 1.4773, 16: 0.0417}
 """Atoms in the mean residue of proteins (Senko 1995)."""
 
 LIGHT = {1: 0.5288, 6: 2.5088, 7: 2.2135, 8: 1.9834, 16: 5.1604}
-"""f_e(0), angstrom, of the elements of proteins (Peng 1996), for the constants below."""
+"""f_e(0), angstrom, by atomic number, of the elements of proteins (Peng 1996); used for the constants below."""
 
 ICE_POTENTIAL = POTENTIAL_OF_AMPLITUDE * (LIGHT[8] + 2 * LIGHT[1]) / WATER_VOLUME
-"""Mean potential of vitreous ice, volt, by the same isolated atoms as everything here."""
+"""Mean potential of vitreous ice, volt, computed from isolated atoms like all potentials of this module."""
 
 RESIDUE_POTENTIAL = POTENTIAL_OF_AMPLITUDE * sum(count * LIGHT[z] for z, count in MEAN_RESIDUE.items())
 """Integrated potential of the mean residue, V A^3."""
 
 PROTEIN_POTENTIAL = RESIDUE_POTENTIAL / sum(count * VOLUME[z] for z, count in MEAN_RESIDUE.items())
-"""Mean potential inside of proteins, volt; 3.5 V above ice."""
+"""Mean potential inside of proteins, volt; 3.5 V more than that of ice."""
 
 CTS_UNIT = RESIDUE_POTENTIAL / sum(n * (z + HYDROGENS["cts"].get(z, 0.0)) for z, n in MEAN_RESIDUE.items() if z > 1)
-"""V A^3 of one unit of the atomic-number scale: the mean residue weighs the same in both scales."""
+"""Integrated potential, V A^3, of one unit of the ``cts`` scale; the mean residue has the same total in both scales."""
 
 
 @cache
@@ -115,15 +117,24 @@ def _by_number(table: dict[int, float], other: float) -> Floats:
 
 
 def amplitude(number: ArrayLike) -> Floats:
-    """Electron scattering amplitude at s = 0, angstrom, of neutral atoms.
+    """Electron scattering amplitude of neutral atoms at s = 0.
 
     The sum of the five amplitudes of Peng, Ren, Dudarev and Whelan 1996 (Acta Cryst. A52, 257; International Tables C,
     table 4.3.2.2).
 
+    Parameters
+    ----------
+    number
+        Atomic numbers, 0 to 118, of any shape.
+
+    Returns
+    -------
+    float64, angstrom, of the same shape.
+
     Raises
     ------
     InputError
-        An element from einsteinium on: there are no factors.
+        The tables have no factors for an element (number 0, and from einsteinium on).
     """
     numbers = np.asarray(number, np.int64)
     found: Floats = _amplitudes()[numbers]
@@ -136,24 +147,25 @@ def amplitude(number: ArrayLike) -> Floats:
 
 
 def bound_hydrogens(number: ArrayLike, kind: Kind = "protein") -> Floats:
-    """Hydrogens that an atom carries on average, by its atomic number and the kind of molecule (:data:`HYDROGENS`)."""
+    """Mean number of hydrogens bound to an atom, by its atomic number and the kind of molecule (:data:`HYDROGENS`)."""
     return _by_number(HYDROGENS[kind], 0.0)[np.asarray(number, np.int64)]
 
 
 def missing_hydrogens(number: ArrayLike) -> Floats:
-    """Hydrogens that the atoms of a model carry but that the model does not list.
+    """Estimate the hydrogens that are bound to the atoms of a model but that the model does not list.
 
-    A phosphorus stands for a nucleotide, which has 9.5 carbons: their share of the carbons is nucleic acid, the rest
-    protein. A model with its own hydrogens gets none; one with a part of them gets the difference, shared out.
+    Every phosphorus stands for one nucleotide, with 9.5 carbons. The share of the carbons that belong to nucleotides is
+    taken as the share of nucleic acid in the model; the rest is protein. Hydrogens that the model lists reduce the
+    result of all atoms by the same factor; a model that lists all of its hydrogens gets none.
 
     Parameters
     ----------
     number
-        (n,): atomic numbers of the whole model; its own hydrogens among them.
+        (n,): atomic numbers of the whole model, including the hydrogens that it lists.
 
     Returns
     -------
-    (n,) float64, at least 0; 0 for hydrogens.
+    (n,) float64, at least 0: the mean number of missing hydrogens bound to each atom; 0 for hydrogens.
     """
     numbers = np.asarray(number, np.int64)
     count = np.bincount(numbers, minlength=119)
@@ -169,18 +181,24 @@ def potentials(number: ArrayLike, *, scale: Scale = "peng", hydrogens: ArrayLike
     Parameters
     ----------
     number
-        Atomic numbers.
+        (n,): atomic numbers.
     scale
-        ``peng``: ``47.878 V A^2 * f_e(0)``, physical. ``cts``: the atomic number, as CryoTomoSim has it, times
-        :data:`CTS_UNIT`, so that a mean protein weighs the same in both; elements differ (hydrogen 0, heavy ones more).
+        ``peng``: the physical value, ``47.878 V A^2 * f_e(0)``. ``cts``: the atomic number, as in CryoTomoSim, times
+        :data:`CTS_UNIT`. A mean protein has the same total in both scales; single elements differ (in ``cts``, listed
+        hydrogens are 0 and heavy elements are larger).
     hydrogens
-        How many bound hydrogens each atom carries (see :func:`missing_hydrogens`); ``True``: as many as in a mean
-        protein (in the ``cts`` scale, CryoTomoSim's means). The ``cts`` scale only knows its own means, so there
-        any number above 0 counts as ``True``, and hydrogens of the model weigh nothing.
+        Number of hydrogens bound to each atom (see :func:`missing_hydrogens`); their potential is added. ``True``: the
+        mean numbers of proteins. ``False``: none. The ``cts`` scale always uses the mean numbers of CryoTomoSim: every
+        number above 0 counts as ``True``.
 
     Returns
     -------
-    float64, one for each atom.
+    (n,) float64.
+
+    Raises
+    ------
+    InputError
+        The scale is unknown, or (``peng``) the tables have no factors for an element.
     """
     numbers = np.asarray(number, np.int64)
     if scale == "cts":
@@ -195,9 +213,16 @@ def potentials(number: ArrayLike, *, scale: Scale = "peng", hydrogens: ArrayLike
 
 
 def displaced_volume(number: ArrayLike, *, hydrogens: ArrayLike | bool = False) -> Floats:
-    """Cubic angstrom of solvent that each atom displaces (:data:`VOLUME`), with the hydrogens it carries.
+    """Volume of solvent that each atom displaces together with the hydrogens bound to it (:data:`VOLUME`).
 
-    Parameters are those of :func:`potentials`.
+    Parameters
+    ----------
+    number, hydrogens
+        As in :func:`potentials`, scale ``peng``.
+
+    Returns
+    -------
+    (n,) float64, cubic angstrom.
     """
     numbers = np.asarray(number, np.int64)
     if hydrogens is True:
