@@ -1,14 +1,15 @@
-"""Templates: particles as a few thousand weighted points, made once and placed many times.
+"""Templates: particles as weighted points, made once and placed many times.
 
     template = template_of(structure, voxel_size=12.0)
     template.total      # integrated potential, V A^3: the same for every voxel size
 
-Atoms are gathered into *pseudo-atoms*: those in one cell of a grid of a third of a voxel become one point at their
-weighted centroid. So the total and the first moment are those of the atoms, and a ribosome of 142,000 atoms is some
-20,000 points. Points are in the order of their cells, whatever the order of the atoms.
+Atoms are merged into *pseudo-atoms*: all atoms in one cell of a grid, whose cells are a third of a voxel wide, become
+one point at their weighted centroid. The total and the first moment stay those of the atoms; a ribosome of 142,000
+atoms becomes about 20,000 points. The points have the order of their cells, so they do not depend on the order of the
+atoms.
 
-Gold beads (:func:`bead`) and density maps (:func:`template_of_density`) become templates of the same kind.
-:func:`aligned` turns a template's long axis onto z, as filaments and membranes need it.
+Gold beads (:func:`bead`) and density maps (:func:`template_of_density`) become templates as well. :func:`aligned`
+rotates a template so that its long axis is along z, for filaments and membranes.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ CELLS_PER_VOXEL = 3
 ORIGIN = "origin"
 GOLD, GOLD_DENSITY = 79, 19.3  # atomic number, g/cm^3
 MAX_POINTS = 30_000_000
-"""Of a bead or a map before gathering: about 2 GB."""
+"""Largest number of points of a bead or a map before they are merged: about 2 GB."""
 
 
 def template_of(
@@ -51,31 +52,42 @@ def template_of(
     pivot: Pivot = "centre",
     classes: Sequence[str] | None = None,
 ) -> Template:
-    """A template of a structure.
+    """Make a template of the atoms of a structure.
 
     Parameters
     ----------
     structure
-        Its sub-models lie together, each of its own class; those of the same name are one class. Those whose name
-        contains ``origin`` mark a place and have no weight.
+        All sub-models are placed together. Each is a class of its own; sub-models of the same name are one class. A
+        sub-model whose name contains ``origin`` marks a position and adds no weight.
     voxel_size
-        Of the volume to be made, angstrom; points are gathered in cells of a third of it.
+        Voxel size of the volume to be rendered, angstrom. Points are merged in cells of a third of it.
     scale
-        ``peng`` (V A^3) or ``cts`` (atomic numbers, as heavy on the mean as ``peng``); see
-        :func:`volengine.sim.atoms.scattering.potentials`. Hydrogens that the structure does not list are counted in.
+        ``peng`` (electron scattering factors) or ``cts`` (atomic numbers, scaled so that a mean protein has the same
+        total); see :func:`volengine.sim.atoms.scattering.potentials`. The potential of hydrogens that the structure
+        does not list is added.
     pivot
-        What lies at 0 of the template: ``centre``, the centroid of the potential; ``origin``, the centroid of the
-        sub-model called origin; if it has none, 0 of the structure's frame where that lies within the box of its atoms
-        (a structure turned to its membrane), else the centre; ``axis``, the same for the unit of a filament: the
-        sub-model called origin, or the point of the frame's z axis beside the centroid, where that axis runs through
-        the box of the atoms, else the centre; or a position z, y, x.
+        The position that becomes 0 of the template:
+
+        - ``centre``: the centroid of the potential.
+        - ``origin``: the centroid of the sub-model called origin. Without one: the origin of the structure's frame if
+          it lies within the box of the atoms (a structure oriented to its membrane), otherwise the centre.
+        - ``axis``, for units of filaments: the centroid of the sub-model called origin. Without one: the point of the
+          frame's z axis at the height of the centroid if that axis passes through the box of the atoms, otherwise the
+          centre.
+        - (3,): a position z, y, x in the structure's frame, angstrom.
     classes
-        Of the sub-models that have weight, in order, the last for all that follow; default: their names.
+        Class names of the sub-models that have weight, in their order; the last name is used for all further
+        sub-models. Default: the names of the sub-models.
+
+    Returns
+    -------
+    The template; its weights are integrated potentials, V A^3.
 
     Raises
     ------
     InputError
-        No atom with weight; more than 256 classes; an element without scattering factors.
+        There are no atoms, the total weight is 0, there are more than 256 classes, the tables have no scattering
+        factors for an element, or a value is out of its range.
     """
     _positive("voxel_size", voxel_size)
     parts = [part for part in structure.sub_models if ORIGIN not in part.name.lower() and len(part.atoms)]
@@ -102,7 +114,10 @@ def template_of(
 
 
 def alone(structure: Structure) -> list[Structure]:
-    """One structure for each part that has weight, with the marks of the pivot: for parts that are placed singly."""
+    """Split a structure into one structure per sub-model with weight; each keeps the sub-models that mark the pivot.
+
+    For sub-models that are placed one at a time.
+    """
     marks = tuple(part for part in structure.sub_models if ORIGIN in part.name.lower())
     weighty = [part for part in structure.sub_models if ORIGIN not in part.name.lower()]
     return [Structure(structure.name, (part, *marks)) for part in weighty]
@@ -117,32 +132,35 @@ def template_of_density(
     threshold: float | None = None,
     total: float | None = None,
 ) -> Template:
-    """A template of a density map whose molecule is bright.
+    """Make a template of a density map in which the molecule is bright.
 
     Parameters
     ----------
-    array, voxel_size
-        Map (z, y, x) in any unit, and its voxel size in angstrom (one number, or z, y, x).
+    array
+        (z, y, x) float32: the map, in any unit.
+    voxel_size
+        Voxel size of the map, angstrom: one number, or z, y, x.
     name
-        Of the template and its class.
+        Name of the template and of its class.
     cell
-        Angstrom: points are gathered in cells of this size; a third of the voxel size of the volume to be made. Where
-        the map is coarser it is interpolated linearly, so that no gap shows.
+        Side of the cells in which points are merged, angstrom: a third of the voxel size of the volume to be rendered.
+        A coarser map is interpolated linearly, so that the rendered particle has no gaps.
     threshold
-        The molecule is where the map is above; default by Otsu.
+        Voxels above this value belong to the molecule. Default: Otsu's threshold.
     total
-        Integrated potential, V A^3, solvent not subtracted. Default: volume above the threshold times the mean
-        potential of protein.
+        Integrated potential of the molecule, V A^3, without subtraction of the solvent. Default: the volume above the
+        threshold times the mean potential of protein.
 
     Returns
     -------
-    Template about the centroid. Weights are in proportion to the map's height above the median of what lies outside of
-    the molecule; it displaces the volume above the threshold.
+    A template whose pivot is its centroid. The weights are proportional to the difference between the map and the
+    median of the voxels outside of the molecule. The template displaces the volume above the threshold.
 
     Raises
     ------
     InputError
-        Nothing, or a point at the edge only, above the threshold; a size or total that is not positive.
+        No voxel of the map, or none after interpolation, is above the threshold; the interpolated map has too many
+        voxels; ``cell``, ``voxel_size`` or ``total`` is not positive.
     """
     _positive("cell", cell)
     size = np.broadcast_to(np.asarray(voxel_size, float), 3)
@@ -167,20 +185,26 @@ def template_of_density(
 
 
 def bead(radius_a: float, voxel_size: float, *, name: str = "gold") -> Template:
-    """A solid ball of gold.
+    """Make a template of a solid gold bead.
 
     Parameters
     ----------
     radius_a
-        Angstrom.
+        Radius, angstrom.
     voxel_size
-        Of the volume to be made, angstrom: the points are at most a third of it apart.
+        Voxel size of the volume to be rendered, angstrom. Points are merged in cells of at most a third of it.
     name
-        Of the template and its class.
+        Name of the template and of its class.
 
     Returns
     -------
-    Template about the centre. Its total is that of the mass of a ball of exactly this radius.
+    A template whose pivot is the centre of the bead. Its total is the integrated potential of the gold atoms in a ball
+    of exactly this radius (19.3 g/cm^3).
+
+    Raises
+    ------
+    InputError
+        A size is not positive, or the bead would need too many points.
     """
     import gemmi
 
@@ -190,7 +214,7 @@ def bead(radius_a: float, voxel_size: float, *, name: str = "gold") -> Template:
     atoms = volume * GOLD_DENSITY * DALTON_PER_A3 / gemmi.Element(GOLD).weight
     total = atoms * float(potentials([GOLD])[0])
     cell = min(voxel_size / CELLS_PER_VOXEL, radius_a / 2)
-    step = cell / max(1, min(4, int(np.ceil(16 * cell / radius_a))))  # at least 32 across, where the cells are coarse
+    step = cell / max(1, min(4, int(np.ceil(16 * cell / radius_a))))  # finer than the cells where these are coarse
     side = int(np.ceil(radius_a / step))
     if (2 * side) ** 3 > MAX_POINTS:
         raise InputError(f"A bead of {radius_a:g} A has too many points at a voxel size of {voxel_size:g} A.")
@@ -203,22 +227,22 @@ def bead(radius_a: float, voxel_size: float, *, name: str = "gold") -> Template:
 
 
 def aligned(template: Template, axis: ArrayLike | None = None, tolerance_deg: float = 0.0) -> Template:
-    """The template turned, the shortest way, so that an axis points along +z.
+    """Rotate a template by the shortest rotation that takes an axis to +z.
 
     Parameters
     ----------
     template
-        Its pivot stays at 0.
+        The template; it is rotated about its pivot.
     axis
-        Direction z, y, x; default: the long axis (the first principal axis of the potential), its heavier tail
-        (positive third moment) towards +z.
+        (3,): direction z, y, x, of any length above 0. Default: the long axis (the first principal axis of the
+        potential), with the sign that makes the third moment along +z positive.
     tolerance_deg
-        A template whose axis is no more than that from z, up or down, stays as it is.
+        If the angle between the axis and +z or -z is at most this, the template is returned unchanged.
 
     Raises
     ------
     InputError
-        An axis of no length.
+        The axis is 0 or not finite.
     """
     point, weight = template.point.astype(np.float64), template.weight.astype(np.float64)
     direction = _long_axis(point, weight) if axis is None else np.asarray(axis, float).reshape(3)
@@ -260,15 +284,16 @@ def _pivot(structure: Structure, point: Floats, weight: Floats, pivot: Pivot) ->
 
 
 def _centroid(point: Floats, weight: Floats) -> Floats:
-    """Weighted mean; sums in a fixed order, so that every machine has the same."""
+    """Weighted mean; sums are elementwise, so that the result is the same on every machine."""
     moment: Floats = np.array([(point[:, axis] * weight).sum() for axis in range(3)])
     return moment / float(weight.sum())
 
 
 def _gathered(point: Floats, weight: Floats, part: NDArray[np.int64], cell: float) -> Columns:
-    """Points (n, 3) of the same cell and part as one, at their weighted centroid, in the order part, z, y, x.
+    """Merge the points (n, 3) of the same cell and part into one point at their weighted centroid.
 
-    Points of weight 0 vanish. Rounding aside, the total and the first moment of each part stay.
+    The result is ordered by part, z, y, x of the cells. Points of weight 0 or less are dropped. The total and the first
+    moment of each part are kept, up to rounding.
     """
     some = weight > 0
     if not some.all():
@@ -280,7 +305,7 @@ def _gathered(point: Floats, weight: Floats, part: NDArray[np.int64], cell: floa
     for axis in range(3):
         key = key * extent[axis] + (index[:, axis] - low[axis])
     count = int(extent.prod())
-    if (dense := count * (int(part.max()) + 1)) <= 4 * len(key) + 1_000_000:  # no sorting where the grid is small
+    if (dense := count * (int(part.max()) + 1)) <= 4 * len(key) + 1_000_000:  # a small grid needs no sorting
         cells = np.flatnonzero(np.bincount(key, minlength=dense))
         number = np.zeros(dense, np.int64)
         number[cells] = np.arange(len(cells))
@@ -294,7 +319,7 @@ def _gathered(point: Floats, weight: Floats, part: NDArray[np.int64], cell: floa
 
 
 def _fine(array: NDArray[np.float32], size: Floats, level: float, cell: float) -> tuple[Floats, Floats]:
-    """Positions (angstrom) and heights of the points of a map above a level, at steps of at most ``cell``."""
+    """Positions (angstrom) and values of the points of a map above a level, interpolated to steps of at most ``cell``."""
     from scipy.ndimage import zoom
 
     inside = np.argwhere(array > level)
@@ -317,7 +342,7 @@ def _fine(array: NDArray[np.float32], size: Floats, level: float, cell: float) -
 
 
 def _otsu(array: NDArray[np.float32]) -> float:
-    """The threshold that parts the values into two classes of least variance (Otsu 1979), of a histogram of 256."""
+    """The threshold that divides the values into two classes of least variance (Otsu 1979); a histogram of 256 bins."""
     count, edge = np.histogram(array, 256)
     middle = (edge[:-1] + edge[1:]) / 2
     below = np.cumsum(count)[:-1]
@@ -328,7 +353,7 @@ def _otsu(array: NDArray[np.float32]) -> float:
 
 
 def _long_axis(point: Floats, weight: Floats) -> Floats:
-    """The first principal axis, z, y, x, by squaring the covariance: plain arithmetic, alike on every machine."""
+    """The first principal axis, z, y, x, by repeated squaring of the covariance: the same bits on every machine."""
     offset = point - _centroid(point, weight)
     pairs = [[(weight * offset[:, i] * offset[:, j]).sum() for j in range(3)] for i in range(3)]
     power = np.array(pairs)
@@ -347,9 +372,9 @@ def _long_axis(point: Floats, weight: Floats) -> Floats:
 
 
 def _onto_z(axis: Floats) -> Floats:
-    """The rotation (on z, y, x) that takes a unit vector to +z along the great circle; half a turn about y from -z.
+    """The shortest rotation matrix, for columns z, y, x, that takes a unit vector to +z; for -z: half a turn about y.
 
-    Rodrigues' formula with the cross product of the two vectors, written in x, y, z and turned to z, y, x.
+    Rodrigues' formula with the cross product of the two vectors, written for x, y, z and reordered to z, y, x.
     """
     z, y, x = axis
     if z < -1 + 1e-12:
@@ -362,6 +387,6 @@ def _onto_z(axis: Floats) -> Floats:
 
 
 def _turned(point: Floats, matrix: Floats) -> Floats:
-    """Points times a matrix, by elementwise sums: a matrix product may round differently from machine to machine."""
+    """Points times a matrix, by elementwise sums: the rounding of a matrix product differs between machines."""
     z, y, x = point.T
     return np.stack([row[0] * z + row[1] * y + row[2] * x for row in matrix], axis=1)
