@@ -237,7 +237,7 @@ def aligned(template: Template, axis: ArrayLike | None = None, tolerance_deg: fl
         (3,): direction z, y, x, of any length above 0. Default: the long axis (the first principal axis of the
         potential), with the sign that makes the third moment along +z positive.
     tolerance_deg
-        If the angle between the axis and +z or -z is at most this, the template is returned unchanged.
+        If the angle between the axis and +z or -z is at most this, the template is returned unchanged; 0: never.
 
     Raises
     ------
@@ -319,7 +319,7 @@ def _gathered(point: Floats, weight: Floats, part: NDArray[np.int64], cell: floa
 
 
 def _fine(array: NDArray[np.float32], size: Floats, level: float, cell: float) -> tuple[Floats, Floats]:
-    """Positions (angstrom) and values of the points of a map above a level, interpolated to steps of at most ``cell``."""
+    """Positions (angstrom) and values of a map's points above a level, interpolated to steps of at most ``cell``."""
     from scipy.ndimage import zoom
 
     inside = np.argwhere(array > level)

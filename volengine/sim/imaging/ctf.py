@@ -1,20 +1,21 @@
-"""The contrast transfer function, in flat and in tilted images.
+"""The contrast transfer function (CTF), for untilted and tilted images.
 
-A thin specimen of projected potential v (V A) makes the image I = 1 - 2 s (v * h), where s is the interaction constant
-and h the kernel whose spectrum is sin(chi + a): chi = pi lambda D k^2 - pi/2 Cs lambda^3 k^4 + (phase plate), D the
-underfocus, a = arcsin(amplitude contrast). Potential is dark where the function is positive. (Reimer and Kohl,
-Transmission Electron Microscopy, chapter 6; Rohou and Grigorieff 2015, J. Struct. Biol. 192, 216, equations 2 to 5.)
+A thin specimen with the projected potential v (V A) has the image I = 1 - 2 s (v * h): s is the interaction constant,
+* the convolution, and h the kernel whose spectrum is sin(chi + a), with chi = pi lambda D k^2 - pi/2 Cs lambda^3 k^4 +
+(phase plate), the underfocus D and a = arcsin(amplitude contrast). At frequencies where the CTF is positive, potential
+is dark. (Reimer and Kohl, Transmission Electron Microscopy, chapter 6; Rohou and Grigorieff 2015, J. Struct. Biol. 192,
+216, equations 2 to 5.)
 
-In an image tilted about y, the underfocus goes along x: D(x) = D + (x - centre) tan(tilt), a length; that is, larger z
-lies nearer to the electron source. :func:`apply_ctf` spreads every point of the specimen with the kernel of its own
-underfocus; :func:`phase_flip` undoes the signs with the underfocus of every pixel of the result. Both blend a few
-plainly filtered images whose weights are smooth along x, so there are no strips, hence no seams, and any width will do.
-They take the place of the overlapping strips of other programs; there is no preset for those.
+In an image that is tilted about y, the underfocus changes along x: D(x) = D + (x - centre) tan(tilt), with x as a
+length. The sign means that larger z is nearer to the electron source. :func:`apply_ctf` spreads every point of the
+specimen with the kernel of its own underfocus. :func:`phase_flip` corrects the signs with the underfocus of every pixel
+of the result. Both blend a few images, each filtered with one underfocus, by weights that are continuous along x. Other
+programs use overlapping strips instead; blending leaves no seams and works for every width.
 
 >>> import numpy as np
 >>> from volengine.sim.imaging.optics import Optics
 >>> optics = Optics(defocus_um=3, cs_mm=0, amplitude_contrast=0)
->>> zero = 1 / np.sqrt(wavelength_a(300) * 30_000)  # the first zero lies where lambda D k^2 = 1
+>>> zero = 1 / np.sqrt(wavelength_a(300) * 30_000)  # at the first zero, lambda D k^2 = 1
 >>> round(float(1 / zero), 1)  # angstrom
 24.3
 >>> bool(np.abs(ctf(zero, optics)) < 1e-9)
@@ -38,11 +39,11 @@ REST_EV = 510998.95
 HC_EV_A = 12398.419843
 """Planck's constant times the speed of light, eV A."""
 MAX_TILT_DEG = 89.9
-"""Larger tilts are refused: the tangent of 90 degrees is no defocus."""
+"""Larger tilts are refused, because the defocus along x grows with the tangent of the tilt."""
 BLEND_ERROR = 1e-3
-"""Largest error of the blended CTF at any frequency of the image and any place, where the CTF's range is -1 to 1."""
+"""Largest error of the blended CTF (range -1 to 1), over all frequencies and positions in the image."""
 FLIP_STEP = 0.25
-"""Radians at the highest frequency of the image between two underfocuses that :func:`phase_flip` blends."""
+"""Phase step, radians at the image's highest frequency, between the underfocuses that :func:`phase_flip` blends."""
 
 
 def wavelength_a(voltage_kv: float) -> float:
@@ -56,7 +57,7 @@ def wavelength_a(voltage_kv: float) -> float:
 
 
 def interaction_constant(voltage_kv: float) -> float:
-    """Radians of phase per V A of projected potential: 2 pi (m c^2 + E) / (lambda E (2 m c^2 + E)).
+    """Phase shift, radians, per V A of projected potential: 2 pi (m c^2 + E) / (lambda E (2 m c^2 + E)).
 
     >>> round(interaction_constant(300), 8)
     0.00065262
@@ -66,7 +67,21 @@ def interaction_constant(voltage_kv: float) -> float:
 
 
 def phase(k2: ArrayLike, optics: Optics, defocus_um: float | None = None) -> Floats:
-    """The argument chi + a of the sine, radians, for squared frequencies (any shape) in 1/A^2."""
+    """The argument chi + a of the CTF's sine.
+
+    Parameters
+    ----------
+    k2
+        Squared frequencies, 1/A^2, of any shape.
+    optics
+        The lens.
+    defocus_um
+        Underfocus, micrometre; default: that of ``optics``.
+
+    Returns
+    -------
+    float64, radians, of the shape of ``k2``.
+    """
     squared = np.asarray(k2, float)
     quadratic, quartic, constant = _coefficients(optics, defocus_um)
     angle: Floats = constant + squared * (quadratic - quartic * squared)
@@ -74,7 +89,7 @@ def phase(k2: ArrayLike, optics: Optics, defocus_um: float | None = None) -> Flo
 
 
 def _coefficients(optics: Optics, defocus_um: float | None) -> tuple[float, float, float]:
-    """Those of k^2, -k^4 and 1 in the phase."""
+    """Coefficients of k^2, of -k^4, and the constant, in the phase."""
     defocus_a = 1e4 * (optics.defocus_um if defocus_um is None else defocus_um)
     wave = wavelength_a(optics.voltage_kv)
     constant = math.radians(optics.phase_shift_deg) + math.asin(optics.amplitude_contrast)
@@ -82,23 +97,27 @@ def _coefficients(optics: Optics, defocus_um: float | None) -> tuple[float, floa
 
 
 def ctf(k: ArrayLike, optics: Optics, defocus_um: float | None = None) -> Floats:
-    """The contrast transfer function without envelope, -1 to 1: positive where potential is dark.
+    """The contrast transfer function without envelope.
 
     Parameters
     ----------
     k
-        Frequency, 1/A, any shape.
+        Frequencies, 1/A, of any shape.
     optics
         The lens.
     defocus_um
-        Instead of the one in ``optics``.
+        Underfocus, micrometre; default: that of ``optics``.
+
+    Returns
+    -------
+    float64, -1 to 1, of the shape of ``k``; positive at frequencies where potential is dark.
     """
     values: Floats = np.sin(phase(np.square(np.asarray(k, float)), optics, defocus_um))
     return values
 
 
 def envelope(k: ArrayLike, optics: Optics, voxel_a: float) -> Floats:
-    """The envelopes of ``optics`` multiplied, 0 to 1, at frequencies k (1/A, any shape)."""
+    """The product of the envelopes of ``optics``, 0 to 1, at frequencies k (1/A, any shape); pixel size in angstrom."""
     return _envelope(np.square(np.asarray(k, float)), optics, voxel_a)
 
 
@@ -114,31 +133,47 @@ def _envelope(k2: Floats, optics: Optics, voxel_a: float) -> Floats:
 
 
 def checked_tilt(tilt_deg: float) -> float:
-    """The tilt, or :class:`InputError` beyond ``MAX_TILT_DEG``."""
+    """Return a tilt (degrees) as float; raise :class:`InputError` beyond ``MAX_TILT_DEG``."""
     if not (math.isfinite(tilt_deg) and abs(tilt_deg) <= MAX_TILT_DEG):
         raise InputError(f"The tilt is {tilt_deg:g} degrees; images are made from -{MAX_TILT_DEG} to {MAX_TILT_DEG}.")
     return float(tilt_deg)
 
 
 def defocus_along_x(width: int, voxel_a: float, defocus_um: float, tilt_deg: float) -> Floats:
-    """Underfocus of every column of an image tilted about y, um: (width,). The centre is (width - 1) / 2."""
+    """The underfocus of every column of an image that is tilted about y.
+
+    Parameters
+    ----------
+    width
+        Number of columns; the tilt axis is at (width - 1) / 2.
+    voxel_a
+        Pixel size, angstrom.
+    defocus_um
+        Underfocus at the tilt axis, micrometre.
+    tilt_deg
+        Tilt, from -89.9 to 89.9 degrees.
+
+    Returns
+    -------
+    (width,) float64, micrometre.
+    """
     offset: Floats = (np.arange(width, dtype=np.float64) - (width - 1) / 2) * (voxel_a * 1e-4)
     columns: Floats = defocus_um + offset * math.tan(math.radians(checked_tilt(tilt_deg)))
     return columns
 
 
 def _swing(plane: Plane, optics: Optics, columns: Floats) -> float:
-    """Radians by which the phase at the plane's highest frequency changes from one side of the image to the other."""
+    """Difference of the phase, radians, between the two sides of the image, at the highest frequency of the plane."""
     k2_max = 2 * (0.5 / plane.voxel_a) ** 2
     return math.pi * wavelength_a(optics.voltage_kv) * 1e4 * float(np.ptp(columns)) * k2_max
 
 
 def _plane(image: Image, voxel_a: float, optics: Optics, columns: Floats) -> Plane:
-    """A plane with room for the kernels: a frequency k lands lambda D k - Cs lambda^3 k^3 from where it came.
+    """A plane whose padding holds the kernels: the lens displaces frequency k by lambda D k - Cs lambda^3 k^3.
 
-    Twice the room of the highest frequency, and 32 pixels: cut off at Nyquist, a kernel fades with the square of the
-    distance. Against a sum over points with far more room, white noise of 1 differed by 0.003 at most with the
-    default envelope, and by 0.014 without any.
+    The padding is twice the displacement at the highest frequency, plus 32 pixels, because a kernel that is cut off at
+    Nyquist falls only with the square of the distance. The image of white noise of variance 1 differed from a sum over
+    points with much more padding by at most 0.003 with the default envelope, and by 0.014 without envelope.
     """
     wave, nyquist = wavelength_a(optics.voltage_kv), 0.5 / voxel_a
     spread = 1e4 * float(np.abs(columns).max()) + optics.cs_mm * 1e7 * wave**2 * 2 * nyquist**2
@@ -148,9 +183,9 @@ def _plane(image: Image, voxel_a: float, optics: Optics, columns: Floats) -> Pla
 
 
 def _smooth_blend(columns: Floats, swing: float) -> Iterator[tuple[float, Floats]]:
-    """Underfocuses at Chebyshev points and their weights (width,): Lagrange's polynomials.
+    """Yield underfocuses at Chebyshev points, and their weights (width,): Lagrange's polynomials.
 
-    sin(c + A t), t from -1 to 1, is reproduced from n points to within A^n / (2^(n - 1) n!).
+    The interpolation of sin(c + A t), t from -1 to 1, from n points has an error of at most A^n / (2^(n - 1) n!).
     """
     middle, half = float(columns[0] + columns[-1]) / 2, float(columns[-1] - columns[0]) / 2
     count, bound = 1, swing / 2
@@ -171,7 +206,7 @@ def _smooth_blend(columns: Floats, swing: float) -> Iterator[tuple[float, Floats
 
 
 def _straight_blend(columns: Floats, swing: float) -> Iterator[tuple[float, Floats]]:
-    """Evenly spaced underfocuses and their weights (width,): hats, as what is blended has jumps."""
+    """Yield evenly spaced underfocuses, and their weights (width,): hat functions, because signs have jumps."""
     count = 1 + math.ceil(swing / FLIP_STEP)
     if count == 1:
         yield float(columns[0]), np.ones(len(columns))
@@ -182,29 +217,30 @@ def _straight_blend(columns: Floats, swing: float) -> Iterator[tuple[float, Floa
 
 
 def apply_ctf(image: ArrayLike, voxel_a: float, optics: Optics, tilt_deg: float = 0.0) -> Image:
-    """An object imaged by the lens: (object * kernel), every column with the underfocus it has.
+    """Convolve an object with the kernel of the lens; every column has its own underfocus.
 
     Parameters
     ----------
     image
-        (y, x) real, any unit: the object, 0 beyond the image.
+        (y, x), real, any unit: the object; it is taken to be 0 beyond the image.
     voxel_a
         Pixel size, angstrom.
     optics
-        The lens. Its envelopes are applied too.
+        The lens. Its envelopes are applied as well.
     tilt_deg
-        About y; within 89.9 degrees.
+        Tilt about y, from -89.9 to 89.9 degrees.
 
     Returns
     -------
     array
-        (y, x) float32, the unit of the image. The CTF used differs from that of the exact underfocus by at most
-        ``BLEND_ERROR`` (times the envelope) at any frequency.
+        (y, x) float32, the unit of the image. At every frequency the applied CTF differs from that of the exact
+        underfocus by at most ``BLEND_ERROR`` times the envelope.
 
     Raises
     ------
     InputError
-        Values that are not finite, other axes, a tilt beyond 89.9 degrees.
+        The image has values that are not finite, or is not (y, x); the voxel size is not positive; the tilt is beyond
+        89.9 degrees.
     """
     array = checked_image(image)
     columns = defocus_along_x(array.shape[1], checked_voxel(voxel_a), optics.defocus_um, tilt_deg)
@@ -219,20 +255,26 @@ def apply_ctf(image: ArrayLike, voxel_a: float, optics: Optics, tilt_deg: float 
 
 
 def phase_flip(image: ArrayLike, voxel_a: float, optics: Optics, tilt_deg: float = 0.0) -> Image:
-    """An image with the signs of its CTF undone, every column with its own underfocus.
+    """Correct the signs of an image's CTF (phase flipping); every column has its own underfocus.
 
     Parameters
     ----------
     image
-        (y, x) real; its mean is taken to go on beyond it.
+        (y, x), real; beyond the image its mean is assumed.
     voxel_a, optics, tilt_deg
-        As in :func:`apply_ctf`; the envelopes are not divided out.
+        As in :func:`apply_ctf`; the result is not divided by the envelopes.
 
     Returns
     -------
     array
-        (y, x) float32. Contrast stays as it is at low frequency: potential is dark, and with no phase plate the mean
-        is kept. Frequencies whose CTF is within about ``FLIP_STEP`` of zero may be damped rather than flipped.
+        (y, x) float32. Potential is dark at all frequencies. Without a phase plate the mean is kept; with one, its sign
+        is changed if the CTF is negative at frequency 0. Frequencies whose phase is within about ``FLIP_STEP`` of a
+        zero of the CTF may be attenuated instead of flipped.
+
+    Raises
+    ------
+    InputError
+        As in :func:`apply_ctf`.
     """
     array = checked_image(image)
     columns = defocus_along_x(array.shape[1], checked_voxel(voxel_a), optics.defocus_um, tilt_deg)

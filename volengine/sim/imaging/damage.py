@@ -1,8 +1,8 @@
-"""Radiation damage: what the dose so far has done to the specimen that an image shows.
+"""Radiation damage: the effect of the accumulated dose on the image of the specimen.
 
-The dose is summed in the order of acquisition, whatever the tilt. Physical models fade the high frequencies of the
-projected potential by what had fallen on the specimen in the middle of the exposure; those named after CryoTomoSim blur
-it and add noise, for likeness with data sets made by that program.
+The dose is summed in the order of acquisition, for any order of the tilts. The physical models reduce the high
+frequencies of the projected potential, by the dose accumulated until the middle of the exposure. The models named after
+CryoTomoSim blur the image and add noise; they imitate data sets made by that program.
 
 >>> import numpy as np
 >>> from volengine.sim.imaging.optics import Damage
@@ -26,15 +26,26 @@ from volengine.sim.imaging.fourier import Floats, Image, Plane, checked_image, c
 from volengine.sim.imaging.optics import Damage
 
 WEIGHT_V_A3 = (2.5088 + 1.3 * 0.5288) * 47.878 / 7.3
-"""Integrated potential, V A^3, of one unit of CryoTomoSim's weights (the atomic number and bound hydrogens), by carbon:
-Peng's amplitudes of a carbon and its 1.3 hydrogens for a weight of 7.3."""
+"""Integrated potential, V A^3, of one unit of CryoTomoSim's weights (atomic number plus bound hydrogens). It is derived
+from carbon: Peng's amplitudes of a carbon and its 1.3 hydrogens, for a weight of 7.3."""
 
 
 def critical_dose(k: ArrayLike, voltage_kv: float = 300.0) -> Floats:
-    """Dose, e/A^2, at which the signal at frequency k (1/A) has fallen to exp(-1/2): 0.245 k^-1.665 + 2.81.
+    """The critical dose, at which the signal has fallen to exp(-1/2): 0.245 k^-1.665 + 2.81.
 
-    Grant and Grigorieff 2015, eLife 4, e06980, measured at 300 kV. At other voltages in proportion to the square of
-    the speed of the electrons, which gives the 0.8 that they use at 200 kV.
+    Measured by Grant and Grigorieff 2015, eLife 4, e06980, at 300 kV. For other voltages it is scaled by the square of
+    the electrons' speed, which gives the factor 0.8 that they use at 200 kV.
+
+    Parameters
+    ----------
+    k
+        Frequencies, 1/A, of any shape.
+    voltage_kv
+        Acceleration voltage, kilovolt.
+
+    Returns
+    -------
+    float64, e/A^2, of the shape of ``k``; infinite at frequency 0.
     """
     frequency = np.asarray(k, float)
     with np.errstate(divide="ignore"):
@@ -43,14 +54,29 @@ def critical_dose(k: ArrayLike, voltage_kv: float = 300.0) -> Floats:
 
 
 def _speed2(voltage_kv: float) -> float:
-    """(v / c)^2."""
+    """Squared speed of the electrons, relative to that of light."""
     return 1 - (1 + voltage_kv / 510.99895) ** -2
 
 
 def damage_filter(k2: ArrayLike, damage: Damage, dose_e_per_a2: float, voltage_kv: float = 300.0) -> Floats:
-    """Share of the amplitude left after a dose, 0 to 1, at squared frequencies k2 (1/A^2, any shape).
+    """The share of the amplitude that is left after a dose.
 
-    ``b-factor``: exp(-B k^2 / 4), B = 4 S dose. ``critical-dose``: exp(-dose / (2 critical dose)). 1 for the others.
+    ``b-factor``: exp(-B k^2 / 4) with B = 4 S dose. ``critical-dose``: exp(-dose / (2 critical dose)). Other models: 1.
+
+    Parameters
+    ----------
+    k2
+        Squared frequencies, 1/A^2, of any shape.
+    damage
+        The model; its ``strength`` multiplies the dose.
+    dose_e_per_a2
+        Accumulated dose, e/A^2.
+    voltage_kv
+        Acceleration voltage, kilovolt; used by ``critical-dose``.
+
+    Returns
+    -------
+    float64, 0 to 1, of the shape of ``k2``.
     """
     squared = np.asarray(k2, float)
     dose = dose_e_per_a2 * damage.strength
@@ -72,32 +98,37 @@ def damaged(
     rng: np.random.Generator | None = None,
     voltage_kv: float = 300.0,
 ) -> Image:
-    """Projected potential as an image finds it after the dose before it and half its own.
+    """Apply radiation damage to the projected potential of one image.
+
+    ``b-factor`` and ``critical-dose`` use the dose before the image plus half of its own; ``cts`` and ``cts2023`` use
+    the dose up to its end.
 
     Parameters
     ----------
     projected
-        (y, x), V A, in excess of ice; 0 beyond the image.
+        (y, x), V A, in excess of ice; it is taken to be 0 beyond the image.
     voxel_a
         Pixel size, angstrom.
     damage
         The model.
     doses
-        What fell on the specimen before this image, and its own dose, e/A^2.
+        Dose that the specimen received before this image, and dose of this image, e/A^2.
     rng
-        For the noise of ``cts`` and ``cts2023``; the others draw nothing.
+        Random generator for the noise of ``cts`` and ``cts2023``; other models draw no random numbers.
     voltage_kv
-        For ``critical-dose``.
+        Acceleration voltage, kilovolt; used by ``critical-dose``.
 
     Returns
     -------
     array
-        (y, x) float32, V A. Physical models keep its sum, but for what leaves the image.
+        (y, x) float32, V A. ``b-factor`` and ``critical-dose`` keep the sum, except for what is spread beyond the
+        image.
 
     Raises
     ------
     InputError
-        Values that are not finite, a negative dose, a model with noise and no ``rng``.
+        The image has values that are not finite, or is not (y, x); a dose is negative; the voxel size is not positive;
+        a model with noise has no ``rng``.
     """
     image = checked_image(projected, "The projection")
     checked_voxel(voxel_a)
@@ -121,8 +152,8 @@ def damaged(
 
 
 def _cts(image: Image, voxel_a: float, damage: Damage, dose: float, rng: np.random.Generator) -> Image:
-    """Likeness of CryoTomoSim 0.7: q = 0.02 strength dose; blur of q / 10 pixels, fading by up to half, noise of 5 q
-    units per angstrom of pixel size. The doses are e/A^2 up to the end of this image."""
+    """An imitation of CryoTomoSim 0.7: with q = 0.02 strength dose, a blur of q / 10 pixels, a loss of up to half of
+    the amplitude, and noise of 5 q units per angstrom of pixel size. The dose is that up to the end of the image."""
     q = 0.02 * damage.strength * dose
     blurred = scipy.ndimage.gaussian_filter(image, q / 10, mode="constant")
     faded = blurred * np.float32(1 - (1 - math.exp(-dose * voxel_a / 800)) / 2)
@@ -132,8 +163,8 @@ def _cts(image: Image, voxel_a: float, damage: Damage, dose: float, rng: np.rand
 
 
 def _cts2023(image: Image, damage: Damage, dose: float, rng: np.random.Generator, voxel_a: float) -> Image:
-    """Likeness of CryoTomoSim in 2023: blur of sqrt(0.001 strength dose) pixels over 3 x 3, noise of 0.01 strength dose
-    units, up to 1 + sqrt(pixel size) times that where there is most mass."""
+    """An imitation of CryoTomoSim in 2023: a blur of sqrt(0.001 strength dose) pixels within 3 x 3 pixels, and noise of
+    0.01 strength dose units, which grows to 1 + sqrt(pixel size) times that where there is most mass."""
     share = 0.01 * damage.strength * dose
     blurred = scipy.ndimage.gaussian_filter(image, math.sqrt(share * 0.1), mode="constant", radius=1)
     low, high = float(blurred.min()), float(blurred.max())

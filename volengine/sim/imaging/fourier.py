@@ -1,7 +1,7 @@
-"""Filters of images: a plane with room around the image, its frequencies, and the way there and back.
+"""Fourier filters for images: padding, frequencies, and the transforms in both directions.
 
-The image is set into a larger plane that is 0 elsewhere, so that a filter does not wrap from one side to the other.
-A filter is a function of k^2 alone; :class:`Plane` holds k^2 on a quarter of the plane, as the rest mirrors it.
+The image is padded with zeros, so that a filter does not wrap around from one side to the other. Filters are functions
+of k^2 alone; :class:`Plane` therefore keeps k^2 for one quarter of the frequency plane only, the rest is symmetric.
 
 >>> import numpy as np
 >>> plane = Plane((5, 7), voxel_a=2.0, pad_vox=3)
@@ -29,7 +29,24 @@ Waves = NDArray[np.complex64]
 
 
 def checked_image(image: ArrayLike, what: str = "The image") -> Image:
-    """The image as float32 (y, x), or :class:`InputError` if it has other axes, no pixel, or values not finite."""
+    """Convert an image to float32 and check it.
+
+    Parameters
+    ----------
+    image
+        (y, x), real.
+    what
+        What the message calls it.
+
+    Returns
+    -------
+    (y, x) float32; the same array if it is float32 already.
+
+    Raises
+    ------
+    InputError
+        The array is not two-dimensional, is empty or complex, or has values that are not finite.
+    """
     array = np.asarray(image)
     if array.ndim != 2 or array.size == 0:
         raise InputError(f"{what} has the shape {array.shape}; it must be (y, x) with one pixel or more.")
@@ -43,7 +60,7 @@ def checked_image(image: ArrayLike, what: str = "The image") -> Image:
 
 
 def checked_voxel(voxel_a: float) -> float:
-    """The voxel size, or :class:`InputError` if it is none."""
+    """Return a voxel size (angstrom) as float; raise :class:`InputError` if it is not a positive number."""
     if not (math.isfinite(voxel_a) and voxel_a > 0):
         raise InputError(f"The voxel size is {voxel_a:g} A; it must be positive.")
     return float(voxel_a)
@@ -51,16 +68,17 @@ def checked_voxel(voxel_a: float) -> float:
 
 @dataclass(frozen=True, eq=False)
 class Plane:
-    """A plane of frequencies for images of one shape.
+    """The Fourier transform, with padding, of images of one shape.
 
     Parameters
     ----------
     shape
-        Of the image, (y, x), pixels.
+        Shape of the image, (y, x), pixels.
     voxel_a
         Pixel size, angstrom.
     pad_vox
-        Pixels of room on either axis, at least: the reach of the filter. One room serves both sides.
+        Smallest number of pixels added to each axis: at least the reach of the filter. Both sides of the image share
+        this padding, because the transform is periodic.
     """
 
     shape: tuple[int, int]
@@ -69,22 +87,31 @@ class Plane:
 
     @cached_property
     def padded(self) -> tuple[int, int]:
-        """Shape of the plane (y, x)."""
+        """Shape of the padded image (y, x), pixels: the next lengths that the FFT computes fast."""
         y, x = (int(scipy.fft.next_fast_len(n + self.pad_vox, real=True)) for n in self.shape)
         return y, x
 
     @cached_property
     def k2(self) -> Floats:
-        """Squared frequency, 1/A^2, of the quarter plane (y // 2 + 1, x // 2 + 1)."""
+        """Squared frequencies, 1/A^2, of the quarter plane: (y // 2 + 1, x // 2 + 1) float64, of the padded shape."""
         y, x = (scipy.fft.rfftfreq(n, self.voxel_a) ** 2 for n in self.padded)
         squared: Floats = y[:, None] + x
         return squared
 
     def whole(self, quarter: Floats) -> Image:
-        """A filter on the half plane (y, x // 2 + 1) of a real FFT, from its values on the quarter plane.
+        """Expand a filter from the quarter plane to the half plane of a real FFT.
 
-        Values are rounded to 2^-22: vectorised sines and exponentials differ in their last bits from one machine
-        to the next, and images must not.
+        Values are rounded to multiples of 2^-22: the last bits of vectorised sines and exponentials differ between
+        machines, and images must not.
+
+        Parameters
+        ----------
+        quarter
+            (y // 2 + 1, x // 2 + 1): the filter at the frequencies of :attr:`k2`.
+
+        Returns
+        -------
+        (y, x // 2 + 1) float32, of the padded shape.
         """
         rounded = (np.rint(quarter * 2.0**22) * 2.0**-22).astype(np.float32)
         rows = np.arange(self.padded[0])
@@ -92,17 +119,17 @@ class Plane:
         return mirrored
 
     def forward(self, image: Image) -> Waves:
-        """Half-plane spectrum of an image, with zeros around it."""
+        """Transform an image (y, x), padded with zeros: its half-plane spectrum, complex64."""
         along_x = scipy.fft.rfft(image, self.padded[1], axis=1)
         waves: Waves = scipy.fft.fft(along_x, self.padded[0], axis=0, overwrite_x=True)
         return waves
 
     def inverse(self, waves: Waves) -> Image:
-        """The image (y, x) of a half-plane spectrum; the room around it is dropped."""
+        """Transform a half-plane spectrum back to the image (y, x) float32, without the padding."""
         rows = scipy.fft.ifft(waves, axis=0)[: self.shape[0]]
         image: Image = scipy.fft.irfft(rows, self.padded[1], axis=1)[:, : self.shape[1]]
         return image
 
     def filtered(self, image: Image, quarter: Floats) -> Image:
-        """An image times a filter given on the quarter plane."""
+        """Filter an image (y, x); the filter is given on the quarter plane."""
         return self.inverse(self.forward(image) * self.whole(quarter))

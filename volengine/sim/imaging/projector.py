@@ -1,12 +1,12 @@
-"""Projection along tilted beams, and its adjoint: one sparse matrix for all slices across the tilt axis.
+"""Projection of a volume along tilted beams, and its adjoint: one sparse matrix for all slices across the tilt axis.
 
-The tilt axis is y, so every slice (z, x) across it is the same two-dimensional problem. A voxel at (z, x) from the
-volume's centre lands at ``x cos(theta) + z sin(theta)`` from the detector's. It is a square, and the detector's pixels
-are strips: each takes the share of the square that lies in it (the strip kernel: area of a square within a strip, the
-exact line integral of a volume of square voxels, averaged over the pixel). Shares of a voxel sum to 1, so mass is
-conserved, and a uniform slab projects to a uniform image at every angle. (The linear split of a voxel's centre between
-two pixels leaves stripes of 9 % at 45 degrees.) The centroid of one single voxel's image is its place within 0.05
-pixel, that of anything smooth within 0.001.
+The tilt axis is y, so every slice (z, x) perpendicular to it is the same two-dimensional problem. A voxel at (z, x)
+from the volume's centre is projected to ``x cos(theta) + z sin(theta)`` from the detector's centre. A voxel is a square
+and a detector pixel is a strip along the beam; the weight is the share of the square's area that lies in the strip
+(strip kernel). This is the exact line integral of a volume of square voxels, averaged over the pixel. The shares of a
+voxel sum to 1, so mass is conserved, and a uniform slab projects to a uniform image at every angle. (If each voxel's
+centre were interpolated linearly between two pixels, the image would have stripes of 9 % at 45 degrees.) The centroid
+of the image of a single voxel is right to 0.05 pixel, that of a smooth object to 0.001 pixel.
 
 >>> import numpy as np
 >>> volume = np.zeros((4, 2, 9), np.float32)
@@ -15,14 +15,14 @@ pixel, that of anything smooth within 0.001.
 >>> projector.project(volume)[0, 1].round(3).tolist()  # volt angstrom: 4 voxels of 10 angstrom at 2 volt
 [0.0, 0.0, 0.0, 80.0, 80.0, 80.0, 0.0, 0.0, 0.0]
 
-Slices are worked on in groups of :data:`SLICES`, the last one filled up with zeros: the bytes of a slice do not depend
-on the slices beside it. Shifts along x are part of the geometry. Shifts along y would mix slices: make them with
-:func:`volengine.sim.imaging.tilts.shift_along_y`, on whole images. One core is used (scipy's product holds Python's
-lock): more cores take other blocks along y, in processes of their own.
+Slices are processed in groups of :data:`SLICES`; the last group is padded with zeros. The bytes of a slice therefore do
+not depend on its neighbours. Shifts of images along x are part of the geometry. Shifts along y would mix slices: apply
+them to whole images, with :func:`volengine.sim.imaging.tilts.shift_along_y`. A projection uses one core (scipy's sparse
+product holds Python's global lock); to use more cores, project other blocks along y in other processes.
 
-Memory: a block and its copy in groups, as much again for the images, and :attr:`Projector.matrix_bytes` for the
-matrices, up to :attr:`Projector.cache_bytes`; matrices beyond it are made again at each call. They are made when first
-needed: keep a projector for all blocks of a volume.
+Memory: a block and its copy in groups, the same for the images, and :attr:`Projector.matrix_bytes` for the matrices, up
+to :attr:`Projector.cache_bytes`; matrices beyond this limit are computed again in each call. Matrices are computed when
+they are first needed, so use one projector for all blocks of a volume.
 """
 
 from __future__ import annotations
@@ -39,29 +39,35 @@ from volengine.core.errors import InputError
 
 Images = NDArray[np.float32]
 SLICES = 32
-"""Slices in a group."""
+"""Number of slices in a group."""
 TILTS = 8
-"""Tilts in one matrix."""
+"""Number of tilts in one matrix."""
 LEAST_SHARE = 1e-7
-"""Shares below float32's resolution of 1 are left out."""
+"""Smaller shares are left out of the matrix: they are below the resolution of float32 at 1."""
 
 
 class Projector:
-    """The geometry of a tilt series over one plane across the tilt axis.
+    """The geometry of a tilt series in one plane perpendicular to the tilt axis.
 
     Parameters
     ----------
     shape_zx
-        Voxels of the plane, z and x.
+        Size of the plane in voxels, z and x.
     angle_deg
-        (n,) tilt angles.
+        (n,): tilt angles, degrees.
     voxel_size
-        Angstrom; of the volume, on each axis, and of the detector.
+        Voxel size of the volume on every axis, and pixel size of the detector, angstrom.
     width
-        Pixels of the detector; the plane's ``x`` where not given. Centres of volume and detector coincide. What falls
-        beside the detector is lost.
+        Width of the detector in pixels; default: the plane's size along x. The centres of volume and detector
+        coincide. What is projected beyond the detector is lost.
     shift_x
-        (n,) angstrom: what would land at x lands at x + shift.
+        (n,): shift of each image along x, angstrom; default: none.
+
+    Raises
+    ------
+    InputError
+        A size is below 1, there are no angles, the voxel size is not positive, there is not one shift for each angle,
+        or a value is not finite.
     """
 
     cache_bytes = 512 << 20
@@ -93,7 +99,7 @@ class Projector:
         self._forget()
 
     def __len__(self) -> int:
-        """Tilts."""
+        """Number of tilts."""
         return self.angle_deg.size
 
     def _forget(self) -> None:
@@ -101,9 +107,10 @@ class Projector:
         self._held = 0
 
     def sampled(self, fine: int) -> Self:
-        """The same geometry for lines with ``fine`` samples to a pixel, the first and last on its first and last pixel.
+        """The same geometry for lines with ``fine`` samples per pixel, ``fine * (width - 1) + 1`` samples in all.
 
-        A voxel's centre takes the linear interpolation between two samples, in place of a square's share in pixels.
+        The first and the last sample are at the centres of the first and the last pixel. The weights are those of the
+        linear interpolation between the two samples next to a voxel's centre, instead of the strip kernel.
         """
         if fine not in self._sampled:
             other = copy.copy(self)
@@ -114,14 +121,29 @@ class Projector:
 
     @property
     def matrix_bytes(self) -> int:
-        """About what all matrices take, bytes; no more than ``cache_bytes`` of it is held, and one matrix beside it."""
+        """Estimated size of all matrices, bytes; at most ``cache_bytes`` of it, and one more matrix, are kept."""
         angle = np.radians(self.angle_deg)
         share = np.full(len(self), 2.0) if self._fine else np.abs(np.sin(angle)) + np.abs(np.cos(angle)) + 1
         voxels = self.shape_zx[0] * self.shape_zx[1]
         return int(voxels * (8 * share.sum() + 4 * math.ceil(len(self) / TILTS)))
 
     def project(self, block: NDArray[Any]) -> Images:
-        """(tilts, y, width) float32: line integrals of a block (z, y, x), its values times angstrom."""
+        """Project a block.
+
+        Parameters
+        ----------
+        block
+            (z, y, x), real, any number of slices along y: a potential in volt, for example.
+
+        Returns
+        -------
+        (tilts, y, width) float32: line integrals, the unit of the block times angstrom.
+
+        Raises
+        ------
+        InputError
+            The array is not real, or its shape does not fit the geometry.
+        """
         given = self._checked(block, (self.shape_zx[0], -1, self.shape_zx[1]), "a block (z, y, x)")
         lines = _grouped(given)
         found = np.empty((len(lines), len(self), self.width, SLICES), np.float32)
@@ -131,7 +153,22 @@ class Projector:
         return _ungrouped(found, given.shape[1])
 
     def back(self, projected: NDArray[Any]) -> Images:
-        """(z, y, x) float32: the exact adjoint of :meth:`project`, applied to (tilts, y, width)."""
+        """Apply the exact adjoint (transpose) of :meth:`project`.
+
+        Parameters
+        ----------
+        projected
+            (tilts, y, width), real: images.
+
+        Returns
+        -------
+        (z, y, x) float32: the unit of the images times angstrom.
+
+        Raises
+        ------
+        InputError
+            The array is not real, or its shape does not fit the geometry.
+        """
         given = self._checked(projected, (len(self), -1, self.width), "images (tilts, y, width)")
         lines = _grouped(given)
         found = np.zeros((len(lines), *self.shape_zx, SLICES), np.float32)
@@ -149,7 +186,10 @@ class Projector:
         return given.astype(np.float32, copy=False)
 
     def _matrices(self) -> Iterator[tuple[int, Any]]:
-        """First tilt and matrix (z * x, tilts * width), :data:`TILTS` tilts each; kept as far as the cache reaches."""
+        """Yield the first tilt and the matrix (z * x, tilts * width) of each group of :data:`TILTS` tilts.
+
+        Matrices are kept for later calls as long as they fit into the cache.
+        """
         for first in range(0, len(self), TILTS):
             matrix = self._made.get(first)
             if matrix is None:
@@ -161,7 +201,7 @@ class Projector:
             yield first, matrix
 
     def _matrix(self, tilts: slice) -> Any:
-        """Shares of voxels in pixels of some tilts, times the voxel size: scipy's CSR, one row per voxel."""
+        """Shares of voxels in pixels of some tilts, times the voxel size: a CSR array of scipy, one row per voxel."""
         from scipy import sparse
 
         angles, shifts = np.radians(self.angle_deg[tilts]), self.shift_x[tilts] / self.voxel_size
@@ -187,14 +227,14 @@ class Projector:
 
 
 def _places(shape_zx: tuple[int, int], angle: float) -> NDArray[np.float64]:
-    """(z * x,) where voxels land at an angle (radian), pixels from the detector's centre."""
+    """(z * x,): positions of the projected voxel centres at an angle (radian), pixels from the detector's centre."""
     nz, nx = shape_zx
     z, x = np.arange(nz) - (nz - 1) / 2, np.arange(nx) - (nx - 1) / 2
     return (z[:, None] * math.sin(angle) + x * math.cos(angle)).ravel()
 
 
 def _neighbours(place: NDArray[np.float64], share: NDArray[np.float32]) -> NDArray[np.int32]:
-    """First of the two samples beside each place; ``share`` (places, 2) is filled with their linear weights."""
+    """The lower of the two samples next to each position; writes their linear weights into ``share`` (positions, 2)."""
     first = np.floor(place)
     share[:, 1] = place - first
     share[:, 0] = 1 - share[:, 1]
@@ -202,10 +242,11 @@ def _neighbours(place: NDArray[np.float64], share: NDArray[np.float32]) -> NDArr
 
 
 def _shares(place: NDArray[np.float64], angle: float, share: NDArray[np.float32]) -> NDArray[np.int32]:
-    """First pixel each voxel reaches, that lies at ``place`` (pixels); ``share`` (places, 3) is filled.
+    """The first pixel that each voxel, projected to ``place`` (pixels), overlaps.
 
-    Of a square of side 1 turned by an angle, the share left of a line t from its centre is the integral of a trapezoid:
-    boxes of widths ``|cos|`` and ``|sin|`` convolved.
+    Writes the shares of this pixel and the next two into ``share`` (positions, 3). The projection of a square of side 1
+    that is rotated by an angle is a trapezoid, the convolution of boxes of widths ``|cos|`` and ``|sin|``; the share on
+    one side of a line is the integral of this trapezoid.
     """
     long, short = sorted((abs(math.cos(angle)), abs(math.sin(angle))), reverse=True)
     half, top = (long + short) / 2, (long - short) / 2
@@ -226,7 +267,7 @@ def _shares(place: NDArray[np.float64], angle: float, share: NDArray[np.float32]
 
 
 def _grouped(array: Images) -> Images:
-    """(groups, a, x, SLICES) of (a, y, x), so that a matrix meets slices side by side; zeros behind the last."""
+    """Reorder (a, y, x) to (groups, a, x, SLICES), contiguous along slices; the last group is padded with zeros."""
     depth, rows, columns = array.shape
     groups = -(-rows // SLICES)
     found = np.empty((groups, depth, columns, SLICES), np.float32)
@@ -248,10 +289,23 @@ def _ungrouped(lines: Images, rows: int) -> Images:
 
 
 class TorchProjector(Projector):
-    """The same with PyTorch's sparse products, for a GPU: equal to :class:`Projector` within 1e-5 of the largest value.
+    """A projector that uses PyTorch's sparse products, for a GPU.
 
-    Arrays in and out are numpy's; matrices stay on the device, twice (for either direction), as far as ``cache_bytes``
-    reaches. Bytes may differ between devices, and there between versions of their libraries.
+    Its results equal those of :class:`Projector` within 1e-5 of the largest value; they may differ between devices, and
+    between versions of the libraries of a device. Input and output are numpy arrays. Each matrix is kept on the device
+    together with its transpose, up to ``cache_bytes`` in all.
+
+    Parameters
+    ----------
+    *args, **kwargs
+        As for :class:`Projector`.
+    device
+        Name of a device of PyTorch: ``cuda``, ``cuda:1``, ``cpu``.
+
+    Raises
+    ------
+    InputError
+        There is no CUDA device, or as for :class:`Projector`.
     """
 
     def __init__(self, *args: Any, device: str = "cuda", **kwargs: Any) -> None:
@@ -288,7 +342,7 @@ class TorchProjector(Projector):
 
 
 class _Pair:
-    """A matrix and its transpose as PyTorch's sparse tensors; sizes under the names that scipy's have."""
+    """A matrix and its transpose as sparse tensors of PyTorch; ``data``, ``indices``, ``indptr`` give their sizes."""
 
     def __init__(self, matrix: Any, device: Any) -> None:
         self.up, self.down = _to_torch(matrix, device), _to_torch(matrix.T, device)

@@ -1,10 +1,11 @@
-"""Tomograms from tilt series: weighted back-projection and SIRT, slice by slice across the tilt axis.
+"""Reconstruction of tomograms from tilt series: weighted back-projection (WBP) and SIRT, slice by slice.
 
-Images are line integrals (volt angstrom, as :meth:`~volengine.sim.imaging.projector.Projector.project` makes them),
-tomograms are in the object's own unit (volt). Of the object's Fourier transform the measured sections are brought back
-at their own height and the missing wedge stays empty: over the full range (-89 to 89 degrees by 1) the amplitude of a
-broad object is right; over -60 to 60 a round one keeps 2/3 of it, what is flat across the beam keeps less, and what is
-long in z keeps all.
+Images are line integrals (volt angstrom, as returned by
+:meth:`~volengine.sim.imaging.projector.Projector.project`); tomograms have the unit of the object (volt). Inside of the
+measured range of angles, WBP keeps the amplitudes of the object's Fourier transform; the missing wedge stays empty.
+With tilts from -89 to 89 degrees in steps of 1, the amplitude of a broad object is right. With tilts from -60 to 60, a
+round object keeps 2/3 of its amplitude, an object that is flat in the plane of the untilted specimen keeps less, and an
+object that is long in z keeps all of it.
 
 >>> import numpy as np
 >>> from volengine.sim.imaging.projector import Projector
@@ -14,9 +15,10 @@ long in z keeps all.
 >>> round(float(wbp(projector.project(volume), projector)[12:21, 0, 12:21].mean()), 1)
 2.0
 
-Every slice (all z and x at one y) is a problem of its own: blocks along y of any size give the same bytes. Nothing but
-the images is known beyond the detector's sides: lines are filled up with zeros there (``padding="zero"``: the potential
-in excess of ice is 0 in empty ice), or from edge to edge (``"edge"``: for images that end in the midst of things).
+Every slice (all z and x at one y) is reconstructed independently, so blocks along y of any size give the same bytes.
+Beyond the sides of the detector, image lines are padded with zeros (``padding="zero"``: the potential in excess of ice
+is 0 in empty ice), or with a straight line from one edge to the other (``"edge"``: for images that cut through
+structures).
 """
 
 from __future__ import annotations
@@ -35,26 +37,34 @@ from volengine.sim.imaging.projector import SLICES, Projector
 Floats = NDArray[np.float64]
 Images = NDArray[np.float32]
 LINES = 16
-"""Slices that are filtered at once: always as many, so that their number never chooses another code path."""
+"""Number of slices that are filtered at once; always the same, so that every block takes the same path of the FFT."""
 FINE = 2
-"""Samples per pixel of the lines that are brought back: the linear interpolation between pixels themselves smooths by
-where a voxel falls, which moved a point's peak by up to 0.24 voxel; between half pixels it moves by 0.03."""
+"""Samples per pixel of the lines that are back-projected. Linear interpolation smooths each voxel by an amount that
+depends on its position between the samples: with one sample per pixel it moved a point's peak by up to 0.24 voxel, with
+two by 0.03 voxel."""
 
 
 @dataclass(frozen=True)
 class Filter(Recipe):
-    """The weights of weighted back-projection.
+    """The filter of weighted back-projection.
 
     Parameters
     ----------
     weighting
-        ``ramp``: by frequency and by the tilts' local density (:func:`angular_weights`). ``exact``: by how many
+        ``ramp``: the frequency times the angular spacing of the tilts. ``exact``: the weights also depend on how many
         sections of the object's transform overlap at each frequency (after Harauz & van Heel, Optik 73:146, 1986).
     cutoff, sigma
-        Cycles per pixel: the weights hold up to ``cutoff``; beyond it they stay as they are there, times a Gaussian of
-        standard deviation ``sigma`` about it (IMOD's radial filter, with true sigma). ``cutoff=0.5`` is no fall-off.
+        Cycles per pixel. Above ``cutoff`` the weight no longer rises: it is that at the cutoff times a Gaussian
+        fall-off of standard deviation ``sigma`` (as IMOD's radial filter, but sigma is a true standard deviation).
+        With ``cutoff=0.5`` there is no fall-off.
     padding
-        What lies beyond an image's sides: ``zero``, or ``edge``, a straight line from one edge's value to the other's.
+        How image lines are continued beyond their sides: ``zero``, or ``edge``: a straight line from the value of one
+        edge to that of the other.
+
+    Raises
+    ------
+    InputError
+        The cutoff is not above 0 and at most 0.5, or sigma is not positive.
     """
 
     weighting: Literal["ramp", "exact"] = "ramp"
@@ -70,11 +80,20 @@ class Filter(Recipe):
 
 
 def angular_weights(angle_deg: ArrayLike) -> Floats:
-    """The range of angles each tilt stands for, (n,) float64, radian: half of the way to either neighbour.
+    """The range of angles that each tilt represents: half of the distance to the neighbour on each side.
 
-    Directions that differ by 180 degrees are the same, so the first and the last tilt are neighbours too. Where they
-    are far apart (the largest gap of all: the missing wedge) each stands for no more on that side than on its other
-    one. Equal tilts share. The sum of a full range is pi.
+    Directions that differ by 180 degrees are the same, so the first and the last tilt are neighbours as well. At the
+    largest gap (the missing wedge), a tilt represents at most as much on the side of the gap as on its other side.
+    Tilts with equal angles share their range.
+
+    Parameters
+    ----------
+    angle_deg
+        (n,): tilt angles, degrees, in any order.
+
+    Returns
+    -------
+    (n,) float64, radian; the sum over a full range of tilts is pi.
     """
     turned = np.round(np.asarray(angle_deg, float), 9) % 180.0
     angle, which, count = np.unique(turned, return_inverse=True, return_counts=True)
@@ -89,26 +108,39 @@ def angular_weights(angle_deg: ArrayLike) -> Floats:
 
 
 def padded_width(width: int) -> int:
-    """Pixels of a padded line: at least twice the width, so that no line reaches round to its other end."""
+    """Number of pixels of a padded line: at least twice the width, so that the filter does not wrap around."""
     from scipy import fft
 
     return int(fft.next_fast_len(2 * width, real=True))
 
 
 def weights_of(projector: Projector, how: Filter) -> Floats:
-    """(tilts, frequencies) float64, 1/angstrom: real-valued weights on ``rfft`` of padded lines, angles included.
+    """The weights of the back-projection, for the ``rfft`` of padded lines.
 
-    |nu| times the range of angles that a tilt stands for, radian. |nu| is the transform of the band-limited ramp's
-    samples (Ramachandran & Lakshminarayanan, PNAS 68:2236, 1971: 1/4, -1/pi^2, 0, -1/(3 pi)^2 ...): sampling |nu|
-    itself would lose the mean.
+    A weight is |nu| times the range of angles that a tilt represents, in radian. |nu| is the transform of the samples
+    of the band-limited ramp (Ramachandran & Lakshminarayanan, PNAS 68:2236, 1971: 1/4, -1/pi^2, 0, -1/(3 pi)^2 ...);
+    samples of |nu| itself would set the mean to 0.
 
     ``ramp``: the range is :func:`angular_weights`.
 
-    ``exact``: the range is that in which sections of a body of depth D overlap, over how many do: at frequency nu they
-    overlap as t(D nu sin(theta - theta_j)) with the triangle t(a) = max(0, 1 - |a|), and the range is t's integral
-    over all angles by its sum over the tilts. D is the central beam's way through the plane at that tilt. The integral
-    is 1 / (D nu) where that is small, which gives Harauz & van Heel's weights 1 / (D sum t); it ends at pi, so that an
-    even full range has the ramp down to the mean. Low frequencies near the missing wedge take its part.
+    ``exact``: the range is that in which the sections of an object of depth D overlap, divided by the number of
+    sections in it. At frequency nu two sections overlap by t(D nu sin(theta - theta_j)), with the triangle
+    t(a) = max(0, 1 - |a|); the range is the integral of t over all angles, divided by its sum over the tilts. D is the
+    length of the central beam within the plane at that tilt. For large D nu the integral is 1 / (D nu), which gives the
+    weights 1 / (D sum t) of Harauz & van Heel. The integral is limited to pi, so that evenly spaced tilts over the full
+    range have the ramp down to frequency 0. At low frequencies the tilts next to the missing wedge represent a part of
+    it.
+
+    Parameters
+    ----------
+    projector
+        The geometry: angles, plane, voxel size.
+    how
+        The filter.
+
+    Returns
+    -------
+    (tilts, padded_width // 2 + 1) float64, 1/angstrom.
     """
     size = padded_width(projector.width)
     cycles = np.fft.rfftfreq(size)
@@ -127,7 +159,7 @@ def weights_of(projector: Projector, how: Filter) -> Floats:
 
 
 def _overlap(projector: Projector, tilt: int, cycles: Floats) -> Floats:
-    """Radian: the angles in which sections overlap one tilt's at each frequency, over the sections in them."""
+    """The range of angles, radian, that overlaps one tilt's section at each frequency, per section in this range."""
     angle = np.radians(projector.angle_deg)
     nz, nx = projector.shape_zx
     cos, sin = abs(math.cos(angle[tilt])), abs(math.sin(angle[tilt]))
@@ -138,10 +170,28 @@ def _overlap(projector: Projector, tilt: int, cycles: Floats) -> Floats:
 
 
 def filtered(projections: NDArray[np.number], projector: Projector, how: Filter, fine: int = 1) -> Images:
-    """Images (tilts, y, width) times :func:`weights_of` along x; (tilts, y, fine * (width - 1) + 1) float32.
+    """Filter images along x with :func:`weights_of`.
 
-    With ``fine`` above 1 there are as many samples to a pixel, and what linear interpolation between them will smooth
-    on the average is made good: sinc(nu / fine)^2.
+    Parameters
+    ----------
+    projections
+        (tilts, y, width): line integrals.
+    projector
+        The geometry.
+    how
+        The filter.
+    fine
+        Samples per pixel of the result. Above 1, the spectrum is also divided by sinc(nu / fine)^2, which compensates
+        on average for the later linear interpolation between the samples.
+
+    Returns
+    -------
+    (tilts, y, fine * (width - 1) + 1) float32.
+
+    Raises
+    ------
+    InputError
+        The shape does not fit the geometry.
     """
     from scipy import fft
 
@@ -173,23 +223,29 @@ def filtered(projections: NDArray[np.number], projector: Projector, how: Filter,
 
 
 def wbp(projections: NDArray[np.number], projector: Projector, how: Filter | None = None) -> Images:
-    """Weighted back-projection: of filtered lines, interpolated at each voxel's centre.
+    """Reconstruct by weighted back-projection: filter the images along x, then interpolate at the centre of each voxel.
 
-    Peak memory beside images and tomogram: the matrices of ``projector.sampled(FINE)``, and filtered lines (twice
-    :data:`FINE` times the images) and tomogram once more; of some slices only, where the cache holds all matrices.
+    Peak memory in addition to images and tomogram: the matrices of ``projector.sampled(FINE)``, the filtered lines
+    (twice :data:`FINE` times the images) and a second tomogram. If the cache holds all matrices, lines and second
+    tomogram are those of :data:`~volengine.sim.imaging.projector.SLICES` slices only.
 
     Parameters
     ----------
     projections
-        (tilts, y, width), line integrals: volt angstrom.
+        (tilts, y, width): line integrals, volt angstrom.
     projector
-        Geometry of the tomogram: the nominal angles, its plane, its voxel size.
+        The geometry of the tomogram: its nominal angles, its plane, its voxel size.
     how
-        Weights; :class:`Filter`'s defaults where not given.
+        The filter; default: ``Filter()``.
 
     Returns
     -------
     (z, y, x) float32, volt.
+
+    Raises
+    ------
+    InputError
+        The shape of the images does not fit the geometry.
     """
     given = _checked(projections, projector)
     lines_to_volume = projector.sampled(FINE)
@@ -199,28 +255,34 @@ def wbp(projections: NDArray[np.number], projector: Projector, how: Filter | Non
     for first in range(0, rows, step):
         part = slice(first, first + step)
         volume[:, part] = lines_to_volume.back(filtered(given[:, part], projector, how or Filter(), FINE))
-    volume /= np.float32(projector.voxel_size)  # the adjoint's line element; what is summed here are values
+    volume /= np.float32(projector.voxel_size)  # the adjoint multiplies by the line element; here values are summed
     return volume
 
 
 def sirt(projections: NDArray[np.number], projector: Projector, iterations: int) -> Images:
-    """Simultaneous iterative reconstruction (Gilbert, J. Theor. Biol. 36:105, 1972, weighted by rows and columns).
+    """Reconstruct by SIRT (Gilbert, J. Theor. Biol. 36:105, 1972, with weights for rows and columns).
 
-    Each iteration adds ``C A' R (projections - A volume)`` to a volume that begins as zeros, where A projects and R and
-    C are one over the sums of A's rows and columns: the weighted residual falls at each one.
+    The volume starts as zeros. Each iteration adds ``C A' R (projections - A volume)``: A is the projection, A' its
+    adjoint, and R and C are the inverse sums of the rows and columns of A. The weighted residual falls in each
+    iteration.
 
     Parameters
     ----------
     projections
-        (tilts, y, width), line integrals: volt angstrom. What lies outside of the volume is taken for 0.
+        (tilts, y, width): line integrals, volt angstrom. Everything outside of the volume is assumed to be 0.
     projector
-        Geometry of the tomogram.
+        The geometry of the tomogram.
     iterations
-        At least 1; few (10 to 30) for noisy images.
+        Number of iterations, at least 1; for noisy images few (10 to 30).
 
     Returns
     -------
     (z, y, x) float32, volt.
+
+    Raises
+    ------
+    InputError
+        The shape of the images does not fit the geometry, or there are no iterations.
     """
     given = _checked(projections, projector)
     if iterations < 1:
@@ -238,7 +300,7 @@ def sirt(projections: NDArray[np.number], projector: Projector, iterations: int)
 
 
 def _inverse(sums: Images) -> Images:
-    """One over each sum; 0 where nothing was summed."""
+    """One over each sum; 0 where the sum is 0."""
     found = np.zeros_like(sums)
     np.divide(1, sums, out=found, where=sums > 0)
     return found
