@@ -1,6 +1,6 @@
-"""What is large and smooth: bilayers of vesicles, of sheets and of a segmentation; the carbon film and the ice.
+"""Large, smooth parts of the specimen: bilayers of vesicles, sheets and segmentations; the carbon film; the ice.
 
-Membranes are signed distances on a grid, made of clouds of points with normals (:mod:`~volengine.sim.shapes.surfaces`);
-:mod:`~volengine.sim.shapes.membranes` lays a profile of potential about them. :mod:`~volengine.sim.shapes.film` says
-where the carbon is, and where the ice ends.
+A membrane is a signed distance on a grid, computed from points with normals (:mod:`~volengine.sim.shapes.surfaces`);
+:mod:`~volengine.sim.shapes.membranes` adds a profile of potential around it. :mod:`~volengine.sim.shapes.film` computes
+the carbon film and the surfaces of the ice.
 """

@@ -1,4 +1,4 @@
-"""What a specimen lies in: a carbon film with a round hole, and the two surfaces of the ice.
+"""The support of a specimen: a carbon film with a round hole, and the two surfaces of the ice.
 
 >>> import numpy as np
 >>> film = draw_film(np.random.default_rng(1), (600.0, 4800.0, 4800.0), FilmRecipe(cover=0.2))
@@ -6,12 +6,12 @@
 >>> carbon(film, Box.of_shape((50, 400, 400)), voxel_size=12.0).shape
 (50, 400, 400)
 
-Carbon is off unless asked for. Its potential is that of atoms at 2.0 g/cm^3 in excess of the ice it replaces, with the
-noise that so many atoms at random places have; the noise of a voxel comes from a hash of its place and the seed, so it
-does not depend on the box it is computed in.
+There is a carbon film only if the recipe asks for one. Its potential is that of carbon atoms at 2.0 g/cm^3, in excess
+of the ice that it replaces, plus the fluctuation of the number of atoms at random positions. The noise of a voxel is a
+hash of its position and the seed, so it does not depend on the box for which it is computed.
 
-The ice's surfaces say how long electrons travel in it: :meth:`IceSurfaces.path` follows the tilted ray from the lower
-surface to the upper one. Outside of the volume and between the surfaces there is ice and nothing else.
+The surfaces of the ice determine the path of the electrons through it: :meth:`IceSurfaces.path` follows the tilted ray
+from the lower surface to the upper one. Between the surfaces, everything outside of the volume is ice.
 """
 
 from __future__ import annotations
@@ -35,31 +35,31 @@ Floats = NDArray[np.float64]
 CARBON_DENSITY = 2.0 / 12.011 * 0.602214
 """Atoms per cubic angstrom of amorphous carbon of 2.0 g/cm^3."""
 CARBON_POTENTIAL = POTENTIAL_OF_AMPLITUDE * 2.5088 * CARBON_DENSITY
-"""Volt of that carbon, by Peng's factor at 0."""
+"""Mean potential of this carbon, volt, from Peng's scattering factor at 0."""
 HEIGHT_JITTER = 0.3
-"""A film's middle is at the box's, more or less by at most this share of the box's height."""
+"""Largest distance between the middle of a film and that of the box, as a share of the box's height."""
 ROUGHNESS = 6.0
-"""Angstrom: root mean square of the unevenness of a film's faces and of its edge."""
+"""Root mean square of the unevenness of a film's faces and of its edge, angstrom."""
 
 
 @dataclass(frozen=True, eq=False)
 class Film:
-    """A film as it lies in a box.
+    """The geometry of a carbon film in a box.
 
     Parameters
     ----------
     middle
-        Height of its middle, angstrom.
+        Height (z) of its middle, angstrom.
     thickness
-        Angstrom.
+        Thickness, angstrom.
     hole
         Centre of the hole, y, x, angstrom.
     radius
-        Of the hole, angstrom.
+        Radius of the hole, angstrom.
     lower, upper
-        Unevenness of the faces over y and x; of the edge ``lower`` too.
+        Unevenness of the lower and the upper face over y and x; ``lower`` is also added to the edge of the hole.
     key
-        Of the noise.
+        Key of the noise, see :func:`noise`.
     """
 
     middle: float
@@ -72,11 +72,21 @@ class Film:
 
 
 def draw_film(rng: np.random.Generator, size_a: Vector3, recipe: FilmRecipe) -> Film:
-    """A film whose hole lies on a random side of a box that reaches from 0 to ``size_a`` (angstrom, z, y, x)."""
+    """Draw a film; the direction from the film to the centre of its hole is random.
+
+    Parameters
+    ----------
+    rng
+        The random generator.
+    size_a
+        The box extends from 0 to this position, angstrom, z, y, x.
+    recipe
+        Thickness, radius of the hole, and depth to which the carbon reaches into the box.
+    """
     depth, *plane = size_a
     side = random_circle(rng, 1)[0]
     longer = max(plane)
-    # along this direction the box reaches from -half to half about its centre; the edge stands where carbon shall begin
+    # along this direction the box extends from -half to half around its centre; place the edge where carbon is to begin
     half = longer / 2
     radius = 10 * recipe.hole_radius_nm
     distance = radius - (half - recipe.cover * longer)
@@ -88,9 +98,23 @@ def draw_film(rng: np.random.Generator, size_a: Vector3, recipe: FilmRecipe) -> 
 
 
 def filled(film: Film, box: Box, voxel_size: float) -> Floats:
-    """The share of each voxel of a box that is carbon, (z, y, x) float64, 0 to 1.
+    """The share of each voxel of a box that is carbon.
 
-    Each face is a ramp of one voxel: exact where the face is level, and the integral is right wherever it is.
+    At each face the share changes linearly over one voxel. This is exact for a face perpendicular to an axis; the
+    integral is right for every position of the face.
+
+    Parameters
+    ----------
+    film
+        The film.
+    box
+        Voxels; the centre of voxel (0, 0, 0) is at the origin of the frame.
+    voxel_size
+        Voxel size, angstrom.
+
+    Returns
+    -------
+    (z, y, x) float64, 0 to 1.
     """
     z, y, x = (np.arange(a, b, dtype=np.float64) * voxel_size for a, b in zip(box.start, box.stop, strict=True))
     low = film.middle - film.thickness / 2 + film.lower(y, x)
@@ -104,18 +128,22 @@ def filled(film: Film, box: Box, voxel_size: float) -> Floats:
 
 
 def carbon(film: Film, box: Box, voxel_size: float, ice: float = ICE_POTENTIAL) -> Floats:
-    """Potential of the film in excess of vitreous ice, volt, (z, y, x) float64; exactly 0 where there is no carbon.
+    """The potential of the film in excess of vitreous ice.
 
     Parameters
     ----------
     film
         The film.
     box
-        Voxels; voxel (0, 0, 0) has its centre at the frame's origin.
+        Voxels; the centre of voxel (0, 0, 0) is at the origin of the frame.
     voxel_size
-        Angstrom.
+        Voxel size, angstrom.
     ice
         Potential of vitreous ice, volt.
+
+    Returns
+    -------
+    (z, y, x) float64, volt; exactly 0 where there is no carbon.
     """
     share = filled(film, box, voxel_size)
     volts = share * (CARBON_POTENTIAL - ice)
@@ -130,10 +158,22 @@ def carbon(film: Film, box: Box, voxel_size: float, ice: float = ICE_POTENTIAL) 
 
 
 def noise(key: int, box: Box) -> Floats:
-    """Random numbers of mean 0 and variance 1 for the voxels of a box, each from its place and the key alone.
+    """Random numbers of mean 0 and variance 1 for the voxels of a box.
 
-    Two hashes of the place (splitmix64: Steele, Lea & Flood 2014) give eight uniform numbers of 16 bits, whose sum is
-    nearly normal (kurtosis -0.15, nothing beyond 4.9).
+    Each number depends only on the key and the position of its voxel. Two hashes of the position (splitmix64: Steele,
+    Lea & Flood 2014) give eight uniform numbers of 16 bits; their sum is nearly normal (excess kurtosis -0.15, no value
+    beyond 4.9).
+
+    Parameters
+    ----------
+    key
+        Key of the hash, from 0 to below 2^64.
+    box
+        Voxels.
+
+    Returns
+    -------
+    (z, y, x) float64.
     """
     axes = [np.arange(a, b, dtype=np.int64).astype(np.uint64) for a, b in zip(box.start, box.stop, strict=True)]
     with np.errstate(over="ignore"):
@@ -151,7 +191,7 @@ def noise(key: int, box: Box) -> Floats:
 
 
 def _mixed(value: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """The finaliser of splitmix64, after its step."""
+    """One step of splitmix64 and its finaliser."""
     z = value + np.uint64(0x9E3779B97F4A7C15)
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
@@ -163,20 +203,20 @@ def _mixed(value: NDArray[np.uint64]) -> NDArray[np.uint64]:
 
 @dataclass(frozen=True, eq=False)
 class IceSurfaces:
-    """Heights of the ice's surfaces over a box, angstrom above the box's centre.
+    """The surfaces of the ice over a box: heights in angstrom, relative to the centre of the box.
 
     Parameters
     ----------
     lower, upper
-        Waves, added to the planes.
+        Waves that are added to the lower and the upper plane.
     ridges
-        Heights of the ridges of both surfaces, over x (the first coordinate is 0 for the lower, 1 for the upper one).
+        Ridges of the lower and the upper surface; they depend on x only.
     thickness
-        Mean, angstrom.
+        Mean thickness, angstrom.
     slope
-        How much the thickness grows with y.
+        Increase of the thickness per length along y.
     size
-        Of the box, y, x, angstrom.
+        Size of the box, y, x, angstrom.
     """
 
     lower: SmoothField
@@ -187,7 +227,17 @@ class IceSurfaces:
     size: tuple[float, float]
 
     def heights(self, y: ArrayLike, x: ArrayLike) -> tuple[Floats, Floats]:
-        """Lower and upper surface at places (angstrom; arrays of one shape)."""
+        """Heights of the lower and the upper surface.
+
+        Parameters
+        ----------
+        y, x
+            Positions in the frame of the box, angstrom; arrays that broadcast to one shape.
+
+        Returns
+        -------
+        Two float64 arrays of this shape, angstrom above the centre of the box.
+        """
         one, two = np.broadcast_arrays(np.asarray(y, float), np.asarray(x, float))
         return self._height(0, one, two), self._height(1, one, two)
 
@@ -200,24 +250,31 @@ class IceSurfaces:
         return total
 
     def path(self, y: ArrayLike, detector: ArrayLike, tilt_deg: float) -> Floats:
-        """Angstrom of ice that electrons cross on their way to the detector.
+        """Length of the electrons' path through the ice.
 
-        A ray to the detector coordinate ``u`` is where ``x cos(tilt) + z sin(tilt) = u`` (x and z from the centre). It
-        meets a surface ``z = h(x)`` where ``x = (u - h(x) sin(tilt)) / cos(tilt)``, found by repetition; the error
-        falls each time by the steepness times the tangent of the tilt, 0.2 for the usual waves at 60 degrees.
+        The ray to the detector coordinate ``u`` is ``x cos(tilt) + z sin(tilt) = u`` (x and z from the centre). It
+        meets a surface ``z = h(x)`` at ``x = (u - h(x) sin(tilt)) / cos(tilt)``, which is solved by fixed-point
+        iteration. Each of the six iterations reduces the error by the surface's slope times the tangent of the tilt:
+        0.2 for the usual waves at 60 degrees.
 
         Parameters
         ----------
         y
-            (m,) angstrom, in the box's frame.
+            (m,): positions along the tilt axis, in the frame of the box, angstrom.
         detector
-            (n,) angstrom from the detector's centre.
+            (n,): positions on the detector, from its centre, angstrom.
         tilt_deg
-            Tilt angle, below 89.5.
+            Tilt angle, degrees; its absolute value is below 89.5.
 
         Returns
         -------
-        (m, n) float64. Beyond the box the surfaces go on as at its edge.
+        (m, n) float64, angstrom, at least 0. Outside of the box and its margin the waves keep the height of their
+        edge.
+
+        Raises
+        ------
+        InputError
+            The tilt is too large.
         """
         if not abs(tilt_deg) < 89.5:
             raise InputError(f"Ice is crossed at tilts below 89.5 degrees, not at {tilt_deg}.")
@@ -228,23 +285,27 @@ class IceSurfaces:
             height = np.full(u.shape, self.thickness * (which - 0.5))
             for _ in range(6):
                 height = self._height(which, along, (u - height * sine) / cosine + self.size[1] / 2)
-            crossing.append(height / cosine)  # along the ray; what both surfaces have in common is left out
+            crossing.append(height / cosine)  # along the ray, up to a constant that is the same for both surfaces
         length: Floats = np.maximum(crossing[1] - crossing[0], 0.0)
         return length
 
     def thickness_map(self, tilt_deg: float, shape: tuple[int, int], pixel_a: float, every: int = 8) -> Floats:
-        """:meth:`path` for the pixels of a detector, (y, x) float64, angstrom.
+        """:meth:`path` for all pixels of a detector.
 
         Parameters
         ----------
         tilt_deg
-            Tilt angle.
+            Tilt angle, degrees.
         shape
-            Of the image; its x centre, (nx - 1) / 2, is the tilt axis, its rows are those of the box.
+            Shape of the image, (y, x). The tilt axis is at x = (nx - 1) / 2; row 0 is at y = 0 of the box.
         pixel_a
-            Angstrom.
+            Pixel size, angstrom.
         every
-            The path is found at every so many pixels and linear between them.
+            The path is computed at every ``every``-th pixel along each axis and interpolated linearly.
+
+        Returns
+        -------
+        (y, x) float64, angstrom.
         """
         rows, columns = (np.arange(0, n - 1 + every, every, dtype=np.float64) for n in shape)
         coarse = self.path(rows * pixel_a, (columns - (shape[1] - 1) / 2) * pixel_a, tilt_deg)
@@ -258,7 +319,17 @@ class IceSurfaces:
 
 
 def ice_surfaces(rng: np.random.Generator, size_a: Vector3, recipe: IceRecipe) -> IceSurfaces:
-    """Surfaces over a box that reaches from 0 to ``size_a`` (angstrom, z, y, x)."""
+    """Draw the surfaces of the ice.
+
+    Parameters
+    ----------
+    rng
+        The random generator.
+    size_a
+        The box extends from 0 to this position, angstrom, z, y, x.
+    recipe
+        Thickness, roughness, taper and ridges.
+    """
     depth, rows, columns = size_a
     margin = 2 * depth
     length, height = 10 * WAVELENGTH_NM, 10 * recipe.roughness_nm
@@ -270,7 +341,7 @@ def ice_surfaces(rng: np.random.Generator, size_a: Vector3, recipe: IceRecipe) -
 
 
 def _ridges(rng: np.random.Generator, length: float, height: float, margin: float) -> SmoothField:
-    """Heights that change along x only."""
+    """A field of ridges, whose height changes along x only."""
     drawn = SmoothField.random(rng, (0.0, length), 10 * RIDGE_WIDTH_NM, height, margin=margin)
-    knot = np.repeat(drawn.knot[:1], len(drawn.knot), axis=0) * math.sqrt(151 / 315)  # one axis that averages less
+    knot = np.repeat(drawn.knot[:1], len(drawn.knot), axis=0) * math.sqrt(151 / 315)  # only one axis averages knots
     return SmoothField(knot, drawn.begin, drawn.pitch)

@@ -1,9 +1,9 @@
-"""Membranes of a real segmentation: how far voxels lie from the middle of a label that is several voxels thick.
+"""Membranes from a real segmentation: the distance of voxels from the mid-surface of a label several voxels thick.
 
-A label says where somebody drew a membrane, not how thick it is. What counts here is its middle: the ridge of the
-smoothed label, found to a fraction of a voxel where the gradient along the steepest bend vanishes (C. Steger, IEEE
-Trans. Pattern Anal. 20, 1998, 113). A profile laid about that middle (:mod:`volengine.sim.shapes.membranes`) gives a
-bilayer of a bilayer's thickness without the label's stairs.
+A label shows where a membrane was drawn, but not how thick it is. Only its mid-surface is used: the ridge of the
+smoothed label, located with subvoxel accuracy where the first derivative along the direction of largest curvature is 0
+(C. Steger, IEEE Trans. Pattern Anal. 20, 1998, 113). A profile of potential around the mid-surface
+(:mod:`volengine.sim.shapes.membranes`) gives a bilayer of the right thickness without the steps of the label.
 
 >>> label = np.zeros((20, 20, 20), np.uint8)
 >>> label[:, :, 8:11] = 3  # the middle is at 9
@@ -12,9 +12,9 @@ bilayer of a bilayer's thickness without the label's stairs.
 >>> np.round(found[10, 10, 6:13], 3).tolist()
 [30.0, 20.0, 10.0, 0.0, 10.0, 20.0, 30.0]
 
-The distance has no sign: a label need not enclose anything. Where a label ends, its middle ends about one standard
-deviation of the Gaussian before. Each voxel depends on no more than :meth:`LabelRidge.halo`
-voxels around it, and has the same bytes for every block that has this halo.
+The distance has no sign, because a label need not enclose a volume. At the rim of a label, the mid-surface ends about
+one standard deviation of the Gaussian earlier than the label. The distance of a voxel depends only on the
+:attr:`LabelRidge.halo` voxels around it; it has the same bytes in every block that is read with this halo.
 """
 
 from __future__ import annotations
@@ -33,29 +33,35 @@ from volengine.core.recipe import Recipe
 Floats = NDArray[np.float64]
 Axes = tuple[Floats, Floats, Floats]
 
-_TRUNCATE = 4.0  # standard deviations after which the Gaussian ends
+_TRUNCATE = 4.0  # the Gaussian is cut off at this number of standard deviations
 _NEIGHBOURS = 6
-_MARGIN = 0.75  # voxels: ridge points farther than the nearest by this have no say
-_BEND, _STEEP = 0.15, 0.3  # of a ridge: least bend and largest slope along it, in units of the Gaussian's
-_FLAT = 1.5  # voxels along the surface for which its plane is trusted
-_BATCH = 1 << 17  # voxels at a time: what a block needs does not grow with the label in it
+_MARGIN = 0.75  # voxels: ridge points that are farther than the nearest by this have weight 0
+_BEND, _STEEP = 0.15, 0.3  # of a ridge: least curvature, and largest slope along it, relative to those of the Gaussian
+_FLAT = 1.5  # voxels: distance along the surface up to which the plane through a ridge point is used
+_BATCH = 1 << 17  # voxels at a time, so that the memory of a block does not grow with the label in it
 
 
 @dataclass(frozen=True)
 class LabelRidge(Recipe):
-    """How the middle of a label is found.
+    """How the mid-surface of a label is found.
 
     Parameters
     ----------
     voxel_size_a
-        Angstrom; cubes.
+        Voxel size of the label volume, angstrom; voxels are cubes.
     smoothing_vox
-        Standard deviation of the Gaussian, voxels: about half the label's thickness, so that its faces and stairs
-        vanish and the ridge stays.
+        Standard deviation of the Gaussian, voxels, 0.7 to 6: about half of the label's thickness, so that the steps of
+        the label vanish but the ridge remains.
     reach_a
-        Farther than this a voxel gets this distance.
+        Largest distance, angstrom, at least two voxels; voxels farther away get this value.
     least
-        Smallest value of the smoothed label (0 to 1) on a ridge: thinner and smaller bits of the label are left out.
+        Smallest value of the smoothed label on a ridge, above 0 and below 1. Thinner or smaller parts of the label are
+        ignored.
+
+    Raises
+    ------
+    InputError
+        A value is out of its range.
     """
 
     voxel_size_a: float
@@ -71,33 +77,33 @@ class LabelRidge(Recipe):
 
     @property
     def halo(self) -> int:
-        """Voxels around a voxel that its distance depends on: the reach, the Gaussian, and two for slopes and steps."""
+        """Number of voxels around a voxel on which its distance depends: reach, Gaussian, 4 for slopes and offsets."""
         return math.ceil(self.reach_a / self.voxel_size_a) + int(_TRUNCATE * self.smoothing_vox + 0.5) + 4
 
 
 def label_distance(
     labels: NDArray[Any], label: int, how: LabelRidge, start: Index3 = (0, 0, 0), at: Axes | None = None
 ) -> NDArray[np.float32]:
-    """Distance of every voxel, or of the points of another grid, from the middle of a label.
+    """The distance of every voxel, or of the points of another grid, from the mid-surface of a label.
 
     Parameters
     ----------
     labels
-        (z, y, x), with its halo.
+        (z, y, x), integers: a block of the label volume, including its halo.
     label
-        The membrane's.
+        The label of the membrane.
     how
-        How its middle is found.
+        How the mid-surface is found.
     start
-        Where the array lies in the volume, voxels.
+        Position of the block's first voxel in the volume, z, y, x, voxels.
     at
-        Places of the grid along z, y and x, (n,) each, in voxels of the volume; they lie in the array, or less than a
-        voxel beyond its faces. None: the array's voxels.
+        Coordinates of the grid along z, y and x, (n,) each, in voxels of the volume. They are inside of the block, or
+        less than a voxel outside of its faces. Default: the voxels of the block.
 
     Returns
     -------
-    (z, y, x) float32, angstrom, 0 to ``how.reach_a``. Values nearer than the halo to a face of the array are right only
-    where that is a face of the volume, beyond which the label goes on as at the face.
+    (z, y, x) float32, angstrom, from 0 to ``how.reach_a``. Voxels that are nearer to a face of the block than the halo
+    are right only if this is a face of the volume; beyond it the label is continued with its values at the face.
     """
     z, y, x = at or [np.arange(n, dtype=np.float64) + a for n, a in zip(labels.shape, start, strict=True)]
     axes = (z, y, x)
@@ -109,7 +115,7 @@ def label_distance(
     if not len(points):
         return far
     corner = [s.start + a for s, a in zip(window, start, strict=True)]
-    points[:, :3] += corner  # in the volume's voxels: the same bytes in every block
+    points[:, :3] += corner  # coordinates of the volume give the same bytes in every block
     shape = [s.stop - s.start for s in window]
     voxels = [
         np.minimum(np.maximum(np.rint(axis).astype(np.int64) - a, 0), n - 1)
@@ -121,7 +127,7 @@ def label_distance(
 
 
 def _window(mask: NDArray[np.bool_], halo: int) -> tuple[slice, slice, slice] | None:
-    """The box around what holds, wider by a halo; None if nothing does."""
+    """The bounding box of the mask, enlarged by a halo; None if the mask is empty."""
     found = []
     for axis, n in enumerate(mask.shape):
         (where,) = np.nonzero(mask.any(axis=tuple(a for a in range(3) if a != axis)))
@@ -132,7 +138,7 @@ def _window(mask: NDArray[np.bool_], halo: int) -> tuple[slice, slice, slice] | 
 
 
 def _near(seeds: NDArray[np.int64], shape: Index3, how: LabelRidge) -> NDArray[np.bool_]:
-    """Voxels that may have a point nearer than the reach: of itself, or of what lies up to a voxel beside it."""
+    """Voxels that, or whose surroundings within one voxel, may have a ridge point within the reach."""
     import edt
 
     away = np.ones(shape, np.uint8)
@@ -143,9 +149,10 @@ def _near(seeds: NDArray[np.int64], shape: Index3, how: LabelRidge) -> NDArray[n
 
 
 def _ridge(mask: NDArray[np.bool_], how: LabelRidge) -> tuple[Floats, Floats]:
-    """Points of the ridge (n, 3), in voxels from the window's corner as offsets from voxel centres, and normals.
+    """Find the points of the ridge.
 
-    The first three columns of the points are the voxel, the last three the offset.
+    Returns the points (n, 6) and their unit normals (n, 3). The first three columns of a point are its voxel, from the
+    corner of the window; the last three are the offset from the centre of this voxel, in voxels.
     """
     from scipy.ndimage import gaussian_filter
 
@@ -163,7 +170,7 @@ def _ridge(mask: NDArray[np.bool_], how: LabelRidge) -> tuple[Floats, Floats]:
 
 
 def _bends(padded: Floats, at: NDArray[np.int64], how: LabelRidge) -> tuple[Floats, Floats]:
-    """Those of some voxels (n, 3) that are on the ridge, as of :func:`_ridge`; the array is wider by a voxel."""
+    """Find the ridge points in voxels ``at`` (n, 3), as :func:`_ridge`; ``padded`` has one more voxel on each side."""
     here = at + 1
 
     def value(dz: int, dy: int, dx: int) -> Floats:
@@ -184,12 +191,12 @@ def _bends(padded: Floats, at: NDArray[np.int64], how: LabelRidge) -> tuple[Floa
     values, vectors = np.linalg.eigh(hessian)
     bend, normal = values[:, 0], vectors[:, :, 0]
     slope = gradient[:, 0] * normal[:, 0] + gradient[:, 1] * normal[:, 1] + gradient[:, 2] * normal[:, 2]
-    # On the slope of a curved label there are places whose steepest bend is a weak one along the label. Unlike on
-    # a ridge the label is steep there across that bend, and the bend is weak.
+    # On the flank of a curved label there are voxels whose largest curvature is along the label. They are no ridge: the
+    # curvature is small there, and the slope perpendicular to its direction is large.
     steep = np.sqrt(np.maximum((gradient * gradient).sum(axis=1) - slope * slope, 0.0))
     sharp = (bend < -_BEND * centre / how.smoothing_vox**2) & (steep < _STEEP * centre / how.smoothing_vox)
     offset = (slope / np.where(sharp, -bend, 1e-3))[:, None] * normal
-    # a little more than the voxel itself, so that no ridge falls between two of them
+    # a little more than half a voxel, so that no ridge is lost between two voxels
     on = sharp & (np.abs(offset).max(axis=1) <= 0.6)
     return np.concatenate([at[on], offset[on]], axis=1), normal[on]
 
@@ -202,10 +209,10 @@ def _from_ridge(
     distance: NDArray[np.float32],
     how: LabelRidge,
 ) -> None:
-    """Distances, angstrom, of the places ``where`` of a grid from a ridge, written into ``distance`` (flat).
+    """Compute the distances, angstrom, of some points of a grid from a ridge, and write them into ``distance`` (flat).
 
-    A place takes the distances from the planes through the nearest ridge points, weighted by how near they are; where
-    it lies beyond the ridge's rim, the way to the rim counts too.
+    The distance of a point is the mean of its distances from the planes through the nearest ridge points, with larger
+    weights for nearer ridge points. Beyond the rim of the ridge, the distance to the rim is included.
     """
     from scipy.spatial import cKDTree
 
@@ -222,7 +229,10 @@ def _from_ridge(
 
 
 def _blended(places: Floats, away: Floats, ridge: Floats, normals: Floats, nearest: NDArray[np.int64]) -> Floats:
-    """Distances (n,), voxels, from the planes of the nearest points (n, k), the nearest first, ``away`` far each."""
+    """Distances (n,), voxels, from the planes through the nearest ridge points (n, k).
+
+    The nearest point is the first one; ``away`` (n, k) is the distance to each point, infinite if there is none.
+    """
     found = np.isfinite(away)
     nearest = np.where(found, nearest, 0)
     step = places[:, None, :] - ridge[nearest]
@@ -231,8 +241,8 @@ def _blended(places: Floats, away: Floats, ridge: Floats, normals: Floats, neare
     aside = np.sqrt(np.maximum(away * away - height * height, 0.0, where=found, out=np.zeros_like(away)))
     beyond = np.maximum(aside - _FLAT, 0.0)
     plane = np.sqrt(height * height + beyond * beyond)
-    # The last neighbour has no say, nor have those as far as it: where several are equally far, it is the tree that
-    # chooses, and the tree is another one in every block. The same for the order in which they are added.
+    # The last neighbour, and all that are as far as it, have weight 0: which of several equally distant neighbours is
+    # found depends on the tree, and the tree differs between blocks. The order of the sum must not depend on it either.
     further = away - away[:, :1]
     margin = np.minimum(further[:, -1:], _MARGIN)
     weight = np.zeros_like(away)

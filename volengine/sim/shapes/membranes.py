@@ -1,19 +1,21 @@
-"""Bilayers: what potential they have across, how far a voxel is from one, and the points and meshes of their surface.
+"""Bilayers: their profile of potential, the distance of voxels from them, and points and meshes of their surface.
 
 A :class:`~volengine.core.specimen.Membrane` is the mid-plane of a bilayer, as signed distance on a coarse grid.
-:func:`at` reads that distance for a box of voxels, a :class:`Profile` turns it into volt:
+:func:`at` interpolates this distance for a box of voxels; a :class:`Profile` converts it to a potential in volt:
 
 >>> profile = bilayer(thickness_a=38.0)
 >>> [round(float(v), 1) for v in profile(np.array([0.0, 19.0, -19.0, 60.0]))]
 [0.2, 2.5, 2.5, 0.0]
 
-The profile follows from what a fluid bilayer of phosphatidylcholine is made of (Nagle & Tristram-Nagle, Biochim.
-Biophys. Acta 1469, 2000, 159): head groups of 319 A^3 as Gaussians, CH2 of 27.6 A^3 between two error functions, CH3
-of 54 A^3 as a Gaussian trough in the middle. Each kind's potential is the sum of its atoms' electron scattering
-factors at 0 (Peng et al., Acta Cryst. A52, 1996, 257) over its volume, less that of the ice it replaces.
+The profile is computed from the composition of a fluid bilayer of phosphatidylcholine (Nagle & Tristram-Nagle, Biochim.
+Biophys. Acta 1469, 2000, 159): head groups of 319 A^3 as Gaussians, CH2 groups of 27.6 A^3 as a slab with smooth edges
+(error functions), CH3 groups of 54 A^3 as a Gaussian trough in the middle. The potential of each group is the sum of
+its atoms' electron scattering factors at 0 (Peng et al., Acta Cryst. A52, 1996, 257) over its volume, minus that of the
+ice that it replaces.
 
-A voxel of 12 A sees the mean of the profile over itself, not its value at the centre: :meth:`Profile.averaged`. Only
-arithmetic and table look-ups happen per voxel, so a voxel's bytes do not depend on the box it is computed in.
+The value of a voxel is the mean of the profile over the voxel, not the value at its centre: :meth:`Profile.averaged`.
+Only arithmetic and table look-ups are done per voxel, so the bytes of a voxel do not depend on the box for which it is
+computed.
 """
 
 from __future__ import annotations
@@ -39,28 +41,29 @@ HEAD_FACTOR = 10 * 2.5088 + 18 * 0.5288 + 2.2135 + 8 * 1.9834 + 5.4876
 
 CH2_VOLUME, CH3_VOLUME, HEAD_VOLUME = 27.6, 54.0, 319.0  # cubic angstrom
 HEAD_TO_CARBON = 4.9
-"""Angstrom from the middle of the head to where the chains begin: (38.3 - 28.5) / 2 of fluid DPPC (Nagle's table 6)."""
+"""Distance from the middle of a head group to the chains, angstrom: (38.3 - 28.5) / 2, fluid DPPC (Nagle's table 6)."""
 HEAD = 4.0
-"""Angstrom from the middle of a head, by which thickness is measured, to its end: what counts as membrane."""
+"""Half the size of a head group, angstrom. Thickness is measured between the middles of the heads; a voxel counts as
+membrane up to this distance beyond them."""
 LIPID_AREA = 64.0
-"""Square angstrom of a lipid: how many heads there are."""
+"""Area per lipid in one leaflet, square angstrom."""
 HEAD_SIGMA = 3.4
-"""Standard deviation of the heads' places, angstrom; that of the chains' edges and ends is 0.7 of it."""
+"""Standard deviation of the positions of head groups, angstrom; that of the chains' edges and ends is 0.7 of it."""
 
 STEP = 0.25
-"""Angstrom between the entries of a profile's table."""
+"""Distance between the entries of a profile's table, angstrom."""
 
 
 @dataclass(frozen=True, eq=False)
 class Profile:
-    """Potential in excess of vitreous ice across a membrane that is alike on both sides.
+    """Potential in excess of vitreous ice across a symmetric membrane.
 
     Parameters
     ----------
     value
-        (n,) float64, volt, at 0, step, 2 step ... angstrom from the mid-plane; the last one is 0.
+        (n,) float64, volt: the potential at the distances 0, step, 2 step ... from the mid-plane; the last value is 0.
     step
-        Angstrom.
+        Distance between two values, angstrom.
     """
 
     value: Floats
@@ -68,7 +71,7 @@ class Profile:
 
     @property
     def reach(self) -> float:
-        """Angstrom from the mid-plane at which, and beyond which, the potential is exactly 0."""
+        """Distance from the mid-plane, angstrom, from which on the potential is exactly 0."""
         return (len(self.value) - 1) * self.step
 
     @property
@@ -77,7 +80,7 @@ class Profile:
         return float((2 * self.value.sum() - self.value[0]) * self.step)
 
     def __call__(self, distance: ArrayLike) -> Floats:
-        """Volt at distances in angstrom, of any sign and shape; between two entries of the table linear."""
+        """The potential, volt, at distances in angstrom (any sign, any shape); the table is interpolated linearly."""
         where = np.minimum(np.abs(np.asarray(distance, np.float64)) / self.step, float(len(self.value) - 1))
         low = np.minimum(where.astype(np.int64), len(self.value) - 2)
         rest = where - low
@@ -85,10 +88,20 @@ class Profile:
         return found
 
     def averaged(self, width_a: float) -> Profile:
-        """The profile as voxels of this side (angstrom) see it: its running mean over that width.
+        """The running mean of the profile over the width of a voxel.
 
-        The total stays. A plane across an axis gets exactly the means of its voxels; across any other direction the
-        mean over a cube is not quite this box, but as wide (its variance is width^2 / 12 in every direction).
+        The total is kept. For a membrane perpendicular to an axis, the result is exactly the mean over each voxel. For
+        other directions the weight of a cube is not a box function, but has the same variance, width^2 / 12.
+
+        Parameters
+        ----------
+        width_a
+            Side of a voxel, angstrom.
+
+        Raises
+        ------
+        InputError
+            The width is not positive.
         """
         if not width_a > 0:
             raise InputError(f"A voxel's side must be positive, not {width_a} angstrom.")
@@ -96,7 +109,7 @@ class Profile:
         sums = np.concatenate([[0.0], np.cumsum((self.value[1:] + self.value[:-1]) * (self.step / 2))])
 
         def integral(to: Floats) -> Floats:
-            """From 0 to distances of either sign: an odd function."""
+            """The integral from 0 to distances of either sign."""
             far = np.minimum(np.abs(to), self.reach)
             low = np.minimum((far / self.step).astype(np.int64), len(self.value) - 2)
             rest = far - low * self.step
@@ -115,21 +128,22 @@ def bilayer(thickness_a: float = 38.0, *, ice: float = ICE_POTENTIAL) -> Profile
     Parameters
     ----------
     thickness_a
-        From head to head (36 to 38 A in fluid bilayers; longer or straighter chains are thicker).
+        Distance between the middles of the head groups, angstrom (36 to 38 in fluid bilayers; longer or straighter
+        chains give thicker ones).
     ice
         Potential of vitreous ice, volt.
 
     Raises
     ------
     InputError
-        A bilayer so thin that no chains fit between the heads.
+        The bilayer is too thin for the chains.
     """
     half_chains = thickness_a / 2 - HEAD_TO_CARBON
     if half_chains * LIPID_AREA <= 2 * CH3_VOLUME:
         raise InputError(f"A bilayer of {thickness_a} A from head to head cannot be built; take about 38.")
     chains = POTENTIAL_OF_AMPLITUDE * CH2_FACTOR / CH2_VOLUME - ice
     ends = POTENTIAL_OF_AMPLITUDE * (CH3_FACTOR / CH3_VOLUME - CH2_FACTOR / CH2_VOLUME)
-    ends_width = 4 * CH3_VOLUME / LIPID_AREA  # four chains meet in the middle
+    ends_width = 4 * CH3_VOLUME / LIPID_AREA  # four chains of two lipids end in the middle
     head = (POTENTIAL_OF_AMPLITUDE * HEAD_FACTOR - ice * HEAD_VOLUME) / LIPID_AREA
     soft = HEAD_SIGMA * 0.7
     reach = thickness_a / 2 + 5 * HEAD_SIGMA
@@ -142,18 +156,23 @@ def bilayer(thickness_a: float = 38.0, *, ice: float = ICE_POTENTIAL) -> Profile
 
 
 def cts_bilayer(thickness_a: float = 72.0, *, pixel_a: float = 12.0, peak: float = 2.0) -> Profile:
-    """CryoTomoSim's first profile: a slab of 0.5 with faces of 1.0, blurred by two pixels.
+    """The first profile of CryoTomoSim: a slab of 0.5 with faces of 1.0, blurred by two pixels.
 
-    As told in the methods of Purnell et al., bioRxiv 2023.04.28.538636 (without the noise).
+    After the methods of Purnell et al., bioRxiv 2023.04.28.538636, without the noise.
 
     Parameters
     ----------
     thickness_a
-        From face to face (60 to 84 A there).
+        Distance between the outer sides of the faces, angstrom (60 to 84 in the paper).
     pixel_a
-        Side of its pixels: a face is one pixel wide.
+        Pixel size of CryoTomoSim, angstrom: a face is one pixel wide.
     peak
-        Volt of the largest value; the original has no physical unit.
+        Largest value of the profile, volt; the original has no physical unit.
+
+    Raises
+    ------
+    InputError
+        A value is not positive.
     """
     if min(thickness_a, pixel_a, peak) <= 0:
         raise InputError(f"A thickness of {thickness_a} A, pixels of {pixel_a} A, a peak of {peak} V: not positive.")
@@ -168,12 +187,12 @@ def cts_bilayer(thickness_a: float = 72.0, *, pixel_a: float = 12.0, peak: float
 
 
 def _gauss(x: Floats, sigma: float) -> Floats:
-    """A Gaussian of integral 1."""
+    """A Gaussian with integral 1."""
     return np.array([math.exp(-0.5 * (v / sigma) ** 2) for v in x]) / (sigma * math.sqrt(2 * math.pi))
 
 
 def _blurred_slab(x: Floats, low: float, high: float, sigma: float) -> Floats:
-    """1 from low to high, 0 elsewhere, blurred by a Gaussian."""
+    """The function that is 1 from low to high and 0 elsewhere, convolved with a Gaussian."""
     wide = sigma * math.sqrt(2)
     return np.array([0.5 * (math.erf((high - v) / wide) - math.erf((low - v) / wide)) for v in x])
 
@@ -182,7 +201,17 @@ def _blurred_slab(x: Floats, low: float, high: float, sigma: float) -> Floats:
 
 
 def within(membrane: Membrane, box: Box, voxel_size: float) -> Box:
-    """The part of a box of voxels that lies in the membrane's grid; elsewhere its distance is as large as it gets."""
+    """The part of a box of voxels inside of the membrane's grid.
+
+    Parameters
+    ----------
+    membrane
+        The surface.
+    box
+        Voxels; the centre of voxel (0, 0, 0) is at the origin of the frame.
+    voxel_size
+        Voxel size, angstrom.
+    """
     span = [(n - 1) * membrane.spacing for n in membrane.distance.shape]
     low = [math.ceil(c / voxel_size) for c in membrane.corner]
     high = [math.floor((c + s) / voxel_size) + 1 for c, s in zip(membrane.corner, span, strict=True)]
@@ -190,21 +219,23 @@ def within(membrane: Membrane, box: Box, voxel_size: float) -> Box:
 
 
 def at(membrane: Membrane, box: Box, voxel_size: float) -> Floats32:
-    """Signed distance from the mid-plane at the centres of a box of voxels, trilinear in the membrane's grid.
+    """The signed distance from the mid-plane at the centres of a box of voxels.
+
+    The membrane's grid is interpolated trilinearly. Outside of the grid the value of the nearest point on its edge is
+    used.
 
     Parameters
     ----------
     membrane
         The surface.
     box
-        Voxels; voxel (0, 0, 0) has its centre at the frame's origin.
+        Voxels; the centre of voxel (0, 0, 0) is at the origin of the frame.
     voxel_size
-        Angstrom.
+        Voxel size, angstrom.
 
     Returns
     -------
-    (z, y, x) float32, angstrom, negative inside. Outside of the grid: the value at the nearest point of its edge. Each
-    value has the same bytes for every box that holds the voxel.
+    (z, y, x) float32, angstrom, negative inside. A voxel has the same bytes in every box that contains it.
     """
     field = membrane.distance
     for axis, (start, stop) in enumerate(zip(box.start, box.stop, strict=True)):
@@ -217,9 +248,18 @@ def at(membrane: Membrane, box: Box, voxel_size: float) -> Floats32:
 
 
 def distance_to(membrane: Membrane, points: ArrayLike) -> Floats:
-    """Signed distance from the mid-plane, (n,) float64, angstrom, of points (n, 3), angstrom, z, y, x.
+    """The signed distance of points from the mid-plane; interpolation as in :func:`at`.
 
-    Trilinear; outside of the grid the value at the nearest point of its edge.
+    Parameters
+    ----------
+    membrane
+        The surface.
+    points
+        (n, 3): positions z, y, x, angstrom.
+
+    Returns
+    -------
+    (n,) float64, angstrom, negative inside.
     """
     where = (np.asarray(points, np.float64).reshape(-1, 3) - membrane.corner) / membrane.spacing
     cells = [_cells(w, n) for w, n in zip(where.T, membrane.distance.shape, strict=True)]
@@ -235,7 +275,19 @@ def distance_to(membrane: Membrane, points: ArrayLike) -> Floats:
 
 
 def gradient_at(membrane: Membrane, points: ArrayLike) -> Floats:
-    """Unit vectors (n, 3) along which the distance grows fastest: the outward normals of points near the surface."""
+    """The gradient of the signed distance: near the surface, its outward normal.
+
+    Parameters
+    ----------
+    membrane
+        The surface.
+    points
+        (n, 3): positions z, y, x, angstrom.
+
+    Returns
+    -------
+    (n, 3) float64: unit vectors z, y, x; 0 where the distance is constant.
+    """
     where = np.asarray(points, np.float64).reshape(-1, 3)
     slope = np.empty_like(where)
     for axis in range(3):
@@ -247,7 +299,7 @@ def gradient_at(membrane: Membrane, points: ArrayLike) -> Floats:
 
 
 def _cells(where: Floats, count: int) -> tuple[NDArray[np.int64], Floats]:
-    """Lower neighbour and the way to the upper one, of positions in units of a grid of ``count`` points."""
+    """The lower neighbour of each position (in steps of a grid of ``count`` points), and the fraction beyond it."""
     inside = np.minimum(np.maximum(where, 0.0), count - 1.0)
     low = np.minimum(inside.astype(np.int64), count - 2)
     return low, inside - low
@@ -259,19 +311,19 @@ def _cells(where: Floats, count: int) -> tuple[NDArray[np.int64], Floats]:
 def surface_mesh(
     membrane: Membrane, limits_a: tuple[float, float, float] | None = None
 ) -> tuple[Floats, NDArray[np.int32]]:
-    """The mid-plane as triangles (marching cubes, Lewiner et al. 2003, of the distance).
+    """Triangulate the mid-plane (marching cubes, Lewiner et al. 2003, at distance 0).
 
     Parameters
     ----------
     membrane
         The surface.
     limits_a
-        Keep the triangles that lie between 0 and these positions, z, y, x.
+        Keep only triangles whose vertices are all between 0 and this position, angstrom, z, y, x; default: keep all.
 
     Returns
     -------
-    Vertices (n, 3), angstrom, z, y, x, and faces (m, 3) int32. Seen from outside in a right-handed frame x, y, z, a
-    face's vertices go counterclockwise. Empty arrays where nothing is left.
+    Vertices (n, 3) float64, angstrom, z, y, x, and faces (m, 3) int32. The vertices of a face are counterclockwise,
+    seen from outside in a right-handed frame x, y, z. The arrays are empty if there is no triangle.
     """
     from skimage.measure import marching_cubes
 
@@ -292,7 +344,7 @@ def surface_mesh(
 
 
 def mesh_area(vertices: Floats, faces: NDArray[np.int32]) -> Floats:
-    """Area of each face, square angstrom."""
+    """The area of each face, (m,) float64, square angstrom; vertices and faces as from :func:`surface_mesh`."""
     a, b, c = (vertices[faces[:, i]] for i in range(3))
     cross = np.cross(b - a, c - a)
     area: Floats = 0.5 * np.sqrt((cross**2).sum(axis=1))
@@ -300,23 +352,28 @@ def mesh_area(vertices: Floats, faces: NDArray[np.int32]) -> Floats:
 
 
 def surface_points(membrane: Membrane, spacing_a: float, rng: np.random.Generator) -> tuple[Floats, Floats]:
-    """Points spread evenly over the mid-plane, in random order, and the normals there.
+    """Draw points that are spread evenly over the mid-plane, in random order, and their normals.
 
-    No two are closer than ``spacing_a``, and no place of the surface is much farther than that from one: the points are
-    thrown uniformly by area and thinned (a Poisson-disk sample, by random priorities).
+    No two points are closer than ``spacing_a``, and no part of the surface is much farther than this from a point.
+    Uniformly distributed points are drawn and thinned (a Poisson-disk sample with random priorities).
 
     Parameters
     ----------
     membrane
         The surface.
     spacing_a
-        Angstrom.
+        Smallest distance between two points, angstrom.
     rng
-        What draws them.
+        The random generator.
 
     Returns
     -------
-    Points and unit normals (outward), each (n, 3) float64, z, y, x.
+    Points (angstrom) and outward unit normals, each (n, 3) float64, z, y, x.
+
+    Raises
+    ------
+    InputError
+        The spacing is not positive.
     """
     if not spacing_a > 0:
         raise InputError(f"The spacing of a membrane's points must be positive, not {spacing_a} angstrom.")
@@ -338,7 +395,7 @@ def surface_points(membrane: Membrane, spacing_a: float, rng: np.random.Generato
 
 
 def _thinned(points: Floats, spacing: float) -> NDArray[np.bool_]:
-    """Which points stay when, in their order, each one removes the later ones nearer than ``spacing``."""
+    """Which points are kept if each kept point, in order, removes all later points nearer than ``spacing``."""
     from scipy.spatial import cKDTree
 
     pairs = cKDTree(points).query_pairs(spacing, output_type="ndarray")

@@ -1,4 +1,4 @@
-"""Open membranes that run through a whole box: endoplasmic reticulum, the edge of a cell.
+"""Open membranes that cross a whole box, such as endoplasmic reticulum or a plasma membrane.
 
 >>> import numpy as np
 >>> one = sheet(np.random.default_rng(1), (300.0, 800.0, 800.0), SheetsRecipe(height_nm=0), (0, 0, 1), position=0.5)
@@ -27,7 +27,10 @@ SPACING = 10.0  # angstrom, of the grid of distances
 
 
 def across_z(rng: np.random.Generator) -> Floats:
-    """A random unit vector (3,) across z: a sheet with this normal stands on edge, so that a tomogram shows it."""
+    """Draw a unit vector (3,) perpendicular to z.
+
+    A sheet with this normal is parallel to the beam of the untilted specimen, so the missing wedge does not hide it.
+    """
     drawn = np.zeros(3)
     while not drawn.any():
         drawn = random_directions(rng, 1)[0] * np.array([0.0, 1.0, 1.0])
@@ -44,22 +47,26 @@ def sheet(
     *,
     instance: int = 1,
 ) -> Membrane:
-    """A membrane through a whole box.
+    """Make a wavy membrane that crosses a whole box.
 
     Parameters
     ----------
     rng
-        What draws its waves.
+        Random generator for the waves.
     size_a
-        The box reaches from 0 to here, angstrom, z, y, x.
+        The box extends from 0 to this position, angstrom, z, y, x.
     recipe
-        Its waves and its name.
+        Wavelength and height of the waves, and the name of the class.
     normal
-        (3,) unit vector, z, y, x: the side that counts as outside.
+        (3,): unit vector z, y, x; it points to the side that counts as outside.
     position
-        Where along the normal it runs, as a share of the box: 0.5 is through the centre.
+        Position along the normal, as a share of the box: 0.5 is the centre.
     instance
-        Its number.
+        Instance number of the membrane.
+
+    Returns
+    -------
+    The membrane, with its signed distance on a grid of 10 A.
     """
     size = np.asarray(size_a, float)
     frame = _frame(np.asarray(normal, float))
@@ -73,7 +80,7 @@ def sheet(
         np.arange(math.ceil(s / SPACING) + 3) * SPACING + c - a for s, c, a in zip(size, corner, anchor, strict=True)
     ]
     height = _along(rest, frame[2])
-    unsure = np.abs(height) <= float(np.abs(waves.knot).max())  # a spline stays between its knots
+    unsure = np.abs(height) <= float(np.abs(waves.knot).max())  # a B-spline stays within the range of its knots
     above = height > 0
     one, two = (_along(rest, axis)[unsure] + half for axis in frame[:2])
     above[unsure] = height[unsure] > waves.at(one, two)
@@ -86,7 +93,7 @@ def sheet(
 
 
 def _frame(normal: Floats) -> tuple[Floats, Floats, Floats]:
-    """Two unit axes across a normal, and the normal."""
+    """Two unit vectors perpendicular to a normal and to each other, and the normal."""
     other = np.array([1.0, 0.0, 0.0]) if abs(normal[0]) < 0.9 else np.array([0.0, 1.0, 0.0])
     first = np.cross(other, normal)
     first /= math.sqrt(float((first * first).sum()))
@@ -94,7 +101,7 @@ def _frame(normal: Floats) -> tuple[Floats, Floats, Floats]:
 
 
 def _cloud(waves: SmoothField, frame: tuple[Floats, Floats, Floats], half: float) -> Cloud:
-    """The points of a wavy plane through 0."""
+    """The points and normals of a wavy plane through 0."""
     first, second, normal = frame
     line = np.arange(0.0, 2 * half, STEP)
     steep_1 = (waves(line + 1, line) - waves(line - 1, line)) / 2
@@ -107,12 +114,12 @@ def _cloud(waves: SmoothField, frame: tuple[Floats, Floats, Floats], half: float
 
 
 def _along(rest: list[Floats], direction: Floats) -> Floats:
-    """Coordinate along a direction at every point of a grid given by its axes."""
+    """The coordinate along a direction, at every point of the grid with these axes."""
     z, y, x = (line * d for line, d in zip(rest, direction, strict=True))
     found: Floats = z[:, None, None] + y[:, None] + x
     return found
 
 
 def _far(above: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """The distance where no sheet is near."""
+    """The distances if the sheet is nowhere within reach."""
     return np.where(above, np.float32(REACH), np.float32(-REACH))

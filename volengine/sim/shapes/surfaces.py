@@ -1,15 +1,15 @@
-"""Surfaces as points with normals, their signed distance on a grid, and smooth random functions they are shaped by.
+"""Surfaces as points with normals, their signed distance on a grid, and smooth random functions that shape them.
 
-A surface is given by points so dense that it is nearly flat between them. The distance of a place from the surface is
-then that from the plane through the nearest point (:func:`signed_distance`): the error is below
-``step^2 / (8 R) (1 + h / R)`` for points ``step`` apart, a radius of curvature ``R`` and a place ``h`` away, 0.2 A
-for ``step`` = 10, ``R`` = 100 and ``h`` = 60.
+The points of a surface are so dense that it is nearly flat between them. The distance of a position from the surface is
+computed as that from the plane through the nearest point (:func:`signed_distance`). Its error is below
+``step^2 / (8 R) (1 + h / R)`` for points at a distance ``step`` from each other, a radius of curvature ``R`` and a
+position at the distance ``h``: 0.2 A for ``step`` = 10, ``R`` = 100 and ``h`` = 60.
 
 >>> bump = SmoothField.random(np.random.default_rng(1), size=(1000.0, 1000.0), wavelength=500.0, amplitude=20.0)
 >>> bump(np.array([0.0, 400.0]), np.array([10.0, 20.0, 30.0])).shape
 (2, 3)
 
-Only arithmetic and square roots, no sines, so that a seed gives the same bytes on every machine.
+Only arithmetic and square roots are used, no sines, so that a seed gives the same bytes on every machine.
 """
 
 from __future__ import annotations
@@ -27,24 +27,26 @@ Floats = NDArray[np.float64]
 Floats32 = NDArray[np.float32]
 
 REACH = 80.0
-"""Angstrom up to which the distance of a membrane is kept; farther away it is this."""
+"""Largest distance from a membrane that is stored, angstrom; positions farther away get this value."""
 
 
 @dataclass(frozen=True, eq=False)
 class Cloud:
-    """A surface as points.
+    """A surface as points with normals.
 
     Parameters
     ----------
-    point, normal
-        (n, 3), angstrom, z, y, x; normals are unit vectors that point outward.
+    point
+        (n, 3) float64: positions z, y, x, angstrom.
+    normal
+        (n, 3) float64: outward unit normals z, y, x.
     """
 
     point: Floats
     normal: Floats
 
     def moved(self, by: ArrayLike) -> Cloud:
-        """The same surface elsewhere."""
+        """The surface, shifted by (3,), angstrom, z, y, x."""
         return Cloud(self.point + np.asarray(by, float), self.normal)
 
     def __len__(self) -> int:
@@ -52,19 +54,19 @@ class Cloud:
 
 
 def signed_distance(cloud: Cloud, spacing: float) -> tuple[Floats, Floats32]:
-    """Signed distance from a closed surface, cut at :data:`REACH`, on a grid that holds all places nearer than that.
+    """The signed distance from a closed surface, limited to :data:`REACH`, on a grid that holds all nearer positions.
 
     Parameters
     ----------
     cloud
         The surface.
     spacing
-        Of the grid, angstrom.
+        Spacing of the grid, angstrom.
 
     Returns
     -------
-    The position of the grid's first point, a multiple of the spacing; and the distance, (z, y, x) float32, negative
-    where the normals come from.
+    The position of the grid's first point, (3,) angstrom, a multiple of the spacing; and the distance, (z, y, x)
+    float32, angstrom, negative inside of the surface.
     """
     from scipy.ndimage import binary_fill_holes
 
@@ -83,16 +85,22 @@ def signed_distance_of_heights(
     corner: Floats,
     spacing: float,
 ) -> Floats32:
-    """Signed distance from an open surface on a given grid, (z, y, x) float32.
+    """The signed distance from an open surface, limited to :data:`REACH`, on a given grid.
 
     Parameters
     ----------
     cloud
-        The surface; it must go on beyond the grid by :data:`REACH`.
+        The surface; it must extend beyond the grid by :data:`REACH`.
     above
-        (z, y, x): the far places on the side to which the normals point.
-    corner, spacing
-        Of the grid, angstrom; ``corner`` a multiple of ``spacing``.
+        (z, y, x) bool: whether a grid point is on the side to which the normals point; used for points out of reach.
+    corner
+        (3,): position of the grid's first point, angstrom, a multiple of the spacing.
+    spacing
+        Spacing of the grid, angstrom.
+
+    Returns
+    -------
+    (z, y, x) float32, angstrom, positive on the side to which the normals point.
     """
     distance = np.where(above, np.float32(REACH), np.float32(-REACH))
     near, value = _near(cloud, np.rint(corner / spacing), index3(above.shape), spacing)
@@ -103,7 +111,7 @@ def signed_distance_of_heights(
 def _near(
     cloud: Cloud, corner: Floats, shape: tuple[int, int, int], spacing: float
 ) -> tuple[NDArray[np.bool_], Floats32]:
-    """The grid points within reach of the surface, and their distances."""
+    """Which grid points are within reach of the surface (z, y, x), and the signed distances of these points."""
     from scipy.ndimage import distance_transform_edt
     from scipy.spatial import cKDTree
 
@@ -116,8 +124,8 @@ def _near(
     index = np.argwhere(near)
     places = (index + corner) * spacing
     nearest = first[tuple(seed[:, near])].astype(np.int64)
-    # Far places have many points that are about as near, which makes a search for the nearest slow. Instead: walk down
-    # to the surface along the normal, and search from there.
+    # For a distant position many points are about equally near, which makes the search for the nearest point slow.
+    # Therefore move to the surface along the normal first, and search from there.
     tree = cKDTree(cloud.point)
     for _ in range(2):
         height = _height(places, cloud, nearest)
@@ -126,7 +134,7 @@ def _near(
 
 
 def _height(places: Floats, cloud: Cloud, nearest: NDArray[np.int64]) -> Floats:
-    """Signed distance of places from the planes through points of the cloud."""
+    """The signed distance of positions from the planes through points of the cloud."""
     step, normal = places - cloud.point[nearest], cloud.normal[nearest]
     height: Floats = step[:, 0] * normal[:, 0] + step[:, 1] * normal[:, 1] + step[:, 2] * normal[:, 2]
     return height
@@ -139,16 +147,16 @@ def _height(places: Floats, cloud: Cloud, nearest: NDArray[np.int64]) -> Floats:
 class SmoothField:
     """A smooth function of two coordinates: a uniform cubic B-spline over a grid of heights.
 
+    Outside of the grid the function has the value of the nearest point on its edge.
+
     Parameters
     ----------
     knot
-        (m, n) float64: heights, at ``begin + index * pitch``.
+        (m, n) float64: heights, angstrom, at ``begin + index * pitch``.
     begin
         Coordinates of the first knot, angstrom.
     pitch
-        Of the knots, angstrom.
-
-    Outside of the grid the function goes on as at its edge.
+        Distance between neighbouring knots, angstrom.
     """
 
     knot: Floats
@@ -164,9 +172,25 @@ class SmoothField:
         amplitude: float,
         margin: float = 0.0,
     ) -> SmoothField:
-        """Normally distributed knots half a wavelength apart, over 0 .. size and a margin around.
+        """Draw a field with normally distributed heights.
 
-        ``amplitude`` is the root mean square of the heights, angstrom.
+        Parameters
+        ----------
+        rng
+            The random generator.
+        size
+            The field extends from 0 to this size along both coordinates, angstrom, plus the margin.
+        wavelength
+            Twice the distance between knots, angstrom.
+        amplitude
+            Root mean square of the heights, angstrom.
+        margin
+            Width by which the field is extended on every side, angstrom.
+
+        Raises
+        ------
+        InputError
+            The wavelength is not positive, or another value is negative.
         """
         if not (wavelength > 0 and amplitude >= 0 and min(size) >= 0 and margin >= 0):
             raise InputError(
@@ -180,14 +204,14 @@ class SmoothField:
         return cls(knot, (-before * pitch, -before * pitch), pitch)
 
     def __call__(self, first: ArrayLike, second: ArrayLike) -> Floats:
-        """Heights (m, n) on the grid of coordinates ``first`` (m,) and ``second`` (n,)."""
+        """The heights, (m, n) float64, on the grid of coordinates ``first`` (m,) and ``second`` (n,), angstrom."""
         (i, wi), (j, wj) = self._weights(first, 0), self._weights(second, 1)
         rows = sum(wi[k][:, None] * self.knot[i[k]] for k in range(4))
         found: Floats = sum(np.asarray(rows)[:, j[k]] * wj[k] for k in range(4))  # type: ignore[assignment]
         return found
 
     def at(self, first: ArrayLike, second: ArrayLike) -> Floats:
-        """Heights at single places: coordinates of one shape."""
+        """The heights at single positions, whose coordinates broadcast to one shape; float64 of this shape."""
         one, two = np.broadcast_arrays(np.asarray(first, float), np.asarray(second, float))
         (i, wi), (j, wj) = self._weights(one.ravel(), 0), self._weights(two.ravel(), 1)
         total = np.zeros(one.size)
@@ -199,7 +223,7 @@ class SmoothField:
         return total.reshape(one.shape)
 
     def _weights(self, where: ArrayLike, axis: int) -> tuple[list[NDArray[np.int64]], list[Floats]]:
-        """The four knots around each coordinate and their weights."""
+        """The four knots around each coordinate, and their weights."""
         count = self.knot.shape[axis]
         u = np.clip((np.asarray(where, float) - self.begin[axis]) / self.pitch, 0.0, count - 1.0)
         low = np.minimum(u.astype(np.int64), count - 2)

@@ -1,15 +1,16 @@
 """Vesicles: closed membranes of irregular shape.
 
-A vesicle is an ellipsoid, turned at random, with undulations. Their spectrum is that of thermal bending of a vesicle
-(Milner & Safran, Phys. Rev. A 36, 1987, 4371): the mean square of degree l falls as 1 / ((l - 1)(l + 2) l (l + 1)). A
-shape that bends more sharply than a radius of 50 A is smoothed until it does not: bilayers are stiff.
+A vesicle is a randomly oriented ellipsoid with undulations. Their spectrum is that of the thermal bending of a vesicle
+(Milner & Safran, Phys. Rev. A 36, 1987, 4371): the mean square amplitude of degree l falls as
+1 / ((l - 1)(l + 2) l (l + 1)). Bilayers are stiff: a shape with a radius of curvature below 50 A is smoothed until it
+has none.
 
 >>> import numpy as np
 >>> some = place_vesicles(np.random.default_rng(1), (600.0, 2000.0, 2000.0), VesiclesRecipe(radius_nm=(12, 20)))
 >>> [(m.spacing, float(m.distance.min()), float(m.distance.max())) for m in some]
 [(8.0, -80.0, 80.0), (8.0, -80.0, 80.0), (8.0, -80.0, 80.0)]
 
-Everything is drawn from the generator by arithmetic and square roots: same seed, same bytes, on any machine.
+Only arithmetic and square roots are used, so that a seed gives the same bytes on every machine.
 """
 
 from __future__ import annotations
@@ -30,26 +31,27 @@ from volengine.sim.shapes.surfaces import Cloud, signed_distance
 
 Floats = NDArray[np.float64]
 
-DEGREES = (2, 3, 4, 5)  # of the undulations
+DEGREES = (2, 3, 4, 5)  # Legendre degrees of the undulations
 SHARPEST = 50.0  # angstrom: smallest radius of curvature
-SPACING = 8.0  # angstrom, of the grids of distances
-GAP = 70.0  # angstrom: least distance between two mid-planes
-WALL_GAP = 40.0  # angstrom: least distance between a mid-plane and a wall
-TRIES = 20  # places tried for each vesicle
+SPACING = 8.0  # angstrom: spacing of the grids of distances
+GAP = 70.0  # angstrom: smallest distance between two mid-planes
+WALL_GAP = 40.0  # angstrom: smallest distance between a mid-plane and a wall
+TRIES = 20  # positions tried for each vesicle
 
 
 @dataclass(frozen=True, eq=False)
 class Shape:
-    """A star-shaped closed surface about 0: the radius in every direction.
+    """A star-shaped closed surface around 0, given by its radius in every direction.
 
     Parameters
     ----------
     axes
-        (3, 3): unit rows, the ellipsoid's directions.
+        (3, 3) float64: the directions of the ellipsoid's axes, unit vectors in rows.
     semi_axis
-        (3,), angstrom.
+        (3,) float64: lengths of the semi-axes, angstrom.
     bump_axis, bump_degree, bump
-        Undulations: relative height ``bump`` times the Legendre polynomial of that degree about that axis.
+        (n, 3), n and (n,): undulations. Each adds ``bump`` times the Legendre polynomial of its degree in the cosine of
+        the angle to its axis; heights are relative to the radius of the ellipsoid.
     """
 
     axes: Floats
@@ -59,7 +61,7 @@ class Shape:
     bump: Floats = field(default_factory=lambda: np.zeros(0))
 
     def radius(self, direction: Floats) -> Floats:
-        """Angstrom from 0 to the surface in unit directions (..., 3)."""
+        """The distance from 0 to the surface, angstrom, (...) float64, in the directions of unit vectors (..., 3)."""
         total = np.zeros(direction.shape[:-1])
         for axis, length in zip(self.axes, self.semi_axis, strict=True):
             along = _dot(direction, axis) / length
@@ -70,19 +72,28 @@ class Shape:
         return (1.0 + height) / np.sqrt(total)
 
     def holds(self, points: Floats) -> NDArray[np.bool_]:
-        """Whether points (n, 3) lie inside."""
+        """Whether points (n, 3), angstrom, are inside: (n,) bool."""
         length = np.sqrt((points * points).sum(axis=1))
         inside: NDArray[np.bool_] = length < self.radius(points / np.maximum(length, 1e-9)[:, None])
         return inside
 
     def cloud(self, step: float) -> tuple[Cloud, float]:
-        """Points at most about ``step`` apart, and the smallest radius of curvature seen.
+        """Points of the surface, and its smallest radius of curvature.
 
-        The points are those of six faces of a cube, drawn onto the sphere by Nowell's map (P. Nowell, "Mapping a cube
-        to a sphere", 2005), which keeps them nearly even.
+        The points are regular grids on the six faces of a cube, mapped to the sphere (P. Nowell, "Mapping a cube to a
+        sphere", 2005), which keeps them nearly even, and scaled by the radius.
+
+        Parameters
+        ----------
+        step
+            Approximate largest distance between neighbouring points, angstrom.
+
+        Returns
+        -------
+        The points with their normals, and the smallest radius of curvature between neighbouring points, angstrom.
         """
         count = max(8, math.ceil(float(self.semi_axis.max()) * 1.75 / step))
-        line = (np.arange(-1, count + 1) + 0.5) * (2 / count) - 1  # one more on each side, for the slopes
+        line = (np.arange(-1, count + 1) + 0.5) * (2 / count) - 1  # one more point on each side, for the slopes
         u, v = np.meshgrid(line, line, indexing="ij")
         points, normals, sharpest = [], [], 0.0
         for axis in range(3):
@@ -100,7 +111,7 @@ class Shape:
         return Cloud(np.concatenate(points), np.concatenate(normals)), 1 / sharpest
 
     def _face(self, u: Floats, v: Floats, axis: int, side: float) -> Floats:
-        """Points of the surface (m, n, 3) that belong to a face of the cube."""
+        """The points of the surface (m, n, 3) that belong to one face of the cube."""
         uu, vv = u * u, v * v
         flat = [side * np.sqrt(1 - uu / 2 - vv / 2 + uu * vv / 3), u * np.sqrt(0.5 - vv / 6), v * np.sqrt(0.5 - uu / 6)]
         direction = np.stack([flat[(k - axis) % 3] for k in range(3)], axis=-1)
@@ -110,25 +121,25 @@ class Shape:
 
 
 def draw_shape(rng: np.random.Generator, radius_a: float, sphericity: float) -> Shape:
-    """A vesicle's shape.
+    """Draw the shape of a vesicle.
 
     Parameters
     ----------
     rng
-        What draws it.
+        The random generator.
     radius_a
         Geometric mean of the semi-axes, angstrom.
     sphericity
-        Shortest over longest semi-axis; at 1 the result is a sphere.
+        Ratio of the shortest to the longest semi-axis, above 0 and at most 1; 1 gives a sphere.
 
     Returns
     -------
-    The shape, drawn towards a sphere until no radius of curvature is below 50 A.
+    The shape. If a radius of curvature is below 50 A, the shape is changed towards a sphere until none is.
 
     Raises
     ------
     InputError
-        The radius is not above 50 A, or the sphericity not above 0 and at most 1.
+        The radius is not above 50 A, or the sphericity is out of its range.
     """
     if not radius_a > SHARPEST:
         raise InputError(f"A vesicle of radius {radius_a} A cannot keep to a radius of curvature of {SHARPEST:g} A.")
@@ -154,7 +165,15 @@ def draw_shape(rng: np.random.Generator, radius_a: float, sphericity: float) -> 
 
 
 def closed_membrane(cloud: Cloud, *, name: str = "membrane", instance: int = 1) -> Membrane:
-    """The membrane whose mid-plane is a closed surface."""
+    """Make the membrane whose mid-plane is a closed surface.
+
+    Parameters
+    ----------
+    cloud
+        The surface.
+    name, instance
+        Class name and instance number of the membrane.
+    """
     corner, distance = signed_distance(cloud, SPACING)
     z, y, x = (float(c) for c in corner)
     return Membrane(name, instance, (z, y, x), SPACING, distance)
@@ -169,27 +188,28 @@ def place_vesicles(
     first_instance: int = 1,
     others: tuple[Membrane, ...] = (),
 ) -> tuple[Membrane, ...]:
-    """Vesicles at random places, none too near to another and none in one.
+    """Place vesicles at random positions, so that none is too close to another membrane or inside of another vesicle.
 
     Parameters
     ----------
     rng
-        What draws them.
+        The random generator.
     size_a
-        The box reaches from 0 to here, angstrom, z, y, x; centres lie in it.
+        The box extends from 0 to this position, angstrom, z, y, x; the centres of the vesicles are inside of it.
     recipe
-        How many, how large, how even.
+        Number, sizes and shapes of the vesicles.
     walls
-        Axes, of ``z``, ``y`` and ``x``, whose two faces no vesicle crosses, unless the recipe's ``cut`` allows it.
-        Other faces cut vesicles off.
+        The axes, letters of ``zyx``, whose two faces are walls: vesicles keep a distance from walls unless the recipe's
+        ``cut`` is set. Other faces may cut vesicles.
     first_instance
-        Number of the first vesicle.
+        Instance number of the first vesicle.
     others
-        Membranes that are there already; a sheet has vesicles on both sides.
+        Membranes that exist already. Vesicles may be on both sides of a sheet.
 
     Returns
     -------
-    In the order in which they were placed; fewer than asked for where no room was left.
+    The vesicles in the order in which they were placed. There are fewer than the recipe's ``count`` if no position was
+    found for some.
     """
     placed: list[Membrane] = []
     known = [(m, _inner_point(m)) for m in others]
@@ -213,7 +233,7 @@ def place_vesicles(
 
 
 def _fits(points: Floats, size_a: Vector3, walls: str) -> bool:
-    """Whether a surface keeps away from the walls."""
+    """Whether a surface has the required distance from the walls."""
     for axis, letter in enumerate("zyx"):
         low, high = points[:, axis].min(), points[:, axis].max()
         if letter in walls and (low < WALL_GAP or high > size_a[axis] - WALL_GAP):
@@ -222,7 +242,7 @@ def _fits(points: Floats, size_a: Vector3, walls: str) -> bool:
 
 
 def _free(points: Floats, shape: Shape, centre: Floats, known: list[tuple[Membrane, Floats | None]]) -> bool:
-    """Whether a surface keeps away from the others, and lies neither in nor about one."""
+    """Whether a surface has the required distance from all others, and neither is inside of one nor encloses one."""
     for other, inner in known:
         low = np.asarray(other.corner)
         high = low + (np.asarray(other.distance.shape) - 1) * other.spacing
@@ -239,7 +259,7 @@ def _free(points: Floats, shape: Shape, centre: Floats, known: list[tuple[Membra
 
 
 def _inner_point(membrane: Membrane) -> Floats | None:
-    """A point well inside, or none if the membrane is a sheet, whose inside goes on to the edge of its grid."""
+    """The innermost point of a closed membrane; None for a sheet, whose inside extends to the edge of its grid."""
     field = membrane.distance
     if any(np.take(field, end, axis).min() < 0 for axis in range(3) for end in (0, -1)):
         return None
@@ -249,18 +269,18 @@ def _inner_point(membrane: Membrane) -> Floats | None:
 
 
 def spread(radius_a: float) -> float:
-    """How far apart the points of a surface may be: 0.1 A of error, whatever the radius."""
+    """The distance between points of a surface, angstrom, for an error of about 0.1 A in its signed distance."""
     return min(20.0, 0.65 * math.sqrt(radius_a))
 
 
 def _dot(a: Floats, b: Floats) -> Floats:
-    """Scalar products (...,), written out: a matrix product adds in no fixed order."""
+    """Scalar products (...), written out, because a matrix product has no fixed order of summation."""
     found: Floats = a[..., 0] * b[0] + a[..., 1] * b[1] + a[..., 2] * b[2]
     return found
 
 
 def _legendre(degree: int, x: Floats) -> Floats:
-    """Legendre polynomial, by Bonnet's recursion."""
+    """The Legendre polynomial of a degree, by Bonnet's recursion."""
     before, now = np.ones_like(x), x
     for n in range(1, degree):
         before, now = now, ((2 * n + 1) * x * now - n * before) / (n + 1)
@@ -268,7 +288,7 @@ def _legendre(degree: int, x: Floats) -> Floats:
 
 
 def _cube_root(value: float) -> float:
-    """By Newton's method: the library's cube root may differ in its last bit from machine to machine."""
+    """The cube root by Newton's method; the last bit of a library's cube root may differ between machines."""
     root = 1.0
     for _ in range(60):
         root = (2 * root + value / (root * root)) / 3
