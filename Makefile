@@ -34,6 +34,7 @@ types: $(STAMP)
 
 layers: $(STAMP)
 	$(BIN)/lint-imports
+	$(BIN)/python -m pytest -q tests/test_house.py -k "imports_itself or same_shape or asks_its_kernel"
 
 docs: $(STAMP)
 	$(BIN)/python docs/check.py

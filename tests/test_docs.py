@@ -121,7 +121,7 @@ WRONG = {
     "data.txt": ("gone.txt", "there is no gone.txt"),
     'print("[not': ('print"[not', "unmatched"),
     "--workers 2": ("--wrokers 2", "No such option"),
-    "--spacing-nm 10": ("--spacing-nm ten", "must be float"),
+    "--spacing-nm 10": ("--spacing-nm ten", "must be a number"),
     "volengine info": ("volengine inof", "there is no verb"),
     "--out out": ("", "Missing option '--out'"),
     "pick: [{feature: m}]": ("pick: [{featrue: m}]", "Did you mean 'feature'?"),

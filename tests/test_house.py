@@ -10,7 +10,7 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -283,6 +283,39 @@ def test_imports_go_down_only() -> None:
         pytest.skip("import-linter is not installed (pip install 'volengine[dev]')")
     done = subprocess.run([program, "--no-cache"], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout.partition("Broken contracts")[2] or done.stdout + done.stderr
+
+
+def test_no_module_imports_itself_by_way_of_others() -> None:
+    """No circle of modules, imports inside functions and of a module's own package included (types alone are left out).
+
+    The contract of import-linter looks at siblings; it does not see a module that imports the package it lies in.
+    """
+    modules = {_module(path): path for path in MODULES}
+    graph = {name: set(_imported(path, modules)) - {name} for name, path in modules.items()}
+    assert sum(map(len, graph.values())) > 1000
+    while leaves := {name for name, known in graph.items() if not known & graph.keys()}:
+        graph = {name: known for name, known in graph.items() if name not in leaves}
+    assert sorted(graph) == [], "these modules form circles, or import one that does"
+
+
+def _module(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def _imported(path: Path, modules: Mapping[str, Path]) -> Iterator[str]:
+    """Modules of the package that a module imports, anywhere in its code."""
+    waiting: list[ast.AST] = [ast.parse(path.read_text())]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.If) and getattr(node.test, "id", "") == "TYPE_CHECKING":
+            waiting += node.orelse
+            continue
+        waiting += ast.iter_child_nodes(node)
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names if alias.name in modules)
+        elif isinstance(node, ast.ImportFrom) and node.module in modules:
+            inner = [f"{node.module}.{alias.name}" for alias in node.names]
+            yield from (name if name in modules else node.module for name in inner)
 
 
 def _tree() -> list[Path]:

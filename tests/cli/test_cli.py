@@ -37,6 +37,7 @@ def files(tmp_path: Path) -> Path:
     (tmp_path / "list.txt").write_text("# tomograms\ngood.mrc\n\nmissing.mrc\n")
     (tmp_path / "comments.txt").write_text("# nothing\n")
     (tmp_path / "broken.yaml").write_text("segment: [\n")
+    (tmp_path / "train.yaml").write_text("samples: [{volume: good.mrc, labels: good.mrc}]\nfeatures: [a]\nepoch: 3\n")
     (tmp_path / "unknown.yaml").write_text("segmnet: {}\n")
     (tmp_path / "rules.yaml").write_text("rules:\n  - interact: {child: a, parent: b}\n")
     (tmp_path / "field2.yaml").write_text("convert: {levels: 1}\n")
@@ -120,6 +121,12 @@ BAD = {
     "a table of no format": (["pick", "good.mrc", "--format", "xls", "--out", "p.star"], ["xls"]),
     "a connectivity": (["pick", "good.mrc", "--connectivity", "7", "--out", "p.star"], ["connectivity", "7"]),
     "broken YAML": (["run", "broken.yaml", "good.mrc", "--out", "o"], ["broken.yaml"]),
+    "an unknown name in a training": (
+        ["train", "train.yaml", "--out", "m.safetensors"],
+        ["train.yaml", "epoch", "epochs"],
+    ),
+    "an output that is a file by its name": (["convert", "good.mrc", "--out", "o.mrc"], ["o.mrc", "folder"]),
+    "an empty input": (["convert", "", "--out", "o"], ["empty"]),
     "an unknown step": (["run", "unknown.yaml", "good.mrc", "--out", "o"], ["segmnet", "segment"]),
     "an unknown field": (["run", "field.yaml", "good.mrc", "--out", "o"], ["treshold", "threshold"]),
     "no run": (["status", "folder"], ["folder"]),

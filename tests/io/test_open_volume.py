@@ -22,7 +22,7 @@ from PIL import Image
 
 import volengine
 from volengine.core.boxes import Box
-from volengine.core.errors import InputError
+from volengine.core.errors import InputError, VolengineError
 from volengine.core.volume import Volume
 from volengine.io import notebook
 from volengine.io.open import OpenVolume, open_volume
@@ -345,3 +345,12 @@ def test_what_can_be_read_is_what_verbs_return(folder: Path, store: OpenVolume) 
         found = verb()
         assert isinstance(found, volengine.OpenVolume), name
         np.testing.assert_array_equal(found, ARRAY)
+
+
+def test_what_the_repr_names_can_be_opened(store: OpenVolume) -> None:
+    assert store.place == store.url
+    assert open_volume(store.place) == store
+    with pytest.raises(VolengineError, match="labels/core"):
+        open_volume(f"{store.url}#labels/core")
+    with pytest.raises(InputError, match="names the group 'a', but group is 'b'"):
+        open_volume(f"{store.url}#a", group="b")

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis.extra.numpy import arrays
 
 from volengine.core.errors import InputError
-from volengine.ops.score import coverage, dice, match_picks, pool, share_within
+from volengine.ops.score import coverage, dice, pair_picks, pool, share_within
 
 POINT = st.tuples(*[st.integers(0, 4)] * 3)
 POINTS = st.lists(POINT, max_size=5).map(lambda p: np.array(p, float).reshape(-1, 3))
@@ -32,7 +32,7 @@ def brute_force_match(found, truth, radius):
 @given(found=POINTS, truth=POINTS, radius=st.sampled_from([0, 1, 1.5, 2, 3]))
 @settings(deadline=None, max_examples=150)
 def test_the_match_is_the_best_there_is(found, truth, radius):
-    match = match_picks(found, truth, radius)
+    match = pair_picks(found, truth, radius)
     count, total = brute_force_match(found, truth, radius)
     assert len(match.pairs) == count
     assert match.distance_vox.sum() == pytest.approx(total)
@@ -47,14 +47,14 @@ def test_the_match_is_the_best_there_is(found, truth, radius):
 
 def test_greedy_would_find_one_pair_less():
     found, truth = [[0, 0, 2], [0, 0, 5]], [[0, 0, 4], [0, 0, 7]]
-    match = match_picks(found, truth, 2)
+    match = pair_picks(found, truth, 2)
     np.testing.assert_array_equal(match.pairs, [[0, 0], [1, 1]])
 
 
 def test_numbers_of_a_match():
     found = [[0, 0, 0], [10, 10, 10], [50, 50, 50], [90, 90, 90]]
     truth = [[0, 0, 1], [10, 10, 13], [70, 70, 70]]
-    match = match_picks(found, truth, 3)
+    match = pair_picks(found, truth, 3)
     assert (match.precision, match.recall, match.f1) == (2 / 4, 2 / 3, 4 / 7)
     assert match.localisation_error_vox == 2
     np.testing.assert_array_equal(match.extra, [2, 3])
@@ -63,18 +63,18 @@ def test_numbers_of_a_match():
 
 def test_nothing_found_nothing_there():
     point = np.zeros((1, 3))
-    nothing = match_picks([], [], 1)
+    nothing = pair_picks([], [], 1)
     assert np.isnan([nothing.precision, nothing.recall, nothing.f1, nothing.localisation_error_vox]).all()
-    assert match_picks([], point, 1).recall == 0
-    assert match_picks(point, [], 1).precision == 0
-    assert match_picks(point, point, 0).f1 == 1
+    assert pair_picks([], point, 1).recall == 0
+    assert pair_picks(point, [], 1).precision == 0
+    assert pair_picks(point, point, 0).f1 == 1
 
 
 def test_thousands_of_close_points_are_matched_quickly():
     rng = np.random.default_rng(1)
     truth = rng.uniform(0, 60, (4000, 3))
     found = rng.permutation(truth + rng.normal(0, 0.2, truth.shape))[:3500]
-    match = match_picks(found, truth, 2)
+    match = pair_picks(found, truth, 2)
     assert match.precision == 1
     assert match.recall == 3500 / 4000
     assert match.localisation_error_vox < 0.4
@@ -124,7 +124,7 @@ def test_the_distance_itself_counts():
     mask[0, 0, 5] = True
     assert share_within(mask, [[0, 0, 2]], 3) == 1
     assert share_within(mask, [[0, 0, 2]], 2.999) == 0
-    assert match_picks([[0, 3, 4]], [[0, 0, 0]], 5).recall == 1
+    assert pair_picks([[0, 3, 4]], [[0, 0, 0]], 5).recall == 1
 
 
 def test_share_within_works_in_pieces(monkeypatch):
@@ -138,11 +138,11 @@ def test_share_within_works_in_pieces(monkeypatch):
 def test_wrong_shapes_are_refused():
     mask = np.zeros((2, 2, 2))
     with pytest.raises(InputError, match=r"\(n, 3\)"):
-        match_picks([[1, 2]], [[1, 2, 3]], 1)
+        pair_picks([[1, 2]], [[1, 2, 3]], 1)
     with pytest.raises(InputError, match="negative"):
-        match_picks([[1, 2, 3]], [[1, 2, 3]], -1)
+        pair_picks([[1, 2, 3]], [[1, 2, 3]], -1)
     with pytest.raises(InputError, match="negative"):
-        match_picks([[1, 2, 3]], [[1, 2, 3]], float("nan"))
+        pair_picks([[1, 2, 3]], [[1, 2, 3]], float("nan"))
     with pytest.raises(InputError, match="shapes"):
         dice(mask, np.zeros((2, 2, 3)))
     with pytest.raises(InputError, match="ignored"):
@@ -154,7 +154,7 @@ def test_wrong_shapes_are_refused():
 def test_pooled_pairings_count_together_and_keep_their_indices() -> None:
     rng = np.random.default_rng(0)
     sides = [(rng.uniform(0, 8, (n, 3)), rng.uniform(0, 8, (m, 3))) for n, m in ((6, 4), (0, 3), (5, 0), (7, 9))]
-    matches = [match_picks(found, truth, 5.0) for found, truth in sides]
+    matches = [pair_picks(found, truth, 5.0) for found, truth in sides]
     whole = pool(matches)
     paired = sum(len(m.pairs) for m in matches)
     assert paired > 2

@@ -72,7 +72,7 @@ def _type_name(hint: Any) -> str:
         if option is type(None):
             continue
         if origin is Literal:
-            names.append("|".join(map(str, args)))
+            names.append("|".join(str(a) for a in args if a != ""))
         elif origin is tuple:
             count = "..." if args[-1] is Ellipsis else ",".join(["z,y,x"] if len(args) == 3 else ["value"] * len(args))
             names.append(count if count != "..." else f"{args[0].__name__},...")
@@ -115,7 +115,7 @@ def recipe_options(recipe: type[Recipe], *, leave_out: tuple[str, ...] = ()) -> 
                 text = f"{text} [default: {'yes' if default else 'no'}]"
                 option = click.option(f"{flag}/--no-{flag[2:]}", f.name, default=None, help=text)
             else:
-                if default not in (None, (), {}):
+                if default not in (None, (), {}, ""):
                     text = f"{text} [default: {_shown(default)}]"
                 option = click.option(flag, f.name, type=FieldType(hints[f.name], f.name), default=None, help=text)
             function = option(function)

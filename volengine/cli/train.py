@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from volengine.cli.options import from_options, recipe_options
+from volengine.cli.options import recipe_options
 from volengine.io.names import suffix_of
 from volengine.tasks.common.yaml_recipes import read_yaml
 from volengine.tasks.train.recipe import TrainRecipe
@@ -42,7 +42,7 @@ def command(recipe_file: str | None, out: str, **values: Any) -> None:
     elif not given:
         raise click.UsageError("Give a RECIPE_FILE, or --volume with --labels, --points or --target.")
     options = {k: v for k, v in values.items() if v is not None}
-    recipe = from_options(TrainRecipe, {**given, **options})
+    recipe = TrainRecipe.from_json({**_plain_names(given), **options}, recipe_file or "")
     history = train(recipe, out)
     if int(os.environ.get("RANK", "0")):  # under torchrun only the first process prints
         return
@@ -54,6 +54,11 @@ def command(recipe_file: str | None, out: str, **values: Any) -> None:
         f"{out}: best epoch {best['epoch']:.0f} of {len(history)}, loss {best['loss']:.4f}, "
         f"validation loss {best['validation_loss']:.4f}{dice}"
     )
+
+
+def _plain_names(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Names as in Python, so that an option replaces the value of a file that writes ``learning-rate``."""
+    return {str(name).replace("-", "_"): value for name, value in given.items()}
 
 
 def _samples(

@@ -12,7 +12,7 @@ takes a single text: ``models="membrane.safetensors"`` is ``models=("membrane.sa
 Example(radius_nm=5.0)
 >>> Example(radius_nm="wide")
 Traceback (most recent call last):
-volengine.core.errors.InputError: Example.radius_nm is 'wide'; it must be float.
+volengine.core.errors.InputError: Example.radius_nm is 'wide'; it must be a number.
 """
 
 from __future__ import annotations
@@ -83,6 +83,17 @@ class Recipe:
         except InputError as error:
             raise InputError(str(error).replace(f"{cls.__name__}.", f"{where}.", 1)) from None
 
+    @classmethod
+    def of(cls, given: Self | Mapping[str, Any] | None) -> Self:
+        """Return the recipe that a caller gives: as it is, from names and values, or with all defaults.
+
+        Raises
+        ------
+        InputError
+            Names and values that :meth:`from_json` refuses, or anything else.
+        """
+        return given if isinstance(given, cls) else cls.from_json({} if given is None else given)  # type: ignore[arg-type]
+
     def with_(self, **changes: Any) -> Self:
         """Return a copy with some fields changed."""
         return dataclasses.replace(self, **changes)
@@ -149,7 +160,8 @@ def coerce(value: Any, hint: Any, where: str) -> Any:
                 return coerce(value, option, where)
             except InputError as error:
                 errors.append(str(error))
-        raise InputError(errors[0])
+        deeper = (error for error in errors if not error.startswith(f"{where} is "))
+        raise InputError(next(deeper, f"{where} is {value!r}; it must be {_said(hint)}."))
     if hint is type(None):
         if value is None:
             return None
@@ -179,5 +191,21 @@ def coerce(value: Any, hint: Any, where: str) -> Any:
         return path_text(value)
     elif isinstance(value, hint):
         return value
-    name = getattr(hint, "__name__", str(hint))
-    raise InputError(f"{where} is {value!r}; it must be {name}.")
+    raise InputError(f"{where} is {value!r}; it must be {_said(hint)}.")
+
+
+WORDS = {int: "a whole number", float: "a number", str: "text", bool: "true or false", type(None): "left out"}
+
+
+def _said(hint: Any) -> str:
+    """Describe in words what an annotation takes; ``None`` among several is not mentioned."""
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (Union, types.UnionType):
+        return " or ".join(_said(option) for option in args if option is not type(None))
+    if origin is Literal:
+        return "one of " * (len(args) > 1) + ", ".join(map(str, args))
+    if origin is tuple:
+        return "a list" if args[-1] is Ellipsis else f"a list of {len(args)} values"
+    if origin is dict or (isinstance(hint, type) and issubclass(hint, Recipe)):
+        return "names and values"
+    return WORDS.get(hint, getattr(hint, "__name__", str(hint)))

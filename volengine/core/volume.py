@@ -98,6 +98,12 @@ class Volume:
         """The url, and after ``#`` the array inside of a store: for people."""
         return f"{self.url}#{self.path}" if self.path else self.url
 
+    @property
+    def place(self) -> str:
+        """The url, and after ``#`` the group of the image in a store: what ``volengine.open_volume`` opens."""
+        group = self.path.rpartition("/")[0]
+        return f"{self.url}#{group}" if group else self.url
+
     def with_(self, **changes: Any) -> Self:
         """A copy with some fields changed."""
         return replace(self, **changes)
@@ -125,7 +131,7 @@ class Volume:
         """One line: name, shape, voxel size, dtype, kind, place."""
         size = size_text(self.voxel_size)
         return (
-            f"<Volume {self.name!r}: {self.shape} voxels of {size} angstrom, {self.dtype} {self.kind}, {self.where!r}>"
+            f"<Volume {self.name!r}: {self.shape} voxels of {size} angstrom, {self.dtype} {self.kind}, {self.place!r}>"
         )
 
 

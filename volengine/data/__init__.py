@@ -1,0 +1,1 @@
+"""Files that come with the package: networks, presets, structures, templates of pages."""

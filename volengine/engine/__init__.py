@@ -1,0 +1,1 @@
+"""The engine: stages, plans, memory, ledger, runs. The only package that runs Dask."""

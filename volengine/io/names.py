@@ -13,6 +13,7 @@ from volengine.core.boxes import Box, Index3
 MRC_SUFFIXES = (".mrc", ".rec", ".map", ".st", ".ali", ".mrcs")
 TIFF_SUFFIXES = (".tif", ".tiff")
 PACKED_SUFFIXES = (".gz", ".bz2")
+PICKS_SUFFIXES = (".star", ".tbl", ".csv", ".json", ".tsv", ".txt")
 
 
 class Source(Protocol):

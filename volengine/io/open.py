@@ -168,7 +168,8 @@ def open_volume(
     ----------
     url
         Path (text or ``pathlib.Path``) or URL of an MRC file (``.mrc .rec .map .st .ali .mrcs``, also with ``.gz`` or
-        ``.bz2``), of a TIFF stack (``.tif .tiff``), or of an OME-Zarr store.
+        ``.bz2``), of a TIFF stack (``.tif .tiff``), or of an OME-Zarr store; ``store.ome.zarr#labels/core`` is the
+        group ``labels/core`` in it.
     voxel_size
         Angstrom, one number or z, y, x; overrides that of the file.
     name
@@ -192,8 +193,12 @@ def open_volume(
     ...     volume.name, volume.shape, volume.voxel_size, volume[2].shape
     ('TS_01', (4, 8, 8), (10.0, 10.0, 10.0), (8, 8))
     """
-    volume = _described(located(path_text(url)), voxel_size, name, (level, group, channel))
-    return OpenVolume.of(volume)
+    place, mark, inner = path_text(url).partition("#")
+    if not mark or suffix_of(place) not in ("", ".zarr"):
+        place, inner = path_text(url), ""
+    elif group and group != inner:
+        raise InputError(f"{path_text(url)} names the group {inner!r}, but group is {group!r}; give one of them.")
+    return OpenVolume.of(_described(located(place), voxel_size, name, (level, group or inner, channel)))
 
 
 def _described(

@@ -4,8 +4,8 @@ Points are (n, 3) in voxels, z, y, x, 0-based, with voxel centres at integers. M
 voxels are set.
 
 >>> import numpy as np
->>> from volengine.ops.score import match_picks
->>> match = match_picks(found=np.array([[0, 0, 1], [9, 9, 9]]), truth=np.array([[0, 0, 0]]), radius_vox=2)
+>>> from volengine.ops.score import pair_picks
+>>> match = pair_picks(found=np.array([[0, 0, 1], [9, 9, 9]]), truth=np.array([[0, 0, 0]]), radius_vox=2)
 >>> match.precision, match.recall, match.localisation_error_vox
 (0.5, 1.0, 1.0)
 """
@@ -28,7 +28,7 @@ _QUERY = 1 << 18
 
 
 @dataclass(frozen=True)
-class Match:
+class Pairing:
     """The pairing of found picks with true particles.
 
     Parameters
@@ -77,10 +77,10 @@ class Match:
         return np.setdiff1d(np.arange(self.n_truth), self.pairs[:, 1])
 
 
-def pool(matches: Sequence[Match]) -> Match:
+def pool(matches: Sequence[Pairing]) -> Pairing:
     """Join the pairings of several tomograms or features; indices count on from one to the next."""
     before = np.cumsum([(0, 0), *((m.n_found, m.n_truth) for m in matches)], axis=0)
-    return Match(
+    return Pairing(
         np.concatenate([np.zeros((0, 2), np.int64), *(m.pairs + at for m, at in zip(matches, before, strict=False))]),
         np.concatenate([np.zeros(0), *(m.distance_vox for m in matches)]),
         int(before[-1, 0]),
@@ -88,7 +88,7 @@ def pool(matches: Sequence[Match]) -> Match:
     )
 
 
-def match_picks(found: ArrayLike, truth: ArrayLike, radius_vox: float) -> Match:
+def pair_picks(found: ArrayLike, truth: ArrayLike, radius_vox: float) -> Pairing:
     """Pair found picks with true particles, one to one: as many pairs as possible, and of these the smallest sum.
 
     Parameters
@@ -118,7 +118,7 @@ def match_picks(found: ArrayLike, truth: ArrayLike, radius_vox: float) -> Match:
         raise InputError(f"radius_vox is {radius_vox}; it must not be negative.")
     row, column, distance = _pairs_within(found, truth, radius_vox)
     n, m = len(found), len(truth)
-    none = Match(np.zeros((0, 2), np.int64), np.zeros(0), n, m)
+    none = Pairing(np.zeros((0, 2), np.int64), np.zeros(0), n, m)
     if not len(row):
         return none
     rows, row_of = np.unique(row, return_inverse=True)
@@ -132,7 +132,7 @@ def match_picks(found: ArrayLike, truth: ArrayLike, radius_vox: float) -> Match:
     paired = right < len(columns)
     pairs = np.stack([rows[left[paired]], columns[right[paired]]], axis=-1).astype(np.int64)
     pairs = pairs[np.argsort(pairs[:, 0])]
-    return Match(pairs, np.linalg.norm(found[pairs[:, 0]] - truth[pairs[:, 1]], axis=1), n, m)
+    return Pairing(pairs, np.linalg.norm(found[pairs[:, 0]] - truth[pairs[:, 1]], axis=1), n, m)
 
 
 def _pairs_within(a: Floats, b: Floats, radius: float) -> tuple[NDArray[np.int64], NDArray[np.int64], Floats]:

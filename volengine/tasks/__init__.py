@@ -1,0 +1,1 @@
+"""The verbs of volengine, and what they share."""

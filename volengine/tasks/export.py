@@ -90,7 +90,7 @@ def export(source: PathLike, out: PathLike, recipe: ExportRecipe | None = None, 
     """
     from pathlib import Path
 
-    source, out, recipe = path_text(source), path_text(out), recipe or ExportRecipe()
+    source, out, recipe = path_text(source), path_text(out), ExportRecipe.of(recipe)
     if suffix_of(out) not in MRC_SUFFIXES or out.endswith((".gz", ".bz2")):
         raise InputError(f"{out}: export writes MRC; the suffix must be one of {', '.join(MRC_SUFFIXES)}.")
     if Path(out).exists() and not recipe.overwrite:

@@ -128,8 +128,9 @@ def run(
     >>> len(report.failures), volengine.open_volume("out/predictions/TS_01__ribosome.ome.zarr").kind
     (0, 'probability')
     """
-    jobs, run_dir = jobs_of(RUN, expand(path_texts(inputs)), path_text(out), recipe, options or RunOptions())
-    report = run_jobs(jobs, run_dir, options or RunOptions())
+    recipe, options = RunRecipe.of(recipe), options or RunOptions()
+    jobs, run_dir = jobs_of(RUN, expand(path_texts(inputs)), path_text(out), recipe, options)
+    report = run_jobs(jobs, run_dir, options)
     return report.check() if check else report
 
 

@@ -14,7 +14,7 @@ import pytest
 from volengine.core.errors import DependencyError, FormatError
 from volengine.core.picks import Picks
 from volengine.io.training import sample as sample_files
-from volengine.io.training.sample import PACKAGE, Sample, procedural_sample, real_sample
+from volengine.io.training.sample import PACKAGE, SampleTomogram, procedural_sample, real_sample
 from volengine.tasks.demo.truth import (
     CORE_RIM_VOX,
     CORE_VOX,
@@ -33,7 +33,7 @@ VOXEL = (40.0, 40.0, 40.0)
 
 
 @pytest.fixture(scope="module")
-def real() -> Sample:
+def real() -> SampleTomogram:
     try:
         return real_sample()
     except DependencyError as error:
@@ -41,14 +41,14 @@ def real() -> Sample:
 
 
 @pytest.fixture(scope="module")
-def procedural() -> Sample:
+def procedural() -> SampleTomogram:
     return procedural_sample()
 
 
 # -- the sample ----------------------------------------------------------------------------------------------
 
 
-def profile(sample: Sample, depth: float) -> float:
+def profile(sample: SampleTomogram, depth: float) -> float:
     """Mean density along the normals at this height over the positions, in standard deviations of the tomogram."""
     from scipy.ndimage import map_coordinates
 
@@ -56,7 +56,7 @@ def profile(sample: Sample, depth: float) -> float:
     return float(values.mean() / sample.tomogram.std())
 
 
-def test_real_sample_is_what_the_demo_was_made_for(real: Sample):
+def test_real_sample_is_what_the_demo_was_made_for(real: SampleTomogram):
     assert real.tomogram.shape == (101, 135, 135)
     assert real.tomogram.dtype == np.float32
     assert real.voxel_size == VOXEL
@@ -65,15 +65,15 @@ def test_real_sample_is_what_the_demo_was_made_for(real: Sample):
     assert real.real
 
 
-def test_positions_are_z_y_x_in_voxels_and_normals_point_outward(real: Sample):
+def test_positions_are_z_y_x_in_voxels_and_normals_point_outward(real: SampleTomogram):
     assert profile(real, 0) > 0.9  # density is bright
     for order in ((0, 2, 1), (1, 0, 2), (2, 1, 0), (1, 2, 0), (2, 0, 1)):
-        turned = Sample(real.tomogram, real.positions[:, order], real.normals[:, order], VOXEL, real=True)
+        turned = SampleTomogram(real.tomogram, real.positions[:, order], real.normals[:, order], VOXEL, real=True)
         assert profile(turned, 0) < 0.2
     assert profile(real, -5) < -0.5 < profile(real, 5)  # the inside is darker than what is around
 
 
-def test_nine_particles_with_centres_along_their_normals(real: Sample):
+def test_nine_particles_with_centres_along_their_normals(real: SampleTomogram):
     truth = truth_of(real)
     assert sorted(np.bincount(truth.particle)) == [542, 549, 554, 568, 603, 623, 627, 647, 664]
     assert truth.centres.shape == (9, 3)
@@ -85,14 +85,14 @@ def test_nine_particles_with_centres_along_their_normals(real: Sample):
         assert np.linalg.norm(np.delete(truth.centres, k, axis=0) - centre, axis=1).min() > 2 * CORE_RIM_VOX
 
 
-def test_unannotated_shells_are_no_annotated_ones_and_lie_in_the_training_part(real: Sample):
+def test_unannotated_shells_are_no_annotated_ones_and_lie_in_the_training_part(real: SampleTomogram):
     centres = truth_of(real).centres
     for place in UNANNOTATED:
         assert np.linalg.norm(centres - np.array(place), axis=1).min() > 18
         assert place[2] + UNANNOTATED_VOX < SPLIT_X
 
 
-def test_reading_the_sample_imports_none_of_its_code(real: Sample):
+def test_reading_the_sample_imports_none_of_its_code(real: SampleTomogram):
     code = (
         "import sys; from volengine.io.training.sample import real_sample; real_sample(); "
         "sys.exit(any(m.startswith('napari') for m in sys.modules))"
@@ -126,7 +126,7 @@ def test_files_of_another_version_are_refused(monkeypatch: pytest.MonkeyPatch, t
         real_sample()
 
 
-def test_procedural_sample_is_of_the_same_kind_and_says_what_it_is(procedural: Sample):
+def test_procedural_sample_is_of_the_same_kind_and_says_what_it_is(procedural: SampleTomogram):
     assert procedural.tomogram.shape == (101, 135, 135)
     assert procedural.tomogram.dtype == np.float32
     assert not procedural.real
@@ -142,7 +142,7 @@ def test_procedural_sample_is_of_the_same_kind_and_says_what_it_is(procedural: S
     assert not np.array_equal(other.positions, procedural.positions)
 
 
-def test_procedural_sample_lacks_a_wedge_of_frequencies(procedural: Sample):
+def test_procedural_sample_lacks_a_wedge_of_frequencies(procedural: SampleTomogram):
     power = np.abs(np.fft.rfftn(procedural.tomogram.astype(float)))[:, 0] ** 2
     fz = np.abs(np.fft.fftfreq(101))[:, None]
     fx = np.fft.rfftfreq(135)[None]
@@ -195,7 +195,7 @@ def test_labels_are_those_of_a_plain_loop(two: Truth):
     assert {0, 1, 2} == set(np.unique(labels["core"]).tolist()) == set(np.unique(labels["shell"]).tolist())
 
 
-def test_features_of_the_real_sample_do_not_touch(real: Sample):
+def test_features_of_the_real_sample_do_not_touch(real: SampleTomogram):
     labels = label_volumes(truth_of(real), real.tomogram.shape, UNANNOTATED)
     assert not ((labels["core"] == 1) & (labels["shell"] == 1)).any()
     from scipy.ndimage import label

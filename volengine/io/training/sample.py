@@ -27,7 +27,7 @@ NOISE = 0.9
 
 
 @dataclass(frozen=True)
-class Sample:
+class SampleTomogram:
     """A tomogram with positions on a lattice.
 
     Parameters
@@ -49,7 +49,7 @@ class Sample:
     real: bool
 
 
-def real_sample() -> Sample:
+def real_sample() -> SampleTomogram:
     """Read the real tomogram.
 
     Raises
@@ -71,7 +71,7 @@ def real_sample() -> Sample:
             "made for version 0.0.4."
         )
     normals = vectors[:, 1] / np.linalg.norm(vectors[:, 1], axis=1, keepdims=True)
-    return Sample(tomogram.astype(np.float32), points / POSITIONS_PER_VOXEL, normals, VOXEL_SIZE, real=True)
+    return SampleTomogram(tomogram.astype(np.float32), points / POSITIONS_PER_VOXEL, normals, VOXEL_SIZE, real=True)
 
 
 def _files() -> dict[str, Path]:
@@ -89,7 +89,7 @@ def _files() -> dict[str, Path]:
     return found
 
 
-def procedural_sample(seed: int = 0) -> Sample:
+def procedural_sample(seed: int = 0) -> SampleTomogram:
     """Make a stand-in of the same kind by a formula: hollow shells in noise, with a missing wedge.
 
     It contains nine particles of radius 9.5 to 11.5 voxels. The density across their surface follows the mean of the
@@ -120,7 +120,7 @@ def procedural_sample(seed: int = 0) -> Sample:
     spectrum *= np.exp(-(fz**2 + fy**2 + fx**2) / (2 * 0.3**2))
     tomogram = np.fft.irfftn(spectrum, s=shape, axes=(0, 1, 2)).astype(np.float32)
     tomogram *= 0.0457 / tomogram.std()
-    return Sample(tomogram, np.concatenate(positions), np.concatenate(normals), VOXEL_SIZE, real=False)
+    return SampleTomogram(tomogram, np.concatenate(positions), np.concatenate(normals), VOXEL_SIZE, real=False)
 
 
 def _profile(height: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -35,6 +35,8 @@ def expand(inputs: Iterable[str]) -> list[str]:
 
 
 def _expand(item: str, lists: tuple[Path, ...] = ()) -> list[str]:
+    if not item.strip():
+        raise InputError("An input is empty; is a variable of the shell not set?")
     if "://" in item:
         return [item]
     path = Path(item).expanduser()

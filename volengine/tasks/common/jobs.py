@@ -9,14 +9,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Generic, TypeVar
+from glob import has_magic
+from pathlib import Path
+from typing import Any, Generic, TypeVar, cast
 
 from volengine.core.errors import InputError
 from volengine.engine.ledger import PlanFolder
 from volengine.engine.options import RunOptions
 from volengine.engine.plan import Plan
 from volengine.engine.run import Job, run_plan
+from volengine.io.names import MRC_SUFFIXES, PACKED_SUFFIXES, PICKS_SUFFIXES, TIFF_SUFFIXES
+from volengine.tasks.common.inputs import expand
 from volengine.tasks.common.layout import plan_folder, run_dir_for, run_dir_in
+
+FILES = (*MRC_SUFFIXES, *TIFF_SUFFIXES, *PACKED_SUFFIXES, *PICKS_SUFFIXES, ".safetensors", ".yaml", ".ply", ".html")
+"""Endings of files: an output that has one is not meant to be a folder."""
 
 Given = TypeVar("Given")
 """What a user gives for one job: a path, the number of a sample, the predictions of a tomogram."""
@@ -78,6 +85,18 @@ class Verb(Generic[Given, Source, What, Out]):
         """Whether ``out`` names the result of a single source, and not a folder."""
         return bool(self.endings) and out.rstrip("/").lower().endswith(self.endings)
 
+    def check_out(self, out: str) -> None:
+        """Refuse an output that is a file by its name, if this verb writes no such file.
+
+        Raises
+        ------
+        InputError
+            It would become a folder of that name.
+        """
+        if out.lower().endswith(FILES) and not self.is_product(out) and not Path(out).is_dir():
+            products = f", or {' or '.join(self.endings)} for one source" if self.endings else ""
+            raise InputError(f"--out {out}: {self.name} does not write such a file; give a folder{products}.")
+
     def run_dir(self, out: str, options: RunOptions) -> str:
         """The run folder of an output: beside a single result, or inside a folder of results."""
         if options.run_dir:
@@ -86,6 +105,7 @@ class Verb(Generic[Given, Source, What, Out]):
 
     def job(self, label: str, given: Given, out: str, recipe: Any, options: RunOptions) -> Job:
         """The job of one source; the source is opened and planned when the engine starts the job."""
+        self.check_out(out)
         run_dir = self.run_dir(out, options)
 
         def plan() -> Plan:
@@ -145,6 +165,21 @@ def run_one(verb: Verb[Given, Any, Any, Any], given: Given, out: str, recipe: An
     InputError
         The source or the recipe cannot be used.
     """
-    plan = verb.job(verb.name, given, out, recipe, options).plan()
+    plan = verb.job(verb.name, _single(verb.name, given), out, recipe, options).plan()
     run_plan(plan, verb.run_dir(out, options), options)
     return plan
+
+
+def _single(verb: str, given: Given) -> Given:
+    """The one source that a glob or a ``.txt`` list names."""
+    if not isinstance(given, str) or "://" in given or not (has_magic(given) or given.lower().endswith(".txt")):
+        return given
+    if Path(given).exists() and not given.lower().endswith(".txt"):
+        return given
+    found = expand([given])
+    if len(found) > 1:
+        raise InputError(
+            f"{given} names {len(found)} volumes, but volengine.{verb} takes one. Call it for each of them; "
+            f"'volengine {verb}' on the command line and volengine.run take many."
+        )
+    return cast(Given, found[0])

@@ -57,5 +57,5 @@ def convert(
     >>> volume.shape, volume.voxel_size, volume.kind
     ((16, 32, 32), (7.84, 7.84, 7.84), 'intensity')
     """
-    plan = run_one(CONVERT, path_text(source), path_text(out), recipe or ConvertRecipe(), options or RunOptions())
+    plan = run_one(CONVERT, path_text(source), path_text(out), ConvertRecipe.of(recipe), options or RunOptions())
     return open_volume(plan.images[0].url)

@@ -37,7 +37,7 @@ from volengine.engine.report import RunReport
 from volengine.io.open import open_volume
 from volengine.io.picks import read_picks
 from volengine.ops.pictures import png, side_by_side
-from volengine.ops.score import match_picks
+from volengine.ops.score import pair_picks
 from volengine.tasks.common.layout import feature_store
 from volengine.tasks.common.yaml_recipes import read_yaml
 from volengine.tasks.demo.files import grid_of, shipped_recipe, whole
@@ -227,7 +227,7 @@ def extra_picks(found: Picks, truth: Picks, objects: Sequence[tuple[str, Sequenc
     objects
         All placed objects: structure, and centre in angstrom, z, y, x.
     """
-    match = match_picks(found.position, truth.position, RADIUS_NM * NM_TO_ANGSTROM)
+    match = pair_picks(found.position, truth.position, RADIUS_NM * NM_TO_ANGSTROM)
     weight = np.zeros(len(found)) if found.weight is None else found.weight
     places = np.array([place for _, place in objects])
     extra = []

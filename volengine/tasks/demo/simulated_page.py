@@ -115,10 +115,10 @@ def pick_lines(found: Mapping[str, Any]) -> list[tuple[str, str]]:
     error = picks["error_nm"]
     return [
         (f"{name}s found within {found['radius_nm']:g} nm", f"{picks['paired']} of {picks['truth']}"),
-        ("picks that are none", str(picks["found"] - picks["paired"])),
+        ("picks that are no ribosomes", str(picks["found"] - picks["paired"])),
         ("mean error of the position", "-" if error is None else f"{error:.1f} nm"),
         ("without the rules: found", f"{before['paired']} of {before['truth']}"),
-        ("without the rules: picks that are none", str(before["found"] - before["paired"])),
+        ("without the rules: picks that are no ribosomes", str(before["found"] - before["paired"])),
     ]
 
 

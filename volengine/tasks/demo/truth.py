@@ -27,8 +27,8 @@ from scipy.sparse.csgraph import connected_components
 from scipy.spatial import KDTree
 
 from volengine.core.picks import Picks
-from volengine.io.training.sample import Sample
-from volengine.ops.score import coverage, dice, match_picks, share_within
+from volengine.io.training.sample import SampleTomogram
+from volengine.ops.score import coverage, dice, pair_picks, share_within
 
 LINK_VOX = 3.5
 """Positions closer than this belong to the same particle."""
@@ -64,7 +64,7 @@ class Truth:
     centres: NDArray[np.float64]
 
 
-def truth_of(sample: Sample) -> Truth:
+def truth_of(sample: SampleTomogram) -> Truth:
     """Group the positions into particles and find their centres along the normals."""
     tree = KDTree(sample.positions)
     _, particle = connected_components(tree.sparse_distance_matrix(tree, LINK_VOX), directed=False)
@@ -152,7 +152,7 @@ def score(
     Picks are paired with the known centres of the whole tomogram. Otherwise a particle at the border x = 62 would count
     as missed or extra if its pick and its centre lie on different sides.
     """
-    match = match_picks(picks.position_vox, truth.centres, radius_vox)
+    match = pair_picks(picks.position_vox, truth.centres, radius_vox)
     held_out = truth.centres[:, 2] >= SPLIT_X
     found = held_out[match.pairs[:, 1]]
     extra = picks[match.extra[picks.position_vox[match.extra, 2] >= SPLIT_X]]

@@ -19,7 +19,7 @@ from volengine.engine.options import RunOptions
 from volengine.engine.report import RunReport
 from volengine.io.open import open_volume
 from volengine.io.picks import read_picks
-from volengine.io.training.sample import Sample, procedural_sample, real_sample
+from volengine.io.training.sample import SampleTomogram, procedural_sample, real_sample
 from volengine.ops.pictures import png, side_by_side
 from volengine.tasks.demo.files import grid_of, shipped_recipe, whole
 from volengine.tasks.demo.page import Findings, demo_page, slice_pictures
@@ -84,7 +84,7 @@ def demo(out: PathLike, options: RunOptions | None = None, *, second: bool = Fal
     return Demo(sample.real, found, score_lines(found), folder / "report.html", report)
 
 
-def _sample() -> tuple[Sample, str]:
+def _sample() -> tuple[SampleTomogram, str]:
     try:
         return real_sample(), (
             "Immature HIV-1 particles, EMPIAR-10164: a real tomogram of 101 x 135 x 135 voxels of 40 angstrom, and "
@@ -99,7 +99,7 @@ def _sample() -> tuple[Sample, str]:
         )
 
 
-def _write_mrc(sample: Sample, folder: Path) -> Path:
+def _write_mrc(sample: SampleTomogram, folder: Path) -> Path:
     from volengine.io.mrc.write import write_mrc
 
     path = folder / (f"{NAME}.mrc" if sample.real else "procedural.mrc")

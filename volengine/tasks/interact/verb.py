@@ -108,5 +108,5 @@ def interact(
     if not predictions:
         raise InputError("interact needs predictions; none are given.")
     volumes = {feature: of_tomogram(open_volume(url), feature) for feature, url in predictions.items()}
-    plan = run_one(INTERACT, list(volumes.items()), path_text(out), recipe, options or RunOptions())
+    plan = run_one(INTERACT, list(volumes.items()), path_text(out), InteractRecipe.of(recipe), options or RunOptions())
     return volumes | {str(s.facts["feature"]): open_volume(s.url) for s in plan.images}

@@ -20,7 +20,7 @@ from volengine.core.paths import PathLike, path_text
 from volengine.core.picks import Picks
 from volengine.core.volume import Volume
 from volengine.engine.options import RunOptions
-from volengine.io.names import suffix_of
+from volengine.io.names import PICKS_SUFFIXES, suffix_of
 from volengine.io.open import open_volume
 from volengine.tasks.common.jobs import Request, Verb, run_one
 from volengine.tasks.common.layout import file_name, join_url
@@ -44,7 +44,7 @@ def request(source: str, out: str, recipe: PickRecipe) -> Request[Volume, PickRe
     return Request(name, volume, recipe, PickOutputs(table, store, ngff))
 
 
-PICK = Verb("pick", request, plan_pick, endings=(".star", ".tbl", ".csv", ".json", ".tsv", ".txt"))
+PICK = Verb("pick", request, plan_pick, endings=PICKS_SUFFIXES)
 
 
 def pick(source: PathLike, out: PathLike, recipe: PickRecipe | None = None, options: RunOptions | None = None) -> Picks:
@@ -83,7 +83,7 @@ def pick(source: PathLike, out: PathLike, recipe: PickRecipe | None = None, opti
     from volengine.io.picks import read_picks
     from volengine.io.stores import local_copy
 
-    recipe = recipe or PickRecipe()
+    recipe = PickRecipe.of(recipe)
     plan = run_one(PICK, path_text(source), path_text(out), recipe, options or RunOptions())
     (call,) = plan.finish
     volume = Volume.from_json(call.params["volume"])

@@ -13,7 +13,7 @@ from volengine.core.errors import InputError, MissingError
 from volengine.core.picks import Picks
 from volengine.core.units import NM_TO_ANGSTROM
 from volengine.io.names import suffix_of
-from volengine.ops.score import Match, match_picks, pool
+from volengine.ops.score import Pairing, pair_picks, pool
 from volengine.tasks.common.layout import feature_named
 from volengine.tasks.score.inputs import Where
 from volengine.tasks.score.table import NOTHING, Scores
@@ -136,10 +136,10 @@ def _places(picks: Picks | None) -> NDArray[np.float64]:
 
 
 def _row(feature: str, pairs: Sequence[tuple[Picks | None, Picks | None]], radius_nm: float) -> dict[str, Any]:
-    matches: list[Match] = []
+    matches: list[Pairing] = []
     sides: list[float] = []
     for picks, truth in pairs:
-        matches.append(match_picks(_places(picks), _places(truth), radius_nm * NM_TO_ANGSTROM))
+        matches.append(pair_picks(_places(picks), _places(truth), radius_nm * NM_TO_ANGSTROM))
         sides.append(min(truth.voxel_size) if truth is not None else np.nan)
     whole = pool(matches)
     voxels = np.concatenate([m.distance_vox / side for m, side in zip(matches, sides, strict=True)])
@@ -161,7 +161,7 @@ def _confusion(found: Sequence[Picks | None], known: Sequence[Picks | None], rad
     ours = np.repeat(np.arange(1, len(found) + 1), [len(_places(p)) for p in found])
     theirs = np.repeat(np.arange(1, len(known) + 1), [len(_places(p)) for p in known])
     places, true = (np.concatenate([_places(p) for p in side]) for side in (found, known))
-    match = match_picks(places, true, radius_nm * NM_TO_ANGSTROM)
+    match = pair_picks(places, true, radius_nm * NM_TO_ANGSTROM)
     predicted = np.concatenate([ours[match.pairs[:, 0]], ours[match.extra], np.zeros(len(match.missed), np.int64)])
     is_of = np.concatenate([theirs[match.pairs[:, 1]], np.zeros(len(match.extra), np.int64), theirs[match.missed]])
     n = len(found) + 1

@@ -73,7 +73,7 @@ def score(
     1.0
     """
     prediction, truth = paths_by_feature(prediction), paths_by_feature(truth)
-    recipe, options = recipe or ScoreRecipe(), options or RunOptions()
+    recipe, options = ScoreRecipe.of(recipe), options or RunOptions()
     table = None if out is None else checked_table(path_text(out))
     if is_picks(prediction):
         found = score_picks(prediction, truth, recipe.features, recipe.radius_nm, recipe.voxel_size)

@@ -66,5 +66,5 @@ def segment(
     >>> sorted(predictions), predictions["ribosome"].shape, predictions["ribosome"].dtype
     (['membrane', 'ribosome'], (16, 32, 32), 'uint8')
     """
-    plan = run_one(SEGMENT, path_text(source), path_text(out), recipe, options or RunOptions())
+    plan = run_one(SEGMENT, path_text(source), path_text(out), SegmentRecipe.of(recipe), options or RunOptions())
     return {str(s.facts["feature"]): open_volume(s.url) for s in plan.images if not s.scratch}

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from volengine.core.errors import InputError, MissingError
-from volengine.ops.score import Match, match_picks, pool
+from volengine.ops.score import Pairing, pair_picks, pool
 from volengine.tasks.stats.inputs import EVERY, Tomogram
 
 Row = dict[str, Any]
@@ -80,15 +80,15 @@ def _tomograms(found: Mapping[str, Tomogram], truth: Mapping[str, Tomogram]) -> 
     return [(name, name, name) for name in sorted(truth)]
 
 
-def _match(a: Tomogram | None, of_a: str, b: Tomogram | None, of_b: str, radius_nm: float) -> Match:
+def _match(a: Tomogram | None, of_a: str, b: Tomogram | None, of_b: str, radius_nm: float) -> Pairing:
     places = [
         t.classes[name].position_nm if t is not None and name in t.classes else np.zeros((0, 3))
         for t, name in ((a, of_a), (b, of_b))
     ]
-    return match_picks(places[0], places[1], radius_nm)
+    return pair_picks(places[0], places[1], radius_nm)
 
 
-def _row(tomogram: str, name: str, matches: Sequence[Match]) -> Row:
+def _row(tomogram: str, name: str, matches: Sequence[Pairing]) -> Row:
     whole = pool(matches)
     n, total = whole.n_found, whole.n_truth
     return {

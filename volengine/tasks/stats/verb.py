@@ -75,7 +75,7 @@ def stats(
     >>> found.pooled("ribosome")["objects"]
     2
     """
-    recipe, options = recipe or StatsRecipe(), options or RunOptions()
+    recipe, options = StatsRecipe.of(recipe), options or RunOptions()
     if out is None:
         with tempfile.TemporaryDirectory() as folder:
             return stats(inputs, folder, recipe.with_(plots=False), options, truth=truth, groups=groups)

@@ -84,7 +84,7 @@ def make_model(recipe: TrainRecipe, voxel_sizes: Sequence[Vector3]) -> tuple[Any
         stride=stride,
         history=({"recipe": recipe.to_json()},),
     )
-    return begun(module, facts, recipe.start, own)
+    return started_from(module, facts, recipe.start, own)
 
 
 def _voxel_size(sizes: Sequence[Vector3], *, differ: bool) -> tuple[Vector3, tuple[float, float] | None]:
@@ -102,7 +102,7 @@ def _voxel_size(sizes: Sequence[Vector3], *, differ: bool) -> tuple[Vector3, tup
     return (mean, mean, mean), (low, high)
 
 
-def begun(module: Any, facts: ModelFacts, start: str, own: str | None) -> tuple[Any, ModelFacts]:
+def started_from(module: Any, facts: ModelFacts, start: str, own: str | None) -> tuple[Any, ModelFacts]:
     """Load the weights of the model file ``start``, if it is given, and continue its history.
 
     ``own`` is the user's own architecture that this training names; only this one may be run for ``start``.

@@ -62,7 +62,7 @@ def train(recipe: TrainRecipe, out: PathLike, *, progress: bool = True) -> list[
     """
     from volengine.nets.training.fit.fit import flush_denormals
 
-    out = path_text(out)
+    out, recipe = path_text(out), TrainRecipe.of(recipe)
     if not out.endswith(".safetensors"):
         raise InputError(f"--out {out}: a model file ends with .safetensors.")
     with flush_denormals():
