@@ -86,8 +86,22 @@ class PlanFolder:
     def forget(self, stages: Iterable[str]) -> None:
         """Delete the receipts of these stages, because their results no longer exist."""
         names = set(stages)
-        kept = [r for r in self.receipts() if r["stage"] not in names]
-        text = "".join(json.dumps(r) + "\n" for r in kept).encode()
+        self._keep([r for r in self.receipts() if r["stage"] not in names])
+
+    def forget_others(self, identities: Mapping[str, str]) -> None:
+        """Delete the receipts of stages of these names that have another identity.
+
+        Tables and scratch arrays are stored under the names of their stages. A plan that is about to run overwrites
+        those of an earlier recipe or source, so the earlier receipts must not be believed when that recipe comes back.
+        """
+        receipts = self.receipts()
+        kept = [r for r in receipts if identities.get(r["stage"], r["identity"]) == r["identity"]]
+        if len(kept) < len(receipts):
+            self._keep(kept)
+
+    def _keep(self, receipts: Iterable[Receipt]) -> None:
+        """Replace all receipts by these."""
+        text = "".join(json.dumps(r) + "\n" for r in receipts).encode()
         merged = self.path / "ledger" / "0-kept.jsonl"
         write_atomic(merged, text)
         for file in (self.path / "ledger").glob("*.jsonl"):

@@ -208,7 +208,11 @@ class Stage:
     def __post_init__(self) -> None:
         if not self.outputs and not self.emits:
             raise PlanError(f"Stage {self.name!r} writes nothing.")
-        written = {(o.volume.url, o.volume.path) for o in self.outputs.values()}
+        places = [(o.volume.url, o.volume.path) for o in self.outputs.values()]
+        written = set(places)
+        if len(written) < len(places):
+            twice = next(place for place in places if places.count(place) > 1)
+            raise PlanError(f"Stage {self.name!r} writes {'/'.join(filter(None, twice))} twice.")
         for name, source in self.arrays.items():
             if (source.volume.url, source.volume.path) in written:
                 raise PlanError(f"Stage {self.name!r} reads its own output through input {name!r}.")

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from volengine.core.block import Table
+from volengine.core.errors import InputError
 from volengine.core.image import ImageSpec
 from volengine.engine.ledger import PlanFolder, Receipt
 from volengine.engine.options import RunOptions
@@ -95,6 +96,7 @@ class PlanState:
             self.folder.write_json("plan.json", self.plan.to_json())
             self.folder.write_json("units.json", {s.name: len(s.tiling) for s in self.plan.stages})
             (self.folder.path / "finished.json").unlink(missing_ok=True)
+            self.folder.forget_others(self.identities)
             self._create_images()
             self.done = self._read_done()
             self._forget_cleaned()
@@ -119,8 +121,10 @@ class PlanState:
         digests = {}
         for spec in self.plan.images:
             key = f"{spec.url}|{spec.group}|{spec.levels[0].path if spec.scratch else ''}"
-            digests[key] = _digest(spec)
+            digests[key] = self._made_as(spec)
             ours = omezarr.store_token(spec.url, spec.group) == token
+            if ours and not self.options.overwrite:
+                _check_feature(spec, known.get(key, digests[key]))
             if ours and known.get(key) == digests[key]:
                 if not spec.scratch:
                     omezarr.reopen_image(spec)  # it is not complete while its units are run again
@@ -130,6 +134,15 @@ class PlanState:
             omezarr.create_image(spec, token=token, overwrite=self.options.overwrite)
             self.folder.forget(self._writers(spec))
         self.folder.write_json("images.json", {**known, **digests})
+
+    def _made_as(self, spec: ImageSpec) -> str:
+        """Digest of an image's description, of a scratch array also of the stages that write it; and its feature.
+
+        A scratch array has no history that tells one recipe or source from another.
+        """
+        writers = [self.identities[name] for name in self._writers(spec)] if spec.scratch else []
+        text = json.dumps([spec.to_json(), writers], sort_keys=True, default=str)
+        return f"{hashlib.sha256(text.encode()).hexdigest()[:20]} {spec.facts.get('feature', '')}".rstrip()
 
     def _writers(self, spec: ImageSpec) -> list[str]:
         paths = {spec.array_path(level) for level in range(len(spec.levels))}
@@ -343,5 +356,17 @@ def reads(later: Stage, stage: Stage) -> bool:
     return bool(made & arrays) or any(t.stage == stage.name for t in later.tables.values())
 
 
-def _digest(spec: ImageSpec) -> str:
-    return hashlib.sha256(json.dumps(spec.to_json(), sort_keys=True, default=str).encode()).hexdigest()[:20]
+def _check_feature(spec: ImageSpec, former: str) -> None:
+    """Refuse to replace the image of one feature by that of another, which has the same file name.
+
+    Raises
+    ------
+    InputError
+        The image is of another feature; ``former`` is what :meth:`PlanState._made_as` has said of it.
+    """
+    feature, before = str(spec.facts.get("feature", "")), former.partition(" ")[2]
+    if feature != before:
+        raise InputError(
+            f"{spec.url} is the image of {before!r}, which an earlier call has written; {feature!r} has the same file "
+            "name. Give another --out, or --overwrite to lose the former."
+        )

@@ -89,6 +89,18 @@ class ZarrSource:
         """Dtype of the voxels, as volengine reads them."""
         return np.dtype(self.volume.dtype)
 
+    def _array(self) -> zarr.Array[Any]:
+        """Return the open array, if it is still what the handle says."""
+        array = open_array(self.volume.url, self.volume.path, self.volume.identity)
+        sides = {axis: n for axis, n in zip(self.volume.axes, array.shape, strict=False) if axis in AXES}
+        shape = tuple(sides.get(axis, 1) for axis in AXES)
+        if len(self.volume.axes) != array.ndim or shape != self.shape or np.dtype(array.dtype).name != self.dtype.name:
+            raise FormatError(
+                f"{self.volume.url}: the array {self.volume.path!r} is {array.shape} {array.dtype} now; it was "
+                f"{self.shape} {self.dtype} when it was opened. It has been changed since. Open it again."
+            )
+        return array
+
     def read(self, box: Box) -> NDArray[Any]:
         """Read a box: C-contiguous, z, y, x, in the volume's dtype and native byte order.
 
@@ -101,7 +113,7 @@ class ZarrSource:
             raise PlanError(f"{self.volume.url}: {box} leaves the volume of shape {self.shape}.")
         if box.empty:
             return np.zeros(box.shape, self.dtype)
-        array = open_array(self.volume.url, self.volume.path, self.volume.identity)
+        array = self._array()
         wanted = dict(zip(AXES, box.slices, strict=True))
         fixed = self.volume.facts.get("select", {})
         axes = self.volume.axes

@@ -51,10 +51,7 @@ def plan_segment(source: Volume, recipe: SegmentRecipe, out: str, folder: PlanFo
         raise InputError(f"{source.url} is compressed as a whole and cannot be read in blocks; convert it first.")
     grids = nets_of(source, recipe, options)
     nets = [net for every in grids.values() for net in every]
-    features = [f for net in nets for f in net.features if f]
-    double = sorted({f for f in features if features.count(f) > 1})
-    if double:
-        raise InputError(f"Two models predict {double[0]!r}; segment with one of them, or into two folders.")
+    _check_products([name for net in nets for name in net.products], source)
     chunk_shard = _chunk_and_shard(source, flat=all(net.lattice.z.patch == 1 for net in nets))
     count = sum(len(net.products) for net in nets)
     parts = []
@@ -70,6 +67,27 @@ def plan_segment(source: Volume, recipe: SegmentRecipe, out: str, folder: PlanFo
             flat = all(net.lattice.z.patch == 1 for net in seen)
             parts.append(MatchStages(source, shape, recipe, specs, folder, options).plan(seen, flat=flat))
     return join(source.name, parts, {"segment": recipe.to_json()})
+
+
+def _check_products(products: list[str], source: Volume) -> None:
+    """Refuse products of one name, or whose files have one name.
+
+    Raises
+    ------
+    InputError
+        One of them would be lost.
+    """
+    double = sorted({name for name in products if products.count(name) > 1})
+    if double:
+        raise InputError(f"Two models predict {double[0]!r}; segment with one of them, or into two folders.")
+    places: dict[str, str] = {}
+    for name in products:
+        place = _store(source, name, ".", 2)
+        if place in places:
+            raise InputError(
+                f"{places[place]!r} and {name!r} would be written to one file ({place}); segment them into two folders."
+            )
+        places[place] = name
 
 
 def _store(volume: Volume, feature: str, out: str, features: int) -> str:
