@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import doctest
-import importlib
 import os
 import re
 import subprocess
@@ -23,8 +21,6 @@ ROOT = Path(__file__).parents[1]
 CHECK = ROOT / "docs" / "check.py"
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "deploy").glob("*.md"))]
 SLOW = ("tutorial.md", "simulate.md")
-ROOMS = ("core", "ops", "engine", "io")
-"""Rooms of the package whose docstrings have examples that run."""
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 
 
@@ -56,19 +52,6 @@ def test_every_public_name_is_on_the_page_of_the_api() -> None:
     page = (ROOT / "docs" / "api.md").read_text()
     missing = [n for n in volengine.__all__ if n != "__version__" and f"`{n}`" not in page and f"def {n}(" not in page]
     assert missing == []
-
-
-@pytest.mark.parametrize("room", ROOMS)
-def test_examples_in_docstrings_run(room: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    tried = 0
-    for file in sorted((ROOT / "volengine" / room).rglob("*.py")):
-        name = ".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
-        if name != "volengine.io.omezarr.fast_pipeline":  # can be imported only where ``zarrs`` is installed
-            done = doctest.testmod(importlib.import_module(name))
-            assert not done.failed, name
-            tried += done.attempted
-    assert tried
 
 
 @pytest.mark.parametrize(

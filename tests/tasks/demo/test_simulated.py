@@ -129,10 +129,10 @@ def test_centres_far_from_a_slice_are_not_marked(findings: Simulated):
 def test_lines_say_what_was_found_with_and_without_the_rules(found: dict[str, Any]):
     lines = dict(pick_lines(found))
     assert lines["ribosomes found within 10 nm"] == "3 of 5"
-    assert lines["picks that are none"] == "1"
+    assert lines["picks that are no ribosomes"] == "1"
     assert lines["mean error of the position"] == "1.3 nm"
     assert lines["without the rules: found"] == "2 of 5"
-    assert lines["without the rules: picks that are none"] == "4"
+    assert lines["without the rules: picks that are no ribosomes"] == "4"
     assert class_lines(found)[0] == ("membrane", "0.750", "0.500", "-", "0.250", "1,234")
     assert all(len(row) == len(CLASS_HEAD) for row in class_lines(found))
     found["picks"] |= {"error_nm": None, "paired": 0, "found": 0}

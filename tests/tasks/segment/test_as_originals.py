@@ -266,7 +266,7 @@ def test_contradictions_of_compat_are_refused(data):
         ({"answer": "logits", "dtype": "float32", "mean_of": "probabilities"}, "not --mean-of probabilities"),
         ({"compat": "ais", "dtype": "float32"}, "uint8"),
         ({"tta_of": "volume", "tta": 4}, "mirrors only"),
-        ({"exact": True, "compat": "membrain"}, "laid out otherwise"),
+        ({"exact": True, "compat": "membrain"}, "lays out patches in its own way"),
     ):
         with pytest.raises(InputError, match=words):
             SegmentRecipe(models=("m",), **recipe)

@@ -94,7 +94,8 @@ class ZarrSource:
         array = open_array(self.volume.url, self.volume.path, self.volume.identity)
         sides = {axis: n for axis, n in zip(self.volume.axes, array.shape, strict=False) if axis in AXES}
         shape = tuple(sides.get(axis, 1) for axis in AXES)
-        if len(self.volume.axes) != array.ndim or shape != self.shape or np.dtype(array.dtype).name != self.dtype.name:
+        stored, wanted = (np.dtype(d).name.replace("bool", "uint8") for d in (array.dtype, self.dtype))
+        if len(self.volume.axes) != array.ndim or shape != self.shape or stored != wanted:
             raise FormatError(
                 f"{self.volume.url}: the array {self.volume.path!r} is {array.shape} {array.dtype} now; it was "
                 f"{self.shape} {self.dtype} when it was opened. It has been changed since. Open it again."
