@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from volengine.core.errors import InputError
@@ -48,6 +48,7 @@ def test_filters_are_their_formulas() -> None:
 
 @pytest.mark.parametrize("model", PHYSICAL)
 @settings(max_examples=15)
+@example(before=94.0, own=1.0, voxel=1.0, strength=3.0)  # wide filter: what wraps around in the larger image counts
 @given(before=st.floats(0, 120), own=st.floats(0.1, 5), voxel=st.floats(1, 12), strength=st.floats(0.1, 3))
 def test_the_image_is_filtered_at_the_middle_of_its_exposure(
     model: str, before: float, own: float, voxel: float, strength: float
@@ -60,7 +61,7 @@ def test_the_image_is_filtered_at_the_middle_of_its_exposure(
     wide = np.zeros((n, n))
     wide[: len(image), : len(image)] = image
     wanted = np.fft.ifft2(np.fft.fft2(wide) * damage_filter(k[:, None] ** 2 + k**2, damage, before + own / 2)).real
-    assert made == pytest.approx(wanted[: len(image), : len(image)], abs=0.3)  # of 300
+    assert made == pytest.approx(wanted[: len(image), : len(image)], abs=0.4)  # of 300
     if model == "b-factor":  # the other spreads as |r|^-3.7, over the border
         assert made.sum() == pytest.approx(image.sum(), rel=5e-3)
     assert made.dtype == np.float32
