@@ -77,7 +77,7 @@ def flat_columns(
 
 
 def gathered(flat: Mapping[str, NDArray[Any]]) -> tuple[dict[str, Any], Columns]:
-    """Make the columns of picks, and the extra columns, from a flat table; ``tomogram`` and angstrom columns are ignored.
+    """Make the columns of picks, and the extra columns, from a flat table, without tomogram and angstrom columns.
 
     Raises
     ------

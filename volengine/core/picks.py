@@ -296,8 +296,8 @@ class Picks:
         frame
             ``pandas.DataFrame`` with ``z_vox, y_vox, x_vox`` (or ``z_a, y_a, x_a``, which are turned into voxels); the
             other columns of :mod:`volengine.core.flat` where they are there, and any more as extra columns. Columns
-            ``tomogram`` and ``feature`` have one name in all rows, which becomes that of the picks; columns of NaN alone
-            are ignored.
+            ``tomogram`` and ``feature`` have one name in all rows, which becomes that of the picks; columns of nothing
+            but NaN are ignored.
         facts
             ``voxel_size``, ``origin``, ``shape``, ``tomogram``, ``feature``: instead of what ``frame.attrs`` says.
 
