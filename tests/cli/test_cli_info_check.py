@@ -135,6 +135,12 @@ def test_labels_of_another_program_pass(volengine: Command, tmp_path: Path) -> N
         (lambda ome: datasets(ome).reverse(), "no whole factor"),
         (lambda ome: datasets(ome)[1].update(path="9"), "there is no such array"),
         (lambda ome: datasets(ome).clear(), "no datasets"),
+        (lambda ome: datasets(ome).pop(), "an array '2' that its metadata do not list as a level"),
+        (
+            lambda ome: [axis.update(unit="parsec") for axis in ome["multiscales"][0]["axes"]],
+            "'parsec' is no known unit",
+        ),
+        (lambda ome: [part.pop("version", 0) for part in (ome, ome["multiscales"][0])], "state no version of NGFF"),
         (lambda ome: ome["multiscales"][0]["axes"].pop(), "axes"),
         (
             lambda ome: [axis.update(type="place") for axis in ome["multiscales"][0]["axes"]],
@@ -171,6 +177,46 @@ def test_chunks_that_are_gone_are_named_where_levels_contradict_them(
     code, out, _ = volengine("info", "--check", "t.ome.zarr")
     assert code == 1
     assert "level 1, beginning of the volume: it is not the mean" in out
+
+
+def chunk(store: Path, level: int) -> Path:
+    """The file of the first chunk or shard of a level."""
+    return min(f for f in (store / str(level)).rglob("*") if f.is_file() and f.name[0] not in ".z")
+
+
+@VERSIONS
+@pytest.mark.parametrize("level", [0, 1])
+@pytest.mark.parametrize(
+    "damage", [lambda data: data[: len(data) // 2], lambda data: b"", lambda data: b"?" * len(data)]
+)
+def test_chunks_that_cannot_be_decoded_are_named(
+    volengine: Command, tmp_path: Path, ngff: str, level: int, damage: Callable[[bytes], bytes]
+) -> None:
+    file = chunk(stored(tmp_path, ngff), level)
+    file.write_bytes(damage(file.read_bytes()))
+    code, out, _ = volengine("info", "--check", "t.ome.zarr")
+    assert code == 1
+    assert f"level {level}: voxels (0, 0, 0) to (" in out
+    assert "cannot be read" in out
+    code, out, _ = volengine("info", "--check", "--json", "t.ome.zarr")
+    found = json.loads(out)
+    assert code == 1
+    assert f"level {level}: voxels (0, 0, 0) to (" in found["image"][0]
+    assert found["labels/core"] == []
+
+
+@VERSIONS
+def test_a_damaged_chunk_of_the_only_level_is_named(volengine: Command, tmp_path: Path, ngff: str) -> None:
+    store = stored(tmp_path, ngff)
+    for number in (2, 1):
+        edit(store, ngff, lambda ome: datasets(ome).pop())
+        shutil.rmtree(store / str(number))
+    assert volengine("info", "--check", "t.ome.zarr")[0] == 0
+    file = chunk(store, 0)
+    file.write_bytes(file.read_bytes()[:9])
+    code, out, _ = volengine("info", "--check", "t.ome.zarr")
+    assert code == 1
+    assert "level 0: voxels (0, 0, 0) to (16, 16, 16) (z, y, x) cannot be read" in out
 
 
 @VERSIONS

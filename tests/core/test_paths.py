@@ -34,6 +34,15 @@ def test_a_path_becomes_its_text_and_a_text_stays_as_it_is() -> None:
     assert path_text_or_none(Path("a")) == "a"
 
 
+def test_a_leading_tilde_is_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert path_text("~/a.mrc") == path_text(Path("~/a.mrc")) == str(tmp_path / "a.mrc")
+    assert path_texts(["~/*.mrc", "~"]) == [f"{tmp_path}/*.mrc", str(tmp_path)]
+    assert paths_by_feature({"a": "~/x"}) == {"a": str(tmp_path / "x")}
+    for same in ("a/~/b", "a~", "~no-such-user/a", "s3://bucket/~/a.zarr"):
+        assert path_text(same) == same
+
+
 @pytest.mark.parametrize("wrong", [3, b"a.mrc", ["a.mrc"], object()], ids=["number", "bytes", "list", "object"])
 def test_what_is_no_path_is_refused(wrong: object) -> None:
     with pytest.raises(InputError, match=r"is no path; give text or a pathlib\.Path"):

@@ -118,12 +118,26 @@ def test_positions_that_were_moved_in_one_unit_alone_are_refused() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"x_vox": None, "x_a": None}, "there is no column x_vox"),
-        ({"z_vox": None, "y_vox": None, "x_vox": None, "z_a": None}, "no columns z_vox"),
+        ({"x_vox": None}, "there is no column x_vox"),
+        ({"x_a": None}, "columns z_a, y_a, but there is no column x_a"),
+        ({"x_a": None, "y_a": [0, 0, 0, 0]}, "there is no column x_a"),
+        (dict.fromkeys(("z_vox", "y_vox", "x_vox", "z_a", "y_a", "x_a")), "no columns z_vox"),
+        ({"y_vox": ["a", "b", "c", "d"]}, "z_vox, y_vox, x_vox need numbers"),
+        ({"weight": ["a", "b", "c", "d"]}, "need numbers in weight"),
         ({"rot_deg": None}, "there is no column rot_deg"),
         ({"label": [1.5, 2, 3, 4]}, "label needs whole numbers"),
         ({"size_vox": [np.nan, 2, 3, 4]}, "size_vox needs whole numbers"),
-        ({"z_vox": [np.nan, 2, 3, 4], "z_a": None}, "Pick 0 of 4 has the position"),
+        ({"label": [np.inf, 2, 3, 4]}, "label needs whole numbers"),
+        ({"label": [1e300, 2, 3, 4]}, "label needs whole numbers"),
+        ({"label": [2.0**63, 2, 3, 4]}, "label needs whole numbers"),
+        ({"label": [2**70, 2, 3, 4]}, "label needs whole numbers"),
+        ({"label": pd.array([1, None, 3, 4], dtype="Int64")}, "label needs whole numbers"),
+        ({"label": ["1", "2", "3", "4"]}, "label needs whole numbers"),
+        ({"size_vox": np.array([2**63, 2, 3, 4], "u8")}, "size_vox needs whole numbers"),
+        ({"more": np.array([2**63, 2, 3, 4], "u8")}, "more needs whole numbers"),
+        ({"feature": ["core", "core", "b", "c"]}, r"picks of 3 features \(core, b, c\); select one"),
+        ({"tomogram": ["A", np.nan, "A", "A"]}, "picks of 2 tomograms"),
+        ({"z_vox": [np.nan, 2, 3, 4], "z_a": None, "y_a": None, "x_a": None}, "Pick 0 of 4 has the position"),
         ({"odd name": [1, 2, 3, 4]}, "'odd name' cannot be the name"),
         ({"note": [1, "a", None, 2.5]}, "'note' must hold"),
     ],
@@ -138,6 +152,37 @@ def test_tables_that_are_no_picks_are_refused(change: dict, message: str) -> Non
             frame[name] = values
     with pytest.raises(InputError, match=message):
         Picks.from_pandas(frame)
+
+
+def test_integers_are_kept_to_the_last_bit() -> None:
+    frame = (
+        make(2).to_pandas().assign(label=pd.array([2**63 - 1, -(2**63)], dtype="Int64"), more=np.array([7, 8], "u8"))
+    )
+    picks = Picks.from_pandas(frame)
+    assert picks.label is not None
+    assert picks.label.tolist() == [2**63 - 1, -(2**63)]
+    assert picks.extra["more"].dtype == np.int64
+    assert Picks.from_pandas(frame.assign(label=[1.0, 2.0])).label.tolist() == [1, 2]  # type: ignore[union-attr]
+
+
+def test_a_column_names_the_feature() -> None:
+    frame = make().to_pandas().assign(feature="actin")
+    picks = Picks.from_pandas(frame)
+    assert (picks.feature, "feature" in picks.extra) == ("actin", False)
+    assert Picks.from_pandas(frame, feature="b").feature == "b"
+
+
+def test_columns_of_names_that_are_empty_say_nothing() -> None:
+    frame = make().to_pandas().assign(tomogram=np.nan, feature=None)
+    assert Picks.from_pandas(frame) == make()
+    assert Picks.from_pandas(frame, tomogram="Z").tomogram == "Z"
+
+
+@pytest.mark.parametrize("name", ["weight", "z_vox", "note", "tomogram"])
+def test_columns_that_are_there_twice_are_refused(name: str) -> None:
+    frame = make().to_pandas()
+    with pytest.raises(InputError, match=f"two columns '{name}'"):
+        Picks.from_pandas(pd.concat([frame, frame[[name]]], axis=1))
 
 
 def test_extra_columns_with_a_name_of_another_meaning_are_refused() -> None:

@@ -15,11 +15,11 @@ Extra columns have the names that they have in the picks.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from volengine.core.errors import InputError
 
@@ -33,6 +33,9 @@ VECTORS = {"position_vox": VOXELS, "euler": EULER, "normal": NORMAL}
 
 OWN = {"tomogram", *VOXELS, *ANGSTROM, *EULER, *NORMAL, *SINGLE}
 """Names of columns with a fixed meaning; extra columns must have other names."""
+
+LIMIT = 2**63
+"""Integers of columns are smaller than this, and not smaller than its negative (int64)."""
 
 Columns = dict[str, NDArray[Any]]
 
@@ -74,32 +77,56 @@ def flat_columns(
 
 
 def gathered(flat: Mapping[str, NDArray[Any]]) -> tuple[dict[str, Any], Columns]:
-    """Make the columns of picks, and the extra columns, from a flat table without ``tomogram`` and angstrom columns.
+    """Make the columns of picks, and the extra columns, from a flat table, without tomogram and angstrom columns.
 
     Raises
     ------
     InputError
-        One of the three columns of a vector is missing, or a number that must be whole is not.
+        One of the three columns of a vector is missing, or has values that are no numbers.
     """
-    columns: dict[str, Any] = {}
+    columns: dict[str, Any] = {key: flat[key] for key in SINGLE if key in flat}
     for key, names in VECTORS.items():
-        there = [name for name in names if name in flat]
-        if there and len(there) < 3:
-            missing = next(name for name in names if name not in flat)
-            raise InputError(f"There are columns {', '.join(there)}, but there is no column {missing}.")
-        if there:
-            columns[key] = np.stack([np.asarray(flat[name], float) for name in names], axis=-1)
-    for key in SINGLE:
-        if key in flat:
-            columns[key] = _whole(key, flat[key]) if key in ("label", "size_vox") else flat[key]
+        value = stacked(flat, names)
+        if value is not None:
+            columns[key] = value
     return columns, {name: _plain(value) for name, value in flat.items() if name not in OWN}
 
 
-def _whole(key: str, value: NDArray[Any]) -> NDArray[Any]:
+def stacked(flat: Mapping[str, NDArray[Any]], names: Sequence[str]) -> NDArray[np.float64] | None:
+    """Make an array (n, 3) of three columns; ``None`` if none of them is there.
+
+    Raises
+    ------
+    InputError
+        Only some of them are there, or they have values that are no numbers.
+    """
+    there = [name for name in names if name in flat]
+    if not there:
+        return None
+    if len(there) < len(names):
+        missing = next(name for name in names if name not in flat)
+        raise InputError(f"There are columns {', '.join(there)}, but there is no column {missing}.")
+    try:
+        return np.stack([np.asarray(flat[name], float) for name in names], axis=-1)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"The columns {', '.join(names)} need numbers: {error}.") from None
+
+
+def whole(key: str, value: ArrayLike) -> NDArray[np.int64]:
+    """Convert a column to int64; refuse values that int64 does not hold exactly.
+
+    Raises
+    ------
+    InputError
+        A value is no number, not finite, not whole, or outside of int64.
+    """
     numbers = np.asarray(value)
-    if numbers.dtype.kind == "f" and not np.array_equal(numbers, np.rint(numbers)):
-        raise InputError(f"The column {key} needs whole numbers, all of them.")
-    return numbers
+    if numbers.dtype.kind == "O":
+        numbers = np.array(numbers.tolist())
+    fits = numbers.dtype.kind in "iuf" and bool(((numbers >= -LIMIT) & (numbers < LIMIT)).all())
+    if not fits or (numbers.dtype.kind == "f" and not np.array_equal(numbers, np.rint(numbers))):
+        raise InputError(f"The column {key} needs whole numbers from -2**63 to 2**63 - 1, all of them.")
+    return numbers.astype(np.int64)
 
 
 def _plain(value: NDArray[Any]) -> NDArray[Any]:

@@ -1,7 +1,7 @@
 """Paths in the arguments of public functions: text or :class:`pathlib.Path`, one or several.
 
 Every argument of a public function that names a file, a folder, a store or several of them is annotated with one of the
-types below. The function converts it to text first:
+types below. The function converts it to text first, in which a leading ``~`` or ``~user`` is the home folder:
 
 >>> from pathlib import Path
 >>> path_text(Path("tomograms") / "TS_01.mrc"), path_text("s3://bucket/TS_01.ome.zarr")
@@ -34,7 +34,7 @@ _BROKEN_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/(?!/)")
 
 
 def path_text(path: PathLike) -> str:
-    """Convert a path to text.
+    """Convert a path to text; a leading ``~`` or ``~user`` becomes the user's home folder.
 
     Raises
     ------
@@ -51,14 +51,14 @@ def path_text_or_none(path: PathLike | None) -> str | None:
 
 def _text(path: object) -> str:
     if isinstance(path, str):
-        return path
+        return os.path.expanduser(path)  # noqa: PTH111  # pathlib would drop slashes of URLs
     text: object = os.fspath(path) if isinstance(path, os.PathLike) else None
     if not isinstance(text, str):
         hint = "give its url" if hasattr(path, "url") else "give text or a pathlib.Path"
         raise InputError(f"{path!r} is no path; {hint}.")
     if _BROKEN_URL.match(text):
         raise InputError(f"{text!r}: pathlib.Path breaks URLs; give the URL as text.")
-    return text
+    return os.path.expanduser(text)  # noqa: PTH111
 
 
 def path_texts(paths: PathsLike) -> list[str]:

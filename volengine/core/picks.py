@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Self
 
@@ -29,7 +29,7 @@ from numpy.typing import ArrayLike, NDArray
 from volengine.core.block import Table
 from volengine.core.boxes import Index3, index3
 from volengine.core.errors import InputError
-from volengine.core.flat import ANGSTROM, Columns, check_angstrom, flat_columns, gathered
+from volengine.core.flat import ANGSTROM, Columns, check_angstrom, flat_columns, gathered, stacked, whole
 from volengine.core.orientation import normal_to_euler
 from volengine.core.volume import Vector3, Volume, size_text
 
@@ -88,7 +88,8 @@ class Picks:
     Raises
     ------
     InputError
-        For columns of another length or shape, positions that are not finite, a voxel size that is not positive.
+        For columns of another length or shape, values that are no numbers, integers that int64 does not hold, positions
+        that are not finite, a voxel size that is not positive.
 
     Notes
     -----
@@ -140,7 +141,10 @@ class Picks:
 
     @staticmethod
     def _rows(key: str, value: ArrayLike, dtype: str, width: int, n: int | None) -> Column:
-        array = np.array(value, dtype=dtype)
+        try:
+            array = whole(key, value) if dtype == "i8" else np.array(value, dtype=dtype)
+        except (TypeError, ValueError) as error:
+            raise InputError(f"Picks need numbers in {key}: {error}.") from None
         if array.size == 0 and width > 1:
             array = array.reshape(0, width)
         n = len(array) if n is None and array.ndim else n
@@ -165,7 +169,7 @@ class Picks:
             )
         if array.dtype.kind == "U" and any(_CONTROL.search(text) for text in array.tolist()):
             raise InputError(f"The extra column {key!r} has text with a quote or a control character.")
-        array = array.astype(kinds[array.dtype.kind])
+        array = whole(key, array) if array.dtype.kind == "u" else array.astype(kinds[array.dtype.kind])
         array.flags.writeable = False
         return array
 
@@ -291,26 +295,31 @@ class Picks:
         ----------
         frame
             ``pandas.DataFrame`` with ``z_vox, y_vox, x_vox`` (or ``z_a, y_a, x_a``, which are turned into voxels); the
-            other columns of :mod:`volengine.core.flat` where they are there, and any more as extra columns.
+            other columns of :mod:`volengine.core.flat` where they are there, and any more as extra columns. Columns
+            ``tomogram`` and ``feature`` have one name in all rows, which becomes that of the picks; columns of nothing
+            but NaN are ignored.
         facts
             ``voxel_size``, ``origin``, ``shape``, ``tomogram``, ``feature``: instead of what ``frame.attrs`` says.
 
         Raises
         ------
         InputError
-            No position or no voxel size; rows of several tomograms; positions in voxels and in angstrom that differ.
+            No position or no voxel size; rows of several tomograms or features; a column that is there twice; positions
+            in voxels and in angstrom that differ, or in angstrom along some axes alone.
         """
-        flat = {str(name): frame[name].to_numpy() for name in frame.columns}
-        names = list(dict.fromkeys(map(str, flat.pop("tomogram", ()))))
-        if len(names) > 1:
-            raise InputError(f"The table has picks of {len(names)} tomograms ({', '.join(names)}); select one.")
+        labels = [str(name) for name in frame.columns]
+        twice = next((name for i, name in enumerate(labels) if name in labels[:i]), None)
+        if twice is not None:
+            raise InputError(f"The table has two columns {twice!r}; drop or rename one.")
         known = {key: value for key, value in frame.attrs.items() if key in FACTS}
-        known |= ({"tomogram": names[0]} if names else {}) | facts
+        for key in {"tomogram", "feature"} & set(labels):
+            if not frame[key].isna().all():
+                known[key] = _only(key, frame[key])
+        known |= facts
+        flat = {str(n): frame[n].to_numpy() for n in frame.columns if n not in ("tomogram", "feature")}
         if "voxel_size" not in known:
             raise InputError("The table does not say the voxel size; give voxel_size=(z, y, x) in angstrom.")
-        angstrom = None
-        if set(ANGSTROM) <= set(flat):
-            angstrom = np.stack([np.asarray(flat.pop(name), float) for name in ANGSTROM], axis=-1)
+        angstrom = stacked(flat, ANGSTROM)
         columns, extra = gathered(flat)
         if "position_vox" not in columns:
             if angstrom is None:
@@ -364,6 +373,14 @@ def concatenate(picks: Sequence[Picks]) -> Picks:
             raise InputError(f"Picks 0 and {number} do not have the same columns: {differ}.")
     table = {k: np.concatenate([p.columns[k] for p in picks]) for k in first.columns}
     return Picks.from_table(table, first.facts())
+
+
+def _only(key: str, values: Iterable[Any]) -> str:
+    """Return the name that all rows of a column have."""
+    names = list(dict.fromkeys(map(str, values)))
+    if len(names) > 1:
+        raise InputError(f"The table has picks of {len(names)} {key}s ({', '.join(names)}); select one.")
+    return names[0]
 
 
 def _vector(key: str, value: Sequence[float]) -> Vector3:

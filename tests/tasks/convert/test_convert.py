@@ -219,3 +219,14 @@ def test_image_specs_survive_json(tmp_path):
     like = Volume(url="x", shape=(100, 200, 300), dtype="float32", voxel_size=(1, 2, 3))
     spec = image_spec("y.ome.zarr", like, dtype="uint8", kind="probability")
     assert ImageSpec.from_json(spec.to_json()) == spec
+
+
+def test_a_tilde_is_the_home_folder_for_the_store_and_its_run(tmp_path, monkeypatch):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    array = made(tmp_path / "a.mrc", (16, 16, 16), "int16")
+    assert np.array_equal(whole(convert("~/a.mrc", "~/q.ome.zarr", ConvertRecipe(), QUIET)), array)
+    convert("~/a.mrc", "~/r.ome.zarr", ConvertRecipe(), RunOptions(progress=False, run_dir="~/elsewhere"))
+    assert {path.name for path in tmp_path.iterdir()} >= {"q.ome.zarr", "q.ome.zarr.run", "r.ome.zarr", "elsewhere"}
+    assert not list((tmp_path / "here").iterdir())

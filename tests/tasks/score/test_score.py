@@ -268,6 +268,15 @@ def test_picks_are_paired_one_to_one(tmp_path: Path) -> None:
     assert math.isnan(nobody.rows[0]["error_nm"])
 
 
+def test_endings_in_capitals_are_tables_too(tmp_path: Path) -> None:
+    for side in ("found", "known"):
+        (tmp_path / side).mkdir()
+        picks(tmp_path / side / "TS_01__a.CSV", [[0, 0, 0]])
+    got = score(tmp_path / "found", tmp_path / "known", ScoreRecipe(radius_nm=3.0), out=tmp_path / "S.CSV")
+    assert got["a"]["paired"] == 1
+    assert next(csv.DictReader((tmp_path / "S.CSV").open()))["paired"] == "1"
+
+
 def test_which_feature_is_taken_for_which(tmp_path: Path) -> None:
     known = {
         "a": picks(tmp_path / "ta.csv", [[0, 0, 0], [30, 30, 30]]),

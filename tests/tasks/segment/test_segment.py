@@ -346,6 +346,14 @@ def test_refusals_say_the_numbers(data, tmp_path):
         jobs_of(SEGMENT, ["a.mrc", "b.mrc"], "x.ome.zarr", SegmentRecipe(models=("m",)), QUIET)
 
 
+@pytest.mark.parametrize(("feature", "activation"), [("", "sigmoid"), ("background", "softmax")])
+def test_a_model_without_features_is_refused(data, tmp_path, feature, activation):
+    small = {"width": 4, "levels": 2}
+    path = model(tmp_path, "m", "unet3d", small, features=(feature,), patch=(16, 16, 16), activation=activation)
+    with pytest.raises(InputError, match=r"m\.safetensors predicts no feature"):
+        segment(data[1], tmp_path / "out", SegmentRecipe(models=(path,)), QUIET)
+
+
 def test_a_model_that_changed_since_planning_is_refused(data, tmp_path):
     from volengine.nets.predictor import Execution, load_predictor
 

@@ -37,6 +37,15 @@ def test_the_order_of_inputs_and_of_picks_changes_nothing(tmp_path: Path) -> Non
     same(first, stats(str(tmp_path / "t*" / "*.csv"), recipe=RECIPE, options=QUIET))
 
 
+def test_a_table_whose_ending_is_in_capitals_is_found_in_a_folder(tmp_path: Path) -> None:
+    path = Path(made(tmp_path)[0])
+    one = stats(str(path), recipe=RECIPE, options=QUIET)
+    (tmp_path / "folder").mkdir()
+    path.rename(tmp_path / "folder" / f"{path.stem}.CSV")
+    found = stats(tmp_path / "folder", recipe=RECIPE, options=QUIET)
+    assert repr(found["clusters"]) == repr(one["clusters"])
+
+
 def test_pooled_is_made_of_the_parts(tmp_path: Path) -> None:
     found = stats(made(tmp_path), recipe=RECIPE, options=QUIET, groups=groups_file(tmp_path))
     groups = {"all": {"T1", "T2", "T3"}, "core": {"T1"}, "rim": {"T2", "T3"}}

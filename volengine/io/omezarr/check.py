@@ -5,8 +5,9 @@
 
 Validators accept images whose scales are in the wrong order, or whose coarse levels are flipped, shifted or dark at the
 edge, and many converters make one of these mistakes. So three things are compared: the metadata, as this package and as
-``ome-zarr`` (the reference reader) interpret them; the geometry of every level with that of the finer one; and voxels
-of every level, at both ends of the volume and in its middle, with those of the finer one.
+``ome-zarr`` (the reference reader) interpret them; the geometry of every level with that of the finer one; and some
+voxels of every level, those of three small boxes (at the first corner of the volume, in its middle and at the last
+corner), with those of the finer one. Other voxels are not read, so damage between these boxes is not found.
 """
 
 from __future__ import annotations
@@ -22,9 +23,9 @@ from volengine.core.boxes import Box, Index3, index3
 from volengine.core.errors import FormatError, InputError
 from volengine.core.volume import Kind, Volume
 from volengine.io.omezarr.arrays import ZarrSource
-from volengine.io.omezarr.ngff import ome_part
+from volengine.io.omezarr.ngff import ANGSTROM, ome_part, parse_multiscale
 from volengine.io.omezarr.nodes import read_node
-from volengine.io.omezarr.read import GroupInfo, list_groups, open_image
+from volengine.io.omezarr.read import GroupInfo, children, list_groups, open_image
 from volengine.io.stores import local_path, scheme
 from volengine.ops.pyramid import downsample
 
@@ -84,6 +85,7 @@ def _group_findings(url: str, info: GroupInfo) -> list[str]:
         findings.append("the store's 'labels' do not list it; other programs will not find it.")
     if info.kind == "labels" and np.dtype(info.dtype).kind not in "biu":
         findings.append(f"labels are whole numbers, but its voxels are {info.dtype}.")
+    findings += _metadata_findings(url, info)
     size = None if info.voxel_size else 1.0  # a unit is no duty; how levels lie on each other does not depend on it
     for channel in range(info.channels):
         try:
@@ -91,6 +93,25 @@ def _group_findings(url: str, info: GroupInfo) -> list[str]:
         except (FormatError, InputError) as error:
             found = [str(error)]
         findings += [finding for finding in found if finding not in findings]
+    return findings
+
+
+def _metadata_findings(url: str, info: GroupInfo) -> list[str]:
+    """Return what the metadata leave out or name in a way that is not understood, and arrays that they do not list."""
+    node = read_node(url, info.group)
+    image = parse_multiscale(node.attributes, url) if node is not None and node.kind == "group" else None
+    if node is None or image is None:
+        return []
+    findings, ome = [], ome_part(node.attributes)
+    if not ome.get("version") and not ome["multiscales"][0].get("version"):
+        findings.append("its metadata state no version of NGFF.")
+    units = {unit: None for axis, unit in zip(image.axes, image.units, strict=True) if unit and axis in "zyx"}
+    findings += [f"{unit!r} is no known unit of length." for unit in units if unit.strip().lower() not in ANGSTROM]
+    levels = {dataset.path.partition("/")[0] for dataset in image.datasets}
+    for name in children(url, info.group):
+        other = read_node(url, f"{info.group}/{name}".strip("/")) if name not in levels else None
+        if other is not None and other.kind == "array" and len(other.shape) == len(image.axes):
+            findings.append(f"there is an array {name!r} that its metadata do not list as a level.")
     return findings
 
 
@@ -126,6 +147,8 @@ def check_image(url: str, group: str = "", *, channel: int | None = None, voxel_
         findings = _second_reader(levels)
     except Exception as error:  # the reference reader raises whatever broken metadata make it run into
         findings = [f"ome-zarr cannot read it ({type(error).__name__}: {error})."]
+    if len(levels) == 1:
+        findings += [finding for _, box in _probes(levels[0]) for finding in _read(levels[0], box)[1]]
     for fine, coarse in pairwise(levels):
         if coarse.dtype != fine.dtype:
             findings.append(f"level {coarse.path}: its voxels are {coarse.dtype}, those of {fine.path} {fine.dtype}.")
@@ -203,10 +226,7 @@ def _voxels(fine: Volume, coarse: Volume, factor: Index3) -> list[str]:
     """Compare voxels at the beginning, in the middle and at the end."""
     findings = []
     whole = index3(n // f for n, f in zip(fine.shape, factor, strict=True))
-    for name, share in (("beginning", 0.0), ("middle", 0.5), ("end", 1.0)):
-        size = index3(min(PROBE, n) for n in coarse.shape)
-        start = index3(int((n - s) * share) for n, s in zip(coarse.shape, size, strict=True))
-        box = Box(start, index3(a + s for a, s in zip(start, size, strict=True)))
+    for name, box in _probes(coarse):
         if name != "end":
             box = box.clip(whole)  # only the end shows what happens to an incomplete last voxel
         covered = Box(
@@ -214,10 +234,30 @@ def _voxels(fine: Volume, coarse: Volume, factor: Index3) -> list[str]:
             index3(b * f for b, f in zip(box.stop, factor, strict=True)),
         ).clip(fine.shape)
         if not box.empty:
-            stored, voxels = ZarrSource(coarse).read(box), ZarrSource(fine).read(covered)
-            text = _compare(stored, voxels, factor, fine.kind)
+            (stored, unread), (voxels, finer_unread) = _read(coarse, box), _read(fine, covered)
+            findings += unread + finer_unread
+            text = _compare(stored, voxels, factor, fine.kind) if stored is not None and voxels is not None else ""
             findings += [f"level {coarse.path}, {name} of the volume: {text}"] if text else []
     return findings
+
+
+def _probes(volume: Volume) -> list[tuple[str, Box]]:
+    """Return the boxes whose voxels are looked at, with the names of their places."""
+    size = index3(min(PROBE, n) for n in volume.shape)
+    boxes = []
+    for name, share in (("beginning", 0.0), ("middle", 0.5), ("end", 1.0)):
+        start = index3(int((n - s) * share) for n, s in zip(volume.shape, size, strict=True))
+        boxes.append((name, Box(start, index3(a + s for a, s in zip(start, size, strict=True)))))
+    return boxes
+
+
+def _read(volume: Volume, box: Box) -> tuple[NDArray[Any] | None, list[str]]:
+    """Read a box, or return a finding where its chunks cannot be decoded."""
+    try:
+        return ZarrSource(volume).read(box), []
+    except Exception as error:  # every codec has errors of its own for damaged chunks
+        text = f"{type(error).__name__}: {' '.join(str(error).split())}".rstrip(".: ")
+        return None, [f"level {volume.path}: voxels {box.start} to {box.stop} (z, y, x) cannot be read ({text})."]
 
 
 def _compare(stored: NDArray[Any], voxels: NDArray[Any], factor: Index3, kind: Kind) -> str:

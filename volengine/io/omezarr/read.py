@@ -302,7 +302,7 @@ def _walk(url: str, path: str, node: Node) -> Iterator[GroupInfo]:
     if node.kind == "array":
         return
     levels = {dataset.path for dataset in image.datasets} if image is not None else set()
-    for name in _children(url, path):
+    for name in children(url, path):
         if name not in levels:
             child = read_node(url, _join(path, name))
             if child is not None and (child.kind == "group" or image is None):
@@ -344,7 +344,7 @@ def _level(path: str, node: Node, finest: Node, axes: str) -> Level:
     )
 
 
-def _children(url: str, path: str) -> list[str]:
+def children(url: str, path: str) -> list[str]:
     """Return the names of the folders directly below a group, sorted."""
     folder = local_path(url)
     if folder is not None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar, cast
 
 from volengine.core.errors import InputError
+from volengine.core.paths import path_text
 from volengine.engine.ledger import PlanFolder
 from volengine.engine.options import RunOptions
 from volengine.engine.plan import Plan
@@ -100,7 +101,7 @@ class Verb(Generic[Given, Source, What, Out]):
     def run_dir(self, out: str, options: RunOptions) -> str:
         """The run folder of an output: beside a single result, or inside a folder of results."""
         if options.run_dir:
-            return options.run_dir
+            return path_text(options.run_dir)
         return run_dir_for(out) if self.is_product(out) else run_dir_in(out, self.run_name or f"{self.name}.run")
 
     def job(self, label: str, given: Given, out: str, recipe: Any, options: RunOptions) -> Job:
@@ -147,6 +148,7 @@ def jobs_of(
     InputError
         ``out`` names a single result, but there are several sources.
     """
+    out = path_text(out)
     labelled = sources if isinstance(sources, Mapping) else {str(source): source for source in sources}
     if verb.is_product(out) and len(labelled) > 1:
         kind = "store" if out.rstrip("/").lower().endswith(".zarr") else "file"

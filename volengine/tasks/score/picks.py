@@ -29,7 +29,7 @@ def is_picks(prediction: Where) -> bool:
         return bool(prediction) and all(is_picks(path) for path in prediction.values())
     path = Path(prediction)
     if "://" not in prediction and path.is_dir() and suffix_of(prediction) != ".zarr":
-        return any(p.suffix in (".star", ".tbl", ".csv", ".tsv") for p in path.iterdir())
+        return any(p.suffix.lower() in (".star", ".tbl", ".csv", ".tsv") for p in path.iterdir())
     return "#" not in prediction and suffix_of(prediction) in SUFFIXES
 
 
@@ -106,7 +106,7 @@ def _read(where: Where, features: Sequence[str], voxel_size: float | None) -> di
         name = next(iter(stated)) if len(stated) == 1 else feature_named(path.stem.rpartition("__")[2])
         return {(features[0] if len(features) == 1 else name): tables}
     out: dict[str, Tomograms] = {}
-    for file in sorted(p for p in path.iterdir() if p.suffix in SUFFIXES):
+    for file in sorted(p for p in path.iterdir() if p.suffix.lower() in SUFFIXES):
         tomogram, _, feature = file.stem.rpartition("__")
         feature = feature_named(feature) or file.stem
         for name, picks in read_all(file, voxel_size=size).items():

@@ -98,7 +98,7 @@ class Scores:
 
 def checked_table(out: str) -> str:
     """Return the path of a table of scores; raises :class:`InputError` unless it ends with ``.csv``."""
-    if not out.endswith(".csv"):
+    if not out.lower().endswith(".csv"):
         raise InputError(f"--out {out}: the table of scores ends with .csv.")
     return out
 

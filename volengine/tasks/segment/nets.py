@@ -62,11 +62,14 @@ def _net(volume: Volume, recipe: SegmentRecipe, options: RunOptions, path: str) 
     edge: EdgeRule = how.edge or facts.edge
     softmax = facts.activation == "softmax"
     logits = how.mean_of == "logits"
+    features = tuple("" if softmax and f == BACKGROUND else f for f in facts.features)
+    if not any(features):
+        raise InputError(f"{path} predicts no feature: its channels are {facts.features}; name one of them at least.")
     own = allowed(facts.network, recipe.network_files)
     return shape, Net(
         path=path if is_shipped(path) else located(path),
         digest=identity(path),
-        features=tuple("" if softmax and f == BACKGROUND else f for f in facts.features),
+        features=features,
         lattice=lattice_of(shape, recipe, facts, path),
         window="constant" if recipe.exact else how.window or facts.window,
         edges=(edge if facts.volumetric else "edge", edge, edge),  # beyond the ends: the last slice, as in Ais

@@ -205,7 +205,7 @@ def _paths(inputs: Sequence[str], what: str) -> list[str]:
 
 
 def _inside(folder: Path) -> list[str]:
-    tables = [str(p) for p in sorted(folder.glob("[!.]*")) if p.suffix in IN_FOLDERS]
+    tables = [str(p) for p in sorted(folder.glob("[!.]*")) if p.suffix.lower() in IN_FOLDERS]
     try:
         return [*tables, *expand([str(folder)])]
     except MissingError:
