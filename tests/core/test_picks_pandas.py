@@ -127,7 +127,7 @@ def test_positions_that_were_moved_in_one_unit_alone_are_refused() -> None:
         ({"rot_deg": None}, "there is no column rot_deg"),
         ({"label": [1.5, 2, 3, 4]}, "label needs whole numbers"),
         ({"size_vox": [np.nan, 2, 3, 4]}, "size_vox needs whole numbers"),
-        ({"label": [np.inf, 2, 3, 4]}, "label needs whole numbers"),
+        ({"label": [np.inf, 2, 3, 4]}, "^The column label needs whole numbers"),
         ({"label": [1e300, 2, 3, 4]}, "label needs whole numbers"),
         ({"label": [2.0**63, 2, 3, 4]}, "label needs whole numbers"),
         ({"label": [2**70, 2, 3, 4]}, "label needs whole numbers"),

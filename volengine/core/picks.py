@@ -143,6 +143,8 @@ class Picks:
     def _rows(key: str, value: ArrayLike, dtype: str, width: int, n: int | None) -> Column:
         try:
             array = whole(key, value) if dtype == "i8" else np.array(value, dtype=dtype)
+        except InputError:
+            raise
         except (TypeError, ValueError) as error:
             raise InputError(f"Picks need numbers in {key}: {error}.") from None
         if array.size == 0 and width > 1:
