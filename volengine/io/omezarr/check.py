@@ -103,10 +103,12 @@ def _metadata_findings(url: str, info: GroupInfo) -> list[str]:
     if node is None or image is None:
         return []
     findings, ome = [], ome_part(node.attributes)
-    if not ome.get("version") and not ome["multiscales"][0].get("version"):
+    if node.zarr_format == 3 and not ome.get("version"):  # 0.5 demands it, 0.4 recommends it
         findings.append("its metadata state no version of NGFF.")
     units = {unit: None for axis, unit in zip(image.axes, image.units, strict=True) if unit and axis in "zyx"}
-    findings += [f"{unit!r} is no known unit of length." for unit in units if unit.strip().lower() not in ANGSTROM]
+    findings += [
+        f"{unit!r} is no unit of length that volengine reads." for unit in units if unit.strip().lower() not in ANGSTROM
+    ]
     levels = {dataset.path.partition("/")[0] for dataset in image.datasets}
     for name in children(url, info.group):
         other = read_node(url, f"{info.group}/{name}".strip("/")) if name not in levels else None
