@@ -18,7 +18,7 @@ from volengine.tasks.convert.verb import convert
 from volengine.tasks.segment.recipe import SegmentRecipe
 from volengine.tasks.segment.verb import segment
 
-SHAPE = (64, 192, 192)
+SHAPE = (64, 256, 256)
 LIMIT = 1_500_000_000
 SOLID = {
     "network": "unet3d",
