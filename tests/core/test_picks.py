@@ -7,6 +7,7 @@ import json
 import hypothesis.strategies as st
 import numpy as np
 import pytest
+from full_picks import make_picks
 from hypothesis import given, settings
 from hypothesis.extra.numpy import arrays
 from scipy.spatial.transform import Rotation
@@ -15,27 +16,6 @@ from volengine.core.errors import InputError
 from volengine.core.orientation import euler_to_matrix, matrix_to_euler, normal_to_euler
 from volengine.core.picks import Picks, concatenate
 from volengine.core.volume import Volume
-
-
-def make(n: int = 4, **changes: object) -> Picks:
-    rng = np.random.default_rng(7)
-    normal = rng.normal(size=(n, 3))
-    values: dict[str, object] = {
-        "position_vox": rng.uniform(0, 50, (n, 3)),
-        "voxel_size": (14.0, 12.0, 10.0),
-        "origin": (1.0, -2.0, 3.5),
-        "shape": (60, 70, 80),
-        "tomogram": "TS 01",
-        "feature": "core",
-        "weight": rng.uniform(size=n),
-        "label": np.arange(1, n + 1),
-        "volume_a3": rng.uniform(size=n),
-        "size_vox": np.arange(n) + 10,
-        "euler": rng.uniform(-180, 180, (n, 3)),
-        "normal": normal / np.linalg.norm(normal, axis=1, keepdims=True),
-        "extra": {"half": np.arange(n) % 2 == 0, "note": [f"a {i}" for i in range(n)], "cc": np.full(n, np.nan)},
-    }
-    return Picks(**{**values, **changes})  # type: ignore[arg-type]
 
 
 def test_position_is_origin_plus_index_times_voxel_size():
@@ -53,7 +33,7 @@ def test_columns_are_copied_and_read_only():
 
 
 def test_selection_takes_every_column():
-    picks = make(5)
+    picks = make_picks(5)
     mask = np.array([True, False, True, False, False])
     chosen = picks[mask]
     assert chosen == picks[[0, 2]] == picks[np.array([0, 2])]
@@ -85,27 +65,27 @@ def test_selection_takes_every_column():
     ],
 )
 def test_tables_that_differ_in_anything_are_not_equal(change):
-    assert make() == make()
-    assert make() != make().with_(**change)
-    assert make() != 3
+    assert make_picks() == make_picks()
+    assert make_picks() != make_picks().with_(**change)
+    assert make_picks() != 3
 
 
 def test_a_last_bit_makes_a_difference():
-    picks = make()
+    picks = make_picks()
     assert picks != picks.with_(position_vox=np.nextafter(picks.position_vox, np.inf))
 
 
 @given(n=st.integers(0, 5), missing=st.sets(st.sampled_from(["weight", "label", "euler", "normal", "extra"])))
 @settings(deadline=None, max_examples=40)
 def test_table_round_trip(n, missing):
-    picks = make(n, **{k: {} if k == "extra" else None for k in missing})
+    picks = make_picks(n, **{k: {} if k == "extra" else None for k in missing})
     table, facts = picks.to_table(), json.loads(json.dumps(picks.facts()))
     assert all(v.dtype.kind != "O" and len(v) == n for v in table.values())
     assert Picks.from_table(table, facts) == picks
 
 
 def test_tables_of_the_same_columns_and_tomogram_are_concatenated():
-    picks = make(6)
+    picks = make_picks(6)
     assert concatenate([picks[:2], picks[2:2], picks[2:]]) == picks
     with pytest.raises(InputError, match="tomogram: TS 01 and other"):
         concatenate([picks, picks.with_(tomogram="other")])
@@ -116,7 +96,7 @@ def test_tables_of_the_same_columns_and_tomogram_are_concatenated():
 
 
 def test_on_grid_keeps_the_place():
-    picks = make()
+    picks = make_picks()
     coarse = picks.on_grid((28, 24, 20), origin=(8, 4, 8.5), shape=(30, 35, 40))
     np.testing.assert_allclose(coarse.position, picks.position, rtol=1e-13)
     np.testing.assert_allclose(coarse.position_vox, (picks.position_vox - 0.5) / 2)
@@ -156,7 +136,7 @@ def test_of_volume_takes_grid_and_names():
 )
 def test_wrong_picks_are_refused(change, message):
     with pytest.raises(InputError, match=message):
-        make(**change)
+        make_picks(**change)
 
 
 def test_a_table_with_an_unknown_column_is_refused():
@@ -193,7 +173,7 @@ def test_normal_and_euler_angles(normal):
 
 
 def test_orientation_prefers_euler_angles():
-    picks = make()
+    picks = make_picks()
     assert picks.orientation is picks.euler
     outward = euler_to_matrix(picks.with_(euler=None).orientation)[:, ::-1, 2]
     np.testing.assert_allclose(outward, picks.normal, atol=1e-12)

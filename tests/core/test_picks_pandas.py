@@ -7,39 +7,18 @@ import doctest
 import numpy as np
 import pandas as pd
 import pytest
+from full_picks import make_picks
 
 import volengine.core.picks as module
 from volengine.core.errors import InputError
 from volengine.core.picks import Picks
-
-
-def make(n: int = 4, **changes: object) -> Picks:
-    rng = np.random.default_rng(7)
-    normal = rng.normal(size=(n, 3))
-    values: dict[str, object] = {
-        "position_vox": rng.uniform(0, 50, (n, 3)),
-        "voxel_size": (14.0, 12.0, 10.0),
-        "origin": (1.0, -2.0, 3.5),
-        "shape": (60, 70, 80),
-        "tomogram": "TS 01",
-        "feature": "core",
-        "weight": rng.uniform(size=n),
-        "label": np.arange(1, n + 1),
-        "volume_a3": rng.uniform(size=n),
-        "size_vox": np.arange(n) + 10,
-        "euler": rng.uniform(-180, 180, (n, 3)),
-        "normal": normal / np.linalg.norm(normal, axis=1, keepdims=True),
-        "extra": {"half": np.arange(n) % 2 == 0, "note": [f"a {i}" for i in range(n)], "cc": np.full(n, np.nan)},
-    }
-    return Picks(**{**values, **changes})  # type: ignore[arg-type]
-
 
 # -- there and back ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("n", [0, 1, 4])
 def test_every_column_and_fact_comes_back(n: int) -> None:
-    picks = make(n)
+    picks = make_picks(n)
     assert Picks.from_pandas(picks.to_pandas()) == picks
 
 
@@ -51,19 +30,19 @@ def test_columns_that_are_not_there_stay_away() -> None:
 
 
 def test_the_columns_say_their_units() -> None:
-    frame = make().to_pandas()
+    frame = make_picks().to_pandas()
     assert list(frame.columns) == [
         *("tomogram", "z_vox", "y_vox", "x_vox", "z_a", "y_a", "x_a", "weight", "label", "volume_a3", "size_vox"),
         *("rot_deg", "tilt_deg", "psi_deg", "normal_z", "normal_y", "normal_x", "cc", "half", "note"),
     ]
     np.testing.assert_allclose(frame.z_a, 1 + 14 * frame.z_vox)
-    np.testing.assert_allclose(frame[["z_a", "y_a", "x_a"]], make().position)
+    np.testing.assert_allclose(frame[["z_a", "y_a", "x_a"]], make_picks().position)
     assert frame.attrs["voxel_size"] == [14, 12, 10]
     assert frame.label.dtype == np.int64
 
 
 def test_rows_are_selected_and_sorted_by_pandas() -> None:
-    picks = make()
+    picks = make_picks()
     frame = picks.to_pandas()
     chosen = Picks.from_pandas(frame[frame.weight > 0.5].sort_values("weight", ascending=False))
     order = np.argsort(-picks.weight)  # type: ignore[operator]
@@ -71,7 +50,7 @@ def test_rows_are_selected_and_sorted_by_pandas() -> None:
 
 
 def test_columns_that_are_added_are_extra_ones() -> None:
-    frame = make().to_pandas()
+    frame = make_picks().to_pandas()
     frame["good"] = frame.weight > 0.5
     frame["group"] = ["a", "b", "a", "b"]
     picks = Picks.from_pandas(frame)
@@ -80,7 +59,7 @@ def test_columns_that_are_added_are_extra_ones() -> None:
 
 
 def test_tables_of_many_tomograms_are_joined_and_parted() -> None:
-    one, two = make(3), make(2, tomogram="TS 02")
+    one, two = make_picks(3), make_picks(2, tomogram="TS 02")
     frame = pd.concat([one.to_pandas(), two.to_pandas()])
     with pytest.raises(InputError, match=r"2 tomograms .TS 01, TS 02.; select one"):
         Picks.from_pandas(frame, voxel_size=(14, 12, 10))
@@ -107,12 +86,12 @@ def test_angstrom_alone_is_turned_into_voxels() -> None:
 
 
 def test_positions_that_were_moved_in_one_unit_alone_are_refused() -> None:
-    frame = make().to_pandas()
+    frame = make_picks().to_pandas()
     frame.loc[2, "x_vox"] += 1
     with pytest.raises(InputError, match=r"Pick 2 is at .* angstrom, but its voxels say"):
         Picks.from_pandas(frame)
     moved = Picks.from_pandas(frame.drop(columns=["z_a", "y_a", "x_a"]))
-    assert moved.position_vox[2, 2] == make().position_vox[2, 2] + 1
+    assert moved.position_vox[2, 2] == make_picks().position_vox[2, 2] + 1
 
 
 @pytest.mark.parametrize(
@@ -144,7 +123,7 @@ def test_positions_that_were_moved_in_one_unit_alone_are_refused() -> None:
     ids=str,
 )
 def test_tables_that_are_no_picks_are_refused(change: dict, message: str) -> None:
-    frame = make().to_pandas()
+    frame = make_picks().to_pandas()
     for name, values in change.items():
         if values is None:
             frame = frame.drop(columns=name)
@@ -156,7 +135,9 @@ def test_tables_that_are_no_picks_are_refused(change: dict, message: str) -> Non
 
 def test_integers_are_kept_to_the_last_bit() -> None:
     frame = (
-        make(2).to_pandas().assign(label=pd.array([2**63 - 1, -(2**63)], dtype="Int64"), more=np.array([7, 8], "u8"))
+        make_picks(2)
+        .to_pandas()
+        .assign(label=pd.array([2**63 - 1, -(2**63)], dtype="Int64"), more=np.array([7, 8], "u8"))
     )
     picks = Picks.from_pandas(frame)
     assert picks.label is not None
@@ -166,21 +147,21 @@ def test_integers_are_kept_to_the_last_bit() -> None:
 
 
 def test_a_column_names_the_feature() -> None:
-    frame = make().to_pandas().assign(feature="actin")
+    frame = make_picks().to_pandas().assign(feature="actin")
     picks = Picks.from_pandas(frame)
     assert (picks.feature, "feature" in picks.extra) == ("actin", False)
     assert Picks.from_pandas(frame, feature="b").feature == "b"
 
 
 def test_columns_of_names_that_are_empty_say_nothing() -> None:
-    frame = make().to_pandas().assign(tomogram=np.nan, feature=None)
-    assert Picks.from_pandas(frame) == make()
+    frame = make_picks().to_pandas().assign(tomogram=np.nan, feature=None)
+    assert Picks.from_pandas(frame) == make_picks()
     assert Picks.from_pandas(frame, tomogram="Z").tomogram == "Z"
 
 
 @pytest.mark.parametrize("name", ["weight", "z_vox", "note", "tomogram"])
 def test_columns_that_are_there_twice_are_refused(name: str) -> None:
-    frame = make().to_pandas()
+    frame = make_picks().to_pandas()
     with pytest.raises(InputError, match=f"two columns '{name}'"):
         Picks.from_pandas(pd.concat([frame, frame[[name]]], axis=1))
 
@@ -196,7 +177,7 @@ def test_extra_columns_with_a_name_of_another_meaning_are_refused() -> None:
 
 
 def test_the_repr_is_one_line() -> None:
-    assert repr(make()) == (
+    assert repr(make_picks()) == (
         "<Picks: 4 of 'core' in 'TS 01', voxels of 14 x 12 x 10 angstrom; "
         "weight, label, volume_a3, size_vox, euler, normal, cc, half, note>"
     )
@@ -206,16 +187,16 @@ def test_the_repr_is_one_line() -> None:
 
 
 def test_the_html_shows_the_first_picks() -> None:
-    html = make(25)._repr_html_()
+    html = make_picks(25)._repr_html_()
     assert html.count("<tr") == 11
     assert "and 15 more" in html
-    assert "<script>" not in make(1, tomogram="<script>")._repr_html_()
-    assert "more" not in make(10)._repr_html_()
-    assert make(0)._repr_html_()
+    assert "<script>" not in make_picks(1, tomogram="<script>")._repr_html_()
+    assert "more" not in make_picks(10)._repr_html_()
+    assert make_picks(0)._repr_html_()
 
 
 def test_a_single_number_is_no_selection_and_a_slice_is() -> None:
-    picks = make()
+    picks = make_picks()
     with pytest.raises(InputError, match=r"picks\[3:4\], not picks\[3\]"):
         picks[3]
     assert len(picks[3:4]) == 1

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from mrc_files import DTYPES, header_bytes, ramp, write
 from places import DATA
 
 from volengine.core.boxes import Box
@@ -27,43 +28,7 @@ from volengine.io.mrc.open import MrcSource, decompress, open_mrc, volume_name
 
 REAL = DATA / "real"
 real = pytest.mark.skipif(not REAL.is_dir(), reason="the real sample data are not at hand")
-DTYPES = {0: "i1", 1: "i2", 2: "f4", 6: "u2", 12: "f2", 101: "u1"}
 IMOD = 1146047817
-
-
-def header_bytes(shape: tuple[int, int, int], mode: int, order: str = "<", **values: Any) -> bytes:
-    """A header by struct alone (MRC2014's byte table). Triples are columns, rows, sections or x, y, z."""
-    nz, ny, nx = shape
-    field = {
-        "nstart": (0, 0, 0), "grid": (nx, ny, nz), "cell": (10.0 * nx, 10.0 * ny, 10.0 * nz), "axes": (1, 2, 3),
-        "stats": (0.0, -1.0, -2.0), "nsymbt": 0, "exttyp": b"", "imod": (0, 0), "origin": (0.0, 0.0, 0.0),
-        "map": b"MAP ", "stamp": b"\x44\x44\0\0" if order == "<" else b"\x11\x11\0\0", "labels": (), "ispg": 1,
-    } | values  # fmt: skip
-    raw = bytearray(1024)
-    struct.pack_into(
-        order + "10i6f", raw, 0, nx, ny, nz, mode, *field["nstart"], *field["grid"], *field["cell"], 90, 90, 90
-    )
-    struct.pack_into(order + "3i3f2i", raw, 64, *field["axes"], *field["stats"], field["ispg"], field["nsymbt"])
-    struct.pack_into(order + "4si", raw, 104, field["exttyp"], 20141)
-    struct.pack_into(order + "2i", raw, 152, *field["imod"])
-    struct.pack_into(order + "3f4s4s", raw, 196, *field["origin"], field["map"], field["stamp"])
-    struct.pack_into(order + "fi", raw, 216, -1.0, len(field["labels"]))
-    for i, label in enumerate(field["labels"]):
-        raw[224 + 80 * i : 304 + 80 * i] = label.ljust(80).encode()
-    return bytes(raw)
-
-
-def write(path: Path, stored: np.ndarray, mode: int, order: str = "<", ext: bytes = b"", **values: Any) -> Path:
-    """A file of an array as stored (sections, rows, columns)."""
-    head = header_bytes(stored.shape, mode, order, nsymbt=len(ext), **values)
-    if mode == 101:
-        rows = np.zeros((*stored.shape[:2], (stored.shape[2] + 1) // 2 * 2), "u1")
-        rows[..., : stored.shape[2]] = stored
-        body = (rows[..., ::2] + 16 * rows[..., 1::2]).astype("u1").tobytes()
-    else:
-        body = stored.astype(order + DTYPES[mode]).tobytes()
-    path.write_bytes(head + ext + body)
-    return path
 
 
 @st.composite
@@ -147,10 +112,6 @@ def test_reads_what_mrcfile_writes(
     assert volume.origin == (10.0, -20.0, 30.0)
     assert np.array_equal(MrcSource(volume).read(Box.of_shape(shape)), data)
     assert read_header(path).labels[-1].startswith("hello")
-
-
-def ramp(shape: tuple[int, int, int] = (4, 5, 6), dtype: str = "i2") -> np.ndarray:
-    return np.arange(np.prod(shape), dtype=dtype).reshape(shape)
 
 
 def test_mode_101_is_low_nibble_first_and_rows_are_padded(tmp_path: Path) -> None:
@@ -415,45 +376,6 @@ def test_identity_follows_the_content(tmp_path: Path) -> None:
 )  # fmt: skip
 def test_a_volume_is_named_as_its_file_without_endings(file: str, name: str) -> None:
     assert volume_name(f"/somewhere/{file}") == name
-
-
-@pytest.mark.parametrize("packing", ["gzip", "bz2"])
-def test_compressed_files_are_opened_and_unpacked(tmp_path: Path, packing: str) -> None:
-    import bz2
-
-    plain = write(tmp_path / "a.mrc", ramp((30, 40, 50)), 1, ext=b"e" * 300, exttyp=b"SERI").read_bytes()
-    packed = tmp_path / "b.mrc.gz"  # the name does not decide
-    packed.write_bytes(gzip.compress(plain) if packing == "gzip" else bz2.compress(plain))
-    volume = open_mrc(packed)
-    header = read_header(packed)
-    assert (volume.shape, volume.name) == ((30, 40, 50), "b")
-    assert (header.compression, header.ext_header) == (packing, b"e" * 300)
-    with pytest.raises(InputError, match="decompress"):
-        MrcSource(volume)
-    target = decompress(packed, tmp_path / "out.mrc")
-    assert target.read_bytes() == plain
-
-
-@pytest.mark.parametrize("packing", ["gzip", "bz2"])
-def test_damaged_compression_leaves_nothing_behind(tmp_path: Path, packing: str) -> None:
-    import bz2
-
-    content = header_bytes((40, 40, 40), 1) + os.urandom(128_000)
-    packed = tmp_path / "a.mrc.gz"
-    packed.write_bytes((gzip.compress(content) if packing == "gzip" else bz2.compress(content))[:-500])
-    target = tmp_path / "out" / "a.mrc"
-    target.parent.mkdir()
-    with pytest.raises(FormatError, match=rf"a\.mrc\.gz.*{packing}"):
-        decompress(packed, target)
-    assert list(target.parent.iterdir()) == []
-    packed.write_bytes(gzip.compress(content[:-7]))  # whole stream, truncated volume
-    with pytest.raises(FormatError, match=r"a\.mrc\.gz \(unpacked\): truncated.*129024.*129017"):
-        decompress(packed, target)
-    assert list(target.parent.iterdir()) == []
-    with pytest.raises(FormatError, match="neither"):
-        decompress(write(tmp_path / "plain.mrc", ramp(), 1), target)
-    with pytest.raises(MissingError, match="folder"):
-        decompress(packed, tmp_path / "nowhere" / "a.mrc")
 
 
 def test_skewed_cells_are_a_warning(tmp_path: Path) -> None:
