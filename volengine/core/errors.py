@@ -27,6 +27,31 @@ class FormatError(InputError):
     """A file is truncated or damaged, or its contents do not match its name."""
 
 
+class ChangedError(FormatError):
+    """An input was replaced or changed after the plan that reads it was made."""
+
+
+class DamagedError(FormatError):
+    """A stored chunk cannot be decoded, or is not there although its store lists it.
+
+    Parameters
+    ----------
+    message
+        What was found, where, and what to do.
+    url, path
+        Store, and path of the array in it.
+    keys
+        Keys of the objects, relative to the array (``"c/0/0/1"``).
+    """
+
+    def __init__(self, message: str, url: str = "", path: str = "", keys: tuple[str, ...] = ()):
+        super().__init__(message)
+        self.url, self.path, self.keys = url, path, keys
+
+    def __reduce__(self) -> tuple[type[DamagedError], tuple[str, str, str, tuple[str, ...]]]:
+        return type(self), (str(self), self.url, self.path, self.keys)
+
+
 class MissingError(InputError, FileNotFoundError):
     """A file, folder or store does not exist."""
 

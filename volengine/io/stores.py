@@ -14,8 +14,9 @@ from __future__ import annotations
 import os
 import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -184,6 +185,85 @@ def exists(url: str) -> bool:
 
     with reached(url):
         return not sync(open_store(url, read_only=True).is_empty(""))
+
+
+@dataclass(frozen=True)
+class StoredObject:
+    """An object of a store (a file of a local one), as a listing shows it.
+
+    Parameters
+    ----------
+    size
+        Bytes.
+    stamp
+        What changes when the object is written again: time in ns and inode of a file, the ETag or the time of an object
+        in an object store.
+    """
+
+    size: int
+    stamp: str = ""
+
+
+def stored_objects(url: str, prefix: str = "") -> dict[str, StoredObject]:
+    """List the objects below a prefix of a store; the contents are not read.
+
+    Parameters
+    ----------
+    url
+        Path or URL of the store.
+    prefix
+        Path of a group or array in it.
+
+    Returns
+    -------
+    dict
+        Key relative to the prefix (``"c/0/0/1"``) and what the listing shows. It is empty if there is nothing.
+    """
+    path = local_path(url)
+    if path is not None:
+        return _listed_files(path / prefix)
+    if scheme(url) == "memory":
+        with _memory_lock:
+            content = dict(_memory.get(_memory_key(url), {}))
+        start = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
+        return {key[len(start) :]: StoredObject(len(data)) for key, data in content.items() if key.startswith(start)}
+    import fsspec
+
+    with reached(url):
+        files, _, (place,) = fsspec.get_fs_token_paths(f"{url.rstrip('/')}/{prefix}".rstrip("/"))
+        files.invalidate_cache()
+        found = files.find(place, detail=True)
+    root = str(place).rstrip("/") + "/"
+    return {
+        key.removeprefix(root): StoredObject(int(facts["size"]), _stamp(facts))
+        for key, facts in found.items()
+        if key.startswith(root)
+    }
+
+
+def _stamp(facts: Mapping[str, Any]) -> str:
+    return str(next((facts[key] for key in ("ETag", "etag", "md5Hash", "LastModified", "mtime") if key in facts), ""))
+
+
+def _listed_files(folder: Path) -> dict[str, StoredObject]:
+    found: dict[str, StoredObject] = {}
+    waiting = [("", str(folder))]
+    while waiting:
+        start, place = waiting.pop()
+        try:
+            entries = list(os.scandir(place))
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        for entry in entries:
+            try:
+                if entry.is_dir():
+                    waiting.append((f"{start}{entry.name}/", entry.path))
+                else:
+                    stat = entry.stat()
+                    found[start + entry.name] = StoredObject(stat.st_size, f"{stat.st_mtime_ns}-{stat.st_ino}")
+            except FileNotFoundError:  # replaced or deleted meanwhile
+                continue
+    return found
 
 
 def remove_store(url: str, prefix: str = "") -> None:
