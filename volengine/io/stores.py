@@ -187,6 +187,17 @@ def exists(url: str) -> bool:
         return not sync(open_store(url, read_only=True).is_empty(""))
 
 
+def checksum(data: bytes | memoryview) -> int:
+    """Return the crc32c of some bytes, as Zarr's codec of that name computes it.
+
+    >>> hex(checksum(b"123456789"))
+    '0xe3069283'
+    """
+    import google_crc32c
+
+    return int(google_crc32c.value(data))
+
+
 @dataclass(frozen=True)
 class StoredObject:
     """An object of a store (a file of a local one), as a listing shows it.
@@ -239,6 +250,42 @@ def stored_objects(url: str, prefix: str = "") -> dict[str, StoredObject]:
         for key, facts in found.items()
         if key.startswith(root)
     }
+
+
+def stored_file(url: str) -> StoredObject | None:
+    """Return what a listing shows of a file at a path or URL; ``None`` if there is none."""
+    path = local_path(url)
+    if path is not None:
+        try:
+            stat = path.stat()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        return StoredObject(stat.st_size, f"{stat.st_mtime_ns}-{stat.st_ino}")
+    import fsspec
+
+    with reached(url):
+        files, _, (place,) = fsspec.get_fs_token_paths(url)
+        try:
+            facts = files.info(place)
+        except FileNotFoundError:
+            return None
+    return StoredObject(int(facts["size"]), _stamp(facts))
+
+
+def read_object(url: str, key: str) -> bytes | None:
+    """Read an object of a store; ``None`` if it is not there."""
+    path = local_path(url)
+    if path is not None:
+        try:
+            return (path / key).read_bytes()
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+            return None
+    from zarr.core.buffer import default_buffer_prototype
+    from zarr.core.sync import sync
+
+    with reached(url):
+        data = sync(open_store(url, read_only=True).get(key, default_buffer_prototype()))
+    return None if data is None else data.to_bytes()
 
 
 def _stamp(facts: Mapping[str, Any]) -> str:
