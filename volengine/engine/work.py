@@ -230,8 +230,6 @@ class Worker:
                 raise PlanError(
                     f"Kernel {self.stage.kernel} returned {name!r} with shape {array.shape}, not {box.shape}."
                 )
-            if self.bundle.retry:
-                self.sinks[name].delete(box)
             self.sinks[name].write(box, array)
             written += array.nbytes
         if self.stage.emits and result.table is not None:
