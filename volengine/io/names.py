@@ -37,12 +37,16 @@ class Source(Protocol):
 class Sink(Protocol):
     """Write access to the voxels of a volume, whole shards at a time."""
 
-    def write(self, box: Box, array: NDArray[Any]) -> None:
-        """Write a box of whole shards."""
+    def write(self, box: Box, array: NDArray[Any]) -> list[tuple[int, int] | None]:
+        """Write a box of whole shards; return size and crc32c of each object, ``None`` where nothing is stored."""
         ...
 
-    def delete(self, box: Box) -> None:
-        """Delete the shards of a box, so that it reads as zeros."""
+    def keys(self, box: Box) -> list[str]:
+        """Return the keys of the objects of a box, relative to the array, in the order of what ``write`` returns."""
+        ...
+
+    def flush(self) -> None:
+        """Wait until everything that was written since the last call is on the disk."""
         ...
 
 

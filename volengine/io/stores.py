@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from volengine.core.errors import DependencyError, InputError, MissingError, VolengineError, require
+from volengine.io.aside import sweep
 
 if TYPE_CHECKING:
     from zarr.abc.store import Store
@@ -353,17 +354,10 @@ def _remove_folder(path: Path) -> None:
 
 
 def remove_litter(url: str, prefix: str = "") -> int:
-    """Delete the ``*.partial`` files that killed writers have left; return their number.
+    """Delete what killed writers have left unfinished in a local store; return the number of files and folders.
 
-    It must not be called while somebody writes to the store.
+    It may run while others write: what a living writer uses is kept (:mod:`volengine.io.aside`). Object stores hold no
+    such files.
     """
     path = local_path(url)
-    if path is None:
-        return 0
-    count = 0
-    for folder, _, names in os.walk(path / prefix):
-        for name in names:
-            if name.endswith(".partial"):
-                Path(folder, name).unlink(missing_ok=True)
-                count += 1
-    return count
+    return 0 if path is None else sweep(path / prefix)
