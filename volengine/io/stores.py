@@ -266,6 +266,28 @@ def _listed_files(folder: Path) -> dict[str, StoredObject]:
     return found
 
 
+def stored_bytes(url: str, key: str) -> bytes | None:
+    """Read a small object of a store; ``None`` if it does not exist.
+
+    Raises
+    ------
+    MissingError
+        An object store cannot be reached.
+    """
+    folder = local_path(url)
+    if folder is not None:
+        try:
+            return (folder / key).read_bytes()
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+            return None
+    from zarr.core.buffer import default_buffer_prototype
+    from zarr.core.sync import sync
+
+    with reached(url):
+        data = sync(open_store(url, read_only=True).get(key, default_buffer_prototype()))
+    return None if data is None else data.to_bytes()
+
+
 def remove_store(url: str, prefix: str = "") -> None:
     """Delete a store, or the part of it below ``prefix``. If it does not exist, nothing happens.
 

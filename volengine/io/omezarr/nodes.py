@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 
 from volengine.core.errors import FormatError
-from volengine.io.stores import local_path, open_store, reached
+from volengine.io.stores import stored_bytes
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ def _from_v3(data: dict[str, Any], where: str) -> Node:
 
 def _read_json(url: str, path: str, name: str) -> dict[str, Any] | None:
     key = f"{path}/{name}" if path else name
-    text = _read_text(url, key)
+    text = stored_bytes(url, key)
     if text is None:
         return None
     try:
@@ -115,18 +115,3 @@ def _read_json(url: str, path: str, name: str) -> dict[str, Any] | None:
     if not isinstance(data, dict):
         raise FormatError(f"{url}: {key} holds no metadata; the store is damaged.")
     return data
-
-
-def _read_text(url: str, key: str) -> bytes | None:
-    folder = local_path(url)
-    if folder is not None:
-        try:
-            return (folder / key).read_bytes()
-        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
-            return None
-    from zarr.core.buffer import default_buffer_prototype
-    from zarr.core.sync import sync
-
-    with reached(url):
-        data = sync(open_store(url, read_only=True).get(key, default_buffer_prototype()))
-    return None if data is None else data.to_bytes()
