@@ -18,7 +18,7 @@ from volengine.engine.plan import Plan
 from volengine.engine.receipts import Receipt, Stored
 from volengine.engine.stage import Output, Stage, TableInput
 from volengine.io.open import open_sink
-from volengine.io.stores import StoredObject, checksum, read_object, stored_objects
+from volengine.io.stores import StoredObject, checksum, stored_bytes, stored_objects
 
 Units = dict[str, set[int]]
 """Numbers of blocks by stage name."""
@@ -105,7 +105,7 @@ def _compare(stage: str, claims: Claims, url: str, path: str, deep: bool) -> lis
     for key, said in claims.items():
         why = _wrong(stored.get(key), said)
         if not why and deep and key in stored:
-            data = read_object(url, f"{path}/{key}") or b""
+            data = stored_bytes(url, f"{path}/{key}") or b""
             if (len(data), checksum(data)) not in said:
                 why = "is damaged: its checksum differs from what was written"
         if why:
@@ -139,7 +139,7 @@ def objects_of(plan: Plan, folder: PlanFolder, url: str, path: str) -> dict[str,
         if len(said) == 1:
             (entry,) = said
         else:
-            data = read_object(url, f"{path}/{key}")
+            data = stored_bytes(url, f"{path}/{key}")
             entry = None if data is None else (len(data), checksum(data))
         if entry is not None:
             found[key] = entry

@@ -273,22 +273,6 @@ def stored_file(url: str) -> StoredObject | None:
     return StoredObject(int(facts["size"]), _stamp(facts))
 
 
-def read_object(url: str, key: str) -> bytes | None:
-    """Read an object of a store; ``None`` if it is not there."""
-    path = local_path(url)
-    if path is not None:
-        try:
-            return (path / key).read_bytes()
-        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
-            return None
-    from zarr.core.buffer import default_buffer_prototype
-    from zarr.core.sync import sync
-
-    with reached(url):
-        data = sync(open_store(url, read_only=True).get(key, default_buffer_prototype()))
-    return None if data is None else data.to_bytes()
-
-
 def _stamp(facts: Mapping[str, Any]) -> str:
     return str(next((facts[key] for key in ("ETag", "etag", "md5Hash", "LastModified", "mtime") if key in facts), ""))
 
@@ -312,6 +296,29 @@ def _listed_files(folder: Path) -> dict[str, StoredObject]:
             except FileNotFoundError:  # replaced or deleted meanwhile
                 continue
     return found
+
+
+def stored_bytes(url: str, key: str, most: int | None = None) -> bytes | None:
+    """Return the bytes of an object of a store, at most ``most`` of a local one; ``None`` if there is no such object.
+
+    Raises
+    ------
+    MissingError
+        The store cannot be reached.
+    """
+    folder = local_path(url)
+    if folder is not None:
+        try:
+            with (folder / key).open("rb") as file:
+                return file.read(most if most is not None else -1)
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+            return None
+    from zarr.core.buffer import default_buffer_prototype
+    from zarr.core.sync import sync
+
+    with reached(url):
+        data = sync(open_store(url, read_only=True).get(key, default_buffer_prototype()))
+    return None if data is None else data.to_bytes()
 
 
 def remove_store(url: str, prefix: str = "") -> None:

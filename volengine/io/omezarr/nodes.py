@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 
 from volengine.core.errors import FormatError
-from volengine.io.stores import local_path, open_store, reached
+from volengine.io.stores import stored_bytes
 
 MAX_METADATA_BYTES = 2**26
 """Largest metadata file that is read, bytes. Those of a volume have some thousand."""
@@ -112,7 +112,7 @@ def _from_v3(data: dict[str, Any], where: str) -> Node:
 def read_array_text(url: str, path: str) -> bytes | None:
     """Read the metadata file of an array (``zarr.json``, or ``.zarray`` of v2); ``None`` if there is none."""
     for name in ("zarr.json", ".zarray"):
-        text = _read_text(url, f"{path}/{name}" if path else name)
+        text = stored_bytes(url, f"{path}/{name}" if path else name, MAX_METADATA_BYTES + 1)
         if text is not None:
             return text
     return None
@@ -134,7 +134,7 @@ def array_json(text: bytes, where: str) -> dict[str, Any]:
 
 def _read_json(url: str, path: str, name: str) -> dict[str, Any] | None:
     key = f"{path}/{name}" if path else name
-    text = _read_text(url, key)
+    text = stored_bytes(url, key, MAX_METADATA_BYTES + 1)
     return None if text is None else _parsed(text, url, key)
 
 
@@ -166,19 +166,3 @@ def _depth(data: Any) -> int:
                 inner += [value for value in item if isinstance(value, dict | list)]
         level = inner
     return depth
-
-
-def _read_text(url: str, key: str) -> bytes | None:
-    folder = local_path(url)
-    if folder is not None:
-        try:
-            with (folder / key).open("rb") as file:
-                return file.read(MAX_METADATA_BYTES + 1)
-        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
-            return None
-    from zarr.core.buffer import default_buffer_prototype
-    from zarr.core.sync import sync
-
-    with reached(url):
-        data = sync(open_store(url, read_only=True).get(key, default_buffer_prototype()))
-    return None if data is None else data.to_bytes()
