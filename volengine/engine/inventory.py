@@ -17,8 +17,9 @@ from volengine.engine.ledger import PlanFolder
 from volengine.engine.plan import Plan
 from volengine.engine.receipts import Receipt, Stored
 from volengine.engine.stage import Output, Stage, TableInput
+from volengine.io.omezarr.objects import crc32c
 from volengine.io.open import open_sink
-from volengine.io.stores import StoredObject, checksum, stored_bytes, stored_objects
+from volengine.io.stores import StoredObject, stored_bytes, stored_objects
 
 Units = dict[str, set[int]]
 """Numbers of blocks by stage name."""
@@ -51,9 +52,7 @@ Claims = dict[str, dict[Stored | None, int]]
 """For each key what receipts say of it, and the number of the unit. A unit that ran twice may have two."""
 
 
-def losses(
-    plan: Plan, folder: PlanFolder, skip: Collection[str] = (), *, deep: bool = False
-) -> list[Loss]:
+def losses(plan: Plan, folder: PlanFolder, skip: Collection[str] = (), *, deep: bool = False) -> list[Loss]:
     """Find what receipts claim and is not stored.
 
     Parameters
@@ -106,7 +105,7 @@ def _compare(stage: str, claims: Claims, url: str, path: str, deep: bool) -> lis
         why = _wrong(stored.get(key), said)
         if not why and deep and key in stored:
             data = stored_bytes(url, f"{path}/{key}") or b""
-            if (len(data), checksum(data)) not in said:
+            if (len(data), crc32c(data)) not in said:
                 why = "is damaged: its checksum differs from what was written"
         if why:
             found.append(Loss(stage, next(iter(said.values())), "/".join(filter(None, (url, path, key))), why))
@@ -140,7 +139,7 @@ def objects_of(plan: Plan, folder: PlanFolder, url: str, path: str) -> dict[str,
             (entry,) = said
         else:
             data = stored_bytes(url, f"{path}/{key}")
-            entry = None if data is None else (len(data), checksum(data))
+            entry = None if data is None else (len(data), crc32c(data))
         if entry is not None:
             found[key] = entry
     return found
@@ -227,7 +226,9 @@ def _reached(region: Box, shape: Index3) -> Box:
     inside = region.clip(shape)
     if inside == region:
         return region
-    beyond = [max(a - b, d - c, 0) for a, b, c, d in zip(inside.start, region.start, inside.stop, region.stop, strict=True)]
+    beyond = [
+        max(a - b, d - c, 0) for a, b, c, d in zip(inside.start, region.start, inside.stop, region.stop, strict=True)
+    ]
     return region.grow(index3(n + 1 if n else 0 for n in beyond))
 
 

@@ -23,8 +23,9 @@ import numpy as np
 from volengine.core.atomic import flush, replacing, write_json
 from volengine.core.block import Table
 from volengine.core.errors import DamagedError, InputError, MissingError
-from volengine.engine.receipts import Numbers, Receipt, Receipts, Stored
-from volengine.io.stores import StoredObject, checksum, stored_objects
+from volengine.engine.receipts import Numbers, Receipts, Stored
+from volengine.io.omezarr.objects import crc32c
+from volengine.io.stores import StoredObject, stored_objects
 
 
 class PlanFolder:
@@ -85,7 +86,7 @@ class PlanFolder:
         data = buffer.getvalue()
         with replacing(self._table_path(stage, number), parents=True, durable=False) as file:
             file.write(data)
-        return sum(column.nbytes for column in table.values()), (len(data), checksum(data))
+        return sum(column.nbytes for column in table.values()), (len(data), crc32c(data))
 
     def flush_tables(self, stage: str, numbers: Iterable[int]) -> None:
         """Make the tables of these units durable."""

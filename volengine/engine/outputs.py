@@ -6,19 +6,16 @@ import hashlib
 import json
 import shutil
 import time
-from collections.abc import Collection, Iterable
-from pathlib import Path
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from volengine.core.atomic import remove_parts
 from volengine.core.errors import InputError
 from volengine.core.image import ImageSpec
-from volengine.engine.inventory import objects_of
 from volengine.engine.ledger import PlanFolder
 from volengine.engine.options import RunOptions
 from volengine.engine.stage import Stage
 from volengine.io.omezarr import image as omezarr
-from volengine.io.omezarr.manifest import write_manifest
 from volengine.io.stores import StoredObject, local_path, stored_file
 
 if TYPE_CHECKING:
@@ -151,9 +148,6 @@ class Outputs:
         files = list(dict.fromkeys(products))
         for spec in self.plan.images:
             if not spec.scratch:
-                for level in range(len(spec.levels)):
-                    path = spec.array_path(level)
-                    write_manifest(spec.url, path, objects_of(self.plan, self.folder, spec.url, path))
                 omezarr.finish_image(spec)
         if not self.options.keep_scratch:
             self._clean()

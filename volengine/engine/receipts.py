@@ -98,6 +98,10 @@ def _values(lines: Iterable[bytes]) -> Iterator[Any]:
                 continue
 
 
+def _line(receipt: Receipt) -> bytes:
+    return json.dumps(receipt, separators=(",", ":")).encode() + b"\n"
+
+
 def _receipts(lines: Iterable[bytes]) -> Iterator[Receipt]:
     for value in _values(lines):
         if isinstance(value, dict) and {"stage", "number", "identity"} <= value.keys() and CLAIMS & value.keys():
@@ -127,7 +131,8 @@ class Receipts:
     def append(self, receipts: Iterable[Receipt], *, durable: bool = True) -> None:
         """Append receipts to the file of this process; ``durable``: they are on the disk when this returns."""
         path = self.folder / _own_name(os.getpid())
-        text = "".join(json.dumps(r, separators=(",", ":")) + "\n" for r in receipts).encode()
+        # the line break before them ends a torn line, which a full disk may have left
+        text = b"\n" + b"".join(_line(r) for r in receipts)
         try:
             new = not path.exists()
             number = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
@@ -193,11 +198,11 @@ class Receipts:
         before = self.files()
         for receipt in self:
             if wanted(receipt):
-                kept.append(json.dumps(receipt, separators=(",", ":")) + "\n")
+                kept.append(_line(receipt))
             else:
                 lost += 1
         if lost:
-            write_atomic(self.folder / MERGED, "".join(kept), durable=durable)
+            write_atomic(self.folder / MERGED, b"".join(kept), durable=durable)
             for file in before:
                 if file.name != MERGED:
                     file.unlink(missing_ok=True)

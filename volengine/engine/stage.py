@@ -102,7 +102,6 @@ class ArrayInput:
         box = Box(start, stop)
         return box.clip(shape) if self.edge == "clip" else box
 
-
     def widened(self, halo: Index3) -> ArrayInput:
         """Return this input with a halo of at least ``halo`` on every side; pieces of scratch arrays have none."""
         if self.owned is not None:

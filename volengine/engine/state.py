@@ -31,6 +31,7 @@ BUNDLE_SECONDS = 1.5
 ROUNDS = 5
 """Number of times that lost results of a plan are made again in one run, before it counts as failed."""
 
+
 @contextmanager
 def exclusive(path: Path) -> Iterator[None]:
     """Hold an exclusive file lock, so that one process at a time runs the block; it is released if the process dies."""

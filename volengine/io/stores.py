@@ -188,17 +188,6 @@ def exists(url: str) -> bool:
         return not sync(open_store(url, read_only=True).is_empty(""))
 
 
-def checksum(data: bytes | memoryview) -> int:
-    """Return the crc32c of some bytes, as Zarr's codec of that name computes it.
-
-    >>> hex(checksum(b"123456789"))
-    '0xe3069283'
-    """
-    import google_crc32c
-
-    return int(google_crc32c.value(data))
-
-
 @dataclass(frozen=True)
 class StoredObject:
     """An object of a store (a file of a local one), as a listing shows it.
