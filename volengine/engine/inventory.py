@@ -10,10 +10,10 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from volengine.core.boxes import Box, Index3, index3, neighbours
 from volengine.engine.ledger import PlanFolder
+from volengine.engine.made import reached
 from volengine.engine.plan import Plan
 from volengine.engine.receipts import Receipt, Stored
 from volengine.engine.stage import Output, Stage, TableInput
@@ -76,7 +76,7 @@ def losses(plan: Plan, folder: PlanFolder, skip: Collection[str] = (), *, deep: 
         mine = proofs.pop(stage.name)
         for key, output in stage.outputs.items():
             claims: Claims = {}
-            _claim(claims, stage, output, ((r, r["wrote"][key]) for r in mine))
+            _claim(claims, key, mine)
             found += _compare(stage.name, claims, output.volume.url, output.volume.path, deep)
         tables: Claims = defaultdict(dict)
         files: Claims = defaultdict(dict)
@@ -131,8 +131,7 @@ def objects_of(plan: Plan, folder: PlanFolder, url: str, path: str) -> dict[str,
     for stage in plan.stages:
         for key, output in stage.outputs.items():
             if (output.volume.url, output.volume.path) == (url, path):
-                wanted = ((r, r["wrote"][key]) for r in folder.receipts if _counts(r, plan, stage))
-                _claim(claims, stage, output, wanted)
+                _claim(claims, key, (r for r in folder.receipts if _counts(r, plan, stage)))
     found: dict[str, Stored] = {}
     for key, said in claims.items():
         if len(said) == 1:
@@ -152,14 +151,11 @@ def _counts(receipt: Receipt, plan: Plan, stage: Stage) -> bool:
     return 0 <= int(receipt["number"]) < len(stage.tiling)
 
 
-def _claim(claims: Claims, stage: Stage, output: Output, entries: Iterable[tuple[Receipt, Any]]) -> None:
+def _claim(claims: Claims, output: str, receipts: Iterable[Receipt]) -> None:
     """Add what receipts say of the objects of an output."""
-    sink = open_sink(output.volume)
-    for receipt, wrote in entries:
-        number = int(receipt["number"])
-        box = output.box(stage.tiling.box(number), stage.tiling.index(number))
-        for place, entry in zip(sink.keys(box), wrote, strict=True):
-            claims.setdefault(place, {})[_stored(entry)] = number
+    for receipt in receipts:
+        for key, entry in receipt.get("wrote", {}).get(output, {}).items():
+            claims.setdefault(key, {})[_stored(entry)] = int(receipt["number"])
 
 
 def units_of(lost: Iterable[Loss]) -> Units:
@@ -213,23 +209,12 @@ def dependents(plan: Plan, lost: Mapping[str, Collection[int]], halos: Mapping[t
                 for number in set(range(len(stage.tiling))) - mine:
                     index, core = stage.tiling.index(number), stage.tiling.box(number)
                     wide = source.widened(halos.get((stage.name, number), (0, 0, 0)))
-                    region = _reached(wide.region(core, index, stage.tiling.shape), source.volume.shape)
+                    region = reached(wide.region(core, index, stage.tiling.shape), source.volume.shape)
                     if any(not region.intersect(box).empty for box in boxes):
                         mine.add(number)
         for table in stage.tables.values():
             mine |= _table_readers(stage, table, again[table.stage], len(stages[table.stage].tiling))
     return {name: numbers for name, numbers in again.items() if numbers}
-
-
-def _reached(region: Box, shape: Index3) -> Box:
-    """Return a box around the voxels that are read; beyond a face these are mirrored, or copies of the nearest."""
-    inside = region.clip(shape)
-    if inside == region:
-        return region
-    beyond = [
-        max(a - b, d - c, 0) for a, b, c, d in zip(inside.start, region.start, inside.stop, region.stop, strict=True)
-    ]
-    return region.grow(index3(n + 1 if n else 0 for n in beyond))
 
 
 def _boxes(stage: Stage, output: Output, numbers: Collection[int]) -> list[Box]:

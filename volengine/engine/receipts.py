@@ -23,7 +23,7 @@ Receipt = dict[str, Any]
 time (seconds since 1970); and what the unit has written:
 
 wrote
-    For each output its objects in C order of the cells: ``[size, crc32c]``, or ``None`` if there are only zeros and
+    For each output its objects by their keys in the array: ``[size, crc32c]``, or ``None`` if there are only zeros and
     nothing is stored.
 table
     ``[size, crc32c]`` of its table; only if the stage emits tables.

@@ -13,6 +13,7 @@ from volengine.core.block import Table
 from volengine.core.errors import DamagedError, RunError
 from volengine.engine import inventory
 from volengine.engine.ledger import PlanFolder
+from volengine.engine.made import Writer
 from volengine.engine.options import RunOptions
 from volengine.engine.outputs import CLEANED, FINISHED, Outputs
 from volengine.engine.receipts import Numbers, Receipt
@@ -73,6 +74,7 @@ class PlanState:
         self.limit = limit
         self.identities = self.plan.identities
         self.outputs = Outputs(self.plan, folder, options)
+        self.made = made_by(self.plan)
         self.position = 0
         self.done: dict[str, Numbers] = {}
         self.unneeded: set[str] = set()
@@ -235,6 +237,7 @@ class PlanState:
             self.identities[self.stage.name],
             tuple(numbers),
             self.limit,
+            self.made[self.stage.name],
             self.options.durable,
         )
 
@@ -381,6 +384,23 @@ class PlanState:
         """After a failure, delete the images without any finished unit, so that no empty image is left behind."""
         with exclusive(self.folder.path / "lock"):
             self.outputs.remove_unwritten()
+
+
+def made_by(plan: Plan) -> dict[str, dict[str, Writer]]:
+    """Return, for each stage, who writes those of its inputs that an earlier stage writes."""
+    writers = {
+        (output.volume.url, output.volume.path): Writer(stage.name, plan.identities[stage.name], name)
+        for stage in plan.stages
+        for name, output in stage.outputs.items()
+    }
+    return {
+        stage.name: {
+            name: writers[a.volume.url, a.volume.path]
+            for name, a in stage.arrays.items()
+            if (a.volume.url, a.volume.path) in writers
+        }
+        for stage in plan.stages
+    }
 
 
 def reads(later: Stage, stage: Stage) -> bool:

@@ -11,9 +11,9 @@ import contextlib
 import os
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from volengine.core.errors import MemoryRefusedError, PlanError, WiderHaloError
 from volengine.core.units import format_bytes
 from volengine.core.volume import Volume
 from volengine.engine.ledger import PlanFolder
+from volengine.engine.made import Made, Writer
 from volengine.engine.memory import HEADROOM, peak_bytes
 from volengine.engine.receipts import Receipt
 from volengine.engine.stage import ArrayInput, EdgeRule, Stage
@@ -52,6 +53,8 @@ class Bundle:
         Block numbers of the units.
     limit
         Memory of the worker, bytes.
+    made
+        For each input that an earlier stage of the plan writes: who writes it.
     durable
         Flush what a unit has written to the disk before its receipt is appended.
     """
@@ -61,6 +64,7 @@ class Bundle:
     identity: str
     numbers: tuple[int, ...]
     limit: int
+    made: Mapping[str, Writer] = field(default_factory=dict)
     durable: bool = True
 
 
@@ -109,11 +113,20 @@ def read_box(source: Source, box: Box, edge: EdgeRule) -> NDArray[Any]:
 
 
 class Inputs:
-    """Reads the inputs of the units of a stage."""
+    """Reads the inputs of the units of a stage.
 
-    def __init__(self, stage: Stage, folder: PlanFolder):
+    Parameters
+    ----------
+    stage, folder
+        The stage, and the folder of its plan.
+    made
+        As for :class:`Bundle`.
+    """
+
+    def __init__(self, stage: Stage, folder: PlanFolder, made: Mapping[str, Writer]):
         self.stage = stage
         self.folder = folder
+        self.made = {name: Made(stage.arrays[name].volume, folder, writer) for name, writer in made.items()}
         self.sources = {name: open_source(a.volume) for name, a in stage.arrays.items()}
         self._shared: dict[str, dict[int, Table]] = {}
 
@@ -144,13 +157,19 @@ class Inputs:
         return block, count
 
     def _box(self, name: str, wanted: ArrayInput, box: Box) -> NDArray[Any]:
-        return read_box(self.sources[name], box, wanted.edge)
+        made = self.made.get(name)
+        if made is None:
+            return read_box(self.sources[name], box, wanted.edge)
+        made.check(box)
+        array = read_box(self.sources[name], box, wanted.edge)
+        made.check(box)  # it may have gone meanwhile
+        return array
 
     def _piece(self, name: str, wanted: ArrayInput, index: Index3) -> NDArray[Any]:
         cell = index3(i + d for i, d in zip(index, wanted.offset, strict=True))
         tiling = self.stage.tiling
         if all(0 <= c < g for c, g in zip(cell, tiling.grid, strict=True)):
-            return self.sources[name].read(wanted.region(tiling.box(tiling.number(index)), index, tiling.shape))
+            return self._box(name, wanted, wanted.region(tiling.box(tiling.number(index)), index, tiling.shape))
         return np.zeros(wanted.owned or (0, 0, 0), wanted.volume.dtype)
 
     def check(self) -> None:
@@ -198,7 +217,7 @@ class Worker:
         self.stage = bundle.stage
         self.folder = PlanFolder(bundle.folder)
         prefer_fast_codecs()
-        self.inputs = Inputs(bundle.stage, self.folder)
+        self.inputs = Inputs(bundle.stage, self.folder, bundle.made)
         self.sinks = {name: open_sink(o.volume) for name, o in bundle.stage.outputs.items()}
         self.written: list[Written] = []
         self.flushed = time.monotonic()
@@ -258,7 +277,8 @@ class Worker:
                 raise PlanError(
                     f"Kernel {self.stage.kernel} returned {name!r} with shape {array.shape}, not {box.shape}."
                 )
-            wrote[name] = self.sinks[name].write(box, array)
+            sink = self.sinks[name]
+            wrote[name] = dict(zip(sink.keys(box), sink.write(box, array), strict=True))
             count += array.nbytes
         claims: Receipt = {"wrote": wrote} if wrote else {}
         if self.stage.emits and result.table is not None:

@@ -180,6 +180,10 @@ class ZarrSink:
         array = open_array(self.volume.url, self.volume.path, self._metadata(), fast=False)
         return [array.metadata.encode_chunk_key(cell) for cell in self._cells(box)]
 
+    def absent(self, box: Box) -> list[str]:
+        """Return those of the :meth:`keys` of a box at which nothing is stored."""
+        return [key for key in self.keys(box) if not self._objects.exists(key)]
+
     def flush(self) -> None:
         """Wait until everything that this sink has written since the last call is on the disk.
 

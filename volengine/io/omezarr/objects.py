@@ -108,6 +108,14 @@ class ObjectWriter:
         self._settle(key, None if same else part)
         return stored
 
+    def exists(self, key: str) -> bool:
+        """Return whether an object is in place."""
+        if self.folder is not None:
+            return (self.folder / key).exists()
+        from zarr.core.sync import sync
+
+        return bool(sync(open_store(self.url).exists(self._full(key))))
+
     def remove(self, key: str) -> None:
         """Remove an object that is to be all zeros, if there is one."""
         if self.folder is not None:
