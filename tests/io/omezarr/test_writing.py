@@ -167,7 +167,8 @@ def test_readers_never_see_a_gap_or_a_torn_object(tmp_path, pipeline):
     source = ZarrSource(spec.volume())
     while not finished.is_set():
         for cell in cells:
-            which = [np.array_equal(source.read(cell), version[cell.slices]) for version in versions]
+            voxels = source.read(cell)
+            which = [np.array_equal(voxels, version[cell.slices]) for version in versions]
             assert any(which)
             changed += which[1]
     assert writer.returncode == 0, writer.stderr.read()
