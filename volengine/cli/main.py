@@ -23,6 +23,7 @@ VERBS = {
     "stats": "Counts, densities, distances and clusters of particles.",
     "run": "A whole recipe: convert, segment, interact, pick.",
     "status": "How far a run is.",
+    "verify": "What is missing, damaged or foreign in runs and stores; repair.",
     "models": "Networks there are, their size and reach; model files: their facts, from and to other programs.",
     "info": "What a file, store or model holds.",
     "env": "What a bug report needs: versions, processor, memory, GPUs.",
