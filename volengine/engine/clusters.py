@@ -9,10 +9,12 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import signal
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
 from typing import Any, Protocol
 
 from volengine.core.errors import WorkersRefusedError
@@ -279,7 +281,7 @@ def _local(options: RunOptions, limit: int, lock: Lock) -> Executor:
     import dask
     from distributed import Client, LocalCluster
 
-    with dask.config.set(settings(options)):
+    with dask.config.set(settings(options)), _ctrl_c_waits():
         cluster = LocalCluster(
             n_workers=options.workers,
             threads_per_worker=1,
@@ -292,3 +294,18 @@ def _local(options: RunOptions, limit: int, lock: Lock) -> Executor:
         )
         client = Client(cluster, set_as_default=False)
     return _on(client, cluster.close, lock, limit)
+
+
+@contextlib.contextmanager
+def _ctrl_c_waits() -> Iterator[None]:
+    """Context in which Ctrl-C waits until the end, and which threads and processes that begin in it never hear of.
+
+    A terminal sends it to the workers, too, which would die with tracebacks while this process still talks to them; it
+    is the driver that ends them. A cluster's thread begins in this block, and starts all workers, also later ones.
+    """
+    resource_tracker.ensure_running()  # multiprocessing starts it with the first process, and lets Ctrl-C through then
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
