@@ -155,7 +155,7 @@ def read(path: Path) -> Holder | None:
     """Return who holds a lock, or ``None`` if nobody does."""
     try:
         return Holder.parse(path.read_bytes())
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
         if error.errno == errno.ESTALE:  # NFS: another machine replaced it in this moment
