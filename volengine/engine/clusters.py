@@ -24,7 +24,7 @@ from volengine.engine.lock import Lock
 from volengine.engine.options import RunOptions
 from volengine.engine.scheduler import connect
 from volengine.engine.work import Bundle, Worker, reset_peak_rss, run_units
-from volengine.engine.workers import Expected, Handshake, check_here
+from volengine.engine.workers import ANSWER_S, Expected, Handshake, check_here
 from volengine.nets.threads import torch_threads
 
 RECOUNT_S = 5.0
@@ -146,7 +146,7 @@ class OnDask:
         self._under_way: dict[Any, Bundle] = {}
         self._completed = as_completed([], loop=client.loop, raise_errors=False)
         self.link = client.dashboard_link
-        self._slots = max(1, self._handshake())
+        self._slots = max(1, self._handshake(ANSWER_S))
         self._counted = time.monotonic()
 
     @property

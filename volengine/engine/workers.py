@@ -20,8 +20,10 @@ import os
 import platform
 import re
 import socket
+import threading
 import uuid
 from collections.abc import Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import cache
 from importlib import metadata
@@ -38,6 +40,9 @@ if TYPE_CHECKING:
 
 PACKAGES = ("numpy", "scipy", "scikit-image", "edt", "zarr", "numcodecs", "torch", "dask", "distributed")
 """Packages whose first two version numbers must be those of the driver; missing on both is equal, too."""
+
+ANSWER_S = 60.0
+"""Seconds for which the driver waits for the first answers."""
 
 LISTED = 10
 """Largest number of workers that a message lists."""
@@ -293,11 +298,18 @@ class Handshake:
     def __init__(self, client: Any, lock: Lock, limit: int):
         self._client, self._lock, self._limit = client, lock, limit
         self._known: set[str] = set()
+        self._answer: Future[dict[str, list[str]]] | None = None
         folder = str(lock.path.parent)
         self.expected = Expected(tuple(versions_here().items()), folder, lock.path.name, lock.nonce)
 
-    def __call__(self) -> int:
+    def __call__(self, wait_s: float = 0.0) -> int:
         """Ask the workers that have joined since the last call; return the number of threads of all workers.
+
+        Parameters
+        ----------
+        wait_s
+            How long to wait for the answers. Those that come later are looked at by the next call. A worker may be
+            frozen, and a driver must not freeze with it; none runs a unit before it has checked itself.
 
         Raises
         ------
@@ -305,18 +317,33 @@ class Handshake:
             A worker has other versions or less memory than planned, or does not share the run folder.
         """
         workers = workers_of(self._client)
-        new = [address for address in workers if address not in self._known]
-        if new:
-            given = (self.expected.folder, self.expected.lock_name, self.expected.nonce)
-            answers = _ask(self._client, answer, *given, workers=new)
-            wrong = {address: what for address, said in answers.items() if (what := self._wrong(said))}
-            for address in answers.keys() - wrong.keys():
-                if (short := self._short(workers[address])) is not None:
-                    wrong[address] = [short]
+        new = {address: facts for address, facts in workers.items() if address not in self._known}
+        if new and self._answer is None:
+            self._answer = Future()
+            threading.Thread(target=self._ask, args=(new, self._answer), name="handshake", daemon=True).start()
+        if self._answer is not None:
+            try:
+                wrong = self._answer.result(wait_s)
+            except TimeoutError:
+                return sum(int(w["nthreads"]) for w in workers.values())
+            self._answer = None
             if wrong:
                 raise refusal(wrong)
-            self._known.update(answers)
         return sum(int(w["nthreads"]) for w in workers.values())
+
+    def _ask(self, new: Mapping[str, Mapping[str, Any]], found: Future[dict[str, list[str]]]) -> None:
+        """Ask workers, and put what is wrong with them into the future, by address."""
+        given = (self.expected.folder, self.expected.lock_name, self.expected.nonce)
+        try:
+            answers = _ask(self._client, answer, *given, workers=list(new))
+            wrong = {address: what for address, said in answers.items() if (what := self._wrong(said))}
+            for address in answers.keys() - wrong.keys():
+                if (short := self._short(new[address])) is not None:
+                    wrong[address] = [short]
+            self._known.update(answers)
+            found.set_result(wrong)
+        except Exception as error:
+            found.set_exception(error)
 
     def _wrong(self, said: Any) -> list[str]:
         if isinstance(said, BaseException):
