@@ -240,7 +240,7 @@ def test_a_worker_that_does_not_share_the_run_folder_is_refused(tmp_path: Path) 
     array = np.arange(8 * 4 * 4, dtype="int16").reshape(8, 4, 4)
     plan = simple(tmp_path, stored(tmp_path, array), "fail_at", (4, 4, 4), params={"numbers": [], "marker": ""})
     here = ["--host", "127.0.0.1", "--dashboard-address", "127.0.0.1:0"]
-    worker = f"{sys.executable} -m distributed.cli.dask_worker --scheduler-file {file} --nthreads 1 --no-nanny --memory-limit 1GB"
+    worker = f"{sys.executable} -m distributed.cli.dask_worker --scheduler-file {file} --no-nanny --memory-limit 1GB"
     started = [
         subprocess.Popen(
             [sys.executable, "-m", "distributed.cli.dask_scheduler", "--port", "0", "--scheduler-file", file, *here],

@@ -90,6 +90,8 @@ def only_driver(
     try:
         yield lock
     finally:
+        for mark in folder.glob(f".{lock.path.name}.{lock.nonce}.*"):  # of workers that answered too late
+            mark.unlink(missing_ok=True)
         lock.release()
 
 
