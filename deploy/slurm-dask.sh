@@ -25,7 +25,14 @@ limit=$((SLURM_MEM_PER_CPU * ${SLURM_CPUS_PER_TASK:-1} * 9 / 10))MiB
 mkdir -p "$out"
 file=$(realpath "$out")/dask-$SLURM_JOB_ID.json
 secrets=$(realpath "$out")/.certificates-$SLURM_JOB_ID
-trap 'rm -rf "$file" "$secrets"; kill $(jobs -p) 2>/dev/null || true' EXIT
+workers= scheduler=
+finish() { # the workers first: those that lose their scheduler complain, and take longer
+    for process in $workers $scheduler; do
+        kill "$process" 2>/dev/null && wait "$process" || true
+    done
+    rm -rf "$file" "$secrets"
+}
+trap finish EXIT
 
 (
     umask 077
@@ -39,9 +46,11 @@ trap 'rm -rf "$file" "$secrets"; kill $(jobs -p) 2>/dev/null || true' EXIT
 tls=(--tls-ca-file "$secrets/ca.pem" --tls-cert "$secrets/cert.pem" --tls-key "$secrets/key.pem")
 
 dask scheduler --scheduler-file "$file" --protocol tls "${tls[@]}" --port 0 --dashboard-address 127.0.0.1:0 &
+scheduler=$!
 until [ -s "$file" ]; do sleep 1; done
 srun dask worker --scheduler-file "$file" "${tls[@]}" --nthreads 1 --memory-limit "$limit" --death-timeout 120 \
     --local-directory "${TMPDIR:-/tmp}" --no-dashboard &
+workers=$!
 
 volengine run "$recipe" "$sources" --out "$out" --take-over --scheduler "$file" \
     --tls-ca "$secrets/ca.pem" --tls-cert "$secrets/cert.pem" --tls-key "$secrets/key.pem"

@@ -31,9 +31,10 @@ def torch_threads(count: int) -> Iterator[int]:
     global _inside, _outside
     depth: int = getattr(_depth, "value", 0)
     with _guard:
+        here = torch.get_num_threads()
         if _inside == 0:
-            _outside = torch.get_num_threads()
-        before = torch.get_num_threads() if depth else _outside
+            _outside = here
+        before = here if depth else _outside
         _inside += 1
         torch.set_num_threads(count)
     _depth.value = depth + 1
@@ -44,3 +45,14 @@ def torch_threads(count: int) -> Iterator[int]:
         with _guard:
             _inside -= 1
             torch.set_num_threads(before)
+
+
+def settle_threads(count: int) -> None:
+    """Let PyTorch use ``count`` threads in this thread from now on: for those that begin in :func:`torch_threads`.
+
+    Without asking first, PyTorch would set the thread to the number of the process when it is next used.
+    """
+    import torch
+
+    torch.get_num_threads()
+    torch.set_num_threads(count)
