@@ -20,6 +20,7 @@ from dask.delayed import Delayed
 from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
 
 from volengine.core.errors import InputError, PlanError, RunError
+from volengine.engine.driver_lock import check_free
 from volengine.engine.ledger import PlanFolder, RunFolder
 from volengine.engine.options import RunOptions
 from volengine.engine.receipts import Numbers, Receipt
@@ -74,6 +75,7 @@ def graph_of(plan: Plan, run_dir: str, options: RunOptions) -> Delayed:
     if options.workers or options.scheduler or options.part:
         raise InputError("Leave out workers, scheduler and part: a graph runs where it is computed.")
     limit = options.limit_bytes()
+    check_free(RunFolder(run_dir).path)
     folder = RunFolder(run_dir).plan(plan.name)
     plan = PlanState(plan, folder, options, limit).plan  # in the blocks of an earlier run, if there was one
     plan.check(limit)

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import fcntl
 from collections import Counter, deque
-from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING
 
 from volengine.core.block import Table
 from volengine.core.errors import DamagedError, RunError
 from volengine.engine import inventory
 from volengine.engine.ledger import PlanFolder
+from volengine.engine.lock import critical
 from volengine.engine.made import Writer
 from volengine.engine.options import RunOptions
 from volengine.engine.outputs import CLEANED, FINISHED, Outputs
@@ -29,20 +27,11 @@ if TYPE_CHECKING:
 BUNDLE_SECONDS = 1.5
 """Seconds that a bundle of small units should take, so that the scheduler's cost per unit is negligible."""
 
+LOCK = "busy.lock"
+"""Lock in a plan's folder, for what only one part may do at a time."""
+
 ROUNDS = 5
 """Number of times that lost results of a plan are made again in one run, before it counts as failed."""
-
-
-@contextmanager
-def exclusive(path: Path) -> Iterator[None]:
-    """Hold an exclusive file lock, so that one process at a time runs the block; it is released if the process dies."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        try:
-            yield
-        finally:
-            fcntl.flock(file, fcntl.LOCK_UN)
 
 
 class PlanState:
@@ -99,7 +88,7 @@ class PlanState:
         Results that are missing or have another size than their receipts say are made again. After a finished run only
         they are, because everything was there when it finished; else also what may have been computed from them.
         """
-        with exclusive(self.folder.path / "lock"):
+        with critical(self.folder.path / LOCK):
             complete = self.outputs.complete()
             lost = self._losses() if complete else []
             if complete and not lost:
@@ -296,7 +285,7 @@ class PlanState:
         if self.rounds > ROUNDS:
             return False
         self.notices.append(f"{self.plan.name}: {error} It is made again.")
-        with exclusive(self.folder.path / "lock"):
+        with critical(self.folder.path / LOCK):
             self._again(units)
         self._start_over()
         return True
@@ -346,7 +335,7 @@ class PlanState:
         RunError
             Results were lost again and again.
         """
-        with exclusive(self.folder.path / "lock"):
+        with critical(self.folder.path / LOCK):
             if not self.outputs.complete():
                 self._start_over()
                 self._enter()
@@ -382,7 +371,7 @@ class PlanState:
 
     def withdraw(self) -> None:
         """After a failure, delete the images without any finished unit, so that no empty image is left behind."""
-        with exclusive(self.folder.path / "lock"):
+        with critical(self.folder.path / LOCK):
             self.outputs.remove_unwritten()
 
 
