@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import hashlib
-import json
 import shutil
 import time
 from collections import Counter
@@ -14,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from volengine.core.block import Table
+from volengine.core.digest import digest_of
 from volengine.core.errors import InputError
 from volengine.core.image import ImageSpec
 from volengine.engine.ledger import PlanFolder, Receipt
@@ -141,8 +140,7 @@ class PlanState:
         A scratch array has no history that tells one recipe or source from another.
         """
         writers = [self.identities[name] for name in self._writers(spec)] if spec.scratch else []
-        text = json.dumps([spec.to_json(), writers], sort_keys=True, default=str)
-        return f"{hashlib.sha256(text.encode()).hexdigest()[:20]} {spec.facts.get('feature', '')}".rstrip()
+        return f"{digest_of([spec.to_json(), writers])} {spec.facts.get('feature', '')}".rstrip()
 
     def _writers(self, spec: ImageSpec) -> list[str]:
         paths = {spec.array_path(level) for level in range(len(spec.levels))}
