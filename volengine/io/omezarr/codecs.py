@@ -163,6 +163,11 @@ def prefer_fast_codecs() -> bool:
     return bool(_settings)
 
 
+def fast_codecs_in_use() -> bool:
+    """Return whether :func:`use_fast_codecs` was called in this process."""
+    return bool(_settings)
+
+
 @contextmanager
 def pipeline() -> Iterator[None]:
     """Open arrays in this block to give them the codec pipeline that was chosen for this process.

@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any
 from volengine.core.errors import FormatError, InputError, MissingError
 from volengine.core.image import ImageSpec, Level
 from volengine.core.tiling import AXES
-from volengine.io.omezarr.arrays import ZarrSink, ZarrSource, forget_open_arrays
+from volengine.io.omezarr.arrays import ZarrSink, ZarrSource
 from volengine.io.omezarr.codecs import compressors
 from volengine.io.omezarr.display import DisplayRange, display_range
 from volengine.io.omezarr.levels import block_unit, plan_levels
@@ -78,7 +78,6 @@ def create_image(spec: ImageSpec, *, token: str, overwrite: bool = False) -> Non
         _create_groups(store, spec, token)
     for number, level in enumerate(spec.levels):
         _create_array(store, spec, number, level, token)
-    forget_open_arrays()
     _list_label(spec)
 
 
@@ -128,7 +127,6 @@ def remove(url: str, group: str = "") -> None:
         The local folder is no Zarr group or array; it is not deleted.
     """
     remove_store(url, group)
-    forget_open_arrays()
     parent, _, name = group.rpartition("/")
     if parent == "labels" and read_node(url, parent) is not None:
         _write_labels(url, [label for label in _labels(url) if label != name])

@@ -15,6 +15,12 @@ import numpy as np
 from volengine.core.errors import FormatError
 from volengine.io.stores import stored_bytes
 
+MAX_METADATA_BYTES = 2**26
+"""Largest metadata file that is read, bytes. Those of a volume have some thousand."""
+
+MAX_DEPTH = 64
+"""Deepest nesting of metadata that is read; that of NGFF is below ten."""
+
 
 @dataclass(frozen=True)
 class Node:
@@ -103,15 +109,60 @@ def _from_v3(data: dict[str, Any], where: str) -> Node:
         raise FormatError(f"{where}: the metadata of the array cannot be read: {error}.") from error
 
 
+def read_array_text(url: str, path: str) -> bytes | None:
+    """Read the metadata file of an array (``zarr.json``, or ``.zarray`` of v2); ``None`` if there is none."""
+    for name in ("zarr.json", ".zarray"):
+        text = stored_bytes(url, f"{path}/{name}" if path else name, MAX_METADATA_BYTES + 1)
+        if text is not None:
+            return text
+    return None
+
+
+def array_json(text: bytes, where: str) -> dict[str, Any]:
+    """Parse the metadata file of an array.
+
+    Raises
+    ------
+    FormatError
+        It is no JSON, or no metadata of an array.
+    """
+    data = _parsed(text, where, "the metadata file")
+    if data.get("zarr_format") == 3 and data.get("node_type") != "array":
+        raise FormatError(f"{where} is a group, not an array.")
+    return data
+
+
 def _read_json(url: str, path: str, name: str) -> dict[str, Any] | None:
     key = f"{path}/{name}" if path else name
-    text = stored_bytes(url, key)
-    if text is None:
-        return None
+    text = stored_bytes(url, key, MAX_METADATA_BYTES + 1)
+    return None if text is None else _parsed(text, url, key)
+
+
+def _parsed(text: bytes, where: str, what: str) -> dict[str, Any]:
+    if len(text) > MAX_METADATA_BYTES:
+        raise FormatError(
+            f"{where}: {what} has {len(text)} bytes; metadata of more than {MAX_METADATA_BYTES} are not read."
+        )
     try:
         data = json.loads(text)
-    except ValueError as error:
-        raise FormatError(f"{url}: {key} is no JSON ({error}); the store is damaged.") from error
+    except (ValueError, RecursionError) as error:
+        raise FormatError(f"{where}: {what} is no JSON ({error}); the store is damaged.") from error
     if not isinstance(data, dict):
-        raise FormatError(f"{url}: {key} holds no metadata; the store is damaged.")
+        raise FormatError(f"{where}: {what} holds no metadata; the store is damaged.")
+    if _depth(data) > MAX_DEPTH:
+        raise FormatError(f"{where}: {what} is nested deeper than {MAX_DEPTH} levels; no metadata of a volume are.")
     return data
+
+
+def _depth(data: Any) -> int:
+    depth, level = 0, [data]
+    while level and depth <= MAX_DEPTH:
+        depth += 1
+        inner: list[Any] = []
+        for item in level:
+            if isinstance(item, dict):
+                inner += [value for value in item.values() if isinstance(value, dict | list)]
+            elif isinstance(item, list):
+                inner += [value for value in item if isinstance(value, dict | list)]
+        level = inner
+    return depth

@@ -31,4 +31,4 @@ def unpack_file(block: Block, source: str, target: str, identity: str, snapshot:
     decompress(source, target)
     packed = Volume(source, (1, 1, 1), "uint8", (1.0, 1.0, 1.0), identity=identity, snapshot=dict(snapshot))
     check_unchanged(packed)  # after reading: only what was opened has been unpacked
-    return Result(table={"bytes": np.array([Path(target).stat().st_size])})
+    return Result(table={"bytes": np.array([Path(target).stat().st_size])}, files=(Path(target),))
