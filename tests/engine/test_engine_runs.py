@@ -18,10 +18,10 @@ from engine_plans import result, simple, spec, stored
 from volengine.core.errors import InputError, MemoryRefusedError, PlanError, RunError
 from volengine.core.tiling import Tiling
 from volengine.engine.ledger import PlanFolder, RunFolder
-from volengine.engine.receipts import read_lines
 from volengine.engine.memory import BASELINE_BYTES, choose_core, peak_bytes
 from volengine.engine.options import RunOptions
 from volengine.engine.plan import Plan
+from volengine.engine.receipts import read_lines
 from volengine.engine.run import Job, run_jobs, run_plan
 from volengine.engine.stage import ArrayInput, Output, Stage, TableInput
 from volengine.io.omezarr import image as omezarr

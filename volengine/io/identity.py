@@ -269,6 +269,8 @@ def _listing(url: str, path: str) -> Listing | None:
         if isinstance(error.__cause__, (PermissionError, NotImplementedError)):
             return None
         raise
+    if not any(name in found for name in NODE_FILES):
+        return None  # the array can be read, but its store lists nothing
     if scheme(url) == "memory":  # no time, no ETag; the bytes are at hand
         inner = f"{path}/" if path else ""
         bytes_of = {key: stored_bytes(url, inner + key) or b"" for key in found}
