@@ -244,14 +244,14 @@ def content_of_objects(url: str, path: str, keys: Sequence[str], listing: str) -
     keys
         Keys of the objects, relative to the array.
     listing
-        Digest of the listing that the keys are from.
+        Digest of the listing that the keys are from; it stands for them in the cache.
 
     Raises
     ------
     ChangedError
         An object was deleted meanwhile.
     """
-    key = digest_of(["objects", url, path, list(keys), listing])
+    key = digest_of(["objects", url, path, listing])
     known = _recall(key)
     if known is not None:
         return known

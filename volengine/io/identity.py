@@ -29,6 +29,7 @@ Stores that cannot be listed (``https://``, buckets that refuse it) are known by
 
 from __future__ import annotations
 
+import hashlib
 import json
 import threading
 import time
@@ -37,7 +38,7 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from volengine.core.digest import digest_of
+from volengine.core.digest import DIGITS, digest_of
 from volengine.core.errors import ChangedError, FormatError, InputError, MissingError, VolengineError
 from volengine.core.volume import Volume
 from volengine.io.hashing import FileState, content_of_file, content_of_objects, file_state, sample_of_file, settle
@@ -230,7 +231,9 @@ def _summary(listing: Listing | None) -> Snapshot:
     if listing is None:
         return {"objects": None, "bytes": None, "newest_ns": None, "listing": None}
     rows = sorted((key, item.size, item.stamp) for key, item in listing.items())
-    digest = digest_of(rows)
+    # not digest_of(rows), which takes a second for 10⁵ objects; no key contains the zero byte
+    text = "".join(f"{key}\0{size}\0{stamp}\0" for key, size, stamp in rows)
+    digest = hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:DIGITS]
     if len(rows) <= REMEMBERED_OBJECTS:
         with _lock:
             _listings[digest] = listing
@@ -279,11 +282,14 @@ def _listing(url: str, path: str) -> Listing | None:
 
 
 def _own(found: Listing) -> Listing:
-    inner = {key.rpartition("/")[0] for key in found if "/" in key and key.rpartition("/")[2] in NODE_FILES}
+    inner = {
+        key.rpartition("/")[0] for key in found if key.endswith(NODE_FILES) and key.rpartition("/")[2] in NODE_FILES
+    }
+    inner.discard("")  # the array itself
     return {
         key: item
         for key, item in found.items()
-        if not _is_litter(key.rpartition("/")[2]) and not any(part in inner for part in _parents(key))
+        if not _is_litter(key.rpartition("/")[2]) and not (inner and any(part in inner for part in _parents(key)))
     }
 
 
