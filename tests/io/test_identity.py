@@ -20,9 +20,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from volengine.core.errors import ChangedError, InputError
-from volengine.io import hashing, identity
+from volengine.io import hashing, identity, listing
 from volengine.io.hashing import FileIdentity, check_file, content_of_file
 from volengine.io.identity import check_unchanged, identified, identity_of
+from volengine.io.listing import listing_of
 from volengine.io.open import open_volume
 from volengine.io.stores import open_store
 
@@ -336,6 +337,8 @@ def test_labels_and_leftovers_beside_the_array_do_not_count(tmp_path):
         zarr.open_group(str(root / "labels"), mode="a")
     (store / "0" / "c" / "0.abc.partial").write_text("being written")
     (store / "0" / ".nfs0001").write_text("deleted while open")
+    (store / "0" / ".writing-1" / "c").mkdir(parents=True)
+    (store / "0" / ".writing-1" / "c" / "0").write_text("being written")
     check_unchanged(volume)
     check_unchanged(alone)
 
@@ -384,13 +387,13 @@ def test_workers_list_a_store_seldom(tmp_path, monkeypatch):
     clock = [100.0]
     listed = []
 
-    def listing(url, path):
+    def counted(url, path):
         listed.append(clock[0])
         clock[0] += 0.5  # what a listing costs
-        return identity._own(identity.stored_objects(url, path))
+        return listing_of(url, path)
 
     monkeypatch.setattr(identity, "_checked", {})
-    monkeypatch.setattr(identity, "_listing", listing)
+    monkeypatch.setattr(identity, "listing_of", counted)
     monkeypatch.setattr(identity.time, "monotonic", lambda: clock[0])
     while clock[0] < 400:
         check_unchanged(volume, full=False)
@@ -414,7 +417,7 @@ def test_a_store_without_a_listing_is_known_by_its_metadata(tmp_path, monkeypatc
         with reached(url):
             raise PermissionError("Access Denied")
 
-    monkeypatch.setattr(identity, "stored_objects", denied)
+    monkeypatch.setattr(listing, "stored_objects", denied)
     volume = open_volume(url)
     check_unchanged(volume)
     with pytest.raises(InputError, match="cannot be listed"):

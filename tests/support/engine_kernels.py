@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from volengine.core.atomic import write_atomic
 from volengine.core.block import Block, Result
 from volengine.core.errors import WiderHaloError
 
@@ -138,10 +139,7 @@ def nothing(block: Block) -> Result:
 
 
 def copy_and_act(block: Block, at: int, marker: str, moves: list[list[str]]) -> Result:
-    """Copies the core; in block ``at`` it replaces files once, by renames: each target by its new file, or by nothing.
-
-    The marker's name counts the runs in which this has happened.
-    """
+    """Copies the core; in block ``at`` it replaces files once, by renames: each target by its new file, or by nothing."""
     out = block.core_of("source").astype(np.int32)
     if block.number == at and not Path(marker).exists():
         Path(marker).touch()
@@ -151,3 +149,10 @@ def copy_and_act(block: Block, at: int, marker: str, moves: list[list[str]]) -> 
             else:
                 os.remove(target)
     return Result({"out": out})
+
+
+def write_total(plan, tables, out: str) -> list[str]:
+    """A product: the sum of the whole volume."""
+    (table,) = tables("total").values()
+    write_atomic(out, f"{int(table['sum'][0])}\n")
+    return [out]

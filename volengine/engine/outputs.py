@@ -11,6 +11,7 @@ from volengine.core.atomic import remove_parts
 from volengine.core.digest import digest_of
 from volengine.core.errors import InputError
 from volengine.core.image import ImageSpec
+from volengine.engine.inventory import objects_of
 from volengine.engine.ledger import PlanFolder
 from volengine.engine.options import RunOptions
 from volengine.engine.stage import Stage
@@ -58,11 +59,13 @@ class Outputs:
                 _check_feature(spec, known.get(key, digests[key]))
             if ours and known.get(key) == digests[key]:
                 if not spec.scratch:
-                    omezarr.reopen_image(spec)  # it is not complete while its units are run again
+                    omezarr.reopen_image(
+                        spec, durable=self.options.durable
+                    )  # it is not complete while its units are run again
                 continue
             if ours:
                 omezarr.remove(spec.url, spec.group)
-            omezarr.create_image(spec, token=token, overwrite=self.options.overwrite)
+            omezarr.create_image(spec, token=token, overwrite=self.options.overwrite, durable=self.options.durable)
             self.folder.forget(self.writers(spec))
         self.folder.write_json("images.json", {**known, **digests})
 
@@ -146,7 +149,9 @@ class Outputs:
         files = list(dict.fromkeys(products))
         for spec in self.plan.images:
             if not spec.scratch:
-                omezarr.finish_image(spec)
+                paths = [spec.array_path(level) for level in range(len(spec.levels))]
+                objects = [objects_of(self.plan, self.folder, spec.url, path) for path in paths]
+                omezarr.finish_image(spec, objects, durable=durable)
         if not self.options.keep_scratch:
             self._clean()
         sizes = {place: _known(place).size for place in files}

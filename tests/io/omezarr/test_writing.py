@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+import threading
 from pathlib import Path
 
 import google_crc32c
@@ -126,3 +129,47 @@ def test_a_store_that_was_removed_meanwhile_is_not_made_anew(tmp_path):
     with pytest.raises(MissingError, match="deleted while it was being written"):
         sink.write(Box.of_shape(SHAPE), voxels_of(1))
     assert not (tmp_path / "a.zarr").exists()
+
+
+READERS = """
+import sys, warnings
+warnings.simplefilter("error")
+import numpy as np
+from volengine.core.boxes import Box
+from volengine.io.omezarr.arrays import ZarrSink
+from volengine.io.omezarr.codecs import use_fast_codecs
+sys.path.insert(0, sys.argv[2])
+from test_writing import SHAPE, spec_of, voxels_of
+if sys.argv[3] == "fast":
+    use_fast_codecs()
+sink = ZarrSink(spec_of(sys.argv[1]).volume())
+box = Box.of_shape(SHAPE)
+for turn in range(60):
+    sink.write(box, voxels_of(turn % 2))
+"""
+
+
+@pytest.mark.parametrize("pipeline", ["plain", "fast"])
+def test_readers_never_see_a_gap_or_a_torn_object(tmp_path, pipeline):
+    """A process writes two versions in turn. Every object that is read is one of the two, whole."""
+    if pipeline == "fast":
+        pytest.importorskip("zarrs")
+    spec = spec_of(tmp_path / "a.zarr")
+    create_image(spec, token="a")
+    box = Box.of_shape(SHAPE)
+    ZarrSink(spec.volume()).write(box, voxels_of(0))
+    script = [sys.executable, "-c", READERS, spec.url, str(Path(__file__).parent), pipeline]
+    writer = subprocess.Popen(script, stderr=subprocess.PIPE, text=True)
+    finished = threading.Event()
+    threading.Thread(target=lambda: (writer.wait(), finished.set())).start()
+    versions, changed = [voxels_of(0), voxels_of(1)], 0
+    cells = list(Tiling(SHAPE, UNIT))
+    source = ZarrSource(spec.volume())
+    while not finished.is_set():
+        for cell in cells:
+            voxels = source.read(cell)
+            which = [np.array_equal(voxels, version[cell.slices]) for version in versions]
+            assert any(which)
+            changed += which[1]
+    assert writer.returncode == 0, writer.stderr.read()
+    assert changed

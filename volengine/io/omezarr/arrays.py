@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import itertools
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,9 +23,7 @@ from volengine.core.volume import Volume
 from volengine.io.omezarr.codecs import fast_codecs_in_use
 from volengine.io.omezarr.objects import ObjectWriter, Stored, bytes_of
 from volengine.io.omezarr.opening import metadata_of, open_array, private_array
-
-if TYPE_CHECKING:
-    import zarr
+from volengine.io.omezarr.reading import ArrayReader
 
 
 class ZarrSource:
@@ -40,7 +38,7 @@ class ZarrSource:
 
     def __init__(self, volume: Volume):
         self.volume = volume
-        self._text: bytes | None = None
+        self._reader: ArrayReader | None = None
 
     @property
     def shape(self) -> Index3:
@@ -52,11 +50,12 @@ class ZarrSource:
         """Dtype of the voxels, as volengine reads them."""
         return np.dtype(self.volume.dtype)
 
-    def _array(self) -> zarr.Array[Any]:
-        """Return the open array, if it is still what the handle says."""
-        if self._text is None:
-            self._text = metadata_of(self.volume.url, self.volume.path)
-        array = open_array(self.volume.url, self.volume.path, self._text)
+    def _opened(self) -> ArrayReader:
+        """Return the reader of the array, if it is still what the handle says."""
+        if self._reader is not None:
+            return self._reader
+        reader = ArrayReader(self.volume.url, self.volume.path)
+        array = reader.array
         sides = {axis: n for axis, n in zip(self.volume.axes, array.shape, strict=False) if axis in AXES}
         shape = tuple(sides.get(axis, 1) for axis in AXES)
         stored, wanted = (np.dtype(d).name.replace("bool", "uint8") for d in (array.dtype, self.dtype))
@@ -65,7 +64,8 @@ class ZarrSource:
                 f"{self.volume.url}: the array {self.volume.path!r} is {array.shape} {array.dtype} now; it was "
                 f"{self.shape} {self.dtype} when it was opened. It has been changed since. Open it again."
             )
-        return array
+        self._reader = reader
+        return reader
 
     def read(self, box: Box) -> NDArray[Any]:
         """Read a box: C-contiguous, z, y, x, in the volume's dtype and native byte order.
@@ -74,17 +74,22 @@ class ZarrSource:
         ------
         PlanError
             The box reaches outside of the volume.
+        DamagedError
+            A chunk of the box cannot be decoded, or is lost.
+        MissingError
+            The store is not there, or cannot be reached.
         """
         if not Box.of_shape(self.shape).contains(box):
             raise PlanError(f"{self.volume.url}: {box} leaves the volume of shape {self.shape}.")
         if box.empty:
             return np.zeros(box.shape, self.dtype)
-        array = self._array()
-        wanted = dict(zip(AXES, box.slices, strict=True))
+        wanted = dict(zip(AXES, zip(box.start, box.stop, strict=True), strict=True))
         fixed = self.volume.facts.get("select", {})
         axes = self.volume.axes
-        voxels = np.asarray(array[tuple(wanted[a] if a in wanted else int(fixed.get(a, 0)) for a in axes)])
+        ends = [wanted[a] if a in wanted else (int(fixed.get(a, 0)), int(fixed.get(a, 0)) + 1) for a in axes]
+        voxels = self._opened().read([low for low, _ in ends], [high for _, high in ends])
         kept = [a for a in axes if a in wanted]
+        voxels = voxels.reshape([n for a, n in zip(axes, voxels.shape, strict=True) if a in wanted])
         voxels = voxels.transpose([kept.index(a) for a in AXES if a in kept])
         if "z" not in kept:
             voxels = voxels[np.newaxis]
@@ -177,7 +182,7 @@ class ZarrSink:
     def keys(self, box: Box) -> list[str]:
         """Return the keys of the objects of a box of whole shards, relative to the array, in C order of the cells."""
         self._check(box)
-        array = open_array(self.volume.url, self.volume.path, self._metadata(), fast=False)
+        array = open_array(self.volume.url, self.volume.path, self._metadata())
         return [array.metadata.encode_chunk_key(cell) for cell in self._cells(box)]
 
     def absent(self, box: Box) -> list[str]:
@@ -199,7 +204,7 @@ class ZarrSink:
         """Return the metadata of the stored array, if it is what was planned."""
         if self._text is None:
             text = metadata_of(self.volume.url, self.volume.path)
-            array = open_array(self.volume.url, self.volume.path, text, fast=False)
+            array = open_array(self.volume.url, self.volume.path, text)
             stored = (array.shape, array.dtype.name, array.shards or array.chunks)
             if stored != (self.volume.shape, self.volume.dtype, self.unit):
                 raise PlanError(

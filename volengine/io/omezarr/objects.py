@@ -12,7 +12,7 @@ import mmap
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -20,20 +20,28 @@ from volengine.core.errors import MissingError
 from volengine.io.aside import make_folders, private_name, private_place, sync_file, sync_folders
 from volengine.io.stores import local_path, open_store
 
-if TYPE_CHECKING:
-    from typing_extensions import Buffer
-
+Bytes = bytes | memoryview | mmap.mmap
 Stored = tuple[int, int]
 """An object as it was written: its size in bytes, and the crc32c of its bytes."""
 
 PIECE = 2**22
+"""Bytes of a file that are read at a time."""
 
 
-def crc32c(data: Buffer) -> int:
-    """Compute the crc32c of bytes, as the codec of this name and object stores do."""
+def crc32c(data: Bytes, before: int = 0) -> int:
+    """Compute the crc32c of bytes, as the codec of this name and object stores do.
+
+    Parameters
+    ----------
+    data
+        The bytes.
+    before
+        The crc32c of what comes before them.
+    """
     import google_crc32c
 
-    return int(google_crc32c.value(np.frombuffer(data, np.uint8)))  # it takes no buffer that must be released
+    plain = np.frombuffer(data, np.uint8)  # it takes no buffer that must be released
+    return int(google_crc32c.extend(before, plain) if before else google_crc32c.value(plain))
 
 
 class ObjectWriter:
@@ -71,7 +79,7 @@ class ObjectWriter:
                 ) from error
             yield place
 
-    def put(self, key: str, data: Buffer, place: Path | None) -> Stored:
+    def put(self, key: str, data: Bytes, place: Path | None) -> Stored:
         """Put an object in place.
 
         Parameters
@@ -151,7 +159,7 @@ class ObjectWriter:
             if folder == self.folder:
                 break
 
-    def _same(self, key: str, data: Buffer) -> bool:
+    def _same(self, key: str, data: Bytes) -> bool:
         """Return whether an object of the same bytes is in place."""
         assert self.folder is not None
         try:
@@ -169,7 +177,7 @@ class ObjectWriter:
         except OSError:  # it cannot be read; a new one is better
             return False
 
-    def _put_remote(self, key: str, data: Buffer, size: int) -> None:
+    def _put_remote(self, key: str, data: Bytes, size: int) -> None:
         from zarr.core.buffer import default_buffer_prototype
         from zarr.core.sync import sync
 
@@ -182,7 +190,7 @@ class ObjectWriter:
                 there = False
             if there:
                 old = await store.get(full, prototype)
-                there = old is not None and memoryview(old.as_numpy_array()).cast("B") == memoryview(data).cast("B")
+                there = old is not None and bytes_of(old) == memoryview(data).cast("B")
             if not there:
                 await store.set(full, prototype.buffer.from_bytes(bytes(data)))
 
@@ -194,4 +202,4 @@ class ObjectWriter:
 
 def bytes_of(buffer: Any) -> memoryview:
     """Return the bytes of a buffer of zarr without a copy."""
-    return memoryview(buffer.as_numpy_array()).cast("B")
+    return np.ascontiguousarray(buffer.as_numpy_array()).view(np.uint8).data
