@@ -138,6 +138,19 @@ def nothing(block: Block) -> Result:
     return Result(table={"n": np.array([block.number])})
 
 
+def copy_and_act(block: Block, at: int, marker: str, moves: list[list[str]]) -> Result:
+    """Copies the core; in block ``at`` it replaces files once, by renames: a target by its new file, or by nothing."""
+    out = block.core_of("source").astype(np.int32)
+    if block.number == at and not Path(marker).exists():
+        Path(marker).touch()
+        for new, target in moves:
+            if new:
+                os.replace(new, target)
+            else:
+                os.remove(target)
+    return Result({"out": out})
+
+
 def write_total(plan, tables, out: str) -> list[str]:
     """A product: the sum of the whole volume."""
     (table,) = tables("total").values()

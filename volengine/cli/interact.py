@@ -30,5 +30,5 @@ def command(sources: tuple[str, ...], rules_file: str, out: str, **values: Any) 
     if "rules" not in given:
         raise InputError(f"{rules_file}: a list named 'rules' is missing.")
     recipe = InteractRecipe.from_json({**given, **{k: v for k, v in values.items() if v is not None}}, rules_file)
-    jobs, run_dir = jobs_of(INTERACT, predictions_of(expand(sources)), out, recipe, options)
+    jobs, run_dir = jobs_of(INTERACT, predictions_of(expand(sources), options.identity), out, recipe, options)
     execute(jobs, run_dir, options)

@@ -37,7 +37,9 @@ def command(
     if out is None:
         click.echo(stats(inputs, None, recipe, options, truth=truth, groups=groups).text())
         return
-    case = StatsCase.find(inputs, out, recipe, STATS.run_dir(out, options), truth=truth, groups=groups)
+    case = StatsCase.find(
+        inputs, out, recipe, STATS.run_dir(out, options), truth=truth, groups=groups, identity=options.identity
+    )
     jobs, run_dir = jobs_of(STATS, case.volumes(), out, recipe, options)
     if jobs:
         execute(jobs, run_dir, options)

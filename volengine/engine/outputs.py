@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import shutil
 import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from volengine.core.atomic import remove_parts
+from volengine.core.digest import digest_of
 from volengine.core.errors import InputError
 from volengine.core.image import ImageSpec
 from volengine.engine.inventory import objects_of
@@ -77,8 +76,7 @@ class Outputs:
         A scratch array has no history that tells one recipe or source from another.
         """
         writers = [self.plan.identities[name] for name in self.writers(spec)] if spec.scratch else []
-        text = json.dumps([spec.to_json(), writers], sort_keys=True, default=str)
-        return f"{hashlib.sha256(text.encode()).hexdigest()[:20]} {spec.facts.get('feature', '')}".rstrip()
+        return f"{digest_of([spec.to_json(), writers])} {spec.facts.get('feature', '')}".rstrip()
 
     def writers(self, spec: ImageSpec) -> list[str]:
         """Return the names of the stages that write an image."""

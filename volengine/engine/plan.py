@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Any
 
+from volengine.core.digest import digest_of
 from volengine.core.errors import OldPlanError, PlanError
 from volengine.core.image import ImageSpec
 from volengine.core.paths import PathLike, path_text
@@ -116,8 +115,7 @@ class Plan:
     @cached_property
     def fingerprint(self) -> str:
         """Identity of the whole plan."""
-        text = json.dumps([self.name, self.identities, dict(self.recipe)], sort_keys=True, default=str)
-        return hashlib.sha256(text.encode()).hexdigest()[:20]
+        return digest_of([self.name, self.identities, dict(self.recipe)])
 
     @property
     def units(self) -> int:

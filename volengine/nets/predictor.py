@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from volengine.core.errors import InputError
+from volengine.core.errors import ChangedError, InputError
 from volengine.core.units import WORKER_NUMBER
 from volengine.nets.tta import Tta, View, views
 from volengine.ops.blend import PROBABILITY_SCALE, VALUE_LIMIT, VALUE_SCALE
@@ -315,14 +315,23 @@ def load_predictor(path: str, digest: str, execution: Execution, network: str | 
 
     Raises
     ------
+    ChangedError
+        The file has changed since the run was planned.
     InputError
-        The file has changed since the run was planned, or the device cannot be used.
+        The device cannot be used.
     """
     from volengine.nets.checkpoint import identity, load_model
 
-    found = identity(path)
-    if found != digest:
-        raise InputError(f"{path} has changed since the run was planned ({digest}, now {found}); plan again.")
+    def check() -> None:
+        found = identity(path)
+        if found != digest:
+            raise ChangedError(
+                f"{path} has changed since this run was planned (digest {digest}, now {found}). Run the same command "
+                "again: it makes everything anew that was made from it."
+            )
+
+    check()
     module, facts = load_model(path, network=network)
+    check()  # it may have been replaced between the two readings
     traits = Traits(len(facts.features), facts.volumetric, facts.activation, facts.context)
     return Predictor(module, traits, execution)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -20,12 +21,13 @@ from hypothesis import strategies as st
 from places import DATA
 
 from volengine.core.boxes import Box
-from volengine.core.errors import FormatError, InputError
+from volengine.core.errors import ChangedError, FormatError, InputError
 from volengine.core.picks import Picks
 from volengine.io.open import open_volume
 from volengine.io.picks import write_picks
 from volengine.nets.checkpoint import load_facts, load_model
 from volengine.nets.training.fit.fit import Fit
+from volengine.tasks.train.data import TrainingData
 from volengine.tasks.train.labels import LabelFiles, LabelPoints
 from volengine.tasks.train.recipe import TrainRecipe
 from volengine.tasks.train.samples import TrainSample
@@ -471,3 +473,86 @@ def test_the_real_lattice_is_learnt(tmp_path: Path) -> None:
     # 4 % of the slab is lattice: calling all of it lattice has a Dice of 0.07. Particles at the tomogram's rim that
     # nobody annotated count as background here.
     assert history[-1]["validation_dice"] > 0.25
+
+
+# -- what was read -------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+@pytest.mark.usefixtures("own_cache")
+def test_a_training_whose_labels_were_corrected_is_not_the_same(tmp_path: Path, case: dict[str, str]) -> None:
+    """Of the same name, size and recipe: the old network was returned in silence."""
+    out = tmp_path / "model.safetensors"
+    first = train(recipe(case), str(out), progress=False)
+    kept, before = out.read_bytes(), Path(case["labels"]).read_bytes()
+    assert numbers(train(recipe(case), str(out), progress=False)) == numbers(first)  # the same training, finished
+    with mrcfile.open(case["labels"]) as mrc:
+        labels = mrc.data.copy()
+    write_again(case["labels"], 1 - labels)
+    with pytest.raises(InputError, match=r"other data: .*labels\.mrc changed") as error:
+        train(recipe(case), str(out), progress=False)
+    assert "image.mrc" not in str(error.value)
+    assert out.read_bytes() == kept
+    Path(case["labels"]).write_bytes(before)  # as it was: time and inode do not matter
+    assert numbers(train(recipe(case), str(out), progress=False)) == numbers(first)
+    history = load_facts(out).history[-1]
+    assert set(history["data"]) == {case["image"], case["labels"]}
+
+
+def write_again(path: str, array: np.ndarray) -> None:
+    with mrcfile.new(path, data=array, overwrite=True) as mrc:
+        mrc.voxel_size = 10.0
+
+
+@pytest.mark.usefixtures("own_cache")
+@pytest.mark.parametrize("kind", ["image", "labels", "points", "targets", "boxes", "start"])
+def test_every_file_of_a_training_counts(tmp_path: Path, case: dict[str, str], kind: str) -> None:
+    picks = tmp_path / "points.csv"
+    write_picks(picks, Picks([[3, 10, 12], [8, 30, 5]], voxel_size=(10, 10, 10), shape=SHAPE))
+    start = tmp_path / "start.safetensors"
+    start.write_bytes(b"a model")
+    boxes = {"boxes": str(picks)}
+    sample: dict[str, Any] = {
+        "points": {"labels": (), "points": (str(picks),), "radius_nm": (2.0,)},
+        "targets": {"labels": (), "targets": (case["index"],)},
+        "boxes": boxes,
+    }.get(kind, {})
+    changes = {"loss": "l2"} if kind == "targets" else {"start": str(start)} if kind == "start" else {}
+    made = recipe(case, sample=sample, **changes)
+    before = TrainingData.of(made)
+    before.check()
+    assert TrainingData.of(made).to_json() == before.to_json()
+    changed = {"image": case["image"], "labels": case["labels"], "targets": case["index"], "start": str(start)}
+    path = Path(changed.get(kind, str(picks)))
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(ChangedError, match=re.escape(path.name)):
+        before.check()
+    now = TrainingData.of(made).to_json()
+    assert [name for name, value in before.to_json().items() if now[name] != value] == [str(path)]
+
+
+@pytest.mark.usefixtures("own_cache")
+def test_a_training_ends_if_its_labels_are_replaced_under_it(
+    tmp_path: Path, case: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "model.safetensors"
+    save = Fit._save
+
+    def replaced_after_the_first_epoch(self: Fit) -> None:
+        save(self)
+        with mrcfile.open(case["labels"]) as mrc:
+            labels = mrc.data.copy()
+        write_again(case["labels"], 1 - labels)
+
+    monkeypatch.setattr(Fit, "_save", replaced_after_the_first_epoch)
+    with pytest.raises(ChangedError, match=r"labels\.mrc has changed"):
+        train(recipe(case), str(out), progress=False)
+    monkeypatch.setattr(Fit, "_save", save)
+    with pytest.raises(InputError, match=r"other data: .*labels\.mrc changed"):
+        train(recipe(case), str(out), progress=False)

@@ -54,6 +54,7 @@ def _net(volume: Volume, recipe: SegmentRecipe, options: RunOptions, path: str) 
     from volengine.nets.shipped import is_shipped
     from volengine.nets.tta import views
 
+    digest = identity(path)  # before its facts are read: if it is replaced meanwhile, the worker's check fails
     facts = load_facts(path)
     how = recipe.resolved()
     shape = _shape(volume, recipe, facts, path)
@@ -68,7 +69,7 @@ def _net(volume: Volume, recipe: SegmentRecipe, options: RunOptions, path: str) 
     own = allowed(facts.network, recipe.network_files)
     return shape, Net(
         path=path if is_shipped(path) else located(path),
-        digest=identity(path),
+        digest=digest,
         features=features,
         lattice=lattice_of(shape, recipe, facts, path),
         window="constant" if recipe.exact else how.window or facts.window,

@@ -83,6 +83,8 @@ class Fit:
     discriminator
         Network for adversarial training (Pix2pix): ``discriminator(images, answers)`` rates predictions from 0 to 1,
         and is trained alternately with the network. The losses of ``how`` are then used for the validation only.
+    check
+        Called at the end of each epoch, before its results are written: it raises an error if the samples have changed.
 
     Raises
     ------
@@ -100,6 +102,7 @@ class Fit:
         out: Path,
         device: torch.device,
         discriminator: nn.Module | None = None,
+        check: Callable[[], None] = lambda: None,
     ):
         self.ranks = Ranks.from_environment()
         self.own = self.ranks.share(how.batch)
@@ -109,6 +112,7 @@ class Fit:
         self.module = module.to(self.device)
         self.facts = facts
         self.draw = draw
+        self.check = check
         self.validation = validation
         self.how = how
         self.objective = Objective(how.terms)
@@ -288,6 +292,7 @@ class Fit:
         validation, dice = self.evaluate()
         if len(self.validation) and not math.isfinite(validation):
             raise VolengineError(self.descent.advice(f"Epoch {epoch + 1}: the validation loss is {validation}."))
+        self.check()
         best = min((self._criterion(r) for r in self.history), default=math.inf)
         row = {
             "epoch": epoch + 1,
