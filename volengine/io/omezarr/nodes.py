@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from volengine.core.errors import FormatError
+from volengine.core.errors import FormatError, MissingError
 from volengine.io.omezarr.bounds import MAX_CHUNKS_PER_SHARD, check_chunk
 from volengine.io.stores import local_path, open_store, reached
 
@@ -257,6 +257,10 @@ def _read_text(url: str, key: str) -> bytes | None:
                 return file.read(MAX_METADATA_BYTES + 1)
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
             return None
+        except OSError as error:
+            raise MissingError(f"{url}: {key} cannot be read ({error.strerror}). Check the permissions.") from error
+        except ValueError as error:  # a name that no file can have
+            raise FormatError(f"{url}: {key!r} is no name of a file ({error}).") from error
     from zarr.core.buffer import default_buffer_prototype
     from zarr.core.sync import sync
 
