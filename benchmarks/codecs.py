@@ -141,9 +141,7 @@ def one_pipeline(fast: bool, threads: int, codec: str, shard: int) -> None:
             wall, cpu = [], []
             for _ in range(ROUNDS):
                 if writes:
-                    shutil.rmtree(
-                        Path(spec.url) / volume.path / "c", ignore_errors=True
-                    )  # a new shard, as in a conversion
+                    shutil.rmtree(Path(spec.url) / volume.path / "c", ignore_errors=True)  # as in a conversion
                 start, used = time.perf_counter(), time.process_time()
                 action()
                 wall.append(time.perf_counter() - start)
