@@ -171,7 +171,7 @@ def _second_reader(levels: list[Volume]) -> list[str]:
     group = first.path.rpartition("/")[0]
     root = local_path(first.url)
     where = "/".join(part for part in (str(root) if root is not None else first.url, group) if part)
-    logging.getLogger("ome_zarr").setLevel(logging.ERROR)
+    logging.getLogger("ome_zarr").setLevel(logging.CRITICAL)  # it prints tracebacks of what it cannot understand
     location = parse_url(where)
     # the nodes of a label image may begin with the image that it belongs to
     nodes = [node for node in Reader(location)() if node.zarr == location] if location is not None else []
