@@ -407,6 +407,21 @@ def test_workers_list_a_store_seldom(tmp_path, monkeypatch):
     refused(volume, full=False)
 
 
+def test_a_store_that_is_put_in_another_s_place_is_seen_at_once(tmp_path):
+    """Also between two listings, and before it is put back."""
+    volume = open_volume(foreign(str(tmp_path / "a.zarr")))
+    foreign(str(tmp_path / "b.zarr"))
+    for _ in range(3):
+        check_unchanged(volume, full=False)
+    (tmp_path / "a.zarr").rename(tmp_path / "kept.zarr")
+    refused(volume, full=False)
+    (tmp_path / "b.zarr").rename(tmp_path / "a.zarr")
+    refused(volume, full=False)
+    (tmp_path / "a.zarr").rename(tmp_path / "b.zarr")
+    (tmp_path / "kept.zarr").rename(tmp_path / "a.zarr")
+    check_unchanged(volume, full=False)
+
+
 def test_a_store_without_a_listing_is_known_by_its_metadata(tmp_path, monkeypatch):
     """As at https://, or in a bucket that may be read but not listed."""
     url = foreign(str(tmp_path / "a.zarr"))

@@ -139,7 +139,7 @@ def nothing(block: Block) -> Result:
 
 
 def copy_and_act(block: Block, at: int, marker: str, moves: list[list[str]]) -> Result:
-    """Copies the core; in block ``at`` it replaces files once, by renames: a target by its new file, or by nothing."""
+    """Copies the core; in block ``at`` it renames files once: each target by its new file, or by nothing."""
     out = block.core_of("source").astype(np.int32)
     if block.number == at and not Path(marker).exists():
         Path(marker).touch()

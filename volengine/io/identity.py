@@ -34,6 +34,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, Literal
 
@@ -41,7 +42,7 @@ from volengine.core.digest import DIGITS, digest_of
 from volengine.core.errors import ChangedError, InputError, MissingError
 from volengine.core.volume import Volume
 from volengine.io.hashing import FileState, content_of_file, content_of_objects, file_state, sample_of_file
-from volengine.io.listing import Listing, listing_of, metadata_of, time_ns, voxel_objects
+from volengine.io.listing import ARRAY_FILES, Listing, listing_of, metadata_of, node_object, time_ns, voxel_objects
 from volengine.io.names import MRC_SUFFIXES, TIFF_SUFFIXES, suffix_of
 from volengine.io.stores import local_path
 
@@ -111,8 +112,8 @@ def check_unchanged(volume: Volume, *, full: bool = True) -> None:
         The volume. One that a plan makes itself has no snapshot and is not checked.
     full
         Whether the sampled blocks of a file are read again and the objects of a store are listed in any case. If not,
-        a file is checked by its size, time and inode, and a store so seldom that listing takes at most 2 % of the time
-        of this process: workers call this after each read.
+        a file is checked by its size, time and inode, and an array by those of its metadata file; its objects are
+        listed so seldom that it takes at most 2 % of the time of this process. Workers call this after each read.
 
     Raises
     ------
@@ -131,7 +132,7 @@ def check_unchanged(volume: Volume, *, full: bool = True) -> None:
     if not full:
         with _lock:
             last, cost = _checked.get(place, (0.0, 0.0))
-            if place in _checked and began - last < cost / SHARE:
+            if place in _checked and began - last < cost / SHARE and _node_stamp(volume) == volume.snapshot["node"]:
                 return
             _checked[place] = (began, cost)  # the other threads of this process need not list it, too
     _check_zarr(volume)
@@ -214,6 +215,8 @@ def _zarr_snapshot(url: str, path: str, how: How) -> Snapshot:
     listing = listing_of(url, path)
     full, meaning = metadata_of(url, path)
     snapshot: Snapshot = {"kind": "zarr", "how": how, "metadata": full, **_summary(listing)}
+    # another store that is put in this place, or an array that is created anew, is seen without a listing
+    snapshot["node"] = None if listing is None or local_path(url) is None else node_object(listing).stamp
     if how == "content":
         if listing is None:
             raise InputError(
@@ -246,6 +249,18 @@ def _summary(listing: Listing | None) -> Snapshot:
         "newest_ns": newest or None,
         "listing": digest,
     }
+
+
+def _node_stamp(volume: Volume) -> str | None:
+    """The stamp of the array's metadata file in a local store; ``None`` in other stores, or if there is none."""
+    folder = local_path(volume.url)
+    if folder is None or volume.snapshot["listing"] is None:
+        return None
+    for name in ARRAY_FILES:
+        with suppress(OSError):
+            stat = (folder / volume.path / name).stat()
+            return f"{stat.st_mtime_ns}-{stat.st_ino}"
+    return ""
 
 
 def _check_zarr(volume: Volume) -> None:

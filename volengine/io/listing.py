@@ -22,6 +22,9 @@ from volengine.io.stores import NODE_FILES, StoredObject, local_path, scheme, st
 Listing = Mapping[str, StoredObject]
 """The objects of an array: key relative to the array, size and stamp."""
 
+ARRAY_FILES = ("zarr.json", ".zarray")
+"""Metadata files of arrays; an array has one of them."""
+
 
 def time_ns(item: StoredObject) -> int | None:
     """Return the time in the stamp of a file of a local store, ns; ``None`` in other stores."""
@@ -51,7 +54,7 @@ def listing_of(url: str, path: str) -> Listing | None:
         if isinstance(error.__cause__, (PermissionError, NotImplementedError)):
             return None
         raise
-    if not any(name in found for name in NODE_FILES):
+    if not any(name in found for name in ARRAY_FILES):
         return None  # the array can be read, but its store lists nothing
     if scheme(url) == "memory":  # no time, no ETag; the bytes are at hand
         inner = f"{path}/" if path else ""
@@ -85,6 +88,11 @@ def _parents(key: str) -> Iterator[str]:
     return ("/".join(parts[:depth]) for depth in range(1, len(parts)))
 
 
+def node_object(listing: Listing) -> StoredObject:
+    """Return the metadata file of the array in its listing."""
+    return next(listing[name] for name in ARRAY_FILES if name in listing)
+
+
 def voxel_objects(listing: Listing) -> list[str]:
     """Return the keys of the chunks or shards in a listing, sorted."""
     return sorted(key for key in listing if key not in (*NODE_FILES, ".zmetadata", "manifest.json"))
@@ -102,7 +110,7 @@ def metadata_of(url: str, path: str) -> tuple[str, str]:
     FormatError
         The metadata are no JSON.
     """
-    array = {name: data for name in ("zarr.json", ".zarray") if (data := _node_file(url, path, name)) is not None}
+    array = {name: data for name in ARRAY_FILES if (data := _node_file(url, path, name)) is not None}
     if not array:
         raise MissingError(f"{url}: there is no Zarr array {path!r}.")
     attributes = _image_attributes(url, path)
