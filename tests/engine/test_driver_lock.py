@@ -6,10 +6,12 @@ import json
 import os
 import signal
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 from calling import Command
 from drivers import Work
@@ -128,6 +130,26 @@ def test_a_living_driver_is_not_replaced(work: Several) -> None:
     assert code == 2
     assert "is alive: process" in said
     assert ended(first) == (0, "")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("when", ["workers start", "units run"])
+def test_ctrl_c_with_workers_prints_no_traceback_of_theirs(work: Several, when: str) -> None:
+    """A terminal sends it to all processes of the group."""
+    array = work.prepare(0.3)
+    first = work.start(workers=2)
+    if when == "units run":
+        work.wait_for_units(4, first)
+    else:
+        deadline = time.monotonic() + 60
+        while len(psutil.Process(first.pid).children(recursive=True)) < 3:  # with the tracker of resources
+            assert time.monotonic() < deadline
+            assert first.poll() is None
+    os.killpg(first.pid, signal.SIGINT)
+    assert ended(first) == (130, "")
+    assert work.locks() == []
+    assert ended(work.start(workers=2)) == (0, "")
+    assert np.array_equal(result(work.plan()), array)
 
 
 def test_parts_exclude_themselves_and_the_whole_but_not_each_other(work: Several) -> None:

@@ -209,6 +209,20 @@ def test_workers_with_other_versions_are_refused_with_a_list(tmp_path: Path) -> 
 
 
 @pytest.mark.slow
+def test_units_get_the_threads_of_the_plan_although_dask_sets_one(tmp_path: Path) -> None:
+    """Dask's nanny sets OMP_NUM_THREADS to 1; and a unit without the plan's word changes nothing."""
+    source = stored(tmp_path, np.ones((8, 4, 4), "int16"))
+    plan = simple(tmp_path, source, "threads_of_torch", (4, 4, 4), hints={"threads": 3})
+    without = simple(tmp_path, source, "threads_of_torch", (4, 4, 4), name="u", params={"threads": 3})
+    with cluster(memory_limit="2GB") as made:
+        options = RunOptions(scheduler=made.scheduler_address, progress=False)
+        run_plan(plan, str(tmp_path / "run"), options)
+        run_plan(without, str(tmp_path / "run2"), options)
+    assert set(result(plan).ravel()) == {3}
+    assert set(result(without).ravel()) == {1}
+
+
+@pytest.mark.slow
 @pytest.mark.chaos
 def test_a_frozen_worker_does_not_freeze_the_driver(tmp_path: Path) -> None:
     from distributed import Client

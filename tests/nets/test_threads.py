@@ -7,11 +7,19 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
 import pytest
 import torch
 
+from volengine.core.boxes import Box
+from volengine.core.lattice import Lattice
+from volengine.nets.predictor import Execution, Predictor, Traits
 from volengine.nets.threads import settle_threads, torch_threads
+from volengine.nets.tiles import PatchJob, predict_patches
+from volengine.ops.blend import Shares
+from volengine.ops.patches import PatchReader
 
 
 @pytest.fixture
@@ -90,6 +98,27 @@ def test_a_thread_that_settled_keeps_its_number_when_others_leave() -> None:
 def test_an_error_inside_leaves_the_number_that_was_before() -> None:
     with pytest.raises(ZeroDivisionError), torch_threads(1):
         1 / 0
+    assert torch.get_num_threads() == 3
+
+
+@pytest.mark.usefixtures("three")
+def test_predictions_that_overlap_give_the_same_sums_and_leave_the_number() -> None:
+    lattice = Lattice.sliding((24, 32, 32), (8, 16, 16), (0.5, 0.5, 0.5))
+    block = Box((0, 0, 0), (24, 32, 32))
+    voxels = np.random.default_rng(0).normal(size=block.shape).astype(np.float32)
+    reader = PatchReader(voxels, block, block.shape, ("reflect", "reflect", "reflect"))
+    torch.manual_seed(0)
+    module = torch.nn.Sequential(
+        torch.nn.Conv3d(1, 8, 3, padding=1), torch.nn.ReLU(), torch.nn.Conv3d(8, 1, 3, padding=1)
+    )
+    predictor = Predictor(module, Traits(features=1, volumetric=True), Execution(device="cpu", batch=2))
+    job = PatchJob(lattice, reader, Shares(lattice, "gaussian", predictor.scale))
+    patches = list(lattice.owned(block))
+    alone = predict_patches(predictor, job, patches, block)
+    with ThreadPoolExecutor(3) as pool:
+        for sums in pool.map(lambda k: predict_patches(predictor, job, patches, block, 1 + k % 3), range(9)):
+            assert np.array_equal(sums, alone)
+        assert set(pool.map(lambda _: torch.get_num_threads(), range(9))) == {3}
     assert torch.get_num_threads() == 3
 
 

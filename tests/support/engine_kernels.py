@@ -121,6 +121,13 @@ def slow_copy(block: Block, seconds: float, trace: str) -> Result:
     return Result({"out": block.core_of("source").astype(np.int32)})
 
 
+def threads_of_torch(block: Block, threads: int) -> Result:
+    """The number of threads that PyTorch would use here, everywhere; ``threads`` is the plan's hint."""
+    import torch
+
+    return Result({"out": np.full_like(block.core_of("source"), torch.get_num_threads(), dtype=np.int32)})
+
+
 def kill_self(block: Block, share: float, folder: str, most: int, seconds: float) -> Result:
     """Copies the core; kills its own process now and then, ``most`` times in all (marked by files)."""
     time.sleep(seconds)

@@ -313,6 +313,9 @@ class Lock:
 
 def remove(path: Path, nonce: str) -> bool:
     """Remove a lock file of this random name; return whether it was there, and this process removed it."""
+    found = read(path)
+    if found is None or found.nonce != nonce:
+        return False
     claim = Lock(path.with_name(f".{path.name}.{nonce}.claim"))
     began, seen = now_s(), b""
     while not claim.create(beats=False):
