@@ -90,6 +90,8 @@ def predict_patches(
     """
     import torch
 
+    from volengine.nets.threads import set_own_threads
+
     if before is None:
         sums = torch.zeros((predictor.channels, *region.shape), dtype=torch.int32, device=predictor.device)
     else:
@@ -104,7 +106,7 @@ def predict_patches(
                 for batch in batches:
                     lane.run(batch)
                 continue
-            with ThreadPoolExecutor(lanes, "patches", torch.set_num_threads, (1,)) as pool:
+            with ThreadPoolExecutor(lanes, "patches", set_own_threads, (1,)) as pool:
                 for _ in pool.map(lane.run, batches):
                     pass
     result: NDArray[np.int32] = sums.cpu().numpy()
@@ -114,17 +116,13 @@ def predict_patches(
 @contextlib.contextmanager
 def _one_thread_each(device: torch.device) -> Iterator[int]:
     """Context in which a CPU computes every convolution in one thread; yields PyTorch's number of threads (GPU: 1)."""
-    import torch
+    from volengine.nets.threads import own_threads
 
     if device.type != "cpu":
         yield 1
         return
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    with own_threads(1) as before:
         yield before
-    finally:
-        torch.set_num_threads(before)
 
 
 class _Lane:

@@ -14,9 +14,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -45,20 +44,6 @@ For losses that apply to some datasets only, also the name of the sample's datas
 Draw = Callable[[np.random.Generator], Sample]
 SHOW_EVERY_S = 5.0
 """Curve and pictures are drawn after the first and the last epoch, and in between at most this often."""
-
-
-@contextmanager
-def flush_denormals() -> Iterator[None]:
-    """Context in which numbers below 1e-38 become zero, in this thread and in those that it starts.
-
-    Gradients become that small if a network is sure of the background, and a CPU then takes four times as long for a
-    step. Threads that torch has already started are not changed, so enter the context before the first computation.
-    """
-    torch.set_flush_denormal(True)
-    try:
-        yield
-    finally:  # do not change the arithmetic of the caller
-        torch.set_flush_denormal(False)
 
 
 class Fit:
