@@ -96,17 +96,18 @@ class OpenVolume:
         return combine([np.concatenate(rows, axis=0)])
 
     def _sampled(self) -> tuple[float, float]:
-        from volengine.ops.normalise import EPSILON, MAD_SLICES, mad_sample, mad_statistics
+        from volengine.ops.normalise import MAD_SLICES, check_mad, mad_sample, mad_statistics
 
         nz, ny, nx = self.volume.shape
         chosen = np.linspace(0, nz - 1, min(MAD_SLICES, nz)).astype(int)
         boxes = [Box((z, 0, 0), (z + 1, ny, nx)) for z in chosen.tolist()]
-        centre, scale = mad_statistics(mad_sample(self.source.read(box), box, self.volume.shape) for box in boxes)
-        return centre, scale - EPSILON  # standardise adds EPSILON
+        found = mad_statistics(mad_sample(self.source.read(box), box, self.volume.shape) for box in boxes)
+        check_mad(*found, self.volume.url)
+        return found
 
     def normalised(self, image: NDArray[np.float32], z: int) -> NDArray[np.float32]:
         """Normalise voxels (z, y, x) in place and return them; ``z`` is the number of their first slice."""
-        from volengine.ops.normalise import standardise, standardise_itself
+        from volengine.ops.normalise import slice_scale, standardise, standardise_itself
 
         if self._mad is not None:
             standardise(image, *self._mad, image)
@@ -115,6 +116,7 @@ class OpenVolume:
             standardise(image, mean, std, image)
         elif self._moments is not None:
             means, stds = self._moments.per_slice()
+            stds = slice_scale(stds, self._moments.volume()[1])
             at = np.clip(np.arange(z, z + len(image)) - self.region.start[0], 0, len(means) - 1)
             standardise(image, means[at], stds[at], image)
         elif self.rules.normalisation == "per_patch":
