@@ -11,6 +11,7 @@ import click
 from volengine.cli.command import Command
 from volengine.cli.options import FieldType, recipe_options, texts_option
 from volengine.io.names import suffix_of
+from volengine.nets.checkpoint import load_facts
 from volengine.tasks.common.yaml_recipes import read_yaml
 from volengine.tasks.train.recipe import TrainRecipe
 from volengine.tasks.train.verb import train
@@ -46,14 +47,14 @@ def command(recipe_file: str | None, out: str, **values: Any) -> None:
     history = train(recipe, out)
     if int(os.environ.get("RANK", "0")):  # under torchrun only the first process prints
         return
-    best = min(
-        history, key=lambda r: r["validation_loss"] if r["validation_loss"] == r["validation_loss"] else r["loss"]
-    )
+    chosen = load_facts(out).history[-1]
+    best = history[chosen["epoch"] - 1]
     dice = "" if recipe.regression else f", Dice {best['validation_dice']:.3f}"
     click.echo(
-        f"{out}: best epoch {best['epoch']:.0f} of {len(history)}, loss {best['loss']:.4f}, "
+        f"{out}: epoch {best['epoch']:.0f} of {len(history)} ({chosen['chosen_by']}), loss {best['loss']:.4f}, "
         f"validation loss {best['validation_loss']:.4f}{dice}"
     )
+    click.echo(f"{out}.training/last-epoch.safetensors: the last epoch, as a model, too")
 
 
 def _plain_names(given: Mapping[str, Any]) -> dict[str, Any]:

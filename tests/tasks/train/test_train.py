@@ -166,6 +166,7 @@ def test_training_sees_its_part_and_validation_the_rest(
     settings_ = recipe(case, sample=sample, patch=patch, context=context, normalisation="none")
     patches = Patches(settings_.samples[0], settings_.rules())
     drawn = [patches.draw(np.random.default_rng(s)) for s in range(300)]
+    (training,) = patches.training
     trained = seen_boxes(patches, drawn)
     held = seen_boxes(patches, patches.validation())
     low = np.array(patches.region.start)
@@ -179,8 +180,8 @@ def test_training_sees_its_part_and_validation_the_rest(
     assert all(labels.shape == (1, *patch) for _, labels in drawn)
     for axis in range(3):  # every place that is allowed is reached
         first, last = trained[:, 0, axis], trained[:, 1, axis]
-        assert first.min() == patches.training.start[axis] - (context // 2 if axis == 0 and low[0] > 0 else 0)
-        assert last.max() >= patches.training.stop[axis] - 2
+        assert first.min() == training.start[axis] - (context // 2 if axis == 0 and low[0] > 0 else 0)
+        assert last.max() >= training.stop[axis] - 2
 
 
 def test_validation_covers_the_held_out_slab(case: dict[str, str]) -> None:
