@@ -191,13 +191,14 @@ class Predictor:
         """Context with inference mode, the precision of ``execution``, and deterministic algorithms."""
         import torch
 
+        from volengine.nets.threads import reproducible
+
         tf32 = self.execution.precision == "tf32"
         lower = {"bfloat16": torch.bfloat16, "float16": torch.float16}.get(self.execution.precision)
         with contextlib.ExitStack() as stack:
             stack.enter_context(torch.inference_mode())
             if self.device.type == "cuda":
-                flags = torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=tf32)
-                stack.enter_context(flags)
+                stack.enter_context(reproducible(tf32))
             if lower is not None:
                 stack.enter_context(torch.autocast(self.device.type, dtype=lower))
             yield

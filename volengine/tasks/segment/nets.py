@@ -11,6 +11,7 @@ from volengine.core.model import ModelFacts
 from volengine.core.volume import Volume
 from volengine.engine.options import RunOptions
 from volengine.io.stores import located
+from volengine.ops.normalise import AIS_EPSILON
 from volengine.ops.resample import resampled_shape
 from volengine.tasks.segment.description import Net
 from volengine.tasks.segment.recipe import Resolved, SegmentRecipe, check_voxel_size, fit_stride
@@ -91,6 +92,7 @@ def _net(volume: Volume, recipe: SegmentRecipe, options: RunOptions, path: str) 
         network=own and own_located(own),
         inverted=recipe.invert,
         colour=_colour(facts),
+        epsilon=AIS_EPSILON.get(facts.normalisation, 0.0) if recipe.compat == "ais" else 0.0,
     )
 
 
