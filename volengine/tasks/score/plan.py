@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
@@ -53,12 +54,14 @@ def plan_score(source: Case, recipe: ScoreRecipe, out: str, folder: PlanFolder, 
 
     core = options.core_for(shape, unit, build, largest=LARGEST_BLOCK)
     names = list(source.predictions)
-    facts = {
+    facts: dict[str, Any] = {
         "tomogram": source.name,
         "predictions": {f: stored_name(v) for f, v in source.predictions.items()},
         "truth": {f: stored_name(v) for f, v in source.truth.items()},
         "recipe": recipe.to_json(),
     }
+    if notes := source.notes(accept=recipe.any_origin):
+        facts["notes"] = notes
     masks = [k for k, f in enumerate(names) if _threshold(source.predictions[f], recipe) is None]
     call = Call(_WRITE, {"stage": "score", "names": names, "masks": masks, "out": out, "facts": facts})
     return Plan(source.name, (build(core),), recipe={"score": recipe.to_json()}, finish=(call,))

@@ -40,6 +40,8 @@ class ScoreRecipe(Recipe):
         with.
     voxel_size
         Voxel size in angstrom, for tables of picks and files that do not state it.
+    any_origin
+        Compare volumes or tables of picks although both state an origin, and these differ.
 
     Examples
     --------
@@ -58,6 +60,7 @@ class ScoreRecipe(Recipe):
     region: tuple[int, int, int, int, int, int] | None = None
     radius_nm: float = 10.0
     voxel_size: float | None = None
+    any_origin: bool = False
 
     def check(self) -> None:
         if not 0 <= self.threshold < 1:
