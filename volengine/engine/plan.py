@@ -26,8 +26,8 @@ class Call:
     """A call on the driver after all stages: ``function(plan, tables, **params)``.
 
     The function writes small products, for example a STAR file. It must write them atomically, because it may be called
-    more than once. Its argument ``tables`` is a function that reads the tables of a stage of the plan:
-    ``tables(stage_name) -> dict[block number, table]``.
+    more than once. It may return lines that say what was made, for the summary and the report. Its argument ``tables``
+    is a function that reads the tables of a stage of the plan: ``tables(stage_name) -> dict[block number, table]``.
 
     Parameters
     ----------

@@ -82,6 +82,7 @@ class PlanState:
         self.error: BaseException | None = None
         self.finished = False
         self.receipts: list[Receipt] = []
+        self.made: list[str] = []
         self._seconds: list[float] = []
 
     # -- beginning -----------------------------------------------------------------------------------------
@@ -90,6 +91,7 @@ class PlanState:
         """Create the outputs, or recognise those of an earlier run, and read which units are done already."""
         with exclusive(self.folder.path / "lock"):
             if self._complete():
+                self.made = self._said()
                 self.finished = True
                 self.skipped = self.plan.units
                 return
@@ -318,18 +320,24 @@ class PlanState:
     def finish(self) -> None:
         """Write the products, mark the outputs as complete, and delete scratch data. Several parts may call this."""
         with exclusive(self.folder.path / "lock"):
-            if not self._complete():
+            if self._complete():  # another part was faster
+                self.made = self._said()
+            else:
+                self.made = made_lines(self.plan, self.folder)
                 for call in self.plan.finish:
-                    call.load()(self.plan, self.tables, **call.params)
+                    self.made += call.load()(self.plan, self.tables, **call.params) or ()
                 for spec in self.plan.images:
                     if not spec.scratch:
                         omezarr.finish_image(spec)
                 if not self.options.keep_scratch:
                     self._clean()
-                self.folder.write_json(
-                    "finished.json", {"fingerprint": self.plan.fingerprint, "time": round(time.time(), 3)}
-                )
+                finished = {"fingerprint": self.plan.fingerprint, "time": round(time.time(), 3), "made": self.made}
+                self.folder.write_json("finished.json", finished)
         self.finished = True
+
+    def _said(self) -> list[str]:
+        """What was made, as it was said when the plan was finished."""
+        return list((self.folder.read_json("finished.json") or {}).get("made", []))
 
     def withdraw(self) -> None:
         """After a failure, delete the images without any finished unit, so that no empty image is left behind."""
@@ -347,6 +355,23 @@ class PlanState:
         for stage in self.plan.stages:
             if stage.emits and len(stage.tiling) > 1:
                 self.folder.remove_tables(stage.name)
+
+
+def made_lines(plan: Plan, folder: PlanFolder) -> list[str]:
+    """Lines that say what the stages that write images have counted, over all runs of the plan.
+
+    Stages that write tables are spoken of by the calls that make products of them.
+    """
+    counts: Counter[str] = Counter()
+    seen: set[tuple[str, int]] = set()
+    shown = {stage.name for stage in plan.stages if stage.outputs and not stage.emits}
+    for receipt in folder.receipts():
+        unit = (receipt["stage"], int(receipt["number"]))
+        current = plan.identities.get(receipt["stage"]) == receipt["identity"]
+        if unit[0] in shown and unit not in seen and current:
+            seen.add(unit)
+            counts.update(receipt["counts"])
+    return [f"{number} {name}" for name, number in counts.items()]
 
 
 def reads(later: Stage, stage: Stage) -> bool:

@@ -1,7 +1,7 @@
 """The rule for origins, the same for every verb: things are compared by their places, and origins only checked.
 
-A *place* is index × voxel size, counted from the centre of the tomogram's first voxel (``Picks.place``). The origin that
-a file states is kept and written again, but does not move anything: most formats of picks, and masks from many
+A *place* is index × voxel size, counted from the centre of the tomogram's first voxel (``Picks.place``). The origin
+that a file states is kept and written again, but does not move anything: most formats of picks, and masks from many
 programs, do not hold it, so one side of a comparison would be moved and not the other. An origin of 0 is not stated.
 Two origins that are stated and differ mean two different boxes of the specimen, which have no places in common.
 """
