@@ -13,7 +13,7 @@ from volengine.core.block import Table
 from volengine.engine.plan import Plan
 
 
-def write_counted(plan: Plan, tables: Any, stage: str, out: str) -> None:
+def write_counted(plan: Plan, tables: Any, stage: str, out: str) -> list[str]:
     """Write the objects of a volume to a file; the engine calls this when all stages are done.
 
     Parameters
@@ -26,8 +26,15 @@ def write_counted(plan: Plan, tables: Any, stage: str, out: str) -> None:
         Name of the stage whose table holds the objects.
     out
         The ``.npz`` file, with one array per column.
+
+    Returns
+    -------
+    list of str
+        What was made, for the user.
     """
     found: Table = next(iter(tables(stage).values()))
     data = io.BytesIO()
     np.savez_compressed(data, allow_pickle=False, **found)
     write_atomic(Path(out), data.getvalue())
+    classes = np.unique(found["class"])
+    return [f"{len(found['class'])} objects" + (f" of {len(classes)} classes" if len(classes) > 1 else "")]
