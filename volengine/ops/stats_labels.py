@@ -27,10 +27,11 @@ from volengine.core.block import Array, Table
 from volengine.core.boxes import Box, Index3
 from volengine.core.errors import InputError
 from volengine.core.volume import Vector3
+from volengine.ops.basin_graph import RegionRules
 from volengine.ops.basins import block_basins
 from volengine.ops.heights import BasinRules
 from volengine.ops.passes import key_of
-from volengine.ops.regions import RegionRules, join_seams, resolve
+from volengine.ops.regions import join_seams, resolve
 
 MOST_CLASSES = 100
 """Largest number of ids in an atlas. With more ids it is a prediction or a volume of numbered objects."""
@@ -188,7 +189,8 @@ def _region_table(mine: Array, every: Table, shell_index: Array, shell_part: Arr
         "weight": every["voxels"][mine],
         "sums": every["sums"][mine],
         "peak": np.ones(n),
-        "peak_index": every["last"][mine],
+        "peak_voxels": every["voxels"][mine],
+        "peak_sums": every["sums"][mine],
         "pass_a": none.astype(np.uint32),
         "pass_b": none.astype(np.uint32),
         "pass_low": none.astype(np.uint64),

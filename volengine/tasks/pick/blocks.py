@@ -8,9 +8,11 @@ import numpy as np
 
 from volengine.core.block import Block, Result
 from volengine.core.boxes import index3
+from volengine.ops.basin_graph import RegionRules
 from volengine.ops.basins import block_basins
 from volengine.ops.heights import BasinRules
-from volengine.ops.regions import RegionRules, block_labels, join_seams, relabel, resolve
+from volengine.ops.plateaus import block_middles, plateaus
+from volengine.ops.regions import block_labels, join_seams, relabel, resolve
 from volengine.ops.stored import as_prediction, checked_span, mask_in
 from volengine.tasks.common.levels import levels_of
 from volengine.tasks.pick.description import COLUMN, SPAN
@@ -87,8 +89,8 @@ def resolve_picks(block: Block, shape: list[int], rules: dict[str, Any]) -> Resu
         One table: the columns of the picks, whose names begin with ``pick.``, columns that map regions to labels, and
         the ``span`` of the whole volume.
     """
-    triples = {key: tuple(rules[key]) for key in ("margin_vox", "scale")}
-    picks, lookup = resolve(block.tables["seams"], index3(shape), RegionRules(**{**rules, **triples}))
+    middles = list(block.tables.get("middles", {}).values())
+    picks, lookup = resolve(block.tables["seams"], index3(shape), _region_rules(rules), middles)
     spans = np.concatenate([one[SPAN] for one in block.tables["seams"].values()])
     whole = np.array([[spans[:, 0].min(), spans[:, 1].max()]])
     table = {**{COLUMN + key: column for key, column in picks.items()}, **lookup, SPAN: whole}
@@ -98,6 +100,55 @@ def resolve_picks(block: Block, shape: list[int], rules: dict[str, Any]) -> Resu
 def resolve_picks_bytes(voxels: int) -> int:
     """Bytes that :func:`resolve_picks` needs for a prediction of ``voxels`` voxels."""
     return 550 * (voxels // VOXELS_PER_REGION)
+
+
+def _region_rules(values: dict[str, Any]) -> RegionRules:
+    """The rules from JSON values, in which tuples have become lists."""
+    triples: dict[str, Any] = {key: tuple(values[key]) for key in ("margin_vox", "scale")}
+    return RegionRules(**{**values, **triples})
+
+
+def plateaus_of_regions(block: Block, shape: list[int], rules: dict[str, Any]) -> Result:
+    """Reduce kernel: where each region of the volume is highest, see :func:`volengine.ops.plateaus.plateaus`.
+
+    The parameters are those of :func:`resolve_picks`.
+    """
+    return Result(table=plateaus(block.tables["seams"], index3(shape), _region_rules(rules)))
+
+
+def plateaus_of_regions_bytes(voxels: int) -> int:
+    """Bytes that :func:`plateaus_of_regions` needs for a prediction of ``voxels`` voxels."""
+    return resolve_picks_bytes(voxels)
+
+
+def middles_block(block: Block, rules: dict[str, Any], scale: float | None = None) -> Result:
+    """Kernel: the middle of each region's plateau as far as it lies in the block.
+
+    Parameters
+    ----------
+    rules
+        Fields of :class:`~volengine.ops.basin_graph.RegionRules`.
+    scale
+        The number by which values are divided, or ``None``.
+
+    Returns
+    -------
+    Result
+        The table of :func:`volengine.ops.plateaus.block_middles`.
+    """
+    values = as_prediction(block.arrays["prediction"], mask=mask_in(block.tables), scale=scale)
+    basin = block.arrays["basin"].astype(np.uint32, copy=False)
+    found = block.tables["plateaus"][0]
+    table = block_middles(block.number, basin, values, block.box, block.shape, found, _region_rules(rules))
+    return Result(table=table)
+
+
+def middles_block_bytes(inside: int, plane: int, itemsize: int, copies: bool) -> int:
+    """Bytes that :func:`middles_block` needs for ``inside`` voxels in slices of ``plane`` voxels.
+
+    ``itemsize`` and ``copies`` are those of :func:`basins_block_bytes`.
+    """
+    return 160 * plane + 550 * (inside // VOXELS_PER_REGION) + itemsize * copies * inside
 
 
 def relabel_block(block: Block, factors: list[list[int]]) -> Result:

@@ -2,7 +2,8 @@
 
 If it is not known whether the volume is a mask, two stages find out (:mod:`volengine.tasks.common.readings`). Then
 ``basins`` finds local regions per block, with a halo; ``seams`` joins the regions of neighbouring blocks, from tables;
-``resolve`` turns all regions into picks, once; ``relabel`` writes the label image per block.
+``resolve`` turns all regions into picks, once; ``relabel`` writes the label image per block. If a pick lies where the
+prediction is highest, ``plateaus`` and ``middles`` come before ``resolve`` (:mod:`volengine.ops.plateaus`).
 """
 
 from __future__ import annotations
@@ -36,6 +37,8 @@ LARGEST_BLOCK = 2**23
 
 _BASINS = "volengine.tasks.pick.blocks:basins_block"
 _SEAMS = "volengine.tasks.pick.blocks:seams_block"
+_PLATEAUS = "volengine.tasks.pick.blocks:plateaus_of_regions"
+_MIDDLES = "volengine.tasks.pick.blocks:middles_block"
 _RESOLVE = "volengine.tasks.pick.blocks:resolve_picks"
 _RELABEL = "volengine.tasks.pick.blocks:relabel_block"
 
@@ -60,7 +63,7 @@ def plan_pick(source: Volume, recipe: PickRecipe, out: PickOutputs, folder: Plan
     -------
     Plan
         Its last call writes the table of picks. Its images are the array of local regions (scratch) and the label
-        image; there are none without ``labels``.
+        image; without ``labels`` only that array, and only if the position is the maximum.
 
     Raises
     ------
@@ -89,13 +92,18 @@ def plan_pick(source: Volume, recipe: PickRecipe, out: PickOutputs, folder: Plan
     reading = reading_of(source, recipe.scale, f"pick-{file_name(feature)}", options, what="pick")
     seen = reading.seen
 
+    highest = recipe.position == "maximum"
+    keeps = recipe.labels or highest
+
     def build(core: Index3) -> Stage:
-        return _basins_stage(reading, recipe, feature, scratch if recipe.labels else None, core)
+        return _basins_stage(reading, recipe, feature, scratch if keeps else None, core)
 
     core = options.core_for(
         source.shape, core_unit(spec) if recipe.labels else spec.levels[0].chunks, build, largest=LARGEST_BLOCK
     )
     stages = [*reading.stages, build(core), _seams_stage(seen, recipe, feature, core)]
+    if highest:
+        stages += _middle_stages(reading, recipe, feature, scratch, core)
     stages.append(_resolve_stage(seen, recipe, feature))
     if recipe.labels:
         stages.append(_relabel_stage(feature, scratch, spec, core))
@@ -111,7 +119,7 @@ def plan_pick(source: Volume, recipe: PickRecipe, out: PickOutputs, folder: Plan
             "decision": reading.decision,
         },
     )
-    images = (scratch, spec) if recipe.labels else ()
+    images = (*([scratch] if keeps else []), *([spec] if recipe.labels else []))
     return Plan(source.name, tuple(stages), images, recipe={"pick": recipe.to_json()}, finish=(call,))
 
 
@@ -160,13 +168,49 @@ def _seams_stage(volume: Volume, recipe: PickRecipe, feature: str, core: Index3)
     )
 
 
+def _middle_stages(
+    reading: Reading, recipe: PickRecipe, feature: str, scratch: ImageSpec, core: Index3
+) -> tuple[Stage, Stage]:
+    """The stages that find the middle of each region's voxels of highest prediction."""
+    volume, rules = reading.volume, asdict(recipe.region_rules(reading.seen))
+    z, y, x = (min(c, n) for c, n in zip(core, volume.shape, strict=True))
+    plateaus = Stage(
+        _name(feature, "plateaus"),
+        _PLATEAUS,
+        Tiling((1, 1, 1), (1, 1, 1)),
+        params={"shape": volume.shape, "rules": rules},
+        tables={"seams": TableInput(_name(feature, "seams"), "all")},
+        emits=True,
+        kernel_bytes=kernel_bytes(_PLATEAUS, voxels=volume.size),
+    )
+    middles = Stage(
+        _name(feature, "middles"),
+        _MIDDLES,
+        Tiling(volume.shape, core),
+        params={"rules": rules, "scale": reading.scale},
+        arrays={"prediction": ArrayInput(volume), "basin": ArrayInput(scratch.volume())},
+        tables={"plateaus": TableInput(plateaus.name, "all"), **reading.tables()},
+        emits=True,
+        kernel_bytes=kernel_bytes(
+            _MIDDLES,
+            inside=z * y * x,
+            plane=y * x,
+            itemsize=np.dtype(reading.dtype).itemsize,
+            copies=reading.copies,
+        ),
+    )
+    return plateaus, middles
+
+
 def _resolve_stage(volume: Volume, recipe: PickRecipe, feature: str) -> Stage:
+    highest = recipe.position == "maximum"
+    middles = {"middles": TableInput(_name(feature, "middles"), "all")} if highest else {}
     return Stage(
         _name(feature, "resolve"),
         _RESOLVE,
         Tiling((1, 1, 1), (1, 1, 1)),
         params={"shape": volume.shape, "rules": asdict(recipe.region_rules(volume))},
-        tables={"seams": TableInput(_name(feature, "seams"), "all")},
+        tables={"seams": TableInput(_name(feature, "seams"), "all"), **middles},
         emits=True,
         kernel_bytes=kernel_bytes(_RESOLVE, voxels=volume.size),
         version=2,

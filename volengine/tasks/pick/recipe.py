@@ -12,9 +12,9 @@ from volengine.core.errors import InputError
 from volengine.core.recipe import Recipe
 from volengine.core.units import NM_TO_ANGSTROM
 from volengine.core.volume import Volume
+from volengine.ops.basin_graph import RegionRules
 from volengine.ops.basins import weight_unit
 from volengine.ops.heights import BasinRules
-from volengine.ops.regions import RegionRules
 from volengine.ops.stored import check_scale
 
 
@@ -39,7 +39,7 @@ class PickRecipe(Recipe):
         A local maximum of the distance this close to a higher one of the same component starts no region of its own;
         default: the spacing, but at least 3 voxels.
     position
-        centroid of the region, or its voxel of maximum prediction.
+        centroid of the region, or maximum: its voxel of highest prediction; of several equal ones the middle one.
     connectivity
         Neighbours that join voxels to one component: 6, 18 or 26; with mode 2d those in the slice (4, 8, 8).
     margin_vox
