@@ -6,7 +6,7 @@ import hashlib
 import importlib
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal
 
@@ -101,6 +101,21 @@ class ArrayInput:
         stop = index3(-(-b // g) * g for b, g in zip(wide.stop, self.align, strict=True))
         box = Box(start, stop)
         return box.clip(shape) if self.edge == "clip" else box
+
+    def widened(self, halo: Index3) -> ArrayInput:
+        """Return this input with a halo of at least ``halo`` on every side; pieces of scratch arrays have none."""
+        if self.owned is not None:
+            return self
+        low = index3(max(a, h) for a, h in zip(self.low, halo, strict=True))
+        high = index3(max(a, h) for a, h in zip(self.high, halo, strict=True))
+        return replace(self, low=low, high=high)
+
+    def region(self, core: Box, index: Index3, shape: Index3) -> Box:
+        """Return the box that the block with this core and grid index reads; it may reach outside of the volume."""
+        if self.owned is None:
+            return self.box(core, shape)
+        start = index3((i + d) * n for i, d, n in zip(index, self.offset, self.owned, strict=True))
+        return Box(start, index3(a + n for a, n in zip(start, self.owned, strict=True)))
 
 
 @dataclass(frozen=True)

@@ -40,6 +40,7 @@ from volengine.core.boxes import Box, Index3
 from volengine.core.errors import InputError
 from volengine.core.lattice import Lattice, PatchIndex
 from volengine.nets.predictor import Predictor
+from volengine.nets.threads import settle_threads, torch_threads
 from volengine.nets.tta import View
 from volengine.ops.blend import Shares
 from volengine.ops.patches import PatchReader
@@ -114,7 +115,7 @@ def predict_patches(
                 for batch in batches:
                     lane.run(batch)
             else:
-                with ThreadPoolExecutor(lanes, "patches", torch.set_num_threads, (1,)) as pool:
+                with ThreadPoolExecutor(lanes, "patches", settle_threads, (1,)) as pool:
                     for _ in pool.map(lane.run, batches):
                         pass
             lane.check()
@@ -125,17 +126,11 @@ def predict_patches(
 @contextlib.contextmanager
 def _one_thread_each(device: torch.device) -> Iterator[int]:
     """Context in which a CPU computes every convolution in one thread; yields PyTorch's number of threads (GPU: 1)."""
-    import torch
-
     if device.type != "cpu":
         yield 1
         return
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    with torch_threads(1) as before:
         yield before
-    finally:
-        torch.set_num_threads(before)
 
 
 class _Lane:

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from volengine.core.volume import Volume
-from volengine.engine.plan import Plan
+from volengine.engine.plan import Made, Plan
 from volengine.tasks.common.readings import mask_line
 
 
-def say_masks(plan: Plan, tables: Any, read: Mapping[str, Mapping[str, Any]]) -> list[str]:
+def say_masks(plan: Plan, tables: Any, read: Mapping[str, Mapping[str, Any]]) -> Made:
     """Return a line for each volume that was taken for a mask; the engine calls this when all stages are done.
 
     Parameters
@@ -22,8 +22,9 @@ def say_masks(plan: Plan, tables: Any, read: Mapping[str, Mapping[str, Any]]) ->
     read
         For each feature the ``volume`` as JSON, and the name of the stage that made the ``decision`` (or empty).
     """
-    return [
+    lines = (
         line
         for feature, one in read.items()
         for line in mask_line(feature, Volume.from_json(one["volume"]), tables, one["decision"])
-    ]
+    )
+    return Made(said=tuple(lines))

@@ -9,7 +9,7 @@ from typing import Any
 from volengine.core.block import Table
 from volengine.core.picks import Picks
 from volengine.core.volume import Volume
-from volengine.engine.plan import Plan
+from volengine.engine.plan import Made, Plan
 from volengine.tasks.common.readings import mask_line
 from volengine.tasks.pick.description import COLUMN, SPAN
 
@@ -39,7 +39,7 @@ def write_table(
     format: str | None,
     threshold: float,
     decision: str,
-) -> list[str]:
+) -> Made:
     """Write the picks of a plan to a file; the engine calls this when all stages are done.
 
     Parameters
@@ -65,8 +65,8 @@ def write_table(
 
     Returns
     -------
-    list of str
-        What was made, for the user.
+    Made
+        The files, and what is in them.
     """
     from volengine.io.picks import format_of, write_picks
     from volengine.io.stores import local_copy
@@ -79,7 +79,7 @@ def write_table(
     said = f"{feature}: {len(picks)} picks"
     if not len(picks):
         said += f", because {_why_none(float(table[SPAN][0, 1]), threshold)}"
-    return [*mask_line(feature, source, tables, decision), said]
+    return Made((out,), (*mask_line(feature, source, tables, decision), said))
 
 
 def _why_none(highest: float, threshold: float) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from volengine.engine.plan import Plan
+from volengine.engine.plan import Made, Plan
 from volengine.ops.score_masks import COUNTS, scores
 from volengine.ops.stored import mask_in
 from volengine.tasks.score.table import BACKGROUND, Scores
@@ -21,8 +21,10 @@ def write_scores(
     decisions: Mapping[str, str],
     out: str,
     facts: Mapping[str, Any],
-) -> list[str]:
+) -> Made:
     """Add the counts of all blocks and write the scores; the engine calls this when all stages are done.
+
+    Returns the paths of the tables.
 
     Parameters
     ----------
@@ -45,8 +47,8 @@ def write_scores(
 
     Returns
     -------
-    list of str
-        What was made, for the user.
+    Made
+        The files, and what is in them.
     """
     turned = [name for name, decision in decisions.items() if mask_in({"kind": tables(decision)})]
     masks = [k for k, name in enumerate(names) if k in masks or name in turned]
@@ -64,10 +66,9 @@ def write_scores(
         rows.append({"feature": name, **scores(counts, entropy=k not in masks), **_plain(counts)})
     Path(out).absolute().parent.mkdir(parents=True, exist_ok=True)
     confused = tuple(tuple(int(v) for v in row) for row in matrix)
-    Scores("volume", tuple(rows), (BACKGROUND, *names), confused, facts).write(out)
-    return [
-        f"{row['feature']}: {row['found']} voxels found, {row['truth']} true, Dice {row['dice']:.4f}" for row in rows
-    ] + list(facts.get("notes", []))
+    files = Scores("volume", tuple(rows), (BACKGROUND, *names), confused, facts).write(out)
+    said = (f"{row['feature']}: {row['found']} voxels found, {row['truth']} true" for row in rows)
+    return Made(tuple(files), tuple(said))
 
 
 def _plain(counts: Mapping[str, int]) -> dict[str, int]:

@@ -10,10 +10,10 @@ import numpy as np
 
 from volengine.core.atomic import write_atomic
 from volengine.core.block import Table
-from volengine.engine.plan import Plan
+from volengine.engine.plan import Made, Plan
 
 
-def write_counted(plan: Plan, tables: Any, stage: str, out: str) -> list[str]:
+def write_counted(plan: Plan, tables: Any, stage: str, out: str) -> Made:
     """Write the objects of a volume to a file; the engine calls this when all stages are done.
 
     Parameters
@@ -29,12 +29,13 @@ def write_counted(plan: Plan, tables: Any, stage: str, out: str) -> list[str]:
 
     Returns
     -------
-    list of str
-        What was made, for the user.
+    Made
+        The files, and what is in them.
     """
     found: Table = next(iter(tables(stage).values()))
     data = io.BytesIO()
     np.savez_compressed(data, allow_pickle=False, **found)
-    write_atomic(Path(out), data.getvalue())
+    write_atomic(Path(out), data.getvalue(), durable=True)
     classes = np.unique(found["class"])
-    return [f"{len(found['class'])} objects" + (f" of {len(classes)} classes" if len(classes) > 1 else "")]
+    said = f"{len(found['class'])} objects" + (f" of {len(classes)} classes" if len(classes) > 1 else "")
+    return Made((out,), (said,))
