@@ -12,6 +12,7 @@ import numpy as np
 from volengine.core.atomic import write_atomic
 from volengine.core.block import Block, Result
 from volengine.core.errors import WiderHaloError
+from volengine.engine.plan import Made
 
 
 def box_sum(array: np.ndarray, low: tuple[int, int, int], high: tuple[int, int, int]) -> np.ndarray:
@@ -158,8 +159,8 @@ def copy_and_act(block: Block, at: int, marker: str, moves: list[list[str]]) -> 
     return Result({"out": out})
 
 
-def write_total(plan, tables, out: str) -> list[str]:
+def write_total(plan, tables, out: str) -> Made:
     """A product: the sum of the whole volume."""
     (table,) = tables("total").values()
     write_atomic(out, f"{int(table['sum'][0])}\n")
-    return [out]
+    return Made((out,))

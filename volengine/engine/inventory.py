@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from volengine.core.boxes import Box, Index3, index3, neighbours
+from volengine.engine.earlier import reached
 from volengine.engine.ledger import PlanFolder
-from volengine.engine.made import reached
 from volengine.engine.plan import Plan
 from volengine.engine.receipts import Receipt, Stored
 from volengine.engine.stage import Output, Stage, TableInput

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from volengine.core.atomic import remove_parts
@@ -154,8 +154,15 @@ class Outputs:
 
     # -- end -----------------------------------------------------------------------------------------------
 
-    def finish(self, products: Iterable[str]) -> None:
-        """Complete the images with their manifests, delete scratch data, and record that the plan is finished."""
+    def said(self) -> list[str]:
+        """Return the lines about what was made that were recorded when the plan was finished."""
+        return list((self.folder.read_json(FINISHED) or {}).get("said", []))
+
+    def finish(self, products: Iterable[str], said: Sequence[str] = ()) -> None:
+        """Complete the images with their manifests, delete scratch data, and record that the plan is finished.
+
+        ``products`` are the files that were written, ``said`` are lines about what was made.
+        """
         durable = self.options.durable
         files = list(dict.fromkeys(products))
         for spec in self.plan.images:
@@ -167,7 +174,7 @@ class Outputs:
             self._clean()
         sums = {place: list(_sum(place)) for place in files}
         finished = {"fingerprint": self.plan.fingerprint, "time": round(time.time(), 3), "products": sums}
-        self.folder.write_json(FINISHED, finished, durable=durable)
+        self.folder.write_json(FINISHED, {**finished, "said": list(said)}, durable=durable)
         for place in files:
             local = local_path(place)
             if local is not None:

@@ -24,7 +24,7 @@ FORMAT = 2
 class Call:
     """A call on the driver after all stages: ``function(plan, tables, **params)``.
 
-    The function writes small products, for example a STAR file, and returns their paths or URLs. It must write them
+    The function writes small products, for example a STAR file, and returns a :class:`Made`. It must write them
     atomically, because it may be called more than once. Its argument ``tables`` is a function that reads the tables of
     a stage of the plan: ``tables(stage_name) -> dict[block number, table]``.
 
@@ -42,6 +42,22 @@ class Call:
     def load(self) -> Any:
         """Import the function."""
         return load_function(self.function)
+
+
+@dataclass(frozen=True)
+class Made:
+    """What a :class:`Call` has made.
+
+    Parameters
+    ----------
+    products
+        Paths or URLs of the files that it has written.
+    said
+        Lines that say what was made, for the summary and the report.
+    """
+
+    products: tuple[str, ...] = ()
+    said: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

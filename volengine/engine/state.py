@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 from volengine.core.block import Table
 from volengine.core.errors import DamagedError, RunError
 from volengine.engine import inventory
+from volengine.engine.earlier import Writer
 from volengine.engine.ledger import PlanFolder
 from volengine.engine.lock import critical
-from volengine.engine.made import Writer
 from volengine.engine.options import RunOptions
 from volengine.engine.outputs import CLEANED, FINISHED, Outputs
 from volengine.engine.receipts import Numbers, Receipt
@@ -22,7 +22,7 @@ from volengine.engine.work import Bundle, is_scratch
 from volengine.io.identity import check_unchanged
 
 if TYPE_CHECKING:
-    from volengine.engine.plan import Plan
+    from volengine.engine.plan import Made, Plan
 
 BUNDLE_SECONDS = 1.5
 """Seconds that a bundle of small units should take, so that the scheduler's cost per unit is negligible."""
@@ -63,7 +63,7 @@ class PlanState:
         self.limit = limit
         self.identities = self.plan.identities
         self.outputs = Outputs(self.plan, folder, options)
-        self.made = made_by(self.plan)
+        self.writers = writers_of(self.plan)
         self.position = 0
         self.done: dict[str, Numbers] = {}
         self.unneeded: set[str] = set()
@@ -75,6 +75,7 @@ class PlanState:
         self.single = False
         self.error: BaseException | None = None
         self.finished = False
+        self.said: list[str] = []
         self.rounds = 0
         self.notices: list[str] = []
         self.tallies = {stage.name: Tally() for stage in self.plan.stages}
@@ -92,6 +93,7 @@ class PlanState:
             complete = self.outputs.complete()
             lost = self._losses() if complete else []
             if complete and not lost:
+                self.said = self.outputs.said()
                 self.finished = True
                 self.skipped = self.plan.units
                 return
@@ -226,7 +228,7 @@ class PlanState:
             self.identities[self.stage.name],
             tuple(numbers),
             self.limit,
-            self.made[self.stage.name],
+            self.writers[self.stage.name],
             self.options.durable,
         )
 
@@ -350,10 +352,10 @@ class PlanState:
                     self._start_over()
                     self._enter()
                     return
-                products: list[str] = []
-                for call in self.plan.finish:
-                    products += call.load()(self.plan, self.tables, **call.params)
-                self.outputs.finish(products)
+                made: list[Made] = [call.load()(self.plan, self.tables, **call.params) for call in self.plan.finish]
+                said = [*counted(self.plan, self.folder), *(line for one in made for line in one.said)]
+                self.outputs.finish([place for one in made for place in one.products], said)
+            self.said = self.outputs.said()
         self.finished = True
 
     def _check_inputs(self) -> None:
@@ -375,7 +377,24 @@ class PlanState:
             self.outputs.remove_unwritten()
 
 
-def made_by(plan: Plan) -> dict[str, dict[str, Writer]]:
+def counted(plan: Plan, folder: PlanFolder) -> list[str]:
+    """Lines that say what the stages that write images have counted, over all runs of the plan.
+
+    Stages that write tables are spoken of by the calls that make products of them.
+    """
+    counts: Counter[str] = Counter()
+    seen: set[tuple[str, int]] = set()
+    shown = {stage.name for stage in plan.stages if stage.outputs and not stage.emits}
+    for receipt in folder.receipts:
+        unit = (receipt["stage"], int(receipt["number"]))
+        current = plan.identities.get(receipt["stage"]) == receipt["identity"]
+        if unit[0] in shown and unit not in seen and current:
+            seen.add(unit)
+            counts.update(receipt["counts"])
+    return [f"{number} {name}" for name, number in counts.items()]
+
+
+def writers_of(plan: Plan) -> dict[str, dict[str, Writer]]:
     """Return, for each stage, who writes those of its inputs that an earlier stage writes."""
     writers = {
         (output.volume.url, output.volume.path): Writer(stage.name, plan.identities[stage.name], name)

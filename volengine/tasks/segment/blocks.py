@@ -124,7 +124,7 @@ def predict(
     Raises
     ------
     InputError
-        The image holds NaN or infinity.
+        The image, or what a network answers, holds NaN or infinity.
     """
     check_finite(block, "image")
     arrays: dict[str, Any] = {}
@@ -272,7 +272,7 @@ def _sums(block: Block, net: Net, core: Box, region: Box, threads: int) -> tuple
         owned = list(each.lattice.owned(core))
         patches += len(owned)
         shares = blend.Shares(each.lattice, net.window, net.scale * each.share)
-        job = PatchJob(each.lattice, reader, shares, each.views)
+        job = PatchJob(each.lattice, reader, shares, each.views, net.path)
         total = predict_patches(predictor, job, owned, region, threads, total)
     if total is None:
         raise InputError("The network has no pass over the volume.")

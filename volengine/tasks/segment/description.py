@@ -126,13 +126,12 @@ class Net:
     @cached_property
     def passes(self) -> list[Pass]:
         """The patches of the volume, and those of its mirrored versions where their places differ."""
-        from volengine.nets.tta import views
+        from volengine.nets.tta import mirrored_depth, views
 
         if not self.mirror_volume:
             return [Pass(self.lattice, None, 1.0)]
-        depth = self.lattice.z.patch
-        depth = depth if depth > 1 else 1 + self.lattice.z.low + self.lattice.z.high
-        every = views(self.execution["tta"], depth)
+        z = self.lattice.z
+        every = views(self.execution["tta"], mirrored_depth(z.patch > 1, 1 + z.low + z.high))
         found: dict[Lattice, list[View]] = {}
         for view in every:
             if view.mirrors is None:

@@ -80,7 +80,7 @@ class Objects:
         volume = np.where(voxels >= 0, voxels * voxel_nm3, np.nan)
         if picks.volume_a3 is not None:
             volume = picks.volume_a3 / NM_TO_ANGSTROM**3
-        return cls(where, picks.position_vox * np.asarray(picks.voxel_size) / NM_TO_ANGSTROM, voxels, volume)
+        return cls(where, picks.place / NM_TO_ANGSTROM, voxels, volume)
 
 
 @dataclass(frozen=True, eq=False)
