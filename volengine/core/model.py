@@ -13,6 +13,7 @@ True
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -117,9 +118,9 @@ class ModelFacts(Recipe):
     def check(self) -> None:
         if not self.features or len(set(self.features)) != len(self.features):
             raise InputError(f"ModelFacts.features must be one or more different names, not {self.features}.")
-        if min(self.voxel_size) <= 0:
+        if not all(0 < side < math.inf for side in self.voxel_size):
             raise InputError(f"ModelFacts.voxel_size must be positive (angstrom), not {self.voxel_size}.")
-        if self.voxel_range is not None and not 0 < self.voxel_range[0] <= self.voxel_range[1]:
+        if self.voxel_range is not None and not 0 < self.voxel_range[0] <= self.voxel_range[1] < math.inf:
             raise InputError(f"ModelFacts.voxel_range is the smallest and the largest size, not {self.voxel_range}.")
         if min(self.patch) < 1 or min(self.stride) < 1:
             raise InputError(f"ModelFacts.patch {self.patch} and stride {self.stride} must be positive.")

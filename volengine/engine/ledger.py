@@ -14,6 +14,8 @@ import shutil
 import socket
 import time
 import uuid
+import zipfile
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -22,7 +24,8 @@ import numpy as np
 
 from volengine.core.atomic import replacing, write_atomic, write_json
 from volengine.core.block import Table
-from volengine.core.errors import InputError, MissingError
+from volengine.core.errors import FormatError, InputError, MissingError
+from volengine.core.json_text import parse_json
 
 Receipt = dict[str, Any]
 """Keys: stage, number (of the block), identity, seconds, read and written (bytes), counts, peak_rss (bytes), host, pid,
@@ -39,8 +42,24 @@ def read_lines(path: Path) -> Iterator[Any]:
         if line:
             try:
                 yield json.loads(line)
-            except ValueError:
+            except (ValueError, RecursionError):
                 continue
+
+
+def is_receipt(value: Any) -> bool:
+    """Whether a line of a ledger is a receipt. Any other one, torn or damaged, means that its unit is not done."""
+    if not isinstance(value, dict):
+        return False
+    number = value.get("number")
+    if not isinstance(number, int) or isinstance(number, bool) or number < 0:
+        return False
+    if not isinstance(value.get("stage"), str) or not isinstance(value.get("identity"), str):
+        return False
+    return all(_is_amount(value.get(key, 0)) for key in ("seconds", "time", "read", "written", "peak_rss"))
+
+
+def _is_amount(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 1e18
 
 
 class PlanFolder:
@@ -70,7 +89,7 @@ class PlanFolder:
     def receipts(self) -> list[Receipt]:
         """Return all receipts, file by file in the order of the files' names."""
         files = sorted((self.path / "ledger").glob("*.jsonl"), key=lambda p: p.name)
-        return [r for f in files for r in read_lines(f) if isinstance(r, dict) and "stage" in r]
+        return [r for f in files for r in read_lines(f) if is_receipt(r)]
 
     def done(self, identities: Mapping[str, str]) -> dict[str, set[int]]:
         """Return the numbers of the finished blocks by stage name.
@@ -134,6 +153,8 @@ class PlanFolder:
                 return {key: data[key] for key in data.files}
         except FileNotFoundError:
             raise MissingError(f"{path}: the table of unit {number} of stage {stage!r} is not there.") from None
+        except (OSError, ValueError, LookupError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
+            raise FormatError(f"{path}: the table of unit {number} of stage {stage!r} is damaged ({error}).") from error
 
     def remove_tables(self, stage: str) -> None:
         """Delete the tables of all units of a stage."""
@@ -162,9 +183,15 @@ class PlanFolder:
         raise MissingError(f"{path} is empty; remove the run folder and start again.")
 
     def read_json(self, name: str) -> Any:
-        """Read a JSON file of this folder; ``None`` if it does not exist."""
+        """Read a JSON file of this folder; ``None`` if it does not exist.
+
+        Raises
+        ------
+        FormatError
+            It is no JSON.
+        """
         try:
-            return json.loads((self.path / name).read_text())
+            return parse_json((self.path / name).read_bytes(), str(self.path / name))
         except FileNotFoundError:
             return None
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from volengine.core.block import Table
 from volengine.core.errors import InputError
 from volengine.core.image import ImageSpec
+from volengine.engine.kernels import ONLY_SHOWN
 from volengine.engine.ledger import PlanFolder, Receipt
 from volengine.engine.options import RunOptions
 from volengine.engine.resume import resumed
@@ -64,7 +65,7 @@ class PlanState:
     """
 
     def __init__(self, plan: Plan, folder: PlanFolder, options: RunOptions, limit: int):
-        type(plan).former(folder)  # refuses that of another version
+        type(plan).former(folder, ONLY_SHOWN)  # refuses that of another version; nothing of it is run
         self.plan = plan if options.block else resumed(plan, folder, limit)
         self.folder = folder
         self.options = options

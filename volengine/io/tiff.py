@@ -11,6 +11,7 @@ three axes are refused.
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import struct
@@ -41,7 +42,21 @@ ANGSTROM = {
     "m": 1e10, "inch": 2.54e8,
 }  # fmt: skip
 """Angstrom per unit of length, as OME and ImageJ write them (both signs for micro)."""
-_BROKEN = (tifffile.TiffFileError, ValueError, IndexError, KeyError, TypeError, OSError, RuntimeError, struct.error)
+logging.getLogger("tifffile").addHandler(logging.NullHandler())  # without one, its lines appear on the terminal
+_BROKEN = (
+    tifffile.TiffFileError,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    ArithmeticError,
+    AssertionError,
+    MemoryError,
+    OSError,
+    RuntimeError,
+    struct.error,
+    ET.ParseError,
+)
 
 
 @dataclass(frozen=True)
