@@ -26,7 +26,7 @@ Parts = dict[str, bytes]
 
 @dataclass(frozen=True)
 class Sample:
-    """A valid file: its name, its bytes, and how it is taken apart (``tar``, ``zip``, ``safetensors``, ``gz``, ``json``)."""
+    """A valid file: its name, its bytes, how it is taken apart (a key of :data:`PARTS`), and what lies beside it."""
 
     name: str
     data: bytes

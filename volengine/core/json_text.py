@@ -1,13 +1,13 @@
 """JSON from files that anybody may have written.
 
-:func:`parse_json` differs from ``json.loads`` in its errors only: every text that is no JSON, that is nested too deeply or
-that has an integer of thousands of digits ends in one error of the package's class.
+:func:`parse_json` differs from ``json.loads`` in its errors only: every text that is no JSON, that is nested too deeply
+or that has an integer of thousands of digits ends in one error of the package's class.
 
 >>> parse_json('{"a": [1, 2]}', "x.json")
 {'a': [1, 2]}
 >>> parse_json("[" * 100_000, "x.json")
 Traceback (most recent call last):
-volengine.core.errors.FormatError: x.json is nested too deeply.
+volengine.core.errors.FormatError: x.json is damaged: it is nested too deeply.
 """
 
 from __future__ import annotations
@@ -39,16 +39,16 @@ def parse_json(text: str | bytes, where: str) -> Any:
     try:
         return json.loads(text)
     except RecursionError:
-        raise FormatError(f"{where} is nested too deeply.") from None
+        raise FormatError(f"{where} is damaged: it is nested too deeply.") from None
     except ValueError as error:  # its message never holds the text itself
-        raise FormatError(f"{where} is no JSON ({error}).") from None
+        raise FormatError(f"{where} is damaged: it is no JSON ({error}).") from None
 
 
 def parse_object(text: str | bytes, where: str) -> dict[str, Any]:
     """Parse a JSON text that holds names and values; errors are those of :func:`parse_json`."""
     value = parse_json(text, where)
     if not isinstance(value, dict):
-        raise FormatError(f"{where} holds {shown(value)}; names and values were expected.")
+        raise FormatError(f"{where} holds no names and values, but {shown(value)}.")
     return value
 
 

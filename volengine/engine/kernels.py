@@ -15,6 +15,7 @@ from collections.abc import Collection, Iterable
 from importlib import metadata
 
 from volengine.core.errors import InputError, OldPlanError
+from volengine.core.json_text import shown
 
 GROUP = "volengine.kernels"
 
@@ -122,8 +123,8 @@ def check_listed(name: str, own: frozenset[str], also: Collection[str], where: s
     """
     if name not in own and name not in also:
         raise OldPlanError(
-            f"{where} names the function {name!r}, which volengine does not know. Files of a run folder are not code, so "
-            "it is not run. If an installed plug-in has it, and you trust it, name the plug-in."
+            f"{where} names the function {shown(name)}, which volengine does not know. Files of a run folder are not "
+            "code, so it is not run. If an installed plug-in has it, and you trust it, name the plug-in."
         )
 
 

@@ -153,7 +153,8 @@ def text(picks: Sequence[Picks], first: int) -> tuple[str, str]:
             raise InputError("Dynamo's table map file needs the tomogram's name: set picks.with_(tomogram=...).")
         if "/" in one.tomogram or "\\" in one.tomogram:
             raise InputError(
-                f"Dynamo's table map file holds paths, so it cannot hold the tomogram's name {one.tomogram!r}; rename it."
+                f"Dynamo's table map file holds paths, so it cannot hold the tomogram's name {one.tomogram!r}; rename "
+                "the tomogram."
             )
         names.append(f"{number} {one.tomogram}.mrc\n")
         table = np.zeros((len(one), COLUMNS))

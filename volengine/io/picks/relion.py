@@ -233,14 +233,14 @@ def _optimisation_set(path: Path, blocks: dict[str, Table], dialect: str | None)
 def _unquoted(path: Path, file: Path) -> Iterator[None]:
     """Replace the message of an error about a file that another file names.
 
-    The set may be a stranger's and lead to any file of the user, so nothing of that file's contents may be in a message.
+    The set may be a stranger's and lead to any file of the user, so nothing of that file may be in a message.
     """
     try:
         yield
     except InputError:
         raise FormatError(
-            f"{path} leads to {file}, which is not such a STAR file as RELION's, or is damaged. Read that file itself to "
-            "see what is wrong with it."
+            f"{path} leads to {file}, which is not such a STAR file as RELION's, or is damaged. Read that file itself "
+            "to see what is wrong with it."
         ) from None
 
 

@@ -252,15 +252,13 @@ def read_facts(text: str, path: Path) -> dict[str, Facts]:
     found: dict[str, Facts] = {}
     for number, line in enumerate(text.splitlines(), 1):
         if line.startswith(MARK + "{"):
-            where = f"{path}, line {number}"
+            where = f"{path}, line {number}: the facts that volengine wrote"
             try:
                 facts = checked_facts(parse_object(line.removeprefix(MARK), where), where)
                 if "tomogram" not in facts:
                     raise FormatError(f"{where}: there is no tomogram.")
             except FormatError as error:
-                raise FormatError(
-                    f"{error} These facts, which volengine wrote, are damaged; remove the line."
-                ) from None
+                raise FormatError(f"{error} They are damaged; remove the line.") from None
             found[facts["tomogram"]] = facts
     return found
 

@@ -11,7 +11,10 @@ not meaningful and not used. Reading needs nibabel: ``pip install 'volengine[nif
 
 from __future__ import annotations
 
+import logging
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -90,11 +93,9 @@ def read_nifti(path: str) -> NDArray[Any]:
         It is damaged, truncated, not three-dimensional, or larger than :data:`MAX_BYTES`.
     """
     image = _load(path)
-    import nibabel
-
     _shape(image, path)
     try:
-        with nibabel.imageglobals.LoggingOutputSuppressor(), np.errstate(all="ignore"):
+        with _quiet(), np.errstate(all="ignore"):
             values = np.asanyarray(image.dataobj)
         turned = np.ascontiguousarray(values.T.reshape(_shape(image, path)))
     except FormatError:
@@ -105,13 +106,24 @@ def read_nifti(path: str) -> NDArray[Any]:
     return native if native.dtype.kind in "ui" else native.astype(np.float32)
 
 
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep nibabel's lines from the terminal, to which its own handler writes."""
+    logger = logging.getLogger("nibabel.global")
+    kept, logger.handlers = logger.handlers, [logging.NullHandler()]
+    try:
+        yield
+    finally:
+        logger.handlers = kept
+
+
 def _load(path: str) -> Any:
     try:
         import nibabel
     except ImportError as error:
         raise require("nibabel", "nifti", "Reading NIfTI") from error
     try:
-        with nibabel.imageglobals.LoggingOutputSuppressor():  # its own handler writes to the terminal
+        with _quiet():
             return nibabel.load(path)
     except FileNotFoundError:
         raise MissingError(f"{path}: no such file.") from None
@@ -133,7 +145,7 @@ def _shape(image: Any, path: str) -> tuple[int, int, int]:
     promised, size = math.prod(shape) * image.get_data_dtype().itemsize, Path(path).stat().st_size
     if promised > min(MAX_BYTES, size * (MAX_RATIO if path.endswith(".gz") else 1)):
         raise FormatError(
-            f"{path}: promises {tuple(shape)} voxels, {promised} bytes, and has {size}; it is cut off, damaged, or larger "
-            f"than the {MAX_BYTES} bytes that are read."
+            f"{path}: promises {tuple(shape)} voxels, {promised} bytes, and has {size}; it is cut off, damaged, or "
+            f"larger than the {MAX_BYTES} bytes that are read."
         )
     return shape[2], shape[1], shape[0]

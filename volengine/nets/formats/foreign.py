@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from volengine.core.boxes import Index3, index3
-from volengine.core.errors import FormatError, InputError, MissingError, VolengineError
+from volengine.core.errors import FormatError, InputError, MissingError
 from volengine.core.json_text import parse_json, parse_object, shown
 from volengine.core.model import ModelFacts
 from volengine.core.rules import Compete, Interact, Rule
@@ -75,9 +75,7 @@ def _of_members(members: Mapping[str, bytes], where: str, normalisation: str = "
     try:
         return model.module(), _ais_facts(model, metadata, title, where, normalisation)
     except (TypeError, ValueError, ArithmeticError, LookupError, AttributeError, RuntimeError, MemoryError) as error:
-        if isinstance(error, VolengineError) and not isinstance(error, InputError):
-            raise
-        raise FormatError(f"{where}: {error}") from error
+        raise FormatError(f"{where}: {error or type(error).__name__}") from error
 
 
 def _ais_facts(model: KerasModel, metadata: Mapping[str, Any], title: str, where: str, given: str) -> ModelFacts:

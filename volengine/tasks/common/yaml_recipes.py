@@ -7,16 +7,18 @@ Python objects, and its size, its depth and what its anchors stand for are limit
 
 from __future__ import annotations
 
+import math
 import re
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from volengine.core.errors import FormatError, MissingError
+from volengine.core.json_text import shown
 
 INTEGER = re.compile(r"[-+]?(0|[1-9][0-9_]*)$|0x[0-9a-fA-F]+$|0o[0-7]+$|0b[01]+$")
 FLOAT = re.compile(
-    r"[-+]?([0-9][0-9_]*\.[0-9_]*|\.[0-9][0-9_]*|[0-9][0-9_]*)([eE][-+]?[0-9]+)?$|[-+]?\.(inf|Inf|INF)$|\.(nan|NaN|NAN)$"
+    r"[-+]?([0-9][0-9_]*\.[0-9_]*|\.[0-9][0-9_]*|[0-9][0-9_]*(?=[eE]))([eE][-+]?[0-9]+)?$|[-+]?\.(inf|Inf|INF)$|\.(nan|NaN|NAN)$"
 )
 NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
 MAX_BYTES = 16 * 2**20
@@ -93,7 +95,10 @@ def _loader() -> Any:
 
     def real(loader: Any, node: Any) -> float:
         text = str(loader.construct_scalar(node)).lower()
-        return float(text.replace(".inf", "inf").replace(".nan", "nan"))
+        value = float(text.replace(".inf", "inf").replace(".nan", "nan"))
+        if math.isinf(value) and "inf" not in text:
+            raise ValueError(f"{shown(text)} is larger than any number")
+        return value
 
     Loader.add_constructor(NUMBERS[0], integer)
     Loader.add_constructor(NUMBERS[1], real)
@@ -108,9 +113,8 @@ def _check_depth(text: str, where: str) -> None:
     for event in yaml.parse(text, Loader=yaml.SafeLoader):
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         if depth > MAX_DEPTH:
-            raise FormatError(
-                f"{where}, line {event.start_mark.line + 1}: is nested more than {MAX_DEPTH} levels deep."
-            )
+            line = event.start_mark.line + 1 if event.start_mark else 0
+            raise FormatError(f"{where}, line {line}: is nested more than {MAX_DEPTH} levels deep.")
 
 
 def _check_nodes(node: Any, where: str) -> None:
