@@ -33,6 +33,7 @@ from volengine.core.volume import Vector3, Volume
 from volengine.io.files import FileSource, chosen_voxel_size, file_identity, first_bytes
 from volengine.io.mrc.rules import VOXEL_RANGE
 from volengine.io.rawfile import RawLayout, read_raw
+from volengine.io.tiff_chain import check_chain
 
 EXPECTED = "a TIFF stack"
 ENDINGS = (".ome.tif", ".ome.tiff", ".tif", ".tiff")
@@ -192,7 +193,6 @@ def read_facts(path: str) -> TiffFacts:
     _, file_bytes = first_bytes(path, 1, EXPECTED)
     with _opened(path) as tif:
         try:
-            _check_chain(path, tif, file_bytes)
             first = tif.series[0]
             page = first.keyframe
             shape = _shape(path, tif, file_bytes)
@@ -227,6 +227,7 @@ def read_facts(path: str) -> TiffFacts:
 
 @contextmanager
 def _opened(path: str) -> Iterator[Any]:
+    check_chain(path)
     try:
         tif = tifffile.TiffFile(path)
     except _BROKEN as error:
@@ -234,30 +235,6 @@ def _opened(path: str) -> Iterator[Any]:
         raise FormatError(f"{path}: not a TIFF file, or a damaged one ({size} bytes): {error}.") from error
     with tif:
         yield tif
-
-
-def _check_chain(path: str, tif: Any, file_bytes: int) -> None:
-    """Follow the chain of page directories (TIFF 6.0, section 2); refuse a file whose chain leads outside of it.
-
-    tifffile only logs this and returns the pages that it found, so a truncated stack would pass for a smaller one.
-    """
-    form, file = tif.tiff, tif.filehandle
-    file.seek(form.offsetsize)  # the first directory's offset: byte 4, in BigTIFF byte 8
-    (offset,) = struct.unpack(form.offsetformat, file.read(form.offsetsize))
-    seen: set[int] = set()
-    while offset:
-        file.seek(offset)
-        count = file.read(form.tagnosize) if offset not in seen else b""
-        seen.add(offset)
-        tags = struct.unpack(form.tagnoformat, count)[0] if len(count) == form.tagnosize else 0
-        file.seek(offset + form.tagnosize + tags * form.tagsize)
-        following = file.read(form.offsetsize)
-        if not tags or len(following) < form.offsetsize:
-            raise FormatError(
-                f"{path}: truncated or damaged: the directory of page {len(seen) - 1} should be at byte {offset}; "
-                f"the file has {file_bytes} bytes. Copy or download it again."
-            )
-        (offset,) = struct.unpack(form.offsetformat, following)
 
 
 def _shape(path: str, tif: Any, file_bytes: int) -> Index3:

@@ -78,13 +78,9 @@ def read(path: Path, first: int) -> r.Rows:
     width = len(words[0]) if words else LEAST
     columns = [r.numbers([w[i] for w in words], f"column {i + 1}", path, lines) for i in range(width)]
     table = np.stack(columns, axis=-1)
-    used = table[:, [*range(3, 10), TOMOGRAM, ANNOTATION, *range(23, 26)]]
-    bad = np.flatnonzero(~np.isfinite(used).all(axis=1))
-    if len(bad):
-        raise FormatError(f"{path}, line {lines[bad[0]]}: a position, shift, angle, cc or label is not finite.")
     rows = r.Rows(path, coordinate=(table[:, POSITION] + table[:, SHIFT])[:, ::-1] - first)
     for at, tomogram in zip(lines, table[:, TOMOGRAM].tolist(), strict=True):
-        if not float(tomogram).is_integer():
+        if not float(tomogram).is_integer():  # nor are infinity and NaN
             raise FormatError(f"{path}, line {at}: the tomogram's number (column 20) is {tomogram}.")
     names = _names(path)
     rows.named = bool(names)
@@ -123,7 +119,8 @@ def _names(path: Path) -> dict[int, str]:
 
 def _wrap(angle: r.Floats) -> r.Floats:
     """Bring angles in degrees into [-180, 180]; angles in this range keep their bits."""
-    return np.where(np.abs(angle) > 180, (angle + 180) % 360 - 180, angle)
+    with np.errstate(invalid="ignore"):  # an angle that is not finite becomes NaN
+        return np.where(np.abs(angle) > 180, (angle + 180) % 360 - 180, angle)
 
 
 def text(picks: Sequence[Picks], first: int) -> tuple[str, str]:

@@ -103,7 +103,8 @@ def read_nifti(path: str) -> NDArray[Any]:
     except Exception as error:  # nibabel raises whatever a damaged file makes it run into
         raise FormatError(f"{path} is damaged or cut off ({error}).") from error
     native = turned.astype(turned.dtype.newbyteorder("="), copy=False)
-    return native if native.dtype.kind in "ui" else native.astype(np.float32)
+    with np.errstate(over="ignore"):  # a double beyond float32 becomes infinite
+        return native if native.dtype.kind in "ui" else native.astype(np.float32)
 
 
 @contextmanager

@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 
 from volengine.core.errors import FormatError, InputError, MissingError
 from volengine.core.json_text import parse_object, shown
+from volengine.io.tiff_chain import check_chain
 
 MAX_JSON_BYTES = 2**28
 MAX_BOX_BYTES = 2**28
@@ -284,6 +285,7 @@ def mrc_array(raw: bytes, where: str) -> NDArray[Any]:
 def _open_tiff(path: str) -> TrainingSet:
     import tifffile
 
+    check_chain(path)
     try:
         with tifffile.TiffFile(path) as tif:
             series, text = tif.series[0], str(tif.pages.first.description or "")
