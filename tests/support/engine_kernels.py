@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from volengine.core.atomic import write_atomic
 from volengine.core.block import Block, Result
 from volengine.core.errors import WiderHaloError
 
@@ -135,3 +136,10 @@ def kill_self(block: Block, share: float, folder: str, most: int, seconds: float
 def nothing(block: Block) -> Result:
     """No work at all: measures what a unit costs."""
     return Result(table={"n": np.array([block.number])})
+
+
+def write_total(plan, tables, out: str) -> list[str]:
+    """A product: the sum of the whole volume."""
+    (table,) = tables("total").values()
+    write_atomic(out, f"{int(table['sum'][0])}\n")
+    return [out]

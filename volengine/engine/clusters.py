@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from volengine.core.units import WORKER_NUMBER
-from volengine.engine.ledger import Receipt
 from volengine.engine.options import RunOptions
+from volengine.engine.receipts import Receipt
 from volengine.engine.scheduler import connect
-from volengine.engine.work import Bundle, Worker, reset_peak_rss, run_units
+from volengine.engine.work import Bundle, Worker, reset_peak_rss, run_units, without_claims
 
 RECOUNT_S = 5.0
 """Seconds between two counts of the workers of a cluster."""
@@ -96,8 +96,8 @@ class InProcess:
         bundle = self._queue.popleft()
         reset_peak_rss()
         try:
-            for receipt in Worker(bundle).run():
-                yield Done(bundle, [receipt], final=False)
+            for receipts in Worker(bundle).run():
+                yield Done(bundle, [without_claims(r) for r in receipts], final=False)
         except Exception as error:
             yield Done(bundle, [], error)
             return

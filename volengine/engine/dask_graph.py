@@ -12,18 +12,19 @@ from __future__ import annotations
 
 import threading
 import uuid
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from dask.delayed import Delayed
 from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
 
-from volengine.core.errors import InputError, PlanError
-from volengine.engine.ledger import PlanFolder, Receipt, RunFolder
+from volengine.core.errors import InputError, PlanError, RunError
+from volengine.engine.ledger import PlanFolder, RunFolder
 from volengine.engine.options import RunOptions
+from volengine.engine.receipts import Numbers, Receipt
 from volengine.engine.stage import Stage
-from volengine.engine.state import PlanState, reads
+from volengine.engine.state import PlanState, made_by, reads
 from volengine.engine.work import Bundle, run_units
 
 if TYPE_CHECKING:
@@ -63,10 +64,9 @@ class Whole:
 
 @dataclass(frozen=True)
 class Prepared:
-    """The result of the first task: the finished blocks by stage, and whether there are any."""
+    """The result of the first task: the finished blocks by stage."""
 
-    done: dict[str, set[int]]
-    resumed: bool
+    done: dict[str, Numbers]
 
 
 def graph_of(plan: Plan, run_dir: str, options: RunOptions) -> Delayed:
@@ -103,9 +103,10 @@ def _key(what: str) -> str:
 def _layer(whole: Whole, stage: Stage, first: str, before: list[str], end: str) -> MaterializedLayer:
     """Make the tasks of a stage: its units, each after the stages that it reads, and the task at its end."""
     identity = whole.plan.identities[stage.name]
+    made = made_by(whole.plan)
     tasks: dict[str, Any] = {}
     for number in range(len(stage.tiling)):
-        bundle = Bundle(whole.folder, stage, identity, (number,), whole.limit)
+        bundle = Bundle(whole.folder, stage, identity, (number,), whole.limit, made[stage.name], whole.options.durable)
         tasks[_key(stage.name)] = (partial(run_unit, bundle), first, before)
     annotations = {"resources": dict(stage.resources)} if stage.resources else None
     return MaterializedLayer({**tasks, end: (collect, list(tasks))}, annotations=annotations)
@@ -116,8 +117,8 @@ def prepare(whole: Whole) -> Prepared:
     state = whole.state()
     state.prepare()
     if state.finished:
-        return Prepared({s.name: set(range(len(s.tiling))) for s in whole.plan.stages}, True)
-    return Prepared(state.done, state.resumed)
+        return Prepared({s.name: Numbers(range(len(s.tiling))) for s in whole.plan.stages})
+    return Prepared(state.done)
 
 
 def run_unit(bundle: Bundle, prepared: Prepared, before: list[Any]) -> list[Receipt]:
@@ -125,7 +126,7 @@ def run_unit(bundle: Bundle, prepared: Prepared, before: list[Any]) -> list[Rece
     if bundle.numbers[0] in prepared.done[bundle.stage.name]:
         return []
     with _one_at_a_time:
-        return run_units(replace(bundle, retry=prepared.resumed))
+        return run_units(bundle)
 
 
 def collect(receipts: list[list[Receipt]]) -> list[Receipt]:
@@ -134,6 +135,17 @@ def collect(receipts: list[list[Receipt]]) -> list[Receipt]:
 
 
 def finish(whole: Whole, receipts: list[list[Receipt]]) -> list[Receipt]:
-    """Write the products, mark the outputs as complete, and delete scratch data."""
-    whole.state().finish()
+    """Write the products, mark the outputs as complete, and delete scratch data.
+
+    Raises
+    ------
+    RunError
+        Results are not there any more.
+    """
+    state = whole.state()
+    state.prepare()
+    if state.at_end:
+        state.finish()
+    if not state.finished:
+        raise RunError(f"{whole.plan.name}: {' '.join(state.notices)} Compute the graph once more.")
     return collect(receipts)

@@ -42,6 +42,9 @@ class RunOptions(Recipe):
         With ``part``: if the other parts make no progress for so many seconds, their units are taken over.
     overwrite
         Replace outputs that another run made.
+    durable
+        Flush results to the disk before they count as done. Without it, a power loss may cost results that the run
+        folder calls done; it is for scratch file systems, which lose everything then.
     keep_scratch
         Keep scratch arrays and tables in the run folder.
     dry_run
@@ -64,6 +67,7 @@ class RunOptions(Recipe):
     retries: int = 2
     patience_s: float = 60.0
     overwrite: bool = False
+    durable: bool = True
     keep_scratch: bool = False
     dry_run: bool = False
     progress: bool = True

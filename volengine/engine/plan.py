@@ -27,9 +27,9 @@ FORMAT = 2
 class Call:
     """A call on the driver after all stages: ``function(plan, tables, **params)``.
 
-    The function writes small products, for example a STAR file. It must write them atomically, because it may be called
-    more than once. Its argument ``tables`` is a function that reads the tables of a stage of the plan:
-    ``tables(stage_name) -> dict[block number, table]``.
+    The function writes small products, for example a STAR file, and returns their paths or URLs. It must write them
+    atomically, because it may be called more than once. Its argument ``tables`` is a function that reads the tables of
+    a stage of the plan: ``tables(stage_name) -> dict[block number, table]``.
 
     Parameters
     ----------

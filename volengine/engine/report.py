@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-import statistics
 import sys
 import time
 from collections import Counter
@@ -151,26 +150,13 @@ def _plan(state: PlanState) -> dict[str, Any]:
 
 
 def _stage(state: PlanState, name: str) -> dict[str, Any]:
-    receipts = [r for r in state.receipts if r["stage"] == name]
-    seconds = [r["seconds"] for r in receipts]
-    counts: Counter[str] = Counter()
-    for receipt in receipts:
-        counts.update(receipt["counts"])
     stage = state.plan.stage(name)
     return {
         "stage": name,
         "units": len(stage.tiling),
-        "run": len(receipts),
         "block": stage.tiling.core,
-        "seconds": round(sum(seconds), 3),
-        "median_seconds": round(statistics.median(seconds), 4) if seconds else None,
-        "first": min((r["time"] - r["seconds"] for r in receipts), default=None),
-        "last": max((r["time"] for r in receipts), default=None),
-        "read_bytes": sum(r["read"] for r in receipts),
-        "written_bytes": sum(r["written"] for r in receipts),
-        "counts": dict(counts),
         "planned_peak_bytes": state.plan.peak_of(name),
-        "peak_rss_bytes": max((r["peak_rss"] for r in receipts), default=None),
+        **state.tallies[name].to_json(),
     }
 
 

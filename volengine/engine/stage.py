@@ -7,7 +7,7 @@ import importlib
 import json
 import math
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal
 
@@ -23,7 +23,7 @@ EdgeRule = Literal["clip", "reflect", "edge", "zero"]
 Scope = Literal["own", "neighbours", "all"]
 Kernel = Callable[..., Result]
 ZERO: Index3 = (0, 0, 0)
-MAX_UNITS = 2**40
+MAX_UNITS = 2**28
 """Largest number of blocks of a stage that a file may announce."""
 
 BLOCK_PARAMS = ("core", "direct")
@@ -111,6 +111,21 @@ class ArrayInput:
         stop = index3(-(-b // g) * g for b, g in zip(wide.stop, self.align, strict=True))
         box = Box(start, stop)
         return box.clip(shape) if self.edge == "clip" else box
+
+    def widened(self, halo: Index3) -> ArrayInput:
+        """Return this input with a halo of at least ``halo`` on every side; pieces of scratch arrays have none."""
+        if self.owned is not None:
+            return self
+        low = index3(max(a, h) for a, h in zip(self.low, halo, strict=True))
+        high = index3(max(a, h) for a, h in zip(self.high, halo, strict=True))
+        return replace(self, low=low, high=high)
+
+    def region(self, core: Box, index: Index3, shape: Index3) -> Box:
+        """Return the box that the block with this core and grid index reads; it may reach outside of the volume."""
+        if self.owned is None:
+            return self.box(core, shape)
+        start = index3((i + d) * n for i, d, n in zip(index, self.offset, self.owned, strict=True))
+        return Box(start, index3(a + n for a, n in zip(start, self.owned, strict=True)))
 
 
 @dataclass(frozen=True)

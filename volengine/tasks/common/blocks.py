@@ -19,4 +19,4 @@ def unpack_file(block: Block, source: str, target: str, identity: str) -> Result
 
     Path(target).parent.mkdir(parents=True, exist_ok=True)
     decompress(source, target)
-    return Result(table={"bytes": np.array([Path(target).stat().st_size])})
+    return Result(table={"bytes": np.array([Path(target).stat().st_size])}, files=(Path(target),))

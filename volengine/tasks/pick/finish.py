@@ -30,8 +30,8 @@ def picks_of(table: Table, volume: Volume, feature: str) -> Picks:
 
 def write_table(
     plan: Plan, tables: Any, stage: str, volume: Mapping[str, Any], feature: str, out: str, format: str | None
-) -> None:
-    """Write the picks of a plan to a file; the engine calls this when all stages are done.
+) -> list[str]:
+    """Write the picks of a plan to a file, and return its path; the engine calls this when all stages are done.
 
     Parameters
     ----------
@@ -57,3 +57,4 @@ def write_table(
     with local_copy(out, write=True) as path:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_picks(path, picks, format_of(out, format))
+    return [out]

@@ -13,8 +13,10 @@ from volengine.tasks.score.table import BACKGROUND, Scores
 
 def write_scores(
     plan: Plan, tables: Any, stage: str, names: list[str], masks: list[int], out: str, facts: Mapping[str, Any]
-) -> None:
+) -> list[str]:
     """Add the counts of all blocks and write the scores; the engine calls this when all stages are done.
+
+    Returns the paths of the tables.
 
     Parameters
     ----------
@@ -44,7 +46,7 @@ def write_scores(
         rows.append({"feature": name, **scores(counts, entropy=k not in masks), **_plain(counts)})
     Path(out).absolute().parent.mkdir(parents=True, exist_ok=True)
     confused = tuple(tuple(int(v) for v in row) for row in matrix)
-    Scores("volume", tuple(rows), (BACKGROUND, *names), confused, facts).write(out)
+    return Scores("volume", tuple(rows), (BACKGROUND, *names), confused, facts).write(out)
 
 
 def _plain(counts: Mapping[str, int]) -> dict[str, int]:

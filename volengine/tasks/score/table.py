@@ -89,13 +89,19 @@ class Scores:
         facts = {k: v for k, v in data.items() if k not in ("kind", "rows", "confusion")}
         return cls(data["kind"], tuple(rows), tuple(data["confusion"]["names"]), counts, facts)
 
-    def write(self, out: PathLike) -> None:
-        """Write the rows to ``out`` (.csv); beside it all scores as ``.json``, the confusion as ``.confusion.csv``."""
+    def write(self, out: PathLike) -> list[str]:
+        """Write the rows to ``out`` (.csv); beside it all scores as ``.json``, the confusion as ``.confusion.csv``.
+
+        Returns the paths of the files.
+        """
         path = Path(path_text(out))
-        write_atomic(path, self.csv().encode())
+        texts = {path: self.csv()}
         if self.names:
-            write_atomic(path.with_suffix(".confusion.csv"), self.confusion_csv().encode())
-        write_atomic(path.with_suffix(".json"), json.dumps(self.to_json(), indent=1, default=str).encode())
+            texts[path.with_suffix(".confusion.csv")] = self.confusion_csv()
+        texts[path.with_suffix(".json")] = json.dumps(self.to_json(), indent=1, default=str)
+        for place, text in texts.items():
+            write_atomic(place, text, durable=True)
+        return [str(place) for place in texts]
 
 
 def checked_table(out: str) -> str:

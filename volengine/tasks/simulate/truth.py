@@ -27,8 +27,10 @@ RAW_TILT = "{:.2f}\n"
 
 def write_truth(
     plan: Plan, tables: Any, out: str, name: str, number: int, tilts: Mapping[str, Sequence[float]]
-) -> None:
+) -> list[str]:
     """Write the truth of a sample as small files; the engine calls this when all stages are done.
+
+    Returns the paths or URLs of the files.
 
     Files of the same sample that an earlier recipe has left in the folder are deleted, so that its truth is not taken
     for that of the new sample.
@@ -65,9 +67,8 @@ def write_truth(
         _write(join_url(out, place), text)
     meshes = _write_membranes(out, f"truth/{name}", scene, recipe["specimen"])
     images = [spec for spec in plan.images if not spec.scratch]
-    urls = [spec.url for spec in images if not spec.group]
-    if recipe["keep"]["mrc"]:
-        urls += _write_mrc(images)
+    copies = _write_mrc(images) if recipe["keep"]["mrc"] else []
+    urls = [*(spec.url for spec in images if not spec.group), *copies]
     facts = {
         "name": name,
         "sample": number,
@@ -82,6 +83,7 @@ def write_truth(
     record = join_url(out, "truth", name, "sample.json")
     facts["files"] = forget_former(out, record, facts)
     _write(record, json.dumps(facts, indent=1) + "\n")
+    return [*(join_url(out, place) for place in (*stars, *texts, *meshes)), *copies, record]
 
 
 def picks_of(scene: Scene, specimen: Mapping[str, Any], name: str) -> dict[str, Picks]:

@@ -13,8 +13,8 @@ from volengine.core.block import Table
 from volengine.engine.plan import Plan
 
 
-def write_counted(plan: Plan, tables: Any, stage: str, out: str) -> None:
-    """Write the objects of a volume to a file; the engine calls this when all stages are done.
+def write_counted(plan: Plan, tables: Any, stage: str, out: str) -> list[str]:
+    """Write the objects of a volume to a file, and return its path; the engine calls this when all stages are done.
 
     Parameters
     ----------
@@ -30,4 +30,5 @@ def write_counted(plan: Plan, tables: Any, stage: str, out: str) -> None:
     found: Table = next(iter(tables(stage).values()))
     data = io.BytesIO()
     np.savez_compressed(data, allow_pickle=False, **found)
-    write_atomic(Path(out), data.getvalue())
+    write_atomic(Path(out), data.getvalue(), durable=True)
+    return [out]
