@@ -442,7 +442,14 @@ def run_samples(folder: Path) -> list[Sample]:
         tables={"all": TableInput("convert", "all")},
     )  # fmt: skip
     plan = Plan("t", (copy, last), (image,))
-    receipt = {"stage": "convert", "number": 3, "identity": plan.identities["convert"], "seconds": 0.1, "time": 1.0, "wrote": {"0": None}}
+    receipt = {
+        "stage": "convert",
+        "number": 3,
+        "identity": plan.identities["convert"],
+        "seconds": 0.1,
+        "time": 1.0,
+        "wrote": {"0": None},
+    }
     ledger = "".join(json.dumps({**receipt, "number": n}) + "\n" for n in range(4)).encode()
     files = {
         "run/plans/t/plan.json": json.dumps(plan.to_json()).encode(),

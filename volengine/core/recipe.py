@@ -26,6 +26,7 @@ from collections.abc import Mapping
 from typing import Any, Literal, Self, Union
 
 from volengine.core.errors import InputError
+from volengine.core.json_text import shown
 from volengine.core.paths import path_text
 
 
@@ -152,7 +153,7 @@ def coerce(value: Any, hint: Any, where: str) -> Any:
     if origin is Literal:
         if value in args:
             return value
-        raise InputError(f"{where} is {value!r}; it must be one of {', '.join(map(str, args))}.")
+        raise InputError(f"{where} is {shown(value)}; it must be one of {', '.join(map(str, args))}.")
     if origin in (Union, types.UnionType):
         errors = []
         for option in args:
@@ -183,7 +184,10 @@ def coerce(value: Any, hint: Any, where: str) -> Any:
             return {coerce(k, args[0], where): coerce(v, args[1], f"{where}.{k}") for k, v in value.items()}
     elif hint is float:
         if isinstance(value, (int, float)) and not isinstance(value, bool):
-            return float(value)
+            try:
+                return float(value)
+            except OverflowError:
+                raise InputError(f"{where} is {shown(value)}; it is larger than any number.") from None
     elif hint is int:
         if isinstance(value, int) and not isinstance(value, bool):
             return value
@@ -191,7 +195,7 @@ def coerce(value: Any, hint: Any, where: str) -> Any:
         return path_text(value)
     elif isinstance(value, hint):
         return value
-    raise InputError(f"{where} is {value!r}; it must be {_said(hint)}.")
+    raise InputError(f"{where} is {shown(value)}; it must be {_said(hint)}.")
 
 
 WORDS = {int: "a whole number", float: "a number", str: "text", bool: "true or false", type(None): "left out"}

@@ -21,6 +21,7 @@ FLOAT = re.compile(
     r"[-+]?([0-9][0-9_]*\.[0-9_]*|\.[0-9][0-9_]*|[0-9][0-9_]*(?=[eE]))([eE][-+]?[0-9]+)?$|[-+]?\.(inf|Inf|INF)$|\.(nan|NaN|NAN)$"
 )
 NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
+MAX_DIGITS = 100
 MAX_BYTES = 16 * 2**20
 MAX_DEPTH = 50
 MAX_NODES = 1_000_000
@@ -91,7 +92,10 @@ def _loader() -> Any:
         Loader.add_implicit_resolver(tag, pattern, list("-+.0123456789"))
 
     def integer(loader: Any, node: Any) -> int:
-        return int(str(loader.construct_scalar(node)), 0)
+        text = str(loader.construct_scalar(node))
+        if len(text) > MAX_DIGITS:
+            raise ValueError(f"{shown(text)} has {len(text)} digits")
+        return int(text, 0)
 
     def real(loader: Any, node: Any) -> float:
         text = str(loader.construct_scalar(node)).lower()
