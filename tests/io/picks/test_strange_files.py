@@ -103,7 +103,7 @@ def test_cells_of_csv_are_no_formulas(tmp_path: Path) -> None:
     assert read_picks(path) == picks
 
 
-# -- an optimisation set that leads elsewhere ---------------------------------------------------------------------------
+# -- an optimisation set that leads elsewhere -------------------------------------------------------------------------
 
 
 SECRET = "root:x:0:0:secret"

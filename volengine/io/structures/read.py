@@ -12,10 +12,8 @@ names of classes.
 
 from __future__ import annotations
 
-import gzip
 import os
 import tempfile
-import zlib
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -27,6 +25,7 @@ from numpy.typing import NDArray
 
 from volengine.core.errors import FormatError, InputError, MissingError
 from volengine.core.structure import Atoms, Structure, SubModel
+from volengine.io.structures.cache import unpacked
 from volengine.io.structures.names import ORIGIN, StructureName, block_class, parse_name, stem_and_format
 
 if TYPE_CHECKING:
@@ -164,11 +163,9 @@ def _content(path: Path) -> bytes:
     """Return the unpacked bytes of a file."""
     try:
         data = path.read_bytes()
-        return gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data
+        return unpacked(data, str(path)) if data[:2] == b"\x1f\x8b" else data
     except FileNotFoundError:
         raise MissingError(f"{path}: there is no such file.") from None
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise FormatError(f"{path}: the compressed file is truncated or damaged ({error}).") from error
     except OSError as error:
         raise MissingError(f"{path}: cannot be read ({error.strerror}).") from error
 
