@@ -63,7 +63,6 @@ class Outputs:
                     # it is not complete while its units are run again
                     omezarr.reopen_image(spec, durable=self.options.durable)
                 continue
-                continue
             if ours:
                 omezarr.remove(spec.url, spec.group)
             omezarr.create_image(spec, token=token, overwrite=self.options.overwrite, durable=self.options.durable)
