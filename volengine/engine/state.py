@@ -281,7 +281,7 @@ class PlanState:
 
         Returns whether it is; else the damage is in an input.
         """
-        units = inventory.writers_of(self.plan, error.url, error.path, error.keys, self.folder)
+        units = inventory.units_writing(self.plan, error.url, error.path, error.keys, self.folder)
         if not any(units.values()):
             return False
         self.rounds += 1

@@ -74,7 +74,7 @@ def check_plan(folder: PlanFolder, *, deep: bool = False, progress: Progress | N
         why = f"is not finished: {done} of {plan.units} units; the command that started it goes on from there"
         return [*found, Problem(str(folder.path), "unfinished", why)]
     if not found and not outputs.complete():
-        found += [Problem(*lost) for lost in outputs.lost_images()]
+        found += [Problem(where, _kind(why), why) for where, why in outputs.lost_images()]
     return [*found, *(Problem(p, _kind(why), why) for p, why in outputs.lost_products(finished, deep=deep))]
 
 
