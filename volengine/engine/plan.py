@@ -260,7 +260,7 @@ class Plan:
             name = data.get("name") if isinstance(data, Mapping) else data
             raise OldPlanError(f"The plan of {repr(name)[:60]} was made by another version of volengine.")
         try:
-            values = {key: value for key, value in data.items() if key not in ("format", "stages", "finish")}
+            values = {key: value for key, value in data.items() if key not in ("format", "folder", "stages", "finish")}
             stages = [Stage.from_json(s, also, f"stage {n}") for n, s in enumerate(_list(data, "stages"))]
             calls = [Call.from_json(c, also, f"finish {n}") for n, c in enumerate(_list(data, "finish"))]
             return replace(made(cls, {**values, "stages": []}, "plan"), stages=tuple(stages), finish=tuple(calls))
