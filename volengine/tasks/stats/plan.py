@@ -12,6 +12,7 @@ from volengine.engine.ledger import PlanFolder
 from volengine.engine.options import RunOptions
 from volengine.engine.plan import Call, Plan
 from volengine.engine.stage import ArrayInput, Stage, TableInput, kernel_bytes
+from volengine.io.stores import located
 from volengine.ops.regions import check_size
 from volengine.ops.stats_labels import ClassRules
 from volengine.tasks.stats.recipe import StatsRecipe
