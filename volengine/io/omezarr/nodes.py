@@ -6,6 +6,7 @@ date as soon as a group is added.
 
 from __future__ import annotations
 
+import errno
 import json
 from dataclasses import dataclass, field
 from math import prod
@@ -16,6 +17,9 @@ import numpy as np
 from volengine.core.errors import FormatError, MissingError
 from volengine.io.omezarr.bounds import MAX_CHUNKS_PER_SHARD, check_chunk
 from volengine.io.stores import local_path, open_store, reached
+
+LASTING = frozenset({errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENAMETOOLONG, errno.EISDIR})
+"""Errors of reading a file that do not pass by themselves; after others the engine tries again."""
 
 METADATA_FILES = frozenset({"zarr.json", ".zarray", ".zattrs", ".zgroup", ".zmetadata"})
 """Names of the metadata files of all versions."""
@@ -258,6 +262,8 @@ def _read_text(url: str, key: str) -> bytes | None:
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
             return None
         except OSError as error:
+            if error.errno not in LASTING:
+                raise
             raise MissingError(f"{url}: {key} cannot be read ({error.strerror}). Check the permissions.") from error
         except ValueError as error:  # a name that no file can have
             raise FormatError(f"{url}: {key!r} is no name of a file ({error}).") from error
