@@ -26,7 +26,7 @@ import numpy as np
 
 from volengine.core.errors import ChangedError, InputError
 from volengine.core.units import WORKER_NUMBER
-from volengine.nets.tta import Tta, View, views
+from volengine.nets.tta import Tta, View, mirrored_depth, views
 from volengine.ops.blend import PROBABILITY_SCALE, VALUE_LIMIT, VALUE_SCALE
 
 if TYPE_CHECKING:
@@ -140,7 +140,7 @@ class Predictor:
         self.traits = traits
         self.execution = execution or Execution()
         self.device = resolve_device(self.execution.device)
-        self.views = views(self.execution.tta, _depth(traits))
+        self.views = views(self.execution.tta, mirrored_depth(traits.volumetric, traits.slices))
         if self.execution.precision == "float16" and self.device.type == "cpu":
             raise InputError("Precision float16 needs a GPU; on a CPU use float32 or bfloat16.")
         if self.execution.spread and traits.activation == "none":
@@ -191,18 +191,21 @@ class Predictor:
         """Context with inference mode, the precision of ``execution``, and deterministic algorithms."""
         import torch
 
+        from volengine.nets.threads import reproducible
+
         tf32 = self.execution.precision == "tf32"
         lower = {"bfloat16": torch.bfloat16, "float16": torch.float16}.get(self.execution.precision)
         with contextlib.ExitStack() as stack:
             stack.enter_context(torch.inference_mode())
             if self.device.type == "cuda":
-                flags = torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=tf32)
-                stack.enter_context(flags)
+                stack.enter_context(reproducible(tf32))
             if lower is not None:
                 stack.enter_context(torch.autocast(self.device.type, dtype=lower))
             yield
 
-    def __call__(self, batch: torch.Tensor, from_views: Sequence[View] | None = None) -> torch.Tensor:
+    def __call__(
+        self, batch: torch.Tensor, from_views: Sequence[View] | None = None, odd: torch.Tensor | None = None
+    ) -> torch.Tensor:
         """Predict a batch: apply the network and its activation to each view, and average.
 
         Parameters
@@ -211,6 +214,9 @@ class Predictor:
             (batch, 1, z, y, x) or (batch, slices, y, x), float32, on the device.
         from_views
             The views; default: all views of the test-time augmentation.
+        odd
+            (batch,) int64, on the device: the number of values of the network's answers to each patch that are NaN or
+            infinite is added to it. An activation would hide infinite ones, and they would become background.
 
         Returns
         -------
@@ -223,7 +229,10 @@ class Predictor:
             seen = view.apply(batch)
             if self._last:
                 seen = seen.contiguous(memory_format=self._memory_format)
-            answer = view.undo(self._answer(self._call(seen).float()), self.traits.volumetric)
+            logits = self._call(seen).float()
+            if odd is not None:
+                odd += logits.isfinite().logical_not_().flatten(1).sum(1)
+            answer = view.undo(self._answer(logits), self.traits.volumetric)
             total = answer if total is None else total.add_(answer)
         if total is None:
             raise InputError("A prediction needs at least one view; none is given.")
@@ -291,11 +300,6 @@ def _turns_back(module: torch.nn.Module) -> bool:
     from torch.nn.modules.instancenorm import _InstanceNorm
 
     return any(isinstance(part, _InstanceNorm) for part in module.modules())
-
-
-def _depth(traits: Traits) -> int:
-    """Number of slices that the network sees, for flips along z; more than one for 3D networks."""
-    return 2 if traits.volumetric else traits.slices
 
 
 @lru_cache(maxsize=8)

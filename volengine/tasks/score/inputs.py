@@ -13,7 +13,8 @@ from volengine.core.volume import Volume
 from volengine.io.identity import How
 from volengine.io.names import is_packed, suffix_of
 from volengine.tasks.common.inputs import expand
-from volengine.tasks.common.named import SIZE_TOLERANCE, feature_of, of_tomogram, open_sized
+from volengine.tasks.common.named import SIZE_TOLERANCE, feature_of, of_tomogram, open_sized, stored_name
+from volengine.tasks.common.origins import origins_note
 from volengine.tasks.score.recipe import ScoreRecipe
 
 Where = str | Mapping[str, str]
@@ -59,7 +60,8 @@ class Case:
         Raises
         ------
         InputError, MissingError
-            A feature has no prediction or no truth, or the volumes have different grids or are of several tomograms.
+            A feature has no prediction or no truth, or the volumes have different grids or origins or are of several
+            tomograms.
         """
         recipe = recipe or ScoreRecipe()
         opened = partial(open_sized, identity=identity)
@@ -67,7 +69,22 @@ class Case:
         found = _truth(truth, list(predictions), bool(recipe.ids), next(iter(predictions.values())), opened)
         case = cls(predictions, found)
         case.check()
+        case.notes(accept=recipe.any_origin)
         return case
+
+    def notes(self, *, accept: bool) -> list[str]:
+        """What there is to say about the origins of the volumes, see :mod:`volengine.tasks.common.origins`.
+
+        Raises
+        ------
+        InputError
+            Two volumes state different origins, and ``accept`` is not set.
+        """
+        first = self.first
+        others = [v for v in (*self.predictions.values(), *self.truth.values()) if v is not first]
+        one = (stored_name(first), first.origin, first.voxel_size)
+        said = (origins_note(one, (stored_name(v), v.origin, v.voxel_size), accept=accept) for v in others)
+        return list(dict.fromkeys(filter(None, said)))
 
     def check(self) -> None:
         """Refuse volumes that have different grids, or that cannot be read in blocks."""

@@ -76,7 +76,14 @@ def score(
     recipe, options = ScoreRecipe.of(recipe), options or RunOptions()
     table = None if out is None else checked_table(path_text(out))
     if is_picks(prediction):
-        found = score_picks(prediction, truth, recipe.features, recipe.radius_nm, recipe.voxel_size)
+        found = score_picks(
+            prediction,
+            truth,
+            recipe.features,
+            recipe.radius_nm,
+            recipe.voxel_size,
+            any_origin=recipe.any_origin,
+        )
         if table is not None:
             found.write(table)
         return found

@@ -63,7 +63,7 @@ def train(recipe: TrainRecipe, out: PathLike, *, progress: bool = True) -> list[
     >>> len(history), history[0]["loss"] > 0
     (1, True)
     """
-    from volengine.nets.training.fit.fit import flush_denormals
+    from volengine.nets.threads import flush_denormals
 
     out, recipe = path_text(out), TrainRecipe.of(recipe)
     if not out.endswith(".safetensors"):
