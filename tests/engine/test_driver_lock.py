@@ -199,7 +199,7 @@ def test_a_lock_of_another_machine_is_taken_over_only_when_asked(
 
 
 def test_of_several_that_take_over_at_once_one_gets_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(locks, "STALE_S", 0.5)
+    monkeypatch.setattr(locks, "STALE_S", 4.0)
     monkeypatch.setattr(locks, "BEAT_S", 0.05)
     foreign(tmp_path / "driver.lock")
     finished = threading.Event()
