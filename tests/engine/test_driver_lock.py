@@ -159,7 +159,7 @@ def test_parts_exclude_themselves_and_the_whole_but_not_each_other(work: Several
     first = work.start(part="1/2", patience_s=600)
     work.wait_for_units(1, first)
     assert list(drivers(work.folder / "run")) == ["1/2"]
-    for options in ({}, {"part": "1/2"}):
+    for options in ({}, {"part": "1/2"}, {"part": "01/02"}):
         code, said = ended(work.start(**options))
         assert code == 2
         assert "(driver-1-of-2.lock)" in said
