@@ -60,7 +60,7 @@ def test_results_and_receipts_are_those_of_a_run(plan: Plan, tmp_path: Path, sch
     folder = RunFolder(tmp_path / "graph").plan(plan.name)
     assert {r["number"] for r in receipts} == set(range(18))
     assert folder.done(plan.identities) == {plan.stages[0].name: set(range(18))}
-    assert len(folder.receipts()) == len(receipts) == 18
+    assert len(list(folder.receipts)) == len(receipts) == 18
 
 
 def test_nothing_is_written_before_it_is_computed(plan: Plan, tmp_path: Path) -> None:
@@ -74,10 +74,10 @@ def test_a_graph_goes_on_where_a_run_stopped_and_a_run_where_a_graph_did(plan: P
     place = tmp_path / "graph"
     plan.to_dask(str(place)).compute(scheduler="synchronous")
     folder = RunFolder(place).plan(plan.name)
-    kept = [r for r in folder.receipts() if r["number"] < 7]
+    kept = [r for r in folder.receipts if r["number"] < 7]
     (folder.path / "finished.json").unlink()
     folder.forget([plan.stages[0].name])
-    folder.append(kept)
+    folder.receipts.append(kept)
     again = plan.to_dask(place).compute(scheduler="synchronous")
     assert sorted(r["number"] for r in again) == list(range(7, 18))
     report = run_plan(plan, str(place), QUIET)

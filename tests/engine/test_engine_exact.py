@@ -53,7 +53,7 @@ def test_a_window_sum_in_blocks_equals_that_of_the_whole(
     # any order, each unit twice, as another process would do it
     stage, home = plan.stages[0], RunFolder(folder / "run").plan("t")
     numbers = data.draw(st.permutations(list(range(len(stage.tiling))) * 2))
-    run_units(Bundle(str(home.path), stage, plan.identities[stage.name], tuple(numbers), 10**12, retry=True))
+    run_units(Bundle(str(home.path), stage, plan.identities[stage.name], tuple(numbers), 10**12))
     assert np.array_equal(result(plan), whole)
 
 
@@ -76,9 +76,9 @@ def test_a_killed_run_goes_on_and_equals_the_whole(tmp_path_factory, shape, core
     home = RunFolder(folder / "run").plan("t")
     # a run that was killed: only some receipts are there, the rest of the output is garbage
     kept = data.draw(st.sets(st.integers(0, len(stage.tiling) - 1)))
-    receipts = [r for r in home.receipts() if r["number"] in kept]
+    receipts = [r for r in home.receipts if r["number"] in kept]
     home.forget([stage.name])
-    home.append(receipts)
+    home.receipts.append(receipts)
     (home.path / "finished.json").unlink()
     from volengine.io.open import open_sink
 

@@ -17,10 +17,11 @@ from engine_plans import result, simple, spec, stored
 
 from volengine.core.errors import InputError, MemoryRefusedError, PlanError, RunError
 from volengine.core.tiling import Tiling
-from volengine.engine.ledger import PlanFolder, RunFolder, read_lines
+from volengine.engine.ledger import PlanFolder, RunFolder
 from volengine.engine.memory import BASELINE_BYTES, choose_core, peak_bytes
 from volengine.engine.options import RunOptions
 from volengine.engine.plan import Plan
+from volengine.engine.receipts import read_lines
 from volengine.engine.run import Job, run_jobs, run_plan
 from volengine.engine.stage import ArrayInput, Output, Stage, TableInput
 from volengine.io.omezarr import image as omezarr
@@ -155,12 +156,12 @@ def test_a_copied_store_carries_no_progress(tmp_path, array):
 
 def test_a_torn_ledger_line_means_not_done(tmp_path):
     folder = PlanFolder(tmp_path / "p")
-    receipt = {"stage": "s", "identity": "i"}
-    folder.append([{**receipt, "number": 0}, {**receipt, "number": 1}])
+    receipt = {"stage": "s", "identity": "i", "wrote": {}}
+    folder.receipts.append([{**receipt, "number": 0}, {**receipt, "number": 1}])
     (path,) = (tmp_path / "p" / "ledger").glob("*.jsonl")
-    path.write_bytes(path.read_bytes()[:-7])
+    path.write_bytes(path.read_bytes()[:-15])
     assert folder.done({"s": "i"}) == {"s": {0}}
-    folder.append([{**receipt, "number": 2}])  # a new process with the same number goes on in the same file
+    folder.receipts.append([{**receipt, "number": 2}])
     assert folder.done({"s": "i"}) == {"s": {0, 2}}
     assert folder.done({"s": "other"}) == {"s": set()}
 
@@ -249,7 +250,7 @@ def test_workers_and_then_the_driver_are_killed(tmp_path):
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     time.sleep(1.0)
-    left = PlanFolder(ledger).receipts()
+    left = list(PlanFolder(ledger).receipts)
     process = driver(tmp_path, source, options, stage)
     assert process.wait(240) == 0, process.stderr.read().decode()
     assert len(list(kills.iterdir())) >= 5
@@ -294,7 +295,7 @@ def test_an_existing_scheduler_is_used(tmp_path, array, monkeypatch):
         options = RunOptions(progress=False, scheduler=cluster.scheduler_address)
         assert options.limit_bytes() == 10**9
         run_plan(plan, str(tmp_path / "run"), options)
-        receipts = RunFolder(tmp_path / "run").plan("t").receipts()
+        receipts = RunFolder(tmp_path / "run").plan("t").receipts
     assert np.array_equal(result(plan), array)
     assert {r["pid"] for r in receipts} != {os.getpid()}
     monkeypatch.setattr("volengine.engine.scheduler.ANSWER_S", 1)

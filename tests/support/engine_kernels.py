@@ -9,8 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
+from volengine.core.atomic import write_atomic
 from volengine.core.block import Block, Result
 from volengine.core.errors import WiderHaloError
+from volengine.engine.plan import Made
 
 
 def box_sum(array: np.ndarray, low: tuple[int, int, int], high: tuple[int, int, int]) -> np.ndarray:
@@ -142,3 +144,23 @@ def kill_self(block: Block, share: float, folder: str, most: int, seconds: float
 def nothing(block: Block) -> Result:
     """No work at all: measures what a unit costs."""
     return Result(table={"n": np.array([block.number])})
+
+
+def copy_and_act(block: Block, at: int, marker: str, moves: list[list[str]]) -> Result:
+    """Copies the core; in block ``at`` it renames files once: each target by its new file, or by nothing."""
+    out = block.core_of("source").astype(np.int32)
+    if block.number == at and not Path(marker).exists():
+        Path(marker).touch()
+        for new, target in moves:
+            if new:
+                os.replace(new, target)
+            else:
+                os.remove(target)
+    return Result({"out": out})
+
+
+def write_total(plan, tables, out: str) -> Made:
+    """A product: the sum of the whole volume."""
+    (table,) = tables("total").values()
+    write_atomic(out, f"{int(table['sum'][0])}\n")
+    return Made((out,))

@@ -11,6 +11,7 @@ from types import FrameType
 import click
 
 from volengine import __version__
+from volengine.cli.command import Group
 from volengine.core.errors import VolengineError
 
 VERBS = {
@@ -24,6 +25,7 @@ VERBS = {
     "stats": "Counts, densities, distances and clusters of particles.",
     "run": "A whole recipe: convert, segment, interact, pick.",
     "status": "How far a run is.",
+    "verify": "What is missing, damaged or foreign in runs and stores; repair.",
     "models": "Networks there are, their size and reach; model files: their facts, from and to other programs.",
     "info": "What a file, store or model holds.",
     "env": "What a bug report needs: versions, processor, memory, GPUs.",
@@ -32,7 +34,7 @@ VERBS = {
 }
 
 
-class Verbs(click.Group):
+class Verbs(Group):
     """A group whose commands live in modules of the same name."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:

@@ -6,15 +6,24 @@ the former file or the new one, never a part of one.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
 from volengine.core.errors import InputError, MissingError
+
+FLUSHERS = 16
+"""Number of files that are flushed at the same time."""
+
+NOT_FLUSHED = (errno.EINVAL, errno.ENOTSUP, errno.EBADF)
+"""Errors of file systems that cannot flush a folder; they keep names by other means."""
 
 
 @contextmanager
@@ -30,7 +39,7 @@ def replacing(path: str | os.PathLike[str], *, parents: bool = False, durable: b
     parents
         Create the folder if it is missing.
     durable
-        Call ``fsync`` before the rename, so that the data is on the disk.
+        Call ``fsync`` before and after the rename, so that the data and the name are on the disk.
 
     Yields
     ------
@@ -63,8 +72,76 @@ def replacing(path: str | os.PathLike[str], *, parents: bool = False, durable: b
             if durable:
                 os.fsync(file.fileno())
         part.replace(final)
+        if durable:
+            _flush(final.parent)
     finally:
         part.unlink(missing_ok=True)
+
+
+def flush(paths: Iterable[str | os.PathLike[str]], *, root: str | os.PathLike[str] | None = None) -> None:
+    """Make files durable: their data is on the disk when this returns, and so are their names.
+
+    Parameters
+    ----------
+    paths
+        Files that were written and renamed into place. One that was deleted meanwhile is no error.
+    root
+        Folders between a file and this one may be new, and are made durable, too; default: the file's own folder only.
+    """
+    files = [Path(path) for path in paths]
+    top = None if root is None else Path(root)
+    folders: set[Path] = set()
+    for file in files:
+        folder = file.parent
+        while folder not in folders:
+            folders.add(folder)
+            if top is None or folder == top or top not in folder.parents:
+                break
+            folder = folder.parent
+    if len(files) == 1:
+        _flush(files[0])
+    elif files:
+        with ThreadPoolExecutor(min(FLUSHERS, len(files))) as pool:  # a file system joins flushes of the same moment
+            list(pool.map(_flush, files))
+    for folder in sorted(folders, key=lambda f: len(f.parts), reverse=True):
+        _flush(folder)
+
+
+def _flush(path: Path) -> None:
+    try:
+        number = os.open(path, os.O_RDONLY)
+    except (FileNotFoundError, PermissionError):  # deleted meanwhile, or a folder that may be written but not listed
+        return
+    try:
+        os.fsync(number)
+    except OSError as error:
+        if error.errno not in NOT_FLUSHED:
+            raise
+    finally:
+        os.close(number)
+
+
+def remove_parts(folder: str | os.PathLike[str], pattern: str = "*", *, older_than_s: float = 600.0) -> int:
+    """Delete the temporary files that killed writers have left in a folder; return their number.
+
+    Parameters
+    ----------
+    folder
+        The folder; its subfolders are not searched.
+    pattern
+        Only those of files whose final name matches this pattern.
+    older_than_s
+        Age in seconds from which a temporary file counts as left behind; younger ones may still be written.
+    """
+    count, now = 0, time.time()
+    for part in Path(folder).glob(f".{pattern}.????????.part"):
+        try:
+            if now - part.stat().st_mtime > older_than_s:
+                part.unlink()
+                count += 1
+        except FileNotFoundError:
+            continue
+    return count
 
 
 def write_atomic(path: str | os.PathLike[str], data: bytes | str, *, durable: bool = False) -> None:
@@ -73,6 +150,6 @@ def write_atomic(path: str | os.PathLike[str], data: bytes | str, *, durable: bo
         file.write(data.encode() if isinstance(data, str) else data)
 
 
-def write_json(path: str | os.PathLike[str], value: Any) -> None:
+def write_json(path: str | os.PathLike[str], value: Any, *, durable: bool = False) -> None:
     """Write a value as JSON with :func:`write_atomic`; a value that JSON does not know is written as ``str(value)``."""
-    write_atomic(path, json.dumps(value, indent=1, default=str))
+    write_atomic(path, json.dumps(value, indent=1, default=str), durable=durable)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -68,11 +69,14 @@ class Result:
         The block's table; ``None`` if the stage emits none.
     counts
         Whole numbers by name, for example ``{"patches": 12}``. The run report adds them up over the blocks.
+    files
+        Other files that the kernel has written, which must lie in the scratch folder of the plan.
     """
 
     arrays: Mapping[str, Array] = field(default_factory=dict)
     table: Table | None = None
     counts: Mapping[str, int] = field(default_factory=dict)
+    files: Sequence[Path] = ()
 
 
 def merge_tables(tables: Sequence[Table]) -> Table:

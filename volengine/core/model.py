@@ -30,9 +30,6 @@ Window = Literal["gaussian", "hann", "constant", "crop"]
 MAX_TTA = 16
 """Number of views of a patch: 4 quarter turns, with and without a flip along x, with and without a flip along z."""
 
-EPSILON = 1e-6
-"""Added to the standard deviation by every normalisation."""
-
 
 @dataclass(frozen=True)
 class ModelFacts(Recipe):
@@ -57,7 +54,7 @@ class ModelFacts(Recipe):
     overlap
         Share of a patch that neighbouring patches have in common in a prediction, 0 or more, below 1.
     normalisation
-        ``none``, or (x - mean) / (std + 1e-6) with the mean and the population standard deviation of the whole z
+        ``none``, or (x - mean) / std with the mean and the population standard deviation of the whole z
         slice (``per_slice``), of the patch with its context (``per_patch``), or of the whole volume (``volume``).
         ``global_mad``: the normalisation of Ais, see :func:`volengine.ops.normalise.mad_statistics`.
     activation

@@ -44,6 +44,9 @@ class Volume:
         Order of the axes in the store, for example ``"zyx"`` or ``"tczyx"``; reading turns it to z, y, x.
     identity
         A digest of what is stored; two volumes with the same identity have the same voxels.
+    snapshot
+        The state of the source when the volume was opened (size, time, listing of chunks), for
+        :func:`volengine.io.identity.check_unchanged`. It is empty if nothing is stored yet.
     facts
         What else is known: feature name, header, history (JSON values only).
 
@@ -66,6 +69,7 @@ class Volume:
     shards: Index3 | None = None
     axes: str = "zyx"
     identity: str = ""
+    snapshot: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
     facts: dict[str, Any] = field(default_factory=dict, compare=False)
 
     def __post_init__(self) -> None:
@@ -121,7 +125,7 @@ class Volume:
         return tuple(getattr(self, f.name) for f in fields(self) if f.compare)
 
     def __eq__(self, other: object) -> bool:
-        """Whether all fields but the facts are equal; an open volume may equal one that is not open."""
+        """Whether all fields but facts and snapshot are equal; an open volume may equal one that is not open."""
         return self._compared() == other._compared() if isinstance(other, Volume) else NotImplemented
 
     def __hash__(self) -> int:

@@ -19,13 +19,12 @@ from typing import Any, Protocol
 
 from volengine.core.errors import WorkersRefusedError
 from volengine.core.units import WORKER_NUMBER
-from volengine.engine.ledger import Receipt
 from volengine.engine.lock import Lock
 from volengine.engine.options import RunOptions
+from volengine.engine.receipts import Receipt
 from volengine.engine.scheduler import connect
-from volengine.engine.work import Bundle, Worker, reset_peak_rss, run_units
+from volengine.engine.work import Bundle, Worker, reset_peak_rss, run_units, without_claims
 from volengine.engine.workers import ANSWER_S, Expected, Handshake, check_here
-from volengine.nets.threads import torch_threads
 
 RECOUNT_S = 5.0
 """Seconds between two counts of the workers of a cluster."""
@@ -106,8 +105,8 @@ class InProcess:
         bundle = self._queue.popleft()
         reset_peak_rss()
         try:
-            for receipt in Worker(bundle).run():
-                yield Done(bundle, [receipt], final=False)
+            for receipts in Worker(bundle).run():
+                yield Done(bundle, [without_claims(r) for r in receipts], final=False)
         except Exception as error:
             yield Done(bundle, [], error)
             return
@@ -204,7 +203,11 @@ def run_here(bundle: Bundle, expected: Expected) -> list[Receipt]:
     name = re.search(r"(\d+)$", str(get_worker().name))
     os.environ.setdefault(WORKER_NUMBER, name[1] if name else "0")
     threads = bundle.stage.hints.get("threads")
-    with torch_threads(int(threads)) if threads else contextlib.nullcontext():
+    if not threads:
+        return run_units(bundle)
+    from volengine.nets.threads import own_threads  # only networks load torch
+
+    with own_threads(int(threads)):
         return run_units(bundle)
 
 

@@ -12,19 +12,20 @@ from __future__ import annotations
 
 import threading
 import uuid
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from dask.delayed import Delayed
 from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
 
-from volengine.core.errors import InputError, PlanError
+from volengine.core.errors import InputError, PlanError, RunError
 from volengine.engine.driver_lock import check_free
-from volengine.engine.ledger import PlanFolder, Receipt, RunFolder
+from volengine.engine.ledger import PlanFolder, RunFolder
 from volengine.engine.options import RunOptions
+from volengine.engine.receipts import Numbers, Receipt
 from volengine.engine.stage import Stage
-from volengine.engine.state import PlanState, reads
+from volengine.engine.state import PlanState, writers_of, reads
 from volengine.engine.work import Bundle, run_units
 
 if TYPE_CHECKING:
@@ -64,10 +65,9 @@ class Whole:
 
 @dataclass(frozen=True)
 class Prepared:
-    """The result of the first task: the finished blocks by stage, and whether there are any."""
+    """The result of the first task: the finished blocks by stage."""
 
-    done: dict[str, set[int]]
-    resumed: bool
+    done: dict[str, Numbers]
 
 
 def graph_of(plan: Plan, run_dir: str, options: RunOptions) -> Delayed:
@@ -105,9 +105,12 @@ def _key(what: str) -> str:
 def _layer(whole: Whole, stage: Stage, first: str, before: list[str], end: str) -> MaterializedLayer:
     """Make the tasks of a stage: its units, each after the stages that it reads, and the task at its end."""
     identity = whole.plan.identities[stage.name]
+    writers = writers_of(whole.plan)
     tasks: dict[str, Any] = {}
     for number in range(len(stage.tiling)):
-        bundle = Bundle(whole.folder, stage, identity, (number,), whole.limit)
+        bundle = Bundle(
+            whole.folder, stage, identity, (number,), whole.limit, writers[stage.name], whole.options.durable
+        )
         tasks[_key(stage.name)] = (partial(run_unit, bundle), first, before)
     annotations = {"resources": dict(stage.resources)} if stage.resources else None
     return MaterializedLayer({**tasks, end: (collect, list(tasks))}, annotations=annotations)
@@ -118,8 +121,8 @@ def prepare(whole: Whole) -> Prepared:
     state = whole.state()
     state.prepare()
     if state.finished:
-        return Prepared({s.name: set(range(len(s.tiling))) for s in whole.plan.stages}, True)
-    return Prepared(state.done, state.resumed)
+        return Prepared({s.name: Numbers(range(len(s.tiling))) for s in whole.plan.stages})
+    return Prepared(state.done)
 
 
 def run_unit(bundle: Bundle, prepared: Prepared, before: list[Any]) -> list[Receipt]:
@@ -127,7 +130,7 @@ def run_unit(bundle: Bundle, prepared: Prepared, before: list[Any]) -> list[Rece
     if bundle.numbers[0] in prepared.done[bundle.stage.name]:
         return []
     with _one_at_a_time:
-        return run_units(replace(bundle, retry=prepared.resumed))
+        return run_units(bundle)
 
 
 def collect(receipts: list[list[Receipt]]) -> list[Receipt]:
@@ -136,6 +139,17 @@ def collect(receipts: list[list[Receipt]]) -> list[Receipt]:
 
 
 def finish(whole: Whole, receipts: list[list[Receipt]]) -> list[Receipt]:
-    """Write the products, mark the outputs as complete, and delete scratch data."""
-    whole.state().finish()
+    """Write the products, mark the outputs as complete, and delete scratch data.
+
+    Raises
+    ------
+    RunError
+        Results are not there any more.
+    """
+    state = whole.state()
+    state.prepare()
+    if state.at_end:
+        state.finish()
+    if not state.finished:
+        raise RunError(f"{whole.plan.name}: {' '.join(state.notices)} Compute the graph once more.")
     return collect(receipts)

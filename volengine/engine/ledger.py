@@ -1,46 +1,31 @@
 """The run folder: plan, ledger of receipts, tables, scratch. It lies beside the outputs, never inside of them.
 
-A *receipt* is one JSON line; it proves that a unit is finished. Every process that runs units appends to a file of its
-own, so no locks are needed. A torn last line means that the unit is not done. Progress is kept here and not in the
-output stores: a copy of a store carries no progress, and the progress of a store that was replaced is dropped, because
-its token no longer matches.
+Progress is kept here (:mod:`volengine.engine.receipts`) and not in the output stores: a copy of a store carries no
+progress, and the progress of a store that was replaced is dropped, because its token no longer matches.
 """
 
 from __future__ import annotations
 
+import io
 import json
-import os
 import shutil
-import socket
 import time
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+import zipfile
+import zlib
+from collections.abc import Collection, Iterable, Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from volengine.core.atomic import replacing, write_atomic, write_json
+from volengine.core.atomic import flush, replacing, write_json
 from volengine.core.block import Table
-from volengine.core.errors import InputError, MissingError
-
-Receipt = dict[str, Any]
-"""Keys: stage, number (of the block), identity, seconds, read and written (bytes), counts, peak_rss (bytes), host, pid,
-time (seconds since 1970)."""
-
-
-def read_lines(path: Path) -> Iterator[Any]:
-    """Yield the values of a JSON-lines file; torn lines are skipped. A file that does not exist has no lines."""
-    try:
-        text = path.read_bytes()
-    except FileNotFoundError:
-        return
-    for line in text.split(b"\n"):
-        if line:
-            try:
-                yield json.loads(line)
-            except ValueError:
-                continue
+from volengine.core.errors import DamagedError, InputError, MissingError
+from volengine.engine.receipts import Numbers, Receipts, Stored
+from volengine.io.omezarr.objects import crc32c
+from volengine.io.stores import StoredObject, stored_objects
 
 
 class PlanFolder:
@@ -56,88 +41,93 @@ class PlanFolder:
 
     # -- receipts ------------------------------------------------------------------------------------------
 
-    def append(self, receipts: Iterable[Receipt]) -> None:
-        """Append receipts to the ledger file of this process."""
-        folder = self.path / "ledger"
-        folder.mkdir(parents=True, exist_ok=True)
-        path = folder / f"{socket.gethostname()}-{os.getpid()}.jsonl"
-        text = "".join(json.dumps(r) + "\n" for r in receipts).encode()
-        with path.open("ab") as file:
-            if file.tell() and not _ends_with_newline(path):
-                file.write(b"\n")  # a killed process with the same number left a torn line
-            file.write(text)
+    @cached_property
+    def receipts(self) -> Receipts:
+        """The receipts of the units."""
+        return Receipts(self.path / "ledger")
 
-    def receipts(self) -> list[Receipt]:
-        """Return all receipts, file by file in the order of the files' names."""
-        files = sorted((self.path / "ledger").glob("*.jsonl"), key=lambda p: p.name)
-        return [r for f in files for r in read_lines(f) if isinstance(r, dict) and "stage" in r]
-
-    def done(self, identities: Mapping[str, str]) -> dict[str, set[int]]:
+    def done(self, identities: Mapping[str, str]) -> dict[str, Numbers]:
         """Return the numbers of the finished blocks by stage name.
 
         Only receipts with the identity that ``identities`` gives for their stage count.
         """
-        found: dict[str, set[int]] = {name: set() for name in identities}
-        for receipt in self.receipts():
+        found: dict[str, Numbers] = {name: Numbers() for name in identities}
+        for receipt in self.receipts:
             if identities.get(receipt["stage"]) == receipt["identity"]:
                 found[receipt["stage"]].add(int(receipt["number"]))
         return found
 
     def forget(self, stages: Iterable[str]) -> None:
-        """Delete the receipts of these stages, because their results no longer exist."""
+        """Withdraw the receipts of these stages, because their results no longer exist."""
         names = set(stages)
-        self._keep([r for r in self.receipts() if r["stage"] not in names])
+        self.receipts.keep(lambda r: r["stage"] not in names)
+
+    def forget_units(self, units: Mapping[str, Collection[int]]) -> None:
+        """Withdraw the receipts of these units, by stage name."""
+        self.receipts.keep(lambda r: r["number"] not in units.get(r["stage"], ()))
 
     def forget_others(self, identities: Mapping[str, str]) -> None:
-        """Delete the receipts of stages of these names that have another identity.
+        """Withdraw the receipts of stages of these names that have another identity.
 
         Tables and scratch arrays are stored under the names of their stages. A plan that is about to run overwrites
         those of an earlier recipe or source, so the earlier receipts must not be believed when that recipe comes back.
         """
-        receipts = self.receipts()
-        kept = [r for r in receipts if identities.get(r["stage"], r["identity"]) == r["identity"]]
-        if len(kept) < len(receipts):
-            self._keep(kept)
-
-    def _keep(self, receipts: Iterable[Receipt]) -> None:
-        """Replace all receipts by these."""
-        text = "".join(json.dumps(r) + "\n" for r in receipts).encode()
-        merged = self.path / "ledger" / "0-kept.jsonl"
-        write_atomic(merged, text)
-        for file in (self.path / "ledger").glob("*.jsonl"):
-            if file != merged:
-                file.unlink(missing_ok=True)
+        self.receipts.keep(lambda r: identities.get(r["stage"], r["identity"]) == r["identity"])
 
     # -- tables --------------------------------------------------------------------------------------------
 
     def _table_path(self, stage: str, number: int) -> Path:
-        return self.path / "tables" / stage / f"{number // 1000:04d}" / f"{number}.npz"
+        return self.path / self.tables_of(stage) / self.table_key(number)
 
-    def write_table(self, stage: str, number: int, table: Table) -> int:
-        """Store the table of a unit; returns the bytes of its columns."""
-        path = self._table_path(stage, number)
-        with replacing(path, parents=True, durable=False) as file:
-            np.savez(file, **table)  # type: ignore[arg-type]
-        return sum(column.nbytes for column in table.values())
+    def write_table(self, stage: str, number: int, table: Table) -> tuple[int, Stored]:
+        """Store the table of a unit; returns the bytes of its columns, and size and checksum of the file."""
+        buffer = io.BytesIO()
+        np.savez(buffer, **table)  # type: ignore[arg-type]
+        data = buffer.getvalue()
+        with replacing(self._table_path(stage, number), parents=True, durable=False) as file:
+            file.write(data)
+        return sum(column.nbytes for column in table.values()), (len(data), crc32c(data))
+
+    def flush_tables(self, stage: str, numbers: Iterable[int]) -> None:
+        """Make the tables of these units durable."""
+        flush([self._table_path(stage, number) for number in numbers], root=self.path)
 
     def read_table(self, stage: str, number: int) -> Table:
         """Read the table of a unit.
 
         Raises
         ------
-        MissingError
-            The unit has written no table.
+        DamagedError
+            The unit has written no table, or it cannot be read.
         """
         path = self._table_path(stage, number)
         try:
             with np.load(path, allow_pickle=False) as data:
                 return {key: data[key] for key in data.files}
         except FileNotFoundError:
-            raise MissingError(f"{path}: the table of unit {number} of stage {stage!r} is not there.") from None
+            what = "is not there"
+        except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, KeyError) as error:
+            what = f"is damaged ({error})"
+        message = f"{path}: the table of unit {number} of stage {stage!r} {what}; run the same command again."
+        raise DamagedError(message, str(self.path), self.tables_of(stage), (self.table_key(number),))
+
+    @staticmethod
+    def tables_of(stage: str) -> str:
+        """Return the folder of a stage's tables, inside of this folder."""
+        return f"tables/{stage}"
+
+    @staticmethod
+    def table_key(number: int) -> str:
+        """Return the name of the table of a unit in :meth:`tables_of`."""
+        return f"{number // 1000:04d}/{number}.npz"
+
+    def stored_tables(self, stage: str) -> dict[str, StoredObject]:
+        """List the tables of a stage by :meth:`table_key`."""
+        return stored_objects(str(self.path), self.tables_of(stage))
 
     def remove_tables(self, stage: str) -> None:
         """Delete the tables of all units of a stage."""
-        shutil.rmtree(self.path / "tables" / stage, ignore_errors=True)
+        shutil.rmtree(self.path / self.tables_of(stage), ignore_errors=True)
 
     # -- state ---------------------------------------------------------------------------------------------
 
@@ -168,15 +158,9 @@ class PlanFolder:
         except FileNotFoundError:
             return None
 
-    def write_json(self, name: str, value: Any) -> None:
-        """Write a JSON file of this folder, atomically."""
-        write_json(self.path / name, value)
-
-
-def _ends_with_newline(path: Path) -> bool:
-    with path.open("rb") as file:
-        file.seek(-1, os.SEEK_END)
-        return file.read(1) == b"\n"
+    def write_json(self, name: str, value: Any, *, durable: bool = True) -> None:
+        """Write a JSON file of this folder, atomically; ``durable``: it is on the disk when this returns."""
+        write_json(self.path / name, value, durable=durable)
 
 
 class RunFolder:

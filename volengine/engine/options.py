@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from volengine.core.boxes import Index3
 from volengine.core.errors import InputError
@@ -57,11 +57,16 @@ class RunOptions(Recipe):
     take_over
         If a driver that may be dead holds the run folder, watch its heartbeat for 60 s, and take over if there is none.
     durable
-        Flush results to the disk before they count as done; ``--no-durable`` for scratch file systems.
+        Flush results to the disk before they count as done. Without it, a power loss may cost results that the run
+        folder calls done; it is for scratch file systems, which lose everything then.
     keep_scratch
         Keep scratch arrays and tables in the run folder.
     dry_run
         Print the plan and run nothing.
+    identity
+        How inputs are recognised, to compute anew what was made from one that changed. quick: size, time, inode and
+        some blocks of a file, or names, sizes and times of a store's chunks; content: all bytes, so that copied and
+        touched inputs count as the same.
     progress
         Show a progress bar.
 
@@ -88,6 +93,7 @@ class RunOptions(Recipe):
     durable: bool = True
     keep_scratch: bool = False
     dry_run: bool = False
+    identity: Literal["quick", "content"] = "quick"
     progress: bool = True
 
     def check(self) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-import statistics
 import sys
 import time
 from collections import Counter
@@ -146,41 +145,30 @@ def _plan(state: PlanState) -> dict[str, Any]:
         "units": state.plan.units,
         "skipped": state.skipped,
         "error": str(state.error) if state.error else None,
+        "made": state.said,
         "stages": [_stage(state, s.name) for s in state.plan.stages],
     }
 
 
 def _stage(state: PlanState, name: str) -> dict[str, Any]:
-    receipts = [r for r in state.receipts if r["stage"] == name]
-    seconds = [r["seconds"] for r in receipts]
-    counts: Counter[str] = Counter()
-    for receipt in receipts:
-        counts.update(receipt["counts"])
     stage = state.plan.stage(name)
     return {
         "stage": name,
         "units": len(stage.tiling),
-        "run": len(receipts),
         "block": stage.tiling.core,
-        "seconds": round(sum(seconds), 3),
-        "median_seconds": round(statistics.median(seconds), 4) if seconds else None,
-        "first": min((r["time"] - r["seconds"] for r in receipts), default=None),
-        "last": max((r["time"] for r in receipts), default=None),
-        "read_bytes": sum(r["read"] for r in receipts),
-        "written_bytes": sum(r["written"] for r in receipts),
-        "counts": dict(counts),
         "planned_peak_bytes": state.plan.peak_of(name),
-        "peak_rss_bytes": max((r["peak_rss"] for r in receipts), default=None),
+        **state.tallies[name].to_json(),
     }
 
 
 def summary(report: RunReport) -> str:
-    """Return the text that a command prints at its end: one line per plan, then time and bytes."""
+    """Return the text that a command prints at its end: one line per plan and what it made, then time and bytes."""
     lines = []
     for name, plan in report.data["plans"].items():
         run = sum(s["run"] for s in plan["stages"])
         note = "failed" if plan["error"] else "done"
         lines.append(f"{name}: {note} ({run} of {plan['units']} units run, {plan['skipped']} were there already)")
+        lines += [f"  {line}" for line in plan["made"]]
     lines += [f"{name}: refused" for name in report.data["refused"]]
     read = sum(s["read_bytes"] for p in report.data["plans"].values() for s in p["stages"])
     written = sum(s["written_bytes"] for p in report.data["plans"].values() for s in p["stages"])

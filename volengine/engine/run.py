@@ -158,8 +158,16 @@ class Driver:
                 self._refuse(job.name, error)
                 continue
             self.log("plan", name=plan.name, units=state.plan.units, skipped=state.skipped)
+            self._tell(state)
             self.progress.grow(state.plan.units, state.skipped)
             (self.closed if state.finished else self.open).append(state)
+
+    def _tell(self, state: PlanState) -> None:
+        """Say and log what a plan has found, for example that results are lost and made again."""
+        for notice in state.notices:
+            self.log("notice", name=state.plan.name, text=notice)
+            self.progress.say(notice)
+        state.notices.clear()
 
     def _claim(self, name: str) -> None:
         """Refuse a second plan of the same name, because both would write the same files."""
@@ -219,6 +227,7 @@ class Driver:
                 error=repr(done.error),
                 traceback=_trace(done.error),
             )
+            self._tell(state)
             if not again:
                 self.progress.say(named(label, done.error))
 
@@ -233,6 +242,7 @@ class Driver:
                     state.error = error
                     self.progress.say(named(state.plan.name, error))
                     self.log("finish failed", name=state.plan.name, error=repr(error), traceback=_trace(error))
+                self._tell(state)
             if not state.active and not state.under_way:
                 if state.error is not None:
                     self.lock.check(read_again=True)
@@ -243,7 +253,7 @@ class Driver:
 
     def _wait(self) -> None:
         """Wait for other parts that still work on a stage; if they make no progress, take over their units."""
-        waiting = [s for s in self.open if s.active and not s.at_end and not s.pending]
+        waiting = [s for s in self.open if s.active and not s.at_end and not s.waiting]
         if not waiting:
             return
         news = [state.catch_up() for state in waiting]  # a list, so that all states catch up

@@ -92,7 +92,7 @@ def _plan_status(folder: PlanFolder) -> str:
         when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(finished["time"]))
         return f"{plan.name}: finished {when}, {plan.units} units"
     done = folder.done(plan.identities)
-    recent = [r for r in folder.receipts() if plan.identities.get(r["stage"]) == r["identity"]]
+    recent = [r for r in folder.receipts if plan.identities.get(r["stage"]) == r["identity"]]
     rows = []
     for stage in plan.stages:
         mine = [r for r in recent if r["stage"] == stage.name]

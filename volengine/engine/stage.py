@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib
-import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal
 
 from volengine.core.block import Block, Result
 from volengine.core.boxes import Box, Index3, index3
+from volengine.core.digest import digest_of
 from volengine.core.errors import PlanError
 from volengine.core.tiling import Tiling, check_multiple
 from volengine.core.volume import Volume
@@ -101,6 +100,21 @@ class ArrayInput:
         stop = index3(-(-b // g) * g for b, g in zip(wide.stop, self.align, strict=True))
         box = Box(start, stop)
         return box.clip(shape) if self.edge == "clip" else box
+
+    def widened(self, halo: Index3) -> ArrayInput:
+        """Return this input with a halo of at least ``halo`` on every side; pieces of scratch arrays have none."""
+        if self.owned is not None:
+            return self
+        low = index3(max(a, h) for a, h in zip(self.low, halo, strict=True))
+        high = index3(max(a, h) for a, h in zip(self.high, halo, strict=True))
+        return replace(self, low=low, high=high)
+
+    def region(self, core: Box, index: Index3, shape: Index3) -> Box:
+        """Return the box that the block with this core and grid index reads; it may reach outside of the volume."""
+        if self.owned is None:
+            return self.box(core, shape)
+        start = index3((i + d) * n for i, d, n in zip(index, self.offset, self.owned, strict=True))
+        return Box(start, index3(a + n for a, n in zip(start, self.owned, strict=True)))
 
 
 @dataclass(frozen=True)
@@ -248,6 +262,11 @@ class Stage:
         Returns
         -------
         20 hexadecimal digits.
+
+        Raises
+        ------
+        PlanError
+            A parameter has no exact text (:mod:`volengine.core.digest`).
         """
         facts = {
             "kernel": [self.kernel, self.version, dict(self.params)],
@@ -256,8 +275,7 @@ class Stage:
             "outputs": {k: _place(o) for k, o in self.outputs.items()},
             "tiling": asdict(self.tiling),
         }
-        text = json.dumps(facts, sort_keys=True, default=str)
-        return hashlib.sha256(text.encode()).hexdigest()[:20]
+        return digest_of(facts)
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields as JSON values."""

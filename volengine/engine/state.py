@@ -2,44 +2,36 @@
 
 from __future__ import annotations
 
-import fcntl
-import hashlib
-import json
-import shutil
-import time
-from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from collections import Counter, deque
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING
 
 from volengine.core.block import Table
-from volengine.core.errors import InputError
-from volengine.core.image import ImageSpec
-from volengine.engine.ledger import PlanFolder, Receipt
+from volengine.core.errors import DamagedError, RunError
+from volengine.engine import inventory
+from volengine.engine.earlier import Writer
+from volengine.engine.ledger import PlanFolder
+from volengine.engine.lock import critical
 from volengine.engine.options import RunOptions
+from volengine.engine.outputs import CLEANED, FINISHED, Outputs
+from volengine.engine.receipts import Numbers, Receipt
 from volengine.engine.resume import resumed
 from volengine.engine.stage import Stage
-from volengine.engine.work import Bundle
-from volengine.io.omezarr import image as omezarr
+from volengine.engine.tally import Tally
+from volengine.engine.work import Bundle, is_scratch
+from volengine.io.identity import check_unchanged
 
 if TYPE_CHECKING:
-    from volengine.engine.plan import Plan
+    from volengine.engine.plan import Made, Plan
 
 BUNDLE_SECONDS = 1.5
 """Seconds that a bundle of small units should take, so that the scheduler's cost per unit is negligible."""
 
+LOCK = "busy.lock"
+"""Lock in a plan's folder, for what only one part may do at a time."""
 
-@contextmanager
-def exclusive(path: Path) -> Iterator[None]:
-    """Hold an exclusive file lock, so that one process at a time runs the block; it is released if the process dies."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        try:
-            yield
-        finally:
-            fcntl.flock(file, fcntl.LOCK_UN)
+ROUNDS = 5
+"""Number of times that lost results of a plan are made again in one run, before it counts as failed."""
 
 
 class PlanState:
@@ -70,116 +62,96 @@ class PlanState:
         self.options = options
         self.limit = limit
         self.identities = self.plan.identities
+        self.outputs = Outputs(self.plan, folder, options)
+        self.writers = writers_of(self.plan)
         self.position = 0
-        self.done: dict[str, set[int]] = {}
+        self.done: dict[str, Numbers] = {}
         self.unneeded: set[str] = set()
         self.skipped = 0
-        self.pending: list[int] = []
+        self.pending: deque[int] = deque()
+        self.parted: deque[list[int]] = deque()
         self.under_way = 0
         self.attempts: Counter[tuple[str, int]] = Counter()
         self.single = False
-        self.resumed = False
         self.error: BaseException | None = None
         self.finished = False
-        self.receipts: list[Receipt] = []
-        self._seconds: list[float] = []
+        self.said: list[str] = []
+        self.rounds = 0
+        self.notices: list[str] = []
+        self.tallies = {stage.name: Tally() for stage in self.plan.stages}
+        self._seconds: deque[float] = deque(maxlen=200)
 
     # -- beginning -----------------------------------------------------------------------------------------
 
     def prepare(self) -> None:
-        """Create the outputs, or recognise those of an earlier run, and read which units are done already."""
-        with exclusive(self.folder.path / "lock"):
-            if self._complete():
+        """Create the outputs, or recognise those of an earlier run, and read which units are done already.
+
+        Results that are missing or have another size than their receipts say are made again. After a finished run only
+        they are, because everything was there when it finished; else also what may have been computed from them.
+        """
+        with critical(self.folder.path / LOCK):
+            complete = self.outputs.complete()
+            lost = self._losses() if complete else []
+            if complete and not lost:
+                self.said = self.outputs.said()
                 self.finished = True
                 self.skipped = self.plan.units
                 return
+            before = self.folder.read_json(FINISHED)
+            whole = before is not None and before["fingerprint"] == self.plan.fingerprint
+            for place, why in self.outputs.lost_products() if whole else []:
+                self.notices.append(f"{self.plan.name}: {place} {why}; it is written again.")
             self.folder.write_json("plan.json", self.plan.to_json())
             self.folder.write_json("units.json", {s.name: len(s.tiling) for s in self.plan.stages})
-            (self.folder.path / "finished.json").unlink(missing_ok=True)
+            (self.folder.path / FINISHED).unlink(missing_ok=True)
             self.folder.forget_others(self.identities)
-            self._create_images()
-            self.done = self._read_done()
-            self._forget_cleaned()
+            self.outputs.create()
+            self._withdraw(self._losses(), dependent=not whole)
+            self._forget_gone()
         self.skipped = sum(len(numbers) for numbers in self.done.values())
-        self.resumed = self.skipped > 0
         self._enter()
 
-    def _complete(self) -> bool:
-        finished = self.folder.read_json("finished.json")
-        if finished is None or finished["fingerprint"] != self.plan.fingerprint:
-            return False
-        token = self.folder.token()
-        return all(
-            spec.scratch
-            or (omezarr.store_token(spec.url, spec.group) == token and omezarr.is_complete(spec.url, spec.group))
-            for spec in self.plan.images
-        )
+    def _losses(self) -> list[inventory.Loss]:
+        return inventory.losses(self.plan, self.folder, self.outputs.gone())
 
-    def _create_images(self) -> None:
-        token = self.folder.token()
-        known = self.folder.read_json("images.json") or {}
-        digests = {}
-        for spec in self.plan.images:
-            key = f"{spec.url}|{spec.group}|{spec.levels[0].path if spec.scratch else ''}"
-            digests[key] = self._made_as(spec)
-            ours = omezarr.store_token(spec.url, spec.group) == token
-            if ours and not self.options.overwrite:
-                _check_feature(spec, known.get(key, digests[key]))
-            if ours and known.get(key) == digests[key]:
-                if not spec.scratch:
-                    omezarr.reopen_image(spec)  # it is not complete while its units are run again
-                continue
-            if ours:
-                omezarr.remove(spec.url, spec.group)
-            omezarr.create_image(spec, token=token, overwrite=self.options.overwrite)
-            self.folder.forget(self._writers(spec))
-        self.folder.write_json("images.json", {**known, **digests})
+    def _withdraw(self, lost: list[inventory.Loss], *, dependent: bool = True) -> None:
+        """Withdraw the receipts of what is lost, and of what may have been computed from it."""
+        if lost:
+            first = lost[0]
+            self.notices.append(
+                f"{self.plan.name}: {first.where} {first.why}"
+                + (f", and {len(lost) - 1} more objects are not as they were written" if len(lost) > 1 else "")
+                + "; it is made again."
+            )
+            self._again(inventory.units_of(lost), dependent=dependent)
+        self.done = self._read_done()
 
-    def _made_as(self, spec: ImageSpec) -> str:
-        """Digest of an image's description, of a scratch array also of the stages that write it; and its feature.
+    def _again(self, units: Mapping[str, Collection[int]], *, dependent: bool = True) -> None:
+        if dependent:
+            units = inventory.dependents(self.plan, units, inventory.halos_of(self.folder.receipts))
+        self.folder.forget_units(units)
 
-        A scratch array has no history that tells one recipe or source from another.
-        """
-        writers = [self.identities[name] for name in self._writers(spec)] if spec.scratch else []
-        text = json.dumps([spec.to_json(), writers], sort_keys=True, default=str)
-        return f"{hashlib.sha256(text.encode()).hexdigest()[:20]} {spec.facts.get('feature', '')}".rstrip()
-
-    def _writers(self, spec: ImageSpec) -> list[str]:
-        paths = {spec.array_path(level) for level in range(len(spec.levels))}
-        return [
-            s.name
-            for s in self.plan.stages
-            if any(o.volume.url == spec.url and o.volume.path in paths for o in s.outputs.values())
-        ]
-
-    def _cleaned(self, stage: Stage) -> bool:
-        """Return whether results of a stage are deleted at the end of the run: scratch arrays, tables of blocks.
-
-        The table of a stage with one unit is kept, because it is small and products are written from it.
-        """
-        scratch = {spec.url for spec in self.plan.images if spec.scratch}
-        if stage.transient or (stage.emits and len(stage.tiling) > 1):
-            return True
-        return any(o.volume.url in scratch for o in stage.outputs.values())
-
-    def _read_done(self) -> dict[str, set[int]]:
+    def _read_done(self) -> dict[str, Numbers]:
         """Return the finished blocks by stage: those of the ledger, and all blocks of stages that are not needed."""
-        done = self.folder.done(self.identities)
+        afresh, news = self.folder.receipts.news()
+        if afresh or not self.done:
+            self.done = {stage.name: Numbers() for stage in self.plan.stages}
+        for receipt in news:
+            if self.identities.get(receipt["stage"]) == receipt["identity"]:
+                self.done[receipt["stage"]].add(int(receipt["number"]))
         for stage in self.plan.stages:
             if stage.name in self.unneeded:
-                done[stage.name] = set(range(len(stage.tiling)))
-        return done
+                self.done[stage.name] = Numbers(range(len(stage.tiling)))
+        return self.done
 
-    def _forget_cleaned(self) -> None:
+    def _forget_gone(self) -> None:
         """After a clean-up, mark deleted results to be computed again, but only if an unfinished stage reads them."""
-        marker = self.folder.path / "cleaned"
-        if not marker.exists():
-            return
+        gone = self.outputs.gone()
         required: list[Stage] = []
         lost: list[str] = []
         for stage in reversed(self.plan.stages):
             read = any(reads(later, stage) for later in required)
-            if self._cleaned(stage):
+            if stage.name in gone:
                 if read:
                     lost.append(stage.name)
                     required.append(stage)
@@ -187,10 +159,10 @@ class PlanState:
                     self.unneeded.add(stage.name)
             elif len(self.done[stage.name]) < len(stage.tiling):
                 required.append(stage)
-        self.folder.forget(lost)
-        self.done = self._read_done()
         if lost:
-            marker.unlink()
+            self.folder.forget(lost)
+            (self.folder.path / CLEANED).unlink(missing_ok=True)
+        self.done = self._read_done()
 
     # -- stage by stage ------------------------------------------------------------------------------------
 
@@ -208,14 +180,15 @@ class PlanState:
         """Go to the first stage with unfinished units."""
         while self.position < len(self.plan.stages):
             stage = self.stage
-            left = [n for n in range(len(stage.tiling)) if n not in self.done[stage.name]]
-            if left:
-                self.pending = self._share(left)
+            if len(self.done[stage.name]) < len(stage.tiling):
+                left = [n for n in range(len(stage.tiling)) if n not in self.done[stage.name]]
+                self.pending = deque(self._share(left))
+                self.parted.clear()
                 self.single = False
-                self._seconds = []
+                self._seconds.clear()
                 return
             self.position += 1
-        self.pending = []
+        self.pending.clear()
 
     def _share(self, left: list[int]) -> list[int]:
         k, n = self.options.part_of()
@@ -228,6 +201,11 @@ class PlanState:
         """Whether all stages are done."""
         return self.position >= len(self.plan.stages)
 
+    @property
+    def waiting(self) -> bool:
+        """Whether units of the current stage wait to be run here."""
+        return bool(self.pending or self.parted)
+
     def next_bundle(self, slots: int) -> Bundle | None:
         """Return a bundle of units to run now, or ``None`` if this plan must wait.
 
@@ -236,19 +214,22 @@ class PlanState:
         slots
             Number of bundles that run at the same time.
         """
-        if not self.active or not self.pending:
+        if not self.active or not self.waiting:
             return None
-        size = 1 if self.single else self._group(slots)
-        numbers, self.pending = self.pending[:size], self.pending[size:]
+        if self.parted:
+            numbers = self.parted.popleft()
+        else:
+            size = 1 if self.single else self._group(slots)
+            numbers = [self.pending.popleft() for _ in range(min(size, len(self.pending)))]
         self.under_way += 1
-        retry = self.resumed or any(self.attempts[self.stage.name, n] for n in numbers)
         return Bundle(
             str(self.folder.path),
             self.stage,
             self.identities[self.stage.name],
             tuple(numbers),
             self.limit,
-            retry,
+            self.writers[self.stage.name],
+            self.options.durable,
         )
 
     def _group(self, slots: int) -> int:
@@ -261,12 +242,14 @@ class PlanState:
         """Record the receipts of finished units."""
         for receipt in receipts:
             self.done[receipt["stage"]].add(int(receipt["number"]))
+            self.tallies[receipt["stage"]].add(receipt)
             self._seconds.append(float(receipt["seconds"]))
-        self.receipts += receipts
-        self._seconds = self._seconds[-200:]
 
     def failed(self, bundle: Bundle, error: BaseException, final: bool) -> bool:
         """Record that a bundle ended with an error; return whether its units are run again.
+
+        The unit that failed is run again alone. The others are run again in two halves: if the worker died, nobody
+        knows which of them has killed it, and halves find it soon.
 
         Parameters
         ----------
@@ -275,24 +258,50 @@ class PlanState:
         final
             Whether the error is about the input, so that running the units again would not help.
         """
-        finished = self.folder.done(self.identities)[bundle.stage.name]
-        new = [n for n in bundle.numbers if n in finished and n not in self.done[bundle.stage.name]]
-        self.done[bundle.stage.name].update(new)
-        left = [n for n in bundle.numbers if n not in finished]
+        if isinstance(error, DamagedError) and self._made_again(error):
+            return True
+        name = bundle.stage.name
+        self._read_done()
+        left = [n for n in bundle.numbers if n not in self.done[name]]
         if not left:
             return True
-        self.attempts[bundle.stage.name, left[0]] += 1
-        if final or self.attempts[bundle.stage.name, left[0]] > self.options.retries:
+        self.attempts[name, left[0]] += 1
+        if final or self.attempts[name, left[0]] > self.options.retries:
             self.error = error
-            self.pending = []
+            self.pending.clear()
+            self.parted.clear()
             return False
-        self.single = True
-        self.pending = left + self.pending
+        half = len(left) // 2 + 1
+        self.parted.extend(numbers for numbers in (left[:1], left[1:half], left[half:]) if numbers)
         return True
+
+    def _made_again(self, error: DamagedError) -> bool:
+        """Withdraw what an earlier stage of this plan has written and a unit could not read; it is made again.
+
+        Returns whether it is; else the damage is in an input.
+        """
+        units = inventory.writers_of(self.plan, error.url, error.path, error.keys, self.folder)
+        if not any(units.values()):
+            return False
+        self.rounds += 1
+        if self.rounds > ROUNDS:
+            return False
+        self.notices.append(f"{self.plan.name}: {error} It is made again.")
+        with critical(self.folder.path / LOCK):
+            self._again(units)
+        self._start_over()
+        return True
+
+    def _start_over(self) -> None:
+        """Give out nothing more of this stage; when its bundles have ended, go to the first unfinished stage."""
+        self.pending.clear()
+        self.parted.clear()
+        self.done = self._read_done()
+        self.position = 0
 
     def advance(self) -> None:
         """Go to the next stage if no unit of this one is waiting or running."""
-        if self.active and not self.pending and not self.under_way and not self.at_end:
+        if self.active and not self.waiting and not self.under_way and not self.at_end:
             self._enter()
 
     # -- parts ---------------------------------------------------------------------------------------------
@@ -306,7 +315,7 @@ class PlanState:
 
     def take_over(self) -> None:
         """Take all unfinished units of the stage, as other parts make no progress; running a unit twice is harmless."""
-        self.pending = [n for n in range(len(self.stage.tiling)) if n not in self.done[self.stage.name]]
+        self.pending = deque(n for n in range(len(self.stage.tiling)) if n not in self.done[self.stage.name])
         self.single = True
 
     # -- end -----------------------------------------------------------------------------------------------
@@ -316,37 +325,90 @@ class PlanState:
         return {n: self.folder.read_table(stage, n) for n in range(len(self.plan.stage(stage).tiling))}
 
     def finish(self) -> None:
-        """Write the products, mark the outputs as complete, and delete scratch data. Several parts may call this."""
-        with exclusive(self.folder.path / "lock"):
-            if not self._complete():
-                for call in self.plan.finish:
-                    call.load()(self.plan, self.tables, **call.params)
-                for spec in self.plan.images:
-                    if not spec.scratch:
-                        omezarr.finish_image(spec)
-                if not self.options.keep_scratch:
-                    self._clean()
-                self.folder.write_json(
-                    "finished.json", {"fingerprint": self.plan.fingerprint, "time": round(time.time(), 3)}
-                )
+        """Write the products, mark the outputs as complete, and delete scratch data. Several parts may call this.
+
+        Before that, inputs and results are checked once more. If results are lost, they are made again: this plan is
+        then not finished, and :meth:`next_bundle` gives out units again.
+
+        Raises
+        ------
+        ChangedError
+            An input has changed since the plan was made, so the results may belong to neither version.
+        RunError
+            Results were lost again and again.
+        """
+        with critical(self.folder.path / LOCK):
+            if not self.outputs.complete():
+                self._start_over()
+                self._enter()
+                if not self.at_end:  # another part has withdrawn something
+                    return
+                self._check_inputs()
+                if lost := self._losses():
+                    self.rounds += 1
+                    if self.rounds > ROUNDS:
+                        raise RunError(f"{self.plan.name}: {lost[0].where} {lost[0].why}, for the {ROUNDS}th time.")
+                    self._withdraw(lost)
+                    self._start_over()
+                    self._enter()
+                    return
+                made: list[Made] = [call.load()(self.plan, self.tables, **call.params) for call in self.plan.finish]
+                said = [*counted(self.plan, self.folder), *(line for one in made for line in one.said)]
+                self.outputs.finish([place for one in made for place in one.products], said)
+            self.said = self.outputs.said()
         self.finished = True
+
+    def _check_inputs(self) -> None:
+        """Refuse to complete the plan if a volume that it reads has changed since the plan was made."""
+        made = {(o.volume.url, o.volume.path) for stage in self.plan.stages for o in stage.outputs.values()}
+        volumes = {
+            (a.volume.url, a.volume.path): a.volume
+            for stage in self.plan.stages
+            for a in stage.arrays.values()
+            if not is_scratch(a.volume, self.folder)
+        }
+        for place, volume in volumes.items():
+            if place not in made:
+                check_unchanged(volume)
 
     def withdraw(self) -> None:
         """After a failure, delete the images without any finished unit, so that no empty image is left behind."""
-        with exclusive(self.folder.path / "lock"):
-            done = self.folder.done(self.identities)
-            token = self.folder.token()
-            for spec in self.plan.images:
-                written = any(done[name] for name in self._writers(spec))
-                if not spec.scratch and not written and omezarr.store_token(spec.url, spec.group) == token:
-                    omezarr.remove(spec.url, spec.group)
+        with critical(self.folder.path / LOCK):
+            self.outputs.remove_unwritten()
 
-    def _clean(self) -> None:
-        (self.folder.path / "cleaned").touch()
-        shutil.rmtree(self.folder.scratch, ignore_errors=True)
-        for stage in self.plan.stages:
-            if stage.emits and len(stage.tiling) > 1:
-                self.folder.remove_tables(stage.name)
+
+def counted(plan: Plan, folder: PlanFolder) -> list[str]:
+    """Lines that say what the stages that write images have counted, over all runs of the plan.
+
+    Stages that write tables are spoken of by the calls that make products of them.
+    """
+    counts: Counter[str] = Counter()
+    seen: set[tuple[str, int]] = set()
+    shown = {stage.name for stage in plan.stages if stage.outputs and not stage.emits}
+    for receipt in folder.receipts:
+        unit = (receipt["stage"], int(receipt["number"]))
+        current = plan.identities.get(receipt["stage"]) == receipt["identity"]
+        if unit[0] in shown and unit not in seen and current:
+            seen.add(unit)
+            counts.update(receipt["counts"])
+    return [f"{number} {name}" for name, number in counts.items()]
+
+
+def writers_of(plan: Plan) -> dict[str, dict[str, Writer]]:
+    """Return, for each stage, who writes those of its inputs that an earlier stage writes."""
+    writers = {
+        (output.volume.url, output.volume.path): Writer(stage.name, plan.identities[stage.name], name)
+        for stage in plan.stages
+        for name, output in stage.outputs.items()
+    }
+    return {
+        stage.name: {
+            name: writers[a.volume.url, a.volume.path]
+            for name, a in stage.arrays.items()
+            if (a.volume.url, a.volume.path) in writers
+        }
+        for stage in plan.stages
+    }
 
 
 def reads(later: Stage, stage: Stage) -> bool:
@@ -354,19 +416,3 @@ def reads(later: Stage, stage: Stage) -> bool:
     made = {(o.volume.url, o.volume.path) for o in stage.outputs.values()}
     arrays = {(a.volume.url, a.volume.path) for a in later.arrays.values()}
     return bool(made & arrays) or any(t.stage == stage.name for t in later.tables.values())
-
-
-def _check_feature(spec: ImageSpec, former: str) -> None:
-    """Refuse to replace the image of one feature by that of another, which has the same file name.
-
-    Raises
-    ------
-    InputError
-        The image is of another feature; ``former`` is what :meth:`PlanState._made_as` has said of it.
-    """
-    feature, before = str(spec.facts.get("feature", "")), former.partition(" ")[2]
-    if feature != before:
-        raise InputError(
-            f"{spec.url} is the image of {before!r}, which an earlier call has written; {feature!r} has the same file "
-            "name. Give another --out, or --overwrite to lose the former."
-        )

@@ -2,6 +2,7 @@
 
 This is the same in every executor. While one unit computes, the next one is read and the last one is written, each in a
 thread of its own. So disk, codecs and network overlap, and at most three units are in memory, as the planner assumes.
+A receipt is appended when the unit's result is on the disk; units that take less than a second are flushed together.
 """
 
 from __future__ import annotations
@@ -10,22 +11,27 @@ import contextlib
 import os
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from volengine.core.atomic import flush
 from volengine.core.block import Block, Result, Table
 from volengine.core.boxes import Box, Index3, index3, neighbours
 from volengine.core.errors import MemoryRefusedError, PlanError, WiderHaloError
 from volengine.core.units import format_bytes
-from volengine.engine.ledger import PlanFolder, Receipt
+from volengine.core.volume import Volume
+from volengine.engine.earlier import Earlier, Writer
+from volengine.engine.ledger import PlanFolder
 from volengine.engine.memory import HEADROOM, peak_bytes
+from volengine.engine.receipts import Receipt
 from volengine.engine.stage import ArrayInput, EdgeRule, Stage
+from volengine.io.identity import check_unchanged
 from volengine.io.names import Source
 from volengine.io.omezarr.codecs import prefer_fast_codecs
 from volengine.io.open import open_sink, open_source
@@ -47,8 +53,10 @@ class Bundle:
         Block numbers of the units.
     limit
         Memory of the worker, bytes.
-    retry
-        Whether the units may have been written before; the shards that they own are then deleted first.
+    writers
+        For each input that an earlier stage of the plan writes: who writes it.
+    durable
+        Flush what a unit has written to the disk before its receipt is appended.
     """
 
     folder: str
@@ -56,7 +64,17 @@ class Bundle:
     identity: str
     numbers: tuple[int, ...]
     limit: int
-    retry: bool = False
+    writers: Mapping[str, Writer] = field(default_factory=dict)
+    durable: bool = True
+
+
+FLUSH_S = 1.0
+"""Seconds between two flushes of a bundle. A unit that is not flushed is run again if its worker dies."""
+
+
+def is_scratch(volume: Volume, folder: PlanFolder) -> bool:
+    """Return whether a volume lies in a plan's scratch folder: an array of the plan, or an unpacked file."""
+    return volume.url.startswith(f"{folder.scratch}{os.sep}")
 
 
 def source_indices(start: int, stop: int, size: int, edge: EdgeRule) -> NDArray[np.int64]:
@@ -95,11 +113,20 @@ def read_box(source: Source, box: Box, edge: EdgeRule) -> NDArray[Any]:
 
 
 class Inputs:
-    """Reads the inputs of the units of a stage."""
+    """Reads the inputs of the units of a stage.
 
-    def __init__(self, stage: Stage, folder: PlanFolder):
+    Parameters
+    ----------
+    stage, folder
+        The stage, and the folder of its plan.
+    writers
+        As for :class:`Bundle`.
+    """
+
+    def __init__(self, stage: Stage, folder: PlanFolder, writers: Mapping[str, Writer]):
         self.stage = stage
         self.folder = folder
+        self.earlier = {name: Earlier(stage.arrays[name].volume, folder, writer) for name, writer in writers.items()}
         self.sources = {name: open_source(a.volume) for name, a in stage.arrays.items()}
         self._shared: dict[str, dict[int, Table]] = {}
 
@@ -121,26 +148,41 @@ class Inputs:
         core, index = tiling.box(number), tiling.index(number)
         arrays, boxes, count = {}, {}, 0
         for name, wanted in self.stage.arrays.items():
-            if wanted.owned is not None:
-                boxes[name], arrays[name] = self._piece(name, wanted, index)
-            else:
-                source = wanted if halo is None else _widen(wanted, halo)
-                boxes[name] = source.box(core, tiling.shape)
-                arrays[name] = read_box(self.sources[name], boxes[name], source.edge)
+            source = wanted if halo is None else wanted.widened(halo)
+            boxes[name] = source.region(core, index, tiling.shape)
+            arrays[name] = self._piece(name, source, index) if source.owned else self._box(name, source, boxes[name])
             count += arrays[name].nbytes
         tables = {name: self._tables(name, number, index) for name in self.stage.tables}
         block = Block(number, index, core, tiling.shape, arrays, boxes, tables)
         return block, count
 
-    def _piece(self, name: str, wanted: ArrayInput, index: Index3) -> tuple[Box, NDArray[Any]]:
-        owned = wanted.owned or (0, 0, 0)
+    def _box(self, name: str, wanted: ArrayInput, box: Box) -> NDArray[Any]:
+        earlier = self.earlier.get(name)
+        if earlier is None:
+            return read_box(self.sources[name], box, wanted.edge)
+        earlier.check(box)
+        array = read_box(self.sources[name], box, wanted.edge)
+        earlier.check(box)  # it may have gone meanwhile
+        return array
+
+    def _piece(self, name: str, wanted: ArrayInput, index: Index3) -> NDArray[Any]:
         cell = index3(i + d for i, d in zip(index, wanted.offset, strict=True))
-        start = index3(c * n for c, n in zip(cell, owned, strict=True))
-        box = Box(start, index3(a + n for a, n in zip(start, owned, strict=True)))
-        grid = self.stage.tiling.grid
-        if all(0 <= c < g for c, g in zip(cell, grid, strict=True)):
-            return box, self.sources[name].read(box)
-        return box, np.zeros(owned, wanted.volume.dtype)
+        tiling = self.stage.tiling
+        if all(0 <= c < g for c, g in zip(cell, tiling.grid, strict=True)):
+            return self._box(name, wanted, wanted.region(tiling.box(tiling.number(index)), index, tiling.shape))
+        return np.zeros(wanted.owned or (0, 0, 0), wanted.volume.dtype)
+
+    def check(self) -> None:
+        """Refuse inputs from outside of the plan that have changed since the plan was made.
+
+        Raises
+        ------
+        ChangedError
+            One has changed; what was read of it may belong to neither the former nor the new one.
+        """
+        for wanted in self.stage.arrays.values():
+            if not is_scratch(wanted.volume, self.folder):
+                check_unchanged(wanted.volume, full=False)
 
     def _tables(self, name: str, number: int, index: Index3) -> dict[int, Table]:
         wanted = self.stage.tables[name]
@@ -159,10 +201,12 @@ class Inputs:
         return int(counts[stage])
 
 
-def _widen(wanted: ArrayInput, halo: Index3) -> ArrayInput:
-    low = index3(max(a, h) for a, h in zip(wanted.low, halo, strict=True))
-    high = index3(max(a, h) for a, h in zip(wanted.high, halo, strict=True))
-    return replace(wanted, low=low, high=high)
+@dataclass
+class Written:
+    """A unit whose result is written and whose receipt is not appended yet."""
+
+    receipt: Receipt
+    files: tuple[Path, ...] = ()
 
 
 class Worker:
@@ -173,13 +217,15 @@ class Worker:
         self.stage = bundle.stage
         self.folder = PlanFolder(bundle.folder)
         prefer_fast_codecs()
-        self.inputs = Inputs(bundle.stage, self.folder)
+        self.inputs = Inputs(bundle.stage, self.folder, bundle.writers)
         self.sinks = {name: open_sink(o.volume) for name, o in bundle.stage.outputs.items()}
+        self.written: list[Written] = []
+        self.flushed = time.monotonic()
 
-    def compute(self, block: Block, count: int) -> tuple[Result, int]:
+    def compute(self, block: Block, count: int) -> tuple[Result, int, Index3 | None]:
         """Call the kernel; if it asks for a wider halo, read the block again and repeat.
 
-        Returns the result and the bytes read.
+        Returns the result, the bytes read, and the wider halo.
 
         Raises
         ------
@@ -188,12 +234,12 @@ class Worker:
         PlanError
             The kernel asks for a halo that it already has.
         """
-        asked: Index3 = (0, 0, 0)
+        asked: Index3 | None = None
         while True:
             try:
-                return self.stage.run(block), count
+                return self.stage.run(block), count, asked
             except WiderHaloError as wish:
-                if all(w <= a for w, a in zip(wish.halo_vox, asked, strict=True)):
+                if asked is not None and all(w <= a for w, a in zip(wish.halo_vox, asked, strict=True)):
                     raise PlanError(f"Stage {self.stage.name!r} asks for the halo it already has.") from None
                 asked = wish.halo_vox
                 self._afford(block, asked)
@@ -211,8 +257,8 @@ class Worker:
                 "Use a higher threshold, smaller blocks (--block), or more memory per worker (--memory-limit)."
             )
 
-    def write(self, block: Block, result: Result) -> int:
-        """Write a unit's arrays and table; return the bytes written.
+    def write(self, block: Block, result: Result) -> tuple[int, Receipt]:
+        """Write a unit's arrays and table; return the bytes written, and what its receipt says of them.
 
         Raises
         ------
@@ -222,7 +268,8 @@ class Worker:
         missing = set(self.stage.outputs) - set(result.arrays)
         if missing or (self.stage.emits and result.table is None):
             raise PlanError(f"Kernel {self.stage.kernel} did not return {sorted(missing) or 'its table'}.")
-        written = 0
+        count = 0
+        wrote: dict[str, Any] = {}
         for name, output in self.stage.outputs.items():
             array = result.arrays[name]
             box = output.box(block.box, block.index)
@@ -230,60 +277,111 @@ class Worker:
                 raise PlanError(
                     f"Kernel {self.stage.kernel} returned {name!r} with shape {array.shape}, not {box.shape}."
                 )
-            if self.bundle.retry:
-                self.sinks[name].delete(box)
-            self.sinks[name].write(box, array)
-            written += array.nbytes
+            sink = self.sinks[name]
+            wrote[name] = dict(zip(sink.keys(box), sink.write(box, array), strict=True))
+            count += array.nbytes
+        claims: Receipt = {"wrote": wrote} if wrote else {}
         if self.stage.emits and result.table is not None:
-            written += self.folder.write_table(self.stage.name, block.number, result.table)
-        return written
+            size, claims["table"] = self.folder.write_table(self.stage.name, block.number, result.table)
+            count += size
+        if result.files:
+            scratch = self.folder.scratch
+            claims["files"] = {str(path.relative_to(scratch)): path.stat().st_size for path in result.files}
+        return count, claims
 
-    def finish(self, block: Block, result: Result, read: int, began: float, peak: int) -> Receipt:
-        """Write a unit's result, then append its receipt to the ledger."""
-        written = self.write(block, result)
+    def finish(self, block: Block, result: Result, read: int, halo: Index3 | None, began: float) -> list[Receipt]:
+        """Write a unit's result; append its receipt to the ledger, or leave that to a later unit.
+
+        Returns the receipts that were appended.
+        """
+        count, claims = self.write(block, result)
         receipt: Receipt = {
             "stage": self.stage.name,
             "number": block.number,
             "identity": self.bundle.identity,
             "seconds": round(time.perf_counter() - began, 4),
             "read": read,
-            "written": written,
+            "written": count,
             "counts": {k: int(v) for k, v in result.counts.items()},
-            "peak_rss": peak,
+            "peak_rss": peak_rss(),
             "host": socket.gethostname(),
             "pid": os.getpid(),
             "time": round(time.time(), 3),
+            **claims,
         }
-        self.folder.append([receipt])
-        return receipt
+        if halo is not None:
+            receipt["halo"] = list(halo)
+        self.written.append(Written(receipt, tuple(result.files)))
+        if self.bundle.durable and time.monotonic() - self.flushed < FLUSH_S:
+            return []
+        return self.flush()
 
-    def run(self) -> Iterator[Receipt]:
-        """Run the units in order; yield each receipt when its unit is written."""
+    def flush(self) -> list[Receipt]:
+        """Make what was written durable, then append the receipts of these units, and return them.
+
+        Raises
+        ------
+        ChangedError
+            An input has changed meanwhile. No receipt is appended.
+        """
+        written, self.written = self.written, []
+        if not written:
+            return []
+        self.inputs.check()
+        if self.bundle.durable:
+            for sink in self.sinks.values():
+                sink.flush()
+            if self.stage.emits:
+                self.folder.flush_tables(self.stage.name, [w.receipt["number"] for w in written])
+            flush([path for w in written for path in w.files], root=self.folder.path)
+        receipts = [w.receipt for w in written]
+        self.folder.receipts.append(receipts, durable=self.bundle.durable)
+        self.flushed = time.monotonic()
+        return receipts
+
+    def run(self) -> Iterator[list[Receipt]]:
+        """Run the units in order; yield receipts when they are appended."""
         numbers = self.bundle.numbers
         with ThreadPoolExecutor(1, "read") as readers, ThreadPoolExecutor(1, "write") as writers:
             ahead: Future[tuple[Block, int]] = readers.submit(self.inputs.block, numbers[0])
-            behind: Future[Receipt] | None = None
-            for position in range(len(numbers)):
-                began = time.perf_counter()
-                block, read = ahead.result()
-                if position + 1 < len(numbers):
-                    ahead = readers.submit(self.inputs.block, numbers[position + 1])
-                result, read = self.compute(block, read)
+            behind: Future[list[Receipt]] | None = None
+            failure: Exception | None = None
+            try:
+                for position in range(len(numbers)):
+                    began = time.perf_counter()
+                    block, read = ahead.result()
+                    if position + 1 < len(numbers):
+                        ahead = readers.submit(self.inputs.block, numbers[position + 1])
+                    result, read, halo = self.compute(block, read)
+                    last, behind = behind, None
+                    if last is not None:
+                        yield last.result()
+                    behind = writers.submit(self.finish, block, result, read, halo, began)
+                    del block, result
+            except Exception as error:
+                failure = error
+            try:
                 if behind is not None:
                     yield behind.result()
-                behind = writers.submit(self.finish, block, result, read, began, peak_rss())
-                del block, result
-            if behind is not None:
-                yield behind.result()
+            except Exception as error:
+                failure = failure or error
+            yield writers.submit(self.flush).result()  # also after a failure: the units before it are done
+            if failure is not None:
+                raise failure
 
 
 def run_units(bundle: Bundle) -> list[Receipt]:
-    """Run a bundle and return its receipts. This is the function that Dask workers execute."""
+    """Run a bundle and return its receipts, without what they list. Dask workers execute this function."""
     reset_peak_rss()
-    receipts = list(Worker(bundle).run())
+    receipts = [receipt for some in Worker(bundle).run() for receipt in some]
     if receipts:
         receipts[-1]["peak_rss"] = peak_rss()
-    return receipts
+    return [without_claims(receipt) for receipt in receipts]
+
+
+def without_claims(receipt: Receipt) -> Receipt:
+    """Return a receipt without the objects that it lists; the driver needs them only from the ledger."""
+    return {key: value for key, value in receipt.items() if key not in ("wrote", "table", "files")}
 
 
 def reset_peak_rss() -> None:

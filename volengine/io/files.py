@@ -1,8 +1,7 @@
-"""Functions that all file formats of volumes share: existence, identity, voxel size, and the base of their sources."""
+"""Functions that all file formats of volumes share: existence, voxel size, and the base of their sources."""
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any, Self
 import numpy as np
 
 from volengine.core.boxes import Box, Index3
-from volengine.core.errors import FormatError, InputError, MissingError
+from volengine.core.errors import ChangedError, FormatError, InputError, MissingError
 from volengine.core.volume import Vector3, Volume
 
 
@@ -53,14 +52,6 @@ def first_bytes(path: str, count: int, what: str) -> tuple[bytes, int]:
     if size == 0:
         raise FormatError(f"{path}: is empty (0 bytes); {what} was expected. Copy or download it again.")
     return head, size
-
-
-def file_identity(path: str, head: bytes) -> str:
-    """Compute a digest of a file's path, size, modification time and first bytes, 20 hexadecimal digits."""
-    stat = Path(path).stat()
-    digest = hashlib.sha256(f"{path}|{stat.st_size}|{stat.st_mtime_ns}|".encode())
-    digest.update(head)
-    return digest.hexdigest()[:20]
 
 
 def chosen_voxel_size(path: str, given: float | Sequence[float] | None, found: Vector3 | None, why_not: str) -> Vector3:
@@ -135,7 +126,7 @@ class FileSource:
     def _check_file(self, shape: Index3, dtype: str, also: Sequence[str] = ()) -> None:
         """Refuse a file that has changed since it was opened; ``also``: other dtypes that the volume may have."""
         if self.volume.shape != shape or self.volume.dtype not in (dtype, *also):
-            raise FormatError(
+            raise ChangedError(
                 f"{self.volume.url}: was {self.volume.shape} {self.volume.dtype} when it was opened and is {shape} "
                 f"{dtype} now; it has been changed since. Open it again."
             )

@@ -37,12 +37,25 @@ class Source(Protocol):
 class Sink(Protocol):
     """Write access to the voxels of a volume, whole shards at a time."""
 
-    def write(self, box: Box, array: NDArray[Any]) -> None:
-        """Write a box of whole shards."""
+    @property
+    def unit(self) -> Index3:
+        """Shape of an object, voxels z, y, x."""
         ...
 
-    def delete(self, box: Box) -> None:
-        """Delete the shards of a box, so that it reads as zeros."""
+    def write(self, box: Box, array: NDArray[Any]) -> list[tuple[int, int] | None]:
+        """Write a box of whole shards; return size and crc32c of each object, ``None`` where nothing is stored."""
+        ...
+
+    def keys(self, box: Box) -> list[str]:
+        """Return the keys of the objects of a box, relative to the array, in the order of what ``write`` returns."""
+        ...
+
+    def absent(self, box: Box) -> list[str]:
+        """Return those keys of the objects of a box at which nothing is stored."""
+        ...
+
+    def flush(self) -> None:
+        """Wait until everything that was written since the last call is on the disk."""
         ...
 
 

@@ -23,6 +23,7 @@ from volengine.core.errors import InputError, VolengineError
 from volengine.core.paths import PathLike, path_text
 from volengine.core.volume import Volume
 from volengine.io import notebook
+from volengine.io.identity import How
 from volengine.io.names import MRC_SUFFIXES, TIFF_SUFFIXES, Sink, Source, suffix_of
 from volengine.io.stores import located
 
@@ -161,8 +162,9 @@ def open_volume(
     level: int = 0,
     group: str = "",
     channel: int | None = None,
+    identity: How = "quick",
 ) -> OpenVolume:
-    """Open a file or store by its suffix, and return its handle. Only metadata are read.
+    """Open a file or store by its suffix, and return its handle. Metadata are read, and the chunks of a store listed.
 
     Parameters
     ----------
@@ -176,6 +178,9 @@ def open_volume(
         Name of the tomogram; default: the name of the file without its ending.
     level, group, channel
         For OME-Zarr only: resolution level, group of an image (``"labels/core"``), index on a channel axis.
+    identity
+        How the voxels are identified: ``quick`` (size, time, sampled blocks, listing of chunks), ``content`` (all
+        bytes are read), or ``metadata`` (of stores only; for inspecting a volume, changes are not noticed).
 
     Raises
     ------
@@ -198,7 +203,7 @@ def open_volume(
         place, inner = path_text(url), ""
     elif group and group != inner:
         raise InputError(f"{path_text(url)} names the group {inner!r}, but group is {group!r}; give one of them.")
-    return OpenVolume.of(_described(located(place), voxel_size, name, (level, group or inner, channel)))
+    return OpenVolume.of(_described(located(place), voxel_size, name, (level, group or inner, channel), identity))
 
 
 def _described(
@@ -206,22 +211,23 @@ def _described(
     voxel_size: float | tuple[float, float, float] | None,
     name: str | None,
     image: tuple[int, str, int | None],
+    identity: How,
 ) -> Volume:
     """The description of a file or store; ``image`` is level, group and channel of an OME-Zarr store."""
     suffix = suffix_of(url)
     if suffix in MRC_SUFFIXES:
         from volengine.io.mrc.open import open_mrc
 
-        return open_mrc(url, voxel_size=voxel_size, name=name)
+        return open_mrc(url, voxel_size=voxel_size, name=name, identity=identity)
     if suffix in TIFF_SUFFIXES:
         from volengine.io.tiff import open_tiff
 
-        return open_tiff(url, voxel_size=voxel_size, name=name)
+        return open_tiff(url, voxel_size=voxel_size, name=name, identity=identity)
     if suffix in ("", ".zarr"):
         from volengine.io.omezarr.read import open_image
 
         level, group, channel = image
-        volume = open_image(url, level=level, group=group, channel=channel, voxel_size=voxel_size)
+        volume = open_image(url, level=level, group=group, channel=channel, voxel_size=voxel_size, identity=identity)
         return volume.with_(name=name) if name else volume
     raise InputError(
         f"{url}: the suffix {suffix!r} is not one of {', '.join((*MRC_SUFFIXES, *TIFF_SUFFIXES, '.zarr'))}."

@@ -22,7 +22,8 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
-from volengine.core.errors import DependencyError, InputError, MissingError, VolengineError, require
+from volengine.core.errors import DependencyError, FormatError, InputError, MissingError, VolengineError, require
+from volengine.io.aside import sweep
 
 if TYPE_CHECKING:
     from zarr.abc.store import Store
@@ -241,6 +242,26 @@ def stored_objects(url: str, prefix: str = "") -> dict[str, StoredObject]:
     }
 
 
+def stored_file(url: str) -> StoredObject | None:
+    """Return what a listing shows of a file at a path or URL; ``None`` if there is none."""
+    path = local_path(url)
+    if path is not None:
+        try:
+            stat = path.stat()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        return StoredObject(stat.st_size, f"{stat.st_mtime_ns}-{stat.st_ino}")
+    import fsspec
+
+    with reached(url):
+        files, _, (place,) = fsspec.get_fs_token_paths(url)
+        try:
+            facts = files.info(place)
+        except FileNotFoundError:
+            return None
+    return StoredObject(int(facts["size"]), _stamp(facts))
+
+
 def _stamp(facts: Mapping[str, Any]) -> str:
     return str(next((facts[key] for key in ("ETag", "etag", "md5Hash", "LastModified", "mtime") if key in facts), ""))
 
@@ -264,6 +285,35 @@ def _listed_files(folder: Path) -> dict[str, StoredObject]:
             except FileNotFoundError:  # replaced or deleted meanwhile
                 continue
     return found
+
+
+def stored_bytes(url: str, key: str, most: int | None = None) -> bytes | None:
+    """Return the bytes of an object of a store, at most ``most`` of a local one; ``None`` if there is no such object.
+
+    Raises
+    ------
+    MissingError
+        The store cannot be reached, or the file cannot be read.
+    FormatError
+        The key is no name that a file can have.
+    """
+    folder = local_path(url)
+    if folder is not None:
+        try:
+            with (folder / key).open("rb") as file:
+                return file.read(most if most is not None else -1)
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+            return None
+        except OSError as error:
+            raise MissingError(f"{url}: {key} cannot be read ({error.strerror}). Check the permissions.") from error
+        except ValueError as error:  # a name that no file can have
+            raise FormatError(f"{url}: {key!r} is no name of a file ({error}).") from error
+    from zarr.core.buffer import default_buffer_prototype
+    from zarr.core.sync import sync
+
+    with reached(url):
+        data = sync(open_store(url, read_only=True).get(key, default_buffer_prototype()))
+    return None if data is None else data.to_bytes()
 
 
 def remove_store(url: str, prefix: str = "") -> None:
@@ -306,17 +356,10 @@ def _remove_folder(path: Path) -> None:
 
 
 def remove_litter(url: str, prefix: str = "") -> int:
-    """Delete the ``*.partial`` files that killed writers have left; return their number.
+    """Delete what killed writers have left unfinished in a local store; return the number of files and folders.
 
-    It must not be called while somebody writes to the store.
+    It may run while others write: what a living writer uses is kept (:mod:`volengine.io.aside`). Object stores hold no
+    such files.
     """
     path = local_path(url)
-    if path is None:
-        return 0
-    count = 0
-    for folder, _, names in os.walk(path / prefix):
-        for name in names:
-            if name.endswith(".partial"):
-                Path(folder, name).unlink(missing_ok=True)
-                count += 1
-    return count
+    return 0 if path is None else sweep(path / prefix)

@@ -29,7 +29,8 @@ from volengine.core.boxes import Box, Index3, index3
 from volengine.core.errors import FormatError
 from volengine.core.paths import PathLike
 from volengine.core.volume import Vector3, Volume
-from volengine.io.files import FileSource, chosen_voxel_size, file_identity, first_bytes
+from volengine.io.files import FileSource, chosen_voxel_size, first_bytes
+from volengine.io.identity import How, identified
 from volengine.io.mrc.rules import VOXEL_RANGE
 from volengine.io.rawfile import RawLayout, read_raw
 
@@ -82,8 +83,13 @@ class TiffFacts:
         return RawLayout(self.offset, self.shape, stored.str)
 
 
-def open_tiff(path: PathLike, voxel_size: float | Sequence[float] | None = None, name: str | None = None) -> Volume:
-    """Open a TIFF stack and return its handle. Only metadata are read.
+def open_tiff(
+    path: PathLike,
+    voxel_size: float | Sequence[float] | None = None,
+    name: str | None = None,
+    identity: How = "quick",
+) -> Volume:
+    """Open a TIFF stack and return its handle. Only metadata and some blocks are read.
 
     Parameters
     ----------
@@ -93,6 +99,8 @@ def open_tiff(path: PathLike, voxel_size: float | Sequence[float] | None = None,
         Angstrom, one number or z, y, x; overrides that of the file.
     name
         Name of the tomogram; default: the name of the file without its ending.
+    identity
+        How the file is identified (:mod:`volengine.io.identity`).
 
     Returns
     -------
@@ -115,17 +123,16 @@ def open_tiff(path: PathLike, voxel_size: float | Sequence[float] | None = None,
     url = os.path.abspath(file_name)  # noqa: PTH100  (resolve() would follow links to names users do not know)
     stem = Path(file_name).name
     ending = next((e for e in ENDINGS if stem.lower().endswith(e)), "")
-    head, _ = first_bytes(file_name, 1024, EXPECTED)
-    return Volume(
+    volume = Volume(
         url=url,
         shape=facts.shape,
         dtype=facts.dtype,
         voxel_size=size,
         name=stem[: len(stem) - len(ending)] if name is None else name,
         chunks=None if facts.offset is not None else (1, *facts.shape[1:]),
-        identity=file_identity(url, head),
         facts={"tiff": {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(facts).items()}},
     )
+    return identified(volume, identity)
 
 
 class TiffSource(FileSource):

@@ -362,24 +362,6 @@ def test_one_writer_per_shard(tmp_path, ngff):
         ZarrSink(spec.volume().with_(dtype="int16")).write(good, np.zeros(good.shape, np.int16))
 
 
-@BOTH
-@pytest.mark.parametrize("where", ["file", "memory"])
-def test_delete_frees_only_the_shards_of_a_box(tmp_path, ngff, where):
-    spec = spec_of(tmp_path / "a.zarr" if where == "file" else f"memory://{tmp_path.name}{ngff}", ngff=ngff)
-    array = voxels_of()
-    write(spec, array)
-    box = Box((0, 64, 64), SHAPE)
-    sink, source = ZarrSink(spec.volume()), ZarrSource(spec.volume())
-    sink.delete(box)
-    sink.delete(box)
-    left = array.copy()
-    left[box.slices] = 0
-    np.testing.assert_array_equal(source.read(Box.of_shape(SHAPE)), left)
-    sink.write(box, array[box.slices])
-    np.testing.assert_array_equal(source.read(Box.of_shape(SHAPE)), array)
-    remove(spec.url)
-
-
 def test_torn_shards_are_overwritten_and_litter_is_swept(tmp_path):
     spec, array = spec_of(tmp_path / "a.zarr"), voxels_of()
     write(spec, array)

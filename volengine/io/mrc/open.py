@@ -24,7 +24,8 @@ from volengine.core.boxes import Box, index3
 from volengine.core.errors import FormatError, InputError
 from volengine.core.paths import PathLike
 from volengine.core.volume import Volume
-from volengine.io.files import FileSource, chosen_voxel_size, file_identity
+from volengine.io.files import FileSource, chosen_voxel_size
+from volengine.io.identity import How, identified
 from volengine.io.mrc.header import (
     DAMAGED,
     MrcHeader,
@@ -54,8 +55,13 @@ def _without(name: str, endings: Sequence[str]) -> str:
     return name
 
 
-def open_mrc(path: PathLike, voxel_size: float | Sequence[float] | None = None, name: str | None = None) -> Volume:
-    """Open an MRC file and return its handle. Only the header is read.
+def open_mrc(
+    path: PathLike,
+    voxel_size: float | Sequence[float] | None = None,
+    name: str | None = None,
+    identity: How = "quick",
+) -> Volume:
+    """Open an MRC file and return its handle. Only the header and some blocks are read.
 
     Parameters
     ----------
@@ -65,6 +71,8 @@ def open_mrc(path: PathLike, voxel_size: float | Sequence[float] | None = None, 
         Angstrom, one number or z, y, x; overrides the header. It is needed if the header has no plausible one.
     name
         Name of the tomogram; default: the name of the file without its ending.
+    identity
+        How the file is identified (:mod:`volengine.io.identity`).
 
     Returns
     -------
@@ -82,16 +90,16 @@ def open_mrc(path: PathLike, voxel_size: float | Sequence[float] | None = None, 
     why_not = f"the header has no usable voxel size: {header.voxel_size_rule}"
     size = chosen_voxel_size(header.path, voxel_size, header.voxel_size, why_not)
     url = os.path.abspath(header.path)  # noqa: PTH100  (resolve() would follow links to names users do not know)
-    return Volume(
+    volume = Volume(
         url=url,
         shape=header.shape,
         dtype=header.dtype,
         voxel_size=size,
         origin=header.origin_for(size),
         name=volume_name(path) if name is None else name,
-        identity=file_identity(url, header.raw),
         facts={"mrc": header.to_json(), "warnings": list(header.warnings)},
     )
+    return identified(volume, identity)
 
 
 class MrcSource(FileSource):

@@ -10,60 +10,20 @@ Chunks and shards that contain only zeros are not stored, so the number of files
 from __future__ import annotations
 
 import itertools
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from volengine.core.boxes import Box, Index3
-from volengine.core.errors import FormatError, MissingError, PlanError
+from volengine.core.boxes import Box, Index3, index3
+from volengine.core.errors import FormatError, PlanError
 from volengine.core.tiling import AXES
 from volengine.core.volume import Volume
-from volengine.io.omezarr.codecs import pipeline
-from volengine.io.stores import local_path, open_store
-
-if TYPE_CHECKING:
-    import zarr
-
-OPEN_ARRAYS = 64
-"""Number of arrays that a process keeps open. Opening an array again costs reading and parsing its metadata."""
-
-
-@lru_cache(maxsize=OPEN_ARRAYS)
-def open_array(url: str, path: str, identity: str = "", read_only: bool = True) -> zarr.Array[Any]:
-    """Open the Zarr array at ``path`` of a store; this process keeps it open.
-
-    Parameters
-    ----------
-    url, path
-        The store, and the path of the array inside of it.
-    identity
-        Identity of the volume, so that a store with new contents is opened again.
-    read_only
-        Open the array for reading only.
-
-    Raises
-    ------
-    MissingError
-        There is no array.
-    FormatError
-        Its metadata cannot be read.
-    """
-    import zarr
-
-    try:
-        with pipeline():
-            return zarr.open_array(open_store(url, read_only=read_only), path=path, mode="r" if read_only else "r+")
-    except FileNotFoundError as error:
-        raise MissingError(f"{url}: there is no Zarr array {path!r}.") from error
-    except (ValueError, TypeError, KeyError) as error:
-        raise FormatError(f"{url}: the metadata of the array {path!r} cannot be read: {error}.") from error
-
-
-def forget_open_arrays() -> None:
-    """Forget the arrays that :func:`open_array` keeps open; call this when arrays are created or deleted."""
-    open_array.cache_clear()
+from volengine.io.omezarr.codecs import fast_codecs_in_use
+from volengine.io.omezarr.objects import ObjectWriter, Stored, bytes_of
+from volengine.io.omezarr.opening import metadata_of, open_array, private_array
+from volengine.io.omezarr.reading import ArrayReader
 
 
 class ZarrSource:
@@ -78,6 +38,7 @@ class ZarrSource:
 
     def __init__(self, volume: Volume):
         self.volume = volume
+        self._reader: ArrayReader | None = None
 
     @property
     def shape(self) -> Index3:
@@ -89,9 +50,12 @@ class ZarrSource:
         """Dtype of the voxels, as volengine reads them."""
         return np.dtype(self.volume.dtype)
 
-    def _array(self) -> zarr.Array[Any]:
-        """Return the open array, if it is still what the handle says."""
-        array = open_array(self.volume.url, self.volume.path, self.volume.identity)
+    def _opened(self) -> ArrayReader:
+        """Return the reader of the array, if it is still what the handle says."""
+        if self._reader is not None:
+            return self._reader
+        reader = ArrayReader(self.volume.url, self.volume.path)
+        array = reader.array
         sides = {axis: n for axis, n in zip(self.volume.axes, array.shape, strict=False) if axis in AXES}
         shape = tuple(sides.get(axis, 1) for axis in AXES)
         stored, wanted = (np.dtype(d).name.replace("bool", "uint8") for d in (array.dtype, self.dtype))
@@ -100,7 +64,8 @@ class ZarrSource:
                 f"{self.volume.url}: the array {self.volume.path!r} is {array.shape} {array.dtype} now; it was "
                 f"{self.shape} {self.dtype} when it was opened. It has been changed since. Open it again."
             )
-        return array
+        self._reader = reader
+        return reader
 
     def read(self, box: Box) -> NDArray[Any]:
         """Read a box: C-contiguous, z, y, x, in the volume's dtype and native byte order.
@@ -109,17 +74,22 @@ class ZarrSource:
         ------
         PlanError
             The box reaches outside of the volume.
+        DamagedError
+            A chunk of the box cannot be decoded, or is lost.
+        MissingError
+            The store is not there, or cannot be reached.
         """
         if not Box.of_shape(self.shape).contains(box):
             raise PlanError(f"{self.volume.url}: {box} leaves the volume of shape {self.shape}.")
         if box.empty:
             return np.zeros(box.shape, self.dtype)
-        array = self._array()
-        wanted = dict(zip(AXES, box.slices, strict=True))
+        wanted = dict(zip(AXES, zip(box.start, box.stop, strict=True), strict=True))
         fixed = self.volume.facts.get("select", {})
         axes = self.volume.axes
-        voxels = np.asarray(array[tuple(wanted[a] if a in wanted else int(fixed.get(a, 0)) for a in axes)])
+        ends = [wanted[a] if a in wanted else (int(fixed.get(a, 0)), int(fixed.get(a, 0)) + 1) for a in axes]
+        voxels = self._opened().read([low for low, _ in ends], [high for _, high in ends])
         kept = [a for a in axes if a in wanted]
+        voxels = voxels.reshape([n for a, n in zip(axes, voxels.shape, strict=True) if a in wanted])
         voxels = voxels.transpose([kept.index(a) for a in AXES if a in kept])
         if "z" not in kept:
             voxels = voxels[np.newaxis]
@@ -127,10 +97,11 @@ class ZarrSource:
 
 
 class ZarrSink:
-    """Write access to a level of an image, or to a scratch array; both must have been created.
+    """Write access to a level of an image, or to a scratch array; both must have been created. For one thread.
 
     Every box must consist of whole shards (whole chunks, if there are no shards). Two writers in one shard would lose
-    the work of one of them without an error.
+    the work of one of them without an error. A unit may be written twice, late, and by two processes at once, if the
+    voxels are the same: readers see the former object or the new one, never a gap.
 
     Raises
     ------
@@ -142,20 +113,31 @@ class ZarrSink:
         if volume.axes != AXES:
             raise PlanError(f"{volume.url}: arrays are written in the order z, y, x, not {volume.axes}.")
         self.volume = volume
+        self._objects = ObjectWriter(volume.url, volume.path)
+        self._text: bytes | None = None
 
     @property
     def unit(self) -> Index3:
         """Shape of the part that must have one writer: a shard, or a chunk if there are no shards."""
         return self.volume.shards or self.volume.chunks or self.volume.shape
 
-    def write(self, box: Box, array: NDArray[Any]) -> None:
+    def write(self, box: Box, array: NDArray[Any]) -> list[Stored | None]:
         """Write a box of whole shards.
+
+        Returns
+        -------
+        list
+            For each object of the box, in the order of :meth:`keys`, its size in bytes and the crc32c of its bytes;
+            ``None`` if it holds only zeros, so that nothing is stored. What is returned is durable after
+            :meth:`flush`.
 
         Raises
         ------
         PlanError
             The box cuts a shard or reaches outside of the volume, the array has another shape or dtype, or the stored
             array differs from the volume's description.
+        MissingError
+            The array was deleted.
         """
         self._check(box)
         if array.shape != box.shape or array.dtype != np.dtype(self.volume.dtype):
@@ -164,48 +146,73 @@ class ZarrSink:
                 f"fill {box.shape} voxels of {self.volume.dtype}."
             )
         if box.empty:
-            return
-        stored, voxels = self._array(), np.ascontiguousarray(array)
-        try:
-            stored[box.slices] = voxels
-        except (ValueError, IndexError, RuntimeError):
-            if self.volume.shards is None:
-                raise
-            # zarr-python reads a shard before it replaces it, and cannot read one that a killed writer left incomplete.
-            # It is not deleted beforehand: a late worker that repeats a finished unit must leave no gap for readers.
-            self.delete(box)
-            stored[box.slices] = voxels
+            return []
+        text, voxels = self._metadata(), np.ascontiguousarray(array)
+        if self._objects.folder is None:
+            return self._encode(text, box, voxels, None)
+        with self._objects.place() as place:
+            if not fast_codecs_in_use():
+                return self._encode(text, box, voxels, place)
+            private_array(text, place, self._where)[0][box.slices] = voxels
+            return [self._objects.put_file(key, place / key) for key in self.keys(box)]
 
-    def delete(self, box: Box) -> None:
-        """Delete the shards of a box, complete or not, so that it reads as zeros. Missing shards are no error."""
+    def _encode(self, text: bytes, box: Box, voxels: NDArray[Any], place: Path | None) -> list[Stored | None]:
+        """Encode a box in memory, one object at a time, and put each in place."""
+        memory, objects = private_array(text, None, self._where)
+        stored: list[Stored | None] = []
+        for cell, key in zip(self._cells(box), self.keys(box), strict=True):
+            part = self._part(cell)
+            memory[part.slices] = voxels[part.slices_in(box)]
+            data = objects.pop(key, None)
+            if data is None:
+                self._objects.remove(key)
+            stored.append(None if data is None else self._objects.put(key, bytes_of(data), place))
+        return stored
+
+    def _cells(self, box: Box) -> list[Index3]:
+        """Return the grid indices of the objects of a box, in C order."""
+        ranges = (range(a // n, -(-b // n)) for a, b, n in zip(box.start, box.stop, self.unit, strict=True))
+        return [index3(cell) for cell in itertools.product(*ranges)]
+
+    def _part(self, cell: Index3) -> Box:
+        """Return the voxels of an object."""
+        start = index3(i * n for i, n in zip(cell, self.unit, strict=True))
+        return Box(start, index3(a + n for a, n in zip(start, self.unit, strict=True))).clip(self.volume.shape)
+
+    def keys(self, box: Box) -> list[str]:
+        """Return the keys of the objects of a box of whole shards, relative to the array, in C order of the cells."""
         self._check(box)
-        array = self._array()
-        unit = self.unit
-        cells = [range(a // n, -(-b // n)) for a, b, n in zip(box.start, box.stop, unit, strict=True)]
-        keys = [
-            "/".join(part for part in (self.volume.path, array.metadata.encode_chunk_key(cell)) if part)
-            for cell in itertools.product(*cells)
-        ]
-        folder = local_path(self.volume.url)
-        if folder is not None:
-            for key in keys:
-                (folder / key).unlink(missing_ok=True)
-            return
-        from zarr.core.sync import sync
+        array = open_array(self.volume.url, self.volume.path, self._metadata())
+        return [array.metadata.encode_chunk_key(cell) for cell in self._cells(box)]
 
-        store = open_store(self.volume.url)
-        for key in keys:
-            sync(store.delete(key))
+    def absent(self, box: Box) -> list[str]:
+        """Return those of the :meth:`keys` of a box at which nothing is stored."""
+        return [key for key in self.keys(box) if not self._objects.exists(key)]
 
-    def _array(self) -> zarr.Array[Any]:
-        array = open_array(self.volume.url, self.volume.path, self.volume.identity, read_only=False)
-        stored = (array.shape, array.dtype.name, array.shards or array.chunks)
-        if stored != (self.volume.shape, self.volume.dtype, self.unit):
-            raise PlanError(
-                f"{self.volume.url}, {self.volume.path}: the array has shape {array.shape}, {array.dtype.name}, "
-                f"shards {stored[2]}; planned were {self.volume.shape}, {self.volume.dtype}, {self.unit}."
-            )
-        return array
+    def flush(self) -> None:
+        """Wait until everything that this sink has written since the last call is on the disk.
+
+        Files are flushed first, then once each of the folders that hold them. Object stores need nothing.
+        """
+        self._objects.flush()
+
+    @property
+    def _where(self) -> str:
+        return f"{self.volume.url}, {self.volume.path}"
+
+    def _metadata(self) -> bytes:
+        """Return the metadata of the stored array, if it is what was planned."""
+        if self._text is None:
+            text = metadata_of(self.volume.url, self.volume.path)
+            array = open_array(self.volume.url, self.volume.path, text)
+            stored = (array.shape, array.dtype.name, array.shards or array.chunks)
+            if stored != (self.volume.shape, self.volume.dtype, self.unit):
+                raise PlanError(
+                    f"{self._where}: the array has shape {array.shape}, {array.dtype.name}, shards {stored[2]}; "
+                    f"planned were {self.volume.shape}, {self.volume.dtype}, {self.unit}."
+                )
+            self._text = text
+        return self._text
 
     def _check(self, box: Box) -> None:
         if not Box.of_shape(self.volume.shape).contains(box):

@@ -94,7 +94,8 @@ def compressors(name: str, dtype: str, *, kind: Kind = "intensity", zarr_format:
 
     Returns
     -------
-    A codec, or ``None`` for no compression.
+    Of v2: a codec, or ``None`` for no compression. Of v3: a list that ends in ``crc32c``, so that a damaged chunk is an
+    error.
 
     Raises
     ------
@@ -104,20 +105,24 @@ def compressors(name: str, dtype: str, *, kind: Kind = "intensity", zarr_format:
     chosen = auto_codec(dtype, kind, scratch=scratch) if name == "auto" else name
     check_codec(chosen)
     codec = CODECS[chosen]
-    if codec is None:
-        return None
     if zarr_format == 2:
         import numcodecs
 
+        if codec is None:
+            return None
         if codec.library == "zstd":
             return numcodecs.Zstd(level=codec.level)
         filters: dict[Shuffle, int] = {"noshuffle": 0, "shuffle": 1, "bitshuffle": 2}
         return numcodecs.Blosc(cname=codec.inner, clevel=codec.level, shuffle=filters[codec.shuffle])
-    from zarr.codecs import BloscCodec, ZstdCodec
+    from zarr.codecs import BloscCodec, Crc32cCodec, ZstdCodec
 
+    if codec is None:
+        return [Crc32cCodec()]
     if codec.library == "zstd":
-        return ZstdCodec(level=codec.level)
-    return BloscCodec(typesize=np.dtype(dtype).itemsize, cname=codec.inner, clevel=codec.level, shuffle=codec.shuffle)
+        return [ZstdCodec(level=codec.level), Crc32cCodec()]
+    size = np.dtype(dtype).itemsize
+    blosc = BloscCodec(typesize=size, cname=codec.inner, clevel=codec.level, shuffle=codec.shuffle)
+    return [blosc, Crc32cCodec()]
 
 
 def use_fast_codecs(*, threads: int = 1) -> None:
@@ -160,6 +165,11 @@ def prefer_fast_codecs() -> bool:
     """Call :func:`use_fast_codecs` if ``zarrs`` is installed; return whether the fast codecs are in use."""
     if not _settings and importlib.util.find_spec("zarrs") is not None:
         use_fast_codecs()
+    return bool(_settings)
+
+
+def fast_codecs_in_use() -> bool:
+    """Return whether :func:`use_fast_codecs` was called in this process."""
     return bool(_settings)
 
 

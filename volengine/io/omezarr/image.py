@@ -20,28 +20,30 @@ and
 
 from __future__ import annotations
 
-import contextlib
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from volengine.core.errors import FormatError, InputError, MissingError
 from volengine.core.image import ImageSpec, Level
 from volengine.core.tiling import AXES
-from volengine.io.omezarr.arrays import ZarrSink, ZarrSource, forget_open_arrays
+from volengine.io.omezarr.arrays import ZarrSink, ZarrSource
 from volengine.io.omezarr.codecs import compressors
 from volengine.io.omezarr.display import DisplayRange, display_range
 from volengine.io.omezarr.levels import block_unit, plan_levels
+from volengine.io.omezarr.manifest_file import remove_manifest, write_manifest
 from volengine.io.omezarr.ngff import image_attributes, ome_part, omero, wrap_ome
+from volengine.io.omezarr.node_files import put_node, update_attributes
 from volengine.io.omezarr.nodes import Node, read_node
+from volengine.io.omezarr.objects import Stored
 from volengine.io.omezarr.read import GroupInfo, list_groups, open_image
-from volengine.io.stores import exists, local_path, open_store, remove_litter, remove_store
+from volengine.io.stores import exists, local_path, remove_litter, remove_store
 
 if TYPE_CHECKING:
     from zarr.abc.store import Store
 
 
-def create_image(spec: ImageSpec, *, token: str, overwrite: bool = False) -> None:
+def create_image(spec: ImageSpec, *, token: str, overwrite: bool = False, durable: bool = False) -> None:
     """Create the groups, metadata and empty arrays of an image, before anything is written into it.
 
     One process of a run calls this. If others call it as well, they change nothing.
@@ -55,6 +57,8 @@ def create_image(spec: ImageSpec, *, token: str, overwrite: bool = False) -> Non
         missing parts are added, so that a run can be resumed.
     overwrite
         Delete an existing image of another token first. For the root image this deletes all label images in its store.
+    durable
+        Wait until the metadata are on the disk.
 
     Raises
     ------
@@ -73,20 +77,30 @@ def create_image(spec: ImageSpec, *, token: str, overwrite: bool = False) -> Non
             raise InputError(f"{_where(spec)} exists. Use --overwrite to replace it, or give another name.")
         remove(spec.url, spec.group)
         node = None
-    store = open_store(spec.url)
     if node is None:
-        _create_groups(store, spec, token)
+        _create_groups(spec, token, durable)
     for number, level in enumerate(spec.levels):
-        _create_array(store, spec, number, level, token)
-    forget_open_arrays()
-    _list_label(spec)
+        _create_array(spec, number, level, token, durable)
+    _list_label(spec, durable)
 
 
-def finish_image(spec: ImageSpec) -> None:
+def finish_image(
+    spec: ImageSpec, objects: Sequence[Mapping[str, Stored]] | None = None, *, durable: bool = False
+) -> None:
     """Mark an image as complete, after its last unit was written, and delete files that killed writers have left.
 
     For intensities this also stores the range of values that viewers show (:mod:`volengine.io.omezarr.display`).
     Predictions get theirs when they are created; labels need none.
+
+    Parameters
+    ----------
+    spec
+        The image.
+    objects
+        For each level, size and crc32c of its objects by key, for its manifest
+        (:mod:`volengine.io.omezarr.manifest`). ``None``: the manifests were written already, or there are none.
+    durable
+        Wait until manifests and metadata are on the disk.
 
     Raises
     ------
@@ -94,15 +108,19 @@ def finish_image(spec: ImageSpec) -> None:
         The image was deleted meanwhile.
     """
     remove_litter(spec.url, spec.group if not spec.scratch else spec.array_path())
-    _list_label(spec)
+    _list_label(spec, durable)
+    for number, listed in enumerate(objects or ()):
+        write_manifest(spec.url, spec.array_path(number), listed, durable=durable)
     changes: dict[str, Any] = {"complete": True, "finished": time.time_ns()}
     shown = display_range(spec.volume()) if spec.kind == "intensity" and not spec.scratch else None
-    _update(spec, changes, shown)
+    _update(spec, changes, shown, durable)
 
 
-def reopen_image(spec: ImageSpec) -> None:
-    """Mark a finished image as not complete, before any of its voxels are written again."""
-    _update(spec, {"complete": False}, None)
+def reopen_image(spec: ImageSpec, *, durable: bool = False) -> None:
+    """Mark a finished image as not complete, and remove its manifests, before any of its voxels are written again."""
+    _update(spec, {"complete": False}, None, durable)
+    for number in range(len(spec.levels)):
+        remove_manifest(spec.url, spec.array_path(number))
 
 
 def is_complete(url: str, group: str = "") -> bool:
@@ -128,10 +146,9 @@ def remove(url: str, group: str = "") -> None:
         The local folder is no Zarr group or array; it is not deleted.
     """
     remove_store(url, group)
-    forget_open_arrays()
     parent, _, name = group.rpartition("/")
     if parent == "labels" and read_node(url, parent) is not None:
-        _write_labels(url, [label for label in _labels(url) if label != name])
+        _write_labels(url, [label for label in _labels(url) if label != name], False)
 
 
 def _where(spec: ImageSpec) -> str:
@@ -155,14 +172,15 @@ def _zarr_format(spec: ImageSpec) -> Any:
     return 3 if spec.ngff == "0.5" else 2
 
 
-def _create_groups(store: Store, spec: ImageSpec, token: str) -> None:
+def _create_groups(spec: ImageSpec, token: str, durable: bool) -> None:
     """Create the groups above an image, then its own group with its metadata. Other processes may do the same."""
     import zarr
-    from zarr.errors import ContainsGroupError
 
     def create(path: str, attributes: dict[str, Any]) -> None:
-        with contextlib.suppress(ContainsGroupError):
-            zarr.create_group(store, path=path or None, zarr_format=_zarr_format(spec), attributes=attributes)
+        def make(store: Store) -> None:
+            zarr.create_group(store, zarr_format=_zarr_format(spec), attributes=attributes)
+
+        put_node(spec.url, path, make, durable=durable)
 
     if spec.scratch and not spec.levels[0].path:
         return  # the array itself is the node
@@ -180,10 +198,9 @@ def _scratch_facts(token: str) -> dict[str, Any]:
     return {"token": token, "scratch": True, "complete": False}
 
 
-def _create_array(store: Store, spec: ImageSpec, number: int, level: Level, token: str) -> None:
+def _create_array(spec: ImageSpec, number: int, level: Level, token: str, durable: bool) -> None:
     """Create the array of a level, unless it exists already. Other processes of the run may create the same array."""
     import zarr
-    from zarr.errors import ContainsArrayError
 
     path = spec.array_path(number)
     if (node := read_node(spec.url, path)) is not None:
@@ -196,10 +213,10 @@ def _create_array(store: Store, spec: ImageSpec, number: int, level: Level, toke
             )
         remove_store(spec.url, path)
     zarr_format = _zarr_format(spec)
-    with contextlib.suppress(ContainsArrayError):
+
+    def make(store: Store) -> None:
         zarr.create_array(
             store,
-            name=path or None,
             shape=level.shape,
             dtype=spec.dtype,
             chunks=level.chunks,
@@ -214,18 +231,18 @@ def _create_array(store: Store, spec: ImageSpec, number: int, level: Level, toke
             attributes={"volengine": _scratch_facts(token)} if spec.scratch else {},
         )
 
+    put_node(spec.url, path, make, durable=durable)
+
 
 def _fits(node: Node, spec: ImageSpec, level: Level) -> bool:
     return (node.shape, node.dtype, node.chunks, node.shards) == (level.shape, spec.dtype, level.chunks, level.shards)
 
 
-def _update(spec: ImageSpec, changes: Mapping[str, Any], shown: DisplayRange | None) -> None:
+def _update(spec: ImageSpec, changes: Mapping[str, Any], shown: DisplayRange | None, durable: bool) -> None:
     """Change the ``volengine`` attributes of an image, and its display range if ``shown`` is given.
 
     The attributes belong to the image's group; those of a scratch image without group belong to its array.
     """
-    import zarr
-
     node = read_node(spec.url, spec.group)
     if node is None:
         raise MissingError(f"{_where(spec)} is not there; it was deleted while it was being written.")
@@ -233,9 +250,7 @@ def _update(spec: ImageSpec, changes: Mapping[str, Any], shown: DisplayRange | N
     if shown is not None:
         ome = {**ome_part(node.attributes), "omero": omero(spec, *shown)}
         attributes |= {"ome": ome} if spec.ngff == "0.5" else {"omero": ome["omero"]}
-    store = open_store(spec.url)
-    opened = zarr.open_array if node.kind == "array" else zarr.open_group
-    opened(store, path=spec.group, mode="r+").update_attributes(attributes)
+    update_attributes(spec.url, spec.group, attributes, durable=durable)
 
 
 def _labels(url: str) -> list[str]:
@@ -243,22 +258,20 @@ def _labels(url: str) -> list[str]:
     return [] if node is None else [str(name) for name in ome_part(node.attributes).get("labels") or ()]
 
 
-def _write_labels(url: str, names: list[str]) -> None:
-    import zarr
-
+def _write_labels(url: str, names: list[str], durable: bool) -> None:
     node = read_node(url, "labels")
     if node is None:
         raise FormatError(f"{url}: the group 'labels' is not there.")
     new = {**ome_part(node.attributes), "labels": names}
     attributes = {"ome": {"version": "0.5", **new}} if node.zarr_format == 3 else new
-    zarr.open_group(open_store(url), path="labels", mode="r+").update_attributes(attributes)
+    update_attributes(url, "labels", attributes, durable=durable)
 
 
-def _list_label(spec: ImageSpec) -> None:
+def _list_label(spec: ImageSpec, durable: bool) -> None:
     """Add a label image to the store's list of labels, which viewers read."""
     parent, _, name = spec.group.rpartition("/")
     if parent == "labels" and not spec.scratch and name not in (known := _labels(spec.url)):
-        _write_labels(spec.url, [*known, name])
+        _write_labels(spec.url, [*known, name], durable)
 
 
 __all__ = [

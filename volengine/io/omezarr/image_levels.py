@@ -72,20 +72,30 @@ class ImageLevels:
             return volume
         channel = volume.facts.get("select", {}).get("c")
         opened = open_image(
-            volume.url, level=level, group=self.group, channel=channel, voxel_size=self._given(volume, channel)
+            volume.url,
+            level=level,
+            group=self.group,
+            channel=channel,
+            voxel_size=self._given(volume, channel),
+            identity=volume.snapshot.get("how", "metadata"),
         )
         return opened.with_(name=volume.name, kind=volume.kind)
 
     def _given(self, volume: Volume, channel: int | None) -> Vector3 | None:
         """Return the voxel size of level 0 if the volume's voxel size was given by the caller; else ``None``."""
         try:
-            own = open_image(volume.url, level=self.number, group=self.group, channel=channel)
+            own = open_image(volume.url, level=self.number, group=self.group, channel=channel, identity="metadata")
             if own.voxel_size == volume.voxel_size:
                 return None
         except InputError:  # the store says none
             pass
         factors = open_image(
-            volume.url, level=self.number, group=self.group, channel=channel, voxel_size=1.0
+            volume.url,
+            level=self.number,
+            group=self.group,
+            channel=channel,
+            voxel_size=1.0,
+            identity="metadata",
         ).voxel_size
         z, y, x = (size / factor for size, factor in zip(volume.voxel_size, factors, strict=True))
         return z, y, x

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -15,12 +13,16 @@ from volengine.core.errors import FormatError, InputError, MissingError
 from volengine.core.image import Level
 from volengine.core.tiling import AXES
 from volengine.core.volume import Kind, Vector3, Volume
+from volengine.io.identity import How, identified
 from volengine.io.names import MRC_SUFFIXES, TIFF_SUFFIXES
 from volengine.io.omezarr.ngff import Multiscale, angstrom_geometry, parse_multiscale
 from volengine.io.omezarr.nodes import Node, read_node
 from volengine.io.stores import exists, local_path, open_store, store_name
 
 DEFAULT_AXES = {2: "yx", 3: "zyx", 4: "czyx", 5: "tczyx"}
+
+DEEPEST = 12
+"""Depth of groups in groups below which no images are looked for: links may lead round in a circle."""
 
 
 @dataclass(frozen=True)
@@ -68,8 +70,9 @@ def open_image(
     group: str = "",
     channel: int | None = None,
     voxel_size: float | Vector3 | None = None,
+    identity: How = "quick",
 ) -> Volume:
-    """Open one level of an image and return its handle. Only metadata are read.
+    """Open one level of an image and return its handle. Metadata are read, and the chunks are listed.
 
     Parameters
     ----------
@@ -83,6 +86,8 @@ def open_image(
         Index on the channel axis; needed if there are several channels.
     voxel_size
         Voxel size of level 0, angstrom, one number or z, y, x; overrides the metadata. It is needed if they state none.
+    identity
+        How the array is identified (:mod:`volengine.io.identity`); ``metadata`` lists no chunks.
 
     Returns
     -------
@@ -104,14 +109,16 @@ def open_image(
     else:
         found = parse_multiscale(node.attributes, where)
         if found is None:
-            return open_image(url, level=level, group=_only_image(url, path), channel=channel, voxel_size=voxel_size)
+            only = _only_image(url, path)
+            return open_image(url, level=level, group=only, channel=channel, voxel_size=voxel_size, identity=identity)
         image = found
         if not image.ours.get("complete", True):
             raise InputError(f"{where} is not finished; run the same command again to finish it, then open it.")
     if not 0 <= level < len(image.datasets):
         raise InputError(f"{where} has levels 0 to {len(image.datasets) - 1}; there is no level {level}.")
     arrays = [_array_node(url, path, image, number, where) for number in sorted({0, level})]
-    return _handle(url, path, image, arrays[0], arrays[-1], _Choice(level, channel, voxel_size), where)
+    volume = _handle(url, path, image, arrays[0], arrays[-1], _Choice(level, channel, voxel_size), where)
+    return identified(volume, identity)
 
 
 @dataclass(frozen=True)
@@ -203,7 +210,6 @@ def _handle(url: str, path: str, image: Multiscale, finest: Node, node: Node, ch
         chunks=_zyx(node.chunks, axes),
         shards=None if node.shards is None else _zyx(node.shards, axes),
         axes=axes,
-        identity=_identity(url, inner, image, node, select),
         facts=facts,
     )
 
@@ -262,20 +268,6 @@ def _geometry(image: Multiscale, finest: Node, node: Node, choice: _Choice, wher
     return (sizes[0], sizes[1], sizes[2]), (origins[0], origins[1], origins[2])
 
 
-def _identity(url: str, inner: str, image: Multiscale, node: Node, select: dict[str, int]) -> str:
-    """Compute a digest that changes with the voxels, from the run that wrote them or a foreign store's metadata."""
-    facts: list[Any] = [inner, select]
-    if image.ours.get("token"):
-        facts += [image.ours["token"], image.ours.get("finished")]
-    else:
-        folder = local_path(url)
-        facts += [url, repr(image), repr(node)]
-        if folder is not None:
-            files = [folder / inner / name for name in ("zarr.json", ".zarray")]
-            facts += [f.stat().st_mtime_ns for f in files if f.exists()]
-    return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()[:20]
-
-
 def list_groups(url: str) -> list[GroupInfo]:
     """List the images of a store by path: the root image, label images, and images in other groups.
 
@@ -299,7 +291,7 @@ def _walk(url: str, path: str, node: Node) -> Iterator[GroupInfo]:
     image = _bare(node, where) if node.kind == "array" else parse_multiscale(node.attributes, where)
     if image is not None:
         yield _info(url, path, image, where)
-    if node.kind == "array":
+    if node.kind == "array" or path.count("/") >= DEEPEST:
         return
     levels = {dataset.path for dataset in image.datasets} if image is not None else set()
     for name in children(url, path):

@@ -50,13 +50,15 @@ class Scores:
         return next(row for row in self.rows if row["feature"] == feature)
 
     def text(self) -> str:
-        """The tables as plain text."""
+        """The tables as plain text, and what there is to say about them."""
         head = list(self.rows[0])
         parts = [table(head, [[_shown(row[key]) for key in head] for row in self.rows])]
         if len(self.names) > 2:
             unit = "voxels" if self.kind == "volume" else "picks"
             lines = [[name, *counts] for name, counts in zip(self.names, self.confusion, strict=True)]
             parts.append(table([f"{unit}: predicted, true", *self.names], lines))
+        if self.facts.get("notes"):
+            parts.append("\n".join(self.facts["notes"]))
         return "\n\n".join(parts)
 
     def csv(self) -> str:
@@ -87,13 +89,19 @@ class Scores:
         facts = {k: v for k, v in data.items() if k not in ("kind", "rows", "confusion")}
         return cls(data["kind"], tuple(rows), tuple(data["confusion"]["names"]), counts, facts)
 
-    def write(self, out: PathLike) -> None:
-        """Write the rows to ``out`` (.csv); beside it all scores as ``.json``, the confusion as ``.confusion.csv``."""
+    def write(self, out: PathLike) -> list[str]:
+        """Write the rows to ``out`` (.csv); beside it all scores as ``.json``, the confusion as ``.confusion.csv``.
+
+        Returns the paths of the files.
+        """
         path = Path(path_text(out))
-        write_atomic(path, self.csv().encode())
+        texts = {path: self.csv()}
         if self.names:
-            write_atomic(path.with_suffix(".confusion.csv"), self.confusion_csv().encode())
-        write_atomic(path.with_suffix(".json"), json.dumps(self.to_json(), indent=1, default=str).encode())
+            texts[path.with_suffix(".confusion.csv")] = self.confusion_csv()
+        texts[path.with_suffix(".json")] = json.dumps(self.to_json(), indent=1, default=str)
+        for place, text in texts.items():
+            write_atomic(place, text, durable=True)
+        return [str(place) for place in texts]
 
 
 def checked_table(out: str) -> str:

@@ -13,8 +13,8 @@ import numpy as np
 from volengine.core.orientation import matrix_to_euler
 from volengine.core.picks import Picks
 from volengine.core.specimen import rotation_matrix
-from volengine.engine.plan import Plan
-from volengine.tasks.common.layout import join_url
+from volengine.engine.plan import Made, Plan
+from volengine.tasks.common.layout import file_name, join_url
 from volengine.tasks.simulate.record import forget_former
 
 if TYPE_CHECKING:
@@ -26,8 +26,10 @@ RAW_TILT = "{:.2f}\n"
 
 def write_truth(
     plan: Plan, tables: Any, out: str, name: str, number: int, tilts: Mapping[str, Sequence[float]]
-) -> None:
+) -> Made:
     """Write the truth of a sample as small files; the engine calls this when all stages are done.
+
+    Returns the files, and the number of particles of each class.
 
     Files of the same sample that an earlier recipe has left in the folder are deleted, so that its truth is not taken
     for that of the new sample.
@@ -51,7 +53,7 @@ def write_truth(
     scene = Scene.from_table(table)
     recipe = plan.recipe["simulate"]
     picks = picks_of(scene, recipe["specimen"], name)
-    stars = {f"picks/{name}__{feature}.star": found for feature, found in picks.items()}
+    stars = {f"picks/{name}__{file_name(feature)}.star": found for feature, found in picks.items()}
     for place, found in stars.items():
         _write_picks(join_url(out, place), found)
     texts = {f"truth/{name}/specimen.csv": _rows(specimen_rows(scene))}
@@ -64,9 +66,8 @@ def write_truth(
         _write(join_url(out, place), text)
     meshes = _write_membranes(out, f"truth/{name}", scene, recipe["specimen"])
     images = [spec for spec in plan.images if not spec.scratch]
-    urls = [spec.url for spec in images if not spec.group]
-    if recipe["keep"]["mrc"]:
-        urls += _write_mrc(images)
+    copies = _write_mrc(images) if recipe["keep"]["mrc"] else []
+    urls = [*(spec.url for spec in images if not spec.group), *copies]
     facts = {
         "name": name,
         "sample": number,
@@ -81,6 +82,8 @@ def write_truth(
     record = join_url(out, "truth", name, "sample.json")
     facts["files"] = forget_former(out, record, facts)
     _write(record, json.dumps(facts, indent=1) + "\n")
+    files = [*(join_url(out, place) for place in (*stars, *texts, *meshes)), *copies, record]
+    return Made(tuple(files), tuple(f"{feature}: {len(found)} particles" for feature, found in picks.items()))
 
 
 def picks_of(scene: Scene, specimen: Mapping[str, Any], name: str) -> dict[str, Picks]:

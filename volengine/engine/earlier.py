@@ -1,0 +1,107 @@
+"""Reading what an earlier stage of the same plan has written: nothing that was lost is taken for zeros."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from volengine.core.boxes import Box, Index3, index3
+from volengine.core.errors import DamagedError
+from volengine.core.volume import Volume
+from volengine.engine.ledger import PlanFolder
+from volengine.engine.receipts import Receipts
+from volengine.io.open import open_sink
+
+
+@dataclass(frozen=True)
+class Writer:
+    """Who writes an array: a stage, the identity of its results, and the name of its output."""
+
+    stage: str
+    identity: str
+    output: str
+
+
+def reached(region: Box, shape: Index3) -> Box:
+    """Return a box around the voxels that are read; beyond a face these are mirrored, or copies of the nearest."""
+    inside = region.clip(shape)
+    if inside == region:
+        return region
+    ends = zip(inside.start, region.start, inside.stop, region.stop, strict=True)
+    beyond = [max(a - b, d - c, 0) for a, b, c, d in ends]
+    return region.grow(index3(n + 1 if n else 0 for n in beyond))
+
+
+class Zeros:
+    """The objects of an array of which receipts say that they hold only zeros, so that nothing is stored.
+
+    The receipts are read when an object is absent, and then only those that are new.
+    """
+
+    def __init__(self, folder: Path, writer: Writer):
+        self._receipts = Receipts(folder / "ledger")
+        self._writer = writer
+        self._keys: set[str] = set()
+        self._lock = threading.Lock()
+
+    def unknown(self, absent: Iterable[str]) -> set[str]:
+        """Return those keys of which no receipt says that they hold only zeros."""
+        keys = set(absent)
+        with self._lock:
+            if keys - self._keys:
+                self._catch_up()
+            return keys - self._keys
+
+    def _catch_up(self) -> None:
+        afresh, news = self._receipts.news()
+        if afresh:
+            self._keys.clear()
+        for receipt in news:
+            if (receipt["stage"], receipt["identity"]) == (self._writer.stage, self._writer.identity):
+                wrote = receipt.get("wrote", {}).get(self._writer.output, {})
+                self._keys.update(key for key, entry in wrote.items() if entry is None)
+
+
+@lru_cache(maxsize=16)
+def _zeros(folder: Path, writer: Writer) -> Zeros:
+    return Zeros(folder, writer)
+
+
+class Earlier:
+    """An array that an earlier stage of the plan has written.
+
+    Zarr stores nothing where there are only zeros, so an object that was lost would read as zeros. The receipts tell
+    the two apart.
+    """
+
+    def __init__(self, volume: Volume, folder: PlanFolder, writer: Writer):
+        self.volume = volume
+        self.sink = open_sink(volume)
+        self.zeros = _zeros(folder.path, writer)
+
+    def check(self, box: Box) -> None:
+        """Refuse a box with an object that is not there although its receipt says that it was stored.
+
+        Raises
+        ------
+        DamagedError
+            There is one; the engine makes it again.
+        """
+        if lost := self.zeros.unknown(self.sink.absent(self._whole(box))):
+            key = min(lost)
+            raise DamagedError(
+                f"{self.volume.where}: the object {key} was written by this run and is missing.",
+                self.volume.url,
+                self.volume.path,
+                tuple(sorted(lost)),
+            )
+
+    def _whole(self, box: Box) -> Box:
+        """Return the smallest box of whole objects around a box."""
+        inside = reached(box, self.volume.shape).clip(self.volume.shape)
+        start = index3(a // n * n for a, n in zip(inside.start, self.sink.unit, strict=True))
+        stop = index3(-(-b // n) * n for b, n in zip(inside.stop, self.sink.unit, strict=True))
+        return Box(start, stop).clip(self.volume.shape)

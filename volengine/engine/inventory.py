@@ -1,0 +1,272 @@
+"""What the receipts of a plan say was written, compared with what is stored; and what depends on what is lost.
+
+Comparing sizes needs one listing per array and is done whenever a plan is resumed and before it is complete. Comparing
+checksums reads everything (``deep``).
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from volengine.core.boxes import Box, Index3, index3, neighbours
+from volengine.engine.earlier import reached
+from volengine.engine.ledger import PlanFolder
+from volengine.engine.plan import Plan
+from volengine.engine.receipts import Receipt, Stored
+from volengine.engine.stage import Output, Stage, TableInput
+from volengine.io.omezarr.objects import crc32c
+from volengine.io.open import open_sink
+from volengine.io.stores import StoredObject, stored_bytes, stored_objects
+
+Units = dict[str, set[int]]
+"""Numbers of blocks by stage name."""
+
+Progress = Callable[[int, int], None]
+"""Called with the number of objects that were read, and of all."""
+
+MANY = 1000
+"""Number of lost units of a stage from which all units that can read any of them count as dependent."""
+
+
+@dataclass(frozen=True)
+class Loss:
+    """An object that is not what a receipt says.
+
+    Parameters
+    ----------
+    stage, number
+        The unit that has written it.
+    where
+        Path or URL of the object.
+    why
+        What is wrong: ``"is missing"``, ``"has 10 bytes, not 12"``.
+    """
+
+    stage: str
+    number: int
+    where: str
+    why: str
+
+
+Claims = dict[str, dict[Stored | None, int]]
+"""For each key what receipts say of it, and the number of the unit. A unit that ran twice may have two."""
+
+
+def losses(
+    plan: Plan,
+    folder: PlanFolder,
+    skip: Collection[str] = (),
+    *,
+    deep: bool = False,
+    progress: Progress | None = None,
+) -> list[Loss]:
+    """Find what receipts claim and is not stored.
+
+    Parameters
+    ----------
+    plan, folder
+        The plan and its folder.
+    skip
+        Names of stages whose results are not expected to be there, because they were deleted at the end of the run.
+    deep
+        Read all objects and compare their checksums, too.
+    progress
+        Called after each object that is read.
+    """
+    wanted = [stage for stage in plan.stages if stage.name not in skip]
+    proofs: dict[str, list[Receipt]] = {stage.name: [] for stage in wanted}
+    stages = {stage.name: stage for stage in wanted}
+    for receipt in folder.receipts:
+        stage = stages.get(receipt["stage"])
+        if stage is not None and _counts(receipt, plan, stage):
+            proofs[stage.name].append(receipt)
+    checks: list[Check] = []
+    for stage in wanted:
+        mine = proofs.pop(stage.name)
+        for key, output in stage.outputs.items():
+            claims: Claims = {}
+            _claim(claims, key, mine)
+            checks.append(Check(stage.name, claims, output.volume.url, output.volume.path, deep))
+        tables: Claims = defaultdict(dict)
+        files: Claims = defaultdict(dict)
+        for receipt in mine:
+            number = int(receipt["number"])
+            if "table" in receipt:
+                tables[folder.table_key(number)][_stored(receipt["table"])] = number
+            for place, size in receipt.get("files", {}).items():
+                files[place][int(size), -1] = number
+        checks.append(Check(stage.name, tables, str(folder.path), folder.tables_of(stage.name), deep))
+        checks.append(Check(stage.name, files, str(folder.path), folder.scratch.name, False))
+    total = sum(len(check.claims) for check in checks if check.deep)
+    found, read = [], 0
+    for check in checks:
+        for loss in check.run():
+            if loss is not None:
+                found.append(loss)
+            if check.deep and progress is not None:
+                read += 1
+                progress(read, total)
+    return found
+
+
+def _stored(entry: Iterable[int] | None) -> Stored | None:
+    if entry is None:
+        return None
+    size, crc = entry
+    return int(size), int(crc)
+
+
+@dataclass(frozen=True)
+class Check:
+    """What receipts claim of one array or folder of tables or files, to be compared with what is stored there."""
+
+    stage: str
+    claims: Claims
+    url: str
+    path: str
+    deep: bool
+
+    def run(self) -> Iterator[Loss | None]:
+        """Yield for each object that is claimed what is wrong with it, or ``None``."""
+        stored = stored_objects(self.url, self.path) if self.claims else {}
+        for key, said in self.claims.items():
+            why = _wrong(stored.get(key), said)
+            if not why and self.deep and key in stored:
+                data = stored_bytes(self.url, f"{self.path}/{key}") or b""
+                if (len(data), crc32c(data)) not in said:
+                    why = "is damaged: its checksum differs from what was written"
+            where = "/".join(filter(None, (self.url, self.path, key)))
+            yield Loss(self.stage, next(iter(said.values())), where, why) if why else None
+
+
+def _wrong(stored: StoredObject | None, said: Mapping[Stored | None, int]) -> str:
+    """Return what is wrong with an object; empty if it is as one of the receipts says."""
+    if stored is None:
+        return "" if None in said else "is missing"
+    sizes = sorted({entry[0] for entry in said if entry is not None})
+    if stored.size in sizes:
+        return ""
+    return f"has {stored.size} bytes, not {' or '.join(map(str, sizes))}" if sizes else "was not written by this run"
+
+
+def objects_of(plan: Plan, folder: PlanFolder, url: str, path: str) -> dict[str, Stored]:
+    """Return size and crc32c of every object of an array that the plan has written, by key, for its manifest.
+
+    Where a unit ran twice and wrote two versions (networks on different devices), the object itself is asked.
+    """
+    claims: Claims = defaultdict(dict)
+    for stage in plan.stages:
+        for key, output in stage.outputs.items():
+            if (output.volume.url, output.volume.path) == (url, path):
+                _claim(claims, key, (r for r in folder.receipts if _counts(r, plan, stage)))
+    found: dict[str, Stored] = {}
+    for key, said in claims.items():
+        if len(said) == 1:
+            (entry,) = said
+        else:
+            data = stored_bytes(url, f"{path}/{key}")
+            entry = None if data is None else (len(data), crc32c(data))
+        if entry is not None:
+            found[key] = entry
+    return found
+
+
+def _counts(receipt: Receipt, plan: Plan, stage: Stage) -> bool:
+    """Return whether a receipt proves a unit of this very stage."""
+    if receipt["stage"] != stage.name or receipt["identity"] != plan.identities[stage.name]:
+        return False
+    return 0 <= int(receipt["number"]) < len(stage.tiling)
+
+
+def _claim(claims: Claims, output: str, receipts: Iterable[Receipt]) -> None:
+    """Add what receipts say of the objects of an output."""
+    for receipt in receipts:
+        for key, entry in receipt.get("wrote", {}).get(output, {}).items():
+            claims.setdefault(key, {})[_stored(entry)] = int(receipt["number"])
+
+
+def units_of(lost: Iterable[Loss]) -> Units:
+    """Return the units that have written what is lost."""
+    units: Units = defaultdict(set)
+    for loss in lost:
+        units[loss.stage].add(loss.number)
+    return dict(units)
+
+
+def writers_of(plan: Plan, url: str, path: str, keys: Collection[str], folder: PlanFolder) -> Units:
+    """Return the units of a plan that write these objects; no unit if the plan does not write that array or table."""
+    if url == str(folder.path):
+        numbers = {int(Path(key).stem) for key in keys}
+        return {s.name: numbers for s in plan.stages if folder.tables_of(s.name) == path}
+    for stage in plan.stages:
+        for output in stage.outputs.values():
+            if (output.volume.url, output.volume.path) == (url, path):
+                return {stage.name: _writing(stage, output, set(keys))}
+    return {}
+
+
+def _writing(stage: Stage, output: Output, keys: set[str]) -> set[int]:
+    sink = open_sink(output.volume)
+    tiling = stage.tiling
+    boxes = ((n, output.box(tiling.box(n), tiling.index(n))) for n in range(len(tiling)))
+    return {n for n, box in boxes if not keys.isdisjoint(sink.keys(box))}
+
+
+def dependents(plan: Plan, lost: Mapping[str, Collection[int]], halos: Mapping[tuple[str, int], Index3]) -> Units:
+    """Return the lost units and all units that have read, directly or through others, what these have written.
+
+    Parameters
+    ----------
+    plan
+        The plan.
+    lost
+        Numbers of blocks by stage name.
+    halos
+        Wider halos that units have asked for, by stage and number.
+    """
+    again: Units = {stage.name: set(lost.get(stage.name, ())) for stage in plan.stages}
+    writers = {(o.volume.url, o.volume.path): (s, o) for s in plan.stages for o in s.outputs.values()}
+    stages = {stage.name: stage for stage in plan.stages}
+    for stage in plan.stages:
+        mine = again[stage.name]
+        for source in stage.arrays.values():
+            made = writers.get((source.volume.url, source.volume.path))
+            if made is not None and again[made[0].name]:
+                boxes = _boxes(*made, again[made[0].name])
+                for number in set(range(len(stage.tiling))) - mine:
+                    index, core = stage.tiling.index(number), stage.tiling.box(number)
+                    wide = source.widened(halos.get((stage.name, number), (0, 0, 0)))
+                    region = reached(wide.region(core, index, stage.tiling.shape), source.volume.shape)
+                    if any(not region.intersect(box).empty for box in boxes):
+                        mine.add(number)
+        for table in stage.tables.values():
+            mine |= _table_readers(stage, table, again[table.stage], len(stages[table.stage].tiling))
+    return {name: numbers for name, numbers in again.items() if numbers}
+
+
+def _boxes(stage: Stage, output: Output, numbers: Collection[int]) -> list[Box]:
+    """Return the boxes of the output that these units write; one around everything if there are many."""
+    if len(numbers) > MANY:
+        return [Box.of_shape(output.volume.shape)]
+    tiling = stage.tiling
+    return [output.box(tiling.box(n), tiling.index(n)) for n in numbers]
+
+
+def _table_readers(stage: Stage, table: TableInput, lost: Collection[int], count: int) -> set[int]:
+    if not lost:
+        return set()
+    if table.scope == "all" or count != len(stage.tiling):
+        return set(range(len(stage.tiling)))
+    if table.scope == "own":
+        return set(lost)
+    grid = stage.tiling.grid
+    around = {stage.tiling.number(cell) for n in lost for cell in neighbours(stage.tiling.index(n), grid)}
+    return around | set(lost)
+
+
+def halos_of(receipts: Iterable[Receipt]) -> dict[tuple[str, int], Index3]:
+    """Return the wider halos that receipts tell of, by stage and number."""
+    return {(r["stage"], int(r["number"])): index3(r["halo"]) for r in receipts if "halo" in r}

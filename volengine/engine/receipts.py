@@ -1,0 +1,221 @@
+"""Receipts: proofs that units are finished, as JSON lines, and what each unit has written.
+
+Every process that runs units appends to a file of its own, so no locks are needed. A torn last line means that the unit
+is not done. A receipt is appended only when what it claims is on the disk.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import re
+import socket
+import uuid
+from collections.abc import Callable, Iterable, Iterator, MutableSet
+from pathlib import Path
+from typing import Any
+
+from volengine.core.atomic import flush, write_atomic
+
+Receipt = dict[str, Any]
+"""Keys: stage, number (of the block), identity, seconds, read and written (bytes), counts, peak_rss (bytes), host, pid,
+time (seconds since 1970); and what the unit has written:
+
+wrote
+    For each output its objects by their keys in the array: ``[size, crc32c]``, or ``None`` if there are only zeros and
+    nothing is stored.
+table
+    ``[size, crc32c]`` of its table; only if the stage emits tables.
+files
+    Sizes of other files in the scratch folder by their path in it; only if there are any.
+halo
+    The halo with which its inputs were read; only if the kernel asked for a wider one.
+"""
+
+Stored = tuple[int, int]
+"""Size in bytes and crc32c of an object or a file."""
+
+CLAIMS = {"wrote", "table"}
+"""Every unit has written one of these; receipts of versions that did not say what was written do not count."""
+
+MERGED = "0-kept.jsonl"
+"""File that replaces all others when receipts are withdrawn."""
+
+
+class Numbers(MutableSet[int]):
+    """A set of block numbers that takes one byte for each block.
+
+    >>> numbers = Numbers([2, 0])
+    >>> 2 in numbers, 1 in numbers, len(numbers), numbers == {0, 2}
+    (True, False, 2, True)
+    """
+
+    def __init__(self, numbers: Iterable[int] = ()):
+        self._flags = bytearray()
+        self._count = 0
+        for number in numbers:
+            self.add(number)
+
+    def __contains__(self, number: object) -> bool:
+        return isinstance(number, int) and 0 <= number < len(self._flags) and bool(self._flags[number])
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __iter__(self) -> Iterator[int]:
+        return (number for number, flag in enumerate(self._flags) if flag)
+
+    def add(self, value: int) -> None:
+        """Add a number, 0 or more."""
+        if value >= len(self._flags):
+            self._flags.extend(bytes(max(value + 1 - len(self._flags), len(self._flags))))
+        self._count += not self._flags[value]
+        self._flags[value] = 1
+
+    def discard(self, value: int) -> None:
+        """Remove a number; nothing happens if it is not there."""
+        if value in self:
+            self._flags[value] = 0
+            self._count -= 1
+
+
+def read_lines(path: Path) -> Iterator[Any]:
+    """Yield the values of a JSON-lines file; torn lines are skipped. A file that does not exist has no lines."""
+    try:
+        with path.open("rb") as file:
+            yield from _values(file)
+    except FileNotFoundError:
+        return
+
+
+def _values(lines: Iterable[bytes]) -> Iterator[Any]:
+    for line in lines:
+        if line.strip():
+            try:
+                yield json.loads(line)
+            except (ValueError, RecursionError):
+                continue
+
+
+def _line(receipt: Receipt) -> bytes:
+    return json.dumps(receipt, separators=(",", ":")).encode() + b"\n"
+
+
+def _receipts(lines: Iterable[bytes]) -> Iterator[Receipt]:
+    for value in _values(lines):
+        if isinstance(value, dict) and {"stage", "number", "identity"} <= value.keys() and CLAIMS & value.keys():
+            yield value
+
+
+@functools.cache
+def _own_name(pid: int) -> str:
+    """Name of the ledger file of this process. Hosts may share a name, and process numbers come back."""
+    host = re.sub(r"[^\w.-]", "-", socket.gethostname())
+    return f"{host}-{pid}-{uuid.uuid4().hex[:8]}.jsonl"
+
+
+class Receipts:
+    """The receipts in a folder. An object of this class follows the files: it reads only what is new.
+
+    Parameters
+    ----------
+    folder
+        The folder ``ledger`` of a plan.
+    """
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self._read: dict[str, tuple[int, int]] = {}
+
+    def append(self, receipts: Iterable[Receipt], *, durable: bool = True) -> None:
+        """Append receipts to the file of this process; ``durable``: they are on the disk when this returns."""
+        path = self.folder / _own_name(os.getpid())
+        # the line break before them ends a torn line, which a full disk may have left
+        text = b"\n" + b"".join(_line(r) for r in receipts)
+        try:
+            new = not path.exists()
+            number = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+        except FileNotFoundError:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            new, number = True, os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+        try:
+            done = os.write(number, text)
+            if done < len(text):  # the disk is full; the torn line is not believed
+                os.write(number, text[done:])
+            if durable:
+                os.fsync(number)
+        finally:
+            os.close(number)
+        if durable and new:
+            flush([path], root=self.folder.parent)
+
+    def files(self) -> list[Path]:
+        """Return the files of all processes, by name."""
+        return sorted(self.folder.glob("*.jsonl"), key=lambda path: path.name)
+
+    def __iter__(self) -> Iterator[Receipt]:
+        for path in self.files():
+            try:
+                with path.open("rb") as file:
+                    yield from _receipts(file)
+            except FileNotFoundError:
+                continue
+
+    def news(self) -> tuple[bool, list[Receipt]]:
+        """Read what was appended since the last call.
+
+        Returns
+        -------
+        bool, list of Receipt
+            Whether receipts were withdrawn, so that the list has all receipts that are left; and the new receipts.
+        """
+        found: dict[Path, os.stat_result] = {}
+        for path in self.files():
+            try:
+                found[path] = path.stat()
+            except FileNotFoundError:
+                continue
+        known = {path.name: stat.st_ino for path, stat in found.items()}
+        afresh = any(known.get(name) != inode for name, (inode, _) in self._read.items())
+        if afresh:
+            self._read = {}
+        new: list[Receipt] = []
+        for path, stat in found.items():
+            _, offset = self._read.get(path.name, (0, 0))
+            if stat.st_size > offset:
+                receipts, offset = _tail(path, offset)
+                new += receipts
+            self._read[path.name] = (stat.st_ino, offset)
+        return afresh, new
+
+    def keep(self, wanted: Callable[[Receipt], bool], *, durable: bool = True) -> int:
+        """Withdraw all receipts but the wanted ones; return the number of those that were withdrawn.
+
+        One that another process appends meanwhile may be lost, too; its unit is then run again.
+        """
+        kept, lost = [], 0
+        before = self.files()
+        for receipt in self:
+            if wanted(receipt):
+                kept.append(_line(receipt))
+            else:
+                lost += 1
+        if lost:
+            write_atomic(self.folder / MERGED, b"".join(kept), durable=durable)
+            for file in before:
+                if file.name != MERGED:
+                    file.unlink(missing_ok=True)
+        return lost
+
+
+def _tail(path: Path, offset: int) -> tuple[list[Receipt], int]:
+    """Read the whole lines of a file from an offset on; return them, and the offset behind the last one."""
+    try:
+        with path.open("rb") as file:
+            file.seek(offset)
+            text = file.read()
+    except FileNotFoundError:
+        return [], offset
+    end = text.rfind(b"\n") + 1
+    return list(_receipts(text[:end].split(b"\n"))), offset + end

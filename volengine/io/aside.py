@@ -1,0 +1,226 @@
+"""Writing aside: files appear complete or not at all, and what killed writers leave is recognised and swept.
+
+>>> import tempfile
+>>> folder = Path(tempfile.mkdtemp())
+>>> put_file(folder / "c" / "0", b"voxels")      # written in a private place, then renamed
+>>> with private_place(folder) as place:         # a private folder, for writers of many files
+...     is_private(place.name), is_abandoned(place)
+(True, False)
+
+The name of a private place says who writes there: the machine, its process namespace, the process and its start. So a
+place whose writer has died on this machine can be removed at once, and one whose writer is alive is never touched.
+Whether a writer on another machine is alive cannot be seen; its place is removed when nothing in it has changed for
+:data:`ABANDONED_S`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import socket
+import uuid
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
+PREFIX = ".writing-"
+"""Beginning of the names of private places. Zarr does not look into folders of arrays, and hidden files are no keys."""
+
+ABANDONED_S = 3600.0
+"""Seconds without a change after which a private place counts as left by a killed writer whose state is not known."""
+
+OTHER_ENDINGS = (".partial", ".part")
+"""Endings of unfinished files of zarr-python and of :mod:`volengine.core.atomic`, whose writers are not known.
+
+Nothing of this package makes a ``.partial`` file, so one in a store of ours has no living writer.
+"""
+
+
+def is_private(name: str) -> bool:
+    """Return whether a file or folder of this name is an unfinished one, and so is no part of a store."""
+    return name.startswith(PREFIX) or name.endswith(OTHER_ENDINGS)
+
+
+def private_name() -> str:
+    """Return a new name for a private place of this process."""
+    return f"{PREFIX}{_owner(os.getpid())}-{uuid.uuid4().hex[:8]}"
+
+
+@lru_cache(maxsize=4)
+def _owner(pid: int) -> str:
+    host = socket.gethostname().replace("-", "_").replace("/", "_")
+    return f"{host}-{_namespace()}-{pid}-{_started(pid)}"
+
+
+def _namespace() -> str:
+    """Return the number of the process namespace: containers of one machine may count processes separately."""
+    try:
+        return "".join(c for c in str(Path("/proc/self/ns/pid").readlink()) if c.isdigit())
+    except OSError:
+        return "0"
+
+
+def _started(pid: int) -> str:
+    """Return the start of a process in clock ticks since the machine's; process numbers are used again."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+    except (OSError, IndexError):
+        return "0"
+
+
+@contextlib.contextmanager
+def private_place(folder: Path) -> Iterator[Path]:
+    """Make a private folder inside of ``folder``, which must exist; it is removed at the end."""
+    place = folder / private_name()
+    place.mkdir()
+    try:
+        yield place
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
+
+
+def put_file(path: Path, data: Buffer, *, durable: bool = False, exclusive: bool = False) -> None:
+    """Write a file aside and put it in place by one rename; make its folder if it is missing.
+
+    Parameters
+    ----------
+    path
+        The file.
+    data
+        Its content.
+    durable
+        Wait until the file and its name are on the disk.
+    exclusive
+        Do not replace a file that is there.
+
+    Raises
+    ------
+    FileExistsError
+        There is one, and ``exclusive`` is set.
+    """
+    made = make_folders(path.parent)
+    part = path.with_name(private_name())
+    try:
+        with part.open("wb") as file:
+            file.write(data)
+            file.flush()
+            if durable:
+                os.fsync(file.fileno())
+        if exclusive:
+            _link(part, path)
+        else:
+            part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+    if durable:
+        sync_folders([path.parent, *(folder.parent for folder in made)])
+
+
+def _link(part: Path, path: Path) -> None:
+    try:
+        os.link(part, path)
+    except FileExistsError:
+        raise
+    except OSError:  # file systems without hard links
+        if path.exists():
+            raise FileExistsError(str(path)) from None
+        part.replace(path)
+
+
+def make_folders(folder: Path) -> list[Path]:
+    """Make a folder and those above it that are missing; return the ones that were made, the deepest first."""
+    missing = []
+    at = folder
+    while not at.is_dir() and at != at.parent:
+        missing.append(at)
+        at = at.parent
+    folder.mkdir(parents=True, exist_ok=True)
+    return missing
+
+
+def sync_file(path: Path) -> None:
+    """Wait until the content of a file is on the disk."""
+    number = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(number)
+    finally:
+        os.close(number)
+
+
+def sync_folders(folders: Iterable[Path]) -> None:
+    """Wait until the names in some folders are on the disk. Folders that were removed meanwhile are left out."""
+    for folder in dict.fromkeys(folders):
+        with contextlib.suppress(FileNotFoundError):
+            sync_file(folder)
+
+
+def is_abandoned(path: Path, now: float | None = None) -> bool:
+    """Return whether the writer of a private file or folder is gone.
+
+    Parameters
+    ----------
+    path
+        The file or folder.
+    now
+        Time by the clock that dates its files; ``None``: that of its file system.
+    """
+    if path.name.endswith(".partial"):
+        return True
+    pieces = path.name.removeprefix(PREFIX).split("-") if path.name.startswith(PREFIX) else []
+    if len(pieces) == 5 and pieces[2].isdigit():
+        here = _owner(os.getpid()).split("-")
+        if pieces[:2] == here[:2]:
+            return _started(int(pieces[2])) != pieces[3]
+    try:
+        newest = max(entry.lstat().st_mtime for entry in (path, *path.rglob("*")))
+    except FileNotFoundError:  # finished or swept meanwhile
+        return False
+    return (_clock(path.parent) if now is None else now) - newest > ABANDONED_S
+
+
+def _clock(folder: Path) -> float:
+    """Return the time by which a file system dates its files: that of a server may differ from that of this machine."""
+    probe = folder / private_name()
+    try:
+        probe.touch()
+        return probe.stat().st_mtime
+    except OSError:
+        return 0.0  # nothing can be written, and so nothing can be removed
+    finally:
+        probe.unlink(missing_ok=True)
+
+
+def sweep(folder: Path) -> int:
+    """Delete what killed writers have left in a folder and below; return the number of files and folders deleted.
+
+    What a living writer uses is kept, so this may run at any time.
+    """
+    count = 0
+    waiting = [folder]
+    while waiting:
+        place = waiting.pop()
+        try:
+            entries = list(os.scandir(place))
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        for entry in entries:
+            path = Path(entry.path)
+            if is_private(entry.name):
+                if is_abandoned(path):
+                    count += _remove(path)
+            elif entry.is_dir(follow_symlinks=False):
+                waiting.append(path)
+    return count
+
+
+def _remove(path: Path) -> bool:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+    return True

@@ -1,0 +1,90 @@
+"""Writing metadata of Zarr nodes: each file appears complete, by one atomic act, and is on the disk if that is asked.
+
+>>> put_node("memory://nodes", "labels", made)                                               # doctest: +SKIP
+>>> update_attributes("memory://nodes", "labels", {"ome": {"version": "0.5", "labels": ["core"]}})   # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from volengine.core.errors import MissingError
+from volengine.io.aside import put_file
+from volengine.io.omezarr.nodes import read_json, read_node
+from volengine.io.omezarr.objects import bytes_of
+from volengine.io.stores import local_path, open_store, reached
+
+if TYPE_CHECKING:
+    from zarr.abc.store import Store
+
+
+def put_node(url: str, path: str, make: Callable[[Store], Any], *, durable: bool = False) -> bool:
+    """Create a group or an array.
+
+    Parameters
+    ----------
+    url, path
+        The store, and the path of the node in it.
+    make
+        Makes the node at the root of the store that it is given, which lies in memory.
+    durable
+        Wait until it is on the disk.
+
+    Returns
+    -------
+    Whether the node was made; not if another process made one a moment ago, which is kept.
+    """
+    from zarr.storage import MemoryStore
+
+    files: dict[str, Any] = {}
+    make(MemoryStore(files))
+    # the file that says what the node is comes last: without it there is no node yet
+    names = sorted(files, key=lambda name: (name in ("zarr.json", ".zarray", ".zgroup"), name))
+    made = False
+    for name in names:
+        try:
+            _put(url, _key(path, name), bytes(bytes_of(files[name])), durable, exclusive=True)
+            made = True
+        except FileExistsError:  # by another process, perhaps one that was killed before it wrote the last file
+            made = False
+    return made
+
+
+def update_attributes(url: str, path: str, changes: Mapping[str, Any], *, durable: bool = False) -> None:
+    """Set attributes of a group or an array; others stay.
+
+    Raises
+    ------
+    MissingError
+        There is no such node.
+    """
+    node = read_node(url, path)
+    if node is None:
+        raise MissingError(f"{url}/{path}".rstrip("/") + " is not there; it was deleted meanwhile.")
+    attributes = {**node.attributes, **changes}
+    name = "zarr.json" if node.zarr_format == 3 else ".zattrs"
+    data = attributes if node.zarr_format == 2 else {**(read_json(url, path, name) or {}), "attributes": attributes}
+    _put(url, _key(path, name), json.dumps(data, indent=2).encode(), durable)
+
+
+def _put(url: str, key: str, data: bytes, durable: bool, *, exclusive: bool = False) -> None:
+    folder = local_path(url)
+    if folder is not None:
+        put_file(folder / key, data, durable=durable, exclusive=exclusive)
+        return
+    from zarr.core.buffer import default_buffer_prototype
+    from zarr.core.sync import sync
+
+    store, prototype = open_store(url), default_buffer_prototype()
+    with reached(url):
+        there = exclusive and sync(store.exists(key))
+        if not there:
+            sync(store.set(key, prototype.buffer.from_bytes(data)))
+    if there:
+        raise FileExistsError(f"{url}/{key}")
+
+
+def _key(path: str, name: str) -> str:
+    return f"{path}/{name}" if path else name
