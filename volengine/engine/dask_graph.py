@@ -25,7 +25,7 @@ from volengine.engine.ledger import PlanFolder, RunFolder
 from volengine.engine.options import RunOptions
 from volengine.engine.receipts import Numbers, Receipt
 from volengine.engine.stage import Stage
-from volengine.engine.state import PlanState, writers_of, reads
+from volengine.engine.state import PlanState, reads, writers_of
 from volengine.engine.work import Bundle, run_units
 
 if TYPE_CHECKING:

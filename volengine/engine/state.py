@@ -10,6 +10,7 @@ from volengine.core.block import Table
 from volengine.core.errors import DamagedError, RunError
 from volengine.engine import inventory
 from volengine.engine.earlier import Writer
+from volengine.engine.kernels import ONLY_SHOWN
 from volengine.engine.ledger import PlanFolder
 from volengine.engine.lock import critical
 from volengine.engine.options import RunOptions
@@ -56,7 +57,7 @@ class PlanState:
     """
 
     def __init__(self, plan: Plan, folder: PlanFolder, options: RunOptions, limit: int):
-        type(plan).former(folder)  # refuses that of another version
+        type(plan).former(folder, ONLY_SHOWN)  # refuses that of another version; nothing of it is run
         self.plan = plan if options.block else resumed(plan, folder, limit)
         self.folder = folder
         self.options = options

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from volengine.core.csv_cells import plain
 from volengine.core.errors import FormatError, InputError, MissingError
 from volengine.core.picks import Picks
 from volengine.core.units import NM_TO_ANGSTROM
@@ -383,8 +384,14 @@ def read_groups(path: str) -> dict[str, str]:
         raise MissingError(f"{path}: no such file.")
     try:
         text = file.read_text(encoding="utf-8-sig")
+        return _groups(text, path)
     except UnicodeDecodeError as error:
         raise FormatError(f"{path}: no text in UTF-8 ({error.reason} at byte {error.start}).") from None
+    except csv.Error as error:
+        raise FormatError(f"{path} is no CSV ({error}).") from None
+
+
+def _groups(text: str, path: str) -> dict[str, str]:
     head = text.partition("\n")[0]
     reader = csv.DictReader(io.StringIO(text), delimiter="\t" if "\t" in head else ",", skipinitialspace=True)
     columns = [str(c).strip() for c in reader.fieldnames or ()]
@@ -394,7 +401,7 @@ def read_groups(path: str) -> dict[str, str]:
     reader.fieldnames = columns
     found: dict[str, str] = {}
     for row in reader:
-        tomogram, group = ((row[c] or "").strip() for c in ("tomogram", "group"))
+        tomogram, group = (plain((row[c] or "").strip()) for c in ("tomogram", "group"))
         if not tomogram or not group:
             raise FormatError(f"{path}, line {reader.line_num}: a tomogram or a group is empty.")
         if group == EVERY:

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from volengine.core.atomic import write_atomic
+from volengine.core.csv_cells import guarded_row
 from volengine.core.errors import FormatError, InputError
 
 Row = dict[str, float]
@@ -32,9 +33,9 @@ def save_state(folder: Path, parts: State, history: list[Row], facts: dict[str, 
     meta = {"history": json.dumps(finite(history)), "facts": json.dumps(facts)}
     write_atomic(folder / "last.safetensors", save(flat, metadata=meta))
     table = io.StringIO(newline="")
-    writer = csv.DictWriter(table, fieldnames=list(history[0]))
-    writer.writeheader()
-    writer.writerows(history)
+    writer = csv.writer(table)
+    writer.writerow(guarded_row(history[0]))
+    writer.writerows(guarded_row(row.values()) for row in history)
     write_atomic(folder / "history.csv", table.getvalue().encode())
 
 
