@@ -19,4 +19,4 @@ export OMP_NUM_THREADS=${SLURM_CPUS_PER_TASK:-1}
 limit=$((SLURM_MEM_PER_NODE * 9 / 10))MiB
 
 volengine run "$recipe" "$sources" --out "$out" \
-    --part "$SLURM_ARRAY_TASK_ID/$SLURM_ARRAY_TASK_COUNT" --memory-limit "$limit" --patience-s 600
+    --part "$SLURM_ARRAY_TASK_ID/$SLURM_ARRAY_TASK_COUNT" --memory-limit "$limit" --patience-s 600 --take-over

@@ -3,7 +3,8 @@
 #
 #   sbatch --ntasks=16 slurm-dask.sh recipe.yaml list.txt results
 #
-# Scheduler and workers find each other through a file in the output folder. For GPUs add --gpus-per-task=1.
+# Scheduler and workers find each other through a file in the output folder. They talk with certificates that the job makes
+# and removes: without, everybody on the network could send them code. For GPUs add --gpus-per-task=1.
 # Stopped by the time limit? Submit it again: it goes on.
 #SBATCH --job-name=volengine
 #SBATCH --cpus-per-task=4
@@ -18,15 +19,38 @@ export OMP_NUM_THREADS=${SLURM_CPUS_PER_TASK:-1}
 export DASK_DISTRIBUTED__WORKER__MEMORY__TARGET=False DASK_DISTRIBUTED__WORKER__MEMORY__SPILL=False
 export DASK_DISTRIBUTED__SCHEDULER__WORKER_SATURATION=1.0 DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES=20
 export DASK_LOGGING__DISTRIBUTED=warning
+export THP_MEM_ALLOC_ENABLE=1 # large pages: a tenth of the time of networks on CPUs
 export SRUN_CPUS_PER_TASK=${SLURM_CPUS_PER_TASK:-1} # srun no longer takes it over by itself
 limit=$((SLURM_MEM_PER_CPU * ${SLURM_CPUS_PER_TASK:-1} * 9 / 10))MiB
 mkdir -p "$out"
 file=$(realpath "$out")/dask-$SLURM_JOB_ID.json
-trap 'rm -f "$file"; kill $(jobs -p) 2>/dev/null || true' EXIT
+secrets=$(realpath "$out")/.certificates-$SLURM_JOB_ID
+workers= scheduler=
+finish() { # the workers first: those that lose their scheduler complain, and take longer
+    for process in $workers $scheduler; do
+        kill "$process" 2>/dev/null && wait "$process" || true
+    done
+    rm -rf "$file" "$secrets"
+}
+trap finish EXIT
 
-dask scheduler --scheduler-file "$file" --port 0 --dashboard-address :0 &
+(
+    umask 077
+    mkdir "$secrets"
+    cd "$secrets"
+    openssl req -x509 -newkey rsa:3072 -nodes -days 30 -subj "/CN=job $SLURM_JOB_ID" -keyout ca-key.pem -out ca.pem
+    openssl req -newkey rsa:3072 -nodes -subj "/CN=volengine" -keyout key.pem -out request.pem
+    openssl x509 -req -days 30 -in request.pem -CA ca.pem -CAkey ca-key.pem -CAcreateserial -out cert.pem
+    rm ca-key.pem
+) >/dev/null 2>&1
+tls=(--tls-ca-file "$secrets/ca.pem" --tls-cert "$secrets/cert.pem" --tls-key "$secrets/key.pem")
+
+dask scheduler --scheduler-file "$file" --protocol tls "${tls[@]}" --port 0 --dashboard-address 127.0.0.1:0 &
+scheduler=$!
 until [ -s "$file" ]; do sleep 1; done
-srun dask worker --scheduler-file "$file" --nthreads 1 --memory-limit "$limit" --death-timeout 120 \
+srun dask worker --scheduler-file "$file" "${tls[@]}" --nthreads 1 --memory-limit "$limit" --death-timeout 120 \
     --local-directory "${TMPDIR:-/tmp}" --no-dashboard &
+workers=$!
 
-volengine run "$recipe" "$sources" --out "$out" --scheduler "$file"
+volengine run "$recipe" "$sources" --out "$out" --take-over --scheduler "$file" \
+    --tls-ca "$secrets/ca.pem" --tls-cert "$secrets/cert.pem" --tls-key "$secrets/key.pem"

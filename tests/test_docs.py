@@ -266,3 +266,19 @@ def test_the_cluster_script_starts_workers_and_ends_them(collection: Path) -> No
     assert "Dask dashboard" in said
     _complete(collection)
     assert not list((collection / "results").glob("dask-*.json"))
+    assert not list((collection / "results").glob(".cert*"))  # the keys
+    assert not re.search("Traceback|WARNING|ERROR|CRITICAL", said), said
+
+
+def test_what_we_tell_people_to_start_listens_to_nobody_else() -> None:
+    """Dashboards of this machine only, and certificates wherever scheduler and workers are on several machines."""
+    deploy = [ROOT / "deploy" / name for name in ("slurm-dask.sh", "kubernetes.yaml")]
+    texts = {path: path.read_text().replace("\\\n", " ") for path in [*deploy, ROOT / "docs" / "how-to-run.md"]}
+    for path, text in texts.items():
+        text = re.sub(r",\n +", ", ", text)
+        commands = [line for line in text.splitlines() if re.search(r"^[^#`|]*\bdask,? (scheduler|worker)\b", line)]
+        assert {re.search("scheduler|worker", line)[0] for line in commands} == {"scheduler", "worker"}
+        for line in commands:
+            assert re.search(r"--no-dashboard|--dashboard-address,? \"?127\.0\.0\.1:", line), f"{path}: {line}"
+            assert "tls" in line or "--host 127.0.0.1" in line, f"{path}: {line}"
+    assert not any("tcp://" in texts[path] or "--insecure" in texts[path] for path in deploy)

@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from volengine.tasks.train.recipe import TrainRecipe
     from volengine.tasks.train.samples import TrainSample
     from volengine.tasks.train.verb import train
+    from volengine.tasks.verify.verb import verify
 
 __version__ = "0.1.0"
 
@@ -83,6 +84,7 @@ _MODULES = {
     "tasks.train.recipe": ("TrainRecipe",),
     "tasks.train.samples": ("TrainSample",),
     "tasks.train.verb": ("train",),
+    "tasks.verify.verb": ("verify",),
 }
 _WHERE = {name: f"volengine.{module}" for module, names in _MODULES.items() for name in names}
 
@@ -121,6 +123,7 @@ __all__ = [
     "simulate",
     "stats",
     "train",
+    "verify",
     "write_picks",
 ]
 

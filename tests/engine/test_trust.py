@@ -19,6 +19,7 @@ from volengine.engine.options import RunOptions
 from volengine.engine.run import run_plan
 from volengine.io.omezarr import image as omezarr
 from volengine.io.omezarr.codecs import prefer_fast_codecs
+from volengine.tasks.verify.verb import verify
 
 SHAPE = (8, 8, 12)
 QUIET = RunOptions(progress=False, durable=False)
@@ -100,10 +101,13 @@ def test_two_live_parts_end_with_the_undisturbed_bytes_or_an_error(home, tmp_pat
         except (RunError, VolengineError):
             continue
     found = digest(folder)
-    flipped = {name for name in found if found[name] != right.get(name)}
+    wrong = {str(folder / name) for name in found if found[name] != right.get(name)}
     assert found.keys() == right.keys()
     if not any(action == "flip" for action, _ in actions):
-        assert not flipped
+        assert not wrong
+    assert {problem.where for problem in verify(folder, deep=True, options=QUIET).problems} == wrong
+    assert verify(folder, deep=True, repair=True, options=QUIET)
+    assert digest(folder) == right
     shutil.rmtree(folder)
 
 

@@ -15,6 +15,7 @@ from volengine.core.tiling import Tiling
 from volengine.ops.basins import WEIGHT_ONE, block_basins, weight_unit
 from volengine.ops.heights import BasinRules, squared_distance
 from volengine.ops.passes import INDEX_BITS, index_of_key, key_of
+from volengine.ops.plateaus import block_middles, plateaus
 from volengine.ops.regions import RegionRules, block_labels, check_size, join_seams, pick_array, relabel, resolve
 
 
@@ -46,8 +47,10 @@ def make_prediction(kind: str, shape, seed: int, dtype: str):
         if kind == "plates":
             mask &= rng.random(shape) < 0.97
     value = np.where(mask, rng.uniform(0.5001, 1, shape), rng.uniform(0, 0.5, shape))
+    if rng.random() < 0.5:  # saturated: plateaus of the highest value, some across all blocks
+        value[mask & (rng.random(shape) < rng.uniform(0.2, 1))] = 1
     if dtype == "uint8":
-        return np.where(mask, rng.integers(128, 256, shape), rng.integers(0, 128, shape)).astype(np.uint8)
+        return np.where(mask, np.maximum(np.rint(value * 255), 128), np.minimum(value * 255, 127)).astype(np.uint8)
     if dtype == "float16":
         value = np.where(mask, np.maximum(value, 0.501), np.minimum(value, 0.5))
     return value.astype(dtype)
@@ -88,7 +91,14 @@ def run_blocks(prediction, block, basins: BasinRules, regions: RegionRules, halo
     for number, core in enumerate(tiling):
         around = [tiling.number(i) for i in neighbours(tiling.index(number), tiling.grid)]
         seams[number] = join_seams(number, {n: tables[n] for n in [number, *around]}, core, shape, basins)
-    picks, lookup = resolve(seams, shape, regions)
+    middles = []
+    if regions.position == "maximum":
+        found = plateaus(seams, shape, regions)
+        middles = [
+            block_middles(n, local[n], prediction[core.slices], core, shape, found, regions)
+            for n, core in enumerate(tiling)
+        ]
+    picks, lookup = resolve(seams, shape, regions, middles)
     labels = np.zeros(shape, np.uint32)
     for number, core in enumerate(tiling):
         labels[core.slices] = relabel(local[number], block_labels(number, lookup))
@@ -151,7 +161,10 @@ def expected(prediction, basins: BasinRules, rules: RegionRules):
         if rules.position == "centroid":
             position = [sum(v[a] for v in members) / len(members) for a in range(3)]
         else:
-            position = [float(a) for a in min(v for v, p in zip(members, values, strict=True) if p == max(values))]
+            tops = [v for v, p in zip(members, values, strict=True) if p == max(values)]
+            centre = [sum(v[a] for v in tops) / len(tops) for a in range(3)]
+            far = {v: sum(((a - c) * s) ** 2 for a, c, s in zip(v, centre, rules.scale, strict=True)) for v in tops}
+            position = [float(a) for a in min(tops, key=lambda v: (far[v], v))]
         root = max((int(d2[v]), int(np.ravel_multi_index(v, mask.shape))) for v in members)[1]
         inside = all(m <= p < n - m for p, n, m in zip(position, mask.shape, rules.margin_vox, strict=True))
         if len(members) >= rules.min_voxels and inside:

@@ -12,6 +12,7 @@ import numpy as np
 from volengine.core.atomic import write_atomic
 from volengine.core.block import Block, Result
 from volengine.core.errors import WiderHaloError
+from volengine.engine.plan import Made
 
 
 def box_sum(array: np.ndarray, low: tuple[int, int, int], high: tuple[int, int, int]) -> np.ndarray:
@@ -121,6 +122,13 @@ def slow_copy(block: Block, seconds: float, trace: str) -> Result:
     return Result({"out": block.core_of("source").astype(np.int32)})
 
 
+def threads_of_torch(block: Block, threads: int) -> Result:
+    """The number of threads that PyTorch would use here, everywhere; ``threads`` is the plan's hint."""
+    import torch
+
+    return Result({"out": np.full_like(block.core_of("source"), torch.get_num_threads(), dtype=np.int32)})
+
+
 def kill_self(block: Block, share: float, folder: str, most: int, seconds: float) -> Result:
     """Copies the core; kills its own process now and then, ``most`` times in all (marked by files)."""
     time.sleep(seconds)
@@ -138,8 +146,21 @@ def nothing(block: Block) -> Result:
     return Result(table={"n": np.array([block.number])})
 
 
-def write_total(plan, tables, out: str) -> list[str]:
+def copy_and_act(block: Block, at: int, marker: str, moves: list[list[str]]) -> Result:
+    """Copies the core; in block ``at`` it renames files once: each target by its new file, or by nothing."""
+    out = block.core_of("source").astype(np.int32)
+    if block.number == at and not Path(marker).exists():
+        Path(marker).touch()
+        for new, target in moves:
+            if new:
+                os.replace(new, target)
+            else:
+                os.remove(target)
+    return Result({"out": out})
+
+
+def write_total(plan, tables, out: str) -> Made:
     """A product: the sum of the whole volume."""
     (table,) = tables("total").values()
     write_atomic(out, f"{int(table['sum'][0])}\n")
-    return [out]
+    return Made((out,))

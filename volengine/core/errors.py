@@ -71,6 +71,14 @@ class MemoryRefusedError(PlanError, MemoryError):
     """No block fits into the memory of a worker."""
 
 
+class BusyError(InputError):
+    """Another driver works in the run folder."""
+
+
+class WorkersRefusedError(InputError):
+    """Workers of a cluster have other versions than the driver, or do not see its run folder."""
+
+
 class DependencyError(VolengineError, ImportError):
     """An optional package is missing; the message names the extra that installs it."""
 
@@ -79,6 +87,10 @@ class DependencyError(VolengineError, ImportError):
 
 class RunError(VolengineError, RuntimeError):
     """Units of a run failed; the message lists them."""
+
+
+class TakenOverError(RunError):
+    """Another process has taken over the run folder from this one, which was silent for too long."""
 
 
 class WiderHaloError(VolengineError):

@@ -35,9 +35,6 @@ MAX_TTA = 16
 LARGEST_PATCH = 2**20
 """Largest side of a patch, voxels; no real one comes near it."""
 
-EPSILON = 1e-6
-"""Added to the standard deviation by every normalisation."""
-
 
 @dataclass(frozen=True)
 class ModelFacts(Recipe):
@@ -62,7 +59,7 @@ class ModelFacts(Recipe):
     overlap
         Share of a patch that neighbouring patches have in common in a prediction, 0 or more, below 1.
     normalisation
-        ``none``, or (x - mean) / (std + 1e-6) with the mean and the population standard deviation of the whole z
+        ``none``, or (x - mean) / std with the mean and the population standard deviation of the whole z
         slice (``per_slice``), of the patch with its context (``per_patch``), or of the whole volume (``volume``).
         ``global_mad``: the normalisation of Ais, see :func:`volengine.ops.normalise.mad_statistics`.
     activation

@@ -197,6 +197,15 @@ class Picks:
         return position
 
     @property
+    def place(self) -> NDArray[np.float64]:
+        """(n, 3) places in angstrom, z, y, x: index * voxel size, from the centre of the tomogram's first voxel.
+
+        All verbs compare places, not positions, because most formats of picks do not hold the origin.
+        """
+        place: NDArray[np.float64] = self.position_vox * np.asarray(self.voxel_size)
+        return place
+
+    @property
     def orientation(self) -> NDArray[np.float64] | None:
         """(n, 3) Euler angles: ``euler``, or else what the ``normal`` says (rot = 0), or else ``None``."""
         if self.euler is not None or self.normal is None:

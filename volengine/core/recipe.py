@@ -122,8 +122,10 @@ def _listed(value: Any, hint: Any, where: str) -> Any:
 def coerce(value: Any, hint: Any, where: str) -> Any:
     """Convert a value to the type of a field's annotation.
 
-    Lists become tuples, integers become floats and paths become texts where the annotation says so, and mappings become
-    recipes. Nothing else is converted: a text is not parsed, a float is not rounded, and ``True`` is not a number.
+    Lists become tuples, integers become floats, floats that are whole numbers become integers, numbers of numpy become
+    Python's and paths become texts where the annotation says so, and mappings become recipes. A number is also one of
+    the words that it spells: ``ngff: 0.5`` in YAML is ``"0.5"``. Nothing else is converted: a text is not parsed, a
+    float is not rounded, and ``True`` is not a number.
 
     Parameters
     ----------
@@ -146,13 +148,17 @@ def coerce(value: Any, hint: Any, where: str) -> Any:
 
     >>> coerce([1, 2], tuple[float, ...], "Recipe.sizes")
     (1.0, 2.0)
+    >>> coerce(26.0, Literal[6, 18, 26], "Recipe.connectivity"), coerce(0.5, Literal["0.4", "0.5"], "Recipe.ngff")
+    (26, '0.5')
     """
+    value = _native(value)
     origin, args = typing.get_origin(hint), typing.get_args(hint)
     if hint is Any:
         return value
     if origin is Literal:
-        if value in args:
-            return value
+        found = next((a for a in args if _is_choice(value, a)), None)
+        if found is not None:
+            return found
         raise InputError(f"{where} is {shown(value)}; it must be one of {', '.join(map(str, args))}.")
     if origin in (Union, types.UnionType):
         errors = []
@@ -191,11 +197,29 @@ def coerce(value: Any, hint: Any, where: str) -> Any:
     elif hint is int:
         if isinstance(value, int) and not isinstance(value, bool):
             return value
+        if isinstance(value, float) and value.is_integer():
+            return int(value)
     elif hint is str and isinstance(value, os.PathLike):
         return path_text(value)
     elif isinstance(value, hint):
         return value
-    raise InputError(f"{where} is {shown(value)}; it must be {_said(hint)}.")
+    quoted = hint is str and isinstance(value, (bool, int, float))
+    hint_text = ' (in YAML: put it into quotes, "...")' if quoted else ""
+    raise InputError(f"{where} is {shown(value)}; it must be {_said(hint)}{hint_text}.")
+
+
+def _native(value: Any) -> Any:
+    """Python's own value of a number of numpy, which a caller has computed; others are returned unchanged."""
+    return value.item() if type(value).__module__ == "numpy" and getattr(value, "shape", None) == () else value
+
+
+def _is_choice(value: Any, choice: Any) -> bool:
+    """Whether a value is one of the values of a ``Literal``, or a number that says the same."""
+    if isinstance(value, bool) or isinstance(choice, bool):
+        return value is choice
+    if isinstance(choice, str) and isinstance(value, (int, float)):
+        return str(value) == choice
+    return bool(value == choice)
 
 
 WORDS = {int: "a whole number", float: "a number", str: "text", bool: "true or false", type(None): "left out"}

@@ -6,22 +6,31 @@ the workers. Dask is the only distributed engine.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
+import signal
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
 from typing import Any, Protocol
 
+from volengine.core.errors import WorkersRefusedError
 from volengine.core.units import WORKER_NUMBER
+from volengine.engine.lock import Lock
 from volengine.engine.options import RunOptions
 from volengine.engine.receipts import Receipt
 from volengine.engine.scheduler import connect
 from volengine.engine.work import Bundle, Worker, reset_peak_rss, run_units, without_claims
+from volengine.engine.workers import ANSWER_S, Expected, Handshake, check_here
 
 RECOUNT_S = 5.0
 """Seconds between two counts of the workers of a cluster."""
+
+HERE = "127.0.0.1"
+"""Address at which everything that a run starts listens: this machine alone."""
 
 MMAP_BYTES = 2 << 20
 """glibc's mmap threshold in workers, bytes: memory of arrays of this size and larger returns to the system when freed.
@@ -108,31 +117,53 @@ class InProcess:
 
 
 class OnDask:
-    """Runs each bundle as one task on a Dask cluster; the driver bounds how many are submitted at the same time."""
+    """Runs each bundle as one task on a Dask cluster; the driver bounds how many are submitted at the same time.
 
-    def __init__(self, client: Any, close: Callable[[], None]):
+    Parameters
+    ----------
+    client
+        The connection to the cluster.
+    close
+        Function that ends what was started for this run.
+    lock
+        The driver's lock in the run folder, by which workers show that they see it.
+    limit
+        Memory that plans give to a unit, bytes.
+
+    Raises
+    ------
+    WorkersRefusedError
+        Workers have other versions, or do not share the run folder.
+    """
+
+    def __init__(self, client: Any, close: Callable[[], None], lock: Lock, limit: int):
         from distributed import as_completed
 
         self._client = client
         self._close = close
+        self._handshake = Handshake(client, lock, limit)
         self._under_way: dict[Any, Bundle] = {}
-        self._completed = as_completed([], raise_errors=False)
+        self._completed = as_completed([], loop=client.loop, raise_errors=False)
         self.link = client.dashboard_link
-        self._counted = 0.0
-        self._slots = 1
+        self._slots = max(1, self._handshake(ANSWER_S))
+        self._counted = time.monotonic()
 
     @property
     def slots(self) -> int:
-        """Number of threads of all workers at present; workers may join and leave."""
+        """Number of threads of all workers at present; workers may join and leave. New ones are asked who they are."""
         if time.monotonic() - self._counted > RECOUNT_S:
-            workers = self._client.scheduler_info(n_workers=-1)["workers"]
-            self._slots = max(1, sum(w["nthreads"] for w in workers.values()))
+            self._slots = max(1, self._handshake())
             self._counted = time.monotonic()
         return self._slots
 
     def submit(self, bundle: Bundle) -> None:
         future = self._client.submit(
-            run_here, bundle, pure=False, retries=0, resources=dict(bundle.stage.resources) or None
+            run_here,
+            bundle,
+            self._handshake.expected,
+            pure=False,
+            retries=0,
+            resources=dict(bundle.stage.resources) or None,
         )
         self._under_way[future] = bundle
         self._completed.add(future)
@@ -146,6 +177,8 @@ class OnDask:
             yield Done(bundle, future.result())
         else:
             error = future.exception() if future.status == "error" else RuntimeError("the bundle was cancelled")
+            if isinstance(error, WorkersRefusedError):
+                raise error  # it is not about this unit: the next one would fail there, too
             yield Done(bundle, [], error)
         future.release()
 
@@ -154,13 +187,28 @@ class OnDask:
         self._close()
 
 
-def run_here(bundle: Bundle) -> list[Receipt]:
-    """Run a bundle in a Dask worker. The worker's number selects its GPU if the machine has several."""
+def run_here(bundle: Bundle, expected: Expected) -> list[Receipt]:
+    """Run a bundle in a Dask worker. The worker's number selects its GPU if the machine has several.
+
+    Networks get the threads that the plan gives them: Dask's nanny tells PyTorch to use one.
+
+    Raises
+    ------
+    WorkersRefusedError
+        This worker has other versions than the driver, or does not share the run folder.
+    """
     from distributed import get_worker
 
+    check_here(expected)
     name = re.search(r"(\d+)$", str(get_worker().name))
     os.environ.setdefault(WORKER_NUMBER, name[1] if name else "0")
-    return run_units(bundle)
+    threads = bundle.stage.hints.get("threads")
+    if not threads:
+        return run_units(bundle)
+    from volengine.nets.threads import own_threads  # only networks load torch
+
+    with own_threads(int(threads)):
+        return run_units(bundle)
 
 
 def settings(options: RunOptions) -> dict[str, Any]:
@@ -178,36 +226,89 @@ def settings(options: RunOptions) -> dict[str, Any]:
         "distributed.nanny.pre-spawn-environ": {
             "MALLOC_MMAP_THRESHOLD_": MMAP_BYTES,
             "MALLOC_TRIM_THRESHOLD_": TRIM_BYTES,
+            # Large pages for PyTorch's feature maps. Otherwise a CPU spends a tenth of a network's time in the
+            # operating system, which provides new pages for every map.
+            "THP_MEM_ALLOC_ENABLE": 1,
             **dict.fromkeys(names, threads),
         },
     }
 
 
-def start(options: RunOptions) -> Executor:
-    """Start the executor that the options ask for."""
+def start(options: RunOptions, limit: int, lock: Lock) -> Executor:
+    """Start the executor that the options ask for.
+
+    Parameters
+    ----------
+    options
+        The options of the run.
+    limit
+        Memory that plans give to a unit, bytes.
+    lock
+        The driver's lock in the run folder.
+
+    Raises
+    ------
+    InputError
+        No scheduler answers, or it is refused (:func:`~volengine.engine.scheduler.security_of`).
+    WorkersRefusedError
+        Workers have other versions, or do not share the run folder.
+    """
     if options.scheduler is not None:
-        return _existing(options.scheduler)
+        client = connect(options)
+        return _on(client, lambda: None, lock, limit)
     if options.workers > 0:
-        return _local(options)
+        return _local(options, limit, lock)
     return InProcess()
 
 
-def _local(options: RunOptions) -> Executor:
+def _on(client: Any, close: Callable[[], None], lock: Lock, limit: int) -> Executor:
+    try:
+        return OnDask(client, close, lock, limit)
+    except BaseException:
+        client.close()
+        close()
+        raise
+
+
+def dashboard() -> str:
+    """Return where the dashboard of local workers listens: a free port of this machine alone.
+
+    ``VOLENGINE_DASHBOARD`` sets another address. It has no password, so ``:8787`` is that port of this machine alone,
+    too; only ``0.0.0.0:8787`` opens it to the network.
+    """
+    told = os.environ.get("VOLENGINE_DASHBOARD", ":0")
+    return f"127.0.0.1{told}" if told.startswith(":") else told
+
+
+def _local(options: RunOptions, limit: int, lock: Lock) -> Executor:
     import dask
     from distributed import Client, LocalCluster
 
-    with dask.config.set(settings(options)):
+    with dask.config.set(settings(options)), _ctrl_c_waits():
         cluster = LocalCluster(
             n_workers=options.workers,
             threads_per_worker=1,
             processes=True,
-            memory_limit=options.limit_bytes(),
-            dashboard_address=os.environ.get("VOLENGINE_DASHBOARD", ":0"),
+            memory_limit=limit,
+            host=HERE,
+            dashboard_address=dashboard(),
+            worker_dashboard_address=f"{HERE}:0",
             silence_logs=50,
         )
-        client = Client(cluster)
-    return OnDask(client, cluster.close)
+        client = Client(cluster, set_as_default=False)
+    return _on(client, cluster.close, lock, limit)
 
 
-def _existing(address: str) -> Executor:
-    return OnDask(connect(address), lambda: None)
+@contextlib.contextmanager
+def _ctrl_c_waits() -> Iterator[None]:
+    """Context in which Ctrl-C waits until the end, and which threads and processes that begin in it never hear of.
+
+    A terminal sends it to the workers, too, which would die with tracebacks while this process still talks to them; it
+    is the driver that ends them. A cluster's thread begins in this block, and starts all workers, also later ones.
+    """
+    resource_tracker.ensure_running()  # multiprocessing starts it with the first process, and lets Ctrl-C through then
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

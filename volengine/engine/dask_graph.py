@@ -20,11 +20,12 @@ from dask.delayed import Delayed
 from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
 
 from volengine.core.errors import InputError, PlanError, RunError
+from volengine.engine.driver_lock import check_free
 from volengine.engine.ledger import PlanFolder, RunFolder
 from volengine.engine.options import RunOptions
 from volengine.engine.receipts import Numbers, Receipt
 from volengine.engine.stage import Stage
-from volengine.engine.state import PlanState, made_by, reads
+from volengine.engine.state import PlanState, reads, writers_of
 from volengine.engine.work import Bundle, run_units
 
 if TYPE_CHECKING:
@@ -74,6 +75,7 @@ def graph_of(plan: Plan, run_dir: str, options: RunOptions) -> Delayed:
     if options.workers or options.scheduler or options.part:
         raise InputError("Leave out workers, scheduler and part: a graph runs where it is computed.")
     limit = options.limit_bytes()
+    check_free(RunFolder(run_dir).path)
     folder = RunFolder(run_dir).plan(plan.name)
     plan = PlanState(plan, folder, options, limit).plan  # in the blocks of an earlier run, if there was one
     plan.check(limit)
@@ -103,10 +105,12 @@ def _key(what: str) -> str:
 def _layer(whole: Whole, stage: Stage, first: str, before: list[str], end: str) -> MaterializedLayer:
     """Make the tasks of a stage: its units, each after the stages that it reads, and the task at its end."""
     identity = whole.plan.identities[stage.name]
-    made = made_by(whole.plan)
+    writers = writers_of(whole.plan)
     tasks: dict[str, Any] = {}
     for number in range(len(stage.tiling)):
-        bundle = Bundle(whole.folder, stage, identity, (number,), whole.limit, made[stage.name], whole.options.durable)
+        bundle = Bundle(
+            whole.folder, stage, identity, (number,), whole.limit, writers[stage.name], whole.options.durable
+        )
         tasks[_key(stage.name)] = (partial(run_unit, bundle), first, before)
     annotations = {"resources": dict(stage.resources)} if stage.resources else None
     return MaterializedLayer({**tasks, end: (collect, list(tasks))}, annotations=annotations)

@@ -7,22 +7,28 @@ checksums reads everything (``deep``).
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from volengine.core.boxes import Box, Index3, index3, neighbours
+from volengine.engine.earlier import reached
 from volengine.engine.ledger import PlanFolder
-from volengine.engine.made import reached
-from volengine.engine.plan import Plan
 from volengine.engine.receipts import Receipt, Stored
 from volengine.engine.stage import Output, Stage, TableInput
 from volengine.io.omezarr.objects import crc32c
 from volengine.io.open import open_sink
 from volengine.io.stores import StoredObject, stored_bytes, stored_objects
 
+if TYPE_CHECKING:
+    from volengine.engine.plan import Plan
+
 Units = dict[str, set[int]]
 """Numbers of blocks by stage name."""
+
+Progress = Callable[[int, int], None]
+"""Called with the number of objects that were read, and of all."""
 
 MANY = 1000
 """Number of lost units of a stage from which all units that can read any of them count as dependent."""
@@ -52,7 +58,14 @@ Claims = dict[str, dict[Stored | None, int]]
 """For each key what receipts say of it, and the number of the unit. A unit that ran twice may have two."""
 
 
-def losses(plan: Plan, folder: PlanFolder, skip: Collection[str] = (), *, deep: bool = False) -> list[Loss]:
+def losses(
+    plan: Plan,
+    folder: PlanFolder,
+    skip: Collection[str] = (),
+    *,
+    deep: bool = False,
+    progress: Progress | None = None,
+) -> list[Loss]:
     """Find what receipts claim and is not stored.
 
     Parameters
@@ -63,6 +76,8 @@ def losses(plan: Plan, folder: PlanFolder, skip: Collection[str] = (), *, deep: 
         Names of stages whose results are not expected to be there, because they were deleted at the end of the run.
     deep
         Read all objects and compare their checksums, too.
+    progress
+        Called after each object that is read.
     """
     wanted = [stage for stage in plan.stages if stage.name not in skip]
     proofs: dict[str, list[Receipt]] = {stage.name: [] for stage in wanted}
@@ -71,13 +86,13 @@ def losses(plan: Plan, folder: PlanFolder, skip: Collection[str] = (), *, deep: 
         stage = stages.get(receipt["stage"])
         if stage is not None and _counts(receipt, plan, stage):
             proofs[stage.name].append(receipt)
-    found: list[Loss] = []
+    checks: list[Check] = []
     for stage in wanted:
         mine = proofs.pop(stage.name)
         for key, output in stage.outputs.items():
             claims: Claims = {}
             _claim(claims, key, mine)
-            found += _compare(stage.name, claims, output.volume.url, output.volume.path, deep)
+            checks.append(Check(stage.name, claims, output.volume.url, output.volume.path, deep))
         tables: Claims = defaultdict(dict)
         files: Claims = defaultdict(dict)
         for receipt in mine:
@@ -86,8 +101,17 @@ def losses(plan: Plan, folder: PlanFolder, skip: Collection[str] = (), *, deep: 
                 tables[folder.table_key(number)][_stored(receipt["table"])] = number
             for place, size in receipt.get("files", {}).items():
                 files[place][int(size), -1] = number
-        found += _compare(stage.name, tables, str(folder.path), folder.tables_of(stage.name), deep)
-        found += _compare(stage.name, files, str(folder.path), folder.scratch.name, False)
+        checks.append(Check(stage.name, tables, str(folder.path), folder.tables_of(stage.name), deep))
+        checks.append(Check(stage.name, files, str(folder.path), folder.scratch.name, False))
+    total = sum(len(check.claims) for check in checks if check.deep)
+    found, read = [], 0
+    for check in checks:
+        for loss in check.run():
+            if loss is not None:
+                found.append(loss)
+            if check.deep and progress is not None:
+                read += 1
+                progress(read, total)
     return found
 
 
@@ -98,18 +122,27 @@ def _stored(entry: Iterable[int] | None) -> Stored | None:
     return int(size), int(crc)
 
 
-def _compare(stage: str, claims: Claims, url: str, path: str, deep: bool) -> list[Loss]:
-    stored = stored_objects(url, path) if claims else {}
-    found = []
-    for key, said in claims.items():
-        why = _wrong(stored.get(key), said)
-        if not why and deep and key in stored:
-            data = stored_bytes(url, f"{path}/{key}") or b""
-            if (len(data), crc32c(data)) not in said:
-                why = "is damaged: its checksum differs from what was written"
-        if why:
-            found.append(Loss(stage, next(iter(said.values())), "/".join(filter(None, (url, path, key))), why))
-    return found
+@dataclass(frozen=True)
+class Check:
+    """What receipts claim of one array or folder of tables or files, to be compared with what is stored there."""
+
+    stage: str
+    claims: Claims
+    url: str
+    path: str
+    deep: bool
+
+    def run(self) -> Iterator[Loss | None]:
+        """Yield for each object that is claimed what is wrong with it, or ``None``."""
+        stored = stored_objects(self.url, self.path) if self.claims else {}
+        for key, said in self.claims.items():
+            why = _wrong(stored.get(key), said)
+            if not why and self.deep and key in stored:
+                data = stored_bytes(self.url, f"{self.path}/{key}") or b""
+                if (len(data), crc32c(data)) not in said:
+                    why = "is damaged: its checksum differs from what was written"
+            where = "/".join(filter(None, (self.url, self.path, key)))
+            yield Loss(self.stage, next(iter(said.values())), where, why) if why else None
 
 
 def _wrong(stored: StoredObject | None, said: Mapping[Stored | None, int]) -> str:
@@ -166,7 +199,7 @@ def units_of(lost: Iterable[Loss]) -> Units:
     return dict(units)
 
 
-def writers_of(plan: Plan, url: str, path: str, keys: Collection[str], folder: PlanFolder) -> Units:
+def units_writing(plan: Plan, url: str, path: str, keys: Collection[str], folder: PlanFolder) -> Units:
     """Return the units of a plan that write these objects; no unit if the plan does not write that array or table."""
     if url == str(folder.path):
         numbers = {int(Path(key).stem) for key in keys}

@@ -20,10 +20,17 @@ from volengine.core.json_text import shown
 GROUP = "volengine.kernels"
 
 KERNELS: dict[str, tuple[str, ...]] = {
-    "volengine.tasks.common.blocks": ("unpack_file",),
+    "volengine.tasks.common.blocks": ("mask_or_not", "span_of_block", "unpack_file"),
     "volengine.tasks.convert.blocks": ("copy_block",),
     "volengine.tasks.interact.blocks": ("gate_block",),
-    "volengine.tasks.pick.blocks": ("basins_block", "relabel_block", "resolve_picks", "seams_block"),
+    "volengine.tasks.pick.blocks": (
+        "basins_block",
+        "middles_block",
+        "plateaus_of_regions",
+        "relabel_block",
+        "resolve_picks",
+        "seams_block",
+    ),
     "volengine.tasks.score.blocks": ("score_block",),
     "volengine.tasks.segment.blocks": (
         "blend_block",
@@ -52,6 +59,7 @@ KERNELS: dict[str, tuple[str, ...]] = {
 """The package's kernels: module, functions."""
 
 CALLS: dict[str, tuple[str, ...]] = {
+    "volengine.tasks.interact.finish": ("say_masks",),
     "volengine.tasks.pick.finish": ("write_table",),
     "volengine.tasks.score.finish": ("write_scores",),
     "volengine.tasks.simulate.truth": ("write_truth",),

@@ -6,6 +6,8 @@ import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Literal
 
 from volengine.core.boxes import Index3
 from volengine.core.errors import InputError
@@ -13,6 +15,9 @@ from volengine.core.recipe import Recipe
 from volengine.core.units import parse_bytes
 from volengine.engine.memory import LARGEST_BLOCK, choose_core, machine_memory
 from volengine.engine.stage import Stage
+
+if TYPE_CHECKING:
+    from volengine.engine.workers import Share
 
 
 @dataclass(frozen=True)
@@ -24,12 +29,19 @@ class RunOptions(Recipe):
     workers
         Number of local worker processes; 0 runs in this process.
     scheduler
-        Address of an existing Dask scheduler (``tcp://...``), or the path of its scheduler file (``.json``).
+        Address of an existing Dask scheduler (``tls://...``; ``tcp://...`` on this machine), or the path of its
+        scheduler file (``.json``).
+    insecure
+        With ``scheduler``: also use a ``tcp://`` scheduler of another machine, to which everybody who reaches it may
+        send code.
+    tls_ca, tls_cert, tls_key
+        With ``scheduler`` ``tls://...``: files (PEM) of the authority, and of this driver's certificate and key.
+        Default: those of Dask's own configuration.
     part
         ``"K/N"``: run the K-th of N parts, without a scheduler; all parts share the run folder.
     memory_limit
-        Memory of one worker (``"4GB"``). Default: an equal share of 80 % of this machine; with ``scheduler``, the limit
-        of the smallest worker.
+        Memory of one worker (``"4GB"``); of one thread, if workers have several. Default: an equal share of 80 % of
+        this machine; with ``scheduler``, that of the smallest worker, divided by its threads.
     run_dir
         Folder for plan, ledger, tables, scratch, log and report; default: beside the output.
     block
@@ -42,6 +54,8 @@ class RunOptions(Recipe):
         With ``part``: if the other parts make no progress for so many seconds, their units are taken over.
     overwrite
         Replace outputs that another run made.
+    take_over
+        If a driver that may be dead holds the run folder, watch its heartbeat for 60 s, and take over if there is none.
     durable
         Flush results to the disk before they count as done. Without it, a power loss may cost results that the run
         folder calls done; it is for scratch file systems, which lose everything then.
@@ -49,6 +63,10 @@ class RunOptions(Recipe):
         Keep scratch arrays and tables in the run folder.
     dry_run
         Print the plan and run nothing.
+    identity
+        How inputs are recognised, to compute anew what was made from one that changed. quick: size, time, inode and
+        some blocks of a file, or names, sizes and times of a store's chunks; content: all bytes, so that copied and
+        touched inputs count as the same.
     progress
         Show a progress bar.
 
@@ -59,6 +77,10 @@ class RunOptions(Recipe):
 
     workers: int = 0
     scheduler: str | None = None
+    insecure: bool = False
+    tls_ca: str | None = None
+    tls_cert: str | None = None
+    tls_key: str | None = None
     part: str | None = None
     memory_limit: str | int | None = None
     run_dir: str | None = None
@@ -67,9 +89,11 @@ class RunOptions(Recipe):
     retries: int = 2
     patience_s: float = 60.0
     overwrite: bool = False
+    take_over: bool = False
     durable: bool = True
     keep_scratch: bool = False
     dry_run: bool = False
+    identity: Literal["quick", "content"] = "quick"
     progress: bool = True
 
     def check(self) -> None:
@@ -81,6 +105,11 @@ class RunOptions(Recipe):
             raise InputError(f"--patience-s must be 0 or more, not {self.patience_s}.")
         if sum([self.workers > 0, self.scheduler is not None, self.part is not None]) > 1:
             raise InputError("Choose one of --workers, --scheduler and --part.")
+        tls = [self.tls_ca, self.tls_cert, self.tls_key]
+        if any(tls) and not all(tls):
+            raise InputError("Give all three of --tls-ca, --tls-cert and --tls-key, or none of them.")
+        if self.scheduler is None and (self.insecure or any(tls)):
+            raise InputError("--insecure and --tls-... say how to reach an existing scheduler: give --scheduler, too.")
         if self.part is not None:
             self.part_of()
         if self.memory_limit is not None:
@@ -102,14 +131,22 @@ class RunOptions(Recipe):
         """Number of worker processes on this machine, at least 1."""
         return max(1, self.workers)
 
+    @cached_property
+    def _share(self) -> Share:
+        """What the cluster's workers have for one unit; these options ask it once."""
+        from volengine.engine.workers import ask_share
+
+        return ask_share(self)
+
     def limit_bytes(self) -> int:
-        """Return the memory of one worker, bytes. With ``scheduler`` this asks the scheduler."""
+        """Return the memory for one unit, bytes: that of a worker, or of each of its threads.
+
+        With ``scheduler`` and no ``memory_limit`` this asks the workers, once.
+        """
         if self.memory_limit is not None:
             return parse_bytes(self.memory_limit)
         if self.scheduler is not None:
-            from volengine.engine.scheduler import smallest_worker
-
-            return smallest_worker(self.scheduler)
+            return self._share.limit(self.scheduler)
         return int(machine_memory() * 0.8 / self.processes)
 
     def core_for(
@@ -132,6 +169,12 @@ class RunOptions(Recipe):
         )
 
     def threads(self) -> int:
-        """Return the number of threads that a worker process may use on this machine."""
+        """Return the number of threads that a unit may use: its share of the cores of the machine on which it runs.
+
+        ``OMP_NUM_THREADS`` bounds it. With ``scheduler`` this asks the workers, once.
+        """
+        if self.scheduler is not None:
+            return self._share.threads
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        return max(1, cores // self.processes)
+        told = os.environ.get("OMP_NUM_THREADS", "")
+        return max(1, min(cores // self.processes, int(told) if told.isdigit() else cores))

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import shutil
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from volengine.core.atomic import remove_parts
+from volengine.core.digest import digest_of
 from volengine.core.errors import InputError
 from volengine.core.image import ImageSpec
 from volengine.engine.inventory import objects_of
@@ -17,7 +16,8 @@ from volengine.engine.ledger import PlanFolder
 from volengine.engine.options import RunOptions
 from volengine.engine.stage import Stage
 from volengine.io.omezarr import image as omezarr
-from volengine.io.stores import StoredObject, local_path, stored_file
+from volengine.io.omezarr.objects import Stored, crc32c_of_file
+from volengine.io.stores import local_copy, local_path, stored_file
 
 if TYPE_CHECKING:
     from volengine.engine.plan import Plan
@@ -60,9 +60,8 @@ class Outputs:
                 _check_feature(spec, known.get(key, digests[key]))
             if ours and known.get(key) == digests[key]:
                 if not spec.scratch:
-                    omezarr.reopen_image(
-                        spec, durable=self.options.durable
-                    )  # it is not complete while its units are run again
+                    # it is not complete while its units are run again
+                    omezarr.reopen_image(spec, durable=self.options.durable)
                 continue
             if ours:
                 omezarr.remove(spec.url, spec.group)
@@ -76,8 +75,7 @@ class Outputs:
         A scratch array has no history that tells one recipe or source from another.
         """
         writers = [self.plan.identities[name] for name in self.writers(spec)] if spec.scratch else []
-        text = json.dumps([spec.to_json(), writers], sort_keys=True, default=str)
-        return f"{hashlib.sha256(text.encode()).hexdigest()[:20]} {spec.facts.get('feature', '')}".rstrip()
+        return f"{digest_of([spec.to_json(), writers])} {spec.facts.get('feature', '')}".rstrip()
 
     def writers(self, spec: ImageSpec) -> list[str]:
         """Return the names of the stages that write an image."""
@@ -107,24 +105,34 @@ class Outputs:
         finished = self.folder.read_json(FINISHED)
         if finished is None or finished["fingerprint"] != self.plan.fingerprint:
             return False
-        token = self.folder.token()
-        images = all(
-            spec.scratch
-            or (omezarr.store_token(spec.url, spec.group) == token and omezarr.is_complete(spec.url, spec.group))
-            for spec in self.plan.images
-        )
-        return images and not self.lost_products(finished)
+        return not self.lost_images() and not self.lost_products(finished)
 
-    def lost_products(self, finished: Any = None) -> list[tuple[str, str]]:
-        """Return the products that are missing or have another size than when they were written, and why."""
+    def lost_images(self) -> list[tuple[str, str]]:
+        """Return the images that are not there, not this run's or not complete, and why."""
+        token = self.folder.token()
+        found = []
+        for spec in self.plan.images:
+            where = "/".join(filter(None, (spec.url, spec.group)))
+            if spec.scratch:
+                continue
+            if (owner := omezarr.store_token(spec.url, spec.group)) != token:
+                found.append((where, "was written by another run" if owner else "is missing"))
+            elif not omezarr.is_complete(spec.url, spec.group):
+                found.append((where, "is not complete"))
+        return found
+
+    def lost_products(self, finished: Any = None, *, deep: bool = False) -> list[tuple[str, str]]:
+        """Return the products that are not what was written (``deep``: by their checksums, too), and why."""
         known = (finished or self.folder.read_json(FINISHED) or {}).get("products", {})
         found = []
-        for place, size in known.items():
+        for place, (size, crc) in known.items():
             stored = stored_file(place)
             if stored is None:
                 found.append((place, "is missing"))
             elif stored.size != size:
                 found.append((place, f"has {stored.size} bytes, not {size}"))
+            elif deep and _sum(place) != (size, crc):
+                found.append((place, "was changed: its checksum differs from what was written"))
         return found
 
     def cleaned(self, stage: Stage) -> bool:
@@ -145,8 +153,15 @@ class Outputs:
 
     # -- end -----------------------------------------------------------------------------------------------
 
-    def finish(self, products: Iterable[str]) -> None:
-        """Complete the images with their manifests, delete scratch data, and record that the plan is finished."""
+    def said(self) -> list[str]:
+        """Return the lines about what was made that were recorded when the plan was finished."""
+        return list((self.folder.read_json(FINISHED) or {}).get("said", []))
+
+    def finish(self, products: Iterable[str], said: Sequence[str] = ()) -> None:
+        """Complete the images with their manifests, delete scratch data, and record that the plan is finished.
+
+        ``products`` are the files that were written, ``said`` are lines about what was made.
+        """
         durable = self.options.durable
         files = list(dict.fromkeys(products))
         for spec in self.plan.images:
@@ -156,9 +171,9 @@ class Outputs:
                 omezarr.finish_image(spec, objects, durable=durable)
         if not self.options.keep_scratch:
             self._clean()
-        sizes = {place: _known(place).size for place in files}
-        finished = {"fingerprint": self.plan.fingerprint, "time": round(time.time(), 3), "products": sizes}
-        self.folder.write_json(FINISHED, finished, durable=durable)
+        sums = {place: list(_sum(place)) for place in files}
+        finished = {"fingerprint": self.plan.fingerprint, "time": round(time.time(), 3), "products": sums}
+        self.folder.write_json(FINISHED, {**finished, "said": list(said)}, durable=durable)
         for place in files:
             local = local_path(place)
             if local is not None:
@@ -172,11 +187,10 @@ class Outputs:
                 self.folder.remove_tables(stage.name)
 
 
-def _known(place: str) -> StoredObject:
-    stored = stored_file(place)
-    if stored is None:
-        raise InputError(f"{place} was written and is not there any more; run the same command again.")
-    return stored
+def _sum(place: str) -> Stored:
+    """Return size and checksum of a product."""
+    with local_copy(place) as path:
+        return crc32c_of_file(path)
 
 
 def _check_feature(spec: ImageSpec, former: str) -> None:

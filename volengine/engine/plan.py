@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
+from volengine.core.digest import digest_of
 from volengine.core.errors import InputError, OldPlanError, PlanError
 from volengine.core.image import ImageSpec
 from volengine.core.paths import PathLike, path_text
@@ -27,7 +26,7 @@ FORMAT = 2
 class Call:
     """A call on the driver after all stages: ``function(plan, tables, **params)``.
 
-    The function writes small products, for example a STAR file, and returns their paths or URLs. It must write them
+    The function writes small products, for example a STAR file, and returns a :class:`Made`. It must write them
     atomically, because it may be called more than once. Its argument ``tables`` is a function that reads the tables of
     a stage of the plan: ``tables(stage_name) -> dict[block number, table]``.
 
@@ -52,6 +51,22 @@ class Call:
         call = made(cls, data, where)
         check_listed(call.function, OWN_CALLS, also, where)
         return call
+
+
+@dataclass(frozen=True)
+class Made:
+    """What a :class:`Call` has made.
+
+    Parameters
+    ----------
+    products
+        Paths or URLs of the files that it has written.
+    said
+        Lines that say what was made, for the summary and the report.
+    """
+
+    products: tuple[str, ...] = ()
+    said: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -126,8 +141,7 @@ class Plan:
     @cached_property
     def fingerprint(self) -> str:
         """Identity of the whole plan."""
-        text = json.dumps([self.name, self.identities, dict(self.recipe)], sort_keys=True, default=str)
-        return hashlib.sha256(text.encode()).hexdigest()[:20]
+        return digest_of([self.name, self.identities, dict(self.recipe)])
 
     @property
     def units(self) -> int:

@@ -145,6 +145,7 @@ def _plan(state: PlanState) -> dict[str, Any]:
         "units": state.plan.units,
         "skipped": state.skipped,
         "error": str(state.error) if state.error else None,
+        "made": state.said,
         "stages": [_stage(state, s.name) for s in state.plan.stages],
     }
 
@@ -161,12 +162,13 @@ def _stage(state: PlanState, name: str) -> dict[str, Any]:
 
 
 def summary(report: RunReport) -> str:
-    """Return the text that a command prints at its end: one line per plan, then time and bytes."""
+    """Return the text that a command prints at its end: one line per plan and what it made, then time and bytes."""
     lines = []
     for name, plan in report.data["plans"].items():
         run = sum(s["run"] for s in plan["stages"])
         note = "failed" if plan["error"] else "done"
         lines.append(f"{name}: {note} ({run} of {plan['units']} units run, {plan['skipped']} were there already)")
+        lines += [f"  {line}" for line in plan["made"]]
     lines += [f"{name}: refused" for name in report.data["refused"]]
     read = sum(s["read_bytes"] for p in report.data["plans"].values() for s in p["stages"])
     written = sum(s["written_bytes"] for p in report.data["plans"].values() for s in p["stages"])

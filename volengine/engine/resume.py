@@ -9,7 +9,6 @@ the former plan, if they fit into the workers.
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Collection, Iterable
 from dataclasses import replace
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from volengine.core.digest import exact_text
 from volengine.core.errors import PlanError
 from volengine.core.image import ImageSpec
 from volengine.engine.kernels import ONLY_SHOWN, PURE
@@ -168,7 +168,7 @@ def _purpose(plan: Plan, group: Group, common: Collection[str]) -> str:
     ]
     images = [spec.to_json() for spec in _images(plan, group)]
     sources = sorted(source for source in read if source[:2] not in made)
-    return json.dumps([sources, steps, images], sort_keys=True, default=str)
+    return exact_text([sources, steps, images])
 
 
 def _fits(plan: Plan, stages: Iterable[Stage], limit: int) -> bool:

@@ -7,8 +7,9 @@ import traceback
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from volengine.core.errors import InputError, RunError
+from volengine.core.errors import InputError, RunError, VolengineError
 from volengine.engine import clusters, report
+from volengine.engine.driver_lock import only_driver
 from volengine.engine.ledger import RunFolder
 from volengine.engine.log import Log
 from volengine.engine.options import RunOptions
@@ -73,7 +74,11 @@ def run_jobs(jobs: Iterable[Job], run_dir: str, options: RunOptions) -> report.R
     Raises
     ------
     InputError
-        Two jobs have the same name, or the run folder is a URL.
+        Two jobs have the same name, the run folder is a URL or cannot be written to, or a cluster cannot be used.
+    BusyError
+        Another driver works in the run folder.
+    TakenOverError
+        Another driver has taken it over, because this one was silent for too long.
     """
     queue = list(jobs)
     names = [job.name for job in queue]
@@ -91,7 +96,6 @@ class Driver:
         self.volumes = len(jobs)
         self.folder = folder
         self.options = options
-        self.log = Log(folder.log)
         self.limit = options.limit_bytes()
         self.open: list[PlanState] = []
         self.closed: list[PlanState] = []
@@ -102,14 +106,24 @@ class Driver:
 
     def run(self) -> report.RunReport:
         """Run all jobs; return the report, which is also written into the run folder."""
-        began = time.time()
-        self.log("start", options=self.options.to_json(), jobs=[j.name for j in self.jobs])
         self.progress = Progress(0, 0, show=self.options.progress)
+        try:
+            with only_driver(
+                self.folder.path, self.options.part, take_over=self.options.take_over, say=self.progress.say
+            ) as self.lock:
+                return self._run()
+        finally:
+            self.progress.close()
+
+    def _run(self) -> report.RunReport:
+        began = time.time()
+        self.log = Log(self.folder.log)
+        self.log("start", options=self.options.to_json(), jobs=[j.name for j in self.jobs])
         executor: clusters.Executor | None = None
         try:
             self._open_plans(1)
             if self.open or self.jobs:
-                executor = clusters.start(self.options)
+                executor = clusters.start(self.options, self.limit, self.lock)
                 if executor.link:
                     self.progress.say(f"Dask dashboard: {executor.link}")
                 self._loop(executor)
@@ -117,10 +131,12 @@ class Driver:
             self.log("interrupted")
             self.progress.say(f"Stopped. The same command goes on from here (run folder {self.folder.path}).")
             raise
+        except VolengineError as error:  # workers that cannot be used, a run folder that was taken over
+            self.log("ended", error=repr(error))
+            raise
         finally:
             if executor is not None:
                 executor.close()
-            self.progress.close()
         result = report.make(self.closed, self.refused, self.options, self.limit, began)
         report.write(result, self.folder)
         self.log("end", failed=list(result.failures))
@@ -129,6 +145,7 @@ class Driver:
     def _open_plans(self, slots: int) -> None:
         while self.jobs and len(self.open) < max(2, OPEN_PLANS * slots):
             job = self.jobs.pop(0)
+            self.lock.check(read_again=True)  # what follows deletes and creates
             try:
                 plan = job.plan()
                 self._claim(plan.name)
@@ -163,6 +180,7 @@ class Driver:
 
     def _loop(self, executor: clusters.Executor) -> None:
         while self.open or self.jobs:
+            self.lock.check()
             self._open_plans(executor.slots)
             self._feed(executor)
             if self.under_way:
@@ -215,6 +233,7 @@ class Driver:
         for state in list(self.open):
             state.advance()
             if state.active and state.at_end and not state.under_way:
+                self.lock.check(read_again=True)
                 try:
                     state.finish()
                 except Exception as error:
@@ -224,6 +243,7 @@ class Driver:
                 self._tell(state)
             if not state.active and not state.under_way:
                 if state.error is not None:
+                    self.lock.check(read_again=True)
                     state.withdraw()
                 self.open.remove(state)
                 self.closed.append(state)

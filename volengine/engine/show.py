@@ -9,6 +9,7 @@ from pathlib import Path
 from volengine.core.errors import MissingError
 from volengine.core.text import table
 from volengine.core.units import format_bytes
+from volengine.engine.driver_lock import drivers
 from volengine.engine.kernels import ONLY_SHOWN
 from volengine.engine.ledger import PlanFolder, RunFolder
 from volengine.engine.plan import Plan
@@ -63,7 +64,7 @@ def describe(plan: Plan, limit: int) -> str:
 
 
 def status(run_dir: str) -> str:
-    """Describe the progress of every plan of a run folder.
+    """Describe the progress of every plan of a run folder, and who works in it.
 
     Raises
     ------
@@ -77,7 +78,11 @@ def status(run_dir: str) -> str:
     lines = [_plan_status(plan_folder) for plan_folder in RunFolder(run_dir).plans()]
     if not lines:
         raise MissingError(f"{run_dir} is no run folder, or nothing has been started in it.")
-    return "\n\n".join(lines)
+    working = [
+        f"running{f' (part {part})' if part else ''}: {holder}"
+        for part, holder in drivers(RunFolder(run_dir).path).items()
+    ]
+    return "\n\n".join([*lines, *working])
 
 
 def _plan_status(folder: PlanFolder) -> str:

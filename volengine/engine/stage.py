@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib
-import json
 import math
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -13,6 +11,7 @@ from typing import Any, Literal
 
 from volengine.core.block import Block, Result
 from volengine.core.boxes import Box, Index3, index3
+from volengine.core.digest import digest_of
 from volengine.core.errors import InputError, PlanError
 from volengine.core.tiling import Tiling, check_multiple
 from volengine.core.volume import Volume
@@ -275,6 +274,11 @@ class Stage:
         Returns
         -------
         20 hexadecimal digits.
+
+        Raises
+        ------
+        PlanError
+            A parameter has no exact text (:mod:`volengine.core.digest`).
         """
         facts = {
             "kernel": [self.kernel, self.version, dict(self.params)],
@@ -283,8 +287,7 @@ class Stage:
             "outputs": {k: _place(o) for k, o in self.outputs.items()},
             "tiling": asdict(self.tiling),
         }
-        text = json.dumps(facts, sort_keys=True, default=str)
-        return hashlib.sha256(text.encode()).hexdigest()[:20]
+        return digest_of(facts)
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields as JSON values."""

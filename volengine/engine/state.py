@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import fcntl
 from collections import Counter, deque
-from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING
 
 from volengine.core.block import Table
 from volengine.core.errors import DamagedError, RunError
 from volengine.engine import inventory
+from volengine.engine.earlier import Writer
 from volengine.engine.kernels import ONLY_SHOWN
 from volengine.engine.ledger import PlanFolder
-from volengine.engine.made import Writer
+from volengine.engine.lock import critical
 from volengine.engine.options import RunOptions
 from volengine.engine.outputs import CLEANED, FINISHED, Outputs
 from volengine.engine.receipts import Numbers, Receipt
@@ -25,25 +23,16 @@ from volengine.engine.work import Bundle, is_scratch
 from volengine.io.identity import check_unchanged
 
 if TYPE_CHECKING:
-    from volengine.engine.plan import Plan
+    from volengine.engine.plan import Made, Plan
 
 BUNDLE_SECONDS = 1.5
 """Seconds that a bundle of small units should take, so that the scheduler's cost per unit is negligible."""
 
+LOCK = "busy.lock"
+"""Lock in a plan's folder, for what only one part may do at a time."""
+
 ROUNDS = 5
 """Number of times that lost results of a plan are made again in one run, before it counts as failed."""
-
-
-@contextmanager
-def exclusive(path: Path) -> Iterator[None]:
-    """Hold an exclusive file lock, so that one process at a time runs the block; it is released if the process dies."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        try:
-            yield
-        finally:
-            fcntl.flock(file, fcntl.LOCK_UN)
 
 
 class PlanState:
@@ -75,7 +64,7 @@ class PlanState:
         self.limit = limit
         self.identities = self.plan.identities
         self.outputs = Outputs(self.plan, folder, options)
-        self.made = made_by(self.plan)
+        self.writers = writers_of(self.plan)
         self.position = 0
         self.done: dict[str, Numbers] = {}
         self.unneeded: set[str] = set()
@@ -87,6 +76,7 @@ class PlanState:
         self.single = False
         self.error: BaseException | None = None
         self.finished = False
+        self.said: list[str] = []
         self.rounds = 0
         self.notices: list[str] = []
         self.tallies = {stage.name: Tally() for stage in self.plan.stages}
@@ -100,10 +90,11 @@ class PlanState:
         Results that are missing or have another size than their receipts say are made again. After a finished run only
         they are, because everything was there when it finished; else also what may have been computed from them.
         """
-        with exclusive(self.folder.path / "lock"):
+        with critical(self.folder.path / LOCK):
             complete = self.outputs.complete()
             lost = self._losses() if complete else []
             if complete and not lost:
+                self.said = self.outputs.said()
                 self.finished = True
                 self.skipped = self.plan.units
                 return
@@ -238,7 +229,7 @@ class PlanState:
             self.identities[self.stage.name],
             tuple(numbers),
             self.limit,
-            self.made[self.stage.name],
+            self.writers[self.stage.name],
             self.options.durable,
         )
 
@@ -290,14 +281,14 @@ class PlanState:
 
         Returns whether it is; else the damage is in an input.
         """
-        units = inventory.writers_of(self.plan, error.url, error.path, error.keys, self.folder)
+        units = inventory.units_writing(self.plan, error.url, error.path, error.keys, self.folder)
         if not any(units.values()):
             return False
         self.rounds += 1
         if self.rounds > ROUNDS:
             return False
         self.notices.append(f"{self.plan.name}: {error} It is made again.")
-        with exclusive(self.folder.path / "lock"):
+        with critical(self.folder.path / LOCK):
             self._again(units)
         self._start_over()
         return True
@@ -347,7 +338,7 @@ class PlanState:
         RunError
             Results were lost again and again.
         """
-        with exclusive(self.folder.path / "lock"):
+        with critical(self.folder.path / LOCK):
             if not self.outputs.complete():
                 self._start_over()
                 self._enter()
@@ -362,10 +353,10 @@ class PlanState:
                     self._start_over()
                     self._enter()
                     return
-                products: list[str] = []
-                for call in self.plan.finish:
-                    products += call.load()(self.plan, self.tables, **call.params)
-                self.outputs.finish(products)
+                made: list[Made] = [call.load()(self.plan, self.tables, **call.params) for call in self.plan.finish]
+                said = [*counted(self.plan, self.folder), *(line for one in made for line in one.said)]
+                self.outputs.finish([place for one in made for place in one.products], said)
+            self.said = self.outputs.said()
         self.finished = True
 
     def _check_inputs(self) -> None:
@@ -383,11 +374,28 @@ class PlanState:
 
     def withdraw(self) -> None:
         """After a failure, delete the images without any finished unit, so that no empty image is left behind."""
-        with exclusive(self.folder.path / "lock"):
+        with critical(self.folder.path / LOCK):
             self.outputs.remove_unwritten()
 
 
-def made_by(plan: Plan) -> dict[str, dict[str, Writer]]:
+def counted(plan: Plan, folder: PlanFolder) -> list[str]:
+    """Lines that say what the stages that write images have counted, over all runs of the plan.
+
+    Stages that write tables are spoken of by the calls that make products of them.
+    """
+    counts: Counter[str] = Counter()
+    seen: set[tuple[str, int]] = set()
+    shown = {stage.name for stage in plan.stages if stage.outputs and not stage.emits}
+    for receipt in folder.receipts:
+        unit = (receipt["stage"], int(receipt["number"]))
+        current = plan.identities.get(receipt["stage"]) == receipt["identity"]
+        if unit[0] in shown and unit not in seen and current:
+            seen.add(unit)
+            counts.update(receipt["counts"])
+    return [f"{number} {name}" for name, number in counts.items()]
+
+
+def writers_of(plan: Plan) -> dict[str, dict[str, Writer]]:
     """Return, for each stage, who writes those of its inputs that an earlier stage writes."""
     writers = {
         (output.volume.url, output.volume.path): Writer(stage.name, plan.identities[stage.name], name)

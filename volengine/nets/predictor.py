@@ -24,9 +24,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from volengine.core.errors import InputError
+from volengine.core.errors import ChangedError, InputError
 from volengine.core.units import WORKER_NUMBER
-from volengine.nets.tta import Tta, View, views
+from volengine.nets.tta import Tta, View, mirrored_depth, views
 from volengine.ops.blend import PROBABILITY_SCALE, VALUE_LIMIT, VALUE_SCALE
 
 if TYPE_CHECKING:
@@ -140,7 +140,7 @@ class Predictor:
         self.traits = traits
         self.execution = execution or Execution()
         self.device = resolve_device(self.execution.device)
-        self.views = views(self.execution.tta, _depth(traits))
+        self.views = views(self.execution.tta, mirrored_depth(traits.volumetric, traits.slices))
         if self.execution.precision == "float16" and self.device.type == "cpu":
             raise InputError("Precision float16 needs a GPU; on a CPU use float32 or bfloat16.")
         if self.execution.spread and traits.activation == "none":
@@ -191,18 +191,21 @@ class Predictor:
         """Context with inference mode, the precision of ``execution``, and deterministic algorithms."""
         import torch
 
+        from volengine.nets.threads import reproducible
+
         tf32 = self.execution.precision == "tf32"
         lower = {"bfloat16": torch.bfloat16, "float16": torch.float16}.get(self.execution.precision)
         with contextlib.ExitStack() as stack:
             stack.enter_context(torch.inference_mode())
             if self.device.type == "cuda":
-                flags = torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=tf32)
-                stack.enter_context(flags)
+                stack.enter_context(reproducible(tf32))
             if lower is not None:
                 stack.enter_context(torch.autocast(self.device.type, dtype=lower))
             yield
 
-    def __call__(self, batch: torch.Tensor, from_views: Sequence[View] | None = None) -> torch.Tensor:
+    def __call__(
+        self, batch: torch.Tensor, from_views: Sequence[View] | None = None, odd: torch.Tensor | None = None
+    ) -> torch.Tensor:
         """Predict a batch: apply the network and its activation to each view, and average.
 
         Parameters
@@ -211,6 +214,9 @@ class Predictor:
             (batch, 1, z, y, x) or (batch, slices, y, x), float32, on the device.
         from_views
             The views; default: all views of the test-time augmentation.
+        odd
+            (batch,) int64, on the device: the number of values of the network's answers to each patch that are NaN or
+            infinite is added to it. An activation would hide infinite ones, and they would become background.
 
         Returns
         -------
@@ -223,7 +229,10 @@ class Predictor:
             seen = view.apply(batch)
             if self._last:
                 seen = seen.contiguous(memory_format=self._memory_format)
-            answer = view.undo(self._answer(self._call(seen).float()), self.traits.volumetric)
+            logits = self._call(seen).float()
+            if odd is not None:
+                odd += logits.isfinite().logical_not_().flatten(1).sum(1)
+            answer = view.undo(self._answer(logits), self.traits.volumetric)
             total = answer if total is None else total.add_(answer)
         if total is None:
             raise InputError("A prediction needs at least one view; none is given.")
@@ -293,11 +302,6 @@ def _turns_back(module: torch.nn.Module) -> bool:
     return any(isinstance(part, _InstanceNorm) for part in module.modules())
 
 
-def _depth(traits: Traits) -> int:
-    """Number of slices that the network sees, for flips along z; more than one for 3D networks."""
-    return 2 if traits.volumetric else traits.slices
-
-
 @lru_cache(maxsize=8)
 def load_predictor(path: str, digest: str, execution: Execution, network: str | None = None) -> Predictor:
     """Load a model file as a predictor; it is cached, so that a process loads it once.
@@ -315,14 +319,23 @@ def load_predictor(path: str, digest: str, execution: Execution, network: str | 
 
     Raises
     ------
+    ChangedError
+        The file has changed since the run was planned.
     InputError
-        The file has changed since the run was planned, or the device cannot be used.
+        The device cannot be used.
     """
     from volengine.nets.checkpoint import identity, load_model
 
-    found = identity(path)
-    if found != digest:
-        raise InputError(f"{path} has changed since the run was planned ({digest}, now {found}); plan again.")
+    def check() -> None:
+        found = identity(path)
+        if found != digest:
+            raise ChangedError(
+                f"{path} has changed since this run was planned (digest {digest}, now {found}). Run the same command "
+                "again: it makes everything anew that was made from it."
+            )
+
+    check()
     module, facts = load_model(path, network=network)
+    check()  # it may have been replaced between the two readings
     traits = Traits(len(facts.features), facts.volumetric, facts.activation, facts.context)
     return Predictor(module, traits, execution)

@@ -37,6 +37,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from volengine.core.boxes import Box, Index3
+from volengine.core.errors import InputError
 from volengine.core.lattice import Lattice, PatchIndex
 from volengine.nets.predictor import Predictor
 from volengine.nets.tta import View
@@ -49,12 +50,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class PatchJob:
-    """The places of patches, the reader that fills them, their shares in the blend, and their views (``None``: all)."""
+    """The places of patches, the reader that fills them, their shares in the blend, and their views (``None``: all).
+
+    ``network`` is how messages name the network.
+    """
 
     lattice: Lattice
     reader: PatchReader
     shares: Shares
     views: tuple[View, ...] | None = None
+    network: str = "The network"
 
 
 def predict_patches(
@@ -87,8 +92,15 @@ def predict_patches(
     -------
     ndarray, int32, (channels, z, y, x)
         Fixed-point sums over ``region`` (see :mod:`volengine.ops.blend`); they do not depend on order or threads.
+
+    Raises
+    ------
+    InputError
+        The network answers NaN or infinity, which would become background or noise.
     """
     import torch
+
+    from volengine.nets.threads import set_own_threads
 
     if before is None:
         sums = torch.zeros((predictor.channels, *region.shape), dtype=torch.int32, device=predictor.device)
@@ -103,10 +115,11 @@ def predict_patches(
             if lanes <= 1:
                 for batch in batches:
                     lane.run(batch)
-                continue
-            with ThreadPoolExecutor(lanes, "patches", torch.set_num_threads, (1,)) as pool:
-                for _ in pool.map(lane.run, batches):
-                    pass
+            else:
+                with ThreadPoolExecutor(lanes, "patches", set_own_threads, (1,)) as pool:
+                    for _ in pool.map(lane.run, batches):
+                        pass
+            lane.check()
     result: NDArray[np.int32] = sums.cpu().numpy()
     return result
 
@@ -114,17 +127,13 @@ def predict_patches(
 @contextlib.contextmanager
 def _one_thread_each(device: torch.device) -> Iterator[int]:
     """Context in which a CPU computes every convolution in one thread; yields PyTorch's number of threads (GPU: 1)."""
-    import torch
+    from volengine.nets.threads import own_threads
 
     if device.type != "cpu":
         yield 1
         return
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    with own_threads(1) as before:
         yield before
-    finally:
-        torch.set_num_threads(before)
 
 
 class _Lane:
@@ -136,22 +145,59 @@ class _Lane:
         self._shares = _DeviceShares(job.shares, predictor.device)
         self._local = threading.local()
         self._lock = threading.Lock()
+        self._odd: list[tuple[Sequence[PatchIndex], torch.Tensor]] = []
 
     def run(self, batch: Sequence[PatchIndex]) -> None:
-        """Predict one batch; the predictions of empty patches are dropped."""
+        """Predict one batch; the predictions of empty patches are dropped.
+
+        A CPU knows at once whether the network answers numbers; a GPU is not waited for before :meth:`check`.
+        """
         import torch
 
         feeder = getattr(self._local, "feeder", None)
         if feeder is None:
             feeder = self._local.feeder = _Feeder(self._predictor, self._job, self._shape)
         with self._predictor.running():
-            answers = self._predictor(feeder.send(batch), self._job.views)
+            seen = feeder.send(batch)
+            odd = torch.zeros(len(seen), dtype=torch.int64, device=seen.device)
+            answers = self._predictor(seen, self._job.views, odd)
+            with self._lock:
+                self._odd.append((batch, odd))
+            if seen.device.type == "cpu":
+                self.check()
             for answer, index in zip(answers, batch, strict=False):
                 visible = self._weigh(answer, index)
                 whole = visible.to(torch.int32)
                 box = self._job.lattice.box(index).clip(self._job.lattice.shape)
                 with self._lock:
                     self._sums[(slice(None), *box.slices_in(self._region))].add_(whole)
+
+    def check(self) -> None:
+        """Raise :class:`InputError` if the network has answered NaN or infinity to a patch since the last check."""
+        with self._lock:
+            seen, self._odd = self._odd, []
+        for batch, odd in seen:
+            for index, count in zip(batch, odd.tolist(), strict=False):
+                if count:
+                    raise InputError(self._refusal(index, count))
+
+    def _refusal(self, index: PatchIndex, count: int) -> str:
+        job, how = self._job, self._predictor.execution
+        box, seen = job.lattice.box(index), job.lattice.input_box(index)
+        views = len(self._predictor.views if job.views is None else job.views)
+        depth, height, width = seen.shape
+        values = views * self._predictor.traits.features * height * width
+        values *= depth if self._predictor.traits.volumetric else 1
+        what = (
+            f"with --precision {how.precision}, whose numbers are few or end early: use --precision float32"
+            if how.precision in ("float16", "bfloat16")
+            else "and would leave holes in the prediction: its weights are damaged, or the grey values of the tomogram "
+            "are not those that it was trained on (see volengine info)"
+        )
+        return (
+            f"{job.network} answers NaN or infinity in {count} of {values} values for the patch from voxel {box.start} "
+            f"to {box.stop} (z, y, x), {what}."
+        )
 
     def _weigh(self, answer: torch.Tensor, index: PatchIndex) -> torch.Tensor:
         """Multiply a patch's prediction by its shares in place, round it, and clip it to the volume."""

@@ -4,12 +4,14 @@
 ``1``      the patch itself
 ``2..8``   Ais's order: quarter turns 0, 1, 2, 3 in the plane (``rot90``, y to x), then the same after a flip along x
 ``9..16``  these eight, then the same after a flip along z (3D networks; 2.5D networks: slices in reverse order)
-``flips``  all combinations of flips along the axes: 4 in the plane, 8 for 3D and 2.5D networks
+``flips``  all combinations of flips along the axes: 4 in the plane, 8 for 3D and (odd) 2.5D networks
 ``flips4`` the combinations that flip an even number of axes: 4 for 3D and 2.5D networks, 2 in the plane; each axis is
            flipped in half of them
 =========  =====================================================================================================
 
-Flips and quarter turns only move voxels, so each view is undone exactly, without interpolation.
+Flips and quarter turns only move voxels, so each view is undone exactly, without interpolation. A 2.5D network that
+sees an even number of slices answers for one that is not in their middle: mirrored along z it would answer for another
+slice. Its views are those of a network that sees one slice (:func:`mirrored_depth`).
 """
 
 from __future__ import annotations
@@ -57,6 +59,21 @@ class View:
         return result.flip(flipped) if flipped else result
 
 
+def mirrored_depth(volumetric: bool, slices: int) -> int:
+    """The number of slices that views may mirror along z; 1: none of them does.
+
+    Parameters
+    ----------
+    volumetric
+        Whether the network is 3D, and answers for all slices that it sees.
+    slices
+        Number of slices that a 2D or 2.5D network sees; it answers for slice ``slices // 2`` of them.
+    """
+    if volumetric:
+        return FULL
+    return slices if slices % 2 else 1
+
+
 def views(tta: Tta, depth: int) -> tuple[View, ...]:
     """The views of an augmentation.
 
@@ -65,12 +82,12 @@ def views(tta: Tta, depth: int) -> tuple[View, ...]:
     tta
         1 to 16, ``"flips"`` or ``"flips4"`` (see the module).
     depth
-        Number of slices that the network sees: the depth of the patch (3D), or the number of input slices (2D: 1).
+        Number of slices that views may mirror, see :func:`mirrored_depth`.
 
     Raises
     ------
     InputError
-        The augmentation does not exist, or it flips z and the network sees one slice.
+        The augmentation does not exist, or it flips z and ``depth`` is 1.
     """
     if tta in ("flips", "flips4"):
         plane = [View(), View(flip_x=True), View(2, True), View(2)]
@@ -82,7 +99,7 @@ def views(tta: Tta, depth: int) -> tuple[View, ...]:
         tta = int(tta)
     most = FULL if depth > 1 else FULL // 2
     if not 1 <= tta <= most:
-        seen = "one slice" if depth == 1 else f"{depth} slices"
-        raise InputError(f"tta is {tta}; it must be from 1 to {most} for a network that sees {seen}, or flips.")
+        flat = " for a network that sees one slice, or an even number of them, which have no middle" * (depth == 1)
+        raise InputError(f"tta is {tta}; it must be from 1 to {most}{flat}, or flips.")
     every = [View(k, x, z) for z in (False, True) for x in (False, True) for k in range(4)]
     return tuple(every[:tta])

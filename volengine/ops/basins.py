@@ -78,8 +78,9 @@ def block_basins(
         Three groups of columns. One row per region: ``root`` (uint64 key of the root, 0 if its paths leave the core),
         ``exit`` (int64 linear index of the voxel outside at which its paths end, -1 if they stay inside), ``voxels``
         (int64), ``weight`` (int64 sum of values), ``sums`` (int64, (n, 3): sums of the voxels' z, y, x in the volume),
-        ``peak`` (float64, highest value), ``peak_index`` (int64 linear index of the first voxel with that value). One
-        row per pass inside of the core: ``pass_a < pass_b`` (uint32 regions), ``pass_low``, ``pass_high`` (uint64
+        ``peak`` (float64, highest value), ``peak_voxels`` (int64) and ``peak_sums`` (int64, (n, 3)): number of the
+        voxels with that value, and sums of their coordinates. One row per pass inside of the core: ``pass_a < pass_b``
+        (uint32 regions), ``pass_low``, ``pass_high`` (uint64
         keys). One row per foreground voxel in a face of the core behind which there is another block: ``shell_index``
         (int64 linear index, ascending), ``shell_region`` (uint32), ``shell_d2`` (uint32 squared distance).
 
@@ -206,7 +207,7 @@ class _Landscape:
         n = self.ends.size + 1
         voxels, weight = np.zeros((2, n), np.int64)
         sums = np.zeros((3, n), np.int64)
-        peak, peak_index = np.full(n, -np.inf), np.full(n, np.iinfo(np.int64).max)
+        peak, peak_voxels, peak_sums = np.full(n, -np.inf), np.zeros(n, np.int64), np.zeros((3, n), np.int64)
         shells = []
         for i, at in enumerate(self._chunks()):
             region = self.region.take(at)
@@ -222,7 +223,10 @@ class _Landscape:
         for i, at in enumerate(self._chunks()):
             region = self.region.take(at)
             top = values[i * _CHUNK : (i + 1) * _CHUNK] == peak[region]
-            np.minimum.at(peak_index, region[top], at[top])
+            at, region = at[top], region[top]
+            peak_voxels += np.bincount(region, minlength=n)
+            for total, p in zip(peak_sums, self._position(at), strict=True):
+                total += np.bincount(region, weights=p, minlength=n).astype(np.int64)
         leaves = np.isin(self.ends, self.exits, assume_unique=True)
         index = self._index(self.ends)
         shell = np.concatenate(shells)
@@ -233,7 +237,8 @@ class _Landscape:
             "weight": weight[1:],
             "sums": sums[:, 1:].T.copy(),
             "peak": peak[1:],
-            "peak_index": self._index(peak_index[1:]),
+            "peak_voxels": peak_voxels[1:],
+            "peak_sums": peak_sums[:, 1:].T.copy(),
         }, {
             "shell_index": self._index(shell),
             "shell_region": self.region.take(shell).astype(np.uint32),
@@ -284,7 +289,8 @@ class _Landscape:
             "weight": none,
             "sums": np.zeros((0, 3), np.int64),
             "peak": np.zeros(0),
-            "peak_index": none,
+            "peak_voxels": none,
+            "peak_sums": np.zeros((0, 3), np.int64),
             "pass_a": none.astype(np.uint32),
             "pass_b": none.astype(np.uint32),
             "pass_low": none.astype(np.uint64),

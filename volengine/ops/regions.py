@@ -23,9 +23,7 @@ passes are equal, and equals the forest over all voxels (Meyer 1994; Felkel et a
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Literal
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,59 +31,16 @@ from numpy.typing import NDArray
 from volengine.core.block import Array, Table, merge_tables
 from volengine.core.boxes import Box, Index3
 from volengine.core.errors import InputError
-from volengine.core.volume import Vector3
+from volengine.ops.basin_graph import REGION_COLUMNS, BasinGraph, RegionRules
 from volengine.ops.basins import block_basins
 from volengine.ops.heights import BasinRules
 from volengine.ops.passes import MAX_VOXELS, Passes, index_of_key, key_of
+from volengine.ops.plateaus import block_middles, middle_positions, plateaus
 from volengine.ops.suppress import suppress
 
 Int64 = NDArray[np.int64]
-Position = Literal["centroid", "maximum"]
 
 _SHELL = ("shell_index", "shell_region", "shell_d2")
-REGION_COLUMNS = ("root", "voxels", "weight", "sums", "peak", "peak_index")
-
-
-@dataclass(frozen=True)
-class RegionRules:
-    """Parameters that define how basins become picks.
-
-    Parameters
-    ----------
-    unit
-        Number by which the tables' weights are divided: :func:`~volengine.ops.basins.weight_unit` of the stored dtype.
-    split
-        Divide components by the watershed; otherwise a component is one region.
-    seed_distance_vox
-        A local maximum of the distance that is strictly closer than this to a stronger seed of its component is no
-        seed.
-    min_voxels
-        Regions of fewer voxels are dropped.
-    margin_vox
-        Regions whose position is not in ``margin <= index < size - margin`` are dropped, per axis.
-    spacing_vox
-        Of two regions that are strictly closer than this, the one with the lower weight is dropped.
-    scale
-        Voxel sides z, y, x in the unit of the two distances; 1 for cubic voxels.
-    position
-        Position of a pick: ``centroid`` of the region's voxels, or ``maximum``: its first voxel of highest prediction.
-    planar
-        Treat every z slice by itself (as in :class:`~volengine.ops.heights.BasinRules`).
-
-    Notes
-    -----
-    The filters are applied in the order size, margin, spacing; each sees only the regions that the one before kept.
-    """
-
-    unit: float = 1.0
-    split: bool = True
-    seed_distance_vox: float = 3.0
-    min_voxels: int = 0
-    margin_vox: Index3 = (0, 0, 0)
-    spacing_vox: float = 0.0
-    scale: Vector3 = (1.0, 1.0, 1.0)
-    position: Position = "centroid"
-    planar: bool = False
 
 
 def check_size(shape: Index3) -> None:
@@ -200,7 +155,9 @@ def _seam_passes(number: int, own: Table, rim: Table, core: Box, shape: Index3, 
     }
 
 
-def resolve(tables: Mapping[int, Table], shape: Index3, rules: RegionRules) -> tuple[Table, Table]:
+def resolve(
+    tables: Mapping[int, Table], shape: Index3, rules: RegionRules, middles: Sequence[Table] = ()
+) -> tuple[Table, Table]:
     """Compute the picks of a volume, and the label of every local region, from the tables of :func:`join_seams`.
 
     Parameters
@@ -211,6 +168,8 @@ def resolve(tables: Mapping[int, Table], shape: Index3, rules: RegionRules) -> t
         Shape of the volume, z, y, x.
     rules
         How basins become picks.
+    middles
+        With ``position`` maximum: the tables of :func:`~volengine.ops.plateaus.block_middles` of all blocks.
 
     Returns
     -------
@@ -226,10 +185,9 @@ def resolve(tables: Mapping[int, Table], shape: Index3, rules: RegionRules) -> t
     -----
     Memory: about 320 bytes per local region and 230 per pass; this includes the rows of the tables (80 and 40).
     """
-    graph = _Graph(tables)
-    region_of_basin = graph.flood(rules, shape) if rules.split else graph.components()
-    regions = _totals(region_of_basin, graph.columns)
-    position = _positions(regions, shape, rules.position)
+    graph = BasinGraph(tables)
+    region_of_basin, regions = graph.regions(rules, shape)
+    position = _centroids(regions) if rules.position == "centroid" else middle_positions(middles, shape)
     exact = _sort(regions)
     kept = exact[_filters(position[exact], regions["voxels"][exact], shape, rules)]
     apart = suppress(
@@ -247,9 +205,7 @@ def resolve(tables: Mapping[int, Table], shape: Index3, rules: RegionRules) -> t
     return picks, graph.lookup(label[region_of_basin])
 
 
-def _positions(regions: Table, shape: Index3, position: Position) -> NDArray[np.float64]:
-    if position == "maximum":
-        return np.stack(np.unravel_index(regions["peak_index"], shape), axis=1).astype(np.float64)
+def _centroids(regions: Table) -> NDArray[np.float64]:
     centroid: NDArray[np.float64] = regions["sums"] / regions["voxels"][:, None]
     return centroid
 
@@ -264,105 +220,6 @@ def _filters(position: NDArray[np.float64], voxels: Int64, shape: Index3, rules:
     inside = (position >= margin) & (position < np.asarray(shape) - margin)
     kept: NDArray[np.bool_] = (voxels >= rules.min_voxels) & inside.all(axis=1)
     return kept
-
-
-def _totals(group: NDArray[np.integer[Any]], columns: Table) -> Table:
-    """Combine the region columns of groups 0 ... n - 1 (none empty): sums, highest root, first of the highest peaks."""
-    if not group.size:
-        return columns
-    order = np.lexsort((columns["peak_index"], -columns["peak"], group))
-    ordered = group[order]
-    first = np.flatnonzero(np.append(True, ordered[1:] != ordered[:-1]))
-    summed = {k: np.add.reduceat(columns[k][order], first, axis=0) for k in ("voxels", "weight", "sums")}
-    top = order[first]
-    root = np.maximum.reduceat(columns["root"][order], first)
-    return {"root": root, **summed, "peak": columns["peak"][top], "peak_index": columns["peak_index"][top]}
-
-
-class _Graph:
-    """The basins of the volume, from the highest root down, and the passes between them, from the best down."""
-
-    def __init__(self, tables: Mapping[int, Table]) -> None:
-        from scipy.sparse.csgraph import connected_components
-
-        self.blocks = np.array(sorted(tables), np.int64)
-        parts = [tables[int(n)] for n in self.blocks]
-        sizes = [p["root"].size for p in parts]
-        self.starts = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
-        local = {k: np.concatenate([p[k] for p in parts]) for k in (*REGION_COLUMNS, "exit_block", "exit_region")}
-        n = local["root"].size
-        leaves = np.flatnonzero(local["exit_block"] >= 0)
-        ends = self._row(local["exit_block"][leaves], local["exit_region"][leaves])
-        count, basin = connected_components(_csr(leaves, ends, n), directed=False)
-        columns = _totals(basin, {k: local[k] for k in REGION_COLUMNS})
-        order = np.argsort(columns["root"])[::-1]
-        rank = np.empty(count, np.int64)
-        rank[order] = np.arange(count)
-        self.columns: Table = {k: v[order] for k, v in columns.items()}
-        self.basin = rank[basin] if n else np.zeros(0, np.int64)
-        self.size = int(count)
-        self.a, self.b = self._passes(parts)
-
-    def _row(self, block: Int64, region: Int64) -> Int64:
-        """Return the rows of local regions in the joined table."""
-        row: Int64 = self.starts[np.searchsorted(self.blocks, block)] + region - 1
-        return row
-
-    def _passes(self, parts: list[Table]) -> tuple[Int64, Int64]:
-        best = Passes()
-        for number, part in zip(self.blocks, parts, strict=True):
-            a = self.basin[self._row(np.full(part["pass_a"].size, number), part["pass_a"])]
-            b = self.basin[self._row(part["pass_block"], part["pass_b"])]
-            differ = a != b
-            best.add(a[differ], b[differ], part["pass_low"][differ], part["pass_high"][differ])
-        a, b, low, high = best.arrays()
-        order = np.lexsort((high, low))[::-1]
-        return a[order].astype(np.int64), b[order].astype(np.int64)
-
-    def components(self) -> Int64:
-        """Return the number of each basin's connected component; components are ordered by their highest roots."""
-        from scipy.sparse.csgraph import connected_components
-
-        _, found = connected_components(_csr(self.a, self.b, self.size), directed=False)
-        return _by_first(found)
-
-    def flood(self, rules: RegionRules, shape: Index3) -> Int64:
-        """Return the number of each basin's seed, by the minimum spanning forest that is rooted in the seeds."""
-        from scipy.sparse.csgraph import connected_components, minimum_spanning_tree
-
-        if not self.size:
-            return np.zeros(0, np.int64)
-        component = self.components()
-        where = np.stack(np.unravel_index(index_of_key(self.columns["root"]), shape), axis=1) * rules.scale
-        seeds = np.flatnonzero(suppress(where, rules.seed_distance_vox, component))
-        # A root above all, joined to the seeds by edges better than any pass, makes one tree of the forest.
-        a = np.concatenate([np.full(seeds.size, self.size), self.a])
-        b = np.concatenate([seeds, self.b])
-        n = self.size + 1
-        tree = minimum_spanning_tree(_csr(a, b, n, np.arange(1, a.size + 1, dtype=np.float64)), overwrite=True)
-        low, high = tree.nonzero()
-        real = (low != self.size) & (high != self.size)
-        _, found = connected_components(_csr(low[real], high[real], self.size), directed=False)
-        return _by_first(found)
-
-    def lookup(self, label: NDArray[np.uint32]) -> Table:
-        """Return the labels of the local regions, given the labels of the basins."""
-        return {"labels": label[self.basin], "blocks": self.blocks, "starts": self.starts}
-
-
-def _csr(a: Array, b: Array, n: int, data: NDArray[np.float64] | None = None) -> Any:
-    from scipy.sparse import csr_array
-
-    values = np.ones(len(a)) if data is None else data
-    return csr_array((values, (a, b)), shape=(n, n))
-
-
-def _by_first(group: NDArray[np.integer[Any]]) -> Int64:
-    """Number the groups in the order of their first members."""
-    _, first, inverse = np.unique(group, return_index=True, return_inverse=True)
-    rank = np.empty(first.size, np.int64)
-    rank[np.argsort(first)] = np.arange(first.size)
-    return rank[inverse]
 
 
 def block_labels(number: int, lookup: Table) -> NDArray[np.uint32]:
@@ -395,5 +252,9 @@ def pick_array(prediction: Array, basins: BasinRules, regions: RegionRules) -> t
     check_size(shape)
     whole = Box.of_shape(shape)
     basin, table = block_basins(prediction, whole, whole, shape, basins)
-    picks, lookup = resolve({0: join_seams(0, {0: table}, whole, shape, basins)}, shape, regions)
+    seams = {0: join_seams(0, {0: table}, whole, shape, basins)}
+    middles = []
+    if regions.position == "maximum":
+        middles.append(block_middles(0, basin, prediction, whole, shape, plateaus(seams, shape, regions), regions))
+    picks, lookup = resolve(seams, shape, regions, middles)
     return relabel(basin, block_labels(0, lookup)), picks

@@ -23,6 +23,9 @@ from volengine.ops.score_masks import count, scores
 
 Floats = NDArray[np.float64]
 
+ROUNDING = 1e-5
+"""Share of a radius by which a distance may exceed it: coordinates and voxel sizes are rounded in files."""
+
 _QUERY = 1 << 18
 """Number of voxels that are looked up at a time."""
 
@@ -96,7 +99,7 @@ def pair_picks(found: ArrayLike, truth: ArrayLike, radius_vox: float) -> Pairing
     found, truth
         (n, 3) and (m, 3) points, voxels, z, y, x.
     radius_vox
-        Largest distance of a pair, voxels (a distance equal to it counts).
+        Largest distance of a pair, voxels. A distance equal to it counts, within :data:`ROUNDING`.
 
     Raises
     ------
@@ -136,16 +139,17 @@ def pair_picks(found: ArrayLike, truth: ArrayLike, radius_vox: float) -> Pairing
 
 
 def _pairs_within(a: Floats, b: Floats, radius: float) -> tuple[NDArray[np.int64], NDArray[np.int64], Floats]:
-    """Return indices and distances of all pairs with distance <= radius."""
+    """Return indices and distances of all pairs with distance <= radius, within :data:`ROUNDING`."""
     from scipy.spatial import KDTree
 
     if not len(a) or not len(b):
         return np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0)
-    near = KDTree(b).query_ball_point(a, np.nextafter(radius * (1 + 1e-9), np.inf), return_sorted=True)
+    reach = radius * (1 + ROUNDING)
+    near = KDTree(b).query_ball_point(a, np.nextafter(reach * (1 + 1e-9), np.inf), return_sorted=True)
     row = np.repeat(np.arange(len(a)), [len(n) for n in near])
     column = np.concatenate([np.asarray(n, np.int64) for n in near])
     distance = np.linalg.norm(a[row] - b[column], axis=1)
-    keep = distance <= radius
+    keep = distance <= reach
     return row[keep], column[keep], distance[keep]
 
 
@@ -212,7 +216,8 @@ def share_within(mask: ArrayLike, points: ArrayLike, distance_vox: float, region
     points
         (n, 3), voxels, z, y, x.
     distance_vox
-        Largest distance from the voxel's centre to the nearest point, voxels (a distance equal to it counts).
+        Largest distance from the voxel's centre to the nearest point, voxels. A distance equal to it counts, within
+        :data:`ROUNDING`.
     region
         Mask of the same shape: count only the voxels where it is set.
 
@@ -235,11 +240,11 @@ def share_within(mask: ArrayLike, points: ArrayLike, distance_vox: float, region
     index = np.flatnonzero(volume)
     if not len(index) or not len(at):
         return _share(0, len(index))
-    tree, near = KDTree(at), 0
+    tree, near, reach = KDTree(at), 0, distance_vox * (1 + ROUNDING)
     for start in range(0, len(index), _QUERY):
         voxels = np.stack(np.unravel_index(index[start : start + _QUERY], volume.shape), axis=-1)
-        distance, _ = tree.query(voxels, distance_upper_bound=distance_vox * (1 + 1e-9) + 1e-9)
-        near += int(np.count_nonzero(distance <= distance_vox))
+        distance, _ = tree.query(voxels, distance_upper_bound=reach * (1 + 1e-9) + 1e-9)
+        near += int(np.count_nonzero(distance <= reach))
     return _share(near, len(index))
 
 

@@ -53,6 +53,26 @@ def labels_of(values: NDArray[Any], where: str) -> NDArray[np.uint8]:
     return values.astype(np.uint8)
 
 
+def checked_numbers(values: NDArray[Any], where: str) -> NDArray[Any]:
+    """Return a mask, class ids or numbered objects as they are.
+
+    Raises
+    ------
+    InputError
+        A value is NaN, which would differ from 0 and so be found, or negative: IMOD's signed bytes, for example, are
+        -128 where there is nothing.
+    """
+    if values.dtype.kind in "fi" and values.size:
+        low, high = values.min(), values.max()
+        if not (low >= 0 and high < np.inf):  # also where they are no numbers
+            raise InputError(
+                f"{where}: holds values from {low} to {high}; masks, class ids and numbered objects are 0 where there "
+                "is nothing, and positive elsewhere. Replace NaN and negative values (IMOD's signed bytes of a mask: "
+                "add 128)."
+            )
+    return values
+
+
 def labels_of_ids(values: NDArray[Any], ids: Sequence[int], ignore_id: int | None = None) -> list[NDArray[np.uint8]]:
     """Make the labels (uint8: 0, 1, 2) of each of ``ids`` from a volume of class ids; ``ignore_id`` is 2 in all."""
     out = [(values == i).astype(np.uint8) for i in ids]

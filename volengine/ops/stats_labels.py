@@ -27,13 +27,14 @@ from volengine.core.block import Array, Table
 from volengine.core.boxes import Box, Index3
 from volengine.core.errors import InputError
 from volengine.core.volume import Vector3
+from volengine.ops.basin_graph import RegionRules
 from volengine.ops.basins import block_basins
 from volengine.ops.heights import BasinRules
 from volengine.ops.passes import key_of
-from volengine.ops.regions import RegionRules, join_seams, resolve
+from volengine.ops.regions import join_seams, resolve
 
 MOST_CLASSES = 100
-"""Largest number of ids in a block of an atlas. With more ids it is a prediction or a volume of numbered objects."""
+"""Largest number of ids in an atlas. With more ids it is a prediction or a volume of numbered objects."""
 
 _SEP = "."
 _CHUNK = 1 << 20  # voxels processed together: bounds the memory of their positions
@@ -87,7 +88,10 @@ def whole_ids(labels: Array, where: str) -> Array:
             raise InputError(f"{where} holds {labels[~whole][0]}, which is no label: labels are whole numbers.")
         labels = labels.astype(np.int64)
     if labels.dtype.kind == "i" and labels.size and labels.min() < 0:
-        raise InputError(f"{where} holds {labels.min()}; labels are 0 (nothing) or larger.")
+        raise InputError(
+            f"{where} holds {labels.min()}; labels are 0 (nothing) or larger. Is it a tomogram? IMOD writes masks as "
+            "signed bytes, -128 for 0 and -127 for 1: add 128 (newstack -mode 6), or write them as mode 1."
+        )
     return labels
 
 
@@ -119,18 +123,22 @@ def class_basins(labels: Array, crop: Box, core: Box, shape: Index3, rules: Clas
     there = there[there != 0]
     if rules.ids:
         there = np.intersect1d(there, rules.ids)
-    if there.size > MOST_CLASSES:
-        raise InputError(
-            f"There are {there.size} different labels in voxels {core.start} to {core.stop}: these are no class ids. "
-            "If each number is one object, use --kind instances. If this is a prediction, pick it first. Otherwise "
-            "choose the classes with --ids."
-        )
+    _check_number(there.size, f"in voxels {core.start} to {core.stop}")
     cut = np.intersect1d(there, rules.split)
     found = _components(labels[core.slices_in(crop)], core, shape, np.setdiff1d(there, cut), rules.connectivity)
     for id in cut.tolist():
         mask = (labels == id).view(np.uint8)
         _, found[id] = block_basins(mask, crop, core, shape, rules.basins(id))
     return {f"{id}{_SEP}{name}": found[id][name] for id in sorted(found) for name in found[id]}
+
+
+def _check_number(ids: int, where: str) -> None:
+    """Refuse more ids than classes there are: these are the values of a prediction, a tomogram, or numbered objects."""
+    if ids > MOST_CLASSES:
+        raise InputError(
+            f"There are {ids} different labels {where}: these are no class ids. If each number is one object, use "
+            "--kind instances. If this is a prediction, pick it first. Otherwise choose the classes with --ids."
+        )
 
 
 def _components(inside: Array, core: Box, shape: Index3, ids: Array, connectivity: int) -> dict[int, Table]:
@@ -181,7 +189,8 @@ def _region_table(mine: Array, every: Table, shell_index: Array, shell_part: Arr
         "weight": every["voxels"][mine],
         "sums": every["sums"][mine],
         "peak": np.ones(n),
-        "peak_index": every["last"][mine],
+        "peak_voxels": every["voxels"][mine],
+        "peak_sums": every["sums"][mine],
         "pass_a": none.astype(np.uint32),
         "pass_b": none.astype(np.uint32),
         "pass_low": none.astype(np.uint64),
@@ -222,10 +231,17 @@ def resolve_classes(tables: Mapping[int, Table], shape: Index3, rules: ClassRule
     -------
     One row per object, by class, then by descending size: ``class`` (int64), ``position_vox`` (float64, (n, 3), the
     centroid), ``voxels`` (int64).
+
+    Raises
+    ------
+    InputError
+        There are more than :data:`MOST_CLASSES` ids in the whole volume.
     """
     split = {block: _by_id(table) for block, table in tables.items()}
     rows: list[Table] = []
-    for id in sorted({id for known in split.values() for id in known}):
+    every = sorted({id for known in split.values() for id in known})
+    _check_number(len(every), "in the whole volume")
+    for id in every:
         mine = {block: known[id] for block, known in split.items() if id in known}
         picks, _ = resolve(mine, shape, rules.regions(id))
         ids = np.full(len(picks["size_vox"]), id, np.int64)

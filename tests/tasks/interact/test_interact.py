@@ -137,7 +137,7 @@ def test_ais_files_are_known_by_their_names(tmp_path):
     for name in "ab":
         found = voxels_of(open_volume(str(tmp_path / "out" / f"TS_02__{name}.ome.zarr")))
         assert np.array_equal(found, whole[name])
-        assert found.dtype == np.uint16
+        assert found.dtype == np.uint8  # of which 255 is 1.0, as in every prediction
 
 
 def test_tomograms_are_kept_apart_and_bad_sources_fail_alone(tmp_path, stores):
@@ -156,8 +156,11 @@ def test_tomograms_are_kept_apart_and_bad_sources_fail_alone(tmp_path, stores):
 
 
 def volume(feature, **changes):
+    """The handle of a prediction that segment has written."""
     facts = {"url": f"p/TS_01__{feature}.ome.zarr", "shape": SHAPE, "dtype": "uint8", "voxel_size": VOXEL, "path": "0"}
-    return Volume(**{**facts, "name": "TS_01", "identity": feature, "facts": {"feature": feature}, **changes})
+    known = {"feature": feature, "history": [{"verb": "segment"}]}
+    values = {**facts, "name": "TS_01", "identity": feature, "kind": "probability", "facts": known, **changes}
+    return Volume(**values)
 
 
 @pytest.mark.parametrize(
@@ -181,7 +184,7 @@ def test_what_does_not_fit_is_refused_while_planning(tmp_path, changes, recipe, 
 
 @pytest.mark.parametrize(
     ("dtype", "compat", "message"),
-    [("int8", "", "holds int8"), ("complex64", "", "holds"), ("float32", "ais", "uint8")],
+    [("complex64", "", "holds"), ("float32", "ais", "uint8")],
 )
 def test_types_that_are_no_predictions(tmp_path, dtype, compat, message):
     predictions = {name: volume(name, dtype=dtype) for name in FEATURES}

@@ -222,8 +222,9 @@ def test_what_does_not_fit_is_refused_with_exit_code_2(tmp_path: Path) -> None:
     classes = write(tmp_path / "classes.mrc", p + 5)
     with pytest.raises(volengine.VolengineError, match="the truth of p: labels are 0"):
         score(prediction, classes, ScoreRecipe(), QUIET.with_(retries=0))
-    with pytest.raises(InputError, match=r"holds int8, which is no probability.*--prediction-kind labels"):
-        score(unsized, unsized, ScoreRecipe(voxel_size=10.0), QUIET)
+    signed = write(tmp_path / "signed.mrc", np.full(SHAPE, -128, np.int8))
+    with pytest.raises(InputError, match=r"integers from -128 to -128.*IMOD"):
+        score(signed, unsized, ScoreRecipe(), QUIET)
     with pytest.raises(InputError, match="no usable voxel size"):
         score(unsized, unsized, ScoreRecipe(), QUIET)
     with pytest.raises(InputError, match=r"ends with \.csv"):

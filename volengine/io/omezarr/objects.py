@@ -44,6 +44,23 @@ def crc32c(data: Bytes, before: int = 0) -> int:
     return int(google_crc32c.extend(before, plain) if before else google_crc32c.value(plain))
 
 
+def crc32c_of_file(path: Path) -> Stored:
+    """Compute size and crc32c of a file, which is read piece by piece.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is none.
+    """
+    import google_crc32c
+
+    size, value = 0, 0
+    with path.open("rb") as file:
+        while piece := file.read(PIECE):
+            size, value = size + len(piece), int(google_crc32c.extend(value, piece))
+    return size, value
+
+
 class ObjectWriter:
     """Puts objects of one array in place and makes them durable; for one thread.
 

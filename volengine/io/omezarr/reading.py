@@ -122,6 +122,8 @@ class ArrayReader:
                 read_direct(self.folder, self.layout, start, stop)
                 return ""
             data = self._bytes(key)
+            if data == b"":
+                return "it is empty"
             if data is not None:
                 slices = tuple(slice(a, b) for a, b in zip(start, stop, strict=True))
                 memory_array(self.text, {key: data}, self.where)[slices]

@@ -1,4 +1,4 @@
-"""Planning ``interact``: the halos of the rules, and the stage that applies them."""
+"""Planning ``interact``: what the predictions are, the halos of the rules, and the stage that applies them."""
 
 from __future__ import annotations
 
@@ -17,12 +17,14 @@ from volengine.core.tiling import Tiling
 from volengine.core.volume import Volume
 from volengine.engine.ledger import PlanFolder
 from volengine.engine.options import RunOptions
-from volengine.engine.plan import Plan
+from volengine.engine.plan import Call, Plan
 from volengine.engine.stage import ArrayInput, Stage, kernel_bytes
 from volengine.io.names import is_packed
 from volengine.ops.interact import RuleChain
 from volengine.tasks.common.images import StoreOptions, core_unit, factors_of, image_spec, outputs_of
-from volengine.tasks.common.layout import feature_store, history
+from volengine.tasks.common.layout import feature_store, file_name, history
+from volengine.tasks.common.named import stored_name
+from volengine.tasks.common.readings import Reading, reading_of
 from volengine.tasks.interact.recipe import InteractRecipe
 
 LARGEST_BLOCK = 2**23
@@ -34,7 +36,7 @@ _GATE = "volengine.tasks.interact.blocks:gate_block"
 def plan_interact(
     source: Mapping[str, Volume], recipe: InteractRecipe, out: str, folder: PlanFolder, options: RunOptions
 ) -> Plan:
-    """Plan the stage that reads the predictions which the rules need and writes those that they change.
+    """Plan the stages that find out which predictions are masks, and the one that applies the rules.
 
     Parameters
     ----------
@@ -57,24 +59,32 @@ def plan_interact(
     Raises
     ------
     InputError
-        A prediction is missing, the predictions differ in grid or dtype, or an output would replace one of them.
+        A prediction is missing, the predictions differ in grid or dtype, one is no prediction by its metadata, or an
+        output would replace one of them.
     """
     rules: tuple[Rule, ...] = recipe.rules
     used = _check(source, recipe)
+    readings = {
+        name: reading_of(volume, recipe.scale, f"interact-{file_name(name)}", options, what="interact")
+        for name, volume in used.items()
+    }
+    _check_types(readings, recipe)
     first = next(iter(used.values()))
     chain = RuleChain(rules, first.voxel_size, recipe.compat)
     halos = chain.halo(changed_features(rules))
-    specs = _specs(used, recipe, out)
+    specs = _specs({name: reading.seen for name, reading in readings.items()}, recipe, out)
+    read = {name: readings[name] for name in halos}
 
     def build(core: Index3) -> Stage:
-        return _stage(used, chain, halos, specs, core)
+        return _stage(read, chain, halos, specs, core)
 
     core = options.core_for(first.shape, core_unit(*specs.values()), build, largest=LARGEST_BLOCK)
     return Plan(
         first.name,
-        (build(core),),
+        (*(stage for reading in read.values() for stage in reading.stages), build(core)),
         tuple(specs.values()),
         recipe={"interact": recipe.to_json()},
+        finish=(Call("volengine.tasks.interact.finish:say_masks", {"read": {n: _said(r) for n, r in read.items()}}),),
         notes=tuple(_note(rule, chain) for rule in rules if isinstance(rule, Interact)),
     )
 
@@ -85,7 +95,7 @@ def _check(predictions: Mapping[str, Volume], recipe: InteractRecipe) -> dict[st
     used = {name: predictions[name] for name in dict.fromkeys(n for rule in recipe.rules for n in rule.features)}
     first = next(iter(used.values()))
     for other in used.values():
-        for what in ("name", "shape", "dtype", "voxel_size"):
+        for what in ("name", "shape", "voxel_size"):
             a, b = getattr(first, what), getattr(other, what)
             if a != b:
                 raise InputError(
@@ -94,15 +104,24 @@ def _check(predictions: Mapping[str, Volume], recipe: InteractRecipe) -> dict[st
                 )
         if is_packed(other.url):
             raise InputError(f"{other.url} is compressed as a whole and cannot be read in blocks; convert it first.")
-    dtype = np.dtype(first.dtype)
-    if dtype.kind not in "uif" or dtype == np.int8:
-        raise InputError(
-            f"{first.url} holds {dtype.name}. A prediction holds floating numbers up to 1, or integers up to 255 "
-            "(uint8); convert it first."
-        )
-    if recipe.compat == "ais" and dtype.kind == "f":
-        raise InputError(f"{first.url} holds {dtype.name}; compat 'ais' is Ais's arithmetic on uint8.")
     return used
+
+
+def _check_types(readings: Mapping[str, Reading], recipe: InteractRecipe) -> None:
+    """Refuse predictions of different types: which of two is higher would depend on how each was rounded."""
+    first = next(iter(readings.values()))
+    for other in readings.values():
+        if first.dtype != other.dtype:
+            raise InputError(
+                f"{first.volume.url} and {other.volume.url} differ in their dtype ({first.volume.dtype} and "
+                f"{other.volume.dtype}); rules work on predictions of one tomogram, on one grid and of one type."
+            )
+    if recipe.compat == "ais" and first.dtype != "uint8":
+        raise InputError(f"{first.volume.url} holds {first.volume.dtype}; compat 'ais' is Ais's arithmetic on uint8.")
+
+
+def _said(reading: Reading) -> dict[str, Any]:
+    return {"volume": reading.volume.to_json(), "decision": reading.decision}
 
 
 def _specs(used: Mapping[str, Volume], recipe: InteractRecipe, out: str) -> dict[str, ImageSpec]:
@@ -142,13 +161,14 @@ def _note(rule: Interact, chain: RuleChain) -> str:
 
 
 def _stage(
-    used: Mapping[str, Volume],
+    readings: Mapping[str, Reading],
     chain: RuleChain,
     halos: Mapping[str, Index3],
     specs: Mapping[str, ImageSpec],
     core: Index3,
 ) -> Stage:
-    first = next(iter(used.values()))
+    reading = next(iter(readings.values()))
+    first = reading.seen
     inside = Box.of_shape(index3(min(c, n) for c, n in zip(core, first.shape, strict=True)))
     itemsize = np.dtype(first.dtype).itemsize
     read = {
@@ -165,8 +185,19 @@ def _stage(
             "voxel_size": chain.voxel_size,
             "compat": chain.compat,
             "factors": {name: factors_of(spec) for name, spec in specs.items()},
+            "wheres": {name: stored_name(each.volume) for name, each in readings.items()},
+            "scale": reading.scale,
         },
-        arrays={name: ArrayInput(used[name], halo, halo) for name, halo in halos.items()},
+        arrays={name: ArrayInput(readings[name].volume, halo, halo) for name, halo in halos.items()},
+        tables={key: table for name, each in readings.items() for key, table in each.tables(name).items()},
         outputs={key: output for name, spec in specs.items() for key, output in outputs_of(spec, name).items()},
-        kernel_bytes=kernel_bytes(_GATE, inside=inside.size, read=read.values(), gated=gated, itemsize=itemsize),
+        kernel_bytes=kernel_bytes(
+            _GATE,
+            inside=inside.size,
+            read=read.values(),
+            gated=gated,
+            itemsize=itemsize,
+            copies=any(each.copies for each in readings.values()),
+        ),
+        version=2,
     )

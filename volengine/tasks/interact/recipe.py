@@ -9,6 +9,7 @@ from volengine.core.errors import InputError
 from volengine.core.image import Ngff
 from volengine.core.recipe import Recipe
 from volengine.core.rules import Compete, parse_rules, rules_to_json
+from volengine.ops.stored import check_scale
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,9 @@ class InteractRecipe(Recipe):
     rules
         A list of ``compete: {emit, absorb}`` and ``interact: {child, parent, kind, radius_nm, threshold, shape}``, or
         of the objects of ``volengine.core.rules``, which they become.
+    scale
+        Values of all predictions are divided by it: 255 for probabilities that are stored as 0 to 255 in floating-point
+        numbers, 100 for percent. It also says that the volumes are predictions, if their metadata say otherwise.
     compat
         ``ais``: Ais's numbers bit for bit (discs, strict comparison, radius in whole voxels; at most one competition,
         before the interactions).
@@ -37,12 +41,14 @@ class InteractRecipe(Recipe):
     """
 
     rules: tuple[Any, ...]
+    scale: float | None = None
     compat: Literal["", "ais"] = ""
     ngff: Ngff = "0.5"
 
     def check(self) -> None:
         if not self.rules:
             raise InputError("interact needs at least one rule.")
+        check_scale(self.scale)
         object.__setattr__(self, "rules", parse_rules(self.rules, "InteractRecipe.rules"))
         if self.compat == "ais" and any(isinstance(rule, Compete) for rule in self.rules[1:]):
             raise InputError(

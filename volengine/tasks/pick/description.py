@@ -9,6 +9,9 @@ from volengine.core.image import Ngff
 COLUMN = "pick."
 """Prefix of the picks' columns in the table of ``resolve``; the other columns map local regions to labels."""
 
+SPAN = "span"
+"""Column of the tables with the smallest and the largest probability: (1, 2) float64."""
+
 
 @dataclass(frozen=True)
 class PickOutputs:

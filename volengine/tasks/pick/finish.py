@@ -9,8 +9,9 @@ from typing import Any
 from volengine.core.block import Table
 from volengine.core.picks import Picks
 from volengine.core.volume import Volume
-from volengine.engine.plan import Plan
-from volengine.tasks.pick.description import COLUMN
+from volengine.engine.plan import Made, Plan
+from volengine.tasks.common.readings import mask_line
+from volengine.tasks.pick.description import COLUMN, SPAN
 
 
 def picks_of(table: Table, volume: Volume, feature: str) -> Picks:
@@ -29,9 +30,17 @@ def picks_of(table: Table, volume: Volume, feature: str) -> Picks:
 
 
 def write_table(
-    plan: Plan, tables: Any, stage: str, volume: Mapping[str, Any], feature: str, out: str, format: str | None
-) -> list[str]:
-    """Write the picks of a plan to a file, and return its path; the engine calls this when all stages are done.
+    plan: Plan,
+    tables: Any,
+    stage: str,
+    volume: Mapping[str, Any],
+    feature: str,
+    out: str,
+    format: str | None,
+    threshold: float,
+    decision: str,
+) -> Made:
+    """Write the picks of a plan to a file; the engine calls this when all stages are done.
 
     Parameters
     ----------
@@ -49,12 +58,34 @@ def write_table(
         Path or URL of the file to write.
     format
         Format of the file; ``None``: chosen by its ending.
+    threshold
+        The recipe's threshold.
+    decision
+        Name of the stage that decides whether the volume is a mask; empty if there is none.
+
+    Returns
+    -------
+    Made
+        The files, and what is in them.
     """
     from volengine.io.picks import format_of, write_picks
     from volengine.io.stores import local_copy
 
-    picks = picks_of(next(iter(tables(stage).values())), Volume.from_json(volume), feature)
+    source, table = Volume.from_json(volume), next(iter(tables(stage).values()))
+    picks = picks_of(table, source, feature)
     with local_copy(out, write=True) as path:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_picks(path, picks, format_of(out, format))
-    return [out]
+    said = f"{feature}: {len(picks)} picks"
+    if not len(picks):
+        said += f", because {_why_none(float(table[SPAN][0, 1]), threshold)}"
+    return Made((out,), (*mask_line(feature, source, tables, decision), said))
+
+
+def _why_none(highest: float, threshold: float) -> str:
+    if highest > threshold:
+        return (
+            f"all regions above the threshold of {threshold:g} (the largest value is {highest:.3g}) are smaller than "
+            "the least volume or too near to a face"
+        )
+    return f"no value is above the threshold of {threshold:g}: the largest is {highest:.3g}"

@@ -1,7 +1,9 @@
 """Planning ``pick``: the four stages that find, join, resolve and label regions.
 
+If it is not known whether the volume is a mask, two stages find out (:mod:`volengine.tasks.common.readings`). Then
 ``basins`` finds local regions per block, with a halo; ``seams`` joins the regions of neighbouring blocks, from tables;
-``resolve`` turns all regions into picks, once; ``relabel`` writes the label image per block.
+``resolve`` turns all regions into picks, once; ``relabel`` writes the label image per block. If a pick lies where the
+prediction is highest, ``plateaus`` and ``middles`` come before ``resolve`` (:mod:`volengine.ops.plateaus`).
 """
 
 from __future__ import annotations
@@ -22,6 +24,8 @@ from volengine.engine.stage import ArrayInput, Output, Stage, TableInput, kernel
 from volengine.ops.regions import check_size
 from volengine.tasks.common.images import StoreOptions, core_unit, factors_of, image_spec, outputs_of, scratch_spec
 from volengine.tasks.common.layout import file_name, history
+from volengine.tasks.common.named import stored_name
+from volengine.tasks.common.readings import Reading, reading_of
 from volengine.tasks.pick.description import PickOutputs
 from volengine.tasks.pick.recipe import PickRecipe
 
@@ -33,6 +37,8 @@ LARGEST_BLOCK = 2**23
 
 _BASINS = "volengine.tasks.pick.blocks:basins_block"
 _SEAMS = "volengine.tasks.pick.blocks:seams_block"
+_PLATEAUS = "volengine.tasks.pick.blocks:plateaus_of_regions"
+_MIDDLES = "volengine.tasks.pick.blocks:middles_block"
 _RESOLVE = "volengine.tasks.pick.blocks:resolve_picks"
 _RELABEL = "volengine.tasks.pick.blocks:relabel_block"
 
@@ -57,12 +63,12 @@ def plan_pick(source: Volume, recipe: PickRecipe, out: PickOutputs, folder: Plan
     -------
     Plan
         Its last call writes the table of picks. Its images are the array of local regions (scratch) and the label
-        image; there are none without ``labels``.
+        image; without ``labels`` only that array, and only if the position is the maximum.
 
     Raises
     ------
     InputError
-        The format of the table is not known, or the source is not a prediction.
+        The format of the table is not known, or the source is no prediction by its metadata.
     """
     from volengine.io.picks import format_of
 
@@ -83,26 +89,37 @@ def plan_pick(source: Volume, recipe: PickRecipe, out: PickOutputs, folder: Plan
         str(folder.scratch / _name(feature, "basins")), source.shape, "uint32", spec.levels[0].chunks
     )
 
+    reading = reading_of(source, recipe.scale, f"pick-{file_name(feature)}", options, what="pick")
+    seen = reading.seen
+
+    highest = recipe.position == "maximum"
+    keeps = recipe.labels or highest
+
     def build(core: Index3) -> Stage:
-        return _basins_stage(source, recipe, feature, scratch if recipe.labels else None, core)
+        return _basins_stage(reading, recipe, feature, scratch if keeps else None, core)
 
     core = options.core_for(
         source.shape, core_unit(spec) if recipe.labels else spec.levels[0].chunks, build, largest=LARGEST_BLOCK
     )
-    stages = [build(core), _seams_stage(source, recipe, feature, core), _resolve_stage(source, recipe, feature)]
+    stages = [*reading.stages, build(core), _seams_stage(seen, recipe, feature, core)]
+    if highest:
+        stages += _middle_stages(reading, recipe, feature, scratch, core)
+    stages.append(_resolve_stage(seen, recipe, feature))
     if recipe.labels:
         stages.append(_relabel_stage(feature, scratch, spec, core))
     call = Call(
         "volengine.tasks.pick.finish:write_table",
         {
-            "stage": stages[2].name,
+            "stage": _name(feature, "resolve"),
             "volume": source.to_json(),
             "feature": feature,
             "out": out.table,
             "format": recipe.format,
+            "threshold": recipe.threshold,
+            "decision": reading.decision,
         },
     )
-    images = (scratch, spec) if recipe.labels else ()
+    images = (*([scratch] if keeps else []), *([spec] if recipe.labels else []))
     return Plan(source.name, tuple(stages), images, recipe={"pick": recipe.to_json()}, finish=(call,))
 
 
@@ -110,8 +127,9 @@ def _name(feature: str, step: str) -> str:
     return f"pick-{file_name(feature)}-{step}"
 
 
-def _basins_stage(volume: Volume, recipe: PickRecipe, feature: str, scratch: ImageSpec | None, core: Index3) -> Stage:
-    rules = recipe.basin_rules(volume)
+def _basins_stage(reading: Reading, recipe: PickRecipe, feature: str, scratch: ImageSpec | None, core: Index3) -> Stage:
+    volume = reading.volume
+    rules = recipe.basin_rules(reading.seen)
     halo = index3(min(FIRST_HALO_VOX, h) for h in rules.halo_vox)
     inside = index3(min(c, n) for c, n in zip(core, volume.shape, strict=True))
     crop = Box.of_shape(inside).grow(halo).shape
@@ -119,13 +137,19 @@ def _basins_stage(volume: Volume, recipe: PickRecipe, feature: str, scratch: Ima
         _name(feature, "basins"),
         _BASINS,
         Tiling(volume.shape, core),
-        params=asdict(rules),
+        params={"where": stored_name(volume), "scale": reading.scale, **asdict(rules)},
         arrays={"prediction": ArrayInput(volume, halo, halo)},
+        tables=reading.tables(),
         outputs={} if scratch is None else {"basin": Output(scratch.volume())},
         emits=True,
         kernel_bytes=kernel_bytes(
-            _BASINS, crop=math.prod(crop), inside=math.prod(inside), itemsize=np.dtype(volume.dtype).itemsize
+            _BASINS,
+            crop=math.prod(crop),
+            inside=math.prod(inside),
+            itemsize=np.dtype(reading.dtype).itemsize,
+            copies=reading.copies,
         ),
+        version=2,
     )
 
 
@@ -139,19 +163,57 @@ def _seams_stage(volume: Volume, recipe: PickRecipe, feature: str, core: Index3)
         params=asdict(recipe.basin_rules(volume)),
         tables={"basins": TableInput(_name(feature, "basins"), "neighbours")},
         emits=True,
+        version=2,
         kernel_bytes=kernel_bytes(_SEAMS, shell=shell),
     )
 
 
+def _middle_stages(
+    reading: Reading, recipe: PickRecipe, feature: str, scratch: ImageSpec, core: Index3
+) -> tuple[Stage, Stage]:
+    """The stages that find the middle of each region's voxels of highest prediction."""
+    volume, rules = reading.volume, asdict(recipe.region_rules(reading.seen))
+    z, y, x = (min(c, n) for c, n in zip(core, volume.shape, strict=True))
+    plateaus = Stage(
+        _name(feature, "plateaus"),
+        _PLATEAUS,
+        Tiling((1, 1, 1), (1, 1, 1)),
+        params={"shape": volume.shape, "rules": rules},
+        tables={"seams": TableInput(_name(feature, "seams"), "all")},
+        emits=True,
+        kernel_bytes=kernel_bytes(_PLATEAUS, voxels=volume.size),
+    )
+    middles = Stage(
+        _name(feature, "middles"),
+        _MIDDLES,
+        Tiling(volume.shape, core),
+        params={"rules": rules, "scale": reading.scale},
+        arrays={"prediction": ArrayInput(volume), "basin": ArrayInput(scratch.volume())},
+        tables={"plateaus": TableInput(plateaus.name, "all"), **reading.tables()},
+        emits=True,
+        kernel_bytes=kernel_bytes(
+            _MIDDLES,
+            inside=z * y * x,
+            plane=y * x,
+            itemsize=np.dtype(reading.dtype).itemsize,
+            copies=reading.copies,
+        ),
+    )
+    return plateaus, middles
+
+
 def _resolve_stage(volume: Volume, recipe: PickRecipe, feature: str) -> Stage:
+    highest = recipe.position == "maximum"
+    middles = {"middles": TableInput(_name(feature, "middles"), "all")} if highest else {}
     return Stage(
         _name(feature, "resolve"),
         _RESOLVE,
         Tiling((1, 1, 1), (1, 1, 1)),
         params={"shape": volume.shape, "rules": asdict(recipe.region_rules(volume))},
-        tables={"seams": TableInput(_name(feature, "seams"), "all")},
+        tables={"seams": TableInput(_name(feature, "seams"), "all"), **middles},
         emits=True,
         kernel_bytes=kernel_bytes(_RESOLVE, voxels=volume.size),
+        version=2,
     )
 
 

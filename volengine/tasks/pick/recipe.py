@@ -12,9 +12,10 @@ from volengine.core.errors import InputError
 from volengine.core.recipe import Recipe
 from volengine.core.units import NM_TO_ANGSTROM
 from volengine.core.volume import Volume
+from volengine.ops.basin_graph import RegionRules
 from volengine.ops.basins import weight_unit
 from volengine.ops.heights import BasinRules
-from volengine.ops.regions import RegionRules
+from volengine.ops.stored import check_scale
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,9 @@ class PickRecipe(Recipe):
         Name of the particles and of their label image; default: the prediction's feature, else its name.
     threshold
         A voxel is foreground if its probability exceeds this, from 0 to below 1.
+    scale
+        Values are divided by it: 255 for probabilities that are stored as 0 to 255 in floating-point numbers, 100 for
+        percent. It also says that the volume is a prediction, if its metadata say otherwise.
     spacing_nm
         Of two particles closer than this, the one of lower weight is dropped; 0 keeps all.
     min_volume_nm3
@@ -35,7 +39,7 @@ class PickRecipe(Recipe):
         A local maximum of the distance this close to a higher one of the same component starts no region of its own;
         default: the spacing, but at least 3 voxels.
     position
-        centroid of the region, or its voxel of maximum prediction.
+        centroid of the region, or maximum: its voxel of highest prediction; of several equal ones the middle one.
     connectivity
         Neighbours that join voxels to one component: 6, 18 or 26; with mode 2d those in the slice (4, 8, 8).
     margin_vox
@@ -60,6 +64,7 @@ class PickRecipe(Recipe):
 
     feature: str = ""
     threshold: float = 0.5
+    scale: float | None = None
     spacing_nm: float = 10.0
     min_volume_nm3: float = 0.0
     seed_distance_nm: float | None = None
@@ -75,6 +80,7 @@ class PickRecipe(Recipe):
     def check(self) -> None:
         if not 0 <= self.threshold < 1:
             raise InputError(f"--threshold is a probability from 0 to below 1, not {self.threshold}.")
+        check_scale(self.scale)
         lengths = {
             "spacing-nm": self.spacing_nm,
             "min-volume-nm3": self.min_volume_nm3,
@@ -92,19 +98,11 @@ class PickRecipe(Recipe):
         return self.feature or str(volume.facts.get("feature", "")) or volume.name
 
     def basin_rules(self, volume: Volume) -> BasinRules:
-        """The rules for local regions, with the threshold in stored values of the prediction and lengths in voxels.
+        """The rules for local regions, with the threshold in values of the prediction and lengths in voxels.
 
-        Raises
-        ------
-        InputError
-            The prediction's dtype is neither uint8 nor floating-point.
+        ``volume`` has the dtype of the prediction that is made of its voxels: uint8 or floating-point.
         """
         dtype = np.dtype(volume.dtype)
-        if dtype.kind not in "uif" or dtype == np.int8:
-            raise InputError(
-                f"{volume.url}: cannot pick from {dtype.name}. A prediction holds floating numbers up to 1, or "
-                "integers up to 255 (uint8); convert it first."
-            )
         # Rounded, so that a threshold of n / 255 becomes exactly n.
         level = self.threshold if dtype.kind == "f" else math.floor(round(self.threshold * 255, 9))
         return BasinRules(level, self.connectivity, self.mode == "2d", self.max_distance_vox)

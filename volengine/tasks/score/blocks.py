@@ -12,6 +12,7 @@ from volengine.core.errors import WiderHaloError
 from volengine.ops.score_masks import (
     COUNTS,
     FEATURE,
+    checked_numbers,
     confusion,
     count,
     count_skeletons,
@@ -19,6 +20,7 @@ from volengine.ops.score_masks import (
     labels_of_ids,
     mask_of,
 )
+from volengine.ops.stored import as_prediction, checked_span, is_mask, mask_in, span
 
 
 def score_block(
@@ -31,6 +33,7 @@ def score_block(
     instances: bool,
     skeleton: str,
     region: list[int],
+    scale: float | None = None,
 ) -> Result:
     """Kernel: count the voxels of a block from which scores are computed.
 
@@ -47,6 +50,8 @@ def score_block(
         As in :class:`~volengine.tasks.score.recipe.ScoreRecipe`.
     region
         The part of the volume that is scored: z0, y0, x0, z1, y1, x1 in voxels.
+    scale
+        The number by which probabilities are divided, or ``None``.
 
     Returns
     -------
@@ -59,7 +64,7 @@ def score_block(
     WiderHaloError
         A mask is thicker than the halo, so its skeleton cannot be computed; the engine reads the block again.
     InputError
-        A label is not 0, 1 or 2, or a prediction is not a probability.
+        A label is not 0, 1 or 2, a prediction is not a probability, or a mask holds NaN or negative values.
     """
     part = block.box.intersect(Box(index3(region[:3]), index3(region[3:])))
     n = len(names)
@@ -68,9 +73,13 @@ def score_block(
         return Result(table={"counts": rows, "confusion": np.zeros((1, n + 1, n + 1), np.int64)})
     box = block.boxes["prediction0"]
     local = part.slices_in(box)
-    found, labels = _values(block, names, prediction_ids, ids, ignore_id, instances)
+    found = _found(block, names, thresholds, prediction_ids, scale)
+    labels = _labels(block, names, ids, ignore_id, instances)
+    for values, threshold, name in zip(found, thresholds, names, strict=True):
+        if threshold is not None:
+            checked_span(values[local], part, _of(name), scale)
     for k, (values, truth) in enumerate(zip(found, labels, strict=True)):
-        counts = count(values[local], truth[local], thresholds[k], f"the prediction of {names[k]}")
+        counts = count(values[local], truth[local], thresholds[k], _of(names[k]))
         if skeleton != "none":
             counts |= _skeletons(block, part, mask_of(values, thresholds[k]), truth, skeleton)
         rows[0, k] = [counts.get(name, 0) for name in COUNTS]
@@ -80,24 +89,42 @@ def score_block(
 
 def score_block_bytes(voxels: int, read: int, features: int, skeleton: str) -> int:
     """Bytes that :func:`score_block` needs for a core of ``voxels`` voxels, and ``read`` voxels with the halo."""
-    return voxels * (40 + 10 * features) + (80 * read if skeleton == "3d" else 0)
+    return voxels * (40 + 10 * features) + read * features + (80 * read if skeleton == "3d" else 0)
 
 
-def _values(
-    block: Block, names: list[str], prediction_ids: list[int], ids: list[int], ignore_id: int | None, instances: bool
-) -> tuple[list[Any], list[Any]]:
-    """The prediction (probabilities or a mask) and the labels of each feature, halo included."""
-    arrays = block.arrays
+def _of(name: str) -> str:
+    return f"the prediction of {name}"
+
+
+def _found(
+    block: Block, names: list[str], thresholds: list[float | None], prediction_ids: list[int], scale: float | None
+) -> list[Any]:
+    """The prediction (probabilities or a mask) of each feature, halo included."""
     if prediction_ids:
-        found = [arrays["prediction0"] == i for i in prediction_ids]
-    else:
-        found = [arrays[f"prediction{k}"] for k in range(len(names))]
+        values = checked_numbers(block.arrays["prediction0"], "the prediction")
+        return [values == i for i in prediction_ids]
+    found = []
+    for k, (name, threshold) in enumerate(zip(names, thresholds, strict=True)):
+        values, kind = block.arrays[f"prediction{k}"], f"kind{k}"
+        if threshold is None:
+            found.append(checked_numbers(values, _of(name)))
+            continue
+        if values.dtype.kind in "ui" and kind not in block.tables and scale is None:
+            is_mask(*span(values), _of(name))  # refuses what is no prediction
+        found.append(as_prediction(values, mask=mask_in(block.tables, kind), scale=scale))
+    return found
+
+
+def _labels(block: Block, names: list[str], ids: list[int], ignore_id: int | None, instances: bool) -> list[Any]:
+    """The labels of each feature, halo included."""
+    arrays = block.arrays
     if ids:
-        return found, labels_of_ids(arrays["truth0"], ids, ignore_id)
-    truth = [arrays[f"truth{k}"] for k in range(len(names))]
+        return labels_of_ids(checked_numbers(arrays["truth0"], "the truth"), ids, ignore_id)
+    truth = {name: arrays[f"truth{k}"] for k, name in enumerate(names)}
     if instances:
-        return found, [(values != 0).astype(np.uint8) for values in truth]
-    return found, [labels_of(values, f"the truth of {name}") for name, values in zip(names, truth, strict=True)]
+        checked = [checked_numbers(values, f"the truth of {name}") for name, values in truth.items()]
+        return [(values != 0).astype(np.uint8) for values in checked]
+    return [labels_of(values, f"the truth of {name}") for name, values in truth.items()]
 
 
 def _skeletons(block: Block, part: Box, found: Any, labels: Any, skeleton: str) -> dict[str, int]:

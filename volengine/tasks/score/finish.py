@@ -6,14 +6,22 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from volengine.engine.plan import Plan
+from volengine.engine.plan import Made, Plan
 from volengine.ops.score_masks import COUNTS, scores
+from volengine.ops.stored import mask_in
 from volengine.tasks.score.table import BACKGROUND, Scores
 
 
 def write_scores(
-    plan: Plan, tables: Any, stage: str, names: list[str], masks: list[int], out: str, facts: Mapping[str, Any]
-) -> list[str]:
+    plan: Plan,
+    tables: Any,
+    stage: str,
+    names: list[str],
+    masks: list[int],
+    decisions: Mapping[str, str],
+    out: str,
+    facts: Mapping[str, Any],
+) -> Made:
     """Add the counts of all blocks and write the scores; the engine calls this when all stages are done.
 
     Returns the paths of the tables.
@@ -30,11 +38,23 @@ def write_scores(
         Names of the features, in the order of the counts.
     masks
         Indices of features whose prediction is a mask; their cross-entropy is not defined.
+    decisions
+        For each feature whose prediction may have turned out to be a mask the stage that decided.
     out
         The ``.csv`` file; ``.json`` and ``.confusion.csv`` are written beside it.
     facts
         What was compared, and the recipe; kept in the ``.json`` file.
+
+    Returns
+    -------
+    Made
+        The files, and what is in them.
     """
+    turned = [name for name, decision in decisions.items() if mask_in({"kind": tables(decision)})]
+    masks = [k for k, name in enumerate(names) if k in masks or name in turned]
+    notes = [f"The prediction of {name} holds only 0 and 1 and was taken for a mask." for name in turned]
+    if notes:
+        facts = {**facts, "notes": [*facts.get("notes", []), *notes]}
     blocks = list(tables(stage).values())
     total = sum(table["counts"][0] for table in blocks)
     matrix = sum(table["confusion"][0] for table in blocks)
@@ -46,7 +66,9 @@ def write_scores(
         rows.append({"feature": name, **scores(counts, entropy=k not in masks), **_plain(counts)})
     Path(out).absolute().parent.mkdir(parents=True, exist_ok=True)
     confused = tuple(tuple(int(v) for v in row) for row in matrix)
-    return Scores("volume", tuple(rows), (BACKGROUND, *names), confused, facts).write(out)
+    files = Scores("volume", tuple(rows), (BACKGROUND, *names), confused, facts).write(out)
+    said = (f"{row['feature']}: {row['found']} voxels found, {row['truth']} true" for row in rows)
+    return Made(tuple(files), tuple(said))
 
 
 def _plain(counts: Mapping[str, int]) -> dict[str, int]:

@@ -15,6 +15,7 @@ from volengine.core.units import NM_TO_ANGSTROM
 from volengine.io.names import suffix_of
 from volengine.ops.score import Pairing, pair_picks, pool
 from volengine.tasks.common.layout import feature_named
+from volengine.tasks.common.origins import origins_note
 from volengine.tasks.score.inputs import Where
 from volengine.tasks.score.table import NOTHING, Scores
 
@@ -39,6 +40,8 @@ def score_picks(
     features: Sequence[str],
     radius_nm: float,
     voxel_size: float | None = None,
+    *,
+    any_origin: bool = False,
 ) -> Scores:
     """Precision, recall, F1 and localisation error of picks.
 
@@ -53,6 +56,8 @@ def score_picks(
         these choices the one with the smallest sum of distances.
     voxel_size
         Voxel size in angstrom, for tables that do not state it.
+    any_origin
+        Compare tables that state different origins, see :mod:`volengine.tasks.common.origins`.
 
     Returns
     -------
@@ -63,7 +68,7 @@ def score_picks(
     Raises
     ------
     InputError, MissingError
-        A feature or a tomogram has no truth, or a file is not a table of picks.
+        A feature or a tomogram has no truth, a file is not a table of picks, or two tables state different origins.
     """
     if not is_picks(truth):
         raise InputError(f"{prediction} holds picks; the truth must be picks too, not {truth}.")
@@ -77,12 +82,15 @@ def score_picks(
             if feature not in tables:
                 raise MissingError(f"There are no {what} of {feature!r}; there are {', '.join(tables)}.")
     tomograms = _tomograms([found[f] for f in names], [known[f] for f in names])
+    notes = [_origins(found[f].get(a), known[f].get(b), any_origin) for f in names for a, b in tomograms]
     rows = [_row(f, [(found[f].get(a), known[f].get(b)) for a, b in tomograms], radius_nm) for f in names]
     matrix = np.zeros((len(names) + 1,) * 2, np.int64)
     for a, b in tomograms:
         matrix += _confusion([found[f].get(a) for f in names], [known[f].get(b) for f in names], radius_nm)
     confusion = tuple(tuple(int(v) for v in row) for row in matrix)
     facts = {"predictions": _names(prediction), "truth": _names(truth), "radius_nm": radius_nm}
+    if any(notes):
+        facts["notes"] = list(dict.fromkeys(filter(None, notes)))
     return Scores("picks", tuple(rows), (NOTHING, *names), confusion, facts)
 
 
@@ -132,7 +140,16 @@ def _tomograms(found: Sequence[Tomograms], known: Sequence[Tomograms]) -> list[t
 
 
 def _places(picks: Picks | None) -> NDArray[np.float64]:
-    return np.zeros((0, 3)) if picks is None else picks.position
+    return np.zeros((0, 3)) if picks is None else picks.place
+
+
+def _origins(picks: Picks | None, truth: Picks | None, accept: bool) -> str:
+    """What there is to say about the origins of two tables; only those that both state one count."""
+    if picks is None or truth is None or not any(picks.origin) or not any(truth.origin):
+        return ""
+    sides = (f"The table of {what} of {p.tomogram!r}" for p, what in ((picks, "picks"), (truth, "known positions")))
+    (one, other) = sides
+    return origins_note((one, picks.origin, picks.voxel_size), (other, truth.origin, truth.voxel_size), accept=accept)
 
 
 def _row(feature: str, pairs: Sequence[tuple[Picks | None, Picks | None]], radius_nm: float) -> dict[str, Any]:
@@ -148,7 +165,7 @@ def _row(feature: str, pairs: Sequence[tuple[Picks | None, Picks | None]], radiu
         "precision": whole.precision,
         "recall": whole.recall,
         "f1": whole.f1,
-        "error_nm": whole.localisation_error_vox / NM_TO_ANGSTROM,  # positions were angstrom
+        "error_nm": whole.localisation_error_vox / NM_TO_ANGSTROM,  # places were angstrom
         "error_vox": float(voxels.mean()) if len(voxels) else float("nan"),
         "found": whole.n_found,
         "truth": whole.n_truth,

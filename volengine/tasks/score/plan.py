@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-
-import numpy as np
+from collections.abc import Mapping
+from typing import Any
 
 from volengine.core.boxes import Box, Index3, index3
 from volengine.core.errors import InputError
@@ -14,7 +14,10 @@ from volengine.engine.ledger import PlanFolder
 from volengine.engine.options import RunOptions
 from volengine.engine.plan import Call, Plan
 from volengine.engine.stage import ArrayInput, Stage, kernel_bytes
+from volengine.ops.stored import prediction_dtype
+from volengine.tasks.common.layout import file_name
 from volengine.tasks.common.named import stored_name
+from volengine.tasks.common.readings import Reading, reading_of
 from volengine.tasks.score.inputs import Case
 from volengine.tasks.score.recipe import ScoreRecipe
 
@@ -31,7 +34,9 @@ _WRITE = "volengine.tasks.score.finish:write_scores"
 
 
 def plan_score(source: Case, recipe: ScoreRecipe, out: str, folder: PlanFolder, options: RunOptions) -> Plan:
-    """Plan the stage that counts voxels, and the call that writes the table ``out`` (``.csv``).
+    """Plan the stages that find out which predictions are masks, the one that counts voxels, and the call at the end.
+
+    The call writes the table ``out`` (``.csv``).
 
     ``folder`` is not used, because the stage needs no scratch.
 
@@ -48,34 +53,52 @@ def plan_score(source: Case, recipe: ScoreRecipe, out: str, folder: PlanFolder, 
         if options.block is not None and any(b < n for b, n in zip(options.block[1:], shape[1:], strict=True)):
             raise InputError(f"--skeleton 2d works on whole slices: --block must be {shape[1:]} in y and x.")
 
+    readings = _readings(source, recipe, options)
+
     def build(core: Index3) -> Stage:
-        return _stage(source, recipe, core)
+        return _stage(source, recipe, readings, core)
 
     core = options.core_for(shape, unit, build, largest=LARGEST_BLOCK)
     names = list(source.predictions)
-    facts = {
+    facts: dict[str, Any] = {
         "tomogram": source.name,
         "predictions": {f: stored_name(v) for f, v in source.predictions.items()},
         "truth": {f: stored_name(v) for f, v in source.truth.items()},
         "recipe": recipe.to_json(),
     }
-    masks = [k for k, f in enumerate(names) if _threshold(source.predictions[f], recipe) is None]
-    call = Call(_WRITE, {"stage": "score", "names": names, "masks": masks, "out": out, "facts": facts})
-    return Plan(source.name, (build(core),), recipe={"score": recipe.to_json()}, finish=(call,))
+    if notes := source.notes(accept=recipe.any_origin):
+        facts["notes"] = notes
+    call = Call(
+        _WRITE,
+        {
+            "stage": "score",
+            "names": names,
+            "masks": [k for k, f in enumerate(names) if f not in readings],
+            "decisions": {f: reading.decision for f, reading in readings.items() if reading.decision},
+            "out": out,
+            "facts": facts,
+        },
+    )
+    stages = (*(stage for reading in readings.values() for stage in reading.stages), build(core))
+    return Plan(source.name, stages, recipe={"score": recipe.to_json()}, finish=(call,))
 
 
-def _threshold(volume: Volume, recipe: ScoreRecipe) -> float | None:
-    """The threshold of a prediction; ``None`` if it is a mask."""
-    if recipe.prediction_ids or recipe.prediction_kind == "labels":
-        return None
-    if recipe.prediction_kind == "auto" and (volume.kind == "labels" or volume.dtype == "bool"):
-        return None
-    if np.dtype(volume.dtype).kind not in "uf":
-        raise InputError(
-            f"{volume.url} holds {volume.dtype}, which is no probability (integers from 0 to 255, or floating numbers "
-            "up to 1). If it is a mask: --prediction-kind labels; if it holds class ids: --prediction-ids."
-        )
-    return recipe.threshold
+def _readings(case: Case, recipe: ScoreRecipe, options: RunOptions) -> dict[str, Reading]:
+    """How each prediction of probabilities is read; features whose prediction is a mask or class ids are left out.
+
+    That a volume holds probabilities is known by ``prediction_kind``; else it may turn out to be a mask.
+    """
+    found: dict[str, Reading] = {}
+    for feature, volume in case.predictions.items():
+        auto = recipe.prediction_kind == "auto"
+        if recipe.prediction_ids or recipe.prediction_kind == "labels" or (auto and volume.kind == "labels"):
+            continue
+        if auto or recipe.scale is not None:
+            prefix = f"score-{file_name(feature)}"
+            found[feature] = reading_of(volume, recipe.scale, prefix, options, what="score")
+        else:
+            found[feature] = Reading(volume, prediction_dtype(volume.dtype), None, ())
+    return found
 
 
 def _region(recipe: ScoreRecipe, volume: Volume) -> Box:
@@ -88,7 +111,7 @@ def _region(recipe: ScoreRecipe, volume: Volume) -> Box:
     return box
 
 
-def _stage(case: Case, recipe: ScoreRecipe, core: Index3) -> Stage:
+def _stage(case: Case, recipe: ScoreRecipe, readings: Mapping[str, Reading], core: Index3) -> Stage:
     from volengine.ops.skeleton import SUPPORT
 
     shape, names = case.first.shape, list(case.predictions)
@@ -108,15 +131,20 @@ def _stage(case: Case, recipe: ScoreRecipe, core: Index3) -> Stage:
         Tiling(shape, core),
         params={
             "names": names,
-            "thresholds": [_threshold(case.predictions[f], recipe) for f in names],
+            "thresholds": [recipe.threshold if f in readings else None for f in names],
             "prediction_ids": recipe.prediction_ids,
             "ids": recipe.ids,
             "ignore_id": recipe.ignore_id,
             "instances": recipe.instances,
             "skeleton": recipe.skeleton,
             "region": [*region.start, *region.stop],
+            "scale": recipe.scale,
         },
         arrays=arrays,
+        tables={
+            key: t for k, f in enumerate(names) if f in readings for key, t in readings[f].tables(f"kind{k}").items()
+        },
         emits=True,
         kernel_bytes=kernel_bytes(_SCORE, voxels=inside.size, read=read, features=len(names), skeleton=recipe.skeleton),
+        version=2,
     )

@@ -8,6 +8,7 @@ from typing import Literal
 
 from volengine.core.errors import InputError
 from volengine.core.recipe import Recipe
+from volengine.ops.stored import check_scale
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,9 @@ class ScoreRecipe(Recipe):
         A voxel counts as found if its probability exceeds this, from 0 to below 1.
     prediction_kind
         What the prediction holds: probability (of integers, 255 is 1.0), or labels (a voxel that is not 0 is found).
-        auto: labels if the store or a boolean dtype says so, else probability.
+        auto: labels if the store says so, or if integers hold nothing but 0 and 1; else probability.
+    scale
+        Probabilities are divided by it: 255 if they are stored as 0 to 255 in floating-point numbers, 100 for percent.
     prediction_ids
         For one prediction that holds class ids: a voxel is found as feature k if it equals prediction_ids[k].
     ids
@@ -40,6 +43,8 @@ class ScoreRecipe(Recipe):
         with.
     voxel_size
         Voxel size in angstrom, for tables of picks and files that do not state it.
+    any_origin
+        Compare volumes or tables of picks although both state an origin, and these differ.
 
     Examples
     --------
@@ -50,6 +55,7 @@ class ScoreRecipe(Recipe):
     features: tuple[str, ...] = ()
     threshold: float = 0.5
     prediction_kind: Literal["auto", "probability", "labels"] = "auto"
+    scale: float | None = None
     prediction_ids: tuple[int, ...] = ()
     ids: tuple[int, ...] = ()
     ignore_id: int | None = None
@@ -58,10 +64,12 @@ class ScoreRecipe(Recipe):
     region: tuple[int, int, int, int, int, int] | None = None
     radius_nm: float = 10.0
     voxel_size: float | None = None
+    any_origin: bool = False
 
     def check(self) -> None:
         if not 0 <= self.threshold < 1:
             raise InputError(f"--threshold is a probability from 0 to below 1, not {self.threshold}.")
+        check_scale(self.scale)
         if not 0 < self.radius_nm < math.inf:
             raise InputError(f"--radius-nm must be positive, not {self.radius_nm}.")
         if self.voxel_size is not None and not 0 < self.voxel_size < math.inf:

@@ -52,13 +52,15 @@ class Scores:
         return next(row for row in self.rows if row["feature"] == feature)
 
     def text(self) -> str:
-        """The tables as plain text."""
+        """The tables as plain text, and what there is to say about them."""
         head = list(self.rows[0])
         parts = [table(head, [[_shown(row[key]) for key in head] for row in self.rows])]
         if len(self.names) > 2:
             unit = "voxels" if self.kind == "volume" else "picks"
             lines = [[name, *counts] for name, counts in zip(self.names, self.confusion, strict=True)]
             parts.append(table([f"{unit}: predicted, true", *self.names], lines))
+        if self.facts.get("notes"):
+            parts.append("\n".join(self.facts["notes"]))
         return "\n\n".join(parts)
 
     def csv(self) -> str:

@@ -23,9 +23,9 @@ Compared = tuple[Where, Where]
 """The paths of a prediction and of its truth."""
 
 
-def request(compared: Compared, out: str, recipe: ScoreRecipe) -> Request[Case, ScoreRecipe, str]:
+def request(compared: Compared, out: str, recipe: ScoreRecipe, options: RunOptions) -> Request[Case, ScoreRecipe, str]:
     """Open a prediction and its truth (metadata only), pair them by feature; ``out`` is the table of scores."""
-    case = Case.find(*compared, recipe)
+    case = Case.find(*compared, recipe, options.identity)
     return Request(case.name, case, recipe, out)
 
 
@@ -76,7 +76,14 @@ def score(
     recipe, options = ScoreRecipe.of(recipe), options or RunOptions()
     table = None if out is None else checked_table(path_text(out))
     if is_picks(prediction):
-        found = score_picks(prediction, truth, recipe.features, recipe.radius_nm, recipe.voxel_size)
+        found = score_picks(
+            prediction,
+            truth,
+            recipe.features,
+            recipe.radius_nm,
+            recipe.voxel_size,
+            any_origin=recipe.any_origin,
+        )
         if table is not None:
             found.write(table)
         return found

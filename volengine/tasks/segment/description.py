@@ -63,6 +63,8 @@ class Net:
     colour
         Red, green, blue, 0 to 1, in which viewers show the prediction, if the model states one. It does not change the
         prediction, so kernels do not get it.
+    epsilon
+        Number that is added to the divisor of the normalisation, as the program does from which the model is; 0: none.
     """
 
     path: str
@@ -79,6 +81,7 @@ class Net:
     network: str | None = None
     inverted: bool = False
     colour: tuple[float, float, float] | None = None
+    epsilon: float = 0.0
 
     def to_json(self) -> dict[str, Any]:
         """The fields as JSON values, for the parameters of a kernel."""
@@ -123,13 +126,12 @@ class Net:
     @cached_property
     def passes(self) -> list[Pass]:
         """The patches of the volume, and those of its mirrored versions where their places differ."""
-        from volengine.nets.tta import views
+        from volengine.nets.tta import mirrored_depth, views
 
         if not self.mirror_volume:
             return [Pass(self.lattice, None, 1.0)]
-        depth = self.lattice.z.patch
-        depth = depth if depth > 1 else 1 + self.lattice.z.low + self.lattice.z.high
-        every = views(self.execution["tta"], depth)
+        z = self.lattice.z
+        every = views(self.execution["tta"], mirrored_depth(z.patch > 1, 1 + z.low + z.high))
         found: dict[Lattice, list[View]] = {}
         for view in every:
             if view.mirrors is None:

@@ -50,7 +50,8 @@ class SegmentRecipe(Recipe):
         patch: the model's, but at least three times the receptive field's radius.
     tta
         Test-time augmentation: number of views of each patch, 1 to 8 (quarter turns, then flipped), up to 16 for 3D;
-        ``flips``: flips along all axes (8 views in 3D); ``flips4``: half of these. Default: 1.
+        ``flips``: flips along all axes (8 views in 3D); ``flips4``: half of these. Networks that see an even number of
+        slices are not flipped along z. Default: 1.
     tta_of
         What is flipped or turned: each ``patch``, or the whole ``volume`` (1 or flips only). Flips of the volume change
         the places of its patches where the last patch of an axis is moved back into the volume. Default: the patch.
@@ -142,6 +143,11 @@ class SegmentRecipe(Recipe):
             raise InputError(f"--tta is {self.tta}; it must be from 1 to 16, or flips.")
         if self.exact and (self.overlap or self.margin_vox or self.patch == "slice" or self.window):
             raise InputError("--exact needs no --overlap, --window, --margin-vox or whole slices: leave them out.")
+        if self.exact and self.edge:
+            raise InputError(
+                f"--exact ends at the volume's faces, where the network pads as on the whole volume: leave out --edge "
+                f"{self.edge}, or --exact."
+            )
         if self.answer == "logits" and (self.dtype == "uint8" or self.resolved().mean_of == "probabilities"):
             raise InputError("--answer logits needs --dtype float32 or float16, and not --mean-of probabilities.")
         if self.compat == "ais" and self.dtype != "uint8":

@@ -14,8 +14,8 @@ from volengine.core.csv_cells import guarded_row
 from volengine.core.orientation import matrix_to_euler
 from volengine.core.picks import Picks
 from volengine.core.specimen import rotation_matrix
-from volengine.engine.plan import Plan
-from volengine.tasks.common.layout import join_url
+from volengine.engine.plan import Made, Plan
+from volengine.tasks.common.layout import file_name, join_url
 from volengine.tasks.simulate.record import forget_former
 
 if TYPE_CHECKING:
@@ -27,10 +27,10 @@ RAW_TILT = "{:.2f}\n"
 
 def write_truth(
     plan: Plan, tables: Any, out: str, name: str, number: int, tilts: Mapping[str, Sequence[float]]
-) -> list[str]:
+) -> Made:
     """Write the truth of a sample as small files; the engine calls this when all stages are done.
 
-    Returns the paths or URLs of the files.
+    Returns the files, and the number of particles of each class.
 
     Files of the same sample that an earlier recipe has left in the folder are deleted, so that its truth is not taken
     for that of the new sample.
@@ -54,7 +54,7 @@ def write_truth(
     scene = Scene.from_table(table)
     recipe = plan.recipe["simulate"]
     picks = picks_of(scene, recipe["specimen"], name)
-    stars = {f"picks/{name}__{feature}.star": found for feature, found in picks.items()}
+    stars = {f"picks/{name}__{file_name(feature)}.star": found for feature, found in picks.items()}
     for place, found in stars.items():
         _write_picks(join_url(out, place), found)
     texts = {f"truth/{name}/specimen.csv": _rows(specimen_rows(scene))}
@@ -83,7 +83,8 @@ def write_truth(
     record = join_url(out, "truth", name, "sample.json")
     facts["files"] = forget_former(out, record, facts)
     _write(record, json.dumps(facts, indent=1) + "\n")
-    return [*(join_url(out, place) for place in (*stars, *texts, *meshes)), *copies, record]
+    files = [*(join_url(out, place) for place in (*stars, *texts, *meshes)), *copies, record]
+    return Made(tuple(files), tuple(f"{feature}: {len(found)} particles" for feature, found in picks.items()))
 
 
 def picks_of(scene: Scene, specimen: Mapping[str, Any], name: str) -> dict[str, Picks]:

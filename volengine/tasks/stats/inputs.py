@@ -23,6 +23,7 @@ from volengine.core.errors import FormatError, InputError, MissingError
 from volengine.core.picks import Picks
 from volengine.core.units import NM_TO_ANGSTROM
 from volengine.core.volume import Volume
+from volengine.io.identity import How
 from volengine.io.names import is_packed, suffix_of
 from volengine.tasks.common.inputs import expand
 from volengine.tasks.common.layout import feature_named
@@ -80,7 +81,7 @@ class Objects:
         volume = np.where(voxels >= 0, voxels * voxel_nm3, np.nan)
         if picks.volume_a3 is not None:
             volume = picks.volume_a3 / NM_TO_ANGSTROM**3
-        return cls(where, picks.position_vox * np.asarray(picks.voxel_size) / NM_TO_ANGSTROM, voxels, volume)
+        return cls(where, picks.place / NM_TO_ANGSTROM, voxels, volume)
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,7 +149,7 @@ class Sources:
     volumes: tuple[Volume, ...]
 
     @classmethod
-    def find(cls, inputs: Sequence[str], recipe: StatsRecipe, what: str = "input") -> Sources:
+    def find(cls, inputs: Sequence[str], recipe: StatsRecipe, what: str = "input", identity: How = "quick") -> Sources:
         """Open what the paths name: read tables of picks, and the metadata of label volumes.
 
         Parameters
@@ -161,6 +162,8 @@ class Sources:
             Gives the voxel size, and what label volumes hold.
         what
             Word for the inputs in messages.
+        identity
+            How volumes are identified (:mod:`volengine.io.identity`).
 
         Raises
         ------
@@ -175,7 +178,7 @@ class Sources:
             if "#" not in path and suffix_of(path) in PICK_SUFFIXES:
                 picks += _read_picks(path, recipe)
             else:
-                volumes += _open_labels(path, recipe)
+                volumes += _open_labels(path, recipe, identity)
         if not picks and not volumes:
             raise MissingError(f"There is no {what} to count: give tables of picks or label volumes.")
         return cls(tuple(picks), tuple(volumes))
@@ -236,7 +239,7 @@ def _read_picks(path: str, recipe: StatsRecipe) -> list[SourceObjects]:
     return read
 
 
-def _open_labels(path: str, recipe: StatsRecipe) -> list[Volume]:
+def _open_labels(path: str, recipe: StatsRecipe, identity: How) -> list[Volume]:
     from volengine.io.omezarr.read import list_groups
 
     url, _, group = path.partition("#")
@@ -245,7 +248,7 @@ def _open_labels(path: str, recipe: StatsRecipe) -> list[Volume]:
     groups = [group]
     if suffix_of(url) in ("", ".zarr") and not group:
         groups = [info.group for info in list_groups(url) if info.group.startswith("labels/")] or [""]
-    volumes: list[Volume] = [open_sized(f"{url}#{name}", recipe.voxel_size) for name in groups]
+    volumes: list[Volume] = [open_sized(f"{url}#{name}", recipe.voxel_size, identity) for name in groups]
     named = [v for v in volumes if "classes" in v.facts or feature_of(v)]
     if len(volumes) > 1 and named:  # a simulated tomogram: its atlas states what it holds, its instances do not
         volumes = named

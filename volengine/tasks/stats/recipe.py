@@ -111,13 +111,18 @@ class StatsRecipe(Recipe):
         Raises
         ------
         InputError
-            The volume is a prediction, or neither it nor the recipe says what it holds.
+            The volume is a prediction or a tomogram, or neither it nor the recipe says what it holds.
         """
         where = f"{volume.url}{'#' + volume.path if volume.path else ''}"
         if volume.kind == "probability":
             raise InputError(f"{where} is a prediction. Count its particles: volengine pick, then stats on the picks.")
         if self.kind != "auto":
             return self.kind
+        if volume.kind == "intensity" and "history" in volume.facts:
+            raise InputError(
+                f"{where} is a tomogram by its own words (kind intensity). Segment and pick it first; if it does hold "
+                "labels, convert it with --kind labels, or say what they are: --kind atlas or --kind instances."
+            )
         if "classes" in volume.facts:
             return "atlas"
         if volume.facts.get("feature"):

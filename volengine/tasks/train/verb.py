@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from volengine.core.errors import InputError
 from volengine.core.paths import PathLike, path_text
+from volengine.tasks.train.data import TrainingData
 from volengine.tasks.train.model import drawing, make_discriminator, make_model
 from volengine.tasks.train.recipe import TrainRecipe
 from volengine.tasks.train.sources import open_sources, validation_of
@@ -46,7 +47,9 @@ def train(recipe: TrainRecipe, out: PathLike, *, progress: bool = True) -> list[
     ------
     InputError
         The samples do not fit the recipe or each other, a region is smaller than a patch, or the folder
-        ``<out>.training`` holds the training of another recipe.
+        ``<out>.training`` holds the training of another recipe, or of samples that have changed since.
+    ChangedError
+        A sample is replaced while it is read.
 
     Examples
     --------
@@ -60,7 +63,7 @@ def train(recipe: TrainRecipe, out: PathLike, *, progress: bool = True) -> list[
     >>> len(history), history[0]["loss"] > 0
     (1, True)
     """
-    from volengine.nets.training.fit.fit import flush_denormals
+    from volengine.nets.threads import flush_denormals
 
     out, recipe = path_text(out), TrainRecipe.of(recipe)
     if not out.endswith(".safetensors"):
@@ -74,12 +77,15 @@ def _fit(recipe: TrainRecipe, out: str) -> Fitting:
     from volengine.nets.training.fit.fit import Fit
     from volengine.nets.training.fit.ranks import Ranks
 
+    data = TrainingData.of(recipe)
     device = Ranks.from_environment().device(resolve_device(recipe.device))
     sources = open_sources(recipe.samples, recipe.rules())
     for k, feature in enumerate(recipe.features):
         if not any(source.positives[k] for source in sources):
             raise InputError(f"No voxel of {feature!r} lies in the training part of any sample: nothing to learn from.")
-    module, facts = make_model(recipe, [source.voxel_size for source in sources])
+    module, facts = make_model(recipe, [source.voxel_size for source in sources], data.to_json())
     draw = drawing(sources, recipe.changes(), device)
     discriminator = make_discriminator(recipe)
-    return Fit(module, facts, draw, validation_of(sources), recipe.fitting(), Path(out), device, discriminator)
+    return Fit(
+        module, facts, draw, validation_of(sources), recipe.fitting(), Path(out), device, discriminator, data.check
+    )

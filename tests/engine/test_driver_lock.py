@@ -1,0 +1,237 @@
+"""One driver per run folder, with real processes: doubled, killed, stopped, in parts, on other machines."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+from calling import Command
+from drivers import Work
+from engine_plans import result, simple, stored
+
+from volengine.core.errors import BusyError, InputError, RunError
+from volengine.engine import lock as locks
+from volengine.engine.driver_lock import drivers, only_driver
+from volengine.engine.lock import Lock
+from volengine.engine.options import RunOptions
+from volengine.engine.run import run_plan
+from volengine.engine.show import status
+
+QUIET = RunOptions(progress=False)
+
+
+class Several(Work):
+    """Work whose drivers are ended when the test is."""
+
+    def __init__(self, folder: Path):
+        super().__init__(folder)
+        self.started: list[subprocess.Popen[str]] = []
+
+    def start(self, **options: object) -> subprocess.Popen[str]:
+        self.started.append(super().start(**options))
+        return self.started[-1]
+
+    def locks(self) -> list[str]:
+        return sorted(path.name for path in (self.folder / "run").iterdir() if "lock" in path.name)
+
+
+@pytest.fixture
+def work(tmp_path: Path) -> Iterator[Several]:
+    made = Several(tmp_path)
+    yield made
+    for process in made.started:
+        process.send_signal(signal.SIGCONT)
+        process.kill()
+        process.communicate()
+
+
+def ended(process: subprocess.Popen[str]) -> tuple[int, str]:
+    _, said = process.communicate(timeout=120)
+    return process.returncode, said
+
+
+def foreign(path: Path) -> None:
+    """A lock that a process of another machine has left."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    value = json.loads(Lock(path)._record())
+    path.write_text(
+        json.dumps({**value, "host": "node7", "boot": "elsewhere", "nonce": "n7", "pid": 4711, "user": "eva"})
+    )
+
+
+def test_a_second_driver_is_refused_and_the_first_goes_on(work: Several) -> None:
+    array = work.prepare()
+    first = work.start()
+    work.wait_for_units(3, first)
+    before = (work.folder / "run" / "log.jsonl").read_bytes()
+    code, said = ended(work.start())
+    assert code == 2
+    assert f"BusyError {work.folder / 'run'}: another driver works in this run folder (driver.lock)" in said
+    assert f"process {first.pid} of " in said
+    assert f" on {os.uname().nodename}, since 20" in said
+    assert "last heartbeat 20" in said
+    assert "--take-over" in said
+    assert (work.folder / "run" / "log.jsonl").read_bytes().startswith(before)
+    assert (work.folder / "run" / "log.jsonl").read_text().count('"event": "start"') == 1
+    assert f"running: process {first.pid} of" in status(str(work.folder / "run"))
+    assert ended(first) == (0, "")
+    assert np.array_equal(result(work.plan()), array)
+    assert sorted(work.trace.read_text().split(), key=int) == [str(n) for n in range(24)]  # each unit once
+    assert work.locks() == []
+    assert "running" not in status(str(work.folder / "run"))
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT], ids=str)
+def test_after_a_kill_the_same_command_goes_on_at_once(work: Several, number: int) -> None:
+    array = work.prepare()
+    first = work.start()
+    work.wait_for_units(4, first)
+    first.send_signal(number)  # and nobody waits for it: it may be a zombie when the next one looks
+    if number == signal.SIGINT:
+        assert ended(first)[0] == 130
+        assert work.locks() == []
+    assert ended(work.start()) == (0, "")
+    assert np.array_equal(result(work.plan()), array)
+    assert work.locks() == []
+
+
+def test_a_stopped_driver_is_replaced_when_asked_and_stops_when_it_wakes(work: Several) -> None:
+    array = work.prepare()
+    first = work.start()
+    work.wait_for_units(4, first)
+    first.send_signal(signal.SIGSTOP)
+    assert ended(work.start())[0] == 2  # it exists, so it is not taken for dead
+    second = work.start(take_over=True)
+    begun = len(work.trace.read_text().split())
+    work.wait_for_units(begun + 2, second)
+    first.send_signal(signal.SIGCONT)
+    code, said = ended(first)
+    assert code == 1
+    assert said.startswith("TakenOverError")
+    assert f"is now held by process {second.pid}" in said
+    assert ended(second) == (0, "")
+    assert np.array_equal(result(work.plan()), array)
+    assert work.locks() == []
+
+
+def test_a_living_driver_is_not_replaced(work: Several) -> None:
+    work.prepare()
+    first = work.start()
+    work.wait_for_units(1, first)
+    code, said = ended(work.start(take_over=True))
+    assert code == 2
+    assert "is alive: process" in said
+    assert ended(first) == (0, "")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("when", ["workers start", "units run"])
+def test_ctrl_c_with_workers_prints_no_traceback_of_theirs(work: Several, when: str) -> None:
+    """A terminal sends it to all processes of the group."""
+    array = work.prepare(0.3)
+    first = work.start(workers=2)
+    if when == "units run":
+        work.wait_for_units(4, first)
+    else:
+        deadline = time.monotonic() + 60
+        while len(psutil.Process(first.pid).children(recursive=True)) < 3:  # with the tracker of resources
+            assert time.monotonic() < deadline
+            assert first.poll() is None
+    os.killpg(first.pid, signal.SIGINT)
+    assert ended(first) == (130, "")
+    assert work.locks() == []
+    assert ended(work.start(workers=2)) == (0, "")
+    assert np.array_equal(result(work.plan()), array)
+
+
+def test_parts_exclude_themselves_and_the_whole_but_not_each_other(work: Several) -> None:
+    array = work.prepare()
+    first = work.start(part="1/2", patience_s=600)
+    work.wait_for_units(1, first)
+    assert list(drivers(work.folder / "run")) == ["1/2"]
+    for options in ({}, {"part": "1/2"}):
+        code, said = ended(work.start(**options))
+        assert code == 2
+        assert "(driver-1-of-2.lock)" in said
+    second = work.start(part="2/2", patience_s=600)
+    assert [ended(first), ended(second)] == [(0, ""), (0, "")]
+    assert np.array_equal(result(work.plan()), array)
+    assert work.locks() == []
+
+
+def test_a_whole_run_excludes_parts(work: Several) -> None:
+    work.prepare()
+    first = work.start()
+    work.wait_for_units(1, first)
+    code, said = ended(work.start(part="1/2"))
+    assert code == 2
+    assert "(driver.lock)" in said
+    assert ended(first) == (0, "")
+
+
+def test_a_lock_of_another_machine_is_taken_over_only_when_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also that of a part by a whole run: its part will not come back."""
+    monkeypatch.setattr(locks, "STALE_S", 0.5)
+    for name, part in (("driver.lock", None), ("driver-2-of-3.lock", "2/3"), ("driver-1-of-3.lock", None)):
+        foreign(tmp_path / name)
+        refused = pytest.raises(BusyError, match=r"process 4711 of eva on node7, since .* add --take-over")
+        with refused, only_driver(tmp_path, part):
+            pass
+        assert (tmp_path / name).exists()
+        said: list[str] = []
+        with only_driver(tmp_path, part, take_over=True, say=said.append) as mine:
+            mine.check(read_again=True)
+        assert "node7" in said[0]
+        assert said[-1].startswith("Taking over")
+        assert list(tmp_path.iterdir()) == []
+
+
+def test_a_part_does_not_wait_for_another_part_that_may_be_dead(tmp_path: Path) -> None:
+    foreign(tmp_path / "driver-1-of-3.lock")
+    with only_driver(tmp_path, "2/3"):
+        assert set(drivers(tmp_path)) == {"1/3", "2/3"}
+
+
+def test_the_lock_is_released_when_units_fail(tmp_path: Path) -> None:
+    source = stored(tmp_path, np.ones((8, 4, 4), "int16"))
+    plan = simple(tmp_path, source, "fail_at", (4, 4, 4), params={"numbers": [1], "marker": ""})
+    with pytest.raises(RunError):
+        run_plan(plan, str(tmp_path / "run"), QUIET.with_(retries=0))
+    assert not list((tmp_path / "run").glob("*.lock"))
+
+
+def test_a_run_folder_that_cannot_be_written_to_is_one_clear_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    source = stored(tmp_path, np.ones((8, 4, 4), "int16"))
+    with pytest.raises(InputError, match=r"file/run: cannot be written .*--run-dir"):
+        run_plan(simple(tmp_path, source, "nothing", (4, 4, 4)), str(tmp_path / "file" / "run"), QUIET)
+
+
+def test_a_graph_is_not_made_while_a_driver_works(tmp_path: Path) -> None:
+    source = stored(tmp_path, np.ones((8, 4, 4), "int16"))
+    plan = simple(tmp_path, source, "nothing", (4, 4, 4))
+    with only_driver(tmp_path / "run", None), pytest.raises(BusyError):
+        plan.to_dask(tmp_path / "run")
+
+
+def test_the_command_says_so_and_ends_with_2(tmp_path: Path, volengine: Command) -> None:
+    from volengine.io.mrc.write import write_mrc
+
+    write_mrc(tmp_path / "a.mrc", [np.zeros((4, 8, 8), "float32")], (4, 8, 8), "float32", (10.0, 10.0, 10.0))
+    with only_driver(tmp_path / "a.ome.zarr.run", None):
+        code, _, said = volengine("convert", "a.mrc", "--out", "a.ome.zarr")
+    assert code == 2
+    assert said.startswith("Error: ")
+    assert f"process {os.getpid()} of" in said
+    assert not (tmp_path / "a.ome.zarr").exists()
+    assert volengine("convert", "a.mrc", "--out", "a.ome.zarr")[0] == 0

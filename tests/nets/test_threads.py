@@ -1,0 +1,106 @@
+"""Settings of the process: put back after a prediction, also if several overlap in any order."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from volengine.nets.threads import flush_denormals, own_threads, reproducible
+
+T = TypeVar("T")
+
+
+def elsewhere(function: Callable[[], T]) -> T:
+    """The result of a function in a thread that has not computed yet."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(function).result()
+
+
+@pytest.fixture(autouse=True)
+def _as_before():
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    yield
+    torch.set_num_threads(before)
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.permutations([0, 0, 1, 1, 2, 2]))
+def test_overlapping_contexts_put_back_what_there_was(order: list[int]) -> None:
+    """Three threads enter and leave in any order; nobody sees the setting of another."""
+    assert elsewhere(torch.get_num_threads) == 3
+    pools = [ThreadPoolExecutor(1) for _ in range(3)]
+    contexts: dict[int, object] = {}
+    for who in order:
+        if who not in contexts:
+            contexts[who] = own_threads(1)
+            assert pools[who].submit(contexts[who].__enter__).result() == 3  # type: ignore[attr-defined]
+            assert pools[who].submit(torch.get_num_threads).result() == 1
+        else:
+            pools[who].submit(contexts[who].__exit__, None, None, None).result()  # type: ignore[attr-defined]
+            assert pools[who].submit(torch.get_num_threads).result() == 3
+        assert torch.get_num_threads() == 3
+        assert elsewhere(torch.get_num_threads) == 3
+    for pool in pools:
+        pool.shutdown()
+
+
+def test_a_failure_puts_the_threads_back() -> None:
+    with pytest.raises(KeyError), own_threads(1):
+        raise KeyError
+    assert torch.get_num_threads() == 3
+
+
+def flushes() -> bool:
+    return bool(torch.full((), 2.0**-140) * 1.0 == 0)
+
+
+@pytest.mark.parametrize("before", [False, True])
+def test_denormals_are_as_before(before: bool) -> None:
+    torch.set_flush_denormal(before)
+    try:
+        with flush_denormals():
+            assert flushes()
+        assert flushes() is before
+    finally:
+        torch.set_flush_denormal(False)
+
+
+def test_flags_of_cudnn_last_until_the_last_user_leaves() -> None:
+    cudnn = torch.backends.cudnn
+
+    def state() -> tuple[bool, bool]:
+        return cudnn.deterministic, cudnn.allow_tf32
+
+    before = state()
+    first, second = reproducible(False), reproducible(False)
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    assert state() == (True, False)
+    second.__exit__(None, None, None)
+    assert state() == before
+
+
+def test_users_of_another_setting_wait() -> None:
+    inside, done = threading.Event(), []
+
+    def other() -> None:
+        with reproducible(True):
+            done.append(torch.backends.cudnn.allow_tf32)
+        inside.set()
+
+    with reproducible(False):
+        thread = threading.Thread(target=other)
+        thread.start()
+        assert not inside.wait(0.2)
+        assert torch.backends.cudnn.allow_tf32 is False
+    thread.join()
+    assert done == [True]

@@ -1,0 +1,97 @@
+"""Checking what a run has written against its receipts, and making again what is lost."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from volengine.engine import inventory
+from volengine.engine.inventory import Progress
+from volengine.engine.ledger import PlanFolder
+from volengine.engine.options import RunOptions
+from volengine.engine.outputs import FINISHED, Outputs
+from volengine.engine.plan import Plan
+
+Kind = Literal["missing", "damaged", "foreign", "unfinished"]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something that is not as it was written.
+
+    Parameters
+    ----------
+    where
+        Path or URL of the object, file, image or plan.
+    kind
+        ``missing``, ``damaged``, ``foreign`` (it belongs to nothing that is known), or ``unfinished``.
+    why
+        What was found, in words that follow the path: ``"is missing"``.
+    """
+
+    where: str
+    kind: Kind
+    why: str
+
+    def __str__(self) -> str:
+        return f"{self.where} {self.why}"
+
+
+def plan_of(folder: PlanFolder) -> Plan:
+    """Return the plan that was run in a folder.
+
+    Raises
+    ------
+    OldPlanError
+        Another version of volengine made it, or it names a kernel that is not known.
+    """
+    plan = Plan.former(folder)
+    assert plan is not None  # folders of plans are found by their plan
+    return plan
+
+
+def check_plan(folder: PlanFolder, *, deep: bool = False, progress: Progress | None = None) -> list[Problem]:
+    """Compare what a plan has written with its receipts.
+
+    Parameters
+    ----------
+    folder
+        Folder of the plan.
+    deep
+        Read everything and compare checksums; otherwise names and sizes are compared.
+    progress
+        Called after each object that is read.
+    """
+    plan = plan_of(folder)
+    outputs = Outputs(plan, folder, RunOptions())
+    found = [
+        Problem(loss.where, _kind(loss.why), loss.why)
+        for loss in inventory.losses(plan, folder, outputs.gone(), deep=deep, progress=progress)
+    ]
+    finished = folder.read_json(FINISHED)
+    if finished is None or finished.get("fingerprint") != plan.fingerprint:
+        done = sum(len(numbers) for numbers in folder.done(plan.identities).values())
+        why = f"is not finished: {done} of {plan.units} units; the command that started it goes on from there"
+        return [*found, Problem(str(folder.path), "unfinished", why)]
+    if not found and not outputs.complete():
+        found += [Problem(where, _kind(why), why) for where, why in outputs.lost_images()]
+    return [*found, *(Problem(p, _kind(why), why) for p, why in outputs.lost_products(finished, deep=deep))]
+
+
+def _kind(why: str) -> Kind:
+    return "missing" if why == "is missing" else "damaged"
+
+
+def withdraw(folder: PlanFolder) -> None:
+    """Withdraw the receipts of what a plan has written and is missing or damaged, so that its next run makes it again.
+
+    Everything is read.
+    """
+    plan = plan_of(folder)
+    outputs = Outputs(plan, folder, RunOptions())
+    lost = inventory.losses(plan, folder, outputs.gone(), deep=True)
+    products = outputs.lost_products(deep=True)
+    if lost:
+        folder.forget_units(inventory.units_of(lost))
+    if lost or products:
+        (folder.path / FINISHED).unlink(missing_ok=True)

@@ -1,0 +1,108 @@
+"""Settings of PyTorch that belong to the whole process or to a thread, changed for a while and put back.
+
+The number of threads of PyTorch is kept twice: each thread has its own, and the process has one that a thread takes
+over when it first computes. ``torch.set_num_threads`` changes both. If two predictions overlap and each of them sets 1
+and then puts back what it found, the second one finds 1, and leaves it. So here only the thread's own is changed.
+
+>>> import torch
+>>> before = torch.get_num_threads()
+>>> with own_threads(1) as found:
+...     print(torch.get_num_threads(), found == before)
+1 True
+>>> torch.get_num_threads() == before
+True
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterator
+
+import torch
+
+_CHANGING = threading.Lock()
+
+
+def set_own_threads(count: int) -> None:
+    """Set the number of threads with which PyTorch computes what the calling thread asks for, and nobody else's."""
+    with _CHANGING:
+        torch.get_num_threads()  # a thread that PyTorch has not seen yet takes over the process's number when it is
+        whole = _asked_by_new_thread()
+        torch.set_num_threads(count)
+        if whole != count:
+            _in_new_thread(whole)
+
+
+@contextlib.contextmanager
+def own_threads(count: int) -> Iterator[int]:
+    """Context in which PyTorch computes with ``count`` threads for the calling thread; yields the number before."""
+    before = torch.get_num_threads()
+    set_own_threads(count)
+    try:
+        yield before
+    finally:
+        set_own_threads(before)
+
+
+def _asked_by_new_thread() -> int:
+    """The number that a thread takes over which has not computed yet."""
+    found: list[int] = []
+    thread = threading.Thread(target=lambda: found.append(torch.get_num_threads()))
+    thread.start()
+    thread.join()
+    return found[0]
+
+
+def _in_new_thread(count: int) -> None:
+    thread = threading.Thread(target=torch.set_num_threads, args=(count,))
+    thread.start()
+    thread.join()
+
+
+@contextlib.contextmanager
+def flush_denormals() -> Iterator[None]:
+    """Context in which numbers below 1e-38 become zero, in this thread and in those that it starts.
+
+    Gradients become that small if a network is sure of the background, and a CPU then takes four times as long for a
+    step. Threads that torch has already started are not changed, so enter the context before the first computation.
+    """
+    before = bool(torch.full((), 2.0**-140) * 1.0 == 0)  # PyTorch tells nobody whether it flushes
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:  # do not change the arithmetic of the caller
+        torch.set_flush_denormal(before)
+
+
+class _Shared:
+    """Settings of cuDNN that several computations want at once: the first sets them, the last puts them back."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._users = 0
+        self._tf32 = False
+        self._flags = contextlib.ExitStack()
+
+    @contextlib.contextmanager
+    def __call__(self, tf32: bool) -> Iterator[None]:
+        with self._changed:
+            while self._users and self._tf32 != tf32:  # those with the other setting end first
+                self._changed.wait()
+            if not self._users:
+                self._tf32 = tf32
+                flags = torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=tf32)
+                self._flags.enter_context(flags)
+            self._users += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._users -= 1
+                if not self._users:
+                    self._flags.close()
+                    self._changed.notify_all()
+
+
+reproducible = _Shared()
+"""Context ``reproducible(tf32)``: deterministic algorithms of cuDNN, with or without TF32; it may overlap."""

@@ -1,0 +1,148 @@
+"""How a verb reads a prediction: what its values mean, from its metadata where these are sure, else from all of them.
+
+Predictions that ``segment`` or ``interact`` has written say what they are. What other programs have written is looked
+at: floating-point numbers are checked where they are read, because they mean the same in every block. Integers may be a
+mask or a prediction, which only the whole volume tells, so two stages go before those of the verb: the span of each
+block, and the decision (:mod:`volengine.ops.stored`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from volengine.core.boxes import Index3
+from volengine.core.errors import InputError
+from volengine.core.tiling import Tiling
+from volengine.core.volume import Volume
+from volengine.engine.options import RunOptions
+from volengine.engine.stage import ArrayInput, Stage, TableInput, kernel_bytes
+from volengine.ops.stored import mask_in, prediction_dtype
+from volengine.tasks.common.named import stored_name
+
+PREDICTS = ("segment", "interact")
+"""Verbs whose outputs are predictions."""
+
+LARGEST_BLOCK = 2**24
+UNCHUNKED = (64, 64, 64)
+
+_SPAN = "volengine.tasks.common.blocks:span_of_block"
+_DECIDE = "volengine.tasks.common.blocks:mask_or_not"
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How the voxels of one volume become a prediction.
+
+    Parameters
+    ----------
+    volume
+        The volume.
+    dtype
+        Type of the prediction that a kernel makes of its voxels.
+    scale
+        The number by which they are divided, or ``None``.
+    stages
+        The stages that find out whether it is a mask; empty if there is nothing to find out.
+    """
+
+    volume: Volume
+    dtype: str
+    scale: float | None
+    stages: tuple[Stage, ...]
+
+    @property
+    def seen(self) -> Volume:
+        """The volume as a kernel sees it after the conversion."""
+        return self.volume.with_(dtype=self.dtype)
+
+    @property
+    def decision(self) -> str:
+        """Name of the stage that decides; empty if there is none."""
+        return self.stages[-1].name if self.stages else ""
+
+    def tables(self, name: str = "kind") -> dict[str, TableInput]:
+        """The decision as an input of the verb's stage, for ``as_prediction`` in its kernel."""
+        return {name: TableInput(self.decision, "all")} if self.stages else {}
+
+    @property
+    def copies(self) -> bool:
+        """Whether a kernel makes a copy of the voxels."""
+        return bool(self.stages) or self.dtype != self.volume.dtype or self.scale is not None
+
+
+def reading_of(volume: Volume, scale: float | None, prefix: str, options: RunOptions, *, what: str) -> Reading:
+    """Decide from metadata how a volume is read, and plan the stages that find out the rest.
+
+    Parameters
+    ----------
+    volume
+        The volume.
+    scale
+        The user's word that its values are probabilities times this number; ``None``: nothing is said.
+    prefix
+        Beginning of the names of the stages.
+    options
+        How to run.
+    what
+        The verb, for messages.
+
+    Raises
+    ------
+    InputError
+        The volume is no prediction.
+    """
+    where, dtype = stored_name(volume), np.dtype(volume.dtype)
+    if dtype.kind not in "uifb":
+        raise InputError(f"{where} holds {dtype.name}; {what} reads floating numbers up to 1, or integers up to 255.")
+    if scale is None and volume.kind == "intensity" and "history" in volume.facts:
+        raise InputError(
+            f"{where} is a tomogram by its own words (kind intensity); {what} reads predictions. Segment it first. If "
+            "it does hold probabilities from 0 to 1 (integers: to 255), convert it with --kind probability, or say so "
+            f"with --scale {1 if dtype.kind == 'f' else 255}."
+        )
+    made = prediction_dtype(dtype, scale)
+    if scale is not None or dtype.kind == "f" or (dtype == np.uint8 and _is_ours(volume)):
+        return Reading(volume, made, scale, ())
+    return Reading(volume, made, None, _stages(volume, where, prefix, options))
+
+
+def _is_ours(volume: Volume) -> bool:
+    history = volume.facts.get("history") or [{}]
+    return volume.kind == "probability" and history[-1].get("verb") in PREDICTS
+
+
+def _stages(volume: Volume, where: str, prefix: str, options: RunOptions) -> tuple[Stage, ...]:
+    def build(core: Index3) -> Stage:
+        return Stage(
+            f"{prefix}-spans",
+            _SPAN,
+            Tiling(volume.shape, core),
+            arrays={"values": ArrayInput(volume)},
+            emits=True,
+            kernel_bytes=kernel_bytes(_SPAN),
+        )
+
+    spans = build(options.core_for(volume.shape, volume.chunks or UNCHUNKED, build, largest=LARGEST_BLOCK))
+    decide = Stage(
+        f"{prefix}-kind",
+        _DECIDE,
+        Tiling((1, 1, 1), (1, 1, 1)),
+        params={"where": where, "labels": volume.kind == "labels"},
+        tables={"spans": TableInput(spans.name, "all")},
+        emits=True,
+        kernel_bytes=kernel_bytes(_DECIDE, blocks=len(spans.tiling)),
+    )
+    return spans, decide
+
+
+def mask_line(feature: str, volume: Volume, tables: Any, decision: str) -> list[str]:
+    """A line for the user that a volume was taken for a mask; none if it was not.
+
+    ``tables(name)`` returns the tables of a stage, ``decision`` is :attr:`Reading.decision`.
+    """
+    if not decision or not mask_in({"kind": tables(decision)}):
+        return []
+    return [f"{feature}: {stored_name(volume)} holds only 0 and 1 ({volume.dtype}) and was taken for a mask"]
