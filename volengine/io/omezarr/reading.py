@@ -24,10 +24,10 @@ from volengine.core.units import format_bytes
 from volengine.io.omezarr.bounds import ChunkError, limit_of
 from volengine.io.omezarr.direct import Index, ObjectError, cells_of, read_direct
 from volengine.io.omezarr.manifest_file import Manifest, read_manifest
-from volengine.io.omezarr.nodes import LASTING, read_node, short
+from volengine.io.omezarr.nodes import read_node, short
 from volengine.io.omezarr.objects import PIECE, Stored, crc32c
 from volengine.io.omezarr.opening import memory_array, metadata_of, open_layout
-from volengine.io.stores import local_path, open_store, reached
+from volengine.io.stores import LASTING, local_path, open_store, reached
 
 MAX_CHUNKS = 2**20
 """Most chunks that one box may touch: each costs a call."""
