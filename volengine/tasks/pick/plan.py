@@ -119,6 +119,7 @@ def plan_pick(source: Volume, recipe: PickRecipe, out: PickOutputs, folder: Plan
             "threshold": recipe.threshold,
             "decision": reading.decision,
         },
+        writes=(out.table,),
     )
     images = (*([scratch] if keeps else []), *([spec] if recipe.labels else []))
     return Plan(source.name, tuple(stages), images, recipe={"pick": recipe.to_json()}, finish=(call,))

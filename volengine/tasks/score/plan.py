@@ -79,6 +79,7 @@ def plan_score(source: Case, recipe: ScoreRecipe, out: str, folder: PlanFolder, 
             "out": located(out),
             "facts": facts,
         },
+        writes=(out,),
     )
     stages = (*(stage for reading in readings.values() for stage in reading.stages), build(core))
     return Plan(source.name, stages, recipe={"score": recipe.to_json()}, finish=(call,))

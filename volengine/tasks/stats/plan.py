@@ -77,7 +77,7 @@ def plan_stats(source: Volume, recipe: StatsRecipe, out: str, folder: PlanFolder
             kernel_bytes=kernel_bytes(join, voxels=source.size),
         )
     )
-    call = Call(_WRITE, {"stage": "stats-join", "out": located(out)})
+    call = Call(_WRITE, {"stage": "stats-join", "out": located(out)}, writes=(located(out),))
     facts = asdict(rules) if atlas else {"kind": "instances"}
     return Plan(source.name, tuple(stages), recipe={"stats": facts}, finish=(call,))
 
