@@ -314,7 +314,7 @@ def remove(path: Path, nonce: str) -> bool:
         return False
     claim = Lock(path.with_name(f".{path.name}.{nonce}.claim"))
     began, seen = now_s(), b""
-    while not claim.create(beats=False):
+    while not _claimed(claim):
         other = read(claim.path)
         if other is None:
             continue
@@ -335,6 +335,16 @@ def remove(path: Path, nonce: str) -> bool:
         mine = read(claim.path)
         if mine is not None and mine.nonce == claim.nonce:
             claim.path.unlink(missing_ok=True)
+
+
+def _claimed(claim: Lock) -> bool:
+    """Create a claim; on a full disk, which has no room for one, a lock is removed without it."""
+    try:
+        return claim.create(beats=False)
+    except InputError as error:
+        if getattr(error.__cause__, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
+            return True
+        raise
 
 
 class Watch:

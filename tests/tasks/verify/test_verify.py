@@ -1,0 +1,167 @@
+"""verify: what is missing, damaged, foreign or unfinished is listed, and made again."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import zarr
+from click.testing import CliRunner
+
+import volengine
+from volengine.cli.main import cli
+from volengine.core.errors import InputError, MissingError
+from volengine.core.picks import Picks
+from volengine.tasks.verify.verb import verify
+
+OPTIONS = volengine.RunOptions(progress=False, durable=False)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A collection: a tomogram, picks, their run folders, and a store of another program."""
+    folder = tmp_path_factory.mktemp("made")
+    import mrcfile
+
+    balls = np.zeros((32, 48, 48), np.float32)
+    z, y, x = np.indices(balls.shape)
+    for centre in ((10, 12, 12), (20, 30, 34)):
+        balls += np.exp(-sum((a - c) ** 2 for a, c in zip((z, y, x), centre, strict=True)) / 12.0).astype(np.float32)
+    mrcfile.write(folder / "TS_01__ribosome.mrc", balls, voxel_size=10.0)
+    recipe = volengine.ConvertRecipe(chunk=(16, 16, 16), shard=(32, 32, 32))
+    volengine.convert(folder / "TS_01__ribosome.mrc", folder / "TS_01.ome.zarr", recipe, OPTIONS)
+    picks = volengine.pick(folder / "TS_01__ribosome.mrc", folder / "picks.star", options=OPTIONS)
+    assert isinstance(picks, Picks)
+    assert len(picks) == 2
+    foreign = zarr.create_array(str(folder / "other.zarr"), shape=(8, 8, 8), chunks=(4, 4, 4), dtype="f4")
+    foreign[:] = np.random.default_rng(0).random((8, 8, 8), np.float32)
+    return folder
+
+
+@pytest.fixture
+def place(made, tmp_path):
+    """A copy in the same place, so that the run folders need not know that they were moved."""
+    shutil.copytree(made, tmp_path / "kept")
+    yield made
+    shutil.rmtree(made)
+    shutil.copytree(tmp_path / "kept", made)
+
+
+def shard_of(folder: Path) -> Path:
+    return next(p for p in sorted((folder / "TS_01.ome.zarr/0/c").rglob("*")) if p.is_file())
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    files = [p for p in folder.rglob("*") if p.is_file() and ("/c/" in str(p) or p.suffix == ".star")]
+    return {str(p.relative_to(folder)): p.read_bytes() for p in files}
+
+
+def test_an_untouched_collection_has_no_problems(place):
+    for deep in (False, True):
+        found = verify(place, deep=deep, options=OPTIONS)
+        assert found
+        assert found.problems == ()
+        assert len(found.checked) == 5
+
+
+@pytest.mark.parametrize("deep", [False, True])
+def test_what_is_missing_is_listed_and_made_again(place, deep):
+    before = content(place)
+    lost = [shard_of(place), place / "picks.star"]
+    for path in lost:
+        path.unlink()
+    found = verify(place, deep=deep, options=OPTIONS)
+    assert not found
+    assert {(p.where, p.kind) for p in found.problems} == {(str(path), "missing") for path in lost}
+    assert "missing: " in found.text()
+    again = verify(place, deep=deep, repair=True, options=OPTIONS)
+    assert again
+    assert {p.where for p in again.repaired} == {str(path) for path in lost}
+    assert content(place) == before
+
+
+def test_a_flipped_bit_is_found_by_reading_and_made_again(place):
+    before = content(place)
+    for path in (shard_of(place), place / "picks.star"):
+        data = bytearray(path.read_bytes())
+        data[len(data) // 2] ^= 4
+        path.write_bytes(data)
+    assert verify(place, options=OPTIONS)  # names and sizes are right
+    found = verify(place, deep=True, options=OPTIONS)
+    assert {p.kind for p in found.problems} == {"damaged"}
+    assert {Path(p.where) for p in found.problems} == {shard_of(place), place / "picks.star"}
+    assert verify(place, deep=True, repair=True, options=OPTIONS)
+    assert content(place) == before
+
+
+def test_a_store_is_repaired_by_the_run_beside_it(place):
+    before = content(place)
+    shard = shard_of(place)
+    os.truncate(shard, 10)
+    store = place / "TS_01.ome.zarr"
+    (problem,) = verify(store, options=OPTIONS).problems
+    assert (problem.kind, Path(problem.where)) == ("damaged", shard)
+    assert verify(store, repair=True, options=OPTIONS)
+    assert content(place) == before
+    shutil.rmtree(place / "TS_01.ome.zarr.run")
+    shard.unlink()
+    found = verify(store, repair=True, options=OPTIONS)  # nobody can make it again, and that is said
+    assert [(p.kind, Path(p.where)) for p in found.problems] == [("missing", shard)]
+
+
+def test_what_does_not_belong_there_is_listed(place):
+    strange = shard_of(place).with_name("7")
+    strange.write_bytes(b"strange")
+    (problem,) = verify(place / "TS_01.ome.zarr", options=OPTIONS).problems
+    assert (problem.kind, Path(problem.where)) == ("foreign", strange)
+    assert strange.exists()
+
+
+def test_a_store_of_another_program_is_read(place):
+    chunk = place / "other.zarr/c/0/0/0"
+    os.truncate(chunk, 5)
+    assert verify(place / "other.zarr", options=OPTIONS)
+    (problem,) = verify(place / "other.zarr", deep=True, options=OPTIONS).problems
+    assert (problem.kind, Path(problem.where)) == ("damaged", chunk)
+
+
+def test_an_unfinished_run_is_no_success(place):
+    (folder,) = (place / "TS_01.ome.zarr.run" / "plans").iterdir()
+    (folder / "finished.json").unlink()
+    (problem,) = verify(place / "TS_01.ome.zarr.run", options=OPTIONS).problems
+    assert problem.kind == "unfinished"
+
+
+def test_a_copy_of_a_store_is_verified_without_its_run(place, tmp_path):
+    shutil.copytree(place / "TS_01.ome.zarr", tmp_path / "copy.ome.zarr")
+    assert verify(tmp_path / "copy.ome.zarr", deep=True, options=OPTIONS)
+    shard_of(place).unlink()
+    assert verify(tmp_path / "copy.ome.zarr", deep=True, options=OPTIONS)
+    next(p for p in (tmp_path / "copy.ome.zarr/0/c").rglob("*") if p.is_file()).unlink()
+    assert not verify(tmp_path / "copy.ome.zarr", options=OPTIONS)
+
+
+def test_the_command_has_an_exit_code_and_json(place, tmp_path):
+    good = CliRunner().invoke(cli, ["verify", str(place), "--json", "--no-progress"], standalone_mode=False)
+    assert (good.return_value, json.loads(good.stdout)["ok"]) == (0, True)
+    shard = shard_of(place)
+    shard.unlink()
+    bad = CliRunner().invoke(cli, ["verify", str(place), "--json", "--no-progress"], standalone_mode=False)
+    found = json.loads(bad.stdout)
+    assert (bad.return_value, found["ok"], found["counts"]) == (1, False, {"missing": 1})
+    assert found["problems"] == [{"where": str(shard), "kind": "missing", "why": "is missing"}]
+
+
+@pytest.mark.parametrize(("path", "error"), [("nothing", MissingError), ("TS_01__ribosome.mrc", InputError)])
+def test_what_cannot_be_verified_is_refused(place, path, error):
+    with pytest.raises(error, match=path.split(".")[0]):
+        verify(place / path, options=OPTIONS)
+
+
+def test_an_empty_folder_is_refused(tmp_path):
+    with pytest.raises(InputError, match="no store and no run folder"):
+        verify(tmp_path, options=OPTIONS)
