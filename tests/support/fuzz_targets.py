@@ -216,7 +216,7 @@ def tiff_samples(folder: Path) -> list[Sample]:
         ("u2", {"compression": "zlib", "predictor": True, "rowsperstrip": 2}),
     )):  # fmt: skip
         path = folder / f"t{number}.tif"
-        tifffile.imwrite(path, array.astype(dtype), **more)  # type: ignore[arg-type]
+        tifffile.imwrite(path, array.astype(dtype), photometric="minisblack", **more)  # type: ignore[arg-type]
         found.append(Sample(path.name, path.read_bytes()))
     return found
 
@@ -295,8 +295,8 @@ def scnt_samples(folder: Path) -> list[Sample]:
     image, labels = np.ones((3, 8, 8), np.float32), np.zeros((8, 8), np.int8)
     boxes = [ScntSample(image, labels, "TS_01.mrc", "x", (1, 2, k)) for k in range(2)]
     write_scnt(str(folder / "a.scnt"), boxes, 10.0)
-    stack = np.zeros((2, 4, 8, 8), np.float32)
-    tifffile.imwrite(folder / "b.scnt", stack, description="apix=10.0", metadata=None)
+    stack = np.zeros((2, 5, 8, 8), np.float32)
+    tifffile.imwrite(folder / "b.scnt", stack, description="apix=10.0", photometric="minisblack")
     return [
         Sample("a.scnt", (folder / "a.scnt").read_bytes(), "tar"),
         Sample("b.scnt", (folder / "b.scnt").read_bytes()),
