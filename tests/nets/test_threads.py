@@ -14,7 +14,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from volengine.nets.threads import apart, own_threads, reproducible
+from volengine.nets.threads import apart, own_threads, reproducible, set_own_threads
 
 T = TypeVar("T")
 
@@ -52,6 +52,17 @@ def test_overlapping_contexts_put_back_what_there_was(order: list[int]) -> None:
         assert elsewhere(torch.get_num_threads) == 3
     for pool in pools:
         pool.shutdown()
+
+
+def test_a_thread_that_has_not_computed_yet_keeps_its_own_number() -> None:
+    def in_new_thread() -> tuple[int, int]:
+        set_own_threads(1)
+        found = torch.get_num_threads()
+        (torch.ones(1_000_000) * 2).sum()
+        return found, torch.get_num_threads()
+
+    assert elsewhere(in_new_thread) == (1, 1)
+    assert elsewhere(torch.get_num_threads) == 3
 
 
 def test_a_failure_puts_the_threads_back() -> None:
