@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from volengine.core.boxes import Box
+from volengine.core.errors import MissingError
 from volengine.core.image import ImageSpec, Level
 from volengine.io.aside import ABANDONED_S, PREFIX, is_abandoned, private_place, put_file, sweep
 from volengine.io.omezarr.arrays import ZarrSink
@@ -133,6 +134,18 @@ def test_files_are_flushed_before_their_folders_and_everything_once(tmp_path, mo
     )  # the same bytes: nothing is written, but it is not known whether they are on the disk
     other.flush()
     assert len([name for name in flushed if (tmp_path / "a.zarr" / name).is_file()]) == len(files)
+
+
+def test_an_object_that_vanished_before_it_was_flushed_is_an_error(tmp_path):
+    spec = spec_of(tmp_path / "a.zarr")
+    create_image(spec, token="a")
+    sink, box = ZarrSink(spec.volume()), Box.of_shape(SHAPE)
+    sink.write(box, voxels_of())
+    (tmp_path / "a.zarr" / "0" / "c" / "1" / "0" / "0").unlink()
+    with pytest.raises(MissingError, match="was deleted after it was written"):
+        sink.flush()
+    sink.write(box, np.zeros(SHAPE, np.float32))  # and zeros leave nothing to flush but names
+    sink.flush()
 
 
 def test_metadata_are_flushed_when_that_is_asked(tmp_path, monkeypatch):

@@ -8,7 +8,7 @@ nor deleted, so a damaged object disturbs nobody. An object of the same bytes is
 from __future__ import annotations
 
 import contextlib
-import mmap
+import io
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,7 +20,7 @@ from volengine.core.errors import MissingError
 from volengine.io.aside import make_folders, private_name, private_place, sync_file, sync_folders
 from volengine.io.stores import local_path, open_store
 
-Bytes = bytes | memoryview | mmap.mmap
+Bytes = bytes | memoryview
 Stored = tuple[int, int]
 """An object as it was written: its size in bytes, and the crc32c of its bytes."""
 
@@ -122,16 +122,16 @@ class ObjectWriter:
 
     def put_file(self, key: str, part: Path) -> Stored | None:
         """Put an object in place that was written to a file of the same file system; ``None`` if there is no file."""
+        size, found = 0, 0
         try:
-            file = part.open("rb")
+            with part.open("rb") as file:
+                while piece := file.read(PIECE):  # a piece at a time: a mapped file counts as memory of the process
+                    size, found = size + len(piece), crc32c(piece, found)
         except FileNotFoundError:
             self.remove(key)
             return None
-        with file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:  # private: nobody cuts it short
-            stored = (len(data), crc32c(data))
-            same = self._same(key, data)
-        self._settle(key, None if same else part)
-        return stored
+        self._settle(key, None if self._same(key, part) else part)
+        return size, found
 
     def exists(self, key: str) -> bool:
         """Return whether an object is in place."""
@@ -144,20 +144,32 @@ class ObjectWriter:
     def remove(self, key: str) -> None:
         """Remove an object that is to be all zeros, if there is one."""
         if self.folder is not None:
+            target = self.folder / key
+            self._unsynced.pop(target, None)
             with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-                (self.folder / key).unlink()
-                self._folders[(self.folder / key).parent] = None
+                target.unlink()
+                self._folders[target.parent] = None
             return
         from zarr.core.sync import sync
 
         sync(open_store(self.url).delete(self._full(key)))
 
     def flush(self) -> None:
-        """Wait until everything that was put in place since the last call is on the disk: files, then folders."""
+        """Wait until everything that was put in place since the last call is on the disk: files, then folders.
+
+        Raises
+        ------
+        MissingError
+            An object is not there any more.
+        """
         while self._unsynced:
             path = next(iter(self._unsynced))
-            with contextlib.suppress(FileNotFoundError):  # replaced by a late writer of the same bytes
+            try:
                 sync_file(path)
+            except FileNotFoundError as error:
+                raise MissingError(
+                    f"{path} was deleted after it was written. Does another program write to {self.url}?"
+                ) from error
             del self._unsynced[path]
         sync_folders(self._folders)
         self._folders.clear()
@@ -176,22 +188,20 @@ class ObjectWriter:
             if folder == self.folder:
                 break
 
-    def _same(self, key: str, data: Bytes) -> bool:
-        """Return whether an object of the same bytes is in place."""
+    def _same(self, key: str, data: Bytes | Path) -> bool:
+        """Return whether an object of the same bytes, or those of another file, is in place."""
         assert self.folder is not None
+        size = data.stat().st_size if isinstance(data, Path) else memoryview(data).nbytes
         try:
-            with (self.folder / key).open("rb") as file, memoryview(data).cast("B") as wanted:
-                if os.fstat(file.fileno()).st_size != wanted.nbytes:
+            with (self.folder / key).open("rb") as old:
+                if os.fstat(old.fileno()).st_size != size:
                     return False
-                at = 0
-                while piece := file.read(PIECE):
-                    if piece != wanted[at : at + len(piece)]:
-                        return False
-                    at += len(piece)
-                return at == wanted.nbytes
-        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
-            return False
-        except OSError:  # it cannot be read; a new one is better
+                with data.open("rb") if isinstance(data, Path) else io.BytesIO(data) as new:
+                    while piece := new.read(PIECE):
+                        if old.read(PIECE) != piece:
+                            return False
+            return True
+        except OSError:  # there is none, or it cannot be read; then a new one is better
             return False
 
     def _put_remote(self, key: str, data: Bytes, size: int) -> None:
