@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -12,7 +14,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from volengine.nets.threads import flush_denormals, own_threads, reproducible
+from volengine.nets.threads import apart, own_threads, reproducible
 
 T = TypeVar("T")
 
@@ -58,19 +60,43 @@ def test_a_failure_puts_the_threads_back() -> None:
     assert torch.get_num_threads() == 3
 
 
-def flushes() -> bool:
-    return bool(torch.full((), 2.0**-140) * 1.0 == 0)
+def flushed() -> float:
+    """Share of a large array's numbers that are flushed to zero; several threads compute it."""
+    return float((torch.full((1_000_000,), 2.0**-140) * 1.0 == 0).float().mean())
 
 
-@pytest.mark.parametrize("before", [False, True])
-def test_denormals_are_as_before(before: bool) -> None:
-    torch.set_flush_denormal(before)
-    try:
-        with flush_denormals():
-            assert flushes()
-        assert flushes() is before
-    finally:
-        torch.set_flush_denormal(False)
+def test_whatever_the_process_computed_before_all_denormals_are_flushed() -> None:
+    """PyTorch's helper threads of this thread run already, and do not flush."""
+    (torch.ones(1_000_000) * 2).sum()
+    assert flushed() == 0
+    assert apart(lambda _: (flushed(), torch.get_num_threads())) == (1, 3)
+    assert flushed() == 0
+    assert torch.get_num_threads() == 3
+
+
+def test_errors_come_back_as_they_are() -> None:
+    error = KeyError("x")
+
+    def fails(stopped: threading.Event) -> None:
+        raise error
+
+    with pytest.raises(KeyError) as found:
+        apart(fails)
+    assert found.value is error
+
+
+def test_an_interrupt_ends_what_runs_apart() -> None:
+    """Ctrl-C comes to the main thread; the function is told, and has ended when the caller goes on."""
+    ended = []
+
+    def waits(stopped: threading.Event) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        assert stopped.wait(60)
+        ended.append(True)
+
+    with pytest.raises(KeyboardInterrupt):
+        apart(waits)
+    assert ended == [True]
 
 
 def test_flags_of_cudnn_last_until_the_last_user_leaves() -> None:

@@ -23,6 +23,7 @@ from volengine.tasks.run import RunRecipe, run
 SHAPE = (40, 72, 96)
 CENTRES = ((14, 16, 20), (22, 50, 24), (20, 20, 60), (24, 48, 70))
 QUIET = RunOptions(progress=False)
+FEATURES = ("ball", "mark")
 
 
 def tomogram(path: Path, shift: int = 0) -> Path:
@@ -123,6 +124,26 @@ def test_changed_rules_and_picks_keep_the_predictions(tmp_path, recipe):
     made = {s for s, n in again.items() if n}
     assert "interact" in made
     assert made == {s for s in first if s.startswith(("pick", "interact"))}
+
+
+def test_without_rules_no_old_gated_predictions_are_left(tmp_path, recipe):
+    out = tmp_path / "out"
+    sources = [str(tomogram(tmp_path / f"{name}.mrc")) for name in ("A", "B")]
+    run(sources, str(out), RunRecipe.from_json(recipe), QUIET)
+    assert sorted(p.name for p in (out / "gated").iterdir()) == [f"{t}__{f}.ome.zarr" for t in "AB" for f in FEATURES]
+    foreign = out / "gated" / "A__other.ome.zarr"
+    shutil.copytree(out / "predictions" / "B__mark.ome.zarr", foreign)
+    attributes = json.loads((foreign / "zarr.json").read_text())
+    attributes["attributes"]["volengine"]["token"] = "of another run"
+    (foreign / "zarr.json").write_text(json.dumps(attributes))
+    one = recipe["interact"]["rules"][1:]
+    run(sources[:1], str(out), RunRecipe.from_json({**recipe, "interact": {"rules": one}}), QUIET)
+    left = [f"A__{FEATURES[0]}.ome.zarr", foreign.name, *(f"B__{f}.ome.zarr" for f in FEATURES)]
+    assert sorted(p.name for p in (out / "gated").iterdir()) == left
+    plain = {key: value for key, value in recipe.items() if key != "interact"}
+    report = run(sources, str(out), RunRecipe.from_json(plain), QUIET)
+    assert [p.name for p in (out / "gated").iterdir()] == [foreign.name]
+    assert any("removed" in line for line in report.data["plans"]["A"]["made"])
 
 
 def test_other_workers_keep_what_was_begun_and_other_rules_keep_the_predictions(tmp_path, recipe, monkeypatch):

@@ -51,7 +51,7 @@ def command(recipe_file: str | None, out: str, **values: Any) -> None:
     best = history[chosen["epoch"] - 1]
     dice = "" if recipe.regression else f", Dice {best['validation_dice']:.3f}"
     click.echo(
-        f"{out}: epoch {best['epoch']:.0f} of {len(history)} ({chosen['chosen_by']}), loss {best['loss']:.4f}, "
+        f"{out}: best epoch {best['epoch']:.0f} of {len(history)} ({chosen['chosen_by']}), loss {best['loss']:.4f}, "
         f"validation loss {best['validation_loss']:.4f}{dice}"
     )
     click.echo(f"{out}.training/last-epoch.safetensors: the last epoch, as a model, too")

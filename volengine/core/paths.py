@@ -17,7 +17,9 @@ from __future__ import annotations
 
 import os
 import re
+import unicodedata
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 
 from volengine.core.errors import InputError
 
@@ -73,3 +75,26 @@ def paths_by_feature(paths: PathsByFeature) -> str | dict[str, str]:
     if isinstance(paths, Mapping):
         return {feature: path_text(path) for feature, path in paths.items()}
     return path_text(paths)
+
+
+def place_key(place: str, *, case: bool = False) -> str:
+    """What file systems may take for the same name: texts that differ by how Unicode is composed have one key.
+
+    Parameters
+    ----------
+    place
+        A name, path or URL.
+    case
+        Texts that differ only by capital letters have different keys.
+
+    >>> place_key("Caf\u00e9") == place_key("CAFE\u0301"), place_key("A", case=True) == place_key("a", case=True)
+    (True, False)
+    """
+    text = unicodedata.normalize("NFC", place)
+    return text if case else unicodedata.normalize("NFC", text.casefold())
+
+
+def ignores_case(folder: Path) -> bool:
+    """Whether the file system of an existing folder takes names that differ only by capital letters for the same."""
+    other = folder.with_name(folder.name.swapcase())
+    return other != folder and other.exists() and folder.exists() and other.samefile(folder)

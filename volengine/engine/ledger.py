@@ -151,6 +151,15 @@ class PlanFolder:
             time.sleep(0.05)
         raise MissingError(f"{path} is empty; remove the run folder and start again.")
 
+    def write_plan(self, plan: Mapping[str, Any]) -> None:
+        """Write the plan, and where this folder is, so that it is noticed when the folder was moved."""
+        self.write_json("plan.json", {**plan, "folder": str(self.path.absolute())})
+
+    def moved_from(self) -> str:
+        """Return where this folder was when its plan was written; empty if it is still there."""
+        before = (self.read_json("plan.json") or {}).get("folder", "")
+        return "" if before == str(self.path.absolute()) else str(before)
+
     def read_json(self, name: str) -> Any:
         """Read a JSON file of this folder; ``None`` if it does not exist.
 

@@ -10,7 +10,7 @@ from typing import Any
 from volengine.core.digest import digest_of
 from volengine.core.errors import InputError, OldPlanError, PlanError
 from volengine.core.image import ImageSpec
-from volengine.core.paths import PathLike, path_text
+from volengine.core.paths import PathLike, path_text, place_key
 from volengine.engine.kernels import OWN_CALLS, check_listed
 from volengine.engine.ledger import PlanFolder
 from volengine.engine.memory import check_stage, io_bytes, peak_bytes
@@ -36,10 +36,13 @@ class Call:
         ``"package.module:function"``.
     params
         JSON values, passed by name.
+    writes
+        Paths or URLs of the files that it will write, as far as they are known; no two calls of a plan may write one.
     """
 
     function: str
     params: Mapping[str, Any] = field(default_factory=dict)
+    writes: tuple[str, ...] = ()
 
     def load(self) -> Any:
         """Import the function."""
@@ -91,7 +94,8 @@ class Plan:
     Raises
     ------
     PlanError
-        Two stages have the same name or write the same array, or a stage reads tables of a stage that is not before it.
+        Two stages have the same name or write the same array, two images or files have one place, or a stage reads
+        tables of a stage that is not before it.
     """
 
     name: str
@@ -119,6 +123,20 @@ class Plan:
                 if table.stage not in seen:
                     raise PlanError(f"Stage {stage.name!r} reads tables of {table.stage!r}, which is not before it.")
             seen.add(stage.name)
+        self._check_products()
+
+    def _check_products(self) -> None:
+        """Refuse two images or files that would be written to one place; file systems may not see letters' case."""
+        images = [f"{image.url}#{image.group}" for image in self.images if not image.scratch]
+        seen: dict[str, str] = {}
+        for place in (*images, *(place for call in self.finish for place in call.writes)):
+            key = place_key(place)
+            if key in seen:
+                other = (
+                    "" if seen[key] == place else f", and {seen[key].rstrip('#')}, which some file systems take for it"
+                )
+                raise PlanError(f"{self.name!r} would write {place.rstrip('#')} twice{other}; rename one of them.")
+            seen[key] = place
 
     def stage(self, name: str) -> Stage:
         """Return a stage by its name."""
@@ -260,7 +278,7 @@ class Plan:
             name = data.get("name") if isinstance(data, Mapping) else data
             raise OldPlanError(f"The plan of {repr(name)[:60]} was made by another version of volengine.")
         try:
-            values = {key: value for key, value in data.items() if key not in ("format", "stages", "finish")}
+            values = {key: value for key, value in data.items() if key not in ("format", "folder", "stages", "finish")}
             stages = [Stage.from_json(s, also, f"stage {n}") for n, s in enumerate(_list(data, "stages"))]
             calls = [Call.from_json(c, also, f"finish {n}") for n, c in enumerate(_list(data, "finish"))]
             return replace(made(cls, {**values, "stages": []}, "plan"), stages=tuple(stages), finish=tuple(calls))

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from volengine.core.errors import InputError, RunError, VolengineError
+from volengine.core.paths import ignores_case, place_key
 from volengine.engine import clusters, report
 from volengine.engine.driver_lock import only_driver
 from volengine.engine.ledger import RunFolder
@@ -16,6 +17,7 @@ from volengine.engine.options import RunOptions
 from volengine.engine.plan import Plan
 from volengine.engine.progress import Progress
 from volengine.engine.report import named
+from volengine.engine.scheduler import check_scheduler
 from volengine.engine.state import PlanState
 
 POLL_S = 0.5
@@ -96,11 +98,12 @@ class Driver:
         self.volumes = len(jobs)
         self.folder = folder
         self.options = options
+        check_scheduler(options)
         self.limit = options.limit_bytes()
         self.open: list[PlanState] = []
         self.closed: list[PlanState] = []
         self.refused: dict[str, BaseException] = {}
-        self.names: set[str] = set()
+        self.names: dict[str, str] = {}
         self.under_way: dict[int, PlanState] = {}
         self.quiet_since = time.monotonic()
 
@@ -169,9 +172,12 @@ class Driver:
 
     def _claim(self, name: str) -> None:
         """Refuse a second plan of the same name, because both would write the same files."""
-        if name in self.names:
-            raise InputError(f"Two inputs have the name {name!r}, and would write the same files; rename one.")
-        self.names.add(name)
+        key = place_key(name, case=not ignores_case(self.folder.path))
+        if key in self.names:
+            other = self.names[key]
+            same = "" if other == name else f" and {other!r}, which are the same for the file system"
+            raise InputError(f"Two inputs have the name {name!r}{same}, and would write the same files; rename one.")
+        self.names[key] = name
 
     def _refuse(self, name: str, error: BaseException) -> None:
         self.refused[name] = error

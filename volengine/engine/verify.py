@@ -63,6 +63,9 @@ def check_plan(folder: PlanFolder, *, deep: bool = False, progress: Progress | N
         Called after each object that is read.
     """
     plan = plan_of(folder)
+    if before := folder.moved_from():
+        why = f"was moved from {before}; run the command that wrote it once more, with the new paths"
+        return [Problem(str(folder.path), "unfinished", why)]
     outputs = Outputs(plan, folder, RunOptions())
     found = [
         Problem(loss.where, _kind(loss.why), loss.why)

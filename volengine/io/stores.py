@@ -11,6 +11,7 @@ recipe. Credentials and endpoints come from the environment and from fsspec's co
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import threading
@@ -27,6 +28,9 @@ from volengine.io.aside import sweep
 
 if TYPE_CHECKING:
     from zarr.abc.store import Store
+
+LASTING = frozenset({errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENAMETOOLONG, errno.EISDIR})
+"""Errors of reading a file that do not pass by themselves; after others the engine tries again."""
 
 NODE_FILES = ("zarr.json", ".zgroup", ".zarray", ".zattrs")
 """Files of which a Zarr group or array has at least one."""
@@ -305,6 +309,8 @@ def stored_bytes(url: str, key: str, most: int | None = None) -> bytes | None:
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
             return None
         except OSError as error:
+            if error.errno not in LASTING:
+                raise
             raise MissingError(f"{url}: {key} cannot be read ({error.strerror}). Check the permissions.") from error
         except ValueError as error:  # a name that no file can have
             raise FormatError(f"{url}: {key!r} is no name of a file ({error}).") from error

@@ -17,9 +17,12 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import TypeVar
 
 import torch
+
+T = TypeVar("T")
 
 _CHANGING = threading.Lock()
 
@@ -60,19 +63,44 @@ def _in_new_thread(count: int) -> None:
     thread.join()
 
 
-@contextlib.contextmanager
-def flush_denormals() -> Iterator[None]:
-    """Context in which numbers below 1e-38 become zero, in this thread and in those that it starts.
+def apart(function: Callable[[threading.Event], T]) -> T:
+    """Call a function in a thread of its own, in which numbers below 1e-38 become zero; return its result.
 
     Gradients become that small if a network is sure of the background, and a CPU then takes four times as long for a
-    step. Threads that torch has already started are not changed, so enter the context before the first computation.
+    step. PyTorch computes in helper threads, which it starts once for each thread that computes. Those it has already
+    started do not flush. So in the caller's thread the result would depend, in the last bits, on what the process
+    computed before; a new thread gets new helpers. It has the caller's number of threads, and the caller's own
+    arithmetic is not changed.
+
+    Parameters
+    ----------
+    function
+        The function. Its argument is set if the caller is interrupted (Ctrl-C): then it must end soon.
     """
-    before = bool(torch.full((), 2.0**-140) * 1.0 == 0)  # PyTorch tells nobody whether it flushes
-    torch.set_flush_denormal(True)
+    stopped, done, threads = threading.Event(), threading.Event(), torch.get_num_threads()
+    results: list[T] = []
+    errors: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            torch.set_flush_denormal(True)
+            set_own_threads(threads)
+            results.append(function(stopped))
+        except BaseException as error:
+            errors.append(error)
+        finally:
+            done.set()
+
+    threading.Thread(target=work, name="volengine-apart", daemon=True).start()
     try:
-        yield
-    finally:  # do not change the arithmetic of the caller
-        torch.set_flush_denormal(before)
+        done.wait()  # a join that is interrupted takes the thread for finished (Python 3.11)
+    except BaseException:
+        stopped.set()
+        done.wait()
+        raise
+    if errors:
+        raise errors[0]
+    return results[0]
 
 
 class _Shared:

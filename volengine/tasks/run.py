@@ -15,24 +15,27 @@ Outputs, in the folder ``out``::
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
 
 from volengine.core.errors import InputError
-from volengine.core.paths import PathLike, PathsLike, path_text, path_texts
+from volengine.core.paths import PathLike, PathsLike, path_text, path_texts, place_key
 from volengine.core.recipe import Recipe
 from volengine.core.volume import Volume
 from volengine.engine.ledger import PlanFolder
 from volengine.engine.memory import HEADROOM
 from volengine.engine.options import RunOptions
-from volengine.engine.plan import Plan, join
+from volengine.engine.plan import Call, Made, Plan, join
 from volengine.engine.report import RunReport
 from volengine.engine.run import run_jobs
 from volengine.io.names import suffix_of
 from volengine.io.open import open_volume
+from volengine.io.stores import local_path, located
 from volengine.tasks.common.inputs import expand
 from volengine.tasks.common.jobs import Request, Verb, jobs_of
-from volengine.tasks.common.layout import file_name, join_url
+from volengine.tasks.common.layout import feature_named, file_name, join_url
 from volengine.tasks.convert.plan import plan_convert
 from volengine.tasks.convert.recipe import ConvertRecipe
 from volengine.tasks.interact.plan import plan_interact
@@ -42,9 +45,6 @@ from volengine.tasks.pick.plan import plan_pick
 from volengine.tasks.pick.recipe import PickRecipe
 from volengine.tasks.segment.plan import plan_segment
 from volengine.tasks.segment.recipe import SegmentRecipe
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass(frozen=True)
@@ -83,8 +83,11 @@ class RunRecipe(Recipe):
         names = [p.feature for p in self.pick]
         if any(not name for name in names):
             raise InputError("Each entry of pick needs the name of its feature.")
-        if len(set(names)) < len(names):
-            raise InputError(f"pick names a feature twice: {', '.join(names)}.")
+        if len(set(map(place_key, names))) < len(names):
+            raise InputError(
+                f"pick names a feature twice, or two that differ only by capital letters or how Unicode composes them: "
+                f"{', '.join(names)}."
+            )
 
 
 def run(
@@ -153,6 +156,7 @@ def plan_run(source: Volume, recipe: RunRecipe, out: str, folder: PlanFolder, op
     from volengine.io.picks import ending_of
 
     parts: list[Plan] = []
+    gates: list[Plan] = []
     tomogram, labels_in = source, None
     if suffix_of(source.url) not in ("", ".zarr"):
         store = join_url(out, "tomograms", f"{source.name}.ome.zarr")
@@ -164,6 +168,7 @@ def plan_run(source: Volume, recipe: RunRecipe, out: str, folder: PlanFolder, op
         options = _after(parts[-1], options)
         if recipe.interact is not None:
             parts.append(plan_interact(predictions, recipe.interact, join_url(out, "gated"), folder, options))
+            gates.append(parts[-1])
             predictions |= _made(parts[-1])
         for pick in recipe.pick:
             if pick.feature not in predictions:
@@ -177,7 +182,49 @@ def plan_run(source: Volume, recipe: RunRecipe, out: str, folder: PlanFolder, op
             parts.append(plan_pick(prediction, pick, outputs, folder, options))
     if not parts:
         raise InputError(f"{source.url}: nothing to do: it is an OME-Zarr image already, and the recipe has no step.")
-    return join(source.name, parts, recipe.to_json())
+    plan = join(source.name, parts, recipe.to_json())
+    gated = [spec.url for part in gates for spec in part.images]
+    forget = Call(
+        "volengine.tasks.run:forget_gated",
+        {"folder": join_url(out, "gated"), "tomogram": source.name, "kept": gated, "plan_folder": str(folder.path)},
+    )
+    return replace(plan, finish=(*plan.finish, forget))
+
+
+def forget_gated(plan: Plan, tables: Any, folder: str, tomogram: str, kept: Sequence[str], plan_folder: str) -> Made:
+    """Delete the gated predictions that an earlier recipe of this run has left; the engine calls this at the end.
+
+    Without rules, or with rules that change other features, they would be taken for results of the new recipe. Stores
+    of other runs are left alone.
+
+    Parameters
+    ----------
+    plan, tables
+        Not used.
+    folder
+        Folder or URL of the gated predictions.
+    tomogram
+        The tomogram's name.
+    kept
+        The stores that the plan itself has written.
+    plan_folder
+        Folder of the plan, whose token the run's own stores carry.
+    """
+    from volengine.io.omezarr.image import remove, store_token
+    from volengine.io.omezarr.read import children
+
+    if local_path(folder) is not None and not Path(folder).is_dir():
+        return Made()
+    token, said = PlanFolder(plan_folder).token(), []
+    for name in children(folder, ""):
+        url = join_url(folder, name)
+        feature = name.removesuffix(".ome.zarr").removeprefix(f"{tomogram}__")
+        if name != f"{tomogram}__{feature}.ome.zarr" or located(url) in kept or url in kept:
+            continue
+        if store_token(url, "") == token:
+            remove(url, "")
+            said.append(f"{url}: removed, because no rule of this recipe changes {feature_named(feature)!r}")
+    return Made(said=tuple(said))
 
 
 RUN = Verb("run", request, plan_run, run_name="run")

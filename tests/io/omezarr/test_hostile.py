@@ -180,6 +180,18 @@ def test_links_that_lead_round_in_a_circle(tmp_path):
         open_image(str(tmp_path / "b.zarr"))
 
 
+def test_what_is_no_file_is_no_object(tmp_path):
+    url = v3(tmp_path / "a.zarr")
+    chunk = tmp_path / "a.zarr" / "c" / "0" / "0" / "0"
+    chunk.mkdir(parents=True)
+    with pytest.raises(MissingError, match="cannot be read"):
+        read(url)
+    chunk.rmdir()
+    chunk.symlink_to(chunk.name)
+    with pytest.raises(MissingError, match="cannot be read"):
+        read(url)
+
+
 def test_a_box_of_countless_chunks_is_refused(tmp_path):
     url = v3(
         tmp_path / "a.zarr",

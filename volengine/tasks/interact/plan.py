@@ -12,6 +12,7 @@ import numpy as np
 from volengine.core.boxes import Box, Index3, index3
 from volengine.core.errors import InputError
 from volengine.core.image import ImageSpec
+from volengine.core.paths import place_key
 from volengine.core.rules import Interact, Rule, changed_features, check_features, rules_to_json
 from volengine.core.tiling import Tiling
 from volengine.core.volume import Volume
@@ -151,7 +152,7 @@ def _specs(used: Mapping[str, Volume], recipe: InteractRecipe, out: str) -> dict
 
 
 def _place(url: str) -> str:
-    return url.rstrip("/") if "://" in url else str(Path(url).resolve())
+    return place_key(url.rstrip("/") if "://" in url else str(Path(url).resolve()))
 
 
 def _note(rule: Interact, chain: RuleChain) -> str:

@@ -33,7 +33,7 @@ from volengine.ops.patches import PatchReader
 from volengine.ops.quantise import Rounding, store
 from volengine.ops.resample import EdgeRule, Filter, resample_block
 from volengine.tasks.common.levels import levels_of
-from volengine.tasks.segment.description import STATISTICS_SLICES, Encoding, Net, crosses
+from volengine.tasks.segment.description import STATISTICS_SLICES, Encoding, Net, above_half, crosses
 
 SLAB_VOXELS = 2**24
 
@@ -98,7 +98,13 @@ def slice_statistics_bytes(slices: int, cells: int, sample: int) -> int:
 
 
 def predict(
-    block: Block, nets: list[dict[str, Any]], core: Index3, direct: bool, encoding: dict[str, Any], threads: int = 1
+    block: Block,
+    nets: list[dict[str, Any]],
+    core: Index3,
+    direct: bool,
+    encoding: dict[str, Any],
+    threads: int = 1,
+    counted: Sequence[str] = (),
 ) -> Result:
     """Kernel: predict the patches that this block owns.
 
@@ -114,12 +120,14 @@ def predict(
         How predictions are stored: :class:`Encoding` as JSON.
     threads
         Batches that are predicted at the same time on a CPU; results do not depend on it.
+    counted
+        Features of which the voxels above a probability of 0.5 are counted, if the predictions are returned.
 
     Returns
     -------
     Result
         With ``direct`` the stored values ``product@level``; otherwise integer sums of the core (``feature/core``) and
-        of the parts of patches beyond it (``feature/z``, ``feature/zy`` ...). The count ``patches``.
+        of the parts of patches beyond it (``feature/z``, ``feature/zy`` ...). The counts of patches and voxels.
 
     Raises
     ------
@@ -142,7 +150,7 @@ def predict(
                 pieces = blend.split(sums[channel], block.box.shape, over, core)
                 arrays |= {f"{name}/{direction}": piece for direction, piece in pieces.items()}
         patches += count
-    return Result(arrays, counts={"patches": patches})
+    return Result(arrays, counts={"patches": patches, **(above_half(arrays, counted) if direct else {})})
 
 
 def predict_bytes(nets: Sequence[Net], core: Index3, shape: Index3, batch: int, threads: int) -> tuple[int, int, int]:
@@ -298,12 +306,14 @@ def _mean_and_std(
     return means, stds if epsilon else slice_scale(stds, float(table["volume"][1]))
 
 
-def blend_block(block: Block, nets: list[dict[str, Any]], encoding: dict[str, Any]) -> Result:
+def blend_block(
+    block: Block, nets: list[dict[str, Any]], encoding: dict[str, Any], counted: Sequence[str] = ()
+) -> Result:
     """Kernel: add the sums of a block and the pieces of its lower neighbours' patches, and encode the predictions.
 
     Parameters
     ----------
-    nets, encoding
+    nets, encoding, counted
         As in :func:`predict`.
 
     Returns
@@ -319,7 +329,7 @@ def blend_block(block: Block, nets: list[dict[str, Any]], encoding: dict[str, An
             names = [name for _, name in net.channels if name in own]
             sums = {name: _joined(block, name) for name in names}
             arrays |= stored.levels(stored.values(sums, net, feature))
-    return Result(arrays)
+    return Result(arrays, counts=above_half(arrays, counted))
 
 
 def _joined(block: Block, name: str) -> NDArray[np.int32]:
@@ -328,7 +338,7 @@ def _joined(block: Block, name: str) -> NDArray[np.int32]:
     pieces = {
         key: array.astype(np.int32, copy=False)
         for key, array in block.arrays.items()
-        if key.startswith(f"{name}/") and key != own
+        if key.rpartition("/")[0] == name and key != own  # a feature's name may hold "/", a direction does not
     }
     return blend.join(block.arrays[own].astype(np.int32), pieces)  # a copy, because join adds in place
 
@@ -367,7 +377,13 @@ def match_block_bytes(core: Index3, halo: Index3, shape: Index3, out_shape: Inde
 
 
 def restore_block(
-    block: Block, shape: Index3, how: Filter, dtype: Any, rounding: Rounding, factors: list[list[int]]
+    block: Block,
+    shape: Index3,
+    how: Filter,
+    dtype: Any,
+    rounding: Rounding,
+    factors: list[list[int]],
+    counted: Sequence[str] = (),
 ) -> Result:
     """Kernel: resample predictions from the networks' grid to a block of the tomogram's grid, and encode them.
 
@@ -379,6 +395,8 @@ def restore_block(
         The filter, see :mod:`volengine.ops.resample`.
     dtype, rounding, factors
         As in :class:`Encoding`.
+    counted
+        As in :func:`predict`.
 
     Returns
     -------
@@ -389,7 +407,7 @@ def restore_block(
     for name in block.arrays:
         values = store(_resampled(block, name, shape, how, "edge"), dtype, rounding)
         arrays |= levels_of(values, factors, "probability", name)
-    return Result(arrays)
+    return Result(arrays, counts=above_half(arrays, counted))
 
 
 def restore_block_bytes(core: Index3, halo: Index3, shape: Index3, out_shape: Index3) -> int:

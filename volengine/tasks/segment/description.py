@@ -119,6 +119,11 @@ class Net:
         return names + [uncertainty_of(f) for f in names] if self.spread else names
 
     @property
+    def probable(self) -> list[str]:
+        """Names of the features whose stored values are probabilities."""
+        return [feature for _, feature in self.kept] if self.bounded or self.sigmoid else []
+
+    @property
     def scale(self) -> float:
         """Fixed-point scale of the network's sums."""
         return blend.PROBABILITY_SCALE if self.bounded else blend.VALUE_SCALE
@@ -201,6 +206,19 @@ class Encoding:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Encoding:
         return cls(data["dtype"], data["rounding"], tuple(index3(f) for f in data["factors"]))
+
+
+def above_half(arrays: Mapping[str, Any], features: Sequence[str]) -> dict[str, int]:
+    """Count the voxels above a probability of 0.5 on the finest level of predictions, by ``FEATURE voxels above 0.5``.
+
+    ``arrays`` are stored values by ``product@level``, as :meth:`Encoding.levels` returns them.
+    """
+    counts = {}
+    for feature in features:
+        values = arrays[f"{feature}@0"]
+        level = 127 if values.dtype == np.uint8 else 0.5
+        counts[f"{feature} voxels above 0.5"] = int(np.count_nonzero(values > level))
+    return counts
 
 
 def crosses(nets: Sequence[Net], core: Sequence[int]) -> bool:

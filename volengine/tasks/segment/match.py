@@ -22,6 +22,7 @@ from volengine.engine.stage import ArrayInput, Output, Stage, kernel_bytes
 from volengine.io.omezarr.levels import auto_chunk
 from volengine.ops.resample import Filter, reach
 from volengine.tasks.common.images import core_unit, factors_of, outputs_of, scratch_spec
+from volengine.tasks.common.layout import file_name
 from volengine.tasks.segment.description import Net
 from volengine.tasks.segment.recipe import SegmentRecipe
 from volengine.tasks.segment.stages import GridStages
@@ -61,7 +62,9 @@ class MatchStages:
         seen = inner.plan()
         match = self._choose(self.shape, core_unit(copy), lambda core: self._match(copy, core, inner.tag))
         restore = self._choose(
-            self.volume.shape, core_unit(*self.specs.values()), lambda core: self._restore(answers, core, inner.tag)
+            self.volume.shape,
+            core_unit(*self.specs.values()),
+            lambda core: self._restore(answers, core, inner.tag, [name for net in nets for name in net.probable]),
         )
         z, y, x = (n * v / m for n, v, m in zip(self.volume.shape, self.volume.voxel_size, self.shape, strict=True))
         note = f"matched: {self.volume.shape} voxels become {self.shape} of {z:.4g}, {y:.4g}, {x:.4g} angstrom"
@@ -81,7 +84,8 @@ class MatchStages:
 
     def _scratch(self, name: str, chunk: Index3) -> ImageSpec:
         z, y, x = self.shape
-        url = str(self.folder.scratch / f"match-{'-'.join(self.specs)}-{name}-{z}x{y}x{x}")
+        names = "+".join(map(file_name, self.specs))
+        url = str(self.folder.scratch / f"match-{names}" / f"{file_name(name)}-{z}x{y}x{x}")
         size = [n * v / m for n, v, m in zip(self.volume.shape, self.volume.voxel_size, self.shape, strict=True)]
         return scratch_spec(url, self.shape, "float32", chunk, size)
 
@@ -102,7 +106,7 @@ class MatchStages:
             kernel_bytes=kernel_bytes(_MATCH, core=core, halo=halo, shape=self.volume.shape, out_shape=self.shape),
         )
 
-    def _restore(self, answers: dict[str, ImageSpec], core: Index3, tag: str) -> Stage:
+    def _restore(self, answers: dict[str, ImageSpec], core: Index3, tag: str, counted: list[str]) -> Stage:
         how: Filter = "corners" if self.recipe.compat == "ais" else "linear"
         halo = reach(self.shape, self.volume.shape, how)
         spec = next(iter(self.specs.values()))
@@ -122,5 +126,6 @@ class MatchStages:
             },
             arrays={name: ArrayInput(each.volume(), halo, halo, scaled=True) for name, each in answers.items()},
             outputs=outputs,
+            hints={"counted": counted},
             kernel_bytes=kernel_bytes(_RESTORE, core=core, halo=halo, shape=self.shape, out_shape=self.volume.shape),
         )

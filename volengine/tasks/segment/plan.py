@@ -5,6 +5,7 @@ from __future__ import annotations
 from volengine.core.boxes import Index3
 from volengine.core.errors import InputError
 from volengine.core.image import ImageSpec
+from volengine.core.paths import place_key
 from volengine.core.volume import Volume
 from volengine.engine.ledger import PlanFolder
 from volengine.engine.options import RunOptions
@@ -52,6 +53,9 @@ def plan_segment(source: Volume, recipe: SegmentRecipe, out: str, folder: PlanFo
     grids = nets_of(source, recipe, options)
     nets = [net for every in grids.values() for net in every]
     _check_products([name for net in nets for name in net.products], source)
+    sums = [name for net in nets for _, name in net.channels]
+    if len(set(sums)) < len(sums):
+        raise InputError(f"A feature has the name of another one's sums ({', '.join(sums)}); rename it in its model.")
     chunk_shard = _chunk_and_shard(source, flat=all(net.lattice.z.patch == 1 for net in nets))
     count = sum(len(net.products) for net in nets)
     parts = []
@@ -80,14 +84,14 @@ def _check_products(products: list[str], source: Volume) -> None:
     double = sorted({name for name in products if products.count(name) > 1})
     if double:
         raise InputError(f"Two models predict {double[0]!r}; segment with one of them, or into two folders.")
-    places: dict[str, str] = {}
+    keys: dict[str, str] = {}
     for name in products:
-        place = _store(source, name, ".", 2)
-        if place in places:
-            raise InputError(
-                f"{places[place]!r} and {name!r} would be written to one file ({place}); segment them into two folders."
-            )
-        places[place] = name
+        for key in {place_key(name), place_key(_store(source, name, ".", 2))}:
+            if keys.setdefault(key, name) != name:
+                raise InputError(
+                    f"{keys[key]!r} and {name!r} would be written to one file, or to two that some file systems take "
+                    "for one; segment them into two folders."
+                )
 
 
 def _store(volume: Volume, feature: str, out: str, features: int) -> str:

@@ -23,6 +23,7 @@ from volengine.engine.stage import ArrayInput, Output, Stage, TableInput, kernel
 from volengine.ops import blend
 from volengine.ops.normalise import CELL, MAD_SLICES
 from volengine.tasks.common.images import core_unit, factors_of, outputs_of, scratch_spec
+from volengine.tasks.common.layout import file_name
 from volengine.tasks.segment.description import STATISTICS_SLICES, Net, crosses
 from volengine.tasks.segment.recipe import SegmentRecipe
 
@@ -125,7 +126,7 @@ class GridStages:
     @cached_property
     def tag(self) -> str:
         """Prefix of the names of this grid's stages."""
-        return "segment-" + "+".join(self.specs)
+        return "segment-" + "+".join(map(file_name, self.specs))
 
     @cached_property
     def _statistics(self) -> dict[str, tuple[Volume, bool]]:
@@ -207,7 +208,13 @@ class GridStages:
         )
         spare = self.options.limit_bytes() * HEADROOM - peak_bytes(stage)
         threads = 1 + max(0, min(self.options.threads() - 1, int(spare // forward)))
-        return replace(stage, kernel_bytes=work + threads * forward, hints={"threads": threads})
+        hints = {"threads": threads, "counted": self._counted}
+        return replace(stage, kernel_bytes=work + threads * forward, hints=hints)
+
+    @property
+    def _counted(self) -> list[str]:
+        """The features whose voxels are counted: none on a matched grid, because they are counted when restored."""
+        return [feature for net in self.nets for feature in net.probable] if self.native is None else []
 
     @property
     def _encoding(self) -> dict[str, Any]:
@@ -223,7 +230,7 @@ class GridStages:
         for net in self.nets:
             over = index3(net.axis_overhang(axis, c) for axis, c in enumerate(core))
             for _, feature in net.channels:
-                base = str(self.folder.scratch / f"segment-{feature}")
+                base = str(self.folder.scratch / f"segment-{file_name(feature)}")
                 chunk = index3(min(c, n) for c, n in zip(core, shape, strict=True))
                 made[f"{feature}/core"] = scratch_spec(f"{base}-core", shape, "int32", chunk)
                 for name in blend.directions(over):
@@ -252,4 +259,5 @@ class GridStages:
             arrays=arrays,
             outputs=outputs,
             kernel_bytes=kernel_bytes(_BLEND, inside=block),
+            hints={"counted": self._counted},
         )

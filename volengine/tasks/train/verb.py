@@ -25,9 +25,10 @@ if TYPE_CHECKING:
 def train(recipe: TrainRecipe, out: PathLike, *, progress: bool = True) -> list[dict[str, float]]:
     """Train a network, and write the weights of the best epoch.
 
-    The folder ``<out>.training`` holds the state of the last epoch, a table and a plot of the losses, and a picture of
-    validation patches. If a training was stopped, call it again with the same recipe: it continues from this state, and
-    its result is the same as without the stop. Under ``torchrun`` each process computes its share of every batch.
+    The folder ``<out>.training`` holds the models of the best and of the last epoch, the state of the last epoch, a
+    table and a plot of the losses, and a picture of validation patches. If a training was stopped, call it again with
+    the same recipe: it continues from this state, and its result is the same as without the stop. If it was finished,
+    and the model is gone, it is written again. Under ``torchrun`` each process computes its share of every batch.
 
     Parameters
     ----------
@@ -36,7 +37,7 @@ def train(recipe: TrainRecipe, out: PathLike, *, progress: bool = True) -> list[
     out
         The model file to write (``.safetensors``).
     progress
-        Show a progress bar.
+        Show a progress bar, or without a terminal a line every 15 seconds, and say what is to be noted.
 
     Returns
     -------
@@ -63,13 +64,12 @@ def train(recipe: TrainRecipe, out: PathLike, *, progress: bool = True) -> list[
     >>> len(history), history[0]["loss"] > 0
     (1, True)
     """
-    from volengine.nets.threads import flush_denormals
+    from volengine.nets.threads import apart
 
     out, recipe = path_text(out), TrainRecipe.of(recipe)
     if not out.endswith(".safetensors"):
         raise InputError(f"--out {out}: a model file ends with .safetensors.")
-    with flush_denormals():
-        return _fit(recipe, out).run(progress=progress)
+    return apart(lambda stopped: _fit(recipe, out).run(progress=progress, stopped=stopped))
 
 
 def _fit(recipe: TrainRecipe, out: str) -> Fitting:

@@ -59,5 +59,5 @@ class Choice:
     def reason(self) -> str:
         """In words, by what the epoch was chosen."""
         if self.blind:
-            return "the last one: no sample for validation holds a feature, so its loss says nothing"
+            return "the last one, as no sample for validation holds a feature, and its loss says nothing"
         return f"the lowest {'validation' if self.validated else 'training'} loss"

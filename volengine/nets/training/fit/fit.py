@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import numpy as np
@@ -124,8 +125,15 @@ class Fit:
     def _logs(self) -> bool:
         return self.how.tensorboard and self.ranks.first
 
-    def run(self, *, progress: bool = True) -> list[Row]:
+    def run(self, *, progress: bool = True, stopped: Event | None = None) -> list[Row]:
         """Train to the end; return one row per epoch.
+
+        Parameters
+        ----------
+        progress
+            Show the progress on standard error.
+        stopped
+            When it is set, the training ends before its next step with :class:`KeyboardInterrupt`.
 
         Raises
         ------
@@ -138,7 +146,7 @@ class Fit:
         try:
             self._resume()
             self._replica = self.ranks.wrap(self.module, self.device)
-            self._run()
+            self._run(stopped or Event())
             if self.ranks.first and self.kept.deliver():
                 self._say(f"{self.out}: written again, the training was finished.")
             self.ranks.wait()
@@ -147,7 +155,7 @@ class Fit:
                 self._tensorboard.close()
         return self.history
 
-    def _run(self) -> None:
+    def _run(self, stopped: Event) -> None:
         first, steps = len(self.history), self.how.steps
         total = self.how.epochs * steps
         bar = Steps(self.how.epochs, steps, first * steps, show=self._show_progress)
@@ -161,6 +169,8 @@ class Fit:
                 began = time.perf_counter()
                 losses = []
                 for step in range(epoch * steps, (epoch + 1) * steps):
+                    if stopped.is_set():
+                        raise KeyboardInterrupt
                     samples = coming.result() if coming else self._samples(step)
                     coming = pool.submit(self._samples, step + 1) if step + 1 < total else None
                     losses.append(self._step(step, samples))
