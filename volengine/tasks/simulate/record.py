@@ -6,13 +6,14 @@ files that only the old list has are deleted, so that the truth of the old sampl
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from volengine.core.errors import FormatError
+from volengine.core.json_text import parse_object
 from volengine.tasks.common.layout import join_url
 
 FOLDERS = ("tomograms", "tilts", "ideal", "noise_free", "even", "odd", "specimens", "distances", "picks", "truth")
@@ -42,11 +43,12 @@ def forget_former(out: str, record: str, facts: Mapping[str, Any]) -> list[str]:
     new: list[str] = facts["files"]
     try:
         with local_copy(record) as path:
-            former = json.loads(path.read_text())
-    except (FileNotFoundError, ValueError):  # there is no record, or it is damaged
+            former = parse_object(path.read_bytes(), str(path))
+        left = sorted({place for place in former.get("files", ()) if isinstance(place, str)} - set(new))
+        same = _made_from(former) == _made_from(facts)
+    except (FileNotFoundError, ValueError, LookupError, TypeError, AttributeError):  # no record, or a damaged one
         return new
-    left = sorted(set(former.get("files", ())) - set(new))
-    if _made_from(former) == _made_from(facts):
+    if same:
         return sorted({*new, *left})
     for place in left:
         if _belongs(place, facts["name"]):
@@ -65,20 +67,30 @@ def missing(out: str, name: str) -> str:
     """The particles of a sample that could not be placed, as a line of text: ``"ribosome: 3 of 40"``.
 
     The text is empty if all were placed, or if the sample is not finished.
+
+    Raises
+    ------
+    FormatError
+        The sample's record is damaged.
     """
     from volengine.io.stores import local_copy
 
     try:
         with local_copy(join_url(out, "truth", name, "sample.json")) as path:
-            steps = json.loads(path.read_text())["placed"]
+            steps = parse_object(path.read_bytes(), str(path))["placed"]
     except FileNotFoundError:
         return ""
+    except KeyError:
+        raise FormatError(f"{out}: the record of the sample {name!r} is damaged: it has no 'placed'.") from None
     asked: Counter[str] = Counter()
     placed: Counter[str] = Counter()
-    for step in steps:
-        if step["asked"] is not None:
-            asked[step["name"]] += step["asked"]
-            placed[step["name"]] += step["placed"]
+    try:
+        for step in steps:
+            if step["asked"] is not None:
+                asked[step["name"]] += step["asked"]
+                placed[step["name"]] += step["placed"]
+    except (LookupError, TypeError) as error:
+        raise FormatError(f"{out}: the record of the sample {name!r} is damaged ({error}).") from error
     return ", ".join(f"{what}: {placed[what]} of {count}" for what, count in asked.items() if placed[what] < count)
 
 

@@ -14,6 +14,7 @@ import torch
 from volengine.core.atomic import write_atomic
 from volengine.core.csv_cells import guarded_row
 from volengine.core.errors import FormatError, InputError
+from volengine.core.json_text import parse_json
 
 Row = dict[str, float]
 State = dict[str, dict[str, torch.Tensor]]
@@ -62,14 +63,17 @@ def load_state(folder: Path, facts: dict[str, Any]) -> tuple[State, list[Row]] |
         raise FormatError(f"{path} is damaged ({error}); remove it to train from the beginning.") from error
     if not {"facts", "history"} <= meta.keys():
         raise FormatError(f"{path} is no state of a training; remove it to train from the beginning.")
-    before, now = json.loads(meta["facts"]), json.loads(json.dumps(facts))
+    before, now = parse_json(meta["facts"], f"{path}: the facts"), json.loads(json.dumps(facts))
     if before != now:
         raise InputError(f"{folder} belongs to a training {_other(before, now)}; remove it or give another --out.")
     parts: State = {}
     for key, value in flat.items():
-        part, name = key.split(".", 1)
+        part, _, name = key.partition(".")
         parts.setdefault(part, {})[name] = value
-    history = [{k: math.nan if v is None else v for k, v in row.items()} for row in json.loads(meta["history"])]
+    told = parse_json(meta["history"], f"{path}: the history")
+    if not isinstance(told, list) or not all(isinstance(row, dict) for row in told):
+        raise FormatError(f"{path} is damaged (its history); remove it to train from the beginning.")
+    history = [{k: math.nan if v is None else v for k, v in row.items()} for row in told]
     return parts, history
 
 
