@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import click
+import mrcfile
 import numpy as np
 import pytest
 from calling import Command
@@ -223,3 +224,20 @@ def test_a_signal_stops_it_in_order(
             signal.signal(n, handler)
     assert end.value.code == code
     assert "Stopped." in capsys.readouterr().err
+
+
+def test_touched_inputs_are_the_same_by_their_content(tmp_path, volengine, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    mrcfile.write(tmp_path / "a.mrc", np.ones((8, 8, 8), "float32"), voxel_size=10)
+    for how, skipped in (("quick", False), ("content", True)):
+        words = ["convert", "a.mrc", "--out", f"{how}.ome.zarr", "--identity", how, "--no-progress"]
+        assert volengine(*words)[0] == 0
+        stamp = (tmp_path / f"{how}.ome.zarr" / "zarr.json").stat().st_mtime_ns
+        (tmp_path / "a.mrc").touch()
+        code, told, said = volengine(*words)
+        assert code == 0, said
+        assert ("0 of 1 units run" in told or "0 of 1" in told) == skipped, told
+        assert ((tmp_path / f"{how}.ome.zarr" / "zarr.json").stat().st_mtime_ns == stamp) == skipped
+    code, _, said = volengine("convert", "a.mrc", "--out", "b.ome.zarr", "--identity", "metadata")
+    assert code == 2
+    assert "quick, content" in said

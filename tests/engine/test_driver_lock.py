@@ -6,10 +6,14 @@ import json
 import os
 import signal
 import subprocess
+import threading
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 from calling import Command
 from drivers import Work
@@ -130,12 +134,32 @@ def test_a_living_driver_is_not_replaced(work: Several) -> None:
     assert ended(first) == (0, "")
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("when", ["workers start", "units run"])
+def test_ctrl_c_with_workers_prints_no_traceback_of_theirs(work: Several, when: str) -> None:
+    """A terminal sends it to all processes of the group."""
+    array = work.prepare(0.3)
+    first = work.start(workers=2)
+    if when == "units run":
+        work.wait_for_units(4, first)
+    else:
+        deadline = time.monotonic() + 60
+        while len(psutil.Process(first.pid).children(recursive=True)) < 3:  # with the tracker of resources
+            assert time.monotonic() < deadline
+            assert first.poll() is None
+    os.killpg(first.pid, signal.SIGINT)
+    assert ended(first) == (130, "")
+    assert work.locks() == []
+    assert ended(work.start(workers=2)) == (0, "")
+    assert np.array_equal(result(work.plan()), array)
+
+
 def test_parts_exclude_themselves_and_the_whole_but_not_each_other(work: Several) -> None:
     array = work.prepare()
     first = work.start(part="1/2", patience_s=600)
     work.wait_for_units(1, first)
     assert list(drivers(work.folder / "run")) == ["1/2"]
-    for options in ({}, {"part": "1/2"}):
+    for options in ({}, {"part": "1/2"}, {"part": "01/02"}):
         code, said = ended(work.start(**options))
         assert code == 2
         assert "(driver-1-of-2.lock)" in said
@@ -172,6 +196,34 @@ def test_a_lock_of_another_machine_is_taken_over_only_when_asked(
         assert "node7" in said[0]
         assert said[-1].startswith("Taking over")
         assert list(tmp_path.iterdir()) == []
+
+
+def test_of_several_that_take_over_at_once_one_gets_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(locks, "STALE_S", 4.0)
+    monkeypatch.setattr(locks, "BEAT_S", 0.05)
+    foreign(tmp_path / "driver.lock")
+    finished = threading.Event()
+
+    def take(_: int) -> str:
+        try:
+            with only_driver(tmp_path, None, take_over=True) as mine:
+                assert finished.wait(60)  # all others have given up
+                mine.check(read_again=True)
+                return "got it"
+        except BusyError as error:
+            return str(error)
+
+    with ThreadPoolExecutor(5) as pool:
+        results = [pool.submit(take, k) for k in range(5)]
+        deadline = time.monotonic() + 60
+        while sum(r.done() for r in results) < 4:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        finished.set()
+        said = sorted(r.result() for r in results)
+    assert [text == "got it" for text in said].count(True) == 1
+    assert sum("and is alive" in text for text in said) == 4
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_part_does_not_wait_for_another_part_that_may_be_dead(tmp_path: Path) -> None:

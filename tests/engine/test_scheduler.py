@@ -66,6 +66,16 @@ def test_an_open_scheduler_of_another_machine_is_refused(tmp_path: Path, address
     assert security_of(options.with_(insecure=True), address) is None
 
 
+def test_it_is_refused_before_anything_is_written(tmp_path: Path, volengine: Command) -> None:
+    """Also if the memory is given, so that the cluster is not asked while planning."""
+    write_mrc(tmp_path / "a.mrc", [np.zeros((4, 8, 8), "float32")], (4, 8, 8), "float32", (10.0, 10.0, 10.0))
+    there = ["--scheduler", "tcp://10.1.2.3:8786", "--memory-limit", "2GB"]
+    code, _, said = volengine("convert", "a.mrc", "--out", "a.ome.zarr", *there)
+    assert code == 2
+    assert "--insecure" in said
+    assert [path.name for path in tmp_path.iterdir()] == ["a.mrc"]
+
+
 @pytest.mark.parametrize(
     "text", ["", "{", "[]", "{}", '{"address": 3}', '{"address": null}', "\xff", "[" * 100_000], ids=lambda t: t[:12]
 )

@@ -167,7 +167,7 @@ def test_memory_and_cores_are_those_of_a_thread_and_asked_once(tmp_path: Path, m
         # what a worker has for each of its threads is less than is planned for: refused before a unit runs
         with pytest.raises(WorkersRefusedError, match=r"has 2 GB for 4 threads, 500 MB for a unit, .* need 1 GB"):
             run_plan(plan, str(tmp_path / "run"), options.with_(memory_limit="1GB"))
-        assert RunFolder(tmp_path / "run").plan("t").receipts() == []
+        assert list(RunFolder(tmp_path / "run").plan("t").receipts) == []
         run_plan(plan, str(tmp_path / "run"), options)
         assert np.array_equal(result(plan), array)
         assert not [p.name for p in (tmp_path / "run").iterdir() if p.name.startswith(".")]
@@ -202,10 +202,38 @@ def test_workers_with_other_versions_are_refused_with_a_list(tmp_path: Path) -> 
             options.limit_bytes()
         with pytest.raises(WorkersRefusedError, match=listed):
             run_plan(plan, str(tmp_path / "run"), options.with_(memory_limit="1GB"))
-        assert RunFolder(tmp_path / "run").plan("t").receipts() == []
+        assert list(RunFolder(tmp_path / "run").plan("t").receipts) == []
         late = client.submit(check_here, shake.expected, workers=addresses[:1], allow_other_workers=False)
         with pytest.raises(WorkersRefusedError, match=r"zarr 2\.18"):
             late.result()
+
+
+@pytest.mark.slow
+def test_a_long_lived_worker_knows_nothing_of_an_earlier_run(tmp_path: Path) -> None:
+    """The same output twice on one cluster, the second time with other chunks and voxels."""
+    arrays = [np.arange(8 * 8 * 8, dtype="int16").reshape(8, 8, 8) * sign for sign in (1, -1)]
+    with cluster() as made:
+        for array, size in zip(arrays, (8, 4), strict=True):
+            params = {"numbers": [], "marker": ""}
+            core = chunk = (size,) * 3
+            plan = simple(tmp_path, stored(tmp_path, array), "fail_at", core, chunk=chunk, params=params)
+            options = RunOptions(scheduler=made.scheduler_address, progress=False, overwrite=True)
+            run_plan(plan, str(tmp_path / "run"), options)
+            assert np.array_equal(result(plan), array)
+
+
+@pytest.mark.slow
+def test_units_get_the_threads_of_the_plan_although_dask_sets_one(tmp_path: Path) -> None:
+    """Dask's nanny sets OMP_NUM_THREADS to 1; and a unit without the plan's word changes nothing."""
+    source = stored(tmp_path, np.ones((8, 4, 4), "int16"))
+    plan = simple(tmp_path, source, "threads_of_torch", (4, 4, 4), hints={"threads": 3})
+    without = simple(tmp_path, source, "threads_of_torch", (4, 4, 4), name="u", params={"threads": 3})
+    with cluster(memory_limit="2GB") as made:
+        options = RunOptions(scheduler=made.scheduler_address, progress=False)
+        run_plan(plan, str(tmp_path / "run"), options)
+        run_plan(without, str(tmp_path / "run2"), options)
+    assert set(result(plan).ravel()) == {3}
+    assert set(result(without).ravel()) == {1}
 
 
 @pytest.mark.slow
@@ -265,7 +293,7 @@ def test_a_worker_that_does_not_share_the_run_folder_is_refused(tmp_path: Path) 
             time.sleep(0.1)
         with pytest.raises(WorkersRefusedError, match=rf"does not see {shared}/run/driver\.lock"):
             run_plan(plan, str(shared / "run"), RunOptions(scheduler=str(file), progress=False))
-        assert RunFolder(shared / "run").plan("t").receipts() == []
+        assert list(RunFolder(shared / "run").plan("t").receipts) == []
     finally:
         for process in reversed(started):
             process.terminate()

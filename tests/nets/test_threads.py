@@ -1,131 +1,132 @@
-"""PyTorch's number of threads is what it was, whatever has overlapped; imports change nothing of the process."""
+"""Settings of the process: put back after a prediction, also if several overlap in any order."""
 
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
+import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from volengine.nets.threads import settle_threads, torch_threads
+from volengine.nets.threads import apart, own_threads, reproducible
+
+T = TypeVar("T")
 
 
-@pytest.fixture
-def three() -> Iterator[None]:
+def elsewhere(function: Callable[[], T]) -> T:
+    """The result of a function in a thread that has not computed yet."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(function).result()
+
+
+@pytest.fixture(autouse=True)
+def _as_before():
     before = torch.get_num_threads()
     torch.set_num_threads(3)
     yield
     torch.set_num_threads(before)
 
 
-def in_new_thread(call: Callable[[], int]) -> int:
-    found: list[int] = []
-    thread = threading.Thread(target=lambda: found.append(call()))
-    thread.start()
-    thread.join()
-    return found[0]
+@settings(deadline=None, max_examples=20)
+@given(st.permutations([0, 0, 1, 1, 2, 2]))
+def test_overlapping_contexts_put_back_what_there_was(order: list[int]) -> None:
+    """Three threads enter and leave in any order; nobody sees the setting of another."""
+    assert elsewhere(torch.get_num_threads) == 3
+    pools = [ThreadPoolExecutor(1) for _ in range(3)]
+    contexts: dict[int, object] = {}
+    for who in order:
+        if who not in contexts:
+            contexts[who] = own_threads(1)
+            assert pools[who].submit(contexts[who].__enter__).result() == 3  # type: ignore[attr-defined]
+            assert pools[who].submit(torch.get_num_threads).result() == 1
+        else:
+            pools[who].submit(contexts[who].__exit__, None, None, None).result()  # type: ignore[attr-defined]
+            assert pools[who].submit(torch.get_num_threads).result() == 3
+        assert torch.get_num_threads() == 3
+        assert elsewhere(torch.get_num_threads) == 3
+    for pool in pools:
+        pool.shutdown()
 
 
-@pytest.mark.usefixtures("three")
-@pytest.mark.parametrize("first_out", [0, 1])
-def test_two_that_overlap_leave_the_number_that_was_before(first_out: int) -> None:
-    """They come in one after the other, each in its thread, and go out in either order."""
-    inside = [threading.Event(), threading.Event()]
-    leave = [threading.Event(), threading.Event()]
-    seen: dict[str, int] = {}
-
-    def work(k: int) -> None:
-        with torch_threads(1) as before:
-            seen[f"{k} before"] = before
-            inside[k].set()
-            leave[k].wait(60)
-            seen[f"{k} inside"] = torch.get_num_threads()
-            with torch_threads(2) as outer:
-                seen[f"{k} outer"] = outer
-                seen[f"{k} deeper"] = torch.get_num_threads()
-            seen[f"{k} inside again"] = torch.get_num_threads()
-        seen[f"{k} after"] = torch.get_num_threads()
-
-    threads = [threading.Thread(target=work, args=(k,)) for k in (0, 1)]
-    for k in (0, 1):
-        threads[k].start()
-        assert inside[k].wait(60)
-    for k in (first_out, 1 - first_out):
-        leave[k].set()
-        threads[k].join()
-    for k in (0, 1):
-        facts = [seen[f"{k} {what}"] for what in ("before", "inside", "outer", "deeper", "inside again", "after")]
-        assert facts == [3, 1, 1, 2, 1, 3]
+def test_a_failure_puts_the_threads_back() -> None:
+    with pytest.raises(KeyError), own_threads(1):
+        raise KeyError
     assert torch.get_num_threads() == 3
-    assert in_new_thread(torch.get_num_threads) == 3
 
 
-@pytest.mark.usefixtures("three")
-def test_a_thread_that_settled_keeps_its_number_when_others_leave() -> None:
-    """Otherwise a convolution would be divided among threads, and its last bit would depend on what else runs."""
-    settled, left = threading.Event(), threading.Event()
+def flushed() -> float:
+    """Share of a large array's numbers that are flushed to zero; several threads compute it."""
+    return float((torch.full((1_000_000,), 2.0**-140) * 1.0 == 0).float().mean())
 
-    def work() -> int:
-        settle_threads(1)
-        settled.set()
-        left.wait(60)
-        return torch.get_num_threads()
 
-    found: list[int] = []
-    thread = threading.Thread(target=lambda: found.append(work()))
-    with torch_threads(2):
+def test_whatever_the_process_computed_before_all_denormals_are_flushed() -> None:
+    """PyTorch's helper threads of this thread run already, and do not flush."""
+    (torch.ones(1_000_000) * 2).sum()
+    assert flushed() == 0
+    assert apart(lambda _: (flushed(), torch.get_num_threads())) == (1, 3)
+    assert flushed() == 0
+    assert torch.get_num_threads() == 3
+
+
+def test_errors_come_back_as_they_are() -> None:
+    error = KeyError("x")
+
+    def fails(stopped: threading.Event) -> None:
+        raise error
+
+    with pytest.raises(KeyError) as found:
+        apart(fails)
+    assert found.value is error
+
+
+def test_an_interrupt_ends_what_runs_apart() -> None:
+    """Ctrl-C comes to the main thread; the function is told, and has ended when the caller goes on."""
+    ended = []
+
+    def waits(stopped: threading.Event) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        assert stopped.wait(60)
+        ended.append(True)
+
+    with pytest.raises(KeyboardInterrupt):
+        apart(waits)
+    assert ended == [True]
+
+
+def test_flags_of_cudnn_last_until_the_last_user_leaves() -> None:
+    cudnn = torch.backends.cudnn
+
+    def state() -> tuple[bool, bool]:
+        return cudnn.deterministic, cudnn.allow_tf32
+
+    before = state()
+    first, second = reproducible(False), reproducible(False)
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    assert state() == (True, False)
+    second.__exit__(None, None, None)
+    assert state() == before
+
+
+def test_users_of_another_setting_wait() -> None:
+    inside, done = threading.Event(), []
+
+    def other() -> None:
+        with reproducible(True):
+            done.append(torch.backends.cudnn.allow_tf32)
+        inside.set()
+
+    with reproducible(False):
+        thread = threading.Thread(target=other)
         thread.start()
-        assert settled.wait(60)
-    left.set()
+        assert not inside.wait(0.2)
+        assert torch.backends.cudnn.allow_tf32 is False
     thread.join()
-    assert found == [1]
-    assert torch.get_num_threads() == 3
-
-
-@pytest.mark.usefixtures("three")
-def test_an_error_inside_leaves_the_number_that_was_before() -> None:
-    with pytest.raises(ZeroDivisionError), torch_threads(1):
-        1 / 0
-    assert torch.get_num_threads() == 3
-
-
-def test_importing_the_package_changes_nothing_of_the_process() -> None:
-    """Environment, warnings, signals, error states, numbers of threads, random numbers, settings of libraries."""
-    script = """
-import os, signal, warnings
-import numpy, torch, zarr, dask.config, matplotlib
-def state():
-    return {
-        "environment": dict(os.environ),
-        "signals": [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGPIPE)],
-        "errors": numpy.geterr(),
-        "printing": numpy.get_printoptions(),
-        "random": numpy.random.get_state()[1].tolist(),
-        "torch": [torch.get_num_threads(), torch.get_default_dtype(), torch.is_grad_enabled(), torch.initial_seed()],
-        "zarr": zarr.config.to_dict() if hasattr(zarr.config, "to_dict") else str(zarr.config.config),
-        "dask": str(dask.config.config),
-        "matplotlib": dict(matplotlib.rcParams),
-    }
-import pkgutil, importlib
-import distributed, skimage, scipy.ndimage, pandas  # what they change is not ours
-before, filters = state(), list(warnings.filters)
-import volengine
-for module in pkgutil.walk_packages(volengine.__path__, "volengine."):
-    if module.name.endswith("__main__") or "h5_child" in module.name:
-        continue
-    try:
-        importlib.import_module(module.name)
-    except ImportError as error:
-        assert not str(error).startswith("volengine"), error
-after = state()
-changed = [name for name in before if before[name] != after[name]]
-assert not changed, {name: (before[name], after[name]) for name in changed}
-ours = [f for f in warnings.filters if f not in filters and "volengine" in str(f)]
-assert not ours, ours
-"""
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env={**os.environ})
-    assert done.returncode == 0, done.stderr
+    assert done == [True]

@@ -25,7 +25,7 @@ from volengine.engine import lock as locks
 from volengine.engine.options import RunOptions
 from volengine.engine.run import run_plan
 if __name__ == "__main__":
-    locks.BEAT_S, locks.STALE_S = 0.1, 2.0
+    locks.BEAT_S, locks.STALE_S = 0.2, 5.0
     work = Work(Path(sys.argv[1]))
     try:
         run_plan(work.plan(), str(work.folder / "run"), RunOptions.from_json(work.read(sys.argv[2])))

@@ -122,6 +122,13 @@ def slow_copy(block: Block, seconds: float, trace: str) -> Result:
     return Result({"out": block.core_of("source").astype(np.int32)})
 
 
+def threads_of_torch(block: Block, threads: int) -> Result:
+    """The number of threads that PyTorch would use here, everywhere; ``threads`` is the plan's hint."""
+    import torch
+
+    return Result({"out": np.full_like(block.core_of("source"), torch.get_num_threads(), dtype=np.int32)})
+
+
 def kill_self(block: Block, share: float, folder: str, most: int, seconds: float) -> Result:
     """Copies the core; kills its own process now and then, ``most`` times in all (marked by files)."""
     time.sleep(seconds)
@@ -137,6 +144,19 @@ def kill_self(block: Block, share: float, folder: str, most: int, seconds: float
 def nothing(block: Block) -> Result:
     """No work at all: measures what a unit costs."""
     return Result(table={"n": np.array([block.number])})
+
+
+def copy_and_act(block: Block, at: int, marker: str, moves: list[list[str]]) -> Result:
+    """Copies the core; in block ``at`` it renames files once: each target by its new file, or by nothing."""
+    out = block.core_of("source").astype(np.int32)
+    if block.number == at and not Path(marker).exists():
+        Path(marker).touch()
+        for new, target in moves:
+            if new:
+                os.replace(new, target)
+            else:
+                os.remove(target)
+    return Result({"out": out})
 
 
 def write_total(plan, tables, out: str) -> Made:

@@ -109,7 +109,8 @@ def listing(bucket: str, objects: dict[str, bytes], query: dict[str, str]) -> by
         else:
             found.append(key)
     entries = "".join(
-        f"<Contents><Key>{escape(k)}</Key><Size>{len(objects[k])}</Size><ETag>&quot;0&quot;</ETag>"
+        f"<Contents><Key>{escape(k)}</Key><Size>{len(objects[k])}</Size>"
+        f"<ETag>&quot;{hashlib.md5(objects[k]).hexdigest()}&quot;</ETag>"
         "<LastModified>2025-01-01T00:00:00.000Z</LastModified><StorageClass>STANDARD</StorageClass></Contents>"
         for k in found
     )

@@ -6,8 +6,11 @@ import shutil
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +19,8 @@ from calling import Command
 from s3_server import Server, serving
 
 from volengine.core.boxes import Box
+from volengine.core.errors import ChangedError, InputError
+from volengine.io.identity import check_unchanged
 from volengine.io.mrc.write import write_mrc
 from volengine.io.open import open_source, open_volume
 
@@ -140,3 +145,49 @@ def test_a_server_that_is_not_there_is_one_line(monkeypatch, source, volengine):
     assert code == 2
     assert len(said.strip().splitlines()) == 1, said
     assert "cannot be reached" in said
+
+
+@pytest.mark.parametrize("how", ["quick", "content"])
+def test_a_chunk_that_is_replaced_on_s3_is_noticed(server, source, volengine, monkeypatch, tmp_path, how):
+    """By its ETag: size and time are the same."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    url = f"s3://bucket/{how}.ome.zarr"  # no other test's: arrays stay open, with their endpoint
+    code, _, said = volengine("convert", str(source), "--out", url, "--no-progress")
+    assert code == 0, said
+    volume = open_volume(url, identity=how)
+    check_unchanged(volume)
+    assert open_volume(url, identity=how).identity == volume.identity
+    stored = server.buckets["bucket"]
+    key = next(k for k in stored if k.startswith(f"{how}.ome.zarr/0/c/0/0/0"))
+    before = stored[key]
+    stored[key] = bytes([before[0] ^ 1]) + before[1:]
+    with pytest.raises(ChangedError, match=r"\.ome\.zarr#0 has changed .*written again: c/0/0/0"):
+        check_unchanged(volume)
+    assert open_volume(url, identity=how).identity != volume.identity
+    del stored[key]
+    with pytest.raises(ChangedError, match="deleted: c/0/0/0"):
+        check_unchanged(volume)
+    stored[key] = before
+    check_unchanged(volume)
+    for name in list(stored):
+        del stored[name]
+    with pytest.raises(ChangedError, match="is gone"):
+        check_unchanged(volume)
+
+
+def test_a_store_over_http_is_known_by_its_metadata(source, volengine, tmp_path):
+    assert volengine("convert", str(source), "--out", "a.ome.zarr", "--no-progress")[0] == 0
+    handler = partial(SimpleHTTPRequestHandler, directory=str(tmp_path))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as web:
+        threading.Thread(target=web.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{web.server_port}/a.ome.zarr"
+        volume = open_volume(url)
+        assert np.array_equal(volume[...], ARRAY)
+        check_unchanged(volume)
+        with pytest.raises(InputError, match="cannot be listed"):
+            open_volume(url, identity="content")
+        file = tmp_path / "a.ome.zarr" / "0" / "zarr.json"
+        file.write_text(file.read_text().replace('"fill_value": 0', '"fill_value": 1'))
+        with pytest.raises(ChangedError, match="other metadata"):
+            check_unchanged(volume)
+        web.shutdown()

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from volengine.cli.command import Command
 from volengine.cli.execute import execute
 from volengine.cli.options import from_options, recipe_options
 from volengine.engine.options import RunOptions
@@ -15,7 +16,7 @@ from volengine.tasks.convert.recipe import ConvertRecipe
 from volengine.tasks.convert.verb import CONVERT
 
 
-@click.command("convert")
+@click.command("convert", cls=Command)
 @click.argument("sources", nargs=-1, required=True)
 @click.option("--out", required=True, help="A store (NAME.ome.zarr) for one source, or a folder.")
 @recipe_options(ConvertRecipe)

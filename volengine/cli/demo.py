@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from volengine.cli.command import Command
 from volengine.core.text import table
 from volengine.engine.options import RunOptions
 from volengine.tasks.demo.simulated import demo_simulated
@@ -11,7 +12,7 @@ from volengine.tasks.demo.simulated_page import CLASS_HEAD, class_lines, pick_li
 from volengine.tasks.demo.verb import demo
 
 
-@click.command("demo")
+@click.command("demo", cls=Command)
 @click.option("--out", default="demo-out", show_default=True, help="Folder for everything the demo makes.")
 @click.option("--workers", default=2, show_default=True, help="Local worker processes.")
 @click.option(

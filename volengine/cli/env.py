@@ -8,12 +8,13 @@ from typing import Any
 
 import click
 
+from volengine.cli.command import Command
 from volengine.cli.info import print_facts
 from volengine.core.units import format_bytes
 from volengine.tasks.env import env
 
 
-@click.command("env")
+@click.command("env", cls=Command)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
 def command(as_json: bool) -> None:
     """What a bug report needs: versions of volengine and its dependencies, missing extras, processor, memory, GPUs.

@@ -6,11 +6,12 @@ from typing import Any
 
 import click
 
+from volengine.cli.command import Command
 from volengine.cli.options import from_options, recipe_options
 from volengine.tasks.export import ExportRecipe, export
 
 
-@click.command("export")
+@click.command("export", cls=Command)
 @click.argument("source")
 @click.argument("out")
 @recipe_options(ExportRecipe)

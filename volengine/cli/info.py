@@ -8,10 +8,11 @@ from typing import Any
 
 import click
 
+from volengine.cli.command import Command
 from volengine.tasks.info import check, info
 
 
-@click.command("info")
+@click.command("info", cls=Command)
 @click.argument("path")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
 @click.option("--check", "checked", is_flag=True, help="Check an OME-Zarr store; exit with 1 if something is wrong.")

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from volengine.cli.command import Command
 from volengine.cli.execute import execute
 from volengine.cli.options import from_options, recipe_options
 from volengine.core.errors import InputError
@@ -17,7 +18,7 @@ from volengine.tasks.interact.recipe import InteractRecipe
 from volengine.tasks.interact.verb import INTERACT, predictions_of
 
 
-@click.command("interact")
+@click.command("interact", cls=Command)
 @click.argument("sources", nargs=-1, required=True)
 @click.option("--rules", "rules_file", required=True, metavar="FILE", help="YAML file with a list named 'rules'.")
 @click.option("--out", required=True, help="Folder for NAME__FEATURE.ome.zarr of each changed feature.")
@@ -30,5 +31,5 @@ def command(sources: tuple[str, ...], rules_file: str, out: str, **values: Any) 
     if "rules" not in given:
         raise InputError(f"{rules_file}: a list named 'rules' is missing.")
     recipe = InteractRecipe.from_json({**given, **{k: v for k, v in values.items() if v is not None}}, rules_file)
-    jobs, run_dir = jobs_of(INTERACT, predictions_of(expand(sources)), out, recipe, options)
+    jobs, run_dir = jobs_of(INTERACT, predictions_of(expand(sources), options.identity), out, recipe, options)
     execute(jobs, run_dir, options)

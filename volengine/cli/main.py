@@ -11,6 +11,7 @@ from types import FrameType
 import click
 
 from volengine import __version__
+from volengine.cli.command import Group
 from volengine.core.errors import VolengineError
 
 VERBS = {
@@ -33,7 +34,7 @@ VERBS = {
 }
 
 
-class Verbs(click.Group):
+class Verbs(Group):
     """A group whose commands live in modules of the same name."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:

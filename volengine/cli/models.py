@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from volengine.cli.options import from_options, recipe_options
+from volengine.cli.command import Group
+from volengine.cli.options import from_options, recipe_options, texts_option
 from volengine.core.errors import InputError
 from volengine.tasks.models.exchange import export_model, import_group, import_model
 from volengine.tasks.models.recipe import ModelExportRecipe, ModelImportRecipe
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
 HEAD = ("network", "", "parameters", "kMAC/voxel", "sees (voxels)", "stride", "from")
 
 
-@click.group("models", invoke_without_command=True)
-@click.option("--network", "names", multiple=True, help="Only this one; repeat for several. FILE.py:Class is run.")
+@click.group("models", cls=Group, invoke_without_command=True)
+@texts_option("--network", "names", "Only this one; repeat for several. FILE.py:Class is run.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
 @click.pass_context
 def command(context: click.Context, names: tuple[str, ...], as_json: bool) -> None:
@@ -32,6 +33,8 @@ def command(context: click.Context, names: tuple[str, ...], as_json: bool) -> No
     z, y, x; "patch" where a normalisation makes it depend on the whole patch. Patches are multiples of the stride.
     """
     if context.invoked_subcommand is not None:
+        if names or as_json:
+            raise click.UsageError(f"--network and --json before {context.invoked_subcommand} have no effect there.")
         return
     from volengine.nets.shipped import SHIPPED
     from volengine.tasks.models.networks import networks

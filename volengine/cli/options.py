@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import inspect
+import math
 import re
 import types
 import typing
@@ -11,31 +13,52 @@ from collections.abc import Callable
 from typing import Any, Literal, TypeVar, Union
 
 import click
-import yaml
 
+from volengine.cli.command import joined, split_list
 from volengine.core.errors import InputError
 from volengine.core.recipe import Recipe, coerce
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 
+INTEGER = re.compile(r"[-+]?[0-9]+")
+NUMBER = re.compile(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?")
+
+
 class FieldType(click.ParamType[Any]):
-    """A command-line value of a recipe field: numbers, words, or values with commas between them."""
+    """A command-line value of a recipe field: a number, a word, or values with commas between them.
+
+    Parameters
+    ----------
+    hint
+        The field's annotation. For a list of any length (:attr:`takes_list`) one occurrence of the option gives a
+        tuple, and the option puts those of all occurrences together.
+    where
+        How messages name the value.
+    """
 
     def __init__(self, hint: Any, where: str):
         self.hint = hint
         self.where = where
         self.name = _type_name(hint)
 
+    @property
+    def takes_list(self) -> bool:
+        """Whether the field is a list of any length."""
+        return any(typing.get_origin(o) is tuple and typing.get_args(o)[-1] is Ellipsis for o in _options(self.hint))
+
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         if not isinstance(value, str):
             return value
         errors = []
-        for candidate in _readings(value, self.hint):
-            try:
-                return coerce(candidate, self.hint, self.where)
-            except InputError as error:
-                errors.append(str(error))
+        try:
+            for candidate in _readings(value, self.hint):
+                try:
+                    return coerce(candidate, self.hint, self.where)
+                except InputError as error:
+                    errors.append(str(error))
+        except ValueError as error:  # an empty value between commas
+            errors.insert(0, str(error))
         return self.fail(errors[0], param, ctx)
 
 
@@ -43,20 +66,25 @@ def _readings(text: str, hint: Any) -> list[Any]:
     """The values that a text may stand for in this type, the most likely first."""
     options = _options(hint)
     found: list[Any] = []
-    if any(typing.get_origin(o) is tuple for o in options) and "," in text:
-        found.append([_scalar(part) for part in text.split(",")])
-    elif any(typing.get_origin(o) is tuple and typing.get_args(o)[-1] is Ellipsis for o in options):
-        found.append([_scalar(text)])
+    for option in options:
+        if typing.get_origin(option) is tuple:
+            of, *more = typing.get_args(option)
+            if more[-1:] == [Ellipsis] or "," in text:
+                found.append([part if of is str else _scalar(part) for part in split_list(text)])
     if str in options:
         found.append(text)
     return [*found, _scalar(text), text]
 
 
 def _scalar(text: str) -> Any:
-    try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError:
-        return text
+    """The number that a text stands for, such as ``1e-3`` or ``.5``; any other text is unchanged."""
+    text = text.strip()
+    with contextlib.suppress(ValueError):  # Python reads no integers of thousands of digits
+        if INTEGER.fullmatch(text):
+            return int(text)
+        if NUMBER.fullmatch(text) and math.isfinite(float(text)):
+            return float(text)
+    return text
 
 
 def _options(hint: Any) -> tuple[Any, ...]:
@@ -117,11 +145,23 @@ def recipe_options(recipe: type[Recipe], *, leave_out: tuple[str, ...] = ()) -> 
             else:
                 if default not in (None, (), {}, ""):
                     text = f"{text} [default: {_shown(default)}]"
-                option = click.option(flag, f.name, type=FieldType(hints[f.name], f.name), default=None, help=text)
+                kind = FieldType(hints[f.name], f.name)
+                several: dict[str, Any] = {"multiple": True, "callback": joined} if kind.takes_list else {}
+                option = click.option(flag, f.name, type=kind, default=None, help=text, **several)
             function = option(function)
         return function
 
     return decorate
+
+
+def texts_option(flag: str, name: str, help: str) -> Callable[[F], F]:
+    """A decorator that adds an option with a list of texts, besides those of recipes; without values it is ``()``."""
+
+    def texts(ctx: click.Context, param: click.Parameter, value: Any) -> tuple[str, ...]:
+        return joined(ctx, param, value) or ()
+
+    kind = FieldType(tuple[str, ...], flag.removeprefix("--"))
+    return click.option(flag, name, multiple=True, type=kind, callback=texts, help=help)
 
 
 def _shown(value: Any) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from volengine.cli.command import Command
 from volengine.cli.execute import execute
 from volengine.cli.options import from_options, recipe_options
 from volengine.engine.options import RunOptions
@@ -15,7 +16,7 @@ from volengine.tasks.pick.recipe import PickRecipe
 from volengine.tasks.pick.verb import PICK
 
 
-@click.command("pick")
+@click.command("pick", cls=Command)
 @click.argument("sources", nargs=-1, required=True)
 @click.option("--out", required=True, help="A table (.star .csv .tbl .tsv .json) for one prediction, or a folder.")
 @recipe_options(PickRecipe)

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from volengine.cli.command import Command
 from volengine.cli.execute import execute
 from volengine.cli.options import from_options, recipe_options
 from volengine.engine.options import RunOptions
@@ -15,7 +16,7 @@ from volengine.tasks.common.yaml_recipes import read_yaml
 from volengine.tasks.run import RUN, RunRecipe
 
 
-@click.command("run")
+@click.command("run", cls=Command)
 @click.argument("recipe_file")
 @click.argument("sources", nargs=-1, required=True)
 @click.option("--out", required=True, help="Folder for tomograms, predictions, picks and the run folder.")

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from volengine.cli.command import Command
 from volengine.cli.execute import execute
 from volengine.cli.options import from_options, recipe_options
 from volengine.engine.options import RunOptions
@@ -17,7 +18,7 @@ from volengine.tasks.score.table import checked_table, read_scores
 from volengine.tasks.score.verb import SCORE, score
 
 
-@click.command("score")
+@click.command("score", cls=Command)
 @click.argument("prediction")
 @click.argument("truth")
 @click.option("--out", help="Table to write (.csv); beside it the same as .json, and .confusion.csv.")

@@ -6,8 +6,9 @@ from typing import Any
 
 import click
 
+from volengine.cli.command import Command
 from volengine.cli.execute import execute
-from volengine.cli.options import from_options, recipe_options
+from volengine.cli.options import from_options, recipe_options, texts_option
 from volengine.engine.options import RunOptions
 from volengine.tasks.common.inputs import expand
 from volengine.tasks.common.jobs import jobs_of
@@ -15,11 +16,11 @@ from volengine.tasks.segment.recipe import SegmentRecipe
 from volengine.tasks.segment.verb import SEGMENT
 
 
-@click.command("segment")
+@click.command("segment", cls=Command)
 @click.argument("sources", nargs=-1, required=True)
 @click.option("--out", required=True, help="Folder for NAME__FEATURE.ome.zarr, or a store for one feature.")
-@click.option("--model", "model_files", multiple=True, help="A model file; repeat for several.")
-@click.option("--network-file", "own", multiple=True, help="An own network of a model, FILE.py:Class; it is run.")
+@texts_option("--model", "model_files", "A model file; repeat for several. The same as --models.")
+@texts_option("--network-file", "own", "An own network of a model, FILE.py:Class; it is run.")
 @recipe_options(SegmentRecipe)
 @recipe_options(RunOptions)
 def command(

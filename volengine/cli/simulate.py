@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from volengine.cli.command import Command
 from volengine.cli.execute import execute
 from volengine.cli.options import from_options, recipe_options
 from volengine.engine.options import RunOptions
@@ -17,7 +18,7 @@ from volengine.tasks.simulate.record import missing
 from volengine.tasks.simulate.verb import SIMULATE, samples_of
 
 
-@click.command("simulate")
+@click.command("simulate", cls=Command)
 @click.argument("recipe_file", required=False)
 @click.option("--out", help="Folder for tomograms, truth and the run folder.")
 @click.option("-n", "--count", default=1, show_default=True, help="How many samples.")

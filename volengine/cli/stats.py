@@ -6,8 +6,9 @@ from typing import Any
 
 import click
 
+from volengine.cli.command import Command
 from volengine.cli.execute import execute
-from volengine.cli.options import from_options, recipe_options
+from volengine.cli.options import from_options, recipe_options, texts_option
 from volengine.engine.options import RunOptions
 from volengine.tasks.common.jobs import jobs_of
 from volengine.tasks.stats.case import StatsCase
@@ -15,10 +16,10 @@ from volengine.tasks.stats.recipe import StatsRecipe
 from volengine.tasks.stats.verb import STATS, stats
 
 
-@click.command("stats")
+@click.command("stats", cls=Command)
 @click.argument("inputs", nargs=-1, required=True)
 @click.option("--out", help="Folder for tables (CSV), stats.json and plots; without, the text below is all.")
-@click.option("--truth", multiple=True, help="Inputs that are known to be right: the counting error; may be repeated.")
+@texts_option("--truth", "truth", "Inputs that are known to be right: the counting error; may be repeated.")
 @click.option("--groups", help="CSV with the columns tomogram and group: pooled tables for each group, too.")
 @recipe_options(StatsRecipe)
 @recipe_options(RunOptions)
@@ -37,7 +38,9 @@ def command(
     if out is None:
         click.echo(stats(inputs, None, recipe, options, truth=truth, groups=groups).text())
         return
-    case = StatsCase.find(inputs, out, recipe, STATS.run_dir(out, options), truth=truth, groups=groups)
+    case = StatsCase.find(
+        inputs, out, recipe, STATS.run_dir(out, options), truth=truth, groups=groups, identity=options.identity
+    )
     jobs, run_dir = jobs_of(STATS, case.volumes(), out, recipe, options)
     if jobs:
         execute(jobs, run_dir, options)

@@ -8,26 +8,23 @@ from typing import Any
 
 import click
 
-from volengine.cli.options import recipe_options
+from volengine.cli.command import Command
+from volengine.cli.options import FieldType, recipe_options, texts_option
 from volengine.io.names import suffix_of
+from volengine.nets.checkpoint import load_facts
 from volengine.tasks.common.yaml_recipes import read_yaml
 from volengine.tasks.train.recipe import TrainRecipe
 from volengine.tasks.train.verb import train
 
 
-@click.command("train")
+@click.command("train", cls=Command)
 @click.argument("recipe_file", required=False)
 @click.option("--out", required=True, help="The model file to write (.safetensors).")
-@click.option(
-    "--volume",
-    "volumes",
-    multiple=True,
-    help="A tomogram, or a training set (.scnt); repeat for several. Instead of RECIPE_FILE.",
-)
-@click.option("--labels", multiple=True, help="Its label volume (0, 1, 2 = ignore); one per --volume.")
-@click.option("--points", multiple=True, help="Or its picks file; one per --volume.")
-@click.option("--target", "targets", multiple=True, help="Or its target (with --loss l2 or l1); one per --volume.")
-@click.option("--radius-nm", type=float, help="With --points: radius of the ball around each.")
+@texts_option("--volume", "volumes", "A tomogram, or a training set (.scnt); repeat for several.")
+@texts_option("--labels", "labels", "Its label volume (0, 1, 2 = ignore); one per --volume.")
+@texts_option("--points", "points", "Or its picks file; one per --volume.")
+@texts_option("--target", "targets", "Or its target (with --loss l2 or l1); one per --volume.")
+@click.option("--radius-nm", type=FieldType(float, "radius_nm"), help="With --points: radius of the ball around each.")
 @recipe_options(TrainRecipe, leave_out=("samples", "arguments", "losses", "augmentation"))
 def command(recipe_file: str | None, out: str, **values: Any) -> None:
     """Train a network on volumes with labels (or points, or targets), and write the best state to OUT.
@@ -37,8 +34,12 @@ def command(recipe_file: str | None, out: str, **values: Any) -> None:
     given = read_yaml(recipe_file) if recipe_file else {}
     volumes, radius = values.pop("volumes"), values.pop("radius_nm")
     truth = {key: values.pop(key) for key in ("labels", "points", "targets")}
+    if radius is not None and not truth["points"]:
+        raise click.UsageError("--radius-nm is the radius of balls around --points, and there are no --points.")
     if volumes:
         given["samples"] = _samples(volumes, truth, radius)
+    elif any(truth.values()):
+        raise click.UsageError("--labels, --points and --target belong to a --volume, and there is none.")
     elif not given:
         raise click.UsageError("Give a RECIPE_FILE, or --volume with --labels, --points or --target.")
     options = {k: v for k, v in values.items() if v is not None}
@@ -46,14 +47,14 @@ def command(recipe_file: str | None, out: str, **values: Any) -> None:
     history = train(recipe, out)
     if int(os.environ.get("RANK", "0")):  # under torchrun only the first process prints
         return
-    best = min(
-        history, key=lambda r: r["validation_loss"] if r["validation_loss"] == r["validation_loss"] else r["loss"]
-    )
+    chosen = load_facts(out).history[-1]
+    best = history[chosen["epoch"] - 1]
     dice = "" if recipe.regression else f", Dice {best['validation_dice']:.3f}"
     click.echo(
-        f"{out}: best epoch {best['epoch']:.0f} of {len(history)}, loss {best['loss']:.4f}, "
+        f"{out}: best epoch {best['epoch']:.0f} of {len(history)} ({chosen['chosen_by']}), loss {best['loss']:.4f}, "
         f"validation loss {best['validation_loss']:.4f}{dice}"
     )
+    click.echo(f"{out}.training/last-epoch.safetensors: the last epoch, as a model, too")
 
 
 def _plain_names(given: Mapping[str, Any]) -> dict[str, Any]:

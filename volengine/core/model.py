@@ -13,11 +13,13 @@ True
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from volengine.core.boxes import Index3
 from volengine.core.errors import InputError
+from volengine.core.json_text import shown
 from volengine.core.lattice import EdgeRule
 from volengine.core.recipe import Recipe
 from volengine.core.volume import Vector3
@@ -30,8 +32,8 @@ Window = Literal["gaussian", "hann", "constant", "crop"]
 MAX_TTA = 16
 """Number of views of a patch: 4 quarter turns, with and without a flip along x, with and without a flip along z."""
 
-EPSILON = 1e-6
-"""Added to the standard deviation by every normalisation."""
+LARGEST_PATCH = 2**20
+"""Largest side of a patch, voxels; no real one comes near it."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,7 @@ class ModelFacts(Recipe):
     overlap
         Share of a patch that neighbouring patches have in common in a prediction, 0 or more, below 1.
     normalisation
-        ``none``, or (x - mean) / (std + 1e-6) with the mean and the population standard deviation of the whole z
+        ``none``, or (x - mean) / std with the mean and the population standard deviation of the whole z
         slice (``per_slice``), of the patch with its context (``per_patch``), or of the whole volume (``volume``).
         ``global_mad``: the normalisation of Ais, see :func:`volengine.ops.normalise.mad_statistics`.
     activation
@@ -117,12 +119,15 @@ class ModelFacts(Recipe):
     def check(self) -> None:
         if not self.features or len(set(self.features)) != len(self.features):
             raise InputError(f"ModelFacts.features must be one or more different names, not {self.features}.")
-        if min(self.voxel_size) <= 0:
+        if not all(0 < side < math.inf for side in self.voxel_size):
             raise InputError(f"ModelFacts.voxel_size must be positive (angstrom), not {self.voxel_size}.")
-        if self.voxel_range is not None and not 0 < self.voxel_range[0] <= self.voxel_range[1]:
+        if self.voxel_range is not None and not 0 < self.voxel_range[0] <= self.voxel_range[1] < math.inf:
             raise InputError(f"ModelFacts.voxel_range is the smallest and the largest size, not {self.voxel_range}.")
-        if min(self.patch) < 1 or min(self.stride) < 1:
-            raise InputError(f"ModelFacts.patch {self.patch} and stride {self.stride} must be positive.")
+        if not all(1 <= n <= LARGEST_PATCH for n in (*self.patch, *self.stride)):
+            raise InputError(
+                f"ModelFacts.patch {shown(self.patch)} and stride {shown(self.stride)} must be positive, and at most "
+                f"{LARGEST_PATCH}."
+            )
         if any(p % s for p, s in zip(self.patch, self.stride, strict=True)):
             raise InputError(f"ModelFacts.patch {self.patch} is not a multiple of the network's stride {self.stride}.")
         if not 0 <= self.overlap < 1:

@@ -26,6 +26,7 @@ from collections.abc import Mapping
 from typing import Any, Literal, Self, Union
 
 from volengine.core.errors import InputError
+from volengine.core.json_text import shown
 from volengine.core.paths import path_text
 
 
@@ -158,7 +159,7 @@ def coerce(value: Any, hint: Any, where: str) -> Any:
         found = next((a for a in args if _is_choice(value, a)), None)
         if found is not None:
             return found
-        raise InputError(f"{where} is {value!r}; it must be one of {', '.join(map(str, args))}.")
+        raise InputError(f"{where} is {shown(value)}; it must be one of {', '.join(map(str, args))}.")
     if origin in (Union, types.UnionType):
         errors = []
         for option in args:
@@ -189,7 +190,10 @@ def coerce(value: Any, hint: Any, where: str) -> Any:
             return {coerce(k, args[0], where): coerce(v, args[1], f"{where}.{k}") for k, v in value.items()}
     elif hint is float:
         if isinstance(value, (int, float)) and not isinstance(value, bool):
-            return float(value)
+            try:
+                return float(value)
+            except OverflowError:
+                raise InputError(f"{where} is {shown(value)}; it is larger than any number.") from None
     elif hint is int:
         if isinstance(value, int) and not isinstance(value, bool):
             return value
@@ -201,7 +205,7 @@ def coerce(value: Any, hint: Any, where: str) -> Any:
         return value
     quoted = hint is str and isinstance(value, (bool, int, float))
     hint_text = ' (in YAML: put it into quotes, "...")' if quoted else ""
-    raise InputError(f"{where} is {value!r}; it must be {_said(hint)}{hint_text}.")
+    raise InputError(f"{where} is {shown(value)}; it must be {_said(hint)}{hint_text}.")
 
 
 def _native(value: Any) -> Any:

@@ -25,7 +25,6 @@ from volengine.engine.receipts import Receipt
 from volengine.engine.scheduler import connect
 from volengine.engine.work import Bundle, Worker, reset_peak_rss, run_units, without_claims
 from volengine.engine.workers import ANSWER_S, Expected, Handshake, check_here
-from volengine.nets.threads import torch_threads
 
 RECOUNT_S = 5.0
 """Seconds between two counts of the workers of a cluster."""
@@ -204,7 +203,11 @@ def run_here(bundle: Bundle, expected: Expected) -> list[Receipt]:
     name = re.search(r"(\d+)$", str(get_worker().name))
     os.environ.setdefault(WORKER_NUMBER, name[1] if name else "0")
     threads = bundle.stage.hints.get("threads")
-    with torch_threads(int(threads)) if threads else contextlib.nullcontext():
+    if not threads:
+        return run_units(bundle)
+    from volengine.nets.threads import own_threads  # only networks load torch
+
+    with own_threads(int(threads)):
         return run_units(bundle)
 
 

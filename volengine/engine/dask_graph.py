@@ -25,7 +25,7 @@ from volengine.engine.ledger import PlanFolder, RunFolder
 from volengine.engine.options import RunOptions
 from volengine.engine.receipts import Numbers, Receipt
 from volengine.engine.stage import Stage
-from volengine.engine.state import PlanState, made_by, reads
+from volengine.engine.state import PlanState, reads, writers_of
 from volengine.engine.work import Bundle, run_units
 
 if TYPE_CHECKING:
@@ -105,10 +105,12 @@ def _key(what: str) -> str:
 def _layer(whole: Whole, stage: Stage, first: str, before: list[str], end: str) -> MaterializedLayer:
     """Make the tasks of a stage: its units, each after the stages that it reads, and the task at its end."""
     identity = whole.plan.identities[stage.name]
-    made = made_by(whole.plan)
+    writers = writers_of(whole.plan)
     tasks: dict[str, Any] = {}
     for number in range(len(stage.tiling)):
-        bundle = Bundle(whole.folder, stage, identity, (number,), whole.limit, made[stage.name], whole.options.durable)
+        bundle = Bundle(
+            whole.folder, stage, identity, (number,), whole.limit, writers[stage.name], whole.options.durable
+        )
         tasks[_key(stage.name)] = (partial(run_unit, bundle), first, before)
     annotations = {"resources": dict(stage.resources)} if stage.resources else None
     return MaterializedLayer({**tasks, end: (collect, list(tasks))}, annotations=annotations)

@@ -20,7 +20,10 @@ WHOLE = "driver.lock"
 
 
 def _name(part: str | None) -> str:
-    return WHOLE if part is None else f"driver-{part.replace('/', '-of-')}.lock"
+    if part is None:
+        return WHOLE
+    k, n = map(int, part.split("/"))  # 01/16 is 1/16
+    return f"driver-{k}-of-{n}.lock"
 
 
 def _others(folder: Path, part: str | None) -> list[Path]:

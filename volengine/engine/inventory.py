@@ -10,16 +10,19 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from volengine.core.boxes import Box, Index3, index3, neighbours
+from volengine.engine.earlier import reached
 from volengine.engine.ledger import PlanFolder
-from volengine.engine.made import reached
-from volengine.engine.plan import Plan
 from volengine.engine.receipts import Receipt, Stored
 from volengine.engine.stage import Output, Stage, TableInput
 from volengine.io.omezarr.objects import crc32c
 from volengine.io.open import open_sink
 from volengine.io.stores import StoredObject, stored_bytes, stored_objects
+
+if TYPE_CHECKING:
+    from volengine.engine.plan import Plan
 
 Units = dict[str, set[int]]
 """Numbers of blocks by stage name."""
@@ -196,7 +199,7 @@ def units_of(lost: Iterable[Loss]) -> Units:
     return dict(units)
 
 
-def writers_of(plan: Plan, url: str, path: str, keys: Collection[str], folder: PlanFolder) -> Units:
+def units_writing(plan: Plan, url: str, path: str, keys: Collection[str], folder: PlanFolder) -> Units:
     """Return the units of a plan that write these objects; no unit if the plan does not write that array or table."""
     if url == str(folder.path):
         numbers = {int(Path(key).stem) for key in keys}

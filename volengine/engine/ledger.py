@@ -7,7 +7,6 @@ progress, and the progress of a store that was replaced is dropped, because its 
 from __future__ import annotations
 
 import io
-import json
 import shutil
 import time
 import uuid
@@ -23,6 +22,7 @@ import numpy as np
 from volengine.core.atomic import flush, replacing, write_json
 from volengine.core.block import Table
 from volengine.core.errors import DamagedError, InputError, MissingError
+from volengine.core.json_text import parse_json
 from volengine.engine.receipts import Numbers, Receipts, Stored
 from volengine.io.omezarr.objects import crc32c
 from volengine.io.stores import StoredObject, stored_objects
@@ -151,10 +151,25 @@ class PlanFolder:
             time.sleep(0.05)
         raise MissingError(f"{path} is empty; remove the run folder and start again.")
 
+    def write_plan(self, plan: Mapping[str, Any]) -> None:
+        """Write the plan, and where this folder is, so that it is noticed when the folder was moved."""
+        self.write_json("plan.json", {**plan, "folder": str(self.path.absolute())})
+
+    def moved_from(self) -> str:
+        """Return where this folder was when its plan was written; empty if it is still there."""
+        before = (self.read_json("plan.json") or {}).get("folder", "")
+        return "" if before == str(self.path.absolute()) else str(before)
+
     def read_json(self, name: str) -> Any:
-        """Read a JSON file of this folder; ``None`` if it does not exist."""
+        """Read a JSON file of this folder; ``None`` if it does not exist.
+
+        Raises
+        ------
+        FormatError
+            It is no JSON.
+        """
         try:
-            return json.loads((self.path / name).read_text())
+            return parse_json((self.path / name).read_bytes(), str(self.path / name))
         except FileNotFoundError:
             return None
 

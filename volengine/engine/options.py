@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from volengine.core.boxes import Index3
 from volengine.core.errors import InputError
@@ -63,6 +63,10 @@ class RunOptions(Recipe):
         Keep scratch arrays and tables in the run folder.
     dry_run
         Print the plan and run nothing.
+    identity
+        How inputs are recognised, to compute anew what was made from one that changed. quick: size, time, inode and
+        some blocks of a file, or names, sizes and times of a store's chunks; content: all bytes, so that copied and
+        touched inputs count as the same.
     progress
         Show a progress bar.
 
@@ -89,6 +93,7 @@ class RunOptions(Recipe):
     durable: bool = True
     keep_scratch: bool = False
     dry_run: bool = False
+    identity: Literal["quick", "content"] = "quick"
     progress: bool = True
 
     def check(self) -> None:

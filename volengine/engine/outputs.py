@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
+import os
 import shutil
 import time
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from volengine.core.atomic import remove_parts
+from volengine.core.digest import digest_of
 from volengine.core.errors import InputError
 from volengine.core.image import ImageSpec
 from volengine.engine.inventory import objects_of
@@ -54,7 +55,7 @@ class Outputs:
         known = self.folder.read_json("images.json") or {}
         digests = {}
         for spec in self.plan.images:
-            key = f"{spec.url}|{spec.group}|{spec.levels[0].path if spec.scratch else ''}"
+            key = f"{self._from_here(spec.url)}|{spec.group}|{spec.levels[0].path if spec.scratch else ''}"
             digests[key] = self._made_as(spec)
             ours = omezarr.store_token(spec.url, spec.group) == token
             if ours and not self.options.overwrite:
@@ -63,7 +64,6 @@ class Outputs:
                 if not spec.scratch:
                     # it is not complete while its units are run again
                     omezarr.reopen_image(spec, durable=self.options.durable)
-                continue
                 continue
             if ours:
                 omezarr.remove(spec.url, spec.group)
@@ -77,8 +77,21 @@ class Outputs:
         A scratch array has no history that tells one recipe or source from another.
         """
         writers = [self.plan.identities[name] for name in self.writers(spec)] if spec.scratch else []
-        text = json.dumps([spec.to_json(), writers], sort_keys=True, default=str)
-        return f"{hashlib.sha256(text.encode()).hexdigest()[:20]} {spec.facts.get('feature', '')}".rstrip()
+        described = {**spec.to_json(), "url": self._from_here(spec.url)}
+        return f"{digest_of([described, writers])} {spec.facts.get('feature', '')}".rstrip()
+
+    def _from_here(self, place: str) -> str:
+        """Return a path relative to the plan's folder, so that it holds when outputs and run folder are moved."""
+        path = local_path(place)
+        return place if path is None else os.path.relpath(path, self.folder.path)
+
+    def _from_there(self, place: str) -> str:
+        """Return the path or URL of what :meth:`_from_here` has made."""
+        return place if "://" in place else os.path.normpath(self.folder.path / place)
+
+    def _calls(self) -> str:
+        """Digest of the calls at the end: products that another call writes are not these."""
+        return digest_of([asdict(call) for call in self.plan.finish])
 
     def writers(self, spec: ImageSpec) -> list[str]:
         """Return the names of the stages that write an image."""
@@ -108,6 +121,8 @@ class Outputs:
         finished = self.folder.read_json(FINISHED)
         if finished is None or finished["fingerprint"] != self.plan.fingerprint:
             return False
+        if finished.get("calls") != self._calls():
+            return False
         return not self.lost_images() and not self.lost_products(finished)
 
     def lost_images(self) -> list[tuple[str, str]]:
@@ -128,7 +143,8 @@ class Outputs:
         """Return the products that are not what was written (``deep``: by their checksums, too), and why."""
         known = (finished or self.folder.read_json(FINISHED) or {}).get("products", {})
         found = []
-        for place, (size, crc) in known.items():
+        for name, (size, crc) in known.items():
+            place = self._from_there(name)
             stored = stored_file(place)
             if stored is None:
                 found.append((place, "is missing"))
@@ -174,9 +190,14 @@ class Outputs:
                 omezarr.finish_image(spec, objects, durable=durable)
         if not self.options.keep_scratch:
             self._clean()
-        sums = {place: list(_sum(place)) for place in files}
-        finished = {"fingerprint": self.plan.fingerprint, "time": round(time.time(), 3), "products": sums}
-        self.folder.write_json(FINISHED, {**finished, "said": list(said)}, durable=durable)
+        finished = {
+            "fingerprint": self.plan.fingerprint,
+            "time": round(time.time(), 3),
+            "calls": self._calls(),
+            "products": {self._from_here(place): list(_sum(place)) for place in files},
+            "said": list(said),
+        }
+        self.folder.write_json(FINISHED, finished, durable=durable)
         for place in files:
             local = local_path(place)
             if local is not None:

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
-from volengine.core.errors import OldPlanError, PlanError
+from volengine.core.digest import digest_of
+from volengine.core.errors import InputError, OldPlanError, PlanError
 from volengine.core.image import ImageSpec
 from volengine.core.paths import PathLike, path_text, place_key
+from volengine.engine.kernels import OWN_CALLS, check_listed
 from volengine.engine.ledger import PlanFolder
 from volengine.engine.memory import check_stage, io_bytes, peak_bytes
 from volengine.engine.options import RunOptions
-from volengine.engine.stage import Stage, load_function
+from volengine.engine.plan_json import made
+from volengine.engine.stage import Stage, check_folder_name, load_function
 
 FORMAT = 2
 """Version of a plan's JSON. It is raised when stages or kernels are renamed, so that older run folders are refused."""
@@ -46,6 +47,13 @@ class Call:
     def load(self) -> Any:
         """Import the function."""
         return load_function(self.function)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any], also: Collection[str] = (), where: str = "finish") -> Call:
+        """Make a call from JSON values; arguments and errors are those of :meth:`Stage.from_json`."""
+        call = made(cls, data, where)
+        check_listed(call.function, OWN_CALLS, also, where)
+        return call
 
 
 @dataclass(frozen=True)
@@ -98,6 +106,7 @@ class Plan:
     notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        check_folder_name(self.name, "A plan")
         seen: set[str] = set()
         writers: dict[tuple[str, str], str] = {}
         for stage in self.stages:
@@ -150,8 +159,7 @@ class Plan:
     @cached_property
     def fingerprint(self) -> str:
         """Identity of the whole plan."""
-        text = json.dumps([self.name, self.identities, dict(self.recipe)], sort_keys=True, default=str)
-        return hashlib.sha256(text.encode()).hexdigest()[:20]
+        return digest_of([self.name, self.identities, dict(self.recipe)])
 
     @property
     def units(self) -> int:
@@ -249,45 +257,62 @@ class Plan:
         return {"format": FORMAT, **asdict(self)}
 
     @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Plan:
-        """Make a plan from the values of :meth:`to_json`.
+    def from_json(cls, data: Mapping[str, Any], also: Collection[str] = ()) -> Plan:
+        """Make a plan from the values of :meth:`to_json`, which may come from anybody's file.
+
+        Parameters
+        ----------
+        data
+            The values.
+        also
+            Functions that may be run besides the package's own kernels and calls: those of plug-ins that the user has
+            named (:func:`~volengine.engine.kernels.plugin_functions`), or
+            :data:`~volengine.engine.kernels.ONLY_SHOWN` if nothing of the plan is run.
 
         Raises
         ------
         OldPlanError
-            Another version of volengine made them.
+            Another version of volengine made them; they are damaged; or they name a function that is not in the list.
         """
-        if data.get("format") != FORMAT:
-            raise OldPlanError(f"The plan of {data.get('name')!r} was made by another version of volengine.")
-        return cls(
-            name=data["name"],
-            stages=tuple(Stage.from_json(s) for s in data["stages"]),
-            images=tuple(ImageSpec.from_json(i) for i in data["images"]),
-            recipe=data["recipe"],
-            finish=tuple(Call(**{**c, "writes": tuple(c.get("writes", ()))}) for c in data["finish"]),
-            notes=tuple(data["notes"]),
-        )
+        if not isinstance(data, Mapping) or data.get("format") != FORMAT:
+            name = data.get("name") if isinstance(data, Mapping) else data
+            raise OldPlanError(f"The plan of {repr(name)[:60]} was made by another version of volengine.")
+        try:
+            values = {key: value for key, value in data.items() if key not in ("format", "folder", "stages", "finish")}
+            stages = [Stage.from_json(s, also, f"stage {n}") for n, s in enumerate(_list(data, "stages"))]
+            calls = [Call.from_json(c, also, f"finish {n}") for n, c in enumerate(_list(data, "finish"))]
+            return replace(made(cls, {**values, "stages": []}, "plan"), stages=tuple(stages), finish=tuple(calls))
+        except OldPlanError:
+            raise
+        except (InputError, ValueError, TypeError, OverflowError, RecursionError, ZeroDivisionError) as error:
+            raise OldPlanError(f"The plan cannot be used: {error}") from error
 
     @classmethod
-    def former(cls, folder: PlanFolder) -> Plan | None:
+    def former(cls, folder: PlanFolder, also: Collection[str] = ()) -> Plan | None:
         """Read the plan that an earlier run has left in this folder; ``None`` if there is none.
 
         Raises
         ------
         OldPlanError
-            Another version of volengine made it.
+            Another version of volengine made it, it is damaged, or it names a function that is neither in the list nor
+            in ``also`` (see :meth:`from_json`).
         """
-        data = folder.read_json("plan.json")
-        if data is None:
-            return None
         try:
-            return cls.from_json(data)
-        except (PlanError, KeyError, TypeError) as error:
+            data = folder.read_json("plan.json")
+            return None if data is None else cls.from_json(data, also)
+        except (PlanError, ValueError, RecursionError) as error:
             run = folder.path.parent.parent
             raise OldPlanError(
-                f"{run} is from another version of volengine and cannot be resumed: delete that folder and run the "
-                "same command with --overwrite, or give another --out (or --run-dir)."
+                f"{run} is from another version of volengine, or damaged, and cannot be resumed: delete that folder "
+                f"and run the same command with --overwrite, or give another --out (or --run-dir). ({error})"
             ) from error
+
+
+def _list(data: Mapping[str, Any], key: str) -> list[Any]:
+    value = data.get(key)
+    if not isinstance(value, list | tuple):
+        raise InputError(f"plan.{key} is no list.")
+    return list(value)
 
 
 def join(name: str, parts: list[Plan], recipe: Mapping[str, Any]) -> Plan:

@@ -39,6 +39,9 @@ Stored = tuple[int, int]
 CLAIMS = {"wrote", "table"}
 """Every unit has written one of these; receipts of versions that did not say what was written do not count."""
 
+MOST_UNITS = 2**28
+"""Largest number of units of a stage; :class:`Numbers` takes a byte for each."""
+
 MERGED = "0-kept.jsonl"
 """File that replaces all others when receipts are withdrawn."""
 
@@ -104,8 +107,24 @@ def _line(receipt: Receipt) -> bytes:
 
 def _receipts(lines: Iterable[bytes]) -> Iterator[Receipt]:
     for value in _values(lines):
-        if isinstance(value, dict) and {"stage", "number", "identity"} <= value.keys() and CLAIMS & value.keys():
+        if is_receipt(value):
             yield value
+
+
+def is_receipt(value: Any) -> bool:
+    """Whether a line of a ledger is a receipt. Any other one, torn or damaged, means that its unit is not done."""
+    if not isinstance(value, dict) or not CLAIMS & value.keys():
+        return False
+    number = value.get("number")
+    if not isinstance(number, int) or isinstance(number, bool) or not 0 <= number < MOST_UNITS:
+        return False
+    if not isinstance(value.get("stage"), str) or not isinstance(value.get("identity"), str):
+        return False
+    return all(_is_amount(value.get(key, 0)) for key in ("seconds", "time", "read", "written", "peak_rss"))
+
+
+def _is_amount(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 1e18
 
 
 @functools.cache

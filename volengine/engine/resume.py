@@ -9,14 +9,19 @@ the former plan, if they fit into the workers.
 
 from __future__ import annotations
 
-import json
+import os
 from collections.abc import Collection, Iterable
 from dataclasses import replace
 from itertools import groupby
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from volengine.core.digest import exact_text
 from volengine.core.errors import PlanError
 from volengine.core.image import ImageSpec
+from volengine.engine.kernels import ONLY_SHOWN, PURE
 from volengine.engine.ledger import PlanFolder
 from volengine.engine.stage import BLOCK_PARAMS, Stage
 
@@ -41,9 +46,15 @@ def resumed(plan: Plan, folder: PlanFolder, limit: int) -> Plan:
     Raises
     ------
     OldPlanError
-        The former plan was made by another version of volengine.
+        The former plan was made by another version of volengine, or is damaged.
+
+    Notes
+    -----
+    The former plan is a file, which anybody may have written. It contributes blocks, and what follows from them: halos,
+    scratch arrays, tables. Kernels and parameters of its stages are those of ``plan``, its stages write only the images
+    of ``plan`` and scratch arrays in ``folder``, and what it has besides are stages that open no file.
     """
-    old = type(plan).former(folder)
+    old = type(plan).former(folder, ONLY_SHOWN)
     if old is None:
         return plan
     known = {_kept(old, group): group for group in groups(old)}
@@ -51,7 +62,7 @@ def resumed(plan: Plan, folder: PlanFolder, limit: int) -> Plan:
     images = [spec for spec in plan.images if not spec.scratch]
     for group in groups(plan):
         before = known.get(_kept(plan, group), ())
-        if before and _same(old, before, plan, group):
+        if before and _same(old, before, plan, group) and _harmless(old, before, plan, group, folder):
             hints = {stage.name: stage.hints for stage in group}
             again = [replace(stage, hints=hints.get(stage.name, stage.hints)) for stage in before]
             if _fits(plan, [*stages, *again], limit):
@@ -79,6 +90,34 @@ def groups(plan: Plan) -> list[Group]:
                 number[other] = number[stage.name]
         made |= {(o.volume.url, o.volume.path): stage.name for o in stage.outputs.values()}
     return [tuple(run) for _, run in groupby(plan.stages, key=lambda stage: number[stage.name])]
+
+
+def _harmless(old: Plan, before: Group, plan: Plan, group: Group, folder: PlanFolder) -> bool:
+    """Return whether the stages of a former group may be run: see the notes of :func:`resumed`."""
+    names = {stage.name: stage for stage in group}
+    scratch = {spec.url: spec for spec in _scratch(old, before)}
+    inside = folder.scratch.absolute()
+    if any(Path(os.path.abspath(url)).parent != inside or "://" in url for url in scratch):  # noqa: PTH100
+        return False
+    images = {(spec.url, spec.array_path(n)) for spec in _images(plan, group) for n in range(len(spec.levels))}
+    for stage in before:
+        if stage.name not in names and stage.kernel not in PURE:
+            return False
+        if any(not _is_block(stage.params[key]) for key in BLOCK_PARAMS if key in stage.params):
+            return False
+        for output in stage.outputs.values():
+            if output.volume.url not in scratch and (output.volume.url, output.volume.path) not in images:
+                return False
+        if stage.name in names and stage.transient != names[stage.name].transient:
+            return False
+    return all(np.dtype(spec.dtype).kind in "biuf" for spec in scratch.values())
+
+
+def _is_block(value: Any) -> bool:
+    """Whether a parameter of :data:`~volengine.engine.stage.BLOCK_PARAMS` is what its name says."""
+    if isinstance(value, list | tuple):
+        return len(value) == 3 and all(isinstance(n, int) for n in value)
+    return isinstance(value, bool)
 
 
 def _scratch(plan: Plan, group: Group) -> list[ImageSpec]:
@@ -129,7 +168,7 @@ def _purpose(plan: Plan, group: Group, common: Collection[str]) -> str:
     ]
     images = [spec.to_json() for spec in _images(plan, group)]
     sources = sorted(source for source in read if source[:2] not in made)
-    return json.dumps([sources, steps, images], sort_keys=True, default=str)
+    return exact_text([sources, steps, images])
 
 
 def _fits(plan: Plan, stages: Iterable[Stage], limit: int) -> bool:

@@ -17,6 +17,7 @@ from volengine.engine.options import RunOptions
 from volengine.engine.plan import Plan
 from volengine.engine.progress import Progress
 from volengine.engine.report import named
+from volengine.engine.scheduler import check_scheduler
 from volengine.engine.state import PlanState
 
 POLL_S = 0.5
@@ -97,6 +98,7 @@ class Driver:
         self.volumes = len(jobs)
         self.folder = folder
         self.options = options
+        check_scheduler(options)
         self.limit = options.limit_bytes()
         self.open: list[PlanState] = []
         self.closed: list[PlanState] = []

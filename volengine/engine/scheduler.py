@@ -146,6 +146,18 @@ def _check_certificates(named: str | None, security: Any, where: str) -> None:
         ) from None
 
 
+def check_scheduler(options: RunOptions) -> None:
+    """Refuse a scheduler that must not be used, before anything is written and without connecting to it.
+
+    Raises
+    ------
+    InputError
+        As those of :func:`address_of` and :func:`security_of`.
+    """
+    if options.scheduler is not None:
+        security_of(options, address_of(options.scheduler))
+
+
 def connect(options: RunOptions) -> Any:
     """Connect to the existing scheduler of the options.
 

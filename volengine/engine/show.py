@@ -10,6 +10,7 @@ from volengine.core.errors import MissingError
 from volengine.core.text import table
 from volengine.core.units import format_bytes
 from volengine.engine.driver_lock import drivers
+from volengine.engine.kernels import ONLY_SHOWN
 from volengine.engine.ledger import PlanFolder, RunFolder
 from volengine.engine.plan import Plan
 
@@ -85,23 +86,28 @@ def status(run_dir: str) -> str:
 
 
 def _plan_status(folder: PlanFolder) -> str:
-    plan = Plan.former(folder)
+    plan = Plan.former(folder, ONLY_SHOWN)
     assert plan is not None  # the folder was found by its plan
     finished = folder.read_json("finished.json")
-    if finished is not None and finished["fingerprint"] == plan.fingerprint:
-        when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(finished["time"]))
+    if isinstance(finished, dict) and finished.get("fingerprint") == plan.fingerprint:
+        when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(_seconds(finished.get("time"))))
         return f"{plan.name}: finished {when}, {plan.units} units"
     done = folder.done(plan.identities)
     recent = [r for r in folder.receipts if plan.identities.get(r["stage"]) == r["identity"]]
     rows = []
     for stage in plan.stages:
         mine = [r for r in recent if r["stage"] == stage.name]
-        seconds = sum(r["seconds"] for r in mine)
+        seconds = sum(r.get("seconds", 0) for r in mine)
         per = f"{seconds / len(mine):.2f} s" if mine else "-"
         count, total = len(done[stage.name]), len(stage.tiling)
         rows.append((stage.name, count, total, f"{count / total:.0%}", per))
     total = sum(len(v) for v in done.values())
-    last = max((r["time"] for r in recent), default=None)
+    last = max((_seconds(r.get("time")) for r in recent), default=None)
     ago = f", last unit {time.time() - last:.0f} s ago" if last else ""
     text = table(("stage", "done", "units", "share", "per unit"), rows)
     return f"{plan.name}: {total} of {plan.units} units{ago}\n{text}"
+
+
+def _seconds(value: object) -> float:
+    """A time in seconds since 1970 from a file; 0 if it is none."""
+    return value if isinstance(value, int | float) and 0 <= value < 2**33 else 0

@@ -2,30 +2,39 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib
-import json
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal
 
 from volengine.core.block import Block, Result
 from volengine.core.boxes import Box, Index3, index3
-from volengine.core.errors import PlanError
+from volengine.core.digest import digest_of
+from volengine.core.errors import InputError, PlanError
 from volengine.core.tiling import Tiling, check_multiple
 from volengine.core.volume import Volume
+from volengine.engine.kernels import OWN_KERNELS, check_listed
+from volengine.engine.plan_json import made
 
 EdgeRule = Literal["clip", "reflect", "edge", "zero"]
 Scope = Literal["own", "neighbours", "all"]
 Kernel = Callable[..., Result]
 ZERO: Index3 = (0, 0, 0)
+MAX_UNITS = 2**28
+"""Largest number of blocks of a stage that a file may announce."""
+
 BLOCK_PARAMS = ("core", "direct")
 """Names of kernel parameters that depend on the blocks only: the block's shape, and whether it needs no neighbour."""
 
 
 def load_function(name: str) -> Callable[..., Any]:
-    """Import the function that a text ``"package.module:function"`` names."""
+    """Import the function that a text ``"package.module:function"`` names.
+
+    The text must come from Python code, or from a file whose names have been looked up in the list of
+    :mod:`volengine.engine.kernels`, as :meth:`Stage.from_json` does.
+    """
     module, _, function = name.partition(":")
     loaded: Callable[..., Any] = getattr(importlib.import_module(module), function)
     return loaded
@@ -202,7 +211,8 @@ class Stage:
     Raises
     ------
     PlanError
-        The stage writes nothing, reads its own output, or its blocks would share a shard of an output.
+        The stage writes nothing, reads its own output, or its blocks would share a shard of an output; or its name
+        cannot be the name of a folder.
     """
 
     name: str
@@ -221,6 +231,7 @@ class Stage:
     hints: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        check_folder_name(self.name, "A stage")
         if not self.outputs and not self.emits:
             raise PlanError(f"Stage {self.name!r} writes nothing.")
         places = [(o.volume.url, o.volume.path) for o in self.outputs.values()]
@@ -263,6 +274,11 @@ class Stage:
         Returns
         -------
         20 hexadecimal digits.
+
+        Raises
+        ------
+        PlanError
+            A parameter has no exact text (:mod:`volengine.core.digest`).
         """
         facts = {
             "kernel": [self.kernel, self.version, dict(self.params)],
@@ -271,27 +287,43 @@ class Stage:
             "outputs": {k: _place(o) for k, o in self.outputs.items()},
             "tiling": asdict(self.tiling),
         }
-        text = json.dumps(facts, sort_keys=True, default=str)
-        return hashlib.sha256(text.encode()).hexdigest()[:20]
+        return digest_of(facts)
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields as JSON values."""
         return asdict(self)
 
     @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Stage:
-        """Make a stage from the values of :meth:`to_json`."""
-        values = dict(data)
-        values["tiling"] = Tiling(**{k: index3(v) for k, v in data["tiling"].items()})
-        values["arrays"] = {k: ArrayInput(**_read(v)) for k, v in data["arrays"].items()}
-        values["tables"] = {k: TableInput(**v) for k, v in data["tables"].items()}
-        values["outputs"] = {k: Output(**_read(v)) for k, v in data["outputs"].items()}
-        return cls(**values)
+    def from_json(cls, data: Mapping[str, Any], also: Collection[str] = (), where: str = "stage") -> Stage:
+        """Make a stage from the values of :meth:`to_json`.
+
+        Parameters
+        ----------
+        data
+            The values. They may come from anybody's file.
+        also
+            Names of kernels that may be run besides the package's own (:mod:`volengine.engine.kernels`).
+        where
+            What holds the values, for messages.
+
+        Raises
+        ------
+        OldPlanError
+            The kernel is not in the list.
+        InputError
+            A value is missing, unknown, or not of its type.
+        """
+        stage = made(cls, data, where)
+        if math.prod(stage.tiling.grid) > MAX_UNITS:
+            raise InputError(f"{where}: {stage.tiling} has more than {MAX_UNITS} blocks.")
+        check_listed(stage.kernel, OWN_KERNELS, also, where)
+        return stage
 
 
-def _read(item: Mapping[str, Any]) -> dict[str, Any]:
-    triples = {k: index3(v) if isinstance(v, list) else v for k, v in item.items()}
-    return {**triples, "volume": Volume.from_json(item["volume"])}
+def check_folder_name(name: str, what: str) -> None:
+    """Refuse a name that would lead to another folder: tables and ledgers are stored under names."""
+    if name in ("", ".", "..") or any(sign in name for sign in "/\\\0"):
+        raise PlanError(f"{what} cannot be called {name!r}: its files are in a folder of that name. Rename it.")
 
 
 def _place(item: ArrayInput | Output) -> dict[str, Any]:

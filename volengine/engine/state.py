@@ -6,12 +6,14 @@ from collections import Counter, deque
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING
 
+from volengine.core.atomic import remove_parts
 from volengine.core.block import Table
 from volengine.core.errors import DamagedError, RunError
 from volengine.engine import inventory
+from volengine.engine.earlier import Writer
+from volengine.engine.kernels import ONLY_SHOWN
 from volengine.engine.ledger import PlanFolder
 from volengine.engine.lock import critical
-from volengine.engine.made import Writer
 from volengine.engine.options import RunOptions
 from volengine.engine.outputs import CLEANED, FINISHED, Outputs
 from volengine.engine.receipts import Numbers, Receipt
@@ -56,14 +58,14 @@ class PlanState:
     """
 
     def __init__(self, plan: Plan, folder: PlanFolder, options: RunOptions, limit: int):
-        type(plan).former(folder)  # refuses that of another version
+        type(plan).former(folder, ONLY_SHOWN)  # refuses that of another version; nothing of it is run
         self.plan = plan if options.block else resumed(plan, folder, limit)
         self.folder = folder
         self.options = options
         self.limit = limit
         self.identities = self.plan.identities
         self.outputs = Outputs(self.plan, folder, options)
-        self.made = made_by(self.plan)
+        self.writers = writers_of(self.plan)
         self.position = 0
         self.done: dict[str, Numbers] = {}
         self.unneeded: set[str] = set()
@@ -101,7 +103,8 @@ class PlanState:
             whole = before is not None and before["fingerprint"] == self.plan.fingerprint
             for place, why in self.outputs.lost_products() if whole else []:
                 self.notices.append(f"{self.plan.name}: {place} {why}; it is written again.")
-            self.folder.write_json("plan.json", self.plan.to_json())
+            self.folder.write_plan(self.plan.to_json())
+            remove_parts(self.folder.path)
             self.folder.write_json("units.json", {s.name: len(s.tiling) for s in self.plan.stages})
             (self.folder.path / FINISHED).unlink(missing_ok=True)
             self.folder.forget_others(self.identities)
@@ -228,7 +231,7 @@ class PlanState:
             self.identities[self.stage.name],
             tuple(numbers),
             self.limit,
-            self.made[self.stage.name],
+            self.writers[self.stage.name],
             self.options.durable,
         )
 
@@ -280,7 +283,7 @@ class PlanState:
 
         Returns whether it is; else the damage is in an input.
         """
-        units = inventory.writers_of(self.plan, error.url, error.path, error.keys, self.folder)
+        units = inventory.units_writing(self.plan, error.url, error.path, error.keys, self.folder)
         if not any(units.values()):
             return False
         self.rounds += 1
@@ -394,7 +397,7 @@ def counted(plan: Plan, folder: PlanFolder) -> list[str]:
     return [f"{number} {name}" for name, number in counts.items()]
 
 
-def made_by(plan: Plan) -> dict[str, dict[str, Writer]]:
+def writers_of(plan: Plan) -> dict[str, dict[str, Writer]]:
     """Return, for each stage, who writes those of its inputs that an earlier stage writes."""
     writers = {
         (output.volume.url, output.volume.path): Writer(stage.name, plan.identities[stage.name], name)

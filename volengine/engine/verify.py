@@ -63,6 +63,9 @@ def check_plan(folder: PlanFolder, *, deep: bool = False, progress: Progress | N
         Called after each object that is read.
     """
     plan = plan_of(folder)
+    if before := folder.moved_from():
+        why = f"was moved from {before}; run the command that wrote it once more, with the new paths"
+        return [Problem(str(folder.path), "unfinished", why)]
     outputs = Outputs(plan, folder, RunOptions())
     found = [
         Problem(loss.where, _kind(loss.why), loss.why)
@@ -74,7 +77,7 @@ def check_plan(folder: PlanFolder, *, deep: bool = False, progress: Progress | N
         why = f"is not finished: {done} of {plan.units} units; the command that started it goes on from there"
         return [*found, Problem(str(folder.path), "unfinished", why)]
     if not found and not outputs.complete():
-        found += [Problem(*lost) for lost in outputs.lost_images()]
+        found += [Problem(where, _kind(why), why) for where, why in outputs.lost_images()]
     return [*found, *(Problem(p, _kind(why), why) for p, why in outputs.lost_products(finished, deep=deep))]
 
 

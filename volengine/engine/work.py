@@ -26,8 +26,8 @@ from volengine.core.boxes import Box, Index3, index3, neighbours
 from volengine.core.errors import MemoryRefusedError, PlanError, WiderHaloError
 from volengine.core.units import format_bytes
 from volengine.core.volume import Volume
+from volengine.engine.earlier import Earlier, Writer
 from volengine.engine.ledger import PlanFolder
-from volengine.engine.made import Made, Writer
 from volengine.engine.memory import HEADROOM, peak_bytes
 from volengine.engine.receipts import Receipt
 from volengine.engine.stage import ArrayInput, EdgeRule, Stage
@@ -53,7 +53,7 @@ class Bundle:
         Block numbers of the units.
     limit
         Memory of the worker, bytes.
-    made
+    writers
         For each input that an earlier stage of the plan writes: who writes it.
     durable
         Flush what a unit has written to the disk before its receipt is appended.
@@ -64,7 +64,7 @@ class Bundle:
     identity: str
     numbers: tuple[int, ...]
     limit: int
-    made: Mapping[str, Writer] = field(default_factory=dict)
+    writers: Mapping[str, Writer] = field(default_factory=dict)
     durable: bool = True
 
 
@@ -119,14 +119,14 @@ class Inputs:
     ----------
     stage, folder
         The stage, and the folder of its plan.
-    made
+    writers
         As for :class:`Bundle`.
     """
 
-    def __init__(self, stage: Stage, folder: PlanFolder, made: Mapping[str, Writer]):
+    def __init__(self, stage: Stage, folder: PlanFolder, writers: Mapping[str, Writer]):
         self.stage = stage
         self.folder = folder
-        self.made = {name: Made(stage.arrays[name].volume, folder, writer) for name, writer in made.items()}
+        self.earlier = {name: Earlier(stage.arrays[name].volume, folder, writer) for name, writer in writers.items()}
         self.sources = {name: open_source(a.volume) for name, a in stage.arrays.items()}
         self._shared: dict[str, dict[int, Table]] = {}
 
@@ -157,12 +157,12 @@ class Inputs:
         return block, count
 
     def _box(self, name: str, wanted: ArrayInput, box: Box) -> NDArray[Any]:
-        made = self.made.get(name)
-        if made is None:
+        earlier = self.earlier.get(name)
+        if earlier is None:
             return read_box(self.sources[name], box, wanted.edge)
-        made.check(box)
+        earlier.check(box)
         array = read_box(self.sources[name], box, wanted.edge)
-        made.check(box)  # it may have gone meanwhile
+        earlier.check(box)  # it may have gone meanwhile
         return array
 
     def _piece(self, name: str, wanted: ArrayInput, index: Index3) -> NDArray[Any]:
@@ -217,7 +217,7 @@ class Worker:
         self.stage = bundle.stage
         self.folder = PlanFolder(bundle.folder)
         prefer_fast_codecs()
-        self.inputs = Inputs(bundle.stage, self.folder, bundle.made)
+        self.inputs = Inputs(bundle.stage, self.folder, bundle.writers)
         self.sinks = {name: open_sink(o.volume) for name, o in bundle.stage.outputs.items()}
         self.written: list[Written] = []
         self.flushed = time.monotonic()

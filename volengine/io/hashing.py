@@ -170,6 +170,70 @@ def _hashed(path: str | os.PathLike[str]) -> str:
         raise InputError(f"{path}: cannot be read ({error.strerror}).") from error
 
 
+@dataclass(frozen=True)
+class FileIdentity:
+    """A file that a stage reads besides its arrays: a model, a table, a structure; it is known by its bytes.
+
+    Planners put :meth:`to_json` into a stage's parameters, so that another content is another identity, and kernels
+    call :meth:`check` after they have read the file.
+
+    Parameters
+    ----------
+    path
+        The file.
+    digest
+        Digest of its bytes, 20 hexadecimal digits of SHA-256.
+    """
+
+    path: str
+    digest: str
+
+    @classmethod
+    def of(cls, path: str | os.PathLike[str]) -> Self:
+        """Identify a file by its bytes; errors as for :func:`content_of_file`."""
+        return cls(os.fspath(path), file_digest(path))
+
+    def check(self) -> None:
+        """Refuse the file if its bytes are others now; call this after it has been read.
+
+        Raises
+        ------
+        ChangedError
+            The file has changed, or is gone.
+        """
+        check_file(self.path, self.digest)
+
+    def to_json(self) -> dict[str, str]:
+        """Return the fields as JSON values; ``FileIdentity(**data)`` makes an equal one of them."""
+        return asdict(self)
+
+
+def file_digest(path: str | os.PathLike[str]) -> str:
+    """Return the digest of a :class:`FileIdentity`; errors as for :func:`content_of_file`."""
+    return content_of_file(os.fspath(path))[:DIGITS]
+
+
+def check_file(path: str | os.PathLike[str], digest: str) -> None:
+    """Refuse a file whose bytes have another digest than when the run was planned.
+
+    Raises
+    ------
+    ChangedError
+        The file has changed, or is gone.
+    """
+    try:
+        found = file_digest(path)
+    except MissingError:
+        raise ChangedError(
+            f"{path} is gone; it was there when this run was planned. Put it back, and run the same command again."
+        ) from None
+    if found != digest:
+        raise ChangedError(
+            f"{path} has changed since this run was planned (digest {digest}, now {found}). Run the same command "
+            "again: it makes everything anew that was made from it."
+        )
+
+
 def content_of_objects(url: str, path: str, keys: Sequence[str], listing: str) -> str:
     """Return a digest of the names and bytes of objects of a Zarr array; it is computed once for each listing.
 
@@ -180,14 +244,14 @@ def content_of_objects(url: str, path: str, keys: Sequence[str], listing: str) -
     keys
         Keys of the objects, relative to the array.
     listing
-        Digest of the listing that the keys are from.
+        Digest of the listing that the keys are from; it stands for them in the cache.
 
     Raises
     ------
     ChangedError
         An object was deleted meanwhile.
     """
-    key = digest_of(["objects", url, path, list(keys), listing])
+    key = digest_of(["objects", url, path, listing])
     known = _recall(key)
     if known is not None:
         return known

@@ -11,6 +11,7 @@ recipe. Credentials and endpoints come from the environment and from fsspec's co
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import threading
@@ -22,11 +23,14 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
-from volengine.core.errors import DependencyError, InputError, MissingError, VolengineError, require
+from volengine.core.errors import DependencyError, FormatError, InputError, MissingError, VolengineError, require
 from volengine.io.aside import sweep
 
 if TYPE_CHECKING:
     from zarr.abc.store import Store
+
+LASTING = frozenset({errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENAMETOOLONG, errno.EISDIR})
+"""Errors of reading a file that do not pass by themselves; after others the engine tries again."""
 
 NODE_FILES = ("zarr.json", ".zgroup", ".zarray", ".zattrs")
 """Files of which a Zarr group or array has at least one."""
@@ -293,7 +297,9 @@ def stored_bytes(url: str, key: str, most: int | None = None) -> bytes | None:
     Raises
     ------
     MissingError
-        The store cannot be reached.
+        The store cannot be reached, or the file cannot be read.
+    FormatError
+        The key is no name that a file can have.
     """
     folder = local_path(url)
     if folder is not None:
@@ -302,6 +308,12 @@ def stored_bytes(url: str, key: str, most: int | None = None) -> bytes | None:
                 return file.read(most if most is not None else -1)
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
             return None
+        except OSError as error:
+            if error.errno not in LASTING:
+                raise
+            raise MissingError(f"{url}: {key} cannot be read ({error.strerror}). Check the permissions.") from error
+        except ValueError as error:  # a name that no file can have
+            raise FormatError(f"{url}: {key!r} is no name of a file ({error}).") from error
     from zarr.core.buffer import default_buffer_prototype
     from zarr.core.sync import sync
 

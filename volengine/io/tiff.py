@@ -11,6 +11,7 @@ three axes are refused.
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import struct
@@ -33,6 +34,7 @@ from volengine.io.files import FileSource, chosen_voxel_size, first_bytes
 from volengine.io.identity import How, identified
 from volengine.io.mrc.rules import VOXEL_RANGE
 from volengine.io.rawfile import RawLayout, read_raw
+from volengine.io.tiff_chain import check_chain
 
 EXPECTED = "a TIFF stack"
 ENDINGS = (".ome.tif", ".ome.tiff", ".tif", ".tiff")
@@ -42,7 +44,21 @@ ANGSTROM = {
     "m": 1e10, "inch": 2.54e8,
 }  # fmt: skip
 """Angstrom per unit of length, as OME and ImageJ write them (both signs for micro)."""
-_BROKEN = (tifffile.TiffFileError, ValueError, IndexError, KeyError, TypeError, OSError, RuntimeError, struct.error)
+logging.getLogger("tifffile").addHandler(logging.NullHandler())  # without one, its lines appear on the terminal
+_BROKEN = (
+    tifffile.TiffFileError,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    ArithmeticError,
+    AssertionError,
+    MemoryError,
+    OSError,
+    RuntimeError,
+    struct.error,
+    ET.ParseError,
+)
 
 
 @dataclass(frozen=True)
@@ -184,7 +200,6 @@ def read_facts(path: str) -> TiffFacts:
     _, file_bytes = first_bytes(path, 1, EXPECTED)
     with _opened(path) as tif:
         try:
-            _check_chain(path, tif, file_bytes)
             first = tif.series[0]
             page = first.keyframe
             shape = _shape(path, tif, file_bytes)
@@ -219,6 +234,7 @@ def read_facts(path: str) -> TiffFacts:
 
 @contextmanager
 def _opened(path: str) -> Iterator[Any]:
+    check_chain(path)
     try:
         tif = tifffile.TiffFile(path)
     except _BROKEN as error:
@@ -226,30 +242,6 @@ def _opened(path: str) -> Iterator[Any]:
         raise FormatError(f"{path}: not a TIFF file, or a damaged one ({size} bytes): {error}.") from error
     with tif:
         yield tif
-
-
-def _check_chain(path: str, tif: Any, file_bytes: int) -> None:
-    """Follow the chain of page directories (TIFF 6.0, section 2); refuse a file whose chain leads outside of it.
-
-    tifffile only logs this and returns the pages that it found, so a truncated stack would pass for a smaller one.
-    """
-    form, file = tif.tiff, tif.filehandle
-    file.seek(form.offsetsize)  # the first directory's offset: byte 4, in BigTIFF byte 8
-    (offset,) = struct.unpack(form.offsetformat, file.read(form.offsetsize))
-    seen: set[int] = set()
-    while offset:
-        file.seek(offset)
-        count = file.read(form.tagnosize) if offset not in seen else b""
-        seen.add(offset)
-        tags = struct.unpack(form.tagnoformat, count)[0] if len(count) == form.tagnosize else 0
-        file.seek(offset + form.tagnosize + tags * form.tagsize)
-        following = file.read(form.offsetsize)
-        if not tags or len(following) < form.offsetsize:
-            raise FormatError(
-                f"{path}: truncated or damaged: the directory of page {len(seen) - 1} should be at byte {offset}; "
-                f"the file has {file_bytes} bytes. Copy or download it again."
-            )
-        (offset,) = struct.unpack(form.offsetformat, following)
 
 
 def _shape(path: str, tif: Any, file_bytes: int) -> Index3:

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from volengine.core.errors import InputError
+from volengine.core.errors import ChangedError, InputError
 from volengine.core.units import WORKER_NUMBER
 from volengine.nets.tta import Tta, View, mirrored_depth, views
 from volengine.ops.blend import PROBABILITY_SCALE, VALUE_LIMIT, VALUE_SCALE
@@ -191,13 +191,14 @@ class Predictor:
         """Context with inference mode, the precision of ``execution``, and deterministic algorithms."""
         import torch
 
+        from volengine.nets.threads import reproducible
+
         tf32 = self.execution.precision == "tf32"
         lower = {"bfloat16": torch.bfloat16, "float16": torch.float16}.get(self.execution.precision)
         with contextlib.ExitStack() as stack:
             stack.enter_context(torch.inference_mode())
             if self.device.type == "cuda":
-                flags = torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=tf32)
-                stack.enter_context(flags)
+                stack.enter_context(reproducible(tf32))
             if lower is not None:
                 stack.enter_context(torch.autocast(self.device.type, dtype=lower))
             yield
@@ -318,14 +319,23 @@ def load_predictor(path: str, digest: str, execution: Execution, network: str | 
 
     Raises
     ------
+    ChangedError
+        The file has changed since the run was planned.
     InputError
-        The file has changed since the run was planned, or the device cannot be used.
+        The device cannot be used.
     """
     from volengine.nets.checkpoint import identity, load_model
 
-    found = identity(path)
-    if found != digest:
-        raise InputError(f"{path} has changed since the run was planned ({digest}, now {found}); plan again.")
+    def check() -> None:
+        found = identity(path)
+        if found != digest:
+            raise ChangedError(
+                f"{path} has changed since this run was planned (digest {digest}, now {found}). Run the same command "
+                "again: it makes everything anew that was made from it."
+            )
+
+    check()
     module, facts = load_model(path, network=network)
+    check()  # it may have been replaced between the two readings
     traits = Traits(len(facts.features), facts.volumetric, facts.activation, facts.context)
     return Predictor(module, traits, execution)

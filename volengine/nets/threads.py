@@ -1,58 +1,136 @@
-"""PyTorch's number of threads, changed for a while.
+"""Settings of PyTorch that belong to the whole process or to a thread, changed for a while and put back.
 
-``torch.set_num_threads`` has two effects: it sets the number of the calling thread, and that with which all threads
-begin that have not used PyTorch yet. So two threads that each remember, change and restore it may restore what the
-other one has set. Here the first one to come in remembers what the process had, and everybody goes back to that.
+The number of threads of PyTorch is kept twice: each thread has its own, and the process has one that a thread takes
+over when it first computes. ``torch.set_num_threads`` changes both. If two predictions overlap and each of them sets 1
+and then puts back what it found, the second one finds 1, and leaves it. So here only the thread's own is changed.
+
+>>> import torch
+>>> before = torch.get_num_threads()
+>>> with own_threads(1) as found:
+...     print(torch.get_num_threads(), found == before)
+1 True
+>>> torch.get_num_threads() == before
+True
 """
 
 from __future__ import annotations
 
+import contextlib
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from typing import TypeVar
 
-_guard = threading.Lock()
-_inside = 0
-_outside = 1
-_depth = threading.local()
+import torch
+
+T = TypeVar("T")
+
+_CHANGING = threading.Lock()
 
 
-@contextmanager
-def torch_threads(count: int) -> Iterator[int]:
-    """Let PyTorch use ``count`` threads in this thread, in the block.
-
-    Yields
-    ------
-    int
-        The number that it had before.
-    """
-    import torch
-
-    global _inside, _outside
-    depth: int = getattr(_depth, "value", 0)
-    with _guard:
-        here = torch.get_num_threads()
-        if _inside == 0:
-            _outside = here
-        before = here if depth else _outside
-        _inside += 1
+def set_own_threads(count: int) -> None:
+    """Set the number of threads with which PyTorch computes what the calling thread asks for, and nobody else's."""
+    with _CHANGING:
+        torch.get_num_threads()  # a thread that PyTorch has not seen yet takes over the process's number when it is
+        whole = _asked_by_new_thread()
         torch.set_num_threads(count)
-    _depth.value = depth + 1
+        if whole != count:
+            _in_new_thread(whole)
+
+
+@contextlib.contextmanager
+def own_threads(count: int) -> Iterator[int]:
+    """Context in which PyTorch computes with ``count`` threads for the calling thread; yields the number before."""
+    before = torch.get_num_threads()
+    set_own_threads(count)
     try:
         yield before
     finally:
-        _depth.value = depth
-        with _guard:
-            _inside -= 1
-            torch.set_num_threads(before)
+        set_own_threads(before)
 
 
-def settle_threads(count: int) -> None:
-    """Let PyTorch use ``count`` threads in this thread from now on: for those that begin in :func:`torch_threads`.
+def _asked_by_new_thread() -> int:
+    """The number that a thread takes over which has not computed yet."""
+    found: list[int] = []
+    thread = threading.Thread(target=lambda: found.append(torch.get_num_threads()))
+    thread.start()
+    thread.join()
+    return found[0]
 
-    Without asking first, PyTorch would set the thread to the number of the process when it is next used.
+
+def _in_new_thread(count: int) -> None:
+    thread = threading.Thread(target=torch.set_num_threads, args=(count,))
+    thread.start()
+    thread.join()
+
+
+def apart(function: Callable[[threading.Event], T]) -> T:
+    """Call a function in a thread of its own, in which numbers below 1e-38 become zero; return its result.
+
+    Gradients become that small if a network is sure of the background, and a CPU then takes four times as long for a
+    step. PyTorch computes in helper threads, which it starts once for each thread that computes. Those it has already
+    started do not flush. So in the caller's thread the result would depend, in the last bits, on what the process
+    computed before; a new thread gets new helpers. It has the caller's number of threads, and the caller's own
+    arithmetic is not changed.
+
+    Parameters
+    ----------
+    function
+        The function. Its argument is set if the caller is interrupted (Ctrl-C): then it must end soon.
     """
-    import torch
+    stopped, done, threads = threading.Event(), threading.Event(), torch.get_num_threads()
+    results: list[T] = []
+    errors: list[BaseException] = []
 
-    torch.get_num_threads()
-    torch.set_num_threads(count)
+    def work() -> None:
+        try:
+            torch.set_flush_denormal(True)
+            set_own_threads(threads)
+            results.append(function(stopped))
+        except BaseException as error:
+            errors.append(error)
+        finally:
+            done.set()
+
+    threading.Thread(target=work, name="volengine-apart", daemon=True).start()
+    try:
+        done.wait()  # a join that is interrupted takes the thread for finished (Python 3.11)
+    except BaseException:
+        stopped.set()
+        done.wait()
+        raise
+    if errors:
+        raise errors[0]
+    return results[0]
+
+
+class _Shared:
+    """Settings of cuDNN that several computations want at once: the first sets them, the last puts them back."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._users = 0
+        self._tf32 = False
+        self._flags = contextlib.ExitStack()
+
+    @contextlib.contextmanager
+    def __call__(self, tf32: bool) -> Iterator[None]:
+        with self._changed:
+            while self._users and self._tf32 != tf32:  # those with the other setting end first
+                self._changed.wait()
+            if not self._users:
+                self._tf32 = tf32
+                flags = torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=tf32)
+                self._flags.enter_context(flags)
+            self._users += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._users -= 1
+                if not self._users:
+                    self._flags.close()
+                    self._changed.notify_all()
+
+
+reproducible = _Shared()
+"""Context ``reproducible(tf32)``: deterministic algorithms of cuDNN, with or without TF32; it may overlap."""

@@ -40,7 +40,6 @@ from volengine.core.boxes import Box, Index3
 from volengine.core.errors import InputError
 from volengine.core.lattice import Lattice, PatchIndex
 from volengine.nets.predictor import Predictor
-from volengine.nets.threads import settle_threads, torch_threads
 from volengine.nets.tta import View
 from volengine.ops.blend import Shares
 from volengine.ops.patches import PatchReader
@@ -101,6 +100,8 @@ def predict_patches(
     """
     import torch
 
+    from volengine.nets.threads import set_own_threads
+
     if before is None:
         sums = torch.zeros((predictor.channels, *region.shape), dtype=torch.int32, device=predictor.device)
     else:
@@ -115,7 +116,7 @@ def predict_patches(
                 for batch in batches:
                     lane.run(batch)
             else:
-                with ThreadPoolExecutor(lanes, "patches", settle_threads, (1,)) as pool:
+                with ThreadPoolExecutor(lanes, "patches", set_own_threads, (1,)) as pool:
                     for _ in pool.map(lane.run, batches):
                         pass
             lane.check()
@@ -126,10 +127,12 @@ def predict_patches(
 @contextlib.contextmanager
 def _one_thread_each(device: torch.device) -> Iterator[int]:
     """Context in which a CPU computes every convolution in one thread; yields PyTorch's number of threads (GPU: 1)."""
+    from volengine.nets.threads import own_threads
+
     if device.type != "cpu":
         yield 1
         return
-    with torch_threads(1) as before:
+    with own_threads(1) as before:
         yield before
 
 

@@ -2,11 +2,17 @@
 
 ==============  ===========================================================================================
 ``none``        the values themselves, as float32
-``per_slice``   (x - mean) / (std + 1e-6) with mean and standard deviation of the whole z slice (Ais)
-``per_patch``   (x - mean) / (std + 1e-6) of the network's whole input: the patch with its context
-``volume``      (x - mean) / (std + 1e-6) of the whole volume
-``global_mad``  (x - mean) / (1.4826 MAD + 1e-7) of a sample of the volume (Ais); MAD: median of |x - median|
+``per_slice``   (x - mean) / (std + 1e-6 std of the volume) with mean and std of the whole z slice
+``per_patch``   (x - mean) / std of the network's whole input: the patch with its context
+``volume``      (x - mean) / std of the whole volume
+``global_mad``  (x - mean) / (1.4826 MAD) of a sample of the volume (Ais); MAD: median of |x - median|
 ==============  ===========================================================================================
+
+None of them depends on the unit of the grey values: a tomogram that is multiplied by 1e-9 gives the same input of the
+network. Where all voxels are equal, the result is 0. (In ``per_slice``, slices with almost nothing in them are not
+blown up: 1e-6 of the volume's standard deviation is added.) Ais adds a fixed number to the divisor instead, 1e-6 or
+for ``global_mad`` 1e-7, and so gives volumes of tiny grey values too little contrast; ``--compat ais`` does as Ais
+does, see :data:`AIS_EPSILON`.
 
 Standard deviations are those of the population (divided by n). Statistics are computed in an order that does not depend
 on blocks. A slice is divided into cells of :data:`CELL` voxels from the volume's origin. Each cell of each slice yields
@@ -35,8 +41,13 @@ from volengine.core.errors import InputError
 
 Normalisation = Literal["none", "per_slice", "per_patch", "volume", "global_mad"]
 
-EPSILON = 1e-6
+SLICE_FLOOR = 1e-6
+"""Share of the volume's standard deviation that is added to that of each slice."""
+AIS_EPSILON: dict[Normalisation, float] = {"per_slice": 1e-6, "per_patch": 1e-6, "volume": 1e-6, "global_mad": 1e-7}
+"""What Ais adds to the divisor of each normalisation."""
 MAD_SLICES = 32
+CONSTANT = {"f": 2.0**-24, "d": 2.0**-48}
+"""By the type of the arithmetic: the largest ratio of standard deviation to mean that is an error of rounding."""
 CELL = 512
 """Side of the square cells in which a slice's statistics are added up, voxels."""
 
@@ -60,7 +71,7 @@ def slice_moments(slab: NDArray[np.generic]) -> NDArray[np.float64]:
     out = np.empty((nz, len(rows) * len(columns), 3))
     for z in range(nz):
         for k, (y, x) in enumerate((y, x) for y in rows for x in columns):
-            cell = np.ascontiguousarray(slab[z, y, x], dtype=np.float64).ravel()
+            cell = slab[z, y, x].astype(np.float64).ravel()  # a copy: it is changed below
             total = cell.sum()
             cell -= total / cell.size
             out[z, k] = cell.size, total, np.dot(cell, cell)
@@ -97,7 +108,7 @@ def mad_sample(slab: NDArray[np.generic], box: Box, shape: Index3) -> NDArray[np
 
 
 def mad_statistics(samples: Iterable[NDArray[np.float32]]) -> tuple[float, float]:
-    """Compute centre and scale of ``global_mad``: the mean, and 1.4826 times the median absolute deviation + 1e-7.
+    """Compute centre and scale of ``global_mad``: the mean, and 1.4826 times the median absolute deviation.
 
     This is the method of Ais 1.2 (``core/normalization``). With the factor 1.4826 the scale of a normal distribution is
     its standard deviation.
@@ -118,7 +129,23 @@ def mad_statistics(samples: Iterable[NDArray[np.float32]]) -> tuple[float, float
     centre = float(values.mean(dtype=np.float64))
     values -= np.median(values)
     np.abs(values, out=values)
-    return centre, float(1.4826 * np.median(values, overwrite_input=True)) + 1e-7
+    return centre, float(1.4826 * np.median(values, overwrite_input=True))
+
+
+def check_mad(centre: float, scale: float, where: str) -> None:
+    """Refuse statistics of ``global_mad`` by which nothing can be divided.
+
+    Raises
+    ------
+    InputError
+        More than half of the voxels of the sample are equal, so the median absolute deviation is 0.
+    """
+    if not scale > CONSTANT["f"] * abs(centre):
+        raise InputError(
+            f"{where}: the median absolute deviation is {scale / 1.4826:g} (mean {centre:g}), because more than half "
+            "of the voxels are equal; such a volume has no normalisation global_mad. Cut away what is empty, or use a "
+            "model with another normalisation."
+        )
 
 
 @dataclass(frozen=True)
@@ -174,13 +201,21 @@ def _merge(parts: NDArray[np.float64]) -> tuple[float, float, float]:
     return count, mean, squares
 
 
+def slice_scale(std: NDArray[np.float64], whole: float) -> NDArray[np.float64]:
+    """The divisors of ``per_slice``: the standard deviations of the slices and a small share of the volume's."""
+    return std + SLICE_FLOOR * whole
+
+
 def standardise(
     values: NDArray[np.generic],
     mean: NDArray[np.float64] | float,
     std: NDArray[np.float64] | float,
     out: NDArray[np.float32],
+    epsilon: float = 0.0,
 ) -> None:
-    """Write ``(values - mean) / (std + 1e-6)`` to ``out``, computed in float32.
+    """Write ``(values - mean) / (std + epsilon)`` to ``out``.
+
+    It is computed in float32, or in float64 if the voxels have more than float32 can hold.
 
     Parameters
     ----------
@@ -190,17 +225,25 @@ def standardise(
         Numbers, or arrays with one number per slice, (z,).
     out
         float32, of the shape of ``values``.
+    epsilon
+        0: the result does not depend on the unit of the values. It is 0 where ``std`` is not larger than the rounding
+        error of ``mean``, because then all values are equal. Otherwise a number that is added, see :data:`AIS_EPSILON`.
     """
-    shift, scale = np.asarray(mean, np.float32), np.asarray(std, np.float64) + EPSILON
+    kind = np.result_type(values.dtype, np.float32)
+    shift, scale = np.asarray(mean, kind), np.asarray(std, np.float64) + epsilon
+    if not epsilon:
+        scale = np.where(scale > CONSTANT[kind.char] * np.abs(mean), scale, np.inf)
+    divisor = scale.astype(np.float32)
+    divisor = np.where(divisor > 0, divisor, np.float32(np.inf))
     wide = (slice(None), None, None) if shift.ndim else ()
-    np.subtract(values, shift[wide], out=out, dtype=np.float32, casting="unsafe")
-    np.divide(out, scale.astype(np.float32)[wide], out=out)
+    np.subtract(values, shift[wide], out=out, dtype=kind, casting="unsafe")
+    np.divide(out, divisor[wide], out=out)
 
 
-def standardise_itself(values: NDArray[np.float32]) -> None:
-    """Standardise an array in place with its own mean and (population) standard deviation."""
+def standardise_itself(values: NDArray[np.float32], epsilon: float = 0.0) -> None:
+    """Standardise an array in place with its own mean and (population) standard deviation; see :func:`standardise`."""
     deviations = values.astype(np.float64)
     mean = deviations.mean()
     deviations -= mean
     flat = deviations.ravel()
-    standardise(values, float(mean), sqrt(float(np.dot(flat, flat)) / flat.size), values)
+    standardise(values, float(mean), sqrt(float(np.dot(flat, flat)) / flat.size), values, epsilon)

@@ -47,9 +47,10 @@ class PatchReader:
         See :mod:`volengine.ops.normalise`.
     mean, std
         ``volume`` and ``global_mad``: two numbers. ``per_slice``: arrays with one number per slice of the *volume*.
-        :data:`~volengine.ops.normalise.EPSILON` is added to ``std``.
     inverted
         Negate the normalised voxels, as if the contrast of the volume were inverted.
+    epsilon
+        Number that is added to ``std``, see :func:`~volengine.ops.normalise.standardise`.
     """
 
     image: NDArray[np.generic]
@@ -60,6 +61,7 @@ class PatchReader:
     mean: NDArray[np.float64] | float = 0.0
     std: NDArray[np.float64] | float = 1.0
     inverted: bool = False
+    epsilon: float = 0.0
 
     def fill(self, want: Box, out: NDArray[np.float32]) -> None:
         """Write the normalised voxels of the box ``want`` to ``out``.
@@ -92,14 +94,14 @@ class PatchReader:
 
     def _normalise(self, raw: NDArray[np.generic], want: Box, out: NDArray[np.float32]) -> None:
         if self.normalisation in ("volume", "global_mad"):
-            standardise(raw, self.mean, self.std, out)
+            standardise(raw, self.mean, self.std, out, self.epsilon)
         elif self.normalisation == "per_slice":
             at = source_index(want.start[0], want.stop[0], self.shape[0], self.edges[0])
-            standardise(raw, np.asarray(self.mean)[at], np.asarray(self.std)[at], out)
+            standardise(raw, np.asarray(self.mean)[at], np.asarray(self.std)[at], out, self.epsilon)
         else:
             out[...] = raw
             if self.normalisation == "per_patch":
-                standardise_itself(out)
+                standardise_itself(out, self.epsilon)
         if self.inverted:
             np.negative(out, out=out)
 

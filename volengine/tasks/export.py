@@ -15,6 +15,7 @@ from volengine.core.errors import InputError
 from volengine.core.paths import PathLike, path_text
 from volengine.core.recipe import Recipe
 from volengine.core.volume import Volume
+from volengine.io.identity import check_unchanged
 from volengine.io.names import MRC_SUFFIXES, Source, suffix_of
 from volengine.io.open import OpenVolume, open_source, open_volume
 
@@ -80,6 +81,8 @@ def export(source: PathLike, out: PathLike, recipe: ExportRecipe | None = None, 
     ------
     InputError
         ``out`` exists (without ``overwrite``) or has another suffix, or no MRC mode holds the values.
+    ChangedError
+        The source is replaced while it is read.
 
     Examples
     --------
@@ -162,6 +165,7 @@ def _slabs(volume: Volume, data: Source, progress: bool) -> Iterator[NDArray[Any
             slab = data.read(box)
             yield slab
             bar.update(slab.nbytes)
+    check_unchanged(volume)  # the file appears only if all slabs are of one state of the source
 
 
 def _value_range(volume: Volume, data: Source) -> tuple[float, float] | None:

@@ -145,7 +145,7 @@ def _store(path: str) -> dict[str, Any]:
     facts: dict[str, Any] = {"store": path}
     groups = list_groups(path)
     main = groups[0].group if groups else ""
-    facts |= _volume(open_volume(path, group=main))
+    facts |= _volume(open_volume(path, group=main, identity="metadata"))
     for group in groups:
         label = group.group or "image"
         facts[f"levels of {label}"] = [

@@ -137,9 +137,11 @@ def run(
     return report.check() if check else report
 
 
-def request(source: str, out: str, recipe: RunRecipe) -> Request[Volume, RunRecipe, str]:
+def request(source: str, out: str, recipe: RunRecipe, options: RunOptions) -> Request[Volume, RunRecipe, str]:
     """Open a tomogram (metadata only), for the planner."""
-    volume = open_volume(source, voxel_size=recipe.convert.voxel_size, name=recipe.convert.name)
+    volume = open_volume(
+        source, voxel_size=recipe.convert.voxel_size, name=recipe.convert.name, identity=options.identity
+    )
     return Request(volume.name, volume, recipe, out)
 
 

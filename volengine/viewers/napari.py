@@ -138,7 +138,8 @@ def _images(path: str) -> list[tuple[OpenVolume, str]]:
             log.warning("%s %s is not finished, and not shown.", path, info.group)
             continue
         for channel in range(info.channels):
-            volume = open_volume(path, group=info.group, channel=channel if info.channels > 1 else None)
+            chosen = channel if info.channels > 1 else None
+            volume = open_volume(path, group=info.group, channel=chosen, identity="metadata")
             tomogram, feature = _names(volume)
             group = feature_named(info.group.removeprefix("labels/"))
             words = [tomogram, "labels" * info.group.startswith("labels/"), group or feature]
@@ -254,7 +255,7 @@ def _sources(folder: Path, name: str) -> list[OpenVolume]:
             read = (source["volume"] for stage in data["stages"] for source in stage["arrays"].values())
             for volume in map(Volume.from_json, read):
                 if volume.kind == "intensity" and volume.name == name and Path(volume.url).exists():
-                    return [open_volume(volume.url, name=name)]
+                    return [open_volume(volume.url, name=name, identity="metadata")]
     return []
 
 

@@ -163,10 +163,11 @@ def test_arrays_of_others_are_read_and_their_damage_is_named(tmp_path, name, sha
     unit = shards or (4, 8, 8)
     array[tuple(slice(n, 2 * n) for n in unit)] = 7
     np.testing.assert_array_equal(source.read(box), array[box.slices])  # what is not there has the fill value
-    _put(store, key, b"torn")
-    with pytest.raises(DamagedError) as caught:
-        source.read(box)
-    assert caught.value.keys == (key,)
+    for damage in (b"", b"torn"):
+        _put(store, key, damage)
+        with pytest.raises(DamagedError) as caught:
+            source.read(box)
+        assert caught.value.keys == (key,)
     assert caught.value.url == url
     found = deep_check(url, "")
     assert set(found.damaged) == {key}

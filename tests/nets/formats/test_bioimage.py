@@ -192,7 +192,7 @@ def test_without_the_extra_the_error_names_it(monkeypatch: pytest.MonkeyPatch) -
 
 def test_the_steps_of_each_normalisation() -> None:
     flat, deep = (made(kind, normalisation="per_patch")[1] for kind in ("slices", "volume"))
-    assert preprocessing(flat)[0][0]["kwargs"] == {"axes": ["channel", "y", "x"], "eps": 1e-6}
+    assert preprocessing(flat)[0][0]["kwargs"] == {"axes": ["channel", "y", "x"], "eps": 1e-12}
     assert preprocessing(deep)[0][0]["kwargs"]["axes"] == ["z", "y", "x"]
     assert preprocessing(deep.with_(normalisation="per_slice"))[0][0]["kwargs"]["axes"] == ["y", "x"]
     assert preprocessing(flat.with_(normalisation="none")) == ([], ())

@@ -30,3 +30,54 @@ def test_numbers_with_an_exponent_are_numbers(tmp_path: Path) -> None:
     path = tmp_path / "r.yaml"
     path.write_text("a: [1e9, 1.0e9, -2.5E-3, .5e1, 1.e+2]\nb: '1e9'\nc: 1e9x\nd: e9\n")
     assert read_yaml(path) == {"a": [1e9, 1e9, -2.5e-3, 5.0, 100.0], "b": "1e9", "c": "1e9x", "d": "e9"}
+
+
+def test_numbers_are_those_of_yaml_1_2(tmp_path: Path) -> None:
+    """YAML 1.1 reads ``1:2:3`` as 3723 and ``012`` as 10, without a word."""
+    path = tmp_path / "r.yaml"
+    path.write_text("a: [1:2:3, 1:30.5, 012, 0o17, 0x1F, 1_000, -3, +4, 0, .inf, -.5, 1.]\n")
+    texts, numbers = ["1:2:3", "1:30.5", "012"], [15, 31, 1000, -3, 4, 0, float("inf"), -0.5, 1.0]
+    assert read_yaml(path) == {"a": [*texts, *numbers]}
+    assert [type(v) for v in read_yaml(path)["a"][3:9]] == [int] * 6
+
+
+def laughs() -> str:
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
+    lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 12)]
+    return "\n".join(lines)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a: " + "[" * 6000, "nested more than 50 levels"),
+        ("a: " + "{b: " * 6000, "nested more than 50 levels"),
+        ("- " * 3000 + "1", "nested more than 50 levels"),
+        (laughs(), "anchors stand for more than"),
+        ("a: &a [*a]", "anchors stand for more than"),
+        ("a: &a {b: *a}", "anchors stand for more than"),
+        ("a: " + "9" * 5000, "cannot be read"),
+        ("a: 1e400", "larger than any number"),
+        ("a: 2026-13-45", "cannot be read"),
+        ("a: !!int '1:2:3'", "cannot be read"),
+        ("? [a]\n: 1", "no valid YAML"),
+        ("a: !!python/object/apply:os.system [id]", "no valid YAML"),
+        ("a: *b", "no valid YAML"),
+        ("", "names and values"),
+    ],
+)
+def test_files_that_want_to_harm_are_one_error(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "r.yaml"
+    path.write_text(text)
+    with pytest.raises(FormatError, match=message):
+        read_yaml(path)
+
+
+def test_encodings(tmp_path: Path) -> None:
+    path = tmp_path / "r.yaml"
+    path.write_bytes("\ufeffa: é".encode())
+    assert read_yaml(path) == {"a": "é"}
+    for coded in ("a: é".encode("latin-1"), "a: 1".encode("utf-16"), bytes(16 * 2**20 + 1)):
+        path.write_bytes(coded)
+        with pytest.raises(FormatError):
+            read_yaml(path)

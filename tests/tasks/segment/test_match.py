@@ -153,7 +153,7 @@ def as_ais(path, volume, size, per_slice):
     wanted = (len(image), *(int(np.round(n * size / 10)) for n in image.shape[1:]))
     seen = resize(image, wanted, anti_aliasing=True)
     if per_slice:
-        seen = (seen - seen.mean((1, 2), keepdims=True)) / (seen.std((1, 2), keepdims=True) + 1e-6)
+        seen = (seen - seen.mean((1, 2), keepdims=True)) / seen.std((1, 2), keepdims=True)
     else:
         seen = (seen - centre) / scale
     pads = [(-n % 32) + 64 for n in wanted[1:]]

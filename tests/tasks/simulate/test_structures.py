@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import mrcfile
 import numpy as np
 import pytest
 
-from volengine.core.errors import MissingError
+from volengine.core.errors import ChangedError, MissingError
 from volengine.sim.recipe.filaments import FilamentsRecipe
 from volengine.sim.recipe.particles import SpeciesRecipe
 from volengine.sim.recipe.specimen import SpecimenRecipe
@@ -122,3 +123,22 @@ def test_a_dimer_that_lies_across_is_turned_along(tmp_path: Path) -> None:
     across = unit(tmp_path, "microtubule", (-4, -2, 60), (80, 30, 40))
     np.testing.assert_allclose(np.ptp(across, axis=0), (40, 30, 80), atol=6)
     np.testing.assert_allclose(across.mean(axis=0), 0, atol=3)
+
+
+def test_a_structure_that_is_replaced_is_another_one_and_refused_where_it_was_planned(tmp_path, monkeypatch):
+    """Also in one process, which remembers templates and digests."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    path = tmp_path / "a.pdb"
+    atom = "ATOM      1  CA  ALA A   1      {:6.3f}   0.000   0.000  1.00  0.00           C  \n"
+    path.write_text(atom.format(1.0) + atom.format(5.0).replace("      1", "      2"))
+    species, recipe = SpeciesRecipe(structure="a.pdb"), SpecimenRecipe(voxel_size=12.0)
+    before = structure_file("a.pdb", str(tmp_path))
+    templates_of(species, before, recipe)
+    path.write_text(atom.format(2.0) + atom.format(5.0).replace("      1", "      2"))
+    now = structure_file("a.pdb", str(tmp_path))
+    assert now.digest != before.digest
+    assert now.digest == hashlib.sha256(path.read_bytes()).hexdigest()[:20]
+    templates_of(species, now, recipe)
+    path.write_text(atom.format(3.0))
+    with pytest.raises(ChangedError, match=r"a\.pdb has changed since"):
+        templates_of(species, now, recipe.with_(voxel_size=13.0))

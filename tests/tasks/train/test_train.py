@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -20,12 +21,13 @@ from hypothesis import strategies as st
 from places import DATA
 
 from volengine.core.boxes import Box
-from volengine.core.errors import FormatError, InputError
+from volengine.core.errors import ChangedError, FormatError, InputError
 from volengine.core.picks import Picks
 from volengine.io.open import open_volume
 from volengine.io.picks import write_picks
 from volengine.nets.checkpoint import load_facts, load_model
 from volengine.nets.training.fit.fit import Fit
+from volengine.tasks.train.data import TrainingData
 from volengine.tasks.train.labels import LabelFiles, LabelPoints
 from volengine.tasks.train.recipe import TrainRecipe
 from volengine.tasks.train.samples import TrainSample
@@ -166,6 +168,7 @@ def test_training_sees_its_part_and_validation_the_rest(
     settings_ = recipe(case, sample=sample, patch=patch, context=context, normalisation="none")
     patches = Patches(settings_.samples[0], settings_.rules())
     drawn = [patches.draw(np.random.default_rng(s)) for s in range(300)]
+    (training,) = patches.training
     trained = seen_boxes(patches, drawn)
     held = seen_boxes(patches, patches.validation())
     low = np.array(patches.region.start)
@@ -179,8 +182,8 @@ def test_training_sees_its_part_and_validation_the_rest(
     assert all(labels.shape == (1, *patch) for _, labels in drawn)
     for axis in range(3):  # every place that is allowed is reached
         first, last = trained[:, 0, axis], trained[:, 1, axis]
-        assert first.min() == patches.training.start[axis] - (context // 2 if axis == 0 and low[0] > 0 else 0)
-        assert last.max() >= patches.training.stop[axis] - 2
+        assert first.min() == training.start[axis] - (context // 2 if axis == 0 and low[0] > 0 else 0)
+        assert last.max() >= training.stop[axis] - 2
 
 
 def test_validation_covers_the_held_out_slab(case: dict[str, str]) -> None:
@@ -223,17 +226,17 @@ def test_patches_are_normalised_as_the_recipe_says(case: dict[str, str], kind: A
         whole = mrc.data.astype(np.float64)
     part = whole[4:12, 3:11, 5:13]
     if kind == "volume":
-        want = (part - whole.mean()) / (whole.std() + 1e-6)
+        want = (part - whole.mean()) / whole.std()
     elif kind == "per_slice":
         mean, std = whole.mean((1, 2))[4:12, None, None], whole.std((1, 2))[4:12, None, None]
-        want = (part - mean) / (std + 1e-6)
+        want = (part - mean) / std
     elif kind == "per_patch":
-        want = (part - part.mean()) / (part.std() + 1e-6)
+        want = (part - part.mean()) / part.std()
     elif kind == "global_mad":
         y, x = (min(int(0.2 * n), 64) for n in whole.shape[1:])
         chosen = np.linspace(0, len(whole) - 1, min(32, len(whole))).astype(int)
         seen = whole[chosen, y:-y, x:-x]
-        want = (part - seen.mean()) / (1.4826 * np.median(np.abs(seen - np.median(seen))) + 1e-7)
+        want = (part - seen.mean()) / (1.4826 * np.median(np.abs(seen - np.median(seen))))
     else:
         want = part
     np.testing.assert_allclose(patches.cut((4, 3, 5))[0], want, rtol=1e-4, atol=1e-5)
@@ -471,3 +474,86 @@ def test_the_real_lattice_is_learnt(tmp_path: Path) -> None:
     # 4 % of the slab is lattice: calling all of it lattice has a Dice of 0.07. Particles at the tomogram's rim that
     # nobody annotated count as background here.
     assert history[-1]["validation_dice"] > 0.25
+
+
+# -- what was read -------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+@pytest.mark.usefixtures("own_cache")
+def test_a_training_whose_labels_were_corrected_is_not_the_same(tmp_path: Path, case: dict[str, str]) -> None:
+    """Of the same name, size and recipe: the old network was returned in silence."""
+    out = tmp_path / "model.safetensors"
+    first = train(recipe(case), str(out), progress=False)
+    kept, before = out.read_bytes(), Path(case["labels"]).read_bytes()
+    assert numbers(train(recipe(case), str(out), progress=False)) == numbers(first)  # the same training, finished
+    with mrcfile.open(case["labels"]) as mrc:
+        labels = mrc.data.copy()
+    write_again(case["labels"], 1 - labels)
+    with pytest.raises(InputError, match=r"other data: .*labels\.mrc changed") as error:
+        train(recipe(case), str(out), progress=False)
+    assert "image.mrc" not in str(error.value)
+    assert out.read_bytes() == kept
+    Path(case["labels"]).write_bytes(before)  # as it was: time and inode do not matter
+    assert numbers(train(recipe(case), str(out), progress=False)) == numbers(first)
+    history = load_facts(out).history[-1]
+    assert set(history["data"]) == {case["image"], case["labels"]}
+
+
+def write_again(path: str, array: np.ndarray) -> None:
+    with mrcfile.new(path, data=array, overwrite=True) as mrc:
+        mrc.voxel_size = 10.0
+
+
+@pytest.mark.usefixtures("own_cache")
+@pytest.mark.parametrize("kind", ["image", "labels", "points", "targets", "boxes", "start"])
+def test_every_file_of_a_training_counts(tmp_path: Path, case: dict[str, str], kind: str) -> None:
+    picks = tmp_path / "points.csv"
+    write_picks(picks, Picks([[3, 10, 12], [8, 30, 5]], voxel_size=(10, 10, 10), shape=SHAPE))
+    start = tmp_path / "start.safetensors"
+    start.write_bytes(b"a model")
+    boxes = {"boxes": str(picks)}
+    sample: dict[str, Any] = {
+        "points": {"labels": (), "points": (str(picks),), "radius_nm": (2.0,)},
+        "targets": {"labels": (), "targets": (case["index"],)},
+        "boxes": boxes,
+    }.get(kind, {})
+    changes = {"loss": "l2"} if kind == "targets" else {"start": str(start)} if kind == "start" else {}
+    made = recipe(case, sample=sample, **changes)
+    before = TrainingData.of(made)
+    before.check()
+    assert TrainingData.of(made).to_json() == before.to_json()
+    changed = {"image": case["image"], "labels": case["labels"], "targets": case["index"], "start": str(start)}
+    path = Path(changed.get(kind, str(picks)))
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(ChangedError, match=re.escape(path.name)):
+        before.check()
+    now = TrainingData.of(made).to_json()
+    assert [name for name, value in before.to_json().items() if now[name] != value] == [str(path)]
+
+
+@pytest.mark.usefixtures("own_cache")
+def test_a_training_ends_if_its_labels_are_replaced_under_it(
+    tmp_path: Path, case: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "model.safetensors"
+    save = Fit._save
+
+    def replaced_after_the_first_epoch(self: Fit) -> None:
+        save(self)
+        with mrcfile.open(case["labels"]) as mrc:
+            labels = mrc.data.copy()
+        write_again(case["labels"], 1 - labels)
+
+    monkeypatch.setattr(Fit, "_save", replaced_after_the_first_epoch)
+    with pytest.raises(ChangedError, match=r"labels\.mrc has changed"):
+        train(recipe(case), str(out), progress=False)
+    monkeypatch.setattr(Fit, "_save", save)
+    with pytest.raises(InputError, match=r"other data: .*labels\.mrc changed"):
+        train(recipe(case), str(out), progress=False)

@@ -39,6 +39,9 @@ from volengine.io.rawfile import RawLayout
 Compression = Literal["", "gzip", "bz2"]
 
 EXT_TYPES = ("CCP4", "MRCO", "SERI", "AGAR", "FEI1", "FEI2", "HDF5")
+PIECE = 2**20
+"""Bytes of an extended header that are read at once."""
+
 DAMAGED = (EOFError, gzip.BadGzipFile, zlib.error, OSError, ValueError)
 """Errors that the decompressors raise on a damaged stream."""
 
@@ -338,7 +341,7 @@ def _extended(path: str, record: Any, stream: IO[bytes]) -> tuple[int, str, byte
     count = int(record["nsymbt"])
     if count < 0:
         raise FormatError(f"{path}: its extended header would have {count} bytes (nsymbt); the header is damaged.")
-    content = stream.read(count)
+    content = _read(stream, count)
     if len(content) < count:
         raise FormatError(
             f"{path}: truncated within the extended header: {len(content)} of {count} bytes are there. "
@@ -346,6 +349,15 @@ def _extended(path: str, record: Any, stream: IO[bytes]) -> tuple[int, str, byte
         )
     kind = record["exttyp"].decode("latin-1").strip(" \0")
     return rules.HEADER_BYTES + count, (kind if kind in EXT_TYPES else "legacy") if count else "", content
+
+
+def _read(stream: IO[bytes], count: int) -> bytes:
+    """Read so many bytes, or fewer if the stream ends; memory follows what is there, not what is announced."""
+    pieces, left = [], count
+    while left and (piece := stream.read(min(left, PIECE))):
+        pieces.append(piece)
+        left -= len(piece)
+    return b"".join(pieces)
 
 
 def _check_length(path: str, layout: RawLayout, file_bytes: int, dtype: np.dtype[Any]) -> tuple[str, ...]:

@@ -183,7 +183,13 @@ def decompress(path: PathLike, target: PathLike) -> Path:
         Path(name).open("rb") as packed,
         open_stream(packed, compression) as stream,
     ):
+        most = _announced(name)
         while chunk := _read_chunk(stream, name, compression, total):
+            if out.tell() > most:
+                raise FormatError(
+                    f"{name}: unpacks to more than {most} bytes, far more than its header announces; it is damaged, or "
+                    "made to fill the disk."
+                )
             out.write(chunk)
     try:
         read_header(final)
@@ -191,6 +197,12 @@ def decompress(path: PathLike, target: PathLike) -> Path:
         final.unlink()
         raise FormatError(str(error).replace(str(final), f"{name} (unpacked)")) from error
     return final
+
+
+def _announced(name: str) -> int:
+    """Return the most bytes that a compressed file may unpack to: those that its header announces, twice and a MiB."""
+    layout = read_header(name).layout
+    return 2 * (layout.offset + layout.nbytes) + 2**20
 
 
 def _read_chunk(stream: IO[bytes], name: str, compression: str, total: int) -> bytes:

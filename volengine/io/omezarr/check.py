@@ -13,6 +13,8 @@ corner), with those of the finer one. Other voxels are not read, so damage betwe
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import pairwise
 from typing import Any
 
@@ -158,6 +160,19 @@ def check_image(url: str, group: str = "", *, channel: int | None = None, voxel_
     return findings
 
 
+@contextmanager
+def _quiet(name: str) -> Iterator[None]:
+    """Context in which a library logs errors only."""
+    log = logging.getLogger(name)
+    before = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        log.setLevel(before)
+
+
+@_quiet("ome_zarr")
 def _second_reader(levels: list[Volume]) -> list[str]:
     """Compare with what ``ome_zarr`` reads; it cannot read stores in memory, which are skipped."""
     first = levels[0]
@@ -171,7 +186,6 @@ def _second_reader(levels: list[Volume]) -> list[str]:
     group = first.path.rpartition("/")[0]
     root = local_path(first.url)
     where = "/".join(part for part in (str(root) if root is not None else first.url, group) if part)
-    logging.getLogger("ome_zarr").setLevel(logging.ERROR)
     location = parse_url(where)
     # the nodes of a label image may begin with the image that it belongs to
     nodes = [node for node in Reader(location)() if node.zarr == location] if location is not None else []

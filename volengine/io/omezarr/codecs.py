@@ -9,7 +9,7 @@ The choices of ``auto`` were measured on real tomograms, label volumes and predi
 table is in ``docs/formats-omezarr.md``). Tomograms are mostly noise and hardly shrink, so the fastest codec with any
 gain is used for them. Labels and predictions shrink well with a cheap zstd.
 
-:func:`use_fast_codecs` lets the Rust package ``zarrs`` encode and decode whole shards, if it is installed.
+:func:`use_fast_codecs` lets the Rust package ``zarrs`` encode whole shards, if it is installed.
 """
 
 from __future__ import annotations
@@ -126,22 +126,22 @@ def compressors(name: str, dtype: str, *, kind: Kind = "intensity", zarr_format:
 
 
 def use_fast_codecs(*, threads: int = 1) -> None:
-    """Let ``zarrs`` encode and decode the arrays that this package opens in this process, in local stores.
+    """Let ``zarrs`` encode what this package writes in this process to local stores.
 
-    Arrays that other code opens, and arrays in memory and in remote stores, keep zarr-python's own pipeline. The engine
-    calls this in every process that runs units, if ``zarrs`` is installed. The process must not fork afterwards,
-    because the threads of ``zarrs`` do not survive a fork; use spawn or forkserver.
+    What other code writes, and arrays in memory and in remote stores, are encoded by zarr-python. The engine calls this
+    in every process that runs units, if ``zarrs`` is installed. The process must not fork afterwards, because the
+    threads of ``zarrs`` do not survive a fork; use spawn or forkserver.
 
     Parameters
     ----------
     threads
-        Number of threads of this process that encode and decode. One per worker process leaves the machine's cores to
-        the workers.
+        Number of threads of this process that encode. One per worker process leaves the machine's cores to the workers.
 
     Notes
     -----
-    ``zarrs`` writes a shard in place, whereas zarr-python writes a temporary file and renames it. So a killed process
-    can leave an incomplete shard, which raises an error when it is read; the unit is run again.
+    ``zarrs`` writes objects in place, so it is given a private place, from where they are renamed
+    (:mod:`volengine.io.omezarr.objects`). It is not used for reading, where it tests no checksums of chunks of a shard
+    that is read in part (:mod:`volengine.io.omezarr.direct`).
 
     Raises
     ------
@@ -175,7 +175,7 @@ def fast_codecs_in_use() -> bool:
 
 @contextmanager
 def pipeline() -> Iterator[None]:
-    """Open arrays in this block to give them the codec pipeline that was chosen for this process.
+    """Open arrays in this block to give them the codec pipeline that was chosen for writing in this process.
 
     One thread at a time may be inside, because zarr's settings belong to the whole process.
     """

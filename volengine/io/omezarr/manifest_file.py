@@ -133,7 +133,7 @@ def _parsed(text: bytes, where: str) -> Manifest:
         return Manifest(objects, dict(data["facts"]))
     except FormatError:
         raise
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise FormatError(
             f"{where}: the list of the array's objects is damaged ({error}). Make the store again, or copy it again."
         ) from error

@@ -189,8 +189,10 @@ def display_of(
     attributes: Mapping[str, Any], channel: int = 0
 ) -> tuple[tuple[int, int, int] | None, tuple[float, float] | None]:
     """Return colour (red, green, blue, 0 to 255) and display range of a channel; ``None`` if they are not stated."""
-    channels = (ome_part(attributes).get("omero") or {}).get("channels") or ()
-    entry = channels[channel] if channel < len(channels) and isinstance(channels[channel], Mapping) else {}
+    block = ome_part(attributes).get("omero")
+    channels = block.get("channels") if isinstance(block, Mapping) else None
+    known = isinstance(channels, list) and channel < len(channels) and isinstance(channels[channel], Mapping)
+    entry: Mapping[str, Any] = channels[channel] if isinstance(channels, list) and known else {}
     colour, window = str(entry.get("color") or ""), entry.get("window") or {}
     try:
         low, high = float(window["start"]), float(window["end"])
@@ -217,6 +219,16 @@ def parse_multiscale(attributes: Mapping[str, Any], where: str) -> Multiscale | 
     FormatError
         The metadata contradict each other, or their version is unknown.
     """
+    try:
+        return _parsed(attributes, where)
+    except FormatError:
+        raise
+    except (AttributeError, IndexError, KeyError, OverflowError, TypeError, ValueError) as error:
+        text = " ".join(str(error).split())[:200]
+        raise FormatError(f"{where}: the metadata 'multiscales' cannot be understood ({text}).") from error
+
+
+def _parsed(attributes: Mapping[str, Any], where: str) -> Multiscale | None:
     ome = ome_part(attributes)
     entries = ome.get("multiscales")
     if not entries:
@@ -243,8 +255,15 @@ def parse_multiscale(attributes: Mapping[str, Any], where: str) -> Multiscale | 
         datasets=datasets,
         is_label="image-label" in ome,
         channels=tuple(labels),
-        ours=dict(attributes.get("volengine") or {}),
+        ours=_ours(attributes),
     )
+
+
+def _ours(attributes: Mapping[str, Any]) -> Attributes:
+    ours = attributes.get("volengine")
+    if not isinstance(ours, Mapping):
+        return {}
+    return {**ours, "facts": dict(ours["facts"]) if isinstance(ours.get("facts"), Mapping) else {}}
 
 
 def _axes(entries: Any, where: str) -> tuple[str, tuple[str, ...]]:
@@ -292,6 +311,8 @@ def _transform(entries: Any, ndim: int, where: str) -> Transform:
 def _dataset(item: Mapping[str, Any], outer: Transform, ndim: int, where: str) -> Dataset:
     """Interpret a level; the image's own transformation is applied after that of the level."""
     path = str(item.get("path", ""))
+    if ".." in path.split("/"):
+        raise FormatError(f"{where}: the path {path!r} of a level leaves the store.")
     scale, translation = _transform(item.get("coordinateTransformations"), ndim, f"{where}, level {path!r}")
     if outer[0] is not None:
         translation = tuple(a * b for a, b in zip(translation, outer[0], strict=True))
@@ -328,6 +349,8 @@ def angstrom_geometry(
             raise InputError(f"{where}: axis {axis} has a scale of {scale:g} and {what}. {ask}")
         if not 0 < scale < float("inf"):
             raise InputError(f"{where}: axis {axis} has a scale of {scale:g} {unit}. {ask}")
+        if not abs(dataset.translation[at]) < float("inf"):
+            raise InputError(f"{where}: axis {axis} has a translation of {dataset.translation[at]:g} {unit}. {ask}")
         sizes[axis], origins[axis] = _tidy(scale * factor), _tidy(dataset.translation[at] * factor)
     z = sizes.get("z", sizes["x"])
     return (z, sizes["y"], sizes["x"]), (origins.get("z", 0.0), origins["y"], origins["x"])

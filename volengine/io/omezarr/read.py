@@ -21,6 +21,9 @@ from volengine.io.stores import exists, local_path, open_store, store_name
 
 DEFAULT_AXES = {2: "yx", 3: "zyx", 4: "czyx", 5: "tczyx"}
 
+DEEPEST = 12
+"""Depth of groups in groups below which no images are looked for: links may lead round in a circle."""
+
 
 @dataclass(frozen=True)
 class GroupInfo:
@@ -288,7 +291,7 @@ def _walk(url: str, path: str, node: Node) -> Iterator[GroupInfo]:
     image = _bare(node, where) if node.kind == "array" else parse_multiscale(node.attributes, where)
     if image is not None:
         yield _info(url, path, image, where)
-    if node.kind == "array":
+    if node.kind == "array" or path.count("/") >= DEEPEST:
         return
     levels = {dataset.path for dataset in image.datasets} if image is not None else set()
     for name in children(url, path):

@@ -27,7 +27,7 @@ from volengine.io.omezarr.manifest_file import Manifest, read_manifest
 from volengine.io.omezarr.nodes import read_node, short
 from volengine.io.omezarr.objects import PIECE, Stored, crc32c
 from volengine.io.omezarr.opening import memory_array, metadata_of, open_layout
-from volengine.io.stores import local_path, open_store, reached
+from volengine.io.stores import LASTING, local_path, open_store, reached
 
 MAX_CHUNKS = 2**20
 """Most chunks that one box may touch: each costs a call."""
@@ -122,15 +122,15 @@ class ArrayReader:
                 read_direct(self.folder, self.layout, start, stop)
                 return ""
             data = self._bytes(key)
+            if data == b"":
+                return "it is empty"
             if data is not None:
                 slices = tuple(slice(a, b) for a, b in zip(start, stop, strict=True))
                 memory_array(self.text, {key: data}, self.where)[slices]
         except VolengineError:
             raise
         except OSError as error:
-            if error.errno == errno.EIO:
-                return short(error)
-            raise self._unreadable(error) from error
+            return self._disk(error)
         except MemoryError:
             return "it does not fit into the memory"
         except Exception as error:
@@ -150,9 +150,7 @@ class ArrayReader:
         except FileNotFoundError:
             return "it is not there"
         except OSError as error:
-            if error.errno == errno.EIO:
-                return short(error)
-            raise self._unreadable(error) from error
+            return self._disk(error)
         if size != stored[0]:
             return f"it has {size} bytes, but {stored[0]} were written"
         return "" if found == stored[1] else f"its checksum is {found:08x}, but {stored[1]:08x} was written"
@@ -236,14 +234,22 @@ class ArrayReader:
                 "or store it with larger chunks."
             )
 
-    def _explained(self, start: Sequence[int], stop: Sequence[int], error: Exception) -> VolengineError:
-        """Find the objects of a box that cannot be decoded, each alone."""
+    def _explained(self, start: Sequence[int], stop: Sequence[int], error: Exception) -> Exception:
+        """Find the objects of a box that cannot be decoded, each alone.
+
+        Errors of network and disk that may pass stay what they are, so that the engine runs the unit again.
+        """
         cells = list(cells_of(start, stop, self.unit))
-        bad = {self.key(cell): reason for cell in cells if (reason := self.examine(cell))}
+        try:
+            bad = {self.key(cell): reason for cell in cells if (reason := self.examine(cell))}
+        except VolengineError as refused:
+            return refused if self.folder is not None else error
+        except OSError as passing:
+            return passing
         if bad:
             return self._damaged("cannot be decoded", bad)
         if isinstance(error, OSError):
-            return self._unreadable(error)
+            return error
         if isinstance(error, ChunkError) or self.folder is not None:
             return DamagedError(
                 f"{self.where}: voxels {tuple(start)} to {tuple(stop)} cannot be decoded ({_reason(error)}), although "
@@ -251,9 +257,7 @@ class ArrayReader:
                 self.url,
                 self.path,
             )
-        return MissingError(
-            f"{self.url} cannot be reached ({type(error).__name__}: {short(error)}). Read it again when it can be."
-        )
+        return error
 
     def _check_absent(self, keys: list[str]) -> None:
         """Refuse objects that are not there although the manifest lists them: zarr would read zeros."""
@@ -281,8 +285,13 @@ class ArrayReader:
             tuple(bad),
         )
 
-    def _unreadable(self, error: OSError) -> VolengineError:
-        return MissingError(f"{self.where} cannot be read: {short(error)}. Check the disk and the permissions.")
+    def _disk(self, error: OSError) -> str:
+        """Return what is wrong with an object that the disk cannot read; raise what says nothing about the object."""
+        if error.errno == errno.EIO:
+            return short(error)
+        if error.errno in LASTING:
+            raise MissingError(f"{self.where} cannot be read: {short(error)}. Check the permissions.") from error
+        raise error
 
 
 def _reason(error: BaseException) -> str:

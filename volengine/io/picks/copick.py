@@ -23,6 +23,8 @@ from typing import Any
 import numpy as np
 
 from volengine.core.errors import FormatError
+from volengine.core.flat import LIMIT
+from volengine.core.json_text import parse_json, shown
 from volengine.core.orientation import euler_to_matrix, matrix_to_euler
 from volengine.core.picks import Picks
 from volengine.io.picks import rows as r
@@ -40,24 +42,21 @@ def read(path: Path) -> r.Rows:
     FormatError
         It is no JSON, no file of picks, or has a damaged point; the message names the point.
     """
-    try:
-        data = json.loads(r.read_text(path))
-    except ValueError as error:
-        raise FormatError(f"{path} is no JSON: {error}") from None
+    data = parse_json(r.read_text(path), str(path))
     if not isinstance(data, dict) or not isinstance(data.get("points", 0) or [], list):
         raise FormatError(f"{path} is no file of picks by copick: it has no list 'points'.")
     if data.get("unit", "angstrom") != "angstrom":
-        raise FormatError(f"{path}: the unit of the locations is {data['unit']!r}; copick's is angstrom.")
+        raise FormatError(f"{path}: the unit of the locations is {shown(data['unit'])}; copick's is angstrom.")
     points = data.get("points") or []
     location = np.array([_location(p, i, path) for i, p in enumerate(points)], float).reshape(-1, 3)
     turns = np.array([_matrix(p, i, path) for i, p in enumerate(points)], float).reshape(-1, 4, 4)
-    facts = _facts(data)
+    facts = _facts(data, path)
     name = facts.pop("tomogram")
     rows = r.Rows(path, coordinate=(location + turns[:, :3, 3])[:, ::-1], angstrom=True)
     rows.tomogram = None if name is None else [name] * len(points)
     rows.facts = {path.stem if name is None else name: facts}
     rows.columns["weight"] = np.array([_number(p, "score", 1.0, i, path) for i, p in enumerate(points)], float)
-    label = np.array([_number(p, "instance_id", 0, i, path) for i, p in enumerate(points)], np.int64)
+    label = np.array([_whole(p, "instance_id", 0, i, path) for i, p in enumerate(points)], np.int64)
     own = "columns" in facts
     if own or label.any():
         rows.columns["label"] = label
@@ -65,25 +64,30 @@ def read(path: Path) -> r.Rows:
         rows.columns["euler"] = matrix_to_euler(turns[:, :3, :3])
     bad = np.flatnonzero(~np.isfinite(rows.coordinate).all(axis=1))
     if len(bad):
-        raise FormatError(f"{path}: point {bad[0]} (counted from 0) is at {points[bad[0]]['location']}.")
+        raise FormatError(f"{path}: point {bad[0]} (counted from 0) is at {shown(points[bad[0]]['location'])}.")
     return rows
 
 
-def _facts(data: dict[str, Any]) -> r.Facts:
-    facts: r.Facts = {"tomogram": data.get("run_name"), "feature": data.get("pickable_object_name") or ""}
+def _facts(data: dict[str, Any], path: Path) -> r.Facts:
+    facts: r.Facts = {"feature": data.get("pickable_object_name") or ""}
+    if data.get("run_name") is not None:
+        facts["tomogram"] = data["run_name"]
     if data.get("voxel_spacing"):
-        facts["voxel_size"] = [float(data["voxel_spacing"])] * 3
+        facts["voxel_size"] = [data["voxel_spacing"]] * 3
     own = data.get("volengine")
     if isinstance(own, dict):
         facts |= {k: own[k] for k in ("voxel_size", "origin", "shape", "feature", "columns") if k in own}
-    return facts
+    return {"tomogram": None, **r.checked_facts(facts, str(path))}
 
 
 def _location(point: Any, number: int, path: Path) -> tuple[float, float, float]:
     try:
         at = point["location"]
-        return float(at["x"]), float(at["y"]), float(at["z"])
-    except (KeyError, TypeError, ValueError):
+        x, y, z = at["x"], at["y"], at["z"]
+        if not all(isinstance(v, int | float) and not isinstance(v, bool) for v in (x, y, z)):
+            raise TypeError
+        return float(x), float(y), float(z)
+    except (KeyError, TypeError, OverflowError):
         raise FormatError(f"{path}: point {number} (counted from 0) has no location x, y, z.") from None
 
 
@@ -91,9 +95,9 @@ def _matrix(point: dict[str, Any], number: int, path: Path) -> r.Floats:
     matrix = point.get("transformation_")
     try:
         array = np.eye(4) if matrix is None else np.array(matrix, float)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         array = np.empty(0)
-    if array.shape != (4, 4) or not np.array_equal(array[3], [0, 0, 0, 1]):
+    if array.shape != (4, 4) or not np.isfinite(array).all() or not np.array_equal(array[3], [0, 0, 0, 1]):
         raise FormatError(f"{path}: point {number} (counted from 0) has no 4x4 transformation_ ending in 0 0 0 1.")
     return array
 
@@ -102,9 +106,25 @@ def _number(point: dict[str, Any], key: str, default: float, number: int, path: 
     value = point.get(key, default)
     if value is None:
         return default
-    if not isinstance(value, (int, float)):
-        raise FormatError(f"{path}: {key} of point {number} (counted from 0) is {value!r}, not a number.")
-    return value
+    try:
+        if not isinstance(value, int | float) or isinstance(value, bool):
+            raise TypeError
+        return float(value)
+    except (TypeError, OverflowError):
+        raise FormatError(f"{path}: {key} of point {number} (counted from 0) is {shown(value)}, no number.") from None
+
+
+def _whole(point: dict[str, Any], key: str, default: int, number: int, path: Path) -> int:
+    value = point.get(key, default)
+    if value is None:
+        return default
+    kind = isinstance(value, int | float) and not isinstance(value, bool)
+    if not kind or not -LIMIT <= value < LIMIT or value != int(value):
+        raise FormatError(
+            f"{path}: {key} of point {number} (counted from 0) is {shown(value)}; it must be a whole number from "
+            "-2**63 to 2**63 - 1."
+        )
+    return int(value)
 
 
 def text(picks: Picks) -> str:

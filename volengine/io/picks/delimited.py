@@ -21,9 +21,12 @@ import io
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from volengine.core.csv_cells import guarded, guarded_row, plain
 from volengine.core.errors import FormatError, InputError
 from volengine.core.flat import ANGSTROM, EULER, NORMAL, OWN, SINGLE, VOXELS
 from volengine.core.picks import EXTRA, Picks
@@ -64,7 +67,10 @@ def read_csv(path: Path, origin: Sequence[float] | None) -> r.Rows:
     """
     text = r.read_text(path)
     facts = r.read_facts(text, path)
-    header, body, lines = _parse(text, path, own=bool(facts))
+    try:
+        header, body, lines = _parse(text, path, own=bool(facts))
+    except csv.Error as error:
+        raise FormatError(f"{path} is no CSV ({error}).") from None
     names = _canonical(header, path, own=bool(facts))
     columns = dict(zip(names, zip(*body, strict=True) if body else [()] * len(names), strict=True))
 
@@ -78,7 +84,7 @@ def read_csv(path: Path, origin: Sequence[float] | None) -> r.Rows:
     if angstrom and origin is not None:
         rows.shift_a = np.broadcast_to(-np.asarray(origin, float), rows.coordinate.shape)
     if "tomogram" in columns:
-        rows.tomogram = list(columns["tomogram"])
+        rows.tomogram = [plain(name) for name in columns["tomogram"]] if facts else list(columns["tomogram"])
     for key, labels in (("euler", EULER), ("normal", NORMAL)):
         if set(labels) <= set(names):
             rows.columns[key] = stack(labels)
@@ -87,6 +93,8 @@ def read_csv(path: Path, origin: Sequence[float] | None) -> r.Rows:
         if name not in used:
             key = name if name in SINGLE else EXTRA + name
             kind = r.column_kind(key) or known.get(key)
+            if kind == "U":  # facts are there: volengine has written the column
+                columns[name] = tuple(map(plain, columns[name]))
             rows.columns[key] = r.typed(columns[name], kind, name, path, lines)
     return r.finite(rows, lines)
 
@@ -161,7 +169,12 @@ def csv_text(picks: Sequence[Picks]) -> str:
 
 def _columns(picks: Picks) -> dict[str, list[str]]:
     flat = picks.flat().items()
-    return {"tomogram": [picks.tomogram] * len(picks)} | {name: r.texts(np.asarray(v)) for name, v in flat}
+    return {"tomogram": [guarded(picks.tomogram)] * len(picks)} | {name: _cells(np.asarray(v)) for name, v in flat}
+
+
+def _cells(column: NDArray[Any]) -> list[str]:
+    """Return a column as cells; texts that a spreadsheet would run are guarded."""
+    return guarded_row(column.tolist()) if column.dtype.kind == "U" else r.texts(column)
 
 
 def read_tsv(path: Path) -> r.Rows:

@@ -20,12 +20,15 @@ bits of positions below 1 voxel and of angles.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from volengine.core.errors import FormatError, InputError
+from volengine.core.flat import LIMIT
+from volengine.core.json_text import shown
 from volengine.core.picks import Picks
 from volengine.io.picks import rows as r
 
@@ -77,7 +80,7 @@ def read(path: Path, first: int) -> r.Rows:
     table = np.stack(columns, axis=-1)
     rows = r.Rows(path, coordinate=(table[:, POSITION] + table[:, SHIFT])[:, ::-1] - first)
     for at, tomogram in zip(lines, table[:, TOMOGRAM].tolist(), strict=True):
-        if not float(tomogram).is_integer():
+        if not float(tomogram).is_integer():  # nor are infinity and NaN
             raise FormatError(f"{path}, line {at}: the tomogram's number (column 20) is {tomogram}.")
     names = _names(path)
     rows.named = bool(names)
@@ -92,7 +95,7 @@ def read(path: Path, first: int) -> r.Rows:
     if table[:, CC].any():
         rows.columns["weight"] = table[:, CC]
     annotation = table[:, ANNOTATION]
-    if annotation.any() and np.array_equal(annotation, np.rint(annotation)):
+    if annotation.any() and np.array_equal(annotation, np.rint(annotation)) and (np.abs(annotation) < LIMIT).all():
         rows.columns["label"] = annotation.astype(np.int64)
     return r.finite(rows, lines)
 
@@ -107,8 +110,8 @@ def _names(path: Path) -> dict[int, str]:
         words = line.split(maxsplit=1)
         if not words:
             continue
-        if len(words) != 2 or not words[0].isdigit():
-            raise FormatError(f"{beside}, line {number}: a number and a file name are expected, not {line!r}.")
+        if len(words) != 2 or not re.fullmatch("[0-9]{1,18}", words[0]):
+            raise FormatError(f"{beside}, line {number}: a number and a file name are expected, not {shown(line)}.")
         base = words[1].strip().replace("\\", "/").rsplit("/", 1)[-1]
         names[int(words[0])] = next((base.removesuffix(e) for e in (".mrc", ".rec", ".em") if base.endswith(e)), base)
     return names
@@ -116,7 +119,8 @@ def _names(path: Path) -> dict[int, str]:
 
 def _wrap(angle: r.Floats) -> r.Floats:
     """Bring angles in degrees into [-180, 180]; angles in this range keep their bits."""
-    return np.where(np.abs(angle) > 180, (angle + 180) % 360 - 180, angle)
+    with np.errstate(invalid="ignore"):  # an angle that is not finite becomes NaN
+        return np.where(np.abs(angle) > 180, (angle + 180) % 360 - 180, angle)
 
 
 def text(picks: Sequence[Picks], first: int) -> tuple[str, str]:
@@ -144,6 +148,11 @@ def text(picks: Sequence[Picks], first: int) -> tuple[str, str]:
             )
         if not one.tomogram:
             raise InputError("Dynamo's table map file needs the tomogram's name: set picks.with_(tomogram=...).")
+        if "/" in one.tomogram or "\\" in one.tomogram:
+            raise InputError(
+                f"Dynamo's table map file holds paths, so it cannot hold the tomogram's name {one.tomogram!r}; rename "
+                "the tomogram."
+            )
         names.append(f"{number} {one.tomogram}.mrc\n")
         table = np.zeros((len(one), COLUMNS))
         table[:, TAG] = np.arange(tag, tag + len(one)) + 1

@@ -25,7 +25,8 @@ Refined positions are combined as in RELION: position = coordinate - A_subtomogr
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from volengine.core.errors import FormatError, InputError, MissingError
+from volengine.core.json_text import shown
 from volengine.core.orientation import euler_to_matrix, matrix_to_euler
 from volengine.core.picks import EXTRA, Picks
 from volengine.io.picks import rows as r
@@ -52,7 +54,8 @@ SINGLE = {
     "volengineVolumeA3": "volume_a3",
     "volengineSizeVox": "size_vox",
 }
-_FILES = (".tomostar", ".mrc", ".rec", ".map", ".st")
+WARP_FILE = ".tomostar"
+_FILES = (WARP_FILE, ".mrc", ".rec", ".map", ".st")
 
 
 # Reading -----------------------------------------------------------------------------------------------------------
@@ -122,7 +125,8 @@ def _names(table: Table, facts: dict[str, r.Facts], used: set[str]) -> list[str]
     used.add(label)
     if label == "rlnTomoName":
         return list(table.columns[label])
-    return [text if text in facts else _stem(text) for text in table.columns[label]]
+    own = {f"{name}{ending}": name for name in facts for ending in (WARP_FILE, "")}
+    return [own.get(text, _stem(text)) for text in table.columns[label]]
 
 
 def _stem(name: str) -> str:
@@ -211,13 +215,33 @@ def _columns(rows: r.Rows, table: Table, used: set[str]) -> None:
 def _optimisation_set(path: Path, blocks: dict[str, Table], dialect: str | None) -> r.Rows:
     """Read the particles to which RELION's ``optimisation_set.star`` refers, and the shapes of its tomograms."""
     table = next(t for t in blocks.values() if "rlnTomoParticlesFile" in t.columns)
-    rows = read(_project_file(path, table.columns["rlnTomoParticlesFile"]), dialect)
+    particles = _project_file(path, table.columns["rlnTomoParticlesFile"])
+    with _unquoted(path, particles):
+        if any("rlnTomoParticlesFile" in t.columns for t in read_star(particles)[0].values()):
+            raise FormatError("an optimisation set leads to another one")
+        rows = read(particles, dialect)
     if "rlnTomoTomogramsFile" in table.columns:
         there = _project_file(path, table.columns["rlnTomoTomogramsFile"])
         names = set(rows.tomogram or ())
-        stated = {k: v for k, v in _tomograms(there).items() if k in names}
+        with _unquoted(path, there):
+            stated = {k: v for k, v in _tomograms(there).items() if k in names}
         rows.facts = {**stated, **rows.facts}
     return rows
+
+
+@contextmanager
+def _unquoted(path: Path, file: Path) -> Iterator[None]:
+    """Replace the message of an error about a file that another file names.
+
+    The set may be a stranger's and lead to any file of the user, so nothing of that file may be in a message.
+    """
+    try:
+        yield
+    except InputError:
+        raise FormatError(
+            f"{path} leads to {file}, which is not such a STAR file as RELION's, or is damaged. Read that file itself "
+            "to see what is wrong with it."
+        ) from None
 
 
 def _project_file(path: Path, names: Sequence[str]) -> Path:
@@ -225,9 +249,9 @@ def _project_file(path: Path, names: Sequence[str]) -> Path:
     if len(names) != 1:
         raise FormatError(f"{path}: an optimisation set names one file of each kind, not {len(names)}.")
     folders = [Path(), *path.absolute().parents]
-    found = next((folder / names[0] for folder in folders if (folder / names[0]).is_file()), None)
+    found = next((folder / names[0] for folder in folders if r.is_file(folder / names[0])), None)
     if found is None:
-        raise MissingError(f"{path} leads to {names[0]}, which is in no folder above it.")
+        raise MissingError(f"{path} leads to {shown(names[0])}, which is in no folder above it.")
     return found
 
 
@@ -243,7 +267,11 @@ def _tomograms(path: Path) -> dict[str, r.Facts]:
     binning = np.ones_like(pixel)
     if "rlnTomoTomogramBinning" in table.columns:
         binning = _numbers(table, ["rlnTomoTomogramBinning"], path)
-    facts = {}
+    facts: dict[str, r.Facts] = {}
+    for values in (sizes, pixel, binning):
+        bad = np.flatnonzero(~((values > 0) & (values < 1e9)).all(axis=1))
+        if len(bad):
+            raise FormatError(f"{path}, line {table.lines[bad[0]]}: sizes, pixel size and binning must be positive.")
     for name, size, p, b in zip(table.columns["rlnTomoName"], sizes, pixel, binning, strict=True):
         facts[name] = {
             "voxel_size": [float(p[0] * b[0])] * 3,

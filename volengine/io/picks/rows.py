@@ -21,6 +21,8 @@ from numpy.typing import NDArray
 from volengine.core.atomic import replacing
 from volengine.core.boxes import Index3
 from volengine.core.errors import FormatError, InputError, MissingError
+from volengine.core.flat import LIMIT
+from volengine.core.json_text import parse_object, shown
 from volengine.core.picks import COLUMNS, EXTRA, Picks
 from volengine.core.volume import Vector3
 
@@ -250,14 +252,59 @@ def read_facts(text: str, path: Path) -> dict[str, Facts]:
     found: dict[str, Facts] = {}
     for number, line in enumerate(text.splitlines(), 1):
         if line.startswith(MARK + "{"):
+            where = f"{path}, line {number}: the facts that volengine wrote"
             try:
-                facts = json.loads(line.removeprefix(MARK))
-                found[facts["tomogram"]] = facts
-            except (ValueError, KeyError, TypeError) as error:
-                raise FormatError(
-                    f"{path}, line {number}: the facts that volengine wrote are damaged ({error}); remove the line."
-                ) from None
+                facts = checked_facts(parse_object(line.removeprefix(MARK), where), where)
+                if "tomogram" not in facts:
+                    raise FormatError(f"{where}: there is no tomogram.")
+            except FormatError as error:
+                raise FormatError(f"{error} They are damaged; remove the line.") from None
+            found[facts["tomogram"]] = facts
     return found
+
+
+def checked_facts(facts: Facts, where: str) -> Facts:
+    """Return facts about a tomogram that a file states, if each is of its kind.
+
+    Raises
+    ------
+    FormatError
+        A size is no three positive finite numbers, a name is no text, the columns are no names and kinds.
+    """
+    checked: Facts = {}
+    for key, value in facts.items():
+        if value is None and key in ("shape", "origin"):
+            continue
+        if key in _VECTORS:
+            fits = _is_vector(value, positive=key not in ("origin", "centre_a"), whole=key == "shape")
+        elif key in ("tomogram", "feature"):
+            fits = isinstance(value, str)
+        elif key == "columns":
+            fits = isinstance(value, dict) and all(kind in _KINDS for kind in value.values())
+        else:  # of a later version, or of nobody: not used
+            continue
+        if not fits:
+            raise FormatError(f"{where}: {key} is {shown(value)}; it must be {_MUST[key]}.")
+        checked[key] = value
+    return checked
+
+
+_VECTORS = ("voxel_size", "origin", "shape", "pixel_size", "centre_a")
+_KINDS = ("f", "i", "b", "U")
+_MUST = dict.fromkeys(_VECTORS, "three finite numbers z, y, x; sizes are positive") | {
+    "shape": "three whole numbers z, y, x, at least 1",
+    "tomogram": "text",
+    "feature": "text",
+    "columns": f"names of columns with their kinds ({', '.join(_KINDS)})",
+}
+
+
+def _is_vector(value: Any, *, positive: bool, whole: bool) -> bool:
+    if not isinstance(value, list | tuple) or len(value) != 3:
+        return False
+    if not all(isinstance(v, int if whole else int | float) and not isinstance(v, bool) for v in value):
+        return False
+    return all(abs(v) < 1e300 and (v > 0 or not positive) for v in value)  # NaN is less than nothing
 
 
 def kinds(facts: Mapping[str, Facts]) -> dict[str, str]:
@@ -277,7 +324,7 @@ def numbers(texts: Sequence[str], name: str, path: Path, lines: Sequence[int]) -
             try:
                 float(text)
             except ValueError:
-                raise FormatError(f"{path}, line {line}: {name} is {text!r}, not a number.") from None
+                raise FormatError(f"{path}, line {line}: {name} is {shown(text)}, not a number.") from None
         raise
 
 
@@ -297,10 +344,13 @@ def typed(texts: Sequence[str], kind: str | None, name: str, path: Path, lines: 
     values = []
     for text, line in zip(texts, lines, strict=True):
         try:
-            values.append(parse[text] if parse else int(text))
+            value = parse[text] if parse else int(text)
+            if not -LIMIT <= value < LIMIT:
+                raise ValueError
         except (KeyError, ValueError):
-            what = "True or False" if parse else "a whole number"
-            raise FormatError(f"{path}, line {line}: {name} is {text!r}, not {what}.") from None
+            what = "True or False" if parse else "a whole number from -2**63 to 2**63 - 1"
+            raise FormatError(f"{path}, line {line}: {name} is {shown(text)}, not {what}.") from None
+        values.append(value)
     return np.array(values, bool if kind == "b" else np.int64)
 
 
@@ -337,15 +387,27 @@ def read_text(path: Path) -> str:
     FormatError
         It is no text file.
     """
+    if not is_file(path):  # nor a device or a pipe, which may never end
+        raise MissingError(f"{path} is not a file; give the file of the picks.")
     try:
         text = path.read_bytes().decode("utf-8-sig")
-    except (FileNotFoundError, IsADirectoryError):
+    except FileNotFoundError:
         raise MissingError(f"{path} is not a file; give the file of the picks.") from None
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror}).") from error
     except UnicodeDecodeError as error:
         raise FormatError(f"{path} is not a text file (byte {error.start} is no UTF-8).") from None
     if "\0" in text:
         raise FormatError(f"{path} is not a text file (it holds zero bytes).")
     return text
+
+
+def is_file(path: Path) -> bool:
+    """Return whether a path is a plain file; a path that no file can have is none."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # too long; a zero byte
+        return False
 
 
 def write_text(path: Path, text: str) -> None:

@@ -16,7 +16,9 @@ from volengine.core.errors import FormatError, InputError
 from volengine.io.picks.rows import read_text
 
 _TOKEN = re.compile(r'"[^"]*"|\'[^\']*\'|#.*|[^\s#]+')
-_UNFIT = re.compile(r"['\"#]|[^\S ]")
+_UNFIT = re.compile(r"['\"#]|[^\S ]|[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_WORD_OF_STAR = re.compile(r"_|data_|loop_|save_|stop_|global_|[\[\]$;]", re.IGNORECASE)
+"""A value that begins so means something else in STAR, unless it is in quotes."""
 
 
 @dataclass
@@ -133,6 +135,14 @@ def star_text(blocks: Mapping[str, Mapping[str, Sequence[str]]], comments: Seque
             unfit = next((v for v in values if _UNFIT.search(v)), None)
             if unfit is not None:
                 raise InputError(f"STAR cannot hold the {label} {unfit!r}: it has a quote, '#' or a tab; rename it.")
-    frames = {name: pd.DataFrame(dict(table), dtype=object) for name, table in blocks.items()}
+    frames = {
+        name: pd.DataFrame({label: list(map(_quoted, values)) for label, values in table.items()}, dtype=object)
+        for name, table in blocks.items()
+    }
     body: str = starfile.to_string(frames).split("\n", 1)[1]  # without its first line, which holds the time
     return "".join(f"{c}\n" for c in comments) + body.rstrip("\n") + "\n"
+
+
+def _quoted(value: str) -> str:
+    """Put a value in quotes that would be taken for a word of STAR; ``starfile`` does so with blanks and nothing."""
+    return f'"{value}"' if _WORD_OF_STAR.match(value) and " " not in value else value

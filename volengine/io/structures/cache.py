@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import gzip
+import io
 import os
 import re
 import urllib.error
@@ -21,6 +22,9 @@ from volengine.core.errors import FormatError, InputError, MissingError
 
 ADDRESS = "https://files.rcsb.org/download/{id}.cif.gz"
 TIMEOUT_S = 60.0
+MAX_RATIO = 100
+"""Largest ratio of unpacked to packed bytes; structures reach about ten."""
+
 ENDINGS = (".cif.gz", ".cif", ".pdb.gz", ".pdb", ".ent.gz", ".ent")
 
 
@@ -107,11 +111,27 @@ def _download(url: str, entry: str, target: Path) -> bytes:
         raise MissingError(f"The structure {entry} could not be downloaded from {url} ({reason}). {by_hand}") from error
 
 
+def unpacked(data: bytes, where: str) -> bytes:
+    """Unpack the bytes of a gzip file.
+
+    Raises
+    ------
+    FormatError
+        They are damaged or cut off, or unpack to more than :data:`MAX_RATIO` times their number.
+    """
+    most = MAX_RATIO * len(data)
+    try:
+        with gzip.GzipFile(fileobj=io.BytesIO(data)) as file:
+            text = file.read(most + 1)
+    except (OSError, EOFError, zlib.error) as error:
+        raise FormatError(f"{where}: is not a complete gzip file: truncated or damaged ({error}).") from error
+    if len(text) > most:
+        raise FormatError(f"{where}: unpacks from {len(data)} to more than {most} bytes; it is no structure.")
+    return text
+
+
 def _check(data: bytes, url: str) -> None:
     """Refuse a truncated file, or one that is no mmCIF file (a proxy's error page), before it is stored."""
-    try:
-        text = gzip.decompress(data)
-    except (OSError, EOFError, zlib.error) as error:
-        raise FormatError(f"{url}: the downloaded file is not a complete gzip file ({error}).") from error
+    text = unpacked(data, url)
     if b"data_" not in text[:4096] or b"_atom_site." not in text:
         raise FormatError(f"{url}: the downloaded file is not an mmCIF file with atoms.")

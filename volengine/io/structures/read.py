@@ -12,10 +12,8 @@ names of classes.
 
 from __future__ import annotations
 
-import gzip
 import os
 import tempfile
-import zlib
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -27,6 +25,7 @@ from numpy.typing import NDArray
 
 from volengine.core.errors import FormatError, InputError, MissingError
 from volengine.core.structure import Atoms, Structure, SubModel
+from volengine.io.structures.cache import unpacked
 from volengine.io.structures.names import ORIGIN, StructureName, block_class, parse_name, stem_and_format
 
 if TYPE_CHECKING:
@@ -164,11 +163,9 @@ def _content(path: Path) -> bytes:
     """Return the unpacked bytes of a file."""
     try:
         data = path.read_bytes()
-        return gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data
+        return unpacked(data, str(path)) if data[:2] == b"\x1f\x8b" else data
     except FileNotFoundError:
         raise MissingError(f"{path}: there is no such file.") from None
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise FormatError(f"{path}: the compressed file is truncated or damaged ({error}).") from error
     except OSError as error:
         raise MissingError(f"{path}: cannot be read ({error.strerror}).") from error
 
@@ -181,9 +178,9 @@ def _models(path: Path, ending: str, data: bytes) -> list[tuple[str, _Table]]:
         raise FormatError(f"{path}: the file is empty.")
     try:
         if ending in PDB:
-            read = [("", gemmi.read_pdb_string(data.decode("latin-1")))]
+            read = [("", gemmi.read_pdb_string(_ascii(path, data)))]
         else:
-            blocks = [b for b in gemmi.cif.read_string(data) if b.find_values("_atom_site.Cartn_x")]
+            blocks = [b for b in gemmi.cif.read_string(_ascii(path, data)) if b.find_values("_atom_site.Cartn_x")]
             read = [(block.name, gemmi.make_structure_from_block(block)) for block in blocks]
         tables = [(name, _Table(structure)) for name, structure in read if len(structure)]
     except (RuntimeError, ValueError, IndexError, OverflowError, MemoryError) as error:
@@ -191,6 +188,20 @@ def _models(path: Path, ending: str, data: bytes) -> list[tuple[str, _Table]]:
     if not any(len(table.element) for _, table in tables):
         raise FormatError(f"{path}: holds no atoms; is it a whole {ending} file?")
     return tables
+
+
+def _ascii(path: Path, data: bytes) -> str:
+    """Return the text of a file with ``?`` for every sign that is not ASCII.
+
+    Both formats are ASCII; such signs occur in names of people and titles, in UTF-8 or Latin-1. Columns stay in place.
+    """
+    if data[:2] in (b"\xff\xfe", b"\xfe\xff") or b"\0" in data[:4096]:
+        raise FormatError(f"{path}: is in UTF-16, or no text; save it as plain text (UTF-8).")
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        text = data.decode("latin-1")
+    return text.encode("ascii", "replace").decode()
 
 
 class _Table:

@@ -15,7 +15,8 @@ a path; still, links, devices, and names that lead out of the folder are refused
 from __future__ import annotations
 
 import io
-import json
+import logging
+import math
 import re
 import tarfile
 from dataclasses import dataclass, field
@@ -26,13 +27,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from volengine.core.errors import FormatError, InputError, MissingError
+from volengine.core.json_text import parse_object, shown
+from volengine.io.tiff_chain import check_chain
 
 MAX_JSON_BYTES = 2**28
 MAX_BOX_BYTES = 2**28
 """Largest size of a box that is read, bytes; real ones are far smaller."""
 
 MAX_SAMPLES = 2**22
+MAX_RATIO = 2000
+"""Largest ratio of the bytes of compressed pages to those of their file; deflate reaches about 1000."""
+
 FORMAT_VERSION = 1
+logging.getLogger("tifffile").addHandler(logging.NullHandler())  # without one, its lines appear on the terminal
 _MEMBER = re.compile(r"(x_\w+|y)/([\w.+-]+)\.mrc")
 _MODES = {0: "i1", 1: "i2", 2: "f4", 6: "u2", 12: "f2"}
 
@@ -105,9 +112,16 @@ class TrainingSet:
         return mrc_array(raw, f"{self.path}: sample {self.names[number]}")
 
     def _tiff_pages(self, number: int) -> NDArray[Any]:
+        try:
+            return self._decoded(number, self.shape[0] + 1)
+        except FormatError:
+            raise
+        except Exception as error:  # tifffile raises whatever a damaged file makes it run into
+            raise FormatError(f"{self.path}: sample {self.names[number]} is damaged ({error}).") from error
+
+    def _decoded(self, number: int, depth: int) -> NDArray[Any]:
         import tifffile
 
-        depth = self.shape[0] + 1
         with tifffile.TiffFile(self.path) as tif:
             series = tif.series[0]
             if series.dataoffset is not None:
@@ -232,20 +246,14 @@ def _json(file: io.BufferedReader, path: str, name: str, place: Place | None) ->
             raise FormatError(f"{path}: there is no metadata.json in it; it is no training set of Ais.")
         return {}
     file.seek(place[0])
-    try:
-        data = json.loads(file.read(place[1]))
-    except (ValueError, RecursionError) as error:
-        raise FormatError(f"{path}: {name}.json is damaged ({error}).") from error
-    if not isinstance(data, dict):
-        raise FormatError(f"{path}: {name}.json holds no names and values.")
-    return data
+    return parse_object(file.read(place[1]), f"{path}: {name}.json")
 
 
 def _size(value: Any, path: str) -> float | None:
     if value is None:
         return None
-    if not isinstance(value, (int, float)) or not 0 < value < 1e6:
-        raise FormatError(f"{path}: the pixel size (apix) is {value!r}; it must be a positive number of angstrom.")
+    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value < 1e6:
+        raise FormatError(f"{path}: the pixel size (apix) is {shown(value)}; it must be a positive number of angstrom.")
     return float(value)
 
 
@@ -277,29 +285,35 @@ def mrc_array(raw: bytes, where: str) -> NDArray[Any]:
 def _open_tiff(path: str) -> TrainingSet:
     import tifffile
 
+    check_chain(path)
     try:
         with tifffile.TiffFile(path) as tif:
             series, text = tif.series[0], str(tif.pages.first.description or "")
-            shape, kind = series.shape, series.dtype.kind
-    except (tifffile.TiffFileError, ValueError, IndexError, KeyError, TypeError, AttributeError) as error:
+            shape, dtype = tuple(int(n) for n in series.shape), np.dtype(series.dtype)
+            kind, plain = dtype.kind, series.dataoffset is not None
+    except Exception as error:  # tifffile raises whatever a damaged file makes it run into
         raise FormatError(f"{path} is no TIFF that can be read ({error}).") from error
-    shape = tuple(int(n) for n in shape)
     while len(shape) > 4 and shape[-1] == 1:  # samples per pixel
         shape = shape[:-1]
     if len(shape) != 4 or shape[1] < 2 or kind not in "uif":
         raise FormatError(
             f"{path}: holds {shape}; a training set is (samples, depth + 1, height, width) of numbers, label last."
         )
+    size = Path(path).stat().st_size
+    if math.prod(shape) * dtype.itemsize > (1 if plain else MAX_RATIO) * size or shape[0] * shape[1] > size:
+        raise FormatError(
+            f"{path}: announces {shape} values of {dtype} and has {size} bytes; it is cut off or damaged."
+        )
     match = re.search(r"apix\s*=\s*([0-9.eE+-]+)", text)
     try:
-        size = _size(float(match[1]), path) if match else None
+        pixel = _size(float(match[1]), path) if match else None
     except ValueError:
         raise FormatError(f"{path}: the description says {match[0] if match else ''!r}, which is no number.") from None
     count = shape[0]
     return TrainingSet(
         path=path,
         names=tuple(str(k) for k in range(count)),
-        pixel_size=size,
+        pixel_size=pixel,
         shape=(shape[1] - 1, shape[2], shape[3]),
         tomograms=("",) * count,
         features=("",) * count,

@@ -19,7 +19,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from volengine.core.boxes import Index3, index3
 from volengine.core.errors import InputError
-from volengine.nets.threads import torch_threads
+from volengine.nets.threads import own_threads
 
 _WHOLE_PATCH = (
     nn.modules.instancenorm._InstanceNorm,
@@ -51,7 +51,7 @@ def probe(module: nn.Module, volumetric: bool) -> tuple[Index3, Index3]:
             )
     steps = stride_of(module, volumetric)
     strides = list(steps if volumetric else steps[1:])
-    with torch_threads(1):  # these tensors are tiny: several threads take twice the time
+    with own_threads(1):  # these tensors are tiny: several threads take twice the time
         radii = _probe(module, strides)
     return index3(radii if volumetric else [0, *radii]), steps
 

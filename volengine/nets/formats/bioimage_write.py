@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from volengine.core.errors import InputError, require
-from volengine.core.model import EPSILON, ModelFacts
+from volengine.core.model import ModelFacts
 from volengine.nets.formats.onnx.graph import activation_of, read_onnx, strides_of
 from volengine.nets.formats.onnx.read import OnnxNet
 from volengine.nets.formats.onnx.write import onnx_bytes
@@ -39,6 +39,8 @@ WHEN = (1980, 1, 1, 0, 0, 0)
 """Date of all members of the zip, so that the same model gives the same bytes."""
 LONGEST_NAME = 128
 TOLERANCE = 1e-3
+EPSILON = 1e-12
+"""The format demands a number that is added to the standard deviation; this one is too small for any grey values."""
 """The zoo's tolerance for float32: relative, and absolute as a share of the largest output."""
 
 

@@ -14,7 +14,6 @@ Python. A file is refused if one of its weights is missing, unknown or of anothe
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from volengine.core.boxes import Index3, index3
 from volengine.core.errors import FormatError, InputError, MissingError
+from volengine.core.json_text import parse_json, parse_object, shown
 from volengine.core.model import ModelFacts
 from volengine.core.rules import Compete, Interact, Rule
 from volengine.nets.formats.keras.scnm_write import TOLD
@@ -67,16 +67,15 @@ def _of_members(members: Mapping[str, bytes], where: str, normalisation: str = "
             f"{where} holds {len(weights)} files *_weights.h5 and {len(texts)} *_metadata.json; a model of Ais has one "
             "of each."
         )
-    try:
-        metadata = json.loads(texts[0])
-        title = str(metadata["title"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise FormatError(f"{where}: the metadata cannot be read ({error!r}).") from error
+    metadata = parse_object(texts[0], f"{where}: the metadata")
+    if not isinstance(metadata.get("title"), str):
+        raise FormatError(f"{where}: the metadata cannot be read (title is {shown(metadata.get('title'))}).")
+    title = metadata["title"]
     model = read_keras(weights[0], where, axes="yxz")
     try:
         return model.module(), _ais_facts(model, metadata, title, where, normalisation)
-    except (TypeError, ValueError) as error:
-        raise FormatError(f"{where}: {error}") from error
+    except (TypeError, ValueError, ArithmeticError, LookupError, AttributeError, RuntimeError, MemoryError) as error:
+        raise FormatError(f"{where}: {error or type(error).__name__}") from error
 
 
 def _ais_facts(model: KerasModel, metadata: Mapping[str, Any], title: str, where: str, given: str) -> ModelFacts:
@@ -180,7 +179,7 @@ def read_group(path: str | Path) -> tuple[list[Loaded], tuple[Rule, ...]]:
     rules: list[Rule] = [Compete(emit, absorb)] if emit and absorb and {*emit} | {*absorb} != {emit[0]} else []
     listed = [v for n, v in members.items() if n.endswith("_interactions.json")]
     try:
-        for item in json.loads(listed[0]) if listed else []:
+        for item in parse_json(listed[0], f"{where}: the interactions") if listed else []:
             child, parent = str(item["parent_title"]), str(item["partner_title"])
             missing = next((t for t in (child, parent) if t not in titles), None)
             if missing is not None:
@@ -197,7 +196,7 @@ def read_group(path: str | Path) -> tuple[list[Loaded], tuple[Rule, ...]]:
                     }
                 )
             )
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, LookupError, TypeError, OverflowError) as error:
         if isinstance(error, InputError):
             raise
         raise FormatError(f"{where}: the interactions cannot be read ({error!r}).") from error
@@ -217,6 +216,8 @@ def load_ckpt(path: str | Path) -> Loaded:
     FormatError
         PyTorch cannot open the file without running code, or it holds the weights of another network.
     """
+    import torch
+
     from volengine.nets.registry import build
 
     state = _state_of(path)
@@ -226,7 +227,8 @@ def load_ckpt(path: str | Path) -> Loaded:
         if key.startswith("_model.") and "skip_layers." not in key
     }
     strange = [k for k in state if not k.startswith(("_model.", "loss_function."))]
-    module = build("dynunet")
+    with torch.device("meta"):  # no memory before the file is known to be right
+        module = build("dynunet")
     wanted = {name: tuple(t.shape) for name, t in module.state_dict().items()}
     odd = sorted(k for k in {*wanted, *given} if wanted.get(k) != tuple(getattr(given.get(k), "shape", ())))
     if odd or strange:
@@ -235,6 +237,7 @@ def load_ckpt(path: str | Path) -> Loaded:
             f"or differ, {len(strange)} are unknown; the first one is {(odd or strange)[0]!r}). Only its default "
             "layout is read."
         )
+    module = build("dynunet")
     module.load_state_dict({k: v.permute(0, 1, 4, 3, 2) if v.ndim == 5 else v for k, v in given.items()})
     facts = ModelFacts(
         network="dynunet",

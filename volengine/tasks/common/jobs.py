@@ -67,7 +67,8 @@ class Verb(Generic[Given, Source, What, Out]):
     name
         Name on the command line.
     request
-        ``request(given, out, recipe)`` opens one source (metadata only) and returns the arguments of its planner.
+        ``request(given, out, recipe, options)`` opens one source (metadata only) and returns the arguments of its
+        planner.
     plan
         The verb's ``plan_VERB``.
     endings
@@ -77,7 +78,7 @@ class Verb(Generic[Given, Source, What, Out]):
     """
 
     name: str
-    request: Callable[[Given, str, Any], Request[Source, What, Out]]
+    request: Callable[[Given, str, Any, RunOptions], Request[Source, What, Out]]
     plan: Planner[Source, What, Out]
     endings: tuple[str, ...] = ()
     run_name: str = ""
@@ -110,7 +111,7 @@ class Verb(Generic[Given, Source, What, Out]):
         run_dir = self.run_dir(out, options)
 
         def plan() -> Plan:
-            request = self.request(given, out, recipe)
+            request = self.request(given, out, recipe, options)
             folder = plan_folder(run_dir, request.name)
             made = self.plan(request.source, request.recipe, request.out, folder, options)
             return replace(made, name=request.name)

@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from volengine.core.errors import InputError
 from volengine.core.volume import Vector3, Volume
+from volengine.io.identity import How
 from volengine.io.open import OpenVolume, open_volume
 from volengine.tasks.common.layout import feature_named, file_name
 
@@ -22,7 +23,7 @@ SIZE_TOLERANCE = 0.01
 """Relative difference up to which voxel sizes count as equal, because headers hold rounded numbers."""
 
 
-def open_sized(path: str, voxel_size: float | Vector3 | None = None) -> OpenVolume:
+def open_sized(path: str, voxel_size: float | Vector3 | None = None, identity: How = "quick") -> OpenVolume:
     """Open a volume from its metadata.
 
     Parameters
@@ -31,6 +32,8 @@ def open_sized(path: str, voxel_size: float | Vector3 | None = None) -> OpenVolu
         A file, store or URL; ``store.ome.zarr#labels/core`` is the group ``labels/core`` inside of a store.
     voxel_size
         Voxel size in angstrom, for a file that does not state it; it does not override the file's.
+    identity
+        How the volume is identified (:mod:`volengine.io.identity`).
 
     Raises
     ------
@@ -39,11 +42,11 @@ def open_sized(path: str, voxel_size: float | Vector3 | None = None) -> OpenVolu
     """
     url, _, group = path.partition("#")
     try:
-        return open_volume(url, group=group)
+        return open_volume(url, group=group, identity=identity)
     except InputError as error:
         if voxel_size is None or type(error) is not InputError:
             raise
-        return open_volume(url, group=group, voxel_size=voxel_size)
+        return open_volume(url, group=group, voxel_size=voxel_size, identity=identity)
 
 
 def feature_in(name: str) -> str:

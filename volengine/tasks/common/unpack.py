@@ -30,10 +30,11 @@ def unpacked(volume: Volume, folder: PlanFolder, stem: str = "source") -> tuple[
         "volengine.tasks.common.blocks:unpack_file",
         Tiling((1, 1, 1), (1, 1, 1)),
         params={"source": volume.url, "target": target, "identity": volume.identity},
+        hints={"snapshot": volume.snapshot},  # its time and inode change nothing, if the content counts
         emits=True,
         transient=True,
     )
-    return volume.with_(url=target), [stage]
+    return volume.with_(url=target, snapshot={}), [stage]
 
 
 def waits_for(stages: list[Stage]) -> dict[str, TableInput]:

@@ -15,9 +15,9 @@ from volengine.tasks.convert.plan import plan_convert
 from volengine.tasks.convert.recipe import ConvertRecipe
 
 
-def request(source: str, out: str, recipe: ConvertRecipe) -> Request[Volume, ConvertRecipe, str]:
+def request(source: str, out: str, recipe: ConvertRecipe, options: RunOptions) -> Request[Volume, ConvertRecipe, str]:
     """Open one source; its store is ``out`` itself, or ``<name>.ome.zarr`` in the folder ``out``."""
-    volume = open_volume(source, voxel_size=recipe.voxel_size, name=recipe.name)
+    volume = open_volume(source, voxel_size=recipe.voxel_size, name=recipe.name, identity=options.identity)
     store = out if CONVERT.is_product(out) else join_url(out, f"{volume.name}.ome.zarr")
     return Request(volume.name, volume, recipe, store)
 

@@ -14,6 +14,7 @@ from volengine.core.errors import InputError
 from volengine.core.paths import PathLike, path_text
 from volengine.core.volume import Volume
 from volengine.engine.options import RunOptions
+from volengine.io.identity import How
 from volengine.io.open import OpenVolume, open_volume
 from volengine.tasks.common.jobs import Request, Verb, run_one
 from volengine.tasks.common.named import named, of_tomogram
@@ -25,7 +26,7 @@ Predictions = Sequence[tuple[str, Volume]]
 
 
 def request(
-    given: Predictions | InputError, out: str, recipe: InteractRecipe
+    given: Predictions | InputError, out: str, recipe: InteractRecipe, options: RunOptions
 ) -> Request[Mapping[str, Volume], InteractRecipe, str]:
     """Collect the predictions of one tomogram by feature.
 
@@ -44,11 +45,18 @@ def request(
 INTERACT = Verb("interact", request, plan_interact)
 
 
-def predictions_of(sources: Sequence[str]) -> dict[str, Predictions | InputError]:
+def predictions_of(sources: Sequence[str], identity: How = "quick") -> dict[str, Predictions | InputError]:
     """Open predictions and sort them by tomogram.
 
     The tomogram and the feature are taken from the prediction's metadata, or else from its file name
     (``TS_01__membrane.mrc``).
+
+    Parameters
+    ----------
+    sources
+        Paths or URLs of the predictions.
+    identity
+        How they are identified (:mod:`volengine.io.identity`).
 
     Returns
     -------
@@ -60,7 +68,7 @@ def predictions_of(sources: Sequence[str]) -> dict[str, Predictions | InputError
     refused: dict[str, InputError] = {}
     for source in sources:
         try:
-            feature, volume = named(open_volume(source))
+            feature, volume = named(open_volume(source, identity=identity))
         except InputError as error:
             refused[source] = error
         else:
@@ -107,6 +115,10 @@ def interact(
     """
     if not predictions:
         raise InputError("interact needs predictions; none are given.")
-    volumes = {feature: of_tomogram(open_volume(url), feature) for feature, url in predictions.items()}
-    plan = run_one(INTERACT, list(volumes.items()), path_text(out), InteractRecipe.of(recipe), options or RunOptions())
+    options = options or RunOptions()
+    volumes = {
+        feature: of_tomogram(open_volume(url, identity=options.identity), feature)
+        for feature, url in predictions.items()
+    }
+    plan = run_one(INTERACT, list(volumes.items()), path_text(out), InteractRecipe.of(recipe), options)
     return volumes | {str(s.facts["feature"]): open_volume(s.url) for s in plan.images}

@@ -21,6 +21,7 @@ from volengine.engine.ledger import PlanFolder
 from volengine.engine.options import RunOptions
 from volengine.engine.plan import Call, Plan
 from volengine.engine.stage import ArrayInput, Output, Stage, TableInput, kernel_bytes
+from volengine.io.stores import located
 from volengine.ops.regions import check_size
 from volengine.tasks.common.images import StoreOptions, core_unit, factors_of, image_spec, outputs_of, scratch_spec
 from volengine.tasks.common.layout import file_name, history
@@ -113,7 +114,7 @@ def plan_pick(source: Volume, recipe: PickRecipe, out: PickOutputs, folder: Plan
             "stage": _name(feature, "resolve"),
             "volume": source.to_json(),
             "feature": feature,
-            "out": out.table,
+            "out": located(out.table),
             "format": recipe.format,
             "threshold": recipe.threshold,
             "decision": reading.decision,

@@ -29,12 +29,12 @@ from volengine.tasks.pick.plan import plan_pick
 from volengine.tasks.pick.recipe import PickRecipe
 
 
-def request(source: str, out: str, recipe: PickRecipe) -> Request[Volume, PickRecipe, PickOutputs]:
+def request(source: str, out: str, recipe: PickRecipe, options: RunOptions) -> Request[Volume, PickRecipe, PickOutputs]:
     """Open a prediction, and choose where the labels go: into its store, or beside the table if it is a plain file."""
     from volengine.io.omezarr.nodes import read_node
     from volengine.io.picks import ending_of
 
-    volume = open_volume(source)
+    volume = open_volume(source, identity=options.identity)
     name = f"{volume.name}__{file_name(recipe.feature_of(volume))}"
     table = out if PICK.is_product(out) else join_url(out, name + ending_of(recipe.format))
     stored = suffix_of(volume.url) in ("", ".zarr")

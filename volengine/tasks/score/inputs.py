@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
 from volengine.core.errors import InputError, MissingError
 from volengine.core.volume import Volume
+from volengine.io.identity import How
 from volengine.io.names import is_packed, suffix_of
 from volengine.tasks.common.inputs import expand
 from volengine.tasks.common.named import SIZE_TOLERANCE, feature_of, of_tomogram, open_sized, stored_name
@@ -17,6 +19,9 @@ from volengine.tasks.score.recipe import ScoreRecipe
 
 Where = str | Mapping[str, str]
 """A path, or a mapping from features to paths."""
+
+Opened = Callable[..., Volume]
+""":func:`~volengine.tasks.common.named.open_sized` with the way in which volumes are identified."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +42,7 @@ class Case:
         return self.first.name
 
     @classmethod
-    def find(cls, prediction: Where, truth: Where, recipe: ScoreRecipe | None = None) -> Case:
+    def find(cls, prediction: Where, truth: Where, recipe: ScoreRecipe | None = None, identity: How = "quick") -> Case:
         """Open the volumes that the paths name (metadata only), and pair them by feature.
 
         Parameters
@@ -49,6 +54,8 @@ class Case:
             The features (by default those of the predictions); the class ids, if one volume holds all features
             (``prediction_ids``, ``ids``); and the voxel size of predictions that do not state it. A truth that does not
             state its voxel size has that of the prediction.
+        identity
+            How the volumes are identified (:mod:`volengine.io.identity`).
 
         Raises
         ------
@@ -57,8 +64,9 @@ class Case:
             tomograms.
         """
         recipe = recipe or ScoreRecipe()
-        predictions = _predictions(prediction, recipe)
-        found = _truth(truth, list(predictions), bool(recipe.ids), next(iter(predictions.values())))
+        opened = partial(open_sized, identity=identity)
+        predictions = _predictions(prediction, recipe, opened)
+        found = _truth(truth, list(predictions), bool(recipe.ids), next(iter(predictions.values())), opened)
         case = cls(predictions, found)
         case.check()
         case.notes(accept=recipe.any_origin)
@@ -95,16 +103,16 @@ class Case:
                 )
 
 
-def _predictions(prediction: Where, recipe: ScoreRecipe) -> dict[str, Volume]:
+def _predictions(prediction: Where, recipe: ScoreRecipe, opened: Opened) -> dict[str, Volume]:
     features, size = recipe.features, recipe.voxel_size
     if isinstance(prediction, Mapping):
-        found = {feature: open_sized(path, size) for feature, path in prediction.items()}
+        found = {feature: opened(path, size) for feature, path in prediction.items()}
     elif recipe.prediction_ids:
-        volume = open_sized(prediction, size)
+        volume = opened(prediction, size)
         found = dict.fromkeys(features, volume)
     else:
         paths = [prediction] if "#" in prediction else expand([prediction])
-        volumes = [open_sized(path, size) for path in paths]
+        volumes = [opened(path, size) for path in paths]
         found = {}
         for volume in volumes:
             feature = feature_of(volume)
@@ -128,24 +136,24 @@ def _chosen(found: Mapping[str, Volume], features: Sequence[str], what: str, whe
     return {feature: found[feature] for feature in features or found}
 
 
-def _truth(truth: Where, features: list[str], shared: bool, like: Volume) -> dict[str, Volume]:
+def _truth(truth: Where, features: list[str], shared: bool, like: Volume, opened: Opened) -> dict[str, Volume]:
     if isinstance(truth, Mapping):
-        found = {feature: open_sized(path, like.voxel_size) for feature, path in truth.items()}
+        found = {feature: opened(path, like.voxel_size) for feature, path in truth.items()}
         return _chosen(found, features, "truth", "The truth")
     if shared:
-        return dict.fromkeys(features, open_sized(truth, like.voxel_size))
+        return dict.fromkeys(features, opened(truth, like.voxel_size))
     paths = [truth] if "#" in truth else expand([truth])
     if len(paths) == 1 and suffix_of(paths[0]) in ("", ".zarr") and "#" not in paths[0]:
         inside = _groups(paths[0])
         if inside:
             if len(features) == 1 and len(inside) == 1:
                 inside = {features[0]: next(iter(inside.values()))}
-            return _chosen({f: open_sized(p) for f, p in inside.items() if f in features}, features, "truth", truth)
+            return _chosen({f: opened(p) for f, p in inside.items() if f in features}, features, "truth", truth)
     if len(paths) == 1 and len(features) == 1:
-        return {features[0]: open_sized(paths[0], like.voxel_size)}
+        return {features[0]: opened(paths[0], like.voxel_size)}
     found = {}
     for path in paths:
-        volume = open_sized(path, like.voxel_size)
+        volume = opened(path, like.voxel_size)
         feature = feature_of(volume) or volume.name
         if feature in found:
             raise InputError(f"{found[feature].url} and {volume.url} are both truth of {feature!r}; give one.")

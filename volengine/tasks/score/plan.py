@@ -14,6 +14,7 @@ from volengine.engine.ledger import PlanFolder
 from volengine.engine.options import RunOptions
 from volengine.engine.plan import Call, Plan
 from volengine.engine.stage import ArrayInput, Stage, kernel_bytes
+from volengine.io.stores import located
 from volengine.ops.stored import prediction_dtype
 from volengine.tasks.common.layout import file_name
 from volengine.tasks.common.named import stored_name
@@ -75,7 +76,7 @@ def plan_score(source: Case, recipe: ScoreRecipe, out: str, folder: PlanFolder, 
             "names": names,
             "masks": [k for k, f in enumerate(names) if f not in readings],
             "decisions": {f: reading.decision for f, reading in readings.items() if reading.decision},
-            "out": out,
+            "out": located(out),
             "facts": facts,
         },
         writes=(out,),

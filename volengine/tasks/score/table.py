@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from volengine.core.atomic import write_atomic
+from volengine.core.csv_cells import guarded_row
 from volengine.core.errors import FormatError, InputError
+from volengine.core.json_text import parse_object
 from volengine.core.paths import PathLike, path_text
 from volengine.core.text import table
 
@@ -121,8 +123,10 @@ def read_scores(out: PathLike) -> Scores:
     """
     path = Path(path_text(out)).with_suffix(".json")
     try:
-        return Scores.from_json(json.loads(path.read_text()))
-    except (OSError, ValueError, KeyError) as error:
+        return Scores.from_json(parse_object(path.read_bytes(), str(path)))
+    except FormatError:
+        raise
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise FormatError(f"{path} holds no scores ({error}).") from error
 
 
@@ -138,5 +142,5 @@ def _shown(value: Any) -> str:
 
 def _csv(rows: Sequence[Sequence[Any]]) -> str:
     text = io.StringIO(newline="")
-    csv.writer(text).writerows(rows)
+    csv.writer(text).writerows(map(guarded_row, rows))
     return text.getvalue()

@@ -23,9 +23,9 @@ Compared = tuple[Where, Where]
 """The paths of a prediction and of its truth."""
 
 
-def request(compared: Compared, out: str, recipe: ScoreRecipe) -> Request[Case, ScoreRecipe, str]:
+def request(compared: Compared, out: str, recipe: ScoreRecipe, options: RunOptions) -> Request[Case, ScoreRecipe, str]:
     """Open a prediction and its truth (metadata only), pair them by feature; ``out`` is the table of scores."""
-    case = Case.find(*compared, recipe)
+    case = Case.find(*compared, recipe, options.identity)
     return Request(case.name, case, recipe, out)
 
 

@@ -21,12 +21,13 @@ from volengine.core.errors import InputError
 from volengine.ops import blend
 from volengine.ops.normalise import (
     CELL,
-    EPSILON,
     Normalisation,
+    check_mad,
     combine,
     mad_sample,
     mad_statistics,
     slice_moments,
+    slice_scale,
 )
 from volengine.ops.patches import PatchReader
 from volengine.ops.quantise import Rounding, store
@@ -261,9 +262,17 @@ def _sums(block: Block, net: Net, core: Box, region: Box, threads: int) -> tuple
     from volengine.nets.tiles import PatchJob, predict_patches
 
     predictor = load_predictor(net.path, net.digest, Execution(**net.execution), net.network)
-    mean, std = _mean_and_std(block, net.normalisation)
+    mean, std = _mean_and_std(block, net.normalisation, net.epsilon)
     reader = PatchReader(
-        block.arrays["image"], block.boxes["image"], block.shape, net.edges, net.normalisation, mean, std, net.inverted
+        block.arrays["image"],
+        block.boxes["image"],
+        block.shape,
+        net.edges,
+        net.normalisation,
+        mean,
+        std,
+        net.inverted,
+        net.epsilon,
     )
     total: NDArray[np.int32] | None = None
     patches = 0
@@ -279,19 +288,22 @@ def _sums(block: Block, net: Net, core: Box, region: Box, threads: int) -> tuple
 
 
 def _mean_and_std(
-    block: Block, normalisation: Normalisation
+    block: Block, normalisation: Normalisation, epsilon: float
 ) -> tuple[NDArray[np.float64] | float, NDArray[np.float64] | float]:
     if normalisation not in ("volume", "per_slice", "global_mad"):
         return 0.0, 1.0
     if normalisation == "global_mad":
         own = "native" if "native" in block.tables else "statistics"
         centre, scale = block.tables[own][0]["mad"].tolist()
-        return centre, scale - EPSILON  # standardise adds EPSILON
+        if not epsilon:
+            check_mad(centre, scale, "The volume")
+        return centre, scale
     table = block.tables["statistics"][0]
     if normalisation == "volume":
         mean, std = table["volume"].tolist()
         return mean, std
-    return table["mean"].astype(np.float64), table["std"].astype(np.float64)
+    means, stds = table["mean"].astype(np.float64), table["std"].astype(np.float64)
+    return means, stds if epsilon else slice_scale(stds, float(table["volume"][1]))
 
 
 def blend_block(

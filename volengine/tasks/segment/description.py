@@ -63,6 +63,8 @@ class Net:
     colour
         Red, green, blue, 0 to 1, in which viewers show the prediction, if the model states one. It does not change the
         prediction, so kernels do not get it.
+    epsilon
+        Number that is added to the divisor of the normalisation, as the program does from which the model is; 0: none.
     """
 
     path: str
@@ -79,6 +81,7 @@ class Net:
     network: str | None = None
     inverted: bool = False
     colour: tuple[float, float, float] | None = None
+    epsilon: float = 0.0
 
     def to_json(self) -> dict[str, Any]:
         """The fields as JSON values, for the parameters of a kernel."""

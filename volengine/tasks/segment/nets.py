@@ -11,6 +11,7 @@ from volengine.core.model import ModelFacts
 from volengine.core.volume import Volume
 from volengine.engine.options import RunOptions
 from volengine.io.stores import located
+from volengine.ops.normalise import AIS_EPSILON
 from volengine.ops.resample import resampled_shape
 from volengine.tasks.segment.description import Net
 from volengine.tasks.segment.recipe import Resolved, SegmentRecipe, check_voxel_size, fit_stride
@@ -54,6 +55,7 @@ def _net(volume: Volume, recipe: SegmentRecipe, options: RunOptions, path: str) 
     from volengine.nets.shipped import is_shipped
     from volengine.nets.tta import mirrored_depth, views
 
+    digest = identity(path)  # before its facts are read: if it is replaced meanwhile, the worker's check fails
     facts = load_facts(path)
     how = recipe.resolved()
     shape = _shape(volume, recipe, facts, path)
@@ -68,7 +70,7 @@ def _net(volume: Volume, recipe: SegmentRecipe, options: RunOptions, path: str) 
     own = allowed(facts.network, recipe.network_files)
     return shape, Net(
         path=path if is_shipped(path) else located(path),
-        digest=identity(path),
+        digest=digest,
         features=features,
         lattice=lattice_of(shape, recipe, facts, path),
         window="constant" if recipe.exact else how.window or facts.window,
@@ -90,6 +92,7 @@ def _net(volume: Volume, recipe: SegmentRecipe, options: RunOptions, path: str) 
         network=own and own_located(own),
         inverted=recipe.invert,
         colour=_colour(facts),
+        epsilon=AIS_EPSILON.get(facts.normalisation, 0.0) if recipe.compat == "ais" else 0.0,
     )
 
 

@@ -158,6 +158,7 @@ class GridStages:
             Tiling((1, 1, 1), (1, 1, 1)),
             params={"grid": tiling.grid},
             tables={"cells": TableInput(cells.name, "all")},
+            version=2,  # the scale of global_mad is no longer raised by 1e-7
             emits=True,
             kernel_bytes=kernel_bytes(_STATISTICS, slices=nz, cells=ny * nx, sample=sample),
         )

@@ -23,9 +23,9 @@ from volengine.tasks.segment.plan import plan_segment
 from volengine.tasks.segment.recipe import SegmentRecipe
 
 
-def request(source: str, out: str, recipe: SegmentRecipe) -> Request[Volume, SegmentRecipe, str]:
+def request(source: str, out: str, recipe: SegmentRecipe, options: RunOptions) -> Request[Volume, SegmentRecipe, str]:
     """Open a tomogram (metadata only), for the planner."""
-    volume = open_volume(source)
+    volume = open_volume(source, identity=options.identity)
     return Request(volume.name, volume, recipe, out)
 
 

@@ -20,6 +20,7 @@ from volengine.core.image import ImageSpec
 from volengine.core.tiling import Tiling
 from volengine.core.volume import Volume
 from volengine.engine.stage import ArrayInput, Output, Stage, kernel_bytes
+from volengine.io.identity import How
 from volengine.sim.recipe.membranes import LabelsRecipe
 from volengine.sim.recipe.specimen import SpecimenRecipe
 from volengine.sim.shapes.label_membranes import LabelRidge
@@ -67,7 +68,7 @@ def checked_flags(specimen: SpecimenRecipe, files: Mapping[str, StructureFile]) 
             )
 
 
-def label_piece(specimen: SpecimenRecipe, base: str = ".") -> LabelPiece | None:
+def label_piece(specimen: SpecimenRecipe, base: str = ".", identity: How = "quick") -> LabelPiece | None:
     """Open the label volume of a specimen (metadata only); ``None`` if the specimen has none.
 
     Raises
@@ -81,7 +82,7 @@ def label_piece(specimen: SpecimenRecipe, base: str = ".") -> LabelPiece | None:
     recipe = specimen.labels
     if recipe is None:
         return None
-    volume = _opened(recipe, base)
+    volume = _opened(recipe, base, identity)
     size = volume.voxel_size[0]
     if max(volume.voxel_size) > 1.01 * min(volume.voxel_size):
         raise InputError(
@@ -105,12 +106,12 @@ def label_piece(specimen: SpecimenRecipe, base: str = ".") -> LabelPiece | None:
     return LabelPiece(volume, recipe.start, extent)
 
 
-def _opened(recipe: LabelsRecipe, base: str) -> Volume:
+def _opened(recipe: LabelsRecipe, base: str, identity: How) -> Volume:
     from volengine.io.open import open_volume
 
     path, _, group = recipe.path.partition("#")
     url = path if "://" in path else str(Path(base) / path)
-    volume = open_volume(url, voxel_size=recipe.voxel_size, group=group)
+    volume = open_volume(url, voxel_size=recipe.voxel_size, group=group, identity=identity)
     return volume.with_(kind="labels")
 
 

@@ -13,6 +13,7 @@ from volengine.engine.ledger import PlanFolder
 from volengine.engine.options import RunOptions
 from volengine.engine.plan import Call, Plan
 from volengine.engine.stage import ArrayInput, Output, Stage, TableInput, kernel_bytes
+from volengine.io.stores import located
 from volengine.tasks.common.images import core_unit, factors_of, image_spec, outputs_of, scratch_spec
 from volengine.tasks.common.layout import join_url
 from volengine.tasks.simulate.inputs import SampleInputs
@@ -88,7 +89,7 @@ class SampleStages:
         tilts = {name: list(column) for name, column in all_series[0].columns.items()}
         call = Call(
             _WRITE,
-            {"out": sample.out, "name": sample.name, "tilts": tilts, "number": sample.number},
+            {"out": located(sample.out), "name": sample.name, "tilts": tilts, "number": sample.number},
         )
         recipe = {"simulate": sample.recipe.to_json(), "sample": sample.number}
         return Plan(sample.name, tuple(stages), tuple(images), recipe=recipe, finish=(call,))

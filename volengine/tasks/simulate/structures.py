@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
@@ -10,8 +9,9 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from volengine.core.errors import InputError, MissingError
+from volengine.core.errors import MissingError
 from volengine.core.specimen import Template
+from volengine.io.hashing import check_file, file_digest
 from volengine.sim.recipe.filaments import FilamentsRecipe
 from volengine.sim.recipe.particles import SpeciesRecipe
 from volengine.sim.recipe.specimen import SpecimenRecipe
@@ -82,7 +82,7 @@ def structure_file(text: str, base: str) -> StructureFile:
         return StructureFile("", text, text)
     if text in SHIPPED:
         path = Path(str(resources.files("volengine.data") / "structures" / SHIPPED[text]))
-        return StructureFile(str(path), text, _digest(str(path)))
+        return StructureFile(str(path), text, file_digest(path))
     path = Path(base) / text
     if not path.is_file():
         found = pdb_id(text)
@@ -92,15 +92,7 @@ def structure_file(text: str, base: str) -> StructureFile:
                 f"{', '.join(sorted(SHIPPED))}, globule-KDA, barrel-KDA."
             )
         path = Path(fetch_structure(found))
-    return StructureFile(str(path.resolve()), path.name, _digest(str(path.resolve())))
-
-
-@lru_cache(maxsize=256)
-def _digest(path: str) -> str:
-    try:
-        return hashlib.sha256(Path(path).read_bytes()).hexdigest()[:20]
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror or error}.") from error
+    return StructureFile(str(path.resolve()), path.name, file_digest(path.resolve()))
 
 
 def class_names(recipe: SpecimenRecipe, files: Mapping[str, StructureFile]) -> set[str]:
@@ -155,8 +147,11 @@ def _templates(
     if not file.path:
         return [_named(standin(file.name), species.name)]
     if Path(file.path.removesuffix(".gz")).suffix.lower() in (".mrc", ".map", ".rec"):
-        return [_of_density(species, file, voxel_size)]
-    return list(_of_atoms(species, file, voxel_size, scale, pivot))
+        found = [_of_density(species, file, voxel_size)]
+    else:
+        found = list(_of_atoms(species, file, voxel_size, scale, pivot))
+    check_file(file.path, file.digest)  # after reading: a file that was replaced meanwhile is noticed
+    return found
 
 
 def _of_atoms(

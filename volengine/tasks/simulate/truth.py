@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from volengine.core.csv_cells import guarded_row
 from volengine.core.orientation import matrix_to_euler
 from volengine.core.picks import Picks
 from volengine.core.specimen import rotation_matrix
@@ -188,7 +189,7 @@ def _write_picks(out: str, picks: Picks) -> None:
 
 def _rows(rows: Iterator[list[Any]]) -> str:
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows)
+    csv.writer(text, lineterminator="\n").writerows(map(guarded_row, rows))
     return text.getvalue()
 
 

@@ -46,10 +46,12 @@ class SampleNumber:
     base: str = "."
 
 
-def request(given: SampleNumber, out: str, recipe: Values) -> Request[SampleInputs, SimulateRecipe, str]:
+def request(
+    given: SampleNumber, out: str, recipe: Values, options: RunOptions
+) -> Request[SampleInputs, SimulateRecipe, str]:
     """Draw the recipe of one sample, and find its structures and its label volume."""
     drawn = sample_recipe(recipe, given.number)
-    inputs = SampleInputs.find(given.number, given.name, drawn.specimen, given.base)
+    inputs = SampleInputs.find(given.number, given.name, drawn.specimen, given.base, options.identity)
     return Request(given.name, inputs, drawn, out)
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from volengine.core.errors import FormatError, InputError, MissingError
 from volengine.core.paths import PathLike, PathsLike, path_text, path_texts
 from volengine.core.volume import Volume
+from volengine.io.identity import How
 from volengine.tasks.common.layout import feature_named, file_name, join_url
 from volengine.tasks.stats.inputs import SourceObjects, Sources, objects_of_volume, read_groups, tomograms_of
 from volengine.tasks.stats.recipe import StatsRecipe
@@ -99,16 +100,17 @@ class StatsCase:
         *,
         truth: PathsLike = (),
         groups: PathLike | None = None,
+        identity: How = "quick",
     ) -> StatsCase:
         """Open what the paths name: read tables of picks, and the metadata of label volumes.
 
-        The arguments are those of :func:`volengine.tasks.stats.verb.stats`.
+        The arguments are those of :func:`volengine.tasks.stats.verb.stats`; ``identity`` is how volumes are identified.
         """
         if "://" in out:
             raise InputError(f"--out {out}: tables and plots are written to a folder of this machine.")
-        sources, known = Sources.find(path_texts(inputs), recipe), None
+        sources, known = Sources.find(path_texts(inputs), recipe, identity=identity), None
         if truth := path_texts(truth):
-            known = Sources.find(truth, recipe.of_truth(), "truth")
+            known = Sources.find(truth, recipe.of_truth(), "truth", identity)
         named = read_groups(path_text(groups)) if groups is not None else None
         _check_split(sources, recipe)
         return cls(sources, known, named, recipe, out, run_dir)

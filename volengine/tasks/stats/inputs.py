@@ -18,10 +18,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from volengine.core.csv_cells import plain
 from volengine.core.errors import FormatError, InputError, MissingError
 from volengine.core.picks import Picks
 from volengine.core.units import NM_TO_ANGSTROM
 from volengine.core.volume import Volume
+from volengine.io.identity import How
 from volengine.io.names import is_packed, suffix_of
 from volengine.tasks.common.inputs import expand
 from volengine.tasks.common.layout import feature_named
@@ -147,7 +149,7 @@ class Sources:
     volumes: tuple[Volume, ...]
 
     @classmethod
-    def find(cls, inputs: Sequence[str], recipe: StatsRecipe, what: str = "input") -> Sources:
+    def find(cls, inputs: Sequence[str], recipe: StatsRecipe, what: str = "input", identity: How = "quick") -> Sources:
         """Open what the paths name: read tables of picks, and the metadata of label volumes.
 
         Parameters
@@ -160,6 +162,8 @@ class Sources:
             Gives the voxel size, and what label volumes hold.
         what
             Word for the inputs in messages.
+        identity
+            How volumes are identified (:mod:`volengine.io.identity`).
 
         Raises
         ------
@@ -174,7 +178,7 @@ class Sources:
             if "#" not in path and suffix_of(path) in PICK_SUFFIXES:
                 picks += _read_picks(path, recipe)
             else:
-                volumes += _open_labels(path, recipe)
+                volumes += _open_labels(path, recipe, identity)
         if not picks and not volumes:
             raise MissingError(f"There is no {what} to count: give tables of picks or label volumes.")
         return cls(tuple(picks), tuple(volumes))
@@ -235,7 +239,7 @@ def _read_picks(path: str, recipe: StatsRecipe) -> list[SourceObjects]:
     return read
 
 
-def _open_labels(path: str, recipe: StatsRecipe) -> list[Volume]:
+def _open_labels(path: str, recipe: StatsRecipe, identity: How) -> list[Volume]:
     from volengine.io.omezarr.read import list_groups
 
     url, _, group = path.partition("#")
@@ -244,7 +248,7 @@ def _open_labels(path: str, recipe: StatsRecipe) -> list[Volume]:
     groups = [group]
     if suffix_of(url) in ("", ".zarr") and not group:
         groups = [info.group for info in list_groups(url) if info.group.startswith("labels/")] or [""]
-    volumes: list[Volume] = [open_sized(f"{url}#{name}", recipe.voxel_size) for name in groups]
+    volumes: list[Volume] = [open_sized(f"{url}#{name}", recipe.voxel_size, identity) for name in groups]
     named = [v for v in volumes if "classes" in v.facts or feature_of(v)]
     if len(volumes) > 1 and named:  # a simulated tomogram: its atlas states what it holds, its instances do not
         volumes = named
@@ -380,8 +384,14 @@ def read_groups(path: str) -> dict[str, str]:
         raise MissingError(f"{path}: no such file.")
     try:
         text = file.read_text(encoding="utf-8-sig")
+        return _groups(text, path)
     except UnicodeDecodeError as error:
         raise FormatError(f"{path}: no text in UTF-8 ({error.reason} at byte {error.start}).") from None
+    except csv.Error as error:
+        raise FormatError(f"{path} is no CSV ({error}).") from None
+
+
+def _groups(text: str, path: str) -> dict[str, str]:
     head = text.partition("\n")[0]
     reader = csv.DictReader(io.StringIO(text), delimiter="\t" if "\t" in head else ",", skipinitialspace=True)
     columns = [str(c).strip() for c in reader.fieldnames or ()]
@@ -391,7 +401,7 @@ def read_groups(path: str) -> dict[str, str]:
     reader.fieldnames = columns
     found: dict[str, str] = {}
     for row in reader:
-        tomogram, group = ((row[c] or "").strip() for c in ("tomogram", "group"))
+        tomogram, group = (plain((row[c] or "").strip()) for c in ("tomogram", "group"))
         if not tomogram or not group:
             raise FormatError(f"{path}, line {reader.line_num}: a tomogram or a group is empty.")
         if group == EVERY:

@@ -12,6 +12,7 @@ from volengine.engine.ledger import PlanFolder
 from volengine.engine.options import RunOptions
 from volengine.engine.plan import Call, Plan
 from volengine.engine.stage import ArrayInput, Stage, TableInput, kernel_bytes
+from volengine.io.stores import located
 from volengine.ops.regions import check_size
 from volengine.ops.stats_labels import ClassRules
 from volengine.tasks.stats.recipe import StatsRecipe
@@ -76,7 +77,7 @@ def plan_stats(source: Volume, recipe: StatsRecipe, out: str, folder: PlanFolder
             kernel_bytes=kernel_bytes(join, voxels=source.size),
         )
     )
-    call = Call(_WRITE, {"stage": "stats-join", "out": out}, writes=(out,))
+    call = Call(_WRITE, {"stage": "stats-join", "out": located(out)}, writes=(located(out),))
     facts = asdict(rules) if atlas else {"kind": "instances"}
     return Plan(source.name, tuple(stages), recipe={"stats": facts}, finish=(call,))
 

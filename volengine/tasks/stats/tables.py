@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from volengine.core.atomic import write_atomic
+from volengine.core.csv_cells import guarded_row
 from volengine.core.errors import InputError
 from volengine.core.paths import PathLike, path_text
 from volengine.core.text import table
@@ -380,6 +381,6 @@ def _text(rows: Sequence[Row], columns: Sequence[str]) -> str:
 def _csv(rows: Sequence[Row], columns: Sequence[str]) -> str:
     text = io.StringIO(newline="")
     writer = csv.writer(text)
-    writer.writerow(columns)
-    writer.writerows(["" if _plain(row[c]) is None else row[c] for c in columns] for row in rows)
+    writer.writerow(guarded_row(columns))
+    writer.writerows(guarded_row("" if _plain(row[c]) is None else row[c] for c in columns) for row in rows)
     return text.getvalue()

@@ -22,7 +22,9 @@ from volengine.tasks.stats.recipe import StatsRecipe
 from volengine.tasks.stats.tables import Stats
 
 
-def request(given: LabelVolume, out: str, recipe: StatsRecipe) -> Request[Volume, StatsRecipe, str]:
+def request(
+    given: LabelVolume, out: str, recipe: StatsRecipe, options: RunOptions
+) -> Request[Volume, StatsRecipe, str]:
     """What the plan of a label volume is made from; a volume of the truth has its own recipe and file."""
     return Request(given.key, given.volume, given.recipe, given.file)
 
@@ -80,7 +82,9 @@ def stats(
         with tempfile.TemporaryDirectory() as folder:
             return stats(inputs, folder, recipe.with_(plots=False), options, truth=truth, groups=groups)
     out = path_text(out)
-    case = StatsCase.find(inputs, out, recipe, STATS.run_dir(out, options), truth=truth, groups=groups)
+    case = StatsCase.find(
+        inputs, out, recipe, STATS.run_dir(out, options), truth=truth, groups=groups, identity=options.identity
+    )
     jobs, run_dir = jobs_of(STATS, case.volumes(), out, recipe, options)
     if jobs:
         run_jobs(jobs, run_dir, options).check()

@@ -21,7 +21,8 @@ from volengine.io.cached import ChunkCache
 from volengine.io.names import Source
 from volengine.ops.score_masks import FEATURE, IGNORE
 from volengine.tasks.train.labels import LabelSlices
-from volengine.tasks.train.samples import LazyPatches, Patch, PatchRules, TrainSample, Use, thinned
+from volengine.tasks.train.parts import Marks, containing
+from volengine.tasks.train.samples import MOST_VALIDATION, LazyPatches, Patch, PatchRules, TrainSample, Use, thinned
 from volengine.tasks.train.volumes import OpenVolume
 
 RIGHT_ANGLES = 4
@@ -47,8 +48,9 @@ class BoxPatches(OpenVolume):
         if not sample.slices:
             slices = sorted({z for z, _, _ in starts})
             self.labels = LabelSlices(self.labels, slices, len(rules.features))
-        self.training_boxes = [b for b in starts if _inside(self._box(b), self.training)]
-        self.held_out_boxes = [b for b in starts if _inside(self._box(b), self.held_out)]
+        held = () if self.held_out is None else (self.held_out,)
+        self.training_boxes = [b for b in starts if containing(self.training, self._box(b))]
+        self.held_out_boxes = [b for b in starts if containing(held, self._box(b))]
         self.with_feature: list[Index3] = []
         self.without: list[Index3] = []
         counts = np.zeros(len(rules.features), int)
@@ -57,8 +59,17 @@ class BoxPatches(OpenVolume):
             counts += there
             (self.with_feature if there.any() else self.without).append(start)
         self._counts = tuple(counts.tolist())
-        if self.training is not None and not self.training_boxes:
+        if self.training and not self.training_boxes:
             raise InputError(f"{self.volume.url}: none of the {len(starts)} boxes lies in the part for training.")
+
+    def marks(self) -> list[Marks]:
+        """The boxes of a picks file that hold each feature; of boxes that are laid out later its voxels."""
+        if self.sample.boxes == "auto":
+            return super().marks()
+        boxes = [self._box(start) for start in self._centred()]
+        there = np.array([(self.labels.read(b) == FEATURE).any(axis=(1, 2, 3)) for b in boxes])
+        start, stop = np.array([b.start for b in boxes]), np.array([b.stop for b in boxes])
+        return [Marks(start[row], stop[row]) for row in there.T]
 
     def _box(self, start: Index3) -> Box:
         z, y, x = start
@@ -82,11 +93,17 @@ class BoxPatches(OpenVolume):
             start, angle = boxes[int(rng.integers(len(boxes)))], 0.0
         spare = self.sample.box_vox - self.rules.patch[1]
         shift = rng.integers(-(spare // 2), spare - spare // 2 + 1, 2) if spare > 0 else np.zeros(2, int)
-        return self._patch(start, angle, (int(shift[0]), int(shift[1])), self.training)
+        part = containing(self.training, self._box(start))
+        return self._patch(start, angle, (int(shift[0]), int(shift[1])), part)
 
     def validation(self) -> LazyPatches[Patch]:
         """The boxes of the held-out part, not turned."""
-        return LazyPatches([(self._as_it_is, b) for b in thinned(self.held_out_boxes)])
+        boxes = self.held_out_boxes
+        if len(boxes) > MOST_VALIDATION:  # an even choice of the boxes with a feature, and of the others
+            there = [bool((self.labels.read(self._box(b)) == FEATURE).any()) for b in boxes]
+            several = [thinned([b for b, t in zip(boxes, there, strict=True) if t is kind]) for kind in (True, False)]
+            boxes = sorted(b for some in several for b in some)
+        return LazyPatches([(self._as_it_is, b) for b in boxes])
 
     def _as_it_is(self, start: Index3) -> Patch:
         return self._patch(start, 0.0, (0, 0), self.held_out)
@@ -124,7 +141,7 @@ class BoxPatches(OpenVolume):
         """Boxes side by side in the annotated slices, laid out in the part for training and in the other separately."""
         slices = self.sample.slices or tuple(self._marked())
         side, starts = self.sample.box_vox, []
-        for part in (self.training, self.held_out):
+        for part in (*self.training, self.held_out):
             if part is None or min(part.shape[1:]) < side:
                 continue
             rows, columns = (
@@ -213,7 +230,3 @@ def turn(values: NDArray[Any], angle: float, shape: tuple[int, int], order: Lite
         mode = "nearest" if order else "constant"
         affine_transform(source, matrix, offset, shape, target, order, mode=mode, cval=IGNORE, prefilter=False)
     return out.reshape(*values.shape[:-2], *shape)
-
-
-def _inside(box: Box, part: Box | None) -> bool:
-    return part is not None and part.contains(box)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 BACKGROUND = "background"
 
 
-def make_model(recipe: TrainRecipe, voxel_sizes: Sequence[Vector3]) -> tuple[Any, ModelFacts]:
+def make_model(recipe: TrainRecipe, voxel_sizes: Sequence[Vector3], data: Mapping[str, str]) -> tuple[Any, ModelFacts]:
     """Build the network with seeded weights, and its facts.
 
     Parameters
@@ -32,6 +32,8 @@ def make_model(recipe: TrainRecipe, voxel_sizes: Sequence[Vector3]) -> tuple[Any
         The recipe of the training.
     voxel_sizes
         Voxel sizes of all samples, angstrom, z, y, x.
+    data
+        Identity of everything that is read, by its name in the recipe; it is kept in the model's history.
 
     Raises
     ------
@@ -82,7 +84,7 @@ def make_model(recipe: TrainRecipe, voxel_sizes: Sequence[Vector3]) -> tuple[Any
         target=recipe.target_normalisation if recipe.regression else None,
         receptive_field=field_of_view,
         stride=stride,
-        history=({"recipe": recipe.to_json()},),
+        history=({"recipe": recipe.to_json(), "data": dict(data)},),
     )
     return started_from(module, facts, recipe.start, own)
 

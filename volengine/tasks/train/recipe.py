@@ -74,19 +74,20 @@ class TrainRecipe(Recipe):
     precision
         ``float32``; or mixed precision with ``bfloat16`` or ``float16`` (CUDA only).
     patience
-        Stop after this many epochs without improvement; 0: never.
+        Stop after this many epochs without improvement of the validation loss (without validation: of the loss); 0:
+        never.
     start
         A model file of the same network whose weights are the first ones (fine-tuning); layers of another shape are
         initialised anew.
     tensorboard
         Write a log for TensorBoard, too (needs the extra ``tensorboard``).
     positive_share
-        Share of the patches that are drawn around a voxel of the feature.
+        Share of the patches that are drawn around a voxel of a feature, of those that the sample knows.
     validation
-        What is kept for validation. slab: a part of each volume, and some of the tomograms of a training set;
-        tomogram: whole tomograms of all samples.
+        What is kept for validation. slab: a part of each volume in which the features are, and some of the tomograms of
+        a training set; tomogram: whole tomograms of all samples.
     validation_share
-        Share of each region's longest axis that is kept for validation (at least one patch), or share of the tomograms
+        Share of each region along one axis that is kept for validation (at least one patch), or share of the tomograms
         (at least one); 0: none.
     augment
         How patches are augmented: ``none``, ``light``, ``ais`` or ``membrain``, see

@@ -129,7 +129,8 @@ class SetPatches:
         """A patch of a random entry; with probability ``positive_share``, cut around a voxel of the feature."""
         if not self.training:
             raise InputError(f"{self.stored.path} is for validation only.")
-        places = self._positive[int(rng.integers(len(self._positive)))]
+        there = [numbers for numbers in self._positive if numbers]  # a set may know only some of the features
+        places = there[int(rng.integers(len(there)))] if there else []
         wanted = bool(places) and rng.random() < self.rules.positive_share
         numbers = places if wanted else self.training
         return self._cut(numbers[int(rng.integers(len(numbers)))], rng, wanted)

@@ -1,6 +1,6 @@
 """Open samples: choose the source of each one, and the parts of all that are kept for validation.
 
-``validation="slab"``: the end of the longest axis of each volume, and some of the tomograms of each training set.
+``validation="slab"``: a slab of each volume, and some of the tomograms of each training set.
 ``validation="tomogram"``: whole tomograms of all samples; two samples of one tomogram stay together. A sample with
 ``use: train`` or ``use: validate`` is used as a whole for this.
 """

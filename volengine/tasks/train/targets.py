@@ -43,7 +43,7 @@ class TargetFiles:
     region
         The part of the volume from which statistics are computed.
     units
-        ``volume``: (t - mean) / (std + 1e-6) with mean and standard deviation of the region; ``none``: unchanged.
+        ``volume``: (t - mean) / std with mean and standard deviation of the region; ``none``: unchanged.
     cache
         Cache of recently read chunks.
 
@@ -80,7 +80,7 @@ class TargetFiles:
 
 def _scale(source: Source, region: Box, units: TargetUnits, path: str) -> tuple[float, float]:
     """The number that is subtracted from a target, and the number that it is then divided by."""
-    from volengine.ops.normalise import EPSILON, combine
+    from volengine.ops.normalise import combine
 
     rows, low, high = [], np.inf, -np.inf
     for z in range(region.start[0], region.stop[0], SCAN_SLAB):
@@ -101,4 +101,4 @@ def _scale(source: Source, region: Box, units: TargetUnits, path: str) -> tuple[
             )
         return 0.0, 1.0
     mean, std = combine([np.array([rows], np.float64)]).volume()
-    return mean, std + EPSILON
+    return mean, std

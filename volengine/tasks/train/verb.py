@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from volengine.core.errors import InputError
 from volengine.core.paths import PathLike, path_text
+from volengine.tasks.train.data import TrainingData
 from volengine.tasks.train.model import drawing, make_discriminator, make_model
 from volengine.tasks.train.recipe import TrainRecipe
 from volengine.tasks.train.sources import open_sources, validation_of
@@ -24,9 +25,10 @@ if TYPE_CHECKING:
 def train(recipe: TrainRecipe, out: PathLike, *, progress: bool = True) -> list[dict[str, float]]:
     """Train a network, and write the weights of the best epoch.
 
-    The folder ``<out>.training`` holds the state of the last epoch, a table and a plot of the losses, and a picture of
-    validation patches. If a training was stopped, call it again with the same recipe: it continues from this state, and
-    its result is the same as without the stop. Under ``torchrun`` each process computes its share of every batch.
+    The folder ``<out>.training`` holds the models of the best and of the last epoch, the state of the last epoch, a
+    table and a plot of the losses, and a picture of validation patches. If a training was stopped, call it again with
+    the same recipe: it continues from this state, and its result is the same as without the stop. If it was finished,
+    and the model is gone, it is written again. Under ``torchrun`` each process computes its share of every batch.
 
     Parameters
     ----------
@@ -35,7 +37,7 @@ def train(recipe: TrainRecipe, out: PathLike, *, progress: bool = True) -> list[
     out
         The model file to write (``.safetensors``).
     progress
-        Show a progress bar.
+        Show a progress bar, or without a terminal a line every 15 seconds, and say what is to be noted.
 
     Returns
     -------
@@ -46,7 +48,9 @@ def train(recipe: TrainRecipe, out: PathLike, *, progress: bool = True) -> list[
     ------
     InputError
         The samples do not fit the recipe or each other, a region is smaller than a patch, or the folder
-        ``<out>.training`` holds the training of another recipe.
+        ``<out>.training`` holds the training of another recipe, or of samples that have changed since.
+    ChangedError
+        A sample is replaced while it is read.
 
     Examples
     --------
@@ -60,13 +64,12 @@ def train(recipe: TrainRecipe, out: PathLike, *, progress: bool = True) -> list[
     >>> len(history), history[0]["loss"] > 0
     (1, True)
     """
-    from volengine.nets.training.fit.fit import flush_denormals
+    from volengine.nets.threads import apart
 
     out, recipe = path_text(out), TrainRecipe.of(recipe)
     if not out.endswith(".safetensors"):
         raise InputError(f"--out {out}: a model file ends with .safetensors.")
-    with flush_denormals():
-        return _fit(recipe, out).run(progress=progress)
+    return apart(lambda stopped: _fit(recipe, out).run(progress=progress, stopped=stopped))
 
 
 def _fit(recipe: TrainRecipe, out: str) -> Fitting:
@@ -74,12 +77,15 @@ def _fit(recipe: TrainRecipe, out: str) -> Fitting:
     from volengine.nets.training.fit.fit import Fit
     from volengine.nets.training.fit.ranks import Ranks
 
+    data = TrainingData.of(recipe)
     device = Ranks.from_environment().device(resolve_device(recipe.device))
     sources = open_sources(recipe.samples, recipe.rules())
     for k, feature in enumerate(recipe.features):
         if not any(source.positives[k] for source in sources):
             raise InputError(f"No voxel of {feature!r} lies in the training part of any sample: nothing to learn from.")
-    module, facts = make_model(recipe, [source.voxel_size for source in sources])
+    module, facts = make_model(recipe, [source.voxel_size for source in sources], data.to_json())
     draw = drawing(sources, recipe.changes(), device)
     discriminator = make_discriminator(recipe)
-    return Fit(module, facts, draw, validation_of(sources), recipe.fitting(), Path(out), device, discriminator)
+    return Fit(
+        module, facts, draw, validation_of(sources), recipe.fitting(), Path(out), device, discriminator, data.check
+    )

@@ -1,12 +1,14 @@
 """Patches of one volume with any kind of truth: streamed, with a slab of the region kept for validation.
 
-The slab is the end of the region's longest axis; training patches and their context slices never touch it. Patches lie
-inside the region. Statistics of ``normalisation="volume"`` are those of the region; those of ``per_slice`` are of whole
-slices and those of ``global_mad`` of the whole tomogram, as in prediction.
+Where the slab lies says :mod:`volengine.tasks.train.parts`; training patches and their context slices never touch it.
+Patches lie inside the region. Statistics of ``normalisation="volume"`` are those of the region; those of ``per_slice``
+are of whole slices and those of ``global_mad`` of the whole tomogram, as in prediction.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -20,7 +22,9 @@ from volengine.engine.work import read_box
 from volengine.io.cached import ChunkCache
 from volengine.io.names import Source
 from volengine.io.open import open_source, open_volume
+from volengine.ops.score_masks import FEATURE
 from volengine.tasks.train.labels import LabelFiles, LabelPoints, Labels, LabelSlices, LabelSome
+from volengine.tasks.train.parts import Marks, grid, split
 from volengine.tasks.train.samples import LazyPatches, Patch, PatchRules, TrainSample, Use, thinned
 from volengine.tasks.train.targets import TargetFiles
 
@@ -28,6 +32,8 @@ if TYPE_CHECKING:
     from volengine.ops.normalise import Moments
 
 MAX_POSITIONS = 20_000
+OF_EACH_FEATURE = 16
+"""If there are more patches for validation than are used, at least this many with each feature are among them."""
 SCAN_SLAB = 16
 
 
@@ -56,7 +62,8 @@ class OpenVolume:
         self.source: Source = source if cache is None else cache.over(source, self.volume)
         self.region = region_of(sample, self.volume)
         self.labels = labels_of(sample, self.volume, rules, self.region, cache)
-        self.training, self.held_out = split(self.region, rules, self.volume, use)
+        parts = split(self.region, rules, self.volume, use, self.marks)
+        self.training, self.held_out = parts.training, parts.held_out
         self._moments = self._statistics() if rules.normalisation in ("volume", "per_slice") else None
         self._mad = self._sampled() if rules.normalisation == "global_mad" else None
 
@@ -73,12 +80,29 @@ class OpenVolume:
     @property
     def weight(self) -> float:
         """The sample's weight; 0 if it has no part for training."""
-        return 0.0 if self.training is None else self.sample.weight
+        return self.sample.weight if self.training else 0.0
 
     @property
     def voxel_size(self) -> Vector3:
         """Voxel size in angstrom, z, y, x."""
         return self.volume.voxel_size
+
+    @cached_property
+    def marked(self) -> list[NDArray[np.int64]]:
+        """For each feature its voxels in the region, (n, 3), evenly thinned to a bounded number; none for targets."""
+        found = [Thinned(MAX_POSITIONS) for _ in self.rules.features]
+        if self.sample.targets:
+            return [thinned.rows for thinned in found]
+        box = self.region
+        for z in range(box.start[0], box.stop[0], SCAN_SLAB):
+            slab = Box((z, *box.start[1:]), (min(z + SCAN_SLAB, box.stop[0]), *box.stop[1:]))
+            for k, labels in enumerate(self.labels.read(slab)):
+                found[k].add(np.argwhere(labels == FEATURE) + slab.start)
+        return [thinned.rows for thinned in found]
+
+    def marks(self) -> list[Marks]:
+        """Where each feature is, for the place of the part for validation."""
+        return [Marks.voxels(rows) for rows in self.marked]
 
     def _statistics(self) -> Moments:
         from volengine.ops.normalise import combine, slice_moments
@@ -96,17 +120,18 @@ class OpenVolume:
         return combine([np.concatenate(rows, axis=0)])
 
     def _sampled(self) -> tuple[float, float]:
-        from volengine.ops.normalise import EPSILON, MAD_SLICES, mad_sample, mad_statistics
+        from volengine.ops.normalise import MAD_SLICES, check_mad, mad_sample, mad_statistics
 
         nz, ny, nx = self.volume.shape
         chosen = np.linspace(0, nz - 1, min(MAD_SLICES, nz)).astype(int)
         boxes = [Box((z, 0, 0), (z + 1, ny, nx)) for z in chosen.tolist()]
-        centre, scale = mad_statistics(mad_sample(self.source.read(box), box, self.volume.shape) for box in boxes)
-        return centre, scale - EPSILON  # standardise adds EPSILON
+        found = mad_statistics(mad_sample(self.source.read(box), box, self.volume.shape) for box in boxes)
+        check_mad(*found, self.volume.url)
+        return found
 
     def normalised(self, image: NDArray[np.float32], z: int) -> NDArray[np.float32]:
         """Normalise voxels (z, y, x) in place and return them; ``z`` is the number of their first slice."""
-        from volengine.ops.normalise import standardise, standardise_itself
+        from volengine.ops.normalise import slice_scale, standardise, standardise_itself
 
         if self._mad is not None:
             standardise(image, *self._mad, image)
@@ -115,6 +140,7 @@ class OpenVolume:
             standardise(image, mean, std, image)
         elif self._moments is not None:
             means, stds = self._moments.per_slice()
+            stds = slice_scale(stds, self._moments.volume()[1])
             at = np.clip(np.arange(z, z + len(image)) - self.region.start[0], 0, len(means) - 1)
             standardise(image, means[at], stds[at], image)
         elif self.rules.normalisation == "per_patch":
@@ -136,62 +162,87 @@ class Patches(OpenVolume):
 
     def __init__(self, sample: TrainSample, rules: PatchRules, use: Use = "both", cache: ChunkCache | None = None):
         super().__init__(sample, rules, use, cache)
-        self.positive = self._positions()
-        first, last = (box.start[0], box.stop[0]) if (box := self.training) else (0, 0)
-        self.slices = np.array([z for z in sample.slices if first <= z < last], int)
-
-    def _positions(self) -> list[NDArray[np.int64]]:
-        """For each feature its voxels in the training part, (n, 3), evenly thinned to a bounded number."""
-        found = [Thinned(MAX_POSITIONS) for _ in self.rules.features]
-        if self.sample.targets:
-            return [thinned.rows for thinned in found]
-        box = self.training or Box((0, 0, 0), (0, 0, 0))
-        for z in range(box.start[0], box.stop[0], SCAN_SLAB):
-            slab = Box((z, *box.start[1:]), (min(z + SCAN_SLAB, box.stop[0]), *box.stop[1:]))
-            for k, labels in enumerate(self.labels.read(slab)):
-                found[k].add(np.argwhere(labels == 1) + slab.start)
-        return [thinned.rows for thinned in found]
+        self._places = [_PlacesIn(box, rules, self.marked, sample.slices) for box in self.training]
+        if sample.slices and any(len(place.slices) for place in self._places):  # in the others no voxel counts
+            self._sizes = [place.count if len(place.slices) else 0 for place in self._places]
+        else:
+            self._sizes = [place.count for place in self._places]
 
     @property
     def positives(self) -> tuple[int, ...]:
         """Number of known (thinned) voxels of each feature; for targets 1 if there is a part for training, else 0."""
         if self.sample.targets:
             known = self.sample.features or self.rules.features
-            return tuple(int(self.training is not None and f in known) for f in self.rules.features)
-        return tuple(len(rows) for rows in self.positive)
+            return tuple(int(bool(self.training) and f in known) for f in self.rules.features)
+        return tuple(sum(len(p.positive[k]) for p in self._places) for k in range(len(self.rules.features)))
 
     def draw(self, rng: np.random.Generator) -> Patch:
         """Draw a random patch of the training part.
 
-        With probability ``positive_share`` it contains a random voxel of a feature (not for targets). If only some
-        slices are annotated, it contains one of them.
+        With probability ``positive_share`` it contains a random voxel of a random feature, of those that are known in
+        this sample (not for targets). If only some slices are annotated, it contains one of them.
         """
-        if self.training is None:
+        if not self.training:
             raise InputError(f"{self.volume.url} is for validation only.")
-        low = np.array(self.training.start)
-        high = np.array(self.training.stop) - self.rules.patch
-        places = self.positive[int(rng.integers(len(self.positive)))]
-        if len(places) and rng.random() < self.rules.positive_share:
-            voxel = places[int(rng.integers(len(places)))]
-            inside = np.array([int(rng.integers(n)) for n in self.rules.patch])
-            start = np.clip(voxel - inside, low, high)
-        else:
-            start = np.array([int(rng.integers(a, b + 1)) for a, b in zip(low, high, strict=True)])
-            if len(self.slices):  # in other slices no voxel counts
-                at = self.slices[int(rng.integers(len(self.slices)))] - int(rng.integers(self.rules.patch[0]))
-                start[0] = np.clip(at, low[0], high[0])
-        return self.cut(index3(start))
+        there = [k for k, count in enumerate(self.positives) if count and not self.sample.targets]
+        feature = there[int(rng.integers(len(there)))] if there else 0
+        if there and rng.random() < self.rules.positive_share:
+            number = int(rng.integers(self.positives[feature]))
+            for place in self._places:
+                if number < len(place.positive[feature]):
+                    return self.cut(place.around(place.positive[feature][number], rng))
+                number -= len(place.positive[feature])
+        place = self._places[0]
+        if len(self._places) > 1:
+            shares = np.cumsum(self._sizes) / sum(self._sizes)
+            place = self._places[min(int(np.searchsorted(shares, rng.random(), "right")), len(shares) - 1)]
+        return self.cut(place.anywhere(rng))
 
     def validation(self) -> LazyPatches[Patch]:
-        """Patches that cover the held-out slab; they overlap if its sides are not multiples of the patch."""
+        """Patches that cover the held-out slab; they overlap if its sides are not multiples of the patch.
+
+        Of very many patches an even choice is taken, and some that contain each feature.
+        """
         if self.held_out is None:
             return LazyPatches()
-        axes = []
-        for a, b, n in zip(self.held_out.start, self.held_out.stop, self.rules.patch, strict=True):
-            count = -(-(b - a) // n)
-            axes.append(np.unique(np.linspace(a, b - n, count).astype(int)))
-        starts = np.stack(np.meshgrid(*axes, indexing="ij"), -1).reshape(-1, 3)
-        return LazyPatches([(self.cut, index3(s)) for s in thinned(starts.tolist())])
+        axes = grid(self.held_out, self.rules.patch)
+        sides = [len(starts) for starts in axes]
+        chosen = set(thinned(range(sides[0] * sides[1] * sides[2])))
+        for mark in self.marks():
+            rows = mark.start[mark.inside(self.held_out)]
+            at = [np.searchsorted(starts, rows[:, a], "right") - 1 for a, starts in enumerate(axes)]
+            with_feature = np.unique(np.ravel_multi_index(at, sides)) if len(rows) else np.empty(0, int)
+            wanted = min(OF_EACH_FEATURE, len(with_feature))
+            if len(chosen.intersection(with_feature.tolist())) < wanted:
+                some = np.linspace(0, len(with_feature) - 1, wanted).astype(int)
+                chosen |= {int(n) for n in with_feature[some]}
+        places = [np.unravel_index(number, sides) for number in sorted(chosen)]
+        starts = [index3(axes[a][int(k)] for a, k in enumerate(place)) for place in places]
+        return LazyPatches([(self.cut, start) for start in starts])
+
+
+class _PlacesIn:
+    """The places of patches in one box of the part for training."""
+
+    def __init__(self, box: Box, rules: PatchRules, marked: Sequence[NDArray[np.int64]], slices: Sequence[int]):
+        self._patch = rules.patch
+        self._low, self._high = np.array(box.start), np.array(box.stop) - rules.patch
+        self.count = int(np.prod(self._high - self._low + 1))
+        self.positive = [rows[Marks.voxels(rows).inside(box)] for rows in marked]
+        self.slices = np.array([z for z in slices if box.start[0] <= z < box.stop[0]], int)
+
+    def around(self, voxel: NDArray[np.int64], rng: np.random.Generator) -> Index3:
+        """First voxel of a random patch that contains a voxel."""
+        inside = np.array([int(rng.integers(n)) for n in self._patch])
+        return index3(np.clip(voxel - inside, self._low, self._high))
+
+    def anywhere(self, rng: np.random.Generator) -> Index3:
+        """First voxel of a random patch; it contains an annotated slice, if there are any."""
+        start = np.array([int(rng.integers(a, b + 1)) for a, b in zip(self._low, self._high, strict=True)])
+        if len(self.slices):  # in other slices no voxel counts
+            at = self.slices[int(rng.integers(len(self.slices)))] - int(rng.integers(self._patch[0]))
+            start[0] = np.clip(at, self._low[0], self._high[0])
+        return index3(start)
 
 
 class Thinned:
@@ -259,56 +310,3 @@ def region_of(sample: TrainSample, volume: Volume) -> Box:
     if box.empty or not Box.of_shape(volume.shape).contains(box):
         raise InputError(f"The region {sample.region} is empty or leaves the volume {volume.shape} ({volume.url}).")
     return box
-
-
-def split(region: Box, rules: PatchRules, volume: Volume, use: Use) -> tuple[Box | None, Box | None]:
-    """Divide a region into the parts for training and for validation; ``None`` stands for a part that is not used.
-
-    With ``use="both"`` the part for validation is the end of the longest axis.
-
-    Raises
-    ------
-    InputError
-        A part is smaller than a patch with its context.
-    """
-    if use == "validate":
-        whole = _within(region, rules.context, volume)
-        _check_fits(whole, rules, f"{volume.url}: the part for validation {whole.shape}")
-        return None, whole
-    axis = int(np.argmax(region.shape))
-    length, patch = region.shape[axis], rules.patch[axis]
-    least = patch + (rules.context - 1 if axis == 0 else 0)
-    share = rules.validation_share if use == "both" else 0
-    held = max(int(np.ceil(share * length)), least) if share else 0
-    stop, start = list(region.stop), list(region.start)
-    stop[axis] -= held
-    start[axis] = stop[axis]
-    training = _within(Box(region.start, index3(stop)), rules.context, volume)
-    if any(n < p for n, p in zip(training.shape, rules.patch, strict=True)):
-        raise InputError(
-            f"{volume.url}: the training part {training.shape} is smaller than the patch {rules.patch} "
-            f"({held} voxels of axis {'zyx'[axis]} are kept for validation); use smaller patches or "
-            "--validation-share 0."
-        )
-    if not held:
-        return training, None
-    held_out = _within(Box(index3(start), region.stop), rules.context, volume)
-    if any(n < p for n, p in zip(held_out.shape, rules.patch, strict=True)):
-        raise InputError(
-            f"{volume.url}: no patch {rules.patch} with {rules.context} slices of context fits into the part for "
-            f"validation {held_out.shape}; use a larger --validation-share, or 0."
-        )
-    return training, held_out
-
-
-def _check_fits(box: Box, rules: PatchRules, what: str) -> None:
-    if any(n < p for n, p in zip(box.shape, rules.patch, strict=True)):
-        raise InputError(f"{what} is smaller than the patch {rules.patch} with {rules.context} slices of context.")
-
-
-def _within(box: Box, context: int, volume: Volume) -> Box:
-    """The part of a box in which patches may lie: their context slices stay in the box, or pass the volume's ends."""
-    below = context // 2 if box.start[0] > 0 else 0
-    above = context - 1 - context // 2 if box.stop[0] < volume.shape[0] else 0
-    start, stop = box.start[0] + below, box.stop[0] - above
-    return Box((start, *box.start[1:]), (max(start, stop), *box.stop[1:]))

@@ -14,7 +14,7 @@ from typing import Any
 
 from volengine.core.errors import VolengineError
 from volengine.core.paths import PathsLike, path_texts
-from volengine.engine.ledger import PlanFolder, RunFolder
+from volengine.engine.ledger import PlanFolder
 from volengine.engine.options import RunOptions
 from volengine.engine.progress import Progress
 from volengine.engine.run import Job, run_jobs
@@ -98,10 +98,10 @@ def verify(
         A path does not exist, or holds nothing that can be verified.
     """
     options = options or RunOptions()
-    places = places_in(path_texts(paths))
+    places = places_in(tuple(path_texts(paths)))
     checked = (*(str(run.path) for run in places.runs), *places.stores)
     with _Reading(options.progress and deep) as reading:
-        runs = {folder: _of_run(folder, deep, reading) for run in places.runs for folder in _plans(run)}
+        runs = {folder: _of_run(folder, deep, reading) for run in places.runs for folder in run.plans()}
         stores = {image: _of_image(*image, deep, reading) for image in _images(places)}
     before = _each_once([*runs.values(), *stores.values()])
     if not repair or not before:
@@ -137,10 +137,6 @@ class _Reading:
 
     def __exit__(self, *_: object) -> None:
         self._bar.close()
-
-
-def _plans(run: RunFolder) -> list[PlanFolder]:
-    return run.plans()
 
 
 def _images(places: Places) -> Iterator[tuple[str, str]]:

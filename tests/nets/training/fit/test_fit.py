@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from small_fits import CPU, SMALL, VALIDATION, Explodes, draw, facts_of, fit_of, network, same, short
 from torch import nn
 
 from volengine.core.errors import DependencyError, InputError, VolengineError
-from volengine.core.model import ModelFacts
 from volengine.nets.checkpoint import load_facts, load_model
 from volengine.nets.registry import build
 from volengine.nets.training.fit import report as fit_report
@@ -28,22 +28,7 @@ from volengine.nets.training.fit.recipe import FitRecipe, Optimiser
 from volengine.nets.training.losses.combined import Objective
 from volengine.nets.training.losses.recipe import Term
 
-SIDE = 8
-SMALL = {"width": 2, "levels": 2}
-CPU = torch.device("cpu")
-
-
-def draw(rng: np.random.Generator) -> Any:
-    """A bright ball in noise, from one of two data sets."""
-    centre = rng.uniform(1, SIDE - 2, 3)
-    grid = np.stack(np.meshgrid(*[np.arange(SIDE)] * 3, indexing="ij"), -1)
-    labels = (((grid - centre) ** 2).sum(-1) < 6).astype(np.uint8)
-    labels[rng.random(labels.shape) < 0.05] = 2
-    image = (labels == 1) * 2.0 + rng.normal(0, 0.5, labels.shape)
-    return image.astype(np.float32), labels[None], ("one", "two")[int(rng.integers(2))]
-
-
-VALIDATION = [draw(np.random.default_rng((99, k))) for k in range(5)]
+MODELS = {"best-epoch.safetensors", "last-epoch.safetensors"}
 
 
 class Deep(nn.Module):
@@ -60,51 +45,8 @@ class Deep(nn.Module):
         return [full, self.coarse(x)] if self.training else full
 
 
-class Explodes(nn.Module):
-    """Good for one epoch of four steps, then no number."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.body = nn.Conv3d(1, 1, 3, padding=1)
-        self.register_buffer("seen", torch.zeros(()))
-
-    def forward(self, x: torch.Tensor) -> Any:
-        if self.training:
-            self.seen += 1
-        return self.body(x) * (torch.nan if self.seen > 4 else 1.0)
-
-
-def facts_of(volumetric: bool = True, **changes: Any) -> ModelFacts:
-    patch = (SIDE,) * 3 if volumetric else (1, SIDE, SIDE)
-    return ModelFacts(
-        network="unet3d", arguments={"channels": 1, **SMALL}, features=("ball",), voxel_size=(10, 10, 10), patch=patch,
-        history=({"recipe": {}},), **changes,
-    )  # fmt: skip
-
-
-def network(channels: int = 1, seed: int = 0) -> nn.Module:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return build("unet3d", {"channels": channels, **SMALL})
-
-
-def fit_of(folder: Path, how: FitRecipe, module: nn.Module | None = None, name: str = "m", **more: Any) -> Fit:
-    values: dict[str, Any] = {"validation": VALIDATION, "facts": facts_of(), "draw": draw, **more}
-    module = network() if module is None else module
-    return Fit(module, how=how, out=folder / f"{name}.safetensors", device=CPU, **values)
-
-
-def short(**changes: Any) -> FitRecipe:
-    return FitRecipe(**{"epochs": 2, "steps": 4, "batch": 2, **changes})
-
-
 def numbers(history: list[dict[str, float]]) -> list[tuple[float, ...]]:
     return [tuple(v for k, v in row.items() if k != "seconds") for row in history]
-
-
-def same(a: nn.Module, b: nn.Module) -> bool:
-    one, two = a.state_dict(), b.state_dict()
-    return one.keys() == two.keys() and all(torch.equal(one[k], two[k]) for k in one)
 
 
 # -- optimisers ----------------------------------------------------------------------------------------------
@@ -211,7 +153,7 @@ def test_float16_scales_its_loss_and_goes_on(tmp_path: Path) -> None:
 def test_no_number_stops_and_what_was_good_stays(tmp_path: Path) -> None:
     how = short(epochs=3)
     fit = fit_of(tmp_path, how, Explodes())
-    with pytest.raises(VolengineError, match=r"Step 4: the loss is nan\. Lower the learning rate \(0\.001\)"):
+    with pytest.raises(VolengineError, match=r"Epoch 2, step 1 of 4: the loss is nan\. Lower the.* \(0\.001\)"):
         fit.run(progress=False)
     assert len(fit.history) == 1
     assert load_facts(fit.out).history[-1]["epoch"] == 1
@@ -333,7 +275,7 @@ def test_files_of_a_fit(tmp_path: Path) -> None:
 
     fit = fit_of(tmp_path, short(epochs=3))
     fit.run(progress=False)
-    names = {"last.safetensors", "history.csv", "curve.svg", "curve.png", "validation.png"}
+    names = {"last.safetensors", "history.csv", "curve.svg", "curve.png", "validation.png", *MODELS}
     assert {p.name for p in fit.folder.iterdir()} == names
     curve = np.asarray(Image.open(fit.folder / "curve.png"))[..., :3]
     for _, colour in fit_report.PANELS["Loss"].values():
@@ -364,7 +306,8 @@ def test_pictures_of_a_regression_show_noisy_answer_and_target() -> None:
 def test_curves_are_drawn_without_validation(tmp_path: Path) -> None:
     fit = fit_of(tmp_path, short(epochs=1), validation=[])
     fit.run(progress=False)
-    assert {p.name for p in fit.folder.iterdir()} == {"last.safetensors", "history.csv", "curve.svg", "curve.png"}
+    names = {"last.safetensors", "history.csv", "curve.svg", "curve.png", *MODELS}
+    assert {p.name for p in fit.folder.iterdir()} == names
     assert "Dice" not in (fit.folder / "curve.svg").read_text()
 
 

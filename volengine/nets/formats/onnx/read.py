@@ -11,7 +11,6 @@ of onnxruntime (``onnxruntime-gpu``) computes there; other builds use the CPU.
 
 from __future__ import annotations
 
-import json
 import math
 import threading
 from dataclasses import replace
@@ -25,6 +24,7 @@ from torch import nn
 
 from volengine.core.boxes import Index3, index3
 from volengine.core.errors import FormatError, InputError, require
+from volengine.core.json_text import parse_object
 from volengine.core.model import ModelFacts
 from volengine.nets.formats.onnx.graph import (
     activation_of,
@@ -98,7 +98,7 @@ class OnnxNet(nn.Module):
         model = read_onnx(self._content, self.where)
         kept = {p.key: p.value for p in model.metadata_props}
         if facts.network == NETWORK and KEY in kept:  # the architecture before it became ONNX
-            was = ModelFacts.from_json(json.loads(kept[KEY]), where=self.where)
+            was = ModelFacts.from_json(parse_object(kept[KEY], f"{self.where}: its facts"), where=self.where)
             facts = replace(facts, network=was.network, arguments=was.arguments)
         kept |= metadata(facts, self.axes)
         del model.metadata_props[:]
@@ -246,7 +246,7 @@ def load_onnx(path: str | Path) -> tuple[nn.Module, ModelFacts]:
             "OUT.onnx --voxel-size ANGSTROM --features NAME,..."
         )
     try:
-        facts = ModelFacts.from_json(json.loads(told[KEY]), where=where)
+        facts = ModelFacts.from_json(parse_object(told[KEY], f"{where}: its facts"), where=where)
     except ValueError as error:
         raise FormatError(f"{where}: the facts in its metadata cannot be read ({error}).") from error
     given = ports(model, where)[0]

@@ -7,7 +7,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
@@ -16,6 +15,7 @@ import torch
 
 from volengine.core.boxes import Index3, index3
 from volengine.core.errors import InputError
+from volengine.core.json_text import parse_object
 from volengine.core.model import Activation, ModelFacts, Normalisation
 from volengine.nets.formats.onnx.graph import Port, activation_of, check_axes, ports, read_onnx, strides_of
 from volengine.nets.formats.onnx.read import NETWORK, OnnxNet, check_fit, load_onnx, with_sizes
@@ -71,7 +71,7 @@ def with_told_facts(path: str | Path, told: Told) -> tuple[bytes, ModelFacts]:
     kept = {p.key: p.value for p in model.metadata_props}
     if KEY in kept and not told.axes:
         net, facts = load_onnx(path)
-        stored = ModelFacts.from_json(json.loads(kept[KEY]), where=where)
+        stored = ModelFacts.from_json(parse_object(kept[KEY], f"{where}: its facts"), where=where)
         changed = _changed(replace(facts, network=stored.network, arguments=stored.arguments), told)
         net = OnnxNet(model, where, cast(OnnxNet, net).axes, changed.activation)
     else:

@@ -111,7 +111,8 @@ def gamma(x: torch.Tensor, power: float, *, negative: bool = False) -> torch.Ten
 
 
 def _power(x: torch.Tensor, power: float) -> torch.Tensor:
-    low, span = x.min(), (x.max() - x.min()).clamp(min=1e-7)
+    low, span = x.min(), x.max() - x.min()
+    span = torch.where(span > 0, span, 1.0)
     return ((x - low) / span).pow(power) * span + low
 
 

@@ -4,8 +4,10 @@ All random numbers of a step (for its samples, and in the network) depend only o
 So the state consists of weights, optimiser and history; no state of a random generator is needed. It is written after
 each epoch, atomically. The samples of the next step are drawn while the network is trained on those of this step.
 
-The model file ``out`` holds the best epoch. The folder ``<out>.training`` holds ``last.safetensors`` (the state),
-``history.csv``, ``curve.svg``, ``curve.png``, ``validation.png`` and, if requested, ``tensorboard``.
+The model file ``out`` holds the best epoch (:mod:`volengine.nets.training.fit.choice`). The folder ``<out>.training``
+holds the models of the best epoch (``best-epoch.safetensors``, the same bytes as ``out``) and of the last one
+(``last-epoch.safetensors``), the state (``last.safetensors``), ``history.csv``, ``curve.svg``, ``curve.png``,
+``validation.png`` and, if requested, ``tensorboard``.
 
 Under ``torchrun`` each process draws its share of every batch (:mod:`volengine.nets.training.fit.ranks`).
 """
@@ -14,28 +16,29 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
-from tqdm import tqdm
 
 from volengine.core.atomic import write_atomic
 from volengine.core.errors import InputError, VolengineError
 from volengine.core.model import ModelFacts
-from volengine.nets.checkpoint import save_model
+from volengine.nets.training.fit.choice import Choice
+from volengine.nets.training.fit.kept import Kept
 from volengine.nets.training.fit.optimise import Descent
+from volengine.nets.training.fit.progress import Steps, say
 from volengine.nets.training.fit.ranks import Ranks
 from volengine.nets.training.fit.recipe import FitRecipe
 from volengine.nets.training.fit.report import PATCHES, Look, answers, curve, patches, tensorboard_writer
-from volengine.nets.training.fit.state import Row, State, finite, load_state, save_state
+from volengine.nets.training.fit.state import Row, State, load_state, save_state
 from volengine.nets.training.losses.combined import Answers, Objective, adversarial, discriminating, shown
-from volengine.nets.training.losses.losses import IGNORE
+from volengine.nets.training.losses.pooled import Pool, Score, Sums
 from volengine.ops.figures import figure_files
 from volengine.ops.pictures import png
 
@@ -45,20 +48,6 @@ For losses that apply to some datasets only, also the name of the sample's datas
 Draw = Callable[[np.random.Generator], Sample]
 SHOW_EVERY_S = 5.0
 """Curve and pictures are drawn after the first and the last epoch, and in between at most this often."""
-
-
-@contextmanager
-def flush_denormals() -> Iterator[None]:
-    """Context in which numbers below 1e-38 become zero, in this thread and in those that it starts.
-
-    Gradients become that small if a network is sure of the background, and a CPU then takes four times as long for a
-    step. Threads that torch has already started are not changed, so enter the context before the first computation.
-    """
-    torch.set_flush_denormal(True)
-    try:
-        yield
-    finally:  # do not change the arithmetic of the caller
-        torch.set_flush_denormal(False)
 
 
 class Fit:
@@ -83,6 +72,8 @@ class Fit:
     discriminator
         Network for adversarial training (Pix2pix): ``discriminator(images, answers)`` rates predictions from 0 to 1,
         and is trained alternately with the network. The losses of ``how`` are then used for the validation only.
+    check
+        Called at the end of each epoch, before its results are written: it raises an error if the samples have changed.
 
     Raises
     ------
@@ -100,6 +91,7 @@ class Fit:
         out: Path,
         device: torch.device,
         discriminator: nn.Module | None = None,
+        check: Callable[[], None] = lambda: None,
     ):
         self.ranks = Ranks.from_environment()
         self.own = self.ranks.share(how.batch)
@@ -109,11 +101,13 @@ class Fit:
         self.module = module.to(self.device)
         self.facts = facts
         self.draw = draw
+        self.check = check
         self.validation = validation
         self.how = how
         self.objective = Objective(how.terms)
         self.out = out
         self.folder = out.with_name(out.name + ".training")
+        self.kept = Kept(out, self.folder)
         self.descent = Descent(self.module, how.optimiser, how.precision, self.device)
         self.history: list[Row] = []
         self.discriminator = None if discriminator is None else discriminator.to(self.device)
@@ -121,7 +115,9 @@ class Fit:
             if self.ranks.world > 1 or self.objective.exclusive or self.objective.regression:
                 raise InputError("Adversarial training needs one process and independent features.")
             self.judging = Descent(self.discriminator, how.optimiser, how.precision, self.device)
+        self.pool = Pool(how.terms)
         self._replica: nn.Module = self.module
+        self._show_progress = False
         self._shown_s = -math.inf
         self._tensorboard = tensorboard_writer(self.folder / "tensorboard") if self._logs else None
 
@@ -129,8 +125,15 @@ class Fit:
     def _logs(self) -> bool:
         return self.how.tensorboard and self.ranks.first
 
-    def run(self, *, progress: bool = True) -> list[Row]:
+    def run(self, *, progress: bool = True, stopped: Event | None = None) -> list[Row]:
         """Train to the end; return one row per epoch.
+
+        Parameters
+        ----------
+        progress
+            Show the progress on standard error.
+        stopped
+            When it is set, the training ends before its next step with :class:`KeyboardInterrupt`.
 
         Raises
         ------
@@ -138,20 +141,24 @@ class Fit:
             The loss, the gradient or the validation loss became infinite or NaN; ``out`` then holds the best epoch so
             far, the folder the last one. Or the image of a sample contains NaN or infinity.
         """
+        self._show_progress = progress and self.ranks.first
         self.ranks.start(self.device)
         try:
             self._resume()
             self._replica = self.ranks.wrap(self.module, self.device)
-            self._run(progress and self.ranks.first)
+            self._run(stopped or Event())
+            if self.ranks.first and self.kept.deliver():
+                self._say(f"{self.out}: written again, the training was finished.")
+            self.ranks.wait()
         finally:
             if self._tensorboard is not None:
                 self._tensorboard.close()
         return self.history
 
-    def _run(self, progress: bool) -> None:
+    def _run(self, stopped: Event) -> None:
         first, steps = len(self.history), self.how.steps
         total = self.how.epochs * steps
-        bar = tqdm(total=total, initial=first * steps, desc="training", unit="step", disable=None if progress else True)
+        bar = Steps(self.how.epochs, steps, first * steps, show=self._show_progress)
         own_random = torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else [])
         with bar, ThreadPoolExecutor(1) as pool, own_random:
             going_on = first * steps < total and not self._finished()
@@ -162,17 +169,22 @@ class Fit:
                 began = time.perf_counter()
                 losses = []
                 for step in range(epoch * steps, (epoch + 1) * steps):
+                    if stopped.is_set():
+                        raise KeyboardInterrupt
                     samples = coming.result() if coming else self._samples(step)
                     coming = pool.submit(self._samples, step + 1) if step + 1 < total else None
                     losses.append(self._step(step, samples))
-                    bar.set_postfix(loss=f"{losses[-1]:.3f}", refresh=False)
-                    bar.update()
+                    bar.step(losses[-1])
                 self._end_epoch(epoch, float(np.mean(losses)), time.perf_counter() - began)
+
+    @property
+    def choice(self) -> Choice:
+        """Which epoch becomes the model."""
+        return Choice(self.history, validated=len(self.validation) > 0)
 
     def _finished(self) -> bool:
         """Whether the last ``patience`` epochs brought no improvement."""
-        values = [self._criterion(row) for row in self.history]
-        return 0 < self.how.patience <= len(values) - 1 - (values.index(min(values)) if values else 0)
+        return self.choice.idle(self.how.patience)
 
     def _samples(self, step: int) -> list[Sample]:
         """This process's samples of a step."""
@@ -191,8 +203,11 @@ class Fit:
         answers = self._answers(images)
         loss = self._whole_loss(answers, labels, datasets)
         # gradients are averaged over the processes, but each process has only its part of the sum
-        self.descent.step(loss, self.how.rate(step), f"Step {step}", gain=float(self.ranks.world))
+        self.descent.step(loss, self.how.rate(step), self._where(step), gain=float(self.ranks.world))
         return float(loss.detach())
+
+    def _where(self, step: int) -> str:
+        return f"Epoch {step // self.how.steps + 1}, step {step % self.how.steps + 1} of {self.how.steps}"
 
     def _answers(self, images: torch.Tensor) -> Answers:
         try:
@@ -223,11 +238,11 @@ class Fit:
             probability = self.module(images).float().sigmoid()
             made, true = shown(probability, labels), shown(labels, labels)
             judged = discriminating(judge(images, true).float(), judge(images, made.detach()).float())
-        self.judging.step(judged, rate, f"Step {step}, discriminator")
+        self.judging.step(judged, rate, f"{self._where(step)}, discriminator")
         judge.requires_grad_(False)
         with self.descent.autocast():
             loss = adversarial(judge(images, made).float(), probability, labels)
-        self.descent.step(loss, rate, f"Step {step}")
+        self.descent.step(loss, rate, self._where(step))
         judge.requires_grad_(True)
         return float(loss.detach())
 
@@ -248,28 +263,29 @@ class Fit:
 
     # -- an epoch ----------------------------------------------------------------------------------------------
 
-    def evaluate(self) -> tuple[float, float]:
-        """Mean loss and Dice at 0.5 over the validation samples; NaN without samples, Dice also for a regression."""
+    def evaluate(self) -> Score:
+        """Loss and Dice over the validation samples together; NaN without samples, Dice also for a regression.
+
+        Raises
+        ------
+        VolengineError
+            The network answers with numbers that are infinite or NaN.
+        """
         if not len(self.validation):
-            return math.nan, math.nan
+            return Score(math.nan, math.nan, [])
         self.module.eval()
         mine = range(self.ranks.rank, len(self.validation), self.ranks.world)
-        rows = self.ranks.objects([(k, *self._score(self.validation[k])) for k in mine])
-        losses, both, total = zip(*(row[1:] for row in sorted(rows)), strict=True)
-        dice = 2 * sum(both) / sum(total) if sum(total) else math.nan
-        return float(np.mean(losses)), dice
+        rows = sorted(self.ranks.objects([(k, self._sums(self.validation[k])) for k in mine]), key=lambda row: row[0])
+        bad = next((k for k, sums in rows if not all(np.isfinite(part).all() for part in sums)), None)
+        if bad is not None:
+            text = f"Epoch {len(self.history) + 1}: the loss of validation patch {bad + 1} is NaN or infinite."
+            raise VolengineError(self.descent.advice(text))
+        return self.pool.score([sums for _, sums in rows])
 
-    def _score(self, sample: Sample) -> tuple[float, float, float]:
-        """Loss of a validation sample, number of voxels in both prediction and truth, and sum of both numbers."""
+    def _sums(self, sample: Sample) -> list[Sums]:
         images, labels, datasets = self._tensors([sample])
         with torch.inference_mode():
-            logits = self._logits(images)
-            loss = float(self.objective(logits, labels, datasets))
-            if self.objective.regression:
-                return loss, 0.0, 0.0
-            counts = labels != IGNORE
-            found, truth = self._found(logits) & counts, (labels == 1) & counts
-            return loss, float((found & truth).sum()), float(found.sum() + truth.sum())
+            return self.pool.sums(self._logits(images), labels, datasets[0])
 
     def _logits(self, images: torch.Tensor) -> torch.Tensor:
         with self.descent.autocast():
@@ -277,37 +293,42 @@ class Fit:
         full: torch.Tensor = answers if isinstance(answers, torch.Tensor) else answers[0]
         return full.float()
 
-    def _found(self, logits: torch.Tensor) -> torch.Tensor:
-        """Mask of the predicted voxels: probability above 1/2, or the most probable of exclusive classes."""
-        if not self.objective.exclusive:
-            return logits > 0
-        best = logits.argmax(1, keepdim=True)
-        return best == torch.arange(1, logits.shape[1], device=best.device).reshape(1, -1, *[1] * (logits.ndim - 2))
-
     def _end_epoch(self, epoch: int, loss: float, seconds: float) -> None:
-        validation, dice = self.evaluate()
-        if len(self.validation) and not math.isfinite(validation):
-            raise VolengineError(self.descent.advice(f"Epoch {epoch + 1}: the validation loss is {validation}."))
-        best = min((self._criterion(r) for r in self.history), default=math.inf)
+        score = self.evaluate()
+        self.check()
         row = {
             "epoch": epoch + 1,
             "loss": loss,
-            "validation_loss": validation,
-            "validation_dice": dice,
+            "validation_loss": score.loss,
+            "validation_dice": score.dice,
             "seconds": round(seconds, 2),
         }
         self.history.append(row)
+        if epoch == 0:
+            self._say_what_is_missing(score)
         if self.ranks.first:
-            if self._criterion(row) < best:
-                last = {**self.facts.history[-1], "epoch": epoch + 1, "epochs": finite(self.history)}
-                save_model(self.out, self.module, self.facts.with_(history=(*self.facts.history[:-1], last)))
+            self.kept.save(self.module, self.facts, self.choice)
             self._save()
             self._show(row)
         self.ranks.wait()
 
-    @staticmethod
-    def _criterion(row: Row) -> float:
-        return row["loss"] if math.isnan(row["validation_loss"]) else row["validation_loss"]
+    def _say_what_is_missing(self, score: Score) -> None:
+        features = self.facts.features[-len(score.truth) :] if score.truth else ()
+        missing = [repr(name) for name, voxels in zip(features, score.truth, strict=True) if not voxels]
+        if self.choice.blind:
+            what = ", ".join(missing) or "a target"
+            self._say(
+                f"No sample for validation holds {what}: its loss says nothing. The last epoch becomes the model, and "
+                "nothing stops early. Give samples with use: validate, or another --validation-share."
+            )
+        elif missing:
+            self._say(
+                f"No sample for validation holds {', '.join(missing)}; the others decide which epoch is the best."
+            )
+
+    def _say(self, text: str) -> None:
+        if self._show_progress:
+            say(text)
 
     def _show(self, row: Row) -> None:
         """Write the curve, pictures of some validation patches, and the numbers for TensorBoard."""
@@ -358,6 +379,10 @@ class Fit:
         if found is None:
             return
         parts, self.history = found
+        if not self.kept.is_there(self.choice):
+            self._say(f"{self.kept.best} is missing, the model of the best epoch: the training begins anew.")
+            self.history = []
+            return
         self.module.load_state_dict(parts["module"])
         self.descent.load(parts.get("optimiser", {}))
         if self.discriminator is not None:

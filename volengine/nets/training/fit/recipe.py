@@ -84,7 +84,7 @@ class FitRecipe(Recipe):
     optimiser
         The optimiser and its settings.
     patience
-        Stop after this many epochs without improvement; 0: never.
+        Stop after this many epochs without improvement, see :mod:`volengine.nets.training.fit.choice`; 0: never.
     precision
         ``float32``; or automatic mixed precision with ``bfloat16`` or ``float16`` (the latter only on GPUs, with a
         scaled loss).

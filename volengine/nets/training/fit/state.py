@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from volengine.core.atomic import write_atomic
+from volengine.core.csv_cells import guarded_row
 from volengine.core.errors import FormatError, InputError
 
 Row = dict[str, float]
@@ -32,9 +33,9 @@ def save_state(folder: Path, parts: State, history: list[Row], facts: dict[str, 
     meta = {"history": json.dumps(finite(history)), "facts": json.dumps(facts)}
     write_atomic(folder / "last.safetensors", save(flat, metadata=meta))
     table = io.StringIO(newline="")
-    writer = csv.DictWriter(table, fieldnames=list(history[0]))
-    writer.writeheader()
-    writer.writerows(history)
+    writer = csv.writer(table)
+    writer.writerow(guarded_row(history[0]))
+    writer.writerows(guarded_row(row.values()) for row in history)
     write_atomic(folder / "history.csv", table.getvalue().encode())
 
 
@@ -61,14 +62,24 @@ def load_state(folder: Path, facts: dict[str, Any]) -> tuple[State, list[Row]] |
         raise FormatError(f"{path} is damaged ({error}); remove it to train from the beginning.") from error
     if not {"facts", "history"} <= meta.keys():
         raise FormatError(f"{path} is no state of a training; remove it to train from the beginning.")
-    if json.loads(meta["facts"]) != json.loads(json.dumps(facts)):
-        raise InputError(f"{folder} belongs to a training with another recipe; remove it or give another --out.")
+    before, now = json.loads(meta["facts"]), json.loads(json.dumps(facts))
+    if before != now:
+        raise InputError(f"{folder} belongs to a training {_other(before, now)}; remove it or give another --out.")
     parts: State = {}
     for key, value in flat.items():
         part, name = key.split(".", 1)
         parts.setdefault(part, {})[name] = value
     history = [{k: math.nan if v is None else v for k, v in row.items()} for row in json.loads(meta["history"])]
     return parts, history
+
+
+def _other(before: dict[str, Any], now: dict[str, Any]) -> str:
+    """Say what distinguishes a training from the one that is asked for."""
+    former, given = ((facts.get("history") or [{}])[-1] for facts in (before, now))
+    if {**former, "data": 0} != {**given, "data": 0} or "data" not in former:
+        return "with another recipe, or of another version"
+    old, new = former["data"], given.get("data", {})
+    return f"with other data: {', '.join(sorted(k for k in {*old, *new} if old.get(k) != new.get(k)))} changed since"
 
 
 def finite(rows: list[Row]) -> list[dict[str, float | None]]:

@@ -70,7 +70,7 @@ def _zeros(folder: Path, writer: Writer) -> Zeros:
     return Zeros(folder, writer)
 
 
-class Made:
+class Earlier:
     """An array that an earlier stage of the plan has written.
 
     Zarr stores nothing where there are only zeros, so an object that was lost would read as zeros. The receipts tell

@@ -1,0 +1,153 @@
+"""The list of kernels and finish calls: only these are run because a file names them.
+
+A plan names its kernels by texts (``"package.module:function"``). A plan that Python code of this process has made may
+name any function: that code could call it itself. A plan that is read from a run folder is a file, which anybody may
+have written; it may name the functions of this list, and those of installed plug-ins that the user has named, and no
+others. When a run is resumed, nothing that its former plan names is run (:mod:`volengine.engine.resume`).
+
+A plug-in adds its kernels with the entry-point group ``volengine.kernels``, one entry point for each
+(``name = "package.module:function"``). The user names the plug-in by the name of its package.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from importlib import metadata
+
+from volengine.core.errors import InputError, OldPlanError
+from volengine.core.json_text import shown
+
+GROUP = "volengine.kernels"
+
+KERNELS: dict[str, tuple[str, ...]] = {
+    "volengine.tasks.common.blocks": ("mask_or_not", "span_of_block", "unpack_file"),
+    "volengine.tasks.convert.blocks": ("copy_block",),
+    "volengine.tasks.interact.blocks": ("gate_block",),
+    "volengine.tasks.pick.blocks": (
+        "basins_block",
+        "middles_block",
+        "plateaus_of_regions",
+        "relabel_block",
+        "resolve_picks",
+        "seams_block",
+    ),
+    "volengine.tasks.score.blocks": ("score_block",),
+    "volengine.tasks.segment.blocks": (
+        "blend_block",
+        "match_block",
+        "predict",
+        "restore_block",
+        "slice_cells",
+        "slice_statistics",
+    ),
+    "volengine.tasks.simulate.blocks": (
+        "expose_tilt",
+        "label_block",
+        "place_specimen",
+        "project_block",
+        "reconstruct_block",
+        "render_block",
+    ),
+    "volengine.tasks.stats.blocks": (
+        "ids_block",
+        "merge_objects",
+        "objects_block",
+        "resolve_objects",
+        "seams_block",
+    ),
+}
+"""The package's kernels: module, functions."""
+
+CALLS: dict[str, tuple[str, ...]] = {
+    "volengine.tasks.interact.finish": ("say_masks",),
+    "volengine.tasks.pick.finish": ("write_table",),
+    "volengine.tasks.score.finish": ("write_scores",),
+    "volengine.tasks.simulate.truth": ("write_truth",),
+    "volengine.tasks.stats.finish": ("write_counted",),
+}
+"""The package's calls at the end of a plan: module, functions."""
+
+PURE = ("volengine.tasks.segment.blocks:blend_block",)
+"""Kernels that blocks of another shape may need besides those of a plan (:mod:`volengine.engine.resume`). They work on
+arrays and tables alone: no parameter of theirs names a file."""
+
+
+def _names(table: dict[str, tuple[str, ...]]) -> frozenset[str]:
+    return frozenset(f"{module}:{function}" for module, functions in table.items() for function in functions)
+
+
+OWN_KERNELS, OWN_CALLS = _names(KERNELS), _names(CALLS)
+
+
+def plugin_functions(plugins: Iterable[str]) -> frozenset[str]:
+    """Return the kernels and calls of installed plug-ins; nothing is imported.
+
+    Parameters
+    ----------
+    plugins
+        Names of installed packages, as ``pip list`` shows them.
+
+    Raises
+    ------
+    InputError
+        A package of this name is not installed, or has no kernels.
+    """
+    wanted = {_plain(name): name for name in plugins}
+    if not wanted:
+        return frozenset()
+    found: dict[str, set[str]] = {}
+    for point in metadata.entry_points(group=GROUP):
+        if point.dist is not None:
+            found.setdefault(_plain(point.dist.name), set()).add(point.value.replace(" ", ""))
+    for plain, name in wanted.items():
+        if plain not in found:
+            there = ", ".join(sorted(found)) or "none"
+            raise InputError(f"plugins: {name}: no installed package of this name has kernels ({GROUP}); {there} has.")
+    return frozenset().union(*(found[plain] for plain in wanted))
+
+
+def _plain(name: str) -> str:
+    return name.lower().replace("_", "-").replace(".", "-")
+
+
+def check_listed(name: str, own: frozenset[str], also: Collection[str], where: str) -> None:
+    """Refuse a function that a file names and that is not in the list.
+
+    Parameters
+    ----------
+    name
+        ``"package.module:function"``.
+    own
+        The package's functions of this kind.
+    also
+        Further names that may be run, as :func:`plugin_functions` gives them.
+    where
+        What names it, for the message.
+
+    Raises
+    ------
+    OldPlanError
+        The name is not in the list.
+    """
+    if name not in own and name not in also:
+        raise OldPlanError(
+            f"{where} names the function {shown(name)}, which volengine does not know. Files of a run folder are not "
+            "code, so it is not run. If an installed plug-in has it, and you trust it, name the plug-in."
+        )
+
+
+class _Anything(Collection[str]):
+    """Contains every name."""
+
+    def __contains__(self, item: object) -> bool:
+        return True
+
+    def __iter__(self):  # type: ignore[no-untyped-def]
+        return iter(())
+
+    def __len__(self) -> int:
+        return 0
+
+
+ONLY_SHOWN: Collection[str] = _Anything()
+"""Given as ``also`` where a plan is shown and nothing of it is run."""
