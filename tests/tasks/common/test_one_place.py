@@ -20,6 +20,7 @@ from volengine.engine.stage import Stage
 from volengine.io.mrc.write import write_mrc
 from volengine.tasks.common.layout import feature_named, file_name
 
+WRITE = "volengine.tasks.pick.finish:write_table"
 QUIET = RunOptions(progress=False)
 
 
@@ -45,7 +46,7 @@ def stage(name: str) -> Stage:
 
 @pytest.mark.parametrize("second", ["out/T1__r.star", "out/t1__R.star"])
 def test_a_plan_refuses_two_writers_of_one_product(second: str) -> None:
-    calls = (Call("a:b", {}, ("out/T1__r.star",)), Call("a:c", {}, (second,)))
+    calls = (Call(WRITE, {}, ("out/T1__r.star",)), Call(WRITE, {}, (second,)))
     with pytest.raises(PlanError, match="twice"):
         Plan("T1", (stage("a"),), finish=calls)
     plan = Plan("T1", (stage("a"),), finish=calls[:1])

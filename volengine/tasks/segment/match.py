@@ -85,7 +85,7 @@ class MatchStages:
     def _scratch(self, name: str, chunk: Index3) -> ImageSpec:
         z, y, x = self.shape
         names = "+".join(map(file_name, self.specs))
-        url = str(self.folder.scratch / f"match-{names}" / f"{file_name(name)}-{z}x{y}x{x}")
+        url = str(self.folder.scratch / f"match-{names}@{file_name(name)}-{z}x{y}x{x}")
         size = [n * v / m for n, v, m in zip(self.volume.shape, self.volume.voxel_size, self.shape, strict=True)]
         return scratch_spec(url, self.shape, "float32", chunk, size)
 
