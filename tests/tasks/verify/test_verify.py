@@ -24,17 +24,17 @@ OPTIONS = volengine.RunOptions(progress=False, durable=False)
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     """A collection: a tomogram, picks, their run folders, and a store of another program."""
-    folder = tmp_path_factory.mktemp("made")
+    folder, raw = tmp_path_factory.mktemp("made"), tmp_path_factory.mktemp("raw") / "TS_01__ribosome.mrc"
     import mrcfile
 
     balls = np.zeros((32, 48, 48), np.float32)
     z, y, x = np.indices(balls.shape)
     for centre in ((10, 12, 12), (20, 30, 34)):
         balls += np.exp(-sum((a - c) ** 2 for a, c in zip((z, y, x), centre, strict=True)) / 12.0).astype(np.float32)
-    mrcfile.write(folder / "TS_01__ribosome.mrc", balls, voxel_size=10.0)
+    mrcfile.write(raw, balls, voxel_size=10.0)
     recipe = volengine.ConvertRecipe(chunk=(16, 16, 16), shard=(32, 32, 32))
-    volengine.convert(folder / "TS_01__ribosome.mrc", folder / "TS_01.ome.zarr", recipe, OPTIONS)
-    picks = volengine.pick(folder / "TS_01__ribosome.mrc", folder / "picks.star", options=OPTIONS)
+    volengine.convert(raw, folder / "TS_01.ome.zarr", recipe, OPTIONS)
+    picks = volengine.pick(raw, folder / "picks.star", options=OPTIONS)
     assert isinstance(picks, Picks)
     assert len(picks) == 2
     foreign = zarr.create_array(str(folder / "other.zarr"), shape=(8, 8, 8), chunks=(4, 4, 4), dtype="f4")
@@ -44,7 +44,7 @@ def made(tmp_path_factory):
 
 @pytest.fixture
 def place(made, tmp_path):
-    """A copy in the same place, so that the run folders need not know that they were moved."""
+    """The collection, which is put back into its place afterwards; inputs are elsewhere and are not touched."""
     shutil.copytree(made, tmp_path / "kept")
     yield made
     shutil.rmtree(made)
@@ -156,7 +156,7 @@ def test_the_command_has_an_exit_code_and_json(place, tmp_path):
     assert found["problems"] == [{"where": str(shard), "kind": "missing", "why": "is missing"}]
 
 
-@pytest.mark.parametrize(("path", "error"), [("nothing", MissingError), ("TS_01__ribosome.mrc", InputError)])
+@pytest.mark.parametrize(("path", "error"), [("nothing", MissingError), ("picks.star", InputError)])
 def test_what_cannot_be_verified_is_refused(place, path, error):
     with pytest.raises(error, match=path.split(".")[0]):
         verify(place / path, options=OPTIONS)
