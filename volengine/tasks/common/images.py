@@ -102,7 +102,7 @@ def scratch_spec(
     url: str, shape: Index3, dtype: str, chunk: Index3, voxel_size: Sequence[float] = (1, 1, 1)
 ) -> ImageSpec:
     """Describe an array in the run's scratch folder, with one file per chunk; a block's core must hold whole chunks."""
-    z, y, x = voxel_size
+    z, y, x = map(float, voxel_size)  # as a plan that is read from its file has them, and so its digest
     level = Level("0", shape, (1, 1, 1), chunk)
     return ImageSpec(url, "scratch", dtype, "intensity", (z, y, x), (level,), scratch=True)
 
