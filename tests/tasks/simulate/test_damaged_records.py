@@ -21,7 +21,8 @@ FACTS: dict[str, Any] = {
 
 
 @pytest.mark.parametrize(
-    "text", ["", "[]", "3", "[" * 100_000, '{"files": 3}', '{"files": [[1]]}', '{"files": ["truth/s_0001/b.csv"]}', "{}"]
+    "text",
+    ["", "[]", "3", "[" * 100_000, '{"files": 3}', '{"files": [[1]]}', '{"files": ["truth/s_0001/b.csv"]}', "{}"],
 )
 def test_a_damaged_record_deletes_nothing(tmp_path: Path, text: str) -> None:
     kept = tmp_path / "truth" / "s_0001" / "b.csv"
