@@ -188,3 +188,12 @@ def test_kernels_of_plugins_that_the_user_names(tmp_path: Path, monkeypatch: pyt
     assert "my_plugin_module" not in sys.modules  # nothing is imported
     with pytest.raises(InputError, match="no installed package of this name has kernels"):
         plugin_functions(["another"])
+
+
+@pytest.mark.parametrize("text", ["null", "3", "[]", "{}", "", "[" * 100_000, "\xff"])
+def test_status_of_a_damaged_plan_is_one_error(tmp_path: Path, text: str) -> None:
+    folder = tmp_path / "run" / "plans" / "t"
+    folder.mkdir(parents=True)
+    (folder / "plan.json").write_text(text, encoding="latin-1")
+    with pytest.raises(OldPlanError, match="or damaged"):
+        status(str(tmp_path / "run"))

@@ -299,7 +299,9 @@ class Plan:
         """
         try:
             data = folder.read_json("plan.json")
-            return None if data is None else cls.from_json(data, also)
+            if data is None and not (folder.path / "plan.json").exists():
+                return None
+            return cls.from_json(data, also)  # refuses what is no plan, ``null`` too
         except (PlanError, ValueError, RecursionError) as error:
             run = folder.path.parent.parent
             raise OldPlanError(
