@@ -147,6 +147,20 @@ def test_ngff_of_wrong_kinds(tmp_path, name, value):
             continue
 
 
+def test_shards_whose_codecs_are_not_written_have_the_default(tmp_path):
+    sharding = {"name": "sharding_indexed", "configuration": {"chunk_shape": [8, 8, 8]}}
+    assert read(v3(tmp_path / "a.zarr", codecs=[sharding])).shape == SHAPE
+
+
+def test_countless_levels_are_refused_at_once(tmp_path):
+    dataset = {"path": "0", "coordinateTransformations": [{"type": "scale", "scale": [1.0, 1.0, 1.0]}]}
+    image = {"axes": list("zyx"), "datasets": [dataset] * 1000}
+    zarr.create_group(str(tmp_path / "a.zarr"), attributes={"ome": {"version": "0.5", "multiscales": [image]}})
+    v3(tmp_path / "a.zarr" / "0")
+    with pytest.raises(FormatError, match="1000 levels; more than 64"):
+        open_image(str(tmp_path / "a.zarr"))
+
+
 def test_levels_outside_of_the_store_are_refused(tmp_path):
     v3(tmp_path / "secret")
     zarr.create_group(str(tmp_path / "a.zarr"), attributes={"ome": {"version": "0.5", "multiscales": [

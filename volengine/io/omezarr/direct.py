@@ -105,7 +105,14 @@ def layout_of(array: zarr.Array[Any], text: bytes) -> Layout | None:
     text
         Its metadata file.
     """
-    data, metadata = json.loads(text), array.metadata
+    try:
+        return _layout(array, json.loads(text))
+    except (AttributeError, IndexError, KeyError, TypeError):  # written in another way that zarr understands
+        return None
+
+
+def _layout(array: zarr.Array[Any], data: dict[str, Any]) -> Layout | None:
+    metadata = array.metadata
     dtype = metadata.dtype.to_native_dtype()
     if dtype.kind not in "biuf" or array.ndim == 0:
         return None

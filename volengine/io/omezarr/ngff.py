@@ -43,6 +43,9 @@ ANGSTROM: dict[str, float] = {
 
 SPACE = "zyx"
 
+MAX_LEVELS = 64
+"""Most levels of an image that is read; each halves at least one axis, so no volume has as many."""
+
 
 @dataclass(frozen=True)
 class Dataset:
@@ -242,6 +245,10 @@ def _parsed(attributes: Mapping[str, Any], where: str) -> Multiscale | None:
             f"{where}: NGFF {version} metadata without axes; versions 0.1 to 0.5 can be read. Convert it to 0.5."
         )
     axes, units = _axes(entry.get("axes"), where)
+    if len(entry.get("datasets", ())) > MAX_LEVELS:
+        raise FormatError(
+            f"{where}: the image has {len(entry['datasets'])} levels; more than {MAX_LEVELS} are not read."
+        )
     outer = _transform(entry.get("coordinateTransformations"), len(axes), where)
     datasets = tuple(_dataset(item, outer, len(axes), where) for item in entry.get("datasets", ()))
     if not datasets:
