@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -13,7 +12,7 @@ import pytest
 from engine_parts import long_plan
 from engine_plans import stored
 
-from volengine.core.atomic import flush, remove_parts, replacing
+from volengine.core.atomic import flush
 from volengine.core.errors import VolengineError
 from volengine.engine.ledger import PlanFolder
 from volengine.engine.options import RunOptions
@@ -95,23 +94,13 @@ def test_flush_makes_files_and_new_folders_durable(tmp_path, monkeypatch):
     disk = Disk(monkeypatch)
     files = [tmp_path / "a" / "b" / f"{n}" for n in range(3)]
     files[0].parent.mkdir(parents=True)
-    for file in files[:2]:
+    for file in files:
         file.write_bytes(b"x")
-    flush(files, root=tmp_path)  # the third was deleted meanwhile
-    assert set(disk.flushed) == {str(p) for p in (*files[:2], tmp_path / "a" / "b", tmp_path / "a", tmp_path)}
-
-
-def test_what_a_killed_writer_left_is_swept_when_it_is_old(tmp_path):
-    with replacing(tmp_path / "x.star", durable=False) as file:
-        file.write(b"1")
-        (part,) = tmp_path.glob(".x.star.*.part")
-        assert remove_parts(tmp_path) == 0
-        os.utime(part, (1, 1))
-        shutil.copy2(part, tmp_path / ".x.star.01234567.part")
-        shutil.copy2(part, tmp_path / ".y.star.01234567.part")
-        os.utime(part)
-    assert remove_parts(tmp_path, "x.star") == 1
-    assert sorted(p.name for p in tmp_path.iterdir()) == [".y.star.01234567.part", "x.star"]
+    flush(files, root=tmp_path)
+    assert set(disk.flushed) == {str(p) for p in (*files, tmp_path / "a" / "b", tmp_path / "a", tmp_path)}
+    files[1].unlink()
+    with pytest.raises(FileNotFoundError):
+        flush(files, root=tmp_path)
 
 
 @pytest.fixture

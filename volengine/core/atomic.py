@@ -6,24 +6,19 @@ the former file or the new one, never a part of one.
 
 from __future__ import annotations
 
-import errno
 import json
 import os
-import time
-import uuid
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
+from volengine.core.aside import private_name, sync_file, sync_folders
 from volengine.core.errors import InputError, MissingError
 
 FLUSHERS = 16
 """Number of files that are flushed at the same time."""
-
-NOT_FLUSHED = (errno.EINVAL, errno.ENOTSUP, errno.EBADF)
-"""Errors of file systems that cannot flush a folder; they keep names by other means."""
 
 
 @contextmanager
@@ -60,7 +55,7 @@ def replacing(path: str | os.PathLike[str], *, parents: bool = False, durable: b
         raise MissingError(f"{final}: the folder {final.parent} does not exist; create it first.")
     if final.is_dir():
         raise InputError(f"{final}: is a folder; give the name of a file.")
-    part = final.with_name(f".{final.name}.{uuid.uuid4().hex[:8]}.part")
+    part = final.with_name(private_name())
     try:
         try:
             file = part.open("wb")
@@ -73,7 +68,7 @@ def replacing(path: str | os.PathLike[str], *, parents: bool = False, durable: b
                 os.fsync(file.fileno())
         part.replace(final)
         if durable:
-            _flush(final.parent)
+            sync_folders([final.parent])
     finally:
         part.unlink(missing_ok=True)
 
@@ -84,9 +79,14 @@ def flush(paths: Iterable[str | os.PathLike[str]], *, root: str | os.PathLike[st
     Parameters
     ----------
     paths
-        Files that were written and renamed into place. One that was deleted meanwhile is no error.
+        Files that were written and renamed into place.
     root
         Folders between a file and this one may be new, and are made durable, too; default: the file's own folder only.
+
+    Raises
+    ------
+    FileNotFoundError
+        A file is not there any more.
     """
     files = [Path(path) for path in paths]
     top = None if root is None else Path(root)
@@ -98,50 +98,9 @@ def flush(paths: Iterable[str | os.PathLike[str]], *, root: str | os.PathLike[st
             if top is None or folder == top or top not in folder.parents:
                 break
             folder = folder.parent
-    if len(files) == 1:
-        _flush(files[0])
-    elif files:
-        with ThreadPoolExecutor(min(FLUSHERS, len(files))) as pool:  # a file system joins flushes of the same moment
-            list(pool.map(_flush, files))
-    for folder in sorted(folders, key=lambda f: len(f.parts), reverse=True):
-        _flush(folder)
-
-
-def _flush(path: Path) -> None:
-    try:
-        number = os.open(path, os.O_RDONLY)
-    except (FileNotFoundError, PermissionError):  # deleted meanwhile, or a folder that may be written but not listed
-        return
-    try:
-        os.fsync(number)
-    except OSError as error:
-        if error.errno not in NOT_FLUSHED:
-            raise
-    finally:
-        os.close(number)
-
-
-def remove_parts(folder: str | os.PathLike[str], pattern: str = "*", *, older_than_s: float = 600.0) -> int:
-    """Delete the temporary files that killed writers have left in a folder; return their number.
-
-    Parameters
-    ----------
-    folder
-        The folder; its subfolders are not searched.
-    pattern
-        Only those of files whose final name matches this pattern.
-    older_than_s
-        Age in seconds from which a temporary file counts as left behind; younger ones may still be written.
-    """
-    count, now = 0, time.time()
-    for part in Path(folder).glob(f".{pattern}.????????.part"):
-        try:
-            if now - part.stat().st_mtime > older_than_s:
-                part.unlink()
-                count += 1
-        except FileNotFoundError:
-            continue
-    return count
+    with ThreadPoolExecutor(max(1, min(FLUSHERS, len(files)))) as pool:  # a file system joins flushes of a moment
+        list(pool.map(sync_file, files))
+    sync_folders(sorted(folders, key=lambda f: len(f.parts), reverse=True))
 
 
 def write_atomic(path: str | os.PathLike[str], data: bytes | str, *, durable: bool = False) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from volengine.core.atomic import remove_parts
+from volengine.core.aside import sweep
 from volengine.core.digest import digest_of
 from volengine.core.errors import InputError
 from volengine.core.image import ImageSpec
@@ -201,7 +201,7 @@ class Outputs:
         for place in files:
             local = local_path(place)
             if local is not None:
-                remove_parts(local.parent, local.name)
+                sweep(local.parent, below=False)
 
     def _clean(self) -> None:
         (self.folder.path / CLEANED).touch()

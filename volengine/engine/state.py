@@ -6,7 +6,7 @@ from collections import Counter, deque
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING
 
-from volengine.core.atomic import remove_parts
+from volengine.core.aside import sweep
 from volengine.core.block import Table
 from volengine.core.errors import DamagedError, RunError
 from volengine.engine import inventory
@@ -104,7 +104,7 @@ class PlanState:
             for place, why in self.outputs.lost_products() if whole else []:
                 self.notices.append(f"{self.plan.name}: {place} {why}; it is written again.")
             self.folder.write_plan(self.plan.to_json())
-            remove_parts(self.folder.path)
+            sweep(self.folder.path)
             self.folder.write_json("units.json", {s.name: len(s.tiling) for s in self.plan.stages})
             (self.folder.path / FINISHED).unlink(missing_ok=True)
             self.folder.forget_others(self.identities)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal
 
 from volengine.engine import inventory
 from volengine.engine.inventory import Progress
+from volengine.engine.kernels import ONLY_SHOWN
 from volengine.engine.ledger import PlanFolder
 from volengine.engine.options import RunOptions
 from volengine.engine.outputs import FINISHED, Outputs
@@ -37,15 +39,22 @@ class Problem:
         return f"{self.where} {self.why}"
 
 
-def plan_of(folder: PlanFolder) -> Plan:
+def plan_of(folder: PlanFolder, also: Collection[str] = ONLY_SHOWN) -> Plan:
     """Return the plan that was run in a folder.
+
+    Parameters
+    ----------
+    folder
+        Folder of the plan.
+    also
+        As for :meth:`Plan.from_json`; by default the plan can be looked at, and must not be run.
 
     Raises
     ------
     OldPlanError
-        Another version of volengine made it, or it names a kernel that is not known.
+        Another version of volengine made it, or it names a function that may not be run.
     """
-    plan = Plan.former(folder)
+    plan = Plan.former(folder, also)
     assert plan is not None  # folders of plans are found by their plan
     return plan
 

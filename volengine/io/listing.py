@@ -78,7 +78,7 @@ def _own(found: Listing) -> Listing:
 def _is_litter(key: str) -> bool:
     """Whether an object is hidden, or not in place yet: files and private folders of writers, of NFS, of a desktop."""
     folder, _, name = key.rpartition("/")
-    if name.endswith((".partial", ".part")) or folder.startswith(".") or "/." in folder:
+    if name.endswith(".partial") or folder.startswith(".") or "/." in folder:
         return True
     return name.startswith(".") and name not in NODE_FILES
 

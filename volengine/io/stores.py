@@ -23,8 +23,8 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
+from volengine.core.aside import sweep
 from volengine.core.errors import DependencyError, FormatError, InputError, MissingError, VolengineError, require
-from volengine.io.aside import sweep
 
 if TYPE_CHECKING:
     from zarr.abc.store import Store
@@ -364,8 +364,8 @@ def _remove_folder(path: Path) -> None:
 def remove_litter(url: str, prefix: str = "") -> int:
     """Delete what killed writers have left unfinished in a local store; return the number of files and folders.
 
-    It may run while others write: what a living writer uses is kept (:mod:`volengine.io.aside`). Object stores hold no
-    such files.
+    It may run while others write: what a living writer uses is kept (:mod:`volengine.core.aside`). Object stores hold
+    no such files.
     """
     path = local_path(url)
     return 0 if path is None else sweep(path / prefix)

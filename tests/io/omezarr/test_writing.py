@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 import zarr
 
+from volengine.core.aside import PREFIX
 from volengine.core.boxes import Box
 from volengine.core.errors import MissingError
 from volengine.core.image import ImageSpec, Level
 from volengine.core.tiling import Tiling
-from volengine.io.aside import PREFIX
 from volengine.io.omezarr.arrays import ZarrSink, ZarrSource
 from volengine.io.omezarr.image import create_image, remove
 from volengine.io.stores import stored_objects

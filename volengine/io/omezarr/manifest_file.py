@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
+from volengine.core.aside import is_private, put_file
 from volengine.core.errors import FormatError
-from volengine.io.aside import is_private, put_file
 from volengine.io.omezarr.nodes import METADATA_FILES
 from volengine.io.omezarr.objects import Stored
 from volengine.io.stores import local_path, open_store, reached, stored_objects

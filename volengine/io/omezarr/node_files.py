@@ -10,8 +10,8 @@ import json
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from volengine.core.aside import put_file
 from volengine.core.errors import MissingError
-from volengine.io.aside import put_file
 from volengine.io.omezarr.nodes import read_json, read_node
 from volengine.io.omezarr.objects import bytes_of
 from volengine.io.stores import local_path, open_store, reached

@@ -16,8 +16,9 @@ from typing import Any
 
 import numpy as np
 
+from volengine.core.aside import make_folders, private_name, private_place, sync_folders
+from volengine.core.atomic import flush
 from volengine.core.errors import MissingError
-from volengine.io.aside import make_folders, private_name, private_place, sync_file, sync_folders
 from volengine.io.stores import local_path, open_store
 
 Bytes = bytes | memoryview
@@ -162,16 +163,14 @@ class ObjectWriter:
         MissingError
             An object is not there any more.
         """
-        while self._unsynced:
-            path = next(iter(self._unsynced))
-            try:
-                sync_file(path)
-            except FileNotFoundError as error:
-                raise MissingError(
-                    f"{path} was deleted after it was written. Does another program write to {self.url}?"
-                ) from error
-            del self._unsynced[path]
-        sync_folders(self._folders)
+        try:
+            flush(self._unsynced, root=self.folder)
+        except FileNotFoundError as error:
+            raise MissingError(
+                f"{error.filename} was deleted after it was written. Does another program write to {self.url}?"
+            ) from error
+        sync_folders(self._folders)  # those of objects that were removed, too
+        self._unsynced.clear()
         self._folders.clear()
 
     def _settle(self, key: str, part: Path | None) -> None:

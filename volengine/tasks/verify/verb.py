@@ -8,14 +8,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from volengine.core.errors import VolengineError
 from volengine.core.paths import PathsLike, path_texts
+from volengine.engine.kernels import plugin_functions
 from volengine.engine.ledger import PlanFolder
 from volengine.engine.options import RunOptions
+from volengine.engine.plan import Plan
 from volengine.engine.progress import Progress
 from volengine.engine.run import Job, run_jobs
 from volengine.engine.verify import Problem, check_plan, plan_of, withdraw
@@ -72,7 +74,12 @@ class Verification:
 
 
 def verify(
-    paths: PathsLike, *, deep: bool = False, repair: bool = False, options: RunOptions | None = None
+    paths: PathsLike,
+    *,
+    deep: bool = False,
+    repair: bool = False,
+    options: RunOptions | None = None,
+    plugins: Sequence[str] = (),
 ) -> Verification:
     """Check that what runs have written is still there and unchanged.
 
@@ -87,6 +94,8 @@ def verify(
         Make again what a run can make: a run folder is given, or lies within three folders above the store.
     options
         Where ``repair`` runs; its ``progress`` also applies to reading.
+    plugins
+        Installed packages whose kernels ``repair`` may run, because a plan that is read from a run folder names them.
 
     Returns
     -------
@@ -111,7 +120,7 @@ def verify(
         folder = run_of(*image) if problems else None
         if folder is not None:
             folders[folder.path] = folder
-    again = _again(list(folders.values()), options)
+    again = _again(list(folders.values()), options, plugin_functions(plugins))
     failed = [Problem(str(folder.path), "unfinished", f"cannot be made again: {why}") for folder, why in again]
     with _Reading(options.progress and deep) as reading:
         after = [check_plan(folder, deep=deep, progress=reading) for folder in runs]
@@ -201,13 +210,13 @@ def _each_once(lists: list[list[Problem]]) -> tuple[Problem, ...]:
     return tuple(found.values())
 
 
-def _again(folders: list[PlanFolder], options: RunOptions) -> Iterator[tuple[PlanFolder, str]]:
+def _again(folders: list[PlanFolder], options: RunOptions, also: Collection[str]) -> Iterator[tuple[PlanFolder, str]]:
     """Make again what plans have lost; yield those that failed, and why."""
     runs: dict[str, list[PlanFolder]] = {}
     for folder in folders:
         runs.setdefault(str(folder.path.parent.parent), []).append(folder)
     for run_dir, plans in runs.items():
-        jobs = [Job(folder.path.name, _job(folder)) for folder in plans]
+        jobs = [Job(folder.path.name, _job(folder, also)) for folder in plans]
         try:
             report = run_jobs(jobs, run_dir, options)
         except VolengineError as error:
@@ -216,9 +225,10 @@ def _again(folders: list[PlanFolder], options: RunOptions) -> Iterator[tuple[Pla
         yield from ((f, str(report.failures[f.path.name])) for f in plans if f.path.name in report.failures)
 
 
-def _job(folder: PlanFolder) -> Any:
-    def plan() -> Any:
+def _job(folder: PlanFolder, also: Collection[str]) -> Callable[[], Plan]:
+    def plan() -> Plan:
+        found = plan_of(folder, also)  # refused before anything is withdrawn
         withdraw(folder)
-        return plan_of(folder)
+        return found
 
     return plan

@@ -16,6 +16,7 @@ Whether a writer on another machine is alive cannot be seen; its place is remove
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
 import socket
@@ -34,8 +35,10 @@ PREFIX = ".writing-"
 ABANDONED_S = 3600.0
 """Seconds without a change after which a private place counts as left by a killed writer whose state is not known."""
 
-OTHER_ENDINGS = (".partial", ".part")
-"""Endings of unfinished files of zarr-python and of :mod:`volengine.core.atomic`, whose writers are not known.
+NOT_FLUSHED = (errno.EINVAL, errno.ENOTSUP, errno.EBADF)
+
+OTHER_ENDINGS = (".partial",)
+"""Endings of unfinished files of zarr-python, whose writers are not known.
 
 Nothing of this package makes a ``.partial`` file, so one in a store of ours has no living writer.
 """
@@ -144,10 +147,21 @@ def make_folders(folder: Path) -> list[Path]:
 
 
 def sync_file(path: Path) -> None:
-    """Wait until the content of a file is on the disk."""
+    """Wait until the content of a file, or the names in a folder, are on the disk.
+
+    Some file systems cannot flush a folder, and keep names by other means.
+
+    Raises
+    ------
+    FileNotFoundError
+        It is not there.
+    """
     number = os.open(path, os.O_RDONLY)
     try:
         os.fsync(number)
+    except OSError as error:
+        if error.errno not in NOT_FLUSHED:
+            raise
     finally:
         os.close(number)
 
@@ -195,10 +209,17 @@ def _clock(folder: Path) -> float:
         probe.unlink(missing_ok=True)
 
 
-def sweep(folder: Path) -> int:
-    """Delete what killed writers have left in a folder and below; return the number of files and folders deleted.
+def sweep(folder: Path, *, below: bool = True) -> int:
+    """Delete what killed writers have left in a folder; return the number of files and folders deleted.
 
     What a living writer uses is kept, so this may run at any time.
+
+    Parameters
+    ----------
+    folder
+        The folder; it need not exist.
+    below
+        Search its folders, too.
     """
     count = 0
     waiting = [folder]
@@ -213,7 +234,7 @@ def sweep(folder: Path) -> int:
             if is_private(entry.name):
                 if is_abandoned(path):
                     count += _remove(path)
-            elif entry.is_dir(follow_symlinks=False):
+            elif below and entry.is_dir(follow_symlinks=False):
                 waiting.append(path)
     return count
 
