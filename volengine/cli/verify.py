@@ -7,7 +7,8 @@ from typing import Any
 
 import click
 
-from volengine.cli.options import from_options, recipe_options
+from volengine.cli.command import Command
+from volengine.cli.options import from_options, recipe_options, texts_option
 from volengine.engine.options import RunOptions
 from volengine.tasks.verify.verb import verify
 
@@ -15,12 +16,12 @@ KEPT = ("workers", "scheduler", "memory_limit", "device", "retries", "progress")
 """Options of a run that count for what is made again."""
 
 
-@click.command("verify")
+@click.command("verify", cls=Command)
 @click.argument("paths", nargs=-1, required=True)
 @click.option("--deep/--no-deep", default=False, help="Read every object and compare checksums. [default: no]")
 @click.option("--repair/--no-repair", default=False, help="Make again what a run can make. [default: no]")
 @click.option("--json/--no-json", "as_json", default=False, help="Print the result as JSON. [default: no]")
-@click.option("--plugins", multiple=True, help="Installed packages whose kernels --repair may run.")
+@texts_option("--plugins", "plugins", help="Installed packages whose kernels --repair may run.")
 @recipe_options(RunOptions, leave_out=tuple(f for f in RunOptions.__dataclass_fields__ if f not in KEPT))
 def command(
     paths: tuple[str, ...], deep: bool, repair: bool, as_json: bool, plugins: tuple[str, ...], **values: Any
