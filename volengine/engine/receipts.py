@@ -6,7 +6,6 @@ is not done. A receipt is appended only when what it claims is on the disk.
 
 from __future__ import annotations
 
-import functools
 import json
 import os
 import re
@@ -41,9 +40,6 @@ CLAIMS = {"wrote", "table"}
 
 MOST_UNITS = 2**28
 """Largest number of units of a stage; :class:`Numbers` takes a byte for each."""
-
-MERGED = "0-kept.jsonl"
-"""File that replaces all others when receipts are withdrawn."""
 
 
 class Numbers(MutableSet[int]):
@@ -127,11 +123,18 @@ def _is_amount(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 1e18
 
 
-@functools.cache
-def _own_name(pid: int) -> str:
-    """Name of the ledger file of this process. Hosts may share a name, and process numbers come back."""
+def _new_name(what: str) -> str:
+    """Return a name that no ledger file has had: those who follow the files know by their names what is new."""
+    return f"{what}-{uuid.uuid4().hex[:12]}.jsonl"
+
+
+def _own_name() -> str:
     host = re.sub(r"[^\w.-]", "-", socket.gethostname())
-    return f"{host}-{pid}-{uuid.uuid4().hex[:8]}.jsonl"
+    return _new_name(f"{host}-{os.getpid()}")
+
+
+_own_files: dict[tuple[Path, int], Path] = {}
+"""For each ledger and process (which may have been forked), the file to which it appends."""
 
 
 class Receipts:
@@ -145,19 +148,13 @@ class Receipts:
 
     def __init__(self, folder: Path):
         self.folder = folder
-        self._read: dict[str, tuple[int, int]] = {}
+        self._read: dict[str, int] = {}
 
     def append(self, receipts: Iterable[Receipt], *, durable: bool = True) -> None:
         """Append receipts to the file of this process; ``durable``: they are on the disk when this returns."""
-        path = self.folder / _own_name(os.getpid())
         # the line break before them ends a torn line, which a full disk may have left
         text = b"\n" + b"".join(_line(r) for r in receipts)
-        try:
-            new = not path.exists()
-            number = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
-        except FileNotFoundError:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            new, number = True, os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+        path, number, new = self._open()
         try:
             done = os.write(number, text)
             if done < len(text):  # the disk is full; the torn line is not believed
@@ -168,6 +165,19 @@ class Receipts:
             os.close(number)
         if durable and new:
             flush([path], root=self.folder.parent)
+
+    def _open(self) -> tuple[Path, int, bool]:
+        """Open the file of this process; if it was withdrawn, another one, because names are never used again."""
+        key = (self.folder, os.getpid())
+        path = _own_files.get(key)
+        if path is not None:
+            try:
+                return path, os.open(path, os.O_WRONLY | os.O_APPEND), False
+            except FileNotFoundError:
+                pass
+        self.folder.mkdir(parents=True, exist_ok=True)
+        path = _own_files[key] = self.folder / _own_name()
+        return path, os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL, 0o666), True
 
     def files(self) -> list[Path]:
         """Return the files of all processes, by name."""
@@ -189,23 +199,22 @@ class Receipts:
         bool, list of Receipt
             Whether receipts were withdrawn, so that the list has all receipts that are left; and the new receipts.
         """
-        found: dict[Path, os.stat_result] = {}
+        found: dict[Path, int] = {}
         for path in self.files():
             try:
-                found[path] = path.stat()
+                found[path] = path.stat().st_size
             except FileNotFoundError:
                 continue
-        known = {path.name: stat.st_ino for path, stat in found.items()}
-        afresh = any(known.get(name) != inode for name, (inode, _) in self._read.items())
+        afresh = not self._read.keys() <= {path.name for path in found}
         if afresh:
             self._read = {}
         new: list[Receipt] = []
-        for path, stat in found.items():
-            _, offset = self._read.get(path.name, (0, 0))
-            if stat.st_size > offset:
+        for path, size in found.items():
+            offset = self._read.get(path.name, 0)
+            if size > offset:
                 receipts, offset = _tail(path, offset)
                 new += receipts
-            self._read[path.name] = (stat.st_ino, offset)
+            self._read[path.name] = offset
         return afresh, new
 
     def keep(self, wanted: Callable[[Receipt], bool], *, durable: bool = True) -> int:
@@ -221,10 +230,9 @@ class Receipts:
             else:
                 lost += 1
         if lost:
-            write_atomic(self.folder / MERGED, b"".join(kept), durable=durable)
+            write_atomic(self.folder / _new_name("0-kept"), b"".join(kept), durable=durable)
             for file in before:
-                if file.name != MERGED:
-                    file.unlink(missing_ok=True)
+                file.unlink(missing_ok=True)
         return lost
 
 

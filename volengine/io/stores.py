@@ -288,6 +288,8 @@ def _listed_files(folder: Path) -> dict[str, StoredObject]:
                     found[start + entry.name] = StoredObject(stat.st_size, f"{stat.st_mtime_ns}-{stat.st_ino}")
             except FileNotFoundError:  # replaced or deleted meanwhile
                 continue
+            except OSError as error:  # a loop of links
+                found[start + entry.name] = StoredObject(0, str(error.strerror))
     return found
 
 
@@ -305,7 +307,10 @@ def stored_bytes(url: str, key: str, most: int | None = None) -> bytes | None:
     if folder is not None:
         try:
             with (folder / key).open("rb") as file:
-                return file.read(most if most is not None else -1)
+                if most is None:
+                    return file.read()
+                # read() takes all the memory that it is allowed to, whatever the file holds
+                return file.read(min(most, os.fstat(file.fileno()).st_size + 1))
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
             return None
         except OSError as error:

@@ -7,7 +7,7 @@ An image is written in three steps, so that a store never looks finished before 
 >>> url, shape = "memory://example.ome.zarr", (8, 64, 64)
 >>> spec = ImageSpec(url, "example", "float32", "intensity", (10.0, 10.0, 10.0), plan_levels(shape))
 >>> create_image(spec, token="3f2a")  # one process creates metadata and empty arrays
->>> ZarrSink(spec.volume()).write(Box((0, 0, 0), shape), np.ones(shape, np.float32))  # any process writes whole shards
+>>> _ = ZarrSink(spec.volume()).write(Box((0, 0, 0), shape), np.ones(shape, np.float32))  # by any process
 >>> finish_image(spec)  # from now on open_image accepts the image
 >>> open_image(url).voxel_size
 (10.0, 10.0, 10.0)
