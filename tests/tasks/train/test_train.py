@@ -143,6 +143,16 @@ def test_class_ids_in_one_volume(tmp_path: Path) -> None:
         LabelFiles([path], volume).read(Box.of_shape(SHAPE))
 
 
+def test_class_ids_that_are_no_numbers_are_refused(tmp_path: Path) -> None:
+    values = np.full(SHAPE, 3, np.float32)
+    values[5, 6, 7] = np.nan
+    path = write(tmp_path / "classes.mrc", values)
+    labels = LabelFiles([path], open_volume(path), ids=(3,))
+    assert labels.read(Box((0, 0, 0), (5, 8, 8))).all()
+    with pytest.raises(InputError, match=r"classes\.mrc holds NaN or infinity in voxels \(4, 0, 0\) to \(8, 8, 8\)"):
+        labels.read(Box((4, 0, 0), (8, 8, 8)))
+
+
 # -- what is seen --------------------------------------------------------------------------------------------
 
 
