@@ -143,6 +143,7 @@ def test_class_ids_in_one_volume(tmp_path: Path) -> None:
         LabelFiles([path], volume).read(Box.of_shape(SHAPE))
 
 
+@pytest.mark.filterwarnings("ignore:Data array contains NaN")
 def test_class_ids_that_are_no_numbers_are_refused(tmp_path: Path) -> None:
     values = np.full(SHAPE, 3, np.float32)
     values[5, 6, 7] = np.nan
@@ -546,6 +547,33 @@ def test_every_file_of_a_training_counts(tmp_path: Path, case: dict[str, str], k
         before.check()
     now = TrainingData.of(made).to_json()
     assert [name for name, value in before.to_json().items() if now[name] != value] == [str(path)]
+
+
+def test_a_truth_that_may_be_of_another_tomogram_is_noted(
+    tmp_path: Path, case: dict[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert TrainingData.of(recipe(case)).notes == ()
+    for name in ("image", "labels"):
+        with mrcfile.open(case[name], "r+") as mrc:
+            mrc.header.origin.z = {"image": 500, "labels": 100}[name]
+            mrc.voxel_size = {"image": 10.0, "labels": 20.0}[name]
+    size, origin = TrainingData.of(recipe(case)).notes
+    assert "(20.0, 20.0, 20.0)" in size
+    assert "voxel by voxel" in size
+    assert "40, 0, 0 voxels apart" in origin
+    train(recipe(case, epochs=1, steps=1), str(tmp_path / "said.safetensors"))
+    assert "voxels apart" in capsys.readouterr().err
+
+
+def test_points_outside_of_the_tomogram_are_noted(tmp_path: Path, case: dict[str, str]) -> None:
+    path = str(tmp_path / "points.csv")
+    sample = {"labels": (), "points": (path,), "radius_nm": (2.0,)}
+    points = [[3, 10, 12], [15.4, 39, 23], [3, 90, 12], [-2, 0, 0]]
+    write_picks(path, Picks(points, voxel_size=(10, 10, 10), origin=(0, 0, 70), shape=SHAPE))
+    with mrcfile.open(case["image"], "r+") as mrc:
+        mrc.header.origin.x = 70
+    (said,) = TrainingData.of(recipe(case, sample=sample)).notes
+    assert said.startswith(f"2 of 4 points of {path} are outside")
 
 
 @pytest.mark.usefixtures("own_cache")

@@ -72,8 +72,8 @@ class LabelFiles:
             classes = self._sources[0].read(box)
             if classes.dtype.kind == "f" and not np.isfinite(classes).all():
                 raise InputError(
-                    f"{self._paths[0]} holds NaN or infinity in voxels {box.start} to {box.stop} (z, y, x), which is no "
-                    "class id. Replace it by 0, or by a number that ignore_id names."
+                    f"{self._paths[0]} holds NaN or infinity in voxels {box.start} to {box.stop} (z, y, x), which is "
+                    "no class id. Replace it by 0, or by a number that ignore_id names."
                 )
             return np.stack(labels_of_ids(classes, self._ids, self._ignore))
         return np.stack([labels_of(s.read(box), path) for s, path in zip(self._sources, self._paths, strict=True)])
