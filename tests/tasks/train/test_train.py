@@ -132,6 +132,21 @@ def test_points_come_from_picks_files(tmp_path: Path, case: dict[str, str]) -> N
     assert (labels == 1).sum() == 2 * 33  # voxels within 2 of the middle one
 
 
+def test_of_a_table_of_several_tomograms_the_rows_of_the_volume_are_taken(tmp_path: Path, case: dict[str, str]) -> None:
+    path = str(tmp_path / "both.star")
+    places = {"other": [[8, 30, 5]], "image": [[3, 10, 12]]}
+    tables = [Picks(at, voxel_size=(10, 10, 10), tomogram=name) for name, at in places.items()]
+    write_picks(path, tables)
+    volume, box = open_volume(case["image"]), Box.of_shape(SHAPE)
+    labels = LabelPoints.from_files([path], [5.0], volume).read(box)[0]
+    assert np.argwhere(labels == 1).tolist() == places["image"]
+    with pytest.raises(InputError, match=r"both\.star has picks of 2 tomograms .* none of them is 'index'"):
+        LabelPoints.from_files([path], [5.0], open_volume(case["index"]))
+    write_picks(path, tables[0])  # a single one may have any name
+    labels = LabelPoints.from_files([path], [5.0], volume).read(box)[0]
+    assert np.argwhere(labels == 1).tolist() == places["other"]
+
+
 def test_class_ids_in_one_volume(tmp_path: Path) -> None:
     values = np.random.default_rng(0).integers(0, 6, SHAPE).astype(np.int16)
     path = write(tmp_path / "classes.mrc", values)

@@ -22,6 +22,7 @@ from volengine.io.identity import check_unchanged
 from volengine.io.open import open_volume
 from volengine.tasks.common.named import SIZE_TOLERANCE, open_sized
 from volengine.tasks.common.origins import origins_note
+from volengine.tasks.train.labels import picks_of
 from volengine.tasks.train.recipe import TrainRecipe
 from volengine.tasks.train.samples import TrainSample
 
@@ -98,8 +99,6 @@ class TrainingData:
 
 def _notes(sample: TrainSample, volume: Volume) -> Iterator[str]:
     """What there is to say about the truth of a sample: voxel sizes, origins, points outside of the tomogram."""
-    from volengine.io.picks import read_picks
-
     tomogram = (sample.volume, volume.origin, volume.voxel_size)
     for path in (*sample.labels, *sample.targets):
         truth = open_sized(path, volume.voxel_size)
@@ -110,10 +109,10 @@ def _notes(sample: TrainSample, volume: Volume) -> Iterator[str]:
             )
         yield origins_note(tomogram, (path, truth.origin, truth.voxel_size), accept=True)
     for path in sample.points:
-        stated = read_picks(path, voxel_size=volume.voxel_size, shape=volume.shape).origin
+        stated = picks_of(path, volume, None).origin
         if any(stated):  # most formats hold none
             yield origins_note(tomogram, (path, stated, volume.voxel_size), accept=True)
-        picks = read_picks(path, voxel_size=volume.voxel_size, origin=volume.origin, shape=volume.shape)
+        picks = picks_of(path, volume, volume.origin)
         inside = ((picks.position_vox > -1) & (picks.position_vox < volume.shape)).all(axis=1)
         if not inside.all():
             yield (
