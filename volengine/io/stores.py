@@ -305,7 +305,9 @@ def stored_bytes(url: str, key: str, most: int | None = None) -> bytes | None:
     if folder is not None:
         try:
             with (folder / key).open("rb") as file:
-                return file.read(most if most is not None else -1)
+                if most is None:
+                    return file.read()
+                return file.read(min(most, os.fstat(file.fileno()).st_size))  # Python allocates what it is told to read
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
             return None
         except OSError as error:
