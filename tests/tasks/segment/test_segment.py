@@ -358,7 +358,7 @@ def test_a_model_that_changed_since_planning_is_refused(data, tmp_path):
     from volengine.nets.predictor import Execution, load_predictor
 
     _, _, _, models = data
-    with pytest.raises(InputError, match="has changed since the run was planned"):
+    with pytest.raises(InputError, match="has changed since this run was planned"):
         load_predictor(models["shell"], "0" * 20, Execution(device="cpu"))
 
 
