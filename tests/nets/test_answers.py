@@ -71,6 +71,19 @@ def test_answers_that_are_no_numbers_are_refused(wrong: float, slices: int, thre
     assert "damaged" in str(refused.value)
 
 
+@pytest.mark.parametrize("slices", [0, 3])
+def test_answers_that_would_be_cut_off_are_refused(slices: int) -> None:
+    image = np.random.default_rng(0).uniform(-1023, 1023, SHAPE).astype(np.float32)
+    np.testing.assert_allclose(sums(image, slices, Execution(device="cpu")), image, atol=1e-3)
+    image[9, 20, 21] = -1500
+    with pytest.raises(InputError, match=r"middle.safetensors answers numbers beyond ±1023 in [12] of \d+ values"):
+        sums(image, slices, Execution(device="cpu", tta=2))
+    predictor = Predictor(Middle(), Traits(1, True, "sigmoid"), Execution(device="cpu"))
+    odd = torch.zeros((2, 1), dtype=torch.int64)
+    assert predictor(torch.full((1, 1, 4, 4, 4), 2000.0), odd=odd).min() == 1  # a sigmoid cuts nothing off
+    assert odd.tolist() == [[0], [0]]
+
+
 @pytest.mark.parametrize("precision", ["bfloat16"])
 def test_half_precision_is_named(precision: Precision) -> None:
     image = np.zeros(SHAPE, np.float32)

@@ -127,6 +127,16 @@ def test_classes_of_one_volume_are_told_apart_by_their_ids() -> None:
     assert seven.ravel().tolist() == [0, 0, 1, 2]
 
 
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_probabilities_may_be_rounded_a_little_beyond_0_and_1(dtype: type) -> None:
+    labels = np.array([[[0, 1, 0, 1]]], np.uint8)
+    exact = np.array([[[0, 1, 0.25, 0.75]]], dtype)
+    rounded = np.array([[[-1e-9, 1.0000001, 0.25, 0.75]]], dtype)
+    assert count(rounded, labels, 0.5) == count(exact, labels, 0.5)
+    with pytest.raises(InputError, match=r"from -0\.01 to 1"):
+        count(np.array([[[-0.01, 1, 0, 1]]], np.float64), labels, 0.5)
+
+
 def test_wrong_values_are_refused() -> None:
     labels = np.zeros((1, 1, 2), np.uint8)
     with pytest.raises(InputError, match=r"truth\.mrc.* holds 7.*ids"):

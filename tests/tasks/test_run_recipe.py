@@ -146,6 +146,29 @@ def test_without_rules_no_old_gated_predictions_are_left(tmp_path, recipe):
     assert any("removed" in line for line in report.data["plans"]["A"]["made"])
 
 
+def test_picks_of_an_earlier_recipe_are_named(tmp_path, recipe):
+    out, source = tmp_path / "out", str(tomogram(tmp_path / "A.mrc"))
+    both = [*recipe["pick"], {"feature": "mark"}]
+
+    def older(**changes):
+        report = run([source], str(out), RunRecipe.from_json({**recipe, **changes}), QUIET)
+        return [line for line in report.data["plans"]["A"]["made"] if "not made by this recipe" in line]
+
+    assert older(pick=both) == []
+    (out / "picks" / "AB__mark.star").write_text("of another tomogram")
+    (out / "picks" / "A__notes.md").write_text("no picks")
+    before = (out / "picks" / "A__mark.star").read_bytes()
+    (said,) = older()
+    assert said.startswith(f"{out}/picks/A__mark.star: ")
+    assert (out / "picks" / "A__mark.star").read_bytes() == before
+    assert older(pick=both) == []
+    formats = [{**pick, "format": "csv"} for pick in both]
+    assert [line.partition(":")[0].rpartition("/")[2] for line in older(pick=formats)] == [
+        "A__ball.star",
+        "A__mark.star",
+    ]
+
+
 def test_other_workers_keep_what_was_begun_and_other_rules_keep_the_predictions(tmp_path, recipe, monkeypatch):
     """Blocks, and with them stages, follow from the number of workers; finished units count all the same."""
     source = str(tomogram(tmp_path / "a.mrc"))

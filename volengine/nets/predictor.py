@@ -215,8 +215,10 @@ class Predictor:
         from_views
             The views; default: all views of the test-time augmentation.
         odd
-            (batch,) int64, on the device: the number of values of the network's answers to each patch that are NaN or
-            infinite is added to it. An activation would hide infinite ones, and they would become background.
+            (2, batch) int64, on the device: the number of values of the network's answers to each patch that are NaN or
+            infinite is added to the first row. An activation would hide infinite ones, and they would become
+            background. Without an activation, the number of those beyond :data:`~volengine.ops.blend.VALUE_LIMIT`,
+            which would be cut off, is added to the second row.
 
         Returns
         -------
@@ -231,7 +233,9 @@ class Predictor:
                 seen = seen.contiguous(memory_format=self._memory_format)
             logits = self._call(seen).float()
             if odd is not None:
-                odd += logits.isfinite().logical_not_().flatten(1).sum(1)
+                odd[0] += logits.isfinite().logical_not_().flatten(1).sum(1)
+                if self.traits.activation == "none":
+                    odd[1] += (logits.isfinite() & (logits.abs() > VALUE_LIMIT)).flatten(1).sum(1)
             answer = view.undo(self._answer(logits), self.traits.volumetric)
             total = answer if total is None else total.add_(answer)
         if total is None:

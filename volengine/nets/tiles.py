@@ -41,7 +41,7 @@ from volengine.core.errors import InputError
 from volengine.core.lattice import Lattice, PatchIndex
 from volengine.nets.predictor import Predictor
 from volengine.nets.tta import View
-from volengine.ops.blend import Shares
+from volengine.ops.blend import VALUE_LIMIT, Shares
 from volengine.ops.patches import PatchReader
 
 if TYPE_CHECKING:
@@ -96,7 +96,8 @@ def predict_patches(
     Raises
     ------
     InputError
-        The network answers NaN or infinity, which would become background or noise.
+        The network answers NaN or infinity, which would become background or noise; or, without an activation, numbers
+        beyond :data:`~volengine.ops.blend.VALUE_LIMIT`, which would be cut off.
     """
     import torch
 
@@ -159,7 +160,7 @@ class _Lane:
             feeder = self._local.feeder = _Feeder(self._predictor, self._job, self._shape)
         with self._predictor.running():
             seen = feeder.send(batch)
-            odd = torch.zeros(len(seen), dtype=torch.int64, device=seen.device)
+            odd = torch.zeros((2, len(seen)), dtype=torch.int64, device=seen.device)
             answers = self._predictor(seen, self._job.views, odd)
             with self._lock:
                 self._odd.append((batch, odd))
@@ -173,31 +174,36 @@ class _Lane:
                     self._sums[(slice(None), *box.slices_in(self._region))].add_(whole)
 
     def check(self) -> None:
-        """Raise :class:`InputError` if the network has answered NaN or infinity to a patch since the last check."""
+        """Raise :class:`InputError` if the network has answered what cannot be kept to a patch since the last check."""
         with self._lock:
             seen, self._odd = self._odd, []
         for batch, odd in seen:
-            for index, count in zip(batch, odd.tolist(), strict=False):
-                if count:
-                    raise InputError(self._refusal(index, count))
+            for index, nothing, beyond in zip(batch, *odd.tolist(), strict=False):
+                if nothing or beyond:
+                    raise InputError(self._refusal(index, nothing, beyond))
 
-    def _refusal(self, index: PatchIndex, count: int) -> str:
+    def _refusal(self, index: PatchIndex, nothing: int, beyond: int) -> str:
         job, how = self._job, self._predictor.execution
         box, seen = job.lattice.box(index), job.lattice.input_box(index)
         views = len(self._predictor.views if job.views is None else job.views)
         depth, height, width = seen.shape
         values = views * self._predictor.traits.features * height * width
         values *= depth if self._predictor.traits.volumetric else 1
+        where = f"of {values} values for the patch from voxel {box.start} to {box.stop} (z, y, x)"
+        if not nothing:
+            return (
+                f"{job.network} answers numbers beyond ±{VALUE_LIMIT:g} in {beyond} {where}; answers without an "
+                "activation are kept within this range, and would be cut off. Give a network whose answers are in "
+                "standard deviations (volengine train does that with --target-normalisation volume), or one whose last "
+                "layer divides them."
+            )
         what = (
             f"with --precision {how.precision}, whose numbers are few or end early: use --precision float32"
             if how.precision in ("float16", "bfloat16")
             else "and would leave holes in the prediction: its weights are damaged, or the grey values of the tomogram "
             "are not those that it was trained on (see volengine info)"
         )
-        return (
-            f"{job.network} answers NaN or infinity in {count} of {values} values for the patch from voxel {box.start} "
-            f"to {box.stop} (z, y, x), {what}."
-        )
+        return f"{job.network} answers NaN or infinity in {nothing} {where}, {what}."
 
     def _weigh(self, answer: torch.Tensor, index: PatchIndex) -> torch.Tensor:
         """Multiply a patch's prediction by its shares in place, round it, and clip it to the volume."""

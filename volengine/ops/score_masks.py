@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from volengine.core.errors import InputError
+from volengine.ops.stored import TOLERANCE
 
 BACKGROUND, FEATURE, IGNORE = 0, 1, 2
 UNIT = 2**20
@@ -90,14 +91,15 @@ def probabilities(values: NDArray[Any], where: str) -> NDArray[Any]:
     Raises
     ------
     InputError
-        A value is outside of 0 to 1 (integers: 0 to 255), or NaN; the message names ``where``.
+        A value is outside of 0 to 1 by more than :data:`~volengine.ops.stored.TOLERANCE` (integers: of 0 to 255), or
+        NaN; the message names ``where``.
     """
     if values.dtype.kind in "ui":
         if values.size and (values.min() < 0 or values.max() > 255):
             raise InputError(f"{where}: holds {values.min()} to {values.max()}; integers from 0 to 255 are expected.")
         return values / np.float32(255)
     low, high = (values.min(), values.max()) if values.size else (0, 0)
-    if not (low >= 0 and high <= 1):  # also where they are no numbers
+    if not (low >= -TOLERANCE and high <= 1 + TOLERANCE):  # also where they are no numbers
         raise InputError(
             f"{where}: holds values from {low:g} to {high:g}; a prediction holds probabilities from 0 to 1. "
             "Logits or masks are something else: see prediction_kind."

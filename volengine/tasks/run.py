@@ -46,6 +46,9 @@ from volengine.tasks.pick.recipe import PickRecipe
 from volengine.tasks.segment.plan import plan_segment
 from volengine.tasks.segment.recipe import SegmentRecipe
 
+PICKS = (".star", ".csv", ".tbl", ".tsv", ".json")
+"""Endings of tables of picks."""
+
 
 @dataclass(frozen=True)
 class RunRecipe(Recipe):
@@ -188,7 +191,12 @@ def plan_run(source: Volume, recipe: RunRecipe, out: str, folder: PlanFolder, op
         "volengine.tasks.run:forget_gated",
         {"folder": join_url(out, "gated"), "tomogram": source.name, "kept": gated, "plan_folder": str(folder.path)},
     )
-    return replace(plan, finish=(*plan.finish, forget))
+    tables = [table for call in plan.finish for table in call.writes]
+    older = Call(
+        "volengine.tasks.run:name_older_picks",
+        {"folder": join_url(out, "picks"), "tomogram": source.name, "made": tables},
+    )
+    return replace(plan, finish=(*plan.finish, forget, older))
 
 
 def forget_gated(plan: Plan, tables: Any, folder: str, tomogram: str, kept: Sequence[str], plan_folder: str) -> Made:
@@ -225,6 +233,35 @@ def forget_gated(plan: Plan, tables: Any, folder: str, tomogram: str, kept: Sequ
             remove(url, "")
             said.append(f"{url}: removed, because no rule of this recipe changes {feature_named(feature)!r}")
     return Made(said=tuple(said))
+
+
+def name_older_picks(plan: Plan, tables: Any, folder: str, tomogram: str, made: Sequence[str]) -> Made:
+    """Name the tables of a tomogram's picks that the plan has not made; the engine calls this at the end.
+
+    They are of an earlier recipe, which picked other features or wrote another format, and would be taken for results
+    of this one. They are left alone, because a table may have been changed by hand.
+
+    Parameters
+    ----------
+    plan, tables
+        Not used.
+    folder
+        Folder of the picks; one in an object store is not looked at.
+    tomogram
+        The tomogram's name.
+    made
+        The tables that the plan has written.
+    """
+    place = local_path(folder)
+    if place is None or not Path(place).is_dir():
+        return Made()
+    mine = {Path(table).name for table in made}
+    older = sorted(
+        path.name
+        for path in Path(place).iterdir()
+        if path.suffix in PICKS and path.name not in mine and path.stem.rpartition("__")[0] == tomogram
+    )
+    return Made(said=tuple(f"{join_url(folder, name)}: not made by this recipe, and left as it is" for name in older))
 
 
 RUN = Verb("run", request, plan_run, run_name="run")

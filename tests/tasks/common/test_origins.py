@@ -13,10 +13,14 @@ import volengine
 from volengine.core.boxes import Box
 from volengine.core.errors import InputError
 from volengine.core.picks import Picks
+from volengine.engine.ledger import RunFolder
 from volengine.engine.options import RunOptions
 from volengine.io.open import open_volume
 from volengine.io.picks import read_picks, write_picks
 from volengine.tasks.common.origins import origins_note
+from volengine.tasks.interact.finish import say_masks
+from volengine.tasks.interact.plan import plan_interact
+from volengine.tasks.interact.recipe import InteractRecipe
 from volengine.tasks.train.labels import LabelPoints
 
 QUIET = RunOptions(progress=False)
@@ -135,3 +139,23 @@ def test_origins_that_differ_by_rounding_are_the_same() -> None:
     assert "10, 0, 0" in note(100.0, 0)
     with pytest.raises(InputError):
         note(100.0, 106.0)
+
+
+def test_interact_says_that_origins_differ(tmp_path: Path) -> None:
+    paths = {}
+    for name, origin in (("r", ORIGIN), ("p", (1000.0, -300.0, 40.0)), ("q", ORIGIN)):
+        paths[name] = balls(tmp_path / f"T1__{name}.mrc", CUBIC, origin)
+    for parent, said in (("p", True), ("q", False)):
+        rules = [{"interact": {"child": "r", "parent": parent, "kind": "colocalize", "radius_nm": 1}}]
+        used = {name: paths[name] for name in ("r", parent)}
+        plan = plan_interact(
+            {name: open_volume(path).with_(name="T1") for name, path in used.items()},
+            InteractRecipe.of({"rules": rules}),
+            str(tmp_path / "gated"),
+            RunFolder(str(tmp_path / "run")).plan("T1"),
+            QUIET,
+        )
+        (call,) = plan.finish
+        assert ("50, 0, 0 voxels apart" in " ".join(call.params["notes"])) == said
+        made = say_masks(plan, lambda name: {}, {}, call.params["notes"])
+        assert made.said == tuple(call.params["notes"])

@@ -200,6 +200,27 @@ def test_wrong_recipes_are_refused(wrong, message):
         PickRecipe(**wrong)
 
 
+@pytest.mark.parametrize(
+    ("name", "size", "feature", "message"),
+    [
+        ("T", (13.0, 7.0, 4.5), "x", "one pixel size only"),
+        ("o'h", (10.0, 10.0, 10.0), "x", "rlnTomoName"),
+        ("T", (10.0, 10.0, 10.0), 'x"', "has a quote"),
+    ],
+)
+def test_what_a_table_cannot_hold_is_refused_before_anything_is_computed(tmp_path, name, size, feature, message):
+    with mrcfile.new(tmp_path / f"{name}.mrc", data=np.ones((6, 8, 10), np.float32)) as file:
+        file.voxel_size = size[::-1]
+    out = tmp_path / "out"
+    options = RunOptions(progress=False)
+    with pytest.raises(InputError, match=message):
+        pick(tmp_path / f"{name}.mrc", out / "x.star", PickRecipe(feature=feature), options)
+    assert not list(tmp_path.rglob("*.zarr"))
+    assert not list(tmp_path.rglob("receipts*"))
+    if feature == "x":
+        assert len(pick(tmp_path / f"{name}.mrc", out / "x.csv", PickRecipe(feature=feature), options)) == 1
+
+
 def test_a_recipe_is_json():
     recipe: Recipe = PickRecipe(feature="a", margin_vox=(1, 2, 3), seed_distance_nm=4)
     assert PickRecipe.from_json(recipe.to_json()) == recipe

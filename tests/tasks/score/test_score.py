@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -181,6 +182,25 @@ def test_floating_predictions_and_their_cross_entropy(tmp_path: Path) -> None:
     logits = write(tmp_path / "logits.mrc", p * 9 - 4)
     with pytest.raises(volengine.VolengineError, match="probabilities from 0 to 1"):
         score(logits, paths[1], ScoreRecipe(skeleton="none"), QUIET.with_(retries=0))
+
+
+@pytest.mark.parametrize(
+    ("dtype", "highest", "said"),
+    [
+        (np.uint16, 100, "integers from 0 to 100, and 255 is 1.0.*--scale.*--prediction-ids"),
+        (np.float32, 0.25, "above the threshold$"),
+    ],
+)
+def test_that_nothing_was_found_is_explained(tmp_path: Path, dtype: type, highest: float, said: str) -> None:
+    truth = np.zeros((8, 10, 12), np.int8)
+    truth[2:5, 3:6, 3:6] = 1
+    labels = write(tmp_path / "truth.mrc", truth)
+    low = write(tmp_path / "low.mrc", (truth * highest).astype(dtype))
+    text = score(low, labels, ScoreRecipe(features=("x",), skeleton="none")).text()
+    last = text.splitlines()[-1].rstrip(".")
+    assert re.match(f"No voxel that counts of the prediction of x is.*{said}", last)
+    empty = write(tmp_path / "empty.mrc", truth * 0)
+    assert "No voxel" not in score(low, empty, ScoreRecipe(features=("x",), skeleton="none")).text()
 
 
 def test_folders_and_stores_are_paired_by_feature(tmp_path: Path) -> None:

@@ -132,6 +132,21 @@ def test_points_come_from_picks_files(tmp_path: Path, case: dict[str, str]) -> N
     assert (labels == 1).sum() == 2 * 33  # voxels within 2 of the middle one
 
 
+def test_of_a_table_of_several_tomograms_the_rows_of_the_volume_are_taken(tmp_path: Path, case: dict[str, str]) -> None:
+    path = str(tmp_path / "both.star")
+    places = {"other": [[8, 30, 5]], "image": [[3, 10, 12]]}
+    tables = [Picks(at, voxel_size=(10, 10, 10), tomogram=name) for name, at in places.items()]
+    write_picks(path, tables)
+    volume, box = open_volume(case["image"]), Box.of_shape(SHAPE)
+    labels = LabelPoints.from_files([path], [5.0], volume).read(box)[0]
+    assert np.argwhere(labels == 1).tolist() == places["image"]
+    with pytest.raises(InputError, match=r"both\.star has picks of 2 tomograms .* none of them is 'index'"):
+        LabelPoints.from_files([path], [5.0], open_volume(case["index"]))
+    write_picks(path, tables[0])  # a single one may have any name
+    labels = LabelPoints.from_files([path], [5.0], volume).read(box)[0]
+    assert np.argwhere(labels == 1).tolist() == places["other"]
+
+
 def test_class_ids_in_one_volume(tmp_path: Path) -> None:
     values = np.random.default_rng(0).integers(0, 6, SHAPE).astype(np.int16)
     path = write(tmp_path / "classes.mrc", values)
@@ -141,6 +156,17 @@ def test_class_ids_in_one_volume(tmp_path: Path) -> None:
         np.testing.assert_array_equal(labels, np.where(values == 5, 2, values == i))
     with pytest.raises(InputError, match=r"classes\.mrc: labels are 0 .* but it holds 3.*choose the classes with ids"):
         LabelFiles([path], volume).read(Box.of_shape(SHAPE))
+
+
+@pytest.mark.filterwarnings("ignore:Data array contains NaN")
+def test_class_ids_that_are_no_numbers_are_refused(tmp_path: Path) -> None:
+    values = np.full(SHAPE, 3, np.float32)
+    values[5, 6, 7] = np.nan
+    path = write(tmp_path / "classes.mrc", values)
+    labels = LabelFiles([path], open_volume(path), ids=(3,))
+    assert labels.read(Box((0, 0, 0), (5, 8, 8))).all()
+    with pytest.raises(InputError, match=r"classes\.mrc holds NaN or infinity in voxels \(4, 0, 0\) to \(8, 8, 8\)"):
+        labels.read(Box((4, 0, 0), (8, 8, 8)))
 
 
 # -- what is seen --------------------------------------------------------------------------------------------
@@ -536,6 +562,33 @@ def test_every_file_of_a_training_counts(tmp_path: Path, case: dict[str, str], k
         before.check()
     now = TrainingData.of(made).to_json()
     assert [name for name, value in before.to_json().items() if now[name] != value] == [str(path)]
+
+
+def test_a_truth_that_may_be_of_another_tomogram_is_noted(
+    tmp_path: Path, case: dict[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert TrainingData.of(recipe(case)).notes == ()
+    for name in ("image", "labels"):
+        with mrcfile.open(case[name], "r+") as mrc:
+            mrc.header.origin.z = {"image": 500, "labels": 100}[name]
+            mrc.voxel_size = {"image": 10.0, "labels": 20.0}[name]
+    size, origin = TrainingData.of(recipe(case)).notes
+    assert "(20.0, 20.0, 20.0)" in size
+    assert "voxel by voxel" in size
+    assert "40, 0, 0 voxels apart" in origin
+    train(recipe(case, epochs=1, steps=1), str(tmp_path / "said.safetensors"))
+    assert "voxels apart" in capsys.readouterr().err
+
+
+def test_points_outside_of_the_tomogram_are_noted(tmp_path: Path, case: dict[str, str]) -> None:
+    path = str(tmp_path / "points.csv")
+    sample = {"labels": (), "points": (path,), "radius_nm": (2.0,)}
+    points = [[3, 10, 12], [15.4, 39, 23], [3, 90, 12], [-2, 0, 0]]
+    write_picks(path, Picks(points, voxel_size=(10, 10, 10), origin=(0, 0, 70), shape=SHAPE))
+    with mrcfile.open(case["image"], "r+") as mrc:
+        mrc.header.origin.x = 70
+    (said,) = TrainingData.of(recipe(case, sample=sample)).notes
+    assert said.startswith(f"2 of 4 points of {path} are outside")
 
 
 @pytest.mark.usefixtures("own_cache")

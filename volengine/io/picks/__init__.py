@@ -155,6 +155,19 @@ def write_picks(
     1
     """
     path = Path(path_text(path))
+    for file, text in _texts(path, picks, format, pixel_size):
+        write_text(file, text)
+
+
+def check_picks(path: PathLike, picks: Picks, format: str | None = None) -> None:
+    """Raise the error that :func:`write_picks` would raise for these picks, and write nothing."""
+    _texts(Path(path_text(path)), picks, format, None)
+
+
+def _texts(
+    path: Path, picks: Picks | Sequence[Picks], format: str | None, pixel_size: float | None
+) -> list[tuple[Path, str]]:
+    """The files of picks, and what is in them."""
     name = format_of(path, format)
     tables = [picks] if isinstance(picks, Picks) else list(picks)
     if not tables:
@@ -170,17 +183,15 @@ def write_picks(
             f"{path}: pixel_size ({pixel_size}) must be positive and is for {', '.join(_STAR[:3])}, not {name}."
         )
     if name in _STAR:
-        write_text(path, relion.text(tables, name, pixel_size))
-    elif name == "csv":
-        write_text(path, delimited.csv_text(tables))
-    elif name == "ais-tsv":
-        write_text(path, delimited.tsv_text(tables[0]))
-    elif name == "copick":
-        write_text(path, copick.text(tables[0]))
-    else:
-        table, names_file = dynamo.text(tables, first=1 if name == "dynamo" else 0)
-        write_text(path.with_suffix(".doc"), names_file)
-        write_text(path, table)
+        return [(path, relion.text(tables, name, pixel_size))]
+    if name == "csv":
+        return [(path, delimited.csv_text(tables))]
+    if name == "ais-tsv":
+        return [(path, delimited.tsv_text(tables[0]))]
+    if name == "copick":
+        return [(path, copick.text(tables[0]))]
+    table, names_file = dynamo.text(tables, first=1 if name == "dynamo" else 0)
+    return [(path.with_suffix(".doc"), names_file), (path, table)]
 
 
 def _read(path: Path, format: str | None, known: Known) -> Rows:

@@ -25,6 +25,7 @@ from volengine.ops.interact import RuleChain
 from volengine.tasks.common.images import StoreOptions, core_unit, factors_of, image_spec, outputs_of
 from volengine.tasks.common.layout import feature_store, file_name, history
 from volengine.tasks.common.named import stored_name
+from volengine.tasks.common.origins import origins_note
 from volengine.tasks.common.readings import Reading, reading_of
 from volengine.tasks.interact.recipe import InteractRecipe
 
@@ -85,7 +86,12 @@ def plan_interact(
         (*(stage for reading in read.values() for stage in reading.stages), build(core)),
         tuple(specs.values()),
         recipe={"interact": recipe.to_json()},
-        finish=(Call("volengine.tasks.interact.finish:say_masks", {"read": {n: _said(r) for n, r in read.items()}}),),
+        finish=(
+            Call(
+                "volengine.tasks.interact.finish:say_masks",
+                {"read": {n: _said(r) for n, r in read.items()}, "notes": _origins(used)},
+            ),
+        ),
         notes=tuple(_note(rule, chain) for rule in rules if isinstance(rule, Interact)),
     )
 
@@ -106,6 +112,14 @@ def _check(predictions: Mapping[str, Volume], recipe: InteractRecipe) -> dict[st
         if is_packed(other.url):
             raise InputError(f"{other.url} is compressed as a whole and cannot be read in blocks; convert it first.")
     return used
+
+
+def _origins(used: Mapping[str, Volume]) -> list[str]:
+    """What there is to say about the origins of predictions, see :mod:`volengine.tasks.common.origins`."""
+    first, *others = used.values()
+    one = (stored_name(first), first.origin, first.voxel_size)
+    said = (origins_note(one, (stored_name(v), v.origin, v.voxel_size), accept=True) for v in others)
+    return list(dict.fromkeys(filter(None, said)))
 
 
 def _check_types(readings: Mapping[str, Reading], recipe: InteractRecipe) -> None:

@@ -15,6 +15,7 @@ import numpy as np
 
 from volengine.core.boxes import Box, Index3, index3
 from volengine.core.image import ImageSpec
+from volengine.core.picks import Picks
 from volengine.core.tiling import Tiling
 from volengine.core.volume import Volume
 from volengine.engine.ledger import PlanFolder
@@ -69,13 +70,15 @@ def plan_pick(source: Volume, recipe: PickRecipe, out: PickOutputs, folder: Plan
     Raises
     ------
     InputError
-        The format of the table is not known, or the source is no prediction by its metadata.
+        The format of the table is not known, or cannot hold picks of such voxels or names; or the source is no
+        prediction by its metadata.
     """
-    from volengine.io.picks import format_of
+    from volengine.io.picks import check_picks
 
-    format_of(out.table, recipe.format)
     check_size(source.shape)
     feature = recipe.feature_of(source)
+    one = Picks(np.zeros((1, 3)), source.voxel_size, source.origin, source.shape, source.name, feature)
+    check_picks(out.table, one, recipe.format)
     facts = {"feature": feature, "history": history(source, "pick", recipe)}
     spec = image_spec(
         out.store,

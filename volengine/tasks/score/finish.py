@@ -53,8 +53,6 @@ def write_scores(
     turned = [name for name, decision in decisions.items() if mask_in({"kind": tables(decision)})]
     masks = [k for k, name in enumerate(names) if k in masks or name in turned]
     notes = [f"The prediction of {name} holds only 0 and 1 and was taken for a mask." for name in turned]
-    if notes:
-        facts = {**facts, "notes": [*facts.get("notes", []), *notes]}
     blocks = list(tables(stage).values())
     total = sum(table["counts"][0] for table in blocks)
     matrix = sum(table["confusion"][0] for table in blocks)
@@ -64,11 +62,30 @@ def write_scores(
     for k, name in enumerate(names):
         counts = {key: int(v) for key, v in zip(COUNTS, total[k], strict=True) if key in kept}
         rows.append({"feature": name, **scores(counts, entropy=k not in masks), **_plain(counts)})
+    notes += [
+        _why_nothing(name, tables(decisions[name]) if name in decisions else None)
+        for k, (name, row) in enumerate(zip(names, rows, strict=True))
+        if row["truth"] and not row["found"] and k not in masks
+    ]
+    if notes:
+        facts = {**facts, "notes": [*facts.get("notes", []), *notes]}
     Path(out).absolute().parent.mkdir(parents=True, exist_ok=True)
     confused = tuple(tuple(int(v) for v in row) for row in matrix)
     files = Scores("volume", tuple(rows), (BACKGROUND, *names), confused, facts).write(out)
     said = (f"{row['feature']}: {row['found']} voxels found, {row['truth']} true" for row in rows)
     return Made(tuple(files), tuple(said))
+
+
+def _why_nothing(name: str, decision: Any) -> str:
+    """Say that no voxel of a feature was found; ``decision`` holds the span of its integers, if they were looked at."""
+    said = f"No voxel that counts of the prediction of {name} is above the threshold"
+    if decision is None:
+        return f"{said}."
+    low, high = decision[0]["span"][0].tolist()
+    return (
+        f"{said}: it holds integers from {low} to {high}, and 255 is 1.0. If they are probabilities times another "
+        "number, give --scale; class ids, --prediction-ids; numbered objects, --prediction-kind labels."
+    )
 
 
 def _plain(counts: Mapping[str, int]) -> dict[str, int]:

@@ -20,7 +20,7 @@ from volengine.engine.work import read_box
 from volengine.io.cached import ChunkCache
 from volengine.io.names import Source
 from volengine.ops.score_masks import FEATURE, IGNORE
-from volengine.tasks.train.labels import LabelSlices
+from volengine.tasks.train.labels import LabelSlices, picks_of
 from volengine.tasks.train.parts import Marks, containing
 from volengine.tasks.train.samples import MOST_VALIDATION, LazyPatches, Patch, PatchRules, TrainSample, Use, thinned
 from volengine.tasks.train.volumes import OpenVolume
@@ -161,10 +161,8 @@ class BoxPatches(OpenVolume):
 
     def _centred(self) -> list[Index3]:
         """Boxes around the positions of a picks file; a box that leaves the region is moved into it."""
-        from volengine.io.picks import read_picks
-
         volume, side = self.volume, self.sample.box_vox
-        picks = read_picks(self.sample.boxes, voxel_size=volume.voxel_size, origin=volume.origin, shape=volume.shape)
+        picks = picks_of(self.sample.boxes, volume, volume.origin)
         low, high = np.array(self.region.start), np.array(self.region.stop) - (1, side, side)
         if (high < low).any():
             raise InputError(f"{volume.url}: boxes of {side} voxels do not fit into {self.region.shape}.")

@@ -1,5 +1,8 @@
 """What a training has read: the identity of every volume, label file, points file and training set of its samples.
 
+Also what is to be noted about them: a truth that states another origin or voxel size than its tomogram, and points
+outside of it, which do not count.
+
 They are part of the history of the model. So a training whose labels were corrected under the same name is not taken
 for the same training, and a file that is replaced while it is read ends the training.
 """
@@ -10,11 +13,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from volengine.core.errors import InputError
 from volengine.core.volume import Vector3, Volume
 from volengine.io.hashing import FileIdentity
 from volengine.io.identity import check_unchanged
 from volengine.io.open import open_volume
+from volengine.tasks.common.named import SIZE_TOLERANCE, open_sized
+from volengine.tasks.common.origins import origins_note
+from volengine.tasks.train.labels import picks_of
 from volengine.tasks.train.recipe import TrainRecipe
 from volengine.tasks.train.samples import TrainSample
 
@@ -32,10 +40,13 @@ class TrainingData:
         Tomograms, label volumes and targets, by their names in the recipe.
     files
         Points, boxes, training sets, and the model to start from, by their names in the recipe.
+    notes
+        Lines for the user about a truth that may not be that of its tomogram.
     """
 
     volumes: dict[str, Volume]
     files: dict[str, FileIdentity]
+    notes: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, recipe: TrainRecipe) -> TrainingData:
@@ -48,6 +59,7 @@ class TrainingData:
         """
         volumes: dict[str, Volume] = {}
         files: dict[str, FileIdentity] = {}
+        notes: list[str] = []
         for sample in recipe.samples:
             if sample.is_set:
                 files |= {path: FileIdentity.of(path) for path in _set_files(sample)}
@@ -57,11 +69,12 @@ class TrainingData:
             volumes |= {path: _identified(path, volume.voxel_size) for path in (*sample.labels, *sample.targets)}
             boxes = (sample.boxes,) if sample.boxes not in ("", "auto") else ()
             files |= {path: FileIdentity.of(path) for path in (*sample.points, *boxes)}
+            notes += filter(None, _notes(sample, volume))
         if recipe.start:
             from volengine.nets.shipped import model_file
 
             files[recipe.start] = FileIdentity.of(model_file(recipe.start))
-        return cls(volumes, files)
+        return cls(volumes, files, tuple(dict.fromkeys(notes)))
 
     def to_json(self) -> dict[str, str]:
         """Return the identity of each volume and file, by its name in the recipe."""
@@ -82,6 +95,30 @@ class TrainingData:
             check_unchanged(volume, full=False)
         for file in self.files.values():
             file.check()
+
+
+def _notes(sample: TrainSample, volume: Volume) -> Iterator[str]:
+    """What there is to say about the truth of a sample: voxel sizes, origins, points outside of the tomogram."""
+    tomogram = (sample.volume, volume.origin, volume.voxel_size)
+    for path in (*sample.labels, *sample.targets):
+        truth = open_sized(path, volume.voxel_size)
+        if not np.allclose(truth.voxel_size, volume.voxel_size, rtol=SIZE_TOLERANCE, atol=0):
+            yield (
+                f"{path} has voxels of {truth.voxel_size} angstrom, {sample.volume} of {volume.voxel_size}; they are "
+                "compared voxel by voxel."
+            )
+        yield origins_note(tomogram, (path, truth.origin, truth.voxel_size), accept=True)
+    for path in sample.points:
+        stated = picks_of(path, volume, None).origin
+        if any(stated):  # most formats hold none
+            yield origins_note(tomogram, (path, stated, volume.voxel_size), accept=True)
+        picks = picks_of(path, volume, volume.origin)
+        inside = ((picks.position_vox > -1) & (picks.position_vox < volume.shape)).all(axis=1)
+        if not inside.all():
+            yield (
+                f"{np.count_nonzero(~inside)} of {len(picks)} points of {path} are outside of {sample.volume}: is its "
+                "voxel size, or that of the points, another one?"
+            )
 
 
 def _identified(path: str, voxel_size: float | Vector3 | None) -> Volume:

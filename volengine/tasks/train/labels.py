@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from volengine.core.boxes import Box
 from volengine.core.errors import InputError
-from volengine.core.volume import Volume
+from volengine.core.picks import Picks
+from volengine.core.volume import Vector3, Volume
 from volengine.io.cached import ChunkCache
 from volengine.io.names import Source
 from volengine.io.open import open_source, open_volume
@@ -65,10 +66,17 @@ class LabelFiles:
         Raises
         ------
         InputError
-            Without ``ids``: the volume holds a value other than 0, 1 or 2.
+            Without ``ids``: the volume holds a value other than 0, 1 or 2. With ``ids``: it holds NaN or infinity,
+            which would be background.
         """
         if self._ids:
-            return np.stack(labels_of_ids(self._sources[0].read(box), self._ids, self._ignore))
+            classes = self._sources[0].read(box)
+            if classes.dtype.kind == "f" and not np.isfinite(classes).all():
+                raise InputError(
+                    f"{self._paths[0]} holds NaN or infinity in voxels {box.start} to {box.stop} (z, y, x), which is "
+                    "no class id. Replace it by 0, or by a number that ignore_id names."
+                )
+            return np.stack(labels_of_ids(classes, self._ids, self._ignore))
         return np.stack([labels_of(s.read(box), path) for s, path in zip(self._sources, self._paths, strict=True)])
 
 
@@ -143,11 +151,9 @@ class LabelPoints:
         cls, paths: Sequence[str], radii: Sequence[float], volume: Volume, beyond: float | None = None
     ) -> LabelPoints:
         """Read the points from picks files, one per feature; ``radii`` (angstrom) has one value, or one per file."""
-        from volengine.io.picks import read_picks
-
         points = []
         for path in paths:
-            picks = read_picks(path, voxel_size=volume.voxel_size, origin=volume.origin, shape=volume.shape)
+            picks = picks_of(path, volume, volume.origin)
             if not len(picks):
                 raise InputError(f"{path}: there are no points.")
             points.append(picks.position_vox)
@@ -162,6 +168,33 @@ class LabelPoints:
             labels[squares <= far**2] = IGNORE
             labels[squares <= radius**2] = FEATURE
         return out
+
+
+def picks_of(path: str, volume: Volume, origin: Vector3 | None) -> Picks:
+    """Read the picks of a volume: those of the only tomogram of a file, or of the one that has the volume's name.
+
+    Parameters
+    ----------
+    path, volume
+        The file, and the volume, whose voxel size and shape the picks have.
+    origin
+        The origin that the picks have; ``None``: what the file states.
+
+    Raises
+    ------
+    InputError
+        The file has several tomograms, and none has the volume's name.
+    """
+    from volengine.io.picks import read_all
+
+    tables = read_all(path, voxel_size=volume.voxel_size, origin=origin, shape=volume.shape)
+    if len(tables) > 1 and volume.name not in tables:
+        names = ", ".join(map(repr, list(tables)[:8]))
+        raise InputError(
+            f"{path} has picks of {len(tables)} tomograms ({names}), and none of them is {volume.name!r}: give a file "
+            "with the picks of this tomogram only, or a volume whose name is among them."
+        )
+    return tables[volume.name] if len(tables) > 1 else next(iter(tables.values()))
 
 
 def nearest_squares(

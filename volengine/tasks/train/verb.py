@@ -69,15 +69,19 @@ def train(recipe: TrainRecipe, out: PathLike, *, progress: bool = True) -> list[
     out, recipe = path_text(out), TrainRecipe.of(recipe)
     if not out.endswith(".safetensors"):
         raise InputError(f"--out {out}: a model file ends with .safetensors.")
-    return apart(lambda stopped: _fit(recipe, out).run(progress=progress, stopped=stopped))
+    return apart(lambda stopped: _fit(recipe, out, progress).run(progress=progress, stopped=stopped))
 
 
-def _fit(recipe: TrainRecipe, out: str) -> Fitting:
+def _fit(recipe: TrainRecipe, out: str, progress: bool) -> Fitting:
     from volengine.nets.predictor import resolve_device
     from volengine.nets.training.fit.fit import Fit
+    from volengine.nets.training.fit.progress import say
     from volengine.nets.training.fit.ranks import Ranks
 
     data = TrainingData.of(recipe)
+    if progress and Ranks.from_environment().first:
+        for note in data.notes:
+            say(note)
     device = Ranks.from_environment().device(resolve_device(recipe.device))
     sources = open_sources(recipe.samples, recipe.rules())
     for k, feature in enumerate(recipe.features):
