@@ -5,6 +5,7 @@ Every mutation is drawn from a ``random.Random``, so a seed and a number name a 
 
 from __future__ import annotations
 
+import copy
 import json
 import random
 import re
@@ -149,20 +150,20 @@ def mutated_json(value: Any, rng: random.Random) -> Any:
     for _ in range(rng.choice((1, 1, 2, 3))):
         nodes = list(_nodes(out))
         if not nodes:
-            return rng.choice(VALUES)
+            return copy.deepcopy(rng.choice(VALUES))
         holder, key = rng.choice(nodes)
         kind = rng.random()
         if kind < 0.6:
-            holder[key] = rng.choice(VALUES) if rng.random() < 0.8 else rng.choice(INTS)
+            holder[key] = copy.deepcopy(rng.choice(VALUES)) if rng.random() < 0.8 else rng.choice(INTS)
         elif kind < 0.75:
             del holder[key]
         elif kind < 0.9:
             other, there = rng.choice(nodes)
             holder[key] = json.loads(json.dumps(other[there])) if _has(other, there) else None
         elif isinstance(holder, list):
-            holder.insert(key, holder[key])
+            holder.insert(key, copy.deepcopy(holder[key]))
         else:
-            holder[rng.choice(WORDS)] = holder[key]
+            holder[rng.choice(WORDS)] = copy.deepcopy(holder[key])
     return out
 
 
