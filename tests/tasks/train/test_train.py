@@ -610,3 +610,14 @@ def test_a_training_ends_if_its_labels_are_replaced_under_it(
     monkeypatch.setattr(Fit, "_save", save)
     with pytest.raises(InputError, match=r"other data: .*labels\.mrc changed"):
         train(recipe(case), str(out), progress=False)
+
+
+def test_a_model_of_another_origin_is_not_replaced(tmp_path: Path) -> None:
+    """A shared model may lie there, or one whose training was removed; it is kept, byte for byte."""
+    out = tmp_path / "shared.safetensors"
+    out.write_bytes(b"weights of a month")
+    sample = TrainSample(volume=str(tmp_path / "none.mrc"), labels=(str(tmp_path / "none.mrc"),))
+    recipe = TrainRecipe(samples=(sample,), features=("f",), network="unet3d", patch=(8, 8, 8))
+    with pytest.raises(InputError, match=r"shared.safetensors exists and no training is beside it"):
+        train(recipe, str(out), progress=False)
+    assert out.read_bytes() == b"weights of a month"

@@ -48,7 +48,8 @@ def train(recipe: TrainRecipe, out: PathLike, *, progress: bool = True) -> list[
     ------
     InputError
         The samples do not fit the recipe or each other, a region is smaller than a patch, or the folder
-        ``<out>.training`` holds the training of another recipe, or of samples that have changed since.
+        ``<out>.training`` holds the training of another recipe, or of samples that have changed since. Or ``out``
+        exists, and no training is beside it.
     ChangedError
         A sample is replaced while it is read.
 
@@ -65,10 +66,16 @@ def train(recipe: TrainRecipe, out: PathLike, *, progress: bool = True) -> list[
     (1, True)
     """
     from volengine.nets.threads import apart
+    from volengine.nets.training.fit.kept import folder_of
 
     out, recipe = path_text(out), TrainRecipe.of(recipe)
     if not out.endswith(".safetensors"):
         raise InputError(f"--out {out}: a model file ends with .safetensors.")
+    if Path(out).exists() and not folder_of(Path(out)).exists():
+        raise InputError(
+            f"--out {out} exists and no training is beside it ({folder_of(Path(out)).name}), so it would be lost: "
+            "remove it, or give another --out."
+        )
     return apart(lambda stopped: _fit(recipe, out, progress).run(progress=progress, stopped=stopped))
 
 

@@ -30,7 +30,7 @@ from volengine.core.atomic import write_atomic
 from volengine.core.errors import InputError, VolengineError
 from volengine.core.model import ModelFacts
 from volengine.nets.training.fit.choice import Choice
-from volengine.nets.training.fit.kept import Kept
+from volengine.nets.training.fit.kept import Kept, folder_of
 from volengine.nets.training.fit.optimise import Descent
 from volengine.nets.training.fit.progress import Steps, say
 from volengine.nets.training.fit.ranks import Ranks
@@ -106,7 +106,7 @@ class Fit:
         self.how = how
         self.objective = Objective(how.terms)
         self.out = out
-        self.folder = out.with_name(out.name + ".training")
+        self.folder = folder_of(out)
         self.kept = Kept(out, self.folder)
         self.descent = Descent(self.module, how.optimiser, how.precision, self.device)
         self.history: list[Row] = []
