@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from volengine.cli.command import Command
 from volengine.cli.options import from_options, recipe_options
 from volengine.engine.options import RunOptions
 from volengine.tasks.verify.verb import verify
@@ -15,7 +16,7 @@ KEPT = ("workers", "scheduler", "memory_limit", "device", "retries", "progress")
 """Options of a run that count for what is made again."""
 
 
-@click.command("verify")
+@click.command("verify", cls=Command)
 @click.argument("paths", nargs=-1, required=True)
 @click.option("--deep/--no-deep", default=False, help="Read every object and compare checksums. [default: no]")
 @click.option("--repair/--no-repair", default=False, help="Make again what a run can make. [default: no]")
