@@ -192,6 +192,17 @@ def test_one_bad_volume_of_three_fails_the_command_but_not_the_others(volengine:
     assert "done" in out
 
 
+def test_a_bad_volume_does_not_hide_the_plans_of_the_others(volengine: Command, files: Path) -> None:
+    (files / "more.mrc").write_bytes((files / "good.mrc").read_bytes())
+    code, out, err = volengine("convert", "cut.mrc", "good.mrc", "more.mrc", "--out", "o", "--dry-run")
+    assert code == 1
+    assert "good: 1 units" in out
+    assert "more: 1 units" in out
+    assert "1 of 3 would be refused:\n  " in err
+    assert "cut.mrc" in err
+    assert not (files / "o").exists()
+
+
 def test_what_the_file_system_refuses_is_one_line(
     volengine: Command, files: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -24,7 +24,8 @@ from volengine.engine import lock as locks
 from volengine.engine.driver_lock import drivers, only_driver
 from volengine.engine.lock import Lock
 from volengine.engine.options import RunOptions
-from volengine.engine.run import run_plan
+from volengine.engine.plan import Plan
+from volengine.engine.run import Job, run_jobs, run_plan
 from volengine.engine.show import status
 
 QUIET = RunOptions(progress=False)
@@ -265,3 +266,21 @@ def test_the_command_says_so_and_ends_with_2(tmp_path: Path, volengine: Command)
     assert f"process {os.getpid()} of" in said
     assert not (tmp_path / "a.ome.zarr").exists()
     assert volengine("convert", "a.mrc", "--out", "a.ome.zarr")[0] == 0
+
+
+def test_status_says_who_works_before_anything_is_planned(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no run folder"):
+        status(str(tmp_path))
+    with only_driver(tmp_path, None):
+        assert f"nothing is planned yet\n\nrunning: process {os.getpid()} of" in status(str(tmp_path))
+
+
+def test_status_says_what_the_last_run_refused(tmp_path: Path) -> None:
+    def refuse() -> Plan:
+        raise InputError("TS_03.mrc: is cut off")
+
+    run_jobs([Job("TS_03.mrc", refuse)], str(tmp_path), RunOptions(progress=False))
+    assert status(str(tmp_path)) == "TS_03.mrc: failed in the last run: TS_03.mrc: is cut off"
+    (tmp_path / "report.json").write_text("{")
+    with pytest.raises(InputError, match="no run folder"):
+        status(str(tmp_path))

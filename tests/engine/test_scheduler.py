@@ -76,6 +76,15 @@ def test_it_is_refused_before_anything_is_written(tmp_path: Path, volengine: Com
     assert [path.name for path in tmp_path.iterdir()] == ["a.mrc"]
 
 
+@pytest.mark.parametrize("address", ["", " ", "banana", "banana://localhost:3", "http://127.0.0.1:80", "tcp://"])
+def test_what_is_no_address_is_said_at_once(address: str) -> None:
+    """Dask would try for a minute, and end with a traceback."""
+    began = time.monotonic()
+    with pytest.raises(InputError, match=r"is no address of a Dask scheduler \(tls://host:port"):
+        connect(RunOptions(scheduler=address))
+    assert time.monotonic() - began < 5
+
+
 @pytest.mark.parametrize(
     "text", ["", "{", "[]", "{}", '{"address": 3}', '{"address": null}', "\xff", "[" * 100_000], ids=lambda t: t[:12]
 )

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,7 +17,7 @@ import pytest
 from engine_plans import result, simple, stored
 
 from volengine.core.errors import InputError, WorkersRefusedError
-from volengine.engine import workers
+from volengine.engine import clusters, workers
 from volengine.engine.driver_lock import only_driver
 from volengine.engine.ledger import RunFolder
 from volengine.engine.options import RunOptions
@@ -298,3 +299,100 @@ def test_a_worker_that_does_not_share_the_run_folder_is_refused(tmp_path: Path) 
         for process in reversed(started):
             process.terminate()
             process.wait()
+
+
+class _Connection:
+    """A connection whose cluster the test changes: it answers what Dask's would."""
+
+    loop, dashboard_link = object(), None
+
+    def __init__(self) -> None:
+        self.status, self.scheduler, self.info = "running", self, {"workers": {}}
+        self.address = "tcp://127.0.0.1:8786"
+
+    def scheduler_info(self, **_: object) -> dict[str, object]:
+        return self.info
+
+
+def test_a_cluster_without_workers_is_spoken_of_once_until_one_joins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(clusters, "RECOUNT_S", -1.0)
+    monkeypatch.setattr(clusters, "WITHOUT_S", 0.01)
+    monkeypatch.setattr(clusters.Handshake, "_ask", lambda self, new, found: found.set_result({}))
+    said: list[str] = []
+    connection = _Connection()
+    with only_driver(tmp_path, None) as lock:
+        executor = clusters.OnDask(connection, lambda: None, lock, 1000, said.append)
+        for _ in range(3):
+            time.sleep(0.02)
+            assert executor.slots == 1
+        assert len(said) == 1
+        assert "no worker" in said[0]
+        connection.info = {"workers": {"a": {"nthreads": 3, "memory_limit": 0}}}
+        assert executor.slots == 3
+        connection.info = {"workers": {}}
+        assert executor.slots == 1
+        time.sleep(0.02)
+        assert executor.slots == 1
+        assert len(said) == 2
+
+
+def test_a_scheduler_that_has_ended_is_one_clear_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clusters, "RECOUNT_S", -1.0)
+    connection = _Connection()
+    with only_driver(tmp_path, None) as lock:
+        executor = clusters.OnDask(connection, lambda: None, lock, 1000)
+        connection.status, connection.info = "closed", {}
+        with pytest.raises(InputError, match=r"scheduler at tcp://127\.0\.0\.1:8786 has ended.*the same command"):
+            assert executor.slots
+
+
+@pytest.mark.slow
+@pytest.mark.chaos
+def test_a_scheduler_that_is_killed_ends_the_run_and_the_same_command_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import dask
+
+    array = np.arange(64 * 4 * 4, dtype="int16").reshape(64, 4, 4)
+    plan = simple(
+        tmp_path,
+        stored(tmp_path, array),
+        "slow_copy",
+        (4, 4, 4),
+        params={"seconds": 0.5, "trace": str(tmp_path / "trace")},
+    )
+    file = tmp_path / "s.json"
+    here = ["--host", "127.0.0.1", "--dashboard-address", "127.0.0.1:0", "--scheduler-file", str(file)]
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    scheduler = subprocess.Popen(
+        [sys.executable, "-m", "distributed.cli.dask_scheduler", "--port", "0", *here], **quiet
+    )
+    deadline = time.monotonic() + 60
+    while not file.exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    command = [sys.executable, "-m", "distributed.cli.dask_worker", "--no-nanny", "--memory-limit", "1GB", *here]
+    worker = subprocess.Popen(command, **quiet)
+    folder = RunFolder(tmp_path / "run").plan("t")
+
+    def kill() -> None:
+        while not list(folder.receipts):
+            time.sleep(0.05)
+        scheduler.kill()
+
+    threading.Thread(target=kill, daemon=True).start()
+    try:
+        with (
+            dask.config.set({"distributed.comm.timeouts.connect": "2s"}),
+            pytest.raises(InputError, match=r"has ended, or cannot be reached"),
+        ):
+            run_plan(plan, str(tmp_path / "run"), RunOptions(scheduler=str(file), progress=False))
+    finally:
+        for process in (worker, scheduler):
+            process.terminate()
+            process.wait()
+    report = run_plan(plan, str(tmp_path / "run"), RunOptions(progress=False))
+    assert report.data["plans"]["t"]["skipped"] > 0
+    assert np.array_equal(result(plan), array)

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import click
 
+from volengine.core.errors import RunError, VolengineError
 from volengine.engine.options import RunOptions
-from volengine.engine.report import summary
+from volengine.engine.report import named, summary
 from volengine.engine.run import Job, run_jobs
 from volengine.engine.show import describe
 
 
 def execute(jobs: list[Job], run_dir: str, options: RunOptions) -> None:
-    """Run the jobs (or print their plans with ``--dry-run``); raises if one failed."""
+    """Run the jobs (or print their plans with ``--dry-run``); raises if one failed, or would be refused."""
     if options.dry_run:
-        limit = options.limit_bytes()
-        for job in jobs:
-            plan = job.plan()
-            plan.check(limit)
-            click.echo(describe(plan, limit))
+        _show_plans(jobs, options)
         return
     if len(jobs) == 1:  # a single input is checked before anything is written
         plan = jobs[0].plan()
@@ -27,3 +24,22 @@ def execute(jobs: list[Job], run_dir: str, options: RunOptions) -> None:
     click.echo(summary(report))
     click.echo(f"run folder: {run_dir}")
     report.check()
+
+
+def _show_plans(jobs: list[Job], options: RunOptions) -> None:
+    """Print the plan of each job; those that the run would refuse do not hide the others."""
+    limit = options.limit_bytes()
+    refused: dict[str, VolengineError] = {}
+    for job in jobs:
+        try:
+            plan = job.plan()
+            plan.check(limit)
+        except VolengineError as error:
+            if len(jobs) == 1:
+                raise
+            refused[job.name] = error
+            continue
+        click.echo(describe(plan, limit))
+    if refused:
+        lines = [named(name, error) for name, error in refused.items()]
+        raise RunError(f"{len(lines)} of {len(jobs)} would be refused:\n  " + "\n  ".join(lines))

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from multiprocessing import resource_tracker
 from typing import Any, Protocol
 
-from volengine.core.errors import WorkersRefusedError
+from volengine.core.errors import InputError, WorkersRefusedError
 from volengine.core.units import WORKER_NUMBER
 from volengine.engine.lock import Lock
 from volengine.engine.options import RunOptions
@@ -28,6 +28,9 @@ from volengine.engine.workers import ANSWER_S, Expected, Handshake, check_here
 
 RECOUNT_S = 5.0
 """Seconds between two counts of the workers of a cluster."""
+
+WITHOUT_S = 30.0
+"""Seconds without any worker after which the user is told what the run waits for."""
 
 HERE = "127.0.0.1"
 """Address at which everything that a run starts listens: this machine alone."""
@@ -80,7 +83,7 @@ class Executor(Protocol):
         ...
 
     def results(self) -> Iterator[Done]:
-        """Wait for news of one bundle and yield it. Yields nothing if no bundle was submitted."""
+        """Wait for news of one bundle and yield it. Yields nothing if there is none for some seconds."""
         ...
 
     def close(self) -> None:
@@ -116,6 +119,10 @@ class InProcess:
         self._queue.clear()
 
 
+def _silent(text: str) -> None:
+    pass
+
+
 class OnDask:
     """Runs each bundle as one task on a Dask cluster; the driver bounds how many are submitted at the same time.
 
@@ -129,32 +136,64 @@ class OnDask:
         The driver's lock in the run folder, by which workers show that they see it.
     limit
         Memory that plans give to a unit, bytes.
+    say
+        Function that tells the user what is waited for.
 
     Raises
     ------
     WorkersRefusedError
         Workers have other versions, or do not share the run folder.
+    InputError
+        The scheduler has ended. Later, ``slots`` and ``results`` raise it, too.
     """
 
-    def __init__(self, client: Any, close: Callable[[], None], lock: Lock, limit: int):
+    def __init__(
+        self, client: Any, close: Callable[[], None], lock: Lock, limit: int, say: Callable[[str], None] = _silent
+    ):
         from distributed import as_completed
 
         self._client = client
+        self._address = client.scheduler.address
         self._close = close
         self._handshake = Handshake(client, lock, limit)
         self._under_way: dict[Any, Bundle] = {}
         self._completed = as_completed([], loop=client.loop, raise_errors=False)
         self.link = client.dashboard_link
-        self._slots = max(1, self._handshake(ANSWER_S))
-        self._counted = time.monotonic()
+        self._say = say
+        self._without_since: float | None = None
+        self._said = False
+        self._count(ANSWER_S)
 
     @property
     def slots(self) -> int:
         """Number of threads of all workers at present; workers may join and leave. New ones are asked who they are."""
         if time.monotonic() - self._counted > RECOUNT_S:
-            self._slots = max(1, self._handshake())
-            self._counted = time.monotonic()
+            self._count()
         return self._slots
+
+    def _count(self, wait_s: float = 0.0) -> None:
+        threads = self._handshake(wait_s)
+        self._check_connection()
+        self._slots = max(1, threads)
+        self._counted = time.monotonic()
+        if threads:
+            self._without_since, self._said = None, False
+        elif self._without_since is None:
+            self._without_since = self._counted
+        elif not self._said and self._counted - self._without_since > WITHOUT_S:
+            self._said = True
+            self._say(
+                f"The cluster has had no worker for {WITHOUT_S:.0f} s. The run waits until one joins; it can also be "
+                "stopped with Ctrl-C, and the same command goes on from there."
+            )
+
+    def _check_connection(self) -> None:
+        """Refuse to go on without a scheduler, whose bundles would all end as if they had failed."""
+        if self._client.status in ("closing", "closed"):
+            raise InputError(
+                f"The Dask scheduler at {self._address} has ended, or cannot be reached any more. What was finished is "
+                "kept; start scheduler and workers again, and the same command goes on from here."
+            )
 
     def submit(self, bundle: Bundle) -> None:
         future = self._client.submit(
@@ -169,18 +208,27 @@ class OnDask:
         self._completed.add(future)
 
     def results(self) -> Iterator[Done]:
-        if not self._under_way:
+        if not self._under_way or not self._news():
             return
         future = next(self._completed)
         bundle = self._under_way.pop(future)
         if future.status == "finished":
             yield Done(bundle, future.result())
         else:
+            self._check_connection()
             error = future.exception() if future.status == "error" else RuntimeError("the bundle was cancelled")
             if isinstance(error, WorkersRefusedError):
                 raise error  # it is not about this unit: the next one would fail there, too
             yield Done(bundle, [], error)
         future.release()
+
+    def _news(self) -> bool:
+        """Wait for a bundle that has ended; ``False``: none has, and it is time to look at the workers again."""
+        end = time.monotonic() + RECOUNT_S
+        with self._completed.thread_condition:
+            while not self._completed.has_ready() and time.monotonic() < end:
+                self._completed.thread_condition.wait(0.1)  # Dask itself waits so long
+            return bool(self._completed.has_ready())
 
     def close(self) -> None:
         self._client.close()
@@ -234,7 +282,7 @@ def settings(options: RunOptions) -> dict[str, Any]:
     }
 
 
-def start(options: RunOptions, limit: int, lock: Lock) -> Executor:
+def start(options: RunOptions, limit: int, lock: Lock, say: Callable[[str], None] = _silent) -> Executor:
     """Start the executor that the options ask for.
 
     Parameters
@@ -245,6 +293,8 @@ def start(options: RunOptions, limit: int, lock: Lock) -> Executor:
         Memory that plans give to a unit, bytes.
     lock
         The driver's lock in the run folder.
+    say
+        Function that tells the user what is waited for.
 
     Raises
     ------
@@ -255,15 +305,15 @@ def start(options: RunOptions, limit: int, lock: Lock) -> Executor:
     """
     if options.scheduler is not None:
         client = connect(options)
-        return _on(client, lambda: None, lock, limit)
+        return _on(client, lambda: None, lock, limit, say)
     if options.workers > 0:
-        return _local(options, limit, lock)
+        return _local(options, limit, lock, say)
     return InProcess()
 
 
-def _on(client: Any, close: Callable[[], None], lock: Lock, limit: int) -> Executor:
+def _on(client: Any, close: Callable[[], None], lock: Lock, limit: int, say: Callable[[str], None]) -> Executor:
     try:
-        return OnDask(client, close, lock, limit)
+        return OnDask(client, close, lock, limit, say)
     except BaseException:
         client.close()
         close()
@@ -280,7 +330,7 @@ def dashboard() -> str:
     return f"127.0.0.1{told}" if told.startswith(":") else told
 
 
-def _local(options: RunOptions, limit: int, lock: Lock) -> Executor:
+def _local(options: RunOptions, limit: int, lock: Lock, say: Callable[[str], None]) -> Executor:
     import dask
     from distributed import Client, LocalCluster
 
@@ -296,7 +346,7 @@ def _local(options: RunOptions, limit: int, lock: Lock) -> Executor:
             silence_logs=50,
         )
         client = Client(cluster, set_as_default=False)
-    return _on(client, cluster.close, lock, limit)
+    return _on(client, cluster.close, lock, limit, say)
 
 
 @contextlib.contextmanager

@@ -6,6 +6,7 @@ progress, and the progress of a store that was replaced is dropped, because its 
 
 from __future__ import annotations
 
+import contextlib
 import io
 import shutil
 import time
@@ -156,9 +157,12 @@ class PlanFolder:
         self.write_json("plan.json", {**plan, "folder": str(self.path.absolute())})
 
     def moved_from(self) -> str:
-        """Return where this folder was when its plan was written; empty if it is still there."""
-        before = (self.read_json("plan.json") or {}).get("folder", "")
-        return "" if before == str(self.path.absolute()) else str(before)
+        """Return where this folder was when its plan was written; empty if it is there, also by a link."""
+        before = str((self.read_json("plan.json") or {}).get("folder", ""))
+        with contextlib.suppress(OSError, ValueError):
+            if Path(before).samefile(self.path):
+                return ""
+        return "" if before == str(self.path.absolute()) else before
 
     def read_json(self, name: str) -> Any:
         """Read a JSON file of this folder; ``None`` if it does not exist.

@@ -126,7 +126,7 @@ class Driver:
         try:
             self._open_plans(1)
             if self.open or self.jobs:
-                executor = clusters.start(self.options, self.limit, self.lock)
+                executor = clusters.start(self.options, self.limit, self.lock, self._notice)
                 if executor.link:
                     self.progress.say(f"Dask dashboard: {executor.link}")
                 self._loop(executor)
@@ -162,6 +162,10 @@ class Driver:
             self._tell(state)
             self.progress.grow(state.plan.units, state.skipped)
             (self.closed if state.finished else self.open).append(state)
+
+    def _notice(self, text: str) -> None:
+        self.log("notice", text=text)
+        self.progress.say(text)
 
     def _tell(self, state: PlanState) -> None:
         """Say and log what a plan has found, for example that results are lost and made again."""

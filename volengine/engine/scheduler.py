@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 ANSWER_S = 20
 """Seconds within which a scheduler must answer."""
 
+KINDS = ("tls", "tcp", "ws", "wss", "ucx", "inproc")
+"""How addresses of schedulers begin."""
+
 HOW_TO_SECURE = "docs/how-to-run.md#a-dask-cluster says how to make certificates"
 
 
@@ -95,6 +98,12 @@ def security_of(options: RunOptions, address: str) -> Any:
         The address is beyond this machine and not encrypted; a certificate is missing or unusable.
     """
     named = options.scheduler if options.scheduler == address else f"{options.scheduler} ({address})"
+    kind, rest = _split(address)
+    if kind not in KINDS or not rest.strip() or not ("://" in address or ":" in address):
+        raise InputError(
+            f"--scheduler {named or repr(named)} is no address of a Dask scheduler (tls://host:port, or "
+            "tcp://127.0.0.1:port), and no scheduler file (.json)."
+        )
     if _split(address)[0] != "tls":
         if options.tls_ca:
             raise InputError(f"--scheduler {named}: --tls-... are for a scheduler with certificates (tls://host:port).")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from volengine.core.errors import MissingError
+from volengine.core.json_text import parse_json
 from volengine.core.text import table
 from volengine.core.units import format_bytes
 from volengine.engine.driver_lock import drivers
@@ -64,7 +66,7 @@ def describe(plan: Plan, limit: int) -> str:
 
 
 def status(run_dir: str) -> str:
-    """Describe the progress of every plan of a run folder, and who works in it.
+    """Describe the progress of every plan of a run folder, what the last run could not do, and who works in it.
 
     Raises
     ------
@@ -75,14 +77,25 @@ def status(run_dir: str) -> str:
     """
     if not Path(run_dir).is_dir():
         raise MissingError(f"{run_dir}: no such run folder.")
-    lines = [_plan_status(plan_folder) for plan_folder in RunFolder(run_dir).plans()]
-    if not lines:
+    folder = RunFolder(run_dir)
+    lines = [_plan_status(plan_folder) for plan_folder in folder.plans()]
+    working = [f"running{f' (part {part})' if part else ''}: {holder}" for part, holder in drivers(folder.path).items()]
+    if not lines and working:
+        lines = ["nothing is planned yet"]
+    ended = [] if working else _refused(folder)
+    if not lines and not ended:
         raise MissingError(f"{run_dir} is no run folder, or nothing has been started in it.")
-    working = [
-        f"running{f' (part {part})' if part else ''}: {holder}"
-        for part, holder in drivers(RunFolder(run_dir).path).items()
-    ]
-    return "\n\n".join([*lines, *working])
+    return "\n\n".join([*lines, *ended, *working])
+
+
+def _refused(folder: RunFolder) -> list[str]:
+    """What the last run refused or could not finish: these have no plan, or an unfinished one, and would be missed."""
+    reports = [folder.report, *folder.path.glob("report-*-of-*.json")]
+    with contextlib.suppress(OSError, ValueError):  # a run that has not ended yet; a torn file
+        path = max((path for path in reports if path.exists()), key=lambda path: path.stat().st_mtime_ns)
+        failed = parse_json(path.read_bytes(), str(path))["failed"]
+        return [f"{name}: failed in the last run: {why}" for name, why in failed.items()]
+    return []
 
 
 def _plan_status(folder: PlanFolder) -> str:

@@ -188,7 +188,7 @@ def refusal(found: Mapping[str, list[str]]) -> WorkersRefusedError:
 
 def workers_of(client: Any) -> dict[str, dict[str, Any]]:
     """Return what the scheduler knows of its workers, by address."""
-    found: dict[str, dict[str, Any]] = client.scheduler_info(n_workers=-1)["workers"]
+    found: dict[str, dict[str, Any]] = client.scheduler_info(n_workers=-1).get("workers", {})  # none: it has ended
     return found
 
 

@@ -35,7 +35,7 @@ def first_bytes(path: str, count: int, what: str) -> tuple[bytes, int]:
     MissingError
         The file does not exist.
     InputError
-        It is a folder, or cannot be read.
+        It is a folder, a device or a pipe, or cannot be read.
     FormatError
         It is empty.
     """
@@ -43,6 +43,8 @@ def first_bytes(path: str, count: int, what: str) -> tuple[bytes, int]:
         raise MissingError(f"{path}: there is no such file.")
     if Path(path).is_dir():
         raise InputError(f"{path}: is a folder; {what} was expected.")
+    if not Path(path).is_file():  # reading a pipe could wait for ever
+        raise InputError(f"{path}: is a device or a pipe; {what} was expected.")
     try:
         with Path(path).open("rb") as file:
             head = file.read(count)

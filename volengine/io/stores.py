@@ -25,6 +25,7 @@ from urllib.parse import unquote, urlsplit
 
 from volengine.core.aside import sweep
 from volengine.core.errors import DependencyError, FormatError, InputError, MissingError, VolengineError, require
+from volengine.core.paths import path_text
 
 if TYPE_CHECKING:
     from zarr.abc.store import Store
@@ -62,7 +63,7 @@ def local_path(url: str) -> Path | None:
         if parts.netloc not in ("", "localhost"):
             raise InputError(f"{url}: a file URL has three slashes, as in file:///data/tomo.zarr.")
         return Path(unquote(parts.path))
-    return Path(url).expanduser()
+    return Path(path_text(url))
 
 
 def store_name(url: str) -> str:
@@ -125,7 +126,7 @@ def _open_remote(url: str, read_only: bool) -> Store:
 
 def located(url: str) -> str:
     """Make a path absolute, so that it means the same file in every process; a URL is returned unchanged."""
-    return url if "://" in url else str(Path(url).expanduser().absolute())
+    return url if "://" in url else str(Path(path_text(url)).absolute())
 
 
 @contextmanager

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from volengine.core.boxes import Index3
 from volengine.core.errors import InputError, MissingError
+from volengine.core.paths import path_text
 
 if TYPE_CHECKING:
     from torch import nn
@@ -144,7 +145,7 @@ def located(spec: str) -> str:
     where = _where(spec)
     if not where.endswith(".py"):
         return spec
-    return f"{Path(where).expanduser().absolute()}:{spec.rpartition(':')[2]}"
+    return f"{Path(path_text(where)).absolute()}:{spec.rpartition(':')[2]}"
 
 
 def _class(spec: str) -> str:

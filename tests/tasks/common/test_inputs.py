@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
 import pytest
 
 from volengine.core.errors import InputError, MissingError
+from volengine.io.files import first_bytes
 from volengine.tasks.common.inputs import SUFFIXES, expand
 
 
@@ -126,3 +128,26 @@ def test_what_names_no_volume_is_refused(folder: Path, given: list[str], error: 
 def test_every_suffix_is_taken_in_capitals_too(folder: Path, suffix: str) -> None:
     (folder / f"x{suffix.upper()}").touch()
     assert expand([f"x{suffix.upper()}"]) == [f"x{suffix.upper()}"]
+
+
+def test_what_is_no_file_is_refused_and_not_waited_for(folder: Path) -> None:
+    os.mkfifo(folder / "pipe.mrc")
+    (folder / "device.mrc").symlink_to("/dev/zero")
+    for name in ("pipe.mrc", "device.mrc"):
+        with pytest.raises(InputError, match=rf"{name}: is neither a file nor a folder"):
+            expand([str(folder / name)])
+        with pytest.raises(InputError, match=rf"{name}: is a device or a pipe; an MRC file was expected"):
+            first_bytes(str(folder / name), 4, "an MRC file")
+
+
+def test_a_tilde_before_no_user_is_a_name(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder)
+    Path("~no such user.mrc").touch()
+    assert expand(["~no such user.mrc"]) == ["~no such user.mrc"]
+
+
+def test_a_name_that_is_no_text_is_refused(folder: Path) -> None:
+    name = os.fsdecode(os.fsencode(folder) + b"/a\xff.mrc")
+    Path(name).touch()
+    with pytest.raises(InputError, match=r"a\\udcff\.mrc': the name is no text in UTF-8"):
+        expand([name])

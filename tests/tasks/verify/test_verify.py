@@ -165,3 +165,27 @@ def test_what_cannot_be_verified_is_refused(place, path, error):
 def test_an_empty_folder_is_refused(tmp_path):
     with pytest.raises(InputError, match="no store and no run folder"):
         verify(tmp_path, options=OPTIONS)
+
+
+def test_a_link_to_a_collection_is_the_collection(place, tmp_path):
+    """It is not taken for one that was moved, and what a run and its store both know is listed once."""
+    project = tmp_path / "project"
+    project.mkdir()
+    (project / "results").symlink_to(place)
+    (place / "circle").symlink_to(project)
+    for path in (project, project / "results", place):
+        found = verify(path, options=OPTIONS)
+        assert found
+        assert len(found.checked) == len(verify(place, options=OPTIONS).checked)
+    before = content(place)
+    shard_of(place).unlink()
+    found = verify(project, options=OPTIONS)
+    assert [(p.kind, p.why) for p in found.problems] == [("missing", "is missing")]
+    assert verify(project, repair=True, options=OPTIONS)
+    assert content(place) == before
+
+
+def test_the_command_refuses_an_option_that_is_given_twice(place):
+    result = CliRunner().invoke(cli, ["verify", str(place), "--workers", "1", "--workers", "2"])
+    assert result.exit_code == 2
+    assert "--workers is given 2 times" in result.output

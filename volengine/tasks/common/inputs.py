@@ -7,6 +7,7 @@ from glob import glob, has_magic
 from pathlib import Path
 
 from volengine.core.errors import InputError, MissingError
+from volengine.core.paths import path_text
 from volengine.io.names import MRC_SUFFIXES, TIFF_SUFFIXES, suffix_of
 
 SUFFIXES = (*MRC_SUFFIXES, *TIFF_SUFFIXES, ".zarr")
@@ -24,7 +25,7 @@ def expand(inputs: Iterable[str]) -> list[str]:
     MissingError
         A file does not exist, or a folder, list or glob names no volume.
     InputError
-        A file has an unknown suffix, or a list names itself.
+        A file has an unknown suffix or a name that is no UTF-8; something is no file; a list names itself.
     """
     found: list[str] = []
     for item in inputs:
@@ -39,7 +40,15 @@ def _expand(item: str, lists: tuple[Path, ...] = ()) -> list[str]:
         raise InputError("An input is empty; is a variable of the shell not set?")
     if "://" in item:
         return [item]
-    path = Path(item).expanduser()
+    try:
+        item.encode()
+    except UnicodeEncodeError:
+        raise InputError(
+            f"{item!a}: the name is no text in UTF-8, as the names of outputs must be; rename the file."
+        ) from None
+    path = _path(item)
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise InputError(f"{item}: is neither a file nor a folder, but a device or a pipe; give a file.")
     if suffix_of(item) == ".txt" and path.is_file():
         return _listed(path, lists)
     if suffix_of(item) in SUFFIXES and path.exists():
@@ -61,6 +70,10 @@ def _expand(item: str, lists: tuple[Path, ...] = ()) -> list[str]:
     raise MissingError(f"{item}: no such file or folder.")
 
 
+def _path(text: str) -> Path:
+    return Path(path_text(text))
+
+
 def _listed(path: Path, above: tuple[Path, ...]) -> list[str]:
     """The inputs of a ``.txt`` list; ``above`` are the lists that contain it."""
     if path.resolve() in above:
@@ -74,7 +87,7 @@ def _listed(path: Path, above: tuple[Path, ...]) -> list[str]:
         text = line.partition("#")[0].strip()
         if not text:
             continue
-        item = text if "://" in text else str(path.parent / Path(text).expanduser())
+        item = text if "://" in text else str(path.parent / _path(text))
         try:
             found += _expand(item, (*above, path.resolve()))
         except InputError as error:

@@ -51,7 +51,8 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
         raise FormatError(f"{path} cannot be read as text: {error}.") from error
     value = parse_yaml(text, str(path))
     if not isinstance(value, dict):
-        raise FormatError(f"{path}: a recipe is names and values, not {type(value).__name__}.")
+        found = "nothing" if value is None else type(value).__name__
+        raise FormatError(f"{path}: a recipe is names and values, not {found}.")
     return value
 
 

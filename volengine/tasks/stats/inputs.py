@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from volengine.core.csv_cells import plain
 from volengine.core.errors import FormatError, InputError, MissingError
+from volengine.core.paths import path_text
 from volengine.core.picks import Picks
 from volengine.core.units import NM_TO_ANGSTROM
 from volengine.core.volume import Volume
@@ -189,7 +190,7 @@ def _paths(inputs: Sequence[str], what: str) -> list[str]:
         raise MissingError(f"No {what}: give tables of picks, label volumes, folders or globs.")
     found: list[str] = []
     for item in inputs:
-        path = Path(item).expanduser()
+        path = Path(path_text(item))
         if "#" in item or "://" in item or suffix_of(item) == ".zarr":
             found.append(item)
         elif path.is_dir() and not any((path / n).exists() for n in ("zarr.json", ".zgroup", ".zarray")):

@@ -60,7 +60,12 @@ def _in(path: str) -> Iterator[tuple[str, str]]:
         raise MissingError(f"{path}: there is no such file or folder.")
     if local.is_file():
         raise InputError(f"{path} is a file; give the run folder that has written it, or a store, or a folder of them.")
+    seen: set[str] = set()
     for place, folders, files in os.walk(local.absolute(), followlinks=True):
+        if (real := os.path.realpath(place)) in seen:  # reached by a link before, perhaps one that leads in circles
+            folders.clear()
+            continue
+        seen.add(real)
         folders.sort()
         if any(name in files for name in NODE_FILES):
             yield "store", place

@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -25,6 +26,7 @@ from volengine.io.omezarr import image as omezarr
 from volengine.io.omezarr.manifest import compare, deep_check, read_manifest
 from volengine.io.omezarr.ngff import parse_multiscale
 from volengine.io.omezarr.nodes import read_node
+from volengine.io.stores import local_path
 from volengine.tasks.verify.places import Places, images_in, places_in, run_of
 
 OF_FOREIGN = "belongs to nothing that was written here; another program has put it there"
@@ -202,12 +204,20 @@ def _of_array(url: str, path: str, deep: bool, reading: _Reading) -> Iterator[Pr
 
 
 def _each_once(lists: list[list[Problem]]) -> tuple[Problem, ...]:
-    """Join lists of problems; of one place, which a run and its store both know, the first is kept."""
+    """Join lists of problems; of one place, which a run and its store both know, the first is kept.
+
+    They may name it by different paths: the store was found through a link, and the run did not write through it.
+    """
     found: dict[str, Problem] = {}
     for problems in lists:
         for problem in problems:
-            found.setdefault(problem.where, problem)
+            found.setdefault(_place(problem.where), problem)
     return tuple(found.values())
+
+
+def _place(where: str) -> str:
+    local = local_path(where)
+    return where if local is None else os.path.realpath(local)
 
 
 def _again(folders: list[PlanFolder], options: RunOptions, also: Collection[str]) -> Iterator[tuple[PlanFolder, str]]:
