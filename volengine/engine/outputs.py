@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from volengine.core.aside import sweep
 from volengine.core.digest import digest_of
-from volengine.core.errors import InputError
+from volengine.core.errors import InputError, VolengineError
 from volengine.core.image import ImageSpec
 from volengine.engine.inventory import objects_of
 from volengine.engine.ledger import PlanFolder
@@ -67,9 +67,22 @@ class Outputs:
                 continue
             if ours:
                 omezarr.remove(spec.url, spec.group)
-            omezarr.create_image(spec, token=token, overwrite=self.options.overwrite, durable=self.options.durable)
+            self._create(spec, token)
             self.folder.forget(self.writers(spec))
         self.folder.write_json("images.json", {**known, **digests})
+
+    def _create(self, spec: ImageSpec, token: str) -> None:
+        try:
+            omezarr.create_image(spec, token=token, overwrite=self.options.overwrite, durable=self.options.durable)
+        except OSError as error:
+            if isinstance(error, VolengineError):
+                raise
+            where = "/".join(filter(None, (spec.url, spec.group)))
+            hint = " (pick: --no-labels writes no labels into the store)" if spec.kind == "labels" else ""
+            raise InputError(
+                f"{where} cannot be created ({error.strerror or error}). Give another --out, or the right to write "
+                f"there{hint}."
+            ) from error
 
     def _made_as(self, spec: ImageSpec) -> str:
         """Digest of an image's description, of a scratch array also of the stages that write it; and its feature.

@@ -103,7 +103,7 @@ class Driver:
         self.open: list[PlanState] = []
         self.closed: list[PlanState] = []
         self.refused: dict[str, BaseException] = {}
-        self.names: dict[str, str] = {}
+        self.names: dict[str, tuple[str, str]] = {}
         self.under_way: dict[int, PlanState] = {}
         self.quiet_since = time.monotonic()
 
@@ -151,7 +151,7 @@ class Driver:
             self.lock.check(read_again=True)  # what follows deletes and creates
             try:
                 plan = job.plan()
-                self._claim(plan.name)
+                self._claim(plan.name, job.name)
                 plan.check(self.limit)
                 state = PlanState(plan, self.folder.plan(plan.name), self.options, self.limit)
                 state.prepare()
@@ -174,14 +174,17 @@ class Driver:
             self.progress.say(notice)
         state.notices.clear()
 
-    def _claim(self, name: str) -> None:
+    def _claim(self, name: str, label: str) -> None:
         """Refuse a second plan of the same name, because both would write the same files."""
         key = place_key(name, case=not ignores_case(self.folder.path))
         if key in self.names:
-            other = self.names[key]
+            other, first = self.names[key]
             same = "" if other == name else f" and {other!r}, which are the same for the file system"
-            raise InputError(f"Two inputs have the name {name!r}{same}, and would write the same files; rename one.")
-        self.names[key] = name
+            raise InputError(
+                f"Two inputs have the name {name!r}{same}, and would write the same files: {first} and {label}; rename "
+                "one, or give another --out for it."
+            )
+        self.names[key] = (name, label)
 
     def _refuse(self, name: str, error: BaseException) -> None:
         self.refused[name] = error

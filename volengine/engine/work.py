@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from volengine.core.atomic import flush
 from volengine.core.block import Block, Result, Table
 from volengine.core.boxes import Box, Index3, index3, neighbours
-from volengine.core.errors import MemoryRefusedError, PlanError, WiderHaloError
+from volengine.core.errors import MemoryRefusedError, PlanError, VolengineError, WiderHaloError
 from volengine.core.units import format_bytes
 from volengine.core.volume import Volume
 from volengine.engine.earlier import Earlier, Writer
@@ -294,7 +294,13 @@ class Worker:
 
         Returns the receipts that were appended.
         """
-        count, claims = self.write(block, result)
+        try:
+            count, claims = self.write(block, result)
+        except OSError as error:
+            if error.filename is not None or isinstance(error, VolengineError):
+                raise
+            places = [o.volume.where for o in self.stage.outputs.values()] or [str(self.folder.path)]
+            raise OSError(error.errno, error.strerror, ", ".join(places)) from error
         receipt: Receipt = {
             "stage": self.stage.name,
             "number": block.number,

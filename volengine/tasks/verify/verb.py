@@ -29,7 +29,7 @@ from volengine.io.omezarr.nodes import read_node
 from volengine.io.stores import local_path
 from volengine.tasks.verify.places import Places, images_in, places_in, run_of
 
-OF_FOREIGN = "belongs to nothing that was written here; another program has put it there"
+OF_FOREIGN = "belongs to nothing that was written here; another program has put it there (remove it if it is not yours)"
 
 
 @dataclass(frozen=True)
