@@ -1,8 +1,9 @@
 """The state of files, samples of their bytes, and digests of all bytes, which are remembered in the user's cache.
 
 The digest of a file is remembered by its path, size, time and inode, that of a Zarr array by its place and the digest
-of its listing, and both by the times at which the file system noted a change, which no program sets back: each in a small file of its own, put in place by a rename. So any number of processes may read and write
-the cache at once. A cache that cannot be written is not used; a damaged entry is ignored.
+of its listing, and both by the times at which the file system noted a change, which no program sets back: each in a
+small file of its own, put in place by a rename. So any number of processes may read and write the cache at once. A
+cache that cannot be written is not used; a damaged entry is ignored.
 """
 
 from __future__ import annotations

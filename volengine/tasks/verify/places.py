@@ -60,7 +60,7 @@ def _in(path: str) -> Iterator[tuple[str, str]]:
         raise MissingError(f"{path}: there is no such file or folder.")
     if local.is_file():
         raise InputError(f"{path} is a file; give the run folder that has written it, or a store, or a folder of them.")
-    for place, folders, files in os.walk(local.absolute(), followlinks=True):
+    for place, folders, files in os.walk(local.absolute(), followlinks=True, onerror=_unreadable):
         folders.sort()
         if any(name in files for name in NODE_FILES):
             yield "store", place
@@ -69,6 +69,11 @@ def _in(path: str) -> Iterator[tuple[str, str]]:
         else:
             continue
         folders.clear()
+
+
+def _unreadable(error: OSError) -> None:
+    """What cannot be looked at was not verified."""
+    raise InputError(f"{error.filename}: cannot be read ({error.strerror}). Check the permissions.") from error
 
 
 def images_in(url: str) -> list[str]:
