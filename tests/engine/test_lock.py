@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -241,3 +242,14 @@ def test_a_folder_that_cannot_be_made_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match=r"cannot be written .*--run-dir"):
         Lock(tmp_path / "file" / "lock").create()
+
+
+def test_a_full_disk_is_said_to_be_full(tmp_path, monkeypatch):
+    """Not that rights are missing, or that another folder is needed."""
+
+    def full(self):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Lock, "_create", full)
+    with pytest.raises(InputError, match=r"No space left on device.*Free space"):
+        Lock(tmp_path / "driver.lock").create()

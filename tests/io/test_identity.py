@@ -148,6 +148,22 @@ def test_bytes_in_sampled_blocks_are_noticed_even_if_the_time_is_set_back(tmp_pa
     check_unchanged(content)
 
 
+def test_content_notices_bytes_that_a_program_changes_before_it_sets_the_time_back(tmp_path):
+    """The remembered digest is not believed then, and neither are equal size, time, inode and sampled blocks."""
+    path = Path(mrc(tmp_path / "a.mrc"))
+    stat = path.stat()
+    for name in ("a.mrc", "linked.mrc"):  # itself, and through a hard link
+        before = open_volume(path, identity="content")
+        check_unchanged(before)
+        if name != "a.mrc":
+            os.link(path, tmp_path / name)
+            check_unchanged(before)
+        flip(tmp_path / name, 4096 + 1000)
+        os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+        assert "other bytes" in refused(before)
+        assert open_volume(path, identity="content").identity != before.identity
+
+
 def test_a_copy_has_the_same_content(tmp_path):
     first = open_volume(mrc(tmp_path / "a.mrc"), identity="content")
     (tmp_path / "b").mkdir()
@@ -298,6 +314,18 @@ def test_any_change_of_a_foreign_store_is_noticed(tmp_path, kind, zarr_format, s
     if kind != "scale":
         check_unchanged(coarse)  # only the level that is read counts
         assert open_volume(url, level=1).identity == coarse.identity
+
+
+def test_content_of_a_store_notices_a_chunk_whose_time_is_set_back(tmp_path):
+    store = tmp_path / "a.zarr"
+    before = open_volume(foreign(str(store)), identity="content")
+    check_unchanged(before)
+    chunk = chunk_of(store, "0")
+    stat = chunk.stat()
+    flip(chunk, 5)
+    os.utime(chunk, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    refused(before)
+    assert open_volume(str(store), identity="content").identity != before.identity
 
 
 def test_messages_name_the_chunks(tmp_path, monkeypatch):

@@ -196,6 +196,10 @@ class Lock:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             made = self._create()
         except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise InputError(
+                    f"{self.path.parent}: cannot be written ({error.strerror}). Free space, and run the same command."
+                ) from error
             raise InputError(
                 f"{self.path.parent}: cannot be written ({error.strerror}), but a run keeps its progress there. "
                 "Give another --run-dir, or the right to write there."

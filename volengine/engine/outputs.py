@@ -11,15 +11,17 @@ from typing import TYPE_CHECKING, Any
 
 from volengine.core.aside import sweep
 from volengine.core.digest import digest_of
-from volengine.core.errors import InputError, VolengineError
+from volengine.core.errors import FormatError, InputError, VolengineError
 from volengine.core.image import ImageSpec
 from volengine.engine.inventory import objects_of
 from volengine.engine.ledger import PlanFolder
 from volengine.engine.options import RunOptions
 from volengine.engine.stage import Stage
 from volengine.io.omezarr import image as omezarr
-from volengine.io.omezarr.objects import Stored, crc32c_of_file
-from volengine.io.stores import local_copy, local_path, stored_file
+from volengine.io.omezarr.manifest import NAME as MANIFEST
+from volengine.io.omezarr.nodes import read_node
+from volengine.io.omezarr.objects import Stored, crc32c, crc32c_of_file
+from volengine.io.stores import local_copy, local_path, stored_bytes, stored_file
 
 if TYPE_CHECKING:
     from volengine.engine.plan import Plan
@@ -49,17 +51,23 @@ class Outputs:
 
     # -- images --------------------------------------------------------------------------------------------
 
-    def create(self) -> None:
-        """Create the images, or recognise those of an earlier run; forget receipts of those that are made anew."""
+    def create(self, finished: Any = None) -> None:
+        """Create the images, or recognise those of an earlier run; forget receipts of those that are made anew.
+
+        Metadata that are damaged are written again. ``finished`` is the record of the last time when the plan was
+        finished, which tells more of them.
+        """
         token = self.folder.token()
-        known = self.folder.read_json("images.json") or {}
-        digests = {}
+        known = self._known()
+        digests = {self._key(spec): self._made_as(spec) for spec in self.plan.images}
+        for spec in self.plan.images:  # all are looked at before any is changed
+            self._check(spec, token, known.get(self._key(spec)), digests[self._key(spec)])
         for spec in self.plan.images:
-            key = f"{self._from_here(spec.url)}|{spec.group}|{spec.levels[0].path if spec.scratch else ''}"
-            digests[key] = self._made_as(spec)
+            key = self._key(spec)
+            if known.get(key) == digests[key] and not spec.scratch and not self.options.overwrite:
+                lost = [path for path, name, _ in self._lost_nodes(spec, finished) if name != MANIFEST]
+                self._mend(spec, token, lost)
             ours = omezarr.store_token(spec.url, spec.group) == token
-            if ours and not self.options.overwrite:
-                _check_feature(spec, known.get(key, digests[key]))
             if ours and known.get(key) == digests[key]:
                 if not spec.scratch:
                     # it is not complete while its units are run again
@@ -70,6 +78,20 @@ class Outputs:
             self._create(spec, token)
             self.folder.forget(self.writers(spec))
         self.folder.write_json("images.json", {**known, **digests})
+
+    def _check(self, spec: ImageSpec, token: str, before: str | None, now: str) -> None:
+        """Refuse an image whose place is taken by another run, another program, or another feature of this run.
+
+        One that this run has created in this very way is its own, also if its metadata are damaged.
+        """
+        if spec.scratch or self.options.overwrite or before == now:
+            return
+        node = read_node(spec.url, spec.group)
+        if node is not None and node.ours.get("token") == token:
+            _check_feature(spec, now if before is None else before)
+        elif node is not None:
+            where = "/".join(filter(None, (spec.url, spec.group)))
+            raise InputError(f"{where} exists. Use --overwrite to replace it, or give another name.")
 
     def _create(self, spec: ImageSpec, token: str) -> None:
         try:
@@ -83,6 +105,32 @@ class Outputs:
                 f"{where} cannot be created ({error.strerror or error}). Give another --out, or the right to write "
                 f"there{hint}."
             ) from error
+
+    def _mend(self, spec: ImageSpec, token: str, lost: Sequence[str]) -> None:
+        """Write again what is lost of the metadata of an image that this run has created in this very way."""
+        headless = omezarr.drop_damaged(spec, token, lost)
+        if headless or omezarr.store_token(spec.url, spec.group) == token:
+            omezarr.create_image(spec, token=token, known=headless, durable=self.options.durable)
+
+    def _key(self, spec: ImageSpec) -> str:
+        return f"{self._from_here(spec.url)}|{spec.group}|{spec.levels[0].path if spec.scratch else ''}"
+
+    def _known(self) -> dict[str, str]:
+        """How the images were created; those of which it is not known (any more) are made anew."""
+        found = self._record("images.json")
+        return found if isinstance(found, dict) else {}
+
+    def _record(self, name: str) -> Any:
+        """Read a file of the plan's folder; a damaged one proves nothing, as if it were not there."""
+        try:
+            return self.folder.read_json(name)
+        except FormatError:
+            return None
+
+    def finished(self) -> dict[str, Any] | None:
+        """Return the record of the last time when the plan was finished; ``None`` if it was not, or it is damaged."""
+        found = self._record(FINISHED)
+        return found if isinstance(found, dict) and "fingerprint" in found else None
 
     def _made_as(self, spec: ImageSpec) -> str:
         """Digest of an image's description, of a scratch array also of the stages that write it; and its feature.
@@ -131,30 +179,62 @@ class Outputs:
 
         The objects inside of the images are not looked at; see :func:`volengine.engine.inventory.losses`.
         """
-        finished = self.folder.read_json(FINISHED)
+        finished = self.finished()
         if finished is None or finished["fingerprint"] != self.plan.fingerprint:
             return False
         if finished.get("calls") != self._calls():
             return False
-        return not self.lost_images() and not self.lost_products(finished)
+        return not self.lost_images(finished) and not self.lost_products(finished)
 
-    def lost_images(self) -> list[tuple[str, str]]:
-        """Return the images that are not there, not this run's or not complete, and why."""
-        token = self.folder.token()
+    def unproven(self) -> int:
+        """Return the number of units without a receipt, of the stages whose results are to be there."""
+        gone, done = self.gone(), self.folder.done(self.plan.identities)
+        return sum(len(s.tiling) - len(done[s.name]) for s in self.plan.stages if s.name not in gone)
+
+    def lost_images(self, finished: Any = None) -> list[tuple[str, str]]:
+        """Return the images that are not there, not this run's, not complete, or have other metadata, and why."""
+        token, known = self.folder.token(), self._known()
+        finished = finished or self.finished()
         found = []
         for spec in self.plan.images:
             where = "/".join(filter(None, (spec.url, spec.group)))
             if spec.scratch:
                 continue
-            if (owner := omezarr.store_token(spec.url, spec.group)) != token:
+            why = omezarr.wrong_metadata(spec, token) if known.get(self._key(spec)) == self._made_as(spec) else ""
+            if why and not why.startswith("was changed"):
+                found.append((where, why))
+            elif (owner := omezarr.store_token(spec.url, spec.group)) != token:
                 found.append((where, "was written by another run" if owner else "is missing"))
+            elif why:
+                found.append((where, why))
             elif not omezarr.is_complete(spec.url, spec.group):
                 found.append((where, "is not complete"))
+            else:
+                found += [(f"{spec.url}/{path}/{name}", why) for path, name, why in self._lost_nodes(spec, finished)]
+        return found
+
+    def _nodes(self, spec: ImageSpec) -> dict[str, tuple[str, str]]:
+        """Path of the array and name of each file of an image that does not change once it is finished, by a key."""
+        names = ("zarr.json" if spec.ngff == "0.5" else ".zarray", MANIFEST)
+        paths = [spec.array_path(level) for level in range(len(spec.levels))]
+        return {f"{self._from_here(spec.url)}|{path}|{name}": (path, name) for path in paths for name in names}
+
+    def _lost_nodes(self, spec: ImageSpec, finished: Any) -> list[tuple[str, str, str]]:
+        """Return array path and name of metadata files that are not what the record says of them, and why."""
+        known = (finished or {}).get("nodes", {})
+        found = []
+        for key, (path, name) in self._nodes(spec).items():
+            if key in known:
+                data = stored_bytes(spec.url, f"{path}/{name}")
+                if data is None:
+                    found.append((path, name, "is missing"))
+                elif [len(data), crc32c(data)] != list(known[key]):
+                    found.append((path, name, "was changed: its checksum differs from what was written"))
         return found
 
     def lost_products(self, finished: Any = None, *, deep: bool = False) -> list[tuple[str, str]]:
         """Return the products that are not what was written (``deep``: by their checksums, too), and why."""
-        known = (finished or self.folder.read_json(FINISHED) or {}).get("products", {})
+        known = (finished or self.finished() or {}).get("products", {})
         found = []
         for name, (size, crc) in known.items():
             place = self._from_there(name)
@@ -187,7 +267,7 @@ class Outputs:
 
     def said(self) -> list[str]:
         """Return the lines about what was made that were recorded when the plan was finished."""
-        return list((self.folder.read_json(FINISHED) or {}).get("said", []))
+        return list((self.finished() or {}).get("said", []))
 
     def finish(self, products: Iterable[str], said: Sequence[str] = ()) -> None:
         """Complete the images with their manifests, delete scratch data, and record that the plan is finished.
@@ -208,6 +288,7 @@ class Outputs:
             "time": round(time.time(), 3),
             "calls": self._calls(),
             "products": {self._from_here(place): list(_sum(place)) for place in files},
+            "nodes": self._sums(),
             "said": list(said),
         }
         self.folder.write_json(FINISHED, finished, durable=durable)
@@ -215,6 +296,15 @@ class Outputs:
             local = local_path(place)
             if local is not None:
                 sweep(local.parent, below=False)
+
+    def _sums(self) -> dict[str, Stored]:
+        """Size and checksum of the metadata files of all images, by the keys of :meth:`_nodes`."""
+        found: dict[str, Stored] = {}
+        for spec in self.plan.images:
+            for key, (path, name) in ({} if spec.scratch else self._nodes(spec)).items():
+                data = stored_bytes(spec.url, f"{path}/{name}") or b""
+                found[key] = (len(data), crc32c(data))
+        return found
 
     def _clean(self) -> None:
         (self.folder.path / CLEANED).touch()

@@ -94,21 +94,22 @@ class PlanState:
         with critical(self.folder.path / LOCK):
             complete = self.outputs.complete()
             lost = self._losses() if complete else []
-            if complete and not lost:
+            if complete and not lost and not self.outputs.unproven():
                 self.said = self.outputs.said()
                 self.finished = True
                 self.skipped = self.plan.units
                 return
-            before = self.folder.read_json(FINISHED)
+            before = self.outputs.finished()
             whole = before is not None and before["fingerprint"] == self.plan.fingerprint
-            for place, why in self.outputs.lost_products() if whole else []:
+            torn = [*self.outputs.lost_products(before), *self.outputs.lost_images(before)] if whole else []
+            for place, why in torn:
                 self.notices.append(f"{self.plan.name}: {place} {why}; it is written again.")
             self.folder.write_plan(self.plan.to_json())
             sweep(self.folder.path)
             self.folder.write_json("units.json", {s.name: len(s.tiling) for s in self.plan.stages})
             (self.folder.path / FINISHED).unlink(missing_ok=True)
             self.folder.forget_others(self.identities)
-            self.outputs.create()
+            self.outputs.create(before)
             self._withdraw(self._losses(), dependent=not whole)
             self._forget_gone()
         self.skipped = sum(len(numbers) for numbers in self.done.values())

@@ -80,13 +80,15 @@ def check_plan(folder: PlanFolder, *, deep: bool = False, progress: Progress | N
         Problem(loss.where, _kind(loss.why), loss.why)
         for loss in inventory.losses(plan, folder, outputs.gone(), deep=deep, progress=progress)
     ]
-    finished = folder.read_json(FINISHED)
+    finished = outputs.finished()
     if finished is None or finished.get("fingerprint") != plan.fingerprint:
         done = sum(len(numbers) for numbers in folder.done(plan.identities).values())
         why = f"is not finished: {done} of {plan.units} units; the command that started it goes on from there"
         return [*found, Problem(str(folder.path), "unfinished", why)]
-    if not found and not outputs.complete():
-        found += [Problem(where, _kind(why), why) for where, why in outputs.lost_images()]
+    found += [Problem(where, _kind(why), why) for where, why in outputs.lost_images(finished)]
+    if unproven := outputs.unproven():
+        why = f"has lost the receipts of {unproven} units; the command that wrote it runs them again"
+        found.append(Problem(str(folder.path), "unfinished", why))
     return [*found, *(Problem(p, _kind(why), why) for p, why in outputs.lost_products(finished, deep=deep))]
 
 

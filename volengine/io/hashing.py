@@ -1,8 +1,9 @@
 """The state of files, samples of their bytes, and digests of all bytes, which are remembered in the user's cache.
 
 The digest of a file is remembered by its path, size, time and inode, that of a Zarr array by its place and the digest
-of its listing: each in a small file of its own, put in place by a rename. So any number of processes may read and write
-the cache at once. A cache that cannot be written is not used; a damaged entry is ignored.
+of its listing, and both by the times at which the file system noted a change, which no program sets back: each in a
+small file of its own, put in place by a rename. So any number of processes may read and write the cache at once. A
+cache that cannot be written is not used; a damaged entry is ignored.
 """
 
 from __future__ import annotations
@@ -136,7 +137,7 @@ def sample_of_file(path: str) -> tuple[FileState, str]:
 
 
 def content_of_file(path: str) -> str:
-    """Return a digest of all bytes of a file; it is computed once for each path, size, time and inode.
+    """Return a digest of all bytes of a file; it is computed once for each path, size, inode and times.
 
     Raises
     ------
@@ -148,16 +149,24 @@ def content_of_file(path: str) -> str:
         It is being written.
     """
     settle(file_state(path).time_ns)
-    before = file_state(path)
-    key = digest_of(["file", os.path.abspath(path), before])  # noqa: PTH100
+    before, changed = file_state(path), _inode_time(path)
+    key = digest_of(["file", os.path.abspath(path), before, changed])  # noqa: PTH100
     known = _recall(key)
     if known is not None:
         return known
     found = _hashed(path)
-    if file_state(path) != before:
+    if (file_state(path), _inode_time(path)) != (before, changed):
         raise ChangedError(f"{path} is being written; wait until it is complete, then run the same command again.")
     _remember(key, found)
     return found
+
+
+def _inode_time(path: str | os.PathLike[str]) -> int:
+    """When the file system last noted a change of a file, ns; no program can set it back. 0 if it is not there."""
+    try:
+        return os.stat(path).st_ctime_ns  # noqa: PTH116  (a path of any kind)
+    except OSError:
+        return 0
 
 
 def _hashed(path: str | os.PathLike[str]) -> str:
@@ -251,12 +260,14 @@ def content_of_objects(url: str, path: str, keys: Sequence[str], listing: str) -
     ChangedError
         An object was deleted meanwhile.
     """
-    key = digest_of(["objects", url, path, listing])
+    names, folder = [f"{path}/{k}" if path else k for k in keys], local_path(url)
+    changed = [] if folder is None else [_inode_time(folder / name) for name in names]
+    key = digest_of(["objects", url, path, listing, changed])
     known = _recall(key)
     if known is not None:
         return known
     with ThreadPoolExecutor(READERS, "hash") as pool:
-        digests = list(pool.map(partial(_hashed_object, url), [f"{path}/{k}" if path else k for k in keys]))
+        digests = list(pool.map(partial(_hashed_object, url), names))
     found = digest_of(list(zip(keys, digests, strict=True)))
     _remember(key, found)
     return found

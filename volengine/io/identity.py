@@ -167,8 +167,8 @@ def _check_file(volume: Volume, full: bool) -> None:
         same = state == FileState.from_json(before)
         if same and not full:
             return
-        if before["how"] == "content" and not same:
-            # touched, or copied over: only the bytes count
+        if before["how"] == "content":
+            # touched, or copied over, or changed with its time set back: only the bytes count
             if content_of_file(volume.url) != before["content"]:
                 raise _changed(volume, [*_differences(before, state), "other bytes"])
             return
@@ -275,8 +275,6 @@ def _check_zarr(volume: Volume) -> None:
     now = _summary(listing)
     same = now["listing"] == before["listing"]
     if before["how"] == "content" and listing is not None:
-        if same and meaning == before["meaning"]:
-            return
         content = content_of_objects(volume.url, volume.path, voxel_objects(listing), now["listing"])
         if content == before["content"] and meaning == before["meaning"]:
             return

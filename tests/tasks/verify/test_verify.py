@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -19,6 +20,8 @@ from volengine.core.picks import Picks
 from volengine.tasks.verify.verb import verify
 
 OPTIONS = volengine.RunOptions(progress=False, durable=False)
+SOURCE: list[Path] = []
+"""The tomogram's source."""
 
 
 @pytest.fixture(scope="module")
@@ -32,6 +35,7 @@ def made(tmp_path_factory):
     for centre in ((10, 12, 12), (20, 30, 34)):
         balls += np.exp(-sum((a - c) ** 2 for a, c in zip((z, y, x), centre, strict=True)) / 12.0).astype(np.float32)
     mrcfile.write(raw, balls, voxel_size=10.0)
+    SOURCE[:] = [raw]
     recipe = volengine.ConvertRecipe(chunk=(16, 16, 16), shard=(32, 32, 32))
     volengine.convert(raw, folder / "TS_01.ome.zarr", recipe, OPTIONS)
     picks = volengine.pick(raw, folder / "picks.star", options=OPTIONS)
@@ -189,3 +193,90 @@ def test_the_command_refuses_an_option_that_is_given_twice(place):
     result = CliRunner().invoke(cli, ["verify", str(place), "--workers", "1", "--workers", "2"])
     assert result.exit_code == 2
     assert "--workers is given 2 times" in result.output
+
+
+METADATA = ("zarr.json", "0/zarr.json", "0/manifest.json")
+
+
+@pytest.mark.parametrize("name", METADATA)
+@pytest.mark.parametrize("how", ["delete", "cut", "change"])
+@pytest.mark.parametrize("by", ["verify", "the command"])
+def test_lost_and_changed_metadata_are_found_and_written_again(place, name, how, by):
+    """A voxel size, a fill value or a list of objects that is another one is as wrong as other voxels."""
+    path = place / "TS_01.ome.zarr" / name
+    before, voxels = path.read_text(), content(place)
+    if how == "delete":
+        path.unlink()
+    elif how == "cut":
+        os.truncate(path, len(before) // 2)
+    else:
+        old, new = {"zarr.json": ("10.0", "11.0"), "0/zarr.json": ('"fill_value": 0', '"fill_value": 1')}.get(
+            name, (":[", ":[9")
+        )
+        path.write_text(before.replace(old, new, 1))
+        assert path.read_text() != before
+    assert not verify(place, options=OPTIONS)
+    if by == "verify":
+        assert verify(place, repair=True, options=OPTIONS)
+    else:
+        recipe = volengine.ConvertRecipe(chunk=(16, 16, 16), shard=(32, 32, 32))
+        volengine.convert(SOURCE[0], place / "TS_01.ome.zarr", recipe, OPTIONS)
+        assert verify(place, options=OPTIONS)
+    assert re.sub(r'"finished": \d+', "", path.read_text()) == re.sub(r'"finished": \d+', "", before)
+    assert content(place) == voxels
+
+
+def test_what_others_may_change_is_no_damage(place):
+    """The display window belongs to the user, and so do attributes of other programs."""
+    path = place / "TS_01.ome.zarr/zarr.json"
+    data = json.loads(path.read_text())
+    data["attributes"]["ome"]["omero"]["channels"][0]["window"]["end"] = 0.25
+    data["attributes"]["mine"] = "a note"
+    path.write_text(json.dumps(data))
+    assert verify(place, options=OPTIONS)
+
+
+def test_one_damaged_store_does_not_hide_the_others(place):
+    (place / "other.zarr/zarr.json").write_text("{")
+    lost = shard_of(place)
+    lost.unlink()
+    found = verify(place, options=OPTIONS)
+    assert {(Path(p.where), p.kind) for p in found.problems} == {(place / "other.zarr", "damaged"), (lost, "missing")}
+
+
+@pytest.mark.parametrize("name", ["finished.json", "images.json"])
+def test_a_torn_record_of_a_run_proves_nothing(place, name):
+    before = content(place)
+    (folder,) = (place / "TS_01.ome.zarr.run" / "plans").iterdir()
+    os.truncate(folder / name, 20)
+    shard_of(place).unlink()
+    assert not verify(place, options=OPTIONS)
+    assert verify(place, repair=True, options=OPTIONS)
+    assert content(place) == before
+
+
+@pytest.mark.parametrize("lost", [True, False])
+def test_a_run_that_has_lost_its_receipts_is_not_done(place, lost):
+    before = content(place)
+    (folder,) = (place / "TS_01.ome.zarr.run" / "plans").iterdir()
+    shutil.rmtree(folder / "ledger")
+    if lost:
+        shard_of(place).unlink()
+    found = verify(place, options=OPTIONS)
+    assert {p.kind for p in found.problems} == ({"unfinished", "missing"} if lost else {"unfinished"})
+    assert verify(place, repair=True, options=OPTIONS)
+    assert content(place) == before
+
+
+def test_a_folder_that_cannot_be_looked_at_is_an_error(place, monkeypatch):
+    """It was not verified, so nobody may say that it is as it was written."""
+    real = os.scandir
+
+    def scandir(path: str):
+        if str(path).endswith(".run"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    with pytest.raises(InputError, match=r"\.run: cannot be read"):
+        verify(place, options=OPTIONS)

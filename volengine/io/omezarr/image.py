@@ -20,10 +20,12 @@ and
 
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from volengine import __version__
 from volengine.core.errors import FormatError, InputError, MissingError
 from volengine.core.image import ImageSpec, Level
 from volengine.core.tiling import AXES
@@ -31,9 +33,9 @@ from volengine.io.omezarr.arrays import ZarrSink, ZarrSource
 from volengine.io.omezarr.codecs import compressors
 from volengine.io.omezarr.display import DisplayRange, display_range
 from volengine.io.omezarr.levels import block_unit, plan_levels
-from volengine.io.omezarr.manifest_file import remove_manifest, write_manifest
+from volengine.io.omezarr.manifest_file import objects_of, remove_manifest, write_manifest
 from volengine.io.omezarr.ngff import image_attributes, ome_part, omero, wrap_ome
-from volengine.io.omezarr.node_files import put_node, update_attributes
+from volengine.io.omezarr.node_files import put_node, remove_node, update_attributes
 from volengine.io.omezarr.nodes import Node, read_node
 from volengine.io.omezarr.objects import Stored
 from volengine.io.omezarr.read import GroupInfo, list_groups, open_image
@@ -43,7 +45,9 @@ if TYPE_CHECKING:
     from zarr.abc.store import Store
 
 
-def create_image(spec: ImageSpec, *, token: str, overwrite: bool = False, durable: bool = False) -> None:
+def create_image(
+    spec: ImageSpec, *, token: str, overwrite: bool = False, known: bool = False, durable: bool = False
+) -> None:
     """Create the groups, metadata and empty arrays of an image, before anything is written into it.
 
     One process of a run calls this. If others call it as well, they change nothing.
@@ -57,6 +61,8 @@ def create_image(spec: ImageSpec, *, token: str, overwrite: bool = False, durabl
         missing parts are added, so that a run can be resumed.
     overwrite
         Delete an existing image of another token first. For the root image this deletes all label images in its store.
+    known
+        The caller knows that it has made what is stored there, although its metadata are lost (:func:`drop_damaged`).
     durable
         Wait until the metadata are on the disk.
 
@@ -68,7 +74,7 @@ def create_image(spec: ImageSpec, *, token: str, overwrite: bool = False, durabl
     """
     _check_spec(spec)
     node = read_node(spec.url, spec.group)
-    if node is None and not spec.group and exists(spec.url):
+    if node is None and not spec.group and not known and exists(spec.url):
         if not overwrite:
             raise InputError(f"{spec.url} exists and is no Zarr store. Give another name.")
         remove_store(spec.url)  # an empty folder; anything else is refused
@@ -121,6 +127,75 @@ def reopen_image(spec: ImageSpec, *, durable: bool = False) -> None:
     _update(spec, {"complete": False}, None, durable)
     for number in range(len(spec.levels)):
         remove_manifest(spec.url, spec.array_path(number))
+
+
+def drop_damaged(spec: ImageSpec, token: str, lost: Collection[str] = ()) -> bool:
+    """Delete those metadata of an image of this run that are damaged, so that :func:`create_image` makes them anew.
+
+    Voxels are not touched. What belongs to another run, or to another program, stays as it is.
+
+    Parameters
+    ----------
+    spec, token
+        The image as it was created, and the token of its run. The caller knows that it was.
+    lost
+        Paths of arrays whose metadata are known to be other ones than were written.
+
+    Returns
+    -------
+    bool
+        Whether objects of the image are there, but its own metadata are not (any more).
+    """
+    try:
+        node = read_node(spec.url, spec.group)
+        ours = node is None or node.ours.get("token") == token
+        wrong = node is not None and ours and _other_than_created(node, spec, token)
+    except FormatError:
+        node, ours, wrong = None, True, True
+    if not ours:
+        return False
+    if wrong:
+        remove_node(spec.url, spec.group)
+        node = None
+    for number, level in enumerate(spec.levels):
+        path = spec.array_path(number)
+        try:
+            array = read_node(spec.url, path)
+            damaged = array is not None and not _fits(array, spec, level)
+        except FormatError:
+            damaged = True
+        if damaged or path in lost:
+            remove_node(spec.url, path)
+    return node is None and any(objects_of(spec.url, spec.array_path(n)) for n in range(len(spec.levels)))
+
+
+def wrong_metadata(spec: ImageSpec, token: str) -> str:
+    """Return what is wrong with the metadata of an image of this run; empty if they are as they were created.
+
+    Only what volengine has to say counts: others may set colours and the display window, or add attributes.
+    """
+    try:
+        node = read_node(spec.url, spec.group)
+    except FormatError:
+        return "is damaged: its metadata cannot be read"
+    if node is None:
+        return "is missing"
+    return "was changed: its metadata are not those that were written" if _other_than_created(node, spec, token) else ""
+
+
+def _other_than_created(node: Node, spec: ImageSpec, token: str) -> bool:
+    if spec.scratch or node.ours.get("version") != __version__:  # another version may have written other things
+        return False
+    made = image_attributes(spec, token)
+    return _said(node.attributes) != _said(json.loads(json.dumps(made)))
+
+
+def _said(attributes: Mapping[str, Any]) -> str:
+    """What the attributes of an image say of its voxels and of their origin, as text (in which NaN equals NaN)."""
+    ours = attributes.get("volengine")
+    left_out = ("complete", "finished", "version")
+    said = {k: v for k, v in ours.items() if k not in left_out} if isinstance(ours, Mapping) else ours
+    return json.dumps([ome_part(attributes).get("multiscales"), said], sort_keys=True)
 
 
 def is_complete(url: str, group: str = "") -> bool:
@@ -280,6 +355,7 @@ __all__ = [
     "ZarrSource",
     "block_unit",
     "create_image",
+    "drop_damaged",
     "finish_image",
     "is_complete",
     "list_groups",
@@ -289,4 +365,5 @@ __all__ = [
     "remove",
     "reopen_image",
     "store_token",
+    "wrong_metadata",
 ]

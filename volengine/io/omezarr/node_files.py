@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from volengine.core.aside import put_file
 from volengine.core.errors import MissingError
-from volengine.io.omezarr.nodes import read_json, read_node
+from volengine.io.omezarr.nodes import METADATA_FILES, read_json, read_node
 from volengine.io.omezarr.objects import bytes_of
 from volengine.io.stores import local_path, open_store, reached
 
@@ -67,6 +67,21 @@ def update_attributes(url: str, path: str, changes: Mapping[str, Any], *, durabl
     name = "zarr.json" if node.zarr_format == 3 else ".zattrs"
     data = attributes if node.zarr_format == 2 else {**(read_json(url, path, name) or {}), "attributes": attributes}
     _put(url, _key(path, name), json.dumps(data, indent=2).encode(), durable)
+
+
+def remove_node(url: str, path: str) -> None:
+    """Delete the metadata files of a group or an array; what is stored below it stays."""
+    folder = local_path(url)
+    if folder is not None:
+        for name in METADATA_FILES:
+            (folder / path / name).unlink(missing_ok=True)
+        return
+    from zarr.core.sync import sync
+
+    store = open_store(url)
+    with reached(url):
+        for name in METADATA_FILES:
+            sync(store.delete(_key(path, name)))
 
 
 def _put(url: str, key: str, data: bytes, durable: bool, *, exclusive: bool = False) -> None:

@@ -61,7 +61,7 @@ def _in(path: str) -> Iterator[tuple[str, str]]:
     if local.is_file():
         raise InputError(f"{path} is a file; give the run folder that has written it, or a store, or a folder of them.")
     seen: set[str] = set()
-    for place, folders, files in os.walk(local.absolute(), followlinks=True):
+    for place, folders, files in os.walk(local.absolute(), followlinks=True, onerror=_unreadable):
         if (real := os.path.realpath(place)) in seen:  # reached by a link before, perhaps one that leads in circles
             folders.clear()
             continue
@@ -74,6 +74,11 @@ def _in(path: str) -> Iterator[tuple[str, str]]:
         else:
             continue
         folders.clear()
+
+
+def _unreadable(error: OSError) -> None:
+    """What cannot be looked at was not verified."""
+    raise InputError(f"{error.filename}: cannot be read ({error.strerror}). Check the permissions.") from error
 
 
 def images_in(url: str) -> list[str]:

@@ -119,13 +119,13 @@ def verify(
         return Verification(checked, before, deep=deep)
     folders = {folder.path: folder for folder, problems in runs.items() if problems}
     for image, problems in stores.items():
-        folder = run_of(*image) if problems else None
+        folder = _maker(*image) if problems else None
         if folder is not None:
             folders[folder.path] = folder
     again = _again(list(folders.values()), options, plugin_functions(plugins))
     failed = [Problem(str(folder.path), "unfinished", f"cannot be made again: {why}") for folder, why in again]
     with _Reading(options.progress and deep) as reading:
-        after = [check_plan(folder, deep=deep, progress=reading) for folder in runs]
+        after = [_of_run(folder, deep, reading) for folder in runs]
         after += [_of_image(*image, deep, reading) for image in stores]
     left = _each_once([failed, *after])
     return Verification(checked, left, tuple(p for p in before if p.where not in {q.where for q in left}), deep)
@@ -152,14 +152,18 @@ class _Reading:
 
 def _images(places: Places) -> Iterator[tuple[str, str]]:
     for url in places.stores:
-        for group in images_in(url):
+        try:
+            groups = images_in(url)
+        except (VolengineError, OSError):  # what is wrong is said when the image is looked at
+            groups = [""]
+        for group in groups:
             yield url, group
 
 
 def _of_run(folder: PlanFolder, deep: bool, reading: _Reading) -> list[Problem]:
     try:
         return check_plan(folder, deep=deep, progress=reading)
-    except VolengineError as error:
+    except (VolengineError, OSError) as error:
         return [Problem(str(folder.path), "damaged", f"cannot be read: {error}")]
 
 
@@ -169,9 +173,17 @@ def _of_image(url: str, group: str, deep: bool, reading: _Reading) -> list[Probl
     try:
         if not omezarr.is_complete(url, group):
             return [Problem(where, "unfinished", "is not complete; the command that started it goes on from there")]
+        images_in(url)  # the metadata of levels, too
         return [p for path in _arrays(url, group) for p in _of_array(url, path, deep, reading)]
-    except VolengineError as error:
+    except (VolengineError, OSError) as error:
         return [Problem(where, "damaged", f"cannot be read: {error}")]
+
+
+def _maker(url: str, group: str) -> PlanFolder | None:
+    try:
+        return run_of(url, group)
+    except (VolengineError, OSError):  # its metadata do not say who has made it
+        return None
 
 
 def _arrays(url: str, group: str) -> list[str]:
@@ -229,7 +241,7 @@ def _again(folders: list[PlanFolder], options: RunOptions, also: Collection[str]
         jobs = [Job(folder.path.name, _job(folder, also)) for folder in plans]
         try:
             report = run_jobs(jobs, run_dir, options)
-        except VolengineError as error:
+        except (VolengineError, OSError) as error:
             yield from ((folder, str(error)) for folder in plans)
             continue
         yield from ((f, str(report.failures[f.path.name])) for f in plans if f.path.name in report.failures)
