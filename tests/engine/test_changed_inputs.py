@@ -199,3 +199,27 @@ def _slices(box):
 
     (z0, y0, x0), (z1, y1, x1) = box.start, box.stop
     return [Box((z, y0, x0), (z + 1, y1, x1)) for z in range(z0, z1)]
+
+
+def test_another_input_of_the_same_name_does_not_replace_the_results_of_the_first(tmp_path: Path) -> None:
+    """Every session has a TS_01; only where the first one is still there, it is another one."""
+    first, second = tmp_path / "a" / "TS_01.mrc", tmp_path / "b" / "TS_01.mrc"
+    for path, voxels in ((first, OLD), (second, NEW)):
+        path.parent.mkdir()
+        write(path, voxels)
+    out, run = tmp_path / "out", tmp_path / "run"
+    out.mkdir()
+    run_plan(plan_of(out, first, -1, []), str(run), QUIET)
+    other = plan_of(out, second, -1, [])
+    with pytest.raises(InputError, match=r"a/TS_01.mrc, which is still there; .*b/TS_01.mrc has the same name"):
+        run_plan(other, str(run), QUIET)
+    assert np.array_equal(result(other), OLD)
+    assert omezarr.is_complete(other.images[0].url)
+    link = tmp_path / "TS_01.mrc"
+    link.symlink_to(first)
+    run_plan(plan_of(out, link, -1, []), str(run), QUIET)  # the same file by another path
+    run_plan(other, str(run), QUIET.with_(overwrite=True))
+    assert np.array_equal(result(other), NEW)
+    second.rename(tmp_path / "moved.mrc")
+    run_plan(plan_of(out, first, -1, []), str(run), QUIET)  # nobody can run the second one again
+    assert np.array_equal(result(other), OLD)

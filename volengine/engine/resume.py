@@ -19,11 +19,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from volengine.core.digest import exact_text
-from volengine.core.errors import PlanError
+from volengine.core.errors import InputError, PlanError
 from volengine.core.image import ImageSpec
 from volengine.engine.kernels import ONLY_SHOWN, PURE
 from volengine.engine.ledger import PlanFolder
 from volengine.engine.stage import BLOCK_PARAMS, Stage
+from volengine.io.stores import local_path
 
 if TYPE_CHECKING:
     from volengine.engine.plan import Plan
@@ -72,6 +73,53 @@ def resumed(plan: Plan, folder: PlanFolder, limit: int) -> Plan:
         stages += group
         images += _scratch(plan, group)
     return replace(plan, stages=tuple(stages), images=tuple(images))
+
+
+def refuse_another(old: Plan, plan: Plan, folder: PlanFolder) -> None:
+    """Refuse to replace the results of one input by those of another one that only has the same name.
+
+    Microscope sessions all have a ``TS_01``. An input that was changed, moved, or linked to is the same one, and so is
+    a copy of the same identity.
+
+    Parameters
+    ----------
+    old, plan
+        The former plan in this folder, and the plan to run.
+    folder
+        Their folder.
+
+    Raises
+    ------
+    InputError
+        The former input is still there, and its results are images that would be replaced.
+    """
+    before, now = sources_of(old, folder), sources_of(plan, folder)
+    if not any(not spec.scratch for spec in old.images) or not before or not now or before.keys() & now.keys():
+        return
+    for url, identity in before.items():
+        path = local_path(url)
+        if path is None or not path.exists() or identity in now.values():
+            continue
+        if any(path.samefile(other) for other in map(local_path, now) if other is not None and other.exists()):
+            continue
+        raise InputError(
+            f"{plan.name}: {folder.path.parent.parent} holds the results of {url}, which is still there; "
+            f"{next(iter(now))} has the same name and would replace them. Give another --out, or --overwrite."
+        )
+
+
+def sources_of(plan: Plan, folder: PlanFolder) -> dict[str, str]:
+    """Return the paths or URLs of what a plan reads from outside, with their identities."""
+    made = {o.volume.url for stage in plan.stages for o in stage.outputs.values()}
+    inside = f"{folder.scratch}{os.sep}"
+    found = {
+        a.volume.url: a.volume.identity
+        for stage in plan.stages
+        for a in stage.arrays.values()
+        if a.volume.url not in made and not a.volume.url.startswith(inside)
+    }
+    unpacked = (stage.params for stage in plan.stages if stage.transient and "source" in stage.params)
+    return found | {str(params["source"]): str(params.get("identity", "")) for params in unpacked}
 
 
 def groups(plan: Plan) -> list[Group]:

@@ -17,7 +17,7 @@ from volengine.engine.lock import critical
 from volengine.engine.options import RunOptions
 from volengine.engine.outputs import CLEANED, FINISHED, Outputs
 from volengine.engine.receipts import Numbers, Receipt
-from volengine.engine.resume import resumed
+from volengine.engine.resume import refuse_another, resumed
 from volengine.engine.stage import Stage
 from volengine.engine.tally import Tally
 from volengine.engine.work import Bundle, is_scratch
@@ -55,10 +55,14 @@ class PlanState:
     ------
     OldPlanError
         The folder contains a plan of another version of volengine.
+    InputError
+        It contains the results of another input of the same name.
     """
 
     def __init__(self, plan: Plan, folder: PlanFolder, options: RunOptions, limit: int):
-        type(plan).former(folder, ONLY_SHOWN)  # refuses that of another version; nothing of it is run
+        former = type(plan).former(folder, ONLY_SHOWN)  # refuses that of another version; nothing of it is run
+        if former is not None and not options.overwrite:
+            refuse_another(former, plan, folder)
         self.plan = plan if options.block else resumed(plan, folder, limit)
         self.folder = folder
         self.options = options

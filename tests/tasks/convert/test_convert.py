@@ -230,3 +230,15 @@ def test_a_tilde_is_the_home_folder_for_the_store_and_its_run(tmp_path, monkeypa
     convert("~/a.mrc", "~/r.ome.zarr", ConvertRecipe(), RunOptions(progress=False, run_dir="~/elsewhere"))
     assert {path.name for path in tmp_path.iterdir()} >= {"q.ome.zarr", "q.ome.zarr.run", "r.ome.zarr", "elsewhere"}
     assert not list((tmp_path / "here").iterdir())
+
+
+@pytest.mark.parametrize("dtype", ["int8", "int16"])
+def test_signed_masks_of_imod_are_no_labels(tmp_path, dtype):
+    """-128 is the background, -127 the feature: nothing that counts labels would count them rightly."""
+    mask = np.full((4, 8, 8), -128, dtype)
+    mask[1, 2:5, 3:6] = -127
+    write_mrc(tmp_path / "mask.mrc", [mask], mask.shape, dtype, (10, 10, 10))
+    recipe, options = ConvertRecipe(kind="labels"), RunOptions(progress=False)
+    with pytest.raises(InputError, match=r"smallest value here is -128.*add 128"):
+        convert(tmp_path / "mask.mrc", tmp_path / "mask.ome.zarr", recipe, options)
+    assert not (tmp_path / "mask.ome.zarr").exists()

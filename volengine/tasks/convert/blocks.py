@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from volengine.core.block import Block, Result
+from volengine.core.errors import InputError
 from volengine.core.volume import Kind
 from volengine.tasks.common.levels import levels_of
 
@@ -21,8 +22,19 @@ def copy_block(block: Block, factors: list[list[int]], kind: Kind) -> Result:
     -------
     Result
         Arrays ``@0``, ``@1`` ... (z, y, x) in the source's dtype.
+
+    Raises
+    ------
+    InputError
+        Labels are negative.
     """
-    return Result(levels_of(block.arrays["source"], factors, kind))
+    voxels = block.arrays["source"]
+    if kind == "labels" and voxels.dtype.kind in "if" and voxels.size and (lowest := voxels.min()) < 0:
+        raise InputError(
+            f"Block at {block.box.start}: labels are 0 and more, but the smallest value here is {lowest}. IMOD writes "
+            "masks as signed bytes, -128 for 0 and -127 for 1: add 128 (newstack -mode 6), or write them anew."
+        )
+    return Result(levels_of(voxels, factors, kind))
 
 
 def copy_block_bytes(voxels: int) -> int:
