@@ -209,6 +209,13 @@ class Outputs:
                 found.append((where, why))
             elif not omezarr.is_complete(spec.url, spec.group):
                 found.append((where, "is not complete"))
+            elif not omezarr.is_listed(spec):
+                found.append(
+                    (
+                        f"{spec.url}/labels",
+                        f"does not list {spec.group.rpartition('/')[2]!r}, so viewers do not show it",
+                    )
+                )
             else:
                 found += [(f"{spec.url}/{path}/{name}", why) for path, name, why in self._lost_nodes(spec, finished)]
         return found

@@ -280,3 +280,20 @@ def test_a_folder_that_cannot_be_looked_at_is_an_error(place, monkeypatch):
     monkeypatch.setattr(os, "scandir", scandir)
     with pytest.raises(InputError, match=r"\.run: cannot be read"):
         verify(place, options=OPTIONS)
+
+
+@pytest.mark.parametrize("how", ["delete", "cut", "forget"])
+def test_a_lost_list_of_labels_is_written_again(place, how):
+    """Viewers show the label images that are in the list."""
+    (path,) = place.glob("picks.star.ome.zarr/labels/zarr.json")
+    before = json.loads(path.read_text())
+    if how == "delete":
+        path.unlink()
+    elif how == "cut":
+        os.truncate(path, 30)
+    else:
+        path.write_text(json.dumps({**before, "attributes": {"ome": {"version": "0.5", "labels": []}}}))
+    found = verify(place, options=OPTIONS)
+    assert any(Path(p.where).name == "labels" for p in found.problems)
+    assert verify(place, repair=True, options=OPTIONS)
+    assert json.loads(path.read_text())["attributes"]["ome"]["labels"] == before["attributes"]["ome"]["labels"]

@@ -83,8 +83,9 @@ def create_image(
             raise InputError(f"{_where(spec)} exists. Use --overwrite to replace it, or give another name.")
         remove(spec.url, spec.group)
         node = None
+    _create_parents(spec, durable)
     if node is None:
-        _create_groups(spec, token, durable)
+        _create_own_group(spec, token, durable)
     for number, level in enumerate(spec.levels):
         _create_array(spec, number, level, token, durable)
     _list_label(spec, durable)
@@ -146,6 +147,11 @@ def drop_damaged(spec: ImageSpec, token: str, lost: Collection[str] = ()) -> boo
     bool
         Whether objects of the image are there, but its own metadata are not (any more).
     """
+    if spec.group.startswith("labels/"):
+        try:
+            read_node(spec.url, "labels")
+        except FormatError:
+            remove_node(spec.url, "labels")
     try:
         node = read_node(spec.url, spec.group)
         ours = node is None or node.ours.get("token") == token
@@ -247,24 +253,34 @@ def _zarr_format(spec: ImageSpec) -> Any:
     return 3 if spec.ngff == "0.5" else 2
 
 
-def _create_groups(spec: ImageSpec, token: str, durable: bool) -> None:
-    """Create the groups above an image, then its own group with its metadata. Other processes may do the same."""
-    import zarr
-
-    def create(path: str, attributes: dict[str, Any]) -> None:
-        def make(store: Store) -> None:
-            zarr.create_group(store, zarr_format=_zarr_format(spec), attributes=attributes)
-
-        put_node(spec.url, path, make, durable=durable)
-
-    if spec.scratch and not spec.levels[0].path:
-        return  # the array itself is the node
+def _create_parents(spec: ImageSpec, durable: bool) -> None:
+    """Create the groups above an image that are not there."""
     parts = spec.group.split("/") if spec.group else []
     for depth in range(len(parts)):
         path = "/".join(parts[:depth])
         if read_node(spec.url, path) is None:
-            create(path, wrap_ome(spec, {"labels": []}) if path == "labels" else {})
-    create(spec.group, {"volengine": _scratch_facts(token)} if spec.scratch else image_attributes(spec, token))
+            _create_group(spec, path, wrap_ome(spec, {"labels": []}) if path == "labels" else {}, durable)
+
+
+def _create_group(spec: ImageSpec, path: str, attributes: dict[str, Any], durable: bool) -> None:
+    import zarr
+
+    def make(store: Store) -> None:
+        zarr.create_group(store, zarr_format=_zarr_format(spec), attributes=attributes)
+
+    put_node(spec.url, path, make, durable=durable)
+
+
+def _create_own_group(spec: ImageSpec, token: str, durable: bool) -> None:
+    """Create the group of an image with its metadata. Other processes may do the same."""
+    if spec.scratch and not spec.levels[0].path:
+        return  # the array itself is the node
+    _create_group(
+        spec,
+        spec.group,
+        {"volengine": _scratch_facts(token)} if spec.scratch else image_attributes(spec, token),
+        durable,
+    )
     if store_token(spec.url, spec.group) != token:
         raise InputError(f"{_where(spec)} is being written by another run. Give another name, or wait for it.")
 
@@ -342,6 +358,15 @@ def _write_labels(url: str, names: list[str], durable: bool) -> None:
     update_attributes(url, "labels", attributes, durable=durable)
 
 
+def is_listed(spec: ImageSpec) -> bool:
+    """Return whether a label image is in its store's list of labels; other images need not be listed."""
+    parent, _, name = spec.group.rpartition("/")
+    try:
+        return parent != "labels" or name in _labels(spec.url)
+    except FormatError:
+        return False
+
+
 def _list_label(spec: ImageSpec, durable: bool) -> None:
     """Add a label image to the store's list of labels, which viewers read."""
     parent, _, name = spec.group.rpartition("/")
@@ -358,6 +383,7 @@ __all__ = [
     "drop_damaged",
     "finish_image",
     "is_complete",
+    "is_listed",
     "list_groups",
     "local_path",
     "open_image",
