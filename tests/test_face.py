@@ -23,7 +23,7 @@ BESIDE = (Scores, read_scores, read_all, export_model, import_model, import_grou
 """Functions that pages show and that are not in ``volengine`` itself."""
 
 KINDS = ("PathLike", "PathsLike", "PathsByFeature")
-NO_PATHS = {"name", "group", "format", "tomogram", "feature", "features", "where", "part"}
+NO_PATHS = {"name", "group", "format", "tomogram", "feature", "features", "where", "part", "plugins"}
 """Arguments of text that are no path."""
 
 NEEDED: dict[str, Any] = {

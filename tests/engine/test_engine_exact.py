@@ -14,9 +14,10 @@ from volengine.core.tiling import Tiling
 from volengine.engine.ledger import RunFolder
 from volengine.engine.options import RunOptions
 from volengine.engine.plan import Plan
+from volengine.engine.reading import read_box
 from volengine.engine.run import run_plan
 from volengine.engine.stage import ArrayInput, Output, Stage, TableInput
-from volengine.engine.work import Bundle, read_box, run_units
+from volengine.engine.work import Bundle, run_units
 
 QUIET = RunOptions(progress=False)
 shapes = st.tuples(*[st.integers(1, 13)] * 3)

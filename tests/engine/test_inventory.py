@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from volengine.core.tiling import Tiling
 from volengine.engine import inventory
 from volengine.engine.plan import Plan
+from volengine.engine.reading import source_indices
 from volengine.engine.stage import ArrayInput, Stage
-from volengine.engine.work import source_indices
 
 SHAPE = (8, 8, 12)
 

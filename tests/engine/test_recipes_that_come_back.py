@@ -66,7 +66,7 @@ def test_scratch_of_another_source_is_not_taken_over(tmp_path: Path) -> None:
 
     for name, tag in (("A", "x"), ("B", "x"), ("A", "x"), ("B", "y"), ("A", "x")):
         made = plan(name, tag)
-        run_plan(made, str(tmp_path / "run"), QUIET.with_(keep_scratch=True))
+        run_plan(made, str(tmp_path / "run"), QUIET.with_(keep_scratch=True, overwrite=True))
         assert np.array_equal(result(made), arrays[name])
 
 

@@ -21,11 +21,12 @@ from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
 
 from volengine.core.errors import InputError, PlanError, RunError
 from volengine.engine.driver_lock import check_free
+from volengine.engine.earlier import writers_of
 from volengine.engine.ledger import PlanFolder, RunFolder
 from volengine.engine.options import RunOptions
 from volengine.engine.receipts import Numbers, Receipt
 from volengine.engine.stage import Stage
-from volengine.engine.state import PlanState, reads, writers_of
+from volengine.engine.state import PlanState, reads
 from volengine.engine.work import Bundle, run_units
 
 if TYPE_CHECKING:

@@ -7,13 +7,18 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from volengine.core.boxes import Box, Index3, index3
+from volengine.core.boxes import Box, index3
 from volengine.core.errors import DamagedError
 from volengine.core.volume import Volume
 from volengine.engine.ledger import PlanFolder
+from volengine.engine.reading import reached
 from volengine.engine.receipts import Receipts
 from volengine.io.open import open_sink
+
+if TYPE_CHECKING:
+    from volengine.engine.plan import Plan
 
 
 @dataclass(frozen=True)
@@ -23,16 +28,6 @@ class Writer:
     stage: str
     identity: str
     output: str
-
-
-def reached(region: Box, shape: Index3) -> Box:
-    """Return a box around the voxels that are read; beyond a face these are mirrored, or copies of the nearest."""
-    inside = region.clip(shape)
-    if inside == region:
-        return region
-    ends = zip(inside.start, region.start, inside.stop, region.stop, strict=True)
-    beyond = [max(a - b, d - c, 0) for a, b, c, d in ends]
-    return region.grow(index3(n + 1 if n else 0 for n in beyond))
 
 
 class Zeros:
@@ -63,6 +58,23 @@ class Zeros:
             if (receipt["stage"], receipt["identity"]) == (self._writer.stage, self._writer.identity):
                 wrote = receipt.get("wrote", {}).get(self._writer.output, {})
                 self._keys.update(key for key, entry in wrote.items() if entry is None)
+
+
+def writers_of(plan: Plan) -> dict[str, dict[str, Writer]]:
+    """Return, for each stage, who writes those of its inputs that an earlier stage writes."""
+    writers = {
+        (output.volume.url, output.volume.path): Writer(stage.name, plan.identities[stage.name], name)
+        for stage in plan.stages
+        for name, output in stage.outputs.items()
+    }
+    return {
+        stage.name: {
+            name: writers[a.volume.url, a.volume.path]
+            for name, a in stage.arrays.items()
+            if (a.volume.url, a.volume.path) in writers
+        }
+        for stage in plan.stages
+    }
 
 
 @lru_cache(maxsize=16)

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from volengine.core.boxes import Box, Index3, index3, neighbours
-from volengine.engine.earlier import reached
 from volengine.engine.ledger import PlanFolder
+from volengine.engine.reading import reached
 from volengine.engine.receipts import Receipt, Stored
 from volengine.engine.stage import Output, Stage, TableInput
 from volengine.io.omezarr.objects import crc32c

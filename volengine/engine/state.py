@@ -10,7 +10,7 @@ from volengine.core.aside import sweep
 from volengine.core.block import Table
 from volengine.core.errors import DamagedError, RunError
 from volengine.engine import inventory
-from volengine.engine.earlier import Writer
+from volengine.engine.earlier import writers_of
 from volengine.engine.kernels import ONLY_SHOWN
 from volengine.engine.ledger import PlanFolder
 from volengine.engine.lock import critical
@@ -19,7 +19,7 @@ from volengine.engine.outputs import CLEANED, FINISHED, Outputs
 from volengine.engine.receipts import Numbers, Receipt
 from volengine.engine.resume import refuse_another, resumed
 from volengine.engine.stage import Stage
-from volengine.engine.tally import Tally
+from volengine.engine.tally import Tally, counted
 from volengine.engine.work import Bundle, is_scratch
 from volengine.io.identity import check_unchanged
 
@@ -383,40 +383,6 @@ class PlanState:
         """After a failure, delete the images without any finished unit, so that no empty image is left behind."""
         with critical(self.folder.path / LOCK):
             self.outputs.remove_unwritten()
-
-
-def counted(plan: Plan, folder: PlanFolder) -> list[str]:
-    """Lines that say what the stages that write images have counted, over all runs of the plan.
-
-    Stages that write tables are spoken of by the calls that make products of them.
-    """
-    counts: Counter[str] = Counter()
-    seen: set[tuple[str, int]] = set()
-    shown = {stage.name for stage in plan.stages if stage.outputs and not stage.emits}
-    for receipt in folder.receipts:
-        unit = (receipt["stage"], int(receipt["number"]))
-        current = plan.identities.get(receipt["stage"]) == receipt["identity"]
-        if unit[0] in shown and unit not in seen and current:
-            seen.add(unit)
-            counts.update(receipt["counts"])
-    return [f"{number} {name}" for name, number in counts.items()]
-
-
-def writers_of(plan: Plan) -> dict[str, dict[str, Writer]]:
-    """Return, for each stage, who writes those of its inputs that an earlier stage writes."""
-    writers = {
-        (output.volume.url, output.volume.path): Writer(stage.name, plan.identities[stage.name], name)
-        for stage in plan.stages
-        for name, output in stage.outputs.items()
-    }
-    return {
-        stage.name: {
-            name: writers[a.volume.url, a.volume.path]
-            for name, a in stage.arrays.items()
-            if (a.volume.url, a.volume.path) in writers
-        }
-        for stage in plan.stages
-    }
 
 
 def reads(later: Stage, stage: Stage) -> bool:

@@ -6,9 +6,13 @@ import statistics
 from array import array
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from volengine.engine.receipts import Receipt
+
+if TYPE_CHECKING:
+    from volengine.engine.ledger import PlanFolder
+    from volengine.engine.plan import Plan
 
 
 @dataclass
@@ -47,3 +51,20 @@ class Tally:
             "counts": dict(self.counts),
             "peak_rss_bytes": self.peak,
         }
+
+
+def counted(plan: Plan, folder: PlanFolder) -> list[str]:
+    """Lines that say what the stages that write images have counted, over all runs of the plan.
+
+    Stages that write tables are spoken of by the calls that make products of them.
+    """
+    counts: Counter[str] = Counter()
+    seen: set[tuple[str, int]] = set()
+    shown = {stage.name for stage in plan.stages if stage.outputs and not stage.emits}
+    for receipt in folder.receipts:
+        unit = (receipt["stage"], int(receipt["number"]))
+        current = plan.identities.get(receipt["stage"]) == receipt["identity"]
+        if unit[0] in shown and unit not in seen and current:
+            seen.add(unit)
+            counts.update(receipt["counts"])
+    return [f"{number} {name}" for name, number in counts.items()]

@@ -29,10 +29,10 @@ from volengine.core.volume import Volume
 from volengine.engine.earlier import Earlier, Writer
 from volengine.engine.ledger import PlanFolder
 from volengine.engine.memory import HEADROOM, peak_bytes
+from volengine.engine.reading import read_box
 from volengine.engine.receipts import Receipt
-from volengine.engine.stage import ArrayInput, EdgeRule, Stage
+from volengine.engine.stage import ArrayInput, Stage
 from volengine.io.identity import check_unchanged
-from volengine.io.names import Source
 from volengine.io.omezarr.codecs import prefer_fast_codecs
 from volengine.io.open import open_sink, open_source
 
@@ -75,41 +75,6 @@ FLUSH_S = 1.0
 def is_scratch(volume: Volume, folder: PlanFolder) -> bool:
     """Return whether a volume lies in a plan's scratch folder: an array of the plan, or an unpacked file."""
     return volume.url.startswith(f"{folder.scratch}{os.sep}")
-
-
-def source_indices(start: int, stop: int, size: int, edge: EdgeRule) -> NDArray[np.int64]:
-    """Return, for each position in ``start .. stop``, the index in ``0 .. size`` from which its voxel is copied.
-
-    ``reflect`` mirrors without repeating the border voxel, as often as needed; ``edge`` repeats the border voxel. With
-    ``zero`` and ``clip`` positions outside get the nearest index; the caller sets them to 0 or cuts them off.
-    """
-    at = np.arange(start, stop)
-    if edge == "reflect" and size > 1:
-        period = 2 * (size - 1)
-        return np.abs((at + (size - 1)) % period - (size - 1))
-    return np.clip(at, 0, size - 1)
-
-
-def read_box(source: Source, box: Box, edge: EdgeRule) -> NDArray[Any]:
-    """Read a box that may reach outside of the volume; the edge rule defines the voxels there."""
-    shape = source.shape
-    inside = box.clip(shape)
-    if inside == box:
-        return source.read(box)
-    wanted = [source_indices(a, b, n, edge) for a, b, n in zip(box.start, box.stop, shape, strict=True)]
-    need = Box(index3(w.min() for w in wanted), index3(w.max() + 1 for w in wanted))
-    data = source.read(need)
-    local = [w - a for w, a in zip(wanted, need.start, strict=True)]
-    for axis, at in enumerate(local):
-        if not np.array_equal(at, np.arange(data.shape[axis])):
-            data = np.take(data, at, axis=axis)
-    if edge == "zero":
-        data = np.array(data)
-        for axis, (a, b, n) in enumerate(zip(box.start, box.stop, shape, strict=True)):
-            view = np.moveaxis(data, axis, 0)
-            view[: max(0, min(-a, b - a))] = 0
-            view[max(0, n - a) :] = 0
-    return data
 
 
 class Inputs:

@@ -92,12 +92,16 @@ def apart(function: Callable[[threading.Event], T]) -> T:
         finally:
             done.set()
 
-    threading.Thread(target=work, name="volengine-apart", daemon=True).start()
+    thread = threading.Thread(target=work, name="volengine-apart", daemon=True)
     try:
+        thread.start()
         done.wait()  # a join that is interrupted takes the thread for finished (Python 3.11)
     except BaseException:
         stopped.set()
-        done.wait()
+        if thread.ident is None:  # interrupted while it began, or before that
+            done.wait(1)
+        if thread.ident is not None:
+            done.wait()
         raise
     if errors:
         raise errors[0]

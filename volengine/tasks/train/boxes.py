@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from volengine.core.boxes import Box, Index3, index3
 from volengine.core.errors import InputError
-from volengine.engine.work import read_box
+from volengine.engine.reading import read_box
 from volengine.io.cached import ChunkCache
 from volengine.io.names import Source
 from volengine.ops.score_masks import FEATURE, IGNORE

@@ -18,7 +18,7 @@ from volengine.core.boxes import Box, Index3, index3
 from volengine.core.errors import InputError
 from volengine.core.units import NM_TO_ANGSTROM
 from volengine.core.volume import Vector3, Volume
-from volengine.engine.work import read_box
+from volengine.engine.reading import read_box
 from volengine.io.cached import ChunkCache
 from volengine.io.names import Source
 from volengine.io.open import open_source, open_volume
