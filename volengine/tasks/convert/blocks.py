@@ -34,7 +34,7 @@ def copy_block(block: Block, factors: list[list[int]], kind: Kind) -> Result:
             f"Block at {block.box.start}: labels are 0 and more, but the smallest value here is {lowest}. IMOD writes "
             "masks as signed bytes, -128 for 0 and -127 for 1: add 128 (newstack -mode 6), or write them anew."
         )
-    return Result(levels_of(voxels, factors, kind))
+    return Result(levels_of(voxels, factors, kind), counts={"voxels converted": voxels.size})
 
 
 def copy_block_bytes(voxels: int) -> int:
