@@ -16,6 +16,7 @@ from places import DATA
 
 from volengine.core.boxes import Box
 from volengine.core.errors import FormatError, InputError, MissingError
+from volengine.io.open import open_volume
 from volengine.io.tiff import TiffSource, open_tiff, read_facts
 
 REAL = DATA / "real"
@@ -229,3 +230,23 @@ def test_real_stacks_are_read() -> None:
     assert (labels.shape, labels.chunks) == ((202, 928, 928), (1, 928, 928))
     page = TiffSource(labels).read(Box((100, 0, 0), (102, 928, 928)))
     assert set(np.unique(page)) == {0, 1, 2}
+
+
+@pytest.mark.parametrize(
+    ("tag", "changed", "message"),
+    [
+        (b"\x03\x01\x03\x00\x01\x00\x00\x00\x01\x00", b"\x03\x01\x03\x00\x01\x00\x00\x00\x03\x00", "1 bit per pixel"),
+        (b"\x11\x01\x04\x00", b"\x11\x01\x0b\x00", "no whole number"),
+    ],
+    ids=["fax", "offset"],
+)
+def test_tags_that_make_no_sense_are_refused(tmp_path, capfd, tag, changed, message):
+    """16-bit pixels in fax compression, and voxels that begin at a float; both were found by fuzzing."""
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, np.arange(72, dtype=np.uint16).reshape(1, 8, 9), byteorder="<", metadata=None)
+    data = path.read_bytes()
+    assert data.count(tag) == 1
+    path.write_bytes(data.replace(tag, changed))
+    with pytest.raises(FormatError, match=message):
+        open_volume(path, voxel_size=10.0).read()
+    assert capfd.readouterr() == ("", "")

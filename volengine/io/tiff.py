@@ -45,6 +45,9 @@ ANGSTROM = {
 }  # fmt: skip
 """Angstrom per unit of length, as OME and ImageJ write them (both signs for micro)."""
 logging.getLogger("tifffile").addHandler(logging.NullHandler())  # without one, its lines appear on the terminal
+FAX = (2, 3, 4)
+"""Compressions of fax pictures; their decoder prints to the terminal if there is more than one bit per pixel."""
+
 _BROKEN = (
     tifffile.TiffFileError,
     ValueError,
@@ -204,6 +207,8 @@ def read_facts(path: str) -> TiffFacts:
             page = first.keyframe
             shape = _shape(path, tif, file_bytes)
             dtype, offset = np.dtype(first.dtype), first.dataoffset
+            if offset is not None and not isinstance(offset, int | np.integer):
+                raise FormatError(f"{path}: damaged TIFF file: its voxels begin at byte {offset}, no whole number.")
             stored_bytes = page.bitspersample == 8 * dtype.itemsize
             size, rule = _voxel_size(tif)
             compression = tifffile.COMPRESSION(page.compression).name.lower()
@@ -224,7 +229,7 @@ def read_facts(path: str) -> TiffFacts:
         shape=shape,
         dtype=dtype.name,
         byte_order=tif.byteorder,
-        offset=offset if stored_bytes else None,
+        offset=int(offset) if stored_bytes and offset is not None else None,
         axes=first.axes,
         compression=compression,
         voxel_size=size,
@@ -280,6 +285,8 @@ def _decode(path: str, pages: Any, z: int, shape: tuple[int, int]) -> NDArray[An
     page, where = pages[z], f"{path}: page {z}"
     if page is None:
         raise FormatError(f"{where} is missing from the file.")
+    if page.compression in FAX and page.bitspersample != 1:
+        raise FormatError(f"{where} is damaged: fax compression holds 1 bit per pixel, not {page.bitspersample}.")
     try:
         values: NDArray[Any] = page.asarray()
     except Exception as error:  # each decoder raises errors of its own
