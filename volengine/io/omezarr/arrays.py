@@ -153,8 +153,10 @@ class ZarrSink:
         with self._objects.place() as place:
             if not fast_codecs_in_use():
                 return self._encode(text, box, voxels, place)
-            private_array(text, place, self._where)[0][box.slices] = voxels
-            return [self._objects.put_file(key, place / key) for key in self.keys(box)]
+            private, _ = private_array(text, place, self._where)
+            private[box.slices] = voxels
+            names = (private.metadata.encode_chunk_key(cell) for cell in self._cells(box))
+            return [self._objects.put_file(key, place / name) for key, name in zip(self.keys(box), names, strict=True)]
 
     def _encode(self, text: bytes, box: Box, voxels: NDArray[Any], place: Path | None) -> list[Stored | None]:
         """Encode a box in memory, one object at a time, and put each in place."""

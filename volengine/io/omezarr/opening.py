@@ -80,6 +80,9 @@ def _opened(url: str, path: str, text: bytes) -> tuple[zarr.Array[Any], Layout |
 def private_array(text: bytes, folder: Path | None, where: str) -> tuple[zarr.Array[Any], dict[str, Any]]:
     """Make an array with given metadata whose objects are written to a private folder, or to memory if there is none.
 
+    In a folder the objects lie side by side (``c.0.0.1``), because making and removing folders would take longer than
+    encoding small objects.
+
     Returns
     -------
     The array, and the dictionary of its objects by key, if they lie in memory.
@@ -89,7 +92,7 @@ def private_array(text: bytes, folder: Path | None, where: str) -> tuple[zarr.Ar
     objects: dict[str, Any] = {}
     store = MemoryStore(objects) if folder is None else LocalStore(folder)
     with pipeline() if folder is not None else contextlib.nullcontext():
-        return _array(text, store, "", where), objects
+        return _array(text, store, "", where, flat=folder is not None), objects
 
 
 def memory_array(text: bytes, objects: dict[str, bytes], where: str) -> zarr.Array[Any]:
@@ -102,7 +105,9 @@ def memory_array(text: bytes, objects: dict[str, bytes], where: str) -> zarr.Arr
     return _array(text, store, "", where, reading=True)
 
 
-def _array(text: bytes, store: Store, path: str, where: str, *, reading: bool = False) -> zarr.Array[Any]:
+def _array(
+    text: bytes, store: Store, path: str, where: str, *, reading: bool = False, flat: bool = False
+) -> zarr.Array[Any]:
     import zarr
     from zarr.core.array import parse_array_metadata
     from zarr.storage import StorePath
@@ -110,6 +115,11 @@ def _array(text: bytes, store: Store, path: str, where: str, *, reading: bool = 
     data = array_json(text, where)
     array_node(data, where)
     _check_codecs(data, where)
+    if flat:
+        if data.get("zarr_format") == 3:
+            data["chunk_key_encoding"] = {"name": "default", "configuration": {"separator": "."}}
+        else:
+            data["dimension_separator"] = "."
     try:
         metadata = parse_array_metadata(data)
         if reading:
