@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from volengine.core.aside import ABANDONED_S, PREFIX, is_abandoned, private_place, put_file, sweep
+from volengine.core.aside import ABANDONED_S, PREFIX, begin_sync, is_abandoned, private_place, put_file, sweep
 from volengine.core.boxes import Box
 from volengine.core.errors import MissingError
 from volengine.core.image import ImageSpec, Level
@@ -163,3 +163,11 @@ def test_metadata_are_flushed_when_that_is_asked(tmp_path, monkeypatch):
     create_image(spec_of(tmp_path / "b.zarr"), token="a")
     finish_image(spec_of(tmp_path / "b.zarr"))
     assert not flushed
+
+
+def test_beginning_to_flush_waits_for_nothing_and_loses_nothing(tmp_path):
+    path = tmp_path / "a"
+    path.write_bytes(bytes(range(256)) * 4096)
+    begin_sync(path)
+    begin_sync(tmp_path / "deleted meanwhile")
+    assert path.read_bytes() == bytes(range(256)) * 4096

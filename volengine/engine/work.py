@@ -283,8 +283,11 @@ class Worker:
         if halo is not None:
             receipt["halo"] = list(halo)
         self.written.append(Written(receipt, tuple(result.files)))
-        if self.bundle.durable and time.monotonic() - self.flushed < FLUSH_S:
-            return []
+        if self.bundle.durable:
+            for sink in self.sinks.values():
+                sink.begin_flush()
+            if time.monotonic() - self.flushed < FLUSH_S:
+                return []
         return self.flush()
 
     def flush(self) -> list[Receipt]:

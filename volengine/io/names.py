@@ -54,6 +54,10 @@ class Sink(Protocol):
         """Return those keys of the objects of a box at which nothing is stored."""
         ...
 
+    def begin_flush(self) -> None:
+        """Let the system begin with what ``flush`` waits for."""
+        ...
+
     def flush(self) -> None:
         """Wait until everything that was written since the last call is on the disk."""
         ...

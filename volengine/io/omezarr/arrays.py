@@ -191,6 +191,10 @@ class ZarrSink:
         """Return those of the :meth:`keys` of a box at which nothing is stored."""
         return [key for key in self.keys(box) if not self._objects.exists(key)]
 
+    def begin_flush(self) -> None:
+        """Let the system begin with what :meth:`flush` waits for; nothing is waited for here."""
+        self._objects.begin_flush()
+
     def flush(self) -> None:
         """Wait until everything that this sink has written since the last call is on the disk.
 

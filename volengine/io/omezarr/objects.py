@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import itertools
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from volengine.core.aside import make_folders, private_name, private_place, sync_folders
+from volengine.core.aside import begin_sync, make_folders, private_name, private_place, sync_folders
 from volengine.core.atomic import flush
 from volengine.core.errors import MissingError
 from volengine.io.stores import local_path, open_store
@@ -77,6 +78,7 @@ class ObjectWriter:
         self.folder = None if root is None else root / path
         self._unsynced: dict[Path, None] = {}
         self._folders: dict[Path, None] = {}
+        self._begun = 0
 
     @contextlib.contextmanager
     def place(self) -> Iterator[Path]:
@@ -155,6 +157,12 @@ class ObjectWriter:
 
         sync(open_store(self.url).delete(self._full(key)))
 
+    def begin_flush(self) -> None:
+        """Let the system begin to bring to the disk what was put in place since the last call, without waiting."""
+        for path in itertools.islice(self._unsynced, self._begun, None):
+            begin_sync(path)
+        self._begun = len(self._unsynced)
+
     def flush(self) -> None:
         """Wait until everything that was put in place since the last call is on the disk: files, then folders.
 
@@ -172,6 +180,7 @@ class ObjectWriter:
         sync_folders(self._folders)  # those of objects that were removed, too
         self._unsynced.clear()
         self._folders.clear()
+        self._begun = 0
 
     def _settle(self, key: str, part: Path | None) -> None:
         """Rename an object to its key; without a file it is there already. Remember what must become durable."""
