@@ -17,14 +17,16 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import os
 import shutil
-import socket
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from volengine.core.process import here, is_gone, process
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -56,24 +58,15 @@ def private_name() -> str:
 
 @lru_cache(maxsize=4)
 def _owner(pid: int) -> str:
-    host = socket.gethostname().replace("-", "_").replace("/", "_")
-    return f"{host}-{_namespace()}-{pid}-{_started(pid)}"
+    """Host, a digest of its start and of the container, number and start of a process."""
+    found = process(pid)
+    return f"{_machine()}-{pid}-{found[1] if found else 0}"
 
 
-def _namespace() -> str:
-    """Return the number of the process namespace: containers of one machine may count processes separately."""
-    try:
-        return "".join(c for c in str(Path("/proc/self/ns/pid").readlink()) if c.isdigit())
-    except OSError:
-        return "0"
-
-
-def _started(pid: int) -> str:
-    """Return the start of a process in clock ticks since the machine's; process numbers are used again."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
-    except (OSError, IndexError):
-        return "0"
+@lru_cache(maxsize=1)
+def _machine() -> str:
+    host, *rest = here()
+    return f"{host.replace('-', '_').replace('/', '_')}-{hashlib.sha256(repr(rest).encode()).hexdigest()[:12]}"
 
 
 @contextlib.contextmanager
@@ -218,10 +211,8 @@ def is_abandoned(path: Path, now: float | None = None) -> bool:
     if path.name.endswith(".partial"):
         return True
     pieces = path.name.removeprefix(PREFIX).split("-") if path.name.startswith(PREFIX) else []
-    if len(pieces) == 5 and pieces[2].isdigit():
-        here = _owner(os.getpid()).split("-")
-        if pieces[:2] == here[:2]:
-            return _started(int(pieces[2])) != pieces[3]
+    if len(pieces) == 5 and pieces[2].isdigit() and "-".join(pieces[:2]) == _machine():
+        return is_gone(int(pieces[2]), pieces[3])
     try:
         newest = max(entry.lstat().st_mtime for entry in (path, *path.rglob("*")))
     except FileNotFoundError:  # finished or swept meanwhile

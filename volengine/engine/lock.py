@@ -23,7 +23,6 @@ import getpass
 import hashlib
 import json
 import os
-import socket
 import threading
 import time
 import uuid
@@ -32,6 +31,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from volengine.core.errors import InputError, TakenOverError
+from volengine.core.process import here, is_gone, process
 
 BEAT_S = 5.0
 """Seconds between two heartbeats."""
@@ -95,23 +95,11 @@ class Holder:
 
     def local(self) -> bool:
         """Whether the holder is, or was, a process that this one can see: same host, start of the host, container."""
-        return bool(self.boot) and (self.host, self.boot, self.namespace) == _here()
+        return bool(self.boot) and (self.host, self.boot, self.namespace) == here()
 
     def gone(self) -> bool:
         """Whether the holder was a process of this machine and no longer exists; ``False`` if this is not known."""
-        if not self.local():
-            return False
-        found = _process(self.pid)
-        if found is None:
-            try:
-                os.kill(self.pid, 0)  # another user's processes may be hidden from /proc
-            except ProcessLookupError:
-                return True
-            except OSError:
-                pass
-            return False
-        state, started = found
-        return state in "ZX" or started != self.started
+        return self.local() and is_gone(self.pid, self.started)
 
     def __str__(self) -> str:
         if not self.host:
@@ -120,25 +108,6 @@ class Holder:
             f"process {self.pid} of {self.user} on {self.host}, since {self.since}, last heartbeat {self.beat} "
             f"(its clock, number {self.counter})"
         )
-
-
-def _here() -> tuple[str, str, str]:
-    """Name of this machine, identifier of its start, and of this process's container."""
-    try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-        return socket.gethostname(), boot, str(Path("/proc/self/ns/pid").readlink())
-    except OSError:
-        return socket.gethostname(), "", ""
-
-
-def _process(pid: int) -> tuple[str, str] | None:
-    """State and start of a process, or ``None`` if it cannot be seen."""
-    try:
-        text = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return None
-    fields = text.rpartition(")")[2].split()  # the name before it may hold spaces and brackets
-    return fields[0], fields[19]
 
 
 def _user() -> str:
@@ -240,8 +209,8 @@ class Lock:
 
     def _record(self) -> bytes:
         """The file's contents; always of the same length, so that a heartbeat can be written in place."""
-        host, boot, namespace = _here()
-        process = _process(os.getpid())
+        host, boot, namespace = here()
+        found = process(os.getpid())
         value = {
             "counter": f"{self._counter:012d}",
             "beat": _stamp(),
@@ -250,7 +219,7 @@ class Lock:
             "boot": boot,
             "namespace": namespace,
             "pid": os.getpid(),
-            "started": process[1] if process else "",
+            "started": found[1] if found else "",
             "user": _user(),
             "since": self._since,
         }

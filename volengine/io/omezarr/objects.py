@@ -54,13 +54,11 @@ def crc32c_of_file(path: Path) -> Stored:
     FileNotFoundError
         There is none.
     """
-    import google_crc32c
-
-    size, value = 0, 0
+    size, found = 0, 0
     with path.open("rb") as file:
-        while piece := file.read(PIECE):
-            size, value = size + len(piece), int(google_crc32c.extend(value, piece))
-    return size, value
+        while piece := file.read(PIECE):  # a piece at a time: a mapped file counts as memory of the process
+            size, found = size + len(piece), crc32c(piece, found)
+    return size, found
 
 
 class ObjectWriter:
@@ -125,16 +123,13 @@ class ObjectWriter:
 
     def put_file(self, key: str, part: Path) -> Stored | None:
         """Put an object in place that was written to a file of the same file system; ``None`` if there is no file."""
-        size, found = 0, 0
         try:
-            with part.open("rb") as file:
-                while piece := file.read(PIECE):  # a piece at a time: a mapped file counts as memory of the process
-                    size, found = size + len(piece), crc32c(piece, found)
+            stored = crc32c_of_file(part)
         except FileNotFoundError:
             self.remove(key)
             return None
         self._settle(key, None if self._same(key, part) else part)
-        return size, found
+        return stored
 
     def exists(self, key: str) -> bool:
         """Return whether an object is in place."""
