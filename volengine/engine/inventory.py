@@ -155,7 +155,7 @@ def _wrong(stored: StoredObject | None, said: Mapping[Stored | None, int]) -> st
     return f"has {stored.size} bytes, not {' or '.join(map(str, sizes))}" if sizes else "was not written by this run"
 
 
-def objects_of(plan: Plan, folder: PlanFolder, url: str, path: str) -> dict[str, Stored]:
+def claimed_objects(plan: Plan, folder: PlanFolder, url: str, path: str) -> dict[str, Stored]:
     """Return size and crc32c of every object of an array that the plan has written, by key, for its manifest.
 
     Where a unit ran twice and wrote two versions (networks on different devices), the object itself is asked.

@@ -13,7 +13,7 @@ from volengine.core.aside import sweep
 from volengine.core.digest import digest_of
 from volengine.core.errors import FormatError, InputError, VolengineError
 from volengine.core.image import ImageSpec
-from volengine.engine.inventory import objects_of
+from volengine.engine.inventory import claimed_objects
 from volengine.engine.ledger import PlanFolder
 from volengine.engine.options import RunOptions
 from volengine.engine.stage import Stage
@@ -286,7 +286,7 @@ class Outputs:
         for spec in self.plan.images:
             if not spec.scratch:
                 paths = [spec.array_path(level) for level in range(len(spec.levels))]
-                objects = [objects_of(self.plan, self.folder, spec.url, path) for path in paths]
+                objects = [claimed_objects(self.plan, self.folder, spec.url, path) for path in paths]
                 omezarr.finish_image(spec, objects, durable=durable)
         if not self.options.keep_scratch:
             self._clean()

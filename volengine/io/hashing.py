@@ -14,7 +14,7 @@ import json
 import os
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -73,6 +73,17 @@ class FileState:
         return cls(int(data["size"]), int(data["time_ns"]), int(data["inode"]))
 
 
+@contextlib.contextmanager
+def _readable(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Say of a file that is looked at or read in the block what is wrong with it."""
+    try:
+        yield
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise MissingError(f"{path}: there is no such file.") from error
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}).") from error
+
+
 def file_state(path: str | os.PathLike[str]) -> FileState:
     """Return the state of a file.
 
@@ -83,12 +94,8 @@ def file_state(path: str | os.PathLike[str]) -> FileState:
     InputError
         It cannot be reached.
     """
-    try:
+    with _readable(path):
         stat = os.stat(path)  # noqa: PTH116  (a path of any kind)
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise MissingError(f"{path}: there is no such file.") from error
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}).") from error
     return FileState(stat.st_size, stat.st_mtime_ns, stat.st_ino)
 
 
@@ -121,18 +128,13 @@ def sample_of_file(path: str) -> tuple[FileState, str]:
     state = file_state(path)
     digest = hashlib.sha256(str(state.size).encode())
     last = max(0, state.size - BLOCK_BYTES)
-    try:
-        with open(path, "rb", buffering=0) as file:  # noqa: PTH123
-            if state.size <= BLOCKS * BLOCK_BYTES:
-                digest.update(file.read(state.size))
-            else:
-                for number in range(BLOCKS):
-                    file.seek(number * last // (BLOCKS - 1))
-                    digest.update(file.read(BLOCK_BYTES))
-    except FileNotFoundError as error:
-        raise MissingError(f"{path}: there is no such file.") from error
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}).") from error
+    with _readable(path), open(path, "rb", buffering=0) as file:  # noqa: PTH123
+        if state.size <= BLOCKS * BLOCK_BYTES:
+            digest.update(file.read(state.size))
+        else:
+            for number in range(BLOCKS):
+                file.seek(number * last // (BLOCKS - 1))
+                digest.update(file.read(BLOCK_BYTES))
     return state, digest.hexdigest()[:DIGITS]
 
 
@@ -170,13 +172,8 @@ def _inode_time(path: str | os.PathLike[str]) -> int:
 
 
 def _hashed(path: str | os.PathLike[str]) -> str:
-    try:
-        with open(path, "rb") as file:  # noqa: PTH123
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except FileNotFoundError as error:
-        raise MissingError(f"{path}: there is no such file.") from error
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}).") from error
+    with _readable(path), open(path, "rb") as file:  # noqa: PTH123
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @dataclass(frozen=True)
