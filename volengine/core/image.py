@@ -101,6 +101,11 @@ class ImageSpec:
         """Return the path of a level's array inside the store."""
         return "/".join(p for p in (self.group, self.levels[level].path) if p)
 
+    @property
+    def where(self) -> str:
+        """The store, and the group in it if there is one: for messages."""
+        return "/".join(filter(None, (self.url, self.group)))
+
     def volume(self, level: int = 0, identity: str = "") -> Volume:
         """Return the handle of one level.
 

@@ -90,8 +90,7 @@ class Outputs:
         if node is not None and node.ours.get("token") == token:
             _check_feature(spec, now if before is None else before)
         elif node is not None:
-            where = "/".join(filter(None, (spec.url, spec.group)))
-            raise InputError(f"{where} exists. Use --overwrite to replace it, or give another name.")
+            raise InputError(f"{spec.where} exists. Use --overwrite to replace it, or give another name.")
 
     def _create(self, spec: ImageSpec, token: str) -> None:
         try:
@@ -99,11 +98,10 @@ class Outputs:
         except OSError as error:
             if isinstance(error, VolengineError):
                 raise
-            where = "/".join(filter(None, (spec.url, spec.group)))
             hint = " (pick: --no-labels writes no labels into the store)" if spec.kind == "labels" else ""
             raise InputError(
-                f"{where} cannot be created ({error.strerror or error}). Give another --out, or the right to write "
-                f"there{hint}."
+                f"{spec.where} cannot be created ({error.strerror or error}). Give another --out, or the right to "
+                f"write there{hint}."
             ) from error
 
     def _mend(self, spec: ImageSpec, token: str, lost: Sequence[str]) -> None:
@@ -197,25 +195,19 @@ class Outputs:
         finished = finished or self.finished()
         found = []
         for spec in self.plan.images:
-            where = "/".join(filter(None, (spec.url, spec.group)))
             if spec.scratch:
                 continue
             why = omezarr.wrong_metadata(spec, token) if known.get(self._key(spec)) == self._made_as(spec) else ""
             if why and not why.startswith("was changed"):
-                found.append((where, why))
+                found.append((spec.where, why))
             elif (owner := omezarr.store_token(spec.url, spec.group)) != token:
-                found.append((where, "was written by another run" if owner else "is missing"))
+                found.append((spec.where, "was written by another run" if owner else "is missing"))
             elif why:
-                found.append((where, why))
+                found.append((spec.where, why))
             elif not omezarr.is_complete(spec.url, spec.group):
-                found.append((where, "is not complete"))
+                found.append((spec.where, "is not complete"))
             elif not omezarr.is_listed(spec):
-                found.append(
-                    (
-                        f"{spec.url}/labels",
-                        f"does not list {spec.group.rpartition('/')[2]!r}, so viewers do not show it",
-                    )
-                )
+                found.append((f"{spec.url}/labels", f"does not list {spec.group}, so viewers do not show it"))
             else:
                 found += [(f"{spec.url}/{path}/{name}", why) for path, name, why in self._lost_nodes(spec, finished)]
         return found

@@ -80,7 +80,7 @@ def create_image(
         remove_store(spec.url)  # an empty folder; anything else is refused
     if node is not None and node.ours.get("token") != token and not (spec.scratch and node.kind == "group"):
         if not overwrite:
-            raise InputError(f"{_where(spec)} exists. Use --overwrite to replace it, or give another name.")
+            raise InputError(f"{spec.where} exists. Use --overwrite to replace it, or give another name.")
         remove(spec.url, spec.group)
         node = None
     _create_parents(spec, durable)
@@ -232,15 +232,11 @@ def remove(url: str, group: str = "") -> None:
         _write_labels(url, [label for label in _labels(url) if label != name], False)
 
 
-def _where(spec: ImageSpec) -> str:
-    return f"{spec.url}/{spec.group}" if spec.group else spec.url
-
-
 def _check_spec(spec: ImageSpec) -> None:
     if spec.ngff == "0.4" and any(level.shards for level in spec.levels):
-        raise InputError(f"{_where(spec)}: NGFF 0.4 (Zarr v2) knows no shards; plan the levels with ngff='0.4'.")
+        raise InputError(f"{spec.where}: NGFF 0.4 (Zarr v2) knows no shards; plan the levels with ngff='0.4'.")
     if spec.kind == "labels" and spec.dtype.startswith("float"):
-        raise InputError(f"{_where(spec)}: label images hold integers, not {spec.dtype}.")
+        raise InputError(f"{spec.where}: label images hold integers, not {spec.dtype}.")
     parent = read_node(spec.url)
     if parent is not None and spec.group and parent.zarr_format != _zarr_format(spec):
         raise InputError(
@@ -282,7 +278,7 @@ def _create_own_group(spec: ImageSpec, token: str, durable: bool) -> None:
         durable,
     )
     if store_token(spec.url, spec.group) != token:
-        raise InputError(f"{_where(spec)} is being written by another run. Give another name, or wait for it.")
+        raise InputError(f"{spec.where} is being written by another run. Give another name, or wait for it.")
 
 
 def _scratch_facts(token: str) -> dict[str, Any]:
@@ -336,7 +332,7 @@ def _update(spec: ImageSpec, changes: Mapping[str, Any], shown: DisplayRange | N
     """
     node = read_node(spec.url, spec.group)
     if node is None:
-        raise MissingError(f"{_where(spec)} is not there; it was deleted while it was being written.")
+        raise MissingError(f"{spec.where} is not there; it was deleted while it was being written.")
     attributes: dict[str, Any] = {"volengine": {**node.ours, **changes}}
     if shown is not None:
         ome = {**ome_part(node.attributes), "omero": omero(spec, *shown)}
