@@ -288,15 +288,17 @@ class PlanState:
 
         Returns whether it is; else the damage is in an input.
         """
+        with critical(self.folder.path / LOCK):
+            return self._withdraw_damaged(error)
+
+    def _withdraw_damaged(self, error: DamagedError) -> bool:
+        """Do what :meth:`_made_again` says; the caller holds the lock."""
         units = inventory.units_writing(self.plan, error.url, error.path, error.keys, self.folder)
-        if not any(units.values()):
+        if not any(units.values()) or self.rounds >= ROUNDS:
             return False
         self.rounds += 1
-        if self.rounds > ROUNDS:
-            return False
         self.notices.append(f"{self.plan.name}: {error} It is made again.")
-        with critical(self.folder.path / LOCK):
-            self._again(units)
+        self._again(units)
         self._start_over()
         return True
 
@@ -360,7 +362,13 @@ class PlanState:
                     self._start_over()
                     self._enter()
                     return
-                made: list[Made] = [call.load()(self.plan, self.tables, **call.params) for call in self.plan.finish]
+                try:
+                    made: list[Made] = [call.load()(self.plan, self.tables, **call.params) for call in self.plan.finish]
+                except DamagedError as error:
+                    if not self._withdraw_damaged(error):
+                        raise
+                    self._enter()
+                    return
                 said = [*counted(self.plan, self.folder), *(line for one in made for line in one.said)]
                 self.outputs.finish([place for one in made for place in one.products], said)
             self.said = self.outputs.said()
