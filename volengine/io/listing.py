@@ -10,12 +10,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from volengine.core.digest import digest_of
-from volengine.core.errors import FormatError, MissingError, VolengineError
+from volengine.core.errors import MissingError, VolengineError
+from volengine.core.json_text import parse_object
 from volengine.io.hashing import settle
 from volengine.io.stores import NODE_FILES, StoredObject, local_path, scheme, stored_bytes, stored_objects
 
@@ -137,12 +137,4 @@ def _image_attributes(url: str, path: str) -> dict[str, Any]:
 def _node_file(url: str, path: str, name: str) -> dict[str, Any] | None:
     key = f"{path}/{name}" if path else name
     data = stored_bytes(url, key)
-    if data is None:
-        return None
-    try:
-        found = json.loads(data)
-    except ValueError as error:
-        raise FormatError(f"{url}: {key} is no JSON ({error}); the store is damaged.") from error
-    if not isinstance(found, dict):
-        raise FormatError(f"{url}: {key} holds no metadata; the store is damaged.")
-    return found
+    return None if data is None else parse_object(data, f"{url}: the store is damaged: {key}")

@@ -12,7 +12,7 @@ from volengine.core.aside import is_private, put_file
 from volengine.core.errors import FormatError
 from volengine.io.omezarr.nodes import METADATA_FILES
 from volengine.io.omezarr.objects import Stored
-from volengine.io.stores import local_path, open_store, reached, stored_objects
+from volengine.io.stores import local_path, open_store, reached, stored_bytes, stored_objects
 
 NAME = "manifest.json"
 """Name of the file, in the folder of the array."""
@@ -87,12 +87,8 @@ def read_manifest(url: str, array_path: str) -> Manifest | None:
         except (FileNotFoundError, NotADirectoryError):
             return None
         return _cached(url, array_path, (stat.st_mtime_ns, stat.st_size, stat.st_ino))
-    from zarr.core.buffer import default_buffer_prototype
-    from zarr.core.sync import sync
-
-    with reached(url):
-        found = sync(open_store(url, read_only=True).get(_full(array_path), default_buffer_prototype()))
-    return None if found is None else _parsed(found.to_bytes(), f"{url}/{_full(array_path)}")
+    text = stored_bytes(url, _full(array_path))
+    return None if text is None else _parsed(text, f"{url}/{_full(array_path)}")
 
 
 def remove_manifest(url: str, array_path: str) -> None:

@@ -6,7 +6,6 @@ date as soon as a group is added.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from math import prod
 from typing import Any, Literal
@@ -14,6 +13,7 @@ from typing import Any, Literal
 import numpy as np
 
 from volengine.core.errors import FormatError
+from volengine.core.json_text import parse_object
 from volengine.io.omezarr.bounds import MAX_CHUNKS_PER_SHARD, check_chunk
 from volengine.io.stores import stored_bytes
 
@@ -224,12 +224,7 @@ def _parsed(text: bytes, where: str, what: str) -> dict[str, Any]:
         raise FormatError(
             f"{where}: {what} has {len(text)} bytes; metadata of more than {MAX_METADATA_BYTES} are not read."
         )
-    try:
-        data = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise FormatError(f"{where}: {what} is no JSON ({error}); the store is damaged.") from error
-    if not isinstance(data, dict):
-        raise FormatError(f"{where}: {what} holds no metadata; the store is damaged.")
+    data = parse_object(text, f"{where}: the store is damaged: {what}")
     if _depth(data) > MAX_DEPTH:
         raise FormatError(f"{where}: {what} is nested deeper than {MAX_DEPTH} levels; no metadata of a volume are.")
     return data
