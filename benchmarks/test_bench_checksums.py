@@ -10,8 +10,7 @@ import shutil
 import sys
 from pathlib import Path
 
-import numpy as np
-from measure import in_turn, size
+from measure import in_turn, noisy_mrc, size
 
 CONVERT = """
 import sys
@@ -40,17 +39,10 @@ for _ in range(int(sys.argv[2])):
 
 
 def test_checksums(benchmark, tmp_path):
-    from volengine.io.mrc.write import write_mrc
-
     slices = size("VOLENGINE_BENCH_SLICES", 24, 256)
     rounds = size("VOLENGINE_BENCH_ROUNDS", 1, 9)
     turns = size("VOLENGINE_BENCH_TURNS", 1, 3)
-    shape = (slices, 640, 641)
-    source = tmp_path / "source.mrc"
-    rng = np.random.default_rng(0)
-    write_mrc(
-        source, (rng.standard_normal((1, *shape[1:]), "float32") for _ in range(slices)), shape, "float32", (14, 12, 10)
-    )
+    source = noisy_mrc(tmp_path / "source.mrc", slices)
     (tmp_path / "convert.py").write_text(CONVERT)
     (tmp_path / "read.py").write_text(READ)
     out = tmp_path / "out"

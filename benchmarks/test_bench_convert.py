@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from measure import in_turn, size
+from measure import in_turn, noisy_mrc, size
 
 BASELINE = """
 import sys, numpy as np, mrcfile, zarr
@@ -42,16 +42,9 @@ def peers(source: str, folder: Path) -> dict[str, list[str]]:
 
 
 def test_conversion(benchmark, tmp_path):
-    from volengine.io.mrc.write import write_mrc
-
     slices = size("VOLENGINE_BENCH_SLICES", 24, 201)
     rounds = size("VOLENGINE_BENCH_ROUNDS", 1, 5)
-    shape = (slices, 640, 641)
-    source = tmp_path / "source.mrc"
-    rng = np.random.default_rng(0)
-    write_mrc(
-        source, (rng.standard_normal((1, *shape[1:]), "float32") for _ in range(slices)), shape, "float32", (14, 12, 10)
-    )
+    source = noisy_mrc(tmp_path / "source.mrc", slices)
     (tmp_path / "baseline.py").write_text(BASELINE)
     out = tmp_path / "out"
     commands = {

@@ -11,9 +11,8 @@ import sys
 import time
 from pathlib import Path
 
-import numpy as np
 from engine_plans import spec
-from measure import in_turn, size
+from measure import in_turn, noisy_mrc, size
 
 from volengine.core.tiling import Tiling
 from volengine.engine import inventory
@@ -34,13 +33,8 @@ convert(sys.argv[1], sys.argv[2], options=RunOptions(progress=False, **options))
 
 
 def test_conversions(benchmark, tmp_path):
-    from volengine.io.mrc.write import write_mrc
-
     slices, rounds = size("VOLENGINE_BENCH_SLICES", 24, 256), size("VOLENGINE_BENCH_ROUNDS", 1, 9)
-    shape, source = (slices, 640, 641), tmp_path / "source.mrc"
-    rng = np.random.default_rng(0)
-    voxels = (rng.standard_normal((1, *shape[1:]), "float32") for _ in range(slices))
-    write_mrc(source, voxels, shape, "float32", (14, 12, 10))
+    source = noisy_mrc(tmp_path / "source.mrc", slices)
     script, out = tmp_path / "convert.py", tmp_path / "out"
     script.write_text(CONVERT)
     former = os.environ.get("FORMER", "")
