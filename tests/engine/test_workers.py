@@ -350,10 +350,12 @@ def test_a_scheduler_that_has_ended_is_one_clear_line(tmp_path: Path, monkeypatc
 
 @pytest.mark.slow
 @pytest.mark.chaos
+@pytest.mark.parametrize("moment", ["while it waits", "while it fetches an answer"])
 def test_a_scheduler_that_is_killed_ends_the_run_and_the_same_command_goes_on(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
 ) -> None:
     import dask
+    import distributed
 
     array = np.arange(64 * 4 * 4, dtype="int16").reshape(64, 4, 4)
     plan = simple(
@@ -381,8 +383,13 @@ def test_a_scheduler_that_is_killed_ends_the_run_and_the_same_command_goes_on(
         while not list(folder.receipts):
             time.sleep(0.05)
         scheduler.kill()
+        scheduler.wait()
 
-    threading.Thread(target=kill, daemon=True).start()
+    if moment == "while it waits":
+        threading.Thread(target=kill, daemon=True).start()
+    else:
+        fetch = distributed.Future.result
+        monkeypatch.setattr(distributed.Future, "result", lambda future: (kill(), fetch(future))[1])
     try:
         with (
             dask.config.set({"distributed.comm.timeouts.connect": "2s"}),

@@ -6,6 +6,8 @@ the workers. Dask is the only distributed engine.
 
 from __future__ import annotations
 
+import asyncio
+import concurrent.futures
 import contextlib
 import os
 import re
@@ -17,7 +19,7 @@ from dataclasses import dataclass
 from multiprocessing import resource_tracker
 from typing import Any, Protocol
 
-from volengine.core.errors import InputError, WorkersRefusedError
+from volengine.core.errors import InputError, VolengineError, WorkersRefusedError
 from volengine.core.units import WORKER_NUMBER
 from volengine.engine.lock import Lock
 from volengine.engine.options import RunOptions
@@ -31,6 +33,12 @@ RECOUNT_S = 5.0
 
 WITHOUT_S = 30.0
 """Seconds without any worker after which the user is told what the run waits for."""
+
+NOTICES_S = 2.0
+"""Seconds within which Dask notices that a connection is gone of which a call has heard already."""
+
+CANCELLED = (asyncio.CancelledError, concurrent.futures.CancelledError)
+"""How Dask's calls end when what they wait for is given up; the first is no ``Exception``."""
 
 HERE = "127.0.0.1"
 """Address at which everything that a run starts listens: this machine alone."""
@@ -172,7 +180,8 @@ class OnDask:
         return self._slots
 
     def _count(self, wait_s: float = 0.0) -> None:
-        threads = self._handshake(wait_s)
+        with self._connected():
+            threads = self._handshake(wait_s)
         self._check_connection()
         self._slots = max(1, threads)
         self._counted = time.monotonic()
@@ -187,8 +196,30 @@ class OnDask:
                 "stopped with Ctrl-C, and the same command goes on from there."
             )
 
-    def _check_connection(self) -> None:
-        """Refuse to go on without a scheduler, whose bundles would all end as if they had failed."""
+    @contextlib.contextmanager
+    def _connected(self) -> Iterator[None]:
+        """Context of calls to Dask, whose errors at the end of a scheduler have many kinds, none of them for a user."""
+        try:
+            yield
+        except VolengineError:
+            raise
+        except (Exception, *CANCELLED):
+            self._check_connection(lost=True)
+            raise
+
+    def _check_connection(self, lost: bool = False) -> None:
+        """Refuse to go on without a scheduler, whose bundles would all end as if they had failed.
+
+        While Dask connects anew, which it does for as long as its timeout says, this waits.
+
+        Parameters
+        ----------
+        lost
+            Whether a call has just failed: Dask may notice a moment later that the connection is gone.
+        """
+        end = time.monotonic() + (NOTICES_S if lost else 0.0)
+        while self._client.status == "connecting" or (self._client.status == "running" and time.monotonic() < end):
+            time.sleep(0.05)
         if self._client.status in ("closing", "closed"):
             raise InputError(
                 f"The Dask scheduler at {self._address} has ended, or cannot be reached any more. What was finished is "
@@ -196,14 +227,16 @@ class OnDask:
             )
 
     def submit(self, bundle: Bundle) -> None:
-        future = self._client.submit(
-            run_here,
-            bundle,
-            self._handshake.expected,
-            pure=False,
-            retries=0,
-            resources=dict(bundle.stage.resources) or None,
-        )
+        self._check_connection()
+        with self._connected():
+            future = self._client.submit(
+                run_here,
+                bundle,
+                self._handshake.expected,
+                pure=False,
+                retries=0,
+                resources=dict(bundle.stage.resources) or None,
+            )
         self._under_way[future] = bundle
         self._completed.add(future)
 
@@ -212,15 +245,16 @@ class OnDask:
             return
         future = next(self._completed)
         bundle = self._under_way.pop(future)
-        if future.status == "finished":
-            yield Done(bundle, future.result())
-        else:
-            self._check_connection()
-            error = future.exception() if future.status == "error" else RuntimeError("the bundle was cancelled")
-            if isinstance(error, WorkersRefusedError):
-                raise error  # it is not about this unit: the next one would fail there, too
-            yield Done(bundle, [], error)
+        try:
+            done = Done(bundle, future.result())
+        except WorkersRefusedError:
+            raise  # it is not about this unit: the next one would fail there, too
+        except (Exception, *CANCELLED) as error:
+            # it is the unit's if the future says so; else the connection may be gone, also in the middle of an answer
+            self._check_connection(lost=future.status != "error")
+            done = Done(bundle, [], RuntimeError("the bundle was cancelled") if isinstance(error, CANCELLED) else error)
         future.release()
+        yield done
 
     def _news(self) -> bool:
         """Wait for a bundle that has ended; ``False``: none has, and it is time to look at the workers again."""

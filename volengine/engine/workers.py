@@ -253,6 +253,10 @@ def ask_share(options: RunOptions) -> Share:
         answers = _ask(client, facts, workers=list(known))
     except TimeoutError as error:
         raise InputError(f"--scheduler {options.scheduler} has had no worker for 60 s.") from error
+    except OSError as error:
+        raise InputError(
+            f"--scheduler {options.scheduler} has ended while its workers were asked ({error})."
+        ) from error
     finally:
         client.close()
     wrong = {address: what for address, answer in answers.items() if (what := _wrong(answer))}
@@ -324,8 +328,10 @@ class Handshake:
         if self._answer is not None:
             try:
                 wrong = self._answer.result(wait_s)
-            except TimeoutError:
-                return sum(int(w["nthreads"]) for w in workers.values())
+            except OSError:
+                if not self._answer.done():
+                    return sum(int(w["nthreads"]) for w in workers.values())
+                wrong = {}  # the connection was lost while they were asked; if it comes back, they are asked again
             self._answer = None
             if wrong:
                 raise refusal(wrong)
