@@ -170,7 +170,7 @@ def picks_samples(folder: Path) -> list[Sample]:
 
 def read_picks_file(path: Path) -> None:
     from volengine.io.picks import read_all
-    from volengine.tasks.stats.inputs import read_groups
+    from volengine.tasks.stats.groups import read_groups
 
     for more in ({}, {"voxel_size": (10.0, 10.0, 10.0), "shape": (20, 20, 20)}):
         tolerate(lambda more=more: [repr(p) for p in read_all(path, **more).values()])
