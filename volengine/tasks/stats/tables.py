@@ -119,7 +119,7 @@ class Stats:
                 written.append(f"{name}.csv")
         short = {k: [{n: _plain(v) for n, v in r.items()} for r in rows] for k, rows in self.tables.items()}
         short.pop("objects", None)
-        write_atomic(where / "stats.json", json.dumps({**self.facts, **short}, indent=1, default=str).encode())
+        write_atomic(where / "stats.json", json.dumps({**self.facts, **short}, indent=1).encode())
         return [*written, "stats.json"]
 
 
