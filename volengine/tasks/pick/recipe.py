@@ -16,6 +16,7 @@ from volengine.ops.basin_graph import RegionRules
 from volengine.ops.basins import weight_unit
 from volengine.ops.heights import BasinRules
 from volengine.ops.stored import check_scale
+from volengine.tasks.common.named import feature_of
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,8 @@ class PickRecipe(Recipe):
     Parameters
     ----------
     feature
-        Name of the particles and of their label image; default: the prediction's feature, else its name.
+        Name of the particles and of their label image; default: the prediction's feature; of a file TOMOGRAM__FEATURE
+        the second part of its name; else the whole name.
     threshold
         A voxel is foreground if its probability exceeds this, from 0 to below 1.
     scale
@@ -94,8 +96,8 @@ class PickRecipe(Recipe):
             raise InputError(f"--max-distance-vox must be from 1 to 4095, not {self.max_distance_vox}.")
 
     def feature_of(self, volume: Volume) -> str:
-        """Name of the feature: the recipe's, else the prediction's feature, else the prediction's name."""
-        return self.feature or str(volume.facts.get("feature", "")) or volume.name
+        """Name of the feature: the recipe's, else that of the prediction or of its file, else the prediction's name."""
+        return self.feature or feature_of(volume) or volume.name
 
     def basin_rules(self, volume: Volume) -> BasinRules:
         """The rules for local regions, with the threshold in values of the prediction and lengths in voxels.

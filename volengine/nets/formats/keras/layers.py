@@ -432,4 +432,4 @@ def _only_places(layer: Mapping[str, Any]) -> bool:
     """Whether a layer changes where values are, and no value: it repeats them, or cuts off a frame."""
     if layer["kind"] == "frame":
         return all(n <= 0 for pair in layer["widths"] for n in pair)
-    return layer["kind"] == "upsample" and layer["mode"] == "nearest"
+    return bool(layer["kind"] == "upsample" and layer["mode"] == "nearest")
