@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from volengine.core.boxes import Box, Index3, index3, neighbours
 from volengine.engine.ledger import PlanFolder
+from volengine.engine.problems import Problem, missing
 from volengine.engine.reading import reached
 from volengine.engine.receipts import Receipt, Stored
 from volengine.engine.stage import Output, Stage, TableInput
@@ -42,16 +43,13 @@ class Loss:
     ----------
     stage, number
         The unit that has written it.
-    where
-        Path or URL of the object.
-    why
-        What is wrong: ``"is missing"``, ``"has 10 bytes, not 12"``.
+    problem
+        Which object it is, and what is wrong with it.
     """
 
     stage: str
     number: int
-    where: str
-    why: str
+    problem: Problem
 
 
 Claims = dict[str, dict[Stored | None, int]]
@@ -136,23 +134,24 @@ class Check:
         """Yield for each object that is claimed what is wrong with it, or ``None``."""
         stored = stored_objects(self.url, self.path) if self.claims else {}
         for key, said in self.claims.items():
-            why = _wrong(stored.get(key), said)
-            if not why and self.deep and key in stored:
+            where = "/".join(filter(None, (self.url, self.path, key)))
+            problem = _wrong(where, stored.get(key), said)
+            if problem is None and self.deep and key in stored:
                 data = stored_bytes(self.url, f"{self.path}/{key}") or b""
                 if (len(data), crc32c(data)) not in said:
-                    why = "is damaged: its checksum differs from what was written"
-            where = "/".join(filter(None, (self.url, self.path, key)))
-            yield Loss(self.stage, next(iter(said.values())), where, why) if why else None
+                    problem = Problem(where, "damaged", "is damaged: its checksum differs from what was written")
+            yield None if problem is None else Loss(self.stage, next(iter(said.values())), problem)
 
 
-def _wrong(stored: StoredObject | None, said: Mapping[Stored | None, int]) -> str:
-    """Return what is wrong with an object; empty if it is as one of the receipts says."""
+def _wrong(where: str, stored: StoredObject | None, said: Mapping[Stored | None, int]) -> Problem | None:
+    """Return what is wrong with an object; ``None`` if it is as one of the receipts says."""
     if stored is None:
-        return "" if None in said else "is missing"
+        return None if None in said else missing(where)
     sizes = sorted({entry[0] for entry in said if entry is not None})
     if stored.size in sizes:
-        return ""
-    return f"has {stored.size} bytes, not {' or '.join(map(str, sizes))}" if sizes else "was not written by this run"
+        return None
+    why = f"has {stored.size} bytes, not {' or '.join(map(str, sizes))}" if sizes else "was not written by this run"
+    return Problem(where, "damaged", why)
 
 
 def claimed_objects(plan: Plan, folder: PlanFolder, url: str, path: str) -> dict[str, Stored]:

@@ -16,6 +16,7 @@ from volengine.core.image import ImageSpec
 from volengine.engine.inventory import claimed_objects
 from volengine.engine.ledger import PlanFolder
 from volengine.engine.options import RunOptions
+from volengine.engine.problems import Problem, missing
 from volengine.engine.stage import Stage
 from volengine.io.omezarr import image as omezarr
 from volengine.io.omezarr.manifest import NAME as MANIFEST
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 FINISHED = "finished.json"
 """File of a plan's folder that says which plan is complete, and which products it has written."""
+
+CHANGED = "was changed: its checksum differs from what was written"
 
 CLEANED = "cleaned"
 """File of a plan's folder that says that scratch arrays and the tables of blocks were deleted."""
@@ -189,28 +192,33 @@ class Outputs:
         gone, done = self.gone(), self.folder.done(self.plan.identities)
         return sum(len(s.tiling) - len(done[s.name]) for s in self.plan.stages if s.name not in gone)
 
-    def lost_images(self, finished: Any = None) -> list[tuple[str, str]]:
-        """Return the images that are not there, not this run's, not complete, or have other metadata, and why."""
+    def lost_images(self, finished: Any = None) -> list[Problem]:
+        """Return the images that are not there, not this run's, not complete, or have other metadata."""
         token, known = self.folder.token(), self._known()
         finished = finished or self.finished()
         found = []
         for spec in self.plan.images:
             if spec.scratch:
                 continue
-            why = omezarr.wrong_metadata(spec, token) if known.get(self._key(spec)) == self._made_as(spec) else ""
-            if why and not why.startswith("was changed"):
-                found.append((spec.where, why))
-            elif (owner := omezarr.store_token(spec.url, spec.group)) != token:
-                found.append((spec.where, "was written by another run" if owner else "is missing"))
-            elif why:
-                found.append((spec.where, why))
-            elif not omezarr.is_complete(spec.url, spec.group):
-                found.append((spec.where, "is not complete"))
-            elif not omezarr.is_listed(spec):
-                found.append((f"{spec.url}/labels", f"does not list {spec.group}, so viewers do not show it"))
-            else:
-                found += [(f"{spec.url}/{path}/{name}", why) for path, name, why in self._lost_nodes(spec, finished)]
+            as_known = known.get(self._key(spec)) == self._made_as(spec)
+            found += self._wrong_image(spec, token, omezarr.wrong_metadata(spec, token) if as_known else "", finished)
         return found
+
+    def _wrong_image(self, spec: ImageSpec, token: str, wrong: str, finished: Any) -> list[Problem]:
+        """Return what is wrong with an image, given what is wrong with its metadata (empty: nothing)."""
+        where, owner = spec.where, "" if wrong == "damaged" else omezarr.store_token(spec.url, spec.group)
+        if wrong == "damaged":
+            return [Problem(where, "damaged", "is damaged: its metadata cannot be read")]
+        if owner != token:
+            return [Problem(where, "foreign", "was written by another run") if owner else missing(where)]
+        if wrong == "changed":
+            return [Problem(where, "damaged", "was changed: its metadata are not those that were written")]
+        if not omezarr.is_complete(spec.url, spec.group):
+            return [Problem(where, "damaged", "is not complete")]
+        if not omezarr.is_listed(spec):
+            why = f"does not list {spec.group}, so viewers do not show it"
+            return [Problem(f"{spec.url}/labels", "damaged", why)]
+        return [problem for _, _, problem in self._lost_nodes(spec, finished)]
 
     def _nodes(self, spec: ImageSpec) -> dict[str, tuple[str, str]]:
         """Path of the array and name of each file of an image that does not change once it is finished, by a key."""
@@ -218,32 +226,32 @@ class Outputs:
         paths = [spec.array_path(level) for level in range(len(spec.levels))]
         return {f"{self._from_here(spec.url)}|{path}|{name}": (path, name) for path in paths for name in names}
 
-    def _lost_nodes(self, spec: ImageSpec, finished: Any) -> list[tuple[str, str, str]]:
-        """Return array path and name of metadata files that are not what the record says of them, and why."""
+    def _lost_nodes(self, spec: ImageSpec, finished: Any) -> list[tuple[str, str, Problem]]:
+        """Return array path, name and problem of metadata files that are not what the record says of them."""
         known = (finished or {}).get("nodes", {})
         found = []
         for key, (path, name) in self._nodes(spec).items():
             if key in known:
-                data = stored_bytes(spec.url, f"{path}/{name}")
+                data, where = stored_bytes(spec.url, f"{path}/{name}"), f"{spec.url}/{path}/{name}"
                 if data is None:
-                    found.append((path, name, "is missing"))
+                    found.append((path, name, missing(where)))
                 elif [len(data), crc32c(data)] != list(known[key]):
-                    found.append((path, name, "was changed: its checksum differs from what was written"))
+                    found.append((path, name, Problem(where, "damaged", CHANGED)))
         return found
 
-    def lost_products(self, finished: Any = None, *, deep: bool = False) -> list[tuple[str, str]]:
-        """Return the products that are not what was written (``deep``: by their checksums, too), and why."""
+    def lost_products(self, finished: Any = None, *, deep: bool = False) -> list[Problem]:
+        """Return the products that are not what was written (``deep``: by their checksums, too)."""
         known = (finished or self.finished() or {}).get("products", {})
         found = []
         for name, (size, crc) in known.items():
             place = self._from_there(name)
             stored = stored_file(place)
             if stored is None:
-                found.append((place, "is missing"))
+                found.append(missing(place))
             elif stored.size != size:
-                found.append((place, f"has {stored.size} bytes, not {size}"))
+                found.append(Problem(place, "damaged", f"has {stored.size} bytes, not {size}"))
             elif deep and _sum(place) != (size, crc):
-                found.append((place, "was changed: its checksum differs from what was written"))
+                found.append(Problem(place, "damaged", CHANGED))
         return found
 
     def cleaned(self, stage: Stage) -> bool:

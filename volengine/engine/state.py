@@ -106,8 +106,7 @@ class PlanState:
             before = self.outputs.finished()
             whole = before is not None and before["fingerprint"] == self.plan.fingerprint
             torn = [*self.outputs.lost_products(before), *self.outputs.lost_images(before)] if whole else []
-            for place, why in torn:
-                self.notices.append(f"{self.plan.name}: {place} {why}; it is written again.")
+            self.notices += [f"{self.plan.name}: {problem}; it is written again." for problem in torn]
             self.folder.write_plan(self.plan.to_json())
             sweep(self.folder.path)
             self.folder.write_json("units.json", {s.name: len(s.tiling) for s in self.plan.stages})
@@ -127,7 +126,7 @@ class PlanState:
         if lost:
             first = lost[0]
             self.notices.append(
-                f"{self.plan.name}: {first.where} {first.why}"
+                f"{self.plan.name}: {first.problem}"
                 + (f", and {len(lost) - 1} more objects are not as they were written" if len(lost) > 1 else "")
                 + "; it is made again."
             )
@@ -357,7 +356,7 @@ class PlanState:
                 if lost := self._losses():
                     self.rounds += 1
                     if self.rounds > ROUNDS:
-                        raise RunError(f"{self.plan.name}: {lost[0].where} {lost[0].why}, for the {ROUNDS}th time.")
+                        raise RunError(f"{self.plan.name}: {lost[0].problem}, for the {ROUNDS}th time.")
                     self._withdraw(lost)
                     self._start_over()
                     self._enter()

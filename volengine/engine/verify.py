@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
-from typing import Literal
 
 from volengine.engine import inventory
 from volengine.engine.inventory import Progress
@@ -13,30 +11,7 @@ from volengine.engine.ledger import PlanFolder
 from volengine.engine.options import RunOptions
 from volengine.engine.outputs import FINISHED, Outputs
 from volengine.engine.plan import Plan
-
-Kind = Literal["missing", "damaged", "foreign", "unfinished"]
-
-
-@dataclass(frozen=True)
-class Problem:
-    """Something that is not as it was written.
-
-    Parameters
-    ----------
-    where
-        Path or URL of the object, file, image or plan.
-    kind
-        ``missing``, ``damaged``, ``foreign`` (it belongs to nothing that is known), or ``unfinished``.
-    why
-        What was found, in words that follow the path: ``"is missing"``.
-    """
-
-    where: str
-    kind: Kind
-    why: str
-
-    def __str__(self) -> str:
-        return f"{self.where} {self.why}"
+from volengine.engine.problems import Problem
 
 
 def plan_of(folder: PlanFolder, also: Collection[str] = ONLY_SHOWN) -> Plan:
@@ -76,24 +51,18 @@ def check_plan(folder: PlanFolder, *, deep: bool = False, progress: Progress | N
         why = f"was moved from {before}; run the command that wrote it once more, with the new paths"
         return [Problem(str(folder.path), "unfinished", why)]
     outputs = Outputs(plan, folder, RunOptions())
-    found = [
-        Problem(loss.where, _kind(loss.why), loss.why)
-        for loss in inventory.losses(plan, folder, outputs.gone(), deep=deep, progress=progress)
-    ]
+    lost = inventory.losses(plan, folder, outputs.gone(), deep=deep, progress=progress)
+    found = [loss.problem for loss in lost]
     finished = outputs.finished()
     if finished is None or finished.get("fingerprint") != plan.fingerprint:
         done = sum(len(numbers) for numbers in folder.done(plan.identities).values())
         why = f"is not finished: {done} of {plan.units} units; the command that started it goes on from there"
         return [*found, Problem(str(folder.path), "unfinished", why)]
-    found += [Problem(where, _kind(why), why) for where, why in outputs.lost_images(finished)]
+    found += outputs.lost_images(finished)
     if unproven := outputs.unproven():
         why = f"has lost the receipts of {unproven} units; the command that wrote it runs them again"
         found.append(Problem(str(folder.path), "unfinished", why))
-    return [*found, *(Problem(p, _kind(why), why) for p, why in outputs.lost_products(finished, deep=deep))]
-
-
-def _kind(why: str) -> Kind:
-    return "missing" if why == "is missing" else "damaged"
+    return [*found, *outputs.lost_products(finished, deep=deep)]
 
 
 def withdraw(folder: PlanFolder) -> None:

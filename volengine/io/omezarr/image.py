@@ -23,7 +23,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Collection, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from volengine import __version__
 from volengine.core.errors import FormatError, InputError, MissingError
@@ -176,7 +176,7 @@ def drop_damaged(spec: ImageSpec, token: str, lost: Collection[str] = ()) -> boo
     return node is None and any(objects_of(spec.url, spec.array_path(n)) for n in range(len(spec.levels)))
 
 
-def wrong_metadata(spec: ImageSpec, token: str) -> str:
+def wrong_metadata(spec: ImageSpec, token: str) -> Literal["", "missing", "damaged", "changed"]:
     """Return what is wrong with the metadata of an image of this run; empty if they are as they were created.
 
     Only what volengine has to say counts: others may set colours and the display window, or add attributes.
@@ -184,10 +184,10 @@ def wrong_metadata(spec: ImageSpec, token: str) -> str:
     try:
         node = read_node(spec.url, spec.group)
     except FormatError:
-        return "is damaged: its metadata cannot be read"
+        return "damaged"
     if node is None:
-        return "is missing"
-    return "was changed: its metadata are not those that were written" if _other_than_created(node, spec, token) else ""
+        return "missing"
+    return "changed" if _other_than_created(node, spec, token) else ""
 
 
 def _other_than_created(node: Node, spec: ImageSpec, token: str) -> bool:

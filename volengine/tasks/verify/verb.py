@@ -19,9 +19,10 @@ from volengine.engine.kernels import plugin_functions
 from volengine.engine.ledger import PlanFolder
 from volengine.engine.options import RunOptions
 from volengine.engine.plan import Plan
+from volengine.engine.problems import MISSING, Problem
 from volengine.engine.progress import Progress
 from volengine.engine.run import Job, run_jobs
-from volengine.engine.verify import Problem, check_plan, plan_of, withdraw
+from volengine.engine.verify import check_plan, plan_of, withdraw
 from volengine.io.omezarr import image as omezarr
 from volengine.io.omezarr.manifest import compare, deep_check, read_manifest
 from volengine.io.omezarr.ngff import parse_multiscale
@@ -210,7 +211,7 @@ def _of_array(url: str, path: str, deep: bool, reading: _Reading) -> Iterator[Pr
             yield Problem(f"{base}/{key}", "damaged", "has another size than it was written with")
         missing, foreign = listed.missing, listed.foreign
     for key in missing:
-        yield Problem(f"{base}/{key}", "missing", "is missing")
+        yield Problem(f"{base}/{key}", "missing", MISSING)
     for key in foreign:
         yield Problem(f"{base}/{key}", "foreign", OF_FOREIGN)
 
