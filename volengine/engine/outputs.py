@@ -59,7 +59,7 @@ class Outputs:
         """
         token = self.folder.token()
         known = self._known()
-        digests = {self._key(spec): self._made_as(spec) for spec in self.plan.images}
+        digests = self._digests()
         for spec in self.plan.images:  # all are looked at before any is changed
             self._check(spec, token, known.get(self._key(spec)), digests[self._key(spec)])
         for spec in self.plan.images:
@@ -138,6 +138,13 @@ class Outputs:
         writers = [self.plan.identities[name] for name in self.writers(spec)] if spec.scratch else []
         described = {**spec.to_json(), "url": self._from_here(spec.url)}
         return f"{digest_of([described, writers])} {spec.facts.get('feature', '')}".rstrip()
+
+    def _digests(self) -> dict[str, str]:
+        return {self._key(spec): self._made_as(spec) for spec in self.plan.images}
+
+    def described(self) -> str:
+        """Return a digest of all results and images of the plan: two plans with the same one may run side by side."""
+        return digest_of([self.plan.identities, self._digests()])
 
     def _from_here(self, place: str) -> str:
         """Return a path relative to the plan's folder, so that it holds when outputs and run folder are moved."""
