@@ -97,8 +97,8 @@ def _noted(folder: PlanFolder) -> Mapping[str, str]:
 def _refusal(folder: PlanFolder, part: str, holder: Holder) -> str:
     return (
         f"{folder.path.parent.parent}: part {part} works here on {folder.path.name!r} with another recipe, another "
-        f"--block, or an input that has changed since: {holder}. All parts need the same command and the same inputs. "
-        "Wait for it, or end it; one on another machine that may be dead is watched with --take-over."
+        f"--block or --device, or an input that has changed since: {holder}. All parts need the same command and the "
+        "same inputs. Wait for it, or end it; one on another machine that may be dead is watched with --take-over."
     )
 
 
