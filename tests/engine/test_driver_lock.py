@@ -170,6 +170,42 @@ def test_parts_exclude_themselves_and_the_whole_but_not_each_other(work: Several
     assert work.locks() == []
 
 
+def changed(work: Several) -> None:
+    """Another recipe for the same outputs."""
+    facts = json.loads((work.folder / "work.json").read_text())
+    (work.folder / "work.json").write_text(json.dumps({**facts, "seconds": facts["seconds"] / 2}))
+
+
+def test_parts_with_different_recipes_are_refused_not_mixed(work: Several) -> None:
+    array = work.prepare()
+    first = work.start(part="1/2", patience_s=1)
+    work.wait_for_units(3, first)
+    changed(work)
+    code, said = ended(work.start(part="2/2", patience_s=1))
+    assert code == 2
+    assert f"part 1/2 works here on {work.plan().name!r} with another recipe" in said
+    assert f"process {first.pid} of " in said
+    assert ended(first) == (0, "")
+    assert np.array_equal(result(work.plan()), array)
+    assert ended(work.start(part="2/2", patience_s=1)) == (0, "")  # nobody else is there any more
+    assert np.array_equal(result(work.plan()), array)
+
+
+def test_a_part_that_wakes_after_another_recipe_took_over_changes_nothing(work: Several) -> None:
+    array = work.prepare()
+    first = work.start(part="1/2", patience_s=1)
+    work.wait_for_units(3, first)
+    first.send_signal(signal.SIGSTOP)
+    (work.folder / "run" / "driver-1-of-2.lock").unlink()  # as --take-over does, on another machine
+    changed(work)
+    assert ended(work.start(part="2/2", patience_s=1)) == (0, "")
+    first.send_signal(signal.SIGCONT)
+    code, said = ended(first)
+    assert code != 0
+    assert "was removed" in said or "planned anew" in said
+    assert np.array_equal(result(work.plan()), array)
+
+
 def test_a_whole_run_excludes_parts(work: Several) -> None:
     work.prepare()
     first = work.start()

@@ -133,5 +133,16 @@ def test_which_of_several_is_meant() -> None:
     assert registry.allowed("two.py:Second@4567", specs) == "b/two.py:Second@0123"
     assert registry.allowed("two.py:Fourth@4567", specs) is None
     assert registry.allowed("unet", specs) is None
-    assert registry.located("my.package:Third") == "my.package:Third"
-    assert registry.located("a/one.py:First@01") == f"{Path.cwd()}/a/one.py:First@01"
+    assert registry.located("my.package:Third@02", "three.py:Third") == "my.package:Third@02"
+    assert registry.located("a/one.py:First@01", "one.py:First") == f"{Path.cwd()}/a/one.py:First@01"
+    assert registry.located("a/one.py:First", "one.py:First@01") == f"{Path.cwd()}/a/one.py:First"
+
+
+def test_a_file_that_no_digest_tells_from_its_other_states_gets_one(tmp_path: Path) -> None:
+    file = tmp_path / "one.py"
+    file.write_text("class First: pass\n")
+    before = registry.located(f"{file}:First", "one.py:First")
+    file.write_text("class First: other = 1\n")
+    after = registry.located(f"{file}:First", "one.py:First")
+    assert before != after
+    assert registry.own_name(f"{file}:First").endswith(after.rpartition("@")[2])

@@ -62,7 +62,7 @@ class Outputs:
         """
         token = self.folder.token()
         known = self._known()
-        digests = {self._key(spec): self._made_as(spec) for spec in self.plan.images}
+        digests = self._digests()
         for spec in self.plan.images:  # all are looked at before any is changed
             self._check(spec, token, known.get(self._key(spec)), digests[self._key(spec)])
         for spec in self.plan.images:
@@ -92,6 +92,7 @@ class Outputs:
         node = read_node(spec.url, spec.group)
         if node is not None and node.ours.get("token") == token:
             _check_feature(spec, now if before is None else before)
+            _check_strangers(spec)
         elif node is not None:
             raise InputError(f"{spec.where} exists. Use --overwrite to replace it, or give another name.")
 
@@ -142,6 +143,13 @@ class Outputs:
         described = {**spec.to_json(), "url": self._from_here(spec.url)}
         return f"{digest_of([described, writers])} {spec.facts.get('feature', '')}".rstrip()
 
+    def _digests(self) -> dict[str, str]:
+        return {self._key(spec): self._made_as(spec) for spec in self.plan.images}
+
+    def described(self) -> str:
+        """Return a digest of all results and images of the plan: two plans with the same one may run side by side."""
+        return digest_of([self.plan.identities, self._digests()])
+
     def _from_here(self, place: str) -> str:
         """Return a path relative to the plan's folder, so that it holds when outputs and run folder are moved."""
         path = local_path(place)
@@ -165,12 +173,16 @@ class Outputs:
         ]
 
     def remove_unwritten(self) -> None:
-        """Delete the images without any finished unit, so that a failed run leaves no empty image behind."""
+        """Delete the images without any finished unit, so that a failed run leaves no empty image behind.
+
+        An image whose store holds what somebody else has added stays.
+        """
         done = self.folder.done(self.plan.identities)
         token = self.folder.token()
         for spec in self.plan.images:
             written = any(done[name] for name in self.writers(spec))
-            if not spec.scratch and not written and omezarr.store_token(spec.url, spec.group) == token:
+            ours = not spec.scratch and omezarr.store_token(spec.url, spec.group) == token
+            if ours and not written and not omezarr.strangers(spec):
                 omezarr.remove(spec.url, spec.group)
 
     # -- completeness --------------------------------------------------------------------------------------
@@ -325,6 +337,16 @@ def _sum(place: str) -> Stored:
     """Return size and checksum of a product."""
     with local_copy(place) as path:
         return crc32c_of_file(path)
+
+
+def _check_strangers(spec: ImageSpec) -> None:
+    """Refuse to make a store anew, for another input or recipe, if others have added something to it."""
+    if found := omezarr.strangers(spec):
+        raise InputError(
+            f"{spec.where} is to be made anew, because its input or recipe has changed. But it also holds "
+            f"{', '.join(found)}, which no run of volengine has made, and which would be deleted. Move that to another "
+            "place, or give another --out; --overwrite deletes it."
+        )
 
 
 def _check_feature(spec: ImageSpec, former: str) -> None:

@@ -10,6 +10,7 @@ from volengine.core.aside import sweep
 from volengine.core.block import Table
 from volengine.core.errors import DamagedError, RunError
 from volengine.engine import inventory
+from volengine.engine.agreement import CURRENT, LOCK, agreed
 from volengine.engine.earlier import writers_of
 from volengine.engine.kernels import ONLY_SHOWN
 from volengine.engine.ledger import PlanFolder
@@ -28,9 +29,6 @@ if TYPE_CHECKING:
 
 BUNDLE_SECONDS = 1.5
 """Seconds that a bundle of small units should take, so that the scheduler's cost per unit is negligible."""
-
-LOCK = "busy.lock"
-"""Lock in a plan's folder, for what only one part may do at a time."""
 
 ROUNDS = 5
 """Number of times that lost results of a plan are made again in one run, before it counts as failed."""
@@ -94,8 +92,13 @@ class PlanState:
 
         Results that are missing or have another size than their receipts say are made again. After a finished run only
         they are, because everything was there when it finished; else also what may have been computed from them.
+
+        Raises
+        ------
+        BusyError
+            Another part works on another plan in this folder.
         """
-        with critical(self.folder.path / LOCK):
+        with agreed(self.folder, self.options, self.outputs.described()):
             complete = self.outputs.complete()
             lost = self._losses() if complete else []
             if complete and not lost and not self.outputs.unproven():
@@ -110,6 +113,7 @@ class PlanState:
             self.folder.write_plan(self.plan.to_json())
             sweep(self.folder.path)
             self.folder.write_json("units.json", {s.name: len(s.tiling) for s in self.plan.stages})
+            self.folder.write_json(CURRENT, self.identities, durable=False)
             (self.folder.path / FINISHED).unlink(missing_ok=True)
             self.folder.forget_others(self.identities)
             self.outputs.create(before)
@@ -387,9 +391,13 @@ class PlanState:
                 check_unchanged(volume)
 
     def withdraw(self) -> None:
-        """After a failure, delete the images without any finished unit, so that no empty image is left behind."""
+        """After a failure, delete the images without any finished unit, so that no empty image is left behind.
+
+        If another driver has planned anew in this folder, while this one was asleep, the images are its own.
+        """
         with critical(self.folder.path / LOCK):
-            self.outputs.remove_unwritten()
+            if self.folder.read_json(CURRENT) == self.identities:
+                self.outputs.remove_unwritten()
 
 
 def reads(later: Stage, stage: Stage) -> bool:

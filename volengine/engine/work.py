@@ -26,6 +26,7 @@ from volengine.core.boxes import Box, Index3, index3, neighbours
 from volengine.core.errors import MemoryRefusedError, PlanError, VolengineError, WiderHaloError
 from volengine.core.units import format_bytes
 from volengine.core.volume import Volume
+from volengine.engine.agreement import check_current
 from volengine.engine.earlier import Earlier, Writer
 from volengine.engine.ledger import PlanFolder
 from volengine.engine.memory import HEADROOM, peak_bytes
@@ -258,7 +259,13 @@ class Worker:
         """Write a unit's result; append its receipt to the ledger, or leave that to a later unit.
 
         Returns the receipts that were appended.
+
+        Raises
+        ------
+        ChangedError
+            Another driver has planned the stage anew. Nothing is written.
         """
+        check_current(self.folder, self.stage.name, self.bundle.identity)
         try:
             count, claims = self.write(block, result)
         except OSError as error:

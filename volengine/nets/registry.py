@@ -140,12 +140,19 @@ def allowed(name: str, specs: Sequence[str]) -> str | None:
     return next((spec for spec in specs if _class(spec) == _class(name)), None)
 
 
-def located(spec: str) -> str:
-    """The name of an own architecture with an absolute path, so that it means the same file in every process."""
+def located(spec: str, name: str) -> str:
+    """The name of an own architecture with an absolute path, so that it means the same file in every process.
+
+    If neither ``spec`` nor the model's own ``name`` of it contains a digest, that of the file is added: results of
+    another state of the file are not these.
+    """
     where = _where(spec)
-    if not where.endswith(".py"):
-        return spec
-    return f"{Path(path_text(where)).absolute()}:{spec.rpartition(':')[2]}"
+    attribute, _, digest = spec.rpartition(":")[2].partition("@")
+    if not digest and "@" not in name.rpartition(":")[2]:
+        digest = _digest(_split(spec)[0])
+    if where.endswith(".py"):
+        where = str(Path(path_text(where)).absolute())
+    return f"{where}:{attribute}@{digest}" if digest else f"{where}:{attribute}"
 
 
 def _class(spec: str) -> str:

@@ -46,6 +46,21 @@ def test_a_table_whose_ending_is_in_capitals_is_found_in_a_folder(tmp_path: Path
     assert repr(found["clusters"]) == repr(one["clusters"])
 
 
+def test_a_folder_of_pick_is_counted_once_although_it_holds_tables_and_labels(tmp_path: Path) -> None:
+    """Labels of picks in a plain file are beside the table, in TABLE.ome.zarr."""
+    balls = np.zeros((20, 24, 28), np.float32)
+    for centre in ((6, 7, 8), (12, 16, 20)):
+        ball(balls, centre, 3, 1)
+    mrc(tmp_path / "TS_01__ribosome.mrc", balls)
+    (tmp_path / "picks").mkdir()
+    table = tmp_path / "picks" / "TS_01__ribosome.csv"
+    volengine.pick(tmp_path / "TS_01__ribosome.mrc", table, volengine.PickRecipe(feature="ribosome"), QUIET)
+    assert Path(f"{table}.ome.zarr").is_dir()
+    found = stats(tmp_path / "picks", recipe=RECIPE, options=QUIET)
+    assert found.pooled("ribosome")["objects"] == 2
+    same(found, stats(str(table), recipe=RECIPE, options=QUIET))
+
+
 def test_pooled_is_made_of_the_parts(tmp_path: Path) -> None:
     found = stats(made(tmp_path), recipe=RECIPE, options=QUIET, groups=groups_file(tmp_path))
     groups = {"all": {"T1", "T2", "T3"}, "core": {"T1"}, "rim": {"T2", "T3"}}

@@ -8,6 +8,7 @@ import re
 import shutil
 from pathlib import Path
 
+import mrcfile
 import numpy as np
 import pytest
 import zarr
@@ -28,8 +29,6 @@ SOURCE: list[Path] = []
 def made(tmp_path_factory):
     """A collection: a tomogram, picks, their run folders, and a store of another program."""
     folder, raw = tmp_path_factory.mktemp("made"), tmp_path_factory.mktemp("raw") / "TS_01__ribosome.mrc"
-    import mrcfile
-
     balls = np.zeros((32, 48, 48), np.float32)
     z, y, x = np.indices(balls.shape)
     for centre in ((10, 12, 12), (20, 30, 34)):
@@ -147,6 +146,21 @@ def test_a_copy_of_a_store_is_verified_without_its_run(place, tmp_path):
     assert verify(tmp_path / "copy.ome.zarr", deep=True, options=OPTIONS)
     next(p for p in (tmp_path / "copy.ome.zarr/0/c").rglob("*") if p.is_file()).unlink()
     assert not verify(tmp_path / "copy.ome.zarr", options=OPTIONS)
+
+
+@pytest.mark.parametrize("ngff", ["0.5", "0.4"])
+@pytest.mark.parametrize("name", ["copy.ome.zarr", "copy"])
+def test_a_copy_that_lacks_the_metadata_of_its_image_is_damaged(tmp_path, name, ngff):
+    """Its arrays are whole, each with its manifest, but nothing says any more that they are levels of an image."""
+    mrcfile.write(tmp_path / "a.mrc", np.ones((4, 5, 160), np.int16), voxel_size=10)
+    volengine.convert(tmp_path / "a.mrc", tmp_path / "a.ome.zarr", volengine.ConvertRecipe(ngff=ngff), OPTIONS)
+    shutil.copytree(tmp_path / "a.ome.zarr", tmp_path / "there" / name)
+    assert verify(tmp_path / "there", options=OPTIONS)
+    (tmp_path / "there" / name / ("zarr.json" if ngff == "0.5" else ".zattrs")).unlink()
+    for path in (tmp_path / "there" / name, tmp_path / "there"):
+        (problem,) = verify(path, deep=True, options=OPTIONS).problems
+        assert (problem.kind, problem.where) == ("damaged", str(tmp_path / "there" / name))
+        assert "has lost its metadata" in problem.why
 
 
 def test_the_command_has_an_exit_code_and_json(place, tmp_path):

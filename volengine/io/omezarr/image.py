@@ -39,7 +39,7 @@ from volengine.io.omezarr.ngff import image_attributes, ome_part, omero, wrap_om
 from volengine.io.omezarr.node_files import put_node, remove_node, update_attributes
 from volengine.io.omezarr.nodes import Node, read_node
 from volengine.io.omezarr.objects import Stored
-from volengine.io.omezarr.read import GroupInfo, list_groups, open_image
+from volengine.io.omezarr.read import GroupInfo, children, list_groups, open_image
 from volengine.io.stores import exists, local_path, remove_litter, remove_store
 
 if TYPE_CHECKING:
@@ -229,6 +229,23 @@ def remove(url: str, group: str = "") -> None:
     """
     remove_store(url, group)
     unlist_label(url, group)
+
+
+def strangers(spec: ImageSpec) -> list[str]:
+    """Return the groups in an image's store that no run of volengine has made, for example labels drawn by hand.
+
+    They would be lost if the store were deleted. Arrays of the image itself are not looked at.
+    """
+    node = read_node(spec.url)
+    if spec.group or node is None or node.kind == "array":
+        return []
+    levels = {spec.array_path(number).partition("/")[0] for number in range(len(spec.levels))}
+    paths = [name for name in children(spec.url, "") if name not in levels]
+    if "labels" in paths:
+        paths.remove("labels")
+        paths += [f"labels/{name}" for name in children(spec.url, "labels")]
+    nodes = {path: read_node(spec.url, path) for path in paths}
+    return [path for path, node in nodes.items() if node is not None and not node.ours.get("token")]
 
 
 def _check_spec(spec: ImageSpec) -> None:

@@ -89,7 +89,7 @@ def _net(volume: Volume, recipe: SegmentRecipe, options: RunOptions, path: str) 
         },
         mirror_volume=how.tta_of == "volume",
         sigmoid=logits and facts.activation == "sigmoid" and recipe.answer == "probabilities",
-        network=own and own_located(own),
+        network=own and own_located(own, facts.network),
         inverted=recipe.invert,
         colour=_colour(facts),
         epsilon=AIS_EPSILON.get(facts.normalisation, 0.0) if recipe.compat == "ais" else 0.0,

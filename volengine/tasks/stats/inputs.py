@@ -247,9 +247,11 @@ def _paths(inputs: Sequence[str], what: str) -> list[str]:
 
 
 def _inside(folder: Path) -> list[str]:
+    """The sources in a folder. A store ``TABLE.ome.zarr`` holds the labels of the same picks, so its table is taken."""
     tables = [str(p) for p in sorted(folder.glob("[!.]*")) if p.suffix.lower() in IN_FOLDERS]
+    same = {f"{table}.ome.zarr" for table in tables}
     try:
-        return [*tables, *expand([str(folder)])]
+        return [*tables, *(path for path in expand([str(folder)]) if path not in same)]
     except MissingError:
         if not tables:
             raise MissingError(f"{folder}: no table of picks and no label volume in this folder.") from None

@@ -10,6 +10,8 @@ from pathlib import Path
 from volengine.core.errors import InputError, MissingError
 from volengine.engine.ledger import PlanFolder, RunFolder
 from volengine.io.omezarr import image as omezarr
+from volengine.io.omezarr.manifest import NAME as MANIFEST
+from volengine.io.omezarr.ngff import parse_multiscale
 from volengine.io.omezarr.nodes import read_node
 from volengine.io.stores import NODE_FILES, local_path
 
@@ -67,7 +69,7 @@ def _in(path: str) -> Iterator[tuple[str, str]]:
             continue
         seen.add(real)
         folders.sort()
-        if any(name in files for name in NODE_FILES):
+        if any(name in files for name in NODE_FILES) or is_headless(place):
             yield "store", place
         elif any(Path(place).glob("plans/*/plan.json")):
             yield "run", place
@@ -79,6 +81,30 @@ def _in(path: str) -> Iterator[tuple[str, str]]:
 def _unreadable(error: OSError) -> None:
     """What cannot be looked at was not verified."""
     raise InputError(f"{error.filename}: cannot be read ({error.strerror}). Check the permissions.") from error
+
+
+def is_headless(url: str) -> bool:
+    """Whether a folder is an image of a run that has lost the metadata which name its levels.
+
+    Its arrays are still there, with their manifests; or only its name says what it was.
+    """
+    folder = local_path(url)
+    if folder is None or not folder.is_dir():
+        return False
+    entries = [entry for entry in folder.iterdir() if entry.is_dir()]
+    if not any((folder / name).exists() for name in NODE_FILES):
+        return any(map(_is_level, entries)) or (folder.name.endswith(".ome.zarr") and bool(entries))
+    node = read_node(url)
+    return (
+        node is not None
+        and node.kind == "group"
+        and parse_multiscale(node.attributes, url) is None
+        and any(map(_is_level, entries))
+    )
+
+
+def _is_level(folder: Path) -> bool:
+    return (folder / MANIFEST).exists() and any((folder / name).exists() for name in NODE_FILES)
 
 
 def images_in(url: str) -> list[str]:

@@ -28,9 +28,14 @@ from volengine.io.omezarr.manifest import compare, deep_check, read_manifest
 from volengine.io.omezarr.ngff import parse_multiscale
 from volengine.io.omezarr.nodes import read_node
 from volengine.io.stores import local_path
-from volengine.tasks.verify.places import Places, images_in, places_in, run_of
+from volengine.tasks.verify.places import Places, images_in, is_headless, places_in, run_of
 
 OF_FOREIGN = "belongs to nothing that was written here; another program has put it there (remove it if it is not yours)"
+
+OF_HEADLESS = (
+    "has lost its metadata (zarr.json, or .zattrs), which name its levels; run the command that has made it again, or "
+    "copy it again"
+)
 
 
 @dataclass(frozen=True)
@@ -154,7 +159,7 @@ class _Reading:
 def _images(places: Places) -> Iterator[tuple[str, str]]:
     for url in places.stores:
         try:
-            groups = images_in(url)
+            groups = [""] if is_headless(url) else images_in(url)
         except (VolengineError, OSError):  # what is wrong is said when the image is looked at
             groups = [""]
         for group in groups:
@@ -172,6 +177,8 @@ def _of_image(url: str, group: str, deep: bool, reading: _Reading) -> list[Probl
     """Compare an image with the manifests of its arrays; one of other programs has none and is only read."""
     where = "/".join(filter(None, (url, group)))
     try:
+        if not group and is_headless(url):
+            return [Problem(where, "damaged", OF_HEADLESS)]
         if not omezarr.is_complete(url, group):
             return [Problem(where, "unfinished", "is not complete; the command that started it goes on from there")]
         images_in(url)  # the metadata of levels, too
