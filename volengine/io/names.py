@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 
 import numpy as np
@@ -78,3 +78,26 @@ def suffix_of(url: str) -> str:
 def is_packed(url: str) -> bool:
     """Return whether a file is compressed as a whole (``.gz``, ``.bz2``), so that it must be unpacked to be read."""
     return url.lower().endswith(PACKED_SUFFIXES)
+
+
+def split_group(text: str) -> tuple[str, str]:
+    """Split ``store.ome.zarr#labels/core`` into the place of a store and the group inside of it, which may be empty.
+
+    Only stores have groups, and what exists under the whole name is that: ``tomo#1.mrc`` is a file.
+
+    >>> split_group("TS_01.ome.zarr#labels/core")
+    ('TS_01.ome.zarr', 'labels/core')
+    >>> split_group("tomo#1.mrc.gz")
+    ('tomo#1.mrc.gz', '')
+    """
+    local = "://" not in text
+    if "#" not in text or (local and Path(text).exists()):
+        return text, ""
+    cuts = [n for n, letter in enumerate(text) if letter == "#" and suffix_of(text[:n]) in ("", ".zarr")]
+    stores = [n for n in cuts if local and Path(text[:n]).exists()]
+    named = [n for n in cuts if suffix_of(text[:n]) == ".zarr"]
+    if not stores and not named and suffix_of(text):  # a file that is not there
+        cuts = []
+    for n in (*stores[-1:], *named, *cuts):
+        return text[:n], text[n + 1 :]
+    return text, ""

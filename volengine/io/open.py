@@ -24,7 +24,7 @@ from volengine.core.paths import PathLike, path_text
 from volengine.core.volume import Volume
 from volengine.io import notebook
 from volengine.io.identity import How
-from volengine.io.names import MRC_SUFFIXES, TIFF_SUFFIXES, Sink, Source, suffix_of
+from volengine.io.names import MRC_SUFFIXES, TIFF_SUFFIXES, Sink, Source, split_group, suffix_of
 from volengine.io.stores import located
 
 
@@ -198,10 +198,8 @@ def open_volume(
     ...     volume.name, volume.shape, volume.voxel_size, volume[2].shape
     ('TS_01', (4, 8, 8), (10.0, 10.0, 10.0), (8, 8))
     """
-    place, mark, inner = path_text(url).partition("#")
-    if not mark or suffix_of(place) not in ("", ".zarr"):
-        place, inner = path_text(url), ""
-    elif group and group != inner:
+    place, inner = split_group(path_text(url))
+    if group and inner and group != inner:
         raise InputError(f"{path_text(url)} names the group {inner!r}, but group is {group!r}; give one of them.")
     return OpenVolume.of(_described(located(place), voxel_size, name, (level, group or inner, channel), identity))
 

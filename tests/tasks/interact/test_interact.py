@@ -110,6 +110,15 @@ def test_only_changed_features_are_written_and_say_how(tmp_path, stores):
     assert found["ribosome"].voxel_size == VOXEL
 
 
+@pytest.mark.parametrize("radius_nm", [1e6, 1e300])
+@pytest.mark.parametrize("shape", ["2d", "3d"])
+def test_a_radius_beyond_all_volumes_is_refused(tmp_path, stores, radius_nm, shape):
+    rule = {"child": "ribosome", "parent": "membrane", "radius_nm": radius_nm, "shape": shape}
+    with pytest.raises(InputError, match=r"voxels of .*up to 4095 are possible"):
+        interact(stores, str(tmp_path), InteractRecipe(({"interact": rule},)), QUIET)
+    assert list(tmp_path.glob("*.zarr")) == []
+
+
 def test_the_report_counts_what_was_erased(tmp_path, stores):
     jobs, run_dir = jobs_of(INTERACT, predictions_of(list(stores.values())), str(tmp_path), RECIPE, QUIET)
     report = run_jobs(jobs, run_dir, QUIET).check()

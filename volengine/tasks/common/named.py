@@ -13,6 +13,7 @@ from typing import TypeVar
 from volengine.core.errors import InputError
 from volengine.core.volume import Vector3, Volume
 from volengine.io.identity import How
+from volengine.io.names import split_group
 from volengine.io.open import OpenVolume, open_volume
 from volengine.tasks.common.layout import feature_named, file_name
 
@@ -40,7 +41,7 @@ def open_sized(path: str, voxel_size: float | Vector3 | None = None, identity: H
     InputError
         The file cannot be read, or neither the file nor ``voxel_size`` gives the voxel size.
     """
-    url, _, group = path.partition("#")
+    url, group = split_group(path)
     try:
         return open_volume(url, group=group, identity=identity)
     except InputError as error:

@@ -15,6 +15,7 @@ from volengine.core.image import ImageSpec
 from volengine.core.paths import place_key
 from volengine.core.rules import Interact, Rule, changed_features, check_features, rules_to_json
 from volengine.core.tiling import Tiling
+from volengine.core.units import NM_TO_ANGSTROM
 from volengine.core.volume import Volume
 from volengine.engine.ledger import PlanFolder
 from volengine.engine.options import RunOptions
@@ -33,6 +34,9 @@ LARGEST_BLOCK = 2**23
 """Voxels per block: about 200 a side; with a halo of 20 voxels twice as many are read."""
 
 _GATE = "volengine.tasks.interact.blocks:gate_block"
+
+LONGEST_STEP = 4095
+"""Largest radius of an interaction, voxels; no volume of the field is so thick."""
 
 
 def plan_interact(
@@ -73,6 +77,7 @@ def plan_interact(
     _check_types(readings, recipe)
     first = next(iter(used.values()))
     chain = RuleChain(rules, first.voxel_size, recipe.compat)
+    _check_radii(chain, first)
     halos = chain.halo(changed_features(rules))
     specs = _specs({name: reading.seen for name, reading in readings.items()}, recipe, out)
     read = {name: readings[name] for name in halos}
@@ -112,6 +117,18 @@ def _check(predictions: Mapping[str, Volume], recipe: InteractRecipe) -> dict[st
         if is_packed(other.url):
             raise InputError(f"{other.url} is compressed as a whole and cannot be read in blocks; convert it first.")
     return used
+
+
+def _check_radii(chain: RuleChain, volume: Volume) -> None:
+    """Refuse radii for which the steps of a dilation do not fit into their integers."""
+    for rule in chain.rules:
+        if isinstance(rule, Interact):
+            steps = rule.radius_nm * NM_TO_ANGSTROM / min(volume.voxel_size)
+            if steps > LONGEST_STEP:
+                raise InputError(
+                    f"{rule.child} {rule.kind} {rule.parent}: a radius of {rule.radius_nm:g} nm is {steps:g} voxels of "
+                    f"{volume.where}; up to {LONGEST_STEP} are possible. Is it given in nm?"
+                )
 
 
 def _origins(used: Mapping[str, Volume]) -> list[str]:

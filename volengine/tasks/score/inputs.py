@@ -11,7 +11,7 @@ import numpy as np
 from volengine.core.errors import InputError, MissingError
 from volengine.core.volume import Volume
 from volengine.io.identity import How
-from volengine.io.names import is_packed, suffix_of
+from volengine.io.names import is_packed, split_group, suffix_of
 from volengine.tasks.common.inputs import expand
 from volengine.tasks.common.named import SIZE_TOLERANCE, feature_of, of_tomogram, open_sized, stored_name
 from volengine.tasks.common.origins import origins_note
@@ -111,7 +111,7 @@ def _predictions(prediction: Where, recipe: ScoreRecipe, opened: Opened) -> dict
         volume = opened(prediction, size)
         found = dict.fromkeys(features, volume)
     else:
-        paths = [prediction] if "#" in prediction else expand([prediction])
+        paths = [prediction] if split_group(prediction)[1] else expand([prediction])
         volumes = [opened(path, size) for path in paths]
         found = {}
         for volume in volumes:
@@ -142,8 +142,8 @@ def _truth(truth: Where, features: list[str], shared: bool, like: Volume, opened
         return _chosen(found, features, "truth", "The truth")
     if shared:
         return dict.fromkeys(features, opened(truth, like.voxel_size))
-    paths = [truth] if "#" in truth else expand([truth])
-    if len(paths) == 1 and suffix_of(paths[0]) in ("", ".zarr") and "#" not in paths[0]:
+    paths = [truth] if split_group(truth)[1] else expand([truth])
+    if len(paths) == 1 and suffix_of(paths[0]) in ("", ".zarr") and not split_group(paths[0])[1]:
         inside = _groups(paths[0])
         if inside:
             if len(features) == 1 and len(inside) == 1:

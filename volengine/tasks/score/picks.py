@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from volengine.core.errors import InputError, MissingError
 from volengine.core.picks import Picks
 from volengine.core.units import NM_TO_ANGSTROM
-from volengine.io.names import suffix_of
+from volengine.io.names import split_group, suffix_of
 from volengine.ops.score import Pairing, pair_picks, pool
 from volengine.tasks.common.layout import feature_named
 from volengine.tasks.common.origins import origins_note
@@ -31,7 +31,7 @@ def is_picks(prediction: Where) -> bool:
     path = Path(prediction)
     if "://" not in prediction and path.is_dir() and suffix_of(prediction) != ".zarr":
         return any(p.suffix.lower() in (".star", ".tbl", ".csv", ".tsv") for p in path.iterdir())
-    return "#" not in prediction and suffix_of(prediction) in SUFFIXES
+    return not split_group(prediction)[1] and suffix_of(prediction) in SUFFIXES
 
 
 def score_picks(

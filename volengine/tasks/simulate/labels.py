@@ -21,6 +21,7 @@ from volengine.core.tiling import Tiling
 from volengine.core.volume import Volume
 from volengine.engine.stage import ArrayInput, Output, Stage, kernel_bytes
 from volengine.io.identity import How
+from volengine.io.names import split_group
 from volengine.sim.recipe.membranes import LabelsRecipe
 from volengine.sim.recipe.specimen import SpecimenRecipe
 from volengine.sim.shapes.label_membranes import LabelRidge
@@ -109,8 +110,8 @@ def label_piece(specimen: SpecimenRecipe, base: str = ".", identity: How = "quic
 def _opened(recipe: LabelsRecipe, base: str, identity: How) -> Volume:
     from volengine.io.open import open_volume
 
-    path, _, group = recipe.path.partition("#")
-    url = path if "://" in path else str(Path(base) / path)
+    whole = recipe.path if "://" in recipe.path else str(Path(base) / recipe.path)
+    url, group = split_group(whole)
     volume = open_volume(url, voxel_size=recipe.voxel_size, group=group, identity=identity)
     return volume.with_(kind="labels")
 

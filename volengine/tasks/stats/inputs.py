@@ -22,7 +22,7 @@ from volengine.core.picks import Picks
 from volengine.core.units import NM_TO_ANGSTROM
 from volengine.core.volume import Volume
 from volengine.io.identity import How
-from volengine.io.names import is_packed, suffix_of
+from volengine.io.names import is_packed, split_group, suffix_of
 from volengine.tasks.common.inputs import expand
 from volengine.tasks.common.layout import feature_named
 from volengine.tasks.common.named import SIZE_TOLERANCE, feature_of, open_sized, stored_name, tomogram_in
@@ -177,7 +177,7 @@ class Sources:
         picks: list[SourceObjects] = []
         volumes: list[Volume] = []
         for path in _paths(inputs, what):
-            if "#" not in path and suffix_of(path) in PICK_SUFFIXES:
+            if not split_group(path)[1] and suffix_of(path) in PICK_SUFFIXES:
                 picks += _read_picks(path, recipe)
             else:
                 volumes += _open_labels(path, recipe, identity)
@@ -228,7 +228,7 @@ def _paths(inputs: Sequence[str], what: str) -> list[str]:
     found: list[str] = []
     for item in inputs:
         path = Path(path_text(item))
-        if "#" in item or "://" in item or suffix_of(item) == ".zarr":
+        if split_group(item)[1] or "://" in item or suffix_of(item) == ".zarr":
             found.append(item)
         elif path.is_dir() and not any((path / n).exists() for n in ("zarr.json", ".zgroup", ".zarray")):
             found += _inside(path)
@@ -283,7 +283,7 @@ def _read_picks(path: str, recipe: StatsRecipe) -> list[SourceObjects]:
 def _open_labels(path: str, recipe: StatsRecipe, identity: How) -> list[Volume]:
     from volengine.io.omezarr.read import list_groups
 
-    url, _, group = path.partition("#")
+    url, group = split_group(path)
     if is_packed(url):
         raise InputError(f"{url} is compressed as a whole and cannot be read in blocks; convert it.")
     groups = [group]

@@ -19,6 +19,7 @@ from volengine.core.errors import InputError
 from volengine.core.volume import Vector3, Volume
 from volengine.io.hashing import FileIdentity
 from volengine.io.identity import check_unchanged
+from volengine.io.names import split_group
 from volengine.io.open import open_volume
 from volengine.tasks.common.named import SIZE_TOLERANCE, open_sized
 from volengine.tasks.common.origins import origins_note
@@ -123,7 +124,7 @@ def _notes(sample: TrainSample, volume: Volume) -> Iterator[str]:
 
 def _identified(path: str, voxel_size: float | Vector3 | None) -> Volume:
     """Open a volume, or ``STORE#group``, as the sample sources do."""
-    url, _, group = path.partition("#")
+    url, group = split_group(path)
     size = None if group else voxel_size
     found = open_volume(url, group=group, voxel_size=size, identity="quick")
     if found.nbytes > HASHED_BYTES or found.snapshot.get("listing", "") is None:

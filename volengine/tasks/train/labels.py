@@ -16,7 +16,7 @@ from volengine.core.errors import InputError
 from volengine.core.picks import Picks
 from volengine.core.volume import Vector3, Volume
 from volengine.io.cached import ChunkCache
-from volengine.io.names import Source
+from volengine.io.names import Source, split_group
 from volengine.io.open import open_source, open_volume
 from volengine.ops.score_masks import FEATURE, IGNORE, labels_of, labels_of_ids
 from volengine.tasks.train.samples import Truth
@@ -254,7 +254,7 @@ def open_beside(path: str, volume: Volume, cache: ChunkCache | None = None) -> S
     InputError
         The shapes differ.
     """
-    url, _, group = path.partition("#")
+    url, group = split_group(path)
     found = open_volume(url, group=group, voxel_size=None if group else volume.voxel_size)
     if found.shape != volume.shape:
         raise InputError(f"{path} has the shape {found.shape}, its volume {volume.url} {volume.shape}.")
