@@ -7,12 +7,14 @@ import shutil
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from volengine.core.aside import sweep
 from volengine.core.digest import digest_of
-from volengine.core.errors import FormatError, InputError, VolengineError
+from volengine.core.errors import BusyError, FormatError, InputError, VolengineError
 from volengine.core.image import ImageSpec
+from volengine.engine.driver_lock import drivers
 from volengine.engine.inventory import claimed_objects
 from volengine.engine.ledger import PlanFolder
 from volengine.engine.options import RunOptions
@@ -74,7 +76,7 @@ class Outputs:
             if ours and known.get(key) == digests[key]:
                 if not spec.scratch:
                     # it is not complete while its units are run again
-                    omezarr.reopen_image(spec, durable=self.options.durable)
+                    omezarr.reopen_image(spec, run=self._run, durable=self.options.durable)
                 continue
             if ours:
                 omezarr.remove(spec.url, spec.group)
@@ -87,7 +89,10 @@ class Outputs:
 
         One that this run has created in this very way is its own, also if its metadata are damaged.
         """
-        if spec.scratch or self.options.overwrite or before == now:
+        if spec.scratch or before == now:
+            return
+        if self.options.overwrite:
+            self._check_owner(spec, token)
             return
         node = read_node(spec.url, spec.group)
         if node is not None and node.ours.get("token") == token:
@@ -96,9 +101,34 @@ class Outputs:
         elif node is not None:
             raise InputError(f"{spec.where} exists. Use --overwrite to replace it, or give another name.")
 
+    def _check_owner(self, spec: ImageSpec, token: str) -> None:
+        """Refuse to overwrite an image that another run is writing at present."""
+        try:
+            node = read_node(spec.url, spec.group)
+        except FormatError:
+            return
+        run = "" if node is None or node.ours.get("token") == token else str(node.ours.get("run") or "")
+        for holder in drivers(Path(run)).values() if run else ():
+            if holder.local() or not self.options.take_over:
+                raise BusyError(
+                    f"{spec.where} is being written by another run, in {run}: {holder}. Wait for it, or end it, before "
+                    "it is overwritten. One on another machine that is known to be dead is ignored with --take-over."
+                )
+
+    @property
+    def _run(self) -> str:
+        """The run folder, which may be looked at from another folder."""
+        return str(self.folder.path.parent.parent.absolute())
+
     def _create(self, spec: ImageSpec, token: str) -> None:
         try:
-            omezarr.create_image(spec, token=token, overwrite=self.options.overwrite, durable=self.options.durable)
+            omezarr.create_image(
+                spec,
+                token=token,
+                run="" if spec.scratch else self._run,
+                overwrite=self.options.overwrite,
+                durable=self.options.durable,
+            )
         except OSError as error:
             if isinstance(error, VolengineError):
                 raise
@@ -112,7 +142,8 @@ class Outputs:
         """Write again what is lost of the metadata of an image that this run has created in this very way."""
         headless = omezarr.drop_damaged(spec, token, lost)
         if headless or omezarr.store_token(spec.url, spec.group) == token:
-            omezarr.create_image(spec, token=token, known=headless, durable=self.options.durable)
+            run = "" if spec.scratch else self._run
+            omezarr.create_image(spec, token=token, run=run, known=headless, durable=self.options.durable)
 
     def _key(self, spec: ImageSpec) -> str:
         return f"{self._from_here(spec.url)}|{spec.group}|{spec.levels[0].path if spec.scratch else ''}"

@@ -23,7 +23,14 @@ from numpy.typing import NDArray
 from volengine.core.atomic import flush
 from volengine.core.block import Block, Result, Table
 from volengine.core.boxes import Box, Index3, index3, neighbours
-from volengine.core.errors import MemoryRefusedError, PlanError, VolengineError, WiderHaloError
+from volengine.core.errors import (
+    ChangedError,
+    FormatError,
+    MemoryRefusedError,
+    PlanError,
+    VolengineError,
+    WiderHaloError,
+)
 from volengine.core.units import format_bytes
 from volengine.core.volume import Volume
 from volengine.engine.agreement import check_current
@@ -35,6 +42,7 @@ from volengine.engine.receipts import Receipt
 from volengine.engine.stage import ArrayInput, Stage
 from volengine.io.identity import check_unchanged
 from volengine.io.omezarr.codecs import prefer_fast_codecs
+from volengine.io.omezarr.nodes import read_node
 from volengine.io.open import open_sink, open_source
 
 
@@ -185,6 +193,9 @@ class Worker:
         prefer_fast_codecs()
         self.inputs = Inputs(bundle.stage, self.folder, bundle.writers)
         self.sinks = {name: open_sink(o.volume) for name, o in bundle.stage.outputs.items()}
+        self.token = self.folder.token()
+        written = (o.volume for o in bundle.stage.outputs.values() if not is_scratch(o.volume, self.folder))
+        self.images = {(volume.url, volume.path.rpartition("/")[0]) for volume in written}
         self.written: list[Written] = []
         self.flushed = time.monotonic()
 
@@ -263,9 +274,10 @@ class Worker:
         Raises
         ------
         ChangedError
-            Another driver has planned the stage anew. Nothing is written.
+            Another driver has planned the stage anew, or another run has replaced an image. Nothing is written.
         """
         check_current(self.folder, self.stage.name, self.bundle.identity)
+        self._check_owner()
         try:
             count, claims = self.write(block, result)
         except OSError as error:
@@ -296,6 +308,20 @@ class Worker:
             if time.monotonic() - self.flushed < FLUSH_S:
                 return []
         return self.flush()
+
+    def _check_owner(self) -> None:
+        """Refuse to write into an image that another run has put into the place of this one's."""
+        for url, group in self.images:
+            try:
+                node = read_node(url, group)
+            except FormatError:  # damaged metadata are mended when the run goes on
+                continue
+            owner = "" if node is None else str(node.ours.get("token", ""))
+            if owner and owner != self.token:
+                raise ChangedError(
+                    f"{'#'.join(filter(None, (url, group)))} was overwritten by another run while this one was writing "
+                    "it. What this run computes is not written. Give one of them another --out."
+                )
 
     def flush(self) -> list[Receipt]:
         """Make what was written durable, then append the receipts of these units, and return them.

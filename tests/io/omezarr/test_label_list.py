@@ -50,6 +50,7 @@ def test_labels_that_are_written_at_the_same_time_are_all_listed(tmp_path: Path,
 def test_a_name_that_another_writer_drops_is_added_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     url = str(tmp_path / "a.ome.zarr")
     create_image(label_spec(url, "one", "0.5"), token="one")
+    zarr.create_group(url, path="labels/of another program", zarr_format=3)
     write, late = label_list._write, []
 
     def slow(url: str, names: list[str], durable: bool) -> None:

@@ -148,6 +148,16 @@ def test_a_copy_of_a_store_is_verified_without_its_run(place, tmp_path):
     assert not verify(tmp_path / "copy.ome.zarr", options=OPTIONS)
 
 
+@pytest.mark.parametrize("deep", [False, True])
+def test_a_copy_that_lacks_a_manifest_is_not_whole(place, tmp_path, deep):
+    """A chunk that was lost with it would be taken for zeros."""
+    shutil.copytree(place / "TS_01.ome.zarr", tmp_path / "copy.ome.zarr")
+    lost = tmp_path / "copy.ome.zarr" / "0" / "manifest.json"
+    lost.unlink()
+    problems = verify(tmp_path / "copy.ome.zarr", deep=deep, options=OPTIONS).problems
+    assert [(p.kind, p.where) for p in problems] == [("missing", str(lost))]
+
+
 @pytest.mark.parametrize("ngff", ["0.5", "0.4"])
 @pytest.mark.parametrize("name", ["copy.ome.zarr", "copy"])
 def test_a_copy_that_lacks_the_metadata_of_its_image_is_damaged(tmp_path, name, ngff):

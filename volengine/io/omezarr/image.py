@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 
 
 def create_image(
-    spec: ImageSpec, *, token: str, overwrite: bool = False, known: bool = False, durable: bool = False
+    spec: ImageSpec, *, token: str, run: str = "", overwrite: bool = False, known: bool = False, durable: bool = False
 ) -> None:
     """Create the groups, metadata and empty arrays of an image, before anything is written into it.
 
@@ -60,6 +60,8 @@ def create_image(
     token
         Name of the run that owns the image. An existing image with the same token is kept with all its voxels, and
         missing parts are added, so that a run can be resumed.
+    run
+        Folder of the run. The image says it until it is complete, so that others can see whether somebody still writes.
     overwrite
         Delete an existing image of another token first. For the root image this deletes all label images in its store.
     known
@@ -86,7 +88,7 @@ def create_image(
         node = None
     _create_parents(spec, durable)
     if node is None:
-        _create_own_group(spec, token, durable)
+        _create_own_group(spec, token, run, durable)
     for number, level in enumerate(spec.levels):
         _create_array(spec, number, level, token, durable)
     list_label(spec, durable)
@@ -119,14 +121,19 @@ def finish_image(
     list_label(spec, durable)
     for number, listed in enumerate(objects or ()):
         write_manifest(spec.url, spec.array_path(number), listed, durable=durable)
-    changes: dict[str, Any] = {"complete": True, "finished": time.time_ns()}
+    changes: dict[str, Any] = {"complete": True, "finished": time.time_ns(), "run": None}
+    if objects is not None:
+        changes["manifests"] = len(objects)
     shown = display_range(spec.volume()) if spec.kind == "intensity" and not spec.scratch else None
     _update(spec, changes, shown, durable)
 
 
-def reopen_image(spec: ImageSpec, *, durable: bool = False) -> None:
-    """Mark a finished image as not complete, and remove its manifests, before any of its voxels are written again."""
-    _update(spec, {"complete": False}, None, durable)
+def reopen_image(spec: ImageSpec, *, run: str = "", durable: bool = False) -> None:
+    """Mark a finished image as not complete, and remove its manifests, before any of its voxels are written again.
+
+    ``run`` is the folder of the run that writes, as for :func:`create_image`.
+    """
+    _update(spec, {"complete": False, "run": run or None, "manifests": None}, None, durable)
     for number in range(len(spec.levels)):
         remove_manifest(spec.url, spec.array_path(number))
 
@@ -200,7 +207,7 @@ def _other_than_created(node: Node, spec: ImageSpec, token: str) -> bool:
 def _said(attributes: Mapping[str, Any]) -> str:
     """What the attributes of an image say of its voxels and of their origin, as text (in which NaN equals NaN)."""
     ours = attributes.get("volengine")
-    left_out = ("complete", "finished", "version")
+    left_out = ("complete", "finished", "version", "run", "manifests")
     said = {k: v for k, v in ours.items() if k not in left_out} if isinstance(ours, Mapping) else ours
     return json.dumps([ome_part(attributes).get("multiscales"), said], sort_keys=True)
 
@@ -283,16 +290,14 @@ def _create_group(spec: ImageSpec, path: str, attributes: dict[str, Any], durabl
     put_node(spec.url, path, make, durable=durable)
 
 
-def _create_own_group(spec: ImageSpec, token: str, durable: bool) -> None:
+def _create_own_group(spec: ImageSpec, token: str, run: str, durable: bool) -> None:
     """Create the group of an image with its metadata. Other processes may do the same."""
     if spec.scratch and not spec.levels[0].path:
         return  # the array itself is the node
-    _create_group(
-        spec,
-        spec.group,
-        {"volengine": _scratch_facts(token)} if spec.scratch else image_attributes(spec, token),
-        durable,
-    )
+    attributes = {"volengine": _scratch_facts(token)} if spec.scratch else image_attributes(spec, token)
+    if run:
+        attributes["volengine"]["run"] = run
+    _create_group(spec, spec.group, attributes, durable)
     if store_token(spec.url, spec.group) != token:
         raise InputError(f"{spec.where} is being written by another run. Give another name, or wait for it.")
 
@@ -342,14 +347,15 @@ def _fits(node: Node, spec: ImageSpec, level: Level) -> bool:
 
 
 def _update(spec: ImageSpec, changes: Mapping[str, Any], shown: DisplayRange | None, durable: bool) -> None:
-    """Change the ``volengine`` attributes of an image, and its display range if ``shown`` is given.
+    """Change the ``volengine`` attributes of an image (``None``: remove), and its display range if ``shown`` is given.
 
     The attributes belong to the image's group; those of a scratch image without group belong to its array.
     """
     node = read_node(spec.url, spec.group)
     if node is None:
         raise MissingError(f"{spec.where} is not there; it was deleted while it was being written.")
-    attributes: dict[str, Any] = {"volengine": {**node.ours, **changes}}
+    ours = {key: value for key, value in {**node.ours, **changes}.items() if value is not None}
+    attributes: dict[str, Any] = {"volengine": ours}
     if shown is not None:
         ome = {**ome_part(node.attributes), "omero": omero(spec, *shown)}
         attributes |= {"ome": ome} if spec.ngff == "0.5" else {"omero": ome["omero"]}

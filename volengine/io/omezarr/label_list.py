@@ -1,11 +1,13 @@
 """The list of a store's label images, ``labels/zarr.json``, which viewers read.
 
 Several runs may write label images into one store at the same time, for example the picks of two features. No lock
-joins them. So each reads the list again after it has written it, and adds every label image of volengine that is there
-and was dropped by another: whoever writes last has seen all that were created before.
+joins them. So each reads the list again after it has written it, adds every label image of volengine that is there and
+was dropped by another, and drops those that are not there: whoever writes last has seen all that happened before.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 from volengine.core.errors import FormatError
 from volengine.core.image import ImageSpec
@@ -38,24 +40,24 @@ def unlist_label(url: str, group: str) -> None:
     """Take a label image that was deleted from the store's list of labels."""
     parent, _, name = group.rpartition("/")
     if parent == "labels" and read_node(url, parent) is not None and name in _labels(url):
-        _write_anew(url, False, gone=name)
+        _write_anew(url, False)
 
 
-def _write_anew(url: str, durable: bool, gone: str = "") -> None:
-    """Write the list until it holds all label images of volengine that are there, and what others have listed."""
+def _write_anew(url: str, durable: bool) -> None:
+    """Write the list until it holds all label images of volengine, and those that others have listed, as are there."""
     for _ in range(ROUNDS):
-        known, here = _labels(url), _ours(url)
-        wanted = [name for name in known if name != gone or name in here]
-        wanted += [name for name in here if name not in known]
+        known, here = _labels(url), [name for name in children(url, "labels") if not name.startswith(".")]
+        wanted = [name for name in known if name in here or "/" in name]
+        wanted += [name for name in _ours(url, here) if name not in known]
         if wanted == known:
             return
         _write(url, wanted, durable)
     raise FormatError(f"{url}/labels: another program writes the list of label images again and again; stop it.")
 
 
-def _ours(url: str) -> list[str]:
-    """Return the names of the label images in a store that volengine has created."""
-    nodes = {name: read_node(url, f"labels/{name}") for name in children(url, "labels") if not name.startswith(".")}
+def _ours(url: str, names: Sequence[str]) -> list[str]:
+    """Return the names of those label images in a store that volengine has created."""
+    nodes = {name: read_node(url, f"labels/{name}") for name in names}
     return [name for name, node in nodes.items() if node is not None and node.ours.get("token")]
 
 

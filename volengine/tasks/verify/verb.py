@@ -24,6 +24,7 @@ from volengine.engine.progress import Progress
 from volengine.engine.run import Job, run_jobs
 from volengine.engine.verify import check_plan, plan_of, withdraw
 from volengine.io.omezarr import image as omezarr
+from volengine.io.omezarr.manifest import NAME as MANIFEST
 from volengine.io.omezarr.manifest import compare, deep_check, read_manifest
 from volengine.io.omezarr.ngff import parse_multiscale
 from volengine.io.omezarr.nodes import read_node
@@ -182,7 +183,8 @@ def _of_image(url: str, group: str, deep: bool, reading: _Reading) -> list[Probl
         if not omezarr.is_complete(url, group):
             return [Problem(where, "unfinished", "is not complete; the command that started it goes on from there")]
         images_in(url)  # the metadata of levels, too
-        return [p for path in _arrays(url, group) for p in _of_array(url, path, deep, reading)]
+        problems = [p for path in _arrays(url, group) for p in _of_array(url, path, deep, reading)]
+        return [*_lost_manifests(url, group), *problems]
     except (VolengineError, OSError) as error:
         return [Problem(where, "damaged", f"cannot be read: {error}")]
 
@@ -201,6 +203,15 @@ def _arrays(url: str, group: str) -> list[str]:
     image = parse_multiscale(node.attributes, url)
     paths = [] if image is None else [dataset.path.strip("/") for dataset in image.datasets]
     return ["/".join(filter(None, (group, path))) for path in paths]
+
+
+def _lost_manifests(url: str, group: str) -> list[Problem]:
+    """The manifests that an image says it has, and that are not there; older ones do not say it."""
+    node = read_node(url, group)
+    if node is None or not node.ours.get("manifests"):
+        return []
+    places = {path: "/".join(filter(None, (url, path, MANIFEST))) for path in _arrays(url, group)}
+    return [Problem(place, "missing", MISSING) for path, place in places.items() if read_manifest(url, path) is None]
 
 
 def _of_array(url: str, path: str, deep: bool, reading: _Reading) -> Iterator[Problem]:
