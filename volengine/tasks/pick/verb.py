@@ -31,6 +31,7 @@ from volengine.tasks.pick.recipe import PickRecipe
 
 def request(source: str, out: str, recipe: PickRecipe, options: RunOptions) -> Request[Volume, PickRecipe, PickOutputs]:
     """Open a prediction, and choose where the labels go: into its store, or beside the table if it is a plain file."""
+    from volengine.io.omezarr.ngff import ngff_for
     from volengine.io.omezarr.nodes import read_node
     from volengine.io.picks import ending_of
 
@@ -40,7 +41,7 @@ def request(source: str, out: str, recipe: PickRecipe, options: RunOptions) -> R
     stored = suffix_of(volume.url) in ("", ".zarr")
     store = volume.url if stored else f"{table}.ome.zarr"
     node = read_node(store)
-    ngff: Ngff = "0.4" if node is not None and node.zarr_format == 2 else "0.5"
+    ngff: Ngff = "0.5" if node is None else ngff_for(node.zarr_format, node.attributes)
     return Request(name, volume, recipe, PickOutputs(table, store, ngff))
 
 
