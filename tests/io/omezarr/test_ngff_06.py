@@ -1,4 +1,4 @@
-"""NGFF 0.6: coordinate systems and transformations are read, or refused by name; what is written is what others read."""
+"""NGFF 0.6: coordinate systems and transformations are read, or refused by name; others read what is written."""
 
 from __future__ import annotations
 
@@ -38,9 +38,7 @@ Json = dict[str, Any]
 def image(*steps: Json, axes: str = "zyx", unit: str = "nanometer", version: str = "0.6", **more: Any) -> Json:
     """Attributes of a group with one level for each transformation, which all lead into the system ``physical``."""
     kinds = {"c": "channel", "t": "time"}
-    named = [
-        {"name": a, "type": kinds.get(a, "space")} | ({"unit": unit} if a in "zyx" and unit else {}) for a in axes
-    ]
+    named = [{"name": a, "type": kinds.get(a, "space")} | ({"unit": unit} if a in "zyx" and unit else {}) for a in axes]
     datasets = [
         {
             "path": str(number),

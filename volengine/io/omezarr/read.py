@@ -15,8 +15,9 @@ from volengine.core.tiling import AXES
 from volengine.core.volume import Kind, Vector3, Volume
 from volengine.io.identity import How, identified
 from volengine.io.names import MRC_SUFFIXES, TIFF_SUFFIXES
+from volengine.io.omezarr.chunk_keys import with_separator
 from volengine.io.omezarr.ngff import Multiscale, angstrom_geometry, parse_multiscale
-from volengine.io.omezarr.nodes import Node, read_node
+from volengine.io.omezarr.nodes import Node, read_array_text, read_node
 from volengine.io.stores import exists, local_path, open_store, store_name
 
 DEFAULT_AXES = {2: "yx", 3: "zyx", 4: "czyx", 5: "tczyx"}
@@ -99,7 +100,7 @@ def open_image(
     MissingError
         The store or the image does not exist.
     FormatError
-        It is no Zarr store, or its metadata cannot be understood.
+        It is no Zarr store, its metadata cannot be understood, or its chunks lie where these do not say.
     InputError
         The image is not complete, the level does not exist, or the voxel size, the channel or the group must be given.
     """
@@ -117,6 +118,8 @@ def open_image(
     if not 0 <= level < len(image.datasets):
         raise InputError(f"{where} has levels 0 to {len(image.datasets) - 1}; there is no level {level}.")
     arrays = [_array_node(url, path, image, number, where) for number in sorted({0, level})]
+    inner = _join(path, image.datasets[level].path)
+    with_separator(url, inner, read_array_text(url, inner) or b"")
     volume = _handle(url, path, image, arrays[0], arrays[-1], _Choice(level, channel, voxel_size), where)
     return identified(volume, identity)
 

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from volengine.core.errors import DamagedError, InputError, MemoryRefusedError, MissingError, VolengineError
 from volengine.core.units import format_bytes
 from volengine.io.omezarr.bounds import ChunkError, limit_of
+from volengine.io.omezarr.chunk_keys import with_separator
 from volengine.io.omezarr.direct import Index, ObjectError, cells_of, read_direct
 from volengine.io.omezarr.manifest_file import Manifest, read_manifest
 from volengine.io.omezarr.nodes import read_node, short
@@ -49,12 +50,12 @@ class ArrayReader:
     MissingError
         There is no such array.
     FormatError
-        Its metadata cannot be read.
+        Its metadata cannot be read, or its chunks lie where these do not say.
     """
 
     def __init__(self, url: str, path: str):
         self.url, self.path = url, path
-        self.text = metadata_of(url, path)
+        self.text = with_separator(url, path, metadata_of(url, path))
         self.array, self.layout = open_layout(url, path, self.text)
         self.where = f"{url}, array {path!r}"
         root = local_path(url)
