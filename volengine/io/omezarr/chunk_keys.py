@@ -20,8 +20,9 @@ from functools import lru_cache
 from typing import Any
 
 from volengine.core.errors import FormatError, VolengineError
+from volengine.io.names import NODE_FILES, is_zipped
 from volengine.io.omezarr.nodes import METADATA_FILES, Node, array_json, array_node, short
-from volengine.io.stores import NODE_FILES, local_path, open_store, reached, scheme
+from volengine.io.stores import local_path, open_store, reached, scheme
 
 MOST_FOLDERS = 64
 """Most folders that are listed in the search for one chunk."""
@@ -100,7 +101,7 @@ def with_separator(url: str, path: str, text: bytes) -> bytes:
     """
     if scheme(url) in ("http", "https"):  # cannot be listed
         return text
-    if local_path(url) is not None:
+    if local_path(url) is not None or is_zipped(url):
         return _checked(url, path, text)
     return _remembered(url, path, text)
 

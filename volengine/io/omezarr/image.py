@@ -28,6 +28,7 @@ from volengine import __version__
 from volengine.core.errors import FormatError, InputError, MissingError
 from volengine.core.image import ImageSpec, Level
 from volengine.core.tiling import AXES
+from volengine.io.names import is_zipped
 from volengine.io.omezarr.arrays import ZarrSink, ZarrSource
 from volengine.io.omezarr.codecs import compressors
 from volengine.io.omezarr.display import DisplayRange, display_range
@@ -38,7 +39,7 @@ from volengine.io.omezarr.node_files import put_node, remove_node, update_attrib
 from volengine.io.omezarr.nodes import Node, read_node
 from volengine.io.omezarr.objects import Stored
 from volengine.io.omezarr.read import GroupInfo, list_groups, open_image
-from volengine.io.stores import exists, local_path, remove_litter, remove_store
+from volengine.io.stores import exists, local_path, open_store, remove_litter, remove_store
 
 if TYPE_CHECKING:
     from zarr.abc.store import Store
@@ -71,6 +72,8 @@ def create_image(
         Something else is stored there, the existing image of this token has other levels, or the description is not
         possible in this version of NGFF.
     """
+    if is_zipped(spec.url):
+        open_store(spec.url)  # which refuses to write there, and says what to do
     _check_spec(spec)
     node = read_node(spec.url, spec.group)
     if node is None and not spec.group and not known and exists(spec.url):
