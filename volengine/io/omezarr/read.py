@@ -50,6 +50,12 @@ class GroupInfo:
         Length of the channel axis.
     complete
         Whether the image is complete.
+    times
+        Length of the time axis.
+    channel_names
+        Labels of the channels, if the metadata state them.
+    sizes, origins
+        Voxel size and origin of each level, angstrom, z, y, x; empty if the metadata state none.
     """
 
     group: str
@@ -62,6 +68,36 @@ class GroupInfo:
     voxel_size: Vector3 | None
     channels: int = 1
     complete: bool = True
+    times: int = 1
+    channel_names: tuple[str, ...] = ()
+    sizes: tuple[Vector3, ...] = ()
+    origins: tuple[Vector3, ...] = ()
+
+    def handle(self, url: str, level: int, select: dict[str, int]) -> Volume:
+        """Return a handle for reading the voxels of a level; its voxel size is not that of the image.
+
+        Parameters
+        ----------
+        url
+            The store.
+        level
+            Number of the level.
+        select
+            Index on each axis but z, y, x; default 0.
+        """
+        at = self.levels[level]
+        return Volume(
+            url,
+            at.shape,
+            "uint8" if self.dtype == "bool" else self.dtype,
+            (1.0, 1.0, 1.0),
+            path=_join(self.group, at.path),
+            kind=self.kind,
+            chunks=at.chunks,
+            shards=at.shards,
+            axes=self.axes,
+            facts={"select": select},
+        )
 
 
 def open_image(
@@ -307,9 +343,9 @@ def _walk(url: str, path: str, node: Node) -> Iterator[GroupInfo]:
 def _info(url: str, path: str, image: Multiscale, where: str) -> GroupInfo:
     nodes = [_array_node(url, path, image, number, where) for number in range(len(image.datasets))]
     try:
-        size: Vector3 | None = angstrom_geometry(image, 0, where)[0]
+        placed = [angstrom_geometry(image, number, where) for number in range(len(nodes))]
     except InputError:
-        size = None
+        placed = []
     return GroupInfo(
         group=path,
         kind=_kind(image, path),
@@ -321,9 +357,13 @@ def _info(url: str, path: str, image: Multiscale, where: str) -> GroupInfo:
             _level(dataset.path, node, nodes[0], image.axes)
             for dataset, node in zip(image.datasets, nodes, strict=True)
         ),
-        voxel_size=size,
+        voxel_size=placed[0][0] if placed else None,
         channels=nodes[0].shape[image.axes.index("c")] if "c" in image.axes else 1,
         complete=bool(image.ours.get("complete", True)),
+        times=nodes[0].shape[image.axes.index("t")] if "t" in image.axes else 1,
+        channel_names=image.channels,
+        sizes=tuple(size for size, _ in placed),
+        origins=tuple(origin for _, origin in placed),
     )
 
 
