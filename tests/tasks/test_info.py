@@ -156,6 +156,8 @@ def test_plain_arrays(tmp_path: Path) -> None:
     group = zarr.create_group(str(tmp_path / "g.zarr"))
     group.create_array("a", data=ARRAY)
     group.create_array("b", data=ARRAY)
+    group.create_array("waves", data=np.ones((3, 4, 5), "complex64"))
+    group.create_array("times", data=np.arange(5))
     assert [image["group"] for image in info(tmp_path / "g.zarr")["images"]] == ["a", "b"]
 
 

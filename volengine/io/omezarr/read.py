@@ -17,7 +17,7 @@ from volengine.io.identity import How, identified
 from volengine.io.names import MRC_SUFFIXES, TIFF_SUFFIXES
 from volengine.io.omezarr.chunk_keys import with_separator
 from volengine.io.omezarr.ngff import Multiscale, angstrom_geometry, parse_multiscale
-from volengine.io.omezarr.nodes import Node, read_array_text, read_node
+from volengine.io.omezarr.nodes import Node, read_array_text, read_json, read_node
 from volengine.io.stores import exists, local_path, open_store, store_name
 
 DEFAULT_AXES = {2: "yx", 3: "zyx", 4: "czyx", 5: "tczyx"}
@@ -335,9 +335,24 @@ def _walk(url: str, path: str, node: Node) -> Iterator[GroupInfo]:
     levels = {dataset.path for dataset in image.datasets} if image is not None else set()
     for name in children(url, path):
         if name not in levels:
-            child = read_node(url, _join(path, name))
+            child = _child(url, _join(path, name))
             if child is not None and (child.kind == "group" or image is None):
                 yield from _walk(url, _join(path, name), child)
+
+
+def _child(url: str, path: str) -> Node | None:
+    """Return the node at a path; ``None`` if there is none, or an array that is no image (a table, a list of names)."""
+    try:
+        node = read_node(url, path)
+        if node is not None and node.kind == "array":
+            _array_node(url, path, _bare(node, path), 0, path)
+    except FormatError:
+        v3 = read_json(url, path, "zarr.json")
+        array = v3.get("node_type") == "array" if v3 is not None else read_json(url, path, ".zarray") is not None
+        if array:
+            return None
+        raise
+    return node
 
 
 def _info(url: str, path: str, image: Multiscale, where: str) -> GroupInfo:
