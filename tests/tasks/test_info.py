@@ -15,7 +15,7 @@ from calling import Command
 
 import volengine as ve
 from volengine.core.boxes import Box
-from volengine.core.errors import DamagedError, InputError, MissingError
+from volengine.core.errors import DamagedError, FormatError, InputError, MissingError
 from volengine.core.image import ImageSpec
 from volengine.core.picks import Picks
 from volengine.core.volume import Volume
@@ -213,6 +213,13 @@ def test_what_cannot_be_read_is_said(tmp_path: Path) -> None:
     assert (facts["complete"], facts["values"]) == (False, None)
     with pytest.raises(InputError, match="not finished"):
         info(tmp_path / "u.ome.zarr", full=True)
+
+
+def test_a_store_that_does_not_open_is_an_error(tmp_path: Path) -> None:
+    url = foreign(tmp_path / "a.zarr", ARRAY, "zyx", unit="nanometer")
+    (tmp_path / "a.zarr" / "0" / "c").rename(tmp_path / "a.zarr" / "0" / "d")
+    with pytest.raises(FormatError, match="no chunk that its metadata can name"):
+        info(url)
 
 
 def test_large_volumes_are_sampled_unless_all_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,8 @@ from volengine.core.boxes import Index3
 from volengine.core.errors import FormatError, InputError, MissingError
 from volengine.core.volume import Vector3, Volume
 from volengine.io.names import MRC_SUFFIXES, TIFF_SUFFIXES, is_zipped, suffix_of
-from volengine.io.omezarr.nodes import read_node
+from volengine.io.omezarr.chunk_keys import with_separator
+from volengine.io.omezarr.nodes import read_array_text, read_node
 from volengine.io.omezarr.read import GroupInfo, list_groups
 from volengine.io.open import open_volume
 from volengine.io.stores import store_name
@@ -118,6 +119,10 @@ def _store(path: str, full: bool, progress: bool) -> Facts:
         "images": [_image(group, url) for group in groups],
     }
     level = 0 if full else len(main.levels) - 1
+    for frame in (main.handle(url, number, {}) for number in sorted({0, level})):
+        with_separator(
+            url, frame.path, read_array_text(url, frame.path) or b""
+        )  # a store that does not open is an error
     frames = [
         main.handle(url, level, {"c": channel, "t": time})
         for channel in range(main.channels)
