@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from volengine.tasks.convert.verb import convert
     from volengine.tasks.env import env
     from volengine.tasks.export import ExportRecipe, export
-    from volengine.tasks.info import info
+    from volengine.tasks.info.verb import info
     from volengine.tasks.interact.recipe import InteractRecipe
     from volengine.tasks.interact.verb import interact
     from volengine.tasks.pick.recipe import PickRecipe
@@ -66,7 +66,7 @@ _MODULES = {
     "tasks.convert.verb": ("convert",),
     "tasks.env": ("env",),
     "tasks.export": ("ExportRecipe", "export"),
-    "tasks.info": ("info",),
+    "tasks.info.verb": ("info",),
     "tasks.interact.recipe": ("InteractRecipe",),
     "tasks.interact.verb": ("interact",),
     "tasks.pick.recipe": ("PickRecipe",),

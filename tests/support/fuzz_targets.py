@@ -230,6 +230,39 @@ def read_volume(path: Path) -> None:
         open_source(volume).read(Box((0, 0, 0), volume.shape))
 
 
+def zarr_samples(folder: Path) -> list[Sample]:
+    """Stores of Zarr v2 and v3 of every NGFF that is written, each in a zip archive."""
+    from volengine.core.boxes import Box
+    from volengine.core.image import ImageSpec
+    from volengine.io.omezarr.arrays import ZarrSink
+    from volengine.io.omezarr.image import create_image, finish_image
+    from volengine.io.omezarr.levels import plan_levels
+
+    found, array = [], np.arange(1, 8 * 16 * 16 + 1, dtype="int16").reshape(8, 16, 16)
+    for ngff in ("0.4", "0.5", "0.6"):
+        store = folder / f"z{ngff}.ome.zarr"
+        levels = plan_levels(array.shape, chunk=(4, 8, 8), ngff=ngff)  # type: ignore[arg-type]
+        spec = ImageSpec(str(store), "t", "int16", "intensity", (10.0,) * 3, levels, ngff=ngff)  # type: ignore[arg-type]
+        create_image(spec, token="t")
+        ZarrSink(spec.volume()).write(Box.of_shape(array.shape), array)
+        finish_image(spec)
+        files = {f.relative_to(store).as_posix(): f.read_bytes() for f in sorted(store.rglob("*")) if f.is_file()}
+        found.append(Sample(f"z{ngff}.ozx", zipped(files), "zip"))
+        stream = io.BytesIO()
+        with zipfile.ZipFile(stream, "w") as archive:
+            for name, data in files.items():
+                archive.writestr(f"t.zarr/{name}", data)
+        found.append(Sample(f"z{ngff}.zarr.zip", stream.getvalue()))
+    return found
+
+
+def read_zarr_file(path: Path) -> None:
+    from volengine.io.omezarr.read import list_groups
+
+    tolerate(lambda: list_groups(str(path)))
+    read_volume(path)
+
+
 # -- structures, meshes, training sets --------------------------------------------------------------------------------
 
 
@@ -471,6 +504,7 @@ TARGETS: dict[str, Target] = {
     "picks": Target(picks_samples, read_picks_file),
     "mrc": Target(mrc_samples, read_volume),
     "tiff": Target(tiff_samples, read_volume),
+    "zarr": Target(zarr_samples, read_zarr_file),
     "structures": Target(structure_samples, read_structure_file),
     "meshes": Target(mesh_samples, read_mesh_file),
     "scnt": Target(scnt_samples, read_scnt_file),

@@ -28,7 +28,8 @@ from volengine.ops.pyramid import downsample
 from volengine.tasks.convert.recipe import ConvertRecipe
 from volengine.tasks.convert.verb import convert
 from volengine.tasks.export import ExportRecipe, export
-from volengine.tasks.info import info
+from volengine.tasks.info import info, model_info
+from volengine.tasks.info.text import in_words
 from volengine.tasks.pick.recipe import PickRecipe
 from volengine.tasks.pick.verb import pick
 
@@ -171,7 +172,7 @@ def test_picks_in_every_format(volengine: Call, tmp_path: Path, prediction: str,
     found = read_picks(tmp_path / table, format, voxel_size=(10.0, 10.0, 10.0), shape=(24, 40, 50))
     order = np.argsort(found.position_vox[:, 0])
     np.testing.assert_allclose(found.position_vox[order], [[8, 10, 12], [16, 30, 40]], atol=1e-3)
-    said = info(str(tmp_path / table))  # star files by their columns, others by their ending
+    said = in_words(info(str(tmp_path / table)))  # star files by their columns, others by their ending
     assert [text for text in said.values() if text.startswith("2 picks")], said
 
 
@@ -197,50 +198,62 @@ def test_info_tells_of_volumes(volengine: Call, tmp_path: Path) -> None:
     stored(tmp_path / "t", values("uint8", 0, 9), chunk=(4, 8, 8), shard=(8, 16, 16), levels=2)
     with mrcfile.new(tmp_path / "n.mrc") as mrc:
         mrc.set_data(array)
-    for name, facts in {
-        "a.mrc": {
-            "mode": "1 (int16)",
-            "shape (z, y, x)": "9 x 20 x 30",
-            "voxel size (angstrom)": "14, 12, 10",
-            "origin (angstrom)": "5, -6, 7.5",
-            "extended header": "FEI1, 768 bytes",
-        },
-        "n.mrc": {"voxel size (angstrom)": "unknown: give --voxel-size"},
-        "t.tif": {
-            "dtype": "uint8",
-            "shape (z, y, x)": "9 x 20 x 30",
-            "voxel size (angstrom)": "unknown: give --voxel-size",
-        },
-        "t.ome.zarr": {
-            "kind": "intensity",
-            "shape (z, y, x)": "9 x 20 x 30",
-            "extent (nm)": "12.6, 24, 30",
-            "voxels": "5.4 kB uncompressed",
-        },
-    }.items():
+    for name, facts, lines in (
+        (
+            "a.mrc",
+            {
+                "mode": 1,
+                "dtype": "int16",
+                "shape": [9, 20, 30],
+                "voxel_size": [14, 12, 10],
+                "origin": [5, -6, 7.5],
+                "extended_header": {"type": "FEI1", "bytes": 768},
+            },
+            {
+                "mode": "1 (int16)",
+                "shape (z, y, x)": "9 x 20 x 30",
+                "voxel size (angstrom)": "14, 12, 10",
+                "origin (angstrom)": "5, -6, 7.5",
+                "extended header": "FEI1, 768 bytes",
+            },
+        ),
+        ("n.mrc", {"voxel_size": None}, {"voxel size (angstrom)": "unknown: give --voxel-size"}),
+        (
+            "t.tif",
+            {"dtype": "uint8", "shape": [9, 20, 30], "voxel_size": None},
+            {"dtype": "uint8", "shape (z, y, x)": "9 x 20 x 30", "voxel size (angstrom)": "unknown: give --voxel-size"},
+        ),
+        (
+            "t.ome.zarr",
+            {"kind": "intensity", "shape": [9, 20, 30], "extent_nm": [12.6, 24, 30], "bytes": 5400},
+            {"kind": "intensity", "extent (nm)": "12.6, 24, 30", "voxels": "5.4 kB uncompressed"},
+        ),
+    ):
         said = json.loads(volengine("info", name, "--json"))
         assert {key: said[key] for key in facts} == facts
         text = volengine("info", name)
-        for key, value in facts.items():
+        for key, value in lines.items():
             assert any(line.split(key, 1)[-1].strip() == value for line in text.splitlines() if key in line), text
-    levels = json.loads(volengine("info", "t.ome.zarr", "--json"))["levels of image"]
-    assert levels[0] == "0: 9 x 20 x 30, chunk (4, 8, 8), shard (8, 16, 16)"
+    levels = json.loads(volengine("info", "t.ome.zarr", "--json"))["levels"]
+    assert (levels[0]["shape"], levels[0]["chunk"], levels[0]["shard"]) == ([9, 20, 30], [4, 8, 8], [8, 16, 16])
     assert len(levels) == 2
+    assert "0: 9 x 20 x 30, chunk (4, 8, 8), shard (8, 16, 16)" in volengine("info", "t.ome.zarr")
 
 
 def test_info_of_a_store_with_labels(volengine: Call, prediction: str) -> None:
     volengine("pick", prediction, "--out", "p.star", "--feature", "ball", "--no-progress")
     said = info(prediction)
     assert said["kind"] == "probability"
-    assert said["levels of labels/ball"][0].startswith("0: 24 x 40 x 50")
+    labels = next(image for image in said["images"] if image["group"] == "labels/ball")
+    assert labels["levels"][0]["shape"] == [24, 40, 50]
 
 
 def test_info_tells_of_a_model(volengine: Call, tmp_path: Path) -> None:
     save_threshold_model(tmp_path / "m.safetensors", "ball", patch=(4, 8, 8))
     said = json.loads(volengine("info", "m.safetensors", "--json"))
-    assert (said["network"], said["features"], said["patch"]) == ("unet3d", "ball", "4, 8, 8")
+    assert (said["network"], said["features"], said["patch"]) == ("unet3d", ["ball"], [4, 8, 8])
     with resources.as_file(resources.files("volengine.data") / "demo_core.safetensors") as path:
-        history = info(str(path))["history"]
+        history = model_info(str(path))["history"]
         epochs = load_facts(path).history[-1]["epochs"]
     line = next(text for text in history if text.startswith("epochs: "))
     assert line.startswith(f"epochs: {len(epochs)}, at the end loss {epochs[-1]['loss']:.4g}")
@@ -257,7 +270,7 @@ def test_info_of_an_imported_network_counts_its_layers(tmp_path: Path) -> None:
     ]
     facts = ModelFacts("graph", ("ball",), (10.0, 10.0, 10.0), (1, 8, 8), {"layers": layers})
     save_model(tmp_path / "m.safetensors", build("graph", {"layers": layers}), facts)
-    assert info(str(tmp_path / "m.safetensors"))["arguments"] == ["layers: 3, of which 2 conv, 1 input"]
+    assert model_info(str(tmp_path / "m.safetensors"))["arguments"] == ["layers: 3, of which 2 conv, 1 input"]
 
 
 def test_info_tells_of_picks(tmp_path: Path) -> None:
@@ -266,11 +279,11 @@ def test_info_tells_of_picks(tmp_path: Path) -> None:
         for k in range(2)
     ]
     write_picks(tmp_path / "p.csv", picks)
-    said = info(str(tmp_path / "p.csv"))
+    said = in_words(info(str(tmp_path / "p.csv")))
     assert said["TS_0"] == "1 picks, voxel size 10, 10, 10 angstrom"
     assert said["TS_1"] == "2 picks, voxel size 10, 10, 10 angstrom"
     (tmp_path / "p.tsv").write_text("1\t2\t3\n4\t5\t6\n")
-    assert info(str(tmp_path / "p.tsv"))["p"] == "2 picks, voxel grid not wholly in the file"
+    assert in_words(info(str(tmp_path / "p.tsv")))["p"] == "2 picks, voxel grid not wholly in the file"
 
 
 @pytest.mark.parametrize(
@@ -303,7 +316,7 @@ def test_info_of_what_cannot_be_read(tmp_path: Path, name: str, content: bytes |
 
 def test_a_file_of_another_kind_is_told_what_is_read(tmp_path: Path) -> None:
     (tmp_path / "tilt.mdoc").write_text("PixelSpacing = 2.5")
-    with pytest.raises(InputError, match=r"kind that is not read; volumes are \.mrc, "):
+    with pytest.raises(InputError, match=r"is not one of \.mrc, "):
         info(str(tmp_path / "tilt.mdoc"))
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from volengine.core.boxes import Index3, index3
 from volengine.core.volume import Kind, Vector3, Volume
 
-Ngff = Literal["0.4", "0.5"]
+Ngff = Literal["0.4", "0.5", "0.6"]
 
 
 @dataclass(frozen=True)

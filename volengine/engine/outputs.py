@@ -265,7 +265,7 @@ class Outputs:
 
     def _nodes(self, spec: ImageSpec) -> dict[str, tuple[str, str]]:
         """Path of the array and name of each file of an image that does not change once it is finished, by a key."""
-        names = ("zarr.json" if spec.ngff == "0.5" else ".zarray", MANIFEST)
+        names = (".zarray" if spec.ngff == "0.4" else "zarr.json", MANIFEST)
         paths = [spec.array_path(level) for level in range(len(spec.levels))]
         return {f"{self._from_here(spec.url)}|{path}|{name}": (path, name) for path in paths for name in names}
 

@@ -14,10 +14,10 @@ volengine.core.errors.ChangedError: ...TS_01.mrc is gone; ...
 Opening a volume takes a *snapshot*, which it keeps in ``volume.snapshot``, and makes its ``identity`` of it.
 
 ``quick``
-    Of a file: size, time of the last change in ns, inode, and 16 blocks of 4 KiB that are spread over it, the first and
-    the last one among them. Of a Zarr array: its metadata, those of its image, and a listing of its objects (name,
-    size, time and inode, or ETag). So bytes that are changed in place are not noticed if the time of the file is set
-    back and no sampled block is touched.
+    Of a file (also of a zip archive of a store): size, time of the last change in ns, inode, and 16 blocks of 4 KiB
+    that are spread over it, the first and the last one among them. Of a Zarr array: its metadata, those of its image,
+    and a listing of its objects (name, size, time and inode, or ETag). So bytes that are changed in place are not
+    noticed if the time of the file is set back and no sampled block is touched.
 ``content``
     All bytes are read once; the identity depends on nothing else, so a copy of a file has the identity of the file. The
     digest is remembered (:mod:`volengine.io.hashing`).
@@ -43,7 +43,7 @@ from volengine.core.errors import ChangedError, InputError, MissingError
 from volengine.core.volume import Volume
 from volengine.io.hashing import FileState, content_of_file, content_of_objects, file_state, sample_of_file
 from volengine.io.listing import ARRAY_FILES, Listing, listing_of, metadata_of, node_object, time_ns, voxel_objects
-from volengine.io.names import MRC_SUFFIXES, TIFF_SUFFIXES, suffix_of
+from volengine.io.names import MRC_SUFFIXES, TIFF_SUFFIXES, is_zipped, suffix_of
 from volengine.io.stores import local_path
 
 How = Literal["quick", "content", "metadata"]
@@ -88,6 +88,8 @@ def identified(volume: Volume, how: How = "quick") -> Volume:
     snapshot = _file_snapshot(volume.url, how) if _is_file(volume.url) else _zarr_snapshot(volume.url, volume.path, how)
     # another channel of the same array has other voxels
     facts = [volume.axes, volume.facts.get("select", {})]
+    if is_zipped(volume.url):  # one file holds many arrays
+        facts.append(volume.path)
     if how == "content":
         identity = digest_of(["content", facts, snapshot["content"], snapshot.get("meaning")])
     else:
@@ -145,7 +147,7 @@ def check_unchanged(volume: Volume, *, full: bool = True) -> None:
 
 
 def _is_file(url: str) -> bool:
-    return suffix_of(url) in (*MRC_SUFFIXES, *TIFF_SUFFIXES)
+    return is_zipped(url) or suffix_of(url) in (*MRC_SUFFIXES, *TIFF_SUFFIXES)
 
 
 def _place(volume: Volume) -> list[str]:

@@ -12,8 +12,14 @@ from volengine.core.boxes import Box, Index3
 
 MRC_SUFFIXES = (".mrc", ".rec", ".map", ".st", ".ali", ".mrcs")
 TIFF_SUFFIXES = (".tif", ".tiff")
+ZIP_SUFFIXES = (".ozx", ".zarr.zip")
+"""Endings of zip archives that hold a Zarr store."""
 PACKED_SUFFIXES = (".gz", ".bz2")
 PICKS_SUFFIXES = (".star", ".tbl", ".csv", ".json", ".tsv", ".txt")
+
+
+NODE_FILES = ("zarr.json", ".zgroup", ".zarray", ".zattrs")
+"""Files of which a Zarr group or array has at least one."""
 
 
 class Source(Protocol):
@@ -66,13 +72,22 @@ class Sink(Protocol):
 def suffix_of(url: str) -> str:
     """Return the suffix that names the format, in lower case, without suffixes of compression.
 
-    >>> suffix_of("a/b.MRC.gz")
-    '.mrc'
+    A zip archive of a Zarr store is read as a store.
+
+    >>> suffix_of("a/b.MRC.gz"), suffix_of("a/b.ozx")
+    ('.mrc', '.zarr')
     """
+    if is_zipped(url):
+        return ".zarr"
     suffixes = [s.lower() for s in PurePosixPath(url.rstrip("/")).suffixes]
     while suffixes and suffixes[-1] in PACKED_SUFFIXES:
         suffixes.pop()
     return suffixes[-1] if suffixes else ""
+
+
+def is_zipped(url: str) -> bool:
+    """Return whether a path or URL is that of a zip archive of a Zarr store, by its ending."""
+    return url.rstrip("/").lower().endswith(ZIP_SUFFIXES)
 
 
 def is_packed(url: str) -> bool:

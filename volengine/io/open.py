@@ -24,7 +24,7 @@ from volengine.core.paths import PathLike, path_text
 from volengine.core.volume import Volume
 from volengine.io import notebook
 from volengine.io.identity import How
-from volengine.io.names import MRC_SUFFIXES, TIFF_SUFFIXES, Sink, Source, split_group, suffix_of
+from volengine.io.names import MRC_SUFFIXES, TIFF_SUFFIXES, ZIP_SUFFIXES, Sink, Source, split_group, suffix_of
 from volengine.io.stores import located
 
 
@@ -170,8 +170,8 @@ def open_volume(
     ----------
     url
         Path (text or ``pathlib.Path``) or URL of an MRC file (``.mrc .rec .map .st .ali .mrcs``, also with ``.gz`` or
-        ``.bz2``), of a TIFF stack (``.tif .tiff``), or of an OME-Zarr store; ``store.ome.zarr#labels/core`` is the
-        group ``labels/core`` in it.
+        ``.bz2``), of a TIFF stack (``.tif .tiff``), or of an OME-Zarr store, also in a zip archive
+        (``.ozx .zarr.zip``); ``store.ome.zarr#labels/core`` is the group ``labels/core`` in it.
     voxel_size
         Angstrom, one number or z, y, x; overrides that of the file.
     name
@@ -227,9 +227,8 @@ def _described(
         level, group, channel = image
         volume = open_image(url, level=level, group=group, channel=channel, voxel_size=voxel_size, identity=identity)
         return volume.with_(name=name) if name else volume
-    raise InputError(
-        f"{url}: the suffix {suffix!r} is not one of {', '.join((*MRC_SUFFIXES, *TIFF_SUFFIXES, '.zarr'))}."
-    )
+    known = ", ".join((*MRC_SUFFIXES, *TIFF_SUFFIXES, ".zarr", *ZIP_SUFFIXES))
+    raise InputError(f"{url}: the suffix {suffix!r} is not one of {known}.")
 
 
 def open_source(volume: Volume) -> Source:

@@ -26,15 +26,15 @@ from urllib.parse import unquote, urlsplit
 from volengine.core.aside import sweep
 from volengine.core.errors import DependencyError, FormatError, InputError, MissingError, VolengineError, require
 from volengine.core.paths import path_text
+from volengine.io.names import NODE_FILES, is_zipped
 
 if TYPE_CHECKING:
     from zarr.abc.store import Store
 
+    from volengine.io.zipped import ZipArchive
+
 LASTING = frozenset({errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENAMETOOLONG, errno.EISDIR})
 """Errors of reading a file that do not pass by themselves; after others the engine tries again."""
-
-NODE_FILES = ("zarr.json", ".zgroup", ".zarray", ".zattrs")
-"""Files of which a Zarr group or array has at least one."""
 
 _EXTRAS = {"s3": ("s3fs", "s3"), "s3a": ("s3fs", "s3"), "gs": ("gcsfs", "gcs"), "gcs": ("gcsfs", "gcs")}
 
@@ -49,13 +49,39 @@ def scheme(url: str) -> str:
 
 
 def local_path(url: str) -> Path | None:
-    """Return the path of a local store; ``None`` for other stores.
+    """Return the folder of a local store; ``None`` for other stores, which zip archives are, too.
 
     Raises
     ------
     InputError
         A ``file://`` URL names another host.
     """
+    return None if is_zipped(url) else _file_path(url)
+
+
+def zip_archive(url: str) -> ZipArchive | None:
+    """Return the zip archive that a path or URL names by its ending; ``None`` if it names none.
+
+    Raises
+    ------
+    MissingError
+        There is no such file.
+    InputError
+        It is not a local file.
+    FormatError
+        It is no archive of a Zarr store, or holds members that are not read.
+    """
+    if not is_zipped(url):
+        return None
+    from volengine.io.zipped import archive_at
+
+    path = _file_path(url)
+    if path is None:
+        raise InputError(f"{url}: zip archives are read from local files only. Download it first.")
+    return archive_at(path)
+
+
+def _file_path(url: str) -> Path | None:
     if scheme(url) != "file":
         return None
     if "://" in url:
@@ -69,6 +95,8 @@ def local_path(url: str) -> Path | None:
 def store_name(url: str) -> str:
     """Return the name of a store without its folder and its ending (``.ome.zarr``, ``.zarr``): the tomogram's name."""
     name = url.rstrip("/").rpartition("/")[2]
+    if is_zipped(name):
+        name = name.rpartition(".")[0]
     for ending in (".zarr", ".ome", ".ngff"):
         name = name.removesuffix(ending)
     return name
@@ -89,8 +117,15 @@ def open_store(url: str, *, read_only: bool = False) -> Store:
     DependencyError
         The URL's file system needs a package that is not installed; the message names it.
     InputError
-        The URL cannot be opened, for example because its scheme is unknown.
+        The URL cannot be opened, for example because its scheme is unknown; or it is a zip archive, and is to be
+        written.
     """
+    if is_zipped(url):
+        from volengine.io.zipped_store import ZippedStore, refused
+
+        if not read_only:
+            raise refused(url)
+        return ZippedStore(_file_path(url) or Path(url))
     path = local_path(url)
     if path is not None:
         from zarr.storage import LocalStore
@@ -184,6 +219,9 @@ def reached(url: str) -> Iterator[None]:
 
 def exists(url: str) -> bool:
     """Return whether anything is stored at a path or URL; it need not be an image, nor a complete one."""
+    if is_zipped(url):
+        path = _file_path(url)
+        return path is not None and path.exists()
     path = local_path(url)
     if path is not None:
         return path.is_file() or (path.is_dir() and any(path.iterdir()))
@@ -228,6 +266,13 @@ def stored_objects(url: str, prefix: str = "") -> dict[str, StoredObject]:
     path = local_path(url)
     if path is not None:
         return _listed_files(path / prefix)
+    if (archive := zip_archive(url)) is not None:
+        below = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
+        return {
+            key[len(below) :]: StoredObject(member.size, f"{member.crc:08x}")
+            for key, member in archive.members.items()
+            if key.startswith(below)
+        }
     if scheme(url) == "memory":
         with _memory_lock:
             content = dict(_memory.get(_memory_key(url), {}))
@@ -320,6 +365,12 @@ def stored_bytes(url: str, key: str, most: int | None = None) -> bytes | None:
             raise MissingError(f"{url}: {key} cannot be read ({error.strerror}). Check the permissions.") from error
         except ValueError as error:  # a name that no file can have
             raise FormatError(f"{url}: {key!r} is no name of a file ({error}).") from error
+    if is_zipped(url):
+        try:
+            archive = zip_archive(url)
+        except MissingError:
+            return None
+        return None if archive is None else archive.read(key, 0, most)
     from zarr.core.buffer import default_buffer_prototype
     from zarr.core.sync import sync
 

@@ -25,12 +25,11 @@ from volengine.core.feature_colours import WHITE, Colour, colour_of_feature, hex
 from volengine.core.picks import Picks
 from volengine.core.volume import Volume
 from volengine.engine.ledger import RunFolder
-from volengine.io.names import MRC_SUFFIXES, suffix_of
+from volengine.io.names import MRC_SUFFIXES, NODE_FILES, suffix_of
 from volengine.io.omezarr.image_levels import ImageLevels
 from volengine.io.omezarr.read import list_groups
 from volengine.io.open import OpenVolume, open_volume
 from volengine.io.picks import read_all
-from volengine.io.stores import NODE_FILES
 from volengine.tasks.common.layout import feature_named
 from volengine.tasks.common.named import feature_in, feature_of, tomogram_in
 

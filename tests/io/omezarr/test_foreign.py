@@ -257,7 +257,7 @@ def test_what_is_no_image(tmp_path):
         ({"datasets": []}, "no datasets"),
         ({"coordinateTransformations": [{"type": "affine", "affine": []}]}, "affine"),
         ({"coordinateTransformations": [{"type": "scale", "scale": [1.0]}]}, "1 numbers for 3 axes"),
-        ({"axes": None, "coordinateSystems": [{}]}, "0.1 to 0.5"),
+        ({"axes": None, "coordinateSystems": [{}]}, "states version 0.5"),
     ],
 )
 def test_metadata_that_contradict_themselves(change, text):

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from volengine.core.boxes import Box, Index3, index3
 from volengine.core.errors import FormatError, InputError
 from volengine.core.volume import Kind, Volume
+from volengine.io.names import is_zipped
 from volengine.io.omezarr.arrays import ZarrSource
 from volengine.io.omezarr.ngff import ANGSTROM, ome_part, parse_multiscale
 from volengine.io.omezarr.nodes import read_node
@@ -174,9 +175,9 @@ def _quiet(name: str) -> Iterator[None]:
 
 @_quiet("ome_zarr")
 def _second_reader(levels: list[Volume]) -> list[str]:
-    """Compare with what ``ome_zarr`` reads; it cannot read stores in memory, which are skipped."""
+    """Compare with what ``ome_zarr`` reads; it reads no NGFF 0.6, and no store in memory or in a zip archive."""
     first = levels[0]
-    if scheme(first.url) == "memory":
+    if scheme(first.url) == "memory" or is_zipped(first.url) or str(first.facts.get("ngff", "")).startswith("0.6"):
         return []
     from ome_zarr.axes import Axes
     from ome_zarr.format import format_from_version

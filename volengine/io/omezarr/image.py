@@ -12,10 +12,9 @@ An image is written in three steps, so that a store never looks finished before 
 >>> open_image(url).voxel_size
 (10.0, 10.0, 10.0)
 
-Images of other programs can be read, too: NGFF 0.1 to 0.5 in Zarr v2 and v3, sharded or not, with any order of axes and
-any unit of length, and bare Zarr arrays if a voxel size is given. ``open_image(url, level=1)`` opens a coarser level,
-and
-``open_image(url, group="core")`` the label image ``labels/core``.
+Images of other programs can be read, too: NGFF 0.1 to 0.6 in Zarr v2 and v3, sharded or not, with any order of axes
+and any unit of length, and bare Zarr arrays if a voxel size is given. ``open_image(url, level=1)`` opens a coarser
+level, and ``open_image(url, group="core")`` the label image ``labels/core``.
 """
 
 from __future__ import annotations
@@ -29,18 +28,19 @@ from volengine import __version__
 from volengine.core.errors import FormatError, InputError, MissingError
 from volengine.core.image import ImageSpec, Level
 from volengine.core.tiling import AXES
+from volengine.io.names import is_zipped
 from volengine.io.omezarr.arrays import ZarrSink, ZarrSource
 from volengine.io.omezarr.codecs import compressors
 from volengine.io.omezarr.display import DisplayRange, display_range
 from volengine.io.omezarr.label_list import is_listed, list_label, unlist_label
 from volengine.io.omezarr.levels import block_unit, plan_levels
 from volengine.io.omezarr.manifest_file import objects_of, remove_manifest, write_manifest
-from volengine.io.omezarr.ngff import image_attributes, ome_part, omero, wrap_ome
+from volengine.io.omezarr.ngff import image_attributes, ngff_for, ome_part, omero, wrap_ome
 from volengine.io.omezarr.node_files import put_node, remove_node, update_attributes
 from volengine.io.omezarr.nodes import Node, read_node
 from volengine.io.omezarr.objects import Stored
 from volengine.io.omezarr.read import GroupInfo, children, list_groups, open_image
-from volengine.io.stores import exists, local_path, remove_litter, remove_store
+from volengine.io.stores import exists, local_path, open_store, remove_litter, remove_store
 
 if TYPE_CHECKING:
     from zarr.abc.store import Store
@@ -75,6 +75,8 @@ def create_image(
         Something else is stored there, the existing image of this token has other levels, or the description is not
         possible in this version of NGFF.
     """
+    if is_zipped(spec.url):
+        open_store(spec.url)  # which refuses to write there, and says what to do
     _check_spec(spec)
     node = read_node(spec.url, spec.group)
     if node is None and not spec.group and not known and exists(spec.url):
@@ -261,15 +263,17 @@ def _check_spec(spec: ImageSpec) -> None:
     if spec.kind == "labels" and spec.dtype.startswith("float"):
         raise InputError(f"{spec.where}: label images hold integers, not {spec.dtype}.")
     parent = read_node(spec.url)
-    if parent is not None and spec.group and parent.zarr_format != _zarr_format(spec):
-        raise InputError(
-            f"{spec.url} is Zarr v{parent.zarr_format}; NGFF {spec.ngff} cannot be added. "
-            f"Use --ngff {'0.4' if parent.zarr_format == 2 else '0.5'}."
-        )
+    if parent is None or not spec.group:
+        return
+    said = "" if parent.zarr_format == 2 else str(ome_part(parent.attributes).get("version", ""))
+    wanted = ngff_for(parent.zarr_format, parent.attributes)
+    if parent.zarr_format != _zarr_format(spec) or (said and wanted != spec.ngff):
+        what = f"NGFF {said}" if said else f"Zarr v{parent.zarr_format}"
+        raise InputError(f"{spec.url} is {what}; NGFF {spec.ngff} cannot be added. Use --ngff {wanted}.")
 
 
 def _zarr_format(spec: ImageSpec) -> Any:
-    return 3 if spec.ngff == "0.5" else 2
+    return 2 if spec.ngff == "0.4" else 3
 
 
 def _create_parents(spec: ImageSpec, durable: bool) -> None:
@@ -358,7 +362,7 @@ def _update(spec: ImageSpec, changes: Mapping[str, Any], shown: DisplayRange | N
     attributes: dict[str, Any] = {"volengine": ours}
     if shown is not None:
         ome = {**ome_part(node.attributes), "omero": omero(spec, *shown)}
-        attributes |= {"ome": ome} if spec.ngff == "0.5" else {"omero": ome["omero"]}
+        attributes |= {"omero": ome["omero"]} if spec.ngff == "0.4" else {"ome": ome}
     update_attributes(spec.url, spec.group, attributes, durable=durable)
 
 

@@ -82,7 +82,7 @@ def plan_levels(
         raise PlanError(f"An image needs at least one level, not {levels}.")
     owned = index3(4 * c for c in chunk) if shard is None or shard == "auto" else shard
     _check_shard(chunk, owned)
-    sharded = shard is not None and ngff == "0.5"
+    sharded = shard is not None and ngff != "0.4"
     planned: list[Level] = []
     factor: Index3 = (1, 1, 1)
     while True:

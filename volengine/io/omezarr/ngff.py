@@ -1,7 +1,7 @@
 """OME-NGFF metadata: making the attributes that volengine writes, and interpreting those of any program.
 
-The functions work on dictionaries and open no files. Versions 0.4 (attributes of a Zarr v2 group) and 0.5 (below
-``ome`` in a Zarr v3 group) are written; 0.1 to 0.5 are read.
+The functions work on dictionaries and open no files. Versions 0.4 (attributes of a Zarr v2 group), 0.5 and 0.6 (below
+``ome`` in a Zarr v3 group) are written; 0.1 to 0.6 are read.
 
 >>> from volengine.core.image import Level
 >>> level = Level("0", (64, 64, 64), (1, 1, 1), (64, 64, 64))
@@ -25,7 +25,8 @@ from typing import Any
 import volengine
 from volengine.core.errors import FormatError, InputError
 from volengine.core.feature_colours import WHITE, colour_of_feature, hexadecimal
-from volengine.core.image import ImageSpec
+from volengine.core.image import ImageSpec, Ngff
+from volengine.io.omezarr.systems import Transform, read_systems
 
 Attributes = dict[str, Any]
 
@@ -42,6 +43,12 @@ ANGSTROM: dict[str, float] = {
 """Angstrom per unit of length, for the names of NGFF and common abbreviations."""
 
 SPACE = "zyx"
+
+SYSTEM = "physical"
+"""Name of the coordinate system of the images that are written in NGFF 0.6."""
+
+NEWEST = (0, 6)
+"""Newest version of NGFF that is read; its drafts (``0.6.dev4``, ``0.6rc0``) are read, too."""
 
 MAX_LEVELS = 64
 """Most levels of an image that is read; each halves at least one axis, so no volume has as many."""
@@ -116,8 +123,15 @@ def image_attributes(spec: ImageSpec, token: str) -> Attributes:
 
 
 def wrap_ome(spec: ImageSpec, ome: Attributes) -> Attributes:
-    """Put NGFF keys where the version has them: at the top (0.4), or below ``ome`` with the version (0.5)."""
-    return {"ome": {"version": "0.5", **ome}} if spec.ngff == "0.5" else dict(ome)
+    """Put NGFF keys where the version has them: at the top (0.4), or below ``ome`` with the version (0.5 and 0.6)."""
+    return dict(ome) if spec.ngff == "0.4" else {"ome": {"version": spec.ngff, **ome}}
+
+
+def ngff_for(zarr_format: int, attributes: Mapping[str, Any]) -> Ngff:
+    """Return the version in which images are added to a store, which has one version: that of its root group."""
+    if zarr_format == 2:
+        return "0.4"
+    return "0.6" if str(ome_part(attributes).get("version", "")).startswith("0.6") else "0.5"
 
 
 def ome_part(attributes: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -127,22 +141,15 @@ def ome_part(attributes: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _multiscale(spec: ImageSpec) -> Attributes:
-    datasets = []
-    for number, level in enumerate(spec.levels):
-        volume = spec.volume(number)
-        datasets.append(
-            {
-                "path": level.path,
-                "coordinateTransformations": [
-                    {"type": "scale", "scale": list(volume.voxel_size)},
-                    {"type": "translation", "translation": list(volume.origin)},
-                ],
-            }
-        )
+    axes = [{"name": axis, "type": "space", "unit": "angstrom"} for axis in SPACE]
+    datasets = [
+        {"path": level.path, "coordinateTransformations": _steps(spec, number)}
+        for number, level in enumerate(spec.levels)
+    ]
     method = "mode" if spec.kind == "labels" else "mean"
     entry: Attributes = {
         "name": spec.name or "image",
-        "axes": [{"name": axis, "type": "space", "unit": "angstrom"} for axis in SPACE],
+        **({"coordinateSystems": [{"name": SYSTEM, "axes": axes}]} if spec.ngff == "0.6" else {"axes": axes}),
         "datasets": datasets,
         "type": method,
         "metadata": {
@@ -155,6 +162,19 @@ def _multiscale(spec: ImageSpec) -> Attributes:
     if spec.ngff == "0.4":
         entry["version"] = "0.4"
     return entry
+
+
+def _steps(spec: ImageSpec, number: int) -> list[Attributes]:
+    """Return the transformations of a level: a scale, then a translation; in NGFF 0.6 both in one sequence."""
+    volume = spec.volume(number)
+    steps: list[Attributes] = [
+        {"type": "scale", "scale": list(volume.voxel_size)},
+        {"type": "translation", "translation": list(volume.origin)},
+    ]
+    if spec.ngff != "0.6":
+        return steps
+    ends = {"input": {"path": spec.levels[number].path}, "output": {"name": SYSTEM}}
+    return [{"type": "sequence", **ends, "transformations": steps}]
 
 
 def default_window(spec: ImageSpec) -> tuple[float, float] | None:
@@ -240,17 +260,21 @@ def _parsed(attributes: Mapping[str, Any], where: str) -> Multiscale | None:
         raise FormatError(f"{where}: the metadata 'multiscales' is no list of images.")
     entry = entries[0]
     version = str(ome.get("version") or entry.get("version") or ("0.4" if "ome" not in attributes else "0.5"))
-    if "coordinateSystems" in entry or ("axes" not in entry and version not in ("0.1", "0.2", "0.3")):
-        raise FormatError(
-            f"{where}: NGFF {version} metadata without axes; versions 0.1 to 0.5 can be read. Convert it to 0.5."
-        )
-    axes, units = _axes(entry.get("axes"), where)
+    _check_version(version, entry, where)
     if len(entry.get("datasets", ())) > MAX_LEVELS:
         raise FormatError(
             f"{where}: the image has {len(entry['datasets'])} levels; more than {MAX_LEVELS} are not read."
         )
-    outer = _transform(entry.get("coordinateTransformations"), len(axes), where)
-    datasets = tuple(_dataset(item, outer, len(axes), where) for item in entry.get("datasets", ()))
+    if "coordinateSystems" in entry:
+        named, transforms = read_systems(entry, where)
+        axes, units = _axes(named, where)
+        datasets = tuple(
+            Dataset(_path(item, where), *found) for item, found in zip(entry["datasets"], transforms, strict=True)
+        )
+    else:
+        axes, units = _axes(entry.get("axes"), where)
+        outer = _transform(entry.get("coordinateTransformations"), len(axes), where)
+        datasets = tuple(_dataset(item, outer, len(axes), where) for item in entry.get("datasets", ()))
     if not datasets:
         raise FormatError(f"{where}: the multiscale image has no datasets.")
     labels = [str(c.get("label", "")) for c in (ome.get("omero") or {}).get("channels") or () if isinstance(c, Mapping)]
@@ -266,6 +290,25 @@ def _parsed(attributes: Mapping[str, Any], where: str) -> Multiscale | None:
     )
 
 
+def _check_version(version: str, entry: Mapping[str, Any], where: str) -> None:
+    """Refuse a version that is not read, and metadata that are not those of their version."""
+    numbers = re.match(r"(\d+)\.(\d+)", version)
+    if numbers and (int(numbers[1]), int(numbers[2])) > NEWEST:
+        raise FormatError(f"{where}: NGFF {version} is not read; versions 0.1 to 0.6 are. Convert it to 0.5.")
+    new, systems = version.startswith("0.6"), "coordinateSystems" in entry
+    if new and not systems:
+        raise FormatError(f"{where}: NGFF {version} metadata without coordinateSystems. Correct its metadata.")
+    if systems and not new:
+        raise FormatError(
+            f"{where}: it has coordinateSystems, which are those of NGFF 0.6, but states version {version}. Correct "
+            "its metadata: 'version' below 'ome'."
+        )
+    if not systems and "axes" not in entry and version not in ("0.1", "0.2", "0.3"):
+        raise FormatError(
+            f"{where}: NGFF {version} metadata without axes; versions 0.1 to 0.6 can be read. Convert it to 0.5."
+        )
+
+
 def _ours(attributes: Mapping[str, Any]) -> Attributes:
     ours = attributes.get("volengine")
     if not isinstance(ours, Mapping):
@@ -279,6 +322,8 @@ def _axes(entries: Any, where: str) -> tuple[str, tuple[str, ...]]:
     for entry in entries or "tczyx":
         item = {"name": entry} if isinstance(entry, str) else dict(entry)
         name, role = str(item.get("name", "")).lower(), item.get("type")
+        if role == "space" and name in ("t", "c"):
+            raise FormatError(f"{where}: the axis {name!r} is one of space; axes of space are z, y and x.")
         letter = {"channel": "c", "time": "t"}.get(str(role), name[:1])
         names.append(letter if role in ("channel", "time") else name)
         units.append(str(item.get("unit") or ""))
@@ -288,9 +333,6 @@ def _axes(entries: Any, where: str) -> tuple[str, tuple[str, ...]]:
     if "y" not in axes or "x" not in axes:
         raise FormatError(f"{where}: axes {names} have no y and x.")
     return axes, tuple(units)
-
-
-Transform = tuple[tuple[float, ...] | None, tuple[float, ...]]
 
 
 def _transform(entries: Any, ndim: int, where: str) -> Transform:
@@ -317,15 +359,20 @@ def _transform(entries: Any, ndim: int, where: str) -> Transform:
 
 def _dataset(item: Mapping[str, Any], outer: Transform, ndim: int, where: str) -> Dataset:
     """Interpret a level; the image's own transformation is applied after that of the level."""
-    path = str(item.get("path", ""))
-    if ".." in path.split("/"):
-        raise FormatError(f"{where}: the path {path!r} of a level leaves the store.")
+    path = _path(item, where)
     scale, translation = _transform(item.get("coordinateTransformations"), ndim, f"{where}, level {path!r}")
     if outer[0] is not None:
         translation = tuple(a * b for a, b in zip(translation, outer[0], strict=True))
         scale = outer[0] if scale is None else tuple(a * b for a, b in zip(scale, outer[0], strict=True))
     translation = tuple(a + b for a, b in zip(translation, outer[1], strict=True))
     return Dataset(path, scale, translation)
+
+
+def _path(item: Mapping[str, Any], where: str) -> str:
+    path = str(item.get("path", ""))
+    if ".." in path.split("/"):
+        raise FormatError(f"{where}: the path {path!r} of a level leaves the store.")
+    return path
 
 
 def angstrom_geometry(

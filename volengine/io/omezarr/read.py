@@ -15,8 +15,9 @@ from volengine.core.tiling import AXES
 from volengine.core.volume import Kind, Vector3, Volume
 from volengine.io.identity import How, identified
 from volengine.io.names import MRC_SUFFIXES, TIFF_SUFFIXES
+from volengine.io.omezarr.chunk_keys import with_separator
 from volengine.io.omezarr.ngff import Multiscale, angstrom_geometry, parse_multiscale
-from volengine.io.omezarr.nodes import Node, read_node
+from volengine.io.omezarr.nodes import Node, read_array_text, read_json, read_node
 from volengine.io.stores import exists, local_path, open_store, store_name
 
 DEFAULT_AXES = {2: "yx", 3: "zyx", 4: "czyx", 5: "tczyx"}
@@ -49,6 +50,12 @@ class GroupInfo:
         Length of the channel axis.
     complete
         Whether the image is complete.
+    times
+        Length of the time axis.
+    channel_names
+        Labels of the channels, if the metadata state them.
+    sizes, origins
+        Voxel size and origin of each level, angstrom, z, y, x; empty if the metadata state none.
     """
 
     group: str
@@ -61,6 +68,36 @@ class GroupInfo:
     voxel_size: Vector3 | None
     channels: int = 1
     complete: bool = True
+    times: int = 1
+    channel_names: tuple[str, ...] = ()
+    sizes: tuple[Vector3, ...] = ()
+    origins: tuple[Vector3, ...] = ()
+
+    def handle(self, url: str, level: int, select: dict[str, int]) -> Volume:
+        """Return a handle for reading the voxels of a level; its voxel size is not that of the image.
+
+        Parameters
+        ----------
+        url
+            The store.
+        level
+            Number of the level.
+        select
+            Index on each axis but z, y, x; default 0.
+        """
+        at = self.levels[level]
+        return Volume(
+            url,
+            at.shape,
+            "uint8" if self.dtype == "bool" else self.dtype,
+            (1.0, 1.0, 1.0),
+            path=_join(self.group, at.path),
+            kind=self.kind,
+            chunks=at.chunks,
+            shards=at.shards,
+            axes=self.axes,
+            facts={"select": select},
+        )
 
 
 def open_image(
@@ -99,7 +136,7 @@ def open_image(
     MissingError
         The store or the image does not exist.
     FormatError
-        It is no Zarr store, or its metadata cannot be understood.
+        It is no Zarr store, its metadata cannot be understood, or its chunks lie where these do not say.
     InputError
         The image is not complete, the level does not exist, or the voxel size, the channel or the group must be given.
     """
@@ -117,6 +154,8 @@ def open_image(
     if not 0 <= level < len(image.datasets):
         raise InputError(f"{where} has levels 0 to {len(image.datasets) - 1}; there is no level {level}.")
     arrays = [_array_node(url, path, image, number, where) for number in sorted({0, level})]
+    inner = _join(path, image.datasets[level].path)
+    with_separator(url, inner, read_array_text(url, inner) or b"")
     volume = _handle(url, path, image, arrays[0], arrays[-1], _Choice(level, channel, voxel_size), where)
     return identified(volume, identity)
 
@@ -296,17 +335,32 @@ def _walk(url: str, path: str, node: Node) -> Iterator[GroupInfo]:
     levels = {dataset.path for dataset in image.datasets} if image is not None else set()
     for name in children(url, path):
         if name not in levels:
-            child = read_node(url, _join(path, name))
+            child = _child(url, _join(path, name))
             if child is not None and (child.kind == "group" or image is None):
                 yield from _walk(url, _join(path, name), child)
+
+
+def _child(url: str, path: str) -> Node | None:
+    """Return the node at a path; ``None`` if there is none, or an array that is no image (a table, a list of names)."""
+    try:
+        node = read_node(url, path)
+        if node is not None and node.kind == "array":
+            _array_node(url, path, _bare(node, path), 0, path)
+    except FormatError:
+        v3 = read_json(url, path, "zarr.json")
+        array = v3.get("node_type") == "array" if v3 is not None else read_json(url, path, ".zarray") is not None
+        if array:
+            return None
+        raise
+    return node
 
 
 def _info(url: str, path: str, image: Multiscale, where: str) -> GroupInfo:
     nodes = [_array_node(url, path, image, number, where) for number in range(len(image.datasets))]
     try:
-        size: Vector3 | None = angstrom_geometry(image, 0, where)[0]
+        placed = [angstrom_geometry(image, number, where) for number in range(len(nodes))]
     except InputError:
-        size = None
+        placed = []
     return GroupInfo(
         group=path,
         kind=_kind(image, path),
@@ -318,9 +372,13 @@ def _info(url: str, path: str, image: Multiscale, where: str) -> GroupInfo:
             _level(dataset.path, node, nodes[0], image.axes)
             for dataset, node in zip(image.datasets, nodes, strict=True)
         ),
-        voxel_size=size,
+        voxel_size=placed[0][0] if placed else None,
         channels=nodes[0].shape[image.axes.index("c")] if "c" in image.axes else 1,
         complete=bool(image.ours.get("complete", True)),
+        times=nodes[0].shape[image.axes.index("t")] if "t" in image.axes else 1,
+        channel_names=image.channels,
+        sizes=tuple(size for size, _ in placed),
+        origins=tuple(origin for _, origin in placed),
     )
 
 

@@ -13,7 +13,6 @@ import itertools
 import re
 from collections.abc import Sequence
 from math import prod
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,13 +20,15 @@ from numpy.typing import NDArray
 
 from volengine.core.errors import DamagedError, InputError, MemoryRefusedError, MissingError, VolengineError
 from volengine.core.units import format_bytes
+from volengine.io.names import is_zipped
 from volengine.io.omezarr.bounds import ChunkError, limit_of
+from volengine.io.omezarr.chunk_keys import with_separator
 from volengine.io.omezarr.direct import Index, ObjectError, cells_of, read_direct
 from volengine.io.omezarr.manifest_file import Manifest, read_manifest
 from volengine.io.omezarr.nodes import read_node, short
 from volengine.io.omezarr.objects import PIECE, Stored, crc32c
 from volengine.io.omezarr.opening import memory_array, metadata_of, open_layout
-from volengine.io.stores import LASTING, local_path, open_store, reached
+from volengine.io.stores import LASTING, local_path, open_store, reached, zip_archive
 
 MAX_CHUNKS = 2**20
 """Most chunks that one box may touch: each costs a call."""
@@ -49,12 +50,12 @@ class ArrayReader:
     MissingError
         There is no such array.
     FormatError
-        Its metadata cannot be read.
+        Its metadata cannot be read, or its chunks lie where these do not say.
     """
 
     def __init__(self, url: str, path: str):
         self.url, self.path = url, path
-        self.text = metadata_of(url, path)
+        self.text = with_separator(url, path, metadata_of(url, path))
         self.array, self.layout = open_layout(url, path, self.text)
         self.where = f"{url}, array {path!r}"
         root = local_path(url)
@@ -180,9 +181,8 @@ class ArrayReader:
     def _read(self, start: Sequence[int], stop: Sequence[int]) -> tuple[NDArray[Any], list[str]]:
         if self.folder is not None and self.layout is not None:
             return read_direct(self.folder, self.layout, start, stop)
-        if self.folder is not None:
-            for cell in cells_of(start, stop, self.unit):
-                self._bounded(self.folder / self.key(cell))
+        for cell in cells_of(start, stop, self.unit):
+            self._bounded(self.key(cell))
         slices = tuple(slice(a, b) for a, b in zip(start, stop, strict=True))
         voxels = np.asarray(self.array[slices])
         notes = getattr(self.array.store, "absent", None)
@@ -191,14 +191,19 @@ class ArrayReader:
         keys = [self.key(cell) for cell in cells_of(start, stop, self.unit)]
         return voxels, [key for key in keys if self._full(key) in notes]
 
-    def _bounded(self, path: Path) -> None:
-        """Refuse a file that is larger than its chunks can be, before it is read."""
-        try:
-            size = path.stat().st_size
-        except (FileNotFoundError, NotADirectoryError):
-            return
-        if size > self._largest:
-            raise ObjectError(path.name, f"it has {size} bytes, where at most {self._largest} are expected")
+    def _bounded(self, key: str) -> None:
+        """Refuse a local object that is larger than its chunks can be, before it is read."""
+        size: int | None
+        if self.folder is not None:
+            try:
+                size = (self.folder / key).stat().st_size
+            except (FileNotFoundError, NotADirectoryError):
+                return
+        else:
+            archive = zip_archive(self.url)
+            size = None if archive is None else archive.size(self._full(key))
+        if size is not None and size > self._largest:
+            raise ObjectError(key, f"it has {size} bytes, where at most {self._largest} are expected")
 
     @property
     def _largest(self) -> int:
@@ -211,10 +216,11 @@ class ArrayReader:
     def _bytes(self, key: str) -> bytes | None:
         if self.folder is not None:
             try:
-                self._bounded(self.folder / key)
+                self._bounded(key)
                 return (self.folder / key).read_bytes()
             except (FileNotFoundError, NotADirectoryError):
                 return None
+        self._bounded(key)
         from zarr.core.buffer import default_buffer_prototype
         from zarr.core.sync import sync
 
@@ -243,14 +249,14 @@ class ArrayReader:
         try:
             bad = {self.key(cell): reason for cell in cells if (reason := self.examine(cell))}
         except VolengineError as refused:
-            return refused if self.folder is not None else error
+            return refused if self.folder is not None or is_zipped(self.url) else error
         except OSError as passing:
             return passing
         if bad:
             return self._damaged("cannot be decoded", bad)
         if isinstance(error, OSError):
             return error
-        if isinstance(error, ChunkError) or self.folder is not None:
+        if isinstance(error, ChunkError) or self.folder is not None or is_zipped(self.url):
             return DamagedError(
                 f"{self.where}: voxels {tuple(start)} to {tuple(stop)} cannot be decoded ({_reason(error)}), although "
                 "each of their chunks can be: it may be changing. Read it again when nobody writes to it.",

@@ -31,7 +31,7 @@ class StoreOptions:
     chunk, shard
         Voxels z, y, x; default: those of the volume, or, if it is not in a Zarr store, chosen by its size.
     ngff
-        ``0.5`` (Zarr v3, sharded) or ``0.4`` (Zarr v2).
+        ``0.5`` (Zarr v3, sharded), ``0.6`` (the same with coordinate systems) or ``0.4`` (Zarr v2).
     codec
         ``auto``, or a name that ``volengine.io.omezarr.codecs`` knows.
     levels

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from volengine.core.errors import InputError, MissingError
 from volengine.core.paths import path_text
-from volengine.io.names import MRC_SUFFIXES, TIFF_SUFFIXES, suffix_of
+from volengine.io.names import MRC_SUFFIXES, TIFF_SUFFIXES, ZIP_SUFFIXES, suffix_of
 
 SUFFIXES = (*MRC_SUFFIXES, *TIFF_SUFFIXES, ".zarr")
 
@@ -66,7 +66,7 @@ def _expand(item: str, lists: tuple[Path, ...] = ()) -> list[str]:
             raise MissingError(f"{item}: nothing matches.")
         return matches
     if path.exists():
-        raise InputError(f"{item}: the suffix is not one of {', '.join(SUFFIXES)}.")
+        raise InputError(f"{item}: the suffix is not one of {', '.join((*SUFFIXES, *ZIP_SUFFIXES))}.")
     raise MissingError(f"{item}: no such file or folder.")
 
 

@@ -19,7 +19,7 @@ from volengine.engine.ledger import PlanFolder
 from volengine.engine.options import RunOptions
 from volengine.engine.plan import Plan
 from volengine.engine.run import Job, run_plan
-from volengine.io.names import MRC_SUFFIXES, PACKED_SUFFIXES, PICKS_SUFFIXES, TIFF_SUFFIXES
+from volengine.io.names import MRC_SUFFIXES, PACKED_SUFFIXES, PICKS_SUFFIXES, TIFF_SUFFIXES, is_zipped
 from volengine.tasks.common.inputs import expand
 from volengine.tasks.common.layout import plan_folder, run_dir_for, run_dir_in
 
@@ -93,8 +93,13 @@ class Verb(Generic[Given, Source, What, Out]):
         Raises
         ------
         InputError
-            It would become a folder of that name.
+            It would become a folder of that name, or is a zip archive.
         """
+        if is_zipped(out):
+            raise InputError(
+                f"--out {out}: zip archives are read, not written. Write a store (NAME.ome.zarr), then zip it without "
+                "compression from inside of it: cd NAME.ome.zarr && zip -r -0 ../NAME.ozx ."
+            )
         if out.lower().endswith(FILES) and not self.is_product(out) and not Path(out).is_dir():
             products = f", or {' or '.join(self.endings)} for one source" if self.endings else ""
             raise InputError(f"--out {out}: {self.name} does not write such a file; give a folder{products}.")

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from volengine.core.errors import InputError
+from volengine.core.image import Ngff
 from volengine.core.recipe import Recipe
 from volengine.io.omezarr.codecs import check_codec
 
@@ -21,7 +22,7 @@ class ConvertRecipe(Recipe):
     chunk, shard
         Size of a chunk and of a shard in voxels, z, y, x; default: chosen by the volume's size.
     ngff
-        ``0.5`` (Zarr v3, sharded) or ``0.4`` (Zarr v2).
+        OME-Zarr version: ``0.5`` (Zarr v3, sharded), ``0.6`` (the same with coordinate systems) or ``0.4`` (Zarr v2).
     levels
         Number of resolution levels; default: until no axis is longer than 128 voxels.
     codec
@@ -40,7 +41,7 @@ class ConvertRecipe(Recipe):
     voxel_size: float | tuple[float, float, float] | None = None
     chunk: tuple[int, int, int] | None = None
     shard: tuple[int, int, int] | None = None
-    ngff: Literal["0.4", "0.5"] = "0.5"
+    ngff: Ngff = "0.5"
     levels: int | None = None
     codec: str = "auto"
     kind: Literal["intensity", "probability", "labels"] = "intensity"

@@ -28,7 +28,7 @@ class InteractRecipe(Recipe):
         ``ais``: Ais's numbers bit for bit (discs, strict comparison, radius in whole voxels; at most one competition,
         before the interactions).
     ngff
-        OME-Zarr version of the written stores: ``0.5`` or ``0.4``.
+        OME-Zarr version of the written stores: ``0.5``, ``0.6`` or ``0.4``.
 
     Examples
     --------

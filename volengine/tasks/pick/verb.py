@@ -20,7 +20,7 @@ from volengine.core.paths import PathLike, path_text
 from volengine.core.picks import Picks
 from volengine.core.volume import Volume
 from volengine.engine.options import RunOptions
-from volengine.io.names import PICKS_SUFFIXES, suffix_of
+from volengine.io.names import PICKS_SUFFIXES, is_zipped, suffix_of
 from volengine.io.open import open_volume
 from volengine.tasks.common.jobs import Request, Verb, run_one
 from volengine.tasks.common.layout import file_name, join_url
@@ -31,7 +31,8 @@ from volengine.tasks.pick.recipe import PickRecipe
 
 
 def request(source: str, out: str, recipe: PickRecipe, options: RunOptions) -> Request[Volume, PickRecipe, PickOutputs]:
-    """Open a prediction, and choose where the labels go: into its store, or beside the table if it is a plain file."""
+    """Open a prediction, and choose where the labels go: into its store, or beside the table if it is a file."""
+    from volengine.io.omezarr.ngff import ngff_for
     from volengine.io.omezarr.nodes import read_node
     from volengine.io.picks import ending_of
 
@@ -40,10 +41,10 @@ def request(source: str, out: str, recipe: PickRecipe, options: RunOptions) -> R
         volume, recipe = of_tomogram(volume, found), recipe.with_(feature=recipe.feature or found)
     name = f"{volume.name}__{file_name(recipe.feature_of(volume))}"
     table = out if PICK.is_product(out) else join_url(out, name + ending_of(recipe.format))
-    stored = suffix_of(volume.url) in ("", ".zarr")
+    stored = suffix_of(volume.url) in ("", ".zarr") and not is_zipped(volume.url)
     store = volume.url if stored else f"{table}.ome.zarr"
     node = read_node(store)
-    ngff: Ngff = "0.4" if node is not None and node.zarr_format == 2 else "0.5"
+    ngff: Ngff = "0.5" if node is None else ngff_for(node.zarr_format, node.attributes)
     return Request(name, volume, recipe, PickOutputs(table, store, ngff))
 
 

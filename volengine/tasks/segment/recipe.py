@@ -92,7 +92,7 @@ class SegmentRecipe(Recipe):
         The tomogram has the opposite contrast of those that the models were trained on: molecules are bright instead of
         dark. The networks then see the negated tomogram; the stored one is not changed.
     ngff
-        OME-Zarr version of the written stores: ``0.5`` or ``0.4``.
+        OME-Zarr version of the written stores: ``0.5``, ``0.6`` or ``0.4``.
     levels
         Number of resolution levels; default: until no axis is longer than 128 voxels.
 

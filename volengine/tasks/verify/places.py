@@ -9,11 +9,12 @@ from pathlib import Path
 
 from volengine.core.errors import InputError, MissingError
 from volengine.engine.ledger import PlanFolder, RunFolder
+from volengine.io.names import NODE_FILES
 from volengine.io.omezarr import image as omezarr
 from volengine.io.omezarr.manifest import NAME as MANIFEST
 from volengine.io.omezarr.ngff import parse_multiscale
 from volengine.io.omezarr.nodes import read_node
-from volengine.io.stores import NODE_FILES, local_path
+from volengine.io.stores import local_path
 
 LEVELS_UP = 3
 """Number of folders above a store in which the run that has written it is looked for."""

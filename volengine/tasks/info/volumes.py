@@ -1,0 +1,225 @@
+"""What a file or a store of voxels says of itself, as plain values."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from volengine.core.boxes import Index3
+from volengine.core.errors import FormatError, InputError, MissingError
+from volengine.core.volume import Vector3, Volume
+from volengine.io.names import MRC_SUFFIXES, TIFF_SUFFIXES, is_zipped, split_group, suffix_of
+from volengine.io.omezarr.chunk_keys import with_separator
+from volengine.io.omezarr.nodes import read_array_text, read_node
+from volengine.io.omezarr.read import GroupInfo, list_groups
+from volengine.io.open import open_volume
+from volengine.io.stores import store_name
+from volengine.tasks.info.values import try_values
+
+Facts = dict[str, Any]
+
+
+def volume_facts(path: str, *, full: bool, progress: bool) -> Facts:
+    """Describe a file or store of voxels of any format that :func:`volengine.io.open.open_volume` opens.
+
+    Parameters
+    ----------
+    path
+        The file, the store, or ``STORE#group``.
+    full
+        Statistics of all voxels of level 0.
+    progress
+        Show a bar while these are read.
+
+    Raises
+    ------
+    MissingError, FormatError, InputError
+        It does not exist, is damaged, or is of a kind that is not read.
+    """
+    place, _ = split_group(path)
+    if suffix_of(place) in ("", ".zarr") or Path(place).is_dir():
+        return _store(path, full, progress)
+    return _file(path, full, progress)
+
+
+# -- files -------------------------------------------------------------------------------------------------------
+
+
+def _file(path: str, full: bool, progress: bool) -> Facts:
+    suffix = suffix_of(path)
+    more: Facts = {}
+    size: Vector3 | None
+    if suffix in MRC_SUFFIXES:
+        from volengine.io.mrc.header import read_header
+
+        header = read_header(path)
+        size, more = header.voxel_size, _mrc(header)
+    elif suffix in TIFF_SUFFIXES:
+        from volengine.io.tiff import read_facts
+
+        found = read_facts(path)
+        size, more = found.voxel_size, {"compression": found.compression}
+    else:
+        size = _stated_size(path)
+    volume = open_volume(path, voxel_size=None if size is not None else 1.0, identity="metadata")
+    facts: Facts = {
+        "path": path,
+        "type": "volume",
+        "format": {".tiff": "tiff", ".tif": "tiff"}.get(suffix, "mrc" if suffix in MRC_SUFFIXES else suffix[1:]),
+        "name": volume.name,
+        "kind": volume.kind,
+        **_sizes(volume.shape, volume.dtype, size, None if size is None else volume.origin),
+        "axes": "zyx",
+        "channels": 1,
+        "times": 1,
+        "levels": [_level("", volume.shape, (1, 1, 1), volume.chunks, None, size, volume.dtype)],
+        **more,
+    }
+    return _with_values(facts, [volume], 0, full=full, progress=progress)
+
+
+def _stated_size(path: str) -> Vector3 | None:
+    """Return the voxel size that a file states; ``None`` if it must be given."""
+    try:
+        return open_volume(path, identity="metadata").voxel_size
+    except (FormatError, MissingError):
+        raise
+    except InputError as error:
+        if "voxel" not in str(error):
+            raise
+        return None
+
+
+def _mrc(header: Any) -> Facts:
+    return {
+        "mode": header.mode,
+        "compression": header.compression or "none",
+        "extended_header": {"type": header.ext_type, "bytes": len(header.ext_header)} if header.ext_type else None,
+        "labels": list(header.labels),
+        "warnings": list(header.warnings),
+    }
+
+
+# -- stores ------------------------------------------------------------------------------------------------------
+
+
+def _store(path: str, full: bool, progress: bool) -> Facts:
+    url, wanted = split_group(path)
+    groups = list_groups(url)
+    main = _main(url, groups, wanted.strip("/"))
+    facts: Facts = {
+        "path": path,
+        "type": "volume",
+        "format": "zarr" if main.ngff == "none" else "ome-zarr",
+        **_image(main, url),
+        "images": [_image(group, url) for group in groups],
+    }
+    level = 0 if full else len(main.levels) - 1
+    for frame in (main.handle(url, number, {}) for number in sorted({0, level})):
+        with_separator(
+            url, frame.path, read_array_text(url, frame.path) or b""
+        )  # a store that does not open is an error
+    frames = [
+        main.handle(url, level, {"c": channel, "t": time})
+        for channel in range(main.channels)
+        for time in range(main.times)
+    ]
+    if not main.complete:
+        if full:
+            raise InputError(f"{path} is not finished; run the same command again to finish it.")
+        return {**facts, "values": None, "values_error": "it is not finished"}
+    return _with_values(facts, frames, level, full=full, progress=progress)
+
+
+def _main(url: str, groups: Sequence[GroupInfo], wanted: str) -> GroupInfo:
+    """Return the image that is described in detail: the one at the root, or the one that is named."""
+    known = {group.group: group for group in groups}
+    for name in (wanted, f"labels/{wanted}") if wanted else (groups[0].group if groups else "",):
+        if name in known:
+            return known[name]
+    if not groups:
+        raise FormatError(f"{url}: no OME-Zarr image is there, only a group without 'multiscales'.")
+    raise MissingError(f"{url}: there is no image {wanted!r}. Images in this store: {', '.join(map(repr, known))}.")
+
+
+def _image(info: GroupInfo, url: str) -> Facts:
+    frames = info.channels * info.times
+    sizes: Sequence[Vector3 | None] = info.sizes or (None,) * len(info.levels)
+    levels = [
+        _level(level.path, level.shape, level.factor, level.chunks, level.shards, size, info.dtype, frames)
+        for level, size in zip(info.levels, sizes, strict=True)
+    ]
+    node = read_node(url, info.group)
+    facts: Facts = {
+        "group": info.group,
+        "name": str((node and node.ours.get("name")) or store_name(url)),  # as the verbs name it
+        "kind": info.kind,
+        **_sizes(info.levels[0].shape, info.dtype, info.voxel_size, info.origins[0] if info.origins else None, frames),
+        "axes": info.axes,
+        "channels": info.channels,
+        "times": info.times,
+        "ngff": info.ngff,
+        "complete": info.complete,
+        "levels": levels,
+    }
+    if info.channel_names:
+        facts["channel_names"] = list(info.channel_names)
+    if is_zipped(url):
+        facts["zipped"] = True
+    return facts
+
+
+def _sizes(shape: Index3, dtype: str, size: Vector3 | None, origin: Vector3 | None, frames: int = 1) -> Facts:
+    extent = None if size is None else [round(n * v / 10, 9) for n, v in zip(shape, size, strict=True)]
+    return {
+        "shape": list(shape),
+        "dtype": dtype,
+        "voxel_size": None if size is None else list(size),
+        "origin": None if origin is None else list(origin),
+        "extent_nm": extent,
+        "bytes": shape[0] * shape[1] * shape[2] * np.dtype(dtype).itemsize * frames,
+    }
+
+
+def _level(
+    path: str,
+    shape: Index3,
+    factor: Index3,
+    chunk: Index3 | None,
+    shard: Index3 | None,
+    size: Vector3 | None,
+    dtype: str,
+    frames: int = 1,
+) -> Facts:
+    return {
+        "path": path,
+        "shape": list(shape),
+        "factor": list(factor),
+        "chunk": None if chunk is None else list(chunk),
+        "shard": None if shard is None else list(shard),
+        "voxel_size": None if size is None else list(size),
+        "bytes": shape[0] * shape[1] * shape[2] * np.dtype(dtype).itemsize * frames,
+    }
+
+
+# -- values ------------------------------------------------------------------------------------------------------
+
+
+def _with_values(facts: Facts, frames: Sequence[Volume], level: int, *, full: bool, progress: bool) -> Facts:
+    """Add the statistics of the voxels of a level: of all, and of each channel if there are several."""
+    total = sum(frame.size for frame in frames)
+    show = full and progress
+    with tqdm(total=total, unit="voxel", unit_scale=True, desc="values", disable=None if show else True) as bar:
+        found = try_values(frames, facts, full=full, read=bar.update)
+    facts["values"] = None
+    if found is None:
+        return facts
+    each, together = found
+    facts["values"] = {"level": level, "full": full, **together}
+    if facts["channels"] > 1 and facts["times"] == 1:
+        facts["channel_values"] = [{"level": level, "full": full, **one} for one in each]
+    return facts
