@@ -46,15 +46,17 @@ TAG, SHIFT, ANGLES, CC, TOMOGRAM, ANNOTATION, POSITION, PIXEL = (
 )
 
 
-def read(path: Path, first: int) -> r.Rows:
+def read(path: Path, known: r.Known, format: str) -> r.Rows:
     """Read the rows of a table.
 
     Parameters
     ----------
     path
         The table.
-    first
-        Coordinate of the centre of the first voxel: 1 or 0.
+    known
+        What the caller states.
+    format
+        ``dynamo``: the centre of the first voxel is 1; ``dynamo0``: it is 0.
 
     Raises
     ------
@@ -63,6 +65,7 @@ def read(path: Path, first: int) -> r.Rows:
     FormatError
         A line of the table, or of its table map file, is damaged; the message names it.
     """
+    first = _first(format)
     words: list[list[str]] = []
     lines: list[int] = []
     for number, line in enumerate(r.read_text(path).splitlines(), 1):
@@ -123,21 +126,34 @@ def _wrap(angle: r.Floats) -> r.Floats:
         return np.where(np.abs(angle) > 180, (angle + 180) % 360 - 180, angle)
 
 
-def text(picks: Sequence[Picks], first: int) -> tuple[str, str]:
-    """Make the texts of a table and of its table map file.
+def _first(format: str) -> int:
+    """Return the coordinate of the centre of the first voxel."""
+    return 0 if format == "dynamo0" else 1
+
+
+def files(path: Path, tables: Sequence[Picks], format: str, pixel_size: float | None) -> list[tuple[Path, bytes]]:
+    """Make a table and its table map file.
 
     Parameters
     ----------
-    picks
+    path
+        The table.
+    tables
         One table of picks per tomogram.
-    first
-        Coordinate of the centre of the first voxel: 1 or 0.
+    format
+        ``dynamo``: the centre of the first voxel is 1; ``dynamo0``: it is 0.
 
     Raises
     ------
     InputError
         A tomogram has no name, or its voxels are not cubes.
     """
+    table, names = _texts(tables, _first(format))
+    return [(path.with_suffix(".doc"), names.encode()), (path, table.encode())]
+
+
+def _texts(picks: Sequence[Picks], first: int) -> tuple[str, str]:
+    """Make the texts of a table and of its table map file."""
     lines, names, tag = [], [], 0
     for number, one in enumerate(picks, 1):
         size = np.asarray(one.voxel_size)

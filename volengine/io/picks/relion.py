@@ -61,15 +61,17 @@ _FILES = (WARP_FILE, ".mrc", ".rec", ".map", ".st")
 # Reading -----------------------------------------------------------------------------------------------------------
 
 
-def read(path: Path, dialect: str | None) -> r.Rows:
+def read(path: Path, known: r.Known, format: str) -> r.Rows:
     """Read the rows of a STAR file.
 
     Parameters
     ----------
     path
-        The file: particles, or an ``optimisation_set.star``.
-    dialect
-        One of the four dialects, or ``None`` to recognise it by the columns.
+        The file: particles, or an ``optimisation_set.star``, whose particles may be of any of the dialects.
+    known
+        What the caller states.
+    format
+        One of the four dialects.
 
     Raises
     ------
@@ -80,7 +82,12 @@ def read(path: Path, dialect: str | None) -> r.Rows:
     """
     blocks, text = read_star(path)
     if any("rlnTomoParticlesFile" in t.columns for t in blocks.values()):
-        return _optimisation_set(path, blocks, dialect)
+        return _optimisation_set(path, blocks)
+    return _read(path, blocks, text, format)
+
+
+def _read(path: Path, blocks: dict[str, Table], text: str, dialect: str | None) -> r.Rows:
+    """Read the particles of a STAR file of a dialect; ``None``: recognise it by the columns."""
     table = _particles(blocks, path)
     facts = r.read_facts(text, path)
     centred = set(CENTRED) <= set(table.columns) and dialect in (None, "relion5")
@@ -212,14 +219,15 @@ def _columns(rows: r.Rows, table: Table, used: set[str]) -> None:
         rows.columns[key] = r.typed(texts, kind, label, rows.path, table.lines)
 
 
-def _optimisation_set(path: Path, blocks: dict[str, Table], dialect: str | None) -> r.Rows:
+def _optimisation_set(path: Path, blocks: dict[str, Table]) -> r.Rows:
     """Read the particles to which RELION's ``optimisation_set.star`` refers, and the shapes of its tomograms."""
     table = next(t for t in blocks.values() if "rlnTomoParticlesFile" in t.columns)
     particles = _project_file(path, table.columns["rlnTomoParticlesFile"])
     with _unquoted(path, particles):
-        if any("rlnTomoParticlesFile" in t.columns for t in read_star(particles)[0].values()):
+        inner, text = read_star(particles)
+        if any("rlnTomoParticlesFile" in t.columns for t in inner.values()):
             raise FormatError("an optimisation set leads to another one")
-        rows = read(particles, dialect)
+        rows = _read(particles, inner, text, None)
     if "rlnTomoTomogramsFile" in table.columns:
         there = _project_file(path, table.columns["rlnTomoTomogramsFile"])
         names = set(rows.tomogram or ())
@@ -284,14 +292,16 @@ def _tomograms(path: Path) -> dict[str, r.Facts]:
 # Writing -----------------------------------------------------------------------------------------------------------
 
 
-def text(picks: Sequence[Picks], dialect: str, pixel_size: float | None) -> str:
-    """Make the text of a STAR file.
+def files(path: Path, tables: Sequence[Picks], format: str, pixel_size: float | None) -> list[tuple[Path, bytes]]:
+    """Make a STAR file.
 
     Parameters
     ----------
-    picks
+    path
+        The file.
+    tables
         One table of picks per tomogram, with the same columns.
-    dialect
+    format
         One of the four dialects.
     pixel_size
         Pixel size that the coordinates count, angstrom; default: the voxel size.
@@ -302,6 +312,11 @@ def text(picks: Sequence[Picks], dialect: str, pixel_size: float | None) -> str:
         A tomogram has no name, its voxels are not cubes, the columns differ, ``relion5`` has no shape, or a text cannot
         be written in STAR.
     """
+    return [(path, _text(tables, format, pixel_size).encode())]
+
+
+def _text(picks: Sequence[Picks], dialect: str, pixel_size: float | None) -> str:
+    """Make the text of a STAR file of a dialect."""
     table: dict[str, list[str]] = {}
     optics: dict[str, list[str]] = {"rlnOpticsGroup": [], "rlnOpticsGroupName": [], "rlnTomoTiltSeriesPixelSize": []}
     comments = []

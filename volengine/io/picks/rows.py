@@ -25,6 +25,7 @@ from volengine.core.flat import LIMIT
 from volengine.core.json_text import parse_object, shown
 from volengine.core.picks import COLUMNS, EXTRA, Picks
 from volengine.core.volume import Vector3
+from volengine.io.picks.formats import FORMATS
 
 Floats = NDArray[np.float64]
 Facts = dict[str, Any]
@@ -377,29 +378,69 @@ def column_kind(key: str) -> str | None:
 # Files --------------------------------------------------------------------------------------------------------------
 
 
+def read_bytes(path: Path) -> bytes:
+    """Read a whole file.
+
+    Raises
+    ------
+    MissingError
+        It does not exist, or is a folder.
+    InputError
+        It cannot be read.
+    """
+    if not is_file(path):  # nor a device or a pipe, which may never end
+        raise MissingError(f"{path} is not a file; give the file of the picks.")
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise MissingError(f"{path} is not a file; give the file of the picks.") from None
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror}).") from error
+
+
+_UTF8 = re.compile(rb"[\xc2-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}|[\xf0-\xf4][\x80-\xbf]{3}")
+_NO_TEXT = re.compile("[\0-\x08\x0e-\x1a\x7f]")
+
+
 def read_text(path: Path) -> str:
-    """Read a text file in UTF-8.
+    """Read a text file in UTF-8, or in the code page of older programs (Latin-1 and its extension by Windows).
 
     Raises
     ------
     MissingError
         It does not exist, or is a folder.
     FormatError
-        It is no text file.
+        It is no text file; nor is one of which a part is UTF-8 and another part is not, because it is damaged.
     """
-    if not is_file(path):  # nor a device or a pipe, which may never end
-        raise MissingError(f"{path} is not a file; give the file of the picks.")
+    data = read_bytes(path)
     try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except FileNotFoundError:
-        raise MissingError(f"{path} is not a file; give the file of the picks.") from None
-    except OSError as error:
-        raise InputError(f"{path} cannot be read ({error.strerror}).") from error
+        text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise FormatError(f"{path} is not a text file (byte {error.start} is no UTF-8).") from None
+        if _UTF8.search(data):
+            raise FormatError(f"{path} is not a text file (byte {error.start} is no UTF-8).") from None
+        try:
+            text = data.decode("cp1252")
+        except UnicodeDecodeError as other:
+            raise FormatError(f"{path} is not a text file (byte {other.start} is no character).") from None
+        if _NO_TEXT.search(text):
+            raise FormatError(f"{path} is not a text file (byte {error.start} is no UTF-8).") from None
     if "\0" in text:
         raise FormatError(f"{path} is not a text file (it holds zero bytes).")
     return text
+
+
+def foreign(path: Path, what: str) -> FormatError:
+    """Make the error for a file that is not of the format; it lists all formats of picks.
+
+    Parameters
+    ----------
+    path
+        The file.
+    what
+        What was found, or is missing; a sentence without its full stop.
+    """
+    read = ", ".join(name for name, one in FORMATS.items() if one.reads)
+    return FormatError(f"{path} is no file of picks that volengine reads: {what}. The formats of picks are {read}.")
 
 
 def is_file(path: Path) -> bool:
@@ -410,7 +451,7 @@ def is_file(path: Path) -> bool:
         return False
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a text file, completely or not at all."""
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a file, completely or not at all."""
     with replacing(path) as file:
-        file.write(text.encode())
+        file.write(data)

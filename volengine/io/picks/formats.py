@@ -1,0 +1,82 @@
+"""The table of all formats of picks. A format joins by an entry here and a module beside this one.
+
+What the module has is said in :mod:`volengine.io.picks.registry`, which imports it when it is needed; nothing is
+imported here. Endings, choices of options and messages are made from this table.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Format:
+    """A format of picks.
+
+    Parameters
+    ----------
+    about
+        One line: whose it is, what a coordinate counts, and the endings.
+    endings
+        Endings of its files, the usual one first, in lower case.
+    module
+        Module of this package that reads and writes it.
+    reads, writes
+        Whether the module has ``read`` and ``files``.
+    several
+        Whether one file holds several tomograms.
+    sized
+        Whether the file states the size of a voxel or pixel, so that it can be read without ``voxel_size``.
+    shaped
+        Whether it can be written only if the shape of the tomogram is known.
+    counts_pixels
+        Whether coordinates may count other pixels than the tomogram's voxels (``pixel_size`` of ``write_picks``).
+    poses
+        Whether it holds Euler angles.
+    whole
+        Whether positions are rounded to whole voxels.
+    mark
+        Regular expression (bytes, lines on their own) of what only files of this format contain, for endings that
+        several formats share. A format without one is taken if no other one's mark is there; if all have one, the first
+        is taken, whose reader says what the file is not.
+    """
+
+    about: str
+    endings: tuple[str, ...]
+    module: str
+    reads: bool = True
+    writes: bool = True
+    several: bool = True
+    sized: bool = False
+    shaped: bool = False
+    counts_pixels: bool = False
+    poses: bool = True
+    whole: bool = False
+    mark: bytes | None = None
+
+
+FORMATS: dict[str, Format] = {
+    "relion": Format(
+        "RELION 4 STAR: pixels, 0-based (.star)", (".star",), "relion", sized=True, counts_pixels=True,
+    ),
+    "relion5": Format(
+        "RELION 5 STAR: angstrom from the tomogram's centre (.star)", (".star",), "relion", sized=True, shaped=True,
+        counts_pixels=True, mark=rb"^_rlnCenteredCoordinateXAngst\b",
+    ),
+    "warp": Format(
+        "Warp and M STAR: pixels, 0-based, NAME.tomostar (.star)", (".star",), "relion", sized=True, counts_pixels=True,
+        mark=rb"\.tomostar\b",
+    ),
+    "ais": Format("Ais STAR: voxels, 0-based (.star)", (".star",), "relion", mark=rb"^_aisParticle"),
+    "ais-tsv": Format(
+        "Ais TSV: x, y, z in whole voxels (.tsv, .txt)", (".tsv", ".txt"), "delimited", several=False, poses=False,
+        whole=True,
+    ),
+    "dynamo": Format("Dynamo table: pixels, 1-based (.tbl)", (".tbl",), "dynamo", sized=True),
+    "dynamo0": Format("Dynamo table by programs that count from 0 (.tbl)", (".tbl",), "dynamo", sized=True),
+    "csv": Format("volengine's CSV, everything kept (.csv)", (".csv",), "delimited", sized=True),
+    "copick": Format(
+        "copick JSON: angstrom (.json)", (".json",), "copick", several=False, sized=True, mark=rb'"points"\s*:',
+    ),
+}  # fmt: skip
+"""All formats by name. The first one with an ending that has a writer is written to files of that ending."""
