@@ -29,7 +29,8 @@ def picks_info(source: PathLike, recipe: PicksRecipe | Mapping[str, Any] | None 
     dict
         JSON values: ``file``, ``format``, ``about``, ``picks`` (number), and ``tomograms``, a list of ``name``,
         ``picks``, ``feature``, ``voxel_size`` (angstrom, z, y, x) and ``shape`` (voxels), ``columns``, ``lowest`` and
-        ``highest`` position (voxels), ``weight`` (lowest, highest) and the number of picks ``outside`` of the shape.
+        ``highest`` position (voxels, if these are known), ``weight`` (lowest, highest) and the number of picks
+        ``outside`` of the shape.
 
     Raises
     ------
@@ -44,16 +45,19 @@ def picks_info(source: PathLike, recipe: PicksRecipe | Mapping[str, Any] | None 
     with local_copy(path) as file:
         format = registry.to_read(file, recipe.read_as)
     sized = shaped = True
-    try:
-        tables, _ = read_tables(path, recipe)
-    except (FormatError, MissingError):
-        raise
-    except InputError as error:  # the table lacks a fact of the tomogram; the number of picks does not depend on it
-        if "set voxel_size" in str(error):
-            sized, recipe = False, recipe.with_(voxel_size=1.0)
-        if "set shape" in str(error) or not sized:
-            shaped, recipe = recipe.shape is not None, recipe if recipe.shape else recipe.with_(shape=(1, 1, 1))
-        tables, _ = read_tables(path, recipe)
+    for _ in range(3):  # the table may lack facts of the tomogram; the number of picks does not depend on them
+        try:
+            tables, _ = read_tables(path, recipe)
+            break
+        except (FormatError, MissingError):
+            raise
+        except InputError as error:
+            if sized and "set voxel_size" in str(error):
+                sized, recipe = False, recipe.with_(voxel_size=1.0)
+            elif shaped and "set shape" in str(error):
+                shaped, recipe = False, recipe.with_(shape=(1, 1, 1))
+            else:
+                raise
     return {
         "file": path,
         "format": format,
@@ -73,7 +77,7 @@ def _described(picks: Picks, sized: bool, shaped: bool) -> dict[str, Any]:
         "shape": list(picks.shape) if shaped and picks.shape else None,
         "columns": [name.removeprefix(EXTRA) for name in picks.columns if name != "position_vox"],
     }
-    if len(picks) and shaped | (picks.shape is None):
+    if len(picks) and sized and shaped:
         facts |= {"lowest": position.min(axis=0).tolist(), "highest": position.max(axis=0).tolist()}
     if picks.weight is not None and len(picks):
         facts["weight"] = [float(np.nanmin(picks.weight)), float(np.nanmax(picks.weight))]
