@@ -4,8 +4,8 @@
 ``CoordinateX`` and ``CoordinateY`` are the lower corner of a box, ``CoordinateZ`` is its centre, in voxels, 0-based:
 the centre is at (X + Width / 2, Y + Height / 2, Z). So writes TomoTwin (``cbox_format.py``), and so reads
 napari-boxmanager (``cbox.py``), for odd boxes too. ``Confidence`` is the weight, and ``Width`` (if all boxes are as
-wide as high) and ``_filamentid`` are the extra columns ``box_vox`` and ``filament``. The centre points of filaments that
-the block ``filament_vertices`` has are not read: the boxes along the filaments are.
+wide as high) and ``_filamentid`` are the extra columns ``box_vox`` and ``filament``. The points of filaments that the
+block ``filament_vertices`` has are not read: the boxes along the filaments are.
 
 Boxes without z (of single images) are refused. Picks without a column ``box_vox`` get boxes of 32 voxels. Orientations,
 labels, volumes, sizes and other extra columns are lost, and the tomogram is the file's name.

@@ -1,8 +1,8 @@
 """Markers of ChimeraX and Chimera (``.cmm``): XML with ``marker_set`` and ``marker id x y z``.
 
 Coordinates are angstrom in the scene (``markers/src/cmmfiles.py``: ``scene_coord``), where ChimeraX has the centre of
-voxel i of a map at origin + i × voxel size, with the origin of its header. So the origin of the tomogram is needed: from
-the ``origin`` argument (0, 0, 0 for a map without one), or from volengine's own comment.
+voxel i of a map at origin + i × voxel size, with the origin of its header. So the origin of the tomogram is needed,
+from the ``origin`` argument (0, 0, 0 for a map without one), or from volengine's own comment.
 
 The set's name is the feature; of several sets, ``set_name`` is an extra column. ``weight`` and ``label`` are written as
 attributes of the markers, which ChimeraX keeps. Links and colours are not read. ChimeraX saves five digits of each
@@ -96,8 +96,8 @@ def read(path: Path, known: r.Known, format: str) -> r.Rows:
     origin = own.get("origin") if known.origin is None else known.origin
     if origin is None:
         raise InputError(
-            f"{path} has places in the scene of ChimeraX, which are origin + index × voxel size: give the volume, or set "
-            "origin (angstrom, z, y, x) to that of the tomogram; (0, 0, 0) if its header has none."
+            f"{path} has places in the scene of ChimeraX, which are origin + index * voxel size: give the volume, or "
+            "set origin (angstrom, z, y, x) to that of the tomogram; (0, 0, 0) if its header has none."
         )
     rows = r.Rows(path, coordinate=at, angstrom=True)
     rows.shift_a = np.broadcast_to(-np.asarray(origin, float), at.shape)
@@ -132,7 +132,6 @@ def files(path: Path, tables: Sequence[Picks], format: str, pixel_size: float | 
     extra: dict[str, Any] = {k: r.texts(v) for k in KEPT if (v := getattr(picks, k)) is not None}
     for i, (z, y, x) in enumerate(picks.position.tolist()):
         more = "".join(f' {key}="{value[i]}"' for key, value in extra.items())
-        lines.append(
-            f'<marker id="{i + 1}" x="{x!r}" y="{y!r}" z="{z!r}" r="1" g="1" b="0" radius="{radius!r}"{more}/>'
-        )
+        place = f'id="{i + 1}" x="{x!r}" y="{y!r}" z="{z!r}"'
+        lines.append(f'<marker {place} r="1" g="1" b="0" radius="{radius!r}"{more}/>')
     return [(path, ("\n".join([*lines, "</marker_set>"]) + "\n").encode())]

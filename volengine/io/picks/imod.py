@@ -26,8 +26,9 @@ weights, labels and other extra columns are lost: IMOD has no place for them.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -123,7 +124,7 @@ def _vertices(model: imod_file.Model, path: Path) -> r.Rows:
     if not len(table):
         raise FormatError(f"{path} has no meshes: read the points of its contours with the format imod.")
     length = np.linalg.norm(table[:, 3:], axis=1, keepdims=True)
-    columns: dict[str, NDArray[np.generic]] = {motive.extra("object"): np.array(objects, np.int64)}
+    columns: dict[str, NDArray[Any]] = {motive.extra("object"): np.array(objects, np.int64)}
     if (length > 0).all() and np.isfinite(length).all():
         columns["normal"] = (table[:, 3:] / length)[:, ::-1]
     return _rows(model, path, table[:, :3], columns)
@@ -154,9 +155,9 @@ def _corners(mesh: imod_file.Mesh, path: Path) -> r.Floats:
     return table
 
 
-def _rows(model: imod_file.Model, path: Path, points: r.Floats, columns: dict[str, NDArray[np.generic]]) -> r.Rows:
+def _rows(model: imod_file.Model, path: Path, points: r.Floats, columns: Mapping[str, NDArray[Any]]) -> r.Rows:
     """Make rows of points in IMOD's coordinates x, y, z."""
-    rows = r.Rows(path, coordinate=(points + np.array(model.image_shift) - HALF)[:, ::-1], columns=columns)
+    rows = r.Rows(path, coordinate=(points + np.array(model.image_shift) - HALF)[:, ::-1], columns={**columns})
     names = [one.name.strip() for one in model.objects]
     feature = names[0] if len(names) == 1 and names[0].isprintable() and '"' not in names[0] else ""
     rows.facts = {path.stem: {"feature": feature}}
@@ -186,7 +187,7 @@ def _pixel_size(model: imod_file.Model, path: Path, known: r.Known) -> float | N
     if uneven or (image is not None and model.pixel_size is not None and abs(image / model.pixel_size - 1) > _SAME):
         if known.voxel_size is None:
             raise InputError(
-                f"{path} states the pixel size {model.pixel_size} angstrom, and that of the image is {scale} (x, y, z): "
+                f"{path} states the pixel size {model.pixel_size} angstrom, and its image has {scale} (x, y, z): "
                 "set voxel_size to that of the tomogram on which it was drawn."
             )
         return None
@@ -200,7 +201,8 @@ def near(size: float, known: r.Known) -> bool:
 
 def _read_text(path: Path) -> r.Rows:
     """Read the lines of model2point."""
-    words, lines = [], []
+    words: list[list[str]] = []
+    lines: list[int] = []
     for number, line in enumerate(r.read_text(path).splitlines(), 1):
         row = line.split()
         if row:

@@ -9,8 +9,8 @@ rest as the shift (as ``sg_motl_from_pointlist`` does).
 ``from_stopgap_star`` of the CryoET Data Portal). As Rz(-90) Rx(t) Rz(90) = Ry(-t), it is RELION's matrix of
 ``volengine.core.orientation`` with rot = 90 - phi, tilt = the, psi = -90 - psi.
 
-*Names.* Tomograms have numbers. Their names are in a table map file beside the list, as Dynamo has it: ``NAME.doc`` with
-a number and a name on each line. It is written with the list, and read if it exists.
+*Names.* Tomograms have numbers. Their names are in a table map file beside the list, as Dynamo has it: ``NAME.doc``
+with a number and a name on each line. It is written with the list, and read if it exists.
 """
 
 from __future__ import annotations

@@ -115,9 +115,7 @@ def files(path: Path, tables: Sequence[Picks], format: str, pixel_size: float | 
         ones, count = np.ones(n, np.int64), np.arange(first, first + n)
         pixel, shift = motive.split(one.position_vox)
         if n and np.abs(pixel).max() > motive.LARGEST:
-            raise InputError(
-                f"{path}: positions beyond {motive.LARGEST} voxels cannot be held by the float32 of a motl."
-            )
+            raise InputError(f"{path}: float32 cannot hold positions beyond {motive.LARGEST} voxels.")
         with np.errstate(over="ignore"):  # a score beyond float32 is infinite
             table[:, SCORE] = 0 if one.weight is None else one.weight
         table[:, PARTICLE] = motive.number_column(one, "subtomo_num", count, path)

@@ -1,6 +1,6 @@
 """Points of the CryoET Data Portal (``.ndjson``): one JSON object per line.
 
-``type`` is ``point``, ``orientedPoint`` or ``instancePoint``; ``location`` has x, y, z in voxels of one tomogram, 0-based;
+``type`` is ``point``, ``orientedPoint`` or ``instancePoint``; ``location`` has x, y, z in voxels of a tomogram, from 0;
 ``xyz_rotation_matrix`` (3x3) turns the object into the tomogram; ``instance_id`` is the number of an object (the
 portal's ``point_converter.py``; copick multiplies locations by the voxel spacing and adds no origin).
 
@@ -88,10 +88,10 @@ def _point(line: str, number: int, path: Path) -> dict[str, Any]:
     if point["type"] == "orientedPoint":
         found["turn"] = _turn(point.get("xyz_rotation_matrix"), where)
     if point["type"] == "instancePoint":
-        number = point.get("instance_id")
-        if not isinstance(number, int) or isinstance(number, bool) or not -LIMIT <= number < LIMIT:
-            raise FormatError(f"{where}: instance_id is {shown(number)}; it must be a whole number.")
-        found["id"] = number
+        instance = point.get("instance_id")
+        if not isinstance(instance, int) or isinstance(instance, bool) or not -LIMIT <= instance < LIMIT:
+            raise FormatError(f"{where}: instance_id is {shown(instance)}; it must be a whole number.")
+        found["id"] = instance
     return found
 
 

@@ -112,9 +112,7 @@ def _numbers_of_facts(text: str, path: Path) -> dict[int, str]:
             facts = parse_object(line.removeprefix(r.MARK), f"{path}, line {number}")
             at = facts.get("tomo_num")
             if not isinstance(at, int) or at in names:
-                raise FormatError(
-                    f"{path}, line {number}: the facts that volengine wrote are damaged; remove the line."
-                )
+                raise FormatError(f"{path}, line {number}: volengine's own facts are damaged; remove the line.")
             names[at] = str(facts.get("tomogram"))
     return names
 
