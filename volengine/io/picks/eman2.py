@@ -4,11 +4,11 @@
 the box size of each class. If the file has ``apix_unbin``, x, y, z are offsets from the volume's centre in pixels of
 that size, else 0-based voxels of the volume in which they were picked (``e2spt_boxer.py``).
 
-*Centre.* It differs by tool, by half a voxel where the volume has an odd size: ``e2spt_boxer`` and
-``e2spt_boxer_convnet`` count from n // 2, ``e2spt_tempmatch`` (method ``tm``) and ``e2spt_extractfromseg`` (method
-``tomoseg``) from n / 2. The method of each box decides. So shape and voxel size of the tomogram are needed. The boxer
-rounds all boxes to whole voxels when it opens a file, and cannot tell methods apart: after it has saved template
-matching's boxes, they may be half a voxel off.
+*Centre.* It differs by tool, by half a voxel where the volume has an odd size: ``e2spt_boxer`` counts from n // 2;
+``e2spt_tempmatch`` (method ``tm``), ``e2spt_extractfromseg`` (``tomoseg``) and ``e2spt_boxer_convnet`` (``tomobox``)
+from n / 2. The method of each box decides. So shape and voxel size of the tomogram are needed. The boxer rounds all
+boxes to whole voxels when it opens a file, and cannot tell methods apart: after it has saved boxes of the others, they
+may be half a voxel off. Boxes of ``e2tomo_annotate`` are refused in such files.
 
 *Particles.* ``ptcl_source_coord`` of a 3D particle is the offset of its centre from that of the tomogram, in pixels of
 the particle (``apix_x``), from n // 2 (``e2spt_extract.py``, ``e2spt_mapptclstotomo.py``). A stack whose particles have
@@ -35,8 +35,11 @@ from volengine.core.picks import Picks
 from volengine.io.picks import carried, motive
 from volengine.io.picks import rows as r
 
-HALVES = ("tm", "tomoseg")
+HALVES = ("tm", "tomoseg", "tomobox")
 """Methods that count from n / 2."""
+
+CORNER = "e2tomo_annotate_stat"
+"""Method whose boxes count voxels from the corner, also in files where all others count from the centre."""
 
 BOX = 64
 """Box size of a class that states none, as EMAN2 has it."""
@@ -134,6 +137,12 @@ def _from_centre(rows: r.Rows, unit: Any, methods: Sequence[str], facts: r.Facts
         raise InputError(
             f"{path} counts pixels of {unit:g} angstrom from the centre of the tomogram: set shape (z, y, x) and "
             "voxel_size (angstrom) to those of the tomogram in which the boxes were picked."
+        )
+    if CORNER in methods:
+        raise FormatError(
+            f"{path}, box {methods.index(CORNER)} (counted from 0) is by e2tomo_annotate, which counts from the corner "
+            "where others count from the centre, until e2spt_boxer has saved it: it cannot be known which it is. Remove "
+            "these boxes, or correct them and change their method."
         )
     n = np.asarray(shape)
     half = np.array([method in HALVES for method in methods], bool).reshape(-1, 1)

@@ -150,9 +150,7 @@ def _lines(picks: Picks, number: int, first: int, path: Path) -> list[str]:
         phi, psi = np.zeros(n), np.zeros(n)
     half = picks.extra.get("halfset", np.full(n, "A"))
     if half.dtype.kind != "U" or any(not v or v.split() != [v] or v[0] in "_#'\"" for v in half.tolist()):
-        raise InputError(
-            f"{path}: the column 'halfset' holds words such as A and B, not {r.texts(half)[:3]}; rename it."
-        )
+        raise InputError(f"{path}: the column 'halfset' holds words like A and B, not {r.texts(half)[:3]}; rename it.")
     column = {
         "motl_idx": count,
         "tomo_num": ones * number,
