@@ -141,7 +141,7 @@ def _from_centre(rows: r.Rows, unit: Any, methods: Sequence[str], facts: r.Facts
     if CORNER in methods:
         raise FormatError(
             f"{path}, box {methods.index(CORNER)} (counted from 0) is by e2tomo_annotate, which counts from the corner "
-            "where others count from the centre, until e2spt_boxer has saved it: it cannot be known which it is. Remove "
+            "where others count from the centre, until e2spt_boxer has saved it: which it is cannot be known. Remove "
             "these boxes, or correct them and change their method."
         )
     n = np.asarray(shape)

@@ -28,8 +28,9 @@ MINX = struct.Struct(">18f")
 OPEN, SCATTERED = 1 << 3, 1 << 9
 """Flags of an object."""
 
-FLIPPED, ROTATED, HAS_ORIGIN = 1 << 16, 1 << 17, 1 << 14
-"""Flags of a model: Y and Z are exchanged; it is turned by 90 degrees about X; MINX has the image's origin."""
+FROM_CENTRE, HAS_ORIGIN, FLIPPED, ROTATED = 1 << 10, 1 << 14, 1 << 16, 1 << 17
+"""Flags of a model: Z begins at -0.5 (3dmod's do so without it, too); MINX has the image's origin; Y and Z are
+exchanged; it is turned by 90 degrees about X."""
 
 OWN = b"VOLE"
 """Chunk of volengine's own facts; IMOD skips chunks that it does not know."""
@@ -192,7 +193,7 @@ def model_bytes(name: str, size: tuple[int, int, int], pixel_a: float, objects: 
     own
         volengine's own facts.
     """
-    flags = 1 << 12 | 1 << 13  # several clip planes, material as bytes: as IMOD itself sets
+    flags = FROM_CENTRE | 1 << 12 | 1 << 13  # several clip planes, material as bytes: as 3dmod sets, too
     head = HEADER.pack(
         _text(name, 128), *size, len(objects), flags, 1, 1, 0, 255, *(0.0,) * 3, 1.0, 1.0, 1.0, 0, 0, 0, 3, 128,
         pixel_a / 10, -9, 0, *(0.0,) * 3,
