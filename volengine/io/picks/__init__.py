@@ -141,7 +141,13 @@ def write_picks(
 
 def check_picks(path: PathLike, picks: Picks, format: str | None = None) -> None:
     """Raise the error that :func:`write_picks` would raise for these picks, and write nothing."""
-    _files(Path(path_text(path)), picks, format, None)
+    where = path_text(path)
+    files = _files(Path(where), picks, format, None)
+    if "://" in where and format_of(where, format) == "relion5-set":
+        names = ", ".join(file.name for file, _ in files)
+        raise InputError(
+            f"{where}: a set of RELION is {len(files)} files ({names}); write it into a folder of this machine."
+        )
 
 
 def _files(path: Path, picks: Picks | Sequence[Picks], format: str | None, pixel_size: float | None) -> Files:

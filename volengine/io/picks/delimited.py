@@ -84,12 +84,14 @@ def _read_csv(path: Path, origin: Sequence[float] | None) -> r.Rows:
 
     angstrom = not set(VOXELS) <= set(names)
     if angstrom and not set(ANGSTROM) <= set(names):
-        raise FormatError(f"{path}: no columns z_vox, y_vox, x_vox (or z, y, x); there are {', '.join(header)}.")
+        there = ", ".join(name[:40] for name in header[:12])
+        raise r.foreign(path, f"as a table it has no columns z_vox, y_vox, x_vox (or z, y, x); there are {there}")
     rows = r.Rows(path, coordinate=stack(ANGSTROM if angstrom else VOXELS), angstrom=angstrom, facts=facts)
     if angstrom and origin is not None:
         rows.shift_a = np.broadcast_to(-np.asarray(origin, float), rows.coordinate.shape)
     if "tomogram" in columns:
-        rows.tomogram = [plain(name) for name in columns["tomogram"]] if facts else list(columns["tomogram"])
+        texts = [plain(name) for name in columns["tomogram"]] if facts else columns["tomogram"]
+        rows.tomogram = r.tomogram_names(texts, facts, path)
     for key, labels in (("euler", EULER), ("normal", NORMAL)):
         if set(labels) <= set(names):
             rows.columns[key] = stack(labels)

@@ -30,6 +30,7 @@ from volengine.core.errors import FormatError, InputError
 from volengine.core.flat import LIMIT
 from volengine.core.json_text import shown
 from volengine.core.picks import Picks
+from volengine.io.names import tomogram_name
 from volengine.io.picks import rows as r
 
 COLUMNS = 36
@@ -74,8 +75,11 @@ def read(path: Path, known: r.Known, format: str) -> r.Rows:
             continue
         width = len(words[0]) if words else len(row)
         if len(row) < LEAST or len(row) != width:
-            need = f"at least {LEAST}" if len(row) < LEAST else f"{width}, as the lines before"
-            raise FormatError(f"{path}, line {number}: {len(row)} numbers; a Dynamo table has {need}.")
+            if len(row) < LEAST:
+                raise r.foreign(path, f"line {number}: {len(row)} numbers; a Dynamo table has at least {LEAST}")
+            raise FormatError(
+                f"{path}, line {number}: {len(row)} numbers; a Dynamo table has {width}, as the lines before."
+            )
         words.append(row)
         lines.append(number)
     width = len(words[0]) if words else LEAST
@@ -108,15 +112,21 @@ def map_names(path: Path) -> dict[int, str]:
     beside = path.with_suffix(".doc")
     if not beside.is_file():
         return {}
-    names = {}
+    names: dict[int, str] = {}
     for number, line in enumerate(r.read_text(beside).splitlines(), 1):
         words = line.split(maxsplit=1)
         if not words:
             continue
         if len(words) != 2 or not re.fullmatch("[0-9]{1,18}", words[0]):
             raise FormatError(f"{beside}, line {number}: a number and a file name are expected, not {shown(line)}.")
-        base = words[1].strip().replace("\\", "/").rsplit("/", 1)[-1]
-        names[int(words[0])] = next((base.removesuffix(e) for e in (".mrc", ".rec", ".em") if base.endswith(e)), base)
+        tomogram, name = int(words[0]), tomogram_name(words[1].strip())
+        other = next((key for key, value in names.items() if value == name and key != tomogram), None)
+        if other is not None:
+            raise FormatError(
+                f"{beside}, line {number}: tomograms {other} and {tomogram} would both be {shown(name)}; rename one of "
+                "them there."
+            )
+        names[tomogram] = name
     return names
 
 

@@ -63,6 +63,10 @@ FORMATS: dict[str, Format] = {
         "RELION 5 STAR: angstrom from the tomogram's centre (.star)", (".star",), "relion", sized=True, shaped=True,
         counts_pixels=True, mark=rb"^_rlnCenteredCoordinateXAngst\b",
     ),
+    "relion5-set": Format(
+        "RELION 5 set: NAME_optimisation_set.star with its particles and tomograms (.star)", (".star",), "relion",
+        sized=True, shaped=True, counts_pixels=True, mark=rb"^_rlnTomoParticlesFile\b",
+    ),
     "warp": Format(
         "Warp and M STAR: pixels, 0-based, NAME.tomostar (.star)", (".star",), "relion", sized=True, counts_pixels=True,
         mark=rb"\.tomostar\b",

@@ -27,6 +27,9 @@ from volengine.core.picks import Picks
 from volengine.io.picks import rows as r
 from volengine.io.picks.formats import FORMATS, Format
 
+SET_NAME = "optimisation_set.star"
+"""A file whose name ends so is written as a set of RELION 5."""
+
 Files = list[tuple[Path, bytes]]
 """Files to write, and what is in them; the last one is the file that was asked for."""
 
@@ -69,6 +72,8 @@ def named(format: str) -> Format:
 def to_write(path: str | Path, format: str | None) -> str:
     """Return the name of the format to write: the given one, or the first that has the ending of the file.
 
+    A file ``..._optimisation_set.star`` is a set of RELION 5, also for ``relion5``.
+
     Raises
     ------
     InputError
@@ -78,6 +83,8 @@ def to_write(path: str | Path, format: str | None) -> str:
     if name is None:
         fit = _with_ending(path)
         name = next((one for one in fit if FORMATS[one].writes), fit[0])
+    if format in (None, "relion5") and Path(path).name.endswith(SET_NAME):
+        name = "relion5-set"
     if not named(name).writes:
         written = ", ".join(key for key, one in FORMATS.items() if one.writes)
         raise InputError(f"{path}: picks of the format {name} are read and not written; write {written}.")

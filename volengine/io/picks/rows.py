@@ -25,6 +25,7 @@ from volengine.core.flat import LIMIT
 from volengine.core.json_text import parse_object, shown
 from volengine.core.picks import COLUMNS, EXTRA, Picks
 from volengine.core.volume import Vector3
+from volengine.io.names import same_tomogram, tomogram_name
 from volengine.io.picks.formats import FORMATS
 
 Floats = NDArray[np.float64]
@@ -143,12 +144,44 @@ def gather(rows: Rows, known: Known) -> dict[str, Picks]:
         groups = {known.tomogram: next(iter(groups.values()))}
     if not groups:
         groups = {known.tomogram or rows.path.stem: []}
-    wanted = groups if known.tomogram is None else {k: v for k, v in groups.items() if k == known.tomogram}
+    chosen = None if known.tomogram is None else same_tomogram(known.tomogram, groups)
+    wanted = groups if known.tomogram is None else {k: v for k, v in groups.items() if k == chosen}
     if not wanted:
         raise InputError(
             f"{rows.path}: there is no tomogram {known.tomogram!r}; there are {listing(groups)}. Set tomogram."
         )
     return {name: _one(rows, name, np.array(at, int), facts.get(name, {}), known) for name, at in wanted.items()}
+
+
+def tomogram_names(texts: Sequence[str], facts: Mapping[str, Facts], path: Path) -> list[str]:
+    """Return the name of the tomogram of each row, from a column that names it, in whatever way programs do so.
+
+    Parameters
+    ----------
+    texts
+        What the column says: names, files or paths.
+    facts
+        What volengine states in the file, by tomogram; these names are exact.
+    path
+        The file, for messages.
+
+    Raises
+    ------
+    FormatError
+        Two different texts give the same name, for example halves of a tomogram, or files in different folders.
+    """
+    own = {f"{name}{ending}": name for name in facts for ending in (".tomostar", "")}
+    names: dict[str, str] = {}
+    texts_of: dict[str, str] = {}
+    for text in dict.fromkeys(texts):
+        name = names[text] = own[text] if text in own else tomogram_name(text)
+        other = texts_of.setdefault(name, text)
+        if other != text:
+            raise FormatError(
+                f"{path}: {shown(other)} and {shown(text)} both mean tomogram {shown(name)}. If they are the same, "
+                "give them one name; if they are not, rename one of them, or split the file."
+            )
+    return [names[text] for text in texts]
 
 
 def listing(names: Iterable[str], most: int = 8) -> str:
@@ -197,6 +230,8 @@ def _pixel(rows: Rows, name: str, at: NDArray[np.int64], facts: Facts) -> Floats
     stated = _first(facts.get("pixel_size"), facts.get("voxel_size"))
     if "columns" in facts and stated is not None:  # our own file: the facts are exact, the file's field may be rounded
         return np.asarray(stated, float)
+    if rows.pixel_size is None and "pixel_size" in facts:
+        return np.asarray(facts["pixel_size"], float)
     if rows.pixel_size is None or not len(at):
         return None
     sizes = np.unique(rows.pixel_size[at])
@@ -208,10 +243,18 @@ def _pixel(rows: Rows, name: str, at: NDArray[np.int64], facts: Facts) -> Floats
 
 
 def _centre_vox(rows: Rows, name: str, size: Floats, shape: Any, facts: Facts, known: Known) -> Floats:
-    """Return RELION 5's centre of a tomogram, voxels: half its shape, for even and odd shapes."""
-    if known.shape is None and "centre_a" in facts:
-        centre: Floats = np.asarray(facts["centre_a"], float) / size
-        return centre
+    """Return RELION 5's centre of a tomogram, voxels: half its unbinned shape, for even and odd shapes.
+
+    What the file states is more exact than the shape of a binned volume, from which it differs by some unbinned pixels:
+    it is taken unless the caller's shape is that of another volume.
+    """
+    stated = facts.get("centre_a")
+    if stated is None and facts.get("shape") is not None and facts.get("voxel_size") is not None:
+        stated = np.asarray(facts["shape"], float) / 2 * np.asarray(facts["voxel_size"], float)
+    if stated is not None:
+        centre: Floats = np.asarray(stated, float) / size
+        if known.shape is None or (np.abs(np.asarray(known.shape, float) / 2 - centre) <= 1).all():
+            return centre
     if shape is None:
         raise InputError(
             f"{rows.path} counts from the centre of tomogram {name!r} and does not say its shape: set shape (z, y, x), "
@@ -231,7 +274,7 @@ def _first(*values: Any) -> Any:
 # Facts -------------------------------------------------------------------------------------------------------------
 
 
-def facts_line(picks: Picks, pixel_size: Sequence[float] | None = None) -> str:
+def facts_line(picks: Picks, pixel_size: Sequence[float] | None = None, centre_a: Sequence[float] | None = None) -> str:
     """Make the comment line from which volengine reads its own file back completely (without line end).
 
     Parameters
@@ -240,11 +283,15 @@ def facts_line(picks: Picks, pixel_size: Sequence[float] | None = None) -> str:
         The picks of one tomogram.
     pixel_size
         Size of the pixels that the file's coordinates count, if it is not the voxel size; angstrom, z, y, x.
+    centre_a
+        Place of the centre from which the coordinates count, if it is not half the shape; angstrom, z, y, x.
     """
     facts: Facts = {k: v for k, v in picks.facts().items() if v is not None}
     facts["columns"] = {k: v.dtype.kind for k, v in picks.columns.items() if k != "position_vox"}
     if pixel_size is not None:
         facts["pixel_size"] = list(pixel_size)
+    if centre_a is not None:
+        facts["centre_a"] = list(centre_a)
     return MARK + json.dumps(facts)
 
 

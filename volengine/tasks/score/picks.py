@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from volengine.core.errors import InputError, MissingError
 from volengine.core.picks import Picks
 from volengine.core.units import NM_TO_ANGSTROM
-from volengine.io.names import suffix_of
+from volengine.io.names import same_tomogram, suffix_of
 from volengine.ops.score import Pairing, pair_picks, pool
 from volengine.tasks.common.layout import feature_named
 from volengine.tasks.common.origins import origins_note
@@ -131,12 +131,17 @@ def _tomograms(found: Sequence[Tomograms], known: Sequence[Tomograms]) -> list[t
     ours, theirs = (list(dict.fromkeys(n for tables in side for n in tables)) for side in (found, known))
     if len(ours) == len(theirs) == 1:
         return [(ours[0], theirs[0])]
-    missing = [name for name in ours if name not in theirs]
-    if missing:
-        raise MissingError(
-            f"There are no known positions of tomogram {missing[0]!r}; there are those of {', '.join(theirs)}."
-        )
-    return [(name, name) for name in theirs]
+    pairs: dict[str, str] = {}
+    for name in ours:
+        fit = same_tomogram(name, theirs)
+        if fit is None:
+            raise MissingError(
+                f"There are no known positions of tomogram {name!r}; there are those of {', '.join(theirs)}."
+            )
+        if fit in pairs:
+            raise InputError(f"There are picks of {pairs[fit]!r} and of {name!r}, which both mean tomogram {fit!r}.")
+        pairs[fit] = name
+    return [(pairs.get(name, name), name) for name in theirs]
 
 
 def _places(picks: Picks | None) -> NDArray[np.float64]:
