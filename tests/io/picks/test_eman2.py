@@ -85,8 +85,8 @@ def test_classes_have_names(tmp_path: Path) -> None:
     named = several.with_(extra={"class_name": several.extra["class_name"]}, shape=ODD)
     write_picks(tmp_path / "d.json", named, "eman2")
     assert read_picks(tmp_path / "d.json") == named
+    mixed = {"class": [1, 1, 1, 1], "class_name": ["a", "b", "a", "a"]}
     with pytest.raises(InputError, match="several names"):
-        mixed = {"class": [1, 1, 1, 1], "class_name": ["a", "b", "a", "a"]}
         write_picks(tmp_path / "e.json", several.with_(extra=mixed, shape=ODD), "eman2")
 
 
@@ -134,6 +134,7 @@ def test_volengines_own_file_on_another_grid_needs_its_shape(tmp_path: Path) -> 
         ([1, 2, 3, "manual", "high"], "box 1 .* the method and a score"),
         ([1, 2, 3, "manual", 0.0, 1.5], "box 1 .* the class is 1.5"),
         ([1, 2, 3, "manual", 0.0, -1], "box 1 .* the class is -1"),
+        ([1, 2, 3, "manual", 0.0, float("nan")], "box 1 .* the class is nan"),
         ([1, 2, 3, "e2tomo_annotate_stat", 0.0, 0], "box 1 .* e2tomo_annotate"),
     ],
 )

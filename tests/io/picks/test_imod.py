@@ -190,6 +190,10 @@ def test_damage_is_named(tmp_path: Path) -> None:
         (data.replace(b"V1.2", b"V1.1"), r"version b'V1\.1'"),
         (b"hello world" * 50, "formats of picks are"),
         (data.replace(struct.pack(">f", 20.5), struct.pack(">f", np.nan)), "point 0 .* is at"),
+        (
+            data.replace(struct.pack(">f", 20.5), b"\x7f\x81\x00\x00"),
+            "point 0 .* is at",
+        ),  # signalling: found by fuzzing
     ):
         path.write_bytes(changed)
         with pytest.raises(FormatError, match=what):

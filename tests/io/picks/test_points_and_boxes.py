@@ -109,7 +109,7 @@ def test_boxes_of_images_and_files_of_others_are_refused(tmp_path: Path) -> None
             read_picks(path, voxel_size=A10)
     picks = Picks([[1, 2, 3]], voxel_size=A10)
     for extra in ({"box_vox": [0]}, {"box_vox": ["a"]}, {"filament": [0.5]}):
-        with pytest.raises(InputError, match="must hold sizes|whole numbers"):
+        with pytest.raises(InputError, match=r"must hold sizes|whole numbers"):
             write_picks(path, picks.with_(extra=extra))
 
 
@@ -185,7 +185,7 @@ def test_markers_come_back(tmp_path: Path, position: list[float], name: str, siz
         (MARKERS.replace('x="10"', 'x="left"'), "line 3: x of a marker is 'left'"),
         (MARKERS.replace('z="500"', ""), "line 3: z of a marker is ''"),
         (MARKERS.replace('x="10"', 'x="inf"'), "line 3: the position"),
-        (MARKERS.replace("</marker_set>", ""), "line 5: the markers are damaged: no XML"),
+        (MARKERS.replace("</marker_set>", ""), "line 6: the markers are damaged: no XML"),
         ("", "the markers are damaged: no XML"),
         ("<html><marker/></html>", r"XML of 'html'.*formats of picks are"),
         ("<marker_sets><marker id='1'/></marker_sets>", "line 1: a marker is in no marker_set"),

@@ -104,7 +104,7 @@ def _box(value: Any, number: int, path: Path) -> tuple[float, float, float, str,
     x, y, z, method, score, kind = [*items[:6], *("manual", 0.0, 0)[max(0, len(items) - 3) :]][:6]
     if not isinstance(method, str) or not _is_number(score):
         raise FormatError(f"{where}: after x, y, z stand the method and a score, not {shown([method, score])}.")
-    if not _is_number(kind) or kind != int(kind) or not 0 <= kind < 2**31:
+    if not _is_number(kind) or not 0 <= kind < 2**31 or kind != int(kind):
         raise FormatError(f"{where}: the class is {shown(kind)}; it must be a whole number.")
     return float(x), float(y), float(z), method, float(score), int(kind)
 

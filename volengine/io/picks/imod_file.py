@@ -109,8 +109,9 @@ class _Reader:
     def unpack(self, form: struct.Struct, what: str) -> tuple[int | float | bytes, ...]:
         return form.unpack(self.take(form.size, what))
 
-    def array(self, count: int, kind: str, what: str) -> NDArray[np.generic]:
-        return np.frombuffer(self.take(count * 4, what), f">{kind}4")
+    def points(self, count: int, what: str) -> NDArray[np.float64]:
+        with np.errstate(invalid="ignore"):  # a signalling NaN, which is refused later
+            return np.frombuffer(self.take(count * 12, what), ">f4").reshape(-1, 3).astype(float)
 
 
 def read_model(path: Path) -> Model:
@@ -169,12 +170,12 @@ def _part(reader: _Reader, name: bytes, object: Object) -> None:
     if name == b"CONT":
         size, flags, _, _ = map(int, reader.unpack(CONTOUR, "a contour"))
         what = f"a contour of {size} points"
-        object.contours.append(Contour(reader.array(3 * size, "f", what).reshape(-1, 3).astype(float), flags))
+        object.contours.append(Contour(reader.points(size, what), flags))
         return
     vertices, commands, flags, _, _ = map(int, reader.unpack(MESH, "a mesh"))
-    corners = reader.array(3 * vertices, "f", f"a mesh of {vertices} vertices").reshape(-1, 3).astype(float)
-    list_ = reader.array(commands, "i", f"a mesh of {commands} indices").astype(np.int64)
-    object.meshes.append(Mesh(corners, list_, flags))
+    corners = reader.points(vertices, f"a mesh of {vertices} vertices")
+    list_ = np.frombuffer(reader.take(commands * 4, f"a mesh of {commands} indices"), ">i4")
+    object.meshes.append(Mesh(corners, list_.astype(np.int64), flags))
 
 
 def model_bytes(name: str, size: tuple[int, int, int], pixel_a: float, objects: list[Object], own: bytes) -> bytes:
