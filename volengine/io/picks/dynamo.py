@@ -89,7 +89,7 @@ def read(path: Path, known: r.Known, format: str) -> r.Rows:
     for at, tomogram in zip(lines, table[:, TOMOGRAM].tolist(), strict=True):
         if not float(tomogram).is_integer():  # nor are infinity and NaN
             raise FormatError(f"{path}, line {at}: the tomogram's number (column 20) is {tomogram}.")
-    names = _names(path)
+    names = map_names(path)
     rows.named = bool(names)
     rows.tomogram = [names.get(int(n), str(int(n))) for n in table[:, TOMOGRAM]]
     if not words:
@@ -98,7 +98,7 @@ def read(path: Path, known: r.Known, format: str) -> r.Rows:
         rows.pixel_size = table[:, PIXEL]
     tdrot, tilt, narot = table[:, ANGLES].T
     if table[:, ANGLES].any():
-        rows.columns["euler"] = np.stack([_wrap(narot - 90), tilt, _wrap(tdrot + 90)], axis=-1)
+        rows.columns["euler"] = np.stack([wrap(narot - 90), tilt, wrap(tdrot + 90)], axis=-1)
     if table[:, CC].any():
         rows.columns["weight"] = table[:, CC]
     annotation = table[:, ANNOTATION]
@@ -107,7 +107,7 @@ def read(path: Path, known: r.Known, format: str) -> r.Rows:
     return r.finite(rows, lines)
 
 
-def _names(path: Path) -> dict[int, str]:
+def map_names(path: Path) -> dict[int, str]:
     """Return the names of the tomograms by number, from the table map file beside the table, if it exists."""
     beside = path.with_suffix(".doc")
     if not beside.is_file():
@@ -130,7 +130,7 @@ def _names(path: Path) -> dict[int, str]:
     return names
 
 
-def _wrap(angle: r.Floats) -> r.Floats:
+def wrap(angle: r.Floats) -> r.Floats:
     """Bring angles in degrees into [-180, 180]; angles in this range keep their bits."""
     with np.errstate(invalid="ignore"):  # an angle that is not finite becomes NaN
         return np.where(np.abs(angle) > 180, (angle + 180) % 360 - 180, angle)
@@ -186,7 +186,7 @@ def _texts(picks: Sequence[Picks], first: int) -> tuple[str, str]:
         table[:, 1:3] = 1
         if one.orientation is not None:
             rot, tilt, psi = one.orientation.T
-            table[:, ANGLES] = np.stack([_wrap(psi - 90), tilt, _wrap(rot + 90)], axis=-1)
+            table[:, ANGLES] = np.stack([wrap(psi - 90), tilt, wrap(rot + 90)], axis=-1)
         table[:, CC] = 0 if one.weight is None else one.weight
         table[:, TOMOGRAM] = number
         table[:, ANNOTATION] = 0 if one.label is None else one.label

@@ -82,5 +82,44 @@ FORMATS: dict[str, Format] = {
     "copick": Format(
         "copick JSON: angstrom (.json)", (".json",), "copick", several=False, sized=True, mark=rb'"points"\s*:',
     ),
+    "portal": Format(
+        "CryoET Data Portal points: voxels, 0-based (.ndjson)", (".ndjson",), "portal", several=False,
+    ),
+    "imod": Format(
+        "IMOD model: pixels, + 0.5 in x and y (.mod)", (".mod",), "imod", several=False, sized=True, poses=False,
+    ),
+    "imod-mesh": Format(
+        "vertices of the meshes of an IMOD model, with normals (.mod)", (".mod",), "imod", writes=False,
+        several=False, sized=True,
+    ),
+    "imod-text": Format(
+        "IMOD's model2point: pixels, + 0.5 in x and y (.txt)", (".txt",), "imod", several=False, poses=False,
+    ),
+    "stopgap": Format(
+        "STOPGAP motive list: pixels, 1-based (.star)", (".star",), "stopgap", mark=rb"^data_stopgap_motivelist\b",
+    ),
+    "motl": Format("TOM and AV3 motive list: pixels, 1-based (.em)", (".em",), "motl"),
+    "eman2": Format(
+        "EMAN2 boxes: unbinned pixels from the tomogram's centre (_info.json)", (".json",), "eman2", several=False,
+        shaped=True, counts_pixels=True, poses=False, mark=rb'"boxes_3d"\s*:',
+    ),
+    "eman2-hdf": Format(
+        "EMAN2 particles: pixels from the tomogram's centre (.hdf)", (".hdf",), "eman2_hdf", writes=False,
+        several=False, shaped=True, poses=False,
+    ),
+    "coords": Format(
+        "x y z of TomoTwin, crYOLO and others: voxels, 0-based (.coords)", (".coords",), "points", several=False,
+        poses=False,
+    ),
+    "cbox": Format(
+        "TomoTwin and crYOLO boxes: voxels, corner in x and y (.cbox)", (".cbox",), "cbox", several=False, poses=False,
+    ),
+    "artiax": Format(
+        "ArtiaX particle list: voxels, 0-based (.tsv)", (".tsv",), "points", several=False,
+        mark=rb"\A(?:[^\n]*\t)?pos_x\b",
+    ),
+    "cmm": Format(
+        "ChimeraX markers: angstrom with the tomogram's origin (.cmm)", (".cmm",), "cmm", several=False, poses=False,
+    ),
 }  # fmt: skip
 """All formats by name. The first one with an ending that has a writer is written to files of that ending."""
