@@ -292,7 +292,7 @@ def facts_line(picks: Picks, pixel_size: Sequence[float] | None = None, centre_a
         facts["pixel_size"] = list(pixel_size)
     if centre_a is not None:
         facts["centre_a"] = list(centre_a)
-    return MARK + json.dumps(facts)
+    return MARK + json.dumps(facts).replace("data_", "data\\u005f")  # RELION begins a block there, also in comments
 
 
 def read_facts(text: str, path: Path) -> dict[str, Facts]:
