@@ -15,7 +15,7 @@ from volengine.core.boxes import Box, Index3
 MRC_SUFFIXES = (".mrc", ".rec", ".map", ".st", ".ali", ".mrcs")
 TIFF_SUFFIXES = (".tif", ".tiff")
 PACKED_SUFFIXES = (".gz", ".bz2")
-PICKS_SUFFIXES = (".star", ".tbl", ".csv", ".json", ".tsv", ".txt")
+PICKS_SUFFIXES = (".star", ".tbl", ".csv", ".json", ".tsv", ".txt", ".ndjson", ".mod", ".coords", ".cbox", ".cmm")
 
 _TOMOGRAM_FILES = (".tomostar", ".ome.zarr", ".zarr", *MRC_SUFFIXES, ".em", ".hdf", ".h5", *TIFF_SUFFIXES)
 _VOLUMES = re.compile(r"(?<=.)(_EVN|_ODD|_2ND)?_Vol$")
