@@ -1,6 +1,6 @@
 """Points of the CryoET Data Portal (``.ndjson``): one JSON object per line.
 
-``type`` is ``point``, ``orientedPoint`` or ``instancePoint``; ``location`` has x, y, z in voxels of a tomogram, 0-based;
+``type`` is ``point``, ``orientedPoint`` or ``instancePoint``; ``location`` is x, y, z in voxels of a tomogram, 0-based;
 ``xyz_rotation_matrix`` (3x3) turns the object into the tomogram; ``instance_id`` is the number of an object (the
 portal's ``point_converter.py``; copick multiplies locations by the voxel spacing and adds no origin).
 
