@@ -140,19 +140,21 @@ def picks_samples(folder: Path) -> list[Sample]:
 
     from volengine.core.picks import Picks
     from volengine.io.picks import write_picks
+    from volengine.io.picks.formats import FORMATS
 
     cubes = make_picks(voxel_size=(10.0, 10.0, 10.0), tomogram="TS_01", origin=(0.0, 0.0, 0.0))
     plain = Picks([[1, 2, 3], [4, 5.5, 6]], voxel_size=(10, 10, 10), shape=(20, 20, 20), tomogram="TS_01")
     found = []
     for number, table in enumerate((cubes, plain)):
-        for format, ending in (
-            ("relion", "star"), ("relion5", "star"), ("warp", "star"), ("ais", "star"), ("ais-tsv", "tsv"),
-            ("dynamo", "tbl"), ("csv", "csv"), ("copick", "json"),
-        ):  # fmt: skip
-            path = folder / f"{format}{number}.{ending}"
+        for format in (name for name, one in FORMATS.items() if one.reads and one.writes):
+            ending = FORMATS[format].endings[0].removeprefix(".")
+            inner = folder / f"{format}{number}"
+            inner.mkdir()
+            path = inner / f"{format}{number}.{ending}"
             write_picks(path, table, format)
-            beside = {path.with_suffix(".doc").name: path.with_suffix(".doc").read_bytes()} if ending == "tbl" else {}
-            found.append(Sample(path.name, path.read_bytes(), "json" * (ending == "json"), True, beside))
+            beside = {other.name: other.read_bytes() for other in inner.iterdir() if other != path}
+            text = b"\0" not in path.read_bytes()
+            found.append(Sample(path.name, path.read_bytes(), "json" * (ending == "json"), text, beside))
             if ending in ("star", "csv"):
                 bare = b"\n".join(v for v in path.read_bytes().split(b"\n") if not v.startswith(b"#"))
                 found.append(Sample(f"bare-{path.name}", bare, "", True))
@@ -162,9 +164,17 @@ def picks_samples(folder: Path) -> list[Sample]:
         b"_rlnTomoTomogramBinning\nTS_01 80 70 60 2.5 4\n"
     )
     optimisation = b"data_\n_rlnTomoParticlesFile relion50.star\n_rlnTomoTomogramsFile tomograms.star\n"
-    files = {"relion50.star": (folder / "relion50.star").read_bytes(), "tomograms.star": tomograms}
+    files = {"relion50.star": (folder / "relion50" / "relion50.star").read_bytes(), "tomograms.star": tomograms}
     found.append(Sample("optimisation_set.star", optimisation, "", True, files))
     found.append(Sample("tomograms.star", tomograms, "", True, {"x.star": optimisation, **files}))
+    warp = (
+        b"# Schl\xfcssel\ndata_optics\nloop_\n_rlnOpticsGroup\n_rlnTomoTiltSeriesPixelSize\n"
+        b"_rlnTomoSubtomogramBinning\n"
+        b"_rlnImagePixelSize\n1 0.8 5.0 4.0\n\ndata_particles\nloop_\n_rlnTomoName\n_rlnCoordinateX\n_rlnCoordinateY\n"
+        b"_rlnCoordinateZ\n_rlnOpticsGroup\n_rlnOriginXAngst\n_rlnOriginYAngst\n_rlnOriginZAngst\n"
+        b"a/TS_01.tomostar 1.5 2 3 1.000000 1 2 3\n"
+    )
+    found.append(Sample("warp2d.star", warp, "", True))
     groups = b"tomogram,group\nTS_01,a\nTS_02,b\n"
     return [*found, Sample("groups.csv", groups, "", True)]
 

@@ -16,6 +16,7 @@ MRC_SUFFIXES = (".mrc", ".rec", ".map", ".st", ".ali", ".mrcs")
 TIFF_SUFFIXES = (".tif", ".tiff")
 PACKED_SUFFIXES = (".gz", ".bz2")
 PICKS_SUFFIXES = (".star", ".tbl", ".csv", ".json", ".tsv", ".txt", ".ndjson", ".mod", ".coords", ".cbox", ".cmm")
+"""Endings of tables of picks; ``.em`` and ``.hdf``, which volumes have as well, are not among them."""
 
 _TOMOGRAM_FILES = (".tomostar", ".ome.zarr", ".zarr", *MRC_SUFFIXES, ".em", ".hdf", ".h5", *TIFF_SUFFIXES)
 _VOLUMES = re.compile(r"(?<=.)(_EVN|_ODD|_2ND)?_Vol$")

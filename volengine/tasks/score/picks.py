@@ -12,14 +12,12 @@ from numpy.typing import NDArray
 from volengine.core.errors import InputError, MissingError
 from volengine.core.picks import Picks
 from volengine.core.units import NM_TO_ANGSTROM
-from volengine.io.names import same_tomogram, suffix_of
+from volengine.io.names import PICKS_SUFFIXES, same_tomogram, suffix_of
 from volengine.ops.score import Pairing, pair_picks, pool
 from volengine.tasks.common.layout import feature_named
 from volengine.tasks.common.origins import origins_note
 from volengine.tasks.score.inputs import Where
 from volengine.tasks.score.table import NOTHING, Scores
-
-SUFFIXES = (".star", ".tbl", ".csv", ".json", ".tsv", ".txt")
 
 Tomograms = dict[str, Picks]
 
@@ -30,8 +28,9 @@ def is_picks(prediction: Where) -> bool:
         return bool(prediction) and all(is_picks(path) for path in prediction.values())
     path = Path(prediction)
     if "://" not in prediction and path.is_dir() and suffix_of(prediction) != ".zarr":
-        return any(p.suffix.lower() in (".star", ".tbl", ".csv", ".tsv") for p in path.iterdir())
-    return "#" not in prediction and suffix_of(prediction) in SUFFIXES
+        endings = set(PICKS_SUFFIXES) - {".json", ".txt"}  # these may be anything
+        return any(p.suffix.lower() in endings for p in path.iterdir())
+    return "#" not in prediction and suffix_of(prediction) in PICKS_SUFFIXES
 
 
 def score_picks(
@@ -114,7 +113,7 @@ def _read(where: Where, features: Sequence[str], voxel_size: float | None) -> di
         name = next(iter(stated)) if len(stated) == 1 else feature_named(path.stem.rpartition("__")[2])
         return {(features[0] if len(features) == 1 else name): tables}
     out: dict[str, Tomograms] = {}
-    for file in sorted(p for p in path.iterdir() if p.suffix.lower() in SUFFIXES):
+    for file in sorted(p for p in path.iterdir() if p.suffix.lower() in PICKS_SUFFIXES):
         tomogram, _, feature = file.stem.rpartition("__")
         feature = feature_named(feature) or file.stem
         for name, picks in read_all(file, voxel_size=size).items():

@@ -25,7 +25,7 @@ from volengine.core.picks import Picks
 from volengine.core.units import NM_TO_ANGSTROM
 from volengine.core.volume import Volume
 from volengine.io.identity import How
-from volengine.io.names import is_packed, suffix_of, tomogram_key
+from volengine.io.names import PICKS_SUFFIXES, is_packed, suffix_of, tomogram_key
 from volengine.tasks.common.inputs import expand
 from volengine.tasks.common.layout import feature_named
 from volengine.tasks.common.named import SIZE_TOLERANCE, feature_of, open_sized, stored_name, tomogram_in
@@ -35,8 +35,8 @@ Floats = NDArray[np.float64]
 Int64 = NDArray[np.int64]
 
 NM3_PER_UM3 = 1e9
-PICK_SUFFIXES = (".star", ".tbl", ".csv", ".json", ".tsv")
-IN_FOLDERS = (".star", ".tbl", ".csv", ".tsv")
+PICK_SUFFIXES = tuple(ending for ending in PICKS_SUFFIXES if ending != ".txt")
+IN_FOLDERS = tuple(ending for ending in PICK_SUFFIXES if ending != ".json")
 """Suffixes of the files in a folder that are read as tables of picks; ``.json`` may be anything else."""
 
 
