@@ -9,7 +9,8 @@ import click
 
 from volengine.cli.command import Command
 from volengine.cli.execute import execute
-from volengine.cli.options import from_options, recipe_options
+from volengine.cli.messages import say
+from volengine.cli.options import NO_NETWORK, from_options, recipe_options
 from volengine.engine.options import RunOptions
 from volengine.tasks.common.jobs import jobs_of
 from volengine.tasks.score.picks import is_picks
@@ -18,12 +19,19 @@ from volengine.tasks.score.table import checked_table, read_scores
 from volengine.tasks.score.verb import SCORE, score
 
 
-@click.command("score", cls=Command)
+@click.command(
+    "score",
+    cls=Command,
+    examples=(
+        "volengine score TS_01__membrane.ome.zarr TS_01_membrane.mrc",
+        "volengine score picks truth.star --radius-nm 12 --out scores.csv",
+    ),
+)
 @click.argument("prediction")
 @click.argument("truth")
 @click.option("--out", help="Table to write (.csv); beside it the same as .json, and .confusion.csv.")
 @recipe_options(ScoreRecipe)
-@recipe_options(RunOptions)
+@recipe_options(RunOptions, leave_out=NO_NETWORK)
 def command(prediction: str, truth: str, out: str | None, **values: Any) -> None:
     """Score PREDICTION (volumes or picks) against TRUTH (labels or known positions).
 
@@ -35,9 +43,10 @@ def command(prediction: str, truth: str, out: str | None, **values: Any) -> None
     if out is None and (options.dry_run or options.part):
         raise click.UsageError("--dry-run and --part need --out.")
     if out is None or is_picks(prediction):
-        click.echo(score(prediction, truth, recipe, options, out=out).text())
+        text = score(prediction, truth, recipe, options, out=out).text()
+        (click.echo if out is None else say)(text)
         return
     jobs, run_dir = jobs_of(SCORE, {"score": (prediction, truth)}, checked_table(out), recipe, options)
     execute(jobs, run_dir, options)
     if not options.dry_run and Path(out).exists():  # one of several parts may end before the last
-        click.echo(read_scores(out).text())
+        say(read_scores(out).text())

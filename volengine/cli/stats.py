@@ -8,7 +8,8 @@ import click
 
 from volengine.cli.command import Command
 from volengine.cli.execute import execute
-from volengine.cli.options import from_options, recipe_options, texts_option
+from volengine.cli.messages import say
+from volengine.cli.options import NO_NETWORK, from_options, recipe_options, texts_option
 from volengine.engine.options import RunOptions
 from volengine.tasks.common.jobs import jobs_of
 from volengine.tasks.stats.case import StatsCase
@@ -16,13 +17,20 @@ from volengine.tasks.stats.recipe import StatsRecipe
 from volengine.tasks.stats.verb import STATS, stats
 
 
-@click.command("stats", cls=Command)
+@click.command(
+    "stats",
+    cls=Command,
+    examples=(
+        "volengine stats picks --out counts",
+        "volengine stats TS_01.ome.zarr#labels/atlas --truth truth --radius-nm 15",
+    ),
+)
 @click.argument("inputs", nargs=-1, required=True)
 @click.option("--out", help="Folder for tables (CSV), stats.json and plots; without, the text below is all.")
 @texts_option("--truth", "truth", "Inputs that are known to be right: the counting error; may be repeated.")
 @click.option("--groups", help="CSV with the columns tomogram and group: pooled tables for each group, too.")
 @recipe_options(StatsRecipe)
-@recipe_options(RunOptions)
+@recipe_options(RunOptions, leave_out=NO_NETWORK)
 def command(
     inputs: tuple[str, ...], out: str | None, truth: tuple[str, ...], groups: str | None, **values: Any
 ) -> None:
@@ -46,5 +54,5 @@ def command(
         execute(jobs, run_dir, options)
     if options.dry_run or not case.complete:  # another part of the run may still be counting
         return
-    click.echo(case.finish().text())
-    click.echo(f"tables: {out}")
+    say(case.finish().text())
+    say(f"tables: {out}")

@@ -244,7 +244,10 @@ class Driver:
 
     def _close_plans(self) -> None:
         for state in list(self.open):
+            before = state.position
             state.advance()
+            for stage in state.plan.stages[before : state.position]:
+                self.log("stage done", name=state.plan.name, stage=stage.name, **state.tallies[stage.name].said())
             if state.active and state.at_end and not state.under_way:
                 self.lock.check(read_again=True)
                 try:
