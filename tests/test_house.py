@@ -46,11 +46,11 @@ OTHER_OPTIONS = {
 """Options that are no field of a recipe (of all other verbs: ``--out``): where things lie, short forms of fields."""
 
 LEFT_OUT = {
-    **dict.fromkeys(("convert", "pick", "score", "stats"), {"device"}),
+    **{verb: {"device"} for verb in ("convert", "pick", "score", "stats")},
     "interact": {"device", "rules"},
     "train": {"samples", "arguments", "losses", "augmentation"},
 }
-"""Fields that hold recipes themselves, or names and values: given in a file; and ``device`` of verbs without networks."""
+"""Fields that hold recipes, or names and values: given in a file; and ``device``, of verbs without networks."""
 
 
 def test_importing_and_asking_for_help_loads_nothing_heavy() -> None:
