@@ -23,6 +23,7 @@ VERBS = {
     "segment": "Apply networks: one prediction per feature.",
     "interact": "Competition and interactions between predictions.",
     "pick": "Particles from a prediction: STAR file and labels.",
+    "picks": "Tables of picks: convert, merge, filter, describe; subvolumes at picks.",
     "score": "A prediction or picks against what is known.",
     "stats": "Counts, densities, distances and clusters of particles.",
     "run": "A whole recipe: convert, segment, interact, pick.",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from pathlib import PurePosixPath
 from typing import Any, Protocol
 
@@ -13,7 +15,14 @@ from volengine.core.boxes import Box, Index3
 MRC_SUFFIXES = (".mrc", ".rec", ".map", ".st", ".ali", ".mrcs")
 TIFF_SUFFIXES = (".tif", ".tiff")
 PACKED_SUFFIXES = (".gz", ".bz2")
-PICKS_SUFFIXES = (".star", ".tbl", ".csv", ".json", ".tsv", ".txt")
+PICKS_SUFFIXES = (".star", ".tbl", ".csv", ".json", ".tsv", ".txt", ".ndjson", ".mod", ".coords", ".cbox", ".cmm")
+"""Endings of tables of picks; ``.em`` and ``.hdf``, which volumes have as well, are not among them."""
+
+_TOMOGRAM_FILES = (".tomostar", ".ome.zarr", ".zarr", *MRC_SUFFIXES, ".em", ".hdf", ".h5", *TIFF_SUFFIXES)
+_VOLUMES = re.compile(r"(?<=.)(_EVN|_ODD|_2ND)?_Vol$")
+"""What AreTomo adds to the name of a tilt series; halves and the second volume have more before ``_Vol``."""
+_SIZED = re.compile(r"(?<=.)_[0-9]+(\.[0-9]+)?Apx$")
+"""What WarpTools adds to the name of a tilt series in the names of volumes: ``_10.00Apx``."""
 
 
 class Source(Protocol):
@@ -78,3 +87,46 @@ def suffix_of(url: str) -> str:
 def is_packed(url: str) -> bool:
     """Return whether a file is compressed as a whole (``.gz``, ``.bz2``), so that it must be unpacked to be read."""
     return url.lower().endswith(PACKED_SUFFIXES)
+
+
+def tomogram_name(text: str) -> str:
+    """Return the name of a tomogram from what a table of particles calls it: a path, a file, or a name.
+
+    Folders, the ending of a file and AreTomo's ``_Vol`` (``_EVN_Vol``, ``_ODD_Vol``, ``_2ND_Vol``) are left out.
+
+    >>> tomogram_name("tomostar/TS_01.tomostar"), tomogram_name("TS_01_Vol.mrc"), tomogram_name("TS_01")
+    ('TS_01', 'TS_01', 'TS_01')
+    """
+    return _bare(text.replace("\\", "/").rstrip("/").rsplit("/", 1)[-1])
+
+
+def _bare(base: str) -> str:
+    while packed := next((end for end in PACKED_SUFFIXES if base.lower().endswith(end) and len(base) > len(end)), ""):
+        base = base[: -len(packed)]
+    ending = next((end for end in _TOMOGRAM_FILES if base.lower().endswith(end) and len(base) > len(end)), "")
+    return _VOLUMES.sub("", base[: len(base) - len(ending)])
+
+
+def tomogram_key(name: str) -> str:
+    """Return what two names of the same tomogram have in common, for tables and volumes that are to be matched.
+
+    The endings that :func:`tomogram_name` leaves out are not part of it, nor is the pixel size that WarpTools adds to
+    the names of volumes.
+
+    >>> tomogram_key("TS_01_10.00Apx") == tomogram_key("TS_01.tomostar") == tomogram_key("TS_01_Vol")
+    True
+    """
+    return _SIZED.sub("", _bare(name))
+
+
+def same_tomogram(name: str, names: Iterable[str]) -> str | None:
+    """Return which one of several names means the same tomogram as ``name``; ``None`` if none does, or more than one.
+
+    >>> same_tomogram("TS_01_Vol", ["TS_01", "TS_02"])
+    'TS_01'
+    """
+    names = list(names)
+    if name in names:
+        return name
+    fit = [one for one in names if tomogram_key(one) == tomogram_key(name)]
+    return fit[0] if len(fit) == 1 else None

@@ -25,6 +25,8 @@ from volengine.core.flat import LIMIT
 from volengine.core.json_text import parse_object, shown
 from volengine.core.picks import COLUMNS, EXTRA, Picks
 from volengine.core.volume import Vector3
+from volengine.io.names import same_tomogram, tomogram_name
+from volengine.io.picks.formats import FORMATS
 
 Floats = NDArray[np.float64]
 Facts = dict[str, Any]
@@ -142,12 +144,44 @@ def gather(rows: Rows, known: Known) -> dict[str, Picks]:
         groups = {known.tomogram: next(iter(groups.values()))}
     if not groups:
         groups = {known.tomogram or rows.path.stem: []}
-    wanted = groups if known.tomogram is None else {k: v for k, v in groups.items() if k == known.tomogram}
+    chosen = None if known.tomogram is None else same_tomogram(known.tomogram, groups)
+    wanted = groups if known.tomogram is None else {k: v for k, v in groups.items() if k == chosen}
     if not wanted:
         raise InputError(
             f"{rows.path}: there is no tomogram {known.tomogram!r}; there are {listing(groups)}. Set tomogram."
         )
     return {name: _one(rows, name, np.array(at, int), facts.get(name, {}), known) for name, at in wanted.items()}
+
+
+def tomogram_names(texts: Sequence[str], facts: Mapping[str, Facts], path: Path) -> list[str]:
+    """Return the name of the tomogram of each row, from a column that names it, in whatever way programs do so.
+
+    Parameters
+    ----------
+    texts
+        What the column says: names, files or paths.
+    facts
+        What volengine states in the file, by tomogram; these names are exact.
+    path
+        The file, for messages.
+
+    Raises
+    ------
+    FormatError
+        Two different texts give the same name, for example halves of a tomogram, or files in different folders.
+    """
+    own = {f"{name}{ending}": name for name in facts for ending in (".tomostar", "")}
+    names: dict[str, str] = {}
+    texts_of: dict[str, str] = {}
+    for text in dict.fromkeys(texts):
+        name = names[text] = own[text] if text in own else tomogram_name(text)
+        other = texts_of.setdefault(name, text)
+        if other != text:
+            raise FormatError(
+                f"{path}: {shown(other)} and {shown(text)} both mean tomogram {shown(name)}. If they are the same, "
+                "give them one name; if they are not, rename one of them, or split the file."
+            )
+    return [names[text] for text in texts]
 
 
 def listing(names: Iterable[str], most: int = 8) -> str:
@@ -196,6 +230,8 @@ def _pixel(rows: Rows, name: str, at: NDArray[np.int64], facts: Facts) -> Floats
     stated = _first(facts.get("pixel_size"), facts.get("voxel_size"))
     if "columns" in facts and stated is not None:  # our own file: the facts are exact, the file's field may be rounded
         return np.asarray(stated, float)
+    if rows.pixel_size is None and "pixel_size" in facts:
+        return np.asarray(facts["pixel_size"], float)
     if rows.pixel_size is None or not len(at):
         return None
     sizes = np.unique(rows.pixel_size[at])
@@ -207,10 +243,18 @@ def _pixel(rows: Rows, name: str, at: NDArray[np.int64], facts: Facts) -> Floats
 
 
 def _centre_vox(rows: Rows, name: str, size: Floats, shape: Any, facts: Facts, known: Known) -> Floats:
-    """Return RELION 5's centre of a tomogram, voxels: half its shape, for even and odd shapes."""
-    if known.shape is None and "centre_a" in facts:
-        centre: Floats = np.asarray(facts["centre_a"], float) / size
-        return centre
+    """Return RELION 5's centre of a tomogram, voxels: half its unbinned shape, for even and odd shapes.
+
+    What the file states is more exact than the shape of a binned volume, from which it differs by some unbinned pixels:
+    it is taken unless the caller's shape is that of another volume.
+    """
+    stated = facts.get("centre_a")
+    if stated is None and facts.get("shape") is not None and facts.get("voxel_size") is not None:
+        stated = np.asarray(facts["shape"], float) / 2 * np.asarray(facts["voxel_size"], float)
+    if stated is not None:
+        centre: Floats = np.asarray(stated, float) / size
+        if known.shape is None or (np.abs(np.asarray(known.shape, float) / 2 - centre) <= 1).all():
+            return centre
     if shape is None:
         raise InputError(
             f"{rows.path} counts from the centre of tomogram {name!r} and does not say its shape: set shape (z, y, x), "
@@ -230,7 +274,7 @@ def _first(*values: Any) -> Any:
 # Facts -------------------------------------------------------------------------------------------------------------
 
 
-def facts_line(picks: Picks, pixel_size: Sequence[float] | None = None) -> str:
+def facts_line(picks: Picks, pixel_size: Sequence[float] | None = None, centre_a: Sequence[float] | None = None) -> str:
     """Make the comment line from which volengine reads its own file back completely (without line end).
 
     Parameters
@@ -239,11 +283,15 @@ def facts_line(picks: Picks, pixel_size: Sequence[float] | None = None) -> str:
         The picks of one tomogram.
     pixel_size
         Size of the pixels that the file's coordinates count, if it is not the voxel size; angstrom, z, y, x.
+    centre_a
+        Place of the centre from which the coordinates count, if it is not half the shape; angstrom, z, y, x.
     """
     facts: Facts = {k: v for k, v in picks.facts().items() if v is not None}
     facts["columns"] = {k: v.dtype.kind for k, v in picks.columns.items() if k != "position_vox"}
     if pixel_size is not None:
         facts["pixel_size"] = list(pixel_size)
+    if centre_a is not None:
+        facts["centre_a"] = list(centre_a)
     return MARK + json.dumps(facts)
 
 
@@ -377,29 +425,69 @@ def column_kind(key: str) -> str | None:
 # Files --------------------------------------------------------------------------------------------------------------
 
 
+def read_bytes(path: Path) -> bytes:
+    """Read a whole file.
+
+    Raises
+    ------
+    MissingError
+        It does not exist, or is a folder.
+    InputError
+        It cannot be read.
+    """
+    if not is_file(path):  # nor a device or a pipe, which may never end
+        raise MissingError(f"{path} is not a file; give the file of the picks.")
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise MissingError(f"{path} is not a file; give the file of the picks.") from None
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror}).") from error
+
+
+_UTF8 = re.compile(rb"[\xc2-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}|[\xf0-\xf4][\x80-\xbf]{3}")
+_NO_TEXT = re.compile("[\0-\x08\x0e-\x1a\x7f]")
+
+
 def read_text(path: Path) -> str:
-    """Read a text file in UTF-8.
+    """Read a text file in UTF-8, or in the code page of older programs (Latin-1 and its extension by Windows).
 
     Raises
     ------
     MissingError
         It does not exist, or is a folder.
     FormatError
-        It is no text file.
+        It is no text file; nor is one of which a part is UTF-8 and another part is not, because it is damaged.
     """
-    if not is_file(path):  # nor a device or a pipe, which may never end
-        raise MissingError(f"{path} is not a file; give the file of the picks.")
+    data = read_bytes(path)
     try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except FileNotFoundError:
-        raise MissingError(f"{path} is not a file; give the file of the picks.") from None
-    except OSError as error:
-        raise InputError(f"{path} cannot be read ({error.strerror}).") from error
+        text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise FormatError(f"{path} is not a text file (byte {error.start} is no UTF-8).") from None
+        if _UTF8.search(data):
+            raise FormatError(f"{path} is not a text file (byte {error.start} is no UTF-8).") from None
+        try:
+            text = data.decode("cp1252")
+        except UnicodeDecodeError as other:
+            raise FormatError(f"{path} is not a text file (byte {other.start} is no character).") from None
+        if _NO_TEXT.search(text):
+            raise FormatError(f"{path} is not a text file (byte {error.start} is no UTF-8).") from None
     if "\0" in text:
         raise FormatError(f"{path} is not a text file (it holds zero bytes).")
     return text
+
+
+def foreign(path: Path, what: str) -> FormatError:
+    """Make the error for a file that is not of the format; it lists all formats of picks.
+
+    Parameters
+    ----------
+    path
+        The file.
+    what
+        What was found, or is missing; a sentence without its full stop.
+    """
+    read = ", ".join(name for name, one in FORMATS.items() if one.reads)
+    return FormatError(f"{path} is no file of picks that volengine reads: {what}. The formats of picks are {read}.")
 
 
 def is_file(path: Path) -> bool:
@@ -410,7 +498,7 @@ def is_file(path: Path) -> bool:
         return False
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a text file, completely or not at all."""
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a file, completely or not at all."""
     with replacing(path) as file:
-        file.write(text.encode())
+        file.write(data)

@@ -12,14 +12,12 @@ from numpy.typing import NDArray
 from volengine.core.errors import InputError, MissingError
 from volengine.core.picks import Picks
 from volengine.core.units import NM_TO_ANGSTROM
-from volengine.io.names import suffix_of
+from volengine.io.names import PICKS_SUFFIXES, same_tomogram, suffix_of
 from volengine.ops.score import Pairing, pair_picks, pool
 from volengine.tasks.common.layout import feature_named
 from volengine.tasks.common.origins import origins_note
 from volengine.tasks.score.inputs import Where
 from volengine.tasks.score.table import NOTHING, Scores
-
-SUFFIXES = (".star", ".tbl", ".csv", ".json", ".tsv", ".txt")
 
 Tomograms = dict[str, Picks]
 
@@ -30,8 +28,9 @@ def is_picks(prediction: Where) -> bool:
         return bool(prediction) and all(is_picks(path) for path in prediction.values())
     path = Path(prediction)
     if "://" not in prediction and path.is_dir() and suffix_of(prediction) != ".zarr":
-        return any(p.suffix.lower() in (".star", ".tbl", ".csv", ".tsv") for p in path.iterdir())
-    return "#" not in prediction and suffix_of(prediction) in SUFFIXES
+        endings = set(PICKS_SUFFIXES) - {".json", ".txt"}  # these may be anything
+        return any(p.suffix.lower() in endings for p in path.iterdir())
+    return "#" not in prediction and suffix_of(prediction) in PICKS_SUFFIXES
 
 
 def score_picks(
@@ -114,7 +113,7 @@ def _read(where: Where, features: Sequence[str], voxel_size: float | None) -> di
         name = next(iter(stated)) if len(stated) == 1 else feature_named(path.stem.rpartition("__")[2])
         return {(features[0] if len(features) == 1 else name): tables}
     out: dict[str, Tomograms] = {}
-    for file in sorted(p for p in path.iterdir() if p.suffix.lower() in SUFFIXES):
+    for file in sorted(p for p in path.iterdir() if p.suffix.lower() in PICKS_SUFFIXES):
         tomogram, _, feature = file.stem.rpartition("__")
         feature = feature_named(feature) or file.stem
         for name, picks in read_all(file, voxel_size=size).items():
@@ -131,12 +130,17 @@ def _tomograms(found: Sequence[Tomograms], known: Sequence[Tomograms]) -> list[t
     ours, theirs = (list(dict.fromkeys(n for tables in side for n in tables)) for side in (found, known))
     if len(ours) == len(theirs) == 1:
         return [(ours[0], theirs[0])]
-    missing = [name for name in ours if name not in theirs]
-    if missing:
-        raise MissingError(
-            f"There are no known positions of tomogram {missing[0]!r}; there are those of {', '.join(theirs)}."
-        )
-    return [(name, name) for name in theirs]
+    pairs: dict[str, str] = {}
+    for name in ours:
+        fit = same_tomogram(name, theirs)
+        if fit is None:
+            raise MissingError(
+                f"There are no known positions of tomogram {name!r}; there are those of {', '.join(theirs)}."
+            )
+        if fit in pairs:
+            raise InputError(f"There are picks of {pairs[fit]!r} and of {name!r}, which both mean tomogram {fit!r}.")
+        pairs[fit] = name
+    return [(pairs.get(name, name), name) for name in theirs]
 
 
 def _places(picks: Picks | None) -> NDArray[np.float64]:

@@ -25,7 +25,7 @@ from volengine.core.picks import Picks
 from volengine.core.units import NM_TO_ANGSTROM
 from volengine.core.volume import Volume
 from volengine.io.identity import How
-from volengine.io.names import is_packed, suffix_of
+from volengine.io.names import PICKS_SUFFIXES, is_packed, suffix_of, tomogram_key
 from volengine.tasks.common.inputs import expand
 from volengine.tasks.common.layout import feature_named
 from volengine.tasks.common.named import SIZE_TOLERANCE, feature_of, open_sized, stored_name, tomogram_in
@@ -35,8 +35,8 @@ Floats = NDArray[np.float64]
 Int64 = NDArray[np.int64]
 
 NM3_PER_UM3 = 1e9
-PICK_SUFFIXES = (".star", ".tbl", ".csv", ".json", ".tsv")
-IN_FOLDERS = (".star", ".tbl", ".csv", ".tsv")
+PICK_SUFFIXES = tuple(ending for ending in PICKS_SUFFIXES if ending != ".txt")
+IN_FOLDERS = tuple(ending for ending in PICK_SUFFIXES if ending != ".json")
 """Suffixes of the files in a folder that are read as tables of picks; ``.json`` may be anything else."""
 
 
@@ -232,7 +232,7 @@ def _read_picks(path: str, recipe: StatsRecipe) -> list[SourceObjects]:
     read = []
     for name, picks in tables.items():
         feature = picks.feature or feature_named(stem.rpartition("__")[2])
-        tomogram = tomogram_in(name, feature)
+        tomogram = tomogram_key(tomogram_in(name, feature))
         found = Objects.of_picks(picks, Path(path).name)
         extent = None if picks.shape is None else _extent(picks.shape, picks.voxel_size)
         slack = 2 * max(picks.voxel_size) / NM_TO_ANGSTROM
@@ -295,7 +295,8 @@ def objects_of_volume(volume: Volume, found: Mapping[str, NDArray[Any]], recipe:
             int(found["voxels"][mine & ~kept].sum()),
         )
     extent = _extent(volume.shape, volume.voxel_size)
-    return SourceObjects(tomogram_in(volume.name, feature_of(volume)), where, extent, 2 * float(size_nm.max()), classes)
+    tomogram = tomogram_key(tomogram_in(volume.name, feature_of(volume)))
+    return SourceObjects(tomogram, where, extent, 2 * float(size_nm.max()), classes)
 
 
 def _extent(shape: Sequence[int], voxel_size: Sequence[float]) -> tuple[float, float, float]:
@@ -403,6 +404,7 @@ def _groups(text: str, path: str) -> dict[str, str]:
     found: dict[str, str] = {}
     for row in reader:
         tomogram, group = (plain((row[c] or "").strip()) for c in ("tomogram", "group"))
+        tomogram = tomogram_key(tomogram)
         if not tomogram or not group:
             raise FormatError(f"{path}, line {reader.line_num}: a tomogram or a group is empty.")
         if group == EVERY:

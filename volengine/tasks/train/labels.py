@@ -16,7 +16,7 @@ from volengine.core.errors import InputError
 from volengine.core.picks import Picks
 from volengine.core.volume import Vector3, Volume
 from volengine.io.cached import ChunkCache
-from volengine.io.names import Source
+from volengine.io.names import Source, same_tomogram
 from volengine.io.open import open_source, open_volume
 from volengine.ops.score_masks import FEATURE, IGNORE, labels_of, labels_of_ids
 from volengine.tasks.train.samples import Truth
@@ -188,13 +188,14 @@ def picks_of(path: str, volume: Volume, origin: Vector3 | None) -> Picks:
     from volengine.io.picks import read_all
 
     tables = read_all(path, voxel_size=volume.voxel_size, origin=origin, shape=volume.shape)
-    if len(tables) > 1 and volume.name not in tables:
+    name = same_tomogram(volume.name, tables)
+    if len(tables) > 1 and name is None:
         names = ", ".join(map(repr, list(tables)[:8]))
         raise InputError(
             f"{path} has picks of {len(tables)} tomograms ({names}), and none of them is {volume.name!r}: give a file "
             "with the picks of this tomogram only, or a volume whose name is among them."
         )
-    return tables[volume.name] if len(tables) > 1 else next(iter(tables.values()))
+    return tables[name] if name is not None else next(iter(tables.values()))
 
 
 def nearest_squares(
