@@ -88,7 +88,7 @@ def show(file: str, as_json: bool) -> None:
 
     facts = model_info(file)
     if as_json:
-        click.echo(json.dumps(facts, indent=1, default=str))
+        click.echo(json.dumps(facts, indent=1))
         return
     from volengine.cli.info import print_facts
 

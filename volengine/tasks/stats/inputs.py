@@ -7,8 +7,6 @@ have the same extent, and picks must lie inside of it.
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from glob import glob, has_magic
@@ -18,8 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from volengine.core.csv_cells import plain
-from volengine.core.errors import FormatError, InputError, MissingError
+from volengine.core.errors import InputError, MissingError
 from volengine.core.paths import path_text
 from volengine.core.picks import Picks
 from volengine.core.units import NM_TO_ANGSTROM
@@ -29,6 +26,7 @@ from volengine.io.names import PICKS_SUFFIXES, is_packed, suffix_of, tomogram_ke
 from volengine.tasks.common.inputs import expand
 from volengine.tasks.common.layout import feature_named
 from volengine.tasks.common.named import SIZE_TOLERANCE, feature_of, open_sized, stored_name, tomogram_in
+from volengine.tasks.common.origins import Where, origins_note
 from volengine.tasks.stats.recipe import UNNAMED, StatsRecipe
 
 Floats = NDArray[np.float64]
@@ -125,6 +123,8 @@ class SourceObjects:
         Largest distance of objects outside of the extent, and largest difference between extents: two voxels.
     classes
         Objects by class.
+    box
+        The source's name for messages, and the origin and voxel size that it states, angstrom.
     """
 
     tomogram: str
@@ -132,6 +132,7 @@ class SourceObjects:
     extent_nm: tuple[float, float, float] | None
     slack_nm: float
     classes: Mapping[str, Objects]
+    box: Where
 
 
 @dataclass(frozen=True)
@@ -183,6 +184,42 @@ class Sources:
         if not picks and not volumes:
             raise MissingError(f"There is no {what} to count: give tables of picks or label volumes.")
         return cls(tuple(picks), tuple(volumes))
+
+    @property
+    def boxes(self) -> list[tuple[str, Where]]:
+        """The tomogram of each source, and what it says of the box of the specimen that the tomogram is."""
+        volumes = ((tomogram_key(tomogram_in(v.name, feature_of(v))), _box(v)) for v in self.volumes)
+        return [*((one.tomogram, one.box) for one in self.picks), *volumes]
+
+
+def check_origins(inputs: Sources, truth: Sources | None, *, accept: bool) -> list[str]:
+    """Compare the origins that the sources of each tomogram state, see :mod:`volengine.tasks.common.origins`.
+
+    Sources that state none, as most tables of picks, are compared from the first voxel without a word.
+
+    Returns
+    -------
+    list of str
+        What there is to say to the user.
+
+    Raises
+    ------
+    InputError
+        Two sources of a tomogram state different origins, and ``accept`` is not set.
+    """
+    ours, theirs = inputs.boxes, [] if truth is None else truth.boxes
+    if len({name for name, _ in ours}) == len({name for name, _ in theirs}) == 1:  # compared whatever their names are
+        theirs = [(ours[0][0], box) for _, box in theirs]
+    first: dict[str, Where] = {}
+    said = []
+    for name, box in (*ours, *theirs):
+        if any(box[1]):
+            said.append(origins_note(first.setdefault(name, box), box, accept=accept))
+    return list(dict.fromkeys(filter(None, said)))
+
+
+def _box(volume: Volume) -> Where:
+    return stored_name(volume), volume.origin, volume.voxel_size
 
 
 def _paths(inputs: Sequence[str], what: str) -> list[str]:
@@ -236,7 +273,8 @@ def _read_picks(path: str, recipe: StatsRecipe) -> list[SourceObjects]:
         found = Objects.of_picks(picks, Path(path).name)
         extent = None if picks.shape is None else _extent(picks.shape, picks.voxel_size)
         slack = 2 * max(picks.voxel_size) / NM_TO_ANGSTROM
-        read.append(SourceObjects(tomogram, path, extent, slack, {feature: found}))
+        box = (f"{Path(path).name} ({name})" if name else Path(path).name, picks.origin, picks.voxel_size)
+        read.append(SourceObjects(tomogram, path, extent, slack, {feature: found}, box))
     return read
 
 
@@ -296,7 +334,7 @@ def objects_of_volume(volume: Volume, found: Mapping[str, NDArray[Any]], recipe:
         )
     extent = _extent(volume.shape, volume.voxel_size)
     tomogram = tomogram_key(tomogram_in(volume.name, feature_of(volume)))
-    return SourceObjects(tomogram, where, extent, 2 * float(size_nm.max()), classes)
+    return SourceObjects(tomogram, where, extent, 2 * float(size_nm.max()), classes, _box(volume))
 
 
 def _extent(shape: Sequence[int], voxel_size: Sequence[float]) -> tuple[float, float, float]:
@@ -369,52 +407,3 @@ def _check_inside(name: str, source: SourceObjects, known: SourceObjects) -> Non
 
 def _nm(values: Floats) -> str:
     return " x ".join(f"{v:.5g}" for v in values)
-
-
-def read_groups(path: str) -> dict[str, str]:
-    """Read the group of each tomogram from a table with the columns ``tomogram`` and ``group`` (commas or tabs).
-
-    Raises
-    ------
-    MissingError
-        The file does not exist.
-    FormatError
-        A column is missing, a name is empty, a tomogram is in two groups, or a group is called ``all``.
-    """
-    file = Path(path)
-    if not file.is_file():
-        raise MissingError(f"{path}: no such file.")
-    try:
-        text = file.read_text(encoding="utf-8-sig")
-        return _groups(text, path)
-    except UnicodeDecodeError as error:
-        raise FormatError(f"{path}: no text in UTF-8 ({error.reason} at byte {error.start}).") from None
-    except csv.Error as error:
-        raise FormatError(f"{path} is no CSV ({error}).") from None
-
-
-def _groups(text: str, path: str) -> dict[str, str]:
-    head = text.partition("\n")[0]
-    reader = csv.DictReader(io.StringIO(text), delimiter="\t" if "\t" in head else ",", skipinitialspace=True)
-    columns = [str(c).strip() for c in reader.fieldnames or ()]
-    for column in ("tomogram", "group"):
-        if column not in columns:
-            raise FormatError(f"{path}: there is no column {column!r}; the first line names {', '.join(columns)}.")
-    reader.fieldnames = columns
-    found: dict[str, str] = {}
-    for row in reader:
-        tomogram, group = (plain((row[c] or "").strip()) for c in ("tomogram", "group"))
-        tomogram = tomogram_key(tomogram)
-        if not tomogram or not group:
-            raise FormatError(f"{path}, line {reader.line_num}: a tomogram or a group is empty.")
-        if group == EVERY:
-            raise FormatError(f"{path}, line {reader.line_num}: {EVERY!r} is the name of all tomograms together.")
-        if found.setdefault(tomogram, group) != group:
-            raise FormatError(
-                f"{path}, line {reader.line_num}: tomogram {tomogram!r} is in {found[tomogram]!r} and in {group!r}."
-            )
-    return found
-
-
-EVERY = "all"
-"""Name of the group that holds all tomograms."""
