@@ -276,6 +276,6 @@ def test_shells_complete_verbs_options_choices_and_files(shell: str) -> None:
 def test_outputs_may_still_be_given_without_the_flag(tmp_path: Path) -> None:
     done = CliRunner().invoke(cli, ["export", "a.mrc"])
     assert done.exit_code == 2
-    assert "Give one SOURCE and --out" in done.output
+    assert "Give SOURCE and --out" in done.output
     done = CliRunner().invoke(cli, ["export", "a", "b", "--out", "c"])
     assert "a, b" in done.output

@@ -82,7 +82,8 @@ class Common:
             self.format_commands(ctx, formatter)
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the examples."""
+        """Write what else the command says at its end, and the examples."""
+        super().format_epilog(ctx, formatter)  # type: ignore[misc]
         write_examples(formatter, self.examples)
 
 

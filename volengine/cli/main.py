@@ -39,7 +39,7 @@ VERBS = {
 SECTIONS = {
     "From tomogram to picks": ("convert", "segment", "interact", "pick", "run", "export"),
     "Networks and data for them": ("train", "models", "simulate"),
-    "Results": ("score", "stats"),
+    "Results": ("picks", "score", "stats"),
     "Look and check": ("info", "status", "verify", "env", "demo"),
 }
 """The verbs as the help of the program lists them."""

@@ -123,6 +123,12 @@ def _type_name(hint: Any) -> str:
     return "|".join(names)
 
 
+VOLUME = (
+    "For tables of picks: the tomograms (files, stores, folders). Only rows of these count; voxel size and shape that "
+    "a table does not state are taken from its tomogram. Default: all rows, as the table states them."
+)
+"""Text of the option that gives tables of picks their tomograms."""
+
 NO_NETWORK = ("device",)
 """Options of a run that a verb without networks does not use."""
 
@@ -191,8 +197,8 @@ def recipe_options(recipe: type[Recipe], *, leave_out: tuple[str, ...] = ()) -> 
     return decorate
 
 
-def source_and_out(help: str, source: str = "source") -> Callable[[F], F]:
-    """A decorator for a verb that makes one file of another: the argument SOURCE, and ``--out`` as in every verb.
+def source_and_out(help: str, *names: str, several: bool = False) -> Callable[[F], F]:
+    """A decorator for a verb that makes one file of others: its arguments, and ``--out`` as in every verb.
 
     The form without the flag, ``VERB SOURCE OUT``, works as well.
 
@@ -200,22 +206,28 @@ def source_and_out(help: str, source: str = "source") -> Callable[[F], F]:
     ----------
     help
         Text of ``--out``.
-    source
-        Name of the argument.
+    names
+        Names of the arguments; default: ``source``.
+    several
+        Whether the only argument takes several values; the function is then given a tuple.
     """
+    names = names or ("source",)
+    words = " ".join(name.upper() for name in names) + ("..." if several else "")
 
     def decorate(function: F) -> F:
         def with_out(**values: Any) -> Any:
             given, out = values.pop("given"), values.pop("out")
-            if len(given) == 2 and out is None:
-                given, out = given[:1], given[1]
-            if out is None or len(given) != 1:
-                raise click.UsageError(f"Give one {source.upper()} and --out; there are {', '.join(given)}.")
-            return function(**{source: given[0]}, out=out, **values)
+            if out is None and (len(given) == len(names) + 1 or (several and len(given) > 1)):
+                *given, out = given
+            if out is None or (len(given) != len(names) and not several):
+                raise click.UsageError(f"Give {words} and --out; given are {', '.join(given)}.")
+            named = {names[0]: tuple(given)} if several else dict(zip(names, given, strict=True))
+            return function(**named, out=out, **values)
 
         with_out.__doc__, with_out.__dict__ = function.__doc__, dict(function.__dict__)
-        named = click.argument("given", nargs=-1, required=True, metavar=source.upper())
-        return named(click.option("--out", help=help + " [required]")(with_out))  # type: ignore[return-value]
+        with_out.__dict__["__wrapped__"] = function
+        arguments = click.argument("given", nargs=-1, required=True, metavar=words)
+        return arguments(click.option("--out", help=help + " [required]")(with_out))  # type: ignore[return-value]
 
     return decorate
 

@@ -10,7 +10,7 @@ import click
 from volengine.cli.command import Command
 from volengine.cli.execute import execute
 from volengine.cli.messages import say
-from volengine.cli.options import NO_NETWORK, from_options, recipe_options
+from volengine.cli.options import NO_NETWORK, VOLUME, from_options, recipe_options, texts_option
 from volengine.engine.options import RunOptions
 from volengine.tasks.common.jobs import jobs_of
 from volengine.tasks.score.picks import is_picks
@@ -30,9 +30,10 @@ from volengine.tasks.score.verb import SCORE, score
 @click.argument("prediction")
 @click.argument("truth")
 @click.option("--out", help="Table to write (.csv); beside it the same as .json, and .confusion.csv.")
+@texts_option("--volume", "volumes", VOLUME)
 @recipe_options(ScoreRecipe)
 @recipe_options(RunOptions, leave_out=NO_NETWORK)
-def command(prediction: str, truth: str, out: str | None, **values: Any) -> None:
+def command(prediction: str, truth: str, out: str | None, volumes: tuple[str, ...], **values: Any) -> None:
     """Score PREDICTION (volumes or picks) against TRUTH (labels or known positions).
 
     Volumes: Dice, Surface-Dice, precision, recall and cross-entropy of each feature, outside of ignored voxels. Picks:
@@ -42,8 +43,8 @@ def command(prediction: str, truth: str, out: str | None, **values: Any) -> None
     recipe = from_options(ScoreRecipe, values)
     if out is None and (options.dry_run or options.part):
         raise click.UsageError("--dry-run and --part need --out.")
-    if out is None or is_picks(prediction):
-        text = score(prediction, truth, recipe, options, out=out).text()
+    if out is None or volumes or is_picks(prediction):
+        text = score(prediction, truth, recipe, options, out=out, volumes=volumes).text()
         (click.echo if out is None else say)(text)
         return
     jobs, run_dir = jobs_of(SCORE, {"score": (prediction, truth)}, checked_table(out), recipe, options)
