@@ -174,6 +174,8 @@ def expected(prediction, basins: BasinRules, rules: RegionRules):
         rivals = [k for k in kept if not rules.planar or k[2][0] == row[2][0]]
         if all(np.linalg.norm(np.subtract(k[2], row[2]) * rules.scale) >= rules.spacing_vox for k in rivals):
             kept.append(row)
+    if len(kept) < rules.min_picks:
+        kept = []
     labels = np.zeros(mask.shape, np.uint32)
     for number, (_, _, _, members) in enumerate(kept, 1):
         for v in members:
@@ -212,6 +214,8 @@ def cases(draw, largest: int):
         "planar": planar,
         "max_distance_vox": draw(st.sampled_from([1, 3, 6, 64])),
     }
+    orient = draw(st.sampled_from(["none", "none", "long-axis", "normal"]))
+    basins["products"] = orient != "none"
     dtype = draw(st.sampled_from(["uint8", "uint8", "float32", "float16"]))
     regions = RegionRules(
         unit=weight_unit(dtype),
@@ -222,6 +226,9 @@ def cases(draw, largest: int):
         spacing_vox=draw(st.sampled_from([0.0, 3.0, 5.0])),
         position=draw(st.sampled_from(["centroid", "maximum"])),
         planar=planar,
+        orient=orient,
+        orient_sign=draw(st.sampled_from(["z", "in", "out"])),
+        min_picks=draw(st.sampled_from([0, 0, 0, 3])),
     )
     prediction = make_prediction(draw(KINDS), shape, draw(st.integers(0, 2**32 - 1)), dtype)
     return prediction, rules_for(dtype, **basins), regions

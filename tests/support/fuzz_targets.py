@@ -208,7 +208,7 @@ def other_picks_samples(folder: Path, tables: tuple[Any, ...]) -> list[Sample]:
 
 def read_picks_file(path: Path) -> None:
     from volengine.io.picks import read_all
-    from volengine.tasks.stats.inputs import read_groups
+    from volengine.tasks.stats.groups import read_groups
 
     format = "imod-text" if path.name.startswith("imod-text") else "imod-mesh" if path.name == "mesh.mod" else None
     origin = {"origin": (1.0, 2.0, 3.0)} if path.suffix == ".cmm" else {}

@@ -16,8 +16,10 @@ from volengine.core.boxes import Box
 from volengine.core.errors import InputError, RunError
 from volengine.engine.options import RunOptions
 from volengine.io.mrc.write import write_mrc
+from volengine.io.omezarr.image import list_groups
 from volengine.io.open import open_source, open_volume
 from volengine.io.picks import read_picks
+from volengine.tasks.pick.verb import pick
 from volengine.tasks.run import RunRecipe, run
 
 SHAPE = (40, 72, 96)
@@ -167,6 +169,31 @@ def test_picks_of_an_earlier_recipe_are_named(tmp_path, recipe):
         "A__ball.star",
         "A__mark.star",
     ]
+
+
+def test_label_images_of_an_earlier_recipe_are_removed(tmp_path, recipe):
+    out, source = tmp_path / "out", str(tomogram(tmp_path / "A.mrc"))
+    both = [*recipe["pick"], {"feature": "mark"}]
+    run([source], str(out), RunRecipe.from_json({**recipe, "pick": both}), QUIET)
+    store = out / "tomograms" / "A.ome.zarr"
+    pick(str(out / "predictions" / "A__mark.ome.zarr"), str(tmp_path / "own.star"), options=QUIET)
+    shutil.copytree(out / "predictions" / "A__mark.ome.zarr" / "labels" / "mark", store / "labels" / "own")
+    assert sorted(g.group for g in list_groups(str(store))) == ["", "labels/ball", "labels/mark", "labels/own"]
+    report = run([source], str(out), RunRecipe.from_json(recipe), QUIET)
+    assert sorted(g.group for g in list_groups(str(store))) == ["", "labels/ball", "labels/own"]
+    assert json.loads((store / "labels" / "zarr.json").read_text())["attributes"]["ome"]["labels"] == ["ball", "own"]
+    said = [line for line in report.data["plans"]["A"]["made"] if "removed" in line]
+    assert [line.partition(":")[0].rpartition("/")[2] for line in said] == ["mark"]
+
+
+def test_predictions_of_an_earlier_recipe_are_named(tmp_path, recipe):
+    out, source = tmp_path / "out", str(tomogram(tmp_path / "A.mrc"))
+    both = {"segment": recipe["segment"]}
+    one = {"segment": {**recipe["segment"], "models": recipe["segment"]["models"][:1]}}
+    for given, older in ((both, []), (one, ["A__mark.ome.zarr"]), (both, [])):
+        report = run([source], str(out), RunRecipe.from_json(given), QUIET)
+        said = [line for line in report.data["plans"]["A"]["made"] if "not made by this recipe" in line]
+        assert [line.partition(":")[0].rpartition("/")[2] for line in said] == older
 
 
 def test_other_workers_keep_what_was_begun_and_other_rules_keep_the_predictions(tmp_path, recipe, monkeypatch):

@@ -12,7 +12,14 @@ from volengine.cli.command import Command
 from volengine.tasks.info import check, info
 
 
-@click.command("info", cls=Command)
+@click.command(
+    "info",
+    cls=Command,
+    examples=(
+        "volengine info TS_01.mrc",
+        "volengine info TS_01.ome.zarr --check",
+    ),
+)
 @click.argument("path")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
 @click.option("--check", "checked", is_flag=True, help="Check an OME-Zarr store; exit with 1 if something is wrong.")

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from volengine.cli.command import Group
-from volengine.cli.options import from_options, recipe_options
+from volengine.cli.messages import say
+from volengine.cli.options import from_options, recipe_options, source_and_out
 from volengine.tasks.picks.recipe import PicksConvertRecipe, PicksExtractRecipe, PicksFilterRecipe, PicksRecipe
 
 if TYPE_CHECKING:
@@ -21,7 +22,16 @@ def _formats() -> str:
     return "\n".join(f"  {name:<12} {one.about}" for name, one in FORMATS.items())
 
 
-@click.group("picks", cls=Group, epilog=f"\b\nFormats, for --to and --read-as:\n{_formats()}")
+OUT = "A file, or a folder (with / at its end) for a file of each tomogram."
+CONVERT = "volengine picks convert TS_01.csv --volume TS_01.ome.zarr --out TS_01.star --to relion5"
+
+
+@click.group(
+    "picks",
+    cls=Group,
+    examples=("volengine picks info particles.star", CONVERT),
+    epilog=f"\b\nFormats, for --to and --read-as:\n{_formats()}",
+)
 def command() -> None:
     """Tables of picks: from one format into another, joined, filtered, described; subvolumes at picks.
 
@@ -33,35 +43,33 @@ def command() -> None:
 def _say(made: Written) -> None:
     total = sum(made.counts.values())
     for file in made.files:
-        click.echo(f"{file} ({made.format})")
+        say(f"{file} ({made.format})")
     for name, number in made.counts.items():
-        click.echo(f"  {name or 'tomogram'}: {number} picks")
+        say(f"  {name or 'tomogram'}: {number} picks")
     if len(made.counts) > 1:
-        click.echo(f"  together: {total} picks of {len(made.counts)} tomograms")
+        say(f"  together: {total} picks of {len(made.counts)} tomograms")
     for note in made.notes:
-        click.echo(f"  {note}")
+        say(f"  {note}")
 
 
-@command.command("convert")
-@click.argument("source", metavar="IN")
-@click.argument("out")
+@command.command("convert", examples=("volengine picks convert a.tbl --out a.star", CONVERT))
+@source_and_out(OUT)
 @recipe_options(PicksConvertRecipe)
 def convert(source: str, out: str, **values: Any) -> None:
-    """The picks of the file IN in another format: OUT, a file, or a folder (with / at its end) for one per tomogram.
+    """The picks of the file SOURCE in another format.
 
-    OUT..._optimisation_set.star is a set that RELION 5 opens, with its particles and tomograms beside it.
+    --out NAME_optimisation_set.star is a set that RELION 5 opens, with its particles and tomograms beside it.
     """
     from volengine.tasks.picks.convert import convert_picks
 
     _say(convert_picks(source, out, from_options(PicksConvertRecipe, values)))
 
 
-@command.command("merge")
-@click.argument("sources", nargs=-1, required=True, metavar="IN...")
-@click.argument("out")
+@command.command("merge", examples=("volengine picks merge a.star b.star --out both.star --spacing-nm 10",))
+@source_and_out(OUT, "sources", several=True)
 @recipe_options(PicksConvertRecipe)
 def merge(sources: tuple[str, ...], out: str, **values: Any) -> None:
-    """The picks of several files IN in one file OUT; those of the same tomogram become one table.
+    """The picks of several files SOURCES in one; those of the same tomogram become one table.
 
     With --spacing-nm, picks that are there twice are dropped.
     """
@@ -70,38 +78,35 @@ def merge(sources: tuple[str, ...], out: str, **values: Any) -> None:
     _say(merge_picks(sources, out, from_options(PicksConvertRecipe, values)))
 
 
-@command.command("filter")
-@click.argument("source", metavar="IN")
-@click.argument("out")
+@command.command("filter", examples=("volengine picks filter a.star --out best.star --min-weight 0.5",))
+@source_and_out(OUT)
 @recipe_options(PicksFilterRecipe)
 def filter_(source: str, out: str, **values: Any) -> None:
-    """The picks of the file IN that fulfil all conditions, in a file OUT."""
+    """The picks of the file SOURCE that fulfil all conditions."""
     from volengine.tasks.picks.convert import filter_picks
 
     _say(filter_picks(source, out, from_options(PicksFilterRecipe, values)))
 
 
-@command.command("extract")
-@click.argument("source", metavar="IN")
-@click.argument("volume")
-@click.argument("out")
+@command.command("extract", examples=("volengine picks extract a.star TS_01.ome.zarr --out boxes.mrc --box 32",))
+@source_and_out("A stack of volumes (.mrc), or an OME-Zarr image (.zarr).", "source", "volume")
 @recipe_options(PicksExtractRecipe)
 def extract(source: str, volume: str, out: str, **values: Any) -> None:
-    """Subvolumes of the VOLUME around the picks of the file IN: OUT.mrc (a stack of volumes) or OUT.zarr.
+    """Subvolumes of the VOLUME around the picks of the file SOURCE: a stack of volumes, or OME-Zarr.
 
-    A table of the picks, in the same order, is written beside them (OUT.csv).
+    A table of the picks, in the same order, is written beside them (.csv).
     """
     from volengine.tasks.picks.extract import extract_picks
 
     recipe = from_options(PicksExtractRecipe, values)
     made = extract_picks(source, volume, out, recipe)
-    click.echo(f"{made.file}: {made.number} subvolumes of {recipe.box} voxels; their picks: {made.table}")
+    say(f"{made.file}: {made.number} subvolumes of {recipe.box} voxels; their picks: {made.table}")
     if made.dropped:
-        click.echo(f"  {made.dropped} picks are left out, whose box reaches beyond the volume")
+        say(f"  {made.dropped} picks are left out, whose box reaches beyond the volume")
 
 
-@command.command("info")
-@click.argument("sources", nargs=-1, required=True, metavar="FILE...")
+@command.command("info", examples=("volengine picks info particles.star",))
+@click.argument("sources", nargs=-1, required=True)
 @recipe_options(PicksRecipe)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
 def info(sources: tuple[str, ...], as_json: bool, **values: Any) -> None:

@@ -111,4 +111,4 @@ def write_atomic(path: str | os.PathLike[str], data: bytes | str, *, durable: bo
 
 def write_json(path: str | os.PathLike[str], value: Any, *, durable: bool = False) -> None:
     """Write a value as JSON with :func:`write_atomic`; a value that JSON does not know is written as ``str(value)``."""
-    write_atomic(path, json.dumps(value, indent=1, default=str), durable=durable)
+    write_atomic(path, json.dumps(value, indent=1), durable=durable)

@@ -61,7 +61,7 @@ KERNELS: dict[str, tuple[str, ...]] = {
 CALLS: dict[str, tuple[str, ...]] = {
     "volengine.tasks.interact.finish": ("say_masks",),
     "volengine.tasks.pick.finish": ("write_table",),
-    "volengine.tasks.run": ("forget_gated", "name_older_picks"),
+    "volengine.tasks.run": ("forget_gated", "forget_labels", "name_older"),
     "volengine.tasks.score.finish": ("write_scores",),
     "volengine.tasks.simulate.truth": ("write_truth",),
     "volengine.tasks.stats.finish": ("write_counted",),

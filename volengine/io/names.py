@@ -119,6 +119,18 @@ def tomogram_key(name: str) -> str:
     return _SIZED.sub("", _bare(name))
 
 
+def another_of_series(name: str, other: str) -> bool:
+    """Return whether two names differ in their numbers alone, so that they mean different tomograms of one series.
+
+    >>> another_of_series("TS_01.tomostar", "TS_02_Vol"), another_of_series("TS_01", "TS_01_Vol")
+    (True, False)
+    >>> another_of_series("TS_01", "cell")
+    False
+    """
+    a, b = tomogram_key(name), tomogram_key(other)
+    return a != b and re.sub("[0-9]+", "#", a) == re.sub("[0-9]+", "#", b)
+
+
 def same_tomogram(name: str, names: Iterable[str]) -> str | None:
     """Return which one of several names means the same tomogram as ``name``; ``None`` if none does, or more than one.
 

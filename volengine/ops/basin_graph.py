@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from volengine.core.block import Array, Table
 from volengine.core.boxes import Index3
 from volengine.core.volume import Vector3
+from volengine.ops.axes import Orient, OrientSign
 from volengine.ops.passes import Passes, index_of_key
 from volengine.ops.suppress import suppress
 
@@ -23,7 +24,15 @@ Int64 = NDArray[np.int64]
 Position = Literal["centroid", "maximum"]
 
 REGION_COLUMNS = ("root", "voxels", "weight", "sums", "peak", "peak_voxels", "peak_sums")
-"""Columns of :func:`~volengine.ops.basins.block_basins` with one row per region."""
+"""Columns of :func:`~volengine.ops.basins.block_basins` with one row per region; ``products`` may be there, too."""
+
+SUMMED = ("voxels", "weight", "sums", "products")
+"""Those of them that are sums over voxels."""
+
+
+def region_columns(table: Table) -> Table:
+    """Return the columns of a table that have one row per region."""
+    return {k: table[k] for k in (*REGION_COLUMNS, "products") if k in table}
 
 
 @dataclass(frozen=True)
@@ -52,10 +61,17 @@ class RegionRules:
         the one nearest to their centroid (:mod:`volengine.ops.plateaus`).
     planar
         Treat every z slice by itself (as in :class:`~volengine.ops.heights.BasinRules`).
+    orient
+        The axis of a region that gives the direction of its pick (:mod:`volengine.ops.axes`), or ``none``.
+    orient_sign
+        To which side it points.
+    min_picks
+        If fewer regions than this are left, all are dropped.
 
     Notes
     -----
-    The filters are applied in the order size, margin, spacing; each sees only the regions that the one before kept.
+    The filters are applied in the order size, margin, spacing, least number; each sees only the regions that the one
+    before kept.
     """
 
     unit: float = 1.0
@@ -67,6 +83,9 @@ class RegionRules:
     scale: Vector3 = (1.0, 1.0, 1.0)
     position: Position = "centroid"
     planar: bool = False
+    orient: Orient = "none"
+    orient_sign: OrientSign = "z"
+    min_picks: int = 0
 
 
 def totals(group: NDArray[np.integer[Any]], columns: Table) -> Table:
@@ -82,7 +101,7 @@ def totals(group: NDArray[np.integer[Any]], columns: Table) -> Table:
     first = np.flatnonzero(starts)
     peak = columns["peak"][order]
     at_top = peak == peak[first][np.cumsum(starts) - 1]
-    summed = {k: np.add.reduceat(columns[k][order], first, axis=0) for k in ("voxels", "weight", "sums")}
+    summed = {k: np.add.reduceat(columns[k][order], first, axis=0) for k in SUMMED if k in columns}
     for key in ("peak_voxels", "peak_sums"):
         column = columns[key][order]
         column[~at_top] = 0
@@ -101,12 +120,14 @@ class BasinGraph:
         parts = [tables[int(n)] for n in self.blocks]
         sizes = [p["root"].size for p in parts]
         self.starts = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
-        local = {k: np.concatenate([p[k] for p in parts]) for k in (*REGION_COLUMNS, "exit_block", "exit_region")}
+        rows = [region_columns(p) for p in parts]
+        names = rows[0].keys() if rows else REGION_COLUMNS
+        local = {k: np.concatenate([p[k] for p in parts]) for k in (*names, "exit_block", "exit_region")}
         n = local["root"].size
         leaves = np.flatnonzero(local["exit_block"] >= 0)
         ends = self._row(local["exit_block"][leaves], local["exit_region"][leaves])
         count, basin = connected_components(_csr(leaves, ends, n), directed=False)
-        columns = totals(basin, {k: local[k] for k in REGION_COLUMNS})
+        columns = totals(basin, region_columns(local))
         order = np.argsort(columns["root"])[::-1]
         rank = np.empty(count, np.int64)
         rank[order] = np.arange(count)

@@ -34,6 +34,7 @@ from numpy.typing import DTypeLike, NDArray
 from volengine.core.block import Array, Table
 from volengine.core.boxes import Box, Index3, index3
 from volengine.core.errors import InputError
+from volengine.ops.axes import PAIRS
 from volengine.ops.heights import SHIFT, BasinRules, heights
 from volengine.ops.passes import Passes, index_of_key, key_of
 
@@ -79,8 +80,9 @@ def block_basins(
         ``exit`` (int64 linear index of the voxel outside at which its paths end, -1 if they stay inside), ``voxels``
         (int64), ``weight`` (int64 sum of values), ``sums`` (int64, (n, 3): sums of the voxels' z, y, x in the volume),
         ``peak`` (float64, highest value), ``peak_voxels`` (int64) and ``peak_sums`` (int64, (n, 3)): number of the
-        voxels with that value, and sums of their coordinates. One row per pass inside of the core: ``pass_a < pass_b``
-        (uint32 regions), ``pass_low``, ``pass_high`` (uint64
+        voxels with that value, and sums of their coordinates; and, if the rules ask for it, ``products`` (int64,
+        (n, 6)): sums of products of the coordinates, see :data:`~volengine.ops.axes.PAIRS`. One row per pass inside of
+        the core: ``pass_a < pass_b`` (uint32 regions), ``pass_low``, ``pass_high`` (uint64
         keys). One row per foreground voxel in a face of the core behind which there is another block: ``shell_index``
         (int64 linear index, ascending), ``shell_region`` (uint32), ``shell_d2`` (uint32 squared distance).
 
@@ -99,7 +101,7 @@ def block_basins(
     inside = prediction[core.slices_in(crop)]
     core_mask = inside > rules.level
     if not core_mask.any():
-        return np.zeros(core.shape, np.uint32), _Landscape.empty_table()
+        return np.zeros(core.shape, np.uint32), _Landscape.empty_table(rules)
     values = inside[core_mask]
     del core_mask
     if values.dtype.kind == "f" and not np.isfinite(values).all():
@@ -208,6 +210,7 @@ class _Landscape:
         voxels, weight = np.zeros((2, n), np.int64)
         sums = np.zeros((3, n), np.int64)
         peak, peak_voxels, peak_sums = np.full(n, -np.inf), np.zeros(n, np.int64), np.zeros((3, n), np.int64)
+        products = np.zeros((6 if self.rules.products else 0, n), np.int64)
         shells = []
         for i, at in enumerate(self._chunks()):
             region = self.region.take(at)
@@ -218,6 +221,9 @@ class _Landscape:
                 weight += np.bincount(region, weights=high, minlength=n).astype(np.int64) * factor
             for total, p in zip(sums, position, strict=True):
                 total += np.bincount(region, weights=p, minlength=n).astype(np.int64)
+            for total, (a, b) in zip(products, PAIRS, strict=False):
+                pair = position[a] * position[b]
+                total += np.bincount(region, weights=pair, minlength=n).astype(np.int64)
             np.maximum.at(peak, region, part)
             shells.append(at[self._on_shell(position)])
         for i, at in enumerate(self._chunks()):
@@ -239,6 +245,7 @@ class _Landscape:
             "peak": peak[1:],
             "peak_voxels": peak_voxels[1:],
             "peak_sums": peak_sums[:, 1:].T.copy(),
+            **({"products": products[:, 1:].T.copy()} if self.rules.products else {}),
         }, {
             "shell_index": self._index(shell),
             "shell_region": self.region.take(shell).astype(np.uint32),
@@ -279,7 +286,7 @@ class _Landscape:
         return self.region.reshape(self.frame)[1:-1, 1:-1, 1:-1].astype(np.uint32)
 
     @staticmethod
-    def empty_table() -> Table:
+    def empty_table(rules: BasinRules) -> Table:
         """The table of a block without foreground."""
         none = np.zeros(0, np.int64)
         return {
@@ -291,6 +298,7 @@ class _Landscape:
             "peak": np.zeros(0),
             "peak_voxels": none,
             "peak_sums": np.zeros((0, 3), np.int64),
+            **({"products": np.zeros((0, 6), np.int64)} if rules.products else {}),
             "pass_a": none.astype(np.uint32),
             "pass_b": none.astype(np.uint32),
             "pass_low": none.astype(np.uint64),

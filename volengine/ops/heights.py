@@ -40,6 +40,8 @@ class BasinRules:
         Treat every z slice by itself: distances, basins and passes stay within it.
     max_distance_vox
         Distances to the background are cut off here (1 to 4095), so that a block never needs a wider halo.
+    products
+        Also sum the products of the voxels' coordinates, of which the axes of a region are computed.
 
     Raises
     ------
@@ -51,6 +53,7 @@ class BasinRules:
     connectivity: int = 26
     planar: bool = False
     max_distance_vox: int = 64
+    products: bool = False
 
     def __post_init__(self) -> None:
         if self.connectivity not in (6, 18, 26):

@@ -31,7 +31,8 @@ from numpy.typing import NDArray
 from volengine.core.block import Array, Table, merge_tables
 from volengine.core.boxes import Box, Index3
 from volengine.core.errors import InputError
-from volengine.ops.basin_graph import REGION_COLUMNS, BasinGraph, RegionRules
+from volengine.ops.axes import axes_of
+from volengine.ops.basin_graph import BasinGraph, RegionRules, region_columns
 from volengine.ops.basins import block_basins
 from volengine.ops.heights import BasinRules
 from volengine.ops.passes import MAX_VOXELS, Passes, index_of_key, key_of
@@ -84,7 +85,7 @@ def join_seams(number: int, tables: Mapping[int, Table], core: Box, shape: Index
     exit_block[exits], exit_region[exits] = rim["block"][row], rim["shell_region"][row]
 
     return {
-        **{k: own[k] for k in REGION_COLUMNS},
+        **region_columns(own),
         "exit_block": exit_block,
         "exit_region": exit_region,
         **_seam_passes(number, own, rim, core, shape, rules),
@@ -176,10 +177,11 @@ def resolve(
     picks
         One row per pick, by descending weight; equal weights by the linear index of the highest root. Columns:
         ``position_vox`` (float64, (n, 3), z, y, x), ``weight`` (float64, sum of predictions), ``label`` (int64,
-        1 ... n), ``size_vox`` (int64, number of voxels).
+        1 ... n), ``size_vox`` (int64, number of voxels); with ``orient`` also ``normal`` and ``axis_ratio``
+        (:func:`~volengine.ops.axes.axes_of`).
     lookup
         ``labels`` (uint32): the label of each local region, or 0 if it was dropped, block after block. The labels of
-        block ``blocks[i]`` start at ``starts[i]``.
+        block ``blocks[i]`` start at ``starts[i]``. ``left`` (1,): number of regions that all filters but the last kept.
 
     Notes
     -----
@@ -194,15 +196,20 @@ def resolve(
         position[kept] * rules.scale, rules.spacing_vox, position[kept, 0].astype(np.int64) if rules.planar else None
     )
     kept = kept[apart]
+    left = kept.size
+    kept = kept if left >= rules.min_picks else kept[:0]
     picks: Table = {
         "position_vox": position[kept],
         "weight": regions["weight"][kept] / rules.unit,
         "label": np.arange(1, kept.size + 1, dtype=np.int64),
         "size_vox": regions["voxels"][kept],
     }
+    if rules.orient != "none":
+        voxels, sums, products = (regions[name][kept] for name in ("voxels", "sums", "products"))
+        picks |= axes_of(voxels, sums, products, shape, rules.scale, rules.orient, rules.orient_sign)
     label = np.zeros(regions["root"].size, np.uint32)
     label[kept] = picks["label"]
-    return picks, graph.lookup(label[region_of_basin])
+    return picks, {**graph.lookup(label[region_of_basin]), "left": np.array([left], np.int64)}
 
 
 def _centroids(regions: Table) -> NDArray[np.float64]:

@@ -192,11 +192,20 @@ def plan_run(source: Volume, recipe: RunRecipe, out: str, folder: PlanFolder, op
         {"folder": join_url(out, "gated"), "tomogram": source.name, "kept": gated, "plan_folder": str(folder.path)},
     )
     tables = [table for call in plan.finish for table in call.writes]
-    older = Call(
-        "volengine.tasks.run:name_older_picks",
-        {"folder": join_url(out, "picks"), "tomogram": source.name, "made": tables},
+    images = [spec.url for spec in plan.images if not spec.scratch]
+    older = [
+        Call("volengine.tasks.run:name_older", {"folder": join_url(out, place), "tomogram": source.name, "made": made})
+        for place, made in (("predictions", images), ("picks", tables))
+    ]
+    labels = Call(
+        "volengine.tasks.run:forget_labels",
+        {
+            "stores": sorted({spec.url for spec in plan.images if not spec.scratch}),
+            "kept": [[spec.url, spec.group] for spec in plan.images if spec.kind == "labels" and not spec.scratch],
+            "plan_folder": str(folder.path),
+        },
     )
-    return replace(plan, finish=(*plan.finish, forget, older))
+    return replace(plan, finish=(*plan.finish, forget, labels, *older))
 
 
 def forget_gated(plan: Plan, tables: Any, folder: str, tomogram: str, kept: Sequence[str], plan_folder: str) -> Made:
@@ -235,31 +244,58 @@ def forget_gated(plan: Plan, tables: Any, folder: str, tomogram: str, kept: Sequ
     return Made(said=tuple(said))
 
 
-def name_older_picks(plan: Plan, tables: Any, folder: str, tomogram: str, made: Sequence[str]) -> Made:
-    """Name the tables of a tomogram's picks that the plan has not made; the engine calls this at the end.
+def forget_labels(plan: Plan, tables: Any, stores: Sequence[str], kept: Sequence[Any], plan_folder: str) -> Made:
+    """Delete the label images that an earlier recipe of this run has left; the engine calls this at the end.
 
-    They are of an earlier recipe, which picked other features or wrote another format, and would be taken for results
-    of this one. They are left alone, because a table may have been changed by hand.
+    Viewers and ``stats`` would take them for results of the new recipe. Label images of other runs are left alone.
+
+    Parameters
+    ----------
+    plan, tables
+        Not used.
+    stores
+        The stores that the plan writes.
+    kept
+        URL and group of the label images that it has written.
+    plan_folder
+        Folder of the plan, whose token the run's own images carry.
+    """
+    from volengine.io.omezarr.image import list_groups, remove, store_token
+
+    token, said = PlanFolder(plan_folder).token(), []
+    for url in stores:
+        for group in (info.group for info in list_groups(url) if info.group.startswith("labels/")):
+            if [url, group] not in [list(one) for one in kept] and store_token(url, group) == token:
+                remove(url, group)
+                said.append(f"{url}#{group}: removed, because this recipe does not pick it")
+    return Made(said=tuple(said))
+
+
+def name_older(plan: Plan, tables: Any, folder: str, tomogram: str, made: Sequence[str]) -> Made:
+    """Name the predictions or picks of a tomogram that the plan has not made; the engine calls this at the end.
+
+    They are of an earlier recipe, which had other features or wrote another format, and would be taken for results of
+    this one. They are left alone, because a prediction is expensive, and a table may have been changed by hand.
 
     Parameters
     ----------
     plan, tables
         Not used.
     folder
-        Folder of the picks; one in an object store is not looked at.
+        Folder of the predictions or picks; one in an object store is not looked at.
     tomogram
         The tomogram's name.
     made
-        The tables that the plan has written.
+        The stores or tables that the plan has written.
     """
     place = local_path(folder)
     if place is None or not Path(place).is_dir():
         return Made()
-    mine = {Path(table).name for table in made}
+    mine = {Path(path).name for path in made}
     older = sorted(
         path.name
         for path in Path(place).iterdir()
-        if path.suffix in PICKS and path.name not in mine and path.stem.rpartition("__")[0] == tomogram
+        if path.suffix in (*PICKS, ".zarr") and path.name not in mine and path.stem.rpartition("__")[0] == tomogram
     )
     return Made(said=tuple(f"{join_url(folder, name)}: not made by this recipe, and left as it is" for name in older))
 

@@ -104,8 +104,9 @@ def test_back_is_the_exact_adjoint(nz, nx, rows, width, angles, seed):
     there, back = projector.project(volume), projector.back(images)
     one = (there.astype(float) * images).sum()
     other = (volume.astype(float) * back).sum()
-    size = np.linalg.norm(there.astype(float)) * np.linalg.norm(images.astype(float)) + 1e-9
-    assert abs(one - other) < 1e-6 * size
+    # the sum of the sizes of all terms, whose signs may cancel: what float32 rounds is a share of this
+    size = (projector.project(abs(volume)).astype(float) * abs(images)).sum()
+    assert abs(one - other) <= 2e-6 * size
 
 
 @given(cuts=st.lists(st.integers(1, 69), max_size=4), seed=st.integers(0, 99))

@@ -159,3 +159,32 @@ def test_interact_says_that_origins_differ(tmp_path: Path) -> None:
         assert ("50, 0, 0 voxels apart" in " ".join(call.params["notes"])) == said
         made = say_masks(plan, lambda name: {}, {}, call.params["notes"])
         assert made.said == tuple(call.params["notes"])
+
+
+def test_stats_refuses_different_boxes(tmp_path: Path) -> None:
+    boxes = {"a": ORIGIN, "b": (1000.0, -300.0, 40.0), "none": (0.0, 0.0, 0.0)}
+    tables = {}
+    for name, origin in boxes.items():
+        for feature in ("r", "q"):
+            picks = Picks(np.array(CENTRES, float), CUBIC, origin, SHAPE, tomogram="T1", feature=feature)
+            (tmp_path / name).mkdir(exist_ok=True)
+            tables[name, feature] = str(tmp_path / name / f"T1__{feature}.csv")
+            write_picks(tables[name, feature], picks)
+    recipe = {"plots": False, "radius_nm": 1.0}
+    for inputs, truth in (([tables["a", "r"]], tables["b", "r"]), ([tables["a", "r"], tables["b", "q"]], ())):
+        with pytest.raises(InputError, match=r"50, 0, 0 voxels apart.*--any-origin"):
+            volengine.stats(inputs, None, recipe, QUIET, truth=truth)
+        found = volengine.stats(inputs, None, {**recipe, "any_origin": True}, QUIET, truth=truth)
+        assert "50, 0, 0 voxels apart" in found.text()
+    alone = volengine.stats(tables["a", "r"], None, recipe, QUIET, truth=tables["none", "r"])
+    assert alone["counting"][0]["recall"] == 1
+    assert "origin" not in alone.text()
+
+
+def test_stats_compares_the_boxes_of_volumes_and_picks(tmp_path: Path) -> None:
+    volume = balls(tmp_path / "T1__r.mrc", CUBIC, ORIGIN)
+    picks = Picks(np.array(CENTRES, float), CUBIC, (1000.0, -300.0, 40.0), SHAPE, tomogram="other", feature="r")
+    write_picks(tmp_path / "other__r.csv", picks)
+    recipe = {"plots": False, "kind": "atlas"}
+    with pytest.raises(InputError, match=r"50, 0, 0 voxels apart.*--any-origin"):
+        volengine.stats(volume, None, recipe, QUIET, truth=tmp_path / "other__r.csv")

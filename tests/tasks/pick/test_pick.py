@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 
 import fsspec
@@ -87,6 +88,12 @@ REGIONS = RegionRules(unit=255, spacing_vox=4.8, min_voxels=11, seed_distance_vo
         ),
         ((16, 64, 32), {"split": False, "connectivity": 6}, {"connectivity": 6}, {"split": False}),
         ((16, 16, 16), {"max_distance_vox": 5}, {"max_distance_vox": 5}, {}),
+        (
+            (16, 32, 16),
+            {"orient": "normal", "orient_sign": "out"},
+            {"products": True},
+            {"orient": "normal", "orient_sign": "out"},
+        ),
     ],
 )
 def test_the_engine_gives_what_the_whole_array_gives(tmp_path, store, prediction, block, changes, basins, regions):
@@ -102,6 +109,9 @@ def test_the_engine_gives_what_the_whole_array_gives(tmp_path, store, prediction
     assert np.array_equal(picks.position_vox, want["position_vox"])
     assert np.array_equal(picks.weight, want["weight"])
     assert np.array_equal(picks.label, want["label"])
+    if "orient" in changes:
+        assert np.array_equal(picks.normal, want["normal"])
+        assert np.array_equal(picks.extra["axis_ratio"], want["axis_ratio"])
     assert np.allclose(picks.volume_a3, want["size_vox"] * VOXEL**3)
     assert picks.tomogram == "TS_01"
 
@@ -128,6 +138,19 @@ def test_without_labels_only_the_table_is_written(tmp_path, prediction):
     picks = pick(str(path), str(tmp_path / "none.csv"), recipe, RunOptions(progress=False))
     assert len(picks) == 0
     assert sorted(p.name for p in tmp_path.iterdir() if p.suffix != ".run") == ["none.csv", "pred.mrc"]
+
+
+def test_too_few_picks_are_none_and_it_is_said(tmp_path, prediction, capsys):
+    path = tmp_path / "pred.mrc"
+    with mrcfile.new(path) as file:
+        file.set_data(prediction.astype(np.float32) / 255)
+        file.voxel_size = VOXEL
+    found = len(pick(str(path), str(tmp_path / "a.star"), RECIPE, RunOptions(progress=False)))
+    for least, kept in ((found, found), (found + 1, 0)):
+        out, recipe = tmp_path / f"{least}.star", RECIPE.with_(min_picks=least)
+        assert len(pick(str(path), str(out), recipe, RunOptions(progress=False))) == kept
+        (plan,) = json.loads((tmp_path / f"{least}.star.run" / "report.json").read_text())["plans"].values()
+        assert any(f"only {found}, fewer than --min-picks" in line for line in plan["made"]) == (kept == 0)
 
 
 def test_a_table_in_an_object_store(tmp_path, prediction, monkeypatch):

@@ -32,6 +32,7 @@ from volengine.core.tiling import AXES
 from volengine.io.omezarr.arrays import ZarrSink, ZarrSource
 from volengine.io.omezarr.codecs import compressors
 from volengine.io.omezarr.display import DisplayRange, display_range
+from volengine.io.omezarr.label_list import is_listed, list_label, unlist_label
 from volengine.io.omezarr.levels import block_unit, plan_levels
 from volengine.io.omezarr.manifest_file import objects_of, remove_manifest, write_manifest
 from volengine.io.omezarr.ngff import image_attributes, ome_part, omero, wrap_ome
@@ -88,7 +89,7 @@ def create_image(
         _create_own_group(spec, token, durable)
     for number, level in enumerate(spec.levels):
         _create_array(spec, number, level, token, durable)
-    _list_label(spec, durable)
+    list_label(spec, durable)
 
 
 def finish_image(
@@ -115,7 +116,7 @@ def finish_image(
         The image was deleted meanwhile.
     """
     remove_litter(spec.url, spec.group if not spec.scratch else spec.array_path())
-    _list_label(spec, durable)
+    list_label(spec, durable)
     for number, listed in enumerate(objects or ()):
         write_manifest(spec.url, spec.array_path(number), listed, durable=durable)
     changes: dict[str, Any] = {"complete": True, "finished": time.time_ns()}
@@ -227,9 +228,7 @@ def remove(url: str, group: str = "") -> None:
         The local folder is no Zarr group or array; it is not deleted.
     """
     remove_store(url, group)
-    parent, _, name = group.rpartition("/")
-    if parent == "labels" and read_node(url, parent) is not None:
-        _write_labels(url, [label for label in _labels(url) if label != name], False)
+    unlist_label(url, group)
 
 
 def _check_spec(spec: ImageSpec) -> None:
@@ -338,36 +337,6 @@ def _update(spec: ImageSpec, changes: Mapping[str, Any], shown: DisplayRange | N
         ome = {**ome_part(node.attributes), "omero": omero(spec, *shown)}
         attributes |= {"ome": ome} if spec.ngff == "0.5" else {"omero": ome["omero"]}
     update_attributes(spec.url, spec.group, attributes, durable=durable)
-
-
-def _labels(url: str) -> list[str]:
-    node = read_node(url, "labels")
-    return [] if node is None else [str(name) for name in ome_part(node.attributes).get("labels") or ()]
-
-
-def _write_labels(url: str, names: list[str], durable: bool) -> None:
-    node = read_node(url, "labels")
-    if node is None:
-        raise FormatError(f"{url}: the group 'labels' is not there.")
-    new = {**ome_part(node.attributes), "labels": names}
-    attributes = {"ome": {"version": "0.5", **new}} if node.zarr_format == 3 else new
-    update_attributes(url, "labels", attributes, durable=durable)
-
-
-def is_listed(spec: ImageSpec) -> bool:
-    """Return whether a label image is in its store's list of labels; other images need not be listed."""
-    parent, _, name = spec.group.rpartition("/")
-    try:
-        return parent != "labels" or name in _labels(spec.url)
-    except FormatError:
-        return False
-
-
-def _list_label(spec: ImageSpec, durable: bool) -> None:
-    """Add a label image to the store's list of labels, which viewers read."""
-    parent, _, name = spec.group.rpartition("/")
-    if parent == "labels" and not spec.scratch and name not in (known := _labels(spec.url)):
-        _write_labels(spec.url, [*known, name], durable)
 
 
 __all__ = [

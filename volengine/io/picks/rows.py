@@ -130,27 +130,39 @@ def gather(rows: Rows, known: Known) -> dict[str, Picks]:
     FormatError
         The rows of a tomogram have different pixel sizes.
     """
-    names = rows.tomogram
-    if names is None:
-        stated = list(rows.facts) if len(rows.facts) == 1 else [rows.path.stem]
-        names = [stated[0] if known.tomogram is None else known.tomogram] * len(rows.coordinate)
-        facts = {names[0] if names else known.tomogram or stated[0]: rows.facts.get(stated[0], {})}
-    else:
-        facts = rows.facts
-    groups: dict[str, list[int]] = {name: [] for name in facts}
-    for row, name in enumerate(names):
-        groups.setdefault(name, []).append(row)
-    if not rows.named and len(groups) == 1 and known.tomogram is not None:
-        groups = {known.tomogram: next(iter(groups.values()))}
-    if not groups:
-        groups = {known.tomogram or rows.path.stem: []}
+    groups, facts = groups_of(rows, known.tomogram)
     chosen = None if known.tomogram is None else same_tomogram(known.tomogram, groups)
     wanted = groups if known.tomogram is None else {k: v for k, v in groups.items() if k == chosen}
     if not wanted:
         raise InputError(
             f"{rows.path}: there is no tomogram {known.tomogram!r}; there are {listing(groups)}. Set tomogram."
         )
-    return {name: _one(rows, name, np.array(at, int), facts.get(name, {}), known) for name, at in wanted.items()}
+    return {name: picks_at(rows, name, at, facts.get(name, {}), known) for name, at in wanted.items()}
+
+
+def groups_of(rows: Rows, tomogram: str | None = None) -> tuple[dict[str, list[int]], dict[str, Facts]]:
+    """Return the rows of each tomogram by its name, and the facts that the file states about it.
+
+    Parameters
+    ----------
+    rows
+        The rows of a file.
+    tomogram
+        The caller's name, for a file that states none.
+    """
+    names = rows.tomogram
+    if names is None:
+        stated = list(rows.facts) if len(rows.facts) == 1 else [rows.path.stem]
+        names = [stated[0] if tomogram is None else tomogram] * len(rows.coordinate)
+        facts = {names[0] if names else tomogram or stated[0]: rows.facts.get(stated[0], {})}
+    else:
+        facts = rows.facts
+    groups: dict[str, list[int]] = {name: [] for name in facts}
+    for row, name in enumerate(names):
+        groups.setdefault(name, []).append(row)
+    if not rows.named and len(groups) == 1 and tomogram is not None:
+        groups = {tomogram: next(iter(groups.values()))}
+    return groups or {tomogram or rows.path.stem: []}, facts
 
 
 def tomogram_names(texts: Sequence[str], facts: Mapping[str, Facts], path: Path) -> list[str]:
@@ -191,7 +203,9 @@ def listing(names: Iterable[str], most: int = 8) -> str:
     return ", ".join(map(repr, names[:most])) + more
 
 
-def _one(rows: Rows, name: str, at: NDArray[np.int64], facts: Facts, known: Known) -> Picks:
+def picks_at(rows: Rows, name: str, at: Sequence[int] | NDArray[np.int64], facts: Facts, known: Known) -> Picks:
+    """Convert the rows of one tomogram, which are number ``at`` of a file; errors are those of :func:`gather`."""
+    at = np.asarray(at, int)
     pixel = _pixel(rows, name, at, facts)
     stated = facts.get("voxel_size")
     voxel_size = _first(known.voxel_size, stated, pixel)
@@ -292,7 +306,7 @@ def facts_line(picks: Picks, pixel_size: Sequence[float] | None = None, centre_a
         facts["pixel_size"] = list(pixel_size)
     if centre_a is not None:
         facts["centre_a"] = list(centre_a)
-    return MARK + json.dumps(facts)
+    return MARK + json.dumps(facts).replace("data_", "data\\u005f")  # RELION begins a block there, also in comments
 
 
 def read_facts(text: str, path: Path) -> dict[str, Facts]:

@@ -51,7 +51,8 @@ def open_sized(path: str, voxel_size: float | Vector3 | None = None, identity: H
 
 def feature_in(name: str) -> str:
     """The feature in a file name ``TOMOGRAM__FEATURE`` (without its suffix); empty if the name has none."""
-    return feature_named(name.rpartition("__")[2]) if "__" in name else ""
+    tomogram, _, feature = name.rpartition("__")
+    return feature_named(feature) if tomogram else ""
 
 
 def tomogram_in(name: str, feature: str) -> str:

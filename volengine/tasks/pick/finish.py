@@ -26,7 +26,8 @@ def picks_of(table: Table, volume: Volume, feature: str) -> Picks:
     """
     columns = {key.removeprefix(COLUMN): column for key, column in table.items() if key.startswith(COLUMN)}
     volume_a3 = columns["size_vox"] * math.prod(volume.voxel_size)
-    return Picks.of_volume(volume, **columns, volume_a3=volume_a3, feature=feature)
+    extra = {key: columns.pop(key) for key in ("axis_ratio",) if key in columns}
+    return Picks.of_volume(volume, **columns, volume_a3=volume_a3, feature=feature, extra=extra)
 
 
 def write_table(
@@ -78,11 +79,13 @@ def write_table(
         write_picks(path, picks, format_of(out, format))
     said = f"{feature}: {len(picks)} picks"
     if not len(picks):
-        said += f", because {_why_none(float(table[SPAN][0, 1]), threshold)}"
+        said += f", because {_why_none(float(table[SPAN][0, 1]), threshold, int(table['left'][0]))}"
     return Made((out,), (*mask_line(feature, source, tables, decision), said))
 
 
-def _why_none(highest: float, threshold: float) -> str:
+def _why_none(highest: float, threshold: float, left: int) -> str:
+    if left:
+        return f"there are only {left}, fewer than --min-picks"
     if highest > threshold:
         return (
             f"all regions above the threshold of {threshold:g} (the largest value is {highest:.3g}) are smaller than "

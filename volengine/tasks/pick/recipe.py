@@ -12,10 +12,12 @@ from volengine.core.errors import InputError
 from volengine.core.recipe import Recipe
 from volengine.core.units import NM_TO_ANGSTROM
 from volengine.core.volume import Volume
+from volengine.ops.axes import Orient, OrientSign
 from volengine.ops.basin_graph import RegionRules
 from volengine.ops.basins import weight_unit
 from volengine.ops.heights import BasinRules
 from volengine.ops.stored import check_scale
+from volengine.tasks.common.named import feature_of
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,8 @@ class PickRecipe(Recipe):
     Parameters
     ----------
     feature
-        Name of the particles and of their label image; default: the prediction's feature, else its name.
+        Name of the particles and of their label image; default: the prediction's feature; of a file TOMOGRAM__FEATURE
+        the second part of its name; else the whole name.
     threshold
         A voxel is foreground if its probability exceeds this, from 0 to below 1.
     scale
@@ -40,6 +43,11 @@ class PickRecipe(Recipe):
         default: the spacing, but at least 3 voxels.
     position
         centroid of the region, or maximum: its voxel of highest prediction; of several equal ones the middle one.
+    orient
+        Give each pick a direction, as Euler angles and a unit vector: long-axis: along rods; normal: across sheets (the
+        axis of the largest and smallest variance of the region); none.
+    orient_sign
+        An axis has no head: let it point up (z), away from the volume's centre (out), or towards it (in).
     connectivity
         Neighbours that join voxels to one component: 6, 18 or 26; with mode 2d those in the slice (4, 8, 8).
     margin_vox
@@ -50,6 +58,8 @@ class PickRecipe(Recipe):
         Separate touching particles; otherwise a connected component is one particle.
     max_distance_vox
         Distances to the background count up to this; a block never reads further. A larger value is slower.
+    min_picks
+        Of a tomogram with fewer picks none is kept.
     labels
         Write the label volume: 0, or the label of the particle.
     format
@@ -69,11 +79,14 @@ class PickRecipe(Recipe):
     min_volume_nm3: float = 0.0
     seed_distance_nm: float | None = None
     position: Literal["centroid", "maximum"] = "centroid"
+    orient: Orient = "none"
+    orient_sign: OrientSign = "z"
     connectivity: Literal[6, 18, 26] = 26
     margin_vox: tuple[int, int, int] = (0, 0, 0)
     mode: Literal["3d", "2d"] = "3d"
     split: bool = True
     max_distance_vox: int = 64
+    min_picks: int = 0
     labels: bool = True
     format: str | None = None
 
@@ -90,12 +103,14 @@ class PickRecipe(Recipe):
         for name, value in lengths.items():
             if not 0 <= value < math.inf:
                 raise InputError(f"--{name} must be 0 or more, not {value}.")
+        if self.min_picks < 0:
+            raise InputError(f"--min-picks must be 0 or more, not {self.min_picks}.")
         if not 1 <= self.max_distance_vox <= 4095:
             raise InputError(f"--max-distance-vox must be from 1 to 4095, not {self.max_distance_vox}.")
 
     def feature_of(self, volume: Volume) -> str:
-        """Name of the feature: the recipe's, else the prediction's feature, else the prediction's name."""
-        return self.feature or str(volume.facts.get("feature", "")) or volume.name
+        """Name of the feature: the recipe's, else that of the prediction or of its file, else the prediction's name."""
+        return self.feature or feature_of(volume) or volume.name
 
     def basin_rules(self, volume: Volume) -> BasinRules:
         """The rules for local regions, with the threshold in values of the prediction and lengths in voxels.
@@ -105,7 +120,8 @@ class PickRecipe(Recipe):
         dtype = np.dtype(volume.dtype)
         # Rounded, so that a threshold of n / 255 becomes exactly n.
         level = self.threshold if dtype.kind == "f" else math.floor(round(self.threshold * 255, 9))
-        return BasinRules(level, self.connectivity, self.mode == "2d", self.max_distance_vox)
+        products = self.orient != "none"
+        return BasinRules(level, self.connectivity, self.mode == "2d", self.max_distance_vox, products)
 
     def region_rules(self, volume: Volume) -> RegionRules:
         """The rules by which regions become picks, in voxels; distances are in units of a voxel's shortest side."""
@@ -124,4 +140,7 @@ class PickRecipe(Recipe):
             scale=(z, y, x),
             position=self.position,
             planar=self.mode == "2d",
+            orient=self.orient,
+            orient_sign=self.orient_sign,
+            min_picks=self.min_picks,
         )

@@ -24,6 +24,7 @@ from volengine.io.names import PICKS_SUFFIXES, suffix_of
 from volengine.io.open import open_volume
 from volengine.tasks.common.jobs import Request, Verb, run_one
 from volengine.tasks.common.layout import file_name, join_url
+from volengine.tasks.common.named import feature_of, of_tomogram
 from volengine.tasks.pick.description import PickOutputs
 from volengine.tasks.pick.plan import plan_pick
 from volengine.tasks.pick.recipe import PickRecipe
@@ -35,6 +36,8 @@ def request(source: str, out: str, recipe: PickRecipe, options: RunOptions) -> R
     from volengine.io.picks import ending_of
 
     volume = open_volume(source, identity=options.identity)
+    if "feature" not in volume.facts and (found := feature_of(volume)):  # a file of Ais: TOMOGRAM__FEATURE
+        volume, recipe = of_tomogram(volume, found), recipe.with_(feature=recipe.feature or found)
     name = f"{volume.name}__{file_name(recipe.feature_of(volume))}"
     table = out if PICK.is_product(out) else join_url(out, name + ending_of(recipe.format))
     stored = suffix_of(volume.url) in ("", ".zarr")
@@ -44,7 +47,7 @@ def request(source: str, out: str, recipe: PickRecipe, options: RunOptions) -> R
     return Request(name, volume, recipe, PickOutputs(table, store, ngff))
 
 
-PICK = Verb("pick", request, plan_pick, endings=PICKS_SUFFIXES)
+PICK = Verb("pick", request, plan_pick, endings=(*PICKS_SUFFIXES, ".em"))  # here a motive list, never a volume
 
 
 def pick(source: PathLike, out: PathLike, recipe: PickRecipe | None = None, options: RunOptions | None = None) -> Picks:

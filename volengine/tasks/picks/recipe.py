@@ -114,8 +114,10 @@ class PicksFilterRecipe(PicksConvertRecipe):
         Of two picks that are closer than this, the one of lower weight is dropped; 0: none is.
     overwrite
         Replace files that exist.
-    min_weight, max_weight
-        Smallest and largest weight.
+    min_weight
+        Smallest weight.
+    max_weight
+        Largest weight.
     region
         Box in voxels: z, y, x of its first voxel, then z, y, x behind its last one.
     mask

@@ -100,7 +100,7 @@ class Scores:
         texts = {path: self.csv()}
         if self.names:
             texts[path.with_suffix(".confusion.csv")] = self.confusion_csv()
-        texts[path.with_suffix(".json")] = json.dumps(self.to_json(), indent=1, default=str)
+        texts[path.with_suffix(".json")] = json.dumps(self.to_json(), indent=1)
         for place, text in texts.items():
             write_atomic(place, text, durable=True)
         return [str(place) for place in texts]

@@ -55,6 +55,8 @@ class StatsRecipe(Recipe):
         with.
     voxel_size
         Voxel size in angstrom, for files that do not state it.
+    any_origin
+        Count and compare although two sources of a tomogram both state an origin, and these differ.
     plots
         Draw the figures counts, nearest and clusters beside the tables, each as SVG and PNG.
 
@@ -79,6 +81,7 @@ class StatsRecipe(Recipe):
     min_points: int = 3
     radius_nm: float = 10.0
     voxel_size: float | None = None
+    any_origin: bool = False
     plots: bool = True
 
     def check(self) -> None:

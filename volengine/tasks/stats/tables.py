@@ -25,7 +25,8 @@ from volengine.core.errors import InputError
 from volengine.core.paths import PathLike, path_text
 from volengine.core.text import table
 from volengine.ops.stats_points import Clusters, cluster_table, dbscan, nearest
-from volengine.tasks.stats.inputs import EVERY, NM3_PER_UM3, Objects, Tomogram
+from volengine.tasks.stats.groups import EVERY
+from volengine.tasks.stats.objects import NM3_PER_UM3, Objects, Tomogram
 from volengine.tasks.stats.recipe import StatsRecipe
 
 Row = dict[str, Any]
@@ -98,14 +99,14 @@ class Stats:
         return next(r for r in self["pooled"] if r["class"] == name and r["group"] == group)
 
     def text(self) -> str:
-        """A summary as plain text: pooled counts and clusters, neighbours, the counting error."""
+        """A summary as plain text: counts, clusters, neighbours, the counting error, and notes on the inputs."""
         near = [r for r in self["neighbours_pooled"] if r["group"] == EVERY and r["objects"]]
         parts = [_text(self["pooled"], POOLED_TEXT)]
         if near:
             parts.append(_text(near, NEIGHBOURS_TEXT))
         if self.tables.get("counting"):
             parts.append(_text([r for r in self["counting"] if r["tomogram"] == EVERY], COUNTING_TEXT))
-        return "\n\n".join(parts)
+        return "\n\n".join([*parts, *self.facts.get("notes", [])])
 
     def write(self, folder: PathLike) -> list[str]:
         """Write a CSV file for each table, and ``stats.json`` (all tables except ``objects``); return their names."""
@@ -118,7 +119,7 @@ class Stats:
                 written.append(f"{name}.csv")
         short = {k: [{n: _plain(v) for n, v in r.items()} for r in rows] for k, rows in self.tables.items()}
         short.pop("objects", None)
-        write_atomic(where / "stats.json", json.dumps({**self.facts, **short}, indent=1, default=str).encode())
+        write_atomic(where / "stats.json", json.dumps({**self.facts, **short}, indent=1).encode())
         return [*written, "stats.json"]
 
 

@@ -287,3 +287,37 @@ def test_weights_that_only_claim_to_be_there_and_links_are_refused() -> None:
     ):
         with pytest.raises(FormatError, match=message):
             read_keras(changed(change), "m.h5")
+
+
+UP = {"kind": "upsample", "factor": [2, 2]}
+
+
+@pytest.mark.parametrize(
+    ("function", "after", "activation"),
+    [
+        ("sigmoid", [{**UP, "mode": "nearest"}], "sigmoid"),  # Ais's EMAN2 network
+        ("softmax", [{**UP, "mode": "nearest"}], "softmax"),
+        ("sigmoid", [{**UP, "mode": "nearest"}, {"kind": "frame", "widths": [[-1, -2], [0, -3]]}], "sigmoid"),
+        ("sigmoid", [{**UP, "mode": "linear"}], "none"),  # between two probabilities is not between two logits
+        ("sigmoid", [{"kind": "frame", "widths": [[1, 0], [0, 0]]}], "none"),  # a frame of zeros is not one of 0.5
+        ("sigmoid", [{"kind": "join", "function": "add", "inputs": ["last", "last"]}], "none"),
+    ],
+)
+def test_an_activation_before_the_up_sampling_is_found(
+    tmp_path: Path, function: str, after: list[dict[str, Any]], activation: str
+) -> None:
+    x = noise(1, 1, 12, 16)
+    layers, state = describe(trained(nn.Sequential(nn.Conv2d(1, 2, 3, padding=1), nn.MaxPool2d(2))), x)
+    layers = [*layers, {"name": "last", "kind": "activation", "inputs": [layers[-1]["name"]], "function": function}]
+    for number, layer in enumerate(after):
+        layers = [*layers, {"name": f"after_{number}", "inputs": [layers[-1]["name"]], **layer}]
+    path = tmp_path / "m.h5"
+    path.write_bytes(write_keras(layers, state, (12, 16, 1)))
+    whole = GraphNet(layers)
+    whole.load_state_dict(state)
+    model = read_keras(path)
+    assert model.activation == activation
+    with torch.inference_mode():
+        expected, answer = whole(x), model.module()(x)
+    last = {"sigmoid": torch.sigmoid, "softmax": lambda t: torch.softmax(t, 1), "none": lambda t: t}[activation]
+    assert torch.allclose(last(answer), expected, rtol=0, atol=2e-7)

@@ -136,10 +136,7 @@ class Reader:
         names = [layer["name"] for layer in self.layers]
         if output not in names:
             raise FormatError(f"{self.where}: the model's answer {output!r} is no layer of it.")
-        activation = "none"
-        last = self.layers[names.index(output)]
-        if last["kind"] == "activation" and last["function"] in FINAL:
-            activation, output = FINAL[last["function"]], last["inputs"][0]
+        activation, output = self._final(output)
         wanted = {output}
         for layer in reversed(self.layers):
             if layer["name"] in wanted:
@@ -156,6 +153,28 @@ class Reader:
         return KerasModel(
             kept, state, activation, self.channels[first], self.channels[output], self.box, self.dims == 3, self.where
         )
+
+    def _final(self, output: str) -> tuple[str, str]:
+        """Return the last activation, and the layer whose answer it is applied to.
+
+        Layers behind it that only repeat or cut off values, as the up-sampling of Ais's EMAN2 network, are put before
+        it, which changes no value: each value of the answer is the activation of one place.
+        """
+        layers = {layer["name"]: layer for layer in self.layers}
+        chain: list[dict[str, Any]] = []
+        layer = layers[output]
+        while _only_places(layer):
+            chain.append(layer)
+            layer = layers[layer["inputs"][0]]
+        if layer["kind"] != "activation" or layer["function"] not in FINAL:
+            return "none", output
+        if not chain:
+            return FINAL[layer["function"]], layer["inputs"][0]
+        used = [name for other in self.layers for name in other["inputs"]]
+        if any(used.count(one["name"]) != 1 for one in (*chain[1:], layer)) or chain[0]["name"] in used:
+            return "none", output  # another branch needs the values behind the activation
+        chain[-1]["inputs"] = list(layer["inputs"])
+        return FINAL[layer["function"]], output
 
     def _input(self, name: str, shape: Sequence[int | None] | None) -> None:
         if self.box or shape is None or len(shape) not in (4, 5) or not shape[-1]:
@@ -407,3 +426,10 @@ class Reader:
             raise FormatError(f"{self.where}: layer {name!r} (PReLU) has a slope per voxel; share them over space.")
         self._add(name, "slope", inputs, channels=int(slopes.size))
         self._keep(name, "weight", slopes.ravel())
+
+
+def _only_places(layer: Mapping[str, Any]) -> bool:
+    """Whether a layer changes where values are, and no value: it repeats them, or cuts off a frame."""
+    if layer["kind"] == "frame":
+        return all(n <= 0 for pair in layer["widths"] for n in pair)
+    return bool(layer["kind"] == "upsample" and layer["mode"] == "nearest")
