@@ -151,8 +151,8 @@ def needed(path: Path, unit: float, sized: bool) -> InputError:
     """Make the error for coordinates from a centre that is not known; ``sized``: the voxel size is needed, too."""
     what = "set voxel_size (angstrom) and shape (z, y, x)" if sized else "set shape (z, y, x)"
     return InputError(
-        f"{path} counts pixels of {unit:g} angstrom from the centre of the tomogram: {what} of the tomogram in which they "
-        "were picked."
+        f"{path} counts pixels of {unit:g} angstrom from the centre of the tomogram: {what} of that in which they were "
+        "picked."
     )
 
 
