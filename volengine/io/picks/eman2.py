@@ -134,10 +134,7 @@ def _from_centre(rows: r.Rows, unit: Any, methods: Sequence[str], facts: r.Facts
     if shape is None and size is not None and list(size) == facts.get("voxel_size"):
         shape = facts.get("shape")
     if shape is None or size is None:
-        raise InputError(
-            f"{path} counts pixels of {unit:g} angstrom from the centre of the tomogram: set shape (z, y, x) and "
-            "voxel_size (angstrom) to those of the tomogram in which the boxes were picked."
-        )
+        raise needed(path, float(unit), size is None)
     if CORNER in methods:
         raise FormatError(
             f"{path}, box {methods.index(CORNER)} (counted from 0) is by e2tomo_annotate, which counts from the corner "
@@ -148,6 +145,15 @@ def _from_centre(rows: r.Rows, unit: Any, methods: Sequence[str], facts: r.Facts
     half = np.array([method in HALVES for method in methods], bool).reshape(-1, 1)
     rows.coordinate = rows.coordinate * float(unit) / np.asarray(size, float) + np.where(half, n / 2, n // 2)
     facts |= {"voxel_size": list(size), "shape": [int(v) for v in n]}
+
+
+def needed(path: Path, unit: float, sized: bool) -> InputError:
+    """Make the error for coordinates from a centre that is not known; ``sized``: the voxel size is needed, too."""
+    what = "set voxel_size (angstrom) and shape (z, y, x)" if sized else "set shape (z, y, x)"
+    return InputError(
+        f"{path} counts pixels of {unit:g} angstrom from the centre of the tomogram: {what} of that in which they were "
+        "picked."
+    )
 
 
 def files(path: Path, tables: Sequence[Picks], format: str, pixel_size: float | None) -> list[tuple[Path, bytes]]:

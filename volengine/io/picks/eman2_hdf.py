@@ -14,6 +14,7 @@ import numpy as np
 from volengine.core.errors import FormatError, InputError, MissingError
 from volengine.core.json_text import shown
 from volengine.io.picks import rows as r
+from volengine.io.picks.eman2 import needed
 
 IMAGES = "MDF/images"
 COORDINATE, PIXEL = "EMAN.ptcl_source_coord", "EMAN.apix_x"
@@ -47,10 +48,7 @@ def read(path: Path, known: r.Known, format: str) -> r.Rows:
             raise
         raise FormatError(f"{path} is damaged: HDF5 cannot read it ({shown(str(error))}).") from None
     if known.shape is None or known.voxel_size is None:
-        raise InputError(
-            f"{path} counts pixels of {pixel[0]:g} angstrom from the centre of the tomogram: set shape (z, y, x) and "
-            "voxel_size (angstrom) to those of the tomogram."
-        )
+        raise needed(path, float(pixel[0]), known.voxel_size is None)
     size, n = np.asarray(known.voxel_size, float), np.asarray(known.shape)
     rows = r.Rows(path, coordinate=at[:, ::-1] * pixel[:, None] / size + n // 2)
     name, _, feature = path.stem.partition("__")

@@ -62,7 +62,11 @@ def read(path: Path, known: r.Known, format: str) -> r.Rows:
     at = np.array([point["at"] for point in points], float).reshape(-1, 3)
     rows = r.Rows(path, coordinate=at[:, ::-1])
     if points and kinds[0] == "orientedPoint":
-        turns = np.array([point["turn"] for point in points])
+        turns = np.array([point["turn"] for point in points], float)
+        off = np.abs(turns @ turns.transpose(0, 2, 1) - np.eye(3)).max(axis=(1, 2)) > TOLERANCE
+        bad = np.flatnonzero(off | (np.linalg.det(turns) < 0))
+        if len(bad):
+            raise _no_turn(points[bad[0]]["turn"], f"{path}, line {lines[bad[0]]}")
         rows.columns["euler"] = matrix_to_euler(turns)
     if points and all("id" in point for point in points):
         rows.columns["label"] = np.array([point["id"] for point in points], np.int64)
@@ -98,15 +102,17 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300
 
 
-def _turn(matrix: Any, where: str) -> r.Floats:
-    """Return a rotation matrix that a point has, or raise an error."""
+def _turn(matrix: Any, where: str) -> list[list[float]]:
+    """Return the matrix that a point has, if it is one of 3 x 3 numbers of a rotation's size; else raise an error."""
     rows = matrix if isinstance(matrix, list) else []
-    if len(rows) == 3 and all(isinstance(row, list) and len(row) == 3 and all(map(_is_number, row)) for row in rows):
-        turn = np.array(rows, float)
-        near = np.abs(turn).max() < 2 and np.abs(turn @ turn.T - np.eye(3)).max() < TOLERANCE
-        if near and np.linalg.det(turn) > 0:
-            return turn
-    raise FormatError(f"{where}: xyz_rotation_matrix is {shown(matrix)}; it must be a rotation, three rows of three.")
+    threes = len(rows) == 3 and all(isinstance(row, list) and len(row) == 3 for row in rows)
+    if threes and all(_is_number(v) and -2 < v < 2 for row in rows for v in row):
+        return rows
+    raise _no_turn(matrix, where)
+
+
+def _no_turn(matrix: Any, where: str) -> FormatError:
+    return FormatError(f"{where}: xyz_rotation_matrix is {shown(matrix)}; it must be a rotation, three rows of three.")
 
 
 def _of_folders(path: Path) -> tuple[str, r.Facts, float | None]:
