@@ -40,14 +40,18 @@ WITH_OPTIONS = sorted({*RUNS, "train", "export"} - {"simulate"})
 OTHER_OPTIONS = {
     "segment": {"out", "model_files", "own"},
     "interact": {"out", "rules_file"},
-    "stats": {"out", "truth", "groups"},
-    "export": set(),
+    "score": {"out", "volumes"},
+    "stats": {"out", "truth", "groups", "volumes"},
     "train": {"out", "volumes", "labels", "points", "targets", "radius_nm"},
 }
 """Options that are no field of a recipe (of all other verbs: ``--out``): where things lie, short forms of fields."""
 
-LEFT_OUT = {"interact": {"rules"}, "train": {"samples", "arguments", "losses", "augmentation"}}
-"""Fields that hold recipes themselves, or names and values: given in a file."""
+LEFT_OUT = {
+    **{verb: {"device"} for verb in ("convert", "pick", "score", "stats")},
+    "interact": {"device", "rules"},
+    "train": {"samples", "arguments", "losses", "augmentation"},
+}
+"""Fields that hold recipes, or names and values: given in a file; and ``device``, of verbs without networks."""
 
 
 def test_importing_and_asking_for_help_loads_nothing_heavy() -> None:

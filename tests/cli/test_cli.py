@@ -65,7 +65,7 @@ def test_every_verb_explains_itself(volengine: Command, verb: str) -> None:
     code, out, err = volengine(verb, "--help")
     assert (code, err) == (0, "")
     assert out.startswith("Usage: ")
-    assert "Options:" in out
+    assert "-h, --help" in out
     assert len(out.split("\n\n")[1]) > 20
 
 

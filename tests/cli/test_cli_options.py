@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import typing
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import click
 import pytest
-from calling import Command
+from calling import Command, commands
 from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,21 +17,6 @@ from volengine.cli.command import split_list
 from volengine.cli.main import cli
 from volengine.cli.options import FieldType
 from volengine.core.recipe import coerce
-
-
-def commands(group: click.Command = cli, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], click.Command]]:
-    """Every command with its words, groups that do something on their own included."""
-    context = click.Context(group)
-    if isinstance(group, click.Group):
-        if group.invoke_without_command:
-            yield path, group
-        for name in group.list_commands(context):
-            found = group.get_command(context, name)
-            assert found is not None
-            yield from commands(found, (*path, name))
-    else:
-        yield path, group
-
 
 OPTIONS = [
     pytest.param(command, option, id=" ".join((*path, option.opts[0])))

@@ -140,40 +140,80 @@ def picks_samples(folder: Path) -> list[Sample]:
 
     from volengine.core.picks import Picks
     from volengine.io.picks import write_picks
+    from volengine.io.picks.formats import FORMATS
 
     cubes = make_picks(voxel_size=(10.0, 10.0, 10.0), tomogram="TS_01", origin=(0.0, 0.0, 0.0))
     plain = Picks([[1, 2, 3], [4, 5.5, 6]], voxel_size=(10, 10, 10), shape=(20, 20, 20), tomogram="TS_01")
     found = []
     for number, table in enumerate((cubes, plain)):
-        for format, ending in (
-            ("relion", "star"), ("relion5", "star"), ("warp", "star"), ("ais", "star"), ("ais-tsv", "tsv"),
-            ("dynamo", "tbl"), ("csv", "csv"), ("copick", "json"),
-        ):  # fmt: skip
-            path = folder / f"{format}{number}.{ending}"
+        for format in (name for name, one in FORMATS.items() if one.reads and one.writes):
+            ending = FORMATS[format].endings[0].removeprefix(".")
+            inner = folder / f"{format}{number}"
+            inner.mkdir()
+            path = inner / f"{format}{number}.{ending}"
             write_picks(path, table, format)
-            beside = {path.with_suffix(".doc").name: path.with_suffix(".doc").read_bytes()} if ending == "tbl" else {}
-            found.append(Sample(path.name, path.read_bytes(), "json" * (ending == "json"), True, beside))
+            beside = {other.name: other.read_bytes() for other in inner.iterdir() if other != path}
+            text = b"\0" not in path.read_bytes()
+            found.append(Sample(path.name, path.read_bytes(), "json" * (ending == "json"), text, beside))
             if ending in ("star", "csv"):
                 bare = b"\n".join(v for v in path.read_bytes().split(b"\n") if not v.startswith(b"#"))
                 found.append(Sample(f"bare-{path.name}", bare, "", True))
+    found += other_picks_samples(folder, (cubes, plain))
     tomograms = (
         b"data_global\nloop_\n_rlnTomoName\n_rlnTomoSizeX\n_rlnTomoSizeY\n_rlnTomoSizeZ\n_rlnTomoTiltSeriesPixelSize\n"
         b"_rlnTomoTomogramBinning\nTS_01 80 70 60 2.5 4\n"
     )
     optimisation = b"data_\n_rlnTomoParticlesFile relion50.star\n_rlnTomoTomogramsFile tomograms.star\n"
-    files = {"relion50.star": (folder / "relion50.star").read_bytes(), "tomograms.star": tomograms}
+    files = {"relion50.star": (folder / "relion50" / "relion50.star").read_bytes(), "tomograms.star": tomograms}
     found.append(Sample("optimisation_set.star", optimisation, "", True, files))
     found.append(Sample("tomograms.star", tomograms, "", True, {"x.star": optimisation, **files}))
+    warp = (
+        b"# Schl\xfcssel\ndata_optics\nloop_\n_rlnOpticsGroup\n_rlnTomoTiltSeriesPixelSize\n"
+        b"_rlnTomoSubtomogramBinning\n"
+        b"_rlnImagePixelSize\n1 0.8 5.0 4.0\n\ndata_particles\nloop_\n_rlnTomoName\n_rlnCoordinateX\n_rlnCoordinateY\n"
+        b"_rlnCoordinateZ\n_rlnOpticsGroup\n_rlnOriginXAngst\n_rlnOriginYAngst\n_rlnOriginZAngst\n"
+        b"a/TS_01.tomostar 1.5 2 3 1.000000 1 2 3\n"
+    )
+    found.append(Sample("warp2d.star", warp, "", True))
     groups = b"tomogram,group\nTS_01,a\nTS_02,b\n"
     return [*found, Sample("groups.csv", groups, "", True)]
+
+
+def other_picks_samples(folder: Path, tables: tuple[Any, ...]) -> list[Sample]:
+    """Files of the formats of other programs, one of each table, and one of each that is only read."""
+    import h5py
+
+    from volengine.io.picks import write_picks
+    from volengine.io.picks.formats import FORMATS
+
+    found = []
+    for format in ("portal", "imod", "imod-text", "stopgap", "motl", "eman2", "coords", "cbox", "artiax", "cmm"):
+        for number, table in enumerate(tables):
+            path = folder / f"{format}{number}{FORMATS[format].endings[0]}"
+            write_picks(path, table, format)
+            beside = path.with_suffix(".doc")
+            near = {beside.name: beside.read_bytes()} if format in ("stopgap", "motl") else {}
+            text = format not in ("imod", "motl")
+            found.append(Sample(path.name, path.read_bytes(), "json" * (format == "eman2"), text, near))
+    mesh = np.arange(18, dtype=">f4").tobytes() + np.array([-25, 0, 2, 4, -22, -1], ">i4").tobytes()
+    chunk = b"MESH" + struct.pack(">iiIhh", 6, 6, 0, 0, 0) + mesh
+    model = (folder / "imod1.mod").read_bytes()
+    found.append(Sample("mesh.mod", model[:-4] + chunk + b"IEOF"))
+    with h5py.File(folder / "a__b.hdf", "w") as file:
+        for number in range(2):
+            group = file.create_group(f"MDF/images/{number}")
+            group.attrs["EMAN.ptcl_source_coord"], group.attrs["EMAN.apix_x"] = [1.0, 2.0, 3.0], 4.0
+    return [*found, Sample("a__b.hdf", (folder / "a__b.hdf").read_bytes())]
 
 
 def read_picks_file(path: Path) -> None:
     from volengine.io.picks import read_all
     from volengine.tasks.stats.groups import read_groups
 
-    for more in ({}, {"voxel_size": (10.0, 10.0, 10.0), "shape": (20, 20, 20)}):
-        tolerate(lambda more=more: [repr(p) for p in read_all(path, **more).values()])
+    format = "imod-text" if path.name.startswith("imod-text") else "imod-mesh" if path.name == "mesh.mod" else None
+    origin = {"origin": (1.0, 2.0, 3.0)} if path.suffix == ".cmm" else {}
+    for more in ({}, {"voxel_size": (10.0, 10.0, 10.0), "shape": (20, 20, 20), **origin}):
+        tolerate(lambda more=more: [repr(p) for p in read_all(path, format, **more).values()])
     if path.suffix == ".csv":
         read_groups(str(path))
 

@@ -14,31 +14,105 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Sequence
+from difflib import get_close_matches
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
+
+from volengine.cli.help import Sections, write_examples, write_options
+from volengine.cli.messages import options, terminal
 
 COMMA = re.compile(r"(?<!\\),")
 
 
-class Command(click.Command):
-    """A command that refuses an option that is given twice, unless the option takes a list."""
+class PathText(click.types.StringParamType):
+    """A text that is a path more often than not: a shell completes it to files."""
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        """Ask the shell for files."""
+        return [CompletionItem(incomplete, type="file")]
+
+
+class Common:
+    """What commands and groups share: no value is lost, help has sections and examples, ``-v`` and ``-q``.
+
+    Parameters
+    ----------
+    examples
+        Lines for the end of the help, which work as they are.
+    sections
+        Further sections of the help (:mod:`volengine.cli.help`).
+    """
+
+    params: list[click.Parameter]
+
+    def __init__(self, *args: Any, examples: Sequence[str] = (), sections: Sections | None = None, **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        self.examples = tuple(examples)
+        self.sections = dict(sections or {})
+        self._messages = options()
+        for param in self.params:
+            if type(param.type) is click.types.StringParamType:
+                param.type = PathText()
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        """The options and arguments, with ``-v`` and ``-q`` before ``--help``."""
+        *own, last = super().get_params(ctx)  # type: ignore[misc]
+        found: list[click.Parameter] = [*own, *self._messages, last]
+        return found
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Refuse an option that is given twice, unless the option takes a list."""
         if not ctx.resilient_parsing:
-            refuse_repeated(self, ctx, args)
-        return super().parse_args(ctx, args)
+            refuse_repeated(self, ctx, args)  # type: ignore[arg-type]
+        rest: list[str] = super().parse_args(ctx, args)  # type: ignore[misc]
+        return rest
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command, with ``-v`` with the log on the terminal."""
+        with terminal(ctx):
+            return super().invoke(ctx)  # type: ignore[misc]
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the options in sections, then the commands of a group."""
+        write_options(self, ctx, formatter, self.sections)  # type: ignore[arg-type]
+        if isinstance(self, click.Group):
+            self.format_commands(ctx, formatter)
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write what else the command says at its end, and the examples."""
+        super().format_epilog(ctx, formatter)  # type: ignore[misc]
+        write_examples(formatter, self.examples)
 
 
-class Group(click.Group):
-    """A group of such commands."""
+class Command(Common, click.Command):
+    """A verb."""
+
+
+class Group(Common, click.Group):
+    """A group of verbs; a name that it does not know is answered with the nearest ones."""
 
     command_class = Command
 
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        if not ctx.resilient_parsing:
-            refuse_repeated(self, ctx, args)
-        return super().parse_args(ctx, args)
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command of a name.
+
+        Raises
+        ------
+        click.UsageError
+            There is none; the message names those that are nearest.
+        """
+        name = args[0]
+        if self.get_command(ctx, name) is None and not ctx.resilient_parsing and not name.startswith("-"):
+            names = self.list_commands(ctx)
+            near = get_close_matches(name.lower(), names, n=2, cutoff=0.5)
+            hint = f"Did you mean {' or '.join(near)}?" if near else f"There are {', '.join(names)}."
+            raise click.UsageError(f"There is no verb {name!r}. {hint}", ctx)
+        return super().resolve_command(ctx, args)
 
 
 def refuse_repeated(command: click.Command, ctx: click.Context, args: list[str]) -> None:

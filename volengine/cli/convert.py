@@ -8,7 +8,7 @@ import click
 
 from volengine.cli.command import Command
 from volengine.cli.execute import execute
-from volengine.cli.options import from_options, recipe_options
+from volengine.cli.options import NO_NETWORK, from_options, recipe_options
 from volengine.engine.options import RunOptions
 from volengine.tasks.common.inputs import expand
 from volengine.tasks.common.jobs import jobs_of
@@ -16,11 +16,18 @@ from volengine.tasks.convert.recipe import ConvertRecipe
 from volengine.tasks.convert.verb import CONVERT
 
 
-@click.command("convert", cls=Command)
+@click.command(
+    "convert",
+    cls=Command,
+    examples=(
+        "volengine convert TS_01.mrc --out TS_01.ome.zarr",
+        "volengine convert 'tomograms/*.mrc' --out stores --voxel-size 7.9 --workers 8",
+    ),
+)
 @click.argument("sources", nargs=-1, required=True)
 @click.option("--out", required=True, help="A store (NAME.ome.zarr) for one source, or a folder.")
 @recipe_options(ConvertRecipe)
-@recipe_options(RunOptions)
+@recipe_options(RunOptions, leave_out=NO_NETWORK)
 def command(sources: tuple[str, ...], out: str, **values: Any) -> None:
     """Convert MRC, TIFF or Zarr SOURCES (files, folders, globs, .txt lists) to OME-Zarr with a pyramid."""
     options = from_options(RunOptions, values)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from volengine.cli.command import Command
+from volengine.cli.messages import quiet, say
 from volengine.core.text import table
 from volengine.engine.options import RunOptions
 from volengine.tasks.demo.simulated import demo_simulated
@@ -12,7 +13,14 @@ from volengine.tasks.demo.simulated_page import CLASS_HEAD, class_lines, pick_li
 from volengine.tasks.demo.verb import demo
 
 
-@click.command("demo", cls=Command)
+@click.command(
+    "demo",
+    cls=Command,
+    examples=(
+        "volengine demo --out demo-out",
+        "volengine demo --part real",
+    ),
+)
 @click.option("--out", default="demo-out", show_default=True, help="Folder for everything the demo makes.")
 @click.option("--workers", default=2, show_default=True, help="Local worker processes.")
 @click.option(
@@ -27,11 +35,11 @@ def command(out: str, workers: int, part: str) -> None:
 
     Each with a score and a report to look at.
     """
-    options = RunOptions(workers=workers)
+    options = RunOptions(workers=workers, progress=not quiet())
     if part != "simulated":
         _real(out, options, second=part == "all")
     if part == "all":
-        click.echo()
+        say("")
     if part != "real":
         _simulated(out, options)
 
@@ -39,20 +47,20 @@ def command(out: str, workers: int, part: str) -> None:
 def _real(out: str, options: RunOptions, second: bool) -> None:
     result = demo(out, options, second=second)
     if not result.real:
-        click.echo("The real tomogram is not installed (pip install 'volengine[demo]'); a procedural volume was used.")
-    click.echo(table(("score", ""), result.table))
+        say("The real tomogram is not installed (pip install 'volengine[demo]'); a procedural volume was used.")
+    say(table(("score", ""), result.table))
     for extra in result.score["extra_picks"]:
         z, y, x = extra["position_vox"]
-        click.echo(
+        say(
             f"extra pick at z {z}, y {y}, x {x}: weight {extra['weight']}, "
             f"{extra['nearest_known_vox']} voxels from the nearest known centre"
         )
-    click.echo(f"{result.run.data['wall_seconds']:.1f} s. Look at {result.report}")
+    say(f"{result.run.data['wall_seconds']:.1f} s. Look at {result.report}")
 
 
 def _simulated(out: str, options: RunOptions) -> None:
     result = demo_simulated(out, options)
-    click.echo(table(("simulated cytoplasm", ""), pick_lines(result.score)))
-    click.echo()
-    click.echo(table(CLASS_HEAD, class_lines(result.score)))
-    click.echo(f"{result.seconds:.1f} s. Look at {result.report}")
+    say(table(("simulated cytoplasm", ""), pick_lines(result.score)))
+    say("")
+    say(table(CLASS_HEAD, class_lines(result.score)))
+    say(f"{result.seconds:.1f} s. Look at {result.report}")

@@ -14,7 +14,14 @@ from volengine.core.units import format_bytes
 from volengine.tasks.env import env
 
 
-@click.command("env", cls=Command)
+@click.command(
+    "env",
+    cls=Command,
+    examples=(
+        "volengine env",
+        "volengine env --json",
+    ),
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
 def command(as_json: bool) -> None:
     """What a bug report needs: versions of volengine and its dependencies, missing extras, processor, memory, GPUs.

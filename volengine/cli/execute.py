@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from volengine.cli.messages import say
 from volengine.core.errors import RunError, VolengineError
 from volengine.engine.options import RunOptions
 from volengine.engine.report import named, summary
@@ -21,8 +22,8 @@ def execute(jobs: list[Job], run_dir: str, options: RunOptions) -> None:
         plan.check(options.limit_bytes())
         jobs = [Job(jobs[0].name, lambda: plan)]
     report = run_jobs(jobs, run_dir, options)
-    click.echo(summary(report))
-    click.echo(f"run folder: {run_dir}")
+    say(summary(report))
+    say(f"run folder: {run_dir}")
     report.check()
 
 

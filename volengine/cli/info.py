@@ -13,7 +13,15 @@ from volengine.core.errors import VolengineError
 from volengine.tasks.info import check, info
 
 
-@click.command("info", cls=Command)
+@click.command(
+    "info",
+    cls=Command,
+    examples=(
+        "volengine info TS_01.mrc",
+        "volengine info TS_01.ome.zarr --check",
+        "volengine info tomograms/*.mrc --json",
+    ),
+)
 @click.argument("paths", nargs=-1, required=True)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text; a list for several paths.")
 @click.option("--full", is_flag=True, help="Statistics of all voxels, and not of the coarsest level.")

@@ -8,7 +8,7 @@ import click
 
 from volengine.cli.command import Command
 from volengine.cli.execute import execute
-from volengine.cli.options import from_options, recipe_options
+from volengine.cli.options import NO_NETWORK, from_options, recipe_options
 from volengine.core.errors import InputError
 from volengine.engine.options import RunOptions
 from volengine.tasks.common.inputs import expand
@@ -18,12 +18,16 @@ from volengine.tasks.interact.recipe import InteractRecipe
 from volengine.tasks.interact.verb import INTERACT, predictions_of
 
 
-@click.command("interact", cls=Command)
+@click.command(
+    "interact",
+    cls=Command,
+    examples=("volengine interact predictions --rules rules.yaml --out gated",),
+)
 @click.argument("sources", nargs=-1, required=True)
 @click.option("--rules", "rules_file", required=True, metavar="FILE", help="YAML file with a list named 'rules'.")
 @click.option("--out", required=True, help="Folder for NAME__FEATURE.ome.zarr of each changed feature.")
 @recipe_options(InteractRecipe, leave_out=("rules",))
-@recipe_options(RunOptions)
+@recipe_options(RunOptions, leave_out=NO_NETWORK)
 def command(sources: tuple[str, ...], rules_file: str, out: str, **values: Any) -> None:
     """Apply competition and interactions to the predictions SOURCES (files, folders, globs, .txt lists)."""
     options = from_options(RunOptions, values)

@@ -6,12 +6,14 @@ import importlib
 import os
 import signal
 import sys
+import traceback
 from types import FrameType
 
 import click
 
 from volengine import __version__
 from volengine.cli.command import Group
+from volengine.cli.messages import Asked
 from volengine.core.errors import VolengineError
 
 VERBS = {
@@ -21,6 +23,7 @@ VERBS = {
     "segment": "Apply networks: one prediction per feature.",
     "interact": "Competition and interactions between predictions.",
     "pick": "Particles from a prediction: STAR file and labels.",
+    "picks": "Tables of picks: convert, merge, filter, describe; subvolumes at picks.",
     "score": "A prediction or picks against what is known.",
     "stats": "Counts, densities, distances and clusters of particles.",
     "run": "A whole recipe: convert, segment, interact, pick.",
@@ -32,6 +35,14 @@ VERBS = {
     "export": "OME-Zarr back to MRC.",
     "demo": "A real tomogram, then a simulated one, to picks, scores and reports.",
 }
+
+SECTIONS = {
+    "From tomogram to picks": ("convert", "segment", "interact", "pick", "run", "export"),
+    "Networks and data for them": ("train", "models", "simulate"),
+    "Results": ("picks", "score", "stats"),
+    "Look and check": ("info", "status", "verify", "env", "demo"),
+}
+"""The verbs as the help of the program lists them."""
 
 
 class Verbs(Group):
@@ -47,11 +58,20 @@ class Verbs(Group):
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl(list(VERBS.items()))
+        """Write the verbs in sections; verbs that no section names stand in the last one."""
+        named = {verb for verbs in SECTIONS.values() for verb in verbs}
+        last = list(SECTIONS)[-1]
+        for title, verbs in SECTIONS.items():
+            more = [verb for verb in VERBS if verb not in named] if title == last else []
+            with formatter.section(title):
+                formatter.write_dl([(verb, VERBS[verb]) for verb in (*verbs, *more)], col_max=12)
 
 
-@click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.group(
+    cls=Verbs,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+    examples=("volengine demo", "volengine convert TS_01.mrc --out TS_01.ome.zarr", "volengine segment --help"),
+)
 @click.version_option(__version__, prog_name="volengine")
 def cli() -> None:
     """Chunked volumes at cluster scale: from cryo-electron tomograms to segmentations and particle picks.
@@ -73,8 +93,9 @@ def main() -> None:
     # Large pages for PyTorch's feature maps, set before it allocates the first one: a tenth of a network's time. This
     # process is ours; in a program that imports the package its author decides.
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
+    asked = Asked()
     try:
-        status = cli(standalone_mode=False)
+        status = cli(standalone_mode=False, obj=asked)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
@@ -82,6 +103,8 @@ def main() -> None:
         click.echo("Stopped.", err=True)
         sys.exit(143 if "terminated" in (str(stop), str(stop.__cause__)) else 130)
     except VolengineError as error:
+        if asked.verbose:
+            traceback.print_exception(error)
         click.echo(f"Error: {error}", err=True)
         sys.exit(error.exit_code)
     except OSError as error:  # for example a full disk, or a folder without write permission

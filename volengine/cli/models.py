@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from volengine.cli.command import Group
-from volengine.cli.options import from_options, recipe_options, texts_option
+from volengine.cli.messages import say
+from volengine.cli.options import from_options, recipe_options, source_and_out, texts_option
 from volengine.core.errors import InputError
 from volengine.tasks.models.exchange import export_model, import_group, import_model
 from volengine.tasks.models.recipe import ModelExportRecipe, ModelImportRecipe
@@ -21,7 +22,15 @@ if TYPE_CHECKING:
 HEAD = ("network", "", "parameters", "kMAC/voxel", "sees (voxels)", "stride", "from")
 
 
-@click.group("models", cls=Group, invoke_without_command=True)
+@click.group(
+    "models",
+    cls=Group,
+    invoke_without_command=True,
+    examples=(
+        "volengine models --network unet3d",
+        "volengine models show membrane.safetensors",
+    ),
+)
 @texts_option("--network", "names", "Only this one; repeat for several. FILE.py:Class is run.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
 @click.pass_context
@@ -70,7 +79,7 @@ def _numbers(values: Sequence[int]) -> str:
     return ", ".join(str(v) for v in values)
 
 
-@command.command("show")
+@command.command("show", examples=("volengine models show membrane.safetensors --json",))
 @click.argument("file")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
 def show(file: str, as_json: bool) -> None:
@@ -86,15 +95,14 @@ def show(file: str, as_json: bool) -> None:
     print_facts(facts)
 
 
-@command.command("import")
-@click.argument("file")
-@click.argument("out")
+@command.command("import", examples=("volengine models import membrane.scnm --out membrane.safetensors",))
+@source_and_out("The native file (.safetensors), the ONNX file, or for a group of Ais a folder.", "file")
 @recipe_options(ModelImportRecipe)
 def import_(file: str, out: str, **values: Any) -> None:
-    """A model FILE of another program (.scnm, .ckpt, .h5, .keras) as a native file OUT (.safetensors).
+    """A model FILE of another program (.scnm, .ckpt, .h5, .keras) as a native file (.safetensors).
 
-    An ONNX file becomes a copy that knows its facts (OUT ends with .onnx). A group of Ais (.scnmgroup) becomes the
-    folder OUT with its models and a recipe for `volengine run`.
+    An ONNX file becomes a copy that knows its facts (--out ends with .onnx). A group of Ais (.scnmgroup) becomes a
+    folder with its models and a recipe for `volengine run`.
     """
     recipe = from_options(ModelImportRecipe, values)
     if file.lower().endswith(".scnmgroup"):
@@ -102,22 +110,21 @@ def import_(file: str, out: str, **values: Any) -> None:
             raise InputError(f"{file} is a group: its models say their facts; leave out the options.")
         group = import_group(file, out)
         for feature, path in group.models.items():
-            click.echo(f"{path}: {feature}")
-        click.echo(
+            say(f"{path}: {feature}")
+        say(
             f"{group.recipe}: {len(group.rules)} rules; apply it with: volengine run {group.recipe} TOMOGRAMS --out OUT"
         )
         return
     facts = import_model(file, out, recipe)
-    click.echo(f"{out}: {', '.join(facts.features)} at {facts.said_voxel_size}, patch {facts.patch}")
+    say(f"{out}: {', '.join(facts.features)} at {facts.said_voxel_size}, patch {facts.patch}")
 
 
-@command.command("export")
-@click.argument("model")
-@click.argument("out")
+@command.command("export", examples=("volengine models export membrane.safetensors --out membrane.onnx",))
+@source_and_out("The file to write: .onnx, .bioimage.zip or .scnm; its ending says the format.", "model")
 @recipe_options(ModelExportRecipe)
 def export(model: str, out: str, **values: Any) -> None:
-    """A MODEL of any kind for other programs: OUT.onnx, OUT.bioimage.zip (BioImage Model Zoo) or OUT.scnm (Ais)."""
+    """A MODEL of any kind for other programs: ONNX, BioImage Model Zoo (.bioimage.zip) or Ais (.scnm)."""
     made = export_model(model, out, from_options(ModelExportRecipe, values))
-    click.echo(f"{out}: {', '.join(made.facts.features)} at {made.facts.said_voxel_size}")
+    say(f"{out}: {', '.join(made.facts.features)} at {made.facts.said_voxel_size}")
     for note in made.notes:
-        click.echo(f"  {note}")
+        say(f"  {note}")

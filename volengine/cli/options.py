@@ -13,8 +13,10 @@ from collections.abc import Callable
 from typing import Any, Literal, TypeVar, Union
 
 import click
+from click.shell_completion import CompletionItem
 
 from volengine.cli.command import joined, split_list
+from volengine.cli.messages import quiet
 from volengine.core.errors import InputError
 from volengine.core.recipe import Recipe, coerce
 
@@ -60,6 +62,18 @@ class FieldType(click.ParamType[Any]):
         except ValueError as error:  # an empty value between commas
             errors.insert(0, str(error))
         return self.fail(errors[0], param, ctx)
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
+        """How help shows a value: choices as they are written, kinds of values in capitals."""
+        return _metavar(self.hint)
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        """The choices that begin so; for any other text a shell offers files."""
+        choices = [str(a) for o in _options(self.hint) if typing.get_origin(o) is Literal for a in typing.get_args(o)]
+        if choices:
+            return [CompletionItem(word) for word in choices if word and word.startswith(incomplete)]
+        texts = str in _options(self.hint) or tuple[str, ...] in _options(self.hint)
+        return [CompletionItem(incomplete, type="file")] if texts else []
 
 
 def _readings(text: str, hint: Any) -> list[Any]:
@@ -109,6 +123,33 @@ def _type_name(hint: Any) -> str:
     return "|".join(names)
 
 
+VOLUME = (
+    "For tables of picks: the tomograms (files, stores, folders). Only rows of these count; voxel size and shape that "
+    "a table does not state are taken from its tomogram. Default: all rows, as the table states them."
+)
+"""Text of the option that gives tables of picks their tomograms."""
+
+NO_NETWORK = ("device",)
+"""Options of a run that a verb without networks does not use."""
+
+_KINDS = {int: "INT", float: "NUMBER", str: "TEXT", Any: "VALUE"}
+
+
+def _metavar(hint: Any) -> str:
+    """The kinds of values of an annotation, for help: ``none|xy|isotropic``, ``NUMBER|Z,Y,X``, ``TEXT,...``."""
+    shown = []
+    for option in _options(hint):
+        origin, args = typing.get_origin(option), typing.get_args(option)
+        if origin is Literal:
+            shown.append("|".join(str(a) for a in args if a != ""))
+        elif origin is tuple:
+            kind = _KINDS.get(args[0], "VALUE")
+            shown.append(f"{kind},..." if args[-1] is Ellipsis else "Z,Y,X" if len(args) == 3 else "Z,Y,X,Z,Y,X")
+        elif option is not type(None):
+            shown.append(_KINDS.get(option, "VALUE"))
+    return "|".join(shown)
+
+
 def field_help(recipe: type[Recipe]) -> dict[str, str]:
     """The text of the recipe's docstring for each field."""
     doc = inspect.cleandoc(recipe.__doc__ or "")  # Python 3.13 takes the indentation away, older ones leave it
@@ -139,6 +180,8 @@ def recipe_options(recipe: type[Recipe], *, leave_out: tuple[str, ...] = ()) -> 
             flag = "--" + f.name.replace("_", "-")
             text = texts.get(f.name, "")
             default = f.default if f.default is not dataclasses.MISSING else None
+            if f.default is f.default_factory is dataclasses.MISSING:
+                text = f"{text} [no default]"
             if hints[f.name] is bool:
                 text = f"{text} [default: {'yes' if default else 'no'}]"
                 option = click.option(f"{flag}/--no-{flag[2:]}", f.name, default=None, help=text)
@@ -150,6 +193,41 @@ def recipe_options(recipe: type[Recipe], *, leave_out: tuple[str, ...] = ()) -> 
                 option = click.option(flag, f.name, type=kind, default=None, help=text, **several)
             function = option(function)
         return function
+
+    return decorate
+
+
+def source_and_out(help: str, *names: str, several: bool = False) -> Callable[[F], F]:
+    """A decorator for a verb that makes one file of others: its arguments, and ``--out`` as in every verb.
+
+    The form without the flag, ``VERB SOURCE OUT``, works as well.
+
+    Parameters
+    ----------
+    help
+        Text of ``--out``.
+    names
+        Names of the arguments; default: ``source``.
+    several
+        Whether the only argument takes several values; the function is then given a tuple.
+    """
+    names = names or ("source",)
+    words = " ".join(name.upper() for name in names) + ("..." if several else "")
+
+    def decorate(function: F) -> F:
+        def with_out(**values: Any) -> Any:
+            given, out = values.pop("given"), values.pop("out")
+            if out is None and (len(given) == len(names) + 1 or (several and len(given) > 1)):
+                *given, out = given
+            if out is None or (len(given) != len(names) and not several):
+                raise click.UsageError(f"Give {words} and --out; given are {', '.join(given)}.")
+            named = {names[0]: tuple(given)} if several else dict(zip(names, given, strict=True))
+            return function(**named, out=out, **values)
+
+        with_out.__doc__, with_out.__dict__ = function.__doc__, dict(function.__dict__)
+        with_out.__dict__["__wrapped__"] = function
+        arguments = click.argument("given", nargs=-1, required=True, metavar=words)
+        return arguments(click.option("--out", help=help + " [required]")(with_out))  # type: ignore[return-value]
 
     return decorate
 
@@ -175,4 +253,7 @@ def from_options(recipe: type[R], values: dict[str, Any], **fixed: Any) -> R:
     """Make the recipe from a command's keyword arguments, and remove its fields from ``values``."""
     names = {f.name for f in dataclasses.fields(recipe)}
     given = {name: values.pop(name) for name in list(values) if name in names}
-    return recipe.from_json({**{k: v for k, v in given.items() if v is not None}, **fixed})
+    given = {k: v for k, v in given.items() if v is not None}
+    if "progress" in names and quiet():
+        given["progress"] = False
+    return recipe.from_json({**given, **fixed})

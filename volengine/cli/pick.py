@@ -8,7 +8,7 @@ import click
 
 from volengine.cli.command import Command
 from volengine.cli.execute import execute
-from volengine.cli.options import from_options, recipe_options
+from volengine.cli.options import NO_NETWORK, from_options, recipe_options
 from volengine.engine.options import RunOptions
 from volengine.tasks.common.inputs import expand
 from volengine.tasks.common.jobs import jobs_of
@@ -16,11 +16,18 @@ from volengine.tasks.pick.recipe import PickRecipe
 from volengine.tasks.pick.verb import PICK
 
 
-@click.command("pick", cls=Command)
+@click.command(
+    "pick",
+    cls=Command,
+    examples=(
+        "volengine pick TS_01__ribosome.ome.zarr --out TS_01__ribosome.star --spacing-nm 20",
+        "volengine pick predictions --out picks --threshold 0.4",
+    ),
+)
 @click.argument("sources", nargs=-1, required=True)
 @click.option("--out", required=True, help="A table (.star .csv .tbl .tsv .json) for one prediction, or a folder.")
 @recipe_options(PickRecipe)
-@recipe_options(RunOptions)
+@recipe_options(RunOptions, leave_out=NO_NETWORK)
 def command(sources: tuple[str, ...], out: str, **values: Any) -> None:
     """Pick particles from the predictions SOURCES (files, folders, globs, .txt lists): a table and a label volume."""
     options = from_options(RunOptions, values)

@@ -16,7 +16,11 @@ from volengine.tasks.common.yaml_recipes import read_yaml
 from volengine.tasks.run import RUN, RunRecipe
 
 
-@click.command("run", cls=Command)
+@click.command(
+    "run",
+    cls=Command,
+    examples=("volengine run recipe.yaml 'tomograms/*.mrc' --out results --workers 4",),
+)
 @click.argument("recipe_file")
 @click.argument("sources", nargs=-1, required=True)
 @click.option("--out", required=True, help="Folder for tomograms, predictions, picks and the run folder.")

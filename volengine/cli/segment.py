@@ -15,13 +15,27 @@ from volengine.tasks.common.jobs import jobs_of
 from volengine.tasks.segment.recipe import SegmentRecipe
 from volengine.tasks.segment.verb import SEGMENT
 
+NETWORK = (
+    *("patch", "overlap", "window", "edge", "margin_vox", "exact", "tta", "tta_of", "mean_of"),
+    *("batch", "precision", "channels_last", "compile"),
+)
+"""Options about how a network is applied."""
 
-@click.command("segment", cls=Command)
+
+@click.command(
+    "segment",
+    cls=Command,
+    examples=(
+        "volengine segment TS_01.ome.zarr --models membrane.safetensors --out predictions",
+        "volengine segment tomograms --models cytoplasm --out predictions --match isotropic --device cuda",
+    ),
+    sections={"Network": NETWORK},
+)
 @click.argument("sources", nargs=-1, required=True)
 @click.option("--out", required=True, help="Folder for NAME__FEATURE.ome.zarr, or a store for one feature.")
+@recipe_options(SegmentRecipe)
 @texts_option("--model", "model_files", "A model file; repeat for several. The same as --models.")
 @texts_option("--network-file", "own", "An own network of a model, FILE.py:Class; it is run.")
-@recipe_options(SegmentRecipe)
 @recipe_options(RunOptions)
 def command(
     sources: tuple[str, ...], out: str, model_files: tuple[str, ...], own: tuple[str, ...], **values: Any

@@ -9,6 +9,7 @@ import click
 
 from volengine.cli.command import Command
 from volengine.cli.execute import execute
+from volengine.cli.messages import say
 from volengine.cli.options import from_options, recipe_options
 from volengine.engine.options import RunOptions
 from volengine.tasks.common.jobs import jobs_of
@@ -18,7 +19,14 @@ from volengine.tasks.simulate.record import missing
 from volengine.tasks.simulate.verb import SIMULATE, samples_of
 
 
-@click.command("simulate", cls=Command)
+@click.command(
+    "simulate",
+    cls=Command,
+    examples=(
+        "volengine simulate --list",
+        "volengine simulate cytoplasm --out simulated --count 10 --workers 4",
+    ),
+)
 @click.argument("recipe_file", required=False)
 @click.option("--out", help="Folder for tomograms, truth and the run folder.")
 @click.option("-n", "--count", default=1, show_default=True, help="How many samples.")
@@ -44,7 +52,7 @@ def command(
     execute(jobs, run_dir, options)
     for job in () if options.dry_run else jobs:
         if short := missing(out, job.name):
-            click.echo(f"{job.name}: not all found a place ({short})")
+            say(f"{job.name}: not all found a place ({short})")
 
 
 def _list() -> str:

@@ -8,7 +8,8 @@ import click
 
 from volengine.cli.command import Command
 from volengine.cli.execute import execute
-from volengine.cli.options import from_options, recipe_options, texts_option
+from volengine.cli.messages import say
+from volengine.cli.options import NO_NETWORK, VOLUME, from_options, recipe_options, texts_option
 from volengine.engine.options import RunOptions
 from volengine.tasks.common.jobs import jobs_of
 from volengine.tasks.stats.case import StatsCase
@@ -16,15 +17,28 @@ from volengine.tasks.stats.recipe import StatsRecipe
 from volengine.tasks.stats.verb import STATS, stats
 
 
-@click.command("stats", cls=Command)
+@click.command(
+    "stats",
+    cls=Command,
+    examples=(
+        "volengine stats picks --out counts",
+        "volengine stats TS_01.ome.zarr#labels/atlas --truth truth --radius-nm 15",
+    ),
+)
 @click.argument("inputs", nargs=-1, required=True)
 @click.option("--out", help="Folder for tables (CSV), stats.json and plots; without, the text below is all.")
 @texts_option("--truth", "truth", "Inputs that are known to be right: the counting error; may be repeated.")
 @click.option("--groups", help="CSV with the columns tomogram and group: pooled tables for each group, too.")
+@texts_option("--volume", "volumes", VOLUME)
 @recipe_options(StatsRecipe)
-@recipe_options(RunOptions)
+@recipe_options(RunOptions, leave_out=NO_NETWORK)
 def command(
-    inputs: tuple[str, ...], out: str | None, truth: tuple[str, ...], groups: str | None, **values: Any
+    inputs: tuple[str, ...],
+    out: str | None,
+    truth: tuple[str, ...],
+    groups: str | None,
+    volumes: tuple[str, ...],
+    **values: Any,
 ) -> None:
     """Count the particles of INPUTS: picks, class ids or numbered objects.
 
@@ -36,15 +50,22 @@ def command(
     if out is None and (options.dry_run or options.part):
         raise click.UsageError("--dry-run and --part need --out.")
     if out is None:
-        click.echo(stats(inputs, None, recipe, options, truth=truth, groups=groups).text())
+        click.echo(stats(inputs, None, recipe, options, truth=truth, groups=groups, volumes=volumes).text())
         return
     case = StatsCase.find(
-        inputs, out, recipe, STATS.run_dir(out, options), truth=truth, groups=groups, identity=options.identity
+        inputs,
+        out,
+        recipe,
+        STATS.run_dir(out, options),
+        truth=truth,
+        groups=groups,
+        volumes=volumes,
+        identity=options.identity,
     )
     jobs, run_dir = jobs_of(STATS, case.volumes(), out, recipe, options)
     if jobs:
         execute(jobs, run_dir, options)
     if options.dry_run or not case.complete:  # another part of the run may still be counting
         return
-    click.echo(case.finish().text())
-    click.echo(f"tables: {out}")
+    say(case.finish().text())
+    say(f"tables: {out}")

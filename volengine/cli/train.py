@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from volengine.cli.command import Command
+from volengine.cli.messages import quiet, say
 from volengine.cli.options import FieldType, recipe_options, texts_option
 from volengine.io.names import suffix_of
 from volengine.nets.checkpoint import load_facts
@@ -16,8 +17,24 @@ from volengine.tasks.common.yaml_recipes import read_yaml
 from volengine.tasks.train.recipe import TrainRecipe
 from volengine.tasks.train.verb import train
 
+NETWORK = ("network", "patch", "context", "overlap", "normalisation", "any_voxel_size", "target_normalisation", "start")
+TRAINING = (
+    *("epochs", "steps", "batch", "loss", "adversarial", "optimiser", "learning_rate", "schedule", "weight_decay"),
+    *("momentum", "clip", "precision", "positive_share", "augment", "noise", "contrast", "brightness", "seed"),
+    "tensorboard",
+)
+VALIDATION = ("validation", "validation_share", "patience")
 
-@click.command("train", cls=Command)
+
+@click.command(
+    "train",
+    cls=Command,
+    examples=(
+        "volengine train --volume a.mrc --points a.star --radius-nm 12 --features core --out m.safetensors",
+        "volengine train recipe.yaml --out model.safetensors --epochs 40",
+    ),
+    sections={"Network": NETWORK, "Training": TRAINING, "Validation": VALIDATION},
+)
 @click.argument("recipe_file", required=False)
 @click.option("--out", required=True, help="The model file to write (.safetensors).")
 @texts_option("--volume", "volumes", "A tomogram, or a training set (.scnt); repeat for several.")
@@ -44,17 +61,17 @@ def command(recipe_file: str | None, out: str, **values: Any) -> None:
         raise click.UsageError("Give a RECIPE_FILE, or --volume with --labels, --points or --target.")
     options = {k: v for k, v in values.items() if v is not None}
     recipe = TrainRecipe.from_json({**_plain_names(given), **options}, recipe_file or "")
-    history = train(recipe, out)
+    history = train(recipe, out, progress=not quiet())
     if int(os.environ.get("RANK", "0")):  # under torchrun only the first process prints
         return
     chosen = load_facts(out).history[-1]
     best = history[chosen["epoch"] - 1]
     dice = "" if recipe.regression else f", Dice {best['validation_dice']:.3f}"
-    click.echo(
+    say(
         f"{out}: best epoch {best['epoch']:.0f} of {len(history)} ({chosen['chosen_by']}), loss {best['loss']:.4f}, "
         f"validation loss {best['validation_loss']:.4f}{dice}"
     )
-    click.echo(f"{out}.training/last-epoch.safetensors: the last epoch, as a model, too")
+    say(f"{out}.training/last-epoch.safetensors: the last epoch, as a model, too")
 
 
 def _plain_names(given: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from volengine.cli.command import Command
+from volengine.cli.messages import say
 from volengine.cli.options import from_options, recipe_options, texts_option
 from volengine.engine.options import RunOptions
 from volengine.tasks.verify.verb import verify
@@ -16,11 +17,18 @@ KEPT = ("workers", "scheduler", "memory_limit", "device", "retries", "progress")
 """Options of a run that count for what is made again."""
 
 
-@click.command("verify", cls=Command)
+@click.command(
+    "verify",
+    cls=Command,
+    examples=(
+        "volengine verify results --deep",
+        "volengine verify results --repair --workers 4",
+    ),
+)
 @click.argument("paths", nargs=-1, required=True)
 @click.option("--deep/--no-deep", default=False, help="Read every object and compare checksums. [default: no]")
 @click.option("--repair/--no-repair", default=False, help="Make again what a run can make. [default: no]")
-@click.option("--json/--no-json", "as_json", default=False, help="Print the result as JSON. [default: no]")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
 @texts_option("--plugins", "plugins", help="Installed packages whose kernels --repair may run.")
 @recipe_options(RunOptions, leave_out=tuple(f for f in RunOptions.__dataclass_fields__ if f not in KEPT))
 def command(
@@ -32,5 +40,8 @@ def command(
     """
     options = from_options(RunOptions, values)
     found = verify(paths, deep=deep, repair=repair, options=options, plugins=plugins)
-    click.echo(json.dumps(found.to_json(), indent=1) if as_json else found.text())
+    if as_json:
+        click.echo(json.dumps(found.to_json(), indent=1))
+    else:
+        say(found.text())
     return 0 if found else 1

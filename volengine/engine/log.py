@@ -1,12 +1,22 @@
-"""The structured log of a run: one JSON object per line, in the run folder."""
+"""The structured log of a run: one JSON object per line, in the run folder.
+
+Events are also records of the logger ``volengine`` (:mod:`logging`, level INFO), which nobody sees unless a program
+asks for them, as the option ``-v`` does.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import time
 from pathlib import Path
 from typing import Any
+
+LOGGER = logging.getLogger("volengine")
+
+SHOWN = 200
+"""Letters of a fact in a record of the logger; a traceback is shown whole."""
 
 
 class Log:
@@ -21,6 +31,16 @@ class Log:
 
     def __call__(self, event: str, **facts: Any) -> None:
         """Append one event; a fact that JSON does not know is written as text."""
+        if LOGGER.isEnabledFor(logging.INFO):
+            LOGGER.info("%s", _record(event, facts))
         line = json.dumps({"time": round(time.time(), 3), "event": event, **facts}, default=str)
         with contextlib.suppress(OSError), self.path.open("a") as file:
             file.write(line + "\n")
+
+
+def _record(event: str, facts: dict[str, Any]) -> str:
+    """An event as a line of text; a traceback follows on lines of its own."""
+    shown = {key: str(value) for key, value in facts.items() if key != "traceback" and value is not None}
+    cut = {key: text if len(text) <= SHOWN else f"{text[:SHOWN]} ..." for key, text in shown.items()}
+    words = " ".join(f"{key}={text}" for key, text in cut.items())
+    return f"{event}: {words}" + (f"\n{facts['traceback'].rstrip()}" if facts.get("traceback") else "")

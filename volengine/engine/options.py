@@ -34,9 +34,13 @@ class RunOptions(Recipe):
     insecure
         With ``scheduler``: also use a ``tcp://`` scheduler of another machine, to which everybody who reaches it may
         send code.
-    tls_ca, tls_cert, tls_key
-        With ``scheduler`` ``tls://...``: files (PEM) of the authority, and of this driver's certificate and key.
-        Default: those of Dask's own configuration.
+    tls_ca
+        With ``scheduler`` ``tls://...``: file (PEM) of the authority that has signed the certificates. Default: that of
+        Dask's own configuration.
+    tls_cert
+        File (PEM) of this driver's certificate. Default: that of Dask's own configuration.
+    tls_key
+        File (PEM) of the key of this driver's certificate. Default: that of Dask's own configuration.
     part
         ``"K/N"``: run the K-th of N parts, without a scheduler; all parts share the run folder.
     memory_limit

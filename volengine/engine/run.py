@@ -14,10 +14,12 @@ from volengine.engine.driver_lock import only_driver
 from volengine.engine.ledger import RunFolder
 from volengine.engine.log import Log
 from volengine.engine.options import RunOptions
+from volengine.engine.outlook import Outlook, is_finished
 from volengine.engine.plan import Plan
 from volengine.engine.progress import Progress
 from volengine.engine.report import named
 from volengine.engine.scheduler import check_scheduler
+from volengine.engine.stage import Stage
 from volengine.engine.state import PlanState
 
 POLL_S = 0.5
@@ -27,10 +29,14 @@ OPEN_PLANS = 3
 
 @dataclass(frozen=True)
 class Job:
-    """A tomogram to process: its name, and a function that makes its plan and may refuse the input by an error."""
+    """A tomogram to process: its name, and a function that makes its plan and may refuse the input by an error.
+
+    ``size`` is that of its source, in any unit that is the same for all jobs of a run, if it is known.
+    """
 
     name: str
     plan: Callable[[], Plan]
+    size: float | None = None
 
 
 def run_plan(plan: Plan, run_dir: str, options: RunOptions) -> report.RunReport:
@@ -95,7 +101,7 @@ class Driver:
 
     def __init__(self, jobs: list[Job], folder: RunFolder, options: RunOptions):
         self.jobs = jobs
-        self.volumes = len(jobs)
+        self.outlook = Outlook([job.size for job in jobs], folder)
         self.folder = folder
         self.options = options
         check_scheduler(options)
@@ -109,7 +115,7 @@ class Driver:
 
     def run(self) -> report.RunReport:
         """Run all jobs; return the report, which is also written into the run folder."""
-        self.progress = Progress(0, 0, show=self.options.progress)
+        self.progress = Progress(self.outlook.volumes, 0, show=self.options.progress)
         try:
             with only_driver(
                 self.folder.path, self.options.part, take_over=self.options.take_over, say=self.progress.say
@@ -153,14 +159,16 @@ class Driver:
                 plan = job.plan()
                 self._claim(plan.name, job.name)
                 plan.check(self.limit)
+                finished = is_finished(self.folder.plan(plan.name))
                 state = PlanState(plan, self.folder.plan(plan.name), self.options, self.limit)
                 state.prepare()
             except Exception as error:
+                self.outlook.refused()
                 self._refuse(job.name, error)
                 continue
             self.log("plan", name=plan.name, units=state.plan.units, skipped=state.skipped)
             self._tell(state)
-            self.progress.grow(state.plan.units, state.skipped)
+            self.outlook.opened(state, finished)
             (self.closed if state.finished else self.open).append(state)
 
     def _notice(self, text: str) -> None:
@@ -215,12 +223,11 @@ class Driver:
 
     def _handle(self, done: clusters.Done) -> None:
         state = self.under_way[id(done.bundle)]
-        label = f"{state.plan.name} {done.bundle.stage.name}"
-        if self.volumes > 1:
-            label = f"[{len(self.closed) + len(self.refused)} of {self.volumes} volumes done] {label}"
+        stage = done.bundle.stage
         state.received(done.receipts)
-        self.progress.step(label, len(done.receipts))
+        self.outlook.received(stage, done.receipts)
         if done.receipts:
+            self._show(state, stage)
             self.quiet_since = time.monotonic()
         if not done.final:
             return
@@ -232,7 +239,7 @@ class Driver:
             self.log(
                 "unit failed",
                 name=state.plan.name,
-                stage=done.bundle.stage.name,
+                stage=stage.name,
                 numbers=done.bundle.numbers,
                 again=again,
                 error=repr(done.error),
@@ -240,11 +247,22 @@ class Driver:
             )
             self._tell(state)
             if not again:
-                self.progress.say(named(label, done.error))
+                self.progress.say(named(f"{state.plan.name} {stage.name}", done.error))
+
+    def _show(self, state: PlanState, stage: Stage) -> None:
+        """Show how far the run is."""
+        if self.progress.due:
+            closed = len(self.closed) + len(self.refused)
+            line = self.outlook.line(state, stage, closed)
+            share = self.outlook.share(self.open, closed)
+            self.progress.show(line, share, self.outlook.left(self.open, state, stage))
 
     def _close_plans(self) -> None:
         for state in list(self.open):
+            before = state.position
             state.advance()
+            for stage in state.plan.stages[before : state.position]:
+                self.log("stage done", name=state.plan.name, stage=stage.name, **state.tallies[stage.name].said())
             if state.active and state.at_end and not state.under_way:
                 self.lock.check(read_again=True)
                 try:

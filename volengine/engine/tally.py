@@ -38,6 +38,10 @@ class Tally:
         self.last = receipt["time"] if self.last is None else max(self.last, receipt["time"])
         self.peak = receipt["peak_rss"] if self.peak is None else max(self.peak, receipt["peak_rss"])
 
+    def said(self) -> dict[str, float]:
+        """Return what the log says when a stage is done: units that this run has run, and their seconds."""
+        return {"units": len(self.seconds), "seconds": round(sum(self.seconds), 3)}
+
     def to_json(self) -> dict[str, Any]:
         """Return the part of the run report about a stage."""
         return {

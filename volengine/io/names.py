@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 
@@ -15,7 +17,14 @@ TIFF_SUFFIXES = (".tif", ".tiff")
 ZIP_SUFFIXES = (".ozx", ".zarr.zip")
 """Endings of zip archives that hold a Zarr store."""
 PACKED_SUFFIXES = (".gz", ".bz2")
-PICKS_SUFFIXES = (".star", ".tbl", ".csv", ".json", ".tsv", ".txt")
+PICKS_SUFFIXES = (".star", ".tbl", ".csv", ".json", ".tsv", ".txt", ".ndjson", ".mod", ".coords", ".cbox", ".cmm")
+"""Endings of tables of picks; ``.em`` and ``.hdf``, which volumes have as well, are not among them."""
+
+_TOMOGRAM_FILES = (".tomostar", ".ome.zarr", ".zarr", *MRC_SUFFIXES, ".em", ".hdf", ".h5", *TIFF_SUFFIXES)
+_VOLUMES = re.compile(r"(?<=.)(_EVN|_ODD|_2ND)?_Vol$")
+"""What AreTomo adds to the name of a tilt series; halves and the second volume have more before ``_Vol``."""
+_SIZED = re.compile(r"(?<=.)_[0-9]+(\.[0-9]+)?Apx$")
+"""What WarpTools adds to the name of a tilt series in the names of volumes: ``_10.00Apx``."""
 
 
 NODE_FILES = ("zarr.json", ".zgroup", ".zarray", ".zattrs")
@@ -116,3 +125,58 @@ def split_group(text: str) -> tuple[str, str]:
     for n in (*stores[-1:], *named, *cuts):
         return text[:n], text[n + 1 :]
     return text, ""
+
+
+def tomogram_name(text: str) -> str:
+    """Return the name of a tomogram from what a table of particles calls it: a path, a file, or a name.
+
+    Folders, the ending of a file and AreTomo's ``_Vol`` (``_EVN_Vol``, ``_ODD_Vol``, ``_2ND_Vol``) are left out.
+
+    >>> tomogram_name("tomostar/TS_01.tomostar"), tomogram_name("TS_01_Vol.mrc"), tomogram_name("TS_01")
+    ('TS_01', 'TS_01', 'TS_01')
+    """
+    return _bare(text.replace("\\", "/").rstrip("/").rsplit("/", 1)[-1])
+
+
+def _bare(base: str) -> str:
+    while packed := next((end for end in PACKED_SUFFIXES if base.lower().endswith(end) and len(base) > len(end)), ""):
+        base = base[: -len(packed)]
+    ending = next((end for end in _TOMOGRAM_FILES if base.lower().endswith(end) and len(base) > len(end)), "")
+    return _VOLUMES.sub("", base[: len(base) - len(ending)])
+
+
+def tomogram_key(name: str) -> str:
+    """Return what two names of the same tomogram have in common, for tables and volumes that are to be matched.
+
+    The endings that :func:`tomogram_name` leaves out are not part of it, nor is the pixel size that WarpTools adds to
+    the names of volumes.
+
+    >>> tomogram_key("TS_01_10.00Apx") == tomogram_key("TS_01.tomostar") == tomogram_key("TS_01_Vol")
+    True
+    """
+    return _SIZED.sub("", _bare(name))
+
+
+def another_of_series(name: str, other: str) -> bool:
+    """Return whether two names differ in their numbers alone, so that they mean different tomograms of one series.
+
+    >>> another_of_series("TS_01.tomostar", "TS_02_Vol"), another_of_series("TS_01", "TS_01_Vol")
+    (True, False)
+    >>> another_of_series("TS_01", "cell")
+    False
+    """
+    a, b = tomogram_key(name), tomogram_key(other)
+    return a != b and re.sub("[0-9]+", "#", a) == re.sub("[0-9]+", "#", b)
+
+
+def same_tomogram(name: str, names: Iterable[str]) -> str | None:
+    """Return which one of several names means the same tomogram as ``name``; ``None`` if none does, or more than one.
+
+    >>> same_tomogram("TS_01_Vol", ["TS_01", "TS_02"])
+    'TS_01'
+    """
+    names = list(names)
+    if name in names:
+        return name
+    fit = [one for one in names if tomogram_key(one) == tomogram_key(name)]
+    return fit[0] if len(fit) == 1 else None

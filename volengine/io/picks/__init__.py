@@ -24,35 +24,15 @@ from volengine.core.errors import InputError
 from volengine.core.paths import PathLike, path_text
 from volengine.core.picks import Picks
 from volengine.core.volume import Vector3
-from volengine.io.picks import copick, delimited, dynamo, relion
-from volengine.io.picks.rows import Known, Rows, gather, listing, write_text
-
-_FORMATS = {
-    "relion": "RELION 4 STAR: pixels, 0-based (.star)",
-    "relion5": "RELION 5 STAR: angstrom from the tomogram's centre (.star)",
-    "warp": "Warp and M STAR: pixels, 0-based, NAME.tomostar (.star)",
-    "ais": "Ais STAR: voxels, 0-based (.star)",
-    "ais-tsv": "Ais TSV: x, y, z in whole voxels (.tsv, .txt)",
-    "dynamo": "Dynamo table: pixels, 1-based (.tbl)",
-    "dynamo0": "Dynamo table by programs that count from 0 (.tbl)",
-    "csv": "volengine's CSV, everything kept (.csv)",
-    "copick": "copick JSON: angstrom (.json)",
-}
-_ENDINGS = {
-    ".star": "relion",
-    ".tbl": "dynamo",
-    ".csv": "csv",
-    ".json": "copick",
-    ".tsv": "ais-tsv",
-    ".txt": "ais-tsv",
-}
-_STAR = ("relion", "relion5", "warp", "ais")
-_SINGLE = ("ais-tsv", "copick")
+from volengine.io.picks import registry
+from volengine.io.picks.formats import FORMATS
+from volengine.io.picks.registry import Files
+from volengine.io.picks.rows import Known, Rows, gather, listing, write_bytes
 
 
 def formats() -> dict[str, str]:
     """Return the formats by name, with one line about each."""
-    return dict(_FORMATS)
+    return {name: one.about for name, one in FORMATS.items()}
 
 
 def read_picks(
@@ -133,8 +113,8 @@ def write_picks(
         The file; an existing one is replaced. Without ``format`` its ending determines the format (``.star``:
         ``relion``).
     picks
-        One table, or several of different tomograms with the same columns. Files of the formats ``ais-tsv`` and
-        ``copick`` hold one tomogram.
+        One table, or several of different tomograms with the same columns. Files of many formats
+        (``copick``, ``imod``, ``portal``) hold one tomogram.
     format
         A name of :func:`formats`.
     pixel_size
@@ -155,20 +135,24 @@ def write_picks(
     1
     """
     path = Path(path_text(path))
-    for file, text in _texts(path, picks, format, pixel_size):
-        write_text(file, text)
+    for file, data in _files(path, picks, format, pixel_size):
+        write_bytes(file, data)
 
 
 def check_picks(path: PathLike, picks: Picks, format: str | None = None) -> None:
     """Raise the error that :func:`write_picks` would raise for these picks, and write nothing."""
-    _texts(Path(path_text(path)), picks, format, None)
+    where = path_text(path)
+    files = _files(Path(where), picks, format, None)
+    if "://" in where and format_of(where, format) == "relion5-set":
+        names = ", ".join(file.name for file, _ in files)
+        raise InputError(
+            f"{where}: a set of RELION is {len(files)} files ({names}); write it into a folder of this machine."
+        )
 
 
-def _texts(
-    path: Path, picks: Picks | Sequence[Picks], format: str | None, pixel_size: float | None
-) -> list[tuple[Path, str]]:
+def _files(path: Path, picks: Picks | Sequence[Picks], format: str | None, pixel_size: float | None) -> Files:
     """The files of picks, and what is in them."""
-    name = format_of(path, format)
+    name = registry.to_write(path, format)
     tables = [picks] if isinstance(picks, Picks) else list(picks)
     if not tables:
         raise InputError(f"There are no picks to write into {path}.")
@@ -176,59 +160,30 @@ def _texts(
     twice = next((n for i, n in enumerate(names) if n in names[:i]), None)
     if twice is not None:
         raise InputError(f"{path}: tomogram {twice!r} comes twice; concatenate its picks, or write two files.")
-    if name in _SINGLE and len(tables) > 1:
+    if not FORMATS[name].several and len(tables) > 1:
         raise InputError(f"{path}: a file of the format {name} holds one tomogram, not {len(tables)}.")
-    if pixel_size is not None and (name not in _STAR[:3] or not pixel_size > 0):
-        raise InputError(
-            f"{path}: pixel_size ({pixel_size}) must be positive and is for {', '.join(_STAR[:3])}, not {name}."
-        )
-    if name in _STAR:
-        return [(path, relion.text(tables, name, pixel_size))]
-    if name == "csv":
-        return [(path, delimited.csv_text(tables))]
-    if name == "ais-tsv":
-        return [(path, delimited.tsv_text(tables[0]))]
-    if name == "copick":
-        return [(path, copick.text(tables[0]))]
-    table, names_file = dynamo.text(tables, first=1 if name == "dynamo" else 0)
-    return [(path.with_suffix(".doc"), names_file), (path, table)]
+    if pixel_size is not None and not (FORMATS[name].counts_pixels and pixel_size > 0):
+        counting = ", ".join(key for key, one in FORMATS.items() if one.counts_pixels)
+        raise InputError(f"{path}: pixel_size ({pixel_size}) must be positive and is for {counting}, not {name}.")
+    return registry.module_of(name).files(path, tables, name, pixel_size)
 
 
 def _read(path: Path, format: str | None, known: Known) -> Rows:
-    name = format_of(path, format)
-    if name in _STAR:
-        return relion.read(path, None if format is None else name)
-    if name == "csv":
-        return delimited.read_csv(path, known.origin)
-    if name == "ais-tsv":
-        return delimited.read_tsv(path)
-    if name == "copick":
-        return copick.read(path)
-    return dynamo.read(path, first=1 if name == "dynamo" else 0)
+    name = registry.to_read(path, format)
+    return registry.module_of(name).read(path, known, name)
 
 
 def ending_of(format: str | None) -> str:
     """Return the ending of a format's files; for ``None`` that of RELION, ``.star``."""
-    if format is None or format_of("", format) in _STAR:
-        return ".star"
-    return next(ending for ending, name in _ENDINGS.items() if format.startswith(name))
+    return ".star" if format is None else registry.named(format).endings[0]
 
 
 def format_of(path: str | Path, format: str | None = None) -> str:
-    """Return the name of the format: the given one, or that of the file's ending.
+    """Return the name of the format to write: the given one, or that of the file's ending.
 
     Raises
     ------
     InputError
-        The format or the ending is unknown.
+        The format or the ending is unknown, or the format is one that is only read.
     """
-    if format is not None:
-        if format not in _FORMATS:
-            raise InputError(f"There is no format {format!r} for picks; there are {', '.join(_FORMATS)}.")
-        return format
-    ending = Path(path).suffix.lower()
-    if ending not in _ENDINGS:
-        raise InputError(
-            f"{path}: the ending {ending!r} does not say the format; set format to one of {', '.join(_FORMATS)}."
-        )
-    return _ENDINGS[ending]
+    return registry.to_write(path, format)

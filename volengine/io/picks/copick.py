@@ -17,6 +17,7 @@ part in 10¹⁵.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ from volengine.io.picks import rows as r
 KEPT = ("weight", "label", "euler")
 
 
-def read(path: Path) -> r.Rows:
+def read(path: Path, known: r.Known, format: str) -> r.Rows:
     """Read the rows of a copick file.
 
     Raises
@@ -43,11 +44,13 @@ def read(path: Path) -> r.Rows:
         It is no JSON, no file of picks, or has a damaged point; the message names the point.
     """
     data = parse_json(r.read_text(path), str(path))
-    if not isinstance(data, dict) or not isinstance(data.get("points", 0) or [], list):
-        raise FormatError(f"{path} is no file of picks by copick: it has no list 'points'.")
+    if not isinstance(data, dict) or not isinstance(data.get("points", 0), (list, type(None))):
+        raise r.foreign(path, "it has no list 'points' as JSON by copick has")
     if data.get("unit", "angstrom") != "angstrom":
         raise FormatError(f"{path}: the unit of the locations is {shown(data['unit'])}; copick's is angstrom.")
-    points = data.get("points") or []
+    points = data["points"] or []
+    if not points and "pickable_object_name" not in data:
+        raise r.foreign(path, "its 'points' are empty, and it has no 'pickable_object_name' as JSON by copick has")
     location = np.array([_location(p, i, path) for i, p in enumerate(points)], float).reshape(-1, 3)
     turns = np.array([_matrix(p, i, path) for i, p in enumerate(points)], float).reshape(-1, 4, 4)
     facts = _facts(data, path)
@@ -127,8 +130,12 @@ def _whole(point: dict[str, Any], key: str, default: int, number: int, path: Pat
     return int(value)
 
 
-def text(picks: Picks) -> str:
-    """Make the text of a copick file."""
+def files(path: Path, tables: Sequence[Picks], format: str, pixel_size: float | None) -> list[tuple[Path, bytes]]:
+    """Make a copick file of the picks of one tomogram."""
+    return [(path, _text(tables[0]).encode())]
+
+
+def _text(picks: Picks) -> str:
     n = len(picks)
     weight = np.ones(n) if picks.weight is None else picks.weight
     label = np.zeros(n, int) if picks.label is None else picks.label

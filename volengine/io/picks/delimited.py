@@ -47,16 +47,17 @@ _HEADER = """\
 """
 
 
-def read_csv(path: Path, origin: Sequence[float] | None) -> r.Rows:
-    """Read the rows of a CSV file.
+def read(path: Path, known: r.Known, format: str) -> r.Rows:
+    """Read the rows of a text table.
 
     Parameters
     ----------
     path
         The file.
-    origin
-        Position of the centre of the tomogram's first voxel, angstrom, z, y, x. It is subtracted from positions in
-        angstrom; ``None`` counts as 0.
+    known
+        What the caller states. Its origin is subtracted from positions in angstrom; ``None`` counts as 0.
+    format
+        ``csv`` or ``ais-tsv``.
 
     Raises
     ------
@@ -65,6 +66,10 @@ def read_csv(path: Path, origin: Sequence[float] | None) -> r.Rows:
     FormatError
         It has no column names or no coordinates, or a line is damaged; the message names the line.
     """
+    return _read_tsv(path) if format == "ais-tsv" else _read_csv(path, known.origin)
+
+
+def _read_csv(path: Path, origin: Sequence[float] | None) -> r.Rows:
     text = r.read_text(path)
     facts = r.read_facts(text, path)
     try:
@@ -79,12 +84,14 @@ def read_csv(path: Path, origin: Sequence[float] | None) -> r.Rows:
 
     angstrom = not set(VOXELS) <= set(names)
     if angstrom and not set(ANGSTROM) <= set(names):
-        raise FormatError(f"{path}: no columns z_vox, y_vox, x_vox (or z, y, x); there are {', '.join(header)}.")
+        there = ", ".join(name[:40] for name in header[:12])
+        raise r.foreign(path, f"as a table it has no columns z_vox, y_vox, x_vox (or z, y, x); there are {there}")
     rows = r.Rows(path, coordinate=stack(ANGSTROM if angstrom else VOXELS), angstrom=angstrom, facts=facts)
     if angstrom and origin is not None:
         rows.shift_a = np.broadcast_to(-np.asarray(origin, float), rows.coordinate.shape)
     if "tomogram" in columns:
-        rows.tomogram = [plain(name) for name in columns["tomogram"]] if facts else list(columns["tomogram"])
+        texts = [plain(name) for name in columns["tomogram"]] if facts else columns["tomogram"]
+        rows.tomogram = r.tomogram_names(texts, facts, path)
     for key, labels in (("euler", EULER), ("normal", NORMAL)):
         if set(labels) <= set(names):
             rows.columns[key] = stack(labels)
@@ -139,14 +146,19 @@ def _canonical(header: Sequence[str], path: Path, own: bool) -> list[str]:
     return [f"_{name}" if name[:1].isdigit() else name for name in names]
 
 
-def csv_text(picks: Sequence[Picks]) -> str:
-    """Make the text of volengine's CSV.
+def files(path: Path, tables: Sequence[Picks], format: str, pixel_size: float | None) -> list[tuple[Path, bytes]]:
+    """Make volengine's CSV, or a TSV of Ais (of one tomogram, rounded to whole voxels, halves to even).
 
     Raises
     ------
     InputError
         The tables have different columns, or an extra column has a reserved name.
     """
+    text = _tsv_text(tables[0]) if format == "ais-tsv" else _csv_text(tables)
+    return [(path, text.encode())]
+
+
+def _csv_text(picks: Sequence[Picks]) -> str:
     out = io.StringIO()
     out.write(_HEADER)
     for one in picks:
@@ -177,8 +189,7 @@ def _cells(column: NDArray[Any]) -> list[str]:
     return guarded_row(column.tolist()) if column.dtype.kind == "U" else r.texts(column)
 
 
-def read_tsv(path: Path) -> r.Rows:
-    """Read the rows of a TSV of Ais; errors as for :func:`read_csv`."""
+def _read_tsv(path: Path) -> r.Rows:
     words, lines = [], []
     for number, line in enumerate(r.read_text(path).splitlines(), 1):
         if line.strip():
@@ -191,6 +202,5 @@ def read_tsv(path: Path) -> r.Rows:
     return r.finite(r.Rows(path, coordinate=np.stack(columns, axis=-1)), lines)
 
 
-def tsv_text(picks: Picks) -> str:
-    """Make the text of a TSV of Ais; positions are rounded to whole voxels, halves to even."""
+def _tsv_text(picks: Picks) -> str:
     return "".join(f"{x}\t{y}\t{z}\n" for z, y, x in np.rint(picks.position_vox).astype(np.int64).tolist())

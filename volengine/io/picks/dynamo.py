@@ -30,6 +30,7 @@ from volengine.core.errors import FormatError, InputError
 from volengine.core.flat import LIMIT
 from volengine.core.json_text import shown
 from volengine.core.picks import Picks
+from volengine.io.names import tomogram_name
 from volengine.io.picks import rows as r
 
 COLUMNS = 36
@@ -46,15 +47,17 @@ TAG, SHIFT, ANGLES, CC, TOMOGRAM, ANNOTATION, POSITION, PIXEL = (
 )
 
 
-def read(path: Path, first: int) -> r.Rows:
+def read(path: Path, known: r.Known, format: str) -> r.Rows:
     """Read the rows of a table.
 
     Parameters
     ----------
     path
         The table.
-    first
-        Coordinate of the centre of the first voxel: 1 or 0.
+    known
+        What the caller states.
+    format
+        ``dynamo``: the centre of the first voxel is 1; ``dynamo0``: it is 0.
 
     Raises
     ------
@@ -63,6 +66,7 @@ def read(path: Path, first: int) -> r.Rows:
     FormatError
         A line of the table, or of its table map file, is damaged; the message names it.
     """
+    first = _first(format)
     words: list[list[str]] = []
     lines: list[int] = []
     for number, line in enumerate(r.read_text(path).splitlines(), 1):
@@ -71,8 +75,11 @@ def read(path: Path, first: int) -> r.Rows:
             continue
         width = len(words[0]) if words else len(row)
         if len(row) < LEAST or len(row) != width:
-            need = f"at least {LEAST}" if len(row) < LEAST else f"{width}, as the lines before"
-            raise FormatError(f"{path}, line {number}: {len(row)} numbers; a Dynamo table has {need}.")
+            if len(row) < LEAST:
+                raise r.foreign(path, f"line {number}: {len(row)} numbers; a Dynamo table has at least {LEAST}")
+            raise FormatError(
+                f"{path}, line {number}: {len(row)} numbers; a Dynamo table has {width}, as the lines before."
+            )
         words.append(row)
         lines.append(number)
     width = len(words[0]) if words else LEAST
@@ -82,7 +89,7 @@ def read(path: Path, first: int) -> r.Rows:
     for at, tomogram in zip(lines, table[:, TOMOGRAM].tolist(), strict=True):
         if not float(tomogram).is_integer():  # nor are infinity and NaN
             raise FormatError(f"{path}, line {at}: the tomogram's number (column 20) is {tomogram}.")
-    names = _names(path)
+    names = map_names(path)
     rows.named = bool(names)
     rows.tomogram = [names.get(int(n), str(int(n))) for n in table[:, TOMOGRAM]]
     if not words:
@@ -91,7 +98,7 @@ def read(path: Path, first: int) -> r.Rows:
         rows.pixel_size = table[:, PIXEL]
     tdrot, tilt, narot = table[:, ANGLES].T
     if table[:, ANGLES].any():
-        rows.columns["euler"] = np.stack([_wrap(narot - 90), tilt, _wrap(tdrot + 90)], axis=-1)
+        rows.columns["euler"] = np.stack([wrap(narot - 90), tilt, wrap(tdrot + 90)], axis=-1)
     if table[:, CC].any():
         rows.columns["weight"] = table[:, CC]
     annotation = table[:, ANNOTATION]
@@ -100,44 +107,63 @@ def read(path: Path, first: int) -> r.Rows:
     return r.finite(rows, lines)
 
 
-def _names(path: Path) -> dict[int, str]:
+def map_names(path: Path) -> dict[int, str]:
     """Return the names of the tomograms by number, from the table map file beside the table, if it exists."""
     beside = path.with_suffix(".doc")
     if not beside.is_file():
         return {}
-    names = {}
+    names: dict[int, str] = {}
     for number, line in enumerate(r.read_text(beside).splitlines(), 1):
         words = line.split(maxsplit=1)
         if not words:
             continue
         if len(words) != 2 or not re.fullmatch("[0-9]{1,18}", words[0]):
             raise FormatError(f"{beside}, line {number}: a number and a file name are expected, not {shown(line)}.")
-        base = words[1].strip().replace("\\", "/").rsplit("/", 1)[-1]
-        names[int(words[0])] = next((base.removesuffix(e) for e in (".mrc", ".rec", ".em") if base.endswith(e)), base)
+        tomogram, name = int(words[0]), tomogram_name(words[1].strip())
+        other = next((key for key, value in names.items() if value == name and key != tomogram), None)
+        if other is not None:
+            raise FormatError(
+                f"{beside}, line {number}: tomograms {other} and {tomogram} would both be {shown(name)}; rename one of "
+                "them there."
+            )
+        names[tomogram] = name
     return names
 
 
-def _wrap(angle: r.Floats) -> r.Floats:
+def wrap(angle: r.Floats) -> r.Floats:
     """Bring angles in degrees into [-180, 180]; angles in this range keep their bits."""
     with np.errstate(invalid="ignore"):  # an angle that is not finite becomes NaN
         return np.where(np.abs(angle) > 180, (angle + 180) % 360 - 180, angle)
 
 
-def text(picks: Sequence[Picks], first: int) -> tuple[str, str]:
-    """Make the texts of a table and of its table map file.
+def _first(format: str) -> int:
+    """Return the coordinate of the centre of the first voxel."""
+    return 0 if format == "dynamo0" else 1
+
+
+def files(path: Path, tables: Sequence[Picks], format: str, pixel_size: float | None) -> list[tuple[Path, bytes]]:
+    """Make a table and its table map file.
 
     Parameters
     ----------
-    picks
+    path
+        The table.
+    tables
         One table of picks per tomogram.
-    first
-        Coordinate of the centre of the first voxel: 1 or 0.
+    format
+        ``dynamo``: the centre of the first voxel is 1; ``dynamo0``: it is 0.
 
     Raises
     ------
     InputError
         A tomogram has no name, or its voxels are not cubes.
     """
+    table, names = _texts(tables, _first(format))
+    return [(path.with_suffix(".doc"), names.encode()), (path, table.encode())]
+
+
+def _texts(picks: Sequence[Picks], first: int) -> tuple[str, str]:
+    """Make the texts of a table and of its table map file."""
     lines, names, tag = [], [], 0
     for number, one in enumerate(picks, 1):
         size = np.asarray(one.voxel_size)
@@ -160,7 +186,7 @@ def text(picks: Sequence[Picks], first: int) -> tuple[str, str]:
         table[:, 1:3] = 1
         if one.orientation is not None:
             rot, tilt, psi = one.orientation.T
-            table[:, ANGLES] = np.stack([_wrap(psi - 90), tilt, _wrap(rot + 90)], axis=-1)
+            table[:, ANGLES] = np.stack([wrap(psi - 90), tilt, wrap(rot + 90)], axis=-1)
         table[:, CC] = 0 if one.weight is None else one.weight
         table[:, TOMOGRAM] = number
         table[:, ANNOTATION] = 0 if one.label is None else one.label

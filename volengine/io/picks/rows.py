@@ -9,7 +9,6 @@ can be read back completely; other programs ignore it.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,21 +17,27 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from volengine.core.atomic import replacing
 from volengine.core.boxes import Index3
-from volengine.core.errors import FormatError, InputError, MissingError
-from volengine.core.flat import LIMIT
+from volengine.core.errors import FormatError, InputError
 from volengine.core.json_text import parse_object, shown
-from volengine.core.picks import COLUMNS, EXTRA, Picks
+from volengine.core.picks import EXTRA, Picks
 from volengine.core.volume import Vector3
+from volengine.io.names import same_tomogram, tomogram_name
+from volengine.io.picks.texts import Floats as Floats
+from volengine.io.picks.texts import column_kind as column_kind
+from volengine.io.picks.texts import foreign as foreign
+from volengine.io.picks.texts import is_file as is_file
+from volengine.io.picks.texts import numbers as numbers
+from volengine.io.picks.texts import read_bytes as read_bytes
+from volengine.io.picks.texts import read_text as read_text
+from volengine.io.picks.texts import texts as texts
+from volengine.io.picks.texts import typed as typed
+from volengine.io.picks.texts import write_bytes as write_bytes
 
-Floats = NDArray[np.float64]
 Facts = dict[str, Any]
 
 MARK = "# volengine "
 """Start of a comment line of facts."""
-
-_INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
 
 
 @dataclass(frozen=True)
@@ -128,26 +133,70 @@ def gather(rows: Rows, known: Known) -> dict[str, Picks]:
     FormatError
         The rows of a tomogram have different pixel sizes.
     """
+    groups, facts = groups_of(rows, known.tomogram)
+    chosen = None if known.tomogram is None else same_tomogram(known.tomogram, groups)
+    wanted = groups if known.tomogram is None else {k: v for k, v in groups.items() if k == chosen}
+    if not wanted:
+        raise InputError(
+            f"{rows.path}: there is no tomogram {known.tomogram!r}; there are {listing(groups)}. Set tomogram."
+        )
+    return {name: picks_at(rows, name, at, facts.get(name, {}), known) for name, at in wanted.items()}
+
+
+def groups_of(rows: Rows, tomogram: str | None = None) -> tuple[dict[str, list[int]], dict[str, Facts]]:
+    """Return the rows of each tomogram by its name, and the facts that the file states about it.
+
+    Parameters
+    ----------
+    rows
+        The rows of a file.
+    tomogram
+        The caller's name, for a file that states none.
+    """
     names = rows.tomogram
     if names is None:
         stated = list(rows.facts) if len(rows.facts) == 1 else [rows.path.stem]
-        names = [stated[0] if known.tomogram is None else known.tomogram] * len(rows.coordinate)
-        facts = {names[0] if names else known.tomogram or stated[0]: rows.facts.get(stated[0], {})}
+        names = [stated[0] if tomogram is None else tomogram] * len(rows.coordinate)
+        facts = {names[0] if names else tomogram or stated[0]: rows.facts.get(stated[0], {})}
     else:
         facts = rows.facts
     groups: dict[str, list[int]] = {name: [] for name in facts}
     for row, name in enumerate(names):
         groups.setdefault(name, []).append(row)
-    if not rows.named and len(groups) == 1 and known.tomogram is not None:
-        groups = {known.tomogram: next(iter(groups.values()))}
-    if not groups:
-        groups = {known.tomogram or rows.path.stem: []}
-    wanted = groups if known.tomogram is None else {k: v for k, v in groups.items() if k == known.tomogram}
-    if not wanted:
-        raise InputError(
-            f"{rows.path}: there is no tomogram {known.tomogram!r}; there are {listing(groups)}. Set tomogram."
-        )
-    return {name: _one(rows, name, np.array(at, int), facts.get(name, {}), known) for name, at in wanted.items()}
+    if not rows.named and len(groups) == 1 and tomogram is not None:
+        groups = {tomogram: next(iter(groups.values()))}
+    return groups or {tomogram or rows.path.stem: []}, facts
+
+
+def tomogram_names(texts: Sequence[str], facts: Mapping[str, Facts], path: Path) -> list[str]:
+    """Return the name of the tomogram of each row, from a column that names it, in whatever way programs do so.
+
+    Parameters
+    ----------
+    texts
+        What the column says: names, files or paths.
+    facts
+        What volengine states in the file, by tomogram; these names are exact.
+    path
+        The file, for messages.
+
+    Raises
+    ------
+    FormatError
+        Two different texts give the same name, for example halves of a tomogram, or files in different folders.
+    """
+    own = {f"{name}{ending}": name for name in facts for ending in (".tomostar", "")}
+    names: dict[str, str] = {}
+    texts_of: dict[str, str] = {}
+    for text in dict.fromkeys(texts):
+        name = names[text] = own[text] if text in own else tomogram_name(text)
+        other = texts_of.setdefault(name, text)
+        if other != text:
+            raise FormatError(
+                f"{path}: {shown(other)} and {shown(text)} both mean tomogram {shown(name)}. If they are the same, "
+                "give them one name; if they are not, rename one of them, or split the file."
+            )
+    return [names[text] for text in texts]
 
 
 def listing(names: Iterable[str], most: int = 8) -> str:
@@ -157,7 +206,9 @@ def listing(names: Iterable[str], most: int = 8) -> str:
     return ", ".join(map(repr, names[:most])) + more
 
 
-def _one(rows: Rows, name: str, at: NDArray[np.int64], facts: Facts, known: Known) -> Picks:
+def picks_at(rows: Rows, name: str, at: Sequence[int] | NDArray[np.int64], facts: Facts, known: Known) -> Picks:
+    """Convert the rows of one tomogram, which are number ``at`` of a file; errors are those of :func:`gather`."""
+    at = np.asarray(at, int)
     pixel = _pixel(rows, name, at, facts)
     stated = facts.get("voxel_size")
     voxel_size = _first(known.voxel_size, stated, pixel)
@@ -196,6 +247,8 @@ def _pixel(rows: Rows, name: str, at: NDArray[np.int64], facts: Facts) -> Floats
     stated = _first(facts.get("pixel_size"), facts.get("voxel_size"))
     if "columns" in facts and stated is not None:  # our own file: the facts are exact, the file's field may be rounded
         return np.asarray(stated, float)
+    if rows.pixel_size is None and "pixel_size" in facts:
+        return np.asarray(facts["pixel_size"], float)
     if rows.pixel_size is None or not len(at):
         return None
     sizes = np.unique(rows.pixel_size[at])
@@ -207,10 +260,18 @@ def _pixel(rows: Rows, name: str, at: NDArray[np.int64], facts: Facts) -> Floats
 
 
 def _centre_vox(rows: Rows, name: str, size: Floats, shape: Any, facts: Facts, known: Known) -> Floats:
-    """Return RELION 5's centre of a tomogram, voxels: half its shape, for even and odd shapes."""
-    if known.shape is None and "centre_a" in facts:
-        centre: Floats = np.asarray(facts["centre_a"], float) / size
-        return centre
+    """Return RELION 5's centre of a tomogram, voxels: half its unbinned shape, for even and odd shapes.
+
+    What the file states is more exact than the shape of a binned volume, from which it differs by some unbinned pixels:
+    it is taken unless the caller's shape is that of another volume.
+    """
+    stated = facts.get("centre_a")
+    if stated is None and facts.get("shape") is not None and facts.get("voxel_size") is not None:
+        stated = np.asarray(facts["shape"], float) / 2 * np.asarray(facts["voxel_size"], float)
+    if stated is not None:
+        centre: Floats = np.asarray(stated, float) / size
+        if known.shape is None or (np.abs(np.asarray(known.shape, float) / 2 - centre) <= 1).all():
+            return centre
     if shape is None:
         raise InputError(
             f"{rows.path} counts from the centre of tomogram {name!r} and does not say its shape: set shape (z, y, x), "
@@ -230,7 +291,7 @@ def _first(*values: Any) -> Any:
 # Facts -------------------------------------------------------------------------------------------------------------
 
 
-def facts_line(picks: Picks, pixel_size: Sequence[float] | None = None) -> str:
+def facts_line(picks: Picks, pixel_size: Sequence[float] | None = None, centre_a: Sequence[float] | None = None) -> str:
     """Make the comment line from which volengine reads its own file back completely (without line end).
 
     Parameters
@@ -239,12 +300,16 @@ def facts_line(picks: Picks, pixel_size: Sequence[float] | None = None) -> str:
         The picks of one tomogram.
     pixel_size
         Size of the pixels that the file's coordinates count, if it is not the voxel size; angstrom, z, y, x.
+    centre_a
+        Place of the centre from which the coordinates count, if it is not half the shape; angstrom, z, y, x.
     """
     facts: Facts = {k: v for k, v in picks.facts().items() if v is not None}
     facts["columns"] = {k: v.dtype.kind for k, v in picks.columns.items() if k != "position_vox"}
     if pixel_size is not None:
         facts["pixel_size"] = list(pixel_size)
-    return MARK + json.dumps(facts)
+    if centre_a is not None:
+        facts["centre_a"] = list(centre_a)
+    return MARK + json.dumps(facts).replace("data_", "data\\u005f")  # RELION begins a block there, also in comments
 
 
 def read_facts(text: str, path: Path) -> dict[str, Facts]:
@@ -312,53 +377,6 @@ def kinds(facts: Mapping[str, Facts]) -> dict[str, str]:
     return {k: v for f in facts.values() for k, v in f.get("columns", {}).items()}
 
 
-# Text to values and back --------------------------------------------------------------------------------------------
-
-
-def numbers(texts: Sequence[str], name: str, path: Path, lines: Sequence[int]) -> Floats:
-    """Convert texts to float64, exactly; raise :class:`FormatError` with the line of a text that is no number."""
-    try:
-        return np.array([float(t) for t in texts], float)
-    except ValueError:
-        for text, line in zip(texts, lines, strict=True):
-            try:
-                float(text)
-            except ValueError:
-                raise FormatError(f"{path}, line {line}: {name} is {shown(text)}, not a number.") from None
-        raise
-
-
-def typed(texts: Sequence[str], kind: str | None, name: str, path: Path, lines: Sequence[int]) -> NDArray[Any]:
-    """Convert a column of texts to the numpy ``kind``; if it is ``None``, to the first fitting of int, float, text."""
-    if kind is None:
-        kind = "i" if texts and all(_INTEGER.fullmatch(t) for t in texts) else "f"
-        try:
-            return typed(texts, kind, name, path, lines)
-        except FormatError:
-            return np.array(texts, str)
-    if kind == "U":
-        return np.array(texts, str)
-    if kind == "f":
-        return numbers(texts, name, path, lines)
-    parse = {"True": 1, "False": 0} if kind == "b" else None
-    values = []
-    for text, line in zip(texts, lines, strict=True):
-        try:
-            value = parse[text] if parse else int(text)
-            if not -LIMIT <= value < LIMIT:
-                raise ValueError
-        except (KeyError, ValueError):
-            what = "True or False" if parse else "a whole number from -2**63 to 2**63 - 1"
-            raise FormatError(f"{path}, line {line}: {name} is {shown(text)}, not {what}.") from None
-        values.append(value)
-    return np.array(values, bool if kind == "b" else np.int64)
-
-
-def texts(column: NDArray[Any]) -> list[str]:
-    """Convert values to texts from which the same bits are read back."""
-    return [repr(v) if isinstance(v, float) else str(v) for v in column.tolist()]
-
-
 def finite(rows: Rows, lines: Sequence[int]) -> Rows:
     """Return the rows if all coordinates are finite; else raise :class:`FormatError` with the line."""
     bad = np.flatnonzero(~np.isfinite(rows.coordinate).all(axis=1))
@@ -367,50 +385,3 @@ def finite(rows: Rows, lines: Sequence[int]) -> Rows:
             f"{rows.path}, line {lines[bad[0]]}: the position is {rows.coordinate[bad[0]].tolist()} (z, y, x)."
         )
     return rows
-
-
-def column_kind(key: str) -> str | None:
-    """Return the type (numpy kind) of a column of ``Picks``; ``None`` for extra columns."""
-    return COLUMNS[key][0][0] if key in COLUMNS else None
-
-
-# Files --------------------------------------------------------------------------------------------------------------
-
-
-def read_text(path: Path) -> str:
-    """Read a text file in UTF-8.
-
-    Raises
-    ------
-    MissingError
-        It does not exist, or is a folder.
-    FormatError
-        It is no text file.
-    """
-    if not is_file(path):  # nor a device or a pipe, which may never end
-        raise MissingError(f"{path} is not a file; give the file of the picks.")
-    try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except FileNotFoundError:
-        raise MissingError(f"{path} is not a file; give the file of the picks.") from None
-    except OSError as error:
-        raise InputError(f"{path} cannot be read ({error.strerror}).") from error
-    except UnicodeDecodeError as error:
-        raise FormatError(f"{path} is not a text file (byte {error.start} is no UTF-8).") from None
-    if "\0" in text:
-        raise FormatError(f"{path} is not a text file (it holds zero bytes).")
-    return text
-
-
-def is_file(path: Path) -> bool:
-    """Return whether a path is a plain file; a path that no file can have is none."""
-    try:
-        return path.is_file()
-    except (OSError, ValueError):  # too long; a zero byte
-        return False
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file, completely or not at all."""
-    with replacing(path) as file:
-        file.write(text.encode())

@@ -22,6 +22,7 @@ from volengine.engine.run import Job, run_plan
 from volengine.io.names import MRC_SUFFIXES, PACKED_SUFFIXES, PICKS_SUFFIXES, TIFF_SUFFIXES, is_zipped
 from volengine.tasks.common.inputs import expand
 from volengine.tasks.common.layout import plan_folder, run_dir_for, run_dir_in
+from volengine.tasks.common.sizes import sizes_of
 
 FILES = (*MRC_SUFFIXES, *TIFF_SUFFIXES, *PACKED_SUFFIXES, *PICKS_SUFFIXES, ".safetensors", ".yaml", ".ply", ".html")
 """Endings of files: an output that has one is not meant to be a folder."""
@@ -160,6 +161,8 @@ def jobs_of(
         kind = "store" if out.rstrip("/").lower().endswith(".zarr") else "file"
         raise InputError(f"--out {out} is one {kind}, but there are {len(labelled)} sources; give a folder.")
     jobs = [verb.job(label, given, out, recipe, options) for label, given in labelled.items()]
+    sizes = sizes_of(labelled.values())
+    jobs = [replace(job, size=size) for job, size in zip(jobs, sizes, strict=True)]
     return jobs, verb.run_dir(out, options)
 
 

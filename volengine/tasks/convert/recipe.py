@@ -19,8 +19,11 @@ class ConvertRecipe(Recipe):
     ----------
     voxel_size
         Voxel size in angstrom, one number or z, y, x; overrides the file's.
-    chunk, shard
-        Size of a chunk and of a shard in voxels, z, y, x; default: chosen by the volume's size.
+    chunk
+        Size of a chunk, the smallest part that can be read, in voxels z, y, x; default: chosen by the volume's size.
+    shard
+        Size of a shard, the smallest part that is written, in voxels z, y, x: whole chunks; default: chosen by the
+        volume's size.
     ngff
         OME-Zarr version: ``0.5`` (Zarr v3, sharded), ``0.6`` (the same with coordinate systems) or ``0.4`` (Zarr v2).
     levels

@@ -12,14 +12,13 @@ from numpy.typing import NDArray
 from volengine.core.errors import InputError, MissingError
 from volengine.core.picks import Picks
 from volengine.core.units import NM_TO_ANGSTROM
-from volengine.io.names import split_group, suffix_of
+from volengine.io.names import PICKS_SUFFIXES, another_of_series, same_tomogram, split_group, suffix_of
+from volengine.io.picks.rows import Known
 from volengine.ops.score import Pairing, pair_picks, pool
 from volengine.tasks.common.layout import feature_named
 from volengine.tasks.common.origins import origins_note
 from volengine.tasks.score.inputs import Where
 from volengine.tasks.score.table import NOTHING, Scores
-
-SUFFIXES = (".star", ".tbl", ".csv", ".json", ".tsv", ".txt")
 
 Tomograms = dict[str, Picks]
 
@@ -30,8 +29,9 @@ def is_picks(prediction: Where) -> bool:
         return bool(prediction) and all(is_picks(path) for path in prediction.values())
     path = Path(prediction)
     if "://" not in prediction and path.is_dir() and suffix_of(prediction) != ".zarr":
-        return any(p.suffix.lower() in (".star", ".tbl", ".csv", ".tsv") for p in path.iterdir())
-    return not split_group(prediction)[1] and suffix_of(prediction) in SUFFIXES
+        endings = set(PICKS_SUFFIXES) - {".json", ".txt"}  # these may be anything
+        return any(p.suffix.lower() in endings for p in path.iterdir())
+    return not split_group(prediction)[1] and suffix_of(prediction) in PICKS_SUFFIXES
 
 
 def score_picks(
@@ -42,6 +42,7 @@ def score_picks(
     voxel_size: float | None = None,
     *,
     any_origin: bool = False,
+    volumes: Mapping[str, Known] | None = None,
 ) -> Scores:
     """Precision, recall, F1 and localisation error of picks.
 
@@ -58,6 +59,9 @@ def score_picks(
         Voxel size in angstrom, for tables that do not state it.
     any_origin
         Compare tables that state different origins, see :mod:`volengine.tasks.common.origins`.
+    volumes
+        Voxel size and shape of tomograms, by name: only rows of these tomograms count, and what tables do not state is
+        theirs. Without them a table that lacks its shape takes that of the other table.
 
     Returns
     -------
@@ -72,7 +76,8 @@ def score_picks(
     """
     if not is_picks(truth):
         raise InputError(f"{prediction} holds picks; the truth must be picks too, not {truth}.")
-    found, known = _read(prediction, features, voxel_size), _read(truth, features, voxel_size)
+    reader = _Reader(features, voxel_size, volumes or {})
+    found, known = reader.both(prediction, truth)
     if len(found) == 1 and len(known) == 1:
         name = (*features, *found)[0]
         found, known = {name: next(iter(found.values()))}, {name: next(iter(known.values()))}
@@ -81,8 +86,9 @@ def score_picks(
         for what, tables in (("picks", found), ("known positions", known)):
             if feature not in tables:
                 raise MissingError(f"There are no {what} of {feature!r}; there are {', '.join(tables)}.")
-    tomograms = _tomograms([found[f] for f in names], [known[f] for f in names])
-    notes = [_origins(found[f].get(a), known[f].get(b), any_origin) for f in names for a, b in tomograms]
+    tomograms, left_out = _tomograms([found[f] for f in names], [known[f] for f in names])
+    notes = [*reader.notes, left_out]
+    notes += [_origins(found[f].get(a), known[f].get(b), any_origin) for f in names for a, b in tomograms]
     rows = [_row(f, [(found[f].get(a), known[f].get(b)) for a, b in tomograms], radius_nm) for f in names]
     matrix = np.zeros((len(names) + 1,) * 2, np.int64)
     for a, b in tomograms:
@@ -100,43 +106,103 @@ def _names(where: Where) -> Any:
     return Path(where).name
 
 
-def _read(where: Where, features: Sequence[str], voxel_size: float | None) -> dict[str, Tomograms]:
-    """The picks of each feature, by tomogram."""
-    from volengine.io.picks import read_all
+class _Reader:
+    """Reads tables of picks, with what is known about their tomograms."""
 
-    size = None if voxel_size is None else (voxel_size,) * 3
-    if isinstance(where, Mapping):
-        return {feature: read_all(path, voxel_size=size) for feature, path in where.items()}
-    path = Path(where)
-    if not path.is_dir():
-        tables = read_all(path, voxel_size=size)
+    def __init__(self, features: Sequence[str], voxel_size: float | None, volumes: Mapping[str, Known]):
+        self.features = features
+        self.size = None if voxel_size is None else (voxel_size,) * 3
+        self.volumes = volumes
+        self.notes: list[str] = []
+
+    def both(self, prediction: Where, truth: Where) -> tuple[dict[str, Tomograms], dict[str, Tomograms]]:
+        """The picks and the known positions; if one side lacks the shape of its tomogram, the other one may have it."""
+        if self.volumes:
+            return self.read(prediction), self.read(truth)
+        found, failed = self._attempt(prediction)
+        known, also = self._attempt(truth)
+        error = failed or also
+        if error is None:
+            return found, known
+        tables = [picks for side in (found, known) for tomograms in side.values() for picks in tomograms.values()]
+        self.volumes = {one.tomogram: Known(one.voxel_size, shape=one.shape) for one in tables if one.shape}
+        if not self.volumes:
+            raise InputError(f"{error} To take these from a tomogram, give it as --volume.") from error
+        return self.read(prediction), self.read(truth)
+
+    def _attempt(self, where: Where) -> tuple[dict[str, Tomograms], InputError | None]:
+        """The picks of a side; or the error that says which fact is missing."""
+        try:
+            return self.read(where), None
+        except InputError as error:
+            if type(error) is not InputError:
+                raise
+            return {}, error
+
+    def read(self, where: Where) -> dict[str, Tomograms]:
+        """The picks of each feature, by tomogram."""
+        if isinstance(where, Mapping):
+            return {feature: self._file(path) for feature, path in where.items()}
+        path = Path(where)
+        if path.is_dir():
+            return self._folder(path)
+        tables = self._file(path)
         stated = {picks.feature for picks in tables.values()} - {""}
         name = next(iter(stated)) if len(stated) == 1 else feature_named(path.stem.rpartition("__")[2])
-        return {(features[0] if len(features) == 1 else name): tables}
-    out: dict[str, Tomograms] = {}
-    for file in sorted(p for p in path.iterdir() if p.suffix.lower() in SUFFIXES):
-        tomogram, _, feature = file.stem.rpartition("__")
-        feature = feature_named(feature) or file.stem
-        for name, picks in read_all(file, voxel_size=size).items():
-            known = out.setdefault(feature, {})
-            key = tomogram or name
-            if key in known:
-                raise InputError(f"{file}: {feature!r} of tomogram {key!r} is in another file of this folder too.")
-            known[key] = picks
-    return out
+        return {(self.features[0] if len(self.features) == 1 else name): tables}
+
+    def _folder(self, folder: Path) -> dict[str, Tomograms]:
+        out: dict[str, Tomograms] = {}
+        for file in sorted(p for p in folder.iterdir() if p.suffix.lower() in PICKS_SUFFIXES):
+            tomogram, _, feature = file.stem.rpartition("__")
+            feature = feature_named(feature) or file.stem
+            for name, picks in self._file(file, required=False).items():
+                known = out.setdefault(feature, {})
+                key = name if self.volumes else tomogram or name
+                if key in known:
+                    raise InputError(f"{file}: {feature!r} of tomogram {key!r} is in another file of this folder too.")
+                known[key] = picks
+        if not out and self.volumes:
+            raise InputError(f"{folder}: no table has rows of {', '.join(self.volumes)}.")
+        return out
+
+    def _file(self, path: str | Path, required: bool = True) -> Tomograms:
+        from volengine.io.picks import read_all
+        from volengine.io.picks.of_volumes import read_of
+
+        if not self.volumes:
+            return read_all(path, voxel_size=self.size)
+        tables, said = read_of(path, self.volumes, required=required)
+        self.notes += [said] if tables else []
+        return tables
 
 
-def _tomograms(found: Sequence[Tomograms], known: Sequence[Tomograms]) -> list[tuple[str, str]]:
-    """Pairs of tomogram names: the name in the picks, and the name in the truth."""
+def _tomograms(found: Sequence[Tomograms], known: Sequence[Tomograms]) -> tuple[list[tuple[str, str]], str]:
+    """Pairs of tomogram names, in the picks and in the truth, and what there is to say about rows that do not count.
+
+    Picks of one tomogram are compared with the rows of this tomogram. For picks of several, all tomograms of the truth
+    count, also those in which nothing was found.
+    """
     ours, theirs = (list(dict.fromkeys(n for tables in side for n in tables)) for side in (found, known))
     if len(ours) == len(theirs) == 1:
-        return [(ours[0], theirs[0])]
-    missing = [name for name in ours if name not in theirs]
-    if missing:
-        raise MissingError(
-            f"There are no known positions of tomogram {missing[0]!r}; there are those of {', '.join(theirs)}."
-        )
-    return [(name, name) for name in theirs]
+        other = another_of_series(ours[0], theirs[0])
+        note = f"The picks are of {ours[0]!r}, the known positions of {theirs[0]!r}: are they of one tomogram?"
+        return [(ours[0], theirs[0])], note if other else ""
+    pairs: dict[str, str] = {}
+    for name in ours:
+        fit = same_tomogram(name, theirs)
+        if fit is None:
+            raise MissingError(
+                f"There are no known positions of tomogram {name!r}; there are those of {', '.join(theirs)}."
+            )
+        if fit in pairs:
+            raise InputError(f"There are picks of {pairs[fit]!r} and of {name!r}, which both mean tomogram {fit!r}.")
+        pairs[fit] = name
+    if len(ours) == 1:
+        (one,) = pairs
+        rows, every = (sum(len(t[n]) for t in known for n in names if n in t) for names in ([one], theirs))
+        return [(pairs[one], one)], f"Known positions: {rows} of {every} rows, as those of {one!r}."
+    return [(pairs.get(name, name), name) for name in theirs], ""
 
 
 def _places(picks: Picks | None) -> NDArray[np.float64]:

@@ -10,8 +10,10 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from volengine.core.paths import PathLike, PathsByFeature, path_text, paths_by_feature
+from volengine.core.errors import InputError
+from volengine.core.paths import PathLike, PathsByFeature, PathsLike, path_text, path_texts, paths_by_feature
 from volengine.engine.options import RunOptions
+from volengine.tasks.common.grids import grids_of
 from volengine.tasks.common.jobs import Request, Verb, run_one
 from volengine.tasks.score.inputs import Case, Where
 from volengine.tasks.score.picks import is_picks, score_picks
@@ -39,6 +41,7 @@ def score(
     options: RunOptions | None = None,
     *,
     out: PathLike | None = None,
+    volumes: PathsLike = (),
 ) -> Scores:
     """Score a prediction against labels, or picks against known positions.
 
@@ -53,6 +56,9 @@ def score(
     out
         A ``.csv`` file for the scores; the same scores are written beside it as ``.json``, and the confusion as
         ``.confusion.csv``. Default: nothing is written.
+    volumes
+        For tables of picks: the tomograms. Only rows of these tomograms count, chosen by name; voxel size and shape
+        that a table does not state are those of its tomogram.
 
     Returns
     -------
@@ -83,10 +89,13 @@ def score(
             recipe.radius_nm,
             recipe.voxel_size,
             any_origin=recipe.any_origin,
+            volumes=grids_of(path_texts(volumes), recipe.voxel_size) if volumes else None,
         )
         if table is not None:
             found.write(table)
         return found
+    if volumes:
+        raise InputError(f"--volume is for tables of picks; {prediction} is none.")
     if table is None:
         with tempfile.TemporaryDirectory() as folder:
             return score(prediction, truth, recipe, options, out=str(Path(folder) / "scores.csv"))

@@ -13,15 +13,16 @@ from volengine.core.errors import FormatError, InputError, MissingError
 from volengine.core.paths import PathLike, PathsLike, path_text, path_texts
 from volengine.core.volume import Volume
 from volengine.io.identity import How
+from volengine.tasks.common.grids import grids_of
 from volengine.tasks.common.layout import feature_named, file_name, join_url
 from volengine.tasks.stats.groups import read_groups
 from volengine.tasks.stats.inputs import (
-    SourceObjects,
     Sources,
     check_origins,
     objects_of_volume,
     tomograms_of,
 )
+from volengine.tasks.stats.objects import SourceObjects
 from volengine.tasks.stats.recipe import StatsRecipe
 from volengine.tasks.stats.tables import Stats, count_tomograms, tables_of
 from volengine.tasks.stats.truth import counting
@@ -108,6 +109,7 @@ class StatsCase:
         *,
         truth: PathsLike = (),
         groups: PathLike | None = None,
+        volumes: PathsLike = (),
         identity: How = "quick",
     ) -> StatsCase:
         """Open what the paths name: read tables of picks, and the metadata of label volumes.
@@ -116,9 +118,10 @@ class StatsCase:
         """
         if "://" in out:
             raise InputError(f"--out {out}: tables and plots are written to a folder of this machine.")
-        sources, known = Sources.find(path_texts(inputs), recipe, identity=identity), None
+        grids = grids_of(path_texts(volumes), recipe.voxel_size)
+        sources, known = Sources.find(path_texts(inputs), recipe, identity=identity, grids=grids), None
         if truth := path_texts(truth):
-            known = Sources.find(truth, recipe.of_truth(), "truth", identity)
+            known = Sources.find(truth, recipe.of_truth(), "truth", identity, grids)
         named = read_groups(path_text(groups)) if groups is not None else None
         _check_split(sources, recipe)
         check_origins(sources, known, accept=recipe.any_origin)
@@ -171,7 +174,8 @@ class StatsCase:
             known = tomograms_of([*self.truth.picks, *(one.objects() for one in self._true_volumes())])
             tables["counting"] = counting(found, known, recipe.radius_nm, () if recipe.ids else recipe.classes)
         facts: dict[str, Any] = {"recipe": recipe.to_json(), "tomograms": [c.name for c in counted]}
-        if notes := check_origins(self.sources, self.truth, accept=recipe.any_origin):
+        notes = [*self.sources.notes, *(self.truth.notes if self.truth is not None else ())]
+        if notes := [*notes, *check_origins(self.sources, self.truth, accept=recipe.any_origin)]:
             facts["notes"] = notes
         result = Stats(tables, facts)
         result.write(self.out)

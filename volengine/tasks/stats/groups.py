@@ -8,6 +8,7 @@ from pathlib import Path
 
 from volengine.core.csv_cells import plain
 from volengine.core.errors import FormatError, MissingError
+from volengine.io.names import tomogram_key
 
 EVERY = "all"
 """Name of the group that holds all tomograms."""
@@ -46,6 +47,7 @@ def _groups(text: str, path: str) -> dict[str, str]:
     found: dict[str, str] = {}
     for row in reader:
         tomogram, group = (plain((row[c] or "").strip()) for c in ("tomogram", "group"))
+        tomogram = tomogram_key(tomogram)
         if not tomogram or not group:
             raise FormatError(f"{path}, line {reader.line_num}: a tomogram or a group is empty.")
         if group == EVERY:

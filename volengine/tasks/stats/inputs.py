@@ -18,121 +18,21 @@ from numpy.typing import NDArray
 
 from volengine.core.errors import InputError, MissingError
 from volengine.core.paths import path_text
-from volengine.core.picks import Picks
 from volengine.core.units import NM_TO_ANGSTROM
 from volengine.core.volume import Volume
 from volengine.io.identity import How
-from volengine.io.names import is_packed, split_group, suffix_of
+from volengine.io.names import PICKS_SUFFIXES, is_packed, split_group, suffix_of, tomogram_key
+from volengine.io.picks.rows import Known
 from volengine.tasks.common.inputs import expand
-from volengine.tasks.common.layout import feature_named
 from volengine.tasks.common.named import SIZE_TOLERANCE, feature_of, open_sized, stored_name, tomogram_in
 from volengine.tasks.common.origins import Where, origins_note
+from volengine.tasks.stats.objects import Floats, Objects, SourceObjects, Tomogram, extent_of
+from volengine.tasks.stats.picks import PicksReader
 from volengine.tasks.stats.recipe import UNNAMED, StatsRecipe
 
-Floats = NDArray[np.float64]
-Int64 = NDArray[np.int64]
-
-NM3_PER_UM3 = 1e9
-PICK_SUFFIXES = (".star", ".tbl", ".csv", ".json", ".tsv")
-IN_FOLDERS = (".star", ".tbl", ".csv", ".tsv")
+PICK_SUFFIXES = tuple(ending for ending in PICKS_SUFFIXES if ending != ".txt")
+IN_FOLDERS = tuple(ending for ending in PICK_SUFFIXES if ending != ".json")
 """Suffixes of the files in a folder that are read as tables of picks; ``.json`` may be anything else."""
-
-
-@dataclass(frozen=True, eq=False)
-class Objects:
-    """The objects of one class in one tomogram, in the order z, y, x of their positions.
-
-    Parameters
-    ----------
-    where
-        The source of the objects, for messages and tables.
-    position_nm
-        (n, 3) float64, z, y, x, in nanometres from the centre of the tomogram's first voxel.
-    voxels
-        (n,) int64: number of voxels; -1 if it is not known.
-    volume_nm3
-        (n,) float64; NaN if it is not known.
-    islands, island_voxels
-        Number of objects that were too small, and of their voxels.
-    """
-
-    where: str
-    position_nm: Floats
-    voxels: Int64
-    volume_nm3: Floats
-    islands: int = 0
-    island_voxels: int = 0
-
-    def __post_init__(self) -> None:
-        order = np.lexsort((self.voxels, *self.position_nm.T[::-1]))
-        for name in ("position_nm", "voxels", "volume_nm3"):
-            object.__setattr__(self, name, getattr(self, name)[order])
-
-    def __len__(self) -> int:
-        return len(self.position_nm)
-
-    @classmethod
-    def of_picks(cls, picks: Picks, where: str) -> Objects:
-        """The picks as objects, with their sizes if the table has them."""
-        n = len(picks)
-        voxel_nm3 = float(np.prod(picks.voxel_size)) / NM_TO_ANGSTROM**3
-        voxels = np.full(n, -1, np.int64) if picks.size_vox is None else picks.size_vox
-        volume = np.where(voxels >= 0, voxels * voxel_nm3, np.nan)
-        if picks.volume_a3 is not None:
-            volume = picks.volume_a3 / NM_TO_ANGSTROM**3
-        return cls(where, picks.place / NM_TO_ANGSTROM, voxels, volume)
-
-
-@dataclass(frozen=True, eq=False)
-class Tomogram:
-    """The objects of one tomogram.
-
-    Parameters
-    ----------
-    name
-        The tomogram's name.
-    extent_nm
-        Its sides in nanometres, z, y, x; ``None`` if no source states them.
-    classes
-        Objects by class.
-    """
-
-    name: str
-    extent_nm: tuple[float, float, float] | None
-    classes: Mapping[str, Objects]
-
-    @property
-    def volume_um3(self) -> float:
-        """Volume in cubic micrometres; NaN if it is not known."""
-        return float("nan") if self.extent_nm is None else float(np.prod(self.extent_nm)) / NM3_PER_UM3
-
-
-@dataclass(frozen=True, eq=False)
-class SourceObjects:
-    """The objects of one tomogram in one source.
-
-    Parameters
-    ----------
-    tomogram
-        The tomogram's name.
-    where
-        The source: the path of a table, or the name of a store and the array in it.
-    extent_nm
-        The tomogram's sides in nanometres, z, y, x; ``None`` if the source does not state them.
-    slack_nm
-        Largest distance of objects outside of the extent, and largest difference between extents: two voxels.
-    classes
-        Objects by class.
-    box
-        The source's name for messages, and the origin and voxel size that it states, angstrom.
-    """
-
-    tomogram: str
-    where: str
-    extent_nm: tuple[float, float, float] | None
-    slack_nm: float
-    classes: Mapping[str, Objects]
-    box: Where
 
 
 @dataclass(frozen=True)
@@ -145,13 +45,23 @@ class Sources:
         The objects of all tables of picks.
     volumes
         Label volumes that remain to be counted; only their metadata has been read.
+    notes
+        What there is to say about the rows that were taken from tables.
     """
 
     picks: tuple[SourceObjects, ...]
     volumes: tuple[Volume, ...]
+    notes: tuple[str, ...] = ()
 
     @classmethod
-    def find(cls, inputs: Sequence[str], recipe: StatsRecipe, what: str = "input", identity: How = "quick") -> Sources:
+    def find(
+        cls,
+        inputs: Sequence[str],
+        recipe: StatsRecipe,
+        what: str = "input",
+        identity: How = "quick",
+        grids: Mapping[str, Known] | None = None,
+    ) -> Sources:
         """Open what the paths name: read tables of picks, and the metadata of label volumes.
 
         Parameters
@@ -166,6 +76,8 @@ class Sources:
             Word for the inputs in messages.
         identity
             How volumes are identified (:mod:`volengine.io.identity`).
+        grids
+            Voxel size and shape of tomograms, by name: only rows of these count (:mod:`volengine.io.picks.of_volumes`).
 
         Raises
         ------
@@ -174,21 +86,19 @@ class Sources:
         InputError
             A file cannot be counted, or does not state what is needed.
         """
-        picks: list[SourceObjects] = []
-        volumes: list[Volume] = []
-        for path in _paths(inputs, what):
-            if not split_group(path)[1] and suffix_of(path) in PICK_SUFFIXES:
-                picks += _read_picks(path, recipe)
-            else:
-                volumes += _open_labels(path, recipe, identity)
+        paths = _paths(inputs, what)
+        tables = [path for path in paths if not split_group(path)[1] and suffix_of(path) in PICK_SUFFIXES]
+        volumes = [one for path in paths if path not in tables for one in _open_labels(path, recipe, identity)]
+        reader = PicksReader(recipe, grids or {}, volumes)
+        picks = [one for path in tables for one in reader.read(path)]
         if not picks and not volumes:
             raise MissingError(f"There is no {what} to count: give tables of picks or label volumes.")
-        return cls(tuple(picks), tuple(volumes))
+        return cls(tuple(picks), tuple(volumes), tuple(reader.notes))
 
     @property
     def boxes(self) -> list[tuple[str, Where]]:
         """The tomogram of each source, and what it says of the box of the specimen that the tomogram is."""
-        volumes = ((tomogram_in(v.name, feature_of(v)), _box(v)) for v in self.volumes)
+        volumes = ((tomogram_key(tomogram_in(v.name, feature_of(v))), _box(v)) for v in self.volumes)
         return [*((one.tomogram, one.box) for one in self.picks), *volumes]
 
 
@@ -258,28 +168,6 @@ def _inside(folder: Path) -> list[str]:
         return tables
 
 
-def _read_picks(path: str, recipe: StatsRecipe) -> list[SourceObjects]:
-    from volengine.io.picks import read_all
-
-    try:
-        tables = read_all(path)
-    except InputError as error:
-        if recipe.voxel_size is None or type(error) is not InputError:
-            raise
-        tables = read_all(path, voxel_size=(recipe.voxel_size,) * 3)
-    stem = Path(path).stem
-    read = []
-    for name, picks in tables.items():
-        feature = picks.feature or feature_named(stem.rpartition("__")[2])
-        tomogram = tomogram_in(name, feature)
-        found = Objects.of_picks(picks, Path(path).name)
-        extent = None if picks.shape is None else _extent(picks.shape, picks.voxel_size)
-        slack = 2 * max(picks.voxel_size) / NM_TO_ANGSTROM
-        box = (f"{Path(path).name} ({name})" if name else Path(path).name, picks.origin, picks.voxel_size)
-        read.append(SourceObjects(tomogram, path, extent, slack, {feature: found}, box))
-    return read
-
-
 def _open_labels(path: str, recipe: StatsRecipe, identity: How) -> list[Volume]:
     from volengine.io.omezarr.read import list_groups
 
@@ -334,14 +222,9 @@ def objects_of_volume(volume: Volume, found: Mapping[str, NDArray[Any]], recipe:
             int(mine.sum() - kept.sum()),
             int(found["voxels"][mine & ~kept].sum()),
         )
-    extent = _extent(volume.shape, volume.voxel_size)
-    slack = 2 * float(size_nm.max())
-    return SourceObjects(tomogram_in(volume.name, feature_of(volume)), where, extent, slack, classes, _box(volume))
-
-
-def _extent(shape: Sequence[int], voxel_size: Sequence[float]) -> tuple[float, float, float]:
-    z, y, x = (n * v / NM_TO_ANGSTROM for n, v in zip(shape, voxel_size, strict=True))
-    return z, y, x
+    extent = extent_of(volume.shape, volume.voxel_size)
+    tomogram = tomogram_key(tomogram_in(volume.name, feature_of(volume)))
+    return SourceObjects(tomogram, where, extent, 2 * float(size_nm.max()), classes, _box(volume))
 
 
 def tomograms_of(sources: Sequence[SourceObjects]) -> dict[str, Tomogram]:

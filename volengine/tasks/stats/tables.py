@@ -26,7 +26,7 @@ from volengine.core.paths import PathLike, path_text
 from volengine.core.text import table
 from volengine.ops.stats_points import Clusters, cluster_table, dbscan, nearest
 from volengine.tasks.stats.groups import EVERY
-from volengine.tasks.stats.inputs import NM3_PER_UM3, Objects, Tomogram
+from volengine.tasks.stats.objects import NM3_PER_UM3, Objects, Tomogram
 from volengine.tasks.stats.recipe import StatsRecipe
 
 Row = dict[str, Any]

@@ -14,7 +14,7 @@ import numpy as np
 from volengine.core.errors import InputError, MissingError
 from volengine.ops.score import Pairing, pair_picks, pool
 from volengine.tasks.stats.groups import EVERY
-from volengine.tasks.stats.inputs import Tomogram
+from volengine.tasks.stats.objects import Tomogram
 
 Row = dict[str, Any]
 NAN = float("nan")

@@ -40,6 +40,7 @@ def stats(
     *,
     truth: PathsLike = (),
     groups: PathLike | None = None,
+    volumes: PathsLike = (),
 ) -> Stats:
     """Count the particles of each class, and describe how they are distributed.
 
@@ -56,6 +57,10 @@ def stats(
         Inputs of the same kinds that hold the true particles: the counting error of each of their classes is reported.
     groups
         A CSV file with the columns ``tomogram`` and ``group``: pooled tables are made for each group, too.
+    volumes
+        The tomograms of tables of picks. Only rows of these tomograms count, chosen by name; voxel size and shape that
+        a table does not state are those of its tomogram. Label volumes among the inputs are asked, too, for a table
+        that lacks them.
 
     Returns
     -------
@@ -80,10 +85,18 @@ def stats(
     recipe, options = StatsRecipe.of(recipe), options or RunOptions()
     if out is None:
         with tempfile.TemporaryDirectory() as folder:
-            return stats(inputs, folder, recipe.with_(plots=False), options, truth=truth, groups=groups)
+            quiet = recipe.with_(plots=False)
+            return stats(inputs, folder, quiet, options, truth=truth, groups=groups, volumes=volumes)
     out = path_text(out)
     case = StatsCase.find(
-        inputs, out, recipe, STATS.run_dir(out, options), truth=truth, groups=groups, identity=options.identity
+        inputs,
+        out,
+        recipe,
+        STATS.run_dir(out, options),
+        truth=truth,
+        groups=groups,
+        volumes=volumes,
+        identity=options.identity,
     )
     jobs, run_dir = jobs_of(STATS, case.volumes(), out, recipe, options)
     if jobs:

@@ -23,7 +23,7 @@ from volengine.io.names import split_group
 from volengine.io.open import open_volume
 from volengine.tasks.common.named import SIZE_TOLERANCE, open_sized
 from volengine.tasks.common.origins import origins_note
-from volengine.tasks.train.labels import picks_of
+from volengine.tasks.train.labels import picks_of, points_of
 from volengine.tasks.train.recipe import TrainRecipe
 from volengine.tasks.train.samples import TrainSample
 
@@ -113,7 +113,9 @@ def _notes(sample: TrainSample, volume: Volume) -> Iterator[str]:
         stated = picks_of(path, volume, None).origin
         if any(stated):  # most formats hold none
             yield origins_note(tomogram, (path, stated, volume.voxel_size), accept=True)
-        picks = picks_of(path, volume, volume.origin)
+        picks, said = points_of(path, volume, volume.origin)
+        if "all" not in said.split() or "(there" in said:
+            yield said
         inside = ((picks.position_vox > -1) & (picks.position_vox < volume.shape)).all(axis=1)
         if not inside.all():
             yield (

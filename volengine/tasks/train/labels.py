@@ -18,6 +18,7 @@ from volengine.core.volume import Vector3, Volume
 from volengine.io.cached import ChunkCache
 from volengine.io.names import Source, split_group
 from volengine.io.open import open_source, open_volume
+from volengine.io.picks.rows import Known
 from volengine.ops.score_masks import FEATURE, IGNORE, labels_of, labels_of_ids
 from volengine.tasks.train.samples import Truth
 
@@ -183,18 +184,17 @@ def picks_of(path: str, volume: Volume, origin: Vector3 | None) -> Picks:
     Raises
     ------
     InputError
-        The file has several tomograms, and none has the volume's name.
+        The file has no rows of the volume (:func:`volengine.io.picks.of_volumes.read_of`).
     """
-    from volengine.io.picks import read_all
+    return points_of(path, volume, origin)[0]
 
-    tables = read_all(path, voxel_size=volume.voxel_size, origin=origin, shape=volume.shape)
-    if len(tables) > 1 and volume.name not in tables:
-        names = ", ".join(map(repr, list(tables)[:8]))
-        raise InputError(
-            f"{path} has picks of {len(tables)} tomograms ({names}), and none of them is {volume.name!r}: give a file "
-            "with the picks of this tomogram only, or a volume whose name is among them."
-        )
-    return tables[volume.name] if len(tables) > 1 else next(iter(tables.values()))
+
+def points_of(path: str, volume: Volume, origin: Vector3 | None) -> tuple[Picks, str]:
+    """The same as :func:`picks_of`, and a sentence that says which rows of the file they are."""
+    from volengine.io.picks.of_volumes import read_of
+
+    tables, said = read_of(path, {volume.name: Known(volume.voxel_size, origin, volume.shape)})
+    return tables[volume.name], said
 
 
 def nearest_squares(

@@ -28,9 +28,11 @@ class TrainRecipe(Recipe):
         Volumes with their truth, or training sets.
     features
         Names of the features, in the order of the labels.
-    network, arguments
-        Name in the registry of networks (``volengine models`` lists them), and the arguments to build it with. Or your
-        own architecture: ``FILE.py:Class`` or ``package.module:Class``; this Python code is run.
+    network
+        Name in the registry of networks (``volengine models`` lists them). Or your own architecture: ``FILE.py:Class``
+        or ``package.module:Class``; this Python code is run.
+    arguments
+        The arguments to build the network with.
     patch
         The patch that the network sees, voxels z, y, x; z is 1 for 2D networks.
     context
@@ -45,8 +47,10 @@ class TrainRecipe(Recipe):
     target_normalisation
         How targets are normalised; the network predicts in these units. ``volume``: (t - mean) / std of the sample's
         region; ``none``: unchanged (numbers within ±1023).
-    epochs, steps
-        Number of epochs, and of steps in each epoch.
+    epochs
+        Number of epochs; after each the network is validated and its state is kept.
+    steps
+        Number of steps in each epoch.
     batch
         Patches per step (of all processes together, under ``torchrun``).
     loss
@@ -68,7 +72,7 @@ class TrainRecipe(Recipe):
     weight_decay
         Weight decay of the optimiser: decoupled for ``adamw``, an L2 penalty for the others.
     momentum
-        Momentum of ``sgd`` (default 0.99), and beta 1 of ``adam`` and ``adamw`` (default 0.9).
+        Momentum of ``sgd`` (default: 0.99), and beta 1 of ``adam`` and ``adamw`` (default: 0.9).
     clip
         Largest norm of the gradient; 0: no limit.
     precision
@@ -94,9 +98,12 @@ class TrainRecipe(Recipe):
         ``volengine.nets.training.augment``.
     augmentation
         Every strength and probability of the augmentation, instead of a preset.
-    noise, contrast, brightness
-        Strength of the noise, and of the relative and the absolute change of grey values, in the augmentation of every
-        patch. Default: the preset's (``light``: 0.2, 0.1, 0.1).
+    noise
+        Strength of the noise in the augmentation of every patch. Default: the preset's (``light``: 0.2).
+    contrast
+        Strength of the relative change of grey values in the augmentation. Default: the preset's (``light``: 0.1).
+    brightness
+        Strength of the absolute change of grey values in the augmentation. Default: the preset's (``light``: 0.1).
     seed
         The same seed gives the same network, on the same machine.
     device

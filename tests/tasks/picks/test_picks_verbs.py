@@ -1,0 +1,349 @@
+"""picks convert, merge, filter and info: real files, values by hand."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from calling import Command
+from mrc_files import write
+
+from volengine.core.errors import FormatError, InputError, MissingError
+from volengine.core.picks import Picks
+from volengine.io.picks import read_all, read_picks, write_picks
+from volengine.io.picks.formats import FORMATS
+from volengine.tasks.picks.convert import convert_picks, filter_picks, merge_picks
+from volengine.tasks.picks.info import picks_info
+
+VOXEL = (10.0, 10.0, 10.0)
+SHAPE = (40, 50, 60)
+POSITIONS = [[5, 6, 7], [10.25, 20, 30], [10.25, 20, 31], [39, 49, 59]]
+
+
+@pytest.fixture
+def picks() -> Picks:
+    return Picks(
+        POSITIONS,
+        voxel_size=VOXEL,
+        shape=SHAPE,
+        tomogram="TS_01",
+        feature="ribosome",
+        weight=[4, 3, 2, 1],
+        euler=[[10, 20, 30]] * 4,
+        extra={"note": ["a", "b", "c", "d"]},
+    )
+
+
+@pytest.fixture
+def csv(tmp_path: Path, picks: Picks) -> Path:
+    write_picks(tmp_path / "in.csv", picks)
+    return tmp_path / "in.csv"
+
+
+def volume(path: Path, shape: tuple[int, int, int] = SHAPE, dtype: str = "i2", size: float = 10.0) -> Path:
+    z, y, x = shape
+    return write(path, np.zeros(shape, dtype), {"i2": 1, "f4": 2}[dtype], cell=(size * x, size * y, size * z))
+
+
+# -- convert -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("format", [name for name, one in FORMATS.items() if one.reads and one.writes])
+def test_every_format_of_the_table_is_written_and_read(tmp_path: Path, csv: Path, picks: Picks, format: str) -> None:
+    out = tmp_path / f"out{FORMATS[format].endings[0]}"
+    made = convert_picks(csv, out, {"to": format})
+    assert made.format == format
+    assert made.files[-1] == str(out)
+    assert made.counts == {"TS_01": 4}
+    back = convert_picks(out, tmp_path / "back.csv", {"read_as": format, "voxel_size": VOXEL, "shape": SHAPE})
+    found = read_picks(back.files[0])
+    atol = 0.5 if FORMATS[format].whole else 1e-4
+    np.testing.assert_allclose(found.position_vox, picks.position_vox, atol=atol)
+
+
+def test_what_a_format_does_not_hold_is_said(tmp_path: Path, csv: Path) -> None:
+    made = convert_picks(csv, tmp_path / "a.tsv")
+    said = "\n".join(made.notes)
+    assert "moved by up to 0.25 voxels" in said
+    assert "ais-tsv does not hold it: weight, euler, note" in said
+    assert "does not say the voxel size" in said
+    made = convert_picks(csv, tmp_path / "a.tbl")
+    assert made.notes == (
+        "Dropped, because dynamo does not hold it: note.",
+        "The file does not say: shape, feature.",
+    )
+    assert convert_picks(csv, tmp_path / "a.star").notes == ()
+
+
+def test_extra_columns_that_mean_something_else_are_dropped_and_said(tmp_path: Path) -> None:
+    extra = {"rlnMicrographName": ["x.mrc"], "rlnClassNumber": [3]}
+    picks = Picks([[1, 2, 3]], voxel_size=VOXEL, tomogram="TS_01", extra=extra)
+    write_picks(tmp_path / "a.csv", picks)
+    made = convert_picks(tmp_path / "a.csv", tmp_path / "a.star", {"to": "warp"})
+    assert made.notes == ("Dropped, because warp keeps the name for something else: rlnMicrographName.",)
+    assert set(read_picks(made.files[0]).extra) == {"rlnClassNumber"}
+
+
+def test_a_folder_gets_a_file_of_each_tomogram(tmp_path: Path, picks: Picks) -> None:
+    tables = [picks, picks[:2].with_(tomogram="TS_02"), picks[:0].with_(tomogram="a b")]
+    write_picks(tmp_path / "all.star", tables)
+    with pytest.raises(InputError, match="holds one tomogram, and there are 3; give a folder"):
+        convert_picks(tmp_path / "all.star", tmp_path / "all.json")
+    with pytest.raises(InputError, match="is a folder; say which format"):
+        convert_picks(tmp_path / "all.star", f"{tmp_path}/out/")
+    made = convert_picks(tmp_path / "all.star", f"{tmp_path}/out/", {"to": "copick"})
+    assert made.counts == {"TS_01": 4, "TS_02": 2, "a b": 0}
+    names = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert names == sorted(Path(file).name for file in made.files)
+    assert len(read_picks(tmp_path / "out" / "TS_02__ribosome.json")) == 2
+    one = convert_picks(tmp_path / "all.star", tmp_path / "one.json", {"tomogram": "TS_02"})
+    assert one.counts == {"TS_02": 2}
+
+
+def test_files_are_not_replaced_unless_asked(tmp_path: Path, csv: Path) -> None:
+    (tmp_path / "a.star").write_text("mine")
+    with pytest.raises(InputError, match="exists"):
+        convert_picks(csv, tmp_path / "a.star")
+    assert (tmp_path / "a.star").read_text() == "mine"
+    convert_picks(csv, tmp_path / "a.star", {"overwrite": True})
+    assert len(read_picks(tmp_path / "a.star")) == 4
+
+
+def test_the_volume_gives_grid_and_name(tmp_path: Path) -> None:
+    """Centred angstrom of a tomogram of 40 x 50 x 60 voxels of 10: index = angstrom / 10 + shape / 2."""
+    star = tmp_path / "centred.star"
+    labels = [f"rlnCenteredCoordinate{a}Angst" for a in "XYZ"] + ["rlnTomoName"]
+    rows = "100 -50 20 TS_01\n0 0 0 TS_02\n"
+    star.write_text("data_particles\n\nloop_\n" + "".join(f"_{x}\n" for x in labels) + rows)
+    tomogram = volume(tmp_path / "TS_01_Vol.mrc")
+    made = convert_picks(star, tmp_path / "a.csv", {"volume": str(tomogram)})
+    assert made.counts == {"TS_01_Vol": 1}
+    assert read_picks(made.files[0]).position_vox.tolist() == [[2 + 20, -5 + 25, 10 + 30]]
+    write_picks(tmp_path / "b.tbl", Picks([[1, 2, 3]], voxel_size=VOXEL, tomogram="TS_01"))
+    with pytest.raises(InputError, match="relion5 needs the shape of the tomogram: give volume, or shape"):
+        convert_picks(tmp_path / "b.tbl", tmp_path / "b.star", {"to": "relion5"})
+    with pytest.raises(InputError, match="none of them is 'TS_09'"):
+        convert_picks(star, tmp_path / "c.csv", {"volume": str(volume(tmp_path / "TS_09.mrc"))})
+    other = convert_picks(tmp_path / "b.tbl", tmp_path / "d.csv", {"volume": str(tomogram)})
+    assert other.counts == {"TS_01_Vol": 1}
+    with pytest.raises(InputError, match="has picks of 'TS_01', and the volume is 'TS_09'"):
+        convert_picks(tmp_path / "b.tbl", tmp_path / "e.csv", {"volume": str(tmp_path / "TS_09.mrc")})
+    of_another = {"volume": str(tmp_path / "TS_09.mrc"), "tomogram": "TS_09"}
+    assert convert_picks(tmp_path / "b.tbl", tmp_path / "e.csv", of_another).counts == {"TS_09": 1}
+    renamed = convert_picks(tmp_path / "b.tbl", tmp_path / "f.csv", {"volume": str(volume(tmp_path / "cell.mrc"))})
+    assert renamed.notes[0] == "The picks of 'TS_01' are written as those of 'cell'."
+
+
+def test_pixel_size_is_that_of_the_coordinates(tmp_path: Path, csv: Path) -> None:
+    """Unbinned pixels of 2.5 angstrom: voxel 10.25 of 10 angstrom is pixel 41."""
+    convert_picks(csv, tmp_path / "a.star", {"pixel_size": 2.5})
+    row = next(line.split() for line in (tmp_path / "a.star").read_text().splitlines() if line.startswith("120.0"))
+    assert row[:3] == ["120.0", "80.0", "41.0"]
+    (tmp_path / "b.tsv").write_text("30 20 10\n")
+    with pytest.raises(InputError, match="set voxel_size"):
+        convert_picks(tmp_path / "b.tsv", tmp_path / "b.csv")
+    made = convert_picks(tmp_path / "b.tsv", tmp_path / "b.csv", {"pixel_size": 4})
+    assert read_picks(made.files[0]).place.tolist() == [[40, 80, 120]]
+    assert made.notes == ("The file states no voxel size: coordinates were taken for voxels of 4 A.",)
+
+
+def test_a_format_that_would_lose_picks_is_refused(tmp_path: Path, csv: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The check reads what was written: a writer with a fault (here: half a voxel off) leaves no file."""
+    from volengine.io.picks import dynamo
+
+    texts = dynamo._texts
+    monkeypatch.setattr(dynamo, "_texts", lambda picks, first: texts(picks, first + 0.5))
+    with pytest.raises(InputError, match=r"dynamo would move picks of 'TS_01' by 0\.5 voxels"):
+        convert_picks(csv, tmp_path / "b.tbl")
+    assert not (tmp_path / "b.tbl").exists()
+
+
+# -- merge ---------------------------------------------------------------------------------------------------------
+
+
+def test_merge_joins_by_tomogram_and_drops_doubles(tmp_path: Path, picks: Picks) -> None:
+    fine = picks.with_(
+        position_vox=np.array(POSITIONS) * 2, voxel_size=(5, 5, 5), shape=(80, 100, 120), tomogram="TS_01_Vol"
+    )
+    write_picks(tmp_path / "a.csv", picks)
+    write_picks(tmp_path / "b.star", fine)
+    write_picks(tmp_path / "c.tbl", picks[:1].with_(tomogram="TS_02"))
+    sources = [tmp_path / name for name in ("a.csv", "b.star", "c.tbl")]
+    made = merge_picks(sources, tmp_path / "all.csv")
+    assert made.counts == {"TS_01": 8, "TS_02": 1}
+    assert "Dropped, because not all tomograms have it: note." in made.notes
+    assert read_all(made.files[0])["TS_01"].place.tolist() == [*picks.place.tolist(), *picks.place.tolist()]
+    made = merge_picks(sources, tmp_path / "once.csv", {"spacing_nm": 0.5})
+    assert made.counts == {"TS_01": 4, "TS_02": 1}
+    assert "4 picks were closer than 0.5 nm to one of higher weight." in made.notes
+
+
+def test_merge_refuses_what_does_not_fit(tmp_path: Path, picks: Picks) -> None:
+    write_picks(tmp_path / "a.csv", picks)
+    write_picks(tmp_path / "b.csv", picks.with_(shape=(80, 100, 120)))
+    with pytest.raises(InputError, match="measures 40 x 50 x 60 nm"):
+        merge_picks([tmp_path / "a.csv", tmp_path / "b.csv"], tmp_path / "out.csv")
+    write_picks(tmp_path / "c.csv", picks.with_(origin=(100, 0, 0)))
+    write_picks(tmp_path / "d.csv", picks.with_(origin=(300, 0, 0)))
+    with pytest.raises(InputError, match="origin"):
+        merge_picks([tmp_path / "c.csv", tmp_path / "d.csv"], tmp_path / "out.csv")
+    with pytest.raises(MissingError):
+        merge_picks([tmp_path / "none.csv"], tmp_path / "out.csv")
+
+
+def test_merge_of_features_keeps_their_names_as_a_column(tmp_path: Path, picks: Picks) -> None:
+    write_picks(tmp_path / "a.csv", picks[:1])
+    write_picks(tmp_path / "b.csv", picks[1:2].with_(feature="proteasome"))
+    made = merge_picks([tmp_path / "a.csv", tmp_path / "b.csv"], tmp_path / "out.csv")
+    found = read_picks(made.files[0])
+    assert found.feature == ""
+    assert found.extra["feature"].tolist() == ["ribosome", "proteasome"]
+
+
+# -- filter --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("recipe", "kept"),
+    [
+        ({"min_weight": 2}, [0, 1, 2]),
+        ({"max_weight": 3, "min_weight": 2}, [1, 2]),
+        ({"region": (0, 0, 0, 11, 21, 31)}, [0, 1]),  # voxel 10.25 lies in voxel 10; x = 31 is behind the last
+        ({"region": (5, 6, 7, 6, 7, 8)}, [0]),
+        ({"spacing_nm": 1.5}, [0, 1, 3]),
+        ({"spacing_nm": 1.0}, [0, 1, 2, 3]),
+        ({"number": 0}, []),
+        ({"min_weight": 2, "region": (0, 0, 30, 40, 50, 60)}, [1, 2]),
+    ],
+)
+def test_conditions(tmp_path: Path, csv: Path, recipe: dict[str, object], kept: list[int]) -> None:
+    made = filter_picks(csv, tmp_path / "out.csv", recipe)
+    assert read_picks(made.files[0]).extra["note"].tolist() == ["abcd"[i] for i in kept]
+    assert bool(made.notes) == (len(kept) < 4)
+
+
+def test_a_mask_and_labels(tmp_path: Path, csv: Path) -> None:
+    """Values at the nearest voxels of the picks; a mask of half the voxels is looked up at half the index."""
+    for name, shape, size in (("full.mrc", SHAPE, 10.0), ("half.mrc", (20, 25, 30), 20.0)):
+        array = np.zeros(shape, "i2")
+        step = int(size // 10)
+        for value, at in ((1, (5, 6, 7)), (2, (10, 20, 30)), (3, (39, 49, 59))):
+            array[tuple(np.minimum(np.rint(np.array(at) / step).astype(int), np.array(shape) - 1))] = value
+        z, y, x = shape
+        write(tmp_path / name, array, 1, cell=(size * x, size * y, size * z))
+
+    def kept(**recipe: object) -> str:
+        made = filter_picks(csv, tmp_path / "out.csv", {"overwrite": True, **recipe})
+        return "".join(read_picks(made.files[0]).extra["note"].tolist())
+
+    mask = str(tmp_path / "full.mrc")
+    assert kept(mask=mask) == "abd"
+    assert kept(mask=mask, outside=True) == "c"
+    assert kept(mask=mask, labels=(2, 3)) == "bd"
+    assert kept(mask=mask, threshold=1.5) == "bd"
+    assert kept(mask=str(tmp_path / "half.mrc"), labels=(1,)) == "a"
+    volume(tmp_path / "other.mrc", (40, 50, 30))
+    with pytest.raises(InputError, match="measures 40 x 50 x 30 nm"):
+        kept(mask=str(tmp_path / "other.mrc"))
+
+
+def test_distance_to_other_picks(tmp_path: Path, csv: Path, picks: Picks) -> None:
+    other = picks[:1].with_(position_vox=[[10.25, 20, 28]])  # 2, 3 voxels from b, c
+    write_picks(tmp_path / "other.star", other)
+
+    def kept(**recipe: object) -> str:
+        near = {"overwrite": True, "near": str(tmp_path / "other.star")}
+        made = filter_picks(csv, tmp_path / "out.csv", near | recipe)
+        return "".join(read_picks(made.files[0]).extra["note"].tolist())
+
+    assert kept(near_nm=2.0) == "b"
+    assert kept(near_nm=3.0) == "bc"
+    assert kept(far_nm=2.5) == "acd"
+    assert kept(far_nm=2.5, near_nm=3.5) == "c"
+    write_picks(tmp_path / "other.star", other[:0])
+    assert kept(near_nm=100.0) == ""
+    assert kept(far_nm=100.0) == "abcd"
+
+
+def test_a_random_subset_is_the_same_for_the_same_seed(tmp_path: Path) -> None:
+    many = Picks(np.random.default_rng(1).uniform(0, 99, (200, 3)), voxel_size=VOXEL, tomogram="T")
+    write_picks(tmp_path / "in.csv", many)
+    found = []
+    for seed in (0, 0, 1):
+        made = filter_picks(tmp_path / "in.csv", tmp_path / "out.csv", {"number": 50, "seed": seed, "overwrite": True})
+        found.append(read_picks(made.files[0]).position_vox.tolist())
+    assert found[0] == found[1] != found[2]
+    assert len(found[0]) == 50
+    rows = [many.position_vox.tolist().index(at) for at in found[0]]
+    assert rows == sorted(rows)  # the order is kept
+
+
+@pytest.mark.parametrize(
+    ("recipe", "message"),
+    [
+        ({"labels": (1,)}, "give mask"),
+        ({"near": "a.star"}, "give near, and near_nm or far_nm"),
+        ({"near_nm": 3.0}, "give near, and near_nm or far_nm"),
+        ({"near": "a", "near_nm": 1.0, "far_nm": 2.0}, "No pick is at most"),
+        ({"region": (0, 0, 0, 5, 0, 5)}, "holds no voxel"),
+        ({"min_weight": 2.0, "max_weight": 1.0}, "No weight"),
+        ({"number": -1}, "must not be negative"),
+        ({"to": "nonsense"}, "no format 'nonsense'"),
+    ],
+)
+def test_conditions_without_sense(tmp_path: Path, csv: Path, recipe: dict[str, object], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        filter_picks(csv, tmp_path / "out.csv", recipe)
+    assert not (tmp_path / "out.csv").exists()
+
+
+def test_a_condition_on_weights_needs_weights(tmp_path: Path) -> None:
+    write_picks(tmp_path / "in.csv", Picks([[1, 2, 3]], voxel_size=VOXEL, tomogram="T"))
+    with pytest.raises(InputError, match="have no weights"):
+        filter_picks(tmp_path / "in.csv", tmp_path / "out.csv", {"min_weight": 1})
+
+
+# -- info and the command line -------------------------------------------------------------------------------------
+
+
+def test_info_has_numbers(csv: Path, tmp_path: Path) -> None:
+    facts = picks_info(csv)
+    assert json.loads(json.dumps(facts)) == facts
+    (one,) = facts["tomograms"]
+    assert (facts["format"], facts["picks"], one["picks"]) == ("csv", 4, 4)
+    assert one["voxel_size"] == [10, 10, 10]
+    assert (one["lowest"], one["highest"]) == ([5, 6, 7], [39, 49, 59])
+    assert (one["weight"], one["outside"]) == ([1, 4], 0)
+    assert one["columns"] == ["weight", "euler", "note"]
+    (tmp_path / "b.tsv").write_text("30 20 10\n")
+    (one,) = picks_info(tmp_path / "b.tsv")["tomograms"]
+    assert (one["voxel_size"], one["shape"], one["picks"]) == (None, None, 1)
+    assert "highest" not in one
+    (one,) = picks_info(tmp_path / "b.tsv", {"voxel_size": 5})["tomograms"]
+    assert one["highest"] == [10, 20, 30]
+    (tmp_path / "b.json").write_text("{}")
+    with pytest.raises(FormatError, match="no file of picks"):
+        picks_info(tmp_path / "b.json")
+
+
+def test_the_commands(volengine: Command, csv: Path) -> None:
+    code, out, _ = volengine("picks", "convert", "in.csv", "all_optimisation_set.star", "--pixel-size", "2.5")
+    assert code == 0
+    assert out.splitlines()[-2:] == ["all_optimisation_set.star (relion5-set)", "  TS_01: 4 picks"]
+    code, out, err = volengine("picks", "convert", "in.csv", "a.xyzzy")
+    assert (code, out) == (2, "")
+    assert "the ending '.xyzzy' does not say the format" in err
+    code, out, _ = volengine("picks", "info", "all_optimisation_set.star", "--json")
+    assert json.loads(out)["tomograms"][0]["shape"] == list(SHAPE)
+    code, out, _ = volengine("picks", "merge", "in.csv", "all_optimisation_set.star", "m.tbl", "--spacing-nm", "0.1")
+    assert code == 0
+    assert "TS_01: 4 picks" in out
+    code, out, _ = volengine("picks", "filter", "in.csv", "f.star", "--region", "0,0,0,20,50,60", "--to", "relion5")
+    assert code == 0
+    assert "1 of 4 picks dropped: outside of the region" in out
+    code, out, _ = volengine("picks", "info", "f.star", "in.csv")
+    assert out.count("TS_01: ") == 2
+    _, out, _ = volengine("picks", "--help")
+    assert all(f"  {name}" in out for name in FORMATS)

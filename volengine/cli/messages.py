@@ -1,0 +1,86 @@
+"""How much a verb says: ``-q`` errors only, ``-v`` also every step of a run, and where in the code an error came from.
+
+What was asked for is always printed: the facts of ``info``, a score without ``--out``, JSON. Reports about what was
+done go through :func:`say`, which ``-q`` silences. Log lines of the package (:mod:`logging`, logger ``volengine``)
+reach the terminal with ``-v``.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import click
+
+
+@dataclass
+class Asked:
+    """What the user has asked for, on any level of the command line."""
+
+    verbose: bool = False
+    quiet: bool = False
+
+
+class Lines(logging.Handler):
+    """Writes log records as lines of the terminal, without breaking a progress bar."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one record to standard error."""
+        from tqdm import tqdm
+
+        tqdm.write(self.format(record), file=sys.stderr)
+
+
+def quiet() -> bool:
+    """Whether the present command was called with ``-q``."""
+    context = click.get_current_context(silent=True)
+    asked = context.find_object(Asked) if context else None
+    return asked is not None and asked.quiet
+
+
+def say(text: str) -> None:
+    """Print a line of a report, unless the command was called with ``-q``."""
+    if not quiet():
+        click.echo(text)
+
+
+def options() -> list[click.Option]:
+    """The options ``-v`` and ``-q``, which every command has."""
+    told: dict[str, Any] = {"is_flag": True, "expose_value": False, "is_eager": True, "callback": _told}
+    verbose = "Print every step of a run as well, and for an error where in the code it came from."
+    silent = "Print errors only, and what was asked for (facts, scores without --out, JSON): no progress, no report."
+    return [
+        click.Option(["-v", "--verbose"], help=verbose, **told),
+        click.Option(["-q", "--quiet"], help=silent, **told),
+    ]
+
+
+def _told(ctx: click.Context, param: click.Parameter, value: bool) -> None:
+    """Remember what was asked for."""
+    if value and not ctx.resilient_parsing:
+        asked = ctx.ensure_object(Asked)
+        setattr(asked, str(param.name), True)
+        if asked.verbose and asked.quiet:
+            raise click.UsageError("-v asks for more lines and -q for none; give one of them.", ctx)
+
+
+@contextmanager
+def terminal(ctx: click.Context) -> Iterator[None]:
+    """With ``-v`` the log's lines go to the terminal while a command runs."""
+    asked, logger = ctx.find_object(Asked), logging.getLogger("volengine")
+    if asked is None or not asked.verbose or any(isinstance(handler, Lines) for handler in logger.handlers):
+        yield
+        return
+    handler, level = Lines(), logger.level
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)

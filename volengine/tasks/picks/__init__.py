@@ -1,0 +1,1 @@
+"""picks: tables of picks from one format into another, joined, filtered, described; subvolumes at picks."""

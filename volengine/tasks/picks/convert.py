@@ -1,0 +1,281 @@
+"""Picks from one format into another, several files into one, and some picks of a file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from volengine.core.errors import InputError, MissingError
+from volengine.core.paths import PathLike, PathsLike, path_text, path_texts
+from volengine.core.picks import Picks
+from volengine.core.units import NM_TO_ANGSTROM
+from volengine.io.cached import ChunkCache
+from volengine.io.names import same_tomogram
+from volengine.ops.suppress import suppress
+from volengine.tasks.common.origins import origins_note
+from volengine.tasks.picks.recipe import PicksConvertRecipe, PicksFilterRecipe
+from volengine.tasks.picks.tables import Written, read_tables, write_tables
+
+CACHE_BYTES = 512 << 20
+"""Chunks of a mask that are kept at a time."""
+
+
+def convert_picks(
+    source: PathLike, out: PathLike, recipe: PicksConvertRecipe | Mapping[str, Any] | None = None
+) -> Written:
+    """Write the picks of a file in another format.
+
+    Parameters
+    ----------
+    source
+        A file of picks of any format.
+    out
+        The file to write, whose ending says the format; or a folder, for a file of each tomogram.
+    recipe
+        What the source does not state, and the format.
+
+    Returns
+    -------
+    Written
+        The files, the number of picks of each tomogram, and what the format does not hold. The files were written and
+        read once before, elsewhere: a format that would move, turn or lose picks is refused.
+
+    Raises
+    ------
+    MissingError, FormatError
+        The source does not exist, is damaged, or is no file of picks.
+    InputError
+        A fact is missing, a file exists, or the format cannot hold the picks.
+
+    Examples
+    --------
+    >>> from volengine.tasks.picks.convert import convert_picks
+    >>> made = convert_picks("TS_01__ribosome.star", "TS_01__ribosome.tbl", {"volume": "TS_01.ome.zarr"})
+    >>> made.format, made.counts
+    ('dynamo', {'TS_01': 2})
+    """
+    recipe = PicksConvertRecipe.of(recipe)
+    tables, notes = read_tables(path_text(source), recipe)
+    tables, more = _spaced(tables, recipe.spacing_nm)
+    return write_tables(path_text(out), tables, recipe, [*notes, *more])
+
+
+def merge_picks(
+    sources: PathsLike, out: PathLike, recipe: PicksConvertRecipe | Mapping[str, Any] | None = None
+) -> Written:
+    """Join the picks of several files. Picks of the same tomogram become one table, in the order of the files.
+
+    Parameters
+    ----------
+    sources
+        Files of picks of any formats.
+    out
+        The file to write, or a folder.
+    recipe
+        What the sources do not state, the format, and the spacing that doubles must keep.
+
+    Raises
+    ------
+    MissingError, FormatError
+        A source does not exist, is damaged, or is no file of picks.
+    InputError
+        Two sources state different origins of a tomogram, or what :func:`convert_picks` refuses.
+    """
+    recipe = PicksConvertRecipe.of(recipe)
+    groups: dict[str, list[tuple[str, Picks]]] = {}
+    notes: list[str] = []
+    for path in path_texts(sources):
+        tables, more = read_tables(path, recipe)
+        notes += more
+        for one in tables:
+            name = same_tomogram(one.tomogram, groups) or one.tomogram
+            groups.setdefault(name, []).append((path, one))
+    if not groups:
+        raise MissingError("There are no files of picks to join.")
+    joined = [_joined(name, group) for name, group in groups.items()]
+    joined, more = _spaced(joined, recipe.spacing_nm)
+    return write_tables(path_text(out), joined, recipe, [*notes, *more])
+
+
+def _joined(name: str, group: Sequence[tuple[str, Picks]]) -> Picks:
+    """One table of the picks of several, on the grid of the first; columns that not all have are left out."""
+    (where, first), *others = group
+    for path, one in others:
+        origins_note((where, first.origin, first.voxel_size), (path, one.origin, one.voxel_size))
+    tables = [one for _, one in group]
+    size = np.asarray(first.voxel_size)
+    common = [key for key in first.columns if all(key in one.columns for one in tables)]
+    columns = {key: np.concatenate([one.columns[key] for one in tables]) for key in common}
+    columns["position_vox"] = np.concatenate(
+        [one.position_vox if one.voxel_size == first.voxel_size else one.place / size for one in tables]
+    )
+    facts = first.facts()
+    shaped = [(path, one) for path, one in group if one.shape is not None]
+    for path, one in shaped[1:]:
+        _check_extent(name, shaped[0], (path, one))
+    shape = next((one.shape for _, one in shaped if one.voxel_size == first.voxel_size), None)
+    facts |= {"tomogram": name, "shape": shape}
+    if len({one.feature for one in tables}) > 1:
+        facts["feature"] = ""
+        columns["extra.feature"] = np.array([one.feature for one in tables for _ in range(len(one))], str)
+    return Picks.from_table(columns, facts)
+
+
+def _check_extent(name: str, one: tuple[str, Picks], other: tuple[str, Picks]) -> None:
+    """Refuse tables of volumes of different extent: one of them is of another tomogram, or of a part of it."""
+    extents = [np.array(picks.shape) * picks.voxel_size for _, picks in (one, other)]
+    slack = 2 * max(*one[1].voxel_size, *other[1].voxel_size)
+    if (np.abs(extents[0] - extents[1]) > slack).any():
+        raise InputError(
+            f"Tomogram {name!r} measures {_nm(extents[0])} nm (z, y, x) in {one[0]} and {_nm(extents[1])} nm in "
+            f"{other[0]}; is a voxel size or a shape wrong?"
+        )
+
+
+def _spaced(tables: Sequence[Picks], spacing_nm: float) -> tuple[list[Picks], list[str]]:
+    if not spacing_nm:
+        return list(tables), []
+    kept = [one[_keeps_spacing(one, spacing_nm)] for one in tables]
+    gone = sum(map(len, tables)) - sum(map(len, kept))
+    return kept, [f"{gone} picks were closer than {spacing_nm:g} nm to one of higher weight."]
+
+
+def _keeps_spacing(picks: Picks, spacing_nm: float) -> NDArray[np.bool_]:
+    weight = np.zeros(len(picks)) if picks.weight is None else np.nan_to_num(picks.weight, nan=-np.inf)
+    order = np.argsort(-weight, kind="stable")
+    kept = np.zeros(len(picks), bool)
+    kept[order] = suppress(picks.place[order], spacing_nm * NM_TO_ANGSTROM)
+    return kept
+
+
+# Filter ------------------------------------------------------------------------------------------------------------
+
+
+def filter_picks(
+    source: PathLike, out: PathLike, recipe: PicksFilterRecipe | Mapping[str, Any] | None = None
+) -> Written:
+    """Write the picks of a file that fulfil all conditions. Order and columns are kept.
+
+    Parameters
+    ----------
+    source
+        A file of picks of any format.
+    out
+        The file to write, or a folder.
+    recipe
+        The conditions. Spacing comes last but for the drawing, so a pick that is dropped suppresses nothing.
+
+    Returns
+    -------
+    Written
+        As of :func:`convert_picks`; a note of each condition says how many picks it has dropped.
+
+    Raises
+    ------
+    MissingError, FormatError
+        A file does not exist, is damaged, or is no file of picks.
+    InputError
+        A condition needs weights that there are not, or a volume of another extent; or what :func:`convert_picks`
+        refuses.
+    """
+    recipe = PicksFilterRecipe.of(recipe)
+    tables, notes = read_tables(path_text(source), recipe)
+    kept = []
+    for one in tables:
+        picks, more = _filtered(one, recipe)
+        kept.append(picks)
+        notes += more
+    return write_tables(path_text(out), kept, recipe, notes)
+
+
+def _filtered(picks: Picks, recipe: PicksFilterRecipe) -> tuple[Picks, list[str]]:
+    notes = []
+
+    def keep(mask: NDArray[np.bool_], why: str) -> None:
+        nonlocal picks
+        if not mask.all():
+            notes.append(f"{picks.tomogram}: {int((~mask).sum())} of {len(mask)} picks dropped: {why}.")
+        picks = picks[mask]
+
+    if recipe.min_weight is not None or recipe.max_weight is not None:
+        if picks.weight is None:
+            raise InputError(f"The picks of {picks.tomogram!r} have no weights.")
+        low, high = recipe.min_weight, recipe.max_weight
+        least, most = -np.inf if low is None else low, np.inf if high is None else high
+        keep(
+            np.asarray([least <= weight <= most for weight in picks.weight.tolist()], bool),
+            f"weight not from {'any' if low is None else low} to {'any' if high is None else high}",
+        )
+    if recipe.region is not None:
+        start, stop = np.array(recipe.region[:3]) - 0.5, np.array(recipe.region[3:]) - 0.5
+        inside = (picks.position_vox >= start) & (picks.position_vox < stop)
+        keep(np.asarray(inside.all(axis=1)), "outside of the region")
+    if recipe.mask is not None:
+        keep(_in_mask(picks, recipe), "inside of the mask" if recipe.outside else "outside of the mask")
+    if recipe.near is not None:
+        keep(_at_distance(picks, recipe), f"too far from, or too near to, the picks of {recipe.near}")
+    if recipe.spacing_nm:
+        keep(_keeps_spacing(picks, recipe.spacing_nm), f"closer than {recipe.spacing_nm:g} nm to one of higher weight")
+    if recipe.number is not None and recipe.number < len(picks):
+        chosen = np.zeros(len(picks), bool)
+        chosen[np.random.default_rng(recipe.seed).permutation(len(picks))[: recipe.number]] = True
+        keep(chosen, f"not drawn (seed {recipe.seed})")
+    return picks, notes
+
+
+def _in_mask(picks: Picks, recipe: PicksFilterRecipe) -> NDArray[np.bool_]:
+    """Whether the value of the mask's voxel in which a pick lies is wanted; picks beyond its faces are outside."""
+    from volengine.core.boxes import Box
+    from volengine.io.open import open_source
+    from volengine.tasks.common.named import open_sized
+
+    assert recipe.mask is not None
+    volume = open_sized(recipe.mask, picks.voxel_size)
+    size = np.asarray(volume.voxel_size)
+    if picks.shape is not None:
+        extent, theirs = np.array(picks.shape) * picks.voxel_size, np.array(volume.shape) * size
+        if (np.abs(extent - theirs) > 2 * np.maximum(size, picks.voxel_size)).any():
+            raise InputError(
+                f"{recipe.mask} measures {_nm(theirs)} nm (z, y, x), and the tomogram of the picks {_nm(extent)}; is a "
+                "voxel size wrong, or is it of another tomogram?"
+            )
+    at = np.rint(picks.place / size).astype(np.int64)
+    there = ((at >= 0) & (at < volume.shape)).all(axis=1)
+    value = np.zeros(len(picks))
+    source = ChunkCache(CACHE_BYTES).over(open_source(volume), volume)
+    order = np.lexsort((at // (volume.chunks or volume.shape))[:, ::-1].T)  # chunk by chunk
+    for row in order[there[order]]:
+        start = tuple(int(v) for v in at[row])
+        box = Box(start, tuple(v + 1 for v in start))  # type: ignore[arg-type]
+        value[row] = float(source.read(box)[0, 0, 0])
+    wanted = np.isin(value, recipe.labels) if recipe.labels else value > recipe.threshold
+    inside: NDArray[np.bool_] = there & wanted
+    return ~inside if recipe.outside else inside
+
+
+def _nm(values: NDArray[Any]) -> str:
+    return " x ".join(f"{v / NM_TO_ANGSTROM:.5g}" for v in values)
+
+
+def _at_distance(picks: Picks, recipe: PicksFilterRecipe) -> NDArray[np.bool_]:
+    from scipy.spatial import cKDTree
+
+    assert recipe.near is not None
+    same = recipe.with_(read_as=None, volume=None, tomogram=None, voxel_size=picks.voxel_size, shape=picks.shape)
+    tables, _ = read_tables(recipe.near, same)
+    by_name = {one.tomogram: one for one in tables}
+    name = same_tomogram(picks.tomogram, by_name)
+    if name is None and len(by_name) > 1:
+        raise InputError(f"{recipe.near} has no picks of {picks.tomogram!r}; there are {', '.join(list(by_name)[:8])}.")
+    others = by_name[name] if name is not None else next(iter(by_name.values()))
+    origins_note(("the picks", picks.origin, picks.voxel_size), (recipe.near, others.origin, others.voxel_size))
+    if not len(others):
+        return np.full(len(picks), recipe.near_nm is None)
+    apart = cKDTree(others.place).query(picks.place)[0] / NM_TO_ANGSTROM
+    near = np.inf if recipe.near_nm is None else recipe.near_nm
+    far = 0.0 if recipe.far_nm is None else recipe.far_nm
+    kept: NDArray[np.bool_] = (apart <= near) & (apart >= far)
+    return kept

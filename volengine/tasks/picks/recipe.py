@@ -1,0 +1,202 @@
+"""Recipes of ``picks``: what the files of picks do not state, and what to do with them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from volengine.core.boxes import Index3
+from volengine.core.errors import InputError
+from volengine.core.recipe import Recipe
+from volengine.core.volume import Vector3
+
+
+@dataclass(frozen=True)
+class PicksRecipe(Recipe):
+    """How to read a table of picks.
+
+    Parameters
+    ----------
+    read_as
+        Format of the file, if its ending and its content do not say it, for example `dynamo0`.
+    tomogram
+        Name of the tomogram to read, if the file has several; or its name, if the file states none.
+    volume
+        The volume that the picks belong to: its voxel size, shape, origin and name are taken.
+    voxel_size
+        Voxel size of the tomogram, angstrom: one number, or z, y, x. If the file states the size of its own pixels,
+        coordinates are rescaled.
+    shape
+        Shape of the tomogram in voxels, z, y, x; RELION 5 counts from the middle of it.
+    """
+
+    read_as: str | None = None
+    tomogram: str | None = None
+    volume: str | None = None
+    voxel_size: float | Vector3 | None = None
+    shape: Index3 | None = None
+
+    def check(self) -> None:
+        """Refuse a grid that is stated twice, and sizes that are not positive."""
+        if self.volume is not None and self.shape is not None:
+            raise InputError("The shape is that of the volume; give volume or shape.")
+        size = self.voxel_size
+        if size is not None and min(size if isinstance(size, tuple) else (size,)) <= 0:
+            raise InputError(f"voxel_size is {size}; it must be positive.")
+        if self.shape is not None and min(self.shape) <= 0:
+            raise InputError(f"shape is {self.shape}; it must be positive.")
+
+
+@dataclass(frozen=True)
+class PicksConvertRecipe(PicksRecipe):
+    """How to write picks in another format.
+
+    Parameters
+    ----------
+    read_as
+        Format of the file, if its ending and its content do not say it, for example `dynamo0`.
+    tomogram
+        Name of the tomogram to read, if the file has several; or its name, if the file states none.
+    volume
+        The volume that the picks belong to: its voxel size, shape, origin and name are taken.
+    voxel_size
+        Voxel size of the tomogram, angstrom: one number, or z, y, x. If the file states the size of its own pixels,
+        coordinates are rescaled.
+    shape
+        Shape of the tomogram in voxels, z, y, x; RELION 5 counts from the middle of it.
+    to
+        Format to write; default: by the ending of OUT.
+    pixel_size
+        Pixel size that the coordinates count in the file that is written, angstrom, for example the unbinned one of the
+        tilt series, which RELION counts. If nothing states the voxel size, it is that, too.
+    spacing_nm
+        Of two picks that are closer than this, the one of lower weight is dropped; 0: none is.
+    overwrite
+        Replace files that exist.
+    """
+
+    to: str | None = None
+    pixel_size: float | None = None
+    spacing_nm: float = 0.0
+    overwrite: bool = False
+
+    def check(self) -> None:
+        """Refuse sizes and distances that make no sense."""
+        super().check()
+        if self.pixel_size is not None and self.pixel_size <= 0:
+            raise InputError(f"pixel_size is {self.pixel_size} angstrom; it must be positive.")
+        if self.spacing_nm < 0:
+            raise InputError(f"spacing_nm is {self.spacing_nm}; it must not be negative.")
+
+
+@dataclass(frozen=True)
+class PicksFilterRecipe(PicksConvertRecipe):
+    """Which picks are kept: those that fulfil every condition that is given.
+
+    Parameters
+    ----------
+    read_as
+        Format of the file, if its ending and its content do not say it, for example `dynamo0`.
+    tomogram
+        Name of the tomogram to read, if the file has several; or its name, if the file states none.
+    volume
+        The volume that the picks belong to: its voxel size, shape, origin and name are taken.
+    voxel_size
+        Voxel size of the tomogram, angstrom: one number, or z, y, x. If the file states the size of its own pixels,
+        coordinates are rescaled.
+    shape
+        Shape of the tomogram in voxels, z, y, x; RELION 5 counts from the middle of it.
+    to
+        Format to write; default: by the ending of OUT.
+    pixel_size
+        Pixel size that the coordinates count in the file that is written, angstrom, for example the unbinned one of the
+        tilt series, which RELION counts. If nothing states the voxel size, it is that, too.
+    spacing_nm
+        Of two picks that are closer than this, the one of lower weight is dropped; 0: none is.
+    overwrite
+        Replace files that exist.
+    min_weight
+        Smallest weight.
+    max_weight
+        Largest weight.
+    region
+        Box in voxels: z, y, x of its first voxel, then z, y, x behind its last one.
+    mask
+        A volume on the grid of the tomogram, or with the same extent: picks where it is above the threshold.
+    threshold
+        The value of the mask above which picks are kept.
+    labels
+        Values of the mask, a label volume, at which picks are kept; instead of the threshold.
+    outside
+        Keep the picks outside of the mask instead of those inside.
+    near
+        Another file of picks, of the same tomograms.
+    near_nm
+        Largest distance to the nearest pick of `near`.
+    far_nm
+        Smallest distance to the nearest pick of `near`.
+    number
+        Number of picks to keep of each tomogram, drawn at random from those that fulfil the conditions.
+    seed
+        Seed of the drawing.
+    """
+
+    min_weight: float | None = None
+    max_weight: float | None = None
+    region: tuple[int, int, int, int, int, int] | None = None
+    mask: str | None = None
+    threshold: float = 0.0
+    labels: tuple[int, ...] = ()
+    outside: bool = False
+    near: str | None = None
+    near_nm: float | None = None
+    far_nm: float | None = None
+    number: int | None = None
+    seed: int = 0
+
+    def check(self) -> None:
+        """Refuse conditions that lack a part, or that nothing fulfils."""
+        super().check()
+        if self.mask is None and (self.labels or self.outside or self.threshold != 0):
+            raise InputError("threshold, labels and outside are about a mask; give mask.")
+        if (self.near is None) != (self.near_nm is None and self.far_nm is None):
+            raise InputError("A distance needs a file and a number: give near, and near_nm or far_nm or both.")
+        if self.near_nm is not None and self.far_nm is not None and self.far_nm > self.near_nm:
+            raise InputError(f"No pick is at most {self.near_nm} nm and at least {self.far_nm} nm from others.")
+        if self.region is not None and any(a >= b for a, b in zip(self.region[:3], self.region[3:], strict=True)):
+            raise InputError(
+                f"The region {self.region} holds no voxel: it is z, y, x of the first, then behind the last."
+            )
+        if None not in (self.min_weight, self.max_weight) and self.min_weight > self.max_weight:  # type: ignore[operator]
+            raise InputError(f"No weight is at least {self.min_weight} and at most {self.max_weight}.")
+        if self.number is not None and self.number < 0:
+            raise InputError(f"number is {self.number}; it must not be negative.")
+
+
+@dataclass(frozen=True)
+class PicksExtractRecipe(Recipe):
+    """Which subvolumes are cut out.
+
+    Parameters
+    ----------
+    read_as
+        Format of the file of picks, if its ending and its content do not say it.
+    tomogram
+        Name of the tomogram whose picks are read; default: that of the volume.
+    voxel_size
+        Voxel size of the volume, angstrom: one number, or z, y, x; if it does not state it.
+    box
+        Side of a subvolume in voxels. The voxel nearest to the pick is number box // 2 along each axis, from 0.
+    overwrite
+        Replace files that exist.
+    """
+
+    read_as: str | None = None
+    tomogram: str | None = None
+    voxel_size: float | Vector3 | None = None
+    box: int = 64
+    overwrite: bool = False
+
+    def check(self) -> None:
+        """Refuse a box without voxels."""
+        if self.box < 1:
+            raise InputError(f"box is {self.box}; it must be at least 1 voxel.")

@@ -1,0 +1,317 @@
+"""Reading tables of picks with what the user states, and writing them such that they are known to come back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from volengine.core.errors import FormatError, InputError, MissingError
+from volengine.core.orientation import euler_to_matrix
+from volengine.core.picks import EXTRA, Picks
+from volengine.core.volume import Vector3, Volume
+from volengine.io.names import another_of_series, same_tomogram
+from volengine.tasks.common.layout import file_name
+from volengine.tasks.common.named import feature_of, open_sized, tomogram_in
+from volengine.tasks.picks.recipe import PicksConvertRecipe, PicksRecipe
+
+MOVED_VOX = 1e-3
+"""Largest distance, in voxels, by which a format may move a pick, unless it holds whole voxels only."""
+TURNED_DEG = 1e-2
+"""Largest angle by which a format may turn a pick."""
+
+
+@dataclass(frozen=True)
+class Written:
+    """What was written.
+
+    Parameters
+    ----------
+    format
+        Name of the format.
+    files
+        The files.
+    counts
+        Number of picks of each tomogram.
+    notes
+        Sentences for the user: what the format does not hold, what was assumed.
+    """
+
+    format: str
+    files: tuple[str, ...]
+    counts: dict[str, int]
+    notes: tuple[str, ...] = ()
+
+
+def read_tables(path: str, recipe: PicksRecipe) -> tuple[list[Picks], list[str]]:
+    """Read the picks of a file.
+
+    Parameters
+    ----------
+    path
+        The file.
+    recipe
+        What the file does not state.
+
+    Returns
+    -------
+    The picks of each tomogram, and notes for the user.
+
+    Raises
+    ------
+    MissingError, FormatError
+        The file, or the volume, does not exist or is damaged.
+    InputError
+        A fact is missing, or there is no tomogram of the name.
+    """
+    from volengine.io.stores import local_copy
+
+    size = triple(recipe.voxel_size)
+    volume = None if recipe.volume is None else open_sized(recipe.volume, size)
+    with local_copy(path) as file:
+        try:
+            return _read(file, recipe, volume, size)
+        except (FormatError, MissingError):
+            raise
+        except InputError as error:
+            pixel = getattr(recipe, "pixel_size", None)
+            unsized = volume is None and size is None and "does not say the voxel size" in str(error)
+            if pixel is None or not unsized:
+                raise
+            tables, notes = _read(file, recipe, None, (pixel,) * 3)
+            return tables, [*notes, f"The file states no voxel size: coordinates were taken for voxels of {pixel:g} A."]
+
+
+def triple(size: float | Vector3 | None) -> Vector3 | None:
+    """Return a voxel size as z, y, x."""
+    return (size,) * 3 if isinstance(size, float) else size
+
+
+def _read(
+    file: Path, recipe: PicksRecipe, volume: Volume | None, size: Vector3 | None
+) -> tuple[list[Picks], list[str]]:
+    from volengine.io.picks import read_all, read_picks
+
+    if volume is None:
+        if recipe.tomogram is None:
+            return list(read_all(file, recipe.read_as, voxel_size=size, shape=recipe.shape).values()), []
+        one = read_picks(file, recipe.read_as, voxel_size=size, shape=recipe.shape, tomogram=recipe.tomogram)
+        return [one], []
+    size = size or volume.voxel_size
+    origin = volume.origin if any(volume.origin) else None
+    name = tomogram_in(volume.name, feature_of(volume))
+    found = read_all(file, recipe.read_as, voxel_size=size, origin=origin, shape=volume.shape)
+    wanted = recipe.tomogram or name
+    chosen = next(iter(found)) if len(found) == 1 else same_tomogram(wanted, found)
+    named = recipe.tomogram is not None and same_tomogram(recipe.tomogram, [name]) is not None
+    if recipe.tomogram is not None and not named and chosen is not None and not same_tomogram(wanted, [chosen]):
+        picks = read_picks(file, recipe.read_as, voxel_size=size, shape=volume.shape, tomogram=wanted)
+        return [picks.with_(origin=volume.origin)], []
+    if chosen is None:
+        raise InputError(
+            f"{file} has picks of {len(found)} tomograms ({', '.join(list(found)[:8])}), and none of them is "
+            f"{wanted!r}; set tomogram."
+        )
+    if recipe.tomogram is None and another_of_series(chosen, name):
+        raise InputError(
+            f"{file} has picks of {chosen!r}, and the volume is {name!r}; if they belong to it, set tomogram."
+        )
+    notes = [] if same_tomogram(chosen, [name]) else [f"The picks of {chosen!r} are written as those of {name!r}."]
+    return [found[chosen].with_(tomogram=recipe.tomogram or name)], notes
+
+
+# Writing -----------------------------------------------------------------------------------------------------------
+
+
+def write_tables(out: str, tables: Sequence[Picks], recipe: PicksConvertRecipe, notes: Sequence[str] = ()) -> Written:
+    """Write picks, after the same files were written elsewhere, read again and compared.
+
+    Parameters
+    ----------
+    out
+        The file; or a folder (that exists, or ends with ``/``), for a file ``TOMOGRAM__FEATURE`` of each tomogram.
+    tables
+        One table of picks per tomogram.
+    recipe
+        The format, and whether files may be replaced.
+    notes
+        Sentences that go before those about the writing.
+
+    Raises
+    ------
+    InputError
+        A file exists, the format cannot hold the picks, or would move or turn them.
+    """
+    from volengine.io.picks import ending_of, format_of, write_picks
+    from volengine.io.picks.formats import FORMATS
+
+    folder = out.endswith("/") or Path(out).is_dir()
+    if folder and recipe.to is None:
+        raise InputError(f"{out} is a folder; say which format the files in it have (to: one of {', '.join(FORMATS)}).")
+    format = format_of(f"a{ending_of(recipe.to)}" if folder else out, recipe.to)
+    if not tables:
+        raise InputError(f"There are no picks to write into {out}.")
+    if FORMATS[format].shaped and any(one.shape is None for one in tables):
+        raise InputError(f"{format} needs the shape of the tomogram: give volume, or shape (z, y, x).")
+    if not folder and not FORMATS[format].several and len(tables) > 1:
+        raise InputError(
+            f"{out}: a file of {format} holds one tomogram, and there are {len(tables)}; give a folder ({out}/) or "
+            "choose one (tomogram)."
+        )
+    pixel = recipe.pixel_size if FORMATS[format].counts_pixels else None
+    fitting, lost = _fitting(tables, format, FORMATS[format].endings[0])
+    jobs = [(_file(out, one, format), [one]) for one in fitting] if folder else [(Path(out), fitting)]
+    found = [dict.fromkeys(lost), *(dict.fromkeys(_checked(rows, format, path.name, pixel)) for path, rows in jobs)]
+    made: list[str] = []
+    for path, _ in jobs:
+        if path.exists() and not recipe.overwrite:
+            raise InputError(f"{path} exists; give another name or overwrite.")
+        if [str(path) for path, _ in jobs].count(str(path)) > 1:
+            raise InputError(f"Two tomograms would be written to {path}; rename one.")
+    if folder:
+        Path(out).mkdir(parents=True, exist_ok=True)
+    for path, rows in jobs:
+        write_picks(path, rows, format, pixel_size=pixel)
+        made.append(str(path))
+    said = [*notes, *dict.fromkeys(line for lines in found for line in lines)]
+    return Written(format, tuple(made), {one.tomogram: len(one) for one in tables}, tuple(said))
+
+
+def _file(out: str, picks: Picks, format: str) -> Path:
+    from volengine.io.picks import ending_of
+
+    feature = f"__{file_name(picks.feature)}" if picks.feature else ""
+    return Path(out) / f"{file_name(picks.tomogram or 'picks')}{feature}{ending_of(format)}"
+
+
+def _fitting(tables: Sequence[Picks], format: str, ending: str) -> tuple[list[Picks], list[str]]:
+    """The tables with the columns that all of them have and that the format does not refuse, and notes about others."""
+    notes = []
+    common = set.intersection(*(set(one.columns) for one in tables))
+    some = {name for one in tables for name in one.columns} - common
+    if some:
+        names = ", ".join(sorted(name.removeprefix(EXTRA) for name in some))
+        notes.append(f"Dropped, because not all tomograms have it: {names}.")
+    extra = {name.removeprefix(EXTRA) for name in common if name.startswith(EXTRA)}
+    refused = {name for one in tables for name in extra if _refuses(one, name, format, ending)}
+    if refused:
+        notes.append(f"Dropped, because {format} keeps the name for something else: {', '.join(sorted(refused))}.")
+    kept = [name for name in tables[0].columns if name in common and name.removeprefix(EXTRA) not in refused]
+    return [Picks.from_table({name: one.columns[name] for name in kept}, one.facts()) for one in tables], notes
+
+
+def _refuses(picks: Picks, name: str, format: str, ending: str) -> bool:
+    """Whether the format cannot hold an extra column because of its name or its texts."""
+    from volengine.io.picks import check_picks
+
+    bare = Picks(picks.position_vox, (1.0, 1.0, 1.0), shape=(1, 1, 1), tomogram="t")
+    check_picks(f"a{ending}", bare, format)
+    try:
+        check_picks(f"a{ending}", bare.with_(extra={name: picks.extra[name]}), format)
+    except InputError:
+        return True
+    return False
+
+
+def _checked(tables: Sequence[Picks], format: str, name: str, pixel_size: float | None) -> list[str]:
+    """Write the tables into a folder of our own, read them again, and say what is lost.
+
+    Raises
+    ------
+    InputError
+        Picks are missing, moved or turned.
+    """
+    from volengine.io.picks import write_picks
+    from volengine.io.picks.formats import FORMATS
+
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / name
+        write_picks(path, tables, format, pixel_size=pixel_size)
+        if not FORMATS[format].reads:
+            return []
+        notes: dict[str, None] = {}
+        for number, picks in enumerate(tables):
+            back = _back(path, tables, number, format)
+            if back is not None:
+                notes |= dict.fromkeys(_differences(picks, back, format))
+        return [*notes, *_facts_lost(path, tables, format)]
+
+
+def _back(path: Path, tables: Sequence[Picks], number: int, format: str) -> Picks | None:
+    """The picks of a tomogram as they come back; ``None`` for an empty one, which not every format holds."""
+    from volengine.io.picks import read_all, read_picks
+
+    picks = tables[number]
+    known = {"voxel_size": picks.voxel_size, "origin": picks.origin, "shape": picks.shape}
+    try:
+        return read_picks(path, format, tomogram=picks.tomogram or None, **known)  # type: ignore[arg-type]
+    except (FormatError, MissingError):
+        raise
+    except InputError:
+        if not len(picks):
+            return None
+        found = list(read_all(path, format, **known).values())  # type: ignore[arg-type]  # names became numbers
+        full = [one for one in tables if len(one)]
+        if len(found) != len(full):
+            raise
+        return found[next(i for i, one in enumerate(full) if one is picks)]
+
+
+def _differences(picks: Picks, back: Picks, format: str) -> list[str]:
+    from volengine.io.picks.formats import FORMATS
+
+    if len(back) != len(picks):
+        raise InputError(f"{format} would keep {len(back)} of {len(picks)} picks of {picks.tomogram!r}; use another.")
+    notes = []
+    moved = np.abs(back.position_vox - picks.position_vox).max(initial=0)
+    if moved > MOVED_VOX and not FORMATS[format].whole:
+        raise InputError(f"{format} would move picks of {picks.tomogram!r} by {moved:.3g} voxels; use another.")
+    if moved > MOVED_VOX:
+        notes.append(f"Positions are rounded to whole voxels: moved by up to {moved:.2f} voxels.")
+    if picks.orientation is not None and back.orientation is not None:
+        turned = _angles(picks.orientation, back.orientation).max(initial=0)
+        if turned > TURNED_DEG:
+            raise InputError(f"{format} would turn picks of {picks.tomogram!r} by {turned:.3g} degrees; use another.")
+    lost = [key for key, value in picks.columns.items() if key not in back.columns and _says(value)]
+    if "normal" in lost and back.euler is not None:
+        lost.remove("normal")
+        notes.append("Normals are written as angles.")
+    if lost:
+        notes.append(f"Dropped, because {format} does not hold it: {', '.join(k.removeprefix(EXTRA) for k in lost)}.")
+    if back.tomogram != picks.tomogram and picks.tomogram:
+        notes.append(f"{format} does not hold the names of tomograms: {picks.tomogram!r} is {back.tomogram!r}.")
+    return notes
+
+
+def _says(column: np.ndarray) -> bool:
+    """Whether a column says something; formats with fixed columns count zeros as nothing."""
+    return column.dtype.kind == "U" or bool(column.any())
+
+
+def _angles(one: NDArray[Any], other: NDArray[Any]) -> NDArray[Any]:
+    """(n,) angles between orientations, degrees."""
+    a, b = euler_to_matrix(one), euler_to_matrix(other)
+    apart = np.linalg.norm(a - b, axis=(1, 2)) / np.sqrt(8)  # sine of half the angle
+    return np.asarray(2 * np.degrees(np.arcsin(np.clip(apart, 0, 1))))
+
+
+def _facts_lost(path: Path, tables: Sequence[Picks], format: str) -> list[str]:
+    from volengine.io.picks import read_all
+
+    try:
+        found = list(read_all(path, format).values())
+    except (FormatError, MissingError):
+        raise
+    except InputError as error:
+        what = "shape" if "shape" in str(error) else "voxel size"
+        return [f"The file does not say the {what}: state it when the file is read."]
+    stated = found[0].facts() if found else {}
+    full = next((one for one in tables if len(one)), tables[0]).facts()
+    empty = {"shape": None, "feature": "", "origin": [0.0, 0.0, 0.0]}
+    lost = [key for key, nothing in empty.items() if full[key] != nothing and stated.get(key) == nothing]
+    return [f"The file does not say: {', '.join(lost)}."] if lost else []

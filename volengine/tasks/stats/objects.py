@@ -1,0 +1,121 @@
+"""The objects that ``stats`` counts: those of one class, of one source, of one tomogram."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from volengine.core.picks import Picks
+from volengine.core.units import NM_TO_ANGSTROM
+from volengine.tasks.common.origins import Where
+
+Floats = NDArray[np.float64]
+Int64 = NDArray[np.int64]
+
+NM3_PER_UM3 = 1e9
+
+
+@dataclass(frozen=True, eq=False)
+class Objects:
+    """The objects of one class in one tomogram, in the order z, y, x of their positions.
+
+    Parameters
+    ----------
+    where
+        The source of the objects, for messages and tables.
+    position_nm
+        (n, 3) float64, z, y, x, in nanometres from the centre of the tomogram's first voxel.
+    voxels
+        (n,) int64: number of voxels; -1 if it is not known.
+    volume_nm3
+        (n,) float64; NaN if it is not known.
+    islands, island_voxels
+        Number of objects that were too small, and of their voxels.
+    """
+
+    where: str
+    position_nm: Floats
+    voxels: Int64
+    volume_nm3: Floats
+    islands: int = 0
+    island_voxels: int = 0
+
+    def __post_init__(self) -> None:
+        order = np.lexsort((self.voxels, *self.position_nm.T[::-1]))
+        for name in ("position_nm", "voxels", "volume_nm3"):
+            object.__setattr__(self, name, getattr(self, name)[order])
+
+    def __len__(self) -> int:
+        return len(self.position_nm)
+
+    @classmethod
+    def of_picks(cls, picks: Picks, where: str) -> Objects:
+        """The picks as objects, with their sizes if the table has them."""
+        n = len(picks)
+        voxel_nm3 = float(np.prod(picks.voxel_size)) / NM_TO_ANGSTROM**3
+        voxels = np.full(n, -1, np.int64) if picks.size_vox is None else picks.size_vox
+        volume = np.where(voxels >= 0, voxels * voxel_nm3, np.nan)
+        if picks.volume_a3 is not None:
+            volume = picks.volume_a3 / NM_TO_ANGSTROM**3
+        return cls(where, picks.place / NM_TO_ANGSTROM, voxels, volume)
+
+
+@dataclass(frozen=True, eq=False)
+class Tomogram:
+    """The objects of one tomogram.
+
+    Parameters
+    ----------
+    name
+        The tomogram's name.
+    extent_nm
+        Its sides in nanometres, z, y, x; ``None`` if no source states them.
+    classes
+        Objects by class.
+    """
+
+    name: str
+    extent_nm: tuple[float, float, float] | None
+    classes: Mapping[str, Objects]
+
+    @property
+    def volume_um3(self) -> float:
+        """Volume in cubic micrometres; NaN if it is not known."""
+        return float("nan") if self.extent_nm is None else float(np.prod(self.extent_nm)) / NM3_PER_UM3
+
+
+@dataclass(frozen=True, eq=False)
+class SourceObjects:
+    """The objects of one tomogram in one source.
+
+    Parameters
+    ----------
+    tomogram
+        The tomogram's name.
+    where
+        The source: the path of a table, or the name of a store and the array in it.
+    extent_nm
+        The tomogram's sides in nanometres, z, y, x; ``None`` if the source does not state them.
+    slack_nm
+        Largest distance of objects outside of the extent, and largest difference between extents: two voxels.
+    classes
+        Objects by class.
+    box
+        The source's name for messages, and the origin and voxel size that it states, angstrom.
+    """
+
+    tomogram: str
+    where: str
+    extent_nm: tuple[float, float, float] | None
+    slack_nm: float
+    classes: Mapping[str, Objects]
+    box: Where
+
+
+def extent_of(shape: Sequence[int], voxel_size: Sequence[float]) -> tuple[float, float, float]:
+    """Sides of a volume in nanometres, z, y, x."""
+    z, y, x = (n * v / NM_TO_ANGSTROM for n, v in zip(shape, voxel_size, strict=True))
+    return z, y, x

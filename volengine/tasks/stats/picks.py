@@ -1,0 +1,79 @@
+"""Reading the tables of picks that ``stats`` counts, with what is known about their tomograms."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from volengine.core.errors import InputError
+from volengine.core.picks import Picks
+from volengine.core.units import NM_TO_ANGSTROM
+from volengine.core.volume import Volume
+from volengine.io.names import tomogram_key
+from volengine.io.picks.rows import Known
+from volengine.tasks.common.grids import known_of
+from volengine.tasks.common.layout import feature_named
+from volengine.tasks.common.named import tomogram_in
+from volengine.tasks.stats.objects import Objects, SourceObjects, extent_of
+from volengine.tasks.stats.recipe import StatsRecipe
+
+
+class PicksReader:
+    """Reads tables of picks.
+
+    Parameters
+    ----------
+    recipe
+        Gives the voxel size.
+    grids
+        Voxel size and shape of tomograms, by name; if there are any, only rows of these are read.
+    volumes
+        Label volumes of the same call, which are asked if a table does not state what is needed.
+    """
+
+    def __init__(self, recipe: StatsRecipe, grids: Mapping[str, Known], volumes: Sequence[Volume] = ()):
+        self.recipe = recipe
+        self.grids = grids
+        self.volumes = volumes
+        self.notes: list[str] = []
+
+    def read(self, path: str) -> list[SourceObjects]:
+        """The objects of each tomogram of a table; errors are those of :func:`volengine.io.picks.read_all`."""
+        stem, file = Path(path).stem, Path(path).name
+        read = []
+        for name, picks in self._tables(path).items():
+            feature = picks.feature or feature_named(stem.rpartition("__")[2])
+            tomogram = tomogram_key(tomogram_in(name, feature))
+            extent = None if picks.shape is None else extent_of(picks.shape, picks.voxel_size)
+            slack = 2 * max(picks.voxel_size) / NM_TO_ANGSTROM
+            box = (f"{file} ({name})" if name else file, picks.origin, picks.voxel_size)
+            found = {feature: Objects.of_picks(picks, file)}
+            read.append(SourceObjects(tomogram, path, extent, slack, found, box))
+        return read
+
+    def _tables(self, path: str) -> dict[str, Picks]:
+        from volengine.io.picks import read_all
+
+        if self.grids:
+            return self._of(path, self.grids)
+        try:
+            return read_all(path)
+        except InputError as error:
+            if type(error) is not InputError:
+                raise
+            if self.recipe.voxel_size is not None:
+                try:
+                    return read_all(path, voxel_size=(self.recipe.voxel_size,) * 3)
+                except InputError as other:
+                    error = other
+            if type(error) is not InputError or not self.volumes:
+                hint = " To take these from a tomogram, give it as --volume." if type(error) is InputError else ""
+                raise type(error)(f"{error}{hint}") from error
+            return self._of(path, known_of(self.volumes))
+
+    def _of(self, path: str, grids: Mapping[str, Known]) -> dict[str, Picks]:
+        from volengine.io.picks.of_volumes import read_of
+
+        tables, said = read_of(path, grids)
+        self.notes.append(said)
+        return tables
