@@ -40,7 +40,8 @@ WITH_OPTIONS = sorted({*RUNS, "train", "export"} - {"simulate"})
 OTHER_OPTIONS = {
     "segment": {"out", "model_files", "own"},
     "interact": {"out", "rules_file"},
-    "stats": {"out", "truth", "groups"},
+    "score": {"out", "volumes"},
+    "stats": {"out", "truth", "groups", "volumes"},
     "train": {"out", "volumes", "labels", "points", "targets", "radius_nm"},
 }
 """Options that are no field of a recipe (of all other verbs: ``--out``): where things lie, short forms of fields."""
