@@ -17,9 +17,26 @@ from volengine.io.picks import read_all
 from volengine.tasks.demo.simulated import demo_simulated
 from volengine.tasks.demo.verb import demo
 from volengine.tasks.models.exchange import export_model, import_group, import_model
+from volengine.tasks.picks.convert import convert_picks, filter_picks, merge_picks
+from volengine.tasks.picks.extract import extract_picks
+from volengine.tasks.picks.info import picks_info
 from volengine.tasks.score.table import Scores, read_scores
 
-BESIDE = (Scores, read_scores, read_all, export_model, import_model, import_group, demo, demo_simulated)
+BESIDE = (
+    Scores,
+    read_scores,
+    read_all,
+    convert_picks,
+    merge_picks,
+    filter_picks,
+    extract_picks,
+    picks_info,
+    export_model,
+    import_model,
+    import_group,
+    demo,
+    demo_simulated,
+)
 """Functions that pages show and that are not in ``volengine`` itself."""
 
 KINDS = ("PathLike", "PathsLike", "PathsByFeature")

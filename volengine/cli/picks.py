@@ -3,35 +3,69 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from volengine.cli.command import Group
 from volengine.cli.messages import say
-from volengine.cli.options import from_options, recipe_options, source_and_out
+from volengine.cli.options import from_options, recipe_options
+from volengine.io.picks.formats import FORMATS
 from volengine.tasks.picks.recipe import PicksConvertRecipe, PicksExtractRecipe, PicksFilterRecipe, PicksRecipe
 
 if TYPE_CHECKING:
     from volengine.tasks.picks.tables import Written
 
+F = TypeVar("F", bound=Callable[..., Any])
 
-def _formats() -> str:
-    from volengine.io.picks.formats import FORMATS
-
-    return "\n".join(f"  {name:<12} {one.about}" for name, one in FORMATS.items())
-
-
-OUT = "A file, or a folder (with / at its end) for a file of each tomogram."
-CONVERT = "volengine picks convert TS_01.csv --volume TS_01.ome.zarr --out TS_01.star --to relion5"
+INPUT = {"What the files of picks do not say": ("read_as", "tomogram", "volume", "voxel_size", "shape")}
+WRITTEN = {"What is written": ("out", "to", "pixel_size", "spacing_nm")}
+WHERE_TO = "The file to write, or a folder (with / at its end) for a file of each tomogram. [required]"
 
 
-@click.group(
-    "picks",
-    cls=Group,
-    examples=("volengine picks info particles.star", CONVERT),
-    epilog=f"\b\nFormats, for --to and --read-as:\n{_formats()}",
-)
+class Picks(Group):
+    """The group, whose help ends with the formats."""
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the formats, then the examples."""
+        with formatter.section("Formats"):
+            formatter.write_dl([(name, one.about) for name, one in FORMATS.items()])
+        super().format_epilog(ctx, formatter)
+
+
+def tables_and_out(
+    *, help: str = WHERE_TO, least: int = 1, most: int | None = 1, metavar: str = "FILE"
+) -> Callable[[F], F]:
+    """A decorator that adds the files to read, and ``--out``; ``VERB FILE OUT`` works as well.
+
+    Parameters
+    ----------
+    help
+        Text of ``--out``.
+    least, most
+        Number of files; ``None``: any.
+    metavar
+        How help shows them.
+    """
+
+    def decorate(function: F) -> F:
+        def with_out(**values: Any) -> Any:
+            given, out = values.pop("given"), values.pop("out")
+            if out is None and len(given) > least and (most is None or len(given) == most + 1):
+                given, out = given[:-1], given[-1]
+            if out is None or len(given) < least or (most is not None and len(given) > most):
+                raise click.UsageError(f"Give {metavar} and --out; there are {', '.join(given)}.")
+            return function(given, out, **values)
+
+        with_out.__doc__, with_out.__dict__ = function.__doc__, dict(function.__dict__)
+        named = click.argument("given", nargs=-1, required=True, metavar=metavar)
+        return named(click.option("--out", help=help)(with_out))  # type: ignore[return-value]
+
+    return decorate
+
+
+@click.group("picks", cls=Picks, examples=("volengine picks convert picks.star --out picks.tbl",))
 def command() -> None:
     """Tables of picks: from one format into another, joined, filtered, described; subvolumes at picks.
 
@@ -52,61 +86,90 @@ def _say(made: Written) -> None:
         say(f"  {note}")
 
 
-@command.command("convert", examples=("volengine picks convert a.tbl --out a.star", CONVERT))
-@source_and_out(OUT)
+@command.command(
+    "convert",
+    examples=(
+        "volengine picks convert picks.tbl --out TS_01.star --to relion5 --volume TS_01.mrc",
+        "volengine picks convert picks.csv --out run1_optimisation_set.star --pixel-size 1.35",
+        "volengine picks convert particles.star --out copick/ --to copick",
+    ),
+    sections=INPUT | WRITTEN,
+)
+@tables_and_out()
 @recipe_options(PicksConvertRecipe)
-def convert(source: str, out: str, **values: Any) -> None:
-    """The picks of the file SOURCE in another format.
+def convert(files: tuple[str, ...], out: str, **values: Any) -> None:
+    """The picks of a file in another format.
 
-    --out NAME_optimisation_set.star is a set that RELION 5 opens, with its particles and tomograms beside it.
+    A file ..._optimisation_set.star is a set that RELION 5 opens, with its particles and tomograms beside it.
     """
     from volengine.tasks.picks.convert import convert_picks
 
-    _say(convert_picks(source, out, from_options(PicksConvertRecipe, values)))
+    _say(convert_picks(files[0], out, from_options(PicksConvertRecipe, values)))
 
 
-@command.command("merge", examples=("volengine picks merge a.star b.star --out both.star --spacing-nm 10",))
-@source_and_out(OUT, "sources", several=True)
+@command.command(
+    "merge",
+    examples=("volengine picks merge a.star b.tbl c.csv --out all.star --spacing-nm 5",),
+    sections=INPUT | WRITTEN,
+)
+@tables_and_out(most=None, metavar="FILE...")
 @recipe_options(PicksConvertRecipe)
-def merge(sources: tuple[str, ...], out: str, **values: Any) -> None:
-    """The picks of several files SOURCES in one; those of the same tomogram become one table.
+def merge(files: tuple[str, ...], out: str, **values: Any) -> None:
+    """The picks of several files in one; those of the same tomogram become one table.
 
     With --spacing-nm, picks that are there twice are dropped.
     """
     from volengine.tasks.picks.convert import merge_picks
 
-    _say(merge_picks(sources, out, from_options(PicksConvertRecipe, values)))
+    _say(merge_picks(files, out, from_options(PicksConvertRecipe, values)))
 
 
-@command.command("filter", examples=("volengine picks filter a.star --out best.star --min-weight 0.5",))
-@source_and_out(OUT)
+@command.command(
+    "filter",
+    examples=(
+        "volengine picks filter picks.star --out strong.star --min-weight 40",
+        "volengine picks filter picks.star --out bound.star --mask membrane.mrc --number 500 --seed 1",
+        "volengine picks filter picks.star --out far.star --near other.star --far-nm 20",
+    ),
+    sections=INPUT | WRITTEN,
+)
+@tables_and_out()
 @recipe_options(PicksFilterRecipe)
-def filter_(source: str, out: str, **values: Any) -> None:
-    """The picks of the file SOURCE that fulfil all conditions."""
+def filter_(files: tuple[str, ...], out: str, **values: Any) -> None:
+    """The picks of a file that fulfil all conditions."""
     from volengine.tasks.picks.convert import filter_picks
 
-    _say(filter_picks(source, out, from_options(PicksFilterRecipe, values)))
+    _say(filter_picks(files[0], out, from_options(PicksFilterRecipe, values)))
 
 
-@command.command("extract", examples=("volengine picks extract a.star TS_01.ome.zarr --out boxes.mrc --box 32",))
-@source_and_out("A stack of volumes (.mrc), or an OME-Zarr image (.zarr).", "source", "volume")
+@command.command(
+    "extract",
+    examples=("volengine picks extract picks.star TS_01.mrc --out ribosomes.mrc --box 64",),
+    sections=dict.fromkeys(INPUT, ("read_as", "tomogram", "voxel_size")),
+)
+@tables_and_out(
+    help=".mrc: a stack of volumes; .zarr: an image with a channel for each. [required]",
+    least=2,
+    most=2,
+    metavar="FILE VOLUME",
+)
 @recipe_options(PicksExtractRecipe)
-def extract(source: str, volume: str, out: str, **values: Any) -> None:
-    """Subvolumes of the VOLUME around the picks of the file SOURCE: a stack of volumes, or OME-Zarr.
+def extract(given: tuple[str, str], out: str, **values: Any) -> None:
+    """Subvolumes of a VOLUME around the picks of a file, as they are.
 
     A table of the picks, in the same order, is written beside them (.csv).
     """
     from volengine.tasks.picks.extract import extract_picks
 
     recipe = from_options(PicksExtractRecipe, values)
-    made = extract_picks(source, volume, out, recipe)
+    made = extract_picks(*given, out, recipe)
     say(f"{made.file}: {made.number} subvolumes of {recipe.box} voxels; their picks: {made.table}")
     if made.dropped:
         say(f"  {made.dropped} picks are left out, whose box reaches beyond the volume")
 
 
-@command.command("info", examples=("volengine picks info particles.star",))
-@click.argument("sources", nargs=-1, required=True)
+@command.command("info", examples=("volengine picks info picks.star other.tbl --json",), sections=INPUT)
+@click.argument("sources", nargs=-1, required=True, metavar="FILE...")
 @recipe_options(PicksRecipe)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
 def info(sources: tuple[str, ...], as_json: bool, **values: Any) -> None:

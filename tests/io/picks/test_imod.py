@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from places import DATA
 
 from volengine.core.errors import FormatError, InputError
 from volengine.core.picks import Picks
 from volengine.io.picks import imod_file, read_picks, write_picks
 
+REAL = DATA / "real" / "coordinates" / "imod_models"
 A10 = (10.0, 10.0, 10.0)
 SCALE = struct.pack(">18f", *[1] * 3, *[0] * 3, *[0] * 3, *[10] * 3, *[0] * 3, *[0] * 3)
 
@@ -65,6 +67,26 @@ def test_the_centre_of_a_voxel_has_a_half_in_x_and_y_only(tmp_path: Path) -> Non
     data = (tmp_path / "b.mod").read_bytes()
     at = data.index(b"CONT") + 20
     assert struct.unpack(">3f", data[at : at + 12]) == (30.5, 20.5, 10.0)
+
+
+@pytest.mark.skipif(not REAL.is_dir(), reason=f"the example files are not at {REAL}")
+@pytest.mark.parametrize(
+    ("name", "objects", "n", "voxel_size"),
+    [
+        ("two_contour_example.mod", 1, 25, 4.48),
+        ("multiple_objects_example.mod", 3, 6, 19.733333),
+    ],
+)
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # imodmodel's own
+def test_real_models_are_read_as_imodmodel_reads_them(name: str, objects: int, n: int, voxel_size: float) -> None:
+    imodmodel = pytest.importorskip("imodmodel")
+    picks = read_picks(REAL / name)
+    frame = imodmodel.read(REAL / name)
+    assert (len(picks), len(imod_file.read_model(REAL / name).objects)) == (n, objects)
+    np.testing.assert_allclose(picks.voxel_size, voxel_size, rtol=1e-6)
+    np.testing.assert_array_equal(picks.position_vox + np.array([0, 0.5, 0.5]), frame[["z", "y", "x"]])
+    np.testing.assert_array_equal(picks.extra["object"] - 1, frame["object_id"])
+    np.testing.assert_array_equal(picks.extra["contour"] - 1, frame["contour_id"])
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # imodmodel's own

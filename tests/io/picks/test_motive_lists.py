@@ -258,6 +258,12 @@ def test_an_em_file_that_is_no_motive_list_or_damaged_is_refused(tmp_path: Path)
             read_picks(path, voxel_size=A10)
 
 
+def test_rows_that_programs_use_otherwise_do_not_stop_a_motl(tmp_path: Path) -> None:
+    picks = read_picks(motl(tmp_path / "a.em", {**PARTICLE, 6: 0.5, 14: np.nan}), voxel_size=A10)
+    assert picks.position_vox.tolist() == [[21.5, 49.5, 100.25]]
+    assert picks.extra["object"].tolist() == [0.5]
+
+
 def test_what_a_motive_list_cannot_hold_is_refused(tmp_path: Path) -> None:
     picks = Picks([[1, 2, 3]], voxel_size=A10, tomogram="t")
     for changes, what in (

@@ -49,6 +49,8 @@ def test_coords_are_centres_in_voxels(tmp_path: Path) -> None:
     pd.DataFrame({"X": [30, 1.5], "Y": [20.25, 2], "Z": [10, 3]}).to_csv(path, index=False, header=False, sep=" ")
     picks = read_picks(path, voxel_size=A10)
     assert picks.position_vox.tolist() == [[10, 20.25, 30], [3, 2, 1.5]]
+    path.write_text("# x y z\n1 2 3\n")
+    assert read_picks(path, voxel_size=A10).position_vox.tolist() == [[3, 2, 1]]
     for text, what in (("1 2\n", "line 1: 2 values"), ("1 2 3\nx y z\n", "line 2"), ("1 2 3 4\n", "4 values")):
         path.write_text(text)
         with pytest.raises(FormatError, match=what):

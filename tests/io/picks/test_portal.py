@@ -61,6 +61,10 @@ def test_instances_are_labels(tmp_path: Path) -> None:
     assert picks.label.tolist() == [7, 2]
     write_picks(tmp_path / "b.ndjson", picks)
     assert read_picks(tmp_path / "b.ndjson", voxel_size=A10, tomogram="a") == picks
+    both = {**POINT, "type": "orientedPoint", "xyz_rotation_matrix": TURN, "instance_id": 3}
+    oriented = read_picks(lines(path, both), voxel_size=A10)
+    assert oriented.label is not None
+    assert (oriented.label.tolist(), oriented.euler is None) == ([3], False)
 
 
 def test_the_portals_folders_say_run_spacing_and_object(tmp_path: Path) -> None:

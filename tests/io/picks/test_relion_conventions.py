@@ -205,6 +205,41 @@ def test_a_foreign_set_whose_size_is_no_multiple_of_the_binning(tmp_path: Path) 
     assert read_picks(path).position_vox.tolist() == [[10, 50, 100]]
 
 
+def relion_tables(path: Path) -> dict[str, list[list[str]]]:
+    """Names and rows of all tables of loops, as RELION's ``MetaDataTable::readAll`` reads them (metadata_table.cpp)."""
+    lines = iter([line.strip() for line in path.read_text().splitlines()] + [""])
+    found: dict[str, list[list[str]]] = {}
+    for line in lines:
+        if "data_" not in line:
+            continue
+        rows = found[line[line.index("data_") + 5 :]] = []
+        while "loop_" not in next(lines):
+            pass
+        row = next(lines)
+        while not row or row[0] in "#;_":  # blank lines end no list of labels
+            row = next(lines)
+        while row:
+            rows.append(row.split())
+            row = next(lines)
+    return found
+
+
+def test_relion_finds_the_tables_of_a_set(tmp_path: Path) -> None:
+    """Its reader takes a block for a row of an empty table before it, and a comment with "data_" for a block."""
+    path = tmp_path / "optimisation_set.star"
+    names = ["data_1", "TS_02", "TS_03"]
+    write_picks(path, [Picks([[1, 2, 3]], voxel_size=(8, 8, 8), shape=(9, 9, 9), tomogram=name) for name in names])
+    tables = relion_tables(tmp_path / "tomograms.star")
+    assert list(tables) == ["global", *names]
+    assert [row[0].strip('"') for row in tables["global"]] == names
+    assert all(len(tables[name]) == 1 for name in names)
+    assert {name: len(rows) for name, rows in relion_tables(tmp_path / "particles.star").items()} == {
+        "optics": 1,
+        "particles": 3,
+    }
+    assert list(read_all(path)) == names
+
+
 def test_a_set_refuses_what_relion_cannot_open(tmp_path: Path) -> None:
     picks = Picks([[1, 2, 3]], voxel_size=(10, 10, 10), tomogram="TS")
     path = tmp_path / "optimisation_set.star"

@@ -128,8 +128,12 @@ def test_the_volume_gives_grid_and_name(tmp_path: Path) -> None:
         convert_picks(star, tmp_path / "c.csv", {"volume": str(volume(tmp_path / "TS_09.mrc"))})
     other = convert_picks(tmp_path / "b.tbl", tmp_path / "d.csv", {"volume": str(tomogram)})
     assert other.counts == {"TS_01_Vol": 1}
-    renamed = convert_picks(tmp_path / "b.tbl", tmp_path / "e.csv", {"volume": str(tmp_path / "TS_09.mrc")})
-    assert renamed.notes[0] == "The picks of 'TS_01' are written as those of 'TS_09'."
+    with pytest.raises(InputError, match="has picks of 'TS_01', and the volume is 'TS_09'"):
+        convert_picks(tmp_path / "b.tbl", tmp_path / "e.csv", {"volume": str(tmp_path / "TS_09.mrc")})
+    of_another = {"volume": str(tmp_path / "TS_09.mrc"), "tomogram": "TS_09"}
+    assert convert_picks(tmp_path / "b.tbl", tmp_path / "e.csv", of_another).counts == {"TS_09": 1}
+    renamed = convert_picks(tmp_path / "b.tbl", tmp_path / "f.csv", {"volume": str(volume(tmp_path / "cell.mrc"))})
+    assert renamed.notes[0] == "The picks of 'TS_01' are written as those of 'cell'."
 
 
 def test_pixel_size_is_that_of_the_coordinates(tmp_path: Path, csv: Path) -> None:

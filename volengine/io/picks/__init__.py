@@ -113,8 +113,8 @@ def write_picks(
         The file; an existing one is replaced. Without ``format`` its ending determines the format (``.star``:
         ``relion``).
     picks
-        One table, or several of different tomograms with the same columns. Files of the formats ``ais-tsv`` and
-        ``copick`` hold one tomogram.
+        One table, or several of different tomograms with the same columns. Files of many formats
+        (``copick``, ``imod``, ``portal``) hold one tomogram.
     format
         A name of :func:`formats`.
     pixel_size

@@ -144,8 +144,12 @@ def _chunk(reader: _Reader, name: bytes, model: Model) -> None:
     """Read one chunk into the model; chunks that are not needed are skipped."""
     if name == b"OBJT":
         head = reader.unpack(OBJECT, "an object")
-        title = bytes(head[0]).split(b"\0")[0].decode("latin-1")  # type: ignore[arg-type]
-        model.objects.append(Object(title, int(head[3])))
+        title = bytes(head[0]).split(b"\0")[0]  # type: ignore[arg-type]
+        try:
+            name_ = title.decode()
+        except UnicodeDecodeError:
+            name_ = title.decode("latin-1")
+        model.objects.append(Object(name_, int(head[3])))
         return
     if name in (b"CONT", b"MESH"):
         if not model.objects:
@@ -215,4 +219,4 @@ def model_bytes(name: str, size: tuple[int, int, int], pixel_a: float, objects: 
 
 def _text(value: str, size: int) -> bytes:
     """Encode a text for a field of a fixed size, with a zero at its end."""
-    return value.encode("latin-1", "replace")[: size - 1]
+    return value.encode()[: size - 1].decode(errors="ignore").encode()

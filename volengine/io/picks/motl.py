@@ -1,12 +1,13 @@
 """Motive lists of TOM and AV3 (``.em``): a table of 20 float32 numbers for each particle, as an EM image of 20 x n.
 
-Rows, counted from 1: 1 score, 4 number of the particle, 5 number of the tomogram, 6 object, 7 half-set (1 and 2, as
-STOPGAP's converter writes it), 8-10 position x y z, 11-13 shift x y z, 17 phi, 18 psi, 19 theta, 20 class; in this
-order of the angles (``sg_motl_av3_to_stopgap``, ArtiaX). Conventions in :mod:`volengine.io.picks.motive`.
+Rows, counted from 1: 1 score, 4 number of the particle, 5 number of the tomogram, 6 object, 8-10 position x y z, 11-13
+shift x y z, 17 phi, 18 psi, 19 theta, 20 class; in this order of the angles (``sg_motl_av3_to_stopgap``, ArtiaX).
+Conventions in :mod:`volengine.io.picks.motive`.
 
 The file states no voxel size. Scores and angles count as missing if they contain only zeros. Object, class and the
-number of the particle are extra columns (``object``, ``class``, ``subtomo_num``). Everything else is lost. Numbers are
-float32: positions are kept within 1e-7 of a voxel (shifts), angles within 1e-5 degrees.
+number of the particle are extra columns (``object``, ``class``, ``subtomo_num``). Everything else is lost; row 7 is a
+half-set to STOPGAP and a wedge to ArtiaX, so it is neither read nor written. Numbers are float32: positions are kept
+within 1e-7 of a voxel (shifts), angles within 1e-5 degrees.
 
 Header of an EM file: byte 0 is the machine (6: little-endian; 0, 3, 5: big-endian), byte 3 the type of the values, then
 three int32, the size in x, y, z (``sg_emread``); the values follow at byte 512, x fastest.
@@ -30,12 +31,11 @@ ROWS = 20
 HEADER = 512
 _ORDER = {0: ">", 3: ">", 5: ">", 6: "<"}
 _TYPE = {5: "f4", 9: "f8"}
-SCORE, PARTICLE, TOMOGRAM, OBJECT, HALF, POSITION, SHIFT, PHI, PSI, THETA, CLASS = (
+SCORE, PARTICLE, TOMOGRAM, OBJECT, POSITION, SHIFT, PHI, PSI, THETA, CLASS = (
     0,
     3,
     4,
     5,
-    6,
     slice(7, 10),
     slice(10, 13),
     16,
@@ -56,7 +56,8 @@ def read(path: Path, known: r.Known, format: str) -> r.Rows:
         It is no EM file of 20 x n numbers, or is damaged; the message names the particle.
     """
     table = _table(path)
-    bad = np.flatnonzero(~np.isfinite(table[:, PARTICLE:]).all(axis=1))
+    used = np.r_[TOMOGRAM, POSITION, SHIFT, PHI : THETA + 1]
+    bad = np.flatnonzero(~np.isfinite(table[:, used]).all(axis=1))
     if len(bad):
         raise FormatError(f"{path}, particle {bad[0] + 1}: a value is not finite; the motive list is damaged.")
     tomogram = motive.whole(table[:, TOMOGRAM], "the number of the tomogram (row 5)", path, None)
@@ -70,9 +71,11 @@ def read(path: Path, known: r.Known, format: str) -> r.Rows:
     if table[:, PHI : THETA + 1].any():
         rows.columns["euler"] = motive.to_euler(table[:, PHI], table[:, THETA], table[:, PSI])
     for name, at in (("subtomo_num", PARTICLE), ("object", OBJECT), ("class", CLASS)):
-        rows.columns[motive.extra(name)] = motive.whole(table[:, at], f"{name} (row {at + 1})", path, None)
-    if len(table) and np.isin(table[:, HALF], (1, 2)).all():
-        rows.columns[motive.extra("halfset")] = np.where(table[:, HALF] == 1, "A", "B")
+        value = table[:, at]
+        whole = (np.abs(value) < 2**53).all() and (
+            value == np.rint(value)
+        ).all()  # programs use these rows otherwise, too
+        rows.columns[motive.extra(name)] = value.astype(np.int64) if whole else value
     return rows
 
 
@@ -121,9 +124,6 @@ def files(path: Path, tables: Sequence[Picks], format: str, pixel_size: float | 
         table[:, PARTICLE] = motive.number_column(one, "subtomo_num", count, path)
         table[:, TOMOGRAM] = number
         table[:, OBJECT] = motive.number_column(one, "object", ones, path)
-        half = one.extra.get("halfset")
-        if half is not None and half.dtype.kind == "U" and np.isin(half, ("A", "B")).all():
-            table[:, HALF] = np.where(half == "A", 1, 2)
         table[:, POSITION], table[:, SHIFT] = pixel[:, ::-1], shift[:, ::-1]
         if one.orientation is not None:
             table[:, PHI], table[:, THETA], table[:, PSI] = motive.from_euler(one.orientation)

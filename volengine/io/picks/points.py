@@ -1,8 +1,8 @@
 """Text lists of points: ``x y z`` (TomoTwin, crYOLO and many others) and the particle lists of ArtiaX (``.tsv``).
 
 *coords.* Three numbers x, y, z on each line, separated by blanks, without names: centres in voxels, 0-based (TomoTwin's
-``coords_format.py`` writes them as its locator finds them; napari-boxmanager draws them as they are). Positions are
-written with all digits; everything else is lost.
+``coords_format.py`` writes them as its locator finds them; napari-boxmanager draws them as they are). Lines that begin
+with ``#`` are comments. Positions are written with all digits; everything else is lost.
 
 *artiax.* A line of names, then numbers, separated by tabs: ``pos_x pos_y pos_z shift_x shift_y shift_z phi the psi``.
 The position is pos + shift in voxels, 0-based: ArtiaX subtracts 1 from the positions of ``.em`` lists, and nothing
@@ -50,7 +50,8 @@ def read(path: Path, known: r.Known, format: str) -> r.Rows:
     FormatError
         A line is damaged, or the file is of another format; the message names the line.
     """
-    lines = [(n, line) for n, line in enumerate(r.read_text(path).splitlines(), 1) if line.strip()]
+    text = enumerate(r.read_text(path).splitlines(), 1)
+    lines = [(n, line) for n, line in text if line.strip() and not line.lstrip().startswith("#")]
     return _read_coords(path, lines) if format == "coords" else _read_artiax(path, lines)
 
 

@@ -1,6 +1,6 @@
 """Points of the CryoET Data Portal (``.ndjson``): one JSON object per line.
 
-``type`` is ``point``, ``orientedPoint`` or ``instancePoint``; ``location`` has x, y, z in voxels of a tomogram, from 0;
+``type`` is ``point``, ``orientedPoint`` or ``instancePoint``; ``location`` is x, y, z in voxels of a tomogram, 0-based;
 ``xyz_rotation_matrix`` (3x3) turns the object into the tomogram; ``instance_id`` is the number of an object (the
 portal's ``point_converter.py``; copick multiplies locations by the voxel spacing and adds no origin).
 
@@ -8,9 +8,8 @@ The file states neither the voxel spacing nor the tomogram, but the portal's fol
 ``RUN/Reconstructions/VoxelSpacing10.012/Annotations/ID/OBJECT-1.0_orientedpoint.ndjson``. Where a file lies in such
 folders, they are read; else ``voxel_size`` is needed.
 
-``instance_id`` is the label. Picks with orientations (or normals) are written as ``orientedPoint``, those with labels
-only as ``instancePoint``. Everything else is lost, and labels are beside orientations, because each type holds one of
-them.
+``instance_id`` is the label, of oriented points that have one, too. Picks with orientations (or normals) are written as
+``orientedPoint``, those with labels only as ``instancePoint``: each type holds one of them. Everything else is lost.
 """
 
 from __future__ import annotations
@@ -65,7 +64,7 @@ def read(path: Path, known: r.Known, format: str) -> r.Rows:
     if points and kinds[0] == "orientedPoint":
         turns = np.array([point["turn"] for point in points])
         rows.columns["euler"] = matrix_to_euler(turns)
-    if points and kinds[0] == "instancePoint":
+    if points and all("id" in point for point in points):
         rows.columns["label"] = np.array([point["id"] for point in points], np.int64)
     name, facts, spacing = _of_folders(path)
     rows.facts = {name: facts}
@@ -87,7 +86,7 @@ def _point(line: str, number: int, path: Path) -> dict[str, Any]:
     found = {"type": point["type"], "at": [float(location[axis]) for axis in "xyz"]}
     if point["type"] == "orientedPoint":
         found["turn"] = _turn(point.get("xyz_rotation_matrix"), where)
-    if point["type"] == "instancePoint":
+    if point["type"] == "instancePoint" or "instance_id" in point:
         instance = point.get("instance_id")
         if not isinstance(instance, int) or isinstance(instance, bool) or not -LIMIT <= instance < LIMIT:
             raise FormatError(f"{where}: instance_id is {shown(instance)}; it must be a whole number.")

@@ -5,9 +5,11 @@
 which the voxel size is made.
 
 *Writing.* A set is three files, side by side: the set itself, ``..._particles.star`` with positions in angstrom from
-the centre, and ``..._tomograms.star`` with a row for each tomogram in ``data_global`` and an empty table
-``data_TOMOGRAM``, where RELION has the tilt images (which are not known here: RELION opens the set, and extracts from
-it when the tomograms of the project are put in the place of this file).
+the centre, and ``..._tomograms.star``, in the layout that has all in one file: a row for each tomogram in
+``data_global``, and a table ``data_TOMOGRAM`` of its tilt images. These are not known here, so one row stands for them.
+RELION opens the set (``TomogramSet::read``, ``ParticleSet::read``); to extract from it, the tomograms of the project
+are put in its
+place.
 """
 
 from __future__ import annotations
@@ -36,7 +38,7 @@ _MICROSCOPE = {
     "rlnTomoHand": "-1.0",
 }
 """What RELION needs of each tomogram and picks do not know: the values that its import of tilt series begins with."""
-_NOTE = "# rlnVoltage, rlnSphericalAberration, rlnAmplitudeContrast, rlnTomoHand: what RELION begins with, not measured"
+_NOTE = "# Voltage, aberration, contrast, hand: what RELION begins with, not measured. The tilt images are not known."
 
 
 def is_set(blocks: dict[str, Table]) -> bool:
@@ -171,8 +173,8 @@ def set_files(path: Path, tables: Sequence[Picks], pixel_size: float | None) -> 
         for label, value in row.items():
             rows.setdefault(label, []).append(value)
     particles = star_of(tables, "relion5", pixel_size, centres, _MICROSCOPE)
-    empty: dict[str, list[str]] = {"rlnMicrographPreExposure": []}
-    tomograms = star_text({"global": rows, **{one.tomogram: empty for one in tables}}, [_NOTE])
+    image = {"rlnMicrographPreExposure": ["0.0"]}  # RELION takes the next block for a row of an empty table
+    tomograms = star_text({"global": rows, **{one.tomogram: image for one in tables}}, [_NOTE])
     leads = f"data_\n\n_{k.PARTICLES_FILE} {beside['particles'].name}\n_{k.TOMOGRAMS_FILE} {beside['tomograms'].name}\n"
     return [
         (beside["particles"], particles.encode()),

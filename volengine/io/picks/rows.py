@@ -9,7 +9,6 @@ can be read back completely; other programs ignore it.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,23 +17,27 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from volengine.core.atomic import replacing
 from volengine.core.boxes import Index3
-from volengine.core.errors import FormatError, InputError, MissingError
-from volengine.core.flat import LIMIT
+from volengine.core.errors import FormatError, InputError
 from volengine.core.json_text import parse_object, shown
-from volengine.core.picks import COLUMNS, EXTRA, Picks
+from volengine.core.picks import EXTRA, Picks
 from volengine.core.volume import Vector3
 from volengine.io.names import same_tomogram, tomogram_name
-from volengine.io.picks.formats import FORMATS
+from volengine.io.picks.texts import Floats as Floats
+from volengine.io.picks.texts import column_kind as column_kind
+from volengine.io.picks.texts import foreign as foreign
+from volengine.io.picks.texts import is_file as is_file
+from volengine.io.picks.texts import numbers as numbers
+from volengine.io.picks.texts import read_bytes as read_bytes
+from volengine.io.picks.texts import read_text as read_text
+from volengine.io.picks.texts import texts as texts
+from volengine.io.picks.texts import typed as typed
+from volengine.io.picks.texts import write_bytes as write_bytes
 
-Floats = NDArray[np.float64]
 Facts = dict[str, Any]
 
 MARK = "# volengine "
 """Start of a comment line of facts."""
-
-_INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
 
 
 @dataclass(frozen=True)
@@ -306,7 +309,7 @@ def facts_line(picks: Picks, pixel_size: Sequence[float] | None = None, centre_a
         facts["pixel_size"] = list(pixel_size)
     if centre_a is not None:
         facts["centre_a"] = list(centre_a)
-    return MARK + json.dumps(facts)
+    return MARK + json.dumps(facts).replace("data_", "data\\u005f")  # RELION begins a block there, also in comments
 
 
 def read_facts(text: str, path: Path) -> dict[str, Facts]:
@@ -374,53 +377,6 @@ def kinds(facts: Mapping[str, Facts]) -> dict[str, str]:
     return {k: v for f in facts.values() for k, v in f.get("columns", {}).items()}
 
 
-# Text to values and back --------------------------------------------------------------------------------------------
-
-
-def numbers(texts: Sequence[str], name: str, path: Path, lines: Sequence[int]) -> Floats:
-    """Convert texts to float64, exactly; raise :class:`FormatError` with the line of a text that is no number."""
-    try:
-        return np.array([float(t) for t in texts], float)
-    except ValueError:
-        for text, line in zip(texts, lines, strict=True):
-            try:
-                float(text)
-            except ValueError:
-                raise FormatError(f"{path}, line {line}: {name} is {shown(text)}, not a number.") from None
-        raise
-
-
-def typed(texts: Sequence[str], kind: str | None, name: str, path: Path, lines: Sequence[int]) -> NDArray[Any]:
-    """Convert a column of texts to the numpy ``kind``; if it is ``None``, to the first fitting of int, float, text."""
-    if kind is None:
-        kind = "i" if texts and all(_INTEGER.fullmatch(t) for t in texts) else "f"
-        try:
-            return typed(texts, kind, name, path, lines)
-        except FormatError:
-            return np.array(texts, str)
-    if kind == "U":
-        return np.array(texts, str)
-    if kind == "f":
-        return numbers(texts, name, path, lines)
-    parse = {"True": 1, "False": 0} if kind == "b" else None
-    values = []
-    for text, line in zip(texts, lines, strict=True):
-        try:
-            value = parse[text] if parse else int(text)
-            if not -LIMIT <= value < LIMIT:
-                raise ValueError
-        except (KeyError, ValueError):
-            what = "True or False" if parse else "a whole number from -2**63 to 2**63 - 1"
-            raise FormatError(f"{path}, line {line}: {name} is {shown(text)}, not {what}.") from None
-        values.append(value)
-    return np.array(values, bool if kind == "b" else np.int64)
-
-
-def texts(column: NDArray[Any]) -> list[str]:
-    """Convert values to texts from which the same bits are read back."""
-    return [repr(v) if isinstance(v, float) else str(v) for v in column.tolist()]
-
-
 def finite(rows: Rows, lines: Sequence[int]) -> Rows:
     """Return the rows if all coordinates are finite; else raise :class:`FormatError` with the line."""
     bad = np.flatnonzero(~np.isfinite(rows.coordinate).all(axis=1))
@@ -429,90 +385,3 @@ def finite(rows: Rows, lines: Sequence[int]) -> Rows:
             f"{rows.path}, line {lines[bad[0]]}: the position is {rows.coordinate[bad[0]].tolist()} (z, y, x)."
         )
     return rows
-
-
-def column_kind(key: str) -> str | None:
-    """Return the type (numpy kind) of a column of ``Picks``; ``None`` for extra columns."""
-    return COLUMNS[key][0][0] if key in COLUMNS else None
-
-
-# Files --------------------------------------------------------------------------------------------------------------
-
-
-def read_bytes(path: Path) -> bytes:
-    """Read a whole file.
-
-    Raises
-    ------
-    MissingError
-        It does not exist, or is a folder.
-    InputError
-        It cannot be read.
-    """
-    if not is_file(path):  # nor a device or a pipe, which may never end
-        raise MissingError(f"{path} is not a file; give the file of the picks.")
-    try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        raise MissingError(f"{path} is not a file; give the file of the picks.") from None
-    except OSError as error:
-        raise InputError(f"{path} cannot be read ({error.strerror}).") from error
-
-
-_UTF8 = re.compile(rb"[\xc2-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}|[\xf0-\xf4][\x80-\xbf]{3}")
-_NO_TEXT = re.compile("[\0-\x08\x0e-\x1a\x7f]")
-
-
-def read_text(path: Path) -> str:
-    """Read a text file in UTF-8, or in the code page of older programs (Latin-1 and its extension by Windows).
-
-    Raises
-    ------
-    MissingError
-        It does not exist, or is a folder.
-    FormatError
-        It is no text file; nor is one of which a part is UTF-8 and another part is not, because it is damaged.
-    """
-    data = read_bytes(path)
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        if _UTF8.search(data):
-            raise FormatError(f"{path} is not a text file (byte {error.start} is no UTF-8).") from None
-        try:
-            text = data.decode("cp1252")
-        except UnicodeDecodeError as other:
-            raise FormatError(f"{path} is not a text file (byte {other.start} is no character).") from None
-        if _NO_TEXT.search(text):
-            raise FormatError(f"{path} is not a text file (byte {error.start} is no UTF-8).") from None
-    if "\0" in text:
-        raise FormatError(f"{path} is not a text file (it holds zero bytes).")
-    return text
-
-
-def foreign(path: Path, what: str) -> FormatError:
-    """Make the error for a file that is not of the format; it lists all formats of picks.
-
-    Parameters
-    ----------
-    path
-        The file.
-    what
-        What was found, or is missing; a sentence without its full stop.
-    """
-    read = ", ".join(name for name, one in FORMATS.items() if one.reads)
-    return FormatError(f"{path} is no file of picks that volengine reads: {what}. The formats of picks are {read}.")
-
-
-def is_file(path: Path) -> bool:
-    """Return whether a path is a plain file; a path that no file can have is none."""
-    try:
-        return path.is_file()
-    except (OSError, ValueError):  # too long; a zero byte
-        return False
-
-
-def write_bytes(path: Path, data: bytes) -> None:
-    """Write a file, completely or not at all."""
-    with replacing(path) as file:
-        file.write(data)

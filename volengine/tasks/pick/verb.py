@@ -47,7 +47,7 @@ def request(source: str, out: str, recipe: PickRecipe, options: RunOptions) -> R
     return Request(name, volume, recipe, PickOutputs(table, store, ngff))
 
 
-PICK = Verb("pick", request, plan_pick, endings=PICKS_SUFFIXES)
+PICK = Verb("pick", request, plan_pick, endings=(*PICKS_SUFFIXES, ".em"))  # here a motive list, never a volume
 
 
 def pick(source: PathLike, out: PathLike, recipe: PickRecipe | None = None, options: RunOptions | None = None) -> Picks:

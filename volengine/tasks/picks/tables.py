@@ -15,7 +15,7 @@ from volengine.core.errors import FormatError, InputError, MissingError
 from volengine.core.orientation import euler_to_matrix
 from volengine.core.picks import EXTRA, Picks
 from volengine.core.volume import Vector3, Volume
-from volengine.io.names import same_tomogram
+from volengine.io.names import another_of_series, same_tomogram
 from volengine.tasks.common.layout import file_name
 from volengine.tasks.common.named import feature_of, open_sized, tomogram_in
 from volengine.tasks.picks.recipe import PicksConvertRecipe, PicksRecipe
@@ -108,13 +108,18 @@ def _read(
     found = read_all(file, recipe.read_as, voxel_size=size, origin=origin, shape=volume.shape)
     wanted = recipe.tomogram or name
     chosen = next(iter(found)) if len(found) == 1 else same_tomogram(wanted, found)
-    if recipe.tomogram is not None and chosen is not None and same_tomogram(recipe.tomogram, [chosen]) is None:
-        picks = read_picks(file, recipe.read_as, voxel_size=size, shape=volume.shape, tomogram=recipe.tomogram)
+    named = recipe.tomogram is not None and same_tomogram(recipe.tomogram, [name]) is not None
+    if recipe.tomogram is not None and not named and chosen is not None and not same_tomogram(wanted, [chosen]):
+        picks = read_picks(file, recipe.read_as, voxel_size=size, shape=volume.shape, tomogram=wanted)
         return [picks.with_(origin=volume.origin)], []
     if chosen is None:
         raise InputError(
             f"{file} has picks of {len(found)} tomograms ({', '.join(list(found)[:8])}), and none of them is "
             f"{wanted!r}; set tomogram."
+        )
+    if recipe.tomogram is None and another_of_series(chosen, name):
+        raise InputError(
+            f"{file} has picks of {chosen!r}, and the volume is {name!r}; if they belong to it, set tomogram."
         )
     notes = [] if same_tomogram(chosen, [name]) else [f"The picks of {chosen!r} are written as those of {name!r}."]
     return [found[chosen].with_(tomogram=recipe.tomogram or name)], notes
