@@ -73,7 +73,7 @@ def read_of(
     }
     taken, total = sum(map(len, tables.values())), len(rows.coordinate)
     share = f"all {total} rows" if taken == total else f"{taken} of {total} rows"
-    others = [group for volume, group in chosen.items() if group not in (volume, file.stem)]
+    others = [group for volume, group in chosen.items() if group not in ("", volume, file.stem)]
     called = f" (there {listing(others)})" if others else ""
     return tables, f"{file.name}: {share}, as those of {listing(tables)}{called}."
 
