@@ -57,6 +57,10 @@ class Common:
             if type(param.type) is click.types.StringParamType:
                 param.type = PathText()
 
+    def get_help_option_names(self, ctx: click.Context) -> list[str]:
+        """``-h`` and ``--help``, in whatever context the command is asked; Click keeps the first answer."""
+        return ["-h", "--help"]
+
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         """The options and arguments, with ``-v`` and ``-q`` before ``--help``."""
         *own, last = super().get_params(ctx)  # type: ignore[misc]

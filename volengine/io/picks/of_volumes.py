@@ -73,8 +73,8 @@ def read_of(
     }
     taken, total = sum(map(len, tables.values())), len(rows.coordinate)
     share = f"all {total} rows" if taken == total else f"{taken} of {total} rows"
-    others = sorted({v for v, g in chosen.items() if g != v})
-    called = f" (there {listing(chosen[v] for v in others)})" if others and rows.tomogram is not None else ""
+    others = [group for volume, group in chosen.items() if group not in ("", volume, file.stem)]
+    called = f" (there {listing(others)})" if others else ""
     return tables, f"{file.name}: {share}, as those of {listing(tables)}{called}."
 
 
