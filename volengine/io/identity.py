@@ -43,7 +43,7 @@ from volengine.core.errors import ChangedError, InputError, MissingError
 from volengine.core.volume import Volume
 from volengine.io.hashing import FileState, content_of_file, content_of_objects, file_state, sample_of_file
 from volengine.io.listing import ARRAY_FILES, Listing, listing_of, metadata_of, node_object, time_ns, voxel_objects
-from volengine.io.names import MRC_SUFFIXES, TIFF_SUFFIXES, suffix_of
+from volengine.io.names import FILE_SUFFIXES, suffix_of
 from volengine.io.stores import local_path
 
 How = Literal["quick", "content", "metadata"]
@@ -145,7 +145,7 @@ def check_unchanged(volume: Volume, *, full: bool = True) -> None:
 
 
 def _is_file(url: str) -> bool:
-    return suffix_of(url) in (*MRC_SUFFIXES, *TIFF_SUFFIXES)
+    return suffix_of(url) in FILE_SUFFIXES
 
 
 def _place(volume: Volume) -> list[str]:

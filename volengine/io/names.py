@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import PurePosixPath
 from typing import Any, Protocol
 
@@ -10,8 +11,17 @@ from numpy.typing import NDArray
 
 from volengine.core.boxes import Box, Index3
 
-MRC_SUFFIXES = (".mrc", ".rec", ".map", ".st", ".ali", ".mrcs")
+MRC_SUFFIXES = (".mrc", ".rec", ".map", ".ccp4", ".st", ".ali", ".mrcs")
 TIFF_SUFFIXES = (".tif", ".tiff")
+EM_SUFFIXES = (".em",)
+HDF5_SUFFIXES = (".h5", ".hdf5", ".hdf")
+NIFTI_SUFFIXES = (".nii",)
+AMIRA_SUFFIXES = (".am",)
+SHARED_SUFFIXES = (*EM_SUFFIXES, *HDF5_SUFFIXES, *NIFTI_SUFFIXES, *AMIRA_SUFFIXES)
+"""Suffixes of volumes that other things have, too: motive lists, models, training patches, spatial graphs."""
+FILE_SUFFIXES = (*MRC_SUFFIXES, *TIFF_SUFFIXES, *SHARED_SUFFIXES)
+"""Suffixes of all volumes that are single files."""
+VOLUME_SUFFIXES = (*FILE_SUFFIXES, ".zarr")
 PACKED_SUFFIXES = (".gz", ".bz2")
 PICKS_SUFFIXES = (".star", ".tbl", ".csv", ".json", ".tsv", ".txt")
 
@@ -63,12 +73,28 @@ class Sink(Protocol):
         ...
 
 
+_DATASET = re.compile(r"(.*\.(?:h5|hdf5|hdf)):(/.+)", re.IGNORECASE | re.DOTALL)
+
+
+def file_and_dataset(url: str) -> tuple[str, str]:
+    """Divide the place of a dataset in an HDF5 file into the file and the path in it; other places have no such path.
+
+    >>> file_and_dataset("a/b.h5:/exported_data")
+    ('a/b.h5', '/exported_data')
+    >>> file_and_dataset("a/b.mrc")
+    ('a/b.mrc', '')
+    """
+    found = _DATASET.fullmatch(url)
+    return (found[1], found[2]) if found else (url, "")
+
+
 def suffix_of(url: str) -> str:
     """Return the suffix that names the format, in lower case, without suffixes of compression.
 
-    >>> suffix_of("a/b.MRC.gz")
-    '.mrc'
+    >>> suffix_of("a/b.MRC.gz"), suffix_of("a/b.h5:/exported_data")
+    ('.mrc', '.h5')
     """
+    url, _ = file_and_dataset(url)
     suffixes = [s.lower() for s in PurePosixPath(url.rstrip("/")).suffixes]
     while suffixes and suffixes[-1] in PACKED_SUFFIXES:
         suffixes.pop()

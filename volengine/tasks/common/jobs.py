@@ -19,11 +19,11 @@ from volengine.engine.ledger import PlanFolder
 from volengine.engine.options import RunOptions
 from volengine.engine.plan import Plan
 from volengine.engine.run import Job, run_plan
-from volengine.io.names import MRC_SUFFIXES, PACKED_SUFFIXES, PICKS_SUFFIXES, TIFF_SUFFIXES
+from volengine.io.names import FILE_SUFFIXES, PACKED_SUFFIXES, PICKS_SUFFIXES
 from volengine.tasks.common.inputs import expand
 from volengine.tasks.common.layout import plan_folder, run_dir_for, run_dir_in
 
-FILES = (*MRC_SUFFIXES, *TIFF_SUFFIXES, *PACKED_SUFFIXES, *PICKS_SUFFIXES, ".safetensors", ".yaml", ".ply", ".html")
+FILES = (*FILE_SUFFIXES, *PACKED_SUFFIXES, *PICKS_SUFFIXES, ".safetensors", ".yaml", ".ply", ".html")
 """Endings of files: an output that has one is not meant to be a folder."""
 
 Given = TypeVar("Given")
