@@ -16,6 +16,6 @@ from volengine.tasks.export import ExportRecipe, export
 @click.argument("out")
 @recipe_options(ExportRecipe)
 def command(source: str, out: str, **values: Any) -> None:
-    """Write SOURCE (an OME-Zarr image or labels) as the MRC file OUT."""
+    """Write SOURCE (an OME-Zarr image or labels) as the MRC or OME-TIFF file OUT."""
     volume = export(source, out, from_options(ExportRecipe, values))
     click.echo(f"{out}: {' x '.join(map(str, volume.shape))} {volume.dtype}, {volume.voxel_size} angstrom (z, y, x)")
