@@ -88,6 +88,8 @@ def identified(volume: Volume, how: How = "quick") -> Volume:
     snapshot = _file_snapshot(volume.url, how) if _is_file(volume.url) else _zarr_snapshot(volume.url, volume.path, how)
     # another channel of the same array has other voxels
     facts = [volume.axes, volume.facts.get("select", {})]
+    if volume.path and not volume.stored:  # and so has another array of the same file
+        facts.append(volume.path)
     if how == "content":
         identity = digest_of(["content", facts, snapshot["content"], snapshot.get("meaning")])
     else:

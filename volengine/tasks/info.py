@@ -10,8 +10,9 @@ from volengine.core.errors import FormatError, InputError, MissingError
 from volengine.core.paths import PathLike, path_text
 from volengine.core.units import format_bytes
 from volengine.core.volume import Volume
-from volengine.io.names import MRC_SUFFIXES, TIFF_SUFFIXES, suffix_of
+from volengine.io.names import HDF5_SUFFIXES, MRC_SUFFIXES, SHARED_SUFFIXES, TIFF_SUFFIXES, suffix_of
 from volengine.io.open import open_volume
+from volengine.io.tilts import TiltSeries
 
 MODEL_SUFFIXES = (".safetensors", ".onnx", ".scnm", ".scnmgroup", ".ckpt", ".h5", ".hdf5", ".keras")
 PICKS_SUFFIXES = (".star", ".tsv", ".tbl", ".csv", ".json")
@@ -45,6 +46,8 @@ def info(path: PathLike) -> dict[str, Any]:
     """
     path = path_text(path)
     suffix = suffix_of(path)
+    if suffix in HDF5_SUFFIXES and _is_volume(path):
+        return _file(path)
     if suffix in MODEL_SUFFIXES:
         return model_info(path)
     if suffix in PICKS_SUFFIXES:
@@ -53,6 +56,8 @@ def info(path: PathLike) -> dict[str, Any]:
         return _mrc(path)
     if suffix in TIFF_SUFFIXES:
         return _tiff(path)
+    if suffix in SHARED_SUFFIXES:
+        return _file(path)
     return _store(path)
 
 
@@ -102,6 +107,26 @@ def _volume(volume: Volume) -> dict[str, Any]:
     }
 
 
+def _is_volume(path: str) -> bool:
+    """Whether an HDF5 file holds volumes, and not a model."""
+    from volengine.io.hdf5.open import is_model
+    from volengine.io.names import file_and_dataset
+
+    return not is_model(file_and_dataset(path)[0])
+
+
+def _file(path: str) -> dict[str, Any]:
+    """Describe a file of which ``open_volume`` says all that there is to say."""
+    try:
+        return {"file": path, **_volume(open_volume(path))}
+    except (FormatError, MissingError):
+        raise
+    except InputError as error:
+        if "--voxel-size" not in str(error):
+            raise
+        return {"file": path, **_volume(open_volume(path, voxel_size=1.0)), "voxel size (angstrom)": UNKNOWN}
+
+
 def _tiff(path: str) -> dict[str, Any]:
     from volengine.io.tiff import read_facts
 
@@ -145,7 +170,11 @@ def _store(path: str) -> dict[str, Any]:
     facts: dict[str, Any] = {"store": path}
     groups = list_groups(path)
     main = groups[0].group if groups else ""
-    facts |= _volume(open_volume(path, group=main, identity="metadata"))
+    volume = open_volume(path, group=main, identity="metadata")
+    facts |= _volume(volume)
+    if "tilt_series" in volume.facts:
+        series = TiltSeries.from_json(volume.facts["tilt_series"]).summary()
+        facts["tilt series"] = [f"{name}: {value}" for name, value in series.items()]
     for group in groups:
         label = group.group or "image"
         facts[f"levels of {label}"] = [

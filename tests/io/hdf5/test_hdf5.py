@@ -143,6 +143,8 @@ def test_several_volumes_need_a_choice(tmp_path: Path) -> None:
     assert np.array_equal(volume[:], ramp(dtype="int16") + 50)
     assert volume.identity != open_volume(f"{path}:/raw", voxel_size=10).identity
     assert open_volume(volume.place, voxel_size=10) == volume
+    whole = [open_volume(f"{path}:{p}", voxel_size=10, identity="content").identity for p in ("/raw", "/seg/labels")]
+    assert whole[0] != whole[1]
     with pytest.raises(MissingError, match=r"no volume '/other'.*/raw"):
         open_volume(f"{path}:/other", voxel_size=10)
     assert (suffix_of(place), file_and_dataset(place)) == (".h5", (str(path), "/seg/labels"))
