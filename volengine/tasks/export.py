@@ -40,6 +40,8 @@ class ExportRecipe(Recipe):
         MRC mode (0, 1, 2, 6, 12); default: the smallest that holds every value. TIFF keeps the store's type.
     overwrite
         Replace a file that exists.
+    anonymous
+        Read s3:// and other object stores without credentials, for public buckets.
 
     Examples
     --------
@@ -53,6 +55,7 @@ class ExportRecipe(Recipe):
     voxel_size: float | tuple[float, float, float] | None = None
     mode: int | None = None
     overwrite: bool = False
+    anonymous: bool = False
 
 
 def export(source: PathLike, out: PathLike, recipe: ExportRecipe | None = None, *, progress: bool = True) -> OpenVolume:
@@ -103,6 +106,10 @@ def export(source: PathLike, out: PathLike, recipe: ExportRecipe | None = None, 
         raise InputError(f"{out}: --mode is for MRC; OME-TIFF is written in the type of the voxels.")
     if Path(out).exists() and not recipe.overwrite:
         raise InputError(f"{out} exists; give another name or --overwrite.")
+    if recipe.anonymous:
+        from volengine.io.anonymous import use_anonymous
+
+        use_anonymous()
     volume = open_volume(
         source, level=recipe.level, group=recipe.group, channel=recipe.channel, voxel_size=recipe.voxel_size
     )

@@ -6,48 +6,10 @@ import json
 from pathlib import Path
 
 import pytest
+from tilt_files import ALL, MDOC, RELION, TOMOSTAR, XML, aln
 
 from volengine.core.errors import FormatError, InputError, MissingError
 from volengine.io.tilts import TiltSeries, read_tilts, tilts_of
-
-MDOC = """PixelSpacing = 1.35
-Voltage = 300
-ImageFile = TS_01.mrc
-ImageSize = 4092 5760
-DataMode = 1
-
-[T = SerialEM: Digitized on Krios                       30-Nov-25  15:14:20    ]
-
-[T =     Tilt axis angle = 85.3, binning = 1  spot = 8  camera = 2]
-
-[ZValue = 0]
-TiltAngle = 0.01
-ExposureDose = 3
-PixelSpacing = 1.35
-Defocus = -3.02
-RotationAngle = 175.3
-TargetDefocus = -3
-SubFramePath = X:\\frames\\TS_01_000_0.0.tif
-DateTime = 30-Nov-25  15:21:38
-
-[ZValue = 1]
-TiltAngle = -3
-ExposureDose = 3.5
-PixelSpacing = 1.35
-RotationAngle = 175.3
-TargetDefocus = -3.5
-SubFramePath = X:\\frames\\TS_01_002_-3.0.tif
-DateTime = 30-Nov-25  15:23:38
-
-[ZValue = 2]
-TiltAngle = 3
-ExposureDose = 4
-PixelSpacing = 1.35
-RotationAngle = 175.3
-TargetDefocus = -4
-SubFramePath = X:\\frames\\TS_01_001_3.0.tif
-DateTime = 30-Nov-25  15:22:38
-"""
 
 
 def put(folder: Path, name: str, text: str) -> Path:
@@ -89,18 +51,6 @@ def test_mdocfile_agrees(tmp_path: Path) -> None:
     assert [-v * 1e4 for v in table["TargetDefocus"]] == list(series.nominal_defocus or ())
 
 
-ROWS = "{0}  85.1000  1.00000  {1}  2.000  1.00  1.00  1.00  0.00  {2}\n"
-
-
-def aln(first: int, dark: tuple[int, ...] = (2,), count: int = 5, more: str = "") -> str:
-    """An alignment of 5 sections from -6 degrees in steps of 3; ``first`` is the number of the first section."""
-    head = f"# AreTomo Alignment / Priims bprmMn \n# RawSize = 4092 5760 {count}\n# NumPatches = 0\n"
-    head += "".join(f"# DarkFrame =     {d}    {d + first}    {-6 + 3 * d:.2f}\n" for d in dark)
-    head += "# AlphaOffset =     1.50\n# BetaOffset =     0.00\n# Thickness = 800\n" + more
-    head += "# SEC     ROT         GMAG       TX          TY      SMEAN     SFIT    SCALE     BASE     TILT\n"
-    return head + "".join(ROWS.format(s + first, -s, -6 + 3 * s) for s in range(5) if s not in dark)
-
-
 @pytest.mark.parametrize("first", [0, 1])
 @pytest.mark.parametrize("dark", [(), (2,), (0,), (4,), (0, 4)])
 def test_sections_of_aretomo_count_from_0_or_from_1(tmp_path: Path, first: int, dark: tuple[int, ...]) -> None:
@@ -118,24 +68,6 @@ def test_sections_of_aretomo_count_from_0_or_from_1(tmp_path: Path, first: int, 
 def test_local_alignments_are_left_out(tmp_path: Path) -> None:
     text = aln(1) + "# Local Alignment\n   0    0  -1000.0  -1000.0   0.1  0.2  1.0\n"
     assert read_tilts(put(tmp_path, "a.aln", text)).sections == (0, 1, 3, 4)
-
-
-RELION = """
-# version 50001
-
-data_TS_01
-
-loop_
-_rlnMicrographName #1
-_rlnTomoNominalStageTiltAngle #2
-_rlnMicrographPreExposure #3
-_rlnTomoNominalDefocus #4
-_rlnDefocusU #5
-_rlnDefocusV #6
-_rlnTomoNominalTiltAxisAngle #7
-MotionCorr/a_001.mrc  0.0  0.0  -2.5  31000 29000 85.0
-MotionCorr/a_002.mrc  3.0  3.5  -3.0  31500 29500 85.0
-"""
 
 
 def test_relion(tmp_path: Path) -> None:
@@ -158,50 +90,10 @@ def test_the_angles_of_an_aligned_series_of_relion(tmp_path: Path) -> None:
     assert series.notes == ("The angles are rlnTomoYTilt.",)
 
 
-TOMOSTAR = """
-data_
-
-loop_
-_wrpMovieName #1
-_wrpAngleTilt #2
-_wrpAxisAngle #3
-_wrpAxisOffsetX #4
-_wrpAxisOffsetY #5
-_wrpDose #6
-../frames/a_001.eer 3.01 -94.1 12.0 -9.0 4.5
-../frames/a_000.eer 0.01 -94.1 2.0 -1.0 1.5
-"""
-
-
 def test_tomostar(tmp_path: Path) -> None:
     series = read_tilts(put(tmp_path, "TS_01.tomostar", TOMOSTAR))
     assert (series.angles, series.dose, series.axis_angle) == ((3.01, 0.01), (4.5, 1.5), (-94.1, -94.1))
     assert series.images == ("a_001.eer", "a_000.eer")
-
-
-XML = """<?xml version="1.0" encoding="utf-16"?>
-<TiltSeries DataDirectory="tomostar" AreAnglesInverted="True" PlaneNormal="0, 0, 1" LevelAngleX="0" LevelAngleY="-7.5"
- ImageDimensionsAngstrom="5524, 7776" VolumeDimensionsAngstrom="5524, 7776, 2700" UnselectManual="null">
-  <Angles>-3.01
-0.01
-3</Angles>
-  <Dose>4.5
-1.5
-7.5</Dose>
-  <UseTilt>True
-True
-False</UseTilt>
-  <AxisAngle>-94
--94
--94.5</AxisAngle>
-  <MoviePath>../frames/a.eer
-../frames/b.eer
-../frames/c.eer</MoviePath>
-  <CTF><Param Name="PixelSize" Value="1.35" /><Param Name="Defocus" Value="3.1" /></CTF>
-  <GridCTF Width="1" Height="1" Depth="3"><Node X="0" Y="0" Z="1" Value="3.1" /><Node X="0" Y="0" Z="0" Value="3.0" />
-  <Node X="0" Y="0" Z="2" Value="3.2" /></GridCTF>
-</TiltSeries>
-"""
 
 
 def test_warp(tmp_path: Path) -> None:
@@ -222,11 +114,7 @@ def test_lists_of_angles(tmp_path: Path, name: str) -> None:
     assert (series.angles, series.sections) == ((-60, -57, -54), (0, 1, 2))
 
 
-@pytest.mark.parametrize(
-    ("name", "text"),
-    [("a.mdoc", MDOC), ("a.aln", aln(1)), ("a.star", RELION), ("a.tomostar", TOMOSTAR), ("a.xml", XML),
-     ("a.tlt", "1\n2")],
-)  # fmt: skip
+@pytest.mark.parametrize(("name", "text"), ALL.items())
 def test_a_series_survives_json_and_says_what_it_holds(tmp_path: Path, name: str, text: str) -> None:
     series = read_tilts(put(tmp_path, name, text))
     assert TiltSeries.from_json(json.loads(json.dumps(series.to_json()))) == series

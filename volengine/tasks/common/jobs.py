@@ -19,6 +19,7 @@ from volengine.engine.ledger import PlanFolder
 from volengine.engine.options import RunOptions
 from volengine.engine.plan import Plan
 from volengine.engine.run import Job, run_plan
+from volengine.io.anonymous import use_anonymous
 from volengine.io.names import FILE_SUFFIXES, PACKED_SUFFIXES, PICKS_SUFFIXES
 from volengine.tasks.common.inputs import expand
 from volengine.tasks.common.layout import plan_folder, run_dir_for, run_dir_in
@@ -149,6 +150,8 @@ def jobs_of(
     InputError
         ``out`` names a single result, but there are several sources.
     """
+    if options.anonymous:
+        use_anonymous()
     out = path_text(out)
     labelled = sources if isinstance(sources, Mapping) else {str(source): source for source in sources}
     if verb.is_product(out) and len(labelled) > 1:
@@ -168,6 +171,8 @@ def run_one(verb: Verb[Given, Any, Any, Any], given: Given, out: str, recipe: An
     InputError
         The source or the recipe cannot be used.
     """
+    if options.anonymous:
+        use_anonymous()
     plan = verb.job(verb.name, _single(verb.name, given), out, recipe, options).plan()
     run_plan(plan, verb.run_dir(out, options), options)
     return plan
