@@ -547,7 +547,7 @@ TARGETS: dict[str, Target] = {
     "mrc": Target(mrc_samples, read_volume),
     "tiff": Target(tiff_samples, read_volume),
     "em": Target(em_samples, read_volume),
-    "hdf5": Target(hdf5_samples, read_volume),
+    "hdf5": Target(hdf5_samples, read_volume, 1024),
     "amira": Target(amira_samples, read_amira_file),
     "nifti_volumes": Target(nifti_volume_samples, read_nifti_volume),
     "tilts": Target(tilts_samples, read_tilts_file),

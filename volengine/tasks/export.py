@@ -69,7 +69,7 @@ def export(source: PathLike, out: PathLike, recipe: ExportRecipe | None = None, 
     source
         An OME-Zarr store, or any file that ``volengine.open_volume`` reads.
     out
-        The MRC file (``.mrc``, ``.rec``, ``.map``, ``.st``, ``.ali``) or OME-TIFF file (``.tif``, ``.tiff``,
+        The MRC file (``.mrc``, ``.rec``, ``.map``, ``.ccp4``, ``.st``, ``.ali``) or OME-TIFF file (``.tif``, ``.tiff``,
         ``.ome.tif``) to write. It appears when it is complete.
     recipe
         What to write.

@@ -36,6 +36,11 @@ def test_the_dose_that_an_mdoc_states_comes_first(tmp_path: Path) -> None:
     assert read_tilts(put(tmp_path, "a.mdoc", text)).dose == (0, 60.5, 57)
 
 
+def test_a_title_whose_axis_is_no_number_counts_for_nothing(tmp_path: Path) -> None:
+    series = read_tilts(put(tmp_path, "a.mdoc", MDOC.replace("angle = 85.3", "angle = .x")))
+    assert series.axis_angle == (175.3, 175.3, 175.3)
+
+
 def test_without_times_the_dose_is_not_known(tmp_path: Path) -> None:
     text = MDOC.replace("DateTime = 30-Nov-25  15:22:38\n", "")
     assert read_tilts(put(tmp_path, "a.mdoc", text)).dose is None

@@ -49,7 +49,7 @@ _parsed: OrderedDict[tuple[Any, ...], Any] = OrderedDict()
 
 
 @dataclass(frozen=True)
-class Lattice:
+class AmiraLattice:
     """The lattice of an Amira file: shape z, y, x, dtype, the field, and the header."""
 
     shape: Index3
@@ -132,7 +132,7 @@ def open_amira(
     )  # fmt: skip
 
 
-def read_lattice(path: str) -> Lattice:
+def read_lattice(path: str) -> AmiraLattice:
     """Read and check the header of an Amira lattice; errors as for :func:`open_amira`."""
     header = read_header(path)
     fields = [f for f in header.fields if f.owner == "Lattice"]
@@ -170,7 +170,7 @@ def read_lattice(path: str) -> Lattice:
         raise FormatError(
             f"{path}: {shape} voxels as text, in {size} bytes; at most {MAX_TEXT} are read. Save as binary."
         )
-    return Lattice(shape, np.dtype(field.dtype).name, field, header)
+    return AmiraLattice(shape, np.dtype(field.dtype).name, field, header)
 
 
 def layout_size(shape: Index3) -> int:
@@ -224,7 +224,7 @@ class AmiraSource(FileSource):
         return out
 
 
-def _remembered(path: str, lattice: Lattice, make: Any) -> Any:
+def _remembered(path: str, lattice: AmiraLattice, make: Any) -> Any:
     """What is made of a whole file, once in a process; the last two are kept."""
     stat = Path(path).stat()
     key = (path, stat.st_size, stat.st_mtime_ns, stat.st_ino)
@@ -237,7 +237,7 @@ def _remembered(path: str, lattice: Lattice, make: Any) -> Any:
         return _parsed[key]
 
 
-def _text(path: str, lattice: Lattice) -> NDArray[Any]:
+def _text(path: str, lattice: AmiraLattice) -> NDArray[Any]:
     """The voxels of a lattice that is written as text."""
     count, dtype = layout_size(lattice.shape), np.dtype(lattice.dtype)
     with open(path, "rb") as file, warnings.catch_warnings():  # noqa: PTH123
@@ -256,7 +256,7 @@ def _text(path: str, lattice: Lattice) -> NDArray[Any]:
         return values.astype(dtype).reshape(lattice.shape)
 
 
-def _slices(path: str, lattice: Lattice) -> list[tuple[int, int]]:
+def _slices(path: str, lattice: AmiraLattice) -> list[tuple[int, int]]:
     """For each slice, the run in which it begins and the voxels of this run that belong to slices before it."""
     area, count = lattice.shape[1] * lattice.shape[2], layout_size(lattice.shape)
     at, end = lattice.header.start, lattice.header.start + lattice.field.coded_bytes

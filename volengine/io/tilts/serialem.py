@@ -16,7 +16,7 @@ from volengine.core.errors import FormatError
 from volengine.io.tilts.series import TiltSeries, file_name, lines_of, number
 
 _SECTION = re.compile(r"\[\s*(\w+)\s*=\s*(.*?)\s*\]")
-_AXIS = re.compile(r"tilt axis angle\s*=\s*([-+]?[\d.]+)", re.IGNORECASE)
+_AXIS = re.compile(r"tilt axis angle\s*=\s*([-+]?\d{1,9}(?:\.\d{1,9})?)", re.IGNORECASE)
 _TIMES = ("%d-%b-%y %H:%M:%S", "%d-%b-%Y %H:%M:%S", "%Y-%b-%d %H:%M:%S")
 UM = 1e4
 
