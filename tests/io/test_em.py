@@ -81,6 +81,13 @@ def test_damaged_files_are_refused(tmp_path: Path, change, said: str) -> None:
         open_em(tmp_path / "a.em", 10.0)
 
 
+def test_compressed_files_are_to_be_unpacked(tmp_path: Path) -> None:
+    for name in ("a.em.gz", "a.h5.bz2", "a.am.gz", "a.nii.bz2", "a.tif.gz"):
+        (tmp_path / name).write_bytes(b"\x1f\x8b")
+        with pytest.raises(FormatError, match="not read compressed; unpack it"):
+            open_volume(tmp_path / name, voxel_size=10)
+
+
 def test_a_motive_list_is_no_tomogram(tmp_path: Path) -> None:
     (tmp_path / "motl.em").write_bytes(em_bytes(np.zeros((1, 7, 20), "f4")))
     with pytest.raises(FormatError, match=r"motive list.*7 particles.*picks"):

@@ -28,6 +28,7 @@ from volengine.io.identity import How
 from volengine.io.names import (
     AMIRA_SUFFIXES,
     EM_SUFFIXES,
+    FILE_SUFFIXES,
     HDF5_SUFFIXES,
     MRC_SUFFIXES,
     NIFTI_SUFFIXES,
@@ -36,6 +37,7 @@ from volengine.io.names import (
     Sink,
     Source,
     file_and_dataset,
+    is_packed,
     suffix_of,
 )
 from volengine.io.stores import located
@@ -229,6 +231,13 @@ def _described(
 ) -> Volume:
     """The description of a file or store; ``image`` is level, group and channel of an OME-Zarr store."""
     suffix = suffix_of(url)
+    if (
+        is_packed(url)
+        and suffix in FILE_SUFFIXES
+        and suffix not in MRC_SUFFIXES
+        and not url.lower().endswith(".nii.gz")
+    ):
+        raise FormatError(f"{url}: files of the kind {suffix} are not read compressed; unpack it (gunzip, bunzip2).")
     if suffix in MRC_SUFFIXES:
         from volengine.io.mrc.open import open_mrc
 

@@ -104,5 +104,6 @@ def _pages(path: str, slabs: Iterable[NDArray[Any]], shape: Index3, kind: str) -
                     "the labels, or keep them as OME-Zarr."
                 )
         yield from slab.astype(kind, copy=False)
+        del slab  # before the next one is read
     if done != shape[0]:
         raise InputError(f"{path}: the slabs make up {done} slices, not {shape[0]}.")

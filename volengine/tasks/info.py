@@ -172,7 +172,7 @@ def _store(path: str) -> dict[str, Any]:
     main = groups[0].group if groups else ""
     volume = open_volume(path, group=main, identity="metadata")
     facts |= _volume(volume)
-    if "tilt_series" in volume.facts:
+    if isinstance(volume.facts.get("tilt_series"), dict):
         series = TiltSeries.from_json(volume.facts["tilt_series"]).summary()
         facts["tilt series"] = [f"{name}: {value}" for name, value in series.items()]
     for group in groups:

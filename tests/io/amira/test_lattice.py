@@ -98,6 +98,7 @@ def test_a_run_by_hand(tmp_path: Path) -> None:
         (amira_bytes(ramp(dtype="uint8"), "byte").replace(b'"uniform"', b'"curvilinear"'), InputError, "curvilinear"),
         (amira_bytes(ramp(dtype="uint8"), "byte").replace(b"@1\n\n#", b"@1(HxZip,20)\n\n#"), FormatError, "HxZip"),
         (amira_bytes(ramp(dtype="uint8"), "byte", more=TURNED), InputError, "transformation"),
+        (amira_bytes(ramp(dtype="uint8"), "byte", bounds="0 1e999 0 1 0 1"), FormatError, "BoundingBox"),
         (graph_bytes(), FormatError, "spatial graph.*picks"),
         (b"# HyperSurface 0.1 BINARY\n", FormatError, "surface"),
         (b"# AmiraMesh BINARY-LITTLE-ENDIAN 2.1\ndefine Lattice 3 4 5\n", FormatError, "no end"),
@@ -115,6 +116,20 @@ def test_runs_that_do_not_fill_the_volume_are_refused(tmp_path: Path) -> None:
     (tmp_path / "a.am").write_bytes(data.replace(b"\x3c\x00", b"\x3b\x00"))
     with pytest.raises(FormatError, match="make 59 voxels, 60 were announced"):
         open_volume(tmp_path / "a.am", voxel_size=10)[:]
+
+
+@pytest.mark.parametrize("how", [b"= @1", b"= Linear(@1)", b"@1 "])
+def test_other_ways_to_name_the_block(tmp_path: Path, how: bytes) -> None:
+    data = amira_bytes(ramp(dtype="uint8"), "byte").replace(b"} @1", b"} " + how)
+    (tmp_path / "a.am").write_bytes(data.replace(b"\n\n# Data", b"\r\n\r\n# Data").replace(b"5 4 3\n", b"5 4 3\r\n"))
+    assert np.array_equal(open_volume(tmp_path / "a.am")[:], ramp(dtype="uint8"))
+
+
+def test_long_rows_of_digits_are_no_trap(tmp_path: Path) -> None:
+    """A pattern that may divide digits into numbers in every way would try them all, for hours."""
+    more = f"    TransformationMatrix {'1' * 3000}x\n    BoundingBox {'2' * 3000}y\n"
+    (tmp_path / "a.am").write_bytes(amira_bytes(ramp(dtype="uint8"), "byte", more=more))
+    assert open_volume(tmp_path / "a.am").voxel_size == (200.0, 100.0, 100.0)
 
 
 def test_a_unity_transformation_changes_nothing(tmp_path: Path) -> None:

@@ -56,6 +56,18 @@ def test_any_box_of_any_storage(tmp_path: Path, shape, dtype, how, chunk, data) 
     assert np.array_equal(got, values[box.slices])
 
 
+@pytest.mark.parametrize("maximum", [None, (None, 9, 9), (None, None, None)])
+@pytest.mark.parametrize("chunks", [(2, 3, 4), (7, 8, 9)])
+@pytest.mark.parametrize("libver", ["earliest", "latest"])
+def test_every_index_of_chunks(tmp_path: Path, maximum: Any, chunks: tuple[int, ...], libver: str) -> None:
+    """B-trees of both versions, fixed and extensible arrays, a single chunk, with and without filter."""
+    values = np.random.default_rng(4).integers(0, 9, (7, 8, 9), dtype="i2")
+    for compression in (None, "gzip"):
+        with h5py.File(tmp_path / "a.h5", "w", libver=libver) as file:
+            file.create_dataset("x", data=values, chunks=chunks, maxshape=maximum, compression=compression)
+        assert np.array_equal(open_volume(tmp_path / "a.h5", voxel_size=10)[:], values)
+
+
 def test_deepfinder(tmp_path: Path) -> None:
     """DeepFinder writes one array ``dataset``, z, y, x, float16 or int8, and no voxel size."""
     write(tmp_path / "a.h5", dataset=ramp(dtype="float16"))
@@ -123,6 +135,16 @@ def test_eman2_does_not_know_the_voxel_size_if_it_is_1(tmp_path: Path) -> None:
     eman2_file(tmp_path / "a.hdf", ramp(), 1.0)
     with pytest.raises(InputError, match=r"apix is 1.0.*unknown"):
         open_volume(tmp_path / "a.hdf")
+
+
+def test_attributes_that_json_cannot_hold_are_left_out(tmp_path: Path) -> None:
+    eman2_file(tmp_path / "a.hdf", ramp(), 10.0)
+    with h5py.File(tmp_path / "a.hdf", "r+") as file:
+        file["MDF/images/0"].attrs["EMAN.sigma"] = np.float32(np.nan)
+        file["MDF/images/0"].attrs["EMAN.mean"] = np.float32(3)
+    kept = open_volume(tmp_path / "a.hdf").facts["hdf5"]
+    assert kept["EMAN.mean"] == 3
+    assert "EMAN.sigma" not in kept
 
 
 def test_element_size_um_is_z_y_x(tmp_path: Path) -> None:

@@ -164,6 +164,12 @@ def test_damaged_files_are_refused_with_the_place(tmp_path: Path, name: str, tex
         read_tilts(put(tmp_path, name, text))
 
 
+@pytest.mark.parametrize("data", [{}, {"source": "a", "format": "tlt", "angles": ["x"]}, {"angles": [1e9]}])
+def test_values_of_no_tilt_series_are_refused(data: dict[str, object]) -> None:
+    with pytest.raises(FormatError):
+        TiltSeries.from_json(data)
+
+
 def test_files_are_found_by_name_only_if_one_is_meant(tmp_path: Path) -> None:
     put(tmp_path, "TS_01.mrc.mdoc", MDOC)
     put(tmp_path, "TS_02.aln", aln(1))

@@ -35,13 +35,13 @@ ANGSTROM = {
 _MAGIC = re.compile(r"#\s*(?:AmiraMesh|Avizo)\s+(?:3D\s+)?(BINARY-LITTLE-ENDIAN|BINARY|ASCII)\b", re.IGNORECASE)
 _DEFINE = re.compile(r"^\s*(?:define|n(?=\w+\s+\d))\s*(\w+)\s+((?:\d{1,12}\s*){1,4})$", re.MULTILINE)
 _FIELD = re.compile(
-    r"^\s*(\w+)\s*\{\s*(\w+)(?:\[(\d{1,6})\])?\s+(\w+)\s*\}\s*(?:=\s*\w+\s*\()?\s*@(\d{1,6})\)?"
+    r"^\s*(\w+)\s*\{\s*(\w+)(?:\[(\d{1,6})\])?\s+(\w+)\s*\}\s*(?:=\s*)?(?:\w+\s*\(\s*)?@(\d{1,6})\)?"
     r"\s*(?:\(\s*(\w+)\s*,\s*(\d{1,18})\s*\))?",
     re.MULTILINE,
 )
-_NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
-_BOUNDS = re.compile(rf"\bBoundingBox\s+((?:{_NUMBER}[\s,]*){{6}})")
-_TURN = re.compile(rf"\bTransformationMatrix\s+((?:{_NUMBER}[\s,]*){{16}})")
+_NUMBER = r"[-+]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?"
+_BOUNDS = re.compile(rf"\bBoundingBox\s+((?:{_NUMBER}(?:[\s,]+|$)){{6}})")
+_TURN = re.compile(rf"\bTransformationMatrix\s+((?:{_NUMBER}(?:[\s,]+|$)){{16}})")
 _COORDINATES = re.compile(r'\bCoordType\s+"?(\w+)"?')
 _UNIT = re.compile(r'\bCoordinates\s+"([^"]{0,20})"')
 

@@ -38,6 +38,8 @@ from volengine.io.names import AMIRA_SUFFIXES
 from volengine.io.plain import check_shape, check_size, file_volume, plausible
 from volengine.io.rawfile import RawLayout, read_raw
 
+MAX_BOUND = 1e15
+"""Largest coordinate of a bounding box that is believed, in any unit."""
 MAX_TEXT = 2**25
 """Most voxels of a lattice that is written as text."""
 RLE = "HxByteRLE"
@@ -152,6 +154,8 @@ def read_lattice(path: str) -> AmiraLattice:
     shape = check_shape(path, header.sizes["Lattice"][::-1])
     if not field.dtype or field.components != 1:
         raise FormatError(f"{path}: its lattice {field.name} holds no single numbers of a known type; save scalars.")
+    if header.bounds is not None and not all(abs(v) <= MAX_BOUND for v in header.bounds):
+        raise FormatError(f"{path}: its BoundingBox is {header.bounds}; it is damaged.")
     if header.coordinates != "uniform" or header.turned:
         how = "has a transformation" if header.turned else f"has {header.coordinates} coordinates"
         raise InputError(f"{path}: its lattice {how}; resample it in Amira (Apply Transform) and save it again.")

@@ -12,6 +12,7 @@ first byte, bytes, mask of skipped filters), then an index as JSON, and the leng
 from __future__ import annotations
 
 import json
+import math
 import os
 import struct
 import sys
@@ -76,7 +77,9 @@ def plain(value: Any) -> Any:
     if hasattr(value, "tolist"):
         value = value.tolist() if getattr(value, "size", 1) <= 16 else None
     if isinstance(value, list):
-        return value if all(isinstance(v, (int, float)) for v in value) else None
+        return value if all(isinstance(v, (int, float)) and math.isfinite(v) for v in value) else None
+    if isinstance(value, float) and not math.isfinite(value):  # JSON has no such number
+        return None
     return value if isinstance(value, (str, int, float)) else None
 
 

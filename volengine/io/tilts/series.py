@@ -127,10 +127,21 @@ class TiltSeries:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
-        """Make a tilt series from the values of :meth:`to_json`; unknown names are left out."""
+        """Make a tilt series from the values of :meth:`to_json`; unknown names are left out.
+
+        Raises
+        ------
+        FormatError
+            They are of no tilt series.
+        """
         names = {f.name for f in fields(cls)}
         values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items() if k in names}
-        return cls(**values)
+        try:
+            return cls(**values).check(str(values.get("source")))
+        except (TypeError, ValueError, OverflowError) as error:
+            if isinstance(error, FormatError):
+                raise
+            raise FormatError(f"The tilt series is damaged ({error}).") from error
 
     def with_(self, **changes: Any) -> Self:
         """A copy with some fields changed."""
