@@ -164,7 +164,10 @@ def _text_blocks(header: AmiraHeader, counts: dict[str, int]) -> dict[int, NDArr
             )
         try:
             values = np.array([float(word) for word in words], np.float64)
+            values[np.isinf(values)] = np.nan  # neither is a coordinate, and NaN is no whole number
         except ValueError:
             raise FormatError(f"{header.path}: {field.name} holds words that are no numbers.") from None
+        if np.dtype(field.dtype).kind in "iu" and not ((np.abs(values) < 2**53) & (values % 1 == 0)).all():
+            raise FormatError(f"{header.path}: {field.name} holds numbers that are not whole.")
         blocks[field.block] = values.reshape(count, field.components)
     return blocks
