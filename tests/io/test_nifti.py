@@ -126,6 +126,17 @@ def test_affines_that_turn_or_mirror_are_refused(tmp_path: Path, part: list[list
         open_volume(path)
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e200, 0.0])
+def test_affines_without_a_size_are_damaged(tmp_path: Path, value: float) -> None:
+    affine = np.diag([UM, UM, UM, 1])
+    path = save(tmp_path / "a.nii", ramp(), affine, "micron", two=True)
+    data = bytearray(path.read_bytes())
+    data[400:408] = np.array([value], "<f8").tobytes()  # srow_x[0] of NIfTI-2
+    path.write_bytes(data)
+    with pytest.raises(FormatError, match="it is damaged"):
+        open_volume(path, voxel_size=10)
+
+
 def test_compressed_files_open_and_unpack(tmp_path: Path) -> None:
     path = save(tmp_path / "TS_01.nii.gz", ramp(dtype="uint8"), unit="micron")
     volume = open_nifti(path)

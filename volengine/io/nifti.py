@@ -42,6 +42,8 @@ UNITS = {"mm": 1e7, "micron": 1e4, "meter": 1e10}
 """Angstrom per unit of length of the header."""
 _STRAIGHT = 1e-5
 """Largest share of a voxel by which an axis may lean."""
+MAX_AFFINE = 1e30
+"""Largest number of an affine that is believed."""
 COPY_BYTES = 4 * 2**20
 
 
@@ -198,9 +200,11 @@ def read_nifti_header(path: str) -> NiftiHeader:
 def _straight(path: str, affine: Any) -> tuple[Any, Vector3]:
     """Voxel size (x, y, z) and shift (z, y, x) of an affine that neither turns nor mirrors."""
     part, shift = affine[:3, :3], affine[:3, 3]
+    if not (np.abs(affine) < MAX_AFFINE).all():
+        raise FormatError(f"{path}: its affine {affine.tolist()} is not finite, or huge; it is damaged.")
     lengths = np.sqrt((part**2).sum(axis=0))
     off = part - np.diag(np.diag(part))
-    if not np.isfinite(affine).all() or min(lengths) <= 0:
+    if not min(lengths) > 1 / MAX_AFFINE:
         raise FormatError(f"{path}: its affine {part.tolist()} has no size; it is damaged.")
     signs = tuple(int(v) for v in np.sign(np.diag(part)))
     if np.abs(off / lengths).max() > _STRAIGHT or signs not in ((1, 1, 1), (-1, -1, 1)):
