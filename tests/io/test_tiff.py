@@ -74,8 +74,13 @@ def test_lzw_needs_no_further_package(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("unit", "per_angstrom"), [("nm", 10), ("micron", 1e4), ("\\u00B5m", 1e4), ("um", 1e4), ("angstrom", 1), ("Å", 1)]
-)
+    ("unit", "per_angstrom"),
+    [
+        ("nm", 10), ("micron", 1e4), ("\\u00B5m", 1e4), ("um", 1e4), ("angstrom", 1), ("Å", 1), ("A", 1), ("microns",
+        1e4),
+        ("nanometers", 10), ("Nanometres", 10), ("\\u03BCm", 1e4), ("micrometer", 1e4), ("Angstroms", 1), ("pm", 0.01),
+    ],
+)  # fmt: skip
 def test_the_voxel_size_of_imagej_is_read(tmp_path: Path, unit: str, per_angstrom: float) -> None:
     path = tmp_path / "a.tif"
     size = (12.0, 10.5, 8.25)
@@ -88,6 +93,26 @@ def test_the_voxel_size_of_imagej_is_read(tmp_path: Path, unit: str, per_angstro
     volume = open_tiff(path)
     assert np.allclose(volume.voxel_size, size, rtol=1e-6)
     assert open_tiff(path, voxel_size=3).voxel_size == (3, 3, 3)
+
+
+def test_imagej_names_other_units_of_y_and_z_only_if_they_differ(tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    metadata = {"unit": "nm", "yunit": "nm", "zunit": "micron", "spacing": 0.002}
+    tifffile.imwrite(path, np.zeros((3, 4, 5), "u1"), imagej=True, resolution=(1, 1), metadata=metadata)
+    assert open_tiff(path).voxel_size == (20, 10, 10)
+    metadata["zunit"] = "pixel"
+    tifffile.imwrite(path, np.zeros((3, 4, 5), "u1"), imagej=True, resolution=(1, 1), metadata=metadata)
+    with pytest.raises(InputError, match=r"'nm' and 'pixel' of y and z.*--voxel-size"):
+        open_tiff(path)
+
+
+@pytest.mark.parametrize("unit", ["pixel", "pixels", "", "sec", "inch", "mm", "cm"])
+def test_units_that_are_no_length_or_too_long_are_not_believed(tmp_path: Path, unit: str) -> None:
+    """A printer's inch, and 1 mm for a voxel, are no voxel size of a tomogram."""
+    metadata = {"unit": unit, "spacing": 1.0}
+    tifffile.imwrite(tmp_path / "a.tif", np.zeros((3, 4, 5), "u1"), imagej=True, resolution=(1, 1), metadata=metadata)
+    with pytest.raises(InputError, match="--voxel-size"):
+        open_tiff(tmp_path / "a.tif")
 
 
 def test_the_voxel_size_of_ome_tiff_is_read(tmp_path: Path) -> None:

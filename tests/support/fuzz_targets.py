@@ -303,6 +303,81 @@ def read_zarr_file(path: Path) -> None:
     read_volume(path)
 
 
+def em_samples(folder: Path) -> list[Sample]:
+    from volume_files import em_bytes, ramp
+
+    kinds = [("int16", "<"), ("float32", ">"), ("int8", "<")]
+    return [Sample(f"e{i}.em", em_bytes(ramp(dtype=dtype), order)) for i, (dtype, order) in enumerate(kinds)]
+
+
+def hdf5_samples(folder: Path) -> list[Sample]:
+    import h5py
+    from volume_files import eman2_file, ramp
+
+    eman2_file(folder / "a.hdf", ramp(), 10.0, 8, (-50.0, 10.0))
+    with h5py.File(folder / "b.h5", "w") as file:
+        file.create_dataset("dataset", data=ramp(dtype="float16"))
+    axes = {"axes": [{"key": k} for k in "zyxc"]}
+    with h5py.File(folder / "c.h5", "w", libver="latest") as file:
+        node = file.create_dataset("exported_data", data=ramp()[..., None], chunks=(2, 2, 2, 1), compression="gzip")
+        node.attrs["axistags"] = json.dumps(axes)
+    return [Sample(name, (folder / name).read_bytes()) for name in ("a.hdf", "b.h5", "c.h5")]
+
+
+def amira_samples(folder: Path) -> list[Sample]:
+    from volume_files import amira_bytes, graph_bytes, ramp
+
+    found = [
+        Sample("a.am", amira_bytes(ramp(dtype="uint8"), "byte")),
+        Sample("b.am", amira_bytes(ramp(dtype="int16"), "short", "BINARY 2.0")),
+        Sample("c.am", amira_bytes(ramp(), "float", "3D ASCII 2.0"), "", True),
+        Sample("d.am", amira_bytes((ramp() > -30).astype("u1"), "byte", name="Labels", rle=True)),
+    ]
+    forms = ("BINARY-LITTLE-ENDIAN 2.1", "3D ASCII 2.0")
+    return [*found, *(Sample(f"g{i}.am", graph_bytes(form), "", i == 1) for i, form in enumerate(forms))]
+
+
+def read_amira_file(path: Path) -> None:
+    from volengine.io.amira.graph import read_spatial_graph
+
+    tolerate(lambda: read_spatial_graph(path))
+    read_volume(path)
+
+
+def nifti_volume_samples(folder: Path) -> list[Sample]:
+    import nibabel
+
+    found = []
+    for number, (dtype, kind) in enumerate((("i2", "Nifti1Image"), ("f4", "Nifti2Image"))):
+        image = getattr(nibabel, kind)(np.arange(60, dtype=dtype).reshape(3, 4, 5), np.diag([1e-3, 1e-3, 1e-3, 1]))
+        image.header.set_xyzt_units("micron")
+        nibabel.save(image, folder / f"v{number}.nii")
+        found.append(Sample(f"v{number}.nii", (folder / f"v{number}.nii").read_bytes()))
+    return [*found, Sample("v.nii.gz", gzip.compress(found[0].data), "gz")]
+
+
+def read_nifti_volume(path: Path) -> None:
+    from volengine.io.open import unpack
+
+    read_volume(path)
+    if path.name.endswith(".gz"):
+        unpack(path, path.with_name("plain.nii"))
+
+
+def tilts_samples(folder: Path) -> list[Sample]:
+    from tilt_files import ALL
+
+    return [Sample(name, text.encode(), "", True) for name, text in ALL.items()]
+
+
+def read_tilts_file(path: Path) -> None:
+    from volengine.io.tilts import TiltSeries, read_tilts
+
+    series = read_tilts(path)
+    assert TiltSeries.from_json(json.loads(json.dumps(series.to_json()))) == series
+    json.dumps(series.summary())
+
+
 # -- structures, meshes, training sets --------------------------------------------------------------------------------
 
 
@@ -545,6 +620,11 @@ TARGETS: dict[str, Target] = {
     "mrc": Target(mrc_samples, read_volume),
     "tiff": Target(tiff_samples, read_volume),
     "zarr": Target(zarr_samples, read_zarr_file),
+    "em": Target(em_samples, read_volume),
+    "hdf5": Target(hdf5_samples, read_volume, 1024),
+    "amira": Target(amira_samples, read_amira_file),
+    "nifti_volumes": Target(nifti_volume_samples, read_nifti_volume),
+    "tilts": Target(tilts_samples, read_tilts_file),
     "structures": Target(structure_samples, read_structure_file),
     "meshes": Target(mesh_samples, read_mesh_file),
     "scnt": Target(scnt_samples, read_scnt_file),

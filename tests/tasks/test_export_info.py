@@ -21,6 +21,7 @@ from volengine.core.picks import Picks
 from volengine.engine.options import RunOptions
 from volengine.io.mrc.header import read_header
 from volengine.io.mrc.write import ExtHeader, write_mrc
+from volengine.io.open import open_volume
 from volengine.io.picks import ending_of, read_picks, write_picks
 from volengine.io.picks.formats import FORMATS
 from volengine.nets.checkpoint import load_facts, save_model
@@ -145,6 +146,25 @@ def test_the_header_of_the_file_it_came_from_is_kept(tmp_path: Path) -> None:
     assert back.labels == ("tilted", "volengine export of a")
     assert (back.ext_type, back.ext_header) == ("SERI", extended.content)
     assert (volume.voxel_size, volume.origin) == (VOXEL, ORIGIN)
+
+
+@pytest.mark.parametrize("ending", [".ome.tif", ".tiff"])
+def test_export_as_ome_tiff(volengine: Call, tmp_path: Path, ending: str) -> None:
+    array = values("float32", -100, 100)
+    stored(tmp_path / "a", array)
+    said = volengine("export", "a.ome.zarr", f"b{ending}")
+    assert "9 x 20 x 30 float32" in said
+    with tifffile.TiffFile(tmp_path / f"b{ending}") as tif:
+        assert tif.is_ome
+        assert tif.series[0].axes == "ZYX"
+        assert np.array_equal(tif.asarray(), array)
+    assert open_volume(tmp_path / f"b{ending}").voxel_size == VOXEL
+    with pytest.raises(InputError, match="exists"):
+        export(tmp_path / "a.ome.zarr", tmp_path / f"b{ending}", progress=False)
+    with pytest.raises(InputError, match="--mode is for MRC"):
+        export(tmp_path / "a.ome.zarr", tmp_path / "c.tif", ExportRecipe(mode=2), progress=False)
+    with pytest.raises(InputError, match="MRC and OME-TIFF"):
+        export(tmp_path / "a.ome.zarr", tmp_path / "c.tif.gz", progress=False)
 
 
 # -- tables of picks ---------------------------------------------------------------------------------------

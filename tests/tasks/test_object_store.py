@@ -191,3 +191,50 @@ def test_a_store_over_http_is_known_by_its_metadata(source, volengine, tmp_path)
         with pytest.raises(ChangedError, match="other metadata"):
             check_unchanged(volume)
         web.shutdown()
+
+
+# -- public buckets ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def forgotten(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """What a test says of anonymous access is forgotten after it; run folders of URLs are in the test's folder."""
+    import fsspec.config
+
+    monkeypatch.chdir(tmp_path)
+    for name in ("FSSPEC_S3", "FSSPEC_GCS"):
+        monkeypatch.setenv(name, "{}")
+    for protocol in ("s3", "gcs"):
+        monkeypatch.setitem(fsspec.config.conf, protocol, {})
+    yield
+    s3fs.S3FileSystem.clear_instance_cache()
+
+
+def test_anonymous_requests_are_not_signed_by_the_driver_nor_by_workers(
+    server: Server, tmp_path: Path, forgotten: None
+) -> None:
+    import volengine
+
+    write_mrc(tmp_path / "a.mrc", [ARRAY], SHAPE, "int16", (10, 10, 10))
+    quiet = volengine.RunOptions(progress=False)
+    volengine.convert(tmp_path / "a.mrc", "s3://bucket/a.ome.zarr", None, quiet)
+    assert {signed != "" for _, _, signed in server.seen} == {True}
+    server.seen.clear()
+    s3fs.S3FileSystem.clear_instance_cache()
+    options = quiet.with_(anonymous=True, workers=1, memory_limit=700_000_000)
+    made = volengine.convert("s3://bucket/a.ome.zarr", tmp_path / "b.ome.zarr", None, options)
+    assert np.array_equal(made[:], ARRAY)
+    assert len(server.seen) > 10
+    assert {signed for _, _, signed in server.seen} == {""}
+
+
+def test_anonymous_export(server: Server, tmp_path: Path, forgotten: None) -> None:
+    import volengine
+
+    write_mrc(tmp_path / "a.mrc", [ARRAY], SHAPE, "int16", (10, 10, 10))
+    volengine.convert(tmp_path / "a.mrc", "s3://bucket/a.ome.zarr", None, volengine.RunOptions(progress=False))
+    server.seen.clear()
+    recipe = volengine.ExportRecipe(anonymous=True)
+    made = volengine.export("s3://bucket/a.ome.zarr", tmp_path / "b.tif", recipe, progress=False)
+    assert np.array_equal(made[:], ARRAY)
+    assert {signed for _, _, signed in server.seen} == {""}

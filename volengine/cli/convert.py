@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import click
@@ -9,6 +10,7 @@ import click
 from volengine.cli.command import Command
 from volengine.cli.execute import execute
 from volengine.cli.options import NO_NETWORK, from_options, recipe_options
+from volengine.core.errors import InputError
 from volengine.engine.options import RunOptions
 from volengine.tasks.common.inputs import expand
 from volengine.tasks.common.jobs import jobs_of
@@ -29,8 +31,13 @@ from volengine.tasks.convert.verb import CONVERT
 @recipe_options(ConvertRecipe)
 @recipe_options(RunOptions, leave_out=NO_NETWORK)
 def command(sources: tuple[str, ...], out: str, **values: Any) -> None:
-    """Convert MRC, TIFF or Zarr SOURCES (files, folders, globs, .txt lists) to OME-Zarr with a pyramid."""
+    """Convert MRC, TIFF, EM, HDF5, NIfTI, Amira or Zarr SOURCES (files, folders, globs, .txt lists) to OME-Zarr."""
     options = from_options(RunOptions, values)
     recipe = from_options(ConvertRecipe, values)
-    jobs, run_dir = jobs_of(CONVERT, expand(sources), out, recipe, options)
+    found = expand(sources)
+    if recipe.tilts and len(found) > 1 and not Path(recipe.tilts).is_dir():
+        raise InputError(
+            f"--tilts {recipe.tilts} is one tilt series, but there are {len(found)} sources; give a folder."
+        )
+    jobs, run_dir = jobs_of(CONVERT, found, out, recipe, options)
     execute(jobs, run_dir, options)

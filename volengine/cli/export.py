@@ -23,6 +23,6 @@ from volengine.tasks.export import ExportRecipe, export
 @source_and_out("The file to write: MRC, by its ending.")
 @recipe_options(ExportRecipe)
 def command(source: str, out: str, **values: Any) -> None:
-    """Write SOURCE (an OME-Zarr image or labels) as a file of another format."""
+    """Write SOURCE (an OME-Zarr image or labels) as an MRC or OME-TIFF file."""
     volume = export(source, out, from_options(ExportRecipe, values), progress=not quiet())
     say(f"{out}: {' x '.join(map(str, volume.shape))} {volume.dtype}, {volume.voxel_size} angstrom (z, y, x)")

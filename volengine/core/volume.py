@@ -29,7 +29,8 @@ class Volume:
     url
         Path or URL of the file or store (``.mrc``, ``.tif``, an OME-Zarr group, ``s3://...``).
     path
-        Path of the array inside the store (``"0"``, ``"labels/core/0"``); empty for plain files.
+        Path of the array inside the store (``"0"``, ``"labels/core/0"``), or with a slash before it (``"/data"``) of
+        the dataset in an HDF5 file; empty for other files.
     shape, dtype
         Shape z, y, x and numpy dtype name of the voxels as volengine reads them.
     voxel_size, origin
@@ -98,13 +99,20 @@ class Volume:
         return self.size * np.dtype(self.dtype).itemsize
 
     @property
+    def stored(self) -> bool:
+        """Whether it is an array of a Zarr store, and not a file or a dataset in one."""
+        return bool(self.path) and not self.path.startswith("/")
+
+    @property
     def where(self) -> str:
-        """The url, and after ``#`` the array inside of a store: for people."""
-        return f"{self.url}#{self.path}" if self.path else self.url
+        """The url, and after ``#`` the array inside of a store (after ``:`` the dataset of a file): for people."""
+        return f"{self.url}#{self.path}" if self.stored else f"{self.url}:{self.path}" if self.path else self.url
 
     @property
     def place(self) -> str:
         """The url, and after ``#`` the group of the image in a store: what ``volengine.open_volume`` opens."""
+        if not self.stored:
+            return self.where
         group = self.path.rpartition("/")[0]
         return f"{self.url}#{group}" if group else self.url
 

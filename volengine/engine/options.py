@@ -71,6 +71,9 @@ class RunOptions(Recipe):
         How inputs are recognised, to compute anew what was made from one that changed. quick: size, time, inode and
         some blocks of a file, or names, sizes and times of a store's chunks; content: all bytes, so that copied and
         touched inputs count as the same.
+    anonymous
+        Use s3:// and other object stores without credentials, for public buckets. The workers of a scheduler need
+        FSSPEC_S3='{"anon": true}' in their environment instead.
     progress
         Show a progress bar.
 
@@ -98,6 +101,7 @@ class RunOptions(Recipe):
     keep_scratch: bool = False
     dry_run: bool = False
     identity: Literal["quick", "content"] = "quick"
+    anonymous: bool = False
     progress: bool = True
 
     def check(self) -> None:

@@ -43,7 +43,7 @@ from volengine.core.errors import ChangedError, InputError, MissingError
 from volengine.core.volume import Volume
 from volengine.io.hashing import FileState, content_of_file, content_of_objects, file_state, sample_of_file
 from volengine.io.listing import ARRAY_FILES, Listing, listing_of, metadata_of, node_object, time_ns, voxel_objects
-from volengine.io.names import MRC_SUFFIXES, TIFF_SUFFIXES, is_zipped, suffix_of
+from volengine.io.names import FILE_SUFFIXES, is_zipped, suffix_of
 from volengine.io.stores import local_path
 
 How = Literal["quick", "content", "metadata"]
@@ -88,7 +88,7 @@ def identified(volume: Volume, how: How = "quick") -> Volume:
     snapshot = _file_snapshot(volume.url, how) if _is_file(volume.url) else _zarr_snapshot(volume.url, volume.path, how)
     # another channel of the same array has other voxels
     facts = [volume.axes, volume.facts.get("select", {})]
-    if is_zipped(volume.url):  # one file holds many arrays
+    if is_zipped(volume.url) or (volume.path and not volume.stored):  # one file holds many arrays
         facts.append(volume.path)
     if how == "content":
         identity = digest_of(["content", facts, snapshot["content"], snapshot.get("meaning")])
@@ -147,7 +147,7 @@ def check_unchanged(volume: Volume, *, full: bool = True) -> None:
 
 
 def _is_file(url: str) -> bool:
-    return is_zipped(url) or suffix_of(url) in (*MRC_SUFFIXES, *TIFF_SUFFIXES)
+    return is_zipped(url) or suffix_of(url) in FILE_SUFFIXES
 
 
 def _place(volume: Volume) -> list[str]:

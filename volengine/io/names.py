@@ -12,15 +12,24 @@ from numpy.typing import NDArray
 
 from volengine.core.boxes import Box, Index3
 
-MRC_SUFFIXES = (".mrc", ".rec", ".map", ".st", ".ali", ".mrcs")
+MRC_SUFFIXES = (".mrc", ".rec", ".map", ".ccp4", ".st", ".ali", ".mrcs")
 TIFF_SUFFIXES = (".tif", ".tiff")
 ZIP_SUFFIXES = (".ozx", ".zarr.zip")
 """Endings of zip archives that hold a Zarr store."""
+EM_SUFFIXES = (".em",)
+HDF5_SUFFIXES = (".h5", ".hdf5", ".hdf")
+NIFTI_SUFFIXES = (".nii",)
+AMIRA_SUFFIXES = (".am",)
+SHARED_SUFFIXES = (*EM_SUFFIXES, *HDF5_SUFFIXES, *NIFTI_SUFFIXES, *AMIRA_SUFFIXES)
+"""Suffixes of volumes that other things have, too: motive lists, models, training patches, spatial graphs."""
+FILE_SUFFIXES = (*MRC_SUFFIXES, *TIFF_SUFFIXES, *SHARED_SUFFIXES)
+"""Suffixes of all volumes that are single files."""
+VOLUME_SUFFIXES = (*FILE_SUFFIXES, ".zarr")
 PACKED_SUFFIXES = (".gz", ".bz2")
 PICKS_SUFFIXES = (".star", ".tbl", ".csv", ".json", ".tsv", ".txt", ".ndjson", ".mod", ".coords", ".cbox", ".cmm")
 """Endings of tables of picks; ``.em`` and ``.hdf``, which volumes have as well, are not among them."""
 
-_TOMOGRAM_FILES = (".tomostar", ".ome.zarr", ".zarr", *MRC_SUFFIXES, ".em", ".hdf", ".h5", *TIFF_SUFFIXES)
+_TOMOGRAM_FILES = (".tomostar", ".ome.zarr", ".zarr", *FILE_SUFFIXES)
 _VOLUMES = re.compile(r"(?<=.)(_EVN|_ODD|_2ND)?_Vol$")
 """What AreTomo adds to the name of a tilt series; halves and the second volume have more before ``_Vol``."""
 _SIZED = re.compile(r"(?<=.)_[0-9]+(\.[0-9]+)?Apx$")
@@ -78,16 +87,32 @@ class Sink(Protocol):
         ...
 
 
+_DATASET = re.compile(r"(.*\.(?:h5|hdf5|hdf)):(/.+)", re.IGNORECASE | re.DOTALL)
+
+
+def file_and_dataset(url: str) -> tuple[str, str]:
+    """Divide the place of a dataset in an HDF5 file into the file and the path in it; other places have no such path.
+
+    >>> file_and_dataset("a/b.h5:/exported_data")
+    ('a/b.h5', '/exported_data')
+    >>> file_and_dataset("a/b.mrc")
+    ('a/b.mrc', '')
+    """
+    found = _DATASET.fullmatch(url)
+    return (found[1], found[2]) if found else (url, "")
+
+
 def suffix_of(url: str) -> str:
     """Return the suffix that names the format, in lower case, without suffixes of compression.
 
     A zip archive of a Zarr store is read as a store.
 
-    >>> suffix_of("a/b.MRC.gz"), suffix_of("a/b.ozx")
-    ('.mrc', '.zarr')
+    >>> suffix_of("a/b.MRC.gz"), suffix_of("a/b.ozx"), suffix_of("a/b.h5:/exported_data")
+    ('.mrc', '.zarr', '.h5')
     """
     if is_zipped(url):
         return ".zarr"
+    url, _ = file_and_dataset(url)
     suffixes = [s.lower() for s in PurePosixPath(url.rstrip("/")).suffixes]
     while suffixes and suffixes[-1] in PACKED_SUFFIXES:
         suffixes.pop()

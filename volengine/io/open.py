@@ -14,17 +14,34 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import fields
+from pathlib import Path
 from typing import Any, Self
 
 from numpy.typing import NDArray
 
 from volengine.core.boxes import Index3
-from volengine.core.errors import InputError, VolengineError
+from volengine.core.errors import FormatError, InputError, VolengineError
 from volengine.core.paths import PathLike, path_text
 from volengine.core.volume import Volume
 from volengine.io import notebook
 from volengine.io.identity import How
-from volengine.io.names import MRC_SUFFIXES, TIFF_SUFFIXES, ZIP_SUFFIXES, Sink, Source, split_group, suffix_of
+from volengine.io.names import (
+    AMIRA_SUFFIXES,
+    EM_SUFFIXES,
+    FILE_SUFFIXES,
+    HDF5_SUFFIXES,
+    MRC_SUFFIXES,
+    NIFTI_SUFFIXES,
+    TIFF_SUFFIXES,
+    VOLUME_SUFFIXES,
+    ZIP_SUFFIXES,
+    Sink,
+    Source,
+    file_and_dataset,
+    is_packed,
+    split_group,
+    suffix_of,
+)
 from volengine.io.stores import located
 
 
@@ -92,7 +109,7 @@ class OpenVolume(Volume):
     @property
     def levels(self) -> tuple[Index3, ...]:
         """Shapes z, y, x of the image's resolution levels, the finest first; a plain file has one level."""
-        return self._image().shapes if self.path else (self.shape,)
+        return self._image().shapes if self.stored else (self.shape,)
 
     def at_level(self, level: int) -> Self:
         """Return the same image at another resolution level; 0 is the finest.
@@ -104,7 +121,7 @@ class OpenVolume(Volume):
         InputError
             The level does not exist. Plain files and bare arrays have level 0 only.
         """
-        if self.path:
+        if self.stored:
             return self.of(self._image().open(self, level))
         if level != 0:
             raise InputError(f"{self.where} has level 0 only; there is no level {level}.")
@@ -147,7 +164,7 @@ class OpenVolume(Volume):
 
     def _window(self) -> tuple[float, float] | None:
         """Return the display range that the store states."""
-        return self._image().window if self.path else None
+        return self._image().window if self.stored else None
 
 
 def _reader(volume: Volume) -> notebook.Read:
@@ -169,15 +186,17 @@ def open_volume(
     Parameters
     ----------
     url
-        Path (text or ``pathlib.Path``) or URL of an MRC file (``.mrc .rec .map .st .ali .mrcs``, also with ``.gz`` or
-        ``.bz2``), of a TIFF stack (``.tif .tiff``), or of an OME-Zarr store, also in a zip archive
-        (``.ozx .zarr.zip``); ``store.ome.zarr#labels/core`` is the group ``labels/core`` in it.
+        Path (text or ``pathlib.Path``) or URL of an MRC file (``.mrc .rec .map .ccp4 .st .ali .mrcs``, also with
+        ``.gz`` or ``.bz2``), of a TIFF stack (``.tif .tiff``), of an EM file (``.em``), of an HDF5 file (``.h5 .hdf5
+        .hdf``; ``file.h5:/path`` is one of several arrays in it), of a NIfTI volume (``.nii .nii.gz``), of an Amira
+        lattice (``.am``), or of an OME-Zarr store, also in a zip archive (``.ozx .zarr.zip``);
+        ``store.ome.zarr#labels/core`` is the group ``labels/core`` in it.
     voxel_size
         Angstrom, one number or z, y, x; overrides that of the file.
     name
         Name of the tomogram; default: the name of the file without its ending.
     level, group, channel
-        For OME-Zarr only: resolution level, group of an image (``"labels/core"``), index on a channel axis.
+        For OME-Zarr: resolution level, group of an image (``"labels/core"``), index on a channel axis (also of HDF5).
     identity
         How the voxels are identified: ``quick`` (size, time, sampled blocks, listing of chunks), ``content`` (all
         bytes are read), or ``metadata`` (of stores only; for inspecting a volume, changes are not noticed).
@@ -213,6 +232,13 @@ def _described(
 ) -> Volume:
     """The description of a file or store; ``image`` is level, group and channel of an OME-Zarr store."""
     suffix = suffix_of(url)
+    if (
+        is_packed(url)
+        and suffix in FILE_SUFFIXES
+        and suffix not in MRC_SUFFIXES
+        and not url.lower().endswith(".nii.gz")
+    ):
+        raise FormatError(f"{url}: files of the kind {suffix} are not read compressed; unpack it (gunzip, bunzip2).")
     if suffix in MRC_SUFFIXES:
         from volengine.io.mrc.open import open_mrc
 
@@ -221,13 +247,30 @@ def _described(
         from volengine.io.tiff import open_tiff
 
         return open_tiff(url, voxel_size=voxel_size, name=name, identity=identity)
+    if suffix in EM_SUFFIXES:
+        from volengine.io.em import open_em
+
+        return open_em(url, voxel_size=voxel_size, name=name, identity=identity)
+    if suffix in NIFTI_SUFFIXES:
+        from volengine.io.nifti import open_nifti
+
+        return open_nifti(url, voxel_size=voxel_size, name=name, identity=identity)
+    if suffix in AMIRA_SUFFIXES:
+        from volengine.io.amira.lattice import open_amira
+
+        return open_amira(url, voxel_size=voxel_size, name=name, identity=identity)
+    if suffix in HDF5_SUFFIXES:
+        from volengine.io.hdf5.open import open_hdf5
+
+        file, dataset = file_and_dataset(url)
+        return open_hdf5(file, dataset, voxel_size=voxel_size, name=name, identity=identity, channel=image[2])
     if suffix in ("", ".zarr"):
         from volengine.io.omezarr.read import open_image
 
         level, group, channel = image
         volume = open_image(url, level=level, group=group, channel=channel, voxel_size=voxel_size, identity=identity)
         return volume.with_(name=name) if name else volume
-    known = ", ".join((*MRC_SUFFIXES, *TIFF_SUFFIXES, ".zarr", *ZIP_SUFFIXES))
+    known = ", ".join((*VOLUME_SUFFIXES, *ZIP_SUFFIXES))
     raise InputError(f"{url}: the suffix {suffix!r} is not one of {known}.")
 
 
@@ -242,9 +285,45 @@ def open_source(volume: Volume) -> Source:
         from volengine.io.tiff import TiffSource
 
         return TiffSource(volume)
+    if suffix in EM_SUFFIXES:
+        from volengine.io.em import EmSource
+
+        return EmSource(volume)
+    if suffix in NIFTI_SUFFIXES:
+        from volengine.io.nifti import NiftiSource
+
+        return NiftiSource(volume)
+    if suffix in AMIRA_SUFFIXES:
+        from volengine.io.amira.lattice import AmiraSource
+
+        return AmiraSource(volume)
+    if suffix in HDF5_SUFFIXES:
+        from volengine.io.hdf5.open import Hdf5Source
+
+        return Hdf5Source(volume)
     from volengine.io.omezarr.arrays import ZarrSource
 
     return ZarrSource(volume)
+
+
+def unpack(path: PathLike, target: PathLike) -> Path:
+    """Unpack a file that is compressed as a whole (MRC, NIfTI); the target appears only when it is complete.
+
+    Raises
+    ------
+    FormatError
+        The file is damaged, cut off or not compressed, or is of a format that is not read compressed.
+    """
+    suffix = suffix_of(path_text(path))
+    if suffix in NIFTI_SUFFIXES:
+        from volengine.io.nifti import decompress_nifti
+
+        return decompress_nifti(path, target)
+    if suffix in MRC_SUFFIXES:
+        from volengine.io.mrc.open import decompress
+
+        return decompress(path, target)
+    raise FormatError(f"{path_text(path)}: files of the kind {suffix} are not read compressed; unpack it with gunzip.")
 
 
 def open_sink(volume: Volume) -> Sink:

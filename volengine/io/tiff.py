@@ -39,11 +39,11 @@ from volengine.io.tiff_chain import check_chain
 EXPECTED = "a TIFF stack"
 ENDINGS = (".ome.tif", ".ome.tiff", ".tif", ".tiff")
 ANGSTROM = {
-    "a": 1.0, "å": 1.0, "angstrom": 1.0, "ångström": 1.0, "pm": 0.01, "nm": 10.0, "nanometer": 10.0,
-    "um": 1e4, "µm": 1e4, "μm": 1e4, "micron": 1e4, "microns": 1e4, "micrometer": 1e4, "mm": 1e7, "cm": 1e8,
-    "m": 1e10, "inch": 2.54e8,
+    "a": 1.0, "å": 1.0, "angstrom": 1.0, "ångström": 1.0, "ångstrom": 1.0, "pm": 0.01, "picometer": 0.01, "nm": 10.0,
+    "nanometer": 10.0, "um": 1e4, "µm": 1e4, "μm": 1e4, "micron": 1e4, "micrometer": 1e4, "mm": 1e7, "millimeter": 1e7,
+    "cm": 1e8, "centimeter": 1e8, "m": 1e10, "meter": 1e10, "inch": 2.54e8, "in": 2.54e8,
 }  # fmt: skip
-"""Angstrom per unit of length, as OME and ImageJ write them (both signs for micro)."""
+"""Angstrom per unit of length, as OME and ImageJ write them (both signs for micro); plurals and "metre" as well."""
 logging.getLogger("tifffile").addHandler(logging.NullHandler())  # without one, its lines appear on the terminal
 FAX = (2, 3, 4)
 """Compressions of fax pictures; their decoder prints to the terminal if there is more than one bit per pixel."""
@@ -341,6 +341,9 @@ def _imagej_voxel_size(tif: Any) -> tuple[Vector3 | None, str]:
     unit = _unit(str(facts.get("unit", "")))
     if unit is None:
         return None, f"the ImageJ metadata have the unit {facts.get('unit')!r}, which is no length"
+    units = {a: unit if f"{a}unit" not in facts else _unit(str(facts[f"{a}unit"])) for a in "yz"}  # only if they differ
+    if None in units.values():
+        return None, f"the ImageJ metadata have the units {facts.get('yunit')!r} and {facts.get('zunit')!r} of y and z"
     per_unit = []
     for tag in ("YResolution", "XResolution"):
         if tag not in tags or 0 in tags[tag].value:
@@ -349,13 +352,14 @@ def _imagej_voxel_size(tif: Any) -> tuple[Vector3 | None, str]:
         per_unit.append(parts / number)
     if "spacing" not in facts:
         return None, "the ImageJ metadata state no spacing of the pages"
-    y, x = (_neat(v * unit) for v in per_unit)
-    return (_neat(abs(float(facts["spacing"])) * unit), y, x), "ImageJ metadata"
+    y, x = (_neat(v * (u or unit)) for v, u in zip(per_unit, (units["y"], unit), strict=True))
+    return (_neat(abs(float(facts["spacing"])) * (units["z"] or unit)), y, x), "ImageJ metadata"
 
 
 def _unit(text: str) -> float | None:
-    plain = re.sub(r"\\u([0-9a-fA-F]{4})", lambda m: chr(int(m[1], 16)), text).strip().lower()
-    return ANGSTROM.get(plain)
+    plain = re.sub(r"\\u([0-9a-fA-F]{4})", lambda m: chr(int(m[1], 16)), text).strip().strip("\0").lower()
+    plain = plain.replace("metre", "meter").replace("Â".lower(), "")  # µ in UTF-8, read as Latin-1
+    return ANGSTROM.get(plain, ANGSTROM.get(plain.removesuffix("s")))
 
 
 def _neat(value: float) -> float:

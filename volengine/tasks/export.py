@@ -1,4 +1,4 @@
-"""export: write a volume as MRC, slab by slab, without loss."""
+"""export: write a volume as MRC or OME-TIFF, slab by slab, without loss."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from volengine.core.paths import PathLike, path_text
 from volengine.core.recipe import Recipe
 from volengine.core.volume import Volume
 from volengine.io.identity import check_unchanged
-from volengine.io.names import MRC_SUFFIXES, Source, suffix_of
+from volengine.io.names import MRC_SUFFIXES, TIFF_SUFFIXES, Source, is_packed, suffix_of
 from volengine.io.open import OpenVolume, open_source, open_volume
 
 SLAB_BYTES = 64_000_000
@@ -37,9 +37,11 @@ class ExportRecipe(Recipe):
     voxel_size
         Voxel size in angstrom; overrides the store's.
     mode
-        MRC mode (0, 1, 2, 6, 12); default: the smallest that holds every value.
+        MRC mode (0, 1, 2, 6, 12); default: the smallest that holds every value. TIFF keeps the store's type.
     overwrite
         Replace a file that exists.
+    anonymous
+        Read s3:// and other object stores without credentials, for public buckets.
 
     Examples
     --------
@@ -53,20 +55,22 @@ class ExportRecipe(Recipe):
     voxel_size: float | tuple[float, float, float] | None = None
     mode: int | None = None
     overwrite: bool = False
+    anonymous: bool = False
 
 
 def export(source: PathLike, out: PathLike, recipe: ExportRecipe | None = None, *, progress: bool = True) -> OpenVolume:
-    """Write a volume as MRC.
+    """Write a volume as MRC or OME-TIFF.
 
-    The file keeps the voxel size, the origin, and the labels and extended header of the MRC file that the volume was
-    converted from.
+    An MRC file keeps the voxel size, the origin, and the labels and extended header of the MRC file that the volume was
+    converted from; an OME-TIFF file keeps the voxel size.
 
     Parameters
     ----------
     source
         An OME-Zarr store, or any file that ``volengine.open_volume`` reads.
     out
-        The MRC file to write (``.mrc``, ``.rec``, ``.map``, ``.st``, ``.ali``). It appears when it is complete.
+        The MRC file (``.mrc``, ``.rec``, ``.map``, ``.ccp4``, ``.st``, ``.ali``) or OME-TIFF file (``.tif``, ``.tiff``,
+        ``.ome.tif``) to write. It appears when it is complete.
     recipe
         What to write.
     progress
@@ -75,12 +79,12 @@ def export(source: PathLike, out: PathLike, recipe: ExportRecipe | None = None, 
     Returns
     -------
     OpenVolume
-        The handle of the MRC file.
+        The handle of the file.
 
     Raises
     ------
     InputError
-        ``out`` exists (without ``overwrite``) or has another suffix, or no MRC mode holds the values.
+        ``out`` exists (without ``overwrite``) or has another suffix, or no MRC mode or OME-TIFF type holds the values.
     ChangedError
         The source is replaced while it is read.
 
@@ -94,13 +98,27 @@ def export(source: PathLike, out: PathLike, recipe: ExportRecipe | None = None, 
     from pathlib import Path
 
     source, out, recipe = path_text(source), path_text(out), ExportRecipe.of(recipe)
-    if suffix_of(out) not in MRC_SUFFIXES or out.endswith((".gz", ".bz2")):
-        raise InputError(f"{out}: export writes MRC; the suffix must be one of {', '.join(MRC_SUFFIXES)}.")
+    tiff = suffix_of(out) in TIFF_SUFFIXES
+    if not (tiff or suffix_of(out) in MRC_SUFFIXES) or is_packed(out):
+        known = ", ".join((*MRC_SUFFIXES, *TIFF_SUFFIXES))
+        raise InputError(f"{out}: export writes MRC and OME-TIFF; the suffix must be one of {known}.")
+    if tiff and recipe.mode is not None:
+        raise InputError(f"{out}: --mode is for MRC; OME-TIFF is written in the type of the voxels.")
     if Path(out).exists() and not recipe.overwrite:
         raise InputError(f"{out} exists; give another name or --overwrite.")
+    if recipe.anonymous:
+        from volengine.io.anonymous import use_anonymous
+
+        use_anonymous()
     volume = open_volume(
         source, level=recipe.level, group=recipe.group, channel=recipe.channel, voxel_size=recipe.voxel_size
     )
+    if tiff:
+        from volengine.io.tiff_write import write_tiff
+
+        slabs = _slabs(volume, open_source(volume), progress)
+        write_tiff(out, slabs, volume.shape, volume.dtype, volume.voxel_size, volume.name)
+        return open_volume(out)
     kept = volume.facts.get("mrc") if volume.kind == "intensity" and recipe.level == 0 else None
     write_volume(volume, out, mode=recipe.mode, header=kept, progress=progress)
     return open_volume(out)

@@ -84,7 +84,7 @@ def _layers_of(path: str) -> Callable[[str], list[Layer]] | None:
 
 def volume_layer(volume: OpenVolume, name: str, *, visible: bool = True) -> Layer:
     """A volume as an image or, if it holds labels, as labels; with all levels, lengths in angstrom."""
-    shown = ImageLevels.of(volume) if volume.path else ImageLevels("", 0, (volume.shape,))
+    shown = ImageLevels.of(volume) if volume.stored else ImageLevels("", 0, (volume.shape,))
     levels = [volume.at_level(number).to_dask() for number in range(len(shown.shapes))]
     data = levels if len(levels) > 1 else levels[0]
     arguments: dict[str, Any] = {"name": name, "visible": visible, **_grid(volume.voxel_size, volume.origin)}

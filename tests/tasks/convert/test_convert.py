@@ -97,7 +97,7 @@ def test_a_store_is_exported_as_the_file_that_it_came_from(tmp_path):
         export(str(tmp_path / "a.ome.zarr"), str(tmp_path / "b.mrc"), progress=False)
     export(str(tmp_path / "a.ome.zarr"), str(tmp_path / "b.mrc"), ExportRecipe(overwrite=True), progress=False)
     with pytest.raises(InputError, match="suffix"):
-        export(str(tmp_path / "a.ome.zarr"), str(tmp_path / "b.tif"), progress=False)
+        export(str(tmp_path / "a.ome.zarr"), str(tmp_path / "b.png"), progress=False)
 
 
 def test_real_files_are_converted_as_mrcfile_reads_them_or_refused(real_data, tmp_path):

@@ -14,7 +14,7 @@ from volengine.core.image import Level
 from volengine.core.tiling import AXES
 from volengine.core.volume import Kind, Vector3, Volume
 from volengine.io.identity import How, identified
-from volengine.io.names import MRC_SUFFIXES, TIFF_SUFFIXES
+from volengine.io.names import FILE_SUFFIXES
 from volengine.io.omezarr.chunk_keys import with_separator
 from volengine.io.omezarr.ngff import Multiscale, angstrom_geometry, parse_multiscale
 from volengine.io.omezarr.nodes import Node, read_array_text, read_json, read_node
@@ -185,7 +185,7 @@ def _find(url: str, group: str) -> tuple[str, Node, str]:
 def _no_store(url: str) -> FormatError:
     path = local_path(url)
     if path is not None and path.is_file():
-        known = ", ".join((*MRC_SUFFIXES, *TIFF_SUFFIXES))
+        known = ", ".join(FILE_SUFFIXES)
         return FormatError(f"{url} is a file of a kind that is not read; volumes are {known} and Zarr stores.")
     return FormatError(f"{url} is no Zarr store: neither zarr.json nor .zgroup nor .zarray is there.")
 

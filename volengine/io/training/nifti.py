@@ -92,7 +92,7 @@ def read_nifti(path: str) -> NDArray[Any]:
     FormatError
         It is damaged, truncated, not three-dimensional, or larger than :data:`MAX_BYTES`.
     """
-    image = _load(path)
+    image = load_nifti(path)
     _shape(image, path)
     try:
         with _quiet(), np.errstate(all="ignore"):
@@ -118,7 +118,8 @@ def _quiet() -> Iterator[None]:
         logger.handlers = kept
 
 
-def _load(path: str) -> Any:
+def load_nifti(path: str) -> Any:
+    """Open a file with nibabel, whose header is read and whose voxels are not; errors as for :func:`read_nifti`."""
     try:
         import nibabel
     except ImportError as error:

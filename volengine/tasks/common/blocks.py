@@ -26,10 +26,10 @@ def unpack_file(block: Block, source: str, target: str, identity: str, snapshot:
         The file is not what it was.
     """
     from volengine.io.identity import check_unchanged
-    from volengine.io.mrc.open import decompress
+    from volengine.io.open import unpack
 
     Path(target).parent.mkdir(parents=True, exist_ok=True)
-    decompress(source, target)
+    unpack(source, target)
     packed = Volume(source, (1, 1, 1), "uint8", (1.0, 1.0, 1.0), identity=identity, snapshot=dict(snapshot))
     check_unchanged(packed)  # after reading: only what was opened has been unpacked
     return Result(table={"bytes": np.array([Path(target).stat().st_size])}, files=(Path(target),))

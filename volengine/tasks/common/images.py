@@ -80,7 +80,7 @@ def image_spec(
     from volengine.io.omezarr.levels import auto_chunk, plan_levels
     from volengine.io.stores import located
 
-    stored = like.path != ""  # in a Zarr store, or planned to be
+    stored = like.stored  # or planned to be; the chunks of other files are of any size
     chunk = how.chunk or (like.chunks if stored else None) or auto_chunk(like.shape)
     shard = how.shard or (like.shards if stored else None) or auto_shard(like.shape, chunk)
     return ImageSpec(

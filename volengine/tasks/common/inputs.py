@@ -8,17 +8,18 @@ from pathlib import Path
 
 from volengine.core.errors import InputError, MissingError
 from volengine.core.paths import path_text
-from volengine.io.names import MRC_SUFFIXES, TIFF_SUFFIXES, ZIP_SUFFIXES, suffix_of
+from volengine.io.names import SHARED_SUFFIXES, VOLUME_SUFFIXES, ZIP_SUFFIXES, file_and_dataset, suffix_of
 
-SUFFIXES = (*MRC_SUFFIXES, *TIFF_SUFFIXES, ".zarr")
+SUFFIXES = VOLUME_SUFFIXES
 
 
 def expand(inputs: Iterable[str]) -> list[str]:
     """Paths and URLs of all volumes that the inputs name, sorted, without duplicates.
 
-    A folder stands for the volumes directly in it, except hidden ones. A ``.txt`` file stands for the inputs on its
-    lines: paths are relative to the file, and ``#`` begins a comment. A glob stands for its matches. URLs are not
-    checked.
+    A folder stands for the volumes directly in it, except hidden ones: MRC, TIFF and Zarr, and where there is none of
+    these the formats whose suffixes are not of volumes alone (``.em``, ``.h5``, ``.nii``, ``.am``). A ``.txt`` file
+    stands for the inputs on its lines: paths are relative to the file, and ``#`` begins a comment. A glob stands for
+    its matches. URLs are not checked.
 
     Raises
     ------
@@ -51,7 +52,7 @@ def _expand(item: str, lists: tuple[Path, ...] = ()) -> list[str]:
         raise InputError(f"{item}: is neither a file nor a folder, but a device or a pipe; give a file.")
     if suffix_of(item) == ".txt" and path.is_file():
         return _listed(path, lists)
-    if suffix_of(item) in SUFFIXES and path.exists():
+    if suffix_of(item) in SUFFIXES and _path(file_and_dataset(item)[0]).exists():
         return [str(path)]
     if path.is_dir():
         if any((path / name).exists() for name in ("zarr.json", ".zgroup", ".zarray")):
@@ -59,7 +60,7 @@ def _expand(item: str, lists: tuple[Path, ...] = ()) -> list[str]:
         inside = [str(p) for p in sorted(path.glob("[!.]*")) if suffix_of(p.name) in SUFFIXES]
         if not inside:
             raise MissingError(f"{item}: no volume in this folder ({', '.join(SUFFIXES)}).")
-        return inside
+        return [p for p in inside if suffix_of(p) not in SHARED_SUFFIXES] or inside
     if has_magic(item):
         matches = [m for m in sorted(glob(str(path))) if suffix_of(m) in SUFFIXES]  # noqa: PTH207
         if not matches:

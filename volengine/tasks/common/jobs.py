@@ -19,12 +19,13 @@ from volengine.engine.ledger import PlanFolder
 from volengine.engine.options import RunOptions
 from volengine.engine.plan import Plan
 from volengine.engine.run import Job, run_plan
-from volengine.io.names import MRC_SUFFIXES, PACKED_SUFFIXES, PICKS_SUFFIXES, TIFF_SUFFIXES, is_zipped
+from volengine.io.anonymous import use_anonymous
+from volengine.io.names import FILE_SUFFIXES, PACKED_SUFFIXES, PICKS_SUFFIXES, is_zipped
 from volengine.tasks.common.inputs import expand
 from volengine.tasks.common.layout import plan_folder, run_dir_for, run_dir_in
 from volengine.tasks.common.sizes import sizes_of
 
-FILES = (*MRC_SUFFIXES, *TIFF_SUFFIXES, *PACKED_SUFFIXES, *PICKS_SUFFIXES, ".safetensors", ".yaml", ".ply", ".html")
+FILES = (*FILE_SUFFIXES, *PACKED_SUFFIXES, *PICKS_SUFFIXES, ".safetensors", ".yaml", ".ply", ".html")
 """Endings of files: an output that has one is not meant to be a folder."""
 
 Given = TypeVar("Given")
@@ -155,6 +156,8 @@ def jobs_of(
     InputError
         ``out`` names a single result, but there are several sources.
     """
+    if options.anonymous:
+        use_anonymous()
     out = path_text(out)
     labelled = sources if isinstance(sources, Mapping) else {str(source): source for source in sources}
     if verb.is_product(out) and len(labelled) > 1:
@@ -176,6 +179,8 @@ def run_one(verb: Verb[Given, Any, Any, Any], given: Given, out: str, recipe: An
     InputError
         The source or the recipe cannot be used.
     """
+    if options.anonymous:
+        use_anonymous()
     plan = verb.job(verb.name, _single(verb.name, given), out, recipe, options).plan()
     run_plan(plan, verb.run_dir(out, options), options)
     return plan

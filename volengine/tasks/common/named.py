@@ -88,4 +88,4 @@ def named(volume: Handle) -> tuple[str, Handle]:
 
 def stored_name(volume: Volume) -> str:
     """The file name of a volume without its folder, with ``#`` and the array in the store, for tables and messages."""
-    return "#".join([volume.url.rstrip("/").rsplit("/", 1)[-1], *([volume.path] if volume.path else [])])
+    return volume.with_(url=volume.url.rstrip("/").rsplit("/", 1)[-1]).where

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 from volengine.core.boxes import Index3
 from volengine.core.image import ImageSpec
@@ -12,6 +13,7 @@ from volengine.engine.ledger import PlanFolder
 from volengine.engine.options import RunOptions
 from volengine.engine.plan import Plan
 from volengine.engine.stage import ArrayInput, Stage, kernel_bytes
+from volengine.io.tilts import read_tilts, tilts_of
 from volengine.tasks.common.images import StoreOptions, core_unit, factors_of, image_spec, outputs_of
 from volengine.tasks.common.layout import history
 from volengine.tasks.common.unpack import unpacked, waits_for
@@ -27,6 +29,7 @@ def plan_convert(source: Volume, recipe: ConvertRecipe, out: str, folder: PlanFo
     """Plan the stages that write ``source`` to the store ``out``.
 
     A source that is compressed as a whole (``.gz``, ``.bz2``) is first unpacked into the scratch folder of ``folder``.
+    The file of the recipe's tilt series is read.
 
     Returns
     -------
@@ -39,7 +42,7 @@ def plan_convert(source: Volume, recipe: ConvertRecipe, out: str, folder: PlanFo
         StoreOptions(recipe.chunk, recipe.shard, recipe.ngff, recipe.codec, recipe.levels),
         dtype=source.dtype,
         kind=recipe.kind,
-        facts={**source.facts, "history": history(source, "convert", recipe)},
+        facts={**source.facts, **_tilts(source, recipe), "history": history(source, "convert", recipe)},
     )
     read, before = unpacked(source, folder)
 
@@ -48,6 +51,13 @@ def plan_convert(source: Volume, recipe: ConvertRecipe, out: str, folder: PlanFo
 
     core = options.core_for(source.shape, core_unit(spec), build, largest=LARGEST_BLOCK)
     return Plan(source.name, (*before, build(core)), (spec,), recipe={"convert": recipe.to_json()})
+
+
+def _tilts(source: Volume, recipe: ConvertRecipe) -> dict[str, Any]:
+    """What is known of the tomogram's tilt series, for the store's attributes."""
+    if not recipe.tilts:
+        return {}
+    return {"tilt_series": read_tilts(tilts_of(recipe.tilts, source.name)).to_json()}
 
 
 def _copy_stage(source: Volume, spec: ImageSpec, core: Index3, before: list[Stage]) -> Stage:

@@ -34,6 +34,9 @@ class ConvertRecipe(Recipe):
         ``intensity`` or ``probability`` (levels are means) or ``labels`` (levels are modes).
     name
         The tomogram's name; default: the file's name without its ending.
+    tilts
+        File with the tilt series of the tomogram, whose angles, dose and defocus the store keeps (.mdoc, .rawtlt, .tlt,
+        .aln, .star of RELION 5, .tomostar, .xml of Warp), or a folder in which one has the tomogram's name.
 
     Examples
     --------
@@ -49,6 +52,7 @@ class ConvertRecipe(Recipe):
     codec: str = "auto"
     kind: Literal["intensity", "probability", "labels"] = "intensity"
     name: str | None = None
+    tilts: str = ""
 
     def check(self) -> None:
         sizes = self.voxel_size if isinstance(self.voxel_size, tuple) else (self.voxel_size,)

@@ -1,4 +1,4 @@
-"""convert: MRC, TIFF or Zarr to a chunked OME-Zarr image with its pyramid, voxel size, header and history.
+"""convert: a file or store to a chunked OME-Zarr image with its pyramid, voxel size, header and history.
 
 Each block reads its voxels once and writes its part of every level of the pyramid.
 """
@@ -33,7 +33,7 @@ def convert(
     Parameters
     ----------
     source
-        ``.mrc .rec .map .st .ali`` (also ``.gz .bz2``), ``.tif``, or an OME-Zarr store.
+        Any file or store that :func:`volengine.open_volume` opens.
     out
         The store to write (``.ome.zarr``), or a folder that gets ``<name>.ome.zarr``; a path or URL.
     recipe, options

@@ -72,6 +72,8 @@ def _volume(facts: Facts) -> Facts:
     if facts.get("extended_header"):
         found["extended header"] = "{type}, {bytes} bytes".format(**facts["extended_header"])
     found |= {key: facts[key] for key in ("labels", "warnings") if facts.get(key)}
+    if "tilt_series" in facts:
+        found["tilt series"] = [f"{name}: {value}" for name, value in facts["tilt_series"].items()]
     found |= _values(facts)
     for image in facts.get("images", ()):
         found[f"levels of {image['group'] or 'image'}"] = [

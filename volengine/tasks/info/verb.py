@@ -7,16 +7,14 @@ from typing import Any
 
 from volengine.core.errors import InputError, VolengineError
 from volengine.core.paths import PathLike, path_text
-from volengine.io.names import MRC_SUFFIXES, TIFF_SUFFIXES, split_group, suffix_of
+from volengine.io.hdf5.open import is_model
+from volengine.io.names import HDF5_SUFFIXES, MRC_SUFFIXES, TIFF_SUFFIXES, file_and_dataset, split_group, suffix_of
 from volengine.tasks.info.models import MODEL_SUFFIXES, model_facts
 from volengine.tasks.info.picks import PICKS_SUFFIXES, picks_facts
 from volengine.tasks.info.volumes import volume_facts
 
 Many = list[Any] | tuple[Any, ...]
 """Several paths, as text or ``pathlib.Path``."""
-
-UNSURE = (".h5", ".hdf5")
-"""Endings of models, and of volumes."""
 
 
 def info(path: PathLike | Many, *, full: bool = False, progress: bool = False) -> Any:
@@ -65,9 +63,10 @@ def info(path: PathLike | Many, *, full: bool = False, progress: bool = False) -
 def _one(path: str, full: bool, progress: bool) -> dict[str, Any]:
     suffix = suffix_of(path)
     readers: list[Callable[[], dict[str, Any]]] = [lambda: volume_facts(path, full=full, progress=progress)]
-    if suffix in MODEL_SUFFIXES:
-        readers.insert(0, lambda: model_facts(path))
-        readers = readers if suffix in UNSURE else readers[:1]
+    if (suffix in HDF5_SUFFIXES and is_model(file_and_dataset(path)[0])) or (
+        suffix in MODEL_SUFFIXES and suffix not in HDF5_SUFFIXES
+    ):
+        readers = [lambda: model_facts(path)]
     elif suffix in PICKS_SUFFIXES and not split_group(path)[1]:
         readers = [lambda: picks_facts(path)]
     elif suffix not in ("", ".zarr", *MRC_SUFFIXES, *TIFF_SUFFIXES) and "://" not in path:

@@ -18,6 +18,7 @@ from volengine.io.omezarr.nodes import read_array_text, read_node
 from volengine.io.omezarr.read import GroupInfo, list_groups
 from volengine.io.open import open_volume
 from volengine.io.stores import store_name
+from volengine.io.tilts import TiltSeries
 from volengine.tasks.info.values import try_values
 
 Facts = dict[str, Any]
@@ -166,6 +167,9 @@ def _image(info: GroupInfo, url: str) -> Facts:
         "complete": info.complete,
         "levels": levels,
     }
+    series = (node.ours.get("facts") or {}).get("tilt_series") if node is not None else None
+    if isinstance(series, dict):
+        facts["tilt_series"] = TiltSeries.from_json(series).summary()
     if info.channel_names:
         facts["channel_names"] = list(info.channel_names)
     if is_zipped(url):

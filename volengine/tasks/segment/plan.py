@@ -112,7 +112,7 @@ def _chunk_and_shard(volume: Volume, *, flat: bool) -> tuple[Index3, Index3]:
     """
     from volengine.io.omezarr.levels import auto_chunk
 
-    stored = volume.path != ""
+    stored = volume.stored
     chunk = volume.chunks if stored and volume.chunks and max(volume.chunks) <= SHARD_VOX else auto_chunk(volume.shape)
     wanted = (volume.shards if stored else None) or auto_shard(volume.shape, chunk)
     most = [c * max(1, SHARD_VOX // c) for c in chunk]

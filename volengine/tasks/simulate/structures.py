@@ -146,7 +146,7 @@ def _templates(
 
     if not file.path:
         return [_named(standin(file.name), species.name)]
-    if Path(file.path.removesuffix(".gz")).suffix.lower() in (".mrc", ".map", ".rec"):
+    if Path(file.path.removesuffix(".gz")).suffix.lower() in (".mrc", ".map", ".ccp4", ".rec"):
         found = [_of_density(species, file, voxel_size)]
     else:
         found = list(_of_atoms(species, file, voxel_size, scale, pivot))

@@ -188,7 +188,7 @@ class StatsCase:
 
 def _key(volume: Volume) -> str:
     """Name of a volume's plan: its own name, followed by the name of the labels in a store."""
-    group = volume.path.rpartition("/")[0].removeprefix("labels/")
+    group = volume.path.rpartition("/")[0].removeprefix("labels/") if volume.stored else volume.path.strip("/")
     return volume.name + (f"__{file_name(feature_named(group))}" if group else "")
 
 

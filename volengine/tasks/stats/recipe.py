@@ -116,7 +116,7 @@ class StatsRecipe(Recipe):
         InputError
             The volume is a prediction or a tomogram, or neither it nor the recipe says what it holds.
         """
-        where = f"{volume.url}{'#' + volume.path if volume.path else ''}"
+        where = volume.where
         if volume.kind == "probability":
             raise InputError(f"{where} is a prediction. Count its particles: volengine pick, then stats on the picks.")
         if self.kind != "auto":

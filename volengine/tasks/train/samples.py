@@ -19,7 +19,7 @@ from volengine.core.errors import InputError
 from volengine.core.model import TargetUnits
 from volengine.core.recipe import Recipe
 from volengine.core.volume import Vector3
-from volengine.io.names import MRC_SUFFIXES, TIFF_SUFFIXES, suffix_of
+from volengine.io.names import VOLUME_SUFFIXES, suffix_of
 
 if TYPE_CHECKING:
     from volengine.ops.normalise import Normalisation
@@ -149,8 +149,7 @@ class TrainSample(Recipe):
     @property
     def is_set(self) -> bool:
         """Whether the sample is a training set, which holds its own truth."""
-        known = (*MRC_SUFFIXES, *TIFF_SUFFIXES, ".zarr")
-        return not (self.labels or self.points or self.targets) and suffix_of(self.volume) not in known
+        return not (self.labels or self.points or self.targets) and suffix_of(self.volume) not in VOLUME_SUFFIXES
 
     @property
     def count(self) -> int:

@@ -15,19 +15,18 @@ import json
 import mmap
 import os
 import struct
-import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import IO, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from volengine.core.errors import DependencyError, FormatError, MissingError
+from volengine.core.apart import run_apart, scratch
+from volengine.core.errors import FormatError, MissingError
 
 MAX_WEIGHT = 2**31
 """Largest size of one weight in bytes; a file that announces a larger one is refused."""
@@ -91,7 +90,7 @@ def read_h5(source: str | Path | bytes, where: str = "") -> H5Content:
         weights are links, not numbers, or larger than the file can hold.
     """
     where = where or str(source)
-    with _opened(source, where) as stream, _scratch() as out:
+    with _opened(source, where) as stream, scratch() as out:
         size = os.fstat(stream.fileno()).st_size
         order = {
             "path": [path for path in sys.path if path],
@@ -101,21 +100,14 @@ def read_h5(source: str | Path | bytes, where: str = "") -> H5Content:
             "most": MAX_RATIO * size,
             "most_of_one": MAX_WEIGHT,
         }
-        _run(order, stream, out, where)
+        run_apart(Path(__file__).with_name("h5_child.py"), order, stream, out, where)
         return _content(out, where)
-
-
-def _scratch() -> IO[bytes]:
-    """A file without a name: in memory if the system supports this, else on disk."""
-    if hasattr(os, "memfd_create"):
-        return os.fdopen(os.memfd_create("volengine"), "w+b")
-    return tempfile.TemporaryFile()
 
 
 @contextmanager
 def _opened(source: str | Path | bytes, where: str) -> Iterator[IO[bytes]]:
     if isinstance(source, bytes):
-        with _scratch() as stream:
+        with scratch() as stream:
             stream.write(source)
             stream.seek(0)
             yield stream
@@ -124,32 +116,6 @@ def _opened(source: str | Path | bytes, where: str) -> Iterator[IO[bytes]]:
         raise MissingError(f"{where}: no such model file.")
     with Path(source).open("rb") as stream:
         yield stream
-
-
-def _run(order: dict[str, Any], stream: IO[bytes], out: IO[bytes], where: str) -> None:
-    """Run the reading process and wait for its end, which its limits guarantee."""
-    kept = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "SYSTEMROOT", "TMPDIR", "TEMP")
-    environment = {name: os.environ[name] for name in kept if name in os.environ}
-    environment |= {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "HDF5_PLUGIN_PRELOAD": "::"}
-    program = Path(__file__).with_name("h5_child.py")
-    command = [sys.executable, "-I", "-S", "-B", str(program), json.dumps(order)]
-    seconds = 60 + 10 * order["seconds"]
-    try:
-        done = subprocess.run(
-            command, stdin=stream, stdout=out, stderr=subprocess.PIPE, env=environment, timeout=seconds, check=False
-        )
-    except subprocess.TimeoutExpired as error:
-        raise FormatError(f"{where}: HDF5 has not read it in {seconds} s; the file is damaged.") from error
-    if done.returncode == 0:
-        return
-    told = done.stderr.decode(errors="replace").strip().splitlines()
-    if done.returncode > 0 and told and told[-1].startswith(("ModuleNotFoundError", "ImportError")):
-        raise DependencyError(f"{where} cannot be read: {told[-1]}")
-    how = f"was stopped by signal {-done.returncode}" if done.returncode < 0 else "failed: " + "".join(told[-1:])
-    raise FormatError(
-        f"{where} is no HDF5 file that can be read: it is damaged (the HDF5 library {how}; its limits are "
-        f"{order['seconds']} s and {order['memory']} bytes)."
-    )
 
 
 def _content(out: IO[bytes], where: str) -> H5Content:

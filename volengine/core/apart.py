@@ -1,0 +1,66 @@
+"""Run a script that reads an untrusted file in a process of its own, which may hang or crash without harm."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import IO, Any
+
+from volengine.core.errors import DependencyError, FormatError
+
+
+def scratch() -> IO[bytes]:
+    """Return a file without a name: in memory if the system supports this, else on disk."""
+    if hasattr(os, "memfd_create"):
+        return os.fdopen(os.memfd_create("volengine"), "w+b")
+    return tempfile.TemporaryFile()
+
+
+def run_apart(program: Path, order: Mapping[str, Any], stream: IO[bytes], out: IO[bytes], where: str) -> None:
+    """Run a script with a file as its standard input, and wait for its end, which its limits guarantee.
+
+    Parameters
+    ----------
+    program
+        The script. It sets the limits of ``order`` on itself, imports nothing of the package, and ends with 0.
+    order
+        What it is told, as JSON in its first argument: ``path`` (for ``sys.path``), ``seconds`` of processor time and
+        ``memory`` in bytes among others.
+    stream, out
+        Its standard input and output: open files.
+    where
+        Name of the file, for messages.
+
+    Raises
+    ------
+    DependencyError
+        A package that it needs is not installed.
+    FormatError
+        It has crashed, or has reached one of its limits.
+    """
+    kept = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "SYSTEMROOT", "TMPDIR", "TEMP")
+    environment = {name: os.environ[name] for name in kept if name in os.environ}
+    environment |= {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "HDF5_PLUGIN_PRELOAD": "::"}
+    command = [sys.executable, "-I", "-S", "-B", str(program), json.dumps(order)]
+    seconds = 60 + 10 * order["seconds"]
+    try:
+        done = subprocess.run(
+            command, stdin=stream, stdout=out, stderr=subprocess.PIPE, env=environment, timeout=seconds, check=False
+        )
+    except subprocess.TimeoutExpired as error:
+        raise FormatError(f"{where}: HDF5 has not read it in {seconds} s; the file is damaged.") from error
+    if done.returncode == 0:
+        return
+    told = done.stderr.decode(errors="replace").strip().splitlines()
+    if done.returncode > 0 and told and told[-1].startswith(("ModuleNotFoundError", "ImportError")):
+        raise DependencyError(f"{where} cannot be read: {told[-1]}")
+    how = f"was stopped by signal {-done.returncode}" if done.returncode < 0 else "failed: " + "".join(told[-1:])
+    raise FormatError(
+        f"{where} is no HDF5 file that can be read: it is damaged (the HDF5 library {how}; its limits are "
+        f"{order['seconds']} s and {order['memory']} bytes)."
+    )
