@@ -133,7 +133,7 @@ BAD = {
     "no run": (["status", "folder"], ["folder"]),
     "no file": (["info", "nowhere.mrc"], ["nowhere.mrc"]),
     "a damaged file": (["info", "cut.mrc"], ["cut.mrc"]),
-    "a wrong suffix for export": (["export", "good.mrc", "x.tif"], ["x.tif", ".mrc"]),
+    "a wrong suffix for export": (["export", "good.mrc", "x.png"], ["x.png", ".mrc"]),
     "export over a file": (["export", "good.mrc", "cut.mrc"], ["cut.mrc exists", "--overwrite"]),
     "a mode that is not written": (["export", "good.mrc", "x.mrc", "--mode", "3"], ["mode 3", "0, 1, 2, 6, 12"]),
     "a mode that loses": (["export", "good.mrc", "x.mrc", "--mode", "0"], ["mode 0 cannot hold"]),

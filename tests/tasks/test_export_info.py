@@ -205,7 +205,7 @@ def test_tables_in_a_folder_have_the_ending_of_their_format(
     volengine("pick", prediction, "--out", "picks", "--format", format, "--feature", "ball", "--no-progress")
     beside = (".doc", "_particles.star", "_tomograms.star")
     tables = [p for p in (tmp_path / "picks").iterdir() if p.is_file() and not p.name.endswith(beside)]
-    assert [p.name for p in tables] == [f"TS__ball__ball{ending_of(format)}"]
+    assert [p.name for p in tables] == [f"TS__ball{ending_of(format)}"]
     known = {"voxel_size": (10.0, 10.0, 10.0), "shape": (24, 40, 50)}
     named = format if format in ("dynamo0", "imod-text") else None  # another one has the same ending
     by_ending = read_picks(tables[0], named, **known)  # type: ignore[arg-type]

@@ -63,9 +63,7 @@ def info(path: PathLike | Many, *, full: bool = False, progress: bool = False) -
 def _one(path: str, full: bool, progress: bool) -> dict[str, Any]:
     suffix = suffix_of(path)
     readers: list[Callable[[], dict[str, Any]]] = [lambda: volume_facts(path, full=full, progress=progress)]
-    if (suffix in HDF5_SUFFIXES and is_model(file_and_dataset(path)[0])) or (
-        suffix in MODEL_SUFFIXES and suffix not in HDF5_SUFFIXES
-    ):
+    if is_model(file_and_dataset(path)[0]) if suffix in HDF5_SUFFIXES else suffix in MODEL_SUFFIXES:
         readers = [lambda: model_facts(path)]
     elif suffix in PICKS_SUFFIXES and not split_group(path)[1]:
         readers = [lambda: picks_facts(path)]

@@ -177,7 +177,8 @@ def _open_labels(path: str, recipe: StatsRecipe, identity: How) -> list[Volume]:
     groups = [group]
     if suffix_of(url) in ("", ".zarr") and not group:
         groups = [info.group for info in list_groups(url) if info.group.startswith("labels/")] or [""]
-    volumes: list[Volume] = [open_sized(f"{url}#{name}", recipe.voxel_size, identity) for name in groups]
+    places = ["#".join(filter(None, (url, name))) for name in groups]
+    volumes: list[Volume] = [open_sized(place, recipe.voxel_size, identity) for place in places]
     named = [v for v in volumes if "classes" in v.facts or feature_of(v)]
     if len(volumes) > 1 and named:  # a simulated tomogram: its atlas states what it holds, its instances do not
         volumes = named
