@@ -59,7 +59,8 @@ class MatchStages:
         chunk = self._chunk(flat=flat)
         copy = self._scratch("matched", chunk)
         answers = {name: self._scratch(name, chunk) for name in self.specs}
-        inner = GridStages(copy.volume(), self.recipe, nets, answers, self.folder, self.options, self.volume, self.unsigned)
+        how = (self.recipe, nets, answers, self.folder, self.options)
+        inner = GridStages(copy.volume(), *how, native=self.volume, unsigned=self.unsigned)
         seen = inner.plan()
         match = self._choose(self.shape, core_unit(copy), lambda core: self._match(copy, core, inner.tag))
         restore = self._choose(

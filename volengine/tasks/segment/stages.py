@@ -53,7 +53,7 @@ class GridStages:
     native
         The tomogram itself, if ``volume`` is its matched copy: as in Ais, ``global_mad`` is computed from it.
     unsigned
-        Whether signed bytes of the tomogram are taken for unsigned ones, see :class:`volengine.tasks.segment.nets.Grid`.
+        Whether the tomogram's signed bytes are taken for unsigned ones, see :class:`volengine.tasks.segment.nets.Grid`.
     """
 
     volume: Volume
