@@ -142,3 +142,12 @@ def test_a_whole_model_is_no_file_of_weights(tmp_path: Path) -> None:
         file.create_group("model_weights")
     with pytest.raises(FormatError, match="a whole Keras model"):
         import_model(path, tmp_path / "x.safetensors", voxel_size=10, architecture="lite")
+
+
+def test_a_network_that_was_read_can_be_trained_on(tmp_path: Path) -> None:
+    path = made("n2n").write(tmp_path / "x.h5")
+    module, _ = easymode.load_easymode(path, "n2n", (10.0, 10.0, 10.0))
+    assert all(p.requires_grad and p.is_contiguous() and not p.is_meta for p in module.parameters())
+    assert not any(b.is_meta for b in module.buffers())
+    module.train()(torch.randn(1, 1, 8, 8, 8)).square().mean().backward()
+    assert all(p.grad is not None for p in module.parameters())

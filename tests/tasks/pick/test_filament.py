@@ -68,7 +68,7 @@ def test_points_lie_on_the_centrelines_with_tangents_and_numbers(store, tmp_path
         slope /= np.linalg.norm(slope, axis=1)[:, None]
         assert np.abs(np.einsum("ij,ij->i", slope, mine.normal[2:-2])).min() > np.cos(np.radians(2))
         assert len(set(mine.label)) == 1
-        bend = mine.extra["curvature_nm"]
+        bend = mine.extra["curvature_radius_nm"]
         if curve is rod:
             assert bend.min() > 200
         else:  # an ellipse of 24 and 28 nm, on a slope

@@ -25,7 +25,7 @@ from volengine.tasks.pick.description import COLUMN, SPAN
 GATHERED_BYTES = 60
 """Bytes for a voxel of a component while all are gathered: as read, joined, sorted."""
 
-FILAMENT_COLUMNS = ("position_vox", "normal", "euler", "label", "filament", "along_nm", "curvature_nm")
+FILAMENT_COLUMNS = ("position_vox", "normal", "euler", "label", "filament", "along_nm", "curvature_radius_nm")
 
 VOXELS_PER_REGION = 5000
 """Assumed for the memory of ``resolve``, which is planned before regions are known; measured: 900 to 40,000."""
@@ -256,7 +256,7 @@ def trace_filaments(
                 "label": np.full(len(place), label[first], np.int64),
                 "filament": np.full(len(place), count, np.int64),
                 "along_nm": points.along * side_nm,
-                "curvature_nm": points.radius * side_nm,
+                "curvature_radius_nm": points.radius * side_nm,
             }
             rows.append({key: column[inside] for key, column in columns.items()})
     widths = {"position_vox": (0, 3), "normal": (0, 3), "euler": (0, 3), "label": 0, "filament": 0}
@@ -267,6 +267,11 @@ def trace_filaments(
     picks = {COLUMN + key: column[: 0 if few else n] for key, column in picks.items()}
     table = {**picks, "left": np.array([n if few else 0]), SPAN: block.tables["resolve"][0][SPAN]}
     return Result(table=table, counts={"picks": 0 if few else n, "filaments": count})
+
+
+def trace_filaments_bytes(memory_bytes: int) -> int:
+    """Bytes that :func:`trace_filaments` needs: as many as it may use, because it refuses what does not fit."""
+    return memory_bytes
 
 
 def relabel_block(block: Block, factors: list[list[int]]) -> Result:

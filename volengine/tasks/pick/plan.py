@@ -256,7 +256,7 @@ def _filament_stages(
         tables={"voxels": TableInput(voxels.name, "all"), **resolve},
         hints={"memory_bytes": memory},
         emits=True,
-        kernel_bytes=memory,
+        kernel_bytes=kernel_bytes(_TRACE, memory_bytes=memory),
     )
     return voxels, trace
 

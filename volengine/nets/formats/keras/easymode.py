@@ -197,8 +197,11 @@ def module_of(content: H5Content, network: str, where: str) -> nn.Module:
 
     from volengine.nets.registry import build
 
-    module = build(network)
-    module.load_state_dict({name: torch.from_numpy(values.copy()) for name, values in state.items()}, strict=False)
+    with torch.device("meta"):  # no weights are drawn that are then replaced
+        module = build(network)
+    tensors = {name: torch.from_numpy(values.copy()) for name, values in state.items()}
+    counters = {name: torch.tensor(0) for name, t in module.state_dict().items() if not t.ndim}
+    module.load_state_dict({**tensors, **counters}, assign=True)
     return module
 
 
