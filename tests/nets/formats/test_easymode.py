@@ -149,5 +149,5 @@ def test_a_network_that_was_read_can_be_trained_on(tmp_path: Path) -> None:
     module, _ = easymode.load_easymode(path, "n2n", (10.0, 10.0, 10.0))
     assert all(p.requires_grad and p.is_contiguous() and not p.is_meta for p in module.parameters())
     assert not any(b.is_meta for b in module.buffers())
-    module.train()(torch.randn(1, 1, 8, 8, 8)).square().mean().backward()
+    module.train()(torch.randn(1, 1, 16, 16, 16)).square().mean().backward()
     assert all(p.grad is not None for p in module.parameters())
