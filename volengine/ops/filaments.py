@@ -116,6 +116,8 @@ def centrelines(
     MemoryRefusedError
         The component's box needs more.
     """
+    if np.sqrt(3) * len(voxels) * max(scale) < least:  # a speck: too few voxels for this length, however they lie
+        return []
     first, last = voxels.min(0).astype(np.int64), voxels.max(0).astype(np.int64)
     sides = last - first + 1
     needed = BYTES_PER_VOXEL * int(np.prod(sides)) + BYTES_PER_MEMBER * len(voxels)
