@@ -5,8 +5,10 @@ from __future__ import annotations
 import mrcfile
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from scipy.spatial import cKDTree
 
+from volengine.cli.main import cli
 from volengine.core.block import Block
 from volengine.core.boxes import Box
 from volengine.core.errors import InputError, MemoryRefusedError
@@ -126,7 +128,14 @@ def test_margin_and_least_number_count_points(store, tmp_path):
     np.testing.assert_array_equal(inner.position_vox, every[keep].position_vox)
     assert 0 < len(inner) < len(every)
     assert len(points(store[0], tmp_path / "few.csv", RECIPE.with_(min_picks=len(every) + 1))) == 0
-    assert len(points(store[0], tmp_path / "long.csv", RECIPE.with_(min_length_nm=1000))) == 0
+
+
+def test_no_filament_is_said_with_its_reason(store, tmp_path):
+    arguments = ["pick", store[1], "--out", str(tmp_path / "p.star"), "--filament", "--no-labels"]
+    told = CliRunner().invoke(cli, [*arguments, "--min-length-nm", "1000"])
+    assert told.exit_code == 0
+    assert "0 picks, because no region above the threshold of 0.5" in told.output
+    assert "holds a filament of --min-length-nm" in told.output
 
 
 @pytest.mark.parametrize(

@@ -80,13 +80,19 @@ def write_table(
         write_picks(path, picks, format_of(out, format))
     said = f"{feature}: {len(picks)} picks"
     if not len(picks):
-        said += f", because {_why_none(float(table[SPAN][0, 1]), threshold, int(table['left'][0]))}"
+        lines = f"{COLUMN}filament" in table
+        said += f", because {_why_none(float(table[SPAN][0, 1]), threshold, int(table['left'][0]), lines=lines)}"
     return Made((out,), (*mask_line(feature, source, tables, decision), said))
 
 
-def _why_none(highest: float, threshold: float, left: int) -> str:
+def _why_none(highest: float, threshold: float, left: int, *, lines: bool) -> str:
     if left:
         return f"there are only {left}, fewer than --min-picks"
+    if highest > threshold and lines:
+        return (
+            f"no region above the threshold of {threshold:g} (the largest value is {highest:.3g}) holds a filament of "
+            "--min-length-nm, or all points are too near to a face"
+        )
     if highest > threshold:
         return (
             f"all regions above the threshold of {threshold:g} (the largest value is {highest:.3g}) are smaller than "
