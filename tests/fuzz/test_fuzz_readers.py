@@ -19,7 +19,7 @@ SPEC.loader.exec_module(fuzz_readers)
 from fuzz_targets import TARGETS, Sample, Target  # noqa: E402
 
 NEEDS = {"nifti": "nibabel", "nifti_volumes": "nibabel", "onnx": "onnx", "ckpt": "monai"}
-CASES = {"keras": 12, "hdf5": 12, "scnt": 60, "ckpt": 30}
+CASES = {"keras": 12, "easymode": 20, "hdf5": 12, "scnt": 60, "ckpt": 30}
 """Cases of a target, if not 150: those that start a process for each file, or build a large network, take longer."""
 
 

@@ -523,6 +523,28 @@ def read_foreign(path: Path) -> None:
         read_keras(path).module()
 
 
+def easymode_samples(folder: Path) -> list[Sample]:
+    """Weights of easymode's smallest network, of four values that pack well, and its JSON file."""
+    from easymode_weights import Keras
+
+    keras = Keras((32, 64, 128, 256), batch=False, bias=True)
+    for layers in keras.blocks.values():
+        for _, weights in layers:
+            weights.update({k: keras.rng.choice(np.float32([-1, 0, 0.5, 1]), v.shape) for k, v in weights.items()})
+    weights = keras.write(folder / "x.h5", compression=4).read_bytes()
+    told = json.dumps({"apix": 10.0, "apix_z": None, "arch": "unet-easymode"}).encode()
+    return [
+        Sample("x.h5", weights, beside={"x.json": told}),
+        Sample("x.json", told, "json", True, {"x.h5": weights}),
+    ]
+
+
+def read_easymode_file(path: Path) -> None:
+    from volengine.nets.checkpoint import load_facts
+
+    load_facts(path.with_suffix(".h5"))
+
+
 def onnx_samples(folder: Path) -> list[Sample]:
     from onnx_models import small
 
@@ -631,6 +653,7 @@ TARGETS: dict[str, Target] = {
     "nifti": Target(nifti_samples, read_nifti_file),
     "safetensors": Target(safetensors_samples, read_model),
     "keras": Target(keras_samples, read_foreign, 1024),
+    "easymode": Target(easymode_samples, read_easymode_file, 1024),
     "onnx": Target(onnx_samples, read_onnx_file, 1024),
     "ckpt": Target(ckpt_samples, read_ckpt_file, 1024),
     "yaml": Target(yaml_samples, read_recipe),

@@ -59,6 +59,13 @@ NETWORKS: dict[str, Entry] = {
     "pom": Entry("volengine.nets.architectures.ais2d_deep:pom", "Ais, cryoPom"),
     "easymode_3d": Entry("volengine.nets.architectures.ais3d:easymode_3d", EASYMODE),
     "easymode_3d_wide": Entry("volengine.nets.architectures.ais3d:easymode_3d_wide", EASYMODE),
+    "unet_membrain": Entry("volengine.nets.architectures.easymode_residual:unet_membrain", "easymode"),
+    "unet_membrain_groupnorm": Entry(
+        "volengine.nets.architectures.easymode_residual:unet_membrain_groupnorm", "easymode"
+    ),
+    "unet_easymode": Entry("volengine.nets.architectures.easymode_residual:unet_easymode", "easymode"),
+    "unet_easymode_deeper": Entry("volengine.nets.architectures.easymode_residual:unet_easymode_deeper", "easymode"),
+    "easymode_denoise": Entry("volengine.nets.architectures.easymode_residual:easymode_denoise", "easymode"),
     "unet2d": Entry("volengine.nets.architectures.unet2d:unet2d", "volengine"),
     "unet3d": Entry("volengine.nets.architectures.unet3d:UNet3d", "volengine"),
     "residual3d": Entry("volengine.nets.architectures.residual3d:ResidualUNet3d", "volengine"),

@@ -23,6 +23,7 @@ from volengine.nets.architectures.layers import conv, conv_chain
 from volengine.nets.architectures.receptive import dimensions, stride_of
 
 VOLUMETRIC = ("unet3d", "residual3d", "easymode_3d", "easymode_3d_wide", "dynunet")
+VOLUMETRIC += ("unet_membrain", "unet_membrain_groupnorm", "unet_easymode", "unet_easymode_deeper", "easymode_denoise")
 PUBLISHED: dict[str, tuple[int, float | None]] = {
     # weights, and thousands of multiply-adds per voxel where they are known
     "eman2": (378_081, 101),
@@ -44,6 +45,11 @@ PUBLISHED: dict[str, tuple[int, float | None]] = {
     "easymode_3d": (19_579_265, 195),
     "easymode_3d_wide": (30_981_761, 996),
     "dynunet": (91_181_859, 233.9),
+    "unet_membrain": (128_917_537, None),
+    "unet_membrain_groupnorm": (128_897_505, None),
+    "unet_easymode": (7_968_225, None),
+    "unet_easymode_deeper": (14_454_881, None),
+    "easymode_denoise": (7_972_896, None),
     "unet2d": (1_087_417, None),
     "unet3d": (198_865, None),
     "residual3d": (1_422_433, None),

@@ -7,7 +7,8 @@ Python. A file is refused if one of its weights is missing, unknown or of anothe
 =============  ====================================================================================================
 ``.scnm``      Ais: pixel size, box, slices, overlap, normalisation, threshold, colour, TTA, part in competition
 ``.ckpt``      membrain-seg: MONAI's ``DynUNet``, 95 tensors; its axes x, y, z are turned to z, y, x
-``.h5``        a Keras model, which states neither voxel size nor features: :func:`import_model` needs them
+``.h5``        a Keras model, which states neither voxel size nor features: :func:`import_model` needs them; or weights
+               of easymode, with its JSON file beside them (:mod:`volengine.nets.formats.keras.easymode`)
 ``.keras``     the same in Keras 3's own format; also ``.weights.h5`` with the configuration beside it
 =============  ====================================================================================================
 """
@@ -284,12 +285,27 @@ def _state_of(path: str | Path) -> dict[str, Any]:
 
 
 def load_keras(path: str | Path) -> Loaded:
-    """Refuse a Keras file, because it does not state all facts; the message tells how to import it."""
+    """Load a file of easymode that lies beside its JSON file; refuse other Keras files, which do not state all facts.
+
+    Raises
+    ------
+    MissingError
+        The file does not exist.
+    FormatError
+        easymode's file is damaged, or holds other weights than its JSON file says.
+    InputError
+        It is another file; the message tells how to import it.
+    """
+    from volengine.nets.formats.keras.easymode import load_easymode, told_beside
+
     if not Path(path).is_file():
         raise MissingError(f"{path}: no such model file.")
+    if told_beside(path) is not None:
+        return load_easymode(path)
     raise InputError(
         f"{path}: a Keras file does not say its voxel size nor what it finds. Import it once: volengine models import "
-        f"{path} OUT.safetensors --voxel-size ANGSTROM --features NAME,..."
+        f"{path} OUT.safetensors --voxel-size ANGSTROM --features NAME,... (and, for weights of easymode, "
+        "--architecture NAME; or lay easymode's TITLE.json beside them)."
     )
 
 
@@ -302,6 +318,7 @@ def import_model(
     patch: tuple[int, ...] = (),
     normalisation: str = "",
     axes: str = "zyx",
+    architecture: str = "",
 ) -> ModelFacts:
     """Write a model of another program as a native model file.
 
@@ -320,6 +337,8 @@ def import_model(
         Normalisation of the input, as in the facts; default: the file's, or ``volume`` for Keras files.
     axes
         Order of the axes of a 3D network in a Keras file.
+    architecture
+        easymode's name of the network, for an ``.h5`` file of its weights.
 
     Returns
     -------
@@ -334,11 +353,21 @@ def import_model(
     from dataclasses import replace
 
     from volengine.nets.checkpoint import load_model, save_model
+    from volengine.nets.formats.keras.easymode import load_easymode, told_beside
     from volengine.nets.formats.keras.read import read_keras
 
+    module: nn.Module
     if Path(out).suffix != ".safetensors":
         raise InputError(f"{out}: native model files end with .safetensors.")
-    if Path(path).suffix.lower() in (".h5", ".hdf5", ".keras"):
+    keras = Path(path).suffix.lower() in (".h5", ".hdf5", ".keras")
+    if architecture and (not keras or Path(path).suffix.lower() == ".keras"):
+        raise InputError(f"--architecture is for easymode's files of weights (.h5); {path} says its layers itself.")
+    if keras and (architecture or told_beside(path) is not None):
+        if axes != "zyx":
+            raise InputError(f"{path}: easymode's networks have the axes zyx, not {axes}; leave out --axes.")
+        sides = None if voxel_size is None else (voxel_size,) * 3
+        module, facts = load_easymode(path, architecture, sides, features)
+    elif keras:
         model = read_keras(path, axes=axes)
         if voxel_size is None or not features:
             load_keras(path)
@@ -349,7 +378,7 @@ def import_model(
             raise InputError(f"{path} answers with {model.channels} channels, but {len(features)} features are named.")
         graph = _graph_facts(model, [n or 64 for n in model.box])
         size = float(voxel_size or 0)
-        module: nn.Module = model.module()
+        module = model.module()
         facts = ModelFacts(features=names, voxel_size=(size,) * 3, history=({"imported": "Keras"},), **graph)
     elif Path(path).suffix.lower() == ".scnm":
         module, facts = load_scnm(path, normalisation)

@@ -154,7 +154,11 @@ def import_model(path: PathLike, out: PathLike, recipe: ModelImportRecipe | None
     if Path(path).suffix.lower() != ".onnx":
         if recipe.activation:
             raise InputError(f"--activation is for ONNX files; {path} says it itself.")
-        return foreign.import_model(path, out, axes=recipe.axes or "zyx", **told)
+        return foreign.import_model(
+            path, out, axes=recipe.axes or "zyx", architecture=recipe.architecture or "", **told
+        )
+    if recipe.architecture:
+        raise InputError(f"--architecture is for easymode's files of weights (.h5); {path} says its layers itself.")
     from volengine.nets.formats.onnx.told import Told, with_told_facts
 
     if Path(out).suffix.lower() != ".onnx":

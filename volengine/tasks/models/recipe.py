@@ -89,6 +89,9 @@ class ModelImportRecipe(Recipe):
     activation
         For ONNX: the function that turns outputs into predictions: sigmoid, softmax or none. Default: the last layer of
         the network.
+    architecture
+        For weights of easymode (.h5): its name of the network, for example unet-membrain-groupnorm. Default: that of
+        easymode's JSON file beside them.
     """
 
     voxel_size: float | None = None
@@ -97,6 +100,7 @@ class ModelImportRecipe(Recipe):
     normalisation: Normalisation | None = None
     axes: str | None = None
     activation: Literal["sigmoid", "softmax", "none"] | None = None
+    architecture: str | None = None
 
     def check(self) -> None:
         if self.voxel_size is not None and not self.voxel_size > 0:

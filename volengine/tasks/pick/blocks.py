@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+import math
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
 from volengine.core.block import Block, Result
 from volengine.core.boxes import index3
+from volengine.core.errors import MemoryRefusedError
+from volengine.core.orientation import normal_to_euler
 from volengine.ops.basin_graph import RegionRules
 from volengine.ops.basins import block_basins
+from volengine.ops.filaments import centrelines
 from volengine.ops.heights import BasinRules
 from volengine.ops.plateaus import block_middles, plateaus
 from volengine.ops.regions import block_labels, join_seams, relabel, resolve
 from volengine.ops.stored import as_prediction, checked_span, mask_in
 from volengine.tasks.common.levels import levels_of
 from volengine.tasks.pick.description import COLUMN, SPAN
+
+GATHERED_BYTES = 60
+"""Bytes for a voxel of a component while all are gathered: as read, joined, sorted."""
+
+FILAMENT_COLUMNS = ("position_vox", "normal", "euler", "label", "filament", "along_nm", "curvature_radius_nm")
 
 VOXELS_PER_REGION = 5000
 """Assumed for the memory of ``resolve``, which is planned before regions are known; measured: 900 to 40,000."""
@@ -149,6 +159,119 @@ def middles_block_bytes(inside: int, plane: int, itemsize: int, copies: bool) ->
     ``itemsize`` and ``copies`` are those of :func:`basins_block_bytes`.
     """
     return 160 * plane + 550 * (inside // VOXELS_PER_REGION) + itemsize * copies * inside
+
+
+def filament_voxels(block: Block, memory_bytes: float = math.inf) -> Result:
+    """Kernel: the voxels of all components in a block, with their labels.
+
+    Parameters
+    ----------
+    memory_bytes
+        Memory for the voxels of the whole volume, which the stage behind gathers.
+
+    Returns
+    -------
+    Result
+        The table has ``label`` (n,) and ``index`` (n, 3), z, y, x in the volume.
+
+    Raises
+    ------
+    MemoryRefusedError
+        The voxels of all components need more.
+    """
+    lookup = next(iter(block.tables["resolve"].values()))
+    total = int(lookup[f"{COLUMN}size_vox"].sum())
+    if GATHERED_BYTES * total > memory_bytes:
+        raise MemoryRefusedError(
+            f"The filaments have {total} voxels, which need {GATHERED_BYTES * total / 1e9:.2f} GB together; "
+            f"{memory_bytes / 1e9:.2f} GB are planned. Give workers more memory, raise the threshold, or pick parts."
+        )
+    basin = block.arrays["basin"].astype(np.uint32, copy=False)
+    label = relabel(basin, block_labels(block.number, lookup))
+    index = np.argwhere(label)
+    table = {"label": label[tuple(index.T)], "index": (index + np.array(block.box.start)).astype(np.int32)}
+    return Result(table=table)
+
+
+def filament_voxels_bytes(inside: int) -> int:
+    """Bytes that :func:`filament_voxels` needs for a block of ``inside`` voxels, up to all of them in components."""
+    return 44 * inside
+
+
+def trace_filaments(
+    block: Block,
+    shape: list[int],
+    scale: list[float],
+    side_nm: float,
+    spacing: float,
+    least: float,
+    twist_deg: float,
+    margin_vox: list[int],
+    min_picks: int,
+    memory_bytes: float = math.inf,
+) -> Result:
+    """Reduce kernel: points along the filaments of all components, one component after the other.
+
+    Parameters
+    ----------
+    shape
+        Shape of the volume, voxels z, y, x.
+    scale, side_nm
+        Sides of a voxel in units of the shortest one, and that one in nm.
+    spacing, least
+        Distance of points, and least length of filaments, in the shortest side.
+    twist_deg
+        Turn about the tangent from point to point.
+    margin_vox, min_picks
+        As in the recipe.
+    memory_bytes
+        Memory that may be used.
+
+    Returns
+    -------
+    Result
+        One table, as that of :func:`resolve_picks` without the columns that map regions to labels.
+    """
+    tables = [block.tables["voxels"][n] for n in sorted(block.tables["voxels"])]
+    label = np.concatenate([t["label"] for t in tables])
+    index = np.concatenate([t["index"] for t in tables])
+    order = np.lexsort((index[:, 2], index[:, 1], index[:, 0], label))
+    label, index = label[order], index[order]
+    starts = np.flatnonzero(np.diff(label, prepend=0))
+    rows: list[dict[str, Any]] = []
+    count, sides = 0, np.array(scale)
+    for first, last in pairwise([*starts.tolist(), len(label)]):
+        rest = memory_bytes - GATHERED_BYTES * len(label)
+        for line in centrelines(index[first:last], (scale[0], scale[1], scale[2]), least, rest):
+            points = line.points(spacing)
+            count += 1
+            place = points.position / sides
+            inside = ((place >= margin_vox) & (place <= np.array(shape) - 1 - margin_vox)).all(axis=1)
+            euler = normal_to_euler(points.tangent)
+            euler[:, 0] = (np.arange(len(place)) * twist_deg + 180) % 360 - 180
+            columns = {
+                "position_vox": place,
+                "normal": points.tangent,
+                "euler": euler,
+                "label": np.full(len(place), label[first], np.int64),
+                "filament": np.full(len(place), count, np.int64),
+                "along_nm": points.along * side_nm,
+                "curvature_radius_nm": points.radius * side_nm,
+            }
+            rows.append({key: column[inside] for key, column in columns.items()})
+    widths = {"position_vox": (0, 3), "normal": (0, 3), "euler": (0, 3), "label": 0, "filament": 0}
+    empty = {key: np.zeros(widths.get(key, 0), "i8" if widths.get(key) == 0 else "f8") for key in FILAMENT_COLUMNS}
+    picks = {key: np.concatenate([empty[key], *(row[key] for row in rows)]) for key in FILAMENT_COLUMNS}
+    n = len(picks["label"])
+    few = n < min_picks
+    picks = {COLUMN + key: column[: 0 if few else n] for key, column in picks.items()}
+    table = {**picks, "left": np.array([n if few else 0]), SPAN: block.tables["resolve"][0][SPAN]}
+    return Result(table=table, counts={"picks": 0 if few else n, "filaments": count})
+
+
+def trace_filaments_bytes(memory_bytes: int) -> int:
+    """Bytes that :func:`trace_filaments` needs: as many as it may use, because it refuses what does not fit."""
+    return memory_bytes
 
 
 def relabel_block(block: Block, factors: list[list[int]]) -> Result:

@@ -11,7 +11,7 @@ from volengine.core.picks import Picks
 from volengine.core.volume import Volume
 from volengine.engine.plan import Made, Plan
 from volengine.tasks.common.readings import mask_line
-from volengine.tasks.pick.description import COLUMN, SPAN
+from volengine.tasks.pick.description import COLUMN, EXTRAS, SPAN
 
 
 def picks_of(table: Table, volume: Volume, feature: str) -> Picks:
@@ -25,9 +25,10 @@ def picks_of(table: Table, volume: Volume, feature: str) -> Picks:
         The prediction that they were picked from, and its feature.
     """
     columns = {key.removeprefix(COLUMN): column for key, column in table.items() if key.startswith(COLUMN)}
-    volume_a3 = columns["size_vox"] * math.prod(volume.voxel_size)
-    extra = {key: columns.pop(key) for key in ("axis_ratio",) if key in columns}
-    return Picks.of_volume(volume, **columns, volume_a3=volume_a3, feature=feature, extra=extra)
+    if "size_vox" in columns:
+        columns["volume_a3"] = columns["size_vox"] * math.prod(volume.voxel_size)
+    extra = {key: columns.pop(key) for key in EXTRAS if key in columns}
+    return Picks.of_volume(volume, **columns, feature=feature, extra=extra)
 
 
 def write_table(
@@ -79,13 +80,19 @@ def write_table(
         write_picks(path, picks, format_of(out, format))
     said = f"{feature}: {len(picks)} picks"
     if not len(picks):
-        said += f", because {_why_none(float(table[SPAN][0, 1]), threshold, int(table['left'][0]))}"
+        lines = f"{COLUMN}filament" in table
+        said += f", because {_why_none(float(table[SPAN][0, 1]), threshold, int(table['left'][0]), lines=lines)}"
     return Made((out,), (*mask_line(feature, source, tables, decision), said))
 
 
-def _why_none(highest: float, threshold: float, left: int) -> str:
+def _why_none(highest: float, threshold: float, left: int, *, lines: bool) -> str:
     if left:
         return f"there are only {left}, fewer than --min-picks"
+    if highest > threshold and lines:
+        return (
+            f"no region above the threshold of {threshold:g} (the largest value is {highest:.3g}) holds a filament of "
+            "--min-length-nm, or all points are too near to a face"
+        )
     if highest > threshold:
         return (
             f"all regions above the threshold of {threshold:g} (the largest value is {highest:.3g}) are smaller than "

@@ -19,6 +19,7 @@ from volengine.core.picks import Picks
 from volengine.core.tiling import Tiling
 from volengine.core.volume import Volume
 from volengine.engine.ledger import PlanFolder
+from volengine.engine.memory import HEADROOM
 from volengine.engine.options import RunOptions
 from volengine.engine.plan import Call, Plan
 from volengine.engine.stage import ArrayInput, Output, Stage, TableInput, kernel_bytes
@@ -34,6 +35,9 @@ from volengine.tasks.pick.recipe import PickRecipe
 FIRST_HALO_VOX = 16
 """First halo of ``basins``; a block with thicker foreground is read again with the halo that it needs."""
 
+TRACE_BYTES, TRACE_BESIDE = 100_000_000, 500_000_000
+"""The least memory for following filaments; and what of a worker's memory it leaves to everything else."""
+
 LARGEST_BLOCK = 2**23
 """Voxels per block: about 200 a side; the halo adds half as many, and a block takes about a second."""
 
@@ -42,6 +46,8 @@ _SEAMS = "volengine.tasks.pick.blocks:seams_block"
 _PLATEAUS = "volengine.tasks.pick.blocks:plateaus_of_regions"
 _MIDDLES = "volengine.tasks.pick.blocks:middles_block"
 _RESOLVE = "volengine.tasks.pick.blocks:resolve_picks"
+_VOXELS = "volengine.tasks.pick.blocks:filament_voxels"
+_TRACE = "volengine.tasks.pick.blocks:trace_filaments"
 _RELABEL = "volengine.tasks.pick.blocks:relabel_block"
 
 
@@ -97,7 +103,7 @@ def plan_pick(source: Volume, recipe: PickRecipe, out: PickOutputs, folder: Plan
     seen = reading.seen
 
     highest = recipe.position == "maximum"
-    keeps = recipe.labels or highest
+    keeps = recipe.labels or highest or recipe.filament
 
     def build(core: Index3) -> Stage:
         return _basins_stage(reading, recipe, feature, scratch if keeps else None, core)
@@ -109,12 +115,14 @@ def plan_pick(source: Volume, recipe: PickRecipe, out: PickOutputs, folder: Plan
     if highest:
         stages += _middle_stages(reading, recipe, feature, scratch, core)
     stages.append(_resolve_stage(seen, recipe, feature))
+    if recipe.filament:
+        stages += _filament_stages(seen, recipe, feature, scratch, core, options)
     if recipe.labels:
         stages.append(_relabel_stage(feature, scratch, spec, core))
     call = Call(
         "volengine.tasks.pick.finish:write_table",
         {
-            "stage": _name(feature, "resolve"),
+            "stage": _name(feature, "trace" if recipe.filament else "resolve"),
             "volume": source.to_json(),
             "feature": feature,
             "out": located(out.table),
@@ -220,6 +228,37 @@ def _resolve_stage(volume: Volume, recipe: PickRecipe, feature: str) -> Stage:
         kernel_bytes=kernel_bytes(_RESOLVE, voxels=volume.size),
         version=2,
     )
+
+
+def _filament_stages(
+    volume: Volume, recipe: PickRecipe, feature: str, scratch: ImageSpec, core: Index3, options: RunOptions
+) -> tuple[Stage, Stage]:
+    """The stages that gather the voxels of all components, and follow their centrelines, one component at a time."""
+    memory = max(TRACE_BYTES, int(options.limit_bytes() * HEADROOM) - TRACE_BESIDE)
+    resolve = {"resolve": TableInput(_name(feature, "resolve"), "all")}
+    voxels = Stage(
+        _name(feature, "voxels"),
+        _VOXELS,
+        Tiling(volume.shape, core),
+        arrays={"basin": ArrayInput(scratch.volume())},
+        tables=resolve,
+        hints={"memory_bytes": memory},
+        emits=True,
+        kernel_bytes=kernel_bytes(
+            _VOXELS, inside=math.prod(min(c, n) for c, n in zip(core, volume.shape, strict=True))
+        ),
+    )
+    trace = Stage(
+        _name(feature, "trace"),
+        _TRACE,
+        Tiling((1, 1, 1), (1, 1, 1)),
+        params={"shape": volume.shape, **recipe.filament_rules(volume)},
+        tables={"voxels": TableInput(voxels.name, "all"), **resolve},
+        hints={"memory_bytes": memory},
+        emits=True,
+        kernel_bytes=kernel_bytes(_TRACE, memory_bytes=memory),
+    )
+    return voxels, trace
 
 
 def _relabel_stage(feature: str, scratch: ImageSpec, spec: ImageSpec, core: Index3) -> Stage:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -58,6 +58,14 @@ class PickRecipe(Recipe):
         Separate touching particles; otherwise a connected component is one particle.
     max_distance_vox
         Distances to the background count up to this; a block never reads further. A larger value is slower.
+    filament
+        Points along the centrelines of filaments, every spacing, with the tangent as direction, instead of one pick for
+        each region. Filaments are cut where three or more meet; the table numbers them (filament), and has the length
+        from the begin (along_nm) and the radius of curvature (curvature_radius_nm).
+    min_length_nm
+        Filaments, and branches with a free end, that are shorter are dropped.
+    twist_deg
+        Filaments: turn about the tangent (rot) from point to point.
     min_picks
         Of a tomogram with fewer picks none is kept.
     labels
@@ -86,6 +94,9 @@ class PickRecipe(Recipe):
     mode: Literal["3d", "2d"] = "3d"
     split: bool = True
     max_distance_vox: int = 64
+    filament: bool = False
+    min_length_nm: float = 50.0
+    twist_deg: float = 0.0
     min_picks: int = 0
     labels: bool = True
     format: str | None = None
@@ -99,14 +110,33 @@ class PickRecipe(Recipe):
             "min-volume-nm3": self.min_volume_nm3,
             "seed-distance-nm": self.seed_distance_nm or 0.0,
             "margin-vox": min(self.margin_vox),
+            "min-length-nm": self.min_length_nm,
         }
         for name, value in lengths.items():
             if not 0 <= value < math.inf:
                 raise InputError(f"--{name} must be 0 or more, not {value}.")
         if self.min_picks < 0:
             raise InputError(f"--min-picks must be 0 or more, not {self.min_picks}.")
+        self._check_filament()
         if not 1 <= self.max_distance_vox <= 4095:
             raise InputError(f"--max-distance-vox must be from 1 to 4095, not {self.max_distance_vox}.")
+
+    def _check_filament(self) -> None:
+        if not -math.inf < self.twist_deg < math.inf:
+            raise InputError(f"--twist-deg must be a number of degrees, not {self.twist_deg}.")
+        if not self.filament:
+            if self.twist_deg:
+                raise InputError(f"--twist-deg {self.twist_deg:g} is for points along filaments; add --filament.")
+            return
+        if not self.spacing_nm > 0:
+            raise InputError(
+                f"--filament sets a point every --spacing-nm, which must be above 0, not {self.spacing_nm}."
+            )
+        for name, value, only in (("mode", self.mode, "3d"), ("position", self.position, "centroid")):
+            if value != only:
+                raise InputError(f"--filament follows centrelines in 3D; leave out --{name} {value}.")
+        if self.orient != "none":
+            raise InputError(f"--filament gives tangents; leave out --orient {self.orient}.")
 
     def feature_of(self, volume: Volume) -> str:
         """Name of the feature: the recipe's, else that of the prediction or of its file, else the prediction's name."""
@@ -123,6 +153,19 @@ class PickRecipe(Recipe):
         products = self.orient != "none"
         return BasinRules(level, self.connectivity, self.mode == "2d", self.max_distance_vox, products)
 
+    def filament_rules(self, volume: Volume) -> dict[str, Any]:
+        """The parameters of :func:`volengine.tasks.pick.blocks.trace_filaments`; lengths are in the shortest side."""
+        side = min(volume.voxel_size)
+        return {
+            "scale": [v / side for v in volume.voxel_size],
+            "side_nm": side / NM_TO_ANGSTROM,
+            "spacing": self.spacing_nm * NM_TO_ANGSTROM / side,
+            "least": self.min_length_nm * NM_TO_ANGSTROM / side,
+            "twist_deg": self.twist_deg,
+            "margin_vox": list(self.margin_vox),
+            "min_picks": self.min_picks,
+        }
+
     def region_rules(self, volume: Volume) -> RegionRules:
         """The rules by which regions become picks, in voxels; distances are in units of a voxel's shortest side."""
         side = min(volume.voxel_size)
@@ -130,6 +173,13 @@ class PickRecipe(Recipe):
         spacing = self.spacing_nm * NM_TO_ANGSTROM / side
         seeds = max(3.0, spacing) if self.seed_distance_nm is None else self.seed_distance_nm * NM_TO_ANGSTROM / side
         voxel_nm3 = math.prod(v / NM_TO_ANGSTROM for v in volume.voxel_size)
+        if self.filament:  # its components are wanted, whole and all of them
+            return RegionRules(
+                unit=weight_unit(volume.dtype),
+                split=False,
+                min_voxels=math.ceil(round(self.min_volume_nm3 / voxel_nm3, 9)),
+                scale=(z, y, x),
+            )
         return RegionRules(
             unit=weight_unit(volume.dtype),
             split=self.split,

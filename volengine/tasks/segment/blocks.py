@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
@@ -44,17 +45,20 @@ SHARES_BYTES = 100_000_000
 """Memory for the blend shares that are kept, and for one that is being computed."""
 
 
-def slice_cells(block: Block, sampled: bool = False) -> Result:
+def slice_cells(block: Block, sampled: bool = False, unsigned: bool = False) -> Result:
     """Kernel: moments of the cells of each slice (:func:`volengine.ops.normalise.slice_moments`).
+
+    With ``unsigned``, signed bytes are taken for unsigned ones.
 
     Returns
     -------
     Result
         The table has ``cells``; with ``sampled`` also ``sample``, the voxels from which ``global_mad`` is computed.
     """
-    table: Table = {"cells": slice_moments(block.arrays["image"])}
+    image = image_of(block, unsigned)
+    table: Table = {"cells": slice_moments(image)}
     if sampled:
-        table["sample"] = mad_sample(block.arrays["image"], block.box, block.shape)
+        table["sample"] = mad_sample(image, block.box, block.shape)
     return Result(table=table)
 
 
@@ -105,6 +109,7 @@ def predict(
     encoding: dict[str, Any],
     threads: int = 1,
     counted: Sequence[str] = (),
+    unsigned: bool = False,
 ) -> Result:
     """Kernel: predict the patches that this block owns.
 
@@ -122,6 +127,8 @@ def predict(
         Batches that are predicted at the same time on a CPU; results do not depend on it.
     counted
         Features of which the voxels above a probability of 0.5 are counted, if the predictions are returned.
+    unsigned
+        Take signed bytes of the image for unsigned ones.
 
     Returns
     -------
@@ -135,6 +142,8 @@ def predict(
         The image, or what a network answers, holds NaN or infinity.
     """
     check_finite(block, "image")
+    if unsigned:
+        block = replace(block, arrays={**block.arrays, "image": image_of(block, unsigned)})
     arrays: dict[str, Any] = {}
     patches = 0
     stored = Encoding.from_json(encoding)
@@ -219,6 +228,12 @@ def _input_shape(net: Net, batch: int) -> tuple[int, ...]:
     flat = net.lattice.z.patch == 1
     batch = batch or auto_batch(sides, not flat)
     return (batch, *sides) if flat else (batch, 1, *sides)
+
+
+def image_of(block: Block, unsigned: bool) -> NDArray[np.generic]:
+    """The voxels of a block's image; with ``unsigned``, its signed bytes as unsigned ones: -1 becomes 255, no copy."""
+    image = block.arrays["image"]
+    return image.view(np.uint8) if unsigned else image
 
 
 def check_finite(block: Block, name: str) -> None:
@@ -348,9 +363,13 @@ def blend_block_bytes(inside: int) -> int:
     return (4 + 8) * inside
 
 
-def match_block(block: Block, shape: Index3, how: Filter) -> Result:
-    """Kernel: resample the tomogram, whose shape is ``shape``, to a block of the networks' grid, float32."""
+def match_block(block: Block, shape: Index3, how: Filter, unsigned: bool = False) -> Result:
+    """Kernel: resample the tomogram, whose shape is ``shape``, to a block of the networks' grid, float32.
+
+    With ``unsigned``, its signed bytes are taken for unsigned ones.
+    """
     check_finite(block, "image")
+    block = replace(block, arrays={"image": image_of(block, unsigned)})
     found = _resampled(block, "image", shape, how, "reflect")
     return Result({"matched": found})
 

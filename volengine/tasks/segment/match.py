@@ -42,7 +42,7 @@ class MatchStages:
     ----------
     volume, shape
         The tomogram, and the shape (z, y, x) of the grid that the networks see.
-    recipe, specs, folder, options
+    recipe, specs, folder, options, unsigned
         As in :class:`volengine.tasks.segment.stages.GridStages`; ``specs`` are on the tomogram's grid.
     """
 
@@ -52,13 +52,15 @@ class MatchStages:
     specs: dict[str, ImageSpec]
     folder: PlanFolder
     options: RunOptions
+    unsigned: bool = False
 
     def plan(self, nets: list[Net], *, flat: bool) -> Plan:
         """Plan all stages; ``flat``: the networks see slices, so that blocks should cover whole slices."""
         chunk = self._chunk(flat=flat)
         copy = self._scratch("matched", chunk)
         answers = {name: self._scratch(name, chunk) for name in self.specs}
-        inner = GridStages(copy.volume(), self.recipe, nets, answers, self.folder, self.options, self.volume)
+        how = (self.recipe, nets, answers, self.folder, self.options)
+        inner = GridStages(copy.volume(), *how, native=self.volume, unsigned=self.unsigned)
         seen = inner.plan()
         match = self._choose(self.shape, core_unit(copy), lambda core: self._match(copy, core, inner.tag))
         restore = self._choose(
@@ -100,7 +102,7 @@ class MatchStages:
             f"{tag}-match",
             _MATCH,
             Tiling(self.shape, core),
-            params={"shape": self.volume.shape, "how": how},
+            params={"shape": self.volume.shape, "how": how, **({"unsigned": True} if self.unsigned else {})},
             arrays={"image": ArrayInput(self.volume, halo, halo, scaled=True)},
             outputs={"matched": Output(copy.volume())},
             kernel_bytes=kernel_bytes(_MATCH, core=core, halo=halo, shape=self.volume.shape, out_shape=self.shape),

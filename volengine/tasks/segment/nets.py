@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 from volengine.core.boxes import Index3, index3
 from volengine.core.errors import InputError, PlanError
@@ -33,18 +34,34 @@ BACKGROUND = "background"
 """Name of the background channel of a softmax: it is not a feature, and nothing is written for it."""
 
 
-def nets_of(volume: Volume, recipe: SegmentRecipe, options: RunOptions) -> dict[Index3, list[Net]]:
-    """How each model of the recipe is applied, by the shape of its grid: the volume's own, or a matched one.
+class Grid(NamedTuple):
+    """What networks read together.
+
+    Parameters
+    ----------
+    shape
+        Shape of the grid, voxels z, y, x: the volume's own, or a matched one.
+    unsigned
+        Whether its signed bytes are taken for unsigned ones (-1 is 255), as Ais does for models with ``global_mad``.
+    """
+
+    shape: Index3
+    unsigned: bool
+
+
+def nets_of(volume: Volume, recipe: SegmentRecipe, options: RunOptions) -> dict[Grid, list[Net]]:
+    """How each model of the recipe is applied, by the grid that it reads.
 
     Raises
     ------
     InputError, PlanError
         A model does not fit the volume or the recipe.
     """
-    found: dict[Index3, list[Net]] = {}
+    found: dict[Grid, list[Net]] = {}
     for path in recipe.models:
         shape, net = _net(volume, recipe, options, path)
-        found.setdefault(shape, []).append(net)
+        unsigned = recipe.compat == "ais" and net.normalisation == "global_mad" and volume.dtype == "int8"
+        found.setdefault(Grid(shape, unsigned), []).append(net)
     return found
 
 

@@ -59,17 +59,18 @@ def plan_segment(source: Volume, recipe: SegmentRecipe, out: str, folder: PlanFo
     chunk_shard = _chunk_and_shard(source, flat=all(net.lattice.z.patch == 1 for net in nets))
     count = sum(len(net.products) for net in nets)
     parts = []
-    for shape, seen in grids.items():
+    for grid, seen in grids.items():
         products = {name: net.colour for net in seen for name in net.products}
         specs = {
             name: _spec(source, recipe, (name, colour), _store(source, name, out, count), chunk_shard)
             for name, colour in products.items()
         }
-        if shape == source.shape:
-            parts.append(GridStages(source, recipe, seen, specs, folder, options).plan())
+        if grid.shape == source.shape:
+            parts.append(GridStages(source, recipe, seen, specs, folder, options, unsigned=grid.unsigned).plan())
         else:
             flat = all(net.lattice.z.patch == 1 for net in seen)
-            parts.append(MatchStages(source, shape, recipe, specs, folder, options).plan(seen, flat=flat))
+            stages = MatchStages(source, grid.shape, recipe, specs, folder, options, grid.unsigned)
+            parts.append(stages.plan(seen, flat=flat))
     return join(source.name, parts, {"segment": recipe.to_json()})
 
 

@@ -52,6 +52,8 @@ class GridStages:
         Folder of the plan, for scratch arrays; and how to run.
     native
         The tomogram itself, if ``volume`` is its matched copy: as in Ais, ``global_mad`` is computed from it.
+    unsigned
+        Whether the tomogram's signed bytes are taken for unsigned ones, see :class:`volengine.tasks.segment.nets.Grid`.
     """
 
     volume: Volume
@@ -61,6 +63,7 @@ class GridStages:
     folder: PlanFolder
     options: RunOptions
     native: Volume | None = None
+    unsigned: bool = False
 
     def plan(self) -> Plan:
         """Choose the blocks, and return the stages as a plan."""
@@ -79,6 +82,11 @@ class GridStages:
             f"window {net.window}, {'blended across blocks' if any(o) else 'no patch crosses a block'}"
             for net, o in zip(self.nets, over, strict=True)
         ]
+        if self.unsigned:
+            notes.append(
+                f"{self.volume.name}: its signed bytes are taken for 0 to 255 (-1 is 255), as Ais does for models with "
+                "global_mad; without --compat ais they stay signed"
+            )
         images = (*scratch.values(), *self.specs.values())
         return Plan(self.volume.name, tuple(stages), images, notes=tuple(notes))
 
@@ -146,7 +154,7 @@ class GridStages:
             f"{self.tag}-{name}-cells",
             _CELLS,
             tiling,
-            params={"sampled": True} if sampled else {},
+            params={**({"sampled": True} if sampled else {}), **self._bytes},
             arrays={"image": ArrayInput(volume)},
             emits=True,
             kernel_bytes=kernel_bytes(_CELLS, sampled=sampled),
@@ -198,6 +206,7 @@ class GridStages:
                 "core": core,
                 "direct": direct,
                 "encoding": self._encoding,
+                **({} if self.native else self._bytes),
             },
             arrays={"image": ArrayInput(self.volume, low, high)},
             tables=tables,
@@ -210,6 +219,11 @@ class GridStages:
         threads = 1 + max(0, min(self.options.threads() - 1, int(spare // forward)))
         hints = {"threads": threads, "counted": self._counted}
         return replace(stage, kernel_bytes=work + threads * forward, hints=hints)
+
+    @property
+    def _bytes(self) -> dict[str, bool]:
+        """The parameter of kernels that read the tomogram's signed bytes as unsigned ones."""
+        return {"unsigned": True} if self.unsigned else {}
 
     @property
     def _counted(self) -> list[str]:

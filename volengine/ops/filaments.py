@@ -1,0 +1,242 @@
+"""Filaments: the centreline of each tube of a component, and points along it.
+
+1. The component is thinned (Lee, Kashyap & Chu, CVGIP 56:462, 1994), as a whole, and its voxels become curves
+   (:mod:`volengine.ops.skeleton_graph`), which are cut where three or more meet.
+2. Every point of a curve moves to the mean of the component's voxels in the plane across it. Voxels nearer to another
+   curve do not count.
+3. A polynomial of degree 4 is fitted to the points around each point, within :func:`reach_of` along the curve, with the
+   weights of Cleveland (J. Am. Stat. Assoc. 74:829, 1979). It gives position, tangent and curvature; the curvature is
+   averaged over half of that reach.
+
+So the result depends on the component's voxels only. Lengths are in units of a voxel's shortest side.
+
+>>> z, y, x = np.indices((9, 9, 60))
+>>> tube = np.argwhere((z - 4) ** 2 + (y - 4) ** 2 <= 9)
+>>> (line,) = centrelines(tube, (1, 1, 1), least=20)
+>>> points = line.points(10)
+>>> points.position.round(1)[:2, :2].tolist(), points.tangent.round(3)[0].tolist()
+([[4.0, 4.0], [4.0, 4.0]], [0.0, 0.0, 1.0])
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from volengine.core.errors import MemoryRefusedError
+from volengine.core.volume import Vector3
+from volengine.ops.skeleton_graph import curves
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+BYTES_PER_VOXEL = 6
+"""Bytes that thinning needs for a voxel of a component's box: the mask, its padded copy, the copies of scikit-image."""
+BYTES_PER_MEMBER = 200
+"""Bytes that a voxel of a component needs: its coordinates in three forms, its neighbours, its shares of planes."""
+LEAST_REACH, REACH_RADII = 20.0, 6.0
+"""Reach of the fit along the curve: this many voxels, or radii of the tube, whichever is more."""
+DEGREE = 4
+"""Degree of the fitted polynomial."""
+SLAB = 1.0
+"""Half the thickness of the plane in which voxels are averaged."""
+STRAIGHT = 1e6
+"""Largest radius of curvature; a straight line has it."""
+
+
+class FilamentPoints(NamedTuple):
+    """Points along a filament, in units of a voxel's shortest side.
+
+    ``position`` and ``tangent`` (n, 3), z, y, x; ``along`` (n,), the length from the begin; ``radius`` (n,), of
+    curvature.
+    """
+
+    position: Floats
+    tangent: Floats
+    along: Floats
+    radius: Floats
+
+
+@dataclass(frozen=True)
+class Centreline:
+    """A filament's centreline, about one sample per voxel; ``closed``: the last sample is joined to the first."""
+
+    position: Floats
+    tangent: Floats
+    curvature: Floats
+    along: Floats
+    closed: bool
+
+    @property
+    def length(self) -> float:
+        """Its length."""
+        return float(self.along[-1])
+
+    def points(self, spacing: float) -> FilamentPoints:
+        """Points every ``spacing`` along the line, from its begin."""
+        from scipy.interpolate import CubicHermiteSpline
+
+        count = int(np.floor(self.length / spacing + 1e-9)) + 1
+        if self.closed and count > 1 and self.length - (count - 1) * spacing < spacing / 2:
+            count -= 1  # the last point would come too close to the first
+        at = (np.arange(count) * spacing).astype(np.float64)
+        spline = CubicHermiteSpline(self.along, self.position, self.tangent)
+        tangent = spline(at, 1)
+        tangent /= np.linalg.norm(tangent, axis=1, keepdims=True)
+        curvature = np.interp(at, self.along, self.curvature)
+        return FilamentPoints(spline(at), tangent, at, 1 / np.maximum(curvature, 1 / STRAIGHT))
+
+
+def reach_of(radius: float) -> float:
+    """How far along the curve the fit reaches, for a tube of this radius."""
+    return max(LEAST_REACH, REACH_RADII * radius)
+
+
+def centrelines(
+    voxels: NDArray[np.generic], scale: Vector3, least: float, memory_bytes: float = np.inf
+) -> list[Centreline]:
+    """The centrelines of the filaments of a component.
+
+    Parameters
+    ----------
+    voxels
+        (n, 3) whole numbers: all voxels z, y, x of the component, in the order of their place in the volume.
+    scale
+        Sides of a voxel z, y, x, in units of the shortest one.
+    least
+        Shorter filaments and branches are dropped.
+    memory_bytes
+        Memory that may be used.
+
+    Raises
+    ------
+    MemoryRefusedError
+        The component's box needs more.
+    """
+    if np.sqrt(3) * len(voxels) * max(scale) < least:  # a speck: too few voxels for this length, however they lie
+        return []
+    first, last = voxels.min(0).astype(np.int64), voxels.max(0).astype(np.int64)
+    sides = last - first + 1
+    needed = BYTES_PER_VOXEL * int(np.prod(sides)) + BYTES_PER_MEMBER * len(voxels)
+    if needed > memory_bytes:
+        raise MemoryRefusedError(
+            f"A component of {len(voxels)} voxels from {first.tolist()} to {last.tolist()} (z, y, x) needs "
+            f"{needed / 1e9:.2f} GB to find its filaments, and {memory_bytes / 1e9:.2f} GB are planned. Give workers "
+            "more memory, raise the threshold so that filaments come apart, or pick parts of the volume."
+        )
+    thin = _thinned(voxels, first, sides) + first
+    size = np.asarray(scale, float)
+    radius = np.sqrt(len(voxels) * np.prod(size) / (np.pi * max(_length(thin, size), 1.0)))
+    found = curves(thin, least=max(least, 2 * radius), bridge=2 * radius)
+    rough = [_sampled(thin[at] * size, closed) for at, closed in found]
+    kept = [(line, closed) for line, (_, closed) in zip(rough, found, strict=True) if len(line) >= 4]
+    if not kept:
+        return []
+    fitted = [_fit(line, closed, reach_of(radius) / 2) for line, closed in kept]
+    centred = _centred([f.position for f in fitted], [f.tangent for f in fitted], voxels * size, 2.5 * radius)
+    lines = [_fit(line, f.closed, reach_of(radius)) for line, f in zip(centred, fitted, strict=True)]
+    return [line for line in lines if line.length >= least]
+
+
+def _thinned(voxels: NDArray[np.generic], first: Ints, sides: Ints) -> Ints:
+    from skimage.morphology import skeletonize
+
+    mask = np.zeros(sides, bool)
+    mask[tuple((voxels.astype(np.int64) - first).T)] = True
+    if min(mask.shape) == 1:  # scikit-image thins planes by another method
+        mask = np.pad(mask, 1)
+        return _whole(np.argwhere(skeletonize(mask, method="lee")) - 1)
+    return _whole(np.argwhere(skeletonize(mask, method="lee")))
+
+
+def _whole(index: NDArray[np.signedinteger[Any]]) -> Ints:
+    return index.astype(np.int64, copy=False)
+
+
+def _length(thin: Ints, size: Floats) -> float:
+    """About the length of all curves: a voxel of a thinned component stands for its distance to the next one."""
+    return 1.2 * len(thin) * float(np.cbrt(np.prod(size)))
+
+
+def _sampled(line: Floats, closed: bool) -> Floats:
+    """A line of voxels, smoothed by a running mean of five and sampled about once per unit of length."""
+    if len(line) < 4:
+        return line
+    if closed:
+        smooth = np.mean([np.roll(line, k, axis=0) for k in range(-2, 3)], axis=0)
+        smooth = np.concatenate([smooth, smooth[:1]])
+    else:
+        total = np.concatenate([np.zeros((1, 3)), np.cumsum(line, axis=0)])
+        half = np.minimum(2, np.minimum(np.arange(len(line)), np.arange(len(line))[::-1]))
+        at = np.arange(len(line))
+        smooth = (total[at + half + 1] - total[at - half]) / (2 * half + 1)[:, None]
+    along = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(smooth, axis=0), axis=1))])
+    count = max(round(along[-1]), 3)
+    wanted = np.linspace(0, along[-1], count + 1)
+    wanted = wanted[:-1] if closed else wanted
+    return np.stack([np.interp(wanted, along, column) for column in smooth.T], axis=1)
+
+
+def _fit(line: Floats, closed: bool, reach: float) -> Centreline:
+    """Fit a polynomial around each sample of a line whose samples lie about evenly."""
+    n = len(line)
+    steps = np.linalg.norm(np.diff(np.concatenate([line, line[:1]]) if closed else line, axis=0), axis=1)
+    step = float(steps.mean())
+    half = max(int(reach / step), 3)
+    half = min(half, (n - 1) // 2)
+    here, offsets = np.arange(n), np.arange(-half, half + 1)
+    middle = here if closed else np.clip(here, half, n - 1 - half)  # at an end the points are those of the end
+    at = middle[:, None] + offsets
+    wide = np.abs(middle - here) + half + 1
+    u = (at - here[:, None]) / wide[:, None]
+    weight = (1 - np.abs(u) ** 3) ** 3
+    powers = u[:, :, None] ** np.arange(min(DEGREE, 2 * half) + 1)
+    normal = np.einsum("nk,nka,nkb->nab", weight, powers, powers)
+    right = np.einsum("nk,nka,nkc->nac", weight, powers, line[at % n])
+    found = np.linalg.solve(normal, right)
+    unit = (wide * step)[:, None]
+    position, slope = found[:, 0], found[:, 1] / unit
+    bend = 2 * found[:, 2] / unit**2
+    speed = np.linalg.norm(slope, axis=1)
+    curvature = np.linalg.norm(np.cross(slope, bend), axis=1) / np.maximum(speed, 1e-12) ** 3
+    if not closed:  # at an end one side alone says little of the bend
+        curvature = curvature[middle]
+    curvature = _mean_around(curvature, half // 2, closed)
+    tangent = slope / np.maximum(speed, 1e-12)[:, None]
+    if closed:
+        position, tangent = np.concatenate([position, position[:1]]), np.concatenate([tangent, tangent[:1]])
+        curvature = np.concatenate([curvature, curvature[:1]])
+    along = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(position, axis=0), axis=1))])
+    return Centreline(position, tangent, curvature, along, closed)
+
+
+def _mean_around(values: Floats, half: int, closed: bool) -> Floats:
+    """The mean of the values up to ``half`` samples away."""
+    padded = np.pad(values, half, mode="wrap" if closed else "edge")
+    total = np.concatenate([[0.0], np.cumsum(padded)])
+    mean: Floats = (total[2 * half + 1 :] - total[: -2 * half - 1]) / (2 * half + 1)
+    return mean
+
+
+def _centred(lines: list[Floats], tangents: list[Floats], places: Floats, far: float) -> list[Floats]:
+    """Move every sample to the mean of the voxels in the plane across its line."""
+    from scipy.spatial import cKDTree
+
+    whole, along = np.concatenate(lines), np.concatenate(tangents)
+    owner = np.repeat(np.arange(len(lines)), [len(line) for line in lines])
+    nearest = cKDTree(whole).query(places)[1]
+    sums, counts = np.zeros_like(whole), np.zeros(len(whole))
+    for shift in range(-4, 5):
+        at = np.clip(nearest + shift, 0, len(whole) - 1)
+        use = (at == nearest + shift) & (owner[at] == owner[nearest])
+        at, away = at[use], places[use] - whole[nearest[use] + shift]
+        height = np.einsum("ij,ij->i", away, along[at])
+        across = away - height[:, None] * along[at]
+        near = (np.abs(height) <= SLAB) & (np.linalg.norm(across, axis=1) <= far)
+        np.add.at(sums, at[near], across[near])
+        np.add.at(counts, at[near], 1)
+    moved = whole + np.where(counts[:, None] >= 3, sums / np.maximum(counts, 1)[:, None], 0.0)
+    return np.split(moved, np.cumsum([len(line) for line in lines])[:-1])
