@@ -61,16 +61,20 @@ def open_array(url: str, path: str, text: bytes) -> zarr.Array[Any]:
     FormatError
         The metadata cannot be understood, announce chunks that no memory holds, or name codecs that are not read.
     """
-    return _opened(url, path, text)[0]
+    return open_layout(url, path, text)[0]
 
 
 def open_layout(url: str, path: str, text: bytes) -> tuple[zarr.Array[Any], Layout | None]:
     """Open an array as :func:`open_array` does; also return how to read it without zarr, if that is possible."""
-    return _opened(url, path, text)
+    if local_path(url) is not None:
+        return _opened(url, path, text, None)
+    # an object store may be reached in another way from now on: without credentials, or at another endpoint
+    return _opened(url, path, text, id(getattr(open_store(url, read_only=True), "fs", None)))
 
 
 @lru_cache(maxsize=OPEN_ARRAYS)
-def _opened(url: str, path: str, text: bytes) -> tuple[zarr.Array[Any], Layout | None]:
+def _opened(url: str, path: str, text: bytes, reached_by: int | None) -> tuple[zarr.Array[Any], Layout | None]:
+    """Open an array; ``reached_by`` is the number of the file system, which the array keeps alive."""
     from volengine.io.omezarr.noting import NotingStore
 
     array = _array(text, NotingStore(open_store(url, read_only=True)), path, f"{url}, {path}", reading=True)
