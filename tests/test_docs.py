@@ -16,6 +16,8 @@ import pytest
 import yaml
 
 import volengine
+from volengine.io.names import VOLUME_SUFFIXES, ZIP_SUFFIXES
+from volengine.io.picks.formats import FORMATS
 
 ROOT = Path(__file__).parents[1]
 CHECK = ROOT / "docs" / "check.py"
@@ -282,3 +284,14 @@ def test_what_we_tell_people_to_start_listens_to_nobody_else() -> None:
             assert re.search(r"--no-dashboard|--dashboard-address,? \"?127\.0\.0\.1:", line), f"{path}: {line}"
             assert "tls" in line or "--host 127.0.0.1" in line, f"{path}: {line}"
     assert not any("tcp://" in texts[path] or "--insecure" in texts[path] for path in deploy)
+
+
+def test_the_table_of_formats_is_that_of_the_code() -> None:
+    page = (ROOT / "docs" / "formats.md").read_text()
+    rows = [[cell.strip() for cell in line.split("|")] for line in page.splitlines() if line.startswith("| `")]
+    for name, format in FORMATS.items():
+        (row,) = (row for row in rows if f"`{name}`" in row[1])
+        said = ("yes" if format.reads else "no", "yes" if format.writes else "no", format.poses)
+        assert (row[2], row[3], row[6] in ("yes", "normals")) == said, name
+    for ending in (*VOLUME_SUFFIXES, *ZIP_SUFFIXES):
+        assert ending in page, ending
