@@ -91,5 +91,5 @@ def test_resuming_many_objects(benchmark, tmp_path):
     benchmark.extra_info["objects"] = units
     benchmark.extra_info["poll_ms"] = round(10 * (time.process_time() - began), 3)
     Path(made.url, "0", keys[-1]).unlink()
-    assert [loss.why for loss in inventory.losses(plan, folder)] == ["is missing"]
+    assert [loss.problem.why for loss in inventory.losses(plan, folder)] == ["is missing"]
     print(benchmark.extra_info, file=sys.stderr)

@@ -25,11 +25,13 @@ KERNELS: dict[str, tuple[str, ...]] = {
     "volengine.tasks.interact.blocks": ("gate_block",),
     "volengine.tasks.pick.blocks": (
         "basins_block",
+        "filament_voxels",
         "middles_block",
         "plateaus_of_regions",
         "relabel_block",
         "resolve_picks",
         "seams_block",
+        "trace_filaments",
     ),
     "volengine.tasks.score.blocks": ("score_block",),
     "volengine.tasks.segment.blocks": (
