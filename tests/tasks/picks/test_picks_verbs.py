@@ -111,6 +111,29 @@ def test_files_are_not_replaced_unless_asked(tmp_path: Path, csv: Path) -> None:
     assert len(read_picks(tmp_path / "a.star")) == 4
 
 
+@pytest.mark.parametrize(
+    ("out", "beside"),
+    [
+        ("a.tbl", "a.doc"),
+        ("a.em", "a.doc"),
+        ("a_optimisation_set.star", "a_particles.star"),
+        ("a_optimisation_set.star", "a_tomograms.star"),
+    ],
+)
+def test_files_beside_are_not_replaced_unless_asked(tmp_path: Path, csv: Path, out: str, beside: str) -> None:
+    """A map of names, or the particles of a project, may be somebody's; one with the same bytes is no hindrance."""
+    (tmp_path / beside).write_text("mine")
+    with pytest.raises(InputError, match=f"{beside} exists, and would be written beside"):
+        convert_picks(csv, tmp_path / out)
+    assert (tmp_path / beside).read_text() == "mine"
+    assert not (tmp_path / out).exists()
+    convert_picks(csv, tmp_path / out, {"overwrite": True})
+    assert (tmp_path / beside).read_text() != "mine"
+    (tmp_path / out).unlink()
+    convert_picks(csv, tmp_path / out)
+    assert len(read_picks(tmp_path / out, voxel_size=VOXEL)) == 4
+
+
 def test_the_volume_gives_grid_and_name(tmp_path: Path) -> None:
     """Centred angstrom of a tomogram of 40 x 50 x 60 voxels of 10: index = angstrom / 10 + shape / 2."""
     star = tmp_path / "centred.star"

@@ -147,7 +147,7 @@ def write_tables(out: str, tables: Sequence[Picks], recipe: PicksConvertRecipe, 
     InputError
         A file exists, the format cannot hold the picks, or would move or turn them.
     """
-    from volengine.io.picks import ending_of, format_of, write_picks
+    from volengine.io.picks import ending_of, format_of, replaced_beside, write_picks
     from volengine.io.picks.formats import FORMATS
 
     folder = out.endswith("/") or Path(out).is_dir()
@@ -168,9 +168,15 @@ def write_tables(out: str, tables: Sequence[Picks], recipe: PicksConvertRecipe, 
     jobs = [(_file(out, one, format), [one]) for one in fitting] if folder else [(Path(out), fitting)]
     found = [dict.fromkeys(lost), *(dict.fromkeys(_checked(rows, format, path.name, pixel)) for path, rows in jobs)]
     made: list[str] = []
-    for path, _ in jobs:
+    for path, rows in jobs:
         if path.exists() and not recipe.overwrite:
             raise InputError(f"{path} exists; give another name or overwrite.")
+        beside = [] if recipe.overwrite else replaced_beside(path, rows, format, pixel_size=pixel)
+        if beside:
+            raise InputError(
+                f"{beside[0]} exists, and would be written beside {path}, because {format} needs it; give another name "
+                "or overwrite."
+            )
         if [str(path) for path, _ in jobs].count(str(path)) > 1:
             raise InputError(f"Two tomograms would be written to {path}; rename one.")
     if folder:
