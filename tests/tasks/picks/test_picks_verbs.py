@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -98,8 +99,19 @@ def test_a_folder_gets_a_file_of_each_tomogram(tmp_path: Path, picks: Picks) -> 
     names = sorted(path.name for path in (tmp_path / "out").iterdir())
     assert names == sorted(Path(file).name for file in made.files)
     assert len(read_picks(tmp_path / "out" / "TS_02__ribosome.json")) == 2
+    made = convert_picks(tmp_path / "all.star", f"{tmp_path}/info/", {"to": "eman2"})  # EMAN2 looks for these names
+    assert [Path(file).name for file in made.files] == ["TS_01_info.json", "TS_02_info.json", "a~20b_info.json"]
+    assert read_picks(made.files[1], voxel_size=VOXEL).tomogram == "TS_02"
     one = convert_picks(tmp_path / "all.star", tmp_path / "one.json", {"tomogram": "TS_02"})
     assert one.counts == {"TS_02": 2}
+
+
+def test_messages_name_the_file_that_was_asked_for(tmp_path: Path) -> None:
+    """What cannot be written is found in a folder of volengine's own, which nobody knows."""
+    write_picks(tmp_path / "a.csv", Picks([[1, 2, 3]], voxel_size=(10, 10, 20), tomogram="T", shape=(9, 9, 9)))
+    for out, to in ((tmp_path / "a.mod", "imod"), (tmp_path / "a_info.json", "eman2")):
+        with pytest.raises(InputError, match=f"^{re.escape(str(out))}: "):
+            convert_picks(tmp_path / "a.csv", out, {"to": to})
 
 
 def test_files_are_not_replaced_unless_asked(tmp_path: Path, csv: Path) -> None:

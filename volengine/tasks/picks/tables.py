@@ -166,7 +166,7 @@ def write_tables(out: str, tables: Sequence[Picks], recipe: PicksConvertRecipe, 
     pixel = recipe.pixel_size if FORMATS[format].counts_pixels else None
     fitting, lost = _fitting(tables, format, FORMATS[format].endings[0])
     jobs = [(_file(out, one, format), [one]) for one in fitting] if folder else [(Path(out), fitting)]
-    found = [dict.fromkeys(lost), *(dict.fromkeys(_checked(rows, format, path.name, pixel)) for path, rows in jobs)]
+    found = [dict.fromkeys(lost), *(dict.fromkeys(_checked(rows, format, path, pixel)) for path, rows in jobs)]
     made: list[str] = []
     for path, rows in jobs:
         if path.exists() and not recipe.overwrite:
@@ -190,9 +190,11 @@ def write_tables(out: str, tables: Sequence[Picks], recipe: PicksConvertRecipe, 
 
 def _file(out: str, picks: Picks, format: str) -> Path:
     from volengine.io.picks import ending_of
+    from volengine.io.picks.formats import FORMATS
 
     feature = f"__{file_name(picks.feature)}" if picks.feature else ""
-    return Path(out) / f"{file_name(picks.tomogram or 'picks')}{feature}{ending_of(format)}"
+    ending = FORMATS[format].of_tomogram or f"{feature}{ending_of(format)}"
+    return Path(out) / f"{file_name(picks.tomogram or 'picks')}{ending}"
 
 
 def _fitting(tables: Sequence[Picks], format: str, ending: str) -> tuple[list[Picks], list[str]]:
@@ -224,8 +226,10 @@ def _refuses(picks: Picks, name: str, format: str, ending: str) -> bool:
     return False
 
 
-def _checked(tables: Sequence[Picks], format: str, name: str, pixel_size: float | None) -> list[str]:
+def _checked(tables: Sequence[Picks], format: str, wanted: Path, pixel_size: float | None) -> list[str]:
     """Write the tables into a folder of our own, read them again, and say what is lost.
+
+    Messages name the file that is ``wanted``, and not the one in that folder.
 
     Raises
     ------
@@ -236,16 +240,20 @@ def _checked(tables: Sequence[Picks], format: str, name: str, pixel_size: float 
     from volengine.io.picks.formats import FORMATS
 
     with TemporaryDirectory() as folder:
-        path = Path(folder) / name
-        write_picks(path, tables, format, pixel_size=pixel_size)
-        if not FORMATS[format].reads:
-            return []
-        notes: dict[str, None] = {}
-        for number, picks in enumerate(tables):
-            back = _back(path, tables, number, format)
-            if back is not None:
-                notes |= dict.fromkeys(_differences(picks, back, format))
-        return [*notes, *_facts_lost(path, tables, format)]
+        path = Path(folder) / wanted.name
+        try:
+            write_picks(path, tables, format, pixel_size=pixel_size)
+            if not FORMATS[format].reads:
+                return []
+            notes: dict[str, None] = {}
+            for number, picks in enumerate(tables):
+                back = _back(path, tables, number, format)
+                if back is not None:
+                    notes |= dict.fromkeys(_differences(picks, back, format))
+            return [*notes, *_facts_lost(path, tables, format)]
+        except InputError as error:
+            error.args = (str(error).replace(str(path.parent / "_")[:-1], str(wanted.parent / "_")[:-1]),)
+            raise
 
 
 def _back(path: Path, tables: Sequence[Picks], number: int, format: str) -> Picks | None:
