@@ -302,6 +302,30 @@ def test_distance_to_other_picks(tmp_path: Path, csv: Path, picks: Picks) -> Non
     assert kept(far_nm=100.0) == "abcd"
 
 
+def test_masks_and_other_picks_are_those_of_the_same_tomogram(tmp_path: Path, picks: Picks) -> None:
+    """What belongs to one tomogram is not applied to the picks of another one."""
+    other = picks.with_(tomogram="TS_02")
+    write_picks(tmp_path / "both.csv", [picks, other])
+    write_picks(tmp_path / "one.csv", other)
+    write_picks(tmp_path / "near.csv", picks)
+    write_picks(tmp_path / "cell.csv", picks.with_(tomogram="cell"))
+    volume(tmp_path / "TS_01__membrane.mrc")
+    mask = {"mask": str(tmp_path / "TS_01__membrane.mrc"), "outside": True, "overwrite": True}
+    out = tmp_path / "out.csv"
+    with pytest.raises(InputError, match=r"has picks of 2 tomograms \('TS_01', 'TS_02'\), and .* set tomogram"):
+        filter_picks(tmp_path / "both.csv", out, mask)
+    with pytest.raises(InputError, match=r"The picks are of 'TS_02', and .* is of 'TS_01'"):
+        filter_picks(tmp_path / "one.csv", out, mask)
+    for source, name in (("both.csv", "TS_01"), ("one.csv", "TS_02"), ("near.csv", None), ("cell.csv", None)):
+        assert filter_picks(tmp_path / source, out, mask | {"tomogram": name}).counts
+    near = {"near": str(tmp_path / "near.csv"), "near_nm": 1.0, "overwrite": True}
+    for source in ("both.csv", "one.csv"):
+        with pytest.raises(InputError, match=r"has no picks of 'TS_02'; there are TS_01"):
+            filter_picks(tmp_path / source, out, near)
+    assert filter_picks(tmp_path / "both.csv", out, near | {"tomogram": "TS_01"}).counts == {"TS_01": 4}
+    assert filter_picks(tmp_path / "cell.csv", out, near).counts == {"cell": 4}
+
+
 def test_a_random_subset_is_the_same_for_the_same_seed(tmp_path: Path) -> None:
     many = Picks(np.random.default_rng(1).uniform(0, 99, (200, 3)), voxel_size=VOXEL, tomogram="T")
     write_picks(tmp_path / "in.csv", many)
