@@ -129,6 +129,7 @@ def test_real_files_without_picks(name, message):
 XYZ = "rlnCoordinateX rlnCoordinateY rlnCoordinateZ"
 OPTICS = "data_optics\nloop_\n_rlnOpticsGroup\n_rlnTomoTiltSeriesPixelSize\n1 2.0\n"
 POINT = b'{"location": {"x": 1, "y": 2, "z": 3}'
+MIRROR = b"[[-1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]"
 
 DAMAGED = [
     ("a.star", b"", "no line data_"),
@@ -166,6 +167,7 @@ DAMAGED = [
     ("a.json", b'{"points": [' + POINT + b'}, {"location": {"x": 1}}]}', "point 1 .* no location"),
     ("a.json", b'{"points": [{"location": {"x": 1, "y": 2, "z": NaN}}]}', "point 0 "),
     ("a.json", b'{"points": [' + POINT + b', "transformation_": [[1]]}]}', "point 0 .* 4x4"),
+    ("a.json", b'{"points": [' + POINT + b', "transformation_": %b}]}' % MIRROR, "point 0 .* no rotation"),
     ("a.json", b'{"points": [' + POINT + b', "score": "high"}]}', "score of point 0"),
 ]  # fmt: skip
 

@@ -12,6 +12,7 @@ from calling import Command
 from mrc_files import write
 
 from volengine.core.errors import FormatError, InputError, MissingError
+from volengine.core.orientation import euler_to_matrix
 from volengine.core.picks import Picks
 from volengine.io.picks import read_all, read_picks, write_picks
 from volengine.io.picks.formats import FORMATS
@@ -169,6 +170,32 @@ def test_the_volume_gives_grid_and_name(tmp_path: Path) -> None:
     assert convert_picks(tmp_path / "b.tbl", tmp_path / "e.csv", of_another).counts == {"TS_09": 1}
     renamed = convert_picks(tmp_path / "b.tbl", tmp_path / "f.csv", {"volume": str(volume(tmp_path / "cell.mrc"))})
     assert renamed.notes[0] == "The picks of 'TS_01' are written as those of 'cell'."
+
+
+@pytest.mark.parametrize("origin", [(0.0, 0.0, 0.0), (-10.0, 20.0, 50.0)])
+def test_the_volume_gives_the_origin_of_chimerax(tmp_path: Path, origin: tuple[float, float, float]) -> None:
+    """Markers are at origin + index * voxel size; most volumes have the origin 0, which is one like any other."""
+    z, y, x = SHAPE
+    write(tmp_path / "TS_01.mrc", np.zeros(SHAPE, "i1"), 0, cell=(10 * x, 10 * y, 10 * z), origin=origin[::-1])
+    marker = '<marker id="1" x="300" y="200" z="100" radius="5"/>'
+    (tmp_path / "a.cmm").write_text(f'<marker_set name="ribosome">{marker}</marker_set>')
+    made = convert_picks(tmp_path / "a.cmm", tmp_path / "a.csv", {"volume": str(tmp_path / "TS_01.mrc")})
+    found = read_picks(made.files[0])
+    assert found.position_vox.tolist() == [[(100 - origin[0]) / 10, (200 - origin[1]) / 10, (300 - origin[2]) / 10]]
+    assert found.origin == origin
+
+
+@pytest.mark.parametrize("format", [name for name, one in FORMATS.items() if one.writes and one.poses])
+def test_normals_are_kept_by_every_format_with_poses(tmp_path: Path, format: str) -> None:
+    """As they are, or as angles, which is said; never as nothing."""
+    normals = np.array([[1, 0, 0], [-1, 0, 0], [0, 0.6, -0.8]], float)
+    picks = Picks([[1, 2, 3]] * 3, voxel_size=VOXEL, shape=SHAPE, tomogram="TS_01", normal=normals)
+    write_picks(tmp_path / "in.csv", picks)
+    made = convert_picks(tmp_path / "in.csv", f"{tmp_path}/out/", {"to": format})
+    assert not any("Dropped" in note for note in made.notes)
+    found = read_picks(made.files[0], format, voxel_size=VOXEL, shape=SHAPE, tomogram="TS_01")
+    assert found.orientation is not None
+    np.testing.assert_allclose(euler_to_matrix(found.orientation)[:, ::-1, 2], normals, atol=1e-6)
 
 
 def test_pixel_size_is_that_of_the_coordinates(tmp_path: Path, csv: Path) -> None:

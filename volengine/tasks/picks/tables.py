@@ -105,7 +105,12 @@ def _read(
     size = size or volume.voxel_size
     origin = volume.origin if any(volume.origin) else None
     name = tomogram_in(volume.name, feature_of(volume))
-    found = read_all(file, recipe.read_as, voxel_size=size, origin=origin, shape=volume.shape)
+    try:
+        found = read_all(file, recipe.read_as, voxel_size=size, origin=origin, shape=volume.shape)
+    except InputError as error:
+        if origin is not None or "set origin" not in str(error):
+            raise
+        found = read_all(file, recipe.read_as, voxel_size=size, origin=volume.origin, shape=volume.shape)  # it is 0
     wanted = recipe.tomogram or name
     chosen = next(iter(found)) if len(found) == 1 else same_tomogram(wanted, found)
     named = recipe.tomogram is not None and same_tomogram(recipe.tomogram, [name]) is not None
