@@ -255,6 +255,19 @@ def test_merge_refuses_what_does_not_fit(tmp_path: Path, picks: Picks) -> None:
         merge_picks([tmp_path / "none.csv"], tmp_path / "out.csv")
 
 
+def test_origins_that_differ_are_said(tmp_path: Path, picks: Picks) -> None:
+    """An origin that one side does not state moves nothing, but is not passed over in silence."""
+    write_picks(tmp_path / "a.csv", picks)
+    write_picks(tmp_path / "b.csv", picks.with_(origin=(300, 0, 0)))
+    said = "compared from the first voxel of each"
+    made = merge_picks([tmp_path / "a.csv", tmp_path / "b.csv"], tmp_path / "out.csv")
+    assert any(said in note for note in made.notes)
+    made = filter_picks(tmp_path / "b.csv", tmp_path / "near.csv", {"near": str(tmp_path / "a.csv"), "near_nm": 1.0})
+    assert any(said in note for note in made.notes)
+    same = filter_picks(tmp_path / "a.csv", tmp_path / "same.csv", {"near": str(tmp_path / "a.csv"), "near_nm": 1.0})
+    assert not same.notes
+
+
 def test_merge_of_features_keeps_their_names_as_a_column(tmp_path: Path, picks: Picks) -> None:
     write_picks(tmp_path / "a.csv", picks[:1])
     write_picks(tmp_path / "b.csv", picks[1:2].with_(feature="proteasome"))

@@ -95,16 +95,20 @@ def merge_picks(
             groups.setdefault(name, []).append((path, one))
     if not groups:
         raise MissingError("There are no files of picks to join.")
-    joined = [_joined(name, group) for name, group in groups.items()]
+    joined = [_joined(name, group, notes) for name, group in groups.items()]
     joined, more = _spaced(joined, recipe.spacing_nm)
     return write_tables(path_text(out), joined, recipe, [*notes, *more])
 
 
-def _joined(name: str, group: Sequence[tuple[str, Picks]]) -> Picks:
-    """One table of the picks of several, on the grid of the first; columns that not all have are left out."""
+def _joined(name: str, group: Sequence[tuple[str, Picks]], notes: list[str]) -> Picks:
+    """One table of the picks of several, on the grid of the first; columns that not all have are left out.
+
+    What there is to say about origins is added to the notes.
+    """
     (where, first), *others = group
     for path, one in others:
-        origins_note((where, first.origin, first.voxel_size), (path, one.origin, one.voxel_size))
+        said = origins_note((where, first.origin, first.voxel_size), (path, one.origin, one.voxel_size))
+        notes += [said] * bool(said)
     tables = [one for _, one in group]
     size = np.asarray(first.voxel_size)
     common = [key for key in first.columns if all(key in one.columns for one in tables)]
@@ -199,7 +203,7 @@ def filter_picks(
 
 
 def _filtered(picks: Picks, recipe: PicksFilterRecipe, *, alone: bool) -> tuple[Picks, list[str]]:
-    notes = []
+    notes: list[str] = []
 
     def keep(mask: NDArray[np.bool_], why: str) -> None:
         nonlocal picks
@@ -223,7 +227,9 @@ def _filtered(picks: Picks, recipe: PicksFilterRecipe, *, alone: bool) -> tuple[
     if recipe.mask is not None:
         keep(_in_mask(picks, recipe), "inside of the mask" if recipe.outside else "outside of the mask")
     if recipe.near is not None:
-        keep(_at_distance(picks, recipe, alone=alone), f"too far from, or too near to, the picks of {recipe.near}")
+        keep(
+            _at_distance(picks, recipe, notes, alone=alone), f"too far from, or too near to, the picks of {recipe.near}"
+        )
     if recipe.spacing_nm:
         keep(_keeps_spacing(picks, recipe.spacing_nm), f"closer than {recipe.spacing_nm:g} nm to one of higher weight")
     if recipe.number is not None and recipe.number < len(picks):
@@ -273,8 +279,8 @@ def _nm(values: NDArray[Any]) -> str:
     return " x ".join(f"{v / NM_TO_ANGSTROM:.5g}" for v in values)
 
 
-def _at_distance(picks: Picks, recipe: PicksFilterRecipe, *, alone: bool) -> NDArray[np.bool_]:
-    """Whether the distance to the nearest pick of the other file is wanted.
+def _at_distance(picks: Picks, recipe: PicksFilterRecipe, notes: list[str], *, alone: bool) -> NDArray[np.bool_]:
+    """Whether the distance to the nearest pick of the other file is wanted; notes say if origins differ.
 
     The other file's only tomogram may have another name if the picks are of one tomogram, too (``alone``): many files
     have no names. It must not be another one of the same series, unless the user has said which tomogram is meant.
@@ -290,7 +296,9 @@ def _at_distance(picks: Picks, recipe: PicksFilterRecipe, *, alone: bool) -> NDA
     if name is None and (len(by_name) > 1 or not alone or another):
         raise InputError(f"{recipe.near} has no picks of {picks.tomogram!r}; there are {', '.join(list(by_name)[:8])}.")
     others = by_name[name] if name is not None else next(iter(by_name.values()))
-    origins_note(("the picks", picks.origin, picks.voxel_size), (recipe.near, others.origin, others.voxel_size))
+    grids = (picks.tomogram, picks.origin, picks.voxel_size), (recipe.near, others.origin, others.voxel_size)
+    said = origins_note(*grids)
+    notes += [said] * bool(said)
     if not len(others):
         return np.full(len(picks), recipe.near_nm is None)
     apart = cKDTree(others.place).query(picks.place)[0] / NM_TO_ANGSTROM
