@@ -76,6 +76,21 @@ def matrix_to_euler(matrix: ArrayLike) -> Floats:
     return euler
 
 
+def no_rotations(matrix: ArrayLike, tolerance: float) -> NDArray[np.int64]:
+    """Numbers of the matrices that stretch, shear or mirror, and so are no rotations.
+
+    Parameters
+    ----------
+    matrix
+        (n, 3, 3).
+    tolerance
+        How far the products of two rows may be from those of a rotation; files may have few digits.
+    """
+    m = np.asarray(matrix, float).reshape(-1, 3, 3)
+    off = np.abs(m @ m.transpose(0, 2, 1) - np.eye(3)).max(axis=(1, 2)) > tolerance
+    return np.flatnonzero(off | (np.linalg.det(m) < 0))
+
+
 def normal_to_euler(normal: ArrayLike) -> Floats:
     """Euler angles (rot = 0) that turn the reference's z axis into each normal.
 

@@ -49,6 +49,10 @@ def test_units(tmp_path: Path, unit: str, factor: float) -> None:
     bounds = " ".join(f"{v / factor:.9g}" for v in (0, 40, 0, 30, 0, 20))
     (tmp_path / "a.am").write_bytes(amira_bytes(ramp(dtype="uint8"), "byte", bounds=bounds, unit=unit))
     assert open_volume(tmp_path / "a.am").voxel_size == pytest.approx((10, 10, 10))
+    data = (tmp_path / "a.am").read_bytes()  # newer versions write UTF-8
+    (tmp_path / "a.am").write_bytes(data.replace(f'"{unit}"'.encode("latin-1"), f'"{unit}"'.encode()))
+    assert open_volume(tmp_path / "a.am").voxel_size == pytest.approx((10, 10, 10))
+    assert np.array_equal(open_volume(tmp_path / "a.am").read(), ramp(dtype="uint8"))
 
 
 def test_without_a_unit_the_voxel_size_is_asked_for(tmp_path: Path) -> None:

@@ -129,6 +129,7 @@ def test_real_files_without_picks(name, message):
 XYZ = "rlnCoordinateX rlnCoordinateY rlnCoordinateZ"
 OPTICS = "data_optics\nloop_\n_rlnOpticsGroup\n_rlnTomoTiltSeriesPixelSize\n1 2.0\n"
 POINT = b'{"location": {"x": 1, "y": 2, "z": 3}'
+MIRROR = b"[[-1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]"
 
 DAMAGED = [
     ("a.star", b"", "no line data_"),
@@ -137,6 +138,7 @@ DAMAGED = [
     ("a.star", b"data_\n\0\n", "zero bytes"),
     ("a.star", star("1 2 3 a", "1 2 a").encode(), "line 9: 3 values, but data_particles has 4"),
     ("a.star", star("1 2 3 a", "1 x2 3 a").encode(), "line 9: rlnCoordinateY is 'x2', not a number"),
+    ("a.star", star("1 2 3 a", "1 1_2 3 a").encode(), "line 9: rlnCoordinateY is '1_2', not a number"),
     ("a.star", star("1 2 3 a", "1 nan 3 a").encode(), "line 9: the position is"),
     ("a.star", star("1 2 3 a", labels="rlnCoordinateX rlnCoordinateX rlnB rlnC").encode(), "line 5: the label"),
     ("a.star", b"data_a\n_x 1\n1 2\n", "line 3: a label"),
@@ -165,6 +167,7 @@ DAMAGED = [
     ("a.json", b'{"points": [' + POINT + b'}, {"location": {"x": 1}}]}', "point 1 .* no location"),
     ("a.json", b'{"points": [{"location": {"x": 1, "y": 2, "z": NaN}}]}', "point 0 "),
     ("a.json", b'{"points": [' + POINT + b', "transformation_": [[1]]}]}', "point 0 .* 4x4"),
+    ("a.json", b'{"points": [' + POINT + b', "transformation_": %b}]}' % MIRROR, "point 0 .* no rotation"),
     ("a.json", b'{"points": [' + POINT + b', "score": "high"}]}', "score of point 0"),
 ]  # fmt: skip
 
@@ -264,6 +267,31 @@ def test_pixel_size_in_the_table(tmp_path, columns, size):
     assert picks.voxel_size == (size,) * 3
     assert picks.tomogram == "TS_1"
     np.testing.assert_array_equal(read_picks(path, voxel_size=(8, 8, 8)).position_vox, [[5, 10, 15]])
+
+
+def test_dynamo_states_the_pixel_size_of_some_tomograms(tmp_path):
+    """Column 36 is 0 where it is not known: the sizes that are stated count all the same."""
+
+    def row(tomogram, pixel):
+        return " ".join(["1", *["0"] * 18, str(tomogram), *["0"] * 3, "31", "21", "11", *["0"] * 9, str(pixel)]) + "\n"
+
+    path = tmp_path / "p.tbl"
+    path.write_text(row(1, 2.0) + row(2, 0))
+    with pytest.raises(InputError, match="does not say the voxel size of tomogram '2'"):
+        read_all(path)
+    found = read_all(path, voxel_size=(4, 4, 4))
+    assert found["1"].place.tolist() == [[20, 40, 60]]
+    assert found["2"].place.tolist() == [[40, 80, 120]]
+    path.write_text(row(1, 2.0) + row(1, 0))
+    with pytest.raises(FormatError, match=r"different pixel sizes: .*nan: not stated"):
+        read_all(path, voxel_size=(4, 4, 4))
+
+
+def test_texts_that_python_takes_for_numbers_stay_texts(tmp_path):
+    path = tmp_path / "p.star"
+    labels = "rlnCoordinateX rlnCoordinateY rlnCoordinateZ rlnMicrographName rlnImageName"
+    path.write_text(star("1 2 3 a 1_2", labels=labels))
+    assert read_picks(path, voxel_size=A10).extra["rlnImageName"].tolist() == ["1_2"]
 
 
 def test_empty_loops_and_comments(tmp_path):

@@ -160,6 +160,23 @@ def test_a_filament_is_turned_by_both_triples_and_its_priors_are_left_out(tmp_pa
     assert set(picks.extra) == {"rlnHelicalTubeID"}
 
 
+@pytest.mark.parametrize(
+    ("labels", "values", "shift"),
+    [
+        ("rlnOriginXAngst rlnOriginYAngst", "3 -4", [0, -4, 3]),
+        ("rlnOriginZAngst", "5", [5, 0, 0]),
+        ("rlnOriginX rlnOriginY", "1.5 -2", [0, -4, 3]),
+    ],
+)
+def test_an_axis_without_a_shift_is_not_shifted(tmp_path: Path, labels: str, values: str, shift: list[float]) -> None:
+    """Shifts along some axes alone move the picks along these: RELION takes 0 for a column that is not there."""
+    text = table("optics", "rlnOpticsGroup rlnTomoTiltSeriesPixelSize", "1 2")
+    text += table("particles", f"rlnTomoName {XYZ} rlnOpticsGroup {labels}", f"TS_01 30 20 10 1 {values}")
+    (tmp_path / "a.star").write_text(text)
+    assert place(tmp_path / "a.star") == [[20 - shift[0], 40 - shift[1], 60 - shift[2]]]
+    assert not read_picks(tmp_path / "a.star").extra
+
+
 # -- sets of RELION 5 ----------------------------------------------------------------------------------------------
 
 
@@ -203,6 +220,25 @@ def test_a_foreign_set_whose_size_is_no_multiple_of_the_binning(tmp_path: Path) 
     (tmp_path / "particles.star").write_text(text)
     assert read_picks(path).place.tolist() == [[100, 500, 1000]]
     assert read_picks(path).position_vox.tolist() == [[10, 50, 100]]
+
+
+def test_a_set_leads_to_its_own_files_wherever_it_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two projects with files of the same names; the working folder is the other one's, then one without files."""
+    for number, name in ((1, "a"), (2, "b")):
+        (tmp_path / name).mkdir()
+        one = Picks([[number] * 3], voxel_size=(8, 8, 8), shape=(9, 9, 9), tomogram="T")
+        write_picks(tmp_path / name / "run1_optimisation_set.star", one)
+    monkeypatch.chdir(tmp_path / "b")
+    for path in (Path("../a/run1_optimisation_set.star"), tmp_path / "a" / "run1_optimisation_set.star"):
+        assert read_picks(path).position_vox.tolist() == [[1, 1, 1]]
+    job = tmp_path / "a" / "Extract" / "job001"  # RELION's names count from the project folder
+    job.mkdir(parents=True)
+    text = (tmp_path / "a" / "run1_optimisation_set.star").read_text()
+    (job / "optimisation_set.star").write_text(text)
+    assert read_picks(job / "optimisation_set.star").position_vox.tolist() == [[1, 1, 1]]
+    elsewhere = tmp_path / "optimisation_set.star"  # above the project: the working folder is asked last
+    elsewhere.write_text(text)
+    assert read_picks(elsewhere).position_vox.tolist() == [[2, 2, 2]]
 
 
 def relion_tables(path: Path) -> dict[str, list[list[str]]]:

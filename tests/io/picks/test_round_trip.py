@@ -132,9 +132,9 @@ def test_copick_keeps_grid_weights_labels_turns(tmp_path, picks):
     assert (back.label is None) == (picks.label is None)
     if picks.label is not None:
         np.testing.assert_array_equal(back.label, picks.label)
-    assert (back.euler is None) == (picks.euler is None)
-    if picks.euler is not None:
-        np.testing.assert_allclose(euler_to_matrix(back.euler), euler_to_matrix(picks.euler), atol=1e-11)
+    assert (back.euler is None) == (picks.orientation is None)  # normals are written as rotations
+    if picks.orientation is not None:
+        np.testing.assert_allclose(euler_to_matrix(back.euler), euler_to_matrix(picks.orientation), atol=1e-11)
 
 
 def test_ais_tsv_rounds_to_the_nearest_voxel(tmp_path):

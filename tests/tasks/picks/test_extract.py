@@ -83,3 +83,13 @@ def test_the_command(volengine: Command, folder: Path) -> None:
         "out.mrc: 4 subvolumes of 4 voxels; their picks: out.csv",
         "  1 picks are left out, whose box reaches beyond the volume",
     ]
+
+
+@pytest.mark.parametrize(("picks", "out"), [("in.csv", "in.mrc"), ("in.star", "T1.mrc"), ("in.csv", "in.zarr")])
+def test_what_is_cut_is_never_replaced(folder: Path, picks: str, out: str) -> None:
+    """Not by the subvolumes, and not by the table beside them, which has fewer picks; even with overwrite."""
+    write_picks(folder / "in.csv", read_picks(folder / "in.star"))
+    before = {name: (folder / name).read_bytes() for name in ("in.csv", "T1.mrc")}
+    with pytest.raises(InputError, match=r"would replace the (picks|volume) from which it is made"):
+        extract_picks(folder / picks, folder / "T1.mrc", folder / out, {"box": 4, "overwrite": True})
+    assert {name: (folder / name).read_bytes() for name in before} == before

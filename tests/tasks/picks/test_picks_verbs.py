@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from calling import Command
 from mrc_files import write
 
 from volengine.core.errors import FormatError, InputError, MissingError
+from volengine.core.orientation import euler_to_matrix
 from volengine.core.picks import Picks
 from volengine.io.picks import read_all, read_picks, write_picks
 from volengine.io.picks.formats import FORMATS
@@ -98,8 +100,19 @@ def test_a_folder_gets_a_file_of_each_tomogram(tmp_path: Path, picks: Picks) -> 
     names = sorted(path.name for path in (tmp_path / "out").iterdir())
     assert names == sorted(Path(file).name for file in made.files)
     assert len(read_picks(tmp_path / "out" / "TS_02__ribosome.json")) == 2
+    made = convert_picks(tmp_path / "all.star", f"{tmp_path}/info/", {"to": "eman2"})  # EMAN2 looks for these names
+    assert [Path(file).name for file in made.files] == ["TS_01_info.json", "TS_02_info.json", "a~20b_info.json"]
+    assert read_picks(made.files[1], voxel_size=VOXEL).tomogram == "TS_02"
     one = convert_picks(tmp_path / "all.star", tmp_path / "one.json", {"tomogram": "TS_02"})
     assert one.counts == {"TS_02": 2}
+
+
+def test_messages_name_the_file_that_was_asked_for(tmp_path: Path) -> None:
+    """What cannot be written is found in a folder of volengine's own, which nobody knows."""
+    write_picks(tmp_path / "a.csv", Picks([[1, 2, 3]], voxel_size=(10, 10, 20), tomogram="T", shape=(9, 9, 9)))
+    for out, to in ((tmp_path / "a.mod", "imod"), (tmp_path / "a_info.json", "eman2")):
+        with pytest.raises(InputError, match=f"^{re.escape(str(out))}: "):
+            convert_picks(tmp_path / "a.csv", out, {"to": to})
 
 
 def test_files_are_not_replaced_unless_asked(tmp_path: Path, csv: Path) -> None:
@@ -109,6 +122,29 @@ def test_files_are_not_replaced_unless_asked(tmp_path: Path, csv: Path) -> None:
     assert (tmp_path / "a.star").read_text() == "mine"
     convert_picks(csv, tmp_path / "a.star", {"overwrite": True})
     assert len(read_picks(tmp_path / "a.star")) == 4
+
+
+@pytest.mark.parametrize(
+    ("out", "beside"),
+    [
+        ("a.tbl", "a.doc"),
+        ("a.em", "a.doc"),
+        ("a_optimisation_set.star", "a_particles.star"),
+        ("a_optimisation_set.star", "a_tomograms.star"),
+    ],
+)
+def test_files_beside_are_not_replaced_unless_asked(tmp_path: Path, csv: Path, out: str, beside: str) -> None:
+    """A map of names, or the particles of a project, may be somebody's; one with the same bytes is no hindrance."""
+    (tmp_path / beside).write_text("mine")
+    with pytest.raises(InputError, match=f"{beside} exists, and would be written beside"):
+        convert_picks(csv, tmp_path / out)
+    assert (tmp_path / beside).read_text() == "mine"
+    assert not (tmp_path / out).exists()
+    convert_picks(csv, tmp_path / out, {"overwrite": True})
+    assert (tmp_path / beside).read_text() != "mine"
+    (tmp_path / out).unlink()
+    convert_picks(csv, tmp_path / out)
+    assert len(read_picks(tmp_path / out, voxel_size=VOXEL)) == 4
 
 
 def test_the_volume_gives_grid_and_name(tmp_path: Path) -> None:
@@ -134,6 +170,32 @@ def test_the_volume_gives_grid_and_name(tmp_path: Path) -> None:
     assert convert_picks(tmp_path / "b.tbl", tmp_path / "e.csv", of_another).counts == {"TS_09": 1}
     renamed = convert_picks(tmp_path / "b.tbl", tmp_path / "f.csv", {"volume": str(volume(tmp_path / "cell.mrc"))})
     assert renamed.notes[0] == "The picks of 'TS_01' are written as those of 'cell'."
+
+
+@pytest.mark.parametrize("origin", [(0.0, 0.0, 0.0), (-10.0, 20.0, 50.0)])
+def test_the_volume_gives_the_origin_of_chimerax(tmp_path: Path, origin: tuple[float, float, float]) -> None:
+    """Markers are at origin + index * voxel size; most volumes have the origin 0, which is one like any other."""
+    z, y, x = SHAPE
+    write(tmp_path / "TS_01.mrc", np.zeros(SHAPE, "i1"), 0, cell=(10 * x, 10 * y, 10 * z), origin=origin[::-1])
+    marker = '<marker id="1" x="300" y="200" z="100" radius="5"/>'
+    (tmp_path / "a.cmm").write_text(f'<marker_set name="ribosome">{marker}</marker_set>')
+    made = convert_picks(tmp_path / "a.cmm", tmp_path / "a.csv", {"volume": str(tmp_path / "TS_01.mrc")})
+    found = read_picks(made.files[0])
+    assert found.position_vox.tolist() == [[(100 - origin[0]) / 10, (200 - origin[1]) / 10, (300 - origin[2]) / 10]]
+    assert found.origin == origin
+
+
+@pytest.mark.parametrize("format", [name for name, one in FORMATS.items() if one.writes and one.poses])
+def test_normals_are_kept_by_every_format_with_poses(tmp_path: Path, format: str) -> None:
+    """As they are, or as angles, which is said; never as nothing."""
+    normals = np.array([[1, 0, 0], [-1, 0, 0], [0, 0.6, -0.8]], float)
+    picks = Picks([[1, 2, 3]] * 3, voxel_size=VOXEL, shape=SHAPE, tomogram="TS_01", normal=normals)
+    write_picks(tmp_path / "in.csv", picks)
+    made = convert_picks(tmp_path / "in.csv", f"{tmp_path}/out/", {"to": format})
+    assert not any("Dropped" in note for note in made.notes)
+    found = read_picks(made.files[0], format, voxel_size=VOXEL, shape=SHAPE, tomogram="TS_01")
+    assert found.orientation is not None
+    np.testing.assert_allclose(euler_to_matrix(found.orientation)[:, ::-1, 2], normals, atol=1e-6)
 
 
 def test_pixel_size_is_that_of_the_coordinates(tmp_path: Path, csv: Path) -> None:
@@ -191,6 +253,19 @@ def test_merge_refuses_what_does_not_fit(tmp_path: Path, picks: Picks) -> None:
         merge_picks([tmp_path / "c.csv", tmp_path / "d.csv"], tmp_path / "out.csv")
     with pytest.raises(MissingError):
         merge_picks([tmp_path / "none.csv"], tmp_path / "out.csv")
+
+
+def test_origins_that_differ_are_said(tmp_path: Path, picks: Picks) -> None:
+    """An origin that one side does not state moves nothing, but is not passed over in silence."""
+    write_picks(tmp_path / "a.csv", picks)
+    write_picks(tmp_path / "b.csv", picks.with_(origin=(300, 0, 0)))
+    said = "compared from the first voxel of each"
+    made = merge_picks([tmp_path / "a.csv", tmp_path / "b.csv"], tmp_path / "out.csv")
+    assert any(said in note for note in made.notes)
+    made = filter_picks(tmp_path / "b.csv", tmp_path / "near.csv", {"near": str(tmp_path / "a.csv"), "near_nm": 1.0})
+    assert any(said in note for note in made.notes)
+    same = filter_picks(tmp_path / "a.csv", tmp_path / "same.csv", {"near": str(tmp_path / "a.csv"), "near_nm": 1.0})
+    assert not same.notes
 
 
 def test_merge_of_features_keeps_their_names_as_a_column(tmp_path: Path, picks: Picks) -> None:
@@ -265,6 +340,30 @@ def test_distance_to_other_picks(tmp_path: Path, csv: Path, picks: Picks) -> Non
     write_picks(tmp_path / "other.star", other[:0])
     assert kept(near_nm=100.0) == ""
     assert kept(far_nm=100.0) == "abcd"
+
+
+def test_masks_and_other_picks_are_those_of_the_same_tomogram(tmp_path: Path, picks: Picks) -> None:
+    """What belongs to one tomogram is not applied to the picks of another one."""
+    other = picks.with_(tomogram="TS_02")
+    write_picks(tmp_path / "both.csv", [picks, other])
+    write_picks(tmp_path / "one.csv", other)
+    write_picks(tmp_path / "near.csv", picks)
+    write_picks(tmp_path / "cell.csv", picks.with_(tomogram="cell"))
+    volume(tmp_path / "TS_01__membrane.mrc")
+    mask = {"mask": str(tmp_path / "TS_01__membrane.mrc"), "outside": True, "overwrite": True}
+    out = tmp_path / "out.csv"
+    with pytest.raises(InputError, match=r"has picks of 2 tomograms \('TS_01', 'TS_02'\), and .* set tomogram"):
+        filter_picks(tmp_path / "both.csv", out, mask)
+    with pytest.raises(InputError, match=r"The picks are of 'TS_02', and .* is of 'TS_01'"):
+        filter_picks(tmp_path / "one.csv", out, mask)
+    for source, name in (("both.csv", "TS_01"), ("one.csv", "TS_02"), ("near.csv", None), ("cell.csv", None)):
+        assert filter_picks(tmp_path / source, out, mask | {"tomogram": name}).counts
+    near = {"near": str(tmp_path / "near.csv"), "near_nm": 1.0, "overwrite": True}
+    for source in ("both.csv", "one.csv"):
+        with pytest.raises(InputError, match=r"has no picks of 'TS_02'; there are TS_01"):
+            filter_picks(tmp_path / source, out, near)
+    assert filter_picks(tmp_path / "both.csv", out, near | {"tomogram": "TS_01"}).counts == {"TS_01": 4}
+    assert filter_picks(tmp_path / "cell.csv", out, near).counts == {"cell": 4}
 
 
 def test_a_random_subset_is_the_same_for_the_same_seed(tmp_path: Path) -> None:

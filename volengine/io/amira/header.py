@@ -142,7 +142,7 @@ def read_header(path: str) -> AmiraHeader:
             f"{path}: its header has no end: no line '@1' in the first {len(raw)} of {size} bytes. It is truncated, or "
             "has no data."
         )
-    text = raw[: end.start()].decode("latin-1")
+    text = _decoded(raw[: end.start()])
     plain = re.sub(r"#[^\n]*", "", text)
     fields = tuple(
         AmiraField(
@@ -167,6 +167,14 @@ def read_header(path: str) -> AmiraHeader:
         start=end.end(),
         text=text,
     )
+
+
+def _decoded(raw: bytes) -> str:
+    """Return the text of a header: newer versions write UTF-8, older ones the code page of Western languages."""
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError:
+        return raw.decode("latin-1")
 
 
 def _turns(matrix: list[float]) -> bool:

@@ -139,6 +139,21 @@ def write_picks(
         write_bytes(file, data)
 
 
+def replaced_beside(
+    path: PathLike,
+    picks: Picks | Sequence[Picks],
+    format: str | None = None,
+    *,
+    pixel_size: float | None = None,
+) -> list[Path]:
+    """Return the files beside the one that is asked for which :func:`write_picks` would replace with other bytes.
+
+    Dynamo's, STOPGAP's and TOM's tables have a map of names, ``NAME.doc``; a set of RELION has two files more.
+    """
+    *beside, _ = _files(Path(path_text(path)), picks, format, pixel_size)
+    return [file for file, data in beside if file.exists() and not (file.is_file() and file.read_bytes() == data)]
+
+
 def check_picks(path: PathLike, picks: Picks, format: str | None = None) -> None:
     """Raise the error that :func:`write_picks` would raise for these picks, and write nothing."""
     where = path_text(path)

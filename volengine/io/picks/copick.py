@@ -26,11 +26,13 @@ import numpy as np
 from volengine.core.errors import FormatError
 from volengine.core.flat import LIMIT
 from volengine.core.json_text import parse_json, shown
-from volengine.core.orientation import euler_to_matrix, matrix_to_euler
+from volengine.core.orientation import euler_to_matrix, matrix_to_euler, no_rotations
 from volengine.core.picks import Picks
 from volengine.io.picks import rows as r
 
 KEPT = ("weight", "label", "euler")
+TOLERANCE = 1e-2
+"""How far a transformation may be from a rotation; programs write few digits."""
 
 
 def read(path: Path, known: r.Known, format: str) -> r.Rows:
@@ -64,6 +66,12 @@ def read(path: Path, known: r.Known, format: str) -> r.Rows:
     if own or label.any():
         rows.columns["label"] = label
     if own or (data.get("trust_orientation", True) and (turns[:, :3, :3] != np.eye(3)).any()):
+        wrong = no_rotations(turns[:, :3, :3], TOLERANCE)
+        if len(wrong):
+            raise FormatError(
+                f"{path}: point {wrong[0]} (counted from 0) has a transformation_ that is no rotation: it stretches, "
+                "shears or mirrors. If it means no orientation, set trust_orientation to false."
+            )
         rows.columns["euler"] = matrix_to_euler(turns[:, :3, :3])
     bad = np.flatnonzero(~np.isfinite(rows.coordinate).all(axis=1))
     if len(bad):
@@ -156,6 +164,8 @@ def _text(picks: Picks) -> str:
     ]
     facts = {k: v for k, v in picks.facts().items() if v is not None}
     facts["columns"] = {k: v.dtype.kind for k, v in picks.columns.items() if k in KEPT}
+    if picks.orientation is not None:
+        facts["columns"]["euler"] = "f"
     data = {
         "pickable_object_name": picks.feature or "object",
         "user_id": "volengine",

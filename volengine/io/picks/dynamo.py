@@ -94,8 +94,8 @@ def read(path: Path, known: r.Known, format: str) -> r.Rows:
     rows.tomogram = [names.get(int(n), str(int(n))) for n in table[:, TOMOGRAM]]
     if not words:
         rows.facts = {name: {} for name in names.values()}
-    if table.shape[1] > PIXEL and len(table) and (table[:, PIXEL] > 0).all():
-        rows.pixel_size = table[:, PIXEL]
+    if table.shape[1] > PIXEL and (table[:, PIXEL] > 0).any():
+        rows.pixel_size = np.where(table[:, PIXEL] > 0, table[:, PIXEL], np.nan)
     tdrot, tilt, narot = table[:, ANGLES].T
     if table[:, ANGLES].any():
         rows.columns["euler"] = np.stack([wrap(narot - 90), tilt, wrap(tdrot + 90)], axis=-1)

@@ -39,6 +39,8 @@ class Format:
         Regular expression (bytes, lines on their own) of what only files of this format contain, for endings that
         several formats share. A format without one is taken if no other one's mark is there; if all have one, the first
         is taken, whose reader says what the file is not.
+    of_tomogram
+        What follows the name of a tomogram in the name of its file, if the programs that read it look for that.
     """
 
     about: str
@@ -53,6 +55,7 @@ class Format:
     poses: bool = True
     whole: bool = False
     mark: bytes | None = None
+    of_tomogram: str = ""
 
 
 FORMATS: dict[str, Format] = {
@@ -101,7 +104,7 @@ FORMATS: dict[str, Format] = {
     "motl": Format("TOM and AV3 motive list: pixels, 1-based (.em)", (".em",), "motl"),
     "eman2": Format(
         "EMAN2 boxes: unbinned pixels from the tomogram's centre (_info.json)", (".json",), "eman2", several=False,
-        shaped=True, counts_pixels=True, poses=False, mark=rb'"boxes_3d"\s*:',
+        shaped=True, counts_pixels=True, poses=False, mark=rb'"boxes_3d"\s*:', of_tomogram="_info.json",
     ),
     "eman2-hdf": Format(
         "EMAN2 particles: pixels from the tomogram's centre (.hdf)", (".hdf",), "eman2_hdf", writes=False,

@@ -25,7 +25,7 @@ import numpy as np
 from volengine.core.errors import FormatError
 from volengine.core.flat import LIMIT
 from volengine.core.json_text import parse_json, shown
-from volengine.core.orientation import euler_to_matrix, matrix_to_euler
+from volengine.core.orientation import euler_to_matrix, matrix_to_euler, no_rotations
 from volengine.core.picks import Picks
 from volengine.io.picks import rows as r
 from volengine.io.picks.imod import near
@@ -63,8 +63,7 @@ def read(path: Path, known: r.Known, format: str) -> r.Rows:
     rows = r.Rows(path, coordinate=at[:, ::-1])
     if points and kinds[0] == "orientedPoint":
         turns = np.array([point["turn"] for point in points], float)
-        off = np.abs(turns @ turns.transpose(0, 2, 1) - np.eye(3)).max(axis=(1, 2)) > TOLERANCE
-        bad = np.flatnonzero(off | (np.linalg.det(turns) < 0))
+        bad = no_rotations(turns, TOLERANCE)
         if len(bad):
             raise _no_turn(points[bad[0]]["turn"], f"{path}, line {lines[bad[0]]}")
         rows.columns["euler"] = matrix_to_euler(turns)

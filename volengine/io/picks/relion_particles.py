@@ -129,9 +129,17 @@ def _poses(rows: r.Rows, table: Table, used: set[str]) -> None:
         used.update(labels)
         return numbers(table, labels, rows.path)
 
+    def shifts(labels: Sequence[str]) -> r.Floats | None:
+        there = [label for label in labels if label in table.columns]
+        used.update(there)
+        found = np.zeros((len(table.lines), 3))
+        for label in there:  # an axis that the table does not have is not shifted (ParticleSet::getParticleOffset)
+            found[:, labels.index(label)] = numbers(table, [label], rows.path)[:, 0]
+        return found if there else None
+
     euler, subtomogram = take(k.ANGLES), take(k.SUBTOMOGRAM)
-    shift_a = take(k.SHIFT_A)
-    shift = None if rows.centred else take(k.SHIFT_PIXEL)
+    shift_a = shifts(k.SHIFT_A)
+    shift = None if rows.centred else shifts(k.SHIFT_PIXEL)
     if subtomogram is not None:
         used.update(k.PRIORS)
         turn = euler_to_matrix(subtomogram)

@@ -88,10 +88,15 @@ def _unquoted(path: Path, file: Path) -> Iterator[None]:
 
 
 def _project_file(path: Path, names: Sequence[str]) -> Path:
-    """Find a file that RELION names relative to its project folder, which is one of the folders above."""
+    """Find a file that RELION names relative to its project folder, which is one of the folders above.
+
+    The nearest one that has the file counts, because volengine writes the files of a set side by side; the working
+    folder only where none has it: a folder that has nothing to do with the set may have a file of the same name.
+    """
     if len(names) != 1:
         raise FormatError(f"{path}: an optimisation set names one file of each kind, not {len(names)}.")
-    folders = [Path(), *path.absolute().parents]
+    here = path.parent.resolve()
+    folders = [here, *here.parents, Path()]
     found = next((folder / names[0] for folder in folders if r.is_file(folder / names[0])), None)
     if found is None:
         raise MissingError(f"{path} leads to {shown(names[0])}, which is in no folder above it.")

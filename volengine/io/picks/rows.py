@@ -89,8 +89,8 @@ class Rows:
     centred
         Whether the coordinates are relative to the centre of the tomogram, half its shape.
     pixel_size
-        (n,) pixel size of each row, angstrom; ``None`` if the file does not state it. If the voxels of the tomogram
-        have another size, the coordinates are rescaled.
+        (n,) pixel size of each row, angstrom; NaN, or ``None`` for all, if the file does not state it. If the voxels of
+        the tomogram have another size, the coordinates are rescaled.
     tomogram
         Name of the tomogram of each row; ``None`` if the file does not state it.
     named
@@ -254,9 +254,10 @@ def _pixel(rows: Rows, name: str, at: NDArray[np.int64], facts: Facts) -> Floats
     sizes = np.unique(rows.pixel_size[at])
     if len(sizes) > 1:
         raise FormatError(
-            f"{rows.path}: tomogram {name!r} has picks with different pixel sizes: {sizes.tolist()} angstrom."
+            f"{rows.path}: tomogram {name!r} has picks with different pixel sizes: {sizes.tolist()} angstrom"
+            f"{' (nan: not stated)' if np.isnan(sizes).any() else ''}. Give all of them one size, or divide the file."
         )
-    return np.repeat(sizes, 3)
+    return None if np.isnan(sizes[0]) else np.repeat(sizes, 3)
 
 
 def _centre_vox(rows: Rows, name: str, size: Floats, shape: Any, facts: Facts, known: Known) -> Floats:

@@ -25,14 +25,21 @@ _INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
 def numbers(texts: Sequence[str], name: str, path: Path, lines: Sequence[int]) -> Floats:
     """Convert texts to float64, exactly; raise :class:`FormatError` with the line of a text that is no number."""
     try:
-        return np.array([float(t) for t in texts], float)
+        return np.array([_number(t) for t in texts], float)
     except ValueError:
         for text, line in zip(texts, lines, strict=True):
             try:
-                float(text)
+                _number(text)
             except ValueError:
                 raise FormatError(f"{path}, line {line}: {name} is {shown(text)}, not a number.") from None
         raise
+
+
+def _number(text: str) -> float:
+    """Return the number of a text; Python's own ``1_2``, which is 12, is no number in any file."""
+    if "_" in text:
+        raise ValueError(text)
+    return float(text)
 
 
 def typed(texts: Sequence[str], kind: str | None, name: str, path: Path, lines: Sequence[int]) -> NDArray[Any]:
@@ -52,7 +59,7 @@ def typed(texts: Sequence[str], kind: str | None, name: str, path: Path, lines: 
     for text, line in zip(texts, lines, strict=True):
         try:
             value = parse[text] if parse else int(text)
-            if not -LIMIT <= value < LIMIT:
+            if "_" in text or not -LIMIT <= value < LIMIT:
                 raise ValueError
         except (KeyError, ValueError):
             what = "True or False" if parse else "a whole number from -2**63 to 2**63 - 1"

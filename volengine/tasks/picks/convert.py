@@ -13,7 +13,7 @@ from volengine.core.paths import PathLike, PathsLike, path_text, path_texts
 from volengine.core.picks import Picks
 from volengine.core.units import NM_TO_ANGSTROM
 from volengine.io.cached import ChunkCache
-from volengine.io.names import same_tomogram
+from volengine.io.names import another_of_series, same_tomogram
 from volengine.ops.suppress import suppress
 from volengine.tasks.common.origins import origins_note
 from volengine.tasks.picks.recipe import PicksConvertRecipe, PicksFilterRecipe
@@ -95,16 +95,20 @@ def merge_picks(
             groups.setdefault(name, []).append((path, one))
     if not groups:
         raise MissingError("There are no files of picks to join.")
-    joined = [_joined(name, group) for name, group in groups.items()]
+    joined = [_joined(name, group, notes) for name, group in groups.items()]
     joined, more = _spaced(joined, recipe.spacing_nm)
     return write_tables(path_text(out), joined, recipe, [*notes, *more])
 
 
-def _joined(name: str, group: Sequence[tuple[str, Picks]]) -> Picks:
-    """One table of the picks of several, on the grid of the first; columns that not all have are left out."""
+def _joined(name: str, group: Sequence[tuple[str, Picks]], notes: list[str]) -> Picks:
+    """One table of the picks of several, on the grid of the first; columns that not all have are left out.
+
+    What there is to say about origins is added to the notes.
+    """
     (where, first), *others = group
     for path, one in others:
-        origins_note((where, first.origin, first.voxel_size), (path, one.origin, one.voxel_size))
+        said = origins_note((where, first.origin, first.voxel_size), (path, one.origin, one.voxel_size))
+        notes += [said] * bool(said)
     tables = [one for _, one in group]
     size = np.asarray(first.voxel_size)
     common = [key for key in first.columns if all(key in one.columns for one in tables)]
@@ -178,21 +182,28 @@ def filter_picks(
     MissingError, FormatError
         A file does not exist, is damaged, or is no file of picks.
     InputError
-        A condition needs weights that there are not, or a volume of another extent; or what :func:`convert_picks`
+        A condition needs weights that there are not, or a volume of another extent or of one of several tomograms, or
+        there are no other picks of a tomogram; or what :func:`convert_picks`
         refuses.
     """
     recipe = PicksFilterRecipe.of(recipe)
     tables, notes = read_tables(path_text(source), recipe)
+    if recipe.mask is not None and len(tables) > 1:
+        names = ", ".join(repr(one.tomogram) for one in tables[:8])
+        raise InputError(
+            f"{path_text(source)} has picks of {len(tables)} tomograms ({names}), and {recipe.mask} is of one of them: "
+            "set tomogram to it, and filter the others with their own masks."
+        )
     kept = []
     for one in tables:
-        picks, more = _filtered(one, recipe)
+        picks, more = _filtered(one, recipe, alone=len(tables) == 1)
         kept.append(picks)
         notes += more
     return write_tables(path_text(out), kept, recipe, notes)
 
 
-def _filtered(picks: Picks, recipe: PicksFilterRecipe) -> tuple[Picks, list[str]]:
-    notes = []
+def _filtered(picks: Picks, recipe: PicksFilterRecipe, *, alone: bool) -> tuple[Picks, list[str]]:
+    notes: list[str] = []
 
     def keep(mask: NDArray[np.bool_], why: str) -> None:
         nonlocal picks
@@ -216,7 +227,9 @@ def _filtered(picks: Picks, recipe: PicksFilterRecipe) -> tuple[Picks, list[str]
     if recipe.mask is not None:
         keep(_in_mask(picks, recipe), "inside of the mask" if recipe.outside else "outside of the mask")
     if recipe.near is not None:
-        keep(_at_distance(picks, recipe), f"too far from, or too near to, the picks of {recipe.near}")
+        keep(
+            _at_distance(picks, recipe, notes, alone=alone), f"too far from, or too near to, the picks of {recipe.near}"
+        )
     if recipe.spacing_nm:
         keep(_keeps_spacing(picks, recipe.spacing_nm), f"closer than {recipe.spacing_nm:g} nm to one of higher weight")
     if recipe.number is not None and recipe.number < len(picks):
@@ -230,10 +243,16 @@ def _in_mask(picks: Picks, recipe: PicksFilterRecipe) -> NDArray[np.bool_]:
     """Whether the value of the mask's voxel in which a pick lies is wanted; picks beyond its faces are outside."""
     from volengine.core.boxes import Box
     from volengine.io.open import open_source
-    from volengine.tasks.common.named import open_sized
+    from volengine.tasks.common.named import feature_of, open_sized, tomogram_in
 
     assert recipe.mask is not None
     volume = open_sized(recipe.mask, picks.voxel_size)
+    name = tomogram_in(volume.name, feature_of(volume))
+    if recipe.tomogram is None and another_of_series(picks.tomogram, name):
+        raise InputError(
+            f"The picks are of {picks.tomogram!r}, and {recipe.mask} is of {name!r}; if it belongs to them, set "
+            "tomogram."
+        )
     size = np.asarray(volume.voxel_size)
     if picks.shape is not None:
         extent, theirs = np.array(picks.shape) * picks.voxel_size, np.array(volume.shape) * size
@@ -260,7 +279,12 @@ def _nm(values: NDArray[Any]) -> str:
     return " x ".join(f"{v / NM_TO_ANGSTROM:.5g}" for v in values)
 
 
-def _at_distance(picks: Picks, recipe: PicksFilterRecipe) -> NDArray[np.bool_]:
+def _at_distance(picks: Picks, recipe: PicksFilterRecipe, notes: list[str], *, alone: bool) -> NDArray[np.bool_]:
+    """Whether the distance to the nearest pick of the other file is wanted; notes say if origins differ.
+
+    The other file's only tomogram may have another name if the picks are of one tomogram, too (``alone``): many files
+    have no names. It must not be another one of the same series, unless the user has said which tomogram is meant.
+    """
     from scipy.spatial import cKDTree
 
     assert recipe.near is not None
@@ -268,10 +292,13 @@ def _at_distance(picks: Picks, recipe: PicksFilterRecipe) -> NDArray[np.bool_]:
     tables, _ = read_tables(recipe.near, same)
     by_name = {one.tomogram: one for one in tables}
     name = same_tomogram(picks.tomogram, by_name)
-    if name is None and len(by_name) > 1:
+    another = recipe.tomogram is None and any(another_of_series(picks.tomogram, one) for one in by_name)
+    if name is None and (len(by_name) > 1 or not alone or another):
         raise InputError(f"{recipe.near} has no picks of {picks.tomogram!r}; there are {', '.join(list(by_name)[:8])}.")
     others = by_name[name] if name is not None else next(iter(by_name.values()))
-    origins_note(("the picks", picks.origin, picks.voxel_size), (recipe.near, others.origin, others.voxel_size))
+    grids = (picks.tomogram, picks.origin, picks.voxel_size), (recipe.near, others.origin, others.voxel_size)
+    said = origins_note(*grids)
+    notes += [said] * bool(said)
     if not len(others):
         return np.full(len(picks), recipe.near_nm is None)
     apart = cKDTree(others.place).query(picks.place)[0] / NM_TO_ANGSTROM

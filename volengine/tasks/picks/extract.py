@@ -70,7 +70,8 @@ def extract_picks(
     MissingError, FormatError
         A file does not exist or is damaged.
     InputError
-        Something exists at ``out``, no box lies inside of the volume, or a fact is missing.
+        Something exists at ``out``, or it is the source or the volume; no box lies inside of the volume; or a fact is
+        missing.
     """
     from volengine.io.picks import write_picks
 
@@ -80,6 +81,9 @@ def extract_picks(
     for file in (path, table):
         if file.exists() and not recipe.overwrite:
             raise InputError(f"{file} exists; give another name or overwrite.")
+        for what, one in (("picks", path_text(source)), ("volume", where)):
+            if file.exists() and Path(one).exists() and file.samefile(one):
+                raise InputError(f"{file} would replace the {what} from which it is made; give another name.")
     reading = PicksRecipe(recipe.read_as, recipe.tomogram, where, recipe.voxel_size)
     (picks,), _ = read_tables(path_text(source), reading)
     opened = open_sized(where, triple(recipe.voxel_size))

@@ -105,7 +105,12 @@ def _read(
     size = size or volume.voxel_size
     origin = volume.origin if any(volume.origin) else None
     name = tomogram_in(volume.name, feature_of(volume))
-    found = read_all(file, recipe.read_as, voxel_size=size, origin=origin, shape=volume.shape)
+    try:
+        found = read_all(file, recipe.read_as, voxel_size=size, origin=origin, shape=volume.shape)
+    except InputError as error:
+        if origin is not None or "set origin" not in str(error):
+            raise
+        found = read_all(file, recipe.read_as, voxel_size=size, origin=volume.origin, shape=volume.shape)  # it is 0
     wanted = recipe.tomogram or name
     chosen = next(iter(found)) if len(found) == 1 else same_tomogram(wanted, found)
     named = recipe.tomogram is not None and same_tomogram(recipe.tomogram, [name]) is not None
@@ -147,7 +152,7 @@ def write_tables(out: str, tables: Sequence[Picks], recipe: PicksConvertRecipe, 
     InputError
         A file exists, the format cannot hold the picks, or would move or turn them.
     """
-    from volengine.io.picks import ending_of, format_of, write_picks
+    from volengine.io.picks import ending_of, format_of, replaced_beside, write_picks
     from volengine.io.picks.formats import FORMATS
 
     folder = out.endswith("/") or Path(out).is_dir()
@@ -166,11 +171,17 @@ def write_tables(out: str, tables: Sequence[Picks], recipe: PicksConvertRecipe, 
     pixel = recipe.pixel_size if FORMATS[format].counts_pixels else None
     fitting, lost = _fitting(tables, format, FORMATS[format].endings[0])
     jobs = [(_file(out, one, format), [one]) for one in fitting] if folder else [(Path(out), fitting)]
-    found = [dict.fromkeys(lost), *(dict.fromkeys(_checked(rows, format, path.name, pixel)) for path, rows in jobs)]
+    found = [dict.fromkeys(lost), *(dict.fromkeys(_checked(rows, format, path, pixel)) for path, rows in jobs)]
     made: list[str] = []
-    for path, _ in jobs:
+    for path, rows in jobs:
         if path.exists() and not recipe.overwrite:
             raise InputError(f"{path} exists; give another name or overwrite.")
+        beside = [] if recipe.overwrite else replaced_beside(path, rows, format, pixel_size=pixel)
+        if beside:
+            raise InputError(
+                f"{beside[0]} exists, and would be written beside {path}, because {format} needs it; give another name "
+                "or overwrite."
+            )
         if [str(path) for path, _ in jobs].count(str(path)) > 1:
             raise InputError(f"Two tomograms would be written to {path}; rename one.")
     if folder:
@@ -184,9 +195,11 @@ def write_tables(out: str, tables: Sequence[Picks], recipe: PicksConvertRecipe, 
 
 def _file(out: str, picks: Picks, format: str) -> Path:
     from volengine.io.picks import ending_of
+    from volengine.io.picks.formats import FORMATS
 
     feature = f"__{file_name(picks.feature)}" if picks.feature else ""
-    return Path(out) / f"{file_name(picks.tomogram or 'picks')}{feature}{ending_of(format)}"
+    ending = FORMATS[format].of_tomogram or f"{feature}{ending_of(format)}"
+    return Path(out) / f"{file_name(picks.tomogram or 'picks')}{ending}"
 
 
 def _fitting(tables: Sequence[Picks], format: str, ending: str) -> tuple[list[Picks], list[str]]:
@@ -218,8 +231,10 @@ def _refuses(picks: Picks, name: str, format: str, ending: str) -> bool:
     return False
 
 
-def _checked(tables: Sequence[Picks], format: str, name: str, pixel_size: float | None) -> list[str]:
+def _checked(tables: Sequence[Picks], format: str, wanted: Path, pixel_size: float | None) -> list[str]:
     """Write the tables into a folder of our own, read them again, and say what is lost.
+
+    Messages name the file that is ``wanted``, and not the one in that folder.
 
     Raises
     ------
@@ -230,16 +245,20 @@ def _checked(tables: Sequence[Picks], format: str, name: str, pixel_size: float 
     from volengine.io.picks.formats import FORMATS
 
     with TemporaryDirectory() as folder:
-        path = Path(folder) / name
-        write_picks(path, tables, format, pixel_size=pixel_size)
-        if not FORMATS[format].reads:
-            return []
-        notes: dict[str, None] = {}
-        for number, picks in enumerate(tables):
-            back = _back(path, tables, number, format)
-            if back is not None:
-                notes |= dict.fromkeys(_differences(picks, back, format))
-        return [*notes, *_facts_lost(path, tables, format)]
+        path = Path(folder) / wanted.name
+        try:
+            write_picks(path, tables, format, pixel_size=pixel_size)
+            if not FORMATS[format].reads:
+                return []
+            notes: dict[str, None] = {}
+            for number, picks in enumerate(tables):
+                back = _back(path, tables, number, format)
+                if back is not None:
+                    notes |= dict.fromkeys(_differences(picks, back, format))
+            return [*notes, *_facts_lost(path, tables, format)]
+        except InputError as error:
+            error.args = (str(error).replace(str(path.parent / "_")[:-1], str(wanted.parent / "_")[:-1]),)
+            raise
 
 
 def _back(path: Path, tables: Sequence[Picks], number: int, format: str) -> Picks | None:
