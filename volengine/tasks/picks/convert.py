@@ -13,7 +13,7 @@ from volengine.core.paths import PathLike, PathsLike, path_text, path_texts
 from volengine.core.picks import Picks
 from volengine.core.units import NM_TO_ANGSTROM
 from volengine.io.cached import ChunkCache
-from volengine.io.names import same_tomogram
+from volengine.io.names import another_of_series, same_tomogram
 from volengine.ops.suppress import suppress
 from volengine.tasks.common.origins import origins_note
 from volengine.tasks.picks.recipe import PicksConvertRecipe, PicksFilterRecipe
@@ -183,6 +183,7 @@ def filter_picks(
     """
     recipe = PicksFilterRecipe.of(recipe)
     tables, notes = read_tables(path_text(source), recipe)
+    _check_mask(tables, recipe)
     kept = []
     for one in tables:
         picks, more = _filtered(one, recipe)
@@ -224,6 +225,26 @@ def _filtered(picks: Picks, recipe: PicksFilterRecipe) -> tuple[Picks, list[str]
         chosen[np.random.default_rng(recipe.seed).permutation(len(picks))[: recipe.number]] = True
         keep(chosen, f"not drawn (seed {recipe.seed})")
     return picks, notes
+
+
+def _check_mask(tables: Sequence[Picks], recipe: PicksFilterRecipe) -> None:
+    """Refuse a mask for picks of several tomograms, or of another one than the mask is of, unless one is named."""
+    from volengine.tasks.common.named import feature_of, open_sized, tomogram_in
+
+    if recipe.mask is None or recipe.tomogram is not None:
+        return
+    names = [one.tomogram for one in tables]
+    if len(names) > 1:
+        raise InputError(
+            f"{recipe.mask} is a mask of one tomogram, and there are picks of {len(names)} ({', '.join(names[:8])}); "
+            "choose one with --tomogram."
+        )
+    volume = open_sized(recipe.mask, tables[0].voxel_size) if tables else None
+    if volume is not None and another_of_series(names[0], name := tomogram_in(volume.name, feature_of(volume))):
+        raise InputError(
+            f"The picks are of {names[0]!r}, and the mask {recipe.mask} is of {name!r}; if it is on their grid, give "
+            f"--tomogram {names[0]}."
+        )
 
 
 def _in_mask(picks: Picks, recipe: PicksFilterRecipe) -> NDArray[np.bool_]:

@@ -79,7 +79,7 @@ def extract_picks(
     table = path.with_suffix(".csv")
     for file in (path, table):
         if file.exists() and not recipe.overwrite:
-            raise InputError(f"{file} exists; give another name or overwrite.")
+            raise InputError(f"{file} exists; give another name or --overwrite.")
     reading = PicksRecipe(recipe.read_as, recipe.tomogram, where, recipe.voxel_size)
     (picks,), _ = read_tables(path_text(source), reading)
     opened = open_sized(where, triple(recipe.voxel_size))
