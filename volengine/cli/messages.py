@@ -85,6 +85,8 @@ def as_options(text: str, names: Collection[str]) -> str:
     'a.tbl does not say the voxel size: give --voxel-size (angstrom).'
     >>> as_options("set format to one of relion, csv.", ["read_as", "to"])
     'give --read-as or --to, one of relion, csv.'
+    >>> as_options("TrainRecipe: 'features' is missing.", ["features"])
+    'Give --features, which has no default.'
     """
 
     def option(match: re.Match[str]) -> str:
@@ -93,6 +95,9 @@ def as_options(text: str, names: Collection[str]) -> str:
             return match[0]
         return f"{GIVE.get(word, word)} --{name.replace('_', '-')}"
 
+    missing = re.fullmatch(r"\w+Recipe: '(\w+)' is missing\.", text)
+    if missing and missing[1] in names:
+        return f"Give --{missing[1].replace('_', '-')}, which has no default."
     forms = ["format"] if "format" in names else [name for name in ("read_as", "to") if name in names]
     if forms:
         given = " or ".join(f"--{name.replace('_', '-')}" for name in forms)

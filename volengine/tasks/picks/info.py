@@ -10,8 +10,9 @@ import numpy as np
 from volengine.core.errors import FormatError, InputError, MissingError
 from volengine.core.paths import PathLike, path_text
 from volengine.core.picks import EXTRA, Picks
+from volengine.tasks.common.origins import outside
 from volengine.tasks.picks.recipe import PicksRecipe
-from volengine.tasks.picks.tables import outside, read_tables
+from volengine.tasks.picks.tables import read_tables
 
 
 def picks_info(source: PathLike, recipe: PicksRecipe | Mapping[str, Any] | None = None) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from volengine.core.volume import Vector3, Volume
 from volengine.io.names import another_of_series, same_tomogram
 from volengine.tasks.common.layout import file_name
 from volengine.tasks.common.named import feature_of, open_sized, tomogram_in
+from volengine.tasks.common.origins import outside_note
 from volengine.tasks.picks.recipe import PicksConvertRecipe, PicksRecipe
 
 MOVED_VOX = 1e-3
@@ -179,27 +180,8 @@ def write_tables(out: str, tables: Sequence[Picks], recipe: PicksConvertRecipe, 
     for path, rows in jobs:
         write_picks(path, rows, format, pixel_size=pixel)
         made.append(str(path))
-    said = [*notes, *_outside(tables), *dict.fromkeys(line for lines in found for line in lines)]
+    said = [*notes, *filter(None, map(outside_note, tables)), *dict.fromkeys(line for lines in found for line in lines)]
     return Written(format, tuple(made), {one.tomogram: len(one) for one in tables}, tuple(said))
-
-
-def outside(picks: Picks) -> NDArray[np.bool_]:
-    """Which picks lie in no voxel of their tomogram; none if its shape is not known."""
-    if picks.shape is None:
-        return np.zeros(len(picks), bool)
-    position = picks.position_vox
-    return np.asarray(((position < -0.5) | (position > np.array(picks.shape) - 0.5)).any(axis=1), bool)
-
-
-def _outside(tables: Sequence[Picks]) -> list[str]:
-    """A note about each tomogram outside of which picks lie, because a voxel size or a shape may be wrong."""
-    return [
-        f"{one.tomogram or 'tomogram'}: {number} of {len(one)} picks lie outside of its "
-        f"{' x '.join(map(str, one.shape or ()))} voxels (z, y, x) of {one.voxel_size[0]:g} A; is the shape or a voxel "
-        "size wrong?"
-        for one in tables
-        if (number := int(outside(one).sum()))
-    ]
 
 
 def _file(out: str, picks: Picks, format: str) -> Path:
