@@ -371,6 +371,8 @@ def test_info_has_numbers(csv: Path, tmp_path: Path) -> None:
     (tmp_path / "b.json").write_text("{}")
     with pytest.raises(FormatError, match="no file of picks"):
         picks_info(tmp_path / "b.json")
+    with pytest.raises(InputError, match="is a folder; give the file of the picks"):
+        picks_info(tmp_path)
 
 
 def test_the_commands(volengine: Command, csv: Path) -> None:

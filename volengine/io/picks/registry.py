@@ -115,11 +115,13 @@ def to_read(path: str | Path, format: str | None) -> str:
     Raises
     ------
     InputError
-        The format or the ending is unknown, or the format is one that is only written.
+        The format or the ending is unknown, the format is one that is only written, or there is a folder.
     MissingError
         The file does not exist; asked only if the content has to decide.
     """
     name = format if format is None else known_as(format)
+    if Path(path).is_dir():
+        raise InputError(f"{path} is a folder; give the file of the picks.")
     if name is None:
         fit = [one for one in _with_ending(path) if FORMATS[one].reads]
         name = fit[0] if len(fit) == 1 or not any(FORMATS[one].mark for one in fit) else _by_content(Path(path), fit)
