@@ -278,12 +278,14 @@ def test_torn_metadata_are_named(volengine: Command, tmp_path: Path, ngff: str) 
 def test_what_is_no_store_is_an_error(volengine: Command, tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder" / "a.txt").write_text("hello")
+    (tmp_path / "stores" / "b.ome.zarr").mkdir(parents=True)
     (tmp_path / "notes").write_text("hello")
     (tmp_path / "t.mrc").write_bytes(b"hello")
     zarr.create_group(str(tmp_path / "empty.zarr"))
     for path, text in (
         ("nowhere.zarr", "there is no such file or store"),
         ("folder", "is no Zarr store"),
+        ("stores", "Name what is meant in this folder, for example stores/b.ome.zarr."),
         ("notes", "file of a kind that is not read"),
         ("t.mrc", "OME-Zarr stores alone are checked"),
         ("empty.zarr", "no OME-Zarr image is there"),

@@ -161,3 +161,11 @@ def test_an_option_that_would_be_dropped_is_refused(tmp_path: Path, words: list[
     result = CliRunner().invoke(cli, words)
     assert result.exit_code == 2
     assert message in result.output
+
+
+def test_a_field_without_a_value_is_asked_for_as_an_option(volengine: Command, tmp_path: Path) -> None:
+    (tmp_path / "a.mrc").write_bytes(b"")
+    for verb in (["segment", "a.mrc"], ["train", "--volume", "a.mrc", "--labels", "a.mrc"]):
+        code, _, err = volengine(*verb, "--out", "b.safetensors")
+        assert code == 2
+        assert err.endswith("which has no default.\n"), err

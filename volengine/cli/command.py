@@ -22,7 +22,8 @@ import click
 from click.shell_completion import CompletionItem
 
 from volengine.cli.help import Sections, write_examples, write_options
-from volengine.cli.messages import options, terminal
+from volengine.cli.messages import as_options, options, terminal
+from volengine.core.errors import VolengineError
 
 COMMA = re.compile(r"(?<!\\),")
 
@@ -75,9 +76,14 @@ class Common:
         return rest
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command, with ``-v`` with the log on the terminal."""
+        """Run the command, with ``-v`` with the log on the terminal; errors ask for options, not for arguments."""
         with terminal(ctx):
-            return super().invoke(ctx)  # type: ignore[misc]
+            try:
+                return super().invoke(ctx)  # type: ignore[misc]
+            except VolengineError as error:
+                if len(error.args) == 1:
+                    error.args = (as_options(str(error), [str(param.name) for param in self.params]),)
+                raise
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the options in sections, then the commands of a group."""

@@ -20,7 +20,7 @@ from volengine.tasks.export import ExportRecipe, export
         "volengine export TS_01.ome.zarr --group labels/core --out core.mrc",
     ),
 )
-@source_and_out("The file to write: MRC, by its ending.")
+@source_and_out("The file to write: MRC (.mrc .rec .map ...) or OME-TIFF (.tif .tiff), by its ending.")
 @recipe_options(ExportRecipe)
 def command(source: str, out: str, **values: Any) -> None:
     """Write SOURCE (an OME-Zarr image or labels) as an MRC or OME-TIFF file."""

@@ -17,7 +17,7 @@ from volengine.cli.messages import Asked
 from volengine.core.errors import VolengineError
 
 VERBS = {
-    "convert": "MRC, TIFF or Zarr to OME-Zarr with a pyramid.",
+    "convert": "MRC, TIFF and others to OME-Zarr with a pyramid.",
     "simulate": "Specimens, tilt series and tomograms with perfect truth.",
     "train": "Train a network on volumes and labels.",
     "segment": "Apply networks: one prediction per feature.",
@@ -32,7 +32,7 @@ VERBS = {
     "models": "Networks there are, their size and reach; model files: their facts, from and to other programs.",
     "info": "What a file, store or model holds.",
     "env": "What a bug report needs: versions, processor, memory, GPUs.",
-    "export": "OME-Zarr back to MRC.",
+    "export": "OME-Zarr back to MRC, or to OME-TIFF.",
     "demo": "A real tomogram, then a simulated one, to picks, scores and reports.",
 }
 

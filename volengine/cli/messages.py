@@ -8,13 +8,16 @@ reach the terminal with ``-v``.
 from __future__ import annotations
 
 import logging
+import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import click
+
+GIVE = {"set": "give", "Set": "Give"}
 
 
 @dataclass
@@ -66,6 +69,43 @@ def _told(ctx: click.Context, param: click.Parameter, value: bool) -> None:
         setattr(asked, str(param.name), True)
         if asked.verbose and asked.quiet:
             raise click.UsageError("-v asks for more lines and -q for none; give one of them.", ctx)
+
+
+def as_options(text: str, names: Collection[str]) -> str:
+    """Say what a message asks for by the options of a command, instead of by arguments of Python.
+
+    Parameters
+    ----------
+    text
+        A message.
+    names
+        Names of the command's parameters. Others are left as they are.
+
+    >>> as_options("a.tbl does not say the voxel size: set voxel_size (angstrom).", ["voxel_size"])
+    'a.tbl does not say the voxel size: give --voxel-size (angstrom).'
+    >>> as_options("set format to one of relion, csv.", ["read_as", "to"])
+    'give --read-as or --to, one of relion, csv.'
+    >>> as_options("TrainRecipe: 'features' is missing.", ["features"])
+    'Give --features, which has no default.'
+    """
+
+    def option(match: re.Match[str]) -> str:
+        word, name = match["word"], match["name"]
+        if name not in names:
+            return match[0]
+        return f"{GIVE.get(word, word)} --{name.replace('_', '-')}"
+
+    missing = re.fullmatch(r"\w+Recipe: '(\w+)' is missing\.", text)
+    if missing and missing[1] in names:
+        return f"Give --{missing[1].replace('_', '-')}, which has no default."
+    forms = ["format"] if "format" in names else [name for name in ("read_as", "to") if name in names]
+    if forms:
+        given = " or ".join(f"--{name.replace('_', '-')}" for name in forms)
+        text = text.replace("set format to one of", f"give {given}, one of")
+    if re.search(r"\b[Ss]et [a-z]", text):
+        text = re.sub(r"\b(?P<word>[Ss]et) (?P<name>[a-z_]+)(?= \(|[.,;:]|$| to\b)", option, text)
+        text = re.sub(r"\b(?P<word>and|or) (?P<name>[a-z_]+)(?= \()", option, text)
+    return text
 
 
 @contextmanager

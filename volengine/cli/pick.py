@@ -25,7 +25,11 @@ from volengine.tasks.pick.verb import PICK
     ),
 )
 @click.argument("sources", nargs=-1, required=True)
-@click.option("--out", required=True, help="A table (.star .csv .tbl .tsv .json) for one prediction, or a folder.")
+@click.option(
+    "--out",
+    required=True,
+    help="A table (.star .tbl .csv .mod ..., see volengine picks --help) for one prediction, or a folder.",
+)
 @recipe_options(PickRecipe)
 @recipe_options(RunOptions, leave_out=NO_NETWORK)
 def command(sources: tuple[str, ...], out: str, **values: Any) -> None:

@@ -129,6 +129,22 @@ def test_a_filament_is_an_open_contour_in_its_order(tmp_path: Path) -> None:
     assert [len(c.points) for c in one.contours] == [3, 1]
 
 
+@pytest.mark.parametrize("format", ["imod", "imod-text"])
+def test_numbered_filaments_become_contours(tmp_path: Path, format: str) -> None:
+    path = tmp_path / "a.mod"
+    position, filament = [[1, 2, 3], [4, 5, 6], [7, 8, 9]], np.array([2, 1, 2])
+    picks = Picks(position, voxel_size=A10, tomogram="a", extra={"filament": filament})
+    write_picks(path, picks, format)
+    back = read_picks(path, format, voxel_size=A10)
+    rows = {tuple(at): number for at, number in zip(back.position_vox.tolist(), back.extra["contour"], strict=True)}
+    assert rows == {(1, 2, 3): 2, (4, 5, 6): 1, (7, 8, 9): 2}
+    if format == "imod":
+        (one,) = imod_file.read_model(path).objects
+        assert one.flags & (imod_file.OPEN | imod_file.SCATTERED) == imod_file.OPEN
+    write_picks(path, picks.with_(extra={"filament": filament - 1}), format)  # IMOD has no contour 0
+    assert set(read_picks(path, format, voxel_size=A10).extra.get("contour", [1])) == {1}
+
+
 def test_points_that_count_in_a_part_of_an_image(tmp_path: Path) -> None:
     """binspec.html: the coordinate in the full image is x + (otrans - ctrans) / cscale."""
     minx = struct.pack(">18f", *[1] * 3, *(100, 0, -50), *[0] * 3, *[10] * 3, *(-100, -300, -50), *[0] * 3)

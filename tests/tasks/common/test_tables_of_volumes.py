@@ -68,6 +68,15 @@ def test_score_counts_the_rows_of_one_volume_and_says_so(files: Path) -> None:
     assert "relion5.star: 5 of 14 rows, as those of 'TS_02'." in scores.text()
 
 
+def test_score_says_how_many_rows_lie_outside(files: Path) -> None:
+    """Unbinned pixels that no file says to be such, taken for voxels: nothing is found, and the reason is told."""
+    rows = "".join(f"TS_01,{z},{y},{4 * x + 200}\n" for z, y, x in POINTS["TS_01"])
+    (files / "unbinned.csv").write_text("tomogram,z_vox,y_vox,x_vox\n" + rows)
+    said = volengine.score("unbinned.csv", "plain.csv", {"features": ["r"]}, volumes=["TS_01_Vol.mrc"]).text()
+    assert "unbinned.csv: TS_01: 9 of 9 picks lie outside of its 20 x 31 x 40 voxels (z, y, x) of 10 A" in said
+    assert "plain.csv: TS_01" not in said
+
+
 def test_the_other_table_may_know_the_shape(files: Path) -> None:
     scores = volengine.score("TS_01__ribosome.star", "relion5.star", {"radius_nm": 0.1})
     row = scores["ribosome"]

@@ -130,6 +130,25 @@ def test_margin_and_least_number_count_points(store, tmp_path):
     assert len(points(store[0], tmp_path / "few.csv", RECIPE.with_(min_picks=len(every) + 1))) == 0
 
 
+@pytest.mark.parametrize(
+    ("ending", "told"),
+    [
+        (".mod", "imod holds no more, so their directions are lost"),
+        (".txt", "ais-tsv holds no more, so positions are rounded to whole voxels and their directions are lost"),
+        (".star", ""),
+    ],
+)
+def test_what_the_table_does_not_hold_is_said(store, tmp_path, ending, told):
+    arguments = ["pick", store[1], "--out", str(tmp_path / f"p{ending}"), "--filament", "--no-labels"]
+    said = CliRunner().invoke(cli, [*arguments, "--spacing-nm", "5", "--min-length-nm", "20"])
+    assert said.exit_code == 0, said.output
+    assert told in said.output
+    assert ("holds no more" in said.output) == bool(told)
+    if ending == ".mod":
+        back = read_picks(tmp_path / "p.mod")
+        assert set(back.extra["contour"]) == {1, 2}
+
+
 def test_no_filament_is_said_with_its_reason(store, tmp_path):
     arguments = ["pick", store[1], "--out", str(tmp_path / "p.star"), "--filament", "--no-labels"]
     told = CliRunner().invoke(cli, [*arguments, "--min-length-nm", "1000"])

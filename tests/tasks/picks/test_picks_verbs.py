@@ -158,7 +158,7 @@ def test_the_volume_gives_grid_and_name(tmp_path: Path) -> None:
     assert made.counts == {"TS_01_Vol": 1}
     assert read_picks(made.files[0]).position_vox.tolist() == [[2 + 20, -5 + 25, 10 + 30]]
     write_picks(tmp_path / "b.tbl", Picks([[1, 2, 3]], voxel_size=VOXEL, tomogram="TS_01"))
-    with pytest.raises(InputError, match="relion5 needs the shape of the tomogram: give volume, or shape"):
+    with pytest.raises(InputError, match="relion5 needs the shape of the tomogram: give --volume, or --shape"):
         convert_picks(tmp_path / "b.tbl", tmp_path / "b.star", {"to": "relion5"})
     with pytest.raises(InputError, match="none of them is 'TS_09'"):
         convert_picks(star, tmp_path / "c.csv", {"volume": str(volume(tmp_path / "TS_09.mrc"))})
@@ -324,6 +324,25 @@ def test_a_mask_and_labels(tmp_path: Path, csv: Path) -> None:
         kept(mask=str(tmp_path / "other.mrc"))
 
 
+def test_a_mask_is_of_one_tomogram(tmp_path: Path, csv: Path, picks: Picks) -> None:
+    """Picks of several tomograms, or of another one of the series, are filtered only if one is named."""
+    for name in ("TS_02__membrane.mrc", "membrane.mrc"):
+        volume(tmp_path / name)
+    named, unnamed = str(tmp_path / "TS_02__membrane.mrc"), str(tmp_path / "membrane.mrc")
+    out = tmp_path / "out.csv"
+    with pytest.raises(InputError, match=r"are of 'TS_01', and the mask .* is of 'TS_02'.*--tomogram TS_01"):
+        filter_picks(csv, out, {"mask": named})
+    assert not out.exists()
+    assert filter_picks(csv, out, {"mask": named, "tomogram": "TS_01", "outside": True}).counts == {"TS_01": 4}
+    assert filter_picks(csv, tmp_path / "b.csv", {"mask": unnamed, "outside": True}).counts == {"TS_01": 4}
+    write_picks(tmp_path / "two.csv", [picks, picks.with_(tomogram="TS_02")])
+    for mask in (named, unnamed):
+        with pytest.raises(InputError, match=r"a mask of one tomogram.*picks of 2 \(TS_01, TS_02\)"):
+            filter_picks(tmp_path / "two.csv", out, {"mask": mask, "overwrite": True})
+    chosen = {"mask": named, "tomogram": "TS_02", "outside": True, "overwrite": True}
+    assert filter_picks(tmp_path / "two.csv", out, chosen).counts == {"TS_02": 4}
+
+
 def test_distance_to_other_picks(tmp_path: Path, csv: Path, picks: Picks) -> None:
     other = picks[:1].with_(position_vox=[[10.25, 20, 28]])  # 2, 3 voxels from b, c
     write_picks(tmp_path / "other.star", other)
@@ -407,6 +426,32 @@ def test_a_condition_on_weights_needs_weights(tmp_path: Path) -> None:
 # -- info and the command line -------------------------------------------------------------------------------------
 
 
+def test_picks_outside_of_the_tomogram_are_counted(tmp_path: Path) -> None:
+    """A RELION 5 file of pixels of 2.5 A, with the shape of the binned tomogram: 100 A are 40 pixels, from 20 of 40."""
+    star = tmp_path / "centred.star"
+    optics = "data_optics\n\nloop_\n_rlnOpticsGroup\n_rlnTomoTiltSeriesPixelSize\n1 2.5\n\n"
+    labels = [f"_rlnCenteredCoordinate{a}Angst\n" for a in "XYZ"] + ["_rlnTomoName\n", "_rlnOpticsGroup\n"]
+    rows = "0 0 49.9 TS_01 1\n0 0 -100 TS_01 1\n0 100 0 TS_01 1\n"
+    star.write_text(optics + "data_particles\n\nloop_\n" + "".join(labels) + rows)
+    made = convert_picks(star, tmp_path / "a.csv", {"shape": SHAPE})
+    assert read_picks(made.files[0]).position_vox[:, 0].tolist() == pytest.approx([39.96, -20, 20])
+    (note,) = made.notes
+    assert note.startswith("TS_01: 3 of 3 picks lie outside of its 40 x 50 x 60 voxels (z, y, x) of 2.5 A; ")
+    assert not convert_picks(star, tmp_path / "b.csv", {"shape": SHAPE, "voxel_size": 10.0}).notes
+
+
+@pytest.mark.parametrize(("name", "format"), [("relion4", "relion"), ("RELION5", "relion5"), ("WarpTools", "warp")])
+def test_formats_by_the_names_that_people_use(tmp_path: Path, csv: Path, name: str, format: str) -> None:
+    made = convert_picks(csv, tmp_path / "a.star", {"to": name})
+    assert made.format == format
+    assert len(read_picks(tmp_path / "a.star", name, shape=SHAPE)) == 4
+
+
+def test_a_mistyped_format_is_answered_with_the_nearest(tmp_path: Path, csv: Path) -> None:
+    with pytest.raises(InputError, match=r"no format 'dynmo' for picks. Did you mean dynamo or dynamo0\?"):
+        convert_picks(csv, tmp_path / "a.tbl", {"to": "dynmo"})
+
+
 def test_info_has_numbers(csv: Path, tmp_path: Path) -> None:
     facts = picks_info(csv)
     assert json.loads(json.dumps(facts)) == facts
@@ -425,6 +470,8 @@ def test_info_has_numbers(csv: Path, tmp_path: Path) -> None:
     (tmp_path / "b.json").write_text("{}")
     with pytest.raises(FormatError, match="no file of picks"):
         picks_info(tmp_path / "b.json")
+    with pytest.raises(InputError, match="is a folder; give the file of the picks"):
+        picks_info(tmp_path)
 
 
 def test_the_commands(volengine: Command, csv: Path) -> None:
@@ -433,7 +480,10 @@ def test_the_commands(volengine: Command, csv: Path) -> None:
     assert out.splitlines()[-2:] == ["all_optimisation_set.star (relion5-set)", "  TS_01: 4 picks"]
     code, out, err = volengine("picks", "convert", "in.csv", "a.xyzzy")
     assert (code, out) == (2, "")
-    assert "the ending '.xyzzy' does not say the format" in err
+    assert "the ending '.xyzzy' does not say the format; give --read-as or --to, one of relion," in err
+    write_picks("n.coords", Picks(POSITIONS, voxel_size=VOXEL))
+    _, _, err = volengine("picks", "convert", "n.coords", "n.star")
+    assert "does not say the voxel size of tomogram 'n': give --voxel-size (angstrom)." in err
     code, out, _ = volengine("picks", "info", "all_optimisation_set.star", "--json")
     assert json.loads(out)["tomograms"][0]["shape"] == list(SHAPE)
     code, out, _ = volengine("picks", "merge", "in.csv", "all_optimisation_set.star", "m.tbl", "--spacing-nm", "0.1")

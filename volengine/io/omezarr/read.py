@@ -14,7 +14,7 @@ from volengine.core.image import Level
 from volengine.core.tiling import AXES
 from volengine.core.volume import Kind, Vector3, Volume
 from volengine.io.identity import How, identified
-from volengine.io.names import FILE_SUFFIXES
+from volengine.io.names import FILE_SUFFIXES, VOLUME_SUFFIXES, suffix_of
 from volengine.io.omezarr.chunk_keys import with_separator
 from volengine.io.omezarr.ngff import Multiscale, angstrom_geometry, parse_multiscale
 from volengine.io.omezarr.nodes import Node, read_array_text, read_json, read_node
@@ -187,7 +187,11 @@ def _no_store(url: str) -> FormatError:
     if path is not None and path.is_file():
         known = ", ".join(FILE_SUFFIXES)
         return FormatError(f"{url} is a file of a kind that is not read; volumes are {known} and Zarr stores.")
-    return FormatError(f"{url} is no Zarr store: neither zarr.json nor .zgroup nor .zarray is there.")
+    said = f"{url} is no Zarr store: neither zarr.json nor .zgroup nor .zarray is there."
+    if path is not None and path.is_dir():
+        inside = sorted(one.name for one in path.glob("[!.]*") if suffix_of(one.name) in VOLUME_SUFFIXES)
+        said += f" Name what is meant in this folder, for example {url}/{inside[0]}." if inside else ""
+    return FormatError(said)
 
 
 def _only_image(url: str, path: str) -> str:

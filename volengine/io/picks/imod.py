@@ -15,10 +15,11 @@ the points of a contour are in order, so a filament is an open contour. The name
 several objects, ``object_name`` is an extra column. The format ``imod-mesh`` reads the vertices of meshes, with their
 normals (the finest meshes only); ``imod`` refuses a model that has only meshes.
 
-*Writing.* Picks with a column ``contour`` are written as open contours, in order, else as scattered points; with a
-column ``object`` as several objects. Points are float32: up to 2048 voxels they are exact within 6e-5 of a voxel, up to
-8192 within 2.5e-4. volengine's own facts are in a chunk ``VOLE``, which IMOD skips and loses. Orientations, normals,
-weights, labels and other extra columns are lost: IMOD has no place for them.
+*Writing.* Picks with a column ``contour``, or else ``filament`` (of ``volengine pick --filament``), are written as open
+contours, in order, else as scattered points; with a column ``object`` as several objects. Points are float32: up to
+2048 voxels they are exact within 6e-5 of a voxel, up to 8192 within 2.5e-4. volengine's own facts are in a chunk
+``VOLE``, which IMOD skips and loses. Orientations, normals, weights, labels and other extra columns are lost: IMOD has
+no place for them.
 
 *imod-text.* Text by ``model2point``: x y z, or contour x y z, or object contour x y z; the same coordinates.
 """
@@ -235,7 +236,7 @@ def files(path: Path, tables: Sequence[Picks], format: str, pixel_size: float | 
         Voxels are no cubes, positions are beyond what float32 can hold, or the columns ``object`` and ``contour`` hold
         something else than whole numbers from 1.
     """
-    picks = tables[0]
+    picks = _with_contours(tables[0])
     n = len(picks)
     points = picks.position_vox[:, ::-1] + HALF
     objects = motive.number_column(picks, "object", np.ones(n, np.int64), path)
@@ -262,6 +263,16 @@ def files(path: Path, tables: Sequence[Picks], format: str, pixel_size: float | 
     made = _objects(picks, points, objects, contours)
     data = imod_file.model_bytes(picks.tomogram, shape, float(size[2]), made, json.dumps(kept).encode())
     return [(path, data)]
+
+
+def _with_contours(picks: Picks) -> Picks:
+    """Picks whose contours are their filaments, if they have numbers of filaments from 1 and no contours."""
+    filament = picks.extra.get("filament")
+    if "contour" in picks.extra or filament is None or filament.dtype.kind != "i" or not len(filament):
+        return picks
+    if not 1 <= filament.min() <= filament.max() <= MOST:
+        return picks
+    return picks.with_(extra={**picks.extra, "contour": filament})
 
 
 def _objects(

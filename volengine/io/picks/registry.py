@@ -19,6 +19,7 @@ from __future__ import annotations
 import importlib
 import re
 from collections.abc import Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Protocol, cast
 
@@ -29,6 +30,9 @@ from volengine.io.picks.formats import FORMATS, Format
 
 SET_NAME = "optimisation_set.star"
 """A file whose name ends so is written as a set of RELION 5."""
+
+OTHER_NAMES = {"relion4": "relion", "warptools": "warp", "chimerax": "cmm"}
+"""Names of formats that people use, and what the table calls them."""
 
 Files = list[tuple[Path, bytes]]
 """Files to write, and what is in them; the last one is the file that was asked for."""
@@ -64,9 +68,23 @@ def named(format: str) -> Format:
     InputError
         There is none of this name; the message lists all.
     """
-    if format not in FORMATS:
-        raise InputError(f"There is no format {format!r} for picks; there are {', '.join(FORMATS)}.")
-    return FORMATS[format]
+    return FORMATS[known_as(format)]
+
+
+def known_as(name: str) -> str:
+    """Return the name of a format in the table, of a name in any case, or another name of it (``relion4``).
+
+    Raises
+    ------
+    InputError
+        There is none of this name; the message has the nearest ones, and lists all.
+    """
+    found = OTHER_NAMES.get(name.lower(), name.lower())
+    if found not in FORMATS:
+        near = get_close_matches(found, FORMATS, n=2, cutoff=0.6)
+        hint = f" Did you mean {' or '.join(near)}?" if near else ""
+        raise InputError(f"There is no format {name!r} for picks.{hint} There are {', '.join(FORMATS)}.")
+    return found
 
 
 def to_write(path: str | Path, format: str | None) -> str:
@@ -79,11 +97,11 @@ def to_write(path: str | Path, format: str | None) -> str:
     InputError
         The format or the ending is unknown, or the format is one that is only read.
     """
-    name = format
+    name = format if format is None else known_as(format)
     if name is None:
         fit = _with_ending(path)
         name = next((one for one in fit if FORMATS[one].writes), fit[0])
-    if format in (None, "relion5") and Path(path).name.endswith(SET_NAME):
+    if (format is None or name == "relion5") and Path(path).name.endswith(SET_NAME):
         name = "relion5-set"
     if not named(name).writes:
         written = ", ".join(key for key, one in FORMATS.items() if one.writes)
@@ -97,11 +115,13 @@ def to_read(path: str | Path, format: str | None) -> str:
     Raises
     ------
     InputError
-        The format or the ending is unknown, or the format is one that is only written.
+        The format or the ending is unknown, the format is one that is only written, or there is a folder.
     MissingError
         The file does not exist; asked only if the content has to decide.
     """
-    name = format
+    name = format if format is None else known_as(format)
+    if Path(path).is_dir():
+        raise InputError(f"{path} is a folder; give the file of the picks.")
     if name is None:
         fit = [one for one in _with_ending(path) if FORMATS[one].reads]
         name = fit[0] if len(fit) == 1 or not any(FORMATS[one].mark for one in fit) else _by_content(Path(path), fit)

@@ -9,8 +9,10 @@ Two origins that are stated and differ mean two different boxes of the specimen,
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from volengine.core.errors import InputError
+from volengine.core.picks import Picks
 from volengine.core.volume import Vector3
 
 Where = tuple[str, Vector3, Vector3]
@@ -55,3 +57,23 @@ def origins_note(one: Where, other: Where, *, accept: bool = False) -> str:
 
 def _triple(values: object) -> str:
     return ", ".join(f"{float(v):g}" for v in np.asarray(values).tolist())
+
+
+def outside(picks: Picks) -> NDArray[np.bool_]:
+    """Return which picks lie in no voxel of their tomogram; none if its shape is not known."""
+    if picks.shape is None:
+        return np.zeros(len(picks), bool)
+    position = picks.position_vox
+    return np.asarray(((position < -0.5) | (position > np.array(picks.shape) - 0.5)).any(axis=1), bool)
+
+
+def outside_note(picks: Picks) -> str:
+    """Return what there is to say about picks outside of their tomogram; empty if there are none."""
+    number = int(outside(picks).sum())
+    shape = " x ".join(map(str, picks.shape or ()))
+    if not number:
+        return ""
+    return (
+        f"{picks.tomogram or 'tomogram'}: {number} of {len(picks)} picks lie outside of its {shape} voxels (z, y, x) "
+        f"of {picks.voxel_size[0]:g} A; is the shape or a voxel size wrong?"
+    )

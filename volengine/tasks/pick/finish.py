@@ -75,14 +75,27 @@ def write_table(
 
     source, table = Volume.from_json(volume), next(iter(tables(stage).values()))
     picks = picks_of(table, source, feature)
+    written = format_of(out, format)
     with local_copy(out, write=True) as path:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_picks(path, picks, format_of(out, format))
-    said = f"{feature}: {len(picks)} picks"
+        write_picks(path, picks, written)
+    said = f"{feature}: {len(picks)} picks{_lost(picks, written)}"
     if not len(picks):
         lines = f"{COLUMN}filament" in table
         said += f", because {_why_none(float(table[SPAN][0, 1]), threshold, int(table['left'][0]), lines=lines)}"
     return Made((out,), (*mask_line(feature, source, tables, decision), said))
+
+
+def _lost(picks: Picks, format: str) -> str:
+    """What of the positions and directions of picks a format does not hold; empty if it holds them."""
+    from volengine.io.picks.formats import FORMATS
+
+    if not len(picks):
+        return ""
+    lost = ["positions are rounded to whole voxels"] if FORMATS[format].whole else []
+    if (picks.euler is not None or picks.normal is not None) and not FORMATS[format].poses:
+        lost.append("their directions are lost")
+    return f"; {format} holds no more, so {' and '.join(lost)}" if lost else ""
 
 
 def _why_none(highest: float, threshold: float, left: int, *, lines: bool) -> str:

@@ -188,12 +188,7 @@ def filter_picks(
     """
     recipe = PicksFilterRecipe.of(recipe)
     tables, notes = read_tables(path_text(source), recipe)
-    if recipe.mask is not None and len(tables) > 1:
-        names = ", ".join(repr(one.tomogram) for one in tables[:8])
-        raise InputError(
-            f"{path_text(source)} has picks of {len(tables)} tomograms ({names}), and {recipe.mask} is of one of them: "
-            "set tomogram to it, and filter the others with their own masks."
-        )
+    _check_mask(tables, recipe)
     kept = []
     for one in tables:
         picks, more = _filtered(one, recipe, alone=len(tables) == 1)
@@ -237,6 +232,26 @@ def _filtered(picks: Picks, recipe: PicksFilterRecipe, *, alone: bool) -> tuple[
         chosen[np.random.default_rng(recipe.seed).permutation(len(picks))[: recipe.number]] = True
         keep(chosen, f"not drawn (seed {recipe.seed})")
     return picks, notes
+
+
+def _check_mask(tables: Sequence[Picks], recipe: PicksFilterRecipe) -> None:
+    """Refuse a mask for picks of several tomograms, or of another one than the mask is of, unless one is named."""
+    from volengine.tasks.common.named import feature_of, open_sized, tomogram_in
+
+    if recipe.mask is None or recipe.tomogram is not None:
+        return
+    names = [one.tomogram for one in tables]
+    if len(names) > 1:
+        raise InputError(
+            f"{recipe.mask} is a mask of one tomogram, and there are picks of {len(names)} ({', '.join(names[:8])}); "
+            "choose one with --tomogram."
+        )
+    volume = open_sized(recipe.mask, tables[0].voxel_size) if tables else None
+    if volume is not None and another_of_series(names[0], name := tomogram_in(volume.name, feature_of(volume))):
+        raise InputError(
+            f"The picks are of {names[0]!r}, and the mask {recipe.mask} is of {name!r}; if it is on their grid, give "
+            f"--tomogram {names[0]}."
+        )
 
 
 def _in_mask(picks: Picks, recipe: PicksFilterRecipe) -> NDArray[np.bool_]:

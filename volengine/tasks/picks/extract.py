@@ -80,7 +80,7 @@ def extract_picks(
     table = path.with_suffix(".csv")
     for file in (path, table):
         if file.exists() and not recipe.overwrite:
-            raise InputError(f"{file} exists; give another name or overwrite.")
+            raise InputError(f"{file} exists; give another name or --overwrite.")
         for what, one in (("picks", path_text(source)), ("volume", where)):
             if file.exists() and Path(one).exists() and file.samefile(one):
                 raise InputError(f"{file} would replace the {what} from which it is made; give another name.")

@@ -10,6 +10,7 @@ import numpy as np
 from volengine.core.errors import FormatError, InputError, MissingError
 from volengine.core.paths import PathLike, path_text
 from volengine.core.picks import EXTRA, Picks
+from volengine.tasks.common.origins import outside
 from volengine.tasks.picks.recipe import PicksRecipe
 from volengine.tasks.picks.tables import read_tables
 
@@ -82,6 +83,5 @@ def _described(picks: Picks, sized: bool, shaped: bool) -> dict[str, Any]:
     if picks.weight is not None and len(picks):
         facts["weight"] = [float(np.nanmin(picks.weight)), float(np.nanmax(picks.weight))]
     if facts["shape"] is not None:
-        outside = ((position < -0.5) | (position > np.array(picks.shape) - 0.5)).any(axis=1)
-        facts["outside"] = int(outside.sum())
+        facts["outside"] = int(outside(picks).sum())
     return facts

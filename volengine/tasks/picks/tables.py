@@ -18,6 +18,7 @@ from volengine.core.volume import Vector3, Volume
 from volengine.io.names import another_of_series, same_tomogram
 from volengine.tasks.common.layout import file_name
 from volengine.tasks.common.named import feature_of, open_sized, tomogram_in
+from volengine.tasks.common.origins import outside_note
 from volengine.tasks.picks.recipe import PicksConvertRecipe, PicksRecipe
 
 MOVED_VOX = 1e-3
@@ -120,14 +121,15 @@ def _read(
     if chosen is None:
         raise InputError(
             f"{file} has picks of {len(found)} tomograms ({', '.join(list(found)[:8])}), and none of them is "
-            f"{wanted!r}; set tomogram."
+            f"{wanted!r}; choose one with --tomogram."
         )
     if recipe.tomogram is None and another_of_series(chosen, name):
         raise InputError(
-            f"{file} has picks of {chosen!r}, and the volume is {name!r}; if they belong to it, set tomogram."
+            f"{file} has picks of {chosen!r}, and the volume is {name!r}; if they belong to it, give --tomogram."
         )
-    notes = [] if same_tomogram(chosen, [name]) else [f"The picks of {chosen!r} are written as those of {name!r}."]
-    return [found[chosen].with_(tomogram=recipe.tomogram or name)], notes
+    given = recipe.tomogram or name
+    notes = [] if same_tomogram(chosen, [given]) else [f"The picks of {chosen!r} are written as those of {given!r}."]
+    return [found[chosen].with_(tomogram=given)], notes
 
 
 # Writing -----------------------------------------------------------------------------------------------------------
@@ -157,16 +159,16 @@ def write_tables(out: str, tables: Sequence[Picks], recipe: PicksConvertRecipe, 
 
     folder = out.endswith("/") or Path(out).is_dir()
     if folder and recipe.to is None:
-        raise InputError(f"{out} is a folder; say which format the files in it have (to: one of {', '.join(FORMATS)}).")
+        raise InputError(f"{out} is a folder; say which format its files have (--to, one of {', '.join(FORMATS)}).")
     format = format_of(f"a{ending_of(recipe.to)}" if folder else out, recipe.to)
     if not tables:
         raise InputError(f"There are no picks to write into {out}.")
     if FORMATS[format].shaped and any(one.shape is None for one in tables):
-        raise InputError(f"{format} needs the shape of the tomogram: give volume, or shape (z, y, x).")
+        raise InputError(f"{format} needs the shape of the tomogram: give --volume, or --shape (z, y, x).")
     if not folder and not FORMATS[format].several and len(tables) > 1:
         raise InputError(
             f"{out}: a file of {format} holds one tomogram, and there are {len(tables)}; give a folder ({out}/) or "
-            "choose one (tomogram)."
+            "choose one with --tomogram."
         )
     pixel = recipe.pixel_size if FORMATS[format].counts_pixels else None
     fitting, lost = _fitting(tables, format, FORMATS[format].endings[0])
@@ -175,12 +177,12 @@ def write_tables(out: str, tables: Sequence[Picks], recipe: PicksConvertRecipe, 
     made: list[str] = []
     for path, rows in jobs:
         if path.exists() and not recipe.overwrite:
-            raise InputError(f"{path} exists; give another name or overwrite.")
+            raise InputError(f"{path} exists; give another name or --overwrite.")
         beside = [] if recipe.overwrite else replaced_beside(path, rows, format, pixel_size=pixel)
         if beside:
             raise InputError(
                 f"{beside[0]} exists, and would be written beside {path}, because {format} needs it; give another name "
-                "or overwrite."
+                "or --overwrite."
             )
         if [str(path) for path, _ in jobs].count(str(path)) > 1:
             raise InputError(f"Two tomograms would be written to {path}; rename one.")
@@ -189,7 +191,7 @@ def write_tables(out: str, tables: Sequence[Picks], recipe: PicksConvertRecipe, 
     for path, rows in jobs:
         write_picks(path, rows, format, pixel_size=pixel)
         made.append(str(path))
-    said = [*notes, *dict.fromkeys(line for lines in found for line in lines)]
+    said = [*notes, *filter(None, map(outside_note, tables)), *dict.fromkeys(line for lines in found for line in lines)]
     return Written(format, tuple(made), {one.tomogram: len(one) for one in tables}, tuple(said))
 
 

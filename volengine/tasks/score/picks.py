@@ -16,7 +16,7 @@ from volengine.io.names import PICKS_SUFFIXES, another_of_series, same_tomogram,
 from volengine.io.picks.rows import Known
 from volengine.ops.score import Pairing, pair_picks, pool
 from volengine.tasks.common.layout import feature_named
-from volengine.tasks.common.origins import origins_note
+from volengine.tasks.common.origins import origins_note, outside_note
 from volengine.tasks.score.inputs import Where
 from volengine.tasks.score.table import NOTHING, Scores
 
@@ -174,6 +174,7 @@ class _Reader:
             return read_all(path, voxel_size=self.size)
         tables, said = read_of(path, self.volumes, required=required)
         self.notes += [said] if tables else []
+        self.notes += [f"{path}: {note}" for note in map(outside_note, tables.values()) if note]
         return tables
 
 
