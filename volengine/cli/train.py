@@ -62,6 +62,10 @@ def command(recipe_file: str | None, out: str, **values: Any) -> None:
     options = {k: v for k, v in values.items() if v is not None}
     recipe = TrainRecipe.from_json({**_plain_names(given), **options}, recipe_file or "")
     history = train(recipe, out, progress=not quiet())
+    if "RANK" in os.environ:
+        from volengine.nets.training.fit.ranks import leave
+
+        leave()
     if int(os.environ.get("RANK", "0")):  # under torchrun only the first process prints
         return
     chosen = load_facts(out).history[-1]

@@ -365,7 +365,7 @@ import torch
 sys.path.insert(0, sys.argv[1])
 from test_fit import SHARED, fit_of, short, network
 from volengine.nets.training.fit.recipe import Optimiser
-from volengine.nets.training.fit.ranks import Ranks
+from volengine.nets.training.fit.ranks import Ranks, leave
 torch.set_num_threads(1)
 rank = Ranks.from_environment().rank
 for kind, terms in SHARED.items():
@@ -376,6 +376,8 @@ for kind, terms in SHARED.items():
     fit = fit_of(folder, how, network(seed=5 + rank))
     history = fit.run(progress=False)
     torch.save((fit.module.state_dict(), history), folder / f"rank{rank}.pt")
+del fit
+leave()
 """
 
 

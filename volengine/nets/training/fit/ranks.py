@@ -9,6 +9,7 @@ communicate through NCCL on GPUs and Gloo on CPUs.
 from __future__ import annotations
 
 import atexit
+import gc
 import os
 import warnings
 from dataclasses import dataclass
@@ -56,10 +57,10 @@ class Ranks:
         return torch.device("cuda", self.local) if self.world > 1 and device.type == "cuda" else device
 
     def start(self, device: torch.device) -> None:
-        """Join the group of processes, once; a process leaves it when the program ends."""
+        """Join the group of processes, once; a process leaves it with :func:`leave`, or when the program ends."""
         if self.world > 1 and not distributed.is_initialized():
             distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
-            atexit.register(distributed.destroy_process_group)
+            atexit.register(leave)
 
     def wrap(self, module: nn.Module, device: torch.device) -> nn.Module:
         """Wrap a module so that its gradients are averaged over the processes."""
@@ -105,3 +106,15 @@ class Ranks:
         """Wait until all processes have reached this point."""
         if self.world > 1:
             distributed.barrier()
+
+
+def leave() -> None:
+    """Leave the group of processes, if this one is in it; the program must not train any more.
+
+    The interpreter may abort a process ("terminate called without an active exception") whose network is still wrapped
+    when it leaves, or that leaves only when the interpreter ends; that would count as a failed training.
+    """
+    if distributed.is_available() and distributed.is_initialized():
+        gc.collect()  # wrapped networks that nobody uses any more
+        distributed.destroy_process_group()
+    atexit.unregister(leave)
