@@ -6,6 +6,7 @@ import json
 import re
 from pathlib import Path
 
+import mrcfile
 import numpy as np
 import pytest
 from calling import Command
@@ -371,10 +372,6 @@ def test_masks_and_other_picks_are_those_of_the_same_tomogram(tmp_path: Path, pi
     volume(tmp_path / "TS_01__membrane.mrc")
     mask = {"mask": str(tmp_path / "TS_01__membrane.mrc"), "outside": True, "overwrite": True}
     out = tmp_path / "out.csv"
-    with pytest.raises(InputError, match=r"has picks of 2 tomograms \('TS_01', 'TS_02'\), and .* set tomogram"):
-        filter_picks(tmp_path / "both.csv", out, mask)
-    with pytest.raises(InputError, match=r"The picks are of 'TS_02', and .* is of 'TS_01'"):
-        filter_picks(tmp_path / "one.csv", out, mask)
     for source, name in (("both.csv", "TS_01"), ("one.csv", "TS_02"), ("near.csv", None), ("cell.csv", None)):
         assert filter_picks(tmp_path / source, out, mask | {"tomogram": name}).counts
     near = {"near": str(tmp_path / "near.csv"), "near_nm": 1.0, "overwrite": True}
@@ -496,3 +493,20 @@ def test_the_commands(volengine: Command, csv: Path) -> None:
     assert out.count("TS_01: ") == 2
     _, out, _ = volengine("picks", "--help")
     assert all(f"  {name}" in out for name in FORMATS)
+
+
+def test_the_threshold_of_a_prediction_is_a_probability(tmp_path: Path) -> None:
+    import volengine
+
+    values = np.zeros((8, 8, 8), np.uint8)
+    values[2], values[5] = 100, 200  # probabilities of 0.39 and 0.78
+    mrcfile.write(tmp_path / "TS_01.mrc", values.astype(np.uint16), voxel_size=10)
+    quiet = volengine.RunOptions(progress=False)
+    volengine.convert(tmp_path / "TS_01.mrc", tmp_path / "TS_01.ome.zarr", {"kind": "probability"}, quiet)
+    volume = volengine.open_volume(tmp_path / "TS_01.ome.zarr")
+    picks = Picks([[z, 4, 4] for z in range(8)], (10, 10, 10), shape=(8, 8, 8), tomogram="TS_01")
+    write_picks(tmp_path / "p.csv", picks)
+    for threshold, kept in ((0.0, [2, 5]), (0.5, [5])):
+        recipe = {"mask": volume.url, "threshold": threshold, "overwrite": True}
+        filter_picks(tmp_path / "p.csv", tmp_path / "kept.csv", recipe)
+        assert read_picks(tmp_path / "kept.csv").position_vox[:, 0].tolist() == kept

@@ -50,7 +50,11 @@ def read(path: Path, known: r.Known, format: str) -> r.Rows:
     if known.shape is None or known.voxel_size is None:
         raise needed(path, float(pixel[0]), known.voxel_size is None)
     size, n = np.asarray(known.voxel_size, float), np.asarray(known.shape)
-    rows = r.Rows(path, coordinate=at[:, ::-1] * pixel[:, None] / size + n // 2)
+    with np.errstate(over="ignore"):
+        coordinate = at[:, ::-1] * pixel[:, None] / size + n // 2
+    if not np.isfinite(coordinate).all():
+        raise FormatError(f"{path}: a coordinate times the pixel size is too large for a number; the file is damaged.")
+    rows = r.Rows(path, coordinate=coordinate)
     name, _, feature = path.stem.partition("__")
     rows.facts = {name: {"voxel_size": size.tolist(), "feature": feature}}
     return rows

@@ -258,16 +258,10 @@ def _in_mask(picks: Picks, recipe: PicksFilterRecipe) -> NDArray[np.bool_]:
     """Whether the value of the mask's voxel in which a pick lies is wanted; picks beyond its faces are outside."""
     from volengine.core.boxes import Box
     from volengine.io.open import open_source
-    from volengine.tasks.common.named import feature_of, open_sized, tomogram_in
+    from volengine.tasks.common.named import open_sized
 
     assert recipe.mask is not None
     volume = open_sized(recipe.mask, picks.voxel_size)
-    name = tomogram_in(volume.name, feature_of(volume))
-    if recipe.tomogram is None and another_of_series(picks.tomogram, name):
-        raise InputError(
-            f"The picks are of {picks.tomogram!r}, and {recipe.mask} is of {name!r}; if it belongs to them, set "
-            "tomogram."
-        )
     size = np.asarray(volume.voxel_size)
     if picks.shape is not None:
         extent, theirs = np.array(picks.shape) * picks.voxel_size, np.array(volume.shape) * size
@@ -285,6 +279,8 @@ def _in_mask(picks: Picks, recipe: PicksFilterRecipe) -> NDArray[np.bool_]:
         start = tuple(int(v) for v in at[row])
         box = Box(start, tuple(v + 1 for v in start))  # type: ignore[arg-type]
         value[row] = float(source.read(box)[0, 0, 0])
+    if volume.kind == "probability" and np.dtype(volume.dtype).kind in "iu":  # 255 is a probability of 1
+        value /= 255
     wanted = np.isin(value, recipe.labels) if recipe.labels else value > recipe.threshold
     inside: NDArray[np.bool_] = there & wanted
     return ~inside if recipe.outside else inside

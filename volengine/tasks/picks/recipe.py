@@ -123,7 +123,7 @@ class PicksFilterRecipe(PicksConvertRecipe):
     mask
         A volume on the grid of the tomogram, or with the same extent: picks where it is above the threshold.
     threshold
-        The value of the mask above which picks are kept.
+        The value of the mask above which picks are kept; of a prediction a probability, 0 to 1.
     labels
         Values of the mask, a label volume, at which picks are kept; instead of the threshold.
     outside
