@@ -10,6 +10,7 @@ import random
 import stat
 import tarfile
 import time
+import warnings
 import zipfile
 from contextlib import suppress
 from pathlib import Path
@@ -267,3 +268,16 @@ def _sum_up(tar: bytearray) -> None:
         if tar[start + 257 : start + 262] == b"ustar":
             total = sum(tar[start : start + 148]) + 256 + sum(tar[start + 156 : start + 512])
             tar[start + 148 : start + 156] = b"%06o\0 " % total
+
+
+def test_a_checkpoint_of_another_pickle_protocol_is_no_warning(tmp_path: Path) -> None:
+    """The byte that states the protocol is another one; PyTorch warns, and reads on."""
+    torch.save({"epoch": 1}, tmp_path / "a.ckpt")
+    with zipfile.ZipFile(tmp_path / "a.ckpt") as whole, zipfile.ZipFile(tmp_path / "b.ckpt", "w") as changed:
+        for name in whole.namelist():
+            data = whole.read(name)
+            changed.writestr(name, data.replace(b"\x80\x02", b"\x80\x00", 1) if name.endswith("data.pkl") else data)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(FormatError, match="no state_dict"):
+            load_ckpt(tmp_path / "b.ckpt")

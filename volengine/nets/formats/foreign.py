@@ -258,6 +258,7 @@ def _state_of(path: str | Path) -> dict[str, Any]:
     """The tensors of a checkpoint of PyTorch Lightning, by name; no code in the file is run."""
     import pickle
     import struct
+    import warnings
     import zipfile
 
     import torch
@@ -274,7 +275,9 @@ def _state_of(path: str | Path) -> dict[str, Any]:
     read_zip(path, (), most=MAX_MEMBERS)
     damage = (RuntimeError, LookupError, TypeError, AttributeError, AssertionError, ImportError, MemoryError)
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of old pickles; what cannot be read is an error
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, zipfile.BadZipFile, struct.error, EOFError, OSError, ValueError, *damage) as error:
         text = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise FormatError(f"{path} is no checkpoint that can be opened without running code: {text}") from error
