@@ -20,7 +20,7 @@ import volengine
 ROOMS = ("", "cli", "core", "engine", "io", "nets", "ops", "sim", "tasks")
 """Of the package; the first is the package itself."""
 
-STARTED_ALONE = {"volengine.nets.formats.keras.h5_child"}
+STARTED_ALONE = {"volengine.core.apart_child"}
 """A program, not a module to import."""
 
 PUBLIC = [name for name in volengine.__all__ if callable(getattr(volengine, name)) and name != "VolengineError"]

@@ -144,7 +144,7 @@ import distributed, skimage, scipy.ndimage, pandas  # what they change is not ou
 before, filters = state(), list(warnings.filters)
 import volengine
 for module in pkgutil.walk_packages(volengine.__path__, "volengine."):
-    if module.name.endswith("__main__") or "h5_child" in module.name:
+    if module.name.endswith("__main__") or "apart_child" in module.name:
         continue
     try:
         importlib.import_module(module.name)

@@ -21,16 +21,19 @@ def scratch() -> IO[bytes]:
     return tempfile.TemporaryFile()
 
 
-def run_apart(program: Path, order: Mapping[str, Any], stream: IO[bytes], out: IO[bytes], where: str) -> None:
-    """Run a script with a file as its standard input, and wait for its end, which its limits guarantee.
+PROGRAM = Path(__file__).with_name("apart_child.py")
+
+
+def run_apart(script: Path, order: Mapping[str, Any], stream: IO[bytes], out: IO[bytes], where: str) -> None:
+    """Let a script read an HDF5 file in a process of its own, and wait for its end, which its limits guarantee.
 
     Parameters
     ----------
-    program
-        The script. It sets the limits of ``order`` on itself, imports nothing of the package, and ends with 0.
+    script
+        The script, which has ``read`` and ``Refused`` (:mod:`volengine.core.apart_child`) and imports nothing of the
+        package.
     order
-        What it is told, as JSON in its first argument: ``path`` (for ``sys.path``), ``seconds`` of processor time and
-        ``memory`` in bytes among others.
+        What it is told, JSON values: ``seconds`` of processor time, ``memory`` and ``output`` in bytes, among others.
     stream, out
         Its standard input and output: open files.
     where
@@ -46,7 +49,8 @@ def run_apart(program: Path, order: Mapping[str, Any], stream: IO[bytes], out: I
     kept = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "SYSTEMROOT", "TMPDIR", "TEMP")
     environment = {name: os.environ[name] for name in kept if name in os.environ}
     environment |= {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "HDF5_PLUGIN_PRELOAD": "::"}
-    command = [sys.executable, "-I", "-S", "-B", str(program), json.dumps(order)]
+    told_all = {**order, "script": str(script), "path": [path for path in sys.path if path]}
+    command = [sys.executable, "-I", "-S", "-B", str(PROGRAM), json.dumps(told_all)]
     seconds = 60 + 10 * order["seconds"]
     try:
         done = subprocess.run(

@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 import os
 import struct
-import sys
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass
@@ -110,10 +109,7 @@ def index_of(path: str, dataset: str = "") -> H5Index:
             if key in _known:
                 _known.move_to_end(key)
                 return _known[key]
-        order = {
-            "path": [p for p in sys.path if p], "seconds": SECONDS, "memory": MEMORY, "output": MOST_OUTPUT,
-            "dataset": dataset,
-        }  # fmt: skip
+        order = {"seconds": SECONDS, "memory": MEMORY, "output": MOST_OUTPUT, "dataset": dataset}
         run_apart(Path(__file__).with_name("child.py"), order, stream, out, path)
         index = _parsed(path, out, stat.st_size)
     with _lock:

@@ -1,21 +1,14 @@
-"""The program that opens an untrusted HDF5 file: a separate process, which may hang or crash without harm.
+"""What is read from an untrusted HDF5 file of volumes, in a process of its own.
 
-It lists the arrays of an HDF5 file, and says where the voxels of one of them lie; it reads no voxels. Damaged files can
-make the HDF5 library loop for ever, take all memory, or crash. Therefore :mod:`volengine.io.hdf5.apart` runs this file
-as a script with limits on time and memory. The script imports only h5py and numpy, never the package; links to other
-files are not followed.
-
-Standard input is the file. To standard output the script writes the table of chunks (int64: linear number of the chunk,
-first byte, bytes, mask of skipped filters), then an index as JSON, and the length of the index in 8 bytes.
+It lists the arrays of an HDF5 file, and says where the voxels of one of them lie; it reads no voxels.
+:mod:`volengine.io.hdf5.apart` lets :mod:`volengine.core.apart_child` run this file as a script: it imports only h5py
+and numpy, never the package; links to other files are not followed. It writes the table of chunks (int64: linear number
+of the chunk, first byte, bytes, mask of skipped filters), and returns the index.
 """
 
 from __future__ import annotations
 
-import json
 import math
-import os
-import struct
-import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -123,24 +116,9 @@ def filters(node: Any) -> list[list[Any]]:
     return found
 
 
-def confine(seconds: int, memory: int, output: int) -> None:
-    """Set limits on this process, if the system supports them."""
-    try:
-        import resource
-    except ImportError:
-        return
-    for name, value in {"CPU": seconds, "AS": memory, "FSIZE": output, "CORE": 0}.items():
-        kind = getattr(resource, f"RLIMIT_{name}")
-        hard = resource.getrlimit(kind)[1]
-        value = value if hard == resource.RLIM_INFINITY else min(value, hard)
-        try:
-            resource.setrlimit(kind, (value, value))
-        except (ValueError, OSError):  # macOS has no limit on the address space
-            continue
-
-
-def read(file: Any, wanted: str, out: Any) -> dict[str, Any]:
-    """The index of a file; ``wanted`` is the path of an array, or empty for the only one."""
+def read(file: Any, order: dict[str, Any], out: Any) -> dict[str, Any]:
+    """The index of a file; ``order["dataset"]`` is the path of an array, or empty for the only one."""
+    wanted = order["dataset"]
     known = list(volumes(file))
     index: dict[str, Any] = {
         "datasets": [facts(*one) for one in known[:1000]],
@@ -152,30 +130,3 @@ def read(file: Any, wanted: str, out: Any) -> dict[str, Any]:
         index["layout"] = layout(chosen[0], out)
         index["chosen"] = next(facts(*one) for one in known if one[1] == chosen[0])
     return index
-
-
-def main() -> int:
-    """Read the file from standard input, and write its table of chunks and its index to standard output."""
-    order = json.loads(sys.argv[1])
-    sys.path += [path for path in order["path"] if path not in sys.path]
-    confine(order["seconds"], order["memory"], order["output"])
-    import h5py
-
-    out = sys.stdout.buffer
-    try:
-        with h5py.File(sys.stdin.buffer, "r") as file:
-            index = read(file, order["dataset"], out)
-    except Refused as error:
-        index = {"refused": str(error)}
-    except MemoryError:
-        index = {"refused": "asks for more memory than such a file can need"}
-    except (OSError, RuntimeError, LookupError, ValueError, TypeError, OverflowError, RecursionError) as error:
-        index = {"damaged": str(error)[:500]}
-    raw = json.dumps(index).encode()
-    out.write(raw + struct.pack("<Q", len(raw)))
-    out.flush()
-    os._exit(0)  # skip the library's clean-up, which may crash after a damaged file
-
-
-if __name__ == "__main__":
-    sys.exit(main())

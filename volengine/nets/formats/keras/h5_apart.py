@@ -15,7 +15,6 @@ import json
 import mmap
 import os
 import struct
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -93,7 +92,6 @@ def read_h5(source: str | Path | bytes, where: str = "") -> H5Content:
     with _opened(source, where) as stream, scratch() as out:
         size = os.fstat(stream.fileno()).st_size
         order = {
-            "path": [path for path in sys.path if path],
             "seconds": SECONDS + size // BYTES_PER_SECOND,
             "memory": MEMORY + 4 * size,
             "output": MAX_RATIO * size + 64_000_000,

@@ -1,20 +1,13 @@
-"""The program that opens an untrusted HDF5 file: a separate process, which may hang or crash without harm.
+"""What is read from an untrusted HDF5 file of Keras, in a process of its own.
 
-Damaged files can make the HDF5 library loop for ever, take all memory, or crash. Therefore
-:mod:`volengine.nets.formats.keras.h5_apart` runs this file as a script with limits on time, memory and output. The
-script imports only h5py and numpy, never the package, and runs no code of the file; dynamically loaded HDF5 filters are
-disabled.
-
-Standard input is the file. To standard output, which is another file, the script writes the weights as float32, one
-after the other, then an index as JSON, and the length of the index in 8 bytes. ``h5_apart.py`` describes the index.
+:mod:`volengine.nets.formats.keras.h5_apart` lets :mod:`volengine.core.apart_child` run this file as a script: it
+imports only h5py and numpy, never the package, and runs no code of the file; dynamically loaded HDF5 filters are
+disabled. It writes the weights as float32, one after the other, and returns their index, which ``h5_apart.py``
+describes.
 """
 
 from __future__ import annotations
 
-import json
-import os
-import struct
-import sys
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
@@ -136,45 +129,6 @@ def text_of(value: Any) -> str | None:
     return value.decode() if isinstance(value, bytes) else None if value is None else str(value)
 
 
-def confine(seconds: int, memory: int, output: int) -> None:
-    """Set limits on this process, if the system supports them."""
-    try:
-        import resource
-    except ImportError:
-        return
-    wanted = {"CPU": seconds, "AS": memory, "FSIZE": output, "CORE": 0}
-    for name, value in wanted.items():
-        kind = getattr(resource, f"RLIMIT_{name}")
-        hard = resource.getrlimit(kind)[1]
-        value = value if hard == resource.RLIM_INFINITY else min(value, hard)
-        try:
-            resource.setrlimit(kind, (value, value))
-        except (ValueError, OSError):  # macOS has no limit on the address space
-            continue
-
-
-def main() -> int:
-    """Read the file from standard input, and write its weights and index to standard output."""
-    order = json.loads(sys.argv[1])
-    sys.path += [path for path in order["path"] if path not in sys.path]
-    confine(order["seconds"], order["memory"], order["output"])
-    import h5py
-
-    out = sys.stdout.buffer
-    try:
-        with h5py.File(sys.stdin.buffer, "r") as file:
-            index = Reader(out, order["most_of_one"], order["most"]).read(file)
-    except Refused as error:
-        index = {"refused": str(error)}
-    except MemoryError:
-        index = {"refused": "asks for more memory than such a file can need"}
-    except (OSError, RuntimeError, LookupError, ValueError, TypeError, OverflowError, RecursionError) as error:
-        index = {"damaged": str(error)[:500]}
-    raw = json.dumps(index).encode()
-    out.write(raw + struct.pack("<Q", len(raw)))
-    out.flush()
-    os._exit(0)  # skip the library's clean-up, which may crash after a damaged file
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+def read(file: Any, order: dict[str, Any], out: BinaryIO) -> dict[str, Any]:
+    """Write the weights of a file to ``out``, and return its index."""
+    return Reader(out, order["most_of_one"], order["most"]).read(file)
