@@ -22,6 +22,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal, Union
 
+from volengine.core.recipe import field_texts
+
 PART = re.compile(r"(<!-- begin (\w+)(?: ([\w.]+):(\w+))? -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 WORDS = {int: "whole number", float: "number", str: "text", bool: "yes or no", dict: "names and values"}
 
@@ -52,27 +54,11 @@ def _table(head: tuple[str, ...], rows: typing.Iterable[tuple[str, ...]]) -> str
 
 def _fields(cls: Any) -> str:
     hints = typing.get_type_hints(cls)
-    texts = field_texts(cls)
+    texts = {name: text.replace("``", "`") for name, text in field_texts(cls).items()}
     rows = [
         (f"`{f.name}`", kind_of(hints[f.name]), _default(f), texts.get(f.name, "")) for f in dataclasses.fields(cls)
     ]
     return _table(("name", "value", "default", "meaning"), rows)
-
-
-def field_texts(cls: Any) -> dict[str, str]:
-    """What a docstring says about each field, under ``Parameters``."""
-    _, _, section = inspect.cleandoc(cls.__doc__ or "").partition("Parameters\n----------\n")
-    found: dict[str, str] = {}
-    names: list[str] = []
-    for line in section.splitlines():
-        if re.fullmatch(r"\w[\w, ]*", line):
-            names = [name.strip() for name in line.split(",")]
-        elif line.startswith("    "):
-            for name in names:
-                found[name] = f"{found.get(name, '')} {line.strip()}".strip()
-        elif line.strip():
-            break
-    return {name: text.replace("``", "`") for name, text in found.items()}
 
 
 def kind_of(hint: Any) -> str:

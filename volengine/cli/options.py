@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import inspect
 import math
 import re
 import types
@@ -18,7 +17,7 @@ from click.shell_completion import CompletionItem
 from volengine.cli.command import joined, split_list
 from volengine.cli.messages import quiet
 from volengine.core.errors import InputError
-from volengine.core.recipe import Recipe, coerce
+from volengine.core.recipe import Recipe, coerce, field_texts
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -150,28 +149,13 @@ def _metavar(hint: Any) -> str:
     return "|".join(shown)
 
 
-def field_help(recipe: type[Recipe]) -> dict[str, str]:
-    """The text of the recipe's docstring for each field."""
-    doc = inspect.cleandoc(recipe.__doc__ or "")  # Python 3.13 takes the indentation away, older ones leave it
-    _, _, section = doc.partition("Parameters\n")
-    found: dict[str, str] = {}
-    names: list[str] = []
-    for line in section.splitlines()[1:]:
-        if re.fullmatch(r"\w[\w, ]*", line):
-            names = [n.strip() for n in line.split(",")]
-        elif line.strip() and line.startswith("    "):
-            for name in names:
-                found[name] = f"{found.get(name, '')} {line.strip()}".strip()
-    return {k: v.replace("``", "") for k, v in found.items()}
-
-
 def recipe_options(recipe: type[Recipe], *, leave_out: tuple[str, ...] = ()) -> Callable[[F], F]:
     """A decorator that adds one option per recipe field; an option that is not given has the value ``None``.
 
     Use :func:`from_options` to build the recipe from the command's keyword arguments.
     """
     hints = typing.get_type_hints(recipe)
-    texts = field_help(recipe)
+    texts = {name: text.replace("``", "") for name, text in field_texts(recipe).items()}
 
     def decorate(function: F) -> F:
         for f in reversed(dataclasses.fields(recipe)):

@@ -19,7 +19,9 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import inspect
 import os
+import re
 import types
 import typing
 from collections.abc import Mapping
@@ -98,6 +100,33 @@ class Recipe:
     def with_(self, **changes: Any) -> Self:
         """Return a copy with some fields changed."""
         return dataclasses.replace(self, **changes)
+
+
+def field_texts(cls: type) -> dict[str, str]:
+    """Return what the docstring of a dataclass says about each field, under ``Parameters``.
+
+    A class says it of its own fields; what it inherits is said by the class that it inherits it from.
+    """
+    found: dict[str, str] = {}
+    for one in reversed(cls.__mro__):
+        found |= _texts_of(one)
+    return found
+
+
+def _texts_of(cls: type) -> dict[str, str]:
+    doc = inspect.cleandoc(cls.__dict__.get("__doc__") or "")  # Python 3.13 takes the indentation away, older do not
+    _, _, section = doc.partition("Parameters\n----------\n")
+    found: dict[str, str] = {}
+    names: list[str] = []
+    for line in section.splitlines():
+        if re.fullmatch(r"\w[\w, ]*", line):
+            names = [name.strip() for name in line.split(",")]
+        elif line.startswith("    "):
+            for name in names:
+                found[name] = f"{found.get(name, '')} {line.strip()}".strip()
+        elif line.strip():
+            break
+    return found
 
 
 def _plain(value: Any) -> Any:

@@ -48,21 +48,10 @@ class PicksRecipe(Recipe):
 
 @dataclass(frozen=True)
 class PicksConvertRecipe(PicksRecipe):
-    """How to write picks in another format.
+    """How to write picks in another format; how they are read is a :class:`PicksRecipe`.
 
     Parameters
     ----------
-    read_as
-        Format of the file, if its ending and its content do not say it, for example `dynamo0`.
-    tomogram
-        Name of the tomogram to read, if the file has several; or its name, if the file states none.
-    volume
-        The volume that the picks belong to: its voxel size, shape, origin and name are taken.
-    voxel_size
-        Voxel size of the tomogram, angstrom: one number, or z, y, x. If the file states the size of its own pixels,
-        coordinates are rescaled.
-    shape
-        Shape of the tomogram in voxels, z, y, x; RELION 5 counts from the middle of it.
     to
         Format to write; default: by the ending of OUT.
     pixel_size
@@ -92,28 +81,10 @@ class PicksConvertRecipe(PicksRecipe):
 class PicksFilterRecipe(PicksConvertRecipe):
     """Which picks are kept: those that fulfil every condition that is given.
 
+    How they are read and written is a :class:`PicksConvertRecipe`.
+
     Parameters
     ----------
-    read_as
-        Format of the file, if its ending and its content do not say it, for example `dynamo0`.
-    tomogram
-        Name of the tomogram to read, if the file has several; or its name, if the file states none.
-    volume
-        The volume that the picks belong to: its voxel size, shape, origin and name are taken.
-    voxel_size
-        Voxel size of the tomogram, angstrom: one number, or z, y, x. If the file states the size of its own pixels,
-        coordinates are rescaled.
-    shape
-        Shape of the tomogram in voxels, z, y, x; RELION 5 counts from the middle of it.
-    to
-        Format to write; default: by the ending of OUT.
-    pixel_size
-        Pixel size that the coordinates count in the file that is written, angstrom, for example the unbinned one of the
-        tilt series, which RELION counts. If nothing states the voxel size, it is that, too.
-    spacing_nm
-        Of two picks that are closer than this, the one of lower weight is dropped; 0: none is.
-    overwrite
-        Replace files that exist.
     min_weight
         Smallest weight.
     max_weight
