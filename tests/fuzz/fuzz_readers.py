@@ -32,7 +32,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 
-from fuzz_targets import TARGETS, Sample, change
+from fuzz_samples import Sample, change
+from fuzz_targets import TARGETS
 
 SLOW_S = 10.0
 """Seconds of one case after which it counts as hanging; valid files of these sizes take milliseconds."""

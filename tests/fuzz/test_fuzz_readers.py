@@ -16,7 +16,8 @@ fuzz_readers = importlib.util.module_from_spec(SPEC)
 sys.modules["fuzz_readers"] = fuzz_readers
 SPEC.loader.exec_module(fuzz_readers)
 
-from fuzz_targets import TARGETS, Sample, Target  # noqa: E402
+from fuzz_samples import Sample, Target  # noqa: E402
+from fuzz_targets import TARGETS  # noqa: E402
 
 NEEDS = {"nifti": "nibabel", "nifti_volumes": "nibabel", "onnx": "onnx", "ckpt": "monai"}
 CASES = {"keras": 12, "easymode": 20, "hdf5": 12, "scnt": 60, "ckpt": 30}
