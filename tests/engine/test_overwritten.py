@@ -46,6 +46,16 @@ def test_an_image_that_a_living_run_writes_is_not_overwritten(tmp_path: Path) ->
     assert np.array_equal(result(plan), ARRAY)
 
 
+def test_a_run_that_made_the_image_once_does_not_overwrite_the_one_that_makes_it_now(tmp_path: Path) -> None:
+    plan, _ = prepared(tmp_path, tmp_path / "first")
+    run_plan(plan, str(tmp_path / "first"), QUIET).check()
+    folder = RunFolder(tmp_path / "second").plan("t")
+    PlanState(plan, folder, OVER, OVER.limit_bytes()).prepare()
+    with only_driver(tmp_path / "second", None), pytest.raises(BusyError, match="is being written by another run"):
+        run_plan(plan, str(tmp_path / "first"), OVER)
+    assert read_node(plan.images[0].url).ours["token"] == folder.token()
+
+
 def test_a_complete_image_does_not_name_its_run(tmp_path: Path) -> None:
     plan, _ = prepared(tmp_path, tmp_path / "first")
     url = plan.images[0].url

@@ -89,10 +89,9 @@ class Outputs:
 
         One that this run has created in this very way is its own, also if its metadata are damaged.
         """
-        if spec.scratch or before == now:
-            return
-        if self.options.overwrite:
+        if self.options.overwrite and not spec.scratch:
             self._check_owner(spec, token)
+        if spec.scratch or self.options.overwrite or before == now:
             return
         node = read_node(spec.url, spec.group)
         if node is not None and node.ours.get("token") == token:
