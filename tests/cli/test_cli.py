@@ -234,7 +234,36 @@ def test_a_signal_stops_it_in_order(
         for n, handler in before.items():
             signal.signal(n, handler)
     assert end.value.code == code
-    assert "Stopped." in capsys.readouterr().err
+    assert capsys.readouterr().err.split() == ["Stopped."]
+
+
+def test_a_stopped_run_says_once_how_to_go_on(
+    volengine: Command, files: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def stopped(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("volengine.engine.run.Driver._loop", stopped)
+    monkeypatch.setattr(sys, "argv", ["volengine", "convert", "good.mrc", "--out", "o.ome.zarr", "--no-progress"])
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        with pytest.raises(SystemExit) as end:
+            main()
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert end.value.code == 130
+    said = capsys.readouterr().err
+    assert said.strip() == f"Stopped. The same command goes on from here (run folder {files / 'o.ome.zarr.run'})."
+
+
+@pytest.mark.parametrize(
+    "words", [("info", "{}.mrc"), ("info", "{}.ome.zarr"), ("convert", "good.mrc", "--out", "{}.ome.zarr")]
+)
+def test_a_name_that_is_too_long_is_told(volengine: Command, files: Path, words: tuple[str, ...]) -> None:
+    code, _, err = volengine(*(word.format("n" * 300) for word in words))
+    assert code in (1, 2)
+    assert "File name too long" in err
+    assert "permissions" not in err
 
 
 def test_touched_inputs_are_the_same_by_their_content(tmp_path, volengine, monkeypatch):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 from engine_plans import result, simple, stored
 
 import volengine
-from volengine.core.errors import BusyError, ChangedError
+from volengine.core.errors import BusyError, ChangedError, InputError
 from volengine.engine.driver_lock import only_driver
 from volengine.engine.ledger import RunFolder
 from volengine.engine.options import RunOptions
@@ -44,6 +45,14 @@ def test_an_image_that_a_living_run_writes_is_not_overwritten(tmp_path: Path) ->
     assert np.count_nonzero(result(plan)) == 0
     run_plan(plan, str(tmp_path / "second"), OVER).check()
     assert np.array_equal(result(plan), ARRAY)
+
+
+def test_an_image_whose_run_folder_was_removed_says_so(tmp_path: Path) -> None:
+    plan, _ = prepared(tmp_path, tmp_path / "first")
+    for run in ("first", "second"):
+        shutil.rmtree(tmp_path / "first", ignore_errors=True)
+        with pytest.raises(InputError, match=r"t\.ome\.zarr exists\. What the run .* into .*first is not there any"):
+            run_plan(plan, str(tmp_path / run), QUIET)
 
 
 def test_a_run_that_made_the_image_once_does_not_overwrite_the_one_that_makes_it_now(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from volengine.core.volume import Volume
 from volengine.engine.plan import Plan
 
 SCRIPT = """
+import signal
 import sys
 from pathlib import Path
 from drivers import Work
@@ -26,6 +27,7 @@ from volengine.engine.options import RunOptions
 from volengine.engine.run import run_plan
 if __name__ == "__main__":
     locks.BEAT_S, locks.STALE_S = 0.2, 5.0
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     work = Work(Path(sys.argv[1]))
     try:
         run_plan(work.plan(), str(work.folder / "run"), RunOptions.from_json(work.read(sys.argv[2])))

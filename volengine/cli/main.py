@@ -14,7 +14,7 @@ import click
 from volengine import __version__
 from volengine.cli.command import Group
 from volengine.cli.messages import Asked
-from volengine.core.errors import VolengineError
+from volengine.core.errors import VolengineError, os_advice
 
 VERBS = {
     "convert": "MRC, TIFF and others to OME-Zarr with a pyramid.",
@@ -100,8 +100,10 @@ def main() -> None:
         error.show()
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt) as stop:
-        click.echo("Stopped.", err=True)
-        sys.exit(143 if "terminated" in (str(stop), str(stop.__cause__)) else 130)
+        chain = [e for e in (stop, stop.__cause__) if e is not None]
+        notes = [note for error in chain for note in getattr(error, "__notes__", ())]
+        click.echo(" ".join(["Stopped.", *notes]), err=True)
+        sys.exit(143 if "terminated" in map(str, chain) else 130)
     except VolengineError as error:
         if asked.verbose:
             traceback.print_exception(error)
@@ -109,7 +111,8 @@ def main() -> None:
         sys.exit(error.exit_code)
     except OSError as error:  # for example a full disk, or a folder without write permission
         what = f"{error.filename or 'the file system'}: {error.strerror or error}"
-        click.echo(f"Error: {what}. What was finished is kept; the same command goes on from there.", err=True)
+        advice = os_advice(error) or "What was finished is kept; the same command goes on from there."
+        click.echo(f"Error: {what}. {advice}", err=True)
         sys.exit(1)
     sys.exit(status if isinstance(status, int) else 0)
 

@@ -6,6 +6,8 @@ and exits with the ``exit_code`` of the class.
 
 from __future__ import annotations
 
+import errno
+
 
 class VolengineError(Exception):
     """Base of every error that volengine raises on purpose."""
@@ -123,3 +125,23 @@ def require(package: str, extra: str, purpose: str) -> DependencyError:
         What needs it; the subject of the message.
     """
     return DependencyError(f"{purpose} needs the package {package}: pip install 'volengine[{extra}]'")
+
+
+_ADVICE = {
+    errno.EACCES: "Check the permissions.",
+    errno.EPERM: "Check the permissions.",
+    errno.ENAMETOOLONG: "Give it a shorter name.",
+    errno.ELOOP: "A link leads in circles; remove it.",
+    errno.ENOSPC: "Free space; what was finished is kept, and the same command goes on from there.",
+    errno.EDQUOT: "Free space; what was finished is kept, and the same command goes on from there.",
+    errno.EROFS: "The file system is read-only; give another place.",
+}
+
+
+def os_advice(error: OSError) -> str:
+    """What to do about an error of the operating system, as a sentence; empty if nothing is known.
+
+    >>> os_advice(OSError(errno.ENAMETOOLONG, "File name too long"))
+    'Give it a shorter name.'
+    """
+    return _ADVICE.get(error.errno or 0, "")

@@ -12,6 +12,7 @@ import contextlib
 import os
 import re
 import signal
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -19,7 +20,7 @@ from dataclasses import dataclass
 from multiprocessing import resource_tracker
 from typing import Any, Protocol
 
-from volengine.core.errors import InputError, VolengineError, WorkersRefusedError
+from volengine.core.errors import InputError, RunError, VolengineError, WorkersRefusedError
 from volengine.core.units import WORKER_NUMBER
 from volengine.engine.lock import Lock
 from volengine.engine.options import RunOptions
@@ -368,31 +369,49 @@ def _local(options: RunOptions, limit: int, lock: Lock, say: Callable[[str], Non
     import dask
     from distributed import Client, LocalCluster
 
-    with dask.config.set(settings(options)), _ctrl_c_waits():
-        cluster = LocalCluster(
-            n_workers=options.workers,
-            threads_per_worker=1,
-            processes=True,
-            memory_limit=limit,
-            host=HERE,
-            dashboard_address=dashboard(),
-            worker_dashboard_address=f"{HERE}:0",
-            silence_logs=50,
-        )
+    with dask.config.set(settings(options)), _signals_wait():
+        try:
+            cluster = LocalCluster(
+                n_workers=options.workers,
+                threads_per_worker=1,
+                processes=True,
+                memory_limit=limit,
+                host=HERE,
+                dashboard_address=dashboard(),
+                worker_dashboard_address=f"{HERE}:0",
+                silence_logs=50,
+            )
+        except (RuntimeError, TimeoutError) as error:  # a worker was ended, or its imports take too long
+            raise RunError(
+                f"{options.workers} workers could not be started ({error}). Start fewer, or give each more memory: "
+                "--workers, --memory-limit."
+            ) from error
         client = Client(cluster, set_as_default=False)
     return _on(client, cluster.close, lock, limit, say)
 
 
 @contextlib.contextmanager
-def _ctrl_c_waits() -> Iterator[None]:
-    """Context in which Ctrl-C waits until the end, and which threads and processes that begin in it never hear of.
+def _signals_wait() -> Iterator[None]:
+    """Context at whose end Ctrl-C and SIGTERM take effect, if they came: half of a Dask cluster cannot be closed.
 
-    A terminal sends it to the workers, too, which would die with tracebacks while this process still talks to them; it
-    is the driver that ends them. A cluster's thread begins in this block, and starts all workers, also later ones.
+    Threads and processes that begin in it never hear of Ctrl-C. A terminal sends it to the workers, too, which would
+    die with tracebacks while this process still talks to them; it is the driver that ends them. A cluster's thread
+    begins in this block, and starts all workers, also later ones. SIGTERM is not blocked, as Dask ends workers with it.
     """
     resource_tracker.ensure_running()  # multiprocessing starts it with the first process, and lets Ctrl-C through then
+    came: list[int] = []
+    handlers = {}
+    if threading.current_thread() is threading.main_thread():  # signals are handled in the main thread alone
+        # also Ctrl-C: other threads, older than this block, do not block it
+        handlers = {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)}
+        for number in handlers:
+            signal.signal(number, lambda number, frame: came.append(number))
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        for number, handler in handlers.items():
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+        if came:  # also if the cluster could not start: SIGTERM may have ended its workers
+            signal.raise_signal(came[0])

@@ -98,7 +98,10 @@ class Outputs:
             _check_feature(spec, now if before is None else before)
             _check_strangers(spec)
         elif node is not None:
-            raise InputError(f"{spec.where} exists. Use --overwrite to replace it, or give another name.")
+            run = str(node.ours.get("run") or "")
+            lost = run == self._run or _is_gone(run)  # another token, in the folder that has made it
+            gone = f" What the run that made it had written into {run} is not there any more." if lost else ""
+            raise InputError(f"{spec.where} exists.{gone} Use --overwrite to replace it, or give another name.")
 
     def _check_owner(self, spec: ImageSpec, token: str) -> None:
         """Refuse to overwrite an image that another run is writing at present."""
@@ -377,6 +380,11 @@ def _check_strangers(spec: ImageSpec) -> None:
             f"{', '.join(found)}, which no run of volengine has made, and which would be deleted. Move that to another "
             "place, or give another --out; --overwrite deletes it."
         )
+
+
+def _is_gone(run: str) -> bool:
+    """Whether a run folder, as an image names it, is missing."""
+    return bool(run) and Path(run).is_absolute() and not Path(run).exists()
 
 
 def _check_feature(spec: ImageSpec, former: str) -> None:

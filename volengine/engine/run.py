@@ -136,9 +136,9 @@ class Driver:
                 if executor.link:
                     self.progress.say(f"Dask dashboard: {executor.link}")
                 self._loop(executor)
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as stop:
             self.log("interrupted")
-            self.progress.say(f"Stopped. The same command goes on from here (run folder {self.folder.path}).")
+            stop.add_note(f"The same command goes on from here (run folder {self.folder.path}).")
             raise
         except VolengineError as error:  # workers that cannot be used, a run folder that was taken over
             self.log("ended", error=repr(error))

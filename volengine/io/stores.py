@@ -24,7 +24,15 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from volengine.core.aside import sweep
-from volengine.core.errors import DependencyError, FormatError, InputError, MissingError, VolengineError, require
+from volengine.core.errors import (
+    DependencyError,
+    FormatError,
+    InputError,
+    MissingError,
+    VolengineError,
+    os_advice,
+    require,
+)
 from volengine.core.paths import path_text
 from volengine.io.names import NODE_FILES, is_zipped
 
@@ -362,7 +370,9 @@ def stored_bytes(url: str, key: str, most: int | None = None) -> bytes | None:
         except OSError as error:
             if error.errno not in LASTING:
                 raise
-            raise MissingError(f"{url}: {key} cannot be read ({error.strerror}). Check the permissions.") from error
+            raise MissingError(
+                f"{url}: {key} cannot be read ({error.strerror}). {os_advice(error)}".rstrip()
+            ) from error
         except ValueError as error:  # a name that no file can have
             raise FormatError(f"{url}: {key!r} is no name of a file ({error}).") from error
     if is_zipped(url):

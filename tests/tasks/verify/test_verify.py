@@ -71,6 +71,14 @@ def test_an_untouched_collection_has_no_problems(place):
         assert len(found.checked) == 5
 
 
+def test_images_are_counted_once(place):
+    images = ("TS_01.ome.zarr", "picks.star.ome.zarr/labels/ribosome", "other.zarr")
+    found = verify(place)
+    assert found.images == len(images)
+    assert f"({found.images} image" in found.text()
+    assert verify([place, *(place / image for image in images)]).images == found.images
+
+
 @pytest.mark.parametrize("deep", [False, True])
 def test_what_is_missing_is_listed_and_made_again(place, deep):
     before = content(place)

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from volengine.core.errors import DamagedError, InputError, MemoryRefusedError, MissingError, VolengineError
+from volengine.core.errors import DamagedError, InputError, MemoryRefusedError, MissingError, VolengineError, os_advice
 from volengine.core.units import format_bytes
 from volengine.io.names import is_zipped
 from volengine.io.omezarr.bounds import ChunkError, limit_of
@@ -296,7 +296,7 @@ class ArrayReader:
         if error.errno == errno.EIO:
             return short(error)
         if error.errno in LASTING:
-            raise MissingError(f"{self.where} cannot be read: {short(error)}. Check the permissions.") from error
+            raise MissingError(f"{self.where} cannot be read: {short(error)}. {os_advice(error)}".rstrip()) from error
         raise error
 
 

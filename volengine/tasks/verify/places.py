@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from volengine.core.errors import InputError, MissingError
+from volengine.core.errors import InputError, MissingError, os_advice
 from volengine.engine.ledger import PlanFolder, RunFolder
 from volengine.io.names import NODE_FILES
 from volengine.io.omezarr import image as omezarr
@@ -81,7 +81,7 @@ def _in(path: str) -> Iterator[tuple[str, str]]:
 
 def _unreadable(error: OSError) -> None:
     """What cannot be looked at was not verified."""
-    raise InputError(f"{error.filename}: cannot be read ({error.strerror}). Check the permissions.") from error
+    raise InputError(f"{error.filename}: cannot be read ({error.strerror}). {os_advice(error)}".rstrip()) from error
 
 
 def is_headless(url: str) -> bool:

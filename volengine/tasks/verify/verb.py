@@ -2,14 +2,15 @@
 
 >>> found = verify("TS_01.ome.zarr", deep=True)
 >>> bool(found), found.text()
-(True, 'Verified 1 store: everything is as it was written.')
+(True, 'Verified TS_01.ome.zarr (1 image): everything is as it was written.')
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -47,6 +48,8 @@ class Verification:
     ----------
     checked
         Paths of the run folders and stores.
+    images
+        Number of images that were looked at, those of the runs included.
     problems
         What is wrong.
     repaired
@@ -59,6 +62,7 @@ class Verification:
     problems: tuple[Problem, ...] = ()
     repaired: tuple[Problem, ...] = ()
     deep: bool = False
+    images: int = 0
 
     def __bool__(self) -> bool:
         return not self.problems
@@ -71,8 +75,8 @@ class Verification:
         """Return a line for each problem, and a summary."""
         lines = [f"{problem.kind}: {problem}" for problem in self.problems]
         lines += [f"made again: {problem.where}" for problem in self.repaired]
-        stores = f"{len(self.checked)} store{'s' if len(self.checked) != 1 else ''} or runs"
-        what = stores.removesuffix(" or runs") if len(self.checked) == 1 else stores
+        what = self.checked[0] if len(self.checked) == 1 else f"{len(self.checked)} stores and runs"
+        what += f" ({self.images} image{'' if self.images == 1 else 's'})"
         if self.problems:
             counts = ", ".join(f"{n} {kind}" for kind, n in Counter(p.kind for p in self.problems).items())
             lines.append(f"Verified {what}: {counts}.")
@@ -121,9 +125,10 @@ def verify(
     with _Reading(options.progress and deep) as reading:
         runs = {folder: _of_run(folder, deep, reading) for run in places.runs for folder in run.plans()}
         stores = {image: _of_image(*image, deep, reading) for image in _images(places)}
+    images = len({_place(where) for where in (*map("/".join, stores), *_images_of(runs))})
     before = _each_once([*runs.values(), *stores.values()])
     if not repair or not before:
-        return Verification(checked, before, deep=deep)
+        return Verification(checked, before, deep=deep, images=images)
     folders = {folder.path: folder for folder, problems in runs.items() if problems}
     for image, problems in stores.items():
         folder = _maker(*image) if problems else None
@@ -135,7 +140,8 @@ def verify(
         after = [_of_run(folder, deep, reading) for folder in runs]
         after += [_of_image(*image, deep, reading) for image in stores]
     left = _each_once([failed, *after])
-    return Verification(checked, left, tuple(p for p in before if p.where not in {q.where for q in left}), deep)
+    repaired = tuple(p for p in before if p.where not in {q.where for q in left})
+    return Verification(checked, left, repaired, deep, images)
 
 
 class _Reading:
@@ -165,6 +171,13 @@ def _images(places: Places) -> Iterator[tuple[str, str]]:
             groups = [""]
         for group in groups:
             yield url, group
+
+
+def _images_of(runs: Iterable[PlanFolder]) -> Iterator[str]:
+    """Where the images are that plans have written."""
+    for folder in runs:
+        with contextlib.suppress(VolengineError, OSError):  # it is among the problems
+            yield from (f"{spec.url}/{spec.group}" for spec in plan_of(folder).images if not spec.scratch)
 
 
 def _of_run(folder: PlanFolder, deep: bool, reading: _Reading) -> list[Problem]:
