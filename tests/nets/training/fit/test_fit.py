@@ -275,13 +275,13 @@ def test_files_of_a_fit(tmp_path: Path) -> None:
 
     fit = fit_of(tmp_path, short(epochs=3))
     fit.run(progress=False)
-    names = {"last.safetensors", "history.csv", "curve.svg", "curve.png", "validation.png", *MODELS}
+    names = {"last.safetensors", "history.csv", "training.log", "curve.svg", "curve.png", "validation.png", *MODELS}
     assert {p.name for p in fit.folder.iterdir()} == names
     curve = np.asarray(Image.open(fit.folder / "curve.png"))[..., :3]
-    for _, colour in fit_report.PANELS["Loss"].values():
+    for _, colour in fit_report.LOSS.values():
         assert (curve == colour).all(-1).sum() > 30
     drawn = (fit.folder / "curve.svg").read_text()
-    assert all(f">{text}<" in drawn for text in ("Loss", "Dice coefficient", "Epoch", "training", "validation", "3"))
+    assert all(f">{text}<" in drawn for text in ("Loss", "Dice coefficient", "Learning rate", "training", "validation", "3"))
     patches = np.asarray(Image.open(fit.folder / "validation.png"))
     assert patches.shape == (2 * 192 + 6, 5 * 192 + 4 * 6, 3)
     assert (patches[:192] == fit_report.GREEN).all(-1).any()
@@ -289,11 +289,12 @@ def test_files_of_a_fit(tmp_path: Path) -> None:
 
 def test_pictures_of_a_regression_show_noisy_answer_and_target() -> None:
     rng = np.random.default_rng(0)
-    looks = [tuple(rng.normal(size=(3, 8, 8)).astype(np.float32)) for _ in range(4)]
-    looks[1][2][:2] = np.nan
-    looks[2] = (looks[2][0], looks[2][2], looks[2][2])
-    looks[3][2][:] = np.nan
-    picture = fit_report.answers(looks)  # type: ignore[arg-type]
+    arrays = [rng.normal(size=(3, 8, 8)).astype(np.float32) for _ in range(4)]
+    arrays[1][2][:2] = np.nan
+    arrays[2][1] = arrays[2][2]
+    arrays[3][2][:] = np.nan
+    looks = [fit_report.Look(a, b[None], c[None]) for a, b, c in arrays]
+    picture = fit_report.sheet([fit_report.numbers_panels(look) for look in looks])
     assert picture.shape == (3 * 192 + 2 * 6, 4 * 192 + 3 * 6, 3)
     rows = [picture[k * 198 : k * 198 + 192].astype(int) for k in range(3)]
     columns = [[row[:, k * 198 : k * 198 + 192] for row in rows] for k in range(4)]
@@ -306,7 +307,7 @@ def test_pictures_of_a_regression_show_noisy_answer_and_target() -> None:
 def test_curves_are_drawn_without_validation(tmp_path: Path) -> None:
     fit = fit_of(tmp_path, short(epochs=1), validation=[])
     fit.run(progress=False)
-    names = {"last.safetensors", "history.csv", "curve.svg", "curve.png", *MODELS}
+    names = {"last.safetensors", "history.csv", "training.log", "curve.svg", "curve.png", *MODELS}
     assert {p.name for p in fit.folder.iterdir()} == names
     assert "Dice" not in (fit.folder / "curve.svg").read_text()
 
@@ -329,7 +330,7 @@ def test_tensorboard_gets_the_numbers_of_each_epoch(tmp_path: Path, monkeypatch:
         def close(self) -> None:
             written.append(("closed", 0.0, 0))
 
-    monkeypatch.setattr("volengine.nets.training.fit.fit.tensorboard_writer", lambda folder: Writer())
+    monkeypatch.setattr("volengine.nets.training.fit.reporter.tensorboard_writer", lambda folder: Writer())
     history = fit_of(tmp_path, short(tensorboard=True)).run(progress=False)
     want = [(n, row[n], int(row["epoch"])) for row in history for n in ("loss", "validation_loss", "validation_dice")]
     assert written == [*want, ("closed", 0.0, 0)]

@@ -6,8 +6,9 @@ each epoch, atomically. The samples of the next step are drawn while the network
 
 The model file ``out`` holds the best epoch (:mod:`volengine.nets.training.fit.choice`). The folder ``<out>.training``
 holds the models of the best epoch (``best-epoch.safetensors``, the same bytes as ``out``) and of the last one
-(``last-epoch.safetensors``), the state (``last.safetensors``), ``history.csv``, ``curve.svg``, ``curve.png``,
-``validation.png`` and, if requested, ``tensorboard``.
+(``last-epoch.safetensors``), the state (``last.safetensors``), ``history.csv``, and what
+:mod:`volengine.nets.training.fit.reporter` writes: ``training.log``, ``curve.svg``, ``curve.png``, ``validation.png``
+and, if requested, ``tensorboard``.
 
 Under ``torchrun`` each process draws its share of every batch (:mod:`volengine.nets.training.fit.ranks`).
 """
@@ -26,28 +27,23 @@ import numpy as np
 import torch
 from torch import nn
 
-from volengine.core.atomic import write_atomic
 from volengine.core.errors import InputError, VolengineError
 from volengine.core.model import ModelFacts
+from volengine.nets.training.fit.account import Page
 from volengine.nets.training.fit.choice import Choice
 from volengine.nets.training.fit.kept import Kept, folder_of
 from volengine.nets.training.fit.optimise import Descent
-from volengine.nets.training.fit.progress import Steps, say
 from volengine.nets.training.fit.ranks import Ranks
 from volengine.nets.training.fit.recipe import FitRecipe
-from volengine.nets.training.fit.report import PATCHES, Look, answers, curve, patches, tensorboard_writer
+from volengine.nets.training.fit.reporter import Reporter
 from volengine.nets.training.fit.state import Row, State, load_state, save_state
 from volengine.nets.training.losses.combined import Answers, Objective, adversarial, discriminating, shown
 from volengine.nets.training.losses.pooled import Pool, Score, Sums
-from volengine.ops.figures import figure_files
-from volengine.ops.pictures import png
 
 Sample = tuple[Any, Any] | tuple[Any, Any, str]
 """Image (slices or z, y, x) float32; labels (features, z, y, x) uint8, or float32 for a regression; arrays or tensors.
 For losses that apply to some datasets only, also the name of the sample's dataset."""
 Draw = Callable[[np.random.Generator], Sample]
-SHOW_EVERY_S = 5.0
-"""Curve and pictures are drawn after the first and the last epoch, and in between at most this often."""
 
 
 class Fit:
@@ -74,6 +70,8 @@ class Fit:
         and is trained alternately with the network. The losses of ``how`` are then used for the validation only.
     check
         Called at the end of each epoch, before its results are written: it raises an error if the samples have changed.
+    notes, page
+        Lines about the data, for the log; and a function that writes the page of the training.
 
     Raises
     ------
@@ -92,6 +90,8 @@ class Fit:
         device: torch.device,
         discriminator: nn.Module | None = None,
         check: Callable[[], None] = lambda: None,
+        notes: Sequence[str] = (),
+        page: Page | None = None,
     ):
         self.ranks = Ranks.from_environment()
         self.own = self.ranks.share(how.batch)
@@ -117,13 +117,8 @@ class Fit:
             self.judging = Descent(self.discriminator, how.optimiser, how.precision, self.device)
         self.pool = Pool(how.terms)
         self._replica: nn.Module = self.module
-        self._show_progress = False
-        self._shown_s = -math.inf
-        self._tensorboard = tensorboard_writer(self.folder / "tensorboard") if self._logs else None
-
-    @property
-    def _logs(self) -> bool:
-        return self.how.tensorboard and self.ranks.first
+        values = (self.folder, self.module, facts, how, validation, self._answered, self.device)
+        self.report = Reporter(*values, first=self.ranks.first, notes=notes, page=page)
 
     def run(self, *, progress: bool = True, stopped: Event | None = None) -> list[Row]:
         """Train to the end; return one row per epoch.
@@ -141,24 +136,22 @@ class Fit:
             The loss, the gradient or the validation loss became infinite or NaN; ``out`` then holds the best epoch so
             far, the folder the last one. Or the image of a sample contains NaN or infinity.
         """
-        self._show_progress = progress and self.ranks.first
         self.ranks.start(self.device)
-        try:
+        with self.report.run(progress=progress):
             self._resume()
+            self.report.begin(self.history)
             self._replica = self.ranks.wrap(self.module, self.device)
             self._run(stopped or Event())
             if self.ranks.first and self.kept.deliver():
-                self._say(f"{self.out}: written again, the training was finished.")
+                self.report.say(f"{self.out}: written again, the training was finished.")
             self.ranks.wait()
-        finally:
-            if self._tensorboard is not None:
-                self._tensorboard.close()
+            self.report.end(self.choice)
         return self.history
 
     def _run(self, stopped: Event) -> None:
         first, steps = len(self.history), self.how.steps
         total = self.how.epochs * steps
-        bar = Steps(self.how.epochs, steps, first * steps, show=self._show_progress)
+        bar = self.report.steps(first * steps)
         own_random = torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else [])
         with bar, ThreadPoolExecutor(1) as pool, own_random:
             going_on = first * steps < total and not self._finished()
@@ -175,6 +168,7 @@ class Fit:
                     coming = pool.submit(self._samples, step + 1) if step + 1 < total else None
                     losses.append(self._step(step, samples))
                     bar.step(losses[-1])
+                    self.report.drew(samples)
                 self._end_epoch(epoch, float(np.mean(losses)), time.perf_counter() - began)
 
     @property
@@ -275,7 +269,10 @@ class Fit:
             return Score(math.nan, math.nan, [])
         self.module.eval()
         mine = range(self.ranks.rank, len(self.validation), self.ranks.world)
-        rows = sorted(self.ranks.objects([(k, self._sums(self.validation[k])) for k in mine]), key=lambda row: row[0])
+        rows = sorted(
+            self.ranks.objects([(k, self._sums(self.validation[k])) for k in self.report.validating(mine)]),
+            key=lambda row: row[0],
+        )
         bad = next((k for k, sums in rows if not all(np.isfinite(part).all() for part in sums)), None)
         if bad is not None:
             text = f"Epoch {len(self.history) + 1}: the loss of validation patch {bad + 1} is NaN or infinite."
@@ -302,6 +299,8 @@ class Fit:
             "validation_loss": score.loss,
             "validation_dice": score.dice,
             "seconds": round(seconds, 2),
+            "learning_rate": self.how.rate(epoch * self.how.steps),
+            **self.report.columns(score),
         }
         self.history.append(row)
         if epoch == 0:
@@ -309,7 +308,7 @@ class Fit:
         if self.ranks.first:
             self.kept.save(self.module, self.facts, self.choice)
             self._save()
-            self._show(row)
+            self.report.epoch(self.choice, ended=epoch + 1 == self.how.epochs or self._finished())
         self.ranks.wait()
 
     def _say_what_is_missing(self, score: Score) -> None:
@@ -317,54 +316,21 @@ class Fit:
         missing = [repr(name) for name, voxels in zip(features, score.truth, strict=True) if not voxels]
         if self.choice.blind:
             what = ", ".join(missing) or "a target"
-            self._say(
+            self.report.say(
                 f"No sample for validation holds {what}: its loss says nothing. The last epoch becomes the model, and "
                 "nothing stops early. Give samples with use: validate, or another --validation-share."
             )
         elif missing:
-            self._say(
+            self.report.say(
                 f"No sample for validation holds {', '.join(missing)}; the others decide which epoch is the best."
             )
 
-    def _say(self, text: str) -> None:
-        if self._show_progress:
-            say(text)
-
-    def _show(self, row: Row) -> None:
-        """Write the curve, pictures of some validation patches, and the numbers for TensorBoard."""
-        last = row["epoch"] == self.how.epochs or self._finished()
-        if last or time.monotonic() - self._shown_s > SHOW_EVERY_S:
-            self._write_pictures()
-            self._shown_s = time.monotonic()
-        if self._tensorboard is not None:
-            for name in ("loss", "validation_loss", "validation_dice"):
-                self._tensorboard.add_scalar(name, row[name], int(row["epoch"]))
-            self._tensorboard.flush()
-
-    def _write_pictures(self) -> None:
-        """Write the curve and the pictures."""
-        for kind, content in figure_files(curve(self.history)).items():
-            write_atomic(self.folder / f"curve.{kind}", content)
-        count = len(self.validation)
-        if count:
-            picture = answers if self.objective.regression else patches
-            some = sorted({k * (count - 1) // max(1, PATCHES - 1) for k in range(PATCHES)})
-            looks = [self._look(self.validation[k]) for k in some]
-            write_atomic(self.folder / "validation.png", png(picture(looks)))
-
-    def _look(self, sample: Sample) -> Look:
-        """The middle slice of a patch with the prediction and the labels of its first feature."""
+    def _answered(self, sample: Sample) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Input, logits and labels of a sample, each a batch of one."""
+        self.module.eval()
         images, labels, _ = self._tensors([sample])
         with torch.inference_mode():
-            logits = self._logits(images)
-        if self.objective.regression:
-            scores = logits[0, 0]
-        else:
-            scores = logits.softmax(1)[0, 1] if self.objective.exclusive else logits.sigmoid()[0, 0]
-        image, truth = images[0].reshape(-1, *images.shape[-2:]), labels[0, 0].reshape(-1, *labels.shape[-2:])
-        scores = scores.reshape(-1, *scores.shape[-2:])
-        middle = [part[len(part) // 2].cpu().numpy() for part in (image, scores, truth)]
-        return middle[0], middle[1], middle[2]
+            return images, self._logits(images), labels
 
     # -- state -------------------------------------------------------------------------------------------------
 
@@ -380,7 +346,7 @@ class Fit:
             return
         parts, self.history = found
         if not self.kept.is_there(self.choice):
-            self._say(f"{self.kept.best} is missing, the model of the best epoch: the training begins anew.")
+            self.report.say(f"{self.kept.best} is missing, the model of the best epoch: the training begins anew.")
             self.history = []
             return
         self.module.load_state_dict(parts["module"])

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -46,11 +46,28 @@ class Score:
         Dice at 0.5 over all features together; NaN for a regression, and if no feature is in the set.
     truth
         For each feature its number of voxels in the set; empty for a regression.
+    found, both
+        For each feature the number of voxels that were predicted, and of those that were predicted rightly.
     """
 
     loss: float
     dice: float
     truth: list[float]
+    found: list[float] = field(default_factory=list)
+    both: list[float] = field(default_factory=list)
+
+    def shares(self) -> dict[str, list[float]]:
+        """Dice, precision and recall of each feature, pooled over the set; NaN where the set or the answer has none.
+
+        >>> Score(0.5, 0.5, truth=[8, 0], found=[4, 0], both=[3, 0]).shares()
+        {'dice': [0.5, nan], 'precision': [0.75, nan], 'recall': [0.375, nan]}
+        """
+        rows = list(zip(self.both, self.found, self.truth, strict=True))
+        return {
+            "dice": [2 * both / (found + truth) if truth else math.nan for both, found, truth in rows],
+            "precision": [both / found if found and truth else math.nan for both, found, truth in rows],
+            "recall": [both / truth if truth else math.nan for both, _, truth in rows],
+        }
 
 
 class Pool:
@@ -89,9 +106,10 @@ class Pool:
         if self._regression:
             return Score(loss, math.nan, [])
         both, found, truth = total[0]
+        each = [part.tolist() for part in (truth, found, both)]
         if not truth.any():
-            return Score(math.nan, math.nan, truth.tolist())
-        return Score(loss, float(2 * both.sum() / (found.sum() + truth.sum())), truth.tolist())
+            return Score(math.nan, math.nan, *each)
+        return Score(loss, float(2 * both.sum() / (found.sum() + truth.sum())), *each)
 
 
 def found_voxels(logits: torch.Tensor, exclusive: bool) -> torch.Tensor:

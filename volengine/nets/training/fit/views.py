@@ -1,0 +1,136 @@
+"""Which slices of which validation patches a training shows: those that hold the features, the same in every epoch.
+
+The choice follows from the truth alone. Features take turns, and for each of them the data sets; of a data set's
+patches comes first the one with a slice in which the feature has many voxels and leaves many free, so that its border
+is seen. Patches without any feature are shown only if there are too few others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from volengine.ops.score_masks import FEATURE, IGNORE
+
+MOST, MOST_OF_MANY = 6, 24
+"""Number of views of a training with up to three features, and the largest number with more."""
+SPREAD = 0.618033988749895
+"""Fraction of the golden ratio: its multiples modulo 1 fill an interval evenly."""
+
+
+@dataclass(frozen=True)
+class Holding:
+    """What a validation patch holds.
+
+    Parameters
+    ----------
+    dataset
+        The data set that it belongs to.
+    truth, counted
+        For each feature the number of its voxels, and of the voxels that count.
+    slices, worth
+        For each feature the slice that shows it best, and how well it does; 0 where the feature is not in the patch.
+    depth
+        Number of slices.
+    """
+
+    dataset: str
+    truth: tuple[int, ...]
+    counted: tuple[int, ...]
+    slices: tuple[int, ...]
+    worth: tuple[float, ...]
+    depth: int
+
+
+@dataclass(frozen=True)
+class View:
+    """A slice to show: number of the validation patch, slice in it, and the data set it is of."""
+
+    number: int
+    z: int
+    dataset: str
+
+
+def holding(labels: NDArray[Any], dataset: str = "") -> Holding:
+    """What a patch holds, from its labels (features, z, y, x): 0 background, 1 feature, 2 ignore.
+
+    >>> labels = np.zeros((1, 3, 2, 2), np.uint8)
+    >>> labels[0, 1, 0], labels[0, 2] = 1, 1
+    >>> holding(labels).slices  # slice 2 is full of the feature: no border is seen there
+    (1,)
+    """
+    there, counts = (labels == FEATURE).sum((2, 3)), (labels != IGNORE).sum((2, 3))
+    # a slice full of the feature is better than none
+    worth = there * (counts - there) + there / (1 + counts)
+    best = worth.argmax(1)
+    return Holding(
+        dataset,
+        tuple(there.sum(1).tolist()),
+        tuple(counts.sum(1).tolist()),
+        tuple(best.tolist()),
+        tuple(worth.max(1).tolist()),
+        labels.shape[1],
+    )
+
+
+def holdings(samples: Iterable[Sequence[Any]]) -> list[Holding]:
+    """What each sample (image, labels, and its data set, if stated) holds; each is read once."""
+    return [holding(np.asarray(s[1]), str(s[2]) if len(s) > 2 else "") for s in samples]
+
+
+def choose(held: Sequence[Holding], features: int) -> list[View]:
+    """Choose the views of a training.
+
+    Parameters
+    ----------
+    held
+        What each validation patch holds.
+    features
+        Number of features.
+
+    Returns
+    -------
+    list of View
+        At most :data:`MOST` views, with many features two for each, at most :data:`MOST_OF_MANY`; no view twice.
+    """
+    most = min(max(MOST, 2 * features), MOST_OF_MANY)
+    turns: list[Iterator[View]] = [iter(_of_feature(held, k)) for k in range(features)]
+    chosen: dict[View, None] = {}
+    while turns and len(chosen) < most:
+        for turn in list(turns):
+            view = next((v for v in turn if v not in chosen), None)
+            if view is None:
+                turns.remove(turn)
+            elif len(chosen) < most:
+                chosen[view] = None
+    if len(chosen) < MOST:
+        shown = {view.number for view in chosen}
+        others = [k for k in range(len(held)) if k not in shown]
+        for k in evenly(len(others), MOST - len(chosen)):
+            number = others[k]
+            chosen[View(number, held[number].depth // 2, held[number].dataset)] = None
+    return list(chosen)
+
+
+def evenly(count: int, wanted: int) -> list[int]:
+    """At most ``wanted`` of the numbers below ``count``, evenly spread, with both ends."""
+    return sorted({k * (count - 1) // max(1, wanted - 1) for k in range(wanted)}) if count else []
+
+
+def _of_feature(held: Sequence[Holding], k: int) -> list[View]:
+    """All views of a feature, the best first; the data sets take turns, in an order that is spread over all of them."""
+    views: dict[str, list[View]] = {}
+    for number in sorted(range(len(held)), key=lambda n: (-held[n].worth[k], n)):
+        one = held[number]
+        if one.truth[k]:
+            views.setdefault(one.dataset, []).append(View(number, one.slices[k], one.dataset))
+    names = [name for name in dict.fromkeys(one.dataset for one in held) if name in views]
+    order = [names[n] for n in sorted(range(len(names)), key=lambda n: n * SPREAD % 1)]
+    first = k % max(1, len(order))
+    order = order[first:] + order[:first]
+    longest = max(map(len, views.values()), default=0)
+    return [views[name][n] for n in range(longest) for name in order if n < len(views[name])]
