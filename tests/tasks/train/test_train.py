@@ -265,7 +265,7 @@ def test_it_learns_and_says_what_it_is(tmp_path: Path, case: dict[str, str]) -> 
     assert entry["epoch"] == best["epoch"]
     assert entry["recipe"]["learning_rate"] == 1e-2
     lines = (tmp_path / "model.safetensors.training" / "history.csv").read_text().splitlines()
-    assert lines[0] == "epoch,loss,validation_loss,validation_dice,seconds"
+    assert lines[0] == "epoch,loss,validation_loss,validation_dice,validation_noise,seconds"
     assert len(lines) == 9
 
 

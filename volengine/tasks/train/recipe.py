@@ -77,9 +77,11 @@ class TrainRecipe(Recipe):
         Largest norm of the gradient; 0: no limit.
     precision
         ``float32``; or mixed precision with ``bfloat16`` or ``float16`` (CUDA only).
+    average
+        Decay of a moving average of the weights, such as 0.99: about the last 1 / (1 - decay) steps count. The averaged
+        network is validated and becomes the model. 0: no average.
     patience
-        Stop after this many epochs without improvement of the validation loss (without validation: of the loss); 0:
-        never.
+        Stop after this many epochs without a lower validation loss (without validation: loss); 0: never.
     start
         A model file of the same network whose weights are the first ones (fine-tuning); layers of another shape are
         initialised anew.
@@ -141,6 +143,7 @@ class TrainRecipe(Recipe):
     momentum: float | None = None
     clip: float = 5.0
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    average: float = 0.0
     patience: int = 0
     start: str = ""
     tensorboard: bool = False
@@ -199,7 +202,7 @@ class TrainRecipe(Recipe):
         optimiser = Optimiser(
             self.optimiser, self.learning_rate, self.schedule, self.weight_decay, self.momentum, self.clip
         )
-        same = ("epochs", "steps", "batch", "seed", "patience", "precision", "tensorboard")
+        same = ("epochs", "steps", "batch", "seed", "average", "patience", "precision", "tensorboard")
         terms = self.losses or (Term(self.loss),)
         return FitRecipe(terms=terms, optimiser=optimiser, **{name: getattr(self, name) for name in same})
 
