@@ -26,6 +26,7 @@ def train(recipe: TrainRecipe, out: PathLike, *, progress: bool = True) -> list[
     """Train a network, and write the weights of the best epoch.
 
     The folder ``<out>.training`` holds the models of the best and of the last epoch, the state of the last epoch, a
+    page to look at (``index.html``: curves, validation patches, scores, data, recipe), the log (``training.log``), a
     table and a plot of the losses, and a picture of validation patches. If a training was stopped, call it again with
     the same recipe: it continues from this state, and its result is the same as without the stop. If it was finished,
     and the model is gone, it is written again. Under ``torchrun`` each process computes its share of every batch.
@@ -84,6 +85,7 @@ def _fit(recipe: TrainRecipe, out: str, progress: bool) -> Fitting:
     from volengine.nets.training.fit.fit import Fit
     from volengine.nets.training.fit.progress import say
     from volengine.nets.training.fit.ranks import Ranks
+    from volengine.tasks.train.page import TrainingPage
 
     data = TrainingData.of(recipe)
     if progress and Ranks.from_environment().first:
@@ -97,6 +99,6 @@ def _fit(recipe: TrainRecipe, out: str, progress: bool) -> Fitting:
     module, facts = make_model(recipe, [source.voxel_size for source in sources], data.to_json())
     draw = drawing(sources, recipe.changes(), device)
     discriminator = make_discriminator(recipe)
-    return Fit(
-        module, facts, draw, validation_of(sources), recipe.fitting(), Path(out), device, discriminator, data.check
-    )
+    told = data.notes, TrainingPage(recipe, data.to_json(), sources, out)
+    values = (module, facts, draw, validation_of(sources), recipe.fitting(), Path(out), device, discriminator)
+    return Fit(*values, data.check, *told)
