@@ -33,7 +33,7 @@ def tomogram(folder: Path, number: int) -> TrainSample:
         core[away < RADIUS - RIM] = 1
         shell[(away >= RADIUS - RIM) & (away < RADIUS)] = 1
     shell[core == 1] = 0
-    image = rng.normal(0, 1, SHAPE).astype(np.float32) - 1.5 * shell - 0.5 * core
+    image = (rng.normal(0, 1, SHAPE) - 1.5 * shell - 0.5 * core).astype(np.float32)
     for name, array in (("tomogram", image), ("core", core), ("shell", shell)):
         with mrcfile.new(folder / f"TS_0{number}_{name}.mrc", data=array, overwrite=True) as file:
             file.voxel_size = 10.0

@@ -240,7 +240,7 @@ class Reporter:
         """Say that a report cannot be written, once, and go on."""
         try:
             yield
-        except (OSError, VolengineError) as error:
+        except (OSError, UnicodeError, VolengineError) as error:  # a file's name may be no Unicode
             text = f"{what} of the training cannot be written ({error}); the training goes on."
             self.log(text)
             if what not in self._warned:

@@ -1,0 +1,113 @@
+"""The slices that a training shows hold the features, and are spread over features and data sets."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from volengine.nets.training.fit.pictures import Pictures
+from volengine.nets.training.fit.views import MOST, Holding, View, choose, evenly, holding, holdings
+
+
+def test_the_slice_with_the_feature_and_its_border_is_the_best() -> None:
+    labels = np.zeros((2, 4, 3, 4), np.uint8)
+    labels[0, 0, 0, 0] = 1  # one voxel
+    labels[0, 2, :, :2] = 1  # half of the slice
+    labels[0, 3] = 1  # all of it: no border
+    labels[1, 1], labels[1, 3, 0] = 2, 1
+    found = holding(labels, "TS_01")
+    assert found.slices == (2, 3)
+    assert found.truth == (1 + 6 + 12, 4)
+    assert found.counted == (48, 36)
+    assert (found.dataset, found.depth) == ("TS_01", 4)
+    assert found.worth[0] > 0 < found.worth[1]
+    full = holding(np.ones((1, 2, 3, 3), np.uint8))
+    assert full.worth[0] > 0  # better than nothing
+    none = holding(np.full((1, 2, 3, 3), 2, np.uint8))
+    assert (none.worth, none.truth, none.counted) == ((0.0,), (0,), (0,))
+
+
+def held(dataset: str, *truth: int) -> Holding:
+    return Holding(
+        dataset, truth, (100,) * len(truth), tuple(2 + k for k in range(len(truth))), tuple(map(float, truth)), 8
+    )
+
+
+def test_features_and_data_sets_take_turns() -> None:
+    """Two features in three data sets of many patches; the second feature is in few of them."""
+    patches = [held(name, 5 + k, 9 * (k == 3)) for name in ("a", "b", "c") for k in range(20)]
+    views = choose(patches, 2)
+    assert len(views) == MOST
+    first = [v for v in views if v.z == 2]
+    second = [v for v in views if v.z == 3]
+    assert {v.dataset for v in first} == {v.dataset for v in second} == {"a", "b", "c"}
+    assert {v.number for v in second} == {3, 23, 43}
+    assert {v.number for v in first} == {19, 39, 59}  # those that hold most
+
+
+def test_of_very_many_data_sets_those_are_shown_that_are_far_apart() -> None:
+    views = choose([held(f"TS_{k}", 5) for k in range(300)], 1)
+    assert np.diff(sorted(v.number for v in views)).max() < 130
+
+
+def test_patches_without_a_feature_only_fill_up() -> None:
+    patches = [held("", 7 * (k == 13)) for k in range(31)]
+    views = choose(patches, 1)
+    assert views[0] == View(13, 2, "")
+    assert [v.z for v in views[1:]] == [4] * (MOST - 1)
+    assert choose([], 3) == []
+    assert len(choose([held("", 0)], 1)) == 1
+
+
+def test_many_features_get_two_views_each() -> None:
+    patches = [held("", *(int(k % 10 == f) for f in range(10))) for k in range(50)]
+    views = choose(patches, 10)
+    assert sorted(v.z for v in views) == sorted([*range(2, 12)] * 2)
+
+
+@given(st.data())
+def test_choices_are_distinct_and_prefer_the_features(data: st.DataObject) -> None:
+    features = data.draw(st.integers(1, 5))
+    row = st.tuples(st.sampled_from("abc"), st.lists(st.integers(0, 3), min_size=features, max_size=features))
+    patches = [held(name, *truth) for name, truth in data.draw(st.lists(row, max_size=30))]
+    views = choose(patches, features)
+    assert len({*views}) == len(views)
+    assert views == choose(patches, features)
+    shown = [any(patches[v.number].truth[k] and v.z == 2 + k for k in range(features)) for v in views]
+    possible = {(n, k) for n, one in enumerate(patches) for k in range(features) if one.truth[k]}
+    most = max(MOST, 2 * features)
+    assert sum(shown) >= min(len(possible), most)
+    assert len(views) <= most
+    assert shown == sorted(shown, reverse=True)  # those without come last, if there are too few others
+    assert len(views) >= min(len(patches), MOST)
+    there = {k for _, k in possible}
+    assert {v.z - 2 for v, yes in zip(views, shown, strict=True) if yes} >= there
+
+
+def test_evenly_takes_both_ends() -> None:
+    assert evenly(100, 3) == [0, 49, 99]
+    assert evenly(2, 6) == [0, 1]
+    assert evenly(1, 1) == [0]
+    assert evenly(0, 6) == []
+
+
+def test_each_patch_is_read_once_and_views_stay(tmp_path: object) -> None:
+    """A feature in one slice of one of many patches is found."""
+    reads: list[int] = []
+
+    class Some:
+        def __len__(self) -> int:
+            return 9
+
+        def __getitem__(self, number: int) -> tuple[np.ndarray, np.ndarray, str]:
+            reads.append(number)
+            labels = np.zeros((1, 6, 4, 4), np.uint8)
+            labels[0, 5, 1:3, 1:3] = number == 7
+            return np.zeros((6, 4, 4), np.float32), labels, f"TS_{number}"
+
+    pictures = Pictures(Some(), ("core",), lambda sample: None)  # type: ignore[arg-type, return-value]
+    assert pictures.views[0] == View(7, 5, "TS_7")
+    assert pictures.views is pictures.views
+    assert reads == list(range(9))
+    assert pictures.held == holdings([Some()[k] for k in range(9)])
