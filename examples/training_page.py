@@ -3,7 +3,7 @@
     python examples/training_page.py OUT [--picture docs/pictures/training_page.png --browser chromium]
 
 OUT gets the tomograms, the model and ``OUT/model.safetensors.training/index.html``. Each tomogram holds balls ("core")
-with a bright rim ("shell") in noise. On one core it takes about a minute. With ``--picture`` a browser that has a
+with a dark rim ("shell") in noise. On one core it takes about a minute. With ``--picture`` a browser that has a
 headless mode draws the page; docs/how-to-train.md shows this picture.
 """
 
@@ -18,7 +18,7 @@ import numpy as np
 
 from volengine import TrainRecipe, TrainSample, train
 
-SHAPE, RADIUS, RIM = (32, 96, 96), 7, 2
+SHAPE, RADIUS, RIM = (32, 96, 96), 9, 3
 WIDTH, HEIGHT = 1000, 1500
 """Of the picture, pixels."""
 
@@ -28,12 +28,12 @@ def tomogram(folder: Path, number: int) -> TrainSample:
     rng = np.random.default_rng(number)
     grid = np.stack(np.meshgrid(*map(np.arange, SHAPE), indexing="ij"), -1)
     core, shell = np.zeros(SHAPE, np.int8), np.zeros(SHAPE, np.int8)
-    for centre in rng.uniform(RADIUS, np.array(SHAPE) - RADIUS, (18, 3)):
+    for centre in rng.uniform(RADIUS, np.array(SHAPE) - RADIUS, (11, 3)):
         away = np.sqrt(((grid - centre) ** 2).sum(-1))
         core[away < RADIUS - RIM] = 1
         shell[(away >= RADIUS - RIM) & (away < RADIUS)] = 1
     shell[core == 1] = 0
-    image = (rng.normal(0, 1, SHAPE) - 1.5 * shell - 0.5 * core).astype(np.float32)
+    image = (rng.normal(0, 1, SHAPE) - 2 * shell - 0.7 * core).astype(np.float32)
     for name, array in (("tomogram", image), ("core", core), ("shell", shell)):
         with mrcfile.new(folder / f"TS_0{number}_{name}.mrc", data=array, overwrite=True) as file:
             file.voxel_size = 10.0
@@ -53,9 +53,9 @@ def main() -> None:
         samples=tuple(tomogram(given.out, number) for number in (1, 2)),
         features=("core", "shell"),
         arguments={"width": 4, "levels": 2},
-        patch=(16, 24, 24),
-        epochs=8,
-        steps=10,
+        patch=(16, 32, 32),
+        epochs=16,
+        steps=20,
         batch=2,
         learning_rate=1e-2,
         device="cpu",

@@ -265,7 +265,11 @@ def test_it_learns_and_says_what_it_is(tmp_path: Path, case: dict[str, str]) -> 
     assert entry["epoch"] == best["epoch"]
     assert entry["recipe"]["learning_rate"] == 1e-2
     lines = (tmp_path / "model.safetensors.training" / "history.csv").read_text().splitlines()
-    assert lines[0] == "epoch,loss,validation_loss,validation_dice,validation_noise,seconds"
+    columns = ["validation_dice_block", "validation_precision_block", "validation_recall_block"]
+    fixed = ["epoch", "loss", "validation_loss", "validation_dice", "validation_noise", "seconds", "learning_rate"]
+    assert lines[0].split(",") == [*fixed, *columns]
+    (dice,) = {float(line.split(",")[7]) - float(line.split(",")[3]) for line in lines[1:]}
+    assert dice == 0  # of one feature it is that of all
     assert len(lines) == 9
 
 

@@ -107,6 +107,13 @@ def _dumper() -> Any:
     }
     for tag, pattern in zip(NUMBERS, (INTEGER, FLOAT), strict=True):
         Dumper.add_implicit_resolver(tag, pattern, list("-+.0123456789"))
+
+    def text(dumper: Any, value: str) -> Any:
+        # PyYAML would write these line breaks as they are, and read spaces
+        style = '"' if re.search("[\x85\u2028\u2029]", value) else None
+        return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)
+
+    Dumper.add_representer(str, text)
     return Dumper
 
 

@@ -24,7 +24,7 @@ from volengine.core.volume import Vector3
 from volengine.nets.registry import is_own
 from volengine.nets.training.fit.account import Account, Seen
 from volengine.nets.training.fit.kept import folder_of
-from volengine.nets.training.fit.report import colours, column
+from volengine.nets.training.fit.report import colours, column, ignored
 from volengine.nets.training.fit.state import Row
 from volengine.ops.pictures import BLUE
 from volengine.tasks.common.html import Page
@@ -74,7 +74,7 @@ class TrainingPage:
             (
                 path_text(source.name),
                 size_text(source.voxel_size),
-                ", ".join(f"{n:,}" for n in source.positives) if source.weight else "no training",
+                " / ".join(f"{n:,}" for n in source.positives) if source.weight else "no training",
                 f"{len(source.validation()):,}",
             )
             for source in self.sources
@@ -131,8 +131,9 @@ class TrainingPage:
             (name, (mark, tint)) = drawn[0]
             found = [(mark, f"{name}, truth (outlined)"), (tint, f"{name}, prediction")]
         else:
-            found = [(mark, name) for name, (mark, _) in drawn]
-        return [*found, (BLUE, "does not count")]
+            found = [(mark, f"{name} (truth outlined, prediction tinted)") for name, (mark, _) in drawn[:1]]
+            found += [(mark, name) for name, (mark, _) in drawn[1:]]
+        return [*found, (ignored(account.features), "does not count")]
 
     def _shares(self, account: Account) -> list[tuple[str, ...]]:
         """Rows of a table: each feature, and its share of the voxels of patches for training and for validation."""

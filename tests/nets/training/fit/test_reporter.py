@@ -223,7 +223,7 @@ def test_each_feature_is_drawn_in_its_own_colour(features: tuple[str, ...]) -> N
         grey = panels(Look(one.image, 0 * one.answer, one.truth), features)[1][rows, 96:].astype(int).reshape(-1, 3)
         np.testing.assert_allclose(right, 0.2 * grey + 0.8 * np.array(tint), atol=1)
     ignored = above[-20:].astype(int)
-    assert (ignored[..., 2] > ignored[..., 0]).all()
+    assert (ignored[..., 2] > ignored[..., 1]).all()
 
 
 def test_features_with_the_same_colour_get_others_and_dark_ones_are_made_lighter() -> None:
@@ -232,7 +232,7 @@ def test_features_with_the_same_colour_get_others_and_dark_ones_are_made_lighter
     assert all(sum(mark) / 3 > 90 for mark, _ in colours(["vesicle", "ferritin", "spliceosome", "carbon"]))
 
 
-def test_many_views_are_in_rows_of_six() -> None:
+def test_many_columns_are_in_rows_of_six() -> None:
     pictures = [[np.full((4, 5, 3), k, np.uint8)] * 2 for k in range(8)]
     drawn = sheet(pictures)
     assert drawn.shape == (4 * 4 + 3 * 6, 6 * 5 + 5 * 6, 3)

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 
 from volengine.core.model import ModelFacts
 from volengine.nets.training.fit.choice import Choice
+from volengine.nets.training.fit.cuts import Holding
 from volengine.nets.training.fit.recipe import FitRecipe
 from volengine.nets.training.fit.state import Row
-from volengine.nets.training.fit.views import Holding
 from volengine.ops.pictures import Picture
 
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import torch
 
-from volengine.nets.training.fit import views
+from volengine.nets.training.fit import cuts
+from volengine.nets.training.fit.cuts import Cut, Holding
 from volengine.nets.training.fit.report import Look, numbers_panels, panels
-from volengine.nets.training.fit.views import Holding, View
 from volengine.ops.pictures import Picture
 from volengine.ops.score_masks import FEATURE
 
@@ -50,22 +50,22 @@ class Pictures:
     @cached_property
     def held(self) -> list[Holding]:
         """What each validation patch holds; nothing for a regression. All of them are read once, when it is asked."""
-        return [] if self.regression else views.holdings(self.validation[k] for k in range(len(self.validation)))
+        return [] if self.regression else cuts.holdings(self.validation[k] for k in range(len(self.validation)))
 
     @cached_property
-    def views(self) -> list[View]:
+    def cuts(self) -> list[Cut]:
         """The slices that are shown; for a regression the middle ones (``z`` is -1) of evenly chosen patches."""
         if not self.regression:
-            return views.choose(self.held, len(self.features))
-        return [View(k, -1, "") for k in views.evenly(len(self.validation), views.MOST)]
+            return cuts.choose(self.held, len(self.features))
+        return [Cut(k, -1, "") for k in cuts.evenly(len(self.validation), cuts.MOST)]
 
     def looks(self) -> list[Look]:
         """The slices as the network answers now."""
         found: dict[int, tuple[torch.Tensor, torch.Tensor, torch.Tensor, str]] = {}
-        for view in self.views:  # a patch may be shown twice
-            if view.number not in found:
-                found[view.number] = self._parts(self.validation[view.number])
-        return [self._look(view, *found[view.number]) for view in self.views]
+        for cut in self.cuts:  # a patch may be shown twice
+            if cut.number not in found:
+                found[cut.number] = self._parts(self.validation[cut.number])
+        return [self._look(cut, *found[cut.number]) for cut in self.cuts]
 
     def panels(self, look: Look) -> list[Picture]:
         """The pictures of a slice, to be shown one below the other."""
@@ -83,11 +83,11 @@ class Pictures:
         name = str(sample[2]) if len(sample) > 2 else ""
         return (*(part.cpu() for part in parts), name)  # type: ignore[return-value]
 
-    def _look(self, view: View, image: torch.Tensor, scores: torch.Tensor, truth: torch.Tensor, name: str) -> Look:
+    def _look(self, cut: Cut, image: torch.Tensor, scores: torch.Tensor, truth: torch.Tensor, name: str) -> Look:
         depth = truth.shape[1]
-        z = view.z if 0 <= view.z < depth else depth // 2
+        z = cut.z if 0 <= cut.z < depth else depth // 2
         at = z if len(image) == depth else len(image) // 2  # of the slices of a context the middle one is predicted
-        where = (name or f"patch {view.number + 1}") + (f", slice {z}" if depth > 1 else "")
+        where = (name or f"patch {cut.number + 1}") + (f", slice {z}" if depth > 1 else "")
         there = (
             []
             if self.regression

@@ -28,11 +28,15 @@ Curves = dict[str, tuple[str, Colour]]
 LOSS: Curves = {"loss": ("training", colour_of(0)), "validation_loss": ("validation", colour_of(1))}
 DICE: Curves = {"validation_dice": ("validation", colour_of(1))}
 RATE: Curves = {"learning_rate": ("", colour_of(2))}
+TOGETHER: Colour = (70, 70, 70)
+"""Colour of what concerns all features, where each has its own."""
 MARKED = 60
 """A curve of at most this many epochs has a dot for each."""
 MOST_CURVES = 10
 """Of more features than this, only the Dice of all together is drawn."""
 IN_A_ROW, PATCH_PIXELS = 6, 192
+IGNORED: Colour = (255, 60, 200)
+"""Colour of what does not count, where several features have their own colours; else it is blue."""
 BRIGHT = 110
 """Least brightness (0 to 255) of a feature's colour in a picture."""
 
@@ -72,9 +76,8 @@ def panels_of(features: Sequence[str]) -> dict[str, Curves]:
     """For each panel of the plot, by its title, the columns of the history that it shows."""
     dice = dict(DICE)
     if 1 < len(features) <= MOST_CURVES:
-        dice["validation_dice"] = ("all", colour_of(1))
-        others = [k for k in range(len(features) + 1) if k != 1]
-        dice |= {column("dice", f): (f, colour_of(k)) for f, k in zip(features, others, strict=True)}
+        dice["validation_dice"] = ("all", TOGETHER)
+        dice |= {column("dice", f): (f, mark) for f, (mark, _) in zip(features, colours(features), strict=True)}
     return {"Loss": LOSS, "Dice coefficient": dice, "Learning rate": RATE}
 
 
@@ -147,6 +150,11 @@ def colours(features: Sequence[str]) -> list[tuple[Colour, Colour]]:
     return [(colour, colour) for colour in map(_bright, own)]
 
 
+def ignored(features: Sequence[str]) -> Colour:
+    """The colour of what does not count."""
+    return BLUE if len(features) == 1 else IGNORED
+
+
 def _bright(colour: Colour) -> Colour:
     """The colour, mixed with white if it is too dark to be seen on a slice."""
     dark = max(0.0, BRIGHT - sum(colour) / 3) / BRIGHT
@@ -155,9 +163,9 @@ def _bright(colour: Colour) -> Colour:
 
 
 def panels(look: Look, features: Sequence[str]) -> list[Picture]:
-    """Two pictures: the truth outlined, parts that no feature counts in tinted blue; and the predictions as tints."""
+    """Two pictures: the truth outlined, parts tinted that count for no feature; and the predictions as tints."""
     base = _base(look)
-    above, below = overlay(base, (look.truth == IGNORE).all(0), BLUE, 0.4), base
+    above, below = overlay(base, (look.truth == IGNORE).all(0), ignored(features), 0.4), base
     for (mark, tint), truth, answer in zip(colours(features), look.truth, look.answer, strict=True):
         above = outline(above, truth == FEATURE, mark)
         below = overlay(below, answer, tint, 0.8)

@@ -22,13 +22,13 @@ from volengine.core.errors import VolengineError
 from volengine.core.model import ModelFacts
 from volengine.nets.training.fit.account import Account, Page, Seen
 from volengine.nets.training.fit.choice import Choice
+from volengine.nets.training.fit.cuts import holding
 from volengine.nets.training.fit.logfile import NAME, TrainingLog, device_text, weights_of
 from volengine.nets.training.fit.pictures import Answer, Pictures
 from volengine.nets.training.fit.progress import Steps, say
 from volengine.nets.training.fit.recipe import FitRecipe
 from volengine.nets.training.fit.report import column, curve, sheet, tensorboard_writer
 from volengine.nets.training.fit.state import Row
-from volengine.nets.training.fit.views import holding
 from volengine.nets.training.losses.combined import Objective
 from volengine.nets.training.losses.pooled import Score
 from volengine.ops.figures import figure_files
@@ -184,6 +184,7 @@ class Reporter:
             self._show(choice, ended=ended)
             self._shown_s = time.monotonic()
             self._wait_s = SHARE * (self._shown_s - now)
+        self._cpu_s, self._clock_s = time.process_time(), time.perf_counter()
 
     def _log_epoch(self, choice: Choice) -> None:
         row, cpu, clock = choice.history[-1], time.process_time(), time.perf_counter()
@@ -200,7 +201,6 @@ class Reporter:
         if choice.kept == len(choice.history) - 1:
             parts.append("becomes the model")
         self.log(f"epoch {row['epoch']:.0f}/{self.how.epochs}: {', '.join(parts)}")
-        self._cpu_s, self._clock_s = cpu, clock
 
     def _show(self, choice: Choice, *, ended: bool) -> None:
         """Draw the curve and some validation patches, and write the page."""

@@ -6,8 +6,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from volengine.nets.training.fit.cuts import MOST, Cut, Holding, choose, evenly, holding, holdings
 from volengine.nets.training.fit.pictures import Pictures
-from volengine.nets.training.fit.views import MOST, Holding, View, choose, evenly, holding, holdings
 
 
 def test_the_slice_with_the_feature_and_its_border_is_the_best() -> None:
@@ -37,33 +37,33 @@ def held(dataset: str, *truth: int) -> Holding:
 def test_features_and_data_sets_take_turns() -> None:
     """Two features in three data sets of many patches; the second feature is in few of them."""
     patches = [held(name, 5 + k, 9 * (k == 3)) for name in ("a", "b", "c") for k in range(20)]
-    views = choose(patches, 2)
-    assert len(views) == MOST
-    first = [v for v in views if v.z == 2]
-    second = [v for v in views if v.z == 3]
+    cuts = choose(patches, 2)
+    assert len(cuts) == MOST
+    first = [v for v in cuts if v.z == 2]
+    second = [v for v in cuts if v.z == 3]
     assert {v.dataset for v in first} == {v.dataset for v in second} == {"a", "b", "c"}
     assert {v.number for v in second} == {3, 23, 43}
     assert {v.number for v in first} == {19, 39, 59}  # those that hold most
 
 
 def test_of_very_many_data_sets_those_are_shown_that_are_far_apart() -> None:
-    views = choose([held(f"TS_{k}", 5) for k in range(300)], 1)
-    assert np.diff(sorted(v.number for v in views)).max() < 130
+    cuts = choose([held(f"TS_{k}", 5) for k in range(300)], 1)
+    assert np.diff(sorted(v.number for v in cuts)).max() < 130
 
 
 def test_patches_without_a_feature_only_fill_up() -> None:
     patches = [held("", 7 * (k == 13)) for k in range(31)]
-    views = choose(patches, 1)
-    assert views[0] == View(13, 2, "")
-    assert [v.z for v in views[1:]] == [4] * (MOST - 1)
+    cuts = choose(patches, 1)
+    assert cuts[0] == Cut(13, 2, "")
+    assert [v.z for v in cuts[1:]] == [4] * (MOST - 1)
     assert choose([], 3) == []
     assert len(choose([held("", 0)], 1)) == 1
 
 
 def test_many_features_get_two_views_each() -> None:
     patches = [held("", *(int(k % 10 == f) for f in range(10))) for k in range(50)]
-    views = choose(patches, 10)
-    assert sorted(v.z for v in views) == sorted([*range(2, 12)] * 2)
+    cuts = choose(patches, 10)
+    assert sorted(v.z for v in cuts) == sorted([*range(2, 12)] * 2)
 
 
 @given(st.data())
@@ -71,18 +71,18 @@ def test_choices_are_distinct_and_prefer_the_features(data: st.DataObject) -> No
     features = data.draw(st.integers(1, 5))
     row = st.tuples(st.sampled_from("abc"), st.lists(st.integers(0, 3), min_size=features, max_size=features))
     patches = [held(name, *truth) for name, truth in data.draw(st.lists(row, max_size=30))]
-    views = choose(patches, features)
-    assert len({*views}) == len(views)
-    assert views == choose(patches, features)
-    shown = [any(patches[v.number].truth[k] and v.z == 2 + k for k in range(features)) for v in views]
+    cuts = choose(patches, features)
+    assert len({*cuts}) == len(cuts)
+    assert cuts == choose(patches, features)
+    shown = [any(patches[v.number].truth[k] and v.z == 2 + k for k in range(features)) for v in cuts]
     possible = {(n, k) for n, one in enumerate(patches) for k in range(features) if one.truth[k]}
     most = max(MOST, 2 * features)
     assert sum(shown) >= min(len(possible), most)
-    assert len(views) <= most
+    assert len(cuts) <= most
     assert shown == sorted(shown, reverse=True)  # those without come last, if there are too few others
-    assert len(views) >= min(len(patches), MOST)
+    assert len(cuts) >= min(len(patches), MOST)
     there = {k for _, k in possible}
-    assert {v.z - 2 for v, yes in zip(views, shown, strict=True) if yes} >= there
+    assert {v.z - 2 for v, yes in zip(cuts, shown, strict=True) if yes} >= there
 
 
 def test_evenly_takes_both_ends() -> None:
@@ -107,7 +107,7 @@ def test_each_patch_is_read_once_and_views_stay(tmp_path: object) -> None:
             return np.zeros((6, 4, 4), np.float32), labels, f"TS_{number}"
 
     pictures = Pictures(Some(), ("core",), lambda sample: None)  # type: ignore[arg-type, return-value]
-    assert pictures.views[0] == View(7, 5, "TS_7")
-    assert pictures.views is pictures.views
+    assert pictures.cuts[0] == Cut(7, 5, "TS_7")
+    assert pictures.cuts is pictures.cuts
     assert reads == list(range(9))
     assert pictures.held == holdings([Some()[k] for k in range(9)])

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from volengine.ops.score_masks import FEATURE, IGNORE
 
 MOST, MOST_OF_MANY = 6, 24
-"""Number of views of a training with up to three features, and the largest number with more."""
+"""Number of cuts of a training with up to three features, and the largest number with more."""
 SPREAD = 0.618033988749895
 """Fraction of the golden ratio: its multiples modulo 1 fill an interval evenly."""
 
@@ -47,8 +47,8 @@ class Holding:
 
 
 @dataclass(frozen=True)
-class View:
-    """A slice to show: number of the validation patch, slice in it, and the data set it is of."""
+class Cut:
+    """A slice that is shown: number of the validation patch, slice in it, and the data set it is of."""
 
     number: int
     z: int
@@ -82,8 +82,8 @@ def holdings(samples: Iterable[Sequence[Any]]) -> list[Holding]:
     return [holding(np.asarray(s[1]), str(s[2]) if len(s) > 2 else "") for s in samples]
 
 
-def choose(held: Sequence[Holding], features: int) -> list[View]:
-    """Choose the views of a training.
+def choose(held: Sequence[Holding], features: int) -> list[Cut]:
+    """Choose the cuts of a training.
 
     Parameters
     ----------
@@ -94,25 +94,25 @@ def choose(held: Sequence[Holding], features: int) -> list[View]:
 
     Returns
     -------
-    list of View
-        At most :data:`MOST` views, with many features two for each, at most :data:`MOST_OF_MANY`; no view twice.
+    list of Cut
+        At most :data:`MOST` cuts, with many features two for each, at most :data:`MOST_OF_MANY`; no cut twice.
     """
     most = min(max(MOST, 2 * features), MOST_OF_MANY)
-    turns: list[Iterator[View]] = [iter(_of_feature(held, k)) for k in range(features)]
-    chosen: dict[View, None] = {}
+    turns: list[Iterator[Cut]] = [iter(_of_feature(held, k)) for k in range(features)]
+    chosen: dict[Cut, None] = {}
     while turns and len(chosen) < most:
         for turn in list(turns):
-            view = next((v for v in turn if v not in chosen), None)
-            if view is None:
+            cut = next((v for v in turn if v not in chosen), None)
+            if cut is None:
                 turns.remove(turn)
             elif len(chosen) < most:
-                chosen[view] = None
+                chosen[cut] = None
     if len(chosen) < MOST:
-        shown = {view.number for view in chosen}
+        shown = {cut.number for cut in chosen}
         others = [k for k in range(len(held)) if k not in shown]
         for k in evenly(len(others), MOST - len(chosen)):
             number = others[k]
-            chosen[View(number, held[number].depth // 2, held[number].dataset)] = None
+            chosen[Cut(number, held[number].depth // 2, held[number].dataset)] = None
     return list(chosen)
 
 
@@ -121,16 +121,16 @@ def evenly(count: int, wanted: int) -> list[int]:
     return sorted({k * (count - 1) // max(1, wanted - 1) for k in range(wanted)}) if count else []
 
 
-def _of_feature(held: Sequence[Holding], k: int) -> list[View]:
-    """All views of a feature, the best first; the data sets take turns, in an order that is spread over all of them."""
-    views: dict[str, list[View]] = {}
+def _of_feature(held: Sequence[Holding], k: int) -> list[Cut]:
+    """All cuts of a feature, the best first; the data sets take turns, in an order that is spread over all of them."""
+    cuts: dict[str, list[Cut]] = {}
     for number in sorted(range(len(held)), key=lambda n: (-held[n].worth[k], n)):
         one = held[number]
         if one.truth[k]:
-            views.setdefault(one.dataset, []).append(View(number, one.slices[k], one.dataset))
-    names = [name for name in dict.fromkeys(one.dataset for one in held) if name in views]
+            cuts.setdefault(one.dataset, []).append(Cut(number, one.slices[k], one.dataset))
+    names = [name for name in dict.fromkeys(one.dataset for one in held) if name in cuts]
     order = [names[n] for n in sorted(range(len(names)), key=lambda n: n * SPREAD % 1)]
     first = k % max(1, len(order))
     order = order[first:] + order[:first]
-    longest = max(map(len, views.values()), default=0)
-    return [views[name][n] for n in range(longest) for name in order if n < len(views[name])]
+    longest = max(map(len, cuts.values()), default=0)
+    return [cuts[name][n] for n in range(longest) for name in order if n < len(cuts[name])]
