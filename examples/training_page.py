@@ -19,7 +19,7 @@ import numpy as np
 from volengine import TrainRecipe, TrainSample, train
 
 SHAPE, RADIUS, RIM = (32, 96, 96), 9, 3
-WIDTH, HEIGHT = 1000, 1500
+WIDTH, HEIGHT = 1000, 1440
 """Of the picture, pixels."""
 
 
@@ -65,7 +65,9 @@ def main() -> None:
     print(page)
     if given.picture:
         shot = [f"--screenshot={given.picture.resolve()}", f"--window-size={WIDTH},{HEIGHT}", page.as_uri()]
-        subprocess.run([given.browser, "--headless", "--no-sandbox", "--disable-gpu", *shot], check=True)
+        subprocess.run(
+            [given.browser, "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", *shot], check=True
+        )
 
 
 if __name__ == "__main__":

@@ -38,12 +38,14 @@ def train(recipe: TrainRecipe, out: PathLike, *, progress: bool = True) -> list[
     out
         The model file to write (``.safetensors``).
     progress
-        Show a progress bar, or without a terminal a line every 15 seconds, and say what is to be noted.
+        Show a progress bar, or without a terminal a line every 15 seconds, and say what is to be noted. All of it is
+        in the log in any case.
 
     Returns
     -------
     list of dict
-        One row per epoch: loss, validation loss and Dice, seconds.
+        One row per epoch, with the columns of ``history.csv``: losses, Dice, precision and recall of each feature,
+        learning rate, seconds.
 
     Raises
     ------

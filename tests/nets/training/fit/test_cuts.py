@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -111,3 +115,40 @@ def test_each_patch_is_read_once_and_views_stay(tmp_path: object) -> None:
     assert pictures.cuts is pictures.cuts
     assert reads == list(range(9))
     assert pictures.held == holdings([Some()[k] for k in range(9)])
+
+
+@pytest.mark.parametrize("exclusive", [False, True])
+def test_a_look_is_of_one_slice_of_image_truth_and_answer(exclusive: bool) -> None:
+    """Slice z of the image holds z; the second feature is in slice 3, and the network finds it in slice 3 alone."""
+    image = np.repeat(np.arange(6, dtype=np.float32), 16).reshape(6, 4, 4)
+    labels = np.zeros((2, 6, 4, 4), np.uint8)
+    labels[1, 3, :2] = 1
+
+    def answer(sample: Any) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        logits = torch.full((1, 2 + exclusive, 6, 4, 4), -20.0)
+        logits[:, -1, 3] = 20.0
+        if exclusive:
+            logits[:, 0, :3] = logits[:, 0, 4:] = 20.0
+        return torch.as_tensor(sample[0])[None, None], logits, torch.as_tensor(sample[1])[None]
+
+    pictures = Pictures([(image, labels, "TS_01")], ("shell", "core"), answer, exclusive=exclusive)
+    (look,) = pictures.looks()
+    assert (look.image == 3).all()
+    assert look.text == "TS_01, slice 3: core"
+    np.testing.assert_array_equal(look.truth, labels[:, 3])
+    np.testing.assert_allclose(look.answer, np.array([0, 1])[:, None, None] * np.ones((2, 4, 4)), atol=1e-6)
+
+
+@pytest.mark.parametrize("context", [1, 3, 4])
+def test_of_a_context_the_predicted_slice_is_shown(context: int) -> None:
+    image = np.repeat(np.arange(context, dtype=np.float32), 16).reshape(context, 4, 4)
+    labels = np.zeros((1, 1, 4, 4), np.uint8)
+    labels[0, 0, 1] = 1
+
+    def answer(sample: Any) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        return torch.as_tensor(sample[0])[None], torch.zeros(1, 1, 4, 4), torch.as_tensor(sample[1])[None, :, 0]
+
+    (look,) = Pictures([(image, labels)], ("core",), answer).looks()
+    assert (look.image == context // 2).all()
+    assert look.text == "patch 1: core"
+    assert look.answer.shape == look.truth.shape == (1, 4, 4)

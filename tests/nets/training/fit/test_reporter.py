@@ -246,8 +246,8 @@ def test_the_plot_has_a_curve_for_each_of_several_features() -> None:
         row |= {report.column("dice", f): 0.2 * row["epoch"] for f in ("shell", "core")} | {"learning_rate": 0.1}
     from volengine.ops.figures import figure_files
 
-    drawn = figure_files(report.curve(rows, ("shell", "core"), best=1))["svg"].decode()
-    for text in ("Loss", "Dice coefficient", "Learning rate", "shell", "core", "all", "Epoch (dashed: the best, 2)"):
+    drawn = figure_files(report.curve(rows, ("shell", "core"), model=1))["svg"].decode()
+    for text in ("Loss", "Dice coefficient", "Learning rate", "shell", "core", "all", "Epoch (dashed: the model, 2)"):
         assert f">{text}<" in drawn
     del rows[0]["learning_rate"], rows[0]["validation_dice"]  # an older epoch
     report.curve(rows, ("shell", "core"))

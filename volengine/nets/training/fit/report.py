@@ -82,7 +82,7 @@ def panels_of(features: Sequence[str]) -> dict[str, Curves]:
 
 
 @style()
-def curve(history: Sequence[Row], features: Sequence[str] = (), best: int | None = None) -> Figure:
+def curve(history: Sequence[Row], features: Sequence[str] = (), model: int | None = None) -> Figure:
     """Plot the losses over the epochs, and below them the Dice coefficients and the learning rate, if there are any.
 
     Parameters
@@ -91,7 +91,7 @@ def curve(history: Sequence[Row], features: Sequence[str] = (), best: int | None
         One row per epoch.
     features
         Names of the features; of several each has a curve of its Dice.
-    best
+    model
         Index of the epoch that becomes the model; a line marks it.
 
     Returns
@@ -122,14 +122,14 @@ def curve(history: Sequence[Row], features: Sequence[str] = (), best: int | None
         values = [value for name in curves for _, value in known[name]]
         if min(values) >= 0:
             axes.set_ylim(0, 1 if title.startswith("Dice") else 1.05 * max(values) or 1)
-        if best is not None:
-            axes.axvline(history[best]["epoch"], color="0.6", linestyle="--", linewidth=0.8, zorder=0)
+        if model is not None:
+            axes.axvline(history[model]["epoch"], color="0.6", linestyle="--", linewidth=0.8, zorder=0)
         if any(text for text, _ in curves.values()) and (title == "Loss" or len(curves) > 1):
             axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
         axes.set_ylabel(title)
     every[-1].set_xlim(0, history[-1]["epoch"])
     every[-1].xaxis.set_major_locator(MaxNLocator(8, integer=True, min_n_ticks=1, steps=[1, 2, 5, 10]))
-    every[-1].set_xlabel("Epoch" if best is None else f"Epoch (dashed: the best, {history[best]['epoch']:.0f})")
+    every[-1].set_xlabel("Epoch" if model is None else f"Epoch (dashed: the model, {history[model]['epoch']:.0f})")
     return figure
 
 
@@ -167,7 +167,7 @@ def panels(look: Look, features: Sequence[str]) -> list[Picture]:
     base = _base(look)
     above, below = overlay(base, (look.truth == IGNORE).all(0), ignored(features), 0.4), base
     for (mark, tint), truth, answer in zip(colours(features), look.truth, look.answer, strict=True):
-        above = outline(above, truth == FEATURE, mark)
+        above = outline(above, truth == FEATURE, mark, width=max(1, base.shape[0] // look.image.shape[0] // 3))
         below = overlay(below, answer, tint, 0.8)
     return [above, below]
 
