@@ -86,6 +86,7 @@ def command(recipe_file: str | None, out: str, **values: Any) -> None:
         f"{out}: epoch {kept['epoch']:.0f} of {len(history)} ({chosen['chosen_by']}), loss {kept['loss']:.4f}, "
         f"validation loss {kept['validation_loss']:.4f}{dice}"
     )
+    say(f"{out}.training/index.html: curves, validation patches and scores, to look at")
     say(f"{out}.training: the epoch with the lowest loss and the last one, as models, too")
 
 

@@ -96,7 +96,7 @@ def test_evenly_takes_both_ends() -> None:
     assert evenly(0, 6) == []
 
 
-def test_each_patch_is_read_once_and_views_stay(tmp_path: object) -> None:
+def test_each_patch_is_read_once_and_cuts_stay() -> None:
     """A feature in one slice of one of many patches is found."""
     reads: list[int] = []
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -424,6 +425,8 @@ def check_equals_one(folder: Path, terms: tuple[Term, ...]) -> None:
         for name, tensor in wanted.items():
             assert float((tensor - both[0][part][name]).abs().max()) < 1e-3 * moved
     assert {p.name for p in (folder / "m.safetensors.training").iterdir()} >= {"last.safetensors", "history.csv"}
+    log = (folder / "m.safetensors.training" / "training.log").read_text()
+    assert re.findall(r" epoch (\d)/\d: loss", log) == ["1", "2", "3"]  # of the first process alone
 
 
 def test_a_batch_is_shared_in_its_order(monkeypatch: pytest.MonkeyPatch) -> None:
