@@ -19,7 +19,7 @@ import numpy as np
 from volengine import TrainRecipe, TrainSample, train
 
 SHAPE, RADIUS, RIM = (32, 96, 96), 9, 3
-WIDTH, HEIGHT = 1000, 1440
+WIDTH, HEIGHT = 1000, 1640
 """Of the picture, pixels."""
 
 

@@ -159,7 +159,7 @@ def test_only_the_first_process_writes(tmp_path: Path) -> None:
 def test_dice_precision_and_recall_of_each_feature_are_columns(tmp_path: Path) -> None:
     how = short(epochs=2, steps=6)
     some = [two(np.random.default_rng((4, k))) for k in range(3)]
-    facts = facts_of().with_(features=("ball", "odd, =name"), arguments={"channels": 2, **SMALL})
+    facts = facts_of().with_(features=("_膜", "odd, =$name$"), arguments={"channels": 2, **SMALL})
     fit = fit_of(tmp_path, how, network(channels=2), draw=two, validation=some, facts=facts)
     history = fit.run(progress=False)
     with (fit.folder / "history.csv").open(newline="") as file:
@@ -167,6 +167,8 @@ def test_dice_precision_and_recall_of_each_feature_are_columns(tmp_path: Path) -
     names = [f"validation_{what}_{f}" for what in ("dice", "precision", "recall") for f in facts.features]
     assert list(rows[0])[-6:] == names
     assert float(rows[1]["learning_rate"]) == pytest.approx(how.rate(6))
+    drawn = (fit.folder / "curve.svg").read_text()
+    assert all(f">{name}<" in drawn for name in (" _膜", "odd, =$name$"))
     counts = np.zeros((3, 2))
     for image, labels, _ in some:
         with fit.average.shown(), torch.no_grad():

@@ -117,7 +117,8 @@ def curve(history: Sequence[Row], features: Sequence[str] = (), model: int | Non
     for axes, (title, curves) in zip(every, panels.items(), strict=True):
         for name, (text, colour) in curves.items():
             line = "-o" if len(known[name]) <= MARKED else "-"
-            look = {"color": hexadecimal(colour), "label": text, "clip_on": False}
+            label = f" {text}" if text.startswith("_") else text  # else matplotlib would leave it out
+            look = {"color": hexadecimal(colour), "label": label, "clip_on": False}
             axes.plot(*zip(*known[name], strict=True), line, **look)
         values = [value for name in curves for _, value in known[name]]
         if min(values) >= 0:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import time
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -205,7 +206,10 @@ class Reporter:
     def _show(self, choice: Choice, *, ended: bool) -> None:
         """Draw the curve and some validation patches, and write the page."""
         looks = self.pictures.looks()  # reads samples: what fails here is no matter of reports
-        files = figure_files(curve(choice.history, self.features, choice.kept if len(choice.history) > 1 else None))
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Glyph .* missing", UserWarning)  # a feature's name in another script
+            plot = curve(choice.history, self.features, choice.kept if len(choice.history) > 1 else None)
+            files = figure_files(plot)
         with self._tolerant("The plot"):
             for kind, content in files.items():
                 write_atomic(self.folder / f"curve.{kind}", content)
