@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -32,10 +33,23 @@ def test_the_slice_with_the_feature_and_its_border_is_the_best() -> None:
     assert (none.worth, none.truth, none.counted) == ((0.0,), (0,), (0,))
 
 
-def held(dataset: str, *truth: int) -> Holding:
-    return Holding(
-        dataset, truth, (100,) * len(truth), tuple(2 + k for k in range(len(truth))), tuple(map(float, truth)), 8
-    )
+NUMBERS = count()
+
+
+def held(dataset: str, *truth: int, prints: tuple[int, ...] | None = None) -> Holding:
+    """A patch of eight slices: feature k is best in slice 2 + k, and no two patches look the same."""
+    own = prints or tuple(next(NUMBERS) for _ in truth)
+    slices = tuple(2 + k for k in range(len(truth)))
+    return Holding(dataset, truth, (100,) * len(truth), slices, tuple(map(float, truth)), own, 8)
+
+
+def test_overlapping_patches_do_not_show_the_same_slice() -> None:
+    one, other = np.zeros((2, 4, 5, 5), np.uint8), np.zeros((2, 4, 5, 5), np.uint8)
+    one[0, 1, :2, :2] = other[0, 3, :2, :2] = 1
+    patches = [holding(one, "a"), holding(other, "a"), holding(one, "b"), *[held("a", 0, 0)] * 9]
+    cuts = choose(patches, 2)
+    assert [c for c in cuts if c.number < 3] == [Cut(0, 1, "a"), Cut(2, 1, "b")]
+    assert len(cuts) == MOST
 
 
 def test_features_and_data_sets_take_turns() -> None:

@@ -7,7 +7,8 @@ is seen. Patches without any feature are shown only if there are too few others.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import zlib
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,6 +35,8 @@ class Holding:
         For each feature the number of its voxels, and of the voxels that count.
     slices, worth
         For each feature the slice that shows it best, and how well it does; 0 where the feature is not in the patch.
+    prints
+        Checksums of the labels in these slices; overlapping patches may show the same slice.
     depth
         Number of slices.
     """
@@ -43,6 +46,7 @@ class Holding:
     counted: tuple[int, ...]
     slices: tuple[int, ...]
     worth: tuple[float, ...]
+    prints: tuple[int, ...]
     depth: int
 
 
@@ -73,6 +77,7 @@ def holding(labels: NDArray[Any], dataset: str = "") -> Holding:
         tuple(counts.sum(1).tolist()),
         tuple(best.tolist()),
         tuple(worth.max(1).tolist()),
+        tuple(zlib.crc32(labels[:, z].tobytes()) for z in best),
         labels.shape[1],
     )
 
@@ -95,24 +100,26 @@ def choose(held: Sequence[Holding], features: int) -> list[Cut]:
     Returns
     -------
     list of Cut
-        At most :data:`MOST` cuts, with many features two for each, at most :data:`MOST_OF_MANY`; no cut twice.
+        At most :data:`MOST` cuts, with many features two for each, at most :data:`MOST_OF_MANY`. No cut is there twice,
+        and none that shows the same labels as another one of its data set.
     """
     most = min(max(MOST, 2 * features), MOST_OF_MANY)
-    turns: list[Iterator[Cut]] = [iter(_of_feature(held, k)) for k in range(features)]
+    turns = [iter(_of_feature(held, k)) for k in range(features)]
     chosen: dict[Cut, None] = {}
+    taken: set[tuple[str, int]] = set()
     while turns and len(chosen) < most:
         for turn in list(turns):
-            cut = next((v for v in turn if v not in chosen), None)
-            if cut is None:
+            found = next(((cut, key) for cut, key in turn if key not in taken), None)
+            if found is None:
                 turns.remove(turn)
             elif len(chosen) < most:
-                chosen[cut] = None
-    if len(chosen) < MOST:
-        shown = {cut.number for cut in chosen}
-        others = [k for k in range(len(held)) if k not in shown]
-        for k in evenly(len(others), MOST - len(chosen)):
-            number = others[k]
-            chosen[Cut(number, held[number].depth // 2, held[number].dataset)] = None
+                chosen[found[0]] = None
+                taken.add(found[1])
+    shown = {cut.number for cut in chosen}
+    rest = [k for k in range(len(held)) if k not in shown]
+    for some in ([k for k in rest if not any(held[k].truth)], [k for k in rest if any(held[k].truth)]):
+        for k in evenly(len(some), max(0, MOST - len(chosen))):
+            chosen[Cut(some[k], held[some[k]].depth // 2, held[some[k]].dataset)] = None
     return list(chosen)
 
 
@@ -121,13 +128,17 @@ def evenly(count: int, wanted: int) -> list[int]:
     return sorted({k * (count - 1) // max(1, wanted - 1) for k in range(wanted)}) if count else []
 
 
-def _of_feature(held: Sequence[Holding], k: int) -> list[Cut]:
-    """All cuts of a feature, the best first; the data sets take turns, in an order that is spread over all of them."""
-    cuts: dict[str, list[Cut]] = {}
+def _of_feature(held: Sequence[Holding], k: int) -> list[tuple[Cut, tuple[str, int]]]:
+    """All cuts of a feature with what they show, the best first.
+
+    The data sets take turns, in an order that is spread over all of them.
+    """
+    cuts: dict[str, list[tuple[Cut, tuple[str, int]]]] = {}
     for number in sorted(range(len(held)), key=lambda n: (-held[n].worth[k], n)):
         one = held[number]
         if one.truth[k]:
-            cuts.setdefault(one.dataset, []).append(Cut(number, one.slices[k], one.dataset))
+            cut = Cut(number, one.slices[k], one.dataset)
+            cuts.setdefault(one.dataset, []).append((cut, (one.dataset, one.prints[k])))
     names = [name for name in dict.fromkeys(one.dataset for one in held) if name in cuts]
     order = [names[n] for n in sorted(range(len(names)), key=lambda n: n * SPREAD % 1)]
     first = k % max(1, len(order))
