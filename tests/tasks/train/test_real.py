@@ -1,7 +1,8 @@
 """Real training, kept: a Dice that must be reached on slices and volumes that were not seen.
 
-The lattice of immature HIV-1 (EMPIAR-10164; A. Burt, Zenodo 6504891), membranes of a fly's brain (ISBI 2012 challenge, serial section electron microscopy, Arganda-Carreras et al., Frontiers
-in Neuroanatomy 2015), and curved sheets that the test makes itself, in noise and with a missing wedge. Each runs
+The lattice of immature HIV-1 (EMPIAR-10164; A. Burt, Zenodo 6504891), membranes of a fly's brain (ISBI 2012 challenge,
+serial section electron microscopy, Arganda-Carreras et al., Frontiers in Neuroanatomy 2015), and curved sheets that the
+test makes itself, in noise and with a missing wedge. Each runs
 ``train``, ``segment`` and ``score`` as users do. What was measured stands in docs/how-to-train.md.
 """
 
@@ -122,4 +123,4 @@ def test_a_lattice_with_the_documented_defaults(tmp_path: Path) -> None:
         dices[name] = score_demo(truth_of(found), nothing, shell, np.zeros(shell.shape, bool))["shell_dice"]
     assert len(history) == 10
     assert dices["kept"] >= dices["last"] - 0.01
-    assert dices["kept"] > LEAST
+    assert dices["kept"] > 0.78
