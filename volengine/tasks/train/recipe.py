@@ -90,11 +90,12 @@ class TrainRecipe(Recipe):
     positive_share
         Share of the patches that are drawn around a voxel of a feature, of those that the sample knows.
     validation
-        What is kept for validation. slab: a part of each volume in which the features are, and some of the tomograms of
-        a training set; tomogram: whole tomograms of all samples.
+        What is kept for validation. ends: two slabs of each volume, one at each end of an axis, or where they would
+        leave too little, or hold too little of a feature, one slab; and some of the tomograms of a training set. slab:
+        one slab of each volume. tomogram: whole tomograms of all samples.
     validation_share
-        Share of each region along one axis that is kept for validation (at least one patch), or share of the tomograms
-        (at least one); 0: none.
+        Share of each region along one axis that is kept for validation (at least a patch in each slab), or share of the
+        tomograms (at least one); 0: none.
     augment
         How patches are augmented: ``none``, ``light``, ``ais`` or ``membrain``, see
         ``volengine.nets.training.augment``.
@@ -148,7 +149,7 @@ class TrainRecipe(Recipe):
     start: str = ""
     tensorboard: bool = False
     positive_share: float = 0.5
-    validation: Literal["slab", "tomogram"] = "slab"
+    validation: Literal["ends", "slab", "tomogram"] = "ends"
     validation_share: float = 0.15
     augment: Literal["none", "light", "ais", "membrain"] = "light"
     augmentation: Augmentation | None = None
