@@ -20,7 +20,18 @@ from volengine.tasks.train.verb import train
 NETWORK = ("network", "patch", "context", "overlap", "normalisation", "any_voxel_size", "target_normalisation", "start")
 TRAINING = (
     *("epochs", "steps", "batch", "loss", "adversarial", "optimiser", "learning_rate", "schedule", "weight_decay"),
-    *("momentum", "clip", "precision", "positive_share", "augment", "noise", "contrast", "brightness", "seed"),
+    *(
+        "momentum",
+        "clip",
+        "average",
+        "precision",
+        "positive_share",
+        "augment",
+        "noise",
+        "contrast",
+        "brightness",
+        "seed",
+    ),
     "tensorboard",
 )
 VALIDATION = ("validation", "validation_share", "patience")
@@ -69,13 +80,14 @@ def command(recipe_file: str | None, out: str, **values: Any) -> None:
     if int(os.environ.get("RANK", "0")):  # under torchrun only the first process prints
         return
     chosen = load_facts(out).history[-1]
-    best = history[chosen["epoch"] - 1]
-    dice = "" if recipe.regression else f", Dice {best['validation_dice']:.3f}"
+    kept = history[chosen["epoch"] - 1]
+    dice = "" if recipe.regression else f", Dice {kept['validation_dice']:.3f}"
     say(
-        f"{out}: best epoch {best['epoch']:.0f} of {len(history)} ({chosen['chosen_by']}), loss {best['loss']:.4f}, "
-        f"validation loss {best['validation_loss']:.4f}{dice}"
+        f"{out}: epoch {kept['epoch']:.0f} of {len(history)} ({chosen['chosen_by']}), loss {kept['loss']:.4f}, "
+        f"validation loss {kept['validation_loss']:.4f}{dice}"
     )
-    say(f"{out}.training/last-epoch.safetensors: the last epoch, as a model, too")
+    say(f"{out}.training/index.html: curves, validation patches and scores, to look at")
+    say(f"{out}.training: the epoch with the lowest loss and the last one, as models, too")
 
 
 def _plain_names(given: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from volengine.core.errors import FormatError
-from volengine.tasks.common.yaml_recipes import read_yaml
+from volengine.tasks.common.yaml_recipes import parse_yaml, read_yaml, yaml_text
 
 
 def test_a_name_that_is_there_twice_is_refused(tmp_path: Path) -> None:
@@ -81,3 +85,36 @@ def test_encodings(tmp_path: Path) -> None:
         path.write_bytes(coded)
         with pytest.raises(FormatError):
             read_yaml(path)
+
+
+TEXT = st.text(st.characters(codec="utf-8")) | st.sampled_from(
+    [
+        "1e9",
+        "012",
+        "1:2:3",
+        "0x1f",
+        "0o17",
+        "1_000",
+        "yes",
+        "null",
+        "~",
+        "",
+        ".inf",
+        "2024-01-01",
+        "a: b",
+        "- x",
+        "#",
+        "<<",
+    ]
+)
+SCALAR = st.none() | st.booleans() | st.integers(-(10**40), 10**40) | st.floats(allow_nan=False) | TEXT
+VALUE = st.recursive(
+    SCALAR, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXT, inner, max_size=4), max_leaves=12
+)
+
+
+@given(st.dictionaries(TEXT, VALUE, max_size=5))
+def test_what_is_written_is_read_as_the_same_values(value: dict[str, Any]) -> None:
+    again = parse_yaml(yaml_text(value), "here")
+    assert again == value
+    assert json.dumps(again) == json.dumps(value)  # 1 is not True, and not 1.0

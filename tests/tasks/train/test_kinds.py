@@ -113,7 +113,7 @@ def test_a_training_set_on_the_command_line(tmp_path: Path, samples: tuple[Train
     args = ["train", "--volume", samples[2].volume, "--features", "blob", "--network", "unet", "--patch", "1,16,16"]
     done = CliRunner().invoke(cli, [*args, "--epochs", "1", "--steps", "2", "--device", "cpu", "--out", out])
     assert done.exit_code == 0, done.output
-    assert "best epoch 1 of 1" in done.output
+    assert ": epoch 1 of 1 (the lowest" in done.output
     wrong = CliRunner().invoke(cli, [*args, "--volume", samples[0].volume, "--out", out])
     assert wrong.exit_code == 2
     assert "1 --volume, but 0 --labels or --points" in wrong.output

@@ -208,7 +208,7 @@ def test_two_halves_of_one_tomogram_from_the_command_line(tmp_path: Path, case: 
     ]  # fmt: skip
     done = CliRunner().invoke(cli, args)
     assert done.exit_code == 0, done.output
-    assert "best epoch 1 of 1" in done.output
+    assert ": epoch 1 of 1 (the lowest" in done.output
     assert "Dice" not in done.output
     done = CliRunner().invoke(cli, ["segment", halves[0][0], "--models", out, "--dtype", "float32", "--out", store])
     assert done.exit_code == 0, done.output

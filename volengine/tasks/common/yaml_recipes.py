@@ -1,4 +1,4 @@
-"""Recipes in YAML files.
+"""Recipes in YAML files, read and written.
 
 The values are those of YAML 1.2 where YAML 1.1, which PyYAML reads, would give other ones without a word: ``1:2:3`` and
 ``012`` are texts (not 3723 and 10), and ``1e9`` is a number (not a text). A file may be a stranger's: it can name no
@@ -75,6 +75,46 @@ def parse_yaml(text: str, where: str) -> Any:
     except (ValueError, TypeError, OverflowError, RecursionError) as error:
         # an integer of thousands of digits, a date that does not exist, a list as a name
         raise FormatError(f"{where} holds a value that cannot be read ({error}).") from error
+
+
+def yaml_text(value: Any) -> str:
+    """Write JSON values as a YAML text; :func:`parse_yaml` gives the same values of it.
+
+    >>> print(yaml_text({"name": "1e9", "patch": [1, 8, 8], "learning_rate": 1e-05}), end="")
+    name: '1e9'
+    patch: [1, 8, 8]
+    learning_rate: 1.0e-05
+    """
+    import yaml
+
+    text: str = yaml.dump(value, Dumper=_dumper(), sort_keys=False, allow_unicode=True, width=110)
+    return text
+
+
+@cache
+def _dumper() -> Any:
+    """The class that writes YAML: texts that YAML 1.1 or 1.2 would take for something else are quoted."""
+    import yaml
+
+    class Dumper(yaml.SafeDumper):
+        """Writes values only, and each in full where it is there twice."""
+
+        def ignore_aliases(self, data: Any) -> bool:
+            return True
+
+    Dumper.yaml_implicit_resolvers = {
+        sign: list(found) for sign, found in yaml.SafeDumper.yaml_implicit_resolvers.items()
+    }
+    for tag, pattern in zip(NUMBERS, (INTEGER, FLOAT), strict=True):
+        Dumper.add_implicit_resolver(tag, pattern, list("-+.0123456789"))
+
+    def text(dumper: Any, value: str) -> Any:
+        # PyYAML would write these line breaks as they are, and read spaces
+        style = '"' if re.search("[\x85\u2028\u2029]", value) else None
+        return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)
+
+    Dumper.add_representer(str, text)
+    return Dumper
 
 
 @cache

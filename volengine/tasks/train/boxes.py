@@ -48,9 +48,8 @@ class BoxPatches(OpenVolume):
         if not sample.slices:
             slices = sorted({z for z, _, _ in starts})
             self.labels = LabelSlices(self.labels, slices, len(rules.features))
-        held = () if self.held_out is None else (self.held_out,)
         self.training_boxes = [b for b in starts if containing(self.training, self._box(b))]
-        self.held_out_boxes = [b for b in starts if containing(held, self._box(b))]
+        self.held_out_boxes = [b for b in starts if containing(self.held_out, self._box(b))]
         self.with_feature: list[Index3] = []
         self.without: list[Index3] = []
         counts = np.zeros(len(rules.features), int)
@@ -106,7 +105,7 @@ class BoxPatches(OpenVolume):
         return LazyPatches([(self._as_it_is, b) for b in boxes])
 
     def _as_it_is(self, start: Index3) -> Patch:
-        return self._patch(start, 0.0, (0, 0), self.held_out)
+        return self._patch(start, 0.0, (0, 0), containing(self.held_out, self._box(start)))
 
     def _patch(self, start: Index3, angle: float, shift: tuple[int, int], part: Box | None) -> Patch:
         """The patch in the middle of the box (shifted), turned in the plane; only voxels inside ``part`` are read."""
@@ -141,8 +140,8 @@ class BoxPatches(OpenVolume):
         """Boxes side by side in the annotated slices, laid out in the part for training and in the other separately."""
         slices = self.sample.slices or tuple(self._marked())
         side, starts = self.sample.box_vox, []
-        for part in (*self.training, self.held_out):
-            if part is None or min(part.shape[1:]) < side:
+        for part in (*self.training, *self.held_out):
+            if min(part.shape[1:]) < side:
                 continue
             rows, columns = (
                 np.unique(np.linspace(a, b - side, -(-(b - a) // side)).astype(int)).tolist()

@@ -1,10 +1,15 @@
 """Where the parts of a volume for training and for validation lie.
 
-A slab of a stated share of the region is kept for validation. It lies at the end of the longest axis if this slab, and
-what remains for training, hold a fair share of every feature (:data:`FAIR`). Otherwise all places along all three axes
-are compared, and the one is taken where the feature that fares worst fares best: a slab without a feature cannot tell a
-good network from a bad one. The choice depends on nothing but region, share and truth. A slab that does not lie at an
-end divides the rest into two parts; training patches and their context slices lie in one of them.
+A stated share of the region is kept for validation: with ``validation="ends"`` two slabs, one at each end of the
+longest axis, half of the share each, but at least a patch; with ``slab`` one slab at the end of this axis. Where two
+slabs would be more than the share and more than a third of the axis (:data:`MOST`), there is one, so that most of a
+small region is left for training.
+
+They lie there if they, and what remains for training, hold a fair share of every feature (:data:`FAIR`). Otherwise all
+places along all three axes are compared (first the ends, then single slabs), and the one is taken where the feature
+that fares worst fares best: a slab without a feature cannot tell a good network from a bad one. The choice depends on
+nothing but region, share and truth. A slab that does not lie at an end divides the rest into two parts; training
+patches and their context slices lie in one of them.
 """
 
 from __future__ import annotations
@@ -22,6 +27,12 @@ from volengine.tasks.train.samples import PatchRules, Use
 
 FAIR = 0.5
 """A part is fair to a feature if it holds at least this much of what an even distribution would give it."""
+
+MOST = 1 / 3
+"""Two slabs take at most this share of an axis, or the share that is asked for, if it is larger."""
+
+Place = tuple[int, tuple[tuple[int, int], ...]]
+"""An axis, and of each slab along it the first voxel and the one behind its last; slabs in rising order."""
 
 
 @dataclass(frozen=True)
@@ -57,26 +68,36 @@ class Parts:
     training
         Boxes in which training patches lie; empty: the sample is for validation only.
     held_out
-        The part for validation; ``None`` if there is none.
+        The slabs for validation; empty: there are none.
     """
 
     training: tuple[Box, ...]
-    held_out: Box | None
+    held_out: tuple[Box, ...]
+
+    def place(self, region: Box) -> str:
+        """Where the part for validation lies, in words: ``y 0 to 31 and 103 to 134 (47 % of the region)``."""
+        if not self.held_out:
+            return ""
+        axis = next((a for a in range(3) if self.held_out[0].shape[a] < region.shape[a]), 0)
+        ranges = " and ".join(f"{box.start[axis]} to {box.stop[axis] - 1}" for box in self.held_out)
+        share = sum(box.size for box in self.held_out) / region.size
+        return f"{'zyx'[axis]} {ranges} ({share:.0%} of the region)".replace("%", " %")
 
     def worth(self, marks: Sequence[Marks], region: Box) -> tuple[float, float]:
         """How fair both parts are to the features, 0 to 1: to the one that fares worst, and on average.
 
         A feature that is nowhere in the region does not count; without any the result is (1, 1).
         """
-        if self.held_out is None:
+        if not self.held_out:
             return 1.0, 1.0
-        held, trained = self.held_out.size / region.size, sum(box.size for box in self.training) / region.size
+        both = self.held_out, self.training
+        shares = [sum(box.size for box in part) / region.size for part in both]
         values = []
         for mark in marks:
             n = len(mark.start)
             if n:
-                seen = int(mark.inside(self.held_out).sum()), sum(int(mark.inside(box).sum()) for box in self.training)
-                values.append(min(1.0, seen[0] / (n * held), seen[1] / (n * trained)))
+                seen = [sum(int(mark.inside(box).sum()) for box in part) for part in both]
+                values.append(min(1.0, *(s / (n * share) for s, share in zip(seen, shares, strict=True))))
         return (min(values), sum(values) / len(values)) if values else (1.0, 1.0)
 
 
@@ -90,9 +111,9 @@ def split(
     region, rules, volume
         The region, the rules of its patches and the volume in which it lies.
     use
-        ``train`` or ``validate``: the whole region is used for this; ``both``: a slab is kept for validation.
+        ``train`` or ``validate``: the whole region is used for this; ``both``: a part is kept for validation.
     marks
-        Function that gives where each feature is; called only if a slab is to be placed.
+        Function that gives where each feature is; called only if a part is to be placed.
 
     Raises
     ------
@@ -106,57 +127,70 @@ def split(
                 f"{volume.url}: the part for validation {whole.shape} is smaller than the patch {rules.patch} with "
                 f"{rules.context} slices of context."
             )
-        return Parts((), whole)
+        return Parts((), (whole,))
     axis = int(np.argmax(region.shape))
     held = _held(region, rules, axis) if use == "both" and rules.validation_share else 0
-    first = _laid(region, rules, volume, axis, region.stop[axis] - held, held)
-    _check(first, rules, volume, axis, held)
+    single = _laid(region, rules, volume, axis, ((region.stop[axis] - held, region.stop[axis]),) if held else ())
+    _check(single, rules, volume, axis, held)
     if not held:
-        return Parts(first.training, None)
+        return single
+    both = _ends(region, rules, axis)
+    best = single if both is None else _laid(region, rules, volume, *both)
+    if not _possible(best, rules):
+        best = single
     known = marks()
-    best, worth = first, first.worth(known, region)
+    worth = best.worth(known, region)
     if worth[0] >= FAIR:
-        return first
+        return best
     for place in _places(region, rules):
         other = _laid(region, rules, volume, *place)
-        if other.held_out is not None and _fits(other.held_out, rules) and other.training:
+        if _possible(other, rules):
             value = other.worth(known, region)
             if value > worth:
                 best, worth = other, value
     return best
 
 
-def _held(region: Box, rules: PatchRules, axis: int) -> int:
-    """Number of voxels of an axis that are kept for validation: the share, but at least a patch with its context."""
+def _held(region: Box, rules: PatchRules, axis: int, slabs: int = 1) -> int:
+    """Number of voxels of an axis that a slab has: its part of the share, but at least a patch with its context."""
     least = rules.patch[axis] + (rules.context - 1 if axis == 0 else 0)
-    return max(int(np.ceil(rules.validation_share * region.shape[axis])), least)
+    return max(int(np.ceil(rules.validation_share / slabs * region.shape[axis])), least)
 
 
-def _places(region: Box, rules: PatchRules) -> Iterator[tuple[int, int, int]]:
-    """Axis, first voxel and length of every slab that is compared: at the ends first, then every half length."""
+def _ends(region: Box, rules: PatchRules, axis: int) -> Place | None:
+    """Two slabs at the ends of an axis; ``None`` if they are not wanted, or would leave too little for training."""
+    length, low, high = _held(region, rules, axis, 2), region.start[axis], region.stop[axis]
+    if rules.validation != "ends" or 2 * length > max(MOST * (high - low), _held(region, rules, axis) + 1):
+        return None
+    return axis, ((low, low + length), (high - length, high))
+
+
+def _places(region: Box, rules: PatchRules) -> Iterator[Place]:
+    """Every place that is compared: both ends, then single slabs at an end, then at every half length."""
     axes = sorted(range(3), key=lambda a: -region.shape[a])
+    yield from filter(None, (_ends(region, rules, a) for a in axes))
     lengths = [_held(region, rules, a) for a in range(3)]
     for a in axes:
         for start in (region.stop[a] - lengths[a], region.start[a]):
-            yield a, start, lengths[a]
+            yield a, ((start, start + lengths[a]),)
     for a in axes:
         step = max(1, lengths[a] // 2)
         for start in range(region.stop[a] - lengths[a] - step, region.start[a], -step):
-            yield a, start, lengths[a]
+            yield a, ((start, start + lengths[a]),)
 
 
-def _laid(region: Box, rules: PatchRules, volume: Volume, axis: int, start: int, length: int) -> Parts:
-    """The parts if the slab of this length begins at ``start``; parts for training that are too small are left out."""
+def _laid(region: Box, rules: PatchRules, volume: Volume, axis: int, slabs: Sequence[tuple[int, int]]) -> Parts:
+    """The parts if these slabs are kept for validation; parts for training that are too small are left out."""
 
     def piece(a: int, b: int) -> Box:
         low, high = list(region.start), list(region.stop)
         low[axis], high[axis] = max(a, region.start[axis]), max(a, min(b, region.stop[axis]))
         return within(Box(index3(low), index3(high)), rules.context, volume)
 
-    stop = start + length
-    rest = [piece(region.start[axis], start)] + ([piece(stop, region.stop[axis])] if stop < region.stop[axis] else [])
-    fitting = tuple(box for box in rest if _fits(box, rules))
-    return Parts(fitting, piece(start, stop) if length else None)
+    begins = [region.start[axis], *(stop for _, stop in slabs)]
+    ends = [*(start for start, _ in slabs), region.stop[axis]]
+    rest = [piece(a, b) for a, b in zip(begins, ends, strict=True) if a < b]
+    return Parts(tuple(box for box in rest if _fits(box, rules)), tuple(piece(a, b) for a, b in slabs))
 
 
 def _check(parts: Parts, rules: PatchRules, volume: Volume, axis: int, held: int) -> None:
@@ -167,11 +201,16 @@ def _check(parts: Parts, rules: PatchRules, volume: Volume, axis: int, held: int
             f"context ({held} voxels of axis {'zyx'[axis]} are kept for validation); use smaller patches or "
             "--validation-share 0."
         )
-    if parts.held_out is not None and not _fits(parts.held_out, rules):
+    short = next((slab for slab in parts.held_out if not _fits(slab, rules)), None)
+    if short is not None:
         raise InputError(
             f"{volume.url}: no patch {rules.patch} with {rules.context} slices of context fits into the part for "
-            f"validation {parts.held_out.shape}; use a larger --validation-share, or 0."
+            f"validation {short.shape}; use a larger --validation-share, or 0."
         )
+
+
+def _possible(parts: Parts, rules: PatchRules) -> bool:
+    return bool(parts.training) and all(_fits(slab, rules) for slab in parts.held_out)
 
 
 def _fits(box: Box, rules: PatchRules) -> bool:

@@ -77,9 +77,11 @@ class TrainRecipe(Recipe):
         Largest norm of the gradient; 0: no limit.
     precision
         ``float32``; or mixed precision with ``bfloat16`` or ``float16`` (CUDA only).
+    average
+        Decay of a moving average of the weights, such as 0.99: about the last 1 / (1 - decay) steps count. The averaged
+        network is validated and becomes the model. 0: no average.
     patience
-        Stop after this many epochs without improvement of the validation loss (without validation: of the loss); 0:
-        never.
+        Stop after this many epochs without a lower validation loss (without validation: loss); 0: never.
     start
         A model file of the same network whose weights are the first ones (fine-tuning); layers of another shape are
         initialised anew.
@@ -88,11 +90,12 @@ class TrainRecipe(Recipe):
     positive_share
         Share of the patches that are drawn around a voxel of a feature, of those that the sample knows.
     validation
-        What is kept for validation. slab: a part of each volume in which the features are, and some of the tomograms of
-        a training set; tomogram: whole tomograms of all samples.
+        What is kept for validation. ends: two slabs of each volume, one at each end of an axis, or where they would
+        leave too little, or hold too little of a feature, one slab; and some of the tomograms of a training set. slab:
+        one slab of each volume. tomogram: whole tomograms of all samples.
     validation_share
-        Share of each region along one axis that is kept for validation (at least one patch), or share of the tomograms
-        (at least one); 0: none.
+        Share of each region along one axis that is kept for validation (at least a patch in each slab), or share of the
+        tomograms (at least one); 0: none.
     augment
         How patches are augmented: ``none``, ``light``, ``ais`` or ``membrain``, see
         ``volengine.nets.training.augment``.
@@ -141,11 +144,12 @@ class TrainRecipe(Recipe):
     momentum: float | None = None
     clip: float = 5.0
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    average: float = 0.0
     patience: int = 0
     start: str = ""
     tensorboard: bool = False
     positive_share: float = 0.5
-    validation: Literal["slab", "tomogram"] = "slab"
+    validation: Literal["ends", "slab", "tomogram"] = "ends"
     validation_share: float = 0.15
     augment: Literal["none", "light", "ais", "membrain"] = "light"
     augmentation: Augmentation | None = None
@@ -199,7 +203,7 @@ class TrainRecipe(Recipe):
         optimiser = Optimiser(
             self.optimiser, self.learning_rate, self.schedule, self.weight_decay, self.momentum, self.clip
         )
-        same = ("epochs", "steps", "batch", "seed", "patience", "precision", "tensorboard")
+        same = ("epochs", "steps", "batch", "seed", "average", "patience", "precision", "tensorboard")
         terms = self.losses or (Term(self.loss),)
         return FitRecipe(terms=terms, optimiser=optimiser, **{name: getattr(self, name) for name in same})
 

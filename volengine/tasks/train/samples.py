@@ -183,7 +183,7 @@ class PatchRules:
     normalisation: Normalisation = "volume"
     positive_share: float = 0.5
     validation_share: float = 0.15
-    validation: Literal["slab", "tomogram"] = "slab"
+    validation: Literal["ends", "slab", "tomogram"] = "ends"
     target_normalisation: TargetUnits = "volume"
     seed: int = 0
 

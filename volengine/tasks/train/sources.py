@@ -1,6 +1,6 @@
 """Open samples: choose the source of each one, and the parts of all that are kept for validation.
 
-``validation="slab"``: a slab of each volume, and some of the tomograms of each training set.
+``validation="ends"`` or ``"slab"``: slabs of each volume, and some of the tomograms of each training set.
 ``validation="tomogram"``: whole tomograms of all samples; two samples of one tomogram stay together. A sample with
 ``use: train`` or ``use: validate`` is used as a whole for this.
 """
@@ -75,7 +75,7 @@ def _set_sources(
     found: list[SampleSource] = []
     for token, stored in sets.items():
         mine = held
-        if rules.validation == "slab":
+        if rules.validation != "tomogram":
             names = {*stored.tomograms} - {""}
             mine = _share_of(names, rules) if len(names) > 1 and not stored.reserved else ()
         share = sample.with_(weight=sample.weight * len(stored.groups) / total)
@@ -107,7 +107,7 @@ def _share_of(names: Iterable[str], rules: PatchRules) -> frozenset[str]:
     if count >= len(every):
         raise InputError(
             f"--validation tomogram keeps whole tomograms apart, but there is only {every[0]!r}; give several, a "
-            "sample with use: validate, or --validation slab."
+            "sample with use: validate, or --validation ends."
         )
     chosen = np.random.default_rng(rules.seed).permutation(len(every))[:count]
     return frozenset(every[k] for k in chosen)

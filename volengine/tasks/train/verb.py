@@ -1,7 +1,7 @@
 """train: fit a network to volumes with their truth, to boxes in annotated slices, to training sets, or to a mixture.
 
 Samples are streamed: each step reads its patches from the files; a share of them is drawn around voxels of the feature.
-A slab of each volume, or whole tomograms, are kept for validation. :mod:`volengine.tasks.train.samples` describes what
+Slabs of each volume, or whole tomograms, are kept for validation. :mod:`volengine.tasks.train.samples` describes what
 can be trained on; :mod:`volengine.tasks.train.volumes`, :mod:`~volengine.tasks.train.boxes` and
 :mod:`~volengine.tasks.train.sets` describe what is read from each kind of sample.
 """
@@ -17,15 +17,20 @@ from volengine.tasks.train.data import TrainingData
 from volengine.tasks.train.model import drawing, make_discriminator, make_model
 from volengine.tasks.train.recipe import TrainRecipe
 from volengine.tasks.train.sources import open_sources, validation_of
+from volengine.tasks.train.volumes import OpenVolume
 
 if TYPE_CHECKING:
     from volengine.nets.training.fit.fit import Fit as Fitting
 
+MOST_SAID = 8
+"""Of at most this many samples it is said where their part for validation lies."""
+
 
 def train(recipe: TrainRecipe, out: PathLike, *, progress: bool = True) -> list[dict[str, float]]:
-    """Train a network, and write the weights of the best epoch.
+    """Train a network, and write its weights: those of the last epoch, or of an earlier one that is clearly better.
 
     The folder ``<out>.training`` holds the models of the best and of the last epoch, the state of the last epoch, a
+    page to look at (``index.html``: curves, validation patches, scores, data, recipe), the log (``training.log``), a
     table and a plot of the losses, and a picture of validation patches. If a training was stopped, call it again with
     the same recipe: it continues from this state, and its result is the same as without the stop. If it was finished,
     and the model is gone, it is written again. Under ``torchrun`` each process computes its share of every batch.
@@ -37,12 +42,15 @@ def train(recipe: TrainRecipe, out: PathLike, *, progress: bool = True) -> list[
     out
         The model file to write (``.safetensors``).
     progress
-        Show a progress bar, or without a terminal a line every 15 seconds, and say what is to be noted.
+        Show a progress bar, or without a terminal a line every 15 seconds, and say what is to be noted. All of it is
+        in the log in any case.
 
     Returns
     -------
     list of dict
-        One row per epoch: loss, validation loss and Dice, seconds.
+        One row per epoch, with the columns of ``history.csv``: losses, Dice, the standard error of the difference
+        between this validation loss and the lowest one so far (``validation_noise``), seconds, learning rate; Dice,
+        precision and recall of each feature.
 
     Raises
     ------
@@ -84,6 +92,7 @@ def _fit(recipe: TrainRecipe, out: str, progress: bool) -> Fitting:
     from volengine.nets.training.fit.fit import Fit
     from volengine.nets.training.fit.progress import say
     from volengine.nets.training.fit.ranks import Ranks
+    from volengine.tasks.train.page import TrainingPage
 
     data = TrainingData.of(recipe)
     if progress and Ranks.from_environment().first:
@@ -94,9 +103,17 @@ def _fit(recipe: TrainRecipe, out: str, progress: bool) -> Fitting:
     for k, feature in enumerate(recipe.features):
         if not any(source.positives[k] for source in sources):
             raise InputError(f"No voxel of {feature!r} lies in the training part of any sample: nothing to learn from.")
+    places = [
+        f"{source.name}: {source.place} is kept for validation"
+        for source in sources[:MOST_SAID]
+        if isinstance(source, OpenVolume) and source.weight and source.place
+    ]
+    if progress and Ranks.from_environment().first:
+        for place in places:
+            say(place)
     module, facts = make_model(recipe, [source.voxel_size for source in sources], data.to_json())
     draw = drawing(sources, recipe.changes(), device)
     discriminator = make_discriminator(recipe)
-    return Fit(
-        module, facts, draw, validation_of(sources), recipe.fitting(), Path(out), device, discriminator, data.check
-    )
+    told = (*data.notes, *places), TrainingPage(recipe, data.to_json(), sources, out)
+    values = (module, facts, draw, validation_of(sources), recipe.fitting(), Path(out), device, discriminator)
+    return Fit(*values, data.check, *told)

@@ -1,12 +1,14 @@
-"""Patches of one volume with any kind of truth: streamed, with a slab of the region kept for validation.
+"""Patches of one volume with any kind of truth: streamed, with a part of the region kept for validation.
 
-Where the slab lies says :mod:`volengine.tasks.train.parts`; training patches and their context slices never touch it.
+Where this part lies says :mod:`volengine.tasks.train.parts`; training patches and their context slices never touch it.
 Patches lie inside the region. Statistics of ``normalisation="volume"`` are those of the region; those of ``per_slice``
 are of whole slices and those of ``global_mad`` of the whole tomogram, as in prediction.
 """
 
 from __future__ import annotations
 
+import bisect
+import math
 from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal
@@ -40,12 +42,14 @@ SCAN_SLAB = 16
 class OpenVolume:
     """The tomogram and the truth of a sample, its parts for training and validation, and its normalisation.
 
+    ``place`` says in words where the part for validation lies.
+
     Parameters
     ----------
     sample, rules
         What to open, and what a patch is.
     use
-        ``train`` or ``validate``: the whole region is used for this; ``both``: a slab is kept for validation.
+        ``train`` or ``validate``: the whole region is used for this; ``both``: a part is kept for validation.
     cache
         Cache of recently read chunks.
 
@@ -64,6 +68,7 @@ class OpenVolume:
         self.labels = labels_of(sample, self.volume, rules, self.region, cache)
         parts = split(self.region, rules, self.volume, use, self.marks)
         self.training, self.held_out = parts.training, parts.held_out
+        self.place = parts.place(self.region)
         self._moments = self._statistics() if rules.normalisation in ("volume", "per_slice") else None
         self._mad = self._sampled() if rules.normalisation == "global_mad" else None
 
@@ -199,26 +204,31 @@ class Patches(OpenVolume):
         return self.cut(place.anywhere(rng))
 
     def validation(self) -> LazyPatches[Patch]:
-        """Patches that cover the held-out slab; they overlap if its sides are not multiples of the patch.
+        """Patches that cover the held-out slabs; they overlap if their sides are not multiples of the patch.
 
         Of very many patches an even choice is taken, and some that contain each feature.
         """
-        if self.held_out is None:
-            return LazyPatches()
-        axes = grid(self.held_out, self.rules.patch)
-        sides = [len(starts) for starts in axes]
-        chosen = set(thinned(range(sides[0] * sides[1] * sides[2])))
+        axes = [grid(slab, self.rules.patch) for slab in self.held_out]
+        sides = [tuple(map(len, starts)) for starts in axes]
+        first = [0, *np.cumsum([math.prod(s) for s in sides]).tolist()]  # the number of the first patch of each slab
+        chosen = set(thinned(range(first[-1])))
         for mark in self.marks():
-            rows = mark.start[mark.inside(self.held_out)]
-            at = [np.searchsorted(starts, rows[:, a], "right") - 1 for a, starts in enumerate(axes)]
-            with_feature = np.unique(np.ravel_multi_index(at, sides)) if len(rows) else np.empty(0, int)
+            there = [np.empty(0, int)]
+            for held, starts, shape, before in zip(self.held_out, axes, sides, first, strict=False):
+                rows = mark.start[mark.inside(held)]
+                near = [np.searchsorted(begin, rows[:, a], "right") - 1 for a, begin in enumerate(starts)]
+                there.append(before + np.unique(np.ravel_multi_index(near, shape)))
+            with_feature = np.concatenate(there)
             wanted = min(OF_EACH_FEATURE, len(with_feature))
             if len(chosen.intersection(with_feature.tolist())) < wanted:
                 some = np.linspace(0, len(with_feature) - 1, wanted).astype(int)
                 chosen |= {int(n) for n in with_feature[some]}
-        places = [np.unravel_index(number, sides) for number in sorted(chosen)]
-        starts = [index3(axes[a][int(k)] for a, k in enumerate(place)) for place in places]
-        return LazyPatches([(self.cut, start) for start in starts])
+        places = []
+        for number in sorted(chosen):
+            slab = bisect.bisect_right(first, number) - 1
+            at = np.unravel_index(number - first[slab], sides[slab])
+            places.append(index3(starts[int(k)] for starts, k in zip(axes[slab], at, strict=True)))
+        return LazyPatches([(self.cut, start) for start in places])
 
 
 class _PlacesIn:

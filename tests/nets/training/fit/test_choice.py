@@ -20,21 +20,58 @@ from volengine.nets.training.fit.choice import Choice
 from volengine.nets.training.fit.fit import Fit
 from volengine.nets.training.fit.progress import Steps
 from volengine.nets.training.fit.recipe import Optimiser
+from volengine.nets.training.fit.state import Row
 
 EMPTY = [(image, np.where(labels == 1, 0, labels), name) for image, labels, name in VALIDATION]
 
 
-@given(st.lists(st.tuples(st.floats(0, 2), st.floats(0, 2) | st.just(math.nan) | st.just(math.inf)), min_size=1))
-def test_no_value_that_is_not_finite_is_the_best(values: list[tuple[float, float]]) -> None:
-    rows = [{"loss": a, "validation_loss": b} for a, b in values]
+def rows_of(*values: tuple[float, float, float]) -> list[Row]:
+    """Rows from loss, validation loss and noise."""
+    names = ("loss", "validation_loss", "validation_noise")
+    return [
+        {"epoch": k + 1, "validation_dice": 0.5, **dict(zip(names, each, strict=True))} for k, each in enumerate(values)
+    ]
+
+
+NUMBER = st.floats(0, 2)
+
+
+@given(
+    st.lists(st.tuples(NUMBER, NUMBER | st.just(math.nan) | st.just(math.inf), NUMBER | st.just(math.nan)), min_size=1)
+)
+def test_no_value_that_is_not_finite_is_the_best(values: list[tuple[float, float, float]]) -> None:
+    rows = rows_of(*values)
     choice = Choice(rows, validated=True)
-    finite = [b for _, b in values if math.isfinite(b)]
+    losses = [b for _, b, _ in values]
+    finite = [b for b in losses if math.isfinite(b)]
+    lowest, last = (losses.index(min(finite)) if finite else len(values) - 1), len(values) - 1
     assert choice.blind is not bool(finite)
-    assert choice.kept == ([b for _, b in values].index(min(finite)) if finite else len(values) - 1)
-    assert choice.idle(1) is (bool(finite) and choice.kept < len(values) - 1)
+    assert choice.lowest == lowest
+    alike = math.isfinite(losses[-1]) and losses[-1] - losses[lowest] <= values[-1][2]  # not with an unknown noise
+    assert choice.kept == (last if alike or not finite or losses[-1] == losses[lowest] else lowest)
+    assert choice.idle(1) is (bool(finite) and lowest < last)
     trained = Choice(rows, validated=False)
-    assert trained.kept == [a for a, _ in values].index(min(a for a, _ in values))
+    assert trained.kept == trained.lowest == [a for a, _, _ in values].index(min(a for a, _, _ in values))
     assert not trained.blind
+
+
+@pytest.mark.parametrize(
+    ("noise", "kept", "said"),
+    [
+        (0.05, 0, "(Dice 0.500), a difference of 0.1000 (more than the noise, 0.0500)"),
+        (0.2, 1, "(Dice 0.500), a difference of 0.1000 (not more than the noise, 0.2000)"),
+        (math.nan, 0, "(Dice 0.500), a difference of 0.1000 (the noise is not known)"),
+    ],
+)
+def test_the_last_epoch_is_kept_unless_it_is_worse_than_the_noise(noise: float, kept: int, said: str) -> None:
+    choice = Choice(rows_of((1.0, 0.5, 0.0), (0.9, 0.6, noise)), validated=True)
+    assert choice.kept == kept
+    assert str(choice.apart) == (
+        f"epoch 1 has the lowest validation loss, 0.5000 (Dice 0.500); the last epoch (2) has 0.6000 {said}"
+    )
+    assert choice.reason.startswith("the lowest validation loss" if kept == 0 else "the last one, as the validation")
+    falling = Choice(rows_of((1.0, 0.5, 0.0), (0.9, 0.4, 0.0)), validated=True)
+    assert str(falling.apart) == "the last epoch (2) has the lowest validation loss, 0.4000 (Dice 0.500)"
 
 
 def test_a_validation_without_the_feature_does_not_choose(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -122,3 +122,50 @@ def test_terms_take_their_data_sets_and_weights() -> None:
     bce = float(Objective([Term("bce")])(logits, labels))
     dice = float(Objective([Term("dice")])(logits[x], labels[x]))
     assert pooled(terms, logits, labels, names).loss == pytest.approx((bce + 3 * dice) / 4, rel=1e-5)
+
+
+@pytest.mark.parametrize("loss", ["bce_dice", "cross_entropy", "focal", "l1"])
+def test_noise_is_the_jackknife_of_the_difference(loss: str) -> None:
+    """Computed by leaving out each patch in turn from sets as a whole; the same network differs by nothing."""
+    logits, labels = a_set(4, loss)
+    if loss != "l1":
+        labels[:, :, 1, 0, 0] = 1  # without the first patch there are features, too
+    other = logits + torch.randn(logits.shape, generator=torch.Generator().manual_seed(5))
+    pool, objective = Pool([Term(loss)]), Objective([Term(loss)])
+    names = [""] * len(logits)
+    one, two = ([pool.sums(x[k : k + 1], labels[k : k + 1]) for k in range(len(x))] for x in (logits, other))
+    apart = []
+    for k in range(len(logits)):
+        rest = [n for n in range(len(logits)) if n != k]
+        apart.append(float(objective(logits[rest], labels[rest], names) - objective(other[rest], labels[rest], names)))
+    want = math.sqrt((len(apart) - 1) * np.mean((np.array(apart) - np.mean(apart)) ** 2))
+    assert pool.noise(one, two) == pytest.approx(want, rel=1e-3)
+    assert pool.noise(one, one) == 0
+
+
+@pytest.mark.filterwarnings("error")
+def test_noise_is_not_known_from_a_single_patch() -> None:
+    pool = Pool([Term("bce_dice")])
+    logits = torch.zeros(2, 1, 2, 4, 4)
+    labels = torch.zeros(2, 1, 2, 4, 4)
+    labels[0, :, 0] = 1
+    sums = [pool.sums(logits[k : k + 1], labels[k : k + 1]) for k in range(2)]
+    assert math.isnan(pool.noise(sums[:1], sums[:1]))
+    assert math.isnan(pool.noise(sums, sums))  # only the first holds the feature
+
+
+def test_noise_is_the_scatter_of_repeated_validations() -> None:
+    """Sets of 40 patches, drawn again and again: the difference scatters as the jackknife of each says."""
+    rng = np.random.default_rng(0)
+    pool = Pool([Term("bce_dice")])
+    found, said = [], []
+    for _ in range(40):
+        labels = torch.from_numpy(
+            (rng.random((40, 1, 1, 4, 4)) < rng.uniform(0, 0.6, (40, 1, 1, 1, 1))).astype(np.uint8)
+        )
+        good = 3 * (labels.float() - 0.5) + torch.from_numpy(rng.normal(0, 1.0, labels.shape))
+        worse = good + torch.from_numpy(rng.normal(0, 1.0, labels.shape))
+        one, two = ([pool.sums(x[k : k + 1], labels[k : k + 1]) for k in range(40)] for x in (good, worse))
+        found.append(pool.score(two).loss - pool.score(one).loss)
+        said.append(pool.noise(two, one))
+    assert np.mean(said) == pytest.approx(np.std(found, ddof=1), rel=0.35)

@@ -4,50 +4,46 @@ All random numbers of a step (for its samples, and in the network) depend only o
 So the state consists of weights, optimiser and history; no state of a random generator is needed. It is written after
 each epoch, atomically. The samples of the next step are drawn while the network is trained on those of this step.
 
-The model file ``out`` holds the best epoch (:mod:`volengine.nets.training.fit.choice`). The folder ``<out>.training``
-holds the models of the best epoch (``best-epoch.safetensors``, the same bytes as ``out``) and of the last one
-(``last-epoch.safetensors``), the state (``last.safetensors``), ``history.csv``, ``curve.svg``, ``curve.png``,
-``validation.png`` and, if requested, ``tensorboard``.
+The folder ``<out>.training`` holds the models of the epoch with the lowest validation loss (``best-epoch.safetensors``)
+and of the last one (``last-epoch.safetensors``), the state (``last.safetensors``), ``history.csv``, and what
+:mod:`volengine.nets.training.fit.reporter` writes: ``training.log``, ``curve.svg``, ``curve.png``, ``validation.png``
+and, if requested, ``tensorboard``. The model file ``out`` has the bytes of one of the two models;
+:mod:`volengine.nets.training.fit.choice` says of which. With an average of the weights
+(:mod:`volengine.nets.training.fit.average`) the averaged network is validated and kept; the state holds both.
 
 Under ``torchrun`` each process draws its share of every batch (:mod:`volengine.nets.training.fit.ranks`).
 """
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Event
-from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
-from volengine.core.atomic import write_atomic
-from volengine.core.errors import InputError, VolengineError
+from volengine.core.errors import InputError
 from volengine.core.model import ModelFacts
+from volengine.nets.training.fit.account import Page
+from volengine.nets.training.fit.adversary import Adversary
+from volengine.nets.training.fit.average import Average
+from volengine.nets.training.fit.batch import Batch, Sample, batch_of
 from volengine.nets.training.fit.choice import Choice
 from volengine.nets.training.fit.kept import Kept, folder_of
 from volengine.nets.training.fit.optimise import Descent
-from volengine.nets.training.fit.progress import Steps, say
 from volengine.nets.training.fit.ranks import Ranks
 from volengine.nets.training.fit.recipe import FitRecipe
-from volengine.nets.training.fit.report import PATCHES, Look, answers, curve, patches, tensorboard_writer
+from volengine.nets.training.fit.reporter import Reporter
 from volengine.nets.training.fit.state import Row, State, load_state, save_state
-from volengine.nets.training.losses.combined import Answers, Objective, adversarial, discriminating, shown
+from volengine.nets.training.fit.validation import Validation
+from volengine.nets.training.losses.combined import Answers, Objective
 from volengine.nets.training.losses.pooled import Pool, Score, Sums
-from volengine.ops.figures import figure_files
-from volengine.ops.pictures import png
 
-Sample = tuple[Any, Any] | tuple[Any, Any, str]
-"""Image (slices or z, y, x) float32; labels (features, z, y, x) uint8, or float32 for a regression; arrays or tensors.
-For losses that apply to some datasets only, also the name of the sample's dataset."""
 Draw = Callable[[np.random.Generator], Sample]
-SHOW_EVERY_S = 5.0
-"""Curve and pictures are drawn after the first and the last epoch, and in between at most this often."""
 
 
 class Fit:
@@ -62,7 +58,7 @@ class Fit:
     draw
         Function of a random generator that returns one training sample.
     validation
-        Fixed samples for validation; if there are none, the training loss decides which epoch is the best.
+        Fixed samples for validation; if there are none, the training loss decides which epoch becomes the model.
     how
         Losses, optimiser, length.
     out
@@ -74,6 +70,8 @@ class Fit:
         and is trained alternately with the network. The losses of ``how`` are then used for the validation only.
     check
         Called at the end of each epoch, before its results are written: it raises an error if the samples have changed.
+    notes, page
+        Lines about the data, for the log; and a function that writes the page of the training.
 
     Raises
     ------
@@ -92,6 +90,8 @@ class Fit:
         device: torch.device,
         discriminator: nn.Module | None = None,
         check: Callable[[], None] = lambda: None,
+        notes: Sequence[str] = (),
+        page: Page | None = None,
     ):
         self.ranks = Ranks.from_environment()
         self.own = self.ranks.share(how.batch)
@@ -102,28 +102,23 @@ class Fit:
         self.facts = facts
         self.draw = draw
         self.check = check
-        self.validation = validation
         self.how = how
         self.objective = Objective(how.terms)
         self.out = out
         self.folder = folder_of(out)
         self.kept = Kept(out, self.folder)
         self.descent = Descent(self.module, how.optimiser, how.precision, self.device)
+        self.average = Average(self.module, how.average)
         self.history: list[Row] = []
-        self.discriminator = None if discriminator is None else discriminator.to(self.device)
-        if self.discriminator is not None:
-            if self.ranks.world > 1 or self.objective.exclusive or self.objective.regression:
-                raise InputError("Adversarial training needs one process and independent features.")
-            self.judging = Descent(self.discriminator, how.optimiser, how.precision, self.device)
-        self.pool = Pool(how.terms)
+        if discriminator is not None and (
+            self.ranks.world > 1 or self.objective.exclusive or self.objective.regression
+        ):
+            raise InputError("Adversarial training needs one process and independent features.")
+        self.adversary = None if discriminator is None else Adversary(discriminator, how, self.device)
+        self.validation = Validation(validation, Pool(how.terms), self.ranks, self.descent.advice)
         self._replica: nn.Module = self.module
-        self._show_progress = False
-        self._shown_s = -math.inf
-        self._tensorboard = tensorboard_writer(self.folder / "tensorboard") if self._logs else None
-
-    @property
-    def _logs(self) -> bool:
-        return self.how.tensorboard and self.ranks.first
+        values = (self.folder, self.module, facts, how, validation, self._answered, self.device)
+        self.report = Reporter(*values, first=self.ranks.first, notes=notes, page=page)
 
     def run(self, *, progress: bool = True, stopped: Event | None = None) -> list[Row]:
         """Train to the end; return one row per epoch.
@@ -138,27 +133,27 @@ class Fit:
         Raises
         ------
         VolengineError
-            The loss, the gradient or the validation loss became infinite or NaN; ``out`` then holds the best epoch so
-            far, the folder the last one. Or the image of a sample contains NaN or infinity.
+            The loss, the gradient or the validation loss became infinite or NaN; ``out`` then holds the model
+            of the epochs before. Or the image of a sample contains NaN or infinity.
         """
-        self._show_progress = progress and self.ranks.first
         self.ranks.start(self.device)
-        try:
+        with self.report.run(progress=progress):
             self._resume()
+            self.report.begin(self.history)
             self._replica = self.ranks.wrap(self.module, self.device)
             self._run(stopped or Event())
-            if self.ranks.first and self.kept.deliver():
-                self._say(f"{self.out}: written again, the training was finished.")
+            if self.choice.apart is not None:
+                self.report.say(f"Best and last: {self.choice.apart}.")
+            if self.ranks.first and self.kept.deliver(self.choice):
+                self.report.say(f"{self.out}: written again, the training was finished.")
             self.ranks.wait()
-        finally:
-            if self._tensorboard is not None:
-                self._tensorboard.close()
+            self.report.end(self.choice)
         return self.history
 
     def _run(self, stopped: Event) -> None:
         first, steps = len(self.history), self.how.steps
         total = self.how.epochs * steps
-        bar = Steps(self.how.epochs, steps, first * steps, show=self._show_progress)
+        bar = self.report.steps(first * steps)
         own_random = torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else [])
         with bar, ThreadPoolExecutor(1) as pool, own_random:
             going_on = first * steps < total and not self._finished()
@@ -175,15 +170,16 @@ class Fit:
                     coming = pool.submit(self._samples, step + 1) if step + 1 < total else None
                     losses.append(self._step(step, samples))
                     bar.step(losses[-1])
+                    self.report.drew(samples)
                 self._end_epoch(epoch, float(np.mean(losses)), time.perf_counter() - began)
 
     @property
     def choice(self) -> Choice:
         """Which epoch becomes the model."""
-        return Choice(self.history, validated=len(self.validation) > 0)
+        return Choice(self.history, validated=len(self.validation.samples) > 0)
 
     def _finished(self) -> bool:
-        """Whether the last ``patience`` epochs brought no improvement."""
+        """Whether the last ``patience`` epochs brought no lower loss."""
         return self.choice.idle(self.how.patience)
 
     def _samples(self, step: int) -> list[Sample]:
@@ -193,13 +189,19 @@ class Fit:
     # -- a step ------------------------------------------------------------------------------------------------
 
     def _step(self, step: int, samples: list[Sample]) -> float:
+        loss = self._descend(step, samples)
+        self.average.add(step)
+        return loss
+
+    def _descend(self, step: int, samples: list[Sample]) -> float:
         images, labels, datasets = self._tensors(samples)
         rank = (self.ranks.rank,) if self.ranks.rank else ()
-        own = np.random.SeedSequence((self.how.seed, step, *rank)).generate_state(1)
-        torch.manual_seed(int(own[0]))  # for random layers of the network, such as dropout
+        seed = np.random.SeedSequence((self.how.seed, step, *rank)).generate_state(1)
+        torch.manual_seed(int(seed[0]))  # for random layers of the network, such as dropout
         self.module.train()
-        if self.discriminator is not None:
-            return self._adversarial_step(step, images, labels)
+        if self.adversary is not None:
+            own = self.module, self.descent
+            return self.adversary.step(own, images, labels, self.how.rate(step), self._where(step))
         answers = self._answers(images)
         loss = self._whole_loss(answers, labels, datasets)
         # gradients are averaged over the processes, but each process has only its part of the sum
@@ -230,62 +232,15 @@ class Fit:
             labels, datasets = self.ranks.gathered(labels), self.ranks.objects(datasets)
         return self.objective(answers, labels, datasets)
 
-    def _adversarial_step(self, step: int, images: torch.Tensor, labels: torch.Tensor) -> float:
-        """Train the discriminator to distinguish labels from predictions, then the network to deceive it."""
-        assert self.discriminator is not None
-        rate, judge = self.how.rate(step), self.discriminator.train()
-        with self.descent.autocast():
-            probability = self.module(images).float().sigmoid()
-            made, true = shown(probability, labels), shown(labels, labels)
-            judged = discriminating(judge(images, true).float(), judge(images, made.detach()).float())
-        self.judging.step(judged, rate, f"{self._where(step)}, discriminator")
-        judge.requires_grad_(False)
-        with self.descent.autocast():
-            loss = adversarial(judge(images, made).float(), probability, labels)
-        self.descent.step(loss, rate, self._where(step))
-        judge.requires_grad_(True)
-        return float(loss.detach())
-
-    def _tensors(self, samples: Sequence[Sample]) -> tuple[torch.Tensor, torch.Tensor, list[str]]:
-        images = torch.stack([torch.as_tensor(s[0]) for s in samples]).to(self.device)
-        labels = torch.stack([torch.as_tensor(s[1]) for s in samples]).to(self.device)
-        datasets = [s[2] if len(s) > 2 else "" for s in samples]
-        if not torch.isfinite(images).all():
-            bad = next(n for n, x in zip(datasets, images, strict=True) if not torch.isfinite(x).all()) or "a sample"
-            raise InputError(
-                f"A patch of {bad} holds voxels that are not finite (NaN or infinity); replace them first."
-            )
-        if self.facts.volumetric:
-            images = images.unsqueeze(1).contiguous(memory_format=torch.channels_last_3d)
-        else:
-            labels = labels.squeeze(2)
-        return images, labels, datasets
+    def _tensors(self, samples: Sequence[Sample]) -> Batch:
+        return batch_of(samples, self.device, volumetric=self.facts.volumetric)
 
     # -- an epoch ----------------------------------------------------------------------------------------------
-
-    def evaluate(self) -> Score:
-        """Loss and Dice over the validation samples together; NaN without samples, Dice also for a regression.
-
-        Raises
-        ------
-        VolengineError
-            The network answers with numbers that are infinite or NaN.
-        """
-        if not len(self.validation):
-            return Score(math.nan, math.nan, [])
-        self.module.eval()
-        mine = range(self.ranks.rank, len(self.validation), self.ranks.world)
-        rows = sorted(self.ranks.objects([(k, self._sums(self.validation[k])) for k in mine]), key=lambda row: row[0])
-        bad = next((k for k, sums in rows if not all(np.isfinite(part).all() for part in sums)), None)
-        if bad is not None:
-            text = f"Epoch {len(self.history) + 1}: the loss of validation patch {bad + 1} is NaN or infinite."
-            raise VolengineError(self.descent.advice(text))
-        return self.pool.score([sums for _, sums in rows])
 
     def _sums(self, sample: Sample) -> list[Sums]:
         images, labels, datasets = self._tensors([sample])
         with torch.inference_mode():
-            return self.pool.sums(self._logits(images), labels, datasets[0])
+            return self.validation.pool.sums(self._logits(images), labels, datasets[0])
 
     def _logits(self, images: torch.Tensor) -> torch.Tensor:
         with self.descent.autocast():
@@ -294,22 +249,31 @@ class Fit:
         return full.float()
 
     def _end_epoch(self, epoch: int, loss: float, seconds: float) -> None:
-        score = self.evaluate()
-        self.check()
-        row = {
-            "epoch": epoch + 1,
-            "loss": loss,
-            "validation_loss": score.loss,
-            "validation_dice": score.dice,
-            "seconds": round(seconds, 2),
-        }
-        self.history.append(row)
-        if epoch == 0:
-            self._say_what_is_missing(score)
+        """Validate and keep the network (with an average of its weights: the averaged one), then write the state."""
+        with self.average.shown():
+            self.ranks.same(self.module.buffers())  # of batch normalisation: each process has its own
+            self.module.eval()
+            score, noise = self.validation.judge(self._sums, epoch + 1, self.report.validating)
+            self.check()
+            row = {
+                "epoch": epoch + 1,
+                "loss": loss,
+                "validation_loss": score.loss,
+                "validation_dice": score.dice,
+                "validation_noise": noise,
+                "seconds": round(seconds, 2),
+                "learning_rate": self.how.rate(epoch * self.how.steps),
+                **self.report.columns(score),
+            }
+            self.history.append(row)
+            if epoch == 0:
+                self._say_what_is_missing(score)
+            if self.ranks.first:
+                self.kept.save(self.module, self.facts, self.choice)
         if self.ranks.first:
-            self.kept.save(self.module, self.facts, self.choice)
             self._save()
-            self._show(row)
+            with self.average.shown():
+                self.report.epoch(self.choice, ended=epoch + 1 == self.how.epochs or self._finished())
         self.ranks.wait()
 
     def _say_what_is_missing(self, score: Score) -> None:
@@ -317,61 +281,29 @@ class Fit:
         missing = [repr(name) for name, voxels in zip(features, score.truth, strict=True) if not voxels]
         if self.choice.blind:
             what = ", ".join(missing) or "a target"
-            self._say(
+            self.report.say(
                 f"No sample for validation holds {what}: its loss says nothing. The last epoch becomes the model, and "
                 "nothing stops early. Give samples with use: validate, or another --validation-share."
             )
         elif missing:
-            self._say(
+            self.report.say(
                 f"No sample for validation holds {', '.join(missing)}; the others decide which epoch is the best."
             )
 
-    def _say(self, text: str) -> None:
-        if self._show_progress:
-            say(text)
-
-    def _show(self, row: Row) -> None:
-        """Write the curve, pictures of some validation patches, and the numbers for TensorBoard."""
-        last = row["epoch"] == self.how.epochs or self._finished()
-        if last or time.monotonic() - self._shown_s > SHOW_EVERY_S:
-            self._write_pictures()
-            self._shown_s = time.monotonic()
-        if self._tensorboard is not None:
-            for name in ("loss", "validation_loss", "validation_dice"):
-                self._tensorboard.add_scalar(name, row[name], int(row["epoch"]))
-            self._tensorboard.flush()
-
-    def _write_pictures(self) -> None:
-        """Write the curve and the pictures."""
-        for kind, content in figure_files(curve(self.history)).items():
-            write_atomic(self.folder / f"curve.{kind}", content)
-        count = len(self.validation)
-        if count:
-            picture = answers if self.objective.regression else patches
-            some = sorted({k * (count - 1) // max(1, PATCHES - 1) for k in range(PATCHES)})
-            looks = [self._look(self.validation[k]) for k in some]
-            write_atomic(self.folder / "validation.png", png(picture(looks)))
-
-    def _look(self, sample: Sample) -> Look:
-        """The middle slice of a patch with the prediction and the labels of its first feature."""
+    def _answered(self, sample: Sample) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Input, logits and labels of a sample, each a batch of one."""
+        self.module.eval()
         images, labels, _ = self._tensors([sample])
         with torch.inference_mode():
-            logits = self._logits(images)
-        if self.objective.regression:
-            scores = logits[0, 0]
-        else:
-            scores = logits.softmax(1)[0, 1] if self.objective.exclusive else logits.sigmoid()[0, 0]
-        image, truth = images[0].reshape(-1, *images.shape[-2:]), labels[0, 0].reshape(-1, *labels.shape[-2:])
-        scores = scores.reshape(-1, *scores.shape[-2:])
-        middle = [part[len(part) // 2].cpu().numpy() for part in (image, scores, truth)]
-        return middle[0], middle[1], middle[2]
+            return images, self._logits(images), labels
 
     # -- state -------------------------------------------------------------------------------------------------
 
     def _save(self) -> None:
         parts: State = {"module": self.module.state_dict(), "optimiser": self.descent.state()}
-        if self.discriminator is not None:
-            parts |= {"discriminator": self.discriminator.state_dict(), "judging": self.judging.state()}
+        parts |= {"average": self.average.state(), "lowest": self.validation.state()}
+        if self.adversary is not None:
+            parts |= self.adversary.state()
         save_state(self.folder, parts, self.history, self.facts.to_json())
 
     def _resume(self) -> None:
@@ -379,12 +311,14 @@ class Fit:
         if found is None:
             return
         parts, self.history = found
-        if not self.kept.is_there(self.choice):
-            self._say(f"{self.kept.best} is missing, the model of the best epoch: the training begins anew.")
+        missing = self.kept.missing(self.choice)
+        if missing is not None:
+            self.report.say(f"{missing} is missing, or is another model: the training begins anew.")
             self.history = []
             return
         self.module.load_state_dict(parts["module"])
         self.descent.load(parts.get("optimiser", {}))
-        if self.discriminator is not None:
-            self.discriminator.load_state_dict(parts["discriminator"])
-            self.judging.load(parts["judging"])
+        self.average.load(parts.get("average", {}))
+        self.validation.load(parts.get("lowest", {}))
+        if self.adversary is not None:
+            self.adversary.load(parts)

@@ -29,8 +29,8 @@ class Kept:
     out
         The model.
     folder
-        The folder of the fit: ``best-epoch.safetensors`` has the bytes of the model, ``last-epoch.safetensors`` is the
-        model of the last epoch.
+        The folder of the fit: ``best-epoch.safetensors`` is the model of the epoch with the lowest loss,
+        ``last-epoch.safetensors`` that of the last epoch. The model has the bytes of one of them.
     """
 
     out: Path
@@ -38,35 +38,50 @@ class Kept:
 
     @property
     def best(self) -> Path:
-        """The model of the best epoch."""
+        """The model of the epoch with the lowest loss."""
         return self.folder / "best-epoch.safetensors"
 
+    @property
+    def last(self) -> Path:
+        """The model of the last epoch."""
+        return self.folder / "last-epoch.safetensors"
+
+    def chosen(self, choice: Choice) -> Path:
+        """The one of the two that becomes the model."""
+        return self.last if choice.kept == len(choice.history) - 1 else self.best
+
     def save(self, module: nn.Module, facts: ModelFacts, choice: Choice) -> None:
-        """Write the network after an epoch, and if this epoch is the best so far, the model."""
+        """Write the network after an epoch, and the model if it is another one now."""
         self.folder.mkdir(parents=True, exist_ok=True)
         told = {"epoch": len(choice.history), "epochs": finite(list(choice.history)), "chosen_by": choice.reason}
-        last = self.folder / "last-epoch.safetensors"
-        save_model(last, module, facts.with_(history=(*facts.history[:-1], {**facts.history[-1], **told})))
-        if choice.kept == len(choice.history) - 1:
-            for best in (self.best, self.out):
-                write_atomic(best, last.read_bytes())
+        if choice.apart is not None:
+            told["best_and_last"] = str(choice.apart)
+        save_model(self.last, module, facts.with_(history=(*facts.history[:-1], {**facts.history[-1], **told})))
+        if choice.lowest == len(choice.history) - 1:
+            write_atomic(self.best, self.last.read_bytes())
+        if Choice(choice.history[:-1], choice.validated).kept != choice.kept:
+            write_atomic(self.out, self.chosen(choice).read_bytes())
 
-    def deliver(self) -> bool:
+    def deliver(self, choice: Choice) -> bool:
         """Write the model again if it was removed, or is not what this fit made; return whether it was written."""
-        made = self.best.read_bytes()
+        made = self.chosen(choice).read_bytes()
         if self.out.is_file() and self.out.read_bytes() == made:
             return False
         write_atomic(self.out, made)
         return True
 
-    def is_there(self, choice: Choice) -> bool:
-        """Whether the folder holds the model of the best epoch.
+    def missing(self, choice: Choice) -> Path | None:
+        """The model of the best or of the last epoch, if the folder does not hold it.
 
-        A fit that was stopped after it wrote the models of an epoch and before it wrote the state has the model of the
-        next epoch, if that is better; it is made again.
+        A fit that was stopped after it wrote the models of an epoch and before it wrote the state has models of the
+        next epoch; this epoch is made again.
         """
-        try:
-            epoch = load_facts(self.best).history[-1].get("epoch")
-        except VolengineError:
-            return False
-        return epoch in ((choice.kept or 0) + 1, len(choice.history) + 1)
+        now = len(choice.history)
+        for path, wanted in ((self.best, ((choice.lowest or 0) + 1, now + 1)), (self.last, (now, now + 1))):
+            try:
+                epoch = load_facts(path).history[-1].get("epoch")
+            except VolengineError:
+                return path
+            if epoch not in wanted:
+                return path
+        return None

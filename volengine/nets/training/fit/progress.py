@@ -1,14 +1,20 @@
-"""How far a training is: a bar on a terminal, otherwise a line every 15 seconds, as for the other verbs."""
+"""How far a training is: a bar on a terminal, otherwise a line every 15 seconds, as for the other verbs.
+
+The log file gets the line every 15 seconds in every case.
+"""
 
 from __future__ import annotations
 
 import sys
 import time
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
 
 from tqdm import tqdm
 
 EVERY_S = 15.0
+
+T = TypeVar("T")
 
 
 def say(text: str) -> None:
@@ -18,7 +24,7 @@ def say(text: str) -> None:
 
 
 class Steps:
-    """Shows the steps of a training on standard error.
+    """Shows the steps of a training on standard error, and logs them.
 
     Parameters
     ----------
@@ -27,15 +33,26 @@ class Steps:
     done
         Number of steps that were done before.
     show
-        Whether to show anything.
+        Whether to show anything on standard error.
     every_s
-        Without a terminal: seconds between two lines.
+        Seconds between two lines; on a terminal only the log gets them.
+    log
+        Function that gets each line.
     """
 
-    def __init__(self, epochs: int, steps: int, done: int, *, show: bool, every_s: float = EVERY_S):
+    def __init__(
+        self,
+        epochs: int,
+        steps: int,
+        done: int,
+        *,
+        show: bool,
+        every_s: float = EVERY_S,
+        log: Callable[[str], None] = lambda line: None,
+    ):
         self._epochs, self._steps = epochs, steps
         self._terminal = sys.stderr.isatty()
-        self._show, self._every_s = show, every_s
+        self._show, self._every_s, self._log = show, every_s, log
         self._done = self._before = done
         self._began = self._last = time.monotonic()
         self._bar = tqdm(
@@ -47,17 +64,31 @@ class Steps:
         self._done += 1
         self._bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
         self._bar.update()
-        if self._show and not self._terminal and time.monotonic() - self._last >= self._every_s:
-            self._last = time.monotonic()
-            self._line(loss)
+        if self._due():
+            total = self._epochs * self._steps
+            each = (time.monotonic() - self._began) / (self._done - self._before)
+            self._line(
+                f"epoch {(self._done - 1) // self._steps + 1}/{self._epochs}, {self._done}/{total} steps, "
+                f"loss {loss:.4f}, {each * (total - self._done):.0f} s left"
+            )
 
-    def _line(self, loss: float) -> None:
-        total = self._epochs * self._steps
-        each = (time.monotonic() - self._began) / (self._done - self._before)
-        say(
-            f"training: epoch {(self._done - 1) // self._steps + 1}/{self._epochs}, {self._done}/{total} steps, "
-            f"loss {loss:.4f}, {each * (total - self._done):.0f} s left"
-        )
+    def validating(self, samples: Sequence[T]) -> Iterator[T]:
+        """The same samples one after another; what is done with them at the end of an epoch is its validation."""
+        for number, sample in enumerate(samples):
+            if self._due():
+                self._line(f"epoch {self._done // self._steps}/{self._epochs}, validation {number}/{len(samples)}")
+            yield sample
+
+    def _due(self) -> bool:
+        if time.monotonic() - self._last < self._every_s:
+            return False
+        self._last = time.monotonic()
+        return True
+
+    def _line(self, text: str) -> None:
+        self._log(f"training: {text}")
+        if self._show and not self._terminal:
+            say(f"training: {text}")
 
     def __enter__(self) -> Steps:
         return self

@@ -12,6 +12,7 @@ import atexit
 import gc
 import os
 import warnings
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -101,6 +102,12 @@ class Ranks:
         parts: list[Any] = [None] * self.world
         distributed.all_gather_object(parts, own)
         return [item for part in parts for item in part]
+
+    def same(self, tensors: Iterable[torch.Tensor]) -> None:
+        """Give the tensors of all processes the values of the first one, in place."""
+        if self.world > 1:
+            for tensor in tensors:
+                distributed.broadcast(tensor, 0)
 
     def wait(self) -> None:
         """Wait until all processes have reached this point."""

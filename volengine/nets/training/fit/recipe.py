@@ -83,8 +83,10 @@ class FitRecipe(Recipe):
         The losses that are added.
     optimiser
         The optimiser and its settings.
+    average
+        Decay of a moving average of the weights (:mod:`volengine.nets.training.fit.average`); 0: none.
     patience
-        Stop after this many epochs without improvement, see :mod:`volengine.nets.training.fit.choice`; 0: never.
+        Stop after this many epochs without a lower loss, see :mod:`volengine.nets.training.fit.choice`; 0: never.
     precision
         ``float32``; or automatic mixed precision with ``bfloat16`` or ``float16`` (the latter only on GPUs, with a
         scaled loss).
@@ -98,6 +100,7 @@ class FitRecipe(Recipe):
     seed: int = 0
     terms: tuple[Term, ...] = (Term("bce_dice"),)
     optimiser: Optimiser = field(default_factory=Optimiser)
+    average: float = 0.0
     patience: int = 0
     precision: Precision = "float32"
     tensorboard: bool = False
@@ -106,6 +109,8 @@ class FitRecipe(Recipe):
         for name in ("epochs", "steps", "batch"):
             if getattr(self, name) < 1:
                 raise InputError(f"--{name} must be 1 or more, not {getattr(self, name)}.")
+        if not 0 <= self.average < 1:
+            raise InputError(f"--average must be 0 or more and less than 1 (such as 0.99), not {self.average}.")
         if self.patience < 0:
             raise InputError(f"--patience must be 0 or more, not {self.patience}.")
 

@@ -35,8 +35,9 @@ def save_state(folder: Path, parts: State, history: list[Row], facts: dict[str, 
     write_atomic(folder / "last.safetensors", save(flat, metadata=meta))
     table = io.StringIO(newline="")
     writer = csv.writer(table)
-    writer.writerow(guarded_row(history[0]))
-    writer.writerows(guarded_row(row.values()) for row in history)
+    names = list(dict.fromkeys(name for row in history for name in row))  # older epochs may have fewer
+    writer.writerow(guarded_row(names))
+    writer.writerows(guarded_row(row.get(name, math.nan) for name in names) for row in history)
     write_atomic(folder / "history.csv", table.getvalue().encode())
 
 

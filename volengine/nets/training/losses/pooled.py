@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -46,11 +46,28 @@ class Score:
         Dice at 0.5 over all features together; NaN for a regression, and if no feature is in the set.
     truth
         For each feature its number of voxels in the set; empty for a regression.
+    found, both
+        For each feature the number of voxels that were predicted, and of those that were predicted rightly.
     """
 
     loss: float
     dice: float
     truth: list[float]
+    found: list[float] = field(default_factory=list)
+    both: list[float] = field(default_factory=list)
+
+    def shares(self) -> dict[str, list[float]]:
+        """Dice, precision and recall of each feature, pooled over the set; NaN where the set or the answer has none.
+
+        >>> Score(0.5, 0.5, truth=[8, 0], found=[4, 0], both=[3, 0]).shares()
+        {'dice': [0.5, nan], 'precision': [0.75, nan], 'recall': [0.375, nan]}
+        """
+        rows = list(zip(self.both, self.found, self.truth, strict=True))
+        return {
+            "dice": [2 * both / (found + truth) if truth else math.nan for both, found, truth in rows],
+            "precision": [both / found if found and truth else math.nan for both, found, truth in rows],
+            "recall": [both / truth if truth else math.nan for both, _, truth in rows],
+        }
 
 
 class Pool:
@@ -82,16 +99,60 @@ class Pool:
 
     def score(self, samples: Sequence[list[Sums]]) -> Score:
         """The loss of a set from the sums of its samples, in any fixed order."""
-        total = [np.sum([sample[k] for sample in samples], axis=0) for k in range(len(self.terms) + 1)]
+        return self._score(self._total(samples))
+
+    def _total(self, samples: Sequence[list[Sums]]) -> list[Sums]:
+        return [np.sum([sample[k] for sample in samples], axis=0) for k in range(len(self.terms) + 1)]
+
+    def noise(self, samples: Sequence[list[Sums]], others: Sequence[list[Sums]]) -> float:
+        """Standard error of the difference between the losses of two networks over the same set.
+
+        By the jackknife (Efron & Stein, Annals of Statistics 9, 586, 1981): the difference is computed again without
+        each sample in turn. Samples that are hard for both networks cancel. Neighbouring patches of one volume are
+        alike, so the true error is rather larger.
+
+        Parameters
+        ----------
+        samples, others
+            The sums of the same samples, for each of the networks.
+
+        Returns
+        -------
+        float
+            NaN if there is a single sample, or if the loss rests on one: without it no feature would be in the set.
+
+        Examples
+        --------
+        >>> pool = Pool([Term("l2")])
+        >>> none = np.zeros((0, 0))
+        >>> squares = [[[none, np.array([[s], [1.0]])] for s in each] for each in ((1.0, 2.0, 6.0), (1.0, 1.0, 1.0))]
+        >>> apart = np.array([0.0, 1.0, 5.0])  # the loss is a mean, so this is the standard error of a mean
+        >>> bool(np.isclose(pool.noise(*squares), apart.std(ddof=1) / 3**0.5))
+        True
+        """
+        both = [(part, self._total(part)) for part in (samples, others)]
+        count = len(samples)
+        left = np.empty((2, count))
+        for row, (each, total) in zip(left, both, strict=True):
+            for k in range(count):
+                row[k] = self._score([a - b for a, b in zip(total, each[k], strict=True)]).loss
+        apart = left[0] - left[1]
+        if count < 2 or not np.isfinite(apart).all():
+            return math.nan
+        return float(np.sqrt((count - 1) / count * ((apart - apart.mean()) ** 2).sum()))
+
+    def _score(self, total: Sequence[Sums]) -> Score:
+        """The loss from the sums of the whole set."""
         values = [(term.weight, POOLED[term.loss][1](part)) for term, part in zip(self.terms, total[1:], strict=True)]
         known = [(weight, value) for weight, value in values if not math.isnan(value)]
         loss = sum(w * v for w, v in known) / sum(w for w, _ in known) if known else math.nan
         if self._regression:
             return Score(loss, math.nan, [])
         both, found, truth = total[0]
+        each = [part.tolist() for part in (truth, found, both)]
         if not truth.any():
-            return Score(math.nan, math.nan, truth.tolist())
-        return Score(loss, float(2 * both.sum() / (found.sum() + truth.sum())), truth.tolist())
+            return Score(math.nan, math.nan, *each)
+        return Score(loss, float(2 * both.sum() / (found.sum() + truth.sum())), *each)
 
 
 def found_voxels(logits: torch.Tensor, exclusive: bool) -> torch.Tensor:
