@@ -28,7 +28,12 @@ class SegmentRecipe(Recipe):
     ----------
     models
         Model files: native ``.safetensors``, Ais's ``.scnm``, membrain-seg's ``.ckpt``; or the name of a model that
-        comes with the package: ``cytoplasm``. A single one needs no list.
+        comes with the package: ``cytoplasm``. A single one needs no list. ``fold_*.safetensors`` stands for all files
+        with such a name.
+    ensemble
+        Average the predictions of models that have a feature in common (matched by its name), instead of refusing them.
+        Each model predicts in its own way (patch, normalisation, voxel size). All count alike; what is averaged says
+        ``mean_of``. The mean is rounded once.
     network_files
         Your own architectures that models use: ``FILE.py:Class`` or ``package.module:Class``. This Python code is run.
         An architecture that only the model file names is never run.
@@ -56,13 +61,14 @@ class SegmentRecipe(Recipe):
         What is flipped or turned: each ``patch``, or the whole ``volume`` (1 or flips only). Flips of the volume change
         the places of its patches where the last patch of an axis is moved back into the volume. Default: the patch.
     mean_of
-        What is averaged over views and patches: ``probabilities``, or the ``logits`` before the network's sigmoid.
-        Default: probabilities.
+        What is averaged over views, patches and the models of an ensemble: ``probabilities``, or the ``logits`` before
+        the network's sigmoid. Default: probabilities.
     answer
         What is written: ``probabilities``, or the averaged ``logits`` (float types only).
     uncertainty
         Write for each feature a further volume, ``FEATURE uncertainty``: the standard deviation of the probability over
-        all views and patches that cover a voxel, weighted as in the blend.
+        all views and patches that cover a voxel, and all models of an ensemble, weighted as in the blend (divided by
+        their number, not by one less).
     batch
         Patches per call of the network; 0: chosen for the device.
     precision
@@ -104,6 +110,7 @@ class SegmentRecipe(Recipe):
     """
 
     models: tuple[str, ...]
+    ensemble: bool = False
     network_files: tuple[str, ...] = ()
     patch: tuple[int, int, int] | Literal["slice"] | None = None
     overlap: float | None = None
