@@ -66,10 +66,8 @@ def prepare(folder: Path, isbi: Path) -> Data:
     return paths, labels[HELD]
 
 
-def measured(
-    folder: Path, data: tuple[dict[str, str], np.ndarray], way: str, steps: int, seed: int
-) -> dict[str, float]:
-    """Train one way with one seed on what :func:`prepare` has made; return the average precision by how the network is applied."""
+def measured(folder: Path, data: Data, way: str, steps: int, seed: int) -> dict[str, float]:
+    """Train one way on the prepared data; return the average precision by how the network is applied."""
     (paths, truth), out = data, folder / f"{way}-{seed}.safetensors"
     sample = TrainSample(
         volume=paths["seen"], labels=(paths["truth"],), boxes=paths["boxes"], box_vox=SIDE, slices=ANNOTATED

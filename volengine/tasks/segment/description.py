@@ -106,6 +106,12 @@ class Net:
         return [(channel, feature) for channel, feature in enumerate(self.features) if feature]
 
     @property
+    def whole_slices(self) -> bool:
+        """Whether each patch is a whole slice."""
+        z, y, x = (self.lattice.z, self.lattice.y, self.lattice.x)
+        return z.patch == 1 and y.patch >= y.n and x.patch >= x.n
+
+    @property
     def spread(self) -> bool:
         """Whether the uncertainty is written, too."""
         return bool(self.execution.get("spread"))

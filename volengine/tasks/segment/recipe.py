@@ -39,7 +39,9 @@ class SegmentRecipe(Recipe):
         An architecture that only the model file names is never run.
     patch
         Voxels z, y, x that the network predicts at once; or ``slice``: whole slices with 32 or more voxels of context
-        on each side, as in Ais. Default: the model's.
+        on each side, as in Ais. Default: the model's; of a 2D
+        model that was trained on boxes: ``slice``, unless ``overlap``, ``window``, ``margin_vox`` or ``exact`` asks for
+        patches.
     overlap
         Share of a patch that neighbouring patches have in common, from 0 to below 1. Default: the model's.
     window
@@ -171,6 +173,12 @@ class SegmentRecipe(Recipe):
             raise InputError(f"--levels must be 1 or more, not {self.levels}.")
         if self.dtype != "uint8" and self.rounding != "nearest":
             raise InputError(f"--rounding {self.rounding} is for uint8, not for {self.dtype}.")
+
+    @property
+    def says_patches(self) -> bool:
+        """Whether it says how patches lie, so that a model that prefers whole slices is applied to patches."""
+        given = (self.resolved().patch, self.overlap, self.window)
+        return self.exact or self.margin_vox > 0 or any(value is not None for value in given)
 
     def resolved(self) -> Resolved:
         """Fill in the fields that the recipe leaves open: from ``compat``, else with the defaults."""

@@ -110,7 +110,18 @@ class GridStages:
                 return core
         except MemoryRefusedError:
             pass
-        return self._choose(unit, self._possible, self._smallest(unit, 1.0))
+        try:
+            return self._choose(unit, self._possible, self._smallest(unit, 1.0))
+        except MemoryRefusedError as error:
+            raise MemoryRefusedError(f"{error}{self._smaller_patches()}") from error
+
+    def _smaller_patches(self) -> str:
+        """What to do if whole slices take too much memory."""
+        wide = [net for net in self.nets if net.whole_slices]
+        if not wide:
+            return ""
+        _, y, x = wide[0].lattice.patch
+        return f" {wide[0].path} sees whole slices ({y} x {x} voxels): --patch 1,256,256 or --exact takes less memory."
 
     def _choose(self, unit: Index3, accept: Callable[[Index3], bool], smallest: Index3) -> Index3:
         inside = math.prod(min(c, n) for c, n in zip(smallest, self.volume.shape, strict=True))

@@ -68,7 +68,8 @@ def train(recipe: TrainRecipe, out: PathLike, *, progress: bool = True) -> list[
     from volengine.nets.threads import apart
     from volengine.nets.training.fit.kept import folder_of
 
-    out, recipe = path_text(out), TrainRecipe.of(recipe)
+    out, asked = path_text(out), TrainRecipe.of(recipe)
+    recipe = asked.resolved()
     if not out.endswith(".safetensors"):
         raise InputError(f"--out {out}: a model file ends with .safetensors.")
     if Path(out).exists() and not folder_of(Path(out)).exists():
@@ -76,10 +77,11 @@ def train(recipe: TrainRecipe, out: PathLike, *, progress: bool = True) -> list[
             f"--out {out} exists and no training is beside it ({folder_of(Path(out)).name}), so it would be lost: "
             "remove it, or give another --out."
         )
-    return apart(lambda stopped: _fit(recipe, out, progress).run(progress=progress, stopped=stopped))
+    return apart(lambda stopped: _fit(recipe, out, progress, asked.note()).run(progress=progress, stopped=stopped))
 
 
-def _fit(recipe: TrainRecipe, out: str, progress: bool) -> Fitting:
+def _fit(recipe: TrainRecipe, out: str, progress: bool, told: str) -> Fitting:
+    """The training of a recipe without open fields; ``told`` is to be said of how they were filled in."""
     from volengine.nets.predictor import resolve_device
     from volengine.nets.training.fit.fit import Fit
     from volengine.nets.training.fit.progress import say
@@ -87,7 +89,7 @@ def _fit(recipe: TrainRecipe, out: str, progress: bool) -> Fitting:
 
     data = TrainingData.of(recipe)
     if progress and Ranks.from_environment().first:
-        for note in data.notes:
+        for note in filter(None, (told, *data.notes)):
             say(note)
     device = Ranks.from_environment().device(resolve_device(recipe.device))
     sources = open_sources(recipe.samples, recipe.rules())
