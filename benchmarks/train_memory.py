@@ -1,14 +1,14 @@
 """The memory of training MemBrain's network here, and as membrain-seg trains it.
 
-    python benchmarks/train_memory.py [SIDE [BATCH [STEPS]]]
+    python benchmarks/train_memory.py [SIDE [BATCH [STEPS [FILTERS]]]]
 
-Each way trains MONAI's DynUNet with the arguments of membrain-seg (91 million weights, deep supervision) for some steps
-on cubes of noise, in a process of its own. ``membrain``: plain PyTorch with the layers, optimiser (SGD with momentum),
-losses (cross-entropy and Dice per sample, at three resolutions, labels in float32 at each) and checkpoint (written to
-memory first, as Lightning does) of membrain-seg 0.0.10. ``volengine``: the same recipe with
-:class:`volengine.nets.training.fit.fit.Fit`. Printed: the peak resident memory of the steps and of all, with the
-checkpoint; and the losses of the steps, whose definitions differ slightly. What was measured stands in
-docs/benchmarks.md.
+Each way trains MONAI's DynUNet with the arguments of membrain-seg (91 million weights, deep supervision; ``FILTERS``:
+channels of the levels, for a smaller network such as 16,32,48,64) for some steps on cubes of noise, in a process of its
+own. ``membrain``: plain PyTorch with the layers, optimiser (SGD with momentum), losses (cross-entropy and Dice per
+sample, at three resolutions, labels in float32 at each) and checkpoint (written to memory first, as Lightning does) of
+membrain-seg 0.0.10. ``volengine``: the same recipe with :class:`volengine.nets.training.fit.fit.Fit`. Printed: the peak
+resident memory of the steps, and of all with the checkpoint; and the losses of the steps, whose definitions differ
+slightly. What was measured stands in docs/benchmarks.md.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ import torch
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 RATE, MOMENTUM = 1e-2, 0.99
+FILTERS = "32,64,128,256,512,1024"
 
 
 def peak() -> float:
@@ -39,7 +40,7 @@ def sample(rng: np.random.Generator, side: int) -> tuple[np.ndarray, np.ndarray]
     return rng.standard_normal((side, side, side), np.float32), labels
 
 
-def volengine(side: int, batch: int, steps: int) -> dict[str, object]:
+def volengine(side: int, batch: int, steps: int, filters: tuple[int, ...]) -> dict[str, object]:
     """Train with the package."""
     from volengine.core.model import ModelFacts
     from volengine.nets.registry import build
@@ -59,12 +60,16 @@ def volengine(side: int, batch: int, steps: int) -> dict[str, object]:
             super()._end_epoch(epoch, loss, seconds)
 
     facts = ModelFacts(
-        network="dynunet", features=("membrane",), voxel_size=(10, 10, 10), patch=(side,) * 3, stride=(32,) * 3
+        network="dynunet",
+        features=("membrane",),
+        voxel_size=(10, 10, 10),
+        patch=(side,) * 3,
+        stride=(2 ** (len(filters) - 1),) * 3,
     )
     torch.manual_seed(0)
     how = FitRecipe(epochs=1, steps=steps, batch=batch, optimiser=Optimiser("sgd", RATE, "polynomial", clip=0))
     with tempfile.TemporaryDirectory() as folder:
-        module = build("dynunet")
+        module = build("dynunet", {"filters": filters})
         fit = Watched(
             module, facts, lambda rng: sample(rng, side), [], how, Path(folder) / "m.safetensors", torch.device("cpu")
         )
@@ -72,15 +77,15 @@ def volengine(side: int, batch: int, steps: int) -> dict[str, object]:
     return {**told, "all_GB": peak(), "losses": losses}
 
 
-def membrain(side: int, batch: int, steps: int) -> dict[str, object]:
+def membrain(side: int, batch: int, steps: int, filters: tuple[int, ...]) -> dict[str, object]:
     """Train as membrain-seg does, in plain PyTorch."""
     from monai.networks.nets import DynUNet
 
     torch.manual_seed(0)
+    deep = len(filters) - 1
     net = DynUNet(
-        spatial_dims=3, in_channels=1, out_channels=1, kernel_size=(3,) * 6, strides=(1, *(2,) * 5),
-        upsample_kernel_size=(2,) * 5, filters=(32, 64, 128, 256, 512, 1024), res_block=True, deep_supervision=True,
-        deep_supr_num=2,
+        spatial_dims=3, in_channels=1, out_channels=1, kernel_size=(3,) * (deep + 1), strides=(1, *(2,) * deep),
+        upsample_kernel_size=(2,) * deep, filters=filters, res_block=True, deep_supervision=True, deep_supr_num=2,
     )  # fmt: skip
     optimiser = torch.optim.SGD(net.parameters(), lr=RATE, momentum=MOMENTUM, nesterov=True)
     losses = []
@@ -121,14 +126,14 @@ def _dice_and_entropy(answer: torch.Tensor, labels: torch.Tensor) -> torch.Tenso
 WAYS = {"membrain": membrain, "volengine": volengine}
 
 
-def main(side: str = "64", batch: str = "2", steps: str = "2", way: str = "") -> None:
+def main(side: str = "64", batch: str = "2", steps: str = "2", filters: str = FILTERS, way: str = "") -> None:
     """Measure one way, or both in turn."""
     if way:
-        print(json.dumps(WAYS[way](int(side), int(batch), int(steps))))
+        print(json.dumps(WAYS[way](int(side), int(batch), int(steps), tuple(map(int, filters.split(","))))))
         return
     for name in WAYS:
         made = subprocess.run(
-            [sys.executable, __file__, side, batch, steps, name], capture_output=True, text=True, check=True
+            [sys.executable, __file__, side, batch, steps, filters, name], capture_output=True, text=True, check=True
         )
         told = json.loads(made.stdout.splitlines()[-1])
         print(name, {key: value if key == "losses" else round(value, 2) for key, value in told.items()}, flush=True)
