@@ -10,16 +10,21 @@ from volengine.cli.command import Command
 from volengine.cli.execute import execute
 from volengine.cli.options import from_options, recipe_options, texts_option
 from volengine.engine.options import RunOptions
+from volengine.io.names import suffix_of
 from volengine.tasks.common.inputs import expand
 from volengine.tasks.common.jobs import jobs_of
 from volengine.tasks.segment.recipe import SegmentRecipe
 from volengine.tasks.segment.verb import SEGMENT
 
 NETWORK = (
-    *("patch", "overlap", "window", "edge", "margin_vox", "exact", "tta", "tta_of", "mean_of"),
+    *("ensemble", "patch", "overlap", "window", "edge", "margin_vox", "exact", "tta", "tta_of", "mean_of"),
     *("batch", "precision", "channels_last", "compile"),
 )
 """Options about how a network is applied."""
+
+
+MODELS = (".safetensors", ".scnm", ".ckpt", ".keras", ".onnx")
+"""Endings of model files that no volume has."""
 
 
 @click.command(
@@ -28,6 +33,7 @@ NETWORK = (
     examples=(
         "volengine segment TS_01.ome.zarr --models membrane.safetensors --out predictions",
         "volengine segment tomograms --models cytoplasm --out predictions --match isotropic --device cuda",
+        "volengine segment TS_01.mrc --out predictions --ensemble --models fold_*.safetensors",
     ),
     sections={"Network": NETWORK},
 )
@@ -42,8 +48,17 @@ def command(
 ) -> None:
     """Apply networks to SOURCES (files, folders, globs, .txt lists): one prediction per feature."""
     options = from_options(RunOptions, values)
-    values["models"] = (*(values["models"] or ()), *model_files) or None
+    sources, more = _apart(sources)
+    values["models"] = (*(values["models"] or ()), *model_files, *more) or None
     values["network_files"] = (*(values["network_files"] or ()), *own) or None
     recipe = from_options(SegmentRecipe, values)
     jobs, run_dir = jobs_of(SEGMENT, expand(sources), out, recipe, options)
     execute(jobs, run_dir, options)
+
+
+def _apart(sources: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Volumes and model files: a shell makes several words of ``--models fold_*.safetensors``, and the later ones would
+    be sources.
+    """
+    models = tuple(source for source in sources if suffix_of(source) in MODELS)
+    return tuple(source for source in sources if source not in models), models

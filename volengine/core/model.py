@@ -58,6 +58,9 @@ class ModelFacts(Recipe):
         ``z - K // 2`` to ``z - K // 2 + K - 1``; beyond the volume its end slices are repeated. 1 for all others.
     overlap
         Share of a patch that neighbouring patches have in common in a prediction, 0 or more, below 1.
+    whole_slices
+        Whether a 2D network is applied to whole slices by default, instead of patches: one that was trained on boxes,
+        which are small.
     normalisation
         ``none``, or (x - mean) / std with the mean and the population standard deviation of the whole z
         slice (``per_slice``), of the patch with its context (``per_patch``), or of the whole volume (``volume``).
@@ -100,6 +103,7 @@ class ModelFacts(Recipe):
     arguments: dict[str, Any] = field(default_factory=dict)
     context: int = 1
     overlap: float = 0.5
+    whole_slices: bool = False
     normalisation: Normalisation = "volume"
     activation: Activation = "sigmoid"
     target: TargetUnits | None = None
@@ -142,6 +146,8 @@ class ModelFacts(Recipe):
             raise InputError(f"ModelFacts.colour is red, green, blue from 0 to 1, not {self.colour}.")
         if isinstance(self.tta, int) and not 1 <= self.tta <= MAX_TTA:
             raise InputError(f"ModelFacts.tta must be from 1 to {MAX_TTA}, or flips, not {self.tta}.")
+        if self.whole_slices and self.volumetric:
+            raise InputError(f"ModelFacts.whole_slices is for 2D networks; the patch {self.patch} is 3D.")
         if self.context < 1 or (self.context > 1 and self.volumetric):
             raise InputError(
                 f"ModelFacts.context is {self.context} with patches of {self.patch} voxels; it is the number of "

@@ -42,6 +42,7 @@ KERNELS: dict[str, tuple[str, ...]] = {
         "slice_cells",
         "slice_statistics",
     ),
+    "volengine.tasks.segment.mean_blocks": ("mean_block",),
     "volengine.tasks.simulate.blocks": (
         "expose_tilt",
         "label_block",

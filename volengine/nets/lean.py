@@ -177,3 +177,13 @@ def _channels(name: str, known: dict[str, dict[str, Any]]) -> int:
     if joined:
         return sum(before) if all(before) else 0
     return before[0] if before else 0
+
+
+def turns_back(module: nn.Module) -> bool:
+    """Whether a network has instance normalisation, for which PyTorch copies activations into the plain order.
+
+    In the channels-last memory order such a network takes more time on a CPU, and more memory in training.
+    """
+    from torch.nn.modules.instancenorm import _InstanceNorm
+
+    return any(isinstance(part, _InstanceNorm) for part in module.modules())

@@ -135,7 +135,7 @@ class Predictor:
     def __init__(self, module: torch.nn.Module, traits: Traits, execution: Execution | None = None):
         import torch
 
-        from volengine.nets.lean import lean_module
+        from volengine.nets.lean import lean_module, turns_back
 
         self.traits = traits
         self.execution = execution or Execution()
@@ -150,7 +150,7 @@ class Predictor:
         if self.device.type == "cpu" and not traits.volumetric and not self.execution.compile:
             module = lean_module(module, traits.slices)
         module = module.eval().to(self.device)
-        self._last = self.execution.channels_last and not (self.device.type == "cpu" and _turns_back(module))
+        self._last = self.execution.channels_last and not (self.device.type == "cpu" and turns_back(module))
         if self._last:
             module = module.to(memory_format=self._memory_format)  # type: ignore[call-overload]
         compiled = self.execution.compile and getattr(module, "compiles", True)
@@ -297,13 +297,6 @@ def resolve_device(device: str) -> torch.device:
     except (RuntimeError, AssertionError) as error:
         raise InputError(f"The device {device!r} cannot be used here: {str(error).splitlines()[0]}") from error
     return found
-
-
-def _turns_back(module: torch.nn.Module) -> bool:
-    """Whether a network has instance normalisation, for which PyTorch copies activations into the plain order."""
-    from torch.nn.modules.instancenorm import _InstanceNorm
-
-    return any(isinstance(part, _InstanceNorm) for part in module.modules())
 
 
 @lru_cache(maxsize=8)

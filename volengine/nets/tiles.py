@@ -52,7 +52,7 @@ if TYPE_CHECKING:
 class PatchJob:
     """The places of patches, the reader that fills them, their shares in the blend, and their views (``None``: all).
 
-    ``network`` is how messages name the network.
+    ``network`` is how messages name the network; ``weights`` are those of its channels (empty: all 1).
     """
 
     lattice: Lattice
@@ -60,6 +60,7 @@ class PatchJob:
     shares: Shares
     views: tuple[View, ...] | None = None
     network: str = "The network"
+    weights: tuple[float, ...] = ()
 
 
 def predict_patches(
@@ -144,9 +145,18 @@ class _Lane:
         self._predictor, self._job, self._shape = predictor, job, shape
         self._sums, self._region = sums, region
         self._shares = _DeviceShares(job.shares, predictor.device)
+        self._weights = self._of_channels(job.weights)
         self._local = threading.local()
         self._lock = threading.Lock()
         self._odd: list[tuple[Sequence[PatchIndex], torch.Tensor]] = []
+
+    def _of_channels(self, weights: tuple[float, ...]) -> torch.Tensor | None:
+        """The weights of the channels, (channels, 1, 1, 1), on the device."""
+        import torch
+
+        if not weights:
+            return None
+        return torch.tensor(weights, dtype=torch.float32, device=self._predictor.device).reshape(-1, 1, 1, 1)
 
     def run(self, batch: Sequence[PatchIndex]) -> None:
         """Predict one batch; the predictions of empty patches are dropped.
@@ -215,6 +225,8 @@ class _Lane:
         with self._lock:
             share = self._shares[self._job.shares.key(index)]
         part = answer[(slice(None), *visible.slices_in(answered))]
+        if self._weights is not None:
+            part.mul_(self._weights)
         return part.mul_(share[visible.slices_in(box)]).round_()
 
 

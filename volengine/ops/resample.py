@@ -34,7 +34,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from math import ceil
+from math import ceil, prod
 from typing import Any, Literal
 
 import numpy as np
@@ -212,3 +212,24 @@ def _along(
             part *= weight.reshape(shape)
             total += part
     return total
+
+
+def resample_bytes(core: Sequence[int], halo: Sequence[int], shape: Sequence[int], out_shape: Sequence[int]) -> int:
+    """Bytes that :func:`resample_block` allocates at most: float32, one axis after the other.
+
+    Parameters
+    ----------
+    core
+        Shape of the block on the grid of ``out_shape``, voxels z, y, x.
+    halo
+        Voxels of the grid of ``shape`` that are read around it.
+    shape, out_shape
+        Shapes of the grid that is read, and of the grid that is written.
+    """
+    sides = [min(-(-c * n // m) + 2 * h + 1, n) for c, n, m, h in zip(core, shape, out_shape, halo, strict=True)]
+    peak = before = prod(sides)
+    for axis, c in enumerate(core):
+        sides[axis] = c
+        after = prod(sides)
+        peak, before = max(peak, before + 2 * after), after
+    return 4 * peak

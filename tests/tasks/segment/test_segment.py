@@ -332,7 +332,7 @@ def test_refusals_say_the_numbers(data, tmp_path):
         plan(RunOptions(block=(4, 40, 40)))
     with pytest.raises(InputError, match="no finite receptive field"):
         plan(exact=True)
-    with pytest.raises(InputError, match="'shell'"):
+    with pytest.raises(InputError, match="'shell': average them with --ensemble"):
         plan(models=(models["shell"], models["shell"]))
     with pytest.raises(InputError, match="give a folder"):
         plan(models=(models["shell"], models["core"]), out=str(tmp_path / "x.zarr"))

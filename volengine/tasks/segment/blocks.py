@@ -32,9 +32,9 @@ from volengine.ops.normalise import (
 )
 from volengine.ops.patches import PatchReader
 from volengine.ops.quantise import Rounding, store
-from volengine.ops.resample import EdgeRule, Filter, resample_block
+from volengine.ops.resample import EdgeRule, Filter, resample_block, resample_bytes
 from volengine.tasks.common.levels import levels_of
-from volengine.tasks.segment.description import STATISTICS_SLICES, Encoding, Net, above_half, crosses
+from volengine.tasks.segment.description import STATISTICS_SLICES, Encoding, Net, Team, above_half, crosses, teams
 
 SLAB_VOXELS = 2**24
 
@@ -147,16 +147,16 @@ def predict(
     arrays: dict[str, Any] = {}
     patches = 0
     stored = Encoding.from_json(encoding)
-    for net in map(Net.from_json, nets):
-        over = net.overhang(core)
+    for team in teams(map(Net.from_json, nets)):
+        over = team.overhang(core)
         if direct:
-            values, count = _values(block, net, stored, threads)
+            values, count = _values(block, team, stored, threads)
             arrays |= stored.levels(values)
         else:
             region = block.box.grow((0, 0, 0), over).clip(block.shape)
-            sums, count = _sums(block, net, block.box, region, threads)
-            for channel, name in net.channels:
-                pieces = blend.split(sums[channel], block.box.shape, over, core)
+            sums, count = _sums(block, team, block.box, region, threads)
+            for name in team.sums:
+                pieces = blend.split(sums[name], block.box.shape, over, core)
                 arrays |= {f"{name}/{direction}": piece for direction, piece in pieces.items()}
         patches += count
     return Result(arrays, counts={"patches": patches, **(above_half(arrays, counted) if direct else {})})
@@ -189,15 +189,29 @@ def predict_bytes(nets: Sequence[Net], core: Index3, shape: Index3, batch: int, 
         fixed += 2 * weights  # and a second copy in the memory order of the convolutions
         answers = (len(net.channels) + 3) if len(net.channels) > 1 else 4
         forward = max(forward, peak + 4 * answers * math.prod(given))
-        over = [net.axis_overhang(axis, c) for axis, c in enumerate(core)]
-        region = Box.of_shape([min(c + o, n) for c, o, n in zip(core, over, shape, strict=True)])
+    for team in teams(nets):
+        region = Box.of_shape([min(c + o, n) for c, o, n in zip(core, team.overhang(core), shape, strict=True)])
         if direct:
-            region = Box(region.start, (slab_slices(net, region, threads), *region.stop[1:]))
-        copies = 1 if len(net.passes) == 1 else 2  # a GPU is given the sums of the pass before, and returns new ones
-        groups = len(net.channels) // max(len(net.kept), 1)
-        sums += 4 * copies * groups * len(net.features) * region.size
+            region = Box(region.start, (slab_slices(team, region, threads), *region.stop[1:]))
+        sums += _sums_bytes(team, region.size)
     block = math.prod(min(c, n) for c, n in zip(core, shape, strict=True))
     return fixed, sums + SHARES_BYTES + 8 * block, forward
+
+
+def _sums_bytes(team: Team, voxels: int) -> int:
+    """Bytes of the sums of a team over a region: of the first network of each feature, and of another one at a time."""
+    kept, most, seen = 0, 0, set[str]()
+    for net in team.nets:
+        copies = 1 if len(net.passes) == 1 else 2  # a GPU is given the sums of the pass before, and returns new ones
+        groups = len(net.channels) // max(len(net.kept), 1)
+        own = {name for _, name in net.channels}
+        size = 4 * copies * groups * len(net.features) * voxels
+        if own <= seen:
+            most = max(most, size)
+        else:
+            kept += size
+        seen |= own
+    return kept + most
 
 
 @lru_cache(maxsize=64)
@@ -245,23 +259,23 @@ def check_finite(block: Block, name: str) -> None:
         )
 
 
-def slab_slices(net: Net, box: Box, threads: int) -> int:
+def slab_slices(team: Team, box: Box, threads: int) -> int:
     """Number of slices that are summed and rounded at a time: all for 3D patches, fewer for 2D ones to save memory."""
     z, y, x = box.shape
-    return z if net.lattice.z.patch > 1 else min(z, max(SLAB_VOXELS // (y * x), 2 * threads))
+    deep = any(net.lattice.z.patch > 1 for net in team.nets)
+    return z if deep else min(z, max(SLAB_VOXELS // (y * x), 2 * threads))
 
 
-def _values(block: Block, net: Net, stored: Encoding, threads: int) -> tuple[dict[str, Any], int]:
+def _values(block: Block, team: Team, stored: Encoding, threads: int) -> tuple[dict[str, Any], int]:
     """The predictions of a block that no patch crosses, by feature, and the number of patches."""
     values: dict[str, Any] = {}
-    step = slab_slices(net, block.box, threads)
+    step = slab_slices(team, block.box, threads)
     patches = 0
     for first in range(block.box.start[0], block.box.stop[0], step):
         slab = Box((first, *block.box.start[1:]), (min(first + step, block.box.stop[0]), *block.box.stop[1:]))
-        sums, count = _sums(block, net, slab, slab, threads)
-        named = {name: sums[channel] for channel, name in net.channels}
-        for _, feature in net.kept:
-            for name, part in stored.values(named, net, feature).items():
+        sums, count = _sums(block, team, slab, slab, threads)
+        for feature in team.features:
+            for name, part in stored.values(sums, team, feature).items():
                 if slab == block.box:  # no copy of the whole
                     values[name] = part
                     continue
@@ -271,8 +285,26 @@ def _values(block: Block, net: Net, stored: Encoding, threads: int) -> tuple[dic
     return values, patches
 
 
-def _sums(block: Block, net: Net, core: Box, region: Box, threads: int) -> tuple[NDArray[np.int32], int]:
-    """Fixed-point sums (int32) of all channels over a region, from the patches that a core owns; their number."""
+def _sums(block: Block, team: Team, core: Box, region: Box, threads: int) -> tuple[dict[str, NDArray[np.int32]], int]:
+    """Fixed-point sums (int32) over a region, by their names, from the patches that a core owns; and their number.
+
+    The sums of a team's networks are integers, so their order does not count.
+    """
+    found: dict[str, NDArray[np.int32]] = {}
+    patches = 0
+    for net in team.nets:
+        total, count = _net_sums(block, net, core, region, threads)
+        for channel, name in net.channels:
+            if name in found:
+                found[name] += total[channel]
+            else:
+                found[name] = total[channel]
+        patches += count
+    return found, patches
+
+
+def _net_sums(block: Block, net: Net, core: Box, region: Box, threads: int) -> tuple[NDArray[np.int32], int]:
+    """Fixed-point sums of all channels of one network, and the number of its patches."""
     from volengine.nets.predictor import Execution, load_predictor
     from volengine.nets.tiles import PatchJob, predict_patches
 
@@ -295,7 +327,7 @@ def _sums(block: Block, net: Net, core: Box, region: Box, threads: int) -> tuple
         owned = list(each.lattice.owned(core))
         patches += len(owned)
         shares = blend.Shares(each.lattice, net.window, net.scale * each.share)
-        job = PatchJob(each.lattice, reader, shares, each.views, net.path)
+        job = PatchJob(each.lattice, reader, shares, each.views, net.path, net.weights)
         total = predict_patches(predictor, job, owned, region, threads, total)
     if total is None:
         raise InputError("The network has no pass over the volume.")
@@ -338,12 +370,11 @@ def blend_block(
     """
     stored = Encoding.from_json(encoding)
     arrays: dict[str, Any] = {}
-    for net in map(Net.from_json, nets):
-        for _, feature in net.kept:
+    for team in teams(map(Net.from_json, nets)):
+        for feature in team.features:
             own = (feature, f"{feature}~mean", f"{feature}~square")
-            names = [name for _, name in net.channels if name in own]
-            sums = {name: _joined(block, name) for name in names}
-            arrays |= stored.levels(stored.values(sums, net, feature))
+            sums = {name: _joined(block, name) for name in team.sums if name in own}
+            arrays |= stored.levels(stored.values(sums, team, feature))
     return Result(arrays, counts=above_half(arrays, counted))
 
 
@@ -386,13 +417,7 @@ def match_block_bytes(core: Index3, halo: Index3, shape: Index3, out_shape: Inde
     shape, out_shape
         Shapes of the grid that is read and of the grid that is written.
     """
-    sides = [min(-(-c * n // m) + 2 * h + 1, n) for c, n, m, h in zip(core, shape, out_shape, halo, strict=True)]
-    peak = before = math.prod(sides)
-    for axis, c in enumerate(core):
-        sides[axis] = c
-        after = math.prod(sides)
-        peak, before = max(peak, before + 2 * after), after
-    return 4 * peak
+    return resample_bytes(core, halo, shape, out_shape)
 
 
 def restore_block(

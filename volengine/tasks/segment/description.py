@@ -5,7 +5,7 @@ A stage carries both in its parameters, as JSON.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -65,6 +65,8 @@ class Net:
         prediction, so kernels do not get it.
     epsilon
         Number that is added to the divisor of the normalisation, as the program does from which the model is; 0: none.
+    averaged
+        For each channel the number of models on this grid whose mean is taken, if the network is one of an ensemble.
     """
 
     path: str
@@ -82,10 +84,12 @@ class Net:
     inverted: bool = False
     colour: tuple[float, float, float] | None = None
     epsilon: float = 0.0
+    averaged: tuple[int, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """The fields as JSON values, for the parameters of a kernel."""
-        return {key: value for key, value in asdict(self).items() if key != "colour"}
+        left_out = ("colour",) if self.averaged else ("colour", "averaged")
+        return {key: value for key, value in asdict(self).items() if key not in left_out}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Net:
@@ -93,12 +97,19 @@ class Net:
         axes = [AxisLattice(**values["lattice"][axis]) for axis in "zyx"]
         z, y, x = values["edges"]
         values.update(lattice=Lattice(*axes), edges=(z, y, x), features=tuple(values["features"]))
+        values["averaged"] = tuple(values.get("averaged", ()))
         return cls(**values)
 
     @property
     def kept(self) -> list[tuple[int, str]]:
         """Channel and name of each feature that is written."""
         return [(channel, feature) for channel, feature in enumerate(self.features) if feature]
+
+    @property
+    def whole_slices(self) -> bool:
+        """Whether each patch is a whole slice."""
+        z, y, x = (self.lattice.z, self.lattice.y, self.lattice.x)
+        return z.patch == 1 and y.patch >= y.n and x.patch >= x.n
 
     @property
     def spread(self) -> bool:
@@ -111,6 +122,12 @@ class Net:
         groups = [""] if not self.spread else ["", "~square"] if self.bounded else ["", "~mean", "~square"]
         n = len(self.features)
         return [(g * n + channel, feature + end) for g, end in enumerate(groups) for channel, feature in self.kept]
+
+    @property
+    def weights(self) -> tuple[float, ...]:
+        """The weight of each of the network's sums in the mean of an ensemble; empty: all 1."""
+        groups = 1 if not self.spread else 2 if self.bounded else 3
+        return tuple(1 / n for n in self.averaged) * groups if any(n > 1 for n in self.averaged) else ()
 
     @property
     def products(self) -> list[str]:
@@ -172,6 +189,40 @@ class Pass:
     share: float
 
 
+@dataclass(frozen=True)
+class Team:
+    """Networks of one grid whose sums are added: a single one, or those models of an ensemble that share features.
+
+    They agree in what is summed (:attr:`Net.bounded`, :attr:`Net.sigmoid`, :attr:`Net.spread`).
+    """
+
+    nets: tuple[Net, ...]
+
+    @property
+    def features(self) -> list[str]:
+        """Names of the features that are written."""
+        return list(dict.fromkeys(feature for net in self.nets for _, feature in net.kept))
+
+    @property
+    def sums(self) -> list[str]:
+        """Names of all sums, see :attr:`Net.channels`."""
+        return list(dict.fromkeys(name for net in self.nets for _, name in net.channels))
+
+    def overhang(self, core: Sequence[int]) -> Index3:
+        """The largest overhang of all networks, voxels z, y, x."""
+        return index3(np.max([net.overhang(core) for net in self.nets], axis=0).tolist())
+
+
+def teams(nets: Iterable[Net]) -> list[Team]:
+    """Put networks that share a feature, directly or through others, into one team."""
+    found: list[tuple[Net, ...]] = []
+    for net in nets:
+        mine = {feature for _, feature in net.kept}
+        own = [team for team in found if any(mine & {f for _, f in other.kept} for other in team)]
+        found = [*(team for team in found if team not in own), (*(net for team in own for net in team), net)]
+    return [Team(team) for team in found]
+
+
 def uncertainty_of(feature: str) -> str:
     """Name of the volume that holds a feature's uncertainty."""
     return f"{feature}{UNCERTAINTY}"
@@ -185,8 +236,9 @@ class Encoding:
     rounding: Rounding
     factors: tuple[Index3, ...]
 
-    def values(self, sums: Mapping[str, NDArray[np.int32]], net: Net, feature: str) -> dict[str, NDArray[np.generic]]:
+    def values(self, sums: Mapping[str, NDArray[np.int32]], team: Team, feature: str) -> dict[str, NDArray[np.generic]]:
         """Turn sums of a feature (int32, by the names of :attr:`Net.channels`) into stored values of its volumes."""
+        net = team.nets[0]
         found = quantise(sums[feature], net.scale, self.dtype, self.rounding, bounded=net.bounded, sigmoid=net.sigmoid)
         values = {feature: found}
         if net.spread:

@@ -9,7 +9,7 @@ the run. The method is in :mod:`volengine.ops.resample`.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from volengine.core.boxes import Index3, index3
 from volengine.core.image import ImageSpec
@@ -42,7 +42,7 @@ class MatchStages:
     ----------
     volume, shape
         The tomogram, and the shape (z, y, x) of the grid that the networks see.
-    recipe, specs, folder, options, unsigned
+    recipe, specs, folder, options, unsigned, label
         As in :class:`volengine.tasks.segment.stages.GridStages`; ``specs`` are on the tomogram's grid.
     """
 
@@ -53,29 +53,33 @@ class MatchStages:
     folder: PlanFolder
     options: RunOptions
     unsigned: bool = False
+    label: str = ""
 
     def plan(self, nets: list[Net], *, flat: bool) -> Plan:
         """Plan all stages; ``flat``: the networks see slices, so that blocks should cover whole slices."""
+        seen, answers = self.predicted(nets, flat=flat)
+        counted = list(dict.fromkeys(name for net in nets for name in net.probable))
+        tag = seen.stages[0].name.removesuffix("-match")
+        restore = self._choose(
+            self.volume.shape,
+            core_unit(*self.specs.values()),
+            lambda core: self._restore(answers, core, tag, counted),
+        )
+        return replace(seen, stages=(*seen.stages, restore), images=(*seen.images, *self.specs.values()))
+
+    def predicted(self, nets: list[Net], *, flat: bool) -> tuple[Plan, dict[str, ImageSpec]]:
+        """Plan the stages up to the predictions on the networks' grid, and return their float32 scratch arrays, too."""
         chunk = self._chunk(flat=flat)
         copy = self._scratch("matched", chunk)
         answers = {name: self._scratch(name, chunk) for name in self.specs}
         how = (self.recipe, nets, answers, self.folder, self.options)
-        inner = GridStages(copy.volume(), *how, native=self.volume, unsigned=self.unsigned)
+        inner = GridStages(copy.volume(), *how, native=self.volume, unsigned=self.unsigned, label=self.label)
         seen = inner.plan()
         match = self._choose(self.shape, core_unit(copy), lambda core: self._match(copy, core, inner.tag))
-        restore = self._choose(
-            self.volume.shape,
-            core_unit(*self.specs.values()),
-            lambda core: self._restore(answers, core, inner.tag, [name for net in nets for name in net.probable]),
-        )
         z, y, x = (n * v / m for n, v, m in zip(self.volume.shape, self.volume.voxel_size, self.shape, strict=True))
         note = f"matched: {self.volume.shape} voxels become {self.shape} of {z:.4g}, {y:.4g}, {x:.4g} angstrom"
-        return Plan(
-            self.volume.name,
-            (match, *seen.stages, restore),
-            (copy, *seen.images, *self.specs.values()),
-            notes=(note, *seen.notes),
-        )
+        made = Plan(self.volume.name, (match, *seen.stages), (copy, *seen.images), notes=(note, *seen.notes))
+        return made, answers
 
     def _chunk(self, *, flat: bool) -> Index3:
         if self.options.block is not None:
@@ -87,7 +91,7 @@ class MatchStages:
     def _scratch(self, name: str, chunk: Index3) -> ImageSpec:
         z, y, x = self.shape
         names = "+".join(map(file_name, self.specs))
-        url = str(self.folder.scratch / f"match-{names}@{file_name(name)}-{z}x{y}x{x}")
+        url = str(self.folder.scratch / f"match-{names}@{file_name(name)}-{z}x{y}x{x}{self.label}")
         size = [n * v / m for n, v, m in zip(self.volume.shape, self.volume.voxel_size, self.shape, strict=True)]
         return scratch_spec(url, self.shape, "float32", chunk, size)
 

@@ -15,7 +15,7 @@ from volengine.io.stores import located
 from volengine.ops.normalise import AIS_EPSILON
 from volengine.ops.resample import resampled_shape
 from volengine.tasks.segment.description import Net
-from volengine.tasks.segment.recipe import Resolved, SegmentRecipe, check_voxel_size, fit_stride
+from volengine.tasks.segment.recipe import SegmentRecipe, check_voxel_size, fit_stride
 
 MATCHED = {"none": "", "xy": "yx", "isotropic": "zyx"}
 """For each value of ``match``, the axes that are resampled to the model's voxel size."""
@@ -164,7 +164,7 @@ def lattice_of(shape: Index3, recipe: SegmentRecipe, facts: ModelFacts, path: st
         Exact mode is asked for, but the network has no finite receptive field.
     """
     how = recipe.resolved()
-    patch = _patch(shape, how, facts, path)
+    patch = _patch(shape, recipe, facts, path)
     fit_stride(patch, facts.stride, path)
     below, above = facts.context_slices
     if recipe.exact:
@@ -182,8 +182,9 @@ def lattice_of(shape: Index3, recipe: SegmentRecipe, facts: ModelFacts, path: st
     )
 
 
-def _patch(shape: Index3, how: Resolved, facts: ModelFacts, path: str) -> Index3:
-    if how.patch == "slice":
+def _patch(shape: Index3, recipe: SegmentRecipe, facts: ModelFacts, path: str) -> Index3:
+    how = recipe.resolved()
+    if how.patch == "slice" or (facts.whole_slices and not recipe.says_patches):
         y, x = (
             -(-n // math.lcm(SLICE_MULTIPLE, s)) * math.lcm(SLICE_MULTIPLE, s) + SLICE_CONTEXT
             for n, s in zip(shape[1:], facts.stride[1:], strict=True)

@@ -13,9 +13,11 @@ from volengine.engine.plan import Plan, join
 from volengine.io.names import is_packed, suffix_of
 from volengine.tasks.common.images import StoreOptions, auto_shard, image_spec
 from volengine.tasks.common.layout import feature_store, history
-from volengine.tasks.segment.description import UNCERTAINTY
+from volengine.tasks.segment.description import UNCERTAINTY, Net, teams
+from volengine.tasks.segment.ensemble import averaged, colour_of, expanded, members, notes, several_grids
 from volengine.tasks.segment.match import MatchStages
-from volengine.tasks.segment.nets import nets_of
+from volengine.tasks.segment.mean import MeanStages
+from volengine.tasks.segment.nets import Grid, nets_of
 from volengine.tasks.segment.recipe import SegmentRecipe
 from volengine.tasks.segment.stages import GridStages
 
@@ -46,32 +48,48 @@ def plan_segment(source: Volume, recipe: SegmentRecipe, out: str, folder: PlanFo
     Raises
     ------
     InputError
-        A model does not fit the tomogram or the recipe, or two models predict the same feature.
+        A model does not fit the tomogram or the recipe; or two models predict the same feature, and the recipe does not
+        say that they are an ensemble.
     """
     if is_packed(source.url):
         raise InputError(f"{source.url} is compressed as a whole and cannot be read in blocks; convert it first.")
-    grids = nets_of(source, recipe, options)
+    recipe = recipe.with_(models=expanded(recipe.models))
+    grids = averaged(nets_of(source, recipe, options), recipe)
     nets = [net for every in grids.values() for net in every]
-    _check_products([name for net in nets for name in net.products], source)
-    sums = [name for net in nets for _, name in net.channels]
-    if len(set(sums)) < len(sums):
+    products = [name for net in nets for name in net.products]
+    if recipe.ensemble:
+        products = list(dict.fromkeys(products))
+    _check_products(products, source)
+    sums = [name for grid in grids.values() for team in teams(grid) for name in team.sums]
+    if len(set(sums)) < len(sums) and not several_grids(grids):
         raise InputError(f"A feature has the name of another one's sums ({', '.join(sums)}); rename it in its model.")
     chunk_shard = _chunk_and_shard(source, flat=all(net.lattice.z.patch == 1 for net in nets))
-    count = sum(len(net.products) for net in nets)
-    parts = []
-    for grid, seen in grids.items():
-        products = {name: net.colour for net in seen for name in net.products}
-        specs = {
-            name: _spec(source, recipe, (name, colour), _store(source, name, out, count), chunk_shard)
-            for name, colour in products.items()
-        }
-        if grid.shape == source.shape:
-            parts.append(GridStages(source, recipe, seen, specs, folder, options, unsigned=grid.unsigned).plan())
-        else:
-            flat = all(net.lattice.z.patch == 1 for net in seen)
-            stages = MatchStages(source, grid.shape, recipe, specs, folder, options, grid.unsigned)
-            parts.append(stages.plan(seen, flat=flat))
-    return join(source.name, parts, {"segment": recipe.to_json()})
+    specs = {
+        name: _spec(source, recipe, nets, name, _store(source, name, out, len(products)), chunk_shard)
+        for name in products
+    }
+    if several_grids(grids):
+        parts = [MeanStages(source, recipe, specs, folder, options).plan(grids)]
+    else:
+        parts = [_on_grid(source, recipe, specs, (folder, options), grid, seen) for grid, seen in grids.items()]
+    said = Plan(source.name, (), (), notes=tuple(notes(nets, recipe)))
+    return join(source.name, [*parts, said], {"segment": recipe.to_json()})
+
+
+def _on_grid(
+    source: Volume,
+    recipe: SegmentRecipe,
+    specs: dict[str, ImageSpec],
+    where: tuple[PlanFolder, RunOptions],
+    grid: Grid,
+    seen: list[Net],
+) -> Plan:
+    """The stages of the networks that read one grid; ``specs`` are the images of all products."""
+    own = {name: specs[name] for name in dict.fromkeys(name for net in seen for name in net.products)}
+    if grid.shape == source.shape:
+        return GridStages(source, recipe, seen, own, *where, unsigned=grid.unsigned).plan()
+    flat = all(net.lattice.z.patch == 1 for net in seen)
+    return MatchStages(source, grid.shape, recipe, own, *where, grid.unsigned).plan(seen, flat=flat)
 
 
 def _check_products(products: list[str], source: Volume) -> None:
@@ -84,7 +102,10 @@ def _check_products(products: list[str], source: Volume) -> None:
     """
     double = sorted({name for name in products if products.count(name) > 1})
     if double:
-        raise InputError(f"Two models predict {double[0]!r}; segment with one of them, or into two folders.")
+        raise InputError(
+            f"Two models predict {double[0]!r}: average them with --ensemble, segment with one of them, or into two "
+            "folders."
+        )
     keys: dict[str, str] = {}
     for name in products:
         for key in {place_key(name), place_key(_store(source, name, ".", 2))}:
@@ -122,22 +143,20 @@ def _chunk_and_shard(volume: Volume, *, flat: bool) -> tuple[Index3, Index3]:
 
 
 def _spec(
-    volume: Volume,
-    recipe: SegmentRecipe,
-    shown: tuple[str, tuple[float, float, float] | None],
-    url: str,
-    chunk_shard: tuple[Index3, Index3],
+    volume: Volume, recipe: SegmentRecipe, nets: list[Net], product: str, url: str, chunk_shard: tuple[Index3, Index3]
 ) -> ImageSpec:
-    """The image of a prediction; ``shown`` is the feature's name, and its colour where the model says one."""
-    feature, colour = shown
+    """The image of a prediction or an uncertainty; of an ensemble its facts name the models, too."""
     kept = {key: volume.facts[key] for key in ("mrc",) if key in volume.facts}
+    colour = colour_of(nets, product)
     if colour is not None:
         kept["colour"] = list(colour)
+    if recipe.ensemble:
+        kept["ensemble"] = members(nets, product.removesuffix(UNCERTAINTY))
     return image_spec(
         url,
         volume,
         StoreOptions(*chunk_shard, ngff=recipe.ngff, levels=recipe.levels),
         dtype=recipe.dtype,
         kind="probability",
-        facts={**kept, "feature": feature, "history": history(volume, "segment", recipe)},
+        facts={**kept, "feature": product, "history": history(volume, "segment", recipe)},
     )

@@ -28,13 +28,20 @@ class SegmentRecipe(Recipe):
     ----------
     models
         Model files: native ``.safetensors``, Ais's ``.scnm``, membrain-seg's ``.ckpt``; or the name of a model that
-        comes with the package: ``cytoplasm``. A single one needs no list.
+        comes with the package: ``cytoplasm``. A single one needs no list. ``fold_*.safetensors`` stands for all files
+        with such a name.
+    ensemble
+        Average the predictions of models that have a feature in common (matched by its name), instead of refusing them.
+        Each model predicts in its own way (patch, normalisation, voxel size). All count alike; what is averaged says
+        ``mean_of``. The mean is rounded once.
     network_files
         Your own architectures that models use: ``FILE.py:Class`` or ``package.module:Class``. This Python code is run.
         An architecture that only the model file names is never run.
     patch
         Voxels z, y, x that the network predicts at once; or ``slice``: whole slices with 32 or more voxels of context
-        on each side, as in Ais. Default: the model's.
+        on each side, as in Ais. Default: the model's; of a 2D
+        model that was trained on boxes: ``slice``, unless ``overlap``, ``window``, ``margin_vox`` or ``exact`` asks for
+        patches.
     overlap
         Share of a patch that neighbouring patches have in common, from 0 to below 1. Default: the model's.
     window
@@ -56,13 +63,14 @@ class SegmentRecipe(Recipe):
         What is flipped or turned: each ``patch``, or the whole ``volume`` (1 or flips only). Flips of the volume change
         the places of its patches where the last patch of an axis is moved back into the volume. Default: the patch.
     mean_of
-        What is averaged over views and patches: ``probabilities``, or the ``logits`` before the network's sigmoid.
-        Default: probabilities.
+        What is averaged over views, patches and the models of an ensemble: ``probabilities``, or the ``logits`` before
+        the network's sigmoid. Default: probabilities.
     answer
         What is written: ``probabilities``, or the averaged ``logits`` (float types only).
     uncertainty
         Write for each feature a further volume, ``FEATURE uncertainty``: the standard deviation of the probability over
-        all views and patches that cover a voxel, weighted as in the blend.
+        all views and patches that cover a voxel, and all models of an ensemble, weighted as in the blend (divided by
+        their number, not by one less).
     batch
         Patches per call of the network; 0: chosen for the device.
     precision
@@ -104,6 +112,7 @@ class SegmentRecipe(Recipe):
     """
 
     models: tuple[str, ...]
+    ensemble: bool = False
     network_files: tuple[str, ...] = ()
     patch: tuple[int, int, int] | Literal["slice"] | None = None
     overlap: float | None = None
@@ -164,6 +173,12 @@ class SegmentRecipe(Recipe):
             raise InputError(f"--levels must be 1 or more, not {self.levels}.")
         if self.dtype != "uint8" and self.rounding != "nearest":
             raise InputError(f"--rounding {self.rounding} is for uint8, not for {self.dtype}.")
+
+    @property
+    def says_patches(self) -> bool:
+        """Whether it says how patches lie, so that a model that prefers whole slices is applied to patches."""
+        given = (self.resolved().patch, self.overlap, self.window)
+        return self.exact or self.margin_vox > 0 or any(value is not None for value in given)
 
     def resolved(self) -> Resolved:
         """Fill in the fields that the recipe leaves open: from ``compat``, else with the defaults."""

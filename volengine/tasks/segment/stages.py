@@ -24,7 +24,7 @@ from volengine.ops import blend
 from volengine.ops.normalise import CELL, MAD_SLICES
 from volengine.tasks.common.images import core_unit, factors_of, outputs_of, scratch_spec
 from volengine.tasks.common.layout import file_name
-from volengine.tasks.segment.description import STATISTICS_SLICES, Net, crosses
+from volengine.tasks.segment.description import STATISTICS_SLICES, Net, crosses, teams
 from volengine.tasks.segment.recipe import SegmentRecipe
 
 LARGEST_BLOCK = 2**22
@@ -54,6 +54,8 @@ class GridStages:
         The tomogram itself, if ``volume`` is its matched copy: as in Ais, ``global_mad`` is computed from it.
     unsigned
         Whether the tomogram's signed bytes are taken for unsigned ones, see :class:`volengine.tasks.segment.nets.Grid`.
+    label
+        End of the names of stages and scratch arrays, where an ensemble predicts the same features on several grids.
     """
 
     volume: Volume
@@ -64,6 +66,7 @@ class GridStages:
     options: RunOptions
     native: Volume | None = None
     unsigned: bool = False
+    label: str = ""
 
     def plan(self) -> Plan:
         """Choose the blocks, and return the stages as a plan."""
@@ -107,7 +110,18 @@ class GridStages:
                 return core
         except MemoryRefusedError:
             pass
-        return self._choose(unit, self._possible, self._smallest(unit, 1.0))
+        try:
+            return self._choose(unit, self._possible, self._smallest(unit, 1.0))
+        except MemoryRefusedError as error:
+            raise MemoryRefusedError(f"{error}{self._smaller_patches()}") from error
+
+    def _smaller_patches(self) -> str:
+        """What to do if whole slices take too much memory."""
+        wide = [net for net in self.nets if net.whole_slices]
+        if not wide:
+            return ""
+        _, y, x = wide[0].lattice.patch
+        return f" {wide[0].path} sees whole slices ({y} x {x} voxels): --patch 1,256,256 or --exact takes less memory."
 
     def _choose(self, unit: Index3, accept: Callable[[Index3], bool], smallest: Index3) -> Index3:
         inside = math.prod(min(c, n) for c, n in zip(smallest, self.volume.shape, strict=True))
@@ -134,7 +148,7 @@ class GridStages:
     @cached_property
     def tag(self) -> str:
         """Prefix of the names of this grid's stages."""
-        return "segment-" + "+".join(map(file_name, self.specs))
+        return "segment-" + "+".join(map(file_name, self.specs)) + self.label
 
     @cached_property
     def _statistics(self) -> dict[str, tuple[Volume, bool]]:
@@ -228,7 +242,9 @@ class GridStages:
     @property
     def _counted(self) -> list[str]:
         """The features whose voxels are counted: none on a matched grid, because they are counted when restored."""
-        return [feature for net in self.nets for feature in net.probable] if self.native is None else []
+        if self.native is not None:
+            return []
+        return list(dict.fromkeys(f for net in self.nets for f in net.probable if f in self.specs))
 
     @property
     def _encoding(self) -> dict[str, Any]:
@@ -241,10 +257,10 @@ class GridStages:
         made = {}
         shape = self.volume.shape
         grid = Tiling(shape, core).grid
-        for net in self.nets:
-            over = index3(net.axis_overhang(axis, c) for axis, c in enumerate(core))
-            for _, feature in net.channels:
-                base = str(self.folder.scratch / f"segment-{file_name(feature)}")
+        for team in teams(self.nets):
+            over = team.overhang(core)
+            for feature in team.sums:
+                base = str(self.folder.scratch / f"segment-{file_name(feature)}{self.label}")
                 chunk = index3(min(c, n) for c, n in zip(core, shape, strict=True))
                 made[f"{feature}/core"] = scratch_spec(f"{base}-core", shape, "int32", chunk)
                 for name in blend.directions(over):

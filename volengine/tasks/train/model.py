@@ -77,6 +77,7 @@ def make_model(recipe: TrainRecipe, voxel_sizes: Sequence[Vector3], data: Mappin
         voxel_size=voxel_size,
         voxel_range=voxel_range,
         patch=recipe.patch,
+        whole_slices=recipe.on_boxes and not volumetric,
         overlap=recipe.overlap,
         context=recipe.context,
         normalisation=recipe.normalisation,

@@ -15,6 +15,10 @@ from volengine.tasks.train.samples import PatchRules, TrainSample
 
 EXCLUSIVE = ("cross_entropy",)
 REGRESSION = ("l1", "l2")
+OPEN: dict[str, Any] = {"loss": "bce_dice", "schedule": "cosine", "augment": "light"}
+"""What fields are that a recipe leaves open."""
+OPEN_BOXES: dict[str, Any] = {"loss": "bce", "schedule": "constant", "augment": "flips"}
+"""The same for a training on boxes alone: measured to be better there (``benchmarks/box_defaults.py``)."""
 LossName = Literal["bce", "dice", "bce_dice", "cross_entropy", "focal", "surface_dice", "l1", "l2"]
 
 
@@ -56,7 +60,8 @@ class TrainRecipe(Recipe):
     loss
         The loss to minimise: ``bce``, ``dice``, both (``bce_dice``), ``focal``, ``surface_dice``; or ``cross_entropy``
         for features that exclude each other (the network then has a channel for the background, and a softmax); or
-        ``l2``, ``l1`` for targets: the mean of the squared or absolute difference.
+        ``l2``, ``l1`` for targets: the mean of the squared or absolute difference. Default: ``bce_dice``; if all
+        samples are boxes: ``bce``.
     losses
         Several losses instead, each with its ``loss``, its ``weight`` and the ``datasets`` (tokens of samples) to which
         it applies.
@@ -69,6 +74,7 @@ class TrainRecipe(Recipe):
         Learning rate at the beginning.
     schedule
         How the learning rate falls: ``cosine`` (to a hundredth), ``polynomial`` (power 0.9) or ``constant``.
+        Default: ``cosine``; if all samples are boxes: ``constant``.
     weight_decay
         Weight decay of the optimiser: decoupled for ``adamw``, an L2 penalty for the others.
     momentum
@@ -97,8 +103,8 @@ class TrainRecipe(Recipe):
         Share of each region along one axis that is kept for validation (at least a patch in each slab), or share of the
         tomograms (at least one); 0: none.
     augment
-        How patches are augmented: ``none``, ``light``, ``ais`` or ``membrain``, see
-        ``volengine.nets.training.augment``.
+        How patches are augmented: ``none``, ``flips``, ``light``, ``ais`` or ``membrain``, see
+        ``volengine.nets.training.augment``. Default: ``light``; if all samples are boxes: ``flips``.
     augmentation
         Every strength and probability of the augmentation, instead of a preset.
     noise
@@ -117,7 +123,7 @@ class TrainRecipe(Recipe):
     >>> from volengine.tasks.train.samples import TrainSample
     >>> sample = TrainSample(volume="TS_01.ome.zarr", points=("ribosomes.star",), radius_nm=(12,))
     >>> recipe = TrainRecipe(samples=(sample,), features=("ribosome",), epochs=20)
-    >>> recipe.loss, recipe.patch
+    >>> recipe.resolved().loss, recipe.patch
     ('bce_dice', (32, 32, 32))
     """
 
@@ -134,12 +140,12 @@ class TrainRecipe(Recipe):
     epochs: int = 10
     steps: int = 50
     batch: int = 4
-    loss: LossName = "bce_dice"
+    loss: LossName | None = None
     losses: tuple[Term, ...] = ()
     adversarial: bool = False
     optimiser: Literal["adam", "adamw", "sgd", "adadelta"] = "adam"
     learning_rate: float = 1e-3
-    schedule: Literal["cosine", "polynomial", "constant"] = "cosine"
+    schedule: Literal["cosine", "polynomial", "constant"] | None = None
     weight_decay: float = 0.0
     momentum: float | None = None
     clip: float = 5.0
@@ -151,7 +157,7 @@ class TrainRecipe(Recipe):
     positive_share: float = 0.5
     validation: Literal["ends", "slab", "tomogram"] = "ends"
     validation_share: float = 0.15
-    augment: Literal["none", "light", "ais", "membrain"] = "light"
+    augment: Literal["none", "flips", "light", "ais", "membrain"] | None = None
     augmentation: Augmentation | None = None
     noise: float | None = None
     contrast: float | None = None
@@ -189,6 +195,35 @@ class TrainRecipe(Recipe):
                 )
 
     @property
+    def on_boxes(self) -> bool:
+        """Whether all samples to learn from are boxes in annotated slices."""
+        return all(sample.in_boxes for sample in self.samples if sample.use != "validate")
+
+    def resolved(self) -> TrainRecipe:
+        """The recipe with the fields that it leaves open filled in; a model keeps this one in its history.
+
+        A recipe that mixes boxes with other samples gets the general defaults.
+        """
+        filled = {name: value for name, value in self._defaults.items() if getattr(self, name) is None}
+        return self.with_(**filled) if filled else self
+
+    @property
+    def _defaults(self) -> dict[str, Any]:
+        return OPEN_BOXES if self.on_boxes else OPEN
+
+    def note(self) -> str:
+        """What is to be said of the fields that are filled in because of the samples; empty: nothing."""
+        filled = [name for name in OPEN_BOXES if getattr(self, name) is None and not (self.losses and name == "loss")]
+        if self.augmentation is not None:
+            filled = [name for name in filled if name != "augment"]
+        if not filled or not any(sample.in_boxes for sample in self.samples):
+            return ""
+        said = ", ".join(f"--{name} {self._defaults[name]}" for name in filled)
+        if self.on_boxes:
+            return f"All samples are boxes in slices; for what the recipe leaves open: {said}."
+        return f"Some samples are boxes, others are not; for what the recipe leaves open the general defaults: {said}."
+
+    @property
     def exclusive(self) -> bool:
         """Whether the features exclude each other."""
         return self.fitting().terms[0].loss in EXCLUSIVE
@@ -200,16 +235,15 @@ class TrainRecipe(Recipe):
 
     def fitting(self) -> FitRecipe:
         """The fields that the fit needs."""
-        optimiser = Optimiser(
-            self.optimiser, self.learning_rate, self.schedule, self.weight_decay, self.momentum, self.clip
-        )
+        loss, schedule = self.loss or self._defaults["loss"], self.schedule or self._defaults["schedule"]
+        optimiser = Optimiser(self.optimiser, self.learning_rate, schedule, self.weight_decay, self.momentum, self.clip)
         same = ("epochs", "steps", "batch", "seed", "average", "patience", "precision", "tensorboard")
-        terms = self.losses or (Term(self.loss),)
+        terms = self.losses or (Term(loss),)
         return FitRecipe(terms=terms, optimiser=optimiser, **{name: getattr(self, name) for name in same})
 
     def changes(self) -> Augmentation:
         """The augmentation of patches: the recipe's, or the preset with the recipe's strengths."""
-        base = self.augmentation or preset(self.augment)
+        base = self.augmentation or preset(self.augment or self._defaults["augment"])
         own = {name: getattr(self, name) for name in ("noise", "contrast", "brightness")}
         return base.with_(**{name: value for name, value in own.items() if value is not None})
 

@@ -152,6 +152,11 @@ class TrainSample(Recipe):
         return not (self.labels or self.points or self.targets) and suffix_of(self.volume) not in VOLUME_SUFFIXES
 
     @property
+    def in_boxes(self) -> bool:
+        """Whether its truth is known in boxes of slices: those of ``boxes``, or the boxes of an ``.scnt``."""
+        return bool(self.boxes) or (self.is_set and suffix_of(self.volume) == ".scnt")
+
+    @property
     def count(self) -> int:
         """Number of features for which the sample holds the truth; 0 for a training set, which is not open yet."""
         return len(self.ids) or len(self.labels) or len(self.points) or len(self.targets)

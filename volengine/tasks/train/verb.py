@@ -76,7 +76,8 @@ def train(recipe: TrainRecipe, out: PathLike, *, progress: bool = True) -> list[
     from volengine.nets.threads import apart
     from volengine.nets.training.fit.kept import folder_of
 
-    out, recipe = path_text(out), TrainRecipe.of(recipe)
+    out, asked = path_text(out), TrainRecipe.of(recipe)
+    recipe = asked.resolved()
     if not out.endswith(".safetensors"):
         raise InputError(f"--out {out}: a model file ends with .safetensors.")
     if Path(out).exists() and not folder_of(Path(out)).exists():
@@ -84,10 +85,11 @@ def train(recipe: TrainRecipe, out: PathLike, *, progress: bool = True) -> list[
             f"--out {out} exists and no training is beside it ({folder_of(Path(out)).name}), so it would be lost: "
             "remove it, or give another --out."
         )
-    return apart(lambda stopped: _fit(recipe, out, progress).run(progress=progress, stopped=stopped))
+    return apart(lambda stopped: _fit(recipe, out, progress, asked.note()).run(progress=progress, stopped=stopped))
 
 
-def _fit(recipe: TrainRecipe, out: str, progress: bool) -> Fitting:
+def _fit(recipe: TrainRecipe, out: str, progress: bool, told: str) -> Fitting:
+    """The training of a recipe without open fields; ``told`` is to be said of how they were filled in."""
     from volengine.nets.predictor import resolve_device
     from volengine.nets.training.fit.fit import Fit
     from volengine.nets.training.fit.progress import say
@@ -95,9 +97,10 @@ def _fit(recipe: TrainRecipe, out: str, progress: bool) -> Fitting:
     from volengine.tasks.train.page import TrainingPage
 
     data = TrainingData.of(recipe)
-    if progress and Ranks.from_environment().first:
-        for note in data.notes:
-            say(note)
+    shown = progress and Ranks.from_environment().first
+    notes = [*filter(None, [told]), *data.notes]
+    for note in notes if shown else ():
+        say(note)
     device = Ranks.from_environment().device(resolve_device(recipe.device))
     sources = open_sources(recipe.samples, recipe.rules())
     for k, feature in enumerate(recipe.features):
@@ -108,12 +111,11 @@ def _fit(recipe: TrainRecipe, out: str, progress: bool) -> Fitting:
         for source in sources[:MOST_SAID]
         if isinstance(source, OpenVolume) and source.weight and source.place
     ]
-    if progress and Ranks.from_environment().first:
-        for place in places:
-            say(place)
+    for place in places if shown else ():
+        say(place)
     module, facts = make_model(recipe, [source.voxel_size for source in sources], data.to_json())
     draw = drawing(sources, recipe.changes(), device)
     discriminator = make_discriminator(recipe)
-    told = (*data.notes, *places), TrainingPage(recipe, data.to_json(), sources, out)
+    page = TrainingPage(recipe, data.to_json(), sources, out)
     values = (module, facts, draw, validation_of(sources), recipe.fitting(), Path(out), device, discriminator)
-    return Fit(*values, data.check, *told)
+    return Fit(*values, data.check, (*notes, *places), page)

@@ -215,6 +215,7 @@ _MEMBRAIN = Greys(
 
 PRESETS: dict[str, Augmentation] = {
     "none": Augmentation(flips=False, turns=False),
+    "flips": Augmentation(),
     "light": Augmentation(noise=0.2, contrast=0.1, brightness=0.1),
     "ais": Augmentation(greys=_AIS),
     "membrain": Augmentation(
@@ -223,9 +224,9 @@ PRESETS: dict[str, Augmentation] = {
         fourier=Fourier(amplitude_probability=0.5, wedge_probability=0.5),
     ),
 }
-"""``none``; ``light``: flips, quarter turns, noise 0.2, contrast and brightness 10 %; ``ais``: flips, quarter turns,
-and the effects of Ais 1.2, each in one of ten samples; ``membrain``: the effects of the MemBrain v2 paper, with the
-probabilities of its code (a lower one for the median, which is slow)."""
+"""``none``; ``flips``: flips and quarter turns; ``light``: these, and noise 0.2, contrast and brightness 10 %; ``ais``:
+flips, quarter turns, and the effects of Ais 1.2, each in one of ten samples; ``membrain``: the effects of the MemBrain
+v2 paper, with the probabilities of its code (a lower one for the median, which is slow)."""
 
 
 def preset(name: str) -> Augmentation:
