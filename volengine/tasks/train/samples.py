@@ -186,6 +186,8 @@ class PatchRules:
     validation: Literal["slab", "tomogram"] = "slab"
     target_normalisation: TargetUnits = "volume"
     seed: int = 0
+    folds: int = 0
+    fold: int = 0
 
     @property
     def below(self) -> int:

@@ -16,7 +16,7 @@ from volengine.core.paths import PathLike, path_text
 from volengine.tasks.train.data import TrainingData
 from volengine.tasks.train.model import drawing, make_discriminator, make_model
 from volengine.tasks.train.recipe import TrainRecipe
-from volengine.tasks.train.sources import open_sources, validation_of
+from volengine.tasks.train.sources import held_out_of, open_sources, validation_of
 
 if TYPE_CHECKING:
     from volengine.nets.training.fit.fit import Fit as Fitting
@@ -69,14 +69,23 @@ def train(recipe: TrainRecipe, out: PathLike, *, progress: bool = True) -> list[
     from volengine.nets.training.fit.kept import folder_of
 
     out, recipe = path_text(out), TrainRecipe.of(recipe)
-    if not out.endswith(".safetensors"):
-        raise InputError(f"--out {out}: a model file ends with .safetensors.")
+    check_name(out)
+    if recipe.folds and not recipe.fold:
+        raise InputError(
+            f"The recipe has {recipe.folds} folds, which are as many trainings: call train_folds, or give fold."
+        )
     if Path(out).exists() and not folder_of(Path(out)).exists():
         raise InputError(
             f"--out {out} exists and no training is beside it ({folder_of(Path(out)).name}), so it would be lost: "
             "remove it, or give another --out."
         )
     return apart(lambda stopped: _fit(recipe, out, progress).run(progress=progress, stopped=stopped))
+
+
+def check_name(out: str) -> None:
+    """Refuse a model file with another ending (:class:`InputError`)."""
+    if not out.endswith(".safetensors"):
+        raise InputError(f"--out {out}: a model file ends with .safetensors.")
 
 
 def _fit(recipe: TrainRecipe, out: str, progress: bool) -> Fitting:
@@ -94,7 +103,8 @@ def _fit(recipe: TrainRecipe, out: str, progress: bool) -> Fitting:
     for k, feature in enumerate(recipe.features):
         if not any(source.positives[k] for source in sources):
             raise InputError(f"No voxel of {feature!r} lies in the training part of any sample: nothing to learn from.")
-    module, facts = make_model(recipe, [source.voxel_size for source in sources], data.to_json())
+    sizes = [source.voxel_size for source in sources]
+    module, facts = make_model(recipe, sizes, data.to_json(), held_out_of(sources))
     draw = drawing(sources, recipe.changes(), device)
     discriminator = make_discriminator(recipe)
     return Fit(
