@@ -147,9 +147,9 @@ def _of_fold(region: Box, rules: PatchRules, volume: Volume, known: Sequence[Mar
                 break
     if not best:
         raise InputError(
-            f"{volume.url}: the region {region.shape} cannot be divided into {rules.folds} slabs that each hold a patch "
-            f"{rules.patch} with {rules.context} slices of context; use smaller patches, fewer --folds, or as many "
-            "tomograms as folds."
+            f"{volume.url}: the region {region.shape} cannot be divided into {rules.folds} slabs that each hold a "
+            f"patch {rules.patch} with {rules.context} slices of context; use smaller patches, fewer --folds, "
+            "or as many tomograms as folds."
         )
     return best[rules.fold - 1]
 

@@ -82,6 +82,8 @@ def propose(
     candidates: Sequence[Candidate],
     given: Mapping[str, Any],
     step_bytes: StepBytes,
+    *,
+    validated: bool = False,
 ) -> list[Proposed]:
     """Propose the fields of a recipe that are not given.
 
@@ -97,6 +99,8 @@ def propose(
         The fields of the recipe that the user gave, by name.
     step_bytes
         Function that tells the memory of a step.
+    validated
+        Whether there are other samples that are for validation only.
 
     Returns
     -------
@@ -119,7 +123,7 @@ def propose(
     _positive_share(said, samples)
     _length(said, samples, machine)
     said.put("overlap", 0.5, "half a patch, as nnU-Net; exact mode needs none")
-    _validation(said, samples)
+    _validation(said, samples, validated)
     _sizes(said, samples)
     return [*said.found.values(), *said.advice]
 
@@ -323,11 +327,11 @@ def _tomograms(samples: Sequence[SampleFacts]) -> int:
     return len({name for s in samples if s.use == "both" for name in s.tomograms})
 
 
-def _validation(said: _Open, samples: Sequence[SampleFacts]) -> None:
+def _validation(said: _Open, samples: Sequence[SampleFacts], validated: bool) -> None:
     if said.given.get("folds"):
         return
     count = _tomograms(samples)
-    if any(s.use == "validate" for s in samples):
+    if validated:
         said.put("validation_share", 0.0, "samples with use: validate are the validation")
     elif any(s.is_set and s.use == "both" and not s.reserved and len(s.tomograms) < 2 for s in samples):
         if all(s.is_set for s in samples):
@@ -360,8 +364,8 @@ def _sizes(said: _Open, samples: Sequence[SampleFacts]) -> None:
             "",
             size * factor,
             f"voxel size: the thinnest feature has about {thin:.3g} voxels, so {factor} times larger voxels "
-            f"({size * factor:.4g} angstrom) would do, and a patch would see more. To bin a tomogram: volengine convert "
-            f"T.mrc --out T.ome.zarr && volengine export T.ome.zarr --level {level} --out T_bin{factor}.mrc (labels: "
-            "convert --kind labels)",
+            f"({size * factor:.4g} angstrom) would do, and a patch would see more. To bin a tomogram: volengine "
+            f"convert T.mrc --out T.ome.zarr && volengine export T.ome.zarr --level {level} --out T_bin{factor}.mrc "
+            "(labels: convert --kind labels)",
         )
     )

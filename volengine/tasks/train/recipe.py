@@ -179,8 +179,8 @@ class TrainRecipe(Recipe):
             )
         if self.folds and any(sample.use == "validate" for sample in self.samples):
             raise InputError(
-                "--folds keeps every part for validation once; a sample with use: validate would be there in each fold. "
-                "Leave it out, and score the models on it afterwards."
+                "--folds keeps every part for validation once; a sample with use: validate would be there in each "
+                "fold. Leave it out, and score the models on it afterwards."
             )
         terms = self.fitting().terms
         if len({term.loss in EXCLUSIVE for term in terms}) > 1:

@@ -137,8 +137,8 @@ def check_folds(names: Sequence[str], sets: Sequence[dict[str, Stored]], rules: 
     twice = next((n for n in names if names.count(n) > 1), None)
     if twice is not None:
         raise InputError(
-            f"{count} tomograms are fewer than {rules.folds} folds, and two samples are of {twice!r}: their slabs would "
-            "not be the same. Put the truth of all features into one sample, or give fewer --folds."
+            f"{count} tomograms are fewer than {rules.folds} folds, and two samples are of {twice!r}: their slabs "
+            "would not be the same. Put the truth of all features into one sample, or give fewer --folds."
         )
 
 
