@@ -7,7 +7,7 @@
 - `isbi`: membranes of ISBI 2012 (folder as $ISBI: image_00.png, label_00.png, ...); trained on 9 sections, scored on 3;
 - `sheets`: simulated curved sheets in noise with a missing wedge; trained on one volume, scored on another.
 
-Both ways get five epochs of as many steps as fit into the CPU seconds; how long a step and a validation take is measured
+Both ways get five epochs of as many steps as fit into the CPU seconds; how long steps and validation take is measured
 first. Of `isbi`, whose 12 sections are thinner than the default patch, the defaults are those of the page for 2D:
 `unet2d` with a patch of 1,128,128. Printed: the fields that were proposed, and the Dice coefficient of the kept epoch
 and of the last one, at a probability of one half.

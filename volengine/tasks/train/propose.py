@@ -16,13 +16,16 @@ from typing import Any
 from volengine.core.boxes import Index3, index3
 from volengine.core.errors import InputError
 from volengine.core.units import format_bytes
-from volengine.tasks.train.propose_facts import Candidate, MachineFacts, SampleFacts
+from volengine.tasks.train.propose_facts import (
+    ANISOTROPIC,
+    FEW_SLICES,
+    INDEPENDENT,
+    Candidate,
+    MachineFacts,
+    SampleFacts,
+)
 from volengine.tasks.train.propose_greys import normalisation
 
-ANISOTROPIC = 3.0
-"""Voxels this many times as long along z as in the plane are learnt in 2D (nnU-Net's threshold)."""
-INDEPENDENT = 0.5
-"""So are slices whose likeness to their neighbours is less than this share of that of neighbouring rows."""
 MEMORY_SHARE = 0.6
 """Share of the free memory that a step may take."""
 DATA_SHARE = 0.05
@@ -36,7 +39,6 @@ SIDES = {"cpu": {3: (32, 48), 2: (128, 192)}, "gpu": {3: (64, 128), 2: (256, 512
 BATCH_VOXELS = {"cpu": 4 * 32**3, "gpu": 4 * 64**3}
 THICK = 16.0
 """Objects whose thinnest feature has this many voxels or more are learnt better from binned volumes."""
-DEPTH_3D = 16
 FEW = 4
 """From this number of tomograms on, whole tomograms are kept for validation."""
 
@@ -162,7 +164,7 @@ def _flat_reason(samples: Sequence[SampleFacts]) -> str:
     if longest >= ANISOTROPIC:
         return f"voxels are {longest:.3g} times as long along z as in the plane"
     thin = min(s.shape[0] for s in samples)
-    if thin < 2 * DEPTH_3D and thin < min(samples[0].shape[1:]) / 2:
+    if thin < FEW_SLICES and thin < min(samples[0].shape[1:]) / 2:
         return f"there are only {thin} slices"
     if _independent(samples):
         z, y, x = next(s.alike for s in samples if s.alike is not None)

@@ -12,6 +12,20 @@ from volengine.tasks.train.samples import Use
 Kind = Literal["volume", "slices", "boxes", "set", "flat set"]
 
 
+ANISOTROPIC = 3.0
+"""Voxels this many times as long along z as in the plane are learnt in 2D (nnU-Net's threshold)."""
+INDEPENDENT = 0.5
+"""So are slices whose likeness to their neighbours is less than this share of that of neighbouring rows."""
+FEW_SLICES = 32
+
+
+def is_flat(shape: Index3, voxel_size: Vector3, alike: Vector3) -> bool:
+    """Whether objects are better measured in single slices: few of them, far apart, or unlike each other."""
+    z, y, x = alike
+    apart = z < INDEPENDENT * min(y, x) and min(y, x) > 0.3
+    return shape[0] < FEW_SLICES or voxel_size[0] >= ANISOTROPIC * min(voxel_size[1:]) or apart
+
+
 @dataclass(frozen=True)
 class FeatureFacts:
     """What was measured of a feature in a sample.

@@ -28,6 +28,7 @@ from volengine.tasks.train.propose_facts import (
     Kind,
     MachineFacts,
     SampleFacts,
+    is_flat,
 )
 from volengine.tasks.train.samples import PatchRules, TrainSample
 from volengine.tasks.train.sets import Stored
@@ -79,15 +80,16 @@ def _volume_facts(sample: TrainSample, rules: PatchRules) -> SampleFacts:
     names = [f for f in rules.features if not sample.features or f in sample.features]
     features: list[FeatureFacts] = []
     voxels = region.size
+    greys, alike = _greys(source, volume, region)
     if not sample.targets:
+        flat = kind != "volume" or is_flat(region.shape, volume.voxel_size, alike)
         labels = labels_of(sample, volume, rules, region)
         marked, counts, known = _scan(labels, region, len(rules.features))
         voxels = max(1, max(known))
         for k, name in enumerate(rules.features):
             if name in names:
-                thick = _radius(sample, k, volume) or _thickness(labels, k, marked[k], region, flat=kind != "volume")
+                thick = _radius(sample, k, volume) or _thickness(labels, k, marked[k], region, flat=flat)
                 features.append(FeatureFacts(name, counts[k] / max(1, known[k]), thick))
-    greys, alike = _greys(source, volume, region)
     shape = (region.shape[0], sample.box_vox, sample.box_vox) if sample.boxes else region.shape
     return SampleFacts(
         sample.volume, kind, sample.use, shape, voxels, region.shape[0], volume.voxel_size, tuple(features),
@@ -119,7 +121,7 @@ def _radius(sample: TrainSample, k: int, volume: Volume) -> float | None:
 
 
 def _thickness(labels: Any, k: int, marked: NDArray[np.int64], region: Box, *, flat: bool) -> float | None:
-    """Thickness of a feature in some blocks around its voxels."""
+    """Thickness of a feature in some blocks around its voxels; ``flat``: in single slices."""
     if not len(marked):
         return None
     side = np.minimum((1 if flat else BLOCK, BLOCK, BLOCK), region.shape)
