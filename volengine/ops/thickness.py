@@ -56,7 +56,8 @@ def inscribed_diameters(mask: NDArray[Any]) -> NDArray[np.float64]:
         return np.empty(0)
     around = 2 * min(WIDEST, int(np.median(distance[known]))) + 1  # corners of a ball of voxels are no objects
     known &= distance >= MAIN * maximum_filter(np.where(known, distance, 0), around)
-    return 2 * distance[known].astype(np.float64) - HALF
+    found: NDArray[np.float64] = 2 * distance[known].astype(np.float64) - HALF
+    return found
 
 
 def typical(diameters: NDArray[np.float64]) -> float | None:

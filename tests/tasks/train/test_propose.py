@@ -195,14 +195,20 @@ def test_thickness_share_and_likeness_of_a_known_volume(tmp_path: Path) -> None:
         balls[((grid - np.reshape(middle, (3, 1, 1, 1))) ** 2).sum(0) <= 64] = 1
     balls[:, :, :4] = 2  # not known
     slices = np.repeat(rng.normal(size=(60, 1, 1)), 64, 1) + np.zeros(shape)  # each slice is constant
-    image = (slices + 0.1 * rng.normal(size=shape)).astype(np.float32)
-    files = [write(tmp_path / f"{n}.mrc", a) for n, a in (("i", image), ("s", sheet), ("b", balls))]
+    noise = rng.normal(size=shape).astype(np.float32)
+    files = [write(tmp_path / f"{n}.mrc", a) for n, a in (("i", noise), ("s", sheet), ("b", balls))]
     facts = measure([TrainSample(volume=files[0], labels=tuple(files[1:]))], ("sheet", "ball"))[0]
     one, two = facts.features
     assert one.share == 5 / 64
     assert one.thickness_vox == pytest.approx(5, abs=0.6)
     assert two.share == (balls == 1).sum() / (60 * 64 * 64)
     assert two.thickness_vox == pytest.approx(16, abs=1)
+    assert facts.alike == pytest.approx((0, 0, 0), abs=0.02)
+    assert facts.greys is not None
+    assert facts.greys.drift < 0.1
+    write(tmp_path / "i.mrc", (slices + 0.1 * noise).astype(np.float32))
+    facts = measure([TrainSample(volume=files[0], labels=tuple(files[1:]))], ("sheet", "ball"))[0]
+    assert facts.features[0].thickness_vox == pytest.approx(5, abs=0.6)  # in single slices
     assert facts.alike is not None
     assert facts.alike[0] < 0.5
     assert min(facts.alike[1:]) > 0.7
