@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import statistics
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scnt_write import ScntSample, write_scnt
 from train_cases import SHAPE, case_in, recipe, write
 
 from volengine import train, train_folds
@@ -122,6 +124,40 @@ def test_what_cannot_be_divided_is_refused(tmp_path: Path) -> None:
         train(recipe(case, folds=2), str(tmp_path / "m.safetensors"))
     with pytest.raises(InputError, match="needs a recipe with folds"):
         train_folds(recipe(case), str(tmp_path / "m.safetensors"))
+
+
+def test_boxes_lie_in_the_slab_of_one_fold_each(tmp_path: Path) -> None:
+    sample = many(tmp_path, 1, boxes="auto", box_vox=8, slices=(2, 5, 11))
+    seen: list[tuple[int, ...]] = []
+    for fold in (1, 2):
+        (source,) = open_sources(sample, PatchRules(("f",), (1, 8, 8), folds=2, fold=fold))
+        assert source.held_out_boxes  # type: ignore[attr-defined]
+        seen += source.held_out_boxes  # type: ignore[attr-defined]
+        assert not {*source.held_out_boxes} & {*source.training_boxes}  # type: ignore[attr-defined]
+    assert len(seen) == len({*seen})
+
+
+def test_the_tomograms_of_a_training_set_are_divided_or_the_set_is_refused(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+
+    def boxes(tomograms: list[str]) -> list[TrainSample]:
+        path = tmp_path / f"{len(tomograms)}.scnt"
+        image, labels = rng.normal(size=(1, 16, 16)).astype(np.float32), np.eye(16, dtype=np.uint8)
+        some = [ScntSample(image, labels, name, "f", (k, 0, 0)) for k, name in enumerate(tomograms)]
+        write_scnt(path, some, pixel_size=10.0)
+        return [TrainSample(volume=str(path))]
+
+    rules = PatchRules(("f",), (1, 16, 16), normalisation="per_patch")
+    kept = []
+    for fold in (1, 2):
+        sources = open_sources(boxes(["a", "a", "b", "c"]), replace(rules, folds=2, fold=fold))
+        kept += [part["tomogram"] for part in held_out_of(sources)]
+        assert len(sources[0].validation()) >= 1
+    assert sorted(kept) == ["a", "b", "c"]
+    with pytest.raises(InputError, match=r"3 tomograms are fewer than 5 folds, .* give --folds 3"):
+        open_sources(boxes(["a", "a", "b", "c"]), replace(rules, folds=5, fold=1))
+    with pytest.raises(InputError, match=r"does not say of which tomograms"):
+        open_sources(boxes(["", "a", "b"]), replace(rules, folds=2, fold=1))
 
 
 def test_folds_trained_alone_or_together_are_the_same_and_the_table_says_what_they_are(tmp_path: Path) -> None:

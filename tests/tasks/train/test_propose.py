@@ -135,7 +135,8 @@ def test_flat_data_are_learnt_in_2d() -> None:
     assert apart["context"] == 1
     assert proposed(volume(alike=(0.01, 0.05, 0.05)))["network"] == "unet3d"  # noise, along all axes
     assert proposed(volume(kind="slices"))["context"] == 5
-    assert proposed(volume(kind="boxes", shape=(200, 64, 64)))["patch"] == (1, 64, 64)
+    assert proposed(volume(kind="boxes", box=64))["patch"] == (1, 64, 64)
+    assert proposed(volume(kind="boxes", box=64, shape=(9, 90, 90)))["patch"] == (1, 40, 64)
 
 
 def test_thick_objects_get_wider_networks_larger_patches_and_advice_to_bin() -> None:
@@ -267,6 +268,8 @@ def test_of_a_recipe_the_fields_with_other_values_than_the_defaults_are_given(tm
     assert set(given_of(recipe(case))) == {
         *("samples", "features", "arguments", "patch", "epochs", "steps", "batch", "device")
     }
+    with pytest.raises(InputError, match=r"starts from a\.safetensors: give the --network"):
+        propose_training(recipe(case, start="a.safetensors"))
     with pytest.raises(InputError, match="'features' is missing"):
         given_of({"samples": [{"volume": "a.mrc", "labels": ["b.mrc"]}]})
 

@@ -105,7 +105,8 @@ def _named(proposed: Proposed) -> str:
 
 
 def _json(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False)
+    """JSON that is YAML, too, which takes no control characters."""
+    return "".join(c if c.isprintable() else f"\\U{ord(c):08x}" for c in json.dumps(value, ensure_ascii=False))
 
 
 def _changed(sample: TrainSample) -> dict[str, Any]:
@@ -121,7 +122,8 @@ def _changed(sample: TrainSample) -> dict[str, Any]:
 def _comment(text: str) -> list[str]:
     import textwrap
 
-    return textwrap.wrap(" ".join(text.split()), WIDTH, initial_indent="# ", subsequent_indent="#   ")
+    shown = "".join(c if c.isprintable() else " " for c in text)
+    return textwrap.wrap(" ".join(shown.split()), WIDTH, initial_indent="# ", subsequent_indent="#   ")
 
 
 def given_of(recipe: TrainRecipe | Mapping[str, Any]) -> dict[str, Any]:
@@ -187,6 +189,11 @@ def propose_training(recipe: TrainRecipe | Mapping[str, Any]) -> Proposal:
     from volengine.tasks.train.propose_measure import candidates, machine_facts, measure, step_memory
 
     given = given_of(recipe)
+    if given.get("start") and "network" not in given:
+        raise InputError(
+            f"The recipe starts from {given['start']}: give the --network of that model (and its arguments, patch and "
+            "normalisation, which `volengine info` tells), so that the others are proposed for it."
+        )
     known = TrainRecipe.from_json(given)
     channels = len(known.features) + known.exclusive
     samples = measure(known.samples, known.features)
@@ -264,7 +271,10 @@ def _seconds_of_step(recipe: TrainRecipe, channels: int) -> float | None:
         return apart(run)
     except torch.OutOfMemoryError:
         torch.cuda.empty_cache()
-        return None
+    except RuntimeError as error:
+        if "allocate memory" not in str(error):  # PyTorch's message on a CPU
+            raise
+    return None
 
 
 def kept_proposal(recipe: TrainRecipe | Mapping[str, Any], out: str) -> tuple[Proposal, bool]:

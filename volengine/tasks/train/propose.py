@@ -152,7 +152,7 @@ def _dimension(samples: Sequence[SampleFacts], given: Mapping[str, Any], candida
         return 3 if given["patch"][0] > 1 else 2
     if "network" in given:
         return 3 if candidates[0].volumetric else 2
-    flat = given.get("context", 1) > 1 or _flat_reason(samples)
+    flat = given.get("context", 1) > 1 or given.get("adversarial") or _flat_reason(samples)
     return 2 if flat else 3
 
 
@@ -225,8 +225,8 @@ def _patch(said: _Open, samples: Sequence[SampleFacts], machine: MachineFacts, n
     usual, most = SIDES[machine.kind][dimension]
     thick = thickest(samples) or 0.0
     want = min(max(usual, 3 * thick), most)
-    if any(s.kind == "boxes" for s in samples):
-        want = min(s.shape[1] for s in samples if s.kind == "boxes")
+    if any(s.box for s in samples):
+        want = min(s.box for s in samples if s.box)
     room = _room(said, samples, not network.volumetric)
     sides = []
     for axis, (stride, most_here) in enumerate(zip(network.stride, room, strict=True)):
@@ -367,7 +367,7 @@ def _sizes(said: _Open, samples: Sequence[SampleFacts]) -> None:
             size * factor,
             f"voxel size: the thinnest feature has about {thin:.3g} voxels, so {factor} times larger voxels "
             f"({size * factor:.4g} angstrom) would do, and a patch would see more. To bin a tomogram: volengine "
-            f"convert T.mrc --out T.ome.zarr && volengine export T.ome.zarr --level {level} --out T_bin{factor}.mrc "
-            "(labels: convert --kind labels)",
+            f"convert T.mrc --chunk 32,32,32 --levels {level + 1} --out T.ome.zarr && volengine export T.ome.zarr "
+            f"--level {level} --out T_bin{factor}.mrc (labels: convert --kind labels)",
         )
     )

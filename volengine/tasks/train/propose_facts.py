@@ -80,7 +80,7 @@ class SampleFacts:
         The sample's volume; how it is annotated: whole (a part of) volumes, single slices, boxes in slices, a training
         set of boxes with 3D labels or with labels of one slice; and what it is used for.
     shape
-        Voxels of the region, z, y, x; of a set those of its smallest box; with boxes in slices those of a box.
+        Voxels of the region, z, y, x; of a set those of its smallest box.
     voxels
         Voxels of all regions or boxes whose truth is known.
     depth
@@ -97,6 +97,8 @@ class SampleFacts:
         Correlation of neighbouring voxels along z, y, x; ``None`` if it was not measured.
     reserved
         Whether the set keeps a part for validation itself.
+    box
+        Side of the boxes in slices; 0: there are none.
     """
 
     name: str
@@ -111,6 +113,7 @@ class SampleFacts:
     greys: GreyFacts | None = None
     alike: Vector3 | None = None
     reserved: bool = False
+    box: int = 0
 
     @property
     def is_set(self) -> bool:

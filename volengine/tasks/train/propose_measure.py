@@ -90,10 +90,10 @@ def _volume_facts(sample: TrainSample, rules: PatchRules) -> SampleFacts:
             if name in names:
                 thick = _radius(sample, k, volume) or _thickness(labels, k, marked[k], region, flat=flat)
                 features.append(FeatureFacts(name, counts[k] / max(1, known[k]), thick))
-    shape = (region.shape[0], sample.box_vox, sample.box_vox) if sample.boxes else region.shape
     return SampleFacts(
-        sample.volume, kind, sample.use, shape, voxels, region.shape[0], volume.voxel_size, tuple(features),
+        sample.volume, kind, sample.use, region.shape, voxels, region.shape[0], volume.voxel_size, tuple(features),
         (volume.name,), greys, alike,
+        box=sample.box_vox if sample.boxes else 0,
     )  # fmt: skip
 
 
@@ -271,7 +271,17 @@ def candidates(given: Mapping[str, Any], features: int) -> list[Candidate]:
     """
     if "network" in given:
         return [candidate(given["network"], given.get("arguments", {}), features)]
-    return [candidate(name, {**arguments, **given.get("arguments", {})}, features) for name, arguments in CHOICE]
+    if "arguments" not in given:
+        return [candidate(name, arguments, features) for name, arguments in CHOICE]
+    found, refused = [], []
+    for name in dict.fromkeys(name for name, _ in CHOICE):
+        try:
+            found.append(candidate(name, given["arguments"], features))
+        except InputError as error:
+            refused.append(error)
+    if not found:
+        raise refused[0]
+    return found
 
 
 def candidate(name: str, arguments: Mapping[str, Any], features: int) -> Candidate:
