@@ -42,7 +42,7 @@ OTHER_OPTIONS = {
     "interact": {"out", "rules_file"},
     "score": {"out", "volumes"},
     "stats": {"out", "truth", "groups", "volumes"},
-    "train": {"out", "volumes", "labels", "points", "targets", "radius_nm"},
+    "train": {"out", "volumes", "labels", "points", "targets", "radius_nm", "plan", "auto"},
 }
 """Options that are no field of a recipe (of all other verbs: ``--out``): where things lie, short forms of fields."""
 

@@ -47,6 +47,8 @@ if TYPE_CHECKING:
     from volengine.tasks.stats.recipe import StatsRecipe
     from volengine.tasks.stats.tables import Stats
     from volengine.tasks.stats.verb import stats
+    from volengine.tasks.train.folds import train_folds
+    from volengine.tasks.train.proposal import propose_training
     from volengine.tasks.train.recipe import TrainRecipe
     from volengine.tasks.train.samples import TrainSample
     from volengine.tasks.train.verb import train
@@ -81,6 +83,8 @@ _MODULES = {
     "tasks.stats.recipe": ("StatsRecipe",),
     "tasks.stats.tables": ("Stats",),
     "tasks.stats.verb": ("stats",),
+    "tasks.train.folds": ("train_folds",),
+    "tasks.train.proposal": ("propose_training",),
     "tasks.train.recipe": ("TrainRecipe",),
     "tasks.train.samples": ("TrainSample",),
     "tasks.train.verb": ("train",),
@@ -116,6 +120,7 @@ __all__ = [
     "interact",
     "open_volume",
     "pick",
+    "propose_training",
     "read_picks",
     "run",
     "score",
@@ -123,6 +128,7 @@ __all__ = [
     "simulate",
     "stats",
     "train",
+    "train_folds",
     "verify",
     "write_picks",
 ]

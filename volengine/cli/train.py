@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import click
@@ -11,9 +13,12 @@ import click
 from volengine.cli.command import Command
 from volengine.cli.messages import quiet, say
 from volengine.cli.options import FieldType, recipe_options, texts_option
+from volengine.core.atomic import write_atomic
 from volengine.io.names import suffix_of
 from volengine.nets.checkpoint import load_facts
 from volengine.tasks.common.yaml_recipes import read_yaml
+from volengine.tasks.train.folds import lines, train_folds
+from volengine.tasks.train.proposal import kept_proposal, propose_training
 from volengine.tasks.train.recipe import TrainRecipe
 from volengine.tasks.train.verb import train
 
@@ -34,7 +39,7 @@ TRAINING = (
     ),
     "tensorboard",
 )
-VALIDATION = ("validation", "validation_share", "patience")
+VALIDATION = ("validation", "validation_share", "folds", "fold", "patience")
 
 
 @click.command(
@@ -43,21 +48,32 @@ VALIDATION = ("validation", "validation_share", "patience")
     examples=(
         "volengine train --volume a.mrc --points a.star --radius-nm 12 --features core --out m.safetensors",
         "volengine train recipe.yaml --out model.safetensors --epochs 40",
+        "volengine train recipe.yaml --plan --out filled.yaml",
+        "volengine train recipe.yaml --auto --folds 5 --out model.safetensors",
     ),
     sections={"Network": NETWORK, "Training": TRAINING, "Validation": VALIDATION},
 )
 @click.argument("recipe_file", required=False)
-@click.option("--out", required=True, help="The model file to write (.safetensors).")
+@click.option(
+    "--out",
+    help="The model file to write (.safetensors). With --plan the recipe file (.yaml), default: it is printed. "
+    "[required without --plan]",
+)
+@click.option(
+    "--plan", is_flag=True, help="Write a recipe whose open fields are proposed from the data, and train nothing."
+)
+@click.option("--auto", is_flag=True, help="Train with the open fields of the recipe as --plan proposes them.")
 @texts_option("--volume", "volumes", "A tomogram, or a training set (.scnt); repeat for several.")
 @texts_option("--labels", "labels", "Its label volume (0, 1, 2 = ignore); one per --volume.")
 @texts_option("--points", "points", "Or its picks file; one per --volume.")
 @texts_option("--target", "targets", "Or its target (with --loss l2 or l1); one per --volume.")
 @click.option("--radius-nm", type=FieldType(float, "radius_nm"), help="With --points: radius of the ball around each.")
 @recipe_options(TrainRecipe, leave_out=("samples", "arguments", "losses", "augmentation"))
-def command(recipe_file: str | None, out: str, **values: Any) -> None:
+def command(recipe_file: str | None, out: str | None, plan: bool, auto: bool, **values: Any) -> None:
     """Train a network on volumes with labels (or points, or targets), and write the best state to OUT.
 
     RECIPE_FILE is a YAML file with the recipe; options override it. Called again, a stopped training goes on.
+    With --folds K there are K trainings, and K models OUT_fold1 ... OUT_foldK.
     """
     given = read_yaml(recipe_file) if recipe_file else {}
     volumes, radius = values.pop("volumes"), values.pop("radius_nm")
@@ -71,12 +87,29 @@ def command(recipe_file: str | None, out: str, **values: Any) -> None:
     elif not given:
         raise click.UsageError("Give a RECIPE_FILE, or --volume with --labels, --points or --target.")
     options = {k: v for k, v in values.items() if v is not None}
-    recipe = TrainRecipe.from_json({**_plain_names(given), **options}, recipe_file or "")
+    named = {**_plain_names(given), **options}
+    recipe = TrainRecipe.from_json(named, recipe_file or "")
+    if plan:
+        _plan(named, out)
+        return
+    if out is None:
+        raise click.UsageError("Give --out, the model file to write (.safetensors).")
+    alone = "RANK" not in os.environ
+    if not alone and (auto or (recipe.folds and not recipe.fold)):
+        raise click.UsageError(
+            "Under torchrun give a recipe that is made already (--plan), and one of the folds at a time (--fold)."
+        )
+    if auto:
+        recipe = _filled(named, out)
+    if recipe.folds:
+        rows = train_folds(recipe, out, progress=not quiet())
+        _leave()
+        if not int(os.environ.get("RANK", "0")):
+            for line in lines(rows, out, recipe.folds):
+                say(line)
+        return
     history = train(recipe, out, progress=not quiet())
-    if "RANK" in os.environ:
-        from volengine.nets.training.fit.ranks import leave
-
-        leave()
+    _leave()
     if int(os.environ.get("RANK", "0")):  # under torchrun only the first process prints
         return
     chosen = load_facts(out).history[-1]
@@ -88,6 +121,37 @@ def command(recipe_file: str | None, out: str, **values: Any) -> None:
     )
     say(f"{out}.training/index.html: curves, validation patches and scores, to look at")
     say(f"{out}.training: the epoch with the lowest loss and the last one, as models, too")
+
+
+def _leave() -> None:
+    """Under ``torchrun`` a process leaves the group before it ends."""
+    if "RANK" in os.environ:
+        from volengine.nets.training.fit.ranks import leave
+
+        leave()
+
+
+def _plan(given: Mapping[str, Any], out: str | None) -> None:
+    """Print the proposed recipe, or write it to a file that is not there yet."""
+    if out is not None and out.endswith((".yaml", ".yml")):
+        if Path(out).exists():
+            raise click.UsageError(f"--out {out} exists; remove it, or give another name.")
+        text = propose_training(given).yaml()
+        write_atomic(Path(out), text.encode())
+        say(f"{out}: the proposed recipe; train with: volengine train {shlex.quote(out)} --out MODEL.safetensors")
+        return
+    if out is not None and not out.endswith(".safetensors"):
+        raise click.UsageError(f"--plan writes a recipe (.yaml), not {out}; without --out it is printed.")
+    click.echo(propose_training(given).yaml(), nl=False)
+
+
+def _filled(given: Mapping[str, Any], out: str) -> TrainRecipe:
+    """The recipe with its open fields as proposed, which is said."""
+    proposal, before = kept_proposal(given, out)
+    say("As proposed before:" if before else "Proposed from the data:")
+    for line in proposal.lines():
+        say(f"  {line}")
+    return proposal.recipe
 
 
 def _plain_names(given: Mapping[str, Any]) -> dict[str, Any]:

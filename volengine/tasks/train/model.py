@@ -23,7 +23,12 @@ if TYPE_CHECKING:
 BACKGROUND = "background"
 
 
-def make_model(recipe: TrainRecipe, voxel_sizes: Sequence[Vector3], data: Mapping[str, str]) -> tuple[Any, ModelFacts]:
+def make_model(
+    recipe: TrainRecipe,
+    voxel_sizes: Sequence[Vector3],
+    data: Mapping[str, str],
+    held_out: Sequence[Mapping[str, Any]] = (),
+) -> tuple[Any, ModelFacts]:
     """Build the network with seeded weights, and its facts.
 
     Parameters
@@ -34,6 +39,8 @@ def make_model(recipe: TrainRecipe, voxel_sizes: Sequence[Vector3], data: Mappin
         Voxel sizes of all samples, angstrom, z, y, x.
     data
         Identity of everything that is read, by its name in the recipe; it is kept in the model's history.
+    held_out
+        Of a fold: what is kept for validation; it is kept in the history, too.
 
     Raises
     ------
@@ -70,6 +77,7 @@ def make_model(recipe: TrainRecipe, voxel_sizes: Sequence[Vector3], data: Mappin
             field_of_view, _ = reach(module, volumetric)
         except InputError:  # the network normalises over its patch
             field_of_view = None
+    apart = {"held_out": [dict(part) for part in held_out]} if recipe.folds else {}
     facts = ModelFacts(
         network=name,
         arguments=arguments,
@@ -85,7 +93,7 @@ def make_model(recipe: TrainRecipe, voxel_sizes: Sequence[Vector3], data: Mappin
         target=recipe.target_normalisation if recipe.regression else None,
         receptive_field=field_of_view,
         stride=stride,
-        history=({"recipe": recipe.to_json(), "data": dict(data)},),
+        history=({"recipe": recipe.to_json(), "data": dict(data), **apart},),
     )
     return started_from(module, facts, recipe.start, own)
 

@@ -10,10 +10,14 @@ places along all three axes are compared (first the ends, then single slabs), an
 that fares worst fares best: a slab without a feature cannot tell a good network from a bad one. The choice depends on
 nothing but region, share and truth. A slab that does not lie at an end divides the rest into two parts; training
 patches and their context slices lie in one of them.
+
+With folds the region is divided into as many slabs of equal length along one axis, each of which is kept once: along
+the longest axis, if every slab is fair to every feature, otherwise along the axis where the worst slab fares best.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -128,6 +132,8 @@ def split(
                 f"{rules.context} slices of context."
             )
         return Parts((), (whole,))
+    if rules.folds and use == "both":
+        return _of_fold(region, rules, volume, marks())
     axis = int(np.argmax(region.shape))
     held = _held(region, rules, axis) if use == "both" and rules.validation_share else 0
     single = _laid(region, rules, volume, axis, ((region.stop[axis] - held, region.stop[axis]),) if held else ())
@@ -149,6 +155,28 @@ def split(
             if value > worth:
                 best, worth = other, value
     return best
+
+
+def _of_fold(region: Box, rules: PatchRules, volume: Volume, known: Sequence[Marks]) -> Parts:
+    """The parts of one of the folds."""
+    best: list[Parts] = []
+    worth = (-1.0, -1.0)
+    for axis in sorted(range(3), key=lambda a: -region.shape[a]):
+        ends = [region.start[axis] + region.shape[axis] * k // rules.folds for k in range(rules.folds + 1)]
+        folds = [_laid(region, rules, volume, axis, (part,)) for part in itertools.pairwise(ends)]
+        if all(_possible(f, rules) for f in folds):
+            value = min(f.worth(known, region) for f in folds)
+            if value > worth:
+                best, worth = folds, value
+            if worth[0] >= FAIR:
+                break
+    if not best:
+        raise InputError(
+            f"{volume.url}: the region {region.shape} cannot be divided into {rules.folds} slabs that each hold a "
+            f"patch {rules.patch} with {rules.context} slices of context; use smaller patches, fewer --folds, "
+            "or as many tomograms as folds."
+        )
+    return best[rules.fold - 1]
 
 
 def _held(region: Box, rules: PatchRules, axis: int, slabs: int = 1) -> int:

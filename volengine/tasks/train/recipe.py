@@ -102,6 +102,11 @@ class TrainRecipe(Recipe):
     validation_share
         Share of each region along one axis that is kept for validation (at least a patch in each slab), or share of the
         tomograms (at least one); 0: none.
+    folds
+        Train this many times (2 or more; 0: once), each time with another part kept for validation: whole tomograms, if
+        there are enough, otherwise a slab of each volume; every part once. ``validation`` does not count then.
+    fold
+        Train only this one of the folds (1, 2, ...), for example as one job of a job array; 0: all of them.
     augment
         How patches are augmented: ``none``, ``flips``, ``light``, ``ais`` or ``membrain``, see
         ``volengine.nets.training.augment``. Default: ``light``; if all samples are boxes: ``flips``.
@@ -157,6 +162,8 @@ class TrainRecipe(Recipe):
     positive_share: float = 0.5
     validation: Literal["ends", "slab", "tomogram"] = "ends"
     validation_share: float = 0.15
+    folds: int = 0
+    fold: int = 0
     augment: Literal["none", "flips", "light", "ais", "membrain"] | None = None
     augmentation: Augmentation | None = None
     noise: float | None = None
@@ -176,6 +183,15 @@ class TrainRecipe(Recipe):
         for name in ("noise", "contrast", "brightness", "seed"):
             if (getattr(self, name) or 0) < 0:
                 raise InputError(f"--{name} must be 0 or more, not {getattr(self, name)}.")
+        if self.folds < 0 or self.folds == 1 or not 0 <= self.fold <= self.folds:
+            raise InputError(
+                f"--folds is 2 or more (0: no folds), and --fold one of them, not {self.folds} and {self.fold}."
+            )
+        if self.folds and any(sample.use == "validate" for sample in self.samples):
+            raise InputError(
+                "--folds keeps every part for validation once; a sample with use: validate would be there in each "
+                "fold. Leave it out, and score the models on it afterwards."
+            )
         terms = self.fitting().terms
         if len({term.loss in EXCLUSIVE for term in terms}) > 1:
             raise InputError("losses: cross_entropy needs a channel for the background; the others have none.")

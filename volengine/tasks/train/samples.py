@@ -191,6 +191,8 @@ class PatchRules:
     validation: Literal["ends", "slab", "tomogram"] = "ends"
     target_normalisation: TargetUnits = "volume"
     seed: int = 0
+    folds: int = 0
+    fold: int = 0
 
     @property
     def below(self) -> int:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Iterable, Sequence
 from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -20,7 +21,7 @@ from volengine.io.open import open_volume
 from volengine.tasks.train.boxes import BoxPatches
 from volengine.tasks.train.samples import LazyPatches, NamedPatch, Patch, PatchRules, SampleSource, TrainSample, Use
 from volengine.tasks.train.sets import SetPatches, Stored, nifti_stored, scnt_stored
-from volengine.tasks.train.volumes import Patches
+from volengine.tasks.train.volumes import OpenVolume, Patches
 
 CACHE_BYTES = 256_000_000
 """Bytes of recently read chunks, of all volumes together, that are kept in memory."""
@@ -44,15 +45,15 @@ def open_sources(samples: Sequence[TrainSample], rules: PatchRules, cache: int =
     chunks = ChunkCache(cache)
     for sample in samples:
         sample.check_features(rules.features)
-    sets = [_sets(sample, rules) if sample.is_set else {} for sample in samples]
-    held = _held_tomograms(samples, sets, rules) if rules.validation == "tomogram" else frozenset()
+    sets = [stored_sets(sample, rules) if sample.is_set else {} for sample in samples]
+    whole, held = _held_apart(samples, sets, rules)
     found: list[SampleSource] = []
     for sample, stored in zip(samples, sets, strict=True):
         if sample.is_set:
-            found += _set_sources(sample, stored, rules, held)
+            found += _set_sources(sample, stored, rules, whole, held)
             continue
         use: Use = sample.use
-        if use == "both" and rules.validation == "tomogram":
+        if use == "both" and whole:
             use = "validate" if _name(sample) in held else "train"
         kind = BoxPatches if sample.boxes else Patches
         found.append(kind(sample, rules, use, chunks))
@@ -60,22 +61,22 @@ def open_sources(samples: Sequence[TrainSample], rules: PatchRules, cache: int =
     return found
 
 
-def _sets(sample: TrainSample, rules: PatchRules) -> dict[str, Stored]:
-    """The training sets of a sample, by token."""
+def stored_sets(sample: TrainSample, rules: PatchRules) -> dict[str, Stored]:
+    """The training sets of a sample, by token; errors are those of :func:`open_sources`."""
     if suffix_of(sample.volume) == ".scnt":
         return {sample.token or sample.volume.rsplit("/", 1)[-1].removesuffix(".scnt"): scnt_stored(sample, rules)}
     return nifti_stored(sample, rules)
 
 
 def _set_sources(
-    sample: TrainSample, sets: dict[str, Stored], rules: PatchRules, held: Collection[str]
+    sample: TrainSample, sets: dict[str, Stored], rules: PatchRules, whole: bool, held: Collection[str]
 ) -> list[SampleSource]:
     """The sources of a sample's sets; patches are drawn from each in proportion to its size."""
     total = sum(len(stored.groups) for stored in sets.values())
     found: list[SampleSource] = []
     for token, stored in sets.items():
         mine = held
-        if rules.validation != "tomogram":
+        if not whole:
             names = {*stored.tomograms} - {""}
             mine = _share_of(names, rules) if len(names) > 1 and not stored.reserved else ()
         share = sample.with_(weight=sample.weight * len(stored.groups) / total)
@@ -87,15 +88,71 @@ def _name(sample: TrainSample) -> str:
     return open_volume(sample.volume, voxel_size=sample.voxel_size).name
 
 
-def _held_tomograms(
+def _held_apart(
     samples: Sequence[TrainSample], sets: Sequence[dict[str, Stored]], rules: PatchRules
-) -> frozenset[str]:
-    """The tomograms that are kept for validation."""
+) -> tuple[bool, frozenset[str]]:
+    """Whether whole tomograms are kept for validation, and which ones."""
+    if rules.validation != "tomogram" and not rules.folds:
+        return False, frozenset()
     names: list[str] = []
     for sample, stored in zip(samples, sets, strict=True):
         if sample.use == "both":
             names += [n for s in stored.values() for n in s.tomograms] if sample.is_set else [_name(sample)]
-    return _share_of(names, rules)
+    if not rules.folds:
+        return True, _share_of(names, rules)
+    check_folds(names, [s for sample, s in zip(samples, sets, strict=True) if sample.use == "both"], rules)
+    every = sorted({*names})
+    if len(every) < rules.folds:
+        return False, frozenset()
+    mixed = np.random.default_rng(rules.seed).permutation(len(every))[rules.fold - 1 :: rules.folds]
+    return True, frozenset(every[k] for k in mixed)
+
+
+def check_folds(names: Sequence[str], sets: Sequence[dict[str, Stored]], rules: PatchRules) -> None:
+    """Refuse samples that cannot be divided into folds whose parts for validation have nothing in common.
+
+    Raises
+    ------
+    InputError
+        There is nothing to divide; a training set does not name its tomograms, or has a part for validation of its own;
+        or there are fewer tomograms than folds, and a set, or two samples of one tomogram.
+    """
+    found = [stored for some in sets for stored in some.values()]
+    vague = next((s for s in found if "" in s.tomograms or s.reserved), None)
+    if vague is not None:
+        raise InputError(
+            f"{vague.path} does not say of which tomograms its boxes are, or has its own part for validation, so it "
+            "cannot be divided into --folds; train without folds, or give the sample use: train."
+        )
+    if not names:
+        raise InputError("--folds has nothing to divide: no sample has use: both.")
+    count = len({*names})
+    if count >= rules.folds:
+        return
+    if found:
+        raise InputError(
+            f"{found[0].path}: {count} tomograms are fewer than {rules.folds} folds, and the boxes of a set cannot be "
+            f"divided into slabs; {f'give --folds {count}' if count > 1 else 'train without folds'}."
+        )
+    twice = next((n for n in names if names.count(n) > 1), None)
+    if twice is not None:
+        raise InputError(
+            f"{count} tomograms are fewer than {rules.folds} folds, and two samples are of {twice!r}: their slabs "
+            "would not be the same. Put the truth of all features into one sample, or give fewer --folds."
+        )
+
+
+def held_out_of(sources: Iterable[SampleSource]) -> list[dict[str, Any]]:
+    """What is kept for validation, as JSON: whole tomograms, boxes of them (first voxel, voxel behind the last)."""
+    found: list[dict[str, Any]] = []
+    for source in sources:
+        if isinstance(source, SetPatches):
+            names = sorted({source.stored.tomograms[n] for n in source.held_out})
+            found += [{"sample": source.name, "tomogram": name} for name in names]
+        elif isinstance(source, OpenVolume):
+            boxes = [[*box.start, *box.stop] for box in source.held_out]
+            found += [{"sample": source.volume.url, "tomogram": source.name, "box": box} for box in boxes]
+    return found
 
 
 def _share_of(names: Iterable[str], rules: PatchRules) -> frozenset[str]:
@@ -116,7 +173,7 @@ def _share_of(names: Iterable[str], rules: PatchRules) -> frozenset[str]:
 def _check(sources: Sequence[SampleSource], rules: PatchRules, samples: Sequence[TrainSample]) -> None:
     if not any(source.weight for source in sources):
         raise InputError("Every sample is for validation; nothing is left to train on.")
-    wanted = rules.validation_share > 0 or any(sample.use == "validate" for sample in samples)
+    wanted = rules.validation_share > 0 or rules.folds or any(sample.use == "validate" for sample in samples)
     if wanted and all(sample.use != "train" for sample in samples) and not any(len(s.validation()) for s in sources):
         raise InputError(
             f"{sources[0].name} has no part that could be kept for validation (it does not say of which tomograms its "

@@ -16,7 +16,7 @@ from volengine.core.paths import PathLike, path_text
 from volengine.tasks.train.data import TrainingData
 from volengine.tasks.train.model import drawing, make_discriminator, make_model
 from volengine.tasks.train.recipe import TrainRecipe
-from volengine.tasks.train.sources import open_sources, validation_of
+from volengine.tasks.train.sources import held_out_of, open_sources, validation_of
 from volengine.tasks.train.volumes import OpenVolume
 
 if TYPE_CHECKING:
@@ -78,14 +78,23 @@ def train(recipe: TrainRecipe, out: PathLike, *, progress: bool = True) -> list[
 
     out, asked = path_text(out), TrainRecipe.of(recipe)
     recipe = asked.resolved()
-    if not out.endswith(".safetensors"):
-        raise InputError(f"--out {out}: a model file ends with .safetensors.")
+    check_name(out)
+    if recipe.folds and not recipe.fold:
+        raise InputError(
+            f"The recipe has {recipe.folds} folds, which are as many trainings: call train_folds, or give fold."
+        )
     if Path(out).exists() and not folder_of(Path(out)).exists():
         raise InputError(
             f"--out {out} exists and no training is beside it ({folder_of(Path(out)).name}), so it would be lost: "
             "remove it, or give another --out."
         )
     return apart(lambda stopped: _fit(recipe, out, progress, asked.note()).run(progress=progress, stopped=stopped))
+
+
+def check_name(out: str) -> None:
+    """Refuse a model file with another ending (:class:`InputError`)."""
+    if not out.endswith(".safetensors"):
+        raise InputError(f"--out {out}: a model file ends with .safetensors.")
 
 
 def _fit(recipe: TrainRecipe, out: str, progress: bool, told: str) -> Fitting:
@@ -113,7 +122,8 @@ def _fit(recipe: TrainRecipe, out: str, progress: bool, told: str) -> Fitting:
     ]
     for place in places if shown else ():
         say(place)
-    module, facts = make_model(recipe, [source.voxel_size for source in sources], data.to_json())
+    sizes = [source.voxel_size for source in sources]
+    module, facts = make_model(recipe, sizes, data.to_json(), held_out_of(sources))
     draw = drawing(sources, recipe.changes(), device)
     discriminator = make_discriminator(recipe)
     page = TrainingPage(recipe, data.to_json(), sources, out)
