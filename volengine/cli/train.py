@@ -14,6 +14,7 @@ from volengine.cli.options import FieldType, recipe_options, texts_option
 from volengine.io.names import suffix_of
 from volengine.nets.checkpoint import load_facts
 from volengine.tasks.common.yaml_recipes import read_yaml
+from volengine.tasks.train.pairing import paired
 from volengine.tasks.train.recipe import TrainRecipe
 from volengine.tasks.train.verb import train
 
@@ -37,9 +38,11 @@ VALIDATION = ("validation", "validation_share", "patience")
 )
 @click.argument("recipe_file", required=False)
 @click.option("--out", required=True, help="The model file to write (.safetensors).")
-@texts_option("--volume", "volumes", "A tomogram, or a training set (.scnt); repeat for several.")
-@texts_option("--labels", "labels", "Its label volume (0, 1, 2 = ignore); one per --volume.")
-@texts_option("--points", "points", "Or its picks file; one per --volume.")
+@texts_option(
+    "--volume", "volumes", "A tomogram, or a training set (.scnt); repeat for several, or a folder or a glob."
+)
+@texts_option("--labels", "labels", "Its label volume (0, 1, 2 = ignore); one per --volume, or a folder or a glob.")
+@texts_option("--points", "points", "Or its picks file; one per --volume, a folder, a glob, or one table for all.")
 @texts_option("--target", "targets", "Or its target (with --loss l2 or l1); one per --volume.")
 @click.option("--radius-nm", type=FieldType(float, "radius_nm"), help="With --points: radius of the ball around each.")
 @recipe_options(TrainRecipe, leave_out=("samples", "arguments", "losses", "augmentation"))
@@ -53,6 +56,7 @@ def command(recipe_file: str | None, out: str, **values: Any) -> None:
     truth = {key: values.pop(key) for key in ("labels", "points", "targets")}
     if radius is not None and not truth["points"]:
         raise click.UsageError("--radius-nm is the radius of balls around --points, and there are no --points.")
+    volumes, truth = paired(volumes, truth)
     if volumes:
         given["samples"] = _samples(volumes, truth, radius)
     elif any(truth.values()):
