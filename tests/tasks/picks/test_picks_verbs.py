@@ -362,3 +362,17 @@ def test_the_option_of_the_format_has_one_name_in_all_verbs(csv: Path, volengine
     assert picks_info("a.star")["format"] == "warp"
     for verb in (("pick",), ("picks", "convert"), ("picks", "merge"), ("picks", "filter")):
         assert flag in volengine(*verb, "--help")[1]
+
+
+def test_positions_in_angstrom_are_said_to_count_from_the_first_voxel(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("z_a,y_a,x_a\n110,120,130\n")
+    said = "a.csv has positions in angstrom: they were taken to count from the tomogram's first voxel"
+    made = convert_picks(tmp_path / "a.csv", tmp_path / "b.csv", {"voxel_size": 10.0})
+    assert any(said in note for note in made.notes)
+    assert read_picks(made.files[0]).position_vox.tolist() == [[11, 12, 13]]
+    given = {"voxel_size": 10.0, "origin": (100.0, 100.0, 100.0), "overwrite": True}
+    made = convert_picks(tmp_path / "a.csv", tmp_path / "b.csv", given)
+    assert not any(said in note for note in made.notes)
+    assert read_picks(made.files[0]).position_vox.tolist() == [[1, 2, 3]]
+    made = convert_picks(tmp_path / "b.csv", tmp_path / "c.csv")
+    assert not any(said in note for note in made.notes)

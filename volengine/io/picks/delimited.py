@@ -112,6 +112,14 @@ def _read_csv(path: Path, origin: Sequence[float] | None) -> r.Rows:
     return r.finite(rows, lines)
 
 
+def counts_angstrom(path: Path) -> bool:
+    """Return whether a CSV of another program, which :func:`read` reads, has its positions in angstrom alone."""
+    text = r.read_text(path)
+    if r.read_facts(text, path):
+        return False
+    return not set(VOXELS) <= set(_canonical(_parse(text, path, own=False)[0], path, own=False))
+
+
 def _all_there(labels: Sequence[str], names: Sequence[str], path: Path) -> None:
     """Refuse a vector of which some columns are missing."""
     missing = [name for name in labels if name not in names]

@@ -29,6 +29,7 @@ from volengine.io.picks.texts import column_kind as column_kind
 from volengine.io.picks.texts import foreign as foreign
 from volengine.io.picks.texts import is_file as is_file
 from volengine.io.picks.texts import numbers as numbers
+from volengine.io.picks.texts import numbers_hint as numbers_hint
 from volengine.io.picks.texts import read_bytes as read_bytes
 from volengine.io.picks.texts import read_text as read_text
 from volengine.io.picks.texts import texts as texts
@@ -210,14 +211,6 @@ def listing(names: Iterable[str], most: int = 8) -> str:
     names = list(names)
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(map(repr, names[:most])) + more
-
-
-def numbers_hint(path: Path, names: Iterable[str]) -> str:
-    """Return a sentence that says how numbers of tomograms become names; empty if there are names."""
-    if not all(name.isdigit() for name in names):
-        return ""
-    doc = path.with_suffix(".doc").name
-    return f" Numbers get names by a file {doc} beside it, with a number and the file of a tomogram on each line."
 
 
 def picks_at(rows: Rows, name: str, at: Sequence[int] | NDArray[np.int64], facts: Facts, known: Known) -> Picks:

@@ -123,11 +123,11 @@ def _read(
     if volume is None:
         if recipe.tomogram is None:
             found = read_all(file, recipe.read_as, voxel_size=size, origin=recipe.origin, shape=recipe.shape)
-            return list(found.values()), []
+            return list(found.values()), _from_0(file, recipe)
         one = read_picks(
             file, recipe.read_as, voxel_size=size, origin=recipe.origin, shape=recipe.shape, tomogram=recipe.tomogram
         )
-        return [one], []
+        return [one], _from_0(file, recipe)
     size = size or volume.voxel_size
     origin = volume.origin if recipe.origin is None and any(volume.origin) else recipe.origin
     name = tomogram_in(volume.name, feature_of(volume))
@@ -157,6 +157,19 @@ def _read(
     given = name if recipe.tomogram is None or numbered else recipe.tomogram
     notes = [] if same_tomogram(chosen, [given]) else [f"The picks of {chosen!r} are written as those of {given!r}."]
     return [found[chosen].with_(tomogram=given)], notes
+
+
+def _from_0(file: Path, recipe: PicksRecipe) -> list[str]:
+    """What there is to say about positions in angstrom whose origin nobody states."""
+    from volengine.io.picks import registry
+    from volengine.io.picks.delimited import counts_angstrom
+
+    if recipe.origin is not None or registry.to_read(file, recipe.read_as) != "csv" or not counts_angstrom(file):
+        return []
+    return [
+        f"{file.name} has positions in angstrom: they were taken to count from the tomogram's first voxel. If its origin "
+        "is not 0, give --origin or --volume."
+    ]
 
 
 # Writing -----------------------------------------------------------------------------------------------------------
