@@ -40,7 +40,7 @@ def check_stated(where: str, stated: Floats, place: Floats, size: Floats, origin
     wrong, origin = np.zeros(len(place), bool), np.zeros(3)
     for one in origins:
         origin = np.asarray(one, float)
-        wrong = (np.abs(stated - (place + origin)) > STATED_VOX * size).any(axis=1)  # NaN is not
+        wrong = np.asarray((np.abs(stated - (place + origin)) > STATED_VOX * size).any(axis=1))  # NaN is not
         if not wrong.any():
             return
     row = int(np.flatnonzero(wrong)[0])

@@ -93,8 +93,8 @@ def _read_csv(path: Path, origin: Sequence[float] | None) -> r.Rows:
         rows.shift_a = np.broadcast_to(-np.asarray(origin, float), rows.coordinate.shape)
     if not angstrom and set(ANGSTROM) & set(names):
         nothing = np.full(len(lines), np.nan)
-        there = [r.numbers(columns[k], k, path, lines) if k in columns else nothing for k in ANGSTROM]
-        rows.stated_a = np.stack(there, axis=-1)
+        stated = [r.numbers(columns[k], k, path, lines) if k in columns else nothing for k in ANGSTROM]
+        rows.stated_a = np.stack(stated, axis=-1)
     if "tomogram" in columns:
         texts = [plain(name) for name in columns["tomogram"]] if facts else columns["tomogram"]
         rows.tomogram = r.tomogram_names(texts, facts, path)

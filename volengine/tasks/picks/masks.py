@@ -105,7 +105,7 @@ def _check_origin(picks: Picks, volume: Volume, recipe: PicksFilterRecipe, offse
 
 
 def _index(picks: Picks, volume: Volume, how: How) -> NDArray[np.float64]:
-    return np.rint((picks.place - _offsets(picks, volume)[how]) / np.asarray(volume.voxel_size))
+    return np.asarray(np.rint((picks.place - _offsets(picks, volume)[how]) / np.asarray(volume.voxel_size)))
 
 
 def _check_extent(picks: Picks, volume: Volume, mask: str) -> None:
@@ -122,7 +122,7 @@ def _check_extent(picks: Picks, volume: Volume, mask: str) -> None:
 
 def _wanted(volume: Volume, index: NDArray[np.float64], recipe: PicksFilterRecipe) -> NDArray[np.bool_]:
     """Whether the value at each index is wanted."""
-    there = ((index >= 0) & (index < volume.shape)).all(axis=1)
+    there = np.asarray(((index >= 0) & (index < volume.shape)).all(axis=1))
     at = np.where(there[:, None], index, 0).astype(np.int64)
     value = np.zeros(len(at))
     source = ChunkCache(CACHE_BYTES).over(open_source(volume), volume)

@@ -167,8 +167,8 @@ def _from_0(file: Path, recipe: PicksRecipe) -> list[str]:
     if recipe.origin is not None or registry.to_read(file, recipe.read_as) != "csv" or not counts_angstrom(file):
         return []
     return [
-        f"{file.name} has positions in angstrom: they were taken to count from the tomogram's first voxel. If its origin "
-        "is not 0, give --origin or --volume."
+        f"{file.name} has positions in angstrom: they were taken to count from the tomogram's first voxel. If its "
+        "origin is not 0, give --origin or --volume."
     ]
 
 
