@@ -19,7 +19,7 @@ import pytest
 
 import volengine
 from volengine.cli.main import VERBS
-from volengine.cli.options import from_options
+from volengine.cli.options import FORMAT_NAMES, from_options
 from volengine.core.recipe import Recipe
 from volengine.engine.options import RunOptions
 
@@ -145,7 +145,7 @@ def test_options_are_the_fields_of_the_recipes(verb: str) -> None:
     assert set(options) == fields | OTHER_OPTIONS.get(verb, {"out"})
     for name in fields:
         flag = "--" + name.replace("_", "-")
-        assert options[name].opts == [flag]
+        assert options[name].opts in ([flag], [*FORMAT_NAMES] if flag in FORMAT_NAMES else [flag])
         assert options[name].default is None or name in ("models",)
         assert options[name].help, f"{verb} {flag} has no help"
 

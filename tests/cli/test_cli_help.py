@@ -271,6 +271,12 @@ def test_shells_complete_verbs_options_choices_and_files(shell: str) -> None:
     assert "--spacing-nm" in ask("complete", "volengine pick --spac", 2)
     assert re.search(r"\bcontent\b", ask("complete", "volengine pick --identity con", 3))
     assert "file" in ask("complete", "volengine pick TS", 2)
+    for words in ("picks convert a.csv --to re", "picks filter a.csv --format re", "pick a --format re"):
+        found = ask("complete", f"volengine {words}", len(words.split()))
+        assert re.search(r"\brelion5\b", found)
+        assert not re.search(r"\bdynamo\b", found)
+    assert "imod-mesh" in ask("complete", "volengine picks info --read-as imod", 4)
+    assert "imod-mesh" not in ask("complete", "volengine pick a --to imod", 4)
 
 
 def test_outputs_may_still_be_given_without_the_flag(tmp_path: Path) -> None:

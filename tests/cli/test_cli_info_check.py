@@ -295,3 +295,9 @@ def test_what_is_no_store_is_an_error(volengine: Command, tmp_path: Path) -> Non
         assert out == ""
         assert path in err
         assert text in err
+
+
+def test_full_statistics_are_no_part_of_a_check(volengine: Command, tmp_path: Path) -> None:
+    code, out, err = volengine("info", "t.ome.zarr", "--check", "--full")
+    assert (code, out) == (2, "")
+    assert "--full is about statistics, and --check gives none" in err

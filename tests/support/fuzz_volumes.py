@@ -192,7 +192,10 @@ def hdf5_samples(folder: Path) -> list[Sample]:
     with h5py.File(folder / "c.h5", "w", libver="latest") as file:
         node = file.create_dataset("exported_data", data=ramp()[..., None], chunks=(2, 2, 2, 1), compression="gzip")
         node.attrs["axistags"] = json.dumps(axes)
-    return [Sample(name, (folder / name).read_bytes()) for name in ("a.hdf", "b.h5", "c.h5")]
+    packed = {"chunks": (2, 2, 2), "compression": "lzf", "shuffle": True, "fletcher32": True}
+    with h5py.File(folder / "d.h5", "w", userblock_size=512) as file:
+        file.create_dataset("x", data=ramp(), **packed)
+    return [Sample(name, (folder / name).read_bytes()) for name in ("a.hdf", "b.h5", "c.h5", "d.h5")]
 
 
 def amira_samples(folder: Path) -> list[Sample]:
@@ -203,6 +206,7 @@ def amira_samples(folder: Path) -> list[Sample]:
         Sample("b.am", amira_bytes(ramp(dtype="int16"), "short", "BINARY 2.0")),
         Sample("c.am", amira_bytes(ramp(), "float", "3D ASCII 2.0"), "", True),
         Sample("d.am", amira_bytes((ramp() > -30).astype("u1"), "byte", name="Labels", rle=True)),
+        Sample("e.am", amira_bytes(ramp(), "float", zipped=True)),
     ]
     forms = ("BINARY-LITTLE-ENDIAN 2.1", "3D ASCII 2.0")
     return [*found, *(Sample(f"g{i}.am", graph_bytes(form), "", i == 1) for i, form in enumerate(forms))]

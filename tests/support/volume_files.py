@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,8 @@ def em_bytes(values: np.ndarray, order: str = "<", machine: int | None = None) -
 
 def amira_bytes(
     values: np.ndarray, kind: str, form: str = "BINARY-LITTLE-ENDIAN 2.1", *,
-    bounds: str = "0 40 100 130 -20 20", unit: str = "nm", name: str = "Data", rle: bool = False, more: str = "",
+    bounds: str = "0 40 100 130 -20 20", unit: str = "nm", name: str = "Data", rle: bool = False,
+    zipped: bool = False, more: str = "",
 ) -> bytes:  # fmt: skip
     """An Amira lattice; the default box of a 3 x 4 x 5 volume has voxels of 20, 10, 10 units, z, y, x."""
     nz, ny, nx = values.shape
@@ -41,7 +43,9 @@ def amira_bytes(
         data = " \n".join(map(str, values.ravel().tolist())).encode()
     if rle:
         data = run_lengths(values.astype("u1").tobytes())
-    coding = f"(HxByteRLE,{len(data)})" if rle else ""
+    if zipped:
+        data = zlib.compress(data)
+    coding = f"(HxByteRLE,{len(data)})" if rle else f"(HxZip,{len(data)})" if zipped else ""
     units = f'    Units {{\n        Coordinates "{unit}"\n    }}\n' if unit else ""
     head = (
         f"# AmiraMesh {form}\n\n\ndefine Lattice {nx} {ny} {nz}\n\nParameters {{\n{units}{more}"

@@ -36,6 +36,8 @@ def command(paths: tuple[str, ...], as_json: bool, full: bool, checked: bool) ->
     volengine does, and whether their levels agree in geometry and in the voxels at the beginning, in the middle and at
     the end of the volume (others are not read).
     """
+    if checked and full:
+        raise click.UsageError("--full is about statistics, and --check gives none; give one of them.")
     if checked:
         sys.exit(max(_report(check(path), as_json, path if len(paths) > 1 else "") for path in paths))
     if len(paths) == 1:

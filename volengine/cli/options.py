@@ -8,7 +8,7 @@ import math
 import re
 import types
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, TypeVar, Union
 
 import click
@@ -36,11 +36,14 @@ class FieldType(click.ParamType[Any]):
         tuple, and the option puts those of all occurrences together.
     where
         How messages name the value.
+    words
+        Words that a shell offers for a text.
     """
 
-    def __init__(self, hint: Any, where: str):
+    def __init__(self, hint: Any, where: str, words: Sequence[str] = ()):
         self.hint = hint
         self.where = where
+        self.words = words
         self.name = _type_name(hint)
 
     @property
@@ -64,11 +67,12 @@ class FieldType(click.ParamType[Any]):
 
     def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
         """How help shows a value: choices as they are written, kinds of values in capitals."""
-        return _metavar(self.hint)
+        return "FORMAT" if self.words else _metavar(self.hint)
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
         """The choices that begin so; for any other text a shell offers files."""
         choices = [str(a) for o in _options(self.hint) if typing.get_origin(o) is Literal for a in typing.get_args(o)]
+        choices = choices or list(self.words)
         if choices:
             return [CompletionItem(word) for word in choices if word and word.startswith(incomplete)]
         texts = str in _options(self.hint) or tuple[str, ...] in _options(self.hint)
@@ -149,11 +153,28 @@ def _metavar(hint: Any) -> str:
     return "|".join(shown)
 
 
-def recipe_options(recipe: type[Recipe], *, leave_out: tuple[str, ...] = ()) -> Callable[[F], F]:
+FORMAT_NAMES = ("--to", "--format")
+"""The option that says which format of picks is written has both names in every verb."""
+
+
+def recipe_options(
+    recipe: type[Recipe], *, leave_out: tuple[str, ...] = (), formats: Mapping[str, Sequence[str]] | None = None
+) -> Callable[[F], F]:
     """A decorator that adds one option per recipe field; an option that is not given has the value ``None``.
 
     Use :func:`from_options` to build the recipe from the command's keyword arguments.
+
+    Parameters
+    ----------
+    recipe
+        The recipe.
+    leave_out
+        Fields that get no option.
+    formats
+        Names of formats, which shells offer, for each field whose value is one. The options ``--to`` and ``--format``
+        are the same.
     """
+    words = formats or {}
     hints = typing.get_type_hints(recipe)
     texts = {name: text.replace("``", "") for name, text in field_texts(recipe).items()}
 
@@ -172,9 +193,10 @@ def recipe_options(recipe: type[Recipe], *, leave_out: tuple[str, ...] = ()) -> 
             else:
                 if default not in (None, (), {}, ""):
                     text = f"{text} [default: {_shown(default)}]"
-                kind = FieldType(hints[f.name], f.name)
+                kind = FieldType(hints[f.name], f.name, words.get(f.name, ()))
+                flags = FORMAT_NAMES if f.name in words and flag in FORMAT_NAMES else (flag,)
                 several: dict[str, Any] = {"multiple": True, "callback": joined} if kind.takes_list else {}
-                option = click.option(flag, f.name, type=kind, default=None, help=text, **several)
+                option = click.option(*flags, f.name, type=kind, default=None, help=text, **several)
             function = option(function)
         return function
 

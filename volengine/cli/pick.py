@@ -10,6 +10,7 @@ from volengine.cli.command import Command
 from volengine.cli.execute import execute
 from volengine.cli.options import NO_NETWORK, from_options, recipe_options
 from volengine.engine.options import RunOptions
+from volengine.io.picks.formats import FORMATS
 from volengine.tasks.common.inputs import expand
 from volengine.tasks.common.jobs import jobs_of
 from volengine.tasks.pick.recipe import PickRecipe
@@ -30,7 +31,7 @@ from volengine.tasks.pick.verb import PICK
     required=True,
     help="A table (.star .tbl .csv .mod ..., see volengine picks --help) for one prediction, or a folder.",
 )
-@recipe_options(PickRecipe)
+@recipe_options(PickRecipe, formats={"format": [name for name, one in FORMATS.items() if one.writes]})
 @recipe_options(RunOptions, leave_out=NO_NETWORK)
 def command(sources: tuple[str, ...], out: str, **values: Any) -> None:
     """Pick particles from the predictions SOURCES (files, folders, globs, .txt lists): a table and a label volume."""

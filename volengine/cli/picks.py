@@ -12,15 +12,31 @@ from volengine.cli.command import Group
 from volengine.cli.messages import say
 from volengine.cli.options import from_options, recipe_options
 from volengine.io.picks.formats import FORMATS
-from volengine.tasks.picks.recipe import PicksConvertRecipe, PicksExtractRecipe, PicksFilterRecipe, PicksRecipe
+from volengine.tasks.picks.recipe import (
+    PicksConvertRecipe,
+    PicksExtractRecipe,
+    PicksFilterRecipe,
+    PicksMergeRecipe,
+    PicksRecipe,
+)
 
 if TYPE_CHECKING:
     from volengine.tasks.picks.tables import Written
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-INPUT = {"What the files of picks do not say": ("read_as", "tomogram", "volume", "voxel_size", "shape")}
+INPUT = {"What the files of picks do not say": ("read_as", "tomogram", "volume", "voxel_size", "shape", "origin")}
 WRITTEN = {"What is written": ("out", "to", "pixel_size", "spacing_nm")}
+CONDITIONS = {
+    "Which picks are kept": (
+        *("min_weight", "max_weight", "region", "mask", "mask_grid", "threshold", "labels", "outside"),
+        *("near", "near_nm", "far_nm", "any_origin", "spacing_nm", "number", "seed"),
+    )
+}
+NAMES = {
+    "read_as": [name for name, one in FORMATS.items() if one.reads],
+    "to": [name for name, one in FORMATS.items() if one.writes],
+}
 WHERE_TO = "The file to write, or a folder (with / at its end) for a file of each tomogram. [required]"
 
 
@@ -70,7 +86,7 @@ def command() -> None:
     """Tables of picks: from one format into another, joined, filtered, described; subvolumes at picks.
 
     Which format a file has is said by its ending and content; any of them is read, and written if its ending, or --to,
-    says so.
+    says so: .star is RELION 4's, .json copick's, .txt and .tsv Ais's, unless --to names another format.
     """
 
 
@@ -96,9 +112,9 @@ def _say(made: Written) -> None:
     sections=INPUT | WRITTEN,
 )
 @tables_and_out()
-@recipe_options(PicksConvertRecipe)
+@recipe_options(PicksConvertRecipe, formats=NAMES)
 def convert(files: tuple[str, ...], out: str, **values: Any) -> None:
-    """The picks of a file in another format.
+    """The picks of a file in another format; volengine picks --help lists the formats.
 
     A file ..._optimisation_set.star is a set that RELION 5 opens, with its particles and tomograms beside it.
     """
@@ -110,18 +126,19 @@ def convert(files: tuple[str, ...], out: str, **values: Any) -> None:
 @command.command(
     "merge",
     examples=("volengine picks merge a.star b.tbl c.csv --out all.star --spacing-nm 5",),
-    sections=INPUT | WRITTEN,
+    sections=INPUT | {"What is written": (*WRITTEN["What is written"], "any_origin")},
 )
 @tables_and_out(most=None, metavar="FILE...")
-@recipe_options(PicksConvertRecipe)
+@recipe_options(PicksMergeRecipe, formats=NAMES)
 def merge(files: tuple[str, ...], out: str, **values: Any) -> None:
-    """The picks of several files in one; those of the same tomogram become one table.
+    """The picks of several files (also a glob in quotes) in one; those of the same tomogram become one table.
 
-    With --spacing-nm, picks that are there twice are dropped.
+    With --spacing-nm, picks that are there twice are dropped. If two files number contours, filaments or labels in the
+    same way, the numbers of the later one are raised, so that each means one thing.
     """
     from volengine.tasks.picks.convert import merge_picks
 
-    _say(merge_picks(files, out, from_options(PicksConvertRecipe, values)))
+    _say(merge_picks(files, out, from_options(PicksMergeRecipe, values)))
 
 
 @command.command(
@@ -131,12 +148,15 @@ def merge(files: tuple[str, ...], out: str, **values: Any) -> None:
         "volengine picks filter picks.star --out bound.star --mask membrane.mrc --number 500 --seed 1",
         "volengine picks filter picks.star --out far.star --near other.star --far-nm 20",
     ),
-    sections=INPUT | WRITTEN,
+    sections=CONDITIONS | INPUT | {"What is written": ("out", "to", "pixel_size")},
 )
 @tables_and_out()
-@recipe_options(PicksFilterRecipe)
+@recipe_options(PicksFilterRecipe, formats=NAMES)
 def filter_(files: tuple[str, ...], out: str, **values: Any) -> None:
-    """The picks of a file that fulfil all conditions."""
+    """The picks of a file that fulfil all conditions that are given, at least one.
+
+    A mask may have other voxels than the tomogram of the picks, if it has the same extent.
+    """
     from volengine.tasks.picks.convert import filter_picks
 
     _say(filter_picks(files[0], out, from_options(PicksFilterRecipe, values)))
@@ -153,7 +173,7 @@ def filter_(files: tuple[str, ...], out: str, **values: Any) -> None:
     most=2,
     metavar="FILE VOLUME",
 )
-@recipe_options(PicksExtractRecipe)
+@recipe_options(PicksExtractRecipe, formats=NAMES)
 def extract(given: tuple[str, str], out: str, **values: Any) -> None:
     """Subvolumes of a VOLUME around the picks of a file, as they are.
 
@@ -170,14 +190,15 @@ def extract(given: tuple[str, str], out: str, **values: Any) -> None:
 
 @command.command("info", examples=("volengine picks info picks.star other.tbl --json",), sections=INPUT)
 @click.argument("sources", nargs=-1, required=True, metavar="FILE...")
-@recipe_options(PicksRecipe)
+@recipe_options(PicksRecipe, formats=NAMES)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
 def info(sources: tuple[str, ...], as_json: bool, **values: Any) -> None:
     """What files of picks hold: format, tomograms, number of picks, columns, ranges of positions and weights."""
     from volengine.tasks.picks.info import picks_info
+    from volengine.tasks.picks.tables import files_of
 
     recipe = from_options(PicksRecipe, values)
-    found = [picks_info(source, recipe) for source in sources]
+    found = [picks_info(source, recipe) for source in files_of(sources)]
     if as_json:
         click.echo(json.dumps(found if len(found) > 1 else found[0], indent=1))
         return

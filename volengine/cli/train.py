@@ -19,6 +19,7 @@ from volengine.nets.checkpoint import load_facts
 from volengine.tasks.common.yaml_recipes import read_yaml
 from volengine.tasks.train.folds import lines, train_folds
 from volengine.tasks.train.proposal import kept_proposal, propose_training
+from volengine.tasks.train.pairing import paired
 from volengine.tasks.train.recipe import TrainRecipe
 from volengine.tasks.train.verb import train
 
@@ -63,9 +64,11 @@ VALIDATION = ("validation", "validation_share", "folds", "fold", "patience")
     "--plan", is_flag=True, help="Write a recipe whose open fields are proposed from the data, and train nothing."
 )
 @click.option("--auto", is_flag=True, help="Train with the open fields of the recipe as --plan proposes them.")
-@texts_option("--volume", "volumes", "A tomogram, or a training set (.scnt); repeat for several.")
-@texts_option("--labels", "labels", "Its label volume (0, 1, 2 = ignore); one per --volume.")
-@texts_option("--points", "points", "Or its picks file; one per --volume.")
+@texts_option(
+    "--volume", "volumes", "A tomogram, or a training set (.scnt); repeat for several, or a folder or a glob."
+)
+@texts_option("--labels", "labels", "Its label volume (0, 1, 2 = ignore); one per --volume, or a folder or a glob.")
+@texts_option("--points", "points", "Or its picks file; one per --volume, a folder, a glob, or one table for all.")
 @texts_option("--target", "targets", "Or its target (with --loss l2 or l1); one per --volume.")
 @click.option("--radius-nm", type=FieldType(float, "radius_nm"), help="With --points: radius of the ball around each.")
 @recipe_options(TrainRecipe, leave_out=("samples", "arguments", "losses", "augmentation"))
@@ -80,6 +83,7 @@ def command(recipe_file: str | None, out: str | None, plan: bool, auto: bool, **
     truth = {key: values.pop(key) for key in ("labels", "points", "targets")}
     if radius is not None and not truth["points"]:
         raise click.UsageError("--radius-nm is the radius of balls around --points, and there are no --points.")
+    volumes, truth = paired(volumes, truth)
     if volumes:
         given["samples"] = _samples(volumes, truth, radius)
     elif any(truth.values()):

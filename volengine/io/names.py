@@ -26,7 +26,20 @@ FILE_SUFFIXES = (*MRC_SUFFIXES, *TIFF_SUFFIXES, *SHARED_SUFFIXES)
 """Suffixes of all volumes that are single files."""
 VOLUME_SUFFIXES = (*FILE_SUFFIXES, ".zarr")
 PACKED_SUFFIXES = (".gz", ".bz2")
-PICKS_SUFFIXES = (".star", ".tbl", ".csv", ".json", ".tsv", ".txt", ".ndjson", ".mod", ".coords", ".cbox", ".cmm")
+PICKS_SUFFIXES = (
+    ".star",
+    ".tbl",
+    ".csv",
+    ".json",
+    ".tsv",
+    ".txt",
+    ".ndjson",
+    ".mod",
+    ".coords",
+    ".xyz",
+    ".cbox",
+    ".cmm",
+)
 """Endings of tables of picks; ``.em`` and ``.hdf``, which volumes have as well, are not among them."""
 
 _TOMOGRAM_FILES = (".tomostar", ".ome.zarr", ".zarr", *FILE_SUFFIXES)

@@ -101,6 +101,7 @@ def test_a_run_by_hand(tmp_path: Path) -> None:
         (amira_bytes(ramp(), "float").replace(b"{ float Data", b"{ float[3] Data"), FormatError, "scalars"),
         (amira_bytes(ramp(dtype="uint8"), "byte").replace(b'"uniform"', b'"curvilinear"'), InputError, "curvilinear"),
         (amira_bytes(ramp(dtype="uint8"), "byte").replace(b"@1\n\n#", b"@1(HxZip,20)\n\n#"), FormatError, "HxZip"),
+        (amira_bytes(ramp(), "float").replace(b"@1\n\n#", b"@1(HxByteRLE,20)\n\n#"), FormatError, "HxByteRLE of"),
         (amira_bytes(ramp(dtype="uint8"), "byte", more=TURNED), InputError, "transformation"),
         (amira_bytes(ramp(dtype="uint8"), "byte", bounds="0 1e999 0 1 0 1"), FormatError, "BoundingBox"),
         (graph_bytes(), FormatError, "spatial graph.*picks"),

@@ -342,7 +342,7 @@ ONE = Picks([[1, 2, 3]], voxel_size=A10, tomogram="TS")
     ("picks", "name", "options", "message"),
     [
         ([], "a.csv", {}, "no picks to write"),
-        (ONE, "a.xyz", {}, "ending '.xyz'"),
+        (ONE, "a.xyzzy", {}, "ending '.xyzzy'"),
         ([ONE, ONE], "a.csv", {}, "'TS' comes twice"),
         ([ONE, ONE.with_(tomogram="b")], "a.json", {}, "holds one tomogram, not 2"),
         ([ONE, ONE.with_(tomogram="b", weight=[1])], "a.csv", {}, "same columns: weight"),

@@ -270,7 +270,7 @@ def test_relion_finds_the_tables_of_a_set(tmp_path: Path) -> None:
     assert [row[0].strip('"') for row in tables["global"]] == names
     assert all(len(tables[name]) == 1 for name in names)
     assert {name: len(rows) for name, rows in relion_tables(tmp_path / "particles.star").items()} == {
-        "optics": 1,
+        "optics": 3,
         "particles": 3,
     }
     assert list(read_all(path)) == names

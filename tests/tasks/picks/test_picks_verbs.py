@@ -318,3 +318,61 @@ def test_the_commands(volengine: Command, csv: Path) -> None:
     assert out.count("TS_01: ") == 2
     _, out, _ = volengine("picks", "--help")
     assert all(f"  {name}" in out for name in FORMATS)
+
+
+def test_markers_of_chimerax_need_an_origin(tmp_path: Path, volengine: Command) -> None:
+    """A place in the scene is origin + index * voxel size: it is asked for, and 0 only if that is said."""
+    Path("a.cmm").write_text('<marker_set name="r"><marker id="1" x="130" y="120" z="110" radius="1"/></marker_set>')
+    code, _, err = volengine("picks", "convert", "a.cmm", "a.csv", "--voxel-size", "10")
+    assert code != 0
+    assert "--origin" in err
+    for origin, want in (("100,100,100", [1, 2, 3]), ("0,0,0", [11, 12, 13])):
+        found = ("--voxel-size", "10", "--origin", origin, "--overwrite")
+        assert volengine("picks", "convert", "a.cmm", "a.csv", *found)[0] == 0
+        assert read_picks("a.csv").position_vox.tolist() == [want]
+    volume(tmp_path / "a.mrc")
+    assert volengine("picks", "convert", "a.cmm", "b.csv", "--volume", "a.mrc", "--origin", "100,100,100")[0] == 0
+    assert read_picks("b.csv").position_vox.tolist() == [[1, 2, 3]]
+    assert read_picks("b.csv").origin == (100, 100, 100)
+
+
+def test_numbers_of_tomograms_take_the_name_of_the_volume(tmp_path: Path) -> None:
+    row = [*["1"] * 19, "5", *["1"] * 3, "4", "5", "6"]
+    table = tmp_path / "a.tbl"
+    table.write_text("\n".join(" ".join([*row[:19], n, *row[20:]]) for n in ("5", "6")) + "\n")
+    where = str(volume(tmp_path / "TS_05.mrc"))
+    with pytest.raises(InputError, match=r"choose one with --tomogram.*a\.doc"):
+        convert_picks(table, tmp_path / "a.csv", {"volume": where})
+    made = convert_picks(table, tmp_path / "a.csv", {"volume": where, "tomogram": "5"})
+    assert made.counts == {"TS_05": 1}
+    assert read_picks(made.files[0]).position_vox.tolist() == [[6, 5, 4]]
+
+
+def test_filaments_are_said_to_be_contours_of_imod(tmp_path: Path) -> None:
+    picks = Picks([[1, 1, 1], [2, 2, 2]], VOXEL, shape=SHAPE, tomogram="T", extra={"filament": [1, 2], "note": [1, 1]})
+    write_picks(tmp_path / "a.csv", picks)
+    made = convert_picks(tmp_path / "a.csv", tmp_path / "a.mod")
+    assert "Filaments are written as contours." in made.notes
+    assert "Dropped, because imod does not hold it: note." in made.notes
+
+
+@pytest.mark.parametrize("flag", ["--to", "--format"])
+def test_the_option_of_the_format_has_one_name_in_all_verbs(csv: Path, volengine: Command, flag: str) -> None:
+    assert volengine("picks", "convert", "in.csv", "a.star", flag, "warp")[0] == 0
+    assert picks_info("a.star")["format"] == "warp"
+    for verb in (("pick",), ("picks", "convert"), ("picks", "merge"), ("picks", "filter")):
+        assert flag in volengine(*verb, "--help")[1]
+
+
+def test_positions_in_angstrom_are_said_to_count_from_the_first_voxel(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("z_a,y_a,x_a\n110,120,130\n")
+    said = "a.csv has positions in angstrom: they were taken to count from the tomogram's first voxel"
+    made = convert_picks(tmp_path / "a.csv", tmp_path / "b.csv", {"voxel_size": 10.0})
+    assert any(said in note for note in made.notes)
+    assert read_picks(made.files[0]).position_vox.tolist() == [[11, 12, 13]]
+    given = {"voxel_size": 10.0, "origin": (100.0, 100.0, 100.0), "overwrite": True}
+    made = convert_picks(tmp_path / "a.csv", tmp_path / "b.csv", given)
+    assert not any(said in note for note in made.notes)
+    assert read_picks(made.files[0]).position_vox.tolist() == [[1, 2, 3]]
+    made = convert_picks(tmp_path / "b.csv", tmp_path / "c.csv")
+    assert not any(said in note for note in made.notes)

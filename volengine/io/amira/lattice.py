@@ -8,8 +8,8 @@ voxel: the voxel size is (x1 - x0) / (nx - 1), the origin is (z0, y0, x0). Witho
 voxel size is asked for, because a guess could be wrong by a factor of ten.
 
 Binary blocks are read through short-lived memory maps. A label field compressed with HxByteRLE is one stream; it is
-read slice by slice with an index that each process makes once. Text (ASCII) is parsed as a whole, at most 2²⁵ voxels.
-HxZip is refused.
+read slice by slice with an index that each process makes once; so is a lattice that is compressed with HxZip
+(:mod:`volengine.io.amira.zipped`). Text (ASCII) is parsed as a whole, at most 2²⁵ voxels.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from volengine.core.errors import FormatError, InputError
 from volengine.core.paths import PathLike
 from volengine.core.volume import Vector3, Volume
 from volengine.io.amira.header import AmiraField, AmiraHeader, read_header
+from volengine.io.amira.zipped import MOST, pages_of, states_of
 from volengine.io.files import FileSource, chosen_voxel_size
 from volengine.io.identity import How
 from volengine.io.names import AMIRA_SUFFIXES
@@ -42,7 +43,7 @@ MAX_BOUND = 1e15
 """Largest coordinate of a bounding box that is believed, in any unit."""
 MAX_TEXT = 2**25
 """Most voxels of a lattice that is written as text."""
-RLE = "HxByteRLE"
+RLE, ZIP = "HxByteRLE", "HxZip"
 REMEMBERED = 2
 
 _lock = threading.Lock()
@@ -161,7 +162,7 @@ def read_lattice(path: str) -> AmiraLattice:
         raise InputError(f"{path}: its lattice {how}; resample it in Amira (Apply Transform) and save it again.")
     if field.block != min(f.block for f in header.fields):
         raise FormatError(f"{path}: its lattice {field.name} is not the first block of data; save it alone.")
-    if field.coding and (field.coding != RLE or np.dtype(field.dtype).itemsize != 1):
+    if field.coding and field.coding != ZIP and (field.coding != RLE or np.dtype(field.dtype).itemsize != 1):
         raise FormatError(
             f"{path}: its lattice is compressed ({field.coding} of {field.dtype}); save it uncompressed, or as tiff."
         )
@@ -169,6 +170,11 @@ def read_lattice(path: str) -> AmiraLattice:
     if header.order != "ASCII":
         layout = RawLayout(header.start, shape, field.dtype)
         need = header.start + (field.coded_bytes if field.coding else layout.nbytes)
+        if field.coding == ZIP and layout.nbytes > MOST * field.coded_bytes:
+            raise FormatError(
+                f"{path}: {field.coded_bytes} bytes (HxZip) cannot make the {layout.nbytes} bytes of its {shape} "
+                "voxels (z, y, x); it is damaged."
+            )
         check_size(path, need, size, f"the voxels of {shape} {field.dtype}")
     elif layout_size(shape) > min(MAX_TEXT, size):
         raise FormatError(
@@ -211,10 +217,24 @@ class AmiraSource(FileSource):
         lattice, header = self._lattice, self._lattice.header
         if header.order == "ASCII":
             return np.ascontiguousarray(_remembered(self.volume.url, lattice, _text)[box.slices])
+        if lattice.field.coding == ZIP:
+            return self._zipped(box)
         if lattice.field.coding:
             return self._coded(box)
         dtype = np.dtype(lattice.field.dtype).newbyteorder(header.order)
         return read_raw(self.volume.url, RawLayout(header.start, lattice.shape, dtype.str), box)
+
+    def _zipped(self, box: Box) -> NDArray[Any]:
+        lattice, path = self._lattice, self.volume.url
+        dtype = np.dtype(lattice.field.dtype).newbyteorder(lattice.header.order)  # type: ignore[arg-type]
+        stop = lattice.header.start + lattice.field.coded_bytes
+        page = lattice.shape[1] * lattice.shape[2] * dtype.itemsize
+        out = np.empty(box.shape, self.dtype)
+        rows, columns = box.slices[1:]
+        found = _remembered(path, lattice, _states)
+        for i, one in enumerate(pages_of(path, found, stop, page, box.start[0], box.stop[0])):
+            out[i] = np.frombuffer(one, dtype).reshape(lattice.shape[1:])[rows, columns]
+        return out
 
     def _coded(self, box: Box) -> NDArray[Any]:
         lattice = self._lattice
@@ -258,6 +278,13 @@ def _text(path: str, lattice: AmiraLattice) -> NDArray[Any]:
         raise FormatError(f"{path}: holds numbers from {values.min()} to {values.max()}, which are no {dtype.name}.")
     with np.errstate(over="ignore"):
         return values.astype(dtype).reshape(lattice.shape)
+
+
+def _states(path: str, lattice: AmiraLattice) -> Any:
+    """States of a stream of zlib at some slices."""
+    start, area = lattice.header.start, lattice.shape[1] * lattice.shape[2]
+    page = area * np.dtype(lattice.field.dtype).itemsize
+    return states_of(path, start, start + lattice.field.coded_bytes, page, lattice.shape[0])
 
 
 def _slices(path: str, lattice: AmiraLattice) -> list[tuple[int, int]]:

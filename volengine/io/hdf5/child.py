@@ -9,11 +9,14 @@ of the chunk, first byte, bytes, mask of skipped filters), and returns the index
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterator
 from typing import Any
 
 MAX_OBJECTS = 100_000
 MAX_DEPTH = 40
+LOOKED_UP = 64
+"""Chunks by which is found how the library counts."""
 KERAS = {
     "model_config",
     "keras_version",
@@ -82,8 +85,6 @@ def layout(node: Any, out: Any) -> dict[str, Any]:
 
     if node.external or node.is_virtual:
         raise Refused(f"keeps the voxels of {node.name} in other files")
-    if node.file.userblock_size:
-        raise Refused("begins with a block of other bytes (a user block)")
     fill = np.asarray(node.fillvalue if node.fillvalue is not None else 0, node.dtype).tobytes().hex()
     where: dict[str, Any] = {"fill": fill, "filters": filters(node)}
     if node.chunks is None:
@@ -93,17 +94,45 @@ def layout(node: Any, out: Any) -> dict[str, Any]:
         return {**where, "offset": int(offset), "chunks": None}
     cells = [-(-n // c) for n, c in zip(node.shape, node.chunks, strict=True)]
     rows: list[tuple[int, int, int, int]] = []
+    shift = block_before(node)
 
     def take(info: Any) -> None:
         number = 0
         for start, step, count in zip(info.chunk_offset, node.chunks, cells, strict=True):
             number = number * count + start // step
-        rows.append((number, info.byte_offset, info.size, info.filter_mask))
+        rows.append((number, info.byte_offset + shift, info.size, info.filter_mask))
 
     if node.id.get_num_chunks():
         node.id.chunk_iter(take)
     out.write(np.array(sorted(rows), np.int64).reshape(-1, 4).tobytes())
     return {**where, "offset": None, "chunks": [int(n) for n in node.chunks], "rows": len(rows)}
+
+
+def block_before(node: Any) -> int:
+    """What must be added to the places of chunks in a file that begins with a block of other bytes (a user block).
+
+    Versions of the library count from the begin of the file or from the end of that block, so chunks are looked up.
+    """
+    block, found = node.file.userblock_size, []
+    if not block:
+        return 0
+
+    def take(info: Any) -> Any:
+        found.append(info)
+        return True if len(found) >= LOOKED_UP else None  # which ends it
+
+    if node.id.get_num_chunks():
+        node.id.chunk_iter(take)
+    for info in found:
+        _, stored = node.id.read_direct_chunk(info.chunk_offset)
+        fit = [shift for shift in (0, block) if os.pread(0, info.size, info.byte_offset + shift) == bytes(stored)]
+        if not fit:
+            break
+        if len(fit) == 1:
+            return fit[0]
+    if not found:
+        return 0
+    raise Refused("begins with a block of other bytes (a user block), behind which its chunks are not found")
 
 
 def filters(node: Any) -> list[list[Any]]:

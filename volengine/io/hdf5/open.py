@@ -10,8 +10,8 @@ out, a longer channel axis needs a choice. The voxel size is ``EMAN.apix_x`` ...
 for "unknown", is not believed), or ``element_size_um`` (z, y, x); DeepFinder and ilastik state none. EMAN2 stores real
 numbers as integers between ``stored_rendermin`` and ``stored_rendermax``; they are read as float32. The origin is 0.
 
-Contiguous arrays are read through short-lived memory maps, others chunk by chunk (gzip and shuffle; other filters are
-refused by name), so that at most one chunk is in memory besides the box.
+Contiguous arrays are read through short-lived memory maps, others chunk by chunk (gzip, LZF, shuffle, Fletcher-32;
+other filters are refused by name), so that at most one chunk is in memory besides the box, several times over.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ from __future__ import annotations
 import itertools
 import json
 import os
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, BinaryIO
@@ -33,6 +32,7 @@ from volengine.core.paths import PathLike
 from volengine.core.volume import Vector3, Volume
 from volengine.io.files import FileSource, chosen_voxel_size
 from volengine.io.hdf5.apart import H5Dataset, H5Index, index_of
+from volengine.io.hdf5.filters import READ, unfiltered
 from volengine.io.identity import How
 from volengine.io.names import HDF5_SUFFIXES
 from volengine.io.plain import check_shape, check_size, file_volume, plausible, scaled
@@ -40,7 +40,6 @@ from volengine.io.rawfile import RawLayout, read_raw
 
 MAX_CHUNK = 2**29
 """Largest chunk that is read, bytes."""
-DEFLATE, SHUFFLE = 1, 2
 _SHOWN = 12
 
 
@@ -219,11 +218,11 @@ def _tags(path: str, chosen: H5Dataset) -> list[str] | None:
 def _check_storage(path: str, index: H5Index, stored: np.dtype[Any]) -> None:
     chosen = index.chosen
     assert chosen is not None
-    other = [name or str(number) for number, name in index.filters if number not in (DEFLATE, SHUFFLE)]
+    other = [name or str(number) for number, name in index.filters if number not in READ]
     if other:
         raise FormatError(
-            f"{path}: {chosen} is stored with the filter {other[0]!r}; gzip and shuffle are read. Repack it: h5repack "
-            "-f GZIP=1 OLD NEW."
+            f"{path}: {chosen} is stored with the filter {other[0]!r}; gzip, LZF, shuffle and Fletcher-32 are read. "
+            "Repack it: h5repack -f GZIP=1 OLD NEW."
         )
     if index.offset is not None:
         need = index.offset + int(np.prod(chosen.shape, dtype=object)) * stored.itemsize
@@ -367,18 +366,7 @@ class Hdf5Source(FileSource):
         file.seek(offset)
         data = file.read(min(size, 2 * need + 2**16))
         where = f"{self.volume.where}: the chunk at byte {offset}"
-        for place, (kind, _) in reversed(list(enumerate(index.filters))):
-            if mask >> place & 1:
-                continue
-            if kind == DEFLATE:
-                try:
-                    data = zlib.decompressobj().decompress(data, need + 1)
-                except zlib.error as error:
-                    raise FormatError(f"{where} is damaged ({error}). Copy or download the file again.") from error
-            elif dtype.itemsize > 1 and len(data) == need:
-                data = np.frombuffer(data, np.uint8).reshape(dtype.itemsize, -1).T.tobytes()
-        if len(data) != need:
-            raise FormatError(f"{where} holds {len(data)} bytes, not {need}; it is damaged. Copy the file again.")
+        data = unfiltered(data, index.filters, mask, need, dtype.itemsize, where)
         return np.frombuffer(data, dtype).reshape(index.chunks)
 
 

@@ -139,9 +139,16 @@ class MrcHeader:
         return RawLayout(self.offset, self.file_shape, self.byte_order + rules.MODES[self.mode], self.mode == 101)
 
     def origin_for(self, voxel_size: Vector3) -> Vector3:
-        """Return the origin in angstrom for a given voxel size, on which it depends if nstart defines it."""
+        """Return the origin in angstrom for a voxel size that may not be the header's.
+
+        The origin keeps its place among the voxels, as in the other formats: who corrects the voxel size corrects the
+        unit of all lengths in the file. A header without a usable voxel size keeps its origin in angstrom.
+        """
         if self.origin_rule != "nstart * voxel size" and self.origin is not None:
-            return self.origin
+            if self.voxel_size is None or self.voxel_size == voxel_size:
+                return self.origin
+            z, y, x = (o * new / old for o, new, old in zip(self.origin, voxel_size, self.voxel_size, strict=True))
+            return z, y, x
         z, y, x = (float(n * v) for n, v in zip(self.nstart, voxel_size, strict=True))
         return z, y, x
 

@@ -2,7 +2,7 @@
 
 *CSV.* One line per pick and a line of column names. Comment lines (``#``) above it state all units and the facts of
 each tomogram. Every column of ``Picks`` is restored to the last bit. The columns ``z_a, y_a, x_a`` (angstrom, with the
-origin) are for people and are not read back; ``z_vox, y_vox, x_vox`` are.
+origin) are for people; ``z_vox, y_vox, x_vox`` are read. A file in which the two contradict each other is refused.
 
 *CSV of other programs* (separated by comma, semicolon or tab) needs column names. ``z_vox``, ``z`` or napari's
 ``axis-0`` (and so on) are voxels, 0-based. ``z_a`` and ``z_angstrom`` are angstrom, interpreted as origin + index ×
@@ -64,7 +64,8 @@ def read(path: Path, known: r.Known, format: str) -> r.Rows:
     MissingError
         The file does not exist.
     FormatError
-        It has no column names or no coordinates, or a line is damaged; the message names the line.
+        It has no column names or no coordinates, some angles of a pose are missing, or a line is damaged; the message
+        names the line.
     """
     return _read_tsv(path) if format == "ais-tsv" else _read_csv(path, known.origin)
 
@@ -80,6 +81,7 @@ def _read_csv(path: Path, origin: Sequence[float] | None) -> r.Rows:
     columns = dict(zip(names, zip(*body, strict=True) if body else [()] * len(names), strict=True))
 
     def stack(labels: Sequence[str]) -> r.Floats:
+        _all_there(labels, names, path)
         return np.stack([r.numbers(columns[k], k, path, lines) for k in labels], axis=-1)
 
     angstrom = not set(VOXELS) <= set(names)
@@ -89,11 +91,15 @@ def _read_csv(path: Path, origin: Sequence[float] | None) -> r.Rows:
     rows = r.Rows(path, coordinate=stack(ANGSTROM if angstrom else VOXELS), angstrom=angstrom, facts=facts)
     if angstrom and origin is not None:
         rows.shift_a = np.broadcast_to(-np.asarray(origin, float), rows.coordinate.shape)
+    if not angstrom and set(ANGSTROM) & set(names):
+        nothing = np.full(len(lines), np.nan)
+        stated = [r.numbers(columns[k], k, path, lines) if k in columns else nothing for k in ANGSTROM]
+        rows.stated_a = np.stack(stated, axis=-1)
     if "tomogram" in columns:
         texts = [plain(name) for name in columns["tomogram"]] if facts else columns["tomogram"]
         rows.tomogram = r.tomogram_names(texts, facts, path)
     for key, labels in (("euler", EULER), ("normal", NORMAL)):
-        if set(labels) <= set(names):
+        if set(labels) & set(names):
             rows.columns[key] = stack(labels)
     known, used = r.kinds(facts), {"tomogram", *VOXELS, *ANGSTROM, *EULER, *NORMAL}
     for name in names:
@@ -104,6 +110,25 @@ def _read_csv(path: Path, origin: Sequence[float] | None) -> r.Rows:
                 columns[name] = tuple(map(plain, columns[name]))
             rows.columns[key] = r.typed(columns[name], kind, name, path, lines)
     return r.finite(rows, lines)
+
+
+def counts_angstrom(path: Path) -> bool:
+    """Return whether a CSV of another program, which :func:`read` reads, has its positions in angstrom alone."""
+    text = r.read_text(path)
+    if r.read_facts(text, path):
+        return False
+    return not set(VOXELS) <= set(_canonical(_parse(text, path, own=False)[0], path, own=False))
+
+
+def _all_there(labels: Sequence[str], names: Sequence[str], path: Path) -> None:
+    """Refuse a vector of which some columns are missing."""
+    missing = [name for name in labels if name not in names]
+    if missing:
+        there = ", ".join(name for name in labels if name in names)
+        raise FormatError(
+            f"{path} has the columns {there}, but not {', '.join(missing)}; add what is missing (an angle that is not "
+            "known is 0), or remove them."
+        )
 
 
 def _parse(text: str, path: Path, own: bool) -> tuple[list[str], list[list[str]], list[int]]:
@@ -139,7 +164,10 @@ def _canonical(header: Sequence[str], path: Path, own: bool) -> list[str]:
     lower = [name.lower() for name in names]
     for wanted, choices in _ALIASES.items():
         for choice in choices:
-            if set(choice) <= set(lower) and not set(wanted) & set(names):
+            there = len(set(choice) & set(lower))
+            if wanted in (EULER, NORMAL) and 1 < there < len(choice):  # one alone may mean something else
+                _all_there(choice, lower, path)
+            if there == len(choice) and not set(wanted) & set(names):
                 for new, old in zip(wanted, choice, strict=True):
                     names[lower.index(old)] = new
     names = [re.sub(r"\W", "_", name, flags=re.ASCII) or f"column_{i}" for i, name in enumerate(names)]

@@ -40,7 +40,8 @@ class Format:
         several formats share. A format without one is taken if no other one's mark is there; if all have one, the first
         is taken, whose reader says what the file is not.
     of_tomogram
-        What follows the name of a tomogram in the name of its file, if the programs that read it look for that.
+        What follows the name of a tomogram in the name of its file, if the programs that read it look for that. A file
+        whose name ends so is written in this format.
     """
 
     about: str
@@ -111,8 +112,8 @@ FORMATS: dict[str, Format] = {
         several=False, shaped=True, poses=False,
     ),
     "coords": Format(
-        "x y z of TomoTwin, crYOLO and others: voxels, 0-based (.coords)", (".coords",), "points", several=False,
-        poses=False,
+        "x y z of TomoTwin, crYOLO and others: voxels, 0-based (.coords, .xyz)", (".coords", ".xyz"), "points",
+        several=False, poses=False,
     ),
     "cbox": Format(
         "TomoTwin and crYOLO boxes: voxels, corner in x and y (.cbox)", (".cbox",), "cbox", several=False, poses=False,

@@ -14,7 +14,7 @@ from volengine.core.paths import PathLike, path_text
 from volengine.core.picks import Picks
 from volengine.io.names import another_of_series, same_tomogram
 from volengine.io.picks import registry
-from volengine.io.picks.rows import Known, Rows, groups_of, listing, picks_at
+from volengine.io.picks.rows import Known, Rows, groups_of, listing, numbers_hint, picks_at
 
 
 def read_of(
@@ -63,7 +63,7 @@ def read_of(
     if not chosen and required:
         raise InputError(
             f"{file} has no rows of {listing(volumes)}; there are those of {listing(groups)}. Give the volume of one "
-            "of these, or a table with rows of that name."
+            f"of these, or a table with rows of that name.{numbers_hint(file, groups)}"
         )
     if not chosen:
         return {}, f"{file.name}: no rows of {listing(volumes)}."

@@ -90,7 +90,8 @@ def known_as(name: str) -> str:
 def to_write(path: str | Path, format: str | None) -> str:
     """Return the name of the format to write: the given one, or the first that has the ending of the file.
 
-    A file ``..._optimisation_set.star`` is a set of RELION 5, also for ``relion5``.
+    A file ``..._optimisation_set.star`` is a set of RELION 5, also for ``relion5``; a file ``..._info.json`` is one of
+    EMAN2, which looks for this name.
 
     Raises
     ------
@@ -100,6 +101,7 @@ def to_write(path: str | Path, format: str | None) -> str:
     name = format if format is None else known_as(format)
     if name is None:
         fit = _with_ending(path)
+        fit = [one for one in fit if _named_as(FORMATS[one], path)] or fit
         name = next((one for one in fit if FORMATS[one].writes), fit[0])
     if (format is None or name == "relion5") and Path(path).name.endswith(SET_NAME):
         name = "relion5-set"
@@ -138,6 +140,11 @@ def _with_ending(path: str | Path) -> list[str]:
             f"{path}: the ending {ending!r} does not say the format; set format to one of {', '.join(FORMATS)}."
         )
     return fit
+
+
+def _named_as(format: Format, path: str | Path) -> bool:
+    """Whether a file has a name by which the programs of a format find it."""
+    return bool(format.of_tomogram) and Path(path).name.endswith(format.of_tomogram)
 
 
 def _by_content(path: Path, names: Sequence[str]) -> str:

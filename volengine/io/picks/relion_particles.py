@@ -22,7 +22,7 @@ Each file has one table of particles, ``data_particles`` or the only table with 
 Refined positions are combined as in RELION: position = coordinate - A_subtomogram · origin, orientation = A_subtomogram
 · A_particle (``ParticleSet::getPosition`` and ``getMatrix3x3``). RELION's tomograms have no origin. Filaments are the
 same: their ``rlnTomoSubtomogram...`` angles turn the axis, and the priors, which count from these, are left out with
-them.
+them. A table with some of the three angles alone is refused; RELION takes no notice of tilt and psi without rot.
 
 Warp's template matching writes fractions of the tomogram's size, 0 to 1, under the same labels. They are refused,
 because the size in unbinned pixels is needed to convert them.
@@ -124,8 +124,16 @@ def _poses(rows: r.Rows, table: Table, used: set[str]) -> None:
     """Read angles and refined shifts, and combine them as RELION does."""
 
     def take(labels: Sequence[str]) -> r.Floats | None:
-        if not set(labels) <= set(table.columns):
+        there = [label for label in labels if label in table.columns]
+        if not there:
             return None
+        if len(there) < len(labels):
+            missing = ", ".join(f"_{label}" for label in labels if label not in there)
+            raise FormatError(
+                f"{rows.path}: data_{table.name} has {', '.join(f'_{label}' for label in there)}, but not {missing}. "
+                "RELION takes such particles for not turned at all: add what is missing (an angle that is not known is "
+                "0), or remove them."
+            )
         used.update(labels)
         return numbers(table, labels, rows.path)
 

@@ -7,9 +7,9 @@ which the voxel size is made.
 *Writing.* A set is three files, side by side: the set itself, ``..._particles.star`` with positions in angstrom from
 the centre, and ``..._tomograms.star``, in the layout that has all in one file: a row for each tomogram in
 ``data_global``, and a table ``data_TOMOGRAM`` of its tilt images. These are not known here, so one row stands for them.
-RELION opens the set (``TomogramSet::read``, ``ParticleSet::read``); to extract from it, the tomograms of the project
-are put in its
-place.
+Each tomogram is an optics group, which has its name, as RELION makes the groups of particles that have none
+(``ParticleSet::read``). RELION opens the set (``TomogramSet::read``, ``ParticleSet::read``); to extract from it, the
+tomograms of the project are put in its place.
 """
 
 from __future__ import annotations
@@ -155,7 +155,7 @@ def set_files(path: Path, tables: Sequence[Picks], pixel_size: float | None) -> 
     }
     rows: dict[str, list[str]] = {}
     centres = []
-    for number, one in enumerate(tables, 1):
+    for one in tables:
         pixel = cubes(one, pixel_size)
         if one.shape is None:
             raise InputError(f"RELION 5 counts from the centre of {one.tomogram!r}: set picks.with_(shape=...).")
@@ -172,7 +172,7 @@ def set_files(path: Path, tables: Sequence[Picks], pixel_size: float | None) -> 
             **_MICROSCOPE,
             k.TILT_SERIES_PIXEL: repr(pixel),
             **{label: str(n) for label, n in zip(k.SIZES[::-1], size[::-1], strict=True)},
-            "rlnOpticsGroupName": f"opticsGroup{number}",
+            "rlnOpticsGroupName": one.tomogram,
             "rlnTomoTomogramBinning": repr(float(binning)),
         }
         for label, value in row.items():

@@ -35,7 +35,8 @@ def star_of(
     centres
         For ``relion5``: the place of the centre of each tomogram, angstrom, z, y, x; default: half the shape.
     microscope
-        Further columns of ``data_optics``, the same for all groups.
+        Further columns of ``data_optics``, the same for all groups. With them each tomogram is a group, which has its
+        name; else all tomograms with one pixel size are.
 
     Raises
     ------
@@ -53,7 +54,7 @@ def star_of(
         pixel = cubes(one, pixel_size)
         rescaled = None if pixel_size is None else [pixel] * 3
         comments.append(r.facts_line(one, rescaled if dialect in ("relion", "warp") else None, centre))
-        group = str(_group(optics, pixel))
+        group = str(_group(optics, pixel, "" if microscope is None else one.tomogram))
         columns = _labelled(one, dialect, pixel_size, centre) | _constant(one, dialect, pixel, group)
         if table and columns.keys() != table.keys():
             raise InputError(
@@ -82,13 +83,14 @@ def cubes(picks: Picks, pixel_size: float | None) -> float:
     return float(size[2]) if pixel_size is None else float(pixel_size)
 
 
-def _group(optics: dict[str, list[str]], pixel: float) -> int:
-    """Return the number of the optics group with this pixel size; a new group is added if there is none."""
+def _group(optics: dict[str, list[str]], pixel: float, name: str) -> int:
+    """Return the number of the optics group: a new one if it has a name; else the one with this pixel size, or new."""
     sizes = optics[k.TILT_SERIES_PIXEL]
-    if repr(pixel) not in sizes:
+    if name or repr(pixel) not in sizes:
         sizes.append(repr(pixel))
-        optics["rlnOpticsGroup"].append(str(len(sizes)))
-        optics["rlnOpticsGroupName"].append(f"opticsGroup{len(sizes)}")
+        optics[k.GROUP].append(str(len(sizes)))
+        optics["rlnOpticsGroupName"].append(name or f"opticsGroup{len(sizes)}")
+        return len(sizes)
     return sizes.index(repr(pixel)) + 1
 
 

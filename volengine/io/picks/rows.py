@@ -23,11 +23,13 @@ from volengine.core.json_text import parse_object, shown
 from volengine.core.picks import EXTRA, Picks
 from volengine.core.volume import Vector3
 from volengine.io.names import same_tomogram, tomogram_name
+from volengine.io.picks.checks import check_stated, has_poses
 from volengine.io.picks.texts import Floats as Floats
 from volengine.io.picks.texts import column_kind as column_kind
 from volengine.io.picks.texts import foreign as foreign
 from volengine.io.picks.texts import is_file as is_file
 from volengine.io.picks.texts import numbers as numbers
+from volengine.io.picks.texts import numbers_hint as numbers_hint
 from volengine.io.picks.texts import read_bytes as read_bytes
 from volengine.io.picks.texts import read_text as read_text
 from volengine.io.picks.texts import texts as texts
@@ -99,6 +101,9 @@ class Rows:
         Other columns, with the names of ``Picks.to_table``.
     shift_a
         (n, 3) shifts that are added to the positions, angstrom, z, y, x.
+    stated_a
+        (n, 3) positions that the file states once more, angstrom, z, y, x, with the origin or without; NaN where it
+        does not. They must be those of the coordinates.
     facts
         What the file states about each tomogram, by name.
     """
@@ -112,6 +117,7 @@ class Rows:
     named: bool = True
     columns: dict[str, NDArray[Any]] = field(default_factory=dict)
     shift_a: Floats | None = None
+    stated_a: Floats | None = None
     facts: dict[str, Facts] = field(default_factory=dict)
 
 
@@ -131,7 +137,7 @@ def gather(rows: Rows, known: Known) -> dict[str, Picks]:
         File and caller together do not determine the picks (the message names the missing argument), or there is no
         tomogram of the caller's name.
     FormatError
-        The rows of a tomogram have different pixel sizes.
+        The rows of a tomogram have different pixel sizes, or positions in two units that contradict each other.
     """
     groups, facts = groups_of(rows, known.tomogram)
     chosen = None if known.tomogram is None else same_tomogram(known.tomogram, groups)
@@ -139,6 +145,7 @@ def gather(rows: Rows, known: Known) -> dict[str, Picks]:
     if not wanted:
         raise InputError(
             f"{rows.path}: there is no tomogram {known.tomogram!r}; there are {listing(groups)}. Set tomogram."
+            f"{'' if rows.named else numbers_hint(rows.path, groups)}"
         )
     return {name: picks_at(rows, name, at, facts.get(name, {}), known) for name, at in wanted.items()}
 
@@ -227,6 +234,10 @@ def picks_at(rows: Rows, name: str, at: Sequence[int] | NDArray[np.int64], facts
         coordinate = coordinate + _centre_vox(rows, name, size, shape, facts, known)
     if rows.shift_a is not None:
         coordinate = coordinate + rows.shift_a[at] / size
+    origin = _first(known.origin, facts.get("origin"), (0.0, 0.0, 0.0))
+    if rows.stated_a is not None:
+        origins = [facts.get("origin") or (0.0, 0.0, 0.0), *([] if "columns" in facts else [origin])]
+        check_stated(f"{rows.path}: tomogram {name!r}", rows.stated_a[at], coordinate * size, size, origins)
     columns = {k: v[at] for k, v in rows.columns.items()}
     if "columns" in facts:  # our own file: columns that are not listed were written for other programs only
         columns = {k: v for k, v in columns.items() if k in facts["columns"] or k.startswith(EXTRA)}
@@ -234,7 +245,7 @@ def picks_at(rows: Rows, name: str, at: Sequence[int] | NDArray[np.int64], facts
         {"position_vox": coordinate, **columns},
         {
             "voxel_size": tuple(size.tolist()),
-            "origin": _first(known.origin, facts.get("origin"), (0.0, 0.0, 0.0)),
+            "origin": origin,
             "shape": shape,
             "tomogram": name,
             "feature": facts.get("feature", ""),
@@ -379,10 +390,17 @@ def kinds(facts: Mapping[str, Facts]) -> dict[str, str]:
 
 
 def finite(rows: Rows, lines: Sequence[int]) -> Rows:
-    """Return the rows if all coordinates are finite; else raise :class:`FormatError` with the line."""
+    """Return the rows if all coordinates, angles and normals are finite; else raise :class:`FormatError` with the line.
+
+    If no row has angles (all are NaN, as programs write what they do not know), the rows have no poses.
+    """
     bad = np.flatnonzero(~np.isfinite(rows.coordinate).all(axis=1))
     if len(bad):
         raise FormatError(
             f"{rows.path}, line {lines[bad[0]]}: the position is {rows.coordinate[bad[0]].tolist()} (z, y, x)."
         )
+    for key in ("euler", "normal"):
+        value = rows.columns.get(key)
+        if value is not None and not has_poses(value, key, rows.path, lines):
+            del rows.columns[key]
     return rows

@@ -58,6 +58,8 @@ def read(path: Path, known: r.Known, format: str) -> r.Rows:
         raise r.foreign(path, f"it has no block data_{BLOCK} as STOPGAP's motive lists have")
     table = blocks[BLOCK]
     missing = [name for name in ("tomo_num", *ORIGIN) if name not in table.columns]
+    if any(name in table.columns for name in ANGLES):
+        missing += [name for name in ANGLES if name not in table.columns]
     if missing:
         raise FormatError(f"{path}: the motive list has no column _{missing[0]}.")
     value = {k: r.numbers(table.columns[k], k, path, table.lines) for k in COLUMNS if _is_number(k, table)}

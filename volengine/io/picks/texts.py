@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -144,6 +144,14 @@ def foreign(path: Path, what: str) -> FormatError:
     """
     read = ", ".join(name for name, one in FORMATS.items() if one.reads)
     return FormatError(f"{path} is no file of picks that volengine reads: {what}. The formats of picks are {read}.")
+
+
+def numbers_hint(path: Path, names: Iterable[str]) -> str:
+    """Return a sentence that says how numbers of tomograms become names; empty if there are names."""
+    if not all(name.isdigit() for name in names):
+        return ""
+    doc = path.with_suffix(".doc").name
+    return f" Numbers get names by a file {doc} beside it, with a number and the file of a tomogram on each line."
 
 
 def is_file(path: Path) -> bool:

@@ -106,11 +106,15 @@ def tilts_of(place: PathLike, name: str) -> str:
     return found[0]
 
 
+def series_name(path: PathLike) -> str:
+    """Return the name of the tilt series of a file: of ``TS_01.mrc.mdoc`` it is ``TS_01``."""
+    return _stem(Path(os.fspath(path)))
+
+
 def _stem(path: Path) -> str:
-    """The name of a tilt series: ``TS_01.mrc.mdoc`` is ``TS_01``."""
     stem = path.name[: -len(path.suffix)]
     inner = Path(stem).suffix.lower()
     return stem[: -len(inner)] if inner in (".mrc", ".st", ".tif", ".tiff", ".eer", ".mrcs") else stem
 
 
-__all__ = ["SUFFIXES", "TiltSeries", "read_tilts", "tilts_of"]
+__all__ = ["SUFFIXES", "TiltSeries", "read_tilts", "series_name", "tilts_of"]

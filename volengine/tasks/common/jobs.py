@@ -25,7 +25,8 @@ from volengine.tasks.common.inputs import expand
 from volengine.tasks.common.layout import plan_folder, run_dir_for, run_dir_in
 from volengine.tasks.common.sizes import sizes_of
 
-FILES = (*FILE_SUFFIXES, *PACKED_SUFFIXES, *PICKS_SUFFIXES, ".safetensors", ".yaml", ".ply", ".html")
+_OTHERS = (".dat", ".doc", ".log", ".npy", ".npz", ".ods", ".pdf", ".pkl", ".png", ".tar", ".xls", ".xlsx", ".xml")
+FILES = (*FILE_SUFFIXES, *PACKED_SUFFIXES, *PICKS_SUFFIXES, ".safetensors", ".yaml", ".ply", ".html", *_OTHERS)
 """Endings of files: an output that has one is not meant to be a folder."""
 
 Given = TypeVar("Given")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 from volengine.core.boxes import Index3
 from volengine.core.image import ImageSpec
@@ -13,11 +12,11 @@ from volengine.engine.ledger import PlanFolder
 from volengine.engine.options import RunOptions
 from volengine.engine.plan import Plan
 from volengine.engine.stage import ArrayInput, Stage, kernel_bytes
-from volengine.io.tilts import read_tilts, tilts_of
 from volengine.tasks.common.images import StoreOptions, core_unit, factors_of, image_spec, outputs_of
 from volengine.tasks.common.layout import history
 from volengine.tasks.common.unpack import unpacked, waits_for
 from volengine.tasks.convert.recipe import ConvertRecipe
+from volengine.tasks.convert.tilts import tilts_for
 
 LARGEST_BLOCK = 2**23
 """Voxels per block: 32 MB of float32, so that reading, computing and writing overlap within 500 MB."""
@@ -42,7 +41,7 @@ def plan_convert(source: Volume, recipe: ConvertRecipe, out: str, folder: PlanFo
         StoreOptions(recipe.chunk, recipe.shard, recipe.ngff, recipe.codec, recipe.levels),
         dtype=source.dtype,
         kind=recipe.kind,
-        facts={**source.facts, **_tilts(source, recipe), "history": history(source, "convert", recipe)},
+        facts={**source.facts, **tilts_for(source, recipe.tilts), "history": history(source, "convert", recipe)},
     )
     read, before = unpacked(source, folder)
 
@@ -51,13 +50,6 @@ def plan_convert(source: Volume, recipe: ConvertRecipe, out: str, folder: PlanFo
 
     core = options.core_for(source.shape, core_unit(spec), build, largest=LARGEST_BLOCK)
     return Plan(source.name, (*before, build(core)), (spec,), recipe={"convert": recipe.to_json()})
-
-
-def _tilts(source: Volume, recipe: ConvertRecipe) -> dict[str, Any]:
-    """What is known of the tomogram's tilt series, for the store's attributes."""
-    if not recipe.tilts:
-        return {}
-    return {"tilt_series": read_tilts(tilts_of(recipe.tilts, source.name)).to_json()}
 
 
 def _copy_stage(source: Volume, spec: ImageSpec, core: Index3, before: list[Stage]) -> Stage:

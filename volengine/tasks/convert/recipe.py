@@ -18,7 +18,8 @@ class ConvertRecipe(Recipe):
     Parameters
     ----------
     voxel_size
-        Voxel size in angstrom, one number or z, y, x; overrides the file's.
+        Voxel size in angstrom, one number or z, y, x; overrides the file's. The origin, which counts the file's
+        voxels, is scaled with it.
     chunk
         Size of a chunk, the smallest part that can be read, in voxels z, y, x; default: chosen by the volume's size.
     shard

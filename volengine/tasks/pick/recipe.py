@@ -69,9 +69,10 @@ class PickRecipe(Recipe):
     min_picks
         Of a tomogram with fewer picks none is kept.
     labels
-        Write the label volume: 0, or the label of the particle.
+        Write the label volume (0, or the label of the particle): labels/FEATURE in the store of the prediction, or
+        beside the table if the prediction is a file.
     format
-        Format of the table of picks; default: chosen by the file name's ending.
+        Format of the table of picks, for example relion5; default: by the ending of the output.
 
     Examples
     --------

@@ -12,15 +12,13 @@ from volengine.core.errors import InputError, MissingError
 from volengine.core.paths import PathLike, PathsLike, path_text, path_texts
 from volengine.core.picks import Picks
 from volengine.core.units import NM_TO_ANGSTROM
-from volengine.io.cached import ChunkCache
 from volengine.io.names import another_of_series, same_tomogram
 from volengine.ops.suppress import suppress
 from volengine.tasks.common.origins import origins_note
-from volengine.tasks.picks.recipe import PicksConvertRecipe, PicksFilterRecipe
-from volengine.tasks.picks.tables import Written, read_tables, write_tables
-
-CACHE_BYTES = 512 << 20
-"""Chunks of a mask that are kept at a time."""
+from volengine.tasks.picks.masks import in_mask, nanometres
+from volengine.tasks.picks.numbering import renumbered, with_names
+from volengine.tasks.picks.recipe import PicksConvertRecipe, PicksFilterRecipe, PicksMergeRecipe
+from volengine.tasks.picks.tables import Written, files_of, read_tables, write_tables
 
 
 def convert_picks(
@@ -64,14 +62,17 @@ def convert_picks(
 
 
 def merge_picks(
-    sources: PathsLike, out: PathLike, recipe: PicksConvertRecipe | Mapping[str, Any] | None = None
+    sources: PathsLike, out: PathLike, recipe: PicksMergeRecipe | Mapping[str, Any] | None = None
 ) -> Written:
     """Join the picks of several files. Picks of the same tomogram become one table, in the order of the files.
+
+    Numbers of contours, filaments and labels that two files have are raised in the later file, see
+    :mod:`volengine.tasks.picks.numbering`.
 
     Parameters
     ----------
     sources
-        Files of picks of any formats.
+        Files of picks of any formats, or globs. A file that is named twice is read once.
     out
         The file to write, or a folder.
     recipe
@@ -84,10 +85,10 @@ def merge_picks(
     InputError
         Two sources state different origins of a tomogram, or what :func:`convert_picks` refuses.
     """
-    recipe = PicksConvertRecipe.of(recipe)
+    recipe = PicksMergeRecipe.of(recipe)
     groups: dict[str, list[tuple[str, Picks]]] = {}
     notes: list[str] = []
-    for path in path_texts(sources):
+    for path in files_of(path_texts(sources)):
         tables, more = read_tables(path, recipe)
         notes += more
         for one in tables:
@@ -95,23 +96,23 @@ def merge_picks(
             groups.setdefault(name, []).append((path, one))
     if not groups:
         raise MissingError("There are no files of picks to join.")
-    joined = [_joined(name, group, notes) for name, group in groups.items()]
+    joined = [_joined(name, group, notes, accept=recipe.any_origin) for name, group in groups.items()]
     joined, more = _spaced(joined, recipe.spacing_nm)
     return write_tables(path_text(out), joined, recipe, [*notes, *more])
 
 
-def _joined(name: str, group: Sequence[tuple[str, Picks]], notes: list[str]) -> Picks:
+def _joined(name: str, group: Sequence[tuple[str, Picks]], notes: list[str], *, accept: bool) -> Picks:
     """One table of the picks of several, on the grid of the first; columns that not all have are left out.
 
     What there is to say about origins is added to the notes.
     """
     (where, first), *others = group
     for path, one in others:
-        said = origins_note((where, first.origin, first.voxel_size), (path, one.origin, one.voxel_size))
+        said = origins_note((where, first.origin, first.voxel_size), (path, one.origin, one.voxel_size), accept=accept)
         notes += [said] * bool(said)
-    tables = [one for _, one in group]
+    tables = with_names(renumbered(group, notes))
     size = np.asarray(first.voxel_size)
-    common = [key for key in first.columns if all(key in one.columns for one in tables)]
+    common = [key for key in tables[0].columns if all(key in one.columns for one in tables)]
     columns = {key: np.concatenate([one.columns[key] for one in tables]) for key in common}
     columns["position_vox"] = np.concatenate(
         [one.position_vox if one.voxel_size == first.voxel_size else one.place / size for one in tables]
@@ -134,8 +135,8 @@ def _check_extent(name: str, one: tuple[str, Picks], other: tuple[str, Picks]) -
     slack = 2 * max(*one[1].voxel_size, *other[1].voxel_size)
     if (np.abs(extents[0] - extents[1]) > slack).any():
         raise InputError(
-            f"Tomogram {name!r} measures {_nm(extents[0])} nm (z, y, x) in {one[0]} and {_nm(extents[1])} nm in "
-            f"{other[0]}; is a voxel size or a shape wrong?"
+            f"Tomogram {name!r} measures {nanometres(extents[0])} nm (z, y, x) in {one[0]} and "
+            f"{nanometres(extents[1])} nm in {other[0]}; is a voxel size or a shape wrong?"
         )
 
 
@@ -216,11 +217,11 @@ def _filtered(picks: Picks, recipe: PicksFilterRecipe, *, alone: bool) -> tuple[
             f"weight not from {'any' if low is None else low} to {'any' if high is None else high}",
         )
     if recipe.region is not None:
-        start, stop = np.array(recipe.region[:3]) - 0.5, np.array(recipe.region[3:]) - 0.5
+        start, stop = np.array(recipe.region[:3]) - 0.5, _stop(recipe.region[3:], picks) - 0.5
         inside = (picks.position_vox >= start) & (picks.position_vox < stop)
         keep(np.asarray(inside.all(axis=1)), "outside of the region")
     if recipe.mask is not None:
-        keep(_in_mask(picks, recipe), "inside of the mask" if recipe.outside else "outside of the mask")
+        keep(in_mask(picks, recipe, notes), "inside of the mask" if recipe.outside else "outside of the mask")
     if recipe.near is not None:
         keep(
             _at_distance(picks, recipe, notes, alone=alone), f"too far from, or too near to, the picks of {recipe.near}"
@@ -232,6 +233,12 @@ def _filtered(picks: Picks, recipe: PicksFilterRecipe, *, alone: bool) -> tuple[
         chosen[np.random.default_rng(recipe.seed).permutation(len(picks))[: recipe.number]] = True
         keep(chosen, f"not drawn (seed {recipe.seed})")
     return picks, notes
+
+
+def _stop(stop: Sequence[int], picks: Picks) -> NDArray[np.float64]:
+    """Where a region ends, voxels z, y, x; -1 is the end of the tomogram, which is nowhere if it is not known."""
+    ends = (np.inf,) * 3 if picks.shape is None else picks.shape
+    return np.array([end if v == -1 else v for v, end in zip(stop, ends, strict=True)], float)
 
 
 def _check_mask(tables: Sequence[Picks], recipe: PicksFilterRecipe) -> None:
@@ -254,42 +261,6 @@ def _check_mask(tables: Sequence[Picks], recipe: PicksFilterRecipe) -> None:
         )
 
 
-def _in_mask(picks: Picks, recipe: PicksFilterRecipe) -> NDArray[np.bool_]:
-    """Whether the value of the mask's voxel in which a pick lies is wanted; picks beyond its faces are outside."""
-    from volengine.core.boxes import Box
-    from volengine.io.open import open_source
-    from volengine.tasks.common.named import open_sized
-
-    assert recipe.mask is not None
-    volume = open_sized(recipe.mask, picks.voxel_size)
-    size = np.asarray(volume.voxel_size)
-    if picks.shape is not None:
-        extent, theirs = np.array(picks.shape) * picks.voxel_size, np.array(volume.shape) * size
-        if (np.abs(extent - theirs) > 2 * np.maximum(size, picks.voxel_size)).any():
-            raise InputError(
-                f"{recipe.mask} measures {_nm(theirs)} nm (z, y, x), and the tomogram of the picks {_nm(extent)}; is a "
-                "voxel size wrong, or is it of another tomogram?"
-            )
-    at = np.rint(picks.place / size).astype(np.int64)
-    there = ((at >= 0) & (at < volume.shape)).all(axis=1)
-    value = np.zeros(len(picks))
-    source = ChunkCache(CACHE_BYTES).over(open_source(volume), volume)
-    order = np.lexsort((at // (volume.chunks or volume.shape))[:, ::-1].T)  # chunk by chunk
-    for row in order[there[order]]:
-        start = tuple(int(v) for v in at[row])
-        box = Box(start, tuple(v + 1 for v in start))  # type: ignore[arg-type]
-        value[row] = float(source.read(box)[0, 0, 0])
-    if volume.kind == "probability" and np.dtype(volume.dtype).kind in "iu":  # 255 is a probability of 1
-        value /= 255
-    wanted = np.isin(value, recipe.labels) if recipe.labels else value > recipe.threshold
-    inside: NDArray[np.bool_] = there & wanted
-    return ~inside if recipe.outside else inside
-
-
-def _nm(values: NDArray[Any]) -> str:
-    return " x ".join(f"{v / NM_TO_ANGSTROM:.5g}" for v in values)
-
-
 def _at_distance(picks: Picks, recipe: PicksFilterRecipe, notes: list[str], *, alone: bool) -> NDArray[np.bool_]:
     """Whether the distance to the nearest pick of the other file is wanted; notes say if origins differ.
 
@@ -308,7 +279,7 @@ def _at_distance(picks: Picks, recipe: PicksFilterRecipe, notes: list[str], *, a
         raise InputError(f"{recipe.near} has no picks of {picks.tomogram!r}; there are {', '.join(list(by_name)[:8])}.")
     others = by_name[name] if name is not None else next(iter(by_name.values()))
     grids = (picks.tomogram, picks.origin, picks.voxel_size), (recipe.near, others.origin, others.voxel_size)
-    said = origins_note(*grids)
+    said = origins_note(*grids, accept=recipe.any_origin)
     notes += [said] * bool(said)
     if not len(others):
         return np.full(len(picks), recipe.near_nm is None)

@@ -45,8 +45,8 @@ def picks_info(source: PathLike, recipe: PicksRecipe | Mapping[str, Any] | None 
     path, recipe = path_text(source), PicksRecipe.of(recipe)
     with local_copy(path) as file:
         format = registry.to_read(file, recipe.read_as)
-    sized = shaped = True
-    for _ in range(3):  # the table may lack facts of the tomogram; the number of picks does not depend on them
+    sized = shaped = placed = True
+    for _ in range(4):  # the table may lack facts of the tomogram; the number of picks does not depend on them
         try:
             tables, _ = read_tables(path, recipe)
             break
@@ -57,6 +57,8 @@ def picks_info(source: PathLike, recipe: PicksRecipe | Mapping[str, Any] | None 
                 sized, recipe = False, recipe.with_(voxel_size=1.0)
             elif shaped and "set shape" in str(error):
                 shaped, recipe = False, recipe.with_(shape=(1, 1, 1))
+            elif placed and "set origin" in str(error):
+                placed, recipe = False, recipe.with_(origin=(0.0, 0.0, 0.0))
             else:
                 raise
     return {
@@ -64,11 +66,11 @@ def picks_info(source: PathLike, recipe: PicksRecipe | Mapping[str, Any] | None 
         "format": format,
         "about": FORMATS[format].about,
         "picks": sum(map(len, tables)),
-        "tomograms": [_described(one, sized, shaped) for one in tables],
+        "tomograms": [_described(one, sized, shaped, placed) for one in tables],
     }
 
 
-def _described(picks: Picks, sized: bool, shaped: bool) -> dict[str, Any]:
+def _described(picks: Picks, sized: bool, shaped: bool, placed: bool) -> dict[str, Any]:
     position = picks.position_vox
     facts: dict[str, Any] = {
         "name": picks.tomogram,
@@ -78,10 +80,10 @@ def _described(picks: Picks, sized: bool, shaped: bool) -> dict[str, Any]:
         "shape": list(picks.shape) if shaped and picks.shape else None,
         "columns": [name.removeprefix(EXTRA) for name in picks.columns if name != "position_vox"],
     }
-    if len(picks) and sized and shaped:
+    if len(picks) and sized and shaped and placed:
         facts |= {"lowest": position.min(axis=0).tolist(), "highest": position.max(axis=0).tolist()}
     if picks.weight is not None and len(picks):
         facts["weight"] = [float(np.nanmin(picks.weight)), float(np.nanmax(picks.weight))]
-    if facts["shape"] is not None:
+    if facts["shape"] is not None and placed:
         facts["outside"] = int(outside(picks).sum())
     return facts

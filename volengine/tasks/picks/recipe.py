@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from volengine.core.boxes import Index3
 from volengine.core.errors import InputError
@@ -17,7 +18,7 @@ class PicksRecipe(Recipe):
     Parameters
     ----------
     read_as
-        Format of the file, if its ending and its content do not say it, for example `dynamo0`.
+        Format of the file, if its ending and its content do not say it, for example dynamo0.
     tomogram
         Name of the tomogram to read, if the file has several; or its name, if the file states none.
     volume
@@ -27,6 +28,9 @@ class PicksRecipe(Recipe):
         coordinates are rescaled.
     shape
         Shape of the tomogram in voxels, z, y, x; RELION 5 counts from the middle of it.
+    origin
+        Position of the centre of the tomogram's first voxel, angstrom, z, y, x, from which markers of ChimeraX and
+        tables in angstrom count (0,0,0 for a tomogram without one); default: that of the volume, or of the file.
     """
 
     read_as: str | None = None
@@ -34,6 +38,7 @@ class PicksRecipe(Recipe):
     volume: str | None = None
     voxel_size: float | Vector3 | None = None
     shape: Index3 | None = None
+    origin: Vector3 | None = None
 
     def check(self) -> None:
         """Refuse a grid that is stated twice, and sizes that are not positive."""
@@ -53,12 +58,12 @@ class PicksConvertRecipe(PicksRecipe):
     Parameters
     ----------
     to
-        Format to write; default: by the ending of OUT.
+        Format to write, for example relion5; default: by the ending of the output.
     pixel_size
         Pixel size that the coordinates count in the file that is written, angstrom, for example the unbinned one of the
         tilt series, which RELION counts. If nothing states the voxel size, it is that, too.
     spacing_nm
-        Of two picks that are closer than this, the one of lower weight is dropped; 0: none is.
+        Of two picks that are closer than this, the one of lower weight is dropped; 0: all are kept.
     overwrite
         Replace files that exist.
     """
@@ -78,10 +83,23 @@ class PicksConvertRecipe(PicksRecipe):
 
 
 @dataclass(frozen=True)
-class PicksFilterRecipe(PicksConvertRecipe):
-    """Which picks are kept: those that fulfil every condition that is given.
+class PicksMergeRecipe(PicksConvertRecipe):
+    """How to join picks; how they are read and written is a :class:`PicksConvertRecipe`.
 
-    How they are read and written is a :class:`PicksConvertRecipe`.
+    Parameters
+    ----------
+    any_origin
+        Take things to begin at the same first voxel although they state different origins.
+    """
+
+    any_origin: bool = False
+
+
+@dataclass(frozen=True)
+class PicksFilterRecipe(PicksMergeRecipe):
+    """Which picks are kept: those that fulfil every condition that is given, at least one.
+
+    How they are read and written is a :class:`PicksMergeRecipe`.
 
     Parameters
     ----------
@@ -90,9 +108,13 @@ class PicksFilterRecipe(PicksConvertRecipe):
     max_weight
         Largest weight.
     region
-        Box in voxels: z, y, x of its first voxel, then z, y, x behind its last one.
+        Box in voxels: z, y, x of its first voxel, then z, y, x behind its last one; -1 behind: to the end.
     mask
         A volume on the grid of the tomogram, or with the same extent: picks where it is above the threshold.
+    mask_grid
+        How a mask with other voxels lies on the tomogram. faces: both begin at the same face, as after binning by
+        averaging; centres: at the centre of the same first voxel, as after Fourier cropping; auto: as their origins
+        say, else faces.
     threshold
         The value of the mask above which picks are kept; of a prediction a probability, 0 to 1.
     labels
@@ -100,11 +122,11 @@ class PicksFilterRecipe(PicksConvertRecipe):
     outside
         Keep the picks outside of the mask instead of those inside.
     near
-        Another file of picks, of the same tomograms.
+        Another file of picks of the same tomograms; with near_nm, far_nm or both.
     near_nm
-        Largest distance to the nearest pick of `near`.
+        Largest distance to the nearest of these other picks.
     far_nm
-        Smallest distance to the nearest pick of `near`.
+        Smallest distance to the nearest of these other picks.
     number
         Number of picks to keep of each tomogram, drawn at random from those that fulfil the conditions.
     seed
@@ -115,6 +137,7 @@ class PicksFilterRecipe(PicksConvertRecipe):
     max_weight: float | None = None
     region: tuple[int, int, int, int, int, int] | None = None
     mask: str | None = None
+    mask_grid: Literal["auto", "faces", "centres"] = "auto"
     threshold: float = 0.0
     labels: tuple[int, ...] = ()
     outside: bool = False
@@ -127,20 +150,30 @@ class PicksFilterRecipe(PicksConvertRecipe):
     def check(self) -> None:
         """Refuse conditions that lack a part, or that nothing fulfils."""
         super().check()
-        if self.mask is None and (self.labels or self.outside or self.threshold != 0):
-            raise InputError("threshold, labels and outside are about a mask; give mask.")
+        about_mask = self.labels or self.outside or self.threshold != 0 or self.mask_grid != "auto"
+        if self.mask is None and about_mask:
+            raise InputError("threshold, labels, outside and mask_grid are about a mask; give mask.")
         if (self.near is None) != (self.near_nm is None and self.far_nm is None):
             raise InputError("A distance needs a file and a number: give near, and near_nm or far_nm or both.")
         if self.near_nm is not None and self.far_nm is not None and self.far_nm > self.near_nm:
             raise InputError(f"No pick is at most {self.near_nm} nm and at least {self.far_nm} nm from others.")
-        if self.region is not None and any(a >= b for a, b in zip(self.region[:3], self.region[3:], strict=True)):
+        if self.region is not None and any(
+            a >= b and b != -1 for a, b in zip(self.region[:3], self.region[3:], strict=True)
+        ):
             raise InputError(
-                f"The region {self.region} holds no voxel: it is z, y, x of the first, then behind the last."
+                f"The region {self.region} holds no voxel: it is z, y, x of the first, then behind the last (-1: the "
+                "end)."
             )
         if None not in (self.min_weight, self.max_weight) and self.min_weight > self.max_weight:  # type: ignore[operator]
             raise InputError(f"No weight is at least {self.min_weight} and at most {self.max_weight}.")
         if self.number is not None and self.number < 0:
             raise InputError(f"number is {self.number}; it must not be negative.")
+        given = (self.min_weight, self.max_weight, self.region, self.mask, self.near, self.number)
+        if not self.spacing_nm and all(value is None for value in given):
+            raise InputError(
+                "There is no condition, so all picks would be kept: give --min-weight, --max-weight, --region, --mask, "
+                "--near, --spacing-nm or --number; picks convert writes all of them."
+            )
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from glob import glob, has_magic
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -88,6 +89,26 @@ def read_tables(path: str, recipe: PicksRecipe) -> tuple[list[Picks], list[str]]
             return tables, [*notes, f"The file states no voxel size: coordinates were taken for voxels of {pixel:g} A."]
 
 
+def files_of(paths: Sequence[str]) -> list[str]:
+    """Return the files that paths and globs name, in their order; the matches of a glob are sorted.
+
+    Raises
+    ------
+    MissingError
+        Nothing matches a glob.
+    """
+    found: list[str] = []
+    for path in paths:
+        if "://" in path or not has_magic(path) or Path(path).exists():
+            found.append(path)
+            continue
+        matches = [name for name in sorted(glob(path)) if Path(name).is_file()]  # noqa: PTH207
+        if not matches:
+            raise MissingError(f"{path}: nothing matches.")
+        found += matches
+    return list(dict.fromkeys(found))
+
+
 def triple(size: float | Vector3 | None) -> Vector3 | None:
     """Return a voxel size as z, y, x."""
     return (size,) * 3 if isinstance(size, float) else size
@@ -97,39 +118,58 @@ def _read(
     file: Path, recipe: PicksRecipe, volume: Volume | None, size: Vector3 | None
 ) -> tuple[list[Picks], list[str]]:
     from volengine.io.picks import read_all, read_picks
+    from volengine.io.picks.rows import numbers_hint
 
     if volume is None:
         if recipe.tomogram is None:
-            return list(read_all(file, recipe.read_as, voxel_size=size, shape=recipe.shape).values()), []
-        one = read_picks(file, recipe.read_as, voxel_size=size, shape=recipe.shape, tomogram=recipe.tomogram)
-        return [one], []
+            found = read_all(file, recipe.read_as, voxel_size=size, origin=recipe.origin, shape=recipe.shape)
+            return list(found.values()), _from_0(file, recipe)
+        one = read_picks(
+            file, recipe.read_as, voxel_size=size, origin=recipe.origin, shape=recipe.shape, tomogram=recipe.tomogram
+        )
+        return [one], _from_0(file, recipe)
     size = size or volume.voxel_size
-    origin = volume.origin if any(volume.origin) else None
+    origin = volume.origin if recipe.origin is None and any(volume.origin) else recipe.origin
     name = tomogram_in(volume.name, feature_of(volume))
     try:
         found = read_all(file, recipe.read_as, voxel_size=size, origin=origin, shape=volume.shape)
     except InputError as error:
         if origin is not None or "set origin" not in str(error):
             raise
-        found = read_all(file, recipe.read_as, voxel_size=size, origin=volume.origin, shape=volume.shape)  # it is 0
+        origin = volume.origin  # it is 0
+        found = read_all(file, recipe.read_as, voxel_size=size, origin=origin, shape=volume.shape)
     wanted = recipe.tomogram or name
     chosen = next(iter(found)) if len(found) == 1 else same_tomogram(wanted, found)
     named = recipe.tomogram is not None and same_tomogram(recipe.tomogram, [name]) is not None
     if recipe.tomogram is not None and not named and chosen is not None and not same_tomogram(wanted, [chosen]):
-        picks = read_picks(file, recipe.read_as, voxel_size=size, shape=volume.shape, tomogram=wanted)
-        return [picks.with_(origin=volume.origin)], []
+        picks = read_picks(file, recipe.read_as, voxel_size=size, origin=origin, shape=volume.shape, tomogram=wanted)
+        return [picks], []
     if chosen is None:
         raise InputError(
             f"{file} has picks of {len(found)} tomograms ({', '.join(list(found)[:8])}), and none of them is "
-            f"{wanted!r}; choose one with --tomogram."
+            f"{wanted!r}; choose one with --tomogram.{numbers_hint(file, found)}"
         )
     if recipe.tomogram is None and another_of_series(chosen, name):
         raise InputError(
             f"{file} has picks of {chosen!r}, and the volume is {name!r}; if they belong to it, give --tomogram."
         )
-    given = recipe.tomogram or name
+    numbered = chosen.isdigit() and chosen == recipe.tomogram  # which says which rows, and is no name
+    given = name if recipe.tomogram is None or numbered else recipe.tomogram
     notes = [] if same_tomogram(chosen, [given]) else [f"The picks of {chosen!r} are written as those of {given!r}."]
     return [found[chosen].with_(tomogram=given)], notes
+
+
+def _from_0(file: Path, recipe: PicksRecipe) -> list[str]:
+    """What there is to say about positions in angstrom whose origin nobody states."""
+    from volengine.io.picks import registry
+    from volengine.io.picks.delimited import counts_angstrom
+
+    if recipe.origin is not None or registry.to_read(file, recipe.read_as) != "csv" or not counts_angstrom(file):
+        return []
+    return [
+        f"{file.name} has positions in angstrom: they were taken to count from the tomogram's first voxel. If its "
+        "origin is not 0, give --origin or --volume."
+    ]
 
 
 # Writing -----------------------------------------------------------------------------------------------------------
@@ -302,6 +342,9 @@ def _differences(picks: Picks, back: Picks, format: str) -> list[str]:
     if "normal" in lost and back.euler is not None:
         lost.remove("normal")
         notes.append("Normals are written as angles.")
+    if EXTRA + "filament" in lost and np.array_equal(picks.extra["filament"], back.extra.get("contour", [])):
+        lost.remove(EXTRA + "filament")
+        notes.append("Filaments are written as contours.")
     if lost:
         notes.append(f"Dropped, because {format} does not hold it: {', '.join(k.removeprefix(EXTRA) for k in lost)}.")
     if back.tomogram != picks.tomogram and picks.tomogram:

@@ -1,0 +1,143 @@
+"""Which picks lie in a mask: a volume with the voxels of their tomogram, or with others.
+
+*The same voxels.* A pick lies in the voxel of the mask whose index is nearest to its own.
+
+*Other voxels.* Two grids over the same tomogram lie in one of two ways on each other. After binning by averaging
+(IMOD's ``binvol`` and ``newstack``, the levels of OME-Zarr, ``segment --match``) they begin at the same *face*, so that
+the centre of the mask's first voxel lies (size of its voxel - size of the tomogram's) / 2 behind that of the tomogram.
+After Fourier cropping, and in RELION's and Warp's reconstructions, the *centres* of the first voxels are the same
+place. If the origins of both say which it is, that is taken; else the same face, and picks for which it matters are
+counted.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from volengine.core.boxes import Box
+from volengine.core.errors import InputError
+from volengine.core.picks import Picks
+from volengine.core.units import NM_TO_ANGSTROM
+from volengine.core.volume import Volume
+from volengine.io.cached import ChunkCache
+from volengine.io.open import open_source
+from volengine.tasks.common.named import open_sized
+from volengine.tasks.common.origins import origins_note
+from volengine.tasks.picks.recipe import PicksFilterRecipe
+
+CACHE_BYTES = 512 << 20
+"""Chunks of a mask that are kept at a time."""
+
+NEAR = 0.1
+"""How far origins may be from what a way of lying says, in voxels of the tomogram; headers hold rounded numbers."""
+
+How = Literal["faces", "centres"]
+
+
+def in_mask(picks: Picks, recipe: PicksFilterRecipe, notes: list[str]) -> NDArray[np.bool_]:
+    """Return whether the mask has a wanted value where each pick lies; picks beyond its faces are outside.
+
+    Parameters
+    ----------
+    picks
+        The picks of one tomogram.
+    recipe
+        The mask, and which of its values are wanted.
+    notes
+        Sentences for the user are added.
+
+    Raises
+    ------
+    InputError
+        The mask has another extent than the tomogram, or both state origins that do not fit.
+    """
+    assert recipe.mask is not None
+    volume = open_sized(recipe.mask, picks.voxel_size)
+    _check_extent(picks, volume, recipe.mask)
+    if _same_grid(picks, volume):
+        _check_origin(picks, volume, recipe, np.zeros(3))
+        return _wanted(volume, np.rint(picks.position_vox), recipe)
+    how, sure = _lies(picks, volume, recipe)
+    found = {way: _wanted(volume, _index(picks, volume, way), recipe) for way in _offsets(picks, volume)}
+    other = int((found["faces"] != found["centres"]).sum())
+    if other and not sure:
+        notes.append(
+            f"{recipe.mask} has voxels of {max(volume.voxel_size):g} A, the tomogram of {max(picks.voxel_size):g} A: "
+            f"both were taken to begin at the same face, as after binning by averaging; {other} picks lie so near to "
+            "the rim of the mask that it is otherwise for them if the centres of the first voxels are the same, as "
+            "after Fourier cropping (--mask-grid centres)."
+        )
+    return found[how]
+
+
+def _same_grid(picks: Picks, volume: Volume) -> bool:
+    """Whether the mask has the voxels of the tomogram; sizes of voxels are rounded in headers."""
+    return picks.shape == volume.shape or np.allclose(volume.voxel_size, picks.voxel_size, rtol=1e-3, atol=0)
+
+
+def _offsets(picks: Picks, volume: Volume) -> dict[How, NDArray[np.float64]]:
+    """Places of the centre of the mask's first voxel, angstrom, z, y, x, in either way."""
+    return {"faces": np.subtract(volume.voxel_size, picks.voxel_size) / 2, "centres": np.zeros(3)}
+
+
+def _lies(picks: Picks, volume: Volume, recipe: PicksFilterRecipe) -> tuple[How, bool]:
+    """How the mask lies on the tomogram, and whether this is known."""
+    if recipe.mask_grid != "auto":
+        return recipe.mask_grid, True
+    if any(volume.origin) or any(picks.origin):
+        apart = np.subtract(volume.origin, picks.origin)
+        for how, offset in _offsets(picks, volume).items():
+            if (np.abs(apart - offset) <= NEAR * np.asarray(picks.voxel_size)).all():
+                return how, True
+        _check_origin(picks, volume, recipe, _offsets(picks, volume)["faces"])
+    return "faces", False
+
+
+def _check_origin(picks: Picks, volume: Volume, recipe: PicksFilterRecipe, offset: NDArray[np.float64]) -> None:
+    """Refuse a mask that states another origin than the tomogram; one that is not stated says nothing."""
+    if any(volume.origin) and any(picks.origin):
+        z, y, x = (float(v) for v in np.subtract(volume.origin, offset))
+        mine = (f"The tomogram of the picks ({picks.tomogram})", picks.origin, picks.voxel_size)
+        origins_note(mine, (str(recipe.mask), (z, y, x), volume.voxel_size), accept=recipe.any_origin)
+
+
+def _index(picks: Picks, volume: Volume, how: How) -> NDArray[np.float64]:
+    return np.asarray(np.rint((picks.place - _offsets(picks, volume)[how]) / np.asarray(volume.voxel_size)))
+
+
+def _check_extent(picks: Picks, volume: Volume, mask: str) -> None:
+    if picks.shape is None:
+        return
+    size = np.asarray(volume.voxel_size)
+    extent, theirs = np.array(picks.shape) * picks.voxel_size, np.array(volume.shape) * size
+    if (np.abs(extent - theirs) > 2 * np.maximum(size, picks.voxel_size)).any():
+        raise InputError(
+            f"{mask} measures {nanometres(theirs)} nm (z, y, x), and the tomogram of the picks {nanometres(extent)}; "
+            "is a voxel size wrong, or is it of another tomogram?"
+        )
+
+
+def _wanted(volume: Volume, index: NDArray[np.float64], recipe: PicksFilterRecipe) -> NDArray[np.bool_]:
+    """Whether the value at each index is wanted."""
+    there = np.asarray(((index >= 0) & (index < volume.shape)).all(axis=1))
+    at = np.where(there[:, None], index, 0).astype(np.int64)
+    value = np.zeros(len(at))
+    source = ChunkCache(CACHE_BYTES).over(open_source(volume), volume)
+    order = np.lexsort((at // (volume.chunks or volume.shape))[:, ::-1].T)  # chunk by chunk
+    for row in order[there[order]]:
+        start = tuple(int(v) for v in at[row])
+        box = Box(start, tuple(v + 1 for v in start))  # type: ignore[arg-type]
+        value[row] = float(source.read(box)[0, 0, 0])
+    if volume.kind == "probability" and np.dtype(volume.dtype).kind in "iu":  # 255 is a probability of 1
+        value /= 255
+    wanted = np.isin(value, recipe.labels) if recipe.labels else value > recipe.threshold
+    inside: NDArray[np.bool_] = there & wanted
+    return ~inside if recipe.outside else inside
+
+
+def nanometres(values: NDArray[Any]) -> str:
+    """Format three lengths in angstrom for a message: ``40 x 50 x 60``, in nanometres."""
+    return " x ".join(f"{v / NM_TO_ANGSTROM:.5g}" for v in values)

@@ -1,0 +1,114 @@
+"""Which truth belongs to which tomogram, where folders or globs name them: by their names, never by their order."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from glob import glob, has_magic
+from pathlib import Path
+
+from volengine.core.errors import InputError, MissingError
+from volengine.io.names import PICKS_SUFFIXES, suffix_of, tomogram_key, tomogram_name
+from volengine.tasks.common.inputs import expand
+
+SHOWN = 5
+"""Names in a message."""
+
+
+def paired(
+    volumes: Sequence[str], truth: Mapping[str, Sequence[str]]
+) -> tuple[tuple[str, ...], dict[str, tuple[str, ...]]]:
+    """Return the tomograms that files, folders, globs and lists name, and the truth of each in the same order.
+
+    Parameters
+    ----------
+    volumes
+        Tomograms and training sets (``.scnt``), folders, globs or ``.txt`` lists of tomograms.
+    truth
+        Paths of each kind of truth: ``labels``, ``points`` or ``targets``, files, folders or globs.
+
+    Returns
+    -------
+    Everything as it was given, if files alone are named. Else the truth of a tomogram is the only one whose name is its
+    own, or begins with it (``TS_01__membrane``, ``TS_01_labels``). A single table of points is that of all tomograms.
+
+    Raises
+    ------
+    MissingError
+        A file does not exist, or nothing is in a folder or matches a glob.
+    InputError
+        A tomogram has no truth or several, or a truth belongs to no tomogram.
+
+    Examples
+    --------
+    >>> paired(["a.mrc", "b.mrc"], {"points": ["a.star", "b.star"]})
+    (('a.mrc', 'b.mrc'), {'points': ('a.star', 'b.star')})
+    """
+    found = [one for item in volumes for one in (expand([item]) if _is_several(item) else [item])]
+    given = {key: [one for item in paths for one in _truths(item, key)] for key, paths in truth.items()}
+    same = {key: list(paths) for key, paths in truth.items()} == given
+    if same and found == list(volumes):
+        return tuple(volumes), {key: tuple(paths) for key, paths in truth.items()}
+    tomograms = [one for one in found if suffix_of(one) != ".scnt"]
+    ordered = {key: _in_order(tomograms, paths, key) for key, paths in given.items()}
+    return tuple(found), ordered
+
+
+def _is_several(item: str) -> bool:
+    """Whether a path names several files: a folder that is no store, a glob, or a list."""
+    if "://" in item:
+        return False
+    path = Path(item)
+    if path.is_dir():
+        return suffix_of(item) != ".zarr" and not any((path / n).exists() for n in ("zarr.json", ".zgroup", ".zarray"))
+    return (has_magic(item) and not path.exists()) or (suffix_of(item) == ".txt" and path.is_file())
+
+
+def _truths(item: str, key: str) -> list[str]:
+    if key != "points":
+        return expand([item]) if _is_several(item) else [item]
+    path = Path(item)
+    if path.is_dir():
+        inside = sorted(str(p) for p in path.iterdir() if p.suffix.lower() in PICKS_SUFFIXES and p.is_file())
+    elif has_magic(item) and not path.exists():
+        inside = sorted(glob(item))  # noqa: PTH207
+    else:
+        return [item]
+    if not inside:
+        raise MissingError(f"{item}: there is no table of picks.")
+    return inside
+
+
+def _in_order(tomograms: Sequence[str], paths: Sequence[str], key: str) -> tuple[str, ...]:
+    """The truth of each tomogram."""
+    if not paths or (key == "points" and len(paths) == 1):
+        return tuple(paths) * (len(tomograms) if paths else 1)
+    names = {one: tomogram_key(tomogram_name(one)) for one in tomograms}
+    of: dict[str, list[str]] = {one: [] for one in tomograms}
+    alone = []
+    for path in paths:
+        stem = tomogram_name(path)
+        stem = stem[: -len(Path(stem).suffix)] if Path(stem).suffix.lower() in PICKS_SUFFIXES else stem
+        fit = [one for one, name in names.items() if _belongs(stem, name)]
+        longest = max((len(names[one]) for one in fit), default=0)
+        fit = [one for one in fit if len(names[one]) == longest]
+        if len(fit) == 1:
+            of[fit[0]].append(path)
+        else:
+            alone.append(path)
+    for what, wrong in (
+        (f"have no {key} of their name", [one for one, found in of.items() if not found]),
+        (f"have more than one file of {key}", [one for one, found in of.items() if len(found) > 1]),
+        ("belong to no tomogram, or to several", alone),
+    ):
+        if wrong:
+            more = f" and {len(wrong) - SHOWN} more" if len(wrong) > SHOWN else ""
+            raise InputError(
+                f"{', '.join(wrong[:SHOWN])}{more} {what}. In folders and globs a truth is found by its name, which is "
+                "that of the tomogram or begins with it; rename files, or give --volume and its truth one by one."
+            )
+    return tuple(of[one][0] for one in tomograms)
+
+
+def _belongs(stem: str, name: str) -> bool:
+    rest = tomogram_key(stem).removeprefix(name)
+    return stem == name or tomogram_key(stem) == name or (rest != tomogram_key(stem) and not rest[:1].isalnum())
