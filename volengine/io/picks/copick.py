@@ -56,7 +56,7 @@ def read(path: Path, known: r.Known, format: str) -> r.Rows:
     location = np.array([_location(p, i, path) for i, p in enumerate(points)], float).reshape(-1, 3)
     turns = np.array([_matrix(p, i, path) for i, p in enumerate(points)], float).reshape(-1, 4, 4)
     facts = _facts(data, path)
-    name = facts.pop("tomogram")
+    name = facts.pop("tomogram") or run_of(path)
     rows = r.Rows(path, coordinate=(location + turns[:, :3, 3])[:, ::-1], angstrom=True)
     rows.tomogram = None if name is None else [name] * len(points)
     rows.facts = {path.stem if name is None else name: facts}
@@ -77,6 +77,12 @@ def read(path: Path, known: r.Known, format: str) -> r.Rows:
     if len(bad):
         raise FormatError(f"{path}: point {bad[0]} (counted from 0) is at {shown(points[bad[0]]['location'])}.")
     return rows
+
+
+def run_of(path: Path) -> str | None:
+    """The run of a file in a project, ``ExperimentRuns/RUN/Picks/FILE.json``; ``None`` for a file elsewhere."""
+    folders = path.absolute().parts[-4:-1]
+    return folders[1] if len(folders) == 3 and folders[::2] == ("ExperimentRuns", "Picks") else None
 
 
 def _facts(data: dict[str, Any], path: Path) -> r.Facts:

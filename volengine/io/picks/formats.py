@@ -85,6 +85,10 @@ FORMATS: dict[str, Format] = {
     "copick": Format(
         "copick JSON: angstrom (.json)", (".json",), "copick", several=False, sized=True, mark=rb'"points"\s*:',
     ),
+    "copick-project": Format(
+        "a whole copick project: config.json#picks=OBJECT,user=USER (.json)", (".json",), "copick_project",
+        writes=False, sized=True, mark=rb'"pickable_objects"\s*:',
+    ),
     "portal": Format(
         "CryoET Data Portal points: voxels, 0-based (.ndjson)", (".ndjson",), "portal", several=False,
     ),
