@@ -263,7 +263,7 @@ def _described(
 
         return open_nifti(url, voxel_size=voxel_size, name=name, identity=identity)
     if suffix in AMIRA_SUFFIXES:
-        from volengine.io.amira.lattice import open_amira
+        from volengine.io.amira_lattice import open_amira
 
         return open_amira(url, voxel_size=voxel_size, name=name, identity=identity)
     if suffix in HDF5_SUFFIXES:
@@ -301,7 +301,7 @@ def open_source(volume: Volume) -> Source:
 
         return NiftiSource(volume)
     if suffix in AMIRA_SUFFIXES:
-        from volengine.io.amira.lattice import AmiraSource
+        from volengine.io.amira_lattice import AmiraSource
 
         return AmiraSource(volume)
     if suffix in HDF5_SUFFIXES:

@@ -254,3 +254,56 @@ def test_a_configuration_of_many_megabytes_is_refused(tmp_path: Path) -> None:
     (tmp_path / "c.json").write_text(json.dumps({"pickable_objects": [], "more": "a" * 2**24}))
     with pytest.raises(FormatError, match="at most 16777216"):
         read_project(tmp_path / "c.json")
+
+
+def test_info_lists_a_project(config: Path, volengine: Any) -> None:
+    code, said, _ = volengine("info", str(config))
+    assert code == 0
+    assert "ribosome: points, label 1, radius 150 angstrom" in said
+    assert "segmentations: all (multilabel) at 10 A by bob (session 1), membrane at 10 A by bob" in said
+    facts = json.loads(volengine("info", str(config), "--json")[1])
+    assert [(run["name"], len(run["tomogram"]), len(run["picks"])) for run in facts["runs"]] == [
+        ("TS_1", 3, 1),
+        ("TS_2", 2, 1),
+    ]
+    assert facts["objects"][0] == {"name": "ribosome", "is_particle": True, "label": 1, "radius": 150.0}
+    one = json.loads(volengine("info", f"{config}#run=TS_1,tomo=wbp,spacing=20", "--json")[1])
+    assert (one["shape"], one["voxel_size"]) == ([6, 8, 10], [20, 20, 20])
+
+
+def test_verbs_take_what_is_chosen(config: Path, tmp_path: Path, volengine: Any) -> None:
+    def run(*args: object) -> str:
+        code, said, error = volengine(*map(str, args))
+        assert code == 0, error
+        return str(said)
+
+    run("convert", f"{config}#tomo=wbp,spacing=10", "--out", tmp_path / "out")
+    assert sorted(path.name for path in (tmp_path / "out").glob("*.zarr")) == ["TS_1.ome.zarr", "TS_2.ome.zarr"]
+    picks = f"{config}#picks=ribosome"
+    run("picks", "convert", picks, tmp_path / "r5.star", "--to", "relion5")  # the shape is that of the tomograms
+    assert read_picks(tmp_path / "r5.star", tomogram="TS_2", shape=(12, 16, 20)).position_vox.tolist() == [[7, 0, 2]]
+    assert run("score", picks, tmp_path / "r5.star", "--radius-nm", 1).split()[-3:] == ["3", "3", "3"]
+    assert "ribosome          2               2        3" in run("stats", picks)
+    assert "membrane          1               1        1      45" in run("stats", f"{config}#seg=membrane")
+    assert "membrane  1.0000" in run("score", f"{config}#seg=membrane", f"{config}#run=TS_1,seg=membrane")
+    (tmp_path / "list.txt").write_text(f"{config}#run=TS_1,tomo=wbp,spacing=10 # the first\n# no more\n")
+    run("convert", tmp_path / "list.txt", "--out", tmp_path / "more")
+    assert [path.name for path in (tmp_path / "more").glob("*.zarr")] == ["TS_1.ome.zarr"]
+
+
+def test_training_takes_tomogram_picks_and_segmentation_of_a_project(config: Path, tmp_path: Path) -> None:
+    from volengine.tasks.train.data import TrainingData
+    from volengine.tasks.train.labels import picks_of
+    from volengine.tasks.train.recipe import TrainRecipe
+
+    tomogram = f"{config}#run=TS_1,tomo=wbp,spacing=10"
+    points = {"volume": tomogram, "points": [f"{config}#picks=ribosome"], "radius_nm": [2]}
+    labels = {"volume": tomogram, "labels": [f"{config}#run=TS_1,seg=membrane"]}
+    recipe = TrainRecipe.of({"features": ["ribosome"], "samples": [points, labels]})
+    data = TrainingData.of(recipe)
+    assert [Path(path).name for path in data.files] == ["author_7_ribosome.json", "bob_1_ribosome.json"]
+    assert data.volumes[tomogram].name == "TS_1"
+    assert picks_of(f"{config}#picks=ribosome", data.volumes[tomogram], None).position_vox.tolist()[0] == [1, 2, 3]
+    write_table(tmp_path / "overlay", "TS_2", "bob_1", "ribosome", [(0, 0, 0)])
+    with pytest.raises(InputError, match="bob_1_ribosome"):
+        data.check()

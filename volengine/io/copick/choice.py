@@ -26,7 +26,7 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from volengine.core.errors import InputError, MissingError
-from volengine.io.copick.config import Project, read_project
+from volengine.io.copick.config import Project, is_project, read_project
 from volengine.io.copick.contents import Item, Kind, items_of, runs_of
 from volengine.io.names import project_and_choice
 
@@ -113,6 +113,16 @@ def chosen_picks(address: str) -> tuple[Project, list[Item], float | None]:
     project, items, choice = _chosen(address, "picks")
     size = choice.get("spacing", "*")
     return project, items, None if size == "*" else float(size)
+
+
+def files_of(path: str) -> list[str]:
+    """The files of picks behind a path: those that are chosen of a project, or the file itself.
+
+    Errors are those of :func:`chosen_volumes`.
+    """
+    if project_and_choice(path)[1] or is_project(path):
+        return [item.path for item in chosen_picks(path)[1]]
+    return [path]
 
 
 def _chosen(address: str, kind: Kind) -> tuple[Project, list[Item], dict[str, str]]:

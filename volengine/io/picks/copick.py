@@ -56,7 +56,8 @@ def read(path: Path, known: r.Known, format: str) -> r.Rows:
     location = np.array([_location(p, i, path) for i, p in enumerate(points)], float).reshape(-1, 3)
     turns = np.array([_matrix(p, i, path) for i, p in enumerate(points)], float).reshape(-1, 4, 4)
     facts = _facts(data, path)
-    name = facts.pop("tomogram") or run_of(path)
+    name = facts.pop("tomogram")
+    name = run_of(path) if name is None else name
     rows = r.Rows(path, coordinate=(location + turns[:, :3, 3])[:, ::-1], angstrom=True)
     rows.tomogram = None if name is None else [name] * len(points)
     rows.facts = {path.stem if name is None else name: facts}
@@ -145,11 +146,14 @@ def _whole(point: dict[str, Any], key: str, default: int, number: int, path: Pat
 
 
 def files(path: Path, tables: Sequence[Picks], format: str, pixel_size: float | None) -> list[tuple[Path, bytes]]:
-    """Make a copick file of the picks of one tomogram."""
-    return [(path, _text(tables[0]).encode())]
+    """Make a copick file of the picks of one tomogram; in a project user, session and object are those of its name."""
+    parts = path.stem.split("_", 2)
+    inside = run_of(path) is not None and len(parts) == 3 and all(parts)
+    user, session, name = parts if inside else ("volengine", "0", tables[0].feature or "object")
+    return [(path, _text(tables[0], user, session, name).encode())]
 
 
-def _text(picks: Picks) -> str:
+def _text(picks: Picks, user: str, session: str, name: str) -> str:
     n = len(picks)
     weight = np.ones(n) if picks.weight is None else picks.weight
     label = np.zeros(n, int) if picks.label is None else picks.label
@@ -173,9 +177,9 @@ def _text(picks: Picks) -> str:
     if picks.orientation is not None:
         facts["columns"]["euler"] = "f"
     data = {
-        "pickable_object_name": picks.feature or "object",
-        "user_id": "volengine",
-        "session_id": "0",
+        "pickable_object_name": name,
+        "user_id": user,
+        "session_id": session,
         "run_name": picks.tomogram,
         "voxel_spacing": picks.voxel_size[2],
         "unit": "angstrom",

@@ -125,6 +125,14 @@ FORMATS: dict[str, Format] = {
         "ArtiaX particle list: voxels, 0-based (.tsv)", (".tsv",), "points", several=False,
         mark=rb"\A(?:[^\n]*\t)?pos_x\b",
     ),
+    "amira": Format(
+        "Amira spatial graph: points along edges, in its unit with the tomogram's origin (.am)", (".am",), "amira",
+        writes=False, several=False, poses=False,
+    ),
+    "amira-angstrom": Format(
+        "the same, for a graph that states no unit and counts angstrom (.am)", (".am",), "amira", writes=False,
+        several=False, poses=False, mark=rb"(?!)",
+    ),
     "cmm": Format(
         "ChimeraX markers: angstrom with the tomogram's origin (.cmm)", (".cmm",), "cmm", several=False, poses=False,
     ),

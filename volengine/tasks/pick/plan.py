@@ -92,7 +92,7 @@ def plan_pick(source: Volume, recipe: PickRecipe, out: PickOutputs, folder: Plan
         StoreOptions(ngff=out.ngff),
         dtype="uint32",
         kind="labels",
-        group=f"labels/{file_name(feature)}",
+        group="" if out.whole else f"labels/{file_name(feature)}",
         facts=facts,
     )
     scratch = scratch_spec(
