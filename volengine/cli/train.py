@@ -18,8 +18,8 @@ from volengine.io.names import suffix_of
 from volengine.nets.checkpoint import load_facts
 from volengine.tasks.common.yaml_recipes import read_yaml
 from volengine.tasks.train.folds import lines, train_folds
-from volengine.tasks.train.proposal import kept_proposal, propose_training
 from volengine.tasks.train.pairing import paired
+from volengine.tasks.train.proposal import kept_proposal, propose_training
 from volengine.tasks.train.recipe import TrainRecipe
 from volengine.tasks.train.verb import train
 

@@ -100,6 +100,43 @@ class Sink(Protocol):
         ...
 
 
+_PROJECT = re.compile(r"(.+\.json)#(\s*[a-z_-]+\s*=.*)", re.IGNORECASE | re.DOTALL)
+_COPICK = re.compile(
+    r".*/ExperimentRuns/([^/]+)/"
+    r"(?:VoxelSpacing[0-9.]+/[^/]+|(?:Instance|Panoptic)?Segmentations/[0-9.]+_[^_/]+_[^_/]+_([^/]+))"
+)
+
+
+def project_and_choice(text: str) -> tuple[str, str]:
+    """Split ``config.json#run=TS_1,tomo=wbp`` into the configuration of a copick project and what is chosen of it.
+
+    The second text is empty for everything else, also for a file that has the whole name.
+
+    >>> project_and_choice("config.json#run=TS_1,tomo=wbp"), project_and_choice("picks.json")
+    (('config.json', 'run=TS_1,tomo=wbp'), ('picks.json', ''))
+    """
+    found = _PROJECT.fullmatch(text)
+    if found is None or "://" in text or Path(text).exists():
+        return text, ""
+    return found[1], found[2]
+
+
+def name_in_copick(url: str) -> str:
+    """Return the name of a store of a copick project, where the folders have the names: ``RUN``, or ``RUN__OBJECT``.
+
+    The text is empty for other stores.
+
+    >>> name_in_copick("p/ExperimentRuns/TS_1/VoxelSpacing10.000/wbp.zarr")
+    'TS_1'
+    >>> name_in_copick("p/ExperimentRuns/TS_1/Segmentations/10.000_bob_1_membrane.zarr")
+    'TS_1__membrane'
+    """
+    found = _COPICK.fullmatch(url.rstrip("/").removesuffix(".zarr"))
+    if found is None:
+        return ""
+    return found[1] + (f"__{found[2].removesuffix('-multilabel')}" if found[2] else "")
+
+
 _DATASET = re.compile(r"(.*\.(?:h5|hdf5|hdf)):(/.+)", re.IGNORECASE | re.DOTALL)
 
 
@@ -118,13 +155,15 @@ def file_and_dataset(url: str) -> tuple[str, str]:
 def suffix_of(url: str) -> str:
     """Return the suffix that names the format, in lower case, without suffixes of compression.
 
-    A zip archive of a Zarr store is read as a store.
+    A zip archive of a Zarr store is read as a store. What is chosen of a copick project has the suffix of what it is.
 
     >>> suffix_of("a/b.MRC.gz"), suffix_of("a/b.ozx"), suffix_of("a/b.h5:/exported_data")
     ('.mrc', '.zarr', '.h5')
     """
     if is_zipped(url):
         return ".zarr"
+    if chosen := project_and_choice(url)[1]:
+        return ".json" if re.search(r"(^|,)\s*picks\s*=", chosen, re.IGNORECASE) else ".zarr"
     url, _ = file_and_dataset(url)
     suffixes = [s.lower() for s in PurePosixPath(url.rstrip("/")).suffixes]
     while suffixes and suffixes[-1] in PACKED_SUFFIXES:
@@ -153,7 +192,7 @@ def split_group(text: str) -> tuple[str, str]:
     ('tomo#1.mrc.gz', '')
     """
     local = "://" not in text
-    if "#" not in text or (local and Path(text).exists()):
+    if "#" not in text or (local and Path(text).exists()) or project_and_choice(text)[1]:
         return text, ""
     cuts = [n for n, letter in enumerate(text) if letter == "#" and suffix_of(text[:n]) in ("", ".zarr")]
     stores = [n for n in cuts if local and Path(text[:n]).exists()]

@@ -39,6 +39,7 @@ from volengine.io.names import (
     Source,
     file_and_dataset,
     is_packed,
+    project_and_choice,
     split_group,
     suffix_of,
 )
@@ -190,7 +191,8 @@ def open_volume(
         ``.gz`` or ``.bz2``), of a TIFF stack (``.tif .tiff``), of an EM file (``.em``), of an HDF5 file (``.h5 .hdf5
         .hdf``; ``file.h5:/path`` is one of several arrays in it), of a NIfTI volume (``.nii .nii.gz``), of an Amira
         lattice (``.am``), or of an OME-Zarr store, also in a zip archive (``.ozx .zarr.zip``);
-        ``store.ome.zarr#labels/core`` is the group ``labels/core`` in it.
+        ``store.ome.zarr#labels/core`` is the group ``labels/core`` in it, and ``config.json#run=TS_1,tomo=wbp`` a
+        tomogram of a copick project (:mod:`volengine.io.copick.choice`).
     voxel_size
         Angstrom, one number or z, y, x; overrides that of the file.
     name
@@ -217,7 +219,12 @@ def open_volume(
     ...     volume.name, volume.shape, volume.voxel_size, volume[2].shape
     ('TS_01', (4, 8, 8), (10.0, 10.0, 10.0), (8, 8))
     """
-    place, inner = split_group(path_text(url))
+    where = path_text(url)
+    if project_and_choice(where)[1]:
+        from volengine.io.copick.choice import chosen_volume
+
+        where = chosen_volume(where)
+    place, inner = split_group(where)
     if group and inner and group != inner:
         raise InputError(f"{path_text(url)} names the group {inner!r}, but group is {group!r}; give one of them.")
     return OpenVolume.of(_described(located(place), voxel_size, name, (level, group or inner, channel), identity))
@@ -256,7 +263,7 @@ def _described(
 
         return open_nifti(url, voxel_size=voxel_size, name=name, identity=identity)
     if suffix in AMIRA_SUFFIXES:
-        from volengine.io.amira.lattice import open_amira
+        from volengine.io.amira_lattice import open_amira
 
         return open_amira(url, voxel_size=voxel_size, name=name, identity=identity)
     if suffix in HDF5_SUFFIXES:
@@ -294,7 +301,7 @@ def open_source(volume: Volume) -> Source:
 
         return NiftiSource(volume)
     if suffix in AMIRA_SUFFIXES:
-        from volengine.io.amira.lattice import AmiraSource
+        from volengine.io.amira_lattice import AmiraSource
 
         return AmiraSource(volume)
     if suffix in HDF5_SUFFIXES:

@@ -34,7 +34,7 @@ from volengine.core.errors import (
     require,
 )
 from volengine.core.paths import path_text
-from volengine.io.names import NODE_FILES, is_zipped
+from volengine.io.names import NODE_FILES, is_zipped, name_in_copick
 
 if TYPE_CHECKING:
     from zarr.abc.store import Store
@@ -101,7 +101,12 @@ def _file_path(url: str) -> Path | None:
 
 
 def store_name(url: str) -> str:
-    """Return the name of a store without its folder and its ending (``.ome.zarr``, ``.zarr``): the tomogram's name."""
+    """Return the name of a store without its folder and its ending (``.ome.zarr``, ``.zarr``): the tomogram's name.
+
+    In a copick project the folders have the name (:func:`~volengine.io.names.name_in_copick`).
+    """
+    if named := name_in_copick(url):
+        return named
     name = url.rstrip("/").rpartition("/")[2]
     if is_zipped(name):
         name = name.rpartition(".")[0]

@@ -57,6 +57,7 @@ def read(path: Path, known: r.Known, format: str) -> r.Rows:
     turns = np.array([_matrix(p, i, path) for i, p in enumerate(points)], float).reshape(-1, 4, 4)
     facts = _facts(data, path)
     name = facts.pop("tomogram")
+    name = run_of(path) if name is None else name
     rows = r.Rows(path, coordinate=(location + turns[:, :3, 3])[:, ::-1], angstrom=True)
     rows.tomogram = None if name is None else [name] * len(points)
     rows.facts = {path.stem if name is None else name: facts}
@@ -77,6 +78,12 @@ def read(path: Path, known: r.Known, format: str) -> r.Rows:
     if len(bad):
         raise FormatError(f"{path}: point {bad[0]} (counted from 0) is at {shown(points[bad[0]]['location'])}.")
     return rows
+
+
+def run_of(path: Path) -> str | None:
+    """The run of a file in a project, ``ExperimentRuns/RUN/Picks/FILE.json``; ``None`` for a file elsewhere."""
+    folders = path.absolute().parts[-4:-1]
+    return folders[1] if len(folders) == 3 and folders[::2] == ("ExperimentRuns", "Picks") else None
 
 
 def _facts(data: dict[str, Any], path: Path) -> r.Facts:
@@ -139,11 +146,14 @@ def _whole(point: dict[str, Any], key: str, default: int, number: int, path: Pat
 
 
 def files(path: Path, tables: Sequence[Picks], format: str, pixel_size: float | None) -> list[tuple[Path, bytes]]:
-    """Make a copick file of the picks of one tomogram."""
-    return [(path, _text(tables[0]).encode())]
+    """Make a copick file of the picks of one tomogram; in a project user, session and object are those of its name."""
+    parts = path.stem.split("_", 2)
+    inside = run_of(path) is not None and len(parts) == 3 and all(parts)
+    user, session, name = parts if inside else ("volengine", "0", tables[0].feature or "object")
+    return [(path, _text(tables[0], user, session, name).encode())]
 
 
-def _text(picks: Picks) -> str:
+def _text(picks: Picks, user: str, session: str, name: str) -> str:
     n = len(picks)
     weight = np.ones(n) if picks.weight is None else picks.weight
     label = np.zeros(n, int) if picks.label is None else picks.label
@@ -167,9 +177,9 @@ def _text(picks: Picks) -> str:
     if picks.orientation is not None:
         facts["columns"]["euler"] = "f"
     data = {
-        "pickable_object_name": picks.feature or "object",
-        "user_id": "volengine",
-        "session_id": "0",
+        "pickable_object_name": name,
+        "user_id": user,
+        "session_id": session,
         "run_name": picks.tomogram,
         "voxel_spacing": picks.voxel_size[2],
         "unit": "angstrom",

@@ -86,6 +86,10 @@ FORMATS: dict[str, Format] = {
     "copick": Format(
         "copick JSON: angstrom (.json)", (".json",), "copick", several=False, sized=True, mark=rb'"points"\s*:',
     ),
+    "copick-project": Format(
+        "a whole copick project: config.json#picks=OBJECT,user=USER (.json)", (".json",), "copick_project",
+        writes=False, sized=True, mark=rb'"pickable_objects"\s*:',
+    ),
     "portal": Format(
         "CryoET Data Portal points: voxels, 0-based (.ndjson)", (".ndjson",), "portal", several=False,
     ),
@@ -121,6 +125,14 @@ FORMATS: dict[str, Format] = {
     "artiax": Format(
         "ArtiaX particle list: voxels, 0-based (.tsv)", (".tsv",), "points", several=False,
         mark=rb"\A(?:[^\n]*\t)?pos_x\b",
+    ),
+    "amira": Format(
+        "Amira spatial graph: points along edges, in its unit with the tomogram's origin (.am)", (".am",), "amira",
+        writes=False, several=False, poses=False,
+    ),
+    "amira-angstrom": Format(
+        "the same, for a graph that states no unit and counts angstrom (.am)", (".am",), "amira", writes=False,
+        several=False, poses=False, mark=rb"(?!)",
     ),
     "cmm": Format(
         "ChimeraX markers: angstrom with the tomogram's origin (.cmm)", (".cmm",), "cmm", several=False, poses=False,

@@ -25,6 +25,7 @@ from typing import Protocol, cast
 
 from volengine.core.errors import InputError
 from volengine.core.picks import Picks
+from volengine.io.names import project_and_choice
 from volengine.io.picks import rows as r
 from volengine.io.picks.formats import FORMATS, Format
 
@@ -122,6 +123,8 @@ def to_read(path: str | Path, format: str | None) -> str:
         The file does not exist; asked only if the content has to decide.
     """
     name = format if format is None else known_as(format)
+    if project_and_choice(str(path))[1]:
+        name = name or "copick-project"
     if Path(path).is_dir():
         raise InputError(f"{path} is a folder; give the file of the picks.")
     if name is None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from volengine.core.errors import InputError
 from volengine.core.volume import Volume
-from volengine.io.names import tomogram_key
+from volengine.io.names import split_group, tomogram_key
 from volengine.io.picks.rows import Known
 from volengine.tasks.common.inputs import expand
 from volengine.tasks.common.named import feature_of, open_sized, tomogram_in
@@ -28,7 +28,7 @@ def grids_of(volumes: Sequence[str], voxel_size: float | None = None) -> dict[st
     InputError
         A volume cannot be opened, or two of one tomogram differ in shape or voxel size.
     """
-    paths = [path for item in volumes for path in ([item] if "#" in item else expand([item]))]
+    paths = [path for item in volumes for path in ([item] if split_group(item)[1] else expand([item]))]
     return known_of([open_sized(path, voxel_size) for path in paths])
 
 

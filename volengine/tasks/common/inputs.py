@@ -8,7 +8,15 @@ from pathlib import Path
 
 from volengine.core.errors import InputError, MissingError
 from volengine.core.paths import path_text
-from volengine.io.names import SHARED_SUFFIXES, VOLUME_SUFFIXES, ZIP_SUFFIXES, file_and_dataset, suffix_of
+from volengine.io.copick.config import is_project
+from volengine.io.names import (
+    SHARED_SUFFIXES,
+    VOLUME_SUFFIXES,
+    ZIP_SUFFIXES,
+    file_and_dataset,
+    project_and_choice,
+    suffix_of,
+)
 
 SUFFIXES = VOLUME_SUFFIXES
 
@@ -18,8 +26,10 @@ def expand(inputs: Iterable[str]) -> list[str]:
 
     A folder stands for the volumes directly in it, except hidden ones: MRC, TIFF and Zarr, and where there is none of
     these the formats whose suffixes are not of volumes alone (``.em``, ``.h5``, ``.nii``, ``.am``). A ``.txt`` file
-    stands for the inputs on its lines: paths are relative to the file, and ``#`` begins a comment. A glob stands for
-    its matches. URLs are not checked.
+    stands for the inputs on its lines: paths are relative to the file, and ``#`` begins a comment
+    (with a blank before it, behind what is chosen of a project). A glob stands for
+    its matches. A configuration of a copick project stands for its tomograms, and ``config.json#run=TS_*,tomo=wbp`` for
+    those that are chosen (:mod:`volengine.io.copick.choice`). URLs are not checked.
 
     Raises
     ------
@@ -48,6 +58,10 @@ def _expand(item: str, lists: tuple[Path, ...] = ()) -> list[str]:
             f"{item!a}: the name is no text in UTF-8, as the names of outputs must be; rename the file."
         ) from None
     path = _path(item)
+    if project_and_choice(item)[1] or is_project(item):
+        from volengine.io.copick.choice import chosen_volumes
+
+        return chosen_volumes(item)
     if path.exists() and not (path.is_file() or path.is_dir()):
         raise InputError(f"{item}: is neither a file nor a folder, but a device or a pipe; give a file.")
     if suffix_of(item) == ".txt" and path.is_file():
@@ -85,7 +99,8 @@ def _listed(path: Path, above: tuple[Path, ...]) -> list[str]:
         raise InputError(f"{path}: no text in UTF-8 ({error.reason} at byte {error.start}).") from None
     found = []
     for number, line in enumerate(lines, 1):
-        text = line.partition("#")[0].strip()
+        whole = line.partition(" #")[0].strip()
+        text = whole if project_and_choice(whole)[1] else line.partition("#")[0].strip()
         if not text:
             continue
         item = text if "://" in text else str(path.parent / _path(text))

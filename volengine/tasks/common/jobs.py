@@ -20,7 +20,10 @@ from volengine.engine.options import RunOptions
 from volengine.engine.plan import Plan
 from volengine.engine.run import Job, run_plan
 from volengine.io.anonymous import use_anonymous
-from volengine.io.names import FILE_SUFFIXES, PACKED_SUFFIXES, PICKS_SUFFIXES, is_zipped
+from volengine.io.copick.choice import chosen_volume
+from volengine.io.copick.config import read_project
+from volengine.io.copick.target import is_target
+from volengine.io.names import FILE_SUFFIXES, PACKED_SUFFIXES, PICKS_SUFFIXES, is_zipped, project_and_choice
 from volengine.tasks.common.inputs import expand
 from volengine.tasks.common.layout import plan_folder, run_dir_for, run_dir_in
 from volengine.tasks.common.sizes import sizes_of
@@ -78,6 +81,8 @@ class Verb(Generic[Given, Source, What, Out]):
         An output path with one of these endings is the result of a single source; any other path is a folder.
     run_name
         Name of the run folder in a folder of outputs; default: ``<name>.run``.
+    into_projects
+        Whether the results may go into a copick project (:mod:`volengine.io.copick.target`).
     """
 
     name: str
@@ -85,10 +90,11 @@ class Verb(Generic[Given, Source, What, Out]):
     plan: Planner[Source, What, Out]
     endings: tuple[str, ...] = ()
     run_name: str = ""
+    into_projects: bool = False
 
     def is_product(self, out: str) -> bool:
-        """Whether ``out`` names the result of a single source, and not a folder."""
-        return bool(self.endings) and out.rstrip("/").lower().endswith(self.endings)
+        """Whether ``out`` names the result of a single source, and not a folder or a copick project."""
+        return bool(self.endings) and not is_target(out) and out.rstrip("/").lower().endswith(self.endings)
 
     def check_out(self, out: str) -> None:
         """Refuse an output that is a file by its name, if this verb writes no such file.
@@ -96,8 +102,12 @@ class Verb(Generic[Given, Source, What, Out]):
         Raises
         ------
         InputError
-            It would become a folder of that name, or is a zip archive.
+            It would become a folder of that name, or is a zip archive or a copick project.
         """
+        if is_target(out):
+            if not self.into_projects:
+                raise InputError(f"--out {out}: {self.name} does not write into a copick project; give a folder.")
+            return
         if is_zipped(out):
             raise InputError(
                 f"--out {out}: zip archives are read, not written. Write a store (NAME.ome.zarr), then zip it without "
@@ -108,9 +118,12 @@ class Verb(Generic[Given, Source, What, Out]):
             raise InputError(f"--out {out}: {self.name} does not write such a file; give a folder{products}.")
 
     def run_dir(self, out: str, options: RunOptions) -> str:
-        """The run folder of an output: beside a single result, or inside a folder of results."""
+        """The run folder of an output: beside a single result, in a folder of results, or in a project's overlay."""
         if options.run_dir:
             return path_text(options.run_dir)
+        if is_target(out):
+            overlay = read_project(project_and_choice(out)[0]).overlay
+            return run_dir_in(str(overlay), self.run_name or f"{self.name}.run")
         return run_dir_for(out) if self.is_product(out) else run_dir_in(out, self.run_name or f"{self.name}.run")
 
     def job(self, label: str, given: Given, out: str, recipe: Any, options: RunOptions) -> Job:
@@ -160,6 +173,7 @@ def jobs_of(
     if options.anonymous:
         use_anonymous()
     out = path_text(out)
+    verb.check_out(out)
     labelled = sources if isinstance(sources, Mapping) else {str(source): source for source in sources}
     if verb.is_product(out) and len(labelled) > 1:
         kind = "store" if out.rstrip("/").lower().endswith(".zarr") else "file"
@@ -189,6 +203,8 @@ def run_one(verb: Verb[Given, Any, Any, Any], given: Given, out: str, recipe: An
 
 def _single(verb: str, given: Given) -> Given:
     """The one source that a glob or a ``.txt`` list names."""
+    if isinstance(given, str) and (project_and_choice(given)[1] or is_target(given)):
+        return cast(Given, chosen_volume(given))
     if not isinstance(given, str) or "://" in given or not (has_magic(given) or given.lower().endswith(".txt")):
         return given
     if Path(given).exists() and not given.lower().endswith(".txt"):

@@ -20,6 +20,10 @@ def in_words(facts: Facts) -> Facts:
     """
     if facts["type"] == "picks":
         return _picks(facts)
+    if facts["type"] == "project":
+        from volengine.tasks.info.projects import project_in_words
+
+        return project_in_words(facts)
     if facts["type"] in ("model", "models"):
         from volengine.tasks.info.models import model_info
 
@@ -121,7 +125,8 @@ def table(many: Sequence[Facts]) -> list[str]:
 
 def _row(facts: Facts) -> tuple[str, ...]:
     if facts["type"] != "volume":
-        count = f"{facts['picks']} picks" if facts["type"] == "picks" else ""
+        counts = {"picks": f"{facts.get('picks')} picks", "project": f"{len(facts.get('runs', ()))} runs"}
+        count = counts.get(facts["type"], "")
         return (facts["path"], facts["type"], count, *("" for _ in COLUMNS[3:]))
     values, size = facts["values"], facts["voxel_size"]
     shown = [""] * 5

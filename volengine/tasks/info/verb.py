@@ -7,10 +7,20 @@ from typing import Any
 
 from volengine.core.errors import InputError, VolengineError
 from volengine.core.paths import PathLike, path_text
+from volengine.io.copick.config import is_project
 from volengine.io.hdf5.open import is_model
-from volengine.io.names import HDF5_SUFFIXES, MRC_SUFFIXES, TIFF_SUFFIXES, file_and_dataset, split_group, suffix_of
+from volengine.io.names import (
+    HDF5_SUFFIXES,
+    MRC_SUFFIXES,
+    TIFF_SUFFIXES,
+    file_and_dataset,
+    project_and_choice,
+    split_group,
+    suffix_of,
+)
 from volengine.tasks.info.models import MODEL_SUFFIXES, model_facts
 from volengine.tasks.info.picks import PICKS_SUFFIXES, picks_facts
+from volengine.tasks.info.projects import project_facts
 from volengine.tasks.info.volumes import volume_facts
 
 Many = list[Any] | tuple[Any, ...]
@@ -62,6 +72,12 @@ def info(path: PathLike | Many, *, full: bool = False, progress: bool = False) -
 
 def _one(path: str, full: bool, progress: bool) -> dict[str, Any]:
     suffix = suffix_of(path)
+    if project_and_choice(path)[1] and suffix == ".zarr":
+        from volengine.io.copick.choice import chosen_volume
+
+        path = chosen_volume(path)
+    elif suffix == ".json" and not project_and_choice(path)[1] and is_project(path):
+        return project_facts(path)
     readers: list[Callable[[], dict[str, Any]]] = [lambda: volume_facts(path, full=full, progress=progress)]
     if is_model(file_and_dataset(path)[0]) if suffix in HDF5_SUFFIXES else suffix in MODEL_SUFFIXES:
         readers = [lambda: model_facts(path)]

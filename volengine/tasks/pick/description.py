@@ -28,8 +28,11 @@ class PickOutputs:
         Store for the label volume, which becomes ``labels/<feature>`` in it.
     ngff
         OME-Zarr version of the store, if it does not exist yet.
+    whole
+        Whether the label volume is the store's own image, as in a copick project.
     """
 
     table: str
     store: str
     ngff: Ngff = "0.5"
+    whole: bool = False

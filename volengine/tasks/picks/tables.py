@@ -16,6 +16,7 @@ from volengine.core.errors import FormatError, InputError, MissingError
 from volengine.core.orientation import euler_to_matrix
 from volengine.core.picks import EXTRA, Picks
 from volengine.core.volume import Vector3, Volume
+from volengine.io.copick.target import Target, is_target
 from volengine.io.names import another_of_series, same_tomogram
 from volengine.tasks.common.layout import file_name
 from volengine.tasks.common.named import feature_of, open_sized, tomogram_in
@@ -77,7 +78,8 @@ def read_tables(path: str, recipe: PicksRecipe) -> tuple[list[Picks], list[str]]
     volume = None if recipe.volume is None else open_sized(recipe.volume, size)
     with local_copy(path) as file:
         try:
-            return _read(file, recipe, volume, size)
+            tables, notes = _read(file, recipe, volume, size)
+            return shaped_in_project(path, tables), notes
         except (FormatError, MissingError):
             raise
         except InputError as error:
@@ -107,6 +109,25 @@ def files_of(paths: Sequence[str]) -> list[str]:
             raise MissingError(f"{path}: nothing matches.")
         found += matches
     return list(dict.fromkeys(found))
+
+
+def shaped_in_project(path: str, tables: Sequence[Picks]) -> list[Picks]:
+    """Give picks of a copick project, which state no shape, that of their run's tomograms of the same voxel size."""
+    from volengine.io.copick.config import is_project, read_project
+    from volengine.io.copick.contents import items_of
+    from volengine.io.names import project_and_choice
+    from volengine.io.open import open_volume
+
+    where, choice = project_and_choice(path)
+    if not (choice or is_project(where)) or all(one.shape for one in tables):
+        return list(tables)
+    there = [item for item in items_of(read_project(where)) if item.kind == "tomogram"]
+    shaped = []
+    for one in tables:
+        fit = [i for i in there if i.run == one.tomogram and i.spacing and abs(i.spacing - one.voxel_size[0]) < 1e-3]
+        shapes = {open_volume(item.path, identity="metadata").shape for item in fit} if one.shape is None else set()
+        shaped.append(one.with_(shape=next(iter(shapes))) if len(shapes) == 1 else one)
+    return shaped
 
 
 def triple(size: float | Vector3 | None) -> Vector3 | None:
@@ -181,7 +202,8 @@ def write_tables(out: str, tables: Sequence[Picks], recipe: PicksConvertRecipe, 
     Parameters
     ----------
     out
-        The file; or a folder (that exists, or ends with ``/``), for a file ``TOMOGRAM__FEATURE`` of each tomogram.
+        The file; or a folder (that exists, or ends with ``/``), for a file ``TOMOGRAM__FEATURE`` of each tomogram; or a
+        copick project (:mod:`volengine.io.copick.target`), for a file in each run.
     tables
         One table of picks per tomogram.
     recipe
@@ -197,6 +219,8 @@ def write_tables(out: str, tables: Sequence[Picks], recipe: PicksConvertRecipe, 
     from volengine.io.picks import ending_of, format_of, replaced_beside, write_picks
     from volengine.io.picks.formats import FORMATS
 
+    if is_target(out):
+        return _into_project(out, tables, recipe, notes)
     folder = out.endswith("/") or Path(out).is_dir()
     if folder and recipe.to is None:
         raise InputError(f"{out} is a folder; say which format its files have (--to, one of {', '.join(FORMATS)}).")
@@ -233,6 +257,34 @@ def write_tables(out: str, tables: Sequence[Picks], recipe: PicksConvertRecipe, 
         made.append(str(path))
     said = [*notes, *filter(None, map(outside_note, tables)), *dict.fromkeys(line for lines in found for line in lines)]
     return Written(format, tuple(made), {one.tomogram: len(one) for one in tables}, tuple(said))
+
+
+def _into_project(out: str, tables: Sequence[Picks], recipe: PicksConvertRecipe, notes: Sequence[str]) -> Written:
+    """Write picks into a copick project, a file for each run."""
+    from volengine.io.picks import registry, write_picks
+
+    if recipe.to is not None and registry.known_as(recipe.to) != "copick":
+        raise InputError(f"{out} is a copick project, whose picks are of the format copick, not {recipe.to}.")
+    if not tables:
+        raise InputError(f"There are no picks to write into {out}.")
+    target = Target.of(out)
+    fitting, lost = _fitting(tables, "copick", ".json")
+    jobs: list[tuple[Path, Picks]] = []
+    for one in fitting:
+        path = target.picks_file(one.tomogram, one.feature)
+        if path.exists() and not recipe.overwrite:
+            raise InputError(f"{path} exists; choose another user= or session=, or give --overwrite.")
+        if path in [other for other, _ in jobs]:
+            raise InputError(f"Two tables would be written to {path}; choose one with --tomogram.")
+        mine = one.with_(tomogram=target.run_of(one.tomogram), feature=target.object_of(one.feature))
+        jobs.append((path, mine))
+    found = [dict.fromkeys(lost), *(dict.fromkeys(_checked([one], "copick", path, None)) for path, one in jobs)]
+    for path, one in jobs:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_picks(path, one, "copick")
+    said = [*notes, *filter(None, map(outside_note, tables)), *dict.fromkeys(line for lines in found for line in lines)]
+    counts = {one.tomogram: len(one) for _, one in jobs}
+    return Written("copick", tuple(str(path) for path, _ in jobs), counts, tuple(said))
 
 
 def _file(out: str, picks: Picks, format: str) -> Path:

@@ -21,7 +21,7 @@ from volengine.core.paths import path_text
 from volengine.core.units import NM_TO_ANGSTROM
 from volengine.core.volume import Volume
 from volengine.io.identity import How
-from volengine.io.names import PICKS_SUFFIXES, is_packed, split_group, suffix_of, tomogram_key
+from volengine.io.names import PICKS_SUFFIXES, is_packed, project_and_choice, split_group, suffix_of, tomogram_key
 from volengine.io.picks.rows import Known
 from volengine.tasks.common.inputs import expand
 from volengine.tasks.common.named import SIZE_TOLERANCE, feature_of, open_sized, stored_name, tomogram_in
@@ -138,7 +138,9 @@ def _paths(inputs: Sequence[str], what: str) -> list[str]:
     found: list[str] = []
     for item in inputs:
         path = Path(path_text(item))
-        if split_group(item)[1] or "://" in item or suffix_of(item) == ".zarr":
+        if project_and_choice(item)[1]:
+            found += [item] if suffix_of(item) in PICK_SUFFIXES else expand([item])
+        elif split_group(item)[1] or "://" in item or suffix_of(item) == ".zarr":
             found.append(item)
         elif path.is_dir() and not any((path / n).exists() for n in ("zarr.json", ".zgroup", ".zarray")):
             found += _inside(path)

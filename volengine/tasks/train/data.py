@@ -17,6 +17,7 @@ import numpy as np
 
 from volengine.core.errors import InputError
 from volengine.core.volume import Vector3, Volume
+from volengine.io.copick.choice import files_of
 from volengine.io.hashing import FileIdentity
 from volengine.io.identity import check_unchanged
 from volengine.io.names import split_group
@@ -69,7 +70,8 @@ class TrainingData:
             volumes[sample.volume] = volume
             volumes |= {path: _identified(path, volume.voxel_size) for path in (*sample.labels, *sample.targets)}
             boxes = (sample.boxes,) if sample.boxes not in ("", "auto") else ()
-            files |= {path: FileIdentity.of(path) for path in (*sample.points, *boxes)}
+            picks = [file for path in (*sample.points, *boxes) for file in files_of(path)]
+            files |= {path: FileIdentity.of(path) for path in picks}
             notes += filter(None, _notes(sample, volume))
         if recipe.start:
             from volengine.nets.shipped import model_file
