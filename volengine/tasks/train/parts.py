@@ -5,11 +5,11 @@ longest axis, half of the share each, but at least a patch; with ``slab`` one sl
 slabs would be more than the share and more than a third of the axis (:data:`MOST`), there is one, so that most of a
 small region is left for training.
 
-They lie there if they, and what remains for training, hold a fair share of every feature (:data:`FAIR`). Otherwise all
-places along all three axes are compared (first the ends, then single slabs), and the one is taken where the feature
-that fares worst fares best: a slab without a feature cannot tell a good network from a bad one. The choice depends on
-nothing but region, share and truth. A slab that does not lie at an end divides the rest into two parts; training
-patches and their context slices lie in one of them.
+They lie there if they, and what remains for training, hold a fair share of every feature (:data:`FAIR`); if two slabs
+do not, but one does, there is one. Otherwise all places along all three axes are compared (both ends, and single
+slabs), and the one is taken where the feature that fares worst fares best: a slab without a feature cannot tell a good
+network from a bad one. The choice depends on nothing but region, share and truth. A slab that does not lie at an end
+divides the rest into two parts; training patches and their context slices lie in one of them.
 
 With folds the region is divided into as many slabs of equal length along one axis, each of which is kept once: along
 the longest axis, if every slab is fair to every feature, otherwise along the axis where the worst slab fares best.
@@ -141,13 +141,13 @@ def split(
     if not held:
         return single
     both = _ends(region, rules, axis)
-    best = single if both is None else _laid(region, rules, volume, *both)
-    if not _possible(best, rules):
-        best = single
+    usual = [single] if both is None else [_laid(region, rules, volume, *both), single]
+    usual = [parts for parts in usual if _possible(parts, rules)]
     known = marks()
-    worth = best.worth(known, region)
-    if worth[0] >= FAIR:
-        return best
+    for parts in usual:
+        if parts.worth(known, region)[0] >= FAIR:
+            return parts
+    best, worth = usual[0], usual[0].worth(known, region)
     for place in _places(region, rules):
         other = _laid(region, rules, volume, *place)
         if _possible(other, rules):
