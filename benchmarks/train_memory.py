@@ -8,7 +8,7 @@ own. ``membrain``: plain PyTorch with the layers, optimiser (SGD with momentum),
 sample, at three resolutions, labels in float32 at each) and checkpoint (written to memory first, as Lightning does) of
 membrain-seg 0.0.10. ``volengine``: the same recipe with :class:`volengine.nets.training.fit.fit.Fit`. Printed: the peak
 resident memory of the steps, and of all with the checkpoint; and the losses of the steps, whose definitions differ
-slightly. What was measured stands in docs/benchmarks.md.
+slightly.
 """
 
 from __future__ import annotations
