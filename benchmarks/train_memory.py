@@ -55,15 +55,16 @@ def volengine(side: int, batch: int, steps: int, filters: tuple[int, ...]) -> di
             losses.append(super()._step(step, samples))
             return losses[-1]
 
-        def _end_epoch(self, epoch, loss, seconds):
+        def _end_epoch(self, *rest):
             told["steps_GB"] = peak()
-            super()._end_epoch(epoch, loss, seconds)
+            super()._end_epoch(*rest)
 
     facts = ModelFacts(
         network="dynunet",
         features=("membrane",),
         voxel_size=(10, 10, 10),
         patch=(side,) * 3,
+        history=({},),
         stride=(2 ** (len(filters) - 1),) * 3,
     )
     torch.manual_seed(0)

@@ -17,7 +17,7 @@ from volengine.nets.training.fit.recipe import FitRecipe
 def test_instance_normalisation_keeps_the_plain_order(tmp_path: Path, norm: type[nn.Module]) -> None:
     """PyTorch computes it in the plain order: activations would be copied to and fro, in time and memory."""
     module = nn.Sequential(nn.Conv3d(1, 4, 3, padding=1), norm(4), nn.Conv3d(4, 1, 3, padding=1))
-    facts = ModelFacts(network="unet3d", features=("f",), voxel_size=(10, 10, 10), patch=(8, 8, 8))
+    facts = ModelFacts(network="unet3d", features=("f",), voxel_size=(10, 10, 10), patch=(8, 8, 8), history=({},))
     cube = torch.randn(8, 8, 8).numpy(), torch.zeros(1, 8, 8, 8, dtype=torch.uint8).numpy()
     how = FitRecipe(epochs=1, steps=1, batch=1)
     fit = Fit(module, facts, lambda rng: cube, [], how, tmp_path / "m.safetensors", torch.device("cpu"))
