@@ -7,7 +7,7 @@ Arganda-Carreras et al., Frontiers in Neuroanatomy 2015). Of nine sections, thre
 each; the other three sections are held out. ``unet`` (2D, Ais's) is trained both ways with the same boxes, steps and
 seeds, and the weights of the last epoch are applied to the held-out sections in patches of 64 pixels and to whole
 slices. Printed: the average precision over all voxels of the held-out sections, for each way and seed. A training that
-was stopped goes on. What was measured stands in docs/how-to-train.md.
+was stopped goes on.
 """
 
 from __future__ import annotations

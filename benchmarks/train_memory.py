@@ -8,7 +8,7 @@ own. ``membrain``: plain PyTorch with the layers, optimiser (SGD with momentum),
 sample, at three resolutions, labels in float32 at each) and checkpoint (written to memory first, as Lightning does) of
 membrain-seg 0.0.10. ``volengine``: the same recipe with :class:`volengine.nets.training.fit.fit.Fit`. Printed: the peak
 resident memory of the steps, and of all with the checkpoint; and the losses of the steps, whose definitions differ
-slightly. What was measured stands in docs/benchmarks.md.
+slightly.
 """
 
 from __future__ import annotations
@@ -55,15 +55,16 @@ def volengine(side: int, batch: int, steps: int, filters: tuple[int, ...]) -> di
             losses.append(super()._step(step, samples))
             return losses[-1]
 
-        def _end_epoch(self, epoch, loss, seconds):
+        def _end_epoch(self, *rest):
             told["steps_GB"] = peak()
-            super()._end_epoch(epoch, loss, seconds)
+            super()._end_epoch(*rest)
 
     facts = ModelFacts(
         network="dynunet",
         features=("membrane",),
         voxel_size=(10, 10, 10),
         patch=(side,) * 3,
+        history=({},),
         stride=(2 ** (len(filters) - 1),) * 3,
     )
     torch.manual_seed(0)

@@ -8,9 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from volengine.cli.main import cli
 from volengine.core.block import Block
 from volengine.core.boxes import Box
 from volengine.core.errors import InputError, MissingError
@@ -22,6 +24,7 @@ from volengine.io.open import open_source, open_volume
 from volengine.nets.checkpoint import save_model
 from volengine.nets.registry import build
 from volengine.tasks.common.layout import plan_folder
+from volengine.tasks.segment.description import Net, teams
 from volengine.tasks.segment.ensemble import expanded
 from volengine.tasks.segment.mean_blocks import mean_block
 from volengine.tasks.segment.plan import plan_segment
@@ -284,3 +287,34 @@ def test_memory_grows_by_the_weights_and_one_more_sum(data):
     plans = [planned(here, list(many)[:n], ensemble=True) for n in (1, 6)]
     first, last = (max(peak_bytes(s) for s in plan.stages) for plan in plans)
     assert last > first  # the weights of all of them are in memory
+
+
+def test_networks_that_share_features_are_one_team(data):
+    """The first two have none in common; the third joins them, wherever it stands."""
+    folder, source, known = data
+    here = (folder, source, {**known, "mine": model(folder, "mine", 40, features=("ribosome",))})
+    for names in itertools.permutations(["a", "mine", "two"]):
+        params = next(s for s in planned(here, names, ensemble=True).stages if s.name.endswith("-predict")).params
+        (team,) = teams(map(Net.from_json, params["nets"]))
+        assert set(team.features) == {"membrane", "ribosome"}
+        assert sorted(net.averaged for net in team.nets) == [(2,), (2,), (2, 2)]
+    assert len(teams(nets_alone(here))) == 2
+
+
+def nets_alone(here) -> list[Net]:
+    """Two networks of different features, without an ensemble."""
+    stage = next(s for s in planned(here, ["a", "mine"]).stages if s.name.endswith("-predict"))
+    assert all("averaged" not in net for net in stage.params["nets"])  # as in plans of before
+    return [Net.from_json(net) for net in stage.params["nets"]]
+
+
+def test_the_command_takes_what_a_shell_makes_of_a_pattern(data, tmp_path):
+    _, source, known = data
+    words = ["segment", source, "--models", known["a"], known["b"], "--ensemble", "--out", str(tmp_path / "o")]
+    told = CliRunner().invoke(cli, [*words, "--dry-run"])
+    assert told.exit_code == 0, told.output
+    assert "membrane: mean of the probabilities of 2 models" in told.output
+    pattern = str(Path(known["a"]).parent / "[ab].safetensors")
+    told = CliRunner().invoke(cli, ["segment", source, "--models", pattern, "--out", str(tmp_path / "o"), "--dry-run"])
+    assert told.exit_code != 0
+    assert "average them with --ensemble" in told.output

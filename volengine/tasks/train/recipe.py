@@ -18,7 +18,7 @@ REGRESSION = ("l1", "l2")
 OPEN: dict[str, Any] = {"loss": "bce_dice", "schedule": "cosine", "augment": "light"}
 """What fields are that a recipe leaves open."""
 OPEN_BOXES: dict[str, Any] = {"loss": "bce", "schedule": "constant", "augment": "flips"}
-"""The same for a training on boxes alone: measured to be better there (``benchmarks/box_defaults.py``)."""
+"""The same for a training on boxes alone; ``benchmarks/box_defaults.py`` compares both."""
 LossName = Literal["bce", "dice", "bce_dice", "cross_entropy", "focal", "surface_dice", "l1", "l2"]
 
 
