@@ -360,14 +360,13 @@ def _sizes(said: _Open, samples: Sequence[SampleFacts]) -> None:
     factor = 2
     while thin / (2 * factor) >= THICK / 2:
         factor *= 2
-    level = factor.bit_length() - 1
     said.advice.append(
         Proposed(
             "",
             size * factor,
             f"voxel size: the thinnest feature has about {thin:.3g} voxels, so {factor} times larger voxels "
-            f"({size * factor:.4g} angstrom) would do, and a patch would see more. To bin a tomogram: volengine "
-            f"convert T.mrc --chunk 32,32,32 --levels {level + 1} --out T.ome.zarr && volengine export T.ome.zarr "
-            f"--level {level} --out T_bin{factor}.mrc (labels: convert --kind labels)",
+            f"({size * factor:.4g} angstrom) would do, and a patch would see more. Bin the tomogram, and its "
+            f"labels by majority, before: after volengine convert (labels: --kind labels), "
+            "volengine export --level N writes level N and says its voxel size; here nothing is resampled",
         )
     )
