@@ -36,7 +36,9 @@ STEPS = {"cpu": (50, 500, 2000), "gpu": (250, 2500, 25000)}
 """Steps of an epoch, least and most steps of a training."""
 SIDES = {"cpu": {3: (32, 48), 2: (128, 192)}, "gpu": {3: (64, 128), 2: (256, 512)}}
 """Usual and largest side of a patch, by its dimension."""
-BATCH_VOXELS = {"cpu": 4 * 32**3, "gpu": 4 * 64**3}
+BATCH_VOXELS = {"cpu": 2 * 32**3, "gpu": 4 * 64**3}
+"""Voxels of a step. On a CPU many small steps learn more than few large ones in the same time
+(``benchmarks/auto_against_defaults.py``)."""
 THICK = 16.0
 """Objects whose thinnest feature has this many voxels or more are learnt better from binned volumes."""
 FEW = 4
