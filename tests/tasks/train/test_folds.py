@@ -5,6 +5,9 @@ from __future__ import annotations
 import csv
 import json
 import statistics
+import subprocess
+import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +25,7 @@ from volengine.cli.main import cli
 from volengine.core.boxes import Box
 from volengine.core.errors import InputError
 from volengine.core.volume import Volume
-from volengine.nets.checkpoint import load_facts
+from volengine.nets.checkpoint import load_facts, load_model
 from volengine.tasks.train.parts import Marks, split
 from volengine.tasks.train.samples import PatchRules, TrainSample
 from volengine.tasks.train.sources import check_folds, held_out_of, open_sources
@@ -212,3 +215,27 @@ def test_the_command_line_says_the_table_and_how_to_apply_the_models(
     done = CliRunner().invoke(cli, [*base, "--folds", "2", "--auto"])
     assert done.exit_code != 0  # fold 2 was trained with another recipe: its positive_share was not proposed
     assert "with another recipe" in str(done.exception) + done.output
+
+
+def test_folds_that_were_killed_go_on_with_the_same_result(tmp_path: Path) -> None:
+    case = case_in(tmp_path)
+    how = recipe(case, folds=2, epochs=8, steps=3)
+    whole, killed = str(tmp_path / "whole.safetensors"), str(tmp_path / "killed.safetensors")
+    (tmp_path / "r.yaml").write_text(json.dumps(how.to_json()))
+    command = [sys.executable, "-m", "volengine.cli.main", "train", str(tmp_path / "r.yaml"), "--out", killed]
+    state = tmp_path / "killed_fold1.safetensors.training" / "last.safetensors"
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as process:
+        try:
+            while not state.exists() and process.poll() is None:
+                time.sleep(0.01)
+        finally:
+            process.kill()
+    assert state.exists()
+    assert not (tmp_path / "killed_folds.json").exists()
+    rows = train_folds(how, killed, progress=False)
+    again = train_folds(how, whole, progress=False)
+    for name in ("held_out", "epoch", "epochs", "loss", "validation_loss", "validation_dice"):
+        assert [row[name] for row in rows] == [row[name] for row in again]
+    for fold in (1, 2):
+        a, b = (load_model(tmp_path / f"{n}_fold{fold}.safetensors")[0].state_dict() for n in ("whole", "killed"))
+        assert all((a[k] == b[k]).all() for k in a)

@@ -148,7 +148,7 @@ def test_thick_objects_get_wider_networks_larger_patches_and_advice_to_bin() -> 
     advice = propose([thick], CPU, NETS, {}, bytes_of)[-1]
     assert advice.value == 40.0
     assert "4 times larger voxels" in advice.reason
-    assert "--level 2" in advice.reason
+    assert "nothing is resampled" in advice.reason
     assert "larger voxels" not in propose([thin], CPU, NETS, {}, bytes_of)[-1].reason
 
 
@@ -323,6 +323,10 @@ def test_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert "writes a recipe" in call("--plan", "--out", "m.txt", rc=2)
     assert "Give --out" in call(rc=2)
     assert not list(tmp_path.glob("*.training"))
+    with monkeypatch.context() as under_torchrun:
+        under_torchrun.setenv("RANK", "0")
+        assert "Under torchrun give a recipe" in call("--auto", "--out", "m.safetensors", rc=2)
+        assert "Under torchrun give a recipe" in call("--folds", "2", "--out", "m.safetensors", rc=2)
     said = call("--auto", "--out", "m.safetensors")
     assert "Proposed from the data:" in said
     assert "positive_share 0.33" in said

@@ -183,7 +183,7 @@ def propose_training(recipe: TrainRecipe | Mapping[str, Any]) -> Proposal:
     ...     "network": "unet3d", "device": "cpu",
     ... })
     >>> proposal.recipe.patch, proposal.recipe.network
-    ((16, 16, 16), 'unet3d')
+    ((16, 16, 32), 'unet3d')
     """
     from volengine.nets.threads import own_threads
     from volengine.tasks.train.propose_measure import candidates, machine_facts, measure, step_memory

@@ -36,7 +36,9 @@ STEPS = {"cpu": (50, 500, 2000), "gpu": (250, 2500, 25000)}
 """Steps of an epoch, least and most steps of a training."""
 SIDES = {"cpu": {3: (32, 48), 2: (128, 192)}, "gpu": {3: (64, 128), 2: (256, 512)}}
 """Usual and largest side of a patch, by its dimension."""
-BATCH_VOXELS = {"cpu": 4 * 32**3, "gpu": 4 * 64**3}
+BATCH_VOXELS = {"cpu": 2 * 32**3, "gpu": 4 * 64**3}
+"""Voxels of a step. On a CPU many small steps learn more than few large ones in the same time
+(``benchmarks/auto_against_defaults.py``)."""
 THICK = 16.0
 """Objects whose thinnest feature has this many voxels or more are learnt better from binned volumes."""
 FEW = 4
@@ -360,14 +362,13 @@ def _sizes(said: _Open, samples: Sequence[SampleFacts]) -> None:
     factor = 2
     while thin / (2 * factor) >= THICK / 2:
         factor *= 2
-    level = factor.bit_length() - 1
     said.advice.append(
         Proposed(
             "",
             size * factor,
             f"voxel size: the thinnest feature has about {thin:.3g} voxels, so {factor} times larger voxels "
-            f"({size * factor:.4g} angstrom) would do, and a patch would see more. To bin a tomogram: volengine "
-            f"convert T.mrc --chunk 32,32,32 --levels {level + 1} --out T.ome.zarr && volengine export T.ome.zarr "
-            f"--level {level} --out T_bin{factor}.mrc (labels: convert --kind labels)",
+            f"({size * factor:.4g} angstrom) would do, and a patch would see more. Bin the tomogram, and its "
+            f"labels by majority, before: after volengine convert (labels: --kind labels), "
+            "volengine export --level N writes level N and says its voxel size; here nothing is resampled",
         )
     )
