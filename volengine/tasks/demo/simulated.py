@@ -111,7 +111,7 @@ def demo_simulated(out: PathLike, options: RunOptions | None = None, model: Path
     alone = recipe.pick[0].with_(labels=False)  # the label volume shows the picks after the rules
     here = options.with_(workers=0)  # to start workers would take longer than the rest of the work
     pick(files.predictions(features)[files.picked], str(files.picks("before")), alone, here)
-    found = _score(files, features, recipe.pick[0].threshold, here)
+    found = _score(files, features, recipe.pick[0].level, here)
     (folder / "score.json").write_text(json.dumps(found, indent=1))
     findings = _findings(files, features, found)
     first = "../report.html" if (folder.parent / "report.html").exists() else ""

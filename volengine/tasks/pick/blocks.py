@@ -12,6 +12,7 @@ from volengine.core.block import Block, Result
 from volengine.core.boxes import index3
 from volengine.core.errors import MemoryRefusedError
 from volengine.core.orientation import normal_to_euler
+from volengine.ops.ais_peaks import block_peaks, spaced
 from volengine.ops.basin_graph import RegionRules
 from volengine.ops.basins import block_basins
 from volengine.ops.filaments import centrelines
@@ -272,6 +273,64 @@ def trace_filaments(
 def trace_filaments_bytes(memory_bytes: int) -> int:
     """Bytes that :func:`trace_filaments` needs: as many as it may use, because it refuses what does not fit."""
     return memory_bytes
+
+
+def ais_peaks_block(block: Block, reach: int, limit: int) -> Result:
+    """Kernel: the voxels of a block that may be picks of Ais, see :func:`volengine.ops.ais_peaks.block_peaks`.
+
+    Parameters
+    ----------
+    reach, limit
+        Half the side of the cube in which a pick is a maximum, and the largest distance, voxels.
+    """
+    found = block_peaks(block.arrays["label"], block.boxes["label"], block.box, block.shape, reach, limit)
+    return Result(table=found)
+
+
+def ais_peaks_block_bytes(crop: int) -> int:
+    """Bytes that :func:`ais_peaks_block` needs for ``crop`` voxels with the halo: masks, distances, maxima."""
+    return 20 * crop
+
+
+def ais_picks(block: Block, shape: list[int], reach: int, margin_vox: list[int], min_picks: int) -> Result:
+    """Reduce kernel: the picks of Ais among the candidates of all blocks, by descending distance.
+
+    Parameters
+    ----------
+    shape
+        Shape of the volume, voxels z, y, x.
+    reach
+        Least distance of two picks along some axis, voxels.
+    margin_vox, min_picks
+        As in the recipe.
+
+    Returns
+    -------
+    Result
+        One table, as that of :func:`resolve_picks` without the columns that map regions to labels; the weight is the
+        distance to the background, voxels.
+    """
+    tables = [block.tables["peaks"][n] for n in sorted(block.tables["peaks"])]
+    index, squared, label = (np.concatenate([t[key] for t in tables]) for key in ("index", "squared", "label"))
+    order = np.lexsort((index[:, 2], index[:, 1], index[:, 0], -squared))
+    order = order[spaced(index[order], reach)]
+    margin = np.array(margin_vox)
+    order = order[((index[order] >= margin) & (index[order] < np.array(shape) - margin)).all(axis=1)]
+    left = order.size
+    order = order if left >= min_picks else order[:0]
+    picks = {
+        "position_vox": index[order].astype(np.float64),
+        "weight": np.sqrt(squared[order].astype(np.float64)),
+        "label": label[order],
+    }
+    table = {COLUMN + key: column for key, column in picks.items()}
+    table |= {"left": np.array([left]), SPAN: block.tables["resolve"][0][SPAN]}
+    return Result(table=table, counts={"picks": order.size})
+
+
+def ais_picks_bytes(voxels: int) -> int:
+    """Bytes that :func:`ais_picks` needs for a prediction of ``voxels`` voxels."""
+    return resolve_picks_bytes(voxels)
 
 
 def relabel_block(block: Block, factors: list[list[int]]) -> Result:

@@ -9,11 +9,12 @@ prediction is highest, ``plateaus`` and ``middles`` come before ``resolve`` (:mo
 from __future__ import annotations
 
 import math
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import numpy as np
 
 from volengine.core.boxes import Box, Index3, index3
+from volengine.core.errors import InputError
 from volengine.core.image import ImageSpec
 from volengine.core.picks import Picks
 from volengine.core.tiling import Tiling
@@ -24,6 +25,7 @@ from volengine.engine.options import RunOptions
 from volengine.engine.plan import Call, Plan
 from volengine.engine.stage import ArrayInput, Output, Stage, TableInput, kernel_bytes
 from volengine.io.stores import located
+from volengine.ops.heights import BasinRules
 from volengine.ops.regions import check_size
 from volengine.tasks.common.images import StoreOptions, core_unit, factors_of, image_spec, outputs_of, scratch_spec
 from volengine.tasks.common.layout import file_name, history
@@ -48,6 +50,8 @@ _MIDDLES = "volengine.tasks.pick.blocks:middles_block"
 _RESOLVE = "volengine.tasks.pick.blocks:resolve_picks"
 _VOXELS = "volengine.tasks.pick.blocks:filament_voxels"
 _TRACE = "volengine.tasks.pick.blocks:trace_filaments"
+_PEAKS = "volengine.tasks.pick.blocks:ais_peaks_block"
+_AIS = "volengine.tasks.pick.blocks:ais_picks"
 _RELABEL = "volengine.tasks.pick.blocks:relabel_block"
 
 
@@ -81,7 +85,10 @@ def plan_pick(source: Volume, recipe: PickRecipe, out: PickOutputs, folder: Plan
     """
     from volengine.io.picks import check_picks
 
+    recipe = recipe.resolved()
     check_size(source.shape)
+    if recipe.compat and source.dtype == "float16":
+        raise InputError(f"{source.url} holds float16, in which Ais finds nothing; leave out --compat, or convert it.")
     feature = recipe.feature_of(source)
     one = Picks(np.zeros((1, 3)), source.voxel_size, source.origin, source.shape, source.name, feature)
     check_picks(out.table, one, recipe.format)
@@ -103,7 +110,8 @@ def plan_pick(source: Volume, recipe: PickRecipe, out: PickOutputs, folder: Plan
     seen = reading.seen
 
     highest = recipe.position == "maximum"
-    keeps = recipe.labels or highest or recipe.filament
+    keeps = recipe.labels or highest or recipe.filament or bool(recipe.compat)
+    parts = scratch_spec(str(folder.scratch / _name(feature, "parts")), source.shape, "uint32", spec.levels[0].chunks)
 
     def build(core: Index3) -> Stage:
         return _basins_stage(reading, recipe, feature, scratch if keeps else None, core)
@@ -117,22 +125,24 @@ def plan_pick(source: Volume, recipe: PickRecipe, out: PickOutputs, folder: Plan
     stages.append(_resolve_stage(seen, recipe, feature))
     if recipe.filament:
         stages += _filament_stages(seen, recipe, feature, scratch, core, options)
+    if recipe.compat:
+        stages += _ais_stages(seen, recipe, feature, scratch, parts, core)
     if recipe.labels:
         stages.append(_relabel_stage(feature, scratch, spec, core))
     call = Call(
         "volengine.tasks.pick.finish:write_table",
         {
-            "stage": _name(feature, "trace" if recipe.filament else "resolve"),
+            "stage": _name(feature, "trace" if recipe.filament else "ais" if recipe.compat else "resolve"),
             "volume": source.to_json(),
             "feature": feature,
             "out": located(out.table),
             "format": recipe.format,
-            "threshold": recipe.threshold,
+            "threshold": recipe.level,
             "decision": reading.decision,
         },
         writes=(out.table,),
     )
-    images = (*([scratch] if keeps else []), *([spec] if recipe.labels else []))
+    images = (*([scratch] if keeps else []), *([parts] if recipe.compat else []), *([spec] if recipe.labels else []))
     return Plan(source.name, tuple(stages), images, recipe={"pick": recipe.to_json()}, finish=(call,))
 
 
@@ -142,7 +152,7 @@ def _name(feature: str, step: str) -> str:
 
 def _basins_stage(reading: Reading, recipe: PickRecipe, feature: str, scratch: ImageSpec | None, core: Index3) -> Stage:
     volume = reading.volume
-    rules = recipe.basin_rules(reading.seen)
+    rules = _basin_rules(reading, recipe)
     halo = index3(min(FIRST_HALO_VOX, h) for h in rules.halo_vox)
     inside = index3(min(c, n) for c, n in zip(core, volume.shape, strict=True))
     crop = Box.of_shape(inside).grow(halo).shape
@@ -164,6 +174,14 @@ def _basins_stage(reading: Reading, recipe: PickRecipe, feature: str, scratch: I
         ),
         version=2,
     )
+
+
+def _basin_rules(reading: Reading, recipe: PickRecipe) -> BasinRules:
+    """The rules for local regions; of signed bytes, which Ais writes up to 127, compat ais takes half the threshold."""
+    rules = recipe.basin_rules(reading.seen)
+    if recipe.compat and reading.volume.dtype == "int8" and reading.scale is None:
+        return replace(rules, level=math.floor(round(recipe.level * 255, 9) / 2))
+    return rules
 
 
 def _seams_stage(volume: Volume, recipe: PickRecipe, feature: str, core: Index3) -> Stage:
@@ -259,6 +277,50 @@ def _filament_stages(
         kernel_bytes=kernel_bytes(_TRACE, memory_bytes=memory),
     )
     return voxels, trace
+
+
+def _ais_stages(
+    volume: Volume, recipe: PickRecipe, feature: str, scratch: ImageSpec, parts: ImageSpec, core: Index3
+) -> tuple[Stage, Stage, Stage]:
+    """The stages of ``compat ais``: labels of the components, candidates per block, and the picks among them."""
+    shape, reach = volume.shape, recipe.ais_reach(volume)
+    resolve = {"resolve": TableInput(_name(feature, "resolve"), "all")}
+    inside = index3(min(c, n) for c, n in zip(core, shape, strict=True))
+    label = Stage(
+        _name(feature, "parts"),
+        _RELABEL,
+        Tiling(shape, core),
+        params={"factors": [(1, 1, 1)]},
+        arrays={"basin": ArrayInput(scratch.volume())},
+        tables=resolve,
+        outputs={"@0": Output(parts.volume())},
+        kernel_bytes=kernel_bytes(_RELABEL, inside=math.prod(inside)),
+    )
+    halo = index3([reach + FIRST_HALO_VOX] * 3)
+    peaks = Stage(
+        _name(feature, "peaks"),
+        _PEAKS,
+        Tiling(shape, core),
+        params={"reach": reach, "limit": recipe.max_distance_vox},
+        arrays={"label": ArrayInput(parts.volume(), halo, halo)},
+        emits=True,
+        kernel_bytes=kernel_bytes(_PEAKS, crop=math.prod(Box.of_shape(inside).grow(halo).shape)),
+    )
+    picks = Stage(
+        _name(feature, "ais"),
+        _AIS,
+        Tiling((1, 1, 1), (1, 1, 1)),
+        params={
+            "shape": shape,
+            "reach": reach,
+            "margin_vox": list(recipe.margin),
+            "min_picks": recipe.min_picks,
+        },
+        tables={"peaks": TableInput(peaks.name, "all"), **resolve},
+        emits=True,
+        kernel_bytes=kernel_bytes(_AIS, voxels=volume.size),
+    )
+    return label, peaks, picks
 
 
 def _relabel_stage(feature: str, scratch: ImageSpec, spec: ImageSpec, core: Index3) -> Stage:
