@@ -26,6 +26,26 @@ from fuzz_volumes import (
     zarr_samples,
 )
 
+# -- copick projects --------------------------------------------------------------------------------------------------
+
+
+def project_samples(folder: Path) -> list[Sample]:
+    from copick_projects import write_config, write_table
+
+    write_table(folder / "static", "TS_1", "bob_1", "ribosome", [(10, 20, 30)])
+    config = write_config(folder / "config.json", "overlay", folder / "static", user_id="bob", session_id="1")
+    return [Sample("config.json", config.read_bytes(), "", True)]
+
+
+def read_project_file(path: Path) -> None:
+    from volengine.io.copick.choice import chosen_picks, chosen_volumes
+    from volengine.tasks.info.projects import project_facts, project_in_words
+
+    tolerate(lambda: chosen_volumes(str(path)))
+    tolerate(lambda: chosen_picks(f"{path}#picks=*"))
+    project_in_words(project_facts(str(path)))
+
+
 # -- structures, meshes, training sets --------------------------------------------------------------------------------
 
 
@@ -287,6 +307,7 @@ def read_run(path: Path) -> None:
 
 TARGETS: dict[str, Target] = {
     "picks": Target(picks_samples, read_picks_file),
+    "project": Target(project_samples, read_project_file),
     "mrc": Target(mrc_samples, read_volume),
     "tiff": Target(tiff_samples, read_volume),
     "zarr": Target(zarr_samples, read_zarr_file),

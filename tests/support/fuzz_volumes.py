@@ -214,8 +214,10 @@ def amira_samples(folder: Path) -> list[Sample]:
 
 def read_amira_file(path: Path) -> None:
     from volengine.io.amira.graph import read_spatial_graph
+    from volengine.io.picks import read_picks
 
     tolerate(lambda: read_spatial_graph(path))
+    tolerate(lambda: read_picks(path, voxel_size=(10.0, 10.0, 10.0), origin=(0.0, 0.0, 0.0)))
     read_volume(path)
 
 

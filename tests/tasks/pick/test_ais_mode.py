@@ -18,6 +18,8 @@ from volengine.core.volume import Volume
 from volengine.engine.options import RunOptions
 from volengine.io.picks import read_picks
 from volengine.ops.ais_peaks import block_peaks, spaced
+from volengine.tasks.convert.recipe import ConvertRecipe
+from volengine.tasks.convert.verb import convert
 from volengine.tasks.pick.recipe import PickRecipe
 from volengine.tasks.pick.verb import pick
 
@@ -97,7 +99,7 @@ def test_picks_are_those_of_ais(tmp_path: Path, case: str) -> None:
 
 def test_any_blocks_give_the_same_picks(tmp_path: Path) -> None:
     source = stored(tmp_path / "T__a.zarr", blobs(5).astype(np.float32))
-    recipe = PickRecipe(compat="ais", margin_vox=(0, 0, 0))
+    recipe = PickRecipe(compat="ais", margin_vox=(0, 0, 0), labels=False)
     first = pick(source, str(tmp_path / "a.csv"), recipe, QUIET)
     second = pick(source, str(tmp_path / "b.csv"), recipe, BLOCKS)
     assert len(first) > 5
@@ -111,11 +113,12 @@ def test_a_thick_region_is_seen_whole_by_every_block(tmp_path: Path) -> None:
     data = np.zeros((70, 70, 70), np.float32)
     data[4:65, 4:65, 4:65] = 1  # the middle is 31 voxels from the background
     source = stored(tmp_path / "T__a.zarr", data)
-    found = pick(source, str(tmp_path / "a.csv"), PickRecipe(compat="ais"), BLOCKS)
+    found = pick(source, str(tmp_path / "a.csv"), PickRecipe(compat="ais", labels=False), BLOCKS)
     assert found.weight is not None
     assert (found.position_vox.tolist(), found.weight.tolist()) == ([[34, 34, 34]], [31])
-    with pytest.raises(Exception, match="thicker than 40 voxels"):
-        pick(source, str(tmp_path / "b.csv"), PickRecipe(compat="ais", max_distance_vox=20), QUIET)
+    thin = PickRecipe(compat="ais", labels=False, max_distance_vox=20)
+    with pytest.raises(InputError, match="thicker than 40 voxels"):
+        pick(source, str(tmp_path / "b.csv"), thin, QUIET)
 
 
 def cube(corner: tuple[int, int, int], shape: tuple[int, int, int], value: float = 1.0) -> np.ndarray:

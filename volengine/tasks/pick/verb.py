@@ -8,7 +8,8 @@
 5. Of two particles closer than the spacing, the one of lower weight is dropped.
 6. The position of a particle is the centroid of its region.
 
-The result is the same for every block shape. It differs from the program Ais in three ways: a region never spans two
+The result is the same for every block shape. With ``compat`` ais it is that of Ais's own command, which has another
+method today (:mod:`volengine.ops.ais_peaks`); else it differs from the program in three ways: a region never spans two
 components, the margin at the volume's faces is 0 by default, and of two close particles the one of lower weight is
 dropped, as the paper describes it.
 """
