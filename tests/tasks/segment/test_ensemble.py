@@ -9,8 +9,6 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from volengine.cli.main import cli
 from volengine.core.block import Block
@@ -147,17 +145,24 @@ def test_uncertainty_is_the_spread_over_models_views_and_patches(data):
     np.testing.assert_allclose(both["membrane uncertainty"], spread, atol=1e-3)
 
 
-BLOCKS = st.sampled_from([(8, 24, 28), (20, 12, 14), (12, 16, 14), (20, 24, 28)])
-
-
-@settings(max_examples=4, deadline=None)
-@given(order=st.permutations(["a", "b", "two", "flat"]), block=BLOCKS, uncertain=st.booleans())
-def test_blocks_and_order_change_no_byte(data, order, block, uncertain):
-    recipe = {"ensemble": True, "dtype": "uint8", "uncertainty": uncertain, "levels": 1}
+@pytest.fixture(scope="module")
+def whole(data):
+    """The ensemble of four models in one block."""
     folder, source, known = data
-    store = chunked(folder, source)
-    whole = predicted((folder, store, known), ["a", "b", "two", "flat"], **recipe)
-    found = predicted((folder, store, known), order, RunOptions(progress=False, block=block), **recipe)
+    return predicted((folder, chunked(folder, source), known), FOUR, **BYTES)
+
+
+FOUR = ["a", "b", "two", "flat"]
+BYTES = {"ensemble": True, "dtype": "uint8", "uncertainty": True, "levels": 1}
+
+
+@pytest.mark.parametrize(
+    ("order", "block"), [(FOUR, (8, 24, 28)), (FOUR[::-1], (12, 16, 14)), (["two", "flat", "a", "b"], (20, 12, 14))]
+)
+def test_blocks_and_order_change_no_byte(data, whole, order, block):
+    folder, source, known = data
+    store = (folder, chunked(folder, source), known)
+    found = predicted(store, order, RunOptions(progress=False, block=block), **BYTES)
     assert sorted(found) == sorted(whole)
     for name, values in whole.items():
         np.testing.assert_array_equal(found[name], values)
