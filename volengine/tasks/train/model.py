@@ -47,10 +47,9 @@ def make_model(
     InputError
         The voxel sizes differ, or the network does not fit the patch or the model to start from.
     """
-    import torch
-
     from volengine.nets.architectures.receptive import dimensions, stride_of
     from volengine.nets.registry import build, is_own, own_name, reach
+    from volengine.nets.seeds import seeded
 
     voxel_size, voxel_range = _voxel_size(voxel_sizes, differ=recipe.any_voxel_size)
     volumetric = recipe.patch[0] > 1
@@ -60,8 +59,7 @@ def make_model(
         arguments["context"] = recipe.context
     own = recipe.network if is_own(recipe.network) else None
     name = own_name(own) if own else recipe.network
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(recipe.seed)
+    with seeded(recipe.seed):
         module = build(name, arguments, own=own)
     wanted, shape = dimensions(module), (3 if volumetric else 2)
     if wanted not in (0, shape):
@@ -71,7 +69,7 @@ def make_model(
             f"for example {fitting} would fit."
         )
     field_of_view: Index3 | None
-    with torch.random.fork_rng(devices=[]):  # probing draws random inputs
+    with seeded(0):  # probing draws random inputs
         stride = stride_of(module, volumetric)
         try:
             field_of_view, _ = reach(module, volumetric)
@@ -132,12 +130,10 @@ def make_discriminator(recipe: TrainRecipe) -> Any:
         return None
     if recipe.patch[0] > 1 or recipe.exclusive:
         raise InputError("--adversarial is for 2D networks with independent features (Pix2pix).")
-    import torch
-
     from volengine.nets.architectures.ais2d_pix2pix import PatchGAN
+    from volengine.nets.seeds import seeded
 
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(recipe.seed + 1)
+    with seeded(recipe.seed + 1):
         return PatchGAN(recipe.context, len(recipe.features))
 
 

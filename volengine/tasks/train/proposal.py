@@ -235,6 +235,7 @@ def _seconds_of_step(recipe: TrainRecipe, channels: int) -> float | None:
     import torch
 
     from volengine.nets.predictor import resolve_device
+    from volengine.nets.seeds import seeded
     from volengine.nets.threads import apart
     from volengine.nets.training.fit.optimise import Descent
     from volengine.nets.training.losses.combined import Objective
@@ -251,7 +252,7 @@ def _seconds_of_step(recipe: TrainRecipe, channels: int) -> float | None:
         objective, volumetric = Objective(fit.terms), recipe.patch[0] > 1
         shape = (recipe.batch, 1, *recipe.patch) if volumetric else (recipe.batch, recipe.context, *recipe.patch[1:])
         rows = (recipe.batch, len(recipe.features), *shape[2:])
-        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        with seeded(0, device):
             images = torch.randn(shape)
             labels = torch.rand(rows) if recipe.regression else (torch.rand(rows) < 0.1).to(torch.uint8)
             if volumetric:

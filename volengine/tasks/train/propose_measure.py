@@ -301,12 +301,11 @@ def candidate(name: str, arguments: Mapping[str, Any], features: int) -> Candida
 
 def built(name: str, arguments: Mapping[str, Any]) -> Any:
     """A network with random weights that do not touch the process's random numbers."""
-    import torch
-
     from volengine.nets.registry import build, is_own, own_name
+    from volengine.nets.seeds import seeded
 
     own = name if is_own(name) else None
-    with torch.random.fork_rng(devices=[]):
+    with seeded(0):
         return build(own_name(own) if own else name, arguments, own=own)
 
 

@@ -29,6 +29,7 @@ from torch import nn
 from volengine.core.errors import InputError
 from volengine.core.model import ModelFacts
 from volengine.nets.lean import turns_back
+from volengine.nets.seeds import seeded
 from volengine.nets.training.fit.account import Page
 from volengine.nets.training.fit.adversary import Adversary
 from volengine.nets.training.fit.average import Average
@@ -156,8 +157,7 @@ class Fit:
         first, steps = len(self.history), self.how.steps
         total = self.how.epochs * steps
         bar = self.report.steps(first * steps)
-        own_random = torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else [])
-        with bar, ThreadPoolExecutor(1) as pool, own_random:
+        with bar, ThreadPoolExecutor(1) as pool:
             going_on = first * steps < total and not self._finished()
             coming = pool.submit(self._samples, first * steps) if going_on else None
             for epoch in range(first, self.how.epochs):
@@ -191,15 +191,15 @@ class Fit:
     # -- a step ------------------------------------------------------------------------------------------------
 
     def _step(self, step: int, samples: list[Sample]) -> float:
-        loss = self._descend(step, samples)
+        rank = (self.ranks.rank,) if self.ranks.rank else ()
+        seed = np.random.SeedSequence((self.how.seed, step, *rank)).generate_state(1)
+        with seeded(int(seed[0]), self.device):  # for random layers of the network, such as dropout
+            loss = self._descend(step, samples)
         self.average.add(step)
         return loss
 
     def _descend(self, step: int, samples: list[Sample]) -> float:
         images, labels, datasets = self._tensors(samples)
-        rank = (self.ranks.rank,) if self.ranks.rank else ()
-        seed = np.random.SeedSequence((self.how.seed, step, *rank)).generate_state(1)
-        torch.manual_seed(int(seed[0]))  # for random layers of the network, such as dropout
         self.module.train()
         if self.adversary is not None:
             own = self.module, self.descent
