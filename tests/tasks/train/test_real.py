@@ -121,6 +121,6 @@ def test_a_lattice_with_the_documented_defaults(tmp_path: Path) -> None:
         shell = whole(open_volume(store)) > 127
         nothing = Picks(np.zeros((0, 3)), voxel_size=(40, 40, 40))
         dices[name] = score_demo(truth_of(found), nothing, shell, np.zeros(shell.shape, bool))["shell_dice"]
-    assert len(history) == 10
+    assert len(history) == 30
     assert dices["kept"] >= dices["last"] - 0.01
-    assert dices["kept"] > 0.72  # measured: 0.750 (seed 0, 133 s of one CPU); the shipped network of the demo has 0.798
+    assert dices["kept"] > 0.80  # the shipped network of the demo has 0.798

@@ -142,7 +142,7 @@ class TrainRecipe(Recipe):
     normalisation: Normalisation = "volume"
     any_voxel_size: bool = False
     target_normalisation: TargetUnits = "volume"
-    epochs: int = 10
+    epochs: int = 30
     steps: int = 50
     batch: int = 4
     loss: LossName | None = None

@@ -94,7 +94,7 @@ class FitRecipe(Recipe):
         Write the numbers of each epoch for TensorBoard, too.
     """
 
-    epochs: int = 10
+    epochs: int = 30
     steps: int = 50
     batch: int = 4
     seed: int = 0
