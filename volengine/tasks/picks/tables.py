@@ -397,8 +397,8 @@ def _differences(picks: Picks, back: Picks, format: str) -> list[str]:
 
 
 def _says(column: np.ndarray) -> bool:
-    """Whether a column says something; formats with fixed columns count zeros as nothing."""
-    return column.dtype.kind == "U" or bool(column.any())
+    """Whether a column says something; formats with fixed columns count zeros as nothing, and so are empty texts."""
+    return bool((column != "").any() if column.dtype.kind == "U" else column.any())
 
 
 def _angles(one: NDArray[Any], other: NDArray[Any]) -> NDArray[Any]:
