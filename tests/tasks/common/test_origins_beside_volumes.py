@@ -201,3 +201,11 @@ def test_info_tells_the_number_of_markers(folder: Path, volengine: Command) -> N
     code, out, messages = volengine("info", "places.cmm")
     assert (code, messages) == (0, "")
     assert "2" in out
+
+
+def test_info_of_a_graph_without_a_unit_says_what_is_missing(folder: Path, volengine: Command) -> None:
+    text = (folder / "places.am").read_text().replace('Units { Coordinates "angstrom" } ', "")
+    (folder / "none.am").write_text(text)
+    code, _, messages = volengine("info", "none.am")
+    assert code == 2
+    assert "states no unit of length" in messages

@@ -17,13 +17,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from volengine.core.boxes import Index3
 from volengine.core.errors import FormatError, InputError
 from volengine.core.json_text import parse_object, shown
 from volengine.core.picks import EXTRA, Picks
-from volengine.core.volume import Vector3
 from volengine.io.names import same_tomogram, tomogram_name
 from volengine.io.picks.checks import check_stated, has_poses
+from volengine.io.picks.known import Known as Known
 from volengine.io.picks.texts import Floats as Floats
 from volengine.io.picks.texts import column_kind as column_kind
 from volengine.io.picks.texts import foreign as foreign
@@ -40,48 +39,6 @@ Facts = dict[str, Any]
 
 MARK = "# volengine "
 """Start of a comment line of facts."""
-
-
-@dataclass(frozen=True)
-class Known:
-    """What the caller states about the tomogram; it overrides what the file states.
-
-    Parameters
-    ----------
-    voxel_size, origin
-        Angstrom, z, y, x.
-    shape
-        Voxels z, y, x.
-    tomogram
-        Name of the tomogram.
-    volume_origin
-        Origin of the tomogram's volume, angstrom, z, y, x; it counts where neither ``origin`` nor the file states one.
-
-    Raises
-    ------
-    InputError
-        A value is not three finite numbers, or not positive (the origin may be negative).
-    """
-
-    voxel_size: Vector3 | None = None
-    origin: Vector3 | None = None
-    shape: Index3 | None = None
-    tomogram: str | None = None
-    volume_origin: Vector3 | None = None
-
-    def __post_init__(self) -> None:
-        for key in ("voxel_size", "origin", "shape", "volume_origin"):
-            value = getattr(self, key)
-            if value is None:
-                continue
-            signed = key.endswith("origin")
-            if np.shape(value) != (3,) or not np.isfinite(value).all() or (not signed and min(value) <= 0):
-                raise InputError(f"{key} must be three {'' if signed else 'positive '}numbers (z, y, x): {value!r}.")
-
-    @property
-    def grid(self) -> dict[str, Any]:
-        """The arguments of :func:`volengine.io.picks.read_all`."""
-        return {key: getattr(self, key) for key in ("voxel_size", "origin", "shape", "volume_origin")}
 
 
 @dataclass

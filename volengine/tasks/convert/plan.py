@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from volengine.core.boxes import Index3
+from volengine.core.errors import InputError
 from volengine.core.image import ImageSpec
 from volengine.core.tiling import Tiling
 from volengine.core.volume import Volume
@@ -41,6 +42,8 @@ def plan_convert(
     """
     if isinstance(out, Segmentation):
         return plan_segmentation(source, recipe, out, folder, options)
+    if recipe.threshold is not None:
+        raise InputError("--threshold is for masks that go into a copick project (--out config.json#seg=NAME).")
     spec = image_spec(
         out,
         source,

@@ -5,7 +5,6 @@ Each block reads its voxels once and writes its part of every level of the pyram
 
 from __future__ import annotations
 
-from volengine.core.errors import InputError
 from volengine.core.paths import PathLike, path_text
 from volengine.core.volume import Volume
 from volengine.engine.options import RunOptions
@@ -26,8 +25,6 @@ def request(
     if is_target(out):
         name, segmentation = segmentation_of(volume, out, recipe)
         return Request(name, volume, recipe, segmentation)
-    if recipe.threshold is not None:
-        raise InputError("--threshold is for masks that go into a copick project (--out config.json#seg=NAME).")
     store = out if CONVERT.is_product(out) else join_url(out, f"{volume.name}.ome.zarr")
     return Request(volume.name, volume, recipe, store)
 
