@@ -13,13 +13,14 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from volengine import __version__
 from volengine.core.errors import FormatError, InputError, MissingError
 from volengine.core.model import ModelFacts
 from volengine.nets.checkpoint import KEY, identity, load_facts, load_model, save_model
 from volengine.nets.registry import build
+from volengine.nets.training.fit.state import load_state, save_state
 
 ARGUMENTS = {"channels": 2, "width": 2, "levels": 2}
 
@@ -55,6 +56,43 @@ def test_a_saved_model_is_loaded_with_its_weights_and_facts(model: Path) -> None
     assert want.keys() == module.state_dict().keys()
     assert all(torch.equal(want[k], v) for k, v in module.state_dict().items())
     assert [p.name for p in model.parent.iterdir()] == [model.name]
+
+
+class Tied(torch.nn.Module):
+    """Two layers with one weight, and a buffer that is a part of it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.other = torch.nn.Linear(3, 3), torch.nn.Linear(3, 3)
+        self.other.weight = self.one.weight
+        self.register_buffer("part", self.one.weight.detach()[1:])
+
+
+def test_tied_weights_are_written_under_each_name(tmp_path: Path) -> None:
+    module = Tied()
+    save_model(tmp_path / "a.safetensors", module, facts())
+    found = load_file(tmp_path / "a.safetensors")
+    want = module.state_dict()
+    assert found.keys() == want.keys()
+    assert all(torch.equal(found[name], value) for name, value in want.items())
+    save_state(tmp_path, {"module": want, "average": want}, [], {})
+    state = load_state(tmp_path, {})
+    assert state is not None
+    fresh = Tied()
+    fresh.load_state_dict(state[0]["module"])
+    assert torch.equal(fresh.one.weight, module.one.weight)
+    assert fresh.one.weight is fresh.other.weight
+
+
+@pytest.mark.parametrize("buffer", [torch.eye(3).to_sparse(), torch.zeros(2, dtype=torch.complex128)])
+def test_weights_that_the_format_cannot_hold_are_refused(tmp_path: Path, buffer: torch.Tensor) -> None:
+    module = torch.nn.Module()
+    module.register_buffer("odd", buffer)
+    with pytest.raises(InputError, match="cannot be written as"):
+        save_model(tmp_path / "a.safetensors", module, facts())
+    with pytest.raises(InputError, match="cannot be written as"):
+        save_state(tmp_path, {"module": module.state_dict()}, [], {})
+    assert [*tmp_path.iterdir()] == []
 
 
 def test_facts_are_read_without_pytorch(model: Path) -> None:

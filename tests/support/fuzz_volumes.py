@@ -209,7 +209,8 @@ def amira_samples(folder: Path) -> list[Sample]:
         Sample("e.am", amira_bytes(ramp(), "float", zipped=True)),
     ]
     forms = ("BINARY-LITTLE-ENDIAN 2.1", "3D ASCII 2.0")
-    return [*found, *(Sample(f"g{i}.am", graph_bytes(form), "", i == 1) for i, form in enumerate(forms))]
+    graphs = [Sample(f"g{i}.am", graph_bytes(form), "", i == 1) for i, form in enumerate(forms)]
+    return [*found, *graphs, Sample("gz.am", graph_bytes(zipped=True), "", True)]
 
 
 def read_amira_file(path: Path) -> None:

@@ -74,7 +74,7 @@ def run_lengths(data: bytes) -> bytes:
     return bytes(out)
 
 
-def graph_bytes(form: str = "BINARY-LITTLE-ENDIAN 2.1", unit: str = "nm") -> bytes:
+def graph_bytes(form: str = "BINARY-LITTLE-ENDIAN 2.1", unit: str = "nm", zipped: bool = False) -> bytes:
     """A spatial graph of two edges with 3 and 2 points, and a number for each edge and each point."""
     blocks: list[tuple[str, Any]] = [
         ("VERTEX { float[3] VertexCoordinates } @1", np.array([[1, 2, 3], [7, 2, 3], [1, 8, 9]], "f4")),
@@ -88,12 +88,15 @@ def graph_bytes(form: str = "BINARY-LITTLE-ENDIAN 2.1", unit: str = "nm") -> byt
         ("EDGE { int Filament } @6", np.array([11, 12], "i4")),
     ]
     order = "<" if "LITTLE" in form else ">"
+    coded = [zlib.compress(v.astype(v.dtype.newbyteorder(order)).tobytes()) for _, v in blocks]
+    if zipped:
+        blocks = [(f"{what}(HxZip,{len(c)})", v) for (what, v), c in zip(blocks, coded, strict=True)]
     text = f"# AmiraMesh {form}\n\ndefine VERTEX 3\ndefine EDGE 2\ndefine POINT 5\n\nParameters {{\n"
     text += f'    SpatialGraphUnitsVertex {{\n    }}\n    Units {{ Coordinates "{unit}" }}\n' if unit else ""
     text += '    ContentType "HxSpatialGraph"\n}\n\n' + "\n".join(b[0] for b in blocks) + "\n\n# Data section follows\n"
     out = text.encode()
     for number, (_, values) in enumerate(blocks, 1):
-        data = values.astype(values.dtype.newbyteorder(order)).tobytes()
+        data = coded[number - 1] if zipped else values.astype(values.dtype.newbyteorder(order)).tobytes()
         if "ASCII" in form:
             data = "\n".join(" ".join(map(str, np.atleast_1d(row).tolist())) for row in values).encode()
         out += f"@{number}\n".encode() + data + b"\n\n"

@@ -24,14 +24,22 @@ from volengine.tasks.convert.verb import CONVERT
     examples=(
         "volengine convert TS_01.mrc --out TS_01.ome.zarr",
         "volengine convert 'tomograms/*.mrc' --out stores --voxel-size 7.9 --workers 8",
+        "volengine convert 'predictions/*__membrane.ome.zarr' --threshold 0.5 --out config.json",
     ),
 )
 @click.argument("sources", nargs=-1, required=True)
-@click.option("--out", required=True, help="A store (NAME.ome.zarr) for one source, or a folder.")
+@click.option(
+    "--out",
+    required=True,
+    help="A store (NAME.ome.zarr) for one source, or a folder; or a copick project, for masks (config.json#seg=NAME).",
+)
 @recipe_options(ConvertRecipe)
 @recipe_options(RunOptions, leave_out=NO_NETWORK)
 def command(sources: tuple[str, ...], out: str, **values: Any) -> None:
-    """Convert MRC, TIFF, EM, HDF5, NIfTI, Amira or Zarr SOURCES (files, folders, globs, .txt lists) to OME-Zarr."""
+    """Convert MRC, TIFF, EM, HDF5, NIfTI, Amira or Zarr SOURCES (files, folders, globs, .txt lists) to OME-Zarr.
+
+    With --out config.json masks and labels become segmentations of a copick project.
+    """
     options = from_options(RunOptions, values)
     recipe = from_options(ConvertRecipe, values)
     found = expand(sources)

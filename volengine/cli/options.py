@@ -127,8 +127,8 @@ def _type_name(hint: Any) -> str:
 
 
 VOLUME = (
-    "For tables of picks: the tomograms (files, stores, folders). Only rows of these count; voxel size and shape that "
-    "a table does not state are taken from its tomogram. Default: all rows, as the table states them."
+    "For tables of picks: the tomograms (files, stores, folders). Only rows of these count; voxel size, shape and "
+    "origin that a table does not state are taken from its tomogram. Default: all rows, as the table states them."
 )
 """Text of the option that gives tables of picks their tomograms."""
 

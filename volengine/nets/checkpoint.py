@@ -61,14 +61,18 @@ def _foreign(path: str | Path) -> Callable[[str | Path], tuple[nn.Module, ModelF
 
 
 def save_model(path: str | Path, module: nn.Module, facts: ModelFacts) -> None:
-    """Write weights and facts; the file appears when it is complete."""
-    from safetensors.torch import save
+    """Write weights and facts; the file appears when it is complete.
 
+    Raises
+    ------
+    InputError
+        The file cannot hold the weights (:func:`volengine.nets.packed.packed`).
+    """
     from volengine import __version__
+    from volengine.nets.packed import packed
 
     text = json.dumps(replace(facts, version=__version__).to_json())
-    state = {name: tensor.detach().cpu().contiguous() for name, tensor in module.state_dict().items()}
-    write_atomic(path, save(state, metadata={KEY: text}))
+    write_atomic(path, packed(module.state_dict(), {KEY: text}, path))
 
 
 def load_facts(path: str | Path) -> ModelFacts:

@@ -24,6 +24,17 @@ def test_lines_in_order(tmp_path: Path, form: str) -> None:
     assert graph.columns["POINT"]["thickness"].tolist() == [1, 2, 3, 4, 5]
 
 
+@pytest.mark.parametrize("form", ["BINARY-LITTLE-ENDIAN 3.0", "BINARY 2.0"])
+def test_zipped_blocks_are_those_of_the_plain_file(tmp_path: Path, form: str) -> None:
+    (tmp_path / "a.am").write_bytes(graph_bytes(form))
+    (tmp_path / "b.am").write_bytes(graph_bytes(form, zipped=True))
+    plain, zipped = read_spatial_graph(tmp_path / "a.am"), read_spatial_graph(tmp_path / "b.am")
+    assert zipped.vertices.tolist() == plain.vertices.tolist() == [[3, 2, 1], [3, 2, 7], [9, 8, 1]]
+    assert [line.tolist() for line in zipped.lines] == [line.tolist() for line in plain.lines]
+    assert zipped.edges.tolist() == plain.edges.tolist()
+    assert zipped.columns["POINT"]["thickness"].tolist() == [1, 2, 3, 4, 5]
+
+
 def test_a_unit_may_be_unknown(tmp_path: Path) -> None:
     (tmp_path / "a.am").write_bytes(graph_bytes(unit=""))
     assert read_spatial_graph(tmp_path / "a.am").angstrom is None
@@ -55,7 +66,13 @@ def _with(old: list[int], new: list[int]) -> bytes:
         (graph_bytes("3D ASCII 2.0").replace(b"@3\n3", b"@3\n1e999"), "NumEdgePoints holds numbers that are not whole"),
         (graph_bytes("3D ASCII 2.0").replace(b"@3\n3", b"@3\n2.5"), "NumEdgePoints holds numbers that are not whole"),
         (graph_bytes("3D ASCII 2.0").replace(b"2.5", b""), "14 numbers, 15 were announced"),
-        (graph_bytes().replace(b"{ int Filament } @6", b"{ int Filament } @6(HxZip,12)"), "compressed"),
+        (graph_bytes().replace(b"{ int Filament } @6", b"{ int Filament } @6(HxByteRLE,12)"), "compressed"),
+        (graph_bytes().replace(b"{ int Filament } @6", b"{ int Filament } @6(HxZip,8)"), "HxZip.* is damaged"),
+        (graph_bytes("3D ASCII 2.0").replace(b"{ int Filament } @6", b"{ int Filament } @6(HxZip,8)"), "compressed"),
+        (graph_bytes(zipped=True).replace(b"define POINT 5", b"define POINT 4"), "makes more of 48 bytes"),
+        (graph_bytes(zipped=True).replace(b"define POINT 5", b"define POINT 6"), "makes 60 of 72 bytes"),
+        (graph_bytes(zipped=True).replace(b"define POINT 5", b"define POINT 99999"), "cannot make the 1199988 bytes"),
+        (graph_bytes(zipped=True)[:-12], "truncated|no block"),
         (amira_bytes(ramp(dtype="uint8"), "byte"), "no spatial graph"),
     ],
 )  # fmt: skip

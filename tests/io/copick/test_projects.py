@@ -256,6 +256,19 @@ def test_a_configuration_of_many_megabytes_is_refused(tmp_path: Path) -> None:
         read_project(tmp_path / "c.json")
 
 
+def test_info_lists_filaments(config: Path, tmp_path: Path, volengine: Any) -> None:
+    """``Filaments/USER_SESSION_OBJECT.json`` of copick 1.31 (``CopickFilamentsFSSpec``)."""
+    folder = tmp_path / "overlay" / "ExperimentRuns" / "TS_1" / "Filaments"
+    folder.mkdir()
+    (folder / "bob_3_microtubule.json").write_text("{}")
+    (folder / "bob.json").write_text("{}")
+    (run,) = [one for one in json.loads(volengine("info", str(config), "--json")[1])["runs"] if one["name"] == "TS_1"]
+    (found,) = run["filaments"]
+    assert (found["name"], found["user"], found["session"]) == ("microtubule", "bob", "3")
+    assert [Path(one["path"]).name for one in run["other"]] == ["bob.json"]
+    assert "filaments: microtubule by bob (session 3)" in volengine("info", str(config))[1]
+
+
 def test_info_lists_a_project(config: Path, volengine: Any) -> None:
     code, said, _ = volengine("info", str(config))
     assert code == 0

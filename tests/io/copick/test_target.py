@@ -187,8 +187,9 @@ def test_labels_of_picks_of_a_segmentation_do_not_go_into_its_store(config: Path
 
 
 def test_other_verbs_refuse_a_project_as_output(config: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="convert does not write into a copick project"):
-        volengine.convert(prediction(tmp_path / "TS_1.mrc"), f"{config}#user=a", None, QUIET)
+    model = tmp_path / "none.safetensors"
+    with pytest.raises(InputError, match=r"segment does not write into a copick project.*convert .*--threshold 0\.5"):
+        volengine.segment(prediction(tmp_path / "TS_1.mrc"), f"{config}#user=a", {"models": model}, QUIET)
 
 
 READ = """

@@ -56,7 +56,7 @@ def test_what_a_format_writes_is_recognised_as_such(tmp_path: Path, format: str)
 
 def test_the_table_of_formats_is_whole() -> None:
     assert list(formats()) == list(FORMATS)
-    assert {*PICKS_SUFFIXES, ".em", ".hdf"} == set(registry.endings())  # those are endings of volumes, too
+    assert {*PICKS_SUFFIXES, ".am", ".em", ".hdf"} == set(registry.endings())  # those are endings of volumes, too
     for name, one in FORMATS.items():
         assert one.reads or one.writes
         assert all(ending == ending.lower() and ending.startswith(".") for ending in one.endings)

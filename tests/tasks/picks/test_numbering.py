@@ -13,7 +13,7 @@ from volengine.core.errors import InputError
 from volengine.core.picks import Picks
 from volengine.io.picks import read_picks, write_picks
 from volengine.io.picks.imod_file import read_model
-from volengine.tasks.picks.convert import merge_picks
+from volengine.tasks.picks.convert import convert_picks, merge_picks
 from volengine.tasks.picks.numbering import renumbered
 
 
@@ -104,3 +104,24 @@ def test_a_quoted_glob_names_the_files(tmp_path: Path, volengine: Command) -> No
     assert "c*.csv: nothing matches" in err
     code, out, _ = volengine("picks", "info", "b*.csv")
     assert out.count("TS_01: 4 picks") == 2
+
+
+@pytest.mark.parametrize(
+    ("objects", "names"), [([1, 1], ["mt", "mt"]), ([1, 2], ["mt", "actin"]), ([2, 2], ["a", "a"])]
+)
+def test_names_of_objects_come_back_from_imod(tmp_path: Path, objects: list[int], names: list[str]) -> None:
+    extra = {"object": np.array(objects), "object_name": np.array(names)}
+    picks = Picks([[1, 2, 3], [3, 4, 5]], VOXEL, tomogram="a", shape=(9, 9, 9), extra=extra)
+    write_picks(tmp_path / "a.csv", picks)
+    made = convert_picks(tmp_path / "a.csv", tmp_path / "a.mod")
+    assert not any("Dropped" in note for note in made.notes)
+    assert read_picks(tmp_path / "a.mod").extra["object_name"].tolist() == names
+
+
+@pytest.mark.parametrize("names", [["mt", "actin"], ["x" * 70] * 2, [" mt"] * 2])
+def test_names_that_imod_cannot_hold_are_said_to_be_dropped(tmp_path: Path, names: list[str]) -> None:
+    """Two names of one object, one too long, and one with a blank that readers strip."""
+    extra = {"object": np.array([1, 1]), "object_name": np.array(names)}
+    write_picks(tmp_path / "a.csv", Picks([[1, 2, 3], [3, 4, 5]], VOXEL, tomogram="a", extra=extra))
+    made = convert_picks(tmp_path / "a.csv", tmp_path / "a.mod")
+    assert "Dropped, because imod does not hold it: object_name." in made.notes

@@ -7,13 +7,14 @@
 An edge joins two vertices and has points along it, the first and the last of them at the vertices. The coordinates are
 physical ones in the frame of the tomogram's bounding box, whose corners are centres of voxels: the index of a point is
 ``(position - origin) / voxel size``. Blocks are found by their sizes and not by the text ``@N``, which voxels may
-contain.
+contain; a block that is compressed with HxZip is one stream of zlib.
 """
 
 from __future__ import annotations
 
 import os
 import re
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,9 @@ from numpy.typing import NDArray
 from volengine.core.errors import FormatError, InputError
 from volengine.core.paths import PathLike
 from volengine.io.amira.header import AmiraField, AmiraHeader, read_header
+from volengine.io.amira.zipped import MOST
 
+ZIP = "HxZip"
 NEEDED = ("VertexCoordinates", "EdgeConnectivity", "NumEdgePoints", "EdgePointCoordinates")
 
 
@@ -57,14 +60,14 @@ class SpatialGraph:
 def read_spatial_graph(path: PathLike) -> SpatialGraph:
     """Read a spatial graph.
 
-    Memory: about twice the file's size.
+    Memory: about twice the size of the file, and of its data if these are compressed (HxZip).
 
     Raises
     ------
     MissingError
         The file does not exist.
     FormatError
-        It is damaged or cut off, compressed, or holds no spatial graph.
+        It is damaged or cut off, compressed in another way than HxZip, or holds no spatial graph.
     InputError
         It has a transformation.
     """
@@ -109,12 +112,18 @@ def _sized(header: AmiraHeader, counts: dict[str, int]) -> list[tuple[AmiraField
     found = []
     size = Path(header.path).stat().st_size
     for field in sorted(header.fields, key=lambda f: f.block):
-        if field.coding:
+        if field.coding and (field.coding != ZIP or header.order == "ASCII"):
             raise FormatError(f"{header.path}: {field.name} is compressed ({field.coding}); save it uncompressed.")
         if not field.dtype or field.owner not in counts:
             raise FormatError(f"{header.path}: {field.name} is of a type or size that is not known.")
         count = counts[field.owner]
-        if count * field.components > size:
+        bytes_ = count * field.components * np.dtype(field.dtype).itemsize
+        if field.coding and (bytes_ > MOST * field.coded_bytes + MOST or field.coded_bytes > size):
+            raise FormatError(
+                f"{header.path}: {field.coded_bytes} bytes (HxZip) in a file of {size} cannot make the {bytes_} bytes "
+                f"of {count} {field.name}; it is damaged."
+            )
+        if not field.coding and count * field.components > size:
             raise FormatError(f"{header.path}: announces {count} of {field.name}, in {size} bytes; it is truncated.")
         found.append((field, count))
     if len({f.block for f, _ in found}) != len(found):
@@ -134,11 +143,30 @@ def _binary_blocks(header: AmiraHeader, counts: dict[str, int]) -> dict[int, NDA
             at = line.end()
         dtype = np.dtype(field.dtype).newbyteorder("<" if header.order == "<" else ">")
         size = count * field.components * dtype.itemsize
-        if at + size > len(data):
-            raise FormatError(f"{header.path}: truncated: {field.name} ends at byte {at + size} of {len(data)}.")
-        blocks[field.block] = np.frombuffer(data, dtype, count * field.components, at).reshape(count, field.components)
-        at += size
+        stored = field.coded_bytes if field.coding else size
+        if at + stored > len(data):
+            raise FormatError(f"{header.path}: truncated: {field.name} ends at byte {at + stored} of {len(data)}.")
+        raw = _inflated(header, field, data[at : at + stored], size) if field.coding else data[at : at + size]
+        blocks[field.block] = np.frombuffer(raw, dtype, count * field.components).reshape(count, field.components)
+        at += stored
     return blocks
+
+
+def _inflated(header: AmiraHeader, field: AmiraField, coded: bytes, size: int) -> bytes:
+    """The bytes of a block that is one stream of zlib, as long as they were announced."""
+    inflate = zlib.decompressobj()
+    try:
+        raw = inflate.decompress(coded, size + 1)  # never more than one byte too many
+    except zlib.error as error:
+        raise FormatError(f"{header.path}: {field.name} (HxZip) is damaged: {error}.") from None
+    if len(raw) == size and not inflate.eof:
+        inflate.decompress(inflate.unconsumed_tail, 1)
+    if len(raw) != size or not inflate.eof:
+        raise FormatError(
+            f"{header.path}: the stream of {field.name} (HxZip) makes {'more' if len(raw) > size else len(raw)} of "
+            f"{size} bytes; it is damaged or cut off."
+        )
+    return raw
 
 
 def _text_blocks(header: AmiraHeader, counts: dict[str, int]) -> dict[int, NDArray[Any]]:

@@ -8,6 +8,7 @@
     ExperimentRuns/RUN/Segmentations/10.000_USER_SESSION_NAME-multilabel.zarr
     ExperimentRuns/RUN/InstanceSegmentations/10.000_USER_SESSION_NAME.zarr, also PanopticSegmentations
     ExperimentRuns/RUN/Meshes/USER_SESSION_OBJECT.glb
+    ExperimentRuns/RUN/Filaments/USER_SESSION_OBJECT.json                 curves, from which picks are sampled
 
 The same in both roots; names that do not have these parts are left out and listed.
 
@@ -28,7 +29,7 @@ from typing import Literal
 from volengine.core.errors import InputError
 from volengine.io.copick.config import RUNS, Project
 
-Kind = Literal["tomogram", "picks", "segmentation", "instances", "panoptic", "mesh", "other"]
+Kind = Literal["tomogram", "picks", "segmentation", "instances", "panoptic", "mesh", "filaments", "other"]
 MULTILABEL = "-multilabel"
 
 
@@ -48,7 +49,7 @@ class Item:
     static
         Whether it is in the static root.
     name
-        Type of a tomogram, object of picks and meshes, name of a segmentation.
+        Type of a tomogram, object of picks, meshes and filaments, name of a segmentation.
     user, session
         Who made it (not of tomograms).
     spacing
@@ -134,6 +135,10 @@ def _mesh(entry: Path, run: str, static: bool) -> Item | None:
     return _named("mesh", ".glb", entry, run, static)
 
 
+def _filaments(entry: Path, run: str, static: bool) -> Item | None:
+    return _named("filaments", ".json", entry, run, static)
+
+
 def _named(kind: Kind, ending: str, entry: Path, run: str, static: bool) -> Item | None:
     if not entry.name.endswith(ending):
         return None
@@ -165,6 +170,7 @@ _FOLDERS: dict[str, Callable[[Path, str, bool], Item | None]] = {
     "InstanceSegmentations": _segmentation,
     "PanopticSegmentations": _segmentation,
     "Meshes": _mesh,
+    "Filaments": _filaments,
 }
 
 

@@ -43,6 +43,7 @@ def read_picks(
     origin: Vector3 | None = None,
     shape: Index3 | None = None,
     tomogram: str | None = None,
+    volume_origin: Vector3 | None = None,
 ) -> Picks:
     """Read the picks of one tomogram.
 
@@ -57,6 +58,9 @@ def read_picks(
         (voxels z, y, x). They override what the file states. If neither states the origin, it is 0.
     tomogram
         Name of the tomogram to read, if the file has several; or its name, if the file states none.
+    volume_origin
+        Origin of the tomogram's volume. It counts where neither ``origin`` nor the file states one: for markers of
+        ChimeraX and tables in angstrom, whose positions contain it.
 
     Raises
     ------
@@ -74,7 +78,7 @@ def read_picks(
     >>> picks.position_vox.tolist()
     [[8.0, 8.0, 8.0], [8.0, 22.0, 20.0]]
     """
-    known = Known(voxel_size, origin, shape, tomogram)
+    known = Known(voxel_size, origin, shape, tomogram, volume_origin)
     path = path_text(path)
     found = gather(_read(Path(path), format, known), known)
     if len(found) > 1:
@@ -92,9 +96,10 @@ def read_all(
     voxel_size: Vector3 | None = None,
     origin: Vector3 | None = None,
     shape: Index3 | None = None,
+    volume_origin: Vector3 | None = None,
 ) -> dict[str, Picks]:
     """Read the picks of all tomograms of a file, by name; arguments and errors are those of :func:`read_picks`."""
-    known = Known(voxel_size, origin, shape)
+    known = Known(voxel_size, origin, shape, volume_origin=volume_origin)
     return gather(_read(Path(path_text(path)), format, known), known)
 
 

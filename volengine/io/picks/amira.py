@@ -44,13 +44,7 @@ def read(path: Path, known: r.Known, format: str) -> r.Rows:
     alone = np.setdiff1d(np.arange(len(graph.vertices)), graph.edges)
     parts = [*graph.lines, graph.vertices[alone]]
     at = np.concatenate(parts).reshape(-1, 3) * unit
-    if known.origin is None:
-        raise InputError(
-            f"{path} has places in the frame of the tomogram's image, which are origin + index * voxel size: give the "
-            "volume, or set origin (angstrom, z, y, x) to that of the tomogram; (0, 0, 0) if its header has none."
-        )
-    rows = r.Rows(path, coordinate=at, angstrom=True)
-    rows.shift_a = np.broadcast_to(-np.asarray(known.origin, float), at.shape)
+    rows = r.Rows(path, coordinate=at, angstrom=True, framed="has places in the frame of the tomogram's image")
     counts = [*(len(line) for line in graph.lines), *([1] * len(alone))]
     rows.columns[motive.extra("contour")] = np.repeat(np.arange(1, len(counts) + 1, dtype=np.int64), counts)
     rows.facts = {path.stem: {}}

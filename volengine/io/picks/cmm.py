@@ -2,7 +2,7 @@
 
 Coordinates are angstrom in the scene (``markers/src/cmmfiles.py``: ``scene_coord``), where ChimeraX has the centre of
 voxel i of a map at origin + i × voxel size, with the origin of its header. So the origin of the tomogram is needed,
-from the ``origin`` argument (0, 0, 0 for a map without one), or from volengine's own comment.
+from volengine's own comment, from the ``origin`` argument (0, 0, 0 for a map without one), or from its volume.
 
 The set's name is the feature; of several sets, ``set_name`` is an extra column. ``weight`` and ``label`` are written as
 attributes of the markers, which ChimeraX keeps. Links and colours are not read. ChimeraX saves five digits of each
@@ -79,7 +79,7 @@ def read(path: Path, known: r.Known, format: str) -> r.Rows:
     FormatError
         It is no XML of markers, or a marker is damaged; the message names the line.
     InputError
-        The origin of the tomogram is not known.
+        The origin of the tomogram is not known (:func:`volengine.io.picks.rows.picks_at` says so).
     """
     found = _Markers(path)
     try:
@@ -93,14 +93,7 @@ def read(path: Path, known: r.Known, format: str) -> r.Rows:
         raise FormatError(f"{path} is damaged: its text cannot be decoded.") from None
     own = carried.taken(None if found.own is None else parse_json(found.own, str(path)), str(path))
     at = np.stack([_values(found, axis) for axis in "zyx"], axis=-1)
-    origin = own.get("origin") if known.origin is None else known.origin
-    if origin is None:
-        raise InputError(
-            f"{path} has places in the scene of ChimeraX, which are origin + index * voxel size: give the volume, or "
-            "set origin (angstrom, z, y, x) to that of the tomogram; (0, 0, 0) if its header has none."
-        )
-    rows = r.Rows(path, coordinate=at, angstrom=True)
-    rows.shift_a = np.broadcast_to(-np.asarray(origin, float), at.shape)
+    rows = r.Rows(path, coordinate=at, angstrom=True, framed="has places in the scene of ChimeraX")
     feature = found.sets[0] if len(found.sets) == 1 else ""
     rows.facts = {own["tomogram"]: own} if own else {path.stem: {"feature": _tidy(feature)}}
     for key in KEPT:

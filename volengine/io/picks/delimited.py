@@ -55,7 +55,8 @@ def read(path: Path, known: r.Known, format: str) -> r.Rows:
     path
         The file.
     known
-        What the caller states. Its origin is subtracted from positions in angstrom; ``None`` counts as 0.
+        Not used: positions in angstrom count from the origin of each tomogram, if one is known, else from its first
+        voxel.
     format
         ``csv`` or ``ais-tsv``.
 
@@ -67,10 +68,10 @@ def read(path: Path, known: r.Known, format: str) -> r.Rows:
         It has no column names or no coordinates, some angles of a pose are missing, or a line is damaged; the message
         names the line.
     """
-    return _read_tsv(path) if format == "ais-tsv" else _read_csv(path, known.origin)
+    return _read_tsv(path) if format == "ais-tsv" else _read_csv(path)
 
 
-def _read_csv(path: Path, origin: Sequence[float] | None) -> r.Rows:
+def _read_csv(path: Path) -> r.Rows:
     text = r.read_text(path)
     facts = r.read_facts(text, path)
     try:
@@ -89,8 +90,7 @@ def _read_csv(path: Path, origin: Sequence[float] | None) -> r.Rows:
         there = ", ".join(name[:40] for name in header[:12])
         raise r.foreign(path, f"as a table it has no columns z_vox, y_vox, x_vox (or z, y, x); there are {there}")
     rows = r.Rows(path, coordinate=stack(ANGSTROM if angstrom else VOXELS), angstrom=angstrom, facts=facts)
-    if angstrom and origin is not None:
-        rows.shift_a = np.broadcast_to(-np.asarray(origin, float), rows.coordinate.shape)
+    rows.framed = "" if angstrom else None
     if not angstrom and set(ANGSTROM) & set(names):
         nothing = np.full(len(lines), np.nan)
         stated = [r.numbers(columns[k], k, path, lines) if k in columns else nothing for k in ANGSTROM]

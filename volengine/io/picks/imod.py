@@ -44,6 +44,7 @@ HALF = np.array([0.5, 0.5, 0.0])
 """Coordinate x, y, z of the centre of the first voxel."""
 
 KEPT = (motive.extra("object"), motive.extra("contour"))
+NAMES = motive.extra("object_name")
 FARTHEST = 2.0**24
 MOST = 10**6
 """Objects, or contours of an object, that are written; numbers that no pick has become empty ones."""
@@ -86,6 +87,9 @@ def read(path: Path, known: r.Known, format: str) -> r.Rows:
     if own:
         rows.facts = {own["tomogram"]: own}
         rows.columns = {k: v for k, v in rows.columns.items() if k in own["columns"]}
+        if NAMES in own["columns"] and NAMES not in rows.columns:  # of one object, or of none
+            name = model.objects[0].name if model.objects else ""
+            rows.columns[NAMES] = np.full(len(rows.coordinate), name)
     elif (pixel := _pixel_size(model, path, known)) is not None:
         rows.pixel_size = np.full(len(rows.coordinate), pixel)
         next(iter(rows.facts.values()))["voxel_size"] = [pixel] * 3
@@ -165,7 +169,7 @@ def _rows(model: imod_file.Model, path: Path, points: r.Floats, columns: Mapping
     if len(names) > 1 and any(names) and len(points):
         tidy = ["".join(c for c in name if c.isprintable() and c != '"') for name in names]
         objects = columns[motive.extra("object")]
-        rows.columns[motive.extra("object_name")] = np.array(tidy)[objects.astype(np.int64) - 1]
+        rows.columns[NAMES] = np.array(tidy)[objects.astype(np.int64) - 1]
     return rows
 
 
@@ -259,8 +263,8 @@ def files(path: Path, tables: Sequence[Picks], format: str, pixel_size: float | 
     if n and np.abs(points).max() > FARTHEST:
         raise InputError(f"{path}: positions beyond {FARTHEST:g} voxels cannot be held by IMOD's float32.")
     shape = (0, 0, 0) if picks.shape is None else picks.shape[::-1]
-    kept = carried.carried(picks, KEPT)
     made = _objects(picks, points, objects, contours)
+    kept = carried.carried(picks, (*KEPT, NAMES) if _names_kept(picks, objects, made) else KEPT)
     data = imod_file.model_bytes(picks.tomogram, shape, float(size[2]), made, json.dumps(kept).encode())
     return [(path, data)]
 
@@ -287,6 +291,16 @@ def _objects(
         parts = _groups(contours[here], here)
         made.append(imod_file.Object(name, flags, [imod_file.Contour(points[part]) for part in parts]))
     return made
+
+
+def _names_kept(picks: Picks, objects: NDArray[np.int64], made: list[imod_file.Object]) -> bool:
+    """Whether the names of objects come back: each object has one, which the format holds as it is."""
+    names = picks.extra.get("object_name")
+    if names is None or not len(names):
+        return False
+    held = [imod_file.held_name(one.name) for one in made]
+    tidy = all(one == one.strip() and one.isprintable() and '"' not in one for one in held)
+    return tidy and names.tolist() == [held[number - 1] for number in objects.tolist()]
 
 
 def _groups(numbers: NDArray[np.int64], rows: NDArray[np.int64]) -> list[NDArray[np.int64]]:

@@ -182,6 +182,10 @@ def _part(reader: _Reader, name: bytes, object: Object) -> None:
     object.meshes.append(Mesh(corners, list_.astype(np.int64), flags))
 
 
+NAME_BYTES = 64
+"""Size of the name of an object, with a zero at its end."""
+
+
 def model_bytes(name: str, size: tuple[int, int, int], pixel_a: float, objects: list[Object], own: bytes) -> bytes:
     """Make the bytes of a model.
 
@@ -208,13 +212,18 @@ def model_bytes(name: str, size: tuple[int, int, int], pixel_a: float, objects: 
         colour = [(0.0, 1.0, 0.0), (0.0, 1.0, 1.0), (1.0, 0.0, 1.0), (1.0, 1.0, 0.0)][number % 4]
         settings = (1, 3, 1, 1, 0, 0, 0, 0)  # symbol, its size, widths of lines: as a new object of IMOD has them
         body = OBJECT.pack(
-            _text(one.name, 64), bytes(64), len(one.contours), one.flags, 0, 1, *colour, 3, *settings, 0, 0
+            _text(one.name, NAME_BYTES), bytes(64), len(one.contours), one.flags, 0, 1, *colour, 3, *settings, 0, 0
         )
         parts += [b"OBJT", body]
         for contour in one.contours:
             points = contour.points.astype(">f4")
             parts += [b"CONT", CONTOUR.pack(len(points), contour.flags, 0, 0), points.tobytes()]
     return b"".join([*parts, OWN, struct.pack(">i", len(own)), own, b"IEOF"])
+
+
+def held_name(name: str) -> str:
+    """The name of an object as the format holds it: at most 63 bytes of UTF-8."""
+    return _text(name, NAME_BYTES).decode()
 
 
 def _text(value: str, size: int) -> bytes:

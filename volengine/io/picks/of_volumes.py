@@ -1,7 +1,7 @@
 """Reading the picks of tomograms whose volumes are there: a table's rows are chosen by their names.
 
-What the table does not state comes from the volume of each tomogram: its voxel size, and its shape, which formats need
-that count from the tomogram's centre.
+What the table does not state comes from the volume of each tomogram: its voxel size; its shape, which formats need that
+count from the tomogram's centre; and its origin, from which markers of ChimeraX and tables in angstrom count.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def read_of(
         names (:func:`~volengine.io.names.same_tomogram`). The only tomogram of a file is that of the only volume also
         under another name, unless the names differ in their numbers alone.
     volumes
-        Voxel size and shape of each tomogram, by its name.
+        Voxel size, shape and origin of each tomogram, by its name.
     format
         A format of picks, if the file does not show it.
     required

@@ -17,13 +17,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from volengine.core.boxes import Index3
 from volengine.core.errors import FormatError, InputError
 from volengine.core.json_text import parse_object, shown
 from volengine.core.picks import EXTRA, Picks
-from volengine.core.volume import Vector3
 from volengine.io.names import same_tomogram, tomogram_name
 from volengine.io.picks.checks import check_stated, has_poses
+from volengine.io.picks.known import Known as Known
 from volengine.io.picks.texts import Floats as Floats
 from volengine.io.picks.texts import column_kind as column_kind
 from volengine.io.picks.texts import foreign as foreign
@@ -42,41 +41,6 @@ MARK = "# volengine "
 """Start of a comment line of facts."""
 
 
-@dataclass(frozen=True)
-class Known:
-    """What the caller states about the tomogram; it overrides what the file states.
-
-    Parameters
-    ----------
-    voxel_size, origin
-        Angstrom, z, y, x.
-    shape
-        Voxels z, y, x.
-    tomogram
-        Name of the tomogram.
-
-    Raises
-    ------
-    InputError
-        A value is not three finite numbers, or not positive (the origin may be negative).
-    """
-
-    voxel_size: Vector3 | None = None
-    origin: Vector3 | None = None
-    shape: Index3 | None = None
-    tomogram: str | None = None
-
-    def __post_init__(self) -> None:
-        for key in ("voxel_size", "origin", "shape"):
-            value = getattr(self, key)
-            if value is None:
-                continue
-            if np.shape(value) != (3,) or not np.isfinite(value).all() or (key != "origin" and min(value) <= 0):
-                raise InputError(
-                    f"{key} must be three {'' if key == 'origin' else 'positive '}numbers (z, y, x): {value!r}."
-                )
-
-
 @dataclass
 class Rows:
     """The picks of a file, before any conversion.
@@ -90,6 +54,9 @@ class Rows:
         Whether the coordinates are in angstrom; otherwise in pixels.
     centred
         Whether the coordinates are relative to the centre of the tomogram, half its shape.
+    framed
+        Why the coordinates, in angstrom, count from the origin of each tomogram; a message for a format that cannot be
+        read without it. ``""``: they do where an origin is known, else from the first voxel. ``None``: they never do.
     pixel_size
         (n,) pixel size of each row, angstrom; NaN, or ``None`` for all, if the file does not state it. If the voxels of
         the tomogram have another size, the coordinates are rescaled.
@@ -112,6 +79,7 @@ class Rows:
     coordinate: Floats
     angstrom: bool = False
     centred: bool = False
+    framed: str | None = None
     pixel_size: Floats | None = None
     tomogram: list[str] | None = None
     named: bool = True
@@ -234,7 +202,9 @@ def picks_at(rows: Rows, name: str, at: Sequence[int] | NDArray[np.int64], facts
         coordinate = coordinate + _centre_vox(rows, name, size, shape, facts, known)
     if rows.shift_a is not None:
         coordinate = coordinate + rows.shift_a[at] / size
-    origin = _first(known.origin, facts.get("origin"), (0.0, 0.0, 0.0))
+    if rows.framed is not None:
+        coordinate = coordinate - _frame(rows, facts, known) / size
+    origin = _first(known.origin, _stated(facts), known.volume_origin, (0.0, 0.0, 0.0))
     if rows.stated_a is not None:
         origins = [facts.get("origin") or (0.0, 0.0, 0.0), *([] if "columns" in facts else [origin])]
         check_stated(f"{rows.path}: tomogram {name!r}", rows.stated_a[at], coordinate * size, size, origins)
@@ -290,6 +260,26 @@ def _centre_vox(rows: Rows, name: str, size: Floats, shape: Any, facts: Facts, k
             "or read RELION's optimisation_set.star, which leads to the tomograms."
         )
     return np.asarray(shape, float) / 2
+
+
+def _frame(rows: Rows, facts: Facts, known: Known) -> Floats:
+    """Return the origin that is in the coordinates, angstrom.
+
+    volengine's own files state with which one they were written, so that another volume does not move their picks.
+    """
+    origin = _first(facts.get("origin"), known.origin, known.volume_origin)
+    if origin is None and rows.framed:
+        raise InputError(
+            f"{rows.path} {rows.framed}, which are origin + index * voxel size: give the volume, or set origin "
+            "(angstrom, z, y, x) to that of the tomogram; (0, 0, 0) if its header has none."
+        )
+    return np.asarray((0.0, 0.0, 0.0) if origin is None else origin, float)
+
+
+def _stated(facts: Facts) -> Any:
+    """Return the origin that a file states; one of 0 is none."""
+    origin = facts.get("origin")
+    return origin if origin is not None and any(origin) else None
 
 
 def _same(a: Any, b: Floats) -> bool:

@@ -1,8 +1,10 @@
-"""Volumes from which tables of picks take what they do not state: the voxel size and shape of their tomograms."""
+"""Volumes from which tables of picks take what they do not state: the grids of their tomograms."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+
+import numpy as np
 
 from volengine.core.errors import InputError
 from volengine.core.volume import Volume
@@ -13,7 +15,7 @@ from volengine.tasks.common.named import feature_of, open_sized, tomogram_in
 
 
 def grids_of(volumes: Sequence[str], voxel_size: float | None = None) -> dict[str, Known]:
-    """Open volumes (metadata only): voxel size and shape of each tomogram, by its name.
+    """Open volumes (metadata only): voxel size, shape and origin of each tomogram, by its name.
 
     Parameters
     ----------
@@ -26,21 +28,30 @@ def grids_of(volumes: Sequence[str], voxel_size: float | None = None) -> dict[st
     Raises
     ------
     InputError
-        A volume cannot be opened, or two of one tomogram differ in shape or voxel size.
+        A volume cannot be opened, or two of one tomogram differ in shape or voxel size, or state different
+        origins.
     """
     paths = [path for item in volumes for path in ([item] if split_group(item)[1] else expand([item]))]
     return known_of([open_sized(path, voxel_size) for path in paths])
 
 
 def known_of(volumes: Sequence[Volume]) -> dict[str, Known]:
-    """Voxel size and shape of each tomogram, by its name; errors are those of :func:`grids_of`."""
-    found: dict[str, Known] = {}
-    for volume in volumes:
-        name = tomogram_key(tomogram_in(volume.name, feature_of(volume)))
-        one = Known(volume.voxel_size, shape=volume.shape)
-        if found.setdefault(name, one) != one:
+    """Voxel size, shape and origin of each tomogram, by its name; errors are those of :func:`grids_of`."""
+    found: dict[str, Volume] = {}
+    for one in volumes:
+        name = tomogram_key(tomogram_in(one.name, feature_of(one)))
+        other = found.setdefault(name, one)
+        if (other.shape, other.voxel_size) != (one.shape, one.voxel_size):
             raise InputError(
-                f"Two volumes of tomogram {name!r} differ: {found[name].shape} voxels of {found[name].voxel_size} "
-                f"angstrom, and {one.shape} of {one.voxel_size} ({volume.url}); give one of them."
+                f"Two volumes of tomogram {name!r} differ: {other.shape} voxels of {other.voxel_size} "
+                f"angstrom, and {one.shape} of {one.voxel_size} ({one.url}); give one of them."
             )
-    return found
+        apart = np.abs(np.subtract(one.origin, other.origin)) / one.voxel_size
+        if any(one.origin) and any(other.origin) and (apart > 0.5).any():
+            raise InputError(
+                f"Two volumes of tomogram {name!r} state different origins: {other.origin} angstrom (z, y, x), and "
+                f"{one.origin} ({one.url}); give the one whose places the picks have."
+            )
+        if not any(other.origin):  # which is not stated
+            found[name] = one
+    return {name: Known(one.voxel_size, shape=one.shape, volume_origin=one.origin) for name, one in found.items()}

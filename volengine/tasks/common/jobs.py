@@ -106,7 +106,11 @@ class Verb(Generic[Given, Source, What, Out]):
         """
         if is_target(out):
             if not self.into_projects:
-                raise InputError(f"--out {out}: {self.name} does not write into a copick project; give a folder.")
+                raise InputError(
+                    f"--out {out}: {self.name} does not write into a copick project; give a folder. Predictions are "
+                    "put into a project as masks, with the threshold that you choose: volengine convert "
+                    "'FOLDER/*.ome.zarr' --threshold 0.5 --out config.json#session=1"
+                )
             return
         if is_zipped(out):
             raise InputError(

@@ -4,16 +4,25 @@ A *place* is index × voxel size, counted from the centre of the tomogram's firs
 that a file states is kept and written again, but does not move anything: most formats of picks, and masks from many
 programs, do not hold it, so one side of a comparison would be moved and not the other. An origin of 0 is not stated.
 Two origins that are stated and differ mean two different boxes of the specimen, which have no places in common.
+
+Some tables hold positions that contain the origin (markers of ChimeraX, Amira's graphs, CSV in angstrom alone): of
+these the origin of the volume beside which they are read is subtracted, unless they state with which one they were
+written.
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from volengine.core.errors import InputError
+from volengine.core.paths import PathLike, path_text
 from volengine.core.picks import Picks
 from volengine.core.volume import Vector3
+from volengine.io.picks.rows import Known
 
 Where = tuple[str, Vector3, Vector3]
 """What is compared: its name for messages, origin and voxel size, angstrom."""
@@ -53,6 +62,43 @@ def origins_note(one: Where, other: Where, *, accept: bool = False) -> str:
             "voxel of each; if one is a part of the other, cut them to the same part first."
         )
     return f"{said}; they are compared from the first voxel of each."
+
+
+def beside_volumes(
+    tables: Mapping[str, Picks], volumes: Mapping[str, Known], file: str, *, accept: bool = False
+) -> list[str]:
+    """Compare the origins that a table of picks states with those of the volumes that it is read beside.
+
+    Parameters
+    ----------
+    tables
+        The picks of each tomogram, by the names of the volumes.
+    volumes
+        What the volumes state, by their names.
+    file, accept
+        The table, for messages; and as in :func:`origins_note`, which says what is returned and refused.
+    """
+    said = []
+    for name, picks in tables.items():
+        origin = volumes[name].volume_origin
+        if origin is not None and any(origin) and any(picks.origin):
+            volume = (f"the volume of {name!r}", origin, picks.voxel_size)
+            said.append(origins_note((file, picks.origin, picks.voxel_size), volume, accept=accept))
+    return list(filter(None, said))
+
+
+def from_first_note(file: PathLike, format: str | None = None) -> str:
+    """Return what there is to say of positions in angstrom that are read without an origin; empty for other files."""
+    from volengine.io.picks import registry
+    from volengine.io.picks.delimited import counts_angstrom
+
+    path = Path(path_text(file))
+    if registry.to_read(path, format) != "csv" or not counts_angstrom(path):
+        return ""
+    return (
+        f"{path.name} has positions in angstrom: they were taken to count from the tomogram's first voxel. If its "
+        "origin is not 0, give --origin or --volume."
+    )
 
 
 def _triple(values: object) -> str:

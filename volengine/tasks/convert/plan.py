@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from volengine.core.boxes import Index3
+from volengine.core.errors import InputError
 from volengine.core.image import ImageSpec
 from volengine.core.tiling import Tiling
 from volengine.core.volume import Volume
@@ -15,6 +16,8 @@ from volengine.engine.stage import ArrayInput, Stage, kernel_bytes
 from volengine.tasks.common.images import StoreOptions, core_unit, factors_of, image_spec, outputs_of
 from volengine.tasks.common.layout import history
 from volengine.tasks.common.unpack import unpacked, waits_for
+from volengine.tasks.convert.project import Segmentation
+from volengine.tasks.convert.project_plan import plan_segmentation
 from volengine.tasks.convert.recipe import ConvertRecipe
 from volengine.tasks.convert.tilts import tilts_for
 
@@ -24,8 +27,10 @@ LARGEST_BLOCK = 2**23
 _COPY = "volengine.tasks.convert.blocks:copy_block"
 
 
-def plan_convert(source: Volume, recipe: ConvertRecipe, out: str, folder: PlanFolder, options: RunOptions) -> Plan:
-    """Plan the stages that write ``source`` to the store ``out``.
+def plan_convert(
+    source: Volume, recipe: ConvertRecipe, out: str | Segmentation, folder: PlanFolder, options: RunOptions
+) -> Plan:
+    """Plan the stages that write ``source`` to the store ``out``, or as a segmentation of a copick project.
 
     A source that is compressed as a whole (``.gz``, ``.bz2``) is first unpacked into the scratch folder of ``folder``.
     The file of the recipe's tilt series is read.
@@ -35,6 +40,10 @@ def plan_convert(source: Volume, recipe: ConvertRecipe, out: str, folder: PlanFo
     Plan
         ``images[0]`` is the image that it writes.
     """
+    if isinstance(out, Segmentation):
+        return plan_segmentation(source, recipe, out, folder, options)
+    if recipe.threshold is not None:
+        raise InputError("--threshold is for masks that go into a copick project (--out config.json#seg=NAME).")
     spec = image_spec(
         out,
         source,

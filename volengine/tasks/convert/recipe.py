@@ -35,6 +35,9 @@ class ConvertRecipe(Recipe):
         ``intensity`` or ``probability`` (levels are means) or ``labels`` (levels are modes).
     name
         The tomogram's name; default: the file's name without its ending.
+    threshold
+        Into a copick project: the probability above which a voxel belongs to the mask. Probabilities are not written
+        into a project without it; masks of 0 and 1 need none.
     tilts
         File with the tilt series of the tomogram, whose angles, dose and defocus the store keeps (.mdoc, .rawtlt, .tlt,
         .aln, .star of RELION 5, .tomostar, .xml of Warp), or a folder in which one has the tomogram's name.
@@ -54,6 +57,7 @@ class ConvertRecipe(Recipe):
     kind: Literal["intensity", "probability", "labels"] = "intensity"
     name: str | None = None
     tilts: str = ""
+    threshold: float | None = None
 
     def check(self) -> None:
         sizes = self.voxel_size if isinstance(self.voxel_size, tuple) else (self.voxel_size,)
@@ -63,4 +67,6 @@ class ConvertRecipe(Recipe):
             raise InputError(f"Chunk {self.chunk} and shard {self.shard} must be positive.")
         if self.levels is not None and self.levels < 1:
             raise InputError(f"--levels must be 1 or more, not {self.levels}.")
+        if self.threshold is not None and not 0 <= self.threshold < 1:
+            raise InputError(f"--threshold is a probability from 0 to below 1, not {self.threshold:g}.")
         check_codec(self.codec)

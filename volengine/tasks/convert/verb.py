@@ -8,21 +8,28 @@ from __future__ import annotations
 from volengine.core.paths import PathLike, path_text
 from volengine.core.volume import Volume
 from volengine.engine.options import RunOptions
+from volengine.io.copick.target import is_target
 from volengine.io.open import OpenVolume, open_volume
 from volengine.tasks.common.jobs import Request, Verb, run_one
 from volengine.tasks.common.layout import join_url
 from volengine.tasks.convert.plan import plan_convert
+from volengine.tasks.convert.project import Segmentation, segmentation_of
 from volengine.tasks.convert.recipe import ConvertRecipe
 
 
-def request(source: str, out: str, recipe: ConvertRecipe, options: RunOptions) -> Request[Volume, ConvertRecipe, str]:
-    """Open one source; its store is ``out`` itself, or ``<name>.ome.zarr`` in the folder ``out``."""
+def request(
+    source: str, out: str, recipe: ConvertRecipe, options: RunOptions
+) -> Request[Volume, ConvertRecipe, str | Segmentation]:
+    """Open one source; its store is ``out`` itself, or ``<name>.ome.zarr`` in the folder ``out``, or in a project."""
     volume = open_volume(source, voxel_size=recipe.voxel_size, name=recipe.name, identity=options.identity)
+    if is_target(out):
+        name, segmentation = segmentation_of(volume, out, recipe)
+        return Request(name, volume, recipe, segmentation)
     store = out if CONVERT.is_product(out) else join_url(out, f"{volume.name}.ome.zarr")
     return Request(volume.name, volume, recipe, store)
 
 
-CONVERT = Verb("convert", request, plan_convert, endings=(".zarr",))
+CONVERT = Verb("convert", request, plan_convert, endings=(".zarr",), into_projects=True)
 
 
 def convert(
@@ -35,7 +42,9 @@ def convert(
     source
         Any file or store that :func:`volengine.open_volume` opens.
     out
-        The store to write (``.ome.zarr``), or a folder that gets ``<name>.ome.zarr``; a path or URL.
+        The store to write (``.ome.zarr``), or a folder that gets ``<name>.ome.zarr``; a path or URL. Or a copick
+        project (``config.json#seg=membrane``), for the segmentation of the tomogram's run: a mask of 0 and 1,
+        probabilities with the recipe's ``threshold``, or labels of several objects (``seg=NAME-multilabel``).
     recipe, options
         What to write and how to run.
 

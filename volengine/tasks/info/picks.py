@@ -26,7 +26,8 @@ def picks_facts(path: str) -> dict[str, Any]:
     except (FormatError, MissingError):
         raise
     except InputError:  # the table lacks a fact of the tomogram; the number of picks does not depend on it
-        tables, known = read_all(path, voxel_size=(1.0, 1.0, 1.0), shape=(1, 1, 1)), False
+        tables = read_all(path, voxel_size=(1.0, 1.0, 1.0), origin=(0.0, 0.0, 0.0), shape=(1, 1, 1))
+        known = False
     return {
         "path": path,
         "type": "picks",

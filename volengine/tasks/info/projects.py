@@ -14,6 +14,7 @@ KINDS = {
     "instances": "instance segmentations",
     "panoptic": "panoptic segmentations",
     "mesh": "meshes",
+    "filaments": "filaments",
     "other": "not named as copick's",
 }
 """The kinds of items, and how they are called."""

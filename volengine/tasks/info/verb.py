@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from volengine.core.errors import InputError, VolengineError
+from volengine.core.errors import FormatError, InputError, MissingError, VolengineError
 from volengine.core.paths import PathLike, path_text
 from volengine.io.copick.config import is_project
 from volengine.io.hdf5.open import is_model
@@ -90,7 +90,8 @@ def _one(path: str, full: bool, progress: bool) -> dict[str, Any]:
         try:
             return read()
         except VolengineError as error:
-            first = first or error
+            # The first says that the file is no volume; the second may say what the table lacks.
+            first = error if first is None or not isinstance(error, FormatError | MissingError) else first
     assert first is not None
     raise first
 

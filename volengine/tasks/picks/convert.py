@@ -271,7 +271,8 @@ def _at_distance(picks: Picks, recipe: PicksFilterRecipe, notes: list[str], *, a
 
     assert recipe.near is not None
     same = recipe.with_(read_as=None, volume=None, tomogram=None, voxel_size=picks.voxel_size, shape=picks.shape)
-    tables, _ = read_tables(recipe.near, same)
+    placed = any(picks.origin) or recipe.volume is not None
+    tables, _ = read_tables(recipe.near, same, picks.origin if placed else None)
     by_name = {one.tomogram: one for one in tables}
     name = same_tomogram(picks.tomogram, by_name)
     another = recipe.tomogram is None and any(another_of_series(picks.tomogram, one) for one in by_name)

@@ -20,7 +20,7 @@ from volengine.io.copick.target import Target, is_target
 from volengine.io.names import another_of_series, same_tomogram
 from volengine.tasks.common.layout import file_name
 from volengine.tasks.common.named import feature_of, open_sized, tomogram_in
-from volengine.tasks.common.origins import outside_note
+from volengine.tasks.common.origins import from_first_note, origins_note, outside_note
 from volengine.tasks.picks.recipe import PicksConvertRecipe, PicksRecipe
 
 MOVED_VOX = 1e-3
@@ -51,7 +51,7 @@ class Written:
     notes: tuple[str, ...] = ()
 
 
-def read_tables(path: str, recipe: PicksRecipe) -> tuple[list[Picks], list[str]]:
+def read_tables(path: str, recipe: PicksRecipe, volume_origin: Vector3 | None = None) -> tuple[list[Picks], list[str]]:
     """Read the picks of a file.
 
     Parameters
@@ -60,6 +60,8 @@ def read_tables(path: str, recipe: PicksRecipe) -> tuple[list[Picks], list[str]]
         The file.
     recipe
         What the file does not state.
+    volume_origin
+        The origin of the tomogram, where no volume is given and neither recipe nor file states one.
 
     Returns
     -------
@@ -78,7 +80,7 @@ def read_tables(path: str, recipe: PicksRecipe) -> tuple[list[Picks], list[str]]
     volume = None if recipe.volume is None else open_sized(recipe.volume, size)
     with local_copy(path) as file:
         try:
-            tables, notes = _read(file, recipe, volume, size)
+            tables, notes = _read(file, recipe, volume, size, volume_origin)
             return shaped_in_project(path, tables), notes
         except (FormatError, MissingError):
             raise
@@ -87,7 +89,7 @@ def read_tables(path: str, recipe: PicksRecipe) -> tuple[list[Picks], list[str]]
             unsized = volume is None and size is None and "does not say the voxel size" in str(error)
             if pixel is None or not unsized:
                 raise
-            tables, notes = _read(file, recipe, None, (pixel,) * 3)
+            tables, notes = _read(file, recipe, None, (pixel,) * 3, volume_origin)
             return tables, [*notes, f"The file states no voxel size: coordinates were taken for voxels of {pixel:g} A."]
 
 
@@ -136,35 +138,28 @@ def triple(size: float | Vector3 | None) -> Vector3 | None:
 
 
 def _read(
-    file: Path, recipe: PicksRecipe, volume: Volume | None, size: Vector3 | None
+    file: Path, recipe: PicksRecipe, volume: Volume | None, size: Vector3 | None, volume_origin: Vector3 | None
 ) -> tuple[list[Picks], list[str]]:
     from volengine.io.picks import read_all, read_picks
-    from volengine.io.picks.rows import numbers_hint
+    from volengine.io.picks.rows import Known, numbers_hint
 
     if volume is None:
+        known = Known(size, recipe.origin, recipe.shape, volume_origin=volume_origin)
+        unplaced = recipe.origin is None and volume_origin is None
+        notes = list(filter(None, [from_first_note(file, recipe.read_as) if unplaced else ""]))
         if recipe.tomogram is None:
-            found = read_all(file, recipe.read_as, voxel_size=size, origin=recipe.origin, shape=recipe.shape)
-            return list(found.values()), _from_0(file, recipe)
-        one = read_picks(
-            file, recipe.read_as, voxel_size=size, origin=recipe.origin, shape=recipe.shape, tomogram=recipe.tomogram
-        )
-        return [one], _from_0(file, recipe)
-    size = size or volume.voxel_size
-    origin = volume.origin if recipe.origin is None and any(volume.origin) else recipe.origin
+            return list(read_all(file, recipe.read_as, **known.grid).values()), notes
+        return [read_picks(file, recipe.read_as, **known.grid, tomogram=recipe.tomogram)], notes
+    known = Known(size or volume.voxel_size, recipe.origin, volume.shape, volume_origin=volume.origin)
     name = tomogram_in(volume.name, feature_of(volume))
-    try:
-        found = read_all(file, recipe.read_as, voxel_size=size, origin=origin, shape=volume.shape)
-    except InputError as error:
-        if origin is not None or "set origin" not in str(error):
-            raise
-        origin = volume.origin  # it is 0
-        found = read_all(file, recipe.read_as, voxel_size=size, origin=origin, shape=volume.shape)
+    found = read_all(file, recipe.read_as, **known.grid)
     wanted = recipe.tomogram or name
     chosen = next(iter(found)) if len(found) == 1 else same_tomogram(wanted, found)
     named = recipe.tomogram is not None and same_tomogram(recipe.tomogram, [name]) is not None
     if recipe.tomogram is not None and not named and chosen is not None and not same_tomogram(wanted, [chosen]):
-        picks = read_picks(file, recipe.read_as, voxel_size=size, origin=origin, shape=volume.shape, tomogram=wanted)
-        return [picks], []
+        notes = []
+        picks = read_picks(file, recipe.read_as, **known.grid, tomogram=wanted)
+        return [_on(volume, picks, recipe, notes)], notes
     if chosen is None:
         raise InputError(
             f"{file} has picks of {len(found)} tomograms ({', '.join(list(found)[:8])}), and none of them is "
@@ -177,20 +172,17 @@ def _read(
     numbered = chosen.isdigit() and chosen == recipe.tomogram  # which says which rows, and is no name
     given = name if recipe.tomogram is None or numbered else recipe.tomogram
     notes = [] if same_tomogram(chosen, [given]) else [f"The picks of {chosen!r} are written as those of {given!r}."]
-    return [found[chosen].with_(tomogram=given)], notes
+    return [_on(volume, found[chosen], recipe, notes).with_(tomogram=given)], notes
 
 
-def _from_0(file: Path, recipe: PicksRecipe) -> list[str]:
-    """What there is to say about positions in angstrom whose origin nobody states."""
-    from volengine.io.picks import registry
-    from volengine.io.picks.delimited import counts_angstrom
-
-    if recipe.origin is not None or registry.to_read(file, recipe.read_as) != "csv" or not counts_angstrom(file):
-        return []
-    return [
-        f"{file.name} has positions in angstrom: they were taken to count from the tomogram's first voxel. If its "
-        "origin is not 0, give --origin or --volume."
-    ]
+def _on(volume: Volume, picks: Picks, recipe: PicksRecipe, notes: list[str]) -> Picks:
+    """The picks with the origin of their volume; notes say if they stated another one."""
+    if recipe.origin is not None or not any(volume.origin):
+        return picks
+    stated = ("the table", picks.origin, picks.voxel_size)
+    said = origins_note(stated, (Path(volume.url).name, volume.origin, volume.voxel_size), accept=True)
+    notes += [said] * bool(said)
+    return picks.with_(origin=volume.origin)
 
 
 # Writing -----------------------------------------------------------------------------------------------------------
@@ -405,8 +397,8 @@ def _differences(picks: Picks, back: Picks, format: str) -> list[str]:
 
 
 def _says(column: np.ndarray) -> bool:
-    """Whether a column says something; formats with fixed columns count zeros as nothing."""
-    return column.dtype.kind == "U" or bool(column.any())
+    """Whether a column says something; formats with fixed columns count zeros as nothing, and so are empty texts."""
+    return bool((column != "").any() if column.dtype.kind == "U" else column.any())
 
 
 def _angles(one: NDArray[Any], other: NDArray[Any]) -> NDArray[Any]:

@@ -16,7 +16,7 @@ from volengine.io.names import PICKS_SUFFIXES, another_of_series, same_tomogram,
 from volengine.io.picks.rows import Known
 from volengine.ops.score import Pairing, pair_picks, pool
 from volengine.tasks.common.layout import feature_named
-from volengine.tasks.common.origins import origins_note, outside_note
+from volengine.tasks.common.origins import beside_volumes, from_first_note, origins_note, outside_note
 from volengine.tasks.score.inputs import Where
 from volengine.tasks.score.table import NOTHING, Scores
 
@@ -60,8 +60,8 @@ def score_picks(
     any_origin
         Compare tables that state different origins, see :mod:`volengine.tasks.common.origins`.
     volumes
-        Voxel size and shape of tomograms, by name: only rows of these tomograms count, and what tables do not state is
-        theirs. Without them a table that lacks its shape takes that of the other table.
+        Voxel size, shape and origin of tomograms, by name: only rows of these tomograms count, and what tables do not
+        state is theirs. Without them a table that lacks its shape takes that of the other table.
 
     Returns
     -------
@@ -76,7 +76,7 @@ def score_picks(
     """
     if not is_picks(truth):
         raise InputError(f"{prediction} holds picks; the truth must be picks too, not {truth}.")
-    reader = _Reader(features, voxel_size, volumes or {})
+    reader = _Reader(features, voxel_size, volumes or {}, any_origin)
     found, known = reader.both(prediction, truth)
     if len(found) == 1 and len(known) == 1:
         name = (*features, *found)[0]
@@ -109,7 +109,10 @@ def _names(where: Where) -> Any:
 class _Reader:
     """Reads tables of picks, with what is known about their tomograms."""
 
-    def __init__(self, features: Sequence[str], voxel_size: float | None, volumes: Mapping[str, Known]):
+    def __init__(
+        self, features: Sequence[str], voxel_size: float | None, volumes: Mapping[str, Known], any_origin: bool
+    ):
+        self.any_origin = any_origin
         self.features = features
         self.size = None if voxel_size is None else (voxel_size,) * 3
         self.volumes = volumes
@@ -125,7 +128,11 @@ class _Reader:
         if error is None:
             return found, known
         tables = [picks for side in (found, known) for tomograms in side.values() for picks in tomograms.values()]
-        self.volumes = {one.tomogram: Known(one.voxel_size, shape=one.shape) for one in tables if one.shape}
+        self.volumes = {
+            one.tomogram: Known(one.voxel_size, shape=one.shape, volume_origin=one.origin if any(one.origin) else None)
+            for one in tables
+            if one.shape
+        }
         if not self.volumes:
             raise InputError(f"{error} To take these from a tomogram, give it as --volume.") from error
         return self.read(prediction), self.read(truth)
@@ -171,9 +178,12 @@ class _Reader:
         from volengine.io.picks.of_volumes import read_of
 
         if not self.volumes:
-            return read_all(path, voxel_size=self.size)
+            tables = read_all(path, voxel_size=self.size)
+            self.notes.append(from_first_note(path))
+            return tables
         tables, said = read_of(path, self.volumes, required=required)
         self.notes += [said] if tables else []
+        self.notes += beside_volumes(tables, self.volumes, str(path), accept=self.any_origin)
         self.notes += [f"{path}: {note}" for note in map(outside_note, tables.values()) if note]
         return tables
 

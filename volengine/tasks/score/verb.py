@@ -57,8 +57,8 @@ def score(
         A ``.csv`` file for the scores; the same scores are written beside it as ``.json``, and the confusion as
         ``.confusion.csv``. Default: nothing is written.
     volumes
-        For tables of picks: the tomograms. Only rows of these tomograms count, chosen by name; voxel size and shape
-        that a table does not state are those of its tomogram.
+        For tables of picks: the tomograms. Only rows of these tomograms count, chosen by name; voxel size, shape
+        and origin that a table does not state are those of its tomogram.
 
     Returns
     -------

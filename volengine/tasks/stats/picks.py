@@ -9,11 +9,12 @@ from volengine.core.errors import InputError
 from volengine.core.picks import Picks
 from volengine.core.units import NM_TO_ANGSTROM
 from volengine.core.volume import Volume
-from volengine.io.names import tomogram_key
+from volengine.io.names import same_tomogram, tomogram_key
 from volengine.io.picks.rows import Known
 from volengine.tasks.common.grids import known_of
 from volengine.tasks.common.layout import feature_named
 from volengine.tasks.common.named import tomogram_in
+from volengine.tasks.common.origins import beside_volumes, from_first_note
 from volengine.tasks.stats.objects import Objects, SourceObjects, extent_of
 from volengine.tasks.stats.recipe import StatsRecipe
 
@@ -26,7 +27,7 @@ class PicksReader:
     recipe
         Gives the voxel size.
     grids
-        Voxel size and shape of tomograms, by name; if there are any, only rows of these are read.
+        Voxel size, shape and origin of tomograms, by name; if there are any, only rows of these are read.
     volumes
         Label volumes of the same call, which are asked if a table does not state what is needed.
     """
@@ -57,13 +58,13 @@ class PicksReader:
         if self.grids:
             return self._of(path, self.grids)
         try:
-            return read_all(path)
+            return self._placed(path, read_all(path))
         except InputError as error:
             if type(error) is not InputError:
                 raise
             if self.recipe.voxel_size is not None:
                 try:
-                    return read_all(path, voxel_size=(self.recipe.voxel_size,) * 3)
+                    return self._placed(path, read_all(path, voxel_size=(self.recipe.voxel_size,) * 3))
                 except InputError as other:
                     error = other
             if type(error) is not InputError or not self.volumes:
@@ -75,5 +76,17 @@ class PicksReader:
         from volengine.io.picks.of_volumes import read_of
 
         tables, said = read_of(path, grids)
-        self.notes.append(said)
+        self.notes += [said, *beside_volumes(tables, grids, Path(path).name, accept=self.recipe.any_origin)]
         return tables
+
+    def _placed(self, path: str, tables: dict[str, Picks]) -> dict[str, Picks]:
+        """Tables in angstrom alone, with the origins of the label volumes of the same call taken into account."""
+        from volengine.io.picks.of_volumes import read_of
+
+        if not (note := from_first_note(path)):
+            return tables
+        of_volumes, _ = read_of(path, known_of(self.volumes), required=False)
+        alone = len(tables) == len(of_volumes) == 1
+        fits = {name: next(iter(of_volumes)) if alone else same_tomogram(name, of_volumes) for name in tables}
+        self.notes += [] if all(fits.values()) else [note]
+        return {name: tables[name] if fit is None else of_volumes[fit] for name, fit in fits.items()}

@@ -58,9 +58,9 @@ def stats(
     groups
         A CSV file with the columns ``tomogram`` and ``group``: pooled tables are made for each group, too.
     volumes
-        The tomograms of tables of picks. Only rows of these tomograms count, chosen by name; voxel size and shape that
-        a table does not state are those of its tomogram. Label volumes among the inputs are asked, too, for a table
-        that lacks them.
+        The tomograms of tables of picks. Only rows of these tomograms count, chosen by name; voxel size, shape
+        and origin that a table does not state are those of its tomogram. Label volumes among the inputs are asked, too,
+        for a table that lacks them.
 
     Returns
     -------

@@ -179,7 +179,7 @@ def picks_of(path: str, volume: Volume, origin: Vector3 | None) -> Picks:
     path, volume
         The file, and the volume, whose voxel size and shape the picks have.
     origin
-        The origin that the picks have; ``None``: what the file states.
+        The origin that the picks have; ``None``: what the file states, or else that of the volume.
 
     Raises
     ------
@@ -193,7 +193,8 @@ def points_of(path: str, volume: Volume, origin: Vector3 | None) -> tuple[Picks,
     """The same as :func:`picks_of`, and a sentence that says which rows of the file they are."""
     from volengine.io.picks.of_volumes import read_of
 
-    tables, said = read_of(path, {volume.name: Known(volume.voxel_size, origin, volume.shape)})
+    known = Known(volume.voxel_size, origin, volume.shape, volume_origin=volume.origin)
+    tables, said = read_of(path, {volume.name: known})
     return tables[volume.name], said
 
 

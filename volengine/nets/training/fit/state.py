@@ -15,6 +15,7 @@ from volengine.core.atomic import write_atomic
 from volengine.core.csv_cells import guarded_row
 from volengine.core.errors import FormatError, InputError
 from volengine.core.json_text import parse_json
+from volengine.nets.packed import packed
 
 Row = dict[str, float]
 State = dict[str, dict[str, torch.Tensor]]
@@ -22,17 +23,18 @@ State = dict[str, dict[str, torch.Tensor]]
 
 
 def save_state(folder: Path, parts: State, history: list[Row], facts: dict[str, Any]) -> None:
-    """Write ``last.safetensors`` and ``history.csv``."""
-    from safetensors.torch import save
+    """Write ``last.safetensors`` and ``history.csv``.
 
+    Raises
+    ------
+    InputError
+        The file cannot hold the weights (:func:`volengine.nets.packed.packed`).
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    flat = {
-        f"{part}.{name}": tensor.detach().cpu().contiguous()
-        for part, tensors in parts.items()
-        for name, tensor in tensors.items()
-    }
+    flat = {f"{part}.{name}": tensor for part, tensors in parts.items() for name, tensor in tensors.items()}
     meta = {"history": json.dumps(finite(history)), "facts": json.dumps(facts)}
-    write_atomic(folder / "last.safetensors", save(flat, metadata=meta))
+    path = folder / "last.safetensors"
+    write_atomic(path, packed(flat, meta, path))
     table = io.StringIO(newline="")
     writer = csv.writer(table)
     names = list(dict.fromkeys(name for row in history for name in row))  # older epochs may have fewer
