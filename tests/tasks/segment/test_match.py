@@ -140,6 +140,22 @@ def test_within_the_tolerance_nothing_is_resampled(data):
     assert finer[-1] == "restore"
 
 
+def test_in_the_range_that_a_model_has_learnt_nothing_is_resampled(data, tmp_path):
+    _, stores, _, models = data
+    module, facts = load_model(models["solid"])
+    wide = str(tmp_path / "wide.safetensors")
+    save_model(wide, module, facts.with_(voxel_size=(11.4, 11.4, 11.4), voxel_range=(10.0, 13.0)))
+
+    def first(size):
+        volume = open_volume(stores[8]).with_(voxel_size=size)
+        made = SegmentRecipe(models=(wide,), match="isotropic")
+        plan = plan_segment(volume, made, str(tmp_path), plan_folder(str(tmp_path / "run"), "t"), QUIET)
+        return plan.stages[0].name.rpartition("-")[2]
+
+    assert all(first((size,) * 3) != "match" for size in (9.6, 10.0, 11.4, 13.0, 13.6))
+    assert all(first(size) == "match" for size in ((9.4,) * 3, (13.8,) * 3, (16.0, 10.0, 10.0)))
+
+
 def as_ais(path, volume, size, per_slice):
     """Ais's command line for a tomogram of another voxel size, written out plainly with skimage and scipy."""
     from scipy.ndimage import zoom

@@ -58,10 +58,11 @@ def test_slabs_are_disjoint_cover_the_region_and_never_meet_the_training(
             if "cannot be divided" in str(error) and max(shape) // folds < 4 + context:
                 return
             raise
-        held[parts.held_out.slices] += 1
-        seen.append(parts.held_out)
+        (slab,) = parts.held_out
+        held[slab.slices] += 1
+        seen.append(slab)
         below, above = context // 2, context - 1 - context // 2
-        known = parts.held_out.grow((below, 0, 0), (above, 0, 0))
+        known = slab.grow((below, 0, 0), (above, 0, 0))
         for box in parts.training:
             grown = box.grow((below, 0, 0), (above, 0, 0))
             assert grown.intersect(known.clip(shape)).empty
@@ -81,7 +82,7 @@ def test_slabs_lie_along_the_axis_where_every_one_holds_the_feature() -> None:
     rules = PatchRules(("f",), (4, 4, 4), folds=4)
     for fold in range(1, 5):
         parts = place(Box((0, 0, 0), (12, 40, 96)), (12, 40, 96), PatchRules(**{**vars(rules), "fold": fold}), marks)
-        assert parts.held_out == Box((0, 10 * fold - 10, 0), (12, 10 * fold, 96))
+        assert parts.held_out == (Box((0, 10 * fold - 10, 0), (12, 10 * fold, 96)),)
 
 
 def many(tmp_path: Path, count: int, **sample: Any) -> list[TrainSample]:

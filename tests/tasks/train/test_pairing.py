@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import mrcfile
+import numpy as np
 import pytest
 
 from volengine.core.errors import InputError, MissingError
@@ -42,10 +44,24 @@ def test_names_and_not_the_order_decide(here: Path, volumes: str, key: str, trut
     assert pairs == dict(zip(names, want, strict=True))
 
 
-def test_one_table_is_that_of_all_tomograms(here: Path) -> None:
-    found, given = paired(["tomograms"], {"points": ["points/TS_2.csv"], "labels": []})
-    assert len(found) == 3
-    assert given == {"points": ("points/TS_2.csv",) * 3, "labels": ()}
+@pytest.mark.parametrize("single", [False, True])
+def test_one_table_is_that_of_all_tomograms(here: Path, single: bool) -> None:
+    """Also if the tomograms are given one by one. It names each of them; else points of one would be those of all."""
+    names = ["tomograms/TS_10.mrc", "tomograms/TS_1_Vol.mrc", "tomograms/TS_2.mrc"]
+    for name in names:
+        mrcfile.write(name, np.zeros((4, 4, 4), np.float32), overwrite=True, voxel_size=10)
+    volumes, rows = (names if single else ["tomograms"]), ["TS_1 1 2 3", "TS_10 1 2 3", "TS_2 1 2 3"]
+    head = ["data_", "loop_", "_rlnTomoName", "_rlnCoordinateX", "_rlnCoordinateY", "_rlnCoordinateZ"]
+    Path("all.star").write_text("\n".join([*head, *rows, ""]))
+    found, given = paired(volumes, {"points": ["all.star"], "labels": []})
+    assert (found, given) == (tuple(names), {"points": ("all.star",) * 3, "labels": ()})
+    Path("all.star").write_text("\n".join([*head, *rows[:2], ""]))
+    with pytest.raises(InputError, match=r"no rows of 'TS_2'.*must name the tomogram of each row"):
+        paired(volumes, {"points": ["all.star"]})
+    for name in ("TS_2.csv", "picks.csv"):
+        Path(name).write_text("x,y,z\n1,2,3\n")
+        with pytest.raises(InputError, match=r"no rows of 'TS_10', 'TS_1_Vol'"):
+            paired(volumes, {"points": [name]})
 
 
 def test_single_files_are_taken_as_they_are_given(here: Path) -> None:

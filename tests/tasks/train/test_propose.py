@@ -174,6 +174,8 @@ def test_validation_by_the_number_of_tomograms() -> None:
     assert {p.field: p.value for p in held}["validation_share"] == 0.0
     odd = volume(voxel_size=(20.0, 20.0, 20.0))
     assert proposed(volume(), odd)["any_voxel_size"] is True
+    said = [p.reason for p in propose([volume(), odd], CPU, NETS, {}, bytes_of) if not p.field]
+    assert any(reason.startswith("voxel size 10 to 20 angstrom as it is") for reason in said)
     assert "any_voxel_size" not in proposed()
 
 

@@ -134,6 +134,10 @@ def _shape(volume: Volume, recipe: SegmentRecipe, facts: ModelFacts, path: str) 
                 f"{path} was trained at {m:g} angstrom per voxel, but {volume.url} says {v:g} along {axis}: more than "
                 f"a factor of {LARGEST_FACTOR}. Is that its voxel size? Give the true --voxel-size when converting."
             )
+    low, high = facts.voxel_range or (0.0, 0.0)
+    sides = [v for axis, v in zip("zyx", volume.voxel_size, strict=True) if axis in axes]
+    if all(low * (1 - recipe.match_tolerance) <= v <= high * (1 + recipe.match_tolerance) for v in sides):  # learnt
+        axes = ""
     return resampled_shape(
         volume.shape, volume.voxel_size, facts.voxel_size, axes=axes, tolerance=recipe.match_tolerance
     )

@@ -21,7 +21,7 @@ from volengine.io.cached import ChunkCache
 from volengine.io.names import Source
 from volengine.ops.score_masks import FEATURE, IGNORE
 from volengine.tasks.train.labels import LabelSlices, picks_of
-from volengine.tasks.train.parts import Marks, containing
+from volengine.tasks.train.parts import Marks, Parts, containing
 from volengine.tasks.train.samples import MOST_VALIDATION, LazyPatches, Patch, PatchRules, TrainSample, Use, thinned
 from volengine.tasks.train.volumes import OpenVolume
 
@@ -40,8 +40,15 @@ class BoxPatches(OpenVolume):
         annotated.
     """
 
-    def __init__(self, sample: TrainSample, rules: PatchRules, use: Use = "both", cache: ChunkCache | None = None):
-        super().__init__(sample, rules, use, cache)
+    def __init__(
+        self,
+        sample: TrainSample,
+        rules: PatchRules,
+        use: Use = "both",
+        cache: ChunkCache | None = None,
+        parts: Parts | None = None,
+    ):
+        super().__init__(sample, rules, use, cache, parts)
         if rules.patch[1] != rules.patch[2] and sample.copies > 1:
             raise InputError(f"{self.volume.url}: boxes are turned, so patches must be square, not {rules.patch}.")
         starts = self._auto() if sample.boxes == "auto" else self._centred()

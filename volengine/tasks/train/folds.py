@@ -66,9 +66,9 @@ def train_folds(recipe: TrainRecipe, out: PathLike, *, progress: bool = True) ->
     Returns
     -------
     list of dict
-        One row per finished fold: ``fold``, ``model``, ``held_out`` (what was kept for validation), the best ``epoch``
-        and how many ``epochs`` there were, its ``loss``, ``validation_loss``, ``validation_dice``, and the seconds of
-        all epochs.
+        One row per finished fold: ``fold``, ``model``, ``held_out`` (what was kept for validation), the ``epoch`` of
+        the model and how many ``epochs`` there were, its ``loss``, ``validation_loss``, ``validation_dice``, and the
+        seconds of all epochs.
 
     Raises
     ------
@@ -212,7 +212,7 @@ def _part(part: Row) -> str:
 def lines(rows: list[Row], out: str, folds: int) -> list[str]:
     """The table as lines for a terminal, and how the models are applied together."""
     told = [
-        f"fold {row['fold']}: best epoch {row['epoch']} of {row['epochs']}, validation loss "
+        f"fold {row['fold']}: the model is epoch {row['epoch']} of {row['epochs']}, validation loss "
         f"{_shown(row['validation_loss'])}, Dice {_shown(row['validation_dice'])}; kept apart: {_cell(row['held_out'])}"
         for row in rows
     ]

@@ -8,6 +8,9 @@ from pathlib import Path
 
 from volengine.core.errors import InputError, MissingError
 from volengine.io.names import PICKS_SUFFIXES, suffix_of, tomogram_key, tomogram_name
+from volengine.io.open import open_volume
+from volengine.io.picks.of_volumes import read_of
+from volengine.io.picks.rows import Known, listing
 from volengine.tasks.common.inputs import expand
 
 SHOWN = 5
@@ -29,14 +32,16 @@ def paired(
     Returns
     -------
     Everything as it was given, if files alone are named. Else the truth of a tomogram is the only one whose name is its
-    own, or begins with it (``TS_01__membrane``, ``TS_01_labels``). A single table of points is that of all tomograms.
+    own, or begins with it (``TS_01__membrane``, ``TS_01_labels``). A single table of points is that of all tomograms;
+    it must have rows of each of them, under its name.
 
     Raises
     ------
     MissingError
         A file does not exist, or nothing is in a folder or matches a glob.
     InputError
-        A tomogram has no truth or several, or a truth belongs to no tomogram.
+        A tomogram has no truth or several, a truth belongs to no tomogram, or a table for several tomograms does not
+        name each of them.
 
     Examples
     --------
@@ -46,9 +51,12 @@ def paired(
     found = [one for item in volumes for one in (expand([item]) if _is_several(item) else [item])]
     given = {key: [one for item in paths for one in _truths(item, key)] for key, paths in truth.items()}
     same = {key: list(paths) for key, paths in truth.items()} == given
-    if same and found == list(volumes):
-        return tuple(volumes), {key: tuple(paths) for key, paths in truth.items()}
     tomograms = [one for one in found if suffix_of(one) != ".scnt"]
+    shared = len(tomograms) > 1 and len(given.get("points", ())) == 1
+    if same and found == list(volumes) and not shared:
+        return tuple(volumes), {key: tuple(paths) for key, paths in truth.items()}
+    if shared:
+        _check_names(tomograms, *given["points"])
     ordered = {key: _in_order(tomograms, paths, key) for key, paths in given.items()}
     return tuple(found), ordered
 
@@ -107,6 +115,22 @@ def _in_order(tomograms: Sequence[str], paths: Sequence[str], key: str) -> tuple
                 "that of the tomogram or begins with it; rename files, or give --volume and its truth one by one."
             )
     return tuple(of[one][0] for one in tomograms)
+
+
+def _check_names(tomograms: Sequence[str], table: str) -> None:
+    """Refuse a table without rows of each tomogram: points of one would be taken for those of all."""
+    known = {}
+    for path in tomograms:
+        volume = open_volume(path)
+        known[volume.name] = Known(volume.voxel_size, volume.origin, volume.shape)
+    tables, _ = read_of(table, known, required=len(known) == 1)
+    missing = [name for name in known if name not in tables]
+    if missing:
+        raise InputError(
+            f"{table} has no rows of {listing(missing)}. A single table for several tomograms must name the tomogram "
+            "of each row; give a table for each tomogram (a folder, a glob, or --volume and --points one by one), or "
+            "only the tomograms that are in it."
+        )
 
 
 def _belongs(stem: str, name: str) -> bool:

@@ -351,13 +351,14 @@ def _validation(said: _Open, samples: Sequence[SampleFacts], validated: bool) ->
 def _sizes(said: _Open, samples: Sequence[SampleFacts]) -> None:
     """Say what the voxel sizes mean, and propose that they may differ if they do."""
     sides = [v for s in samples for v in s.voxel_size]
-    if max(sides) > 1.05 * min(sides):
-        said.put("any_voxel_size", True, f"voxel sizes are {min(sides):.4g} to {max(sides):.4g} angstrom")
+    size, shown = min(sides), f"{min(sides):.4g}"
+    if max(sides) > 1.05 * size:
+        shown += f" to {max(sides):.4g}"
+        said.put("any_voxel_size", True, f"voxel sizes are {shown} angstrom")
     thin = _thinnest(samples)
-    size = min(sides)
     if thin is None or thin < THICK:
         told = "" if thin is None else f"; the thinnest feature has about {thin:.3g} voxels"
-        said.advice.append(Proposed("", size, f"voxel size {size:.4g} angstrom as it is{told}"))
+        said.advice.append(Proposed("", size, f"voxel size {shown} angstrom as it is{told}"))
         return
     factor = 2
     while thin / (2 * factor) >= THICK / 2:

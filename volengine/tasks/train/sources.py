@@ -17,10 +17,10 @@ import numpy as np
 from volengine.core.errors import InputError
 from volengine.io.cached import ChunkCache
 from volengine.io.names import suffix_of
-from volengine.io.open import open_volume
 from volengine.tasks.train.boxes import BoxPatches
 from volengine.tasks.train.samples import LazyPatches, NamedPatch, Patch, PatchRules, SampleSource, TrainSample, Use
 from volengine.tasks.train.sets import SetPatches, Stored, nifti_stored, scnt_stored
+from volengine.tasks.train.tied import shown, tied, together
 from volengine.tasks.train.volumes import OpenVolume, Patches
 
 CACHE_BYTES = 256_000_000
@@ -46,17 +46,20 @@ def open_sources(samples: Sequence[TrainSample], rules: PatchRules, cache: int =
     for sample in samples:
         sample.check_features(rules.features)
     sets = [stored_sets(sample, rules) if sample.is_set else {} for sample in samples]
-    whole, held = _held_apart(samples, sets, rules)
+    names = _names(samples, rules)
+    whole, held = _held_apart(samples, sets, rules, names)
     found: list[SampleSource] = []
-    for sample, stored in zip(samples, sets, strict=True):
+    for sample, stored, name in zip(samples, sets, names, strict=True):
         if sample.is_set:
             found += _set_sources(sample, stored, rules, whole, held)
             continue
         use: Use = sample.use
         if use == "both" and whole:
-            use = "validate" if _name(sample) in held else "train"
+            use = "validate" if name in held else "train"
         kind = BoxPatches if sample.boxes else Patches
         found.append(kind(sample, rules, use, chunks))
+    if not whole:
+        found = together(found, rules, chunks)
     _check(found, rules, samples)
     return found
 
@@ -84,20 +87,29 @@ def _set_sources(
     return found
 
 
-def _name(sample: TrainSample) -> str:
-    return open_volume(sample.volume, voxel_size=sample.voxel_size).name
+def _names(samples: Sequence[TrainSample], rules: PatchRules) -> list[str]:
+    """The tomogram of each sample, where whole ones are kept apart; halves of one tilt series have one name."""
+    if rules.validation != "tomogram" and not rules.folds:
+        return [""] * len(samples)
+    seen = [[] if sample.is_set else shown(sample) for sample in samples]
+    own = [volumes[0].name if volumes else sample.volume for volumes, sample in zip(seen, samples, strict=True)]
+    objects = tied([{f"name {name}", *(v.url for v in volumes)} for name, volumes in zip(own, seen, strict=True)])
+    first: dict[str, str] = {}
+    for found, name in zip(objects, own, strict=True):
+        first[found] = min(name, first.get(found, name))
+    return [first[found] for found in objects]
 
 
 def _held_apart(
-    samples: Sequence[TrainSample], sets: Sequence[dict[str, Stored]], rules: PatchRules
+    samples: Sequence[TrainSample], sets: Sequence[dict[str, Stored]], rules: PatchRules, of: Sequence[str]
 ) -> tuple[bool, frozenset[str]]:
     """Whether whole tomograms are kept for validation, and which ones."""
     if rules.validation != "tomogram" and not rules.folds:
         return False, frozenset()
     names: list[str] = []
-    for sample, stored in zip(samples, sets, strict=True):
+    for sample, stored, name in zip(samples, sets, of, strict=True):
         if sample.use == "both":
-            names += [n for s in stored.values() for n in s.tomograms] if sample.is_set else [_name(sample)]
+            names += [n for s in stored.values() for n in s.tomograms] if sample.is_set else [name]
     if not rules.folds:
         return True, _share_of(names, rules)
     check_folds(names, [s for sample, s in zip(samples, sets, strict=True) if sample.use == "both"], rules)
@@ -138,7 +150,8 @@ def check_folds(names: Sequence[str], sets: Sequence[dict[str, Stored]], rules: 
     if twice is not None:
         raise InputError(
             f"{count} tomograms are fewer than {rules.folds} folds, and two samples are of {twice!r}: their slabs "
-            "would not be the same. Put the truth of all features into one sample, or give fewer --folds."
+            "would not be the same. Keep one of them, put the truth of all features into one sample, or give fewer "
+            "--folds."
         )
 
 

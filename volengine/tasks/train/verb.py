@@ -17,6 +17,7 @@ from volengine.tasks.train.data import TrainingData
 from volengine.tasks.train.model import drawing, make_discriminator, make_model
 from volengine.tasks.train.recipe import TrainRecipe
 from volengine.tasks.train.sources import held_out_of, open_sources, validation_of
+from volengine.tasks.train.tied import overlaps
 from volengine.tasks.train.volumes import OpenVolume
 
 if TYPE_CHECKING:
@@ -120,6 +121,7 @@ def _fit(recipe: TrainRecipe, out: str, progress: bool, told: str) -> Fitting:
         for source in sources[:MOST_SAID]
         if isinstance(source, OpenVolume) and source.weight and source.place
     ]
+    places += overlaps(sources)
     for place in places if shown else ():
         say(place)
     sizes = [source.voxel_size for source in sources]

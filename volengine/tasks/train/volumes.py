@@ -26,7 +26,7 @@ from volengine.io.names import Source
 from volengine.io.open import open_source, open_volume
 from volengine.ops.score_masks import FEATURE
 from volengine.tasks.train.labels import LabelFiles, LabelPoints, Labels, LabelSlices, LabelSome
-from volengine.tasks.train.parts import Marks, grid, split
+from volengine.tasks.train.parts import Marks, Parts, grid, split
 from volengine.tasks.train.samples import LazyPatches, Patch, PatchRules, TrainSample, Use, thinned
 from volengine.tasks.train.targets import TargetFiles
 
@@ -52,6 +52,8 @@ class OpenVolume:
         ``train`` or ``validate``: the whole region is used for this; ``both``: a part is kept for validation.
     cache
         Cache of recently read chunks.
+    parts
+        Its parts, if they are known already: those of several samples of one tomogram are the same.
 
     Raises
     ------
@@ -59,14 +61,21 @@ class OpenVolume:
         The region leaves the volume, or one of its parts is smaller than a patch.
     """
 
-    def __init__(self, sample: TrainSample, rules: PatchRules, use: Use = "both", cache: ChunkCache | None = None):
+    def __init__(
+        self,
+        sample: TrainSample,
+        rules: PatchRules,
+        use: Use = "both",
+        cache: ChunkCache | None = None,
+        parts: Parts | None = None,
+    ):
         self.sample, self.rules = sample, rules
         self.volume = open_volume(sample.volume, voxel_size=sample.voxel_size)
         source = open_source(self.volume)
         self.source: Source = source if cache is None else cache.over(source, self.volume)
         self.region = region_of(sample, self.volume)
         self.labels = labels_of(sample, self.volume, rules, self.region, cache)
-        parts = split(self.region, rules, self.volume, use, self.marks)
+        parts = parts or split(self.region, rules, self.volume, use, self.marks)
         self.training, self.held_out = parts.training, parts.held_out
         self.place = parts.place(self.region)
         self._moments = self._statistics() if rules.normalisation in ("volume", "per_slice") else None
@@ -165,8 +174,15 @@ class OpenVolume:
 class Patches(OpenVolume):
     """Patches at random places of a volume; a share of them is drawn around voxels of the features."""
 
-    def __init__(self, sample: TrainSample, rules: PatchRules, use: Use = "both", cache: ChunkCache | None = None):
-        super().__init__(sample, rules, use, cache)
+    def __init__(
+        self,
+        sample: TrainSample,
+        rules: PatchRules,
+        use: Use = "both",
+        cache: ChunkCache | None = None,
+        parts: Parts | None = None,
+    ):
+        super().__init__(sample, rules, use, cache, parts)
         self._places = [_PlacesIn(box, rules, self.marked, sample.slices) for box in self.training]
         if sample.slices and any(len(place.slices) for place in self._places):  # in the others no voxel counts
             self._sizes = [place.count if len(place.slices) else 0 for place in self._places]
