@@ -307,3 +307,20 @@ def test_training_takes_tomogram_picks_and_segmentation_of_a_project(config: Pat
     write_table(tmp_path / "overlay", "TS_2", "bob_1", "ribosome", [(0, 0, 0)])
     with pytest.raises(InputError, match="bob_1_ribosome"):
         data.check()
+
+
+def test_training_on_the_command_line_pairs_tomograms_and_segmentations_by_their_runs(config: Path) -> None:
+    from volengine.tasks.train.pairing import paired
+
+    overlay = read_project(config).overlay / "ExperimentRuns"
+    shutil.copytree(overlay / "TS_1" / "Segmentations", overlay / "TS_2" / "Segmentations")
+    wbp, membrane = f"{config}#tomo=wbp,spacing=10", f"{config}#seg=membrane"
+    volumes, truth = paired([wbp], {"labels": [membrane]})
+    assert [Path(path).parts[-3] for path in volumes] == ["TS_1", "TS_2"]
+    assert [Path(path).parts[-3] for path in truth["labels"]] == ["TS_1", "TS_2"]
+    volumes, truth = paired([wbp], {"points": [f"{config}#picks=ribosome"]})
+    assert (len(volumes), truth["points"]) == (2, (f"{config}#picks=ribosome",) * 2)
+    one, of_one = f"{config}#run=TS_2,tomo=wbp,spacing=10", f"{config}#run=TS_2,seg=membrane"
+    assert paired([one], {"labels": [of_one]}) == ((one,), {"labels": (of_one,)})
+    with pytest.raises(InputError, match="belong to no tomogram"):
+        paired([one], {"labels": [membrane]})
