@@ -12,7 +12,7 @@ from volengine.core.errors import InputError, MissingError
 from volengine.core.volume import Volume
 from volengine.io.identity import How
 from volengine.io.names import is_multilabel, is_packed, split_group, suffix_of
-from volengine.tasks.common.inputs import expand
+from volengine.tasks.common.inputs import expand, without_uncertainty
 from volengine.tasks.common.named import (
     OF_SEVERAL_OBJECTS,
     SIZE_TOLERANCE,
@@ -122,6 +122,8 @@ def _predictions(prediction: Where, recipe: ScoreRecipe, opened: Opened) -> dict
         found = dict.fromkeys(features, volume)
     else:
         paths = [prediction] if split_group(prediction)[1] else expand([prediction])
+        if not features:
+            paths = without_uncertainty(paths)
         volumes = [opened(path, size) for path in paths]
         found = {}
         for volume in volumes:
