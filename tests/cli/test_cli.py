@@ -215,6 +215,28 @@ def test_what_the_file_system_refuses_is_one_line(
     assert err.startswith("Error: o.ome.zarr/c/0: No space left on device. ")
 
 
+@pytest.mark.parametrize(
+    ("name", "place"),
+    [
+        ("o/.writing-host-1-2-ab", "o"),
+        ("o/.writing-host-1-2-ab/c/0", "o"),
+        (b"o/x.csv", "o/x.csv"),
+        (".writing-x", "."),
+        (None, "the file system"),
+    ],
+)
+def test_an_error_names_no_unfinished_file(
+    volengine: Command, files: Path, monkeypatch: pytest.MonkeyPatch, name: str | bytes | None, place: str
+) -> None:
+    def read_only(*_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), name)
+
+    monkeypatch.setattr("volengine.engine.report.write", read_only)
+    code, _, err = volengine("convert", "good.mrc", "--out", "o.ome.zarr", "--no-progress")
+    assert code == 1
+    assert err.startswith(f"Error: {place}: Read-only file system. ")
+
+
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_signal_stops_it_in_order(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], number: int, code: int
