@@ -215,6 +215,28 @@ def test_what_the_file_system_refuses_is_one_line(
     assert err.startswith("Error: o.ome.zarr/c/0: No space left on device. ")
 
 
+@pytest.mark.parametrize(
+    ("name", "place"),
+    [
+        ("o/.writing-host-1-2-ab", "o"),
+        ("o/.writing-host-1-2-ab/c/0", "o"),
+        (b"o/x.csv", "o/x.csv"),
+        (".writing-x", "."),
+        (None, "the file system"),
+    ],
+)
+def test_an_error_names_no_unfinished_file(
+    volengine: Command, files: Path, monkeypatch: pytest.MonkeyPatch, name: str | bytes | None, place: str
+) -> None:
+    def read_only(*_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), name)
+
+    monkeypatch.setattr("volengine.engine.report.write", read_only)
+    code, _, err = volengine("convert", "good.mrc", "--out", "o.ome.zarr", "--no-progress")
+    assert code == 1
+    assert err.startswith(f"Error: {place}: Read-only file system. ")
+
+
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_signal_stops_it_in_order(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], number: int, code: int
@@ -281,3 +303,22 @@ def test_touched_inputs_are_the_same_by_their_content(tmp_path, volengine, monke
     code, _, said = volengine("convert", "a.mrc", "--out", "b.ome.zarr", "--identity", "metadata")
     assert code == 2
     assert "quick, content" in said
+
+
+def test_the_uncertainty_beside_a_prediction_is_not_picked_from_nor_scored(tmp_path: Path, volengine: Command) -> None:
+    """It was taken for a feature of its own, so that a folder with it could not be scored."""
+    array = np.zeros((8, 16, 16), np.float32)
+    array[2:5, 3:9, 4:11] = 3
+    write_mrc(tmp_path / "t.mrc", [array], array.shape, "float32", (10.0, 10.0, 10.0))
+    write_mrc(tmp_path / "truth.mrc", [(array > 1).astype(np.int8)], array.shape, "int8", (10.0, 10.0, 10.0))
+    save_threshold_model(tmp_path / "m.safetensors", "m", patch=(4, 8, 8))
+    out, model = str(tmp_path / "out"), str(tmp_path / "m.safetensors")
+    code, _, error = volengine("segment", str(tmp_path / "t.mrc"), "--models", model, "--uncertainty", "--out", out)
+    assert code == 0, error
+    code, said, error = volengine("pick", out, "--out", str(tmp_path / "picks"))
+    assert code == 0, error
+    assert "t__m_uncertainty.ome.zarr is the uncertainty of a prediction" in said
+    assert [path.name for path in (tmp_path / "picks").glob("*.star")] == ["t__m.star"]
+    code, said, error = volengine("score", out, str(tmp_path / "truth.mrc"))
+    assert code == 0, error
+    assert [line.split()[0] for line in said.splitlines()] == ["feature", "m"]

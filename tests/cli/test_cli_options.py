@@ -126,6 +126,28 @@ def test_commas_in_values_are_escaped(values: list[str]) -> None:
         assert split_list(",".join(value.replace(",", "\\,") for value in values)) == values
 
 
+@pytest.mark.parametrize(
+    ("text", "values"),
+    [
+        ("c.json#run=TS_1,tomo=wbp,spacing=10", ["c.json#run=TS_1,tomo=wbp,spacing=10"]),
+        ("a.mrc,c.json#seg=a, user=b ,d.mrc", ["a.mrc", "c.json#seg=a,user=b", "d.mrc"]),
+        ("c.json#run=1,tomo=w,d.json#picks=r,user=u", ["c.json#run=1,tomo=w", "d.json#picks=r,user=u"]),
+        ("s.zarr#labels/a,b=1.mrc", ["s.zarr#labels/a", "b=1.mrc"]),
+    ],
+)
+def test_what_is_chosen_of_a_project_is_one_value(text: str, values: list[str]) -> None:
+    assert split_list(text) == values
+
+
+def test_a_file_with_a_comma_in_its_name_is_one_value(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a, b.mrc").touch()
+    kind = FieldType(tuple[str, ...], "volume")
+    assert kind.convert("a, b.mrc", None, None) == ("a, b.mrc",)
+    assert kind.convert("a, c.mrc", None, None) == ("a", "c.mrc")
+    assert kind.convert("a\0,b", None, None) == ("a\0", "b")
+
+
 def test_both_models_are_used(volengine: Command, tmp_path: Path) -> None:
     """Until now ``--models A --models B`` used the last one only."""
     import numpy as np

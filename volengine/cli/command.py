@@ -2,12 +2,15 @@
 
 Click keeps the last of several values of an option and drops the others without a word. A command of this module
 refuses an option that is given twice. An option that takes a list may be repeated, may have commas between its values,
-or both: ``--models a,b --models c``. A comma that belongs to a value is written ``\\,``.
+or both: ``--models a,b --models c``. A comma that belongs to a value is written ``\\,``. Those of what is chosen of a
+project, ``config.json#run=TS_1,tomo=wbp``, belong to it without that.
 
 >>> split_list("a.mrc, b.mrc")
 ['a.mrc', 'b.mrc']
 >>> split_list(r"a\\,b.mrc")
 ['a,b.mrc']
+>>> split_list("config.json#run=TS_1,tomo=wbp,b.mrc")
+['config.json#run=TS_1,tomo=wbp', 'b.mrc']
 """
 
 from __future__ import annotations
@@ -26,6 +29,8 @@ from volengine.cli.messages import as_options, options, terminal
 from volengine.core.errors import VolengineError
 
 COMMA = re.compile(r"(?<!\\),")
+CHOICE = re.compile(r"#\s*[A-Za-z]+\s*=")
+MORE_OF_A_CHOICE = re.compile(r"[A-Za-z]+\s*=")
 
 
 class PathText(click.types.StringParamType):
@@ -143,15 +148,22 @@ def refuse_repeated(command: click.Command, ctx: click.Context, args: list[str])
 def split_list(text: str) -> list[str]:
     """The values of a text with commas between them, without spaces around them.
 
+    The commas in what is chosen of a project, ``config.json#KEY=VALUE,KEY=VALUE``, stay in its value.
+
     Raises
     ------
     ValueError
         A value is empty.
     """
-    parts = [part.strip().replace("\\,", ",") for part in COMMA.split(text)]
+    parts: list[str] = []
+    for part in map(str.strip, COMMA.split(text)):
+        if parts and MORE_OF_A_CHOICE.match(part) and CHOICE.search(parts[-1]):
+            parts[-1] += f",{part}"
+        else:
+            parts.append(part)
     if not all(parts):
         raise ValueError(f"{text!r} has an empty value between its commas.")
-    return parts
+    return [part.replace("\\,", ",") for part in parts]
 
 
 def joined(ctx: click.Context, param: click.Parameter, value: Any) -> tuple[Any, ...] | None:

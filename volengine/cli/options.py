@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import math
+import os
 import re
 import types
 import typing
@@ -87,10 +88,19 @@ def _readings(text: str, hint: Any) -> list[Any]:
         if typing.get_origin(option) is tuple:
             of, *more = typing.get_args(option)
             if more[-1:] == [Ellipsis] or "," in text:
-                found.append([part if of is str else _scalar(part) for part in split_list(text)])
+                parts = [text] if of is str and _is_there(text) else split_list(text)
+                found.append([part if of is str else _scalar(part) for part in parts])
     if str in options:
         found.append(text)
     return [*found, _scalar(text), text]
+
+
+def _is_there(text: str) -> bool:
+    """Whether a text with a comma is the name of a file or folder as it stands."""
+    try:
+        return "," in text and os.path.lexists(text)
+    except ValueError:  # a zero byte
+        return False
 
 
 def _scalar(text: str) -> Any:

@@ -137,6 +137,18 @@ def name_in_copick(url: str) -> str:
     return found[1] + (f"__{found[2].removesuffix('-multilabel')}" if found[2] else "")
 
 
+def is_multilabel(url: str) -> bool:
+    """Whether a store of a copick project is a segmentation of several objects, whose values are their labels.
+
+    >>> is_multilabel("p/ExperimentRuns/TS_1/Segmentations/10.000_bob_1_all-multilabel.zarr")
+    True
+    >>> is_multilabel("p/all-multilabel.zarr")
+    False
+    """
+    found = _COPICK.fullmatch(url.rstrip("/").removesuffix(".zarr"))
+    return found is not None and (found[2] or "").endswith("-multilabel")
+
+
 _DATASET = re.compile(r"(.*\.(?:h5|hdf5|hdf)):(/.+)", re.IGNORECASE | re.DOTALL)
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from copick_projects import make_project, write_config, write_store, write_table
 
+from volengine.core.boxes import Box
 from volengine.core.errors import FormatError, InputError, MissingError
 from volengine.io.copick.choice import chosen_volume, chosen_volumes, parse_choice
 from volengine.io.copick.config import clean_name, is_project, read_project
@@ -320,3 +321,38 @@ def test_training_takes_tomogram_picks_and_segmentation_of_a_project(config: Pat
     write_table(tmp_path / "overlay", "TS_2", "bob_1", "ribosome", [(0, 0, 0)])
     with pytest.raises(InputError, match="bob_1_ribosome"):
         data.check()
+
+
+def test_training_on_the_command_line_pairs_tomograms_and_segmentations_by_their_runs(config: Path) -> None:
+    from volengine.tasks.train.pairing import paired
+
+    overlay = read_project(config).overlay / "ExperimentRuns"
+    shutil.copytree(overlay / "TS_1" / "Segmentations", overlay / "TS_2" / "Segmentations")
+    wbp, membrane = f"{config}#tomo=wbp,spacing=10", f"{config}#seg=membrane"
+    volumes, truth = paired([wbp], {"labels": [membrane]})
+    assert [Path(path).parts[-3] for path in volumes] == ["TS_1", "TS_2"]
+    assert [Path(path).parts[-3] for path in truth["labels"]] == ["TS_1", "TS_2"]
+    volumes, truth = paired([wbp], {"points": [f"{config}#picks=ribosome"]})
+    assert (len(volumes), truth["points"]) == (2, (f"{config}#picks=ribosome",) * 2)
+    one, of_one = f"{config}#run=TS_2,tomo=wbp,spacing=10", f"{config}#run=TS_2,seg=membrane"
+    assert paired([one], {"labels": [of_one]}) == ((one,), {"labels": (of_one,)})
+    with pytest.raises(InputError, match="belong to no tomogram"):
+        paired([one], {"labels": [membrane]})
+
+
+def test_labels_of_several_objects_are_no_labels_0_1_and_2(config: Path, tmp_path: Path, volengine: Any) -> None:
+    """Their 2 was taken for "does not count"."""
+    from volengine.tasks.train.labels import LabelFiles
+
+    several = f"{config}#run=TS_1,seg=all"
+    tomogram = open_volume(f"{config}#run=TS_1,tomo=wbp,spacing=10")
+    with pytest.raises(InputError, match="several objects"):
+        LabelFiles([several], tomogram)
+    assert LabelFiles([several], tomogram, ids=[2]).read(Box((0, 0, 0), tomogram.shape)).sum() == 3 * 3 * 5
+    membrane = f"{config}#run=TS_1,seg=membrane"
+    code, _, error = volengine("score", membrane, several)
+    assert code == 2
+    assert "--ids" in error
+    code, out, error = volengine("score", membrane, several, "--features", "membrane", "--ids", "2")
+    assert code == 0, error
+    assert out.splitlines()[1].split()[:2] == ["membrane", "1.0000"]

@@ -106,6 +106,21 @@ def test_files_that_exist_are_not_replaced_unasked(config: Path, tmp_path: Path)
     assert len(read_picks(made.files[0])) == 2
 
 
+def test_what_the_static_root_has_is_not_written_beside_it(config: Path, tmp_path: Path) -> None:
+    """With both, the picks of that user could not be read any more."""
+    source, volume = table(tmp_path / "t.csv", names=("TS_1",)), prediction(tmp_path / "TS_1__ribosome.mrc")
+    before = contents(tmp_path)
+    for overwrite in (False, True):
+        with pytest.raises(InputError, match=r"author_7_ribosome\.json exists, in the static root"):
+            convert_picks(source, f"{config}#user=author,session=7", {"overwrite": overwrite})
+    with pytest.raises(InputError, match="Choose another user= or session="):
+        volengine.pick(volume, f"{config}#user=author,session=7", None, QUIET)
+    assert contents(tmp_path) == before
+    one = write_config(tmp_path / "one.json", tmp_path / "overlay", tmp_path / "overlay")
+    convert_picks(source, f"{one}#user=me", {})
+    convert_picks(source, f"{one}#user=me", {"overwrite": True})
+
+
 def test_the_configuration_itself_is_never_replaced(config: Path, tmp_path: Path) -> None:
     before = config.read_bytes()
     merge_picks([table(tmp_path / "a.csv")], config, {"overwrite": True})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shlex
 import statistics
 import subprocess
 import sys
@@ -21,11 +22,13 @@ from scnt_write import ScntSample, write_scnt
 from train_cases import SHAPE, case_in, recipe, write
 
 from volengine import train, train_folds
+from volengine.cli.command import split_list
 from volengine.cli.main import cli
 from volengine.core.boxes import Box
 from volengine.core.errors import InputError
 from volengine.core.volume import Volume
 from volengine.nets.checkpoint import load_facts, load_model
+from volengine.tasks.train.folds import lines
 from volengine.tasks.train.parts import Marks, split
 from volengine.tasks.train.samples import PatchRules, TrainSample
 from volengine.tasks.train.sources import check_folds, held_out_of, open_sources
@@ -193,6 +196,9 @@ def test_folds_trained_alone_or_together_are_the_same_and_the_table_says_what_th
     assert float(table[1]["validation_dice"]) == dice[1]
     assert float(table[3]["validation_dice"]) == pytest.approx(np.mean(dice))
     assert table[0]["held_out"] == "image [0, 0, 0] to [16, 13, 24]"
+    command = lines(rows, "my, model.safetensors", 3)[-1].partition(": ")[2]
+    models = shlex.split(command)[shlex.split(command).index("--models") + 1]
+    assert split_list(models) == [f"my, model_fold{fold}.safetensors" for fold in (1, 2, 3)]
     new = str(tmp_path / "new.safetensors")
     train_folds(how.with_(fold=2, seed=5), new, progress=False)
     for name in ("fold1.safetensors", "fold1.safetensors.training"):

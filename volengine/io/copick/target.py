@@ -103,10 +103,10 @@ class Target:
         Raises
         ------
         InputError
-            There is no such run, or no such object.
+            There is no such run, or no such object; or the static root has a file of this name.
         """
         name = f"{self.user}_{self.session}_{self.object_of(feature)}.json"
-        return self.project.overlay / RUNS / self.run_of(tomogram) / "Picks" / name
+        return self._in_overlay(Path(RUNS) / self.run_of(tomogram) / "Picks" / name)
 
     def instances_store(self, tomogram: str, feature: str, voxel_size: Vector3) -> str:
         """The store of a volume that numbers the objects of a tomogram; the parameters are those of ``picks_file``.
@@ -118,7 +118,20 @@ class Target:
         """
         size = is_cube(voxel_size, self.address)
         name = f"{size:.3f}_{self.user}_{self.session}_{self.object_of(feature)}.zarr"
-        return str(self.project.overlay / RUNS / self.run_of(tomogram) / "InstanceSegmentations" / name)
+        return str(self._in_overlay(Path(RUNS) / self.run_of(tomogram) / "InstanceSegmentations" / name))
+
+    def _in_overlay(self, place: Path) -> Path:
+        """A place in the overlay, unless the static root has the same one: then nobody could tell the two apart."""
+        project = self.project
+        path = project.overlay / place
+        if project.static is not None and not _same(project.static, project.overlay):
+            static = project.static / place
+            if static.exists():
+                raise InputError(
+                    f"{static} exists, in the static root of {self.address}, which is never written into; a second one "
+                    "of this name in the overlay would make the project ambiguous. Choose another user= or session=."
+                )
+        return path
 
     @property
     def multilabel(self) -> bool:
@@ -186,6 +199,10 @@ def is_cube(voxel_size: Vector3, address: str) -> float:
         said = " x ".join(f"{v:g}" for v in voxel_size)
         raise InputError(f"{address}: the voxels have {said} angstrom; copick's are cubes.")
     return voxel_size[0]
+
+
+def _same(one: Path, other: Path) -> bool:
+    return one.resolve() == other.resolve()
 
 
 def _listed(names: Sequence[str]) -> str:

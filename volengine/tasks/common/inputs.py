@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from glob import glob, has_magic
 from pathlib import Path
 
@@ -19,6 +19,9 @@ from volengine.io.names import (
 )
 
 SUFFIXES = VOLUME_SUFFIXES
+
+UNCERTAINTY_ENDING = "_uncertainty"
+"""End of the name of the volume with the uncertainty of a prediction."""
 
 
 def expand(inputs: Iterable[str]) -> list[str]:
@@ -44,6 +47,16 @@ def expand(inputs: Iterable[str]) -> list[str]:
     if not found:
         raise MissingError("No input: give files, folders, globs, or a .txt list.")
     return sorted(dict.fromkeys(found))
+
+
+def without_uncertainty(paths: Sequence[str]) -> list[str]:
+    """Leave out the uncertainty of predictions that are there, too: it is no prediction of anything.
+
+    >>> without_uncertainty(["p/TS_1__core.ome.zarr", "p/TS_1__core_uncertainty.ome.zarr", "p/b_uncertainty.mrc"])
+    ['p/TS_1__core.ome.zarr', 'p/b_uncertainty.mrc']
+    """
+    there = set(paths)
+    return [path for path in paths if path.replace(f"{UNCERTAINTY_ENDING}.", ".") not in there - {path}]
 
 
 def _expand(item: str, lists: tuple[Path, ...] = ()) -> list[str]:

@@ -23,6 +23,12 @@ Handle = TypeVar("Handle", bound=Volume)
 SIZE_TOLERANCE = 0.01
 """Relative difference up to which voxel sizes count as equal, because headers hold rounded numbers."""
 
+OF_SEVERAL_OBJECTS = (
+    "is a copick segmentation of several objects (multilabel): its values are their labels in the project's "
+    "configuration, and 2 does not mean that a voxel does not count. Say which are meant"
+)
+"""Message about labels 0, 1, 2 that are class ids."""
+
 
 def open_sized(path: str, voxel_size: float | Vector3 | None = None, identity: How = "quick") -> OpenVolume:
     """Open a volume from its metadata.

@@ -11,9 +11,16 @@ import numpy as np
 from volengine.core.errors import InputError, MissingError
 from volengine.core.volume import Volume
 from volengine.io.identity import How
-from volengine.io.names import is_packed, split_group, suffix_of
-from volengine.tasks.common.inputs import expand
-from volengine.tasks.common.named import SIZE_TOLERANCE, feature_of, of_tomogram, open_sized, stored_name
+from volengine.io.names import is_multilabel, is_packed, split_group, suffix_of
+from volengine.tasks.common.inputs import expand, without_uncertainty
+from volengine.tasks.common.named import (
+    OF_SEVERAL_OBJECTS,
+    SIZE_TOLERANCE,
+    feature_of,
+    of_tomogram,
+    open_sized,
+    stored_name,
+)
 from volengine.tasks.common.origins import origins_note
 from volengine.tasks.score.recipe import ScoreRecipe
 
@@ -60,13 +67,16 @@ class Case:
         Raises
         ------
         InputError, MissingError
-            A feature has no prediction or no truth, or the volumes have different grids or origins or are of several
-            tomograms.
+            A feature has no prediction or no truth, the volumes have different grids or origins or are of several
+            tomograms, or a truth is known to hold class ids and the recipe has none.
         """
         recipe = recipe or ScoreRecipe()
         opened = partial(open_sized, identity=identity)
         predictions = _predictions(prediction, recipe, opened)
         found = _truth(truth, list(predictions), bool(recipe.ids), next(iter(predictions.values())), opened)
+        for volume in found.values():
+            if is_multilabel(volume.url) and not (recipe.ids or recipe.instances):
+                raise InputError(f"{volume.url} {OF_SEVERAL_OBJECTS} (--ids).")
         case = cls(predictions, found)
         case.check()
         case.notes(accept=recipe.any_origin)
@@ -112,6 +122,8 @@ def _predictions(prediction: Where, recipe: ScoreRecipe, opened: Opened) -> dict
         found = dict.fromkeys(features, volume)
     else:
         paths = [prediction] if split_group(prediction)[1] else expand([prediction])
+        if not features:
+            paths = without_uncertainty(paths)
         volumes = [opened(path, size) for path in paths]
         found = {}
         for volume in volumes:

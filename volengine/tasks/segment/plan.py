@@ -12,6 +12,7 @@ from volengine.engine.options import RunOptions
 from volengine.engine.plan import Plan, join
 from volengine.io.names import is_packed, suffix_of
 from volengine.tasks.common.images import StoreOptions, auto_shard, image_spec
+from volengine.tasks.common.inputs import UNCERTAINTY_ENDING
 from volengine.tasks.common.layout import feature_store, history
 from volengine.tasks.segment.description import UNCERTAINTY, Net, teams
 from volengine.tasks.segment.ensemble import averaged, colour_of, expanded, members, notes, several_grids
@@ -121,7 +122,8 @@ def _store(volume: Volume, feature: str, out: str, features: int) -> str:
         if features > 1:
             raise InputError(f"--out {out} is one store, but {features} volumes are written; give a folder.")
         return out
-    of, suffix = (feature.removesuffix(UNCERTAINTY), "_uncertainty") if feature.endswith(UNCERTAINTY) else (feature, "")
+    of = feature.removesuffix(UNCERTAINTY)
+    suffix = "" if of == feature else UNCERTAINTY_ENDING
     return feature_store(out, volume.name, of, suffix)
 
 

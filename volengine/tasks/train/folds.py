@@ -12,6 +12,7 @@ import csv
 import io
 import json
 import math
+import shlex
 import statistics
 from pathlib import Path
 from typing import Any
@@ -223,8 +224,9 @@ def lines(rows: list[Row], out: str, folds: int) -> list[str]:
     )
     told.append(f"{len(rows)} of {folds} folds: {spread} (mean ± standard deviation); {table_file(out, 'csv')}")
     if len(rows) == folds:
-        models = ",".join(fold_file(out, row["fold"]) for row in rows)
-        told.append(f"To apply them together: volengine segment TOMOGRAM --models {models} --ensemble --out FOLDER")
+        models = ",".join(fold_file(out, row["fold"]).replace(",", "\\,") for row in rows)
+        command = f"volengine segment TOMOGRAM --models {shlex.quote(models)} --ensemble --out FOLDER"
+        told.append(f"To apply them together: {command}")
     return told
 
 

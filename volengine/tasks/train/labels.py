@@ -16,10 +16,11 @@ from volengine.core.errors import InputError
 from volengine.core.picks import Picks
 from volengine.core.volume import Vector3, Volume
 from volengine.io.cached import ChunkCache
-from volengine.io.names import Source, split_group
+from volengine.io.names import Source, is_multilabel, split_group
 from volengine.io.open import open_source, open_volume
 from volengine.io.picks.rows import Known
 from volengine.ops.score_masks import FEATURE, IGNORE, labels_of, labels_of_ids
+from volengine.tasks.common.named import OF_SEVERAL_OBJECTS
 from volengine.tasks.train.samples import Truth
 
 BALL_VOXELS = 2**20
@@ -59,7 +60,7 @@ class LabelFiles:
         cache: ChunkCache | None = None,
     ):
         self._paths, self._ids, self._ignore = tuple(paths), tuple(ids), ignore_id
-        self._sources = [open_beside(path, volume, cache) for path in paths]
+        self._sources = [open_beside(path, volume, cache, classes=bool(ids)) for path in paths]
 
     def read(self, box: Box) -> NDArray[np.uint8]:
         """Labels (features, z, y, x).
@@ -247,17 +248,19 @@ def nearest_squares(
     return squares
 
 
-def open_beside(path: str, volume: Volume, cache: ChunkCache | None = None) -> Source:
+def open_beside(path: str, volume: Volume, cache: ChunkCache | None = None, *, classes: bool = True) -> Source:
     """Open a file, or ``STORE#group``, that must have the shape of ``volume``.
 
     Raises
     ------
     InputError
-        The shapes differ.
+        The shapes differ; or the volume is known to hold class ids, and ``classes`` are not expected.
     """
     url, group = split_group(path)
     found = open_volume(url, group=group, voxel_size=None if group else volume.voxel_size)
     if found.shape != volume.shape:
         raise InputError(f"{path} has the shape {found.shape}, its volume {volume.url} {volume.shape}.")
+    if not classes and is_multilabel(found.url):
+        raise InputError(f"{path} {OF_SEVERAL_OBJECTS} (ids in the sample of a recipe file).")
     source = open_source(found)
     return source if cache is None else cache.over(source, found)

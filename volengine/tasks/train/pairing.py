@@ -7,10 +7,18 @@ from glob import glob, has_magic
 from pathlib import Path
 
 from volengine.core.errors import InputError, MissingError
-from volengine.io.names import PICKS_SUFFIXES, suffix_of, tomogram_key, tomogram_name
 from volengine.io.open import open_volume
 from volengine.io.picks.of_volumes import read_of
 from volengine.io.picks.rows import Known, listing
+from volengine.io.copick.config import is_project
+from volengine.io.names import (
+    PICKS_SUFFIXES,
+    name_in_copick,
+    project_and_choice,
+    suffix_of,
+    tomogram_key,
+    tomogram_name,
+)
 from volengine.tasks.common.inputs import expand
 
 SHOWN = 5
@@ -25,15 +33,16 @@ def paired(
     Parameters
     ----------
     volumes
-        Tomograms and training sets (``.scnt``), folders, globs or ``.txt`` lists of tomograms.
+        Tomograms and training sets (``.scnt``), folders, globs or ``.txt`` lists of tomograms, copick projects.
     truth
-        Paths of each kind of truth: ``labels``, ``points`` or ``targets``, files, folders or globs.
+        Paths of each kind of truth: ``labels``, ``points`` or ``targets``, files, folders, globs or projects. What is
+        chosen of a project as points is one table.
 
     Returns
     -------
-    Everything as it was given, if files alone are named. Else the truth of a tomogram is the only one whose name is its
-    own, or begins with it (``TS_01__membrane``, ``TS_01_labels``). A single table of points is that of all tomograms;
-    it must have rows of each of them, under its name.
+    Everything as it was given, if each item names one file. Else the truth of a tomogram is the only one whose name is
+    its own, or begins with it (``TS_01__membrane``, ``TS_01_labels``). A single table of points is that of all
+    tomograms; it must have rows of each of them, under its name.
 
     Raises
     ------
@@ -48,22 +57,36 @@ def paired(
     >>> paired(["a.mrc", "b.mrc"], {"points": ["a.star", "b.star"]})
     (('a.mrc', 'b.mrc'), {'points': ('a.star', 'b.star')})
     """
-    found = [one for item in volumes for one in (expand([item]) if _is_several(item) else [item])]
-    given = {key: [one for item in paths for one in _truths(item, key)] for key, paths in truth.items()}
-    same = {key: list(paths) for key, paths in truth.items()} == given
+    named = [_volumes(item) for item in volumes]
+    given = {key: [_truths(item, key) for item in paths] for key, paths in truth.items()}
+    pairs = [(volumes, named), *((truth[key], given[key]) for key in truth)]
+    found = [one for ones in named for one in ones]
     tomograms = [one for one in found if suffix_of(one) != ".scnt"]
-    shared = len(tomograms) > 1 and len(given.get("points", ())) == 1
-    if same and found == list(volumes) and not shared:
+    tables = [one for ones in given.get("points", ()) for one in ones]
+    if len(tomograms) > 1 and len(tables) == 1:
+        _check_names(tomograms, tables[0])
+    elif all(_is_one(item, ones) for items, some in pairs for item, ones in zip(items, some, strict=True)):
         return tuple(volumes), {key: tuple(paths) for key, paths in truth.items()}
-    if shared:
-        _check_names(tomograms, *given["points"])
-    ordered = {key: _in_order(tomograms, paths, key) for key, paths in given.items()}
+    ordered = {key: _in_order(tomograms, [one for ones in some for one in ones], key) for key, some in given.items()}
     return tuple(found), ordered
+
+
+def _is_one(item: str, ones: Sequence[str]) -> bool:
+    return list(ones) == [item] or (len(ones) == 1 and _of_project(item))
+
+
+def _of_project(item: str) -> bool:
+    """Whether a path names what is chosen of a copick project, or all of it."""
+    return "://" not in item and (bool(project_and_choice(item)[1]) or is_project(item))
+
+
+def _volumes(item: str) -> list[str]:
+    return expand([item]) if _is_several(item) or _of_project(item) else [item]
 
 
 def _is_several(item: str) -> bool:
     """Whether a path names several files: a folder that is no store, a glob, or a list."""
-    if "://" in item:
+    if "://" in item or _of_project(item):
         return False
     path = Path(item)
     if path.is_dir():
@@ -73,7 +96,9 @@ def _is_several(item: str) -> bool:
 
 def _truths(item: str, key: str) -> list[str]:
     if key != "points":
-        return expand([item]) if _is_several(item) else [item]
+        return _volumes(item)
+    if _of_project(item):
+        return [item]
     path = Path(item)
     if path.is_dir():
         inside = sorted(str(p) for p in path.iterdir() if p.suffix.lower() in PICKS_SUFFIXES and p.is_file())
@@ -90,11 +115,11 @@ def _in_order(tomograms: Sequence[str], paths: Sequence[str], key: str) -> tuple
     """The truth of each tomogram."""
     if not paths or (key == "points" and len(paths) == 1):
         return tuple(paths) * (len(tomograms) if paths else 1)
-    names = {one: tomogram_key(tomogram_name(one)) for one in tomograms}
+    names = {one: tomogram_key(_name(one)) for one in tomograms}
     of: dict[str, list[str]] = {one: [] for one in tomograms}
     alone = []
     for path in paths:
-        stem = tomogram_name(path)
+        stem = _name(path)
         stem = stem[: -len(Path(stem).suffix)] if Path(stem).suffix.lower() in PICKS_SUFFIXES else stem
         fit = [one for one, name in names.items() if _belongs(stem, name)]
         longest = max((len(names[one]) for one in fit), default=0)
@@ -131,6 +156,11 @@ def _check_names(tomograms: Sequence[str], table: str) -> None:
             "of each row; give a table for each tomogram (a folder, a glob, or --volume and --points one by one), or "
             "only the tomograms that are in it."
         )
+
+
+def _name(path: str) -> str:
+    """The name in a path; of a store of a copick project it is in the folders."""
+    return name_in_copick(path) or tomogram_name(path)
 
 
 def _belongs(stem: str, name: str) -> bool:

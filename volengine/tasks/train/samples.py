@@ -125,7 +125,7 @@ class TrainSample(Recipe):
         if self.is_set and (self.boxes or self.slices or self.region or self.ids):
             raise InputError(f"{self.volume} is a training set; boxes, slices, region and ids are for volumes.")
         if self.points and (not self.radius_nm or min(self.radius_nm) <= 0):
-            raise InputError(f"{self.volume}: points need a positive radius_nm.")
+            raise InputError(f"{self.volume}: points need radius_nm, a number above 0 (how far the feature reaches).")
         if self.points and len(self.radius_nm) not in (1, len(self.points)):
             raise InputError(f"{self.volume}: {len(self.points)} points files, but {len(self.radius_nm)} radii.")
         if self.beyond_nm is not None and self.points and self.beyond_nm < max(self.radius_nm):
