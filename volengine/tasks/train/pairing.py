@@ -7,9 +7,6 @@ from glob import glob, has_magic
 from pathlib import Path
 
 from volengine.core.errors import InputError, MissingError
-from volengine.io.open import open_volume
-from volengine.io.picks.of_volumes import read_of
-from volengine.io.picks.rows import Known, listing
 from volengine.io.copick.config import is_project
 from volengine.io.names import (
     PICKS_SUFFIXES,
@@ -19,6 +16,9 @@ from volengine.io.names import (
     tomogram_key,
     tomogram_name,
 )
+from volengine.io.open import open_volume
+from volengine.io.picks.of_volumes import read_of
+from volengine.io.picks.rows import Known, listing
 from volengine.tasks.common.inputs import expand
 
 SHOWN = 5
