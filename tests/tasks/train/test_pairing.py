@@ -85,3 +85,15 @@ def test_what_does_not_belong_together_is_refused(here: Path) -> None:
     (here / "empty").mkdir()
     with pytest.raises(MissingError, match="no table of picks"):
         paired(["tomograms"], {"points": ["empty"]})
+
+
+def test_a_further_number_is_that_of_another_tomogram(here: Path) -> None:
+    """PACEtomo and others number the tomograms of one stage position: TS_2, TS_2_2, TS_2_3."""
+    (here / "labels" / "TS_2.mrc").rename(here / "labels" / "TS_2_3_labels.mrc")
+    with pytest.raises(InputError, match=r"tomograms/TS_2\.mrc have no labels"):
+        paired(["tomograms"], {"labels": ["labels"]})
+    (here / "tomograms" / "TS_2.mrc").rename(here / "tomograms" / "TS_2_3.mrc")
+    found, given = paired(["tomograms"], {"labels": ["labels"]})
+    assert dict(zip(found, given["labels"], strict=True))["tomograms/TS_2_3.mrc"] == "labels/TS_2_3_labels.mrc"
+    (here / "labels" / "TS_10__membrane.mrc").rename(here / "labels" / "TS_10_10.00Apx_2d_membrane.mrc")
+    assert paired(["tomograms"], {"labels": ["labels"]})[0] == found

@@ -334,5 +334,6 @@ def test_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert "positive_share 0.33" in said
     stored = load_facts(tmp_path / "m.safetensors").history[-1]["recipe"]
     assert stored["positive_share"] == 0.33
-    assert stored == json.loads((tmp_path / "m.proposal.json").read_text())["recipe"]
+    proposed = json.loads((tmp_path / "m.proposal.json").read_text())["recipe"]
+    assert stored == TrainRecipe.from_json(proposed).resolved().to_json()
     assert "As proposed before:" in call("--auto", "--out", "m.safetensors")

@@ -390,7 +390,7 @@ def test_several_features_from_several_volumes(tmp_path: Path, case: dict[str, s
     ("changes", "message"),
     [
         ({"sample": {"labels": ()}}, "either labels or points"),
-        ({"sample": {"labels": (), "points": ("a.csv",)}}, "positive radius_nm"),
+        ({"sample": {"labels": (), "points": ("a.csv",)}}, "radius_nm, a number above 0"),
         (
             {"sample": {"labels": (), "points": ("a.csv",), "radius_nm": (3.0,), "beyond_nm": 2.0}},
             r"beyond_nm is 2\.0, less than the radius 3\.0",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from glob import glob, has_magic
 from pathlib import Path
@@ -23,6 +24,8 @@ from volengine.tasks.common.inputs import expand
 
 SHOWN = 5
 """Names in a message."""
+ANOTHER = re.compile(r"[\W_]+[0-9]+(?:(?!\.)[\W_]|$)")
+"""A number of its own after a name: it belongs to the name of another tomogram."""
 
 
 def paired(
@@ -164,5 +167,8 @@ def _name(path: str) -> str:
 
 
 def _belongs(stem: str, name: str) -> bool:
-    rest = tomogram_key(stem).removeprefix(name)
-    return stem == name or tomogram_key(stem) == name or (rest != tomogram_key(stem) and not rest[:1].isalnum())
+    """Whether a truth is that of a tomogram; ``Position_1_2_labels`` is that of ``Position_1_2``, not of ``_1``."""
+    key = tomogram_key(stem)
+    rest = key.removeprefix(name)
+    begins = rest != key and not rest[:1].isalnum() and not ANOTHER.match(rest)
+    return stem == name or key == name or begins
