@@ -168,7 +168,7 @@ def test_normalisation_by_grey_values() -> None:
 def test_validation_by_the_number_of_tomograms() -> None:
     many = [volume(name=f"{k}.mrc", tomograms=(f"{k}",)) for k in range(5)]
     assert proposed(*many)["validation"] == "tomogram"
-    assert proposed(*many[:3])["validation"] == "slab"
+    assert proposed(*many[:3])["validation"] == "ends"
     assert "validation" not in proposed(*many, folds=5)
     held = propose(many, CPU, NETS, {}, bytes_of, validated=True)
     assert {p.field: p.value for p in held}["validation_share"] == 0.0
@@ -177,6 +177,19 @@ def test_validation_by_the_number_of_tomograms() -> None:
     said = [p.reason for p in propose([volume(), odd], CPU, NETS, {}, bytes_of) if not p.field]
     assert any(reason.startswith("voxel size 10 to 20 angstrom as it is") for reason in said)
     assert "any_voxel_size" not in proposed()
+    assert "any_voxel_size" not in proposed(volume(voxel_size=(40.0, 10.0, 10.0)))
+
+
+def test_patches_may_be_whole_where_no_tomogram_is_divided() -> None:
+    many = [volume(name=f"{k}.mrc", tomograms=(f"{k}",), shape=(48, 40, 40)) for k in range(5)]
+    assert proposed(*many)["patch"] == proposed(*many, folds=5)["patch"] == proposed(*many, validation_share=0)["patch"]
+    assert proposed(*many)["patch"][0] > proposed(*many, validation="slab")["patch"][0]  # type: ignore[index]
+
+
+def test_a_feature_that_is_nowhere_is_refused() -> None:
+    features = (FeatureFacts("block", 0.1), FeatureFacts("none", 0.0))
+    with pytest.raises(InputError, match="No voxel of 'none' lies in any sample"):
+        proposed(volume(features=features))
 
 
 # -- measured facts ------------------------------------------------------------------------------------------

@@ -141,6 +141,23 @@ def test_senseless_recipes_are_refused(case: tuple[str, ...], changes: dict[str,
         recipe(case, **changes)
 
 
+def test_voxels_that_are_no_cubes_are_those_of_the_model(case: tuple[str, ...], tmp_path: Path) -> None:
+    long = str(tmp_path / "long.mrc")
+    shutil.copy(case[0], long)
+    with mrcfile.open(long, "r+") as mrc:
+        mrc.voxel_size = (10, 10, 40)  # x, y, z
+    out = str(tmp_path / "long.safetensors")
+    samples = (TrainSample(volume=long, labels=(case[1],), ids=(1, 2)),)
+    train(recipe(case, samples=samples), out, progress=False)
+    facts = load_facts(out)
+    assert (facts.voxel_size, facts.voxel_range) == ((40, 10, 10), None)
+    both = (*samples, TrainSample(volume=case[0], labels=(case[1],), ids=(1, 2)))
+    with pytest.raises(InputError, match=r"differ by more than 5 % \(10 to 40 angstrom\)"):
+        train(recipe(case, samples=both), str(tmp_path / "n.safetensors"), progress=False)
+    with pytest.raises(InputError, match="cubes, and one has 40 x 10 x 10 angstrom"):
+        train(recipe(case, samples=both, any_voxel_size=True), str(tmp_path / "n.safetensors"), progress=False)
+
+
 def test_samples_of_several_voxel_sizes(case: tuple[str, ...], tmp_path: Path) -> None:
     coarse = str(tmp_path / "coarse.mrc")
     shutil.copy(case[0], coarse)

@@ -100,8 +100,14 @@ def _voxel_size(sizes: Sequence[Vector3], *, differ: bool) -> tuple[Vector3, tup
     """The model's voxel size: that of the samples, or of samples that differ their geometric mean and their range."""
     sides = [v for size in sizes for v in size]
     low, high = min(sides), max(sides)
-    if high <= 1.05 * low:
+    if all(max(along) <= 1.05 * min(along) for along in zip(*sizes, strict=True)):
         return sizes[0], None
+    long = next(filter(_long, sizes), None)
+    if differ and long is not None:
+        raise InputError(
+            f"--any-voxel-size is for samples whose voxels are cubes, and one has {_shown(long)} angstrom; rescale it "
+            "first."
+        )
     if not differ:
         raise InputError(
             f"The voxel sizes of the samples differ by more than 5 % ({low:g} to {high:g} angstrom); rescale them "
@@ -109,6 +115,14 @@ def _voxel_size(sizes: Sequence[Vector3], *, differ: bool) -> tuple[Vector3, tup
         )
     mean = round(float(np.exp(np.mean(np.log(sides)))), 2)
     return (mean, mean, mean), (low, high)
+
+
+def _long(size: Vector3) -> bool:
+    return max(size) > 1.05 * min(size)
+
+
+def _shown(size: Vector3) -> str:
+    return " x ".join(f"{side:g}" for side in size)
 
 
 def started_from(module: Any, facts: ModelFacts, start: str, own: str | None) -> tuple[Any, ModelFacts]:

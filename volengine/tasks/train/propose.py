@@ -117,6 +117,7 @@ def propose(
         The data are smaller than the smallest patch, or not even this fits into the memory.
     """
     said = _Open(given)
+    _check_features(samples)
     dimension = _dimension(samples, given, candidates)
     network = _network(said, samples, candidates, dimension)
     _context(said, samples, network)
@@ -203,17 +204,30 @@ def _context(said: _Open, samples: Sequence[SampleFacts], network: Candidate) ->
         said.put("context", count, f"the thinnest feature extends over about {max(thick, 1):.0f} slices")
 
 
+def _check_features(samples: Sequence[SampleFacts]) -> None:
+    """Refuse a feature that no sample holds, as a training does."""
+    shares: dict[str, float] = {}
+    for feature in (f for s in samples for f in s.features):
+        shares[feature.name] = max(shares.get(feature.name, 0.0), feature.share)
+    empty = [name for name, share in shares.items() if not share]
+    if empty:
+        raise InputError(f"No voxel of {', '.join(map(repr, empty))} lies in any sample: nothing to learn from.")
+
+
 def _room(said: _Open, samples: Sequence[SampleFacts], flat: bool) -> Index3:
     """The largest patch that fits into the part for training, and into the one for validation, of every sample."""
     folds = int(said.given.get("folds", 0) or 0)
+    count = _tomograms(samples)
+    chosen = said.given.get("validation", "tomogram" if count >= FEW else "ends")
+    whole = count >= folds if folds else chosen == "tomogram" or said.given.get("validation_share") == 0
     room = []
     for s in samples:
         sides = list(s.shape)
-        if s.is_set or s.use != "both":
+        if whole or s.is_set or s.use != "both":
             room.append(sides)
             continue
         axis = max(range(3), key=lambda a: sides[a])
-        parts = max(2, folds) if folds and _tomograms(samples) < folds else 2
+        parts = max(2, folds)
         sides[axis] = sides[axis] // parts
         room.append(sides)
     least = [min(column) for column in zip(*room, strict=True)]
@@ -344,7 +358,7 @@ def _validation(said: _Open, samples: Sequence[SampleFacts], validated: bool) ->
         said.put("validation", "tomogram", f"{count} tomograms: whole ones tell how the model does on others")
         said.put("validation_share", 0.2, f"{max(1, int(0.2 * count + 0.5))} of {count} tomograms")
     else:
-        said.put("validation", "slab", f"only {count} tomogram{'s' * (count != 1)}: a part of each")
+        said.put("validation", "ends", f"only {count} tomogram{'s' * (count != 1)}: a part of each")
         said.put("validation_share", 0.15, "of each region, or a patch")
 
 
@@ -352,7 +366,7 @@ def _sizes(said: _Open, samples: Sequence[SampleFacts]) -> None:
     """Say what the voxel sizes mean, and propose that they may differ if they do."""
     sides = [v for s in samples for v in s.voxel_size]
     size, shown = min(sides), f"{min(sides):.4g}"
-    if max(sides) > 1.05 * size:
+    if any(max(along) > 1.05 * min(along) for along in zip(*(s.voxel_size for s in samples), strict=True)):
         shown += f" to {max(sides):.4g}"
         said.put("any_voxel_size", True, f"voxel sizes are {shown} angstrom")
     thin = _thinnest(samples)
