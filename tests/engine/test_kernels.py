@@ -41,7 +41,7 @@ EVIL = {
 
 def test_the_list_names_every_kernel_of_the_package_and_nothing_else() -> None:
     found = set()
-    for path in (PACKAGE / "tasks").rglob("blocks.py"):
+    for path in (PACKAGE / "tasks").rglob("*blocks.py"):
         module = ".".join(("volengine", *path.relative_to(PACKAGE).with_suffix("").parts))
         for function in ast.parse(path.read_text()).body:
             if isinstance(function, ast.FunctionDef) and ast.unparse(function.returns or ast.Constant(0)) == "Result":
@@ -55,7 +55,7 @@ def test_the_list_names_every_kernel_of_the_package_and_nothing_else() -> None:
 
 def test_the_list_names_every_call_that_planners_make() -> None:
     named = set()
-    for path in (*(PACKAGE / "tasks").rglob("plan.py"), PACKAGE / "tasks" / "run.py"):
+    for path in (*(PACKAGE / "tasks").rglob("*plan.py"), PACKAGE / "tasks" / "run.py"):
         module = importlib.import_module(".".join(("volengine", *path.relative_to(PACKAGE).with_suffix("").parts)))
         for call in (n for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Call)):
             if isinstance(call.func, ast.Name) and call.func.id == "Call":

@@ -22,8 +22,11 @@ GROUP = "volengine.kernels"
 KERNELS: dict[str, tuple[str, ...]] = {
     "volengine.tasks.common.blocks": ("mask_or_not", "span_of_block", "unpack_file"),
     "volengine.tasks.convert.blocks": ("copy_block",),
+    "volengine.tasks.convert.project_blocks": ("above_block", "labels_block", "mask_block"),
     "volengine.tasks.interact.blocks": ("gate_block",),
     "volengine.tasks.pick.blocks": (
+        "ais_peaks_block",
+        "ais_picks",
         "basins_block",
         "filament_voxels",
         "middles_block",
@@ -36,12 +39,11 @@ KERNELS: dict[str, tuple[str, ...]] = {
     "volengine.tasks.score.blocks": ("score_block",),
     "volengine.tasks.segment.blocks": (
         "blend_block",
-        "match_block",
         "predict",
-        "restore_block",
         "slice_cells",
         "slice_statistics",
     ),
+    "volengine.tasks.segment.match_blocks": ("match_block", "restore_block"),
     "volengine.tasks.segment.mean_blocks": ("mean_block",),
     "volengine.tasks.simulate.blocks": (
         "expose_tilt",

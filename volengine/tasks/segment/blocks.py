@@ -1,8 +1,7 @@
 """Kernels of ``segment``, and the memory that they need.
 
-They compute slice statistics, resample the tomogram to the networks' grid, predict the patches of a block, blend
-patches across blocks, and resample predictions to the tomogram's grid. A kernel unpacks a block and calls functions of
-``volengine.nets`` and ``volengine.ops``, which hold the methods.
+They compute slice statistics, predict the patches of a block, and blend patches across blocks. A kernel unpacks a
+block and calls functions of ``volengine.nets`` and ``volengine.ops``, which hold the methods.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from volengine.core.block import Block, Result, Table
-from volengine.core.boxes import Box, Index3, index3
+from volengine.core.boxes import Box, Index3
 from volengine.core.errors import InputError
 from volengine.ops import blend
 from volengine.ops.normalise import (
@@ -31,10 +30,8 @@ from volengine.ops.normalise import (
     slice_scale,
 )
 from volengine.ops.patches import PatchReader
-from volengine.ops.quantise import Rounding, store
-from volengine.ops.resample import EdgeRule, Filter, resample_block, resample_bytes
-from volengine.tasks.common.levels import levels_of
 from volengine.tasks.segment.description import STATISTICS_SLICES, Encoding, Net, Team, above_half, crosses, teams
+from volengine.tasks.segment.images import check_finite, image_of
 
 SLAB_VOXELS = 2**24
 
@@ -244,21 +241,6 @@ def _input_shape(net: Net, batch: int) -> tuple[int, ...]:
     return (batch, *sides) if flat else (batch, 1, *sides)
 
 
-def image_of(block: Block, unsigned: bool) -> NDArray[np.generic]:
-    """The voxels of a block's image; with ``unsigned``, its signed bytes as unsigned ones: -1 becomes 255, no copy."""
-    image = block.arrays["image"]
-    return image.view(np.uint8) if unsigned else image
-
-
-def check_finite(block: Block, name: str) -> None:
-    """Refuse an array that holds NaN or infinity, because a network would spread them over whole patches."""
-    image = block.arrays[name]
-    if image.dtype.kind == "f" and not np.isfinite(image).all():
-        raise InputError(
-            f"The block at {block.box.start} holds voxels that are not finite (NaN or infinity); replace them first."
-        )
-
-
 def slab_slices(team: Team, box: Box, threads: int) -> int:
     """Number of slices that are summed and rounded at a time: all for 3D patches, fewer for 2D ones to save memory."""
     z, y, x = box.shape
@@ -392,72 +374,3 @@ def _joined(block: Block, name: str) -> NDArray[np.int32]:
 def blend_block_bytes(inside: int) -> int:
     """Bytes that :func:`blend_block` needs for a block of ``inside`` voxels."""
     return (4 + 8) * inside
-
-
-def match_block(block: Block, shape: Index3, how: Filter, unsigned: bool = False) -> Result:
-    """Kernel: resample the tomogram, whose shape is ``shape``, to a block of the networks' grid, float32.
-
-    With ``unsigned``, its signed bytes are taken for unsigned ones.
-    """
-    check_finite(block, "image")
-    block = replace(block, arrays={"image": image_of(block, unsigned)})
-    found = _resampled(block, "image", shape, how, "reflect")
-    return Result({"matched": found})
-
-
-def match_block_bytes(core: Index3, halo: Index3, shape: Index3, out_shape: Index3) -> int:
-    """Bytes that :func:`match_block` needs: it resamples the block in float32, one axis after the other.
-
-    Parameters
-    ----------
-    core
-        Shape of a block's core on the grid of ``out_shape``, voxels z, y, x.
-    halo
-        Voxels read around it on the grid of ``shape``.
-    shape, out_shape
-        Shapes of the grid that is read and of the grid that is written.
-    """
-    return resample_bytes(core, halo, shape, out_shape)
-
-
-def restore_block(
-    block: Block,
-    shape: Index3,
-    how: Filter,
-    dtype: Any,
-    rounding: Rounding,
-    factors: list[list[int]],
-    counted: Sequence[str] = (),
-) -> Result:
-    """Kernel: resample predictions from the networks' grid to a block of the tomogram's grid, and encode them.
-
-    Parameters
-    ----------
-    shape
-        Shape of the networks' grid, voxels z, y, x.
-    how
-        The filter, see :mod:`volengine.ops.resample`.
-    dtype, rounding, factors
-        As in :class:`Encoding`.
-    counted
-        As in :func:`predict`.
-
-    Returns
-    -------
-    Result
-        Stored values ``product@level``, (z, y, x).
-    """
-    arrays: dict[str, Any] = {}
-    for name in block.arrays:
-        values = store(_resampled(block, name, shape, how, "edge"), dtype, rounding)
-        arrays |= levels_of(values, factors, "probability", name)
-    return Result(arrays, counts=above_half(arrays, counted))
-
-
-def restore_block_bytes(core: Index3, halo: Index3, shape: Index3, out_shape: Index3) -> int:
-    """Bytes that :func:`restore_block` needs; the arguments are those of :func:`match_block_bytes`."""
-    return match_block_bytes(core, halo, shape, out_shape) + 8 * math.prod(core)
-
-
-def _resampled(block: Block, name: str, shape: Index3, how: Filter, edge: EdgeRule) -> Any:
-    return resample_block(block.arrays[name], block.boxes[name], index3(shape), block.box, block.shape, how, edge)

@@ -30,8 +30,8 @@ from volengine.tasks.segment.stages import GridStages
 SCRATCH_VOX = 128
 """Longest side of a scratch chunk."""
 
-_MATCH = "volengine.tasks.segment.blocks:match_block"
-_RESTORE = "volengine.tasks.segment.blocks:restore_block"
+_MATCH = "volengine.tasks.segment.match_blocks:match_block"
+_RESTORE = "volengine.tasks.segment.match_blocks:restore_block"
 
 
 @dataclass(frozen=True)
