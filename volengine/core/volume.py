@@ -81,7 +81,10 @@ class Volume:
         for key in ("voxel_size", "origin"):
             z, y, x = (float(v) for v in getattr(self, key))
             object.__setattr__(self, key, (z, y, x))
-        object.__setattr__(self, "dtype", np.dtype(self.dtype).name)
+        try:
+            object.__setattr__(self, "dtype", np.dtype(self.dtype).name)
+        except (TypeError, ValueError, SyntaxError) as error:  # texts with commas are read like Python
+            raise InputError(f"{self.url}: {str(self.dtype)[:40]!r} is no dtype.") from error
         if any(v <= 0 or not np.isfinite(v) for v in self.voxel_size):
             raise InputError(f"{self.url}: the voxel size must be positive, not {self.voxel_size} angstrom.")
         if self.kind not in get_args(Kind):
