@@ -49,6 +49,9 @@ NEEDED: dict[str, Any] = {
         "interact": volengine.InteractRecipe(rules=(volengine.Interact("a", "b", "avoid"),)),
         "run": volengine.RunRecipe(),
         "train": volengine.TrainRecipe(samples=(volengine.TrainSample("no.mrc", labels=("no.mrc",)),), features=("a",)),
+        "train_folds": volengine.TrainRecipe(
+            samples=(volengine.TrainSample("no.mrc", labels=("no.mrc",)),), features=("a",), folds=2
+        ),
         "simulate": {"specimen": {}},
     },
     "picks": {"write_picks": volengine.Picks([[1, 2, 3]], voxel_size=(10, 10, 10))},

@@ -43,6 +43,8 @@ DEGREE = 4
 """Degree of the fitted polynomial."""
 SLAB = 1.0
 """Half the thickness of the plane in which voxels are averaged."""
+TIE = 1e-6
+"""Voxels so little farther away belong to it: along an axis distances are whole, and rounding must not decide."""
 STRAIGHT = 1e6
 """Largest radius of curvature; a straight line has it."""
 
@@ -235,7 +237,7 @@ def _centred(lines: list[Floats], tangents: list[Floats], places: Floats, far: f
         at, away = at[use], places[use] - whole[nearest[use] + shift]
         height = np.einsum("ij,ij->i", away, along[at])
         across = away - height[:, None] * along[at]
-        near = (np.abs(height) <= SLAB) & (np.linalg.norm(across, axis=1) <= far)
+        near = (np.abs(height) <= SLAB + TIE) & (np.linalg.norm(across, axis=1) <= far + TIE)
         np.add.at(sums, at[near], across[near])
         np.add.at(counts, at[near], 1)
     moved = whole + np.where(counts[:, None] >= 3, sums / np.maximum(counts, 1)[:, None], 0.0)

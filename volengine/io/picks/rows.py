@@ -277,9 +277,9 @@ def _frame(rows: Rows, facts: Facts, known: Known) -> Floats:
 
 
 def _stated(facts: Facts) -> Any:
-    """Return the origin that a file states; one of 0 is none."""
+    """Return the origin that a file states; one of 0 is none, but in our own files, which say all that is known."""
     origin = facts.get("origin")
-    return origin if origin is not None and any(origin) else None
+    return origin if origin is not None and (any(origin) or "columns" in facts) else None
 
 
 def _same(a: Any, b: Floats) -> bool:

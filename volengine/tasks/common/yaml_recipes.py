@@ -82,7 +82,10 @@ def yaml_text(value: Any) -> str:
 
     >>> print(yaml_text({"name": "1e9", "patch": [1, 8, 8], "learning_rate": 1e-05}), end="")
     name: '1e9'
-    patch: [1, 8, 8]
+    patch:
+    - 1
+    - 8
+    - 8
     learning_rate: 1.0e-05
     """
     import yaml

@@ -90,8 +90,9 @@ def _one(path: str, full: bool, progress: bool) -> dict[str, Any]:
         try:
             return read()
         except VolengineError as error:
-            # The first says that the file is no volume; the second may say what the table lacks.
-            first = error if first is None or not isinstance(error, FormatError | MissingError) else first
+            # The first says that the file is no volume; that of a table of picks may say what it lacks.
+            lacks = suffix in (*PICKS_SUFFIXES, ".am") and not isinstance(error, FormatError | MissingError)
+            first = error if first is None or lacks else first
     assert first is not None
     raise first
 

@@ -16,9 +16,9 @@ both lag alike. To compute them anew would cost more passes, and other samples w
 ...     _ = net.weight.data.fill_(value)
 ...     average.add(step)
 >>> with average.shown():
-...     round(float(net.weight), 6)  # (0.5 * 1 + 4) / (0.5 + 1)
+...     round(net.weight.item(), 6)  # (0.5 * 1 + 4) / (0.5 + 1)
 3.0
->>> float(net.weight)
+>>> net.weight.item()
 4.0
 """
 
