@@ -38,6 +38,7 @@ from numpy.typing import NDArray
 
 from volengine.core.boxes import Box, Index3
 from volengine.core.errors import InputError
+from volengine.ops.sums import sum_of_squares
 
 Normalisation = Literal["none", "per_slice", "per_patch", "volume", "global_mad"]
 
@@ -74,7 +75,7 @@ def slice_moments(slab: NDArray[np.generic]) -> NDArray[np.float64]:
             cell = slab[z, y, x].astype(np.float64).ravel()  # a copy: it is changed below
             total = cell.sum()
             cell -= total / cell.size
-            out[z, k] = cell.size, total, np.dot(cell, cell)
+            out[z, k] = cell.size, total, sum_of_squares(cell)
     return out
 
 
@@ -245,5 +246,4 @@ def standardise_itself(values: NDArray[np.float32], epsilon: float = 0.0) -> Non
     deviations = values.astype(np.float64)
     mean = deviations.mean()
     deviations -= mean
-    flat = deviations.ravel()
-    standardise(values, float(mean), sqrt(float(np.dot(flat, flat)) / flat.size), values, epsilon)
+    standardise(values, float(mean), sqrt(sum_of_squares(deviations) / deviations.size), values, epsilon)

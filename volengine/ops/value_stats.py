@@ -15,6 +15,8 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from volengine.ops.sums import sum_of_squares
+
 PIECE = 2**20
 """Values that are looked at at a time; each takes up to 24 bytes besides its own."""
 
@@ -68,7 +70,7 @@ class ValueStats:
         with np.errstate(over="ignore", invalid="ignore"):  # values beyond 1e150 have no finite square
             mean = float(wide.mean())
             wide -= mean
-            squares = float(np.dot(wide, wide))
+            squares = sum_of_squares(wide)
         least, largest = values.min().item(), values.max().item()
         return cls(count, nan, infinite, zero, _number(least), _number(largest), mean, squares)
 

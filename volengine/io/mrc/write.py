@@ -28,6 +28,7 @@ from volengine.core.errors import InputError
 from volengine.core.paths import PathLike
 from volengine.io.mrc import rules
 from volengine.io.mrc.header import EXT_TYPES, MrcHeader
+from volengine.ops.sums import sum_of_squares
 
 VERSION = 20141
 MAX_LABELS, LABEL_BYTES = 10, 80
@@ -238,7 +239,7 @@ class Statistics:
                 return
             mean = float(values.mean())
             values -= mean
-            squares = float(np.vdot(values, values))
+            squares = sum_of_squares(values)
             both = self.count + values.size
             step = mean - self.mean
             self.squares += squares + step * step * self.count * values.size / both
