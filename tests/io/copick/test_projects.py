@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from copick_projects import make_project, write_config, write_store, write_table
+from copick_projects import write_config, write_store, write_table
 
 from volengine.core.boxes import Box
 from volengine.core.errors import FormatError, InputError, MissingError
@@ -19,19 +19,6 @@ from volengine.io.copick.contents import items_of, runs_of
 from volengine.io.names import project_and_choice, split_group, suffix_of
 from volengine.io.open import open_volume
 from volengine.io.picks import read_all, read_picks
-
-
-@pytest.fixture(scope="module")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("project")
-    make_project(folder)
-    return folder
-
-
-@pytest.fixture
-def config(tmp_path: Path, template: Path) -> Path:
-    shutil.copytree(template, tmp_path, dirs_exist_ok=True)
-    return write_config(tmp_path / "config.json", tmp_path / "overlay", tmp_path / "static")
 
 
 def test_the_configuration_says_folders_objects_and_people(config: Path, tmp_path: Path) -> None:

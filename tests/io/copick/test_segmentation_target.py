@@ -14,7 +14,7 @@ import mrcfile
 import numpy as np
 import pytest
 from calling import Command
-from copick_projects import OBJECTS, make_project, write_config, write_store
+from copick_projects import OBJECTS, write_config, write_store
 
 import volengine
 from volengine.core.errors import InputError
@@ -23,19 +23,6 @@ from volengine.io.open import open_volume
 
 QUIET = RunOptions(progress=False)
 SHAPE = (12, 16, 20)
-
-
-@pytest.fixture(scope="module")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("project")
-    make_project(folder)
-    return folder
-
-
-@pytest.fixture
-def config(tmp_path: Path, template: Path) -> Path:
-    shutil.copytree(template, tmp_path, dirs_exist_ok=True)
-    return write_config(tmp_path / "config.json", tmp_path / "overlay", tmp_path / "static")
 
 
 def contents(folder: Path) -> dict[str, str]:

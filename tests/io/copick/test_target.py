@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +11,7 @@ from pathlib import Path
 import mrcfile
 import numpy as np
 import pytest
-from copick_projects import make_project, write_config, write_table
+from copick_projects import write_config, write_table
 
 import volengine
 from volengine.core.errors import InputError
@@ -24,19 +23,6 @@ from volengine.tasks.picks.convert import convert_picks, merge_picks
 
 KEYS = ("pickable_object_name", "user_id", "session_id", "run_name", "voxel_spacing")
 QUIET = RunOptions(progress=False)
-
-
-@pytest.fixture(scope="module")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("project")
-    make_project(folder)
-    return folder
-
-
-@pytest.fixture
-def config(tmp_path: Path, template: Path) -> Path:
-    shutil.copytree(template, tmp_path, dirs_exist_ok=True)
-    return write_config(tmp_path / "config.json", tmp_path / "overlay", tmp_path / "static")
 
 
 def contents(folder: Path) -> dict[str, str]:
