@@ -12,6 +12,7 @@ from volengine.cli.command import Group
 from volengine.cli.messages import say
 from volengine.cli.options import from_options, recipe_options
 from volengine.io.picks.formats import FORMATS
+from volengine.tasks.common.inputs import globbed
 from volengine.tasks.picks.recipe import (
     PicksConvertRecipe,
     PicksExtractRecipe,
@@ -195,10 +196,9 @@ def extract(given: tuple[str, str], out: str, **values: Any) -> None:
 def info(sources: tuple[str, ...], as_json: bool, **values: Any) -> None:
     """What files of picks hold: format, tomograms, number of picks, columns, ranges of positions and weights."""
     from volengine.tasks.picks.info import picks_info
-    from volengine.tasks.picks.tables import files_of
 
     recipe = from_options(PicksRecipe, values)
-    found = [picks_info(source, recipe) for source in files_of(sources)]
+    found = [picks_info(source, recipe) for source in dict.fromkeys(globbed(sources))]
     if as_json:
         click.echo(json.dumps(found if len(found) > 1 else found[0], indent=1))
         return

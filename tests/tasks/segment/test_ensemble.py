@@ -21,9 +21,9 @@ from volengine.io.mrc.write import write_mrc
 from volengine.io.open import open_source, open_volume
 from volengine.nets.checkpoint import save_model
 from volengine.nets.registry import build
+from volengine.tasks.common.inputs import globbed
 from volengine.tasks.common.layout import plan_folder
 from volengine.tasks.segment.description import Net, teams
-from volengine.tasks.segment.ensemble import expanded
 from volengine.tasks.segment.mean_blocks import mean_block
 from volengine.tasks.segment.plan import plan_segment
 from volengine.tasks.segment.recipe import SegmentRecipe
@@ -256,10 +256,10 @@ def test_what_contradicts_itself_is_refused(data):
 
 def test_patterns_stand_for_files(data, tmp_path):
     folder, _, known = data
-    assert expanded([str(folder / "flat*.safetensors"), "cytoplasm"]) == (known["flat"], known["flat2"], "cytoplasm")
+    assert globbed([str(folder / "flat*.safetensors"), "cytoplasm"]) == [known["flat"], known["flat2"], "cytoplasm"]
     odd = tmp_path / "a[1].safetensors"
     odd.write_bytes(Path(known["a"]).read_bytes())
-    assert expanded([str(odd)]) == (str(odd),)
+    assert globbed([str(odd)]) == [str(odd)]
 
 
 def test_the_plan_says_what_is_averaged_and_the_store_names_the_models(data):

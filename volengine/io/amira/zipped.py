@@ -1,7 +1,8 @@
 """Lattices that Amira has compressed with HxZip: all voxels in one stream of zlib.
 
 A stream can only be read from its begin. So it is read once, which also shows that it is whole, and the state of the
-decompression is kept at some slices (at most :data:`KEPT`, about 50 KB each), from which others are read.
+decompression is kept at some slices (at most :data:`KEPT`, each with zlib's window of 32 KiB), from which others are
+read.
 """
 
 from __future__ import annotations

@@ -49,6 +49,28 @@ def expand(inputs: Iterable[str]) -> list[str]:
     return sorted(dict.fromkeys(found))
 
 
+def globbed(paths: Iterable[str], what: str = "file") -> list[str]:
+    """Return the files that paths and globs name, in their order; the matches of a glob are sorted.
+
+    Paths without a pattern, URLs, and files whose names hold the signs of one are returned as they are.
+
+    Raises
+    ------
+    MissingError
+        No file matches a glob; the message says what was looked for (``what``).
+    """
+    found: list[str] = []
+    for path in paths:
+        if "://" in path or not has_magic(path) or Path(path).exists():
+            found.append(path)
+            continue
+        matches = [name for name in sorted(glob(path)) if Path(name).is_file()]  # noqa: PTH207
+        if not matches:
+            raise MissingError(f"{path}: nothing matches; there is no {what} with such a name.")
+        found += matches
+    return found
+
+
 def without_uncertainty(paths: Sequence[str]) -> list[str]:
     """Leave out the uncertainty of predictions that are there, too: it is no prediction of anything.
 

@@ -14,11 +14,12 @@ from volengine.core.picks import Picks
 from volengine.core.units import NM_TO_ANGSTROM
 from volengine.io.names import another_of_series, same_tomogram
 from volengine.ops.suppress import suppress
+from volengine.tasks.common.inputs import globbed
 from volengine.tasks.common.origins import origins_note
 from volengine.tasks.picks.masks import in_mask, nanometres
 from volengine.tasks.picks.numbering import renumbered, with_names
 from volengine.tasks.picks.recipe import PicksConvertRecipe, PicksFilterRecipe, PicksMergeRecipe
-from volengine.tasks.picks.tables import Written, files_of, read_tables, write_tables
+from volengine.tasks.picks.tables import Written, read_tables, write_tables
 
 
 def convert_picks(
@@ -88,7 +89,7 @@ def merge_picks(
     recipe = PicksMergeRecipe.of(recipe)
     groups: dict[str, list[tuple[str, Picks]]] = {}
     notes: list[str] = []
-    for path in files_of(path_texts(sources)):
+    for path in dict.fromkeys(globbed(path_texts(sources))):
         tables, more = read_tables(path, recipe)
         notes += more
         for one in tables:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from glob import glob, has_magic
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -91,26 +90,6 @@ def read_tables(path: str, recipe: PicksRecipe, volume_origin: Vector3 | None = 
                 raise
             tables, notes = _read(file, recipe, None, (pixel,) * 3, volume_origin)
             return tables, [*notes, f"The file states no voxel size: coordinates were taken for voxels of {pixel:g} A."]
-
-
-def files_of(paths: Sequence[str]) -> list[str]:
-    """Return the files that paths and globs name, in their order; the matches of a glob are sorted.
-
-    Raises
-    ------
-    MissingError
-        Nothing matches a glob.
-    """
-    found: list[str] = []
-    for path in paths:
-        if "://" in path or not has_magic(path) or Path(path).exists():
-            found.append(path)
-            continue
-        matches = [name for name in sorted(glob(path)) if Path(name).is_file()]  # noqa: PTH207
-        if not matches:
-            raise MissingError(f"{path}: nothing matches.")
-        found += matches
-    return list(dict.fromkeys(found))
 
 
 def shaped_in_project(path: str, tables: Sequence[Picks]) -> list[Picks]:

@@ -10,35 +10,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from glob import glob, has_magic
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from volengine.core.errors import InputError, MissingError
+from volengine.core.errors import InputError
 from volengine.tasks.segment.description import Net
 from volengine.tasks.segment.nets import Grid
 from volengine.tasks.segment.recipe import SegmentRecipe
-
-
-def expanded(models: Iterable[str]) -> tuple[str, ...]:
-    """The model files that a recipe names; ``fold_*.safetensors`` stands for all files with such a name, sorted.
-
-    Raises
-    ------
-    MissingError
-        There is no such file.
-    """
-    found: list[str] = []
-    for model in models:
-        if not has_magic(model) or Path(model).exists():
-            found.append(model)
-            continue
-        some = sorted(path for path in glob(model) if Path(path).is_file())  # noqa: PTH207
-        if not some:
-            raise MissingError(f"{model}: there is no model file with such a name.")
-        found += some
-    return tuple(found)
 
 
 def averaged(grids: Mapping[Grid, list[Net]], recipe: SegmentRecipe) -> dict[Grid, list[Net]]:

@@ -12,10 +12,10 @@ from volengine.engine.options import RunOptions
 from volengine.engine.plan import Plan, join
 from volengine.io.names import is_packed, suffix_of
 from volengine.tasks.common.images import StoreOptions, auto_shard, image_spec
-from volengine.tasks.common.inputs import UNCERTAINTY_ENDING
+from volengine.tasks.common.inputs import UNCERTAINTY_ENDING, globbed
 from volengine.tasks.common.layout import feature_store, history
 from volengine.tasks.segment.description import UNCERTAINTY, Net, teams
-from volengine.tasks.segment.ensemble import averaged, colour_of, expanded, members, notes, several_grids
+from volengine.tasks.segment.ensemble import averaged, colour_of, members, notes, several_grids
 from volengine.tasks.segment.match import MatchStages
 from volengine.tasks.segment.mean import MeanStages
 from volengine.tasks.segment.nets import Grid, nets_of
@@ -54,7 +54,7 @@ def plan_segment(source: Volume, recipe: SegmentRecipe, out: str, folder: PlanFo
     """
     if is_packed(source.url):
         raise InputError(f"{source.url} is compressed as a whole and cannot be read in blocks; convert it first.")
-    recipe = recipe.with_(models=expanded(recipe.models))
+    recipe = recipe.with_(models=tuple(globbed(recipe.models, "model file")))
     grids = averaged(nets_of(source, recipe, options), recipe)
     nets = [net for every in grids.values() for net in every]
     products = [name for net in nets for name in net.products]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from glob import glob, has_magic
+from glob import has_magic
 from pathlib import Path
 
 from volengine.core.errors import InputError, MissingError
@@ -20,7 +20,7 @@ from volengine.io.names import (
 from volengine.io.open import open_volume
 from volengine.io.picks.of_volumes import read_of
 from volengine.io.picks.rows import Known, listing
-from volengine.tasks.common.inputs import expand
+from volengine.tasks.common.inputs import expand, globbed
 
 SHOWN = 5
 """Names in a message."""
@@ -105,10 +105,8 @@ def _truths(item: str, key: str) -> list[str]:
     path = Path(item)
     if path.is_dir():
         inside = sorted(str(p) for p in path.iterdir() if p.suffix.lower() in PICKS_SUFFIXES and p.is_file())
-    elif has_magic(item) and not path.exists():
-        inside = sorted(glob(item))  # noqa: PTH207
     else:
-        return [item]
+        return globbed([item], "table of picks")
     if not inside:
         raise MissingError(f"{item}: there is no table of picks.")
     return inside
