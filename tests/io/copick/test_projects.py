@@ -170,6 +170,7 @@ def test_relative_roots_count_from_the_current_folder(
         ({"overlay_root": "s3://bucket/project"}, InputError, "overlay_root is 's3://bucket/project', which is no fol"),
         ({"static_root": "ssh://host//data"}, InputError, "static_root is 'ssh://host//data'"),
         ({"static_root": "simplecache::https://a/b"}, InputError, "static_root"),
+        ({"overlay_root": "a" * 300}, InputError, "cannot be looked up: File name too long"),
         ({"overlay_root": None}, FormatError, "overlay_root is None"),
         ({"overlay_root": "a\0b"}, FormatError, "overlay_root"),
         ({"overlay_root": ["a"]}, FormatError, "overlay_root is"),

@@ -203,6 +203,10 @@ def _root(value: Any, key: str, where: str) -> Path:
             "('copick sync'), and name that folder in the configuration."
         )
     try:
-        return Path(path_text(text)).expanduser().absolute()
+        root = Path(path_text(text)).expanduser().absolute()
+        root.is_dir()
     except RuntimeError:  # ~NAME of nobody
         raise InputError(f"{where}: {key} is {shown(value)}; there is no such user.") from None
+    except OSError as error:  # a name longer than file systems allow, or a folder that may not be searched
+        raise InputError(f"{where}: {key} is {shown(value)}, which cannot be looked up: {error.strerror}.") from None
+    return root
