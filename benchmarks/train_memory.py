@@ -6,9 +6,10 @@ Each way trains MONAI's DynUNet with the arguments of membrain-seg (91 million w
 channels of the levels, for a smaller network such as 16,32,48,64) for some steps on cubes of noise, in a process of its
 own. ``membrain``: plain PyTorch with the layers, optimiser (SGD with momentum), losses (cross-entropy and Dice per
 sample, at three resolutions, labels in float32 at each) and checkpoint (written to memory first, as Lightning does) of
-membrain-seg 0.0.10. ``volengine``: the same recipe with :class:`volengine.nets.training.fit.fit.Fit`. Printed: the peak
-resident memory of the steps, and of all with the checkpoint; and the losses of the steps, whose definitions differ
-slightly.
+membrain-seg 0.0.10. ``program``: membrain-seg itself with PyTorch Lightning, where it is installed (six levels only),
+its samples drawn in the same process. ``volengine``: the same recipe with :class:`volengine.nets.training.fit.fit.Fit`.
+Printed: the memory when the modules are imported, the peak resident memory of the steps, and of all with the
+checkpoint; and the losses of the steps, whose definitions differ slightly.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import resource
 import subprocess
 import sys
 import tempfile
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -48,11 +50,11 @@ def volengine(side: int, batch: int, steps: int, filters: tuple[int, ...]) -> di
     from volengine.nets.training.fit.recipe import FitRecipe, Optimiser
 
     losses: list[float] = []
-    told: dict[str, float] = {}
+    told: dict[str, float] = {"imported_GB": peak()}  # MONAI is imported with the network
 
     class Watched(Fit):
-        def _step(self, step, samples):
-            losses.append(super()._step(step, samples))
+        def _step(self, step, batch):
+            losses.append(super()._step(step, batch))
             return losses[-1]
 
         def _end_epoch(self, *rest):
@@ -82,6 +84,7 @@ def membrain(side: int, batch: int, steps: int, filters: tuple[int, ...]) -> dic
     """Train as membrain-seg does, in plain PyTorch."""
     from monai.networks.nets import DynUNet
 
+    imported = peak()
     torch.manual_seed(0)
     deep = len(filters) - 1
     net = DynUNet(
@@ -106,7 +109,7 @@ def membrain(side: int, batch: int, steps: int, filters: tuple[int, ...]) -> dic
     stepped = peak()
     written = io.BytesIO()
     torch.save({"state_dict": net.state_dict(), "optimizer": optimiser.state_dict()}, written)
-    return {"steps_GB": stepped, "all_GB": peak(), "losses": losses}
+    return {"imported_GB": imported, "steps_GB": stepped, "all_GB": peak(), "losses": losses}
 
 
 def _dice_and_entropy(answer: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
@@ -124,7 +127,43 @@ def _dice_and_entropy(answer: torch.Tensor, labels: torch.Tensor) -> torch.Tenso
     return (torch.stack(dice) + entropy).mean()
 
 
-WAYS = {"membrain": membrain, "volengine": volengine}
+def program(side: int, batch: int, steps: int, filters: tuple[int, ...]) -> dict[str, object]:
+    """Train with membrain-seg itself; nothing where it is not installed or has another number of levels."""
+    if find_spec("membrain_seg") is None or len(filters) != len(FILTERS.split(",")):
+        return {}
+    import pytorch_lightning as lightning
+    from membrain_seg.segmentation.networks.unet import SemanticSegmentationUnet
+    from torch.utils.data import DataLoader, Dataset
+
+    imported, losses, told = peak(), [], {}
+
+    class Cubes(Dataset):
+        def __len__(self):
+            return batch * steps
+
+        def __getitem__(self, k):
+            image, labels = sample(np.random.default_rng((0, k // batch, k % batch)), side)
+            full = torch.from_numpy(labels).float()
+            truth = [full[..., :: 2**j, :: 2**j, :: 2**j].clone() for j in range(3)]
+            return {"image": torch.from_numpy(image)[None], "label": truth, "dataset": "any"}
+
+    class Watched(lightning.Callback):
+        def on_train_batch_end(self, trainer, model, outputs, *rest):
+            losses.append(float(outputs["loss"]))
+            told["steps_GB"] = peak()
+
+    torch.manual_seed(0)
+    model = SemanticSegmentationUnet(channels=filters, use_deep_supervision=True, learning_rate=RATE)
+    with tempfile.TemporaryDirectory() as folder:
+        quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
+        trainer = lightning.Trainer(
+            max_epochs=1, accelerator="cpu", default_root_dir=folder, callbacks=[Watched()], **quiet
+        )
+        trainer.fit(model, DataLoader(Cubes(), batch_size=batch, num_workers=0))
+    return {"imported_GB": imported, **told, "all_GB": peak(), "losses": losses}
+
+
+WAYS = {"membrain": membrain, "program": program, "volengine": volengine}
 
 
 def main(side: str = "64", batch: str = "2", steps: str = "2", filters: str = FILTERS, way: str = "") -> None:

@@ -157,7 +157,7 @@ def test_averages_of_a_network_with_batch_normalisation_answer_well(tmp_path: Pa
         fit.module.train()
         with torch.no_grad():
             for k in range(0, 64, 4):
-                fit.module(fit._tensors(samples[k : k + 4]).images)
+                fit.module(fit._batch(samples[k : k + 4]).images)
         fit.module.eval()
         anew, _ = fit.validation.judge(fit._sums, 5)
     assert history[-1]["validation_loss"] == pytest.approx(anew.loss, rel=0.1)

@@ -149,7 +149,7 @@ def test_only_the_first_process_writes(tmp_path: Path) -> None:
     with other.run(progress=True):
         other.begin([])
         other.say("something")
-        other.drew(VALIDATION)
+        other.drew(torch.as_tensor(VALIDATION[0][1])[None])
     assert not (tmp_path / "f").exists()
 
 

@@ -1,4 +1,4 @@
-"""Samples as tensors: a batch of images and labels on the device of the network."""
+"""Samples as tensors: a batch of images and labels."""
 
 from __future__ import annotations
 
@@ -21,17 +21,21 @@ class Batch(NamedTuple):
     labels: torch.Tensor
     datasets: list[str]
 
+    def to(self, device: torch.device) -> Batch:
+        """The batch on a device."""
+        return Batch(self.images.to(device), self.labels.to(device), self.datasets)
 
-def batch_of(samples: Sequence[Sample], device: torch.device, *, volumetric: bool) -> Batch:
-    """Put samples of one shape together.
+
+def batch_of(samples: Sequence[Sample], *, volumetric: bool) -> Batch:
+    """Put samples of one shape together, on the device where they are.
 
     Raises
     ------
     InputError
         The image of a sample contains NaN or infinity.
     """
-    images = torch.stack([torch.as_tensor(s[0]) for s in samples]).to(device)
-    labels = torch.stack([torch.as_tensor(s[1]) for s in samples]).to(device)
+    images = torch.stack([torch.as_tensor(s[0]) for s in samples])
+    labels = torch.stack([torch.as_tensor(s[1]) for s in samples])
     datasets = [s[2] if len(s) > 2 else "" for s in samples]
     if not torch.isfinite(images).all():
         bad = next(n for n, x in zip(datasets, images, strict=True) if not torch.isfinite(x).all()) or "a sample"

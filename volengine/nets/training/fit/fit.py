@@ -2,7 +2,7 @@
 
 All random numbers of a step (for its samples, and in the network) depend only on the seed and the number of the step.
 So the state consists of weights, optimiser and history; no state of a random generator is needed. It is written after
-each epoch, atomically. The samples of the next step are drawn while the network is trained on those of this step.
+each epoch, atomically. The batch of the next step is drawn while the network is trained on that of this step.
 
 The folder ``<out>.training`` holds the models of the epoch with the lowest validation loss (``best-epoch.safetensors``)
 and of the last one (``last-epoch.safetensors``), the state (``last.safetensors``), ``history.csv``, and what
@@ -159,7 +159,7 @@ class Fit:
         bar = self.report.steps(first * steps)
         with bar, ThreadPoolExecutor(1) as pool:
             going_on = first * steps < total and not self._finished()
-            coming = pool.submit(self._samples, first * steps) if going_on else None
+            coming = pool.submit(self._drawn, first * steps) if going_on else None
             for epoch in range(first, self.how.epochs):
                 if self._finished():
                     break
@@ -168,11 +168,11 @@ class Fit:
                 for step in range(epoch * steps, (epoch + 1) * steps):
                     if stopped.is_set():
                         raise KeyboardInterrupt
-                    samples = coming.result() if coming else self._samples(step)
-                    coming = pool.submit(self._samples, step + 1) if step + 1 < total else None
-                    losses.append(self._step(step, samples))
+                    batch = coming.result() if coming else self._drawn(step)
+                    coming = pool.submit(self._drawn, step + 1) if step + 1 < total else None
+                    losses.append(self._step(step, batch))
                     bar.step(losses[-1])
-                    self.report.drew(samples)
+                    self.report.drew(batch.labels)
                 self._end_epoch(epoch, float(np.mean(losses)), time.perf_counter() - began)
 
     @property
@@ -184,22 +184,25 @@ class Fit:
         """Whether the last ``patience`` epochs brought no lower loss."""
         return self.choice.idle(self.how.patience)
 
-    def _samples(self, step: int) -> list[Sample]:
-        """This process's samples of a step."""
-        return [self.draw(np.random.default_rng((self.how.seed, step, k))) for k in self.own]
+    def _drawn(self, step: int) -> Batch:
+        """This process's batch of a step."""
+        return self._batch([self.draw(np.random.default_rng((self.how.seed, step, k))) for k in self.own])
+
+    def _batch(self, samples: Sequence[Sample]) -> Batch:
+        return batch_of(samples, volumetric=self.facts.volumetric)
 
     # -- a step ------------------------------------------------------------------------------------------------
 
-    def _step(self, step: int, samples: list[Sample]) -> float:
+    def _step(self, step: int, batch: Batch) -> float:
         rank = (self.ranks.rank,) if self.ranks.rank else ()
         seed = np.random.SeedSequence((self.how.seed, step, *rank)).generate_state(1)
         with seeded(int(seed[0]), self.device):  # for random layers of the network, such as dropout
-            loss = self._descend(step, samples)
+            loss = self._descend(step, batch)
         self.average.add(step)
         return loss
 
-    def _descend(self, step: int, samples: list[Sample]) -> float:
-        images, labels, datasets = self._tensors(samples)
+    def _descend(self, step: int, batch: Batch) -> float:
+        images, labels, datasets = batch.to(self.device)
         self.module.train()
         if self.adversary is not None:
             own = self.module, self.descent
@@ -234,13 +237,10 @@ class Fit:
             labels, datasets = self.ranks.gathered(labels), self.ranks.objects(datasets)
         return self.objective(answers, labels, datasets)
 
-    def _tensors(self, samples: Sequence[Sample]) -> Batch:
-        return batch_of(samples, self.device, volumetric=self.facts.volumetric)
-
     # -- an epoch ----------------------------------------------------------------------------------------------
 
     def _sums(self, sample: Sample) -> list[Sums]:
-        images, labels, datasets = self._tensors([sample])
+        images, labels, datasets = self._batch([sample]).to(self.device)
         with torch.inference_mode():
             return self.validation.pool.sums(self._logits(images), labels, datasets[0])
 
@@ -295,7 +295,7 @@ class Fit:
     def _answered(self, sample: Sample) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Input, logits and labels of a sample, each a batch of one."""
         self.module.eval()
-        images, labels, _ = self._tensors([sample])
+        images, labels, _ = self._batch([sample]).to(self.device)
         with torch.inference_mode():
             return images, self._logits(images), labels
 

@@ -145,11 +145,12 @@ class Reporter:
         """The same samples one after another, with a line now and then."""
         return iter(samples) if self._steps is None else self._steps.validating(samples)
 
-    def drew(self, samples: Sequence[Any]) -> None:
-        """Note what is in the samples of a step."""
+    def drew(self, labels: torch.Tensor) -> None:
+        """Note what is in the samples of a step, from their labels (n, features, [z,] y, x)."""
         if not self.first or self.pictures.regression:
             return
-        held = [holding(torch.as_tensor(sample[1]).cpu().numpy()) for sample in samples]
+        patches = labels.cpu().reshape(*labels.shape[:2], -1, *labels.shape[-2:]).numpy()
+        held = [holding(patch) for patch in patches]
         own = Seen.of(held, len(held))
         self._drawn = Seen(
             self._drawn.patches + own.patches,

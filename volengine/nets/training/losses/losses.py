@@ -66,24 +66,31 @@ def _target(logits: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, t
 
 def masked_bce(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """Mean binary cross-entropy over the voxels that count; 0 if none counts."""
-    counts, target = _target(logits, labels)
-    each = binary_cross_entropy_with_logits(logits, target, reduction="none")
-    return (each * counts).sum() / counts.sum().clamp(min=1)
+    return _bce(logits, *_target(logits, labels))
 
 
 def masked_dice(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """Mean over the features of 1 - soft Dice over the batch (Milletari et al., 2016, without squares)."""
-    counts, target = _target(logits, labels)
+    return _dice(logits, *_target(logits, labels))
+
+
+def bce_dice(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Sum of :func:`masked_bce` and :func:`masked_dice`."""
+    counts, target = _target(logits, labels)  # once for both: they are kept until the gradient is computed
+    return _bce(logits, counts, target) + _dice(logits, counts, target)
+
+
+def _bce(logits: torch.Tensor, counts: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    each = binary_cross_entropy_with_logits(logits, target, reduction="none")
+    return (each * counts).sum() / counts.sum().clamp(min=1)
+
+
+def _dice(logits: torch.Tensor, counts: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
     probability = logits.sigmoid() * counts
     over = [0, *range(2, logits.ndim)]
     both = (probability * target).sum(over)
     total = probability.sum(over) + target.sum(over)
     return (1 - (2 * both + 1) / (total + 1)).mean()
-
-
-def bce_dice(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Sum of :func:`masked_bce` and :func:`masked_dice`."""
-    return masked_bce(logits, labels) + masked_dice(logits, labels)
 
 
 def focal(logits: torch.Tensor, labels: torch.Tensor, gamma: float = 2.0, alpha: float | None = None) -> torch.Tensor:
