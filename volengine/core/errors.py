@@ -95,6 +95,15 @@ class TakenOverError(RunError):
     """Another process has taken over the run folder from this one, which was silent for too long."""
 
 
+class DeadlineError(RunError):
+    """A run has stopped before its deadline; what was finished is kept, and the same command goes on.
+
+    Its exit code is EX_TEMPFAIL of sysexits.h, so that a batch script can tell it from a failure.
+    """
+
+    exit_code = 75
+
+
 class WiderHaloError(VolengineError):
     """A kernel needs a wider halo. The engine catches this, reads the block with that halo and calls the kernel again.
 

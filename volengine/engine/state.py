@@ -217,21 +217,26 @@ class PlanState:
         """Whether units of the current stage wait to be run here."""
         return bool(self.pending or self.parted)
 
-    def next_bundle(self, slots: int) -> Bundle | None:
+    def next_bundle(self, slots: int, most: int | None = None) -> Bundle | None:
         """Return a bundle of units to run now, or ``None`` if this plan must wait.
 
         Parameters
         ----------
         slots
             Number of bundles that run at the same time.
+        most
+            The largest number of units; ``None``: any.
         """
         if not self.active or not self.waiting:
             return None
         if self.parted:
             numbers = self.parted.popleft()
+            if most is not None and len(numbers) > most:
+                self.parted.appendleft(numbers[most:])
+                numbers = numbers[:most]
         else:
-            size = 1 if self.single else self._group(slots)
-            numbers = [self.pending.popleft() for _ in range(min(size, len(self.pending)))]
+            size = min(1 if self.single else self._group(slots), len(self.pending))
+            numbers = [self.pending.popleft() for _ in range(size if most is None else min(size, most))]
         self.under_way += 1
         return Bundle(
             str(self.folder.path),
