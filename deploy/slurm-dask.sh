@@ -5,7 +5,7 @@
 #
 # Scheduler and workers find each other through a file in the output folder. They talk with certificates that the job makes
 # and removes: without, everybody on the network could send them code. For GPUs add --gpus-per-task=1.
-# Stopped by the time limit? Submit it again: it goes on.
+# Before its time limit it stops by itself (exit code 75). Submit it again: it goes on.
 #SBATCH --job-name=volengine
 #SBATCH --cpus-per-task=4
 #SBATCH --mem-per-cpu=4G
