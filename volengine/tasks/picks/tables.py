@@ -15,7 +15,7 @@ from volengine.core.errors import FormatError, InputError, MissingError
 from volengine.core.orientation import euler_to_matrix
 from volengine.core.picks import EXTRA, Picks
 from volengine.core.volume import Vector3, Volume
-from volengine.io.copick.target import Target, is_target
+from volengine.io.copick.target import Target, check_own, is_target
 from volengine.io.names import another_of_series, same_tomogram
 from volengine.tasks.common.layout import file_name
 from volengine.tasks.common.named import feature_of, open_sized, tomogram_in
@@ -243,6 +243,7 @@ def _into_project(out: str, tables: Sequence[Picks], recipe: PicksConvertRecipe,
     jobs: list[tuple[Path, Picks]] = []
     for one in fitting:
         path = target.picks_file(one.tomogram, one.feature)
+        check_own(path)
         if path.exists() and not recipe.overwrite:
             raise InputError(f"{path} exists; choose another user= or session=, or give --overwrite.")
         if path in [other for other, _ in jobs]:
