@@ -248,6 +248,42 @@ def test_merge_of_features_keeps_their_names_as_a_column(tmp_path: Path, picks: 
     assert found.extra["feature"].tolist() == ["ribosome", "proteasome"]
 
 
+def test_features_of_a_merged_file_are_kept_by_a_further_merge(tmp_path: Path, picks: Picks) -> None:
+    names = [tmp_path / f"{n}.csv" for n in range(4)]
+    for n, feature in enumerate(["ribosome", "proteasome", "vault"]):
+        write_picks(names[n], picks[n : n + 1].with_(feature=feature))
+    write_picks(names[3], picks[3:].with_(tomogram="TS_02", feature="vault"))
+    first = merge_picks(names[:2], tmp_path / "first.csv")
+    made = merge_picks([first.files[0], *names[2:]], tmp_path / "out.csv")
+    found = read_all(made.files[0])
+    assert found["TS_01"].extra["feature"].tolist() == ["ribosome", "proteasome", "vault"]
+    assert found["TS_02"].extra["feature"].tolist() == ["vault"]
+    assert not made.notes
+
+
+def test_columns_that_a_merge_leaves_out_are_said(tmp_path: Path, picks: Picks) -> None:
+    write_picks(tmp_path / "a.csv", picks)
+    bare = Picks(np.array(POSITIONS) + 1, VOXEL, shape=SHAPE, tomogram="TS_01", weight=[1] * 4)
+    write_picks(tmp_path / "b.csv", bare)
+    made = merge_picks([tmp_path / "a.csv", tmp_path / "b.csv"], tmp_path / "out.csv")
+    assert "TS_01: dropped, because not all of its files have it: euler, note." in made.notes
+    assert read_picks(made.files[0]).weight is not None
+
+
+@pytest.mark.parametrize("tomogram", ["TS_01", "TS_02"])
+@pytest.mark.parametrize("last", [False, True])
+def test_a_file_without_picks_takes_no_columns_away(tmp_path: Path, picks: Picks, tomogram: str, last: bool) -> None:
+    """Those of copick and EMAN2 without points state no weights and no poses."""
+    write_picks(tmp_path / "a.csv", picks)
+    write_picks(tmp_path / "b.csv", Picks(np.zeros((0, 3)), VOXEL, shape=SHAPE, tomogram=tomogram, feature="ribosome"))
+    sources = [tmp_path / "a.csv", tmp_path / "b.csv"]
+    made = merge_picks(sources if last else sources[::-1], tmp_path / "out.csv")
+    found = read_all(made.files[0])
+    assert found["TS_01"] == picks
+    assert len(found.get("TS_02", ())) == 0
+    assert not made.notes
+
+
 def test_picks_outside_of_the_tomogram_are_counted(tmp_path: Path) -> None:
     """A RELION 5 file of pixels of 2.5 A, with the shape of the binned tomogram: 100 A are 40 pixels, from 20 of 40."""
     star = tmp_path / "centred.star"

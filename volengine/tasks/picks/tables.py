@@ -268,19 +268,36 @@ def _file(out: str, picks: Picks, format: str) -> Path:
     return Path(out) / f"{file_name(picks.tomogram or 'picks')}{ending}"
 
 
+def with_same_columns(tables: Sequence[Picks]) -> tuple[list[Picks], list[str]]:
+    """Return tables with the columns that all of them have, and the names of the others.
+
+    A table without picks says nothing of its columns: it gets those of the others, and takes none from them.
+
+    >>> one, none = Picks([[1, 2, 3]], (10, 10, 10), weight=[0.5]), Picks(np.zeros((0, 3)), (10, 10, 10))
+    >>> [sorted(picks.columns) for picks in with_same_columns([none, one])[0]]
+    [['position_vox', 'weight'], ['position_vox', 'weight']]
+    """
+    full = [one for one in tables if len(one)] or list(tables)
+    common = [name for name in full[0].columns if all(name in one.columns for one in full)]
+    others = {name.removeprefix(EXTRA) for one in full for name in one.columns if name not in common}
+    columns = [one.columns if len(one) else {name: full[0].columns[name][:0] for name in common} for one in tables]
+    chosen = [{name: values[name] for name in common} for values in columns]
+    made = [Picks.from_table(values, one.facts()) for values, one in zip(chosen, tables, strict=True)]
+    return made, sorted(others)
+
+
 def _fitting(tables: Sequence[Picks], format: str, ending: str) -> tuple[list[Picks], list[str]]:
     """The tables with the columns that all of them have and that the format does not refuse, and notes about others."""
     notes = []
-    common = set.intersection(*(set(one.columns) for one in tables))
-    some = {name for one in tables for name in one.columns} - common
+    tables, some = with_same_columns(tables)
     if some:
-        names = ", ".join(sorted(name.removeprefix(EXTRA) for name in some))
-        notes.append(f"Dropped, because not all tomograms have it: {names}.")
+        notes.append(f"Dropped, because not all tomograms have it: {', '.join(some)}.")
+    common = set(tables[0].columns)
     extra = {name.removeprefix(EXTRA) for name in common if name.startswith(EXTRA)}
     refused = {name for one in tables for name in extra if _refuses(one, name, format, ending)}
     if refused:
         notes.append(f"Dropped, because {format} keeps the name for something else: {', '.join(sorted(refused))}.")
-    kept = [name for name in tables[0].columns if name in common and name.removeprefix(EXTRA) not in refused]
+    kept = [name for name in tables[0].columns if name.removeprefix(EXTRA) not in refused]
     return [Picks.from_table({name: one.columns[name] for name in kept}, one.facts()) for one in tables], notes
 
 
