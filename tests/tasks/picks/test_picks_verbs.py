@@ -193,6 +193,34 @@ def test_a_format_that_would_lose_picks_is_refused(tmp_path: Path, csv: Path, mo
     assert not (tmp_path / "b.tbl").exists()
 
 
+@pytest.mark.parametrize("format", ["coords", "cbox", "portal", "imod-text", "artiax", "ais-tsv"])
+def test_a_file_that_states_no_name_is_called_after_tomogram_and_feature(tmp_path: Path, format: str) -> None:
+    """The names that a folder as output gives; Ais and the other verbs use them, too."""
+    feature, known = "β-tubulin ring", {"voxel_size": 10.0}
+    one = Picks(np.array(POSITIONS).round(), VOXEL, shape=SHAPE, tomogram="TS_01", feature=feature)
+    write_picks(tmp_path / "in.csv", one)
+    made = convert_picks(tmp_path / "in.csv", f"{tmp_path}/out/", {"to": format})
+    read = {"read_as": format, **known}
+    back = read_picks(convert_picks(made.files[0], tmp_path / "back.csv", read).files[0])
+    assert (back.tomogram, back.feature) == ("TS_01", feature)
+    volume(tmp_path / "TS_02.mrc")
+    with pytest.raises(InputError, match="has picks of 'TS_01', and the volume is 'TS_02'"):
+        convert_picks(made.files[0], tmp_path / "no.csv", {**read, "volume": str(tmp_path / "TS_02.mrc")})
+    other = one.with_(feature="actin", position_vox=one.position_vox + 1)
+    write_picks(tmp_path / "in2.csv", other)
+    second = convert_picks(tmp_path / "in2.csv", f"{tmp_path}/out/", {"to": format})
+    joined = merge_picks([made.files[0], second.files[0]], tmp_path / "all.csv", read)
+    assert joined.counts == {"TS_01": 8}
+
+
+def test_a_name_that_the_file_states_is_kept(tmp_path: Path) -> None:
+    write_picks(tmp_path / "TS__1.csv", Picks(POSITIONS, VOXEL, tomogram="TS__1"))
+    (tmp_path / "TS__2.csv").write_text("tomogram,x,y,z\nTS__2,1,2,3\n")
+    for name in ("TS__1", "TS__2"):
+        made = convert_picks(tmp_path / f"{name}.csv", tmp_path / f"{name}.star", {"voxel_size": 10.0})
+        assert list(made.counts) == [name]
+
+
 # -- merge ---------------------------------------------------------------------------------------------------------
 
 

@@ -17,8 +17,9 @@ from volengine.core.picks import EXTRA, Picks
 from volengine.core.volume import Vector3, Volume
 from volengine.io.copick.target import Target, check_own, is_target
 from volengine.io.names import another_of_series, same_tomogram
+from volengine.io.picks.known import Known
 from volengine.tasks.common.layout import file_name
-from volengine.tasks.common.named import feature_of, open_sized, tomogram_in
+from volengine.tasks.common.named import feature_in, feature_of, open_sized, tomogram_in
 from volengine.tasks.common.origins import from_first_note, origins_note, outside_note
 from volengine.tasks.picks.recipe import PicksConvertRecipe, PicksRecipe
 
@@ -120,18 +121,18 @@ def _read(
     file: Path, recipe: PicksRecipe, volume: Volume | None, size: Vector3 | None, volume_origin: Vector3 | None
 ) -> tuple[list[Picks], list[str]]:
     from volengine.io.picks import read_all, read_picks
-    from volengine.io.picks.rows import Known, numbers_hint
+    from volengine.io.picks.rows import numbers_hint
 
     if volume is None:
         known = Known(size, recipe.origin, recipe.shape, volume_origin=volume_origin)
         unplaced = recipe.origin is None and volume_origin is None
         notes = list(filter(None, [from_first_note(file, recipe.read_as) if unplaced else ""]))
         if recipe.tomogram is None:
-            return list(read_all(file, recipe.read_as, **known.grid).values()), notes
+            return list(_named(file, recipe, known, read_all(file, recipe.read_as, **known.grid)).values()), notes
         return [read_picks(file, recipe.read_as, **known.grid, tomogram=recipe.tomogram)], notes
     known = Known(size or volume.voxel_size, recipe.origin, volume.shape, volume_origin=volume.origin)
     name = tomogram_in(volume.name, feature_of(volume))
-    found = read_all(file, recipe.read_as, **known.grid)
+    found = _named(file, recipe, known, read_all(file, recipe.read_as, **known.grid))
     wanted = recipe.tomogram or name
     chosen = next(iter(found)) if len(found) == 1 else same_tomogram(wanted, found)
     named = recipe.tomogram is not None and same_tomogram(recipe.tomogram, [name]) is not None
@@ -152,6 +153,19 @@ def _read(
     given = name if recipe.tomogram is None or numbered else recipe.tomogram
     notes = [] if same_tomogram(chosen, [given]) else [f"The picks of {chosen!r} are written as those of {given!r}."]
     return [_on(volume, found[chosen], recipe, notes).with_(tomogram=given)], notes
+
+
+def _named(file: Path, recipe: PicksRecipe, known: Known, found: dict[str, Picks]) -> dict[str, Picks]:
+    """The tables of a file; of one that names no tomogram, and is called ``TOMOGRAM__FEATURE``, with these names."""
+    from volengine.io.picks.of_volumes import names_tomograms
+
+    feature = feature_in(file.stem)
+    if list(found) != [file.stem] or not feature or found[file.stem].feature not in ("", feature):
+        return found
+    if names_tomograms(file, recipe.read_as, known):
+        return found
+    name = tomogram_in(file.stem, feature)
+    return {name: found[file.stem].with_(tomogram=name, feature=feature)}
 
 
 def _on(volume: Volume, picks: Picks, recipe: PicksRecipe, notes: list[str]) -> Picks:
