@@ -7,7 +7,8 @@ origin) are for people; ``z_vox, y_vox, x_vox`` are read. A file in which the tw
 *CSV of other programs* (separated by comma, semicolon or tab) needs column names. ``z_vox``, ``z`` or napari's
 ``axis-0`` (and so on) are voxels, 0-based. ``z_a`` and ``z_angstrom`` are angstrom, interpreted as origin + index ×
 voxel size.
-``nz, ny, nx`` are normals. Other columns become extra columns.
+``nz, ny, nx`` are normals. The tomogram is ``tomogram``, or else one of ``tomo_name``, ``tomogram_name``, ``tomo``,
+``tomo_id`` and ``run_name``. Other columns become extra columns.
 
 *TSV of Ais.* Three whole numbers x, y, z per line, separated by tabs, in 0-based voxels, without names. When writing,
 positions are rounded to the nearest voxel (Ais truncates them), so they change by at most half a voxel; everything else
@@ -37,7 +38,7 @@ _ALIASES = {
     ANGSTROM: (("z_angstrom", "y_angstrom", "x_angstrom"), ("z_ang", "y_ang", "x_ang")),
     EULER: (("rot", "tilt", "psi"),),
     NORMAL: (("nz", "ny", "nx"),),
-    ("tomogram",): (("tomo_name",), ("tomo",), ("run_name",)),
+    ("tomogram",): tuple((name,) for name in ("tomo_name", "tomogram_name", "tomo", "tomo_id", "run_name")),
     ("weight",): (("score",),),
 }
 _HEADER = """\

@@ -204,7 +204,8 @@ def _tomograms(found: Sequence[Tomograms], known: Sequence[Tomograms]) -> tuple[
         fit = same_tomogram(name, theirs)
         if fit is None:
             raise MissingError(
-                f"There are no known positions of tomogram {name!r}; there are those of {', '.join(theirs)}."
+                f"There are no known positions of tomogram {name!r}; there are those of {', '.join(theirs)}. Give "
+                "the tomograms that count (--volume), or a table of these alone (volengine picks convert --tomogram)."
             )
         if fit in pairs:
             raise InputError(f"There are picks of {pairs[fit]!r} and of {name!r}, which both mean tomogram {fit!r}.")
