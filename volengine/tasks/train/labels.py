@@ -164,8 +164,8 @@ class LabelPoints:
         if max(radii) >= np.linalg.norm(extent):
             z, y, x, far = (float(a) / NM_TO_ANGSTROM for a in (*extent, max(radii)))
             raise InputError(
-                f"{volume.url} has {z:g} x {y:g} x {x:g} nm (z, y, x), so a ball of radius_nm {far:g} covers all of it, "
-                "and there is no background to learn. Is the radius angstrom? It is given in nm."
+                f"{volume.url} has {z:g} x {y:g} x {x:g} nm (z, y, x), so a ball of radius_nm {far:g} covers all of it,"
+                " and there is no background to learn. Is the radius angstrom? It is given in nm."
             )
         points = []
         for path in paths:
