@@ -96,3 +96,8 @@ def test_the_recipes_of_the_verbs() -> None:
     assert PickRecipe.from_json({"connectivity": 26.0}) == PickRecipe(connectivity=26)
     rules = [{"compete": {"emit": ["a", "b"], "absorb": ["a"]}}]
     assert InteractRecipe.from_json({"rules": rules, "ngff": 0.5}).ngff == "0.5"
+
+
+def test_a_choice_of_nothing_is_not_listed() -> None:
+    with pytest.raises(InputError, match=r"it must be one of ais, membrain\.$"):
+        coerce("Ais2", Literal["", "ais", "membrain"], "compat")

@@ -6,6 +6,7 @@ the former file or the new one, never a part of one.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from collections.abc import Iterable, Iterator
@@ -16,6 +17,9 @@ from typing import IO, Any
 
 from volengine.core.aside import private_name, sync_file, sync_folders
 from volengine.core.errors import InputError, MissingError
+
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""Errors of a file system that has no room for what is written; the system does not say for which file."""
 
 FLUSHERS = 16
 """Number of files that are flushed at the same time."""
@@ -51,8 +55,7 @@ def replacing(path: str | os.PathLike[str], *, parents: bool = False, durable: b
     final = Path(path)
     if parents:
         final.parent.mkdir(parents=True, exist_ok=True)
-    if not final.parent.is_dir():
-        raise MissingError(f"{final}: the folder {final.parent} does not exist; create it first.")
+    need_folder(final)
     if final.is_dir():
         raise InputError(f"{final}: is a folder; give the name of a file.")
     part = final.with_name(private_name())
@@ -61,16 +64,36 @@ def replacing(path: str | os.PathLike[str], *, parents: bool = False, durable: b
             file = part.open("wb")
         except OSError as error:
             raise InputError(f"{final}: cannot be written ({error.strerror}).") from error
-        with file:
-            yield file
-            file.flush()
-            if durable:
-                os.fsync(file.fileno())
+        try:
+            with file:
+                yield file
+                file.flush()
+                if durable:
+                    os.fsync(file.fileno())
+        except OSError as error:
+            if error.errno in NO_SPACE and error.filename is None:
+                error.filename = str(final)
+            raise
         part.replace(final)
         if durable:
             sync_folders([final.parent])
     finally:
         part.unlink(missing_ok=True)
+
+
+def need_folder(file: Path) -> None:
+    """Refuse a file whose folder does not exist, or is a file itself.
+
+    Raises
+    ------
+    MissingError
+        There is no such folder.
+    """
+    if file.parent.is_dir():
+        return
+    if file.parent.exists():
+        raise MissingError(f"{file}: {file.parent} is a file, and no folder; give another place.")
+    raise MissingError(f"{file}: the folder {file.parent} does not exist; create it first.")
 
 
 def flush(paths: Iterable[str | os.PathLike[str]], *, root: str | os.PathLike[str] | None = None) -> None:

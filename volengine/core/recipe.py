@@ -188,7 +188,7 @@ def coerce(value: Any, hint: Any, where: str) -> Any:
         found = next((a for a in args if _is_choice(value, a)), None)
         if found is not None:
             return found
-        raise InputError(f"{where} is {shown(value)}; it must be one of {', '.join(map(str, args))}.")
+        raise InputError(f"{where} is {shown(value)}; it must be one of {', '.join(str(a) for a in args if a != '')}.")
     if origin in (Union, types.UnionType):
         errors = []
         for option in args:

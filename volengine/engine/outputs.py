@@ -101,7 +101,7 @@ class Outputs:
             run = str(node.ours.get("run") or "")
             lost = run == self._run or _is_gone(run)  # another token, in the folder that has made it
             gone = f" What the run that made it had written into {run} is not there any more." if lost else ""
-            raise InputError(f"{spec.where} exists.{gone} Use --overwrite to replace it, or give another name.")
+            raise InputError(f"{spec.where} exists.{gone} {spec.otherwise}")
 
     def _check_owner(self, spec: ImageSpec, token: str) -> None:
         """Refuse to overwrite an image that another run is writing at present."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 
 import mrcfile
@@ -74,6 +76,20 @@ def test_refusals_leave_nothing(folder: Path) -> None:
     (folder / "out.csv").write_text("mine")
     with pytest.raises(InputError, match=r"out.csv exists"):
         extract_picks(folder / "in.star", folder / "T1.mrc", folder / "out.mrc", {"box": 4})
+
+
+def test_a_full_disk_is_noticed_before_the_file_is_mapped(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pages that do not fit would end the process by a signal; so the space is taken first."""
+    before = sorted(folder.iterdir())
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("os.posix_fallocate", full)
+    with pytest.raises(OSError, match="No space left on device") as info:
+        extract_picks(folder / "in.star", folder / "T1.mrc", folder / "out.mrc", {"box": 4})
+    assert info.value.filename
+    assert sorted(folder.iterdir()) == before
 
 
 def test_the_command(volengine: Command, folder: Path) -> None:

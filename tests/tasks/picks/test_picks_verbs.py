@@ -440,3 +440,17 @@ def test_positions_in_angstrom_are_said_to_count_from_the_first_voxel(tmp_path: 
     assert read_picks(made.files[0]).position_vox.tolist() == [[1, 2, 3]]
     made = convert_picks(tmp_path / "b.csv", tmp_path / "c.csv")
     assert not any(said in note for note in made.notes)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"), [([], True), (["--origin", "0,0,0"], False), (["--origin", "1,2,3"], False)]
+)
+def test_markers_of_a_tomogram_without_an_origin_say_so(
+    volengine: Command, tmp_path: Path, given: list[str], said: bool
+) -> None:
+    """ChimeraX shows markers beside the map if its header has an origin that the table of picks does not hold."""
+    write_picks(tmp_path / "a.tbl", Picks([[1, 2, 3]], voxel_size=(10,) * 3, tomogram="TS_01"))
+    code, out, _ = volengine("picks", "convert", "a.tbl", "a.cmm", *given)
+    assert code == 0
+    assert ("none is known of TS_01: 0 was taken" in out) is said
+    assert "none is known" not in volengine("picks", "convert", "a.tbl", "b.mod")[1]

@@ -85,7 +85,7 @@ def create_image(
         remove_store(spec.url)  # an empty folder; anything else is refused
     if node is not None and node.ours.get("token") != token and not (spec.scratch and node.kind == "group"):
         if not overwrite:
-            raise InputError(f"{spec.where} exists. Use --overwrite to replace it, or give another name.")
+            raise InputError(f"{spec.where} exists. {spec.otherwise}")
         remove(spec.url, spec.group)
         node = None
     _create_parents(spec, durable)

@@ -241,7 +241,17 @@ def write_tables(out: str, tables: Sequence[Picks], recipe: PicksConvertRecipe, 
         write_picks(path, rows, format, pixel_size=pixel)
         made.append(str(path))
     said = [*notes, *filter(None, map(outside_note, tables)), *dict.fromkeys(line for lines in found for line in lines)]
+    if FORMATS[format].framed and recipe.origin is None and recipe.volume is None:
+        said += [_unplaced_note(one, format) for one in fitting if len(one) and not any(one.origin)]
     return Written(format, tuple(made), {one.tomogram: len(one) for one in tables}, tuple(said))
+
+
+def _unplaced_note(picks: Picks, format: str) -> str:
+    """What there is to say of a format whose positions contain the origin, where none is known."""
+    return (
+        f"{format} counts from the origin, and none is known of {picks.tomogram or 'the tomogram'}: 0 was taken. If it "
+        "has another, give --volume or --origin."
+    )
 
 
 def _into_project(out: str, tables: Sequence[Picks], recipe: PicksConvertRecipe, notes: Sequence[str]) -> Written:
