@@ -295,6 +295,8 @@ def resolve_device(device: str) -> torch.device:
         found = torch.device(device)
         torch.empty(1, device=found)
     except (RuntimeError, AssertionError) as error:
+        if "Expected one of" in str(error):  # PyTorch lists twenty, most of which nobody has
+            raise InputError(f"There is no device {device!r}; write auto, cpu, cuda, cuda:1 (...) or mps.") from error
         raise InputError(f"The device {device!r} cannot be used here: {str(error).splitlines()[0]}") from error
     return found
 
