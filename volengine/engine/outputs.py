@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from volengine.core.aside import sweep
+from volengine.core.atomic import replacing
 from volengine.core.digest import digest_of
 from volengine.core.errors import BusyError, FormatError, InputError, VolengineError
 from volengine.core.image import ImageSpec
@@ -35,7 +36,10 @@ FINISHED = "finished.json"
 CHANGED = "was changed: its checksum differs from what was written"
 
 CLEANED = "cleaned"
-"""File of a plan's folder that says that scratch arrays and the tables of blocks were deleted."""
+"""File of a plan's folder that says that scratch arrays and the tables of blocks were deleted.
+
+It is empty, for those of all stages, or lists the names of the stages of which they are still gone.
+"""
 
 
 class Outputs:
@@ -311,9 +315,22 @@ class Outputs:
 
     def gone(self) -> set[str]:
         """Return the names of the stages whose results were deleted at the end of an earlier run."""
-        if not (self.folder.path / CLEANED).exists():
+        cleaned = {stage.name for stage in self.plan.stages if self.cleaned(stage)}
+        try:
+            text = (self.folder.path / CLEANED).read_text(errors="replace")
+        except FileNotFoundError:
             return set()
-        return {stage.name for stage in self.plan.stages if self.cleaned(stage)}
+        names = set(text.split("\n")) - {""}
+        return cleaned & names if names else cleaned
+
+    def wanted(self, stages: Iterable[str]) -> None:
+        """Record that the results of these stages, which were deleted, are made again."""
+        left = sorted(self.gone() - set(stages))
+        if left:
+            with replacing(self.folder.path / CLEANED, durable=self.options.durable) as file:
+                file.write("\n".join(left).encode())
+        else:
+            (self.folder.path / CLEANED).unlink(missing_ok=True)
 
     # -- end -----------------------------------------------------------------------------------------------
 
@@ -359,7 +376,7 @@ class Outputs:
         return found
 
     def _clean(self) -> None:
-        (self.folder.path / CLEANED).touch()
+        (self.folder.path / CLEANED).write_bytes(b"")
         shutil.rmtree(self.folder.scratch, ignore_errors=True)
         for stage in self.plan.stages:
             if stage.emits and len(stage.tiling) > 1:
