@@ -314,7 +314,7 @@ def test_a_folder_that_cannot_be_looked_at_is_an_error(place, monkeypatch):
         verify(place, options=OPTIONS)
 
 
-@pytest.mark.parametrize("how", ["delete", "cut", "forget"])
+@pytest.mark.parametrize("how", ["delete", "cut", "forget", "number"])
 def test_a_lost_list_of_labels_is_written_again(place, how):
     """Viewers show the label images that are in the list."""
     (path,) = place.glob("picks.star.ome.zarr/labels/zarr.json")
@@ -324,7 +324,8 @@ def test_a_lost_list_of_labels_is_written_again(place, how):
     elif how == "cut":
         os.truncate(path, 30)
     else:
-        path.write_text(json.dumps({**before, "attributes": {"ome": {"version": "0.5", "labels": []}}}))
+        labels = [] if how == "forget" else 5
+        path.write_text(json.dumps({**before, "attributes": {"ome": {"version": "0.5", "labels": labels}}}))
     found = verify(place, options=OPTIONS)
     assert any(Path(p.where).name == "labels" for p in found.problems)
     assert verify(place, repair=True, options=OPTIONS)
