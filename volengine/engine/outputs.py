@@ -157,7 +157,7 @@ class Outputs:
     def _known(self) -> dict[str, str]:
         """How the images were created; those of which it is not known (any more) are made anew."""
         found = self._record("images.json")
-        return found if isinstance(found, dict) else {}
+        return {key: made for key, made in found.items() if isinstance(made, str)} if isinstance(found, dict) else {}
 
     def _record(self, name: str) -> Any:
         """Read a file of the plan's folder; a damaged one proves nothing, as if it were not there."""
@@ -169,7 +169,7 @@ class Outputs:
     def finished(self) -> dict[str, Any] | None:
         """Return the record of the last time when the plan was finished; ``None`` if it was not, or it is damaged."""
         found = self._record(FINISHED)
-        return found if isinstance(found, dict) and "fingerprint" in found else None
+        return found if _is_finished(found) else None
 
     def _made_as(self, spec: ImageSpec) -> str:
         """Digest of an image's description, of a scratch array also of the stages that write it; and its feature.
@@ -381,6 +381,22 @@ class Outputs:
         for stage in self.plan.stages:
             if stage.emits and len(stage.tiling) > 1:
                 self.folder.remove_tables(stage.name)
+
+
+def _is_finished(found: Any) -> bool:
+    """Whether a value is a record of a finished plan; one with values of another kind is damaged."""
+    if not isinstance(found, dict) or not isinstance(found.get("fingerprint"), str):
+        return False
+    said = found.get("said", [])
+    if not isinstance(said, list) or not all(isinstance(line, str) for line in said):
+        return False
+    sums = [found.get("products", {}), found.get("nodes", {})]
+    return all(isinstance(part, dict) and all(map(_is_sum, part.values())) for part in sums)
+
+
+def _is_sum(value: Any) -> bool:
+    """Whether a value is a size and a checksum."""
+    return isinstance(value, list) and len(value) == 2 and all(isinstance(n, int) for n in value)
 
 
 def _sum(place: str) -> Stored:

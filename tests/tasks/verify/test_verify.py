@@ -287,6 +287,16 @@ def test_a_torn_record_of_a_run_proves_nothing(place, name):
     assert content(place) == before
 
 
+@pytest.mark.parametrize("changed", [{"said": 5}, {"products": {"a": 5}}, {"nodes": []}, {"fingerprint": None}])
+def test_a_record_with_values_of_another_kind_proves_nothing(place, changed):
+    before = content(place)
+    (path,) = (place / "TS_01.ome.zarr.run" / "plans").glob("*/finished.json")
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changed}))
+    assert {p.kind for p in verify(place, options=OPTIONS).problems} == {"unfinished"}
+    assert verify(place, repair=True, options=OPTIONS)
+    assert content(place) == before
+
+
 @pytest.mark.parametrize("lost", [True, False])
 def test_a_run_that_has_lost_its_receipts_is_not_done(place, lost):
     before = content(place)
