@@ -15,7 +15,7 @@ import yaml
 from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from train_cases import case_in, recipe
+from train_cases import SHAPE, case_in, recipe
 
 from volengine import propose_training, train
 from volengine.cli.main import cli
@@ -350,3 +350,51 @@ def test_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     proposed = json.loads((tmp_path / "m.proposal.json").read_text())["recipe"]
     assert stored == TrainRecipe.from_json(proposed).resolved().to_json()
     assert "As proposed before:" in call("--auto", "--out", "m.safetensors")
+
+
+@pytest.mark.filterwarnings("ignore:Data array contains NaN")
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"network": "unet3d", "patch": [1, 8, 8]}, r"is 3D, but the patch \(1, 8, 8\) is 2D"),
+        ({"network": "unet2d", "patch": [8, 8, 8]}, r"is 2D, but the patch \(8, 8, 8\) is 3D"),
+        ({"network": "unet3d", "context": 5}, "sees no context slices"),
+        ({"network": "unet3d", "adversarial": True}, "is for 2D networks"),
+        ({"patch": [8, 8, 32]}, "24 voxels along x"),
+        ({"samples": [{"labels": ["small.mrc"]}]}, r"small\.mrc has the shape \(4, 4, 4\)"),
+        ({"samples": [{"targets": ["small.mrc"]}], "loss": "l2"}, r"small\.mrc has the shape \(4, 4, 4\)"),
+        ({"samples": [{"targets": ["zero.mrc"]}], "loss": "l2"}, r"zero\.mrc: the target is 0 everywhere"),
+        ({"samples": [{"labels": ["zero.mrc"]}]}, "No voxel of 'block'"),
+        ({"samples": [{"volume": "zero.mrc", "labels": ["labels.mrc"]}]}, r"zero\.mrc: all 15360 voxels are 0"),
+        ({"samples": [{"volume": "hole.mrc", "labels": ["labels.mrc"]}], "normalisation": "volume"}, "not finite"),
+    ],
+)
+def test_a_plan_refuses_what_a_training_refuses(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: dict[str, Any], message: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    case_in(tmp_path)
+    write(tmp_path / "small.mrc", np.ones((4, 4, 4), np.int8))
+    write(tmp_path / "zero.mrc", np.zeros(SHAPE, np.float32))
+    hole = np.random.default_rng(0).normal(size=SHAPE).astype(np.float32)
+    hole[15, 39, 23] = np.nan  # in the last voxel
+    write(tmp_path / "hole.mrc", hole)
+    (sample,) = given.get("samples", [{"labels": ["labels.mrc"]}])
+    given = {k: v for k, v in given.items() if k != "samples"}
+    named = {"samples": [{"volume": "image.mrc", **sample}], "features": ["block"], "device": "cpu", **given}
+    with pytest.raises(InputError, match=message):
+        propose_training(named)
+    whole = {"arguments": {"width": 2, "levels": 2}, "patch": [8, 8, 8], "epochs": 1, "steps": 1, "batch": 2, **named}
+    with pytest.raises(InputError, match=message):
+        train(TrainRecipe.from_json(whole), "m.safetensors", progress=False)
+
+
+def test_an_own_network_without_context_is_proposed_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    case_in(tmp_path)
+    (tmp_path / "mine.py").write_text(
+        "from torch import nn\n\n\ndef Flat(channels):\n    return nn.Conv2d(1, channels, 3, padding=1)\n"
+    )
+    sample = {"volume": "image.mrc", "labels": ["labels.mrc"]}
+    given = {"samples": [sample], "features": ["block"], "network": "mine.py:Flat", "device": "cpu"}
+    assert propose_training(given).recipe.context == 1

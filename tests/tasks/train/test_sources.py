@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tracemalloc
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -324,6 +325,18 @@ def test_scnt_samples_are_cut_and_filled(tmp_path: Path) -> None:
                 assert (got[:, :, 0] == 2).all()
     assert source.positives == (3,)
     assert source.voxel_size == (10.0, 10.0, 10.0)
+
+
+def test_a_set_without_contrast_is_refused_and_a_constant_box_is_not(tmp_path: Path) -> None:
+    path = str(tmp_path / "set.scnt")
+    boxes = boxes_of(4, 5, 20)
+    rules = PatchRules(("ribosome",), (1, 16, 16), validation_share=0)
+    flat = [replace(box, image=np.full_like(box.image, 7)) for box in boxes]
+    write_scnt(path, [*flat[:2], *boxes[2:]], 10.0)
+    assert open_sources([TrainSample(volume=path)], rules)[0].weight
+    write_scnt(path, flat, 10.0)
+    with pytest.raises(InputError, match=r"set\.scnt: all 8000 voxels are 7, .*nothing to learn from"):
+        open_sources([TrainSample(volume=path)], rules)
 
 
 def test_positive_share_of_a_set(tmp_path: Path) -> None:

@@ -187,6 +187,7 @@ def propose_training(recipe: TrainRecipe | Mapping[str, Any]) -> Proposal:
     """
     from volengine.nets.threads import own_threads
     from volengine.tasks.train.propose_measure import candidates, machine_facts, measure, step_memory
+    from volengine.tasks.train.verb import check_training
 
     given = given_of(recipe)
     if given.get("start") and "network" not in given:
@@ -202,12 +203,14 @@ def propose_training(recipe: TrainRecipe | Mapping[str, Any]) -> Proposal:
         networks = candidates(given, channels)
     trained = [s for s in samples if s.use != "validate"]
     held = [s for s in samples if s.use == "validate"]
-    for _ in range(20):
+    for attempt in range(20):
         reasons = propose(
             trained, machine, networks, given, lambda *step: step_memory(channels, *step), validated=bool(held)
         )
         filled = {**given, **{p.field: p.value for p in reasons if p.field}}
         whole = TrainRecipe.from_json(filled)
+        if not attempt:
+            check_training(whole)
         seconds = _seconds_of_step(whole, channels)
         if seconds is not None:
             break
@@ -239,16 +242,13 @@ def _seconds_of_step(recipe: TrainRecipe, channels: int) -> float | None:
     from volengine.nets.threads import apart
     from volengine.nets.training.fit.optimise import Descent
     from volengine.nets.training.losses.combined import Objective
-    from volengine.tasks.train.propose_measure import built
+    from volengine.tasks.train.model import built
 
     device = resolve_device(recipe.device)
     fit = recipe.fitting()
 
     def run(stopped: Any) -> float | None:
-        arguments = {"channels": channels, **recipe.arguments}
-        if recipe.context > 1:
-            arguments["context"] = recipe.context
-        module = built(recipe.network, arguments)
+        module = built(recipe.network, recipe.arguments, channels, recipe.context)
         objective, volumetric = Objective(fit.terms), recipe.patch[0] > 1
         shape = (recipe.batch, 1, *recipe.patch) if volumetric else (recipe.batch, recipe.context, *recipe.patch[1:])
         rows = (recipe.batch, len(recipe.features), *shape[2:])

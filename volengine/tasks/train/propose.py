@@ -251,15 +251,28 @@ def _patch(said: _Open, samples: Sequence[SampleFacts], machine: MachineFacts, n
             continue
         side = int(min(want, most_here)) // stride * stride
         if side < 2 * stride:
-            raise InputError(
-                f"The data are too small to propose a patch: {most_here} voxels along {'zyx'[axis]} can be a patch for "
-                f"training and one for validation, but {network.network} needs {2 * stride}. Give a --patch and "
-                "--validation-share 0, or larger samples."
-            )
+            raise _too_small(samples, axis, most_here, 2 * stride, network)
         sides.append(side)
     objects = f"objects of about {thick:.3g} voxels with their surroundings" if thick else "the usual side"
     limit = f"; the parts of the data allow {'x'.join(map(str, room))}" if min(sides[-2:]) < usual else ""
     said.put("patch", tuple(sides), f"{objects}, multiples of {'x'.join(map(str, network.stride))}{limit}")
+
+
+def _too_small(samples: Sequence[SampleFacts], axis: int, most: int, least: int, network: Candidate) -> InputError:
+    """The data have less than the smallest patch along an axis; with or without a part for validation."""
+    name, side = "zyx"[axis], min(s.shape[axis] for s in samples)
+    if side < least:
+        flat = "a 2D network (--network unet2d), " if axis == 0 else ""
+        return InputError(
+            f"The data are too small to propose a patch: there are {side} voxels along {name}, but {network.network} "
+            f"needs {least}. Give {flat}a network that pools less (a smaller `levels` in its arguments), or larger "
+            "samples."
+        )
+    return InputError(
+        f"The data are too small to propose a patch: {most} voxels along {name} can be a patch for training and one "
+        f"for validation, but {network.network} needs {least}. Give a --patch and --validation-share 0, or larger "
+        "samples."
+    )
 
 
 def _voxels(samples: Sequence[SampleFacts]) -> int:

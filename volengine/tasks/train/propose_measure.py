@@ -21,6 +21,8 @@ from volengine.io.names import Source
 from volengine.io.open import open_source, open_volume
 from volengine.ops.score_masks import FEATURE, IGNORE
 from volengine.ops.thickness import inscribed_diameters, typical
+from volengine.tasks.train.contrast import check_contrast, slabs
+from volengine.tasks.train.model import built, check_dimensions
 from volengine.tasks.train.propose_facts import (
     Candidate,
     FeatureFacts,
@@ -33,7 +35,7 @@ from volengine.tasks.train.propose_facts import (
 from volengine.tasks.train.samples import PatchRules, TrainSample
 from volengine.tasks.train.sets import Stored
 from volengine.tasks.train.sources import stored_sets
-from volengine.tasks.train.volumes import SCAN_SLAB, Thinned, labels_of, region_of
+from volengine.tasks.train.volumes import SCAN_SLAB, Thinned, labels_of, region_of, region_text
 
 BLOCKS = 12
 """Blocks in which the thickness of a feature is measured."""
@@ -76,6 +78,7 @@ def measure(samples: Sequence[TrainSample], features: Sequence[str]) -> list[Sam
 def _volume_facts(sample: TrainSample, rules: PatchRules) -> SampleFacts:
     volume = open_volume(sample.volume, voxel_size=sample.voxel_size)
     source, region = open_source(volume), region_of(sample, volume)
+    check_contrast(slabs(source, region), region_text(volume, region))
     kind: Kind = "boxes" if sample.boxes else "slices" if sample.slices else "volume"
     names = [f for f in rules.features if not sample.features or f in sample.features]
     features: list[FeatureFacts] = []
@@ -285,36 +288,33 @@ def candidates(given: Mapping[str, Any], features: int) -> list[Candidate]:
 
 
 def candidate(name: str, arguments: Mapping[str, Any], features: int) -> Candidate:
-    """The facts of a network."""
+    """The facts of a network with this number of output channels."""
     from volengine.nets.architectures.receptive import dimensions, stride_of
     from volengine.nets.registry import reach
 
-    module = built(name, {"channels": features, **arguments})
+    module = built(name, arguments, features)
     volumetric = dimensions(module) == 3
     stride = stride_of(module, volumetric)
     try:
         radius: int | None = reach(module, volumetric)[0][2]
     except InputError:  # the network normalises over its patch
         radius = None
-    return Candidate(name, volumetric, radius, stride, dict(arguments), not volumetric)
+    return Candidate(name, volumetric, radius, stride, dict(arguments), _takes_context(name, arguments, features))
 
 
-def built(name: str, arguments: Mapping[str, Any]) -> Any:
-    """A network with random weights that do not touch the process's random numbers."""
-    from volengine.nets.registry import build, is_own, own_name
-    from volengine.nets.seeds import seeded
-
-    own = name if is_own(name) else None
-    with seeded(0):
-        return build(own_name(own) if own else name, arguments, own=own)
+def _takes_context(name: str, arguments: Mapping[str, Any], features: int) -> bool:
+    """Whether a network can be built for several slices; one of the user's own need not take the argument."""
+    try:
+        built(name, arguments, features, context=3)
+    except InputError:
+        return False
+    return True
 
 
 def step_memory(features: int, network: Candidate, patch: Index3, context: int, batch: int) -> int:
     """Bytes of a training step (:func:`volengine.nets.footprint.step_bytes`)."""
     from volengine.nets.footprint import step_bytes
 
-    arguments = {"channels": features, **network.arguments}
-    if context > 1:
-        arguments["context"] = context
+    check_dimensions(network.network, 3 if network.volumetric else 2, patch)
     shape = (batch, 1, *patch) if network.volumetric else (batch, context, *patch[1:])
-    return step_bytes(built(network.network, arguments), shape, features)
+    return step_bytes(built(network.network, network.arguments, features, context), shape, features)
