@@ -19,7 +19,7 @@ from train_cases import SHAPE, case_in, recipe
 
 from volengine import propose_training, train
 from volengine.cli.main import cli
-from volengine.core.errors import InputError
+from volengine.core.errors import FormatError, InputError
 from volengine.core.picks import Picks
 from volengine.io.picks import write_picks
 from volengine.nets.checkpoint import load_facts
@@ -192,6 +192,38 @@ def test_a_feature_that_is_nowhere_is_refused() -> None:
         proposed(volume(features=features))
 
 
+def test_data_that_are_too_thin_are_told_what_helps() -> None:
+    thin = volume(shape=(6, 200, 200), voxels=6 * 200 * 200, depth=6)
+    with pytest.raises(
+        InputError, match=r"6 voxels along z are there, but unet3d needs 8. Give --network unet2d, fewer"
+    ):
+        proposed(thin, network="unet3d")
+    with pytest.raises(InputError, match=r"7 voxels along z can be .* Give a --patch and --validation-share 0"):
+        proposed(volume(shape=(14, 14, 14), voxels=14**3), network="unet3d", validation="slab")
+
+
+def test_few_slices_are_those_of_the_sample_that_has_them() -> None:
+    cube, slab = volume(shape=(28, 50, 50)), volume(shape=(12, 512, 512), depth=12)
+    assert proposed(cube, slab)["network"] == proposed(slab, cube)["network"] == "unet2d"
+    assert proposed(cube)["network"] == "unet3d"
+
+
+def test_the_kind_of_validation_that_is_given_decides_the_share() -> None:
+    several = [volume(tomograms=(f"t{k}",)) for k in range(5)]
+    assert proposed(*several, validation="ends")["validation_share"] == 0.15
+    assert proposed(*several)["validation_share"] == 0.2
+    assert proposed(*several[:3], validation="tomogram")["validation_share"] == 0.2
+
+
+def test_samples_for_validation_leave_the_others_whole() -> None:
+    small = volume(shape=(40, 40, 40), voxels=40**3)
+    patches = [
+        next(p.value for p in propose([small], GPU, NETS, {}, bytes_of, validated=held) if p.field == "patch")
+        for held in (False, True)
+    ]
+    assert patches == [(20, 40, 40), (40, 40, 40)]
+
+
 # -- measured facts ------------------------------------------------------------------------------------------
 
 
@@ -350,6 +382,33 @@ def test_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     proposed = json.loads((tmp_path / "m.proposal.json").read_text())["recipe"]
     assert stored == TrainRecipe.from_json(proposed).resolved().to_json()
     assert "As proposed before:" in call("--auto", "--out", "m.safetensors")
+
+
+def test_the_radius_of_each_feature_is_its_own(tmp_path: Path) -> None:
+    """The order is that of the sample's features, not of the recipe's; and a sample may know only some."""
+    image = write(tmp_path / "a.mrc", np.random.default_rng(0).normal(size=SHAPE).astype(np.float32))
+    points = str(tmp_path / "points.csv")
+    write_picks(points, Picks([[8, 20, 12]], voxel_size=(10, 10, 10), shape=SHAPE))
+    sample = TrainSample(image, points=(points, points), radius_nm=(2.0, 5.0), features=("c", "b"))
+    (facts,) = measure([sample], ("a", "b", "c"))
+    assert {f.name: f.thickness_vox for f in facts.features} == {"b": 10.0, "c": 4.0}
+
+
+def test_the_time_is_that_of_the_folds_that_are_trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    case_in(tmp_path)
+    given = {"samples": [{"volume": "image.mrc", "labels": ["labels.mrc"]}], "features": ["block"], "device": "cpu"}
+    given |= {"network": "unet3d", "arguments": {"width": 2, "levels": 2}, "patch": [8, 8, 8], "folds": 2}
+    assert "2 folds of" in propose_training(given).lines()[-1]
+    assert "folds" not in propose_training({**given, "fold": 1}).lines()[-1]
+
+
+@pytest.mark.parametrize("damage", ["[]", "{}", '{"given": {}, "recipe": {}, "reasons": [{}], "data": {}}', "\x00"])
+def test_a_damaged_proposal_is_refused(tmp_path: Path, damage: str) -> None:
+    made = recipe(case_in(tmp_path))
+    (tmp_path / "m.proposal.json").write_text(damage)
+    with pytest.raises(FormatError, match=r"m\.proposal\.json"):
+        kept_proposal(made, str(tmp_path / "m.safetensors"))
 
 
 @pytest.mark.filterwarnings("ignore:Data array contains NaN")

@@ -32,6 +32,7 @@ def check_contrast(parts: Iterable[NDArray[Any]], where: str) -> None:
 
     Examples
     --------
+    >>> import numpy as np
     >>> check_contrast([np.zeros((2, 2, 2)), np.ones((2, 2, 2))], "a.mrc")
     >>> check_contrast([np.zeros((2, 2, 2)), np.zeros((2, 2, 2))], "a.mrc")
     Traceback (most recent call last):

@@ -93,9 +93,18 @@ class Proposal:
 
     @classmethod
     def from_json(cls, told: Mapping[str, Any]) -> Proposal:
-        """The proposal of its JSON values."""
-        reasons = tuple(Proposed(r["field"], r["value"], r["reason"]) for r in told["reasons"])
-        return cls(TrainRecipe.from_json(told["recipe"]), told["given"], reasons)
+        """The proposal of its JSON values.
+
+        Raises
+        ------
+        FormatError
+            They are not those of a proposal.
+        """
+        try:
+            reasons = tuple(Proposed(r["field"], r["value"], r["reason"]) for r in told["reasons"])
+            return cls(TrainRecipe.from_json(told["recipe"]), dict(told["given"]), reasons)
+        except (KeyError, TypeError, ValueError) as error:
+            raise FormatError(f"This is no proposal: {error}") from error
 
 
 def _named(proposed: Proposed) -> str:
@@ -227,9 +236,11 @@ def _need(reasons: list[Proposed]) -> int:
 
 def _time(recipe: TrainRecipe, seconds: float, machine: MachineFacts) -> str:
     total = recipe.epochs * recipe.steps
-    length = seconds * total * max(1, recipe.folds)
+    folds = 0 if recipe.fold else recipe.folds
+    length = seconds * total * max(1, folds)
     told = f"{length / 60:.0f} minutes" if length < 3 * 3600 else f"{length / 3600:.1f} hours"
-    times = f"{recipe.folds} folds of " if recipe.folds else ""
+    told = f"{length:.0f} seconds" if length < 120 else told
+    times = f"{folds} folds of " if folds else ""
     return f"a step took {seconds:.2g} s on {machine.device}: {times}{total:,} steps take about {told}"
 
 
@@ -311,21 +322,29 @@ def kept_proposal(recipe: TrainRecipe | Mapping[str, Any], out: str) -> tuple[Pr
     path = Path(f"{out.removesuffix('.safetensors')}.proposal.json")
     data = TrainingData.of(TrainRecipe.from_json(given)).to_json()
     if path.exists():
-        told = parse_json(path.read_text(), str(path))
-        if not isinstance(told, dict) or not {"given", "recipe", "reasons", "data"} <= told.keys():
-            raise FormatError(f"{path} is damaged; remove it for a new proposal.")
-        begun = _begun(out, int(told["recipe"].get("folds", 0)))
-        if told["given"] == same and (begun or told["data"] == data):
-            before = Proposal.from_json(told)
+        before, known = _read(path)
+        begun = _begun(out, before.recipe.folds)
+        if before.given == same and (begun or known == data):
             return dataclasses.replace(before, recipe=before.recipe.with_(fold=given.get("fold", 0))), True
         if begun:
             raise InputError(
-                f"{begun} is a training that was proposed for other fields ({_differing(told['given'], same)}); give "
+                f"{begun} is a training that was proposed for other fields ({_differing(before.given, same)}); give "
                 "those, another --out, or remove the training and its proposal."
             )
     made = propose_training(same)
     write_atomic(path, json.dumps({**made.to_json(), "data": data}, indent=1).encode())
     return dataclasses.replace(made, recipe=made.recipe.with_(fold=given.get("fold", 0))), False
+
+
+def _read(path: Path) -> tuple[Proposal, Any]:
+    """The proposal of a file, and the identities of the data that it was made for."""
+    told = parse_json(path.read_text(errors="replace"), str(path))
+    try:
+        if not isinstance(told, dict):
+            raise FormatError("it holds no names and values")
+        return Proposal.from_json(told), told["data"]
+    except (FormatError, KeyError) as error:
+        raise FormatError(f"{path} is damaged ({error}); remove it for a new proposal.") from error
 
 
 def _begun(out: str, folds: int) -> Path | None:

@@ -80,7 +80,7 @@ def _volume_facts(sample: TrainSample, rules: PatchRules) -> SampleFacts:
     source, region = open_source(volume), region_of(sample, volume)
     check_contrast(slabs(source, region), region_text(volume, region))
     kind: Kind = "boxes" if sample.boxes else "slices" if sample.slices else "volume"
-    names = [f for f in rules.features if not sample.features or f in sample.features]
+    names = sample.features or rules.features  # in the order of the sample's labels or points
     features: list[FeatureFacts] = []
     voxels = region.size
     greys, alike = _greys(source, volume, region)
@@ -91,7 +91,8 @@ def _volume_facts(sample: TrainSample, rules: PatchRules) -> SampleFacts:
         voxels = max(1, max(known))
         for k, name in enumerate(rules.features):
             if name in names:
-                thick = _radius(sample, k, volume) or _thickness(labels, k, marked[k], region, flat=flat)
+                row = names.index(name)
+                thick = _ball_diameter(sample, row, volume) or _thickness(labels, k, marked[k], region, flat=flat)
                 features.append(FeatureFacts(name, counts[k] / max(1, known[k]), thick))
     return SampleFacts(
         sample.volume, kind, sample.use, region.shape, voxels, region.shape[0], volume.voxel_size, tuple(features),
@@ -114,13 +115,12 @@ def _scan(labels: Any, region: Box, count: int) -> tuple[list[NDArray[np.int64]]
     return [thinned.rows for thinned in found], counts, known
 
 
-def _radius(sample: TrainSample, k: int, volume: Volume) -> float | None:
-    """Diameter of the balls around the points of a feature, voxels; ``None`` for labels."""
+def _ball_diameter(sample: TrainSample, row: int, volume: Volume) -> float | None:
+    """Diameter of the balls around the points of a row of the sample's truth, voxels; ``None`` for labels."""
     if not sample.points:
         return None
-    radii = sample.radius_nm * (len(sample.points) // len(sample.radius_nm))
-    row = k if len(radii) > k else len(radii) - 1
-    return 2 * radii[row] * NM_TO_ANGSTROM / float(np.mean(volume.voxel_size[1:]))
+    radius = sample.radius_nm[row if len(sample.radius_nm) > 1 else 0]
+    return 2 * radius * NM_TO_ANGSTROM / float(np.mean(volume.voxel_size[1:]))
 
 
 def _thickness(labels: Any, k: int, marked: NDArray[np.int64], region: Box, *, flat: bool) -> float | None:
@@ -254,14 +254,26 @@ def free_memory() -> int:
     limit = machine_memory()
     try:
         lines = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
-        free = int(lines["MemAvailable"].split()[0]) * 1024
-    except (OSError, KeyError, ValueError):
+        total, free = (int(lines[name].split()[0]) * 1024 for name in ("MemTotal", "MemAvailable"))
+    except (OSError, KeyError, ValueError):  # another system than Linux: what others use is not known
         return limit // 2
-    used = Path("/sys/fs/cgroup/memory.current")
     try:
-        return min(free, max(0, limit - int(used.read_text()))) if limit < free else min(free, limit)
-    except (OSError, ValueError):
-        return min(free, limit)
+        used = int(Path("/sys/fs/cgroup/memory.current").read_text())
+    except (OSError, ValueError):  # no control group of version 2, or one that lies deeper
+        used = 0
+    return free_of(limit, used, total, free)
+
+
+def free_of(limit: int, used: int, total: int, free: int) -> int:
+    """Bytes that are free, of a limit of which some are used, on a machine with so many in total and free.
+
+    Without a control group the limit is the machine's memory; then ``used`` holds files that are cached, too, and only
+    what the machine says is free counts.
+
+    >>> free_of(limit=100, used=90, total=200, free=95), free_of(limit=200, used=150, total=200, free=95)
+    (10, 95)
+    """
+    return min(free, max(0, limit - used)) if limit < total else free
 
 
 def candidates(given: Mapping[str, Any], features: int) -> list[Candidate]:
