@@ -48,8 +48,8 @@ def check_contrast(parts: Iterable[NDArray[Any]], where: str) -> None:
         count += part.size
     if first is not None:
         raise InputError(
-            f"{where}: all {count} voxels are {first:g}, so there is nothing to learn from. Is this the right file? "
-            "Give the tomogram that belongs to the truth, or leave the sample out."
+            f"{where}: all {count} voxels are {float(first):g}, so there is nothing to learn from. Is this the right "
+            "file? Give the tomogram that belongs to the truth, or leave the sample out."
         )
 
 

@@ -161,10 +161,11 @@ def _other(recipe: TrainRecipe, f: dataclasses.Field[Any]) -> bool:
 def propose_training(recipe: TrainRecipe | Mapping[str, Any]) -> Proposal:
     """Propose what a recipe leaves open, from its data, the device and the networks; nothing is trained.
 
-    Measured are the size of the samples, the share and the thickness of each feature, how grey values differ between
-    slices and between a region and its volume, the free memory, and the time of a step. Proposed are network, patch,
-    context, batch, normalisation, positive share, steps and epochs, overlap, and what is kept for validation. Fields
-    that the recipe gives stay as they are.
+    The samples are opened as a training opens them, so that what it would refuse is refused here (of a recipe with
+    folds the first one is looked at). Measured are the size of the samples, the share and the thickness of each
+    feature, how grey values differ between slices and between a region and its volume, the free memory, and the time
+    of a step. Proposed are network, patch, context, batch, normalisation, positive share, steps and epochs, overlap,
+    and what is kept for validation. Fields that the recipe gives stay as they are.
 
     Parameters
     ----------
@@ -181,8 +182,8 @@ def propose_training(recipe: TrainRecipe | Mapping[str, Any]) -> Proposal:
     Raises
     ------
     InputError
-        A sample cannot be read, its part for training or validation is smaller than the smallest patch, or no step
-        fits into the memory.
+        A sample cannot be read, its part for training or validation is smaller than the smallest patch, no step fits
+        into the memory, or :func:`volengine.train` would refuse the samples and the network.
 
     Examples
     --------
