@@ -74,7 +74,7 @@ def test_use_decides_what_a_volume_is_for(index: str, labels: str) -> None:
 
 
 def test_validation_by_tomogram_keeps_samples_of_one_together(tmp_path: Path, labels: str) -> None:
-    array = np.zeros(SHAPE, np.float32)
+    array = np.random.default_rng(0).normal(size=SHAPE).astype(np.float32)
     samples = []
     for name in ("a", "b", "c", "d"):
         path = write(tmp_path / f"{name}.mrc", array)
