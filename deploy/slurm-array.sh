@@ -6,6 +6,7 @@
 # All parts of one run need the same --mem. For networks on GPUs add --gpus-per-task=1.
 # Jobs may start late or die; the others do their units. Before its time limit a job stops by itself (exit code 75).
 # Submit it again to do what is left; a single part of 16 with: PARTS=16 sbatch --array=7 slurm-array.sh ...
+# The units of a part that shows nothing for PATIENCE_S seconds are done by the others.
 #SBATCH --job-name=volengine
 #SBATCH --ntasks=1
 #SBATCH --cpus-per-task=4
@@ -20,4 +21,4 @@ export OMP_NUM_THREADS=${SLURM_CPUS_PER_TASK:-1}
 limit=$((SLURM_MEM_PER_NODE * 9 / 10))MiB
 
 volengine run "$recipe" "$sources" --out "$out" \
-    --part "$SLURM_ARRAY_TASK_ID/${PARTS:-$SLURM_ARRAY_TASK_COUNT}" --memory-limit "$limit" --patience-s 600 --take-over
+    --part "$SLURM_ARRAY_TASK_ID/${PARTS:-$SLURM_ARRAY_TASK_COUNT}" --memory-limit "$limit" --patience-s "${PATIENCE_S:-600}" --take-over

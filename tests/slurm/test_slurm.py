@@ -93,12 +93,13 @@ ARRAY = ("--cpus-per-task=1", "--mem=1200M", "--time=10")
 
 
 def test_an_array_with_a_killed_job_and_a_drained_node(slurm: Slurm, raw: Path, tmp_path: Path) -> None:
-    job = slurm.submit("--array=1-3", *ARRAY, *words("slurm-array.sh", raw), cwd=tmp_path)
+    patience = {"PATIENCE_S": "20"}  # the killed part may not start again before another one has ended
+    job = slurm.submit("--array=1-3", *ARRAY, *words("slurm-array.sh", raw), cwd=tmp_path, **patience)
     begun(tmp_path, lines=3)
     host = slurm("sinfo", "--noheader", "--format", "%n")
     slurm("scontrol", "update", f"NodeName={host}", "State=DRAIN", "Reason=test")  # two run on, the third one waits
     slurm("scancel", "--signal=KILL", "--full", f"{job}_2")
-    again = slurm.submit("--array=2", *ARRAY, *words("slurm-array.sh", raw), cwd=tmp_path, PARTS="3")
+    again = slurm.submit("--array=2", *ARRAY, *words("slurm-array.sh", raw), cwd=tmp_path, PARTS="3", **patience)
     assert slurm.states(job)[f"{job}_3"] == "PENDING"
     slurm("scontrol", "update", f"NodeName={host}", "State=RESUME")
     states = slurm.wait(job)

@@ -17,9 +17,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+import threading
+from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -301,9 +302,19 @@ def resolve_device(device: str) -> torch.device:
     return found
 
 
-@lru_cache(maxsize=8)
-def load_predictor(path: str, digest: str, execution: Execution, network: str | None = None) -> Predictor:
-    """Load a model file as a predictor; it is cached, so that a process loads it once.
+USUAL = 8
+"""Predictors that a process keeps at least."""
+_kept: OrderedDict[tuple[str, str, Execution, str | None], Predictor] = OrderedDict()
+_keeping = threading.RLock()
+
+
+def load_predictor(
+    path: str, digest: str, execution: Execution, network: str | None = None, together: int = 1
+) -> Predictor:
+    """Load a model file as a predictor; it is kept, so that a process loads it once.
+
+    Of more than :data:`USUAL` predictors, or of more than ``together`` if that is larger, those that were not used for
+    the longest time are given up. Threads wait for each other, so that none is loaded twice.
 
     Parameters
     ----------
@@ -315,6 +326,9 @@ def load_predictor(path: str, digest: str, execution: Execution, network: str | 
         How the network is executed.
     network
         The user's own architecture that may be run, see :func:`volengine.nets.registry.build`.
+    together
+        Number of predictors that are used in turn, as those of an ensemble; the memory of all their weights must be
+        planned.
 
     Raises
     ------
@@ -323,6 +337,16 @@ def load_predictor(path: str, digest: str, execution: Execution, network: str | 
     InputError
         The device cannot be used.
     """
+    key = path, digest, execution, network
+    with _keeping:
+        found = _kept.pop(key, None)
+        while len(_kept) >= max(USUAL, together):  # before another one is loaded: its weights take their place
+            _kept.popitem(last=False)
+        _kept[key] = found or _loaded(path, digest, execution, network)
+        return _kept[key]
+
+
+def _loaded(path: str, digest: str, execution: Execution, network: str | None) -> Predictor:
     from volengine.nets.checkpoint import identity, load_model
 
     def check() -> None:

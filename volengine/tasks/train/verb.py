@@ -16,6 +16,7 @@ from volengine.core.paths import PathLike, path_text
 from volengine.tasks.train.data import TrainingData
 from volengine.tasks.train.model import drawing, make_discriminator, make_model
 from volengine.tasks.train.recipe import TrainRecipe
+from volengine.tasks.train.samples import SampleSource
 from volengine.tasks.train.sources import held_out_of, open_sources, validation_of
 from volengine.tasks.train.tied import overlaps
 from volengine.tasks.train.volumes import OpenVolume
@@ -98,6 +99,38 @@ def check_name(out: str) -> None:
         raise InputError(f"--out {out}: a model file ends with .safetensors.")
 
 
+def opened(recipe: TrainRecipe) -> list[SampleSource]:
+    """The samples of a recipe, open.
+
+    Raises
+    ------
+    InputError
+        A sample does not fit the recipe, or no sample has a feature in its part for training.
+    """
+    sources = open_sources(recipe.samples, recipe.rules())
+    for k, feature in enumerate(recipe.features):
+        if not any(source.positives[k] for source in sources):
+            raise InputError(f"No voxel of {feature!r} lies in the training part of any sample: nothing to learn from.")
+    return sources
+
+
+def check_training(recipe: TrainRecipe) -> None:
+    """Refuse a recipe that :func:`train` would refuse; the samples are read as it reads them, and nothing is trained.
+
+    Of a recipe with folds the first one is looked at.
+
+    Raises
+    ------
+    InputError
+        As for :func:`train`.
+    """
+    recipe = recipe.with_(fold=recipe.fold or min(1, recipe.folds)).resolved()
+    sources = opened(recipe)
+    make_model(recipe, [source.voxel_size for source in sources], {}, held_out_of(sources))
+    make_discriminator(recipe)
+    recipe.changes()
+
+
 def _fit(recipe: TrainRecipe, out: str, progress: bool, told: str) -> Fitting:
     """The training of a recipe without open fields; ``told`` is to be said of how they were filled in."""
     from volengine.nets.predictor import resolve_device
@@ -112,10 +145,7 @@ def _fit(recipe: TrainRecipe, out: str, progress: bool, told: str) -> Fitting:
     for note in notes if shown else ():
         say(note)
     device = Ranks.from_environment().device(resolve_device(recipe.device))
-    sources = open_sources(recipe.samples, recipe.rules())
-    for k, feature in enumerate(recipe.features):
-        if not any(source.positives[k] for source in sources):
-            raise InputError(f"No voxel of {feature!r} lies in the training part of any sample: nothing to learn from.")
+    sources = opened(recipe)
     places = [
         f"{source.name}: {source.place} is kept for validation"
         for source in sources[:MOST_SAID]
