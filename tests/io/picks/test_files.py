@@ -242,6 +242,19 @@ def test_csv_of_several_tomograms_is_divided_by_the_column_that_names_them(tmp_p
     assert places == {"tomo_1": [[3, 2, 1]], "tomo_2": [[6, 5, 4]]}
 
 
+def test_tables_of_the_czii_challenge_are_angstrom_and_name_tomogram_and_feature(tmp_path):
+    path = tmp_path / "submission.csv"
+    path.write_text(
+        "id,experiment,particle_type,x,y,z\n0,TS_5_4,ribosome,100,250,300\n1,TS_69_2,apo-ferritin,10,20,30\n"
+    )
+    found = read_all(path, voxel_size=(10, 10, 10))
+    assert {name: one.position_vox.tolist() for name, one in found.items()} == {
+        "TS_5_4": [[30, 25, 10]],
+        "TS_69_2": [[3, 2, 1]],
+    }
+    assert {one.feature for one in found.values()} == {"ribosome", "apo-ferritin"}
+
+
 def test_csv_in_angstrom_has_the_origin_taken_off(tmp_path):
     path = tmp_path / "p.csv"
     path.write_text("z_a,y_a,x_a\n120,240,360\n")
