@@ -110,8 +110,16 @@ def as_options(text: str, names: Collection[str]) -> str:
 
 @contextmanager
 def terminal(ctx: click.Context) -> Iterator[None]:
-    """With ``-v`` the log's lines go to the terminal while a command runs."""
+    """With ``-v`` the log's lines go to the terminal while a command runs; with ``-q`` not even its warnings do."""
     asked, logger = ctx.find_object(Asked), logging.getLogger("volengine")
+    if asked is not None and asked.quiet:
+        before = logger.level
+        logger.setLevel(logging.ERROR)
+        try:
+            yield
+        finally:
+            logger.setLevel(before)
+        return
     if asked is None or not asked.verbose or any(isinstance(handler, Lines) for handler in logger.handlers):
         yield
         return
