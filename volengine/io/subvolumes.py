@@ -9,6 +9,7 @@ A file or store appears when it is complete.
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
@@ -18,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from volengine.core.aside import private_name
+from volengine.core.atomic import full_named
 from volengine.core.errors import InputError, MissingError
 from volengine.core.volume import Vector3
 
@@ -56,7 +58,8 @@ def write_subvolumes(path: Path, parts: Iterable[Part], number: int, box: int, v
     aside = path.with_name(private_name())
     try:
         write = _zarr if path.suffix.lower() == ".zarr" else _mrc
-        write(aside, parts, (number, box, box, box), voxel_size)
+        with full_named(path):
+            write(aside, parts, (number, box, box, box), voxel_size)
         _remove(path)
         aside.rename(path)
     finally:
@@ -75,6 +78,9 @@ def _mrc(path: Path, parts: Iterable[Part], shape: tuple[int, int, int, int], vo
 
     z, y, x = voxel_size
     with mrcfile.new_mmap(path, shape, mrc_mode=2, overwrite=True) as file:
+        # A mapped file without room on the disk ends the process when it is written; here it is an error.
+        with path.open("r+b") as whole:
+            os.posix_fallocate(whole.fileno(), 0, path.stat().st_size)
         file.voxel_size = (x, y, z)
         for index, voxels in parts:
             file.data[index] = _floats(voxels)

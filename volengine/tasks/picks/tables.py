@@ -304,7 +304,7 @@ def _checked(tables: Sequence[Picks], format: str, wanted: Path, pixel_size: flo
     Raises
     ------
     InputError
-        Picks are missing, moved or turned.
+        Picks are missing, moved or turned, or that folder is full.
     """
     from volengine.io.picks import write_picks
     from volengine.io.picks.formats import FORMATS
@@ -324,6 +324,11 @@ def _checked(tables: Sequence[Picks], format: str, wanted: Path, pixel_size: flo
         except InputError as error:
             error.args = (str(error).replace(str(path.parent / "_")[:-1], str(wanted.parent / "_")[:-1]),)
             raise
+        except OSError as error:
+            raise InputError(
+                f"{wanted}: is written into {Path(folder).parent} first, to see what comes back, and that failed "
+                f"({error.strerror or error}). Free space there, or set TMPDIR to a folder with more room."
+            ) from error
 
 
 def _back(path: Path, tables: Sequence[Picks], number: int, format: str) -> Picks | None:
