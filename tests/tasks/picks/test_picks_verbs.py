@@ -376,3 +376,29 @@ def test_positions_in_angstrom_are_said_to_count_from_the_first_voxel(tmp_path: 
     assert read_picks(made.files[0]).position_vox.tolist() == [[1, 2, 3]]
     made = convert_picks(tmp_path / "b.csv", tmp_path / "c.csv")
     assert not any(said in note for note in made.notes)
+
+
+def test_hundreds_of_tomograms_are_one_line_unless_asked_for(tmp_path: Path, volengine: Command) -> None:
+    tables = [
+        Picks([[1, 2, 3], [30, 2, 3]], VOXEL, shape=SHAPE, tomogram=f"TS_{n:03}", weight=[1.0, 2.0]) for n in range(30)
+    ]
+    write_picks(tmp_path / "many.csv", tables)
+    code, said, _ = volengine("picks", "merge", "many.csv", "--out", "all.csv")
+    assert (code, said.splitlines()[:2]) == (0, ["all.csv (csv)", "  together: 60 picks of 30 tomograms"])
+    assert "TS_007: 2 picks" in volengine("picks", "merge", "many.csv", "--out", "b.csv", "-v")[1]
+    said = volengine("picks", "convert", "many.csv", "--out", "folder/", "--to", "csv")[1]
+    assert said.startswith("30 files in folder (csv)\n  together: 60 picks of 30 tomograms\n")
+    words = ["picks", "filter", "many.csv", "--min-weight", "1.5", "--out"]
+    short, whole = (volengine(*words, *more)[1] for more in (["c.csv"], ["d.csv", "-v"]))
+    assert short.count("1 of 2 picks dropped") == 8
+    assert "22 more notes; -v shows them" in short
+    assert whole.count("1 of 2 picks dropped") == 30
+
+
+def test_info_of_weights_that_are_no_numbers_is_json(tmp_path: Path, volengine: Command) -> None:
+    weights = ([1.0, np.nan], [np.nan, np.nan])
+    tables = [Picks([[1, 2, 3]] * 2, VOXEL, shape=SHAPE, tomogram=f"T{n}", weight=w) for n, w in enumerate(weights)]
+    write_picks(tmp_path / "a.csv", tables)
+    one, other = json.loads(volengine("picks", "info", "a.csv", "--json")[1])["tomograms"]
+    assert one["weight"] == [1.0, 1.0]
+    assert "weight" not in other
