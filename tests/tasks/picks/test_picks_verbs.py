@@ -15,7 +15,7 @@ from picks_files import POSITIONS, SHAPE, VOXEL, volume
 from volengine.core.errors import FormatError, InputError, MissingError
 from volengine.core.orientation import euler_to_matrix
 from volengine.core.picks import Picks
-from volengine.io.picks import read_all, read_picks, write_picks
+from volengine.io.picks import imod_file, read_all, read_picks, write_picks
 from volengine.io.picks.formats import FORMATS
 from volengine.tasks.picks.convert import convert_picks, filter_picks, merge_picks
 from volengine.tasks.picks.info import picks_info
@@ -402,3 +402,15 @@ def test_info_of_weights_that_are_no_numbers_is_json(tmp_path: Path, volengine: 
     one, other = json.loads(volengine("picks", "info", "a.csv", "--json")[1])["tomograms"]
     assert one["weight"] == [1.0, 1.0]
     assert "weight" not in other
+
+
+def test_features_of_a_merged_table_are_objects_of_these_names(tmp_path: Path) -> None:
+    """Objects were one, without a name; or all points had the name of the first."""
+    for name in ("ribosome", "membrane"):
+        picks = Picks([[1, 2, 3], [4, 5, 6]], (10.0,) * 3, shape=(9, 9, 9), tomogram="T", feature=name)
+        write_picks(tmp_path / f"{name}.csv", picks)
+    sources = [tmp_path / "ribosome.csv", tmp_path / "membrane.csv"]
+    made = merge_picks(sources, tmp_path / "all.mod")
+    assert "Features are written as names of objects." in made.notes
+    assert [one.name for one in imod_file.read_model(tmp_path / "all.mod").objects] == ["ribosome", "membrane"]
+    assert read_picks(tmp_path / "all.mod").extra["object_name"].tolist() == ["ribosome"] * 2 + ["membrane"] * 2

@@ -373,6 +373,9 @@ def _differences(picks: Picks, back: Picks, format: str) -> list[str]:
     if EXTRA + "filament" in lost and np.array_equal(picks.extra["filament"], back.extra.get("contour", [])):
         lost.remove(EXTRA + "filament")
         notes.append("Filaments are written as contours.")
+    if EXTRA + "feature" in lost and np.array_equal(picks.extra["feature"], back.extra.get("object_name", [])):
+        lost.remove(EXTRA + "feature")
+        notes.append("Features are written as names of objects.")
     if lost:
         notes.append(f"Dropped, because {format} does not hold it: {', '.join(k.removeprefix(EXTRA) for k in lost)}.")
     if back.tomogram != picks.tomogram and picks.tomogram:
