@@ -161,6 +161,16 @@ def test_picks_of_all_runs_are_read_at_their_voxels(config: Path) -> None:
     assert set(read_all(config)) == {"TS_1", "TS_2"}  # the configuration alone: all picks
 
 
+def test_labels_of_a_file_are_kept_beside_one_without(config: Path, tmp_path: Path) -> None:
+    points = [{"location": {"x": 20, "y": 0, "z": 70}, "instance_id": 5}]
+    write_table(tmp_path / "overlay", "TS_2", "bob_1", "ribosome", [], {"points": points})
+    found = read_all(f"{config}#picks=ribosome")
+    assert {name: None if one.label is None else one.label.tolist() for name, one in found.items()} == {
+        "TS_1": [0, 0],
+        "TS_2": [5],
+    }
+
+
 def test_the_same_object_of_two_people_is_refused_unless_one_is_chosen(config: Path, tmp_path: Path) -> None:
     write_table(tmp_path / "overlay", "TS_1", "bob_1", "ribosome", [(10, 10, 10)])
     with pytest.raises(InputError, match=r"by author \(session 7\) and ribosome by bob \(session 1\).* user= or sess"):
