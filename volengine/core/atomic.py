@@ -18,11 +18,27 @@ from typing import IO, Any
 from volengine.core.aside import private_name, sync_file, sync_folders
 from volengine.core.errors import InputError, MissingError
 
-NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-"""Errors of a file system that has no room for what is written; the system does not say for which file."""
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""Numbers of the errors that say that no more can be written."""
 
 FLUSHERS = 16
 """Number of files that are flushed at the same time."""
+
+
+@contextmanager
+def full_named(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Give the error of a full disk, quota or file size limit in this block the path that is written.
+
+    The system calls that write know no names, so without this nobody would be told which disk is full.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None and "requested and" in str(error):  # NumPy's words for a file that became too short
+            raise OSError(errno.ENOSPC, f"cannot be written wholly ({error})", str(path)) from error
+        if error.errno in FULL and error.filename is None:
+            error.filename = str(path)
+        raise
 
 
 @contextmanager
@@ -64,16 +80,11 @@ def replacing(path: str | os.PathLike[str], *, parents: bool = False, durable: b
             file = part.open("wb")
         except OSError as error:
             raise InputError(f"{final}: cannot be written ({error.strerror}).") from error
-        try:
-            with file:
-                yield file
-                file.flush()
-                if durable:
-                    os.fsync(file.fileno())
-        except OSError as error:
-            if error.errno in NO_SPACE and error.filename is None:
-                error.filename = str(final)
-            raise
+        with file, full_named(final):
+            yield file
+            file.flush()
+            if durable:
+                os.fsync(file.fileno())
         part.replace(final)
         if durable:
             sync_folders([final.parent])

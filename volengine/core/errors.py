@@ -143,6 +143,7 @@ _ADVICE = {
     errno.ELOOP: "A link leads in circles; remove it.",
     errno.ENOSPC: "Free space; what was finished is kept, and the same command goes on from there.",
     errno.EDQUOT: "Free space; what was finished is kept, and the same command goes on from there.",
+    errno.EFBIG: "Files may not become so large here; raise the limit (ulimit -f), or write to another file system.",
     errno.EROFS: "The file system is read-only; give another place.",
 }
 

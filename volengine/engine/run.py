@@ -13,7 +13,7 @@ from volengine.engine import clusters, report
 from volengine.engine.deadline import Deadline
 from volengine.engine.driver_lock import only_driver
 from volengine.engine.ledger import RunFolder
-from volengine.engine.log import Log
+from volengine.engine.log import Log, remark
 from volengine.engine.options import RunOptions
 from volengine.engine.outlook import Outlook, is_finished
 from volengine.engine.plan import Plan
@@ -120,9 +120,10 @@ class Driver:
     def run(self) -> report.RunReport:
         """Run all jobs; return the report, which is also written into the run folder."""
         self.progress = Progress(self.outlook.volumes, 0, show=self.options.progress)
+        say = self.progress.say if self.options.progress else remark  # a minute of silence looks like a hang
         try:
             with only_driver(
-                self.folder.path, self.options.part, take_over=self.options.take_over, say=self.progress.say
+                self.folder.path, self.options.part, take_over=self.options.take_over, say=say
             ) as self.lock:
                 return self._run()
         finally:

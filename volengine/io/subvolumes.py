@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from volengine.core.aside import private_name
-from volengine.core.atomic import need_folder
+from volengine.core.atomic import full_named, need_folder
 from volengine.core.errors import InputError
 from volengine.core.volume import Vector3
 
@@ -57,7 +57,8 @@ def write_subvolumes(path: Path, parts: Iterable[Part], number: int, box: int, v
     aside = path.with_name(private_name())
     try:
         write = _zarr if path.suffix.lower() == ".zarr" else _mrc
-        write(aside, parts, (number, box, box, box), voxel_size)
+        with full_named(path):
+            write(aside, parts, (number, box, box, box), voxel_size)
         _remove(path)
         aside.rename(path)
     finally:
@@ -94,10 +95,7 @@ def _reserve(path: Path) -> None:
         There is not enough space.
     """
     with path.open("rb+") as file:
-        try:
-            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
-        except OSError as error:
-            raise OSError(error.errno, error.strerror, str(path)) from error
+        os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
 
 
 def _zarr(path: Path, parts: Iterable[Part], shape: tuple[int, int, int, int], voxel_size: Vector3) -> None:

@@ -109,3 +109,10 @@ def test_what_is_cut_is_never_replaced(folder: Path, picks: str, out: str) -> No
     with pytest.raises(InputError, match=r"would replace the (picks|volume) from which it is made"):
         extract_picks(folder / picks, folder / "T1.mrc", folder / out, {"box": 4, "overwrite": True})
     assert {name: (folder / name).read_bytes() for name in before} == before
+
+
+def test_what_was_assumed_about_the_picks_is_said(folder: Path, volengine: Command) -> None:
+    (folder / "T1.mrc").rename(folder / "cell.mrc")
+    code, said, _ = volengine("picks", "extract", "in.star", "cell.mrc", "--out", "o.mrc", "--box", "4")
+    assert code == 0
+    assert "The picks of 'T1' are written as those of 'cell'." in said

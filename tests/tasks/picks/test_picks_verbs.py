@@ -15,7 +15,7 @@ from picks_files import POSITIONS, SHAPE, VOXEL, volume
 from volengine.core.errors import FormatError, InputError, MissingError
 from volengine.core.orientation import euler_to_matrix
 from volengine.core.picks import Picks
-from volengine.io.picks import read_all, read_picks, write_picks
+from volengine.io.picks import imod_file, read_all, read_picks, write_picks
 from volengine.io.picks.formats import FORMATS
 from volengine.tasks.picks.convert import convert_picks, filter_picks, merge_picks
 from volengine.tasks.picks.info import picks_info
@@ -454,3 +454,41 @@ def test_markers_of_a_tomogram_without_an_origin_say_so(
     assert code == 0
     assert ("none is known of TS_01: 0 was taken" in out) is said
     assert "none is known" not in volengine("picks", "convert", "a.tbl", "b.mod")[1]
+
+
+def test_hundreds_of_tomograms_are_one_line_unless_asked_for(tmp_path: Path, volengine: Command) -> None:
+    tables = [
+        Picks([[1, 2, 3], [30, 2, 3]], VOXEL, shape=SHAPE, tomogram=f"TS_{n:03}", weight=[1.0, 2.0]) for n in range(30)
+    ]
+    write_picks(tmp_path / "many.csv", tables)
+    code, said, _ = volengine("picks", "merge", "many.csv", "--out", "all.csv")
+    assert (code, said.splitlines()[:2]) == (0, ["all.csv (csv)", "  together: 60 picks of 30 tomograms"])
+    assert "TS_007: 2 picks" in volengine("picks", "merge", "many.csv", "--out", "b.csv", "-v")[1]
+    said = volengine("picks", "convert", "many.csv", "--out", "folder/", "--to", "csv")[1]
+    assert said.startswith("30 files in folder (csv)\n  together: 60 picks of 30 tomograms\n")
+    words = ["picks", "filter", "many.csv", "--min-weight", "1.5", "--out"]
+    short, whole = (volengine(*words, *more)[1] for more in (["c.csv"], ["d.csv", "-v"]))
+    assert short.count("1 of 2 picks dropped") == 8
+    assert "22 more notes; -v shows them" in short
+    assert whole.count("1 of 2 picks dropped") == 30
+
+
+def test_info_of_weights_that_are_no_numbers_is_json(tmp_path: Path, volengine: Command) -> None:
+    weights = ([1.0, np.nan], [np.nan, np.nan])
+    tables = [Picks([[1, 2, 3]] * 2, VOXEL, shape=SHAPE, tomogram=f"T{n}", weight=w) for n, w in enumerate(weights)]
+    write_picks(tmp_path / "a.csv", tables)
+    one, other = json.loads(volengine("picks", "info", "a.csv", "--json")[1])["tomograms"]
+    assert one["weight"] == [1.0, 1.0]
+    assert "weight" not in other
+
+
+def test_features_of_a_merged_table_are_objects_of_these_names(tmp_path: Path) -> None:
+    """Objects were one, without a name; or all points had the name of the first."""
+    for name in ("ribosome", "membrane"):
+        picks = Picks([[1, 2, 3], [4, 5, 6]], (10.0,) * 3, shape=(9, 9, 9), tomogram="T", feature=name)
+        write_picks(tmp_path / f"{name}.csv", picks)
+    sources = [tmp_path / "ribosome.csv", tmp_path / "membrane.csv"]
+    made = merge_picks(sources, tmp_path / "all.mod")
+    assert "Features are written as names of objects." in made.notes
+    assert [one.name for one in imod_file.read_model(tmp_path / "all.mod").objects] == ["ribosome", "membrane"]
+    assert read_picks(tmp_path / "all.mod").extra["object_name"].tolist() == ["ribosome"] * 2 + ["membrane"] * 2

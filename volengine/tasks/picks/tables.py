@@ -346,7 +346,7 @@ def _checked(tables: Sequence[Picks], format: str, wanted: Path, pixel_size: flo
     Raises
     ------
     InputError
-        Picks are missing, moved or turned.
+        Picks are missing, moved or turned, or that folder is full.
     """
     from volengine.io.picks import write_picks
     from volengine.io.picks.formats import FORMATS
@@ -366,6 +366,11 @@ def _checked(tables: Sequence[Picks], format: str, wanted: Path, pixel_size: flo
         except InputError as error:
             error.args = (str(error).replace(str(path.parent / "_")[:-1], str(wanted.parent / "_")[:-1]),)
             raise
+        except OSError as error:
+            raise InputError(
+                f"{wanted}: is written into {Path(folder).parent} first, to see what comes back, and that failed "
+                f"({error.strerror or error}). Free space there, or set TMPDIR to a folder with more room."
+            ) from error
 
 
 def _back(path: Path, tables: Sequence[Picks], number: int, format: str) -> Picks | None:
@@ -410,6 +415,9 @@ def _differences(picks: Picks, back: Picks, format: str) -> list[str]:
     if EXTRA + "filament" in lost and np.array_equal(picks.extra["filament"], back.extra.get("contour", [])):
         lost.remove(EXTRA + "filament")
         notes.append("Filaments are written as contours.")
+    if EXTRA + "feature" in lost and np.array_equal(picks.extra["feature"], back.extra.get("object_name", [])):
+        lost.remove(EXTRA + "feature")
+        notes.append("Features are written as names of objects.")
     if lost:
         notes.append(f"Dropped, because {format} does not hold it: {', '.join(k.removeprefix(EXTRA) for k in lost)}.")
     if back.tomogram != picks.tomogram and picks.tomogram:
