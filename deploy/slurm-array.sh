@@ -19,6 +19,7 @@ recipe=$1 sources=$2 out=$3
 # source /path/to/volengine-env/bin/activate
 export OMP_NUM_THREADS=${SLURM_CPUS_PER_TASK:-1}
 limit=$((SLURM_MEM_PER_NODE * 9 / 10))MiB
+parts=${PARTS:-$SLURM_ARRAY_TASK_COUNT} patience=${PATIENCE_S:-600}
 
 volengine run "$recipe" "$sources" --out "$out" \
-    --part "$SLURM_ARRAY_TASK_ID/${PARTS:-$SLURM_ARRAY_TASK_COUNT}" --memory-limit "$limit" --patience-s "${PATIENCE_S:-600}" --take-over
+    --part "$SLURM_ARRAY_TASK_ID/$parts" --memory-limit "$limit" --patience-s "$patience" --take-over
