@@ -27,7 +27,6 @@ from volengine.core.paths import PathLike
 from volengine.io.amira.header import AmiraField, AmiraHeader, read_header
 from volengine.io.amira.zipped import MOST
 
-
 ZIP = "HxZip"
 NEEDED = ("VertexCoordinates", "EdgeConnectivity", "NumEdgePoints", "EdgePointCoordinates")
 
@@ -83,10 +82,10 @@ def read_spatial_graph(path: PathLike) -> SpatialGraph:
         raise InputError(f"{text}: has a transformation; apply it in Amira (Apply Transform) and save it again.")
     counts = {name: sizes[0] for name, sizes in header.sizes.items() if sizes}
     blocks = (_text_blocks if header.order == "ASCII" else _binary_blocks)(header, counts)
-    vertices = _rows(header, blocks, "VertexCoordinates", 3).astype(np.float64)[:, ::-1]
+    vertices = _coordinates(header, blocks, "VertexCoordinates")
     edges = _indices(header, blocks, "EdgeConnectivity", 2)
     along = _indices(header, blocks, "NumEdgePoints", 1)[:, 0]
-    points = _rows(header, blocks, "EdgePointCoordinates", 3).astype(np.float64)[:, ::-1]
+    points = _coordinates(header, blocks, "EdgePointCoordinates")
     if (len(along) and (along.min() < 0 or along.max() > len(points))) or along.sum() != len(points):
         raise FormatError(f"{text}: its edges have {along.sum()} points, but there are {len(points)}; it is damaged.")
     if len(edges) and (edges.min() < 0 or edges.max() >= len(vertices)):
@@ -99,6 +98,12 @@ def read_spatial_graph(path: PathLike) -> SpatialGraph:
             columns[field.owner][field.name] = blocks[field.block][:, 0]
     lines = tuple(np.ascontiguousarray(p) for p in np.split(points, np.cumsum(along)[:-1])) if len(along) else ()
     return SpatialGraph(np.ascontiguousarray(vertices), edges, lines, header.unit, header.angstrom, columns)
+
+
+def _coordinates(header: AmiraHeader, blocks: dict[int, NDArray[Any]], name: str) -> NDArray[np.float64]:
+    """A field of coordinates x, y, z, as z, y, x."""
+    with np.errstate(invalid="ignore"):  # a signalling NaN, of a damaged file, makes NumPy warn when it is converted
+        return _rows(header, blocks, name, 3).astype(np.float64)[:, ::-1]
 
 
 def _indices(header: AmiraHeader, blocks: dict[int, NDArray[Any]], name: str, components: int) -> NDArray[np.int64]:
