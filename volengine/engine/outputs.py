@@ -264,6 +264,9 @@ class Outputs:
             return [Problem(where, "damaged", "was changed: its metadata are not those that were written")]
         if not omezarr.is_complete(spec.url, spec.group):
             return [Problem(where, "damaged", "is not complete")]
+        if root := omezarr.wrong_root(spec):
+            unread = "is damaged: its metadata cannot be read"
+            return [missing(spec.url) if root == "missing" else Problem(spec.url, "damaged", unread)]
         if not omezarr.is_listed(spec):
             why = f"does not list {spec.group}, so viewers do not show it"
             return [Problem(f"{spec.url}/labels", "damaged", why)]

@@ -324,6 +324,18 @@ def test_a_folder_that_cannot_be_looked_at_is_an_error(place, monkeypatch):
         verify(place, options=OPTIONS)
 
 
+@pytest.mark.parametrize("text", [None, "", "{", "[]"])
+def test_a_root_that_holds_labels_alone_is_written_again(place, text):
+    (path,) = place.glob("picks.star.ome.zarr/zarr.json")
+    before = json.loads(path.read_text())
+    path.unlink() if text is None else path.write_text(text)
+    found = verify(place, deep=True, options=OPTIONS)
+    assert any(Path(p.where).name == "picks.star.ome.zarr" for p in found.problems)
+    assert verify(place, deep=True, repair=True, options=OPTIONS)
+    assert verify(place, deep=True, options=OPTIONS)
+    assert json.loads(path.read_text()) == before
+
+
 @pytest.mark.parametrize("how", ["delete", "cut", "forget", "number"])
 def test_a_lost_list_of_labels_is_written_again(place, how):
     """Viewers show the label images that are in the list."""
