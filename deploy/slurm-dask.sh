@@ -26,7 +26,18 @@ mkdir -p "$out"
 file=$(realpath "$out")/dask-$SLURM_JOB_ID.json
 secrets=$(realpath "$out")/.certificates-$SLURM_JOB_ID
 workers= scheduler=
-finish() { # the workers first: those that lose their scheduler complain, and take longer
+finish() { # asked through the scheduler, workers end in silence; srun would complain of those that are killed
+    if [ -n "$workers" ] && python - "$file" "$secrets" 2>/dev/null <<'END'; then
+import sys
+from distributed import Client, Security
+
+file, secrets = sys.argv[1:]
+names = {"tls_ca_file": "ca.pem", "tls_client_cert": "cert.pem", "tls_client_key": "key.pem"}
+security = Security(require_encryption=True, **{key: f"{secrets}/{name}" for key, name in names.items()})
+Client(scheduler_file=file, security=security, timeout=20).shutdown()
+END
+        for second in {1..30}; do kill -0 "$workers" 2>/dev/null && sleep 1; done
+    fi
     for process in $workers $scheduler; do
         kill "$process" 2>/dev/null && wait "$process" || true
     done

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import re
 import sys
 import time
 from collections import Counter
@@ -83,7 +84,8 @@ def named(name: str, error: BaseException) -> str:
     """Return an error's message with ``name`` before it, unless the message contains the name."""
     plain = isinstance(error, OSError) and not isinstance(error, VolengineError)
     text = os_message(error) if plain and isinstance(error, OSError) else str(error)
-    return text if name in text else f"{name}: {text}"
+    there = re.search(rf"(?<!\w){re.escape(name)}(?!\w)", text)  # "t" is not named by "the"
+    return text if there else f"{name}: {text}"
 
 
 def make(

@@ -171,6 +171,15 @@ def test_labels_of_a_file_are_kept_beside_one_without(config: Path, tmp_path: Pa
     }
 
 
+def test_turns_of_a_file_are_kept_beside_one_without(config: Path, tmp_path: Path) -> None:
+    turn = [[0, -1, 0, 0], [1, 0, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]
+    points = [{"location": {"x": 20, "y": 0, "z": 70}, "transformation_": turn}]
+    write_table(tmp_path / "overlay", "TS_2", "bob_1", "ribosome", [], {"points": points})
+    found = {name: one.euler for name, one in read_all(f"{config}#picks=ribosome").items()}
+    assert found["TS_1"].tolist() == [[0, 0, 0]] * 2
+    assert np.abs(found["TS_2"]).sum() == pytest.approx(90)
+
+
 def test_the_same_object_of_two_people_is_refused_unless_one_is_chosen(config: Path, tmp_path: Path) -> None:
     write_table(tmp_path / "overlay", "TS_1", "bob_1", "ribosome", [(10, 10, 10)])
     with pytest.raises(InputError, match=r"by author \(session 7\) and ribosome by bob \(session 1\).* user= or sess"):

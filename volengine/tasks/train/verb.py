@@ -8,6 +8,7 @@ can be trained on; :mod:`volengine.tasks.train.volumes`, :mod:`~volengine.tasks.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -81,6 +82,7 @@ def train(recipe: TrainRecipe, out: PathLike, *, progress: bool = True) -> list[
     out, asked = path_text(out), TrainRecipe.of(recipe)
     recipe = asked.resolved()
     check_name(out)
+    _check_place(Path(out))
     if recipe.folds and not recipe.fold:
         raise InputError(
             f"The recipe has {recipe.folds} folds, which are as many trainings: call train_folds, or give fold."
@@ -91,6 +93,14 @@ def train(recipe: TrainRecipe, out: PathLike, *, progress: bool = True) -> list[
             "remove it, or give another --out."
         )
     return apart(lambda stopped: _fit(recipe, out, progress, asked.note()).run(progress=progress, stopped=stopped))
+
+
+def _check_place(out: Path) -> None:
+    """Refuse a place where no model can be written, before samples are read (:class:`InputError`)."""
+    there = next(folder for folder in (out.absolute(), *out.absolute().parents)[1:] if folder.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK):
+        why = "may not be written to" if there.is_dir() else "is a file, and no folder"
+        raise InputError(f"--out {out}: {there} {why}; give another place.")
 
 
 def check_name(out: str) -> None:
