@@ -26,7 +26,7 @@ mkdir -p "$out"
 file=$(realpath "$out")/dask-$SLURM_JOB_ID.json
 secrets=$(realpath "$out")/.certificates-$SLURM_JOB_ID
 workers= scheduler=
-finish() { # asked through the scheduler, workers end in silence; srun would complain of those that are killed
+finish() { # workers that the scheduler asks to end do so in silence; srun would complain of those that are killed
     if [ -n "$workers" ] && python - "$file" "$secrets" 2>/dev/null <<'END'; then
 import sys
 from distributed import Client, Security
@@ -34,7 +34,7 @@ from distributed import Client, Security
 file, secrets = sys.argv[1:]
 names = {"tls_ca_file": "ca.pem", "tls_client_cert": "cert.pem", "tls_client_key": "key.pem"}
 security = Security(require_encryption=True, **{key: f"{secrets}/{name}" for key, name in names.items()})
-Client(scheduler_file=file, security=security, timeout=20).shutdown()
+Client(scheduler_file=file, security=security, timeout=20).retire_workers(close_workers=True, remove=True)
 END
         for second in {1..30}; do kill -0 "$workers" 2>/dev/null && sleep 1; done
     fi
