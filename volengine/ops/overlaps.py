@@ -202,7 +202,7 @@ def solve_shifts(
     now: NDArray[np.float64] = believed
     for _ in range(STEPS):
         shifts = _least_squares(pieces, pairs, moves, now)
-        now = np.asarray(believed / np.maximum(_residuals(shifts, pairs, moves), 0.1))
+        now = np.divide(believed, np.maximum(_residuals(shifts, pairs, moves), 0.1), dtype=np.float64)
     residuals = _residuals(shifts, pairs, moves)
     kept = residuals <= max(OUTLIER_VOX, OUTLIER * 1.4826 * float(np.median(residuals)))
     shifts = _least_squares(pieces, pairs[kept], moves[kept], weights[kept])
@@ -220,9 +220,6 @@ def _least_squares(
     pieces: int, pairs: NDArray[np.int64], moves: NDArray[np.float64], weights: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """Weighted least squares; in each connected group the shifts have the mean 0."""
-    from scipy.sparse import coo_matrix
-    from scipy.sparse.csgraph import connected_components
-
     first, second = pairs.T
     matrix = np.zeros((pieces, pieces))
     sums = np.zeros((pieces, 2))
@@ -230,9 +227,44 @@ def _least_squares(
         np.add.at(matrix, (rows, columns), sign * weights)
     np.add.at(sums, second, weights[:, None] * moves)
     np.add.at(sums, first, -weights[:, None] * moves)
-    graph = coo_matrix((np.ones(len(pairs)), (first, second)), shape=(pieces, pieces))
-    _, group = connected_components(graph, directed=False)
+    group = groups_of(pieces, pairs)
     scale = max(float(weights.max(initial=0.0)), 1e-12)
-    matrix += scale * (group[:, None] == group[None, :]) / np.bincount(group)[group][:, None]
+    together = (group[:, None] == group[None, :]).astype(np.float64)
+    matrix += scale * together / np.bincount(group)[group][:, None]
     solved: NDArray[np.float64] = np.linalg.solve(matrix, sums)
     return solved
+
+
+def groups_of(pieces: int, pairs: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return for each piece the number of the group that overlaps connect it with, (pieces,)."""
+    from scipy.sparse import coo_matrix
+    from scipy.sparse.csgraph import connected_components
+
+    graph = coo_matrix((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), shape=(pieces, pieces))
+    group: NDArray[np.int64] = connected_components(graph, directed=False)[1].astype(np.int64)
+    return group
+
+
+def whole_shifts(shifts: NDArray[np.float64], group: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Round shifts to whole voxels, such that the pieces of a group keep their places to each other.
+
+    A group as a whole lies where its mean is 0, which is no whole number for any of its pieces. It is first moved by
+    less than a voxel, to where its shifts are nearest to whole numbers (the mean direction of their fractions).
+
+    Parameters
+    ----------
+    shifts
+        y, x of each piece, (pieces, 2).
+    group
+        Number of each piece's group, (pieces,).
+
+    Examples
+    --------
+    >>> whole_shifts(np.array([[0.4, 0.0], [-0.6, 0.1], [1.41, -0.1]]), np.zeros(3, int)).tolist()
+    [[0, 0], [-1, 0], [1, 0]]
+    """
+    turns = np.exp(2j * np.pi * shifts)
+    common = np.zeros((int(group.max(initial=0)) + 1, shifts.shape[1]), complex)
+    np.add.at(common, group, turns)
+    fraction = np.angle(common) / (2 * np.pi)
+    return np.rint(shifts - fraction[group]).astype(np.int64)

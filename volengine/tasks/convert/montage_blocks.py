@@ -10,7 +10,7 @@ from volengine.core.block import Block, Result
 from volengine.core.boxes import Box, index3
 from volengine.core.errors import InputError
 from volengine.core.volume import Kind
-from volengine.ops.overlaps import displacement, displacement_bytes, solve_shifts
+from volengine.ops.overlaps import displacement, displacement_bytes, groups_of, solve_shifts, whole_shifts
 from volengine.ops.stitch import BAND_BYTES, Placed, blend, ramp_widths
 from volengine.tasks.common.levels import levels_of
 
@@ -48,8 +48,8 @@ def solve_pieces(block: Block, pieces: int, pairs: Sequence[Sequence[int]], max_
     Returns
     -------
     Result
-        The table has ``shift`` (pieces, 2) int64: y, x, whole voxels; ``connected`` (pieces,): whether an overlap
-        decides over the piece; ``pair`` (overlaps, 2), ``kept`` (overlaps,), and ``residual`` (overlaps,), of overlaps
+        The table has ``shift`` (pieces, 2) int64: y, x, whole voxels; ``group`` (pieces,): the number of the group of
+        pieces that overlaps connect it with; ``pair`` (overlaps, 2), ``kept`` (overlaps,), and ``residual`` (overlaps,), of overlaps
         with a clear peak.
 
     Raises
@@ -69,16 +69,15 @@ def solve_pieces(block: Block, pieces: int, pairs: Sequence[Sequence[int]], max_
     moves = np.concatenate([tables[n]["move"] for n in np.flatnonzero(sure).tolist()])
     scores = np.concatenate([tables[n]["score"] for n in np.flatnonzero(sure).tolist()])
     found = solve_shifts(pieces, used, moves, np.maximum(scores, 0.0))
-    shifts = np.rint(found.shifts).astype(np.int64)
+    group = groups_of(pieces, used[found.kept])
+    shifts = whole_shifts(found.shifts, group)
     worst = int(np.abs(shifts).max(axis=1).argmax())
     if np.abs(shifts[worst]).max() > max_shift:
         raise InputError(
             f"{where}: piece {worst} of the section would be moved by {tuple(shifts[worst].tolist())} voxels (y, x), "
             f"and at most {max_shift} are allowed. If that may be, give a larger --montage-max-shift."
         )
-    connected = np.zeros(pieces, bool)
-    connected[used[found.kept].ravel()] = True
-    table = {"shift": shifts, "connected": connected, "pair": used, "kept": found.kept, "residual": found.residuals}
+    table = {"shift": shifts, "group": group, "pair": used, "kept": found.kept, "residual": found.residuals}
     return Result(table=table, counts={"overlaps left out": int((~found.kept).sum())})
 
 

@@ -30,6 +30,9 @@ def say_shifts(plan: Plan, tables: Callable[[str], Mapping[int, Table]], pairs: 
         lines.append(f"{pairs - len(kept)} of {pairs} overlaps have no clear correlation and do not count")
     for (first, second), far in list(zip(solved["pair"][~kept], residual[~kept], strict=True))[:SHOWN]:
         lines.append(f"the overlap of pieces {first} and {second} was left out: {far:.1f} voxels from the others")
-    if alone := int((~solved["connected"]).sum()):
+    sizes = np.bincount(solved["group"])
+    if alone := int((sizes == 1).sum()):
         lines.append(f"{alone} pieces lie at their coordinates, because no overlap says more")
+    if (several := int((sizes > 1).sum())) > 1:
+        lines.append(f"the others are {several} groups that no overlap connects; how these lie is not corrected")
     return Made(said=tuple(lines))
