@@ -96,6 +96,11 @@ def _filtered(image: NDArray[np.generic]) -> NDArray[np.float64]:
     values = image.astype(np.float64)
     values = np.where(np.isfinite(values), values, 0.0)
     values -= values.mean()
+    for axis, n in enumerate(values.shape):  # a slope, which the filter leaves at the edges
+        at = np.arange(n) - (n - 1) / 2
+        lines = values.mean(axis=1 - axis)
+        slope = float(at @ lines) / max(float(at @ at), 1.0)
+        values -= (slope * at)[:, None] if axis == 0 else slope * at
     band: NDArray[np.float64] = gaussian_filter(values, SIGMA_VOX, mode="nearest")
     band -= gaussian_filter(values, COARSE_VOX, mode="nearest")
     return band
@@ -199,10 +204,10 @@ def solve_shifts(
     lengths = np.hypot(*moves.T)
     usual = float(np.median(lengths)) + 1.0
     believed: NDArray[np.float64] = weights / (1 + (lengths / (2 * usual)) ** 2)
-    now: NDArray[np.float64] = believed
+    now = believed
     for _ in range(STEPS):
         shifts = _least_squares(pieces, pairs, moves, now)
-        now = np.divide(believed, np.maximum(_residuals(shifts, pairs, moves), 0.1), dtype=np.float64)
+        now = believed / np.maximum(_residuals(shifts, pairs, moves), 0.1)
     residuals = _residuals(shifts, pairs, moves)
     kept = residuals <= max(OUTLIER_VOX, OUTLIER * 1.4826 * float(np.median(residuals)))
     shifts = _least_squares(pieces, pairs[kept], moves[kept], weights[kept])
@@ -230,8 +235,8 @@ def _least_squares(
     group = groups_of(pieces, pairs)
     scale = max(float(weights.max(initial=0.0)), 1e-12)
     together = (group[:, None] == group[None, :]).astype(np.float64)
-    matrix += scale * together / np.bincount(group)[group][:, None]
-    solved: NDArray[np.float64] = np.linalg.solve(matrix, sums)
+    share = scale / np.bincount(group)[group].astype(np.float64)
+    solved: NDArray[np.float64] = np.linalg.solve(matrix + together * share[:, None], sums)
     return solved
 
 

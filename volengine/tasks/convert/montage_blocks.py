@@ -49,8 +49,8 @@ def solve_pieces(block: Block, pieces: int, pairs: Sequence[Sequence[int]], max_
     -------
     Result
         The table has ``shift`` (pieces, 2) int64: y, x, whole voxels; ``group`` (pieces,): the number of the group of
-        pieces that overlaps connect it with; ``pair`` (overlaps, 2), ``kept`` (overlaps,), and ``residual`` (overlaps,), of overlaps
-        with a clear peak.
+        pieces that overlaps connect it with; of overlaps with a clear peak ``pair`` (overlaps, 2), ``kept``
+        (overlaps,) and ``residual`` (overlaps,).
 
     Raises
     ------
