@@ -147,7 +147,7 @@ def _aligning(source: Mosaic, reach: int) -> tuple[list[Stage], int]:
         "correlate",
         _CORRELATE,
         Tiling((len(pairs), 1, 1), (1, 1, 1)),
-        params={"reach": [reach, reach]},
+        params={"reach": [2 * reach, 2 * reach]},  # both pieces may move
         arrays={
             "first": ArrayInput(volume, parts=tuple(firsts)),
             "second": ArrayInput(volume, parts=tuple(seconds)),
