@@ -290,6 +290,7 @@ def test_tiles_that_changed_are_blended_again(tmp_path: Path) -> None:
     ("change", "match"),
     [
         (("unit: voxels", "unit: mm"), "unit is 'mm'"),
+        (("unit: voxels", "unit: {a: nm}"), "unit is"),
         (("path: tile0.mrc", "file: tile0.mrc"), r"tiles\[0\] must have a path"),
         (("position: [3, -2, 9]", "position: [3, -2]"), "three numbers z, y, x"),
         (("position: [3, -2, 9]", "position: [3, -2, .nan]"), "three numbers z, y, x"),

@@ -56,7 +56,7 @@ def read_tiles(path: str) -> tuple[list[tuple[str, tuple[float, float, float]]],
     data = read_yaml(path)
     _known(path, "", data, ("tiles", "unit"))
     unit = data.get("unit", "voxels")
-    if unit not in UNITS:
+    if not isinstance(unit, str) or unit not in UNITS:
         raise FormatError(f"{path}: unit is {str(unit)[:40]!r}; it must be one of {', '.join(UNITS)}.")
     entries = data.get("tiles")
     if not isinstance(entries, list) or not entries:
