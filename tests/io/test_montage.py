@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 from montage_files import extended, mdoc, montage
 from mrc_files import ramp, write
 
@@ -189,6 +190,15 @@ def test_an_mdoc_that_contradicts_the_header_is_refused(tmp_path: Path) -> None:
     (tmp_path / "m.st.mdoc").write_text(mdoc([*PIECES[:5], (3, 3, 1)], (5, 4)))
     with pytest.raises(FormatError, match=r"piece 5 are 3 3 1 in m\.st\.mdoc, but 4 3 1 in the extended header"):
         volengine.open_volume(tmp_path / "m.st")
+
+
+def test_a_montage_in_tiff_is_refused(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "m.tif", STACK, photometric="minisblack")
+    (tmp_path / "m.tif.mdoc").write_text(mdoc(PIECES, (5, 4), "m.tif"))
+    with pytest.raises(InputError, match=r"montage of SerialEM by m\.tif\.mdoc.*MRC"):
+        volengine.open_volume(tmp_path / "m.tif", voxel_size=10)
+    (tmp_path / "m.tif.mdoc").unlink()
+    assert volengine.open_volume(tmp_path / "m.tif", voxel_size=10).shape == (6, 4, 5)
 
 
 def test_the_axes_of_a_montage(tmp_path: Path) -> None:

@@ -256,9 +256,12 @@ def _described(
         refuse_montage(url, MrcHeader.from_json(volume.facts["mrc"]))
         return volume
     if suffix in TIFF_SUFFIXES:
+        from volengine.io.montage.find import refuse_stack
         from volengine.io.tiff import open_tiff
 
-        return open_tiff(url, voxel_size=voxel_size, name=name, identity=identity)
+        volume = open_tiff(url, voxel_size=voxel_size, name=name, identity=identity)
+        refuse_stack(url, volume.shape)
+        return volume
     if suffix in EM_SUFFIXES:
         from volengine.io.em import open_em
 

@@ -23,6 +23,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from volengine.core.boxes import Index3
 from volengine.core.errors import FormatError, InputError
 from volengine.core.paths import PathLike, path_text
 from volengine.io.montage.document import Document, are_pieces, read_document
@@ -66,7 +67,7 @@ def find_montage(path: PathLike, header: MrcHeader | None = None, pieces: PathLi
     stated = pieces_of_header(header)
     angles = None if stated is None else stated[1]
     found = None if stated is None else stated[0]
-    doc = _document(name, header)
+    doc = _document(name, header.file_shape)
     if doc is None or not doc.is_montage(found):
         if found is None or not are_pieces(found):
             return None
@@ -99,6 +100,22 @@ def refuse_montage(path: str, header: MrcHeader) -> None:
         raise InputError(
             f"{path}: is a montage of SerialEM, not a volume: {montage.said()}. Place and blend its pieces first: "
             f"volengine convert {path} --montage --out FOLDER"
+        )
+
+
+def refuse_stack(path: str, shape: Index3) -> None:
+    """Refuse a stack of another format than MRC that is a montage by the ``.mdoc`` beside it.
+
+    Raises
+    ------
+    InputError
+        It is one.
+    """
+    doc = _document(path, shape)
+    if doc is not None and doc.is_montage(None):
+        raise InputError(
+            f"{path}: is a montage of SerialEM by {doc.name}: its sections are pieces, not slices. Montages are read "
+            "from MRC files, in which the order of the rows is sure: convert it first (IMOD: newstack, tif2mrc)."
         )
 
 
@@ -135,7 +152,7 @@ def _check_same(path: str, doc: str, told: Sequence[Coordinates], found: list[Co
             )
 
 
-def _document(path: str, header: MrcHeader) -> Document | None:
+def _document(path: str, shape: Index3) -> Document | None:
     """The ``.mdoc`` of a file: ``FILE.mdoc``, or one with the file's stem that names the file."""
     bare = next((path[: -len(end)] for end in PACKED_SUFFIXES if path.lower().endswith(end)), path)
     stem = bare[: len(bare) - len(Path(bare).suffix)]
@@ -146,7 +163,7 @@ def _document(path: str, header: MrcHeader) -> Document | None:
         except OSError:  # a name that is too long
             continue
         doc = read_document(place)
-        if doc is None or doc.of_other_file(header.file_shape):
+        if doc is None or doc.of_other_file(shape):
             continue
         named = doc.head.get("ImageFile", ("", 0))[0]
         if place != f"{stem}.mdoc" or file_name(named) in (file_name(path), file_name(bare)):
