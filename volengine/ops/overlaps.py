@@ -86,8 +86,12 @@ def displacement(first: NDArray[np.generic], second: NDArray[np.generic], reach:
 
 
 def displacement_bytes(voxels: int) -> int:
-    """Bytes that :func:`displacement` needs for pictures of that many voxels: transforms of twice the lengths."""
-    return 8 * voxels * (4 * 6 + 8)
+    """Bytes that :func:`displacement` needs for pictures of that many voxels.
+
+    The pictures and their sums (6 numbers per voxel), four transforms of 1.5 times the sides (9), and the correlations
+    at up to as many displacements as there are voxels (14).
+    """
+    return 8 * voxels * (6 + 9 + 14)
 
 
 def _filtered(image: NDArray[np.generic]) -> NDArray[np.float64]:

@@ -31,7 +31,7 @@ LARGEST_BLOCK = 2**22
 LEAST_OVERLAP = 16
 """Overlaps that are narrower, voxels, are not correlated."""
 
-LARGEST_OVERLAP = 2**20
+LARGEST_OVERLAP = 2**19
 """Voxels of an overlap that are correlated, around its middle."""
 
 SHARE = 10

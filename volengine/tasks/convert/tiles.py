@@ -53,7 +53,11 @@ def read_tiles(path: str) -> tuple[list[tuple[str, tuple[float, float, float]]],
     MissingError, FormatError
         The file does not exist, is no YAML, or a value is missing, unknown, or none that it may be.
     """
-    data = read_yaml(path)
+    return tiles_in(read_yaml(path), path)
+
+
+def tiles_in(data: Mapping[str, Any], path: str) -> tuple[list[tuple[str, tuple[float, float, float]]], str]:
+    """Return what the values of a list of tiles say; errors and values are those of :func:`read_tiles`."""
     _known(path, "", data, ("tiles", "unit"))
     unit = data.get("unit", "voxels")
     if not isinstance(unit, str) or unit not in UNITS:
