@@ -53,8 +53,8 @@ def mdoc(
     pieces: Sequence[tuple[int, int, int]], size: tuple[int, int], name: str = "m.st", **more: Sequence[str]
 ) -> str:
     """An ``.mdoc``; ``size`` is x, y; ``more`` are values of each piece."""
-    text = f"PixelSpacing = 10\nImageFile = {name}\nImageSize = {size[0]} {size[1]}\nMontage = 1\nDataMode = 1\n\n"
-    text += "[T = SerialEM: a montage]\n\n"
+    text = f"PixelSpacing = 10\nImageFile = {name}\n[T = SerialEM: a montage]\n\n"
+    text += f"ImageSize = {size[0]} {size[1]}\nMontage = 1\nDataMode = 1\n\n"
     for n, (x, y, z) in enumerate(pieces):
         text += f"[ZValue = {n}]\nPieceCoordinates = {x} {y} {z}\n"
         text += "".join(f"{key} = {values[n]}\n" for key, values in more.items()) + "\n"

@@ -212,6 +212,7 @@ def test_holes_need_a_value_where_the_header_has_no_mean(tmp_path: Path) -> None
         ({"montage": True, "kind": "labels"}, "labels"),
         ({"montage": True, "montage_max_shift": 3}, "correlate"),
         ({"montage": True, "montage_max_shift": 0, "montage_shifts": "correlate"}, "1 or more"),
+        ({"montage": True, "montage_fill": float("nan")}, "finite"),
         ({"montage": True, "tilts": "a.mdoc"}, "--tilts"),
     ],
 )
@@ -271,7 +272,7 @@ def test_a_montage_larger_than_a_worker_is_placed_within_the_planned_memory(tmp_
             assert volume[0, 2 * step + 1000, step + 1000] == 11
         report = json.loads((tmp_path / f"{shifts}.ome.zarr.run" / "report.json").read_text())
         ran = [stage for stage in report["plans"]["m"]["stages"] if stage["peak_rss_bytes"] is not None]
-        assert [stage["stage"] for stage in ran][0] == ("correlate" if shifts == "correlate" else "convert")
+        assert ran[0]["stage"] == ("correlate" if shifts == "correlate" else "convert")
         for stage in ran:
             assert stage["peak_rss_bytes"] <= stage["planned_peak_bytes"] <= limit, stage
 

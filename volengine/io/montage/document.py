@@ -129,6 +129,8 @@ def read_document(path: str) -> Document | None:
     for at, raw in enumerate(lines, 1):
         line = raw.strip()
         section = _ENTRY.fullmatch(line)
+        if section and section[1] == "T":
+            continue  # a title
         if section:
             entries = None
             if section[1] == "ZValue" and WHOLE.fullmatch(section[2]):

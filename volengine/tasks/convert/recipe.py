@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -109,6 +110,8 @@ class ConvertRecipe(Recipe):
             raise InputError("--montage blends pieces, and labels cannot be blended; --kind must be another one.")
         if self.tilts:
             raise InputError("--tilts belongs to tomograms; the sections of a montage keep the angles of its .mdoc.")
+        if self.montage_fill is not None and not math.isfinite(self.montage_fill):
+            raise InputError(f"--montage-fill must be a finite number, not {self.montage_fill}.")
         if self.montage_max_shift is not None and self.montage_shifts != "correlate":
             raise InputError("--montage-max-shift is for --montage-shifts correlate.")
         if self.montage_max_shift is not None and self.montage_max_shift < 1:
