@@ -5,7 +5,7 @@
 #
 # Scheduler and workers find each other through a file in the output folder. They talk with certificates that the job makes
 # and removes: without, everybody on the network could send them code. For GPUs add --gpus-per-task=1.
-# Stopped by the time limit? Submit it again: it goes on.
+# Before its time limit it stops by itself (exit code 75). Submit it again: it goes on.
 #SBATCH --job-name=volengine
 #SBATCH --cpus-per-task=4
 #SBATCH --mem-per-cpu=4G
@@ -26,11 +26,15 @@ mkdir -p "$out"
 file=$(realpath "$out")/dask-$SLURM_JOB_ID.json
 secrets=$(realpath "$out")/.certificates-$SLURM_JOB_ID
 workers= scheduler=
-finish() { # the workers first: those that lose their scheduler complain, and take longer
+finish() { # the workers first: without the file each task ends its own, while a killed srun would complain
+    rm -f "$file"
+    for second in {1..60}; do
+        [ -n "$workers" ] && kill -0 "$workers" 2>/dev/null && sleep 1
+    done
     for process in $workers $scheduler; do
         kill "$process" 2>/dev/null && wait "$process" || true
     done
-    rm -rf "$file" "$secrets"
+    rm -rf "$secrets"
 }
 trap finish EXIT
 
@@ -48,8 +52,11 @@ tls=(--tls-ca-file "$secrets/ca.pem" --tls-cert "$secrets/cert.pem" --tls-key "$
 dask scheduler --scheduler-file "$file" --protocol tls "${tls[@]}" --port 0 --dashboard-address 127.0.0.1:0 &
 scheduler=$!
 until [ -s "$file" ]; do sleep 1; done
-srun dask worker --scheduler-file "$file" "${tls[@]}" --nthreads 1 --memory-limit "$limit" --death-timeout 120 \
-    --local-directory "${TMPDIR:-/tmp}" --no-dashboard &
+options=(--nthreads 1 --memory-limit "$limit" --death-timeout 120 --local-directory "${TMPDIR:-/tmp}")
+task='dask worker --no-dashboard --scheduler-file "$0" "$@" &  # "$@": with tls
+    while [ -e "$0" ] && kill -0 $! 2>/dev/null; do sleep 1; done
+    if kill $! 2>/dev/null; then wait $! || true; else wait $!; fi'
+srun bash -c "$task" "$file" "${tls[@]}" "${options[@]}" &
 workers=$!
 
 volengine run "$recipe" "$sources" --out "$out" --take-over --scheduler "$file" \

@@ -185,6 +185,16 @@ def test_an_option_that_would_be_dropped_is_refused(tmp_path: Path, words: list[
     assert message in result.output
 
 
+def test_an_unknown_network_is_said_before_anything_is_looked_for(volengine: Command, tmp_path: Path) -> None:
+    for words_given in ("--volume none.mrc --labels none_labels.mrc --features a", "r.yaml --context 0"):
+        (tmp_path / "r.yaml").write_text("features: [a]\nsamples: [{volume: none.mrc}]\nnetwork: unet3e\n")
+        words = [str(tmp_path / word) if word == "r.yaml" else word for word in words_given.split()]
+        more = [] if "r.yaml" in words_given else ["--network", "unet3e"]
+        code, _, err = volengine("train", *words, *more, "--out", "m.safetensors")
+        assert code == 2
+        assert "There is no network 'unet3e'. Did you mean unet3d" in err, err
+
+
 def test_a_field_without_a_value_is_asked_for_as_an_option(volengine: Command, tmp_path: Path) -> None:
     (tmp_path / "a.mrc").write_bytes(b"")
     for verb in (["segment", "a.mrc"], ["train", "--volume", "a.mrc", "--labels", "a.mrc"]):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 
 from volengine.core.aside import ABANDONED_S, PREFIX, begin_sync, is_abandoned, private_place, put_file, sweep
+from volengine.core.atomic import replacing
 from volengine.core.boxes import Box
 from volengine.core.errors import MissingError
 from volengine.core.image import ImageSpec, Level
@@ -171,3 +173,24 @@ def test_beginning_to_flush_waits_for_nothing_and_loses_nothing(tmp_path):
     begin_sync(path)
     begin_sync(tmp_path / "deleted meanwhile")
     assert path.read_bytes() == bytes(range(256)) * 4096
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_disk_without_room_is_said_with_the_name_of_the_file(tmp_path: Path, number: int) -> None:
+    with pytest.raises(OSError, match=r"out\.csv") as info, replacing(tmp_path / "out.csv"):
+        raise OSError(number, os.strerror(number))
+    assert info.value.errno == number
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_is_no_folder(tmp_path: Path) -> None:
+    (tmp_path / "a").touch()
+    with pytest.raises(MissingError, match="a is a file, and no folder"):
+        write_into(tmp_path / "a" / "b.csv")
+    with pytest.raises(MissingError, match="c does not exist; create it first"):
+        write_into(tmp_path / "c" / "b.csv")
+
+
+def write_into(path: Path) -> None:
+    with replacing(path):
+        pass

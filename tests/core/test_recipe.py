@@ -15,6 +15,7 @@ from volengine.core.errors import InputError
 from volengine.core.recipe import Recipe, coerce
 from volengine.tasks.interact.recipe import InteractRecipe
 from volengine.tasks.pick.recipe import PickRecipe
+from volengine.tasks.train.samples import TrainSample
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,6 +30,10 @@ class Values(Recipe):
     of: Literal[6, 18, 26] = 26
     views: int | Literal["flips"] | None = None
     triple: tuple[int, int, int] = (0, 0, 0)
+    texts: tuple[str, ...] = ()
+    numbers: tuple[float, ...] | None = None
+    wholes: tuple[int, ...] = ()
+    words: tuple[Literal["a", "b"], ...] = ()
 
 
 @pytest.mark.parametrize(
@@ -47,6 +52,13 @@ class Values(Recipe):
         ("views", "flips", "flips"),
         ("triple", [1.0, 2, np.int32(3)], (1, 2, 3)),
         ("name", np.str_("a"), "a"),
+        ("texts", "a", ("a",)),
+        ("numbers", 3, (3.0,)),
+        ("numbers", np.float32(0.5), (0.5,)),
+        ("numbers", None, None),
+        ("wholes", 3.0, (3,)),
+        ("wholes", np.int64(3), (3,)),
+        ("words", "b", ("b",)),
     ],
 )
 def test_a_number_is_what_it_says(field: str, given: Any, value: Any) -> None:
@@ -75,6 +87,13 @@ def test_a_number_is_what_it_says(field: str, given: Any, value: Any) -> None:
         ("triple", [1.5, 2, 3]),
         ("name", 7),
         ("name", False),
+        ("texts", "a,b"),
+        ("texts", 7),
+        ("numbers", "3"),
+        ("numbers", True),
+        ("wholes", 3.5),
+        ("words", "c"),
+        ("triple", 3),
     ],
 )
 def test_what_says_something_else_is_refused(field: str, given: Any) -> None:
@@ -96,3 +115,10 @@ def test_the_recipes_of_the_verbs() -> None:
     assert PickRecipe.from_json({"connectivity": 26.0}) == PickRecipe(connectivity=26)
     rules = [{"compete": {"emit": ["a", "b"], "absorb": ["a"]}}]
     assert InteractRecipe.from_json({"rules": rules, "ngff": 0.5}).ngff == "0.5"
+    points = {"volume": "a.mrc", "points": "a.star", "radius_nm": 3}
+    assert TrainSample.from_json(points) == TrainSample("a.mrc", points=("a.star",), radius_nm=(3.0,))
+
+
+def test_a_choice_of_nothing_is_not_listed() -> None:
+    with pytest.raises(InputError, match=r"it must be one of ais, membrain\.$"):
+        coerce("Ais2", Literal["", "ais", "membrain"], "compat")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import threading
@@ -20,6 +21,7 @@ from drivers import Work
 from engine_plans import result, simple, stored
 
 from volengine.core.errors import BusyError, InputError, RunError
+from volengine.engine import driver_lock
 from volengine.engine import lock as locks
 from volengine.engine.driver_lock import drivers, only_driver
 from volengine.engine.lock import Lock
@@ -120,7 +122,11 @@ def test_a_stopped_driver_is_replaced_when_asked_and_stops_when_it_wakes(work: S
     assert code == 1
     assert said.startswith("TakenOverError")
     assert f"is now held by process {second.pid}" in said
-    assert ended(second) == (0, "")
+    code, said = ended(second)  # it has no progress bar, and says nevertheless for whom it has waited
+    assert code == 0
+    assert f"driver.lock is held by process {first.pid} of " in said
+    assert "Waiting 5 s to see whether its heartbeat goes on." in said
+    assert f"Taking over from process {first.pid} of " in said
     assert np.array_equal(result(work.plan()), array)
     assert work.locks() == []
 
@@ -237,6 +243,38 @@ def test_a_lock_of_another_machine_is_taken_over_only_when_asked(
         assert "node7" in said[0]
         assert said[-1].startswith("Taking over")
         assert list(tmp_path.iterdir()) == []
+
+
+def test_a_wait_says_now_and_then_for_whom_and_how_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(locks, "STALE_S", 2.0)
+    monkeypatch.setattr(driver_lock, "TELL_S", 0.5)
+    foreign(tmp_path / "driver.lock")
+    said: list[str] = []
+    with only_driver(tmp_path, None, take_over=True, say=said.append):
+        pass
+    first, *waits, last = said
+    assert "held by process 4711 of eva on node7" in first
+    assert waits
+    assert all(re.fullmatch(r"Waiting for process 4711 on node7: no heartbeat for \d of 2 s\.", one) for one in waits)
+    assert last.startswith("Taking over")
+
+
+@pytest.mark.parametrize(("words", "told"), [(["--no-progress"], True), (["-q"], False)])
+def test_the_command_waits_in_silence_only_if_asked_to(
+    tmp_path: Path,
+    volengine: Command,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    words: list[str],
+    told: bool,
+) -> None:
+    monkeypatch.setattr(locks, "STALE_S", 0.5)
+    source = stored(tmp_path, np.ones((8, 8, 8), "float32"))
+    foreign(tmp_path / "run" / "driver.lock")
+    out, folder = str(tmp_path / "out.ome.zarr"), str(tmp_path / "run")
+    code, _, errors = volengine("convert", source.url, "--out", out, "--run-dir", folder, "--take-over", *words)
+    assert code == 0, errors
+    assert ("Taking over from process 4711" in caplog.text) is told
 
 
 def test_of_several_that_take_over_at_once_one_gets_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

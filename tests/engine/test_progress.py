@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 
 from volengine import ConvertRecipe
+from volengine.core.errors import InputError
 from volengine.engine import progress
 from volengine.engine.options import RunOptions
 from volengine.engine.progress import Progress
+from volengine.engine.report import named
 from volengine.engine.run import run_jobs
 from volengine.io.mrc.write import write_mrc
 from volengine.tasks.common.jobs import jobs_of
@@ -87,3 +89,8 @@ def test_nothing_is_shown_when_nothing_is_asked_for(capsys: pytest.CaptureFixtur
     bar.close()
     assert capsys.readouterr() == ("", "")
     assert not bar.due
+
+
+def test_a_short_name_is_not_taken_for_a_part_of_a_word() -> None:
+    assert named("t", InputError("the volume is empty")) == "t: the volume is empty"
+    assert named("TS_01", InputError("TS_01.mrc is empty")) == "TS_01.mrc is empty"

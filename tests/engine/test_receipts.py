@@ -8,6 +8,7 @@ import sys
 import tracemalloc
 
 import numpy as np
+import pytest
 from engine_parts import LIMIT
 from engine_plans import simple, stored
 from hypothesis import given, settings
@@ -91,6 +92,30 @@ def test_receipts_that_do_not_say_what_was_written_do_not_count(tmp_path):
     folder.receipts.append([receipt(0)])
     with (tmp_path / "ledger" / "old.jsonl").open("w") as file:
         file.write(json.dumps({"stage": "s", "number": 1, "identity": "i", "written": 8}) + "\n[1]\n7\n")
+    assert folder.done({"s": "i"}) == {"s": {0}}
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"wrote": []},
+        {"wrote": {"@0": 5}},
+        {"wrote": {"@0": {"c/0": [1]}}},
+        {"wrote": {"@0": {"c/0": ["a", 1]}}},
+        {"table": "x"},
+        {"table": [1, None]},
+        {"files": 3},
+        {"files": {"a": "b"}},
+        {"halo": 1},
+        {"halo": [1, 2, -1]},
+        {"counts": None},
+        {"counts": {"voxels": "many"}},
+    ],
+)
+def test_receipts_with_values_of_another_kind_do_not_count(tmp_path, changed):
+    """A damaged line is no error: its unit is not done."""
+    folder = PlanFolder(tmp_path)
+    folder.receipts.append([receipt(0), {**receipt(1), **changed}])
     assert folder.done({"s": "i"}) == {"s": {0}}
 
 

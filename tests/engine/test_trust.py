@@ -18,6 +18,7 @@ from volengine.core.errors import RunError, VolengineError
 from volengine.engine.ledger import PlanFolder
 from volengine.engine.options import RunOptions
 from volengine.engine.run import run_plan
+from volengine.engine.state import PlanState
 from volengine.engine.verify import withdraw
 from volengine.engine.work import Worker
 from volengine.io.omezarr import image as omezarr
@@ -152,3 +153,19 @@ def test_a_table_that_is_damaged_before_the_products_are_written_is_made_again(h
     assert digest(tmp_path) == right
     found = {problem.where for problem in verify(tmp_path, deep=True, options=QUIET).problems}
     assert found <= {str(table)}  # where the bit has no meaning for what is read, only the checksum tells
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_a_lost_object_that_was_made_from_deleted_scratch_is_made_again_at_once(home, tmp_path, killed):
+    """The scratch array behind it is made again, and nothing else that was deleted: the sums of the blocks are not."""
+    _, source, right = home
+    plan = long_plan(tmp_path, source)
+    run_plan(plan, str(tmp_path / "run"), QUIET)
+    objects(tmp_path, "t-y.ome.zarr/0")[0].unlink()
+    if killed:  # after it has seen what is to be done
+        PlanState(plan, PlanFolder(tmp_path / "run" / "plans" / "t"), QUIET, 10**12).prepare()
+    report = run_plan(plan, str(tmp_path / "run"), QUIET)
+    units = len(plan.stage("less").tiling)
+    assert [s["run"] for s in report.data["plans"]["t"]["stages"]] == [0, 0, 0, units, 1]
+    assert digest(tmp_path) == right
+    assert verify(tmp_path, deep=True, options=QUIET)

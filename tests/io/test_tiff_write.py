@@ -80,3 +80,15 @@ def test_one_slab_is_in_memory_at_a_time(tmp_path: Path) -> None:
         tracemalloc.stop()
     assert peak < 6 * 4 * 256 * 256 * 4  # six slabs of the sixteen
     assert open_volume(tmp_path / "a.tif")[:, 0, 0].tolist() == [float(z // 4) for z in range(64)]
+
+
+def test_a_write_that_is_cut_short_says_where(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """NumPy's error for it has neither number nor name."""
+
+    def short(*_: object, **__: object) -> None:
+        raise OSError("16384 requested and 16328 written")
+
+    monkeypatch.setattr("tifffile.TiffWriter.write", short)
+    with pytest.raises(OSError, match=r"is the disk full\? \(16384 requested and 16328 written\): .*a\.tif"):
+        write_tiff(tmp_path / "a.tif", [np.zeros((2, 3, 4), "f4")], (2, 3, 4), "f4", (1.0, 1.0, 1.0))
+    assert list(tmp_path.iterdir()) == []

@@ -339,9 +339,9 @@ def test_info_of_what_cannot_be_read(tmp_path: Path, name: str, content: bytes |
 
 
 def test_a_file_of_another_kind_is_told_what_is_read(tmp_path: Path) -> None:
-    (tmp_path / "tilt.mdoc").write_text("PixelSpacing = 2.5")
+    (tmp_path / "array.npy").write_text("anything")
     with pytest.raises(InputError, match=r"is not one of \.mrc, "):
-        info(str(tmp_path / "tilt.mdoc"))
+        info(str(tmp_path / "array.npy"))
 
 
 def test_export_keeps_the_defaults_of_its_recipe() -> None:

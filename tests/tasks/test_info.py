@@ -12,6 +12,7 @@ import pytest
 import tifffile
 import zarr
 from calling import Command
+from volume_files import graph_bytes
 
 import volengine as ve
 from volengine.core.boxes import Box
@@ -283,3 +284,33 @@ def test_picks_and_models_by_plain_names(tmp_path: Path, volengine: Command) -> 
     assert all(isinstance(n, int) for n in said["patch"])
     assert all(isinstance(v, float) for v in said["voxel_size"])
     assert "features" in volengine("info", str(model))[1]
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("x.mdoc", "volengine convert TOMOGRAM --tilts x.mdoc reads it"),
+        ("x.tlt", "volengine convert TOMOGRAM --tilts x.tlt reads it"),
+        ("x.glb", "is a mesh, which no verb reads"),
+        ("x.yaml", "volengine run, train, simulate or interact reads it"),
+        ("x.cif.gz", "the recipe of volengine simulate names it"),
+    ],
+)
+def test_a_file_of_another_verb_is_told_which(tmp_path: Path, volengine: Command, name: str, said: str) -> None:
+    code, _, error = volengine("info", name)
+    assert code != 0
+    assert f"{name}: there is no such file" in error
+    (tmp_path / name).write_text("anything")
+    code, _, error = volengine("info", name)
+    assert code == 2
+    assert said in error
+
+
+def test_a_run_folder_and_a_graph_without_a_unit_are_told_their_verbs(tmp_path: Path, volengine: Command) -> None:
+    (tmp_path / "out.run" / "plans").mkdir(parents=True)
+    (tmp_path / "out.run" / "log.jsonl").touch()
+    assert "volengine status out.run" in volengine("info", "out.run")[2]
+    (tmp_path / "g.am").write_bytes(graph_bytes(unit=""))
+    code, _, error = volengine("info", "g.am")
+    assert code == 2
+    assert "volengine picks info g.am --read-as NAME" in error

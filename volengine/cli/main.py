@@ -7,7 +7,6 @@ import os
 import signal
 import sys
 import traceback
-from pathlib import Path
 from types import FrameType
 
 import click
@@ -15,7 +14,7 @@ import click
 from volengine import __version__
 from volengine.cli.command import Group
 from volengine.cli.messages import Asked
-from volengine.core.aside import is_private
+from volengine.core.aside import os_message
 from volengine.core.errors import VolengineError, os_advice
 
 VERBS = {
@@ -112,18 +111,10 @@ def main() -> None:
         click.echo(f"Error: {error}", err=True)
         sys.exit(error.exit_code)
     except OSError as error:  # for example a full disk, or a folder without write permission
-        what = f"{_place(error.filename)}: {error.strerror or error}"
-        advice = os_advice(error) or "What was finished is kept; the same command goes on from there."
-        click.echo(f"Error: {what}. {advice}", err=True)
+        advice = "" if os_advice(error) else " What was finished is kept; the same command goes on from there."
+        click.echo(f"Error: {os_message(error)}{advice}", err=True)
         sys.exit(1)
     sys.exit(status if isinstance(status, int) else 0)
-
-
-def _place(name: object) -> str:
-    """Where an error of the operating system was, for people: an unfinished file stands for its folder."""
-    parts = Path(os.fsdecode(name)).parts if isinstance(name, (str, bytes, os.PathLike)) else ()
-    cut = next((n for n, part in enumerate(parts) if is_private(part)), len(parts))
-    return str(Path(*parts[:cut])) if parts else "the file system"
 
 
 if __name__ == "__main__":

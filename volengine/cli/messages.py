@@ -45,6 +45,13 @@ def quiet() -> bool:
     return asked is not None and asked.quiet
 
 
+def verbose() -> bool:
+    """Whether the present command was called with ``-v``."""
+    context = click.get_current_context(silent=True)
+    asked = context.find_object(Asked) if context else None
+    return asked is not None and asked.verbose
+
+
 def say(text: str) -> None:
     """Print a line of a report, unless the command was called with ``-q``."""
     if not quiet():
@@ -54,10 +61,10 @@ def say(text: str) -> None:
 def options() -> list[click.Option]:
     """The options ``-v`` and ``-q``, which every command has."""
     told: dict[str, Any] = {"is_flag": True, "expose_value": False, "is_eager": True, "callback": _told}
-    verbose = "Print every step of a run as well, and for an error where in the code it came from."
+    more = "Print every step of a run as well, and for an error where in the code it came from."
     silent = "Print errors only, and what was asked for (facts, scores without --out, JSON): no progress, no report."
     return [
-        click.Option(["-v", "--verbose"], help=verbose, **told),
+        click.Option(["-v", "--verbose"], help=more, **told),
         click.Option(["-q", "--quiet"], help=silent, **told),
     ]
 
@@ -110,8 +117,16 @@ def as_options(text: str, names: Collection[str]) -> str:
 
 @contextmanager
 def terminal(ctx: click.Context) -> Iterator[None]:
-    """With ``-v`` the log's lines go to the terminal while a command runs."""
+    """With ``-v`` the log's lines go to the terminal while a command runs; with ``-q`` not even its warnings do."""
     asked, logger = ctx.find_object(Asked), logging.getLogger("volengine")
+    if asked is not None and asked.quiet:
+        before = logger.level
+        logger.setLevel(logging.ERROR)
+        try:
+            yield
+        finally:
+            logger.setLevel(before)
+        return
     if asked is None or not asked.verbose or any(isinstance(handler, Lines) for handler in logger.handlers):
         yield
         return

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
+import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from volengine.cli.command import Group
-from volengine.cli.messages import say
+from volengine.cli.info import to_json
+from volengine.cli.messages import say, verbose
 from volengine.cli.options import from_options, recipe_options
 from volengine.io.picks.formats import FORMATS
 from volengine.tasks.common.inputs import globbed
@@ -38,6 +39,9 @@ NAMES = {
     "read_as": [name for name, one in FORMATS.items() if one.reads],
     "to": [name for name, one in FORMATS.items() if one.writes],
 }
+NOTES = 8
+"""Notes that are printed without ``-v``; some are made for each of hundreds of tomograms."""
+
 WHERE_TO = "The file to write, or a folder (with / at its end) for a file of each tomogram. [required]"
 
 
@@ -92,15 +96,23 @@ def command() -> None:
 
 
 def _say(made: Written) -> None:
-    total = sum(made.counts.values())
-    for file in made.files:
-        say(f"{file} ({made.format})")
-    for name, number in made.counts.items():
-        say(f"  {name or 'tomogram'}: {number} picks")
-    if len(made.counts) > 1:
+    """Print what was written: of several tomograms the total, and with ``-v`` each of them."""
+    several, total = len(made.counts) > 1, sum(made.counts.values())
+    if len(made.files) == 1 or verbose():
+        for file in made.files:
+            say(f"{file} ({made.format})")
+    else:
+        say(f"{len(made.files)} files in {os.path.commonpath(made.files)} ({made.format})")
+    if not several or verbose():
+        for name, number in made.counts.items():
+            say(f"  {name or 'tomogram'}: {number} picks")
+    if several:
         say(f"  together: {total} picks of {len(made.counts)} tomograms")
-    for note in made.notes:
+    shown = made.notes if verbose() else made.notes[:NOTES]
+    for note in shown:
         say(f"  {note}")
+    if more := len(made.notes) - len(shown):
+        say(f"  {more} more notes; -v shows them, and the picks of each tomogram")
 
 
 @command.command(
@@ -187,6 +199,8 @@ def extract(given: tuple[str, str], out: str, **values: Any) -> None:
     say(f"{made.file}: {made.number} subvolumes of {recipe.box} voxels; their picks: {made.table}")
     if made.dropped:
         say(f"  {made.dropped} picks are left out, whose box reaches beyond the volume")
+    for note in made.notes:
+        say(f"  {note}")
 
 
 @command.command("info", examples=("volengine picks info picks.star other.tbl --json",), sections=INPUT)
@@ -200,7 +214,7 @@ def info(sources: tuple[str, ...], as_json: bool, **values: Any) -> None:
     recipe = from_options(PicksRecipe, values)
     found = [picks_info(source, recipe) for source in dict.fromkeys(globbed(sources))]
     if as_json:
-        click.echo(json.dumps(found if len(found) > 1 else found[0], indent=1))
+        click.echo(to_json(found if len(found) > 1 else found[0]))
         return
     for facts in found:
         click.echo(f"{facts['file']}: {facts['about']}")

@@ -16,6 +16,7 @@ from volengine.cli.options import FieldType, recipe_options, texts_option
 from volengine.core.atomic import write_atomic
 from volengine.io.names import suffix_of
 from volengine.nets.checkpoint import load_facts
+from volengine.nets.registry import check_known
 from volengine.tasks.common.yaml_recipes import read_yaml
 from volengine.tasks.train.folds import lines, train_folds
 from volengine.tasks.train.pairing import paired
@@ -79,6 +80,9 @@ def command(recipe_file: str | None, out: str | None, plan: bool, auto: bool, **
     With --folds K there are K trainings, and K models OUT_fold1 ... OUT_foldK.
     """
     given = read_yaml(recipe_file) if recipe_file else {}
+    network = values["network"] or given.get("network")
+    if isinstance(network, str):
+        check_known(network)  # before files are looked for and tables are read
     volumes, radius = values.pop("volumes"), values.pop("radius_nm")
     truth = {key: values.pop(key) for key in ("labels", "points", "targets")}
     if radius is not None and not truth["points"]:

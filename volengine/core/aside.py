@@ -26,6 +26,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from volengine.core.errors import os_advice
 from volengine.core.process import here, is_gone, process
 
 if TYPE_CHECKING:
@@ -44,6 +45,21 @@ OTHER_ENDINGS = (".partial",)
 
 Nothing of this package makes a ``.partial`` file, so one in a store of ours has no living writer.
 """
+
+
+def os_message(error: OSError) -> str:
+    """Return an error of the operating system for people: where, what, and what to do if that is known.
+
+    An unfinished file stands for its folder.
+
+    >>> os_message(OSError(errno.ENOSPC, "No space left on device", "out/TS_01.star"))
+    'out/TS_01.star: No space left on device. Free space; what was finished is kept, and the same command goes on ...'
+    """
+    name = error.filename
+    parts = Path(os.fsdecode(name)).parts if isinstance(name, str | bytes | os.PathLike) else ()
+    cut = next((n for n, part in enumerate(parts) if is_private(part)), len(parts))
+    where = str(Path(*parts[:cut])) if parts else "the file system"
+    return " ".join(filter(None, [f"{where}: {error.strerror or error}.", os_advice(error)]))
 
 
 def is_private(name: str) -> bool:

@@ -6,6 +6,7 @@ the former file or the new one, never a part of one.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from collections.abc import Iterable, Iterator
@@ -17,8 +18,27 @@ from typing import IO, Any
 from volengine.core.aside import private_name, sync_file, sync_folders
 from volengine.core.errors import InputError, MissingError
 
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""Numbers of the errors that say that no more can be written."""
+
 FLUSHERS = 16
 """Number of files that are flushed at the same time."""
+
+
+@contextmanager
+def full_named(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Give the error of a full disk, quota or file size limit in this block the path that is written.
+
+    The system calls that write know no names, so without this nobody would be told which disk is full.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None and "requested and" in str(error):  # NumPy's words for a file that became too short
+            raise OSError(errno.ENOSPC, f"cannot be written wholly ({error})", str(path)) from error
+        if error.errno in FULL and error.filename is None:
+            error.filename = str(path)
+        raise
 
 
 @contextmanager
@@ -51,8 +71,7 @@ def replacing(path: str | os.PathLike[str], *, parents: bool = False, durable: b
     final = Path(path)
     if parents:
         final.parent.mkdir(parents=True, exist_ok=True)
-    if not final.parent.is_dir():
-        raise MissingError(f"{final}: the folder {final.parent} does not exist; create it first.")
+    need_folder(final)
     if final.is_dir():
         raise InputError(f"{final}: is a folder; give the name of a file.")
     part = final.with_name(private_name())
@@ -61,7 +80,7 @@ def replacing(path: str | os.PathLike[str], *, parents: bool = False, durable: b
             file = part.open("wb")
         except OSError as error:
             raise InputError(f"{final}: cannot be written ({error.strerror}).") from error
-        with file:
+        with file, full_named(final):
             yield file
             file.flush()
             if durable:
@@ -71,6 +90,21 @@ def replacing(path: str | os.PathLike[str], *, parents: bool = False, durable: b
             sync_folders([final.parent])
     finally:
         part.unlink(missing_ok=True)
+
+
+def need_folder(file: Path) -> None:
+    """Refuse a file whose folder does not exist, or is a file itself.
+
+    Raises
+    ------
+    MissingError
+        There is no such folder.
+    """
+    if file.parent.is_dir():
+        return
+    if file.parent.exists():
+        raise MissingError(f"{file}: {file.parent} is a file, and no folder; give another place.")
+    raise MissingError(f"{file}: the folder {file.parent} does not exist; create it first.")
 
 
 def flush(paths: Iterable[str | os.PathLike[str]], *, root: str | os.PathLike[str] | None = None) -> None:

@@ -95,6 +95,15 @@ class TakenOverError(RunError):
     """Another process has taken over the run folder from this one, which was silent for too long."""
 
 
+class DeadlineError(RunError):
+    """A run has stopped before its deadline; what was finished is kept, and the same command goes on.
+
+    Its exit code is EX_TEMPFAIL of sysexits.h, so that a batch script can tell it from a failure.
+    """
+
+    exit_code = 75
+
+
 class WiderHaloError(VolengineError):
     """A kernel needs a wider halo. The engine catches this, reads the block with that halo and calls the kernel again.
 
@@ -134,6 +143,7 @@ _ADVICE = {
     errno.ELOOP: "A link leads in circles; remove it.",
     errno.ENOSPC: "Free space; what was finished is kept, and the same command goes on from there.",
     errno.EDQUOT: "Free space; what was finished is kept, and the same command goes on from there.",
+    errno.EFBIG: "Files may not become so large here; raise the limit (ulimit -f), or write to another file system.",
     errno.EROFS: "The file system is read-only; give another place.",
 }
 

@@ -106,6 +106,14 @@ class ImageSpec:
         """The store, and the group in it if there is one: for messages."""
         return "/".join(filter(None, (self.url, self.group)))
 
+    @property
+    def otherwise(self) -> str:
+        """What to do if another image is there, for messages."""
+        said = "Use --overwrite to replace it, or give another name"
+        if self.group.startswith("labels/"):
+            return f"{said} (pick: --feature; or --no-labels, for the table alone)."
+        return f"{said}."
+
     def volume(self, level: int = 0, identity: str = "") -> Volume:
         """Return the handle of one level.
 

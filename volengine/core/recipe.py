@@ -2,8 +2,9 @@
 
 A recipe inherits from :class:`Recipe`. It can be written as JSON and read from a mapping, for example from YAML.
 Unknown names, values of a wrong type and missing values are refused; the message says where, and names the nearest
-known name. A text field also takes a :class:`pathlib.Path` and keeps its text. A field that is a list of texts also
-takes a single text: ``models="membrane.safetensors"`` is ``models=("membrane.safetensors",)``.
+known name. A text field also takes a :class:`pathlib.Path` and keeps its text. A field that is a list of texts or
+numbers also takes a single one: ``models="membrane.safetensors"`` is ``models=("membrane.safetensors",)``, and
+``radius_nm=3`` is ``radius_nm=(3.0,)``.
 
 >>> @dataclasses.dataclass(frozen=True)
 ... class Example(Recipe):
@@ -140,12 +141,25 @@ def _plain(value: Any) -> Any:
 
 
 def _listed(value: Any, hint: Any, where: str) -> Any:
-    """Put a single text or path into a list, if a list of texts is expected; others are returned unchanged."""
-    if hint != tuple[str, ...] or not isinstance(value, str | os.PathLike):
-        return value
-    if isinstance(value, str) and "," in value:
-        raise InputError(f"{where} is {value!r}; give several as a list.")
-    return (value,)
+    """Put a single text, path or number into a list, if a list of such is expected; others are returned unchanged."""
+    of, value = _element(hint), _native(value)
+    if isinstance(value, str | os.PathLike):
+        if of is not str and typing.get_origin(of) is not Literal:
+            return value
+        if isinstance(value, str) and "," in value:
+            raise InputError(f"{where} is {value!r}; give several as a list.")
+        return (value,)
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return (value,) if number and of in (int, float) else value
+
+
+def _element(hint: Any) -> Any:
+    """What a list of any length holds; ``None`` if the annotation has no such list, or other values beside it."""
+    if typing.get_origin(hint) in (Union, types.UnionType):
+        options = [option for option in typing.get_args(hint) if option is not type(None)]
+        return _element(options[0]) if len(options) == 1 else None
+    args = typing.get_args(hint)
+    return args[0] if typing.get_origin(hint) is tuple and args[-1] is Ellipsis else None
 
 
 def coerce(value: Any, hint: Any, where: str) -> Any:
@@ -188,7 +202,7 @@ def coerce(value: Any, hint: Any, where: str) -> Any:
         found = next((a for a in args if _is_choice(value, a)), None)
         if found is not None:
             return found
-        raise InputError(f"{where} is {shown(value)}; it must be one of {', '.join(map(str, args))}.")
+        raise InputError(f"{where} is {shown(value)}; it must be one of {', '.join(str(a) for a in args if a != '')}.")
     if origin in (Union, types.UnionType):
         errors = []
         for option in args:

@@ -14,9 +14,10 @@ from collections.abc import Iterator, Mapping
 
 from volengine.core.errors import BusyError, ChangedError, FormatError
 from volengine.engine import lock as locks
-from volengine.engine.driver_lock import POLL_S, drivers
+from volengine.engine.driver_lock import POLL_S, ToldWatch, drivers
 from volengine.engine.ledger import PlanFolder
-from volengine.engine.lock import Holder, Watch, critical, remove
+from volengine.engine.lock import Holder, critical, remove
+from volengine.engine.log import remark
 from volengine.engine.options import RunOptions
 
 LOCK = "busy.lock"
@@ -47,7 +48,7 @@ def agreed(folder: PlanFolder, options: RunOptions, what: str) -> Iterator[None]
     BusyError
         Another part does; the message says which.
     """
-    watches: dict[str, Watch] = {}
+    watches: dict[str, ToldWatch] = {}
     while True:
         with critical(folder.path / LOCK):
             other = _other(folder, options, what)
@@ -57,12 +58,14 @@ def agreed(folder: PlanFolder, options: RunOptions, what: str) -> Iterator[None]
         part, holder = other
         if holder.local() or not options.take_over:
             raise BusyError(_refusal(folder, part, holder))
-        watch = watches.setdefault(holder.nonce, Watch())
+        lock = folder.path.parent.parent / f"driver-{part.replace('/', '-of-')}.lock"
+        watch = watches.setdefault(holder.nonce, ToldWatch(lock))
         still = watch.still_s(holder)
         if watch.moved:
             raise BusyError(_refusal(folder, part, holder))
         if still > locks.STALE_S:
-            remove(folder.path.parent.parent / f"driver-{part.replace('/', '-of-')}.lock", holder.nonce)
+            remark(f"Taking over from {holder}: no heartbeat for {still:.0f} s.")
+            remove(lock, holder.nonce)
         time.sleep(POLL_S)
 
 

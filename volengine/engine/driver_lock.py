@@ -14,8 +14,11 @@ from pathlib import Path
 from volengine.core.errors import BusyError
 from volengine.engine import lock as locks
 from volengine.engine.lock import Holder, Lock, Watch, read, remove
+from volengine.engine.log import remark
 
 POLL_S = 0.25
+TELL_S = 15.0
+"""Seconds between two lines about a driver that is watched."""
 WHOLE = "driver.lock"
 
 
@@ -59,7 +62,7 @@ def check_free(folder: Path) -> None:
 
 @contextlib.contextmanager
 def only_driver(
-    folder: Path, part: str | None, *, take_over: bool = False, say: Callable[[str], None] = lambda text: None
+    folder: Path, part: str | None, *, take_over: bool = False, say: Callable[[str], None] = remark
 ) -> Iterator[Lock]:
     """Hold the lock of a run folder while a driver works in it.
 
@@ -75,7 +78,7 @@ def only_driver(
         Watch a driver that cannot be asked, because it is on another machine, or is stopped; take over if its heartbeat
         stands still for :data:`~volengine.engine.lock.STALE_S` seconds.
     say
-        Function that tells the user what is waited for.
+        Function that tells the user what is waited for, at once and every :data:`TELL_S` seconds.
 
     Yields
     ------
@@ -98,8 +101,41 @@ def only_driver(
         lock.release()
 
 
+class ToldWatch(Watch):
+    """A watch on a driver's lock that says for whom it waits: at once, and every :data:`TELL_S` seconds.
+
+    Parameters
+    ----------
+    path
+        The lock file.
+    say
+        Function that tells the user.
+    """
+
+    def __init__(self, path: Path, say: Callable[[str], None] = remark):
+        super().__init__()
+        self._path, self._say = path, say
+        self._told: float | None = None
+
+    def still_s(self, holder: Holder) -> float:
+        """Return for how many seconds the lock's file has been the same, and say so if it is time to."""
+        still = super().still_s(holder)
+        if self._told is None:
+            self._say(
+                f"{self._path} is held by {holder}. Waiting {locks.STALE_S:.0f} s to see whether its heartbeat goes on."
+            )
+            self._told = still
+        elif still - self._told >= TELL_S:
+            self._say(
+                f"Waiting for process {holder.pid} on {holder.host}: no heartbeat for {still:.0f} of "
+                f"{locks.STALE_S:.0f} s."
+            )
+            self._told = still
+        return still
+
+
 def _acquire(folder: Path, part: str | None, take_over: bool, say: Callable[[str], None]) -> Lock:
-    watches: dict[tuple[Path, str], Watch] = {}
+    watches: dict[tuple[Path, str], ToldWatch] = {}
     while True:
         if _clear(folder, part, take_over, watches, say):
             lock = Lock(folder / _name(part))
@@ -116,7 +152,11 @@ def _acquire(folder: Path, part: str | None, take_over: bool, say: Callable[[str
 
 
 def _clear(
-    folder: Path, part: str | None, take_over: bool, watches: dict[tuple[Path, str], Watch], say: Callable[[str], None]
+    folder: Path,
+    part: str | None,
+    take_over: bool,
+    watches: dict[tuple[Path, str], ToldWatch],
+    say: Callable[[str], None],
 ) -> bool:
     """Remove the locks of dead drivers; return whether no lock is left in the way of this one."""
     clear = True
@@ -129,9 +169,7 @@ def _clear(
             continue
         if not take_over:
             raise BusyError(_refusal(folder, path, holder))
-        if (path, holder.nonce) not in watches:
-            say(f"{path} is held by {holder}. Waiting {locks.STALE_S:.0f} s to see whether its heartbeat goes on.")
-        watch = watches.setdefault((path, holder.nonce), Watch())
+        watch = watches.setdefault((path, holder.nonce), ToldWatch(path, say))
         still = watch.still_s(holder)
         if watch.moved:
             raise BusyError(

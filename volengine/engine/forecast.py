@@ -83,11 +83,15 @@ class _Mean:
 
 @dataclass
 class _Cost:
-    """What is known about the cost of a stage; ``alone``: no plan has several units of it."""
+    """What is known about the cost of a stage; ``alone``: no plan has several units of it.
+
+    ``longest`` are the seconds and the voxels of the unit that took longest.
+    """
 
     first: _Mean = field(default_factory=_Mean)
     other: _Mean = field(default_factory=_Mean)
     earlier: _Mean = field(default_factory=_Mean)
+    longest: tuple[float, float] = (0.0, 0.0)
     seen: set[Hashable] = field(default_factory=set)
     alone: bool = False
 
@@ -137,7 +141,9 @@ class Forecast:
 
     def earlier(self, work: Work, seconds: float) -> None:
         """Learn the cost of a unit from an earlier run; it counts until this run has measured its own."""
-        self._cost(work.stage).earlier.add(seconds, work.size)
+        cost = self._cost(work.stage)
+        cost.earlier.add(seconds, work.size)
+        cost.longest = max(cost.longest, (seconds, work.size))
 
     def ran(self, work: Work, seconds: float, now: float, who: Hashable = None) -> None:
         """Count a unit that has ended.
@@ -156,6 +162,7 @@ class Forecast:
         cost = self._cost(work.stage)
         (cost.other if who in cost.seen else cost.first).add(seconds, work.size)
         cost.seen.add(who)
+        cost.longest = max(cost.longest, (seconds, work.size))
         self._recent += (seconds - self._recent) / min(self._count + 1, RECENT)
         self._count += 1
         self._run(now - seconds, now)
@@ -187,6 +194,11 @@ class Forecast:
                 chain += max(seconds / pace, seconds / work.units)  # a stage takes at least as long as one unit
             longest = max(longest, chain)
         return None if unknown else max(total / pace, longest)
+
+    def longest(self, work: Work) -> float:
+        """Seconds of the longest unit of this stage so far, of a larger one in proportion; 0 if none has ended."""
+        seconds, size = self._costs[work.stage].longest if work.stage in self._costs else (0.0, 0.0)
+        return seconds * max(1.0, work.size / size) if size else seconds
 
     def _seconds(self, work: Work) -> float | None:
         """Seconds of all units together; ``None`` if too little is known about them."""

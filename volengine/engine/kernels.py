@@ -65,10 +65,11 @@ KERNELS: dict[str, tuple[str, ...]] = {
 """The package's kernels: module, functions."""
 
 CALLS: dict[str, tuple[str, ...]] = {
+    "volengine.tasks.common.older": ("name_older",),
     "volengine.tasks.convert.montage_finish": ("say_shifts",),
     "volengine.tasks.interact.finish": ("say_masks",),
     "volengine.tasks.pick.finish": ("write_table",),
-    "volengine.tasks.run": ("forget_gated", "forget_labels", "name_older"),
+    "volengine.tasks.run": ("forget_gated", "forget_labels"),
     "volengine.tasks.score.finish": ("write_scores",),
     "volengine.tasks.simulate.truth": ("write_truth",),
     "volengine.tasks.stats.finish": ("write_counted",),

@@ -1,7 +1,7 @@
 """The structured log of a run: one JSON object per line, in the run folder.
 
 Events are also records of the logger ``volengine`` (:mod:`logging`, level INFO), which nobody sees unless a program
-asks for them, as the option ``-v`` does.
+asks for them, as the option ``-v`` does. What nobody may miss is a record of the level WARNING (:func:`remark`).
 """
 
 from __future__ import annotations
@@ -17,6 +17,15 @@ LOGGER = logging.getLogger("volengine")
 
 SHOWN = 200
 """Letters of a fact in a record of the logger; a traceback is shown whole."""
+
+
+def remark(text: str) -> None:
+    """Tell whoever runs this what it waits for, or what it does that nobody would expect.
+
+    A record of the level WARNING: it reaches standard error also without a progress bar, unless a program has set up
+    :mod:`logging` otherwise or the option ``-q`` was given.
+    """
+    LOGGER.warning("%s", text)
 
 
 class Log:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,6 +14,7 @@ from volengine.core.boxes import Index3
 from volengine.core.errors import InputError
 from volengine.core.recipe import Recipe
 from volengine.core.units import parse_bytes
+from volengine.engine.deadline import end_of
 from volengine.engine.memory import LARGEST_BLOCK, choose_core, machine_memory
 from volengine.engine.stage import Stage
 
@@ -56,6 +58,10 @@ class RunOptions(Recipe):
         Number of times that a failed unit is run again before its tomogram counts as failed.
     patience_s
         With ``part``: if the other parts make no progress for so many seconds, their units are taken over.
+    deadline
+        When the run must have ended: units that could not end in time are not begun, and the run stops with exit code
+        75. ``auto``: at the end of the SLURM job in which it runs, if there is one; ``none``; a time from now
+        (``90min``, or ``4:00:00``, hours:minutes:seconds), or a date with a time (``2027-03-01T08:00``).
     overwrite
         Replace outputs that another run made.
     take_over
@@ -95,6 +101,7 @@ class RunOptions(Recipe):
     device: str = "auto"
     retries: int = 2
     patience_s: float = 60.0
+    deadline: str = "auto"
     overwrite: bool = False
     take_over: bool = False
     durable: bool = True
@@ -118,6 +125,8 @@ class RunOptions(Recipe):
             raise InputError("Give all three of --tls-ca, --tls-cert and --tls-key, or none of them.")
         if self.scheduler is None and (self.insecure or any(tls)):
             raise InputError("--insecure and --tls-... say how to reach an existing scheduler: give --scheduler, too.")
+        if self.deadline.strip().lower() != "auto":
+            end_of(self.deadline, time.time())
         if self.part is not None:
             self.part_of()
         if self.memory_limit is not None:

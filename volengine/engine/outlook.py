@@ -105,6 +105,10 @@ class Outlook:
         part = "" if seconds is None else f"{said(seconds)} left of this stage"
         return ", ".join(filter(None, [part, whole and f"{whole} in all"]))
 
+    def longest(self, stage: Stage) -> float:
+        """Seconds of the longest unit of a stage that has been measured; 0 if none has."""
+        return self.forecast.longest(_work(stage, 1))
+
     def _unopened(self) -> float:
         """Size of the volumes that are not open yet, without those that will be passed over."""
         shares = self._shares[self._opened :]

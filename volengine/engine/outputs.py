@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from volengine.core.aside import sweep
+from volengine.core.atomic import replacing
 from volengine.core.digest import digest_of
 from volengine.core.errors import BusyError, FormatError, InputError, VolengineError
 from volengine.core.image import ImageSpec
@@ -35,7 +36,10 @@ FINISHED = "finished.json"
 CHANGED = "was changed: its checksum differs from what was written"
 
 CLEANED = "cleaned"
-"""File of a plan's folder that says that scratch arrays and the tables of blocks were deleted."""
+"""File of a plan's folder that says that scratch arrays and the tables of blocks were deleted.
+
+It is empty, for those of all stages, or lists the names of the stages of which they are still gone.
+"""
 
 
 class Outputs:
@@ -101,7 +105,7 @@ class Outputs:
             run = str(node.ours.get("run") or "")
             lost = run == self._run or _is_gone(run)  # another token, in the folder that has made it
             gone = f" What the run that made it had written into {run} is not there any more." if lost else ""
-            raise InputError(f"{spec.where} exists.{gone} Use --overwrite to replace it, or give another name.")
+            raise InputError(f"{spec.where} exists.{gone} {spec.otherwise}")
 
     def _check_owner(self, spec: ImageSpec, token: str) -> None:
         """Refuse to overwrite an image that another run is writing at present."""
@@ -153,7 +157,7 @@ class Outputs:
     def _known(self) -> dict[str, str]:
         """How the images were created; those of which it is not known (any more) are made anew."""
         found = self._record("images.json")
-        return found if isinstance(found, dict) else {}
+        return {key: made for key, made in found.items() if isinstance(made, str)} if isinstance(found, dict) else {}
 
     def _record(self, name: str) -> Any:
         """Read a file of the plan's folder; a damaged one proves nothing, as if it were not there."""
@@ -165,7 +169,7 @@ class Outputs:
     def finished(self) -> dict[str, Any] | None:
         """Return the record of the last time when the plan was finished; ``None`` if it was not, or it is damaged."""
         found = self._record(FINISHED)
-        return found if isinstance(found, dict) and "fingerprint" in found else None
+        return found if _is_finished(found) else None
 
     def _made_as(self, spec: ImageSpec) -> str:
         """Digest of an image's description, of a scratch array also of the stages that write it; and its feature.
@@ -260,6 +264,9 @@ class Outputs:
             return [Problem(where, "damaged", "was changed: its metadata are not those that were written")]
         if not omezarr.is_complete(spec.url, spec.group):
             return [Problem(where, "damaged", "is not complete")]
+        if root := omezarr.wrong_root(spec):
+            unread = "is damaged: its metadata cannot be read"
+            return [missing(spec.url) if root == "missing" else Problem(spec.url, "damaged", unread)]
         if not omezarr.is_listed(spec):
             why = f"does not list {spec.group}, so viewers do not show it"
             return [Problem(f"{spec.url}/labels", "damaged", why)]
@@ -311,9 +318,22 @@ class Outputs:
 
     def gone(self) -> set[str]:
         """Return the names of the stages whose results were deleted at the end of an earlier run."""
-        if not (self.folder.path / CLEANED).exists():
+        cleaned = {stage.name for stage in self.plan.stages if self.cleaned(stage)}
+        try:
+            text = (self.folder.path / CLEANED).read_text(errors="replace")
+        except FileNotFoundError:
             return set()
-        return {stage.name for stage in self.plan.stages if self.cleaned(stage)}
+        names = set(text.split("\n")) - {""}
+        return cleaned & names if names else cleaned
+
+    def wanted(self, stages: Iterable[str]) -> None:
+        """Record that the results of these stages, which were deleted, are made again."""
+        left = sorted(self.gone() - set(stages))
+        if left:
+            with replacing(self.folder.path / CLEANED, durable=self.options.durable) as file:
+                file.write("\n".join(left).encode())
+        else:
+            (self.folder.path / CLEANED).unlink(missing_ok=True)
 
     # -- end -----------------------------------------------------------------------------------------------
 
@@ -359,11 +379,27 @@ class Outputs:
         return found
 
     def _clean(self) -> None:
-        (self.folder.path / CLEANED).touch()
+        (self.folder.path / CLEANED).write_bytes(b"")
         shutil.rmtree(self.folder.scratch, ignore_errors=True)
         for stage in self.plan.stages:
             if stage.emits and len(stage.tiling) > 1:
                 self.folder.remove_tables(stage.name)
+
+
+def _is_finished(found: Any) -> bool:
+    """Whether a value is a record of a finished plan; one with values of another kind is damaged."""
+    if not isinstance(found, dict) or not isinstance(found.get("fingerprint"), str):
+        return False
+    said = found.get("said", [])
+    if not isinstance(said, list) or not all(isinstance(line, str) for line in said):
+        return False
+    sums = [found.get("products", {}), found.get("nodes", {})]
+    return all(isinstance(part, dict) and all(map(_is_sum, part.values())) for part in sums)
+
+
+def _is_sum(value: Any) -> bool:
+    """Whether a value is a size and a checksum."""
+    return isinstance(value, list) and len(value) == 2 and all(isinstance(n, int) for n in value)
 
 
 def _sum(place: str) -> Stored:

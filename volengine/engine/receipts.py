@@ -11,7 +11,7 @@ import os
 import re
 import socket
 import uuid
-from collections.abc import Callable, Iterable, Iterator, MutableSet
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableSet
 from pathlib import Path
 from typing import Any
 
@@ -116,7 +116,33 @@ def is_receipt(value: Any) -> bool:
         return False
     if not isinstance(value.get("stage"), str) or not isinstance(value.get("identity"), str):
         return False
-    return all(_is_amount(value.get(key, 0)) for key in ("seconds", "time", "read", "written", "peak_rss"))
+    if not all(_is_amount(value.get(key, 0)) for key in ("seconds", "time", "read", "written", "peak_rss")):
+        return False
+    return _are_claims(value)
+
+
+def _are_claims(value: Mapping[str, Any]) -> bool:
+    """Whether what a receipt says of its results and counts is of the kinds of :data:`Receipt`."""
+    wrote, table, files = value.get("wrote", {}), value.get("table"), value.get("files", {})
+    counts, halo = value.get("counts", {}), value.get("halo", [0, 0, 0])
+    if not all(isinstance(part, dict) for part in (wrote, files, counts)):
+        return False
+    if not all(isinstance(objects, dict) and all(map(_is_stored, objects.values())) for objects in wrote.values()):
+        return False
+    if not isinstance(halo, list) or len(halo) != 3:
+        return False
+    if not all(isinstance(count, int) for count in counts.values()):
+        return False
+    return _is_stored(table) and all(map(_is_whole, (*files.values(), *halo)))
+
+
+def _is_stored(value: Any) -> bool:
+    """Whether a value is size and checksum of an object, or says that there is none."""
+    return value is None or (isinstance(value, list) and len(value) == 2 and all(map(_is_whole, value)))
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 63
 
 
 def _is_amount(value: Any) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import re
 import sys
 import time
 from collections import Counter
@@ -11,8 +12,9 @@ from dataclasses import dataclass, field
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
+from volengine.core.aside import os_message
 from volengine.core.atomic import write_json
-from volengine.core.errors import InputError, RunError
+from volengine.core.errors import InputError, RunError, VolengineError
 from volengine.core.units import format_bytes
 from volengine.engine.ledger import RunFolder
 from volengine.engine.options import RunOptions
@@ -80,8 +82,10 @@ class RunReport:
 
 def named(name: str, error: BaseException) -> str:
     """Return an error's message with ``name`` before it, unless the message contains the name."""
-    text = str(error)
-    return text if name in text else f"{name}: {text}"
+    plain = isinstance(error, OSError) and not isinstance(error, VolengineError)
+    text = os_message(error) if plain and isinstance(error, OSError) else str(error)
+    there = re.search(rf"(?<!\w){re.escape(name)}(?!\w)", text)  # "t" is not named by "the"
+    return text if there else f"{name}: {text}"
 
 
 def make(

@@ -7,12 +7,13 @@ import traceback
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from volengine.core.errors import InputError, RunError, VolengineError
+from volengine.core.errors import DeadlineError, InputError, RunError, VolengineError
 from volengine.core.paths import ignores_case, place_key
 from volengine.engine import clusters, report
+from volengine.engine.deadline import Deadline
 from volengine.engine.driver_lock import only_driver
 from volengine.engine.ledger import RunFolder
-from volengine.engine.log import Log
+from volengine.engine.log import Log, remark
 from volengine.engine.options import RunOptions
 from volengine.engine.outlook import Outlook, is_finished
 from volengine.engine.plan import Plan
@@ -87,6 +88,8 @@ def run_jobs(jobs: Iterable[Job], run_dir: str, options: RunOptions) -> report.R
         Another driver works in the run folder.
     TakenOverError
         Another driver has taken it over, because this one was silent for too long.
+    DeadlineError
+        The deadline is near, and no unit that is left could have ended in time.
     """
     queue = list(jobs)
     names = [job.name for job in queue]
@@ -112,13 +115,15 @@ class Driver:
         self.names: dict[str, tuple[str, str]] = {}
         self.under_way: dict[int, PlanState] = {}
         self.quiet_since = time.monotonic()
+        self.deadline = Deadline(options.deadline)
 
     def run(self) -> report.RunReport:
         """Run all jobs; return the report, which is also written into the run folder."""
         self.progress = Progress(self.outlook.volumes, 0, show=self.options.progress)
+        say = self.progress.say if self.options.progress else remark  # a minute of silence looks like a hang
         try:
             with only_driver(
-                self.folder.path, self.options.part, take_over=self.options.take_over, say=self.progress.say
+                self.folder.path, self.options.part, take_over=self.options.take_over, say=say
             ) as self.lock:
                 return self._run()
         finally:
@@ -202,8 +207,11 @@ class Driver:
     def _loop(self, executor: clusters.Executor) -> None:
         while self.open or self.jobs:
             self.lock.check()
-            self._open_plans(executor.slots)
-            self._feed(executor)
+            if self.deadline.left_s > 0:
+                self._open_plans(executor.slots)
+            cut = self._feed(executor)
+            if self.deadline.left_s <= 0 or (cut and not self.under_way):
+                self._stop()
             if self.under_way:
                 for done in executor.results():
                     self._handle(done)
@@ -211,15 +219,45 @@ class Driver:
                 self._wait()
             self._close_plans()
 
-    def _feed(self, executor: clusters.Executor) -> None:
+    def _feed(self, executor: clusters.Executor) -> bool:
+        """Give bundles to the executor; return whether units are left that could not end before the deadline."""
+        cut = False
         window = 2 * executor.slots if executor.slots > 1 or executor.link else 1
         for state in self.open:
             while len(self.under_way) < window:
-                bundle = state.next_bundle(executor.slots)
+                most = self._most(state, executor.slots)
+                bundle = None if most == 0 else state.next_bundle(executor.slots, most)
                 if bundle is None:
+                    cut |= most == 0 and state.active and state.waiting
                     break
                 self.under_way[id(bundle)] = state
                 executor.submit(bundle)
+        return cut
+
+    def _most(self, state: PlanState, slots: int) -> int | None:
+        """How many units of a plan's present stage can end before the deadline, one after the other."""
+        if self.deadline.end is None or not state.active or state.at_end:
+            return None
+        return self.deadline.fitting(self.outlook.longest(state.stage), before=len(self.under_way) // slots)
+
+    def _stop(self) -> None:
+        """Stop because of the deadline, also if units are under way that have not ended in time.
+
+        Raises
+        ------
+        DeadlineError
+            Always.
+        """
+        for state in self.closed + self.open:
+            self.log("deadline", name=state.plan.name, done={s: len(d) for s, d in state.done.items()})
+        closed = len(self.closed) + len(self.refused)
+        done, units = sum(len(d) for s in self.open for d in s.done.values()), sum(s.plan.units for s in self.open)
+        volumes = f"{closed} of {self.outlook.volumes} volumes, and of those that are open "
+        raise DeadlineError(
+            f"Stopped before the deadline ({self.deadline.said()}): what is left could not have ended in time. Done "
+            f"are {volumes if self.outlook.volumes > 1 else ''}{done} of {units} units. The same command goes on from "
+            f"here (run folder {self.folder.path})."
+        )
 
     def _handle(self, done: clusters.Done) -> None:
         state = self.under_way[id(done.bundle)]

@@ -16,7 +16,7 @@ from volengine.engine.kernels import ONLY_SHOWN
 from volengine.engine.ledger import PlanFolder
 from volengine.engine.lock import critical
 from volengine.engine.options import RunOptions
-from volengine.engine.outputs import CLEANED, FINISHED, Outputs
+from volengine.engine.outputs import FINISHED, Outputs
 from volengine.engine.receipts import Numbers, Receipt
 from volengine.engine.resume import refuse_another, resumed
 from volengine.engine.stage import Stage
@@ -70,7 +70,7 @@ class PlanState:
         self.writers = writers_of(self.plan)
         self.position = 0
         self.done: dict[str, Numbers] = {}
-        self.unneeded: set[str] = set()
+        self._proven: dict[str, Numbers] = {}
         self.skipped = 0
         self.pending: deque[int] = deque()
         self.parted: deque[list[int]] = deque()
@@ -118,7 +118,6 @@ class PlanState:
             self.folder.forget_others(self.identities)
             self.outputs.create(before)
             self._withdraw(self._losses(), dependent=not whole)
-            self._forget_gone()
         self.skipped = sum(len(numbers) for numbers in self.done.values())
         self._enter()
 
@@ -135,7 +134,7 @@ class PlanState:
                 + "; it is made again."
             )
             self._again(inventory.units_of(lost), dependent=dependent)
-        self.done = self._read_done()
+        self._forget_gone()
 
     def _again(self, units: Mapping[str, Collection[int]], *, dependent: bool = True) -> None:
         if dependent:
@@ -143,37 +142,38 @@ class PlanState:
         self.folder.forget_units(units)
 
     def _read_done(self) -> dict[str, Numbers]:
-        """Return the finished blocks by stage: those of the ledger, and all blocks of stages that are not needed."""
+        """Return the finished blocks by stage: those of the ledger, and all blocks of stages that are not needed.
+
+        Deleted results are not needed as long as :meth:`_forget_gone` finds no unfinished stage that reads them.
+        """
         afresh, news = self.folder.receipts.news()
-        if afresh or not self.done:
-            self.done = {stage.name: Numbers() for stage in self.plan.stages}
+        if afresh or not self._proven:
+            self._proven = {stage.name: Numbers() for stage in self.plan.stages}
         for receipt in news:
             if self.identities.get(receipt["stage"]) == receipt["identity"]:
-                self.done[receipt["stage"]].add(int(receipt["number"]))
-        for stage in self.plan.stages:
-            if stage.name in self.unneeded:
-                self.done[stage.name] = Numbers(range(len(stage.tiling)))
-        return self.done
+                self._proven[receipt["stage"]].add(int(receipt["number"]))
+        gone = self.outputs.gone()
+        return {
+            s.name: Numbers(range(len(s.tiling))) if s.name in gone else self._proven[s.name] for s in self.plan.stages
+        }
 
     def _forget_gone(self) -> None:
         """After a clean-up, mark deleted results to be computed again, but only if an unfinished stage reads them."""
+        self.done = self._read_done()
         gone = self.outputs.gone()
         required: list[Stage] = []
         lost: list[str] = []
         for stage in reversed(self.plan.stages):
-            read = any(reads(later, stage) for later in required)
             if stage.name in gone:
-                if read:
+                if any(reads(later, stage) for later in required):
                     lost.append(stage.name)
                     required.append(stage)
-                else:
-                    self.unneeded.add(stage.name)
             elif len(self.done[stage.name]) < len(stage.tiling):
                 required.append(stage)
         if lost:
             self.folder.forget(lost)
-            (self.folder.path / CLEANED).unlink(missing_ok=True)
-        self.done = self._read_done()
+            self.outputs.wanted(lost)
+            self.done = self._read_done()
 
     # -- stage by stage ------------------------------------------------------------------------------------
 
@@ -217,21 +217,26 @@ class PlanState:
         """Whether units of the current stage wait to be run here."""
         return bool(self.pending or self.parted)
 
-    def next_bundle(self, slots: int) -> Bundle | None:
+    def next_bundle(self, slots: int, most: int | None = None) -> Bundle | None:
         """Return a bundle of units to run now, or ``None`` if this plan must wait.
 
         Parameters
         ----------
         slots
             Number of bundles that run at the same time.
+        most
+            The largest number of units; ``None``: any.
         """
         if not self.active or not self.waiting:
             return None
         if self.parted:
             numbers = self.parted.popleft()
+            if most is not None and len(numbers) > most:
+                self.parted.appendleft(numbers[most:])
+                numbers = numbers[:most]
         else:
-            size = 1 if self.single else self._group(slots)
-            numbers = [self.pending.popleft() for _ in range(min(size, len(self.pending)))]
+            size = min(1 if self.single else self._group(slots), len(self.pending))
+            numbers = [self.pending.popleft() for _ in range(size if most is None else min(size, most))]
         self.under_way += 1
         return Bundle(
             str(self.folder.path),
@@ -272,7 +277,7 @@ class PlanState:
         if isinstance(error, DamagedError) and self._made_again(error):
             return True
         name = bundle.stage.name
-        self._read_done()
+        self.done = self._read_done()
         left = [n for n in bundle.numbers if n not in self.done[name]]
         if not left:
             return True
@@ -302,6 +307,7 @@ class PlanState:
         self.rounds += 1
         self.notices.append(f"{self.plan.name}: {error} It is made again.")
         self._again(units)
+        self._forget_gone()
         self._start_over()
         return True
 

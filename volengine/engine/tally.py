@@ -30,7 +30,7 @@ class Tally:
     def add(self, receipt: Receipt) -> None:
         """Add the receipt of a unit."""
         self.seconds.append(float(receipt["seconds"]))
-        self.counts.update(receipt["counts"])
+        self.counts.update(receipt.get("counts", {}))
         self.read += receipt["read"]
         self.written += receipt["written"]
         began = receipt["time"] - receipt["seconds"]
@@ -70,5 +70,5 @@ def counted(plan: Plan, folder: PlanFolder) -> list[str]:
         current = plan.identities.get(receipt["stage"]) == receipt["identity"]
         if unit[0] in shown and unit not in seen and current:
             seen.add(unit)
-            counts.update(receipt["counts"])
+            counts.update(receipt.get("counts", {}))
     return [f"{number} {name}" for name, number in counts.items()]

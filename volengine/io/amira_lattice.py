@@ -144,7 +144,7 @@ def read_lattice(path: str) -> AmiraLattice:
         fields = named  # a label field keeps weights for its own display beside the labels
     if "Lattice" not in header.sizes or not fields:
         what = (
-            "a spatial graph, which is points: give it where picks are read"
+            "a spatial graph, which is points and no volume: volengine picks reads it"
             if "VERTEX" in header.sizes
             else "no lattice"
         )

@@ -9,6 +9,7 @@ A file or store appears when it is complete.
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
@@ -18,7 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from volengine.core.aside import private_name
-from volengine.core.errors import InputError, MissingError
+from volengine.core.atomic import full_named, need_folder
+from volengine.core.errors import InputError
 from volengine.core.volume import Vector3
 
 ENDINGS = (".mrc", ".mrcs", ".zarr")
@@ -51,12 +53,12 @@ def write_subvolumes(path: Path, parts: Iterable[Part], number: int, box: int, v
     """
     if path.suffix.lower() not in ENDINGS:
         raise InputError(f"{path}: subvolumes are written as {', '.join(ENDINGS)}; give one of these endings.")
-    if not path.parent.is_dir():
-        raise MissingError(f"{path}: the folder {path.parent} does not exist; create it first.")
+    need_folder(path)
     aside = path.with_name(private_name())
     try:
         write = _zarr if path.suffix.lower() == ".zarr" else _mrc
-        write(aside, parts, (number, box, box, box), voxel_size)
+        with full_named(path):
+            write(aside, parts, (number, box, box, box), voxel_size)
         _remove(path)
         aside.rename(path)
     finally:
@@ -76,9 +78,24 @@ def _mrc(path: Path, parts: Iterable[Part], shape: tuple[int, int, int, int], vo
     z, y, x = voxel_size
     with mrcfile.new_mmap(path, shape, mrc_mode=2, overwrite=True) as file:
         file.voxel_size = (x, y, z)
+        _reserve(path)
         for index, voxels in parts:
             file.data[index] = _floats(voxels)
         file.update_header_stats()
+
+
+def _reserve(path: Path) -> None:
+    """Take the space on the disk that a file which is mapped into memory will need.
+
+    Without it, a disk that is full is noticed when a page is written, by a signal that ends the process.
+
+    Raises
+    ------
+    OSError
+        There is not enough space.
+    """
+    with path.open("rb+") as file:
+        os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
 
 
 def _zarr(path: Path, parts: Iterable[Part], shape: tuple[int, int, int, int], voxel_size: Vector3) -> None:

@@ -9,6 +9,7 @@ origin is not kept.
 
 from __future__ import annotations
 
+import errno
 import warnings
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -80,11 +81,16 @@ def write_tiff(
         metadata |= {f"PhysicalSize{axis}": size, f"PhysicalSize{axis}Unit": "Å"}
     with replacing(final) as out, warnings.catch_warnings():
         warnings.simplefilter("error")
-        with tifffile.TiffWriter(out, bigtiff=big, ome=True) as tif:
-            tif.write(
-                data=_pages(final, slabs, shape, kind), shape=shape, dtype=kind, photometric="minisblack",
-                rowsperstrip=shape[1], metadata=metadata,
-            )  # fmt: skip
+        try:
+            with tifffile.TiffWriter(out, bigtiff=big, ome=True) as tif:
+                tif.write(
+                    data=_pages(final, slabs, shape, kind), shape=shape, dtype=kind, photometric="minisblack",
+                    rowsperstrip=shape[1], metadata=metadata,
+                )  # fmt: skip
+        except OSError as error:
+            if error.errno is None:  # NumPy counts what it wrote, and forgets why it was not all
+                raise OSError(errno.ENOSPC, f"Not all could be written; is the disk full? ({error})", final) from error
+            raise
     return Path(final)
 
 

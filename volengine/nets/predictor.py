@@ -17,15 +17,17 @@ from __future__ import annotations
 
 import contextlib
 import os
+import threading
+from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from volengine.core.errors import ChangedError, InputError
 from volengine.core.units import WORKER_NUMBER
+from volengine.nets.device_memory import fitting, refusal, release
 from volengine.nets.tta import Tta, View, mirrored_depth, views
 from volengine.ops.blend import PROBABILITY_SCALE, VALUE_LIMIT, VALUE_SCALE
 
@@ -149,7 +151,9 @@ class Predictor:
             raise InputError("The mean of logits is for networks with a sigmoid; this one has a softmax.")
         if self.device.type == "cpu" and not traits.volumetric and not self.execution.compile:
             module = lean_module(module, traits.slices)
-        module = module.eval().to(self.device)
+        with fitting(self.device, "the weights of the network", "Use another device, or --device cpu."):
+            module = module.eval().to(self.device)
+        self._fits: dict[tuple[int, ...], int] = {}
         self._last = self.execution.channels_last and not (self.device.type == "cpu" and turns_back(module))
         if self._last:
             module = module.to(memory_format=self._memory_format)  # type: ignore[call-overload]
@@ -184,11 +188,46 @@ class Predictor:
 
     def batch(self, shape: Sequence[int]) -> int:
         """Number of patches of this shape (z, y, x) per call."""
-        return self.execution.batch or auto_batch(shape, self.traits.volumetric, on_cpu=self.device.type == "cpu")
+        wanted = self.execution.batch or auto_batch(shape, self.traits.volumetric, on_cpu=self.device.type == "cpu")
+        return self._fits.get(tuple(shape), wanted)
+
+    def halve(self, shape: Sequence[int], batch: int) -> int:
+        """Take half of a batch for patches of this shape from now on; the memory of the device did not suffice for it.
+
+        Convolution libraries choose their algorithm by the batch size, so predictions may change in their last bits.
+
+        Parameters
+        ----------
+        shape
+            Shape of the patches, z, y, x.
+        batch
+            The number of patches that did not fit.
+
+        Returns
+        -------
+        int
+            The new number of patches.
+
+        Raises
+        ------
+        MemoryRefusedError
+            It was a single patch.
+        """
+        if batch <= 1:
+            lower = "" if self.execution.precision in ("bfloat16", "float16") else " or --precision bfloat16"
+            raise refusal(
+                self.device,
+                f"one patch of {tuple(shape)} voxels (z, y, x)",
+                f"Use smaller patches (--patch, if the network is not bound to one){lower}, fewer processes on this "
+                "device, or --device cpu.",
+            )
+        self._fits[tuple(shape)] = min(self._fits.get(tuple(shape), batch), batch // 2)
+        release(self.device)
+        return self._fits[tuple(shape)]
 
     @contextlib.contextmanager
     def running(self) -> Iterator[None]:
-        """Context with inference mode, the precision of ``execution``, and deterministic algorithms."""
+        """Context with inference mode, the device, the precision of ``execution``, and deterministic algorithms."""
         import torch
 
         from volengine.nets.threads import reproducible
@@ -198,6 +237,7 @@ class Predictor:
         with contextlib.ExitStack() as stack:
             stack.enter_context(torch.inference_mode())
             if self.device.type == "cuda":
+                stack.enter_context(torch.cuda.device(self.device))  # streams and events are those of this GPU
                 stack.enter_context(reproducible(tf32))
             if lower is not None:
                 stack.enter_context(torch.autocast(self.device.type, dtype=lower))
@@ -295,13 +335,25 @@ def resolve_device(device: str) -> torch.device:
         found = torch.device(device)
         torch.empty(1, device=found)
     except (RuntimeError, AssertionError) as error:
+        if "Expected one of" in str(error):  # PyTorch lists twenty, most of which nobody has
+            raise InputError(f"There is no device {device!r}; write auto, cpu, cuda, cuda:1 (...) or mps.") from error
         raise InputError(f"The device {device!r} cannot be used here: {str(error).splitlines()[0]}") from error
     return found
 
 
-@lru_cache(maxsize=8)
-def load_predictor(path: str, digest: str, execution: Execution, network: str | None = None) -> Predictor:
-    """Load a model file as a predictor; it is cached, so that a process loads it once.
+USUAL = 8
+"""Predictors that a process keeps at least."""
+_kept: OrderedDict[tuple[str, str, Execution, str | None], Predictor] = OrderedDict()
+_keeping = threading.RLock()
+
+
+def load_predictor(
+    path: str, digest: str, execution: Execution, network: str | None = None, together: int = 1
+) -> Predictor:
+    """Load a model file as a predictor; it is kept, so that a process loads it once.
+
+    Of more than :data:`USUAL` predictors, or of more than ``together`` if that is larger, those that were not used for
+    the longest time are given up. Threads wait for each other, so that none is loaded twice.
 
     Parameters
     ----------
@@ -313,6 +365,9 @@ def load_predictor(path: str, digest: str, execution: Execution, network: str | 
         How the network is executed.
     network
         The user's own architecture that may be run, see :func:`volengine.nets.registry.build`.
+    together
+        Number of predictors that are used in turn, as those of an ensemble; the memory of all their weights must be
+        planned.
 
     Raises
     ------
@@ -321,6 +376,16 @@ def load_predictor(path: str, digest: str, execution: Execution, network: str | 
     InputError
         The device cannot be used.
     """
+    key = path, digest, execution, network
+    with _keeping:
+        found = _kept.pop(key, None)
+        while len(_kept) >= max(USUAL, together):  # before another one is loaded: its weights take their place
+            _kept.popitem(last=False)
+        _kept[key] = found or _loaded(path, digest, execution, network)
+        return _kept[key]
+
+
+def _loaded(path: str, digest: str, execution: Execution, network: str | None) -> Predictor:
     from volengine.nets.checkpoint import identity, load_model
 
     def check() -> None:

@@ -19,6 +19,7 @@ import importlib
 import importlib.util
 import sys
 from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -129,7 +130,26 @@ def _find(name: str) -> Any:
     for point in metadata.entry_points(group=GROUP):
         if point.name == name:
             return point.load()
-    raise InputError(f"There is no network {name!r}; known are {', '.join(names())}.")
+    raise _unknown(name)
+
+
+def check_known(name: str) -> None:
+    """Refuse a name that no network has; nothing is imported, and of an own architecture nothing is looked up.
+
+    Raises
+    ------
+    InputError
+        The name is not in the table, no installed package adds it, and it is not that of an own architecture.
+    """
+    if not is_own(name) and name not in names():
+        raise _unknown(name)
+
+
+def _unknown(name: str) -> InputError:
+    near = get_close_matches(name.lower(), names(), n=2, cutoff=0.6)
+    hint = f" Did you mean {' or '.join(near)}?" if near else ""
+    own = f" A class of your own is named {name}:Class." if name.endswith(".py") else ""
+    return InputError(f"There is no network {name!r}.{hint}{own} Known are {', '.join(names())}.")
 
 
 def is_own(name: str) -> bool:

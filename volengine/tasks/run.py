@@ -36,6 +36,7 @@ from volengine.io.stores import local_path, located
 from volengine.tasks.common.inputs import expand
 from volengine.tasks.common.jobs import Request, Verb, jobs_of
 from volengine.tasks.common.layout import feature_named, file_name, join_url
+from volengine.tasks.common.older import STORES, TABLES, older_named
 from volengine.tasks.convert.plan import plan_convert
 from volengine.tasks.convert.recipe import ConvertRecipe
 from volengine.tasks.interact.plan import plan_interact
@@ -45,9 +46,6 @@ from volengine.tasks.pick.plan import plan_pick
 from volengine.tasks.pick.recipe import PickRecipe
 from volengine.tasks.segment.plan import plan_segment
 from volengine.tasks.segment.recipe import SegmentRecipe
-
-PICKS = (".star", ".csv", ".tbl", ".tsv", ".json")
-"""Endings of tables of picks."""
 
 
 @dataclass(frozen=True)
@@ -194,11 +192,9 @@ def plan_run(source: Volume, recipe: RunRecipe, out: str, folder: PlanFolder, op
         {"folder": join_url(out, "gated"), "tomogram": source.name, "kept": gated, "plan_folder": str(folder.path)},
     )
     tables = [table for call in plan.finish for table in call.writes]
-    images = [spec.url for spec in plan.images if not spec.scratch]
-    older = [
-        Call("volengine.tasks.run:name_older", {"folder": join_url(out, place), "tomogram": source.name, "made": made})
-        for place, made in (("predictions", images), ("picks", tables))
-    ]
+    older = [older_named(join_url(out, "picks"), source.name, tables, TABLES)]
+    if recipe.segment is None:  # else its own plan names them
+        older.append(older_named(join_url(out, "predictions"), source.name, (), STORES))
     labels = Call(
         "volengine.tasks.run:forget_labels",
         {
@@ -271,35 +267,6 @@ def forget_labels(plan: Plan, tables: Any, stores: Sequence[str], kept: Sequence
                 remove(url, group)
                 said.append(f"{url}#{group}: removed, because this recipe does not pick it")
     return Made(said=tuple(said))
-
-
-def name_older(plan: Plan, tables: Any, folder: str, tomogram: str, made: Sequence[str]) -> Made:
-    """Name the predictions or picks of a tomogram that the plan has not made; the engine calls this at the end.
-
-    They are of an earlier recipe, which had other features or wrote another format, and would be taken for results of
-    this one. They are left alone, because a prediction is expensive, and a table may have been changed by hand.
-
-    Parameters
-    ----------
-    plan, tables
-        Not used.
-    folder
-        Folder of the predictions or picks; one in an object store is not looked at.
-    tomogram
-        The tomogram's name.
-    made
-        The stores or tables that the plan has written.
-    """
-    place = local_path(folder)
-    if place is None or not Path(place).is_dir():
-        return Made()
-    mine = {Path(path).name for path in made}
-    older = sorted(
-        path.name
-        for path in Path(place).iterdir()
-        if path.suffix in (*PICKS, ".zarr") and path.name not in mine and path.stem.rpartition("__")[0] == tomogram
-    )
-    return Made(said=tuple(f"{join_url(folder, name)}: not made by this recipe, and left as it is" for name in older))
 
 
 RUN = Verb("run", request, plan_run, run_name="run")

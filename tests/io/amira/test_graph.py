@@ -65,6 +65,11 @@ def _with(old: list[int], new: list[int]) -> bytes:
         (graph_bytes("3D ASCII 2.0").replace(b"2.5", b"inf"), "not finite"),
         (graph_bytes("3D ASCII 2.0").replace(b"@3\n3", b"@3\n1e999"), "NumEdgePoints holds numbers that are not whole"),
         (graph_bytes("3D ASCII 2.0").replace(b"@3\n3", b"@3\n2.5"), "NumEdgePoints holds numbers that are not whole"),
+        (graph_bytes().replace(np.float32(2.5).tobytes(), b"\x01\x00\xa0\x7f"), "not finite"),  # a signalling NaN
+        (
+            graph_bytes().replace(b"int NumEdgePoints", b"float NumEdgePoints"),
+            "NumEdgePoints holds numbers that are not whole",
+        ),
         (graph_bytes("3D ASCII 2.0").replace(b"2.5", b""), "14 numbers, 15 were announced"),
         (graph_bytes().replace(b"{ int Filament } @6", b"{ int Filament } @6(HxByteRLE,12)"), "compressed"),
         (graph_bytes().replace(b"{ int Filament } @6", b"{ int Filament } @6(HxZip,8)"), "HxZip.* is damaged"),

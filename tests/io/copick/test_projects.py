@@ -72,6 +72,14 @@ def test_names_that_are_patterns_choose_several(config: Path) -> None:
         ("run=TS_2", r"'TS_2' has denoised at 10.000 A and wbp at 10.000 A. Choose one with tomo=."),
         ("tomo=wbp", r"'TS_1' has wbp at 10.000 A and wbp at 20.000 A. Choose one with spacing=."),
         ("run=TS_2,tomo=*", "Choose one with tomo=."),
+        ("run=TS_1", "Choose one with tomo= and spacing=."),
+        ("run=TS_1,TS_2", "'TS_2' is no KEY=VALUE. A comma ends a value; for one in a name write ? (run=...?TS_2)."),
+        (
+            "picks=ribosome",
+            "chooses tables of picks, and a tomogram or a segmentation is needed: choose one with tomo=",
+        ),
+        ("mesh=membrane", "meshes of a project are listed by 'volengine info', and no verb reads them"),
+        ("run=TS_1,filaments=mt", "filaments (curves) of a project are listed by 'volengine info'"),
         ("tomo=dose", "no such tomograms; there are denoised at 10.000 A, wbp at 10.000 A, wbp at 20.000 A."),
         ("run=TS_3,tomo=wbp", "there is no run 'TS_3'; there are TS_1, TS_2."),
         ("run=TS_2,seg=membrane", "there are no segmentations"),
@@ -89,6 +97,53 @@ def test_what_is_not_there_or_ambiguous_is_refused(config: Path, choice: str, me
     assert message in str(error.value)
 
 
+def test_a_choice_that_one_key_settles_is_offered_either_key(config: Path, tmp_path: Path) -> None:
+    overlay = tmp_path / "overlay" / "ExperimentRuns" / "TS_3"
+    write_store(overlay / "VoxelSpacing10.000" / "wbp.zarr", np.zeros((4, 4, 4), np.float32), 10.0)
+    write_store(overlay / "VoxelSpacing20.000" / "denoised.zarr", np.zeros((2, 2, 2), np.float32), 20.0)
+    with pytest.raises(InputError, match=r"Choose one with tomo= or spacing=\."):
+        chosen_volumes(f"{config}#run=TS_3")
+
+
+def test_a_run_whose_name_has_a_comma_is_chosen_with_a_pattern(config: Path, tmp_path: Path) -> None:
+    overlay = tmp_path / "overlay" / "ExperimentRuns" / "TS_1,b"
+    write_store(overlay / "VoxelSpacing10.000" / "wbp.zarr", np.zeros((4, 4, 4), np.float32), 10.0)
+    assert open_volume(f"{config}#run=TS_1?b").name == "TS_1,b"
+
+
+def test_verbs_that_need_a_tomogram_say_so_of_picks(config: Path, volengine: Any) -> None:
+    for verb in ("convert", "segment"):
+        more = ("--models", "none.safetensors") if verb == "segment" else ()
+        code, _, error = volengine(verb, f"{config}#picks=ribosome", "--out", "x", *more)
+        assert code == 2
+        assert "chooses tables of picks, and a tomogram or a segmentation is needed" in error
+
+
+def test_info_says_which_root_is_missing(config: Path, tmp_path: Path, volengine: Any) -> None:
+    assert json.loads(volengine("info", str(config), "--json")[1])["missing_roots"] == []
+    shutil.rmtree(tmp_path / "static")
+    said = volengine("info", str(config))[1]
+    assert f"{tmp_path / 'static'} (there is no such folder: mend static_root" in said
+    assert json.loads(volengine("info", str(config), "--json")[1])["missing_roots"] == [str(tmp_path / "static")]
+    with pytest.raises(MissingError, match=f"there is no folder {tmp_path / 'static'}"):
+        chosen_volumes(f"{config}#tomo=wbp")
+
+
+def test_stats_names_the_objects_and_the_sources_of_segmentations(config: Path, tmp_path: Path) -> None:
+    """Of several objects the values have the names of the configuration; stores of all runs have the same names."""
+    import volengine
+
+    store = "TS_1/Segmentations/10.000_bob_1_all-multilabel.zarr"
+    quiet = volengine.RunOptions(progress=False)
+    recipe = volengine.StatsRecipe(plots=False)
+    found = volengine.stats(f"{config}#seg=all", recipe=recipe, options=quiet)["classes"]
+    rows = {row["class"]: (row["objects"], row["source"]) for row in found}
+    assert rows == {"membrane": (1, store), "ribosome": (0, store)}
+    path = tmp_path / "overlay" / "ExperimentRuns" / store
+    alone = volengine.stats(path, recipe=recipe, options=quiet)["classes"]
+    assert {row["class"]: row["objects"] for row in alone} == {"class_2": 1}  # the store itself says no names
+
+
 def test_one_volume_is_one(config: Path) -> None:
     with pytest.raises(InputError, match="chooses 2 volumes, and one is needed"):
         chosen_volume(f"{config}#tomo=wbp,spacing=10")
@@ -104,6 +159,25 @@ def test_picks_of_all_runs_are_read_at_their_voxels(config: Path) -> None:
     assert {picks.voxel_size for picks in found.values()} == {(10.0, 10.0, 10.0)}
     assert len(read_picks(f"{config}#picks=ribosome,user=bob")) == 1
     assert set(read_all(config)) == {"TS_1", "TS_2"}  # the configuration alone: all picks
+
+
+def test_labels_of_a_file_are_kept_beside_one_without(config: Path, tmp_path: Path) -> None:
+    points = [{"location": {"x": 20, "y": 0, "z": 70}, "instance_id": 5}]
+    write_table(tmp_path / "overlay", "TS_2", "bob_1", "ribosome", [], {"points": points})
+    found = read_all(f"{config}#picks=ribosome")
+    assert {name: None if one.label is None else one.label.tolist() for name, one in found.items()} == {
+        "TS_1": [0, 0],
+        "TS_2": [5],
+    }
+
+
+def test_turns_of_a_file_are_kept_beside_one_without(config: Path, tmp_path: Path) -> None:
+    turn = [[0, -1, 0, 0], [1, 0, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]
+    points = [{"location": {"x": 20, "y": 0, "z": 70}, "transformation_": turn}]
+    write_table(tmp_path / "overlay", "TS_2", "bob_1", "ribosome", [], {"points": points})
+    found = {name: one.euler for name, one in read_all(f"{config}#picks=ribosome").items()}
+    assert found["TS_1"].tolist() == [[0, 0, 0]] * 2
+    assert np.abs(found["TS_2"]).sum() == pytest.approx(90)
 
 
 def test_the_same_object_of_two_people_is_refused_unless_one_is_chosen(config: Path, tmp_path: Path) -> None:
@@ -324,8 +398,10 @@ def test_training_on_the_command_line_pairs_tomograms_and_segmentations_by_their
     assert (len(volumes), truth["points"]) == (2, (f"{config}#picks=ribosome",) * 2)
     one, of_one = f"{config}#run=TS_2,tomo=wbp,spacing=10", f"{config}#run=TS_2,seg=membrane"
     assert paired([one], {"labels": [of_one]}) == ((one,), {"labels": (of_one,)})
-    with pytest.raises(InputError, match="belong to no tomogram"):
+    with pytest.raises(InputError, match="belong to no tomogram") as refused:
         paired([one], {"labels": [membrane]})
+    assert "choose runs that have both (run=)" in str(refused.value)
+    assert "rename" not in str(refused.value)
 
 
 def test_labels_of_several_objects_are_no_labels_0_1_and_2(config: Path, tmp_path: Path, volengine: Any) -> None:

@@ -19,7 +19,7 @@ from volengine.core.picks import Picks
 from volengine.engine.options import RunOptions
 from volengine.io.copick.target import Target, is_target
 from volengine.io.picks import read_all, read_picks, write_picks
-from volengine.tasks.picks.convert import convert_picks, merge_picks
+from volengine.tasks.picks.convert import convert_picks, filter_picks, merge_picks
 
 KEYS = ("pickable_object_name", "user_id", "session_id", "run_name", "voxel_spacing")
 QUIET = RunOptions(progress=False)
@@ -83,13 +83,21 @@ def test_user_session_and_object_are_chosen(config: Path, tmp_path: Path) -> Non
 
 def test_files_that_exist_are_not_replaced_unasked(config: Path, tmp_path: Path) -> None:
     source = table(tmp_path / "a.csv", names=("TS_2",))
-    with pytest.raises(InputError, match=r"bob_1_ribosome.json exists; choose another user= or session="):
-        convert_picks(source, f"{config}#user=bob,session=1")
     made = convert_picks(source, config)
     with pytest.raises(InputError, match="exists"):
         convert_picks(source, config)
     convert_picks(source, config, {"overwrite": True})
     assert len(read_picks(made.files[0])) == 2
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_files_of_other_programs_are_never_replaced(config: Path, tmp_path: Path, overwrite: bool) -> None:
+    source, before = table(tmp_path / "a.csv", names=("TS_2",)), contents(tmp_path / "overlay")
+    for verb in (convert_picks, filter_picks):
+        recipe = {"overwrite": overwrite} | ({"min_weight": 0.0} if verb is filter_picks else {})
+        with pytest.raises(InputError, match=r"bob_1_ribosome\.json exists, and volengine has not written it; choose"):
+            verb(source, f"{config}#user=bob,session=1", recipe)
+    assert contents(tmp_path / "overlay") == before
 
 
 def test_what_the_static_root_has_is_not_written_beside_it(config: Path, tmp_path: Path) -> None:

@@ -116,6 +116,14 @@ def test_a_missing_voxel_size_is_asked_for(tmp_path, unit, scale, text):
     assert list_groups(url)[0].voxel_size is None
 
 
+@pytest.mark.parametrize("voxel_size", [None, 8.0])
+def test_an_axis_that_runs_backwards_is_refused(tmp_path, voxel_size):
+    url = foreign(tmp_path / "a.zarr", unit="nanometer", scale=-1.0)
+    with pytest.raises(InputError, match=r"axis z has a scale of -1: it runs backwards.*positive scale"):
+        open_image(url, voxel_size=voxel_size)
+    assert list_groups(url)[0].voxel_size is None
+
+
 @pytest.mark.parametrize("version", ["0.1", "0.2", "0.3"])
 def test_old_versions_without_scale(tmp_path, version):
     array = ARRAY[None, None]

@@ -233,6 +233,28 @@ def test_files_without_names_take_the_callers(tmp_path):
     assert picks.weight == [0.5]
 
 
+@pytest.mark.parametrize("name", ["tomogram", "tomo_name", "Tomogram_Name", "tomo", "tomo_id", "run_name"])
+def test_csv_of_several_tomograms_is_divided_by_the_column_that_names_them(tmp_path, name):
+    path = tmp_path / "p.csv"
+    path.write_text(f"{name},x,y,z\ntomo_1,1,2,3\ntomo_2,4,5,6\n")
+    found = read_all(path, voxel_size=(10, 10, 10))
+    places = {key: one.position_vox.tolist() for key, one in found.items()}
+    assert places == {"tomo_1": [[3, 2, 1]], "tomo_2": [[6, 5, 4]]}
+
+
+def test_tables_of_the_czii_challenge_are_angstrom_and_name_tomogram_and_feature(tmp_path):
+    path = tmp_path / "submission.csv"
+    path.write_text(
+        "id,experiment,particle_type,x,y,z\n0,TS_5_4,ribosome,100,250,300\n1,TS_69_2,apo-ferritin,10,20,30\n"
+    )
+    found = read_all(path, voxel_size=(10, 10, 10))
+    assert {name: one.position_vox.tolist() for name, one in found.items()} == {
+        "TS_5_4": [[30, 25, 10]],
+        "TS_69_2": [[3, 2, 1]],
+    }
+    assert found["TS_5_4"].extra["feature"].tolist() == ["ribosome"]
+
+
 def test_csv_in_angstrom_has_the_origin_taken_off(tmp_path):
     path = tmp_path / "p.csv"
     path.write_text("z_a,y_a,x_a\n120,240,360\n")

@@ -293,3 +293,10 @@ def test_what_a_model_cannot_hold_is_refused(tmp_path: Path) -> None:
     ):
         with pytest.raises(InputError, match=what):
             write_picks(tmp_path / "a.mod", picks.with_(**changes))
+
+
+def test_points_that_differ_in_name_are_not_called_by_that_of_the_first(tmp_path: Path) -> None:
+    mixed = {"object_name": np.array(["a", "b", "a"])}
+    write_picks(tmp_path / "a.mod", Picks([[1, 2, 3]] * 3, (10.0,) * 3, shape=(9, 9, 9), tomogram="T", extra=mixed))
+    assert [one.name for one in imod_file.read_model(tmp_path / "a.mod").objects] == [""]
+    assert "object_name" not in read_picks(tmp_path / "a.mod").extra

@@ -199,3 +199,10 @@ def test_damaged_markers_are_refused(tmp_path: Path, text: str, what: str) -> No
     (tmp_path / "a.cmm").write_text(text)
     with pytest.raises(FormatError, match=what):
         read_picks(tmp_path / "a.cmm", voxel_size=A10, origin=ORIGIN)
+
+
+def test_columns_of_artiax_that_would_get_one_name_are_refused(tmp_path: Path) -> None:
+    names = ["pos_x", "pos_y", "pos_z", "shift_x", "shift_y", "shift_z", "phi", "the", "psi", "a b", "a_b"]
+    (tmp_path / "a.tsv").write_text("\t".join(names) + "\n" + "\t".join("1" for _ in names) + "\n")
+    with pytest.raises(FormatError, match="two columns would be called 'a_b'"):
+        read_picks(tmp_path / "a.tsv", "artiax", voxel_size=(1.0, 1.0, 1.0))

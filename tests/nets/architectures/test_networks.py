@@ -231,7 +231,7 @@ def test_batch_normalisation_is_pointwise_when_applied() -> None:
 
 def test_registry_names_what_it_knows_and_what_was_wrong() -> None:
     assert {"unet", "vggnet", "unet3d"} <= set(registry.names())
-    with pytest.raises(InputError, match=r"no network 'unett'; known are .*unet3d"):
+    with pytest.raises(InputError, match=r"no network 'unett'\. Did you mean unet or .* Known are .*unet3d"):
         registry.build("unett")
     with pytest.raises(InputError, match=r"cannot be built with .*colour"):
         registry.build("unet", {"colour": 3})

@@ -54,6 +54,14 @@ def test_a_mixture_is_sorted_and_each_comes_once(folder: Path) -> None:
     assert names(["raw/e.tif", "raw/a.rec", "raw/*.tif", "raw/e.tif"]) == ["a.rec", "e.tif"]
 
 
+def test_a_file_that_is_named_in_two_ways_comes_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder)
+    (folder / "one.mrc").touch()
+    (folder / "link.mrc").symlink_to("one.mrc")
+    assert expand(["one.mrc", str(folder / "one.mrc"), "./one.mrc", f"../{folder.name}/one.mrc"]) == ["one.mrc"]
+    assert expand(["one.mrc", "link.mrc"]) == ["link.mrc", "one.mrc"]
+
+
 def test_a_tilde_is_the_home_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(folder))
     assert expand(["~/raw/a.rec"]) == [str(folder / "raw" / "a.rec")]

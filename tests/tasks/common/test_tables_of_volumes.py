@@ -99,7 +99,7 @@ def test_what_is_missing_names_the_way_out(files: Path) -> None:
     write(files / "TS_09.mrc", np.zeros(SHAPE, "i2"), 1)
     with pytest.raises(InputError, match=r"no rows of 'TS_09'; there are those of 'TS_01', 'TS_02'"):
         volengine.score("plain.csv", "relion5.star", {"features": ["r"]}, volumes="TS_09.mrc")
-    with pytest.raises(InputError, match="is for tables of picks"):
+    with pytest.raises(InputError, match=r"is for tables of picks, and TS_01_Vol.mrc is none that can be read"):
         volengine.score("TS_01_Vol.mrc", "TS_02_Vol.mrc", volumes="TS_09.mrc")
     (files / "b").mkdir()
     write(files / "b" / "TS_01.mrc", np.zeros((4, 4, 4), "i2"), 1)

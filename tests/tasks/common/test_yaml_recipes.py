@@ -118,3 +118,11 @@ def test_what_is_written_is_read_as_the_same_values(value: dict[str, Any]) -> No
     again = parse_yaml(yaml_text(value), "here")
     assert again == value
     assert json.dumps(again) == json.dumps(value)  # 1 is not True, and not 1.0
+
+
+def test_what_is_no_text_is_no_recipe(tmp_path: Path) -> None:
+    (tmp_path / "TS_01.mrc").write_bytes(b"\x80\x00\xff")
+    for name, what in (("TS_01.mrc", "no text in UTF-8"), (".", "a folder")):
+        with pytest.raises(FormatError, match=f"is {what}, and no recipe, which is a YAML file") as info:
+            read_yaml(tmp_path / name)
+        assert "--volume" in str(info.value)

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 
 import volengine
+from volengine import ConvertRecipe
+from volengine.core.errors import VolengineError
 from volengine.engine.options import RunOptions
 
 QUIET = RunOptions(progress=False)
@@ -42,3 +44,14 @@ def test_a_file_names_tomogram_and_feature(tmp_path: Path, file: str, given: str
     assert table.stem.rpartition("__")[0] == tomogram
     (labels,) = (tmp_path / "out").glob("*.ome.zarr")
     assert volengine.open_volume(labels).name == tomogram
+
+
+def test_picks_with_other_parameters_leave_the_labels_alone(tmp_path: Path) -> None:
+    """The label image of a prediction has one place: the message says how a second table is made."""
+    source, kind = ball(tmp_path / "TS_01__ribosome.mrc"), ConvertRecipe(kind="probability")
+    store = volengine.convert(source, tmp_path / "p", kind, QUIET).url
+    assert len(volengine.pick(store, tmp_path / "one", {"feature": "80S"}, QUIET)) == 1
+    with pytest.raises(VolengineError, match=r"labels/80S exists\..*--overwrite.*--feature.*--no-labels"):
+        volengine.pick(store, tmp_path / "two", {"feature": "80S", "threshold": 0.4}, QUIET)
+    recipe = {"feature": "80S", "threshold": 0.4, "labels": False}
+    assert len(volengine.pick(store, tmp_path / "two", recipe, QUIET)) == 1

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 
 import mrcfile
@@ -76,6 +78,20 @@ def test_refusals_leave_nothing(folder: Path) -> None:
         extract_picks(folder / "in.star", folder / "T1.mrc", folder / "out.mrc", {"box": 4})
 
 
+def test_a_full_disk_is_noticed_before_the_file_is_mapped(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pages that do not fit would end the process by a signal; so the space is taken first."""
+    before = sorted(folder.iterdir())
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("os.posix_fallocate", full)
+    with pytest.raises(OSError, match="No space left on device") as info:
+        extract_picks(folder / "in.star", folder / "T1.mrc", folder / "out.mrc", {"box": 4})
+    assert info.value.filename
+    assert sorted(folder.iterdir()) == before
+
+
 def test_the_command(volengine: Command, folder: Path) -> None:
     code, out, _ = volengine("picks", "extract", "in.star", "T1.mrc", "out.mrc", "--box", "4")
     assert code == 0
@@ -93,3 +109,10 @@ def test_what_is_cut_is_never_replaced(folder: Path, picks: str, out: str) -> No
     with pytest.raises(InputError, match=r"would replace the (picks|volume) from which it is made"):
         extract_picks(folder / picks, folder / "T1.mrc", folder / out, {"box": 4, "overwrite": True})
     assert {name: (folder / name).read_bytes() for name in before} == before
+
+
+def test_what_was_assumed_about_the_picks_is_said(folder: Path, volengine: Command) -> None:
+    (folder / "T1.mrc").rename(folder / "cell.mrc")
+    code, said, _ = volengine("picks", "extract", "in.star", "cell.mrc", "--out", "o.mrc", "--box", "4")
+    assert code == 0
+    assert "The picks of 'T1' are written as those of 'cell'." in said

@@ -15,7 +15,7 @@ from picks_files import POSITIONS, SHAPE, VOXEL, volume
 from volengine.core.errors import FormatError, InputError, MissingError
 from volengine.core.orientation import euler_to_matrix
 from volengine.core.picks import Picks
-from volengine.io.picks import read_all, read_picks, write_picks
+from volengine.io.picks import imod_file, read_all, read_picks, write_picks
 from volengine.io.picks.formats import FORMATS
 from volengine.tasks.picks.convert import convert_picks, filter_picks, merge_picks
 from volengine.tasks.picks.info import picks_info
@@ -193,6 +193,34 @@ def test_a_format_that_would_lose_picks_is_refused(tmp_path: Path, csv: Path, mo
     assert not (tmp_path / "b.tbl").exists()
 
 
+@pytest.mark.parametrize("format", ["coords", "cbox", "portal", "imod-text", "artiax", "ais-tsv"])
+def test_a_file_that_states_no_name_is_called_after_tomogram_and_feature(tmp_path: Path, format: str) -> None:
+    """The names that a folder as output gives; Ais and the other verbs use them, too."""
+    feature, known = "β-tubulin ring", {"voxel_size": 10.0}
+    one = Picks(np.array(POSITIONS).round(), VOXEL, shape=SHAPE, tomogram="TS_01", feature=feature)
+    write_picks(tmp_path / "in.csv", one)
+    made = convert_picks(tmp_path / "in.csv", f"{tmp_path}/out/", {"to": format})
+    read = {"read_as": format, **known}
+    back = read_picks(convert_picks(made.files[0], tmp_path / "back.csv", read).files[0])
+    assert (back.tomogram, back.feature) == ("TS_01", feature)
+    volume(tmp_path / "TS_02.mrc")
+    with pytest.raises(InputError, match="has picks of 'TS_01', and the volume is 'TS_02'"):
+        convert_picks(made.files[0], tmp_path / "no.csv", {**read, "volume": str(tmp_path / "TS_02.mrc")})
+    other = one.with_(feature="actin", position_vox=one.position_vox + 1)
+    write_picks(tmp_path / "in2.csv", other)
+    second = convert_picks(tmp_path / "in2.csv", f"{tmp_path}/out/", {"to": format})
+    joined = merge_picks([made.files[0], second.files[0]], tmp_path / "all.csv", read)
+    assert joined.counts == {"TS_01": 8}
+
+
+def test_a_name_that_the_file_states_is_kept(tmp_path: Path) -> None:
+    write_picks(tmp_path / "TS__1.csv", Picks(POSITIONS, VOXEL, tomogram="TS__1"))
+    (tmp_path / "TS__2.csv").write_text("tomogram,x,y,z\nTS__2,1,2,3\n")
+    for name in ("TS__1", "TS__2"):
+        made = convert_picks(tmp_path / f"{name}.csv", tmp_path / f"{name}.star", {"voxel_size": 10.0})
+        assert list(made.counts) == [name]
+
+
 # -- merge ---------------------------------------------------------------------------------------------------------
 
 
@@ -246,6 +274,42 @@ def test_merge_of_features_keeps_their_names_as_a_column(tmp_path: Path, picks: 
     found = read_picks(made.files[0])
     assert found.feature == ""
     assert found.extra["feature"].tolist() == ["ribosome", "proteasome"]
+
+
+def test_features_of_a_merged_file_are_kept_by_a_further_merge(tmp_path: Path, picks: Picks) -> None:
+    names = [tmp_path / f"{n}.csv" for n in range(4)]
+    for n, feature in enumerate(["ribosome", "proteasome", "vault"]):
+        write_picks(names[n], picks[n : n + 1].with_(feature=feature))
+    write_picks(names[3], picks[3:].with_(tomogram="TS_02", feature="vault"))
+    first = merge_picks(names[:2], tmp_path / "first.csv")
+    made = merge_picks([first.files[0], *names[2:]], tmp_path / "out.csv")
+    found = read_all(made.files[0])
+    assert found["TS_01"].extra["feature"].tolist() == ["ribosome", "proteasome", "vault"]
+    assert found["TS_02"].extra["feature"].tolist() == ["vault"]
+    assert not made.notes
+
+
+def test_columns_that_a_merge_leaves_out_are_said(tmp_path: Path, picks: Picks) -> None:
+    write_picks(tmp_path / "a.csv", picks)
+    bare = Picks(np.array(POSITIONS) + 1, VOXEL, shape=SHAPE, tomogram="TS_01", weight=[1] * 4)
+    write_picks(tmp_path / "b.csv", bare)
+    made = merge_picks([tmp_path / "a.csv", tmp_path / "b.csv"], tmp_path / "out.csv")
+    assert "TS_01: dropped, because not all of its files have it: euler, note." in made.notes
+    assert read_picks(made.files[0]).weight is not None
+
+
+@pytest.mark.parametrize("tomogram", ["TS_01", "TS_02"])
+@pytest.mark.parametrize("last", [False, True])
+def test_a_file_without_picks_takes_no_columns_away(tmp_path: Path, picks: Picks, tomogram: str, last: bool) -> None:
+    """Those of copick and EMAN2 without points state no weights and no poses."""
+    write_picks(tmp_path / "a.csv", picks)
+    write_picks(tmp_path / "b.csv", Picks(np.zeros((0, 3)), VOXEL, shape=SHAPE, tomogram=tomogram, feature="ribosome"))
+    sources = [tmp_path / "a.csv", tmp_path / "b.csv"]
+    made = merge_picks(sources if last else sources[::-1], tmp_path / "out.csv")
+    found = read_all(made.files[0])
+    assert found["TS_01"] == picks
+    assert len(found.get("TS_02", ())) == 0
+    assert not made.notes
 
 
 def test_picks_outside_of_the_tomogram_are_counted(tmp_path: Path) -> None:
@@ -376,3 +440,55 @@ def test_positions_in_angstrom_are_said_to_count_from_the_first_voxel(tmp_path: 
     assert read_picks(made.files[0]).position_vox.tolist() == [[1, 2, 3]]
     made = convert_picks(tmp_path / "b.csv", tmp_path / "c.csv")
     assert not any(said in note for note in made.notes)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"), [([], True), (["--origin", "0,0,0"], False), (["--origin", "1,2,3"], False)]
+)
+def test_markers_of_a_tomogram_without_an_origin_say_so(
+    volengine: Command, tmp_path: Path, given: list[str], said: bool
+) -> None:
+    """ChimeraX shows markers beside the map if its header has an origin that the table of picks does not hold."""
+    write_picks(tmp_path / "a.tbl", Picks([[1, 2, 3]], voxel_size=(10,) * 3, tomogram="TS_01"))
+    code, out, _ = volengine("picks", "convert", "a.tbl", "a.cmm", *given)
+    assert code == 0
+    assert ("none is known of TS_01: 0 was taken" in out) is said
+    assert "none is known" not in volengine("picks", "convert", "a.tbl", "b.mod")[1]
+
+
+def test_hundreds_of_tomograms_are_one_line_unless_asked_for(tmp_path: Path, volengine: Command) -> None:
+    tables = [
+        Picks([[1, 2, 3], [30, 2, 3]], VOXEL, shape=SHAPE, tomogram=f"TS_{n:03}", weight=[1.0, 2.0]) for n in range(30)
+    ]
+    write_picks(tmp_path / "many.csv", tables)
+    code, said, _ = volengine("picks", "merge", "many.csv", "--out", "all.csv")
+    assert (code, said.splitlines()[:2]) == (0, ["all.csv (csv)", "  together: 60 picks of 30 tomograms"])
+    assert "TS_007: 2 picks" in volengine("picks", "merge", "many.csv", "--out", "b.csv", "-v")[1]
+    said = volengine("picks", "convert", "many.csv", "--out", "folder/", "--to", "csv")[1]
+    assert said.startswith("30 files in folder (csv)\n  together: 60 picks of 30 tomograms\n")
+    words = ["picks", "filter", "many.csv", "--min-weight", "1.5", "--out"]
+    short, whole = (volengine(*words, *more)[1] for more in (["c.csv"], ["d.csv", "-v"]))
+    assert short.count("1 of 2 picks dropped") == 8
+    assert "22 more notes; -v shows them" in short
+    assert whole.count("1 of 2 picks dropped") == 30
+
+
+def test_info_of_weights_that_are_no_numbers_is_json(tmp_path: Path, volengine: Command) -> None:
+    weights = ([1.0, np.nan], [np.nan, np.nan])
+    tables = [Picks([[1, 2, 3]] * 2, VOXEL, shape=SHAPE, tomogram=f"T{n}", weight=w) for n, w in enumerate(weights)]
+    write_picks(tmp_path / "a.csv", tables)
+    one, other = json.loads(volengine("picks", "info", "a.csv", "--json")[1])["tomograms"]
+    assert one["weight"] == [1.0, 1.0]
+    assert "weight" not in other
+
+
+def test_features_of_a_merged_table_are_objects_of_these_names(tmp_path: Path) -> None:
+    """Objects were one, without a name; or all points had the name of the first."""
+    for name in ("ribosome", "membrane"):
+        picks = Picks([[1, 2, 3], [4, 5, 6]], (10.0,) * 3, shape=(9, 9, 9), tomogram="T", feature=name)
+        write_picks(tmp_path / f"{name}.csv", picks)
+    sources = [tmp_path / "ribosome.csv", tmp_path / "membrane.csv"]
+    made = merge_picks(sources, tmp_path / "all.mod")
+    assert "Features are written as names of objects." in made.notes
+    assert [one.name for one in imod_file.read_model(tmp_path / "all.mod").objects] == ["ribosome", "membrane"]
+    assert read_picks(tmp_path / "all.mod").extra["object_name"].tolist() == ["ribosome"] * 2 + ["membrane"] * 2

@@ -17,6 +17,7 @@ from engine_plans import stored
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter
+from volume_files import em_bytes, graph_bytes
 
 import volengine
 from volengine.cli.main import cli
@@ -296,6 +297,24 @@ def test_endings_in_capitals_are_tables_too(tmp_path: Path) -> None:
     got = score(tmp_path / "found", tmp_path / "known", ScoreRecipe(radius_nm=3.0), out=tmp_path / "S.CSV")
     assert got["a"]["paired"] == 1
     assert next(csv.DictReader((tmp_path / "S.CSV").open()))["paired"] == "1"
+
+
+def test_tables_with_the_endings_of_volumes_are_known_by_their_content(tmp_path: Path) -> None:
+    truth = picks(tmp_path / "truth.csv", [[1.5, 1, 0.5], [4.5, 4, 0.5]], tomogram="TS_01")
+    motive = picks(tmp_path / "found.em", [[1, 1, 1], [4, 4, 1]], tomogram="TS_01")
+    graph = tmp_path / "found.am"
+    graph.write_bytes(graph_bytes())  # five points, in nm: three are more than 3 nm from the known positions
+    volume = write(tmp_path / "TS_01.mrc", np.zeros((8, 8, 8), np.int8), 20.0)
+    recipe = ScoreRecipe(features=("f",), radius_nm=3.0)
+    assert score(motive, truth, recipe.with_(voxel_size=10.0))["f"]["paired"] == 2
+    assert score(truth, motive, recipe.with_(voxel_size=10.0))["f"]["paired"] == 2
+    assert score(graph, graph, recipe, volumes=volume)["f"]["paired"] == 5
+    with pytest.raises(InputError, match="--volume"):
+        score(graph, truth, recipe)
+    for name, data in (("map.em", em_bytes(np.zeros((4, 4, 4), np.int8))), ("damaged.em", b"no file of EM")):
+        (tmp_path / name).write_bytes(data)
+        with pytest.raises(InputError, match=rf"is for tables of picks, and .*{name} is none that can be read"):
+            score(tmp_path / name, truth, recipe, volumes=volume)
 
 
 def test_which_feature_is_taken_for_which(tmp_path: Path) -> None:

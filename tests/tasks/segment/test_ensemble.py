@@ -19,6 +19,7 @@ from volengine.engine.memory import peak_bytes
 from volengine.engine.options import RunOptions
 from volengine.io.mrc.write import write_mrc
 from volengine.io.open import open_source, open_volume
+from volengine.nets import checkpoint, predictor
 from volengine.nets.checkpoint import save_model
 from volengine.nets.registry import build
 from volengine.tasks.common.inputs import globbed
@@ -293,6 +294,23 @@ def test_memory_grows_by_the_weights_and_one_more_sum(data):
     plans = [planned(here, list(many)[:n], ensemble=True) for n in (1, 6)]
     first, last = (max(peak_bytes(s) for s in plan.stages) for plan in plans)
     assert last > first  # the weights of all of them are in memory
+
+
+@pytest.mark.parametrize("features", [("membrane",) * 10, tuple(f"f{k}" for k in range(10))])
+def test_each_of_many_models_is_loaded_once(data, tmp_path, monkeypatch, features):
+    """Ten of one feature, or of ten features, are used in turn in each block; the usual number that is kept is 8."""
+    loaded = []
+    load = checkpoint.load_model
+    monkeypatch.setattr(checkpoint, "load_model", lambda path, **more: loaded.append(path) or load(path, **more))
+    names = [model(tmp_path, f"m{k}", 60 + k, features=(f,)) for k, f in enumerate(features)]
+    here = (tmp_path, chunked(tmp_path, data[1]), dict(zip(names, names, strict=True)))
+    options = RunOptions(progress=False, durable=False, block=(20, 24, 14))
+    stages = planned(here, names, options, ensemble=len({*features}) == 1, levels=1).stages
+    assert any(len(s.tiling) > 1 for s in stages if s.name.endswith("-predict"))
+    predicted(here, names, options, ensemble=len({*features}) == 1, levels=1)
+    assert sorted(loaded) == sorted(names)
+    predicted(data, ["a", "b"], ensemble=True)
+    assert len(predictor._kept) == predictor.USUAL  # no more than usual, once fewer are used in turn
 
 
 def test_networks_that_share_features_are_one_team(data):

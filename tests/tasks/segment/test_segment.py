@@ -15,6 +15,7 @@ from volengine.core.errors import InputError, PlanError
 from volengine.core.model import ModelFacts
 from volengine.engine.memory import peak_bytes
 from volengine.engine.options import RunOptions
+from volengine.engine.run import run_jobs
 from volengine.io.open import open_source, open_volume
 from volengine.nets.checkpoint import load_model, save_model
 from volengine.nets.registry import build, reach
@@ -100,6 +101,26 @@ def test_the_pyramid_is_made_from_the_blended_prediction(data):
     found = segment(store, str(folder / "levels"), made, RunOptions(progress=False, block=(32, 32, 32)))
     fine, coarse = (read(found["shell"].url, level) for level in (0, 1))
     np.testing.assert_array_equal(coarse, downsample(fine, (2, 2, 2), "probability"))
+
+
+def test_predictions_of_an_earlier_model_are_named_and_left(data):
+    folder, store, _, models = data
+    out = folder / "older"
+
+    def said(*names):
+        jobs, run_dir = jobs_of(SEGMENT, [store], str(out), SegmentRecipe(models=[models[n] for n in names]), QUIET)
+        return run_jobs(jobs, run_dir, QUIET).check().data["plans"]["TS_01"]["made"]
+
+    def older(*names):
+        return [line for line in said(*names) if "not made by this recipe" in line]
+
+    assert older("two") == []
+    (out / "TS_010__a.ome.zarr").mkdir()  # of another tomogram
+    assert older("shell") == [
+        f"{out / f'TS_01__{name}.ome.zarr'}: not made by this recipe, and left as it is" for name in ("a", "b")
+    ]
+    assert open_volume(str(out / "TS_01__a.ome.zarr")).kind == "probability"
+    assert older("shell", "two") == []
 
 
 def read(url, level=0):

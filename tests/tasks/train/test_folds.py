@@ -115,11 +115,9 @@ def test_with_enough_tomograms_each_is_kept_once_as_a_whole(tmp_path: Path) -> N
 def test_what_cannot_be_divided_is_refused(tmp_path: Path) -> None:
     samples = many(tmp_path, 1)
     rules = PatchRules(("f",), (8, 8, 8), folds=3, fold=1)
-    with pytest.raises(InputError, match=r"two samples are of 't0'"):
-        open_sources([*samples, samples[0].with_(weight=2.0)], rules)
     with pytest.raises(InputError, match=r"nothing to divide"):
         check_folds([], [], rules)
-    with pytest.raises(InputError, match=r"cannot be divided into 5 slabs"):
+    with pytest.raises(InputError, match=r"t0.mrc.*cannot be divided into 5 slabs"):
         open_sources(samples, PatchRules(("f",), (16, 16, 16), folds=5, fold=1))
     case = case_in(tmp_path)
     for wrong in ({"folds": 1}, {"folds": 3, "fold": 4}, {"fold": 1}):

@@ -15,11 +15,11 @@ import yaml
 from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from train_cases import case_in, recipe
+from train_cases import SHAPE, case_in, recipe
 
 from volengine import propose_training, train
 from volengine.cli.main import cli
-from volengine.core.errors import InputError
+from volengine.core.errors import FormatError, InputError
 from volengine.core.picks import Picks
 from volengine.io.picks import write_picks
 from volengine.nets.checkpoint import load_facts
@@ -192,6 +192,38 @@ def test_a_feature_that_is_nowhere_is_refused() -> None:
         proposed(volume(features=features))
 
 
+def test_data_that_are_too_thin_are_told_what_helps() -> None:
+    thin = volume(shape=(6, 200, 200), voxels=6 * 200 * 200, depth=6)
+    with pytest.raises(
+        InputError, match=r"6 voxels along z are there, but unet3d needs 8. Give --network unet2d, fewer"
+    ):
+        proposed(thin, network="unet3d")
+    with pytest.raises(InputError, match=r"7 voxels along z can be .* Give a --patch and --validation-share 0"):
+        proposed(volume(shape=(14, 14, 14), voxels=14**3), network="unet3d", validation="slab")
+
+
+def test_few_slices_are_those_of_the_sample_that_has_them() -> None:
+    cube, slab = volume(shape=(28, 50, 50)), volume(shape=(12, 512, 512), depth=12)
+    assert proposed(cube, slab)["network"] == proposed(slab, cube)["network"] == "unet2d"
+    assert proposed(cube)["network"] == "unet3d"
+
+
+def test_the_kind_of_validation_that_is_given_decides_the_share() -> None:
+    several = [volume(tomograms=(f"t{k}",)) for k in range(5)]
+    assert proposed(*several, validation="ends")["validation_share"] == 0.15
+    assert proposed(*several)["validation_share"] == 0.2
+    assert proposed(*several[:3], validation="tomogram")["validation_share"] == 0.2
+
+
+def test_samples_for_validation_leave_the_others_whole() -> None:
+    small = volume(shape=(40, 40, 40), voxels=40**3)
+    patches = [
+        next(p.value for p in propose([small], GPU, NETS, {}, bytes_of, validated=held) if p.field == "patch")
+        for held in (False, True)
+    ]
+    assert patches == [(20, 40, 40), (40, 40, 40)]
+
+
 # -- measured facts ------------------------------------------------------------------------------------------
 
 
@@ -350,3 +382,78 @@ def test_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     proposed = json.loads((tmp_path / "m.proposal.json").read_text())["recipe"]
     assert stored == TrainRecipe.from_json(proposed).resolved().to_json()
     assert "As proposed before:" in call("--auto", "--out", "m.safetensors")
+
+
+def test_the_radius_of_each_feature_is_its_own(tmp_path: Path) -> None:
+    """The order is that of the sample's features, not of the recipe's; and a sample may know only some."""
+    image = write(tmp_path / "a.mrc", np.random.default_rng(0).normal(size=SHAPE).astype(np.float32))
+    points = str(tmp_path / "points.csv")
+    write_picks(points, Picks([[8, 20, 12]], voxel_size=(10, 10, 10), shape=SHAPE))
+    sample = TrainSample(image, points=(points, points), radius_nm=(2.0, 5.0), features=("c", "b"))
+    (facts,) = measure([sample], ("a", "b", "c"))
+    assert {f.name: f.thickness_vox for f in facts.features} == {"b": 10.0, "c": 4.0}
+
+
+def test_the_time_is_that_of_the_folds_that_are_trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    case_in(tmp_path)
+    given = {"samples": [{"volume": "image.mrc", "labels": ["labels.mrc"]}], "features": ["block"], "device": "cpu"}
+    given |= {"network": "unet3d", "arguments": {"width": 2, "levels": 2}, "patch": [8, 8, 8], "folds": 2}
+    assert "2 folds of" in propose_training(given).lines()[-1]
+    assert "folds" not in propose_training({**given, "fold": 1}).lines()[-1]
+
+
+@pytest.mark.parametrize("damage", ["[]", "{}", '{"given": {}, "recipe": {}, "reasons": [{}], "data": {}}', "\x00"])
+def test_a_damaged_proposal_is_refused(tmp_path: Path, damage: str) -> None:
+    made = recipe(case_in(tmp_path))
+    (tmp_path / "m.proposal.json").write_text(damage)
+    with pytest.raises(FormatError, match=r"m\.proposal\.json"):
+        kept_proposal(made, str(tmp_path / "m.safetensors"))
+
+
+@pytest.mark.filterwarnings("ignore:Data array contains NaN")
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"network": "unet3d", "patch": [1, 8, 8]}, r"is 3D, but the patch \(1, 8, 8\) is 2D"),
+        ({"network": "unet2d", "patch": [8, 8, 8]}, r"is 2D, but the patch \(8, 8, 8\) is 3D"),
+        ({"network": "unet3d", "context": 5}, "sees no context slices"),
+        ({"network": "unet3d", "adversarial": True}, "is for 2D networks"),
+        ({"patch": [8, 8, 32]}, "24 voxels along x"),
+        ({"samples": [{"labels": ["small.mrc"]}]}, r"small\.mrc has the shape \(4, 4, 4\)"),
+        ({"samples": [{"targets": ["small.mrc"]}], "loss": "l2"}, r"small\.mrc has the shape \(4, 4, 4\)"),
+        ({"samples": [{"targets": ["zero.mrc"]}], "loss": "l2"}, r"zero\.mrc: the target is 0 everywhere"),
+        ({"samples": [{"labels": ["zero.mrc"]}]}, "No voxel of 'block'"),
+        ({"samples": [{"volume": "zero.mrc", "labels": ["labels.mrc"]}]}, r"zero\.mrc: all 15360 voxels are 0"),
+        ({"samples": [{"volume": "hole.mrc", "labels": ["labels.mrc"]}], "normalisation": "volume"}, "not finite"),
+    ],
+)
+def test_a_plan_refuses_what_a_training_refuses(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: dict[str, Any], message: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    case_in(tmp_path)
+    write(tmp_path / "small.mrc", np.ones((4, 4, 4), np.int8))
+    write(tmp_path / "zero.mrc", np.zeros(SHAPE, np.float32))
+    hole = np.random.default_rng(0).normal(size=SHAPE).astype(np.float32)
+    hole[15, 39, 23] = np.nan  # in the last voxel
+    write(tmp_path / "hole.mrc", hole)
+    (sample,) = given.get("samples", [{"labels": ["labels.mrc"]}])
+    given = {k: v for k, v in given.items() if k != "samples"}
+    named = {"samples": [{"volume": "image.mrc", **sample}], "features": ["block"], "device": "cpu", **given}
+    with pytest.raises(InputError, match=message):
+        propose_training(named)
+    whole = {"arguments": {"width": 2, "levels": 2}, "patch": [8, 8, 8], "epochs": 1, "steps": 1, "batch": 2, **named}
+    with pytest.raises(InputError, match=message):
+        train(TrainRecipe.from_json(whole), "m.safetensors", progress=False)
+
+
+def test_an_own_network_without_context_is_proposed_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    case_in(tmp_path)
+    (tmp_path / "mine.py").write_text(
+        "from torch import nn\n\n\ndef Flat(channels):\n    return nn.Conv2d(1, channels, 3, padding=1)\n"
+    )
+    sample = {"volume": "image.mrc", "labels": ["labels.mrc"]}
+    given = {"samples": [sample], "features": ["block"], "network": "mine.py:Flat", "device": "cpu"}
+    assert propose_training(given).recipe.context == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tracemalloc
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +74,7 @@ def test_use_decides_what_a_volume_is_for(index: str, labels: str) -> None:
 
 
 def test_validation_by_tomogram_keeps_samples_of_one_together(tmp_path: Path, labels: str) -> None:
-    array = np.zeros(SHAPE, np.float32)
+    array = np.random.default_rng(0).normal(size=SHAPE).astype(np.float32)
     samples = []
     for name in ("a", "b", "c", "d"):
         path = write(tmp_path / f"{name}.mrc", array)
@@ -145,7 +146,10 @@ def test_the_cache_changes_nothing(tmp_path_factory: Any, seed: int) -> None:
 
 def test_the_data_is_never_in_memory_whole(tmp_path: Path) -> None:
     shape = (96, 256, 512)
-    image = stored(tmp_path, np.zeros(shape, np.float32), (32, 64, 64))  # 50 MB, empty chunks take no disk
+    grey = np.zeros(shape, np.float32)
+    grey[-1, -1, -1] = 1  # the search for contrast reads all of it, too
+    image = stored(tmp_path, grey, (32, 64, 64))  # 50 MB, empty chunks take no disk
+    del grey
     truth = np.zeros(shape, np.uint8)
     truth[::9, ::31, ::31] = 1
     labels = stored(tmp_path, truth, (32, 64, 64))
@@ -324,6 +328,18 @@ def test_scnt_samples_are_cut_and_filled(tmp_path: Path) -> None:
                 assert (got[:, :, 0] == 2).all()
     assert source.positives == (3,)
     assert source.voxel_size == (10.0, 10.0, 10.0)
+
+
+def test_a_set_without_contrast_is_refused_and_a_constant_box_is_not(tmp_path: Path) -> None:
+    path = str(tmp_path / "set.scnt")
+    boxes = boxes_of(4, 5, 20)
+    rules = PatchRules(("ribosome",), (1, 16, 16), validation_share=0)
+    flat = [replace(box, image=np.full_like(box.image, 7)) for box in boxes]
+    write_scnt(path, [*flat[:2], *boxes[2:]], 10.0)
+    assert open_sources([TrainSample(volume=path)], rules)[0].weight
+    write_scnt(path, flat, 10.0)
+    with pytest.raises(InputError, match=r"set\.scnt: all 8000 voxels are 7, .*nothing to learn from"):
+        open_sources([TrainSample(volume=path)], rules)
 
 
 def test_positive_share_of_a_set(tmp_path: Path) -> None:

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from volengine.core.boxes import Box
+from volengine.core.errors import InputError
 from volengine.io.mrc.write import write_mrc
 from volengine.tasks.train.samples import PatchRules, SampleSource, TrainSample
 from volengine.tasks.train.sources import open_sources
-from volengine.tasks.train.tied import overlaps
+from volengine.tasks.train.tied import overlaps, tied
 from volengine.tasks.train.volumes import OpenVolume
 
 SHAPE = (24, 64, 64)
@@ -63,6 +64,58 @@ def test_two_samples_of_one_tomogram_keep_the_same_slabs(two: list[TrainSample],
         assert source.positives[k]
         assert any((labels[k] == 1).any() for _, labels in source.validation())
     assert common(open_sources(two[::-1], rules)) == 0
+
+
+@pytest.mark.parametrize("boxes", [False, True])
+def test_folds_of_two_samples_of_one_tomogram_keep_the_same_slab(
+    tmp_path: Path, two: list[TrainSample], boxes: bool
+) -> None:
+    """Also of two reconstructions of one name; no fold trains on a voxel that it keeps, and each is kept once."""
+    (tmp_path / "other").mkdir()
+    again = write(tmp_path / "other" / "v.mrc", np.random.default_rng(1).normal(size=SHAPE).astype(np.float32))
+    if boxes:
+        two = [two[0], two[1].with_(slices=(6, 12, 18), boxes="auto", box_vox=8)]
+    patch = (1, 8, 8) if boxes else (8, 8, 8)
+    alone = []
+    for sample in two:
+        alone += open_sources([sample], PatchRules(("a", "b"), patch, folds=3, fold=2))
+    assert common(alone) > 0  # each by itself is divided along another axis
+    for samples in (two, [two[0], two[1].with_(volume=again)]):
+        kept = np.zeros(SHAPE, int)
+        for fold in (1, 2, 3):
+            sources = open_sources(samples, PatchRules(("a", "b"), patch, folds=3, fold=fold))
+            assert common(sources) == 0
+            (slabs,) = {s.held_out for s in sources if isinstance(s, OpenVolume)}
+            for box in slabs:
+                kept[box.slices] += 1
+        assert (kept == 1).all()
+
+
+def test_folds_of_regions_that_differ_and_overlap_are_refused(tmp_path: Path, two: list[TrainSample]) -> None:
+    rules = PatchRules(("a", "b"), (8, 8, 8), folds=2, fold=1)
+    low, high = two[0].with_(region=(0, 0, 0, -1, 40, -1)), two[1].with_(region=(0, 24, 0, -1, -1, -1))
+    with pytest.raises(InputError, match=r"two samples are of 'v'.*\(0, 0, 0\) to \(24, 40, 64\).*overlap and differ"):
+        open_sources([low, high], rules)
+    assert common(open_sources([low, high.with_(region=(0, 40, 0, -1, -1, -1))], rules)) == 0
+    (tmp_path / "other").mkdir()
+    noise = np.random.default_rng(1).normal(size=(12, 32, 32)).astype(np.float32)
+    binned = write(tmp_path / "other" / "v.mrc", noise)
+    labels = write(tmp_path / "other" / "b.mrc", (noise > 1).astype(np.int8))
+    with pytest.raises(InputError, match=r"'v'.*v.mrc has \(24, 64, 64\) voxels, .*v.mrc \(12, 32, 32\)"):
+        open_sources([two[0], two[1].with_(volume=binned, labels=(labels,))], rules)
+
+
+def test_ties_are_found_through_any_number_of_others() -> None:
+    rng = np.random.default_rng(0)
+    names = [{f"n{a}", f"n{b}"} for a, b in rng.integers(0, 400, (200, 2)).tolist()]
+    whole = [{*some} for some in names]
+    for _ in names:  # the plain way: join whatever shares a name, until nothing changes
+        for one in whole:
+            for other in whole:
+                if one & other and one != other:
+                    one |= other
+                    other |= one
+    assert tied(names) == [min(some) for some in whole]
 
 
 def test_an_overlap_that_the_recipe_asks_for_is_said(two: list[TrainSample]) -> None:

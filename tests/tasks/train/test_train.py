@@ -74,6 +74,26 @@ def test_balls_are_the_voxels_within_the_radius_of_a_point(seed: int, beyond: fl
         np.testing.assert_array_equal(labels, want)
 
 
+def test_balls_that_are_wider_than_the_box_cost_no_more_than_the_box() -> None:
+    """A radius of 1e5 voxels: a cube around each ball would have 8e15 voxels."""
+    points = [np.array([[3.0, 4, 5], [-50_000, 4, 5]]), np.array([[3.0, 4, 99_995]])]
+    labels = LabelPoints(points, [1e6, 999_930.0], (10.0, 10.0, 10.0), 1e6)
+    got = labels.read(Box((0, 0, 0), (4, 5, 6)))
+    assert (got[0] == 1).all()
+    assert got[1, 3, 4].tolist() == [2, 2, 1, 1, 1, 1]  # 99,995 to 99,990 voxels away
+
+
+def test_a_ball_that_covers_the_tomogram_is_refused(tmp_path: Path) -> None:
+    """Two sides of 40 voxels and one of 20 have a diagonal of 60; of 10 angstrom, 60 nm."""
+    with mrcfile.new(tmp_path / "T.mrc", data=np.zeros((20, 40, 40), "f4")) as mrc:
+        mrc.voxel_size = 10
+    write_picks(tmp_path / "T.star", Picks([[1, 2, 3]], voxel_size=(10,) * 3, tomogram="T"))
+    volume = open_volume(tmp_path / "T.mrc")
+    LabelPoints.from_files([str(tmp_path / "T.star")], [599.0], volume)
+    with pytest.raises(InputError, match=r"has 20 x 40 x 40 nm .*a ball of radius_nm 60 covers all of it.*in nm"):
+        LabelPoints.from_files([str(tmp_path / "T.star")], [600.0], volume)
+
+
 def test_balls_do_not_depend_on_the_box() -> None:
     points = [np.random.default_rng(0).uniform(0, 20, (200, 3))]
     labels = LabelPoints(points, [17.0], (10.0, 10.0, 10.0), 25.0)
@@ -399,6 +419,9 @@ def test_several_features_from_several_volumes(tmp_path: Path, case: dict[str, s
         ({"sample": {"ids": (2,), "ignore_id": 2}}, "ignore_id 2 needs ids"),
         ({"features": ("a", "b")}, "of 1 for 2 features"),
         ({"epochs": 0}, "--epochs must be 1 or more"),
+        ({"network": "Unet3D", "epochs": 0, "features": ()}, r"no network 'Unet3D'. Did you mean .*unet3d.*\? Known"),
+        ({"network": "no_such"}, r"no network 'no_such'\. Known are"),
+        ({"network": "mine.py"}, r"no network 'mine.py'.* is named mine.py:Class"),
         ({"validation_share": 1.0}, "--validation-share must be between"),
         ({"learning_rate": 0.0}, "must be positive"),
         ({"seed": -1}, "--seed must be 0 or more"),
@@ -415,9 +438,15 @@ def test_wrong_recipes_are_refused(case: dict[str, str], changes: dict[str, Any]
         ({"network": "unet", "arguments": {}}, r"'unet' is 2D, but the patch \(8, 8, 8\) is 3D"),
         ({"patch": (1, 8, 8)}, r"'unet3d' is 3D, but the patch \(1, 8, 8\) is 2D"),
         ({"patch": (7, 8, 8)}, "not a multiple of the network's stride"),
-        ({"patch": (8, 8, 32)}, "smaller than the patch"),
+        ({"patch": (8, 8, 32)}, r"no patch \(8, 8, 32\) fits .* has 24 voxels along x. Give .* --patch 8,8,16"),
+        (
+            {"patch": (32, 8, 8), "validation_share": 0.0},
+            r"has 16 voxels along z. Give .* --patch 16,8,8, or a 2D network",
+        ),
+        ({"patch": (1, 8, 8), "context": 5}, r"'unet3d' sees no context slices, and --context is 5"),
+        ({"context": 3}, r"'unet3d' sees no context slices, and --context is 3.*Leave out --context"),
+        ({"arguments": {"colour": 1}, "context": 3}, "cannot be built with .*colour"),
         ({"sample": {"region": (0, 0, 0, 16, 40, 99)}}, "empty or leaves the volume"),
-        ({"network": "no_such"}, "no network 'no_such'"),
     ],
 )
 def test_what_does_not_fit_is_refused_before_training(
@@ -426,6 +455,22 @@ def test_what_does_not_fit_is_refused_before_training(
     with pytest.raises(InputError, match=message):
         train(recipe(case, **changes), str(tmp_path / "m.safetensors"), progress=False)
     assert not (tmp_path / "m.safetensors").exists()
+
+
+@pytest.mark.parametrize("normalisation", ["volume", "per_slice", "per_patch", "none", "global_mad"])
+@pytest.mark.parametrize("value", [0.0, 999.5])
+def test_a_tomogram_without_contrast_is_refused(
+    tmp_path: Path, case: dict[str, str], normalisation: str, value: float
+) -> None:
+    flat = write(tmp_path / "flat.mrc", np.full(SHAPE, value, np.float32))
+    made = recipe(case, sample={"volume": flat}, normalisation=normalisation)
+    with pytest.raises(InputError, match=rf"flat\.mrc: all 15360 voxels are {value:g}, .* nothing to learn"):
+        train(made, str(tmp_path / "m.safetensors"), progress=False)
+    half = np.random.default_rng(0).normal(size=SHAPE).astype(np.float32)
+    half[:, :, :10] = value
+    sample = {"volume": write(tmp_path / "half.mrc", half), "region": (0, 0, 0, -1, -1, 10)}
+    with pytest.raises(InputError, match=r"half\.mrc, voxels \(0, 0, 0\) to \(16, 40, 10\)"):
+        train(recipe(case, sample=sample), str(tmp_path / "m.safetensors"), progress=False)
 
 
 def test_labels_without_the_feature_or_of_another_shape_are_refused(tmp_path: Path, case: dict[str, str]) -> None:

@@ -143,3 +143,11 @@ def test_a_model_of_another_origin_is_not_replaced(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"shared.safetensors exists and no training is beside it"):
         train(recipe, str(out), progress=False)
     assert out.read_bytes() == b"weights of a month"
+
+
+def test_a_place_where_no_model_can_be_written_is_refused_before_anything_is_read(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    sample = TrainSample(volume=str(tmp_path / "none.mrc"), labels=(str(tmp_path / "none.mrc"),))
+    recipe = TrainRecipe(samples=(sample,), features=("f",), network="unet3d", patch=(8, 8, 8))
+    with pytest.raises(InputError, match="file is a file, and no folder"):
+        train(recipe, str(tmp_path / "file" / "m.safetensors"), progress=False)

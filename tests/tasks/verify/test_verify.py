@@ -287,6 +287,16 @@ def test_a_torn_record_of_a_run_proves_nothing(place, name):
     assert content(place) == before
 
 
+@pytest.mark.parametrize("changed", [{"said": 5}, {"products": {"a": 5}}, {"nodes": []}, {"fingerprint": None}])
+def test_a_record_with_values_of_another_kind_proves_nothing(place, changed):
+    before = content(place)
+    (path,) = (place / "TS_01.ome.zarr.run" / "plans").glob("*/finished.json")
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changed}))
+    assert {p.kind for p in verify(place, options=OPTIONS).problems} == {"unfinished"}
+    assert verify(place, repair=True, options=OPTIONS)
+    assert content(place) == before
+
+
 @pytest.mark.parametrize("lost", [True, False])
 def test_a_run_that_has_lost_its_receipts_is_not_done(place, lost):
     before = content(place)
@@ -314,7 +324,19 @@ def test_a_folder_that_cannot_be_looked_at_is_an_error(place, monkeypatch):
         verify(place, options=OPTIONS)
 
 
-@pytest.mark.parametrize("how", ["delete", "cut", "forget"])
+@pytest.mark.parametrize("text", [None, "", "{", "[]"])
+def test_a_root_that_holds_labels_alone_is_written_again(place, text):
+    (path,) = place.glob("picks.star.ome.zarr/zarr.json")
+    before = json.loads(path.read_text())
+    path.unlink() if text is None else path.write_text(text)
+    found = verify(place, deep=True, options=OPTIONS)
+    assert any(Path(p.where).name == "picks.star.ome.zarr" for p in found.problems)
+    assert verify(place, deep=True, repair=True, options=OPTIONS)
+    assert verify(place, deep=True, options=OPTIONS)
+    assert json.loads(path.read_text()) == before
+
+
+@pytest.mark.parametrize("how", ["delete", "cut", "forget", "number"])
 def test_a_lost_list_of_labels_is_written_again(place, how):
     """Viewers show the label images that are in the list."""
     (path,) = place.glob("picks.star.ome.zarr/labels/zarr.json")
@@ -324,7 +346,8 @@ def test_a_lost_list_of_labels_is_written_again(place, how):
     elif how == "cut":
         os.truncate(path, 30)
     else:
-        path.write_text(json.dumps({**before, "attributes": {"ome": {"version": "0.5", "labels": []}}}))
+        labels = [] if how == "forget" else 5
+        path.write_text(json.dumps({**before, "attributes": {"ome": {"version": "0.5", "labels": labels}}}))
     found = verify(place, options=OPTIONS)
     assert any(Path(p.where).name == "labels" for p in found.problems)
     assert verify(place, repair=True, options=OPTIONS)

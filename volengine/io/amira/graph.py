@@ -82,10 +82,10 @@ def read_spatial_graph(path: PathLike) -> SpatialGraph:
         raise InputError(f"{text}: has a transformation; apply it in Amira (Apply Transform) and save it again.")
     counts = {name: sizes[0] for name, sizes in header.sizes.items() if sizes}
     blocks = (_text_blocks if header.order == "ASCII" else _binary_blocks)(header, counts)
-    vertices = _rows(header, blocks, "VertexCoordinates", 3).astype(np.float64)[:, ::-1]
-    edges = _rows(header, blocks, "EdgeConnectivity", 2).astype(np.int64)
-    along = _rows(header, blocks, "NumEdgePoints", 1).astype(np.int64)[:, 0]
-    points = _rows(header, blocks, "EdgePointCoordinates", 3).astype(np.float64)[:, ::-1]
+    vertices = _coordinates(header, blocks, "VertexCoordinates")
+    edges = _indices(header, blocks, "EdgeConnectivity", 2)
+    along = _indices(header, blocks, "NumEdgePoints", 1)[:, 0]
+    points = _coordinates(header, blocks, "EdgePointCoordinates")
     if (len(along) and (along.min() < 0 or along.max() > len(points))) or along.sum() != len(points):
         raise FormatError(f"{text}: its edges have {along.sum()} points, but there are {len(points)}; it is damaged.")
     if len(edges) and (edges.min() < 0 or edges.max() >= len(vertices)):
@@ -98,6 +98,27 @@ def read_spatial_graph(path: PathLike) -> SpatialGraph:
             columns[field.owner][field.name] = blocks[field.block][:, 0]
     lines = tuple(np.ascontiguousarray(p) for p in np.split(points, np.cumsum(along)[:-1])) if len(along) else ()
     return SpatialGraph(np.ascontiguousarray(vertices), edges, lines, header.unit, header.angstrom, columns)
+
+
+def _coordinates(header: AmiraHeader, blocks: dict[int, NDArray[Any]], name: str) -> NDArray[np.float64]:
+    """A field of coordinates x, y, z, as z, y, x."""
+    with np.errstate(invalid="ignore"):  # a signalling NaN, of a damaged file, makes NumPy warn when it is converted
+        return _rows(header, blocks, name, 3).astype(np.float64)[:, ::-1]
+
+
+def _indices(header: AmiraHeader, blocks: dict[int, NDArray[Any]], name: str, components: int) -> NDArray[np.int64]:
+    """A field of whole numbers, of whatever type."""
+    rows = _rows(header, blocks, name, components)
+    if rows.dtype.kind == "f":
+        _check_whole(header, name, rows)
+    return rows.astype(np.int64)
+
+
+def _check_whole(header: AmiraHeader, name: str, values: NDArray[Any]) -> None:
+    with np.errstate(invalid="ignore"):  # infinity has no remainder
+        whole = (np.abs(values) < 2**53) & (values % 1 == 0)
+    if not whole.all():
+        raise FormatError(f"{header.path}: {name} holds numbers that are not whole.")
 
 
 def _rows(header: AmiraHeader, blocks: dict[int, NDArray[Any]], name: str, components: int) -> NDArray[Any]:
@@ -195,7 +216,7 @@ def _text_blocks(header: AmiraHeader, counts: dict[str, int]) -> dict[int, NDArr
             values[np.isinf(values)] = np.nan  # neither is a coordinate, and NaN is no whole number
         except ValueError:
             raise FormatError(f"{header.path}: {field.name} holds words that are no numbers.") from None
-        if np.dtype(field.dtype).kind in "iu" and not ((np.abs(values) < 2**53) & (values % 1 == 0)).all():
-            raise FormatError(f"{header.path}: {field.name} holds numbers that are not whole.")
+        if np.dtype(field.dtype).kind in "iu":
+            _check_whole(header, field.name, values)
         blocks[field.block] = values.reshape(count, field.components)
     return blocks

@@ -31,6 +31,11 @@ from volengine.io.copick.contents import Item, Kind, items_of, runs_of
 from volengine.io.names import project_and_choice
 
 KEYS = ("run", "tomo", "seg", "picks", "spacing", "user", "session")
+UNREAD = dict.fromkeys(("mesh", "meshes"), "meshes") | dict.fromkeys(
+    ("filament", "filaments", "curve", "curves"), "filaments (curves)"
+)
+"""Words by which one might choose what is listed only, and what it is."""
+
 SHOWN = 8
 """Number of names that messages list."""
 
@@ -46,7 +51,17 @@ def parse_choice(where: str, text: str) -> dict[str, str]:
     choice: dict[str, str] = {}
     for part in filter(str.strip, text.split(",")):
         key, _, value = (one.strip() for one in part.partition("="))
-        key = key.lower()
+        typed, key = key, key.lower()
+        if "=" not in part:
+            raise InputError(
+                f"{where}#{text}: {typed!r} is no KEY=VALUE. A comma ends a value; for one in a name write ? "
+                f"({next(reversed(choice), 'run')}=...?{typed})."
+            )
+        if key in UNREAD:
+            raise InputError(
+                f"{where}#{text}: {UNREAD[key]} of a project are listed by 'volengine info', and no verb reads them. "
+                "Make picks or segmentations of them with copick, and choose those (picks=, seg=)."
+            )
         if key not in KEYS:
             near = get_close_matches(key, KEYS, n=1, cutoff=0.5)
             hint = f" Did you mean {near[0]}?" if near else ""
@@ -90,8 +105,14 @@ def chosen_volumes(address: str) -> list[str]:
     FormatError
         The configuration is damaged.
     InputError
-        Several of one run and name fit, or the choice cannot be understood.
+        Several of one run and name fit, the choice is one of picks, or it cannot be understood.
     """
+    where, text = project_and_choice(address)
+    if "picks" in parse_choice(where, text):
+        raise InputError(
+            f"{address} chooses tables of picks, and a tomogram or a segmentation is needed: choose one with tomo= "
+            "(and spacing=) or seg=. Tables are read by volengine picks, score, stats, and train --points."
+        )
     return [item.path for item in _chosen(address, "tomogram")[1]]
 
 
@@ -160,7 +181,9 @@ def _nothing(project: Project, there: Sequence[Item], choice: dict[str, str], ki
     runs = runs_of(project)
     if "run" in choice and not any(name == choice["run"] or fnmatchcase(name, choice["run"]) for name in runs):
         return f"there is no run {choice['run']!r}; there are {_listed(runs) or 'none'}."
-    return f"there are no {what} in {', '.join(str(root) for root, _ in project.roots)}."
+    roots = [str(root) for root, _ in project.roots]
+    missing = [f"there is no folder {root}" for root, _ in project.roots if not root.is_dir()]
+    return "; ".join([f"there are no {what} in {', '.join(roots)}", *missing]) + "."
 
 
 def _several(group: Sequence[Item]) -> str:
@@ -183,7 +206,9 @@ def _narrow(group: Sequence[Item]) -> str:
     differing = [key for key, values in ways.items() if len(values) > 1]
     if not differing:
         return "One is of several objects (multilabel), the other of one: name the store itself."
-    return f"Choose one with {' or '.join(f'{key}=' for key in differing)}."
+    alone = [key for key in differing if len(ways[key]) == len(group)]
+    either = " or ".join(f"{key}=" for key in alone)
+    return f"Choose one with {either or ' and '.join(f'{key}=' for key in differing)}."
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -210,7 +210,7 @@ def exactly(values: NDArray[Any], dtype: DTypeLike, where: str) -> NDArray[Any]:
         if changed.any():
             example = values[changed][0]
             raise InputError(
-                f"{where} cannot hold the value {example!r} exactly as {wanted.name}. Give another mode, or "
+                f"{where} cannot hold the value {example.item()!r} exactly as {wanted.name}. Give another mode, or "
                 "convert the values first."
             )
     return stored

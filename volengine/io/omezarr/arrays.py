@@ -10,6 +10,10 @@ Chunks and shards that contain only zeros are not stored, so the number of files
 from __future__ import annotations
 
 import itertools
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -154,7 +158,8 @@ class ZarrSink:
             if not fast_codecs_in_use():
                 return self._encode(text, box, voxels, place)
             private, _ = private_array(text, place, self._where)
-            private[box.slices] = voxels
+            with _as_os_error(self.volume.where):
+                private[box.slices] = voxels
             names = (private.metadata.encode_chunk_key(cell) for cell in self._cells(box))
             return [self._objects.put_file(key, place / name) for key, name in zip(self.keys(box), names, strict=True)]
 
@@ -229,3 +234,16 @@ class ZarrSink:
                     f"{self.volume.url}, {self.volume.path}: a box from {box.start} to {box.stop} cuts a shard "
                     f"{self.unit} on axis {axis}; write whole shards."
                 )
+
+
+@contextmanager
+def _as_os_error(where: str) -> Iterator[None]:
+    """Turn an error of ``zarrs`` that is one of the operating system into that, with the array that is written."""
+    try:
+        yield
+    except RuntimeError as error:
+        number = re.search(r"\(os error (\d+)\)", str(error))
+        if number is None:
+            raise
+        code = int(number[1])
+        raise OSError(code, os.strerror(code), where) from error

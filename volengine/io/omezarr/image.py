@@ -85,7 +85,7 @@ def create_image(
         remove_store(spec.url)  # an empty folder; anything else is refused
     if node is not None and node.ours.get("token") != token and not (spec.scratch and node.kind == "group"):
         if not overwrite:
-            raise InputError(f"{spec.where} exists. Use --overwrite to replace it, or give another name.")
+            raise InputError(f"{spec.where} exists. {spec.otherwise}")
         remove(spec.url, spec.group)
         node = None
     _create_parents(spec, durable)
@@ -162,6 +162,8 @@ def drop_damaged(spec: ImageSpec, token: str, lost: Collection[str] = ()) -> boo
             read_node(spec.url, "labels")
         except FormatError:
             remove_node(spec.url, "labels")
+    if wrong_root(spec) == "damaged" and _holds_labels_alone(spec.url):
+        remove_node(spec.url, "")
     try:
         node = read_node(spec.url, spec.group)
         ours = node is None or node.ours.get("token") == token
@@ -183,6 +185,21 @@ def drop_damaged(spec: ImageSpec, token: str, lost: Collection[str] = ()) -> boo
         if damaged or path in lost:
             remove_node(spec.url, path)
     return node is None and any(objects_of(spec.url, spec.array_path(n)) for n in range(len(spec.levels)))
+
+
+def wrong_root(spec: ImageSpec) -> Literal["", "missing", "damaged"]:
+    """Return what is wrong with the metadata of the store in which an image is a group; empty if they can be read."""
+    if not spec.group:
+        return ""
+    try:
+        return "" if read_node(spec.url) is not None else "missing"
+    except FormatError:
+        return "damaged"
+
+
+def _holds_labels_alone(url: str) -> bool:
+    """Whether the root of a store is nothing but a group around label images: such a root can be made again."""
+    return set(children(url, "")) <= {"labels"}
 
 
 def wrong_metadata(spec: ImageSpec, token: str) -> Literal["", "missing", "damaged", "changed"]:
@@ -282,6 +299,11 @@ def _create_parents(spec: ImageSpec, durable: bool) -> None:
     for depth in range(len(parts)):
         path = "/".join(parts[:depth])
         if read_node(spec.url, path) is None:
+            if not path and exists(spec.url) and not _holds_labels_alone(spec.url):
+                raise FormatError(
+                    f"{spec.url} has no metadata, but arrays or groups beside its labels: those of an image that was "
+                    "deleted in part. Make that image again, or give another name."
+                )
             _create_group(spec, path, wrap_ome(spec, {"labels": []}) if path == "labels" else {}, durable)
 
 
@@ -384,4 +406,5 @@ __all__ = [
     "reopen_image",
     "store_token",
     "wrong_metadata",
+    "wrong_root",
 ]

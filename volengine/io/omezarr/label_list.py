@@ -62,8 +62,10 @@ def _ours(url: str, names: Sequence[str]) -> list[str]:
 
 
 def _labels(url: str) -> list[str]:
+    """Return the names in the list of label images; one that is no list of names is none, and is written anew."""
     node = read_node(url, "labels")
-    return [] if node is None else [str(name) for name in ome_part(node.attributes).get("labels") or ()]
+    names = None if node is None else ome_part(node.attributes).get("labels")
+    return [name for name in names if isinstance(name, str)] if isinstance(names, list) else []
 
 
 def _write(url: str, names: list[str], durable: bool) -> None:

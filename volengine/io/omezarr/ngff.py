@@ -385,9 +385,10 @@ def angstrom_geometry(
     Raises
     ------
     InputError
-        Scale or unit are missing or not plausible; the message asks for ``--voxel-size``.
+        Scale or unit are missing or not plausible; the message asks for ``--voxel-size``. Or the image is mirrored.
     """
     dataset = image.datasets[number]
+    check_direction(image, number, where)
     ask = "Give the voxel size in angstrom with --voxel-size."
     if dataset.scale is None:
         raise InputError(f"{where}: the metadata (NGFF {image.version}) give no scale. {ask}")
@@ -408,6 +409,22 @@ def angstrom_geometry(
         sizes[axis], origins[axis] = _tidy(scale * factor), _tidy(dataset.translation[at] * factor)
     z = sizes.get("z", sizes["x"])
     return (z, sizes["y"], sizes["x"]), (origins.get("z", 0.0), origins["y"], origins["x"])
+
+
+def check_direction(image: Multiscale, number: int, where: str) -> None:
+    """Refuse a level of which an axis of space runs backwards: its voxels are those of a mirrored or turned specimen.
+
+    Raises
+    ------
+    InputError
+        A scale is negative.
+    """
+    for axis, scale in zip(image.axes, image.datasets[number].scale or (), strict=False):
+        if axis in SPACE and scale < 0:
+            raise InputError(
+                f"{where}: axis {axis} has a scale of {scale:g}: it runs backwards. volengine does not turn volumes: "
+                f"reverse the array along {axis}, and write it with a positive scale."
+            )
 
 
 def _tidy(value: float) -> float:

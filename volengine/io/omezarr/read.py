@@ -16,7 +16,7 @@ from volengine.core.volume import Kind, Vector3, Volume
 from volengine.io.identity import How, identified
 from volengine.io.names import FILE_SUFFIXES, VOLUME_SUFFIXES, suffix_of
 from volengine.io.omezarr.chunk_keys import with_separator
-from volengine.io.omezarr.ngff import Multiscale, angstrom_geometry, parse_multiscale
+from volengine.io.omezarr.ngff import Multiscale, angstrom_geometry, check_direction, parse_multiscale
 from volengine.io.omezarr.nodes import Node, read_array_text, read_json, read_node
 from volengine.io.stores import exists, local_path, open_store, store_name
 
@@ -293,6 +293,7 @@ def _geometry(image: Multiscale, finest: Node, node: Node, choice: _Choice, wher
     """Return voxel size and origin of the chosen level, angstrom, z, y, x."""
     if choice.voxel_size is None:
         return angstrom_geometry(image, choice.level, where)
+    check_direction(image, choice.level, where)
     given = choice.voxel_size
     base: Vector3 = given if isinstance(given, tuple) else (given, given, given)
     first, here = image.datasets[0], image.datasets[choice.level]

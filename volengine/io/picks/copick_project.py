@@ -45,6 +45,11 @@ def read(path: Path, known: r.Known, format: str) -> r.Rows:
     rows = r.Rows(path, coordinate=np.concatenate([one.coordinate for _, one in read_ones]), angstrom=True)
     rows.tomogram = [item.run for item, one in read_ones for _ in range(len(one.coordinate))]
     rows.facts = facts
+    # a file without labels or turns has copick's defaults in all of its points: instance 0, and no turn
+    for key, default in (("label", np.zeros(1, np.int64)), ("euler", np.zeros((1, 3)))):
+        if any(key in one.columns for _, one in read_ones):
+            for _, one in read_ones:
+                one.columns.setdefault(key, np.repeat(default, len(one.coordinate), axis=0))
     common = [key for key in read_ones[0][1].columns if all(key in one.columns for _, one in read_ones)]
     rows.columns = {key: np.concatenate([one.columns[key] for _, one in read_ones]) for key in common}
     if len({item.name for item in items}) > 1:

@@ -7,7 +7,9 @@ origin) are for people; ``z_vox, y_vox, x_vox`` are read. A file in which the tw
 *CSV of other programs* (separated by comma, semicolon or tab) needs column names. ``z_vox``, ``z`` or napari's
 ``axis-0`` (and so on) are voxels, 0-based. ``z_a`` and ``z_angstrom`` are angstrom, interpreted as origin + index ×
 voxel size.
-``nz, ny, nx`` are normals. Other columns become extra columns.
+``nz, ny, nx`` are normals. The tomogram is ``tomogram``, or else one of ``tomo_name``, ``tomogram_name``, ``tomo``,
+``tomo_id`` and ``run_name``. Other columns become extra columns. In tables with ``experiment``, ``particle_type`` and
+x, y, z, those of the CZII challenge on Kaggle, these are angstrom, and the two name tomogram and feature.
 
 *TSV of Ais.* Three whole numbers x, y, z per line, separated by tabs, in 0-based voxels, without names. When writing,
 positions are rounded to the nearest voxel (Ais truncates them), so they change by at most half a voxel; everything else
@@ -37,9 +39,12 @@ _ALIASES = {
     ANGSTROM: (("z_angstrom", "y_angstrom", "x_angstrom"), ("z_ang", "y_ang", "x_ang")),
     EULER: (("rot", "tilt", "psi"),),
     NORMAL: (("nz", "ny", "nx"),),
-    ("tomogram",): (("tomo_name",), ("tomo",), ("run_name",)),
+    ("tomogram",): tuple((name,) for name in ("tomo_name", "tomogram_name", "tomo", "tomo_id", "run_name")),
     ("weight",): (("score",),),
 }
+_KAGGLE = {"experiment": "tomogram", "particle_type": "feature", "z": "z_a", "y": "y_a", "x": "x_a"}
+"""The columns of the CZII challenge (kaggle.com/competitions/czii-cryo-et-object-identification), in angstrom."""
+
 _HEADER = """\
 # Picks written by volengine. Order z, y, x; voxels are 0-based with centres at integers.
 # z_vox y_vox x_vox: voxels; z_a y_a x_a: angstrom, origin + index * voxel size (for people: not read back)
@@ -162,6 +167,9 @@ def _canonical(header: Sequence[str], path: Path, own: bool) -> list[str]:
     if own:
         return names
     lower = [name.lower() for name in names]
+    if _KAGGLE.keys() <= set(lower):
+        names = [_KAGGLE.get(name.lower(), name) for name in names]
+        lower = [name.lower() for name in names]
     for wanted, choices in _ALIASES.items():
         for choice in choices:
             there = len(set(choice) & set(lower))

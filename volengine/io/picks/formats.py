@@ -29,6 +29,8 @@ class Format:
         Whether the file states the size of a voxel or pixel, so that it can be read without ``voxel_size``.
     shaped
         Whether it can be written only if the shape of the tomogram is known.
+    framed
+        Whether the coordinates contain the tomogram's origin, and no writer can leave it out.
     counts_pixels
         Whether coordinates may count other pixels than the tomogram's voxels (``pixel_size`` of ``write_picks``).
     poses
@@ -52,6 +54,7 @@ class Format:
     several: bool = True
     sized: bool = False
     shaped: bool = False
+    framed: bool = False
     counts_pixels: bool = False
     poses: bool = True
     whole: bool = False
@@ -136,6 +139,7 @@ FORMATS: dict[str, Format] = {
     ),
     "cmm": Format(
         "ChimeraX markers: angstrom with the tomogram's origin (.cmm)", (".cmm",), "cmm", several=False, poses=False,
+        framed=True,
     ),
 }  # fmt: skip
 """All formats by name. The first one with an ending that has a writer is written to files of that ending."""

@@ -16,8 +16,9 @@ several objects, ``object_name`` is an extra column. The format ``imod-mesh`` re
 normals (the finest meshes only); ``imod`` refuses a model that has only meshes.
 
 *Writing.* Picks with a column ``contour``, or else ``filament`` (of ``volengine pick --filament``), are written as open
-contours, in order, else as scattered points; with a column ``object`` as several objects. Points are float32: up to
-2048 voxels they are exact within 6e-5 of a voxel, up to 8192 within 2.5e-4. volengine's own facts are in a chunk
+contours, in order, else as scattered points; with a column ``object`` as several objects. Without it, each name of a
+column ``object_name`` or ``feature`` becomes an object, if the rows of a name follow each other. Points are float32: up
+to 2048 voxels they are exact within 6e-5 of a voxel, up to 8192 within 2.5e-4. volengine's own facts are in a chunk
 ``VOLE``, which IMOD skips and loses. Orientations, normals, weights, labels and other extra columns are lost: IMOD has
 no place for them.
 
@@ -240,7 +241,7 @@ def files(path: Path, tables: Sequence[Picks], format: str, pixel_size: float | 
         Voxels are no cubes, positions are beyond what float32 can hold, or the columns ``object`` and ``contour`` hold
         something else than whole numbers from 1.
     """
-    picks = _with_contours(tables[0])
+    picks = _with_objects(_with_contours(tables[0]))
     n = len(picks)
     points = picks.position_vox[:, ::-1] + HALF
     objects = motive.number_column(picks, "object", np.ones(n, np.int64), path)
@@ -279,6 +280,21 @@ def _with_contours(picks: Picks) -> Picks:
     return picks.with_(extra={**picks.extra, "contour": filament})
 
 
+def _with_objects(picks: Picks) -> Picks:
+    """Picks with an object for each of their names: of the column ``object_name``, or else ``feature``.
+
+    They must have no numbers of objects, and the rows of each name follow each other, because a model is ordered by
+    its objects.
+    """
+    names = picks.extra.get("object_name", picks.extra.get("feature"))
+    if "object" in picks.extra or names is None or names.dtype.kind != "U" or not len(names):
+        return picks
+    number = np.concatenate([[1], 1 + np.cumsum(names[1:] != names[:-1])])
+    if number[-1] != len(set(names.tolist())):
+        return picks
+    return picks.with_(extra={**picks.extra, "object": number.astype(np.int64), "object_name": names})
+
+
 def _objects(
     picks: Picks, points: r.Floats, objects: NDArray[np.int64], contours: NDArray[np.int64]
 ) -> list[imod_file.Object]:
@@ -287,7 +303,8 @@ def _objects(
     names = picks.extra.get("object_name")
     made = []
     for here in _groups(objects, np.arange(len(objects))):
-        name = picks.feature if names is None or not len(here) else str(names[here[0]])
+        called = [picks.feature] if names is None or not len(here) else list(set(names[here].tolist()))
+        name = str(called[0]) if len(called) == 1 else ""  # the name of some is not that of all
         parts = _groups(contours[here], here)
         made.append(imod_file.Object(name, flags, [imod_file.Contour(points[part]) for part in parts]))
     return made

@@ -78,6 +78,17 @@ def read_of(
     return tables, f"{file.name}: {share}, as those of {listing(tables)}{called}."
 
 
+def names_tomograms(path: PathLike, format: str | None, known: Known) -> bool:
+    """Whether a file of picks states the names of its tomograms, or volengine has written it with all its facts.
+
+    Else the picks are of one tomogram, which has the name of the file.
+    """
+    file = Path(path_text(path))
+    name = registry.to_read(file, format)
+    rows = registry.module_of(name).read(file, known, name)
+    return rows.tomogram is not None or any("columns" in facts for facts in rows.facts.values())
+
+
 def _of_file(file: Path, volumes: Mapping[str, Known]) -> Known:
     """What is known before the file is read, for formats of one tomogram: the volume of its name, or the only one."""
     fit = _named_so(file.stem, volumes)

@@ -92,6 +92,8 @@ def _read_artiax(path: Path, lines: list[tuple[int, str]]) -> r.Rows:
         elif name not in NAMES:
             known = re.sub(r"\W", "_", name, flags=re.ASCII)
             known = known if re.match("[A-Za-z_]", known) and known not in OWN else f"_{known}"
+            if motive.extra(known) in rows.columns:
+                raise FormatError(f"{path}, line {lines[0][0]}: two columns would be called {known!r}; rename one.")
             integer = np.abs(value[name]) < 2**53
             integer &= value[name] == np.rint(value[name])
             rows.columns[motive.extra(known)] = value[name].astype(np.int64) if integer.all() else value[name]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
 from glob import glob, has_magic
 from pathlib import Path
@@ -25,7 +26,7 @@ UNCERTAINTY_ENDING = "_uncertainty"
 
 
 def expand(inputs: Iterable[str]) -> list[str]:
-    """Paths and URLs of all volumes that the inputs name, sorted, without duplicates.
+    """Paths and URLs of all volumes that the inputs name, sorted, each once, as it is named first.
 
     A folder stands for the volumes directly in it, except hidden ones: MRC, TIFF and Zarr, and where there is none of
     these the formats whose suffixes are not of volumes alone (``.em``, ``.h5``, ``.nii``, ``.am``). A ``.txt`` file
@@ -46,7 +47,10 @@ def expand(inputs: Iterable[str]) -> list[str]:
         found += _expand(item)
     if not found:
         raise MissingError("No input: give files, folders, globs, or a .txt list.")
-    return sorted(dict.fromkeys(found))
+    places: dict[str, str] = {}
+    for path in found:
+        places.setdefault(path if "://" in path else os.path.abspath(path), path)  # noqa: PTH100  # links stay
+    return sorted(places.values())
 
 
 def globbed(paths: Iterable[str], what: str = "file") -> list[str]:

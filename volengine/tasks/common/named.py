@@ -13,7 +13,7 @@ from typing import TypeVar
 from volengine.core.errors import InputError
 from volengine.core.volume import Vector3, Volume
 from volengine.io.identity import How
-from volengine.io.names import split_group
+from volengine.io.names import name_in_copick, split_group
 from volengine.io.open import OpenVolume, open_volume
 from volengine.tasks.common.layout import feature_named, file_name
 
@@ -93,5 +93,18 @@ def named(volume: Handle) -> tuple[str, Handle]:
 
 
 def stored_name(volume: Volume) -> str:
-    """The file name of a volume without its folder, with ``#`` and the array in the store, for tables and messages."""
-    return volume.with_(url=volume.url.rstrip("/").rsplit("/", 1)[-1]).where
+    """The file name of a volume without its folder, with ``#`` and the array in the store, for tables and messages.
+
+    Stores of a copick project have the same names in all runs, so the folders from that of the run on are kept.
+    """
+    return _short(volume).where
+
+
+def stored_place(volume: Volume) -> str:
+    """As :func:`stored_name`, with the image in the store instead of the array of its level."""
+    return _short(volume).place
+
+
+def _short(volume: Volume) -> Volume:
+    parts = 3 if name_in_copick(volume.url) else 1
+    return volume.with_(url="/".join(volume.url.rstrip("/").split("/")[-parts:]))

@@ -47,8 +47,13 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
         text = data.decode("utf-8-sig")
     except FileNotFoundError:
         raise MissingError(f"{path}: no such recipe file.") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise FormatError(f"{path} cannot be read as text: {error}.") from error
+    except (IsADirectoryError, UnicodeDecodeError) as error:
+        what = "a folder" if isinstance(error, IsADirectoryError) else "no text in UTF-8"
+        raise FormatError(
+            f"{path} is {what}, and no recipe, which is a YAML file. Tomograms are other arguments: train has --volume."
+        ) from error
+    except OSError as error:
+        raise FormatError(f"{path} cannot be read: {error.strerror}.") from error
     value = parse_yaml(text, str(path))
     if not isinstance(value, dict):
         found = "nothing" if value is None else type(value).__name__

@@ -29,7 +29,8 @@ def project_facts(path: str) -> dict[str, Any]:
     Returns
     -------
     dict
-        JSON values: ``path``, ``type`` ("project"), ``name``, ``overlay_root``, ``static_root``, ``user``, ``session``,
+        JSON values: ``path``, ``type`` ("project"), ``name``, ``overlay_root``, ``static_root``,
+        ``missing_roots`` (those that are no folders), ``user``, ``session``,
         ``objects`` (a list: ``name``, ``is_particle``, ``label``, ``radius``), ``runs`` (a list: ``name``, and for each
         kind of items a list of ``name``, ``path``, ``static``, and where they have them ``user``, ``session``,
         ``voxel_size``, ``multilabel``).
@@ -52,6 +53,7 @@ def project_facts(path: str) -> dict[str, Any]:
         "name": project.name,
         "overlay_root": str(project.overlay),
         "static_root": None if project.static is None else str(project.static),
+        "missing_roots": [str(root) for root, _ in project.roots if not root.is_dir()],
         "user": project.user,
         "session": project.session,
         "objects": [
@@ -78,8 +80,8 @@ def project_in_words(facts: dict[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = {
         "copick project": facts["path"],
         "name": facts["name"],
-        "overlay": facts["overlay_root"],
-        "static": facts["static_root"] or "none",
+        "overlay": _root(facts, "overlay_root", "; it is made when something is written"),
+        "static": _root(facts, "static_root", ": mend static_root (a relative one counts from the current folder)"),
     }
     if facts["user"] or facts["session"]:
         found["user, session"] = f"{facts['user'] or 'none'}, {facts['session'] or 'none'}"
@@ -91,6 +93,12 @@ def project_in_words(facts: dict[str, Any]) -> dict[str, Any]:
     if len(facts["runs"]) > LISTED:
         found["..."] = f"{len(facts['runs']) - LISTED} more runs; --json lists all"
     return found
+
+
+def _root(facts: dict[str, Any], key: str, what: str) -> str:
+    """A folder of the project, and what there is to say if there is none."""
+    root = facts[key]
+    return f"{root} (there is no such folder{what})" if root in facts["missing_roots"] else root or "none"
 
 
 def _object(one: dict[str, Any]) -> str:

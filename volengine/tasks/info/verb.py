@@ -19,6 +19,7 @@ from volengine.io.names import (
     suffix_of,
 )
 from volengine.tasks.info.models import MODEL_SUFFIXES, model_facts
+from volengine.tasks.info.others import refuse_others
 from volengine.tasks.info.picks import PICKS_SUFFIXES, picks_facts
 from volengine.tasks.info.projects import project_facts
 from volengine.tasks.info.volumes import volume_facts
@@ -78,6 +79,7 @@ def _one(path: str, full: bool, progress: bool) -> dict[str, Any]:
         path = chosen_volume(path)
     elif suffix == ".json" and not project_and_choice(path)[1] and is_project(path):
         return project_facts(path)
+    refuse_others(path)
     readers: list[Callable[[], dict[str, Any]]] = [lambda: volume_facts(path, full=full, progress=progress)]
     if is_model(file_and_dataset(path)[0]) if suffix in HDF5_SUFFIXES else suffix in MODEL_SUFFIXES:
         readers = [lambda: model_facts(path)]
@@ -94,6 +96,8 @@ def _one(path: str, full: bool, progress: bool) -> dict[str, Any]:
             lacks = suffix in (*PICKS_SUFFIXES, ".am") and not isinstance(error, FormatError | MissingError)
             first = error if first is None or lacks else first
     assert first is not None
+    if "--read-as" in str(first):  # an option of the verb picks
+        raise type(first)(f"{first} In this case: volengine picks info {path} --read-as NAME.") from first
     raise first
 
 

@@ -82,7 +82,10 @@ def write_table(
     said = f"{feature}: {len(picks)} picks{_lost(picks, written)}"
     if not len(picks):
         lines = f"{COLUMN}filament" in table
-        said += f", because {_why_none(float(table[SPAN][0, 1]), threshold, int(table['left'][0]), lines=lines)}"
+        highest = float(table[SPAN][0, 1])
+        said += f", because {_why_none(highest, threshold, int(table['left'][0]), lines=lines)}"
+        if source.dtype == "int8" and highest <= threshold:
+            said += "; these are signed bytes, of which 255 would be 1: if 127 is, as Ais writes them, give --scale 127"
     return Made((out,), (*mask_line(feature, source, tables, decision), said))
 
 

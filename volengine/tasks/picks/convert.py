@@ -17,9 +17,9 @@ from volengine.ops.suppress import suppress
 from volengine.tasks.common.inputs import globbed
 from volengine.tasks.common.origins import origins_note
 from volengine.tasks.picks.masks import in_mask, nanometres
-from volengine.tasks.picks.numbering import renumbered, with_names
+from volengine.tasks.picks.numbering import renumbered, with_features, with_names
 from volengine.tasks.picks.recipe import PicksConvertRecipe, PicksFilterRecipe, PicksMergeRecipe
-from volengine.tasks.picks.tables import Written, read_tables, write_tables
+from volengine.tasks.picks.tables import Written, read_tables, with_same_columns, write_tables
 
 
 def convert_picks(
@@ -98,6 +98,8 @@ def merge_picks(
     if not groups:
         raise MissingError("There are no files of picks to join.")
     joined = [_joined(name, group, notes, accept=recipe.any_origin) for name, group in groups.items()]
+    if any("feature" in one.extra for one in joined):
+        joined = with_features(joined)
     joined, more = _spaced(joined, recipe.spacing_nm)
     return write_tables(path_text(out), joined, recipe, [*notes, *more])
 
@@ -105,16 +107,18 @@ def merge_picks(
 def _joined(name: str, group: Sequence[tuple[str, Picks]], notes: list[str], *, accept: bool) -> Picks:
     """One table of the picks of several, on the grid of the first; columns that not all have are left out.
 
-    What there is to say about origins is added to the notes.
+    What there is to say about origins and columns is added to the notes.
     """
     (where, first), *others = group
     for path, one in others:
         said = origins_note((where, first.origin, first.voxel_size), (path, one.origin, one.voxel_size), accept=accept)
         notes += [said] * bool(said)
-    tables = with_names(renumbered(group, notes))
+    named = with_features(with_names(renumbered(group, notes)))
+    tables, lost = with_same_columns(named)
+    if lost:
+        notes.append(f"{name}: dropped, because not all of its files have it: {', '.join(lost)}.")
     size = np.asarray(first.voxel_size)
-    common = [key for key in tables[0].columns if all(key in one.columns for one in tables)]
-    columns = {key: np.concatenate([one.columns[key] for one in tables]) for key in common}
+    columns = {key: np.concatenate([one.columns[key] for one in tables]) for key in tables[0].columns}
     columns["position_vox"] = np.concatenate(
         [one.position_vox if one.voxel_size == first.voxel_size else one.place / size for one in tables]
     )
@@ -126,7 +130,6 @@ def _joined(name: str, group: Sequence[tuple[str, Picks]], notes: list[str], *, 
     facts |= {"tomogram": name, "shape": shape}
     if len({one.feature for one in tables}) > 1:
         facts["feature"] = ""
-        columns["extra.feature"] = np.array([one.feature for one in tables for _ in range(len(one))], str)
     return Picks.from_table(columns, facts)
 
 

@@ -37,12 +37,15 @@ class Extracted:
         How many there are.
     dropped
         Number of picks whose box reaches beyond the volume.
+    notes
+        Sentences for the user: what was assumed when the picks were read.
     """
 
     file: str
     table: str
     number: int
     dropped: int
+    notes: tuple[str, ...] = ()
 
 
 def extract_picks(
@@ -85,7 +88,7 @@ def extract_picks(
             if file.exists() and Path(one).exists() and file.samefile(one):
                 raise InputError(f"{file} would replace the {what} from which it is made; give another name.")
     reading = PicksRecipe(recipe.read_as, recipe.tomogram, where, recipe.voxel_size)
-    (picks,), _ = read_tables(path_text(source), reading)
+    (picks,), notes = read_tables(path_text(source), reading)
     opened = open_sized(where, triple(recipe.voxel_size))
     start = np.rint(picks.position_vox).astype(np.int64) - recipe.box // 2
     inside = ((start >= 0) & (start + recipe.box <= opened.shape)).all(axis=1)
@@ -97,7 +100,7 @@ def extract_picks(
     parts = _parts(opened, start[inside], recipe.box)
     write_subvolumes(path, parts, int(inside.sum()), recipe.box, opened.voxel_size)
     write_picks(table, picks[inside])
-    return Extracted(str(path), str(table), int(inside.sum()), int((~inside).sum()))
+    return Extracted(str(path), str(table), int(inside.sum()), int((~inside).sum()), tuple(notes))
 
 
 def _parts(volume: Volume, start: NDArray[np.int64], box: int) -> Iterator[Part]:

@@ -82,7 +82,7 @@ def _described(picks: Picks, sized: bool, shaped: bool, placed: bool) -> dict[st
     }
     if len(picks) and sized and shaped and placed:
         facts |= {"lowest": position.min(axis=0).tolist(), "highest": position.max(axis=0).tolist()}
-    if picks.weight is not None and len(picks):
+    if picks.weight is not None and not np.isnan(picks.weight).all():
         facts["weight"] = [float(np.nanmin(picks.weight)), float(np.nanmax(picks.weight))]
     if facts["shape"] is not None and placed:
         facts["outside"] = int(outside(picks).sum())

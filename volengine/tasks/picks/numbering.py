@@ -97,6 +97,20 @@ def with_names(tables: Sequence[Picks]) -> list[Picks]:
     ]
 
 
+def with_features(tables: Sequence[Picks]) -> list[Picks]:
+    """Return the tables with the feature of each pick as a column, if there are several.
+
+    A table that was joined from several features has this column already; its picks keep theirs.
+    """
+    column = "feature"
+    if len({one.feature for one in tables}) < 2 and not any(column in one.extra for one in tables):
+        return list(tables)
+    return [
+        one if column in one.extra else one.with_(extra={**one.extra, column: np.full(len(one), one.feature)})
+        for one in tables
+    ]
+
+
 def _keys(picks: Picks, column: str) -> set[Any]:
     """What a column says of each pick; contours are numbered anew in each object."""
     values = picks.columns.get(column)

@@ -15,10 +15,11 @@ from volengine.core.errors import FormatError, InputError, MissingError
 from volengine.core.orientation import euler_to_matrix
 from volengine.core.picks import EXTRA, Picks
 from volengine.core.volume import Vector3, Volume
-from volengine.io.copick.target import Target, is_target
+from volengine.io.copick.target import Target, check_own, is_target
 from volengine.io.names import another_of_series, same_tomogram
+from volengine.io.picks.known import Known
 from volengine.tasks.common.layout import file_name
-from volengine.tasks.common.named import feature_of, open_sized, tomogram_in
+from volengine.tasks.common.named import feature_in, feature_of, open_sized, tomogram_in
 from volengine.tasks.common.origins import from_first_note, origins_note, outside_note
 from volengine.tasks.picks.recipe import PicksConvertRecipe, PicksRecipe
 
@@ -120,18 +121,18 @@ def _read(
     file: Path, recipe: PicksRecipe, volume: Volume | None, size: Vector3 | None, volume_origin: Vector3 | None
 ) -> tuple[list[Picks], list[str]]:
     from volengine.io.picks import read_all, read_picks
-    from volengine.io.picks.rows import Known, numbers_hint
+    from volengine.io.picks.rows import numbers_hint
 
     if volume is None:
         known = Known(size, recipe.origin, recipe.shape, volume_origin=volume_origin)
         unplaced = recipe.origin is None and volume_origin is None
         notes = list(filter(None, [from_first_note(file, recipe.read_as) if unplaced else ""]))
         if recipe.tomogram is None:
-            return list(read_all(file, recipe.read_as, **known.grid).values()), notes
+            return list(_named(file, recipe, known, read_all(file, recipe.read_as, **known.grid)).values()), notes
         return [read_picks(file, recipe.read_as, **known.grid, tomogram=recipe.tomogram)], notes
     known = Known(size or volume.voxel_size, recipe.origin, volume.shape, volume_origin=volume.origin)
     name = tomogram_in(volume.name, feature_of(volume))
-    found = read_all(file, recipe.read_as, **known.grid)
+    found = _named(file, recipe, known, read_all(file, recipe.read_as, **known.grid))
     wanted = recipe.tomogram or name
     chosen = next(iter(found)) if len(found) == 1 else same_tomogram(wanted, found)
     named = recipe.tomogram is not None and same_tomogram(recipe.tomogram, [name]) is not None
@@ -152,6 +153,19 @@ def _read(
     given = name if recipe.tomogram is None or numbered else recipe.tomogram
     notes = [] if same_tomogram(chosen, [given]) else [f"The picks of {chosen!r} are written as those of {given!r}."]
     return [_on(volume, found[chosen], recipe, notes).with_(tomogram=given)], notes
+
+
+def _named(file: Path, recipe: PicksRecipe, known: Known, found: dict[str, Picks]) -> dict[str, Picks]:
+    """The tables of a file; of one that names no tomogram, and is called ``TOMOGRAM__FEATURE``, with these names."""
+    from volengine.io.picks.of_volumes import names_tomograms
+
+    feature = feature_in(file.stem)
+    if list(found) != [file.stem] or not feature or found[file.stem].feature not in ("", feature):
+        return found
+    if names_tomograms(file, recipe.read_as, known):
+        return found
+    name = tomogram_in(file.stem, feature)
+    return {name: found[file.stem].with_(tomogram=name, feature=feature)}
 
 
 def _on(volume: Volume, picks: Picks, recipe: PicksRecipe, notes: list[str]) -> Picks:
@@ -227,7 +241,17 @@ def write_tables(out: str, tables: Sequence[Picks], recipe: PicksConvertRecipe, 
         write_picks(path, rows, format, pixel_size=pixel)
         made.append(str(path))
     said = [*notes, *filter(None, map(outside_note, tables)), *dict.fromkeys(line for lines in found for line in lines)]
+    if FORMATS[format].framed and recipe.origin is None and recipe.volume is None:
+        said += [_unplaced_note(one, format) for one in fitting if len(one) and not any(one.origin)]
     return Written(format, tuple(made), {one.tomogram: len(one) for one in tables}, tuple(said))
+
+
+def _unplaced_note(picks: Picks, format: str) -> str:
+    """What there is to say of a format whose positions contain the origin, where none is known."""
+    return (
+        f"{format} counts from the origin, and none is known of {picks.tomogram or 'the tomogram'}: 0 was taken. If it "
+        "has another, give --volume or --origin."
+    )
 
 
 def _into_project(out: str, tables: Sequence[Picks], recipe: PicksConvertRecipe, notes: Sequence[str]) -> Written:
@@ -243,6 +267,7 @@ def _into_project(out: str, tables: Sequence[Picks], recipe: PicksConvertRecipe,
     jobs: list[tuple[Path, Picks]] = []
     for one in fitting:
         path = target.picks_file(one.tomogram, one.feature)
+        check_own(path)
         if path.exists() and not recipe.overwrite:
             raise InputError(f"{path} exists; choose another user= or session=, or give --overwrite.")
         if path in [other for other, _ in jobs]:
@@ -267,19 +292,36 @@ def _file(out: str, picks: Picks, format: str) -> Path:
     return Path(out) / f"{file_name(picks.tomogram or 'picks')}{ending}"
 
 
+def with_same_columns(tables: Sequence[Picks]) -> tuple[list[Picks], list[str]]:
+    """Return tables with the columns that all of them have, and the names of the others.
+
+    A table without picks says nothing of its columns: it gets those of the others, and takes none from them.
+
+    >>> one, none = Picks([[1, 2, 3]], (10, 10, 10), weight=[0.5]), Picks(np.zeros((0, 3)), (10, 10, 10))
+    >>> [sorted(picks.columns) for picks in with_same_columns([none, one])[0]]
+    [['position_vox', 'weight'], ['position_vox', 'weight']]
+    """
+    full = [one for one in tables if len(one)] or list(tables)
+    common = [name for name in full[0].columns if all(name in one.columns for one in full)]
+    others = {name.removeprefix(EXTRA) for one in full for name in one.columns if name not in common}
+    columns = [one.columns if len(one) else {name: full[0].columns[name][:0] for name in common} for one in tables]
+    chosen = [{name: values[name] for name in common} for values in columns]
+    made = [Picks.from_table(values, one.facts()) for values, one in zip(chosen, tables, strict=True)]
+    return made, sorted(others)
+
+
 def _fitting(tables: Sequence[Picks], format: str, ending: str) -> tuple[list[Picks], list[str]]:
     """The tables with the columns that all of them have and that the format does not refuse, and notes about others."""
     notes = []
-    common = set.intersection(*(set(one.columns) for one in tables))
-    some = {name for one in tables for name in one.columns} - common
+    tables, some = with_same_columns(tables)
     if some:
-        names = ", ".join(sorted(name.removeprefix(EXTRA) for name in some))
-        notes.append(f"Dropped, because not all tomograms have it: {names}.")
+        notes.append(f"Dropped, because not all tomograms have it: {', '.join(some)}.")
+    common = set(tables[0].columns)
     extra = {name.removeprefix(EXTRA) for name in common if name.startswith(EXTRA)}
     refused = {name for one in tables for name in extra if _refuses(one, name, format, ending)}
     if refused:
         notes.append(f"Dropped, because {format} keeps the name for something else: {', '.join(sorted(refused))}.")
-    kept = [name for name in tables[0].columns if name in common and name.removeprefix(EXTRA) not in refused]
+    kept = [name for name in tables[0].columns if name.removeprefix(EXTRA) not in refused]
     return [Picks.from_table({name: one.columns[name] for name in kept}, one.facts()) for one in tables], notes
 
 
@@ -304,7 +346,7 @@ def _checked(tables: Sequence[Picks], format: str, wanted: Path, pixel_size: flo
     Raises
     ------
     InputError
-        Picks are missing, moved or turned.
+        Picks are missing, moved or turned, or that folder is full.
     """
     from volengine.io.picks import write_picks
     from volengine.io.picks.formats import FORMATS
@@ -324,6 +366,11 @@ def _checked(tables: Sequence[Picks], format: str, wanted: Path, pixel_size: flo
         except InputError as error:
             error.args = (str(error).replace(str(path.parent / "_")[:-1], str(wanted.parent / "_")[:-1]),)
             raise
+        except OSError as error:
+            raise InputError(
+                f"{wanted}: is written into {Path(folder).parent} first, to see what comes back, and that failed "
+                f"({error.strerror or error}). Free space there, or set TMPDIR to a folder with more room."
+            ) from error
 
 
 def _back(path: Path, tables: Sequence[Picks], number: int, format: str) -> Picks | None:
@@ -368,6 +415,9 @@ def _differences(picks: Picks, back: Picks, format: str) -> list[str]:
     if EXTRA + "filament" in lost and np.array_equal(picks.extra["filament"], back.extra.get("contour", [])):
         lost.remove(EXTRA + "filament")
         notes.append("Filaments are written as contours.")
+    if EXTRA + "feature" in lost and np.array_equal(picks.extra["feature"], back.extra.get("object_name", [])):
+        lost.remove(EXTRA + "feature")
+        notes.append("Features are written as names of objects.")
     if lost:
         notes.append(f"Dropped, because {format} does not hold it: {', '.join(k.removeprefix(EXTRA) for k in lost)}.")
     if back.tomogram != picks.tomogram and picks.tomogram:

@@ -9,10 +9,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from volengine.core.errors import InputError, MissingError
+from volengine.core.errors import FormatError, InputError, MissingError
 from volengine.core.picks import Picks
 from volengine.core.units import NM_TO_ANGSTROM
-from volengine.io.names import PICKS_SUFFIXES, another_of_series, same_tomogram, split_group, suffix_of
+from volengine.io.names import (
+    PICKS_SUFFIXES,
+    SHARED_SUFFIXES,
+    another_of_series,
+    same_tomogram,
+    split_group,
+    suffix_of,
+)
 from volengine.io.picks.rows import Known
 from volengine.ops.score import Pairing, pair_picks, pool
 from volengine.tasks.common.layout import feature_named
@@ -24,14 +31,44 @@ Tomograms = dict[str, Picks]
 
 
 def is_picks(prediction: Where) -> bool:
-    """Whether the suffix of a path (or of the paths of all features) is that of a table of picks."""
+    """Whether a path (or the paths of all features) is that of a table of picks.
+
+    The suffix decides; of ``.em``, ``.am`` and ``.hdf``, which tables and volumes have, the content of the file.
+    """
     if isinstance(prediction, Mapping):
         return bool(prediction) and all(is_picks(path) for path in prediction.values())
     path = Path(prediction)
     if "://" not in prediction and path.is_dir() and suffix_of(prediction) != ".zarr":
         endings = set(PICKS_SUFFIXES) - {".json", ".txt"}  # these may be anything
         return any(p.suffix.lower() in endings for p in path.iterdir())
-    return not split_group(prediction)[1] and suffix_of(prediction) in PICKS_SUFFIXES
+    if split_group(prediction)[1]:
+        return False
+    return suffix_of(prediction) in PICKS_SUFFIXES or _holds_picks(prediction)
+
+
+def _holds_picks(path: str) -> bool:
+    """Whether a file of an ending that volumes have, too, is no volume, but a table of picks."""
+    from volengine.io.open import open_volume
+    from volengine.io.picks import read_all
+    from volengine.io.picks.registry import endings
+
+    if suffix_of(path) not in {*endings()} & {*SHARED_SUFFIXES} or not Path(path).is_file():
+        return False
+    try:
+        open_volume(path, voxel_size=1.0)
+    except FormatError:
+        pass
+    except InputError:  # a volume that lacks something
+        return False
+    else:
+        return False
+    try:
+        read_all(path, voxel_size=(1.0, 1.0, 1.0))
+    except FormatError:  # a damaged file is neither; the reader of volumes says what is wrong
+        return False
+    except InputError:  # a table that lacks something, which its tomogram may state
+        pass
+    return True
 
 
 def score_picks(
@@ -204,7 +241,8 @@ def _tomograms(found: Sequence[Tomograms], known: Sequence[Tomograms]) -> tuple[
         fit = same_tomogram(name, theirs)
         if fit is None:
             raise MissingError(
-                f"There are no known positions of tomogram {name!r}; there are those of {', '.join(theirs)}."
+                f"There are no known positions of tomogram {name!r}; there are those of {', '.join(theirs)}. Give "
+                "the tomograms that count (--volume), or a table of these alone (volengine picks convert --tomogram)."
             )
         if fit in pairs:
             raise InputError(f"There are picks of {pairs[fit]!r} and of {name!r}, which both mean tomogram {fit!r}.")

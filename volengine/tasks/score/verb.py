@@ -95,7 +95,7 @@ def score(
             found.write(table)
         return found
     if volumes:
-        raise InputError(f"--volume is for tables of picks; {prediction} is none.")
+        raise InputError(f"--volume is for tables of picks, and {prediction} is none that can be read: leave it out.")
     if table is None:
         with tempfile.TemporaryDirectory() as folder:
             return score(prediction, truth, recipe, options, out=str(Path(folder) / "scores.csv"))

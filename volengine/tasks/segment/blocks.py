@@ -147,11 +147,11 @@ def predict(
     for team in teams(map(Net.from_json, nets)):
         over = team.overhang(core)
         if direct:
-            values, count = _values(block, team, stored, threads)
+            values, count = _values(block, team, stored, threads, len(nets))
             arrays |= stored.levels(values)
         else:
             region = block.box.grow((0, 0, 0), over).clip(block.shape)
-            sums, count = _sums(block, team, block.box, region, threads)
+            sums, count = _sums(block, team, block.box, region, threads, len(nets))
             for name in team.sums:
                 pieces = blend.split(sums[name], block.box.shape, over, core)
                 arrays |= {f"{name}/{direction}": piece for direction, piece in pieces.items()}
@@ -248,14 +248,14 @@ def slab_slices(team: Team, box: Box, threads: int) -> int:
     return z if deep else min(z, max(SLAB_VOXELS // (y * x), 2 * threads))
 
 
-def _values(block: Block, team: Team, stored: Encoding, threads: int) -> tuple[dict[str, Any], int]:
+def _values(block: Block, team: Team, stored: Encoding, threads: int, together: int) -> tuple[dict[str, Any], int]:
     """The predictions of a block that no patch crosses, by feature, and the number of patches."""
     values: dict[str, Any] = {}
     step = slab_slices(team, block.box, threads)
     patches = 0
     for first in range(block.box.start[0], block.box.stop[0], step):
         slab = Box((first, *block.box.start[1:]), (min(first + step, block.box.stop[0]), *block.box.stop[1:]))
-        sums, count = _sums(block, team, slab, slab, threads)
+        sums, count = _sums(block, team, slab, slab, threads, together)
         for feature in team.features:
             for name, part in stored.values(sums, team, feature).items():
                 if slab == block.box:  # no copy of the whole
@@ -267,15 +267,18 @@ def _values(block: Block, team: Team, stored: Encoding, threads: int) -> tuple[d
     return values, patches
 
 
-def _sums(block: Block, team: Team, core: Box, region: Box, threads: int) -> tuple[dict[str, NDArray[np.int32]], int]:
+def _sums(
+    block: Block, team: Team, core: Box, region: Box, threads: int, together: int
+) -> tuple[dict[str, NDArray[np.int32]], int]:
     """Fixed-point sums (int32) over a region, by their names, from the patches that a core owns; and their number.
 
-    The sums of a team's networks are integers, so their order does not count.
+    The sums of a team's networks are integers, so their order does not count. ``together`` is the number of networks
+    of the stage: the process keeps all of them for the next unit, as :func:`predict_bytes` plans.
     """
     found: dict[str, NDArray[np.int32]] = {}
     patches = 0
     for net in team.nets:
-        total, count = _net_sums(block, net, core, region, threads)
+        total, count = _net_sums(block, net, core, region, threads, together)
         for channel, name in net.channels:
             if name in found:
                 found[name] += total[channel]
@@ -285,12 +288,14 @@ def _sums(block: Block, team: Team, core: Box, region: Box, threads: int) -> tup
     return found, patches
 
 
-def _net_sums(block: Block, net: Net, core: Box, region: Box, threads: int) -> tuple[NDArray[np.int32], int]:
+def _net_sums(
+    block: Block, net: Net, core: Box, region: Box, threads: int, together: int
+) -> tuple[NDArray[np.int32], int]:
     """Fixed-point sums of all channels of one network, and the number of its patches."""
     from volengine.nets.predictor import Execution, load_predictor
     from volengine.nets.tiles import PatchJob, predict_patches
 
-    predictor = load_predictor(net.path, net.digest, Execution(**net.execution), net.network)
+    predictor = load_predictor(net.path, net.digest, Execution(**net.execution), net.network, together)
     mean, std = _mean_and_std(block, net.normalisation, net.epsilon)
     reader = PatchReader(
         block.arrays["image"],

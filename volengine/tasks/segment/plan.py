@@ -14,6 +14,7 @@ from volengine.io.names import is_packed, suffix_of
 from volengine.tasks.common.images import StoreOptions, auto_shard, image_spec
 from volengine.tasks.common.inputs import UNCERTAINTY_ENDING, globbed
 from volengine.tasks.common.layout import feature_store, history
+from volengine.tasks.common.older import STORES, older_named
 from volengine.tasks.segment.description import UNCERTAINTY, Net, teams
 from volengine.tasks.segment.ensemble import averaged, colour_of, members, notes, several_grids
 from volengine.tasks.segment.match import MatchStages
@@ -44,7 +45,8 @@ def plan_segment(source: Volume, recipe: SegmentRecipe, out: str, folder: PlanFo
     Returns
     -------
     Plan
-        Its images that are not scratch are the predictions; ``facts["feature"]`` of each is its feature's name.
+        Its images that are not scratch are the predictions; ``facts["feature"]`` of each is its feature's name. At its
+        end predictions of the tomogram that it has not made, but an earlier recipe or model, are named.
 
     Raises
     ------
@@ -73,7 +75,9 @@ def plan_segment(source: Volume, recipe: SegmentRecipe, out: str, folder: PlanFo
         parts = [MeanStages(source, recipe, specs, folder, options).plan(grids)]
     else:
         parts = [_on_grid(source, recipe, specs, (folder, options), grid, seen) for grid, seen in grids.items()]
-    said = Plan(source.name, (), (), notes=tuple(notes(nets, recipe)))
+    folder_of_stores = suffix_of(out) != ".zarr"
+    older = (older_named(out, source.name, [spec.url for spec in specs.values()], STORES),) if folder_of_stores else ()
+    said = Plan(source.name, (), (), notes=tuple(notes(nets, recipe)), finish=older)
     return join(source.name, [*parts, said], {"segment": recipe.to_json()})
 
 

@@ -20,11 +20,21 @@ from volengine.core.errors import InputError, MissingError
 from volengine.core.paths import path_text
 from volengine.core.units import NM_TO_ANGSTROM
 from volengine.core.volume import Volume
+from volengine.io.copick.config import read_project
 from volengine.io.identity import How
-from volengine.io.names import PICKS_SUFFIXES, is_packed, project_and_choice, split_group, suffix_of, tomogram_key
+from volengine.io.names import (
+    PICKS_SUFFIXES,
+    is_multilabel,
+    is_packed,
+    project_and_choice,
+    split_group,
+    suffix_of,
+    tomogram_key,
+)
 from volengine.io.picks.rows import Known
+from volengine.io.stores import located
 from volengine.tasks.common.inputs import expand
-from volengine.tasks.common.named import SIZE_TOLERANCE, feature_of, open_sized, stored_name, tomogram_in
+from volengine.tasks.common.named import SIZE_TOLERANCE, feature_of, open_sized, stored_name, stored_place, tomogram_in
 from volengine.tasks.common.origins import Where, origins_note
 from volengine.tasks.stats.objects import Floats, Objects, SourceObjects, Tomogram, extent_of
 from volengine.tasks.stats.picks import PicksReader
@@ -88,7 +98,9 @@ class Sources:
         """
         paths = _paths(inputs, what)
         tables = [path for path in paths if not split_group(path)[1] and suffix_of(path) in PICK_SUFFIXES]
-        volumes = [one for path in paths if path not in tables for one in _open_labels(path, recipe, identity)]
+        classes = _labels_of_projects(inputs)
+        opened = [one for path in paths if path not in tables for one in _open_labels(path, recipe, identity)]
+        volumes = [_with_classes(one, classes.get(one.url)) for one in opened]
         reader = PicksReader(recipe, grids or {}, volumes)
         picks = [one for path in tables for one in reader.read(path)]
         if not picks and not volumes:
@@ -158,6 +170,24 @@ def _paths(inputs: Sequence[str], what: str) -> list[str]:
     return sorted(dict.fromkeys(found))
 
 
+def _labels_of_projects(inputs: Sequence[str]) -> dict[str, dict[str, int]]:
+    """Names and values of the objects in the multilabel segmentations that are chosen of copick projects, by store."""
+    found: dict[str, dict[str, int]] = {}
+    for item in inputs:
+        config, choice = project_and_choice(item)
+        if choice and suffix_of(item) not in PICK_SUFFIXES:
+            known = {one.name: one.label for one in read_project(config).objects if one.label is not None}
+            found |= {located(path): known for path in expand([item]) if is_multilabel(path)}
+    return found
+
+
+def _with_classes(volume: Volume, classes: dict[str, int] | None) -> Volume:
+    """A label volume with the names of its values, unless it states them itself."""
+    if not classes or "classes" in volume.facts:
+        return volume
+    return volume.with_(facts={**volume.facts, "classes": classes})
+
+
 def _inside(folder: Path) -> list[str]:
     """The sources in a folder. A store ``TABLE.ome.zarr`` holds the labels of the same picks, so its table is taken."""
     tables = [str(p) for p in sorted(folder.glob("[!.]*")) if p.suffix.lower() in IN_FOLDERS]
@@ -211,7 +241,7 @@ def objects_of_volume(volume: Volume, found: Mapping[str, NDArray[Any]], recipe:
         names = recipe.names_of(volume)
         names |= {int(k): f"{UNNAMED}{k}" for k in np.unique(found["class"]) if int(k) not in names}
     least = recipe.least_voxels(voxel_nm3)
-    where = stored_name(volume)
+    where = stored_place(volume)
     classes = {}
     for id, name in sorted(names.items()):
         mine = found["class"] == id

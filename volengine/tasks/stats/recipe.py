@@ -10,6 +10,7 @@ from volengine.core.errors import InputError
 from volengine.core.recipe import Recipe
 from volengine.core.units import NM_TO_ANGSTROM
 from volengine.core.volume import Volume
+from volengine.io.names import is_multilabel
 from volengine.ops.stats_labels import ClassRules
 from volengine.tasks.common.named import feature_of
 
@@ -126,7 +127,7 @@ class StatsRecipe(Recipe):
                 f"{where} is a tomogram by its own words (kind intensity). Segment and pick it first; if it does hold "
                 "labels, convert it with --kind labels, or say what they are: --kind atlas or --kind instances."
             )
-        if "classes" in volume.facts:
+        if "classes" in volume.facts or is_multilabel(volume.url):
             return "atlas"
         if volume.facts.get("feature"):
             return "instances"
@@ -149,7 +150,7 @@ class StatsRecipe(Recipe):
             return dict(zip(self.ids, self.classes, strict=True))
         stated = volume.facts.get("classes")
         names = {int(v): str(k) for k, v in stated.items()} if isinstance(stated, dict) else {}
-        if not names and feature_of(volume):
+        if not names and feature_of(volume) and not is_multilabel(volume.url):
             names = {1: feature_of(volume)}
         if not names and self.classes:
             raise InputError(

@@ -287,7 +287,7 @@ def _class_row(c: Counted, name: str) -> Row:
         "volume_share": _share(sizes["volume_um3"], volume),
         **_nearest_row(one.nearest_nm),
         **_clusters_row([one.clusters]),
-        "source": Path(one.objects.where).name,
+        "source": one.objects.where,
     }
 
 

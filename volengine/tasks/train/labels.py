@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from volengine.core.boxes import Box
 from volengine.core.errors import InputError
 from volengine.core.picks import Picks
+from volengine.core.units import NM_TO_ANGSTROM
 from volengine.core.volume import Vector3, Volume
 from volengine.io.cached import ChunkCache
 from volengine.io.names import Source, is_multilabel, split_group
@@ -152,7 +153,20 @@ class LabelPoints:
     def from_files(
         cls, paths: Sequence[str], radii: Sequence[float], volume: Volume, beyond: float | None = None
     ) -> LabelPoints:
-        """Read the points from picks files, one per feature; ``radii`` (angstrom) has one value, or one per file."""
+        """Read the points from picks files, one per feature; ``radii`` (angstrom) has one value, or one per file.
+
+        Raises
+        ------
+        InputError
+            There are no points, or a ball around any of them would cover the whole volume.
+        """
+        extent = np.asarray(volume.shape) * volume.voxel_size
+        if max(radii) >= np.linalg.norm(extent):
+            z, y, x, far = (float(a) / NM_TO_ANGSTROM for a in (*extent, max(radii)))
+            raise InputError(
+                f"{volume.url} has {z:g} x {y:g} x {x:g} nm (z, y, x), so a ball of radius_nm {far:g} covers all of it,"
+                " and there is no background to learn. Is the radius angstrom? It is given in nm."
+            )
         points = []
         for path in paths:
             picks = picks_of(path, volume, volume.origin)
@@ -204,8 +218,9 @@ def nearest_squares(
 ) -> NDArray[np.float64]:
     """Squared distance of each voxel of a box to the nearest point.
 
-    For each point near the box only the voxels around it are visited, so the cost grows with the volume of the balls,
-    and not with the box times the number of points.
+    For each point near the box only the voxels around it are visited, along an axis at most those of the box. So the
+    cost grows with the part of the balls that is in the box: not with the box times the number of points if they are
+    small, and not with their volume if they are large.
 
     Parameters
     ----------
@@ -228,15 +243,17 @@ def nearest_squares(
     start, shape = np.array(box.start), np.array(box.shape)
     near = ((points_vox >= start - reach_vox) & (points_vox <= start + shape - 1 + reach_vox)).all(1)
     points = points_vox[near]
-    sides = [np.arange(-n, n + 1) for n in np.floor(reach_vox + 0.5).astype(int)]
-    at_once = max(1, BALL_VOXELS // (len(sides[0]) * len(sides[1]) * len(sides[2])))
+    counts = [int(min(2.0 * n + 1, side)) for n, side in zip(np.floor(reach_vox + 0.5), shape, strict=True)]
+    at_once = max(1, BALL_VOXELS // (counts[0] * counts[1] * counts[2]))
     flat = squares.ravel()
     for first in range(0, len(points), at_once):
         some = points[first : first + at_once]
         total: NDArray[np.float64] = np.zeros((len(some), 1, 1, 1))
         index = np.zeros((len(some), 1, 1, 1), np.int64)
-        for axis, side in enumerate(sides):
-            voxels = np.rint(some[:, axis, None]).astype(np.int64) + side
+        for axis, count in enumerate(counts):
+            voxels = np.tile(start[axis] + np.arange(count), (len(some), 1))
+            if count < shape[axis]:
+                voxels = np.rint(some[:, axis, None]).astype(np.int64) + np.arange(count) - count // 2
             apart = ((voxels - some[:, axis, None]) * voxel_size[axis]) ** 2
             local = voxels - start[axis]
             apart[(local < 0) | (local >= shape[axis])] = np.inf

@@ -48,26 +48,17 @@ def make_model(
         The voxel sizes differ, or the network does not fit the patch or the model to start from.
     """
     from volengine.nets.architectures.receptive import dimensions, stride_of
-    from volengine.nets.registry import build, is_own, own_name, reach
+    from volengine.nets.registry import is_own, own_name, reach
     from volengine.nets.seeds import seeded
 
     voxel_size, voxel_range = _voxel_size(voxel_sizes, differ=recipe.any_voxel_size)
     volumetric = recipe.patch[0] > 1
     features = (BACKGROUND, *recipe.features) if recipe.exclusive else recipe.features
-    arguments = {"channels": len(features), **recipe.arguments}
-    if recipe.context > 1:
-        arguments["context"] = recipe.context
+    arguments = arguments_of(recipe.arguments, len(features), recipe.context)
     own = recipe.network if is_own(recipe.network) else None
     name = own_name(own) if own else recipe.network
-    with seeded(recipe.seed):
-        module = build(name, arguments, own=own)
-    wanted, shape = dimensions(module), (3 if volumetric else 2)
-    if wanted not in (0, shape):
-        fitting = (32, 32, 32) if wanted == 3 else (1, 128, 128)
-        raise InputError(
-            f"The network {recipe.network!r} is {wanted}D, but the patch {recipe.patch} is {shape}D; "
-            f"for example {fitting} would fit."
-        )
+    module = built(recipe.network, recipe.arguments, len(features), recipe.context, recipe.seed)
+    check_dimensions(recipe.network, dimensions(module), recipe.patch)
     field_of_view: Index3 | None
     with seeded(0):  # probing draws random inputs
         stride = stride_of(module, volumetric)
@@ -94,6 +85,73 @@ def make_model(
         history=({"recipe": recipe.to_json(), "data": dict(data), **apart},),
     )
     return started_from(module, facts, recipe.start, own)
+
+
+def check_dimensions(network: str, wanted: int, patch: Sequence[int]) -> None:
+    """Refuse a patch of slices for a 3D network, and a 3D patch for a 2D one; 0: the network says nothing.
+
+    Raises
+    ------
+    InputError
+        They do not fit.
+    """
+    shape = 3 if patch[0] > 1 else 2
+    if wanted not in (0, shape):
+        fitting = (32, 32, 32) if wanted == 3 else (1, 128, 128)
+        raise InputError(
+            f"The network {network!r} is {wanted}D, but the patch {tuple(patch)} is {shape}D; "
+            f"for example {fitting} would fit."
+        )
+
+
+def arguments_of(given: Mapping[str, Any], channels: int, context: int = 1) -> dict[str, Any]:
+    """The arguments with which a network is built: those that the recipe gives, its channels and its slices."""
+    return {"channels": channels, **given, **({"context": context} if context > 1 else {})}
+
+
+def built(name: str, given: Mapping[str, Any], channels: int, context: int = 1, seed: int = 0) -> Any:
+    """Build a network with seeded weights; the process's own random numbers are not touched.
+
+    Parameters
+    ----------
+    name, given
+        The network as a recipe names it, and the recipe's arguments.
+    channels, context
+        Number of its output channels, and of the slices that it sees.
+    seed
+        Of the weights.
+
+    Raises
+    ------
+    InputError
+        The name is unknown, the arguments do not fit, or the network sees no context slices.
+    """
+    from volengine.nets.registry import build, is_own, own_name
+    from volengine.nets.seeds import seeded
+
+    own = name if is_own(name) else None
+    stored = own_name(own) if own else name
+    with seeded(seed):
+        try:
+            return build(stored, arguments_of(given, channels, context), own=own)
+        except InputError:
+            if context > 1 and _builds_without_context(stored, arguments_of(given, channels), own):
+                raise InputError(
+                    f"The network {name!r} sees no context slices, and --context is {context}: that is for 2D networks "
+                    "that predict a slice from several, such as unet2d with --patch 1,128,128. A 3D network sees the "
+                    "slices of its patch. Leave out --context, or give such a network."
+                ) from None
+            raise
+
+
+def _builds_without_context(name: str, arguments: Mapping[str, Any], own: str | None) -> bool:
+    from volengine.nets.registry import build
+
+    try:
+        build(name, arguments, own=own)
+    except InputError:
+        return False
+    return True
 
 
 def _voxel_size(sizes: Sequence[Vector3], *, differ: bool) -> tuple[Vector3, tuple[float, float] | None]:

@@ -136,11 +136,22 @@ def _in_order(tomograms: Sequence[str], paths: Sequence[str], key: str) -> tuple
     ):
         if wrong:
             more = f" and {len(wrong) - SHOWN} more" if len(wrong) > SHOWN else ""
-            raise InputError(
-                f"{', '.join(wrong[:SHOWN])}{more} {what}. In folders and globs a truth is found by its name, which is "
-                "that of the tomogram or begins with it; rename files, or give --volume and its truth one by one."
-            )
+            raise InputError(f"{', '.join(wrong[:SHOWN])}{more} {what}. {_rule([*tomograms, *paths])}")
     return tuple(of[one][0] for one in tomograms)
+
+
+def _rule(paths: Sequence[str]) -> str:
+    """How a truth is found, and what to do; the names of a copick project are those of its runs."""
+    one_by_one = "give --volume and its truth one by one"
+    files = "a truth is found by its name, which is that of the tomogram or begins with it"
+    if all(name_in_copick(path) for path in paths):
+        return f"In a project a truth is that of the same run: choose runs that have both (run=), or {one_by_one}."
+    if any(name_in_copick(path) for path in paths):
+        return (
+            f"In folders and globs {files}; what is chosen of a project has the name of its run. Choose it by run=, "
+            f"rename the files that are in no project, or {one_by_one}."
+        )
+    return f"In folders and globs {files}; rename files, or {one_by_one}."
 
 
 def _check_names(tomograms: Sequence[str], table: str) -> None:

@@ -122,16 +122,11 @@ def split(
     Raises
     ------
     InputError
-        A part is smaller than a patch with its context.
+        The region, or a part of it, is smaller than a patch with its context.
     """
+    _check_region(region, rules, volume)
     if use == "validate":
-        whole = within(region, rules.context, volume)
-        if not _fits(whole, rules):
-            raise InputError(
-                f"{volume.url}: the part for validation {whole.shape} is smaller than the patch {rules.patch} with "
-                f"{rules.context} slices of context."
-            )
-        return Parts((), (whole,))
+        return Parts((), (within(region, rules.context, volume),))
     if rules.folds and use == "both":
         return _of_fold(region, rules, volume, marks())
     axis = int(np.argmax(region.shape))
@@ -219,6 +214,28 @@ def _laid(region: Box, rules: PatchRules, volume: Volume, axis: int, slabs: Sequ
     ends = [*(start for start, _ in slabs), region.stop[axis]]
     rest = [piece(a, b) for a, b in zip(begins, ends, strict=True) if a < b]
     return Parts(tuple(box for box in rest if _fits(box, rules)), tuple(piece(a, b) for a, b in slabs))
+
+
+def _check_region(region: Box, rules: PatchRules, volume: Volume) -> None:
+    """Refuse a region into which no patch fits, even if nothing is kept for validation."""
+    sides = within(region, rules.context, volume).shape
+    short = [axis for axis in range(3) if sides[axis] < rules.patch[axis]]
+    if not short:
+        return
+    where = " and ".join(f"{sides[axis]} voxels along {'zyx'[axis]}" for axis in short)
+    smaller = [1 << n.bit_length() - 1 if n < p else p for n, p in zip(sides, rules.patch, strict=True)]
+    ways = [f"a smaller patch, for example --patch {','.join(map(str, smaller))}"] if min(sides) else []
+    if rules.patch[0] > 1 and short == [0]:
+        ways.append("a 2D network and its patch, such as --network unet2d --patch 1,128,128")
+    if rules.context > 1:
+        ways.append("fewer slices of context")
+    if region.shape != volume.shape:
+        ways.append("a larger region")
+    raise InputError(
+        f"{volume.url}: no patch {rules.patch} fits into the region {region.shape}, which has {where}"
+        f"{f' for patches with {rules.context} slices of context' if rules.context > 1 else ''}. Give "
+        f"{', or '.join(ways)}; --plan proposes what fits."
+    )
 
 
 def _check(parts: Parts, rules: PatchRules, volume: Volume, axis: int, held: int) -> None:

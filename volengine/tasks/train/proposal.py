@@ -93,9 +93,18 @@ class Proposal:
 
     @classmethod
     def from_json(cls, told: Mapping[str, Any]) -> Proposal:
-        """The proposal of its JSON values."""
-        reasons = tuple(Proposed(r["field"], r["value"], r["reason"]) for r in told["reasons"])
-        return cls(TrainRecipe.from_json(told["recipe"]), told["given"], reasons)
+        """The proposal of its JSON values.
+
+        Raises
+        ------
+        FormatError
+            They are not those of a proposal.
+        """
+        try:
+            reasons = tuple(Proposed(r["field"], r["value"], r["reason"]) for r in told["reasons"])
+            return cls(TrainRecipe.from_json(told["recipe"]), dict(told["given"]), reasons)
+        except (KeyError, TypeError, ValueError) as error:
+            raise FormatError(f"This is no proposal: {error}") from error
 
 
 def _named(proposed: Proposed) -> str:
@@ -152,10 +161,11 @@ def _other(recipe: TrainRecipe, f: dataclasses.Field[Any]) -> bool:
 def propose_training(recipe: TrainRecipe | Mapping[str, Any]) -> Proposal:
     """Propose what a recipe leaves open, from its data, the device and the networks; nothing is trained.
 
-    Measured are the size of the samples, the share and the thickness of each feature, how grey values differ between
-    slices and between a region and its volume, the free memory, and the time of a step. Proposed are network, patch,
-    context, batch, normalisation, positive share, steps and epochs, overlap, and what is kept for validation. Fields
-    that the recipe gives stay as they are.
+    The samples are opened as a training opens them, so that what it would refuse is refused here (of a recipe with
+    folds the first one is looked at). Measured are the size of the samples, the share and the thickness of each
+    feature, how grey values differ between slices and between a region and its volume, the free memory, and the time
+    of a step. Proposed are network, patch, context, batch, normalisation, positive share, steps and epochs, overlap,
+    and what is kept for validation. Fields that the recipe gives stay as they are.
 
     Parameters
     ----------
@@ -172,8 +182,8 @@ def propose_training(recipe: TrainRecipe | Mapping[str, Any]) -> Proposal:
     Raises
     ------
     InputError
-        A sample cannot be read, its part for training or validation is smaller than the smallest patch, or no step
-        fits into the memory.
+        A sample cannot be read, its part for training or validation is smaller than the smallest patch, no step fits
+        into the memory, or :func:`volengine.train` would refuse the samples and the network.
 
     Examples
     --------
@@ -187,6 +197,7 @@ def propose_training(recipe: TrainRecipe | Mapping[str, Any]) -> Proposal:
     """
     from volengine.nets.threads import own_threads
     from volengine.tasks.train.propose_measure import candidates, machine_facts, measure, step_memory
+    from volengine.tasks.train.verb import check_training
 
     given = given_of(recipe)
     if given.get("start") and "network" not in given:
@@ -202,12 +213,14 @@ def propose_training(recipe: TrainRecipe | Mapping[str, Any]) -> Proposal:
         networks = candidates(given, channels)
     trained = [s for s in samples if s.use != "validate"]
     held = [s for s in samples if s.use == "validate"]
-    for _ in range(20):
+    for attempt in range(20):
         reasons = propose(
             trained, machine, networks, given, lambda *step: step_memory(channels, *step), validated=bool(held)
         )
         filled = {**given, **{p.field: p.value for p in reasons if p.field}}
         whole = TrainRecipe.from_json(filled)
+        if not attempt:
+            check_training(whole)
         seconds = _seconds_of_step(whole, channels)
         if seconds is not None:
             break
@@ -224,9 +237,11 @@ def _need(reasons: list[Proposed]) -> int:
 
 def _time(recipe: TrainRecipe, seconds: float, machine: MachineFacts) -> str:
     total = recipe.epochs * recipe.steps
-    length = seconds * total * max(1, recipe.folds)
+    folds = 0 if recipe.fold else recipe.folds
+    length = seconds * total * max(1, folds)
     told = f"{length / 60:.0f} minutes" if length < 3 * 3600 else f"{length / 3600:.1f} hours"
-    times = f"{recipe.folds} folds of " if recipe.folds else ""
+    told = f"{length:.0f} seconds" if length < 120 else told
+    times = f"{folds} folds of " if folds else ""
     return f"a step took {seconds:.2g} s on {machine.device}: {times}{total:,} steps take about {told}"
 
 
@@ -234,21 +249,23 @@ def _seconds_of_step(recipe: TrainRecipe, channels: int) -> float | None:
     """Seconds of a step of random numbers on the device, after another one; ``None`` if it does not fit."""
     import torch
 
+    from volengine.nets.device_memory import is_full, release
     from volengine.nets.predictor import resolve_device
     from volengine.nets.seeds import seeded
     from volengine.nets.threads import apart
     from volengine.nets.training.fit.optimise import Descent
     from volengine.nets.training.losses.combined import Objective
-    from volengine.tasks.train.propose_measure import built
+    from volengine.tasks.train.model import built
 
     device = resolve_device(recipe.device)
     fit = recipe.fitting()
 
+    def wait() -> None:
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+
     def run(stopped: Any) -> float | None:
-        arguments = {"channels": channels, **recipe.arguments}
-        if recipe.context > 1:
-            arguments["context"] = recipe.context
-        module = built(recipe.network, arguments)
+        module = built(recipe.network, recipe.arguments, channels, recipe.context)
         objective, volumetric = Objective(fit.terms), recipe.patch[0] > 1
         shape = (recipe.batch, 1, *recipe.patch) if volumetric else (recipe.batch, recipe.context, *recipe.patch[1:])
         rows = (recipe.batch, len(recipe.features), *shape[2:])
@@ -262,19 +279,20 @@ def _seconds_of_step(recipe: TrainRecipe, channels: int) -> float | None:
             descent = Descent(module, fit.optimiser, fit.precision, device)
             began = time.perf_counter()
             for _ in range(2):
+                wait()
                 began = time.perf_counter()
                 with descent.autocast():
                     answers = module(images)
                 descent.step(objective(answers, labels, [""] * recipe.batch), fit.optimiser.learning_rate, "A step")
+            wait()
         return time.perf_counter() - began
 
     try:
         return apart(run)
-    except torch.OutOfMemoryError:
-        torch.cuda.empty_cache()
     except RuntimeError as error:
-        if "allocate memory" not in str(error):  # PyTorch's message on a CPU
+        if not is_full(error) and "allocate memory" not in str(error):  # the last is PyTorch's message on a CPU
             raise
+    release(device)  # now that the error, which held what was computed, is forgotten
     return None
 
 
@@ -311,21 +329,29 @@ def kept_proposal(recipe: TrainRecipe | Mapping[str, Any], out: str) -> tuple[Pr
     path = Path(f"{out.removesuffix('.safetensors')}.proposal.json")
     data = TrainingData.of(TrainRecipe.from_json(given)).to_json()
     if path.exists():
-        told = parse_json(path.read_text(), str(path))
-        if not isinstance(told, dict) or not {"given", "recipe", "reasons", "data"} <= told.keys():
-            raise FormatError(f"{path} is damaged; remove it for a new proposal.")
-        begun = _begun(out, int(told["recipe"].get("folds", 0)))
-        if told["given"] == same and (begun or told["data"] == data):
-            before = Proposal.from_json(told)
+        before, known = _read(path)
+        begun = _begun(out, before.recipe.folds)
+        if before.given == same and (begun or known == data):
             return dataclasses.replace(before, recipe=before.recipe.with_(fold=given.get("fold", 0))), True
         if begun:
             raise InputError(
-                f"{begun} is a training that was proposed for other fields ({_differing(told['given'], same)}); give "
+                f"{begun} is a training that was proposed for other fields ({_differing(before.given, same)}); give "
                 "those, another --out, or remove the training and its proposal."
             )
     made = propose_training(same)
     write_atomic(path, json.dumps({**made.to_json(), "data": data}, indent=1).encode())
     return dataclasses.replace(made, recipe=made.recipe.with_(fold=given.get("fold", 0))), False
+
+
+def _read(path: Path) -> tuple[Proposal, Any]:
+    """The proposal of a file, and the identities of the data that it was made for."""
+    told = parse_json(path.read_text(errors="replace"), str(path))
+    try:
+        if not isinstance(told, dict):
+            raise FormatError("it holds no names and values")
+        return Proposal.from_json(told), told["data"]
+    except (FormatError, KeyError) as error:
+        raise FormatError(f"{path} is damaged ({error}); remove it for a new proposal.") from error
 
 
 def _begun(out: str, folds: int) -> Path | None:

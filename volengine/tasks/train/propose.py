@@ -121,7 +121,7 @@ def propose(
     dimension = _dimension(samples, given, candidates)
     network = _network(said, samples, candidates, dimension)
     _context(said, samples, network)
-    _patch(said, samples, machine, network)
+    _patch(said, samples, machine, network, validated)
     _batch(said, samples, machine, network)
     _fit_memory(said, machine, network, step_bytes)
     said.put(*normalisation(samples, network.volumetric))
@@ -166,9 +166,9 @@ def _flat_reason(samples: Sequence[SampleFacts]) -> str:
     longest = max(s.voxel_size[0] / min(s.voxel_size[1:]) for s in samples)
     if longest >= ANISOTROPIC:
         return f"voxels are {longest:.3g} times as long along z as in the plane"
-    thin = min(s.shape[0] for s in samples)
-    if thin < FEW_SLICES and thin < min(samples[0].shape[1:]) / 2:
-        return f"there are only {thin} slices"
+    thinnest = min(samples, key=lambda s: s.shape[0]).shape
+    if thinnest[0] < FEW_SLICES and thinnest[0] < min(thinnest[1:]) / 2:
+        return f"there are only {thinnest[0]} slices"
     if _independent(samples):
         z, y, x = next(s.alike for s in samples if s.alike is not None)
         return f"neighbouring slices are less alike (correlation {z:.2f}) than rows and columns ({min(y, x):.2f})"
@@ -214,12 +214,13 @@ def _check_features(samples: Sequence[SampleFacts]) -> None:
         raise InputError(f"No voxel of {', '.join(map(repr, empty))} lies in any sample: nothing to learn from.")
 
 
-def _room(said: _Open, samples: Sequence[SampleFacts], flat: bool) -> Index3:
+def _room(said: _Open, samples: Sequence[SampleFacts], flat: bool, validated: bool) -> Index3:
     """The largest patch that fits into the part for training, and into the one for validation, of every sample."""
     folds = int(said.given.get("folds", 0) or 0)
     count = _tomograms(samples)
     chosen = said.given.get("validation", "tomogram" if count >= FEW else "ends")
-    whole = count >= folds if folds else chosen == "tomogram" or said.given.get("validation_share") == 0
+    share = said.given.get("validation_share", 0 if validated else None)
+    whole = count >= folds if folds else chosen == "tomogram" or share == 0
     room = []
     for s in samples:
         sides = list(s.shape)
@@ -234,7 +235,9 @@ def _room(said: _Open, samples: Sequence[SampleFacts], flat: bool) -> Index3:
     return index3([1 if flat else least[0], *least[1:]])
 
 
-def _patch(said: _Open, samples: Sequence[SampleFacts], machine: MachineFacts, network: Candidate) -> None:
+def _patch(
+    said: _Open, samples: Sequence[SampleFacts], machine: MachineFacts, network: Candidate, validated: bool
+) -> None:
     if "patch" in said.given:
         return
     dimension = 3 if network.volumetric else 2
@@ -243,7 +246,7 @@ def _patch(said: _Open, samples: Sequence[SampleFacts], machine: MachineFacts, n
     want = min(max(usual, 3 * thick), most)
     if any(s.box for s in samples):
         want = min(s.box for s in samples if s.box)
-    room = _room(said, samples, not network.volumetric)
+    room = _room(said, samples, not network.volumetric, validated)
     sides = []
     for axis, (stride, most_here) in enumerate(zip(network.stride, room, strict=True)):
         if axis == 0 and not network.volumetric:
@@ -251,15 +254,24 @@ def _patch(said: _Open, samples: Sequence[SampleFacts], machine: MachineFacts, n
             continue
         side = int(min(want, most_here)) // stride * stride
         if side < 2 * stride:
-            raise InputError(
-                f"The data are too small to propose a patch: {most_here} voxels along {'zyx'[axis]} can be a patch for "
-                f"training and one for validation, but {network.network} needs {2 * stride}. Give a --patch and "
-                "--validation-share 0, or larger samples."
-            )
+            raise _too_small(samples, axis, most_here, 2 * stride, network)
         sides.append(side)
     objects = f"objects of about {thick:.3g} voxels with their surroundings" if thick else "the usual side"
     limit = f"; the parts of the data allow {'x'.join(map(str, room))}" if min(sides[-2:]) < usual else ""
     said.put("patch", tuple(sides), f"{objects}, multiples of {'x'.join(map(str, network.stride))}{limit}")
+
+
+def _too_small(samples: Sequence[SampleFacts], axis: int, most: int, least: int, network: Candidate) -> InputError:
+    """The data have less than the smallest patch along an axis, with or without a part for validation."""
+    there, what = min(s.shape[axis] for s in samples), "can be a patch for training and one for validation"
+    ways = "a --patch and --validation-share 0"
+    if there < least:
+        most, what = there, "are there"
+        ways = f"{'--network unet2d, ' if axis == 0 else ''}fewer `levels` in the network's arguments"
+    return InputError(
+        f"The data are too small to propose a patch: {most} voxels along {'zyx'[axis]} {what}, but {network.network} "
+        f"needs {least}. Give {ways}, or larger samples."
+    )
 
 
 def _voxels(samples: Sequence[SampleFacts]) -> int:
@@ -354,7 +366,7 @@ def _validation(said: _Open, samples: Sequence[SampleFacts], validated: bool) ->
     elif any(s.is_set and s.use == "both" and not s.reserved and len(s.tomograms) < 2 for s in samples):
         if all(s.is_set for s in samples):
             said.put("validation_share", 0.0, "the set does not say of which tomograms its boxes are")
-    elif count >= FEW:
+    elif said.given.get("validation", "tomogram" if count >= FEW else "ends") == "tomogram":
         said.put("validation", "tomogram", f"{count} tomograms: whole ones tell how the model does on others")
         said.put("validation_share", 0.2, f"{max(1, int(0.2 * count + 0.5))} of {count} tomograms")
     else:

@@ -21,6 +21,8 @@ from volengine.io.names import Source
 from volengine.io.open import open_source, open_volume
 from volengine.ops.score_masks import FEATURE, IGNORE
 from volengine.ops.thickness import inscribed_diameters, typical
+from volengine.tasks.train.contrast import check_contrast, slabs
+from volengine.tasks.train.model import built, check_dimensions
 from volengine.tasks.train.propose_facts import (
     Candidate,
     FeatureFacts,
@@ -33,7 +35,7 @@ from volengine.tasks.train.propose_facts import (
 from volengine.tasks.train.samples import PatchRules, TrainSample
 from volengine.tasks.train.sets import Stored
 from volengine.tasks.train.sources import stored_sets
-from volengine.tasks.train.volumes import SCAN_SLAB, Thinned, labels_of, region_of
+from volengine.tasks.train.volumes import SCAN_SLAB, Thinned, labels_of, region_of, region_text
 
 BLOCKS = 12
 """Blocks in which the thickness of a feature is measured."""
@@ -76,8 +78,9 @@ def measure(samples: Sequence[TrainSample], features: Sequence[str]) -> list[Sam
 def _volume_facts(sample: TrainSample, rules: PatchRules) -> SampleFacts:
     volume = open_volume(sample.volume, voxel_size=sample.voxel_size)
     source, region = open_source(volume), region_of(sample, volume)
+    check_contrast(slabs(source, region), region_text(volume, region))
     kind: Kind = "boxes" if sample.boxes else "slices" if sample.slices else "volume"
-    names = [f for f in rules.features if not sample.features or f in sample.features]
+    names = sample.features or rules.features  # in the order of the sample's labels or points
     features: list[FeatureFacts] = []
     voxels = region.size
     greys, alike = _greys(source, volume, region)
@@ -88,7 +91,8 @@ def _volume_facts(sample: TrainSample, rules: PatchRules) -> SampleFacts:
         voxels = max(1, max(known))
         for k, name in enumerate(rules.features):
             if name in names:
-                thick = _radius(sample, k, volume) or _thickness(labels, k, marked[k], region, flat=flat)
+                row = names.index(name)
+                thick = _ball_diameter(sample, row, volume) or _thickness(labels, k, marked[k], region, flat=flat)
                 features.append(FeatureFacts(name, counts[k] / max(1, known[k]), thick))
     return SampleFacts(
         sample.volume, kind, sample.use, region.shape, voxels, region.shape[0], volume.voxel_size, tuple(features),
@@ -111,13 +115,12 @@ def _scan(labels: Any, region: Box, count: int) -> tuple[list[NDArray[np.int64]]
     return [thinned.rows for thinned in found], counts, known
 
 
-def _radius(sample: TrainSample, k: int, volume: Volume) -> float | None:
-    """Diameter of the balls around the points of a feature, voxels; ``None`` for labels."""
+def _ball_diameter(sample: TrainSample, row: int, volume: Volume) -> float | None:
+    """Diameter of the balls around the points of a row of the sample's truth, voxels; ``None`` for labels."""
     if not sample.points:
         return None
-    radii = sample.radius_nm * (len(sample.points) // len(sample.radius_nm))
-    row = k if len(radii) > k else len(radii) - 1
-    return 2 * radii[row] * NM_TO_ANGSTROM / float(np.mean(volume.voxel_size[1:]))
+    radius = sample.radius_nm[row if len(sample.radius_nm) > 1 else 0]
+    return 2 * radius * NM_TO_ANGSTROM / float(np.mean(volume.voxel_size[1:]))
 
 
 def _thickness(labels: Any, k: int, marked: NDArray[np.int64], region: Box, *, flat: bool) -> float | None:
@@ -251,14 +254,26 @@ def free_memory() -> int:
     limit = machine_memory()
     try:
         lines = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
-        free = int(lines["MemAvailable"].split()[0]) * 1024
-    except (OSError, KeyError, ValueError):
+        total, free = (int(lines[name].split()[0]) * 1024 for name in ("MemTotal", "MemAvailable"))
+    except (OSError, KeyError, ValueError):  # another system than Linux: what others use is not known
         return limit // 2
-    used = Path("/sys/fs/cgroup/memory.current")
     try:
-        return min(free, max(0, limit - int(used.read_text()))) if limit < free else min(free, limit)
-    except (OSError, ValueError):
-        return min(free, limit)
+        used = int(Path("/sys/fs/cgroup/memory.current").read_text())
+    except (OSError, ValueError):  # no control group of version 2, or one that lies deeper
+        used = 0
+    return free_of(limit, used, total, free)
+
+
+def free_of(limit: int, used: int, total: int, free: int) -> int:
+    """Bytes that are free, of a limit of which some are used, on a machine with so many in total and free.
+
+    Without a control group the limit is the machine's memory; then ``used`` holds files that are cached, too, and only
+    what the machine says is free counts.
+
+    >>> free_of(limit=100, used=90, total=200, free=95), free_of(limit=200, used=150, total=200, free=95)
+    (10, 95)
+    """
+    return min(free, max(0, limit - used)) if limit < total else free
 
 
 def candidates(given: Mapping[str, Any], features: int) -> list[Candidate]:
@@ -285,36 +300,33 @@ def candidates(given: Mapping[str, Any], features: int) -> list[Candidate]:
 
 
 def candidate(name: str, arguments: Mapping[str, Any], features: int) -> Candidate:
-    """The facts of a network."""
+    """The facts of a network with this number of output channels."""
     from volengine.nets.architectures.receptive import dimensions, stride_of
     from volengine.nets.registry import reach
 
-    module = built(name, {"channels": features, **arguments})
+    module = built(name, arguments, features)
     volumetric = dimensions(module) == 3
     stride = stride_of(module, volumetric)
     try:
         radius: int | None = reach(module, volumetric)[0][2]
     except InputError:  # the network normalises over its patch
         radius = None
-    return Candidate(name, volumetric, radius, stride, dict(arguments), not volumetric)
+    return Candidate(name, volumetric, radius, stride, dict(arguments), _takes_context(name, arguments, features))
 
 
-def built(name: str, arguments: Mapping[str, Any]) -> Any:
-    """A network with random weights that do not touch the process's random numbers."""
-    from volengine.nets.registry import build, is_own, own_name
-    from volengine.nets.seeds import seeded
-
-    own = name if is_own(name) else None
-    with seeded(0):
-        return build(own_name(own) if own else name, arguments, own=own)
+def _takes_context(name: str, arguments: Mapping[str, Any], features: int) -> bool:
+    """Whether a network can be built for several slices; one of the user's own need not take the argument."""
+    try:
+        built(name, arguments, features, context=3)
+    except InputError:
+        return False
+    return True
 
 
 def step_memory(features: int, network: Candidate, patch: Index3, context: int, batch: int) -> int:
     """Bytes of a training step (:func:`volengine.nets.footprint.step_bytes`)."""
     from volengine.nets.footprint import step_bytes
 
-    arguments = {"channels": features, **network.arguments}
-    if context > 1:
-        arguments["context"] = context
+    check_dimensions(network.network, 3 if network.volumetric else 2, patch)
     shape = (batch, 1, *patch) if network.volumetric else (batch, context, *patch[1:])
-    return step_bytes(built(network.network, arguments), shape, features)
+    return step_bytes(built(network.network, network.arguments, features, context), shape, features)

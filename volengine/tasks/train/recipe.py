@@ -8,6 +8,7 @@ from typing import Any, Literal
 from volengine.core.errors import InputError
 from volengine.core.model import Normalisation, TargetUnits
 from volengine.core.recipe import Recipe
+from volengine.nets.registry import check_known
 from volengine.nets.training.augment.recipe import Augmentation, preset
 from volengine.nets.training.fit.recipe import FitRecipe, Optimiser
 from volengine.nets.training.losses.recipe import Term
@@ -173,6 +174,7 @@ class TrainRecipe(Recipe):
     device: str = "auto"
 
     def check(self) -> None:
+        check_known(self.network)
         if not self.samples:
             raise InputError("Training needs at least one sample: a volume with labels or points.")
         for sample in self.samples:

@@ -23,6 +23,7 @@ from volengine.core.boxes import Box, Index3, index3
 from volengine.core.errors import InputError
 from volengine.core.volume import Vector3
 from volengine.ops.score_masks import FEATURE, IGNORE, labels_of
+from volengine.tasks.train.contrast import check_contrast
 from volengine.tasks.train.samples import LazyPatches, Patch, PatchRules, TrainSample, Use, thinned
 
 Read = Callable[[int], tuple[NDArray[Any], NDArray[Any]]]
@@ -82,7 +83,7 @@ class SetPatches:
     Raises
     ------
     InputError
-        The normalisation needs whole slices or the whole tomogram.
+        The normalisation needs whole slices or the whole tomogram; or all voxels of all entries are equal.
     """
 
     def __init__(
@@ -96,6 +97,7 @@ class SetPatches:
         self.stored, self.rules, self.token = stored, rules, token
         self.name, self.voxel_size = stored.path, stored.voxel_size
         numbers = range(len(stored.groups))
+        check_contrast((stored.read(n)[0] for n in numbers), stored.path)
         kept = {n for n in numbers if n in stored.reserved or stored.tomograms[n] in held}
         kept = set(numbers) if use == "validate" else set() if use == "train" else kept
         self.training = [n for n in numbers if n not in kept]

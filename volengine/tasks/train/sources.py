@@ -20,7 +20,7 @@ from volengine.io.names import suffix_of
 from volengine.tasks.train.boxes import BoxPatches
 from volengine.tasks.train.samples import LazyPatches, NamedPatch, Patch, PatchRules, SampleSource, TrainSample, Use
 from volengine.tasks.train.sets import SetPatches, Stored, nifti_stored, scnt_stored
-from volengine.tasks.train.tied import shown, tied, together
+from volengine.tasks.train.tied import check_slabs, shown, tied, together
 from volengine.tasks.train.volumes import OpenVolume, Patches
 
 CACHE_BYTES = 256_000_000
@@ -49,6 +49,7 @@ def open_sources(samples: Sequence[TrainSample], rules: PatchRules, cache: int =
     names = _names(samples, rules)
     whole, held = _held_apart(samples, sets, rules, names)
     found: list[SampleSource] = []
+    same: dict[int, str] = {}
     for sample, stored, name in zip(samples, sets, names, strict=True):
         if sample.is_set:
             found += _set_sources(sample, stored, rules, whole, held)
@@ -57,9 +58,13 @@ def open_sources(samples: Sequence[TrainSample], rules: PatchRules, cache: int =
         if use == "both" and whole:
             use = "validate" if name in held else "train"
         kind = BoxPatches if sample.boxes else Patches
+        same[len(found)] = name
         found.append(kind(sample, rules, use, chunks))
     if not whole:
-        found = together(found, rules, chunks)
+        of = [same.get(n, "") for n in range(len(found))]
+        found = together(found, rules, chunks, of)
+        if rules.folds:
+            check_slabs(found, of)
     _check(found, rules, samples)
     return found
 
@@ -127,7 +132,7 @@ def check_folds(names: Sequence[str], sets: Sequence[dict[str, Stored]], rules: 
     ------
     InputError
         There is nothing to divide; a training set does not name its tomograms, or has a part for validation of its own;
-        or there are fewer tomograms than folds, and a set, or two samples of one tomogram.
+        or there are fewer tomograms than folds, and a set.
     """
     found = [stored for some in sets for stored in some.values()]
     vague = next((s for s in found if "" in s.tomograms or s.reserved), None)
@@ -145,13 +150,6 @@ def check_folds(names: Sequence[str], sets: Sequence[dict[str, Stored]], rules: 
         raise InputError(
             f"{found[0].path}: {count} tomograms are fewer than {rules.folds} folds, and the boxes of a set cannot be "
             f"divided into slabs; {f'give --folds {count}' if count > 1 else 'train without folds'}."
-        )
-    twice = next((n for n in names if names.count(n) > 1), None)
-    if twice is not None:
-        raise InputError(
-            f"{count} tomograms are fewer than {rules.folds} folds, and two samples are of {twice!r}: their slabs "
-            "would not be the same. Keep one of them, put the truth of all features into one sample, or give fewer "
-            "--folds."
         )
 
 

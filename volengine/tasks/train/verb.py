@@ -8,6 +8,7 @@ can be trained on; :mod:`volengine.tasks.train.volumes`, :mod:`~volengine.tasks.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ from volengine.core.paths import PathLike, path_text
 from volengine.tasks.train.data import TrainingData
 from volengine.tasks.train.model import drawing, make_discriminator, make_model
 from volengine.tasks.train.recipe import TrainRecipe
+from volengine.tasks.train.samples import SampleSource
 from volengine.tasks.train.sources import held_out_of, open_sources, validation_of
 from volengine.tasks.train.tied import overlaps
 from volengine.tasks.train.volumes import OpenVolume
@@ -80,6 +82,7 @@ def train(recipe: TrainRecipe, out: PathLike, *, progress: bool = True) -> list[
     out, asked = path_text(out), TrainRecipe.of(recipe)
     recipe = asked.resolved()
     check_name(out)
+    _check_place(Path(out))
     if recipe.folds and not recipe.fold:
         raise InputError(
             f"The recipe has {recipe.folds} folds, which are as many trainings: call train_folds, or give fold."
@@ -92,10 +95,50 @@ def train(recipe: TrainRecipe, out: PathLike, *, progress: bool = True) -> list[
     return apart(lambda stopped: _fit(recipe, out, progress, asked.note()).run(progress=progress, stopped=stopped))
 
 
+def _check_place(out: Path) -> None:
+    """Refuse a place where no model can be written, before samples are read (:class:`InputError`)."""
+    there = next(folder for folder in (out.absolute(), *out.absolute().parents)[1:] if folder.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK):
+        why = "may not be written to" if there.is_dir() else "is a file, and no folder"
+        raise InputError(f"--out {out}: {there} {why}; give another place.")
+
+
 def check_name(out: str) -> None:
     """Refuse a model file with another ending (:class:`InputError`)."""
     if not out.endswith(".safetensors"):
         raise InputError(f"--out {out}: a model file ends with .safetensors.")
+
+
+def opened(recipe: TrainRecipe) -> list[SampleSource]:
+    """The samples of a recipe, open.
+
+    Raises
+    ------
+    InputError
+        A sample does not fit the recipe, or no sample has a feature in its part for training.
+    """
+    sources = open_sources(recipe.samples, recipe.rules())
+    for k, feature in enumerate(recipe.features):
+        if not any(source.positives[k] for source in sources):
+            raise InputError(f"No voxel of {feature!r} lies in the training part of any sample: nothing to learn from.")
+    return sources
+
+
+def check_training(recipe: TrainRecipe) -> None:
+    """Refuse a recipe that :func:`train` would refuse; the samples are read as it reads them, and nothing is trained.
+
+    Of a recipe with folds the first one is looked at.
+
+    Raises
+    ------
+    InputError
+        As for :func:`train`.
+    """
+    recipe = recipe.with_(fold=recipe.fold or min(1, recipe.folds)).resolved()
+    sources = opened(recipe)
+    make_model(recipe, [source.voxel_size for source in sources], {}, held_out_of(sources))
+    make_discriminator(recipe)
+    recipe.changes()
 
 
 def _fit(recipe: TrainRecipe, out: str, progress: bool, told: str) -> Fitting:
@@ -112,10 +155,7 @@ def _fit(recipe: TrainRecipe, out: str, progress: bool, told: str) -> Fitting:
     for note in notes if shown else ():
         say(note)
     device = Ranks.from_environment().device(resolve_device(recipe.device))
-    sources = open_sources(recipe.samples, recipe.rules())
-    for k, feature in enumerate(recipe.features):
-        if not any(source.positives[k] for source in sources):
-            raise InputError(f"No voxel of {feature!r} lies in the training part of any sample: nothing to learn from.")
+    sources = opened(recipe)
     places = [
         f"{source.name}: {source.place} is kept for validation"
         for source in sources[:MOST_SAID]

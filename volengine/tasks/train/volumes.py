@@ -25,6 +25,7 @@ from volengine.io.cached import ChunkCache
 from volengine.io.names import Source
 from volengine.io.open import open_source, open_volume
 from volengine.ops.score_masks import FEATURE
+from volengine.tasks.train.contrast import check_contrast, slabs
 from volengine.tasks.train.labels import LabelFiles, LabelPoints, Labels, LabelSlices, LabelSome
 from volengine.tasks.train.parts import Marks, Parts, grid, split
 from volengine.tasks.train.samples import LazyPatches, Patch, PatchRules, TrainSample, Use, thinned
@@ -58,7 +59,7 @@ class OpenVolume:
     Raises
     ------
     InputError
-        The region leaves the volume, or one of its parts is smaller than a patch.
+        The region leaves the volume, all of its voxels are equal, or one of its parts is smaller than a patch.
     """
 
     def __init__(
@@ -74,6 +75,7 @@ class OpenVolume:
         source = open_source(self.volume)
         self.source: Source = source if cache is None else cache.over(source, self.volume)
         self.region = region_of(sample, self.volume)
+        check_contrast(slabs(self.source, self.region), region_text(self.volume, self.region))
         self.labels = labels_of(sample, self.volume, rules, self.region, cache)
         parts = parts or split(self.region, rules, self.volume, use, self.marks)
         self.training, self.held_out = parts.training, parts.held_out
@@ -336,3 +338,9 @@ def region_of(sample: TrainSample, volume: Volume) -> Box:
     if box.empty or not Box.of_shape(volume.shape).contains(box):
         raise InputError(f"The region {sample.region} is empty or leaves the volume {volume.shape} ({volume.url}).")
     return box
+
+
+def region_text(volume: Volume, region: Box) -> str:
+    """The part of a volume that a sample uses, for messages."""
+    whole = region == Box.of_shape(volume.shape)
+    return volume.url if whole else f"{volume.url}, voxels {region.start} to {region.stop} (z, y, x)"
