@@ -46,12 +46,31 @@ def io_bytes(stage: Stage) -> tuple[int, int]:
     shape = stage.tiling.shape
     core = Box((0, 0, 0), index3(min(c, n) for c, n in zip(stage.tiling.core, shape, strict=True)))
     read = written = 0
+    pieces = np.zeros(stage.tiling.grid, np.int64)
     for source in stage.arrays.values():
-        sides = source.owned or _read_shape(source, core.shape, shape)
-        read += int(np.prod(sides)) * np.dtype(source.volume.dtype).itemsize
+        itemsize = np.dtype(source.volume.dtype).itemsize
+        if source.parts is not None:
+            read += max((Box(*part).size for part in source.parts), default=0) * itemsize
+        elif source.owned is None and (blocks := _blocks_of_piece(source, stage)) is not None:
+            pieces[blocks] += int(np.prod(_read_shape(source, core.shape, shape))) * itemsize
+        else:
+            read += int(np.prod(source.owned or _read_shape(source, core.shape, shape))) * itemsize
+    read += int(pieces.max())
     for output in stage.outputs.values():
         written += output.box(core, (0, 0, 0)).size * np.dtype(output.volume.dtype).itemsize
     return read, written
+
+
+def _blocks_of_piece(source: ArrayInput, stage: Stage) -> tuple[slice, ...] | None:
+    """Return which blocks read from a volume that covers a piece of the tiling's space; ``None`` for other inputs."""
+    if source.extent is None or source.scaled or source.edge != "clip" or max(source.align) > 1:
+        return None
+    piece = Box.of_shape(source.volume.shape).shift(index3(-c for c in source.corner)).grow(source.high, source.low)
+    if piece.contains(Box.of_shape(stage.tiling.shape)):
+        return None
+    inside = piece.clip(stage.tiling.shape)
+    ends = zip(inside.start, inside.stop, stage.tiling.core, strict=True)
+    return tuple(slice(a // c, -(-b // c)) for a, b, c in ends)
 
 
 def _read_shape(source: ArrayInput, core: Index3, shape: Index3) -> Index3:

@@ -79,7 +79,11 @@ class ArrayInput:
     corner, extent
         For a part of a larger volume: the first voxel of the tiling's space in that volume, and the number of the
         volume's voxels that it covers (the tiling's shape, or another one if ``scaled``). Halos reach beyond the part,
-        up to the faces of the volume.
+        up to the faces of the volume. For a piece of the tiling's space the corner is negative; with the edge rule
+        ``clip`` a block gets the voxels that the piece has there, often none.
+    parts
+        Start and stop of a box of the volume for each block: the block with the number n reads ``parts[n]``. The tiling
+        has blocks along z alone.
     """
 
     volume: Volume
@@ -92,6 +96,7 @@ class ArrayInput:
     scaled: bool = False
     corner: Index3 = ZERO
     extent: Index3 | None = None
+    parts: tuple[tuple[Index3, Index3], ...] | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "volume", self.volume.with_(facts={}))  # do not send the header with every unit
@@ -113,7 +118,7 @@ class ArrayInput:
 
     def widened(self, halo: Index3) -> ArrayInput:
         """Return this input with a halo of at least ``halo`` on every side; pieces of scratch arrays have none."""
-        if self.owned is not None:
+        if self.owned is not None or self.parts is not None:
             return self
         low = index3(max(a, h) for a, h in zip(self.low, halo, strict=True))
         high = index3(max(a, h) for a, h in zip(self.high, halo, strict=True))
@@ -121,6 +126,8 @@ class ArrayInput:
 
     def region(self, core: Box, index: Index3, shape: Index3) -> Box:
         """Return the box that the block with this core and grid index reads; it may reach outside of the volume."""
+        if self.parts is not None:
+            return Box(*self.parts[index[0]])
         if self.owned is None:
             return self.box(core, shape)
         start = index3((i + d) * n for i, d, n in zip(index, self.offset, self.owned, strict=True))
@@ -330,5 +337,7 @@ def _place(item: ArrayInput | Output) -> dict[str, Any]:
     """Return the facts of an input or output that count for the identity: how it is read or written, not its URL."""
     facts = asdict(item)
     volume = facts.pop("volume")
+    if facts.get("parts") is None:
+        facts.pop("parts", None)  # as before there were any: results of earlier runs stay valid
     kept = ("path", "shape", "dtype", "chunks", "shards", "axes")
     return {**facts, **{k: volume[k] for k in kept}}

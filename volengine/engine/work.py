@@ -101,7 +101,9 @@ class Inputs:
         self.stage = stage
         self.folder = folder
         self.earlier = {name: Earlier(stage.arrays[name].volume, folder, writer) for name, writer in writers.items()}
-        self.sources = {name: open_source(a.volume) for name, a in stage.arrays.items()}
+        volumes = dict.fromkeys(a.volume for a in stage.arrays.values())  # one may be read by many inputs
+        opened = {volume: open_source(volume) for volume in volumes}
+        self.sources = {name: opened[a.volume] for name, a in stage.arrays.items()}
         self._shared: dict[str, dict[int, Table]] = {}
 
     def block(self, number: int, halo: Index3 | None = None) -> tuple[Block, int]:
@@ -132,6 +134,8 @@ class Inputs:
 
     def _box(self, name: str, wanted: ArrayInput, box: Box) -> NDArray[Any]:
         earlier = self.earlier.get(name)
+        if box.empty:
+            return np.empty(box.shape, wanted.volume.dtype)
         if earlier is None:
             return read_box(self.sources[name], box, wanted.edge)
         earlier.check(box)
@@ -154,9 +158,9 @@ class Inputs:
         ChangedError
             One has changed; what was read of it may belong to neither the former nor the new one.
         """
-        for wanted in self.stage.arrays.values():
-            if not is_scratch(wanted.volume, self.folder):
-                check_unchanged(wanted.volume, full=False)
+        for volume in dict.fromkeys(a.volume for a in self.stage.arrays.values()):
+            if not is_scratch(volume, self.folder):
+                check_unchanged(volume, full=False)
 
     def _tables(self, name: str, number: int, index: Index3) -> dict[int, Table]:
         wanted = self.stage.tables[name]
