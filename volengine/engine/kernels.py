@@ -36,6 +36,7 @@ KERNELS: dict[str, tuple[str, ...]] = {
         "seams_block",
         "trace_filaments",
     ),
+    "volengine.tasks.pick.tree_blocks": ("join_cell", "label_cell", "relabel_by_cells", "space_cell"),
     "volengine.tasks.score.blocks": ("score_block",),
     "volengine.tasks.segment.blocks": (
         "blend_block",

@@ -101,7 +101,7 @@ def resolve_picks(block: Block, shape: list[int], rules: dict[str, Any]) -> Resu
         the ``span`` of the whole volume.
     """
     middles = list(block.tables.get("middles", {}).values())
-    picks, lookup = resolve(block.tables["seams"], index3(shape), _region_rules(rules), middles)
+    picks, lookup = resolve(block.tables["seams"], index3(shape), region_rules(rules), middles)
     spans = np.concatenate([one[SPAN] for one in block.tables["seams"].values()])
     whole = np.array([[spans[:, 0].min(), spans[:, 1].max()]])
     table = {**{COLUMN + key: column for key, column in picks.items()}, **lookup, SPAN: whole}
@@ -113,7 +113,7 @@ def resolve_picks_bytes(voxels: int) -> int:
     return 550 * (voxels // VOXELS_PER_REGION)
 
 
-def _region_rules(values: dict[str, Any]) -> RegionRules:
+def region_rules(values: dict[str, Any]) -> RegionRules:
     """The rules from JSON values, in which tuples have become lists."""
     triples: dict[str, Any] = {key: tuple(values[key]) for key in ("margin_vox", "scale")}
     return RegionRules(**{**values, **triples})
@@ -124,7 +124,7 @@ def plateaus_of_regions(block: Block, shape: list[int], rules: dict[str, Any]) -
 
     The parameters are those of :func:`resolve_picks`.
     """
-    return Result(table=plateaus(block.tables["seams"], index3(shape), _region_rules(rules)))
+    return Result(table=plateaus(block.tables["seams"], index3(shape), region_rules(rules)))
 
 
 def plateaus_of_regions_bytes(voxels: int) -> int:
@@ -150,7 +150,7 @@ def middles_block(block: Block, rules: dict[str, Any], scale: float | None = Non
     values = as_prediction(block.arrays["prediction"], mask=mask_in(block.tables), scale=scale)
     basin = block.arrays["basin"].astype(np.uint32, copy=False)
     found = block.tables["plateaus"][0]
-    table = block_middles(block.number, basin, values, block.box, block.shape, found, _region_rules(rules))
+    table = block_middles(block.number, basin, values, block.box, block.shape, found, region_rules(rules))
     return Result(table=table)
 
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from volengine.core.block import Table
+from volengine.core.errors import RunError
 from volengine.core.picks import Picks
 from volengine.core.volume import Volume
 from volengine.engine.plan import Made, Plan
@@ -41,6 +44,8 @@ def write_table(
     format: str | None,
     threshold: float,
     decision: str,
+    rows: Sequence[str] = (),
+    span: str = "",
 ) -> Made:
     """Write the picks of a plan to a file; the engine calls this when all stages are done.
 
@@ -64,6 +69,9 @@ def write_table(
         The recipe's threshold.
     decision
         Name of the stage that decides whether the volume is a mask; empty if there is none.
+    rows, span
+        With a tree: names of the stages whose tables hold the picks, then ``stage`` only numbers them; and name of the
+        stage whose table has the span.
 
     Returns
     -------
@@ -73,7 +81,9 @@ def write_table(
     from volengine.io.picks import format_of, write_picks
     from volengine.io.stores import local_copy
 
-    source, table = Volume.from_json(volume), next(iter(tables(stage).values()))
+    source, table = Volume.from_json(volume), tables(stage)[0]
+    if rows:
+        table = {**_gathered(table, tables, rows), "left": table["left"], SPAN: tables(span)[0][SPAN]}
     picks = picks_of(table, source, feature)
     written = format_of(out, format)
     with local_copy(out, write=True) as path:
@@ -84,6 +94,22 @@ def write_table(
         lines = f"{COLUMN}filament" in table
         said += f", because {_why_none(float(table[SPAN][0, 1]), threshold, int(table['left'][0]), lines=lines)}"
     return Made((out,), (*mask_line(feature, source, tables, decision), said))
+
+
+def _gathered(numbers: Table, tables: Any, rows: Sequence[str]) -> Table:
+    """The columns of the picks by ascending label, from the cells of all levels, one after the other."""
+    n, found = numbers["label"].size, 0
+    columns: Table = {}
+    for stage in rows:
+        for table in tables(stage).values():
+            at = table[f"{COLUMN}label"] - 1
+            found += at.size
+            for key, column in table.items():
+                if key.startswith(COLUMN):
+                    columns.setdefault(key, np.zeros((n, *column.shape[1:]), column.dtype))[at] = column
+    if found != n:
+        raise RunError(f"The cells hold {found} picks, not {n}. Run the same command again, with --overwrite.")
+    return columns
 
 
 def _lost(picks: Picks, format: str) -> str:

@@ -1,0 +1,203 @@
+"""Kernels of the tree of ``pick``; the method is in :mod:`volengine.ops.cells` and :mod:`volengine.ops.spacing`.
+
+A table of ``join`` has the columns of regions with the prefix ``region.``, those of open nodes with ``node.``, and the
+lookup of the parts. A table of ``space`` has open picks with ``open.`` and kept ones with ``kept.``, or, of the last
+cell, the numbers of all picks.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from volengine.core.block import Block, Result, Table
+from volengine.core.boxes import index3
+from volengine.core.errors import MemoryRefusedError
+from volengine.core.tiling import Tiling
+from volengine.ops.axes import axes_of
+from volengine.ops.basin_graph import RegionRules
+from volengine.ops.cells import NODE_BYTES, PASS_BYTES, join, labelled, labels_of_block, leaf, size_of
+from volengine.ops.regions import relabel
+from volengine.ops.spacing import KEPT_BYTES, PICK_BYTES, candidates, labels_of, numbered, space
+from volengine.tasks.common.levels import levels_of
+from volengine.tasks.pick.blocks import VOXELS_PER_REGION, region_rules, relabel_block_bytes
+from volengine.tasks.pick.description import COLUMN, SPAN
+
+REGION, NODE, OPEN, KEPT = "region.", "node.", "open.", "kept."
+LOOKUP = ("to", "parts", "starts")
+
+
+def _with(prefix: str, table: Table) -> Table:
+    return {prefix + key: column for key, column in table.items()}
+
+
+def _of(prefix: str, table: Table) -> Table:
+    return {key.removeprefix(prefix): column for key, column in table.items() if key.startswith(prefix)}
+
+
+def join_cell(block: Block, core: list[int], rules: dict[str, Any], memory_bytes: float = math.inf) -> Result:
+    """Kernel: join the parts of a cell, and finish what lies in it as a whole.
+
+    Parameters
+    ----------
+    core
+        Shape of the blocks of ``basins``, voxels z, y, x.
+    rules
+        Fields of :class:`~volengine.ops.basin_graph.RegionRules`.
+    memory_bytes
+        Memory that may be used.
+
+    Returns
+    -------
+    Result
+        The tables of :func:`volengine.ops.cells.join`, and the ``span`` of the cell.
+
+    Raises
+    ------
+    MemoryRefusedError
+        It needs more.
+    """
+    if "seams" in block.tables:
+        tables = block.tables["seams"]
+        parts = {number: leaf(number, table) for number, table in tables.items()}
+    else:
+        tables = block.tables["cells"]
+        parts = {number: _of(NODE, table) for number, table in tables.items()}
+    nodes, passes = size_of(parts)
+    what = f"{nodes} local regions of components that reach from part to part, and {passes} borders between them"
+    _afford(NODE_BYTES * nodes + PASS_BYTES * passes, memory_bytes, block, what)
+    blocks = Tiling(block.shape, index3(core))
+    regions, open_nodes, lookup = join(parts, _inside(block, blocks), block.shape, region_rules(rules))
+    spans = np.concatenate([one[SPAN] for one in tables.values()])
+    whole = np.array([[spans[:, 0].min(), spans[:, 1].max()]])
+    return Result(table={**_with(REGION, regions), **_with(NODE, open_nodes), **lookup, SPAN: whole})
+
+
+def join_cell_bytes(voxels: int, memory_bytes: int) -> int:
+    """Bytes that :func:`join_cell` needs for a cell of ``voxels`` voxels: it refuses more than ``memory_bytes``."""
+    return min(memory_bytes, 550 * (voxels // VOXELS_PER_REGION))
+
+
+def _inside(block: Block, blocks: Tiling) -> Callable[[NDArray[np.int64]], NDArray[np.bool_]]:
+    """Return the function that says which blocks, by their numbers, lie in a cell."""
+    _, gy, gx = blocks.grid
+    first = [a // c for a, c in zip(block.box.start, blocks.core, strict=True)]
+    behind = [-(-b // c) for b, c in zip(block.box.stop, blocks.core, strict=True)]
+
+    def inside(numbers: NDArray[np.int64]) -> NDArray[np.bool_]:
+        z, rest = np.divmod(numbers, gy * gx)
+        within = np.ones(numbers.size, bool)
+        for at, a, b in zip((z, rest // gx, rest % gx), first, behind, strict=True):
+            within &= (at >= a) & (at < b)
+        return within
+
+    return inside
+
+
+def _afford(need: int, memory_bytes: float, block: Block, what: str) -> None:
+    if need > memory_bytes:
+        raise MemoryRefusedError(
+            f"Voxels {block.box.start} to {block.box.stop} have {what}, which need {need / 1e9:.2f} GB together; "
+            f"{memory_bytes / 1e9:.2f} GB are planned. Give workers more memory (--memory-limit, fewer --workers), "
+            "raise the threshold so that there are fewer or smaller regions, or pick parts of the volume."
+        )
+
+
+def space_cell(block: Block, rules: dict[str, Any], memory_bytes: float = math.inf) -> Result:
+    """Kernel: decide which picks of a cell are kept; the cell of the whole volume numbers them.
+
+    The parameters are those of :func:`join_cell`.
+
+    Returns
+    -------
+    Result
+        The tables of :func:`volengine.ops.spacing.space`, or that of :func:`volengine.ops.spacing.numbered`.
+
+    Raises
+    ------
+    MemoryRefusedError
+        It needs more.
+    """
+    limits, box, kept = region_rules(rules), block.box, []
+    if "cells" in block.tables:
+        tables = list(block.tables["cells"].values())
+        picks, kept = [_of(OPEN, table) for table in tables], [_of(KEPT, table) for table in tables]
+    else:
+        holding = (next(iter(tables.values())) for tables in block.tables.values())
+        picks = [candidates(_of(REGION, table), box) for table in holding]
+    open_count, kept_count = (sum(t["index"].size for t in each) for each in (picks, kept))
+    what = f"{open_count} picks to be decided and {kept_count} others"
+    _afford(PICK_BYTES * open_count + KEPT_BYTES * kept_count, memory_bytes, block, what)
+    left, found = space(picks, kept, box, block.shape, limits)
+    if box.shape != block.shape:
+        return Result(table={**_with(OPEN, left), **_with(KEPT, found)})
+    numbers = numbered(found, limits.min_picks)
+    return Result(table=numbers, counts={"picks": numbers["index"].size})
+
+
+def space_cell_bytes(voxels: int, memory_bytes: int) -> int:
+    """Bytes that :func:`space_cell` needs for a cell of ``voxels`` voxels: it refuses more than ``memory_bytes``."""
+    return join_cell_bytes(voxels, memory_bytes)
+
+
+def label_cell(block: Block, rules: dict[str, Any]) -> Result:
+    """Kernel: the labels of the regions that were finished in a cell, and the rows of the picks among them.
+
+    Parameters
+    ----------
+    rules
+        Fields of :class:`~volengine.ops.basin_graph.RegionRules`.
+
+    Returns
+    -------
+    Result
+        The lookup of :func:`volengine.ops.cells.labelled`, and the columns of the picks, whose names begin with
+        ``pick.``, as those of :func:`volengine.ops.regions.resolve` by ascending label.
+    """
+    (joined,), limits = block.tables["join"].values(), region_rules(rules)
+    regions = _of(REGION, joined)
+    labels = labels_of(regions["index"], block.tables["numbers"][0])
+    lookup = labelled({key: joined[key] for key in LOOKUP}, labels)
+    rows = np.flatnonzero(labels)
+    rows = rows[np.argsort(labels[rows])]
+    return Result(table={**lookup, **_with(COLUMN, _picks(regions, labels, rows, block, limits))})
+
+
+def _picks(
+    regions: Table, labels: NDArray[np.int64], rows: NDArray[np.intp], block: Block, rules: RegionRules
+) -> Table:
+    picks: Table = {
+        "position_vox": regions["position"][rows],
+        "weight": regions["weight"][rows] / rules.unit,
+        "label": labels[rows],
+        "size_vox": regions["voxels"][rows],
+    }
+    if rules.orient != "none":
+        voxels, sums, products = (regions[name][rows] for name in ("voxels", "sums", "products"))
+        picks |= axes_of(voxels, sums, products, block.shape, rules.scale, rules.orient, rules.orient_sign)
+    return picks
+
+
+def label_cell_bytes(voxels: int, whole: int, memory_bytes: int) -> int:
+    """Bytes that :func:`label_cell` needs for a cell of ``voxels`` voxels in a volume of ``whole``.
+
+    It holds the numbers of all picks of the volume, 16 bytes for each.
+    """
+    return min(memory_bytes, 550 * (voxels // VOXELS_PER_REGION) + 32 * (whole // VOXELS_PER_REGION))
+
+
+def relabel_by_cells(block: Block, factors: list[list[int]]) -> Result:
+    """Kernel: replace the numbers of a block's regions by labels; returns all levels ``@0``, ``@1`` ..., uint32."""
+    by_level = sorted(block.tables, key=lambda name: int(name.rpartition("-")[2]))
+    lookups = [next(iter(block.tables[name].items())) for name in by_level]
+    basin = block.arrays["basin"].astype(np.uint32, copy=False)
+    return Result(levels_of(relabel(basin, labels_of_block(block.number, lookups)), factors, "labels"))
+
+
+def relabel_by_cells_bytes(inside: int, cells: list[int], memory_bytes: int) -> int:
+    """Bytes that :func:`relabel_by_cells` needs for a block of ``inside`` voxels; ``cells``: voxels of each cell."""
+    return relabel_block_bytes(inside) + min(memory_bytes, sum(64 * (n // VOXELS_PER_REGION) for n in cells))
