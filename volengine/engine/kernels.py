@@ -20,7 +20,7 @@ from volengine.core.json_text import shown
 GROUP = "volengine.kernels"
 
 KERNELS: dict[str, tuple[str, ...]] = {
-    "volengine.tasks.common.blocks": ("mask_or_not", "span_of_block", "unpack_file"),
+    "volengine.tasks.common.blocks": ("mask_or_not", "span_of_block", "span_of_cell", "unpack_file"),
     "volengine.tasks.convert.blocks": ("copy_block",),
     "volengine.tasks.convert.project_blocks": ("above_block", "labels_block", "mask_block"),
     "volengine.tasks.interact.blocks": ("gate_block",),

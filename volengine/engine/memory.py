@@ -235,9 +235,9 @@ def check_tables(stage: Stage, sizes: Iterable[int], limit: int) -> None:
     Raises
     ------
     MemoryRefusedError
-        They have more bytes than the share of the limit that a plan may use.
+        They have more bytes than a plan may use besides libraries, inputs and outputs.
     """
-    most = int(limit * HEADROOM) - BASELINE_BYTES - stage.fixed_bytes
+    most = int(limit * HEADROOM) - (peak_bytes(stage) - stage.kernel_bytes)
     total = sum(sizes)
     if total > most:
         raise MemoryRefusedError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -125,7 +126,7 @@ def test_a_lost_table_and_what_was_made_of_it_are_made_again(tmp_path, source, m
     """The run goes on after a table is gone, and ends with the same bytes."""
     monkeypatch.setattr(tree, "CELL_PARTS", 8)
     recipe, out = RECIPE.with_(feature="tree"), tmp_path / "tree.star"
-    keeps = QUIET.with_(keep_scratch=True)
+    keeps = replace(QUIET, keep_scratch=True)
     pick(source, str(out), recipe, keeps)
     before, labels = out.read_bytes(), labels_of(source, "tree")
     (folder,) = (tmp_path / "tree.star.run" / "plans").iterdir()
@@ -167,7 +168,9 @@ def test_a_volume_of_1e12_voxels_is_planned_with_workers_of_4_gb(tmp_path):
             if table.scope == "all":
                 assert len(plan.stage(table.stage).tiling) == 1, (stage.name, table.stage)
             else:
-                assert len(table.numbers(len(stage.tiling) // 2, stage.tiling)) <= 64
+                assert len(table.numbers(len(stage.tiling) // 2, stage.tiling)) <= (
+                    4096 if "spans" in table.stage else 64
+                )
     assert Plan.from_json(json.loads(json.dumps(plan.to_json()))).fingerprint == plan.fingerprint
 
 

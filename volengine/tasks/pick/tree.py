@@ -185,7 +185,7 @@ class Tree:
             kernel_bytes=kernel_bytes(
                 _RELABEL,
                 inside=math.prod(min(c, n) for c, n in zip(self.core, self.shape, strict=True)),
-                cells=[self._voxels(level) for level in self.levels],
-                memory_bytes=self.memory,
+                cell=self._voxels(1),
+                levels=len(self.levels),
             ),
         )

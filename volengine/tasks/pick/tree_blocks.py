@@ -24,8 +24,7 @@ from volengine.ops.cells import NODE_BYTES, PASS_BYTES, join, labelled, labels_o
 from volengine.ops.regions import relabel
 from volengine.ops.spacing import KEPT_BYTES, PICK_BYTES, candidates, labels_of, numbered, space
 from volengine.tasks.common.levels import levels_of
-from volengine.tasks.pick.blocks import VOXELS_PER_REGION, region_rules, relabel_block_bytes
-from volengine.tasks.pick.description import COLUMN, SPAN
+from volengine.tasks.pick.description import COLUMN, SPAN, VOXELS_PER_REGION, region_rules
 
 REGION, NODE, OPEN, KEPT = "region.", "node.", "open.", "kept."
 LOOKUP = ("to", "parts", "starts")
@@ -198,6 +197,10 @@ def relabel_by_cells(block: Block, factors: list[list[int]]) -> Result:
     return Result(levels_of(relabel(basin, labels_of_block(block.number, lookups)), factors, "labels"))
 
 
-def relabel_by_cells_bytes(inside: int, cells: list[int], memory_bytes: int) -> int:
-    """Bytes that :func:`relabel_by_cells` needs for a block of ``inside`` voxels; ``cells``: voxels of each cell."""
-    return relabel_block_bytes(inside) + min(memory_bytes, sum(64 * (n // VOXELS_PER_REGION) for n in cells))
+def relabel_by_cells_bytes(inside: int, cell: int, levels: int) -> int:
+    """Bytes that :func:`relabel_by_cells` needs for a block of ``inside`` voxels in a smallest cell of ``cell`` voxels.
+
+    The tables of larger cells have rows only for what is open in their parts; each counts as much as the smallest. The
+    engine refuses to read more than fits (:func:`volengine.engine.memory.check_tables`).
+    """
+    return 8 * inside + 64 * levels * (cell // VOXELS_PER_REGION)
