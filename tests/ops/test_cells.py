@@ -14,23 +14,26 @@ from volengine.core.boxes import neighbours
 from volengine.core.tiling import Tiling
 from volengine.ops.axes import axes_of
 from volengine.ops.basins import block_basins
+from volengine.ops.cell_middles import named, nearest, plateaus_of_block
 from volengine.ops.cells import join, labelled, labels_of_block, leaf
 from volengine.ops.heights import BasinRules
+from volengine.ops.plateaus import block_middles, plateaus
 from volengine.ops.regions import RegionRules, block_labels, join_seams, resolve
 from volengine.ops.spacing import candidates, labels_of, numbered, space
 from volengine.ops.suppress import suppress
 
 
 def seams_of(prediction, tiling, basins):
-    """The tables of all blocks; the halo is the whole volume."""
+    """The tables of all blocks, and their local regions; the halo is the whole volume."""
     shape = prediction.shape
     whole = Tiling(shape, shape).box(0)
-    tables = {n: block_basins(prediction, whole, core, shape, basins)[1] for n, core in enumerate(tiling)}
+    found = {n: block_basins(prediction, whole, core, shape, basins) for n, core in enumerate(tiling)}
+    tables = {n: table for n, (_, table) in found.items()}
     seams = {}
     for number, core in enumerate(tiling):
         around = [number, *(tiling.number(i) for i in neighbours(tiling.index(number), tiling.grid))]
         seams[number] = join_seams(number, {n: tables[n] for n in around}, core, shape, basins)
-    return seams
+    return seams, {n: basin for n, (basin, _) in found.items()}
 
 
 def levels_of(tiling, factors):
@@ -47,7 +50,7 @@ def parts_in(cell, finer):
     return [n for n, box in enumerate(finer) if cell.contains(box)]
 
 
-def by_tree(seams, tiling, factors, regions):
+def by_tree(seams, tiling, factors, regions, local=None, prediction=None):
     """Picks and labels of local regions by block, by the tree; and the largest number of rows of a cell."""
     shape, levels = tiling.shape, levels_of(tiling, factors)
     parts, finer = {n: leaf(n, table) for n, table in seams.items()}, tiling
@@ -64,10 +67,13 @@ def by_tree(seams, tiling, factors, regions):
     (_, left, _) = joined[-1][0]
     assert all(not column.size for column in left.values())
 
+    placed = [{n: columns for n, (columns, _, _) in found.items()} for found in joined]
+    if regions.position == "maximum":
+        placed = at_maxima(tiling, levels, joined, regions, local, prediction)
     holding = [[owner(box, cells) for box in levels[0]] for cells in levels]
     picks = {}
     for number, cell in enumerate(levels[0]):
-        mine = [candidates(joined[k][holding[k][number]][0], cell) for k in range(len(levels))]
+        mine = [candidates(placed[k][holding[k][number]], cell) for k in range(len(levels))]
         picks[number] = space(mine, [], cell, shape, regions)
     for finer, cells in itertools.pairwise(levels):
         inner = {c: parts_in(cell, finer) for c, cell in enumerate(cells)}
@@ -79,9 +85,10 @@ def by_tree(seams, tiling, factors, regions):
     numbers = numbered(picks[0][1], regions.min_picks)
 
     lookups, rows = [], []
-    for found in joined:
+    for found, at in zip(joined, placed, strict=True):
         lookups.append({})
-        for number, (columns, _, lookup) in found.items():
+        for number, (_, _, lookup) in found.items():
+            columns = at[number]
             labels = labels_of(columns["index"], numbers)
             lookups[-1][number] = labelled(lookup, labels)
             rows.append({key: column[labels > 0] for key, column in {**columns, "label": labels}.items()})
@@ -96,15 +103,44 @@ def by_tree(seams, tiling, factors, regions):
     return {key: column[order] for key, column in table.items()}, local, numbers
 
 
+def at_maxima(tiling, levels, joined, regions, local, prediction):
+    """The regions of all levels with their positions where the prediction is highest."""
+    rows = {}
+    for number, core in enumerate(tiling):
+        holds = [owner(core, cells) for cells in levels]
+        lookups = [(n, found[n][2]) for n, found in zip(holds, joined, strict=True)]
+        columns = [found[n][0] for n, found in zip(holds, joined, strict=True)]
+        found, names = plateaus_of_block(number, lookups, columns)
+        values = prediction[core.slices]
+        rows[number] = named(block_middles(number, local[number], values, core, tiling.shape, found, regions), names)
+    placed, finer = [], tiling
+    for level, (cells, found) in enumerate(zip(levels, joined, strict=True)):
+        made = {
+            n: nearest([rows[i] for i in parts_in(cell, finer)], level, found[n][0], tiling.shape, regions)
+            for n, cell in enumerate(cells)
+        }
+        placed.append({n: columns for n, (columns, _) in made.items()})
+        rows, finer = {n: left for n, (_, left) in made.items()}, cells
+    assert not rows[0]["row"].size
+    return placed
+
+
 def owner(box, cells):
     return cells.owner(box.start)
 
 
 def assert_tree_equals_whole(prediction, block, factors, basins, regions):
     tiling = Tiling(prediction.shape, tuple(min(b, n) for b, n in zip(block, prediction.shape, strict=True)))
-    seams = seams_of(prediction, tiling, basins)
-    picks, lookup = resolve(seams, prediction.shape, regions)
-    found, local, numbers = by_tree(seams, tiling, factors, regions)
+    seams, local = seams_of(prediction, tiling, basins)
+    middles = []
+    if regions.position == "maximum":
+        highest = plateaus(seams, prediction.shape, regions)
+        middles = [
+            block_middles(n, local[n], prediction[core.slices], core, prediction.shape, highest, regions)
+            for n, core in enumerate(tiling)
+        ]
+    picks, lookup = resolve(seams, prediction.shape, regions, middles)
+    found, local, numbers = by_tree(seams, tiling, factors, regions, local, prediction)
     assert np.array_equal(found["position"], picks["position_vox"])
     assert np.array_equal(found["weight"] / regions.unit, picks["weight"])
     assert np.array_equal(found["label"], picks["label"])
@@ -148,6 +184,7 @@ def cases(draw, largest):
         spacing_vox=draw(st.sampled_from([0.0, 1.5, 4.0, 9.0, 40.0])),
         scale=draw(st.sampled_from([(1.0, 1.0, 1.0), (2.5, 1.0, 1.2)])),
         planar=planar,
+        position=draw(st.sampled_from(["centroid", "maximum"])),
         orient="long-axis" if oriented else "none",
         min_picks=draw(st.sampled_from([0, 0, 0, 4])),
     )
@@ -186,7 +223,7 @@ def test_a_rod_through_all_cells_is_one_region_of_the_last_cell():
     prediction[3, 4, :] = 255
     tiling = Tiling(prediction.shape, (4, 4, 5))
     regions = RegionRules(unit=255.0, split=False)
-    seams = seams_of(prediction, tiling, BasinRules(level=127))
+    seams, _ = seams_of(prediction, tiling, BasinRules(level=127))
     found, local, _ = by_tree(seams, tiling, [(1, 1, 2), (2, 2, 2), (1, 1, 3)], regions)
     assert found["position"].tolist() == [[3.0, 4.0, 99.5]]
     assert found["voxels"].tolist() == [200]
@@ -199,7 +236,7 @@ def test_what_is_complete_does_not_go_up():
     prediction[1::4, 1::4, 1::4] = 255
     prediction[15, 15, 6:10] = 255  # across x 8, where two cells meet
     tiling = Tiling(prediction.shape, (4, 4, 4))
-    seams = seams_of(prediction, tiling, BasinRules(level=127))
+    seams, _ = seams_of(prediction, tiling, BasinRules(level=127))
     cells = Tiling(prediction.shape, (8, 8, 8))
     open_nodes = {}
     for number, cell in enumerate(cells):

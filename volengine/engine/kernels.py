@@ -36,7 +36,14 @@ KERNELS: dict[str, tuple[str, ...]] = {
         "seams_block",
         "trace_filaments",
     ),
-    "volengine.tasks.pick.tree_blocks": ("join_cell", "label_cell", "relabel_by_cells", "space_cell"),
+    "volengine.tasks.pick.tree_blocks": (
+        "join_cell",
+        "label_cell",
+        "middles_by_cells",
+        "nearest_cell",
+        "relabel_by_cells",
+        "space_cell",
+    ),
     "volengine.tasks.score.blocks": ("score_block",),
     "volengine.tasks.segment.blocks": (
         "blend_block",

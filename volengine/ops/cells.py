@@ -27,6 +27,7 @@ from volengine.core.block import Table
 from volengine.core.boxes import Index3
 from volengine.ops.basin_graph import BasinGraph, RegionRules, connected, region_columns, totals
 from volengine.ops.passes import Passes, index_of_key
+from volengine.ops.plateaus import plateau_centres
 from volengine.ops.regions import centroids, filtered
 
 Int64 = NDArray[np.int64]
@@ -101,7 +102,9 @@ def join(parts: Mapping[int, Table], inside: Inside, shape: Index3, rules: Regio
     -------
     regions
         The regions that were finished here: ``index`` (int64, linear index of the highest root), ``weight``, ``voxels``
-        (int64), ``position`` (float64, (n, 3), z, y, x); with ``orient`` also ``sums`` and ``products``.
+        (int64), ``position`` (float64, (n, 3), z, y, x); with ``orient`` also ``sums`` and ``products``. If positions
+        are those of the highest value, there are ``peak`` (float64) and ``centre`` (float64, (n, 3)) instead, of which
+        :mod:`volengine.ops.cell_middles` makes them; then the margin is left to it, too.
     nodes
         What is open, as the table of :func:`leaf`.
     lookup
@@ -235,15 +238,19 @@ def _finished(
     best.add(a, b, passes["pass_low"][mine], passes["pass_high"][mine])
     graph = BasinGraph.of_basins(region_columns({key: column[rows] for key, column in basins.items()}), best)
     region_of_basin, regions = graph.regions(rules, shape)
-    position = centroids(regions)
-    kept = np.flatnonzero(filtered(position, regions["voxels"], shape, rules))
+    if rules.position == "centroid":
+        columns = {"position": centroids(regions)}
+        kept = np.flatnonzero(filtered(columns["position"], regions["voxels"], shape, rules))
+    else:
+        columns = {"peak": regions["peak"], "centre": plateau_centres(regions)}
+        kept = np.flatnonzero(regions["voxels"] >= rules.min_voxels)
     to = np.full(regions["voxels"].size, DROPPED, np.int64)
     to[kept] = -2 - np.arange(kept.size)
     goes = np.zeros(whole.size, np.int64)
     goes[rows] = to[region_of_basin[graph.basin]]
     extra = ("sums", "products") if rules.orient != "none" else ()
-    columns = {key: regions[key][kept] for key in ("weight", "voxels", *extra)}
-    return goes, {"index": index_of_key(regions["root"][kept]), "position": position[kept], **columns}
+    columns |= {key: regions[key] for key in ("weight", "voxels", *extra)}
+    return goes, {"index": index_of_key(regions["root"][kept]), **{key: c[kept] for key, c in columns.items()}}
 
 
 def labelled(lookup: Table, labels: Int64) -> Table:
@@ -273,15 +280,27 @@ def labels_of_block(number: int, lookups: Sequence[tuple[int, Table]]) -> NDArra
         For each cell that holds the block, from the smallest to the largest: its number, and its lookup of
         :func:`labelled`.
     """
-    at: Int64 = np.zeros(0, np.int64)
+    _, at = followed(number, lookups)
+    return np.concatenate([[0], -1 - at]).astype(np.uint32)
+
+
+def followed(number: int, lookups: Sequence[tuple[int, Table]]) -> tuple[Int64, Int64]:
+    """Follow the local regions of a block up the tree; arguments as for :func:`labels_of_block`, labelled or not.
+
+    Returns
+    -------
+    The place in ``lookups`` of the cell where each of them ends, and where it goes there (``to``, below 0).
+    """
+    at, level = np.zeros((2, 0), np.int64)
     part = number
-    for level, (cell, lookup) in enumerate(lookups):
+    for place, (cell, lookup) in enumerate(lookups):
         row = int(np.searchsorted(lookup["parts"], part))
         to = lookup["to"][int(lookup["starts"][row]) : int(lookup["starts"][row + 1])]
-        if level == 0:
-            at = to.copy()
+        if place == 0:
+            at, level = to.copy(), np.zeros(to.size, np.int64)
         else:
             going = at >= 0
             at[going] = to[at[going]]
+            level[going] = place
         part = cell
-    return np.concatenate([[0], -1 - at]).astype(np.uint32)
+    return level, at

@@ -88,6 +88,8 @@ def stages_of(table: Path) -> list[str]:
         (4, {"mode": "2d"}, {"planar": True}, {"planar": True}),
         (4, {"split": False, "connectivity": 6}, {"connectivity": 6}, {"split": False}),
         (2, {"orient": "normal", "orient_sign": "out"}, {"products": True}, {"orient": "normal", "orient_sign": "out"}),
+        (4, {"position": "maximum"}, {}, {"position": "maximum"}),
+        (2, {"position": "maximum", "margin_vox": (0, 5, 5)}, {}, {"position": "maximum", "margin_vox": (0, 5, 5)}),
         (8, {"min_picks": 1000}, {}, {"min_picks": 1000}),
     ],
 )
@@ -159,8 +161,9 @@ def planned(tmp_path, shape, recipe=RECIPE, memory="4GB") -> Plan:
     return plan
 
 
-def test_a_volume_of_1e12_voxels_is_planned_with_workers_of_4_gb(tmp_path):
-    plan = planned(tmp_path, (3720, 16384, 16384))
+@pytest.mark.parametrize("position", ["centroid", "maximum"])
+def test_a_volume_of_1e12_voxels_is_planned_with_workers_of_4_gb(tmp_path, position):
+    plan = planned(tmp_path, (3720, 16384, 16384), RECIPE.with_(position=position))
     assert 0.99e12 < plan.stages[0].tiling.shape[0] * 16384**2 < 1e12
     assert plan.peak_bytes() <= 0.85 * 4e9
     for stage in plan.stages:
@@ -173,8 +176,8 @@ def test_a_volume_of_1e12_voxels_is_planned_with_workers_of_4_gb(tmp_path):
 
 
 def test_a_step_that_gathers_a_large_volume_is_refused_with_what_to_do(tmp_path):
-    with pytest.raises(MemoryRefusedError, match=r"plateaus' reads the tables of all blocks in one unit, \d+ tables"):
-        planned(tmp_path, (3720, 16384, 16384), RECIPE.with_(position="maximum"))
+    with pytest.raises(MemoryRefusedError, match=r"resolve' reads the tables of all blocks in one unit, \d+ tables"):
+        planned(tmp_path, (3720, 16384, 16384), RECIPE.with_(filament=True))
 
 
 def test_blocks_of_tables_must_be_nested(tmp_path):

@@ -119,10 +119,12 @@ def plan_pick(source: Volume, recipe: PickRecipe, out: PickOutputs, folder: Plan
         source.shape, core_unit(spec) if recipe.labels else spec.levels[0].chunks, build, largest=LARGEST_BLOCK
     )
     stages = [*reading.stages, build(core), _seams_stage(seen, recipe, feature, core)]
-    if highest:
-        stages += _middle_stages(reading, recipe, feature, scratch, core)
     tree = Tree.of(_name(feature, "")[:-1], seen, recipe, core, options)
-    stages += [_resolve_stage(seen, recipe, feature)] if tree is None else tree.stages()
+    if tree is None:
+        stages += _middle_stages(reading, recipe, feature, scratch, core) if highest else ()
+        stages.append(_resolve_stage(seen, recipe, feature))
+    else:
+        stages += tree.stages(reading, scratch)
     if recipe.filament:
         stages += _filament_stages(seen, recipe, feature, scratch, core, options)
     if recipe.compat:

@@ -1,8 +1,9 @@
 """Planning the tree of ``pick``: cells of up to 64 blocks, of up to 64 cells, and so on up to the whole volume.
 
 The stages take the place of ``resolve`` and ``relabel`` (:mod:`volengine.tasks.pick.plan`) in volumes of more blocks
-than one cell has. No unit of them gathers a volume: ``join`` goes up the tree and finishes regions, ``space`` goes up
-and decides which of them are too close, ``label`` numbers them cell by cell (:mod:`volengine.tasks.pick.tree_blocks`).
+than one cell has. No unit of them gathers a volume: ``join`` goes up the tree and finishes regions, ``middles`` and
+``nearest`` place them where the prediction is highest, if that is asked for, ``space`` goes up and decides which of
+them are too close, ``label`` numbers them cell by cell (:mod:`volengine.tasks.pick.tree_blocks`).
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
+
 from volengine.core.boxes import Index3, index3
 from volengine.core.image import ImageSpec
 from volengine.core.tiling import Tiling
@@ -20,6 +23,7 @@ from volengine.engine.memory import HEADROOM
 from volengine.engine.options import RunOptions
 from volengine.engine.stage import ArrayInput, Stage, TableInput, kernel_bytes
 from volengine.tasks.common.images import factors_of, outputs_of
+from volengine.tasks.common.readings import Reading
 from volengine.tasks.pick.recipe import PickRecipe
 
 CELL_PARTS = 64
@@ -29,6 +33,8 @@ LEAST_BYTES, BESIDE_BYTES = 100_000_000, 500_000_000
 """The least memory for the tables of a unit; and what of a worker's memory they leave to everything else."""
 
 _JOIN = "volengine.tasks.pick.tree_blocks:join_cell"
+_MIDDLES = "volengine.tasks.pick.tree_blocks:middles_by_cells"
+_NEAREST = "volengine.tasks.pick.tree_blocks:nearest_cell"
 _SPACE = "volengine.tasks.pick.tree_blocks:space_cell"
 _LABEL = "volengine.tasks.pick.tree_blocks:label_cell"
 _RELABEL = "volengine.tasks.pick.tree_blocks:relabel_by_cells"
@@ -88,10 +94,10 @@ class Tree:
     def of(cls, prefix: str, volume: Volume, recipe: PickRecipe, core: Index3, options: RunOptions) -> Tree | None:
         """Return the tree for blocks of this shape; ``None`` if one cell holds the volume, or the recipe has none.
 
-        Positions at the maximum, filaments and the picks of Ais need more than the sums over regions.
+        Filaments and the picks of Ais need more than sums over regions.
         """
         cells = tuple(cells_of(volume.shape, core))
-        if len(cells) == 1 or recipe.position == "maximum" or recipe.filament or recipe.compat:
+        if len(cells) == 1 or recipe.filament or recipe.compat:
             return None
         rules = asdict(recipe.region_rules(volume))
         return cls(prefix, volume.shape, core, cells, rules, table_memory(options))
@@ -114,10 +120,24 @@ class Tree:
             "span": self.name("join", -1),
         }
 
-    def stages(self) -> list[Stage]:
-        """Return the stages but for ``relabel``."""
-        steps = (self._join, self._space, self._label)
-        return [step(level) for step in steps for level in self.levels]
+    @property
+    def highest(self) -> bool:
+        """Whether positions are those of the highest value."""
+        return bool(self.rules["position"] == "maximum")
+
+    def stages(self, reading: Reading, scratch: ImageSpec) -> list[Stage]:
+        """Return the stages but for ``relabel``.
+
+        Parameters
+        ----------
+        reading, scratch
+            The prediction, and the array of local regions; only for positions at the highest value.
+        """
+        joins, nearest, spaces, labels = (
+            [step(level) for level in self.levels] for step in (self._join, self._nearest, self._space, self._label)
+        )
+        placed = [self._middles(reading, scratch), *nearest] if self.highest else []
+        return [*joins, *placed, *spaces, *labels]
 
     def _tiling(self, level: int) -> Tiling:
         return Tiling(self.shape, self.cells[level - 1])
@@ -146,26 +166,65 @@ class Tree:
             hints={"memory_bytes": self.memory},
         )
 
+    def _middles(self, reading: Reading, scratch: ImageSpec) -> Stage:
+        z, y, x = (min(c, n) for c, n in zip(self.core, self.shape, strict=True))
+        return Stage(
+            f"{self.prefix}-middles",
+            _MIDDLES,
+            Tiling(self.shape, self.core),
+            params={"rules": self.rules, "scale": reading.scale},
+            arrays={"prediction": ArrayInput(reading.volume), "basin": ArrayInput(scratch.volume())},
+            tables={**self._holding("join"), **reading.tables()},
+            emits=True,
+            kernel_bytes=kernel_bytes(
+                _MIDDLES,
+                inside=z * y * x,
+                plane=y * x,
+                itemsize=np.dtype(reading.dtype).itemsize,
+                copies=reading.copies,
+                cell=self._voxels(1),
+                levels=len(self.levels),
+                memory_bytes=self.memory,
+            ),
+        )
+
+    def _nearest(self, level: int) -> Stage:
+        middles = {"cells": TableInput(f"{self.prefix}-middles", "within", self.core)}
+        return Stage(
+            self.name("nearest", level),
+            _NEAREST,
+            self._tiling(level),
+            params={"level": level - 1, "rules": self.rules},
+            tables={
+                "join": TableInput(self.name("join", level)),
+                **(middles if level == 1 else self._parts("nearest", level)),
+            },
+            emits=True,
+            kernel_bytes=kernel_bytes(_NEAREST, voxels=self._voxels(level), memory_bytes=self.memory),
+        )
+
     def _space(self, level: int) -> Stage:
+        regions = self._holding("nearest" if self.highest else "join")
         return Stage(
             self.name("space", level),
             _SPACE,
             self._tiling(level),
             params={"rules": self.rules},
-            tables=self._holding("join") if level == 1 else self._parts("space", level),
+            tables=regions if level == 1 else self._parts("space", level),
             emits=True,
             kernel_bytes=kernel_bytes(_SPACE, voxels=self._voxels(level), memory_bytes=self.memory),
             hints={"memory_bytes": self.memory},
         )
 
     def _label(self, level: int) -> Stage:
-        numbers = TableInput(self.name("space", -1), "all")
+        numbers = {"numbers": TableInput(self.name("space", -1), "all")}
+        placed = {"nearest": TableInput(self.name("nearest", level))} if self.highest else {}
         return Stage(
             self.name("label", level),
             _LABEL,
             self._tiling(level),
             params={"rules": self.rules},
-            tables={"join": TableInput(self.name("join", level)), "numbers": numbers},
+            tables={"join": TableInput(self.name("join", level)), **placed, **numbers},
             emits=True,
             kernel_bytes=kernel_bytes(
                 _LABEL, voxels=self._voxels(level), whole=math.prod(self.shape), memory_bytes=self.memory

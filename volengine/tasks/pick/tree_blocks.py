@@ -1,4 +1,4 @@
-"""Kernels of the tree of ``pick``; the method is in :mod:`volengine.ops.cells` and :mod:`volengine.ops.spacing`.
+"""Kernels of the tree of ``pick``; the method is in :mod:`volengine.ops.cells`, ``cell_middles`` and ``spacing``.
 
 A table of ``join`` has the columns of regions with the prefix ``region.``, those of open nodes with ``node.``, and the
 lookup of the parts. A table of ``space`` has open picks with ``open.`` and kept ones with ``kept.``, or, of the last
@@ -20,13 +20,16 @@ from volengine.core.errors import MemoryRefusedError
 from volengine.core.tiling import Tiling
 from volengine.ops.axes import axes_of
 from volengine.ops.basin_graph import RegionRules
+from volengine.ops.cell_middles import named, nearest, plateaus_of_block
 from volengine.ops.cells import NODE_BYTES, PASS_BYTES, join, labelled, labels_of_block, leaf, size_of
+from volengine.ops.plateaus import block_middles
 from volengine.ops.regions import relabel
 from volengine.ops.spacing import KEPT_BYTES, PICK_BYTES, candidates, labels_of, numbered, space
+from volengine.ops.stored import as_prediction, mask_in
 from volengine.tasks.common.levels import levels_of
 from volengine.tasks.pick.description import COLUMN, SPAN, VOXELS_PER_REGION, region_rules
 
-REGION, NODE, OPEN, KEPT = "region.", "node.", "open.", "kept."
+REGION, NODE, LEFT, OPEN, KEPT = "region.", "node.", "left.", "open.", "kept."
 LOOKUP = ("to", "parts", "starts")
 
 
@@ -106,6 +109,74 @@ def _afford(need: int, memory_bytes: float, block: Block, what: str) -> None:
         )
 
 
+def middles_by_cells(block: Block, rules: dict[str, Any], scale: float | None = None) -> Result:
+    """Kernel: the middle of each region's plateau as far as it lies in the block, as in ``middles_block``.
+
+    Parameters
+    ----------
+    rules
+        Fields of :class:`~volengine.ops.basin_graph.RegionRules`.
+    scale
+        The number by which values are divided, or ``None``.
+
+    Returns
+    -------
+    Result
+        The table of :func:`volengine.ops.cell_middles.named`.
+    """
+    values = as_prediction(block.arrays["prediction"], mask=mask_in(block.tables), scale=scale)
+    basin = block.arrays["basin"].astype(np.uint32, copy=False)
+    holding = _holding(block)
+    found, names = plateaus_of_block(block.number, holding, [_of(REGION, table) for _, table in holding])
+    rows = block_middles(block.number, basin, values, block.box, block.shape, found, region_rules(rules))
+    return Result(table=named(rows, names))
+
+
+def middles_by_cells_bytes(
+    inside: int, plane: int, itemsize: int, copies: bool, cell: int, levels: int, memory_bytes: int
+) -> int:
+    """Bytes that :func:`middles_by_cells` needs for ``inside`` voxels in slices of ``plane`` voxels.
+
+    ``itemsize`` and ``copies`` are those of ``basins_block_bytes``, ``cell`` and ``levels`` those of
+    :func:`relabel_by_cells_bytes`; the tables of ``join`` that are read have up to 300 bytes for a region.
+    """
+    tables = 300 * levels * (cell // VOXELS_PER_REGION)
+    return 160 * plane + 550 * (inside // VOXELS_PER_REGION) + itemsize * copies * inside + min(memory_bytes, tables)
+
+
+def nearest_cell(block: Block, level: int, rules: dict[str, Any]) -> Result:
+    """Kernel: the positions of the regions that were finished in a cell, from the middles in its parts.
+
+    Parameters
+    ----------
+    level
+        Level of the cell, 0 for the smallest.
+    rules
+        Fields of :class:`~volengine.ops.basin_graph.RegionRules`.
+
+    Returns
+    -------
+    Result
+        The regions with their positions, with the prefix ``region.``; the rows of others with ``left.``.
+    """
+    (joined,), parts = block.tables["join"].values(), list(block.tables["cells"].values())
+    rows = parts if level == 0 else [_of(LEFT, table) for table in parts]
+    regions, left = nearest(rows, level, _of(REGION, joined), block.shape, region_rules(rules))
+    return Result(table={**_with(REGION, regions), **_with(LEFT, left)})
+
+
+def nearest_cell_bytes(voxels: int, memory_bytes: int) -> int:
+    """Bytes that :func:`nearest_cell` needs for a cell of ``voxels`` voxels."""
+    return join_cell_bytes(voxels, memory_bytes)
+
+
+def _holding(block: Block) -> list[tuple[int, Table]]:
+    """The cells that hold a block, from the smallest to the largest: their numbers and tables."""
+    names = (name for name in block.tables if name.startswith("level-"))
+    by_level = sorted(names, key=lambda name: int(name.rpartition("-")[2]))
+    return [next(iter(block.tables[name].items())) for name in by_level]
+
+
 def space_cell(block: Block, rules: dict[str, Any], memory_bytes: float = math.inf) -> Result:
     """Kernel: decide which picks of a cell are kept; the cell of the whole volume numbers them.
 
@@ -126,8 +197,7 @@ def space_cell(block: Block, rules: dict[str, Any], memory_bytes: float = math.i
         tables = list(block.tables["cells"].values())
         picks, kept = [_of(OPEN, table) for table in tables], [_of(KEPT, table) for table in tables]
     else:
-        holding = (next(iter(tables.values())) for tables in block.tables.values())
-        picks = [candidates(_of(REGION, table), box) for table in holding]
+        picks = [candidates(_of(REGION, table), box) for _, table in _holding(block)]
     open_count, kept_count = (sum(t["index"].size for t in each) for each in (picks, kept))
     what = f"{open_count} picks to be decided and {kept_count} others"
     _afford(PICK_BYTES * open_count + KEPT_BYTES * kept_count, memory_bytes, block, what)
@@ -158,7 +228,8 @@ def label_cell(block: Block, rules: dict[str, Any]) -> Result:
         ``pick.``, as those of :func:`volengine.ops.regions.resolve` by ascending label.
     """
     (joined,), limits = block.tables["join"].values(), region_rules(rules)
-    regions = _of(REGION, joined)
+    (placed,) = block.tables.get("nearest", block.tables["join"]).values()
+    regions = _of(REGION, placed)
     labels = labels_of(regions["index"], block.tables["numbers"][0])
     lookup = labelled({key: joined[key] for key in LOOKUP}, labels)
     rows = np.flatnonzero(labels)
@@ -191,10 +262,8 @@ def label_cell_bytes(voxels: int, whole: int, memory_bytes: int) -> int:
 
 def relabel_by_cells(block: Block, factors: list[list[int]]) -> Result:
     """Kernel: replace the numbers of a block's regions by labels; returns all levels ``@0``, ``@1`` ..., uint32."""
-    by_level = sorted(block.tables, key=lambda name: int(name.rpartition("-")[2]))
-    lookups = [next(iter(block.tables[name].items())) for name in by_level]
     basin = block.arrays["basin"].astype(np.uint32, copy=False)
-    return Result(levels_of(relabel(basin, labels_of_block(block.number, lookups)), factors, "labels"))
+    return Result(levels_of(relabel(basin, labels_of_block(block.number, _holding(block))), factors, "labels"))
 
 
 def relabel_by_cells_bytes(inside: int, cell: int, levels: int) -> int:
