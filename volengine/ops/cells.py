@@ -36,7 +36,7 @@ Inside = Callable[[Int64], NDArray[np.bool_]]
 DROPPED = -1
 """Where a node goes whose region was dropped. Region ``r`` of the cell is ``-2 - r``; its node ``n`` is ``n``."""
 
-NODE_BYTES, PASS_BYTES = 340, 250
+NODE_BYTES, PASS_BYTES = 400, 250
 """Bytes that :func:`join` needs for a node and for a pass, with their rows in the tables; measured with tracemalloc."""
 
 _PASSES = ("pass_a", "pass_block", "pass_b", "pass_low", "pass_high")

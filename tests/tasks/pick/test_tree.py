@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,12 +26,13 @@ from volengine.io.omezarr.arrays import ZarrSink
 from volengine.io.open import open_source, open_volume
 from volengine.ops.heights import BasinRules
 from volengine.ops.regions import RegionRules, pick_array
+from volengine.ops.spacing import KEPT_BYTES, PICK_BYTES
 from volengine.tasks.pick import tree
 from volengine.tasks.pick.description import PickOutputs
 from volengine.tasks.pick.plan import plan_pick
 from volengine.tasks.pick.recipe import PickRecipe
 from volengine.tasks.pick.tree import cells_of
-from volengine.tasks.pick.tree_blocks import join_cell
+from volengine.tasks.pick.tree_blocks import join_cell, space_cell
 from volengine.tasks.pick.verb import pick
 
 SHAPE = (40, 50, 60)
@@ -140,6 +142,21 @@ def test_a_lost_table_and_what_was_made_of_it_are_made_again(tmp_path, source, m
     assert np.array_equal(labels_of(source, "tree"), labels)
 
 
+@pytest.mark.parametrize(("first", "then"), [(8, 4), (4, 8), (64, 8), (8, 64)])
+def test_a_run_goes_on_with_a_tree_of_another_height(tmp_path, source, monkeypatch, first, then):
+    """As for workers of another size, whose blocks make another tree; 64 parts are all blocks, which need no tree."""
+    recipe, out = RECIPE.with_(feature="tree"), tmp_path / "tree.star"
+    monkeypatch.setattr(tree, "CELL_PARTS", first)
+    pick(source, str(out), recipe, QUIET)
+    before, labels = out.read_bytes(), labels_of(source, "tree")
+    (folder,) = (tmp_path / "tree.star.run" / "plans").iterdir()
+    (folder / "finished.json").unlink()
+    monkeypatch.setattr(tree, "CELL_PARTS", then)
+    pick(source, str(out), recipe, replace(QUIET, block=None))
+    assert out.read_bytes() == before
+    assert np.array_equal(labels_of(source, "tree"), labels)
+
+
 def test_cells_grow_to_the_whole_volume():
     shape, core = (4096, 16384, 16384), (256, 192, 192)
     cells = cells_of(shape, core)
@@ -195,8 +212,8 @@ def test_blocks_of_tables_must_be_nested(tmp_path):
 
 
 def test_a_component_too_large_for_a_worker_is_refused_with_both_numbers():
-    """1,000 local regions of 340 bytes need 0.34 MB; 0.1 MB are planned."""
-    n, none = 1000, np.zeros(0, np.int64)
+    """10^6 local regions of 400 bytes need 0.4 GB; 0.1 GB are planned."""
+    n, none = 1_000_000, np.zeros(0, np.int64)
     seams = {
         "root": np.arange(n).astype(np.uint64),
         "voxels": np.ones(n, np.int64),
@@ -208,8 +225,57 @@ def test_a_component_too_large_for_a_worker_is_refused_with_both_numbers():
     }
     block = Block(0, (0, 0, 0), Box.of_shape((8, 8, 8)), (8, 8, 8), {}, {}, {"seams": {0: seams}})
     rules = {**vars(REGIONS)}
-    with pytest.raises(MemoryRefusedError, match=r"1000 local regions .* need 0\.00 GB together; 0\.00 GB are planned"):
-        join_cell(block, [8, 8, 8], rules, memory_bytes=100_000)
+    with pytest.raises(MemoryRefusedError, match=r"1000000 local .* need 0\.40 GB together; 0\.10 GB are planned"):
+        join_cell(block, [8, 8, 8], rules, memory_bytes=100_000_000)
+
+
+@pytest.mark.parametrize("count", [200_000, pytest.param(10**7, marks=pytest.mark.slow)])
+def test_the_last_cell_numbers_many_picks_in_the_memory_that_it_states(count):
+    """Picks of 64 cells, of which 1 in 1,000 is undecided; numbers equal a sort of all of them."""
+    import scipy.spatial  # its import allocates, too
+
+    assert scipy.spatial
+    rng = np.random.default_rng(0)
+    shape, cells = (1024, 16384, 16384), {}
+    index = np.sort(rng.choice(2**38, count + count // 1000, replace=False).astype(np.int64))
+    weight = rng.integers(1, 10**6, index.size)
+    is_open = np.arange(index.size) % 1001 == 0
+    want = np.empty(index.size, np.int64)
+    want[np.lexsort((index, -weight))] = np.arange(1, index.size + 1)
+    for n, rows in enumerate(np.array_split(rng.permutation(index.size), 64)):
+        loose, kept = rows[is_open[rows]], rows[~is_open[rows]]
+        position = np.stack(np.unravel_index(index[loose], shape), axis=1).astype(float)
+        cells[n] = {
+            "open.index": index[loose],
+            "open.weight": weight[loose],
+            "open.position": position,
+            "open.known": np.zeros(loose.size, bool),
+            "kept.index": index[kept],
+            "kept.weight": weight[kept],
+        }
+    block = Block(0, (0, 0, 0), Box.of_shape(shape), shape, {}, {}, {"cells": cells})
+    own = sum(column.nbytes for table in cells.values() for column in table.values())
+    tracemalloc.start()
+    try:
+        table = space_cell(block, level=2, levels=2, rules={**vars(RegionRules(spacing_vox=2.0))}).table
+        peak = tracemalloc.get_traced_memory()[1] + own
+    finally:
+        tracemalloc.stop()
+    assert np.array_equal(table["index"], index)
+    assert np.array_equal(table["label"], want)
+    assert peak <= KEPT_BYTES * count + PICK_BYTES * (count // 1000 + 1) + 2**22
+
+
+def test_a_table_of_picks_that_does_not_fit_into_memory_is_refused(tmp_path, source, monkeypatch):
+    """And the run goes on where it fits."""
+    monkeypatch.setattr(tree, "CELL_PARTS", 8)
+    out = tmp_path / "picks.star"
+    with monkeypatch.context() as small:
+        small.setattr("volengine.tasks.pick.finish.machine_memory", lambda: 1000)
+        with pytest.raises(MemoryRefusedError, match=r"picks need [\d.]+ kB to be written, .* 1 kB"):
+            pick(source, str(out), RECIPE, QUIET)
+    assert not out.exists()
+    assert len(pick(source, str(out), RECIPE, QUIET)) > 10
 
 
 def picked_as_known(tmp_path, shape, count, block, **store_options):

@@ -209,7 +209,7 @@ class Tree:
             self.name("space", level),
             _SPACE,
             self._tiling(level),
-            params={"rules": self.rules},
+            params={"level": level, "levels": len(self.cells), "rules": self.rules},
             tables=regions if level == 1 else self._parts("space", level),
             emits=True,
             kernel_bytes=kernel_bytes(_SPACE, voxels=self._voxels(level), memory_bytes=self.memory),

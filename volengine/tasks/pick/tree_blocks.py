@@ -177,10 +177,15 @@ def _holding(block: Block) -> list[tuple[int, Table]]:
     return [next(iter(block.tables[name].items())) for name in by_level]
 
 
-def space_cell(block: Block, rules: dict[str, Any], memory_bytes: float = math.inf) -> Result:
+def space_cell(block: Block, level: int, levels: int, rules: dict[str, Any], memory_bytes: float = math.inf) -> Result:
     """Kernel: decide which picks of a cell are kept; the cell of the whole volume numbers them.
 
-    The parameters are those of :func:`join_cell`.
+    Parameters
+    ----------
+    level, levels
+        Level of the cell, from 1, and number of levels: the last cell is the whole volume.
+    rules, memory_bytes
+        As for :func:`join_cell`.
 
     Returns
     -------
@@ -193,7 +198,7 @@ def space_cell(block: Block, rules: dict[str, Any], memory_bytes: float = math.i
         It needs more.
     """
     limits, box, kept = region_rules(rules), block.box, []
-    if "cells" in block.tables:
+    if level > 1:
         tables = list(block.tables["cells"].values())
         picks, kept = [_of(OPEN, table) for table in tables], [_of(KEPT, table) for table in tables]
     else:
@@ -202,7 +207,7 @@ def space_cell(block: Block, rules: dict[str, Any], memory_bytes: float = math.i
     what = f"{open_count} picks to be decided and {kept_count} others"
     _afford(PICK_BYTES * open_count + KEPT_BYTES * kept_count, memory_bytes, block, what)
     left, found = space(picks, kept, box, block.shape, limits)
-    if box.shape != block.shape:
+    if level < levels:
         return Result(table={**_with(OPEN, left), **_with(KEPT, found)})
     numbers = numbered(found, limits.min_picks)
     return Result(table=numbers, counts={"picks": numbers["index"].size})
