@@ -286,9 +286,6 @@ def picked_as_known(tmp_path, shape, count, block, **store_options):
     assert any("-join-2" in name for name in stages_of(out))
     assert np.array_equal(picks.position_vox, known.position)
     assert np.array_equal(picks.weight, known.weight)
-    report = json.loads((tmp_path / "picks.csv.run" / "report.json").read_text())
-    (plan,) = report["plans"].values()
-    return plan
 
 
 def test_a_sparse_store_gives_what_was_drawn(tmp_path):
@@ -296,7 +293,7 @@ def test_a_sparse_store_gives_what_was_drawn(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(7200)
 def test_a_sparse_montage_of_16k_gives_what_was_drawn(tmp_path):
-    """16,384 × 16,384 × 256 voxels, 100,000 particles and 12,500 that are too close; about 10 minutes of CPU."""
-    plan = picked_as_known(tmp_path, (256, 16384, 16384), 100_000, None)
-    print(json.dumps(plan["stages"], indent=1)[:20000])
+    """16,384 × 16,384 × 256 voxels, 100,000 particles and 12,500 that are too close; minutes of CPU."""
+    picked_as_known(tmp_path, (256, 16384, 16384), 100_000, None, chunk=(128, 128, 128))
