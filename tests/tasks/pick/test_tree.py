@@ -146,13 +146,15 @@ def test_a_lost_table_and_what_was_made_of_it_are_made_again(tmp_path, source, m
 def test_a_run_goes_on_with_a_tree_of_another_height(tmp_path, source, monkeypatch, first, then):
     """As for workers of another size, whose blocks make another tree; 64 parts are all blocks, which need no tree."""
     recipe, out = RECIPE.with_(feature="tree"), tmp_path / "tree.star"
+    monkeypatch.setattr("volengine.tasks.pick.plan.LARGEST_BLOCK", 16**3)
     monkeypatch.setattr(tree, "CELL_PARTS", first)
-    pick(source, str(out), recipe, QUIET)
+    chosen = replace(QUIET, block=None)
+    pick(source, str(out), recipe, chosen)
     before, labels = out.read_bytes(), labels_of(source, "tree")
     (folder,) = (tmp_path / "tree.star.run" / "plans").iterdir()
     (folder / "finished.json").unlink()
     monkeypatch.setattr(tree, "CELL_PARTS", then)
-    pick(source, str(out), recipe, replace(QUIET, block=None))
+    pick(source, str(out), recipe, chosen)
     assert out.read_bytes() == before
     assert np.array_equal(labels_of(source, "tree"), labels)
 
