@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import itertools
 import math
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -10,7 +11,7 @@ from functools import cached_property
 from typing import Any, Literal
 
 from volengine.core.block import Block, Result
-from volengine.core.boxes import Box, Index3, index3
+from volengine.core.boxes import Box, Index3, index3, neighbours
 from volengine.core.digest import digest_of
 from volengine.core.errors import InputError, PlanError
 from volengine.core.tiling import Tiling, check_multiple
@@ -19,7 +20,7 @@ from volengine.engine.kernels import OWN_KERNELS, check_listed
 from volengine.engine.plan_json import made
 
 EdgeRule = Literal["clip", "reflect", "edge", "zero"]
-Scope = Literal["own", "neighbours", "all"]
+Scope = Literal["own", "neighbours", "within", "holding", "all"]
 Kernel = Callable[..., Result]
 ZERO: Index3 = (0, 0, 0)
 MAX_UNITS = 2**28
@@ -144,11 +145,35 @@ class TableInput:
         Name of the stage.
     scope
         ``own``: the table of the block with the same number. ``neighbours``: this table and those of the up to 26
-        blocks around it. ``all``: the tables of all blocks (for a stage with one unit, the table of block 0).
+        blocks around it. ``within``: those of the smaller blocks that lie in this one. ``holding``: that of the larger
+        block that holds this one. ``all``: the tables of all blocks (for a stage with one unit, the table of block 0).
+    core
+        With ``within`` and ``holding``: the shape of the blocks of that stage, voxels z, y, x.
     """
 
     stage: str
     scope: Scope = "own"
+    core: Index3 | None = None
+
+    def numbers(self, number: int, tiling: Tiling) -> list[int]:
+        """Return the numbers of the blocks whose tables a unit reads, but for the scope ``all``.
+
+        Parameters
+        ----------
+        number, tiling
+            Number of the unit's block, and the tiling of its stage.
+        """
+        if self.scope == "own":
+            return [number]
+        if self.scope == "neighbours":
+            return sorted([number, *(tiling.number(i) for i in neighbours(tiling.index(number), tiling.grid))])
+        other = Tiling(tiling.shape, self.core or tiling.core)
+        box = tiling.box(number)
+        if self.scope == "holding":
+            return [other.owner(box.start)]
+        first = [a // c for a, c in zip(box.start, other.core, strict=True)]
+        behind = [-(-b // c) for b, c in zip(box.stop, other.core, strict=True)]
+        return [other.number(index) for index in itertools.product(*map(range, first, behind))]
 
 
 @dataclass(frozen=True)
