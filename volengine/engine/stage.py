@@ -80,6 +80,10 @@ class ArrayInput:
         For a part of a larger volume: the first voxel of the tiling's space in that volume, and the number of the
         volume's voxels that it covers (the tiling's shape, or another one if ``scaled``). Halos reach beyond the part,
         up to the faces of the volume.
+    at
+        For an array that holds only a part of the tiling's space: the voxel of that space at which its first voxel
+        lies. Boxes stay in voxels of the tiling (:meth:`stored` is the one in the array), and the array's faces are
+        those of a volume for ``edge``.
     """
 
     volume: Volume
@@ -92,6 +96,7 @@ class ArrayInput:
     scaled: bool = False
     corner: Index3 = ZERO
     extent: Index3 | None = None
+    at: Index3 = ZERO
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "volume", self.volume.with_(facts={}))  # do not send the header with every unit
@@ -109,7 +114,13 @@ class ArrayInput:
         start = index3(a // g * g for a, g in zip(wide.start, self.align, strict=True))
         stop = index3(-(-b // g) * g for b, g in zip(wide.stop, self.align, strict=True))
         box = Box(start, stop)
-        return box.clip(shape) if self.edge == "clip" else box
+        if self.edge != "clip":
+            return box
+        return box.clip(shape) if self.at == ZERO else box.intersect(Box.of_shape(self.volume.shape).shift(self.at))
+
+    def stored(self, box: Box) -> Box:
+        """Return the box in voxels of the array itself, for one of :meth:`region`."""
+        return box if self.at == ZERO else box.shift(index3(-a for a in self.at))
 
     def widened(self, halo: Index3) -> ArrayInput:
         """Return this input with a halo of at least ``halo`` on every side; pieces of scratch arrays have none."""
@@ -156,11 +167,14 @@ class Output:
         Voxels of the tiling per voxel of the array, z, y, x. A block writes its core coarsened by it.
     owned
         For scratch arrays of shape ``grid * owned``: the shape of the piece that each block writes instead.
+    at
+        The voxel of the tiling's space at which the array's first voxel lies: the start of the tiling's window.
     """
 
     volume: Volume
     factor: Index3 = (1, 1, 1)
     owned: Index3 | None = None
+    at: Index3 = ZERO
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "volume", self.volume.with_(facts={}))
@@ -168,7 +182,8 @@ class Output:
     def box(self, core: Box, index: Index3) -> Box:
         """Return the box of the array that the block with this core and grid index writes."""
         if self.owned is None:
-            return core.coarsen(self.factor).clip(self.volume.shape)
+            local = core if self.at == ZERO else core.shift(index3(-a for a in self.at))
+            return local.coarsen(self.factor).clip(self.volume.shape)
         start = index3(i * n for i, n in zip(index, self.owned, strict=True))
         return Box(start, index3(a + n for a, n in zip(start, self.owned, strict=True)))
 
@@ -249,7 +264,12 @@ class Stage:
                 check_multiple(output.owned, unit, v.shape)
             else:
                 full = index3(u * f for u, f in zip(unit, output.factor, strict=True))
-                check_multiple(self.tiling.core, full, self.tiling.shape)
+                check_multiple(self.tiling.core, full, self.tiling.window.shape)
+                if output.at != self.tiling.start:
+                    raise PlanError(
+                        f"Stage {self.name!r} works from voxel {self.tiling.start} on, but its output begins at "
+                        f"{output.at}."
+                    )
 
     @cached_property
     def function(self) -> Kernel:
@@ -285,7 +305,7 @@ class Stage:
             "arrays": {k: [_place(a), identities[k]] for k, a in self.arrays.items()},
             "tables": {k: [upstream[t.stage], t.scope] for k, t in self.tables.items()},
             "outputs": {k: _place(o) for k, o in self.outputs.items()},
-            "tiling": asdict(self.tiling),
+            "tiling": _tiling(self.tiling),
         }
         return digest_of(facts)
 
@@ -330,5 +350,15 @@ def _place(item: ArrayInput | Output) -> dict[str, Any]:
     """Return the facts of an input or output that count for the identity: how it is read or written, not its URL."""
     facts = asdict(item)
     volume = facts.pop("volume")
+    if facts["at"] == ZERO:  # as it was before parts of volumes were worked on
+        facts.pop("at")
     kept = ("path", "shape", "dtype", "chunks", "shards", "axes")
     return {**facts, **{k: volume[k] for k in kept}}
+
+
+def _tiling(tiling: Tiling) -> dict[str, Any]:
+    """Return the facts of a tiling that count for the identity; those of a window only if there is one."""
+    facts = asdict(tiling)
+    if tiling.window == Box.of_shape(tiling.shape):
+        del facts["start"], facts["stop"]
+    return facts

@@ -131,7 +131,7 @@ class Inputs:
         return block, count
 
     def _box(self, name: str, wanted: ArrayInput, box: Box) -> NDArray[Any]:
-        earlier = self.earlier.get(name)
+        earlier, box = self.earlier.get(name), wanted.stored(box)
         if earlier is None:
             return read_box(self.sources[name], box, wanted.edge)
         earlier.check(box)

@@ -8,6 +8,7 @@ from typing import Literal
 from volengine.core.errors import InputError
 from volengine.core.image import Ngff
 from volengine.core.recipe import Recipe
+from volengine.core.roi import check_roi
 from volengine.io.omezarr.codecs import check_codec
 
 
@@ -41,6 +42,10 @@ class ConvertRecipe(Recipe):
     tilts
         File with the tilt series of the tomogram, whose angles, dose and defocus the store keeps (.mdoc, .rawtlt, .tlt,
         .aln, .star of RELION 5, .tomostar, .xml of Warp), or a folder in which one has the tomogram's name.
+    roi
+        Only this part of the volume is written: ``z0:z1,y0:y1,x0:x1`` in voxels, or in nm (``100nm:400nm,:,:50nm``, or one
+        unit for all numbers, at the end). The stop is not included, and an empty end is that of the volume. The origin
+        says where it begins.
 
     Examples
     --------
@@ -58,6 +63,7 @@ class ConvertRecipe(Recipe):
     name: str | None = None
     tilts: str = ""
     threshold: float | None = None
+    roi: str = ""
 
     def check(self) -> None:
         sizes = self.voxel_size if isinstance(self.voxel_size, tuple) else (self.voxel_size,)
@@ -70,3 +76,4 @@ class ConvertRecipe(Recipe):
         if self.threshold is not None and not 0 <= self.threshold < 1:
             raise InputError(f"--threshold is a probability from 0 to below 1, not {self.threshold:g}.")
         check_codec(self.codec)
+        check_roi(self.roi)

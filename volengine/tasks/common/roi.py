@@ -1,0 +1,102 @@
+"""Regions of interest of the verbs: ``roi=`` of a recipe, and the rule what it does.
+
+With a region a verb does what it does without one, but writes only what lies inside. Its stages still work in voxels of
+the whole volume: blocks begin at the region's first voxel (the window of a :class:`~volengine.core.tiling.Tiling`),
+their halos reach beyond the region, and patches lie on the whole volume's lattice. An image of a region is a volume of
+its own, which begins at the region's first voxel and whose origin says where that is. A table counts the voxels of the
+volume that was given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from volengine.core.boxes import Box, Index3
+from volengine.core.image import ImageSpec
+from volengine.core.roi import roi_box
+from volengine.core.tiling import Tiling
+from volengine.core.volume import Volume
+from volengine.engine.stage import ArrayInput, Stage
+from volengine.tasks.common.layout import history
+
+ROI = """Only this part of the volume is {done}: z0:z1,y0:y1,x0:x1 in voxels, or in nm (100nm:400nm,:,:50nm; or one unit
+for all numbers, at the end); the stop is not included, and an empty end is that of the volume."""
+
+
+def window_of(volume: Volume, roi: str) -> Box | None:
+    """The box of a recipe's ``roi`` in a volume; ``None`` if there is none, or if it is the whole volume.
+
+    Raises
+    ------
+    InputError
+        The region leaves the volume.
+    """
+    if not roi:
+        return None
+    box = roi_box(roi, volume.shape, volume.voxel_size, volume.where)
+    return None if box == Box.of_shape(volume.shape) else box
+
+
+def seen_of(volume: Volume, window: Box | None) -> Volume:
+    """The volume like which images are made: the volume, or the description of its part."""
+    return volume if window is None else volume.cut(window)
+
+
+def tiling_of(shape: Index3, core: Index3, window: Box | None) -> Tiling:
+    """The blocks of a volume, or of its part."""
+    return Tiling(shape, core) if window is None else Tiling(shape, core, window.start, window.stop)
+
+
+def size_of(shape: Index3, window: Box | None) -> Index3:
+    """The shape of what blocks cover: the volume's, or that of its part."""
+    return shape if window is None else window.shape
+
+
+def start_of(window: Box | None) -> Index3:
+    """The first voxel of what blocks cover."""
+    return (0, 0, 0) if window is None else window.start
+
+
+def history_of(volume: Volume, verb: str, recipe: Any, window: Box | None) -> list[dict[str, Any]]:
+    """The history with one more entry, see :func:`~volengine.tasks.common.layout.history`.
+
+    For a part of a volume the entry says which one, in voxels: ``roi`` has ``start``, ``stop`` and ``of``, the shape
+    of the whole.
+    """
+    steps = history(volume, verb, recipe)
+    if window is not None:
+        steps[-1]["roi"] = {"start": list(window.start), "stop": list(window.stop), "of": list(volume.shape)}
+    return steps
+
+
+def facts_of(facts: Mapping[str, Any], window: Box | None) -> dict[str, Any]:
+    """Facts of a volume that hold for its part, too: the extended header of an MRC file counts sections of the whole."""
+    kept = dict(facts)
+    if window is not None and "mrc" in kept:
+        kept["mrc"] = {**kept["mrc"], "ext_type": "", "ext_header_base64": ""}
+    return kept
+
+
+def within(stage: Stage, window: Box | None, *parts: ImageSpec) -> Stage:
+    """Return a stage of a whole volume as one of its part.
+
+    Its outputs, and those inputs that are levels of the images ``parts``, hold the part only; other inputs are whole.
+    """
+    if window is None:
+        return stage
+    places = {(spec.url, spec.array_path(n)) for spec in parts for n in range(len(spec.levels))}
+
+    def moved(source: ArrayInput) -> ArrayInput:
+        return replace(source, at=window.start) if (source.volume.url, source.volume.path) in places else source
+
+    return replace(
+        stage,
+        tiling=Tiling(stage.tiling.shape, stage.tiling.core, window.start, window.stop),
+        arrays={name: moved(source) for name, source in stage.arrays.items()},
+        outputs={
+            name: output if output.owned else replace(output, at=window.start)
+            for name, output in stage.outputs.items()
+        },
+    )
