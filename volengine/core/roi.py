@@ -1,10 +1,10 @@
 """Regions of interest: the notation ``z0:z1,y0:y1,x0:x1`` of every verb, and the box of voxels that it means.
 
-Each axis is written as a Python slice without a step: ``start:stop``, the stop is not included, and an empty end is that
-of the volume. Whole numbers are voxels, counted from 0. With the unit ``nm`` numbers are places (index × voxel size,
-from the centre of the volume's first voxel, whatever its origin): a voxel belongs to ``start:stop`` if its place is at
-least the start and below the stop. So regions that share an end share no voxel, in either unit. The unit stands behind
-every number, or once at the end for all of them.
+Each axis is written as a Python slice without a step: ``start:stop``, the stop is not included, and an empty end is
+that of the volume. Whole numbers are voxels, counted from 0. With the unit ``nm`` numbers are places (index × voxel
+size, from the centre of the volume's first voxel, whatever its origin): a voxel belongs to ``start:stop`` if its place
+is at least the start and below the stop. So regions that share an end share no voxel, in either unit. The unit stands
+behind every number, or once at the end for all of them.
 
 >>> roi_box("10:20,:,5:", (32, 64, 64), (10.0, 10.0, 10.0), "TS_01.mrc")
 Box(start=(10, 0, 5), stop=(20, 64, 64))
@@ -135,9 +135,7 @@ class Roi:
         return f"{option} {_short(self.text)} is {given} along {axis}, voxels {start} to {stop}"
 
 
-def roi_box(
-    text: str, shape: Sequence[int], voxel_size: Sequence[float], where: str, option: str = "--roi"
-) -> Box:
+def roi_box(text: str, shape: Sequence[int], voxel_size: Sequence[float], where: str, option: str = "--roi") -> Box:
     """The box of voxels that a region of interest means in a volume; see :meth:`Roi.parse` and :meth:`Roi.box`."""
     return Roi.parse(text, option).box(shape, voxel_size, where, option)
 
@@ -175,7 +173,9 @@ def _end(side: str, text: str, axis: str, option: str, units: set[bool]) -> End:
         return None
     match = _NUMBER.fullmatch(side)
     if match is None:
-        what = "is negative: ends count from the first voxel" if side.startswith("-") else "is no number of voxels or nm"
+        what = (
+            "is negative: ends count from the first voxel" if side.startswith("-") else "is no number of voxels or nm"
+        )
         raise InputError(f"{option} {_short(text)}: {_short(side)} along {axis} {what}; {_FORMS}.")
     units.add(match[2] is not None)
     return Fraction(match[1])

@@ -19,8 +19,8 @@ AXES = "zyx"
 class Tiling:
     """Blocks of shape ``core`` that begin at the volume's origin; the last ones are cut off at the volume's end.
 
-    With ``start`` and ``stop`` the blocks cover only a part of the volume, the *window*: they begin at its start and are
-    cut off at its stop. Their boxes are still in voxels of the whole volume.
+    With ``start`` and ``stop`` the blocks cover only a part of the volume, the *window*: they begin at its start and
+    are cut off at its stop. Their boxes are still in voxels of the whole volume.
 
     Parameters
     ----------

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from volengine.core.boxes import Box, Index3, index3
+from volengine.core.boxes import Index3, index3
 from volengine.core.errors import MemoryRefusedError
 from volengine.core.units import format_bytes
 from volengine.engine.stage import ArrayInput, Stage

@@ -21,9 +21,6 @@ from volengine.core.volume import Volume
 from volengine.engine.stage import ArrayInput, Stage
 from volengine.tasks.common.layout import history
 
-ROI = """Only this part of the volume is {done}: z0:z1,y0:y1,x0:x1 in voxels, or in nm (100nm:400nm,:,:50nm; or one unit
-for all numbers, at the end); the stop is not included, and an empty end is that of the volume."""
-
 
 def window_of(volume: Volume, roi: str) -> Box | None:
     """The box of a recipe's ``roi`` in a volume; ``None`` if there is none, or if it is the whole volume.
@@ -72,7 +69,7 @@ def history_of(volume: Volume, verb: str, recipe: Any, window: Box | None) -> li
 
 
 def facts_of(facts: Mapping[str, Any], window: Box | None) -> dict[str, Any]:
-    """Facts of a volume that hold for its part, too: the extended header of an MRC file counts sections of the whole."""
+    """Facts of a volume that hold for its part, too; the extended header of an MRC file tells of sections of all."""
     kept = dict(facts)
     if window is not None and "mrc" in kept:
         kept["mrc"] = {**kept["mrc"], "ext_type": "", "ext_header_base64": ""}
@@ -96,7 +93,6 @@ def within(stage: Stage, window: Box | None, *parts: ImageSpec) -> Stage:
         tiling=Tiling(stage.tiling.shape, stage.tiling.core, window.start, window.stop),
         arrays={name: moved(source) for name, source in stage.arrays.items()},
         outputs={
-            name: output if output.owned else replace(output, at=window.start)
-            for name, output in stage.outputs.items()
+            name: output if output.owned else replace(output, at=window.start) for name, output in stage.outputs.items()
         },
     )

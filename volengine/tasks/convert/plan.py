@@ -27,12 +27,17 @@ _COPY = "volengine.tasks.convert.blocks:copy_block"
 
 
 def plan_convert(
-    source: Volume, recipe: ConvertRecipe, out: str | Segmentation, folder: PlanFolder, options: RunOptions
+    source: Volume,
+    recipe: ConvertRecipe,
+    out: str | Segmentation,
+    folder: PlanFolder,
+    options: RunOptions,
+    verb: str = "convert",
 ) -> Plan:
     """Plan the stages that write ``source`` to the store ``out``, or as a segmentation of a copick project.
 
     A source that is compressed as a whole (``.gz``, ``.bz2``) is first unpacked into the scratch folder of ``folder``.
-    The file of the recipe's tilt series is read.
+    The file of the recipe's tilt series is read. ``verb`` is the name of the step in the store's history.
 
     Returns
     -------
@@ -48,7 +53,7 @@ def plan_convert(
     if recipe.threshold is not None:
         raise InputError("--threshold is for masks that go into a copick project (--out config.json#seg=NAME).")
     window = window_of(source, recipe.roi)
-    steps = history_of(source, "convert", recipe, window)
+    steps = history_of(source, verb, recipe, window)
     spec = image_spec(
         out,
         seen_of(source, window),
@@ -63,7 +68,7 @@ def plan_convert(
         return _copy_stage(read, spec, core, before, window)
 
     core = options.core_for(size_of(source.shape, window), core_unit(spec), build, largest=LARGEST_BLOCK)
-    return Plan(source.name, (*before, build(core)), (spec,), recipe={"convert": recipe.to_json()})
+    return Plan(source.name, (*before, build(core)), (spec,), recipe={verb: recipe.to_json()})
 
 
 def _copy_stage(source: Volume, spec: ImageSpec, core: Index3, before: list[Stage], window: Box | None) -> Stage:

@@ -43,9 +43,9 @@ class ConvertRecipe(Recipe):
         File with the tilt series of the tomogram, whose angles, dose and defocus the store keeps (.mdoc, .rawtlt, .tlt,
         .aln, .star of RELION 5, .tomostar, .xml of Warp), or a folder in which one has the tomogram's name.
     roi
-        Only this part of the volume is written: ``z0:z1,y0:y1,x0:x1`` in voxels, or in nm (``100nm:400nm,:,:50nm``, or one
-        unit for all numbers, at the end). The stop is not included, and an empty end is that of the volume. The origin
-        says where it begins.
+        Only this part of the volume is written: ``z0:z1,y0:y1,x0:x1`` in voxels, or in nm (``100nm:400nm,:,:50nm``, or
+        one unit for all numbers, at the end). The stop is not included, and an empty end is that of the volume. The
+        origin says where it begins.
 
     Examples
     --------

@@ -87,9 +87,7 @@ def plan_interact(
     def build(core: Index3) -> Stage:
         return _stage(read, chain, halos, specs, tiling_of(first.shape, core, window))
 
-    core = options.core_for(
-        size_of(first.shape, window), core_unit(*specs.values()), build, largest=LARGEST_BLOCK
-    )
+    core = options.core_for(size_of(first.shape, window), core_unit(*specs.values()), build, largest=LARGEST_BLOCK)
     return Plan(
         first.name,
         (*(stage for reading in read.values() for stage in reading.stages), build(core)),
@@ -160,9 +158,7 @@ def _said(reading: Reading) -> dict[str, Any]:
     return {"volume": reading.volume.to_json(), "decision": reading.decision}
 
 
-def _specs(
-    used: Mapping[str, Volume], recipe: InteractRecipe, out: str, window: Box | None
-) -> dict[str, ImageSpec]:
+def _specs(used: Mapping[str, Volume], recipe: InteractRecipe, out: str, window: Box | None) -> dict[str, ImageSpec]:
     """The images of the changed features."""
     taken = {_place(volume.url): volume.url for volume in used.values()}
     specs: dict[str, ImageSpec] = {}
@@ -229,7 +225,9 @@ def _stage(
         },
         arrays={name: ArrayInput(readings[name].volume, halo, halo) for name, halo in halos.items()},
         tables={key: table for name, each in readings.items() for key, table in each.tables(name).items()},
-        outputs={k: output for name, spec in specs.items() for k, output in outputs_of(spec, name, tiling.start).items()},
+        outputs={
+            k: output for name, spec in specs.items() for k, output in outputs_of(spec, name, tiling.start).items()
+        },
         kernel_bytes=kernel_bytes(
             _GATE,
             inside=inside.size,

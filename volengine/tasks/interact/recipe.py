@@ -31,8 +31,8 @@ class InteractRecipe(Recipe):
     ngff
         OME-Zarr version of the written stores: ``0.5``, ``0.6`` or ``0.4``.
     roi
-        Only this part of the volume is written: ``z0:z1,y0:y1,x0:x1`` in voxels, or in nm (``100nm:400nm,:,:50nm``, or one
-        unit for all numbers, at the end). The stop is not included, and an empty end is that of the volume. The
+        Only this part of the volume is written: ``z0:z1,y0:y1,x0:x1`` in voxels, or in nm (``100nm:400nm,:,:50nm``, or
+        one unit for all numbers, at the end). The stop is not included, and an empty end is that of the volume. The
         rules also see what lies around it.
 
     Examples

@@ -85,8 +85,8 @@ class PickRecipe(Recipe):
     format
         Format of the table of picks, for example relion5; default: by the ending of the output.
     roi
-        Only this part of the volume is picked: ``z0:z1,y0:y1,x0:x1`` in voxels, or in nm (``100nm:400nm,:,:50nm``, or one
-        unit for all numbers, at the end). The stop is not included, and an empty end is that of the volume. The
+        Only this part of the volume is picked: ``z0:z1,y0:y1,x0:x1`` in voxels, or in nm (``100nm:400nm,:,:50nm``, or
+        one unit for all numbers, at the end). The stop is not included, and an empty end is that of the volume. The
         table counts the voxels of the whole volume; labels are a volume of the part, beside the table. Voxels outside
         are background: objects that lie inside are picked as in the whole volume, of others the part that lies inside.
 
