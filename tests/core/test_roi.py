@@ -133,7 +133,7 @@ def test_a_part_has_the_origin_of_its_first_voxel():
 
 
 @given(st.data())
-def test_blocks_of_a_window_cover_it_once_in_voxels_of_the_whole(data):
+def test_blocks_of_a_roi_cover_it_once_in_voxels_of_the_whole(data):
     shape = data.draw(st.tuples(*(st.integers(1, 12),) * 3))
     sides = data.draw(st.tuples(*(pairs(n) for n in shape)))
     core = data.draw(st.tuples(*(st.integers(1, 8),) * 3))
@@ -144,11 +144,11 @@ def test_blocks_of_a_window_cover_it_once_in_voxels_of_the_whole(data):
         assert tiling.owner(box.start) == number
         assert tiling.number(tiling.index(number)) == number
     wanted = np.zeros(shape, int)
-    wanted[tiling.window.slices] = 1
+    wanted[tiling.roi.slices] = 1
     np.testing.assert_array_equal(seen, wanted)
 
 
-def test_a_window_that_leaves_the_volume_is_refused():
+def test_a_roi_that_leaves_the_volume_is_refused():
     for start, stop in (((0, 0, 0), (9, 8, 8)), ((3, 0, 0), (3, 8, 8)), ((-1, 0, 0), (8, 8, 8))):
         with pytest.raises(PlanError, match="leaves the volume"):
             Tiling((8, 8, 8), (4, 4, 4), start, stop)

@@ -311,21 +311,19 @@ class Lattice:
         z, y, x = (a.mirror() if turn else a for a, turn in zip(self.axes, along, strict=True))
         return Lattice(z, y, x)
 
-    def within(self, window: Box) -> Lattice:
+    def within(self, roi: Box) -> Lattice:
         """Return the same patches for a part of the volume: blocks cover it and run the patches that reach it.
 
-        >>> window = Box((0, 0, 150), (1, 9, 160))
-        >>> lattice = Lattice.sliding((1, 200, 200), (1, 128, 128), (0, 0.25, 0.25)).within(window)
-        >>> list(lattice.owned(window)), lattice.wanted
+        >>> roi = Box((0, 0, 150), (1, 9, 160))
+        >>> lattice = Lattice.sliding((1, 200, 200), (1, 128, 128), (0, 0.25, 0.25)).within(roi)
+        >>> list(lattice.owned(roi)), lattice.wanted
         ([(0, 0, 1)], 1)
         """
-        z, y, x = (
-            replace(axis, begin=a, stop=b) for axis, a, b in zip(self.axes, window.start, window.stop, strict=True)
-        )
+        z, y, x = (replace(axis, begin=a, stop=b) for axis, a, b in zip(self.axes, roi.start, roi.stop, strict=True))
         return Lattice(z, y, x)
 
     @property
-    def window(self) -> Box:
+    def roi(self) -> Box:
         """The voxels that are wanted: the whole volume, or the box of :meth:`within`."""
         return _box([(axis.begin, axis.end_of_wanted) for axis in self.axes])
 

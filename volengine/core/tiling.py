@@ -19,7 +19,7 @@ AXES = "zyx"
 class Tiling:
     """Blocks of shape ``core`` that begin at the volume's origin; the last ones are cut off at the volume's end.
 
-    With ``start`` and ``stop`` the blocks cover only a part of the volume, the *window*: they begin at its start and
+    With ``start`` and ``stop`` the blocks cover only a part of the volume, a roi: they begin at its start and
     are cut off at its stop. Their boxes are still in voxels of the whole volume.
 
     Parameters
@@ -29,12 +29,12 @@ class Tiling:
     core
         Shape of a block's core, voxels z, y, x.
     start, stop
-        First voxel of the window, and the one behind its last; default: the whole volume.
+        First voxel of the roi, and the one behind its last; default: the whole volume.
 
     Raises
     ------
     PlanError
-        A side is less than 1, or the window is empty or leaves the volume.
+        A side is less than 1, or the roi is empty or leaves the volume.
 
     >>> tiling = Tiling((64, 64, 64), (16, 32, 32), start=(10, 0, 0), stop=(30, 64, 64))
     >>> tiling.grid, tiling.box(7)
@@ -49,19 +49,19 @@ class Tiling:
     def __post_init__(self) -> None:
         if any(n < 1 for n in self.shape) or any(c < 1 for c in self.core):
             raise PlanError(f"A tiling needs positive sizes: shape {self.shape}, block {self.core}.")
-        window = self.window
-        if window.empty or not Box.of_shape(self.shape).contains(window):
-            raise PlanError(f"The window from {self.start} to {self.stop} is empty or leaves the volume {self.shape}.")
+        roi = self.roi
+        if roi.empty or not Box.of_shape(self.shape).contains(roi):
+            raise PlanError(f"The roi from {self.start} to {self.stop} is empty or leaves the volume {self.shape}.")
 
     @property
-    def window(self) -> Box:
+    def roi(self) -> Box:
         """The part of the volume that the blocks cover."""
         return Box(self.start, self.shape if self.stop is None else self.stop)
 
     @property
     def grid(self) -> Index3:
         """Number of blocks along z, y, x."""
-        return index3(-(-n // c) for n, c in zip(self.window.shape, self.core, strict=True))
+        return index3(-(-n // c) for n, c in zip(self.roi.shape, self.core, strict=True))
 
     def __len__(self) -> int:
         return prod(self.grid)
@@ -81,7 +81,7 @@ class Tiling:
     def box(self, number: int) -> Box:
         """Return the box of a block's core."""
         start = index3(s + i * c for s, i, c in zip(self.start, self.index(number), self.core, strict=True))
-        return Box(start, index3(a + c for a, c in zip(start, self.core, strict=True))).intersect(self.window)
+        return Box(start, index3(a + c for a, c in zip(start, self.core, strict=True))).intersect(self.roi)
 
     def __iter__(self) -> Iterator[Box]:
         return (self.box(i) for i in range(len(self)))

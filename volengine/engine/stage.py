@@ -168,7 +168,7 @@ class Output:
     owned
         For scratch arrays of shape ``grid * owned``: the shape of the piece that each block writes instead.
     at
-        The voxel of the tiling's space at which the array's first voxel lies: the start of the tiling's window.
+        The voxel of the tiling's space at which the array's first voxel lies: the start of the tiling's roi.
     """
 
     volume: Volume
@@ -264,7 +264,7 @@ class Stage:
                 check_multiple(output.owned, unit, v.shape)
             else:
                 full = index3(u * f for u, f in zip(unit, output.factor, strict=True))
-                check_multiple(self.tiling.core, full, self.tiling.window.shape)
+                check_multiple(self.tiling.core, full, self.tiling.roi.shape)
                 if output.at != self.tiling.start:
                     raise PlanError(
                         f"Stage {self.name!r} works from voxel {self.tiling.start} on, but its output begins at "
@@ -357,8 +357,8 @@ def _place(item: ArrayInput | Output) -> dict[str, Any]:
 
 
 def _tiling(tiling: Tiling) -> dict[str, Any]:
-    """Return the facts of a tiling that count for the identity; those of a window only if there is one."""
+    """Return the facts of a tiling that count for the identity; those of a roi only if there is one."""
     facts = asdict(tiling)
-    if tiling.window == Box.of_shape(tiling.shape):
+    if tiling.roi == Box.of_shape(tiling.shape):
         del facts["start"], facts["stop"]
     return facts

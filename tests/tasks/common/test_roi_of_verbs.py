@@ -177,7 +177,9 @@ def test_a_cropped_prediction_stays_one_where_it_is_empty(folder, tmp_path):
 
 
 def test_labels_in_a_store_are_cropped_as_labels(folder, tmp_path):
-    volengine.pick(folder / "predictions/TS_01__ribosome.ome.zarr", tmp_path / "p.star", PickRecipe(feature="ribosome"), options())
+    volengine.pick(
+        folder / "predictions/TS_01__ribosome.ome.zarr", tmp_path / "p.star", PickRecipe(feature="ribosome"), options()
+    )
     url = f"{folder / 'predictions/TS_01__ribosome.ome.zarr'}#labels/ribosome"
     whole = open_volume(url)
     part = volengine.crop(url, tmp_path / "labels.ome.zarr", {"roi": "5:,10:40,:"}, options())
@@ -463,11 +465,11 @@ def test_a_run_gives_a_part_to_its_last_step_or_to_the_first(folder, tmp_path):
     recipe = RunRecipe.from_json(
         {
             "segment": {"models": [net(folder, "deep")], "levels": 1},
-            "pick": [{"feature": "deep", "threshold": 0.5, "roi": "4:16,:,20:50"}],
+            "pick": [{"feature": "deep", "threshold": 0.5, "format": "csv", "roi": "4:16,:,20:50"}],
         }
     )
     volengine.run([folder / "TS_01.mrc"], tmp_path / "out", recipe, options())
-    labels = open_volume(tmp_path / "out/picks/TS_01__deep.star.ome.zarr#labels/deep")
+    labels = open_volume(tmp_path / "out/picks/TS_01__deep.csv.ome.zarr#labels/deep")
     assert (labels.shape, labels.origin) == ((12, 44, 30), (40.0 + 32, -30.0, 200.0))
     part = RunRecipe.from_json({"convert": {"roi": "4:16,:,20:50"}, "segment": {"models": [net(folder, "deep")]}})
     volengine.run([folder / "TS_01.mrc"], tmp_path / "cut", part, options())

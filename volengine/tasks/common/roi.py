@@ -1,7 +1,7 @@
 """Regions of interest of the verbs: ``roi=`` of a recipe, and the rule what it does.
 
 With a region a verb does what it does without one, but writes only what lies inside. Its stages still work in voxels of
-the whole volume: blocks begin at the region's first voxel (the window of a :class:`~volengine.core.tiling.Tiling`),
+the whole volume: blocks begin at the region's first voxel (:attr:`Tiling.roi <volengine.core.tiling.Tiling.roi>`),
 their halos reach beyond the region, and patches lie on the whole volume's lattice. An image of a region is a volume of
 its own, which begins at the region's first voxel and whose origin says where that is. A table counts the voxels of the
 volume that was given.
@@ -22,7 +22,7 @@ from volengine.engine.stage import ArrayInput, Stage
 from volengine.tasks.common.layout import history
 
 
-def window_of(volume: Volume, roi: str) -> Box | None:
+def box_of(volume: Volume, roi: str) -> Box | None:
     """The box of a recipe's ``roi`` in a volume; ``None`` if there is none, or if it is the whole volume.
 
     Raises
@@ -36,63 +36,63 @@ def window_of(volume: Volume, roi: str) -> Box | None:
     return None if box == Box.of_shape(volume.shape) else box
 
 
-def seen_of(volume: Volume, window: Box | None) -> Volume:
+def seen_of(volume: Volume, part: Box | None) -> Volume:
     """The volume like which images are made: the volume, or the description of its part."""
-    return volume if window is None else volume.cut(window)
+    return volume if part is None else volume.cut(part)
 
 
-def tiling_of(shape: Index3, core: Index3, window: Box | None) -> Tiling:
+def tiling_of(shape: Index3, core: Index3, part: Box | None) -> Tiling:
     """The blocks of a volume, or of its part."""
-    return Tiling(shape, core) if window is None else Tiling(shape, core, window.start, window.stop)
+    return Tiling(shape, core) if part is None else Tiling(shape, core, part.start, part.stop)
 
 
-def size_of(shape: Index3, window: Box | None) -> Index3:
+def size_of(shape: Index3, part: Box | None) -> Index3:
     """The shape of what blocks cover: the volume's, or that of its part."""
-    return shape if window is None else window.shape
+    return shape if part is None else part.shape
 
 
-def start_of(window: Box | None) -> Index3:
+def start_of(part: Box | None) -> Index3:
     """The first voxel of what blocks cover."""
-    return (0, 0, 0) if window is None else window.start
+    return (0, 0, 0) if part is None else part.start
 
 
-def history_of(volume: Volume, verb: str, recipe: Any, window: Box | None) -> list[dict[str, Any]]:
+def history_of(volume: Volume, verb: str, recipe: Any, part: Box | None) -> list[dict[str, Any]]:
     """The history with one more entry, see :func:`~volengine.tasks.common.layout.history`.
 
     For a part of a volume the entry says which one, in voxels: ``roi`` has ``start``, ``stop`` and ``of``, the shape
     of the whole.
     """
     steps = history(volume, verb, recipe)
-    if window is not None:
-        steps[-1]["roi"] = {"start": list(window.start), "stop": list(window.stop), "of": list(volume.shape)}
+    if part is not None:
+        steps[-1]["roi"] = {"start": list(part.start), "stop": list(part.stop), "of": list(volume.shape)}
     return steps
 
 
-def facts_of(facts: Mapping[str, Any], window: Box | None) -> dict[str, Any]:
+def facts_of(facts: Mapping[str, Any], part: Box | None) -> dict[str, Any]:
     """Facts of a volume that hold for its part, too; the extended header of an MRC file tells of sections of all."""
     kept = dict(facts)
-    if window is not None and "mrc" in kept:
+    if part is not None and "mrc" in kept:
         kept["mrc"] = {**kept["mrc"], "ext_type": "", "ext_header_base64": ""}
     return kept
 
 
-def within(stage: Stage, window: Box | None, *parts: ImageSpec) -> Stage:
+def within(stage: Stage, part: Box | None, *parts: ImageSpec) -> Stage:
     """Return a stage of a whole volume as one of its part.
 
     Its outputs, and those inputs that are levels of the images ``parts``, hold the part only; other inputs are whole.
     """
-    if window is None:
+    if part is None:
         return stage
     places = {(spec.url, spec.array_path(n)) for spec in parts for n in range(len(spec.levels))}
 
     def moved(source: ArrayInput) -> ArrayInput:
-        return replace(source, at=window.start) if (source.volume.url, source.volume.path) in places else source
+        return replace(source, at=part.start) if (source.volume.url, source.volume.path) in places else source
 
     return replace(
         stage,
-        tiling=Tiling(stage.tiling.shape, stage.tiling.core, window.start, window.stop),
+        tiling=Tiling(stage.tiling.shape, stage.tiling.core, part.start, part.stop),
         arrays={name: moved(source) for name, source in stage.arrays.items()},
         outputs={
-            name: output if output.owned else replace(output, at=window.start) for name, output in stage.outputs.items()
+            name: output if output.owned else replace(output, at=part.start) for name, output in stage.outputs.items()
         },
     )

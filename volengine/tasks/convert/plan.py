@@ -13,7 +13,7 @@ from volengine.engine.options import RunOptions
 from volengine.engine.plan import Plan
 from volengine.engine.stage import ArrayInput, Stage, kernel_bytes
 from volengine.tasks.common.images import StoreOptions, core_unit, factors_of, image_spec, outputs_of
-from volengine.tasks.common.roi import facts_of, history_of, seen_of, size_of, start_of, tiling_of, window_of
+from volengine.tasks.common.roi import box_of, facts_of, history_of, seen_of, size_of, start_of, tiling_of
 from volengine.tasks.common.unpack import unpacked, waits_for
 from volengine.tasks.convert.project import Segmentation
 from volengine.tasks.convert.project_plan import plan_segmentation
@@ -52,34 +52,34 @@ def plan_convert(
         return plan_segmentation(source, recipe, out, folder, options)
     if recipe.threshold is not None:
         raise InputError("--threshold is for masks that go into a copick project (--out config.json#seg=NAME).")
-    window = window_of(source, recipe.roi)
-    steps = history_of(source, verb, recipe, window)
+    part = box_of(source, recipe.roi)
+    steps = history_of(source, verb, recipe, part)
     spec = image_spec(
         out,
-        seen_of(source, window),
+        seen_of(source, part),
         StoreOptions(recipe.chunk, recipe.shard, recipe.ngff, recipe.codec, recipe.levels),
         dtype=source.dtype,
         kind=recipe.kind,
-        facts={**facts_of(source.facts, window), **tilts_for(source, recipe.tilts), "history": steps},
+        facts={**facts_of(source.facts, part), **tilts_for(source, recipe.tilts), "history": steps},
     )
     read, before = unpacked(source, folder)
 
     def build(core: Index3) -> Stage:
-        return _copy_stage(read, spec, core, before, window)
+        return _copy_stage(read, spec, core, before, part)
 
-    core = options.core_for(size_of(source.shape, window), core_unit(spec), build, largest=LARGEST_BLOCK)
+    core = options.core_for(size_of(source.shape, part), core_unit(spec), build, largest=LARGEST_BLOCK)
     return Plan(source.name, (*before, build(core)), (spec,), recipe={verb: recipe.to_json()})
 
 
-def _copy_stage(source: Volume, spec: ImageSpec, core: Index3, before: list[Stage], window: Box | None) -> Stage:
+def _copy_stage(source: Volume, spec: ImageSpec, core: Index3, before: list[Stage], part: Box | None) -> Stage:
     voxels = math.prod(min(c, n) for c, n in zip(core, source.shape, strict=True))
     return Stage(
         "convert",
         _COPY,
-        tiling_of(source.shape, core, window),
+        tiling_of(source.shape, core, part),
         params={"factors": factors_of(spec), "kind": spec.kind},
         arrays={"source": ArrayInput(source)},
         tables=waits_for(before),
-        outputs=outputs_of(spec, at=start_of(window)),
+        outputs=outputs_of(spec, at=start_of(part)),
         kernel_bytes=kernel_bytes(_COPY, voxels=voxels),
     )

@@ -28,7 +28,7 @@ from volengine.tasks.common.layout import feature_store, file_name
 from volengine.tasks.common.named import stored_name
 from volengine.tasks.common.origins import origins_note
 from volengine.tasks.common.readings import Reading, reading_of
-from volengine.tasks.common.roi import facts_of, history_of, seen_of, size_of, tiling_of, window_of
+from volengine.tasks.common.roi import box_of, facts_of, history_of, seen_of, size_of, tiling_of
 from volengine.tasks.interact.recipe import InteractRecipe
 
 LARGEST_BLOCK = 2**23
@@ -80,14 +80,14 @@ def plan_interact(
     chain = RuleChain(rules, first.voxel_size, recipe.compat)
     _check_radii(chain, first)
     halos = chain.halo(changed_features(rules))
-    window = window_of(first, recipe.roi)
-    specs = _specs({name: reading.seen for name, reading in readings.items()}, recipe, out, window)
+    part = box_of(first, recipe.roi)
+    specs = _specs({name: reading.seen for name, reading in readings.items()}, recipe, out, part)
     read = {name: readings[name] for name in halos}
 
     def build(core: Index3) -> Stage:
-        return _stage(read, chain, halos, specs, tiling_of(first.shape, core, window))
+        return _stage(read, chain, halos, specs, tiling_of(first.shape, core, part))
 
-    core = options.core_for(size_of(first.shape, window), core_unit(*specs.values()), build, largest=LARGEST_BLOCK)
+    core = options.core_for(size_of(first.shape, part), core_unit(*specs.values()), build, largest=LARGEST_BLOCK)
     return Plan(
         first.name,
         (*(stage for reading in read.values() for stage in reading.stages), build(core)),
@@ -158,7 +158,7 @@ def _said(reading: Reading) -> dict[str, Any]:
     return {"volume": reading.volume.to_json(), "decision": reading.decision}
 
 
-def _specs(used: Mapping[str, Volume], recipe: InteractRecipe, out: str, window: Box | None) -> dict[str, ImageSpec]:
+def _specs(used: Mapping[str, Volume], recipe: InteractRecipe, out: str, part: Box | None) -> dict[str, ImageSpec]:
     """The images of the changed features."""
     taken = {_place(volume.url): volume.url for volume in used.values()}
     specs: dict[str, ImageSpec] = {}
@@ -168,15 +168,15 @@ def _specs(used: Mapping[str, Volume], recipe: InteractRecipe, out: str, window:
         if _place(url) in taken:
             raise InputError(f"The gated {feature!r} would replace {taken[_place(url)]}; give another --out.")
         taken[_place(url)] = f"that of another feature, {url}"
-        steps = history_of(volume, "interact", recipe, window)
+        steps = history_of(volume, "interact", recipe, part)
         steps[-1]["with"] = {
             name: [v.url.rsplit("/", 1)[-1], v.identity] for name, v in used.items() if name != feature
         }
-        facts = facts_of(volume.facts, window)
+        facts = facts_of(volume.facts, part)
         kept: dict[str, Any] = {key: facts[key] for key in ("mrc", "colour") if key in facts}
         specs[feature] = image_spec(
             url,
-            seen_of(volume, window),
+            seen_of(volume, part),
             StoreOptions(ngff=recipe.ngff),
             dtype=volume.dtype,
             kind="probability",

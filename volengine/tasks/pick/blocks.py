@@ -33,7 +33,7 @@ VOXELS_PER_REGION = 5000
 
 
 def basins_block(
-    block: Block, where: str, scale: float | None = None, window: list[int] | None = None, **rules: Any
+    block: Block, where: str, scale: float | None = None, roi: list[int] | None = None, **rules: Any
 ) -> Result:
     """Kernel: find the local regions (basins) of a block.
 
@@ -46,7 +46,7 @@ def basins_block(
         How messages name the volume.
     scale
         The number by which values are divided, or ``None``.
-    window
+    roi
         Only this part of the volume is picked: z0, y0, x0, z1, y1, x1 in voxels. The rest is background.
     rules
         Fields of :class:`~volengine.ops.heights.BasinRules`.
@@ -65,17 +65,17 @@ def basins_block(
     crop = block.boxes["prediction"]
     prediction = as_prediction(block.arrays["prediction"], mask=mask_in(block.tables), scale=scale)
     low_high = checked_span(prediction[block.box.slices_in(crop)], block.box, where, scale)
-    if window is not None:
-        prediction = inside_only(prediction, crop, Box(index3(window[:3]), index3(window[3:])))
+    if roi is not None:
+        prediction = inside_only(prediction, crop, Box(index3(roi[:3]), index3(roi[3:])))
     basin, table = block_basins(prediction, crop, block.box, block.shape, BasinRules(**rules))
     return Result({"basin": basin}, {**table, SPAN: np.array([low_high])})
 
 
-def inside_only(prediction: Array, crop: Box, window: Box) -> Array:
-    """A prediction that covers ``crop``, with 0 outside of a window of the volume; the prediction if nothing is."""
-    if window.contains(crop):
+def inside_only(prediction: Array, crop: Box, roi: Box) -> Array:
+    """A prediction that covers ``crop``, with 0 outside of a roi of the volume; the prediction if nothing is."""
+    if roi.contains(crop):
         return prediction
-    seen = window.intersect(crop).slices_in(crop)
+    seen = roi.intersect(crop).slices_in(crop)
     made = np.zeros_like(prediction)
     made[seen] = prediction[seen]
     return made

@@ -31,7 +31,7 @@ from volengine.tasks.common.images import StoreOptions, core_unit, factors_of, i
 from volengine.tasks.common.layout import file_name
 from volengine.tasks.common.named import stored_name
 from volengine.tasks.common.readings import Reading, reading_of
-from volengine.tasks.common.roi import history_of, seen_of, size_of, tiling_of, window_of, within
+from volengine.tasks.common.roi import box_of, history_of, seen_of, size_of, tiling_of, within
 from volengine.tasks.pick.description import PickOutputs
 from volengine.tasks.pick.recipe import PickRecipe
 
@@ -93,18 +93,18 @@ def plan_pick(source: Volume, recipe: PickRecipe, out: PickOutputs, folder: Plan
     feature = recipe.feature_of(source)
     one = Picks(np.zeros((1, 3)), source.voxel_size, source.origin, source.shape, source.name, feature)
     check_picks(out.table, one, recipe.format)
-    window = window_of(source, recipe.roi)
-    facts = {"feature": feature, "history": history_of(source, "pick", recipe, window)}
+    part = box_of(source, recipe.roi)
+    facts = {"feature": feature, "history": history_of(source, "pick", recipe, part)}
     spec = image_spec(
         out.store,
-        seen_of(source, window),
+        seen_of(source, part),
         StoreOptions(ngff=out.ngff),
         dtype="uint32",
         kind="labels",
         group="" if out.whole else f"labels/{file_name(feature)}",
         facts=facts,
     )
-    shape = size_of(source.shape, window)
+    shape = size_of(source.shape, part)
     scratch = scratch_spec(str(folder.scratch / _name(feature, "basins")), shape, "uint32", spec.levels[0].chunks)
 
     reading = reading_of(source, recipe.scale, f"pick-{file_name(feature)}", options, what="pick")
@@ -115,23 +115,23 @@ def plan_pick(source: Volume, recipe: PickRecipe, out: PickOutputs, folder: Plan
     parts = scratch_spec(str(folder.scratch / _name(feature, "parts")), source.shape, "uint32", spec.levels[0].chunks)
 
     def build(core: Index3) -> Stage:
-        return _basins_stage(reading, recipe, feature, scratch if keeps else None, core, window)
+        return _basins_stage(reading, recipe, feature, scratch if keeps else None, core, part)
 
     core = options.core_for(
         shape, core_unit(spec) if recipe.labels else spec.levels[0].chunks, build, largest=LARGEST_BLOCK
     )
-    stages = [*reading.stages, build(core), within(_seams_stage(seen, recipe, feature, core), window)]
+    stages = [*reading.stages, build(core), within(_seams_stage(seen, recipe, feature, core), part)]
     if highest:
         plateaus, middles = _middle_stages(reading, recipe, feature, scratch, core)
-        stages += [plateaus, within(middles, window, scratch)]
+        stages += [plateaus, within(middles, part, scratch)]
     stages.append(_resolve_stage(seen, recipe, feature))
     if recipe.filament:
         voxels, trace = _filament_stages(seen, recipe, feature, scratch, core, options)
-        stages += [within(voxels, window, scratch), trace]
+        stages += [within(voxels, part, scratch), trace]
     if recipe.compat:
         stages += _ais_stages(seen, recipe, feature, scratch, parts, core)
     if recipe.labels:
-        stages.append(_relabel_stage(feature, scratch, spec, tiling_of(source.shape, core, window)))
+        stages.append(_relabel_stage(feature, scratch, spec, tiling_of(source.shape, core, part)))
     call = Call(
         "volengine.tasks.pick.finish:write_table",
         {
@@ -154,20 +154,20 @@ def _name(feature: str, step: str) -> str:
 
 
 def _basins_stage(
-    reading: Reading, recipe: PickRecipe, feature: str, scratch: ImageSpec | None, core: Index3, window: Box | None
+    reading: Reading, recipe: PickRecipe, feature: str, scratch: ImageSpec | None, core: Index3, part: Box | None
 ) -> Stage:
     volume = reading.volume
     rules = _basin_rules(reading, recipe)
     halo = index3(min(FIRST_HALO_VOX, h) for h in rules.halo_vox)
-    tiling = tiling_of(volume.shape, core, window)
+    tiling = tiling_of(volume.shape, core, part)
     inside = tiling.box(0).shape
-    part = {} if window is None else {"window": [*window.start, *window.stop]}
+    only = {} if part is None else {"roi": [*part.start, *part.stop]}
     crop = Box.of_shape(inside).grow(halo).shape
     return Stage(
         _name(feature, "basins"),
         _BASINS,
         tiling,
-        params={"where": stored_name(volume), "scale": reading.scale, **part, **asdict(rules)},
+        params={"where": stored_name(volume), "scale": reading.scale, **only, **asdict(rules)},
         arrays={"prediction": ArrayInput(volume, halo, halo)},
         tables=reading.tables(),
         outputs={} if scratch is None else {"basin": Output(scratch.volume(), at=tiling.start)},
@@ -177,7 +177,7 @@ def _basins_stage(
             crop=math.prod(crop),
             inside=math.prod(inside),
             itemsize=np.dtype(reading.dtype).itemsize,
-            copies=reading.copies + (window is not None),
+            copies=reading.copies + (part is not None),
         ),
         version=2,
     )

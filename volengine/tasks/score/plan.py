@@ -18,7 +18,7 @@ from volengine.ops.stored import prediction_dtype
 from volengine.tasks.common.layout import file_name
 from volengine.tasks.common.named import stored_name
 from volengine.tasks.common.readings import Reading, reading_of
-from volengine.tasks.common.roi import tiling_of, window_of
+from volengine.tasks.common.roi import box_of, tiling_of
 from volengine.tasks.score.inputs import Case
 from volengine.tasks.score.recipe import ScoreRecipe
 
@@ -105,7 +105,7 @@ def _readings(case: Case, recipe: ScoreRecipe, options: RunOptions) -> dict[str,
 
 def _region(recipe: ScoreRecipe, volume: Volume) -> Box:
     if recipe.region is None:
-        return window_of(volume, recipe.roi) or Box.of_shape(volume.shape)
+        return box_of(volume, recipe.roi) or Box.of_shape(volume.shape)
     stop = index3(n if v == -1 else v for v, n in zip(recipe.region[3:], volume.shape, strict=True))
     box = Box(index3(recipe.region[:3]), stop)
     if box.empty or not Box.of_shape(volume.shape).contains(box):

@@ -90,7 +90,7 @@ class Net:
         """The fields as JSON values, for the parameters of a kernel."""
         left_out = ("colour",) if self.averaged else ("colour", "averaged")
         values = {key: value for key, value in asdict(self).items() if key not in left_out}
-        if self.lattice.window == Box.of_shape(self.lattice.shape):  # as it was before parts of volumes were predicted
+        if self.lattice.roi == Box.of_shape(self.lattice.shape):  # as it was before parts of volumes were predicted
             for axis in values["lattice"].values():
                 del axis["begin"], axis["stop"]
         return values
@@ -213,9 +213,9 @@ class Team:
         return list(dict.fromkeys(name for net in self.nets for _, name in net.channels))
 
     @property
-    def window(self) -> Box:
+    def roi(self) -> Box:
         """The part of the volume that is predicted, the same of all networks."""
-        return self.nets[0].lattice.window
+        return self.nets[0].lattice.roi
 
     def overhang(self, core: Sequence[int]) -> Index3:
         """The largest overhang of all networks, voxels z, y, x."""

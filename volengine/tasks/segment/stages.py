@@ -57,7 +57,7 @@ class GridStages:
         Whether the tomogram's signed bytes are taken for unsigned ones, see :class:`volengine.tasks.segment.nets.Grid`.
     label
         End of the names of stages and scratch arrays, where an ensemble predicts the same features on several grids.
-    window
+    part
         The part of ``volume`` that is predicted, for which the networks' lattices are made; ``None``: all of it. The
         images are those of the part.
     """
@@ -71,7 +71,7 @@ class GridStages:
     native: Volume | None = None
     unsigned: bool = False
     label: str = ""
-    window: Box | None = None
+    part: Box | None = None
 
     def plan(self) -> Plan:
         """Choose the blocks, and return the stages as a plan."""
@@ -153,11 +153,11 @@ class GridStages:
     @property
     def shape(self) -> Index3:
         """Shape of what is predicted: the volume's, or that of its part."""
-        return size_of(self.volume.shape, self.window)
+        return size_of(self.volume.shape, self.part)
 
     def tiling(self, core: Index3) -> Tiling:
         """The blocks with this core."""
-        return tiling_of(self.volume.shape, core, self.window)
+        return tiling_of(self.volume.shape, core, self.part)
 
     @cached_property
     def tag(self) -> str:
@@ -212,11 +212,11 @@ class GridStages:
         outputs: dict[str, Output] = {}
         if direct:
             for feature, spec in self.specs.items():
-                outputs |= outputs_of(spec, feature, start_of(self.window))
+                outputs |= outputs_of(spec, feature, start_of(self.part))
         else:
             for name, spec in self.scratch(core).items():
                 if name.endswith("/core"):
-                    outputs[name] = Output(spec.volume(), at=start_of(self.window))
+                    outputs[name] = Output(spec.volume(), at=start_of(self.part))
                 else:
                     outputs[name] = Output(spec.volume(), owned=spec.levels[0].chunks)
         fixed, work, forward = kernel_bytes(
@@ -288,13 +288,13 @@ class GridStages:
         arrays = {}
         for name, spec in scratch.items():
             piece = name.rpartition("/")[2]
-            source = ArrayInput(spec.volume(), at=start_of(self.window))
+            source = ArrayInput(spec.volume(), at=start_of(self.part))
             if piece != "core":
                 source = ArrayInput(spec.volume(), owned=spec.levels[0].chunks, offset=blend.offset(piece))
             arrays[name] = source
         outputs: dict[str, Output] = {}
         for feature, spec in self.specs.items():
-            outputs |= outputs_of(spec, feature, start_of(self.window))
+            outputs |= outputs_of(spec, feature, start_of(self.part))
         block = math.prod(min(c, n) for c, n in zip(core, self.shape, strict=True))
         return Stage(
             f"{self.tag}-blend",
