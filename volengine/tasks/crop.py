@@ -21,7 +21,7 @@ from volengine.engine.plan import Plan
 from volengine.io.names import MRC_SUFFIXES, TIFF_SUFFIXES, suffix_of
 from volengine.io.open import OpenVolume, open_volume
 from volengine.tasks.common.jobs import Request, Verb, run_one
-from volengine.tasks.convert.plan import plan_convert
+from volengine.tasks.convert.plan import plan_copy
 from volengine.tasks.convert.recipe import ConvertRecipe
 from volengine.tasks.export import ExportRecipe, export
 
@@ -65,7 +65,7 @@ def request(source: str, out: str, recipe: CropRecipe, options: RunOptions) -> R
 
 def plan_crop(source: Volume, recipe: ConvertRecipe, out: str, folder: PlanFolder, options: RunOptions) -> Plan:
     """Plan the stage that copies the part and makes its pyramid, as ``convert`` does."""
-    return plan_convert(source, recipe, out, folder, options, "crop")
+    return plan_copy(source, recipe, out, folder, options, "crop")
 
 
 CROP = Verb("crop", request, plan_crop, endings=(".zarr",))

@@ -27,17 +27,12 @@ _COPY = "volengine.tasks.convert.blocks:copy_block"
 
 
 def plan_convert(
-    source: Volume,
-    recipe: ConvertRecipe,
-    out: str | Segmentation,
-    folder: PlanFolder,
-    options: RunOptions,
-    verb: str = "convert",
+    source: Volume, recipe: ConvertRecipe, out: str | Segmentation, folder: PlanFolder, options: RunOptions
 ) -> Plan:
     """Plan the stages that write ``source`` to the store ``out``, or as a segmentation of a copick project.
 
     A source that is compressed as a whole (``.gz``, ``.bz2``) is first unpacked into the scratch folder of ``folder``.
-    The file of the recipe's tilt series is read. ``verb`` is the name of the step in the store's history.
+    The file of the recipe's tilt series is read.
 
     Returns
     -------
@@ -52,6 +47,13 @@ def plan_convert(
         return plan_segmentation(source, recipe, out, folder, options)
     if recipe.threshold is not None:
         raise InputError("--threshold is for masks that go into a copick project (--out config.json#seg=NAME).")
+    return plan_copy(source, recipe, out, folder, options, "convert")
+
+
+def plan_copy(
+    source: Volume, recipe: ConvertRecipe, out: str, folder: PlanFolder, options: RunOptions, verb: str
+) -> Plan:
+    """Plan the stages that write ``source``, or its part, to a store; ``verb`` is the step's name in the history."""
     part = box_of(source, recipe.roi)
     steps = history_of(source, verb, recipe, part)
     spec = image_spec(
