@@ -107,16 +107,16 @@ class ArrayInput:
             ratios = list(zip(self.extent or self.volume.shape, shape, strict=True))
             start = index3(a * n // m for a, (n, m) in zip(core.start, ratios, strict=True))
             stop = index3(-(-b * n // m) for b, (n, m) in zip(core.stop, ratios, strict=True))
-            core, shape = Box(start, stop), self.volume.shape
+            core = Box(start, stop)
         if self.extent is not None:
-            core, shape = core.shift(self.corner), self.volume.shape
+            core = core.shift(self.corner)
         wide = core.grow(self.low, self.high)
         start = index3(a // g * g for a, g in zip(wide.start, self.align, strict=True))
         stop = index3(-(-b // g) * g for b, g in zip(wide.stop, self.align, strict=True))
         box = Box(start, stop)
         if self.edge != "clip":
             return box
-        return box.clip(shape) if self.at == ZERO else box.intersect(Box.of_shape(self.volume.shape).shift(self.at))
+        return box.intersect(Box.of_shape(self.volume.shape).shift(self.at))
 
     def stored(self, box: Box) -> Box:
         """Return the box in voxels of the array itself, for one of :meth:`region`."""
