@@ -19,7 +19,7 @@ from volengine.core.rules import Compete, Interact
 from volengine.engine.options import RunOptions
 from volengine.io.open import open_volume
 from volengine.io.picks import read_picks
-from volengine.nets.checkpoint import save_model
+from volengine.nets.checkpoint import load_model, save_model
 from volengine.nets.registry import build, reach
 from volengine.ops.pyramid import pyramid
 from volengine.tasks.convert.recipe import ConvertRecipe
@@ -285,11 +285,36 @@ def test_a_part_runs_only_the_patches_that_reach_it(folder):
     assert any("1 patches of" in note for note in plan.notes)
 
 
-def test_resampled_networks_are_refused_for_a_part(folder, tmp_path):
-    recipe = SegmentRecipe((net(folder, "deep"),), match="isotropic", roi="0:4,:,:")
-    wide = volengine.convert(folder / "TS_01.mrc", tmp_path / "wide.ome.zarr", {"voxel_size": 12.0}, options())
-    with pytest.raises(InputError, match="leave out --roi, and cut the prediction with volengine crop"):
-        volengine.segment(wide.url, tmp_path / "out", recipe, options())
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    box=boxes(),
+    how=st.sampled_from([("deep", "isotropic", (8.0, 12.0, 12.0)), ("flat", "xy", (8.0, 7.0, 7.0))]),
+    block=st.sampled_from([None, (32, 64, 64)]),
+)
+def test_segment_gives_the_same_bytes_inside_where_it_resamples(folder, box, how, block):
+    name, match, size = how
+    store = folder / f"{match}.ome.zarr"
+    if not store.exists():
+        volengine.convert(folder / "TS_01.mrc", store, {"voxel_size": size}, options())
+    recipe = SegmentRecipe((net(folder, name),), dtype="float32", levels=1, match=match)
+    if repr(how) not in WHOLE:
+        WHOLE[repr(how)] = volengine.segment(store, folder / "match", recipe, options())[name].read()
+    part = volengine.segment(store, folder / "part", recipe.with_(roi=roi_text(box)), options(block=block))[name]
+    check_place(part, box, open_volume(store))
+    np.testing.assert_array_equal(part.read(), WHOLE[repr(how)][box.slices])
+
+
+def test_ensembles_on_several_grids_are_refused_for_a_part(folder, tmp_path):
+    path = tmp_path / "other.safetensors"
+    module, facts = load_model(net(folder, "deep"))
+    save_model(path, module, facts.with_(voxel_size=(8.0, 12.0, 12.0)))
+    with torch.no_grad():
+        module.head.bias.add_(0.1)
+    save_model(tmp_path / "third.safetensors", module, facts)
+    models = (str(path), str(tmp_path / "third.safetensors"))
+    recipe = SegmentRecipe(models, ensemble=True, match="isotropic", roi="0:4,:,:")
+    with pytest.raises(InputError, match=r"see .* on different grids, which is not done for a part"):
+        volengine.segment(folder / "TS_01.ome.zarr", tmp_path / "out", recipe, options())
 
 
 # -- interact ----------------------------------------------------------------------------------------------
@@ -312,6 +337,46 @@ def test_interact_sees_what_lies_around(folder, box, block):
     for key, volume in part.items():
         check_place(volume, box, open_volume(folder / f"predictions/TS_01__{key}.ome.zarr"))
         np.testing.assert_array_equal(volume.read(), WHOLE["rules"][key][box.slices])
+
+
+def test_predictions_of_different_parts_are_not_put_together(folder, tmp_path):
+    """They have the same shape, so nothing else tells them apart."""
+    there = stores(folder)
+    mixed = {}
+    for name, roi in (("carbon", "2:12,:,:"), ("membrane", "2:12,:,:"), ("ribosome", "3:13,:,:")):
+        mixed[name] = volengine.crop(
+            there[name], tmp_path / f"TS_01__{name}.ome.zarr", {"roi": roi, "name": "TS_01"}, options()
+        ).url
+    same = {"rules": [{"interact": {"child": "membrane", "parent": "carbon", "kind": "avoid", "radius_nm": 1}}]}
+    other = {"rules": [{"interact": {"child": "ribosome", "parent": "carbon", "kind": "avoid", "radius_nm": 1}}]}
+    assert interact(mixed, tmp_path / "gated", same, options())["membrane"].shape == (10, *SHAPE[1:])
+    with pytest.raises(InputError, match=r"begins at voxel \(3, 0, 0\) of its tomogram .* at \(2, 0, 0\)"):
+        interact(mixed, tmp_path / "gated2", other, options())
+    with pytest.raises(InputError, match=r"begins at voxel \(3, 0, 0\) of its tomogram .* at \(2, 0, 0\)"):
+        volengine.score(mixed["ribosome"], mixed["carbon"], ScoreRecipe(("ribosome",), any_origin=True), options())
+
+
+def test_histories_of_others_say_nothing_of_parts():
+    from volengine.core.volume import Volume
+    from volengine.tasks.common.roi import begin_in_whole
+
+    def volume(history):
+        return Volume("v.zarr", (4, 4, 4), "uint8", VOXEL, facts={"history": history})
+
+    ours = {"verb": "crop", "roi": {"start": [1, 2, 3], "stop": [4, 5, 6], "of": [9, 9, 9]}}
+    assert begin_in_whole(volume([{"verb": "convert"}])) == (0, 0, 0)
+    assert begin_in_whole(volume([ours, {"verb": "segment"}, ours])) == (2, 4, 6)
+    for strange in (
+        7,
+        "x",
+        ["x"],
+        [{"roi": 3}],
+        [{"roi": {}}],
+        [{"roi": {"start": [1, 2]}}],
+        [{"roi": {"start": "abc"}}],
+    ):
+        assert begin_in_whole(volume(strange)) in (None, (0, 0, 0))
+    assert begin_in_whole(volume([])) is None
 
 
 # -- pick --------------------------------------------------------------------------------------------------

@@ -13,7 +13,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from volengine.core.boxes import Box, Index3
+from volengine.core.boxes import Box, Index3, index3
+from volengine.core.errors import InputError
 from volengine.core.image import ImageSpec
 from volengine.core.roi import roi_box
 from volengine.core.tiling import Tiling
@@ -66,6 +67,36 @@ def history_of(volume: Volume, verb: str, recipe: Any, part: Box | None) -> list
     if part is not None:
         steps[-1]["roi"] = {"start": list(part.start), "stop": list(part.stop), "of": list(volume.shape)}
     return steps
+
+
+def begin_in_whole(volume: Volume) -> Index3 | None:
+    """The voxel of its tomogram at which a volume begins, by its history; ``None`` if it has none."""
+    steps = volume.facts.get("history")
+    if not isinstance(steps, list) or not steps:
+        return None
+    begin = (0, 0, 0)
+    for step in steps:
+        roi = step.get("roi") if isinstance(step, Mapping) else None
+        start = roi.get("start") if isinstance(roi, Mapping) else None
+        if isinstance(start, list) and len(start) == 3 and all(isinstance(a, int) for a in start):
+            begin = index3(a + b for a, b in zip(begin, start, strict=True))
+    return begin
+
+
+def check_same_part(one: Volume, other: Volume) -> None:
+    """Refuse two volumes that are, by their histories, different parts of a tomogram.
+
+    Raises
+    ------
+    InputError
+        They begin at different voxels; their shapes may be equal.
+    """
+    a, b = begin_in_whole(one), begin_in_whole(other)
+    if a is not None and b is not None and a != b:
+        raise InputError(
+            f"{one.where} begins at voxel {a} of its tomogram (z, y, x), but {other.where} at {b}: they are different "
+            "parts. Make them of the same part (--roi), or cut them to it with volengine crop."
+        )
 
 
 def facts_of(facts: Mapping[str, Any], part: Box | None) -> dict[str, Any]:

@@ -28,7 +28,7 @@ from volengine.tasks.common.layout import feature_store, file_name
 from volengine.tasks.common.named import stored_name
 from volengine.tasks.common.origins import origins_note
 from volengine.tasks.common.readings import Reading, reading_of
-from volengine.tasks.common.roi import box_of, facts_of, history_of, seen_of, size_of, tiling_of
+from volengine.tasks.common.roi import box_of, check_same_part, facts_of, history_of, seen_of, size_of, tiling_of
 from volengine.tasks.interact.recipe import InteractRecipe
 
 LARGEST_BLOCK = 2**23
@@ -116,6 +116,7 @@ def _check(predictions: Mapping[str, Volume], recipe: InteractRecipe) -> dict[st
                     f"{first.url} and {other.url} differ in their {what.replace('_', ' ')} ({a} and {b}); rules "
                     "work on predictions of one tomogram, on one grid and of one type."
                 )
+        check_same_part(first, other)
         if is_packed(other.url):
             raise InputError(f"{other.url} is compressed as a whole and cannot be read in blocks; convert it first.")
     return used

@@ -99,31 +99,28 @@ def _on_grid(
     if grid.shape == source.shape:
         return GridStages(source, recipe, seen, own, *where, unsigned=grid.unsigned, part=part).plan()
     flat = all(net.lattice.z.patch == 1 for net in seen)
-    return MatchStages(source, grid.shape, recipe, own, *where, grid.unsigned).plan(seen, flat=flat)
+    return MatchStages(source, grid.shape, recipe, own, *where, grid.unsigned, part=part).plan(seen, flat=flat)
 
 
 def _within(grids: dict[Grid, list[Net]], source: Volume, part: Box | None) -> dict[Grid, list[Net]]:
-    """The networks with their patches for a part of the tomogram.
+    """The networks with their patches for a part of the tomogram; those that see a matched grid are left as they are.
 
     Raises
     ------
     InputError
-        A network sees the tomogram on a grid of its own.
+        Models of one feature see the tomogram on different grids.
     """
     if part is None:
         return grids
-    for grid, nets in grids.items():
-        if grid.shape != source.shape:
-            raise InputError(
-                f"{nets[0].path} sees {source.where} resampled to {grid.shape} voxels (--match), which is not done for "
-                "a part of a tomogram: leave out --roi, and cut the prediction with volengine crop."
-            )
     if several_grids(grids):
         raise InputError(
-            f"{source.where} is seen in two ways by models of one feature (--ensemble with --compat ais), which is not "
-            "done for a part of a tomogram: leave out --roi, and cut the prediction with volengine crop."
+            f"The models of one feature (--ensemble) see {source.where} on different grids, which is not done for a "
+            "part of a tomogram: leave out --roi, and cut the prediction with volengine crop."
         )
-    return {grid: [replace(net, lattice=net.lattice.within(part)) for net in nets] for grid, nets in grids.items()}
+    return {
+        grid: [replace(net, lattice=net.lattice.within(part)) for net in nets] if grid.shape == source.shape else nets
+        for grid, nets in grids.items()
+    }
 
 
 def _check_products(products: list[str], source: Volume) -> None:
