@@ -91,7 +91,7 @@ def training_step(name: str, shape: tuple[int, int, int], batch: int, folder: Pa
     rival = PatchGAN() if name.startswith("pix2pix") else None
     fit = Fit(network(name), facts, lambda _: (image, label), [], how, folder / name, torch.device("cpu"), rival)
     began = time.process_time()
-    fit._step(0, [(image, label)] * batch)
+    fit._step(0, fit._batch([(image, label)] * batch))
     return time.process_time() - began
 
 

@@ -47,6 +47,7 @@ NEEDED: dict[str, Any] = {
     "recipe": {
         "segment": volengine.SegmentRecipe(models="m.safetensors"),  # type: ignore[arg-type]
         "interact": volengine.InteractRecipe(rules=(volengine.Interact("a", "b", "avoid"),)),
+        "crop": volengine.CropRecipe(roi="0:1,:,:"),
         "run": volengine.RunRecipe(),
         "train": volengine.TrainRecipe(samples=(volengine.TrainSample("no.mrc", labels=("no.mrc",)),), features=("a",)),
         "train_folds": volengine.TrainRecipe(

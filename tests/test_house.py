@@ -30,7 +30,7 @@ HEAVY = ("torch", "dask", "distributed", "zarr", "skimage", "scipy", "pandas", "
 HEAVY += ("matplotlib", "jinja2")
 SLOW = {"torch", "dask", "distributed", "skimage", "pandas", "tifffile", "matplotlib"}
 """Of these, what the help of no verb may load."""
-RUNS = sorted({"run", *(path.parent.name for path in (PACKAGE / "tasks").glob("*/plan.py"))})
+RUNS = sorted({"run", "crop", *(path.parent.name for path in (PACKAGE / "tasks").glob("*/plan.py"))})
 """Verbs that run plans."""
 
 RECIPES = sorted(name for name in volengine.__all__ if name.endswith("Recipe"))
@@ -47,7 +47,7 @@ OTHER_OPTIONS = {
 """Options that are no field of a recipe (of all other verbs: ``--out``): where things lie, short forms of fields."""
 
 LEFT_OUT = {
-    **{verb: {"device"} for verb in ("convert", "pick", "score", "stats")},
+    **{verb: {"device"} for verb in ("convert", "crop", "pick", "score", "stats")},
     "interact": {"device", "rules"},
     "train": {"samples", "arguments", "losses", "augmentation"},
 }
@@ -178,6 +178,7 @@ def _needed(recipe: type[Recipe]) -> dict[str, Any]:
         "rules": [{"interact": {"child": "a", "parent": "b", "kind": "avoid"}}],
         "samples": [{"volume": "v.mrc", "labels": ["l.mrc"]}],
         "features": ["f"],
+        "roi": "0:1,:,:",
     }
     empty = (dataclasses.MISSING, dataclasses.MISSING)
     return {f.name: values[f.name] for f in dataclasses.fields(recipe) if (f.default, f.default_factory) == empty}

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from volengine.io.picks import read_picks, write_picks
     from volengine.tasks.convert.recipe import ConvertRecipe
     from volengine.tasks.convert.verb import convert
+    from volengine.tasks.crop import CropRecipe, crop
     from volengine.tasks.env import env
     from volengine.tasks.export import ExportRecipe, export
     from volengine.tasks.info.verb import info
@@ -66,6 +67,7 @@ _MODULES = {
     "io.picks": ("read_picks", "write_picks"),
     "tasks.convert.recipe": ("ConvertRecipe",),
     "tasks.convert.verb": ("convert",),
+    "tasks.crop": ("CropRecipe", "crop"),
     "tasks.env": ("env",),
     "tasks.export": ("ExportRecipe", "export"),
     "tasks.info.verb": ("info",),
@@ -95,6 +97,7 @@ _WHERE = {name: f"volengine.{module}" for module, names in _MODULES.items() for 
 __all__ = [
     "Compete",
     "ConvertRecipe",
+    "CropRecipe",
     "ExportRecipe",
     "Interact",
     "InteractRecipe",
@@ -114,6 +117,7 @@ __all__ = [
     "Volume",
     "__version__",
     "convert",
+    "crop",
     "env",
     "export",
     "info",

@@ -145,6 +145,15 @@ def _convert(runs: SmallRuns, out: Path) -> None:
         ve.convert(labels, str(out / f"labels{ngff[-1]}.ome.zarr"), recipe, quiet(block=(32, 64, 64)))
 
 
+@case("crop")
+def _crop(runs: SmallRuns, out: Path) -> None:
+    import volengine as ve
+
+    store = runs.file("export.ome.zarr", lambda p: ve.convert(runs.tomogram(), str(p), storage(2), quiet()))
+    ve.crop(store, str(out / "part.ome.zarr"), ve.CropRecipe(roi="2:,4:20,:20"), quiet())
+    ve.crop(store, str(out / "part.mrc"), ve.CropRecipe(roi="2:,4:20,:20"), quiet())
+
+
 @case("export")
 def _export(runs: SmallRuns, out: Path) -> None:
     import volengine as ve

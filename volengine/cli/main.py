@@ -34,11 +34,12 @@ VERBS = {
     "info": "What a file, store or model holds.",
     "env": "What a bug report needs: versions, processor, memory, GPUs.",
     "export": "OME-Zarr back to MRC, or to OME-TIFF.",
+    "crop": "A part of a volume as a volume of its own.",
     "demo": "A real tomogram, then a simulated one, to picks, scores and reports.",
 }
 
 SECTIONS = {
-    "From tomogram to picks": ("convert", "segment", "interact", "pick", "run", "export"),
+    "From tomogram to picks": ("convert", "segment", "interact", "pick", "run", "export", "crop"),
     "Networks and data for them": ("train", "models", "simulate"),
     "Results": ("picks", "score", "stats"),
     "Look and check": ("info", "status", "verify", "env", "demo"),

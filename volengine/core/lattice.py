@@ -75,6 +75,9 @@ class AxisLattice:
         convolution then pads there itself, as it does on the whole volume.
     mirrored
         The patches are those of the mirrored volume, in the coordinates of the volume itself.
+    begin, stop
+        Only voxels from ``begin`` to before ``stop`` are wanted (``None``: to the end), and blocks lie side by side
+        from ``begin`` on. The patches are the same; those that predict none of these voxels belong to no block.
     """
 
     n: int
@@ -88,6 +91,8 @@ class AxisLattice:
     align: int = 1
     bounded: bool = False
     mirrored: bool = False
+    begin: int = 0
+    stop: int | None = None
 
     @classmethod
     def sliding(
@@ -238,32 +243,42 @@ class AxisLattice:
         """Return the indices of the patches that predict voxels in ``start .. stop``."""
         return range(bisect_right(self.starts, start - self.patch), bisect_left(self.starts, stop))
 
+    @property
+    def end_of_wanted(self) -> int:
+        """The voxel behind the last one that is wanted."""
+        return self.n if self.stop is None else self.stop
+
+    @property
+    def wanted(self) -> range:
+        """The indices of the patches that predict voxels which are wanted."""
+        return self.touching(self.begin, self.end_of_wanted)
+
     def owned(self, start: int, stop: int) -> range:
-        """Return the indices of the patches whose first voxel inside of the volume lies in ``start .. stop``."""
-        first = 0 if start <= 0 else bisect_left(self.starts, start)
-        return range(first, max(first, bisect_left(self.starts, stop)))
+        """Return the indices of the patches whose first voxel that is wanted lies in ``start .. stop``."""
+        first = self.wanted.start if start <= self.begin else bisect_left(self.starts, start)
+        return range(first, max(first, bisect_left(self.starts, min(stop, self.end_of_wanted))))
 
     def overhang(self, core: int) -> int:
         """Return how many voxels a block's patches reach over its upper face at most; blocks have ``core`` voxels."""
         starts, stops = self._clipped
-        ends = np.minimum((starts // core + 1) * core, self.n)
+        ends = np.minimum(starts - (starts - self.begin) % core + core, self.end_of_wanted)
         return int(np.max(stops - ends, initial=0))
 
     def halo(self, core: int, edge: EdgeRule) -> tuple[int, int]:
         """Return the voxels that a block of ``core`` voxels reads below and above its core for the patches it owns."""
         low = high = 0
-        for i, first in enumerate(self._clipped[0].tolist()):
-            begin = first // core * core
+        for i, first in zip(self.wanted, self._clipped[0].tolist(), strict=True):
+            begin = first - (first - self.begin) % core
             start, stop = self.source_span(i, edge)
             low = max(low, begin - start)
-            high = max(high, stop - min(begin + core, self.n))
+            high = max(high, stop - min(begin + core, self.end_of_wanted))
         return low, high
 
     @cached_property
     def _clipped(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        starts = np.maximum(np.array(self.starts, np.int64), 0)
-        stops = np.minimum(np.array([self.span(i)[1] for i in range(self.count)], np.int64), self.n)
-        return starts, stops
+        """First voxels and those behind the last of the patches that are wanted, as far as these voxels are."""
+        spans = np.array([(self.starts[i], self.span(i)[1]) for i in self.wanted], np.int64).reshape(-1, 2)
+        return np.maximum(spans[:, 0], self.begin), np.minimum(spans[:, 1], self.end_of_wanted)
 
 
 @dataclass(frozen=True)
@@ -295,6 +310,28 @@ class Lattice:
         """Return the patches of the volume mirrored along these axes, in the coordinates of the volume itself."""
         z, y, x = (a.mirror() if turn else a for a, turn in zip(self.axes, along, strict=True))
         return Lattice(z, y, x)
+
+    def within(self, roi: Box) -> Lattice:
+        """Return the same patches for a part of the volume: blocks cover it and run the patches that reach it.
+
+        >>> roi = Box((0, 0, 150), (1, 9, 160))
+        >>> lattice = Lattice.sliding((1, 200, 200), (1, 128, 128), (0, 0.25, 0.25)).within(roi)
+        >>> list(lattice.owned(roi)), lattice.wanted
+        ([(0, 0, 1)], 1)
+        """
+        z, y, x = (replace(axis, begin=a, stop=b) for axis, a, b in zip(self.axes, roi.start, roi.stop, strict=True))
+        return Lattice(z, y, x)
+
+    @property
+    def roi(self) -> Box:
+        """The voxels that are wanted: the whole volume, or the box of :meth:`within`."""
+        return _box([(axis.begin, axis.end_of_wanted) for axis in self.axes])
+
+    @property
+    def wanted(self) -> int:
+        """Number of patches that predict voxels which are wanted: all, but for a part of a volume."""
+        z, y, x = (len(axis.wanted) for axis in self.axes)
+        return z * y * x
 
     @property
     def axes(self) -> tuple[AxisLattice, AxisLattice, AxisLattice]:

@@ -19,30 +19,49 @@ AXES = "zyx"
 class Tiling:
     """Blocks of shape ``core`` that begin at the volume's origin; the last ones are cut off at the volume's end.
 
+    With ``start`` and ``stop`` the blocks cover only a part of the volume, a roi: they begin at its start and
+    are cut off at its stop. Their boxes are still in voxels of the whole volume.
+
     Parameters
     ----------
     shape
         Shape of the volume, voxels z, y, x.
     core
         Shape of a block's core, voxels z, y, x.
+    start, stop
+        First voxel of the roi, and the one behind its last; default: the whole volume.
 
     Raises
     ------
     PlanError
-        A side is less than 1.
+        A side is less than 1, or the roi is empty or leaves the volume.
+
+    >>> tiling = Tiling((64, 64, 64), (16, 32, 32), start=(10, 0, 0), stop=(30, 64, 64))
+    >>> tiling.grid, tiling.box(7)
+    ((2, 2, 2), Box(start=(26, 32, 32), stop=(30, 64, 64)))
     """
 
     shape: Index3
     core: Index3
+    start: Index3 = (0, 0, 0)
+    stop: Index3 | None = None
 
     def __post_init__(self) -> None:
         if any(n < 1 for n in self.shape) or any(c < 1 for c in self.core):
             raise PlanError(f"A tiling needs positive sizes: shape {self.shape}, block {self.core}.")
+        roi = self.roi
+        if roi.empty or not Box.of_shape(self.shape).contains(roi):
+            raise PlanError(f"The roi from {self.start} to {self.stop} is empty or leaves the volume {self.shape}.")
+
+    @property
+    def roi(self) -> Box:
+        """The part of the volume that the blocks cover."""
+        return Box(self.start, self.shape if self.stop is None else self.stop)
 
     @property
     def grid(self) -> Index3:
         """Number of blocks along z, y, x."""
-        return index3(-(-n // c) for n, c in zip(self.shape, self.core, strict=True))
+        return index3(-(-n // c) for n, c in zip(self.roi.shape, self.core, strict=True))
 
     def __len__(self) -> int:
         return prod(self.grid)
@@ -61,15 +80,15 @@ class Tiling:
 
     def box(self, number: int) -> Box:
         """Return the box of a block's core."""
-        start = index3(i * c for i, c in zip(self.index(number), self.core, strict=True))
-        return Box(start, index3(a + c for a, c in zip(start, self.core, strict=True))).clip(self.shape)
+        start = index3(s + i * c for s, i, c in zip(self.start, self.index(number), self.core, strict=True))
+        return Box(start, index3(a + c for a, c in zip(start, self.core, strict=True))).intersect(self.roi)
 
     def __iter__(self) -> Iterator[Box]:
         return (self.box(i) for i in range(len(self)))
 
     def owner(self, voxel: Sequence[int]) -> int:
         """Return the number of the block whose core holds this voxel."""
-        return self.number([v // c for v, c in zip(voxel, self.core, strict=True)])
+        return self.number([(v - s) // c for v, s, c in zip(voxel, self.start, self.core, strict=True)])
 
 
 def check_multiple(block: Sequence[int], shard: Sequence[int], shape: Sequence[int]) -> None:

@@ -13,8 +13,9 @@ from typing import Any, Literal, Self, get_args
 
 import numpy as np
 
-from volengine.core.boxes import Index3, index3
+from volengine.core.boxes import Box, Index3, index3
 from volengine.core.errors import InputError
+from volengine.core.roi import moved
 
 Kind = Literal["intensity", "probability", "labels"]
 Vector3 = tuple[float, float, float]
@@ -122,6 +123,18 @@ class Volume:
     def with_(self, **changes: Any) -> Self:
         """A copy with some fields changed."""
         return replace(self, **changes)
+
+    def cut(self, box: Box) -> Volume:
+        """Describe the part of this volume in a box: its shape, and its origin, which is moved by the box's start.
+
+        It is for making an image like this part; it is not stored anywhere, so it cannot be read.
+
+        >>> Volume("TS_01.mrc", (20, 40, 40), "int8", (10.0, 10.0, 10.0)).cut(Box((5, 0, 0), (8, 40, 40))).origin
+        (50.0, 0.0, 0.0)
+        """
+        origin = moved(self.origin, self.voxel_size, box.start)
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        return Volume(**{**values, "shape": box.shape, "origin": origin})
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields as JSON values."""

@@ -241,7 +241,8 @@ def dependents(plan: Plan, lost: Mapping[str, Collection[int]], halos: Mapping[t
                 for number in set(range(len(stage.tiling))) - mine:
                     index, core = stage.tiling.index(number), stage.tiling.box(number)
                     wide = source.widened(halos.get((stage.name, number), (0, 0, 0)))
-                    region = reached(wide.region(core, index, stage.tiling.shape), source.volume.shape)
+                    region = wide.stored(wide.region(core, index, stage.tiling.shape))
+                    region = reached(region, source.volume.shape)
                     if any(not region.intersect(box).empty for box in boxes):
                         mine.add(number)
         for table in stage.tables.values():

@@ -126,7 +126,7 @@ def is_finished(folder: PlanFolder) -> bool:
 
 def _work(stage: Stage, units: int) -> Work:
     """Some units of a stage, with the mean size of its blocks."""
-    return Work(stage.name, units, prod(stage.tiling.shape) / len(stage.tiling))
+    return Work(stage.name, units, stage.tiling.roi.size / len(stage.tiling))
 
 
 def _unit(stage: Stage, receipt: Receipt) -> Work:
@@ -138,7 +138,7 @@ def _size(state: PlanState, stage: Stage, units: int) -> float:
     """Voxels of a unit of those that are left, on average; of stages of many units, of all."""
     count, done = len(stage.tiling), state.done[stage.name]
     if count > FEW or not units or not len(done):
-        return prod(stage.tiling.shape) / count
+        return stage.tiling.roi.size / count
     sizes = [prod(stage.tiling.box(number).shape) for number in range(count) if number not in done]
     return sum(sizes) / max(1, len(sizes))
 

@@ -85,6 +85,10 @@ class ArrayInput:
     parts
         Start and stop of a box of the volume for each block: the block with the number n reads ``parts[n]``. The tiling
         has blocks along z alone.
+    at
+        For an array that holds only a part of the tiling's space: the voxel of that space at which its first voxel
+        lies. Boxes stay in voxels of the tiling (:meth:`stored` is the one in the array), and the array's faces are
+        those of a volume for ``edge``.
     """
 
     volume: Volume
@@ -98,6 +102,7 @@ class ArrayInput:
     corner: Index3 = ZERO
     extent: Index3 | None = None
     parts: tuple[tuple[Index3, Index3], ...] | None = None
+    at: Index3 = ZERO
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "volume", self.volume.with_(facts={}))  # do not send the header with every unit
@@ -108,14 +113,20 @@ class ArrayInput:
             ratios = list(zip(self.extent or self.volume.shape, shape, strict=True))
             start = index3(a * n // m for a, (n, m) in zip(core.start, ratios, strict=True))
             stop = index3(-(-b * n // m) for b, (n, m) in zip(core.stop, ratios, strict=True))
-            core, shape = Box(start, stop), self.volume.shape
+            core = Box(start, stop)
         if self.extent is not None:
-            core, shape = core.shift(self.corner), self.volume.shape
+            core = core.shift(self.corner)
         wide = core.grow(self.low, self.high)
         start = index3(a // g * g for a, g in zip(wide.start, self.align, strict=True))
         stop = index3(-(-b // g) * g for b, g in zip(wide.stop, self.align, strict=True))
         box = Box(start, stop)
-        return box.clip(shape) if self.edge == "clip" else box
+        if self.edge != "clip":
+            return box
+        return box.intersect(Box.of_shape(self.volume.shape).shift(self.at))
+
+    def stored(self, box: Box) -> Box:
+        """Return the box in voxels of the array itself, for one of :meth:`region`."""
+        return box if self.at == ZERO else box.shift(index3(-a for a in self.at))
 
     def widened(self, halo: Index3) -> ArrayInput:
         """Return this input with a halo of at least ``halo`` on every side; pieces of scratch arrays have none."""
@@ -188,11 +199,14 @@ class Output:
         Voxels of the tiling per voxel of the array, z, y, x. A block writes its core coarsened by it.
     owned
         For scratch arrays of shape ``grid * owned``: the shape of the piece that each block writes instead.
+    at
+        The voxel of the tiling's space at which the array's first voxel lies: the start of the tiling's roi.
     """
 
     volume: Volume
     factor: Index3 = (1, 1, 1)
     owned: Index3 | None = None
+    at: Index3 = ZERO
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "volume", self.volume.with_(facts={}))
@@ -200,7 +214,8 @@ class Output:
     def box(self, core: Box, index: Index3) -> Box:
         """Return the box of the array that the block with this core and grid index writes."""
         if self.owned is None:
-            return core.coarsen(self.factor).clip(self.volume.shape)
+            local = core if self.at == ZERO else core.shift(index3(-a for a in self.at))
+            return local.coarsen(self.factor).clip(self.volume.shape)
         start = index3(i * n for i, n in zip(index, self.owned, strict=True))
         return Box(start, index3(a + n for a, n in zip(start, self.owned, strict=True)))
 
@@ -281,7 +296,12 @@ class Stage:
                 check_multiple(output.owned, unit, v.shape)
             else:
                 full = index3(u * f for u, f in zip(unit, output.factor, strict=True))
-                check_multiple(self.tiling.core, full, self.tiling.shape)
+                check_multiple(self.tiling.core, full, self.tiling.roi.shape)
+                if output.at != self.tiling.start:
+                    raise PlanError(
+                        f"Stage {self.name!r} works from voxel {self.tiling.start} on, but its output begins at "
+                        f"{output.at}."
+                    )
 
     @cached_property
     def function(self) -> Kernel:
@@ -317,7 +337,7 @@ class Stage:
             "arrays": {k: [_place(a), identities[k]] for k, a in self.arrays.items()},
             "tables": {k: [upstream[t.stage], t.scope] for k, t in self.tables.items()},
             "outputs": {k: _place(o) for k, o in self.outputs.items()},
-            "tiling": asdict(self.tiling),
+            "tiling": _tiling(self.tiling),
         }
         return digest_of(facts)
 
@@ -364,5 +384,15 @@ def _place(item: ArrayInput | Output) -> dict[str, Any]:
     volume = facts.pop("volume")
     if facts.get("parts") is None:
         facts.pop("parts", None)  # as before there were any: results of earlier runs stay valid
+    if facts["at"] == ZERO:  # as it was before parts of volumes were worked on
+        facts.pop("at")
     kept = ("path", "shape", "dtype", "chunks", "shards", "axes")
     return {**facts, **{k: volume[k] for k in kept}}
+
+
+def _tiling(tiling: Tiling) -> dict[str, Any]:
+    """Return the facts of a tiling that count for the identity; those of a roi only if there is one."""
+    facts = asdict(tiling)
+    if tiling.roi == Box.of_shape(tiling.shape):
+        del facts["start"], facts["stop"]
+    return facts

@@ -134,7 +134,7 @@ class Inputs:
         return block, count
 
     def _box(self, name: str, wanted: ArrayInput, box: Box) -> NDArray[Any]:
-        earlier = self.earlier.get(name)
+        earlier, box = self.earlier.get(name), wanted.stored(box)
         if box.empty:
             return np.empty(box.shape, wanted.volume.dtype)
         if earlier is None:

@@ -85,7 +85,7 @@ def predict_patches(
     indices
         The patches, in any order.
     region
-        The box of the sums, inside of the volume. It must contain every patch, clipped to the volume.
+        The box of the sums, inside of the lattice's roi. It must contain every patch, clipped to that roi.
     threads
         On a CPU: number of batches that are computed at the same time, each by one thread; at most PyTorch's number of
         threads (``OMP_NUM_THREADS``).
@@ -214,7 +214,7 @@ class _Lane:
             for answer, index in zip(answers, batch, strict=False):
                 visible = self._weigh(answer, index)
                 whole = visible.to(torch.int32)
-                box = self._job.lattice.box(index).clip(self._job.lattice.shape)
+                box = self._job.lattice.box(index).intersect(self._job.lattice.roi)
                 with self._lock:
                     self._sums[(slice(None), *box.slices_in(self._region))].add_(whole)
                 left.remove(index)
@@ -252,10 +252,10 @@ class _Lane:
         return f"{job.network} answers NaN or infinity in {nothing} {where}, {what}."
 
     def _weigh(self, answer: torch.Tensor, index: PatchIndex) -> torch.Tensor:
-        """Multiply a patch's prediction by its shares in place, round it, and clip it to the volume."""
+        """Multiply a patch's prediction by its shares in place, round it, and clip it to the voxels that are wanted."""
         lattice = self._job.lattice
         box, seen = lattice.box(index), lattice.input_box(index)
-        visible = box.clip(lattice.shape)
+        visible = box.intersect(lattice.roi)
         first_z = seen.start[0] if self._predictor.traits.volumetric else box.start[0]
         answered = Box((first_z, *seen.start[1:]), seen.stop)
         with self._lock:

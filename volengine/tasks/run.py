@@ -83,6 +83,7 @@ class RunRecipe(Recipe):
             raise InputError("run takes tomograms; place the pieces of montages first (volengine convert --montage).")
         if self.segment is None and (self.interact is not None or self.pick):
             raise InputError("interact and pick work on predictions: the recipe needs a segment step.")
+        self._check_rois()
         names = [p.feature for p in self.pick]
         if any(not name for name in names):
             raise InputError("Each entry of pick needs the name of its feature.")
@@ -91,6 +92,19 @@ class RunRecipe(Recipe):
                 f"pick names a feature twice, or two that differ only by capital letters or how Unicode composes them: "
                 f"{', '.join(names)}."
             )
+
+    def _check_rois(self) -> None:
+        """Refuse a part of a tomogram from a step whose results another one reads as if nothing lay around them."""
+        after = {
+            "segment": (self.segment, [n for n, s in (("interact", self.interact), ("pick", self.pick)) if s]),
+            "interact": (self.interact, ["pick"] if self.pick else []),
+        }
+        for name, (step, readers) in after.items():
+            if step is not None and step.roi and readers:
+                raise InputError(
+                    f"{name}: roi {step.roi}: what lies around the part would be missing for {' and '.join(readers)}. "
+                    f"Give roi to {readers[-1]}, the last step, instead; or to convert, to work on the part alone."
+                )
 
 
 def run(
@@ -161,7 +175,13 @@ def plan_run(source: Volume, recipe: RunRecipe, out: str, folder: PlanFolder, op
     parts: list[Plan] = []
     gates: list[Plan] = []
     tomogram, labels_in = source, None
-    if suffix_of(source.url) not in ("", ".zarr"):
+    if suffix_of(source.url) in ("", ".zarr"):
+        if recipe.convert.roi:
+            raise InputError(
+                f"{source.url} is an OME-Zarr image already and is not converted, so convert: roi {recipe.convert.roi} "
+                "would be left out; write the part with volengine crop first, or give roi to the last step."
+            )
+    else:
         store = join_url(out, "tomograms", f"{source.name}.ome.zarr")
         parts.append(plan_convert(source, recipe.convert, store, folder, options))
         tomogram, labels_in = parts[0].images[0].volume(), store
@@ -181,7 +201,9 @@ def plan_run(source: Volume, recipe: RunRecipe, out: str, folder: PlanFolder, op
             prediction = predictions[pick.feature]
             name = f"{source.name}__{file_name(pick.feature)}{ending_of(pick.format)}"
             ngff = recipe.convert.ngff if labels_in else recipe.segment.ngff
-            outputs = PickOutputs(join_url(out, "picks", name), labels_in or prediction.url, ngff)
+            table = join_url(out, "picks", name)
+            store = f"{table}.ome.zarr" if pick.roi else labels_in or prediction.url
+            outputs = PickOutputs(table, store, ngff)
             parts.append(plan_pick(prediction, pick, outputs, folder, options))
     if not parts:
         raise InputError(f"{source.url}: nothing to do: it is an OME-Zarr image already, and the recipe has no step.")

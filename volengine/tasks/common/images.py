@@ -116,9 +116,11 @@ def core_unit(*specs: ImageSpec) -> Index3:
     return z, y, x
 
 
-def outputs_of(spec: ImageSpec, name: str = "") -> dict[str, Output]:
-    """A stage's outputs for all levels of an image, named ``name@level``."""
-    return {f"{name}@{number}": Output(spec.volume(number), level.factor) for number, level in enumerate(spec.levels)}
+def outputs_of(spec: ImageSpec, name: str = "", at: Index3 = (0, 0, 0)) -> dict[str, Output]:
+    """A stage's outputs for all levels of an image, named ``name@level``; ``at``: the voxel at which it begins."""
+    return {
+        f"{name}@{number}": Output(spec.volume(number), level.factor, at=at) for number, level in enumerate(spec.levels)
+    }
 
 
 def factors_of(spec: ImageSpec) -> list[Index3]:

@@ -28,6 +28,9 @@ PREDICTS = ("segment", "interact")
 CELL_PARTS = 16
 """Parts along an axis of a cell whose spans one unit joins."""
 
+COPIES = ("convert", "crop")
+"""Verbs that copy voxels, all of them or a part."""
+
 LARGEST_BLOCK = 2**24
 UNCHUNKED = (64, 64, 64)
 
@@ -114,8 +117,9 @@ def reading_of(volume: Volume, scale: float | None, prefix: str, options: RunOpt
 
 
 def _is_ours(volume: Volume) -> bool:
-    history = volume.facts.get("history") or [{}]
-    return volume.kind == "probability" and history[-1].get("verb") in PREDICTS
+    steps = [step.get("verb") for step in volume.facts.get("history") or []]
+    made = [verb for verb in steps if verb not in COPIES]  # a part of a prediction that holds 0 alone is no mask
+    return volume.kind == "probability" and bool(made) and made[-1] in PREDICTS
 
 
 def _stages(volume: Volume, where: str, prefix: str, options: RunOptions) -> tuple[Stage, ...]:

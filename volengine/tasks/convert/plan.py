@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import math
 
-from volengine.core.boxes import Index3
+from volengine.core.boxes import Box, Index3
 from volengine.core.errors import InputError
 from volengine.core.image import ImageSpec
-from volengine.core.tiling import Tiling
 from volengine.core.volume import Volume
 from volengine.engine.ledger import PlanFolder
 from volengine.engine.options import RunOptions
 from volengine.engine.plan import Plan
 from volengine.engine.stage import ArrayInput, Stage, kernel_bytes
 from volengine.tasks.common.images import StoreOptions, core_unit, factors_of, image_spec, outputs_of
-from volengine.tasks.common.layout import history
+from volengine.tasks.common.roi import box_of, facts_of, history_of, seen_of, size_of, start_of, tiling_of
 from volengine.tasks.common.unpack import unpacked, waits_for
 from volengine.tasks.convert.project import Segmentation
 from volengine.tasks.convert.project_plan import plan_segmentation
@@ -41,37 +40,50 @@ def plan_convert(
         ``images[0]`` is the image that it writes.
     """
     if isinstance(out, Segmentation):
+        if recipe.roi:
+            raise InputError(
+                "--roi: a segmentation of a copick project has the grid of its tomogram, so it is written whole."
+            )
         return plan_segmentation(source, recipe, out, folder, options)
     if recipe.montage:
         raise InputError(f"{source.where}: is read as a volume here, not as a montage; leave out montage.")
     if recipe.threshold is not None:
         raise InputError("--threshold is for masks that go into a copick project (--out config.json#seg=NAME).")
+    return plan_copy(source, recipe, out, folder, options, "convert")
+
+
+def plan_copy(
+    source: Volume, recipe: ConvertRecipe, out: str, folder: PlanFolder, options: RunOptions, verb: str
+) -> Plan:
+    """Plan the stages that write ``source``, or its part, to a store; ``verb`` is the step's name in the history."""
+    part = box_of(source, recipe.roi)
+    steps = history_of(source, verb, recipe, part)
     spec = image_spec(
         out,
-        source,
+        seen_of(source, part),
         StoreOptions(recipe.chunk, recipe.shard, recipe.ngff, recipe.codec, recipe.levels),
         dtype=source.dtype,
         kind=recipe.kind,
-        facts={**source.facts, **tilts_for(source, recipe.tilts), "history": history(source, "convert", recipe)},
+        facts={**facts_of(source.facts, part), **tilts_for(source, recipe.tilts), "history": steps},
     )
     read, before = unpacked(source, folder)
 
     def build(core: Index3) -> Stage:
-        return _copy_stage(read, spec, core, before)
+        return _copy_stage(read, spec, core, before, part)
 
-    core = options.core_for(source.shape, core_unit(spec), build, largest=LARGEST_BLOCK)
-    return Plan(source.name, (*before, build(core)), (spec,), recipe={"convert": recipe.to_json()})
+    core = options.core_for(size_of(source.shape, part), core_unit(spec), build, largest=LARGEST_BLOCK)
+    return Plan(source.name, (*before, build(core)), (spec,), recipe={verb: recipe.to_json()})
 
 
-def _copy_stage(source: Volume, spec: ImageSpec, core: Index3, before: list[Stage]) -> Stage:
+def _copy_stage(source: Volume, spec: ImageSpec, core: Index3, before: list[Stage], part: Box | None) -> Stage:
     voxels = math.prod(min(c, n) for c, n in zip(core, source.shape, strict=True))
     return Stage(
         "convert",
         _COPY,
-        Tiling(source.shape, core),
+        tiling_of(source.shape, core, part),
         params={"factors": factors_of(spec), "kind": spec.kind},
         arrays={"source": ArrayInput(source)},
         tables=waits_for(before),
-        outputs=outputs_of(spec),
+        outputs=outputs_of(spec, at=start_of(part)),
         kernel_bytes=kernel_bytes(_COPY, voxels=voxels),
     )

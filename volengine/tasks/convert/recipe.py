@@ -9,6 +9,7 @@ from typing import Literal
 from volengine.core.errors import InputError
 from volengine.core.image import Ngff
 from volengine.core.recipe import Recipe
+from volengine.core.roi import check_roi
 from volengine.io.omezarr.codecs import check_codec
 
 
@@ -57,6 +58,10 @@ class ConvertRecipe(Recipe):
         With ``correlate``: by how many voxels a piece may be moved along y and x; default: a tenth of its shorter side.
     montage_fill
         Value of voxels that no piece covers; default: the mean that the header states.
+    roi
+        Only this part of the volume is written: ``z0:z1,y0:y1,x0:x1`` in voxels, or in nm (``100nm:400nm,:,:50nm``, or
+        one unit for all numbers, at the end). The stop is not included, and an empty end is that of the volume. The
+        origin says where it begins.
 
     Examples
     --------
@@ -80,6 +85,7 @@ class ConvertRecipe(Recipe):
     montage_shifts: Literal["none", "mdoc", "correlate"] = "none"
     montage_max_shift: int | None = None
     montage_fill: float | None = None
+    roi: str = ""
 
     def check(self) -> None:
         sizes = self.voxel_size if isinstance(self.voxel_size, tuple) else (self.voxel_size,)
@@ -93,6 +99,7 @@ class ConvertRecipe(Recipe):
             raise InputError(f"--threshold is a probability from 0 to below 1, not {self.threshold:g}.")
         self._check_montage()
         check_codec(self.codec)
+        check_roi(self.roi)
 
     def _check_montage(self) -> None:
         given = {
@@ -108,6 +115,10 @@ class ConvertRecipe(Recipe):
             return
         if self.kind == "labels" or self.threshold is not None:
             raise InputError("--montage blends pieces, and labels cannot be blended; --kind must be another one.")
+        if self.roi:
+            raise InputError(
+                "--roi is a part of a volume, and a montage is none yet; place its pieces, and crop the store."
+            )
         if self.tilts:
             raise InputError("--tilts belongs to tomograms; the sections of a montage keep the angles of its .mdoc.")
         if self.montage_fill is not None and not math.isfinite(self.montage_fill):

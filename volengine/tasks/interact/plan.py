@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from volengine.core.boxes import Box, Index3, index3
+from volengine.core.boxes import Box, Index3
 from volengine.core.errors import InputError
 from volengine.core.image import ImageSpec
 from volengine.core.paths import place_key
@@ -24,10 +24,11 @@ from volengine.engine.stage import ArrayInput, Stage, kernel_bytes
 from volengine.io.names import is_packed
 from volengine.ops.interact import RuleChain
 from volengine.tasks.common.images import StoreOptions, core_unit, factors_of, image_spec, outputs_of
-from volengine.tasks.common.layout import feature_store, file_name, history
+from volengine.tasks.common.layout import feature_store, file_name
 from volengine.tasks.common.named import stored_name
 from volengine.tasks.common.origins import origins_note
 from volengine.tasks.common.readings import Reading, reading_of
+from volengine.tasks.common.roi import box_of, check_same_part, facts_of, history_of, seen_of, size_of, tiling_of
 from volengine.tasks.interact.recipe import InteractRecipe
 
 LARGEST_BLOCK = 2**23
@@ -79,13 +80,14 @@ def plan_interact(
     chain = RuleChain(rules, first.voxel_size, recipe.compat)
     _check_radii(chain, first)
     halos = chain.halo(changed_features(rules))
-    specs = _specs({name: reading.seen for name, reading in readings.items()}, recipe, out)
+    part = box_of(first, recipe.roi)
+    specs = _specs({name: reading.seen for name, reading in readings.items()}, recipe, out, part)
     read = {name: readings[name] for name in halos}
 
     def build(core: Index3) -> Stage:
-        return _stage(read, chain, halos, specs, core)
+        return _stage(read, chain, halos, specs, tiling_of(first.shape, core, part))
 
-    core = options.core_for(first.shape, core_unit(*specs.values()), build, largest=LARGEST_BLOCK)
+    core = options.core_for(size_of(first.shape, part), core_unit(*specs.values()), build, largest=LARGEST_BLOCK)
     return Plan(
         first.name,
         (*(stage for reading in read.values() for stage in reading.stages), build(core)),
@@ -114,6 +116,7 @@ def _check(predictions: Mapping[str, Volume], recipe: InteractRecipe) -> dict[st
                     f"{first.url} and {other.url} differ in their {what.replace('_', ' ')} ({a} and {b}); rules "
                     "work on predictions of one tomogram, on one grid and of one type."
                 )
+        check_same_part(first, other)
         if is_packed(other.url):
             raise InputError(f"{other.url} is compressed as a whole and cannot be read in blocks; convert it first.")
     return used
@@ -156,7 +159,7 @@ def _said(reading: Reading) -> dict[str, Any]:
     return {"volume": reading.volume.to_json(), "decision": reading.decision}
 
 
-def _specs(used: Mapping[str, Volume], recipe: InteractRecipe, out: str) -> dict[str, ImageSpec]:
+def _specs(used: Mapping[str, Volume], recipe: InteractRecipe, out: str, part: Box | None) -> dict[str, ImageSpec]:
     """The images of the changed features."""
     taken = {_place(volume.url): volume.url for volume in used.values()}
     specs: dict[str, ImageSpec] = {}
@@ -166,14 +169,15 @@ def _specs(used: Mapping[str, Volume], recipe: InteractRecipe, out: str) -> dict
         if _place(url) in taken:
             raise InputError(f"The gated {feature!r} would replace {taken[_place(url)]}; give another --out.")
         taken[_place(url)] = f"that of another feature, {url}"
-        steps = history(volume, "interact", recipe)
+        steps = history_of(volume, "interact", recipe, part)
         steps[-1]["with"] = {
             name: [v.url.rsplit("/", 1)[-1], v.identity] for name, v in used.items() if name != feature
         }
-        kept: dict[str, Any] = {key: volume.facts[key] for key in ("mrc", "colour") if key in volume.facts}
+        facts = facts_of(volume.facts, part)
+        kept: dict[str, Any] = {key: facts[key] for key in ("mrc", "colour") if key in facts}
         specs[feature] = image_spec(
             url,
-            volume,
+            seen_of(volume, part),
             StoreOptions(ngff=recipe.ngff),
             dtype=volume.dtype,
             kind="probability",
@@ -197,11 +201,11 @@ def _stage(
     chain: RuleChain,
     halos: Mapping[str, Index3],
     specs: Mapping[str, ImageSpec],
-    core: Index3,
+    tiling: Tiling,
 ) -> Stage:
     reading = next(iter(readings.values()))
     first = reading.seen
-    inside = Box.of_shape(index3(min(c, n) for c, n in zip(core, first.shape, strict=True)))
+    inside = Box.of_shape(tiling.box(0).shape)
     itemsize = np.dtype(first.dtype).itemsize
     read = {
         name: math.prod(min(w, n) for w, n in zip(inside.grow(halo).shape, first.shape, strict=True))
@@ -211,7 +215,7 @@ def _stage(
     return Stage(
         "interact",
         _GATE,
-        Tiling(first.shape, core),
+        tiling,
         params={
             "rules": rules_to_json(chain.rules),
             "voxel_size": chain.voxel_size,
@@ -222,7 +226,9 @@ def _stage(
         },
         arrays={name: ArrayInput(readings[name].volume, halo, halo) for name, halo in halos.items()},
         tables={key: table for name, each in readings.items() for key, table in each.tables(name).items()},
-        outputs={key: output for name, spec in specs.items() for key, output in outputs_of(spec, name).items()},
+        outputs={
+            k: output for name, spec in specs.items() for k, output in outputs_of(spec, name, tiling.start).items()
+        },
         kernel_bytes=kernel_bytes(
             _GATE,
             inside=inside.size,

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from volengine.core.errors import InputError
 from volengine.core.image import Ngff
 from volengine.core.recipe import Recipe
+from volengine.core.roi import check_roi
 from volengine.core.rules import Compete, parse_rules, rules_to_json
 from volengine.ops.stored import check_scale
 
@@ -29,6 +30,10 @@ class InteractRecipe(Recipe):
         before the interactions).
     ngff
         OME-Zarr version of the written stores: ``0.5``, ``0.6`` or ``0.4``.
+    roi
+        Only this part of the volume is written: ``z0:z1,y0:y1,x0:x1`` in voxels, or in nm (``100nm:400nm,:,:50nm``, or
+        one unit for all numbers, at the end). The stop is not included, and an empty end is that of the volume. The
+        rules also see what lies around it.
 
     Examples
     --------
@@ -44,8 +49,10 @@ class InteractRecipe(Recipe):
     scale: float | None = None
     compat: Literal["", "ais"] = ""
     ngff: Ngff = "0.5"
+    roi: str = ""
 
     def check(self) -> None:
+        check_roi(self.roi)
         if not self.rules:
             raise InputError("interact needs at least one rule.")
         check_scale(self.scale)

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from volengine.core.block import Block, Result
-from volengine.core.boxes import index3
+from volengine.core.block import Array, Block, Result
+from volengine.core.boxes import Box, index3
 from volengine.core.errors import MemoryRefusedError
 from volengine.core.orientation import normal_to_euler
 from volengine.ops.ais_peaks import block_peaks, spaced
@@ -28,7 +28,9 @@ GATHERED_BYTES = 60
 FILAMENT_COLUMNS = ("position_vox", "normal", "euler", "label", "filament", "along_nm", "curvature_radius_nm")
 
 
-def basins_block(block: Block, where: str, scale: float | None = None, **rules: Any) -> Result:
+def basins_block(
+    block: Block, where: str, scale: float | None = None, roi: list[int] | None = None, **rules: Any
+) -> Result:
     """Kernel: find the local regions (basins) of a block.
 
     The prediction has a halo; if that is too narrow for the thickness of the foreground, the block is read again with a
@@ -40,6 +42,8 @@ def basins_block(block: Block, where: str, scale: float | None = None, **rules: 
         How messages name the volume.
     scale
         The number by which values are divided, or ``None``.
+    roi
+        Only this part of the volume is picked: z0, y0, x0, z1, y1, x1 in voxels. The rest is background.
     rules
         Fields of :class:`~volengine.ops.heights.BasinRules`.
 
@@ -57,14 +61,26 @@ def basins_block(block: Block, where: str, scale: float | None = None, **rules: 
     crop = block.boxes["prediction"]
     prediction = as_prediction(block.arrays["prediction"], mask=mask_in(block.tables), scale=scale)
     low_high = checked_span(prediction[block.box.slices_in(crop)], block.box, where, scale)
+    if roi is not None:
+        prediction = inside_only(prediction, crop, Box(index3(roi[:3]), index3(roi[3:])))
     basin, table = block_basins(prediction, crop, block.box, block.shape, BasinRules(**rules))
     return Result({"basin": basin}, {**table, SPAN: np.array([low_high])})
 
 
-def basins_block_bytes(crop: int, inside: int, itemsize: int, copies: bool) -> int:
+def inside_only(prediction: Array, crop: Box, roi: Box) -> Array:
+    """A prediction that covers ``crop``, with 0 outside of a roi of the volume; the prediction if nothing is."""
+    if roi.contains(crop):
+        return prediction
+    seen = roi.intersect(crop).slices_in(crop)
+    made = np.zeros_like(prediction)
+    made[seen] = prediction[seen]
+    return made
+
+
+def basins_block_bytes(crop: int, inside: int, itemsize: int, copies: int) -> int:
     """Bytes that :func:`basins_block` needs for ``crop`` voxels with the halo, ``inside`` of them in the core.
 
-    A voxel of the prediction has ``itemsize`` bytes; ``copies``: it is not what is stored, but made of it.
+    A voxel of the prediction has ``itemsize`` bytes; ``copies``: how many times it is made of what is stored.
     """
     return (6 + itemsize * copies) * crop + (15 + itemsize) * inside
 

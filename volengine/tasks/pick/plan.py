@@ -29,9 +29,10 @@ from volengine.io.stores import located
 from volengine.ops.heights import BasinRules
 from volengine.ops.regions import check_size
 from volengine.tasks.common.images import StoreOptions, core_unit, factors_of, image_spec, outputs_of, scratch_spec
-from volengine.tasks.common.layout import file_name, history
+from volengine.tasks.common.layout import file_name
 from volengine.tasks.common.named import stored_name
 from volengine.tasks.common.readings import Reading, reading_of
+from volengine.tasks.common.roi import box_of, history_of, seen_of, size_of, tiling_of, within
 from volengine.tasks.pick.description import PickOutputs
 from volengine.tasks.pick.recipe import PickRecipe
 from volengine.tasks.pick.tree import Tree, table_memory
@@ -91,19 +92,19 @@ def plan_pick(source: Volume, recipe: PickRecipe, out: PickOutputs, folder: Plan
     feature = recipe.feature_of(source)
     one = Picks(np.zeros((1, 3)), source.voxel_size, source.origin, source.shape, source.name, feature)
     check_picks(out.table, one, recipe.format)
-    facts = {"feature": feature, "history": history(source, "pick", recipe)}
+    part = box_of(source, recipe.roi)
+    facts = {"feature": feature, "history": history_of(source, "pick", recipe, part)}
     spec = image_spec(
         out.store,
-        source,
+        seen_of(source, part),
         StoreOptions(ngff=out.ngff),
         dtype="uint32",
         kind="labels",
         group="" if out.whole else f"labels/{file_name(feature)}",
         facts=facts,
     )
-    scratch = scratch_spec(
-        str(folder.scratch / _name(feature, "basins")), source.shape, "uint32", spec.levels[0].chunks
-    )
+    shape = size_of(source.shape, part)
+    scratch = scratch_spec(str(folder.scratch / _name(feature, "basins")), shape, "uint32", spec.levels[0].chunks)
 
     reading = reading_of(source, recipe.scale, f"pick-{file_name(feature)}", options, what="pick")
     seen = reading.seen
@@ -113,24 +114,30 @@ def plan_pick(source: Volume, recipe: PickRecipe, out: PickOutputs, folder: Plan
     parts = scratch_spec(str(folder.scratch / _name(feature, "parts")), source.shape, "uint32", spec.levels[0].chunks)
 
     def build(core: Index3) -> Stage:
-        return _basins_stage(reading, recipe, feature, scratch if keeps else None, core)
+        return _basins_stage(reading, recipe, feature, scratch if keeps else None, core, part)
 
     core = options.core_for(
-        source.shape, core_unit(spec) if recipe.labels else spec.levels[0].chunks, build, largest=LARGEST_BLOCK
+        shape, core_unit(spec) if recipe.labels else spec.levels[0].chunks, build, largest=LARGEST_BLOCK
     )
-    stages = [*reading.stages, build(core), _seams_stage(seen, recipe, feature, core)]
-    tree = Tree.of(_name(feature, "")[:-1], seen, recipe, core, options)
+    stages = [*reading.stages, build(core), within(_seams_stage(seen, recipe, feature, core), part)]
+    # the tree's cells begin at the first voxel of the volume
+    tree = None if part is not None else Tree.of(_name(feature, "")[:-1], seen, recipe, core, options)
     if tree is None:
-        stages += _middle_stages(reading, recipe, feature, scratch, core) if highest else ()
+        if highest:
+            plateaus, middles = _middle_stages(reading, recipe, feature, scratch, core)
+            stages += [plateaus, within(middles, part, scratch)]
         stages.append(_resolve_stage(seen, recipe, feature))
     else:
         stages += tree.stages(reading, scratch)
     if recipe.filament:
-        stages += _filament_stages(seen, recipe, feature, scratch, core, options)
+        voxels, trace = _filament_stages(seen, recipe, feature, scratch, core, options)
+        stages += [within(voxels, part, scratch), trace]
     if recipe.compat:
         stages += _ais_stages(seen, recipe, feature, scratch, parts, core)
     if recipe.labels:
-        stages.append(_relabel_stage(feature, scratch, spec, core) if tree is None else tree.relabel(scratch, spec))
+        tiling = tiling_of(source.shape, core, part)
+        labels = _relabel_stage(feature, scratch, spec, tiling) if tree is None else tree.relabel(scratch, spec)
+        stages.append(labels)
     call = Call(
         "volengine.tasks.pick.finish:write_table",
         {
@@ -158,27 +165,31 @@ def _name(feature: str, step: str) -> str:
     return f"pick-{file_name(feature)}-{step}"
 
 
-def _basins_stage(reading: Reading, recipe: PickRecipe, feature: str, scratch: ImageSpec | None, core: Index3) -> Stage:
+def _basins_stage(
+    reading: Reading, recipe: PickRecipe, feature: str, scratch: ImageSpec | None, core: Index3, part: Box | None
+) -> Stage:
     volume = reading.volume
     rules = _basin_rules(reading, recipe)
     halo = index3(min(FIRST_HALO_VOX, h) for h in rules.halo_vox)
-    inside = index3(min(c, n) for c, n in zip(core, volume.shape, strict=True))
+    tiling = tiling_of(volume.shape, core, part)
+    inside = tiling.box(0).shape
+    only = {} if part is None else {"roi": [*part.start, *part.stop]}
     crop = Box.of_shape(inside).grow(halo).shape
     return Stage(
         _name(feature, "basins"),
         _BASINS,
-        Tiling(volume.shape, core),
-        params={"where": stored_name(volume), "scale": reading.scale, **asdict(rules)},
+        tiling,
+        params={"where": stored_name(volume), "scale": reading.scale, **only, **asdict(rules)},
         arrays={"prediction": ArrayInput(volume, halo, halo)},
         tables=reading.tables(),
-        outputs={} if scratch is None else {"basin": Output(scratch.volume())},
+        outputs={} if scratch is None else {"basin": Output(scratch.volume(), at=tiling.start)},
         emits=True,
         kernel_bytes=kernel_bytes(
             _BASINS,
             crop=math.prod(crop),
             inside=math.prod(inside),
             itemsize=np.dtype(reading.dtype).itemsize,
-            copies=reading.copies,
+            copies=reading.copies + (part is not None),
         ),
         version=2,
     )
@@ -331,16 +342,14 @@ def _ais_stages(
     return label, peaks, picks
 
 
-def _relabel_stage(feature: str, scratch: ImageSpec, spec: ImageSpec, core: Index3) -> Stage:
-    shape = spec.levels[0].shape
-    inside = math.prod(min(c, n) for c, n in zip(core, shape, strict=True))
+def _relabel_stage(feature: str, scratch: ImageSpec, spec: ImageSpec, tiling: Tiling) -> Stage:
     return Stage(
         _name(feature, "relabel"),
         _RELABEL,
-        Tiling(shape, core),
+        tiling,
         params={"factors": factors_of(spec)},
-        arrays={"basin": ArrayInput(scratch.volume())},
+        arrays={"basin": ArrayInput(scratch.volume(), at=tiling.start)},
         tables={"resolve": TableInput(_name(feature, "resolve"), "all")},
-        outputs=outputs_of(spec),
-        kernel_bytes=kernel_bytes(_RELABEL, inside=inside),
+        outputs=outputs_of(spec, at=tiling.start),
+        kernel_bytes=kernel_bytes(_RELABEL, inside=tiling.box(0).size),
     )

@@ -11,6 +11,7 @@ import numpy as np
 from volengine.core.boxes import Index3
 from volengine.core.errors import InputError
 from volengine.core.recipe import Recipe
+from volengine.core.roi import check_roi
 from volengine.core.units import NM_TO_ANGSTROM
 from volengine.core.volume import Volume
 from volengine.ops.axes import Orient, OrientSign
@@ -83,6 +84,11 @@ class PickRecipe(Recipe):
         store of the prediction, or beside the table if the prediction is a file.
     format
         Format of the table of picks, for example relion5; default: by the ending of the output.
+    roi
+        Only this part of the volume is picked: ``z0:z1,y0:y1,x0:x1`` in voxels, or in nm (``100nm:400nm,:,:50nm``, or
+        one unit for all numbers, at the end). The stop is not included, and an empty end is that of the volume. The
+        table counts the voxels of the whole volume; labels are a volume of the part, beside the table. Voxels outside
+        are background: objects that lie inside are picked as in the whole volume, of others the part that lies inside.
 
     Examples
     --------
@@ -112,8 +118,15 @@ class PickRecipe(Recipe):
     compat: Literal["", "ais"] = ""
     labels: bool = True
     format: str | None = None
+    roi: str = ""
 
     def check(self) -> None:
+        check_roi(self.roi)
+        if self.roi and self.compat:
+            raise InputError(
+                f"--roi {self.roi}: compat {self.compat} is the whole command of Ais, which knows no parts of volumes; "
+                "leave out one of them, or pick a volume that volengine crop has written."
+            )
         if self.threshold is not None and not 0 <= self.threshold < 1:
             raise InputError(f"--threshold is a probability from 0 to below 1, not {self.threshold}.")
         check_scale(self.scale)

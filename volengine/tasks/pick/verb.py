@@ -50,7 +50,7 @@ def request(source: str, out: str, recipe: PickRecipe, options: RunOptions) -> R
     name = f"{volume.name}__{file_name(recipe.feature_of(volume))}"
     table = out if PICK.is_product(out) else join_url(out, name + ending_of(recipe.format))
     stored = suffix_of(volume.url) in ("", ".zarr") and not is_zipped(volume.url) and not name_in_copick(volume.url)
-    store = volume.url if stored else f"{table}.ome.zarr"
+    store = volume.url if stored and not recipe.roi else f"{table}.ome.zarr"
     node = read_node(store)
     ngff: Ngff = "0.5" if node is None else ngff_for(node.zarr_format, node.attributes)
     return Request(name, volume, recipe, PickOutputs(table, store, ngff))
@@ -67,6 +67,11 @@ def _in_project(
 
     if recipe.format is not None and registry.known_as(recipe.format) != "copick":
         raise InputError(f"--out {out} is a copick project, whose picks are of the format copick, not {recipe.format}.")
+    if recipe.roi and recipe.labels:
+        raise InputError(
+            f"--out {out}: a segmentation of a copick project has the grid of its tomogram, so labels of a part cannot "
+            "be put there: add --no-labels, or leave out --roi."
+        )
     target = Target.of(out)
     feature = recipe.feature_of(volume)
     path = target.picks_file(volume.name, feature)
@@ -99,7 +104,7 @@ def pick(source: PathLike, out: PathLike, recipe: PickRecipe | None = None, opti
         (``config.json#session=2``), for ``Picks/USER_SESSION_OBJECT.json`` of the tomogram's run.
     recipe, options
         What a particle is, and how to run. With ``labels``, the label image is written into the source's store as
-        ``labels/<feature>``; if the source is a plain file, into ``<out>.ome.zarr``.
+        ``labels/<feature>``; if the source is a plain file, or with ``roi``, into ``<out>.ome.zarr``.
 
     Returns
     -------

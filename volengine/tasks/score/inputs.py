@@ -22,6 +22,7 @@ from volengine.tasks.common.named import (
     stored_name,
 )
 from volengine.tasks.common.origins import origins_note
+from volengine.tasks.common.roi import check_same_part
 from volengine.tasks.score.recipe import ScoreRecipe
 
 Where = str | Mapping[str, str]
@@ -102,6 +103,7 @@ class Case:
         for volume in (*self.predictions.values(), *self.truth.values()):
             if is_packed(volume.url):
                 raise InputError(f"{volume.url} is compressed as a whole and cannot be read in blocks; convert it.")
+            check_same_part(first, volume)
             if volume.shape != first.shape:
                 raise InputError(
                     f"{volume.url} has the shape {volume.shape}, {first.url} {first.shape}; they must be on one grid."

@@ -8,7 +8,6 @@ from typing import Any
 
 from volengine.core.boxes import Box, Index3, index3
 from volengine.core.errors import InputError
-from volengine.core.tiling import Tiling
 from volengine.core.volume import Volume
 from volengine.engine.ledger import PlanFolder
 from volengine.engine.options import RunOptions
@@ -19,6 +18,7 @@ from volengine.ops.stored import prediction_dtype
 from volengine.tasks.common.layout import file_name
 from volengine.tasks.common.named import stored_name
 from volengine.tasks.common.readings import Reading, reading_of
+from volengine.tasks.common.roi import box_of, tiling_of
 from volengine.tasks.score.inputs import Case
 from volengine.tasks.score.recipe import ScoreRecipe
 
@@ -59,13 +59,13 @@ def plan_score(source: Case, recipe: ScoreRecipe, out: str, folder: PlanFolder, 
     def build(core: Index3) -> Stage:
         return _stage(source, recipe, readings, core)
 
-    core = options.core_for(shape, unit, build, largest=LARGEST_BLOCK)
+    core = options.core_for(_covered(source, recipe).shape, unit, build, largest=LARGEST_BLOCK)
     names = list(source.predictions)
     facts: dict[str, Any] = {
         "tomogram": source.name,
         "predictions": {f: stored_name(v) for f, v in source.predictions.items()},
         "truth": {f: stored_name(v) for f, v in source.truth.items()},
-        "recipe": recipe.to_json(),
+        "recipe": {name: value for name, value in recipe.to_json().items() if name != "roi" or value},
     }
     if notes := source.notes(accept=recipe.any_origin):
         facts["notes"] = notes
@@ -105,12 +105,21 @@ def _readings(case: Case, recipe: ScoreRecipe, options: RunOptions) -> dict[str,
 
 def _region(recipe: ScoreRecipe, volume: Volume) -> Box:
     if recipe.region is None:
-        return Box.of_shape(volume.shape)
+        return box_of(volume, recipe.roi) or Box.of_shape(volume.shape)
     stop = index3(n if v == -1 else v for v, n in zip(recipe.region[3:], volume.shape, strict=True))
     box = Box(index3(recipe.region[:3]), stop)
     if box.empty or not Box.of_shape(volume.shape).contains(box):
         raise InputError(f"--region {recipe.region} is empty or leaves the volume {volume.shape} ({volume.url}).")
     return box
+
+
+def _covered(case: Case, recipe: ScoreRecipe) -> Box:
+    """What blocks cover: the region; whole slices of it if each slice is thinned."""
+    region = _region(recipe, case.first)
+    if recipe.skeleton != "2d":
+        return region
+    _, y, x = case.first.shape
+    return Box((region.start[0], 0, 0), (region.stop[0], y, x))
 
 
 def _stage(case: Case, recipe: ScoreRecipe, readings: Mapping[str, Reading], core: Index3) -> Stage:
@@ -119,7 +128,8 @@ def _stage(case: Case, recipe: ScoreRecipe, readings: Mapping[str, Reading], cor
     shape, names = case.first.shape, list(case.predictions)
     halo: Index3 = index3([SUPPORT + FIRST_MARGIN_VOX] * 3) if recipe.skeleton == "3d" else (0, 0, 0)
     region = _region(recipe, case.first)
-    inside = Box.of_shape(index3(min(c, n) for c, n in zip(core, shape, strict=True)))
+    tiling = tiling_of(shape, core, _covered(case, recipe))
+    inside = Box.of_shape(tiling.box(0).shape)
     read = math.prod(min(w, n) for w, n in zip(inside.grow(halo).shape, shape, strict=True))
     arrays = {f"prediction{k}": ArrayInput(case.predictions[f], halo, halo) for k, f in enumerate(names)}
     arrays |= {f"truth{k}": ArrayInput(case.truth[f], halo, halo) for k, f in enumerate(names)}
@@ -130,7 +140,7 @@ def _stage(case: Case, recipe: ScoreRecipe, readings: Mapping[str, Reading], cor
     return Stage(
         "score",
         _SCORE,
-        Tiling(shape, core),
+        tiling,
         params={
             "names": names,
             "thresholds": [recipe.threshold if f in readings else None for f in names],

@@ -8,6 +8,7 @@ from typing import Literal
 
 from volengine.core.errors import InputError
 from volengine.core.recipe import Recipe
+from volengine.core.roi import check_roi
 from volengine.ops.stored import check_scale
 
 
@@ -37,7 +38,11 @@ class ScoreRecipe(Recipe):
     skeleton
         For Surface-Dice: 3d (ridge of the distance to the background), 2d (each z slice is thinned), or none.
     region
-        Score only this part of the volume: z0, y0, x0, z1, y1, x1 in voxels; -1 stands for the end.
+        The older way to say ``roi``: z0, y0, x0, z1, y1, x1 in voxels; -1 stands for the end.
+    roi
+        Only this part of volumes is scored: ``z0:z1,y0:y1,x0:x1`` in voxels, or in nm (``100nm:400nm,:,:50nm``, or one
+        unit for all numbers, at the end). The stop is not included, and an empty end is that of the volume. Skeletons
+        are those of the whole volume.
     radius_nm
         For picks: a pick is right if it lies within this distance of a known position that no other pick is paired
         with.
@@ -65,8 +70,12 @@ class ScoreRecipe(Recipe):
     radius_nm: float = 10.0
     voxel_size: float | None = None
     any_origin: bool = False
+    roi: str = ""
 
     def check(self) -> None:
+        check_roi(self.roi)
+        if self.roi and self.region is not None:
+            raise InputError(f"--roi {self.roi} and --region {self.region} say the same thing; give one of them.")
         if not 0 <= self.threshold < 1:
             raise InputError(f"--threshold is a probability from 0 to below 1, not {self.threshold}.")
         check_scale(self.scale)

@@ -150,7 +150,7 @@ def predict(
             values, count = _values(block, team, stored, threads, len(nets))
             arrays |= stored.levels(values)
         else:
-            region = block.box.grow((0, 0, 0), over).clip(block.shape)
+            region = block.box.grow((0, 0, 0), over).intersect(team.roi)
             sums, count = _sums(block, team, block.box, region, threads, len(nets))
             for name in team.sums:
                 pieces = blend.split(sums[name], block.box.shape, over, core)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from volengine.core.boxes import Index3, index3
+from volengine.core.boxes import Box, Index3, index3
 from volengine.core.errors import InputError
 from volengine.core.lattice import AxisLattice, EdgeRule, Lattice
 from volengine.ops import blend
@@ -89,7 +89,11 @@ class Net:
     def to_json(self) -> dict[str, Any]:
         """The fields as JSON values, for the parameters of a kernel."""
         left_out = ("colour",) if self.averaged else ("colour", "averaged")
-        return {key: value for key, value in asdict(self).items() if key not in left_out}
+        values = {key: value for key, value in asdict(self).items() if key not in left_out}
+        if self.lattice.roi == Box.of_shape(self.lattice.shape):  # as it was before parts of volumes were predicted
+            for axis in values["lattice"].values():
+                del axis["begin"], axis["stop"]
+        return values
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Net:
@@ -164,7 +168,7 @@ class Net:
     @property
     def patches(self) -> int:
         """Number of patches of all passes."""
-        return sum(len(p.lattice) for p in self.passes)
+        return sum(p.lattice.wanted for p in self.passes)
 
     def overhang(self, core: Sequence[int]) -> Index3:
         """The largest overhang of all passes, voxels z, y, x; see :meth:`volengine.core.lattice.Lattice.overhang`."""
@@ -207,6 +211,11 @@ class Team:
     def sums(self) -> list[str]:
         """Names of all sums, see :attr:`Net.channels`."""
         return list(dict.fromkeys(name for net in self.nets for _, name in net.channels))
+
+    @property
+    def roi(self) -> Box:
+        """The part of the volume that is predicted, the same of all networks."""
+        return self.nets[0].lattice.roi
 
     def overhang(self, core: Sequence[int]) -> Index3:
         """The largest overhang of all networks, voxels z, y, x."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from volengine.core.boxes import Index3, index3
+from volengine.core.boxes import Box, Index3, index3
 from volengine.core.image import ImageSpec
 from volengine.core.tiling import Tiling
 from volengine.core.volume import Volume
@@ -23,6 +23,7 @@ from volengine.io.omezarr.levels import auto_chunk
 from volengine.ops.resample import Filter, reach
 from volengine.tasks.common.images import core_unit, factors_of, outputs_of, scratch_spec
 from volengine.tasks.common.layout import file_name
+from volengine.tasks.common.roi import size_of, start_of, tiling_of
 from volengine.tasks.segment.description import Net
 from volengine.tasks.segment.recipe import SegmentRecipe
 from volengine.tasks.segment.stages import GridStages
@@ -44,6 +45,9 @@ class MatchStages:
         The tomogram, and the shape (z, y, x) of the grid that the networks see.
     recipe, specs, folder, options, unsigned, label
         As in :class:`volengine.tasks.segment.stages.GridStages`; ``specs`` are on the tomogram's grid.
+    part
+        The part of the tomogram that is predicted; ``None``: all of it. The matched copy is whole, because patches and
+        statistics are those of the whole; predicted is what the part is resampled from.
     """
 
     volume: Volume
@@ -54,6 +58,7 @@ class MatchStages:
     options: RunOptions
     unsigned: bool = False
     label: str = ""
+    part: Box | None = None
 
     def plan(self, nets: list[Net], *, flat: bool) -> Plan:
         """Plan all stages; ``flat``: the networks see slices, so that blocks should cover whole slices."""
@@ -61,7 +66,7 @@ class MatchStages:
         counted = list(dict.fromkeys(name for net in nets for name in net.probable))
         tag = seen.stages[0].name.removesuffix("-match")
         restore = self._choose(
-            self.volume.shape,
+            size_of(self.volume.shape, self.part),
             core_unit(*self.specs.values()),
             lambda core: self._restore(answers, core, tag, counted),
         )
@@ -71,15 +76,39 @@ class MatchStages:
         """Plan the stages up to the predictions on the networks' grid, and return their float32 scratch arrays, too."""
         chunk = self._chunk(flat=flat)
         copy = self._scratch("matched", chunk)
-        answers = {name: self._scratch(name, chunk) for name in self.specs}
+        seen_part = self._needed()
+        if seen_part is not None:
+            nets = [replace(net, lattice=net.lattice.within(seen_part)) for net in nets]
+        answers = {name: self._scratch(name, chunk, seen_part) for name in self.specs}
         how = (self.recipe, nets, answers, self.folder, self.options)
-        inner = GridStages(copy.volume(), *how, native=self.volume, unsigned=self.unsigned, label=self.label)
+        inner = GridStages(
+            copy.volume(), *how, native=self.volume, unsigned=self.unsigned, label=self.label, part=seen_part
+        )
         seen = inner.plan()
         match = self._choose(self.shape, core_unit(copy), lambda core: self._match(copy, core, inner.tag))
         z, y, x = (n * v / m for n, v, m in zip(self.volume.shape, self.volume.voxel_size, self.shape, strict=True))
         note = f"matched: {self.volume.shape} voxels become {self.shape} of {z:.4g}, {y:.4g}, {x:.4g} angstrom"
         made = Plan(self.volume.name, (match, *seen.stages), (copy, *seen.images), notes=(note, *seen.notes))
         return made, answers
+
+    @property
+    def _filter(self) -> Filter:
+        """How predictions are resampled onto the tomogram's grid."""
+        return "corners" if self.recipe.compat == "ais" else "linear"
+
+    def _read(self, volume: Volume, part: Box | None) -> ArrayInput:
+        """A prediction on the networks' grid, or on the part of it that is predicted, as it is resampled."""
+        halo = reach(self.shape, self.volume.shape, self._filter)
+        if part is None:
+            return ArrayInput(volume, halo, halo, scaled=True)
+        return ArrayInput(volume, halo, halo, scaled=True, extent=self.shape, at=part.start)
+
+    def _needed(self) -> Box | None:
+        """The voxels of the networks' grid from which those of the part are resampled; ``None``: all."""
+        if self.part is None:
+            return None
+        whole = self.volume.with_(shape=self.shape, chunks=None, shards=None)
+        return self._read(whole, None).box(self.part, self.volume.shape)
 
     def _chunk(self, *, flat: bool) -> Index3:
         if self.options.block is not None:
@@ -88,12 +117,13 @@ class MatchStages:
         z, y, x = (c * max(1, SCRATCH_VOX // c) for c in thin)
         return (thin[0] if flat else z), y, x
 
-    def _scratch(self, name: str, chunk: Index3) -> ImageSpec:
+    def _scratch(self, name: str, chunk: Index3, part: Box | None = None) -> ImageSpec:
         z, y, x = self.shape
+        shape = size_of(self.shape, part)
         names = "+".join(map(file_name, self.specs))
         url = str(self.folder.scratch / f"match-{names}@{file_name(name)}-{z}x{y}x{x}{self.label}")
         size = [n * v / m for n, v, m in zip(self.volume.shape, self.volume.voxel_size, self.shape, strict=True)]
-        return scratch_spec(url, self.shape, "float32", chunk, size)
+        return scratch_spec(url, shape, "float32", index3(map(min, chunk, shape)), size)
 
     def _choose(self, shape: Index3, unit: Index3, build: Callable[[Index3], Stage]) -> Stage:
         core = self.options.core_for(shape, unit, build)
@@ -113,16 +143,16 @@ class MatchStages:
         )
 
     def _restore(self, answers: dict[str, ImageSpec], core: Index3, tag: str, counted: list[str]) -> Stage:
-        how: Filter = "corners" if self.recipe.compat == "ais" else "linear"
+        how = self._filter
         halo = reach(self.shape, self.volume.shape, how)
         spec = next(iter(self.specs.values()))
         outputs: dict[str, Output] = {}
         for name, each in self.specs.items():
-            outputs |= outputs_of(each, name)
+            outputs |= outputs_of(each, name, start_of(self.part))
         return Stage(
             f"{tag}-restore",
             _RESTORE,
-            Tiling(self.volume.shape, core),
+            tiling_of(self.volume.shape, core, self.part),
             params={
                 "shape": self.shape,
                 "how": how,
@@ -130,7 +160,7 @@ class MatchStages:
                 "rounding": self.recipe.resolved().rounding,
                 "factors": factors_of(spec),
             },
-            arrays={name: ArrayInput(each.volume(), halo, halo, scaled=True) for name, each in answers.items()},
+            arrays={name: self._read(each.volume(), self._needed()) for name, each in answers.items()},
             outputs=outputs,
             hints={"counted": counted},
             kernel_bytes=kernel_bytes(_RESTORE, core=core, halo=halo, shape=self.shape, out_shape=self.volume.shape),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from volengine.core.boxes import Index3
+from dataclasses import replace
+
+from volengine.core.boxes import Box, Index3
 from volengine.core.errors import InputError
 from volengine.core.image import ImageSpec
 from volengine.core.paths import place_key
@@ -13,8 +15,9 @@ from volengine.engine.plan import Plan, join
 from volengine.io.names import is_packed, suffix_of
 from volengine.tasks.common.images import StoreOptions, auto_shard, image_spec
 from volengine.tasks.common.inputs import UNCERTAINTY_ENDING, globbed
-from volengine.tasks.common.layout import feature_store, history
+from volengine.tasks.common.layout import feature_store
 from volengine.tasks.common.older import STORES, older_named
+from volengine.tasks.common.roi import box_of, facts_of, history_of, seen_of
 from volengine.tasks.segment.description import UNCERTAINTY, Net, teams
 from volengine.tasks.segment.ensemble import averaged, colour_of, members, notes, several_grids
 from volengine.tasks.segment.match import MatchStages
@@ -57,7 +60,8 @@ def plan_segment(source: Volume, recipe: SegmentRecipe, out: str, folder: PlanFo
     if is_packed(source.url):
         raise InputError(f"{source.url} is compressed as a whole and cannot be read in blocks; convert it first.")
     recipe = recipe.with_(models=tuple(globbed(recipe.models, "model file")))
-    grids = averaged(nets_of(source, recipe, options), recipe)
+    part = box_of(source, recipe.roi)
+    grids = averaged(_within(nets_of(source, recipe, options), source, part), recipe)
     nets = [net for every in grids.values() for net in every]
     products = [name for net in nets for name in net.products]
     if recipe.ensemble:
@@ -66,15 +70,15 @@ def plan_segment(source: Volume, recipe: SegmentRecipe, out: str, folder: PlanFo
     sums = [name for grid in grids.values() for team in teams(grid) for name in team.sums]
     if len(set(sums)) < len(sums) and not several_grids(grids):
         raise InputError(f"A feature has the name of another one's sums ({', '.join(sums)}); rename it in its model.")
-    chunk_shard = _chunk_and_shard(source, flat=all(net.lattice.z.patch == 1 for net in nets))
+    chunk_shard = _chunk_and_shard(seen_of(source, part), flat=all(net.lattice.z.patch == 1 for net in nets))
     specs = {
-        name: _spec(source, recipe, nets, name, _store(source, name, out, len(products)), chunk_shard)
+        name: _spec(source, recipe, nets, name, _store(source, name, out, len(products)), chunk_shard, part)
         for name in products
     }
     if several_grids(grids):
         parts = [MeanStages(source, recipe, specs, folder, options).plan(grids)]
     else:
-        parts = [_on_grid(source, recipe, specs, (folder, options), grid, seen) for grid, seen in grids.items()]
+        parts = [_on_grid(source, recipe, specs, (folder, options), grid, seen, part) for grid, seen in grids.items()]
     folder_of_stores = suffix_of(out) != ".zarr"
     older = (older_named(out, source.name, [spec.url for spec in specs.values()], STORES),) if folder_of_stores else ()
     said = Plan(source.name, (), (), notes=tuple(notes(nets, recipe)), finish=older)
@@ -88,13 +92,35 @@ def _on_grid(
     where: tuple[PlanFolder, RunOptions],
     grid: Grid,
     seen: list[Net],
+    part: Box | None,
 ) -> Plan:
     """The stages of the networks that read one grid; ``specs`` are the images of all products."""
     own = {name: specs[name] for name in dict.fromkeys(name for net in seen for name in net.products)}
     if grid.shape == source.shape:
-        return GridStages(source, recipe, seen, own, *where, unsigned=grid.unsigned).plan()
+        return GridStages(source, recipe, seen, own, *where, unsigned=grid.unsigned, part=part).plan()
     flat = all(net.lattice.z.patch == 1 for net in seen)
-    return MatchStages(source, grid.shape, recipe, own, *where, grid.unsigned).plan(seen, flat=flat)
+    return MatchStages(source, grid.shape, recipe, own, *where, grid.unsigned, part=part).plan(seen, flat=flat)
+
+
+def _within(grids: dict[Grid, list[Net]], source: Volume, part: Box | None) -> dict[Grid, list[Net]]:
+    """The networks with their patches for a part of the tomogram; those that see a matched grid are left as they are.
+
+    Raises
+    ------
+    InputError
+        Models of one feature see the tomogram on different grids.
+    """
+    if part is None:
+        return grids
+    if several_grids(grids):
+        raise InputError(
+            f"The models of one feature (--ensemble) see {source.where} on different grids, which is not done for a "
+            "part of a tomogram: leave out --roi, and cut the prediction with volengine crop."
+        )
+    return {
+        grid: [replace(net, lattice=net.lattice.within(part)) for net in nets] if grid.shape == source.shape else nets
+        for grid, nets in grids.items()
+    }
 
 
 def _check_products(products: list[str], source: Volume) -> None:
@@ -149,10 +175,17 @@ def _chunk_and_shard(volume: Volume, *, flat: bool) -> tuple[Index3, Index3]:
 
 
 def _spec(
-    volume: Volume, recipe: SegmentRecipe, nets: list[Net], product: str, url: str, chunk_shard: tuple[Index3, Index3]
+    volume: Volume,
+    recipe: SegmentRecipe,
+    nets: list[Net],
+    product: str,
+    url: str,
+    chunk_shard: tuple[Index3, Index3],
+    part: Box | None,
 ) -> ImageSpec:
     """The image of a prediction or an uncertainty; of an ensemble its facts name the models, too."""
-    kept = {key: volume.facts[key] for key in ("mrc",) if key in volume.facts}
+    facts = facts_of(volume.facts, part)
+    kept = {key: facts[key] for key in ("mrc",) if key in facts}
     colour = colour_of(nets, product)
     if colour is not None:
         kept["colour"] = list(colour)
@@ -160,9 +193,9 @@ def _spec(
         kept["ensemble"] = members(nets, product.removesuffix(UNCERTAINTY))
     return image_spec(
         url,
-        volume,
+        seen_of(volume, part),
         StoreOptions(*chunk_shard, ngff=recipe.ngff, levels=recipe.levels),
         dtype=recipe.dtype,
         kind="probability",
-        facts={**kept, "feature": product, "history": history(volume, "segment", recipe)},
+        facts={**kept, "feature": product, "history": history_of(volume, "segment", recipe, part)},
     )

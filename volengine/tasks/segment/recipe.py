@@ -11,6 +11,7 @@ from volengine.core.image import Ngff
 from volengine.core.lattice import EdgeRule
 from volengine.core.model import ModelFacts, Window
 from volengine.core.recipe import Recipe
+from volengine.core.roi import check_roi
 from volengine.core.volume import Volume
 from volengine.ops.quantise import ProbabilityType, Rounding
 
@@ -103,6 +104,10 @@ class SegmentRecipe(Recipe):
         OME-Zarr version of the written stores: ``0.5``, ``0.6`` or ``0.4``.
     levels
         Number of resolution levels; default: until no axis is longer than 128 voxels.
+    roi
+        Only this part of the volume is predicted: ``z0:z1,y0:y1,x0:x1`` in voxels, or in nm (``100nm:400nm,:,:50nm``,
+        or one unit for all numbers, at the end). The stop is not included, and an empty end is that of the volume. The
+        networks also see what lies around it, and statistics are those of the whole volume.
 
     Examples
     --------
@@ -138,8 +143,10 @@ class SegmentRecipe(Recipe):
     invert: bool = False
     ngff: Ngff = "0.5"
     levels: int | None = None
+    roi: str = ""
 
     def check(self) -> None:
+        check_roi(self.roi)
         if not self.models:
             raise InputError("segment needs at least one model.")
         if self.overlap is not None and not 0 <= self.overlap < 1:

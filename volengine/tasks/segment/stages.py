@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from volengine.core.boxes import Index3, index3
+from volengine.core.boxes import Box, Index3, index3
 from volengine.core.errors import MemoryRefusedError
 from volengine.core.image import ImageSpec
 from volengine.core.tiling import Tiling
@@ -24,6 +24,7 @@ from volengine.ops import blend
 from volengine.ops.normalise import CELL, MAD_SLICES
 from volengine.tasks.common.images import core_unit, factors_of, outputs_of, scratch_spec
 from volengine.tasks.common.layout import file_name
+from volengine.tasks.common.roi import size_of, start_of, tiling_of
 from volengine.tasks.segment.description import STATISTICS_SLICES, Net, crosses, teams
 from volengine.tasks.segment.recipe import SegmentRecipe
 
@@ -56,6 +57,9 @@ class GridStages:
         Whether the tomogram's signed bytes are taken for unsigned ones, see :class:`volengine.tasks.segment.nets.Grid`.
     label
         End of the names of stages and scratch arrays, where an ensemble predicts the same features on several grids.
+    part
+        The part of ``volume`` that is predicted, for which the networks' lattices are made; ``None``: all of it. The
+        images are those of the part.
     """
 
     volume: Volume
@@ -67,6 +71,7 @@ class GridStages:
     native: Volume | None = None
     unsigned: bool = False
     label: str = ""
+    part: Box | None = None
 
     def plan(self) -> Plan:
         """Choose the blocks, and return the stages as a plan."""
@@ -124,15 +129,15 @@ class GridStages:
         return f" {wide[0].path} sees whole slices ({y} x {x} voxels): --patch 1,256,256 or --exact takes less memory."
 
     def _choose(self, unit: Index3, accept: Callable[[Index3], bool], smallest: Index3) -> Index3:
-        inside = math.prod(min(c, n) for c, n in zip(smallest, self.volume.shape, strict=True))
+        inside = math.prod(min(c, n) for c, n in zip(smallest, self.shape, strict=True))
         return self.options.core_for(
-            self.volume.shape, unit, self.predict_stage, largest=max(LARGEST_BLOCK, inside), accept=accept
+            self.shape, unit, self.predict_stage, largest=max(LARGEST_BLOCK, inside), accept=accept
         )
 
     def _smallest(self, unit: Index3, share: float) -> Index3:
         """The smallest core, a multiple of the unit, that patches exceed by at most this share; else the whole axis."""
         sides = []
-        for axis, (n, u) in enumerate(zip(self.volume.shape, unit, strict=True)):
+        for axis, (n, u) in enumerate(zip(self.shape, unit, strict=True)):
             tried = (u * step for step in STEPS if u * step < n)
             fitting = (c for c in tried if all(net.axis_overhang(axis, c) <= share * c for net in self.nets))
             sides.append(next(fitting, -(-n // u) * u))
@@ -140,10 +145,19 @@ class GridStages:
 
     def _apart(self, core: Index3) -> bool:
         """Whether no patch crosses a block's border, and there is a block for each worker."""
-        return not crosses(self.nets, core) and len(Tiling(self.volume.shape, core)) >= self.options.processes
+        return not crosses(self.nets, core) and len(self.tiling(core)) >= self.options.processes
 
     def _possible(self, core: Index3) -> bool:
         return all(net.axis_overhang(axis, c) <= c for net in self.nets for axis, c in enumerate(core))
+
+    @property
+    def shape(self) -> Index3:
+        """Shape of what is predicted: the volume's, or that of its part."""
+        return size_of(self.volume.shape, self.part)
+
+    def tiling(self, core: Index3) -> Tiling:
+        """The blocks with this core."""
+        return tiling_of(self.volume.shape, core, self.part)
 
     @cached_property
     def tag(self) -> str:
@@ -198,23 +212,25 @@ class GridStages:
         outputs: dict[str, Output] = {}
         if direct:
             for feature, spec in self.specs.items():
-                outputs |= outputs_of(spec, feature)
+                outputs |= outputs_of(spec, feature, start_of(self.part))
         else:
             for name, spec in self.scratch(core).items():
-                over = None if name.endswith("/core") else spec.levels[0].chunks
-                outputs[name] = Output(spec.volume(), owned=over)
+                if name.endswith("/core"):
+                    outputs[name] = Output(spec.volume(), at=start_of(self.part))
+                else:
+                    outputs[name] = Output(spec.volume(), owned=spec.levels[0].chunks)
         fixed, work, forward = kernel_bytes(
             _PREDICT,
             nets=self.nets,
             core=core,
-            shape=self.volume.shape,
+            shape=self.shape,
             batch=self.recipe.batch,
             threads=self.options.threads(),
         )
         stage = Stage(
             f"{self.tag}-predict",
             _PREDICT,
-            Tiling(self.volume.shape, core),
+            self.tiling(core),
             params={
                 "nets": [net.to_json() for net in self.nets],
                 "core": core,
@@ -255,8 +271,7 @@ class GridStages:
     def scratch(self, core: Index3) -> dict[str, ImageSpec]:
         """The scratch arrays for sums inside and beyond the core, by the name of the output."""
         made = {}
-        shape = self.volume.shape
-        grid = Tiling(shape, core).grid
+        shape, grid = self.shape, self.tiling(core).grid
         for team in teams(self.nets):
             over = team.overhang(core)
             for feature in team.sums:
@@ -273,18 +288,18 @@ class GridStages:
         arrays = {}
         for name, spec in scratch.items():
             piece = name.rpartition("/")[2]
-            source = ArrayInput(spec.volume())
+            source = ArrayInput(spec.volume(), at=start_of(self.part))
             if piece != "core":
-                source = replace(source, owned=spec.levels[0].chunks, offset=blend.offset(piece))
+                source = ArrayInput(spec.volume(), owned=spec.levels[0].chunks, offset=blend.offset(piece))
             arrays[name] = source
         outputs: dict[str, Output] = {}
         for feature, spec in self.specs.items():
-            outputs |= outputs_of(spec, feature)
-        block = math.prod(min(c, n) for c, n in zip(core, self.volume.shape, strict=True))
+            outputs |= outputs_of(spec, feature, start_of(self.part))
+        block = math.prod(min(c, n) for c, n in zip(core, self.shape, strict=True))
         return Stage(
             f"{self.tag}-blend",
             _BLEND,
-            Tiling(self.volume.shape, core),
+            self.tiling(core),
             params={"nets": [net.to_json() for net in self.nets], "encoding": self._encoding},
             arrays=arrays,
             outputs=outputs,

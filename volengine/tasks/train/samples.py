@@ -18,6 +18,7 @@ from volengine.core.boxes import Index3
 from volengine.core.errors import InputError
 from volengine.core.model import TargetUnits
 from volengine.core.recipe import Recipe
+from volengine.core.roi import Roi
 from volengine.core.volume import Vector3
 from volengine.io.names import VOLUME_SUFFIXES, suffix_of
 
@@ -67,7 +68,8 @@ class TrainSample(Recipe):
         One volume of numbers per feature instead of labels, which the network learns to predict (losses ``l1``,
         ``l2``): for example the ideal tomogram of a noisy one, or the other half of the tilt series. NaN is ignored.
     region
-        Use only this part of the volume: z0, y0, x0, z1, y1, x1 in voxels; -1 stands for the end.
+        Use only this part of the volume: ``z0:z1,y0:y1,x0:x1`` in voxels or nm, as the ``roi`` of other verbs
+        (:mod:`volengine.core.roi`); or z0, y0, x0, z1, y1, x1 in voxels, where -1 stands for the end.
     slices
         Only these z slices are annotated; voxels in others do not count.
     boxes
@@ -105,7 +107,7 @@ class TrainSample(Recipe):
     radius_nm: tuple[float, ...] = ()
     beyond_nm: float | None = None
     targets: tuple[str, ...] = ()
-    region: tuple[int, int, int, int, int, int] | None = None
+    region: tuple[int, int, int, int, int, int] | str | None = None
     slices: tuple[int, ...] = ()
     boxes: str = ""
     box_vox: int = 64
@@ -120,6 +122,8 @@ class TrainSample(Recipe):
     def check(self) -> None:
         if sum(map(bool, (self.labels, self.points, self.targets))) != 1 and not self.is_set:
             raise InputError(f"{self.volume}: give either labels or points (or targets: volumes of numbers).")
+        if isinstance(self.region, str):
+            Roi.parse(self.region, f"{self.volume}: region")
         if self.targets and (self.boxes or self.slices or self.ids):
             raise InputError(f"{self.volume}: boxes, slices and ids are for labels, not for targets.")
         if self.is_set and (self.boxes or self.slices or self.region or self.ids):

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from volengine.core.boxes import Box, Index3, index3
 from volengine.core.errors import InputError
+from volengine.core.roi import roi_box
 from volengine.core.units import NM_TO_ANGSTROM
 from volengine.core.volume import Vector3, Volume
 from volengine.engine.reading import read_box
@@ -332,6 +333,8 @@ def region_of(sample: TrainSample, volume: Volume) -> Box:
     """
     if sample.region is None:
         return Box.of_shape(volume.shape)
+    if isinstance(sample.region, str):
+        return roi_box(sample.region, volume.shape, volume.voxel_size, volume.where, "region")
     start = index3(sample.region[:3])
     stop = index3(n if v == -1 else v for v, n in zip(sample.region[3:], volume.shape, strict=True))
     box = Box(start, stop)
