@@ -20,6 +20,7 @@ from volengine.engine.inventory import claimed_objects
 from volengine.engine.ledger import PlanFolder
 from volengine.engine.options import RunOptions
 from volengine.engine.problems import Problem, missing
+from volengine.engine.receipts import Receipt
 from volengine.engine.stage import Stage
 from volengine.io.omezarr import image as omezarr
 from volengine.io.omezarr.manifest import NAME as MANIFEST
@@ -362,12 +363,18 @@ class Outputs:
             "products": {self._from_here(place): list(_sum(place)) for place in files},
             "nodes": self._sums(),
             "said": list(said),
+            "units": self.plan.units,
+            "seconds": round(sum(r["seconds"] for r in self.folder.receipts if self._is_own(r)), 3),
         }
         self.folder.write_json(FINISHED, finished, durable=durable)
         for place in files:
             local = local_path(place)
             if local is not None:
                 sweep(local.parent, below=False)
+
+    def _is_own(self, receipt: Receipt) -> bool:
+        """Whether a receipt is of this very plan."""
+        return bool(self.plan.identities.get(receipt["stage"]) == receipt["identity"])
 
     def _sums(self) -> dict[str, Stored]:
         """Size and checksum of the metadata files of all images, by the keys of :meth:`_nodes`."""
