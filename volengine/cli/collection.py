@@ -9,6 +9,7 @@ import click
 
 from volengine.cli.command import Group
 from volengine.cli.messages import say
+from volengine.cli.options import texts_option
 from volengine.cli.status import shown, watching
 from volengine.core.errors import InputError
 from volengine.tasks.common.layout import run_dir_in
@@ -45,8 +46,15 @@ def _run_dir(out: str | None, run_dir: str | None) -> str:
 
 
 def _values(given: tuple[str, ...]) -> dict[str, str]:
-    found = {}
+    """Cells by column; what has no ``=`` are further numbers of the value before: ``voxel_size=13.48,13.48,20``."""
+    texts: list[str] = []
     for text in given:
+        if texts and "=" not in text:
+            texts[-1] += f",{text}"
+        else:
+            texts.append(text)
+    found = {}
+    for text in texts:
         column, sign, value = text.partition("=")
         if not sign or not column.strip():
             raise click.UsageError(f"--set {text}: write COLUMN=VALUE, for example --set voxel_size=13.48.")
@@ -54,9 +62,7 @@ def _values(given: tuple[str, ...]) -> dict[str, str]:
     return found
 
 
-SET = click.option(
-    "--set", "values", multiple=True, metavar="COLUMN=VALUE", help="A cell of all rows; may be repeated."
-)
+SET = texts_option("--set", "values", "COLUMN=VALUE, a cell of all rows; repeat for several.")
 
 
 @command.command("new", examples=("volengine collection new manifest.csv 'raw/*.mrc' --set voxel_size=13.48",))

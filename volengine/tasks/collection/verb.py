@@ -150,7 +150,7 @@ def retry(manifest: PathLike, names: Sequence[str] = (), run_dir: PathLike = "",
         raise InputError("--afresh computes tomograms again from the beginning: name them ('*' are all).")
     if not names and not run_dir:
         raise InputError("Say which tomograms, or where the run is (--out), whose failed ones are meant.")
-    chosen = [entry.name for entry in (found.named(names) if names else found.entries)]
+    chosen = [e.name for e in (found.named(names) if names else found.entries) if names or not e.skip]
     place = path_text(run_dir) if run_dir else ""
     done = set(clear(place, chosen, afresh=afresh)) if place else set()
     if names:
