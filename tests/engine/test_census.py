@@ -84,9 +84,10 @@ def test_a_thousand_volumes_take_bounded_work(one: Path, tmp_path: Path) -> None
         [sys.executable, "-c", COUNTING, str(tmp_path / "run")], capture_output=True, text=True, check=True
     )
     found = json.loads(done.stdout)
-    # one for each finished volume; numbers of units, identities, a listing and the receipts of the others, of which
-    # those at work are read once more for the time left; the sample of finished ones; log, locks and the plans
-    assert found["opened"] <= 900 + 50 * 4 + 20 * 4 + 8 * 2 + 10
+    # one for each finished volume; of the others that, the numbers of units, the identities, a listing and the
+    # receipts, and of those that are begun all but the first once more for the time left; the sample of finished ones;
+    # log, locks and the plans
+    assert found["opened"] <= 900 + 50 * 5 + 20 * 4 + 8 * 2 + 10
     wanted = {"failed": 30, "running": 0, "stopped": 20, "waiting": 49, "finished": 900, "skipped": 1}
     assert found["counts"] == wanted
     text = found["text"].splitlines()
@@ -138,9 +139,19 @@ def test_failures_are_those_of_the_last_try(tmp_path: Path) -> None:
     }  # fmt: skip
     bad.remove("a")
     run_jobs([job(name) for name in ("a", "c")], str(tmp_path / "run"), options)
-    assert [one.state for one in census(tmp_path / "run", names).volumes] == ["finished", "failed", "finished", "waiting"]
+    assert [one.state for one in census(tmp_path / "run", names).volumes] == [
+        "finished",
+        "failed",
+        "finished",
+        "waiting",
+    ]
     assert retry(tmp_path / "run", names) == ["b"]
-    assert [one.state for one in census(tmp_path / "run", names).volumes] == ["finished", "waiting", "finished", "waiting"]
+    assert [one.state for one in census(tmp_path / "run", names).volumes] == [
+        "finished",
+        "waiting",
+        "finished",
+        "waiting",
+    ]
     # a finished one whose source was damaged later has failed, and its results are still there
     bad.add("c")
     run_jobs([job("c")], str(tmp_path / "run"), options)
@@ -153,16 +164,12 @@ def test_a_record_that_is_not_of_the_plan_is_taken_away_before_the_plan_is_writt
     """A run that is killed while it writes the plan of a changed recipe leaves no record that says it is finished."""
     shutil.copytree(one.parent, tmp_path / "out", ignore=shutil.ignore_patterns("*.lock"))
     source, run = one.parent.parent / "a.mrc", tmp_path / "out" / one.name
-    plan = run / "plans/a/plan.json"
-    before = plan.read_bytes()
-    plan.unlink()
-    plan.mkdir()  # it cannot be written
+    (run / "plans/a/units.json").unlink()
+    (run / "plans/a/units.json").mkdir()  # it cannot be written, and is after the plan
     jobs, _ = jobs_of(CONVERT, [str(source)], str(tmp_path / "out"), RECIPE.with_(codec="none"), QUIET)
-    report = run_jobs(jobs, str(run), QUIET)
-    assert report.failures
-    plan.rmdir()
-    plan.write_bytes(before)
-    assert census(run, ["a"]).volumes[0].state != "finished"
+    assert run_jobs(jobs, str(run), QUIET).failures
+    assert (run / "plans/a/plan.json").read_bytes() != (one / "plans/a/plan.json").read_bytes()
+    assert not (run / "plans/a/finished.json").exists()
 
 
 def test_damaged_files_of_a_run_folder_end_in_states(one: Path, tmp_path: Path) -> None:
@@ -180,15 +187,12 @@ def test_damaged_files_of_a_run_folder_end_in_states(one: Path, tmp_path: Path) 
         file.write('{"time": 1, "event": "refused", "name": 3}\n{"time": 1, "event": "plan done"\n[1]\nplan\n')
         file.write('{"time": "x", "event": "plan done", "name": "v0005", "why": ["a"]}\n')
     found = census(tmp_path / "run", [f"v{n:04d}" for n in range(6)])
-    assert [one.state for one in found.volumes] == [
-        *("stopped", "finished", "stopped", "waiting", "waiting", "failed")
-    ]
+    states = ["stopped", "finished", "waiting", "waiting", "waiting", "finished"]
+    assert [one.state for one in found.volumes] == states
     assert json.loads(json.dumps(found.to_json(), allow_nan=False))["total"] == 6
 
 
-def test_the_command_looks_again_until_the_run_has_ended(
-    one: Path, tmp_path: Path, volengine: Command
-) -> None:
+def test_the_command_looks_again_until_the_run_has_ended(one: Path, tmp_path: Path, volengine: Command) -> None:
     with pytest.raises(MissingError, match="no run folder"):
         census(tmp_path)
     many(one, tmp_path / "run", finished=15, begun=0, failed=1)
