@@ -6,7 +6,7 @@ import os
 import shutil
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ from volengine.core.aside import sweep
 from volengine.core.atomic import replacing
 from volengine.core.digest import digest_of
 from volengine.core.errors import BusyError, FormatError, InputError, VolengineError
+from volengine.core.fields import fields_of
 from volengine.core.image import ImageSpec
 from volengine.engine.driver_lock import drivers
 from volengine.engine.inventory import claimed_objects
@@ -69,7 +70,7 @@ class Outputs:
         """
         token = self.folder.token()
         known = self._known()
-        digests = self._digests()
+        digests = self._digests
         for spec in self.plan.images:  # all are looked at before any is changed
             self._check(spec, token, known.get(self._key(spec)), digests[self._key(spec)])
         for spec in self.plan.images:
@@ -181,12 +182,14 @@ class Outputs:
         described = {**spec.to_json(), "url": self._from_here(spec.url)}
         return f"{digest_of([described, writers])} {spec.facts.get('feature', '')}".rstrip()
 
+    @cached_property
     def _digests(self) -> dict[str, str]:
+        """Of each image by its key what :meth:`_made_as` says, once: plan and folder stay as they are."""
         return {self._key(spec): self._made_as(spec) for spec in self.plan.images}
 
     def described(self) -> str:
         """Return a digest of all results and images of the plan: two plans with the same one may run side by side."""
-        return digest_of([self.plan.identities, self._digests()])
+        return digest_of([self.plan.identities, self._digests])
 
     def _from_here(self, place: str) -> str:
         """Return a path relative to the plan's folder, so that it holds when outputs and run folder are moved."""
@@ -199,7 +202,7 @@ class Outputs:
 
     def _calls(self) -> str:
         """Digest of the calls at the end: products that another call writes are not these."""
-        return digest_of([asdict(call) for call in self.plan.finish])
+        return digest_of([fields_of(call) for call in self.plan.finish])
 
     def writers(self, spec: ImageSpec) -> list[str]:
         """Return the names of the stages that write an image."""
@@ -250,7 +253,7 @@ class Outputs:
         for spec in self.plan.images:
             if spec.scratch:
                 continue
-            as_known = known.get(self._key(spec)) == self._made_as(spec)
+            as_known = known.get(self._key(spec)) == self._digests[self._key(spec)]
             found += self._wrong_image(spec, token, omezarr.wrong_metadata(spec, token) if as_known else "", finished)
         return found
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import math
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal
 
@@ -13,6 +13,7 @@ from volengine.core.block import Block, Result
 from volengine.core.boxes import Box, Index3, index3
 from volengine.core.digest import digest_of
 from volengine.core.errors import InputError, PlanError
+from volengine.core.fields import fields_of
 from volengine.core.tiling import Tiling, check_multiple
 from volengine.core.volume import Volume
 from volengine.engine.kernels import OWN_KERNELS, check_listed
@@ -285,13 +286,13 @@ class Stage:
             "arrays": {k: [_place(a), identities[k]] for k, a in self.arrays.items()},
             "tables": {k: [upstream[t.stage], t.scope] for k, t in self.tables.items()},
             "outputs": {k: _place(o) for k, o in self.outputs.items()},
-            "tiling": asdict(self.tiling),
+            "tiling": fields_of(self.tiling),
         }
         return digest_of(facts)
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields as JSON values."""
-        return asdict(self)
+        return fields_of(self)
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any], also: Collection[str] = (), where: str = "stage") -> Stage:
@@ -328,7 +329,7 @@ def check_folder_name(name: str, what: str) -> None:
 
 def _place(item: ArrayInput | Output) -> dict[str, Any]:
     """Return the facts of an input or output that count for the identity: how it is read or written, not its URL."""
-    facts = asdict(item)
+    facts = fields_of(item)
     volume = facts.pop("volume")
     kept = ("path", "shape", "dtype", "chunks", "shards", "axes")
     return {**facts, **{k: volume[k] for k in kept}}
