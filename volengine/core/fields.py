@@ -24,7 +24,8 @@ _LEAVES = frozenset((str, int, float, bool, type(None)))
 
 def fields_of(value: Any) -> dict[str, Any]:
     """Return what ``dataclasses.asdict`` returns of a dataclass; values other than containers are not copied."""
-    return {name: _plain(getattr(value, name)) for name in _names(type(value))}
+    kind: type = type(value)
+    return {name: _plain(getattr(value, name)) for name in _names(kind)}
 
 
 @cache
