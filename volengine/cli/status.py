@@ -57,9 +57,7 @@ def shown(found: Census, as_json: bool) -> tuple[str, bool]:
 @click.argument("run_dir")
 @click.option("--details", is_flag=True, help="The stages of each volume, also of a run of many.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON: each volume with its state.")
-@click.option(
-    "--watch", type=click.FloatRange(min=0), help="Look again every so many seconds, as long as the run lasts."
-)
+@click.option("--watch", type=float, help="Look again every so many seconds, as long as the run lasts.")
 def command(run_dir: str, details: bool, as_json: bool, watch: float | None) -> None:
     """Show the progress of the run in RUN_DIR: volumes by state, failures first; of few volumes each stage."""
     if as_json and details:
