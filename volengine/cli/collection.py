@@ -9,7 +9,7 @@ import click
 
 from volengine.cli.command import Group
 from volengine.cli.messages import say
-from volengine.cli.options import texts_option
+from volengine.cli.options import FieldType, texts_option
 from volengine.cli.status import shown, watching
 from volengine.core.errors import InputError
 from volengine.tasks.common.layout import run_dir_in
@@ -93,7 +93,9 @@ def add(manifest: str, sources: tuple[str, ...], values: tuple[str, ...]) -> Non
 @click.argument("manifest")
 @_where
 @click.option("--json", "as_json", is_flag=True, help="Print JSON: each tomogram with its state.")
-@click.option("--watch", type=float, help="Look again every so many seconds, as long as the run lasts.")
+@click.option(
+    "--watch", type=FieldType(float, "watch"), help="Look again every so many seconds, as long as the run lasts."
+)
 def status(manifest: str, out: str | None, run_dir: str | None, as_json: bool, watch: float | None) -> None:
     """Show what became of the tomograms of MANIFEST: how many are in which state, those that failed first."""
     from volengine.tasks.collection.verb import collection_status

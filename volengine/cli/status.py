@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 
 from volengine.cli.command import Command
+from volengine.cli.options import FieldType
 from volengine.engine.census import Census, census
 from volengine.engine.driver_lock import drivers
 from volengine.engine.show import status, survey
@@ -57,7 +58,9 @@ def shown(found: Census, as_json: bool) -> tuple[str, bool]:
 @click.argument("run_dir")
 @click.option("--details", is_flag=True, help="The stages of each volume, also of a run of many.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON: each volume with its state.")
-@click.option("--watch", type=float, help="Look again every so many seconds, as long as the run lasts.")
+@click.option(
+    "--watch", type=FieldType(float, "watch"), help="Look again every so many seconds, as long as the run lasts."
+)
 def command(run_dir: str, details: bool, as_json: bool, watch: float | None) -> None:
     """Show the progress of the run in RUN_DIR: volumes by state, failures first; of few volumes each stage."""
     if as_json and details:

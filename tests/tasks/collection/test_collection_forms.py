@@ -200,6 +200,7 @@ REFUSED = {
     "source\na.mrc\nb/A.rec\n": "line 3: has the same name as line 2: 'A'",
     "source\n*.mrc\n": "nothing matches",
     "source,name\n,a\n": "the source is empty",
+    f"source\n{'[' * 300}.mrc\n": "has 304 letters; no file has such a name",
     '"source\na.mrc\n': "line 1: is no CSV",
     "": "is empty",
     "# nothing\n": "is empty",

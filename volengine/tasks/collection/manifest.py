@@ -28,6 +28,8 @@ from volengine.tasks.collection.table import Form
 
 SKIP = "skip"
 STATES = ("", SKIP)
+LONGEST_PATH, LONGEST_NAME = 4000, 255
+"""Bytes of the longest path, and of the longest name in it, that file systems take."""
 
 
 @dataclass(frozen=True)
@@ -218,6 +220,8 @@ def _entry(row: Mapping[str, Any], number: int, path: Path, where: str) -> Entry
     source, name, state = text("source"), text("name"), text("state").lower()
     if not source:
         raise InputError(f"{where}: the source is empty.")
+    if len(source.encode()) > LONGEST_PATH or max(len(part.encode()) for part in source.split("/")) > LONGEST_NAME:
+        raise InputError(f"{where}: the source {source[:40]!r}... has {len(source)} letters; no file has such a name.")
     if state not in STATES:
         raise InputError(f"{where}: state is {state!r}; it is empty, or {SKIP}.")
     if re.search(r"[/\\\x00-\x1f]", name) or name in (".", ".."):
