@@ -356,6 +356,35 @@ def read_run(path: Path) -> None:
     status(str(next(p for p in path.parents if p.name == "run")))
 
 
+def manifest_samples(folder: Path) -> list[Sample]:
+    """Manifests with comments, parameters, quotes and a mark, in each form."""
+    columns = {"source": "a.mrc", "name": "a b", "voxel_size": "13.48", "invert": "yes", "pick.x.threshold": "0.5"}
+    rows = [columns, {**columns, "source": "b.mrc", "name": "b", "state": "skip", "priority": "2"}]
+    from volengine.tasks.collection.forms import empty, parse
+
+    found = []
+    for ending in ("csv", "tsv", "star", "yaml"):
+        path = Path(f"m.{ending}")
+        text = "# ours\n" + parse(empty(path, list(columns)), path).changed({}, rows)
+        found.append(Sample(path.name, text.encode(), "", True))
+    return found
+
+
+def read_manifest(path: Path) -> None:
+    from volengine.tasks.collection.manifest import Collection
+    from volengine.tasks.collection.verb import skip
+
+    found = Collection.read(path)
+    tolerate(lambda: skip(path, [entry.name for entry in found.entries]))
+
+
+def read_census(path: Path) -> None:
+    from volengine.engine.census import census
+    from volengine.engine.show import survey
+
+    survey(census(next(p for p in path.parents if p.name == "run"), ["t", "u"]))
+
+
 TARGETS: dict[str, Target] = {
     "picks": Target(picks_samples, read_picks_file),
     "project": Target(project_samples, read_project_file),
@@ -379,4 +408,6 @@ TARGETS: dict[str, Target] = {
     "ckpt": Target(ckpt_samples, read_ckpt_file, 1024),
     "yaml": Target(yaml_samples, read_recipe),
     "run": Target(run_samples, read_run),
+    "manifest": Target(manifest_samples, read_manifest),
+    "census": Target(run_samples, read_census),
 }

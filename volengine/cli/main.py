@@ -28,6 +28,7 @@ VERBS = {
     "score": "A prediction or picks against what is known.",
     "stats": "Counts, densities, distances and clusters of particles.",
     "run": "A whole recipe: convert, segment, interact, pick.",
+    "collection": "The manifest of many tomograms: parameters of each, what became of them.",
     "status": "How far a run is.",
     "verify": "What is missing, damaged or foreign in runs and stores; repair.",
     "models": "Networks there are, their size and reach; model files: their facts, from and to other programs.",
@@ -39,7 +40,7 @@ VERBS = {
 }
 
 SECTIONS = {
-    "From tomogram to picks": ("convert", "segment", "interact", "pick", "run", "export", "crop"),
+    "From tomogram to picks": ("convert", "segment", "interact", "pick", "run", "collection", "export", "crop"),
     "Networks and data for them": ("train", "models", "simulate"),
     "Results": ("picks", "score", "stats"),
     "Look and check": ("info", "status", "verify", "env", "demo"),

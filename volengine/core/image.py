@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
 
 from volengine.core.boxes import Index3, index3
+from volengine.core.fields import fields_of
 from volengine.core.volume import Kind, Vector3, Volume
 
 Ngff = Literal["0.4", "0.5", "0.6"]
@@ -139,7 +140,7 @@ class ImageSpec:
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields as JSON values."""
-        return asdict(self)
+        return fields_of(self)
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> ImageSpec:

@@ -8,13 +8,14 @@ voxels. The two are equal if they describe the same voxels.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal, Self, get_args
 
 import numpy as np
 
 from volengine.core.boxes import Box, Index3, index3
 from volengine.core.errors import InputError
+from volengine.core.fields import fields_of
 from volengine.core.roi import moved
 
 Kind = Literal["intensity", "probability", "labels"]
@@ -138,7 +139,7 @@ class Volume:
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields as JSON values."""
-        return asdict(self)
+        return fields_of(self)
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:

@@ -186,7 +186,7 @@ class PlanFolder:
 
     def write_json(self, name: str, value: Any, *, durable: bool = True) -> None:
         """Write a JSON file of this folder, atomically; ``durable``: it is on the disk when this returns."""
-        write_json(self.path / name, value, durable=durable)
+        write_json(self.path / name, value, durable=durable, lines=False)
 
 
 class RunFolder:

@@ -6,7 +6,7 @@ import os
 import shutil
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,12 +14,14 @@ from volengine.core.aside import sweep
 from volengine.core.atomic import replacing
 from volengine.core.digest import digest_of
 from volengine.core.errors import BusyError, FormatError, InputError, VolengineError
+from volengine.core.fields import fields_of
 from volengine.core.image import ImageSpec
 from volengine.engine.driver_lock import drivers
 from volengine.engine.inventory import claimed_objects
 from volengine.engine.ledger import PlanFolder
 from volengine.engine.options import RunOptions
 from volengine.engine.problems import Problem, missing
+from volengine.engine.receipts import Receipt
 from volengine.engine.stage import Stage
 from volengine.io.omezarr import image as omezarr
 from volengine.io.omezarr.manifest import NAME as MANIFEST
@@ -68,7 +70,7 @@ class Outputs:
         """
         token = self.folder.token()
         known = self._known()
-        digests = self._digests()
+        digests = self._digests
         for spec in self.plan.images:  # all are looked at before any is changed
             self._check(spec, token, known.get(self._key(spec)), digests[self._key(spec)])
         for spec in self.plan.images:
@@ -180,12 +182,14 @@ class Outputs:
         described = {**spec.to_json(), "url": self._from_here(spec.url)}
         return f"{digest_of([described, writers])} {spec.facts.get('feature', '')}".rstrip()
 
+    @cached_property
     def _digests(self) -> dict[str, str]:
+        """Of each image by its key what :meth:`_made_as` says, once: plan and folder stay as they are."""
         return {self._key(spec): self._made_as(spec) for spec in self.plan.images}
 
     def described(self) -> str:
         """Return a digest of all results and images of the plan: two plans with the same one may run side by side."""
-        return digest_of([self.plan.identities, self._digests()])
+        return digest_of([self.plan.identities, self._digests])
 
     def _from_here(self, place: str) -> str:
         """Return a path relative to the plan's folder, so that it holds when outputs and run folder are moved."""
@@ -198,7 +202,7 @@ class Outputs:
 
     def _calls(self) -> str:
         """Digest of the calls at the end: products that another call writes are not these."""
-        return digest_of([asdict(call) for call in self.plan.finish])
+        return digest_of([fields_of(call) for call in self.plan.finish])
 
     def writers(self, spec: ImageSpec) -> list[str]:
         """Return the names of the stages that write an image."""
@@ -249,7 +253,7 @@ class Outputs:
         for spec in self.plan.images:
             if spec.scratch:
                 continue
-            as_known = known.get(self._key(spec)) == self._made_as(spec)
+            as_known = known.get(self._key(spec)) == self._digests[self._key(spec)]
             found += self._wrong_image(spec, token, omezarr.wrong_metadata(spec, token) if as_known else "", finished)
         return found
 
@@ -362,12 +366,18 @@ class Outputs:
             "products": {self._from_here(place): list(_sum(place)) for place in files},
             "nodes": self._sums(),
             "said": list(said),
+            "units": self.plan.units,
+            "seconds": round(sum(r["seconds"] for r in self.folder.receipts if self._is_own(r)), 3),
         }
         self.folder.write_json(FINISHED, finished, durable=durable)
         for place in files:
             local = local_path(place)
             if local is not None:
                 sweep(local.parent, below=False)
+
+    def _is_own(self, receipt: Receipt) -> bool:
+        """Whether a receipt is of this very plan."""
+        return bool(self.plan.identities.get(receipt["stage"]) == receipt["identity"])
 
     def _sums(self) -> dict[str, Stored]:
         """Size and checksum of the metadata files of all images, by the keys of :meth:`_nodes`."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
 from volengine.core.digest import digest_of
 from volengine.core.errors import InputError, OldPlanError, PlanError
+from volengine.core.fields import fields_of
 from volengine.core.image import ImageSpec
 from volengine.core.paths import PathLike, path_text, place_key
 from volengine.engine.kernels import OWN_CALLS, check_listed
@@ -262,7 +263,7 @@ class Plan:
 
     def to_json(self) -> dict[str, Any]:
         """Return the plan as JSON values, with the version of their form."""
-        return {"format": FORMAT, **asdict(self)}
+        return {"format": FORMAT, **fields_of(self)}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any], also: Collection[str] = ()) -> Plan:

@@ -201,7 +201,7 @@ class Driver:
 
     def _refuse(self, name: str, error: BaseException) -> None:
         self.refused[name] = error
-        self.log("refused", name=name, error=repr(error), traceback=_trace(error))
+        self.log("refused", name=name, why=str(error), error=repr(error), traceback=_trace(error))
         self.progress.say(named(name, error))
 
     def _loop(self, executor: clusters.Executor) -> None:
@@ -316,7 +316,8 @@ class Driver:
                     state.withdraw()
                 self.open.remove(state)
                 self.closed.append(state)
-                self.log("plan done", name=state.plan.name, error=repr(state.error) if state.error else None)
+                why = str(state.error) if state.error else None
+                self.log("plan done", name=state.plan.name, why=why, error=repr(state.error) if state.error else None)
 
     def _wait(self) -> None:
         """Wait for other parts that still work on a stage; if they make no progress, take over their units."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,10 +12,18 @@ from volengine.core.errors import MissingError
 from volengine.core.json_text import parse_json
 from volengine.core.text import table
 from volengine.core.units import format_bytes
+from volengine.engine.census import Census, Standing, census
 from volengine.engine.driver_lock import drivers
+from volengine.engine.forecast import said
 from volengine.engine.kernels import ONLY_SHOWN
 from volengine.engine.ledger import PlanFolder, RunFolder
 from volengine.engine.plan import Plan
+
+FEW = 10
+"""Number of volumes up to which each one is described, stage by stage."""
+
+SHOWN = 20
+"""Number of volumes of one state that are listed."""
 
 
 def _triple(values: Sequence[int]) -> str:
@@ -65,8 +74,15 @@ def describe(plan: Plan, limit: int) -> str:
     return "\n".join([*lines, *plan.notes])
 
 
-def status(run_dir: str) -> str:
-    """Describe the progress of every plan of a run folder, what the last run could not do, and who works in it.
+def status(run_dir: str, *, details: bool = False) -> str:
+    """Describe the progress of a run: of few volumes the stages of each one, of many how many are in which state.
+
+    Parameters
+    ----------
+    run_dir
+        The run folder.
+    details
+        Describe each volume, however many there are.
 
     Raises
     ------
@@ -78,7 +94,10 @@ def status(run_dir: str) -> str:
     if not Path(run_dir).is_dir():
         raise MissingError(f"{run_dir}: no such run folder.")
     folder = RunFolder(run_dir)
-    lines = [_plan_status(plan_folder) for plan_folder in folder.plans()]
+    plans = folder.plans()
+    if len(plans) > FEW and not details:
+        return survey(census(run_dir))
+    lines = [_plan_status(plan_folder) for plan_folder in plans]
     working = [f"running{f' (part {part})' if part else ''}: {holder}" for part, holder in drivers(folder.path).items()]
     if not lines and working:
         lines = ["nothing is planned yet"]
@@ -86,6 +105,48 @@ def status(run_dir: str) -> str:
     if not lines and not ended:
         raise MissingError(f"{run_dir} is no run folder, or nothing has been started in it.")
     return "\n\n".join([*lines, *ended, *working])
+
+
+def survey(found: Census) -> str:
+    """Describe the volumes of a run folder: how many are in which state, those that failed and why, those at work.
+
+    Parameters
+    ----------
+    found
+        The census of the folder.
+    """
+    counts = found.counts()
+    words = [f"{number} {state}" for state, number in counts.items() if number]
+    lines = [f"{found.total} volumes: {', '.join(words) or 'none'}{_left(found)}"]
+    lines += [f"failed: {_named(one)}" for one in found.of("failed")[:SHOWN]]
+    lines += [f"running: {one.name}, {_units(one)}" for one in found.of("running")[:SHOWN]]
+    lines += [f"stopped: {one.name}, {_units(one)}" for one in found.of("stopped")[:SHOWN]]
+    for state in ("failed", "running", "stopped"):
+        more = counts[state] - SHOWN
+        lines += [f"... and {more} more that are {state} (--json lists all)"] if more > 0 else []
+    if found.others:
+        lines.append(f"{found.others} more volumes in {found.run_dir} are not of this collection")
+    lines += [f"at work{f' (part {part})' if part else ''}: {holder}" for part, holder in found.working.items()]
+    return "\n".join(lines)
+
+
+def _left(found: Census) -> str:
+    """The time that is left, as the end of a line."""
+    if found.left_s is not None:
+        return f"; about {said(found.left_s)} left"
+    if found.work_s and not found.working:
+        return f"; what is left takes about {said(found.work_s)} in one process"
+    return ""
+
+
+def _named(one: Standing) -> str:
+    """Why a volume failed, with its name before it, unless the reason contains it; in one line."""
+    why = " ".join(one.why.split())
+    return why if re.search(rf"(?<!\w){re.escape(one.name)}(?!\w)", why) else f"{one.name}: {why}"
+
+
+def _units(one: Standing) -> str:
+    return f"{one.done} of {one.units} units" + (f", {one.stage}" if one.stage else "")
 
 
 def _refused(folder: RunFolder) -> list[str]:

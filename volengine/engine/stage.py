@@ -6,7 +6,7 @@ import importlib
 import itertools
 import math
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal
 
@@ -14,6 +14,7 @@ from volengine.core.block import Block, Result
 from volengine.core.boxes import Box, Index3, index3, neighbours
 from volengine.core.digest import digest_of
 from volengine.core.errors import InputError, PlanError
+from volengine.core.fields import fields_of
 from volengine.core.tiling import Tiling, check_multiple
 from volengine.core.volume import Volume
 from volengine.engine.kernels import OWN_KERNELS, check_listed
@@ -343,7 +344,7 @@ class Stage:
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields as JSON values."""
-        return asdict(self)
+        return fields_of(self)
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any], also: Collection[str] = (), where: str = "stage") -> Stage:
@@ -380,7 +381,7 @@ def check_folder_name(name: str, what: str) -> None:
 
 def _place(item: ArrayInput | Output) -> dict[str, Any]:
     """Return the facts of an input or output that count for the identity: how it is read or written, not its URL."""
-    facts = asdict(item)
+    facts = fields_of(item)
     volume = facts.pop("volume")
     if facts.get("parts") is None:
         facts.pop("parts", None)  # as before there were any: results of earlier runs stay valid
@@ -392,7 +393,7 @@ def _place(item: ArrayInput | Output) -> dict[str, Any]:
 
 def _tiling(tiling: Tiling) -> dict[str, Any]:
     """Return the facts of a tiling that count for the identity; those of a roi only if there is one."""
-    facts = asdict(tiling)
+    facts = fields_of(tiling)
     if tiling.roi == Box.of_shape(tiling.shape):
         del facts["start"], facts["stop"]
     return facts

@@ -110,11 +110,11 @@ class PlanState:
             whole = before is not None and before["fingerprint"] == self.plan.fingerprint
             torn = [*self.outputs.lost_products(before), *self.outputs.lost_images(before)] if whole else []
             self.notices += [f"{self.plan.name}: {problem}; it is written again." for problem in torn]
+            (self.folder.path / FINISHED).unlink(missing_ok=True)  # first: what it says of this folder ends here
             self.folder.write_plan(self.plan.to_json())
             sweep(self.folder.path)
             self.folder.write_json("units.json", {s.name: len(s.tiling) for s in self.plan.stages})
             self.folder.write_json(CURRENT, self.identities, durable=False)
-            (self.folder.path / FINISHED).unlink(missing_ok=True)
             self.folder.forget_others(self.identities)
             self.outputs.create(before)
             self._withdraw(self._losses(), dependent=not whole)

@@ -29,10 +29,13 @@ from volengine.engine.memory import HEADROOM
 from volengine.engine.options import RunOptions
 from volengine.engine.plan import Call, Made, Plan, join
 from volengine.engine.report import RunReport
-from volengine.engine.run import run_jobs
+from volengine.engine.run import Job, run_jobs
 from volengine.io.names import suffix_of
 from volengine.io.open import open_volume
 from volengine.io.stores import local_path, located
+from volengine.tasks.collection.columns import convert_recipe, pick_recipes, segment_recipe
+from volengine.tasks.collection.forms import is_manifest
+from volengine.tasks.collection.manifest import Collection, Entry, file_name_of, is_file
 from volengine.tasks.common.inputs import expand
 from volengine.tasks.common.jobs import Request, Verb, jobs_of
 from volengine.tasks.common.layout import feature_named, file_name, join_url
@@ -117,7 +120,8 @@ def run(
     Parameters
     ----------
     inputs
-        Files, stores, folders, globs or ``.txt`` lists.
+        Files, stores, folders, globs or ``.txt`` lists; or the manifest of a collection (``.csv``, ``.star``,
+        ``.yaml``), whose tomograms have parameters of their own.
     out
         Folder for all outputs: ``tomograms``, ``predictions``, ``gated``, ``picks`` and ``run``.
     recipe, options
@@ -149,9 +153,48 @@ def run(
     (0, 'probability')
     """
     recipe, options = RunRecipe.of(recipe), options or RunOptions()
-    jobs, run_dir = jobs_of(RUN, expand(path_texts(inputs)), path_text(out), recipe, options)
+    jobs, run_dir, _ = run_jobs_of(path_texts(inputs), path_text(out), recipe, options)
     report = run_jobs(jobs, run_dir, options)
     return report.check() if check else report
+
+
+def run_jobs_of(
+    inputs: Sequence[str], out: str, recipe: RunRecipe, options: RunOptions
+) -> tuple[list[Job], str, list[str]]:
+    """Make one job for each tomogram of the inputs, or of a manifest.
+
+    Returns
+    -------
+    list of Job, str, list of str
+        The jobs, the run folder, and the names of the tomograms that the manifest leaves out.
+
+    Raises
+    ------
+    InputError
+        A manifest is given together with other inputs, leaves out everything, or has a value that the recipe refuses.
+    """
+    if not any(map(is_manifest, inputs)):
+        jobs, run_dir = jobs_of(RUN, expand(inputs), out, recipe, options)
+        return jobs, run_dir, []
+    if len(inputs) > 1:
+        raise InputError(f"{' '.join(inputs)[:200]}: a manifest is given alone; add the others to it (collection add).")
+    found = Collection.read(inputs[0])
+    skipped = [entry.name for entry in found.skipped()]
+    at_work = found.at_work()
+    if not at_work:
+        raise InputError(f"{inputs[0]}: there is nothing to do: it has {len(found.entries)} tomograms, all left out.")
+    recipes = {entry.name: _recipe_of(entry, recipe) for entry in at_work}
+    jobs, run_dir = jobs_of(RUN, {entry.name: entry.source for entry in at_work}, out, recipe, options, recipes)
+    return jobs, run_dir, skipped
+
+
+def _recipe_of(entry: Entry, recipe: RunRecipe) -> RunRecipe:
+    """The recipe of one tomogram of a collection."""
+    convert = convert_recipe(recipe.convert, entry.parameters)
+    if not is_file(entry.source) or entry.name != file_name_of(entry.source):
+        convert = convert.with_(name=entry.name)
+    segment = None if recipe.segment is None else segment_recipe(recipe.segment, entry.parameters)
+    return recipe.with_(convert=convert, segment=segment, pick=pick_recipes(recipe.pick, entry.parameters))
 
 
 def request(source: str, out: str, recipe: RunRecipe, options: RunOptions) -> Request[Volume, RunRecipe, str]:

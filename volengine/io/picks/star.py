@@ -15,7 +15,8 @@ from pathlib import Path
 from volengine.core.errors import FormatError, InputError
 from volengine.io.picks.rows import read_text
 
-_TOKEN = re.compile(r'"[^"]*"|\'[^\']*\'|#.*|[^\s#]+')
+TOKEN = re.compile(r'"[^"]*"|\'[^\']*\'|#.*|[^\s#]+')
+"""A word of a line, or a comment."""
 _UNFIT = re.compile(r"['\"#]|[^\S ]|[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _WORD_OF_STAR = re.compile(r"_|data_|loop_|save_|stop_|global_|[\[\]$;]", re.IGNORECASE)
 """A value that begins so means something else in STAR, unless it is in quotes."""
@@ -54,6 +55,11 @@ def read_star(path: Path) -> tuple[dict[str, Table], str]:
         It is no STAR file, or the number of values of a row differs from the number of labels; with the line.
     """
     text = read_text(path)
+    return parse_star(text, path), text
+
+
+def parse_star(text: str, path: Path) -> dict[str, Table]:
+    """Read all blocks of the text of a STAR file by name; errors are those of :func:`read_star`."""
     tables: dict[str, Table] = {}
     table: Table | None = None
     for number, raw in enumerate(text.splitlines(), 1):
@@ -75,13 +81,13 @@ def read_star(path: Path) -> tuple[dict[str, Table], str]:
             _row(table, line, number, path)
     if not tables:
         raise FormatError(f"{path} is not a STAR file: it has no line data_... .")
-    return tables, text
+    return tables
 
 
 def _words(line: str) -> list[str]:
     """Return the values of a line; ``#`` outside of quotes begins a comment."""
     words = []
-    for word in _TOKEN.findall(line):
+    for word in TOKEN.findall(line):
         if word[0] == "#":
             break
         words.append(word[1:-1] if word[0] in "\"'" and len(word) > 1 and word[-1] == word[0] else word)

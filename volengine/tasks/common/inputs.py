@@ -119,6 +119,11 @@ def _expand(item: str, lists: tuple[Path, ...] = ()) -> list[str]:
         if not matches:
             raise MissingError(f"{item}: nothing matches.")
         return matches
+    if path.is_file() and suffix_of(item) in (".csv", ".star", ".yaml", ".yml"):
+        raise InputError(
+            f"{item}: the suffix is not that of a volume. If it is the manifest of a collection, give it to "
+            "'volengine run' with a recipe, which takes it."
+        )
     if path.exists():
         raise InputError(f"{item}: the suffix is not one of {', '.join((*SUFFIXES, *ZIP_SUFFIXES))}.")
     raise MissingError(f"{item}: no such file or folder.")

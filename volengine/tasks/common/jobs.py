@@ -150,6 +150,7 @@ def jobs_of(
     out: str,
     recipe: Any,
     options: RunOptions,
+    recipes: Mapping[str, Any] | None = None,
 ) -> tuple[list[Job], str]:
     """Make one job for each source.
 
@@ -163,6 +164,8 @@ def jobs_of(
         Folder for the results, or for a single source the result itself.
     recipe, options
         What to do, and how to run.
+    recipes
+        What to do with some of the sources instead, by their labels.
 
     Returns
     -------
@@ -182,7 +185,8 @@ def jobs_of(
     if verb.is_product(out) and len(labelled) > 1:
         kind = "store" if out.rstrip("/").lower().endswith(".zarr") else "file"
         raise InputError(f"--out {out} is one {kind}, but there are {len(labelled)} sources; give a folder.")
-    jobs = [verb.job(label, given, out, recipe, options) for label, given in labelled.items()]
+    own = recipes or {}
+    jobs = [verb.job(label, given, out, own.get(label, recipe), options) for label, given in labelled.items()]
     sizes = sizes_of(labelled.values())
     jobs = [replace(job, size=size) for job, size in zip(jobs, sizes, strict=True)]
     return jobs, verb.run_dir(out, options)

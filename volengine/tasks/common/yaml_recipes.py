@@ -65,14 +65,14 @@ def parse_yaml(text: str, where: str) -> Any:
     """Read the value of a YAML text; errors are those of :func:`read_yaml`, and begin with ``where``."""
     import yaml
 
-    loader = _loader()
     try:
         _check_depth(text, where)
-        node = yaml.compose(text, Loader=loader)
+        loader = _loader()(text)
+        node = loader.get_single_node()
         if node is None:
             return None
         _check_nodes(node, where)
-        return yaml.load(text, Loader=loader)
+        return loader.construct_document(node)  # what yaml.load does of the node, without composing it again
     except yaml.YAMLError as error:
         raise FormatError(f"{where} is no valid YAML: {error}") from error
     except FormatError:
