@@ -251,7 +251,7 @@ def test_a_cluster_with_certificates(
 
 
 def test_the_dashboard_is_for_this_machine_unless_it_is_opened(monkeypatch: pytest.MonkeyPatch) -> None:
-    from volengine.engine.clusters import dashboard
+    from volengine.engine.started import dashboard
 
     monkeypatch.delenv("VOLENGINE_DASHBOARD", raising=False)
     assert dashboard() == "127.0.0.1:0"

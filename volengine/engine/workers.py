@@ -21,8 +21,9 @@ import platform
 import re
 import socket
 import threading
+import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import cache
@@ -34,6 +35,7 @@ import volengine
 from volengine.core.errors import InputError, WorkersRefusedError
 from volengine.core.units import format_bytes
 from volengine.engine.lock import Lock, read
+from volengine.engine.log import remark
 
 if TYPE_CHECKING:
     from volengine.engine.options import RunOptions
@@ -41,8 +43,17 @@ if TYPE_CHECKING:
 PACKAGES = ("numpy", "scipy", "scikit-image", "edt", "zarr", "numcodecs", "torch", "dask", "distributed")
 """Packages whose first two version numbers must be those of the driver; missing on both is equal, too."""
 
+CORES = "VOLENGINE_CORES"
+"""Environment variable with the number of cores that a worker was given, where it sees more of them than it may use."""
+
 ANSWER_S = 60.0
 """Seconds for which the driver waits for the first answers."""
+
+POLL_S = 0.2
+"""Seconds between two looks for the first worker."""
+
+TOLD_S, TOLD_AGAIN_S = 30.0, 600.0
+"""Seconds after which the user is told that there is no worker, and told once more."""
 
 LISTED = 10
 """Largest number of workers that a message lists."""
@@ -96,13 +107,13 @@ def differences(here: Mapping[str, str], there: Mapping[str, str]) -> list[str]:
 
 def facts() -> dict[str, Any]:
     """Return what a worker says of itself: versions, the machine, and the cores that it may use."""
-    told = os.environ.get("OMP_NUM_THREADS", "")
+    told, given = os.environ.get("OMP_NUM_THREADS", ""), os.environ.get(CORES, "")
     return {
         "versions": versions_here(),
         "machine": _machine(),
         "cpus": sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else [*range(os.cpu_count() or 1)],
         # Dask's nanny sets 1 unless it is told: that says nothing
-        "told": int(told) if told.isdigit() and int(told) > 1 else None,
+        "told": int(given) if given.isdigit() else int(told) if told.isdigit() and int(told) > 1 else None,
     }
 
 
@@ -233,13 +244,20 @@ class Share:
         return self.memory
 
 
-def ask_share(options: RunOptions) -> Share:
+def ask_share(options: RunOptions, say: Callable[[str], None] = remark) -> Share:
     """Ask the workers of an existing cluster for the memory and the cores of a unit.
+
+    Parameters
+    ----------
+    options
+        Which cluster, and how long its first worker is waited for.
+    say
+        Function that tells the user what is waited for, now and then.
 
     Raises
     ------
     InputError
-        No scheduler answers, or it has no worker within 60 s.
+        No scheduler answers, or it has no worker within ``--wait-for-workers``.
     WorkersRefusedError
         Workers have other versions.
     """
@@ -247,12 +265,9 @@ def ask_share(options: RunOptions) -> Share:
 
     client = connect(options)
     try:
-        if not workers_of(client):
-            client.wait_for_workers(1, timeout=60)
+        wait_for_one(client, options, say)
         known = workers_of(client)
         answers = _ask(client, facts, workers=list(known))
-    except TimeoutError as error:
-        raise InputError(f"--scheduler {options.scheduler} has had no worker for 60 s.") from error
     except OSError as error:
         raise InputError(
             f"--scheduler {options.scheduler} has ended while its workers were asked ({error})."
@@ -265,6 +280,32 @@ def ask_share(options: RunOptions) -> Share:
     limits = [int(w["memory_limit"]) // int(w["nthreads"]) for w in known.values() if w["memory_limit"]]
     joined = {address: (answers[address], int(known[address]["nthreads"])) for address in answers}
     return Share(min(limits, default=None), threads_per_unit(joined))
+
+
+def wait_for_one(client: Any, options: RunOptions, say: Callable[[str], None] = remark) -> None:
+    """Wait until a cluster has a worker, as long as the options say; tell the user now and then.
+
+    Raises
+    ------
+    InputError
+        None has joined, or the scheduler has ended.
+    """
+    patience_s = options.patience_for_workers_s()
+    began = told = time.monotonic()
+    quiet_s = TOLD_S
+    while not workers_of(client):
+        now = time.monotonic()
+        where = f"--scheduler {options.scheduler}"
+        if client.status not in ("running", "connecting"):
+            raise InputError(f"{where} has ended while its workers were waited for.")
+        if now - began >= patience_s:
+            raise InputError(
+                f"{where} has had no worker for {now - began:.0f} s (--wait-for-workers {options.wait_for_workers})."
+            )
+        if now - told >= quiet_s:
+            told, quiet_s = now, TOLD_AGAIN_S
+            say(f"{where} has had no worker for {now - began:.0f} s; waiting for the first one. Ctrl-C stops it.")
+        time.sleep(POLL_S)
 
 
 def threads_per_unit(workers: Mapping[str, tuple[Mapping[str, Any], int]]) -> int:

@@ -1,0 +1,487 @@
+"""Bundles on a Dask cluster, for as long as the run lasts: also if its scheduler does not.
+
+Inside of Dask nothing outlives a scheduler: when the connection is lost, its client cancels everything at once, and the
+workers end. So what survives is here. The executor keeps its bundles, connects anew (to the scheduler that comes back
+at the same place, or by starting another cluster), and gives out again the units that have no receipt.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import contextlib
+import os
+import re
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+from volengine.core.errors import InputError, VolengineError, WorkersRefusedError
+from volengine.core.units import WORKER_NUMBER
+from volengine.engine.cluster_recipe import GPU
+from volengine.engine.executor import Done
+from volengine.engine.ledger import PlanFolder
+from volengine.engine.lock import Lock
+from volengine.engine.receipts import Receipt
+from volengine.engine.stage import Stage
+from volengine.engine.work import Bundle, run_units, without_claims
+from volengine.engine.workers import ANSWER_S, Expected, Handshake, check_here, workers_of
+
+RECOUNT_S = 5.0
+"""Seconds between two counts of the workers of a cluster."""
+
+WITHOUT_S = 30.0
+"""Seconds without any worker after which the user is told what the run waits for."""
+
+AGAIN_S = 600.0
+"""Seconds after which the user is told once more."""
+
+RETRY_S = 5.0
+"""Seconds between two attempts to reach a scheduler that has gone away."""
+
+CLOSE_S = 30.0
+"""Seconds within which what is left of a lost cluster must end."""
+
+NOTICES_S = 2.0
+"""Seconds within which Dask notices that a connection is gone of which a call has heard already."""
+
+CANCELLED = (asyncio.CancelledError, concurrent.futures.CancelledError)
+"""How Dask's calls end when what they wait for is given up; the first is no ``Exception``."""
+
+ENDED = (
+    "The Dask scheduler at {address} has ended, or cannot be reached any more. What was finished is kept; start "
+    "scheduler and workers again, and the same command goes on from here."
+)
+
+
+def silent(text: str) -> None:
+    """Tell nobody."""
+
+
+def nothing() -> None:
+    """Do nothing."""
+
+
+@dataclass(frozen=True)
+class Link:
+    """A connection to a cluster.
+
+    Parameters
+    ----------
+    client
+        Dask's client.
+    close
+        Ends what was started for this run.
+    refill
+        Starts workers that were lost anew, if the cluster was started for this run.
+    offers
+        Resources that workers will offer, the largest amount of one worker by name, if it is known beforehand; of a
+        cluster that others have started, what its workers say counts.
+    """
+
+    client: Any
+    close: Callable[[], None] = nothing
+    refill: Callable[[], None] = nothing
+    offers: dict[str, float] | None = None
+
+
+class _LostError(Exception):
+    """The scheduler has gone away."""
+
+
+class OnDask:
+    """Runs each bundle as one task on a Dask cluster; the driver bounds how many are submitted at the same time.
+
+    Parameters
+    ----------
+    connect
+        Connects to the cluster, or starts one; called again when the scheduler has gone away.
+    lock
+        The driver's lock in the run folder, by which workers show that they see it.
+    limit
+        Memory that plans give to a unit, bytes.
+    say
+        Function that tells the user what is waited for.
+    patience_s
+        For how many seconds a worker, or a scheduler that has gone away, is waited for.
+
+    Raises
+    ------
+    WorkersRefusedError
+        Workers have other versions, or do not share the run folder.
+    InputError
+        No scheduler answers, at first; later ``slots``, ``submit`` and ``results`` raise it if none is back, or no
+        worker joins, within ``patience_s``, or if a stage needs a resource that no worker offers.
+    """
+
+    def __init__(
+        self,
+        connect: Callable[[], Link],
+        lock: Lock,
+        limit: int,
+        say: Callable[[str], None] = silent,
+        patience_s: float = 86400.0,
+    ):
+        self._connect, self._lock, self._limit = connect, lock, limit
+        self._say, self._patience_s = say, patience_s
+        self._under_way: dict[Any, Bundle] = {}
+        self._waiting: deque[tuple[Bundle, Bundle]] = deque()
+        """Bundles that are given out when there is a worker, each with what is left of it."""
+        self._ready: deque[Done] = deque()
+        self._without_since: float | None = None
+        self._told_at = 0.0
+        self._lost_since: float | None = None
+        self._slots = 1
+        self._workers: dict[str, dict[str, Any]] = {}
+        self._take(connect())
+        try:
+            self._count(ANSWER_S)
+        except _LostError:
+            self.close()
+            raise InputError(ENDED.format(address=self._address)) from None
+        except BaseException:
+            self.close()
+            raise
+
+    def _take(self, link: Link) -> None:
+        from distributed import as_completed
+
+        self._link: Link | None = link
+        self._address = link.client.scheduler.address
+        self._handshake = Handshake(link.client, self._lock, self._limit)
+        self._completed = as_completed([], loop=link.client.loop, raise_errors=False)
+        self.link = link.client.dashboard_link
+
+    # -- the workers ---------------------------------------------------------------------------------------
+
+    @property
+    def slots(self) -> int:
+        """Number of threads of all workers at present; workers may join and leave. New ones are asked who they are."""
+        with self._lasting():
+            if self._back() and time.monotonic() - self._counted > RECOUNT_S:
+                self._count()
+        return self._slots
+
+    def _count(self, wait_s: float = 0.0) -> None:
+        assert self._link is not None
+        with self._connected():
+            threads = self._handshake(wait_s)
+            self._workers = workers_of(self._link.client)
+        self._check_connection()
+        self._slots = max(1, threads)
+        self._counted = time.monotonic()
+        self._link.refill()
+        self._wait_for(self._missing(threads))
+        if threads:
+            self._give_out()
+
+    def _missing(self, threads: int) -> str:
+        """What the run waits for, empty if for nothing: a worker, or one with what the bundles that wait need."""
+        if not threads:
+            return "no worker"
+        for bundle in self._under_way.values():
+            wanted = self._wanted(bundle.stage)
+            if wanted and not any(_has(worker, wanted) for worker in self._workers.values()):
+                return f"no worker that offers {_said(wanted)}, which {bundle.stage.name} needs"
+        return ""
+
+    def _wait_for(self, missing: str) -> None:
+        """Tell the user now and then what is waited for, and end the run if it was waited for long enough."""
+        now = time.monotonic()
+        if not missing:
+            self._without_since = None
+            return
+        if self._without_since is None:
+            self._without_since, self._told_at = now, 0.0
+        since = now - self._without_since
+        if since > self._patience_s:
+            raise InputError(
+                f"The cluster at {self._address} has had {missing} for {since:.0f} s (--wait-for-workers). Look at its "
+                "jobs or hosts, or wait longer; what was finished is kept, and the same command goes on from here."
+            )
+        if since > WITHOUT_S and (not self._told_at or now - self._told_at > AGAIN_S):
+            self._told_at = now
+            self._say(
+                f"The cluster has had {missing} for {since:.0f} s. The run waits until one joins, for "
+                f"{self._patience_s / 3600:.3g} h at most; it can also be stopped with Ctrl-C, and the same command "
+                "goes on from there."
+            )
+
+    # -- the connection ------------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def _connected(self) -> Iterator[None]:
+        """Context of calls to Dask, whose errors at the end of a scheduler have many kinds, none of them for a user."""
+        try:
+            yield
+        except (VolengineError, _LostError):
+            raise
+        except (Exception, *CANCELLED):
+            self._check_connection(lost=True)
+            raise
+
+    @contextlib.contextmanager
+    def _lasting(self) -> Iterator[None]:
+        """Context of what the driver calls: if the scheduler goes away in it, it is waited for from then on."""
+        try:
+            yield
+        except _LostError:
+            self._lose()
+
+    def _check_connection(self, lost: bool = False) -> None:
+        """Notice that the scheduler is gone, whose bundles would all end as if they had failed.
+
+        While Dask connects anew, which it does for as long as its timeout says, this waits.
+
+        Parameters
+        ----------
+        lost
+            Whether a call has just failed: Dask may notice a moment later that the connection is gone.
+        """
+        assert self._link is not None
+        client = self._link.client
+        end = time.monotonic() + (NOTICES_S if lost else 0.0)
+        while client.status == "connecting" or (client.status == "running" and time.monotonic() < end):
+            time.sleep(0.05)
+        if client.status in ("closing", "closed"):
+            raise _LostError
+
+    def _lose(self) -> None:
+        """Give up a connection; its bundles wait for the next one."""
+        assert self._link is not None
+        link, self._link = self._link, None
+        self._lost_since, self._tried_at = time.monotonic(), 0.0
+        lost = list(self._under_way.values())
+        self._under_way.clear()
+        self._waiting.extend((bundle, bundle) for bundle in lost)
+        if self._patience_s > 0:
+            self._say(
+                f"The Dask scheduler at {self._address} has ended, or cannot be reached any more. The run waits for "
+                f"one, for {self._patience_s / 3600:.3g} h at most, and then goes on with the units that have no "
+                "receipt."
+            )
+        _end(link)
+
+    def _back(self) -> bool:
+        """Whether there is a scheduler; if it has gone away, this tries to reach one from time to time."""
+        if self._link is not None:
+            return True
+        assert self._lost_since is not None
+        now = time.monotonic()
+        if now - self._tried_at < RETRY_S:
+            return False
+        try:
+            if self._patience_s <= 0:
+                raise InputError("--wait-for-workers is 0.")
+            link = self._connect()
+        except WorkersRefusedError:
+            raise
+        except VolengineError as error:
+            self._tried_at = time.monotonic()
+            if self._tried_at - self._lost_since >= self._patience_s:
+                raise InputError(ENDED.format(address=self._address)) from error
+            return False
+        self._take(link)
+        self._lost_since = None
+        self._say(f"There is a Dask scheduler again, at {self._address}; the run goes on.")
+        self._sort_by_receipts()
+        self._count(ANSWER_S)
+        return True
+
+    def _sort_by_receipts(self) -> None:
+        """Take out of the bundles that wait the units which have ended meanwhile; their workers have written that."""
+        ledgers: dict[str, list[Receipt]] = {}
+        for _ in range(len(self._waiting)):
+            bundle, rest = self._waiting.popleft()
+            if bundle.folder not in ledgers:
+                ledgers[bundle.folder] = list(PlanFolder(bundle.folder).receipts)
+            found = {
+                int(receipt["number"]): without_claims(receipt)
+                for receipt in ledgers[bundle.folder]
+                if receipt["identity"] == bundle.identity and receipt["stage"] == bundle.stage.name
+            }
+            done = [found[number] for number in rest.numbers if number in found]
+            left = tuple(number for number in rest.numbers if number not in found)
+            if done or not left:
+                self._ready.append(Done(bundle, done, final=not left))
+            if left:
+                self._waiting.append((bundle, replace(rest, numbers=left)))
+
+    # -- the bundles ---------------------------------------------------------------------------------------
+
+    def submit(self, bundle: Bundle) -> None:
+        """Give out a bundle, or keep it until there is a worker.
+
+        Raises
+        ------
+        InputError
+            Its stage needs a resource that no worker offers, so that it would wait for ever.
+        """
+        self._check_resources(bundle.stage)
+        self._waiting.append((bundle, bundle))
+        with self._lasting():
+            if self._back() and self._workers:
+                self._give_out()
+
+    def _give_out(self) -> None:
+        assert self._link is not None
+        while self._waiting:
+            bundle, rest = self._waiting[0]
+            self._check_resources(bundle.stage)
+            self._check_connection()
+            with self._connected():
+                future = self._link.client.submit(
+                    run_here,
+                    rest,
+                    self._handshake.expected,
+                    pure=False,
+                    retries=0,
+                    resources=self._wanted(bundle.stage) or None,
+                    **self._preferred(bundle.stage),
+                )
+            self._waiting.popleft()
+            self._under_way[future] = bundle
+            self._completed.add(future)
+
+    def _offers(self) -> dict[str, float]:
+        """The largest amount of each resource that one worker offers, or will offer."""
+        found = dict(self._link.offers or {}) if self._link is not None else {}
+        for worker in self._workers.values():
+            for name, amount in (worker.get("resources") or {}).items():
+                found[name] = max(float(amount), found.get(name, 0.0))
+        return found
+
+    def _check_resources(self, stage: Stage) -> None:
+        """Refuse a stage that needs what no worker offers."""
+        known = self._link is not None and (self._workers or self._link.offers is not None)
+        offers = self._offers()
+        short = {name: n for name, n in stage.resources.items() if offers.get(name, 0.0) < n}
+        if known and short:
+            raise InputError(
+                f"{stage.name} needs workers that offer {_said(dict(stage.resources))}, but those of the cluster "
+                f"offer {_said(offers) or 'no resources'}. Start workers with `dask worker --resources {_said(short)}`, or "
+                "give the cluster a group of such workers (resources, gpus)."
+            )
+
+    def _wanted(self, stage: Stage) -> dict[str, float]:
+        """The resources for a bundle: those of its stage, and a GPU for networks if workers offer one."""
+        wanted = dict(stage.resources)
+        if uses_device(stage) and self._offers().get(GPU, 0.0) >= 1:
+            wanted.setdefault(GPU, 1)
+        return wanted
+
+    def _preferred(self, stage: Stage) -> dict[str, Any]:
+        """Workers without a GPU, for all that has no use of one; if there are none, any worker."""
+        if uses_device(stage) or stage.resources or GPU not in self._offers():
+            return {}
+        others = [address for address, worker in self._workers.items() if not _has(worker, {GPU: 1})]
+        return {"workers": others, "allow_other_workers": True} if others else {}
+
+    def results(self) -> Iterator[Done]:
+        """Wait for news of one bundle and yield it. Yields nothing if there is none for some seconds."""
+        if self._ready:
+            yield self._ready.popleft()
+            return
+        found: Done | None = None
+        with self._lasting():
+            if not self._back():
+                time.sleep(min(1.0, RETRY_S))
+            elif self._under_way and self._news():
+                found = self._next()
+            elif not self._under_way:
+                time.sleep(0.1)
+        if found is not None:
+            yield found
+
+    def _next(self) -> Done:
+        future = next(self._completed)
+        bundle = self._under_way[future]
+        try:
+            done = Done(bundle, future.result())
+        except WorkersRefusedError:
+            raise  # it is not about this unit: the next one would fail there, too
+        except (Exception, *CANCELLED) as error:
+            # it is the unit's if the future says so; else the connection may be gone, also in the middle of an answer
+            self._check_connection(lost=future.status != "error")
+            done = Done(bundle, [], RuntimeError("the bundle was cancelled") if isinstance(error, CANCELLED) else error)
+        del self._under_way[future]
+        future.release()
+        return done
+
+    def _news(self) -> bool:
+        """Wait for a bundle that has ended; ``False``: none has, and it is time to look at the workers again."""
+        end = time.monotonic() + RECOUNT_S
+        with self._completed.thread_condition:
+            while not self._completed.has_ready() and time.monotonic() < end:
+                self._completed.thread_condition.wait(0.1)  # Dask itself waits so long
+            return bool(self._completed.has_ready())
+
+    def close(self) -> None:
+        if self._link is not None:
+            link, self._link = self._link, None
+            link.client.close()
+            link.close()
+
+
+def _end(link: Link) -> None:
+    """End what is left of a lost connection, whatever state it is in."""
+    for close in (link.client.close, link.close):
+        with contextlib.suppress(Exception, *CANCELLED):
+            close()
+
+
+def uses_device(stage: Stage) -> bool:
+    """Whether a stage computes on a GPU where there is one: networks, and projections of simulated samples."""
+    if "device" in stage.hints:
+        return stage.hints["device"] != "cpu"
+    if "threads" not in stage.hints:
+        return False
+    told = [str(net.get("execution", {}).get("device", "auto")) for net in _nets(stage.params)]
+    return not told or any(device != "cpu" for device in told)
+
+
+def _nets(value: Any) -> Iterator[dict[str, Any]]:
+    """The descriptions of networks in a stage's parameters."""
+    if isinstance(value, dict):
+        if isinstance(value.get("execution"), dict):
+            yield value
+        for part in value.values():
+            yield from _nets(part)
+    elif isinstance(value, (list, tuple)):
+        for part in value:
+            yield from _nets(part)
+
+
+def _has(worker: dict[str, Any], wanted: dict[str, float]) -> bool:
+    offered: dict[str, float] = worker.get("resources") or {}
+    return all(float(offered.get(name, 0.0)) >= amount for name, amount in wanted.items())
+
+
+def _said(resources: dict[str, float]) -> str:
+    return " ".join(f"{name}={amount:g}" for name, amount in sorted(resources.items()))
+
+
+def run_here(bundle: Bundle, expected: Expected) -> list[Receipt]:
+    """Run a bundle in a Dask worker. The worker's number selects its GPU if the machine has several.
+
+    Networks get the threads that the plan gives them: Dask's nanny tells PyTorch to use one.
+
+    Raises
+    ------
+    WorkersRefusedError
+        This worker has other versions than the driver, or does not share the run folder.
+    """
+    from distributed import get_worker
+
+    check_here(expected)
+    name = re.search(r"(\d+)$", str(get_worker().name))
+    os.environ.setdefault(WORKER_NUMBER, name[1] if name else "0")
+    threads = bundle.stage.hints.get("threads")
+    if not threads:
+        return run_units(bundle)
+    from volengine.nets.threads import own_threads  # only networks load torch
+
+    with own_threads(int(threads)):
+        return run_units(bundle)
