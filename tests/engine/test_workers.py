@@ -390,14 +390,13 @@ def test_a_scheduler_that_is_killed_ends_the_run_and_the_same_command_goes_on(
     else:
         fetch = distributed.Future.result
         monkeypatch.setattr(distributed.Future, "result", lambda future: (kill(), fetch(future))[1])
+    options = RunOptions(scheduler=str(file), progress=False, wait_for_workers="0s")
     try:
         with (
             dask.config.set({"distributed.comm.timeouts.connect": "2s"}),
             pytest.raises(InputError, match=r"has ended, or cannot be reached"),
         ):
-            run_plan(
-                plan, str(tmp_path / "run"), RunOptions(scheduler=str(file), progress=False, wait_for_workers="0s")
-            )
+            run_plan(plan, str(tmp_path / "run"), options)
     finally:
         for process in (worker, scheduler):
             process.terminate()

@@ -66,12 +66,9 @@ class Certificates:
         return Security(**self._named("tls_{}_{}"), tls_ca_file=self.cert, require_encryption=True)
 
     def _named(self, pattern: str) -> dict[str, str]:
+        files = {"cert": self.cert, "key": self.key}
         roles = ("client", "scheduler", "worker")
-        return {
-            pattern.format(role, what): path
-            for role in roles
-            for what, path in (("cert", self.cert), ("key", self.key))
-        }
+        return {pattern.format(role, what): path for role in roles for what, path in files.items()}
 
     def configuration(self) -> dict[str, Any]:
         """Return the same for Dask's configuration, which processes on other hosts are given."""

@@ -12,6 +12,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from multiprocessing import resource_tracker
+from pathlib import Path
 from typing import Any
 
 from volengine.core.errors import RunError
@@ -111,15 +112,19 @@ def start(options: RunOptions, limit: int, lock: Lock, say: Callable[[str], None
     """
     patience_s = options.patience_for_workers_s()
     if options.cluster is not None:
-        recipe = options.cluster_recipe()
-        told = parse_bytes(options.memory_limit) if options.memory_limit is not None else None
-        starter = Starter(recipe, lock.path.parent, told, settings(options), options.insecure)
+        starter = starter_of(options, lock.path.parent)
         return OnDask(lambda: _waiting(starter.start), lock, limit, say, patience_s)
     if options.scheduler is not None:
         return OnDask(lambda: Link(connect(options)), lock, limit, say, patience_s)
     if options.workers > 0:
         return OnDask(lambda: _local(options, limit), lock, limit, say, patience_s)
     return InProcess()
+
+
+def starter_of(options: RunOptions, folder: Path) -> Starter:
+    """Return what starts the cluster of the options, which works in a run folder."""
+    told = parse_bytes(options.memory_limit) if options.memory_limit is not None else None
+    return Starter(options.cluster_recipe(), folder, told, settings(options), options.insecure)
 
 
 def _waiting(start: Callable[[], Link]) -> Link:

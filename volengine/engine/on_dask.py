@@ -16,7 +16,9 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from typing import Any
+from urllib.parse import urlsplit
 
 from volengine.core.errors import InputError, VolengineError, WorkersRefusedError
 from volengine.core.units import WORKER_NUMBER
@@ -152,7 +154,7 @@ class OnDask:
         self._address = link.client.scheduler.address
         self._handshake = Handshake(link.client, self._lock, self._limit)
         self._completed = as_completed([], loop=link.client.loop, raise_errors=False)
-        self.link = link.client.dashboard_link
+        self.link = dashboard_link(link.client)
 
     # -- the workers ---------------------------------------------------------------------------------------
 
@@ -176,6 +178,30 @@ class OnDask:
         self._wait_for(self._missing(threads))
         if threads:
             self._give_out()
+
+    @property
+    def client(self) -> Any:
+        """Dask's client.
+
+        Raises
+        ------
+        InputError
+            The scheduler has gone away.
+        """
+        if self._link is None:
+            raise InputError(ENDED.format(address=self._address))
+        return self._link.client
+
+    def greet(self) -> None:
+        """Ask all workers that have joined who they are, and wait for their answers.
+
+        Raises
+        ------
+        WorkersRefusedError
+            Workers have other versions, too little memory, or do not share the run folder.
+        """
+        for _ in range(2):  # those that joined while others were asked are asked by the second call
+            self._handshake(ANSWER_S)
 
     def _missing(self, threads: int) -> str:
         """What the run waits for, empty if for nothing: a worker, or one with what the bundles that wait need."""
@@ -360,9 +386,9 @@ class OnDask:
         short = {name: n for name, n in stage.resources.items() if offers.get(name, 0.0) < n}
         if known and short:
             raise InputError(
-                f"{stage.name} needs workers that offer {_said(dict(stage.resources))}, but those of the cluster "
-                f"offer {_said(offers) or 'no resources'}. Start workers with `dask worker --resources {_said(short)}`, or "
-                "give the cluster a group of such workers (resources, gpus)."
+                f"{stage.name} needs workers that offer {_said(dict(stage.resources))}, but those of the cluster offer "
+                f"{_said(offers) or 'no resources'}. Start some with `dask worker --resources {_said(short)}`, or give "
+                "the cluster a group of such workers (resources, gpus)."
             )
 
     def _wanted(self, stage: Stage) -> dict[str, float]:
@@ -395,19 +421,27 @@ class OnDask:
         if found is not None:
             yield found
 
-    def _next(self) -> Done:
+    def _next(self) -> Done | None:
+        """What the next bundle that has ended says; ``None`` if Dask has given it up, so that it is given out again."""
         future = next(self._completed)
         bundle = self._under_way[future]
         try:
             done = Done(bundle, future.result())
         except WorkersRefusedError:
             raise  # it is not about this unit: the next one would fail there, too
-        except (Exception, *CANCELLED) as error:
+        except CANCELLED:
+            self._check_connection(lost=True)
+            done = None  # another scheduler at the same address, which Dask's client has found by itself
+        except Exception as error:
             # it is the unit's if the future says so; else the connection may be gone, also in the middle of an answer
             self._check_connection(lost=future.status != "error")
-            done = Done(bundle, [], RuntimeError("the bundle was cancelled") if isinstance(error, CANCELLED) else error)
+            done = Done(bundle, [], error)
         del self._under_way[future]
         future.release()
+        if done is None:
+            self._waiting.append((bundle, bundle))
+            self._sort_by_receipts()
+            self._count()
         return done
 
     def _news(self) -> bool:
@@ -425,6 +459,19 @@ class OnDask:
             link.close()
 
 
+def dashboard_link(client: Any) -> str | None:
+    """The address of a cluster's dashboard; ``None`` without ``bokeh``, which draws its pages."""
+    if find_spec("bokeh") is None:
+        return None
+    link: str | None = client.dashboard_link
+    cluster = getattr(client, "cluster", None)
+    if link is not None and cluster is not None:  # Dask names the host by the scheduler's address
+        port = urlsplit(link).port
+        told = os.environ.get("VOLENGINE_DASHBOARD", "")
+        link = link if told and not told.startswith(":") else f"http://127.0.0.1:{port}/status"
+    return link
+
+
 def _end(link: Link) -> None:
     """End what is left of a lost connection, whatever state it is in."""
     for close in (link.client.close, link.close):
@@ -435,7 +482,7 @@ def _end(link: Link) -> None:
 def uses_device(stage: Stage) -> bool:
     """Whether a stage computes on a GPU where there is one: networks, and projections of simulated samples."""
     if "device" in stage.hints:
-        return stage.hints["device"] != "cpu"
+        return bool(stage.hints["device"] != "cpu")
     if "threads" not in stage.hints:
         return False
     told = [str(net.get("execution", {}).get("device", "auto")) for net in _nets(stage.params)]
@@ -455,8 +502,8 @@ def _nets(value: Any) -> Iterator[dict[str, Any]]:
 
 
 def _has(worker: dict[str, Any], wanted: dict[str, float]) -> bool:
-    offered: dict[str, float] = worker.get("resources") or {}
-    return all(float(offered.get(name, 0.0)) >= amount for name, amount in wanted.items())
+    offered = worker.get("resources") or {}
+    return all(float(offered.get(name, 0)) >= amount for name, amount in wanted.items())
 
 
 def _said(resources: dict[str, float]) -> str:

@@ -20,7 +20,7 @@ from typing import Any
 
 from volengine.core.errors import InputError, RunError, require
 from volengine.core.units import format_bytes, parse_bytes
-from volengine.engine.certificates import Certificates
+from volengine.engine.certificates import PREFIX, Certificates
 from volengine.engine.cluster_recipe import BATCH, HERE, OF_JOB, ClusterRecipe
 from volengine.engine.on_dask import Link
 from volengine.engine.workers import CORES
@@ -180,6 +180,8 @@ class Starter:
         if part.kind == "pbs" and part.gpus:
             asked = -(-self._asked(part, limit) // 2**20)
             options["resource_spec"] = f"select=1:ncpus={part.cores}:mem={asked}MB:ngpus={part.gpus}"
+        if part.kind == "slurm":
+            options["job_mem"] = f"{-(-self._asked(part, limit) // 2**20)}M"  # Dask's own is in whole gigabytes
         if part.kind == "lsf":
             options |= {"lsf_units": "mb", "walltime": _hours_minutes(part.walltime)}
         module = importlib.import_module(f"dask_jobqueue.{part.kind}")
@@ -199,10 +201,8 @@ class Starter:
         """Lines of shell that give a worker Dask's settings, which a job does not inherit."""
         found: dict[str, str] = {}
         for name, value in self.settings.items():
-            if isinstance(value, Mapping):
-                found |= {
-                    str(key): str(n) for key, n in value.items()
-                }  # for the worker's process: nanny.pre-spawn-environ
+            if isinstance(value, Mapping):  # nanny.pre-spawn-environ: variables of the worker's process
+                found |= {str(key): str(n) for key, n in value.items()}
             else:
                 found["DASK_" + name.replace(".", "__").replace("-", "_").upper()] = str(value)
         threads = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS", CORES)
@@ -239,6 +239,9 @@ class Starter:
             )
             if part.devices:
                 lines.append(f"  CUDA_VISIBLE_DEVICES: {', '.join(part.devices)}, one for each worker")
+        if self.remote:
+            what = "none (--insecure)" if self.insecure else f"made for the run, in {self.folder}/{PREFIX}..."
+            lines.append(f"certificates: {what}")
         shown = set()
         for worker in self.workers():
             if hasattr(worker.cls, "job_script"):
