@@ -1,4 +1,4 @@
-"""``--cluster slurm`` on a real SLURM cluster of one node: jobs of its own, killed ones, queued ones; bytes compared."""
+"""``--cluster slurm`` on a real SLURM cluster of one node: jobs killed, queued and refused; bytes compared."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ class Certificates:
         try:
             made = Security.temporary()
         except ImportError as error:
-            raise require("cryptography", "cluster", "A cluster beyond this machine") from error
+            raise require("cryptography", "jobqueue", "A cluster beyond this machine") from error
         self.folder = folder / f"{PREFIX}{uuid.uuid4().hex}"
         try:
             for old in folder.glob(f"{PREFIX}*"):

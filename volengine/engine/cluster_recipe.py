@@ -39,8 +39,9 @@ counts the nanny, the page tables and what the allocator keeps."""
 OF_MACHINE = 0.8
 """Share of this machine's memory that its workers may use together."""
 
-GPU = "GPU"
-"""Name of the resource that workers with a GPU offer, one for each unit that they run at a time."""
+GPU, CPU = "GPU", "CPU"
+"""Names of the resources that workers offer: those with a GPU, and those without one beside them; one for each unit
+that they run at a time."""
 
 
 @dataclass(frozen=True)
@@ -230,15 +231,24 @@ class ClusterRecipe(Recipe):
         """Whether these workers offer a GPU."""
         return self.gpus > 0 or bool(self.devices)
 
-    def offered(self) -> dict[str, float]:
-        """The resources that each worker of this recipe, which has no groups, offers."""
-        return {**({GPU: 1.0} if self.has_gpu else {}), **(self.resources or {})}
+    def offered(self, beside_gpus: bool = False) -> dict[str, float]:
+        """The resources that each worker of this recipe, which has no groups, offers.
+
+        Beside workers with GPUs those without say so, by ``CPU``: Dask knows no other way to keep work off the former.
+        """
+        own = {GPU: 1.0} if self.has_gpu else {CPU: 1.0} if beside_gpus else {}
+        return {**own, **(self.resources or {})}
+
+    @property
+    def mixed(self) -> bool:
+        """Whether some workers have GPUs and some have none."""
+        return len({part.has_gpu for part in self.parts()}) > 1
 
     def offers(self) -> dict[str, float]:
         """The resources that workers of the cluster offer, the largest amount of one worker of each."""
         found: dict[str, float] = {}
         for part in self.parts():
-            for name, amount in part.offered().items():
+            for name, amount in part.offered(self.mixed).items():
                 found[name] = max(amount, found.get(name, 0.0))
         return found
 

@@ -22,7 +22,7 @@ from urllib.parse import urlsplit
 
 from volengine.core.errors import InputError, VolengineError, WorkersRefusedError
 from volengine.core.units import WORKER_NUMBER
-from volengine.engine.cluster_recipe import GPU
+from volengine.engine.cluster_recipe import CPU, GPU
 from volengine.engine.executor import Done
 from volengine.engine.ledger import PlanFolder
 from volengine.engine.lock import Lock
@@ -365,7 +365,6 @@ class OnDask:
                     pure=False,
                     retries=0,
                     resources=self._wanted(bundle.stage) or None,
-                    **self._preferred(bundle.stage),
                 )
             self._waiting.popleft()
             self._under_way[future] = bundle
@@ -392,18 +391,17 @@ class OnDask:
             )
 
     def _wanted(self, stage: Stage) -> dict[str, float]:
-        """The resources for a bundle: those of its stage, and a GPU for networks if workers offer one."""
-        wanted = dict(stage.resources)
-        if uses_device(stage) and self._offers().get(GPU, 0.0) >= 1:
-            wanted.setdefault(GPU, 1)
-        return wanted
+        """The resources for a bundle: those of its stage; a GPU for networks if workers offer one.
 
-    def _preferred(self, stage: Stage) -> dict[str, Any]:
-        """Workers without a GPU, for all that has no use of one; if there are none, any worker."""
-        if uses_device(stage) or stage.resources or GPU not in self._offers():
-            return {}
-        others = [address for address, worker in self._workers.items() if not _has(worker, {GPU: 1})]
-        return {"workers": others, "allow_other_workers": True} if others else {}
+        All else runs on the workers that offer ``CPU``, if some do. Dask cannot prefer some workers to others: it would
+        move the units to those with a GPU whenever these have nothing to do.
+        """
+        wanted, offers = dict(stage.resources), self._offers()
+        if offers.get(GPU, 0.0) >= 1 and uses_device(stage):
+            wanted.setdefault(GPU, 1)
+        elif offers.get(GPU) and offers.get(CPU, 0.0) >= 1 and not stage.resources:
+            wanted = {CPU: 1}
+        return wanted
 
     def results(self) -> Iterator[Done]:
         """Wait for news of one bundle and yield it. Yields nothing if there is none for some seconds."""

@@ -87,7 +87,7 @@ class Starter:
         insecure: bool = False,
     ):
         self.recipe, self.folder, self.settings, self.insecure = recipe, folder.absolute(), settings, insecure
-        self.parts = recipe.parts()
+        self.parts, self.mixed = recipe.parts(), recipe.mixed
         self._beside = recipe.total
         self._limit = limit
         self.certificates: Certificates | None = None
@@ -123,7 +123,7 @@ class Starter:
         options = {
             "nthreads": 1,
             "memory_limit": self.limit(part),
-            "resources": part.offered(),
+            "resources": part.offered(self.mixed),
             "env": environment,
             "dashboard": False,
         }
@@ -150,13 +150,13 @@ class Starter:
             "remote_python": part.python,
             "name": name,
         }
-        return Worker(name, ByHost, options)
+        return Worker(name, _failing(ByHost), options)
 
     def _job(self, part: ClusterRecipe, name: str, number: int, place: str) -> Worker:
         _needs("dask_jobqueue", "jobqueue", f"--cluster {part.kind}")
         limit = self.limit(part)
         given = ["--nthreads", "1", "--memory-limit", str(limit), "--no-dashboard"]  # the last one of each counts
-        if offered := part.offered():
+        if offered := part.offered(self.mixed):
             given += ["--resources", shlex.quote(",".join(f"{key}={n:g}" for key, n in offered.items()))]
         options: dict[str, Any] = {
             "cores": part.cores,
@@ -185,7 +185,7 @@ class Starter:
         if part.kind == "lsf":
             options |= {"lsf_units": "mb", "walltime": _hours_minutes(part.walltime)}
         module = importlib.import_module(f"dask_jobqueue.{part.kind}")
-        return Worker(name, getattr(module, JOBS[part.kind]), options)
+        return Worker(name, _failing(getattr(module, JOBS[part.kind])), options)
 
     def _asked(self, part: ClusterRecipe, limit: int) -> int:
         """Memory that a job asks for, bytes: more than its worker may use."""
@@ -231,7 +231,7 @@ class Starter:
         lines = []
         for part in self.parts:
             where = f" on each of {', '.join(part.hosts)}" if part.hosts else ""
-            offers = ", ".join(f"{name}={n:g}" for name, n in part.offered().items())
+            offers = ", ".join(f"{name}={n:g}" for name, n in part.offered(self.mixed).items())
             most = f" to {part.max_workers}" if part.max_workers else ""
             lines.append(
                 f"{part.kind}: {part.workers}{most} workers{where}, each with {part.cores} cores and "
@@ -299,10 +299,10 @@ class Starter:
             return Link(client, stack.pop_all().close, _refill(cluster), self.recipe.offers())
 
     def _refused(self, error: Exception) -> Exception:
-        causes = [error]
-        while causes[-1].__cause__ is not None:
-            causes.append(causes[-1].__cause__)  # type: ignore[arg-type]
-        text = " ".join(str(causes[-1]).split())[-600:] or type(causes[-1]).__name__
+        cause: BaseException = error
+        while (deeper := cause.__cause__ or cause.__context__) is not None:
+            cause = deeper
+        text = " ".join(str(cause).split())[-600:] or type(cause).__name__
         if not self.remote:
             return RunError(
                 f"{self._beside} workers could not be started ({text}). Start fewer, or give each more memory: "
@@ -317,6 +317,20 @@ class Starter:
         if self.certificates is not None:
             self.certificates.remove()
             self.certificates = None
+
+
+def _failing(cls: Any) -> Any:
+    """A class of Dask's workers that notes when its start has failed; otherwise its cluster cannot be closed."""
+    from distributed.core import Status
+
+    async def start(self: Any) -> None:
+        try:
+            await cls.start(self)
+        except BaseException:
+            self.status = Status.failed
+            raise
+
+    return type(cls.__name__, (cls,), {"start": start, "__module__": __name__})
 
 
 def _close(cluster: Any) -> None:
