@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ import yaml
 from calling import Command
 from engine_plans import result, simple, stored
 
-from volengine.core.errors import InputError, MissingError
+from volengine.core.errors import DependencyError, InputError, MissingError
 from volengine.engine import certificates
 from volengine.engine.cluster_recipe import ClusterRecipe, devices_here, read_cluster
 from volengine.engine.hello import hello, show
@@ -45,7 +46,7 @@ def described(folder: Path, **values: object) -> str:
         ({"kind": "local", "queue": "gpu"}, "queue has no meaning for local"),
         ({"kind": "local", "walltime": "1:00:00"}, "walltime has no meaning for local"),
         ({"kind": "ssh"}, "ssh needs hosts"),
-        ({"kind": "kubernetes"}, "kubernetes needs image"),
+        ({"kind": "kubernetes"}, "kubernetes needs manifest"),
         ({"kind": "cuda", "devices": ["0", "0"]}, "name one twice"),
         ({"kind": "cuda", "groups": [{"workers": 1}]}, "groups have no meaning for cuda"),
         ({"kind": "slurm", "groups": [{"kind": "pbs"}]}, r"groups\[0\] cannot have its own kind"),
@@ -177,6 +178,31 @@ def test_the_files_of_the_page_can_be_copied(tmp_path: Path) -> None:
         if recipe.kind != "kubernetes":
             assert show(RunOptions(cluster=str(file)), str(tmp_path)).startswith(recipe.kind)
     assert kinds == {"local", "cuda", "slurm", "pbs", "lsf", "sge", "ssh", "kubernetes"}
+
+
+def test_pods_need_a_manifest_and_the_word_insecure(tmp_path: Path) -> None:
+    worker = {"containers": [{"name": "worker", "resources": {"limits": {"memory": "4Gi"}}}]}
+    manifest = {
+        "kind": "DaskCluster",
+        "metadata": {"name": "tomograms"},
+        "spec": {"worker": {"spec": worker}, "scheduler": {"spec": {}, "service": {}}},
+    }
+    file = described(tmp_path, kind="kubernetes", manifest=str(tmp_path / "m.yaml"), workers=3, memory="4GiB")
+    options = RunOptions(cluster=file)
+    with pytest.raises(MissingError, match=r"m\.yaml"):
+        show(options, str(tmp_path))
+    (tmp_path / "m.yaml").write_text(yaml.safe_dump({**manifest, "kind": "Deployment"}))
+    with pytest.raises(InputError, match="it must be DaskCluster"):
+        show(options, str(tmp_path))
+    (tmp_path / "m.yaml").write_text(yaml.safe_dump(manifest))
+    said = show(options, str(tmp_path))
+    assert said.startswith("kubernetes: 3 workers")
+    assert "replicas: 3" in said
+    with pytest.raises(InputError, match=r"no certificates.*--insecure"):
+        hello(options, str(tmp_path / "hello"))
+    if find_spec("dask_kubernetes") is None:
+        with pytest.raises(DependencyError, match=r"volengine\[kubernetes\]"):
+            hello(options.with_(insecure=True), str(tmp_path / "hello"))
 
 
 def test_gpus_are_those_that_this_process_may_use(monkeypatch: pytest.MonkeyPatch) -> None:

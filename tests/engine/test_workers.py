@@ -22,15 +22,14 @@ from volengine.engine.driver_lock import only_driver
 from volengine.engine.ledger import RunFolder
 from volengine.engine.options import RunOptions
 from volengine.engine.run import run_plan
+from volengine.engine.share import Share, threads_per_unit
 from volengine.engine.workers import (
     Expected,
     Handshake,
-    Share,
     check_here,
     differences,
     facts,
     sees,
-    threads_per_unit,
     versions_here,
 )
 

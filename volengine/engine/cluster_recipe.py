@@ -94,8 +94,9 @@ class ClusterRecipe(Recipe):
     connect
         With ``ssh``: options of the connections, as ``asyncssh.connect`` takes them (``username``, ``port``,
         ``client_keys``, ``known_hosts``); what it is not told it reads from ``~/.ssh``.
-    image
-        With ``kubernetes``: the container image, with the volengine of this process.
+    manifest
+        With ``kubernetes``: file with a ``DaskCluster`` of Dask's operator, which says image, volumes and resources of
+        the pods. ``memory`` and ``cores`` must be those of its workers.
     namespace
         With ``kubernetes``: the namespace.
     groups
@@ -121,7 +122,7 @@ class ClusterRecipe(Recipe):
     scratch: str | None = None
     hosts: tuple[str, ...] = ()
     connect: dict[str, Any] | None = None
-    image: str | None = None
+    manifest: str | None = None
     namespace: str = "default"
     groups: tuple[dict[str, Any], ...] = ()
 
@@ -145,7 +146,7 @@ class ClusterRecipe(Recipe):
         known = {
             **dict.fromkeys(("walltime", "queue", "account", "directives", "prologue"), BATCH),
             **dict.fromkeys(("hosts", "connect"), ("ssh",)),
-            **dict.fromkeys(("image", "namespace"), ("kubernetes",)),
+            **dict.fromkeys(("manifest", "namespace"), ("kubernetes",)),
             "devices": ("cuda", "ssh"),
             "cpu_workers": ("cuda",),
             "gpus": (*BATCH, "kubernetes"),
@@ -159,8 +160,8 @@ class ClusterRecipe(Recipe):
                 raise InputError(f"cluster: {name} has no meaning for {self.kind}; it belongs to {', '.join(kinds)}.")
         if self.kind == "ssh" and not self.hosts:
             raise InputError("cluster: ssh needs hosts, a list of names: give a file, --cluster FILE.yaml.")
-        if self.kind == "kubernetes" and not self.image:
-            raise InputError("cluster: kubernetes needs image: give a file, --cluster FILE.yaml.")
+        if self.kind == "kubernetes" and not self.manifest:
+            raise InputError("cluster: kubernetes needs manifest, a file: give a file, --cluster FILE.yaml.")
         if len(set(self.devices)) < len(self.devices):
             raise InputError(f"cluster: devices {', '.join(self.devices)} name one twice; each is for one worker.")
 

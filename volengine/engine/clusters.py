@@ -18,8 +18,9 @@ from typing import Any
 from volengine.core.errors import RunError
 from volengine.core.units import parse_bytes
 from volengine.engine.executor import Done, Executor
+from volengine.engine.link import Link
 from volengine.engine.lock import Lock
-from volengine.engine.on_dask import Link, OnDask, silent
+from volengine.engine.on_dask import OnDask, silent
 from volengine.engine.options import RunOptions
 from volengine.engine.scheduler import connect
 from volengine.engine.started import LOOPBACK, Starter, dashboard

@@ -7,29 +7,24 @@ at the same place, or by starting another cluster), and gives out again the unit
 
 from __future__ import annotations
 
-import asyncio
-import concurrent.futures
 import contextlib
-import os
-import re
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
-from importlib.util import find_spec
+from dataclasses import replace
 from typing import Any
-from urllib.parse import urlsplit
 
 from volengine.core.errors import InputError, VolengineError, WorkersRefusedError
-from volengine.core.units import WORKER_NUMBER
-from volengine.engine.cluster_recipe import CPU, GPU
 from volengine.engine.executor import Done
 from volengine.engine.ledger import PlanFolder
+from volengine.engine.link import CANCELLED, Link, dashboard_link, end
 from volengine.engine.lock import Lock
+from volengine.engine.on_worker import run_here
 from volengine.engine.receipts import Receipt
+from volengine.engine.resources import check_offered, has, offers_of, said, wanted_by
 from volengine.engine.stage import Stage
-from volengine.engine.work import Bundle, run_units, without_claims
-from volengine.engine.workers import ANSWER_S, Expected, Handshake, check_here, workers_of
+from volengine.engine.work import Bundle, without_claims
+from volengine.engine.workers import ANSWER_S, Handshake, workers_of
 
 RECOUNT_S = 5.0
 """Seconds between two counts of the workers of a cluster."""
@@ -49,9 +44,6 @@ CLOSE_S = 30.0
 NOTICES_S = 2.0
 """Seconds within which Dask notices that a connection is gone of which a call has heard already."""
 
-CANCELLED = (asyncio.CancelledError, concurrent.futures.CancelledError)
-"""How Dask's calls end when what they wait for is given up; the first is no ``Exception``."""
-
 ENDED = (
     "The Dask scheduler at {address} has ended, or cannot be reached any more. What was finished is kept; start "
     "scheduler and workers again, and the same command goes on from here."
@@ -60,33 +52,6 @@ ENDED = (
 
 def silent(text: str) -> None:
     """Tell nobody."""
-
-
-def nothing() -> None:
-    """Do nothing."""
-
-
-@dataclass(frozen=True)
-class Link:
-    """A connection to a cluster.
-
-    Parameters
-    ----------
-    client
-        Dask's client.
-    close
-        Ends what was started for this run.
-    refill
-        Starts workers that were lost anew, if the cluster was started for this run.
-    offers
-        Resources that workers will offer, the largest amount of one worker by name, if it is known beforehand; of a
-        cluster that others have started, what its workers say counts.
-    """
-
-    client: Any
-    close: Callable[[], None] = nothing
-    refill: Callable[[], None] = nothing
-    offers: dict[str, float] | None = None
 
 
 class _LostError(Exception):
@@ -208,9 +173,9 @@ class OnDask:
         if not threads:
             return "no worker"
         for bundle in self._under_way.values():
-            wanted = self._wanted(bundle.stage)
-            if wanted and not any(_has(worker, wanted) for worker in self._workers.values()):
-                return f"no worker that offers {_said(wanted)}, which {bundle.stage.name} needs"
+            wanted = wanted_by(bundle.stage, self._offers())
+            if wanted and not any(has(worker, wanted) for worker in self._workers.values()):
+                return f"no worker that offers {said(wanted)}, which {bundle.stage.name} needs"
         return ""
 
     def _wait_for(self, missing: str) -> None:
@@ -288,7 +253,7 @@ class OnDask:
                 f"one, for {self._patience_s / 3600:.3g} h at most, and then goes on with the units that have no "
                 "receipt."
             )
-        _end(link)
+        end(link)
 
     def _back(self) -> bool:
         """Whether there is a scheduler; if it has gone away, this tries to reach one from time to time."""
@@ -345,7 +310,7 @@ class OnDask:
         InputError
             Its stage needs a resource that no worker offers, so that it would wait for ever.
         """
-        self._check_resources(bundle.stage)
+        self._check_offered(bundle.stage)
         self._waiting.append((bundle, bundle))
         with self._lasting():
             if self._back() and self._workers:
@@ -355,7 +320,7 @@ class OnDask:
         assert self._link is not None
         while self._waiting:
             bundle, rest = self._waiting[0]
-            self._check_resources(bundle.stage)
+            self._check_offered(bundle.stage)
             self._check_connection()
             with self._connected():
                 future = self._link.client.submit(
@@ -364,44 +329,19 @@ class OnDask:
                     self._handshake.expected,
                     pure=False,
                     retries=0,
-                    resources=self._wanted(bundle.stage) or None,
+                    resources=wanted_by(bundle.stage, self._offers()) or None,
                 )
             self._waiting.popleft()
             self._under_way[future] = bundle
             self._completed.add(future)
 
     def _offers(self) -> dict[str, float]:
-        """The largest amount of each resource that one worker offers, or will offer."""
-        found = dict(self._link.offers or {}) if self._link is not None else {}
-        for worker in self._workers.values():
-            for name, amount in (worker.get("resources") or {}).items():
-                found[name] = max(float(amount), found.get(name, 0.0))
-        return found
+        beforehand = self._link.offers if self._link is not None else None
+        return offers_of(self._workers.values(), beforehand)
 
-    def _check_resources(self, stage: Stage) -> None:
-        """Refuse a stage that needs what no worker offers."""
-        known = self._link is not None and (self._workers or self._link.offers is not None)
-        offers = self._offers()
-        short = {name: n for name, n in stage.resources.items() if offers.get(name, 0.0) < n}
-        if known and short:
-            raise InputError(
-                f"{stage.name} needs workers that offer {_said(dict(stage.resources))}, but those of the cluster offer "
-                f"{_said(offers) or 'no resources'}. Start some with `dask worker --resources {_said(short)}`, or give "
-                "the cluster a group of such workers (resources, gpus)."
-            )
-
-    def _wanted(self, stage: Stage) -> dict[str, float]:
-        """The resources for a bundle: those of its stage; a GPU for networks if workers offer one.
-
-        All else runs on the workers that offer ``CPU``, if some do. Dask cannot prefer some workers to others: it would
-        move the units to those with a GPU whenever these have nothing to do.
-        """
-        wanted, offers = dict(stage.resources), self._offers()
-        if offers.get(GPU, 0.0) >= 1 and uses_device(stage):
-            wanted.setdefault(GPU, 1)
-        elif offers.get(GPU) and offers.get(CPU, 0.0) >= 1 and not stage.resources:
-            wanted = {CPU: 1}
-        return wanted
+    def _check_offered(self, stage: Stage) -> None:
+        if self._workers or (self._link is not None and self._link.offers is not None):
+            check_offered(stage, self._offers())
 
     def results(self) -> Iterator[Done]:
         """Wait for news of one bundle and yield it. Yields nothing if there is none for some seconds."""
@@ -455,78 +395,3 @@ class OnDask:
             link, self._link = self._link, None
             link.client.close()
             link.close()
-
-
-def dashboard_link(client: Any) -> str | None:
-    """The address of a cluster's dashboard; ``None`` without ``bokeh``, which draws its pages."""
-    if find_spec("bokeh") is None:
-        return None
-    link: str | None = client.dashboard_link
-    cluster = getattr(client, "cluster", None)
-    if link is not None and cluster is not None:  # Dask names the host by the scheduler's address
-        port = urlsplit(link).port
-        told = os.environ.get("VOLENGINE_DASHBOARD", "")
-        link = link if told and not told.startswith(":") else f"http://127.0.0.1:{port}/status"
-    return link
-
-
-def _end(link: Link) -> None:
-    """End what is left of a lost connection, whatever state it is in."""
-    for close in (link.client.close, link.close):
-        with contextlib.suppress(Exception, *CANCELLED):
-            close()
-
-
-def uses_device(stage: Stage) -> bool:
-    """Whether a stage computes on a GPU where there is one: networks, and projections of simulated samples."""
-    if "device" in stage.hints:
-        return bool(stage.hints["device"] != "cpu")
-    if "threads" not in stage.hints:
-        return False
-    told = [str(net.get("execution", {}).get("device", "auto")) for net in _nets(stage.params)]
-    return not told or any(device != "cpu" for device in told)
-
-
-def _nets(value: Any) -> Iterator[dict[str, Any]]:
-    """The descriptions of networks in a stage's parameters."""
-    if isinstance(value, dict):
-        if isinstance(value.get("execution"), dict):
-            yield value
-        for part in value.values():
-            yield from _nets(part)
-    elif isinstance(value, (list, tuple)):
-        for part in value:
-            yield from _nets(part)
-
-
-def _has(worker: dict[str, Any], wanted: dict[str, float]) -> bool:
-    offered = worker.get("resources") or {}
-    return all(float(offered.get(name, 0)) >= amount for name, amount in wanted.items())
-
-
-def _said(resources: dict[str, float]) -> str:
-    return " ".join(f"{name}={amount:g}" for name, amount in sorted(resources.items()))
-
-
-def run_here(bundle: Bundle, expected: Expected) -> list[Receipt]:
-    """Run a bundle in a Dask worker. The worker's number selects its GPU if the machine has several.
-
-    Networks get the threads that the plan gives them: Dask's nanny tells PyTorch to use one.
-
-    Raises
-    ------
-    WorkersRefusedError
-        This worker has other versions than the driver, or does not share the run folder.
-    """
-    from distributed import get_worker
-
-    check_here(expected)
-    name = re.search(r"(\d+)$", str(get_worker().name))
-    os.environ.setdefault(WORKER_NUMBER, name[1] if name else "0")
-    threads = bundle.stage.hints.get("threads")
-    if not threads:
-        return run_units(bundle)
-    from volengine.nets.threads import own_threads  # only networks load torch
-
-    with own_threads(int(threads)):
-        return run_units(bundle)

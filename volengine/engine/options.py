@@ -20,7 +20,7 @@ from volengine.engine.memory import LARGEST_BLOCK, choose_core, machine_memory
 from volengine.engine.stage import Stage
 
 if TYPE_CHECKING:
-    from volengine.engine.workers import Share
+    from volengine.engine.share import Share
 
 
 REACH = ("scheduler", "insecure", "tls_ca", "tls_cert", "tls_key", "cluster")
@@ -223,7 +223,7 @@ class RunOptions(Recipe):
     def _share(self) -> Share:
         """What the cluster's workers have for one unit; it is asked once, also for options made of these."""
         if self._asked.share is None:
-            from volengine.engine.workers import ask_share
+            from volengine.engine.share import ask_share
 
             self._asked.share = ask_share(self)
         return self._asked.share

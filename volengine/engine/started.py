@@ -20,9 +20,11 @@ from typing import Any
 
 from volengine.core.errors import InputError, RunError, require
 from volengine.core.units import format_bytes, parse_bytes
+from volengine.core.yaml_recipes import yaml_text
 from volengine.engine.certificates import PREFIX, Certificates
 from volengine.engine.cluster_recipe import BATCH, HERE, OF_JOB, ClusterRecipe
-from volengine.engine.on_dask import Link
+from volengine.engine.link import Link
+from volengine.engine.pods import manifest_of, start_pods
 from volengine.engine.workers import CORES
 
 LOOPBACK = "127.0.0.1"
@@ -216,8 +218,7 @@ class Starter:
         """Dask's specification of the scheduler, which runs in this process."""
         from distributed import Scheduler
 
-        options: dict[str, Any] = {"port": 0, "dashboard": self.recipe.kind != "kubernetes"}
-        options["dashboard_address"] = dashboard()
+        options: dict[str, Any] = {"port": 0, "dashboard_address": dashboard()}
         if not self.remote:
             options["host"] = LOOPBACK
         elif self.recipe.interface:
@@ -239,6 +240,8 @@ class Starter:
             )
             if part.devices:
                 lines.append(f"  CUDA_VISIBLE_DEVICES: {', '.join(part.devices)}, one for each worker")
+        if self.recipe.kind == "kubernetes":
+            return "\n".join([*lines, yaml_text(manifest_of(self.recipe))])
         if self.remote:
             what = "none (--insecure)" if self.insecure else f"made for the run, in {self.folder}/{PREFIX}..."
             lines.append(f"certificates: {what}")
@@ -267,6 +270,8 @@ class Starter:
         RunError
             Workers on this machine could not be started.
         """
+        if self.recipe.kind == "kubernetes":
+            return start_pods(self.recipe, self.insecure)
         import dask
         from distributed import Client
         from distributed.deploy.spec import SpecCluster
