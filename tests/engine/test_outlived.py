@@ -54,7 +54,7 @@ class Processes:
     def scheduler(self) -> None:
         self.file.unlink(missing_ok=True)
         self.start("scheduler", "--port", str(self.port))
-        wait_for(self.file.exists)
+        wait_for(lambda: self.file.exists() and self.file.read_text().rstrip().endswith("}"))
 
     def worker(self) -> None:
         self.start("worker", "--no-nanny", "--nthreads", "1", "--memory-limit", "1GB")

@@ -22,7 +22,7 @@ from volengine.engine.link import Link
 from volengine.engine.lock import Lock
 from volengine.engine.on_dask import OnDask, silent
 from volengine.engine.options import RunOptions
-from volengine.engine.scheduler import connect
+from volengine.engine.scheduler import ANSWER_S, connect
 from volengine.engine.started import LOOPBACK, Starter, dashboard
 from volengine.engine.work import Bundle, Worker, reset_peak_rss, without_claims
 
@@ -154,7 +154,7 @@ def _local(options: RunOptions, limit: int) -> Link:
                 f"{options.workers} workers could not be started ({error}). Start fewer, or give each more memory: "
                 "--workers, --memory-limit."
             ) from error
-        client = Client(cluster, set_as_default=False)
+        client = Client(cluster, timeout=ANSWER_S, set_as_default=False)
     return Link(client, cluster.close)
 
 

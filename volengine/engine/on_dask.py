@@ -367,13 +367,12 @@ class OnDask:
             done = Done(bundle, future.result())
         except WorkersRefusedError:
             raise  # it is not about this unit: the next one would fail there, too
-        except CANCELLED:
-            self._check_connection(lost=True)
-            done = None  # another scheduler at the same address, which Dask's client has found by itself
-        except Exception as error:
-            # it is the unit's if the future says so; else the connection may be gone, also in the middle of an answer
-            self._check_connection(lost=future.status != "error")
-            done = Done(bundle, [], error)
+        except (Exception, *CANCELLED) as error:
+            if isinstance(error, Exception) and future.status == "error":
+                done = Done(bundle, [], error)
+            else:  # it is not the unit's: Dask has given it up, or the connection was lost in the middle of the answer
+                self._check_connection(lost=True)
+                done = None
         del self._under_way[future]
         future.release()
         if done is None:

@@ -15,6 +15,7 @@ from volengine.core.errors import InputError, require
 from volengine.core.yaml_recipes import read_yaml
 from volengine.engine.cluster_recipe import ClusterRecipe
 from volengine.engine.link import Link
+from volengine.engine.scheduler import ANSWER_S
 
 
 def manifest_of(recipe: ClusterRecipe) -> dict[str, Any]:
@@ -95,7 +96,7 @@ def start_pods(recipe: ClusterRecipe, insecure: bool) -> Link:
     try:
         if recipe.max_workers is not None:
             cluster.adapt(minimum=max(1, recipe.workers), maximum=recipe.max_workers)
-        return Link(Client(cluster, set_as_default=False), close, offers=recipe.offers())
+        return Link(Client(cluster, timeout=ANSWER_S, set_as_default=False), close, offers=recipe.offers())
     except BaseException:
         close()
         raise

@@ -25,6 +25,7 @@ from volengine.engine.certificates import PREFIX, Certificates
 from volengine.engine.cluster_recipe import BATCH, HERE, OF_JOB, ClusterRecipe
 from volengine.engine.link import Link
 from volengine.engine.pods import manifest_of, start_pods
+from volengine.engine.scheduler import ANSWER_S
 from volengine.engine.workers import CORES
 
 LOOPBACK = "127.0.0.1"
@@ -298,7 +299,7 @@ class Starter:
             except Exception as error:  # of Dask, of ssh, of the batch system's command: of many kinds
                 raise self._refused(error) from error
             stack.callback(_close, cluster)
-            client = Client(cluster, set_as_default=False)
+            client = Client(cluster, timeout=ANSWER_S, set_as_default=False)
             if self.recipe.max_workers is not None:
                 cluster.adapt(minimum=max(1, len(workers)), maximum=self.recipe.max_workers)
             return Link(client, stack.pop_all().close, _refill(cluster), self.recipe.offers())
