@@ -46,6 +46,7 @@ def described(folder: Path, **values: object) -> str:
         ({"kind": "local", "queue": "gpu"}, "queue has no meaning for local"),
         ({"kind": "local", "walltime": "1:00:00"}, "walltime has no meaning for local"),
         ({"kind": "ssh"}, "ssh needs hosts"),
+        ({"kind": "ssh", "hosts": ["a"], "max_workers": 3}, "max_workers has no meaning for ssh"),
         ({"kind": "kubernetes"}, "kubernetes needs manifest"),
         ({"kind": "cuda", "devices": ["0", "0"]}, "name one twice"),
         ({"kind": "cuda", "groups": [{"workers": 1}]}, "groups have no meaning for cuda"),
@@ -164,8 +165,9 @@ def test_several_groups_of_jobs(tmp_path: Path) -> None:
         options.with_(workers=3).processes
 
 
-def test_the_files_of_the_page_can_be_copied(tmp_path: Path) -> None:
+def test_the_files_of_the_page_can_be_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each description of a cluster on the page is read, and what it would start is shown."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
     pytest.importorskip("dask_jobqueue")
     pytest.importorskip("asyncssh")
     found = re.findall(r"```yaml\n# (\w+)\.yaml\n(.*?)```", PAGE.read_text(), re.S)
@@ -245,6 +247,20 @@ def test_local_workers_by_the_flag(tmp_path: Path) -> None:
     options = RunOptions(cluster="local", workers=1, max_workers=2, memory_limit="1GB", progress=False)
     run_plan(plan, str(tmp_path / "run"), options)
     assert np.array_equal(result(plan), array)
+
+
+@pytest.mark.slow
+def test_workers_are_added_while_there_is_work(tmp_path: Path) -> None:
+    plan = simple(
+        tmp_path,
+        stored(tmp_path, np.ones((600, 4, 4), "int16")),
+        "leave_devices",
+        (4, 4, 4),
+        params={"folder": str(tmp_path)},
+    )
+    options = RunOptions(cluster="local", workers=1, max_workers=3, memory_limit="1GB", progress=False)
+    run_plan(plan, str(tmp_path / "run"), options)
+    assert 2 <= len(list(tmp_path.glob("seen-*"))) <= 3
 
 
 @pytest.mark.slow

@@ -147,6 +147,7 @@ class ClusterRecipe(Recipe):
             **dict.fromkeys(("walltime", "queue", "account", "directives", "prologue"), BATCH),
             **dict.fromkeys(("hosts", "connect"), ("ssh",)),
             **dict.fromkeys(("manifest", "namespace"), ("kubernetes",)),
+            "max_workers": ("local", *BATCH, "kubernetes"),
             "devices": ("cuda", "ssh"),
             "cpu_workers": ("cuda",),
             "gpus": (*BATCH, "kubernetes"),

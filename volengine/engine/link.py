@@ -12,6 +12,9 @@ from importlib.util import find_spec
 from typing import Any
 from urllib.parse import urlsplit
 
+GONE_S = "5s"
+"""How long Dask tries to reach a scheduler that is gone, to tell it that it may end."""
+
 CANCELLED = (asyncio.CancelledError, concurrent.futures.CancelledError)
 """How Dask's calls end when what they wait for is given up; the first is no ``Exception``."""
 
@@ -57,7 +60,10 @@ def dashboard_link(client: Any) -> str | None:
 
 
 def end(link: Link) -> None:
-    """End what is left of a lost connection, whatever state it is in."""
-    for close in (link.client.close, link.close):
-        with contextlib.suppress(Exception, *CANCELLED):
-            close()
+    """End what is left of a lost connection, whatever state it is in; a scheduler that is gone is not waited for."""
+    import dask
+
+    with dask.config.set({"distributed.comm.timeouts.connect": GONE_S}):
+        for close in (link.client.close, link.close):
+            with contextlib.suppress(Exception, *CANCELLED):
+                close()

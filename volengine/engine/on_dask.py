@@ -38,9 +38,6 @@ AGAIN_S = 600.0
 RETRY_S = 5.0
 """Seconds between two attempts to reach a scheduler that has gone away."""
 
-CLOSE_S = 30.0
-"""Seconds within which what is left of a lost cluster must end."""
-
 NOTICES_S = 2.0
 """Seconds within which Dask notices that a connection is gone of which a call has heard already."""
 

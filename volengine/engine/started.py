@@ -47,6 +47,9 @@ DEATH_S = 120
 REFILL_S = 20.0
 """Seconds between two looks for workers that were lost; Dask forgets one after 15 s."""
 
+TARGET = "0.5s"
+"""Dask adds workers until the bundles under way would end in this time. These are two for each worker, of 1.5 s."""
+
 LOST_S = "60s"
 """How long a worker of another machine may be silent until its job is given up."""
 
@@ -135,7 +138,7 @@ class Starter:
     def _here(self, part: ClusterRecipe, name: str, number: int, place: str) -> Worker:
         from distributed import Nanny
 
-        options = {**self._nanny(part, number), "host": LOOPBACK, "silence_logs": 50, "name": name}
+        options = {**self._nanny(part, number), "host": LOOPBACK, "silence_logs": 50}
         return Worker(name, Nanny, options)
 
     def _by_ssh(self, part: ClusterRecipe, name: str, number: int, place: str) -> Worker:
@@ -151,7 +154,6 @@ class Starter:
             "kwargs": nanny,
             "worker_class": "distributed.Nanny",
             "remote_python": part.python,
-            "name": name,
         }
         return Worker(name, _failing(ByHost), options)
 
@@ -301,7 +303,7 @@ class Starter:
             stack.callback(_close, cluster)
             client = Client(cluster, timeout=ANSWER_S, set_as_default=False)
             if self.recipe.max_workers is not None:
-                cluster.adapt(minimum=max(1, len(workers)), maximum=self.recipe.max_workers)
+                cluster.adapt(minimum=max(1, len(workers)), maximum=self.recipe.max_workers, target_duration=TARGET)
             return Link(client, stack.pop_all().close, _refill(cluster), self.recipe.offers())
 
     def _refused(self, error: Exception) -> Exception:
