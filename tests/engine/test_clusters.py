@@ -49,10 +49,10 @@ def described(folder: Path, **values: object) -> str:
         ({"kind": "ssh", "hosts": ["a"], "max_workers": 3}, "max_workers has no meaning for ssh"),
         ({"kind": "kubernetes"}, "kubernetes needs manifest"),
         ({"kind": "cuda", "devices": ["0", "0"]}, "name one twice"),
-        ({"kind": "cuda", "groups": [{"workers": 1}]}, "groups have no meaning for cuda"),
-        ({"kind": "slurm", "groups": [{"kind": "pbs"}]}, r"groups\[0\] cannot have its own kind"),
-        ({"kind": "slurm", "groups": [{"wokers": 1}]}, r"groups\[0\]: there is no 'wokers'"),
-        ({"kind": "slurm", "groups": [{"gpus": 1}], "max_workers": 4}, "max_workers needs workers of one kind"),
+        ({"kind": "cuda", "pools": [{"workers": 1}]}, "pools have no meaning for cuda"),
+        ({"kind": "slurm", "pools": [{"kind": "pbs"}]}, r"pools\[0\] cannot have its own kind"),
+        ({"kind": "slurm", "pools": [{"wokers": 1}]}, r"pools\[0\]: there is no 'wokers'"),
+        ({"kind": "slurm", "pools": [{"gpus": 1}], "max_workers": 4}, "max_workers needs workers of one kind"),
     ],
     ids=str,
 )
@@ -153,15 +153,15 @@ def test_the_memory_of_the_options_counts_for_jobs(tmp_path: Path) -> None:
 
 def test_several_groups_of_jobs(tmp_path: Path) -> None:
     pytest.importorskip("dask_jobqueue")
-    groups = [{"workers": 2, "gpus": 1, "queue": "gpu"}, {"workers": 5, "cores": 2}]
-    file = described(tmp_path, kind="slurm", memory="4GB", queue="cpu", groups=groups)
+    pools = [{"workers": 2, "gpus": 1, "queue": "gpu"}, {"workers": 5, "cores": 2}]
+    file = described(tmp_path, kind="slurm", memory="4GB", queue="cpu", pools=pools)
     options = RunOptions(cluster=file)
     said = show(options, str(tmp_path))
     assert said.count("sbatch:") == 2
     assert "#SBATCH -p gpu" in said
     assert "#SBATCH -p cpu" in said
     assert options.processes == 7
-    with pytest.raises(InputError, match="has groups, each with its own number of workers"):
+    with pytest.raises(InputError, match="has pools, each with its own number of workers"):
         options.with_(workers=3).processes
 
 

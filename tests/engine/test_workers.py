@@ -389,7 +389,7 @@ def test_a_scheduler_that_is_killed_ends_the_run_and_the_same_command_goes_on(
     else:
         fetch = distributed.Future.result
         monkeypatch.setattr(distributed.Future, "result", lambda future: (kill(), fetch(future))[1])
-    options = RunOptions(scheduler=str(file), progress=False, wait_for_workers="0s")
+    options = RunOptions(scheduler=str(file), progress=False, wait_for_workers="10s")
     try:
         with (
             dask.config.set({"distributed.comm.timeouts.connect": "2s"}),

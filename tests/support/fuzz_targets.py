@@ -246,7 +246,7 @@ def read_ckpt_file(path: Path) -> None:
 
 def yaml_samples(folder: Path) -> list[Sample]:
     found = [Sample(p.name, p.read_bytes(), "", True) for p in sorted((ROOT / "examples").glob("*.yaml"))]
-    cluster = b"kind: slurm\nmemory: 16GB\ngroups: [{workers: 2, gpus: 1}, {workers: 16, queue: cpu}]\n"
+    cluster = b"kind: slurm\nmemory: 16GB\npools: [{workers: 2, gpus: 1}, {workers: 16, queue: cpu}]\n"
     found.append(Sample("cluster.yaml", cluster, "", True))
     return [*found, Sample("a.yaml", b"a: &a [1, 2]\nb: *a\nc: {d: 1e-3, e: 0x10, f: 2026-01-01}\n", "", True)]
 

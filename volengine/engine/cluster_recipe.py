@@ -3,8 +3,8 @@
 >>> recipe = ClusterRecipe(kind="slurm", workers=16, cores=4, memory="16GB", queue="cpu", walltime="8:00:00")
 >>> recipe.total, recipe.limit()
 (16, 14400000000)
->>> mixed = ClusterRecipe(kind="slurm", memory="16GB", groups=({"workers": 4, "gpus": 1}, {"workers": 32, "cores": 2}))
->>> [(group.workers, group.gpus, group.cores) for group in mixed.parts()], mixed.offers()
+>>> mixed = ClusterRecipe(kind="slurm", memory="16GB", pools=({"workers": 4, "gpus": 1}, {"workers": 32, "cores": 2}))
+>>> [(pool.workers, pool.gpus, pool.cores) for pool in mixed.parts()], mixed.offers()
 ([(4, 1, 1), (32, 0, 2)], {'GPU': 1.0})
 """
 
@@ -99,7 +99,7 @@ class ClusterRecipe(Recipe):
         the pods. ``memory`` and ``cores`` must be those of its workers.
     namespace
         With ``kubernetes``: the namespace.
-    groups
+    pools
         Several kinds of workers in one cluster: a list of names and values that replace those above.
     """
 
@@ -124,7 +124,7 @@ class ClusterRecipe(Recipe):
     connect: dict[str, Any] | None = None
     manifest: str | None = None
     namespace: str = "default"
-    groups: tuple[dict[str, Any], ...] = ()
+    pools: tuple[dict[str, Any], ...] = ()
 
     def check(self) -> None:
         for name in ("workers", "gpus", "cpu_workers"):
@@ -139,7 +139,7 @@ class ClusterRecipe(Recipe):
         if self.memory is not None:
             parse_bytes(self.memory)
         self._check_kind()
-        self._check_groups()
+        self._check_pools()
 
     def _check_kind(self) -> None:
         """Refuse what the kind does not know, so that nothing which is written has no effect."""
@@ -166,26 +166,26 @@ class ClusterRecipe(Recipe):
         if len(set(self.devices)) < len(self.devices):
             raise InputError(f"cluster: devices {', '.join(self.devices)} name one twice; each is for one worker.")
 
-    def _check_groups(self) -> None:
-        if not self.groups:
+    def _check_pools(self) -> None:
+        if not self.pools:
             return
         if self.kind in ("cuda", "kubernetes"):
-            raise InputError(f"cluster: groups have no meaning for {self.kind}.")
+            raise InputError(f"cluster: pools have no meaning for {self.kind}.")
         if self.max_workers is not None:
-            raise InputError("cluster: max_workers needs workers of one kind, and there are groups.")
-        for number, group in enumerate(self.groups):
-            for name in ("kind", "groups", "max_workers"):
-                if name in group:
-                    raise InputError(f"cluster: groups[{number}] cannot have its own {name}.")
-            self.from_json({**self._alone(), **group}, f"cluster: groups[{number}]")
+            raise InputError("cluster: max_workers needs workers of one kind, and there are pools.")
+        for number, pool in enumerate(self.pools):
+            for name in ("kind", "pools", "max_workers"):
+                if name in pool:
+                    raise InputError(f"cluster: pools[{number}] cannot have its own {name}.")
+            self.from_json({**self._alone(), **pool}, f"cluster: pools[{number}]")
 
     def _alone(self) -> dict[str, Any]:
-        return {**self.to_json(), "groups": ()}
+        return {**self.to_json(), "pools": ()}
 
     def parts(self) -> list[ClusterRecipe]:
-        """The groups of equal workers, each as a recipe without groups, with its number of workers."""
-        if self.groups:
-            return [part for group in self.groups for part in self.from_json({**self._alone(), **group}).parts()]
+        """The pools of equal workers, each as a recipe without pools, with its number of workers."""
+        if self.pools:
+            return [part for pool in self.pools for part in self.from_json({**self._alone(), **pool}).parts()]
         if self.kind == "cuda":
             gpus = self.devices or devices_here()
             if self.workers and not self.devices:
@@ -234,7 +234,7 @@ class ClusterRecipe(Recipe):
         return self.gpus > 0 or bool(self.devices)
 
     def offered(self, beside_gpus: bool = False) -> dict[str, float]:
-        """The resources that each worker of this recipe, which has no groups, offers.
+        """The resources that each worker of this recipe, which has no pools, offers.
 
         Beside workers with GPUs those without say so, by ``CPU``: Dask knows no other way to keep work off the former.
         """

@@ -206,9 +206,9 @@ class RunOptions(Recipe):
             changes["workers"] = self.workers
         if self.max_workers is not None:
             changes["max_workers"] = self.max_workers
-        if self.workers and self._asked.recipe.groups:
+        if self.workers and self._asked.recipe.pools:
             raise InputError(
-                f"--workers {self.workers}: {self.cluster} has groups, each with its own number of workers."
+                f"--workers {self.workers}: {self.cluster} has pools, each with its own number of workers."
             )
         return self._asked.recipe.with_(**changes) if changes else self._asked.recipe
 

@@ -39,7 +39,7 @@ def check_offered(stage: Stage, offers: Offers) -> None:
         raise InputError(
             f"{stage.name} needs workers that offer {said(stage.resources)}, but those of the cluster offer "
             f"{said(offers) or 'no resources'}. Start some with `dask worker --resources {said(short)}`, or give "
-            "the cluster a group of such workers (resources, gpus)."
+            "the cluster a pool of such workers (resources, gpus)."
         )
 
 

@@ -77,7 +77,7 @@ class Starter:
     folder
         The run folder, for certificates and the outputs of jobs.
     limit
-        Memory of a worker, bytes, if the user gave it (``--memory-limit``); it counts for all groups.
+        Memory of a worker, bytes, if the user gave it (``--memory-limit``); it counts for all pools.
     settings
         Dask's settings for units of volengine.
     insecure
@@ -104,13 +104,13 @@ class Starter:
         return self.recipe.kind not in HERE
 
     def limit(self, part: ClusterRecipe) -> int:
-        """Memory of a worker of one group, bytes."""
+        """Memory of a worker of one pool, bytes."""
         return self._limit or part.limit_of_worker(self._beside)
 
     # -- what is started -----------------------------------------------------------------------------------
 
     def workers(self) -> list[Worker]:
-        """The workers, in the order of the groups."""
+        """The workers, in the order of the pools."""
         found: list[Worker] = []
         for part in self.parts:
             make = {"ssh": self._by_ssh}.get(part.kind, self._job if part.kind in BATCH else self._here)
