@@ -136,7 +136,10 @@ def test_the_script_of_a_job(tmp_path: Path, kind: str, expected: list[str]) -> 
     (started,) = [line for line in lines if "distributed.cli.dask_worker" in line]
     assert "tls://" in started
     assert "tcp://" not in said
-    assert re.search(r"--nthreads 1 --memory-limit 14400000000 --no-dashboard --resources GPU=1$", started)
+    assert re.search(
+        r"--nthreads 1 --memory-limit 14400000000 --no-dashboard --dashboard-address 127\.0\.0\.1:0 --resources GPU=1$",
+        started,
+    )
     assert lines.index("module load cuda") < lines.index(started)
     assert f"export {CORES}=4" in lines
     assert "export OMP_NUM_THREADS=4" in lines

@@ -309,6 +309,9 @@ class _Connection:
         self.status, self.scheduler, self.info = "running", self, {"workers": {}}
         self.address = "tcp://127.0.0.1:8786"
 
+    def close(self) -> None:
+        self.status = "closed"
+
     def scheduler_info(self, **_: object) -> dict[str, object]:
         return self.info
 

@@ -244,13 +244,15 @@ class OnDask:
         lost = list(self._under_way.values())
         self._under_way.clear()
         self._waiting.extend((bundle, bundle) for bundle in lost)
+        if self._patience_s > 0:
+            self._say(
+                f"The Dask scheduler at {self._address} has ended, or cannot be reached any more. The run waits for "
+                f"one, for {self._patience_s / 3600:.3g} h at most, and then goes on with the units that have no "
+                "receipt."
+            )
         end(link)
         if self._patience_s <= 0:
             raise InputError(ENDED.format(address=self._address))
-        self._say(
-            f"The Dask scheduler at {self._address} has ended, or cannot be reached any more. The run waits for one, "
-            f"for {self._patience_s / 3600:.3g} h at most, and then goes on with the units that have no receipt."
-        )
 
     def _back(self) -> bool:
         """Whether there is a scheduler; if it has gone away, this tries to reach one from time to time."""

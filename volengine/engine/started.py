@@ -31,6 +31,9 @@ from volengine.engine.workers import CORES
 LOOPBACK = "127.0.0.1"
 """Address at which everything that serves this machine alone listens."""
 
+PAGES = f"{LOOPBACK}:0"
+"""Where workers serve their pages, which have no password: to their own machine."""
+
 JOBS = {"slurm": "SLURMJob", "pbs": "PBSJob", "lsf": "LSFJob", "sge": "SGEJob"}
 """Classes of ``dask_jobqueue``, each in the module of the kind's name."""
 
@@ -131,7 +134,7 @@ class Starter:
             "memory_limit": self.limit(part),
             "resources": part.offered(self.mixed),
             "env": environment,
-            "dashboard": False,
+            "dashboard_address": PAGES,
         }
         return options | ({"local_directory": part.scratch} if part.scratch else {})
 
@@ -160,7 +163,15 @@ class Starter:
     def _job(self, part: ClusterRecipe, name: str, number: int, place: str) -> Worker:
         _needs("dask_jobqueue", "jobqueue", f"--cluster {part.kind}")
         limit = self.limit(part)
-        given = ["--nthreads", "1", "--memory-limit", str(limit), "--no-dashboard"]  # the last one of each counts
+        given = [
+            "--nthreads",
+            "1",
+            "--memory-limit",
+            str(limit),
+            "--no-dashboard",
+            "--dashboard-address",
+            PAGES,
+        ]  # the last one of each counts
         if offered := part.offered(self.mixed):
             given += ["--resources", shlex.quote(",".join(f"{key}={n:g}" for key, n in offered.items()))]
         options: dict[str, Any] = {
