@@ -26,22 +26,15 @@ mkdir -p "$out"
 file=$(realpath "$out")/dask-$SLURM_JOB_ID.json
 secrets=$(realpath "$out")/.certificates-$SLURM_JOB_ID
 workers= scheduler=
-finish() { # workers that the scheduler asks to end do so in silence; srun would complain of those that are killed
-    if [ -n "$workers" ] && python - "$file" "$secrets" 2>/dev/null <<'END'; then
-import sys
-from distributed import Client, Security
-
-file, secrets = sys.argv[1:]
-names = {"tls_ca_file": "ca.pem", "tls_client_cert": "cert.pem", "tls_client_key": "key.pem"}
-security = Security(require_encryption=True, **{key: f"{secrets}/{name}" for key, name in names.items()})
-Client(scheduler_file=file, security=security, timeout=20).retire_workers(close_workers=True, remove=True)
-END
-        for second in {1..30}; do kill -0 "$workers" 2>/dev/null && sleep 1; done
-    fi
+finish() { # the workers first: without the file each task ends its own, while a killed srun would complain
+    rm -f "$file"
+    for second in {1..60}; do
+        [ -n "$workers" ] && kill -0 "$workers" 2>/dev/null && sleep 1
+    done
     for process in $workers $scheduler; do
         kill "$process" 2>/dev/null && wait "$process" || true
     done
-    rm -rf "$file" "$secrets"
+    rm -rf "$secrets"
 }
 trap finish EXIT
 
@@ -59,8 +52,11 @@ tls=(--tls-ca-file "$secrets/ca.pem" --tls-cert "$secrets/cert.pem" --tls-key "$
 dask scheduler --scheduler-file "$file" --protocol tls "${tls[@]}" --port 0 --dashboard-address 127.0.0.1:0 &
 scheduler=$!
 until [ -s "$file" ]; do sleep 1; done
-srun dask worker --scheduler-file "$file" "${tls[@]}" --nthreads 1 --memory-limit "$limit" --death-timeout 120 \
-    --local-directory "${TMPDIR:-/tmp}" --no-dashboard &
+options=(--nthreads 1 --memory-limit "$limit" --death-timeout 120 --local-directory "${TMPDIR:-/tmp}")
+task='dask worker --no-dashboard --scheduler-file "$0" "$@" &  # "$@": with tls
+    while [ -e "$0" ] && kill -0 $! 2>/dev/null; do sleep 1; done
+    if kill $! 2>/dev/null; then wait $! || true; else wait $!; fi'
+srun bash -c "$task" "$file" "${tls[@]}" "${options[@]}" &
 workers=$!
 
 volengine run "$recipe" "$sources" --out "$out" --take-over --scheduler "$file" \

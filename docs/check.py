@@ -213,6 +213,10 @@ def _recipe_of(data: dict[str, Any]) -> object:
         from volengine.engine.cluster_recipe import ClusterRecipe
 
         return ClusterRecipe.from_json(data)
+    if "tiles" in data:
+        from volengine.tasks.convert.tiles import tiles_in
+
+        return tiles_in(data, "tiles")
     if "rules" in data:
         from volengine.tasks.interact.recipe import InteractRecipe
 

@@ -141,3 +141,32 @@ def test_users_of_another_setting_wait() -> None:
         assert torch.backends.cudnn.allow_tf32 is False
     thread.join()
     assert done == [True]
+
+
+def test_float32_stays_float32_whatever_the_program_asks_for_elsewhere() -> None:
+    """A setting of PyTorch 2.9 for everything is followed by what is not set itself: TF32 in spite of allow_tf32."""
+    if not hasattr(torch.backends.cudnn, "conv"):
+        pytest.skip("this PyTorch has one setting only")
+    conv, products = torch.backends.cudnn.conv, torch.backends.cuda.matmul
+
+    def state() -> tuple[str, str]:
+        return conv.fp32_precision, products.fp32_precision
+
+    before = state()
+    torch.set_float32_matmul_precision("high")
+    asked = state()
+    try:
+        for tf32, wanted in ((False, "ieee"), (True, "tf32")):
+            with reproducible(tf32):
+                assert state() == (wanted, wanted)
+                assert torch.backends.cudnn.allow_tf32 is products.allow_tf32 is tf32  # torch.compile asks these
+            assert state() == asked
+    finally:
+        torch.set_float32_matmul_precision("highest")
+    with reproducible(False):
+        torch.backends.fp32_precision = "tf32"
+        try:
+            assert state() == ("ieee", "ieee")
+        finally:
+            torch.backends.fp32_precision = "none"
+    assert before[0] == conv.fp32_precision

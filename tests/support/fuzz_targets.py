@@ -145,6 +145,57 @@ def read_nifti_file(path: Path) -> None:
     read_nifti(str(path))
 
 
+def montage_samples(folder: Path) -> list[Sample]:
+    import numpy as np
+    from montage_files import mdoc, montage
+    from mrc_files import write
+
+    pieces = [(4 * n, 0, n // 2) for n in range(4)]
+    stack = np.arange(80, dtype="i2").reshape(4, 4, 5)
+    plain = write(folder / "plain.st", stack, 1).read_bytes()
+    aligned = [f"{x + 0.5} {y} {z}" for x, y, z in pieces]
+    text = mdoc(pieces, (5, 4), "m.st", AlignedPieceCoords=aligned, TiltAngle=["1", "2", "3", "4"])
+    listed = "\n".join(f"{x} {y} {z}" for x, y, z in pieces)
+    tiles = "unit: nm\ntiles:\n  - {path: a.mrc, position: [0, 1.5, 2]}\n  - {path: b.mrc, position: [0, 1.5, 9]}\n"
+    return [
+        *(
+            Sample(f"m{n}.st", montage(folder / f"m{n}.st", stack, pieces, flags, order).read_bytes())
+            for n, (flags, order) in enumerate(((2, "<"), (2 + 1 + 4, ">")))
+        ),
+        Sample("m.st.mdoc", text.encode(), "", True, {"m.st": plain}),
+        Sample("m.pl", listed.encode(), "", True, {"m.st": plain}),
+        Sample("tiles.yaml", tiles.encode(), "", True),
+    ]
+
+
+def read_montage_file(path: Path) -> None:
+    from volengine.core.errors import InputError
+    from volengine.io.montage.find import find_montage
+    from volengine.io.mrc.open import open_mrc
+    from volengine.io.open import open_volume
+    from volengine.tasks.convert.mosaic import mosaic_of
+    from volengine.tasks.convert.tiles import read_tiles
+
+    if path.suffix == ".yaml":
+        read_tiles(str(path))
+        return
+    stack = path if path.suffix == ".st" else path.with_name("m.st")
+    found = find_montage(stack, pieces=path if path.suffix == ".pl" else "")
+    if found is None:
+        open_volume(stack, voxel_size=10.0)
+        return
+    if path.suffix != ".pl":  # never a volume
+        try:
+            open_volume(stack, voxel_size=10.0)
+        except InputError:
+            pass
+        else:
+            raise AssertionError("a montage was opened as a volume")
+    moved = found if found.aligned is None else found.at_aligned()
+    for section in moved.sections[:3]:
+        mosaic_of(moved, section, open_mrc(stack, 10.0), None).empty_vox()
+
+
 # -- models ----------------------------------------------------------------------------------------------------------
 
 
@@ -320,6 +371,7 @@ TARGETS: dict[str, Target] = {
     "hdf5": Target(hdf5_samples, read_volume, 1024),
     "amira": Target(amira_samples, read_amira_file),
     "nifti_volumes": Target(nifti_volume_samples, read_nifti_volume),
+    "montage": Target(montage_samples, read_montage_file),
     "tilts": Target(tilts_samples, read_tilts_file),
     "structures": Target(structure_samples, read_structure_file),
     "meshes": Target(mesh_samples, read_mesh_file),

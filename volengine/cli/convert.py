@@ -14,6 +14,7 @@ from volengine.core.errors import InputError
 from volengine.engine.options import RunOptions
 from volengine.tasks.common.inputs import expand
 from volengine.tasks.common.jobs import jobs_of
+from volengine.tasks.convert.montage import MONTAGE, sections_of
 from volengine.tasks.convert.recipe import ConvertRecipe
 from volengine.tasks.convert.verb import CONVERT
 
@@ -24,6 +25,7 @@ from volengine.tasks.convert.verb import CONVERT
     examples=(
         "volengine convert TS_01.mrc --out TS_01.ome.zarr",
         "volengine convert 'tomograms/*.mrc' --out stores --voxel-size 7.9 --workers 8",
+        "volengine convert montage.st --montage --montage-shifts correlate --out sections",
         "volengine convert 'predictions/*__membrane.ome.zarr' --threshold 0.5 --out config.json",
     ),
 )
@@ -38,10 +40,15 @@ from volengine.tasks.convert.verb import CONVERT
 def command(sources: tuple[str, ...], out: str, **values: Any) -> None:
     """Convert MRC, TIFF, EM, HDF5, NIfTI, Amira or Zarr SOURCES (files, folders, globs, .txt lists) to OME-Zarr.
 
-    With --out config.json masks and labels become segmentations of a copick project.
+    With --out config.json masks and labels become segmentations of a copick project. With --montage the pieces of
+    montages of SerialEM (MRC), or of lists of tiles (.yaml), are placed and blended, each section into one store.
     """
     options = from_options(RunOptions, values)
     recipe = from_options(ConvertRecipe, values)
+    if recipe.montage:
+        jobs, run_dir = jobs_of(MONTAGE, sections_of(sources, recipe), out, recipe, options)
+        execute(jobs, run_dir, options)
+        return
     found = expand(sources)
     if recipe.tilts and len(found) > 1 and not Path(recipe.tilts).is_dir():
         raise InputError(

@@ -245,7 +245,7 @@ def dependents(plan: Plan, lost: Mapping[str, Collection[int]], halos: Mapping[t
                     if any(not region.intersect(box).empty for box in boxes):
                         mine.add(number)
         for table in stage.tables.values():
-            mine |= _table_readers(stage, table, again[table.stage], len(stages[table.stage].tiling))
+            mine |= _table_readers(stage, table, again[table.stage], stages[table.stage])
     return {name: numbers for name, numbers in again.items() if numbers}
 
 
@@ -257,10 +257,13 @@ def _boxes(stage: Stage, output: Output, numbers: Collection[int]) -> list[Box]:
     return [output.box(tiling.box(n), tiling.index(n)) for n in numbers]
 
 
-def _table_readers(stage: Stage, table: TableInput, lost: Collection[int], count: int) -> set[int]:
+def _table_readers(stage: Stage, table: TableInput, lost: Collection[int], writer: Stage) -> set[int]:
     if not lost:
         return set()
-    if table.scope == "all" or count != len(stage.tiling):
+    if table.scope in ("within", "holding"):  # what this stage holds is held by it, and the other way round
+        back = TableInput(stage.name, "holding" if table.scope == "within" else "within", stage.tiling.core)
+        return {reader for n in lost for reader in back.numbers(n, writer.tiling)}
+    if table.scope == "all" or len(writer.tiling) != len(stage.tiling):
         return set(range(len(stage.tiling)))
     if table.scope == "own":
         return set(lost)

@@ -20,8 +20,9 @@ from volengine.core.json_text import shown
 GROUP = "volengine.kernels"
 
 KERNELS: dict[str, tuple[str, ...]] = {
-    "volengine.tasks.common.blocks": ("mask_or_not", "span_of_block", "unpack_file"),
+    "volengine.tasks.common.blocks": ("mask_or_not", "span_of_block", "span_of_cell", "unpack_file"),
     "volengine.tasks.convert.blocks": ("copy_block",),
+    "volengine.tasks.convert.montage_blocks": ("correlate_pair", "place_pieces", "solve_pieces"),
     "volengine.tasks.convert.project_blocks": ("above_block", "labels_block", "mask_block"),
     "volengine.tasks.interact.blocks": ("gate_block",),
     "volengine.tasks.pick.blocks": (
@@ -35,6 +36,14 @@ KERNELS: dict[str, tuple[str, ...]] = {
         "resolve_picks",
         "seams_block",
         "trace_filaments",
+    ),
+    "volengine.tasks.pick.tree_blocks": (
+        "join_cell",
+        "label_cell",
+        "middles_by_cells",
+        "nearest_cell",
+        "relabel_by_cells",
+        "space_cell",
     ),
     "volengine.tasks.score.blocks": ("score_block",),
     "volengine.tasks.segment.blocks": (
@@ -65,6 +74,7 @@ KERNELS: dict[str, tuple[str, ...]] = {
 
 CALLS: dict[str, tuple[str, ...]] = {
     "volengine.tasks.common.older": ("name_older",),
+    "volengine.tasks.convert.montage_finish": ("say_shifts",),
     "volengine.tasks.interact.finish": ("say_masks",),
     "volengine.tasks.pick.finish": ("write_table",),
     "volengine.tasks.run": ("forget_gated", "forget_labels"),

@@ -112,6 +112,13 @@ class PlanFolder:
         message = f"{path}: the table of unit {number} of stage {stage!r} {what}; run the same command again."
         raise DamagedError(message, str(self.path), self.tables_of(stage), (self.table_key(number),))
 
+    def table_bytes(self, stage: str, number: int) -> int:
+        """Return the size of the file of a unit's table, bytes; 0 if there is none."""
+        try:
+            return self._table_path(stage, number).stat().st_size
+        except OSError:
+            return 0
+
     @staticmethod
     def tables_of(stage: str) -> str:
         """Return the folder of a stage's tables, inside of this folder."""

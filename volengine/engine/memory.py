@@ -25,6 +25,9 @@ HEADROOM = 0.85
 PREFETCH = 2
 """Number of inputs and of outputs in memory: those of the unit that computes, the next inputs and the last outputs."""
 
+TABLE_BYTES = 4096
+"""Memory of a table that is gathered, whatever is in it, bytes: its columns as objects; measured 2 to 5 kB."""
+
 LARGEST_BLOCK = 256**3
 """Largest block that is considered, voxels. Larger ones gain nothing, and more work is lost when a worker dies."""
 
@@ -46,12 +49,31 @@ def io_bytes(stage: Stage) -> tuple[int, int]:
     shape = stage.tiling.shape
     core = Box((0, 0, 0), index3(min(c, n) for c, n in zip(stage.tiling.core, shape, strict=True)))
     read = written = 0
+    pieces = np.zeros(stage.tiling.grid, np.int64)
     for source in stage.arrays.values():
-        sides = source.owned or _read_shape(source, core.shape, shape)
-        read += int(np.prod(sides)) * np.dtype(source.volume.dtype).itemsize
+        itemsize = np.dtype(source.volume.dtype).itemsize
+        if source.parts is not None:
+            read += max((Box(*part).size for part in source.parts), default=0) * itemsize
+        elif source.owned is None and (blocks := _blocks_of_piece(source, stage)) is not None:
+            pieces[blocks] += int(np.prod(_read_shape(source, core.shape, shape))) * itemsize
+        else:
+            read += int(np.prod(source.owned or _read_shape(source, core.shape, shape))) * itemsize
+    read += int(pieces.max())
     for output in stage.outputs.values():
         written += output.box(core, (0, 0, 0)).size * np.dtype(output.volume.dtype).itemsize
     return read, written
+
+
+def _blocks_of_piece(source: ArrayInput, stage: Stage) -> tuple[slice, ...] | None:
+    """Return which blocks read from a volume that covers a piece of the tiling's space; ``None`` for other inputs."""
+    if source.extent is None or source.scaled or source.edge != "clip" or max(source.align) > 1:
+        return None
+    piece = Box.of_shape(source.volume.shape).shift(index3(-c for c in source.corner)).grow(source.high, source.low)
+    if piece.contains(Box.of_shape(stage.tiling.shape)):
+        return None
+    inside = piece.clip(stage.tiling.shape)
+    ends = zip(inside.start, inside.stop, stage.tiling.core, strict=True)
+    return tuple(slice(a // c, -(-b // c)) for a, b, c in ends)
 
 
 def _read_shape(source: ArrayInput, core: Index3, shape: Index3) -> Index3:
@@ -65,7 +87,7 @@ def _read_shape(source: ArrayInput, core: Index3, shape: Index3) -> Index3:
     return index3(min(w, n) if source.edge == "clip" else w for w, n in zip(wide, shape, strict=True))
 
 
-def peak_bytes(stage: Stage, kept: int = 0) -> int:
+def peak_bytes(stage: Stage, kept: int = 0, gathered: int = 0) -> int:
     """Return the planned peak memory of a worker process that runs this stage, bytes.
 
     Parameters
@@ -74,12 +96,15 @@ def peak_bytes(stage: Stage, kept: int = 0) -> int:
         The stage. Its units run one after the other; the next one is read and the last one written meanwhile.
     kept
         Bytes that earlier stages have left in the process (their ``fixed_bytes``: libraries, weights).
+    gathered
+        Number of tables that a unit holds because it reads those of all blocks of other stages.
     """
     read, written = io_bytes(stage)
-    return BASELINE_BYTES + max(kept, stage.fixed_bytes) + stage.kernel_bytes + PREFETCH * (read + written)
+    tables = TABLE_BYTES * gathered
+    return BASELINE_BYTES + max(kept, stage.fixed_bytes) + stage.kernel_bytes + tables + PREFETCH * (read + written)
 
 
-def check_stage(stage: Stage, limit: int, kept: int = 0) -> None:
+def check_stage(stage: Stage, limit: int, kept: int = 0, gathered: int = 0) -> None:
     """Refuse a stage whose units do not fit into a worker.
 
     Parameters
@@ -88,7 +113,7 @@ def check_stage(stage: Stage, limit: int, kept: int = 0) -> None:
         The stage.
     limit
         Memory of a worker, bytes.
-    kept
+    kept, gathered
         As for :func:`peak_bytes`.
 
     Raises
@@ -96,8 +121,10 @@ def check_stage(stage: Stage, limit: int, kept: int = 0) -> None:
     MemoryRefusedError
         It needs more than :data:`HEADROOM` of the limit; the message has both numbers.
     """
-    need = peak_bytes(stage, kept)
+    need = peak_bytes(stage, kept, gathered)
     if need > limit * HEADROOM:
+        if gathered:
+            raise MemoryRefusedError(_gathers(stage, need, limit, gathered))
         raise MemoryRefusedError(_refusal(stage.name, stage.tiling.core, need, limit))
 
 
@@ -199,6 +226,44 @@ def _evenest(shape: Index3, cores: Iterable[Index3]) -> list[Index3]:
     for core in sorted(cores, key=lambda c: (math.prod(c), c), reverse=True):
         found[tuple(-(-n // c) for n, c in zip(shape, core, strict=True))] = core
     return sorted(found.values(), key=lambda c: (math.prod(c), c), reverse=True)
+
+
+def _gathers(stage: Stage, need: int, limit: int, gathered: int) -> str:
+    return (
+        f"Stage {stage.name!r} reads the tables of all blocks in one unit, {gathered} tables, and is planned with "
+        f"{format_bytes(need)}, but a worker has {format_bytes(limit)} ({HEADROOM:.0%} of it may be planned: "
+        f"{format_bytes(limit * HEADROOM)}). This step cannot be divided: give workers more memory (--memory-limit, "
+        "fewer --workers), or process the volume in parts."
+    )
+
+
+def check_tables(stage: Stage, sizes: Iterable[int], limit: int) -> None:
+    """Refuse to read tables that do not fit into a worker.
+
+    A planner does not know how much there is in the tables of a stage; this is asked before a unit reads them.
+
+    Parameters
+    ----------
+    stage
+        The stage whose unit reads them.
+    sizes
+        Their sizes, bytes.
+    limit
+        Memory of a worker, bytes.
+
+    Raises
+    ------
+    MemoryRefusedError
+        They have more bytes than a plan may use besides libraries, inputs and outputs.
+    """
+    most = int(limit * HEADROOM) - (peak_bytes(stage) - stage.kernel_bytes)
+    total = sum(sizes)
+    if total > most:
+        raise MemoryRefusedError(
+            f"Stage {stage.name!r} would read tables of {format_bytes(total)} in one unit, but a worker of "
+            f"{format_bytes(limit)} may hold {format_bytes(max(0, most))} of them. Give workers more memory "
+            "(--memory-limit, fewer --workers), or make less of them: a higher threshold, a part of the volume."
+        )
 
 
 def _refusal(name: str, core: Index3, need: int, limit: int) -> str:

@@ -16,7 +16,7 @@ from volengine.engine.ledger import PlanFolder
 from volengine.engine.memory import check_stage, io_bytes, peak_bytes
 from volengine.engine.options import RunOptions
 from volengine.engine.plan_json import made
-from volengine.engine.stage import Stage, check_folder_name, load_function
+from volengine.engine.stage import Stage, TableInput, check_folder_name, load_function
 
 FORMAT = 2
 """Version of a plan's JSON. It is raised when stages or kernels are renamed, so that older run folders are refused."""
@@ -28,7 +28,7 @@ class Call:
 
     The function writes small products, for example a STAR file, and returns a :class:`Made`. It must write them
     atomically, because it may be called more than once. Its argument ``tables`` is a function that reads the tables of
-    a stage of the plan: ``tables(stage_name) -> dict[block number, table]``.
+    a stage of the plan: ``tables(stage_name)`` is a mapping from block number to table, which reads each when asked.
 
     Parameters
     ----------
@@ -122,6 +122,8 @@ class Plan:
             for table in stage.tables.values():
                 if table.stage not in seen:
                     raise PlanError(f"Stage {stage.name!r} reads tables of {table.stage!r}, which is not before it.")
+                if table.scope in ("within", "holding"):
+                    _check_nested(stage, table, self.stage(table.stage))
             seen.add(stage.name)
         self._check_products()
 
@@ -174,11 +176,17 @@ class Plan:
     def check(self, limit: int) -> None:
         """Raise :class:`MemoryRefusedError` if a stage does not fit into workers of ``limit`` bytes."""
         for stage in self.stages:
-            check_stage(stage, limit, self.kept_bytes(stage.name))
+            check_stage(stage, limit, self.kept_bytes(stage.name), self.gathered(stage))
+
+    def gathered(self, stage: Stage) -> int:
+        """Return how many tables a unit of a stage holds at least because it reads those of all blocks of others."""
+        counts = (len(self.stage(t.stage).tiling) for t in stage.tables.values() if t.scope == "all")
+        return sum(count for count in counts if count > 1)
 
     def peak_of(self, name: str) -> int:
         """Return the planned peak memory of a worker in a stage, bytes."""
-        return peak_bytes(self.stage(name), self.kept_bytes(name))
+        stage = self.stage(name)
+        return peak_bytes(stage, self.kept_bytes(name), self.gathered(stage))
 
     def peak_bytes(self) -> int:
         """Return the largest planned peak memory of a worker over all stages, bytes."""
@@ -308,6 +316,17 @@ class Plan:
                 f"{run} is from another version of volengine, or damaged, and cannot be resumed: delete that folder "
                 f"and run the same command with --overwrite, or give another --out (or --run-dir). ({error})"
             ) from error
+
+
+def _check_nested(stage: Stage, table: TableInput, other: Stage) -> None:
+    """Refuse tables of larger or smaller blocks that are not whole multiples of each other."""
+    inner, outer = (other.tiling, stage.tiling) if table.scope == "within" else (stage.tiling, other.tiling)
+    nested = all(o % i == 0 for o, i in zip(outer.core, inner.core, strict=True))
+    if table.core != other.tiling.core or inner.shape != outer.shape or not nested:
+        raise PlanError(
+            f"Stage {stage.name!r}, {stage.tiling}, reads tables of blocks {table.core} {table.scope} its own; "
+            f"{other.name!r} has {other.tiling}. Give its block, and blocks that are multiples of each other."
+        )
 
 
 def _list(data: Mapping[str, Any], key: str) -> list[Any]:

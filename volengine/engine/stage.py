@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import itertools
 import math
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -10,7 +11,7 @@ from functools import cached_property
 from typing import Any, Literal
 
 from volengine.core.block import Block, Result
-from volengine.core.boxes import Box, Index3, index3
+from volengine.core.boxes import Box, Index3, index3, neighbours
 from volengine.core.digest import digest_of
 from volengine.core.errors import InputError, PlanError
 from volengine.core.tiling import Tiling, check_multiple
@@ -19,7 +20,7 @@ from volengine.engine.kernels import OWN_KERNELS, check_listed
 from volengine.engine.plan_json import made
 
 EdgeRule = Literal["clip", "reflect", "edge", "zero"]
-Scope = Literal["own", "neighbours", "all"]
+Scope = Literal["own", "neighbours", "within", "holding", "all"]
 Kernel = Callable[..., Result]
 ZERO: Index3 = (0, 0, 0)
 MAX_UNITS = 2**28
@@ -79,7 +80,11 @@ class ArrayInput:
     corner, extent
         For a part of a larger volume: the first voxel of the tiling's space in that volume, and the number of the
         volume's voxels that it covers (the tiling's shape, or another one if ``scaled``). Halos reach beyond the part,
-        up to the faces of the volume.
+        up to the faces of the volume. For a piece of the tiling's space the corner is negative; with the edge rule
+        ``clip`` a block gets the voxels that the piece has there, often none.
+    parts
+        Start and stop of a box of the volume for each block: the block with the number n reads ``parts[n]``. The tiling
+        has blocks along z alone.
     """
 
     volume: Volume
@@ -92,6 +97,7 @@ class ArrayInput:
     scaled: bool = False
     corner: Index3 = ZERO
     extent: Index3 | None = None
+    parts: tuple[tuple[Index3, Index3], ...] | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "volume", self.volume.with_(facts={}))  # do not send the header with every unit
@@ -113,7 +119,7 @@ class ArrayInput:
 
     def widened(self, halo: Index3) -> ArrayInput:
         """Return this input with a halo of at least ``halo`` on every side; pieces of scratch arrays have none."""
-        if self.owned is not None:
+        if self.owned is not None or self.parts is not None:
             return self
         low = index3(max(a, h) for a, h in zip(self.low, halo, strict=True))
         high = index3(max(a, h) for a, h in zip(self.high, halo, strict=True))
@@ -121,6 +127,8 @@ class ArrayInput:
 
     def region(self, core: Box, index: Index3, shape: Index3) -> Box:
         """Return the box that the block with this core and grid index reads; it may reach outside of the volume."""
+        if self.parts is not None:
+            return Box(*self.parts[index[0]])
         if self.owned is None:
             return self.box(core, shape)
         start = index3((i + d) * n for i, d, n in zip(index, self.offset, self.owned, strict=True))
@@ -137,11 +145,35 @@ class TableInput:
         Name of the stage.
     scope
         ``own``: the table of the block with the same number. ``neighbours``: this table and those of the up to 26
-        blocks around it. ``all``: the tables of all blocks (for a stage with one unit, the table of block 0).
+        blocks around it. ``within``: those of the smaller blocks that lie in this one. ``holding``: that of the larger
+        block that holds this one. ``all``: the tables of all blocks (for a stage with one unit, the table of block 0).
+    core
+        With ``within`` and ``holding``: the shape of the blocks of that stage, voxels z, y, x.
     """
 
     stage: str
     scope: Scope = "own"
+    core: Index3 | None = None
+
+    def numbers(self, number: int, tiling: Tiling) -> list[int]:
+        """Return the numbers of the blocks whose tables a unit reads, but for the scope ``all``.
+
+        Parameters
+        ----------
+        number, tiling
+            Number of the unit's block, and the tiling of its stage.
+        """
+        if self.scope == "own":
+            return [number]
+        if self.scope == "neighbours":
+            return sorted([number, *(tiling.number(i) for i in neighbours(tiling.index(number), tiling.grid))])
+        other = Tiling(tiling.shape, self.core or tiling.core)
+        box = tiling.box(number)
+        if self.scope == "holding":
+            return [other.owner(box.start)]
+        first = [a // c for a, c in zip(box.start, other.core, strict=True)]
+        behind = [-(-b // c) for b, c in zip(box.stop, other.core, strict=True)]
+        return [other.number(index) for index in itertools.product(*map(range, first, behind))]
 
 
 @dataclass(frozen=True)
@@ -330,5 +362,7 @@ def _place(item: ArrayInput | Output) -> dict[str, Any]:
     """Return the facts of an input or output that count for the identity: how it is read or written, not its URL."""
     facts = asdict(item)
     volume = facts.pop("volume")
+    if facts.get("parts") is None:
+        facts.pop("parts", None)  # as before there were any: results of earlier runs stay valid
     kept = ("path", "shape", "dtype", "chunks", "shards", "axes")
     return {**facts, **{k: volume[k] for k in kept}}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from volengine.core.aside import sweep
@@ -339,9 +339,9 @@ class PlanState:
 
     # -- end -----------------------------------------------------------------------------------------------
 
-    def tables(self, stage: str) -> dict[int, Table]:
-        """Return all tables of a stage, by block number."""
-        return {n: self.folder.read_table(stage, n) for n in range(len(self.plan.stage(stage).tiling))}
+    def tables(self, stage: str) -> Mapping[int, Table]:
+        """Return all tables of a stage, by block number; each is read when it is asked for."""
+        return Tables(self.folder, stage, len(self.plan.stage(stage).tiling))
 
     def finish(self) -> None:
         """Write the products, mark the outputs as complete, and delete scratch data. Several parts may call this.
@@ -404,6 +404,24 @@ class PlanState:
         with critical(self.folder.path / LOCK):
             if self.folder.read_json(CURRENT) == self.identities:
                 self.outputs.remove_unwritten()
+
+
+class Tables(Mapping[int, Table]):
+    """The tables of a stage by block number. Each is read anew when it is asked for, so that not all are in memory."""
+
+    def __init__(self, folder: PlanFolder, stage: str, count: int):
+        self.folder, self.stage, self.count = folder, stage, count
+
+    def __getitem__(self, number: int) -> Table:
+        if not 0 <= number < self.count:
+            raise KeyError(number)
+        return self.folder.read_table(self.stage, number)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(range(self.count))
+
+    def __len__(self) -> int:
+        return self.count
 
 
 def reads(later: Stage, stage: Stage) -> bool:

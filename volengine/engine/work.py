@@ -11,7 +11,7 @@ import contextlib
 import os
 import socket
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from volengine.core.atomic import flush
 from volengine.core.block import Block, Result, Table
-from volengine.core.boxes import Box, Index3, index3, neighbours
+from volengine.core.boxes import Box, Index3, index3
 from volengine.core.errors import (
     ChangedError,
     FormatError,
@@ -36,7 +36,7 @@ from volengine.core.volume import Volume
 from volengine.engine.agreement import check_current
 from volengine.engine.earlier import Earlier, Writer
 from volengine.engine.ledger import PlanFolder
-from volengine.engine.memory import HEADROOM, peak_bytes
+from volengine.engine.memory import HEADROOM, check_tables, peak_bytes
 from volengine.engine.reading import read_box
 from volengine.engine.receipts import Receipt
 from volengine.engine.stage import ArrayInput, Stage
@@ -93,15 +93,18 @@ class Inputs:
     ----------
     stage, folder
         The stage, and the folder of its plan.
-    writers
+    writers, limit
         As for :class:`Bundle`.
     """
 
-    def __init__(self, stage: Stage, folder: PlanFolder, writers: Mapping[str, Writer]):
+    def __init__(self, stage: Stage, folder: PlanFolder, writers: Mapping[str, Writer], limit: int):
         self.stage = stage
+        self.limit = limit
         self.folder = folder
         self.earlier = {name: Earlier(stage.arrays[name].volume, folder, writer) for name, writer in writers.items()}
-        self.sources = {name: open_source(a.volume) for name, a in stage.arrays.items()}
+        volumes = dict.fromkeys(a.volume for a in stage.arrays.values())  # one may be read by many inputs
+        opened = {volume: open_source(volume) for volume in volumes}
+        self.sources = {name: opened[a.volume] for name, a in stage.arrays.items()}
         self._shared: dict[str, dict[int, Table]] = {}
 
     def block(self, number: int, halo: Index3 | None = None) -> tuple[Block, int]:
@@ -126,12 +129,14 @@ class Inputs:
             boxes[name] = source.region(core, index, tiling.shape)
             arrays[name] = self._piece(name, source, index) if source.owned else self._box(name, source, boxes[name])
             count += arrays[name].nbytes
-        tables = {name: self._tables(name, number, index) for name in self.stage.tables}
+        tables = {name: self._tables(name, number) for name in self.stage.tables}
         block = Block(number, index, core, tiling.shape, arrays, boxes, tables)
         return block, count
 
     def _box(self, name: str, wanted: ArrayInput, box: Box) -> NDArray[Any]:
         earlier = self.earlier.get(name)
+        if box.empty:
+            return np.empty(box.shape, wanted.volume.dtype)
         if earlier is None:
             return read_box(self.sources[name], box, wanted.edge)
         earlier.check(box)
@@ -154,21 +159,21 @@ class Inputs:
         ChangedError
             One has changed; what was read of it may belong to neither the former nor the new one.
         """
-        for wanted in self.stage.arrays.values():
-            if not is_scratch(wanted.volume, self.folder):
-                check_unchanged(wanted.volume, full=False)
+        for volume in dict.fromkeys(a.volume for a in self.stage.arrays.values()):
+            if not is_scratch(volume, self.folder):
+                check_unchanged(volume, full=False)
 
-    def _tables(self, name: str, number: int, index: Index3) -> dict[int, Table]:
+    def _tables(self, name: str, number: int) -> dict[int, Table]:
         wanted = self.stage.tables[name]
-        tiling = self.stage.tiling
-        if wanted.scope == "own":
-            return {number: self.folder.read_table(wanted.stage, number)}
-        if wanted.scope == "neighbours":
-            cells = [number, *(tiling.number(i) for i in neighbours(index, tiling.grid))]
-            return {n: self.folder.read_table(wanted.stage, n) for n in sorted(cells)}
+        if wanted.scope != "all":
+            return self._read_tables(wanted.stage, wanted.numbers(number, self.stage.tiling))
         if name not in self._shared:
-            self._shared[name] = {n: self.folder.read_table(wanted.stage, n) for n in range(self._count(wanted.stage))}
+            self._shared[name] = self._read_tables(wanted.stage, range(self._count(wanted.stage)))
         return self._shared[name]
+
+    def _read_tables(self, stage: str, numbers: Sequence[int]) -> dict[int, Table]:
+        check_tables(self.stage, (self.folder.table_bytes(stage, n) for n in numbers), self.limit)
+        return {n: self.folder.read_table(stage, n) for n in numbers}
 
     def _count(self, stage: str) -> int:
         counts = self.folder.read_json("units.json")
@@ -191,7 +196,7 @@ class Worker:
         self.stage = bundle.stage
         self.folder = PlanFolder(bundle.folder)
         prefer_fast_codecs()
-        self.inputs = Inputs(bundle.stage, self.folder, bundle.writers)
+        self.inputs = Inputs(bundle.stage, self.folder, bundle.writers, bundle.limit)
         self.sinks = {name: open_sink(o.volume) for name, o in bundle.stage.outputs.items()}
         self.token = self.folder.token()
         written = (o.volume for o in bundle.stage.outputs.values() if not is_scratch(o.volume, self.folder))

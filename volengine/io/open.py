@@ -210,7 +210,8 @@ def open_volume(
     FormatError
         It is damaged, or not of the format that its suffix names.
     InputError
-        The suffix is unknown, the image is not complete, or the voxel size or the channel must be given.
+        The suffix is unknown, the image is not complete, the file is a montage of SerialEM
+        (:mod:`volengine.io.montage.find`), or the voxel size or the channel must be given.
 
     >>> import tempfile, mrcfile, numpy
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -247,13 +248,20 @@ def _described(
     ):
         raise FormatError(f"{url}: files of the kind {suffix} are not read compressed; unpack it (gunzip, bunzip2).")
     if suffix in MRC_SUFFIXES:
+        from volengine.io.montage.find import refuse_montage
+        from volengine.io.mrc.header import MrcHeader
         from volengine.io.mrc.open import open_mrc
 
-        return open_mrc(url, voxel_size=voxel_size, name=name, identity=identity)
+        volume = open_mrc(url, voxel_size=voxel_size, name=name, identity=identity)
+        refuse_montage(url, MrcHeader.from_json(volume.facts["mrc"]))
+        return volume
     if suffix in TIFF_SUFFIXES:
+        from volengine.io.montage.find import refuse_stack
         from volengine.io.tiff import open_tiff
 
-        return open_tiff(url, voxel_size=voxel_size, name=name, identity=identity)
+        volume = open_tiff(url, voxel_size=voxel_size, name=name, identity=identity)
+        refuse_stack(url, volume.shape)
+        return volume
     if suffix in EM_SUFFIXES:
         from volengine.io.em import open_em
 

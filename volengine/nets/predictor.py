@@ -27,6 +27,7 @@ import numpy as np
 
 from volengine.core.errors import ChangedError, InputError
 from volengine.core.units import WORKER_NUMBER
+from volengine.nets.device_memory import fitting, refusal, release
 from volengine.nets.tta import Tta, View, mirrored_depth, views
 from volengine.ops.blend import PROBABILITY_SCALE, VALUE_LIMIT, VALUE_SCALE
 
@@ -150,7 +151,9 @@ class Predictor:
             raise InputError("The mean of logits is for networks with a sigmoid; this one has a softmax.")
         if self.device.type == "cpu" and not traits.volumetric and not self.execution.compile:
             module = lean_module(module, traits.slices)
-        module = module.eval().to(self.device)
+        with fitting(self.device, "the weights of the network", "Use another device, or --device cpu."):
+            module = module.eval().to(self.device)
+        self._fits: dict[tuple[int, ...], int] = {}
         self._last = self.execution.channels_last and not (self.device.type == "cpu" and turns_back(module))
         if self._last:
             module = module.to(memory_format=self._memory_format)  # type: ignore[call-overload]
@@ -185,11 +188,46 @@ class Predictor:
 
     def batch(self, shape: Sequence[int]) -> int:
         """Number of patches of this shape (z, y, x) per call."""
-        return self.execution.batch or auto_batch(shape, self.traits.volumetric, on_cpu=self.device.type == "cpu")
+        wanted = self.execution.batch or auto_batch(shape, self.traits.volumetric, on_cpu=self.device.type == "cpu")
+        return self._fits.get(tuple(shape), wanted)
+
+    def halve(self, shape: Sequence[int], batch: int) -> int:
+        """Take half of a batch for patches of this shape from now on; the memory of the device did not suffice for it.
+
+        Convolution libraries choose their algorithm by the batch size, so predictions may change in their last bits.
+
+        Parameters
+        ----------
+        shape
+            Shape of the patches, z, y, x.
+        batch
+            The number of patches that did not fit.
+
+        Returns
+        -------
+        int
+            The new number of patches.
+
+        Raises
+        ------
+        MemoryRefusedError
+            It was a single patch.
+        """
+        if batch <= 1:
+            lower = "" if self.execution.precision in ("bfloat16", "float16") else " or --precision bfloat16"
+            raise refusal(
+                self.device,
+                f"one patch of {tuple(shape)} voxels (z, y, x)",
+                f"Use smaller patches (--patch, if the network is not bound to one){lower}, fewer processes on this "
+                "device, or --device cpu.",
+            )
+        self._fits[tuple(shape)] = min(self._fits.get(tuple(shape), batch), batch // 2)
+        release(self.device)
+        return self._fits[tuple(shape)]
 
     @contextlib.contextmanager
     def running(self) -> Iterator[None]:
-        """Context with inference mode, the precision of ``execution``, and deterministic algorithms."""
+        """Context with inference mode, the device, the precision of ``execution``, and deterministic algorithms."""
         import torch
 
         from volengine.nets.threads import reproducible
@@ -199,6 +237,7 @@ class Predictor:
         with contextlib.ExitStack() as stack:
             stack.enter_context(torch.inference_mode())
             if self.device.type == "cuda":
+                stack.enter_context(torch.cuda.device(self.device))  # streams and events are those of this GPU
                 stack.enter_context(reproducible(tf32))
             if lower is not None:
                 stack.enter_context(torch.autocast(self.device.type, dtype=lower))

@@ -108,6 +108,23 @@ def apart(function: Callable[[threading.Event], T]) -> T:
     return results[0]
 
 
+@contextlib.contextmanager
+def _products(tf32: bool) -> Iterator[None]:
+    """Context in which matrix products and convolutions of a GPU take TensorFloat-32, or do not.
+
+    Matrix products have a setting of their own, and since PyTorch 2.9 a setting for everything is followed by what is
+    not set itself. So a program that asks for fast products elsewhere would change predictions.
+    """
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high" if tf32 else "highest")
+    if hasattr(torch.backends.cudnn, "conv"):
+        torch.backends.cudnn.conv.fp32_precision = "tf32" if tf32 else "ieee"
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
 class _Shared:
     """Settings of cuDNN that several computations want at once: the first sets them, the last puts them back."""
 
@@ -126,6 +143,7 @@ class _Shared:
                 self._tf32 = tf32
                 flags = torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=tf32)
                 self._flags.enter_context(flags)
+                self._flags.enter_context(_products(tf32))
             self._users += 1
         try:
             yield
@@ -138,4 +156,5 @@ class _Shared:
 
 
 reproducible = _Shared()
-"""Context ``reproducible(tf32)``: deterministic algorithms of cuDNN, with or without TF32; it may overlap."""
+"""Context ``reproducible(tf32)``: deterministic algorithms of cuDNN, with or without TF32 in convolutions and matrix
+products; it may overlap."""

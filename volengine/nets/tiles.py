@@ -20,13 +20,15 @@ by the batch size, so a patch is always computed by the same algorithm, and its 
 patches of its batch or block. On a CPU one thread computes a batch, and several batches are computed at a time. If a
 convolution were divided among threads, the order of its sums, and so their last bit, would depend on the number of
 threads (measured: 6e-8, enough to change some rounded bytes). On a GPU the sums stay on the device until the block is
-done, and the next batch is prepared and sent while the network runs.
+done, and the next batch is prepared and sent while the network runs. A batch that does not fit into the memory of the
+GPU is halved, for this and all later batches of the process.
 """
 
 from __future__ import annotations
 
 import contextlib
 import itertools
+import math
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -39,6 +41,7 @@ from numpy.typing import NDArray
 from volengine.core.boxes import Box, Index3
 from volengine.core.errors import InputError
 from volengine.core.lattice import Lattice, PatchIndex
+from volengine.nets.device_memory import fitting, is_full
 from volengine.nets.predictor import Predictor
 from volengine.nets.tta import View
 from volengine.ops.blend import VALUE_LIMIT, Shares
@@ -87,7 +90,8 @@ def predict_patches(
         On a CPU: number of batches that are computed at the same time, each by one thread; at most PyTorch's number of
         threads (``OMP_NUM_THREADS``).
     before
-        Sums of other patches over the same region, (channels, z, y, x) int32, to which these are added in place.
+        Sums of other patches over the same region, (channels, z, y, x) int32, to which these are added: on a CPU in
+        place, on a GPU in a copy.
 
     Returns
     -------
@@ -99,15 +103,12 @@ def predict_patches(
     InputError
         The network answers NaN or infinity, which would become background or noise; or, without an activation, numbers
         beyond :data:`~volengine.ops.blend.VALUE_LIMIT`, which would be cut off.
+    MemoryRefusedError
+        The memory of the device does not suffice for the sums, or for one patch.
     """
-    import torch
-
     from volengine.nets.threads import set_own_threads
 
-    if before is None:
-        sums = torch.zeros((predictor.channels, *region.shape), dtype=torch.int32, device=predictor.device)
-    else:
-        sums = torch.from_numpy(before).to(predictor.device)  # on a CPU it shares the memory
+    sums = _sums_on(predictor, region, before)
     order = sorted(indices, key=lambda i: (job.lattice.input_box(i).shape, job.lattice.neighbours(i), i))
     with _one_thread_each(predictor.device) as most:
         for shape, group in itertools.groupby(order, key=lambda i: job.lattice.input_box(i).shape):
@@ -124,6 +125,18 @@ def predict_patches(
             lane.check()
     result: NDArray[np.int32] = sums.cpu().numpy()
     return result
+
+
+def _sums_on(predictor: Predictor, region: Box, before: NDArray[np.int32] | None) -> torch.Tensor:
+    """The sums over a region on the device: zeros, or those of other patches; on a CPU these share their memory."""
+    import torch
+
+    shape = (predictor.channels, *region.shape)
+    what = f"the sums of a block (channels, z, y, x: {shape}, {4 * math.prod(shape):,} bytes)"
+    with fitting(predictor.device, what, "Give a smaller --memory-limit, which makes smaller blocks."):
+        if before is None:
+            return torch.zeros(shape, dtype=torch.int32, device=predictor.device)
+        return torch.from_numpy(before).to(predictor.device)
 
 
 @contextlib.contextmanager
@@ -159,15 +172,37 @@ class _Lane:
         return torch.tensor(weights, dtype=torch.float32, device=self._predictor.device).reshape(-1, 1, 1, 1)
 
     def run(self, batch: Sequence[PatchIndex]) -> None:
-        """Predict one batch; the predictions of empty patches are dropped.
+        """Predict one batch, or its halves if the memory of the device does not suffice."""
+        left = list(batch)
+        while left:
+            size = self._predictor.batch(self._shape)
+            if not self._fits(left[:size], size, left):
+                self._local.feeder = None
+                self._predictor.halve(self._shape, size)
+
+    def _fits(self, batch: Sequence[PatchIndex], size: int, left: list[PatchIndex]) -> bool:
+        """Predict a batch and remove its patches from ``left``; whether the memory of the device sufficed.
+
+        It returns before the memory is divided anew, because an error holds what was computed until it is forgotten.
+        """
+        try:
+            feeder = getattr(self._local, "feeder", None)
+            if feeder is None or feeder.size != size:
+                feeder = self._local.feeder = _Feeder(self._predictor, self._job, self._shape, size)
+            self._predict(feeder, batch, left)
+        except Exception as error:
+            if not is_full(error):
+                raise
+            return False
+        return True
+
+    def _predict(self, feeder: _Feeder, batch: Sequence[PatchIndex], left: list[PatchIndex]) -> None:
+        """Predict one batch, and remove each patch from ``left`` when it is added; empty patches are dropped.
 
         A CPU knows at once whether the network answers numbers; a GPU is not waited for before :meth:`check`.
         """
         import torch
 
-        feeder = getattr(self._local, "feeder", None)
-        if feeder is None:
-            feeder = self._local.feeder = _Feeder(self._predictor, self._job, self._shape)
         with self._predictor.running():
             seen = feeder.send(batch)
             odd = torch.zeros((2, len(seen)), dtype=torch.int64, device=seen.device)
@@ -182,6 +217,7 @@ class _Lane:
                 box = self._job.lattice.box(index).clip(self._job.lattice.shape)
                 with self._lock:
                     self._sums[(slice(None), *box.slices_in(self._region))].add_(whole)
+                left.remove(index)
 
     def check(self) -> None:
         """Raise :class:`InputError` if the network has answered what cannot be kept to a patch since the last check."""
@@ -249,29 +285,33 @@ class _DeviceShares:
         if key not in self._kept:
             while len(self._kept) >= self._keep:
                 self._kept.pop(next(iter(self._kept)))
-            self._kept[key] = torch.tensor(self._shares[key], device=self._device)
+            cuda = self._device.type == "cuda"  # copies from pinned memory are not waited for
+            share = torch.tensor(self._shares[key], pin_memory=cuda)
+            self._kept[key] = share.to(self._device, non_blocking=cuda)
         return self._kept[key]
 
 
 class _Feeder:
     """Fills batches with patches and sends them to the device.
 
-    It has two buffers, so that one batch is filled while another is computed.
+    On a GPU it has two buffers, and a stream of its own for the copies: one batch is filled and sent while another is
+    computed.
     """
 
-    def __init__(self, predictor: Predictor, job: PatchJob, shape: Index3):
+    def __init__(self, predictor: Predictor, job: PatchJob, shape: Index3, size: int):
         import torch
 
         self._reader, self._lattice = job.reader, job.lattice
         self._device = predictor.device
         self._cuda = predictor.device.type == "cuda"
-        size = predictor.batch(shape)
+        self.size = size
         inner = (1, *shape) if predictor.traits.volumetric else shape
         self._buffers = [
             torch.zeros((size, *inner), dtype=torch.float32, pin_memory=self._cuda)
             for _ in range(2 if self._cuda else 1)
         ]
         self._sent: list[Any] = [None] * len(self._buffers)
+        self._copying = torch.cuda.Stream(self._device) if self._cuda else None  # type: ignore[no-untyped-call]
         self._shape = shape
         self._turn = 0
 
@@ -289,8 +329,12 @@ class _Feeder:
         patches[len(batch) :] = 0
         if self._device.type == "cpu":
             return buffer
-        sent = buffer.to(self._device, non_blocking=self._cuda)
-        if self._cuda:
-            self._sent[turn] = torch.cuda.Event()  # type: ignore[no-untyped-call]
-            self._sent[turn].record()
+        if self._copying is None:
+            return buffer.to(self._device)
+        with torch.cuda.stream(self._copying):
+            sent = buffer.to(self._device, non_blocking=True)
+            self._sent[turn] = self._copying.record_event()
+        computing = torch.cuda.current_stream(self._device)
+        computing.wait_event(self._sent[turn])
+        sent.record_stream(computing)  # its memory belongs to the other stream: it may be reused after the computation
         return sent

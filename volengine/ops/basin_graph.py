@@ -113,9 +113,10 @@ def totals(group: NDArray[np.integer[Any]], columns: Table) -> Table:
 class BasinGraph:
     """The basins of the volume, from the highest root down, and the passes between them, from the best down."""
 
-    def __init__(self, tables: Mapping[int, Table]) -> None:
-        from scipy.sparse.csgraph import connected_components
+    a: Int64
+    b: Int64
 
+    def __init__(self, tables: Mapping[int, Table]) -> None:
         self.blocks = np.array(sorted(tables), np.int64)
         parts = [tables[int(n)] for n in self.blocks]
         sizes = [p["root"].size for p in parts]
@@ -126,15 +127,31 @@ class BasinGraph:
         n = local["root"].size
         leaves = np.flatnonzero(local["exit_block"] >= 0)
         ends = self._row(local["exit_block"][leaves], local["exit_region"][leaves])
-        count, basin = connected_components(_csr(leaves, ends, n), directed=False)
-        columns = totals(basin, region_columns(local))
-        order = np.argsort(columns["root"])[::-1]
-        rank = np.empty(count, np.int64)
-        rank[order] = np.arange(count)
-        self.columns: Table = {k: v[order] for k, v in columns.items()}
-        self.basin = rank[basin] if n else np.zeros(0, np.int64)
-        self.size = int(count)
+        basin = connected(leaves, ends, n)
+        self._order(basin, totals(basin, region_columns(local)))
         self.a, self.b = self._passes(parts)
+
+    @classmethod
+    def of_basins(cls, columns: Table, best: Passes) -> BasinGraph:
+        """Make the graph of whole components: their basins are joined already, in any order, with their best passes.
+
+        ``lookup`` is not for such a graph, which knows no blocks; ``basin`` has the rank of each row of ``columns``.
+        """
+        graph = cls.__new__(cls)
+        graph._order(np.arange(columns["root"].size), columns)
+        first, second, low, high = best.arrays()
+        order = np.lexsort((high, low))[::-1]
+        graph.a, graph.b = graph.basin[first[order]], graph.basin[second[order]]
+        return graph
+
+    def _order(self, basin: NDArray[np.integer[Any]], columns: Table) -> None:
+        """Put basins into the order of their roots; ``basin`` is the basin of each local region."""
+        order = np.argsort(columns["root"])[::-1]
+        rank = np.empty(order.size, np.int64)
+        rank[order] = np.arange(order.size)
+        self.columns: Table = {k: v[order] for k, v in columns.items()}
+        self.basin: Int64 = rank[basin] if basin.size else np.zeros(0, np.int64)
+        self.size = int(order.size)
 
     def _row(self, block: Int64, region: Int64) -> Int64:
         """Return the rows of local regions in the joined table."""
@@ -148,20 +165,17 @@ class BasinGraph:
             b = self.basin[self._row(part["pass_block"], part["pass_b"])]
             differ = a != b
             best.add(a[differ], b[differ], part["pass_low"][differ], part["pass_high"][differ])
-        a, b, low, high = best.arrays()
+        first, second, low, high = best.arrays()
         order = np.lexsort((high, low))[::-1]
-        return a[order].astype(np.int64), b[order].astype(np.int64)
+        return first[order].astype(np.int64), second[order].astype(np.int64)
 
     def components(self) -> Int64:
         """Return the number of each basin's connected component; components are ordered by their highest roots."""
-        from scipy.sparse.csgraph import connected_components
-
-        _, found = connected_components(_csr(self.a, self.b, self.size), directed=False)
-        return _by_first(found)
+        return _by_first(connected(self.a, self.b, self.size))
 
     def flood(self, rules: RegionRules, shape: Index3) -> Int64:
         """Return the number of each basin's seed, by the minimum spanning forest that is rooted in the seeds."""
-        from scipy.sparse.csgraph import connected_components, minimum_spanning_tree
+        from scipy.sparse.csgraph import minimum_spanning_tree
 
         if not self.size:
             return np.zeros(0, np.int64)
@@ -175,8 +189,7 @@ class BasinGraph:
         tree = minimum_spanning_tree(_csr(a, b, n, np.arange(1, a.size + 1, dtype=np.float64)), overwrite=True)
         low, high = tree.nonzero()
         real = (low != self.size) & (high != self.size)
-        _, found = connected_components(_csr(low[real], high[real], self.size), directed=False)
-        return _by_first(found)
+        return _by_first(connected(low[real], high[real], self.size))
 
     def regions(self, rules: RegionRules, shape: Index3) -> tuple[Int64, Table]:
         """Return the number of each basin's region, and the region columns of all regions."""
@@ -186,6 +199,17 @@ class BasinGraph:
     def lookup(self, label: NDArray[np.uint32]) -> Table:
         """Return the labels of the local regions, given the labels of the basins."""
         return {"labels": label[self.basin], "blocks": self.blocks, "starts": self.starts}
+
+
+def connected(a: Array, b: Array, n: int) -> Int64:
+    """Return the number of the connected component of each of ``n`` nodes with edges between ``a`` and ``b``."""
+    from scipy.sparse.csgraph import connected_components
+
+    if not n:
+        return np.zeros(0, np.int64)
+    _, found = connected_components(_csr(a, b, n), directed=False)
+    number: Int64 = found.astype(np.int64)
+    return number
 
 
 def _csr(a: Array, b: Array, n: int, data: NDArray[np.float64] | None = None) -> Any:

@@ -36,14 +36,19 @@ def plateaus(tables: Mapping[int, Table], shape: Index3, rules: RegionRules) -> 
     """
     graph = BasinGraph(tables)
     region_of_basin, regions = graph.regions(rules, shape)
-    centre = regions["peak_sums"] / np.maximum(regions["peak_voxels"], 1)[:, None]
     return {
         "peak": regions["peak"],
-        "centre": centre,
+        "centre": plateau_centres(regions),
         "regions": region_of_basin[graph.basin],
         "blocks": graph.blocks,
         "starts": graph.starts,
     }
+
+
+def plateau_centres(regions: Table) -> NDArray[np.float64]:
+    """Return the centroid (n, 3), z, y, x, of each region's voxels of highest value."""
+    centres: NDArray[np.float64] = regions["peak_sums"] / np.maximum(regions["peak_voxels"], 1)[:, None]
+    return centres
 
 
 def block_middles(

@@ -68,6 +68,7 @@ def join_seams(number: int, tables: Mapping[int, Table], core: Box, shape: Index
     The region columns of the block's table, with ``exit_block`` (int64, -1 for none) and ``exit_region`` (int64)
     instead of ``exit``. Also its passes, including those to voxels of other blocks with a higher linear index:
     ``pass_a`` (region of this block), ``pass_block``, ``pass_b`` (region of that block), ``pass_low``, ``pass_high``.
+    And which of its regions touches which other block: ``touch_region``, ``touch_block`` (int64).
 
     Raises
     ------
@@ -118,7 +119,7 @@ def _find(ascending: Array, wanted: Array) -> tuple[NDArray[np.intp], NDArray[np
 
 
 def _seam_passes(number: int, own: Table, rim: Table, core: Box, shape: Index3, rules: BasinRules) -> Table:
-    """Return the passes inside of the block, and those to voxels of other blocks with a higher linear index."""
+    """Return the columns of passes and touches of :func:`join_seams`."""
     index = own["shell_index"].astype(np.int64)
     z, rest = np.divmod(index, shape[1] * shape[2])
     y, x = np.divmod(rest, shape[2])
@@ -129,9 +130,8 @@ def _seam_passes(number: int, own: Table, rim: Table, core: Box, shape: Index3, 
     first = own["root"].size + 1
     best = Passes()
     best.add(own["pass_a"], own["pass_b"], own["pass_low"], own["pass_high"])
+    touch = [np.zeros((0, 2), np.int64)]
     for dz, dy, dx in rules.offsets:
-        if (dz, dy, dx) < (0, 0, 0):
-            continue
         to = (z + dz, y + dy, x + dx)
         within = np.ones(index.size, bool)
         inside = np.ones(index.size, bool)
@@ -142,7 +142,10 @@ def _seam_passes(number: int, own: Table, rim: Table, core: Box, shape: Index3, 
         step = (dz * shape[1] + dy) * shape[2] + dx
         there, known = _find(rim["shell_index"], index[rows] + step)
         rows, there = rows[known], there[known]
-        best.add(own["shell_region"][rows], far_id.reshape(-1)[there] + first, key[rows], rim_key[there])
+        touch.append(np.stack([own["shell_region"][rows], rim["block"][there]], axis=1).astype(np.int64))
+        if (dz, dy, dx) > (0, 0, 0):
+            best.add(own["shell_region"][rows], far_id.reshape(-1)[there] + first, key[rows], rim_key[there])
+    touches = np.unique(np.concatenate(touch), axis=0)
     own_region, other, low, high = best.arrays()
     across = np.flatnonzero(other >= first)
     block, region = np.full(other.size, number, np.int64), other.astype(np.int64)
@@ -153,6 +156,8 @@ def _seam_passes(number: int, own: Table, rim: Table, core: Box, shape: Index3, 
         "pass_b": region,
         "pass_low": low,
         "pass_high": high,
+        "touch_region": touches[:, 0],
+        "touch_block": touches[:, 1],
     }
 
 
@@ -189,9 +194,9 @@ def resolve(
     """
     graph = BasinGraph(tables)
     region_of_basin, regions = graph.regions(rules, shape)
-    position = _centroids(regions) if rules.position == "centroid" else middle_positions(middles, shape)
-    exact = _sort(regions)
-    kept = exact[_filters(position[exact], regions["voxels"][exact], shape, rules)]
+    position = centroids(regions) if rules.position == "centroid" else middle_positions(middles, shape)
+    exact = order_of(regions["weight"], index_of_key(regions["root"]))
+    kept = exact[filtered(position[exact], regions["voxels"][exact], shape, rules)]
     apart = suppress(
         position[kept] * rules.scale, rules.spacing_vox, position[kept, 0].astype(np.int64) if rules.planar else None
     )
@@ -212,17 +217,19 @@ def resolve(
     return picks, {**graph.lookup(label[region_of_basin]), "left": np.array([left], np.int64)}
 
 
-def _centroids(regions: Table) -> NDArray[np.float64]:
+def centroids(regions: Table) -> NDArray[np.float64]:
+    """Return the centroid (n, 3), voxels z, y, x, of each region."""
     centroid: NDArray[np.float64] = regions["sums"] / regions["voxels"][:, None]
     return centroid
 
 
-def _sort(regions: Table) -> NDArray[np.intp]:
-    """Return the rows by descending weight; equal ones by the linear index of their highest root."""
-    return np.lexsort((index_of_key(regions["root"]), -regions["weight"]))
+def order_of(weight: Int64, index: Int64) -> NDArray[np.intp]:
+    """Return the rows by descending weight; equal ones by ascending index, that of the region's highest root."""
+    return np.lexsort((index, -weight))
 
 
-def _filters(position: NDArray[np.float64], voxels: Int64, shape: Index3, rules: RegionRules) -> NDArray[np.bool_]:
+def filtered(position: NDArray[np.float64], voxels: Int64, shape: Index3, rules: RegionRules) -> NDArray[np.bool_]:
+    """Return which regions are large enough and not too near to the faces of the volume."""
     margin = np.asarray(rules.margin_vox)
     inside = (position >= margin) & (position < np.asarray(shape) - margin)
     kept: NDArray[np.bool_] = (voxels >= rules.min_voxels) & inside.all(axis=1)

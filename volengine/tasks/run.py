@@ -79,6 +79,8 @@ class RunRecipe(Recipe):
     pick: tuple[PickRecipe, ...] = ()
 
     def check(self) -> None:
+        if self.convert.montage:
+            raise InputError("run takes tomograms; place the pieces of montages first (volengine convert --montage).")
         if self.segment is None and (self.interact is not None or self.pick):
             raise InputError("interact and pick work on predictions: the recipe needs a segment step.")
         names = [p.feature for p in self.pick]

@@ -45,6 +45,17 @@ def span_of_block_bytes() -> int:
     return 2**20
 
 
+def span_of_cell(block: Block) -> Result:
+    """Kernel: the smallest and the largest value of a cell of blocks, from their tables; the table is such a one."""
+    spans = np.concatenate([table["span"] for table in block.tables["spans"].values()])
+    return Result(table={"span": np.array([[spans[:, 0].min(), spans[:, 1].max()]])})
+
+
+def span_of_cell_bytes(blocks: int) -> int:
+    """Bytes that :func:`span_of_cell` needs for the tables of that many blocks."""
+    return 2000 * blocks
+
+
 def mask_or_not(block: Block, where: str, labels: bool) -> Result:
     """Reduce kernel: decide whether a volume of integers is a mask, see :func:`volengine.ops.stored.is_mask`.
 

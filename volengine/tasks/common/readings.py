@@ -3,7 +3,7 @@
 Predictions that ``segment`` or ``interact`` has written say what they are. What other programs have written is looked
 at: floating-point numbers are checked where they are read, because they mean the same in every block. Integers may be a
 mask or a prediction, which only the whole volume tells, so two stages go before those of the verb: the span of each
-block, and the decision (:mod:`volengine.ops.stored`).
+block, and the decision (:mod:`volengine.ops.stored`). Of more than 4096 blocks the spans are joined cell by cell first.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from volengine.core.boxes import Index3
+from volengine.core.boxes import Index3, index3
 from volengine.core.errors import InputError
 from volengine.core.tiling import Tiling
 from volengine.core.volume import Volume
@@ -25,10 +25,14 @@ from volengine.tasks.common.named import stored_name
 PREDICTS = ("segment", "interact")
 """Verbs whose outputs are predictions."""
 
+CELL_PARTS = 16
+"""Parts along an axis of a cell whose spans one unit joins."""
+
 LARGEST_BLOCK = 2**24
 UNCHUNKED = (64, 64, 64)
 
 _SPAN = "volengine.tasks.common.blocks:span_of_block"
+_JOIN = "volengine.tasks.common.blocks:span_of_cell"
 _DECIDE = "volengine.tasks.common.blocks:mask_or_not"
 
 
@@ -125,7 +129,10 @@ def _stages(volume: Volume, where: str, prefix: str, options: RunOptions) -> tup
             kernel_bytes=kernel_bytes(_SPAN),
         )
 
-    spans = build(options.core_for(volume.shape, volume.chunks or UNCHUNKED, build, largest=LARGEST_BLOCK))
+    stages = [build(options.core_for(volume.shape, volume.chunks or UNCHUNKED, build, largest=LARGEST_BLOCK))]
+    while len(stages[-1].tiling) > CELL_PARTS**3:
+        stages.append(_cells(stages[-1], f"{prefix}-spans-{len(stages) + 1}"))
+    spans = stages[-1]
     decide = Stage(
         f"{prefix}-kind",
         _DECIDE,
@@ -135,7 +142,20 @@ def _stages(volume: Volume, where: str, prefix: str, options: RunOptions) -> tup
         emits=True,
         kernel_bytes=kernel_bytes(_DECIDE, blocks=len(spans.tiling)),
     )
-    return spans, decide
+    return (*stages, decide)
+
+
+def _cells(spans: Stage, name: str) -> Stage:
+    """The stage that joins the spans of blocks to those of larger ones, so that no unit reads those of all blocks."""
+    core = index3(CELL_PARTS * c for c in spans.tiling.core)
+    return Stage(
+        name,
+        _JOIN,
+        Tiling(spans.tiling.shape, core),
+        tables={"spans": TableInput(spans.name, "within", spans.tiling.core)},
+        emits=True,
+        kernel_bytes=kernel_bytes(_JOIN, blocks=CELL_PARTS**3),
+    )
 
 
 def mask_line(feature: str, volume: Volume, tables: Any, decision: str) -> list[str]:

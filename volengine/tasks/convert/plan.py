@@ -42,6 +42,8 @@ def plan_convert(
     """
     if isinstance(out, Segmentation):
         return plan_segmentation(source, recipe, out, folder, options)
+    if recipe.montage:
+        raise InputError(f"{source.where}: is read as a volume here, not as a montage; leave out montage.")
     if recipe.threshold is not None:
         raise InputError("--threshold is for masks that go into a copick project (--out config.json#seg=NAME).")
     spec = image_spec(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -41,6 +42,21 @@ class ConvertRecipe(Recipe):
     tilts
         File with the tilt series of the tomogram, whose angles, dose and defocus the store keeps (.mdoc, .rawtlt, .tlt,
         .aln, .star of RELION 5, .tomostar, .xml of Warp), or a folder in which one has the tomogram's name.
+    montage
+        The sources are montages of SerialEM (MRC stacks of pieces), or lists of tiles (.yaml): place and blend their
+        pieces. Each section becomes a store of its own.
+    pieces
+        Of a montage: file with the coordinates of its pieces (.pl; x y section on each line); default: those of its
+        .mdoc or extended header.
+    montage_section
+        Only this section of the montage; default: all.
+    montage_shifts
+        Where pieces lie: ``none`` at their coordinates, ``mdoc`` where SerialEM has aligned them, ``correlate`` moved
+        by whole voxels so that their overlaps agree.
+    montage_max_shift
+        With ``correlate``: by how many voxels a piece may be moved along y and x; default: a tenth of its shorter side.
+    montage_fill
+        Value of voxels that no piece covers; default: the mean that the header states.
 
     Examples
     --------
@@ -58,6 +74,12 @@ class ConvertRecipe(Recipe):
     name: str | None = None
     tilts: str = ""
     threshold: float | None = None
+    montage: bool = False
+    pieces: str = ""
+    montage_section: int | None = None
+    montage_shifts: Literal["none", "mdoc", "correlate"] = "none"
+    montage_max_shift: int | None = None
+    montage_fill: float | None = None
 
     def check(self) -> None:
         sizes = self.voxel_size if isinstance(self.voxel_size, tuple) else (self.voxel_size,)
@@ -69,4 +91,28 @@ class ConvertRecipe(Recipe):
             raise InputError(f"--levels must be 1 or more, not {self.levels}.")
         if self.threshold is not None and not 0 <= self.threshold < 1:
             raise InputError(f"--threshold is a probability from 0 to below 1, not {self.threshold:g}.")
+        self._check_montage()
         check_codec(self.codec)
+
+    def _check_montage(self) -> None:
+        given = {
+            "--pieces": self.pieces,
+            "--montage-section": self.montage_section is not None,
+            "--montage-shifts": self.montage_shifts != "none",
+            "--montage-max-shift": self.montage_max_shift is not None,
+            "--montage-fill": self.montage_fill is not None,
+        }
+        if not self.montage:
+            if named := [name for name, value in given.items() if value]:
+                raise InputError(f"{', '.join(named)}: is about montages; give --montage, too.")
+            return
+        if self.kind == "labels" or self.threshold is not None:
+            raise InputError("--montage blends pieces, and labels cannot be blended; --kind must be another one.")
+        if self.tilts:
+            raise InputError("--tilts belongs to tomograms; the sections of a montage keep the angles of its .mdoc.")
+        if self.montage_fill is not None and not math.isfinite(self.montage_fill):
+            raise InputError(f"--montage-fill must be a finite number, not {self.montage_fill}.")
+        if self.montage_max_shift is not None and self.montage_shifts != "correlate":
+            raise InputError("--montage-max-shift is for --montage-shifts correlate.")
+        if self.montage_max_shift is not None and self.montage_max_shift < 1:
+            raise InputError(f"--montage-max-shift must be 1 or more voxels, not {self.montage_max_shift}.")

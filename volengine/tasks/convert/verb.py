@@ -12,6 +12,7 @@ from volengine.io.copick.target import is_target
 from volengine.io.open import OpenVolume, open_volume
 from volengine.tasks.common.jobs import Request, Verb, run_one
 from volengine.tasks.common.layout import join_url
+from volengine.tasks.convert.montage import MONTAGE, Section
 from volengine.tasks.convert.plan import plan_convert
 from volengine.tasks.convert.project import Segmentation, segmentation_of
 from volengine.tasks.convert.recipe import ConvertRecipe
@@ -40,7 +41,8 @@ def convert(
     Parameters
     ----------
     source
-        Any file or store that :func:`volengine.open_volume` opens.
+        Any file or store that :func:`volengine.open_volume` opens. With the recipe's ``montage`` a montage of
+        SerialEM or a list of tiles; of a montage with several sections, ``montage_section`` says which one.
     out
         The store to write (``.ome.zarr``), or a folder that gets ``<name>.ome.zarr``; a path or URL. Or a copick
         project (``config.json#seg=membrane``), for the segmentation of the tomogram's run: a mask of 0 and 1,
@@ -66,5 +68,9 @@ def convert(
     >>> volume.shape, volume.voxel_size, volume.kind
     ((16, 32, 32), (7.84, 7.84, 7.84), 'intensity')
     """
-    plan = run_one(CONVERT, path_text(source), path_text(out), ConvertRecipe.of(recipe), options or RunOptions())
+    recipe, options = ConvertRecipe.of(recipe), options or RunOptions()
+    if recipe.montage:
+        plan = run_one(MONTAGE, Section(path_text(source)), path_text(out), recipe, options)
+    else:
+        plan = run_one(CONVERT, path_text(source), path_text(out), recipe, options)
     return open_volume(plan.images[0].url)

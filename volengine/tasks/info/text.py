@@ -75,6 +75,9 @@ def _volume(facts: Facts) -> Facts:
         found["compression"] = facts["compression"]
     if facts.get("extended_header"):
         found["extended header"] = "{type}, {bytes} bytes".format(**facts["extended_header"])
+    if "montage" in facts:
+        said = facts["montage"].get("said") or facts["montage"]["error"]
+        found["montage"] = [f"{said}", "its pieces are placed by: volengine convert --montage"]
     found |= {key: facts[key] for key in ("labels", "warnings") if facts.get(key)}
     if "tilt_series" in facts:
         found["tilt series"] = [f"{name}: {value}" for name, value in facts["tilt_series"].items()]

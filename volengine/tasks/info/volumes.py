@@ -58,7 +58,7 @@ def _file(path: str, full: bool, progress: bool) -> Facts:
         from volengine.io.mrc.header import read_header
 
         header = read_header(path)
-        size, more = header.voxel_size, _mrc(header)
+        size, more = header.voxel_size, {**_mrc(header), **_montage(path, header)}
     elif suffix in TIFF_SUFFIXES:
         from volengine.io.tiff import read_facts
 
@@ -66,7 +66,7 @@ def _file(path: str, full: bool, progress: bool) -> Facts:
         size, more = found.voxel_size, {"compression": found.compression}
     else:
         size = _stated_size(path)
-    volume = open_volume(path, voxel_size=None if size is not None else 1.0, identity="metadata")
+    volume = _opened(path, None if size is not None else 1.0)
     facts: Facts = {
         "path": path,
         "type": "volume",
@@ -81,6 +81,39 @@ def _file(path: str, full: bool, progress: bool) -> Facts:
         **more,
     }
     return _with_values(facts, [volume], 0, full=full, progress=progress)
+
+
+def _opened(path: str, voxel_size: float | None) -> Volume:
+    """Open a file; a montage, which verbs do not read as a volume, too."""
+    if suffix_of(path) not in MRC_SUFFIXES:
+        return open_volume(path, voxel_size=voxel_size, identity="metadata")
+    from volengine.io.mrc.open import open_mrc
+
+    return open_mrc(path, voxel_size=voxel_size, identity="metadata")
+
+
+def _montage(path: str, header: Any) -> Facts:
+    """What is known of the pieces of a montage; nothing of other files."""
+    from volengine.io.montage.find import find_montage
+
+    try:
+        found = find_montage(path, header)
+    except FormatError as error:
+        return {"montage": {"error": str(error)}}
+    if found is None:
+        return {}
+    _, height, width = found.frame().shape
+    return {
+        "montage": {
+            "pieces": len(found.pieces),
+            "piece_shape": list(found.size),
+            "sections": len(found.sections),
+            "section_shape": [height, width],
+            "coordinates": found.source,
+            "aligned": found.aligned is not None,
+            "said": found.said(),
+        }
+    }
 
 
 def _stated_size(path: str) -> Vector3 | None:

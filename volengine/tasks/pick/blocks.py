@@ -13,7 +13,6 @@ from volengine.core.boxes import index3
 from volengine.core.errors import MemoryRefusedError
 from volengine.core.orientation import normal_to_euler
 from volengine.ops.ais_peaks import block_peaks, spaced
-from volengine.ops.basin_graph import RegionRules
 from volengine.ops.basins import block_basins
 from volengine.ops.filaments import centrelines
 from volengine.ops.heights import BasinRules
@@ -21,15 +20,12 @@ from volengine.ops.plateaus import block_middles, plateaus
 from volengine.ops.regions import block_labels, join_seams, relabel, resolve
 from volengine.ops.stored import as_prediction, checked_span, mask_in
 from volengine.tasks.common.levels import levels_of
-from volengine.tasks.pick.description import COLUMN, SPAN
+from volengine.tasks.pick.description import COLUMN, SPAN, VOXELS_PER_REGION, region_rules
 
 GATHERED_BYTES = 60
 """Bytes for a voxel of a component while all are gathered: as read, joined, sorted."""
 
 FILAMENT_COLUMNS = ("position_vox", "normal", "euler", "label", "filament", "along_nm", "curvature_radius_nm")
-
-VOXELS_PER_REGION = 5000
-"""Assumed for the memory of ``resolve``, which is planned before regions are known; measured: 900 to 40,000."""
 
 
 def basins_block(block: Block, where: str, scale: float | None = None, **rules: Any) -> Result:
@@ -101,7 +97,7 @@ def resolve_picks(block: Block, shape: list[int], rules: dict[str, Any]) -> Resu
         the ``span`` of the whole volume.
     """
     middles = list(block.tables.get("middles", {}).values())
-    picks, lookup = resolve(block.tables["seams"], index3(shape), _region_rules(rules), middles)
+    picks, lookup = resolve(block.tables["seams"], index3(shape), region_rules(rules), middles)
     spans = np.concatenate([one[SPAN] for one in block.tables["seams"].values()])
     whole = np.array([[spans[:, 0].min(), spans[:, 1].max()]])
     table = {**{COLUMN + key: column for key, column in picks.items()}, **lookup, SPAN: whole}
@@ -113,18 +109,12 @@ def resolve_picks_bytes(voxels: int) -> int:
     return 550 * (voxels // VOXELS_PER_REGION)
 
 
-def _region_rules(values: dict[str, Any]) -> RegionRules:
-    """The rules from JSON values, in which tuples have become lists."""
-    triples: dict[str, Any] = {key: tuple(values[key]) for key in ("margin_vox", "scale")}
-    return RegionRules(**{**values, **triples})
-
-
 def plateaus_of_regions(block: Block, shape: list[int], rules: dict[str, Any]) -> Result:
     """Reduce kernel: where each region of the volume is highest, see :func:`volengine.ops.plateaus.plateaus`.
 
     The parameters are those of :func:`resolve_picks`.
     """
-    return Result(table=plateaus(block.tables["seams"], index3(shape), _region_rules(rules)))
+    return Result(table=plateaus(block.tables["seams"], index3(shape), region_rules(rules)))
 
 
 def plateaus_of_regions_bytes(voxels: int) -> int:
@@ -150,7 +140,7 @@ def middles_block(block: Block, rules: dict[str, Any], scale: float | None = Non
     values = as_prediction(block.arrays["prediction"], mask=mask_in(block.tables), scale=scale)
     basin = block.arrays["basin"].astype(np.uint32, copy=False)
     found = block.tables["plateaus"][0]
-    table = block_middles(block.number, basin, values, block.box, block.shape, found, _region_rules(rules))
+    table = block_middles(block.number, basin, values, block.box, block.shape, found, region_rules(rules))
     return Result(table=table)
 
 

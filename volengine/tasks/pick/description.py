@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from volengine.core.image import Ngff
+from volengine.ops.basin_graph import RegionRules
 
 COLUMN = "pick."
 """Prefix of the picks' columns in the table of ``resolve``; the other columns map local regions to labels."""
@@ -14,6 +16,16 @@ SPAN = "span"
 
 EXTRAS = ("axis_ratio", "filament", "along_nm", "curvature_radius_nm")
 """Columns that only some picks have."""
+
+
+VOXELS_PER_REGION = 5000
+"""Assumed for the memory of ``resolve``, which is planned before regions are known; measured: 900 to 40,000."""
+
+
+def region_rules(values: dict[str, Any]) -> RegionRules:
+    """The rules from JSON values, in which tuples have become lists."""
+    triples: dict[str, Any] = {key: tuple(values[key]) for key in ("margin_vox", "scale")}
+    return RegionRules(**{**values, **triples})
 
 
 @dataclass(frozen=True)

@@ -3,13 +3,15 @@
 If it is not known whether the volume is a mask, two stages find out (:mod:`volengine.tasks.common.readings`). Then
 ``basins`` finds local regions per block, with a halo; ``seams`` joins the regions of neighbouring blocks, from tables;
 ``resolve`` turns all regions into picks, once; ``relabel`` writes the label image per block. If a pick lies where the
-prediction is highest, ``plateaus`` and ``middles`` come before ``resolve`` (:mod:`volengine.ops.plateaus`).
+prediction is highest, ``plateaus`` and ``middles`` come before ``resolve`` (:mod:`volengine.ops.plateaus`). In volumes
+of many blocks a tree is in the place of ``resolve`` (:mod:`volengine.tasks.pick.tree`).
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import asdict, replace
+from typing import Any
 
 import numpy as np
 
@@ -20,7 +22,6 @@ from volengine.core.picks import Picks
 from volengine.core.tiling import Tiling
 from volengine.core.volume import Volume
 from volengine.engine.ledger import PlanFolder
-from volengine.engine.memory import HEADROOM
 from volengine.engine.options import RunOptions
 from volengine.engine.plan import Call, Plan
 from volengine.engine.stage import ArrayInput, Output, Stage, TableInput, kernel_bytes
@@ -33,12 +34,10 @@ from volengine.tasks.common.named import stored_name
 from volengine.tasks.common.readings import Reading, reading_of
 from volengine.tasks.pick.description import PickOutputs
 from volengine.tasks.pick.recipe import PickRecipe
+from volengine.tasks.pick.tree import Tree, table_memory
 
 FIRST_HALO_VOX = 16
 """First halo of ``basins``; a block with thicker foreground is read again with the halo that it needs."""
-
-TRACE_BYTES, TRACE_BESIDE = 100_000_000, 500_000_000
-"""The least memory for following filaments; and what of a worker's memory it leaves to everything else."""
 
 LARGEST_BLOCK = 2**23
 """Voxels per block: about 200 a side; the halo adds half as many, and a block takes about a second."""
@@ -120,19 +119,22 @@ def plan_pick(source: Volume, recipe: PickRecipe, out: PickOutputs, folder: Plan
         source.shape, core_unit(spec) if recipe.labels else spec.levels[0].chunks, build, largest=LARGEST_BLOCK
     )
     stages = [*reading.stages, build(core), _seams_stage(seen, recipe, feature, core)]
-    if highest:
-        stages += _middle_stages(reading, recipe, feature, scratch, core)
-    stages.append(_resolve_stage(seen, recipe, feature))
+    tree = Tree.of(_name(feature, "")[:-1], seen, recipe, core, options)
+    if tree is None:
+        stages += _middle_stages(reading, recipe, feature, scratch, core) if highest else ()
+        stages.append(_resolve_stage(seen, recipe, feature))
+    else:
+        stages += tree.stages(reading, scratch)
     if recipe.filament:
         stages += _filament_stages(seen, recipe, feature, scratch, core, options)
     if recipe.compat:
         stages += _ais_stages(seen, recipe, feature, scratch, parts, core)
     if recipe.labels:
-        stages.append(_relabel_stage(feature, scratch, spec, core))
+        stages.append(_relabel_stage(feature, scratch, spec, core) if tree is None else tree.relabel(scratch, spec))
     call = Call(
         "volengine.tasks.pick.finish:write_table",
         {
-            "stage": _name(feature, "trace" if recipe.filament else "ais" if recipe.compat else "resolve"),
+            **(_picks_at(recipe, feature) if tree is None else tree.picks),
             "volume": source.to_json(),
             "feature": feature,
             "out": located(out.table),
@@ -144,6 +146,12 @@ def plan_pick(source: Volume, recipe: PickRecipe, out: PickOutputs, folder: Plan
     )
     images = (*([scratch] if keeps else []), *([parts] if recipe.compat else []), *([spec] if recipe.labels else []))
     return Plan(source.name, tuple(stages), images, recipe={"pick": recipe.to_json()}, finish=(call,))
+
+
+def _picks_at(recipe: PickRecipe, feature: str) -> dict[str, Any]:
+    """The parameters of the last call that say where the picks are, without a tree."""
+    step = "trace" if recipe.filament else "ais" if recipe.compat else "resolve"
+    return {"stage": _name(feature, step)}
 
 
 def _name(feature: str, step: str) -> str:
@@ -194,7 +202,7 @@ def _seams_stage(volume: Volume, recipe: PickRecipe, feature: str, core: Index3)
         params=asdict(recipe.basin_rules(volume)),
         tables={"basins": TableInput(_name(feature, "basins"), "neighbours")},
         emits=True,
-        version=2,
+        version=3,
         kernel_bytes=kernel_bytes(_SEAMS, shell=shell),
     )
 
@@ -252,7 +260,7 @@ def _filament_stages(
     volume: Volume, recipe: PickRecipe, feature: str, scratch: ImageSpec, core: Index3, options: RunOptions
 ) -> tuple[Stage, Stage]:
     """The stages that gather the voxels of all components, and follow their centrelines, one component at a time."""
-    memory = max(TRACE_BYTES, int(options.limit_bytes() * HEADROOM) - TRACE_BESIDE)
+    memory = table_memory(options)
     resolve = {"resolve": TableInput(_name(feature, "resolve"), "all")}
     voxels = Stage(
         _name(feature, "voxels"),

@@ -203,8 +203,8 @@ def _patch(shape: Index3, recipe: SegmentRecipe, facts: ModelFacts, path: str) -
 def _exact(shape: Index3, patch: Index3, facts: ModelFacts, path: str, *, given: bool) -> Lattice:
     if facts.receptive_field is None:
         raise InputError(
-            f"{path}: the network has no finite receptive field (it normalises over its patch), so there is no exact "
-            "mode for it; leave out --exact."
+            f"{path}: the network has no finite receptive field (it normalises over its patch), or its file states "
+            "none, so there is no exact mode for it; leave out --exact."
         )
     if facts.normalisation == "per_patch":
         raise InputError(f"{path} was trained with patches normalised by themselves; leave out --exact.")

@@ -397,7 +397,10 @@ def geometry(
         made = Projector(shape_zx, angle_deg, voxel_size, shift_x=shift_x)
         made.cache_bytes = made.cache_bytes if cache_bytes is None else cache_bytes
         return made
-    return TorchProjector(shape_zx, angle_deg, voxel_size, shift_x=shift_x, device=device)
+    from volengine.nets.predictor import resolve_device
+
+    where = str(resolve_device(device))  # "cuda": the GPU of this worker
+    return TorchProjector(shape_zx, angle_deg, voxel_size, shift_x=shift_x, device=where)
 
 
 def _matrix_bytes(

@@ -249,6 +249,7 @@ def _seconds_of_step(recipe: TrainRecipe, channels: int) -> float | None:
     """Seconds of a step of random numbers on the device, after another one; ``None`` if it does not fit."""
     import torch
 
+    from volengine.nets.device_memory import is_full, release
     from volengine.nets.predictor import resolve_device
     from volengine.nets.seeds import seeded
     from volengine.nets.threads import apart
@@ -258,6 +259,10 @@ def _seconds_of_step(recipe: TrainRecipe, channels: int) -> float | None:
 
     device = resolve_device(recipe.device)
     fit = recipe.fitting()
+
+    def wait() -> None:
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
 
     def run(stopped: Any) -> float | None:
         module = built(recipe.network, recipe.arguments, channels, recipe.context)
@@ -274,19 +279,20 @@ def _seconds_of_step(recipe: TrainRecipe, channels: int) -> float | None:
             descent = Descent(module, fit.optimiser, fit.precision, device)
             began = time.perf_counter()
             for _ in range(2):
+                wait()
                 began = time.perf_counter()
                 with descent.autocast():
                     answers = module(images)
                 descent.step(objective(answers, labels, [""] * recipe.batch), fit.optimiser.learning_rate, "A step")
+            wait()
         return time.perf_counter() - began
 
     try:
         return apart(run)
-    except torch.OutOfMemoryError:
-        torch.cuda.empty_cache()
     except RuntimeError as error:
-        if "allocate memory" not in str(error):  # PyTorch's message on a CPU
+        if not is_full(error) and "allocate memory" not in str(error):  # the last is PyTorch's message on a CPU
             raise
+    release(device)  # now that the error, which held what was computed, is forgotten
     return None
 
 

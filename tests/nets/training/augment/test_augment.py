@@ -434,6 +434,7 @@ def test_greys_of_today_are_those_of_the_formula() -> None:
         np.testing.assert_array_equal(got, want)
 
 
+@pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 @pytest.mark.parametrize("name", PRESETS)
 def test_a_gpu_changes_samples_as_a_cpu_does(name: str) -> None:

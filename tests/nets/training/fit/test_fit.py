@@ -136,6 +136,7 @@ def test_half_precision_learns_and_goes_on_to_the_bit(tmp_path: Path) -> None:
     assert same(again.module, whole.module)
 
 
+@pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_float16_scales_its_loss_and_goes_on(tmp_path: Path) -> None:
     how = short(precision="float16")

@@ -28,6 +28,7 @@ from torch import nn
 
 from volengine.core.errors import InputError
 from volengine.core.model import ModelFacts
+from volengine.nets.device_memory import fitting
 from volengine.nets.lean import turns_back
 from volengine.nets.seeds import seeded
 from volengine.nets.training.fit.account import Page
@@ -137,7 +138,8 @@ class Fit:
         ------
         VolengineError
             The loss, the gradient or the validation loss became infinite or NaN; ``out`` then holds the model
-            of the epochs before. Or the image of a sample contains NaN or infinity.
+            of the epochs before. Or the image of a sample contains NaN or infinity. Or the memory of the GPU does not
+            suffice for a step (:class:`~volengine.core.errors.MemoryRefusedError`).
         """
         self.ranks.start(self.device)
         with self.report.run(progress=progress):
@@ -196,7 +198,11 @@ class Fit:
     def _step(self, step: int, batch: Batch) -> float:
         rank = (self.ranks.rank,) if self.ranks.rank else ()
         seed = np.random.SeedSequence((self.how.seed, step, *rank)).generate_state(1)
-        with seeded(int(seed[0]), self.device):  # for random layers of the network, such as dropout
+        what = f"a step with {len(batch.images)} patches of {self.facts.patch} voxels"
+        with (
+            seeded(int(seed[0]), self.device),  # for random layers of the network, such as dropout
+            fitting(self.device, what, "Give a smaller --batch or --patch, or --precision bfloat16."),
+        ):
             loss = self._descend(step, batch)
         self.average.add(step)
         return loss

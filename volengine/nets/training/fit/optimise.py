@@ -9,7 +9,9 @@ True
 
 from __future__ import annotations
 
+import contextlib
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -17,6 +19,7 @@ from torch import nn
 
 from volengine.core.errors import InputError, VolengineError
 from volengine.nets.training.fit.recipe import Optimiser, Precision
+from volengine.nets.training.fit.shallow import ExactWhereShallow
 
 DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -65,10 +68,17 @@ class Descent:
         self.scaler = torch.amp.GradScaler(device.type, enabled=precision == "float16")
         self._weights = [p for group in self.optimiser.param_groups for p in group["params"]]
 
-    def autocast(self) -> torch.autocast:
+    @contextlib.contextmanager
+    def autocast(self) -> Iterator[None]:
         """Context in which the network is computed in this precision."""
-        on = self.precision != "float32"
-        return torch.autocast(self.device.type, DTYPES.get(self.precision, torch.bfloat16), enabled=on)
+        if self.precision == "float32":
+            yield
+            return
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(torch.autocast(self.device.type, DTYPES[self.precision]))
+            if self.device.type == "cpu":
+                stack.enter_context(ExactWhereShallow())
+            yield
 
     def step(self, loss: torch.Tensor, rate: float, where: str, gain: float = 1.0) -> float:
         """Change the weights; return the norm of the gradient before clipping.

@@ -60,7 +60,10 @@ class Ranks:
     def start(self, device: torch.device) -> None:
         """Join the group of processes, once; a process leaves it with :func:`leave`, or when the program ends."""
         if self.world > 1 and not distributed.is_initialized():
-            distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+            cuda = device.type == "cuda"
+            if cuda:  # NCCL sends lists, and waits, with the current device: else all processes take the first GPU
+                torch.cuda.set_device(device)
+            distributed.init_process_group("nccl" if cuda else "gloo", device_id=device if cuda else None)
             atexit.register(leave)
 
     def wrap(self, module: nn.Module, device: torch.device) -> nn.Module:

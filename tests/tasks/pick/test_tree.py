@@ -1,0 +1,301 @@
+"""Picking by the tree of cells: the bytes of a whole table, plans of any size, and what a unit refuses."""
+
+from __future__ import annotations
+
+import json
+import math
+import tracemalloc
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sparse_particles import SPACING_VOX, VOXEL, image, store
+
+from volengine.core.block import Block
+from volengine.core.boxes import Box
+from volengine.core.errors import MemoryRefusedError, PlanError
+from volengine.core.image import ImageSpec, Level
+from volengine.core.tiling import Tiling
+from volengine.engine.ledger import RunFolder
+from volengine.engine.options import RunOptions
+from volengine.engine.plan import Plan
+from volengine.engine.stage import Stage, TableInput
+from volengine.io.omezarr import image as omezarr
+from volengine.io.omezarr.arrays import ZarrSink
+from volengine.io.open import open_source, open_volume
+from volengine.ops.heights import BasinRules
+from volengine.ops.regions import RegionRules, pick_array
+from volengine.ops.spacing import KEPT_BYTES, PICK_BYTES
+from volengine.tasks.pick import tree
+from volengine.tasks.pick.description import PickOutputs
+from volengine.tasks.pick.plan import plan_pick
+from volengine.tasks.pick.recipe import PickRecipe
+from volengine.tasks.pick.tree import cells_of
+from volengine.tasks.pick.tree_blocks import join_cell, space_cell
+from volengine.tasks.pick.verb import pick
+
+SHAPE = (40, 50, 60)
+QUIET = RunOptions(progress=False, block=(16, 16, 16))
+RECIPE = PickRecipe(spacing_nm=6, min_volume_nm3=20, seed_distance_nm=5)
+REGIONS = RegionRules(unit=255, spacing_vox=6.0, min_voxels=20, seed_distance_vox=5.0)
+
+
+def make_prediction():
+    """Balls, some touching, one over many blocks, and a sheet across the volume: components that end in all levels."""
+    rng = np.random.default_rng(4)
+    z, y, x = np.indices(SHAPE)
+    mask = (np.abs(z + y // 4 - 25) < 2) & (x > 10) & (x < 40)
+    mask |= (z - 20) ** 2 + (y - 25) ** 2 + (x - 30) ** 2 < 14**2
+    for centre in rng.uniform(0, 1, (40, 3)) * SHAPE:
+        mask |= sum((a - c) ** 2 for a, c in zip((z, y, x), centre, strict=True)) < rng.uniform(2, 4) ** 2
+    return np.where(mask, rng.integers(129, 256, SHAPE), rng.integers(0, 100, SHAPE)).astype(np.uint8)
+
+
+@pytest.fixture(scope="module")
+def prediction():
+    return make_prediction()
+
+
+@pytest.fixture
+def source(tmp_path, prediction):
+    made = ImageSpec(
+        str(tmp_path / "in.ome.zarr"),
+        "TS_01",
+        "uint8",
+        "probability",
+        (VOXEL,) * 3,
+        (Level("0", SHAPE, (1, 1, 1), (16, 16, 16), None),),
+    )
+    omezarr.create_image(made, token="input")
+    ZarrSink(made.volume()).write(Box.of_shape(SHAPE), prediction)
+    omezarr.finish_image(made)
+    return made.url
+
+
+def labels_of(url, feature):
+    return open_source(open_volume(url, group=f"labels/{feature}")).read(Box.of_shape(SHAPE))
+
+
+def stages_of(table: Path) -> list[str]:
+    (plan,) = (table.parent / f"{table.name}.run" / "plans").iterdir()
+    return [stage["name"] for stage in json.loads((plan / "plan.json").read_text())["stages"]]
+
+
+@pytest.mark.parametrize(
+    ("parts", "changes", "basins", "regions"),
+    [
+        (2, {}, {}, {}),
+        (8, {}, {}, {}),
+        (4, {"mode": "2d"}, {"planar": True}, {"planar": True}),
+        (4, {"split": False, "connectivity": 6}, {"connectivity": 6}, {"split": False}),
+        (2, {"orient": "normal", "orient_sign": "out"}, {"products": True}, {"orient": "normal", "orient_sign": "out"}),
+        (4, {"position": "maximum"}, {}, {"position": "maximum"}),
+        (2, {"position": "maximum", "margin_vox": (0, 5, 5)}, {}, {"position": "maximum", "margin_vox": (0, 5, 5)}),
+        (8, {"min_picks": 1000}, {}, {"min_picks": 1000}),
+    ],
+)
+def test_a_tree_gives_the_bytes_of_the_whole(
+    tmp_path, source, prediction, monkeypatch, parts, changes, basins, regions
+):
+    recipe = RECIPE.with_(feature="whole", **changes)
+    pick(source, str(tmp_path / "whole.star"), recipe, QUIET)
+    monkeypatch.setattr(tree, "CELL_PARTS", parts)
+    picks = pick(source, str(tmp_path / "tree.star"), recipe.with_(feature="tree"), QUIET)
+    levels = math.ceil(math.log2(4 * 4 * 4) / math.log2(parts))
+    assert sum("-join-" in name for name in stages_of(tmp_path / "tree.star")) == levels > 1
+    assert not any("-join-" in name for name in stages_of(tmp_path / "whole.star"))
+
+    want_labels, want = pick_array(prediction, BasinRules(127, **basins), RegionRules(**{**vars(REGIONS), **regions}))
+    assert np.array_equal(labels_of(source, "tree"), want_labels)
+    assert np.allclose(picks.position_vox, want["position_vox"], atol=1e-4)
+    assert len(picks) == len(want["label"]) > 10 or "min_picks" in changes
+    texts = [(tmp_path / f"{name}.star").read_text().replace("tree", "whole") for name in ("whole", "tree")]
+    assert texts[0] == texts[1]
+
+
+def test_why_there_is_no_pick_is_said_with_a_tree_too(tmp_path, source, monkeypatch):
+    monkeypatch.setattr(tree, "CELL_PARTS", 4)
+    for name, recipe, said in (
+        ("few", RECIPE.with_(min_picks=1000, labels=False), "fewer than --min-picks"),
+        ("small", RECIPE.with_(min_volume_nm3=1e6, labels=False), "the largest value is 1"),
+    ):
+        assert len(pick(source, str(tmp_path / f"{name}.star"), recipe, QUIET)) == 0
+        (plan,) = json.loads((tmp_path / f"{name}.star.run" / "report.json").read_text())["plans"].values()
+        assert any(said in line for line in plan["made"]), plan["made"]
+
+
+@pytest.mark.parametrize("lost", ["pick-tree-join-1", "pick-tree-join-2", "pick-tree-space-2", "pick-tree-label-1"])
+def test_a_lost_table_and_what_was_made_of_it_are_made_again(tmp_path, source, monkeypatch, lost):
+    """The run goes on after a table is gone, and ends with the same bytes."""
+    monkeypatch.setattr(tree, "CELL_PARTS", 8)
+    recipe, out = RECIPE.with_(feature="tree"), tmp_path / "tree.star"
+    keeps = replace(QUIET, keep_scratch=True)
+    pick(source, str(out), recipe, keeps)
+    before, labels = out.read_bytes(), labels_of(source, "tree")
+    (folder,) = (tmp_path / "tree.star.run" / "plans").iterdir()
+    table = next((folder / "tables" / lost).rglob("*.npz"))
+    table.unlink()
+    (folder / "finished.json").unlink()
+    pick(source, str(out), recipe, keeps)
+    assert out.read_bytes() == before
+    assert np.array_equal(labels_of(source, "tree"), labels)
+
+
+@pytest.mark.parametrize(("first", "then"), [(8, 4), (4, 8), (64, 8), (8, 64)])
+def test_a_run_goes_on_with_a_tree_of_another_height(tmp_path, source, monkeypatch, first, then):
+    """As for workers of another size, whose blocks make another tree; 64 parts are all blocks, which need no tree."""
+    recipe, out = RECIPE.with_(feature="tree"), tmp_path / "tree.star"
+    monkeypatch.setattr("volengine.tasks.pick.plan.LARGEST_BLOCK", 16**3)
+    monkeypatch.setattr(tree, "CELL_PARTS", first)
+    chosen = replace(QUIET, block=None)
+    pick(source, str(out), recipe, chosen)
+    before, labels = out.read_bytes(), labels_of(source, "tree")
+    (folder,) = (tmp_path / "tree.star.run" / "plans").iterdir()
+    (folder / "finished.json").unlink()
+    monkeypatch.setattr(tree, "CELL_PARTS", then)
+    pick(source, str(out), recipe, chosen)
+    assert out.read_bytes() == before
+    assert np.array_equal(labels_of(source, "tree"), labels)
+
+
+def test_cells_grow_to_the_whole_volume():
+    shape, core = (4096, 16384, 16384), (256, 192, 192)
+    cells = cells_of(shape, core)
+    assert all(c >= n for c, n in zip(cells[-1], shape, strict=True))
+    for smaller, larger in zip([core, *cells], cells, strict=False):
+        assert all(b % a == 0 for a, b in zip(smaller, larger, strict=True))
+        assert 1 < math.prod(b // a for a, b in zip(smaller, larger, strict=True)) <= 64
+    assert len(cells_of((200, 200, 200), (64, 64, 64))) == 1
+
+
+def planned(tmp_path, shape, recipe=RECIPE, memory="4GB") -> Plan:
+    """The plan for a store of metadata only."""
+    made = image(str(tmp_path / "sparse.ome.zarr"), shape, (64, 64, 64))
+    folder = RunFolder(str(tmp_path / "run")).plan("sparse")
+    options = RunOptions(progress=False, workers=8, memory_limit=memory)
+    outputs = PickOutputs(str(tmp_path / "picks.star"), made.url)
+    plan = plan_pick(made.volume(identity="sparse"), recipe, outputs, folder, options)
+    plan.check(options.limit_bytes())
+    return plan
+
+
+@pytest.mark.parametrize("position", ["centroid", "maximum"])
+def test_a_volume_of_1e12_voxels_is_planned_with_workers_of_4_gb(tmp_path, position):
+    plan = planned(tmp_path, (3720, 16384, 16384), RECIPE.with_(position=position))
+    assert 0.99e12 < plan.stages[0].tiling.shape[0] * 16384**2 < 1e12
+    assert plan.peak_bytes() <= 0.85 * 4e9
+    for stage in plan.stages:
+        for table in stage.tables.values():
+            every = range(len(plan.stage(table.stage).tiling))
+            read = every if table.scope == "all" else table.numbers(len(stage.tiling) // 2, stage.tiling)
+            most = 4096 if "spans" in table.stage else 1 if table.scope == "all" else 64  # a span has 16 bytes
+            assert len(read) <= most, (stage.name, table.stage)
+    assert Plan.from_json(json.loads(json.dumps(plan.to_json()))).fingerprint == plan.fingerprint
+
+
+def test_a_step_that_gathers_a_large_volume_is_refused_with_what_to_do(tmp_path):
+    with pytest.raises(MemoryRefusedError, match=r"resolve' reads the tables of all blocks in one unit, \d+ tables"):
+        planned(tmp_path, (3720, 16384, 16384), RECIPE.with_(filament=True))
+
+
+def test_blocks_of_tables_must_be_nested(tmp_path):
+    fine = Stage("fine", "engine_kernels:nothing", Tiling((8, 8, 8), (2, 2, 2)), emits=True)
+    for core, said in (((3, 2, 2), (2, 2, 2)), ((4, 4, 4), (4, 2, 2))):
+        above = Stage(
+            "above",
+            "engine_kernels:nothing",
+            Tiling((8, 8, 8), core),
+            tables={"fine": TableInput("fine", "within", said)},
+            emits=True,
+        )
+        with pytest.raises(PlanError, match="multiples of each other"):
+            Plan("nested", (fine, above))
+
+
+def test_a_component_too_large_for_a_worker_is_refused_with_both_numbers():
+    """10^6 local regions of 400 bytes need 0.4 GB; 0.1 GB are planned."""
+    n, none = 1_000_000, np.zeros(0, np.int64)
+    seams = {
+        "root": np.arange(n).astype(np.uint64),
+        "voxels": np.ones(n, np.int64),
+        **dict.fromkeys(("pass_a", "pass_block", "pass_b", "pass_low", "pass_high"), none),
+        **dict.fromkeys(("touch_region", "touch_block"), none),
+        **dict.fromkeys(("exit_block", "exit_region"), np.full(n, -1)),
+        **dict.fromkeys(("weight", "peak", "peak_voxels"), np.ones(n)),
+        **dict.fromkeys(("sums", "peak_sums"), np.ones((n, 3))),
+    }
+    block = Block(0, (0, 0, 0), Box.of_shape((8, 8, 8)), (8, 8, 8), {}, {}, {"seams": {0: seams}})
+    rules = {**vars(REGIONS)}
+    with pytest.raises(MemoryRefusedError, match=r"1000000 local .* need 0\.40 GB together; 0\.10 GB are planned"):
+        join_cell(block, [8, 8, 8], rules, memory_bytes=100_000_000)
+
+
+@pytest.mark.parametrize("count", [200_000, pytest.param(10**7, marks=pytest.mark.slow)])
+def test_the_last_cell_numbers_many_picks_in_the_memory_that_it_states(count):
+    """Picks of 64 cells, of which 1 in 1,000 is undecided; numbers equal a sort of all of them."""
+    import scipy.spatial  # its import allocates, too
+
+    assert scipy.spatial
+    rng = np.random.default_rng(0)
+    shape, cells = (1024, 16384, 16384), {}
+    index = np.sort(rng.choice(2**38, count + count // 1000, replace=False).astype(np.int64))
+    weight = rng.integers(1, 10**6, index.size)
+    is_open = np.arange(index.size) % 1001 == 0
+    want = np.empty(index.size, np.int64)
+    want[np.lexsort((index, -weight))] = np.arange(1, index.size + 1)
+    for n, rows in enumerate(np.array_split(rng.permutation(index.size), 64)):
+        loose, kept = rows[is_open[rows]], rows[~is_open[rows]]
+        position = np.stack(np.unravel_index(index[loose], shape), axis=1).astype(float)
+        cells[n] = {
+            "open.index": index[loose],
+            "open.weight": weight[loose],
+            "open.position": position,
+            "open.known": np.zeros(loose.size, bool),
+            "kept.index": index[kept],
+            "kept.weight": weight[kept],
+        }
+    block = Block(0, (0, 0, 0), Box.of_shape(shape), shape, {}, {}, {"cells": cells})
+    own = sum(column.nbytes for table in cells.values() for column in table.values())
+    tracemalloc.start()
+    try:
+        table = space_cell(block, level=2, levels=2, rules={**vars(RegionRules(spacing_vox=2.0))}).table
+        peak = tracemalloc.get_traced_memory()[1] + own
+    finally:
+        tracemalloc.stop()
+    assert np.array_equal(table["index"], index)
+    assert np.array_equal(table["label"], want)
+    assert peak <= KEPT_BYTES * count + PICK_BYTES * (count // 1000 + 1) + 2**22
+
+
+def test_a_table_of_picks_that_does_not_fit_into_memory_is_refused(tmp_path, source, monkeypatch):
+    """And the run goes on where it fits."""
+    monkeypatch.setattr(tree, "CELL_PARTS", 8)
+    out = tmp_path / "picks.star"
+    with monkeypatch.context() as small:
+        small.setattr("volengine.tasks.pick.finish.machine_memory", lambda: 1000)
+        with pytest.raises(MemoryRefusedError, match=r"picks need [\d.]+ kB to be written, .* 1 kB"):
+            pick(source, str(out), RECIPE, QUIET)
+    assert not out.exists()
+    assert len(pick(source, str(out), RECIPE, QUIET)) > 10
+
+
+def picked_as_known(tmp_path, shape, count, block, **store_options):
+    url, known = store(tmp_path, shape, count, **store_options)
+    recipe = PickRecipe(spacing_nm=SPACING_VOX * VOXEL / 10, labels=False)
+    out = tmp_path / "picks.csv"
+    picks = pick(url, str(out), recipe, RunOptions(progress=False, block=block))
+    assert any("-join-2" in name for name in stages_of(out))
+    assert np.array_equal(picks.position_vox, known.position)
+    assert np.array_equal(picks.weight, known.weight)
+
+
+def test_a_sparse_store_gives_what_was_drawn(tmp_path):
+    picked_as_known(tmp_path, (64, 640, 640), 240, (64, 64, 64))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(7200)
+def test_a_sparse_montage_of_16k_gives_what_was_drawn(tmp_path):
+    """16,384 × 16,384 × 256 voxels, 100,000 particles and 12,500 that are too close; minutes of CPU."""
+    picked_as_known(tmp_path, (256, 16384, 16384), 100_000, None, chunk=(128, 128, 128))

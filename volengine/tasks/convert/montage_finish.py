@@ -1,0 +1,38 @@
+"""What the driver says when the pieces of a montage have been moved."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from volengine.core.block import Table
+from volengine.engine.plan import Made, Plan
+
+SHOWN = 5
+
+
+def say_shifts(plan: Plan, tables: Callable[[str], Mapping[int, Table]], pairs: int) -> Made:
+    """Call: say how far pieces were moved, and which overlaps did not count.
+
+    Parameters
+    ----------
+    pairs
+        Number of overlaps.
+    """
+    solved = tables("solve")[0]
+    shift, kept, residual = solved["shift"], solved["kept"], solved["residual"]
+    lines = [
+        f"pieces were moved by up to {np.abs(shift[:, 0]).max()} voxels along y and {np.abs(shift[:, 1]).max()} along "
+        f"x; overlaps agree within {float(np.median(residual[kept])) if kept.any() else 0:.2g} voxels (median)"
+    ]
+    if pairs > len(kept):
+        lines.append(f"{pairs - len(kept)} of {pairs} overlaps have no clear correlation and do not count")
+    for (first, second), far in list(zip(solved["pair"][~kept], residual[~kept], strict=True))[:SHOWN]:
+        lines.append(f"the overlap of pieces {first} and {second} was left out: {far:.1f} voxels from the others")
+    sizes = np.bincount(solved["group"])
+    if alone := int((sizes == 1).sum()):
+        lines.append(f"{alone} pieces lie at their coordinates, because no overlap says more")
+    if (several := int((sizes > 1).sum())) > 1:
+        lines.append(f"the others are {several} groups that no overlap connects; how these lie is not corrected")
+    return Made(said=tuple(lines))

@@ -1,0 +1,250 @@
+"""Planning the tree of ``pick``: cells of up to 64 blocks, of up to 64 cells, and so on up to the whole volume.
+
+The stages take the place of ``resolve`` and ``relabel`` (:mod:`volengine.tasks.pick.plan`) in volumes of more blocks
+than one cell has. No unit of them gathers a volume: ``join`` goes up the tree and finishes regions, ``middles`` and
+``nearest`` place them where the prediction is highest, if that is asked for, ``space`` goes up and decides which of
+them are too close, ``label`` numbers them cell by cell (:mod:`volengine.tasks.pick.tree_blocks`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from volengine.core.boxes import Index3, index3
+from volengine.core.image import ImageSpec
+from volengine.core.tiling import Tiling
+from volengine.core.volume import Volume
+from volengine.engine.memory import HEADROOM
+from volengine.engine.options import RunOptions
+from volengine.engine.stage import ArrayInput, Stage, TableInput, kernel_bytes
+from volengine.tasks.common.images import factors_of, outputs_of
+from volengine.tasks.common.readings import Reading
+from volengine.tasks.pick.recipe import PickRecipe
+
+CELL_PARTS = 64
+"""Largest number of parts of a cell: blocks, or smaller cells."""
+
+LEAST_BYTES, BESIDE_BYTES = 100_000_000, 500_000_000
+"""The least memory for the tables of a unit; and what of a worker's memory they leave to everything else."""
+
+_JOIN = "volengine.tasks.pick.tree_blocks:join_cell"
+_MIDDLES = "volengine.tasks.pick.tree_blocks:middles_by_cells"
+_NEAREST = "volengine.tasks.pick.tree_blocks:nearest_cell"
+_SPACE = "volengine.tasks.pick.tree_blocks:space_cell"
+_LABEL = "volengine.tasks.pick.tree_blocks:label_cell"
+_RELABEL = "volengine.tasks.pick.tree_blocks:relabel_by_cells"
+
+
+def table_memory(options: RunOptions) -> int:
+    """Return the bytes that a unit which works on tables may use, and refuses to exceed."""
+    return max(LEAST_BYTES, int(options.limit_bytes() * HEADROOM) - BESIDE_BYTES)
+
+
+def cells_of(shape: Index3, core: Index3) -> list[Index3]:
+    """Return the shape of the cells of each level, voxels z, y, x: multiples of the former, the last holds the volume.
+
+    >>> cells_of((256, 16384, 16384), (256, 256, 256))
+    [(256, 2048, 2048), (256, 16384, 16384)]
+    """
+    cells: list[Index3] = []
+    while not cells or any(c < n for c, n in zip(core, shape, strict=True)):
+        factor = [1, 1, 1]
+        while True:
+            sides = [c * f for c, f in zip(core, factor, strict=True)]
+            short = [axis for axis in range(3) if sides[axis] < shape[axis]]
+            if not short or 2 * math.prod(factor) > CELL_PARTS:
+                break
+            factor[min(short, key=lambda axis: sides[axis])] *= 2
+        core = index3(c * f for c, f in zip(core, factor, strict=True))
+        cells.append(core)
+    return cells
+
+
+@dataclass(frozen=True)
+class Tree:
+    """The tree of one feature.
+
+    Parameters
+    ----------
+    prefix
+        Begin of the names of its stages; ``seams`` is one of them.
+    shape, core
+        Shape of the volume, and of the blocks of ``basins``.
+    cells
+        Shape of the cells of each level (:func:`cells_of`).
+    rules
+        Fields of :class:`~volengine.ops.basin_graph.RegionRules`.
+    memory
+        Bytes that a unit may use for tables.
+    """
+
+    prefix: str
+    shape: Index3
+    core: Index3
+    cells: tuple[Index3, ...]
+    rules: Mapping[str, Any]
+    memory: int
+
+    @classmethod
+    def of(cls, prefix: str, volume: Volume, recipe: PickRecipe, core: Index3, options: RunOptions) -> Tree | None:
+        """Return the tree for blocks of this shape; ``None`` if one cell holds the volume, or the recipe has none.
+
+        Filaments and the picks of Ais need more than sums over regions.
+        """
+        cells = tuple(cells_of(volume.shape, core))
+        if len(cells) == 1 or recipe.filament or recipe.compat:
+            return None
+        rules = asdict(recipe.region_rules(volume))
+        return cls(prefix, volume.shape, core, cells, rules, table_memory(options))
+
+    def name(self, step: str, level: int) -> str:
+        """Return the name of a stage; levels are counted from 1, and -1 is the last."""
+        return f"{self.prefix}-{step}-{level if level > 0 else len(self.cells) + 1 + level}"
+
+    @property
+    def levels(self) -> range:
+        """The numbers of the levels."""
+        return range(1, len(self.cells) + 1)
+
+    @property
+    def picks(self) -> dict[str, Any]:
+        """The parameters of the last call that say where the picks are."""
+        return {
+            "stage": self.name("space", -1),
+            "rows": [self.name("label", level) for level in self.levels],
+            "span": self.name("join", -1),
+        }
+
+    @property
+    def highest(self) -> bool:
+        """Whether positions are those of the highest value."""
+        return bool(self.rules["position"] == "maximum")
+
+    def stages(self, reading: Reading, scratch: ImageSpec) -> list[Stage]:
+        """Return the stages but for ``relabel``.
+
+        Parameters
+        ----------
+        reading, scratch
+            The prediction, and the array of local regions; only for positions at the highest value.
+        """
+        joins, nearest, spaces, labels = (
+            [step(level) for level in self.levels] for step in (self._join, self._nearest, self._space, self._label)
+        )
+        placed = [self._middles(reading, scratch), *nearest] if self.highest else []
+        return [*joins, *placed, *spaces, *labels]
+
+    def _tiling(self, level: int) -> Tiling:
+        return Tiling(self.shape, self.cells[level - 1])
+
+    def _voxels(self, level: int) -> int:
+        return math.prod(min(c, n) for c, n in zip(self.cells[level - 1], self.shape, strict=True))
+
+    def _parts(self, step: str, level: int) -> dict[str, TableInput]:
+        return {"cells": TableInput(self.name(step, level - 1), "within", self.cells[level - 2])}
+
+    def _holding(self, step: str) -> dict[str, TableInput]:
+        """The tables of the cells of all levels that hold a block."""
+        cells = zip(self.levels, self.cells, strict=True)
+        return {f"level-{n}": TableInput(self.name(step, n), "holding", cell) for n, cell in cells}
+
+    def _join(self, level: int) -> Stage:
+        seams = {"seams": TableInput(f"{self.prefix}-seams", "within", self.core)}
+        return Stage(
+            self.name("join", level),
+            _JOIN,
+            self._tiling(level),
+            params={"core": list(self.core), "rules": self.rules},
+            tables=seams if level == 1 else self._parts("join", level),
+            emits=True,
+            kernel_bytes=kernel_bytes(_JOIN, voxels=self._voxels(level), memory_bytes=self.memory),
+            hints={"memory_bytes": self.memory},
+        )
+
+    def _middles(self, reading: Reading, scratch: ImageSpec) -> Stage:
+        z, y, x = (min(c, n) for c, n in zip(self.core, self.shape, strict=True))
+        return Stage(
+            f"{self.prefix}-middles",
+            _MIDDLES,
+            Tiling(self.shape, self.core),
+            params={"rules": self.rules, "scale": reading.scale},
+            arrays={"prediction": ArrayInput(reading.volume), "basin": ArrayInput(scratch.volume())},
+            tables={**self._holding("join"), **reading.tables()},
+            emits=True,
+            kernel_bytes=kernel_bytes(
+                _MIDDLES,
+                inside=z * y * x,
+                plane=y * x,
+                itemsize=np.dtype(reading.dtype).itemsize,
+                copies=reading.copies,
+                cell=self._voxels(1),
+                levels=len(self.levels),
+                memory_bytes=self.memory,
+            ),
+        )
+
+    def _nearest(self, level: int) -> Stage:
+        middles = {"cells": TableInput(f"{self.prefix}-middles", "within", self.core)}
+        return Stage(
+            self.name("nearest", level),
+            _NEAREST,
+            self._tiling(level),
+            params={"level": level - 1, "rules": self.rules},
+            tables={
+                "join": TableInput(self.name("join", level)),
+                **(middles if level == 1 else self._parts("nearest", level)),
+            },
+            emits=True,
+            kernel_bytes=kernel_bytes(_NEAREST, voxels=self._voxels(level), memory_bytes=self.memory),
+        )
+
+    def _space(self, level: int) -> Stage:
+        regions = self._holding("nearest" if self.highest else "join")
+        return Stage(
+            self.name("space", level),
+            _SPACE,
+            self._tiling(level),
+            params={"level": level, "levels": len(self.cells), "rules": self.rules},
+            tables=regions if level == 1 else self._parts("space", level),
+            emits=True,
+            kernel_bytes=kernel_bytes(_SPACE, voxels=self._voxels(level), memory_bytes=self.memory),
+            hints={"memory_bytes": self.memory},
+        )
+
+    def _label(self, level: int) -> Stage:
+        numbers = {"numbers": TableInput(self.name("space", -1), "all")}
+        placed = {"nearest": TableInput(self.name("nearest", level))} if self.highest else {}
+        return Stage(
+            self.name("label", level),
+            _LABEL,
+            self._tiling(level),
+            params={"rules": self.rules},
+            tables={"join": TableInput(self.name("join", level)), **placed, **numbers},
+            emits=True,
+            kernel_bytes=kernel_bytes(
+                _LABEL, voxels=self._voxels(level), whole=math.prod(self.shape), memory_bytes=self.memory
+            ),
+        )
+
+    def relabel(self, scratch: ImageSpec, spec: ImageSpec) -> Stage:
+        """Return the stage that writes the label image."""
+        return Stage(
+            f"{self.prefix}-relabel",
+            _RELABEL,
+            Tiling(self.shape, self.core),
+            params={"factors": factors_of(spec)},
+            arrays={"basin": ArrayInput(scratch.volume())},
+            tables=self._holding("label"),
+            outputs=outputs_of(spec),
+            kernel_bytes=kernel_bytes(
+                _RELABEL,
+                inside=math.prod(min(c, n) for c, n in zip(self.core, self.shape, strict=True)),
+                cell=self._voxels(1),
+                levels=len(self.levels),
+            ),
+        )
