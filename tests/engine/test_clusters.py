@@ -41,6 +41,7 @@ def described(folder: Path, **values: object) -> str:
         ({"kind": "slurm", "workers": -1}, "workers must be 0 or more, not -1"),
         ({"kind": "slurm", "cores": 0}, "cores must be 1 or more, not 0"),
         ({"kind": "slurm", "memory": "lots"}, "lots"),
+        ({"kind": "slurm", "memory": "1e999GB"}, "positive and finite"),
         ({"kind": "slurm", "workers": 8, "max_workers": 4}, "max_workers is 4, fewer than the 8"),
         ({"kind": "slurm", "hosts": ["a"]}, "hosts has no meaning for slurm; it belongs to ssh"),
         ({"kind": "local", "queue": "gpu"}, "queue has no meaning for local"),
