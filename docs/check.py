@@ -209,6 +209,10 @@ def _recipe_of(data: dict[str, Any]) -> object:
         from volengine.tasks.simulate.draw import sample_recipe
 
         return sample_recipe(data, 1)
+    if "kind" in data:
+        from volengine.engine.cluster_recipe import ClusterRecipe
+
+        return ClusterRecipe.from_json(data)
     if "tiles" in data:
         from volengine.tasks.convert.tiles import tiles_in
 

@@ -37,10 +37,10 @@ from volengine import (
     train,
 )
 from volengine.core.boxes import Box
+from volengine.core.yaml_recipes import read_yaml
 from volengine.io.open import open_source
 from volengine.nets.training.augment.recipe import Augmentation, Fourier, Geometry, Greys
 from volengine.ops.pictures import BLUE, GREEN, ORANGE, YELLOW, grey, outline, overlay, png, side_by_side, window_of
-from volengine.tasks.common.yaml_recipes import read_yaml
 from volengine.tasks.simulate.presets import preset
 
 HERE = Path(__file__).parent

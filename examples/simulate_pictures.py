@@ -18,9 +18,9 @@ from PIL import Image
 
 from volengine import open_volume
 from volengine.core.boxes import Box
+from volengine.core.yaml_recipes import read_yaml
 from volengine.io.open import open_source
 from volengine.ops.pictures import BLUE, GREEN, ORANGE, RED, YELLOW, Picture, grey, outline, side_by_side, window_of
-from volengine.tasks.common.yaml_recipes import read_yaml
 from volengine.tasks.simulate.presets import preset
 from volengine.tasks.simulate.verb import simulate
 

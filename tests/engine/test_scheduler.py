@@ -251,7 +251,7 @@ def test_a_cluster_with_certificates(
 
 
 def test_the_dashboard_is_for_this_machine_unless_it_is_opened(monkeypatch: pytest.MonkeyPatch) -> None:
-    from volengine.engine.clusters import dashboard
+    from volengine.engine.started import dashboard
 
     monkeypatch.delenv("VOLENGINE_DASHBOARD", raising=False)
     assert dashboard() == "127.0.0.1:0"
@@ -279,13 +279,14 @@ def listening(pids: list[int]) -> set[str]:
 
 
 @pytest.mark.slow
-def test_a_run_with_workers_listens_on_this_machine_only(tmp_path: Path) -> None:
+@pytest.mark.parametrize("how", [{}, {"cluster": "local"}], ids=str)
+def test_a_run_with_workers_listens_on_this_machine_only(tmp_path: Path, how: dict[str, str]) -> None:
     import psutil
     from drivers import Work
 
     work = Work(tmp_path)
     work.prepare()
-    process = work.start(workers=2)
+    process = work.start(workers=2, **how)
     try:
         work.wait_for_units(4, process)
         tree = psutil.Process(process.pid)

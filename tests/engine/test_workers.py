@@ -17,20 +17,19 @@ import pytest
 from engine_plans import result, simple, stored
 
 from volengine.core.errors import InputError, WorkersRefusedError
-from volengine.engine import clusters, workers
+from volengine.engine import on_dask, workers
 from volengine.engine.driver_lock import only_driver
 from volengine.engine.ledger import RunFolder
 from volengine.engine.options import RunOptions
 from volengine.engine.run import run_plan
+from volengine.engine.share import Share, threads_per_unit
 from volengine.engine.workers import (
     Expected,
     Handshake,
-    Share,
     check_here,
     differences,
     facts,
     sees,
-    threads_per_unit,
     versions_here,
 )
 
@@ -310,6 +309,9 @@ class _Connection:
         self.status, self.scheduler, self.info = "running", self, {"workers": {}}
         self.address = "tcp://127.0.0.1:8786"
 
+    def close(self) -> None:
+        self.status = "closed"
+
     def scheduler_info(self, **_: object) -> dict[str, object]:
         return self.info
 
@@ -317,13 +319,13 @@ class _Connection:
 def test_a_cluster_without_workers_is_spoken_of_once_until_one_joins(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(clusters, "RECOUNT_S", -1.0)
-    monkeypatch.setattr(clusters, "WITHOUT_S", 0.01)
-    monkeypatch.setattr(clusters.Handshake, "_ask", lambda self, new, found: found.set_result({}))
+    monkeypatch.setattr(on_dask, "RECOUNT_S", -1.0)
+    monkeypatch.setattr(on_dask, "WITHOUT_S", 0.01)
+    monkeypatch.setattr(on_dask.Handshake, "_ask", lambda self, new, found: found.set_result({}))
     said: list[str] = []
     connection = _Connection()
     with only_driver(tmp_path, None) as lock:
-        executor = clusters.OnDask(connection, lambda: None, lock, 1000, said.append)
+        executor = on_dask.OnDask(lambda: on_dask.Link(connection), lock, 1000, said.append)
         for _ in range(3):
             time.sleep(0.02)
             assert executor.slots == 1
@@ -339,10 +341,10 @@ def test_a_cluster_without_workers_is_spoken_of_once_until_one_joins(
 
 
 def test_a_scheduler_that_has_ended_is_one_clear_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(clusters, "RECOUNT_S", -1.0)
+    monkeypatch.setattr(on_dask, "RECOUNT_S", -1.0)
     connection = _Connection()
     with only_driver(tmp_path, None) as lock:
-        executor = clusters.OnDask(connection, lambda: None, lock, 1000)
+        executor = on_dask.OnDask(lambda: on_dask.Link(connection), lock, 1000, patience_s=0.0)
         connection.status, connection.info = "closed", {}
         with pytest.raises(InputError, match=r"scheduler at tcp://127\.0\.0\.1:8786 has ended.*the same command"):
             assert executor.slots
@@ -390,12 +392,13 @@ def test_a_scheduler_that_is_killed_ends_the_run_and_the_same_command_goes_on(
     else:
         fetch = distributed.Future.result
         monkeypatch.setattr(distributed.Future, "result", lambda future: (kill(), fetch(future))[1])
+    options = RunOptions(scheduler=str(file), progress=False, wait_for_workers="10s")
     try:
         with (
             dask.config.set({"distributed.comm.timeouts.connect": "2s"}),
             pytest.raises(InputError, match=r"has ended, or cannot be reached"),
         ):
-            run_plan(plan, str(tmp_path / "run"), RunOptions(scheduler=str(file), progress=False))
+            run_plan(plan, str(tmp_path / "run"), options)
     finally:
         for process in (worker, scheduler):
             process.terminate()

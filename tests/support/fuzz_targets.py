@@ -297,18 +297,23 @@ def read_ckpt_file(path: Path) -> None:
 
 def yaml_samples(folder: Path) -> list[Sample]:
     found = [Sample(p.name, p.read_bytes(), "", True) for p in sorted((ROOT / "examples").glob("*.yaml"))]
+    cluster = b"kind: slurm\nmemory: 16GB\npools: [{workers: 2, gpus: 1}, {workers: 16, queue: cpu}]\n"
+    found.append(Sample("cluster.yaml", cluster, "", True))
     return [*found, Sample("a.yaml", b"a: &a [1, 2]\nb: *a\nc: {d: 1e-3, e: 0x10, f: 2026-01-01}\n", "", True)]
 
 
 def read_recipe(path: Path) -> None:
-    from volengine.tasks.common.yaml_recipes import read_yaml
+    from volengine.core.yaml_recipes import read_yaml
+    from volengine.engine.cluster_recipe import ClusterRecipe, read_cluster
     from volengine.tasks.run import RunRecipe
     from volengine.tasks.simulate.recipe import SimulateRecipe
     from volengine.tasks.train.recipe import TrainRecipe
 
     data = read_yaml(path)
-    for recipe in (RunRecipe, SimulateRecipe, TrainRecipe):
+    for recipe in (RunRecipe, SimulateRecipe, TrainRecipe, ClusterRecipe):
         tolerate(lambda recipe=recipe: repr(recipe.from_json(data)))
+    if path.suffix == ".yaml":
+        tolerate(lambda: repr(read_cluster(str(path)).parts()))
 
 
 def run_samples(folder: Path) -> list[Sample]:

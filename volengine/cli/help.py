@@ -23,7 +23,8 @@ COMMON: Sections = {
         *("run_dir", "overwrite", "durable", "keep_scratch", "identity"),
     ),
     WHERE: (
-        *("workers", "scheduler", "insecure", "tls_ca", "tls_cert", "tls_key", "part", "patience_s", "deadline"),
+        *("workers", "cluster", "max_workers", "wait_for_workers"),
+        *("scheduler", "insecure", "tls_ca", "tls_cert", "tls_key", "part", "patience_s", "deadline"),
         *("memory_limit", "device", "block", "retries", "take_over", "dry_run", "progress"),
     ),
     MESSAGES: ("verbose", "quiet", "version"),

@@ -10,10 +10,10 @@ from volengine.cli.command import Command
 from volengine.cli.execute import execute
 from volengine.cli.options import NO_NETWORK, from_options, recipe_options
 from volengine.core.errors import InputError
+from volengine.core.yaml_recipes import read_yaml
 from volengine.engine.options import RunOptions
 from volengine.tasks.common.inputs import expand
 from volengine.tasks.common.jobs import jobs_of
-from volengine.tasks.common.yaml_recipes import read_yaml
 from volengine.tasks.interact.recipe import InteractRecipe
 from volengine.tasks.interact.verb import INTERACT, predictions_of
 

@@ -31,6 +31,7 @@ VERBS = {
     "collection": "The manifest of many tomograms: parameters of each, what became of them.",
     "status": "How far a run is.",
     "verify": "What is missing, damaged or foreign in runs and stores; repair.",
+    "cluster": "What --cluster starts, and whether its workers can be used.",
     "models": "Networks there are, their size and reach; model files: their facts, from and to other programs.",
     "info": "What a file, store or model holds.",
     "env": "What a bug report needs: versions, processor, memory, GPUs.",
@@ -43,7 +44,7 @@ SECTIONS = {
     "From tomogram to picks": ("convert", "segment", "interact", "pick", "run", "collection", "export", "crop"),
     "Networks and data for them": ("train", "models", "simulate"),
     "Results": ("picks", "score", "stats"),
-    "Look and check": ("info", "status", "verify", "env", "demo"),
+    "Look and check": ("info", "status", "verify", "cluster", "env", "demo"),
 }
 """The verbs as the help of the program lists them."""
 

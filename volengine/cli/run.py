@@ -10,8 +10,8 @@ from volengine.cli.command import Command
 from volengine.cli.execute import execute
 from volengine.cli.messages import say
 from volengine.cli.options import from_options, recipe_options
+from volengine.core.yaml_recipes import read_yaml
 from volengine.engine.options import RunOptions
-from volengine.tasks.common.yaml_recipes import read_yaml
 from volengine.tasks.run import RunRecipe, run_jobs_of
 
 

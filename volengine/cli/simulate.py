@@ -11,9 +11,9 @@ from volengine.cli.command import Command
 from volengine.cli.execute import execute
 from volengine.cli.messages import say
 from volengine.cli.options import from_options, recipe_options
+from volengine.core.yaml_recipes import read_yaml
 from volengine.engine.options import RunOptions
 from volengine.tasks.common.jobs import jobs_of
-from volengine.tasks.common.yaml_recipes import read_yaml
 from volengine.tasks.simulate.presets import PRESETS, preset
 from volengine.tasks.simulate.record import missing
 from volengine.tasks.simulate.verb import SIMULATE, samples_of

@@ -14,10 +14,10 @@ from volengine.cli.command import Command
 from volengine.cli.messages import quiet, say
 from volengine.cli.options import FieldType, recipe_options, texts_option
 from volengine.core.atomic import write_atomic
+from volengine.core.yaml_recipes import read_yaml
 from volengine.io.names import suffix_of
 from volengine.nets.checkpoint import load_facts
 from volengine.nets.registry import check_known
-from volengine.tasks.common.yaml_recipes import read_yaml
 from volengine.tasks.train.folds import lines, train_folds
 from volengine.tasks.train.pairing import paired
 from volengine.tasks.train.proposal import kept_proposal, propose_training

@@ -42,7 +42,7 @@ def parse_bytes(text: str | int | float) -> int:
         The text is no size, or the size is not positive.
     """
     if isinstance(text, (int, float)):
-        value, unit = float(text), ""
+        value, unit = float(text) if abs(text) < 1e300 else float("inf"), ""
     else:
         match = re.fullmatch(r"\s*([0-9.]+(?:e[0-9]+)?)\s*([a-z]*)\s*", text.lower())
         if match is None or match[2] not in _BYTES:
@@ -51,8 +51,8 @@ def parse_bytes(text: str | int | float) -> int:
             value, unit = float(match[1]), match[2]
         except ValueError:
             raise InputError(f"{text!r} is not a size; write for example 4GB, 512MiB or 2e9") from None
-    if value <= 0:
-        raise InputError(f"a size must be positive, not {text!r}")
+    if not 0 < value * _BYTES[unit] < float("inf"):
+        raise InputError(f"a size must be positive and finite, not {text!r}")
     return int(value * _BYTES[unit])
 
 

@@ -6,43 +6,27 @@ the workers. Dask is the only distributed engine.
 
 from __future__ import annotations
 
-import asyncio
-import concurrent.futures
 import contextlib
-import os
-import re
 import signal
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from multiprocessing import resource_tracker
-from typing import Any, Protocol
+from pathlib import Path
+from typing import Any
 
-from volengine.core.errors import InputError, RunError, VolengineError, WorkersRefusedError
-from volengine.core.units import WORKER_NUMBER
+from volengine.core.errors import RunError
+from volengine.core.units import parse_bytes
+from volengine.engine.executor import Done, Executor
+from volengine.engine.link import Link
 from volengine.engine.lock import Lock
+from volengine.engine.on_dask import OnDask, silent
 from volengine.engine.options import RunOptions
-from volengine.engine.receipts import Receipt
-from volengine.engine.scheduler import connect
-from volengine.engine.work import Bundle, Worker, reset_peak_rss, run_units, without_claims
-from volengine.engine.workers import ANSWER_S, Expected, Handshake, check_here
+from volengine.engine.scheduler import ANSWER_S, connect
+from volengine.engine.started import LOOPBACK, Starter, dashboard
+from volengine.engine.work import Bundle, Worker, reset_peak_rss, without_claims
 
-RECOUNT_S = 5.0
-"""Seconds between two counts of the workers of a cluster."""
-
-WITHOUT_S = 30.0
-"""Seconds without any worker after which the user is told what the run waits for."""
-
-NOTICES_S = 2.0
-"""Seconds within which Dask notices that a connection is gone of which a call has heard already."""
-
-CANCELLED = (asyncio.CancelledError, concurrent.futures.CancelledError)
-"""How Dask's calls end when what they wait for is given up; the first is no ``Exception``."""
-
-HERE = "127.0.0.1"
-"""Address at which everything that a run starts listens: this machine alone."""
+__all__ = ["Done", "Executor", "InProcess", "settings", "start"]
 
 MMAP_BYTES = 2 << 20
 """glibc's mmap threshold in workers, bytes: memory of arrays of this size and larger returns to the system when freed.
@@ -53,51 +37,6 @@ nearly every array is mapped anew, which took a fifth of the processor time of a
 
 TRIM_BYTES = 8 << 20
 """glibc's trim threshold in workers, bytes: free memory that a heap may keep; little beside what a plan leaves free."""
-
-
-@dataclass(frozen=True)
-class Done:
-    """News of a bundle.
-
-    Parameters
-    ----------
-    bundle
-        The bundle.
-    receipts
-        Receipts of units that have finished.
-    error
-        The error that ended the bundle, or ``None``.
-    final
-        Whether the bundle has ended. An executor may first report receipts one by one with ``final=False``.
-    """
-
-    bundle: Bundle
-    receipts: list[Receipt]
-    error: BaseException | None = None
-    final: bool = True
-
-
-class Executor(Protocol):
-    """Runs bundles. ``link`` is the address of a dashboard, if there is one."""
-
-    link: str | None
-
-    @property
-    def slots(self) -> int:
-        """Number of bundles that can run at the same time."""
-        ...
-
-    def submit(self, bundle: Bundle) -> None:
-        """Start a bundle, or queue it."""
-        ...
-
-    def results(self) -> Iterator[Done]:
-        """Wait for news of one bundle and yield it. Yields nothing if there is none for some seconds."""
-        ...
-
-    def close(self) -> None:
-        """Stop, and release the workers that this executor started."""
-        ...
 
 
 class InProcess:
@@ -128,172 +67,6 @@ class InProcess:
         self._queue.clear()
 
 
-def _silent(text: str) -> None:
-    pass
-
-
-class OnDask:
-    """Runs each bundle as one task on a Dask cluster; the driver bounds how many are submitted at the same time.
-
-    Parameters
-    ----------
-    client
-        The connection to the cluster.
-    close
-        Function that ends what was started for this run.
-    lock
-        The driver's lock in the run folder, by which workers show that they see it.
-    limit
-        Memory that plans give to a unit, bytes.
-    say
-        Function that tells the user what is waited for.
-
-    Raises
-    ------
-    WorkersRefusedError
-        Workers have other versions, or do not share the run folder.
-    InputError
-        The scheduler has ended. Later, ``slots`` and ``results`` raise it, too.
-    """
-
-    def __init__(
-        self, client: Any, close: Callable[[], None], lock: Lock, limit: int, say: Callable[[str], None] = _silent
-    ):
-        from distributed import as_completed
-
-        self._client = client
-        self._address = client.scheduler.address
-        self._close = close
-        self._handshake = Handshake(client, lock, limit)
-        self._under_way: dict[Any, Bundle] = {}
-        self._completed = as_completed([], loop=client.loop, raise_errors=False)
-        self.link = client.dashboard_link
-        self._say = say
-        self._without_since: float | None = None
-        self._said = False
-        self._count(ANSWER_S)
-
-    @property
-    def slots(self) -> int:
-        """Number of threads of all workers at present; workers may join and leave. New ones are asked who they are."""
-        if time.monotonic() - self._counted > RECOUNT_S:
-            self._count()
-        return self._slots
-
-    def _count(self, wait_s: float = 0.0) -> None:
-        with self._connected():
-            threads = self._handshake(wait_s)
-        self._check_connection()
-        self._slots = max(1, threads)
-        self._counted = time.monotonic()
-        if threads:
-            self._without_since, self._said = None, False
-        elif self._without_since is None:
-            self._without_since = self._counted
-        elif not self._said and self._counted - self._without_since > WITHOUT_S:
-            self._said = True
-            self._say(
-                f"The cluster has had no worker for {WITHOUT_S:.0f} s. The run waits until one joins; it can also be "
-                "stopped with Ctrl-C, and the same command goes on from there."
-            )
-
-    @contextlib.contextmanager
-    def _connected(self) -> Iterator[None]:
-        """Context of calls to Dask, whose errors at the end of a scheduler have many kinds, none of them for a user."""
-        try:
-            yield
-        except VolengineError:
-            raise
-        except (Exception, *CANCELLED):
-            self._check_connection(lost=True)
-            raise
-
-    def _check_connection(self, lost: bool = False) -> None:
-        """Refuse to go on without a scheduler, whose bundles would all end as if they had failed.
-
-        While Dask connects anew, which it does for as long as its timeout says, this waits.
-
-        Parameters
-        ----------
-        lost
-            Whether a call has just failed: Dask may notice a moment later that the connection is gone.
-        """
-        end = time.monotonic() + (NOTICES_S if lost else 0.0)
-        while self._client.status == "connecting" or (self._client.status == "running" and time.monotonic() < end):
-            time.sleep(0.05)
-        if self._client.status in ("closing", "closed"):
-            raise InputError(
-                f"The Dask scheduler at {self._address} has ended, or cannot be reached any more. What was finished is "
-                "kept; start scheduler and workers again, and the same command goes on from here."
-            )
-
-    def submit(self, bundle: Bundle) -> None:
-        self._check_connection()
-        with self._connected():
-            future = self._client.submit(
-                run_here,
-                bundle,
-                self._handshake.expected,
-                pure=False,
-                retries=0,
-                resources=dict(bundle.stage.resources) or None,
-            )
-        self._under_way[future] = bundle
-        self._completed.add(future)
-
-    def results(self) -> Iterator[Done]:
-        if not self._under_way or not self._news():
-            return
-        future = next(self._completed)
-        bundle = self._under_way.pop(future)
-        try:
-            done = Done(bundle, future.result())
-        except WorkersRefusedError:
-            raise  # it is not about this unit: the next one would fail there, too
-        except (Exception, *CANCELLED) as error:
-            # it is the unit's if the future says so; else the connection may be gone, also in the middle of an answer
-            self._check_connection(lost=future.status != "error")
-            done = Done(bundle, [], RuntimeError("the bundle was cancelled") if isinstance(error, CANCELLED) else error)
-        future.release()
-        yield done
-
-    def _news(self) -> bool:
-        """Wait for a bundle that has ended; ``False``: none has, and it is time to look at the workers again."""
-        end = time.monotonic() + RECOUNT_S
-        with self._completed.thread_condition:
-            while not self._completed.has_ready() and time.monotonic() < end:
-                self._completed.thread_condition.wait(0.1)  # Dask itself waits so long
-            return bool(self._completed.has_ready())
-
-    def close(self) -> None:
-        self._client.close()
-        self._close()
-
-
-def run_here(bundle: Bundle, expected: Expected) -> list[Receipt]:
-    """Run a bundle in a Dask worker. The worker's number selects its GPU if the machine has several.
-
-    Networks get the threads that the plan gives them: Dask's nanny tells PyTorch to use one.
-
-    Raises
-    ------
-    WorkersRefusedError
-        This worker has other versions than the driver, or does not share the run folder.
-    """
-    from distributed import get_worker
-
-    check_here(expected)
-    name = re.search(r"(\d+)$", str(get_worker().name))
-    os.environ.setdefault(WORKER_NUMBER, name[1] if name else "0")
-    threads = bundle.stage.hints.get("threads")
-    if not threads:
-        return run_units(bundle)
-    from volengine.nets.threads import own_threads  # only networks load torch
-
-    with own_threads(int(threads)):
-        return run_units(bundle)
-
-
 def settings(options: RunOptions) -> dict[str, Any]:
     """Return Dask's settings for units that read and write Zarr and return only receipts."""
     threads = str(options.threads())
@@ -317,7 +90,7 @@ def settings(options: RunOptions) -> dict[str, Any]:
     }
 
 
-def start(options: RunOptions, limit: int, lock: Lock, say: Callable[[str], None] = _silent) -> Executor:
+def start(options: RunOptions, limit: int, lock: Lock, say: Callable[[str], None] = silent) -> Executor:
     """Start the executor that the options ask for.
 
     Parameters
@@ -338,34 +111,29 @@ def start(options: RunOptions, limit: int, lock: Lock, say: Callable[[str], None
     WorkersRefusedError
         Workers have other versions, or do not share the run folder.
     """
+    patience_s = options.patience_for_workers_s()
+    if options.cluster is not None:
+        starter = starter_of(options, lock.path.parent)
+        return OnDask(lambda: _waiting(starter.start), lock, limit, say, patience_s)
     if options.scheduler is not None:
-        client = connect(options)
-        return _on(client, lambda: None, lock, limit, say)
+        return OnDask(lambda: Link(connect(options)), lock, limit, say, patience_s)
     if options.workers > 0:
-        return _local(options, limit, lock, say)
+        return OnDask(lambda: _local(options, limit), lock, limit, say, patience_s)
     return InProcess()
 
 
-def _on(client: Any, close: Callable[[], None], lock: Lock, limit: int, say: Callable[[str], None]) -> Executor:
-    try:
-        return OnDask(client, close, lock, limit, say)
-    except BaseException:
-        client.close()
-        close()
-        raise
+def starter_of(options: RunOptions, folder: Path) -> Starter:
+    """Return what starts the cluster of the options, which works in a run folder."""
+    told = parse_bytes(options.memory_limit) if options.memory_limit is not None else None
+    return Starter(options.cluster_recipe(), folder, told, settings(options), options.insecure)
 
 
-def dashboard() -> str:
-    """Return where the dashboard of local workers listens: a free port of this machine alone.
-
-    ``VOLENGINE_DASHBOARD`` sets another address. It has no password, so ``:8787`` is that port of this machine alone,
-    too; only ``0.0.0.0:8787`` opens it to the network.
-    """
-    told = os.environ.get("VOLENGINE_DASHBOARD", ":0")
-    return f"127.0.0.1{told}" if told.startswith(":") else told
+def _waiting(start: Callable[[], Link]) -> Link:
+    with _signals_wait():
+        return start()
 
 
-def _local(options: RunOptions, limit: int, lock: Lock, say: Callable[[str], None]) -> Executor:
+def _local(options: RunOptions, limit: int) -> Link:
     import dask
     from distributed import Client, LocalCluster
 
@@ -376,9 +144,9 @@ def _local(options: RunOptions, limit: int, lock: Lock, say: Callable[[str], Non
                 threads_per_worker=1,
                 processes=True,
                 memory_limit=limit,
-                host=HERE,
+                host=LOOPBACK,
                 dashboard_address=dashboard(),
-                worker_dashboard_address=f"{HERE}:0",
+                worker_dashboard_address=f"{LOOPBACK}:0",
                 silence_logs=50,
             )
         except (RuntimeError, TimeoutError) as error:  # a worker was ended, or its imports take too long
@@ -386,8 +154,8 @@ def _local(options: RunOptions, limit: int, lock: Lock, say: Callable[[str], Non
                 f"{options.workers} workers could not be started ({error}). Start fewer, or give each more memory: "
                 "--workers, --memory-limit."
             ) from error
-        client = Client(cluster, set_as_default=False)
-    return _on(client, cluster.close, lock, limit, say)
+        client = Client(cluster, timeout=ANSWER_S, set_as_default=False)
+    return Link(client, cluster.close)
 
 
 @contextlib.contextmanager

@@ -73,8 +73,8 @@ class Prepared:
 
 def graph_of(plan: Plan, run_dir: str, options: RunOptions) -> Delayed:
     """Make the graph of a plan, see :meth:`volengine.engine.plan.Plan.to_dask`."""
-    if options.workers or options.scheduler or options.part:
-        raise InputError("Leave out workers, scheduler and part: a graph runs where it is computed.")
+    if options.workers or options.scheduler or options.part or options.cluster:
+        raise InputError("Leave out workers, cluster, scheduler and part: a graph runs where it is computed.")
     limit = options.limit_bytes()
     check_free(RunFolder(run_dir).path)
     folder = RunFolder(run_dir).plan(plan.name)

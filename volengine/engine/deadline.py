@@ -81,6 +81,30 @@ def end_of(text: str, now: float, environ: Mapping[str, str] = os.environ) -> fl
     return end
 
 
+def seconds_of(text: str, option: str) -> float:
+    """Return the length of a time (``90min``, ``24h``, ``4:00:00``, ``0s``), seconds.
+
+    Parameters
+    ----------
+    text
+        The time.
+    option
+        How a message names the option.
+
+    Raises
+    ------
+    InputError
+        The text is no such time.
+
+    >>> seconds_of("24h", "--wait"), seconds_of("1-12:00:00", "--wait"), seconds_of("0s", "--wait")
+    (86400.0, 129600.0, 0.0)
+    """
+    asked = text.strip()
+    if ((found := _DURATION.fullmatch(asked)) and found[2].lower() in _UNITS) or _CLOCK.fullmatch(asked):
+        return float(_read(asked, 0.0) or 0.0)
+    raise InputError(f"{option} is {text!r}; write a time, for example 90s, 30min, 24h, or 4:00:00 (hours first).")
+
+
 def _read(text: str, now: float) -> float | None:
     if (found := _DURATION.fullmatch(text)) and found[2].lower() in _UNITS:
         return now + float(found[1]) * _UNITS[found[2].lower()]

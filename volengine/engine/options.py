@@ -8,18 +8,31 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from volengine.core.boxes import Index3
 from volengine.core.errors import InputError
 from volengine.core.recipe import Recipe
 from volengine.core.units import parse_bytes
-from volengine.engine.deadline import end_of
+from volengine.engine.cluster_recipe import ClusterRecipe, read_cluster
+from volengine.engine.deadline import end_of, seconds_of
 from volengine.engine.memory import LARGEST_BLOCK, choose_core, machine_memory
 from volengine.engine.stage import Stage
 
 if TYPE_CHECKING:
-    from volengine.engine.workers import Share
+    from volengine.engine.share import Share
+
+
+REACH = ("scheduler", "insecure", "tls_ca", "tls_cert", "tls_key", "cluster")
+"""Options that say which cluster is meant."""
+
+
+@dataclass
+class _Asked:
+    """What a cluster has answered, and the description of one to start."""
+
+    share: Share | None = None
+    recipe: ClusterRecipe | None = None
 
 
 @dataclass(frozen=True)
@@ -29,13 +42,23 @@ class RunOptions(Recipe):
     Parameters
     ----------
     workers
-        Number of local worker processes; 0 runs in this process.
+        Number of local worker processes; 0 runs in this process. With ``cluster``: number of its workers (jobs, hosts'
+        processes, pods); 0: as the cluster says.
+    cluster
+        Start a cluster for this run: local, cuda (one worker for each GPU of this machine), slurm, pbs, lsf, sge, ssh,
+        kubernetes; or a YAML file that describes one (``volengine cluster show`` says what would be started).
+    max_workers
+        With ``cluster``: start further workers up to this number while there is work for them. Default: ``workers``
+        alone.
+    wait_for_workers
+        With ``cluster`` and ``scheduler``: how long to wait for a first worker, or for a scheduler that has gone away,
+        before the run ends (``90s``, ``24h``); a line now and then says so.
     scheduler
         Address of an existing Dask scheduler (``tls://...``; ``tcp://...`` on this machine), or the path of its
         scheduler file (``.json``).
     insecure
-        With ``scheduler``: also use a ``tcp://`` scheduler of another machine, to which everybody who reaches it may
-        send code.
+        With ``scheduler`` and ``cluster``: also use a ``tcp://`` scheduler beyond this machine, to which everybody who
+        reaches it may send code.
     tls_ca
         With ``scheduler`` ``tls://...``: file (PEM) of the authority that has signed the certificates. Default: that of
         Dask's own configuration.
@@ -47,7 +70,8 @@ class RunOptions(Recipe):
         ``"K/N"``: run the K-th of N parts, without a scheduler; all parts share the run folder.
     memory_limit
         Memory of one worker (``"4GB"``); of one thread, if workers have several. Default: an equal share of 80 % of
-        this machine; with ``scheduler``, that of the smallest worker, divided by its threads.
+        this machine; with ``scheduler``, that of the smallest worker, divided by its threads; with ``cluster``, what
+        its description says.
     run_dir
         Folder for plan, ledger, tables, scratch, log and report; default: beside the output.
     block
@@ -89,6 +113,9 @@ class RunOptions(Recipe):
     """
 
     workers: int = 0
+    cluster: str | None = None
+    max_workers: int | None = None
+    wait_for_workers: str = "24h"
     scheduler: str | None = None
     insecure: bool = False
     tls_ca: str | None = None
@@ -118,12 +145,16 @@ class RunOptions(Recipe):
             raise InputError(f"--retries must be 0 or more, not {self.retries}.")
         if not self.patience_s >= 0:
             raise InputError(f"--patience-s must be 0 or more, not {self.patience_s}.")
-        if sum([self.workers > 0, self.scheduler is not None, self.part is not None]) > 1:
-            raise InputError("Choose one of --workers, --scheduler and --part.")
+        own = self.workers > 0 or self.cluster is not None
+        if sum([own, self.scheduler is not None, self.part is not None]) > 1:
+            raise InputError("Choose one of --workers (or --cluster), --scheduler and --part.")
+        if self.max_workers is not None and self.cluster is None:
+            raise InputError("--max-workers says how far a cluster of the run's own may grow: give --cluster, too.")
+        self.patience_for_workers_s()
         tls = [self.tls_ca, self.tls_cert, self.tls_key]
         if any(tls) and not all(tls):
             raise InputError("Give all three of --tls-ca, --tls-cert and --tls-key, or none of them.")
-        if self.scheduler is None and (self.insecure or any(tls)):
+        if self.scheduler is None and (any(tls) or (self.insecure and self.cluster is None)):
             raise InputError("--insecure and --tls-... say how to reach an existing scheduler: give --scheduler, too.")
         if self.deadline.strip().lower() != "auto":
             end_of(self.deadline, time.time())
@@ -143,17 +174,59 @@ class RunOptions(Recipe):
             raise InputError(f"--part is {self.part!r}; write K/N with 1 <= K <= N, for example 2/8.")
         return int(match[1]), int(match[2])
 
-    @property
-    def processes(self) -> int:
-        """Number of worker processes on this machine, at least 1."""
-        return max(1, self.workers)
+    def patience_for_workers_s(self) -> float:
+        """Return ``wait_for_workers``, seconds."""
+        return seconds_of(self.wait_for_workers, "--wait-for-workers")
 
     @cached_property
-    def _share(self) -> Share:
-        """What the cluster's workers have for one unit; these options ask it once."""
-        from volengine.engine.workers import ask_share
+    def _asked(self) -> _Asked:
+        """What these options, and those that are made of them, have asked of a cluster."""
+        return _Asked()
 
-        return ask_share(self)
+    def with_(self, **changes: Any) -> Self:
+        """Return a copy with some fields changed; what the same cluster has answered is not asked again."""
+        made = super().with_(**changes)
+        if all(getattr(made, name) == getattr(self, name) for name in REACH):
+            made.__dict__["_asked"] = self._asked
+        return made
+
+    def cluster_recipe(self) -> ClusterRecipe:
+        """Return the cluster that ``cluster`` names, with the numbers of workers of these options; it is read once.
+
+        Raises
+        ------
+        InputError
+            There is no such kind or file, or it cannot be used.
+        """
+        assert self.cluster is not None
+        if self._asked.recipe is None:
+            self._asked.recipe = read_cluster(self.cluster)
+        changes: dict[str, Any] = {}
+        if self.workers:
+            changes["workers"] = self.workers
+        if self.max_workers is not None:
+            changes["max_workers"] = self.max_workers
+        if self.workers and self._asked.recipe.pools:
+            raise InputError(
+                f"--workers {self.workers}: {self.cluster} has pools, each with its own number of workers."
+            )
+        return self._asked.recipe.with_(**changes) if changes else self._asked.recipe
+
+    @property
+    def processes(self) -> int:
+        """Number of worker processes that share the work, as far as it is known beforehand, at least 1."""
+        if self.cluster is not None:
+            return max(1, self.cluster_recipe().total, self.max_workers or 0)
+        return max(1, self.workers)
+
+    @property
+    def _share(self) -> Share:
+        """What the cluster's workers have for one unit; it is asked once, also for options made of these."""
+        if self._asked.share is None:
+            from volengine.engine.share import ask_share
+
+            self._asked.share = ask_share(self)
+        return self._asked.share
 
     def limit_bytes(self) -> int:
         """Return the memory for one unit, bytes: that of a worker, or of each of its threads.
@@ -162,6 +235,8 @@ class RunOptions(Recipe):
         """
         if self.memory_limit is not None:
             return parse_bytes(self.memory_limit)
+        if self.cluster is not None:
+            return self.cluster_recipe().limit()
         if self.scheduler is not None:
             return self._share.limit(self.scheduler)
         return int(machine_memory() * 0.8 / self.processes)
@@ -192,6 +267,8 @@ class RunOptions(Recipe):
         """
         if self.scheduler is not None:
             return self._share.threads
+        if self.cluster is not None:
+            return min(part.cores for part in self.cluster_recipe().parts())
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         told = os.environ.get("OMP_NUM_THREADS", "")
         return max(1, min(cores // self.processes, int(told) if told.isdigit() else cores))

@@ -222,7 +222,7 @@ class Driver:
     def _feed(self, executor: clusters.Executor) -> bool:
         """Give bundles to the executor; return whether units are left that could not end before the deadline."""
         cut = False
-        window = 2 * executor.slots if executor.slots > 1 or executor.link else 1
+        window = 1 if isinstance(executor, clusters.InProcess) else 2 * executor.slots
         for state in self.open:
             while len(self.under_way) < window:
                 most = self._most(state, executor.slots)

@@ -161,8 +161,10 @@ def check_scheduler(options: RunOptions) -> None:
     Raises
     ------
     InputError
-        As those of :func:`address_of` and :func:`security_of`.
+        As those of :func:`address_of` and :func:`security_of`, and of the description of a cluster to start.
     """
+    if options.cluster is not None:
+        options.cluster_recipe().parts()
     if options.scheduler is not None:
         security_of(options, address_of(options.scheduler))
 

@@ -3,8 +3,7 @@
 Dask compares versions, too, but only warns. Here a difference that could change results, or break a run in its middle,
 is refused with a list of the workers. They are asked
 
-- while planning, for the memory and the cores of a unit (:func:`ask_share`), once for each
-  :class:`~volengine.engine.options.RunOptions`;
+- while planning, for the memory and the cores of a unit (:func:`volengine.engine.share.ask_share`), once for each run;
 - by the driver when it begins, and each time that workers have joined (:class:`Handshake`);
 - by themselves, each process before its first unit (:func:`check_here`), so that one that joins between two of the
   driver's looks computes nothing either.
@@ -31,15 +30,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import volengine
-from volengine.core.errors import InputError, WorkersRefusedError
+from volengine.core.errors import WorkersRefusedError
 from volengine.core.units import format_bytes
 from volengine.engine.lock import Lock, read
 
 if TYPE_CHECKING:
-    from volengine.engine.options import RunOptions
+    pass
 
 PACKAGES = ("numpy", "scipy", "scikit-image", "edt", "zarr", "numcodecs", "torch", "dask", "distributed")
 """Packages whose first two version numbers must be those of the driver; missing on both is equal, too."""
+
+CORES = "VOLENGINE_CORES"
+"""Environment variable with the number of cores that a worker was given, where it sees more of them than it may use."""
 
 ANSWER_S = 60.0
 """Seconds for which the driver waits for the first answers."""
@@ -96,13 +98,13 @@ def differences(here: Mapping[str, str], there: Mapping[str, str]) -> list[str]:
 
 def facts() -> dict[str, Any]:
     """Return what a worker says of itself: versions, the machine, and the cores that it may use."""
-    told = os.environ.get("OMP_NUM_THREADS", "")
+    told, given = os.environ.get("OMP_NUM_THREADS", ""), os.environ.get(CORES, "")
     return {
         "versions": versions_here(),
         "machine": _machine(),
         "cpus": sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else [*range(os.cpu_count() or 1)],
         # Dask's nanny sets 1 unless it is told: that says nothing
-        "told": int(told) if told.isdigit() and int(told) > 1 else None,
+        "told": int(given) if given.isdigit() else int(told) if told.isdigit() and int(told) > 1 else None,
     }
 
 
@@ -192,98 +194,17 @@ def workers_of(client: Any) -> dict[str, dict[str, Any]]:
     return found
 
 
-def _ask(client: Any, function: Any, *arguments: str, workers: list[str]) -> dict[str, Any]:
+def ask(client: Any, function: Any, *arguments: str, workers: list[str]) -> dict[str, Any]:
     """Call a function on workers; an error of one of them is its answer. Those that have just left do not answer."""
     answers: dict[str, Any] = client.run(function, *arguments, workers=workers, on_error="return")
     return {a: v for a, v in answers.items() if not isinstance(v, OSError)}
 
 
-def _wrong(answer: Any) -> list[str]:
+def wrong_of(answer: Any) -> list[str]:
     """What is wrong with a worker by its answer, its versions compared with those of this process."""
     if isinstance(answer, BaseException):
         return [f"has no volengine {volengine.__version__}, or another one ({type(answer).__name__}: {answer})"]
     return differences(versions_here(), answer["versions"])
-
-
-@dataclass(frozen=True)
-class Share:
-    """What the weakest worker of a cluster has for one unit.
-
-    Parameters
-    ----------
-    memory
-        Memory limit of a worker divided by its threads, bytes; ``None`` if no worker has a limit.
-    threads
-        Number of cores that a unit may use.
-    """
-
-    memory: int | None
-    threads: int
-
-    def limit(self, scheduler: str) -> int:
-        """Return the memory for a unit, bytes.
-
-        Raises
-        ------
-        InputError
-            The workers have no memory limit.
-        """
-        if self.memory is None:
-            raise InputError(f"--scheduler {scheduler}: its workers have no memory limit; give --memory-limit.")
-        return self.memory
-
-
-def ask_share(options: RunOptions) -> Share:
-    """Ask the workers of an existing cluster for the memory and the cores of a unit.
-
-    Raises
-    ------
-    InputError
-        No scheduler answers, or it has no worker within 60 s.
-    WorkersRefusedError
-        Workers have other versions.
-    """
-    from volengine.engine.scheduler import connect
-
-    client = connect(options)
-    try:
-        if not workers_of(client):
-            client.wait_for_workers(1, timeout=60)
-        known = workers_of(client)
-        answers = _ask(client, facts, workers=list(known))
-    except TimeoutError as error:
-        raise InputError(f"--scheduler {options.scheduler} has had no worker for 60 s.") from error
-    except OSError as error:
-        raise InputError(
-            f"--scheduler {options.scheduler} has ended while its workers were asked ({error})."
-        ) from error
-    finally:
-        client.close()
-    wrong = {address: what for address, answer in answers.items() if (what := _wrong(answer))}
-    if wrong:
-        raise refusal(wrong)
-    limits = [int(w["memory_limit"]) // int(w["nthreads"]) for w in known.values() if w["memory_limit"]]
-    joined = {address: (answers[address], int(known[address]["nthreads"])) for address in answers}
-    return Share(min(limits, default=None), threads_per_unit(joined))
-
-
-def threads_per_unit(workers: Mapping[str, tuple[Mapping[str, Any], int]]) -> int:
-    """Return the number of cores that each unit of a cluster may use, at least 1: that of the worst-off worker.
-
-    Parameters
-    ----------
-    workers
-        The facts and the number of threads of each worker. The threads of all workers that may use a core share it.
-    """
-    users: dict[tuple[str, int], int] = {}
-    for said, threads in workers.values():
-        for cpu in said["cpus"]:
-            users[said["machine"], cpu] = users.get((said["machine"], cpu), 0) + threads
-    shares = []
-    for said, _ in workers.values():
-        share = sum(1 / users[said["machine"], cpu] for cpu in said["cpus"])
-        shares.append(min(share + 1e-9, said["told"] or share + 1e-9))
-    return max(1, int(min(shares, default=1)))
 
 
 class Handshake:
@@ -341,7 +262,7 @@ class Handshake:
         """Ask workers, and put what is wrong with them into the future, by address."""
         given = (self.expected.folder, self.expected.lock_name, self.expected.nonce)
         try:
-            answers = _ask(self._client, answer, *given, workers=list(new))
+            answers = ask(self._client, answer, *given, workers=list(new))
             wrong = {address: what for address, said in answers.items() if (what := self._wrong(said))}
             for address in answers.keys() - wrong.keys():
                 if (short := self._short(new[address])) is not None:
@@ -353,9 +274,9 @@ class Handshake:
 
     def _wrong(self, said: Any) -> list[str]:
         if isinstance(said, BaseException):
-            return _wrong(said)
+            return wrong_of(said)
         found, missing, mark = said
-        wrong = _wrong(found)
+        wrong = wrong_of(found)
         if missing is None:
             path = Path(self.expected.folder) / mark
             try:

@@ -187,7 +187,7 @@ REFUSED = {
     "source,source\na.mrc,b.mrc\n": "'source' is there twice",
     "source,voxelsize\na.mrc,1\n": "no column 'voxelsize'. Did you mean 'voxel_size'",
     "source,segment.ttta\na.mrc,1\n": "segment has no 'ttta'. Did you mean 'tta'",
-    "source,roi\na.mrc,1:2\n": "a run reads whole volumes",
+    "source,roi\na.mrc,1:2\n": "'convert.roi' is the part",
     "source,convert.name\na.mrc,x\n": "use 'name'",
     "source,voxel_size,convert.voxel_size\na.mrc,1,2\n": "two columns are about convert.voxel_size",
     "source,voxel_size\na.mrc,13 A\n": "m.csv, line 2, voxel_size is '13 A'; it must be a number",

@@ -11,12 +11,12 @@ import pytest
 
 from volengine.core.errors import DependencyError
 from volengine.core.picks import Picks
+from volengine.core.yaml_recipes import read_yaml
 from volengine.engine.options import RunOptions
 from volengine.engine.report import RunReport
 from volengine.io.open import open_source, open_volume
 from volengine.io.training.sample import procedural_sample, real_sample
 from volengine.ops.pictures import BLUE, ORANGE, RED
-from volengine.tasks.common.yaml_recipes import read_yaml
 from volengine.tasks.demo import verb as demo_task
 from volengine.tasks.demo.page import SCALE, SLICES, Findings, demo_page, slice_pictures
 from volengine.tasks.demo.truth import Truth

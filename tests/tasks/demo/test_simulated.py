@@ -17,10 +17,10 @@ from volengine.cli import demo as demo_cli
 from volengine.core.errors import InputError, MissingError
 from volengine.core.picks import Picks
 from volengine.core.rules import Compete, Interact
+from volengine.core.yaml_recipes import read_yaml
 from volengine.engine.options import RunOptions
 from volengine.engine.report import RunReport
 from volengine.ops.pictures import RED
-from volengine.tasks.common.yaml_recipes import read_yaml
 from volengine.tasks.demo.simulated import RECIPE, SPECIMEN, Files, demo_simulated, extra_picks
 from volengine.tasks.demo.simulated_page import (
     CLASS_HEAD,

@@ -16,8 +16,8 @@ import pytest
 import yaml
 from train_cases import SHAPE, case_in, recipe, write
 
+from volengine.core.yaml_recipes import read_yaml
 from volengine.nets.checkpoint import load_facts
-from volengine.tasks.common.yaml_recipes import read_yaml
 from volengine.tasks.train.page import recipe_values
 from volengine.tasks.train.recipe import TrainRecipe
 from volengine.tasks.train.samples import TrainSample
@@ -189,7 +189,7 @@ def test_a_recipe_is_written_short_and_read_equal(tmp_path: Path) -> None:
     assert recipe_values(how)["samples"] == [
         {"volume": "1e9", "points": ["012.star"], "radius_nm": [12.0], "region": [0, 0, 0, -1, -1, 62], "token": "yes"}
     ]
-    from volengine.tasks.common.yaml_recipes import yaml_text
+    from volengine.core.yaml_recipes import yaml_text
 
     (tmp_path / "r.yaml").write_text(yaml_text(recipe_values(how)))
     assert TrainRecipe.from_json(read_yaml(tmp_path / "r.yaml")) == how

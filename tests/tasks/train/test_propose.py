@@ -21,9 +21,9 @@ from volengine import propose_training, train
 from volengine.cli.main import cli
 from volengine.core.errors import FormatError, InputError
 from volengine.core.picks import Picks
+from volengine.core.yaml_recipes import parse_yaml, read_yaml
 from volengine.io.picks import write_picks
 from volengine.nets.checkpoint import load_facts
-from volengine.tasks.common.yaml_recipes import parse_yaml, read_yaml
 from volengine.tasks.train.proposal import Proposal, given_of, kept_proposal
 from volengine.tasks.train.propose import MEMORY_SHARE, Proposed, propose
 from volengine.tasks.train.propose_facts import Candidate, FeatureFacts, GreyFacts, MachineFacts, SampleFacts

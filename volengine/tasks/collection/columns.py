@@ -71,7 +71,7 @@ def target_of(column: str, where: str) -> Target | None:
     if column in OWN or is_note(column):
         return None
     if column in ("roi", "region"):
-        raise InputError(f"{where}: column {column!r}: a run reads whole volumes; crop the volume, and give that.")
+        raise InputError(f"{where}: there is no column {column!r}; 'convert.roi' is the part that a run works on.")
     step, _, rest = SHORT.get(column, column).partition(".")
     feature, _, field = rest.rpartition(".")
     if step not in STEPS or not rest or (feature and step != "pick"):

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from volengine.core.errors import FormatError
+from volengine.core.yaml_recipes import parse_yaml
 from volengine.tasks.collection.table import Changes, Table
-from volengine.tasks.common.yaml_recipes import parse_yaml
 
 KEY = "tomograms"
 TEXTS = ("source", "name", "group", "state")

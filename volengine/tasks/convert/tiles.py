@@ -22,10 +22,10 @@ from volengine.core.boxes import Box, Index3, index3
 from volengine.core.digest import digest_of
 from volengine.core.errors import FormatError, InputError
 from volengine.core.volume import Volume
+from volengine.core.yaml_recipes import read_yaml
 from volengine.engine.options import RunOptions
 from volengine.io.mrc.rules import MAX_LENGTH_VOX
 from volengine.io.open import open_volume
-from volengine.tasks.common.yaml_recipes import read_yaml
 from volengine.tasks.convert.mosaic import Mosaic, Tile
 from volengine.tasks.convert.recipe import ConvertRecipe
 

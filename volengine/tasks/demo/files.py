@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from volengine.core.boxes import Box
 from volengine.core.errors import MissingError
 from volengine.core.volume import Volume
+from volengine.core.yaml_recipes import read_yaml
 from volengine.io.open import open_source
-from volengine.tasks.common.yaml_recipes import read_yaml
 from volengine.tasks.run import RunRecipe
 
 

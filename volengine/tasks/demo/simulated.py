@@ -32,6 +32,7 @@ from volengine.core.errors import InputError
 from volengine.core.paths import PathLike, path_text, path_text_or_none
 from volengine.core.picks import Picks
 from volengine.core.units import NM_TO_ANGSTROM
+from volengine.core.yaml_recipes import read_yaml
 from volengine.engine.options import RunOptions
 from volengine.engine.report import RunReport
 from volengine.io.open import open_volume
@@ -39,7 +40,6 @@ from volengine.io.picks import read_picks
 from volengine.ops.pictures import png, side_by_side
 from volengine.ops.score import pair_picks
 from volengine.tasks.common.layout import feature_store
-from volengine.tasks.common.yaml_recipes import read_yaml
 from volengine.tasks.demo.files import grid_of, shipped_recipe, whole
 from volengine.tasks.demo.simulated_page import OVERVIEW_Z, Simulated, simulated_page, slice_panels
 from volengine.tasks.pick.verb import pick

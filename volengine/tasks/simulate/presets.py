@@ -6,7 +6,7 @@ from importlib import resources
 from typing import Any
 
 from volengine.core.errors import MissingError
-from volengine.tasks.common.yaml_recipes import read_yaml
+from volengine.core.yaml_recipes import read_yaml
 
 PRESETS = {
     "ribosomes": "70S ribosomes in buffer: for scans of dose, defocus and pixel size",

@@ -21,6 +21,7 @@ from volengine.core.atomic import write_atomic
 from volengine.core.paths import path_text
 from volengine.core.recipe import Recipe
 from volengine.core.volume import Vector3
+from volengine.core.yaml_recipes import yaml_text
 from volengine.nets.registry import is_own
 from volengine.nets.training.fit.account import Account, Seen
 from volengine.nets.training.fit.kept import folder_of
@@ -28,7 +29,6 @@ from volengine.nets.training.fit.report import colours, column, ignored
 from volengine.nets.training.fit.state import Row
 from volengine.ops.pictures import BLUE
 from volengine.tasks.common.html import Page
-from volengine.tasks.common.yaml_recipes import yaml_text
 
 if TYPE_CHECKING:
     from volengine.tasks.train.recipe import TrainRecipe

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from volengine.core.errors import FormatError
-from volengine.tasks.common.yaml_recipes import parse_yaml, read_yaml, yaml_text
+from volengine.core.yaml_recipes import parse_yaml, read_yaml, yaml_text
 
 
 def test_a_name_that_is_there_twice_is_refused(tmp_path: Path) -> None:

@@ -1,0 +1,102 @@
+"""Clusters of Dask's operator for Kubernetes: a ``DaskCluster`` of the user's manifest, scaled, and deleted at the end.
+
+Image, volumes, resources and the workers' command are the manifest's, because a pod sees the run folder only through a
+volume that a site names. The operator's schedulers have no certificates.
+"""
+
+from __future__ import annotations
+
+import uuid
+from contextlib import suppress
+from copy import deepcopy
+from typing import Any
+
+from volengine.core.errors import InputError, require
+from volengine.core.yaml_recipes import read_yaml
+from volengine.engine.cluster_recipe import ClusterRecipe
+from volengine.engine.link import Link
+from volengine.engine.scheduler import ANSWER_S
+
+
+def manifest_of(recipe: ClusterRecipe) -> dict[str, Any]:
+    """Return the manifest of a cluster, with the recipe's number of workers and a name that no other run has.
+
+    Raises
+    ------
+    InputError
+        The file is no manifest of a ``DaskCluster``.
+    """
+    path = recipe.manifest or ""
+    data = deepcopy(read_yaml(path))
+    if data.get("kind") != "DaskCluster":
+        raise InputError(f"cluster: manifest {path}: kind is {data.get('kind')!r}; it must be DaskCluster.")
+    try:
+        containers = data["spec"]["worker"]["spec"]["containers"]
+        for part in ("spec", "service"):
+            data["spec"]["scheduler"][part]
+        name = str(data["metadata"]["name"])
+        memory = containers[0]["resources"]["limits"]["memory"]
+    except (KeyError, TypeError, IndexError) as error:
+        raise InputError(
+            f"cluster: manifest {path}: {error} is missing; metadata.name, spec.scheduler.spec, spec.scheduler.service "
+            "and a limit of memory of the first container of spec.worker.spec are needed."
+        ) from None
+    if not isinstance(memory, str | int):
+        raise InputError(f"cluster: manifest {path}: the limit of memory is {memory!r}.")
+    data["metadata"]["name"] = f"{name[:40]}-{uuid.uuid4().hex[:6]}"
+    data["spec"]["worker"]["replicas"] = recipe.parts()[0].workers
+    return data
+
+
+def check_open(insecure: bool) -> None:
+    """Refuse pods without certificates, unless the user says that the network may be trusted.
+
+    Raises
+    ------
+    InputError
+        ``--insecure`` is missing.
+    """
+    if not insecure:
+        raise InputError(
+            "--cluster kubernetes: the operator's schedulers have no certificates; everybody who reaches the pods may "
+            "run code on them. Add --insecure if a NetworkPolicy keeps others away (deploy/kubernetes.yaml has one), "
+            "or start the manifests of deploy and use --scheduler tls://..."
+        )
+
+
+def start_pods(recipe: ClusterRecipe, insecure: bool) -> Link:
+    """Create the cluster and connect to it.
+
+    Raises
+    ------
+    DependencyError
+        ``dask-kubernetes`` is not installed.
+    InputError
+        The manifest cannot be used, ``--insecure`` is missing, or Kubernetes refuses.
+    """
+    check_open(insecure)
+    manifest = manifest_of(recipe)
+    try:
+        from dask_kubernetes.operator import KubeCluster
+    except ImportError as error:
+        raise require("dask-kubernetes", "kubernetes", "--cluster kubernetes") from error
+    from distributed import Client
+
+    try:
+        cluster = KubeCluster(
+            custom_cluster_spec=manifest, namespace=recipe.namespace, shutdown_on_close=True, quiet=True
+        )
+    except Exception as error:  # of Dask, of kr8s, of the cluster: of many kinds
+        raise InputError(f"--cluster kubernetes: the pods could not be started: {error}") from error
+
+    def close() -> None:
+        with suppress(TimeoutError, OSError):
+            cluster.close()
+
+    try:
+        if recipe.max_workers is not None:
+            cluster.adapt(minimum=max(1, recipe.workers), maximum=recipe.max_workers)
+        return Link(Client(cluster, timeout=ANSWER_S, set_as_default=False), close, offers=recipe.offers())
+    except BaseException:
+        close()
+        raise
