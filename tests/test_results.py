@@ -22,7 +22,7 @@ import make_results
 import products
 import small_runs
 
-NO_RESULTS = {"status", "collection", "verify", "env", "demo", "picks"}
+NO_RESULTS = {"status", "cluster", "collection", "verify", "env", "demo", "picks"}
 """Verbs without a case: they make nothing, have tests of every byte, or (the demo, ``--demo``) take minutes."""
 
 

@@ -182,8 +182,8 @@ def test_an_export_of_a_source_that_is_replaced_leaves_no_file(tmp_path, monkeyp
     new = write(tmp_path / "new.mrc", NEW.astype("float32"))
     boxes = module._boxes
 
-    def slabs(volume):  # slices of their own, and another file in place of the source after the fifth
-        for z, box in enumerate(box for whole in boxes(volume) for box in _slices(whole)):
+    def slabs(volume, part):  # slices of their own, and another file in place of the source after the fifth
+        for z, box in enumerate(box for whole in boxes(volume, part) for box in _slices(whole)):
             if z == 5:
                 new.rename(source)
             yield box

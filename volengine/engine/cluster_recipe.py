@@ -5,7 +5,7 @@
 (16, 14400000000)
 >>> mixed = ClusterRecipe(kind="slurm", memory="16GB", pools=({"workers": 4, "gpus": 1}, {"workers": 32, "cores": 2}))
 >>> [(pool.workers, pool.gpus, pool.cores) for pool in mixed.parts()], mixed.offers()
-([(4, 1, 1), (32, 0, 2)], {'GPU': 1.0})
+([(4, 1, 1), (32, 0, 2)], {'GPU': 1.0, 'CPU': 1.0})
 """
 
 from __future__ import annotations
