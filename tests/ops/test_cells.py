@@ -206,7 +206,7 @@ def test_a_tree_of_any_cells_equals_the_whole_table(case, block, factors):
 
 
 @pytest.mark.slow
-@settings(deadline=None, max_examples=600)
+@settings(deadline=None, max_examples=100)
 @given(
     cases(largest=40),
     st.tuples(*[st.integers(2, 9)] * 3),
