@@ -287,18 +287,22 @@ def devices_here() -> tuple[str, ...]:
     InputError
         There is none.
     """
-    told = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if told is not None:
-        found = tuple(name.strip() for name in told.split(",") if name.strip() not in ("", "-1"))
-    else:
-        try:
-            said = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=60, check=False).stdout
-        except (OSError, subprocess.TimeoutExpired):
-            said = ""
-        found = tuple(re.findall(r"^GPU (\d+):", said, re.MULTILINE))
+    found = gpus_here()
     if not found:
         raise InputError(
             "--cluster cuda: this machine shows no GPU (nvidia-smi -L, CUDA_VISIBLE_DEVICES). Use --cluster local, or "
             "name them as devices in a file (--cluster FILE.yaml)."
         )
     return found
+
+
+def gpus_here() -> tuple[str, ...]:
+    """The GPUs that this process may use, as ``CUDA_VISIBLE_DEVICES`` or else ``nvidia-smi`` names them."""
+    told = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if told is not None:
+        return tuple(name.strip() for name in told.split(",") if name.strip() not in ("", "-1"))
+    try:
+        said = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=60, check=False).stdout
+    except (OSError, subprocess.TimeoutExpired):  # no driver of NVIDIA
+        return ()
+    return tuple(re.findall(r"^GPU (\d+):", said, re.MULTILINE))

@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import platform
 import socket
-import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,11 +17,12 @@ from typing import Any
 from volengine.core.errors import InputError
 from volengine.core.units import format_bytes
 from volengine.engine import clusters
+from volengine.engine.cluster_recipe import gpus_here
 from volengine.engine.driver_lock import only_driver
 from volengine.engine.on_dask import OnDask, silent
 from volengine.engine.options import RunOptions
 from volengine.engine.scheduler import check_scheduler
-from volengine.engine.workers import refusal, workers_of
+from volengine.engine.workers import CORES, WITHOUT_S, refusal, workers_of
 
 POLL_S = 0.5
 
@@ -72,20 +72,11 @@ class Hello:
 
 def asked() -> dict[str, Any]:
     """What a worker says of itself; it runs there."""
-    told = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if told is not None:
-        gpus = tuple(name for name in told.split(",") if name.strip() not in ("", "-1"))
-    else:
-        try:
-            said = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=30, check=False).stdout
-            gpus = tuple(str(n) for n, line in enumerate(x for x in said.splitlines() if x.startswith("GPU ")))
-        except (OSError, subprocess.SubprocessError):
-            gpus = ()
-    given = os.environ.get("VOLENGINE_CORES", "")
+    given = os.environ.get(CORES, "")
     affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return {
         "host": socket.gethostname(),
-        "gpus": gpus,
+        "gpus": gpus_here(),
         "python": platform.python_version(),
         "cores": min(int(given), affinity) if given.isdigit() else affinity,
     }
@@ -138,7 +129,7 @@ def _collect(
     told = began
     client = executor.client
     while len(workers_of(client)) < wanted and time.monotonic() < end:
-        if time.monotonic() - told > 30:
+        if time.monotonic() - told > WITHOUT_S:
             told = time.monotonic()
             say(f"{len(workers_of(client))} of {wanted} workers have joined; Ctrl-C stops.")
         time.sleep(POLL_S)

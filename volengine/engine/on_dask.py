@@ -24,16 +24,10 @@ from volengine.engine.receipts import Receipt
 from volengine.engine.resources import check_offered, has, offers_of, said, wanted_by
 from volengine.engine.stage import Stage
 from volengine.engine.work import Bundle, without_claims
-from volengine.engine.workers import ANSWER_S, Handshake, workers_of
+from volengine.engine.workers import AGAIN_S, ANSWER_S, WITHOUT_S, Handshake, workers_of
 
 RECOUNT_S = 5.0
 """Seconds between two counts of the workers of a cluster."""
-
-WITHOUT_S = 30.0
-"""Seconds without any worker after which the user is told what the run waits for."""
-
-AGAIN_S = 600.0
-"""Seconds after which the user is told once more."""
 
 RETRY_S = 5.0
 """Seconds between two attempts to reach a scheduler that has gone away."""

@@ -9,16 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from volengine.core.errors import InputError
 from volengine.engine.log import remark
-from volengine.engine.workers import ask, facts, refusal, workers_of, wrong_of
+from volengine.engine.workers import AGAIN_S, WITHOUT_S, ask, facts, refusal, workers_of, wrong_of
 
 if TYPE_CHECKING:
     from volengine.engine.options import RunOptions
 
 POLL_S = 0.2
 """Seconds between two looks for the first worker."""
-
-TOLD_S, TOLD_AGAIN_S = 30.0, 600.0
-"""Seconds after which the user is told that there is no worker, and told once more."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +94,7 @@ def wait_for_one(client: Any, options: RunOptions, say: Callable[[str], None] = 
     """
     patience_s = options.patience_for_workers_s()
     began = told = time.monotonic()
-    quiet_s = TOLD_S
+    quiet_s = WITHOUT_S
     while not workers_of(client):
         now = time.monotonic()
         where = f"--scheduler {options.scheduler}"
@@ -108,7 +105,7 @@ def wait_for_one(client: Any, options: RunOptions, say: Callable[[str], None] = 
                 f"{where} has had no worker for {now - began:.0f} s (--wait-for-workers {options.wait_for_workers})."
             )
         if now - told >= quiet_s:
-            told, quiet_s = now, TOLD_AGAIN_S
+            told, quiet_s = now, AGAIN_S
             say(f"{where} has had no worker for {now - began:.0f} s; waiting for the first one. Ctrl-C stops it.")
         time.sleep(POLL_S)
 

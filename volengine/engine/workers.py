@@ -27,15 +27,12 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import volengine
 from volengine.core.errors import WorkersRefusedError
 from volengine.core.units import format_bytes
 from volengine.engine.lock import Lock, read
-
-if TYPE_CHECKING:
-    pass
 
 PACKAGES = ("numpy", "scipy", "scikit-image", "edt", "zarr", "numcodecs", "torch", "dask", "distributed")
 """Packages whose first two version numbers must be those of the driver; missing on both is equal, too."""
@@ -45,6 +42,9 @@ CORES = "VOLENGINE_CORES"
 
 ANSWER_S = 60.0
 """Seconds for which the driver waits for the first answers."""
+
+WITHOUT_S, AGAIN_S = 30.0, 600.0
+"""Seconds without any worker after which the user is told what is waited for, and after which once more."""
 
 LISTED = 10
 """Largest number of workers that a message lists."""

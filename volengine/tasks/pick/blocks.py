@@ -16,11 +16,12 @@ from volengine.ops.ais_peaks import block_peaks, spaced
 from volengine.ops.basins import block_basins
 from volengine.ops.filaments import centrelines
 from volengine.ops.heights import BasinRules
-from volengine.ops.plateaus import block_middles, plateaus
+from volengine.ops.plateaus import plateaus
 from volengine.ops.regions import block_labels, join_seams, relabel, resolve
 from volengine.ops.stored import as_prediction, checked_span, mask_in
 from volengine.tasks.common.levels import levels_of
 from volengine.tasks.pick.description import COLUMN, SPAN, VOXELS_PER_REGION, region_rules
+from volengine.tasks.pick.middles import middles_bytes, middles_of
 
 GATHERED_BYTES = 60
 """Bytes for a voxel of a component while all are gathered: as read, joined, sorted."""
@@ -153,11 +154,7 @@ def middles_block(block: Block, rules: dict[str, Any], scale: float | None = Non
     Result
         The table of :func:`volengine.ops.plateaus.block_middles`.
     """
-    values = as_prediction(block.arrays["prediction"], mask=mask_in(block.tables), scale=scale)
-    basin = block.arrays["basin"].astype(np.uint32, copy=False)
-    found = block.tables["plateaus"][0]
-    table = block_middles(block.number, basin, values, block.box, block.shape, found, region_rules(rules))
-    return Result(table=table)
+    return Result(table=middles_of(block, block.tables["plateaus"][0], rules, scale))
 
 
 def middles_block_bytes(inside: int, plane: int, itemsize: int, copies: bool) -> int:
@@ -165,7 +162,7 @@ def middles_block_bytes(inside: int, plane: int, itemsize: int, copies: bool) ->
 
     ``itemsize`` and ``copies`` are those of :func:`basins_block_bytes`.
     """
-    return 160 * plane + 550 * (inside // VOXELS_PER_REGION) + itemsize * copies * inside
+    return middles_bytes(inside, plane, itemsize, copies)
 
 
 def filament_voxels(block: Block, memory_bytes: float = math.inf) -> Result:

@@ -35,7 +35,7 @@ from volengine.tasks.common.readings import Reading, reading_of
 from volengine.tasks.common.roi import box_of, history_of, seen_of, size_of, tiling_of, within
 from volengine.tasks.pick.description import PickOutputs
 from volengine.tasks.pick.recipe import PickRecipe
-from volengine.tasks.pick.tree import Tree, table_memory
+from volengine.tasks.pick.tree import Tree, middles_stage, table_memory
 
 FIRST_HALO_VOX = 16
 """First halo of ``basins``; a block with thicker foreground is read again with the halo that it needs."""
@@ -223,7 +223,6 @@ def _middle_stages(
 ) -> tuple[Stage, Stage]:
     """The stages that find the middle of each region's voxels of highest prediction."""
     volume, rules = reading.volume, asdict(recipe.region_rules(reading.seen))
-    z, y, x = (min(c, n) for c, n in zip(core, volume.shape, strict=True))
     plateaus = Stage(
         _name(feature, "plateaus"),
         _PLATEAUS,
@@ -233,23 +232,8 @@ def _middle_stages(
         emits=True,
         kernel_bytes=kernel_bytes(_PLATEAUS, voxels=volume.size),
     )
-    middles = Stage(
-        _name(feature, "middles"),
-        _MIDDLES,
-        Tiling(volume.shape, core),
-        params={"rules": rules, "scale": reading.scale},
-        arrays={"prediction": ArrayInput(volume), "basin": ArrayInput(scratch.volume())},
-        tables={"plateaus": TableInput(plateaus.name, "all"), **reading.tables()},
-        emits=True,
-        kernel_bytes=kernel_bytes(
-            _MIDDLES,
-            inside=z * y * x,
-            plane=y * x,
-            itemsize=np.dtype(reading.dtype).itemsize,
-            copies=reading.copies,
-        ),
-    )
-    return plateaus, middles
+    found = {"plateaus": TableInput(plateaus.name, "all")}
+    return plateaus, middles_stage(_name(feature, "middles"), _MIDDLES, reading, scratch, core, rules, found)
 
 
 def _resolve_stage(volume: Volume, recipe: PickRecipe, feature: str) -> Stage:

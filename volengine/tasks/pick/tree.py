@@ -65,6 +65,53 @@ def cells_of(shape: Index3, core: Index3) -> list[Index3]:
     return cells
 
 
+def middles_stage(
+    name: str,
+    kernel: str,
+    reading: Reading,
+    scratch: ImageSpec,
+    core: Index3,
+    rules: Mapping[str, Any],
+    found: Mapping[str, TableInput],
+    **more: int,
+) -> Stage:
+    """The stage that finds the middle of each region's plateau as far as it lies in a block.
+
+    Parameters
+    ----------
+    name, kernel
+        Of the stage.
+    reading, scratch
+        The prediction, and the array of local regions.
+    core
+        Shape of the blocks.
+    rules
+        Fields of :class:`~volengine.ops.basin_graph.RegionRules`.
+    found
+        The tables that say where each region is highest.
+    more
+        What the kernel's memory depends on besides.
+    """
+    z, y, x = (min(c, n) for c, n in zip(core, reading.volume.shape, strict=True))
+    return Stage(
+        name,
+        kernel,
+        Tiling(reading.volume.shape, core),
+        params={"rules": rules, "scale": reading.scale},
+        arrays={"prediction": ArrayInput(reading.volume), "basin": ArrayInput(scratch.volume())},
+        tables={**found, **reading.tables()},
+        emits=True,
+        kernel_bytes=kernel_bytes(
+            kernel,
+            inside=z * y * x,
+            plane=y * x,
+            itemsize=np.dtype(reading.dtype).itemsize,
+            copies=reading.copies,
+            **more,
+        ),
+    )
+
+
 @dataclass(frozen=True)
 class Tree:
     """The tree of one feature.
@@ -167,26 +214,9 @@ class Tree:
         )
 
     def _middles(self, reading: Reading, scratch: ImageSpec) -> Stage:
-        z, y, x = (min(c, n) for c, n in zip(self.core, self.shape, strict=True))
-        return Stage(
-            f"{self.prefix}-middles",
-            _MIDDLES,
-            Tiling(self.shape, self.core),
-            params={"rules": self.rules, "scale": reading.scale},
-            arrays={"prediction": ArrayInput(reading.volume), "basin": ArrayInput(scratch.volume())},
-            tables={**self._holding("join"), **reading.tables()},
-            emits=True,
-            kernel_bytes=kernel_bytes(
-                _MIDDLES,
-                inside=z * y * x,
-                plane=y * x,
-                itemsize=np.dtype(reading.dtype).itemsize,
-                copies=reading.copies,
-                cell=self._voxels(1),
-                levels=len(self.levels),
-                memory_bytes=self.memory,
-            ),
-        )
+        name, holding = f"{self.prefix}-middles", self._holding("join")
+        more = {"cell": self._voxels(1), "levels": len(self.levels), "memory_bytes": self.memory}
+        return middles_stage(name, _MIDDLES, reading, scratch, self.core, self.rules, holding, **more)
 
     def _nearest(self, level: int) -> Stage:
         middles = {"cells": TableInput(f"{self.prefix}-middles", "within", self.core)}

@@ -22,12 +22,11 @@ from volengine.ops.axes import axes_of
 from volengine.ops.basin_graph import RegionRules
 from volengine.ops.cell_middles import named, nearest, plateaus_of_block
 from volengine.ops.cells import NODE_BYTES, PASS_BYTES, join, labelled, labels_of_block, leaf, size_of
-from volengine.ops.plateaus import block_middles
 from volengine.ops.regions import relabel
 from volengine.ops.spacing import KEPT_BYTES, PICK_BYTES, candidates, labels_of, numbered, space
-from volengine.ops.stored import as_prediction, mask_in
 from volengine.tasks.common.levels import levels_of
 from volengine.tasks.pick.description import COLUMN, SPAN, VOXELS_PER_REGION, region_rules
+from volengine.tasks.pick.middles import middles_bytes, middles_of
 
 REGION, NODE, LEFT, OPEN, KEPT = "region.", "node.", "left.", "open.", "kept."
 LOOKUP = ("to", "parts", "starts")
@@ -124,12 +123,9 @@ def middles_by_cells(block: Block, rules: dict[str, Any], scale: float | None = 
     Result
         The table of :func:`volengine.ops.cell_middles.named`.
     """
-    values = as_prediction(block.arrays["prediction"], mask=mask_in(block.tables), scale=scale)
-    basin = block.arrays["basin"].astype(np.uint32, copy=False)
     holding = _holding(block)
     found, names = plateaus_of_block(block.number, holding, [_of(REGION, table) for _, table in holding])
-    rows = block_middles(block.number, basin, values, block.box, block.shape, found, region_rules(rules))
-    return Result(table=named(rows, names))
+    return Result(table=named(middles_of(block, found, rules, scale), names))
 
 
 def middles_by_cells_bytes(
@@ -137,11 +133,11 @@ def middles_by_cells_bytes(
 ) -> int:
     """Bytes that :func:`middles_by_cells` needs for ``inside`` voxels in slices of ``plane`` voxels.
 
-    ``itemsize`` and ``copies`` are those of ``basins_block_bytes``, ``cell`` and ``levels`` those of
+    These, ``itemsize`` and ``copies`` are those of ``middles_bytes``, ``cell`` and ``levels`` those of
     :func:`relabel_by_cells_bytes`; the tables of ``join`` that are read have up to 300 bytes for a region.
     """
     tables = 300 * levels * (cell // VOXELS_PER_REGION)
-    return 160 * plane + 550 * (inside // VOXELS_PER_REGION) + itemsize * copies * inside + min(memory_bytes, tables)
+    return middles_bytes(inside, plane, itemsize, copies) + min(memory_bytes, tables)
 
 
 def nearest_cell(block: Block, level: int, rules: dict[str, Any]) -> Result:
