@@ -172,9 +172,8 @@ def main(side: str = "64", batch: str = "2", steps: str = "2", filters: str = FI
         print(json.dumps(WAYS[way](int(side), int(batch), int(steps), tuple(map(int, filters.split(","))))))
         return
     for name in WAYS:
-        made = subprocess.run(
-            [sys.executable, __file__, side, batch, steps, filters, name], capture_output=True, text=True, check=True
-        )
+        command = [sys.executable, __file__, side, batch, steps, filters, name]
+        made = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
         told = json.loads(made.stdout.splitlines()[-1])
         print(name, {key: value if key == "losses" else round(value, 2) for key, value in told.items()}, flush=True)
 
