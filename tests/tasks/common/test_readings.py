@@ -187,6 +187,9 @@ def test_it_is_said_what_was_made(tmp_path: Path) -> None:
         assert done.exit_code == 0
         return done.output
 
+    wide = write(tmp_path / "wide.mrc", np.round(probability() * 200).astype(np.int16))
+    told = said("pick", str(wide), "--out", str(tmp_path / "w.csv"))
+    assert "holds integers from 0 to 200 (int16), which were read as probabilities times 255" in told
     first = said("pick", str(mask), "--out", str(tmp_path / "a.csv"))
     assert "only 0 and 1 (int16)" in first
     assert "r: 2 picks" in first

@@ -492,3 +492,12 @@ def test_features_of_a_merged_table_are_objects_of_these_names(tmp_path: Path) -
     assert "Features are written as names of objects." in made.notes
     assert [one.name for one in imod_file.read_model(tmp_path / "all.mod").objects] == ["ribosome", "membrane"]
     assert read_picks(tmp_path / "all.mod").extra["object_name"].tolist() == ["ribosome"] * 2 + ["membrane"] * 2
+
+
+def test_names_of_tomograms_come_back_from_names_of_files(tmp_path: Path, volengine: Command) -> None:
+    write_picks(tmp_path / "a.csv", Picks([[1, 2, 3]], VOXEL, shape=SHAPE, tomogram="TS 1", feature="ER membrane"))
+    assert volengine("picks", "convert", "a.csv", "--out", "o/", "--to", "coords")[0] == 0
+    (file,) = (tmp_path / "o").iterdir()
+    code, said, _ = volengine("picks", "info", str(file), "--voxel-size", "10", "--json")
+    (found,) = json.loads(said)["tomograms"]
+    assert (code, found["name"], found["feature"]) == (0, "TS 1", "ER membrane")

@@ -162,11 +162,21 @@ def _cells(spans: Stage, name: str) -> Stage:
     )
 
 
-def mask_line(feature: str, volume: Volume, tables: Any, decision: str) -> list[str]:
-    """A line for the user that a volume was taken for a mask; none if it was not.
+def reading_line(feature: str, volume: Volume, tables: Any, decision: str) -> list[str]:
+    """A line for the user how integers were read, where programs differ: as a mask, or as probabilities times 255.
 
-    ``tables(name)`` returns the tables of a stage, ``decision`` is :attr:`Reading.decision`.
+    Bytes, and what says that it holds probabilities, need none. ``tables(name)`` returns the tables of a stage,
+    ``decision`` is :attr:`Reading.decision`.
     """
-    if not decision or not mask_in({"kind": tables(decision)}):
+    if not decision:
         return []
-    return [f"{feature}: {stored_name(volume)} holds only 0 and 1 ({volume.dtype}) and was taken for a mask"]
+    found = tables(decision)
+    if mask_in({"kind": found}):
+        return [f"{feature}: {stored_name(volume)} holds only 0 and 1 ({volume.dtype}) and was taken for a mask"]
+    if np.dtype(volume.dtype).itemsize == 1 or volume.kind == "probability":
+        return []
+    ((low, high),) = next(iter(found.values()))["span"].tolist()
+    return [
+        f"{feature}: {stored_name(volume)} holds integers from {low} to {high} ({volume.dtype}), which were read as "
+        "probabilities times 255; if they are labels, volengine stats counts their objects"
+    ]

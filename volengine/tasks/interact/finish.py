@@ -7,7 +7,7 @@ from typing import Any
 
 from volengine.core.volume import Volume
 from volengine.engine.plan import Made, Plan
-from volengine.tasks.common.readings import mask_line
+from volengine.tasks.common.readings import reading_line
 
 
 def say_masks(plan: Plan, tables: Any, read: Mapping[str, Mapping[str, Any]], notes: Sequence[str] = ()) -> Made:
@@ -27,6 +27,6 @@ def say_masks(plan: Plan, tables: Any, read: Mapping[str, Mapping[str, Any]], no
     lines = (
         line
         for feature, one in read.items()
-        for line in mask_line(feature, Volume.from_json(one["volume"]), tables, one["decision"])
+        for line in reading_line(feature, Volume.from_json(one["volume"]), tables, one["decision"])
     )
     return Made(said=(*notes, *lines))

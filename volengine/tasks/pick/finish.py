@@ -15,7 +15,7 @@ from volengine.core.units import format_bytes
 from volengine.core.volume import Volume
 from volengine.engine.memory import machine_memory
 from volengine.engine.plan import Made, Plan
-from volengine.tasks.common.readings import mask_line
+from volengine.tasks.common.readings import reading_line
 from volengine.tasks.pick.description import COLUMN, EXTRAS, SPAN
 
 ROW_BYTES = 1600
@@ -101,7 +101,7 @@ def write_table(
         said += f", because {_why_none(highest, threshold, int(table['left'][0]), lines=lines)}"
         if source.dtype == "int8" and highest <= threshold:
             said += "; these are signed bytes, of which 255 would be 1: if 127 is, as Ais writes them, give --scale 127"
-    return Made((out,), (*mask_line(feature, source, tables, decision), said))
+    return Made((out,), (*reading_line(feature, source, tables, decision), said))
 
 
 def _gathered(numbers: Table, tables: Any, rows: Sequence[str]) -> Table:

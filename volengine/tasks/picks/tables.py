@@ -18,7 +18,7 @@ from volengine.core.volume import Vector3, Volume
 from volengine.io.copick.target import Target, check_own, is_target
 from volengine.io.names import another_of_series, same_tomogram
 from volengine.io.picks.known import Known
-from volengine.tasks.common.layout import file_name
+from volengine.tasks.common.layout import feature_named, file_name
 from volengine.tasks.common.named import feature_in, feature_of, open_sized, tomogram_in
 from volengine.tasks.common.origins import from_first_note, origins_note, outside_note
 from volengine.tasks.picks.recipe import PicksConvertRecipe, PicksRecipe
@@ -164,7 +164,7 @@ def _named(file: Path, recipe: PicksRecipe, known: Known, found: dict[str, Picks
         return found
     if names_tomograms(file, recipe.read_as, known):
         return found
-    name = tomogram_in(file.stem, feature)
+    name = feature_named(tomogram_in(file.stem, feature))  # names of tomograms are written into names of files alike
     return {name: found[file.stem].with_(tomogram=name, feature=feature)}
 
 
