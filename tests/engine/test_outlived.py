@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from engine_plans import result, simple, stored
 
-from volengine.core.errors import InputError
+from volengine.core.errors import DeadlineError, InputError
 from volengine.engine.ledger import RunFolder
 from volengine.engine.options import RunOptions
 from volengine.engine.plan import Plan
@@ -146,6 +146,8 @@ def test_the_first_worker_is_waited_for_as_long_as_the_option_says(
         options = RunOptions(scheduler=str(dask.file), progress=False, wait_for_workers="1s")
         with pytest.raises(InputError, match=r"has had no worker for \d s \(--wait-for-workers 1s\)"):
             options.limit_bytes()
+        with pytest.raises(DeadlineError, match=r"Stopped before the deadline .*: .* has had no worker"):
+            options.with_(wait_for_workers="24h", deadline="1s").limit_bytes()
         with pytest.raises(InputError, match=r"has had no worker for \d s \(--wait-for-workers\)"):
             run_plan(plan, str(tmp_path / "run"), options.with_(memory_limit="1GB"))
         late = threading.Timer(3.0, dask.worker)

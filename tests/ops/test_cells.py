@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from volengine.core.tiling import Tiling
 from volengine.ops.axes import axes_of
 from volengine.ops.basins import block_basins
 from volengine.ops.cell_middles import named, nearest, plateaus_of_block
-from volengine.ops.cells import join, labelled, labels_of_block, leaf
+from volengine.ops.cells import NODE_BYTES, PASS_BYTES, join, labelled, labels_of_block, leaf, size_of
 from volengine.ops.heights import BasinRules
 from volengine.ops.plateaus import block_middles, plateaus
 from volengine.ops.regions import RegionRules, block_labels, join_seams, resolve
@@ -308,3 +309,23 @@ def test_picks_far_from_faces_do_not_go_up():
     )
     assert (open_["position"].max(axis=1) > 100 - 30).all()  # chains of picks end soon
     assert kept["index"].size > 5 * np.count_nonzero(~open_["known"])
+
+
+def test_joining_takes_the_memory_that_is_stated():
+    """Noise, of which every third voxel or so is a local region, and all are one component."""
+    rng = np.random.default_rng(0)
+    prediction = rng.integers(100, 255, (40, 40, 40)).astype(np.uint8)
+    tiling = Tiling(prediction.shape, (20, 20, 20))
+    seams, _ = seams_of(prediction, tiling, BasinRules(level=127))
+    parts = {number: leaf(number, table) for number, table in seams.items()}
+    nodes, passes = size_of(parts)
+    join(parts, lambda blocks: np.ones(len(blocks), bool), prediction.shape, RegionRules(unit=255.0))  # imports
+    tracemalloc.start()
+    try:
+        join(parts, lambda blocks: np.ones(len(blocks), bool), prediction.shape, RegionRules(unit=255.0))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    stated = NODE_BYTES * nodes + PASS_BYTES * passes
+    rows = sum(column.nbytes for table in parts.values() for column in table.values())
+    assert 0.2 * stated < peak + rows < stated

@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from volengine.core.errors import InputError
+from volengine.core.errors import DeadlineError, InputError
+from volengine.engine.deadline import Deadline
 from volengine.engine.log import remark
 from volengine.engine.workers import AGAIN_S, WITHOUT_S, ask, facts, refusal, workers_of, wrong_of
 
@@ -91,8 +92,10 @@ def wait_for_one(client: Any, options: RunOptions, say: Callable[[str], None] = 
     ------
     InputError
         None has joined, or the scheduler has ended.
+    DeadlineError
+        None has joined, and the run must end.
     """
-    patience_s = options.patience_for_workers_s()
+    patience_s, deadline = options.patience_for_workers_s(), Deadline(options.deadline)
     began = told = time.monotonic()
     quiet_s = WITHOUT_S
     while not workers_of(client):
@@ -100,6 +103,11 @@ def wait_for_one(client: Any, options: RunOptions, say: Callable[[str], None] = 
         where = f"--scheduler {options.scheduler}"
         if client.status not in ("running", "connecting"):
             raise InputError(f"{where} has ended while its workers were waited for.")
+        if deadline.left_s <= 0:
+            raise DeadlineError(
+                f"Stopped before the deadline ({deadline.said()}): {where} has had no worker for {now - began:.0f} s. "
+                "The same command goes on from here."
+            )
         if now - began >= patience_s:
             raise InputError(
                 f"{where} has had no worker for {now - began:.0f} s (--wait-for-workers {options.wait_for_workers})."

@@ -16,6 +16,7 @@ from volengine.core.block import Block
 from volengine.core.boxes import Box
 from volengine.core.errors import MemoryRefusedError, PlanError
 from volengine.core.image import ImageSpec, Level
+from volengine.core.picks import Picks
 from volengine.core.tiling import Tiling
 from volengine.engine.ledger import RunFolder
 from volengine.engine.options import RunOptions
@@ -24,11 +25,13 @@ from volengine.engine.stage import Stage, TableInput
 from volengine.io.omezarr import image as omezarr
 from volengine.io.omezarr.arrays import ZarrSink
 from volengine.io.open import open_source, open_volume
+from volengine.io.picks import write_picks
 from volengine.ops.heights import BasinRules
 from volengine.ops.regions import RegionRules, pick_array
 from volengine.ops.spacing import KEPT_BYTES, PICK_BYTES
 from volengine.tasks.pick import tree
 from volengine.tasks.pick.description import PickOutputs
+from volengine.tasks.pick.finish import ROW_BYTES
 from volengine.tasks.pick.plan import plan_pick
 from volengine.tasks.pick.recipe import PickRecipe
 from volengine.tasks.pick.tree import cells_of
@@ -299,3 +302,25 @@ def test_a_sparse_store_gives_what_was_drawn(tmp_path):
 def test_a_sparse_montage_of_16k_gives_what_was_drawn(tmp_path):
     """16,384 × 16,384 × 256 voxels, 100,000 particles and 12,500 that are too close; minutes of CPU."""
     picked_as_known(tmp_path, (256, 16384, 16384), 100_000, None, chunk=(128, 128, 128))
+
+
+@pytest.mark.parametrize("ending", [".star", ".csv"])
+def test_writing_a_table_takes_the_memory_that_is_stated(tmp_path, ending):
+    """Of 20,000 picks, as text; a first small table is for what is imported."""
+    rng = np.random.default_rng(0)
+
+    def table(count):
+        columns = {"position_vox": rng.random((count, 3)) * 100, "weight": rng.random(count)}
+        columns |= {"size_vox": rng.integers(1, 99, count), "label": np.arange(1, count + 1)}
+        return Picks(columns.pop("position_vox"), (10.0,) * 3, shape=(100,) * 3, tomogram="T", **columns)
+
+    write_picks(tmp_path / f"small{ending}", table(10))
+    picks = table(20_000)
+    own = sum(column.nbytes for column in picks.columns.values())
+    tracemalloc.start()
+    try:
+        write_picks(tmp_path / f"large{ending}", picks)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert 0.2 * ROW_BYTES < (peak + own) / len(picks) < ROW_BYTES
