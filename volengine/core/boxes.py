@@ -71,6 +71,15 @@ class Box:
             index3(b + d for b, d in zip(self.stop, high, strict=True)),
         )
 
+    def slabs(self, slices: int) -> Iterator[Box]:
+        """Yield the box in parts of so many slices; the last one may have fewer.
+
+        >>> [(slab.start[0], slab.stop[0]) for slab in Box((2, 0, 0), (7, 9, 9)).slabs(2)]
+        [(2, 4), (4, 6), (6, 7)]
+        """
+        for z in range(self.start[0], self.stop[0], slices):
+            yield Box((z, *self.start[1:]), (min(z + slices, self.stop[0]), *self.stop[1:]))
+
     def intersect(self, other: Box) -> Box:
         """Return the voxels that both boxes contain; the result may be empty."""
         start = index3(max(a, b) for a, b in zip(self.start, other.start, strict=True))

@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 from volengine.core.boxes import Box
 from volengine.core.errors import InputError
 from volengine.io.names import Source
-
-SCAN_SLAB = 16
+from volengine.tasks.train.samples import SCAN_SLAB
 
 
 def check_contrast(parts: Iterable[NDArray[Any]], where: str) -> None:
@@ -55,6 +54,4 @@ def check_contrast(parts: Iterable[NDArray[Any]], where: str) -> None:
 
 def slabs(source: Source, region: Box) -> Iterator[NDArray[Any]]:
     """The voxels of a region, some slices at a time."""
-    for z in range(region.start[0], region.stop[0], SCAN_SLAB):
-        stop = min(z + SCAN_SLAB, region.stop[0])
-        yield source.read(Box((z, *region.start[1:]), (stop, *region.stop[1:])))
+    return map(source.read, region.slabs(SCAN_SLAB))

@@ -32,10 +32,10 @@ from volengine.tasks.train.propose_facts import (
     SampleFacts,
     is_flat,
 )
-from volengine.tasks.train.samples import PatchRules, TrainSample
+from volengine.tasks.train.samples import SCAN_SLAB, PatchRules, TrainSample
 from volengine.tasks.train.sets import Stored
 from volengine.tasks.train.sources import stored_sets
-from volengine.tasks.train.volumes import SCAN_SLAB, Thinned, labels_of, region_of, region_text
+from volengine.tasks.train.volumes import Thinned, labels_of, region_of, region_text
 
 BLOCKS = 12
 """Blocks in which the thickness of a feature is measured."""
@@ -105,8 +105,7 @@ def _scan(labels: Any, region: Box, count: int) -> tuple[list[NDArray[np.int64]]
     """For each feature some of its voxels, their number, and the number of voxels that count."""
     found = [Thinned(20_000) for _ in range(count)]
     counts, known = [0] * count, [0] * count
-    for z in range(region.start[0], region.stop[0], SCAN_SLAB):
-        slab = Box((z, *region.start[1:]), (min(z + SCAN_SLAB, region.stop[0]), *region.stop[1:]))
+    for slab in region.slabs(SCAN_SLAB):
         for k, part in enumerate(labels.read(slab)):
             at = np.argwhere(part == FEATURE)
             found[k].add(at + slab.start)

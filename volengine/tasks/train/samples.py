@@ -38,6 +38,8 @@ T = TypeVar("T")
 Use = Literal["both", "train", "validate"]
 """What a sample is used for."""
 
+SCAN_SLAB = 16
+"""Slices that are read at a time where a whole volume is looked at."""
 MOST_VALIDATION = 64
 """A source with at least this many patches for validation gives this many or more, but fewer than twice as many."""
 

@@ -26,8 +26,7 @@ from volengine.io.cached import ChunkCache
 from volengine.io.names import Source
 from volengine.ops.blend import VALUE_LIMIT
 from volengine.tasks.train.labels import open_beside
-
-SCAN_SLAB = 16
+from volengine.tasks.train.samples import SCAN_SLAB
 
 
 class TargetFiles:
@@ -83,9 +82,8 @@ def _scale(source: Source, region: Box, units: TargetUnits, path: str) -> tuple[
     from volengine.ops.normalise import combine
 
     rows, low, high = [], np.inf, -np.inf
-    for z in range(region.start[0], region.stop[0], SCAN_SLAB):
-        stop = min(z + SCAN_SLAB, region.stop[0])
-        for plane in source.read(Box((z, *region.start[1:]), (stop, *region.stop[1:]))):
+    for slab in region.slabs(SCAN_SLAB):
+        for plane in source.read(slab):
             values = plane[np.isfinite(plane)].astype(np.float64)
             if values.size:
                 low, high = min(low, float(values.min())), max(high, float(values.max()))

@@ -29,7 +29,7 @@ from volengine.ops.score_masks import FEATURE
 from volengine.tasks.train.contrast import check_contrast, slabs
 from volengine.tasks.train.labels import LabelFiles, LabelPoints, Labels, LabelSlices, LabelSome
 from volengine.tasks.train.parts import Marks, Parts, grid, split
-from volengine.tasks.train.samples import LazyPatches, Patch, PatchRules, TrainSample, Use, thinned
+from volengine.tasks.train.samples import SCAN_SLAB, LazyPatches, Patch, PatchRules, TrainSample, Use, thinned
 from volengine.tasks.train.targets import TargetFiles
 
 if TYPE_CHECKING:
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
 MAX_POSITIONS = 20_000
 OF_EACH_FEATURE = 16
 """If there are more patches for validation than are used, at least this many with each feature are among them."""
-SCAN_SLAB = 16
 
 
 class OpenVolume:
@@ -110,9 +109,7 @@ class OpenVolume:
         found = [Thinned(MAX_POSITIONS) for _ in self.rules.features]
         if self.sample.targets:
             return [thinned.rows for thinned in found]
-        box = self.region
-        for z in range(box.start[0], box.stop[0], SCAN_SLAB):
-            slab = Box((z, *box.start[1:]), (min(z + SCAN_SLAB, box.stop[0]), *box.stop[1:]))
+        for slab in self.region.slabs(SCAN_SLAB):
             for k, labels in enumerate(self.labels.read(slab)):
                 found[k].add(np.argwhere(labels == FEATURE) + slab.start)
         return [thinned.rows for thinned in found]
@@ -125,15 +122,10 @@ class OpenVolume:
         from volengine.ops.normalise import combine, slice_moments
 
         _, ny, nx = self.volume.shape
-        starts = range(self.region.start[0], self.region.stop[0], SCAN_SLAB)
-        rows = []
-        for z in starts:
-            stop = min(z + SCAN_SLAB, self.region.stop[0])
-            if self.rules.normalisation == "per_slice":
-                box = Box((z, 0, 0), (stop, ny, nx))
-            else:
-                box = Box((z, *self.region.start[1:]), (stop, *self.region.stop[1:]))
-            rows.append(slice_moments(self.source.read(box)))
+        region = self.region
+        if self.rules.normalisation == "per_slice":
+            region = Box((region.start[0], 0, 0), (region.stop[0], ny, nx))
+        rows = [slice_moments(self.source.read(slab)) for slab in region.slabs(SCAN_SLAB)]
         return combine([np.concatenate(rows, axis=0)])
 
     def _sampled(self) -> tuple[float, float]:
