@@ -158,6 +158,20 @@ def test_a_tomogram_by_its_own_words_is_refused_unless_the_user_says_otherwise(t
         picked(labels, tmp_path)
 
 
+def test_a_mask_beside_probabilities_is_read_as_the_message_says(tmp_path: Path) -> None:
+    values = probability()
+    both = {
+        "r": write(tmp_path / "T1__r.mrc", values.astype(np.float32)),
+        "s": write(tmp_path / "T1__s.mrc", (values > 0.5).astype(np.int8)),
+    }
+    recipe = volengine.InteractRecipe((Interact("r", "s", "avoid", radius_nm=0.5),))
+    with pytest.raises(InputError, match=r"float32 and int8.*--scale 1"):
+        volengine.interact(both, tmp_path / "refused", recipe, QUIET)
+    gated = volengine.interact(both, tmp_path / "gated", recipe.with_(scale=1), QUIET)["r"][:]
+    assert not gated[values > 0.5].any()
+    assert np.array_equal(gated[values < 0.01], values[values < 0.01].astype(np.float32))
+
+
 def test_nan_is_never_found(tmp_path: Path) -> None:
     mask = (probability() > 0.5).astype(np.float32)
     odd = mask.copy()

@@ -7,13 +7,41 @@ from pathlib import Path
 
 import numpy as np
 
-from volengine.core.errors import FormatError
+from volengine.core.errors import FormatError, InputError
+from volengine.core.picks import Picks
 from volengine.io.picks.texts import Floats
 
 STATED_VOX = 0.05
 """How far positions that a file states in two units may be apart, in voxels: programs write few digits."""
 
 _WHAT = {"euler": "the angles (rot, tilt, psi) are", "normal": "the normal (z, y, x) is"}
+
+
+CUBE = 1.001
+"""Ratio of the sides of a voxel up to which it counts as a cube."""
+
+
+def check_cubes(picks: Picks, what: str) -> None:
+    """Refuse picks in voxels that are no cubes, for formats that have one pixel size.
+
+    Parameters
+    ----------
+    picks
+        The picks.
+    what
+        The format and its verb, for the message: ``STAR files know``.
+
+    Raises
+    ------
+    InputError
+        The sides of a voxel differ.
+    """
+    size = np.asarray(picks.voxel_size)
+    if size.max() > size.min() * CUBE:
+        raise InputError(
+            f"The voxels of {picks.tomogram!r} are {picks.voxel_size} angstrom (z, y, x), but {what} one pixel size "
+            "only: write CSV, or in Python bring the picks onto a grid of cubes first (picks.on_grid)."
+        )
 
 
 def check_stated(where: str, stated: Floats, place: Floats, size: Floats, origins: Sequence[Sequence[float]]) -> None:

@@ -32,6 +32,7 @@ from volengine.core.json_text import shown
 from volengine.core.picks import Picks
 from volengine.io.names import tomogram_name
 from volengine.io.picks import rows as r
+from volengine.io.picks.checks import check_cubes
 
 COLUMNS = 36
 LEAST = 26
@@ -166,12 +167,7 @@ def _texts(picks: Sequence[Picks], first: int) -> tuple[str, str]:
     """Make the texts of a table and of its table map file."""
     lines, names, tag = [], [], 0
     for number, one in enumerate(picks, 1):
-        size = np.asarray(one.voxel_size)
-        if size.max() > size.min() * 1.001:
-            raise InputError(
-                f"The voxels of {one.tomogram!r} are {one.voxel_size} angstrom (z, y, x), but Dynamo tables know one "
-                "pixel size only: bring the picks onto a grid of cubes with picks.on_grid(...), or write CSV."
-            )
+        check_cubes(one, "Dynamo tables know")
         if not one.tomogram:
             raise InputError("Dynamo's table map file needs the tomogram's name: set picks.with_(tomogram=...).")
         if "/" in one.tomogram or "\\" in one.tomogram:

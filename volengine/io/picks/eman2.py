@@ -34,6 +34,7 @@ from volengine.core.json_text import parse_json, shown
 from volengine.core.picks import Picks
 from volengine.io.picks import carried, motive
 from volengine.io.picks import rows as r
+from volengine.io.picks.checks import check_cubes
 
 HALVES = ("tm", "tomoseg", "tomobox")
 """Methods that count from n / 2."""
@@ -168,11 +169,7 @@ def files(path: Path, tables: Sequence[Picks], format: str, pixel_size: float | 
     size = np.asarray(picks.voxel_size)
     if picks.shape is None:
         raise InputError(f"{path}: EMAN2 counts from the centre of {picks.tomogram!r}: set picks.with_(shape=...).")
-    if size.max() > size.min() * 1.001:
-        raise InputError(
-            f"{path}: the voxels are {picks.voxel_size} angstrom (z, y, x), but EMAN2 knows one pixel size: bring the "
-            "picks onto a grid of cubes with picks.on_grid(...), or write CSV."
-        )
+    check_cubes(picks, "EMAN2 knows")
     unit = float(size[2]) if pixel_size is None else pixel_size
     at = (picks.position_vox - np.asarray(picks.shape) // 2) * (size / unit)
     classes, named = _classes(picks, path)

@@ -40,6 +40,7 @@ from volengine.core.json_text import parse_json
 from volengine.core.picks import Picks
 from volengine.io.picks import carried, imod_file, motive
 from volengine.io.picks import rows as r
+from volengine.io.picks.checks import check_cubes
 
 HALF = np.array([0.5, 0.5, 0.0])
 """Coordinate x, y, z of the centre of the first voxel."""
@@ -256,11 +257,7 @@ def files(path: Path, tables: Sequence[Picks], format: str, pixel_size: float | 
         text = zip(*(r.texts(v) for v in (*numbers, *points.T)), strict=True)
         return [(path, "".join(" ".join(row) + "\n" for row in text).encode())]
     size = np.asarray(picks.voxel_size)
-    if size.max() > size.min() * 1.001:
-        raise InputError(
-            f"{path}: the voxels are {picks.voxel_size} angstrom (z, y, x), but a model of IMOD has one pixel size: "
-            "bring the picks onto a grid of cubes with picks.on_grid(...), or write CSV."
-        )
+    check_cubes(picks, "a model of IMOD has")
     if n and np.abs(points).max() > FARTHEST:
         raise InputError(f"{path}: positions beyond {FARTHEST:g} voxels cannot be held by IMOD's float32.")
     shape = (0, 0, 0) if picks.shape is None else picks.shape[::-1]

@@ -12,6 +12,7 @@ from volengine.core.errors import InputError
 from volengine.core.picks import Picks
 from volengine.io.picks import relion_labels as k
 from volengine.io.picks import rows as r
+from volengine.io.picks.checks import check_cubes
 from volengine.io.picks.star import star_text
 
 
@@ -74,13 +75,8 @@ def star_of(
 
 def cubes(picks: Picks, pixel_size: float | None) -> float:
     """Return the pixel size that the coordinates count, angstrom; refuse voxels that are not cubes, as STAR has one."""
-    size = np.asarray(picks.voxel_size)
-    if size.max() > size.min() * 1.001:
-        raise InputError(
-            f"The voxels of {picks.tomogram!r} are {picks.voxel_size} angstrom (z, y, x), but STAR files know one "
-            "pixel size only: bring the picks onto a grid of cubes with picks.on_grid(...), or write CSV."
-        )
-    return float(size[2]) if pixel_size is None else float(pixel_size)
+    check_cubes(picks, "STAR files know")
+    return float(picks.voxel_size[2]) if pixel_size is None else float(pixel_size)
 
 
 def _group(optics: dict[str, list[str]], pixel: float, name: str) -> int:

@@ -149,7 +149,9 @@ def _check_types(readings: Mapping[str, Reading], recipe: InteractRecipe) -> Non
         if first.dtype != other.dtype:
             raise InputError(
                 f"{first.volume.url} and {other.volume.url} differ in their dtype ({first.volume.dtype} and "
-                f"{other.volume.dtype}); rules work on predictions of one tomogram, on one grid and of one type."
+                f"{other.volume.dtype}); rules work on predictions of one tomogram, on one grid and of one type. Masks "
+                "of 0 and 1 beside floating numbers from 0 to 1 are read with --scale 1; volengine segment --dtype "
+                "writes both types."
             )
     if recipe.compat == "ais" and first.dtype != "uint8":
         raise InputError(f"{first.volume.url} holds {first.volume.dtype}; compat 'ais' is Ais's arithmetic on uint8.")
