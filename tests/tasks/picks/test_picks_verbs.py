@@ -81,7 +81,8 @@ def test_a_folder_gets_a_file_of_each_tomogram(tmp_path: Path, picks: Picks) -> 
 def test_messages_name_the_file_that_was_asked_for(tmp_path: Path) -> None:
     """What cannot be written is found in a folder of volengine's own, which nobody knows."""
     write_picks(tmp_path / "a.csv", Picks([[1, 2, 3]], voxel_size=(10, 10, 20), tomogram="T", shape=(9, 9, 9)))
-    for out, to in ((tmp_path / "a.mod", "imod"), (tmp_path / "a_info.json", "eman2")):
+    names = {"imod": "a.mod", "eman2": "a_info.json", "relion": "a.star", "dynamo": "a.tbl"}
+    for to, out in ((to, tmp_path / name) for to, name in names.items()):
         with pytest.raises(InputError, match=f"^{re.escape(str(out))}: "):
             convert_picks(tmp_path / "a.csv", out, {"to": to})
 

@@ -185,7 +185,12 @@ def _files(path: Path, picks: Picks | Sequence[Picks], format: str | None, pixel
     if pixel_size is not None and not (FORMATS[name].counts_pixels and pixel_size > 0):
         counting = ", ".join(key for key, one in FORMATS.items() if one.counts_pixels)
         raise InputError(f"{path}: pixel_size ({pixel_size}) must be positive and is for {counting}, not {name}.")
-    return registry.module_of(name).files(path, tables, name, pixel_size)
+    try:
+        return registry.module_of(name).files(path, tables, name, pixel_size)
+    except InputError as error:
+        if str(path) not in str(error):  # what a format cannot hold is found without the file
+            error.args = (f"{path}: {error}",)
+        raise
 
 
 def _read(path: Path, format: str | None, known: Known) -> Rows:
