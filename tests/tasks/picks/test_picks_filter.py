@@ -97,6 +97,25 @@ def test_distance_to_other_picks(tmp_path: Path, csv: Path, picks: Picks) -> Non
     assert kept(far_nm=100.0) == "abcd"
 
 
+def test_a_pick_is_not_its_own_neighbour(tmp_path: Path) -> None:
+    """Of the same file, also by another name of it, the other picks count: 1 nm, 1 nm, 5 nm; two at one place."""
+    picks = Picks([[0, 0, 0], [0, 0, 1], [0, 0, 6], [9, 9, 9], [9, 9, 9]], (10, 10, 10), tomogram="T")
+    write_picks(tmp_path / "a.csv", picks)
+    (tmp_path / "link.csv").symlink_to(tmp_path / "a.csv")
+
+    def kept(**recipe: object) -> list[float]:
+        near = {"overwrite": True, "near": str(tmp_path / "link.csv")}
+        made = filter_picks(tmp_path / "a.csv", tmp_path / "out.csv", near | recipe)
+        return read_picks(made.files[0]).position_vox[:, 2].tolist()
+
+    assert kept(near_nm=1.0) == [0, 1, 9, 9]
+    assert kept(far_nm=1.0) == [0, 1, 6]
+    assert kept(far_nm=1.5) == [6]
+    write_picks(tmp_path / "a.csv", picks[:1])
+    assert kept(far_nm=1.5) == [0]
+    assert kept(near_nm=1.5) == []
+
+
 def test_masks_and_other_picks_are_those_of_the_same_tomogram(tmp_path: Path, picks: Picks) -> None:
     """What belongs to one tomogram is not applied to the picks of another one."""
     other = picks.with_(tomogram="TS_02")

@@ -264,7 +264,8 @@ def test_origins_that_differ_are_said(tmp_path: Path, picks: Picks) -> None:
     assert any(said in note for note in made.notes)
     made = filter_picks(tmp_path / "b.csv", tmp_path / "near.csv", {"near": str(tmp_path / "a.csv"), "near_nm": 1.0})
     assert any(said in note for note in made.notes)
-    same = filter_picks(tmp_path / "a.csv", tmp_path / "same.csv", {"near": str(tmp_path / "a.csv"), "near_nm": 1.0})
+    write_picks(tmp_path / "c.csv", picks)
+    same = filter_picks(tmp_path / "a.csv", tmp_path / "same.csv", {"near": str(tmp_path / "c.csv"), "near_nm": 1.0})
     assert not same.notes
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -196,13 +197,21 @@ def filter_picks(
     _check_mask(tables, recipe)
     kept = []
     for one in tables:
-        picks, more = _filtered(one, recipe, alone=len(tables) == 1)
+        picks, more = _filtered(one, recipe, itself=_same_file(source, recipe.near), alone=len(tables) == 1)
         kept.append(picks)
         notes += more
     return write_tables(path_text(out), kept, recipe, notes)
 
 
-def _filtered(picks: Picks, recipe: PicksFilterRecipe, *, alone: bool) -> tuple[Picks, list[str]]:
+def _same_file(source: PathLike, near: str | None) -> bool:
+    """Whether the other file of picks is the one that is filtered."""
+    try:
+        return near is not None and Path(near).samefile(path_text(source))
+    except (OSError, ValueError):  # what cannot be looked at is no file, or in the cloud: the reader says so
+        return False
+
+
+def _filtered(picks: Picks, recipe: PicksFilterRecipe, *, itself: bool, alone: bool) -> tuple[Picks, list[str]]:
     notes: list[str] = []
 
     def keep(mask: NDArray[np.bool_], why: str) -> None:
@@ -228,7 +237,8 @@ def _filtered(picks: Picks, recipe: PicksFilterRecipe, *, alone: bool) -> tuple[
         keep(in_mask(picks, recipe, notes), "inside of the mask" if recipe.outside else "outside of the mask")
     if recipe.near is not None:
         keep(
-            _at_distance(picks, recipe, notes, alone=alone), f"too far from, or too near to, the picks of {recipe.near}"
+            _at_distance(picks, recipe, notes, itself=itself, alone=alone),
+            f"too far from, or too near to, the {'other ' * itself}picks of {recipe.near}",
         )
     if recipe.spacing_nm:
         keep(_keeps_spacing(picks, recipe.spacing_nm), f"closer than {recipe.spacing_nm:g} nm to one of higher weight")
@@ -265,8 +275,12 @@ def _check_mask(tables: Sequence[Picks], recipe: PicksFilterRecipe) -> None:
         )
 
 
-def _at_distance(picks: Picks, recipe: PicksFilterRecipe, notes: list[str], *, alone: bool) -> NDArray[np.bool_]:
+def _at_distance(
+    picks: Picks, recipe: PicksFilterRecipe, notes: list[str], *, itself: bool, alone: bool
+) -> NDArray[np.bool_]:
     """Whether the distance to the nearest pick of the other file is wanted; notes say if origins differ.
+
+    If it is the file of the picks (``itself``), a pick is not its own neighbour.
 
     The other file's only tomogram may have another name if the picks are of one tomogram, too (``alone``): many files
     have no names. It must not be another one of the same series, unless the user has said which tomogram is meant.
@@ -288,7 +302,8 @@ def _at_distance(picks: Picks, recipe: PicksFilterRecipe, notes: list[str], *, a
     notes += [said] * bool(said)
     if not len(others):
         return np.full(len(picks), recipe.near_nm is None)
-    apart = cKDTree(others.place).query(picks.place)[0] / NM_TO_ANGSTROM
+    neighbour = 2 if itself else 1
+    apart = cKDTree(others.place).query(picks.place, [neighbour])[0][:, 0] / NM_TO_ANGSTROM
     near = np.inf if recipe.near_nm is None else recipe.near_nm
     far = 0.0 if recipe.far_nm is None else recipe.far_nm
     kept: NDArray[np.bool_] = (apart <= near) & (apart >= far)

@@ -122,7 +122,8 @@ class PicksFilterRecipe(PicksMergeRecipe):
     outside
         Keep the picks outside of the mask instead of those inside.
     near
-        Another file of picks of the same tomograms; with near_nm, far_nm or both.
+        Another file of picks of the same tomograms; with near_nm, far_nm or both. Of the same file, each pick's own
+        place does not count.
     near_nm
         Largest distance to the nearest of these other picks.
     far_nm
