@@ -12,6 +12,7 @@ import pytest
 import tifffile
 import zarr
 from calling import Command
+from scnt_write import ScntSample, write_scnt
 from volume_files import graph_bytes
 
 import volengine as ve
@@ -284,6 +285,27 @@ def test_picks_and_models_by_plain_names(tmp_path: Path, volengine: Command) -> 
     assert all(isinstance(n, int) for n in said["patch"])
     assert all(isinstance(v, float) for v in said["voxel_size"])
     assert "features" in volengine("info", str(model))[1]
+
+
+def test_a_training_set_says_what_its_boxes_are_of(tmp_path: Path, volengine: Command) -> None:
+    image, labels = np.zeros((1, 8, 8), "float32"), np.zeros((8, 8), "uint8")
+    names = [("TS_01", "ribosome")] * 2 + [("TS_02", "actin")]
+    boxes = [ScntSample(image, labels, tomogram, feature, (4, 9, 9 + k)) for k, (tomogram, feature) in enumerate(names)]
+    path = str(tmp_path / "a.scnt")
+    write_scnt(path, boxes, 10.0)
+    facts = info(path)
+    assert (facts["type"], facts["boxes"], facts["shape"], facts["pixel_size"]) == ("training set", 3, [1, 8, 8], 10.0)
+    assert [(one["tomogram"], one["feature"], one["boxes"]) for one in facts["groups"]] == [
+        ("TS_01", "ribosome", 2),
+        ("TS_02", "actin", 1),
+    ]
+    said = volengine("info", path)[1]
+    assert "3 of 1 x 8 x 8" in said
+    assert "TS_02, actin: 1 boxes" in said
+    assert "3 boxes" in volengine("info", path, path)[1]
+    Path(path).write_bytes(b"boxes")
+    with pytest.raises(FormatError, match=r"a\.scnt"):
+        info(path)
 
 
 @pytest.mark.parametrize(

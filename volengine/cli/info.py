@@ -27,7 +27,7 @@ from volengine.tasks.info import check, info
 @click.option("--full", is_flag=True, help="Statistics of all voxels, and not of the coarsest level.")
 @click.option("--check", "checked", is_flag=True, help="Check OME-Zarr stores; exit with 1 if something is wrong.")
 def command(paths: tuple[str, ...], as_json: bool, full: bool, checked: bool) -> None:
-    """Describe PATHS: MRC or TIFF files, OME-Zarr stores (also zipped), models, tables of picks, or copick projects.
+    """Describe PATHS: volumes (MRC, TIFF, OME-Zarr, also zipped), models, picks, training sets of Ais, copick projects.
 
     Several paths give a table. Of volumes the least and largest value, mean, standard deviation and the shares of NaN
     and zeros are shown: of the coarsest level, or with --full of all voxels.

@@ -24,6 +24,10 @@ def in_words(facts: Facts) -> Facts:
         from volengine.tasks.info.projects import project_in_words
 
         return project_in_words(facts)
+    if facts["type"] == "training set":
+        from volengine.tasks.info.training import training_in_words
+
+        return training_in_words(facts)
     if facts["type"] in ("model", "models"):
         from volengine.tasks.info.models import model_info
 
@@ -128,7 +132,11 @@ def table(many: Sequence[Facts]) -> list[str]:
 
 def _row(facts: Facts) -> tuple[str, ...]:
     if facts["type"] != "volume":
-        counts = {"picks": f"{facts.get('picks')} picks", "project": f"{len(facts.get('runs', ()))} runs"}
+        counts = {
+            "picks": f"{facts.get('picks')} picks",
+            "project": f"{len(facts.get('runs', ()))} runs",
+            "training set": f"{facts.get('boxes')} boxes",
+        }
         count = counts.get(facts["type"], "")
         return (facts["path"], facts["type"], count, *("" for _ in COLUMNS[3:]))
     values, size = facts["values"], facts["voxel_size"]

@@ -22,6 +22,7 @@ from volengine.tasks.info.models import MODEL_SUFFIXES, model_facts
 from volengine.tasks.info.others import refuse_others
 from volengine.tasks.info.picks import PICKS_SUFFIXES, picks_facts
 from volengine.tasks.info.projects import project_facts
+from volengine.tasks.info.training import training_facts
 from volengine.tasks.info.volumes import volume_facts
 
 Many = list[Any] | tuple[Any, ...]
@@ -46,13 +47,13 @@ def info(path: PathLike | Many, *, full: bool = False, progress: bool = False) -
     -------
     dict, or list of dict
         Plain names to JSON values; for a list of paths a list of such. ``path`` and ``type`` (``volume``, ``picks``,
-        ``model``, ``models``) are always there. Of a volume: ``format``, ``name``, ``kind``, ``shape`` (z, y, x),
-        ``dtype``, ``voxel_size`` and ``origin`` (angstrom, z, y, x; ``None`` if not stated), ``extent_nm``, ``bytes``
-        (uncompressed), ``axes``, ``channels``, ``times``, ``levels`` (a list: ``path``, ``shape``, ``factor``,
-        ``chunk``, ``shard``, ``voxel_size``, ``bytes``), of a store also ``ngff``, ``complete`` and ``images`` (all
-        images in it), and ``values``: ``level``, ``full``, ``voxels`` (number read), ``share_read``, ``min``, ``max``,
-        ``mean``, ``std``, ``share_nan``, ``share_infinite``, ``share_zero``; ``None``, with ``values_error``, if the
-        voxels cannot be read.
+        ``model``, ``models``, ``training set``) are always there. Of a volume: ``format``, ``name``, ``kind``,
+        ``shape`` (z, y, x), ``dtype``, ``voxel_size`` and ``origin`` (angstrom, z, y, x; ``None`` if not stated),
+        ``extent_nm``, ``bytes`` (uncompressed), ``axes``, ``channels``, ``times``, ``levels`` (a list: ``path``,
+        ``shape``, ``factor``, ``chunk``, ``shard``, ``voxel_size``, ``bytes``), of a store also ``ngff``, ``complete``
+        and ``images`` (all images in it), and ``values``: ``level``, ``full``, ``voxels`` (number read),
+        ``share_read``, ``min``, ``max``, ``mean``, ``std``, ``share_nan``, ``share_infinite``, ``share_zero``;
+        ``None``, with ``values_error``, if the voxels cannot be read.
 
     Raises
     ------
@@ -85,6 +86,8 @@ def _one(path: str, full: bool, progress: bool) -> dict[str, Any]:
         readers = [lambda: model_facts(path)]
     elif suffix in PICKS_SUFFIXES and not split_group(path)[1]:
         readers = [lambda: picks_facts(path)]
+    elif suffix == ".scnt":
+        readers = [lambda: training_facts(path)]
     elif suffix not in ("", ".zarr", *MRC_SUFFIXES, *TIFF_SUFFIXES) and "://" not in path:
         readers.append(lambda: picks_facts(path))
     first: VolengineError | None = None
