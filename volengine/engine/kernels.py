@@ -69,6 +69,7 @@ KERNELS: dict[str, tuple[str, ...]] = {
         "resolve_objects",
         "seams_block",
     ),
+    "volengine.tasks.stats.tree_blocks": ("add_objects", "join_objects"),
 }
 """The package's kernels: module, functions."""
 

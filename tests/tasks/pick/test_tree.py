@@ -31,12 +31,12 @@ from volengine.io.picks.parts import PART_BYTES, PART_PICKS
 from volengine.ops.heights import BasinRules
 from volengine.ops.regions import RegionRules, pick_array
 from volengine.ops.spacing import KEPT_BYTES, PICK_BYTES
-from volengine.tasks.pick import tree
+from volengine.tasks.common import cells
+from volengine.tasks.common.cells import cells_of
 from volengine.tasks.pick.description import SPAN, PickOutputs
 from volengine.tasks.pick.finish import picks_of, write_table
 from volengine.tasks.pick.plan import plan_pick
 from volengine.tasks.pick.recipe import PickRecipe
-from volengine.tasks.pick.tree import cells_of
 from volengine.tasks.pick.tree_blocks import join_cell, space_cell
 from volengine.tasks.pick.verb import pick
 
@@ -105,7 +105,7 @@ def test_a_tree_gives_the_bytes_of_the_whole(
 ):
     recipe = RECIPE.with_(feature="whole", **changes)
     pick(source, str(tmp_path / "whole.star"), recipe, QUIET)
-    monkeypatch.setattr(tree, "CELL_PARTS", parts)
+    monkeypatch.setattr(cells, "CELL_PARTS", parts)
     picks = pick(source, str(tmp_path / "tree.star"), recipe.with_(feature="tree"), QUIET)
     levels = math.ceil(math.log2(4 * 4 * 4) / math.log2(parts))
     assert sum("-join-" in name for name in stages_of(tmp_path / "tree.star")) == levels > 1
@@ -120,7 +120,7 @@ def test_a_tree_gives_the_bytes_of_the_whole(
 
 
 def test_why_there_is_no_pick_is_said_with_a_tree_too(tmp_path, source, monkeypatch):
-    monkeypatch.setattr(tree, "CELL_PARTS", 4)
+    monkeypatch.setattr(cells, "CELL_PARTS", 4)
     for name, recipe, said in (
         ("few", RECIPE.with_(min_picks=1000, labels=False), "fewer than --min-picks"),
         ("small", RECIPE.with_(min_volume_nm3=1e6, labels=False), "the largest value is 1"),
@@ -133,7 +133,7 @@ def test_why_there_is_no_pick_is_said_with_a_tree_too(tmp_path, source, monkeypa
 @pytest.mark.parametrize("lost", ["pick-tree-join-1", "pick-tree-join-2", "pick-tree-space-2", "pick-tree-label-1"])
 def test_a_lost_table_and_what_was_made_of_it_are_made_again(tmp_path, source, monkeypatch, lost):
     """The run goes on after a table is gone, and ends with the same bytes."""
-    monkeypatch.setattr(tree, "CELL_PARTS", 8)
+    monkeypatch.setattr(cells, "CELL_PARTS", 8)
     recipe, out = RECIPE.with_(feature="tree"), tmp_path / "tree.star"
     keeps = replace(QUIET, keep_scratch=True)
     pick(source, str(out), recipe, keeps)
@@ -152,13 +152,13 @@ def test_a_run_goes_on_with_a_tree_of_another_height(tmp_path, source, monkeypat
     """As for workers of another size, whose blocks make another tree; 64 parts are all blocks, which need no tree."""
     recipe, out = RECIPE.with_(feature="tree"), tmp_path / "tree.star"
     monkeypatch.setattr("volengine.tasks.pick.plan.LARGEST_BLOCK", 16**3)
-    monkeypatch.setattr(tree, "CELL_PARTS", first)
+    monkeypatch.setattr(cells, "CELL_PARTS", first)
     chosen = replace(QUIET, block=None)
     pick(source, str(out), recipe, chosen)
     before, labels = out.read_bytes(), labels_of(source, "tree")
     (folder,) = (tmp_path / "tree.star.run" / "plans").iterdir()
     (folder / "finished.json").unlink()
-    monkeypatch.setattr(tree, "CELL_PARTS", then)
+    monkeypatch.setattr(cells, "CELL_PARTS", then)
     pick(source, str(out), recipe, chosen)
     assert out.read_bytes() == before
     assert np.array_equal(labels_of(source, "tree"), labels)
@@ -166,9 +166,9 @@ def test_a_run_goes_on_with_a_tree_of_another_height(tmp_path, source, monkeypat
 
 def test_cells_grow_to_the_whole_volume():
     shape, core = (4096, 16384, 16384), (256, 192, 192)
-    cells = cells_of(shape, core)
-    assert all(c >= n for c, n in zip(cells[-1], shape, strict=True))
-    for smaller, larger in zip([core, *cells], cells, strict=False):
+    grown = cells_of(shape, core)
+    assert all(c >= n for c, n in zip(grown[-1], shape, strict=True))
+    for smaller, larger in zip([core, *grown], grown, strict=False):
         assert all(b % a == 0 for a, b in zip(smaller, larger, strict=True))
         assert 1 < math.prod(b // a for a, b in zip(smaller, larger, strict=True)) <= 64
     assert len(cells_of((200, 200, 200), (64, 64, 64))) == 1
@@ -243,7 +243,7 @@ def test_the_last_cell_numbers_many_picks_in_the_memory_that_it_states(count):
 
     assert scipy.spatial
     rng = np.random.default_rng(0)
-    shape, cells = (1024, 16384, 16384), {}
+    shape, parts = (1024, 16384, 16384), {}
     index = np.sort(rng.choice(2**38, count + count // 1000, replace=False).astype(np.int64))
     weight = rng.integers(1, 10**6, index.size)
     is_open = np.arange(index.size) % 1001 == 0
@@ -252,7 +252,7 @@ def test_the_last_cell_numbers_many_picks_in_the_memory_that_it_states(count):
     for n, rows in enumerate(np.array_split(rng.permutation(index.size), 64)):
         loose, kept = rows[is_open[rows]], rows[~is_open[rows]]
         position = np.stack(np.unravel_index(index[loose], shape), axis=1).astype(float)
-        cells[n] = {
+        parts[n] = {
             "open.index": index[loose],
             "open.weight": weight[loose],
             "open.position": position,
@@ -260,8 +260,8 @@ def test_the_last_cell_numbers_many_picks_in_the_memory_that_it_states(count):
             "kept.index": index[kept],
             "kept.weight": weight[kept],
         }
-    block = Block(0, (0, 0, 0), Box.of_shape(shape), shape, {}, {}, {"cells": cells})
-    own = sum(column.nbytes for table in cells.values() for column in table.values())
+    block = Block(0, (0, 0, 0), Box.of_shape(shape), shape, {}, {}, {"cells": parts})
+    own = sum(column.nbytes for table in parts.values() for column in table.values())
     tracemalloc.start()
     try:
         table = space_cell(block, level=2, levels=2, rules={**vars(RegionRules(spacing_vox=2.0))}).table
@@ -275,7 +275,7 @@ def test_the_last_cell_numbers_many_picks_in_the_memory_that_it_states(count):
 
 def test_a_table_of_picks_that_does_not_fit_into_memory_is_refused(tmp_path, source, monkeypatch):
     """If its format is not written by rows; and the run goes on where it fits."""
-    monkeypatch.setattr(tree, "CELL_PARTS", 8)
+    monkeypatch.setattr(cells, "CELL_PARTS", 8)
     out, recipe = tmp_path / "picks.tbl", RECIPE.with_(labels=False)
     with monkeypatch.context() as small:
         small.setattr("volengine.tasks.pick.finish.machine_memory", lambda: 1000)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from volengine.core.block import Array, Block, Result
+from volengine.core.block import Block, Result
 from volengine.core.boxes import Box, index3
 from volengine.core.errors import MemoryRefusedError
 from volengine.core.orientation import normal_to_euler
@@ -16,6 +16,7 @@ from volengine.ops.ais_peaks import block_peaks, spaced
 from volengine.ops.basins import block_basins
 from volengine.ops.filaments import centrelines
 from volengine.ops.heights import BasinRules
+from volengine.ops.inside import inside_only
 from volengine.ops.plateaus import plateaus
 from volengine.ops.regions import block_labels, join_seams, relabel, resolve
 from volengine.ops.stored import as_prediction, checked_span, mask_in
@@ -66,16 +67,6 @@ def basins_block(
         prediction = inside_only(prediction, crop, Box(index3(roi[:3]), index3(roi[3:])))
     basin, table = block_basins(prediction, crop, block.box, block.shape, BasinRules(**rules))
     return Result({"basin": basin}, {**table, SPAN: np.array([low_high])})
-
-
-def inside_only(prediction: Array, crop: Box, roi: Box) -> Array:
-    """A prediction that covers ``crop``, with 0 outside of a roi of the volume; the prediction if nothing is."""
-    if roi.contains(crop):
-        return prediction
-    seen = roi.intersect(crop).slices_in(crop)
-    made = np.zeros_like(prediction)
-    made[seen] = prediction[seen]
-    return made
 
 
 def basins_block_bytes(crop: int, inside: int, itemsize: int, copies: int) -> int:

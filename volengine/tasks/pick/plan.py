@@ -28,6 +28,7 @@ from volengine.engine.stage import ArrayInput, Output, Stage, TableInput, kernel
 from volengine.io.stores import located
 from volengine.ops.heights import BasinRules
 from volengine.ops.regions import check_size
+from volengine.tasks.common.cells import table_memory
 from volengine.tasks.common.images import StoreOptions, core_unit, factors_of, image_spec, outputs_of, scratch_spec
 from volengine.tasks.common.layout import file_name
 from volengine.tasks.common.named import stored_name
@@ -35,7 +36,7 @@ from volengine.tasks.common.readings import Reading, reading_of
 from volengine.tasks.common.roi import box_of, history_of, seen_of, size_of, tiling_of, within
 from volengine.tasks.pick.description import PickOutputs
 from volengine.tasks.pick.recipe import PickRecipe
-from volengine.tasks.pick.tree import Tree, middles_stage, table_memory
+from volengine.tasks.pick.tree import Tree, middles_stage
 
 FIRST_HALO_VOX = 16
 """First halo of ``basins``; a block with thicker foreground is read again with the halo that it needs."""

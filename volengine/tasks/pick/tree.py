@@ -15,22 +15,16 @@ from typing import Any
 
 import numpy as np
 
-from volengine.core.boxes import Index3, index3
+from volengine.core.boxes import Index3
 from volengine.core.image import ImageSpec
 from volengine.core.tiling import Tiling
 from volengine.core.volume import Volume
-from volengine.engine.memory import HEADROOM
 from volengine.engine.options import RunOptions
 from volengine.engine.stage import ArrayInput, Stage, TableInput, kernel_bytes
+from volengine.tasks.common.cells import cells_of, table_memory
 from volengine.tasks.common.images import factors_of, outputs_of
 from volengine.tasks.common.readings import Reading
 from volengine.tasks.pick.recipe import PickRecipe
-
-CELL_PARTS = 64
-"""Largest number of parts of a cell: blocks, or smaller cells."""
-
-LEAST_BYTES, BESIDE_BYTES = 100_000_000, 500_000_000
-"""The least memory for the tables of a unit; and what of a worker's memory they leave to everything else."""
 
 _JOIN = "volengine.tasks.pick.tree_blocks:join_cell"
 _MIDDLES = "volengine.tasks.pick.tree_blocks:middles_by_cells"
@@ -38,31 +32,6 @@ _NEAREST = "volengine.tasks.pick.tree_blocks:nearest_cell"
 _SPACE = "volengine.tasks.pick.tree_blocks:space_cell"
 _LABEL = "volengine.tasks.pick.tree_blocks:label_cell"
 _RELABEL = "volengine.tasks.pick.tree_blocks:relabel_by_cells"
-
-
-def table_memory(options: RunOptions) -> int:
-    """Return the bytes that a unit which works on tables may use, and refuses to exceed."""
-    return max(LEAST_BYTES, int(options.limit_bytes() * HEADROOM) - BESIDE_BYTES)
-
-
-def cells_of(shape: Index3, core: Index3) -> list[Index3]:
-    """Return the shape of the cells of each level, voxels z, y, x: multiples of the former, the last holds the volume.
-
-    >>> cells_of((256, 16384, 16384), (256, 256, 256))
-    [(256, 2048, 2048), (256, 16384, 16384)]
-    """
-    cells: list[Index3] = []
-    while not cells or any(c < n for c, n in zip(core, shape, strict=True)):
-        factor = [1, 1, 1]
-        while True:
-            sides = [c * f for c, f in zip(core, factor, strict=True)]
-            short = [axis for axis in range(3) if sides[axis] < shape[axis]]
-            if not short or 2 * math.prod(factor) > CELL_PARTS:
-                break
-            factor[min(short, key=lambda axis: sides[axis])] *= 2
-        core = index3(c * f for c, f in zip(core, factor, strict=True))
-        cells.append(core)
-    return cells
 
 
 def middles_stage(
@@ -123,7 +92,7 @@ class Tree:
     shape, core
         Shape of the volume, and of the blocks of ``basins``.
     cells
-        Shape of the cells of each level (:func:`cells_of`).
+        Shape of the cells of each level (:func:`~volengine.tasks.common.cells.cells_of`).
     rules
         Fields of :class:`~volengine.ops.basin_graph.RegionRules`.
     memory

@@ -8,7 +8,6 @@ cell, the numbers of all picks.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -16,28 +15,20 @@ from numpy.typing import NDArray
 
 from volengine.core.block import Block, Result, Table
 from volengine.core.boxes import index3
-from volengine.core.errors import MemoryRefusedError
-from volengine.core.tiling import Tiling
 from volengine.ops.axes import axes_of
 from volengine.ops.basin_graph import RegionRules
 from volengine.ops.cell_middles import named, nearest, plateaus_of_block
 from volengine.ops.cells import NODE_BYTES, PASS_BYTES, join, labelled, labels_of_block, leaf, size_of
 from volengine.ops.regions import relabel
 from volengine.ops.spacing import KEPT_BYTES, PICK_BYTES, candidates, labels_of, numbered, space
+from volengine.tasks.common.cell_tables import blocks_inside, check_affords, of_prefix, with_prefix
 from volengine.tasks.common.levels import levels_of
 from volengine.tasks.pick.description import COLUMN, SPAN, VOXELS_PER_REGION, region_rules
 from volengine.tasks.pick.middles import middles_bytes, middles_of
 
 REGION, NODE, LEFT, OPEN, KEPT = "region.", "node.", "left.", "open.", "kept."
 LOOKUP = ("to", "parts", "starts")
-
-
-def _with(prefix: str, table: Table) -> Table:
-    return {prefix + key: column for key, column in table.items()}
-
-
-def _of(prefix: str, table: Table) -> Table:
-    return {key.removeprefix(prefix): column for key, column in table.items() if key.startswith(prefix)}
+ADVICE = "raise the threshold so that there are fewer or smaller regions, or pick parts of the volume"
 
 
 def join_cell(block: Block, core: list[int], rules: dict[str, Any], memory_bytes: float = math.inf) -> Result:
@@ -67,45 +58,20 @@ def join_cell(block: Block, core: list[int], rules: dict[str, Any], memory_bytes
         parts = {number: leaf(number, table) for number, table in tables.items()}
     else:
         tables = block.tables["cells"]
-        parts = {number: _of(NODE, table) for number, table in tables.items()}
+        parts = {number: of_prefix(NODE, table) for number, table in tables.items()}
     nodes, passes = size_of(parts)
     what = f"{nodes} local regions of components that reach from part to part, and {passes} borders between them"
-    _afford(NODE_BYTES * nodes + PASS_BYTES * passes, memory_bytes, block, what)
-    blocks = Tiling(block.shape, index3(core))
-    regions, open_nodes, lookup = join(parts, _inside(block, blocks), block.shape, region_rules(rules))
+    check_affords(NODE_BYTES * nodes + PASS_BYTES * passes, memory_bytes, block, what, ADVICE)
+    inside = blocks_inside(block, index3(core))
+    regions, open_nodes, lookup = join(parts, inside, block.shape, region_rules(rules))
     spans = np.concatenate([one[SPAN] for one in tables.values()])
     whole = np.array([[spans[:, 0].min(), spans[:, 1].max()]])
-    return Result(table={**_with(REGION, regions), **_with(NODE, open_nodes), **lookup, SPAN: whole})
+    return Result(table={**with_prefix(REGION, regions), **with_prefix(NODE, open_nodes), **lookup, SPAN: whole})
 
 
 def join_cell_bytes(voxels: int, memory_bytes: int) -> int:
     """Bytes that :func:`join_cell` needs for a cell of ``voxels`` voxels: it refuses more than ``memory_bytes``."""
     return min(memory_bytes, 550 * (voxels // VOXELS_PER_REGION))
-
-
-def _inside(block: Block, blocks: Tiling) -> Callable[[NDArray[np.int64]], NDArray[np.bool_]]:
-    """Return the function that says which blocks, by their numbers, lie in a cell."""
-    _, gy, gx = blocks.grid
-    first = [a // c for a, c in zip(block.box.start, blocks.core, strict=True)]
-    behind = [-(-b // c) for b, c in zip(block.box.stop, blocks.core, strict=True)]
-
-    def inside(numbers: NDArray[np.int64]) -> NDArray[np.bool_]:
-        z, rest = np.divmod(numbers, gy * gx)
-        within = np.ones(numbers.size, bool)
-        for at, a, b in zip((z, rest // gx, rest % gx), first, behind, strict=True):
-            within &= (at >= a) & (at < b)
-        return within
-
-    return inside
-
-
-def _afford(need: int, memory_bytes: float, block: Block, what: str) -> None:
-    if need > memory_bytes:
-        raise MemoryRefusedError(
-            f"Voxels {block.box.start} to {block.box.stop} have {what}, which need {need / 1e9:.2f} GB together; "
-            f"{memory_bytes / 1e9:.2f} GB are planned. Give workers more memory (--memory-limit, fewer --workers), "
-            "raise the threshold so that there are fewer or smaller regions, or pick parts of the volume."
-        )
 
 
 def middles_by_cells(block: Block, rules: dict[str, Any], scale: float | None = None) -> Result:
@@ -124,7 +90,7 @@ def middles_by_cells(block: Block, rules: dict[str, Any], scale: float | None = 
         The table of :func:`volengine.ops.cell_middles.named`.
     """
     holding = _holding(block)
-    found, names = plateaus_of_block(block.number, holding, [_of(REGION, table) for _, table in holding])
+    found, names = plateaus_of_block(block.number, holding, [of_prefix(REGION, table) for _, table in holding])
     return Result(table=named(middles_of(block, found, rules, scale), names))
 
 
@@ -156,9 +122,9 @@ def nearest_cell(block: Block, level: int, rules: dict[str, Any]) -> Result:
         The regions with their positions, with the prefix ``region.``; the rows of others with ``left.``.
     """
     (joined,), parts = block.tables["join"].values(), list(block.tables["cells"].values())
-    rows = parts if level == 0 else [_of(LEFT, table) for table in parts]
-    regions, left = nearest(rows, level, _of(REGION, joined), block.shape, region_rules(rules))
-    return Result(table={**_with(REGION, regions), **_with(LEFT, left)})
+    rows = parts if level == 0 else [of_prefix(LEFT, table) for table in parts]
+    regions, left = nearest(rows, level, of_prefix(REGION, joined), block.shape, region_rules(rules))
+    return Result(table={**with_prefix(REGION, regions), **with_prefix(LEFT, left)})
 
 
 def nearest_cell_bytes(voxels: int, memory_bytes: int) -> int:
@@ -196,15 +162,15 @@ def space_cell(block: Block, level: int, levels: int, rules: dict[str, Any], mem
     limits, box, kept = region_rules(rules), block.box, []
     if level > 1:
         tables = list(block.tables["cells"].values())
-        picks, kept = [_of(OPEN, table) for table in tables], [_of(KEPT, table) for table in tables]
+        picks, kept = [of_prefix(OPEN, table) for table in tables], [of_prefix(KEPT, table) for table in tables]
     else:
-        picks = [candidates(_of(REGION, table), box) for _, table in _holding(block)]
+        picks = [candidates(of_prefix(REGION, table), box) for _, table in _holding(block)]
     open_count, kept_count = (sum(t["index"].size for t in each) for each in (picks, kept))
     what = f"{open_count} picks to be decided and {kept_count} others"
-    _afford(PICK_BYTES * open_count + KEPT_BYTES * kept_count, memory_bytes, block, what)
+    check_affords(PICK_BYTES * open_count + KEPT_BYTES * kept_count, memory_bytes, block, what, ADVICE)
     left, found = space(picks, kept, box, block.shape, limits)
     if level < levels:
-        return Result(table={**_with(OPEN, left), **_with(KEPT, found)})
+        return Result(table={**with_prefix(OPEN, left), **with_prefix(KEPT, found)})
     numbers = numbered(found, limits.min_picks)
     return Result(table=numbers, counts={"picks": numbers["index"].size})
 
@@ -230,12 +196,12 @@ def label_cell(block: Block, rules: dict[str, Any]) -> Result:
     """
     (joined,), limits = block.tables["join"].values(), region_rules(rules)
     (placed,) = block.tables.get("nearest", block.tables["join"]).values()
-    regions = _of(REGION, placed)
+    regions = of_prefix(REGION, placed)
     labels = labels_of(regions["index"], block.tables["numbers"][0])
     lookup = labelled({key: joined[key] for key in LOOKUP}, labels)
     rows = np.flatnonzero(labels)
     rows = rows[np.argsort(labels[rows])]
-    return Result(table={**lookup, **_with(COLUMN, _picks(regions, labels, rows, block, limits))})
+    return Result(table={**lookup, **with_prefix(COLUMN, _picks(regions, labels, rows, block, limits))})
 
 
 def _picks(
