@@ -185,9 +185,11 @@ def planned(tmp_path, shape, recipe=RECIPE, memory="4GB") -> Plan:
     return plan
 
 
-@pytest.mark.parametrize("position", ["centroid", "maximum"])
-def test_a_volume_of_1e12_voxels_is_planned_with_workers_of_4_gb(tmp_path, position):
-    plan = planned(tmp_path, (3720, 16384, 16384), RECIPE.with_(position=position))
+@pytest.mark.parametrize(
+    "how", [RECIPE, RECIPE.with_(position="maximum"), PickRecipe(filament=True, spacing_nm=6, min_volume_nm3=20)]
+)
+def test_a_volume_of_1e12_voxels_is_planned_with_workers_of_4_gb(tmp_path, how):
+    plan = planned(tmp_path, (3720, 16384, 16384), how)
     assert 0.99e12 < plan.stages[0].tiling.shape[0] * 16384**2 < 1e12
     assert plan.peak_bytes() <= 0.85 * 4e9
     for stage in plan.stages:
@@ -201,7 +203,7 @@ def test_a_volume_of_1e12_voxels_is_planned_with_workers_of_4_gb(tmp_path, posit
 
 def test_a_step_that_gathers_a_large_volume_is_refused_with_what_to_do(tmp_path):
     with pytest.raises(MemoryRefusedError, match=r"resolve' reads the tables of all blocks in one unit, \d+ tables"):
-        planned(tmp_path, (3720, 16384, 16384), RECIPE.with_(filament=True))
+        planned(tmp_path, (3720, 16384, 16384), PickRecipe(compat="ais"))
 
 
 def test_blocks_of_tables_must_be_nested(tmp_path):

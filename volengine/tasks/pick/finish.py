@@ -8,6 +8,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from volengine.core.block import Table
 from volengine.core.errors import MemoryRefusedError
 from volengine.core.picks import Picks
@@ -16,9 +18,14 @@ from volengine.core.volume import Volume
 from volengine.engine.memory import machine_memory
 from volengine.engine.plan import Made, Plan
 from volengine.io.picks.parts import PART_PICKS, write_parts
+from volengine.tasks.common.cell_tables import of_prefix
 from volengine.tasks.common.readings import reading_line
 from volengine.tasks.pick.description import COLUMN, EXTRAS, SPAN
+from volengine.tasks.pick.filaments import OF_COMPONENT
 from volengine.tasks.pick.rows import RowFile
+
+ROW = "row"
+"""Column of the place of a row in the table, from 1."""
 
 ROW_BYTES = 1600
 """Memory for a pick while text of it is made; measured: STAR 1,520, CSV 1,270 (a million picks)."""
@@ -53,6 +60,7 @@ def write_table(
     decision: str,
     rows: Sequence[str] = (),
     span: str = "",
+    least: int | None = None,
 ) -> Made:
     """Write the picks of a plan to a file; the engine calls this when all stages are done.
 
@@ -79,6 +87,8 @@ def write_table(
     rows, span
         With a tree: names of the stages whose tables hold the picks, then ``stage`` only numbers them; and name of the
         stage whose table has the span.
+    least
+        With a tree of filaments, whose points the tables hold: with fewer of them there are none.
 
     Returns
     -------
@@ -93,7 +103,11 @@ def write_table(
     with local_copy(out, write=True) as path, ExitStack() as stack:
         path.parent.mkdir(parents=True, exist_ok=True)
         if rows:
-            parts, columns = _of_cells(stack, path, table["label"].size, tables, rows, written)
+            if least is None:
+                added, count = _of_cells(tables, rows), table["label"].size
+            else:
+                added, count, left = _of_filaments(tables, rows, least)
+            parts, columns = _in_order(stack, path, count, added, written)
             table = {SPAN: tables(span)[0][SPAN]}  # without the numbers, which have 16 bytes for each pick
         else:
             parts, columns = _of_one(table), set(table)
@@ -116,10 +130,45 @@ def _of_one(table: Table) -> Iterator[Table]:
         yield {key: column[start : start + PART_PICKS] for key, column in rows.items()}
 
 
-def _of_cells(
-    stack: ExitStack, path: Path, count: int, tables: Any, rows: Sequence[str], format: str
+def _of_cells(tables: Any, rows: Sequence[str]) -> Iterator[Table]:
+    """The rows of the picks in the cells of all levels, and the place ``row`` of each, from 1."""
+    for stage in rows:
+        for table in tables(stage).values():
+            mine = of_prefix(COLUMN, table)
+            yield {**mine, ROW: mine["label"]}
+
+
+def _of_filaments(tables: Any, rows: Sequence[str], least: int) -> tuple[Iterator[Table], int, int]:
+    """The points of filaments as :func:`_of_cells` gives picks; their number; and that of those that are too few.
+
+    Points are in the order of components, and filaments are numbered so: each component begins behind those before it.
+    """
+    each = [of_prefix(OF_COMPONENT, table) for stage in rows for table in tables(stage).values()]
+    label, filaments, points = (np.concatenate([t[key] for t in each]) for key in ("label", "filaments", "points"))
+    order = np.argsort(label)
+    label, filaments, points = label[order], filaments[order], points[order]
+    count = int(points.sum())
+    few = count < least
+    first = np.cumsum(filaments) - filaments
+    begin = np.cumsum(points) - points
+
+    def numbered() -> Iterator[Table]:
+        for table in (table for stage in rows for table in tables(stage).values()):
+            mine, components = of_prefix(COLUMN, table), of_prefix(OF_COMPONENT, table)
+            here = np.searchsorted(components["label"], mine["label"])
+            before = np.cumsum(components["filaments"]) - components["filaments"]
+            within = np.arange(here.size) - (np.cumsum(components["points"]) - components["points"])[here]
+            at = np.searchsorted(label, mine["label"])
+            made = {**mine, "filament": mine["filament"] - before[here] + first[at], ROW: begin[at] + within + 1}
+            yield {key: column[: 0 if few else None] for key, column in made.items()}
+
+    return numbered(), 0 if few else count, count if few else 0
+
+
+def _in_order(
+    stack: ExitStack, path: Path, count: int, added: Iterator[Table], format: str
 ) -> tuple[Iterator[Table], set[str]]:
-    """The rows of the picks by ascending label, part by part, from the cells of all levels; and their columns.
+    """The rows of all tables in the order of their column ``row``, part by part; and their columns.
 
     ``stack`` closes the file that they are brought into order with, which lies beside ``path``.
     """
@@ -134,13 +183,12 @@ def _of_cells(
             "more for more picks), or on a machine with more memory; it only writes the table. Or ask for fewer picks "
             "(--threshold, --min-volume-nm3, --spacing-nm)."
         )
-    gathered = stack.enter_context(RowFile(path.parent, count, PART_PICKS))
-    for stage in rows:
-        for table in tables(stage).values():
-            mine = {key: column for key, column in table.items() if key.startswith(COLUMN)}
-            gathered.add({key.removeprefix(COLUMN): column for key, column in mine.items()})
-    columns = {COLUMN + key for key in gathered.columns}
-    return ({COLUMN + key: column for key, column in part.items()} for part in gathered.parts()), columns
+    gathered = stack.enter_context(RowFile(path.parent, count, PART_PICKS, ROW))
+    for table in added:
+        gathered.add(table)
+    columns = {COLUMN + key for key in gathered.columns if key != ROW}
+    parts = ({COLUMN + key: part[key] for key in part if key != ROW} for part in gathered.parts())
+    return parts, columns
 
 
 def _lost(count: int, columns: Collection[str], format: str) -> str:

@@ -130,7 +130,7 @@ def plan_pick(source: Volume, recipe: PickRecipe, out: PickOutputs, folder: Plan
         stages.append(_resolve_stage(seen, recipe, feature))
     else:
         stages += tree.stages(reading, scratch)
-    if recipe.filament:
+    if recipe.filament and tree is None:
         voxels, trace = _filament_stages(seen, recipe, feature, scratch, core, options)
         stages += [within(voxels, part, scratch), trace]
     if recipe.compat:

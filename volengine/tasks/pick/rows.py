@@ -34,6 +34,8 @@ class RowFile:
         Number of picks.
     part
         Number of labels in a run.
+    key
+        Name of the column of labels.
 
     Examples
     --------
@@ -44,8 +46,8 @@ class RowFile:
     [[9.0, 4.0], [0.5]]
     """
 
-    def __init__(self, folder: Path, count: int, part: int) -> None:
-        self.folder, self.count, self.part = folder, count, part
+    def __init__(self, folder: Path, count: int, part: int, key: str = "label") -> None:
+        self.folder, self.count, self.part, self.key = folder, count, part, key
         self.row: np.dtype[Any] | None = None
         self.filled = np.zeros(-(-count // part), np.int64)
 
@@ -62,7 +64,7 @@ class RowFile:
         return () if self.row is None else self.row.names or ()
 
     def add(self, table: Table) -> None:
-        """Add the rows of a table: columns of one length, one of which is ``label``.
+        """Add the rows of a table: columns of one length, one of which is the ``key``.
 
         Raises
         ------
@@ -74,8 +76,8 @@ class RowFile:
             self.row = row
         elif row != self.row:
             raise RunError(f"The cells hold rows of picks with the columns {row.names} and {self.row.names}. {AGAIN}")
-        order = np.argsort(table["label"], kind="stable")
-        label = table["label"][order]
+        order = np.argsort(table[self.key], kind="stable")
+        label = table[self.key][order]
         if label.size and not 1 <= label[0] <= label[-1] <= self.count:
             raise RunError(f"The cells hold picks {label[0]} to {label[-1]}, not 1 to {self.count}. {AGAIN}")
         runs, first = np.unique((label - 1) // self.part, return_index=True)
@@ -111,8 +113,8 @@ class RowFile:
         for run in range(max(1, self.filled.size)):
             size = self._size(run)
             data = self._read(run * self.part * self.row.itemsize, size)
-            data = data[np.argsort(data["label"], kind="stable")]
-            if not np.array_equal(data["label"], np.arange(1, size + 1) + run * self.part):
+            data = data[np.argsort(data[self.key], kind="stable")]
+            if not np.array_equal(data[self.key], np.arange(1, size + 1) + run * self.part):
                 raise RunError(f"The cells do not hold each of {self.count} picks once. {AGAIN}")
             yield {key: np.ascontiguousarray(data[key]) for key in self.columns}
 

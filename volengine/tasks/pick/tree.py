@@ -32,6 +32,8 @@ _NEAREST = "volengine.tasks.pick.tree_blocks:nearest_cell"
 _SPACE = "volengine.tasks.pick.tree_blocks:space_cell"
 _LABEL = "volengine.tasks.pick.tree_blocks:label_cell"
 _RELABEL = "volengine.tasks.pick.tree_blocks:relabel_by_cells"
+_VOXELS = "volengine.tasks.pick.filament_blocks:voxels_by_cells"
+_TRACE = "volengine.tasks.pick.filament_blocks:trace_cell"
 
 
 def middles_stage(
@@ -97,6 +99,8 @@ class Tree:
         Fields of :class:`~volengine.ops.basin_graph.RegionRules`.
     memory
         Bytes that a unit may use for tables.
+    filament
+        How filaments are traced (the recipe's ``filament_rules``); ``None``: regions are picked.
     """
 
     prefix: str
@@ -105,18 +109,20 @@ class Tree:
     cells: tuple[Index3, ...]
     rules: Mapping[str, Any]
     memory: int
+    filament: Mapping[str, Any] | None = None
 
     @classmethod
     def of(cls, prefix: str, volume: Volume, recipe: PickRecipe, core: Index3, options: RunOptions) -> Tree | None:
         """Return the tree for blocks of this shape; ``None`` if one cell holds the volume, or the recipe has none.
 
-        Filaments and the picks of Ais need more than sums over regions.
+        The picks of Ais need more than sums over regions.
         """
         cells = tuple(cells_of(volume.shape, core))
-        if len(cells) == 1 or recipe.filament or recipe.compat:
+        if len(cells) == 1 or recipe.compat:
             return None
         rules = asdict(recipe.region_rules(volume))
-        return cls(prefix, volume.shape, core, cells, rules, table_memory(options))
+        filament = recipe.filament_rules(volume) if recipe.filament else None
+        return cls(prefix, volume.shape, core, cells, rules, table_memory(options), filament)
 
     def name(self, step: str, level: int) -> str:
         """Return the name of a stage; levels are counted from 1, and -1 is the last."""
@@ -130,10 +136,12 @@ class Tree:
     @property
     def picks(self) -> dict[str, Any]:
         """The parameters of the last call that say where the picks are."""
+        lines = {} if self.filament is None else {"least": self.filament["min_picks"]}
         return {
             "stage": self.name("space", -1),
-            "rows": [self.name("label", level) for level in self.levels],
+            "rows": [self.name("trace" if lines else "label", level) for level in self.levels],
             "span": self.name("join", -1),
+            **lines,
         }
 
     @property
@@ -147,13 +155,14 @@ class Tree:
         Parameters
         ----------
         reading, scratch
-            The prediction, and the array of local regions; only for positions at the highest value.
+            The prediction, and the array of local regions; only for positions at the highest value, and filaments.
         """
         joins, nearest, spaces, labels = (
             [step(level) for level in self.levels] for step in (self._join, self._nearest, self._space, self._label)
         )
         placed = [self._middles(reading, scratch), *nearest] if self.highest else []
-        return [*joins, *placed, *spaces, *labels]
+        lines = [] if self.filament is None else [self._voxels_stage(scratch), *map(self._trace, self.levels)]
+        return [*joins, *placed, *spaces, *labels, *lines]
 
     def _tiling(self, level: int) -> Tiling:
         return Tiling(self.shape, self.cells[level - 1])
@@ -230,6 +239,38 @@ class Tree:
             ),
         )
 
+    def _voxels_stage(self, scratch: ImageSpec) -> Stage:
+        return Stage(
+            f"{self.prefix}-voxels",
+            _VOXELS,
+            Tiling(self.shape, self.core),
+            arrays={"basin": ArrayInput(scratch.volume())},
+            tables=self._holding("label"),
+            emits=True,
+            kernel_bytes=kernel_bytes(_VOXELS, **self._block()),
+        )
+
+    def _trace(self, level: int) -> Stage:
+        voxels = TableInput(f"{self.prefix}-voxels", "within", self.core)
+        if level > 1:
+            voxels = self._parts("trace", level)["cells"]
+        rules = {key: value for key, value in (self.filament or {}).items() if key != "min_picks"}
+        return Stage(
+            self.name("trace", level),
+            _TRACE,
+            self._tiling(level),
+            params={"rules": rules},
+            tables={"voxels": voxels, "label": TableInput(self.name("label", level))},
+            emits=True,
+            kernel_bytes=kernel_bytes(_TRACE, memory_bytes=self.memory),
+            hints={"memory_bytes": self.memory},
+        )
+
+    def _block(self) -> dict[str, int]:
+        """What the memory of a kernel depends on that follows the regions of a block up the tree."""
+        inside = math.prod(min(c, n) for c, n in zip(self.core, self.shape, strict=True))
+        return {"inside": inside, "cell": self._voxels(1), "levels": len(self.levels)}
+
     def relabel(self, scratch: ImageSpec, spec: ImageSpec) -> Stage:
         """Return the stage that writes the label image."""
         return Stage(
@@ -240,10 +281,5 @@ class Tree:
             arrays={"basin": ArrayInput(scratch.volume())},
             tables=self._holding("label"),
             outputs=outputs_of(spec),
-            kernel_bytes=kernel_bytes(
-                _RELABEL,
-                inside=math.prod(min(c, n) for c, n in zip(self.core, self.shape, strict=True)),
-                cell=self._voxels(1),
-                levels=len(self.levels),
-            ),
+            kernel_bytes=kernel_bytes(_RELABEL, **self._block()),
         )

@@ -23,7 +23,7 @@ from volengine.ops.regions import relabel
 from volengine.ops.spacing import KEPT_BYTES, PICK_BYTES, candidates, labels_of, numbered, space
 from volengine.tasks.common.cell_tables import blocks_inside, check_affords, of_prefix, with_prefix
 from volengine.tasks.common.levels import levels_of
-from volengine.tasks.pick.description import COLUMN, SPAN, VOXELS_PER_REGION, region_rules
+from volengine.tasks.pick.description import COLUMN, SPAN, VOXELS_PER_REGION, cells_holding, region_rules
 from volengine.tasks.pick.middles import middles_bytes, middles_of
 
 REGION, NODE, LEFT, OPEN, KEPT = "region.", "node.", "left.", "open.", "kept."
@@ -89,7 +89,7 @@ def middles_by_cells(block: Block, rules: dict[str, Any], scale: float | None = 
     Result
         The table of :func:`volengine.ops.cell_middles.named`.
     """
-    holding = _holding(block)
+    holding = cells_holding(block)
     found, names = plateaus_of_block(block.number, holding, [of_prefix(REGION, table) for _, table in holding])
     return Result(table=named(middles_of(block, found, rules, scale), names))
 
@@ -132,13 +132,6 @@ def nearest_cell_bytes(voxels: int, memory_bytes: int) -> int:
     return join_cell_bytes(voxels, memory_bytes)
 
 
-def _holding(block: Block) -> list[tuple[int, Table]]:
-    """The cells that hold a block, from the smallest to the largest: their numbers and tables."""
-    names = (name for name in block.tables if name.startswith("level-"))
-    by_level = sorted(names, key=lambda name: int(name.rpartition("-")[2]))
-    return [next(iter(block.tables[name].items())) for name in by_level]
-
-
 def space_cell(block: Block, level: int, levels: int, rules: dict[str, Any], memory_bytes: float = math.inf) -> Result:
     """Kernel: decide which picks of a cell are kept; the cell of the whole volume numbers them.
 
@@ -164,7 +157,7 @@ def space_cell(block: Block, level: int, levels: int, rules: dict[str, Any], mem
         tables = list(block.tables["cells"].values())
         picks, kept = [of_prefix(OPEN, table) for table in tables], [of_prefix(KEPT, table) for table in tables]
     else:
-        picks = [candidates(of_prefix(REGION, table), box) for _, table in _holding(block)]
+        picks = [candidates(of_prefix(REGION, table), box) for _, table in cells_holding(block)]
     open_count, kept_count = (sum(t["index"].size for t in each) for each in (picks, kept))
     what = f"{open_count} picks to be decided and {kept_count} others"
     check_affords(PICK_BYTES * open_count + KEPT_BYTES * kept_count, memory_bytes, block, what, ADVICE)
@@ -230,7 +223,7 @@ def label_cell_bytes(voxels: int, whole: int, memory_bytes: int) -> int:
 def relabel_by_cells(block: Block, factors: list[list[int]]) -> Result:
     """Kernel: replace the numbers of a block's regions by labels; returns all levels ``@0``, ``@1`` ..., uint32."""
     basin = block.arrays["basin"].astype(np.uint32, copy=False)
-    return Result(levels_of(relabel(basin, labels_of_block(block.number, _holding(block))), factors, "labels"))
+    return Result(levels_of(relabel(basin, labels_of_block(block.number, cells_holding(block))), factors, "labels"))
 
 
 def relabel_by_cells_bytes(inside: int, cell: int, levels: int) -> int:
