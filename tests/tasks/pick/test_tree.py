@@ -79,7 +79,8 @@ def source(tmp_path, prediction):
 
 
 def labels_of(url, feature):
-    return open_source(open_volume(url, group=f"labels/{feature}")).read(Box.of_shape(SHAPE))
+    volume = open_volume(url, group=f"labels/{feature}")
+    return open_source(volume).read(Box.of_shape(volume.shape))
 
 
 def stages_of(table: Path) -> list[str]:
@@ -117,6 +118,30 @@ def test_a_tree_gives_the_bytes_of_the_whole(
     assert len(picks) == len(want["label"]) > 10 or "min_picks" in changes
     texts = [(tmp_path / f"{name}.star").read_text().replace("tree", "whole") for name in ("whole", "tree")]
     assert texts[0] == texts[1]
+
+
+@pytest.mark.parametrize(
+    ("parts", "changes"),
+    [
+        (2, {}),
+        (8, {"mode": "2d"}),
+        (4, {"position": "maximum", "margin_vox": (0, 5, 5)}),
+        (4, {"split": False, "orient": "normal", "orient_sign": "out"}),
+    ],
+)
+@pytest.mark.parametrize("roi", ["3:37,7:,:55", "12:,:,5:48"])
+def test_a_tree_of_a_part_gives_the_bytes_of_the_part_at_once(tmp_path, source, monkeypatch, parts, changes, roi):
+    recipe = RECIPE.with_(feature="same", roi=roi, **changes)
+    for name, most in (("whole", 1000), ("tree", parts)):
+        (tmp_path / name).mkdir()
+        monkeypatch.setattr(cells, "CELL_PARTS", most)
+        pick(source, str(tmp_path / name / "p.star"), recipe, QUIET)
+        assert any("-join-2" in stage for stage in stages_of(tmp_path / name / "p.star")) == (name == "tree")
+    texts = [(tmp_path / name / "p.star").read_text() for name in ("whole", "tree")]
+    assert texts[0] == texts[1]
+    assert texts[0].count("\n") > 20
+    one, other = (labels_of(str(tmp_path / name / "p.star.ome.zarr"), "same") for name in ("whole", "tree"))
+    assert np.array_equal(one, other)
 
 
 def test_why_there_is_no_pick_is_said_with_a_tree_too(tmp_path, source, monkeypatch):
@@ -186,7 +211,13 @@ def planned(tmp_path, shape, recipe=RECIPE, memory="4GB") -> Plan:
 
 
 @pytest.mark.parametrize(
-    "how", [RECIPE, RECIPE.with_(position="maximum"), PickRecipe(filament=True, spacing_nm=6, min_volume_nm3=20)]
+    "how",
+    [
+        RECIPE,
+        RECIPE.with_(position="maximum"),
+        RECIPE.with_(position="maximum", roi="10:3700,1000:16000,777:16001"),
+        PickRecipe(filament=True, spacing_nm=6, min_volume_nm3=20),
+    ],
 )
 def test_a_volume_of_1e12_voxels_is_planned_with_workers_of_4_gb(tmp_path, how):
     plan = planned(tmp_path, (3720, 16384, 16384), how)

@@ -121,8 +121,7 @@ def plan_pick(source: Volume, recipe: PickRecipe, out: PickOutputs, folder: Plan
         shape, core_unit(spec) if recipe.labels else spec.levels[0].chunks, build, largest=LARGEST_BLOCK
     )
     stages = [*reading.stages, build(core), within(_seams_stage(seen, recipe, feature, core), part)]
-    # the tree's cells begin at the first voxel of the volume
-    tree = None if part is not None else Tree.of(_name(feature, "")[:-1], seen, recipe, core, options)
+    tree = Tree.of(_name(feature, "")[:-1], seen, recipe, core, part, options)
     if tree is None:
         if highest:
             plateaus, middles = _middle_stages(reading, recipe, feature, scratch, core)

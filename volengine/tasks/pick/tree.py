@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from volengine.core.boxes import Index3
+from volengine.core.boxes import Box, Index3
 from volengine.core.image import ImageSpec
 from volengine.core.tiling import Tiling
 from volengine.core.volume import Volume
@@ -24,6 +24,7 @@ from volengine.engine.stage import ArrayInput, Stage, TableInput, kernel_bytes
 from volengine.tasks.common.cells import cells_of, table_memory
 from volengine.tasks.common.images import factors_of, outputs_of
 from volengine.tasks.common.readings import Reading
+from volengine.tasks.common.roi import size_of, start_of, tiling_of, within
 from volengine.tasks.pick.recipe import PickRecipe
 
 _JOIN = "volengine.tasks.pick.tree_blocks:join_cell"
@@ -99,6 +100,8 @@ class Tree:
         Fields of :class:`~volengine.ops.basin_graph.RegionRules`.
     memory
         Bytes that a unit may use for tables.
+    part
+        The part of the volume that is picked; ``None``: the whole.
     filament
         How filaments are traced (the recipe's ``filament_rules``); ``None``: regions are picked.
     """
@@ -109,20 +112,23 @@ class Tree:
     cells: tuple[Index3, ...]
     rules: Mapping[str, Any]
     memory: int
+    part: Box | None = None
     filament: Mapping[str, Any] | None = None
 
     @classmethod
-    def of(cls, prefix: str, volume: Volume, recipe: PickRecipe, core: Index3, options: RunOptions) -> Tree | None:
+    def of(
+        cls, prefix: str, volume: Volume, recipe: PickRecipe, core: Index3, part: Box | None, options: RunOptions
+    ) -> Tree | None:
         """Return the tree for blocks of this shape; ``None`` if one cell holds the volume, or the recipe has none.
 
         The picks of Ais need more than sums over regions.
         """
-        cells = tuple(cells_of(volume.shape, core))
+        cells = tuple(cells_of(size_of(volume.shape, part), core))
         if len(cells) == 1 or recipe.compat:
             return None
         rules = asdict(recipe.region_rules(volume))
         filament = recipe.filament_rules(volume) if recipe.filament else None
-        return cls(prefix, volume.shape, core, cells, rules, table_memory(options), filament)
+        return cls(prefix, volume.shape, core, cells, rules, table_memory(options), part, filament)
 
     def name(self, step: str, level: int) -> str:
         """Return the name of a stage; levels are counted from 1, and -1 is the last."""
@@ -165,10 +171,15 @@ class Tree:
         return [*joins, *placed, *spaces, *labels, *lines]
 
     def _tiling(self, level: int) -> Tiling:
-        return Tiling(self.shape, self.cells[level - 1])
+        return tiling_of(self.shape, self.cells[level - 1], self.part)
 
     def _voxels(self, level: int) -> int:
-        return math.prod(min(c, n) for c, n in zip(self.cells[level - 1], self.shape, strict=True))
+        return self._tiling(level).box(0).size
+
+    @property
+    def _roi(self) -> dict[str, list[int]]:
+        """The parameter of kernels that says which part is picked."""
+        return {} if self.part is None else {"roi": [*self.part.start, *self.part.stop]}
 
     def _parts(self, step: str, level: int) -> dict[str, TableInput]:
         return {"cells": TableInput(self.name(step, level - 1), "within", self.cells[level - 2])}
@@ -184,7 +195,7 @@ class Tree:
             self.name("join", level),
             _JOIN,
             self._tiling(level),
-            params={"core": list(self.core), "rules": self.rules},
+            params={"core": list(self.core), "rules": self.rules, **self._roi},
             tables=seams if level == 1 else self._parts("join", level),
             emits=True,
             kernel_bytes=kernel_bytes(_JOIN, voxels=self._voxels(level), memory_bytes=self.memory),
@@ -194,7 +205,8 @@ class Tree:
     def _middles(self, reading: Reading, scratch: ImageSpec) -> Stage:
         name, holding = f"{self.prefix}-middles", self._holding("join")
         more = {"cell": self._voxels(1), "levels": len(self.levels), "memory_bytes": self.memory}
-        return middles_stage(name, _MIDDLES, reading, scratch, self.core, self.rules, holding, **more)
+        stage = middles_stage(name, _MIDDLES, reading, scratch, self.core, self.rules, holding, **more)
+        return within(stage, self.part, scratch)
 
     def _nearest(self, level: int) -> Stage:
         middles = {"cells": TableInput(f"{self.prefix}-middles", "within", self.core)}
@@ -217,7 +229,7 @@ class Tree:
             self.name("space", level),
             _SPACE,
             self._tiling(level),
-            params={"level": level, "levels": len(self.cells), "rules": self.rules},
+            params={"level": level, "levels": len(self.cells), "rules": self.rules, **self._roi},
             tables=regions if level == 1 else self._parts("space", level),
             emits=True,
             kernel_bytes=kernel_bytes(_SPACE, voxels=self._voxels(level), memory_bytes=self.memory),
@@ -235,7 +247,10 @@ class Tree:
             tables={"join": TableInput(self.name("join", level)), **placed, **numbers},
             emits=True,
             kernel_bytes=kernel_bytes(
-                _LABEL, voxels=self._voxels(level), whole=math.prod(self.shape), memory_bytes=self.memory
+                _LABEL,
+                voxels=self._voxels(level),
+                whole=math.prod(size_of(self.shape, self.part)),
+                memory_bytes=self.memory,
             ),
         )
 
@@ -243,8 +258,8 @@ class Tree:
         return Stage(
             f"{self.prefix}-voxels",
             _VOXELS,
-            Tiling(self.shape, self.core),
-            arrays={"basin": ArrayInput(scratch.volume())},
+            tiling_of(self.shape, self.core, self.part),
+            arrays={"basin": ArrayInput(scratch.volume(), at=start_of(self.part))},
             tables=self._holding("label"),
             emits=True,
             kernel_bytes=kernel_bytes(_VOXELS, **self._block()),
@@ -268,7 +283,7 @@ class Tree:
 
     def _block(self) -> dict[str, int]:
         """What the memory of a kernel depends on that follows the regions of a block up the tree."""
-        inside = math.prod(min(c, n) for c, n in zip(self.core, self.shape, strict=True))
+        inside = tiling_of(self.shape, self.core, self.part).box(0).size
         return {"inside": inside, "cell": self._voxels(1), "levels": len(self.levels)}
 
     def relabel(self, scratch: ImageSpec, spec: ImageSpec) -> Stage:
@@ -276,10 +291,10 @@ class Tree:
         return Stage(
             f"{self.prefix}-relabel",
             _RELABEL,
-            Tiling(self.shape, self.core),
+            tiling_of(self.shape, self.core, self.part),
             params={"factors": factors_of(spec)},
-            arrays={"basin": ArrayInput(scratch.volume())},
+            arrays={"basin": ArrayInput(scratch.volume(), at=start_of(self.part))},
             tables=self._holding("label"),
-            outputs=outputs_of(spec),
+            outputs=outputs_of(spec, at=start_of(self.part)),
             kernel_bytes=kernel_bytes(_RELABEL, **self._block()),
         )

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from volengine.core.block import Block, Result, Table
-from volengine.core.boxes import index3
+from volengine.core.boxes import Box, index3
 from volengine.ops.axes import axes_of
 from volengine.ops.basin_graph import RegionRules
 from volengine.ops.cell_middles import named, nearest, plateaus_of_block
@@ -31,7 +31,13 @@ LOOKUP = ("to", "parts", "starts")
 ADVICE = "raise the threshold so that there are fewer or smaller regions, or pick parts of the volume"
 
 
-def join_cell(block: Block, core: list[int], rules: dict[str, Any], memory_bytes: float = math.inf) -> Result:
+def join_cell(
+    block: Block,
+    core: list[int],
+    rules: dict[str, Any],
+    roi: list[int] | None = None,
+    memory_bytes: float = math.inf,
+) -> Result:
     """Kernel: join the parts of a cell, and finish what lies in it as a whole.
 
     Parameters
@@ -40,6 +46,8 @@ def join_cell(block: Block, core: list[int], rules: dict[str, Any], memory_bytes
         Shape of the blocks of ``basins``, voxels z, y, x.
     rules
         Fields of :class:`~volengine.ops.basin_graph.RegionRules`.
+    roi
+        The part of the volume that is picked: z0, y0, x0, z1, y1, x1 in voxels; ``None``: the whole volume.
     memory_bytes
         Memory that may be used.
 
@@ -62,11 +70,16 @@ def join_cell(block: Block, core: list[int], rules: dict[str, Any], memory_bytes
     nodes, passes = size_of(parts)
     what = f"{nodes} local regions of components that reach from part to part, and {passes} borders between them"
     check_affords(NODE_BYTES * nodes + PASS_BYTES * passes, memory_bytes, block, what, ADVICE)
-    inside = blocks_inside(block, index3(core))
+    inside = blocks_inside(block, index3(core), _part(block, roi))
     regions, open_nodes, lookup = join(parts, inside, block.shape, region_rules(rules))
     spans = np.concatenate([one[SPAN] for one in tables.values()])
     whole = np.array([[spans[:, 0].min(), spans[:, 1].max()]])
     return Result(table={**with_prefix(REGION, regions), **with_prefix(NODE, open_nodes), **lookup, SPAN: whole})
+
+
+def _part(block: Block, roi: list[int] | None) -> Box:
+    """What all cells cover."""
+    return Box.of_shape(block.shape) if roi is None else Box(index3(roi[:3]), index3(roi[3:]))
 
 
 def join_cell_bytes(voxels: int, memory_bytes: int) -> int:
@@ -132,14 +145,21 @@ def nearest_cell_bytes(voxels: int, memory_bytes: int) -> int:
     return join_cell_bytes(voxels, memory_bytes)
 
 
-def space_cell(block: Block, level: int, levels: int, rules: dict[str, Any], memory_bytes: float = math.inf) -> Result:
+def space_cell(
+    block: Block,
+    level: int,
+    levels: int,
+    rules: dict[str, Any],
+    roi: list[int] | None = None,
+    memory_bytes: float = math.inf,
+) -> Result:
     """Kernel: decide which picks of a cell are kept; the cell of the whole volume numbers them.
 
     Parameters
     ----------
     level, levels
         Level of the cell, from 1, and number of levels: the last cell is the whole volume.
-    rules, memory_bytes
+    rules, roi, memory_bytes
         As for :func:`join_cell`.
 
     Returns
@@ -161,7 +181,7 @@ def space_cell(block: Block, level: int, levels: int, rules: dict[str, Any], mem
     open_count, kept_count = (sum(t["index"].size for t in each) for each in (picks, kept))
     what = f"{open_count} picks to be decided and {kept_count} others"
     check_affords(PICK_BYTES * open_count + KEPT_BYTES * kept_count, memory_bytes, block, what, ADVICE)
-    left, found = space(picks, kept, box, block.shape, limits)
+    left, found = space(picks, kept, box, _part(block, roi), limits)
     if level < levels:
         return Result(table={**with_prefix(OPEN, left), **with_prefix(KEPT, found)})
     numbers = numbered(found, limits.min_picks)
