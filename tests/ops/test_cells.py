@@ -310,9 +310,8 @@ def test_picks_far_from_faces_do_not_go_up():
     position = rng.uniform(0, 1, (20_000, 3)) * 199
     table = {"index": np.arange(20_000), "weight": rng.integers(0, 10**6, 20_000), "position": position}
     shape = (200, 200, 200)
-    open_, kept = space(
-        [candidates(table, cell := Tiling(shape, (100, 100, 100)).box(0))], [], cell, shape, RegionRules(spacing_vox=4)
-    )
+    cell = Tiling(shape, (100, 100, 100)).box(0)
+    open_, kept = space([candidates(table, cell)], [], cell, Box.of_shape(shape), RegionRules(spacing_vox=4))
     assert (open_["position"].max(axis=1) > 100 - 30).all()  # chains of picks end soon
     assert kept["index"].size > 5 * np.count_nonzero(~open_["known"])
 

@@ -73,7 +73,8 @@ def trace_cell(block: Block, rules: dict[str, Any], memory_bytes: float = math.i
     (finished,) = block.tables["label"].values()
     mine = np.isin(label, finished[f"{COLUMN}label"])
     left = {"label": label[~mine], "index": index[~mine]}
-    points, components = traced(label[mine], index[mine], block.shape, FilamentRules(**rules), memory_bytes)
+    label, index = label[mine], index[mine]  # and no more of the others than goes up
+    points, components = traced(label, index, block.shape, FilamentRules(**rules), memory_bytes)
     counts = {"picks": points["label"].size, "filaments": int(components["filaments"].sum())}
     table = {**with_prefix(COLUMN, points), **with_prefix(OF_COMPONENT, components), **with_prefix(LEFT, left)}
     return Result(table=table, counts=counts)
