@@ -13,7 +13,7 @@ import pytest
 from engine_plans import stored
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sparse_particles import image
+from sparse_particles import SPACING_VOX, VOXEL, image, store
 from stats_inputs import QUIET, mrc
 
 from volengine.core.block import Block
@@ -25,6 +25,8 @@ from volengine.engine.plan import Plan
 from volengine.ops.stats_cells import add_ids
 from volengine.ops.stats_labels import count_ids, merge_ids
 from volengine.tasks.common import cells
+from volengine.tasks.pick.recipe import PickRecipe
+from volengine.tasks.pick.verb import pick
 from volengine.tasks.stats.plan import plan_stats
 from volengine.tasks.stats.recipe import StatsRecipe
 from volengine.tasks.stats.tree_blocks import ID_BYTES, add_objects
@@ -211,3 +213,23 @@ def test_a_store_of_few_blocks_has_no_tree(tmp_path: Path) -> None:
     folder = RunFolder(str(tmp_path / "run")).plan("TS_01")
     plan = plan_stats(volume, ATLAS, str(tmp_path / "out.npz"), folder, QUIET)
     assert [stage.name for stage in plan.stages] == ["stats-objects", "stats-seams", "stats-join"]
+
+
+def test_labels_of_a_sparse_store_are_the_picks_that_were_written_with_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Picks and labels are those of a tree, too; all are cubes that were drawn."""
+    monkeypatch.setattr(cells, "CELL_PARTS", 8)
+    url, known = store(tmp_path, (64, 640, 640), 240)
+    options = QUIET.with_(block=(64, 128, 128))
+    recipe = PickRecipe(feature="cube", spacing_nm=SPACING_VOX * VOXEL / 10)
+    pick(url, tmp_path / "picks.csv", recipe, options)
+    labels = f"{url}#labels/cube"
+    found = stats(labels, tmp_path / "out", StatsRecipe(plots=False), options)
+    (plan,) = (tmp_path / "out" / "stats.run" / "plans").iterdir()
+    assert json.loads((plan / "plan.json").read_text())["stages"][-1]["name"] == "stats-add-2"
+    rows = np.array([[row[k] for k in ("z_nm", "y_nm", "x_nm", "voxels")] for row in found["objects"]])
+    want = np.column_stack([known.position * VOXEL / 10, known.weight])
+    assert np.allclose(rows, want[np.lexsort(want.T[::-1])])
+    first = StatsRecipe(kind="atlas", plots=False, ids=(1,), classes=("first",))
+    assert [row["voxels"] for row in stats(labels, recipe=first, options=options)["objects"]] == [known.weight.max()]
