@@ -205,7 +205,14 @@ def fibres(tmp_path_factory):
 
 @pytest.mark.parametrize(
     ("parts", "changes"),
-    [(2, {}), (8, {}), (4, {"margin_vox": (3, 12, 3)}), (8, {"min_picks": 10_000}), (8, {"labels": True})],
+    [
+        (2, {}),
+        (8, {}),
+        (4, {"margin_vox": (3, 12, 3)}),
+        (8, {"min_picks": 10_000}),
+        (8, {"labels": True}),
+        (4, {"roi": "5:40,:,10:70"}),
+    ],
 )
 def test_a_tree_traces_what_the_whole_gives(fibres, tmp_path, monkeypatch, parts, changes):
     recipe = RECIPE.with_(min_length_nm=6, **changes)
@@ -223,7 +230,7 @@ def test_a_tree_traces_what_the_whole_gives(fibres, tmp_path, monkeypatch, parts
         (made,) = json.loads((tmp_path / "tree" / "p.csv.run" / "report.json").read_text())["plans"].values()
         assert any("fewer than --min-picks" in line for line in made["made"])
     else:
-        assert len(set(tree.extra["filament"])) > 4
+        assert len(set(tree.extra["filament"])) > (1 if "roi" in changes else 4)
     if "labels" in changes:
         one, other = (
             open_source(open_volume(store, group="labels/actin")).read(Box.of_shape(SHAPE)) for store in stores

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import resource
+import signal
 from itertools import pairwise
 
 import numpy as np
@@ -9,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from volengine.core.errors import RunError
+from volengine.core.errors import InputError, RunError
 from volengine.tasks.pick.rows import RowFile
 
 
@@ -73,3 +75,22 @@ def test_nothing_is_left_where_it_was(tmp_path):
     with RowFile(tmp_path, 5, 3) as rows:
         rows.add(table([1, 2, 3, 4, 5]))
         assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_that_cannot_be_written_to_is_named(tmp_path):
+    with pytest.raises(InputError, match=r"gone: cannot be written \(No such file"), RowFile(tmp_path / "gone", 5, 3):
+        pass
+
+
+def test_a_full_disk_is_named(tmp_path):
+    """A limit on the size of files is an error like that of a full disk."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    former = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        with RowFile(tmp_path, 1000, 100) as rows:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))
+            with pytest.raises(OSError, match=str(tmp_path)):
+                rows.add(table(range(1, 1001)))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, former)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from volengine.core.atomic import full_named
 from volengine.core.block import Table
-from volengine.core.errors import RunError
+from volengine.core.errors import InputError, RunError
 
 AGAIN = "Run the same command again, with --overwrite."
 
@@ -37,6 +37,11 @@ class RowFile:
     key
         Name of the column of labels.
 
+    Raises
+    ------
+    InputError
+        The folder cannot be written to.
+
     Examples
     --------
     >>> with RowFile(Path("."), 3, part=2) as rows:
@@ -52,7 +57,10 @@ class RowFile:
         self.filled = np.zeros(-(-count // part), np.int64)
 
     def __enter__(self) -> Self:
-        self._file = TemporaryFile(dir=self.folder, buffering=0)
+        try:
+            self._file = TemporaryFile(dir=self.folder, buffering=0)
+        except OSError as error:
+            raise InputError(f"{self.folder}: cannot be written ({error.strerror}).") from error
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:

@@ -3,7 +3,8 @@
 The stages take the place of ``resolve`` and ``relabel`` (:mod:`volengine.tasks.pick.plan`) in volumes of more blocks
 than one cell has. No unit of them gathers a volume: ``join`` goes up the tree and finishes regions, ``middles`` and
 ``nearest`` place them where the prediction is highest, if that is asked for, ``space`` goes up and decides which of
-them are too close, ``label`` numbers them cell by cell (:mod:`volengine.tasks.pick.tree_blocks`).
+them are too close, ``label`` numbers them cell by cell (:mod:`volengine.tasks.pick.tree_blocks`). For filaments
+``voxels`` and ``trace`` follow (:mod:`volengine.tasks.pick.filament_blocks`).
 """
 
 from __future__ import annotations
