@@ -80,7 +80,8 @@ class Stats:
     ----------
     tables
         For each table its rows, of names and values: ``classes``, ``pooled``, ``neighbours``, ``neighbours_pooled``,
-        ``clusters``, ``objects`` and, with a truth, ``counting``. A value that is not known or not defined is NaN.
+        ``clusters``, ``objects`` (whose rows are made when they are asked for) and, with a truth, ``counting``. A
+        value that is not known or not defined is NaN.
     facts
         What was counted, and the recipe.
 
