@@ -83,11 +83,11 @@ class Source:
 @dataclass(frozen=True)
 class Test:
     """A tomogram to test on; ``match`` of :class:`SegmentRecipe`, or ``any``: whatever its voxel size, as it is.
-    ``region`` leaves out what was annotated in it."""
+    ``roi`` leaves out what was annotated in it."""
 
     scene: Scene
     match: Literal["any", "isotropic"] = "any"
-    region: tuple[int, int, int, int, int, int] | None = None
+    roi: str = ""
 
 
 @dataclass(frozen=True)
@@ -268,8 +268,8 @@ def slices_experiment(scale: Scale) -> Experiment:
         "5 synthetic + 1 near a face": [slices_5, at_the_face],
         "50 synthetic + 1 other": [slices_50, slice_1],
     }
-    rest = (31, 0, 0, -1, -1, -1)
-    tests = {"same tomogram": Test(real, region=rest), "unseen tomogram": Test(unseen)}
+    rest = "31:,:,:"
+    tests = {"same tomogram": Test(real, roi=rest), "unseen tomogram": Test(unseen)}
     tests["synthetic"] = Test(scene(usual, TEST))
     return Experiment(
         "Four classes in another domain", networks, tests, FOUR, tuple(IDS[name] for name in FOUR), effort=5
@@ -369,7 +369,7 @@ class Bench:
         """Where a result lies; another recipe has another one."""
         made_of = [
             [[s.scene.recipe, s.scene.number, s.slices, s.weight] for s in experiment.networks[network]],
-            [experiment.tests[test].scene.recipe, experiment.tests[test].match, experiment.tests[test].region],
+            [experiment.tests[test].scene.recipe, experiment.tests[test].match, experiment.tests[test].roi],
             [self.scale.steps * experiment.effort, self.scale.width, self.scale.patch],
         ]
         return self.out / "results" / name / f"{plain(network)}__{plain(test)}__{seed}-{digest(made_of)}.json"
@@ -389,7 +389,7 @@ class Bench:
         )
         predictions = str(folder / "predictions")
         segment(store, predictions, recipe, self._run())
-        compared = ScoreRecipe(features=experiment.features, ids=experiment.ids, skeleton="none", region=how.region)
+        compared = ScoreRecipe(features=experiment.features, ids=experiment.ids, skeleton="none", roi=how.roi)
         scores = score(predictions, f"{store}#labels/atlas", compared, self._run())
         shutil.rmtree(folder)
         row: Values = {"experiment": name, "network": network, "seed": seed, "test": test, "training_s": seconds}

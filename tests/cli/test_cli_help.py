@@ -87,7 +87,7 @@ def test_choices_are_shown_as_they_are_written(path: tuple[str, ...], command: c
 
 def test_help_of_a_choice_names_what_is_accepted() -> None:
     assert "--identity quick|content" in help_of(("convert",))
-    assert "--region Z,Y,X,Z,Y,X" in help_of(("score",))
+    assert "--region Z,Y,X,Z,Y,X" in help_of(("picks", "filter"))
     assert "--patch Z,Y,X|slice" in help_of(("segment",))
 
 

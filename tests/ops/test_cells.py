@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from predictions import make_prediction, rules_for
 
-from volengine.core.boxes import neighbours
+from volengine.core.boxes import Box, neighbours
 from volengine.core.tiling import Tiling
 from volengine.ops.axes import axes_of
 from volengine.ops.basins import block_basins
@@ -75,11 +75,13 @@ def by_tree(seams, tiling, factors, regions, local=None, prediction=None):
     picks = {}
     for number, cell in enumerate(levels[0]):
         mine = [candidates(placed[k][holding[k][number]], cell) for k in range(len(levels))]
-        picks[number] = space(mine, [], cell, shape, regions)
+        picks[number] = space(mine, [], cell, Box.of_shape(shape), regions)
     for finer, cells in itertools.pairwise(levels):
         inner = {c: parts_in(cell, finer) for c, cell in enumerate(cells)}
         picks = {
-            c: space([picks[n][0] for n in inner[c]], [picks[n][1] for n in inner[c]], cell, shape, regions)
+            c: space(
+                [picks[n][0] for n in inner[c]], [picks[n][1] for n in inner[c]], cell, Box.of_shape(shape), regions
+            )
             for c, cell in enumerate(cells)
         }
     assert not picks[0][0]["index"].size
@@ -274,11 +276,13 @@ def test_spacing_by_cells_equals_the_greedy_order_of_the_whole(seed, n, distance
 
     levels = levels_of(Tiling(shape, tuple(min(b, s) for b, s in zip(block, shape, strict=True))), factors)
     table = {"index": index, "weight": weight, "position": position}
-    picks = {c: space([candidates(table, cell)], [], cell, shape, rules) for c, cell in enumerate(levels[0])}
+    picks = {
+        c: space([candidates(table, cell)], [], cell, Box.of_shape(shape), rules) for c, cell in enumerate(levels[0])
+    }
     for finer, cells in itertools.pairwise(levels):
         inner = {c: parts_in(cell, finer) for c, cell in enumerate(cells)}
         picks = {
-            c: space([picks[n][0] for n in inner[c]], [picks[n][1] for n in inner[c]], cell, shape, rules)
+            c: space([picks[n][0] for n in inner[c]], [picks[n][1] for n in inner[c]], cell, Box.of_shape(shape), rules)
             for c, cell in enumerate(cells)
         }
     numbers = numbered(picks[0][1], 0)
@@ -292,9 +296,11 @@ def test_a_chain_through_all_cells_is_decided_from_its_strong_end():
     table = {"index": index, "weight": 1000 - index, "position": position}
     rules, shape = RegionRules(spacing_vox=1.5), (1, 1, 1000)
     cells = Tiling(shape, (1, 1, 10))
-    picks = [space([candidates(table, cell)], [], cell, shape, rules) for cell in cells]
+    picks = [space([candidates(table, cell)], [], cell, Box.of_shape(shape), rules) for cell in cells]
     assert sum(kept["index"].size for _, kept in picks) == 5  # only the first cell knows the strong end
-    open_, kept = space([p[0] for p in picks], [p[1] for p in picks], Tiling(shape, shape).box(0), shape, rules)
+    open_, kept = space(
+        [p[0] for p in picks], [p[1] for p in picks], Tiling(shape, shape).box(0), Box.of_shape(shape), rules
+    )
     assert not open_["index"].size
     assert sorted(kept["index"].tolist()) == list(range(0, 1000, 2))
 
@@ -304,9 +310,8 @@ def test_picks_far_from_faces_do_not_go_up():
     position = rng.uniform(0, 1, (20_000, 3)) * 199
     table = {"index": np.arange(20_000), "weight": rng.integers(0, 10**6, 20_000), "position": position}
     shape = (200, 200, 200)
-    open_, kept = space(
-        [candidates(table, cell := Tiling(shape, (100, 100, 100)).box(0))], [], cell, shape, RegionRules(spacing_vox=4)
-    )
+    cell = Tiling(shape, (100, 100, 100)).box(0)
+    open_, kept = space([candidates(table, cell)], [], cell, Box.of_shape(shape), RegionRules(spacing_vox=4))
     assert (open_["position"].max(axis=1) > 100 - 30).all()  # chains of picks end soon
     assert kept["index"].size > 5 * np.count_nonzero(~open_["known"])
 

@@ -385,7 +385,7 @@ def _score(runs: SmallRuns, out: Path) -> None:
     names, both = "ball,mark", str(Path(runs.prediction("mark")).parent / "TS_01__[bm]a*.ome.zarr")
     more = ("--skeleton", "2d", "--ignore-id", 3, "--no-progress")
     command("score", both, classes, "--features", names, "--ids", "1,2", "--out", out / "two.csv", *more)
-    part = ve.ScoreRecipe(region=(0, 0, 20, -1, -1, -1), skeleton="none", threshold=0.3, features=("film",), ids=(1,))
+    part = ve.ScoreRecipe(roi=":,:,20:", skeleton="none", threshold=0.3, features=("film",), ids=(1,))
     ve.score({"film": runs.prediction("film", "float32")}, classes, part, quiet(), out=str(out / "part.csv"))
     found = runs.file("found.star", lambda path: ve.write_picks(path, moved(true_picks())))
     truth = runs.file("true.csv", lambda path: ve.write_picks(path, true_picks()))

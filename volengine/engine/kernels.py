@@ -37,6 +37,7 @@ KERNELS: dict[str, tuple[str, ...]] = {
         "seams_block",
         "trace_filaments",
     ),
+    "volengine.tasks.pick.filament_blocks": ("trace_cell", "voxels_by_cells"),
     "volengine.tasks.pick.tree_blocks": (
         "join_cell",
         "label_cell",
@@ -69,6 +70,7 @@ KERNELS: dict[str, tuple[str, ...]] = {
         "resolve_objects",
         "seams_block",
     ),
+    "volengine.tasks.stats.tree_blocks": ("add_objects", "join_objects"),
 }
 """The package's kernels: module, functions."""
 

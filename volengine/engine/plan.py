@@ -323,7 +323,8 @@ def _check_nested(stage: Stage, table: TableInput, other: Stage) -> None:
     """Refuse tables of larger or smaller blocks that are not whole multiples of each other."""
     inner, outer = (other.tiling, stage.tiling) if table.scope == "within" else (stage.tiling, other.tiling)
     nested = all(o % i == 0 for o, i in zip(outer.core, inner.core, strict=True))
-    if table.core != other.tiling.core or inner.shape != outer.shape or not nested:
+    same = (inner.shape, inner.roi) == (outer.shape, outer.roi)
+    if table.core != other.tiling.core or not same or not nested:
         raise PlanError(
             f"Stage {stage.name!r}, {stage.tiling}, reads tables of blocks {table.core} {table.scope} its own; "
             f"{other.name!r} has {other.tiling}. Give its block, and blocks that are multiples of each other."

@@ -179,12 +179,12 @@ class TableInput:
             return [number]
         if self.scope == "neighbours":
             return sorted([number, *(tiling.number(i) for i in neighbours(tiling.index(number), tiling.grid))])
-        other = Tiling(tiling.shape, self.core or tiling.core)
+        other = Tiling(tiling.shape, self.core or tiling.core, tiling.start, tiling.stop)
         box = tiling.box(number)
         if self.scope == "holding":
             return [other.owner(box.start)]
-        first = [a // c for a, c in zip(box.start, other.core, strict=True)]
-        behind = [-(-b // c) for b, c in zip(box.stop, other.core, strict=True)]
+        first = [(a - s) // c for a, s, c in zip(box.start, other.start, other.core, strict=True)]
+        behind = [-(-(b - s) // c) for b, s, c in zip(box.stop, other.start, other.core, strict=True)]
         return [other.number(index) for index in itertools.product(*map(range, first, behind))]
 
 

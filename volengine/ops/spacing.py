@@ -6,7 +6,7 @@ go up to the next cell; the cell of the whole volume decides all (:func:`numbere
 
 >>> rules, whole = RegionRules(spacing_vox=3), Box((0, 0, 0), (1, 1, 20))
 >>> picks = {"index": np.array([2, 4]), "weight": np.array([9, 8]), "position": np.array([[0.0, 0, 2], [0, 0, 4]])}
->>> open_, kept = space([candidates(picks, whole)], [], whole, whole.shape, rules)
+>>> open_, kept = space([candidates(picks, whole)], [], whole, whole, rules)
 >>> open_["index"].size, kept["index"].tolist()
 (0, [2])
 """
@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from volengine.core.block import Table
-from volengine.core.boxes import Box, Index3
+from volengine.core.boxes import Box
 from volengine.ops.basin_graph import RegionRules
 from volengine.ops.regions import order_of
 from volengine.ops.suppress import suppress_part
@@ -51,7 +51,7 @@ def candidates(regions: Table, box: Box) -> Table:
 
 
 def space(
-    picks: Sequence[Table], kept: Sequence[Table], box: Box, shape: Index3, rules: RegionRules
+    picks: Sequence[Table], kept: Sequence[Table], box: Box, whole: Box, rules: RegionRules
 ) -> tuple[Table, Table]:
     """Decide about the picks of a cell, as far as those outside of it do not matter.
 
@@ -61,8 +61,8 @@ def space(
         Tables of :func:`candidates`, or the open picks of smaller cells.
     kept
         The picks that were kept in smaller cells.
-    box, shape
-        Box of the cell, and shape of the volume.
+    box, whole
+        Box of the cell, and that of all cells: the volume, or its part that is picked.
     rules
         ``spacing_vox``, ``scale`` and ``planar`` are used.
 
@@ -75,7 +75,7 @@ def space(
     )
     order = order_of(weight, index)
     index, weight, position, known = index[order], weight[order], position[order], known[order]
-    near = _near(position, box, shape, rules)
+    near = _near(position, box, whole, rules)
     group = position[:, 0].astype(np.int64) if rules.planar else None
     here, undecided = suppress_part(position * rules.scale, rules.spacing_vox, near, known, group)
     up = undecided | (here & near)
@@ -89,7 +89,7 @@ def space(
     )
 
 
-def _near(position: NDArray[np.float64], box: Box, shape: Index3, rules: RegionRules) -> NDArray[np.bool_]:
+def _near(position: NDArray[np.float64], box: Box, whole: Box, rules: RegionRules) -> NDArray[np.bool_]:
     """Which picks are so near to a face of the cell that a pick behind it may be too close."""
     near = np.zeros(len(position), bool)
     reach = rules.spacing_vox * (1 + 1e-6)
@@ -97,9 +97,9 @@ def _near(position: NDArray[np.float64], box: Box, shape: Index3, rules: RegionR
         return near
     for axis in (1, 2) if rules.planar else (0, 1, 2):
         at, side = position[:, axis], rules.scale[axis]
-        if box.start[axis] > 0:
+        if box.start[axis] > whole.start[axis]:
             near |= (at - box.start[axis]) * side <= reach
-        if box.stop[axis] < shape[axis]:
+        if box.stop[axis] < whole.stop[axis]:
             near |= (box.stop[axis] - at) * side <= reach
     return near
 

@@ -36,7 +36,9 @@ from volengine.ops.regions import join_seams, resolve
 MOST_CLASSES = 100
 """Largest number of ids in an atlas. With more ids it is a prediction or a volume of numbered objects."""
 
-_SEP = "."
+SEP = "."
+"""Between the id of a class and the name of its column."""
+
 _CHUNK = 1 << 20  # voxels processed together: bounds the memory of their positions
 
 
@@ -123,16 +125,16 @@ def class_basins(labels: Array, crop: Box, core: Box, shape: Index3, rules: Clas
     there = there[there != 0]
     if rules.ids:
         there = np.intersect1d(there, rules.ids)
-    _check_number(there.size, f"in voxels {core.start} to {core.stop}")
+    check_number(there.size, f"in voxels {core.start} to {core.stop}")
     cut = np.intersect1d(there, rules.split)
     found = _components(labels[core.slices_in(crop)], core, shape, np.setdiff1d(there, cut), rules.connectivity)
     for id in cut.tolist():
         mask = (labels == id).view(np.uint8)
         _, found[id] = block_basins(mask, crop, core, shape, rules.basins(id))
-    return {f"{id}{_SEP}{name}": found[id][name] for id in sorted(found) for name in found[id]}
+    return {f"{id}{SEP}{name}": found[id][name] for id in sorted(found) for name in found[id]}
 
 
-def _check_number(ids: int, where: str) -> None:
+def check_number(ids: int, where: str) -> None:
     """Refuse more ids than classes there are: these are the values of a prediction, a tomogram, or numbered objects."""
     if ids > MOST_CLASSES:
         raise InputError(
@@ -206,12 +208,12 @@ def join_classes(number: int, tables: Mapping[int, Table], core: Box, shape: Ind
 
     Parameters and columns are those of :func:`~volengine.ops.regions.join_seams`; columns are named ``<id>.<column>``.
     """
-    found: dict[int, dict[int, Table]] = {block: _by_id(table) for block, table in tables.items()}
+    found: dict[int, dict[int, Table]] = {block: by_id(table) for block, table in tables.items()}
     out: Table = {}
     for id in found[number]:
         mine = {block: known[id] for block, known in found.items() if id in known}
         table = join_seams(number, mine, core, shape, rules.basins(id))
-        out |= {f"{id}{_SEP}{name}": column for name, column in table.items()}
+        out |= {f"{id}{SEP}{name}": column for name, column in table.items()}
     return out
 
 
@@ -237,10 +239,10 @@ def resolve_classes(tables: Mapping[int, Table], shape: Index3, rules: ClassRule
     InputError
         There are more than :data:`MOST_CLASSES` ids in the whole volume.
     """
-    split = {block: _by_id(table) for block, table in tables.items()}
+    split = {block: by_id(table) for block, table in tables.items()}
     rows: list[Table] = []
     every = sorted({id for known in split.values() for id in known})
-    _check_number(len(every), "in the whole volume")
+    check_number(len(every), "in the whole volume")
     for id in every:
         mine = {block: known[id] for block, known in split.items() if id in known}
         picks, _ = resolve(mine, shape, rules.regions(id))
@@ -258,10 +260,11 @@ def _joined(rows: Sequence[Table]) -> Table:
     return {name: np.concatenate([none[name], *(r[name] for r in rows)]) for name in none}
 
 
-def _by_id(table: Table) -> dict[int, Table]:
+def by_id(table: Table) -> dict[int, Table]:
+    """Take apart a table whose columns are named ``<id>.<column>``."""
     found: dict[int, Table] = {}
     for name, column in table.items():
-        id, _, rest = name.partition(_SEP)
+        id, _, rest = name.partition(SEP)
         found.setdefault(int(id), {})[rest] = column
     return found
 

@@ -12,6 +12,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -21,6 +23,9 @@ from volengine.core.errors import InputError
 
 Floats = NDArray[np.float64]
 Int64 = NDArray[np.int64]
+
+RUN_PAIRS = 500_000
+"""Pairs of neighbours that are in memory together while clusters are found."""
 
 _SLACK = 1e-9
 """Relative margin that is added to the distance in queries of a tree, so that the tree's rounding drops no pair."""
@@ -122,10 +127,10 @@ def dbscan(points: ArrayLike, eps: float, min_points: int) -> Clusters:
     -----
     The method is that of Ester, Kriegel, Sander and Xu, KDD 1996. There a border point belongs to the cluster that is
     found first, which depends on the order of the points; here it does not. Core points, noise and the number of
-    clusters are the same. Time and memory grow with the number of pairs of neighbours (16 bytes per pair).
+    clusters are the same. Time grows with the number of pairs of neighbours. Memory does not: they are found for some
+    points at a time, with at most :data:`RUN_PAIRS` pairs, or those of one point; it is about 150 bytes for each point,
+    and 300 for each pair of a run.
     """
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
     from scipy.spatial import cKDTree
 
     if not eps > 0 or not np.isfinite(eps) or min_points < 1:
@@ -136,24 +141,73 @@ def dbscan(points: ArrayLike, eps: float, min_points: int) -> Clusters:
         return Clusters(np.zeros(0, np.int64), np.zeros(0, bool))
     order = np.lexsort(given.T[::-1])
     where = given[order]
-    pairs = cKDTree(where).query_pairs(eps * (1 + _SLACK), output_type="ndarray")
-    a, b = pairs[_apart(where[pairs[:, 0]], where[pairs[:, 1]]) <= eps].T
-    core = np.bincount(a, minlength=n) + np.bincount(b, minlength=n) + 1 >= min_points
+    tree = cKDTree(where)
+    runs = _runs(tree, where, eps)
 
-    joined = core[a] & core[b]
-    graph = coo_array((np.ones(int(joined.sum())), (a[joined], b[joined])), shape=(n, n))
-    _, component = connected_components(graph, directed=False)
-    belongs = np.where(core, component, -1)
-
-    either = np.stack([np.concatenate([a, b]), np.concatenate([b, a])])
-    outer, inner = either[:, ~core[either[0]] & core[either[1]]]
-    best = np.lexsort((inner, _apart(where[outer], where[inner]), outer))
-    outer, first = np.unique(outer[best], return_index=True)
-    belongs[outer] = component[inner[best][first]]
+    core = np.zeros(n, bool)
+    for run in runs:
+        a, _, _ = _neighbours(tree, where, run, eps)
+        core[run] = np.bincount(np.searchsorted(run, a), minlength=run.size) >= min_points
+    root, nearest_core = np.arange(n), np.full(n, -1, np.int64)
+    for run in runs:
+        a, b, apart = _neighbours(tree, where, run, eps)
+        joined = core[a] & core[b]
+        root = _joined(root, a[joined], b[joined])
+        border = ~core[a] & core[b]
+        a, b = a[border], b[border]
+        best = np.lexsort((b, apart[border], a))
+        outer, first = np.unique(a[best], return_index=True)
+        nearest_core[outer] = b[best][first]
+    belongs = np.where(core, root, np.where(nearest_core >= 0, root[nearest_core], -1))
 
     label, is_core = np.zeros(n, np.int64), np.zeros(n, bool)
     label[order], is_core[order] = _numbered(belongs), core
     return Clusters(label, is_core)
+
+
+def _runs(tree: Any, where: Floats, eps: float) -> list[Int64]:
+    """Divide points into runs that have about :data:`RUN_PAIRS` pairs of neighbours each, or one point with more.
+
+    The points of a run are ascending, and near to each other, so that few boxes of the tree are searched.
+    """
+    cell = np.floor(where / (4 * eps))
+    walk = np.lexsort(cell.T[::-1])
+    ends = np.cumsum(tree.query_ball_point(where, eps * (1 + _SLACK), return_length=True)[walk])
+    cuts = [0]
+    while cuts[-1] < len(where):
+        before = int(ends[cuts[-1] - 1]) if cuts[-1] else 0
+        cuts.append(max(cuts[-1] + 1, int(np.searchsorted(ends, before + RUN_PAIRS, side="right"))))
+    return [np.sort(walk[start:stop]) for start, stop in pairwise(cuts)]
+
+
+def _neighbours(tree: Any, where: Floats, run: Int64, eps: float) -> tuple[Int64, Int64, Floats]:
+    """Return the pairs of a point of a run and a neighbour, itself included, and their distances."""
+    from scipy.spatial import cKDTree
+
+    pairs = cKDTree(where[run]).sparse_distance_matrix(tree, eps * (1 + _SLACK), output_type="ndarray")
+    a, b = run[pairs["i"]], pairs["j"].astype(np.int64)
+    apart = _apart(where[a], where[b])
+    near = apart <= eps
+    return a[near], b[near], apart[near]
+
+
+def _joined(root: Int64, a: Int64, b: Int64) -> Int64:
+    """Join the clusters of points that are neighbours: ``root`` is the first point of each one's cluster."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    a, b = root[a], root[b]
+    differ = a < b
+    nodes, inverse = np.unique(np.concatenate([a[differ], b[differ]]), return_inverse=True)
+    if not nodes.size:
+        return root
+    ends = inverse.reshape(2, -1)
+    graph = coo_array((np.ones(ends.shape[1]), (ends[0], ends[1])), shape=(nodes.size, nodes.size))
+    _, component = connected_components(graph, directed=False)
+    _, first = np.unique(component, return_index=True)
+    to = np.arange(root.size)
+    to[nodes] = nodes[first[component]]
+    return to[root]
 
 
 def _numbered(belongs: NDArray[np.integer]) -> Int64:
@@ -185,16 +239,19 @@ def cluster_table(points: ArrayLike, clusters: Clusters) -> Table:
     """
     where = _points(points)
     order = np.lexsort(where.T[::-1])  # sums in a fixed order, so that their last digits do not depend on the input's
-    where, label, core = where[order], clusters.label[order], clusters.core[order]
+    label = clusters.label[order]
+    order = order[np.argsort(label, kind="stable")]
+    where = where[order]
+    ends = np.cumsum(np.bincount(label, minlength=clusters.count + 1))
     centre, spread = np.zeros((clusters.count, 3)), np.zeros(clusters.count)
     for k in range(clusters.count):
-        mine = where[label == k + 1]
+        mine = where[ends[k] : ends[k + 1]]
         centre[k] = mine.mean(axis=0)
         spread[k] = np.sqrt(np.square(mine - centre[k]).sum(axis=1).mean())
     return {
         "cluster": np.arange(1, clusters.count + 1, dtype=np.int64),
         "points": clusters.sizes,
-        "cores": np.bincount(label[core], minlength=clusters.count + 1)[1:].astype(np.int64),
+        "cores": np.bincount(clusters.label[clusters.core], minlength=clusters.count + 1)[1:].astype(np.int64),
         "centre": centre,
         "radius_of_gyration": spread,
     }

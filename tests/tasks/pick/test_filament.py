@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+
 import mrcfile
 import numpy as np
 import pytest
@@ -16,9 +19,11 @@ from volengine.core.orientation import euler_to_matrix
 from volengine.engine.options import RunOptions
 from volengine.io.open import open_source, open_volume
 from volengine.io.picks import read_picks
+from volengine.tasks.common import cells
 from volengine.tasks.convert.recipe import ConvertRecipe
 from volengine.tasks.convert.verb import convert
 from volengine.tasks.pick.blocks import filament_voxels
+from volengine.tasks.pick.filament_blocks import trace_cell
 from volengine.tasks.pick.recipe import PickRecipe
 from volengine.tasks.pick.verb import pick
 
@@ -179,3 +184,64 @@ def test_filaments_that_do_not_fit_into_the_memory_are_refused_before_they_are_g
     block = Block(0, (0, 0, 0), Box.of_shape((8, 8, 8)), (8, 8, 8), {}, {}, tables)
     with pytest.raises(MemoryRefusedError, match=r"3000000000 voxels, which need 180\.00 GB together; 1\.00 GB"):
         filament_voxels(block, memory_bytes=1e9)
+
+
+@pytest.fixture(scope="module")
+def fibres(tmp_path_factory):
+    """Rods of any direction: short and long ones, some crossing, some at the faces."""
+    folder, rng = tmp_path_factory.mktemp("fibres"), np.random.default_rng(3)
+    t = np.linspace(0, 1, 400)[:, None]
+    ends = rng.random((9, 2, 3)) * SHAPE
+    ends[:4, 1] = ends[:4, 0] + rng.normal(size=(4, 3)) * 12
+    voxels = np.stack(np.indices(SHAPE), -1).reshape(-1, 3)
+    far = cKDTree(np.concatenate([a + t * (b - a) for a, b in ends])).query(voxels)[0].reshape(SHAPE)
+    with mrcfile.new(folder / "T1__actin.mrc") as file:
+        file.set_data(np.where(far <= 2, 0.9, 0.1).astype(np.float32))
+        file.voxel_size = PIXEL
+    made = ConvertRecipe(chunk=(16, 16, 16), shard=(16, 16, 16), levels=1, kind="probability")
+    convert(str(folder / "T1__actin.mrc"), str(folder / "T1__actin.ome.zarr"), made, QUIET)
+    return folder / "T1__actin.ome.zarr"
+
+
+@pytest.mark.parametrize(
+    ("parts", "changes"),
+    [
+        (2, {}),
+        (8, {}),
+        (4, {"margin_vox": (3, 12, 3)}),
+        (8, {"min_picks": 10_000}),
+        (8, {"labels": True}),
+        (4, {"roi": "5:40,:,10:70"}),
+    ],
+)
+def test_a_tree_traces_what_the_whole_gives(fibres, tmp_path, monkeypatch, parts, changes):
+    recipe = RECIPE.with_(min_length_nm=6, **changes)
+    stores = [tmp_path / kind / fibres.name for kind in ("whole", "tree")]
+    for one in stores:
+        shutil.copytree(fibres, one)
+    whole = points(stores[0], tmp_path / "whole" / "p.csv", recipe)
+    monkeypatch.setattr(cells, "CELL_PARTS", parts)
+    tree = points(stores[1], tmp_path / "tree" / "p.csv", recipe, QUIET.with_(block=(16, 16, 16)))
+    (plan,) = (tmp_path / "tree" / "p.csv.run" / "plans").iterdir()
+    assert "pick-actin-trace-2" in {stage["name"] for stage in json.loads((plan / "plan.json").read_text())["stages"]}
+    assert (tmp_path / "tree" / "p.csv").read_bytes() == (tmp_path / "whole" / "p.csv").read_bytes()
+    if "min_picks" in changes:
+        assert len(tree) == len(whole) == 0
+        (made,) = json.loads((tmp_path / "tree" / "p.csv.run" / "report.json").read_text())["plans"].values()
+        assert any("fewer than --min-picks" in line for line in made["made"])
+    else:
+        assert len(set(tree.extra["filament"])) > (1 if "roi" in changes else 4)
+    if "labels" in changes:
+        one, other = (
+            open_source(open_volume(store, group="labels/actin")).read(Box.of_shape(SHAPE)) for store in stores
+        )
+        np.testing.assert_array_equal(one, other)
+        assert one.any()
+
+
+def test_a_filament_that_does_not_fit_into_a_cell_is_refused():
+    voxels = {"left.label": np.ones(10**6, np.uint32), "left.index": np.zeros((10**6, 3), np.int32)}
+    tables = {"voxels": {0: voxels}, "label": {0: {"pick.label": np.array([1])}}}
+    block = Block(0, (0, 0, 0), Box.of_shape((8, 8, 8)), (8, 8, 8), {}, {}, tables)
+    with pytest.raises(MemoryRefusedError, match=r"1000000 voxels of components .* need 0\.06 GB together; 0\.01 GB"):
+        trace_cell(block, {}, memory_bytes=1e7)

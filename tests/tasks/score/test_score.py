@@ -164,9 +164,8 @@ def test_class_ids_instances_masks_and_regions(tmp_path: Path) -> None:
         assert found[feature]["dice"] == 2 * (a & b).sum() / (a.sum() + b.sum())
         assert math.isnan(found[feature]["bce"])
     assert found.confusion[1][2] == ((guess == 3) & (classes == 1)).sum()
-    region = (0, 8, 0, -1, 40, 30)
     part = (slice(None), slice(8, 40), slice(0, 30))
-    masks = ScoreRecipe(features=("any",), prediction_kind="labels", instances=True, skeleton="none", region=region)
+    masks = ScoreRecipe(features=("any",), prediction_kind="labels", instances=True, skeleton="none", roi=":,8:40,:30")
     row = score(prediction, truth, masks, QUIET.with_(block=(16, 16, 16)))["any"]
     a, b = guess[part] != 0, classes[part] != 0
     assert row["dice"] == 2 * (a & b).sum() / (a.sum() + b.sum())
@@ -262,8 +261,8 @@ def test_what_does_not_fit_is_refused_with_exit_code_2(tmp_path: Path) -> None:
     ):
         with pytest.raises(InputError):
             ScoreRecipe(**changes)
-    with pytest.raises(InputError, match="region"):
-        score(prediction, unsized, ScoreRecipe(region=(0, 0, 0, 99, 1, 1)), QUIET)
+    with pytest.raises(InputError, match="--roi"):
+        score(prediction, unsized, ScoreRecipe(roi="0:99,:1,:1"), QUIET)
 
 
 # -- picks ---------------------------------------------------------------------------------------------------

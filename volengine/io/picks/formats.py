@@ -41,6 +41,9 @@ class Format:
         Regular expression (bytes, lines on their own) of what only files of this format contain, for endings that
         several formats share. A format without one is taken if no other one's mark is there; if all have one, the first
         is taken, whose reader says what the file is not.
+    by_rows
+        Whether a file is a head and one line for each pick, which depends on no other pick, so that
+        :mod:`volengine.io.picks.parts` can write it part by part.
     of_tomogram
         What follows the name of a tomogram in the name of its file, if the programs that read it look for that. A file
         whose name ends so is written in this format.
@@ -59,16 +62,17 @@ class Format:
     poses: bool = True
     whole: bool = False
     mark: bytes | None = None
+    by_rows: bool = False
     of_tomogram: str = ""
 
 
 FORMATS: dict[str, Format] = {
     "relion": Format(
-        "RELION 4 STAR: pixels, 0-based (.star)", (".star",), "relion", sized=True, counts_pixels=True,
+        "RELION 4 STAR: pixels, 0-based (.star)", (".star",), "relion", sized=True, counts_pixels=True, by_rows=True,
     ),
     "relion5": Format(
         "RELION 5 STAR: angstrom from the tomogram's centre (.star)", (".star",), "relion", sized=True, shaped=True,
-        counts_pixels=True, mark=rb"^_rlnCenteredCoordinateXAngst\b",
+        counts_pixels=True, mark=rb"^_rlnCenteredCoordinateXAngst\b", by_rows=True,
     ),
     "relion5-set": Format(
         "RELION 5 set: NAME_optimisation_set.star with its particles and tomograms (.star)", (".star",), "relion",
@@ -76,16 +80,16 @@ FORMATS: dict[str, Format] = {
     ),
     "warp": Format(
         "Warp and M STAR: pixels, 0-based, NAME.tomostar (.star)", (".star",), "relion", sized=True, counts_pixels=True,
-        mark=rb"\.tomostar\b",
+        mark=rb"\.tomostar\b", by_rows=True,
     ),
-    "ais": Format("Ais STAR: voxels, 0-based (.star)", (".star",), "relion", mark=rb"^_aisParticle"),
+    "ais": Format("Ais STAR: voxels, 0-based (.star)", (".star",), "relion", mark=rb"^_aisParticle", by_rows=True),
     "ais-tsv": Format(
         "Ais TSV: x, y, z in whole voxels (.tsv, .txt)", (".tsv", ".txt"), "delimited", several=False, poses=False,
-        whole=True,
+        whole=True, by_rows=True,
     ),
     "dynamo": Format("Dynamo table: pixels, 1-based (.tbl)", (".tbl",), "dynamo", sized=True),
     "dynamo0": Format("Dynamo table by programs that count from 0 (.tbl)", (".tbl",), "dynamo", sized=True),
-    "csv": Format("volengine's CSV, everything kept (.csv)", (".csv",), "delimited", sized=True),
+    "csv": Format("volengine's CSV, everything kept (.csv)", (".csv",), "delimited", sized=True, by_rows=True),
     "copick": Format(
         "copick JSON: angstrom (.json)", (".json",), "copick", several=False, sized=True, mark=rb'"points"\s*:',
     ),
@@ -94,7 +98,7 @@ FORMATS: dict[str, Format] = {
         writes=False, sized=True, mark=rb'"pickable_objects"\s*:',
     ),
     "portal": Format(
-        "CryoET Data Portal points: voxels, 0-based (.ndjson)", (".ndjson",), "portal", several=False,
+        "CryoET Data Portal points: voxels, 0-based (.ndjson)", (".ndjson",), "portal", several=False, by_rows=True,
     ),
     "imod": Format(
         "IMOD model: pixels, + 0.5 in x and y (.mod)", (".mod",), "imod", several=False, sized=True, poses=False,
@@ -120,14 +124,14 @@ FORMATS: dict[str, Format] = {
     ),
     "coords": Format(
         "x y z of TomoTwin, crYOLO and others: voxels, 0-based (.coords, .xyz)", (".coords", ".xyz"), "points",
-        several=False, poses=False,
+        several=False, poses=False, by_rows=True,
     ),
     "cbox": Format(
         "TomoTwin and crYOLO boxes: voxels, corner in x and y (.cbox)", (".cbox",), "cbox", several=False, poses=False,
     ),
     "artiax": Format(
         "ArtiaX particle list: voxels, 0-based (.tsv)", (".tsv",), "points", several=False,
-        mark=rb"\A(?:[^\n]*\t)?pos_x\b",
+        mark=rb"\A(?:[^\n]*\t)?pos_x\b", by_rows=True,
     ),
     "amira": Format(
         "Amira spatial graph: points along edges, in its unit with the tomogram's origin (.am)", (".am",), "amira",

@@ -3,30 +3,24 @@
 from __future__ import annotations
 
 import math
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
-from volengine.core.block import Array, Block, Result
+from volengine.core.block import Block, Result
 from volengine.core.boxes import Box, index3
 from volengine.core.errors import MemoryRefusedError
-from volengine.core.orientation import normal_to_euler
 from volengine.ops.ais_peaks import block_peaks, spaced
 from volengine.ops.basins import block_basins
-from volengine.ops.filaments import centrelines
 from volengine.ops.heights import BasinRules
+from volengine.ops.inside import inside_only
 from volengine.ops.plateaus import plateaus
 from volengine.ops.regions import block_labels, join_seams, relabel, resolve
 from volengine.ops.stored import as_prediction, checked_span, mask_in
 from volengine.tasks.common.levels import levels_of
 from volengine.tasks.pick.description import COLUMN, SPAN, VOXELS_PER_REGION, region_rules
+from volengine.tasks.pick.filaments import GATHERED_BYTES, FilamentRules, traced
 from volengine.tasks.pick.middles import middles_bytes, middles_of
-
-GATHERED_BYTES = 60
-"""Bytes for a voxel of a component while all are gathered: as read, joined, sorted."""
-
-FILAMENT_COLUMNS = ("position_vox", "normal", "euler", "label", "filament", "along_nm", "curvature_radius_nm")
 
 
 def basins_block(
@@ -66,16 +60,6 @@ def basins_block(
         prediction = inside_only(prediction, crop, Box(index3(roi[:3]), index3(roi[3:])))
     basin, table = block_basins(prediction, crop, block.box, block.shape, BasinRules(**rules))
     return Result({"basin": basin}, {**table, SPAN: np.array([low_high])})
-
-
-def inside_only(prediction: Array, crop: Box, roi: Box) -> Array:
-    """A prediction that covers ``crop``, with 0 outside of a roi of the volume; the prediction if nothing is."""
-    if roi.contains(crop):
-        return prediction
-    seen = roi.intersect(crop).slices_in(crop)
-    made = np.zeros_like(prediction)
-    made[seen] = prediction[seen]
-    return made
 
 
 def basins_block_bytes(crop: int, inside: int, itemsize: int, copies: int) -> int:
@@ -239,38 +223,13 @@ def trace_filaments(
     tables = [block.tables["voxels"][n] for n in sorted(block.tables["voxels"])]
     label = np.concatenate([t["label"] for t in tables])
     index = np.concatenate([t["index"] for t in tables])
-    order = np.lexsort((index[:, 2], index[:, 1], index[:, 0], label))
-    label, index = label[order], index[order]
-    starts = np.flatnonzero(np.diff(label, prepend=0))
-    rows: list[dict[str, Any]] = []
-    count, sides = 0, np.array(scale)
-    for first, last in pairwise([*starts.tolist(), len(label)]):
-        rest = memory_bytes - GATHERED_BYTES * len(label)
-        for line in centrelines(index[first:last], (scale[0], scale[1], scale[2]), least, rest):
-            points = line.points(spacing)
-            count += 1
-            place = points.position / sides
-            inside = ((place >= margin_vox) & (place <= np.array(shape) - 1 - margin_vox)).all(axis=1)
-            euler = normal_to_euler(points.tangent)
-            euler[:, 0] = (np.arange(len(place)) * twist_deg + 180) % 360 - 180
-            columns = {
-                "position_vox": place,
-                "normal": points.tangent,
-                "euler": euler,
-                "label": np.full(len(place), label[first], np.int64),
-                "filament": np.full(len(place), count, np.int64),
-                "along_nm": points.along * side_nm,
-                "curvature_radius_nm": points.radius * side_nm,
-            }
-            rows.append({key: column[inside] for key, column in columns.items()})
-    widths = {"position_vox": (0, 3), "normal": (0, 3), "euler": (0, 3), "label": 0, "filament": 0}
-    empty = {key: np.zeros(widths.get(key, 0), "i8" if widths.get(key) == 0 else "f8") for key in FILAMENT_COLUMNS}
-    picks = {key: np.concatenate([empty[key], *(row[key] for row in rows)]) for key in FILAMENT_COLUMNS}
+    rules = FilamentRules(scale, side_nm, spacing, least, twist_deg, margin_vox)
+    picks, components = traced(label, index, shape, rules, memory_bytes)
     n = len(picks["label"])
     few = n < min_picks
     picks = {COLUMN + key: column[: 0 if few else n] for key, column in picks.items()}
     table = {**picks, "left": np.array([n if few else 0]), SPAN: block.tables["resolve"][0][SPAN]}
-    return Result(table=table, counts={"picks": 0 if few else n, "filaments": count})
+    return Result(table=table, counts={"picks": 0 if few else n, "filaments": int(components["filaments"].sum())})
 
 
 def trace_filaments_bytes(memory_bytes: int) -> int:

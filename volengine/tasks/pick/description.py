@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from volengine.core.block import Block, Table
 from volengine.core.image import Ngff
 from volengine.ops.basin_graph import RegionRules
 
@@ -48,3 +49,10 @@ class PickOutputs:
     store: str
     ngff: Ngff = "0.5"
     whole: bool = False
+
+
+def cells_holding(block: Block) -> list[tuple[int, Table]]:
+    """The cells that hold a block, from the smallest to the largest: their numbers and tables."""
+    names = (name for name in block.tables if name.startswith("level-"))
+    by_level = sorted(names, key=lambda name: int(name.rpartition("-")[2]))
+    return [next(iter(block.tables[name].items())) for name in by_level]

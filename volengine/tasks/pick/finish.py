@@ -3,23 +3,32 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from volengine.core.block import Table
-from volengine.core.errors import MemoryRefusedError, RunError
+from volengine.core.errors import MemoryRefusedError
 from volengine.core.picks import Picks
 from volengine.core.units import format_bytes
 from volengine.core.volume import Volume
 from volengine.engine.memory import machine_memory
 from volengine.engine.plan import Made, Plan
+from volengine.io.picks.parts import PART_PICKS, write_parts
+from volengine.tasks.common.cell_tables import of_prefix
 from volengine.tasks.common.readings import reading_line
 from volengine.tasks.pick.description import COLUMN, EXTRAS, SPAN
+from volengine.tasks.pick.filaments import OF_COMPONENT
+from volengine.tasks.pick.rows import RowFile
+
+ROW = "row"
+"""Column of the place of a row in the table, from 1."""
 
 ROW_BYTES = 1600
-"""Memory for a pick while the table is written; measured: STAR 1,520, CSV 1,270 (a million picks)."""
+"""Memory for a pick while text of it is made; measured: STAR 1,520, CSV 1,270 (a million picks)."""
 
 
 def picks_of(table: Table, volume: Volume, feature: str) -> Picks:
@@ -51,6 +60,7 @@ def write_table(
     decision: str,
     rows: Sequence[str] = (),
     span: str = "",
+    least: int | None = None,
 ) -> Made:
     """Write the picks of a plan to a file; the engine calls this when all stages are done.
 
@@ -77,64 +87,118 @@ def write_table(
     rows, span
         With a tree: names of the stages whose tables hold the picks, then ``stage`` only numbers them; and name of the
         stage whose table has the span.
+    least
+        With a tree of filaments, whose points the tables hold: with fewer of them there are none.
 
     Returns
     -------
     Made
         The files, and what is in them.
     """
-    from volengine.io.picks import format_of, write_picks
+    from volengine.io.picks import format_of
     from volengine.io.stores import local_copy
 
     source, table = Volume.from_json(volume), tables(stage)[0]
-    if rows:
-        table = {**_gathered(table, tables, rows), "left": table["left"], SPAN: tables(span)[0][SPAN]}
-    picks = picks_of(table, source, feature)
-    written = format_of(out, format)
-    with local_copy(out, write=True) as path:
+    written, left = format_of(out, format), int(table["left"][0])
+    with local_copy(out, write=True) as path, ExitStack() as stack:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_picks(path, picks, written)
-    said = f"{feature}: {len(picks)} picks{_lost(picks, written)}"
-    if not len(picks):
-        lines = f"{COLUMN}filament" in table
+        if rows:
+            if least is None:
+                added, count = _of_cells(tables, rows), table["label"].size
+            else:
+                added, count, left = _of_filaments(tables, rows, least)
+            parts, columns = _in_order(stack, path, count, added, written)
+            table = {SPAN: tables(span)[0][SPAN]}  # without the numbers, which have 16 bytes for each pick
+        else:
+            parts, columns = _of_one(table), set(table)
+        count = write_parts(path, (picks_of(part, source, feature) for part in parts), written)
+    said = f"{feature}: {count} picks{_lost(count, columns, written)}"
+    if not count:
+        lines = f"{COLUMN}filament" in columns
         highest = float(table[SPAN][0, 1])
-        said += f", because {_why_none(highest, threshold, int(table['left'][0]), lines=lines)}"
+        said += f", because {_why_none(highest, threshold, left, lines=lines)}"
         if source.dtype == "int8" and highest <= threshold:
             said += "; these are signed bytes, of which 255 would be 1: if 127 is, as Ais writes them, give --scale 127"
     return Made((out,), (*reading_line(feature, source, tables, decision), said))
 
 
-def _gathered(numbers: Table, tables: Any, rows: Sequence[str]) -> Table:
-    """The columns of the picks by ascending label, from the cells of all levels, one after the other."""
-    n, found = numbers["label"].size, 0
-    need, there = ROW_BYTES * n, machine_memory()
-    if need > there:
-        raise MemoryRefusedError(
-            f"{n} picks need {format_bytes(need)} to be written, and this machine has {format_bytes(there)}. All else "
-            "is done: run the same command on a machine with more memory, which only writes the table; or ask for "
-            "fewer picks (--threshold, --min-volume-nm3, --spacing-nm)."
-        )
-    columns: Table = {}
+def _of_one(table: Table) -> Iterator[Table]:
+    """The rows of a table part by part; at least one part."""
+    rows = {key: column for key, column in table.items() if key.startswith(COLUMN)}
+    count = len(rows[f"{COLUMN}position_vox"])
+    for start in range(0, max(count, 1), PART_PICKS):
+        yield {key: column[start : start + PART_PICKS] for key, column in rows.items()}
+
+
+def _of_cells(tables: Any, rows: Sequence[str]) -> Iterator[Table]:
+    """The rows of the picks in the cells of all levels, and the place ``row`` of each, from 1."""
     for stage in rows:
         for table in tables(stage).values():
-            at = table[f"{COLUMN}label"] - 1
-            found += at.size
-            for key, column in table.items():
-                if key.startswith(COLUMN):
-                    columns.setdefault(key, np.zeros((n, *column.shape[1:]), column.dtype))[at] = column
-    if found != n:
-        raise RunError(f"The cells hold {found} picks, not {n}. Run the same command again, with --overwrite.")
-    return columns
+            mine = of_prefix(COLUMN, table)
+            yield {**mine, ROW: mine["label"]}
 
 
-def _lost(picks: Picks, format: str) -> str:
+def _of_filaments(tables: Any, rows: Sequence[str], least: int) -> tuple[Iterator[Table], int, int]:
+    """The points of filaments as :func:`_of_cells` gives picks; their number; and that of those that are too few.
+
+    Points are in the order of components, and filaments are numbered so: each component begins behind those before it.
+    """
+    each = [of_prefix(OF_COMPONENT, table) for stage in rows for table in tables(stage).values()]
+    label, filaments, points = (np.concatenate([t[key] for t in each]) for key in ("label", "filaments", "points"))
+    order = np.argsort(label)
+    label, filaments, points = label[order], filaments[order], points[order]
+    count = int(points.sum())
+    few = count < least
+    first = np.cumsum(filaments) - filaments
+    begin = np.cumsum(points) - points
+
+    def numbered() -> Iterator[Table]:
+        for table in (table for stage in rows for table in tables(stage).values()):
+            mine, components = of_prefix(COLUMN, table), of_prefix(OF_COMPONENT, table)
+            here = np.searchsorted(components["label"], mine["label"])
+            before = np.cumsum(components["filaments"]) - components["filaments"]
+            within = np.arange(here.size) - (np.cumsum(components["points"]) - components["points"])[here]
+            at = np.searchsorted(label, mine["label"])
+            made = {**mine, "filament": mine["filament"] - before[here] + first[at], ROW: begin[at] + within + 1}
+            yield {key: column[: 0 if few else None] for key, column in made.items()}
+
+    return numbered(), 0 if few else count, count if few else 0
+
+
+def _in_order(
+    stack: ExitStack, path: Path, count: int, added: Iterator[Table], format: str
+) -> tuple[Iterator[Table], set[str]]:
+    """The rows of all tables in the order of their column ``row``, part by part; and their columns.
+
+    ``stack`` closes the file that they are brought into order with, which lies beside ``path``.
+    """
+    from volengine.io.picks.formats import FORMATS
+
+    need, there = ROW_BYTES * count, machine_memory()
+    if need > there and not FORMATS[format].by_rows:
+        by_rows = ", ".join(name for name, one in FORMATS.items() if one.by_rows)
+        raise MemoryRefusedError(
+            f"{count} picks need {format_bytes(need)} to be written as {format}, and this machine has "
+            f"{format_bytes(there)}. All else is done: run the same command with another --format ({by_rows} need no "
+            "more for more picks), or on a machine with more memory; it only writes the table. Or ask for fewer picks "
+            "(--threshold, --min-volume-nm3, --spacing-nm)."
+        )
+    gathered = stack.enter_context(RowFile(path.parent, count, PART_PICKS, ROW))
+    for table in added:
+        gathered.add(table)
+    columns = {COLUMN + key for key in gathered.columns if key != ROW}
+    parts = ({COLUMN + key: part[key] for key in part if key != ROW} for part in gathered.parts())
+    return parts, columns
+
+
+def _lost(count: int, columns: Collection[str], format: str) -> str:
     """What of the positions and directions of picks a format does not hold; empty if it holds them."""
     from volengine.io.picks.formats import FORMATS
 
-    if not len(picks):
+    if not count:
         return ""
     lost = ["positions are rounded to whole voxels"] if FORMATS[format].whole else []
-    if (picks.euler is not None or picks.normal is not None) and not FORMATS[format].poses:
+    if {f"{COLUMN}euler", f"{COLUMN}normal"} & set(columns) and not FORMATS[format].poses:
         lost.append("their directions are lost")
     return f"; {format} holds no more, so {' and '.join(lost)}" if lost else ""
 

@@ -28,6 +28,7 @@ from volengine.engine.stage import ArrayInput, Output, Stage, TableInput, kernel
 from volengine.io.stores import located
 from volengine.ops.heights import BasinRules
 from volengine.ops.regions import check_size
+from volengine.tasks.common.cells import table_memory
 from volengine.tasks.common.images import StoreOptions, core_unit, factors_of, image_spec, outputs_of, scratch_spec
 from volengine.tasks.common.layout import file_name
 from volengine.tasks.common.named import stored_name
@@ -35,7 +36,7 @@ from volengine.tasks.common.readings import Reading, reading_of
 from volengine.tasks.common.roi import box_of, history_of, seen_of, size_of, tiling_of, within
 from volengine.tasks.pick.description import PickOutputs
 from volengine.tasks.pick.recipe import PickRecipe
-from volengine.tasks.pick.tree import Tree, middles_stage, table_memory
+from volengine.tasks.pick.tree import Tree, middles_stage
 
 FIRST_HALO_VOX = 16
 """First halo of ``basins``; a block with thicker foreground is read again with the halo that it needs."""
@@ -120,8 +121,7 @@ def plan_pick(source: Volume, recipe: PickRecipe, out: PickOutputs, folder: Plan
         shape, core_unit(spec) if recipe.labels else spec.levels[0].chunks, build, largest=LARGEST_BLOCK
     )
     stages = [*reading.stages, build(core), within(_seams_stage(seen, recipe, feature, core), part)]
-    # the tree's cells begin at the first voxel of the volume
-    tree = None if part is not None else Tree.of(_name(feature, "")[:-1], seen, recipe, core, options)
+    tree = Tree.of(_name(feature, "")[:-1], seen, recipe, core, part, options)
     if tree is None:
         if highest:
             plateaus, middles = _middle_stages(reading, recipe, feature, scratch, core)
@@ -129,7 +129,7 @@ def plan_pick(source: Volume, recipe: PickRecipe, out: PickOutputs, folder: Plan
         stages.append(_resolve_stage(seen, recipe, feature))
     else:
         stages += tree.stages(reading, scratch)
-    if recipe.filament:
+    if recipe.filament and tree is None:
         voxels, trace = _filament_stages(seen, recipe, feature, scratch, core, options)
         stages += [within(voxels, part, scratch), trace]
     if recipe.compat:

@@ -3,7 +3,8 @@
 The stages take the place of ``resolve`` and ``relabel`` (:mod:`volengine.tasks.pick.plan`) in volumes of more blocks
 than one cell has. No unit of them gathers a volume: ``join`` goes up the tree and finishes regions, ``middles`` and
 ``nearest`` place them where the prediction is highest, if that is asked for, ``space`` goes up and decides which of
-them are too close, ``label`` numbers them cell by cell (:mod:`volengine.tasks.pick.tree_blocks`).
+them are too close, ``label`` numbers them cell by cell (:mod:`volengine.tasks.pick.tree_blocks`). For filaments
+``voxels`` and ``trace`` follow (:mod:`volengine.tasks.pick.filament_blocks`).
 """
 
 from __future__ import annotations
@@ -15,22 +16,17 @@ from typing import Any
 
 import numpy as np
 
-from volengine.core.boxes import Index3, index3
+from volengine.core.boxes import Box, Index3
 from volengine.core.image import ImageSpec
 from volengine.core.tiling import Tiling
 from volengine.core.volume import Volume
-from volengine.engine.memory import HEADROOM
 from volengine.engine.options import RunOptions
 from volengine.engine.stage import ArrayInput, Stage, TableInput, kernel_bytes
+from volengine.tasks.common.cells import cells_of, table_memory
 from volengine.tasks.common.images import factors_of, outputs_of
 from volengine.tasks.common.readings import Reading
+from volengine.tasks.common.roi import size_of, start_of, tiling_of, within
 from volengine.tasks.pick.recipe import PickRecipe
-
-CELL_PARTS = 64
-"""Largest number of parts of a cell: blocks, or smaller cells."""
-
-LEAST_BYTES, BESIDE_BYTES = 100_000_000, 500_000_000
-"""The least memory for the tables of a unit; and what of a worker's memory they leave to everything else."""
 
 _JOIN = "volengine.tasks.pick.tree_blocks:join_cell"
 _MIDDLES = "volengine.tasks.pick.tree_blocks:middles_by_cells"
@@ -38,31 +34,8 @@ _NEAREST = "volengine.tasks.pick.tree_blocks:nearest_cell"
 _SPACE = "volengine.tasks.pick.tree_blocks:space_cell"
 _LABEL = "volengine.tasks.pick.tree_blocks:label_cell"
 _RELABEL = "volengine.tasks.pick.tree_blocks:relabel_by_cells"
-
-
-def table_memory(options: RunOptions) -> int:
-    """Return the bytes that a unit which works on tables may use, and refuses to exceed."""
-    return max(LEAST_BYTES, int(options.limit_bytes() * HEADROOM) - BESIDE_BYTES)
-
-
-def cells_of(shape: Index3, core: Index3) -> list[Index3]:
-    """Return the shape of the cells of each level, voxels z, y, x: multiples of the former, the last holds the volume.
-
-    >>> cells_of((256, 16384, 16384), (256, 256, 256))
-    [(256, 2048, 2048), (256, 16384, 16384)]
-    """
-    cells: list[Index3] = []
-    while not cells or any(c < n for c, n in zip(core, shape, strict=True)):
-        factor = [1, 1, 1]
-        while True:
-            sides = [c * f for c, f in zip(core, factor, strict=True)]
-            short = [axis for axis in range(3) if sides[axis] < shape[axis]]
-            if not short or 2 * math.prod(factor) > CELL_PARTS:
-                break
-            factor[min(short, key=lambda axis: sides[axis])] *= 2
-        core = index3(c * f for c, f in zip(core, factor, strict=True))
-        cells.append(core)
-    return cells
+_VOXELS = "volengine.tasks.pick.filament_blocks:voxels_by_cells"
+_TRACE = "volengine.tasks.pick.filament_blocks:trace_cell"
 
 
 def middles_stage(
@@ -123,11 +96,15 @@ class Tree:
     shape, core
         Shape of the volume, and of the blocks of ``basins``.
     cells
-        Shape of the cells of each level (:func:`cells_of`).
+        Shape of the cells of each level (:func:`~volengine.tasks.common.cells.cells_of`).
     rules
         Fields of :class:`~volengine.ops.basin_graph.RegionRules`.
     memory
         Bytes that a unit may use for tables.
+    part
+        The part of the volume that is picked; ``None``: the whole.
+    filament
+        How filaments are traced (the recipe's ``filament_rules``); ``None``: regions are picked.
     """
 
     prefix: str
@@ -136,18 +113,23 @@ class Tree:
     cells: tuple[Index3, ...]
     rules: Mapping[str, Any]
     memory: int
+    part: Box | None = None
+    filament: Mapping[str, Any] | None = None
 
     @classmethod
-    def of(cls, prefix: str, volume: Volume, recipe: PickRecipe, core: Index3, options: RunOptions) -> Tree | None:
+    def of(
+        cls, prefix: str, volume: Volume, recipe: PickRecipe, core: Index3, part: Box | None, options: RunOptions
+    ) -> Tree | None:
         """Return the tree for blocks of this shape; ``None`` if one cell holds the volume, or the recipe has none.
 
-        Filaments and the picks of Ais need more than sums over regions.
+        The picks of Ais need more than sums over regions.
         """
-        cells = tuple(cells_of(volume.shape, core))
-        if len(cells) == 1 or recipe.filament or recipe.compat:
+        cells = tuple(cells_of(size_of(volume.shape, part), core))
+        if len(cells) == 1 or recipe.compat:
             return None
         rules = asdict(recipe.region_rules(volume))
-        return cls(prefix, volume.shape, core, cells, rules, table_memory(options))
+        filament = recipe.filament_rules(volume) if recipe.filament else None
+        return cls(prefix, volume.shape, core, cells, rules, table_memory(options), part, filament)
 
     def name(self, step: str, level: int) -> str:
         """Return the name of a stage; levels are counted from 1, and -1 is the last."""
@@ -161,10 +143,12 @@ class Tree:
     @property
     def picks(self) -> dict[str, Any]:
         """The parameters of the last call that say where the picks are."""
+        lines = {} if self.filament is None else {"least": self.filament["min_picks"]}
         return {
             "stage": self.name("space", -1),
-            "rows": [self.name("label", level) for level in self.levels],
+            "rows": [self.name("trace" if lines else "label", level) for level in self.levels],
             "span": self.name("join", -1),
+            **lines,
         }
 
     @property
@@ -178,19 +162,25 @@ class Tree:
         Parameters
         ----------
         reading, scratch
-            The prediction, and the array of local regions; only for positions at the highest value.
+            The prediction, and the array of local regions; only for positions at the highest value, and filaments.
         """
         joins, nearest, spaces, labels = (
             [step(level) for level in self.levels] for step in (self._join, self._nearest, self._space, self._label)
         )
         placed = [self._middles(reading, scratch), *nearest] if self.highest else []
-        return [*joins, *placed, *spaces, *labels]
+        lines = [] if self.filament is None else [self._voxels_stage(scratch), *map(self._trace, self.levels)]
+        return [*joins, *placed, *spaces, *labels, *lines]
 
     def _tiling(self, level: int) -> Tiling:
-        return Tiling(self.shape, self.cells[level - 1])
+        return tiling_of(self.shape, self.cells[level - 1], self.part)
 
     def _voxels(self, level: int) -> int:
-        return math.prod(min(c, n) for c, n in zip(self.cells[level - 1], self.shape, strict=True))
+        return self._tiling(level).box(0).size
+
+    @property
+    def _roi(self) -> dict[str, list[int]]:
+        """The parameter of kernels that says which part is picked."""
+        return {} if self.part is None else {"roi": [*self.part.start, *self.part.stop]}
 
     def _parts(self, step: str, level: int) -> dict[str, TableInput]:
         return {"cells": TableInput(self.name(step, level - 1), "within", self.cells[level - 2])}
@@ -206,7 +196,7 @@ class Tree:
             self.name("join", level),
             _JOIN,
             self._tiling(level),
-            params={"core": list(self.core), "rules": self.rules},
+            params={"core": list(self.core), "rules": self.rules, **self._roi},
             tables=seams if level == 1 else self._parts("join", level),
             emits=True,
             kernel_bytes=kernel_bytes(_JOIN, voxels=self._voxels(level), memory_bytes=self.memory),
@@ -216,7 +206,8 @@ class Tree:
     def _middles(self, reading: Reading, scratch: ImageSpec) -> Stage:
         name, holding = f"{self.prefix}-middles", self._holding("join")
         more = {"cell": self._voxels(1), "levels": len(self.levels), "memory_bytes": self.memory}
-        return middles_stage(name, _MIDDLES, reading, scratch, self.core, self.rules, holding, **more)
+        stage = middles_stage(name, _MIDDLES, reading, scratch, self.core, self.rules, holding, **more)
+        return within(stage, self.part, scratch)
 
     def _nearest(self, level: int) -> Stage:
         middles = {"cells": TableInput(f"{self.prefix}-middles", "within", self.core)}
@@ -239,7 +230,7 @@ class Tree:
             self.name("space", level),
             _SPACE,
             self._tiling(level),
-            params={"level": level, "levels": len(self.cells), "rules": self.rules},
+            params={"level": level, "levels": len(self.cells), "rules": self.rules, **self._roi},
             tables=regions if level == 1 else self._parts("space", level),
             emits=True,
             kernel_bytes=kernel_bytes(_SPACE, voxels=self._voxels(level), memory_bytes=self.memory),
@@ -257,24 +248,54 @@ class Tree:
             tables={"join": TableInput(self.name("join", level)), **placed, **numbers},
             emits=True,
             kernel_bytes=kernel_bytes(
-                _LABEL, voxels=self._voxels(level), whole=math.prod(self.shape), memory_bytes=self.memory
+                _LABEL,
+                voxels=self._voxels(level),
+                whole=math.prod(size_of(self.shape, self.part)),
+                memory_bytes=self.memory,
             ),
         )
+
+    def _voxels_stage(self, scratch: ImageSpec) -> Stage:
+        return Stage(
+            f"{self.prefix}-voxels",
+            _VOXELS,
+            tiling_of(self.shape, self.core, self.part),
+            arrays={"basin": ArrayInput(scratch.volume(), at=start_of(self.part))},
+            tables=self._holding("label"),
+            emits=True,
+            kernel_bytes=kernel_bytes(_VOXELS, **self._block()),
+        )
+
+    def _trace(self, level: int) -> Stage:
+        voxels = TableInput(f"{self.prefix}-voxels", "within", self.core)
+        if level > 1:
+            voxels = self._parts("trace", level)["cells"]
+        rules = {key: value for key, value in (self.filament or {}).items() if key != "min_picks"}
+        return Stage(
+            self.name("trace", level),
+            _TRACE,
+            self._tiling(level),
+            params={"rules": rules},
+            tables={"voxels": voxels, "label": TableInput(self.name("label", level))},
+            emits=True,
+            kernel_bytes=kernel_bytes(_TRACE, memory_bytes=self.memory),
+            hints={"memory_bytes": self.memory},
+        )
+
+    def _block(self) -> dict[str, int]:
+        """What the memory of a kernel depends on that follows the regions of a block up the tree."""
+        inside = tiling_of(self.shape, self.core, self.part).box(0).size
+        return {"inside": inside, "cell": self._voxels(1), "levels": len(self.levels)}
 
     def relabel(self, scratch: ImageSpec, spec: ImageSpec) -> Stage:
         """Return the stage that writes the label image."""
         return Stage(
             f"{self.prefix}-relabel",
             _RELABEL,
-            Tiling(self.shape, self.core),
+            tiling_of(self.shape, self.core, self.part),
             params={"factors": factors_of(spec)},
-            arrays={"basin": ArrayInput(scratch.volume())},
+            arrays={"basin": ArrayInput(scratch.volume(), at=start_of(self.part))},
             tables=self._holding("label"),
-            outputs=outputs_of(spec),
-            kernel_bytes=kernel_bytes(
-                _RELABEL,
-                inside=math.prod(min(c, n) for c, n in zip(self.core, self.shape, strict=True)),
-                cell=self._voxels(1),
-                levels=len(self.levels),
-            ),
+            outputs=outputs_of(spec, at=start_of(self.part)),
+            kernel_bytes=kernel_bytes(_RELABEL, **self._block()),
         )

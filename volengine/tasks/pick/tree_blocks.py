@@ -8,39 +8,36 @@ cell, the numbers of all picks.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from volengine.core.block import Block, Result, Table
-from volengine.core.boxes import index3
-from volengine.core.errors import MemoryRefusedError
-from volengine.core.tiling import Tiling
+from volengine.core.boxes import Box, index3
 from volengine.ops.axes import axes_of
 from volengine.ops.basin_graph import RegionRules
 from volengine.ops.cell_middles import named, nearest, plateaus_of_block
 from volengine.ops.cells import NODE_BYTES, PASS_BYTES, join, labelled, labels_of_block, leaf, size_of
 from volengine.ops.regions import relabel
 from volengine.ops.spacing import KEPT_BYTES, PICK_BYTES, candidates, labels_of, numbered, space
+from volengine.tasks.common.cell_tables import blocks_inside, check_affords, of_prefix, with_prefix
 from volengine.tasks.common.levels import levels_of
-from volengine.tasks.pick.description import COLUMN, SPAN, VOXELS_PER_REGION, region_rules
+from volengine.tasks.pick.description import COLUMN, SPAN, VOXELS_PER_REGION, cells_holding, region_rules
 from volengine.tasks.pick.middles import middles_bytes, middles_of
 
 REGION, NODE, LEFT, OPEN, KEPT = "region.", "node.", "left.", "open.", "kept."
 LOOKUP = ("to", "parts", "starts")
+ADVICE = "raise the threshold so that there are fewer or smaller regions, or pick parts of the volume"
 
 
-def _with(prefix: str, table: Table) -> Table:
-    return {prefix + key: column for key, column in table.items()}
-
-
-def _of(prefix: str, table: Table) -> Table:
-    return {key.removeprefix(prefix): column for key, column in table.items() if key.startswith(prefix)}
-
-
-def join_cell(block: Block, core: list[int], rules: dict[str, Any], memory_bytes: float = math.inf) -> Result:
+def join_cell(
+    block: Block,
+    core: list[int],
+    rules: dict[str, Any],
+    roi: list[int] | None = None,
+    memory_bytes: float = math.inf,
+) -> Result:
     """Kernel: join the parts of a cell, and finish what lies in it as a whole.
 
     Parameters
@@ -49,6 +46,8 @@ def join_cell(block: Block, core: list[int], rules: dict[str, Any], memory_bytes
         Shape of the blocks of ``basins``, voxels z, y, x.
     rules
         Fields of :class:`~volengine.ops.basin_graph.RegionRules`.
+    roi
+        The part of the volume that is picked: z0, y0, x0, z1, y1, x1 in voxels; ``None``: the whole volume.
     memory_bytes
         Memory that may be used.
 
@@ -67,45 +66,25 @@ def join_cell(block: Block, core: list[int], rules: dict[str, Any], memory_bytes
         parts = {number: leaf(number, table) for number, table in tables.items()}
     else:
         tables = block.tables["cells"]
-        parts = {number: _of(NODE, table) for number, table in tables.items()}
+        parts = {number: of_prefix(NODE, table) for number, table in tables.items()}
     nodes, passes = size_of(parts)
     what = f"{nodes} local regions of components that reach from part to part, and {passes} borders between them"
-    _afford(NODE_BYTES * nodes + PASS_BYTES * passes, memory_bytes, block, what)
-    blocks = Tiling(block.shape, index3(core))
-    regions, open_nodes, lookup = join(parts, _inside(block, blocks), block.shape, region_rules(rules))
+    check_affords(NODE_BYTES * nodes + PASS_BYTES * passes, memory_bytes, block, what, ADVICE)
+    inside = blocks_inside(block, index3(core), _part(block, roi))
+    regions, open_nodes, lookup = join(parts, inside, block.shape, region_rules(rules))
     spans = np.concatenate([one[SPAN] for one in tables.values()])
     whole = np.array([[spans[:, 0].min(), spans[:, 1].max()]])
-    return Result(table={**_with(REGION, regions), **_with(NODE, open_nodes), **lookup, SPAN: whole})
+    return Result(table={**with_prefix(REGION, regions), **with_prefix(NODE, open_nodes), **lookup, SPAN: whole})
+
+
+def _part(block: Block, roi: list[int] | None) -> Box:
+    """What all cells cover."""
+    return Box.of_shape(block.shape) if roi is None else Box(index3(roi[:3]), index3(roi[3:]))
 
 
 def join_cell_bytes(voxels: int, memory_bytes: int) -> int:
     """Bytes that :func:`join_cell` needs for a cell of ``voxels`` voxels: it refuses more than ``memory_bytes``."""
     return min(memory_bytes, 550 * (voxels // VOXELS_PER_REGION))
-
-
-def _inside(block: Block, blocks: Tiling) -> Callable[[NDArray[np.int64]], NDArray[np.bool_]]:
-    """Return the function that says which blocks, by their numbers, lie in a cell."""
-    _, gy, gx = blocks.grid
-    first = [a // c for a, c in zip(block.box.start, blocks.core, strict=True)]
-    behind = [-(-b // c) for b, c in zip(block.box.stop, blocks.core, strict=True)]
-
-    def inside(numbers: NDArray[np.int64]) -> NDArray[np.bool_]:
-        z, rest = np.divmod(numbers, gy * gx)
-        within = np.ones(numbers.size, bool)
-        for at, a, b in zip((z, rest // gx, rest % gx), first, behind, strict=True):
-            within &= (at >= a) & (at < b)
-        return within
-
-    return inside
-
-
-def _afford(need: int, memory_bytes: float, block: Block, what: str) -> None:
-    if need > memory_bytes:
-        raise MemoryRefusedError(
-            f"Voxels {block.box.start} to {block.box.stop} have {what}, which need {need / 1e9:.2f} GB together; "
-            f"{memory_bytes / 1e9:.2f} GB are planned. Give workers more memory (--memory-limit, fewer --workers), "
-            "raise the threshold so that there are fewer or smaller regions, or pick parts of the volume."
-        )
 
 
 def middles_by_cells(block: Block, rules: dict[str, Any], scale: float | None = None) -> Result:
@@ -123,8 +102,8 @@ def middles_by_cells(block: Block, rules: dict[str, Any], scale: float | None = 
     Result
         The table of :func:`volengine.ops.cell_middles.named`.
     """
-    holding = _holding(block)
-    found, names = plateaus_of_block(block.number, holding, [_of(REGION, table) for _, table in holding])
+    holding = cells_holding(block)
+    found, names = plateaus_of_block(block.number, holding, [of_prefix(REGION, table) for _, table in holding])
     return Result(table=named(middles_of(block, found, rules, scale), names))
 
 
@@ -156,9 +135,9 @@ def nearest_cell(block: Block, level: int, rules: dict[str, Any]) -> Result:
         The regions with their positions, with the prefix ``region.``; the rows of others with ``left.``.
     """
     (joined,), parts = block.tables["join"].values(), list(block.tables["cells"].values())
-    rows = parts if level == 0 else [_of(LEFT, table) for table in parts]
-    regions, left = nearest(rows, level, _of(REGION, joined), block.shape, region_rules(rules))
-    return Result(table={**_with(REGION, regions), **_with(LEFT, left)})
+    rows = parts if level == 0 else [of_prefix(LEFT, table) for table in parts]
+    regions, left = nearest(rows, level, of_prefix(REGION, joined), block.shape, region_rules(rules))
+    return Result(table={**with_prefix(REGION, regions), **with_prefix(LEFT, left)})
 
 
 def nearest_cell_bytes(voxels: int, memory_bytes: int) -> int:
@@ -166,21 +145,21 @@ def nearest_cell_bytes(voxels: int, memory_bytes: int) -> int:
     return join_cell_bytes(voxels, memory_bytes)
 
 
-def _holding(block: Block) -> list[tuple[int, Table]]:
-    """The cells that hold a block, from the smallest to the largest: their numbers and tables."""
-    names = (name for name in block.tables if name.startswith("level-"))
-    by_level = sorted(names, key=lambda name: int(name.rpartition("-")[2]))
-    return [next(iter(block.tables[name].items())) for name in by_level]
-
-
-def space_cell(block: Block, level: int, levels: int, rules: dict[str, Any], memory_bytes: float = math.inf) -> Result:
+def space_cell(
+    block: Block,
+    level: int,
+    levels: int,
+    rules: dict[str, Any],
+    roi: list[int] | None = None,
+    memory_bytes: float = math.inf,
+) -> Result:
     """Kernel: decide which picks of a cell are kept; the cell of the whole volume numbers them.
 
     Parameters
     ----------
     level, levels
         Level of the cell, from 1, and number of levels: the last cell is the whole volume.
-    rules, memory_bytes
+    rules, roi, memory_bytes
         As for :func:`join_cell`.
 
     Returns
@@ -196,15 +175,15 @@ def space_cell(block: Block, level: int, levels: int, rules: dict[str, Any], mem
     limits, box, kept = region_rules(rules), block.box, []
     if level > 1:
         tables = list(block.tables["cells"].values())
-        picks, kept = [_of(OPEN, table) for table in tables], [_of(KEPT, table) for table in tables]
+        picks, kept = [of_prefix(OPEN, table) for table in tables], [of_prefix(KEPT, table) for table in tables]
     else:
-        picks = [candidates(_of(REGION, table), box) for _, table in _holding(block)]
+        picks = [candidates(of_prefix(REGION, table), box) for _, table in cells_holding(block)]
     open_count, kept_count = (sum(t["index"].size for t in each) for each in (picks, kept))
     what = f"{open_count} picks to be decided and {kept_count} others"
-    _afford(PICK_BYTES * open_count + KEPT_BYTES * kept_count, memory_bytes, block, what)
-    left, found = space(picks, kept, box, block.shape, limits)
+    check_affords(PICK_BYTES * open_count + KEPT_BYTES * kept_count, memory_bytes, block, what, ADVICE)
+    left, found = space(picks, kept, box, _part(block, roi), limits)
     if level < levels:
-        return Result(table={**_with(OPEN, left), **_with(KEPT, found)})
+        return Result(table={**with_prefix(OPEN, left), **with_prefix(KEPT, found)})
     numbers = numbered(found, limits.min_picks)
     return Result(table=numbers, counts={"picks": numbers["index"].size})
 
@@ -230,12 +209,12 @@ def label_cell(block: Block, rules: dict[str, Any]) -> Result:
     """
     (joined,), limits = block.tables["join"].values(), region_rules(rules)
     (placed,) = block.tables.get("nearest", block.tables["join"]).values()
-    regions = _of(REGION, placed)
+    regions = of_prefix(REGION, placed)
     labels = labels_of(regions["index"], block.tables["numbers"][0])
     lookup = labelled({key: joined[key] for key in LOOKUP}, labels)
     rows = np.flatnonzero(labels)
     rows = rows[np.argsort(labels[rows])]
-    return Result(table={**lookup, **_with(COLUMN, _picks(regions, labels, rows, block, limits))})
+    return Result(table={**lookup, **with_prefix(COLUMN, _picks(regions, labels, rows, block, limits))})
 
 
 def _picks(
@@ -264,7 +243,7 @@ def label_cell_bytes(voxels: int, whole: int, memory_bytes: int) -> int:
 def relabel_by_cells(block: Block, factors: list[list[int]]) -> Result:
     """Kernel: replace the numbers of a block's regions by labels; returns all levels ``@0``, ``@1`` ..., uint32."""
     basin = block.arrays["basin"].astype(np.uint32, copy=False)
-    return Result(levels_of(relabel(basin, labels_of_block(block.number, _holding(block))), factors, "labels"))
+    return Result(levels_of(relabel(basin, labels_of_block(block.number, cells_holding(block))), factors, "labels"))
 
 
 def relabel_by_cells_bytes(inside: int, cell: int, levels: int) -> int:

@@ -104,13 +104,7 @@ def _readings(case: Case, recipe: ScoreRecipe, options: RunOptions) -> dict[str,
 
 
 def _region(recipe: ScoreRecipe, volume: Volume) -> Box:
-    if recipe.region is None:
-        return box_of(volume, recipe.roi) or Box.of_shape(volume.shape)
-    stop = index3(n if v == -1 else v for v, n in zip(recipe.region[3:], volume.shape, strict=True))
-    box = Box(index3(recipe.region[:3]), stop)
-    if box.empty or not Box.of_shape(volume.shape).contains(box):
-        raise InputError(f"--region {recipe.region} is empty or leaves the volume {volume.shape} ({volume.url}).")
-    return box
+    return box_of(volume, recipe.roi) or Box.of_shape(volume.shape)
 
 
 def _covered(case: Case, recipe: ScoreRecipe) -> Box:

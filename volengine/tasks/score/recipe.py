@@ -37,8 +37,6 @@ class ScoreRecipe(Recipe):
         The truth numbers its objects: every voxel that is not 0 belongs to the feature.
     skeleton
         For Surface-Dice: 3d (ridge of the distance to the background), 2d (each z slice is thinned), or none.
-    region
-        The older way to say ``roi``: z0, y0, x0, z1, y1, x1 in voxels; -1 stands for the end.
     roi
         Only this part of volumes is scored: ``z0:z1,y0:y1,x0:x1`` in voxels, or in nm (``100nm:400nm,:,:50nm``, or one
         unit for all numbers, at the end). The stop is not included, and an empty end is that of the volume. Skeletons
@@ -66,7 +64,6 @@ class ScoreRecipe(Recipe):
     ignore_id: int | None = None
     instances: bool = False
     skeleton: Literal["3d", "2d", "none"] = "3d"
-    region: tuple[int, int, int, int, int, int] | None = None
     radius_nm: float = 10.0
     voxel_size: float | None = None
     any_origin: bool = False
@@ -74,8 +71,6 @@ class ScoreRecipe(Recipe):
 
     def check(self) -> None:
         check_roi(self.roi)
-        if self.roi and self.region is not None:
-            raise InputError(f"--roi {self.roi} and --region {self.region} say the same thing; give one of them.")
         if not 0 <= self.threshold < 1:
             raise InputError(f"--threshold is a probability from 0 to below 1, not {self.threshold}.")
         check_scale(self.scale)

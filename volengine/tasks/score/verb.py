@@ -82,7 +82,7 @@ def score(
     recipe, options = ScoreRecipe.of(recipe), options or RunOptions()
     table = None if out is None else checked_table(path_text(out))
     if is_picks(prediction):
-        if recipe.roi or recipe.region is not None:
+        if recipe.roi:
             raise InputError(
                 "--roi is for volumes; picks are compared with all known positions. Leave out those of other parts "
                 "first: volengine picks filter --region."

@@ -2,34 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from volengine.core.block import Block, Result
-from volengine.core.boxes import Index3, index3
+from volengine.core.boxes import Box, Index3, index3
+from volengine.ops.inside import inside_only
 from volengine.ops.stats_labels import (
-    ClassRules,
     class_basins,
     count_ids,
     join_classes,
-    merge_ids,
     resolve_classes,
     whole_ids,
 )
-
-VOXELS_PER_OBJECT = 500
-"""Assumed for the memory of the joining steps, which are planned before objects are known; as in a fragmented atlas."""
+from volengine.tasks.stats.description import VOXELS_PER_OBJECT, class_rules, objects_of_ids
 
 
-def _rules(values: Mapping[str, Any]) -> ClassRules:
-    """The rules from JSON values, in which tuples have become lists."""
-    plain: dict[str, Any] = {k: tuple(v) if isinstance(v, (list, tuple)) else v for k, v in values.items()}
-    return ClassRules(**plain)
-
-
-def objects_block(block: Block, rules: dict[str, Any], where: str) -> Result:
+def objects_block(block: Block, rules: dict[str, Any], where: str, roi: list[int] | None = None) -> Result:
     """Kernel: find the local regions of each class in a block of class ids.
 
     Parameters
@@ -38,6 +28,9 @@ def objects_block(block: Block, rules: dict[str, Any], where: str) -> Result:
         :class:`~volengine.ops.stats_labels.ClassRules` as JSON.
     where
         Name of the volume, for messages.
+    roi
+        The part of the volume that is counted, z0, y0, x0, z1, y1, x1 in voxels: outside of it there is nothing.
+        ``None``: the whole volume.
 
     Returns
     -------
@@ -45,22 +38,25 @@ def objects_block(block: Block, rules: dict[str, Any], where: str) -> Result:
         A table of regions, see :func:`volengine.ops.stats_labels.class_basins`.
     """
     labels = whole_ids(block.arrays["labels"], where)
-    return Result(table=class_basins(labels, block.boxes["labels"], block.box, block.shape, _rules(rules)))
+    if roi is not None:
+        labels = inside_only(labels, block.boxes["labels"], Box(index3(roi[:3]), index3(roi[3:])))
+    return Result(table=class_basins(labels, block.boxes["labels"], block.box, block.shape, class_rules(rules)))
 
 
-def objects_block_bytes(voxels: int, read: int, dtype: str) -> int:
+def objects_block_bytes(voxels: int, read: int, dtype: str, roi: bool) -> int:
     """Bytes that :func:`objects_block` needs for a core of ``voxels`` voxels, and ``read`` voxels with the halo.
 
     They hold the components of the core; for one split class at a time its mask, heights and basins; and a copy of
-    floating-point labels as integers.
+    floating-point labels as integers; with a ``roi`` one more copy.
     """
     wide = 8 if np.dtype(dtype).kind == "f" else 0
+    wide += roi * max(wide, np.dtype(dtype).itemsize)
     return (7 + wide) * read + 40 * voxels + 64 * 2**20
 
 
 def seams_block(block: Block, rules: dict[str, Any]) -> Result:
     """Kernel: join the regions of each class in a block with those of its neighbours, from their tables."""
-    return Result(table=join_classes(block.number, block.tables["objects"], block.box, block.shape, _rules(rules)))
+    return Result(table=join_classes(block.number, block.tables["objects"], block.box, block.shape, class_rules(rules)))
 
 
 def seams_block_bytes(shape: Index3) -> int:
@@ -77,7 +73,7 @@ def resolve_objects(block: Block, shape: list[int], rules: dict[str, Any]) -> Re
     Result
         A table with one row per object: ``class``, ``position_vox`` and ``voxels``.
     """
-    found = resolve_classes(block.tables["parts"], index3(shape), _rules(rules))
+    found = resolve_classes(block.tables["parts"], index3(shape), class_rules(rules))
     return Result(table=found, counts={"objects": len(found["class"])})
 
 
@@ -98,9 +94,7 @@ def ids_block_bytes(voxels: int) -> int:
 
 def merge_objects(block: Block) -> Result:
     """Reduce kernel: the numbered objects of a volume; the table is like that of :func:`resolve_objects`."""
-    found = merge_ids(list(block.tables["parts"].values()))
-    rows = {"class": np.zeros(len(found["id"]), np.int64), **{k: found[k] for k in ("position_vox", "voxels")}}
-    return Result(table=rows, counts={"objects": len(found["id"])})
+    return objects_of_ids(list(block.tables["parts"].values()))
 
 
 def merge_objects_bytes(voxels: int) -> int:

@@ -173,7 +173,8 @@ class StatsCase:
         if self.truth is not None:
             known = tomograms_of([*self.truth.picks, *(one.objects() for one in self._true_volumes())])
             tables["counting"] = counting(found, known, recipe.radius_nm, () if recipe.ids else recipe.classes)
-        facts: dict[str, Any] = {"recipe": recipe.to_json(), "tomograms": [c.name for c in counted]}
+        kept = {name: value for name, value in recipe.to_json().items() if name != "roi" or value}
+        facts: dict[str, Any] = {"recipe": kept, "tomograms": [c.name for c in counted]}
         notes = [*self.sources.notes, *(self.truth.notes if self.truth is not None else ())]
         if notes := [*notes, *check_origins(self.sources, self.truth, accept=recipe.any_origin)]:
             facts["notes"] = notes

@@ -36,7 +36,8 @@ from volengine.io.stores import located
 from volengine.tasks.common.inputs import expand
 from volengine.tasks.common.named import SIZE_TOLERANCE, feature_of, open_sized, stored_name, stored_place, tomogram_in
 from volengine.tasks.common.origins import Where, origins_note
-from volengine.tasks.stats.objects import Floats, Objects, SourceObjects, Tomogram, extent_of
+from volengine.tasks.common.roi import box_of
+from volengine.tasks.stats.objects import Floats, Objects, SourceObjects, Tomogram, extent_of, part_of
 from volengine.tasks.stats.picks import PicksReader
 from volengine.tasks.stats.recipe import UNNAMED, StatsRecipe
 
@@ -257,7 +258,9 @@ def objects_of_volume(volume: Volume, found: Mapping[str, NDArray[Any]], recipe:
         )
     extent = extent_of(volume.shape, volume.voxel_size)
     tomogram = tomogram_key(tomogram_in(volume.name, feature_of(volume)))
-    return SourceObjects(tomogram, where, extent, 2 * float(size_nm.max()), classes, _box(volume))
+    box = box_of(volume, recipe.roi)
+    part = None if box is None else part_of(box, volume.voxel_size)
+    return SourceObjects(tomogram, where, extent, 2 * float(size_nm.max()), classes, _box(volume), part)
 
 
 def tomograms_of(sources: Sequence[SourceObjects]) -> dict[str, Tomogram]:
@@ -283,6 +286,7 @@ def _joined(name: str, sources: Sequence[SourceObjects]) -> Tomogram:
     classes: dict[str, Objects] = {}
     known: SourceObjects | None = None
     for source in sources:
+        _check_parts(name, sources[0], source)
         if source.extent_nm is not None:
             known = known or source
             _check_extents(name, known, source)
@@ -297,7 +301,20 @@ def _joined(name: str, sources: Sequence[SourceObjects]) -> Tomogram:
         for source in sources:
             _check_inside(name, source, known)
     extent = None if known is None else known.extent_nm
-    return Tomogram(name, extent, {key: classes[key] for key in sorted(classes)})
+    return Tomogram(name, extent, {key: classes[key] for key in sorted(classes)}, sources[0].part_nm)
+
+
+def _check_parts(name: str, one: SourceObjects, other: SourceObjects) -> None:
+    """Refuse sources of a tomogram that were counted in different parts of it: voxels of two sizes are two places."""
+    if one.part_nm == other.part_nm:
+        return
+    a, b = (np.asarray(s.part_nm or ((0.0, 0.0, 0.0), s.extent_nm), float) for s in (one, other))
+    if (np.abs(a - b) > max(one.slack_nm, other.slack_nm)).any():
+        raise InputError(
+            f"--roi is the part from {_nm(a[0])} to {_nm(a[1])} nm (z, y, x) of tomogram {name!r} in "
+            f"{Path(one.where).name}, and that from {_nm(b[0])} to {_nm(b[1])} nm in {Path(other.where).name}, whose "
+            "voxels have another size: say it in nm."
+        )
 
 
 def _check_extents(name: str, one: SourceObjects, other: SourceObjects) -> None:

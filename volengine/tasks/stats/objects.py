@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from volengine.core.boxes import Box
 from volengine.core.picks import Picks
 from volengine.core.units import NM_TO_ANGSTROM
 from volengine.tasks.common.origins import Where
@@ -16,6 +17,9 @@ Floats = NDArray[np.float64]
 Int64 = NDArray[np.int64]
 
 NM3_PER_UM3 = 1e9
+
+Part = tuple[tuple[float, float, float], tuple[float, float, float]]
+"""A part of a tomogram: the places where its voxels begin and end, nm from the first voxel's, z, y, x."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,16 +79,20 @@ class Tomogram:
         Its sides in nanometres, z, y, x; ``None`` if no source states them.
     classes
         Objects by class.
+    part_nm
+        The part of it in which objects were counted; ``None``: all of it.
     """
 
     name: str
     extent_nm: tuple[float, float, float] | None
     classes: Mapping[str, Objects]
+    part_nm: Part | None = None
 
     @property
     def volume_um3(self) -> float:
-        """Volume in cubic micrometres; NaN if it is not known."""
-        return float("nan") if self.extent_nm is None else float(np.prod(self.extent_nm)) / NM3_PER_UM3
+        """Volume in which objects were counted, in cubic micrometres; NaN if it is not known."""
+        sides = self.extent_nm if self.part_nm is None else np.subtract(*self.part_nm[::-1])
+        return float("nan") if sides is None else float(np.prod(sides)) / NM3_PER_UM3
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,6 +113,8 @@ class SourceObjects:
         Objects by class.
     box
         The source's name for messages, and the origin and voxel size that it states, angstrom.
+    part_nm
+        The part of the tomogram in which objects were counted; ``None``: all of it.
     """
 
     tomogram: str
@@ -113,9 +123,15 @@ class SourceObjects:
     slack_nm: float
     classes: Mapping[str, Objects]
     box: Where
+    part_nm: Part | None = None
 
 
 def extent_of(shape: Sequence[int], voxel_size: Sequence[float]) -> tuple[float, float, float]:
     """Sides of a volume in nanometres, z, y, x."""
     z, y, x = (n * v / NM_TO_ANGSTROM for n, v in zip(shape, voxel_size, strict=True))
     return z, y, x
+
+
+def part_of(box: Box, voxel_size: Sequence[float]) -> Part:
+    """The places of a box of voxels, in nanometres: index * voxel size of its start and of its stop."""
+    return extent_of(box.start, voxel_size), extent_of(box.stop, voxel_size)

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
+
 from volengine.core.errors import InputError
 from volengine.core.picks import Picks
+from volengine.core.roi import roi_box
 from volengine.core.units import NM_TO_ANGSTROM
 from volengine.core.volume import Volume
 from volengine.io.names import same_tomogram, tomogram_key
@@ -15,7 +18,7 @@ from volengine.tasks.common.grids import known_of
 from volengine.tasks.common.layout import feature_named
 from volengine.tasks.common.named import tomogram_in
 from volengine.tasks.common.origins import beside_volumes, from_first_note
-from volengine.tasks.stats.objects import Objects, SourceObjects, extent_of
+from volengine.tasks.stats.objects import Objects, Part, SourceObjects, extent_of, part_of
 from volengine.tasks.stats.recipe import StatsRecipe
 
 
@@ -48,9 +51,24 @@ class PicksReader:
             extent = None if picks.shape is None else extent_of(picks.shape, picks.voxel_size)
             slack = 2 * max(picks.voxel_size) / NM_TO_ANGSTROM
             box = (f"{file} ({name})" if name else file, picks.origin, picks.voxel_size)
+            picks, part = self._inside(picks, path)
             found = {feature: Objects.of_picks(picks, file)}
-            read.append(SourceObjects(tomogram, path, extent, slack, found, box))
+            read.append(SourceObjects(tomogram, path, extent, slack, found, box, part))
         return read
+
+    def _inside(self, picks: Picks, path: str) -> tuple[Picks, Part | None]:
+        """The picks in the recipe's roi, and its place: those whose nearest voxel lies in it."""
+        if not self.recipe.roi:
+            return picks, None
+        if picks.shape is None:
+            raise InputError(
+                f"{path} does not state the shape of tomogram {picks.tomogram!r}, in which --roi is: give its volume "
+                "as --volume."
+            )
+        roi = roi_box(self.recipe.roi, picks.shape, picks.voxel_size, path)
+        voxel = np.floor(picks.position_vox + 0.5)
+        inside = ((voxel >= roi.start) & (voxel < roi.stop)).all(axis=1)
+        return picks[inside], part_of(roi, picks.voxel_size)
 
     def _tables(self, path: str) -> dict[str, Picks]:
         from volengine.io.picks import read_all

@@ -8,6 +8,7 @@ from typing import Literal
 
 from volengine.core.errors import InputError
 from volengine.core.recipe import Recipe
+from volengine.core.roi import check_roi
 from volengine.core.units import NM_TO_ANGSTROM
 from volengine.core.volume import Volume
 from volengine.io.names import is_multilabel
@@ -54,6 +55,10 @@ class StatsRecipe(Recipe):
     radius_nm
         With a truth: an object is right if it lies within this distance of a true one that no other object is paired
         with.
+    roi
+        Only this part of tomograms is counted: ``z0:z1,y0:y1,x0:x1`` in voxels, or in nm (``100nm:400nm,:,:50nm``, or
+        one unit for all numbers, at the end). The stop is not included, and an empty end is that of the volume. An
+        object that reaches out of it is cut off; picks count if their position lies in it.
     voxel_size
         Voxel size in angstrom, for files that do not state it.
     any_origin
@@ -84,8 +89,10 @@ class StatsRecipe(Recipe):
     voxel_size: float | None = None
     any_origin: bool = False
     plots: bool = True
+    roi: str = ""
 
     def check(self) -> None:
+        check_roi(self.roi)
         for name in ("eps_nm", "radius_nm", "voxel_size"):
             value = getattr(self, name)
             if value is not None and not 0 < value < math.inf:

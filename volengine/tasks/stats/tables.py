@@ -11,15 +11,16 @@ import csv
 import io
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from volengine.core.atomic import write_atomic
+from volengine.core.atomic import replacing, write_atomic
 from volengine.core.csv_cells import guarded_row
 from volengine.core.errors import InputError
 from volengine.core.paths import PathLike, path_text
@@ -28,11 +29,15 @@ from volengine.ops.stats_points import Clusters, cluster_table, dbscan, nearest
 from volengine.tasks.stats.groups import EVERY
 from volengine.tasks.stats.objects import NM3_PER_UM3, Objects, Tomogram
 from volengine.tasks.stats.recipe import StatsRecipe
+from volengine.tasks.stats.rows import ObjectColumns, ObjectRows
 
 Row = dict[str, Any]
 Floats = NDArray[np.float64]
 
 NAN = float("nan")
+
+CHUNK_ROWS = 10_000
+"""Rows of which text is made together."""
 
 NAMES = ("classes", "pooled", "neighbours", "neighbours_pooled", "clusters", "objects", "counting")
 """Names of the tables, and of their files."""
@@ -75,7 +80,8 @@ class Stats:
     ----------
     tables
         For each table its rows, of names and values: ``classes``, ``pooled``, ``neighbours``, ``neighbours_pooled``,
-        ``clusters``, ``objects`` and, with a truth, ``counting``. A value that is not known or not defined is NaN.
+        ``clusters``, ``objects`` (whose rows are made when they are asked for) and, with a truth, ``counting``. A
+        value that is not known or not defined is NaN.
     facts
         What was counted, and the recipe.
 
@@ -87,10 +93,10 @@ class Stats:
     [18.4..., 18.4...]
     """
 
-    tables: Mapping[str, tuple[Row, ...]]
+    tables: Mapping[str, Sequence[Row]]
     facts: Mapping[str, Any] = field(default_factory=dict)
 
-    def __getitem__(self, name: str) -> tuple[Row, ...]:
+    def __getitem__(self, name: str) -> Sequence[Row]:
         """The rows of a table."""
         return self.tables[name]
 
@@ -115,10 +121,13 @@ class Stats:
         written = []
         for name in NAMES:
             if name in self.tables:
-                write_atomic(where / f"{name}.csv", _csv(self[name], COLUMNS[name]).encode())
+                with replacing(where / f"{name}.csv", durable=False) as file:
+                    for text in _csv(self[name], COLUMNS[name]):
+                        file.write(text.encode())
                 written.append(f"{name}.csv")
-        short = {k: [{n: _plain(v) for n, v in r.items()} for r in rows] for k, rows in self.tables.items()}
-        short.pop("objects", None)
+        short = {
+            k: [{n: _plain(v) for n, v in r.items()} for r in rows] for k, rows in self.tables.items() if k != "objects"
+        }
         write_atomic(where / "stats.json", json.dumps({**self.facts, **short}, indent=1).encode())
         return [*written, "stats.json"]
 
@@ -194,7 +203,7 @@ def count_tomograms(
     ]
 
 
-def tables_of(counted: Sequence[Counted], *, grouped: bool) -> dict[str, tuple[Row, ...]]:
+def tables_of(counted: Sequence[Counted], *, grouped: bool) -> dict[str, Sequence[Row]]:
     """All tables except the counting error; with ``grouped`` also pooled rows for each group."""
     groups = [EVERY, *(sorted({c.group for c in counted}) if grouped else ())]
     members = {g: [c for c in counted if g in (EVERY, c.group)] for g in groups}
@@ -213,7 +222,13 @@ def tables_of(counted: Sequence[Counted], *, grouped: bool) -> dict[str, tuple[R
             for a, b in pairs[counted[0].name]
         ),
         "clusters": tuple(row for c in counted for name in c.classes for row in _cluster_rows(c, name)),
-        "objects": tuple(row for c in counted for name in c.classes for row in _object_rows(c, name)),
+        "objects": ObjectRows(
+            [
+                ObjectColumns(c.name, name, one.objects, one.nearest_nm, one.clusters)
+                for c in counted
+                for name, one in c.classes.items()
+            ]
+        ),
     }
 
 
@@ -337,25 +352,6 @@ def _cluster_rows(c: Counted, name: str) -> Iterable[Row]:
         }
 
 
-def _object_rows(c: Counted, name: str) -> Iterable[Row]:
-    one = c.classes[name]
-    for k, (z, y, x) in enumerate(one.objects.position_nm.tolist()):
-        voxels = int(one.objects.voxels[k])
-        yield {
-            "tomogram": c.name,
-            "class": name,
-            "object": k + 1,
-            "z_nm": z,
-            "y_nm": y,
-            "x_nm": x,
-            "voxels": voxels if voxels >= 0 else NAN,
-            "volume_nm3": float(one.objects.volume_nm3[k]),
-            "nearest_nm": float(one.nearest_nm[k]),
-            "cluster": int(one.clusters.label[k]),
-            "core": bool(one.clusters.core[k]),
-        }
-
-
 def _share(part: float, whole: float) -> float:
     return part / whole if whole else NAN
 
@@ -379,9 +375,13 @@ def _text(rows: Sequence[Row], columns: Sequence[str]) -> str:
     return table(kept, [[_shown(row[c]) for c in kept] for row in rows])
 
 
-def _csv(rows: Sequence[Row], columns: Sequence[str]) -> str:
+def _csv(rows: Iterable[Row], columns: Sequence[str]) -> Iterator[str]:
+    """The text of a table, some rows at a time."""
+    each = iter(rows)
     text = io.StringIO(newline="")
-    writer = csv.writer(text)
-    writer.writerow(guarded_row(columns))
-    writer.writerows(guarded_row("" if _plain(row[c]) is None else row[c] for c in columns) for row in rows)
-    return text.getvalue()
+    csv.writer(text).writerow(guarded_row(columns))
+    yield text.getvalue()
+    while some := list(islice(each, CHUNK_ROWS)):
+        text = io.StringIO(newline="")
+        csv.writer(text).writerows(guarded_row("" if _plain(r[c]) is None else r[c] for c in columns) for r in some)
+        yield text.getvalue()
