@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
+import subprocess
+import sys
+import time
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -18,6 +22,7 @@ from volengine.core.errors import DependencyError, InputError, MissingError
 from volengine.engine import certificates
 from volengine.engine.cluster_recipe import ClusterRecipe, devices_here, read_cluster
 from volengine.engine.hello import hello, show
+from volengine.engine.link import dashboard_link
 from volengine.engine.options import RunOptions
 from volengine.engine.pods import manifest_of
 from volengine.engine.run import run_plan
@@ -341,3 +346,33 @@ def test_a_stage_that_needs_what_nobody_offers_is_refused(tmp_path: Path) -> Non
     file = described(tmp_path, kind="local", workers=1, memory="1GB", resources={"GPU": 1, "disk": 2})
     run_plan(plan, str(tmp_path / "run"), RunOptions(cluster=file, progress=False))
     assert np.array_equal(result(plan), np.ones((8, 4, 4)))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("there", [False, True])
+def test_the_dashboard_of_an_existing_scheduler_is_named_if_it_can_draw_it(tmp_path: Path, there: bool) -> None:
+    """The scheduler's own packages count, not those of the driver; the question leaves no line in its log."""
+    from distributed import Client
+
+    if there:  # a package of this name is all that is asked for; Dask itself gives up drawing when its import fails
+        (tmp_path / "bokeh").mkdir()
+        (tmp_path / "bokeh" / "__init__.py").write_text("raise ImportError('a stand-in')")
+    command = [sys.executable, "-m", "distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", "0"]
+    command += ["--dashboard-address", "127.0.0.1:0", "--scheduler-file", str(tmp_path / "s.json")]
+    path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    with (tmp_path / "log").open("w") as log:
+        environment = {**os.environ, "PYTHONPATH": path}
+        process = subprocess.Popen(command, stdout=log, stderr=log, env=environment, cwd=tmp_path)
+    try:
+        end = time.monotonic() + 60
+        while not (tmp_path / "s.json").exists() or not (tmp_path / "s.json").read_text().rstrip().endswith("}"):
+            assert time.monotonic() < end, (tmp_path / "log").read_text()
+            time.sleep(0.1)
+        with Client(scheduler_file=str(tmp_path / "s.json"), set_as_default=False) as client:
+            link = dashboard_link(client)
+    finally:
+        process.terminate()
+        process.wait()
+    installed = find_spec("bokeh") is not None
+    assert (link is not None) == (there or installed)
+    assert not re.search("Traceback|WARNING|ERROR", (tmp_path / "log").read_text())
