@@ -36,6 +36,10 @@ if [ "$memory" -le 0 ]; then
 fi
 # A job that asked for a GPU must find one: with auto it would take the CPU for days.
 device=${DEVICE:-$([ "$gpus" -gt 0 ] && echo cuda || echo auto)}
+if [ "$device" = cuda ] && ! python -c 'import sys, torch; sys.exit(not torch.cuda.is_available())'; then
+    echo "The job asked for a GPU, but PyTorch finds none: is it a build with CUDA? DEVICE=cpu or auto does without." >&2
+    exit 2
+fi
 [ "$gpus" -eq 0 ] || echo "Part $SLURM_ARRAY_TASK_ID on ${SLURMD_NODENAME:-$HOSTNAME}, GPU ${CUDA_VISIBLE_DEVICES:-?}"
 
 volengine run "$recipe" "$sources" --out "$out" --part "$SLURM_ARRAY_TASK_ID/$parts" \

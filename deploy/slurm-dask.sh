@@ -40,6 +40,10 @@ fi
 limit=$((memory * 9 / 10))MiB
 # A job that asked for GPUs must find them: with auto its workers would take the CPU for days.
 device=${DEVICE:-$([ "$gpus" -gt 0 ] && echo cuda || echo auto)}
+if [ "$device" = cuda ] && ! python -c 'import sys, torch; sys.exit(not torch.cuda.is_available())'; then
+    echo "The job asked for a GPU, but PyTorch finds none: is it a build with CUDA? DEVICE=cpu or auto does without." >&2
+    exit 2
+fi
 mkdir -p "$out"
 file=$(realpath "$out")/dask-$SLURM_JOB_ID.json
 secrets=$(realpath "$out")/.certificates-$SLURM_JOB_ID
