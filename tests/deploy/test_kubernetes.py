@@ -106,8 +106,8 @@ def words(box: Object) -> list[str]:
     assert all(isinstance(word, str) for word in command), command
     if command[:2] != ["sh", "-c"]:
         return command
-    script = re.sub(r"^exec ", "", command[2])
-    assert script != command[2], "signals must reach the program, not a shell"
+    _, found, script = command[2].rpartition("exec ")
+    assert found, "signals must reach the program, not a shell"
     shown = ["sh", "-uc", f'show() {{ for word in "$@"; do printf "%s\\n" "$word"; done; }}; show {script}']
     done = subprocess.run(shown, env=variables(box), capture_output=True, text=True, check=True)
     return done.stdout.splitlines()
@@ -559,6 +559,19 @@ def test_what_has_failed_and_what_cannot_be_used_end_with_the_codes_of_the_rules
     (tmp_path / "recipe.yaml").write_text("convert: {chnk: 3}\n")
     process = _start(pod, tmp_path, 0, PARTS="1")
     assert action(rules, process.wait(300)) == "FailJob", process.communicate()[0]
+
+
+@pytest.mark.slow
+def test_a_part_that_asked_for_a_gpu_and_finds_none_ends_the_job(tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    _collection(tmp_path)
+    (job,) = objects(FOLDER / "array-gpu.yaml")
+    ((_, pod),) = pods(job)
+    process = _start(pod, tmp_path, 0, PARTS="1")
+    assert action(job["spec"]["podFailurePolicy"]["rules"], process.wait(300)) == "FailJob", process.communicate()[0]
+    assert not (tmp_path / "results").exists()
 
 
 @pytest.mark.slow

@@ -62,13 +62,17 @@ class Hosts:
         """Put it in again."""
         _ip("-n", self.space("switch"), "link", "set", f"to-{self.names.index(name)}", "master", "switch")
 
+    def inside(self, name: str) -> list[str]:
+        """The words before a command that runs on a host."""
+        return ["ip", "netns", "exec", self.space(name)]
+
     def start(
         self, name: str, command: list[str], log: Path, environment: Mapping[str, str] | None = None
     ) -> subprocess.Popen[bytes]:
         """Start a program on a host; what it says goes into a file. It is ended with the hosts."""
         with log.open("ab") as file:
             process = subprocess.Popen(
-                ["ip", "netns", "exec", self.space(name), *command],
+                [*self.inside(name), *command],
                 stdout=file,
                 stderr=file,
                 env={**os.environ, **(environment or {})},
@@ -79,7 +83,7 @@ class Hosts:
 
     def run(self, name: str, command: list[str]) -> int:
         """Run a program on a host to its end."""
-        return subprocess.run(["ip", "netns", "exec", self.space(name), *command], check=False).returncode
+        return subprocess.run([*self.inside(name), *command], check=False).returncode
 
 
 @contextmanager
