@@ -15,6 +15,7 @@ import click
 import numpy as np
 import pytest
 import yaml
+from kubernetes_manifests import FOLDER, Object, amount, container, objects, option, pods, variables, words
 
 from volengine.cli.main import cli
 from volengine.core import errors
@@ -25,7 +26,6 @@ from volengine.engine.workers import CORES
 from volengine.io.mrc.write import write_mrc
 
 ROOT = Path(__file__).parents[2]
-FOLDER = ROOT / "deploy" / "kubernetes"
 FILES = sorted(FOLDER.rglob("*.yaml"))
 RECIPE = FOLDER / "operator" / "cluster.yaml"  # volengine's own, no manifest
 MANIFESTS = [path for path in FILES if path != RECIPE]
@@ -43,26 +43,6 @@ TOGETHER = {
 PAGES = {name: (ROOT / "docs" / name).read_text() for name in ("how-to-cluster.md", "how-to-run.md")}
 VERSIONS = ("1.31", "1.32", "1.33", "1.34", "1.37")
 
-Object = dict[str, Any]
-
-
-def objects(*paths: Path) -> list[Object]:
-    return [item for path in paths for item in yaml.safe_load_all(path.read_text()) if item]
-
-
-def pods(item: Object) -> list[tuple[dict[str, str], Object]]:
-    """The labels and the specification of the pods of an object."""
-    spec = item.get("spec", {})
-    if item["kind"] in ("Deployment", "Job"):
-        return [(spec["template"]["metadata"]["labels"], spec["template"]["spec"])]
-    if item["kind"] == "DaskCluster":  # the operator gives the cluster's labels to all, and its own
-        own = item["metadata"]["labels"] | {CLUSTER: item["metadata"]["name"]}
-        return [
-            (own | {"dask.org/component": part} | spec[part]["metadata"]["labels"], spec[part]["spec"])
-            for part in ("scheduler", "worker")
-        ]
-    return []
-
 
 def all_pods() -> Iterator[Any]:
     for path in MANIFESTS:
@@ -73,48 +53,6 @@ def all_pods() -> Iterator[Any]:
 
 
 EACH = pytest.mark.parametrize(("item", "labels", "pod"), list(all_pods()))
-
-
-def container(pod: Object) -> Object:
-    (only,) = pod["containers"]
-    return dict(only)
-
-
-def variables(box: Object) -> dict[str, str]:
-    """The environment of a container as its pod would have it."""
-    found = {"JOB_COMPLETION_INDEX": "2", "DASK_SCHEDULER_ADDRESS": "tcp://x:8786", "DASK_WORKER_NAME": "w"}
-    for entry in box.get("env", []):
-        if "value" in entry:
-            assert isinstance(entry["value"], str), entry
-            found[entry["name"]] = entry["value"]
-        else:
-            asked = entry["valueFrom"]["resourceFieldRef"]
-            where, _, what = asked["resource"].partition(".")
-            assert asked["divisor"] == "1"
-            found[entry["name"]] = str(amount(box["resources"][where][what]))
-    return found
-
-
-def amount(quantity: Any) -> int:
-    text = str(quantity)
-    return int(text) if text.isdigit() else parse_bytes(f"{text}B")
-
-
-def words(box: Object) -> list[str]:
-    """The command of a container, as its shell (if it has one) makes it of the environment."""
-    command = [*box["command"], *box.get("args", [])]
-    assert all(isinstance(word, str) for word in command), command
-    if command[:2] != ["sh", "-c"]:
-        return command
-    _, found, script = command[2].rpartition("exec ")
-    assert found, "signals must reach the program, not a shell"
-    shown = ["sh", "-uc", f'show() {{ for word in "$@"; do printf "%s\\n" "$word"; done; }}; show {script}']
-    done = subprocess.run(shown, env=variables(box), capture_output=True, text=True, check=True)
-    return done.stdout.splitlines()
-
-
-def option(command: list[str], name: str) -> str:
-    return command[command.index(name) + 1]
 
 
 # -- schemas -----------------------------------------------------------------------------------------------
@@ -344,7 +282,7 @@ def test_limits_fit_each_other(item: Object, labels: dict[str, str], pod: Object
     for name, wanted in resources["requests"].items():
         assert amount(wanted) <= amount(resources["limits"].get(name, wanted))
     assert resources["requests"]["memory"] == resources["limits"]["memory"]
-    if "--memory-limit" in command:
+    if "--memory-limit" in command and labels["part"] != "run":
         share = parse_bytes(option(command, "--memory-limit")) / amount(resources["limits"]["memory"])
         assert 0.85 < share <= 0.9
         known = variables(box)
@@ -353,6 +291,21 @@ def test_limits_fit_each_other(item: Object, labels: dict[str, str], pod: Object
     for volume in pod["volumes"]:
         if "sizeLimit" in volume.get("emptyDir", {}) and "medium" not in volume["emptyDir"]:
             assert parse_bytes(volume["emptyDir"]["sizeLimit"] + "B") <= 10 * 2**30
+
+
+def test_the_driver_plans_for_the_smallest_worker() -> None:
+    """A driver asks those that have joined; a smaller one that joins later would end the run, and the job with it."""
+    known = [
+        (labels, words(container(pod)))
+        for item in objects(FOLDER / "dask.yaml", FOLDER / "dask-gpu.yaml")
+        for labels, pod in pods(item)
+    ]
+    of = {
+        part: [parse_bytes(option(command, "--memory-limit")) for labels, command in known if labels["part"] == part]
+        for part in ("worker", "run")
+    }
+    assert len(of["worker"]) == 2
+    assert of["run"] == [min(of["worker"])]
 
 
 @EACH

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import pickle
-import re
 import subprocess
 import sys
 import time
@@ -16,6 +15,7 @@ import numpy as np
 import pytest
 import ssh_server
 import yaml
+from certificates_of_the_page import certificates
 from engine_plans import result, simple, stored
 from network_hosts import Hosts, missing, network
 
@@ -50,12 +50,7 @@ print("units run:", report.data["plans"]["t"]["stages"][0]["run"])
 
 @pytest.fixture(scope="module")
 def tls(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Certificates, made with the commands of the page."""
-    folder = tmp_path_factory.mktemp("tls")
-    page = (ROOT / "docs" / "how-to-run.md").read_text()
-    (commands,) = re.findall(r"<!-- run -->\n```bash\n(umask.*?)```", page, re.S)
-    subprocess.run(["bash", "-ec", commands], cwd=folder, check=True, capture_output=True)
-    return folder / "certificates"
+    return certificates(tmp_path_factory.mktemp("tls"))
 
 
 class Cluster:
