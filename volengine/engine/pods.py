@@ -134,8 +134,13 @@ def start_pods(recipe: ClusterRecipe, insecure: bool) -> Link:
         cluster = KubeCluster(
             custom_cluster_spec=manifest, namespace=recipe.namespace, shutdown_on_close=True, quiet=True
         )
-    except Exception as error:  # of Dask, of kr8s, of the cluster: of many kinds
-        raise InputError(f"--cluster kubernetes: the pods could not be started: {error}") from error
+    except (
+        BaseException
+    ) as error:  # of Dask, of kr8s, of the cluster: of many kinds; or Ctrl-C while pods wait for a node
+        _delete(manifest, recipe.namespace)
+        if isinstance(error, Exception):
+            raise InputError(f"--cluster kubernetes: the pods could not be started: {error}") from error
+        raise
 
     def close() -> None:
         with suppress(TimeoutError, OSError):
@@ -148,3 +153,12 @@ def start_pods(recipe: ClusterRecipe, insecure: bool) -> Link:
     except BaseException:
         close()
         raise
+
+
+def _delete(manifest: dict[str, Any], namespace: str) -> None:
+    """Delete a cluster that was created and has not started: nobody else would end its pods."""
+    from kr8s.objects import new_class
+
+    kind = new_class(manifest["kind"], str(manifest.get("apiVersion", "kubernetes.dask.org/v1")), asyncio=False)
+    with suppress(Exception):  # it was never created, or cannot be reached
+        kind({"metadata": {"name": manifest["metadata"]["name"]}}, namespace=namespace).delete()
