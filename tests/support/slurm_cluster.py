@@ -101,7 +101,7 @@ def cluster(folder: Path, cpus: int = 2) -> Iterator[Slurm]:
     (folder / "munge.key").write_bytes(secrets.token_bytes(128))
     (folder / "munge.key").chmod(0o400)
     folder.chmod(0o755)  # munge refuses a socket in a folder that others cannot search
-    controller, node = _ports(2)
+    controller, node = free_ports(2)
     host = socket.gethostname().partition(".")[0]
     (folder / "slurm.conf").write_text(
         CONFIGURATION.format(host=host, controller=controller, node=node, folder=folder, cpus=cpus, gpus=GPUS)
@@ -162,7 +162,7 @@ def _ready(slurm: Slurm, host: str) -> None:
         time.sleep(0.3)
 
 
-def _ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
     """Free ports."""
     with ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
