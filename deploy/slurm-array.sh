@@ -34,6 +34,7 @@ if [ "$memory" -le 0 ]; then
     echo "How much memory does the job have? Give --mem, --mem-per-cpu or --mem-per-gpu, and not 0." >&2
     exit 2
 fi
+limit=$((memory * 9 / 10))MiB
 # A job that asked for a GPU must find one: with auto it would take the CPU for days.
 device=${DEVICE:-$([ "$gpus" -gt 0 ] && echo cuda || echo auto)}
 if [ "$device" = cuda ] && ! python -c 'import sys, torch; sys.exit(not torch.cuda.is_available())'; then
@@ -43,4 +44,4 @@ fi
 [ "$gpus" -eq 0 ] || echo "Part $SLURM_ARRAY_TASK_ID on ${SLURMD_NODENAME:-$HOSTNAME}, GPU ${CUDA_VISIBLE_DEVICES:-?}"
 
 volengine run "$recipe" "$sources" --out "$out" --part "$SLURM_ARRAY_TASK_ID/$parts" \
-    --memory-limit "$((memory * 9 / 10))MiB" --device "$device" --patience-s "$patience" --take-over
+    --memory-limit "$limit" --device "$device" --patience-s "$patience" --take-over

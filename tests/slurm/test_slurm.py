@@ -195,7 +195,9 @@ def test_jobs_with_a_time_limit_that_is_shorter_than_the_run(slurm: Slurm, raw: 
 def jobs_of(slurm: Slurm, raw: Path, folder: Path, seconds: int) -> int:
     """How many jobs with so many seconds it takes until the run is done; each must end by itself before its limit."""
     script = folder / "late.sh"
-    script.write_text((DEPLOY / "slurm-array.sh").read_text().replace("limit=", f"sleep {60 - seconds}\nlimit=", 1))
+    text = (DEPLOY / "slurm-array.sh").read_text()
+    assert text.count("\nlimit=") == 1
+    script.write_text(text.replace("\nlimit=", f"\nsleep {60 - seconds}\nlimit="))
     for count in range(1, 13):
         command = ["--array=1", *ARRAY[:2], "--time=1", script, *words("slurm-array.sh", raw)[1:]]
         job = slurm.submit(*command, cwd=folder)
