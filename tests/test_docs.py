@@ -9,11 +9,9 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 import numpy as np
 import pytest
-import yaml
 
 import volengine
 from volengine.io.names import VOLUME_SUFFIXES, ZIP_SUFFIXES
@@ -174,38 +172,6 @@ def test_marked_blocks_run_in_order(check: ModuleType, tmp_path: Path, monkeypat
 # -- deploy ------------------------------------------------------------------------------------------------
 
 
-def _objects() -> list[dict[str, Any]]:
-    return list(yaml.safe_load_all((ROOT / "deploy" / "kubernetes.yaml").read_text()))
-
-
-def _pod(item: dict[str, Any]) -> dict[str, Any]:
-    spec: dict[str, Any] = item["spec"]["template"]["spec"]
-    return spec
-
-
-def test_kubernetes_objects_fit_together(check: ModuleType) -> None:
-    items = {(i["kind"], i["metadata"]["name"]): i for i in _objects()}
-    assert {kind for kind, _ in items} == {"Service", "Deployment", "Job"}
-    service = items["Service", "volengine-scheduler"]["spec"]["selector"]
-    scheduler = items["Deployment", "volengine-scheduler"]
-    assert (
-        service == scheduler["spec"]["selector"]["matchLabels"] == scheduler["spec"]["template"]["metadata"]["labels"]
-    )
-    for (kind, _), item in items.items():
-        if kind == "Deployment":
-            assert item["spec"]["selector"]["matchLabels"] == item["spec"]["template"]["metadata"]["labels"]
-        if kind == "Service":
-            continue
-        volumes = {v["name"] for v in _pod(item).get("volumes", [])}
-        for container in _pod(item)["containers"]:
-            assert {m["name"] for m in container.get("volumeMounts", [])} <= volumes
-            assert all(isinstance(word, str) for word in container["command"])
-    words = _pod(items["Job", "volengine-run"])["containers"][0]["command"]
-    assert words[0] == "volengine"
-    assert check.check_command(words[1:]) is None
-    assert words[-1] == _pod(items["Deployment", "volengine-worker"])["containers"][0]["command"][2]
-
-
 @pytest.fixture
 def collection(tmp_path: Path) -> Path:
     """Two small tomograms, a list of them and a recipe that converts."""
@@ -274,7 +240,7 @@ def test_the_cluster_script_starts_workers_and_ends_them(collection: Path) -> No
 
 def test_what_we_tell_people_to_start_listens_to_nobody_else() -> None:
     """Dashboards of this machine only, and certificates wherever scheduler and workers are on several machines."""
-    deploy = [ROOT / "deploy" / name for name in ("slurm-dask.sh", "kubernetes.yaml")]
+    deploy = [ROOT / "deploy" / "slurm-dask.sh"]  # the manifests of Kubernetes: tests/deploy
     texts = {path: path.read_text().replace("\\\n", " ") for path in [*deploy, ROOT / "docs" / "how-to-run.md"]}
     for path, text in texts.items():
         text = re.sub(r",\n +", ", ", text)

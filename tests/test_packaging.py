@@ -27,7 +27,7 @@ PYTHONS = [Version(c.split()[-1]) for c in PROJECT["classifiers"] if re.fullmatc
 CONDA = {"dask": "dask-core", "matplotlib": "matplotlib-base", "torch": "pytorch"}
 """Names of packages on conda-forge where they are not those of PyPI in lower case."""
 
-NOT_INSTALLED = ("tensorboard", "napari", "kubernetes")
+NOT_INSTALLED = ("tensorboard", "napari")
 """Extras that no test needs: constraints.txt does not pin them."""
 
 Needs = dict[str, SpecifierSet]

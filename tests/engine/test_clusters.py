@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
+import subprocess
+import sys
+import time
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +22,9 @@ from volengine.core.errors import DependencyError, InputError, MissingError
 from volengine.engine import certificates
 from volengine.engine.cluster_recipe import ClusterRecipe, devices_here, read_cluster
 from volengine.engine.hello import hello, show
+from volengine.engine.link import dashboard_link
 from volengine.engine.options import RunOptions
+from volengine.engine.pods import manifest_of
 from volengine.engine.run import run_plan
 from volengine.engine.workers import CORES
 
@@ -186,21 +193,62 @@ def test_the_files_of_the_page_can_be_copied(tmp_path: Path, monkeypatch: pytest
     assert kinds == {"local", "cuda", "slurm", "pbs", "lsf", "sge", "ssh", "kubernetes"}
 
 
-def test_pods_need_a_manifest_and_the_word_insecure(tmp_path: Path) -> None:
+def dask_cluster(**service: Any) -> dict[str, Any]:
+    """A manifest of pods; its scheduler's service with other facts."""
     worker = {"containers": [{"name": "worker", "resources": {"limits": {"memory": "4Gi"}}}]}
-    manifest = {
+    found = {
+        "selector": {"dask.org/cluster-name": "tomograms", "dask.org/component": "scheduler"},
+        "ports": [{"name": "tcp-comm", "port": 8786}, {"name": "http-dashboard", "port": 8787}],
+    }
+    return {
         "kind": "DaskCluster",
         "metadata": {"name": "tomograms"},
-        "spec": {"worker": {"spec": worker}, "scheduler": {"spec": {}, "service": {}}},
+        "spec": {"worker": {"spec": worker}, "scheduler": {"spec": {}, "service": {**found, **service}}},
     }
-    file = described(tmp_path, kind="kubernetes", manifest=str(tmp_path / "m.yaml"), workers=3, memory="4GiB")
-    options = RunOptions(cluster=file)
+
+
+def test_the_service_of_a_scheduler_finds_the_pod_of_its_own_run(tmp_path: Path) -> None:
+    """The operator labels pods with the cluster's name, which each run makes anew."""
+    (tmp_path / "m.yaml").write_text(yaml.safe_dump(dask_cluster()))
+    recipe = read_cluster(described(tmp_path, kind="kubernetes", manifest=str(tmp_path / "m.yaml"), memory="4GiB"))
+    first, second = manifest_of(recipe), manifest_of(recipe)
+    assert first["metadata"]["name"] != second["metadata"]["name"]
+    for made in (first, second):
+        selector = made["spec"]["scheduler"]["service"]["selector"]
+        assert selector == {"dask.org/cluster-name": made["metadata"]["name"], "dask.org/component": "scheduler"}
+
+
+@pytest.mark.parametrize(
+    ("service", "message"),
+    [
+        ({"selector": {"dask.org/cluster-name": "other"}}, r"cluster-name: 'other'; it must be metadata\.name, 'tomo"),
+        ({"selector": {"app": "x"}}, r"cluster-name: None; it must be"),
+        ({"ports": [{"name": "tcp-comm", "port": 8786}]}, r"has no port http-dashboard, but tcp-comm"),
+        ({"ports": [{"port": 8786}]}, r"'name' is missing"),
+        ({"ports": None}, r"named ports are needed"),
+    ],
+    ids=str,
+)
+def test_a_scheduler_that_nobody_would_find_is_refused(tmp_path: Path, service: dict[str, Any], message: str) -> None:
+    (tmp_path / "m.yaml").write_text(yaml.safe_dump(dask_cluster(**service)))
+    file = described(tmp_path, kind="kubernetes", manifest=str(tmp_path / "m.yaml"), memory="4GiB")
+    with pytest.raises(InputError, match=message):
+        show(RunOptions(cluster=file), str(tmp_path))
+
+
+def test_pods_need_a_manifest_and_the_word_insecure(tmp_path: Path) -> None:
+    manifest = dask_cluster()
+    values = {"kind": "kubernetes", "manifest": str(tmp_path / "m.yaml"), "workers": 3, "memory": "4GiB"}
+    options = RunOptions(cluster=described(tmp_path, **values))
     with pytest.raises(MissingError, match=r"m\.yaml"):
         show(options, str(tmp_path))
     (tmp_path / "m.yaml").write_text(yaml.safe_dump({**manifest, "kind": "Deployment"}))
     with pytest.raises(InputError, match="it must be DaskCluster"):
         show(options, str(tmp_path))
     (tmp_path / "m.yaml").write_text(yaml.safe_dump(manifest))
+    with pytest.raises(InputError, match=r"memory is 5GiB, but the pods of the manifest .* end at 4Gi"):
+        show(RunOptions(cluster=described(tmp_path, **{**values, "memory": "5GiB"})), str(tmp_path))
+    options = RunOptions(cluster=described(tmp_path, **values))
     said = show(options, str(tmp_path))
     assert said.startswith("kubernetes: 3 workers")
     assert "replicas: 3" in said
@@ -298,3 +346,33 @@ def test_a_stage_that_needs_what_nobody_offers_is_refused(tmp_path: Path) -> Non
     file = described(tmp_path, kind="local", workers=1, memory="1GB", resources={"GPU": 1, "disk": 2})
     run_plan(plan, str(tmp_path / "run"), RunOptions(cluster=file, progress=False))
     assert np.array_equal(result(plan), np.ones((8, 4, 4)))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("there", [False, True])
+def test_the_dashboard_of_an_existing_scheduler_is_named_if_it_can_draw_it(tmp_path: Path, there: bool) -> None:
+    """The scheduler's own packages count, not those of the driver; the question leaves no line in its log."""
+    from distributed import Client
+
+    if there:  # a package of this name is all that is asked for; Dask itself gives up drawing when its import fails
+        (tmp_path / "bokeh").mkdir()
+        (tmp_path / "bokeh" / "__init__.py").write_text("raise ImportError('a stand-in')")
+    command = [sys.executable, "-m", "distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", "0"]
+    command += ["--dashboard-address", "127.0.0.1:0", "--scheduler-file", str(tmp_path / "s.json")]
+    path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    with (tmp_path / "log").open("w") as log:
+        environment = {**os.environ, "PYTHONPATH": path}
+        process = subprocess.Popen(command, stdout=log, stderr=log, env=environment, cwd=tmp_path)
+    try:
+        end = time.monotonic() + 60
+        while not (tmp_path / "s.json").exists() or not (tmp_path / "s.json").read_text().rstrip().endswith("}"):
+            assert time.monotonic() < end, (tmp_path / "log").read_text()
+            time.sleep(0.1)
+        with Client(scheduler_file=str(tmp_path / "s.json"), set_as_default=False) as client:
+            link = dashboard_link(client)
+    finally:
+        process.terminate()
+        process.wait()
+    installed = find_spec("bokeh") is not None
+    assert (link is not None) == (there or installed)
+    assert not re.search("Traceback|WARNING|ERROR", (tmp_path / "log").read_text())

@@ -119,6 +119,66 @@ def test_a_dask_cluster_in_one_job(slurm: Slurm, raw: Path, tmp_path: Path) -> N
     same(tmp_path, raw)
 
 
+def with_gpus(script: str, folder: Path) -> Path:
+    """A script of ``deploy`` with the two lines for GPUs, as its head says to make it."""
+    text = (DEPLOY / script).read_text()
+    made, count = re.subn(r"^##SBATCH", "#SBATCH", text, flags=re.M)
+    assert count == 2
+    (folder / script).write_text(made)
+    return folder / script
+
+
+def test_an_array_with_a_gpu_for_each_part(slurm: Slurm, raw: Path, tmp_path: Path) -> None:
+    """The GPUs are names alone, so DEVICE replaces the one that the script chooses; without it the job ends at once."""
+    script = with_gpus("slurm-array.sh", tmp_path)
+    options = ("--array=1-2", "--cpus-per-task=1", "--mem=1200M", "--time=10", script, *words(script.name, raw)[1:])
+    refused = slurm.submit(*options, cwd=tmp_path)
+    assert set(slurm.wait(refused).values()) == {"FAILED"}, logs(tmp_path)
+    assert logs(tmp_path).count("PyTorch finds none") == 2, logs(tmp_path)
+    assert not (tmp_path / "results").exists()
+    for path in tmp_path.glob("volengine-*.log"):
+        path.unlink()
+    job = slurm.submit(*options, cwd=tmp_path, DEVICE="auto")
+    assert "Partition=gpu" in slurm("scontrol", "--oneliner", "show", "job", f"{job}_1")
+    assert set(slurm.wait(job).values()) == {"COMPLETED"}, logs(tmp_path)
+    assert sorted(re.findall(r"^Part (\d) on \S+, GPU (\d)$", logs(tmp_path), re.M)) in (
+        [("1", "0"), ("2", "1")],
+        [("1", "1"), ("2", "0")],
+    ), logs(tmp_path)
+    assert not re.search(ALARMING, logs(tmp_path)), logs(tmp_path)
+    same(tmp_path, raw)
+
+
+@pytest.mark.parametrize("asked", ["--gpus-per-task=1", "--gres=gpu:2"])
+def test_a_dask_cluster_with_a_worker_for_each_gpu(slurm: Slurm, raw: Path, tmp_path: Path, asked: str) -> None:
+    script = with_gpus("slurm-dask.sh", tmp_path)
+    script.write_text(script.read_text().replace("#SBATCH --gpus-per-task=1", f"#SBATCH {asked}"))
+    options = ("--ntasks=2", "--cpus-per-task=1", "--mem-per-cpu=1200M", "--time=10")
+    job = slurm.submit(*options, script, *words(script.name, raw)[1:], cwd=tmp_path, DEVICE="auto")
+    assert set(slurm.wait(job).values()) == {"COMPLETED"}, logs(tmp_path)
+    assert set(re.findall(r"^Worker (\d) on \S+, GPU (\d)$", logs(tmp_path), re.M)) == {("0", "0"), ("1", "1")}
+    assert not re.search(ALARMING, logs(tmp_path)), logs(tmp_path)
+    same(tmp_path, raw)
+
+
+def test_memory_is_what_the_job_has_however_it_asks_for_it(slurm: Slurm, raw: Path, tmp_path: Path) -> None:
+    """The plan says what a worker may use: 90 % of what SLURM gives to its task."""
+    limits = {}
+    for asked in ("--mem=2400M", "--mem-per-cpu=1200M", "--mem-per-gpu=1200M", "--mem=0"):
+        folder = tmp_path / asked.strip("-")
+        folder.mkdir()
+        text = (DEPLOY / "slurm-dask.sh").read_text().replace("#SBATCH --mem-per-cpu=4G\n", "")
+        (folder / "s.sh").write_text(re.sub(r"^mkdir -p.*", 'echo "limit $limit"; exit 0', text, count=1, flags=re.M))
+        options = ["--ntasks=2", "--cpus-per-task=1", asked, "--time=1"]
+        options += ["--gpus-per-task=1"] if "gpu" in asked else []
+        job = slurm.submit(*options, folder / "s.sh", *words("slurm-dask.sh", raw)[1:], cwd=folder, DEVICE="cpu")
+        slurm.wait(job)
+        limits[asked] = logs(folder).splitlines()[1:]
+    (refused,) = limits.pop("--mem=0")
+    assert "How much memory" in refused or refused.startswith("limit "), refused  # some SLURMs say what a node has
+    assert set(map(tuple, limits.values())) == {("limit 1080MiB",)}, limits
+
+
 def test_jobs_with_a_time_limit_that_is_shorter_than_the_run(slurm: Slurm, raw: Path, tmp_path: Path) -> None:
     """A job has a minute, most of which its script sleeps away: the run is what several such jobs do of it."""
     whole = float((raw / "seconds").read_text())
@@ -135,7 +195,9 @@ def test_jobs_with_a_time_limit_that_is_shorter_than_the_run(slurm: Slurm, raw: 
 def jobs_of(slurm: Slurm, raw: Path, folder: Path, seconds: int) -> int:
     """How many jobs with so many seconds it takes until the run is done; each must end by itself before its limit."""
     script = folder / "late.sh"
-    script.write_text((DEPLOY / "slurm-array.sh").read_text().replace("limit=", f"sleep {60 - seconds}\nlimit=", 1))
+    text = (DEPLOY / "slurm-array.sh").read_text()
+    assert text.count("\nlimit=") == 1
+    script.write_text(text.replace("\nlimit=", f"\nsleep {60 - seconds}\nlimit="))
     for count in range(1, 13):
         command = ["--array=1", *ARRAY[:2], "--time=1", script, *words("slurm-array.sh", raw)[1:]]
         job = slurm.submit(*command, cwd=folder)

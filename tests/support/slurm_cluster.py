@@ -6,6 +6,7 @@ import os
 import secrets
 import shutil
 import socket
+import stat
 import subprocess
 import time
 from collections.abc import Iterator
@@ -37,9 +38,14 @@ SelectTypeParameters=CR_CPU_Memory
 SchedulerParameters=sched_interval=1,batch_sched_delay=0
 KillWait=5
 ReturnToService=2
-NodeName={host} NodeAddr=127.0.0.1 CPUs={cpus} RealMemory=8000 State=UNKNOWN
+GresTypes=gpu
+NodeName={host} NodeAddr=127.0.0.1 CPUs={cpus} RealMemory=8000 Gres=gpu:{gpus} State=UNKNOWN
 PartitionName=all Nodes=ALL Default=YES MaxTime=INFINITE State=UP
+PartitionName=gpu Nodes=ALL MaxTime=INFINITE State=UP
 """
+
+GPUS = 2
+"""GPUs that the node says it has: SLURM counts them and gives out their numbers; nothing can be computed there."""
 
 
 def missing() -> str:
@@ -95,11 +101,14 @@ def cluster(folder: Path, cpus: int = 2) -> Iterator[Slurm]:
     (folder / "munge.key").write_bytes(secrets.token_bytes(128))
     (folder / "munge.key").chmod(0o400)
     folder.chmod(0o755)  # munge refuses a socket in a folder that others cannot search
-    controller, node = _ports(2)
+    controller, node = free_ports(2)
     host = socket.gethostname().partition(".")[0]
     (folder / "slurm.conf").write_text(
-        CONFIGURATION.format(host=host, controller=controller, node=node, folder=folder, cpus=cpus)
+        CONFIGURATION.format(host=host, controller=controller, node=node, folder=folder, cpus=cpus, gpus=GPUS)
     )
+    for number in range(GPUS):  # a file for each, whose number SLURM reads from its name
+        os.mknod(folder / f"gpu{number}", 0o600 | stat.S_IFCHR, os.makedev(1, 3))
+    (folder / "gres.conf").write_text(f"Name=gpu File={folder}/gpu[0-{GPUS - 1}]\n")
     slurm = Slurm(folder)
     munge = [f"--{name}={folder}/munge.{ending}" for name, ending in MUNGE.items()]
     with ExitStack() as stack:
@@ -153,7 +162,7 @@ def _ready(slurm: Slurm, host: str) -> None:
         time.sleep(0.3)
 
 
-def _ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
     """Free ports."""
     with ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(count)]

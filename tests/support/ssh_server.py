@@ -1,4 +1,4 @@
-"""A real OpenSSH server on this machine alone, in a folder, for tests of clusters of several hosts."""
+"""A real OpenSSH server, on this machine alone or on hosts of a test, in a folder, for clusters of several hosts."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 CONFIGURATION = """
 Port {port}
-ListenAddress 127.0.0.1
+ListenAddress {address}
 HostKey {folder}/host
 PidFile {folder}/pid
 AuthorizedKeysFile {folder}/user.pub
@@ -38,8 +38,18 @@ def _program(name: str) -> str | None:
 
 
 @contextmanager
-def server(folder: Path, environment: Mapping[str, str]) -> Iterator[dict[str, Any]]:
-    """Start a server whose sessions have these variables; yields the options of ``asyncssh.connect`` to reach it."""
+def server(
+    folder: Path,
+    environment: Mapping[str, str],
+    around: Sequence[Sequence[str]] = ((),),
+    address: str = "127.0.0.1",
+    known: str = "127.0.0.1",
+) -> Iterator[dict[str, Any]]:
+    """Start servers whose sessions have these variables; yields the options of ``asyncssh.connect`` to reach them.
+
+    ``around`` has the words before the command of each server (``ip netns exec NAME``), ``address`` is where each
+    listens, ``known`` the pattern of the addresses by which they are known.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     for name in ("host", "user"):
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", folder / name], check=True)
@@ -47,17 +57,20 @@ def server(folder: Path, environment: Mapping[str, str]) -> Iterator[dict[str, A
         one.bind(("127.0.0.1", 0))
         port = one.getsockname()[1]
     variables = " ".join(f'"{name}={value}"' for name, value in environment.items())
-    text = CONFIGURATION.format(port=port, folder=folder, environment=variables)
+    text = CONFIGURATION.format(port=port, folder=folder, environment=variables, address=address)
     (folder / "sshd_config").write_text(text)
     if os.getuid() == 0:
         Path("/run/sshd").mkdir(exist_ok=True)  # where sshd, as root, gives up its rights
     sshd = _program("sshd")
     assert sshd is not None
-    with (folder / "log").open("w") as log:
-        process = subprocess.Popen([sshd, "-D", "-e", "-f", folder / "sshd_config"], stderr=log)
+    processes = []
     try:
-        _listens(port, folder / "log")
-        (folder / "known_hosts").write_text(f"[127.0.0.1]:{port} {(folder / 'host.pub').read_text()}")
+        for number, words in enumerate(around):
+            with (folder / f"log{number}").open("w") as log:
+                command = [*words, sshd, "-D", "-e", "-f", str(folder / "sshd_config")]
+                processes.append(subprocess.Popen(command, stderr=log))
+            _listens(folder / f"log{number}")
+        (folder / "known_hosts").write_text(f"[{known}]:{port} {(folder / 'host.pub').read_text()}")
         yield {
             "port": port,
             "username": pwd.getpwuid(os.getuid()).pw_name,
@@ -65,15 +78,13 @@ def server(folder: Path, environment: Mapping[str, str]) -> Iterator[dict[str, A
             "known_hosts": str(folder / "known_hosts"),
         }
     finally:
-        process.terminate()
-        process.wait()
+        for process in processes:
+            process.terminate()
+            process.wait()
 
 
-def _listens(port: int, log: Path) -> None:
+def _listens(log: Path) -> None:
     end = time.monotonic() + 20
-    while True:
-        with socket.socket() as one:
-            if one.connect_ex(("127.0.0.1", port)) == 0:
-                return
+    while "Server listening" not in log.read_text():
         assert time.monotonic() < end, log.read_text()
         time.sleep(0.1)

@@ -114,7 +114,9 @@ def start(options: RunOptions, limit: int, lock: Lock, say: Callable[[str], None
     patience_s = options.patience_for_workers_s()
     if options.cluster is not None:
         starter = starter_of(options, lock.path.parent)
-        return OnDask(lambda: _waiting(starter.start), lock, limit, say, patience_s)
+        # Pods do not hear Ctrl-C, and may wait for a node for hours: signals take effect at once.
+        begin = starter.start if starter.recipe.kind == "kubernetes" else lambda: _waiting(starter.start)
+        return OnDask(begin, lock, limit, say, patience_s)
     if options.scheduler is not None:
         return OnDask(lambda: Link(connect(options)), lock, limit, say, patience_s)
     if options.workers > 0:

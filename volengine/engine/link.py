@@ -47,16 +47,28 @@ class Link:
 
 
 def dashboard_link(client: Any) -> str | None:
-    """The address of a cluster's dashboard; ``None`` without ``bokeh``, which draws its pages."""
+    """The address of a cluster's dashboard; ``None`` if its scheduler has no ``bokeh``, which draws the pages.
+
+    A scheduler in this process is looked at here, another one is asked: it may run in another environment.
+    """
+    link: str | None = client.dashboard_link
+    if link is None:
+        return None
+    if getattr(getattr(client, "cluster", None), "scheduler", None) is None:  # others have started it
+        return link if _asked(client) else None
     if find_spec("bokeh") is None:
         return None
-    link: str | None = client.dashboard_link
-    cluster = getattr(client, "cluster", None)
-    if link is not None and cluster is not None:  # Dask names the host by the scheduler's address
-        port = urlsplit(link).port
-        told = os.environ.get("VOLENGINE_DASHBOARD", "")
-        link = link if told and not told.startswith(":") else f"http://127.0.0.1:{port}/status"
-    return link
+    port = urlsplit(link).port  # Dask names the host by the scheduler's address, but pages are for this machine
+    told = os.environ.get("VOLENGINE_DASHBOARD", "")
+    return link if told and not told.startswith(":") else f"http://127.0.0.1:{port}/status"
+
+
+def _asked(client: Any) -> bool:
+    """Whether an existing scheduler finds ``bokeh``. It needs nothing of this package to answer."""
+    try:
+        return client.run_on_scheduler(find_spec, "bokeh") is not None
+    except (Exception, *CANCELLED):  # one that takes no functions, or has just gone away: the link is a convenience
+        return False
 
 
 def end(link: Link) -> None:
