@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -50,7 +51,7 @@ def facts_of(name: str, context: int = 1, activation: str = "sigmoid") -> ModelF
 
 
 def scaled(name: str, context: int = 1) -> torch.nn.Module:
-    """The network followed by a 1 x 1 convolution that brings its logits to a mean of 0 and a standard deviation of 1."""
+    """The network, then a 1 x 1 convolution that brings its logits to a mean of 0 and a standard deviation of 1."""
     torch.manual_seed(0)
     solid = name in SOLID
     net = build(name, {} if solid else {"context": context}).eval()
@@ -95,7 +96,7 @@ def test_a_patch_depends_on_nothing_but_its_voxels(backend):
         net(torch.randn(1, 1, 32, 32))
         net(torch.randn(1, 1, 96, 64))
         edges = [0, *sorted(cuts), 6]
-        batches = [order[a:b] for a, b in zip(edges[:-1], edges[1:], strict=True)]
+        batches = [order[a:b] for a, b in pairwise(edges)]
         found: dict[int, torch.Tensor] = {}
 
         def work(mine: list[list[int]]) -> None:
@@ -160,7 +161,7 @@ def test_a_network_without_a_graph_is_refused(backend):
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return self.conv(x).roll(1, 2)
 
-    with pytest.raises(InputError, match="m cannot be computed by .* Leave out --backend"):
+    with pytest.raises(InputError, match=r"m cannot be computed by .* Leave out --backend"):
         backends.converted(Odd(), facts_of("odd"), backends.named(backend), "m")
     with pytest.raises(InputError, match="Leave out --backend"):
         backends.planned_bytes(Odd().to("meta"), facts_of("odd"), (1, 1, 64, 64), backend, "m")

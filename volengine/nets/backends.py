@@ -1,7 +1,7 @@
 """Networks that another library than PyTorch computes on a CPU: OpenVINO or onnxruntime.
 
-A backend computes the same numbers as PyTorch up to rounding, in less time for some networks (``benchmarks/backends.py``
-says for which). The network is described by plain layers (:mod:`volengine.nets.architectures.trace`), rewritten as for
+A backend computes what PyTorch does up to rounding, in less time for some networks; ``benchmarks/backends.py``
+says for which. The network is described by plain layers (:mod:`volengine.nets.architectures.trace`), rewritten as for
 PyTorch (:mod:`volengine.nets.lean`), and given to the library as an ONNX graph. Patches, views, activations and
 blending stay those of :mod:`volengine.nets.predictor`.
 
@@ -55,7 +55,7 @@ TOLERANCE = 1e-5
 """Largest difference of probabilities from PyTorch's; OpenVINO's instance normalisation is off by more."""
 
 KEPT_SHAPES = 2
-"""Graphs of OpenVINO that a network keeps: one for each shape of patches. A block asks for one shape after the other."""
+"""Graphs of OpenVINO that a network keeps: one per shape of patches. A block asks for one shape after the other."""
 
 LIBRARY_BYTES = {"openvino": 130_000_000, "onnxruntime": 60_000_000}
 """Memory that the library, and ``onnx`` for the conversion, add to a worker process, as measured: 110 and 50 MB."""
@@ -143,7 +143,7 @@ def planned_bytes(
     return WEIGHT_COPIES[backend] * weights, int(WORKSPACE[backend, len(shape)] * peak)
 
 
-def _unknown(path: str, backend: str, error: Exception) -> InputError:
+def _unknown(path: str, backend: str, error: object) -> InputError:
     return InputError(f"{path} cannot be computed by {backend}: {error} Leave out --backend for this model.")
 
 
@@ -202,14 +202,14 @@ def converted(module: nn.Module, facts: ModelFacts, told: str, path: str) -> nn.
 
 
 def _compare(found: torch.Tensor, wanted: torch.Tensor, facts: ModelFacts, path: str, backend: str) -> None:
-    """Refuse answers (logits) that are not PyTorch's: probabilities by :data:`TOLERANCE`, other values relative to their
-    standard deviation."""
+    """Refuse answers (logits) whose probabilities differ from those of PyTorch's by more than :data:`TOLERANCE`.
+
+    Values without an activation are compared in units of their standard deviation.
+    """
     import torch
 
     if found.shape != wanted.shape:
-        raise InputError(
-            f"{path} answers with {tuple(found.shape)} in {backend}, not {tuple(wanted.shape)} as it should."
-        )
+        raise InputError(f"{path} answers in {backend} with the shape {tuple(found.shape)}, not {tuple(wanted.shape)}.")
     if facts.activation == "none":
         difference = float((found - wanted).abs().max() / wanted.std().clamp(min=1e-30))
     else:
@@ -217,8 +217,8 @@ def _compare(found: torch.Tensor, wanted: torch.Tensor, facts: ModelFacts, path:
         difference = float((as_told(found) - as_told(wanted)).abs().max())
     if not difference <= TOLERANCE:
         raise InputError(
-            f"{path} has other answers in {backend}: they differ from PyTorch's by {difference:.1g} on a trial (allowed: "
-            f"{TOLERANCE:g}). Leave out --backend for this model."
+            f"{path} has other answers in {backend}: they differ from PyTorch's by {difference:.1g} on a trial "
+            f"(allowed: {TOLERANCE:g}). Leave out --backend for this model."
         )
 
 
@@ -239,7 +239,7 @@ def graph_of(module: nn.Module, facts: ModelFacts, path: str, backend: str) -> b
 
 
 def backend_net(content: bytes, backend: str, path: str) -> nn.Module:
-    """A PyTorch module that lets a backend compute an ONNX graph with one input and one output, batch and channels first.
+    """A PyTorch module that lets a backend compute an ONNX graph; it has one input and one output, channels first.
 
     Parameters
     ----------
@@ -395,6 +395,4 @@ def _refused(path: str, backend: str) -> Iterator[None]:
     except Exception as error:
         lines = [line for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
         said = re.sub(r"\s+", " ", lines[-1])[:300]
-        raise InputError(
-            f"{path} cannot be computed by {backend}: {said}. Leave out --backend for this model."
-        ) from error
+        raise _unknown(path, backend, f"{said}.") from error

@@ -170,7 +170,7 @@ class Predictor:
         self._call: Any = torch.compile(module) if compiled else module
 
     def prepare(self, lanes: int) -> None:
-        """Be ready for so many threads that predict at the same time; a backend makes its graphs for a number of them."""
+        """Be ready for so many threads that predict at the same time; a backend makes its graphs for their number."""
         if self.execution.backend and hasattr(self._call, "prepare"):
             self._call.prepare(lanes)
 

@@ -184,7 +184,7 @@ def predict_bytes(nets: Sequence[Net], core: Index3, shape: Index3, batch: int, 
     libraries = set[str]()
     direct = not crosses(nets, core)
     for net in nets:
-        backend = str(net.execution.get("backend", "")).partition(" ")[0]
+        backend = net.backend.partition(" ")[0]
         given = _input_shape(net, batch or (1 if backend else 0))
         weights, peak = _network_bytes(net.path, net.digest, net.network, given, backend)
         fixed += weights

@@ -121,6 +121,11 @@ class Net:
         return bool(self.execution.get("spread"))
 
     @property
+    def backend(self) -> str:
+        """The library that computes it, with its version; empty: PyTorch."""
+        return str(self.execution.get("backend", ""))
+
+    @property
     def channels(self) -> list[tuple[int, str]]:
         """Channel and name of every sum that the blend needs: ``feature``, ``feature~mean`` and ``feature~square``."""
         groups = [""] if not self.spread else ["", "~square"] if self.bounded else ["", "~mean", "~square"]
