@@ -51,8 +51,9 @@ OPENVINO_SETTINGS: dict[str, Any] = {
 ONNX = "onnx"
 """Name in the registry of networks that are ONNX files already."""
 
-TOLERANCE = 1e-5
-"""Largest difference of probabilities from PyTorch's; OpenVINO's instance normalisation is off by more."""
+TOLERANCE, VALUES_TOLERANCE = 1e-5, 5e-5
+"""Largest difference from PyTorch's probabilities, and from its values in standard deviations, where float32 itself is
+off by 1e-5. OpenVINO's instance normalisation is off by 3e-4."""
 
 KEPT_SHAPES = 2
 """Graphs of OpenVINO that a network keeps: one per shape of patches. A block asks for one shape after the other."""
@@ -212,13 +213,15 @@ def _compare(found: torch.Tensor, wanted: torch.Tensor, facts: ModelFacts, path:
         raise InputError(f"{path} answers in {backend} with the shape {tuple(found.shape)}, not {tuple(wanted.shape)}.")
     if facts.activation == "none":
         difference = float((found - wanted).abs().max() / wanted.std().clamp(min=1e-30))
+        allowed = VALUES_TOLERANCE
     else:
+        allowed = TOLERANCE
         as_told = torch.sigmoid if facts.activation == "sigmoid" else (lambda logits: torch.softmax(logits, 1))
         difference = float((as_told(found) - as_told(wanted)).abs().max())
-    if not difference <= TOLERANCE:
+    if not difference <= allowed:
         raise InputError(
             f"{path} has other answers in {backend}: they differ from PyTorch's by {difference:.1g} on a trial "
-            f"(allowed: {TOLERANCE:g}). Leave out --backend for this model."
+            f"(allowed: {allowed:g}). Leave out --backend for this model."
         )
 
 
@@ -232,7 +235,7 @@ def graph_of(module: nn.Module, facts: ModelFacts, path: str, backend: str) -> b
     module = module.eval()
     try:
         if not facts.volumetric:
-            module = lean_module(module, facts.context)
+            module = lean_module(module, facts.context, fans=False)
         return graph_bytes(*describe(module, sample_of(facts)), replace(facts, activation="none"))
     except (InputError, RuntimeError, TypeError, ValueError) as error:  # or what a user's own network says to a trial
         raise _unknown(path, backend, error) from error

@@ -113,7 +113,15 @@ def _net(volume: Volume, recipe: SegmentRecipe, options: RunOptions, path: str) 
         inverted=recipe.invert,
         colour=_colour(facts),
         epsilon=AIS_EPSILON.get(facts.normalisation, 0.0) if recipe.compat == "ais" else 0.0,
+        revision=_revision(facts) if not backend else 0,
     )
+
+
+def _revision(facts: ModelFacts) -> int:
+    """1 for networks with Inception modules, whose 1x1 convolutions are computed row by row since."""
+    from volengine.nets.architectures.fan import fans_in
+
+    return int(not facts.volumetric and (facts.network == "inceptionnet" or fans_in(facts.arguments.get("layers", ()))))
 
 
 def _device(recipe: SegmentRecipe, options: RunOptions) -> str:
