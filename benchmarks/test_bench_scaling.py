@@ -62,7 +62,7 @@ def test_a_driver_that_works_for_each_plan_is_the_limit():
 def test_the_bandwidth_of_the_storage_is_the_limit():
     case = replace(IDEAL, stages=(Stage(64, 1.0, 100e6, 0),), bandwidth=1e9, own_bandwidth=500e6)
     assert 4 / 1.4 < speedup(case, 4) < 4 / 1.05  # 0.4 s of reading: for each unit, or hidden but for bundles of four
-    outcome = Simulation(case, 40).run()
+    outcome = Simulation(replace(case, stages=(Stage(16, 1.0, 100e6, 0),)), 200).run()
     assert outcome.speedup == pytest.approx(10, rel=0.05)
     assert outcome.storage == pytest.approx(1, abs=0.05)
 
