@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+
 import pytest
+from backends import LIBRARIES, measured, row
 
-pytest.importorskip("openvino", reason="the extra openvino is not installed")
-pytest.importorskip("onnxruntime", reason="the extra onnxruntime is not installed")
-
-from backends import measured, row
+pytestmark = pytest.mark.skipif(
+    any(find_spec(name) is None for name in ("onnx", *LIBRARIES)),
+    reason="the extras openvino and onnx are not installed",
+)
 
 
 @pytest.mark.parametrize(("name", "sides"), [("vggnet", (64, 64)), ("unet3d", (32, 32, 32))])

@@ -135,12 +135,14 @@ def planned_bytes(
     from volengine.nets.footprint import forward_bytes
 
     weights = sum(p.numel() * p.element_size() for p in module.parameters())
-    if facts.network != ONNX:
-        try:
-            traced(module, 3 if facts.volumetric else 2)
-        except InputError as error:
-            raise _unknown(path, backend, error) from error
     peak = forward_bytes(module, (1, *shape[1:]))
+    if facts.network == ONNX:  # its weights here are what onnxruntime needs, which also reads the file
+        more = 0 if backend == "onnxruntime" else WEIGHT_COPIES[backend] * int(facts.arguments.get("weight_bytes", 0))
+        return 2 * weights + more, peak
+    try:
+        traced(module, 3 if facts.volumetric else 2)
+    except InputError as error:
+        raise _unknown(path, backend, error) from error
     return WEIGHT_COPIES[backend] * weights, int(WORKSPACE[backend, len(shape)] * peak)
 
 
