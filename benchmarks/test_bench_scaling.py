@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from scaling import burned, predicted
 from scaling_model import (
     BUNDLE_S,
     CASES,
@@ -16,9 +17,7 @@ from scaling_model import (
     Simulation,
     Stage,
     breaks_at,
-    burned,
     picture,
-    predicted,
     shown,
     table,
 )
