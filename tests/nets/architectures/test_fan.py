@@ -85,6 +85,13 @@ def test_other_networks_stay_as_they_are(name):
     assert list(kept) == list(state)
 
 
+@pytest.mark.parametrize(
+    "layers", [7, "conv", [1], [{}], [{"name": "a", "kind": "conv", "inputs": ["b"]}], [{"name": [], "inputs": []}]]
+)
+def test_what_is_no_description_has_no_fans(layers):
+    assert not fans_in(layers)
+
+
 def test_a_joined_map_that_others_read_stays():
     torch.manual_seed(0)
     layers = [

@@ -182,8 +182,11 @@ def with_fans(layers: Layers, state: Mapping[str, torch.Tensor]) -> tuple[Layers
 
 
 def fans_in(layers: Sequence[Mapping[str, Any]]) -> bool:
-    """Whether two 1x1 convolutions of a description read one map."""
-    return any(len(members) > 1 for members in _fans(list(layers)).values())
+    """Whether two 1x1 convolutions of a description read one map; no, if it is no description of a network."""
+    try:
+        return any(len(members) > 1 for members in _fans(list(layers)).values())
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError):  # building the network says what is wrong
+        return False
 
 
 class _Member:
