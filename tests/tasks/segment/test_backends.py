@@ -145,3 +145,16 @@ def test_what_contradicts_a_backend_is_refused(data, tmp_path, monkeypatch):
     monkeypatch.setattr(backends.metadata, "version", none)
     with pytest.raises(DependencyError, match=r"volengine\[openvino\]"):
         predicted(data, tmp_path / "a.zarr", "solid", backend="openvino")
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_an_onnx_file_is_planned_and_predicted(data, tmp_path, backend):
+    from volengine.nets.checkpoint import load_model
+    from volengine.nets.formats.onnx.write import onnx_bytes
+
+    (tmp_path / "solid.onnx").write_bytes(onnx_bytes(*load_model(data / "solid.safetensors"))[0])
+    plain = predicted(data, tmp_path / "a.zarr", "solid", dtype="float32")
+    how = SegmentRecipe(models=(str(tmp_path / "solid.onnx"),), dtype="float32", backend=backend)
+    segment(str(data / "TS_01.ome.zarr"), str(tmp_path / "b.zarr"), how, QUIET)
+    found = open_source(open_volume(str(tmp_path / "b.zarr"))).read(Box.of_shape(SHAPE))
+    assert np.abs(found - plain).max() < 1e-5
