@@ -7,8 +7,9 @@ import re
 
 from volengine.core.units import WORKER_NUMBER
 from volengine.engine.receipts import Receipt
+from volengine.engine.resources import backends_of
 from volengine.engine.work import Bundle, run_units
-from volengine.engine.workers import Expected, check_here
+from volengine.engine.workers import Expected, check_here, check_packages
 
 
 def run_here(bundle: Bundle, expected: Expected) -> list[Receipt]:
@@ -19,11 +20,13 @@ def run_here(bundle: Bundle, expected: Expected) -> list[Receipt]:
     Raises
     ------
     WorkersRefusedError
-        This worker has other versions than the driver, or does not share the run folder.
+        This worker has other versions than the driver, lacks a library that computes the stage's networks, or does not
+        share the run folder.
     """
     from distributed import get_worker
 
     check_here(expected)
+    check_packages(backends_of(bundle.stage))
     name = re.search(r"(\d+)$", str(get_worker().name))
     os.environ.setdefault(WORKER_NUMBER, name[1] if name else "0")
     threads = bundle.stage.hints.get("threads")

@@ -31,6 +31,8 @@ PACKAGES = (
     "distributed",
     "zarr",
     "torch",
+    "openvino",
+    "onnxruntime",
     "edt",
     "mrcfile",
 )

@@ -67,6 +67,14 @@ def uses_device(stage: Stage) -> bool:
     return not told or any(device != "cpu" for device in told)
 
 
+def backends_of(stage: Stage) -> tuple[str, ...]:
+    """Libraries that compute a stage's networks instead of PyTorch, with their versions (``openvino 2026.4.1``)."""
+    if "threads" not in stage.hints:
+        return ()
+    told = {str(net["execution"].get("backend", "")) for net in _nets(stage.params)}
+    return tuple(sorted(told - {""}))
+
+
 def _nets(value: Any) -> Iterator[dict[str, Any]]:
     """The descriptions of networks in a stage's parameters."""
     if isinstance(value, dict):

@@ -10,6 +10,8 @@ is refused with a list of the workers. They are asked
 
 What must be equal: volengine (its version, and the bytes of its modules), and the first two numbers of the versions of
 Python and of the packages in :data:`PACKAGES`. Builds of one version (``2.13.0+cpu``, ``2.13.0+cu128``) count as equal.
+Before a stage that another library than PyTorch computes, a worker also makes sure that it has this very version
+(:func:`check_packages`).
 """
 
 from __future__ import annotations
@@ -169,6 +171,33 @@ def check_here(expected: Expected) -> None:
     missing = sees(expected.folder, expected.lock_name, expected.nonce)
     if missing is not None:
         found.append(missing)
+    if found:
+        raise refusal({f"process {os.getpid()} on {socket.gethostname()}": found})
+
+
+@cache
+def check_packages(wanted: tuple[str, ...]) -> None:
+    """Make sure, once per process and set of packages, that this worker has what a stage computes its networks with.
+
+    Parameters
+    ----------
+    wanted
+        Packages with their versions, as the driver has them: ``openvino 2026.4.1``.
+
+    Raises
+    ------
+    WorkersRefusedError
+        It has none of them, or another version, whose results would not be those of the stage.
+    """
+    found = []
+    for told in wanted:
+        name, _, version = told.partition(" ")
+        try:
+            here = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            here = "none"
+        if here != version:
+            found.append(f"{name} {here} (driver: {version}; needed by --backend {name})")
     if found:
         raise refusal({f"process {os.getpid()} on {socket.gethostname()}": found})
 

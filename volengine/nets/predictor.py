@@ -89,6 +89,9 @@ class Execution:
         before its sigmoid (as in membrain-seg). Logits are limited to ±1023.
     spread
         Also output the means of the probabilities and of their squares, see :attr:`Predictor.channels`.
+    backend
+        The library that computes the network on a CPU, with its version, as :func:`volengine.nets.backends.named` says
+        it; ``""``: PyTorch. It computes in float32, and knows neither ``channels_last`` nor ``compile``.
     """
 
     batch: int = 0
@@ -99,10 +102,13 @@ class Execution:
     tta: Tta = 1
     mean_of: MeanOf = "probabilities"
     spread: bool = False
+    backend: str = ""
 
     def __post_init__(self) -> None:
         if self.batch < 0:
             raise InputError(f"A batch holds 1 patch or more (0: chosen by the device), not {self.batch}.")
+        if self.backend and self.precision != "float32":
+            raise InputError(f"{self.backend} computes in float32 here, not in {self.precision}.")
 
 
 def auto_batch(shape: Sequence[int], volumetric: bool, *, on_cpu: bool = True) -> int:
@@ -154,11 +160,19 @@ class Predictor:
         with fitting(self.device, "the weights of the network", "Use another device, or --device cpu."):
             module = module.eval().to(self.device)
         self._fits: dict[tuple[int, ...], int] = {}
-        self._last = self.execution.channels_last and not (self.device.type == "cpu" and turns_back(module))
+        if self.execution.backend and self.device.type != "cpu":
+            raise InputError(f"{self.execution.backend} computes networks on the CPU, not on {self.device}.")
+        plain = getattr(module, "plain_order", False) or (self.device.type == "cpu" and turns_back(module))
+        self._last = self.execution.channels_last and not plain
         if self._last:
             module = module.to(memory_format=self._memory_format)  # type: ignore[call-overload]
         compiled = self.execution.compile and getattr(module, "compiles", True)
         self._call: Any = torch.compile(module) if compiled else module
+
+    def prepare(self, lanes: int) -> None:
+        """Be ready for so many threads that predict at the same time; a backend makes its graphs for their number."""
+        if self.execution.backend and hasattr(self._call, "prepare"):
+            self._call.prepare(lanes)
 
     @property
     def bounded(self) -> bool:
@@ -188,7 +202,9 @@ class Predictor:
 
     def batch(self, shape: Sequence[int]) -> int:
         """Number of patches of this shape (z, y, x) per call."""
-        wanted = self.execution.batch or auto_batch(shape, self.traits.volumetric, on_cpu=self.device.type == "cpu")
+        alone = 1 if self.execution.backend else 0  # a backend computes each patch by itself
+        wanted = self.execution.batch or alone
+        wanted = wanted or auto_batch(shape, self.traits.volumetric, on_cpu=self.device.type == "cpu")
         return self._fits.get(tuple(shape), wanted)
 
     def halve(self, shape: Sequence[int], batch: int) -> int:
@@ -399,5 +415,9 @@ def _loaded(path: str, digest: str, execution: Execution, network: str | None) -
     check()
     module, facts = load_model(path, network=network)
     check()  # it may have been replaced between the two readings
+    if execution.backend:
+        from volengine.nets.backends import converted
+
+        module = converted(module, facts, execution.backend, path)
     traits = Traits(len(facts.features), facts.volumetric, facts.activation, facts.context)
     return Predictor(module, traits, execution)

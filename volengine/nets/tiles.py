@@ -114,7 +114,8 @@ def predict_patches(
         for shape, group in itertools.groupby(order, key=lambda i: job.lattice.input_box(i).shape):
             lane = _Lane(predictor, job, shape, sums, region)
             batches = list(_batches(group, predictor.batch(shape)))
-            lanes = min(threads, most, len(batches))
+            lanes = max(1, min(threads, most, len(batches)))
+            predictor.prepare(lanes)
             if lanes <= 1:
                 for batch in batches:
                     lane.run(batch)

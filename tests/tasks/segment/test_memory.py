@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -29,6 +30,7 @@ SOLID = {
 }
 WINDOWS = {"network": "dynunet", "arguments": {"filters": [4, 6, 8, 10]}, "patch": (64, 64, 64), "stride": (8, 8, 8)}
 FLAT = {"network": "eman2", "arguments": {}, "patch": (1, 64, 64), "overlap": 0.0, "normalisation": "global_mad"}
+SLICES = {"network": "vggnet", "arguments": {}, "patch": (1, 256, 256), "stride": (1, 4, 4), "overlap": 0.0}
 MODES = {
     "finer": (SOLID, 8.0, {"match": "isotropic"}),
     "coarser": (SOLID, 14.0, {"match": "isotropic", "dtype": "float32"}),
@@ -38,6 +40,9 @@ MODES = {
         {"compat": "membrain", "patch": (64, 64, 64), "tta": "flips4", "overlap": 0.0, "uncertainty": True},
     ),
     "ais": (FLAT, 13.0, {"compat": "ais"}),
+    "openvino": (SOLID, 10.0, {"backend": "openvino"}),
+    "openvino slices": (SLICES, 10.0, {"backend": "openvino"}),
+    "onnxruntime slices": (SLICES, 10.0, {"backend": "onnxruntime"}),
 }
 
 
@@ -57,6 +62,8 @@ def store(tmp_path_factory):
 @pytest.mark.parametrize("mode", MODES)
 def test_peak_memory_is_below_the_plan(store, tmp_path, mode):
     facts, voxel_size, recipe = MODES[mode]
+    if "backend" in recipe and find_spec(recipe["backend"]) is None:
+        pytest.skip(f"the extra {recipe['backend']} is not installed")
     torch.manual_seed(0)
     path = tmp_path / "m.safetensors"
     save_model(

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import nn
@@ -307,6 +307,8 @@ class GraphNet(nn.Module):
         A layer has an unknown kind, or reads a layer that does not precede it.
     """
 
+    kinds: ClassVar[Mapping[str, type[nn.Module]]] = KINDS
+
     def __init__(self, layers: Sequence[Layer]):
         super().__init__()
         self.description = [dict(layer) for layer in layers]
@@ -318,9 +320,9 @@ class GraphNet(nn.Module):
                 raise InputError(f"Layer {layer['name']!r} reads {missing[0]!r}, which is not before it.")
             if layer["kind"] == "input":
                 self.layers.append(nn.Identity())
-            elif layer["kind"] in KINDS:
+            elif layer["kind"] in self.kinds:
                 extra = {k: v for k, v in layer.items() if k not in ("name", "kind", "inputs")}
-                self.layers.append(KINDS[layer["kind"]](**extra))
+                self.layers.append(self.kinds[layer["kind"]](**extra))
             else:
                 raise InputError(f"Layer {layer['name']!r} is of the unknown kind {layer['kind']!r}.")
             known.add(layer["name"])

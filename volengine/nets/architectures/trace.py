@@ -91,7 +91,7 @@ def describe(module: nn.Module, sample: torch.Tensor) -> Description:
     module = module.eval()
     if isinstance(module, GraphNet):
         return module.description, {k: v.detach().cpu() for k, v in module.state_dict().items()}
-    description = _Tracing(module, sample.ndim - 2).description()
+    description = traced(module, sample.ndim - 2)
     net = GraphNet(description[0])
     net.load_state_dict(description[1])
     device = next(module.parameters()).device
@@ -105,6 +105,19 @@ def describe(module: nn.Module, sample: torch.Tensor) -> Description:
             f"{difference:.2g}. Does it change a tensor in place that it reads again?"
         )
     return description
+
+
+def traced(module: nn.Module, ndim: int) -> Description:
+    """Layers and weights of a network with so many axes in space, not checked; it may be on the device ``meta``.
+
+    Raises
+    ------
+    InputError
+        As in :func:`describe`.
+    """
+    if isinstance(module, GraphNet):
+        return module.description, dict(module.state_dict())
+    return _Tracing(module, ndim).description()
 
 
 class _Tracer(fx.Tracer):
@@ -160,7 +173,8 @@ class _Tracing:
     def _keep(self, name: str, **tensors: torch.Tensor | None) -> str:
         for key, tensor in tensors.items():
             if tensor is not None:
-                self.state[f"{name}.{key.replace('__', '.')}"] = tensor.detach().cpu().float()
+                value = tensor.detach().float()
+                self.state[f"{name}.{key.replace('__', '.')}"] = value if value.is_meta else value.cpu()
         return name
 
     def _refuse(self, what: object, why: str = "no kind of layer stands for it") -> InputError:

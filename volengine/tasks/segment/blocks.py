@@ -178,14 +178,20 @@ def predict_bytes(nets: Sequence[Net], core: Index3, shape: Index3, batch: int, 
     tuple of int
         Bytes that stay allocated in the process, bytes of a block's sums, bytes of one forward pass in one thread.
     """
+    from volengine.nets.backends import LIBRARY_BYTES
+
     fixed, sums, forward = TORCH_BYTES, 0, 0
+    libraries = set[str]()
     direct = not crosses(nets, core)
     for net in nets:
-        given = _input_shape(net, batch)
-        weights, peak = _network_bytes(net.path, net.digest, net.network, given)
-        fixed += 2 * weights  # and a second copy in the memory order of the convolutions
+        backend = net.backend.partition(" ")[0]
+        given = _input_shape(net, batch or (1 if backend else 0))
+        weights, peak = _network_bytes(net.path, net.digest, net.network, given, backend)
+        fixed += weights
+        libraries.add(backend)
         answers = (len(net.channels) + 3) if len(net.channels) > 1 else 4
         forward = max(forward, peak + 4 * answers * math.prod(given))
+    fixed += sum(LIBRARY_BYTES.get(name, 0) for name in libraries)
     for team in teams(nets):
         region = Box.of_shape([min(c + o, n) for c, o, n in zip(core, team.overhang(core), shape, strict=True)])
         if direct:
@@ -212,8 +218,14 @@ def _sums_bytes(team: Team, voxels: int) -> int:
 
 
 @lru_cache(maxsize=64)
-def _network_bytes(path: str, digest: str, own: str | None, shape: tuple[int, ...]) -> tuple[int, int]:
-    """Bytes of a model's weights, and peak bytes of a forward pass for this input shape; nothing is computed."""
+def _network_bytes(path: str, digest: str, own: str | None, shape: tuple[int, ...], backend: str) -> tuple[int, int]:
+    """Bytes that a loaded model keeps, and peak bytes of a forward pass for this input shape; nothing is computed.
+
+    Raises
+    ------
+    InputError
+        The backend cannot compute the model.
+    """
     import torch
 
     from volengine.nets.checkpoint import load_facts
@@ -224,7 +236,11 @@ def _network_bytes(path: str, digest: str, own: str | None, shape: tuple[int, ..
     with torch.device("meta"):
         module = build(facts.network, facts.arguments, own=own)
     weights = sum(p.numel() * p.element_size() for p in module.parameters())
-    return weights, forward_bytes(module, shape)
+    if backend:
+        from volengine.nets.backends import planned_bytes
+
+        return planned_bytes(module, facts, shape, backend, path)
+    return 2 * weights, forward_bytes(module, shape)  # a second copy in the memory order of the convolutions
 
 
 def _input_shape(net: Net, batch: int) -> tuple[int, ...]:

@@ -67,6 +67,9 @@ class Net:
         Number that is added to the divisor of the normalisation, as the program does from which the model is; 0: none.
     averaged
         For each channel the number of models on this grid whose mean is taken, if the network is one of an ensemble.
+    revision
+        Raised where an architecture is computed in another order since, so that its last bits differ; the results of
+        other architectures stay valid.
     """
 
     path: str
@@ -85,10 +88,12 @@ class Net:
     colour: tuple[float, float, float] | None = None
     epsilon: float = 0.0
     averaged: tuple[int, ...] = ()
+    revision: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """The fields as JSON values, for the parameters of a kernel."""
-        left_out = ("colour",) if self.averaged else ("colour", "averaged")
+        given = {"colour": False, "averaged": bool(self.averaged), "revision": bool(self.revision)}
+        left_out = [key for key, kept in given.items() if not kept]
         values = {key: value for key, value in asdict(self).items() if key not in left_out}
         if self.lattice.roi == Box.of_shape(self.lattice.shape):  # as it was before parts of volumes were predicted
             for axis in values["lattice"].values():
@@ -119,6 +124,11 @@ class Net:
     def spread(self) -> bool:
         """Whether the uncertainty is written, too."""
         return bool(self.execution.get("spread"))
+
+    @property
+    def backend(self) -> str:
+        """The library that computes it, with its version; empty: PyTorch."""
+        return str(self.execution.get("backend", ""))
 
     @property
     def channels(self) -> list[tuple[int, str]]:

@@ -66,6 +66,7 @@ def nets_of(volume: Volume, recipe: SegmentRecipe, options: RunOptions) -> dict[
 
 
 def _net(volume: Volume, recipe: SegmentRecipe, options: RunOptions, path: str) -> tuple[Index3, Net]:
+    from volengine.nets.backends import named
     from volengine.nets.checkpoint import identity, load_facts
     from volengine.nets.registry import allowed
     from volengine.nets.registry import located as own_located
@@ -85,6 +86,7 @@ def _net(volume: Volume, recipe: SegmentRecipe, options: RunOptions, path: str) 
     if not any(features):
         raise InputError(f"{path} predicts no feature: its channels are {facts.features}; name one of them at least.")
     own = allowed(facts.network, recipe.network_files)
+    backend = named(recipe.backend)
     return shape, Net(
         path=path if is_shipped(path) else located(path),
         digest=digest,
@@ -96,13 +98,14 @@ def _net(volume: Volume, recipe: SegmentRecipe, options: RunOptions, path: str) 
         bounded=facts.activation != "none" and not logits,
         execution={
             "batch": recipe.batch,
-            "device": options.device,
+            "device": _device(recipe, options),
             "precision": recipe.precision,
             "channels_last": recipe.channels_last,
             "compile": recipe.compile,
             "tta": how.tta,
             "mean_of": how.mean_of,
             "spread": recipe.uncertainty,
+            **({"backend": backend} if backend else {}),  # PyTorch's stages are what they were before there were others
         },
         mirror_volume=how.tta_of == "volume",
         sigmoid=logits and facts.activation == "sigmoid" and recipe.answer == "probabilities",
@@ -110,7 +113,32 @@ def _net(volume: Volume, recipe: SegmentRecipe, options: RunOptions, path: str) 
         inverted=recipe.invert,
         colour=_colour(facts),
         epsilon=AIS_EPSILON.get(facts.normalisation, 0.0) if recipe.compat == "ais" else 0.0,
+        revision=_revision(facts) if not backend else 0,
     )
+
+
+def _revision(facts: ModelFacts) -> int:
+    """1 for networks with Inception modules, whose 1x1 convolutions are computed row by row since."""
+    from volengine.nets.architectures.fan import fans_in
+
+    return int(not facts.volumetric and (facts.network == "inceptionnet" or fans_in(facts.arguments.get("layers", ()))))
+
+
+def _device(recipe: SegmentRecipe, options: RunOptions) -> str:
+    """Where networks run: as the options say, and with a backend on the CPU.
+
+    Raises
+    ------
+    InputError
+        The options ask for a GPU.
+    """
+    if recipe.backend == "torch" or options.device == "cpu":
+        return options.device
+    if options.device != "auto":
+        raise InputError(
+            f"--backend {recipe.backend} computes networks on CPUs, but --device is {options.device}; leave out one."
+        )
+    return "cpu"
 
 
 def _colour(facts: ModelFacts) -> tuple[float, float, float] | None:

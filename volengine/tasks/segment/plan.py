@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from volengine.core.boxes import Box, Index3
 from volengine.core.errors import InputError
@@ -197,5 +198,14 @@ def _spec(
         StoreOptions(*chunk_shard, ngff=recipe.ngff, levels=recipe.levels),
         dtype=recipe.dtype,
         kind="probability",
-        facts={**kept, "feature": product, "history": history_of(volume, "segment", recipe, part)},
+        facts={**kept, "feature": product, "history": _history(volume, recipe, nets, part)},
     )
+
+
+def _history(volume: Volume, recipe: SegmentRecipe, nets: list[Net], part: Box | None) -> list[dict[str, Any]]:
+    """The history with this prediction; ``backend`` says which library computed it, if it was not PyTorch."""
+    steps = history_of(volume, "segment", recipe, part)
+    told = {net.backend for net in nets} - {""}
+    if told:
+        steps[-1]["backend"] = ", ".join(sorted(told))
+    return steps

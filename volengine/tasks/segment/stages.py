@@ -88,6 +88,7 @@ class GridStages:
         notes = [
             f"{', '.join(f for _, f in net.kept)}: {net.patches} patches of {net.lattice.patch} voxels, "
             f"window {net.window}, {'blended across blocks' if any(o) else 'no patch crosses a block'}"
+            f"{f', computed by {net.backend}' if net.backend else ''}"
             for net, o in zip(self.nets, over, strict=True)
         ]
         if self.unsigned:

@@ -145,10 +145,10 @@ class OnnxNet(nn.Module):
     def _session(self, device: torch.device) -> Any:
         with self._lock:
             if device.type not in self._sessions:
-                self._sessions[device.type] = _session(self._logits(), device, self.where)
+                self._sessions[device.type] = _session(self.logits(), device, self.where)
             return self._sessions[device.type]
 
-    def _logits(self) -> bytes:
+    def logits(self) -> bytes:
         """The bytes of the file without its last activation, if it is the one that the facts name."""
         model = read_onnx(self._content, self.where)
         found, number = activation_of(model, self.axes.find("c"))

@@ -84,13 +84,31 @@ def onnx_bytes(module: nn.Module, facts: ModelFacts) -> tuple[bytes, float]:
 
     onnx = import_onnx()
     layers, state = with_probability(module, facts)
-    size = sum(4 * t.numel() for t in state.values())
-    if size > LARGEST:
-        raise InputError(f"The model's weights take {size} bytes; an ONNX file holds at most {LARGEST}.")
-    model = _Writer(onnx, layers, state, facts).model()
+    model = _model(layers, state, facts)
     onnx.checker.check_model(model, full_check=True)
     content: bytes = model.SerializeToString()
     return content, _compare(module, facts, content)
+
+
+def graph_bytes(layers: Sequence[Mapping[str, Any]], state: Mapping[str, torch.Tensor], facts: ModelFacts) -> bytes:
+    """Write a description as the bytes of an ONNX graph, as it is; nothing is tested.
+
+    Raises
+    ------
+    DependencyError
+        The extra ``onnx`` is not installed.
+    InputError
+        No operator exists for a layer, or the weights are too large for the format.
+    """
+    content: bytes = _model(layers, state, facts).SerializeToString()
+    return content
+
+
+def _model(layers: Sequence[Mapping[str, Any]], state: Mapping[str, torch.Tensor], facts: ModelFacts) -> Any:
+    size = sum(4 * t.numel() for t in state.values())
+    if size > LARGEST:
+        raise InputError(f"The model's weights take {size} bytes; an ONNX file holds at most {LARGEST}.")
+    return _Writer(import_onnx(), layers, state, facts).model()
 
 
 def trial_of(facts: ModelFacts, longer: bool) -> torch.Tensor:
