@@ -17,7 +17,6 @@ import shutil
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -25,16 +24,14 @@ from urllib.parse import unquote, urlsplit
 
 from volengine.core.aside import sweep
 from volengine.core.errors import (
-    DependencyError,
     FormatError,
     InputError,
     MissingError,
     VolengineError,
     os_advice,
-    require,
 )
 from volengine.core.paths import path_text
-from volengine.io.names import NODE_FILES, is_zipped, name_in_copick
+from volengine.io.names import NODE_FILES, StoredObject, is_zipped, name_in_copick, scheme
 
 if TYPE_CHECKING:
     from zarr.abc.store import Store
@@ -44,16 +41,11 @@ if TYPE_CHECKING:
 LASTING = frozenset({errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENAMETOOLONG, errno.EISDIR})
 """Errors of reading a file that do not pass by themselves; after others the engine tries again."""
 
-_EXTRAS = {"s3": ("s3fs", "s3"), "s3a": ("s3fs", "s3"), "gs": ("gcsfs", "gcs"), "gcs": ("gcsfs", "gcs")}
+DOWNLOAD_BYTES = 2**24
+"""Bytes of a file that are downloaded at a time."""
 
 _memory: dict[str, dict[str, Any]] = {}
 _memory_lock = threading.Lock()
-
-
-def scheme(url: str) -> str:
-    """Return the scheme of a URL in lower case; ``"file"`` for local paths."""
-    head, mark, _ = url.partition("://")
-    return "file" if not mark or head.lower() == "local" else head.lower()
 
 
 def local_path(url: str) -> Path | None:
@@ -150,26 +142,13 @@ def open_store(url: str, *, read_only: bool = False) -> Store:
         with _memory_lock:
             content = _memory.setdefault(_memory_key(url), {})
         return MemoryStore(content, read_only=read_only)
-    return _open_remote(url, read_only)
+    from volengine.io.remote_store import open_remote
+
+    return open_remote(url, read_only)
 
 
 def _memory_key(url: str) -> str:
     return url.partition("://")[2].strip("/")
-
-
-def _open_remote(url: str, read_only: bool) -> Store:
-    from zarr.storage import FsspecStore
-
-    package, extra = _EXTRAS.get(scheme(url), ("", ""))
-    try:
-        return FsspecStore.from_url(url, read_only=read_only)
-    except ImportError as error:
-        if extra == "s3":
-            raise require(package, extra, f"{url}: reading and writing {scheme(url)}://") from error
-        needed = f"the package {package}" if package else "a package that is not installed"
-        raise DependencyError(f"{url}: {scheme(url)}:// needs {needed} ({error}).") from error
-    except ValueError as error:
-        raise InputError(f"{url} cannot be opened as a store: {error}.") from error
 
 
 def located(url: str) -> str:
@@ -196,18 +175,37 @@ def local_copy(url: str, *, write: bool = False) -> Iterator[Path]:
     if "://" not in url:
         yield Path(url)
         return
-    import fsspec
-
     with TemporaryDirectory() as folder:
         path = Path(folder) / url.rsplit("/", 1)[-1]
-        with reached(url):
-            files, _, (place,) = fsspec.get_fs_token_paths(url)
-            if not write:
-                files.get_file(place, str(path))
+        if not write:
+            download(url, path)
         yield path
         if write:
+            from zarr.core.sync import sync
+
+            from volengine.io.remote_store import beside
+
             with reached(url):
-                files.put_file(str(path), place)
+                store, name = beside(url, read_only=False)
+                sync(store.put(name, path.read_bytes()))
+
+
+def download(url: str, target: Path) -> None:
+    """Copy a file from a URL to this disk, piece by piece; all pieces are of the same file.
+
+    Raises
+    ------
+    MissingError, UnreachedError
+        There is no such file, or it cannot be reached.
+    ChangedError
+        It was written again meanwhile.
+    """
+    from volengine.io.remote_file import RemoteFile
+
+    file = RemoteFile(url)
+    with target.open("wb") as out:
+        while data := file.read(DOWNLOAD_BYTES):
+            out.write(data)
 
 
 @contextmanager
@@ -244,23 +242,6 @@ def exists(url: str) -> bool:
         return not sync(open_store(url, read_only=True).is_empty(""))
 
 
-@dataclass(frozen=True)
-class StoredObject:
-    """An object of a store (a file of a local one), as a listing shows it.
-
-    Parameters
-    ----------
-    size
-        Bytes.
-    stamp
-        What changes when the object is written again: time in ns and inode of a file, the ETag or the time of an object
-        in an object store.
-    """
-
-    size: int
-    stamp: str = ""
-
-
 def stored_objects(url: str, prefix: str = "") -> dict[str, StoredObject]:
     """List the objects below a prefix of a store; the contents are not read.
 
@@ -291,18 +272,13 @@ def stored_objects(url: str, prefix: str = "") -> dict[str, StoredObject]:
             content = dict(_memory.get(_memory_key(url), {}))
         start = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
         return {key[len(start) :]: StoredObject(len(data)) for key, data in content.items() if key.startswith(start)}
-    import fsspec
+    from zarr.core.sync import sync
+
+    from volengine.io.remote_store import open_remote
 
     with reached(url):
-        files, _, (place,) = fsspec.get_fs_token_paths(f"{url.rstrip('/')}/{prefix}".rstrip("/"))
-        files.invalidate_cache()
-        found = files.find(place, detail=True)
-    root = str(place).rstrip("/") + "/"
-    return {
-        key.removeprefix(root): StoredObject(int(facts["size"]), _stamp(facts))
-        for key, facts in found.items()
-        if key.startswith(root)
-    }
+        found = sync(open_remote(url, True).details(prefix))
+    return {key: StoredObject(int(facts["size"]), _stamp(facts)) for key, facts in found.items()}
 
 
 def stored_file(url: str) -> StoredObject | None:
@@ -314,15 +290,14 @@ def stored_file(url: str) -> StoredObject | None:
         except (FileNotFoundError, NotADirectoryError):
             return None
         return StoredObject(stat.st_size, f"{stat.st_mtime_ns}-{stat.st_ino}")
-    import fsspec
+    from volengine.io.remote_file import RemoteFile
 
-    with reached(url):
-        files, _, (place,) = fsspec.get_fs_token_paths(url)
-        try:
-            facts = files.info(place)
-        except FileNotFoundError:
+    try:
+        return RemoteFile(url).stored
+    except MissingError as error:
+        if error.__cause__ is None:
             return None
-    return StoredObject(int(facts["size"]), _stamp(facts))
+        raise
 
 
 def _stamp(facts: Mapping[str, Any]) -> str:
