@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -229,7 +230,8 @@ def test_a_download_is_of_one_file(server: Server, scheme: str, tmp_path: Path, 
     monkeypatch.setattr(stores, "DOWNLOAD_BYTES", 10_000)
     url, target = place(server, scheme, "a.mrc"), tmp_path / "a.mrc"
     arm(server, PASSING["cut"], "a.mrc")
-    download(url, target)
+    with target.open("wb") as file:
+        download(url, file)
     assert target.read_bytes() == server.buckets["bucket"]["a.mrc"]
 
     def replace() -> None:
@@ -238,4 +240,90 @@ def test_a_download_is_of_one_file(server: Server, scheme: str, tmp_path: Path, 
     server.faults.append(Fault("as it is", "a.mrc", times=1))
     server.faults.append(Fault("as it is", "a.mrc", times=1, before=replace))
     with pytest.raises(VolengineError, match="written again while it was read"):
-        download(url, target)
+        download(url, BytesIO())
+
+
+# -- files behind URLs -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def files(server: Server, tmp_path: Path) -> dict[str, bytes]:
+    """The MRC file packed, and a store in an archive, as RFC-9 says and compressed."""
+    import bz2
+    import gzip
+    import io
+    import zipfile
+
+    stored = server.buckets["bucket"]
+    stored["b.mrc.gz"] = gzip.compress(stored["a.mrc"])
+    stored["c.mrc.bz2"] = bz2.compress(stored["a.mrc"])
+    for name, how in (("plain.ozx", zipfile.ZIP_STORED), ("packed.zarr.zip", zipfile.ZIP_DEFLATED)):
+        made = io.BytesIO()
+        with zipfile.ZipFile(made, "w", how) as archive:
+            for key, data in list(stored.items()):
+                if key.startswith("shards.ome.zarr/"):
+                    archive.writestr(key.partition("/")[2], data)
+        stored[name] = made.getvalue()
+    return stored
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("name", ["a.mrc", "plain.ozx", "packed.zarr.zip"])
+def test_parts_of_files_behind_urls(server: Server, files: dict[str, bytes], scheme: str, name: str) -> None:
+    """Voxel (20, 7, 3) of the file is at byte 1024 + 2 · ((20 · 40 + 7) · 50 + 3), whatever reads it."""
+    volume = open_volume(place(server, scheme, name))
+    assert np.array_equal(read(volume), ARRAY[PART.slices])
+    at = 1024 + 2 * ((20 * 40 + 7) * 50 + 3)
+    assert volume[20, 7, 3] == int.from_bytes(files["a.mrc"][at : at + 2], "little")
+    for what in ("cut", "500", "shifted", "silent"):
+        server.faults[:] = []
+        arm(server, PASSING[what], name)
+        assert np.array_equal(read(volume), ARRAY[PART.slices])
+    server.faults[:] = [Fault("status", name, status=403, code="AccessDenied")]
+    with pytest.raises(MissingError, match=rf"{name} cannot be reached"):
+        read(volume)
+    server.faults[:] = [Fault("whole", name)]
+    assert np.array_equal(read(volume), ARRAY[PART.slices])
+    server.faults[:] = []
+    source = open_source(volume)
+    source.read(PART)
+    files[name] = files[name][:-4] + bytes(b ^ 1 for b in files[name][-4:])
+    with pytest.raises(VolengineError, match=r"written again|changed"):
+        source.read(PART)
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("name", ["a.mrc", "b.mrc.gz", "c.mrc.bz2", "plain.ozx", "raw.zarr", "chunks.ome.zarr"])
+def test_convert_from_a_url(server: Server, files: dict[str, bytes], tmp_path: Path, scheme: str, name: str) -> None:
+    """Files are copied to the run folder first, whole and of one version; nothing of it is left there."""
+    arm(server, PASSING["cut"], name)
+    options = volengine.RunOptions(progress=False)
+    made = volengine.convert(place(server, scheme, name), tmp_path / "b.ome.zarr", None, options)
+    assert np.array_equal(made[:], ARRAY)
+    assert server.struck
+    assert not list(tmp_path.rglob("source.mrc"))
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_a_file_that_is_replaced_between_plan_and_reading(
+    server: Server, files: dict[str, bytes], tmp_path: Path, scheme: str
+) -> None:
+    from volengine.io.identity import check_unchanged
+
+    volume = open_volume(place(server, scheme, "a.mrc"))
+    check_unchanged(volume)
+    assert open_volume(place(server, scheme, "a.mrc"), identity="content").identity
+    files["a.mrc"] = files["a.mrc"][:-1] + b"\x55"
+    with pytest.raises(VolengineError, match="has changed"):
+        check_unchanged(volume)
+    assert open_volume(place(server, scheme, "a.mrc")).identity != volume.identity
+    del files["a.mrc"]
+    with pytest.raises(VolengineError, match="is gone"):
+        check_unchanged(volume)
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("name", ["none.mrc", "none.ozx", "none.zarr", "none.mrc.gz", "a.tif"])
+def test_files_that_are_not_there_or_not_read(server: Server, scheme: str, name: str) -> None:
+    with pytest.raises(volengine.core.errors.InputError, match=name):
+        open_volume(place(server, scheme, name))

@@ -212,6 +212,20 @@ def is_zipped(url: str) -> bool:
     return url.rstrip("/").lower().endswith(ZIP_SUFFIXES)
 
 
+def is_remote(url: str) -> bool:
+    """Return whether a URL leads to another machine, or through fsspec: ``s3://``, ``https://`` and the like.
+
+    >>> is_remote("s3://bucket/a.mrc"), is_remote("file:///data/a.mrc"), is_remote("a.mrc")
+    (True, False, False)
+    """
+    return scheme(url) not in ("file", "memory")
+
+
+def is_copied_first(url: str) -> bool:
+    """Return whether a file is copied to the scratch folder before blocks of it are read: packed, or elsewhere."""
+    return is_packed(url) or (is_remote(url) and suffix_of(url) in FILE_SUFFIXES)
+
+
 def is_packed(url: str) -> bool:
     """Return whether a file is compressed as a whole (``.gz``, ``.bz2``), so that it must be unpacked to be read."""
     return url.lower().endswith(PACKED_SUFFIXES)

@@ -12,7 +12,7 @@ import errno
 import mmap
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -108,6 +108,33 @@ def read_raw(path: str, layout: RawLayout, box: Box) -> NDArray[np.generic]:
                 target = out[part.slices_in(box)]
                 _copy(flat, layout, part, target, (x0, x1))
                 del flat  # a map with views into it cannot be closed
+    return out
+
+
+def read_remote(pread: Callable[[int, int], bytes], layout: RawLayout, box: Box) -> NDArray[np.generic]:
+    """Read a box of the stored array of a file of which parts are asked for, one for each section or several of them.
+
+    Parameters
+    ----------
+    pread
+        Gives so many bytes (first argument) from an offset (second).
+    layout, box
+        As for :func:`read_raw`, which has the same result.
+
+    Rows are read whole. At most :data:`WINDOW_BYTES`, or one row, are in memory beside the result.
+    """
+    stored = np.dtype(layout.dtype)
+    out = np.empty(box.shape, stored.newbyteorder("="))
+    if box.empty:
+        return out
+    ends = (box.start[2], box.stop[2])
+    for part in _windows(layout, box):
+        whole = part.shape[1] == layout.shape[1]  # else the rows between two sections would be fetched, too
+        for z in (part.start[0],) if whole else range(part.start[0], part.stop[0]):
+            one = part if whole else Box((z, *part.start[1:]), (z + 1, *part.stop[1:]))
+            begin, rows = _span(layout, one)
+            flat = np.frombuffer(pread(rows * layout.row_bytes, begin), np.uint8)
+            _copy(flat, layout, one, out[one.slices_in(box)], ends)
     return out
 
 

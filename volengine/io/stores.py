@@ -12,6 +12,7 @@ recipe. Credentials and endpoints come from the environment and from fsspec's co
 from __future__ import annotations
 
 import errno
+import io
 import os
 import shutil
 import threading
@@ -19,7 +20,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from volengine.core.aside import sweep
@@ -31,7 +32,7 @@ from volengine.core.errors import (
     os_advice,
 )
 from volengine.core.paths import path_text
-from volengine.io.names import NODE_FILES, StoredObject, is_zipped, name_in_copick, scheme
+from volengine.io.names import NODE_FILES, StoredObject, is_remote, is_zipped, name_in_copick, scheme
 
 if TYPE_CHECKING:
     from zarr.abc.store import Store
@@ -40,6 +41,9 @@ if TYPE_CHECKING:
 
 LASTING = frozenset({errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENAMETOOLONG, errno.EISDIR})
 """Errors of reading a file that do not pass by themselves; after others the engine tries again."""
+
+BUFFER_BYTES = 2**16
+"""Bytes of a file behind a URL that are read at least."""
 
 DOWNLOAD_BYTES = 2**24
 """Bytes of a file that are downloaded at a time."""
@@ -66,19 +70,17 @@ def zip_archive(url: str) -> ZipArchive | None:
     ------
     MissingError
         There is no such file.
-    InputError
-        It is not a local file.
+    UnreachedError
+        It lies behind a URL, whose server does not answer.
     FormatError
         It is no archive of a Zarr store, or holds members that are not read.
     """
     if not is_zipped(url):
         return None
-    from volengine.io.zipped import archive_at
+    from volengine.io.zipped import archive_at, remote_archive
 
     path = _file_path(url)
-    if path is None:
-        raise InputError(f"{url}: zip archives are read from local files only. Download it first.")
-    return archive_at(path)
+    return remote_archive(url) if path is None else archive_at(path)
 
 
 def _file_path(url: str) -> Path | None:
@@ -130,7 +132,7 @@ def open_store(url: str, *, read_only: bool = False) -> Store:
 
         if not read_only:
             raise refused(url)
-        return ZippedStore(_file_path(url) or Path(url))
+        return ZippedStore(_file_path(url) or url)
     path = local_path(url)
     if path is not None:
         from zarr.storage import LocalStore
@@ -178,7 +180,8 @@ def local_copy(url: str, *, write: bool = False) -> Iterator[Path]:
     with TemporaryDirectory() as folder:
         path = Path(folder) / url.rsplit("/", 1)[-1]
         if not write:
-            download(url, path)
+            with path.open("wb") as file:
+                download(url, file)
         yield path
         if write:
             from zarr.core.sync import sync
@@ -190,8 +193,26 @@ def local_copy(url: str, *, write: bool = False) -> Iterator[Path]:
                 sync(store.put(name, path.read_bytes()))
 
 
-def download(url: str, target: Path) -> None:
-    """Copy a file from a URL to this disk, piece by piece; all pieces are of the same file.
+def opened_file(url: str | os.PathLike[str]) -> IO[bytes]:
+    """Open the file at a path or URL for reading its bytes.
+
+    Raises
+    ------
+    OSError
+        Of a local file.
+    MissingError, UnreachedError
+        There is no such file behind the URL, or it cannot be reached.
+    """
+    text = os.fspath(url)
+    if not is_remote(text):
+        return open(text, "rb")  # noqa: PTH123  (the caller closes it)
+    from volengine.io.remote_file import RemoteFile
+
+    return io.BufferedReader(RemoteFile(text), BUFFER_BYTES)
+
+
+def download(url: str, out: IO[bytes]) -> None:
+    """Copy a file from a URL to an open file, piece by piece; all pieces are of the same file.
 
     Raises
     ------
@@ -203,9 +224,8 @@ def download(url: str, target: Path) -> None:
     from volengine.io.remote_file import RemoteFile
 
     file = RemoteFile(url)
-    with target.open("wb") as out:
-        while data := file.read(DOWNLOAD_BYTES):
-            out.write(data)
+    while data := file.read(DOWNLOAD_BYTES):
+        out.write(data)
 
 
 @contextmanager
@@ -232,7 +252,7 @@ def exists(url: str) -> bool:
     """Return whether anything is stored at a path or URL; it need not be an image, nor a complete one."""
     if is_zipped(url):
         path = _file_path(url)
-        return path is not None and path.exists()
+        return stored_file(url) is not None if path is None else path.exists()
     path = local_path(url)
     if path is not None:
         return path.is_file() or (path.is_dir() and any(path.iterdir()))
@@ -283,7 +303,7 @@ def stored_objects(url: str, prefix: str = "") -> dict[str, StoredObject]:
 
 def stored_file(url: str) -> StoredObject | None:
     """Return what a listing shows of a file at a path or URL; ``None`` if there is none."""
-    path = local_path(url)
+    path = _file_path(url)
     if path is not None:
         try:
             stat = path.stat()
