@@ -67,7 +67,7 @@ def live_view(found: Census, title: str, rows: int) -> RenderableType:
         colour = COLOURS[one.state]
         what = Text(reason(one) if one.state == "failed" else one.stage, colour if one.state == "failed" else "")
         table.add_row(Text(one.name), Text(one.state, colour), units, what)
-    more = found.total - len(shown)
+    more = found.total - found.counts()["skipped"] - len(shown)
     parts: list[RenderableType] = [_total(found), table]
     if more > 0:
         parts.append(Text(f"... and {more} more ('volengine collection status --json' lists all)", "dim"))
