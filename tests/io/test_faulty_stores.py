@@ -72,7 +72,6 @@ def server(objects: dict[str, bytes], monkeypatch: pytest.MonkeyPatch) -> Iterat
         monkeypatch.setattr(patience, "FIRST_WAIT_S", 0.01)
         monkeypatch.setattr(patience, "ANSWER_S", 1.5)
         monkeypatch.setattr(patience, "PATIENCE_S", 20.0)
-        monkeypatch.setattr(patience, "LEAST_RATE", 10**9)
         yield running
         s3fs.S3FileSystem.clear_instance_cache()
 
@@ -81,7 +80,10 @@ def place(server: Server, scheme: str, name: str) -> str:
     return f"s3://bucket/{name}" if scheme == "s3" else f"http://127.0.0.1:{server.server_port}/bucket/{name}"
 
 
-KINDS = ["shards.ome.zarr", "chunks.ome.zarr", "raw.zarr", "rawshards.zarr"]
+KINDS = [
+    "rawshards.zarr",
+    *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("shards.ome.zarr", "chunks.ome.zarr", "raw.zarr")),
+]
 SCHEMES = ["s3", "http"]
 PASSING = {
     "500": Fault("status", times=2),
@@ -125,7 +127,7 @@ def test_what_passes_is_repeated(server: Server, scheme: str, kind: str, what: s
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
-@pytest.mark.parametrize("kind", ["shards.ome.zarr", "raw.zarr", "rawshards.zarr"])
+@pytest.mark.parametrize("kind", ["raw.zarr", KINDS[1], pytest.param("rawshards.zarr", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("what", LASTING)
 def test_what_does_not_pass_is_an_error_that_names_the_object(
     server: Server, monkeypatch: pytest.MonkeyPatch, scheme: str, kind: str, what: str
@@ -153,7 +155,7 @@ def test_a_server_that_knows_no_ranges_is_understood(server: Server, scheme: str
     assert ("whole", f"{kind}/0/c/0/0/0") in server.struck
 
 
-@pytest.mark.parametrize("kind", ["shards.ome.zarr", "chunks.ome.zarr", "raw.zarr", "rawshards.zarr"])
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_a_body_that_is_short_and_says_so_is_an_error(server: Server, scheme: str, kind: str) -> None:
     """Half of an object with a length that fits cannot be told from a damaged one; it must not be decoded."""
@@ -269,7 +271,7 @@ def files(server: Server, tmp_path: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
-@pytest.mark.parametrize("name", ["a.mrc", "plain.ozx", "packed.zarr.zip"])
+@pytest.mark.parametrize("name", ["a.mrc", pytest.param("plain.ozx", marks=pytest.mark.slow), "packed.zarr.zip"])
 def test_parts_of_files_behind_urls(
     server: Server, files: dict[str, bytes], monkeypatch: pytest.MonkeyPatch, scheme: str, name: str
 ) -> None:

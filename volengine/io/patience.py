@@ -106,7 +106,7 @@ async def patiently(where: str, once: Callable[[], Awaitable[T]], count: int | N
         try:
             return await asyncio.wait_for(once(), limit)
         except TimeoutError:
-            told: Exception = PassingError(f"no complete answer within {limit:.0f} s")
+            told: Exception = PassingError("no complete answer came in time")
         except (VolengineError, NotImplementedError, MemoryError):
             raise
         except Exception as error:

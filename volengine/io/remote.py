@@ -11,6 +11,7 @@ again. The ETag of each answer tells whether two parts are of the same object.
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from typing import Any
 
 from volengine.core.errors import InputError
 from volengine.core.units import format_bytes
+from volengine.io import patience
 from volengine.io.patience import PASSING, PassingError, RefusedError
 
 LARGEST_WHOLE = 2**28
@@ -136,22 +138,22 @@ async def _from_s3(fs: Any, place: str, part: Part) -> Piece:
     bucket, key, version = fs.split_path(place)
     asked = {"Range": part.header} if part.header else {}
     asked |= {"VersionId": version} if version else {}
-    try:
-        answer = await fs._call_s3("get_object", Bucket=bucket, Key=key, **asked, **fs.req_kw)
-    except OSError as error:
-        if "InvalidRange" in str(
-            error.__cause__ or error
-        ):  # the object is empty, or shorter than where the part begins
-            return Piece(b"")
-        raise
-    body = answer["Body"]
-    try:
-        length = answer.get("ContentLength")
-        span = answer.get("ContentRange") or ""
-        _refuse_large(place, part, span, length)
-        data = await body.read()
-    finally:
-        body.close()
+    async with _in_time() as clock:
+        try:
+            answer = await fs._call_s3("get_object", Bucket=bucket, Key=key, **asked, **fs.req_kw)
+        except OSError as error:
+            if "InvalidRange" in str(error.__cause__ or error):  # empty, or it ends before the part begins
+                return Piece(b"")
+            raise
+        body = answer["Body"]
+        try:
+            length = answer.get("ContentLength")
+            span = answer.get("ContentRange") or ""
+            _refuse_large(place, part, span, length)
+            clock.reschedule(asyncio.get_running_loop().time() + patience.seconds_for(length))
+            data = await body.read()
+        finally:
+            body.close()
     return _checked(data, part, span, length, str(answer.get("ETag") or answer.get("LastModified") or ""))
 
 
@@ -161,7 +163,9 @@ async def _from_http(fs: Any, place: str, part: Part) -> Piece:
     headers = {**settings.pop("headers", {}), "Accept-Encoding": "identity"}
     if part.header:
         headers["Range"] = part.header
-    async with session.get(fs.encode_url(place), headers=headers, **settings) as answer:
+    settings.setdefault("timeout", None)  # that of this function counts
+    url = fs.encode_url(place)
+    async with _in_time() as clock, session.get(url, headers=headers, **settings) as answer:
         check_status(answer.status, answer.reason, answer.headers, place, fine=(200, 206, 416))
         if answer.status == 416:
             return Piece(b"", _total(answer.headers.get("Content-Range", "")))
@@ -175,9 +179,16 @@ async def _from_http(fs: Any, place: str, part: Part) -> Piece:
         elif answer.status == 206 and not span:
             raise RefusedError("the server sends a part and does not say which (no Content-Range)")
         _refuse_large(place, part, span, length)
+        count = length if length >= 0 else None
+        clock.reschedule(asyncio.get_running_loop().time() + patience.seconds_for(count))
         data = await answer.read()
         stamp = answer.headers.get("ETag") or answer.headers.get("Last-Modified") or ""
-    return _checked(data, part, span, length if length >= 0 else None, stamp)
+    return _checked(data, part, span, count, stamp)
+
+
+def _in_time() -> asyncio.Timeout:
+    """The time in which an answer must begin; that for its body is set when its length is known."""
+    return asyncio.timeout(patience.ANSWER_S)
 
 
 def check_status(
