@@ -2,7 +2,7 @@
 
     python docs/collection_picture.py
 
-Forty small tomograms with bright balls are written, of which one is cut short and one holds NaN; ``volengine run``
+Thirty small tomograms with bright balls are written, of which one is cut short and one holds NaN; ``volengine run``
 converts, segments and picks them with two workers. When a part of them is finished, what
 ``volengine collection status --watch`` shows is written as SVG by rich, and the run is ended.
 """
@@ -24,8 +24,8 @@ from rich.console import Console
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "tests" / "support"))
 
-SHAPE = (48, 160, 160)
-COUNT = 40
+SHAPE = (32, 128, 128)
+COUNT = 30
 WIDTH = 104
 HEIGHT = 24
 

@@ -5,6 +5,7 @@ It shows a :class:`~volengine.engine.census.Census` and reads nothing itself, so
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -65,7 +66,7 @@ def live_view(found: Census, title: str, rows: int) -> RenderableType:
     for one in shown:
         units = f"{one.done}/{one.units}" if one.units else ""
         colour = COLOURS[one.state]
-        what = Text(reason(one) if one.state == "failed" else one.stage, colour if one.state == "failed" else "")
+        what = Text(_why(one) if one.state == "failed" else one.stage, colour if one.state == "failed" else "")
         table.add_row(Text(one.name), Text(one.state, colour), units, what)
     more = found.total - found.counts()["skipped"] - len(shown)
     parts: list[RenderableType] = [_total(found), table]
@@ -76,6 +77,11 @@ def live_view(found: Census, title: str, rows: int) -> RenderableType:
     if not found.working:
         parts.append(Text("nobody is at work", "dim"))
     return Panel(Group(*parts), title=Text(title), title_align="left", border_style="dim")
+
+
+def _why(one: Standing) -> str:
+    """Why a tomogram failed, without its name and the folders of its file, which would fill the line."""
+    return re.sub(r"^\S*/(?=[^\s/]+:)", "", reason(one).removeprefix(f"{one.name}: "))
 
 
 def _chosen(found: Census, rows: int) -> list[Standing]:
