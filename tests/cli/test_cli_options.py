@@ -95,6 +95,8 @@ NUMBERS = [p for p in OPTIONS if not p.values[1].is_flag and float in hints(p.va
 @pytest.mark.parametrize(("command", "option"), NUMBERS)
 @pytest.mark.parametrize("text", ["1e-3", "1E5", ".5", "5.", "+1.5e+2", "-2e1", "7"])
 def test_every_number_may_have_an_exponent(command: click.Command, option: click.Option, text: str) -> None:
+    if text.startswith("-") and option._flag_needs_value:
+        pytest.skip("a number that may be left out (--watch) cannot begin with -, as another option does")
     value = parsed(command, option, text)
     assert value == float(text)
     assert isinstance(value, float)

@@ -228,8 +228,6 @@ def test_places_that_do_not_exist_or_are_folders(tmp_path: Path) -> None:
     (tmp_path / "d.ozx").mkdir()
     with pytest.raises(InputError, match=r"d\.ozx is a folder"):
         open_volume(tmp_path / "d.ozx")
-    with pytest.raises(InputError, match="from local files only"):
-        open_volume("s3://bucket/t.ozx")
     os.mkfifo(tmp_path / "p.ozx")
     with pytest.raises(InputError, match="a device or a pipe"):
         open_volume(tmp_path / "p.ozx")

@@ -3,21 +3,62 @@
 >>> with serving() as url: ...                     # http://127.0.0.1:PORT
 
 Objects are put, read whole or in ranges, listed with and without delimiter, and deleted one by one or many at a time.
-Signatures are not checked.
+Signatures are not checked. It is a plain web server as well: ``http://127.0.0.1:PORT/bucket/key``.
+
+Faults are put into ``server.faults``: what is answered to which requests, how often::
+
+    server.faults.append(Fault("status", "c/0/0/0", status=503, code="SlowDown", times=2))
 """
 
 from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, unquote, urlsplit
 from xml.etree import ElementTree
 from xml.sax.saxutils import escape
 
 NAMESPACE = 'xmlns="http://s3.amazonaws.com/doc/2006-03-01/"'
+
+
+@dataclass
+class Fault:
+    """A fault of the server.
+
+    Parameters
+    ----------
+    kind
+        ``status``: an error; ``cut``: half of the body, then the connection ends; ``lie``: half of the body, whose
+        length is said to be all; ``slow``: some bytes, then one a second; ``silent``: no answer; ``whole``: ranges are
+        not known; ``redirect``: to the same place (once), or to itself; ``shifted``: another range than was asked for;
+        ``lost``: the request is carried out, and the connection ends without an answer.
+    part
+        Text that the key must contain.
+    method
+        Which requests.
+    times
+        How often; -1: always.
+    status, code, headers
+        Of ``status``.
+    ranged
+        Whether only requests of parts are meant.
+    before
+        Is called before the answer, for example to replace the object.
+    """
+
+    kind: str
+    part: str = ""
+    method: str = "GET"
+    times: int = -1
+    status: int = 500
+    code: str = "InternalError"
+    headers: dict[str, str] | None = None
+    ranged: bool = False
+    before: Callable[[], None] | None = None
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -37,8 +78,57 @@ class Handler(BaseHTTPRequestHandler):
         if self.command != "HEAD":
             self.wfile.write(body)
 
-    def refuse(self, status: int, code: str) -> None:
-        self.answer(status, f"<Error><Code>{code}</Code><Message>{code}</Message></Error>".encode())
+    def refuse(self, status: int, code: str, headers: dict[str, str] | None = None) -> None:
+        body = f"<Error><Code>{code}</Code><Message>{code}</Message></Error>".encode()
+        self.answer(status, body, headers)
+
+    def faulty(self, key: str) -> str:
+        """Answer with a fault; return its kind where the request is carried out in another way, ``done`` if it was."""
+        with self.server.lock:
+            fits = (
+                f
+                for f in self.server.faults
+                if f.times and f.part in key and f.method in (self.command, "*")
+                if not f.ranged or self.headers.get("Range")
+            )
+            fault = next(fits, None)
+            if fault is None:
+                return ""
+            fault.times -= 1
+            self.server.struck.append((fault.kind, key))
+        if fault.before is not None:
+            fault.before()
+        if fault.kind == "status":
+            if self.command in ("PUT", "POST"):
+                self.content()
+            self.refuse(fault.status, fault.code, fault.headers)
+            return "done"
+        if fault.kind == "silent":
+            self.server.ending.wait(60)
+            self.close_connection = True
+            return "done"
+        if fault.kind == "redirect":
+            self.answer(307, headers={"Location": self.path})
+            return "done"
+        return fault.kind
+
+    def crippled(self, kind: str, status: int, body: bytes, headers: dict[str, str]) -> None:
+        """Send a body in a faulty way, and end the connection."""
+        half = body[: len(body) // 2]
+        self.send_response(status)
+        length = len(half) if kind == "lie" else len(body)
+        for name, value in {"Content-Length": str(length), **headers}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(half)
+        self.wfile.flush()
+        if kind == "slow":
+            for byte in body[len(half) :]:
+                if self.server.ending.wait(1.0):
+                    break
+                self.wfile.write(bytes([byte]))
+                self.wfile.flush()
+        self.close_connection = True
 
     def parts(self) -> tuple[str, str, dict[str, str]]:
         url = urlsplit(self.path)
@@ -51,6 +141,9 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_PUT(self) -> None:
         bucket, key, _ = self.parts()
+        fault = self.faulty(key)
+        if fault == "done":
+            return None
         body = self.content()
         if not key:
             self.server.buckets.setdefault(bucket, {})
@@ -58,10 +151,16 @@ class Handler(BaseHTTPRequestHandler):
             return self.refuse(404, "NoSuchBucket")
         else:
             self.server.buckets[bucket][key] = body
+        if fault == "lost":
+            self.close_connection = True
+            return None
         return self.answer(200, headers={"ETag": f'"{hashlib.md5(body).hexdigest()}"'})
 
     def do_GET(self) -> None:
         bucket, key, query = self.parts()
+        fault = self.faulty(key or query.get("prefix", ""))
+        if fault == "done":
+            return None
         objects = self.server.buckets.get(bucket)
         if objects is None:
             return self.refuse(404, "NoSuchBucket")
@@ -72,20 +171,36 @@ class Handler(BaseHTTPRequestHandler):
         body = objects[key]
         headers = {"ETag": f'"{hashlib.md5(body).hexdigest()}"', "Last-Modified": "Wed, 01 Jan 2025 00:00:00 GMT"}
         wanted = self.headers.get("Range", "").removeprefix("bytes=")
-        if not wanted:
-            return self.answer(200, body, headers)
+        if not wanted or fault == "whole":
+            return self.sent(fault, 200, body, headers)
         first, _, last = wanted.partition("-")
         begin = int(first) if first else max(0, len(body) - int(last))
         end = min(int(last) + 1, len(body)) if first and last else len(body)
+        if begin >= end:
+            return self.refuse(416, "InvalidRange", {"Content-Range": f"bytes */{len(body)}"})
+        if fault == "shifted":
+            begin, end = max(0, begin - 1), end - 1
         headers["Content-Range"] = f"bytes {begin}-{end - 1}/{len(body)}"
-        return self.answer(206, body[begin:end], headers)
+        return self.sent(fault, 206, body[begin:end], headers)
+
+    def sent(self, fault: str, status: int, body: bytes, headers: dict[str, str]) -> None:
+        if fault in ("cut", "lie", "slow") and self.command == "GET":
+            self.crippled(fault, status, body, headers)
+        else:
+            self.answer(status, body, headers)
 
     do_HEAD = do_GET
 
     def do_DELETE(self) -> None:
         bucket, key, _ = self.parts()
+        fault = self.faulty(key)
+        if fault == "done":
+            return
         self.server.buckets[bucket].pop(key, None)
-        self.answer(204)
+        if fault == "lost":
+            self.close_connection = True
+        else:
+            self.answer(204)
 
     def do_POST(self) -> None:
         bucket, _, query = self.parts()
@@ -132,6 +247,14 @@ class Server(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.buckets: dict[str, dict[str, bytes]] = {}
         self.seen: list[tuple[str, str, str]] = []
+        self.faults: list[Fault] = []
+        self.struck: list[tuple[str, str]] = []
+        """Kind and key of each fault that happened."""
+        self.lock = threading.Lock()
+        self.ending = threading.Event()
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Say nothing of clients that went away."""
 
 
 @contextmanager
@@ -143,6 +266,7 @@ def serving() -> Iterator[Server]:
     try:
         yield server
     finally:
+        server.ending.set()
         server.shutdown()
         server.server_close()
         thread.join()

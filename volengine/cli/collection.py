@@ -8,9 +8,10 @@ from typing import Any, TypeVar
 import click
 
 from volengine.cli.command import Group
+from volengine.cli.live import watch_live
 from volengine.cli.messages import say
 from volengine.cli.options import FieldType, texts_option
-from volengine.cli.status import shown, watching
+from volengine.cli.status import LEAST_S, live_terminal, shown, watching
 from volengine.core.errors import InputError
 from volengine.tasks.common.layout import run_dir_in
 
@@ -62,6 +63,9 @@ def _values(given: tuple[str, ...]) -> dict[str, str]:
     return found
 
 
+LOOK_EVERY_S = 2.0
+"""Seconds between two looks of ``--watch`` without a number."""
+
 SET = texts_option("--set", "values", "COLUMN=VALUE, a cell of all rows; repeat for several.")
 
 
@@ -89,20 +93,30 @@ def add(manifest: str, sources: tuple[str, ...], values: tuple[str, ...]) -> Non
     say(f"{manifest}: {count} tomograms added, {len(found.entries)} in all")
 
 
-@command.command("status", examples=("volengine collection status manifest.csv --out results --watch 5",))
+@command.command("status", examples=("volengine collection status manifest.csv --out results --watch",))
 @click.argument("manifest")
 @_where
 @click.option("--json", "as_json", is_flag=True, help="Print JSON: each tomogram with its state.")
 @click.option(
-    "--watch", type=FieldType(float, "watch"), help="Look again every so many seconds, as long as the run lasts."
+    "--watch",
+    type=FieldType(float, "watch"),
+    is_flag=False,
+    flag_value=LOOK_EVERY_S,
+    help=f"Look again every so many seconds ({LOOK_EVERY_S:g} if none are given), as long as the run lasts.",
 )
 def status(manifest: str, out: str | None, run_dir: str | None, as_json: bool, watch: float | None) -> None:
-    """Show what became of the tomograms of MANIFEST: how many are in which state, those that failed first."""
+    """Show what became of the tomograms of MANIFEST: how many are in which state, those that failed first.
+
+    With --watch in a terminal this is one table that stays in its place; elsewhere lines are printed again and again.
+    """
     from volengine.tasks.collection.verb import collection_status
 
     place = _run_dir(out, run_dir)
     if not place:
         raise InputError("Say where the results are: --out, as for 'volengine run' (or --run-dir).")
+    if watch is not None and not as_json and live_terminal():
+        watch_live(lambda: collection_status(manifest, place), manifest, max(LEAST_S, watch))
+        return
     watching(lambda: shown(collection_status(manifest, place), as_json), watch)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -43,6 +44,11 @@ def watching(look: Callable[[], tuple[str, bool]], every_s: float | None) -> Non
             return
         time.sleep(max(LEAST_S, every_s))
         text, working = look()
+
+
+def live_terminal() -> bool:
+    """Whether a view can stay in its place: standard output is a terminal that knows how to."""
+    return sys.stdout.isatty() and os.environ.get("TERM", "") not in ("", "dumb")
 
 
 def shown(found: Census, as_json: bool) -> tuple[str, bool]:

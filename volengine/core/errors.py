@@ -61,6 +61,15 @@ class MissingError(InputError, FileNotFoundError):
         return str(self.args[0]) if self.args else ""
 
 
+class UnreachedError(VolengineError, ConnectionError):
+    """An object store or a web server does not answer, or not with what it should; later it may."""
+
+    exit_code = 2
+
+    def __str__(self) -> str:  # OSError would print only its errno form
+        return str(self.args[0]) if self.args else ""
+
+
 class PlanError(InputError):
     """A plan cannot be carried out, for example because blocks and shards, or halo and volume, do not fit."""
 

@@ -18,9 +18,10 @@ from volengine.engine.problems import Problem, missing
 from volengine.engine.reading import reached
 from volengine.engine.receipts import Receipt, Stored
 from volengine.engine.stage import Output, Stage, TableInput
+from volengine.io.names import StoredObject
 from volengine.io.omezarr.objects import crc32c
 from volengine.io.open import open_sink
-from volengine.io.stores import StoredObject, stored_bytes, stored_objects
+from volengine.io.stores import stored_bytes, stored_objects
 
 if TYPE_CHECKING:
     from volengine.engine.plan import Plan

@@ -25,8 +25,9 @@ from volengine.core.block import Table
 from volengine.core.errors import DamagedError, InputError, MissingError
 from volengine.core.json_text import parse_json
 from volengine.engine.receipts import Numbers, Receipts, Stored
+from volengine.io.names import StoredObject
 from volengine.io.omezarr.objects import crc32c
-from volengine.io.stores import StoredObject, stored_objects
+from volengine.io.stores import stored_objects
 
 
 class PlanFolder:

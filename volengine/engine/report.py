@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from volengine.core.aside import os_message
 from volengine.core.atomic import write_json
-from volengine.core.errors import InputError, RunError, VolengineError
+from volengine.core.errors import InputError, RunError, UnreachedError, VolengineError
 from volengine.core.units import format_bytes
 from volengine.engine.ledger import RunFolder
 from volengine.engine.options import RunOptions
@@ -67,7 +67,7 @@ class RunReport:
             return self
         lines = [named(name, error) for name, error in self.failures.items()]
         first = next(iter(self.failures.values()))
-        if len(self.data["plans"]) + len(self.data["refused"]) == 1 and isinstance(first, InputError):
+        if len(self.data["plans"]) + len(self.data["refused"]) == 1 and isinstance(first, InputError | UnreachedError):
             raise first
         total = len(self.data["plans"]) + len(self.data["refused"])
         raise RunError(f"{len(lines)} of {total} failed:\n  " + "\n  ".join(lines)) from first

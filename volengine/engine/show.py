@@ -117,8 +117,8 @@ def survey(found: Census) -> str:
     """
     counts = found.counts()
     words = [f"{number} {state}" for state, number in counts.items() if number]
-    lines = [f"{found.total} volumes: {', '.join(words) or 'none'}{_left(found)}"]
-    lines += [f"failed: {_named(one)}" for one in found.of("failed")[:SHOWN]]
+    lines = [f"{found.total} volumes: {', '.join(words) or 'none'}{time_left(found)}"]
+    lines += [f"failed: {reason(one)}" for one in found.of("failed")[:SHOWN]]
     lines += [f"running: {one.name}, {_units(one)}" for one in found.of("running")[:SHOWN]]
     lines += [f"stopped: {one.name}, {_units(one)}" for one in found.of("stopped")[:SHOWN]]
     for state in ("failed", "running", "stopped"):
@@ -130,8 +130,8 @@ def survey(found: Census) -> str:
     return "\n".join(lines)
 
 
-def _left(found: Census) -> str:
-    """The time that is left, as the end of a line."""
+def time_left(found: Census) -> str:
+    """Say how long what is left takes, as the end of a line; empty if nothing can be said."""
     if found.left_s is not None:
         return f"; about {said(found.left_s)} left"
     if found.work_s and not found.working:
@@ -139,8 +139,8 @@ def _left(found: Census) -> str:
     return ""
 
 
-def _named(one: Standing) -> str:
-    """Why a volume failed, with its name before it, unless the reason contains it; in one line."""
+def reason(one: Standing) -> str:
+    """Say why a volume failed, with its name before it, unless the reason contains it; in one line."""
     why = " ".join(one.why.split())
     return why if re.search(rf"(?<!\w){re.escape(one.name)}(?!\w)", why) else f"{one.name}: {why}"
 

@@ -12,6 +12,8 @@ import numpy as np
 from volengine.core.boxes import Box, Index3
 from volengine.core.errors import ChangedError, FormatError, InputError, MissingError
 from volengine.core.volume import Vector3, Volume
+from volengine.io.names import is_remote
+from volengine.io.stores import opened_file
 
 
 def first_bytes(path: str, count: int, what: str) -> tuple[bytes, int]:
@@ -39,6 +41,9 @@ def first_bytes(path: str, count: int, what: str) -> tuple[bytes, int]:
     FormatError
         It is empty.
     """
+    if is_remote(path):
+        with opened_file(path) as file:
+            return _not_empty(path, what, file.read(count), file.seek(0, os.SEEK_END))
     if not Path(path).exists():
         raise MissingError(f"{path}: there is no such file.")
     if Path(path).is_dir():
@@ -51,6 +56,10 @@ def first_bytes(path: str, count: int, what: str) -> tuple[bytes, int]:
             size = os.fstat(file.fileno()).st_size
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}).") from error
+    return _not_empty(path, what, head, size)
+
+
+def _not_empty(path: str, what: str, head: bytes, size: int) -> tuple[bytes, int]:
     if size == 0:
         raise FormatError(f"{path}: is empty (0 bytes); {what} was expected. Copy or download it again.")
     return head, size

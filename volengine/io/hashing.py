@@ -24,7 +24,8 @@ from typing import Any, Self
 from volengine.core.atomic import write_atomic
 from volengine.core.digest import DIGITS, digest_of
 from volengine.core.errors import ChangedError, InputError, MissingError, VolengineError
-from volengine.io.stores import local_path, stored_bytes
+from volengine.io.names import is_remote
+from volengine.io.stores import local_path, opened_file, stored_bytes, stored_file
 
 BLOCKS = 16
 """Number of blocks of a file that its sample reads."""
@@ -39,6 +40,9 @@ COARSE_TICK_NS = 2_000_000_000
 """The same for file systems that store whole seconds."""
 
 READERS = 8
+
+PIECE = 2**22
+"""Bytes of a file that are read at a time."""
 
 _lock = threading.Lock()
 _known: dict[str, str] = {}
@@ -94,9 +98,19 @@ def file_state(path: str | os.PathLike[str]) -> FileState:
     InputError
         It cannot be reached.
     """
+    if is_remote(os.fspath(path)):
+        return _remote_state(os.fspath(path))
     with _readable(path):
         stat = os.stat(path)  # noqa: PTH116  (a path of any kind)
     return FileState(stat.st_size, stat.st_mtime_ns, stat.st_ino)
+
+
+def _remote_state(url: str) -> FileState:
+    """The state of a file behind a URL: its stamp (ETag, or time) stands for the inode; another stamp, another file."""
+    found = stored_file(url)
+    if found is None:
+        raise MissingError(f"{url}: there is no such file.")
+    return FileState(found.size, 0, int(digest_of(found.stamp)[:12], 16) if found.stamp else 0)
 
 
 def settle(time_ns: int) -> bool:
@@ -128,7 +142,7 @@ def sample_of_file(path: str) -> tuple[FileState, str]:
     state = file_state(path)
     digest = hashlib.sha256(str(state.size).encode())
     last = max(0, state.size - BLOCK_BYTES)
-    with _readable(path), open(path, "rb", buffering=0) as file:  # noqa: PTH123
+    with _readable(path), opened_file(path) if is_remote(path) else open(path, "rb", buffering=0) as file:  # noqa: PTH123
         if state.size <= BLOCKS * BLOCK_BYTES:
             digest.update(file.read(state.size))
         else:
@@ -152,8 +166,9 @@ def content_of_file(path: str) -> str:
     """
     settle(file_state(path).time_ns)
     before, changed = file_state(path), _inode_time(path)
-    key = digest_of(["file", os.path.abspath(path), before, changed])  # noqa: PTH100
-    known = _recall(key)
+    remote = is_remote(path)
+    key = digest_of(["file", path if remote else os.path.abspath(path), before, changed])  # noqa: PTH100
+    known = None if remote and not before.inode else _recall(key)  # without a stamp nobody knows whether it changed
     if known is not None:
         return known
     found = _hashed(path)
@@ -172,8 +187,11 @@ def _inode_time(path: str | os.PathLike[str]) -> int:
 
 
 def _hashed(path: str | os.PathLike[str]) -> str:
-    with _readable(path), open(path, "rb") as file:  # noqa: PTH123
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    digest = hashlib.sha256()
+    with _readable(path), opened_file(path) as file:
+        while piece := file.read(PIECE):
+            digest.update(piece)
+    return digest.hexdigest()
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,8 @@ from volengine.core.digest import digest_of
 from volengine.core.errors import MissingError, VolengineError
 from volengine.core.json_text import parse_object
 from volengine.io.hashing import settle
-from volengine.io.names import NODE_FILES
-from volengine.io.stores import StoredObject, local_path, scheme, stored_bytes, stored_objects
+from volengine.io.names import NODE_FILES, StoredObject, scheme
+from volengine.io.stores import local_path, stored_bytes, stored_objects
 
 Listing = Mapping[str, StoredObject]
 """The objects of an array: key relative to the array, size and stamp."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 
@@ -51,6 +52,29 @@ _SIZED = re.compile(r"(?<=.)_[0-9]+(\.[0-9]+)?Apx$")
 
 NODE_FILES = ("zarr.json", ".zgroup", ".zarray", ".zattrs")
 """Files of which a Zarr group or array has at least one."""
+
+
+@dataclass(frozen=True)
+class StoredObject:
+    """An object of a store (a file of a local one), as a listing shows it.
+
+    Parameters
+    ----------
+    size
+        Bytes.
+    stamp
+        What changes when the object is written again: time in ns and inode of a file, the ETag or the time of an object
+        in an object store.
+    """
+
+    size: int
+    stamp: str = ""
+
+
+def scheme(url: str) -> str:
+    """Return the scheme of a URL in lower case; ``"file"`` for local paths."""
+    head, mark, _ = url.partition("://")
+    return "file" if not mark or head.lower() == "local" else head.lower()
 
 
 class Source(Protocol):
@@ -186,6 +210,20 @@ def suffix_of(url: str) -> str:
 def is_zipped(url: str) -> bool:
     """Return whether a path or URL is that of a zip archive of a Zarr store, by its ending."""
     return url.rstrip("/").lower().endswith(ZIP_SUFFIXES)
+
+
+def is_remote(url: str) -> bool:
+    """Return whether a URL leads to another machine, or through fsspec: ``s3://``, ``https://`` and the like.
+
+    >>> is_remote("s3://bucket/a.mrc"), is_remote("file:///data/a.mrc"), is_remote("a.mrc")
+    (True, False, False)
+    """
+    return scheme(url) not in ("file", "memory")
+
+
+def is_copied_first(url: str) -> bool:
+    """Return whether a file is copied to the scratch folder before blocks of it are read: packed, or elsewhere."""
+    return is_packed(url) or (is_remote(url) and suffix_of(url) in FILE_SUFFIXES)
 
 
 def is_packed(url: str) -> bool:

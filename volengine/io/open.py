@@ -39,11 +39,12 @@ from volengine.io.names import (
     Source,
     file_and_dataset,
     is_packed,
+    is_remote,
     project_and_choice,
     split_group,
     suffix_of,
 )
-from volengine.io.stores import located
+from volengine.io.stores import download, located
 
 
 class OpenVolume(Volume):
@@ -240,6 +241,11 @@ def _described(
 ) -> Volume:
     """The description of a file or store; ``image`` is level, group and channel of an OME-Zarr store."""
     suffix = suffix_of(url)
+    if is_remote(url) and suffix in FILE_SUFFIXES and suffix not in MRC_SUFFIXES:
+        raise InputError(
+            f"{url}: of files behind URLs only MRC ({', '.join(MRC_SUFFIXES)}) and OME-Zarr, also in zip archives, are "
+            "read. Download it first."
+        )
     if (
         is_packed(url)
         and suffix in FILE_SUFFIXES
@@ -329,7 +335,14 @@ def unpack(path: PathLike, target: PathLike) -> Path:
     FormatError
         The file is damaged, cut off or not compressed, or is of a format that is not read compressed.
     """
-    suffix = suffix_of(path_text(path))
+    text = path_text(path)
+    suffix = suffix_of(text)
+    if is_remote(text) and not is_packed(text):
+        from volengine.core.atomic import replacing
+
+        with replacing(target) as file:
+            download(text, file)
+        return Path(target)
     if suffix in NIFTI_SUFFIXES:
         from volengine.io.nifti import decompress_nifti
 

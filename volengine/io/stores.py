@@ -12,29 +12,27 @@ recipe. Credentials and endpoints come from the environment and from fsspec's co
 from __future__ import annotations
 
 import errno
+import io
 import os
 import shutil
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from volengine.core.aside import sweep
 from volengine.core.errors import (
-    DependencyError,
     FormatError,
     InputError,
     MissingError,
     VolengineError,
     os_advice,
-    require,
 )
 from volengine.core.paths import path_text
-from volengine.io.names import NODE_FILES, is_zipped, name_in_copick
+from volengine.io.names import NODE_FILES, StoredObject, is_remote, is_zipped, name_in_copick, scheme
 
 if TYPE_CHECKING:
     from zarr.abc.store import Store
@@ -44,16 +42,14 @@ if TYPE_CHECKING:
 LASTING = frozenset({errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENAMETOOLONG, errno.EISDIR})
 """Errors of reading a file that do not pass by themselves; after others the engine tries again."""
 
-_EXTRAS = {"s3": ("s3fs", "s3"), "s3a": ("s3fs", "s3"), "gs": ("gcsfs", "gcs"), "gcs": ("gcsfs", "gcs")}
+BUFFER_BYTES = 2**16
+"""Bytes of a file behind a URL that are read at least."""
+
+DOWNLOAD_BYTES = 2**24
+"""Bytes of a file that are downloaded at a time."""
 
 _memory: dict[str, dict[str, Any]] = {}
 _memory_lock = threading.Lock()
-
-
-def scheme(url: str) -> str:
-    """Return the scheme of a URL in lower case; ``"file"`` for local paths."""
-    head, mark, _ = url.partition("://")
-    return "file" if not mark or head.lower() == "local" else head.lower()
 
 
 def local_path(url: str) -> Path | None:
@@ -74,19 +70,17 @@ def zip_archive(url: str) -> ZipArchive | None:
     ------
     MissingError
         There is no such file.
-    InputError
-        It is not a local file.
+    UnreachedError
+        It lies behind a URL, whose server does not answer.
     FormatError
         It is no archive of a Zarr store, or holds members that are not read.
     """
     if not is_zipped(url):
         return None
-    from volengine.io.zipped import archive_at
+    from volengine.io.zipped import archive_at, remote_archive
 
     path = _file_path(url)
-    if path is None:
-        raise InputError(f"{url}: zip archives are read from local files only. Download it first.")
-    return archive_at(path)
+    return remote_archive(url) if path is None else archive_at(path)
 
 
 def _file_path(url: str) -> Path | None:
@@ -138,7 +132,7 @@ def open_store(url: str, *, read_only: bool = False) -> Store:
 
         if not read_only:
             raise refused(url)
-        return ZippedStore(_file_path(url) or Path(url))
+        return ZippedStore(_file_path(url) or url)
     path = local_path(url)
     if path is not None:
         from zarr.storage import LocalStore
@@ -150,26 +144,13 @@ def open_store(url: str, *, read_only: bool = False) -> Store:
         with _memory_lock:
             content = _memory.setdefault(_memory_key(url), {})
         return MemoryStore(content, read_only=read_only)
-    return _open_remote(url, read_only)
+    from volengine.io.remote_store import open_remote
+
+    return open_remote(url, read_only)
 
 
 def _memory_key(url: str) -> str:
     return url.partition("://")[2].strip("/")
-
-
-def _open_remote(url: str, read_only: bool) -> Store:
-    from zarr.storage import FsspecStore
-
-    package, extra = _EXTRAS.get(scheme(url), ("", ""))
-    try:
-        return FsspecStore.from_url(url, read_only=read_only)
-    except ImportError as error:
-        if extra == "s3":
-            raise require(package, extra, f"{url}: reading and writing {scheme(url)}://") from error
-        needed = f"the package {package}" if package else "a package that is not installed"
-        raise DependencyError(f"{url}: {scheme(url)}:// needs {needed} ({error}).") from error
-    except ValueError as error:
-        raise InputError(f"{url} cannot be opened as a store: {error}.") from error
 
 
 def located(url: str) -> str:
@@ -196,18 +177,55 @@ def local_copy(url: str, *, write: bool = False) -> Iterator[Path]:
     if "://" not in url:
         yield Path(url)
         return
-    import fsspec
-
     with TemporaryDirectory() as folder:
         path = Path(folder) / url.rsplit("/", 1)[-1]
-        with reached(url):
-            files, _, (place,) = fsspec.get_fs_token_paths(url)
-            if not write:
-                files.get_file(place, str(path))
+        if not write:
+            with path.open("wb") as file:
+                download(url, file)
         yield path
         if write:
+            from zarr.core.sync import sync
+
+            from volengine.io.remote_store import beside
+
             with reached(url):
-                files.put_file(str(path), place)
+                store, name = beside(url, read_only=False)
+                sync(store.put(name, path.read_bytes()))
+
+
+def opened_file(url: str | os.PathLike[str]) -> IO[bytes]:
+    """Open the file at a path or URL for reading its bytes.
+
+    Raises
+    ------
+    OSError
+        Of a local file.
+    MissingError, UnreachedError
+        There is no such file behind the URL, or it cannot be reached.
+    """
+    text = os.fspath(url)
+    if not is_remote(text):
+        return open(text, "rb")  # noqa: PTH123  (the caller closes it)
+    from volengine.io.remote_file import RemoteFile
+
+    return io.BufferedReader(RemoteFile(text), BUFFER_BYTES)
+
+
+def download(url: str, out: IO[bytes]) -> None:
+    """Copy a file from a URL to an open file, piece by piece; all pieces are of the same file.
+
+    Raises
+    ------
+    MissingError, UnreachedError
+        There is no such file, or it cannot be reached.
+    ChangedError
+        It was written again meanwhile.
+    """
+    from volengine.io.remote_file import RemoteFile
+
+    file = RemoteFile(url)
+    while data := file.read(DOWNLOAD_BYTES):
+        out.write(data)
 
 
 @contextmanager
@@ -234,7 +252,7 @@ def exists(url: str) -> bool:
     """Return whether anything is stored at a path or URL; it need not be an image, nor a complete one."""
     if is_zipped(url):
         path = _file_path(url)
-        return path is not None and path.exists()
+        return stored_file(url) is not None if path is None else path.exists()
     path = local_path(url)
     if path is not None:
         return path.is_file() or (path.is_dir() and any(path.iterdir()))
@@ -242,23 +260,6 @@ def exists(url: str) -> bool:
 
     with reached(url):
         return not sync(open_store(url, read_only=True).is_empty(""))
-
-
-@dataclass(frozen=True)
-class StoredObject:
-    """An object of a store (a file of a local one), as a listing shows it.
-
-    Parameters
-    ----------
-    size
-        Bytes.
-    stamp
-        What changes when the object is written again: time in ns and inode of a file, the ETag or the time of an object
-        in an object store.
-    """
-
-    size: int
-    stamp: str = ""
 
 
 def stored_objects(url: str, prefix: str = "") -> dict[str, StoredObject]:
@@ -291,38 +292,32 @@ def stored_objects(url: str, prefix: str = "") -> dict[str, StoredObject]:
             content = dict(_memory.get(_memory_key(url), {}))
         start = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
         return {key[len(start) :]: StoredObject(len(data)) for key, data in content.items() if key.startswith(start)}
-    import fsspec
+    from zarr.core.sync import sync
+
+    from volengine.io.remote_store import open_remote
 
     with reached(url):
-        files, _, (place,) = fsspec.get_fs_token_paths(f"{url.rstrip('/')}/{prefix}".rstrip("/"))
-        files.invalidate_cache()
-        found = files.find(place, detail=True)
-    root = str(place).rstrip("/") + "/"
-    return {
-        key.removeprefix(root): StoredObject(int(facts["size"]), _stamp(facts))
-        for key, facts in found.items()
-        if key.startswith(root)
-    }
+        found = sync(open_remote(url, True).details(prefix))
+    return {key: StoredObject(int(facts["size"]), _stamp(facts)) for key, facts in found.items()}
 
 
 def stored_file(url: str) -> StoredObject | None:
     """Return what a listing shows of a file at a path or URL; ``None`` if there is none."""
-    path = local_path(url)
+    path = _file_path(url)
     if path is not None:
         try:
             stat = path.stat()
         except (FileNotFoundError, NotADirectoryError):
             return None
         return StoredObject(stat.st_size, f"{stat.st_mtime_ns}-{stat.st_ino}")
-    import fsspec
+    from volengine.io.remote_file import RemoteFile
 
-    with reached(url):
-        files, _, (place,) = fsspec.get_fs_token_paths(url)
-        try:
-            facts = files.info(place)
-        except FileNotFoundError:
+    try:
+        return RemoteFile(url).stored
+    except MissingError as error:
+        if error.__cause__ is None:
             return None
-    return StoredObject(int(facts["size"]), _stamp(facts))
+        raise
 
 
 def _stamp(facts: Mapping[str, Any]) -> str:

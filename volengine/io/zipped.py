@@ -22,20 +22,26 @@ member, opening it about 1 KB.
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import re
 import stat
 import struct
 import threading
+import time
 import zipfile
 import zlib
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
-from volengine.core.errors import ChangedError, FormatError, InputError, MissingError
+from volengine.core.errors import ChangedError, FormatError, InputError, MissingError, VolengineError
 from volengine.io.names import NODE_FILES
+from volengine.io.remote_file import RemoteFile
 
 MAX_MEMBERS = 2**20
 """Most members of an archive that is read."""
@@ -58,7 +64,16 @@ HEADER = struct.Struct("<4s5HIIIHH")
 State = tuple[int, int, int, int]
 """Size, time of the last change and of the last change of the entry (ns), and inode of a file."""
 
+Bytes = Callable[[int, int], bytes]
+"""Gives so many bytes (first) from an offset (second) of an archive."""
+
+FRESH_S = 2.0
+"""Seconds in which a server is not asked again whether an archive is what it was."""
+
 _lock = threading.Lock()
+_asked: dict[str, float] = {}
+"""When the server was asked for an archive last."""
+
 _open: OrderedDict[str, ZipArchive] = OrderedDict()
 _inflated: list[tuple[ZipArchive, str, bytes]] = []
 """The compressed member that was unpacked last: shards are read chunk by chunk."""
@@ -89,13 +104,15 @@ class ZipArchive:
         It is no zip archive, is damaged, holds no store or several, or members that are not read.
     """
 
-    def __init__(self, path: Path):
+    def __init__(self, path: Path | str):
         self.path = path
-        self.state = _state(os.stat(path))  # noqa: PTH116  (what is compared later)
-        found = _members(path)
+        self.file = RemoteFile(path) if isinstance(path, str) else None
+        self.state = _state_of(path) if self.file is None else _remote_state(self.file)  # what is compared later
+        found = _members(path, path if self.file is None else io.BufferedReader(self.file, PIECE))
         self.root = _root(found, path)
         self.members = {name[len(self.root) :]: m for name, m in found.items() if name.startswith(self.root)}
         self._folders: dict[str, dict[str, None]] | None = None
+        self._begins: dict[str, int] = {}
 
     def size(self, key: str) -> int | None:
         """Return the size of an object in bytes; ``None`` if there is none."""
@@ -139,31 +156,41 @@ class ZipArchive:
                 return data[start:stop]
         where = f"{self.path}: {key}"
         try:
-            with self.path.open("rb", buffering=0) as file:
-                if _state(os.fstat(file.fileno())) != self.state:
-                    raise ChangedError(f"{self.path} has changed since it was opened. Open it again.")
-                begin = self._begin(file.fileno(), key, member, where)
+            with self._opened() as file:
+                begin = self._begins.get(key) or self._begin(file, key, member, where)
+                self._begins[key] = begin
                 if member.deflated:
-                    data = self._unpacked(file.fileno(), begin, member, where)
+                    data = self._unpacked(file, begin, member, where)
                     if (start, stop) != (0, member.size):
                         _inflated[:] = [(self, key, data)]
                     return data[start:stop]
-                data = _pread(file.fileno(), stop - start, begin + start, where)
+                data = _pread(file, stop - start, begin + start, where)
         except OSError as error:
-            if isinstance(error, (FormatError, InputError)):
+            if isinstance(error, VolengineError):
                 raise
             raise MissingError(f"{where} cannot be read ({error.strerror}).") from error
         if stop - start == member.size and zlib.crc32(data) != member.crc:
             raise _damaged(where, "its checksum is not the stored one")
         return data
 
-    def _begin(self, number: int, key: str, member: Member, where: str) -> int:
+    @contextlib.contextmanager
+    def _opened(self) -> Iterator[Bytes]:
+        """Open the archive, if it is still what it was; the parts of one behind a URL are compared one by one."""
+        if self.file is not None:
+            yield self.file.pread
+            return
+        with open(self.path, "rb", buffering=0) as file:  # noqa: PTH123
+            if _state(os.fstat(file.fileno())) != self.state:
+                raise ChangedError(f"{self.path} has changed since it was opened. Open it again.")
+            yield partial(os.pread, file.fileno())
+
+    def _begin(self, file: Bytes, key: str, member: Member, where: str) -> int:
         """Return the place of the first byte of a member, whose header must be that of this member."""
-        head = _pread(number, HEADER.size, member.offset, where)
+        head = _pread(file, HEADER.size, member.offset, where)
         mark, _, flags, *_, length, extra = HEADER.unpack(head)
         if mark != b"PK\3\4":
             raise _damaged(where, "there is no member where the list says")
-        name = _pread(number, length, member.offset + HEADER.size, where)
+        name = _pread(file, length, member.offset + HEADER.size, where)
         if name.decode("utf-8" if flags & 0x800 else "cp437", "replace") != self.root + key:
             raise _damaged(where, "another member is where the list says")
         begin = member.offset + HEADER.size + length + extra
@@ -171,7 +198,7 @@ class ZipArchive:
             raise _damaged(where, "it is cut short")
         return int(begin)
 
-    def _unpacked(self, number: int, begin: int, member: Member, where: str) -> bytes:
+    def _unpacked(self, file: Bytes, begin: int, member: Member, where: str) -> bytes:
         if member.size > LARGEST_DEFLATED:
             raise FormatError(
                 f"{where} is compressed and has {member.size} bytes; compressed members of more than "
@@ -180,7 +207,7 @@ class ZipArchive:
         decoder, made, at = zlib.decompressobj(-15), bytearray(), 0
         try:
             while at < member.packed and not decoder.eof:
-                piece = _pread(number, min(PIECE, member.packed - at), begin + at, where)
+                piece = _pread(file, min(PIECE, member.packed - at), begin + at, where)
                 at += len(piece)
                 made += decoder.decompress(piece, member.size - len(made) + 1)
                 if len(made) > member.size:
@@ -190,6 +217,38 @@ class ZipArchive:
         if len(made) != member.size or not decoder.eof or zlib.crc32(made) != member.crc:
             raise _damaged(where, f"it unpacks to {len(made)} of {member.size} bytes, or to others")
         return bytes(made)
+
+
+def remote_archive(url: str) -> ZipArchive:
+    """Return the archive behind a URL; this process keeps some of them open, and asks now and then for their stamp.
+
+    Raises
+    ------
+    MissingError, UnreachedError
+        There is no such file, or it cannot be reached.
+    FormatError
+        As :class:`ZipArchive`.
+    """
+    now = time.monotonic()
+    with _lock:
+        archive = _open.get(url)
+        fresh = now - _asked.get(url, -FRESH_S) < FRESH_S
+    if archive is not None and fresh:
+        return archive
+    if archive is None or archive.state != _remote_state(RemoteFile(url)):
+        archive = ZipArchive(url)
+    with _lock:
+        _asked[url] = now
+    _keep(url, archive)
+    return archive
+
+
+def _keep(key: str, archive: ZipArchive) -> None:
+    with _lock:
+        _open[key] = archive
+        _open.move_to_end(key)
+        while len(_open) > REMEMBERED:
+            _open.popitem(last=False)
 
 
 def archive_at(path: Path) -> ZipArchive:
@@ -215,11 +274,7 @@ def archive_at(path: Path) -> ZipArchive:
             archive = _open.get(key)
         if archive is None or archive.state != _state(found):
             archive = ZipArchive(path)
-            with _lock:
-                _open[key] = archive
-                _open.move_to_end(key)
-                while len(_open) > REMEMBERED:
-                    _open.popitem(last=False)
+            _keep(key, archive)
     except (FileNotFoundError, NotADirectoryError) as error:
         if isinstance(error, MissingError):
             raise
@@ -239,22 +294,33 @@ def _damaged(where: str, what: str) -> FormatError:
     return FormatError(f"{where} is damaged: {what}. Copy or download the archive again.")
 
 
-def _pread(number: int, length: int, offset: int, where: str) -> bytes:
-    data = os.pread(number, length, offset)
+def _state_of(path: Path | str) -> State:
+    return _state(os.stat(path))  # noqa: PTH116
+
+
+def _remote_state(file: RemoteFile) -> State:
+    """The state of a file behind a URL; its stamp stands for the time."""
+    return file.size, zlib.crc32(file.stored.stamp.encode()), 0, 0
+
+
+def _pread(file: Bytes, length: int, offset: int, where: str) -> bytes:
+    data = file(length, offset)
     while len(data) < length:
-        more = os.pread(number, length - len(data), offset + len(data))
+        more = file(length - len(data), offset + len(data))
         if not more:
             raise _damaged(where, f"it is cut short: {len(data)} of {length} bytes are there")
         data += more
     return data
 
 
-def _members(path: Path) -> dict[str, Member]:
+def _members(path: Path | str, file: Any) -> dict[str, Member]:
     """Return the members of an archive by name, without folders."""
     broken = (zipfile.BadZipFile, NotImplementedError, RuntimeError, ValueError, EOFError, struct.error, IndexError)
     try:
-        with zipfile.ZipFile(path) as archive:
+        with zipfile.ZipFile(file) as archive:
             listed = archive.infolist()
+    except VolengineError:
+        raise
     except broken as error:
         raise FormatError(
             f"{path} is no zip archive, or it is damaged or cut off ({error}). Copy or download it again."
@@ -273,7 +339,7 @@ def _members(path: Path) -> dict[str, Member]:
     return found
 
 
-def _check(info: zipfile.ZipInfo, path: Path) -> None:
+def _check(info: zipfile.ZipInfo, path: Path | str) -> None:
     """Refuse a member that is not read."""
     name = info.filename
     parts = name.removesuffix("/").split("/")
@@ -301,7 +367,7 @@ def _check(info: zipfile.ZipInfo, path: Path) -> None:
         )
 
 
-def _check_places(members: dict[str, Member], path: Path) -> None:
+def _check_places(members: dict[str, Member], path: Path | str) -> None:
     """Refuse members that lie upon each other: a small archive could unpack to any size."""
     end, before = 0, ""
     for name, member in sorted(members.items(), key=lambda item: item[1].offset):
@@ -310,7 +376,7 @@ def _check_places(members: dict[str, Member], path: Path) -> None:
         end, before = member.offset + HEADER.size + len(name) + member.packed, name
 
 
-def _root(names: Iterable[str], path: Path) -> str:
+def _root(names: Iterable[str], path: Path | str) -> str:
     """Return the folder of the archive that is the store: its root, or the one folder in it (``"t.zarr/"``)."""
     known, root = set(names), ""
     while not any(root + file in known for file in NODE_FILES):

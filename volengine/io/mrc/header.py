@@ -23,7 +23,6 @@ import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import IO, Any, Literal, cast
 
 import numpy as np
@@ -35,6 +34,7 @@ from volengine.core.volume import Vector3
 from volengine.io.files import first_bytes
 from volengine.io.mrc import rules
 from volengine.io.rawfile import RawLayout
+from volengine.io.stores import opened_file
 
 Compression = Literal["", "gzip", "bz2"]
 
@@ -178,7 +178,7 @@ def read_header(path: PathLike) -> MrcHeader:
     Parameters
     ----------
     path
-        The file. The format is recognised by its content, not by its name.
+        The file, or its URL. The format is recognised by its content, not by its name.
 
     Returns
     -------
@@ -193,7 +193,7 @@ def read_header(path: PathLike) -> MrcHeader:
     """
     name = os.fspath(path)
     compression, file_bytes = sniff(name)
-    with Path(name).open("rb") as file, open_stream(file, compression) as stream:
+    with opened_file(name) as file, open_stream(file, compression) as stream:
         try:
             raw = stream.read(rules.HEADER_BYTES)
             header = _judge(name, raw, compression, file_bytes, stream)

@@ -33,8 +33,10 @@ from volengine.io.mrc.header import (
     read_header,
     sniff,
 )
-from volengine.io.names import MRC_SUFFIXES, PACKED_SUFFIXES
-from volengine.io.rawfile import read_raw
+from volengine.io.names import MRC_SUFFIXES, PACKED_SUFFIXES, is_remote
+from volengine.io.rawfile import read_raw, read_remote
+from volengine.io.remote_file import RemoteFile
+from volengine.io.stores import opened_file
 
 COPY_BYTES = 4 * 2**20
 
@@ -66,7 +68,7 @@ def open_mrc(
     Parameters
     ----------
     path
-        An MRC file, which may be compressed with gzip or bzip2.
+        An MRC file, which may be compressed with gzip or bzip2, or the URL of one.
     voxel_size
         Angstrom, one number or z, y, x; overrides the header. It is needed if the header has no plausible one.
     name
@@ -89,7 +91,8 @@ def open_mrc(
     header = read_header(path)
     why_not = f"the header has no usable voxel size: {header.voxel_size_rule}"
     size = chosen_voxel_size(header.path, voxel_size, header.voxel_size, why_not)
-    url = os.path.abspath(header.path)  # noqa: PTH100  (resolve() would follow links to names users do not know)
+    # not resolve(), which would follow links to names that users do not know
+    url = header.path if is_remote(header.path) else os.path.abspath(header.path)  # noqa: PTH100
     volume = Volume(
         url=url,
         shape=header.shape,
@@ -132,6 +135,7 @@ class MrcSource(FileSource):
         super().__init__(volume)
         self._check_file(header.shape, header.dtype, ("int8", "uint8") if header.mode == 0 else ())
         self._header = header
+        self._file: RemoteFile | None = None
 
     @property
     def header(self) -> MrcHeader:
@@ -149,7 +153,13 @@ class MrcSource(FileSource):
         self._check_box(box)
         axes = self._header.axes
         stored = Box(index3(box.start[a] for a in axes), index3(box.stop[a] for a in axes))
-        values = read_raw(self.volume.url, self._header.layout, stored)
+        url = self.volume.url
+        if is_remote(url):
+            if self._file is None:
+                self._file = RemoteFile(url)
+            values = read_remote(self._file.pread, self._header.layout, stored)
+        else:
+            values = read_raw(url, self._header.layout, stored)
         turned = np.ascontiguousarray(values.transpose(np.argsort(axes)))
         return turned.view(self.dtype)  # only mode 0 may differ: int8 against uint8
 
@@ -180,7 +190,7 @@ def decompress(path: PathLike, target: PathLike) -> Path:
         raise FormatError(f"{name}: is neither gzip nor bzip2; its first bytes say that it is not compressed.")
     with (
         replacing(final) as out,
-        Path(name).open("rb") as packed,
+        opened_file(name) as packed,
         open_stream(packed, compression) as stream,
     ):
         most = _announced(name)

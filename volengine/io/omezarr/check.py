@@ -24,12 +24,12 @@ from numpy.typing import NDArray
 from volengine.core.boxes import Box, Index3, index3
 from volengine.core.errors import FormatError, InputError
 from volengine.core.volume import Kind, Volume
-from volengine.io.names import is_zipped
+from volengine.io.names import is_zipped, scheme
 from volengine.io.omezarr.arrays import ZarrSource
 from volengine.io.omezarr.ngff import ANGSTROM, ome_part, parse_multiscale
 from volengine.io.omezarr.nodes import read_node
 from volengine.io.omezarr.read import GroupInfo, children, list_groups, open_image
-from volengine.io.stores import local_path, scheme
+from volengine.io.stores import local_path
 from volengine.ops.pyramid import downsample
 
 PROBE = 16

@@ -20,9 +20,9 @@ from functools import lru_cache
 from typing import Any
 
 from volengine.core.errors import FormatError, VolengineError
-from volengine.io.names import NODE_FILES, is_zipped
+from volengine.io.names import NODE_FILES, is_zipped, scheme
 from volengine.io.omezarr.nodes import METADATA_FILES, Node, array_json, array_node, short
-from volengine.io.stores import local_path, open_store, reached, scheme
+from volengine.io.stores import local_path, open_store, reached
 
 MOST_FOLDERS = 64
 """Most folders that are listed in the search for one chunk."""

@@ -184,12 +184,23 @@ class ArrayReader:
         for cell in cells_of(start, stop, self.unit):
             self._bounded(self.key(cell))
         slices = tuple(slice(a, b) for a, b in zip(start, stop, strict=True))
+        before = self._changes(start, stop)
         voxels = np.asarray(self.array[slices])
+        if self._changes(start, stop) != before:
+            raise ChunkError("an object was replaced while parts of it were read")
         notes = getattr(self.array.store, "absent", None)
         if not notes:
             return voxels, []
         keys = [self.key(cell) for cell in cells_of(start, stop, self.unit)]
         return voxels, [key for key in keys if self._full(key) in notes]
+
+    def _changes(self, start: Sequence[int], stop: Sequence[int]) -> int:
+        """Count how often a shard of a box was found replaced; a local one is opened once for all its parts."""
+        store: Any = self.array.store
+        changes = getattr(getattr(store, "_store", None), "changes", None)
+        if changes is None or self.array.shards is None:
+            return 0
+        return sum(changes(self._full(self.key(cell))) for cell in cells_of(start, stop, self.unit))
 
     def _bounded(self, key: str) -> None:
         """Refuse a local object that is larger than its chunks can be, before it is read."""

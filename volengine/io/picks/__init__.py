@@ -28,6 +28,7 @@ from volengine.io.picks import registry
 from volengine.io.picks.formats import FORMATS
 from volengine.io.picks.registry import Files
 from volengine.io.picks.rows import Known, Rows, gather, listing, write_bytes
+from volengine.io.stores import local_copy
 
 
 def formats() -> dict[str, str]:
@@ -50,7 +51,7 @@ def read_picks(
     Parameters
     ----------
     path
-        The file. For RELION's ``optimisation_set.star``, its particles and tomograms are read.
+        The file, or its URL. For RELION's ``optimisation_set.star``, its particles and tomograms are read.
     format
         A name of :func:`formats`. Default: by the ending of the file's name and by its content.
     voxel_size, origin, shape
@@ -80,7 +81,8 @@ def read_picks(
     """
     known = Known(voxel_size, origin, shape, tomogram, volume_origin)
     path = path_text(path)
-    found = gather(_read(Path(path), format, known), known)
+    with local_copy(path) as file:
+        found = gather(_read(file, format, known), known)
     if len(found) > 1:
         raise InputError(
             f"{path} has picks of {len(found)} tomograms: {listing(found)}. "
@@ -100,7 +102,8 @@ def read_all(
 ) -> dict[str, Picks]:
     """Read the picks of all tomograms of a file, by name; arguments and errors are those of :func:`read_picks`."""
     known = Known(voxel_size, origin, shape, volume_origin=volume_origin)
-    return gather(_read(Path(path_text(path)), format, known), known)
+    with local_copy(path_text(path)) as file:
+        return gather(_read(file, format, known), known)
 
 
 def write_picks(

@@ -14,7 +14,7 @@ from volengine.ops.stored import is_mask, span
 
 
 def unpack_file(block: Block, source: str, target: str, identity: str, snapshot: Mapping[str, Any]) -> Result:
-    """Kernel: decompress a ``.gz`` or ``.bz2`` file into the run's scratch folder.
+    """Kernel: decompress a ``.gz`` or ``.bz2`` file into the run's scratch folder, or download a file to there.
 
     The kernel takes paths instead of arrays, because a compressed file can only be read from its beginning.
     ``identity`` is the digest of the file: if the file changes, the unit is computed again. ``snapshot`` is its state

@@ -14,6 +14,7 @@ from volengine.core.units import NM_TO_ANGSTROM
 from volengine.core.volume import Volume
 from volengine.io.names import same_tomogram, tomogram_key
 from volengine.io.picks.rows import Known
+from volengine.io.stores import local_copy
 from volengine.tasks.common.grids import known_of
 from volengine.tasks.common.layout import feature_named
 from volengine.tasks.common.named import tomogram_in
@@ -45,7 +46,9 @@ class PicksReader:
         """The objects of each tomogram of a table; errors are those of :func:`volengine.io.picks.read_all`."""
         stem, file = Path(path).stem, Path(path).name
         read = []
-        for name, picks in self._tables(path).items():
+        with local_copy(path) as copy:
+            tables = self._tables(str(copy))
+        for name, picks in tables.items():
             feature = picks.feature or feature_named(stem.rpartition("__")[2])
             tomogram = tomogram_key(tomogram_in(name, feature))
             extent = None if picks.shape is None else extent_of(picks.shape, picks.voxel_size)
