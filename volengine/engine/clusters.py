@@ -17,7 +17,7 @@ from typing import Any
 
 from volengine.core.errors import RunError
 from volengine.core.units import parse_bytes
-from volengine.engine.executor import Done, Executor
+from volengine.engine.executor import Done, Executor, at_leisure
 from volengine.engine.link import Link
 from volengine.engine.lock import Lock
 from volengine.engine.on_dask import OnDask, silent
@@ -44,6 +44,7 @@ class InProcess:
 
     def __init__(self) -> None:
         self.link: str | None = None
+        self.hurry: Callable[[], bool] = at_leisure
         self.slots = 1
         self._queue: deque[Bundle] = deque()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import Counter, deque
 from collections.abc import Collection, Iterator, Mapping
 from typing import TYPE_CHECKING
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
 
 BUNDLE_SECONDS = 1.5
 """Seconds that a bundle of small units should take, so that the scheduler's cost per unit is negligible."""
+
+CALLS = threading.Lock()
+"""Of plans that are finished at the same time, one makes its calls: they may need much memory, and know no threads."""
 
 ROUNDS = 5
 """Number of times that lost results of a plan are made again in one run, before it counts as failed."""
@@ -372,7 +376,10 @@ class PlanState:
                     self._enter()
                     return
                 try:
-                    made: list[Made] = [call.load()(self.plan, self.tables, **call.params) for call in self.plan.finish]
+                    with CALLS:
+                        made: list[Made] = [
+                            call.load()(self.plan, self.tables, **call.params) for call in self.plan.finish
+                        ]
                 except DamagedError as error:
                     if not self._withdraw_damaged(error):
                         raise

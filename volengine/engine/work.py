@@ -11,7 +11,7 @@ import contextlib
 import os
 import socket
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -84,6 +84,10 @@ FLUSH_S = 1.0
 def is_scratch(volume: Volume, folder: PlanFolder) -> bool:
     """Return whether a volume lies in a plan's scratch folder: an array of the plan, or an unpacked file."""
     return volume.url.startswith(f"{folder.scratch}{os.sep}")
+
+
+def nothing() -> None:
+    """Do nothing."""
 
 
 class Inputs:
@@ -351,8 +355,13 @@ class Worker:
         self.flushed = time.monotonic()
         return receipts
 
-    def run(self) -> Iterator[list[Receipt]]:
-        """Run the units in order; yield receipts when they are appended."""
+    def run(self, leave: Callable[[], None] = nothing) -> Iterator[list[Receipt]]:
+        """Run the units in order; yield receipts when they are appended.
+
+        ``leave`` is called before the last flush of a bundle of less than :data:`FLUSH_S`, which may wait for the disk
+        for as long as its units took: whoever has called this may begin the next bundle in another thread.
+        """
+        start = time.monotonic()
         numbers = self.bundle.numbers
         with ThreadPoolExecutor(1, "read") as readers, ThreadPoolExecutor(1, "write") as writers:
             ahead: Future[tuple[Block, int]] = readers.submit(self.inputs.block, numbers[0])
@@ -377,15 +386,20 @@ class Worker:
                     yield behind.result()
             except Exception as error:
                 failure = failure or error
+            if failure is None and self.bundle.durable and time.monotonic() - start < FLUSH_S:
+                leave()
             yield writers.submit(self.flush).result()  # also after a failure: the units before it are done
             if failure is not None:
                 raise failure
 
 
-def run_units(bundle: Bundle) -> list[Receipt]:
-    """Run a bundle and return its receipts, without what they list. Dask workers execute this function."""
+def run_units(bundle: Bundle, leave: Callable[[], None] = nothing) -> list[Receipt]:
+    """Run a bundle and return its receipts, without what they list. Dask workers execute this function.
+
+    ``leave`` is that of :meth:`Worker.run`.
+    """
     reset_peak_rss()
-    receipts = [receipt for some in Worker(bundle).run() for receipt in some]
+    receipts = [receipt for some in Worker(bundle).run(leave) for receipt in some]
     if receipts:
         receipts[-1]["peak_rss"] = peak_rss()
     return [without_claims(receipt) for receipt in receipts]
