@@ -39,7 +39,8 @@ class Recipe:
     """Base of all recipes. Override :meth:`check` to refuse values that fit their type but make no sense."""
 
     def __post_init__(self) -> None:
-        hints = _hints(type(self))
+        kind: Any = type(self)
+        hints = _hints(kind)
         for f in dataclasses.fields(self):
             where = f"{type(self).__name__}.{f.name}"
             value = _listed(getattr(self, f.name), hints[f.name], where)
@@ -105,7 +106,7 @@ class Recipe:
 
 
 @functools.cache
-def _hints(of: type) -> Mapping[str, Any]:
+def _hints(of: Any) -> Mapping[str, Any]:
     """The annotations of a class; finding them takes longer than all else, and each tomogram has recipes."""
     return typing.get_type_hints(of)
 

@@ -15,6 +15,7 @@ from volengine.core.errors import DeadlineError, InputError, RunError, Volengine
 from volengine.core.paths import ignores_case, place_key
 from volengine.engine import clusters, report
 from volengine.engine.beside import Beside
+from volengine.engine.claims import Claims, Living
 from volengine.engine.deadline import Deadline
 from volengine.engine.driver_lock import only_driver
 from volengine.engine.ledger import RunFolder
@@ -31,6 +32,9 @@ from volengine.engine.state import PlanState
 POLL_S = 0.5
 OPEN_PLANS = 3
 """Number of open plans per slot: while one of them waits for the end of a stage, others use the slots."""
+
+HANGING = 10
+"""A part that is alive, but brings no news for so many times the patience, counts as one that hangs."""
 
 AHEAD = 8
 """Number of plans that are prepared before there is room for them, at most as many as are open."""
@@ -127,7 +131,9 @@ class Driver:
         self.refused: dict[str, BaseException] = {}
         self.names: dict[str, tuple[str, str]] = {}
         self.under_way: dict[int, PlanState] = {}
-        self.quiet_since = time.monotonic()
+        self.quiet_since = self.tried_at = time.monotonic()
+        parts = options.part_of()[1] > 1
+        self.living = Living(folder.path, options.patience_s) if parts else None
         self.deadline = Deadline(options.deadline)
 
     def run(self) -> report.RunReport:
@@ -197,7 +203,8 @@ class Driver:
         """Prepare a plan; return its state, and whether an earlier run had finished it."""
         folder = self.folder.plan(plan.name)
         finished = is_finished(folder)
-        state = PlanState(plan, folder, self.options, self.limit)
+        claims = None if self.living is None else Claims(folder.path, self.living, self.lock.nonce)
+        state = PlanState(plan, folder, self.options, self.limit, claims)
         state.prepare()
         return state, finished
 
@@ -373,6 +380,8 @@ class Driver:
                 if state.error is not None:
                     self.lock.check(read_again=True)
                     state.withdraw()
+                if state.claims is not None:
+                    state.claims.close()
                 self.open.remove(state)
                 self.closed.append(state)
                 why = str(state.error) if state.error else None
@@ -396,16 +405,30 @@ class Driver:
             if self._steps:
                 self.beside.wait(self._steps, POLL_S)
             return
-        news = [state.catch_up() for state in waiting]  # a list, so that all states catch up
+        if self.living is not None:
+            self.living.nonces()  # a heartbeat is watched for a while before it counts as that of a dead part
+        now, news = time.monotonic(), [state.catch_up() for state in waiting]  # a list, so that all states catch up
         if any(news):
-            self.quiet_since = time.monotonic()
-        elif time.monotonic() - self.quiet_since > self.options.patience_s:
-            for state in waiting:
-                self.log("taking over", name=state.plan.name, stage=state.stage.name)
-                state.take_over()
-            self.quiet_since = time.monotonic()
-        else:
+            self.quiet_since = now
+        quiet_s, patience_s = now - self.quiet_since, self.options.patience_s
+        late = not any(news) and now - max(self.quiet_since, self.tried_at) > patience_s
+        still = [s for s in waiting if not s.at_end and not s.waiting]
+        took = [self._take_over(s, quiet_s > HANGING * patience_s) for s in still if late or s.shared]
+        if late:
+            self.tried_at = now
+        if not any(took):
             self.beside.wait(self._steps, POLL_S)
+
+    def _take_over(self, state: PlanState, hanging: bool) -> bool:
+        """Take over units of a plan's stage; return whether there were any.
+
+        ``hanging``: nothing has come from parts that are alive for so long that also what they have begun is taken.
+        """
+        stage = state.stage.name
+        took = state.take_over(all_of_them=hanging)
+        if took:
+            self.log("taking over", name=state.plan.name, stage=stage, units=len(state.pending))
+        return took
 
 
 def _trace(error: BaseException) -> str:

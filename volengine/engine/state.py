@@ -12,6 +12,7 @@ from volengine.core.block import Table
 from volengine.core.errors import DamagedError, RunError
 from volengine.engine import inventory
 from volengine.engine.agreement import CURRENT, LOCK, agreed
+from volengine.engine.claims import Claims
 from volengine.engine.earlier import writers_of
 from volengine.engine.kernels import ONLY_SHOWN
 from volengine.engine.ledger import PlanFolder
@@ -52,6 +53,8 @@ class PlanState:
         Options of the run.
     limit
         Memory of a worker, bytes.
+    claims
+        What the parts of the run have begun; ``None`` if there are no other parts.
 
     Raises
     ------
@@ -61,7 +64,7 @@ class PlanState:
         It contains the results of another input of the same name.
     """
 
-    def __init__(self, plan: Plan, folder: PlanFolder, options: RunOptions, limit: int):
+    def __init__(self, plan: Plan, folder: PlanFolder, options: RunOptions, limit: int, claims: Claims | None = None):
         former = type(plan).former(folder, ONLY_SHOWN)  # refuses that of another version; nothing of it is run
         if former is not None and not options.overwrite:
             refuse_another(former, plan, folder)
@@ -69,6 +72,7 @@ class PlanState:
         self.folder = folder
         self.options = options
         self.limit = limit
+        self.claims = claims
         self.identities = self.plan.identities
         self.outputs = Outputs(self.plan, folder, options)
         self.writers = writers_of(self.plan)
@@ -80,7 +84,8 @@ class PlanState:
         self.parted: deque[list[int]] = deque()
         self.under_way = 0
         self.attempts: Counter[tuple[str, int]] = Counter()
-        self.single = False
+        self.taking = False
+        """Whether the units that are given out are those of other parts."""
         self.error: BaseException | None = None
         self.finished = False
         self.said: list[str] = []
@@ -103,6 +108,8 @@ class PlanState:
             Another part works on another plan in this folder.
         """
         with agreed(self.folder, self.options, self.outputs.described()):
+            if self.claims is not None:
+                self.claims.clear()
             complete = self.outputs.complete()
             lost = self._losses() if complete else []
             if complete and not lost and not self.outputs.unproven():
@@ -199,7 +206,7 @@ class PlanState:
                 left = [n for n in range(len(stage.tiling)) if n not in self.done[stage.name]]
                 self.pending = deque(self._share(left))
                 self.parted.clear()
-                self.single = False
+                self.taking = False
                 self._seconds.clear()
                 return
             self.position += 1
@@ -231,17 +238,31 @@ class PlanState:
         most
             The largest number of units; ``None``: any.
         """
-        if not self.active or not self.waiting:
-            return None
-        if self.parted:
-            numbers = self.parted.popleft()
-            if most is not None and len(numbers) > most:
-                self.parted.appendleft(numbers[most:])
-                numbers = numbers[:most]
-        else:
-            size = min(1 if self.single else self._group(slots), len(self.pending))
-            numbers = [self.pending.popleft() for _ in range(size if most is None else min(size, most))]
-        self.under_way += 1
+        while self.active and self.waiting:
+            if self.parted:
+                numbers = self.parted.popleft()
+                if most is not None and len(numbers) > most:
+                    self.parted.appendleft(numbers[most:])
+                    numbers = numbers[:most]
+            else:
+                size = min(self._group(slots), len(self.pending))
+                numbers = [self.pending.popleft() for _ in range(size if most is None else min(size, most))]
+            if numbers := self._begun(numbers):
+                self.under_way += 1
+                return self._bundle(numbers)
+        return None
+
+    def _begun(self, numbers: list[int]) -> list[int]:
+        """Return those of some units that no other part has begun; from now on the others see that this one has."""
+        if self.taking:
+            self.done = self._read_done()
+            numbers = [number for number in numbers if number not in self.done[self.stage.name]]
+        if self.claims is None or not numbers:
+            return numbers
+        begin = self.claims.take if self.taking else self.claims.begin
+        return begin(self.identities[self.stage.name], numbers)
+
+    def _bundle(self, numbers: list[int]) -> Bundle:
         return Bundle(
             str(self.folder.path),
             self.stage,
@@ -255,7 +276,8 @@ class PlanState:
     def _group(self, slots: int) -> int:
         mean = sum(self._seconds) / len(self._seconds) if self._seconds else BUNDLE_SECONDS
         fitting = max(4, int(BUNDLE_SECONDS / max(mean, 1e-4)))
-        fair = -(-len(self.pending) // (2 * slots)) if self._seconds else -(-len(self.pending) // (8 * slots))
+        takers = self.claims.parts if self.taking and self.claims is not None else 1
+        fair = -(-len(self.pending) // ((2 if self._seconds else 8) * slots * takers))
         return max(1, min(fitting, fair, 512))
 
     def received(self, receipts: list[Receipt]) -> None:
@@ -336,10 +358,32 @@ class PlanState:
         self._enter()
         return sum(len(v) for v in self.done.values()) > before
 
-    def take_over(self) -> None:
-        """Take all unfinished units of the stage, as other parts make no progress; running a unit twice is harmless."""
-        self.pending = deque(n for n in range(len(self.stage.tiling)) if n not in self.done[self.stage.name])
-        self.single = True
+    @property
+    def shared(self) -> bool:
+        """Whether a part has begun to take over units of the current stage."""
+        return self.claims is not None and self.claims.shared(self.identities[self.stage.name])
+
+    def take_over(self, *, all_of_them: bool = False) -> bool:
+        """Take units of the stage that other parts have not finished; running a unit twice is harmless.
+
+        Parameters
+        ----------
+        all_of_them
+            Also those that living parts have begun.
+
+        Returns
+        -------
+        Whether there are any.
+        """
+        name, held = self.stage.name, set[int]()
+        if all_of_them:
+            self.claims = None
+        if self.claims is not None:
+            held = self.claims.held(self.identities[name])
+        done = self.done[name]
+        self.pending = deque(n for n in range(len(self.stage.tiling)) if n not in done and n not in held)
+        self.taking = bool(self.pending)
+        return self.taking
 
     # -- end -----------------------------------------------------------------------------------------------
 
