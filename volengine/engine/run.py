@@ -151,6 +151,7 @@ class Driver:
     def _run(self) -> report.RunReport:
         began = time.time()
         self.log = Log(self.folder.log)
+        self.case = not ignores_case(self.folder.path)
         self.log("start", options=self.options.to_json(), jobs=[j.name for j in self.jobs])
         executor: clusters.Executor | None = None
         try:
@@ -245,7 +246,7 @@ class Driver:
 
     def _claim(self, name: str, label: str) -> None:
         """Refuse a second plan of the same name, because both would write the same files."""
-        key = place_key(name, case=not ignores_case(self.folder.path))
+        key = place_key(name, case=self.case)
         if key in self.names:
             other, first = self.names[key]
             same = "" if other == name else f" and {other!r}, which are the same for the file system"

@@ -362,6 +362,9 @@ class Worker:
         for as long as its units took: whoever has called this may begin the next bundle in another thread.
         """
         start = time.monotonic()
+        if len(self.bundle.numbers) == 1:
+            yield from self._run_one(leave, start)
+            return
         numbers = self.bundle.numbers
         with ThreadPoolExecutor(1, "read") as readers, ThreadPoolExecutor(1, "write") as writers:
             ahead: Future[tuple[Block, int]] = readers.submit(self.inputs.block, numbers[0])
@@ -386,11 +389,26 @@ class Worker:
                     yield behind.result()
             except Exception as error:
                 failure = failure or error
-            if failure is None and self.bundle.durable and time.monotonic() - start < FLUSH_S:
-                leave()
+            if failure is None:
+                self._leave(leave, start)
             yield writers.submit(self.flush).result()  # also after a failure: the units before it are done
             if failure is not None:
                 raise failure
+
+    def _run_one(self, leave: Callable[[], None], start: float) -> Iterator[list[Receipt]]:
+        """Run a bundle of one unit: there is nothing to overlap, and threads take longer than a small unit."""
+        began = time.perf_counter()
+        block, read = self.inputs.block(self.bundle.numbers[0])
+        result, read, halo = self.compute(block, read)
+        receipts = self.finish(block, result, read, halo, began)
+        del block, result
+        yield receipts
+        self._leave(leave, start)
+        yield self.flush()
+
+    def _leave(self, leave: Callable[[], None], start: float) -> None:
+        if self.bundle.durable and self.written and time.monotonic() - start < FLUSH_S:
+            leave()
 
 
 def run_units(bundle: Bundle, leave: Callable[[], None] = nothing) -> list[Receipt]:
