@@ -22,7 +22,7 @@ from volengine.engine.outputs import FINISHED, Outputs
 from volengine.engine.receipts import Numbers, Receipt
 from volengine.engine.resume import refuse_another, resumed
 from volengine.engine.stage import Stage
-from volengine.engine.tally import Tally, counted
+from volengine.engine.tally import Tally
 from volengine.engine.work import Bundle, is_scratch
 from volengine.io.identity import check_unchanged
 
@@ -157,7 +157,7 @@ class PlanState:
 
         Deleted results are not needed as long as :meth:`_forget_gone` finds no unfinished stage that reads them.
         """
-        afresh, news = self.folder.receipts.news()
+        afresh, news = self.folder.receipts.stream()
         if afresh or not self._proven:
             self._proven = {stage.name: Numbers() for stage in self.plan.stages}
         for receipt in news:
@@ -352,11 +352,11 @@ class PlanState:
     # -- parts ---------------------------------------------------------------------------------------------
 
     def catch_up(self) -> bool:
-        """Read the receipts of other parts; return whether there are new ones."""
-        before = sum(len(v) for v in self.done.values())
+        """Read the receipts of other parts; return whether there are new ones, or the stage is done."""
+        before, position = sum(len(v) for v in self.done.values()), self.position
         self.done = self._read_done()
         self._enter()
-        return sum(len(v) for v in self.done.values()) > before
+        return sum(len(v) for v in self.done.values()) > before or self.position != position
 
     @property
     def shared(self) -> bool:
@@ -429,7 +429,7 @@ class PlanState:
                         raise
                     self._enter()
                     return
-                said = [*counted(self.plan, self.folder), *(line for one in made for line in one.said)]
+                said = [line for one in made for line in one.said]
                 self.outputs.finish([place for one in made for place in one.products], said)
             self.said = self.outputs.said()
         self.finished = True

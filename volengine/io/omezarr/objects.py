@@ -92,10 +92,18 @@ class ObjectWriter:
             try:
                 place = stack.enter_context(private_place(self.folder))
             except FileNotFoundError as error:
-                raise MissingError(
-                    f"{self.url}: the array {self.path!r} was deleted while it was being written; run it again."
-                ) from error
+                raise self._deleted() from error
             yield place
+
+    def check_there(self) -> None:
+        """Raise :class:`MissingError` if the array's folder is not there any more."""
+        if self.folder is not None and not self.folder.is_dir():
+            raise self._deleted()
+
+    def _deleted(self) -> MissingError:
+        return MissingError(
+            f"{self.url}: the array {self.path!r} was deleted while it was being written; run it again."
+        )
 
     def put(self, key: str, data: Bytes, place: Path | None) -> Stored:
         """Put an object in place.
