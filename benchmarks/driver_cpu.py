@@ -97,7 +97,7 @@ def measure(count: int, workers: int, *, faulty: bool = False, profile: bool = F
             "driver": time.process_time() - cpu,
             "its main thread": time.thread_time() - main,
         }
-        peak, ended = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3, resident()
+        peak, ended = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6, resident()
         now = resource.getrusage(resource.RUSAGE_CHILDREN)
         found["workers"] = now.ru_utime + now.ru_stime - children.ru_utime - children.ru_stime
         found["units"] = sum(s["seconds"] for p in report.data["plans"].values() for s in p["stages"])

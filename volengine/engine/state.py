@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter, deque
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING
 
 from volengine.core.aside import sweep
@@ -22,6 +22,7 @@ from volengine.engine.outputs import FINISHED, Outputs
 from volengine.engine.receipts import Numbers, Receipt
 from volengine.engine.resume import refuse_another, resumed
 from volengine.engine.stage import Stage
+from volengine.engine.tables import Tables, reads
 from volengine.engine.tally import Tally
 from volengine.engine.work import Bundle, is_scratch
 from volengine.io.identity import check_unchanged
@@ -455,28 +456,3 @@ class PlanState:
         with critical(self.folder.path / LOCK):
             if self.folder.read_json(CURRENT) == self.identities:
                 self.outputs.remove_unwritten()
-
-
-class Tables(Mapping[int, Table]):
-    """The tables of a stage by block number. Each is read anew when it is asked for, so that not all are in memory."""
-
-    def __init__(self, folder: PlanFolder, stage: str, count: int):
-        self.folder, self.stage, self.count = folder, stage, count
-
-    def __getitem__(self, number: int) -> Table:
-        if not 0 <= number < self.count:
-            raise KeyError(number)
-        return self.folder.read_table(self.stage, number)
-
-    def __iter__(self) -> Iterator[int]:
-        return iter(range(self.count))
-
-    def __len__(self) -> int:
-        return self.count
-
-
-def reads(later: Stage, stage: Stage) -> bool:
-    """Return whether ``later`` reads a table or an array of ``stage``."""
-    made = {(o.volume.url, o.volume.path) for o in stage.outputs.values()}
-    arrays = {(a.volume.url, a.volume.path) for a in later.arrays.values()}
-    return bool(made & arrays) or any(t.stage == stage.name for t in later.tables.values())
