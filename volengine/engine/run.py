@@ -19,6 +19,7 @@ from volengine.engine.claims import Claims, Living
 from volengine.engine.deadline import Deadline
 from volengine.engine.driver_lock import only_driver
 from volengine.engine.ledger import RunFolder
+from volengine.engine.lock import STALE_S
 from volengine.engine.log import Log, remark
 from volengine.engine.options import RunOptions
 from volengine.engine.outlook import Outlook, is_finished
@@ -34,7 +35,7 @@ OPEN_PLANS = 3
 """Number of open plans per slot: while one of them waits for the end of a stage, others use the slots."""
 
 HANGING = 10
-"""A part that is alive, but brings no news for so many times the patience, counts as one that hangs."""
+"""A part that is alive, but brings no news for so many times the patience and a minute, counts as one that hangs."""
 
 AHEAD = 8
 """Number of plans that are prepared before there is room for them, at most as many as are open."""
@@ -414,7 +415,8 @@ class Driver:
         quiet_s, patience_s = now - self.quiet_since, self.options.patience_s
         late = not any(news) and now - max(self.quiet_since, self.tried_at) > patience_s
         still = [s for s in waiting if not s.at_end and not s.waiting]
-        took = [self._take_over(s, quiet_s > HANGING * patience_s) for s in still if late or s.shared]
+        hanging = quiet_s > max(HANGING * patience_s, STALE_S)
+        took = [self._take_over(s, hanging) for s in still if late or s.shared]
         if late:
             self.tried_at = now
         if not any(took):
