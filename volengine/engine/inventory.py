@@ -209,9 +209,12 @@ def _wrong(where: str, stored: StoredObject | None, said: Mapping[Stored | None,
 
 
 def claimed_objects(
-    plan: Plan, folder: PlanFolder, see: Callable[[Receipt], None] = lambda receipt: None
+    plan: Plan,
+    folder: PlanFolder,
+    wanted: Iterable[tuple[str, str]],
+    see: Callable[[Receipt], None] = lambda receipt: None,
 ) -> dict[tuple[str, str], dict[str, Stored]]:
-    """Return size and crc32c of every object that the plan has written, for the manifests of its arrays.
+    """Return size and crc32c of every object that the plan has written into some arrays, for their manifests.
 
     Where a unit ran twice and wrote two versions (networks on different devices), the object itself is asked.
 
@@ -219,6 +222,8 @@ def claimed_objects(
     ----------
     plan, folder
         The plan and its folder.
+    wanted
+        The arrays, by URL and path.
     see
         Called with each receipt, also of former plans.
 
@@ -227,8 +232,7 @@ def claimed_objects(
     For each array, by URL and path, its objects by key. What holds only zeros is not stored, and not listed.
     """
     stages = {stage.name: stage for stage in plan.stages}
-    places = [(o.volume.url, o.volume.path) for stage in plan.stages for o in stage.outputs.values()]
-    found: dict[tuple[str, str], dict[str, Stored]] = {place: {} for place in places}
+    found: dict[tuple[str, str], dict[str, Stored]] = {place: {} for place in wanted}
     seen = {name: Numbers() for name in stages}
     twice: Units = defaultdict(set)
     for receipt in folder.receipts:
@@ -240,9 +244,8 @@ def claimed_objects(
             twice[stage.name].add(number)
         seen[stage.name].add(number)
         for name, objects in receipt.get("wrote", {}).items():
-            if name in stage.outputs:
-                volume = stage.outputs[name].volume
-                known = found[volume.url, volume.path]
+            volume = stage.outputs[name].volume if name in stage.outputs else None
+            if volume is not None and (known := found.get((volume.url, volume.path))) is not None:
                 known.update((key, stored) for key, entry in objects.items() if (stored := _stored(entry)) is not None)
     if twice:
         _ask(found, plan, folder, twice)
@@ -255,9 +258,11 @@ def _ask(found: dict[tuple[str, str], dict[str, Stored]], plan: Plan, folder: Pl
         stage = plan.stage(name)
         mine = [r for r in folder.receipts if _counts(r, plan, stage) and int(r["number"]) in numbers]
         for output, its in stage.outputs.items():
+            known = found.get((its.volume.url, its.volume.path))
+            if known is None:
+                continue
             claims: Claims = {}
             _claim(claims, output, mine)
-            known = found[its.volume.url, its.volume.path]
             for key in (key for key, said in claims.items() if len(said) > 1):
                 data = stored_bytes(its.volume.url, f"{its.volume.path}/{key}")
                 known.pop(key, None)

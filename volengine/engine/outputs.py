@@ -353,12 +353,13 @@ class Outputs:
         durable = self.options.durable
         files = list(dict.fromkeys(products))
         counted = Counted(self.plan)
-        written = claimed_objects(self.plan, self.folder, counted.add)
-        for spec in self.plan.images:
-            if not spec.scratch:
-                paths = [spec.array_path(level) for level in range(len(spec.levels))]
-                objects = [written.pop((spec.url, path), {}) for path in paths]
-                omezarr.finish_image(spec, objects, durable=durable)
+        kept = [spec for spec in self.plan.images if not spec.scratch]
+        arrays = {id(spec): [(spec.url, spec.array_path(level)) for level in range(len(spec.levels))] for spec in kept}
+        wanted = [place for places in arrays.values() for place in places]
+        written = claimed_objects(self.plan, self.folder, wanted, counted.add)
+        for spec in kept:
+            objects = [written.pop(place) for place in arrays[id(spec)]]
+            omezarr.finish_image(spec, objects, durable=durable)
         if not self.options.keep_scratch:
             self._clean()
         finished = {
