@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -49,7 +51,7 @@ def test_many_plans_are_opened_and_closed_in_any_order(tmp_path, workers):
         folder.mkdir()
         array = np.full((8, 4, 4), n, "int16")
         plan = simple(folder, stored(folder, array), "fail_at", (4, 4, 4), params={"numbers": [], "marker": ""})
-        plan = plan.__class__(f"t{n}", plan.stages, plan.images, plan.recipe, plan.finish)
+        plan = replace(plan, name=f"t{n}")
         plans.append((plan, array))
         if n == 3:
             (folder / "t.ome.zarr").mkdir()
@@ -74,6 +76,28 @@ def test_two_jobs_of_one_name_are_refused_also_if_the_first_is_still_being_prepa
     report = run_jobs([Job("a", lambda: plan), Job("b", lambda: plan)], str(tmp_path / "run"), QUIET)
     assert list(report.failures) == ["b"]
     assert "rename one" in str(report.failures["b"])
+
+
+def test_plans_that_have_ended_are_not_kept(tmp_path):
+    """The driver's memory does not grow with the plans of a collection."""
+    array, seen = np.zeros((4, 4, 4), "int16"), []
+    source = stored(tmp_path, array)
+
+    def job(n: int) -> Job:
+        def plan():
+            seen.append(sum(isinstance(one, PlanState) for one in gc.get_objects()))
+            made = simple(tmp_path / f"o{n}", source, "fail_at", (4, 4, 4), params={"numbers": [], "marker": ""})
+            return replace(made, name=f"t{n}")
+
+        return Job(f"t{n}", plan)
+
+    for n in range(40):
+        (tmp_path / f"o{n}").mkdir()
+    report = run_jobs([job(n) for n in range(40)], str(tmp_path / "run"), QUIET)
+    assert not report.failures
+    assert len(report.data["plans"]) == 40
+    assert all(plan["stages"][0]["run"] == 1 for plan in report.data["plans"].values())
+    assert max(seen) <= 20
 
 
 @pytest.mark.parametrize("count", [1, 3])

@@ -128,7 +128,7 @@ class Driver:
         self.open: list[PlanState] = []
         self.finishing: dict[int, Future[None]] = {}
         """Of the open plans those that are being finished, by their ``id``: nobody else may touch their states."""
-        self.closed: list[PlanState] = []
+        self.closed: list[report.Closed] = []
         self.refused: dict[str, BaseException] = {}
         self.names: dict[str, tuple[str, str]] = {}
         self.under_way: dict[int, PlanState] = {}
@@ -223,7 +223,10 @@ class Driver:
             self.log("plan", name=state.plan.name, units=state.plan.units, skipped=state.skipped)
             self._tell(state)
             self.outlook.opened(state, finished)
-            (self.closed if state.finished else self.open).append(state)
+            if state.finished:
+                self.closed.append(report.closed(state))
+            else:
+                self.open.append(state)
 
     @property
     def _steps(self) -> list[Future[Any]]:
@@ -312,8 +315,8 @@ class Driver:
         DeadlineError
             Always.
         """
-        for state in self.closed + self.open:
-            self.log("deadline", name=state.plan.name, done={s: len(d) for s, d in state.done.items()})
+        for plan in [*self.closed, *map(report.closed, self.open)]:
+            self.log("deadline", name=plan.name, done=plan.done)
         closed = len(self.closed) + len(self.refused)
         done, units = sum(len(d) for s in self.open for d in s.done.values()), sum(s.plan.units for s in self.open)
         volumes = f"{closed} of {self.outlook.volumes} volumes, and of those that are open "
@@ -385,7 +388,7 @@ class Driver:
                 if state.claims is not None:
                     state.claims.close()
                 self.open.remove(state)
-                self.closed.append(state)
+                self.closed.append(report.closed(state))
                 why = str(state.error) if state.error else None
                 self.log("plan done", name=state.plan.name, why=why, error=repr(state.error) if state.error else None)
 
