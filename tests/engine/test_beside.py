@@ -1,4 +1,4 @@
-"""Steps that are done beside the driver's loop, and bundles that leave their slot while they wait for the disk."""
+"""Steps that are done beside the driver's loop, and bundles of one unit."""
 
 from __future__ import annotations
 
@@ -101,21 +101,21 @@ def test_plans_that_have_ended_are_not_kept(tmp_path):
 
 
 @pytest.mark.parametrize("count", [1, 3])
-def test_a_short_bundle_leaves_after_it_has_written_and_before_it_waits_for_the_disk(tmp_path, monkeypatch, count):
+def test_a_bundle_is_flushed_once_and_of_any_size_run_alike(tmp_path, monkeypatch, count):
     array = np.ones((12, 4, 4), "int16")
     plan = simple(tmp_path, stored(tmp_path, array), "fail_at", (4, 4, 4), params={"numbers": [], "marker": ""})
     folder = PlanFolder(tmp_path / "run" / "plans" / "t")
     PlanState(plan, folder, QUIET, 10**12).prepare()
     bundle = Bundle(str(folder.path), plan.stages[0], plan.identities[plan.stages[0].name], tuple(range(count)), 10**12)
-    events: list[str] = []
+    flushes: list[int] = []
     flush = Worker.flush
 
     def flushed(self):
-        events.append(f"flush of {len(self.written)}")
+        flushes.append(len(self.written))
         return flush(self)
 
     monkeypatch.setattr(Worker, "flush", flushed)
-    receipts = run_units(bundle, lambda: events.append("leave"))
-    assert events == ["leave", f"flush of {count}"]
+    receipts = run_units(bundle)
+    assert flushes == [count]
     assert sorted(r["number"] for r in receipts) == list(range(count))
     assert np.array_equal(result(plan)[: 4 * count], array[: 4 * count])

@@ -21,15 +21,15 @@ def run_here(bundle: Bundle, expected: Expected) -> list[Receipt]:
     WorkersRefusedError
         This worker has other versions than the driver, or does not share the run folder.
     """
-    from distributed import get_worker, secede
+    from distributed import get_worker
 
     check_here(expected)
     name = re.search(r"(\d+)$", str(get_worker().name))
     os.environ.setdefault(WORKER_NUMBER, name[1] if name else "0")
     threads = bundle.stage.hints.get("threads")
     if not threads:
-        return run_units(bundle, secede)
+        return run_units(bundle)
     from volengine.nets.threads import own_threads  # only networks load torch
 
     with own_threads(int(threads)):
-        return run_units(bundle, secede)
+        return run_units(bundle)

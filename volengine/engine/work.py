@@ -11,7 +11,7 @@ import contextlib
 import os
 import socket
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -84,10 +84,6 @@ FLUSH_S = 1.0
 def is_scratch(volume: Volume, folder: PlanFolder) -> bool:
     """Return whether a volume lies in a plan's scratch folder: an array of the plan, or an unpacked file."""
     return volume.url.startswith(f"{folder.scratch}{os.sep}")
-
-
-def nothing() -> None:
-    """Do nothing."""
 
 
 class Inputs:
@@ -355,15 +351,10 @@ class Worker:
         self.flushed = time.monotonic()
         return receipts
 
-    def run(self, leave: Callable[[], None] = nothing) -> Iterator[list[Receipt]]:
-        """Run the units in order; yield receipts when they are appended.
-
-        ``leave`` is called before the last flush of a bundle of less than :data:`FLUSH_S`, which may wait for the disk
-        for as long as its units took: whoever has called this may begin the next bundle in another thread.
-        """
-        start = time.monotonic()
+    def run(self) -> Iterator[list[Receipt]]:
+        """Run the units in order; yield receipts when they are appended."""
         if len(self.bundle.numbers) == 1:
-            yield from self._run_one(leave, start)
+            yield from self._run_one()
             return
         numbers = self.bundle.numbers
         with ThreadPoolExecutor(1, "read") as readers, ThreadPoolExecutor(1, "write") as writers:
@@ -389,13 +380,11 @@ class Worker:
                     yield behind.result()
             except Exception as error:
                 failure = failure or error
-            if failure is None:
-                self._leave(leave, start)
             yield writers.submit(self.flush).result()  # also after a failure: the units before it are done
             if failure is not None:
                 raise failure
 
-    def _run_one(self, leave: Callable[[], None], start: float) -> Iterator[list[Receipt]]:
+    def _run_one(self) -> Iterator[list[Receipt]]:
         """Run a bundle of one unit: there is nothing to overlap, and threads take longer than a small unit."""
         began = time.perf_counter()
         block, read = self.inputs.block(self.bundle.numbers[0])
@@ -403,21 +392,13 @@ class Worker:
         receipts = self.finish(block, result, read, halo, began)
         del block, result
         yield receipts
-        self._leave(leave, start)
         yield self.flush()
 
-    def _leave(self, leave: Callable[[], None], start: float) -> None:
-        if self.bundle.durable and self.written and time.monotonic() - start < FLUSH_S:
-            leave()
 
-
-def run_units(bundle: Bundle, leave: Callable[[], None] = nothing) -> list[Receipt]:
-    """Run a bundle and return its receipts, without what they list. Dask workers execute this function.
-
-    ``leave`` is that of :meth:`Worker.run`.
-    """
+def run_units(bundle: Bundle) -> list[Receipt]:
+    """Run a bundle and return its receipts, without what they list. Dask workers execute this function."""
     reset_peak_rss()
-    receipts = [receipt for some in Worker(bundle).run(leave) for receipt in some]
+    receipts = [receipt for some in Worker(bundle).run() for receipt in some]
     if receipts:
         receipts[-1]["peak_rss"] = peak_rss()
     return [without_claims(receipt) for receipt in receipts]
