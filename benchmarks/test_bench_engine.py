@@ -1,4 +1,4 @@
-"""What the engine itself costs: units that do nothing (goal: at most 4 ms each, flat driver memory)."""
+"""What the engine itself costs: units that do nothing (goal: at most 1 ms each, flat driver memory)."""
 
 from __future__ import annotations
 

@@ -114,6 +114,11 @@ def fail_at(block: Block, numbers: list[int], marker: str) -> Result:
     return Result({"out": block.core_of("source").astype(np.int32)})
 
 
+def zeros(block: Block) -> Result:
+    """Zeros, of which nothing is stored."""
+    return Result({"out": np.zeros(block.box.shape, np.uint8)})
+
+
 def slow_copy(block: Block, seconds: float, trace: str) -> Result:
     """Copies the core slowly and leaves a line per call in a trace file."""
     with open(trace, "a") as file:

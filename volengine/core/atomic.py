@@ -132,8 +132,11 @@ def flush(paths: Iterable[str | os.PathLike[str]], *, root: str | os.PathLike[st
             if top is None or folder == top or top not in folder.parents:
                 break
             folder = folder.parent
-    with ThreadPoolExecutor(max(1, min(FLUSHERS, len(files)))) as pool:  # a file system joins flushes of a moment
-        list(pool.map(sync_file, files))
+    if len(files) == 1:
+        sync_file(files[0])
+    elif files:
+        with ThreadPoolExecutor(min(FLUSHERS, len(files))) as pool:  # a file system joins flushes of a moment
+            list(pool.map(sync_file, files))
     sync_folders(sorted(folders, key=lambda f: len(f.parts), reverse=True))
 
 

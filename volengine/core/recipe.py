@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import functools
 import inspect
 import os
 import re
@@ -38,7 +39,8 @@ class Recipe:
     """Base of all recipes. Override :meth:`check` to refuse values that fit their type but make no sense."""
 
     def __post_init__(self) -> None:
-        hints = typing.get_type_hints(type(self))
+        kind: Any = type(self)
+        hints = _hints(kind)
         for f in dataclasses.fields(self):
             where = f"{type(self).__name__}.{f.name}"
             value = _listed(getattr(self, f.name), hints[f.name], where)
@@ -101,6 +103,12 @@ class Recipe:
     def with_(self, **changes: Any) -> Self:
         """Return a copy with some fields changed."""
         return dataclasses.replace(self, **changes)
+
+
+@functools.cache
+def _hints(of: Any) -> Mapping[str, Any]:
+    """The annotations of a class; finding them takes longer than all else, and each tomogram has recipes."""
+    return typing.get_type_hints(of)
 
 
 def field_texts(cls: type) -> dict[str, str]:

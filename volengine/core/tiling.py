@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from math import prod
 
 from volengine.core.boxes import Box, Index3, index3
@@ -15,7 +16,7 @@ from volengine.core.errors import PlanError
 AXES = "zyx"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Tiling:
     """Blocks of shape ``core`` that begin at the volume's origin; the last ones are cut off at the volume's end.
 
@@ -53,12 +54,12 @@ class Tiling:
         if roi.empty or not Box.of_shape(self.shape).contains(roi):
             raise PlanError(f"The roi from {self.start} to {self.stop} is empty or leaves the volume {self.shape}.")
 
-    @property
+    @cached_property
     def roi(self) -> Box:
         """The part of the volume that the blocks cover."""
         return Box(self.start, self.shape if self.stop is None else self.stop)
 
-    @property
+    @cached_property
     def grid(self) -> Index3:
         """Number of blocks along z, y, x."""
         return index3(-(-n // c) for n, c in zip(self.roi.shape, self.core, strict=True))

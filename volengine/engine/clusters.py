@@ -17,7 +17,7 @@ from typing import Any
 
 from volengine.core.errors import RunError
 from volengine.core.units import parse_bytes
-from volengine.engine.executor import Done, Executor
+from volengine.engine.executor import Done, Executor, at_leisure
 from volengine.engine.link import Link
 from volengine.engine.lock import Lock
 from volengine.engine.on_dask import OnDask, silent
@@ -44,6 +44,7 @@ class InProcess:
 
     def __init__(self) -> None:
         self.link: str | None = None
+        self.hurry: Callable[[], bool] = at_leisure
         self.slots = 1
         self._queue: deque[Bundle] = deque()
 
@@ -79,6 +80,12 @@ def settings(options: RunOptions) -> dict[str, Any]:
         "distributed.worker.memory.pause": 0.9,
         "distributed.worker.memory.terminate": 0.98,
         "distributed.comm.timeouts.connect": "60s",
+        # Scheduler, nannies and workers each wake up 50 times a second to look at their event loops, and sample what
+        # the workers do 100 times; beside small units that is more than the units' own messages.
+        "distributed.admin.tick.interval": "500ms",
+        "distributed.admin.system-monitor.interval": "5s",
+        "distributed.admin.system-monitor.disk": False,
+        "distributed.worker.profile.enabled": False,
         "distributed.nanny.pre-spawn-environ": {
             "MALLOC_MMAP_THRESHOLD_": MMAP_BYTES,
             "MALLOC_TRIM_THRESHOLD_": TRIM_BYTES,

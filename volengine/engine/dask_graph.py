@@ -26,7 +26,8 @@ from volengine.engine.ledger import PlanFolder, RunFolder
 from volengine.engine.options import RunOptions
 from volengine.engine.receipts import Numbers, Receipt
 from volengine.engine.stage import Stage
-from volengine.engine.state import PlanState, reads
+from volengine.engine.state import PlanState
+from volengine.engine.tables import reads
 from volengine.engine.work import Bundle, run_units
 
 if TYPE_CHECKING:

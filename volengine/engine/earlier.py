@@ -51,7 +51,7 @@ class Zeros:
             return keys - self._keys
 
     def _catch_up(self) -> None:
-        afresh, news = self._receipts.news()
+        afresh, news = self._receipts.stream()
         if afresh:
             self._keys.clear()
         for receipt in news:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -32,10 +32,20 @@ class Done:
     final: bool = True
 
 
+def at_leisure() -> bool:
+    """Whether a driver without other things to do is in a hurry."""
+    return False
+
+
 class Executor(Protocol):
-    """Runs bundles. ``link`` is the address of a dashboard, if there is one."""
+    """Runs bundles.
+
+    ``link`` is the address of a dashboard, if there is one. ``hurry`` tells whether the driver has something else to
+    do, so that :meth:`results` does not wait any longer.
+    """
 
     link: str | None
+    hurry: Callable[[], bool]
 
     @property
     def slots(self) -> int:
@@ -47,7 +57,8 @@ class Executor(Protocol):
         ...
 
     def results(self) -> Iterator[Done]:
-        """Wait for news of one bundle and yield it. Yields nothing if there is none for some seconds."""
+        """Wait for news of one bundle and yield it. Yields nothing if there is none for some seconds,
+        or if the driver is in a hurry."""
         ...
 
     def close(self) -> None:

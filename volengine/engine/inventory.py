@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,7 @@ from volengine.core.boxes import Box, Index3, index3, neighbours
 from volengine.engine.ledger import PlanFolder
 from volengine.engine.problems import Problem, missing
 from volengine.engine.reading import reached
-from volengine.engine.receipts import Receipt, Stored
+from volengine.engine.receipts import Numbers, Receipt, Stored
 from volengine.engine.stage import Output, Stage, TableInput
 from volengine.io.names import StoredObject
 from volengine.io.omezarr.objects import crc32c
@@ -78,33 +79,18 @@ def losses(
     progress
         Called after each object that is read.
     """
-    wanted = [stage for stage in plan.stages if stage.name not in skip]
-    proofs: dict[str, list[Receipt]] = {stage.name: [] for stage in wanted}
-    stages = {stage.name: stage for stage in wanted}
-    for receipt in folder.receipts:
-        stage = stages.get(receipt["stage"])
-        if stage is not None and _counts(receipt, plan, stage):
-            proofs[stage.name].append(receipt)
-    checks: list[Check] = []
-    for stage in wanted:
-        mine = proofs.pop(stage.name)
-        for key, output in stage.outputs.items():
-            claims: Claims = {}
-            _claim(claims, key, mine)
-            checks.append(Check(stage.name, claims, output.volume.url, output.volume.path, deep))
-        tables: Claims = defaultdict(dict)
-        files: Claims = defaultdict(dict)
-        for receipt in mine:
-            number = int(receipt["number"])
-            if "table" in receipt:
-                tables[folder.table_key(number)][_stored(receipt["table"])] = number
-            for place, size in receipt.get("files", {}).items():
-                files[place][int(size), -1] = number
-        checks.append(Check(stage.name, tables, str(folder.path), folder.tables_of(stage.name), deep))
-        checks.append(Check(stage.name, files, str(folder.path), folder.scratch.name, False))
-    total = sum(len(check.claims) for check in checks if check.deep)
+    wanted = {stage.name: stage for stage in plan.stages if stage.name not in skip}
+    checks = {stage.name: _checks(stage, folder, deep) for stage in wanted.values()}
+    for receipt in _proofs(plan, folder, wanted):
+        for check in checks[receipt["stage"]]:
+            check.suspect(receipt)
+    if any(check.suspects for mine in checks.values() for check in mine):
+        for receipt in _proofs(plan, folder, wanted):  # of these, each receipt counts: a unit that ran twice has two
+            for check in checks[receipt["stage"]]:
+                check.claim(receipt)
+    total = sum(len(check.claims) for mine in checks.values() for check in mine if check.deep)
     found, read = [], 0
-    for check in checks:
+    for check in (check for mine in checks.values() for check in mine):
         for loss in check.run():
             if loss is not None:
                 found.append(loss)
@@ -114,6 +100,40 @@ def losses(
     return found
 
 
+def _proofs(plan: Plan, folder: PlanFolder, stages: Mapping[str, Stage]) -> Iterator[Receipt]:
+    """Yield the receipts that prove units of these stages."""
+    for receipt in folder.receipts:
+        stage = stages.get(receipt["stage"])
+        if stage is not None and _counts(receipt, plan, stage):
+            yield receipt
+
+
+def _checks(stage: Stage, folder: PlanFolder, deep: bool) -> list[Check]:
+    """Return the checks of all that a stage writes: its arrays, tables and other files."""
+
+    def of_output(key: str) -> Callable[[Receipt], Iterator[tuple[str, Stored | None]]]:
+        return lambda receipt: (
+            (place, _stored(entry)) for place, entry in receipt.get("wrote", {}).get(key, {}).items()
+        )
+
+    def tables(receipt: Receipt) -> Iterator[tuple[str, Stored | None]]:
+        if "table" in receipt:
+            yield folder.table_key(int(receipt["number"])), _stored(receipt["table"])
+
+    def files(receipt: Receipt) -> Iterator[tuple[str, Stored | None]]:
+        return ((place, (int(size), -1)) for place, size in receipt.get("files", {}).items())
+
+    arrays = [
+        Check(stage.name, of_output(key), output.volume.url, output.volume.path, deep)
+        for key, output in stage.outputs.items()
+    ]
+    return [
+        *arrays,
+        Check(stage.name, tables, str(folder.path), folder.tables_of(stage.name), deep),
+        Check(stage.name, files, str(folder.path), folder.scratch.name, False),
+    ]
+
+
 def _stored(entry: Iterable[int] | None) -> Stored | None:
     if entry is None:
         return None
@@ -121,23 +141,57 @@ def _stored(entry: Iterable[int] | None) -> Stored | None:
     return int(size), int(crc)
 
 
-@dataclass(frozen=True)
+@dataclass
 class Check:
-    """What receipts claim of one array or folder of tables or files, to be compared with what is stored there."""
+    """What receipts claim of one array or folder of tables or files, to be compared with what is stored there.
+
+    A plan may have millions of objects, so only claims of those are kept that are not as a receipt says; ``deep`` looks
+    at the bytes of all.
+
+    Parameters
+    ----------
+    stage
+        Name of the stage.
+    said
+        Yields the objects of which a receipt tells, with what it says of them.
+    url, path
+        Where they are.
+    deep
+        Compare checksums.
+    """
 
     stage: str
-    claims: Claims
+    said: Callable[[Receipt], Iterator[tuple[str, Stored | None]]]
     url: str
     path: str
     deep: bool
+    suspects: set[str] = field(default_factory=set)
+    claims: Claims = field(default_factory=dict)
+
+    @cached_property
+    def stored(self) -> Mapping[str, StoredObject]:
+        """What is there."""
+        return stored_objects(self.url, self.path)
+
+    def suspect(self, receipt: Receipt) -> None:
+        """Note the objects that are not as a receipt says."""
+        for key, entry in self.said(receipt):
+            there = self.stored.get(key)
+            if self.deep or (there is not None if entry is None else there is None or there.size != entry[0]):
+                self.suspects.add(key)
+
+    def claim(self, receipt: Receipt) -> None:
+        """Note what a receipt says of objects that were noted before."""
+        for key, entry in self.said(receipt):
+            if key in self.suspects:
+                self.claims.setdefault(key, {})[entry] = int(receipt["number"])
 
     def run(self) -> Iterator[Loss | None]:
-        """Yield for each object that is claimed what is wrong with it, or ``None``."""
-        stored = stored_objects(self.url, self.path) if self.claims else {}
+        """Yield for each object that was noted what is wrong with it, or ``None``."""
         for key, said in self.claims.items():
             where = "/".join(filter(None, (self.url, self.path, key)))
-            problem = _wrong(where, stored.get(key), said)
-            if problem is None and self.deep and key in stored:
+            problem = _wrong(where, self.stored.get(key), said)
+            if problem is None and self.deep and key in self.stored:
                 data = stored_bytes(self.url, f"{self.path}/{key}") or b""
                 if (len(data), crc32c(data)) not in said:
                     problem = Problem(where, "damaged", "is damaged: its checksum differs from what was written")
@@ -155,26 +209,66 @@ def _wrong(where: str, stored: StoredObject | None, said: Mapping[Stored | None,
     return Problem(where, "damaged", why)
 
 
-def claimed_objects(plan: Plan, folder: PlanFolder, url: str, path: str) -> dict[str, Stored]:
-    """Return size and crc32c of every object of an array that the plan has written, by key, for its manifest.
+def claimed_objects(
+    plan: Plan,
+    folder: PlanFolder,
+    wanted: Iterable[tuple[str, str]],
+    see: Callable[[Receipt], None] = lambda receipt: None,
+) -> dict[tuple[str, str], dict[str, Stored]]:
+    """Return size and crc32c of every object that the plan has written into some arrays, for their manifests.
 
     Where a unit ran twice and wrote two versions (networks on different devices), the object itself is asked.
+
+    Parameters
+    ----------
+    plan, folder
+        The plan and its folder.
+    wanted
+        The arrays, by URL and path.
+    see
+        Called with each receipt, also of former plans.
+
+    Returns
+    -------
+    For each array, by URL and path, its objects by key. What holds only zeros is not stored, and not listed.
     """
-    claims: Claims = defaultdict(dict)
-    for stage in plan.stages:
-        for key, output in stage.outputs.items():
-            if (output.volume.url, output.volume.path) == (url, path):
-                _claim(claims, key, (r for r in folder.receipts if _counts(r, plan, stage)))
-    found: dict[str, Stored] = {}
-    for key, said in claims.items():
-        if len(said) == 1:
-            (entry,) = said
-        else:
-            data = stored_bytes(url, f"{path}/{key}")
-            entry = None if data is None else (len(data), crc32c(data))
-        if entry is not None:
-            found[key] = entry
+    stages = {stage.name: stage for stage in plan.stages}
+    found: dict[tuple[str, str], dict[str, Stored]] = {place: {} for place in wanted}
+    seen = {name: Numbers() for name in stages}
+    twice: Units = defaultdict(set)
+    for receipt in folder.receipts:
+        see(receipt)
+        stage, number = stages.get(receipt["stage"]), int(receipt["number"])
+        if stage is None or not _counts(receipt, plan, stage):
+            continue
+        if number in seen[stage.name]:
+            twice[stage.name].add(number)
+        seen[stage.name].add(number)
+        for name, objects in receipt.get("wrote", {}).items():
+            volume = stage.outputs[name].volume if name in stage.outputs else None
+            if volume is not None and (known := found.get((volume.url, volume.path))) is not None:
+                known.update((key, stored) for key, entry in objects.items() if (stored := _stored(entry)) is not None)
+    if twice:
+        _ask(found, plan, folder, twice)
     return found
+
+
+def _ask(found: dict[tuple[str, str], dict[str, Stored]], plan: Plan, folder: PlanFolder, units: Units) -> None:
+    """Correct what is known of the objects of units that ran twice: if they wrote two versions, one is there."""
+    for name, numbers in units.items():
+        stage = plan.stage(name)
+        mine = [r for r in folder.receipts if _counts(r, plan, stage) and int(r["number"]) in numbers]
+        for output, its in stage.outputs.items():
+            known = found.get((its.volume.url, its.volume.path))
+            if known is None:
+                continue
+            claims: Claims = {}
+            _claim(claims, output, mine)
+            for key in (key for key, said in claims.items() if len(said) > 1):
+                data = stored_bytes(its.volume.url, f"{its.volume.path}/{key}")
+                known.pop(key, None)
+                if data is not None:
+                    known[key] = len(data), crc32c(data)
 
 
 def _counts(receipt: Receipt, plan: Plan, stage: Stage) -> bool:

@@ -15,7 +15,7 @@ from dataclasses import replace
 from typing import Any
 
 from volengine.core.errors import InputError, VolengineError, WorkersRefusedError
-from volengine.engine.executor import Done
+from volengine.engine.executor import Done, at_leisure
 from volengine.engine.ledger import PlanFolder
 from volengine.engine.link import CANCELLED, Link, dashboard_link, end
 from volengine.engine.lock import Lock
@@ -92,6 +92,7 @@ class OnDask:
         self._told_at = 0.0
         self._lost_since: float | None = None
         self._slots = 1
+        self.hurry: Callable[[], bool] = at_leisure
         self._workers: dict[str, dict[str, Any]] = {}
         self._take(connect())
         try:
@@ -373,10 +374,13 @@ class OnDask:
         return done
 
     def _news(self) -> bool:
-        """Wait for a bundle that has ended; ``False``: none has, and it is time to look at the workers again."""
+        """Wait for a bundle that has ended; ``False``: none has, and it is time to look at the workers again.
+
+        It does not wait while the driver is in a hurry.
+        """
         end = time.monotonic() + RECOUNT_S
         with self._completed.thread_condition:
-            while not self._completed.has_ready() and time.monotonic() < end:
+            while not self._completed.has_ready() and time.monotonic() < end and not self.hurry():
                 self._completed.thread_condition.wait(0.1)  # Dask itself waits so long
             return bool(self._completed.has_ready())
 

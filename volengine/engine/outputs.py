@@ -21,8 +21,8 @@ from volengine.engine.inventory import claimed_objects
 from volengine.engine.ledger import PlanFolder
 from volengine.engine.options import RunOptions
 from volengine.engine.problems import Problem, missing
-from volengine.engine.receipts import Receipt
 from volengine.engine.stage import Stage
+from volengine.engine.tally import Counted
 from volengine.io.omezarr import image as omezarr
 from volengine.io.omezarr.manifest import NAME as MANIFEST
 from volengine.io.omezarr.nodes import read_node
@@ -348,15 +348,18 @@ class Outputs:
     def finish(self, products: Iterable[str], said: Sequence[str] = ()) -> None:
         """Complete the images with their manifests, delete scratch data, and record that the plan is finished.
 
-        ``products`` are the files that were written, ``said`` are lines about what was made.
+        ``products`` are the files that were written, ``said`` are lines about what the calls have made.
         """
         durable = self.options.durable
         files = list(dict.fromkeys(products))
-        for spec in self.plan.images:
-            if not spec.scratch:
-                paths = [spec.array_path(level) for level in range(len(spec.levels))]
-                objects = [claimed_objects(self.plan, self.folder, spec.url, path) for path in paths]
-                omezarr.finish_image(spec, objects, durable=durable)
+        counted = Counted(self.plan)
+        kept = [spec for spec in self.plan.images if not spec.scratch]
+        arrays = {id(spec): [(spec.url, spec.array_path(level)) for level in range(len(spec.levels))] for spec in kept}
+        wanted = [place for places in arrays.values() for place in places]
+        written = claimed_objects(self.plan, self.folder, wanted, counted.add)
+        for spec in kept:
+            objects = [written.pop(place) for place in arrays[id(spec)]]
+            omezarr.finish_image(spec, objects, durable=durable)
         if not self.options.keep_scratch:
             self._clean()
         finished = {
@@ -365,19 +368,15 @@ class Outputs:
             "calls": self._calls(),
             "products": {self._from_here(place): list(_sum(place)) for place in files},
             "nodes": self._sums(),
-            "said": list(said),
+            "said": [*counted.lines(), *said],
             "units": self.plan.units,
-            "seconds": round(sum(r["seconds"] for r in self.folder.receipts if self._is_own(r)), 3),
+            "seconds": round(counted.seconds, 3),
         }
         self.folder.write_json(FINISHED, finished, durable=durable)
         for place in files:
             local = local_path(place)
             if local is not None:
                 sweep(local.parent, below=False)
-
-    def _is_own(self, receipt: Receipt) -> bool:
-        """Whether a receipt is of this very plan."""
-        return bool(self.plan.identities.get(receipt["stage"]) == receipt["identity"])
 
     def _sums(self) -> dict[str, Stored]:
         """Size and checksum of the metadata files of all images, by the keys of :meth:`_nodes`."""

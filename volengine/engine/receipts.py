@@ -38,6 +38,11 @@ Stored = tuple[int, int]
 CLAIMS = {"wrote", "table"}
 """Every unit has written one of these; receipts of versions that did not say what was written do not count."""
 
+AMOUNTS = ("seconds", "time", "read", "written", "peak_rss")
+
+PIECE = 2**20
+"""Bytes of a ledger that are read at a time."""
+
 MOST_UNITS = 2**28
 """Largest number of units of a stage; :class:`Numbers` takes a byte for each."""
 
@@ -116,8 +121,9 @@ def is_receipt(value: Any) -> bool:
         return False
     if not isinstance(value.get("stage"), str) or not isinstance(value.get("identity"), str):
         return False
-    if not all(_is_amount(value.get(key, 0)) for key in ("seconds", "time", "read", "written", "peak_rss")):
-        return False
+    for key in AMOUNTS:
+        if not _is_amount(value.get(key, 0)):
+            return False
     return _are_claims(value)
 
 
@@ -125,10 +131,11 @@ def _are_claims(value: Mapping[str, Any]) -> bool:
     """Whether what a receipt says of its results and counts is of the kinds of :data:`Receipt`."""
     wrote, table, files = value.get("wrote", {}), value.get("table"), value.get("files", {})
     counts, halo = value.get("counts", {}), value.get("halo", [0, 0, 0])
-    if not all(isinstance(part, dict) for part in (wrote, files, counts)):
+    if not (isinstance(wrote, dict) and isinstance(files, dict) and isinstance(counts, dict)):
         return False
-    if not all(isinstance(objects, dict) and all(map(_is_stored, objects.values())) for objects in wrote.values()):
-        return False
+    for objects in wrote.values():
+        if not isinstance(objects, dict) or not all(map(_is_stored, objects.values())):
+            return False
     if not isinstance(halo, list) or len(halo) != 3:
         return False
     if not all(isinstance(count, int) for count in counts.values()):
@@ -225,6 +232,11 @@ class Receipts:
         bool, list of Receipt
             Whether receipts were withdrawn, so that the list has all receipts that are left; and the new receipts.
         """
+        afresh, new = self.stream()
+        return afresh, list(new)
+
+    def stream(self) -> tuple[bool, Iterator[Receipt]]:
+        """Like :meth:`news`, but the receipts are read while they are asked for: there may be millions."""
         found: dict[Path, int] = {}
         for path in self.files():
             try:
@@ -234,14 +246,15 @@ class Receipts:
         afresh = not self._read.keys() <= {path.name for path in found}
         if afresh:
             self._read = {}
-        new: list[Receipt] = []
-        for path, size in found.items():
-            offset = self._read.get(path.name, 0)
-            if size > offset:
-                receipts, offset = _tail(path, offset)
-                new += receipts
-            self._read[path.name] = offset
-        return afresh, new
+        for path in found:
+            self._read.setdefault(path.name, 0)
+        return afresh, self._new([path for path, size in found.items() if size > self._read[path.name]])
+
+    def _new(self, paths: Iterable[Path]) -> Iterator[Receipt]:
+        for path in paths:
+            for lines, offset in _tail(path, self._read[path.name]):
+                yield from _receipts(lines)
+                self._read[path.name] = offset
 
     def keep(self, wanted: Callable[[Receipt], bool], *, durable: bool = True) -> int:
         """Withdraw all receipts but the wanted ones; return the number of those that were withdrawn.
@@ -262,13 +275,18 @@ class Receipts:
         return lost
 
 
-def _tail(path: Path, offset: int) -> tuple[list[Receipt], int]:
-    """Read the whole lines of a file from an offset on; return them, and the offset behind the last one."""
+def _tail(path: Path, offset: int) -> Iterator[tuple[list[bytes], int]]:
+    """Read the whole lines of a file from an offset on, some at a time, each time with the offset behind them."""
+    rest = b""
     try:
         with path.open("rb") as file:
             file.seek(offset)
-            text = file.read()
+            while piece := file.read(PIECE):
+                rest += piece
+                end = rest.rfind(b"\n") + 1
+                if end:
+                    offset += end
+                    yield rest[:end].split(b"\n"), offset
+                    rest = rest[end:]
     except FileNotFoundError:
-        return [], offset
-    end = text.rfind(b"\n") + 1
-    return list(_receipts(text[:end].split(b"\n"))), offset + end
+        return

@@ -90,8 +90,36 @@ def named(name: str, error: BaseException) -> str:
     return text if there else f"{name}: {text}"
 
 
+@dataclass(frozen=True)
+class Closed:
+    """What is kept of a plan that has ended, so that the driver's memory does not grow with whole plans.
+
+    Parameters
+    ----------
+    name
+        Name of the plan.
+    error
+        Why it has failed, or ``None``.
+    done
+        Number of finished units by stage.
+    data
+        Its part of the report.
+    """
+
+    name: str
+    error: BaseException | None
+    done: dict[str, int]
+    data: dict[str, Any]
+
+
+def closed(state: PlanState) -> Closed:
+    """Return what is kept of a plan that has ended."""
+    done = {stage: len(numbers) for stage, numbers in state.done.items()}
+    return Closed(state.plan.name, state.error, done, _plan(state))
+
+
 def make(
-    states: list[PlanState],
+    plans: list[Closed],
     refused: Mapping[str, BaseException],
     options: RunOptions,
     limit: int,
@@ -101,7 +129,7 @@ def make(
 
     Parameters
     ----------
-    states
+    plans
         The plans that were run.
     refused
         Errors of the tomograms whose plan was refused, by name.
@@ -112,7 +140,7 @@ def make(
     began
         Start of the run, seconds since 1970.
     """
-    failures = {s.plan.name: s.error for s in states if s.error is not None} | dict(refused)
+    failures = {plan.name: plan.error for plan in plans if plan.error is not None} | dict(refused)
     data = {
         "began": time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime(began)),
         "wall_seconds": round(time.time() - began, 3),
@@ -120,7 +148,7 @@ def make(
         "machine": {"system": platform.platform(), "python": sys.version.split()[0], "host": platform.node()},
         "options": options.to_json(),
         "worker_limit_bytes": limit,
-        "plans": {s.plan.name: _plan(s) for s in states},
+        "plans": {plan.name: plan.data for plan in plans},
         "refused": {name: str(error) for name, error in refused.items()},
         "failed": {name: str(error) for name, error in failures.items()},
     }

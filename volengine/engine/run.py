@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import time
 import traceback
+from collections import deque
 from collections.abc import Callable, Iterable
+from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 from volengine.core.errors import DeadlineError, InputError, RunError, VolengineError
 from volengine.core.paths import ignores_case, place_key
 from volengine.engine import clusters, report
+from volengine.engine.beside import Beside
+from volengine.engine.claims import Claims, Living
 from volengine.engine.deadline import Deadline
 from volengine.engine.driver_lock import only_driver
 from volengine.engine.ledger import RunFolder
+from volengine.engine.lock import STALE_S
 from volengine.engine.log import Log, remark
 from volengine.engine.options import RunOptions
 from volengine.engine.outlook import Outlook, is_finished
@@ -26,6 +33,12 @@ from volengine.engine.state import PlanState
 POLL_S = 0.5
 OPEN_PLANS = 3
 """Number of open plans per slot: while one of them waits for the end of a stage, others use the slots."""
+
+HANGING = 10
+"""A part that is alive, but brings no news for so many times the patience and a minute, counts as one that hangs."""
+
+AHEAD = 8
+"""Number of plans that are prepared before there is room for them, at most as many as are open."""
 
 
 @dataclass(frozen=True)
@@ -109,12 +122,19 @@ class Driver:
         self.options = options
         check_scheduler(options)
         self.limit = options.limit_bytes()
+        self.beside = Beside()
+        self.opening: deque[tuple[str, Future[tuple[PlanState, bool]]]] = deque()
+        """Plans that are being prepared, in the order of their jobs, with the name of the job."""
         self.open: list[PlanState] = []
-        self.closed: list[PlanState] = []
+        self.finishing: dict[int, Future[None]] = {}
+        """Of the open plans those that are being finished, by their ``id``: nobody else may touch their states."""
+        self.closed: list[report.Closed] = []
         self.refused: dict[str, BaseException] = {}
         self.names: dict[str, tuple[str, str]] = {}
         self.under_way: dict[int, PlanState] = {}
-        self.quiet_since = time.monotonic()
+        self.quiet_since = self.tried_at = time.monotonic()
+        parts = options.part_of()[1] > 1
+        self.living = Living(folder.path, options.patience_s) if parts else None
         self.deadline = Deadline(options.deadline)
 
     def run(self) -> report.RunReport:
@@ -132,14 +152,16 @@ class Driver:
     def _run(self) -> report.RunReport:
         began = time.time()
         self.log = Log(self.folder.log)
+        self.case = not ignores_case(self.folder.path)
         self.log("start", options=self.options.to_json(), jobs=[j.name for j in self.jobs])
         executor: clusters.Executor | None = None
         try:
-            self._open_plans(1)
+            self._open_plans(1, at_once=True)
             if self.open or self.jobs:
                 executor = clusters.start(self.options, self.limit, self.lock, self._notice)
                 if executor.link:
                     self.progress.say(f"Dask dashboard: {executor.link}")
+                executor.hurry = self._ready
                 self._loop(executor)
         except KeyboardInterrupt as stop:
             self.log("interrupted")
@@ -151,30 +173,69 @@ class Driver:
         finally:
             if executor is not None:
                 executor.close()
+            self.beside.close()
         result = report.make(self.closed, self.refused, self.options, self.limit, began)
         report.write(result, self.folder)
         self.log("end", failed=list(result.failures))
         return result
 
-    def _open_plans(self, slots: int) -> None:
-        while self.jobs and len(self.open) < max(2, OPEN_PLANS * slots):
+    def _open_plans(self, slots: int, *, at_once: bool = False) -> None:
+        """Plan the next jobs, as many as there is room for, and open the plans that are prepared.
+
+        Plans are made here, one after the other; they are prepared beside, unless ``at_once``.
+        """
+        self._opened()
+        most = max(2, OPEN_PLANS * slots)
+        while self.jobs and len(self.open) - len(self.finishing) < most and len(self.opening) < min(most, AHEAD):
             job = self.jobs.pop(0)
             self.lock.check(read_again=True)  # what follows deletes and creates
+            failed: Future[tuple[PlanState, bool]] = Future()
             try:
                 plan = job.plan()
                 self._claim(plan.name, job.name)
                 plan.check(self.limit)
-                finished = is_finished(self.folder.plan(plan.name))
-                state = PlanState(plan, self.folder.plan(plan.name), self.options, self.limit)
-                state.prepare()
+            except Exception as error:
+                failed.set_exception(error)
+                self.opening.append((job.name, failed))
+            else:
+                self.opening.append((job.name, self.beside.do(partial(self._prepare, plan), alone=at_once)))
+            self._opened()
+
+    def _prepare(self, plan: Plan) -> tuple[PlanState, bool]:
+        """Prepare a plan; return its state, and whether an earlier run had finished it."""
+        folder = self.folder.plan(plan.name)
+        finished = is_finished(folder)
+        claims = None if self.living is None else Claims(folder.path, self.living, self.lock.nonce)
+        state = PlanState(plan, folder, self.options, self.limit, claims)
+        state.prepare()
+        return state, finished
+
+    def _opened(self) -> None:
+        """Open the plans that are prepared, in the order of their jobs."""
+        while self.opening and self.opening[0][1].done():
+            name, future = self.opening.popleft()
+            try:
+                state, finished = future.result()
             except Exception as error:
                 self.outlook.refused()
-                self._refuse(job.name, error)
+                self._refuse(name, error)
                 continue
-            self.log("plan", name=plan.name, units=state.plan.units, skipped=state.skipped)
+            self.log("plan", name=state.plan.name, units=state.plan.units, skipped=state.skipped)
             self._tell(state)
             self.outlook.opened(state, finished)
-            (self.closed if state.finished else self.open).append(state)
+            if state.finished:
+                self.closed.append(report.closed(state))
+            else:
+                self.open.append(state)
+
+    @property
+    def _steps(self) -> list[Future[Any]]:
+        """What is done beside, and taken when it is done."""
+        return [*(future for _, future in list(self.opening)[:1]), *self.finishing.values()]
+
+    def _ready(self) -> bool:
+        """Whether something that was done beside has ended."""
+        return any(future.done() for future in self._steps)
 
     def _notice(self, text: str) -> None:
         self.log("notice", text=text)
@@ -189,7 +250,7 @@ class Driver:
 
     def _claim(self, name: str, label: str) -> None:
         """Refuse a second plan of the same name, because both would write the same files."""
-        key = place_key(name, case=not ignores_case(self.folder.path))
+        key = place_key(name, case=self.case)
         if key in self.names:
             other, first = self.names[key]
             same = "" if other == name else f" and {other!r}, which are the same for the file system"
@@ -205,10 +266,12 @@ class Driver:
         self.progress.say(named(name, error))
 
     def _loop(self, executor: clusters.Executor) -> None:
-        while self.open or self.jobs:
+        while self.open or self.jobs or self.opening:
             self.lock.check()
             if self.deadline.left_s > 0:
                 self._open_plans(executor.slots)
+            else:
+                self._opened()
             cut = self._feed(executor)
             if self.deadline.left_s <= 0 or (cut and not self.under_way):
                 self._stop()
@@ -223,7 +286,7 @@ class Driver:
         """Give bundles to the executor; return whether units are left that could not end before the deadline."""
         cut = False
         window = 1 if isinstance(executor, clusters.InProcess) else 2 * executor.slots
-        for state in self.open:
+        for state in self._running():
             while len(self.under_way) < window:
                 most = self._most(state, executor.slots)
                 bundle = None if most == 0 else state.next_bundle(executor.slots, most)
@@ -233,6 +296,10 @@ class Driver:
                 self.under_way[id(bundle)] = state
                 executor.submit(bundle)
         return cut
+
+    def _running(self) -> list[PlanState]:
+        """The open plans that are not being finished."""
+        return [state for state in self.open if id(state) not in self.finishing]
 
     def _most(self, state: PlanState, slots: int) -> int | None:
         """How many units of a plan's present stage can end before the deadline, one after the other."""
@@ -248,8 +315,8 @@ class Driver:
         DeadlineError
             Always.
         """
-        for state in self.closed + self.open:
-            self.log("deadline", name=state.plan.name, done={s: len(d) for s, d in state.done.items()})
+        for plan in [*self.closed, *map(report.closed, self.open)]:
+            self.log("deadline", name=plan.name, done=plan.done)
         closed = len(self.closed) + len(self.refused)
         done, units = sum(len(d) for s in self.open for d in s.done.values()), sum(s.plan.units for s in self.open)
         volumes = f"{closed} of {self.outlook.volumes} volumes, and of those that are open "
@@ -297,43 +364,77 @@ class Driver:
 
     def _close_plans(self) -> None:
         for state in list(self.open):
-            before = state.position
-            state.advance()
-            for stage in state.plan.stages[before : state.position]:
-                self.log("stage done", name=state.plan.name, stage=stage.name, **state.tallies[stage.name].said())
-            if state.active and state.at_end and not state.under_way:
-                self.lock.check(read_again=True)
-                try:
-                    state.finish()
-                except Exception as error:
-                    state.error = error
-                    self.progress.say(named(state.plan.name, error))
-                    self.log("finish failed", name=state.plan.name, error=repr(error), traceback=_trace(error))
-                self._tell(state)
+            if id(state) in self.finishing:
+                if not self.finishing[id(state)].done():
+                    continue
+                self._finished(state, self.finishing.pop(id(state)))
+            else:
+                before = state.position
+                state.advance()
+                for stage in state.plan.stages[before : state.position]:
+                    self.log("stage done", name=state.plan.name, stage=stage.name, **state.tallies[stage.name].said())
+                if state.active and state.at_end and not state.under_way:
+                    self.lock.check(read_again=True)
+                    alone = len(self.open) == 1 and not self.jobs and not self.opening
+                    future = self.beside.do(state.finish, alone=alone)
+                    if not future.done():
+                        self.finishing[id(state)] = future
+                        continue
+                    self._finished(state, future)
             if not state.active and not state.under_way:
                 if state.error is not None:
                     self.lock.check(read_again=True)
                     state.withdraw()
+                if state.claims is not None:
+                    state.claims.close()
                 self.open.remove(state)
-                self.closed.append(state)
+                self.closed.append(report.closed(state))
                 why = str(state.error) if state.error else None
                 self.log("plan done", name=state.plan.name, why=why, error=repr(state.error) if state.error else None)
 
+    def _finished(self, state: PlanState, future: Future[None]) -> None:
+        """Take note of the end of a plan, which has failed if the step has."""
+        if (error := future.exception()) is not None:
+            state.error = error
+            self.progress.say(named(state.plan.name, error))
+            self.log("finish failed", name=state.plan.name, error=repr(error), traceback=_trace(error))
+        self._tell(state)
+
     def _wait(self) -> None:
-        """Wait for other parts that still work on a stage; if they make no progress, take over their units."""
-        waiting = [s for s in self.open if s.active and not s.at_end and not s.waiting]
+        """Wait for steps that are done beside, and for other parts that still work on a stage.
+
+        If those make no progress, take over their units.
+        """
+        waiting = [s for s in self._running() if s.active and not s.at_end and not s.waiting]
         if not waiting:
+            if self._steps:
+                self.beside.wait(self._steps, POLL_S)
             return
-        news = [state.catch_up() for state in waiting]  # a list, so that all states catch up
+        if self.living is not None:
+            self.living.nonces()  # a heartbeat is watched for a while before it counts as that of a dead part
+        now, news = time.monotonic(), [state.catch_up() for state in waiting]  # a list, so that all states catch up
         if any(news):
-            self.quiet_since = time.monotonic()
-        elif time.monotonic() - self.quiet_since > self.options.patience_s:
-            for state in waiting:
-                self.log("taking over", name=state.plan.name, stage=state.stage.name)
-                state.take_over()
-            self.quiet_since = time.monotonic()
-        else:
-            time.sleep(POLL_S)
+            self.quiet_since = now
+        quiet_s, patience_s = now - self.quiet_since, self.options.patience_s
+        late = not any(news) and now - max(self.quiet_since, self.tried_at) > patience_s
+        still = [s for s in waiting if not s.at_end and not s.waiting]
+        hanging = quiet_s > max(HANGING * patience_s, STALE_S)
+        took = [self._take_over(s, hanging) for s in still if late or s.shared]
+        if late:
+            self.tried_at = now
+        if not any(took):
+            self.beside.wait(self._steps, POLL_S)
+
+    def _take_over(self, state: PlanState, hanging: bool) -> bool:
+        """Take over units of a plan's stage; return whether there were any.
+
+        ``hanging``: nothing has come from parts that are alive for so long that also what they have begun is taken.
+        """
+        stage = state.stage.name
+        took = state.take_over(all_of_them=hanging)
+        if took:
+            self.log("taking over", name=state.plan.name, stage=stage, units=len(state.pending))
+        return took
 
 
 def _trace(error: BaseException) -> str:

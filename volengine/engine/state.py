@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections import Counter, deque
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING
 
 from volengine.core.aside import sweep
@@ -11,6 +12,7 @@ from volengine.core.block import Table
 from volengine.core.errors import DamagedError, RunError
 from volengine.engine import inventory
 from volengine.engine.agreement import CURRENT, LOCK, agreed
+from volengine.engine.claims import Claims
 from volengine.engine.earlier import writers_of
 from volengine.engine.kernels import ONLY_SHOWN
 from volengine.engine.ledger import PlanFolder
@@ -20,7 +22,8 @@ from volengine.engine.outputs import FINISHED, Outputs
 from volengine.engine.receipts import Numbers, Receipt
 from volengine.engine.resume import refuse_another, resumed
 from volengine.engine.stage import Stage
-from volengine.engine.tally import Tally, counted
+from volengine.engine.tables import Tables, reads
+from volengine.engine.tally import Tally
 from volengine.engine.work import Bundle, is_scratch
 from volengine.io.identity import check_unchanged
 
@@ -29,6 +32,9 @@ if TYPE_CHECKING:
 
 BUNDLE_SECONDS = 1.5
 """Seconds that a bundle of small units should take, so that the scheduler's cost per unit is negligible."""
+
+CALLS = threading.Lock()
+"""Of plans that are finished at the same time, one makes its calls: they may need much memory, and know no threads."""
 
 ROUNDS = 5
 """Number of times that lost results of a plan are made again in one run, before it counts as failed."""
@@ -48,6 +54,8 @@ class PlanState:
         Options of the run.
     limit
         Memory of a worker, bytes.
+    claims
+        What the parts of the run have begun; ``None`` if there are no other parts.
 
     Raises
     ------
@@ -57,7 +65,7 @@ class PlanState:
         It contains the results of another input of the same name.
     """
 
-    def __init__(self, plan: Plan, folder: PlanFolder, options: RunOptions, limit: int):
+    def __init__(self, plan: Plan, folder: PlanFolder, options: RunOptions, limit: int, claims: Claims | None = None):
         former = type(plan).former(folder, ONLY_SHOWN)  # refuses that of another version; nothing of it is run
         if former is not None and not options.overwrite:
             refuse_another(former, plan, folder)
@@ -65,6 +73,7 @@ class PlanState:
         self.folder = folder
         self.options = options
         self.limit = limit
+        self.claims = claims
         self.identities = self.plan.identities
         self.outputs = Outputs(self.plan, folder, options)
         self.writers = writers_of(self.plan)
@@ -76,7 +85,8 @@ class PlanState:
         self.parted: deque[list[int]] = deque()
         self.under_way = 0
         self.attempts: Counter[tuple[str, int]] = Counter()
-        self.single = False
+        self.taking = False
+        """Whether the units that are given out are those of other parts."""
         self.error: BaseException | None = None
         self.finished = False
         self.said: list[str] = []
@@ -99,6 +109,8 @@ class PlanState:
             Another part works on another plan in this folder.
         """
         with agreed(self.folder, self.options, self.outputs.described()):
+            if self.claims is not None:
+                self.claims.clear()
             complete = self.outputs.complete()
             lost = self._losses() if complete else []
             if complete and not lost and not self.outputs.unproven():
@@ -146,7 +158,7 @@ class PlanState:
 
         Deleted results are not needed as long as :meth:`_forget_gone` finds no unfinished stage that reads them.
         """
-        afresh, news = self.folder.receipts.news()
+        afresh, news = self.folder.receipts.stream()
         if afresh or not self._proven:
             self._proven = {stage.name: Numbers() for stage in self.plan.stages}
         for receipt in news:
@@ -195,7 +207,7 @@ class PlanState:
                 left = [n for n in range(len(stage.tiling)) if n not in self.done[stage.name]]
                 self.pending = deque(self._share(left))
                 self.parted.clear()
-                self.single = False
+                self.taking = False
                 self._seconds.clear()
                 return
             self.position += 1
@@ -227,17 +239,31 @@ class PlanState:
         most
             The largest number of units; ``None``: any.
         """
-        if not self.active or not self.waiting:
-            return None
-        if self.parted:
-            numbers = self.parted.popleft()
-            if most is not None and len(numbers) > most:
-                self.parted.appendleft(numbers[most:])
-                numbers = numbers[:most]
-        else:
-            size = min(1 if self.single else self._group(slots), len(self.pending))
-            numbers = [self.pending.popleft() for _ in range(size if most is None else min(size, most))]
-        self.under_way += 1
+        while self.active and self.waiting:
+            if self.parted:
+                numbers = self.parted.popleft()
+                if most is not None and len(numbers) > most:
+                    self.parted.appendleft(numbers[most:])
+                    numbers = numbers[:most]
+            else:
+                size = min(self._group(slots), len(self.pending))
+                numbers = [self.pending.popleft() for _ in range(size if most is None else min(size, most))]
+            if numbers := self._begun(numbers):
+                self.under_way += 1
+                return self._bundle(numbers)
+        return None
+
+    def _begun(self, numbers: list[int]) -> list[int]:
+        """Return those of some units that no other part has begun; from now on the others see that this one has."""
+        if self.taking:
+            self.done = self._read_done()
+            numbers = [number for number in numbers if number not in self.done[self.stage.name]]
+        if self.claims is None or not numbers:
+            return numbers
+        begin = self.claims.take if self.taking else self.claims.begin
+        return begin(self.identities[self.stage.name], numbers)
+
+    def _bundle(self, numbers: list[int]) -> Bundle:
         return Bundle(
             str(self.folder.path),
             self.stage,
@@ -251,7 +277,8 @@ class PlanState:
     def _group(self, slots: int) -> int:
         mean = sum(self._seconds) / len(self._seconds) if self._seconds else BUNDLE_SECONDS
         fitting = max(4, int(BUNDLE_SECONDS / max(mean, 1e-4)))
-        fair = -(-len(self.pending) // (2 * slots)) if self._seconds else -(-len(self.pending) // (8 * slots))
+        takers = self.claims.parts if self.taking and self.claims is not None else 1
+        fair = -(-len(self.pending) // ((2 if self._seconds else 8) * slots * takers))
         return max(1, min(fitting, fair, 512))
 
     def received(self, receipts: list[Receipt]) -> None:
@@ -326,16 +353,38 @@ class PlanState:
     # -- parts ---------------------------------------------------------------------------------------------
 
     def catch_up(self) -> bool:
-        """Read the receipts of other parts; return whether there are new ones."""
-        before = sum(len(v) for v in self.done.values())
+        """Read the receipts of other parts; return whether there are new ones, or the stage is done."""
+        before, position = sum(len(v) for v in self.done.values()), self.position
         self.done = self._read_done()
         self._enter()
-        return sum(len(v) for v in self.done.values()) > before
+        return sum(len(v) for v in self.done.values()) > before or self.position != position
 
-    def take_over(self) -> None:
-        """Take all unfinished units of the stage, as other parts make no progress; running a unit twice is harmless."""
-        self.pending = deque(n for n in range(len(self.stage.tiling)) if n not in self.done[self.stage.name])
-        self.single = True
+    @property
+    def shared(self) -> bool:
+        """Whether a part has begun to take over units of the current stage."""
+        return self.claims is not None and self.claims.shared(self.identities[self.stage.name])
+
+    def take_over(self, *, all_of_them: bool = False) -> bool:
+        """Take units of the stage that other parts have not finished; running a unit twice is harmless.
+
+        Parameters
+        ----------
+        all_of_them
+            Also those that living parts have begun.
+
+        Returns
+        -------
+        Whether there are any.
+        """
+        name, held = self.stage.name, set[int]()
+        if all_of_them:
+            self.claims = None
+        if self.claims is not None:
+            held = self.claims.held(self.identities[name])
+        done = self.done[name]
+        self.pending = deque(n for n in range(len(self.stage.tiling)) if n not in done and n not in held)
+        self.taking = bool(self.pending)
+        return self.taking
 
     # -- end -----------------------------------------------------------------------------------------------
 
@@ -372,13 +421,16 @@ class PlanState:
                     self._enter()
                     return
                 try:
-                    made: list[Made] = [call.load()(self.plan, self.tables, **call.params) for call in self.plan.finish]
+                    with CALLS:
+                        made: list[Made] = [
+                            call.load()(self.plan, self.tables, **call.params) for call in self.plan.finish
+                        ]
                 except DamagedError as error:
                     if not self._withdraw_damaged(error):
                         raise
                     self._enter()
                     return
-                said = [*counted(self.plan, self.folder), *(line for one in made for line in one.said)]
+                said = [line for one in made for line in one.said]
                 self.outputs.finish([place for one in made for place in one.products], said)
             self.said = self.outputs.said()
         self.finished = True
@@ -404,28 +456,3 @@ class PlanState:
         with critical(self.folder.path / LOCK):
             if self.folder.read_json(CURRENT) == self.identities:
                 self.outputs.remove_unwritten()
-
-
-class Tables(Mapping[int, Table]):
-    """The tables of a stage by block number. Each is read anew when it is asked for, so that not all are in memory."""
-
-    def __init__(self, folder: PlanFolder, stage: str, count: int):
-        self.folder, self.stage, self.count = folder, stage, count
-
-    def __getitem__(self, number: int) -> Table:
-        if not 0 <= number < self.count:
-            raise KeyError(number)
-        return self.folder.read_table(self.stage, number)
-
-    def __iter__(self) -> Iterator[int]:
-        return iter(range(self.count))
-
-    def __len__(self) -> int:
-        return self.count
-
-
-def reads(later: Stage, stage: Stage) -> bool:
-    """Return whether ``later`` reads a table or an array of ``stage``."""
-    made = {(o.volume.url, o.volume.path) for o in stage.outputs.values()}
-    arrays = {(a.volume.url, a.volume.path) for a in later.arrays.values()}
-    return bool(made & arrays) or any(t.stage == stage.name for t in later.tables.values())

@@ -8,10 +8,9 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from volengine.engine.receipts import Receipt
+from volengine.engine.receipts import Numbers, Receipt
 
 if TYPE_CHECKING:
-    from volengine.engine.ledger import PlanFolder
     from volengine.engine.plan import Plan
 
 
@@ -57,18 +56,30 @@ class Tally:
         }
 
 
-def counted(plan: Plan, folder: PlanFolder) -> list[str]:
-    """Lines that say what the stages that write images have counted, over all runs of the plan.
+class Counted:
+    """What the stages that write images have counted, over all runs of a plan, and the seconds of all its units.
 
     Stages that write tables are spoken of by the calls that make products of them.
     """
-    counts: Counter[str] = Counter()
-    seen: set[tuple[str, int]] = set()
-    shown = {stage.name for stage in plan.stages if stage.outputs and not stage.emits}
-    for receipt in folder.receipts:
-        unit = (receipt["stage"], int(receipt["number"]))
-        current = plan.identities.get(receipt["stage"]) == receipt["identity"]
-        if unit[0] in shown and unit not in seen and current:
-            seen.add(unit)
-            counts.update(receipt.get("counts", {}))
-    return [f"{number} {name}" for name, number in counts.items()]
+
+    def __init__(self, plan: Plan):
+        self._identities = plan.identities
+        shown = [stage for stage in plan.stages if stage.outputs and not stage.emits]
+        self._seen = {stage.name: Numbers() for stage in shown}
+        self._counts: Counter[str] = Counter()
+        self.seconds = 0.0
+
+    def add(self, receipt: Receipt) -> None:
+        """Add a receipt; a unit that has two is counted once, and its seconds twice."""
+        stage, number = receipt["stage"], int(receipt["number"])
+        if self._identities.get(stage) != receipt["identity"]:
+            return
+        self.seconds += receipt["seconds"]
+        seen = self._seen.get(stage)
+        if seen is not None and number not in seen:
+            seen.add(number)
+            self._counts.update(receipt.get("counts", {}))
+
+    def lines(self) -> list[str]:
+        """Return what was counted."""
+        return [f"{number} {name}" for name, number in self._counts.items()]

@@ -353,6 +353,9 @@ class Worker:
 
     def run(self) -> Iterator[list[Receipt]]:
         """Run the units in order; yield receipts when they are appended."""
+        if len(self.bundle.numbers) == 1:
+            yield from self._run_one()
+            return
         numbers = self.bundle.numbers
         with ThreadPoolExecutor(1, "read") as readers, ThreadPoolExecutor(1, "write") as writers:
             ahead: Future[tuple[Block, int]] = readers.submit(self.inputs.block, numbers[0])
@@ -380,6 +383,16 @@ class Worker:
             yield writers.submit(self.flush).result()  # also after a failure: the units before it are done
             if failure is not None:
                 raise failure
+
+    def _run_one(self) -> Iterator[list[Receipt]]:
+        """Run a bundle of one unit: there is nothing to overlap, and threads take longer than a small unit."""
+        began = time.perf_counter()
+        block, read = self.inputs.block(self.bundle.numbers[0])
+        result, read, halo = self.compute(block, read)
+        receipts = self.finish(block, result, read, halo, began)
+        del block, result
+        yield receipts
+        yield self.flush()
 
 
 def run_units(bundle: Bundle) -> list[Receipt]:

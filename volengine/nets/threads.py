@@ -29,7 +29,9 @@ _CHANGING = threading.Lock()
 
 def set_own_threads(count: int) -> None:
     """Set the number of threads with which PyTorch computes what the calling thread asks for, and nobody else's."""
-    torch.get_num_threads()  # a thread that has not computed yet would later take over the process's number
+    # a thread that has not computed yet would later take over the process's number
+    if torch.get_num_threads() == count:
+        return
     with _CHANGING:
         torch.get_num_threads()  # a thread that PyTorch has not seen yet takes over the process's number when it is
         whole = _asked_by_new_thread()

@@ -173,3 +173,50 @@ def test_readers_never_see_a_gap_or_a_torn_object(tmp_path, pipeline):
             changed += which[1]
     assert writer.returncode == 0, writer.stderr.read()
     assert changed
+
+
+@pytest.mark.parametrize("dtype", ["float32", "uint8"])
+def test_zeros_are_not_stored_and_negative_zeros_are(tmp_path, dtype):
+    spec = spec_of(tmp_path / "a.zarr", dtype=dtype)
+    create_image(spec, token="a")
+    sink, box = ZarrSink(spec.volume()), Box((0, 0, 0), UNIT)
+    assert sink.write(box, np.ones(UNIT, dtype)) != [None]
+    assert sink.write(box, np.zeros(UNIT, dtype)) == [None]  # what was there is removed
+    assert sink.absent(box) == sink.keys(box)
+    if dtype == "float32":
+        (stored,) = sink.write(box, -np.zeros(UNIT, dtype))
+        assert stored is not None
+        assert np.signbit(ZarrSource(spec.volume()).read(box)).all()
+    remove(spec.url)
+    with pytest.raises(MissingError, match="deleted while it was being written"):
+        sink.write(box, np.zeros(UNIT, dtype))
+
+
+@NGFF
+@pytest.mark.parametrize("attributes", [{}, {"a": [1, {"b": 1.5}], "ü": None, "c": "0"}])
+def test_metadata_are_the_bytes_that_zarr_python_writes(ngff, attributes):
+    from zarr.storage import MemoryStore
+
+    from volengine.io.omezarr.codecs import compressors
+    from volengine.io.omezarr.node_files import array_files, group_files
+
+    fmt, files = (2 if ngff == "0.4" else 3), {}
+    zarr.create_group(MemoryStore(files), zarr_format=fmt, attributes=attributes)
+    assert group_files(fmt, attributes) == {name: data.to_bytes() for name, data in files.items()}
+    given = {
+        "shape": SHAPE,
+        "dtype": "float32",
+        "chunks": UNIT,
+        "shards": None,
+        "fill_value": 0,
+        "zarr_format": fmt,
+        "dimension_names": ("z", "y", "x") if fmt == 3 else None,
+    }
+    codec = {"name": "zstd-1", "dtype": "float32", "kind": "intensity", "zarr_format": fmt, "scratch": False}
+    keys = {"name": "default" if fmt == 3 else "v2", "separator": "/"}
+    files = {}
+    zarr.create_array(
+        MemoryStore(files), compressors=compressors(**codec), chunk_key_encoding=keys, attributes=attributes, **given
+    )
+    made = array_files(tuple(given.items()), tuple(codec.items()), attributes)
+    assert made == {name: data.to_bytes() for name, data in files.items()}

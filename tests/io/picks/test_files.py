@@ -5,13 +5,18 @@ from __future__ import annotations
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
+import starfile
+from hypothesis import given
+from hypothesis import strategies as st
 from places import DATA
 
 from volengine.core.errors import FormatError, InputError, MissingError
 from volengine.core.picks import Picks
 from volengine.io.picks import read_all, read_picks, write_picks
 from volengine.io.picks.formats import FORMATS
+from volengine.io.picks.star import _WORD_OF_STAR, star_text
 
 REAL = DATA / "real"
 COORDINATES = REAL / "coordinates"
@@ -314,6 +319,35 @@ def test_texts_that_python_takes_for_numbers_stay_texts(tmp_path):
     labels = "rlnCoordinateX rlnCoordinateY rlnCoordinateZ rlnMicrographName rlnImageName"
     path.write_text(star("1 2 3 a 1_2", labels=labels))
     assert read_picks(path, voxel_size=A10).extra["rlnImageName"].tolist() == ["1_2"]
+
+
+WORDS = st.one_of(
+    st.sampled_from(
+        ["", "a b", "data_x", "loop_", "_y", "x_1", "001", "NaN", "None", "<NA>", "[a]", "$", ";", "-1.5e-3"]
+    ),
+    st.text(st.characters(codec="utf-8", exclude_categories=("C", "Z"), exclude_characters="'\"#"), max_size=6),
+)
+
+
+@given(st.data())
+def test_star_files_are_the_bytes_that_starfile_writes(data):
+    """But for quotes around words that mean something in STAR, which starfile leaves out."""
+    blocks = {}
+    for name in data.draw(st.lists(st.sampled_from("abc"), min_size=1, unique=True)):
+        rows, labels = data.draw(st.integers(0, 4)), data.draw(st.integers(1, 3))
+        blocks[name] = {f"l{k}": data.draw(st.lists(WORDS, min_size=rows, max_size=rows)) for k in range(labels)}
+    frames = {
+        name: pd.DataFrame(
+            {
+                label: [f'"{v}"' if _WORD_OF_STAR.match(v) and " " not in v else v for v in values]
+                for label, values in table.items()
+            },
+            dtype=object,
+        )
+        for name, table in blocks.items()
+    }
+    body = starfile.to_string(frames).split("\n", 1)[1].rstrip("\n")
+    assert star_text(blocks, ["# one", "# two"]) == f"# one\n# two\n{body}\n"
 
 
 def test_empty_loops_and_comments(tmp_path):

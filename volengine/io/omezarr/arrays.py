@@ -154,6 +154,11 @@ class ZarrSink:
         text, voxels = self._metadata(), np.ascontiguousarray(array)
         if self._objects.folder is None:
             return self._encode(text, box, voxels, None)
+        if not voxels.view(np.uint8).any():  # bit by bit: a negative zero is stored
+            self._objects.check_there()
+            for key in (keys := self.keys(box)):
+                self._objects.remove(key)
+            return [None] * len(keys)
         with self._objects.place() as place:
             if not fast_codecs_in_use():
                 return self._encode(text, box, voxels, place)

@@ -30,20 +30,19 @@ from volengine.core.image import ImageSpec, Level
 from volengine.core.tiling import AXES
 from volengine.io.names import is_zipped
 from volengine.io.omezarr.arrays import ZarrSink, ZarrSource
-from volengine.io.omezarr.codecs import compressors
 from volengine.io.omezarr.display import DisplayRange, display_range
 from volengine.io.omezarr.label_list import is_listed, list_label, unlist_label
 from volengine.io.omezarr.levels import block_unit, plan_levels
 from volengine.io.omezarr.manifest_file import objects_of, remove_manifest, write_manifest
 from volengine.io.omezarr.ngff import image_attributes, ngff_for, ome_part, omero, wrap_ome
-from volengine.io.omezarr.node_files import put_node, remove_node, update_attributes
+from volengine.io.omezarr.node_files import array_files, group_files, put_node, remove_node, update_attributes
 from volengine.io.omezarr.nodes import Node, read_node
 from volengine.io.omezarr.objects import Stored
 from volengine.io.omezarr.read import GroupInfo, children, list_groups, open_image
 from volengine.io.stores import exists, local_path, open_store, remove_litter, remove_store
 
 if TYPE_CHECKING:
-    from zarr.abc.store import Store
+    pass
 
 
 def create_image(
@@ -308,12 +307,7 @@ def _create_parents(spec: ImageSpec, durable: bool) -> None:
 
 
 def _create_group(spec: ImageSpec, path: str, attributes: dict[str, Any], durable: bool) -> None:
-    import zarr
-
-    def make(store: Store) -> None:
-        zarr.create_group(store, zarr_format=_zarr_format(spec), attributes=attributes)
-
-    put_node(spec.url, path, make, durable=durable)
+    put_node(spec.url, path, group_files(_zarr_format(spec), attributes), durable=durable)
 
 
 def _create_own_group(spec: ImageSpec, token: str, run: str, durable: bool) -> None:
@@ -334,8 +328,6 @@ def _scratch_facts(token: str) -> dict[str, Any]:
 
 def _create_array(spec: ImageSpec, number: int, level: Level, token: str, durable: bool) -> None:
     """Create the array of a level, unless it exists already. Other processes of the run may create the same array."""
-    import zarr
-
     path = spec.array_path(number)
     if (node := read_node(spec.url, path)) is not None:
         if _fits(node, spec, level) and (not spec.scratch or node.ours.get("token") == token):
@@ -347,25 +339,25 @@ def _create_array(spec: ImageSpec, number: int, level: Level, token: str, durabl
             )
         remove_store(spec.url, path)
     zarr_format = _zarr_format(spec)
-
-    def make(store: Store) -> None:
-        zarr.create_array(
-            store,
-            shape=level.shape,
-            dtype=spec.dtype,
-            chunks=level.chunks,
-            shards=level.shards,
-            compressors=compressors(
-                spec.codec, spec.dtype, kind=spec.kind, zarr_format=zarr_format, scratch=spec.scratch
-            ),
-            fill_value=0,
-            zarr_format=zarr_format,
-            chunk_key_encoding={"name": "default" if zarr_format == 3 else "v2", "separator": "/"},
-            dimension_names=tuple(AXES) if zarr_format == 3 else None,
-            attributes={"volengine": _scratch_facts(token)} if spec.scratch else {},
-        )
-
-    put_node(spec.url, path, make, durable=durable)
+    described = {
+        "shape": tuple(level.shape),
+        "dtype": spec.dtype,
+        "chunks": tuple(level.chunks),
+        "shards": None if level.shards is None else tuple(level.shards),
+        "fill_value": 0,
+        "zarr_format": zarr_format,
+        "dimension_names": tuple(AXES) if zarr_format == 3 else None,
+    }
+    codec = {
+        "name": spec.codec,
+        "dtype": spec.dtype,
+        "kind": spec.kind,
+        "zarr_format": zarr_format,
+        "scratch": spec.scratch,
+    }
+    attributes = {"volengine": _scratch_facts(token)} if spec.scratch else {}
+    files = array_files(tuple(described.items()), tuple(codec.items()), attributes)
+    put_node(spec.url, path, files, durable=durable)
 
 
 def _fits(node: Node, spec: ImageSpec, level: Level) -> bool:

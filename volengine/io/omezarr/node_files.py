@@ -1,6 +1,6 @@
 """Writing metadata of Zarr nodes: each file appears complete, by one atomic act, and is on the disk if that is asked.
 
->>> put_node("memory://nodes", "labels", made)                                               # doctest: +SKIP
+>>> put_node("memory://nodes", "labels", group_files(3, {"ome": {"version": "0.5", "labels": []}}))   # doctest: +SKIP
 >>> update_attributes("memory://nodes", "labels", {"ome": {"version": "0.5", "labels": ["core"]}})   # doctest: +SKIP
 """
 
@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from volengine.core.aside import put_file
 from volengine.core.errors import MissingError
+from volengine.io.omezarr.codecs import compressors
 from volengine.io.omezarr.nodes import METADATA_FILES, read_json, read_node
 from volengine.io.omezarr.objects import bytes_of
 from volengine.io.stores import local_path, open_store, reached
@@ -20,15 +22,15 @@ if TYPE_CHECKING:
     from zarr.abc.store import Store
 
 
-def put_node(url: str, path: str, make: Callable[[Store], Any], *, durable: bool = False) -> bool:
+def put_node(url: str, path: str, files: Mapping[str, bytes], *, durable: bool = False) -> bool:
     """Create a group or an array.
 
     Parameters
     ----------
     url, path
         The store, and the path of the node in it.
-    make
-        Makes the node at the root of the store that it is given, which lies in memory.
+    files
+        The node's metadata files by name, as :func:`group_files` and :func:`array_files` make them.
     durable
         Wait until it is on the disk.
 
@@ -36,20 +38,76 @@ def put_node(url: str, path: str, make: Callable[[Store], Any], *, durable: bool
     -------
     Whether the node was made; not if another process made one a moment ago, which is kept.
     """
-    from zarr.storage import MemoryStore
-
-    files: dict[str, Any] = {}
-    make(MemoryStore(files))
     # the file that says what the node is comes last: without it there is no node yet
     names = sorted(files, key=lambda name: (name in ("zarr.json", ".zarray", ".zgroup"), name))
     made = False
     for name in names:
         try:
-            _put(url, _key(path, name), bytes(bytes_of(files[name])), durable, exclusive=True)
+            _put(url, _key(path, name), files[name], durable, exclusive=True)
             made = True
         except FileExistsError:  # by another process, perhaps one that was killed before it wrote the last file
             made = False
     return made
+
+
+def group_files(zarr_format: int, attributes: Mapping[str, Any]) -> dict[str, bytes]:
+    """Return the metadata files of a group, as zarr-python writes them."""
+    return _with_attributes(_empty_group(zarr_format), attributes)
+
+
+def array_files(
+    described: tuple[tuple[str, Any], ...], codec: tuple[tuple[str, Any], ...], attributes: Mapping[str, Any]
+) -> dict[str, bytes]:
+    """Return the metadata files of an array, as zarr-python writes them.
+
+    Parameters
+    ----------
+    described
+        Arguments of ``zarr.create_array`` that have a hash, as names and values.
+    codec
+        Those of :func:`~volengine.io.omezarr.codecs.compressors`.
+    attributes
+        The attributes.
+    """
+    return _with_attributes(_empty_array(described, codec), attributes)
+
+
+@lru_cache(maxsize=4)
+def _empty_group(zarr_format: Any) -> Mapping[str, bytes]:
+    import zarr
+
+    return _made(lambda store: zarr.create_group(store, zarr_format=zarr_format, attributes={}))
+
+
+@lru_cache(maxsize=64)
+def _empty_array(described: tuple[tuple[str, Any], ...], codec: tuple[tuple[str, Any], ...]) -> Mapping[str, bytes]:
+    """The files of an array without attributes; the tomograms of a collection often have the same ones."""
+    import zarr
+
+    given, chosen = dict(described), compressors(**dict(codec))
+    keys: Any = {"name": "default" if given["zarr_format"] == 3 else "v2", "separator": "/"}
+
+    def make(store: Store) -> None:
+        zarr.create_array(store, compressors=chosen, chunk_key_encoding=keys, attributes={}, **given)
+
+    return _made(make)
+
+
+def _made(make: Callable[[Store], Any]) -> dict[str, bytes]:
+    """The files that a function of zarr-python writes into the root of a store."""
+    from zarr.storage import MemoryStore
+
+    files: dict[str, Any] = {}
+    make(MemoryStore(files))
+    return {name: bytes(bytes_of(data)) for name, data in files.items()}
+
+
+def _with_attributes(files: Mapping[str, bytes], attributes: Mapping[str, Any]) -> dict[str, bytes]:
+    if not attributes:
+        return dict(files)
+    if "zarr.json" not in files:  # v2
+        return {**files, ".zattrs": json.dumps(dict(attributes), indent=2).encode()}
+    return {"zarr.json": json.dumps({**json.loads(files["zarr.json"]), "attributes": attributes}, indent=2).encode()}
 
 
 def update_attributes(url: str, path: str, changes: Mapping[str, Any], *, durable: bool = False) -> None:

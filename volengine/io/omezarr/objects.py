@@ -92,10 +92,18 @@ class ObjectWriter:
             try:
                 place = stack.enter_context(private_place(self.folder))
             except FileNotFoundError as error:
-                raise MissingError(
-                    f"{self.url}: the array {self.path!r} was deleted while it was being written; run it again."
-                ) from error
+                raise self._deleted() from error
             yield place
+
+    def check_there(self) -> None:
+        """Raise :class:`MissingError` if the array's folder is not there any more."""
+        if self.folder is not None and not self.folder.is_dir():
+            raise self._deleted()
+
+    def _deleted(self) -> MissingError:
+        return MissingError(
+            f"{self.url}: the array {self.path!r} was deleted while it was being written; run it again."
+        )
 
     def put(self, key: str, data: Bytes, place: Path | None) -> Stored:
         """Put an object in place.
@@ -167,12 +175,13 @@ class ObjectWriter:
             An object is not there any more.
         """
         try:
+            # with all folders up to the array's: another process may have made one of them a moment ago
             flush(self._unsynced, root=self.folder)
         except FileNotFoundError as error:
             raise MissingError(
                 f"{error.filename} was deleted after it was written. Does another program write to {self.url}?"
             ) from error
-        sync_folders(self._folders)  # those of objects that were removed, too
+        sync_folders(self._folders)  # those of objects that were removed
         self._unsynced.clear()
         self._folders.clear()
         self._begun = 0
@@ -185,11 +194,6 @@ class ObjectWriter:
             make_folders(target.parent)
             part.replace(target)
         self._unsynced[target] = None
-        # all folders up to the array's: another process may have made one of them a moment ago
-        for folder in target.parents:
-            self._folders[folder] = None
-            if folder == self.folder:
-                break
 
     def _same(self, key: str, data: Bytes | Path) -> bool:
         """Return whether an object of the same bytes, or those of another file, is in place."""
