@@ -32,8 +32,6 @@ RULES = """rules:
 """
 
 
-
-
 def labels_of(path: str | None, shape: tuple[int, ...]) -> np.ndarray:
     """Class ids 1 to 3 (z, y, x): those of an MRC file of bytes, maybe gzipped, or shells at random places."""
     if path is None:
@@ -58,7 +56,6 @@ def shells(shape: tuple[int, ...]) -> np.ndarray:
 
 def make(folder: Path, labels: np.ndarray) -> Path:
     """Write the stores of one tomogram: a prediction for each class, and the class ids."""
-    from volengine.core.boxes import Box
     from volengine.core.image import ImageSpec
     from volengine.core.tiling import Tiling
     from volengine.io.omezarr import image as omezarr
@@ -72,9 +69,7 @@ def make(folder: Path, labels: np.ndarray) -> Path:
     levels = plan_levels(labels.shape, chunk=chunk, shard=shard, ngff="0.5", levels=1)
     for number, name in enumerate((*NAMES, "classes")):
         kind, facts = ("labels", {}) if name == "classes" else ("probability", {"feature": name})
-        spec = ImageSpec(
-            str(folder / f"TE1__{name}.ome.zarr"), "TE1", "uint8", kind, VOXEL_SIZE, levels, facts=facts
-        )
+        spec = ImageSpec(str(folder / f"TE1__{name}.ome.zarr"), "TE1", "uint8", kind, VOXEL_SIZE, levels, facts=facts)
         omezarr.create_image(spec, token="input")
         sink = ZarrSink(spec.volume())
         for box in Tiling(labels.shape, (shard[0], *labels.shape[1:])):
@@ -120,8 +115,8 @@ def show(name: str, took: Measured, start: Measured, stages: list[dict], voxels:
     )
     for stage in stages:
         print(
-            f"      {stage['stage']:24} {stage['units']:5} units {stage['seconds']:7.2f} s, block {tuple(stage['block'])}, "
-            f"read {stage['read_bytes'] / voxels:5.2f} bytes per voxel"
+            f"      {stage['stage']:24} {stage['units']:5} units {stage['seconds']:7.2f} s, read "
+            f"{stage['read_bytes'] / voxels:5.2f} bytes per voxel, blocks of {tuple(stage['block'])}"
         )
 
 

@@ -13,10 +13,11 @@ from predictions import make_prediction, rules_for
 from volengine.core.boxes import Box, neighbours
 from volengine.core.errors import InputError, WiderHaloError
 from volengine.core.tiling import Tiling
-from volengine.ops.basins import WEIGHT_ONE, block_basins, weight_unit
+from volengine.ops.basins import block_basins, weight_unit
 from volengine.ops.heights import BasinRules, squared_distance
 from volengine.ops.passes import INDEX_BITS, index_of_key, key_of
 from volengine.ops.plateaus import block_middles, plateaus
+from volengine.ops.region_sums import WEIGHT_ONE
 from volengine.ops.regions import RegionRules, block_labels, check_size, join_seams, pick_array, relabel, resolve
 
 

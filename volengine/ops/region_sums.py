@@ -17,6 +17,7 @@ share one call. Coordinates are summed as they are in the block, and moved to th
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,7 +49,7 @@ class RegionSums:
         Also sum the products of coordinates, see :data:`~volengine.ops.axes.PAIRS`.
     """
 
-    def __init__(self, count: int, start: Index3, dtype: np.dtype[np.generic], products: bool) -> None:
+    def __init__(self, count: int, start: Index3, dtype: np.dtype[Any], products: bool) -> None:
         self.start = start
         self.voxels, self.weight, self.peak_voxels = np.zeros((3, count + 1), np.int64)
         self.sums, self.peak_sums = np.zeros((2, 3, count + 1), np.int64)
@@ -75,7 +76,8 @@ class RegionSums:
 
     def highest(self, region: NDArray[np.integer], values: Array) -> NDArray[np.bool_]:
         """Return which voxels of a piece have the highest value of their region; all pieces must have been added."""
-        return values == self.peak.take(region)
+        top: NDArray[np.bool_] = values == self.peak.take(region)
+        return top
 
     def add_highest(self, region: NDArray[np.integer], place: Sequence[Int64]) -> None:
         """Add voxels of a piece that have the highest value of their region."""
