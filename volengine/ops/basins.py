@@ -31,7 +31,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from volengine.core.block import Array, Table
+from volengine.core.block import Array, Table, nothing
 from volengine.core.boxes import Box, Index3, index3
 from volengine.core.errors import InputError
 from volengine.ops.heights import SHIFT, BasinRules, heights
@@ -73,7 +73,8 @@ def block_basins(
     Returns
     -------
     basin
-        uint32, shape of the core: number of the local region, 1 ... n; 0 in the background.
+        uint32, shape of the core: number of the local region, 1 ... n; 0 in the background. Without any foreground it
+        is :func:`~volengine.core.block.nothing`.
     table
         Three groups of columns. One row per region: ``root`` (uint64 key of the root, 0 if its paths leave the core),
         ``exit`` (int64 linear index of the voxel outside at which its paths end, -1 if they stay inside), ``voxels``
@@ -101,7 +102,7 @@ def block_basins(
     inside = prediction[core.slices_in(crop)]
     core_mask = inside > rules.level
     if not core_mask.any():
-        return np.zeros(core.shape, np.uint32), _Landscape.empty_table(rules)
+        return nothing(core.shape, np.uint32), _Landscape.empty_table(rules)
     values = inside[core_mask]
     del core_mask
     if values.dtype.kind == "f" and not np.isfinite(values).all():

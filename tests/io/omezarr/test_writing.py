@@ -14,8 +14,9 @@ import pytest
 import zarr
 
 from volengine.core.aside import PREFIX
+from volengine.core.block import nothing
 from volengine.core.boxes import Box
-from volengine.core.errors import MissingError
+from volengine.core.errors import MissingError, PlanError
 from volengine.core.image import ImageSpec, Level
 from volengine.core.tiling import Tiling
 from volengine.io.omezarr.arrays import ZarrSink, ZarrSource
@@ -173,3 +174,21 @@ def test_readers_never_see_a_gap_or_a_torn_object(tmp_path, pipeline):
             changed += which[1]
     assert writer.returncode == 0, writer.stderr.read()
     assert changed
+
+
+@NGFF
+@pytest.mark.parametrize("where", ["file", "memory"])
+def test_nothing_is_written_as_zeros_are_and_removes_what_was_there(tmp_path, ngff, where):
+    spec = spec_of(tmp_path / "a.zarr" if where == "file" else f"memory://{tmp_path.name}n{ngff}", ngff=ngff)
+    create_image(spec, token="a")
+    whole = Box.of_shape(SHAPE)
+    sink = ZarrSink(spec.volume())
+    sink.write(whole, voxels_of())
+    box = Box((0, 0, 0), (32, 70, 70))
+    found = sink.write(box, nothing(box.shape, "float32"))
+    assert found == [None] * 9 == sink.write(box, np.zeros(box.shape, np.float32))
+    sink.flush()
+    assert sink.absent(whole) == sink.keys(box)
+    assert not ZarrSource(spec.volume()).read(box).any()
+    with pytest.raises(PlanError, match="does not fill"):
+        sink.write(box, nothing(box.shape, "uint8"))

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from volengine.core.block import is_nothing
 from volengine.core.boxes import Box, Index3, index3
 from volengine.core.errors import FormatError, PlanError
 from volengine.core.tiling import AXES
@@ -151,7 +152,13 @@ class ZarrSink:
             )
         if box.empty:
             return []
-        text, voxels = self._metadata(), np.ascontiguousarray(array)
+        text = self._metadata()
+        if is_nothing(array):
+            keys = self.keys(box)
+            for key in keys:
+                self._objects.remove(key)
+            return [None] * len(keys)
+        voxels = np.ascontiguousarray(array)
         if self._objects.folder is None:
             return self._encode(text, box, voxels, None)
         with self._objects.place() as place:
