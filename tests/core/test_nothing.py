@@ -11,8 +11,11 @@ from volengine.core.block import bits_of, is_blank, is_nothing, nothing
 @pytest.mark.parametrize("dtype", ["uint8", "uint32", "int8", "float16", "float32"])
 def test_nothing_is_zeros(dtype):
     made = nothing((3, 4, 5), dtype)
-    assert is_nothing(made) and is_blank(made) and is_nothing(made[1:, :2])
-    assert np.array_equal(made, np.zeros((3, 4, 5), dtype)) and made.dtype == dtype
+    assert is_nothing(made)
+    assert is_blank(made)
+    assert is_nothing(made[1:, :2])
+    assert np.array_equal(made, np.zeros((3, 4, 5), dtype))
+    assert made.dtype == dtype
     with pytest.raises(ValueError, match="read-only"):
         made[0, 0, 0] = 1
 

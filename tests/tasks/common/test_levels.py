@@ -18,4 +18,5 @@ def test_levels_of_nothing_are_those_of_zeros(kind, dtype):
     assert list(found) == list(wanted)
     for name, array in found.items():
         assert is_nothing(array)
-        assert array.shape == wanted[name].shape and array.dtype == wanted[name].dtype
+        assert array.shape == wanted[name].shape
+        assert array.dtype == wanted[name].dtype
