@@ -19,6 +19,7 @@ from volengine.core.boxes import Box
 from volengine.core.errors import MissingError, PlanError
 from volengine.core.image import ImageSpec, Level
 from volengine.core.tiling import Tiling
+from volengine.core.volume import Volume
 from volengine.io.omezarr.arrays import ZarrSink, ZarrSource
 from volengine.io.omezarr.image import create_image, remove
 from volengine.io.stores import stored_objects
@@ -192,3 +193,20 @@ def test_nothing_is_written_as_zeros_are_and_removes_what_was_there(tmp_path, ng
     assert not ZarrSource(spec.volume()).read(box).any()
     with pytest.raises(PlanError, match="does not fill"):
         sink.write(box, nothing(box.shape, "uint8"))
+
+
+@pytest.mark.parametrize("fill", [0, 7, -0.0, np.nan])
+@pytest.mark.parametrize("sharded", [False, True])
+def test_voxels_that_are_not_stored_have_the_fill_value_to_the_bit(tmp_path, fill, sharded):
+    """Chunks in the middle of a box are missing, in a shard that is there and in one that is not."""
+    root = zarr.open_group(tmp_path / "a.zarr", mode="w")
+    unit = {"shards": (16, 16), "chunks": (8, 8)} if sharded else {"chunks": (8, 8)}
+    array = root.create_array("0", shape=(32, 32), dtype="float32", fill_value=fill, **unit)
+    array[:8, :8] = 5
+    array[24:, 20:] = 6
+    volume = Volume(str(tmp_path / "a.zarr"), (1, 32, 32), "float32", (10.0,) * 3, path="0", axes="yx")
+    found = ZarrSource(volume).read(Box((0, 3, 3), (1, 31, 30)))
+    wanted = np.full((32, 32), fill, np.float32)
+    wanted[:8, :8], wanted[24:, 20:] = 5, 6
+    assert found.tobytes() == wanted[3:31, 3:30].tobytes()
+    found[:] = 1  # what was read may be changed
