@@ -247,6 +247,25 @@ def test_blocks_equal_the_whole_many(case, block, halo):
     assert_equal_results((labels, picks), pick_array(prediction, basins, regions))
 
 
+@pytest.mark.parametrize("dense", [0.0, 2.0])  # all voxels of a piece are computed; only those of the foreground
+@pytest.mark.parametrize("connectivity", [6, 18, 26])
+@pytest.mark.parametrize("kind", ["smooth", "noise"])
+def test_the_pieces_of_a_block_do_not_matter(monkeypatch, kind, connectivity, dense):
+    """A block is worked on in pieces; here of some voxels each, with a whole pick of the default ones as the answer."""
+    prediction = make_prediction(kind, (9, 22, 25), 3, "float32")
+    rules = BasinRules(0.5, connectivity=connectivity, products=True)
+    core, whole = Box((2, 5, 0), (8, 19, 20)), Box.of_shape(prediction.shape)
+    wanted = block_basins(prediction, whole, core, prediction.shape, rules)
+    monkeypatch.setattr("volengine.ops.basins._CHUNK", 11)
+    monkeypatch.setattr("volengine.ops.basins._DENSE", dense)
+    found = block_basins(prediction, whole, core, prediction.shape, rules)
+    assert wanted[1]["pass_a"].size > 3
+    assert np.array_equal(found[0], wanted[0])
+    for name, column in wanted[1].items():
+        assert found[1][name].dtype == column.dtype
+        assert np.array_equal(found[1][name], column), name
+
+
 def test_a_component_that_spans_many_blocks_widens_the_halo_and_stays_exact():
     shape = (40, 60, 60)
     z, y, x = np.indices(shape)
