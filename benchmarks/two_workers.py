@@ -92,11 +92,12 @@ def command(verb: str, stores: Path, out: Path, workers: int) -> list[str]:
 
 
 def digest(out: Path) -> str:
-    """Digest of the results below a folder: tables, and chunks of arrays."""
+    """Digest of the results below a folder: tables, and chunks of arrays; not of run folders."""
     found = hashlib.sha256()
     for path in sorted(out.rglob("*")):
         inside = path.relative_to(out)
-        if path.is_file() and ".volengine" not in str(inside) and (path.suffix == ".csv" or "c" in inside.parts):
+        of_run = any(part.endswith(".run") for part in inside.parts)
+        if path.is_file() and not of_run and (path.suffix == ".csv" or "c" in inside.parts):
             found.update(str(inside).encode() + path.read_bytes())
     return found.hexdigest()
 
@@ -164,7 +165,7 @@ def measure(verb: str, folder: Path, workers: int, rounds: int, voxels: int) -> 
         digests.add(digest(out))
         show(f"{count} workers", middle["large", count], middle["small", count], reports(out), voxels)
     one, two = middle["large", 0].cpu_s, middle["large", workers].cpu_s
-    rest = [middle["large", n].cpu_s - middle["small", n].cpu_s for n in (0, workers)]
+    rest = [max(0.01, middle["large", n].cpu_s - middle["small", n].cpu_s) for n in (0, workers)]
     print(f"  ratio {two / one:.2f}, without the starts {rest[1] / rest[0]:.2f}", flush=True)
     if len(digests) != 1:
         raise SystemExit(f"{verb}: the results differ")
