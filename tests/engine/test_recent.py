@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 
@@ -34,3 +36,15 @@ def test_tables_of_two_stages_are_two_tables(tmp_path):
         folder.write_table(stage, 0, {"name": np.array([stage])})
     recent = RecentTables(folder)
     assert [recent.read(stage, 0)["name"].tolist() for stage in ("s", "t", "s")] == [["s"], ["t"], ["s"]]
+
+
+def test_several_threads_read_at_the_same_time(tmp_path):
+    """A bundle reads ahead in a thread. If two counted the same table, its bytes would never be given back."""
+    folder = PlanFolder(tmp_path)
+    for number in range(6):
+        folder.write_table("s", number, {"a": np.full(100, number)})
+    recent = RecentTables(folder, most=1600)
+    with ThreadPoolExecutor(4) as threads:
+        found = list(threads.map(lambda n: int(recent.read("s", n)["a"][0]), list(range(6)) * 100))
+    assert found == list(range(6)) * 100
+    assert recent._bytes == sum(t["a"].nbytes for t in recent._kept.values()) <= 1600

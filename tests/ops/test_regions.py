@@ -266,6 +266,13 @@ def test_the_pieces_of_a_block_do_not_matter(monkeypatch, kind, connectivity, de
         assert np.array_equal(found[1][name], column), name
 
 
+def test_truth_values_are_picked_like_ones():
+    mask = make_prediction("blobs", (9, 20, 20), 1, "uint8") > 127
+    rules = BasinRules(0), RegionRules(unit=1.0)
+    assert mask.any()
+    assert_equal_results(pick_array(mask, *rules), pick_array(mask.astype(np.uint8), *rules))
+
+
 def test_a_component_that_spans_many_blocks_widens_the_halo_and_stays_exact():
     shape = (40, 60, 60)
     z, y, x = np.indices(shape)

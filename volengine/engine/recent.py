@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 from volengine.core.block import Table
 from volengine.engine.ledger import PlanFolder
 
@@ -24,6 +26,7 @@ class RecentTables:
         self._folder, self._most = folder, most
         self._kept: dict[tuple[str, int], Table] = {}
         self._bytes = 0
+        self._one = threading.Lock()
 
     def read(self, stage: str, number: int) -> Table:
         """Return the table of a unit; nobody may change it.
@@ -34,14 +37,15 @@ class RecentTables:
             The unit has written no table, or it cannot be read.
         """
         key = (stage, number)
-        table = self._kept.pop(key, None)
-        if table is None:
-            table = self._folder.read_table(stage, number)
-            self._bytes += _size(table)
-        self._kept[key] = table  # the last one
-        while self._bytes > self._most:
-            self._bytes -= _size(self._kept.pop(next(iter(self._kept))))
-        return table
+        with self._one:  # the next unit is read in a thread, while this one may be read again with a wider halo
+            table = self._kept.pop(key, None)
+            if table is None:
+                table = self._folder.read_table(stage, number)
+                self._bytes += _size(table)
+            self._kept[key] = table  # the last one
+            while self._bytes > self._most:
+                self._bytes -= _size(self._kept.pop(next(iter(self._kept))))
+            return table
 
 
 def _size(table: Table) -> int:

@@ -104,6 +104,7 @@ def block_basins(
     if not core_mask.any():
         return nothing(core.shape, np.uint32), _Landscape.empty_table(rules)
     values = inside[core_mask]
+    values = values.view(np.uint8) if values.dtype == bool else values
     del core_mask
     if values.dtype.kind == "f" and not np.isfinite(values).all():
         raise InputError(f"The prediction has infinite values in voxels {core.start} to {core.stop}.")
