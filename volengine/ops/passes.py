@@ -21,7 +21,7 @@ INDEX_BITS = 40
 MAX_VOXELS = 1 << INDEX_BITS
 """Largest number of voxels of a volume (about 10**12); the indices of larger ones do not fit into keys."""
 
-_KEEP = 1 << 17  # rows gathered before the best are picked
+_KEEP = 1 << 15  # rows gathered before the best are picked
 
 _BUCKET_BITS = 16  # of the table of :class:`_Sieve`, so that it stays in the cache
 _SPREAD = np.uint64(0x9E3779B97F4A7C15)  # odd number near 2**64 / golden ratio: its multiples are spread evenly
@@ -42,7 +42,7 @@ class Passes:
     """Collects pairs of touching voxels and keeps the best pair of every two regions.
 
     Pairs are ordered by their lower key, then by their higher one: a flood from above crosses the pair whose lower
-    voxel is highest. It takes 24 bytes of memory for each of at most ``max(2**17, 2 * passes)`` rows, and as much for
+    voxel is highest. It takes 24 bytes of memory for each of at most ``max(2**15, 2 * passes)`` rows, and as much for
     sorting. Most pairs are dropped before they are gathered, because a better one of the same regions is known.
     """
 
@@ -81,9 +81,11 @@ class Passes:
     def _reduce(self) -> None:
         if not self._pairs:
             return
-        pair, low, high = map(np.concatenate, (self._pairs, self._low, self._high))
+        pair = _joined(self._pairs)
         order = np.argsort(pair)
-        pair, low, high = pair[order], low[order], high[order]
+        pair = pair[order]
+        low = _joined(self._low)[order]
+        high = _joined(self._high)[order]
         first = np.flatnonzero(np.append(True, pair[1:] != pair[:-1]))
         best = np.maximum.reduceat(low, first)
         high[low != np.repeat(best, np.diff(np.append(first, pair.size)))] = 0
@@ -99,6 +101,13 @@ class Passes:
         pair = self._pairs[0]
         a, b = (pair >> np.uint64(32)).astype(np.uint32), pair.astype(np.uint32)
         return a, b, self._low[0], self._high[0]
+
+
+def _joined(parts: list[NDArray[np.uint64]]) -> NDArray[np.uint64]:
+    """Concatenate a list, and empty it: otherwise there would be two of every column."""
+    whole = np.concatenate(parts)
+    parts.clear()
+    return whole
 
 
 class _Sieve:
