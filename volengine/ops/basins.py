@@ -96,8 +96,8 @@ def block_basins(
     Notes
     -----
     Time: one distance transform of the crop, and 0.1 to 0.2 microseconds per foreground voxel (of pure noise 0.4). Peak
-    memory: the prediction, 5 bytes per voxel of the crop, and at most 10 bytes per voxel of the core, or 9 and 24 to 70
-    bytes per pass if that is more: in noise there is a pass for every few voxels.
+    memory: the prediction, 5 bytes per voxel of the crop, and at most 10 bytes per voxel of the core; where there is a
+    pass for every few voxels, as in noise, 9 and about 130 bytes per pass.
     """
     inside = prediction[core.slices_in(crop)]
     core_mask = inside > rules.level
