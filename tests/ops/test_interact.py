@@ -42,6 +42,8 @@ def predictions(shape, seed: int, dtype: str = "uint8") -> dict[str, np.ndarray]
     rng = np.random.default_rng(seed)
     found = {n: ndimage.gaussian_filter(rng.random(shape), 0.7) for n in NAMES}
     found = {n: (p - p.min()) / max(np.ptp(p), 1e-9) for n, p in found.items()}
+    if seed % 3 == 2:  # nothing in most voxels, so that blocks and boxes are empty
+        found = {n: np.where(p > (0.6, 0.93)[seed % 2], p, 0) for n, p in found.items()}
     if dtype == "uint8":
         return {n: np.rint(p * 255).astype("uint8") for n, p in found.items()}
     return {n: p.astype(dtype) for n, p in found.items()}
@@ -112,6 +114,23 @@ def line(**at):
     for name, x in at.items():
         state[name][..., x] = 200
     return state
+
+
+@pytest.mark.parametrize("kind", ["colocalize", "avoid"])
+def test_a_block_with_few_voxels_has_the_bytes_of_the_whole(kind):
+    """Only the box around the child's voxels is computed; a negative zero is one of its voxels."""
+    rng = np.random.default_rng(4)
+    shape = (9, 20, 24)
+    child = np.zeros(shape, np.float32)
+    child[3:5, 4:9, 7:20] = rng.choice([0, -0.0, 0.4, 0.9], (2, 5, 13))
+    parent = np.where(rng.random(shape) > 0.97, 1, 0).astype(np.float32)
+    chain = RuleChain((Interact("a", "b", kind, 2.0, 0.5, "3d"),), (10.0, 10.0, 10.0))
+    whole = chain.apply({"a": child, "b": parent})["a"]
+    for core in (Box((0, 0, 0), shape), Box((3, 0, 0), (6, 20, 24)), Box((6, 10, 0), (9, 20, 24))):
+        box = core.grow((2, 2, 2)).clip(shape)
+        arrays = {"a": child[core.slices], "b": parent[box.slices]}
+        found = chain.gate(arrays, {"a": core, "b": box}, core, shape, ["a"])["a"]
+        assert found.tobytes() == whole[core.slices].tobytes()
 
 
 def test_halos_add_up_in_sequence_and_one_voxel_less_is_not_enough():

@@ -13,10 +13,11 @@ from predictions import make_prediction, rules_for
 from volengine.core.boxes import Box, neighbours
 from volengine.core.errors import InputError, WiderHaloError
 from volengine.core.tiling import Tiling
-from volengine.ops.basins import WEIGHT_ONE, block_basins, weight_unit
+from volengine.ops.basins import block_basins, weight_unit
 from volengine.ops.heights import BasinRules, squared_distance
 from volengine.ops.passes import INDEX_BITS, index_of_key, key_of
 from volengine.ops.plateaus import block_middles, plateaus
+from volengine.ops.region_sums import WEIGHT_ONE
 from volengine.ops.regions import RegionRules, block_labels, check_size, join_seams, pick_array, relabel, resolve
 
 
@@ -244,6 +245,32 @@ def test_blocks_equal_the_whole_many(case, block, halo):
     prediction, basins, regions = case
     labels, picks, _ = run_blocks(prediction, block, basins, regions, halo)
     assert_equal_results((labels, picks), pick_array(prediction, basins, regions))
+
+
+@pytest.mark.parametrize("dense", [0.0, 2.0])  # all voxels of a piece are computed; only those of the foreground
+@pytest.mark.parametrize("connectivity", [6, 18, 26])
+@pytest.mark.parametrize("kind", ["smooth", "noise"])
+def test_the_pieces_of_a_block_do_not_matter(monkeypatch, kind, connectivity, dense):
+    """A block is worked on in pieces; here of some voxels each, with a whole pick of the default ones as the answer."""
+    prediction = make_prediction(kind, (9, 22, 25), 3, "float32")
+    rules = BasinRules(0.5, connectivity=connectivity, products=True)
+    core, whole = Box((2, 5, 0), (8, 19, 20)), Box.of_shape(prediction.shape)
+    wanted = block_basins(prediction, whole, core, prediction.shape, rules)
+    monkeypatch.setattr("volengine.ops.basins._CHUNK", 11)
+    monkeypatch.setattr("volengine.ops.basins._DENSE", dense)
+    found = block_basins(prediction, whole, core, prediction.shape, rules)
+    assert wanted[1]["pass_a"].size > 3
+    assert np.array_equal(found[0], wanted[0])
+    for name, column in wanted[1].items():
+        assert found[1][name].dtype == column.dtype
+        assert np.array_equal(found[1][name], column), name
+
+
+def test_truth_values_are_picked_like_ones():
+    mask = make_prediction("blobs", (9, 20, 20), 1, "uint8") > 127
+    rules = BasinRules(0), RegionRules(unit=1.0)
+    assert mask.any()
+    assert_equal_results(pick_array(mask, *rules), pick_array(mask.astype(np.uint8), *rules))
 
 
 def test_a_component_that_spans_many_blocks_widens_the_halo_and_stays_exact():

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from volengine.core.boxes import Box, Index3
 
@@ -77,6 +77,33 @@ class Result:
     table: Table | None = None
     counts: Mapping[str, int] = field(default_factory=dict)
     files: Sequence[Path] = ()
+
+
+def nothing(shape: Sequence[int], dtype: DTypeLike) -> Array:
+    """Return zeros that take no memory, whatever their shape: for the outputs of a block without any foreground.
+
+    Every voxel is the same one in memory, so the array is read-only. :func:`is_nothing` recognises it, and where it is
+    written nothing is encoded.
+
+    >>> nothing((512, 512, 512), "uint32").strides
+    (0, 0, 0)
+    """
+    return np.broadcast_to(np.zeros((), dtype), tuple(shape))
+
+
+def is_nothing(array: Array) -> bool:
+    """Return whether an array is one of :func:`nothing`: one zero in memory (and not -0.0), however many voxels."""
+    return array.size > 0 and not any(array.strides) and not any(array[(0,) * array.ndim].tobytes())
+
+
+def is_blank(array: Array) -> bool:
+    """Return whether all bits of an array of numbers are zero, so that :func:`nothing` can stand for it."""
+    return is_nothing(array) or not array.size or not bits_of(array).max()
+
+
+def bits_of(array: Array) -> Array:
+    """Return the bits of numbers as unsigned integers, of which that of -0.0 is not 0; a view if it can be one."""
+    return np.ascontiguousarray(array).view(f"u{array.dtype.itemsize}")
 
 
 def merge_tables(tables: Sequence[Table]) -> Table:

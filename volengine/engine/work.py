@@ -11,7 +11,7 @@ import contextlib
 import os
 import socket
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -39,6 +39,7 @@ from volengine.engine.ledger import PlanFolder
 from volengine.engine.memory import HEADROOM, check_tables, peak_bytes
 from volengine.engine.reading import read_box
 from volengine.engine.receipts import Receipt
+from volengine.engine.recent import RecentTables
 from volengine.engine.stage import ArrayInput, Stage
 from volengine.io.identity import check_unchanged
 from volengine.io.omezarr.codecs import prefer_fast_codecs
@@ -106,6 +107,7 @@ class Inputs:
         opened = {volume: open_source(volume) for volume in volumes}
         self.sources = {name: opened[a.volume] for name, a in stage.arrays.items()}
         self._shared: dict[str, dict[int, Table]] = {}
+        self._recent = RecentTables(folder)
 
     def block(self, number: int, halo: Index3 | None = None) -> tuple[Block, int]:
         """Read the block of a unit.
@@ -166,14 +168,16 @@ class Inputs:
     def _tables(self, name: str, number: int) -> dict[int, Table]:
         wanted = self.stage.tables[name]
         if wanted.scope != "all":
-            return self._read_tables(wanted.stage, wanted.numbers(number, self.stage.tiling))
+            return self._read_tables(wanted.stage, wanted.numbers(number, self.stage.tiling), self._recent.read)
         if name not in self._shared:
-            self._shared[name] = self._read_tables(wanted.stage, range(self._count(wanted.stage)))
+            self._shared[name] = self._read_tables(
+                wanted.stage, range(self._count(wanted.stage)), self.folder.read_table
+            )
         return self._shared[name]
 
-    def _read_tables(self, stage: str, numbers: Sequence[int]) -> dict[int, Table]:
+    def _read_tables(self, stage: str, numbers: Sequence[int], read: Callable[[str, int], Table]) -> dict[int, Table]:
         check_tables(self.stage, (self.folder.table_bytes(stage, n) for n in numbers), self.limit)
-        return {n: self.folder.read_table(stage, n) for n in numbers}
+        return {n: read(stage, n) for n in numbers}
 
     def _count(self, stage: str) -> int:
         counts = self.folder.read_json("units.json")

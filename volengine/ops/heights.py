@@ -132,7 +132,7 @@ def heights(prediction: Array, crop: Box, core: Box, shape: Index3, rules: Basin
     if not crop.contains(ring):
         raise WiderHaloError(index3(min(8, rules.max_distance_vox) * s for s in step))
     ring_mask = prediction[ring.slices_in(crop)] > rules.level
-    found = _bounding_box(ring_mask).shift(ring.start)
+    found = bounding_box(ring_mask).shift(ring.start)
     del ring_mask
     gap = _gap(crop, core, shape, rules)
     near = found.grow(index3(gap * s for s in step)).intersect(crop)
@@ -156,7 +156,7 @@ def _gap(crop: Box, core: Box, shape: Index3, rules: BasinRules) -> int:
     return gap
 
 
-def _bounding_box(mask: NDArray[np.bool_]) -> Box:
+def bounding_box(mask: NDArray[np.bool_]) -> Box:
     """Return the smallest box that contains all foreground voxels (there is at least one)."""
     sides = []
     for axis in range(3):

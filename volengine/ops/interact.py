@@ -25,12 +25,13 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from volengine.core.block import Array
+from volengine.core.block import Array, bits_of, is_blank
 from volengine.core.boxes import Box, Index3, index3
 from volengine.core.errors import InputError
 from volengine.core.rules import Compete, Interact, Rule
 from volengine.core.volume import Vector3
 from volengine.ops.distance import Reach, near
+from volengine.ops.heights import bounding_box
 
 Compat = Literal["", "ais"]
 Mask = NDArray[np.bool_]
@@ -193,10 +194,17 @@ class RuleChain:
         return {name: known[name].part(core) for name in needs[-1]}
 
     def _interact_in(self, known: Mapping[str, Known], rule: Interact, box: Box, shape: Index3) -> Known:
+        child = known[rule.child].part(box)
+        if is_blank(child):  # and so it stays, whatever the parent is
+            return Known(child, box)
         reach = self.reach(rule)
-        around = box.grow(reach.halo_vox).clip(shape)
+        found = bounding_box(bits_of(child) != 0)  # outside of it there is nothing to drop
+        part = found.shift(box.start)
+        around = part.grow(reach.halo_vox).clip(shape)
         close = near(above(known[rule.parent].part(around), rule.threshold, self.compat), reach)
-        return Known(interact(known[rule.child].part(box), close[box.slices_in(around)], rule.kind), box)
+        gated = child.copy()
+        gated[found.slices] = interact(child[found.slices], close[part.slices_in(around)], rule.kind)
+        return Known(gated, box)
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,10 @@ INDEX_BITS = 40
 MAX_VOXELS = 1 << INDEX_BITS
 """Largest number of voxels of a volume (about 10**12); the indices of larger ones do not fit into keys."""
 
-_KEEP = 1 << 17  # rows gathered before the best are picked
+_KEEP = 1 << 15  # rows gathered before the best are picked
+
+_BUCKET_BITS = 16  # of the table of :class:`_Sieve`, so that it stays in the cache
+_SPREAD = np.uint64(0x9E3779B97F4A7C15)  # odd number near 2**64 / golden ratio: its multiples are spread evenly
 
 
 def key_of(d2: NDArray[Any], index: NDArray[Any]) -> Keys:
@@ -39,11 +42,12 @@ class Passes:
     """Collects pairs of touching voxels and keeps the best pair of every two regions.
 
     Pairs are ordered by their lower key, then by their higher one: a flood from above crosses the pair whose lower
-    voxel is highest. It takes 24 bytes of memory for each of at most ``max(2**17, 2 * passes)`` rows, and as much for
-    sorting.
+    voxel is highest. It takes 24 bytes of memory for each of at most ``max(2**15, 2 * passes)`` rows, and as much for
+    sorting. Most pairs are dropped before they are gathered, because a better one of the same regions is known.
     """
 
     def __init__(self) -> None:
+        self._sieve = _Sieve()
         self._pairs: list[NDArray[np.uint64]] = []
         self._low: list[Keys] = []
         self._high: list[Keys] = []
@@ -63,10 +67,13 @@ class Passes:
         if not a.size:
             return
         first = np.minimum(a, b).astype(np.uint64)
-        self._pairs.append((first << np.uint64(32)) | np.maximum(a, b).astype(np.uint64))
-        self._low.append(np.minimum(key_a, key_b))
-        self._high.append(np.maximum(key_a, key_b))
-        self._rows += a.size
+        pair = (first << np.uint64(32)) | np.maximum(a, b).astype(np.uint64)
+        low = np.minimum(key_a, key_b)
+        kept = self._sieve.kept(pair, low)
+        self._pairs.append(pair[kept])
+        self._low.append(low[kept])
+        self._high.append(np.maximum(key_a[kept], key_b[kept]))
+        self._rows += kept.size
         if self._rows > self._limit:
             self._reduce()
             self._limit = max(_KEEP, 2 * self._rows)
@@ -74,9 +81,11 @@ class Passes:
     def _reduce(self) -> None:
         if not self._pairs:
             return
-        pair, low, high = map(np.concatenate, (self._pairs, self._low, self._high))
+        pair = _joined(self._pairs)
         order = np.argsort(pair)
-        pair, low, high = pair[order], low[order], high[order]
+        pair = pair[order]
+        low = _joined(self._low)[order]
+        high = _joined(self._high)[order]
         first = np.flatnonzero(np.append(True, pair[1:] != pair[:-1]))
         best = np.maximum.reduceat(low, first)
         high[low != np.repeat(best, np.diff(np.append(first, pair.size)))] = 0
@@ -92,3 +101,33 @@ class Passes:
         pair = self._pairs[0]
         a, b = (pair >> np.uint64(32)).astype(np.uint32), pair.astype(np.uint32)
         return a, b, self._low[0], self._high[0]
+
+
+def _joined(parts: list[NDArray[np.uint64]]) -> NDArray[np.uint64]:
+    """Concatenate a list, and empty it: otherwise there would be two of every column."""
+    whole = np.concatenate(parts)
+    parts.clear()
+    return whole
+
+
+class _Sieve:
+    """Remembers the best low key of some pairs of regions, to drop rows that are worse.
+
+    A pair has one bucket of the table, which holds the pair that came last. A row is dropped only if its own pair holds
+    the bucket with a better key; the row that had this key was kept. So the best rows of every pair are always kept.
+    """
+
+    def __init__(self) -> None:
+        self._holder, self._best = np.zeros((2, 1 << _BUCKET_BITS), np.uint64)
+
+    def kept(self, pair: NDArray[np.uint64], low: Keys) -> NDArray[np.intp]:
+        """Return the rows that may be the best of their pair."""
+        bucket = ((pair * _SPREAD) >> np.uint64(64 - _BUCKET_BITS)).astype(np.intp)
+        new = np.flatnonzero(self._holder.take(bucket) != pair)
+        if new.size:
+            self._best[bucket[new]] = 0
+            self._holder[bucket[new]] = pair[new]
+        mine = self._holder.take(bucket) == pair
+        np.maximum.at(self._best, bucket[mine], low[mine])
+        worse = mine & (low < self._best.take(bucket))
+        return np.flatnonzero(~worse)

@@ -28,7 +28,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from volengine.core.block import Array, Table, merge_tables
+from volengine.core.block import Array, Table, is_nothing, merge_tables, nothing
 from volengine.core.boxes import Box, Index3
 from volengine.core.errors import InputError
 from volengine.ops.axes import axes_of
@@ -244,8 +244,18 @@ def block_labels(number: int, lookup: Table) -> NDArray[np.uint32]:
 
 
 def relabel(basin: NDArray[np.uint32], labels: NDArray[np.uint32]) -> NDArray[np.uint32]:
-    """Replace the local regions of a block by their labels, uint32."""
-    return labels.take(basin)
+    """Replace the local regions of a block by their labels, uint32; :func:`~volengine.core.block.nothing` if all are 0.
+
+    Slices without regions stay as they are, and of the others one at a time is turned into indices of 8 bytes.
+    """
+    found: NDArray[np.uint32] = nothing(basin.shape, np.uint32)
+    if not labels.any() or is_nothing(basin):
+        return found
+    found = np.zeros(basin.shape, np.uint32)
+    for plane, target in zip(basin, found, strict=True):
+        if plane.max():
+            labels.take(plane, out=target, mode="clip")
+    return found
 
 
 def pick_array(prediction: Array, basins: BasinRules, regions: RegionRules) -> tuple[NDArray[np.uint32], Table]:

@@ -23,13 +23,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from volengine.core.block import Array, Table
+from volengine.core.block import Array, Table, is_blank
 from volengine.core.boxes import Box, Index3
 from volengine.core.errors import InputError
 from volengine.core.volume import Vector3
 from volengine.ops.basin_graph import RegionRules
 from volengine.ops.basins import block_basins
-from volengine.ops.heights import BasinRules
+from volengine.ops.heights import BasinRules, bounding_box
 from volengine.ops.passes import key_of
 from volengine.ops.regions import join_seams, resolve
 
@@ -121,13 +121,18 @@ def class_basins(labels: Array, crop: Box, core: Box, shape: Index3, rules: Clas
     WiderHaloError
         A distance may depend on voxels outside of the crop.
     """
-    there = np.unique(labels[core.slices_in(crop)])
+    inside = labels[core.slices_in(crop)]
+    if is_blank(inside):
+        return {}
+    part = bounding_box(inside != 0).shift(core.start)
+    inside = labels[part.slices_in(crop)]
+    there = np.unique(inside)
     there = there[there != 0]
     if rules.ids:
         there = np.intersect1d(there, rules.ids)
     check_number(there.size, f"in voxels {core.start} to {core.stop}")
     cut = np.intersect1d(there, rules.split)
-    found = _components(labels[core.slices_in(crop)], core, shape, np.setdiff1d(there, cut), rules.connectivity)
+    found = _components(inside, part, core, shape, np.setdiff1d(there, cut), rules.connectivity)
     for id in cut.tolist():
         mask = (labels == id).view(np.uint8)
         _, found[id] = block_basins(mask, crop, core, shape, rules.basins(id))
@@ -143,8 +148,12 @@ def check_number(ids: int, where: str) -> None:
         )
 
 
-def _components(inside: Array, core: Box, shape: Index3, ids: Array, connectivity: int) -> dict[int, Table]:
+def _components(
+    inside: Array, part_box: Box, core: Box, shape: Index3, ids: Array, connectivity: int
+) -> dict[int, Table]:
     """Return the components of each class in the columns of ``block_basins``: one region each, without passes.
+
+    ``inside`` covers ``part_box``, a part of the core outside of which there are no labels.
 
     The root of a region is the key of its last voxel with a distance of 1.
     """
@@ -162,7 +171,7 @@ def _components(inside: Array, core: Box, shape: Index3, ids: Array, connectivit
         here = part[at]
         voxels += np.bincount(here, minlength=n + 1)
         last[here] = at  # of repeated ones the last value stays, and they ascend
-        place = [p + a for p, a in zip(np.unravel_index(at, core.shape), core.start, strict=True)]
+        place = [p + a for p, a in zip(np.unravel_index(at, inside.shape), part_box.start, strict=True)]
         on = np.zeros(at.size, bool)
         for axis, p in enumerate(place):
             sums[axis] += np.bincount(here, weights=p, minlength=n + 1).astype(np.int64)
@@ -172,7 +181,7 @@ def _components(inside: Array, core: Box, shape: Index3, ids: Array, connectivit
         shell_part.append(here[on])
     class_of = wanted[last]
     at = np.ravel_multi_index(
-        [p + a for p, a in zip(np.unravel_index(last, core.shape), core.start, strict=True)], shape
+        [p + a for p, a in zip(np.unravel_index(last, inside.shape), part_box.start, strict=True)], shape
     )
     every = {"voxels": voxels, "sums": sums.T, "last": at.astype(np.int64)}
     index, region = np.concatenate(shell_index), np.concatenate(shell_part)

@@ -14,10 +14,12 @@ import pytest
 import zarr
 
 from volengine.core.aside import PREFIX
+from volengine.core.block import nothing
 from volengine.core.boxes import Box
-from volengine.core.errors import MissingError
+from volengine.core.errors import MissingError, PlanError
 from volengine.core.image import ImageSpec, Level
 from volengine.core.tiling import Tiling
+from volengine.core.volume import Volume
 from volengine.io.omezarr.arrays import ZarrSink, ZarrSource
 from volengine.io.omezarr.image import create_image, remove
 from volengine.io.stores import stored_objects
@@ -220,3 +222,38 @@ def test_metadata_are_the_bytes_that_zarr_python_writes(ngff, attributes):
     )
     made = array_files(tuple(given.items()), tuple(codec.items()), attributes)
     assert made == {name: data.to_bytes() for name, data in files.items()}
+
+
+@NGFF
+@pytest.mark.parametrize("where", ["file", "memory"])
+def test_nothing_is_written_as_zeros_are_and_removes_what_was_there(tmp_path, ngff, where):
+    spec = spec_of(tmp_path / "a.zarr" if where == "file" else f"memory://{tmp_path.name}n{ngff}", ngff=ngff)
+    create_image(spec, token="a")
+    whole = Box.of_shape(SHAPE)
+    sink = ZarrSink(spec.volume())
+    sink.write(whole, voxels_of())
+    box = Box((0, 0, 0), (32, 70, 70))
+    found = sink.write(box, nothing(box.shape, "float32"))
+    assert found == [None] * 9 == sink.write(box, np.zeros(box.shape, np.float32))
+    sink.flush()
+    assert sink.absent(whole) == sink.keys(box)
+    assert not ZarrSource(spec.volume()).read(box).any()
+    with pytest.raises(PlanError, match="does not fill"):
+        sink.write(box, nothing(box.shape, "uint8"))
+
+
+@pytest.mark.parametrize("fill", [0, 7, -0.0, np.nan])
+@pytest.mark.parametrize("sharded", [False, True])
+def test_voxels_that_are_not_stored_have_the_fill_value_to_the_bit(tmp_path, fill, sharded):
+    """Chunks in the middle of a box are missing, in a shard that is there and in one that is not."""
+    root = zarr.open_group(tmp_path / "a.zarr", mode="w")
+    unit = {"shards": (16, 16), "chunks": (8, 8)} if sharded else {"chunks": (8, 8)}
+    array = root.create_array("0", shape=(32, 32), dtype="float32", fill_value=fill, **unit)
+    array[:8, :8] = 5
+    array[24:, 20:] = 6
+    volume = Volume(str(tmp_path / "a.zarr"), (1, 32, 32), "float32", (10.0,) * 3, path="0", axes="yx")
+    found = ZarrSource(volume).read(Box((0, 3, 3), (1, 31, 30)))
+    wanted = np.full((32, 32), fill, np.float32)
+    wanted[:8, :8], wanted[24:, 20:] = 5, 6
+    assert found.tobytes() == wanted[3:31, 3:30].tobytes()
+    found[:] = 1  # what was read may be changed

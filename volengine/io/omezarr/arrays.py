@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from volengine.core.block import is_nothing
 from volengine.core.boxes import Box, Index3, index3
 from volengine.core.errors import FormatError, PlanError
 from volengine.core.tiling import AXES
@@ -151,14 +152,20 @@ class ZarrSink:
             )
         if box.empty:
             return []
-        text, voxels = self._metadata(), np.ascontiguousarray(array)
+        text = self._metadata()
+        if not is_nothing(array):
+            voxels = np.ascontiguousarray(array)
+            if voxels.view(np.uint8).any():  # bit by bit: a negative zero is stored
+                return self._stored(text, box, voxels)
+        self._objects.check_there()
+        for key in (keys := self.keys(box)):
+            self._objects.remove(key)
+        return [None] * len(keys)
+
+    def _stored(self, text: bytes, box: Box, voxels: NDArray[Any]) -> list[Stored | None]:
+        """Encode a box that holds something, and put its objects in place."""
         if self._objects.folder is None:
             return self._encode(text, box, voxels, None)
-        if not voxels.view(np.uint8).any():  # bit by bit: a negative zero is stored
-            self._objects.check_there()
-            for key in (keys := self.keys(box)):
-                self._objects.remove(key)
-            return [None] * len(keys)
         with self._objects.place() as place:
             if not fast_codecs_in_use():
                 return self._encode(text, box, voxels, place)

@@ -90,6 +90,11 @@ class Layout:
     key: Callable[[Index], str]
 
     @property
+    def blank(self) -> bool:
+        """Whether all bits of voxels that are not stored are zero (not so of -0.0)."""
+        return not any(np.asarray(self.fill, self.dtype).tobytes())
+
+    @property
     def chunk_bytes(self) -> int:
         """Bytes of the voxels of a chunk."""
         return prod(self.chunk) * self.dtype.itemsize
@@ -178,7 +183,7 @@ def read_direct(
         An object cannot be read.
     """
     shape = tuple(b - a for a, b in zip(start, stop, strict=True))
-    out = np.empty(shape, layout.dtype.newbyteorder("="))
+    out = _unwritten(shape, layout)
     scratch = np.empty(layout.chunk, layout.dtype)
     absent = []
     for cell in cells_of(start, stop, layout.unit):
@@ -187,7 +192,8 @@ def read_direct(
             number = os.open(folder / key, os.O_RDONLY)
         except (FileNotFoundError, NotADirectoryError):
             absent.append(key)
-            out[_overlap(cell, layout.unit, start, stop)[0]] = layout.fill
+            if not layout.blank:
+                out[_overlap(cell, layout.unit, start, stop)[0]] = layout.fill
             continue
         try:
             _read_object(number, layout, cell, start, stop, out, scratch)
@@ -196,6 +202,15 @@ def read_direct(
         finally:
             os.close(number)
     return out, absent
+
+
+def _unwritten(shape: Index, layout: Layout) -> NDArray[Any]:
+    """An array for voxels; of zeros if that is the fill value: the system gives pages of zeros when they are touched.
+
+    A box of which nothing is stored then takes neither time nor memory.
+    """
+    dtype = layout.dtype.newbyteorder("=")
+    return np.zeros(shape, dtype) if layout.blank else np.empty(shape, dtype)
 
 
 def cells_of(start: Sequence[int], stop: Sequence[int], unit: Sequence[int]) -> Iterator[Index]:
@@ -238,7 +253,8 @@ def _read_object(
         box, own = _overlap(chunk, layout.chunk, start, stop)
         offset, length = (int(v) for v in index[tuple(c - f for c, f in zip(chunk, first, strict=True))])
         if offset == length == ABSENT:
-            out[box] = layout.fill
+            if not layout.blank:
+                out[box] = layout.fill
             continue
         if offset + length > size:
             raise ChunkError(f"the shard has {size} bytes, but a chunk of it ends at {offset + length}")

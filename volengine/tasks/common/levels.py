@@ -7,6 +7,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from volengine.core.block import is_nothing, nothing
 from volengine.core.boxes import index3
 from volengine.core.volume import Kind
 
@@ -34,5 +35,8 @@ def levels_of(
     """
     from volengine.ops.pyramid import pyramid
 
+    if is_nothing(array):  # so are all levels
+        shapes = ([-(-n // f) for n, f in zip(array.shape, factor, strict=True)] for factor in factors)
+        return {f"{name}@{number}": nothing(shape, array.dtype) for number, shape in enumerate(shapes)}
     coarser = pyramid(array, [index3(f) for f in factors], kind)
     return {f"{name}@{number}": level for number, level in enumerate(coarser)}

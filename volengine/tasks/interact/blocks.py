@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from volengine.core.block import Block, Result
+from volengine.core.block import Block, Result, is_blank, is_nothing, nothing
 from volengine.core.rules import parse_rules
 from volengine.ops.interact import RuleChain
 from volengine.ops.stored import as_prediction, checked_span, mask_in
@@ -62,9 +62,12 @@ def gate_block(
     arrays: dict[str, Any] = {}
     counts: dict[str, int] = {}
     for name, array in gated.items():
-        arrays |= levels_of(np.ascontiguousarray(array), factors[name], "probability", name)
+        array = np.ascontiguousarray(array)
+        if is_blank(array):
+            array = nothing(array.shape, array.dtype)
+        arrays |= levels_of(array, factors[name], "probability", name)
         before = predictions[name][block.box.slices_in(block.boxes[name])]
-        left = int(np.count_nonzero(array))
+        left = 0 if is_nothing(array) else int(np.count_nonzero(array))
         counts[f"{name} voxels erased"] = int(np.count_nonzero(before)) - left
         counts[f"{name} voxels left"] = left
     return Result(arrays, counts=counts)
