@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from s3_server import Fault, Server, serving
+from s3_server import Fault, Server, serving, use_server
 
 import volengine
 from volengine.core.boxes import Box
@@ -58,17 +58,8 @@ def objects(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
 def server(objects: dict[str, bytes], monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     """A server with these objects, and a client that does not wait long."""
     with serving() as running:
-        s3fs.S3FileSystem.clear_instance_cache()
         running.buckets["bucket"] = dict(objects)
-        for name, value in {
-            "AWS_ENDPOINT_URL": f"http://127.0.0.1:{running.server_port}",
-            "AWS_ACCESS_KEY_ID": "k",
-            "AWS_SECRET_ACCESS_KEY": "s",
-            "AWS_DEFAULT_REGION": "us-east-1",
-            "AWS_EC2_METADATA_DISABLED": "true",
-            "AWS_MAX_ATTEMPTS": "1",
-        }.items():
-            monkeypatch.setenv(name, value)
+        use_server(monkeypatch, running.endpoint, AWS_MAX_ATTEMPTS="1")
         monkeypatch.setattr(patience, "FIRST_WAIT_S", 0.01)
         monkeypatch.setattr(patience, "ANSWER_S", 1.5)
         monkeypatch.setattr(patience, "PATIENCE_S", 20.0)

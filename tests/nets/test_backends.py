@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import subprocess
 import sys
@@ -13,6 +12,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
+from backends import BACKENDS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -22,16 +22,6 @@ from volengine.nets import backends
 from volengine.nets.predictor import Execution, Predictor, Traits
 from volengine.nets.registry import build
 
-BACKENDS = [
-    pytest.param(
-        name,
-        marks=pytest.mark.skipif(
-            importlib.util.find_spec(name) is None or importlib.util.find_spec("onnx") is None,
-            reason=f"the extra {name} is not installed",
-        ),
-    )
-    for name in ("openvino", "onnxruntime")
-]
 FLAT = {"vggnet": 1, "unet": 5, "inceptionnet": 1, "eman2": 1, "pix2pix_s": 1, "resnet_s": 3}
 SOLID = ("unet3d", "residual3d")
 

@@ -74,3 +74,12 @@ def words(box: Object) -> list[str]:
 
 def option(command: list[str], name: str) -> str:
     return command[command.index(name) + 1]
+
+
+def action(rules: list[Object], code: int) -> str:
+    """What Kubernetes does when a container ends with a code: the first rule that fits counts."""
+    for rule in rules:
+        codes = rule.get("onExitCodes")
+        if codes and (code in codes["values"]) == (codes["operator"] == "In"):
+            return str(rule["action"])
+    return "Count"

@@ -22,6 +22,8 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from xml.etree import ElementTree
 from xml.sax.saxutils import escape
 
+import pytest
+
 NAMESPACE = 'xmlns="http://s3.amazonaws.com/doc/2006-03-01/"'
 
 
@@ -253,6 +255,10 @@ class Server(ThreadingHTTPServer):
         self.lock = threading.Lock()
         self.ending = threading.Event()
 
+    @property
+    def endpoint(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}"
+
     def handle_error(self, request: object, client_address: object) -> None:
         """Say nothing of clients that went away."""
 
@@ -270,3 +276,18 @@ def serving() -> Iterator[Server]:
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+def use_server(monkeypatch: pytest.MonkeyPatch, endpoint: str, key: str = "k", **more: str) -> None:
+    """Have s3fs and obstore of this process, and of those that it starts, speak to a server; forget former ones."""
+    s3fs = pytest.importorskip("s3fs")
+    s3fs.S3FileSystem.clear_instance_cache()
+    for name, value in {
+        "AWS_ENDPOINT_URL": endpoint,
+        "AWS_ACCESS_KEY_ID": key,
+        "AWS_SECRET_ACCESS_KEY": "secret",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_EC2_METADATA_DISABLED": "true",
+        **more,
+    }.items():
+        monkeypatch.setenv(name, value)

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from calling import Command
-from s3_server import Server, serving
+from s3_server import Server, serving, use_server
 
 from volengine.core.boxes import Box
 from volengine.core.errors import ChangedError, InputError
@@ -30,22 +30,10 @@ SHAPE = (40, 90, 100)
 ARRAY = np.random.default_rng(0).integers(-100, 100, SHAPE).astype(np.int16)
 
 
-def environment(monkeypatch: pytest.MonkeyPatch, endpoint: str, key: str) -> None:
-    s3fs.S3FileSystem.clear_instance_cache()  # of a server that is gone
-    for name, value in {
-        "AWS_ENDPOINT_URL": endpoint,
-        "AWS_ACCESS_KEY_ID": key,
-        "AWS_SECRET_ACCESS_KEY": "secret",
-        "AWS_DEFAULT_REGION": "us-east-1",
-        "AWS_EC2_METADATA_DISABLED": "true",
-    }.items():
-        monkeypatch.setenv(name, value)
-
-
 @pytest.fixture
 def server(monkeypatch) -> Iterator[Server]:
     with serving() as running:
-        environment(monkeypatch, f"http://127.0.0.1:{running.server_port}", "the-key-of-this-test")
+        use_server(monkeypatch, running.endpoint, "the-key-of-this-test")
         running.buckets["bucket"] = {}
         yield running
 
@@ -62,7 +50,7 @@ def moto(monkeypatch, tmp_path) -> Iterator[None]:
     with (tmp_path / "moto.log").open("wb") as log:
         process = subprocess.Popen([command, "-H", "127.0.0.1", "-p", str(port)], stdout=log, stderr=log)
     try:
-        environment(monkeypatch, f"http://127.0.0.1:{port}", f"key-{port}")
+        use_server(monkeypatch, f"http://127.0.0.1:{port}", f"key-{port}")
         for _ in range(200):
             with socket.socket() as probe:
                 if probe.connect_ex(("127.0.0.1", port)) == 0:
@@ -139,7 +127,7 @@ def test_what_is_not_there_is_one_line(server, volengine, url):
 
 
 def test_a_server_that_is_not_there_is_one_line(monkeypatch, source, volengine):
-    environment(monkeypatch, "http://127.0.0.1:9", "k")
+    use_server(monkeypatch, "http://127.0.0.1:9", "k")
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
     code, _, said = volengine("convert", str(source), "--out", "s3://bucket/a.ome.zarr", "--no-progress")
     assert code == 2

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from calling import Command
-from s3_server import Fault, Server, serving
+from s3_server import Fault, Server, serving, use_server
 from threshold_net import save_threshold_model
 
 import volengine
@@ -31,17 +31,8 @@ SMALL = volengine.ConvertRecipe(chunk=(16, 16, 16), shard=(32, 32, 32))
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Server]:
     with serving() as running:
-        s3fs.S3FileSystem.clear_instance_cache()
         running.buckets["bucket"] = {}
-        for name, value in {
-            "AWS_ENDPOINT_URL": f"http://127.0.0.1:{running.server_port}",
-            "AWS_ACCESS_KEY_ID": "k",
-            "AWS_SECRET_ACCESS_KEY": "s",
-            "AWS_DEFAULT_REGION": "us-east-1",
-            "AWS_EC2_METADATA_DISABLED": "true",
-            "AWS_MAX_ATTEMPTS": "1",
-        }.items():
-            monkeypatch.setenv(name, value)
+        use_server(monkeypatch, running.endpoint, AWS_MAX_ATTEMPTS="1")
         monkeypatch.setattr(patience, "FIRST_WAIT_S", 0.01)
         monkeypatch.chdir(tmp_path)
         yield running

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from collections import defaultdict
 
 import numpy as np
 import pytest
 import torch
+from backends import BACKENDS
 
 from volengine.core.boxes import Box
 from volengine.core.errors import DependencyError, InputError, WorkersRefusedError
@@ -28,16 +28,6 @@ from volengine.tasks.segment.plan import plan_segment
 from volengine.tasks.segment.recipe import SegmentRecipe
 from volengine.tasks.segment.verb import segment
 
-BACKENDS = [
-    pytest.param(
-        name,
-        marks=pytest.mark.skipif(
-            importlib.util.find_spec(name) is None or importlib.util.find_spec("onnx") is None,
-            reason=f"the extra {name} is not installed",
-        ),
-    )
-    for name in ("openvino", "onnxruntime")
-]
 SHAPE = (36, 48, 56)
 QUIET = RunOptions(progress=False)
 MODELS = {
