@@ -14,10 +14,10 @@ from measure import in_turn, noisy_mrc, size
 
 CONVERT = """
 import sys
-from volengine.io.omezarr import image
+from volengine.io.omezarr import node_files
 if sys.argv[3] == "without":
-    real = image.compressors
-    image.compressors = lambda *args, **kwargs: [codec for codec in real(*args, **kwargs) if "Crc" not in repr(codec)]
+    real = node_files.compressors
+    node_files.compressors = lambda *args, **kwargs: [codec for codec in real(*args, **kwargs) if "Crc" not in repr(codec)]
 from volengine import RunOptions, convert
 convert(sys.argv[1], sys.argv[2], options=RunOptions(progress=False))
 """

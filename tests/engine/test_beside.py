@@ -85,7 +85,7 @@ def test_plans_that_have_ended_are_not_kept(tmp_path):
 
     def job(n: int) -> Job:
         def plan():
-            seen.append(sum(isinstance(one, PlanState) for one in gc.get_objects()))
+            seen.append(sum(type(one) is PlanState for one in gc.get_objects()))
             made = simple(tmp_path / f"o{n}", source, "fail_at", (4, 4, 4), params={"numbers": [], "marker": ""})
             return replace(made, name=f"t{n}")
 
