@@ -17,7 +17,7 @@ import sys
 from volengine.io.omezarr import node_files
 if sys.argv[3] == "without":
     real = node_files.compressors
-    node_files.compressors = lambda *args, **kwargs: [codec for codec in real(*args, **kwargs) if "Crc" not in repr(codec)]
+    node_files.compressors = lambda *args, **kwargs: [one for one in real(*args, **kwargs) if "Crc" not in repr(one)]
 from volengine import RunOptions, convert
 convert(sys.argv[1], sys.argv[2], options=RunOptions(progress=False))
 """
