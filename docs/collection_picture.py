@@ -12,6 +12,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -79,6 +80,7 @@ def main() -> None:
             process.wait()
         console.print(live_view(found, "manifest.csv", HEIGHT - AROUND))
         svg = console.export_svg(title="volengine collection status manifest.csv --out results --watch")
+    svg = re.sub(r"@font-face \{.*?\}\s*", "", svg, flags=re.DOTALL)  # fonts of an outside address: monospace will do
     (ROOT / "docs" / "pictures" / "collection.svg").write_text(svg)
     print({state: number for state, number in counts.items() if number}, found.working)
 
