@@ -142,9 +142,7 @@ def _montage(
     return Montage(path, (ny, nx), found, source, aligned, angles).check()
 
 
-def _of_header(
-    path: str, header: MrcHeader, found: Sequence[Coordinates], angles: tuple[float, ...] | None
-) -> Montage:
+def _of_header(path: str, header: MrcHeader, found: Sequence[Coordinates], angles: tuple[float, ...] | None) -> Montage:
     """A montage whose coordinates the extended header alone states; those that begin again from 0 are refused."""
     montage = _montage(path, header, found, HEADER, angles=angles)
     frame = montage.frame()
