@@ -131,8 +131,8 @@ def open_tiff(
     MissingError
         The file does not exist.
     FormatError
-        It is damaged, no TIFF file, has colours or more than three axes, holds several stacks, or a part of one whose other
-        slices are in other files.
+        It is damaged, no TIFF file, has colours or more than three axes, holds several stacks, or a part of one whose
+        other slices are in other files.
     InputError
         It states no voxel size, and none was given.
     """
