@@ -91,6 +91,7 @@ LASTING = {
     "403": Fault("status", status=403, code="AccessDenied"),
     "expired": Fault("status", status=400, code="ExpiredToken"),
     "no bucket": Fault("status", status=404, code="NoSuchBucket"),
+    "gone": Fault("status", status=410, code="Gone"),
     "cut": Fault("cut"),
     "slow": Fault("slow"),
     "silent": Fault("silent"),
@@ -133,7 +134,8 @@ def test_what_does_not_pass_is_an_error_that_names_the_object(
     with pytest.raises((UnreachedError, MissingError), match=rf"{kind}/0/c/0/0/0 cannot be reached") as caught:
         read(volume)
     assert time.monotonic() - began < 60
-    assert isinstance(caught.value, MissingError) == (what in ("403", "expired", "no bucket")) or what == "redirect"
+    refused = what in ("403", "expired", "no bucket", "gone")
+    assert isinstance(caught.value, MissingError) == refused or what == "redirect"
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)

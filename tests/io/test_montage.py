@@ -47,6 +47,20 @@ def test_coordinates_are_unsigned_and_sections_signed(tmp_path: Path) -> None:
     assert places(find_montage(montage(tmp_path / "m.st", STACK[:2], pieces))) == pieces
 
 
+def test_coordinates_that_begin_again_from_0_are_refused(tmp_path: Path) -> None:
+    """Five columns of 20,000 every 18,000: the last one is at 72,000, which the header counts as 6,464."""
+    pieces = [(18000 * n, 2 * row, 0) for row in range(2) for n in range(5)]
+    stack = np.zeros((10, 3, 20000), "i2")
+    path = montage(tmp_path / "m.st", stack, pieces)
+    with pytest.raises(FormatError, match=r"pieces 0 and 4 lie on each other, .* = 0 0 0 and 6464 0 0: .*--pieces"):
+        find_montage(path)
+    assert "lie on each other" in volengine.info(path)["montage"]["error"]
+    (tmp_path / "m.pl").write_text("".join(f"{x} {y} {z}\n" for x, y, z in pieces))
+    assert places(find_montage(path, pieces=tmp_path / "m.pl")) == pieces
+    four = [piece for piece in pieces if piece[0] < 72000]  # ends at 74,000, and nothing begins above 65,535
+    assert places(find_montage(montage(tmp_path / "four.st", stack[:8], four))) == four
+
+
 @pytest.mark.parametrize("kind", ["sum", "type", "no piece flag", "one image each", "flags", "deltavision", "none"])
 def test_what_is_no_montage(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "m.st"

@@ -297,7 +297,7 @@ def test_a_file_that_is_compressed_as_a_whole_says_what_to_do(tmp_path: Path, mr
     (tmp_path / "packed.mrc.gz").write_bytes(gzip.compress(Path(mrc.url).read_bytes()))
     volume = open_volume(tmp_path / "packed.mrc.gz")
     assert "no picture" in volume._repr_html_()
-    with pytest.raises(InputError, match="Unpack it first"):
+    with pytest.raises(InputError, match=r"Unpack it first \(gunzip, bunzip2\), or .*volengine convert"):
         volume[0]
 
 

@@ -126,6 +126,38 @@ def test_the_voxel_size_of_ome_tiff_is_read(tmp_path: Path) -> None:
     assert (volume.voxel_size, volume.name) == ((20.0, 10.5, 10.5), "x")
 
 
+def ome_part(path: Path, pages: np.ndarray, number: int, files: int) -> Path:
+    """One of the files of an OME-TIFF image, with as many pages as each of the others; its names are ``FILE0.tif``."""
+    each, height, width = pages.shape
+    blocks = "".join(
+        f'<TiffData IFD="{z % each}" FirstZ="{z}" PlaneCount="1"><UUID FileName="FILE{z // each}.tif">{z // each}'
+        "</UUID></TiffData>"
+        for z in range(files * each)
+    )
+    text = (
+        f'<OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06" UUID="{number}"><Image ID="Image:0">'
+        f'<Pixels ID="Pixels:0" DimensionOrder="XYZCT" Type="uint8" SizeX="{width}" SizeY="{height}" '
+        f'SizeZ="{files * each}" SizeC="1" SizeT="1">{blocks}</Pixels></Image></OME>'
+    )
+    first, *others = [Image.fromarray(page) for page in pages]
+    first.save(path, save_all=True, append_images=others, compression="tiff_lzw", description=text)
+    return path
+
+
+def test_an_image_in_several_files_is_refused(tmp_path: Path) -> None:
+    """Slices of the second file would be decoded out of the first, and a change of it would not be noticed."""
+    pages = np.arange(4 * 5 * 6, dtype="u1").reshape(4, 5, 6)
+    parts = [ome_part(tmp_path / f"FILE{n}.tif", pages[2 * n : 2 * n + 2], n, 2) for n in range(2)]
+    for part in parts:
+        with pytest.raises(FormatError, match=r"one of 2 files that hold one image together \(FILE0\.tif, FILE1\.tif"):
+            open_tiff(part, voxel_size=10)
+    parts[1].unlink()
+    with pytest.raises(FormatError, match="page 2 is missing"):
+        TiffSource(open_tiff(parts[0], voxel_size=10)).read(Box((0, 0, 0), (4, 5, 6)))
+    renamed = open_tiff(ome_part(tmp_path / "renamed.tif", pages, 0, 1), voxel_size=10)  # it names itself FILE0.tif
+    np.testing.assert_array_equal(TiffSource(renamed).read(Box((0, 0, 0), (4, 5, 6))), pages)
+
+
 def test_voxel_size_is_asked_for(tmp_path: Path) -> None:
     path = tmp_path / "a.tif"
     zero = np.zeros((3, 4, 5), "u1")

@@ -14,6 +14,9 @@ from volengine.core.volume import Kind, Vector3, Volume
 
 Ngff = Literal["0.4", "0.5", "0.6"]
 
+BESIDE = ("tilt_series", "montage")
+"""Facts from files beside the source (tilt angles, places of pieces), which change without any voxel of it."""
+
 
 @dataclass(frozen=True)
 class Level:
@@ -114,6 +117,11 @@ class ImageSpec:
         if self.group.startswith("labels/"):
             return f"{said} (pick: --feature; or --no-labels, for the table alone)."
         return f"{said}."
+
+    @property
+    def beside(self) -> dict[str, Any]:
+        """The facts from files beside the source."""
+        return {name: self.facts[name] for name in BESIDE if name in self.facts}
 
     def volume(self, level: int = 0, identity: str = "") -> Volume:
         """Return the handle of one level.

@@ -78,7 +78,7 @@ CALLS: dict[str, tuple[str, ...]] = {
     "volengine.tasks.common.older": ("name_older",),
     "volengine.tasks.convert.montage_finish": ("say_shifts",),
     "volengine.tasks.interact.finish": ("say_masks",),
-    "volengine.tasks.pick.finish": ("write_table",),
+    "volengine.tasks.pick.finish": ("forget_labels", "write_table"),
     "volengine.tasks.run": ("forget_gated", "forget_labels"),
     "volengine.tasks.score.finish": ("write_scores",),
     "volengine.tasks.simulate.truth": ("write_truth",),

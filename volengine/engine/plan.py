@@ -161,8 +161,9 @@ class Plan:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Identity of the whole plan."""
-        return digest_of([self.name, self.identities, dict(self.recipe)])
+        """Identity of the whole plan, with what its images say of files beside the source."""
+        beside = [facts for facts in (image.beside for image in self.images) if facts]
+        return digest_of([self.name, self.identities, dict(self.recipe), *([beside] if beside else [])])
 
     @property
     def units(self) -> int:

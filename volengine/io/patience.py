@@ -41,7 +41,7 @@ ANSWER_S = 60.0
 LEAST_RATE = 50_000
 """Bytes per second that must arrive on the average; slower ones count as an answer that does not come."""
 
-ABSENT = frozenset({"404", "410", "NoSuchKey", "NotFound"})
+ABSENT = frozenset({"404", "NoSuchKey", "NotFound"})
 """Codes that say that there is no such object."""
 
 PASSING = frozenset({408, 425, 429, 500, 502, 503, 504, 509, 520, 521, 522, 523, 524})

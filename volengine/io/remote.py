@@ -199,7 +199,7 @@ def check_status(
     Raises
     ------
     FileNotFoundError
-        404 or 410: there is no such object.
+        404: there is no such object. (410, "gone", says that there was one, which is no chunk of zeros.)
     PassingError
         The server is busy, or broken for the moment.
     RefusedError
@@ -208,7 +208,7 @@ def check_status(
     if status in fine:
         return
     said = f"HTTP {status} {reason or ''}".rstrip()
-    if status in (404, 410):
+    if status == 404:
         raise FileNotFoundError(f"{place}: {said}")
     if status in PASSING:
         after = headers.get("Retry-After", "")

@@ -131,7 +131,8 @@ def open_tiff(
     MissingError
         The file does not exist.
     FormatError
-        It is damaged, no TIFF file, has colours or more than three axes, or holds several stacks.
+        It is damaged, no TIFF file, has colours or more than three axes, holds several stacks, or a part of one whose
+        other slices are in other files.
     InputError
         It states no voxel size, and none was given.
     """
@@ -252,6 +253,12 @@ def _opened(path: str) -> Iterator[Any]:
 def _shape(path: str, tif: Any, file_bytes: int) -> Index3:
     """Return pages, rows and columns; refuse files that are no single stack of grey pages."""
     first, page = tif.series[0], tif.series[0].keyframe
+    if first.is_multifile:  # whose pages would be decoded out of the first file, and whose changes nobody would notice
+        names = sorted({page.parent.filehandle.name for page in first.pages if page is not None})
+        raise FormatError(
+            f"{path}: is one of {len(names)} files that hold one image together ({', '.join(names[:3])}"
+            f"{' ...' if len(names) > 3 else ''}); they are not read. Save the image as one file."
+        )
     if page.samplesperpixel != 1 or "S" in first.axes:
         raise FormatError(
             f"{path}: holds colours ({page.samplesperpixel} samples per pixel); a stack of grey pages was expected."

@@ -179,6 +179,16 @@ def test_shifts_of_the_mdoc_are_taken(tmp_path: Path) -> None:
     assert open_volume(tmp_path / "m.ome.zarr").origin == (0, 30, 50)
 
 
+def test_the_angle_of_an_mdoc_that_comes_later_is_taken(tmp_path: Path) -> None:
+    pieces = [(0, 0, 0), (3, 0, 0)]
+    path = montage(tmp_path / "m.st", np.arange(40, dtype="i2").reshape(2, 4, 5), pieces)
+    right = made(path, tmp_path / "m.ome.zarr")
+    for angle in ("1.5", "-3"):
+        (tmp_path / "m.st.mdoc").write_text(mdoc(pieces, (5, 4), TiltAngle=[angle] * 2))
+        np.testing.assert_array_equal(made(path, tmp_path / "m.ome.zarr"), right)
+        assert open_volume(tmp_path / "m.ome.zarr").facts["montage"]["tilt_angle_deg"] == float(angle)
+
+
 def test_what_cannot_be_aligned_is_refused(tmp_path: Path) -> None:
     rng = np.random.default_rng(1)
     noise = rng.integers(-99, 99, (2, 100, 100), "i2")

@@ -1,4 +1,4 @@
-"""convert --tilts refuses the tilt series of another tomogram, by its name and by its number of images."""
+"""convert --tilts refuses the tilt series of another tomogram, and takes its angles anew when the file changes."""
 
 from __future__ import annotations
 
@@ -66,3 +66,13 @@ def test_dark_sections_count_in_the_raw_stack(tmp_path: Path) -> None:
         "    2   85.0   1.0  0.0  0.0  1.0  1.0  1.0  0.0    3.00\n"
     )
     assert converted(tmp_path, "a.st", "a.aln") == [-3, 3]
+
+
+def test_angles_that_were_corrected_are_taken_by_the_same_command(tmp_path: Path) -> None:
+    (tmp_path / "a.tlt").write_text("-3\n0\n3\n")
+    write(tmp_path / "a.mrc", np.zeros((3, 8, 8), "i2"), 1, cell=(80, 80, 30))
+    out, recipe = tmp_path / "out.ome.zarr", ConvertRecipe(tilts=str(tmp_path / "a.tlt"))
+    for angles in ([-3, 0, 3], [-2, 1, 4], [-2, 1, 4]):
+        (tmp_path / "a.tlt").write_text("\n".join(map(str, angles)))
+        volengine.convert(tmp_path / "a.mrc", out, recipe, QUIET)
+        assert volengine.open_volume(out).facts["tilt_series"]["angles"] == angles

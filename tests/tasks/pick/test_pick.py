@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from pathlib import Path
 
 import fsspec
 import mrcfile
@@ -138,6 +139,28 @@ def test_without_labels_only_the_table_is_written(tmp_path, prediction):
     picks = pick(str(path), str(tmp_path / "none.csv"), recipe, RunOptions(progress=False))
     assert len(picks) == 0
     assert sorted(p.name for p in tmp_path.iterdir() if p.suffix != ".run") == ["none.csv", "pred.mrc"]
+
+
+def test_labels_are_those_of_the_table_or_none(tmp_path, store):
+    """A recipe that writes them to another place, or nowhere, leaves none of the former table behind."""
+    feature, table, beside = "forgotten", tmp_path / "a.csv", tmp_path / "a.csv.ome.zarr"
+    recipe = RECIPE.with_(feature=feature)
+    pick(store, tmp_path / "other.csv", RECIPE.with_(feature="other"), RunOptions(progress=False))
+    part = "0:30,:,:"
+    for changes, in_store, at_table in (
+        ({}, True, False),
+        ({"roi": part}, False, True),
+        ({}, True, False),
+        ({"labels": False}, False, False),
+        ({"roi": part}, False, True),
+        ({"labels": False, "roi": part}, False, False),
+    ):
+        picks = pick(store, table, recipe.with_(**changes), RunOptions(progress=False))
+        assert (Path(store, "labels", feature).exists(), beside.exists()) == (in_store, at_table)
+        for place in [store] * in_store + [str(beside)] * at_table:
+            _, labels = labels_of(place, feature)
+            assert set(np.unique(labels)) == {0, *picks.label}
+    assert labels_of(store, "other")[1].any()
 
 
 def test_too_few_picks_are_none_and_it_is_said(tmp_path, prediction, capsys):

@@ -27,7 +27,7 @@ from volengine.core.boxes import Index3
 from volengine.core.errors import FormatError, InputError
 from volengine.core.paths import PathLike, path_text
 from volengine.io.montage.document import Document, are_pieces, read_document
-from volengine.io.montage.pieces import Coordinates, Montage, Piece
+from volengine.io.montage.pieces import Coordinates, Montage, Piece, on_each_other
 from volengine.io.montage.tables import pieces_of_header, read_pieces
 from volengine.io.mrc.header import MrcHeader, read_header
 from volengine.io.names import PACKED_SUFFIXES
@@ -35,6 +35,7 @@ from volengine.io.tilts.series import file_name
 
 COUNTED = 2**16
 """Coordinates in the extended header are counted up to here, and then again from 0."""
+HEADER = "its extended header"
 
 
 def find_montage(path: PathLike, header: MrcHeader | None = None, pieces: PathLike = "") -> Montage | None:
@@ -71,7 +72,7 @@ def find_montage(path: PathLike, header: MrcHeader | None = None, pieces: PathLi
     if doc is None or not doc.is_montage(found):
         if found is None or not are_pieces(found):
             return None
-        return _montage(name, header, found, "its extended header", angles=angles)
+        return _of_header(name, header, found, angles)
     told = doc.pieces(header.file_shape)
     if told is None:
         if found is None:
@@ -79,7 +80,7 @@ def find_montage(path: PathLike, header: MrcHeader | None = None, pieces: PathLi
                 f"{name}: is a montage of SerialEM by {doc.name}, which has no PieceCoordinates; nor has the extended "
                 "header. Give its list of pieces: --montage --pieces FILE.pl."
             )
-        return _montage(name, header, found, "its extended header", angles=angles)
+        return _of_header(name, header, found, angles)
     if found is not None:
         _check_same(name, doc.name, told, found)
     return _montage(name, header, told, doc.name, doc.aligned(told), doc.tilt_angles() or angles)
@@ -139,6 +140,24 @@ def _montage(
         )
     found = tuple(Piece(n, z, y, x) for n, (z, y, x) in enumerate(pieces))
     return Montage(path, (ny, nx), found, source, aligned, angles).check()
+
+
+def _of_header(path: str, header: MrcHeader, found: Sequence[Coordinates], angles: tuple[float, ...] | None) -> Montage:
+    """A montage whose coordinates the extended header alone states; those that begin again from 0 are refused."""
+    montage = _montage(path, header, found, HEADER, angles=angles)
+    frame = montage.frame()
+    if max(frame.stop) <= COUNTED:
+        return montage
+    pair = on_each_other(montage)
+    if pair is not None:
+        one, other = pair
+        raise FormatError(
+            f"{path}: by {HEADER} pieces {one.index} and {other.index} lie on each other, at x y section = {one.x} "
+            f"{one.y} {one.section} and {other.x} {other.y} {other.section}: it counts coordinates up to {COUNTED - 1} "
+            "and then again from 0. Put the .mdoc beside it, which has all of them, or give a list of pieces: "
+            "--montage --pieces FILE.pl."
+        )
+    return montage
 
 
 def _check_same(path: str, doc: str, told: Sequence[Coordinates], found: list[Coordinates]) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from volengine.core.boxes import Box
 from volengine.core.errors import FormatError, InputError
 from volengine.io.mrc.rules import MAX_LENGTH_VOX
@@ -12,6 +14,8 @@ ALIGNED = ("AlignedPieceCoordsVS", "AlignedPieceCoords")
 """Keys of an ``.mdoc``, the preferred one first."""
 LEAST_COVERED = 1e-3
 """Share of a montage that its pieces must cover; damaged coordinates make huge ones."""
+LARGEST_OVERLAP = 0.45
+"""Pieces of a montage overlap by less than this share of their sides, along one axis at least."""
 
 Coordinates = tuple[int, int, int]
 """Section, y, x of a piece."""
@@ -135,3 +139,36 @@ class Montage:
             f"{len(self.pieces)} pieces of {self.size[0]} x {self.size[1]} voxels (y, x) in {sections} of "
             f"{height} x {width} (by {self.source})"
         )
+
+
+def on_each_other(montage: Montage) -> tuple[Piece, Piece] | None:
+    """Find two pieces of a section that lie on each other as pieces of a montage do not.
+
+    A piece whose coordinate began again from 0 lies within a row of others, or exactly on one: less than half of the
+    distance of two neighbours from the nearer one.
+
+    Parameters
+    ----------
+    montage
+        The montage.
+
+    Returns
+    -------
+    tuple of Piece
+        The first two; ``None`` if there are none.
+
+    Examples
+    --------
+    >>> pieces = (Piece(0, 0, 0, 0), Piece(1, 0, 0, 90), Piece(2, 0, 0, 40))
+    >>> [piece.index for piece in on_each_other(Montage("m.st", (100, 100), pieces, "a list"))]
+    [0, 2]
+    """
+    apart = (1 - LARGEST_OVERLAP) * np.array(montage.size)
+    for section in montage.sections:
+        pieces = montage.of_section(section)
+        places = np.array([(piece.y, piece.x) for piece in pieces])
+        for n, place in enumerate(places[:-1]):
+            close = (np.abs(places[n + 1 :] - place) < apart).all(axis=1)
+            if close.any():
+                return pieces[n], pieces[n + 1 + int(close.argmax())]
+    return None

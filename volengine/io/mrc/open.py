@@ -130,7 +130,7 @@ class MrcSource(FileSource):
         if header.compression:
             raise InputError(
                 f"{volume.url}: is compressed ({header.compression}); boxes cannot be read out of it. "
-                "Unpack it first: volengine.io.mrc.open.decompress(path, target)."
+                "Unpack it first (gunzip, bunzip2), or make a store of it: volengine convert."
             )
         super().__init__(volume)
         self._check_file(header.shape, header.dtype, ("int8", "uint8") if header.mode == 0 else ())

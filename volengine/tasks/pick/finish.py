@@ -11,12 +11,14 @@ from typing import Any
 import numpy as np
 
 from volengine.core.block import Table
-from volengine.core.errors import MemoryRefusedError
+from volengine.core.errors import MemoryRefusedError, VolengineError
 from volengine.core.picks import Picks
 from volengine.core.units import format_bytes
 from volengine.core.volume import Volume
+from volengine.engine.ledger import PlanFolder
 from volengine.engine.memory import machine_memory
 from volengine.engine.plan import Made, Plan
+from volengine.io.names import is_zipped, suffix_of
 from volengine.io.picks.parts import PART_PICKS, write_parts
 from volengine.tasks.common.cell_tables import of_prefix
 from volengine.tasks.common.readings import reading_line
@@ -120,6 +122,43 @@ def write_table(
         if source.dtype == "int8" and highest <= threshold:
             said += "; these are signed bytes, of which 255 would be 1: if 127 is, as Ais writes them, give --scale 127"
     return Made((out,), (*reading_line(feature, source, tables, decision), said))
+
+
+def forget_labels(plan: Plan, tables: Any, stores: Sequence[str], group: str, beside: str, plan_folder: str) -> Made:
+    """Delete the labels that an earlier recipe of this run has left elsewhere; the engine calls this at the end.
+
+    With another ``roi``, or without ``labels``, they would be taken for those of the table. Label images of other runs
+    are left alone.
+
+    Parameters
+    ----------
+    plan, tables
+        Not used.
+    stores
+        Where they may be, and this recipe writes none.
+    group
+        The label image in these stores.
+    beside
+        The store beside the table, which is deleted if nothing is left in it.
+    plan_folder
+        Folder of the plan, whose token the run's own images carry.
+    """
+    from volengine.io.omezarr.image import list_groups, remove, store_token
+
+    token, said = PlanFolder(plan_folder).token(), []
+    for url in stores:
+        if is_zipped(url) or suffix_of(url) not in ("", ".zarr"):
+            continue
+        try:
+            if store_token(url, group) != token:
+                continue
+        except VolengineError:  # a bucket that does not say what is missing, for example
+            continue
+        remove(url, group)
+        said.append(f"{url}#{group}: removed, because they are not the labels of this table")
+        if url == beside and not list_groups(url):
+            remove(url)
+    return Made(said=tuple(said))
 
 
 def _of_one(table: Table) -> Iterator[Table]:

@@ -152,7 +152,24 @@ def plan_pick(source: Volume, recipe: PickRecipe, out: PickOutputs, folder: Plan
         writes=(out.table,),
     )
     images = (*([scratch] if keeps else []), *([parts] if recipe.compat else []), *([spec] if recipe.labels else []))
-    return Plan(source.name, tuple(stages), images, recipe={"pick": recipe.to_json()}, finish=(call,))
+    finish = (call,) if out.whole else (call, _forget(source, out, spec, folder, kept=recipe.labels))
+    return Plan(source.name, tuple(stages), images, recipe={"pick": recipe.to_json()}, finish=finish)
+
+
+def _forget(source: Volume, out: PickOutputs, spec: ImageSpec, folder: PlanFolder, *, kept: bool) -> Call:
+    """The call that deletes the labels of an earlier recipe of this run, which wrote none, or to another place."""
+    places = {located(store): store for store in (source.url, f"{out.table}.ome.zarr", out.store)}
+    if kept:
+        places.pop(located(out.store))
+    return Call(
+        "volengine.tasks.pick.finish:forget_labels",
+        {
+            "stores": sorted(places.values()),
+            "group": spec.group,
+            "beside": f"{out.table}.ome.zarr",
+            "plan_folder": str(folder.path),
+        },
+    )
 
 
 def _picks_at(recipe: PickRecipe, feature: str) -> dict[str, Any]:

@@ -129,7 +129,7 @@ def pick(source: PathLike, out: PathLike, recipe: PickRecipe | None = None, opti
 
     recipe = PickRecipe.of(recipe)
     plan = run_one(PICK, path_text(source), path_text(out), recipe, options or RunOptions())
-    (call,) = plan.finish
+    call = plan.finish[0]
     volume = Volume.from_json(call.params["volume"])
     with local_copy(call.params["out"]) as path:
         return read_picks(
