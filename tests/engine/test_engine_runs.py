@@ -183,7 +183,8 @@ if __name__ == "__main__":
 
 def driver(folder: Path, source, options: dict, stage: tuple) -> subprocess.Popen:
     script = folder / "driver.py"
-    script.write_text(DRIVER)
+    if not script.exists():  # one that is started may just read it
+        script.write_text(DRIVER)
     args = [
         sys.executable,
         str(script),
