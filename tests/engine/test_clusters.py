@@ -48,6 +48,8 @@ def described(folder: Path, **values: object) -> str:
         ({"kind": "slurm", "workers": -1}, "workers must be 0 or more, not -1"),
         ({"kind": "slurm", "cores": 0}, "cores must be 1 or more, not 0"),
         ({"kind": "slurm", "memory": "lots"}, "lots"),
+        ({"kind": "slurm", "memory": 16}, "memory is 16, of which no worker can live; write its unit"),
+        ({"kind": "slurm", "directives": ["-C ib", "#SBATCH -C ib"]}, r"without their first word .*'#SBATCH -C ib'"),
         ({"kind": "slurm", "memory": "1e999GB"}, "positive and finite"),
         ({"kind": "slurm", "workers": 8, "max_workers": 4}, "max_workers is 4, fewer than the 8"),
         ({"kind": "slurm", "hosts": ["a"]}, "hosts has no meaning for slurm; it belongs to ssh"),
@@ -74,7 +76,7 @@ def test_a_description_that_cannot_be_used(tmp_path: Path, values: dict[str, obj
 def test_a_cluster_is_a_kind_or_a_file(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"--cluster slrum: write one of local, cuda, slurm.*\.yaml"):
         read_cluster("slrum")
-    with pytest.raises(MissingError, match=r"none\.yaml"):
+    with pytest.raises(MissingError, match=r"none\.yaml: no such cluster file"):
         read_cluster(str(tmp_path / "none.yaml"))
     (tmp_path / "bad.yaml").write_text("kind: [")
     with pytest.raises(InputError, match=r"bad\.yaml"):
