@@ -318,6 +318,20 @@ def test_workers_are_added_while_there_is_work(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_workers_that_were_started_in_another_folder_see_the_run_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from distributed import LocalCluster
+
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    with LocalCluster(n_workers=1, threads_per_worker=1, memory_limit="1GB", dashboard_address=":0") as cluster:
+        monkeypatch.chdir(tmp_path)
+        assert len(hello(RunOptions(scheduler=cluster.scheduler_address), "results/run")) == 1
+    assert not (tmp_path / "elsewhere/results").exists()
+
+
+@pytest.mark.slow
 def test_each_gpu_has_a_worker_and_networks_run_there(tmp_path: Path) -> None:
     """With devices that nobody has: what counts is which process ran which unit."""
     file = described(tmp_path, kind="cuda", devices=["3", "GPU-5f1c"], cpu_workers=1, memory="1GB")
