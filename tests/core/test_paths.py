@@ -43,6 +43,28 @@ def test_a_leading_tilde_is_the_home_folder(tmp_path: Path, monkeypatch: pytest.
         assert path_text(same) == same
 
 
+@pytest.mark.parametrize(
+    ("mistyped", "meant"),
+    [
+        ("s3:/bucket/a.zarr", "s3://bucket/a.zarr"),
+        ("s3:bucket/a.zarr", "s3://bucket/a.zarr"),
+        ("HTTPS:/host/a.zarr", "HTTPS://host/a.zarr"),
+        ("simplecache:/host/a", "simplecache://host/a"),
+    ],
+)
+def test_a_url_without_its_slashes_is_no_local_folder(mistyped: str, meant: str) -> None:
+    with pytest.raises(InputError, match=f"two slashes: {meant}"):
+        path_text(mistyped)
+    with pytest.raises(InputError, match="two slashes"):
+        path_texts(["a.mrc", mistyped])
+    assert path_text(f"./{mistyped}") == f"./{mistyped}"
+
+
+@pytest.mark.parametrize("path", ["C:/a.mrc", "a/s3:/b", "TS:1.mrc", "a.zarr#labels/b:/c", "12:/a", "s3.mrc"])
+def test_colons_of_other_paths_are_kept(path: str) -> None:
+    assert path_text(path) == path
+
+
 @pytest.mark.parametrize("wrong", [3, b"a.mrc", ["a.mrc"], object()], ids=["number", "bytes", "list", "object"])
 def test_what_is_no_path_is_refused(wrong: object) -> None:
     with pytest.raises(InputError, match=r"is no path; give text or a pathlib\.Path"):

@@ -48,6 +48,8 @@ def test_workers_of_another_host(tmp_path: Path) -> None:
 def test_a_host_that_cannot_be_reached_is_named(tmp_path: Path) -> None:
     pytest.importorskip("asyncssh")
     file = described(tmp_path, {"port": 1, "known_hosts": None})
-    with pytest.raises(InputError, match=r"--cluster ssh: workers could not be started: .*(refused|Connect)"):
+    with pytest.raises(
+        InputError, match=r"--cluster ssh: workers could not be started: 127\.0\.0\.1: .*(refused|Connect)"
+    ):
         hello(RunOptions(cluster=file), str(tmp_path / "hello"))
     assert not list(tmp_path.rglob("key.pem"))

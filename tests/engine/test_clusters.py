@@ -48,6 +48,8 @@ def described(folder: Path, **values: object) -> str:
         ({"kind": "slurm", "workers": -1}, "workers must be 0 or more, not -1"),
         ({"kind": "slurm", "cores": 0}, "cores must be 1 or more, not 0"),
         ({"kind": "slurm", "memory": "lots"}, "lots"),
+        ({"kind": "slurm", "memory": 16}, "memory is 16, of which no worker can live; write its unit"),
+        ({"kind": "slurm", "directives": ["-C ib", "#SBATCH -C ib"]}, r"without their first word .*'#SBATCH -C ib'"),
         ({"kind": "slurm", "memory": "1e999GB"}, "positive and finite"),
         ({"kind": "slurm", "workers": 8, "max_workers": 4}, "max_workers is 4, fewer than the 8"),
         ({"kind": "slurm", "hosts": ["a"]}, "hosts has no meaning for slurm; it belongs to ssh"),
@@ -74,7 +76,7 @@ def test_a_description_that_cannot_be_used(tmp_path: Path, values: dict[str, obj
 def test_a_cluster_is_a_kind_or_a_file(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"--cluster slrum: write one of local, cuda, slurm.*\.yaml"):
         read_cluster("slrum")
-    with pytest.raises(MissingError, match=r"none\.yaml"):
+    with pytest.raises(MissingError, match=r"none\.yaml: no such cluster file"):
         read_cluster(str(tmp_path / "none.yaml"))
     (tmp_path / "bad.yaml").write_text("kind: [")
     with pytest.raises(InputError, match=r"bad\.yaml"):
@@ -313,6 +315,20 @@ def test_workers_are_added_while_there_is_work(tmp_path: Path) -> None:
     options = RunOptions(cluster="local", workers=1, max_workers=3, memory_limit="1GB", progress=False)
     run_plan(plan, str(tmp_path / "run"), options)
     assert 2 <= len(list(tmp_path.glob("seen-*"))) <= 3
+
+
+@pytest.mark.slow
+def test_workers_that_were_started_in_another_folder_see_the_run_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from distributed import LocalCluster
+
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    with LocalCluster(n_workers=1, threads_per_worker=1, memory_limit="1GB", dashboard_address=":0") as cluster:
+        monkeypatch.chdir(tmp_path)
+        assert len(hello(RunOptions(scheduler=cluster.scheduler_address), "results/run")) == 1
+    assert not (tmp_path / "elsewhere/results").exists()
 
 
 @pytest.mark.slow

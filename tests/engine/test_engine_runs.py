@@ -283,6 +283,18 @@ def test_parts_share_the_work_and_stand_in_for_each_other(tmp_path):
     assert omezarr.is_complete(plan.images[0].url)
 
 
+def test_a_missing_part_is_waited_for_once_and_not_in_each_volume(tmp_path, array):
+    source = stored(tmp_path, array)
+    quick = {"seconds": 0.0, "trace": str(tmp_path / "trace")}
+    plans = [simple(tmp_path, source, "slow_copy", (4, 12, 20), name=f"t{n}", params=quick) for n in range(12)]
+    jobs = [Job(p.name, lambda p=p: p) for p in plans]
+    began = time.monotonic()
+    report = run_jobs(jobs, str(tmp_path / "run"), RunOptions(progress=False, part="1/2", patience_s=2))
+    assert not report.failures
+    assert time.monotonic() - began < 3 * 2
+    assert [len(list(RunFolder(tmp_path / "run").plan(p.name).receipts)) for p in plans] == [4] * 12
+
+
 @pytest.mark.slow
 @pytest.mark.chaos
 def test_parts_divide_the_units_of_a_missing_one_and_stand_in_for_one_that_is_killed_meanwhile(tmp_path):

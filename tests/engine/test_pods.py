@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -82,3 +83,14 @@ def test_pods_that_wait_for_a_node_can_be_given_up(tmp_path: Path) -> None:
         assert run.returncode == 143, said
         assert ("DELETE", "daskclusters") in api.seen
         assert not api.objects
+
+
+def test_without_a_way_to_kubernetes_one_line_says_so(tmp_path: Path) -> None:
+    cluster(tmp_path)
+    command = ["cluster", "test", "--cluster", "cluster.yaml", "--insecure"]
+    env = os.environ | {"HOME": str(tmp_path), "KUBECONFIG": str(tmp_path / "none")}
+    program = [sys.executable, "-m", "volengine.cli.main", *command]
+    done = subprocess.run(program, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert done.stderr.startswith("Error: --cluster kubernetes: the pods could not be started: ")

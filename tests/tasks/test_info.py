@@ -328,6 +328,15 @@ def test_a_file_of_another_verb_is_told_which(tmp_path: Path, volengine: Command
     assert said in error
 
 
+def test_an_mdoc_of_a_montage_is_none_of_a_tilt_series(tmp_path: Path, volengine: Command) -> None:
+    (tmp_path / "x.mdoc").write_text("PixelSpacing = 10\nMontage = 1\n\n[ZValue = 0]\nPieceCoordinates = 0 0 0\n")
+    code, _, error = volengine("info", "x.mdoc")
+    assert code == 2
+    assert "volengine convert STACK --montage" in error
+    (tmp_path / "x.mdoc").write_text("Montage = 0\n\n[ZValue = 0]\nMontage = 1\n")
+    assert "--tilts" in volengine("info", "x.mdoc")[2]
+
+
 def test_a_run_folder_and_a_graph_without_a_unit_are_told_their_verbs(tmp_path: Path, volengine: Command) -> None:
     (tmp_path / "out.run" / "plans").mkdir(parents=True)
     (tmp_path / "out.run" / "log.jsonl").touch()

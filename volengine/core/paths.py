@@ -34,6 +34,9 @@ PathsByFeature = PathLike | Mapping[str, PathLike]
 
 _BROKEN_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/(?!/)")
 
+_MISTYPED_URL = re.compile(rf"{_BROKEN_URL.pattern}|(?:s3|gs|gcs|az|abfss?|https?|ftp|file):(?!//)", re.IGNORECASE)
+"""A URL without one or both of its slashes; as a path it would be a local folder of this name."""
+
 
 def path_text(path: PathLike) -> str:
     """Convert a path to text; a leading ``~`` or ``~user`` becomes the user's home folder.
@@ -41,7 +44,7 @@ def path_text(path: PathLike) -> str:
     Raises
     ------
     InputError
-        The value is no path, or a URL that was made into a :class:`pathlib.Path` and lost a slash.
+        The value is no path, or a URL that has lost a slash: mistyped, or made into a :class:`pathlib.Path`.
     """
     return _text(path)
 
@@ -53,6 +56,9 @@ def path_text_or_none(path: PathLike | None) -> str | None:
 
 def _text(path: object) -> str:
     if isinstance(path, str):
+        if found := _MISTYPED_URL.match(path):
+            whole = path[: found.end()].rstrip("/") + "//" + path[found.end() :].lstrip("/")
+            raise InputError(f"{path}: a URL has two slashes: {whole}. A local path of this name begins with ./")
         return os.path.expanduser(path)  # noqa: PTH111  # pathlib would drop slashes of URLs
     text: object = os.fspath(path) if isinstance(path, os.PathLike) else None
     if not isinstance(text, str):

@@ -28,8 +28,15 @@ MAX_NODES = 1_000_000
 """Largest size of a file, largest depth of its values, and largest number of them, with anchors written out."""
 
 
-def read_yaml(path: str | Path) -> dict[str, Any]:
+def read_yaml(path: str | Path, what: str = "recipe") -> dict[str, Any]:
     """Read the names and values of a YAML file.
+
+    Parameters
+    ----------
+    path
+        The file.
+    what
+        What the file is, for messages.
 
     Raises
     ------
@@ -43,21 +50,22 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
         with Path(path).open("rb") as file:
             data = file.read(MAX_BYTES + 1)
         if len(data) > MAX_BYTES:
-            raise FormatError(f"{path}: has more than {MAX_BYTES} bytes; it is no recipe.")
+            raise FormatError(f"{path}: has more than {MAX_BYTES} bytes; it is no {what}.")
         text = data.decode("utf-8-sig")
     except FileNotFoundError:
-        raise MissingError(f"{path}: no such recipe file.") from None
+        raise MissingError(f"{path}: no such {what} file.") from None
     except (IsADirectoryError, UnicodeDecodeError) as error:
-        what = "a folder" if isinstance(error, IsADirectoryError) else "no text in UTF-8"
+        found = "a folder" if isinstance(error, IsADirectoryError) else "no text in UTF-8"
         raise FormatError(
-            f"{path} is {what}, and no recipe, which is a YAML file. Tomograms are other arguments: train has --volume."
+            f"{path} is {found}, and no {what}, which is a YAML file."
+            + (" Tomograms are other arguments: train has --volume." if what == "recipe" else "")
         ) from error
     except OSError as error:
         raise FormatError(f"{path} cannot be read: {error.strerror}.") from error
     value = parse_yaml(text, str(path))
     if not isinstance(value, dict):
         found = "nothing" if value is None else type(value).__name__
-        raise FormatError(f"{path}: a recipe is names and values, not {found}.")
+        raise FormatError(f"{path}: a {what} is names and values, not {found}.")
     return value
 
 

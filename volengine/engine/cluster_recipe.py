@@ -39,6 +39,9 @@ counts the nanny, the page tables and what the allocator keeps."""
 OF_MACHINE = 0.8
 """Share of this machine's memory that its workers may use together."""
 
+LEAST_BYTES = 2**20
+"""Less memory than this is a number whose unit was forgotten."""
+
 GPU, CPU = "GPU", "CPU"
 """Names of the resources that workers offer: those with a GPU, and those without one beside them; one for each unit
 that they run at a time."""
@@ -136,8 +139,12 @@ class ClusterRecipe(Recipe):
             raise InputError(
                 f"cluster: max_workers is {self.max_workers}, fewer than the {max(1, self.workers)} to begin with."
             )
-        if self.memory is not None:
-            parse_bytes(self.memory)
+        if self.memory is not None and parse_bytes(self.memory) < LEAST_BYTES:
+            raise InputError(
+                f"cluster: memory is {self.memory}, of which no worker can live; write its unit, too, for example 16GB."
+            )
+        if with_mark := next((line for line in self.directives if line.lstrip().startswith("#")), None):
+            raise InputError(f"cluster: directives are written without their first word (#SBATCH): {with_mark!r}.")
         self._check_kind()
         self._check_pools()
 
@@ -272,7 +279,7 @@ def read_cluster(cluster: str) -> ClusterRecipe:
         return ClusterRecipe(kind=cluster)  # type: ignore[arg-type]
     if not cluster.lower().endswith((".yaml", ".yml")):
         raise InputError(f"--cluster {cluster}: write one of {', '.join(KINDS)}, or the name of a file (.yaml).")
-    data = read_yaml(cluster)
+    data = read_yaml(cluster, "cluster")
     try:
         return ClusterRecipe.from_json(data, "cluster")
     except InputError as error:

@@ -105,7 +105,7 @@ def hello(options: RunOptions, folder: str, say: Callable[[str], None] = silent)
         raise InputError("Give --cluster or --scheduler: which cluster is to be asked?")
     check_scheduler(options)
     wanted = options.cluster_recipe().total if options.cluster is not None else 1
-    path = Path(folder)
+    path = Path(folder).absolute()  # workers may have been started in another folder
     new = not path.exists()
     began = time.monotonic()
     with only_driver(path, None, say=say) as lock:

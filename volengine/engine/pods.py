@@ -37,7 +37,7 @@ def manifest_of(recipe: ClusterRecipe) -> dict[str, Any]:
         The file is no manifest of a ``DaskCluster``, or one whose scheduler nobody would find.
     """
     path = recipe.manifest or ""
-    data = deepcopy(read_yaml(path))
+    data = deepcopy(read_yaml(path, "manifest"))
     if data.get("kind") != "DaskCluster":
         raise InputError(f"cluster: manifest {path}: kind is {data.get('kind')!r}; it must be DaskCluster.")
     try:
@@ -138,6 +138,8 @@ def start_pods(recipe: ClusterRecipe, insecure: bool) -> Link:
         BaseException
     ) as error:  # of Dask, of kr8s, of the cluster: of many kinds; or Ctrl-C while pods wait for a node
         _delete(manifest, recipe.namespace)
+        for left in [one for one in KubeCluster._instances if one.name == manifest["metadata"]["name"]]:
+            left.shutdown_on_close = False  # it would try to delete it again at the end, with a traceback
         if isinstance(error, Exception):
             raise InputError(f"--cluster kubernetes: the pods could not be started: {error}") from error
         raise

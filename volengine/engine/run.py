@@ -133,6 +133,9 @@ class Driver:
         self.names: dict[str, tuple[str, str]] = {}
         self.under_way: dict[int, PlanState] = {}
         self.quiet_since = self.tried_at = time.monotonic()
+        self.without: frozenset[str] | None = None
+        """The living parts when units of missing ones were taken over; as long as no others come, the missing ones are
+        not waited for again in each stage."""
         parts = options.part_of()[1] > 1
         self.living = Living(folder.path, options.patience_s) if parts else None
         self.deadline = Deadline(options.deadline)
@@ -410,18 +413,23 @@ class Driver:
             if self._steps:
                 self.beside.wait(self._steps, POLL_S)
             return
-        if self.living is not None:
-            self.living.nonces()  # a heartbeat is watched for a while before it counts as that of a dead part
+        # A heartbeat is watched for a while before it counts as that of a dead part.
+        living = frozenset[str]() if self.living is None else self.living.nonces()
         now, news = time.monotonic(), [state.catch_up() for state in waiting]  # a list, so that all states catch up
         if any(news):
             self.quiet_since = now
         quiet_s, patience_s = now - self.quiet_since, self.options.patience_s
-        late = not any(news) and now - max(self.quiet_since, self.tried_at) > patience_s
+        known = self.without is not None and living <= self.without
+        late = not any(news) and (known or now - max(self.quiet_since, self.tried_at) > patience_s)
         still = [s for s in waiting if not s.at_end and not s.waiting]
         hanging = quiet_s > max(HANGING * patience_s, STALE_S)
         took = [self._take_over(s, hanging) for s in still if late or s.shared]
         if late:
             self.tried_at = now
+        if late and any(took) and len(living) < self.options.part_of()[1]:
+            self.without = living
+        elif not known:
+            self.without = None
         if not any(took):
             self.beside.wait(self._steps, POLL_S)
 

@@ -158,7 +158,7 @@ class Starter:
             "worker_class": "distributed.Nanny",
             "remote_python": part.python,
         }
-        return Worker(name, _failing(ByHost), options)
+        return Worker(name, _failing(ByHost, place), options)
 
     def _job(self, part: ClusterRecipe, name: str, number: int, place: str) -> Worker:
         _needs("dask_jobqueue", "jobqueue", f"--cluster {part.kind}")
@@ -319,7 +319,7 @@ class Starter:
 
     def _refused(self, error: Exception) -> Exception:
         cause: BaseException = error
-        while (deeper := cause.__cause__ or cause.__context__) is not None:
+        while not isinstance(cause, _HostError) and (deeper := cause.__cause__ or cause.__context__) is not None:
             cause = deeper
         text = " ".join(str(cause).split())[-600:] or type(cause).__name__
         if not self.remote:
@@ -338,15 +338,24 @@ class Starter:
             self.certificates = None
 
 
-def _failing(cls: Any) -> Any:
-    """A class of Dask's workers that notes when its start has failed; otherwise its cluster cannot be closed."""
+class _HostError(Exception):
+    """No worker could be started on a host; the text begins with its name."""
+
+
+def _failing(cls: Any, host: str = "") -> Any:
+    """A class of Dask's workers that notes when its start has failed; otherwise its cluster cannot be closed.
+
+    ``host``: the name of the host, if the error is to begin with it.
+    """
     from distributed.core import Status
 
     async def start(self: Any) -> None:
         try:
             await cls.start(self)
-        except BaseException:
+        except BaseException as error:
             self.status = Status.failed
+            if host and isinstance(error, Exception):
+                raise _HostError(f"{host}: {error}") from error
             raise
 
     return type(cls.__name__, (cls,), {"start": start, "__module__": __name__})

@@ -185,6 +185,7 @@ REFUSED = {
     "source\nraw/a.mrc,x\n": "line 2: has 2 cells, but the first line names 1",
     "name\na\n": "no column 'source'",
     "source,source\na.mrc,b.mrc\n": "'source' is there twice",
+    "raw/a.mrc,a,,\nraw/b.mrc,b,,\n": "no column 'source'; there are raw/a.mrc",
     "source,voxelsize\na.mrc,1\n": "no column 'voxelsize'. Did you mean 'voxel_size'",
     "source,segment.ttta\na.mrc,1\n": "segment has no 'ttta'. Did you mean 'tta'",
     "source,roi\na.mrc,1:2\n": "'convert.roi' is the part",

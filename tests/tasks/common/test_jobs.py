@@ -90,3 +90,9 @@ def test_names_and_values_give_the_same_as_a_recipe(files: Path) -> None:
     one = volengine.convert(files / "TS_01.mrc", files / "a.ome.zarr", {"voxel_size": 12.5}, QUIET)  # type: ignore[arg-type]
     other = volengine.convert(files / "TS_01.mrc", files / "b.ome.zarr", ConvertRecipe(voxel_size=12.5), QUIET)
     assert one.voxel_size == other.voxel_size == (12.5, 12.5, 12.5)
+
+
+@pytest.mark.parametrize("out", ["https://host/a.ome.zarr", "HTTP://host/folder"])
+def test_results_are_not_written_to_a_web_server(files: Path, out: str) -> None:
+    with pytest.raises(InputError, match=r"--out .*host.*can only be read"):
+        jobs_of(CONVERT, [str(files / "TS_01.mrc")], out, ConvertRecipe(), QUIET)

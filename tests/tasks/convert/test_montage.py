@@ -102,7 +102,7 @@ def test_sections_are_stores_of_one_frame(tmp_path: Path, volengine: Command) ->
     assert second.facts["montage"]["empty_vox"] == 120 * 160 - (2 * 100 * 100 - 60 * 90)
     with pytest.raises(InputError, match=r"2 sections, 0 to 1, .*montage_section"):
         made(path, tmp_path / "one.ome.zarr")
-    with pytest.raises(InputError, match="no section 3; there are 0, 1"):
+    with pytest.raises(InputError, match="no section 3; its sections are 0, 1"):
         made(path, tmp_path / "one.ome.zarr", montage_section=3)
     code, _, errors = volengine("convert", str(path), "--montage", "--out", str(tmp_path / "one.ome.zarr"))
     assert code == 2
@@ -344,6 +344,7 @@ def test_tiles_that_changed_are_blended_again(tmp_path: Path) -> None:
         (("position: [3, -2, 9]", "position: [3, -2, 9], angle: 3"), r"there is no tiles\[0\]\.angle"),
         (("tiles:", "tile:"), "there is no tile"),
         (("tile0.mrc", "nowhere.mrc"), "there is no such file"),
+        (("tile1.ome.zarr", "tile0.mrc"), r"tiles\[1\]\.path is tile0\.mrc, which an earlier tile is"),
     ],
 )
 def test_damaged_lists_of_tiles_are_refused(tmp_path: Path, change: tuple[str, str], match: str) -> None:

@@ -98,10 +98,10 @@ class Collection:
         form = parse(decode(data, path), path)
         table = form.table
         twice = next((n for i, n in enumerate(table.columns) if n in table.columns[:i]), None)
-        if twice is not None:
-            raise FormatError(f"{path}: the column {twice!r} is there twice.")
         if "source" not in table.columns and (table.columns or table.rows):
             raise FormatError(f"{path}: there is no column 'source'; there are {', '.join(table.columns)[:200]}.")
+        if twice is not None:
+            raise FormatError(f"{path}: the column {twice!r} is there twice.")
         for column in table.columns:
             target_of(column, str(path))
         entries = [_entry(row, n, path, table.where[n]) for n, row in enumerate(table.rows)]

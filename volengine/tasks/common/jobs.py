@@ -23,7 +23,7 @@ from volengine.io.anonymous import use_anonymous
 from volengine.io.copick.choice import chosen_volume
 from volengine.io.copick.config import read_project
 from volengine.io.copick.target import is_target
-from volengine.io.names import FILE_SUFFIXES, PACKED_SUFFIXES, PICKS_SUFFIXES, is_zipped, project_and_choice
+from volengine.io.names import FILE_SUFFIXES, PACKED_SUFFIXES, PICKS_SUFFIXES, is_zipped, project_and_choice, scheme
 from volengine.tasks.common.inputs import expand
 from volengine.tasks.common.layout import plan_folder, run_dir_for, run_dir_in
 from volengine.tasks.common.sizes import sizes_of
@@ -175,11 +175,13 @@ def jobs_of(
     Raises
     ------
     InputError
-        ``out`` names a single result, but there are several sources.
+        ``out`` names a single result, but there are several sources; or it is a web server, which can only be read.
     """
     if options.anonymous:
         use_anonymous()
     out = path_text(out)
+    if scheme(out) in ("http", "https"):
+        raise InputError(f"--out {out}: a web server can only be read; give a folder, or an object store (s3://...).")
     verb.check_out(out)
     labelled = sources if isinstance(sources, Mapping) else {str(source): source for source in sources}
     if verb.is_product(out) and len(labelled) > 1:

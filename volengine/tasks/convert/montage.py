@@ -101,7 +101,7 @@ def _chosen(montage: Montage, recipe: ConvertRecipe) -> tuple[int, ...]:
         return montage.sections
     if recipe.montage_section not in montage.sections:
         some = ", ".join(map(str, montage.sections[:10])) + (", ..." if len(montage.sections) > 10 else "")
-        raise InputError(f"{montage.path}: has no section {recipe.montage_section}; there are {some}.")
+        raise InputError(f"{montage.path}: has no section {recipe.montage_section}; its sections are {some}.")
     return (recipe.montage_section,)
 
 

@@ -53,7 +53,7 @@ def read_tiles(path: str) -> tuple[list[tuple[str, tuple[float, float, float]]],
     MissingError, FormatError
         The file does not exist, is no YAML, or a value is missing, unknown, or none that it may be.
     """
-    return tiles_in(read_yaml(path), path)
+    return tiles_in(read_yaml(path, "list of tiles"), path)
 
 
 def tiles_in(data: Mapping[str, Any], path: str) -> tuple[list[tuple[str, tuple[float, float, float]]], str]:
@@ -65,7 +65,7 @@ def tiles_in(data: Mapping[str, Any], path: str) -> tuple[list[tuple[str, tuple[
     entries = data.get("tiles")
     if not isinstance(entries, list) or not entries:
         raise FormatError(f"{path}: 'tiles' must be a list of tiles, each with path and position.")
-    found = []
+    found: list[tuple[str, tuple[float, float, float]]] = []
     for n, entry in enumerate(entries):
         where = f"tiles[{n}]"
         if not isinstance(entry, Mapping) or not isinstance(entry.get("path"), str) or not entry["path"]:
@@ -77,6 +77,8 @@ def tiles_in(data: Mapping[str, Any], path: str) -> tuple[list[tuple[str, tuple[
         place = entry["path"]
         if "://" not in place and not os.path.isabs(place):  # noqa: PTH117
             place = str(Path(path).parent / place)
+        if place in [earlier for earlier, _ in found]:
+            raise FormatError(f"{path}: {where}.path is {entry['path'][:200]}, which an earlier tile is, too.")
         found.append((place, (float(at[0]), float(at[1]), float(at[2]))))
     return found, unit
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from volengine.core.errors import InputError, MissingError
@@ -10,6 +11,7 @@ from volengine.io.structures.cache import ENDINGS as STRUCTURES
 from volengine.io.tilts import SUFFIXES as TILTS
 
 _TILTS = "describes a tilt series: volengine convert TOMOGRAM --tilts {path} reads it, and info of the store shows it"
+_MONTAGE = "describes a montage: volengine convert STACK --montage places its pieces, and info of the stack shows them"
 _MESH = "is a mesh, which no verb reads; make picks (points) or labels (a volume) of it"
 _RECIPE = "is a recipe: volengine run, train, simulate or interact reads it, as their help says"
 _STRUCTURE = "is a structure of atoms: the recipe of volengine simulate names it"
@@ -41,4 +43,13 @@ def refuse_others(path: str) -> None:
         return
     if not place.exists():
         raise MissingError(f"{path}: there is no such file.")
+    if said == _TILTS and _of_montage(place):
+        said = _MONTAGE
     raise InputError(f"{path}: {said.format(path=path)}.")
+
+
+def _of_montage(path: Path) -> bool:
+    """Whether SerialEM says of a file's images that they are pieces of a montage, before the first of them."""
+    with path.open("rb") as file:
+        head = file.read(2**16).partition(b"[ZValue")[0]
+    return re.search(rb"^[ \t]*Montage[ \t]*=[ \t]*1[ \t\r]*$", head, re.MULTILINE) is not None
