@@ -12,9 +12,9 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
-from backends import BACKENDS
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from installed_backends import BACKENDS
 
 from volengine.core.errors import DependencyError, InputError
 from volengine.core.model import ModelFacts

@@ -32,7 +32,8 @@ PathsLike = PathLike | Iterable[PathLike]
 PathsByFeature = PathLike | Mapping[str, PathLike]
 """One path, or a path for each feature."""
 
-_BROKEN_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/(?!/)")
+_BROKEN_URL = re.compile(r"[A-Za-z][A-Za-z0-9+-]+:/(?!/)")
+"""A URL that has lost a slash; ``a.h5:/name`` is none: what stands before the colon has a dot, unlike all schemes."""
 
 _MISTYPED_URL = re.compile(rf"{_BROKEN_URL.pattern}|(?:s3|gs|gcs|az|abfss?|https?|ftp|file):(?!//)", re.IGNORECASE)
 """A URL without one or both of its slashes; as a path it would be a local folder of this name."""

@@ -32,6 +32,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from volengine.core.errors import InputError, require
+from volengine.nets.signal_stack import kept_signal_stack
 
 if TYPE_CHECKING:
     import torch
@@ -310,8 +311,7 @@ class _OpenVino:
     """Graphs of OpenVINO, one for each shape of patches, with a stream of one thread for each thread that asks."""
 
     def __init__(self, content: bytes, path: str):
-        self._library = import_openvino()
-        self._core = self._library.Core()
+        self._library, self._core = import_openvino(), _core()
         self._content, self._path = content, path
         self._lock = threading.Lock()
         self._lanes = 1
@@ -375,6 +375,21 @@ def import_openvino() -> Any:
 
 
 _IMPORTING = threading.Lock()
+
+
+def _core() -> Any:
+    """OpenVINO's core, one for this process; its plug-in for CPUs is loaded, and the stack for signals is kept."""
+    with _CREATING:
+        if "core" not in _CORES:
+            with kept_signal_stack():
+                core = import_openvino().Core()
+                core.get_versions("CPU")  # loads the plug-in
+            _CORES["core"] = core
+        return _CORES["core"]
+
+
+_CREATING = threading.Lock()
+_CORES: dict[str, Any] = {}
 
 
 @contextlib.contextmanager

@@ -24,7 +24,7 @@ def test_compressed_files_are_opened_and_unpacked(tmp_path: Path, packing: str) 
     header = read_header(packed)
     assert (volume.shape, volume.name) == ((30, 40, 50), "b")
     assert (header.compression, header.ext_header) == (packing, b"e" * 300)
-    with pytest.raises(InputError, match="decompress"):
+    with pytest.raises(InputError, match="Unpack it first"):
         MrcSource(volume)
     target = decompress(packed, tmp_path / "out.mrc")
     assert target.read_bytes() == plain

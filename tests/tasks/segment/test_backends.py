@@ -8,7 +8,7 @@ from collections import defaultdict
 import numpy as np
 import pytest
 import torch
-from backends import BACKENDS
+from installed_backends import BACKENDS
 
 from volengine.core.boxes import Box
 from volengine.core.errors import DependencyError, InputError, WorkersRefusedError
