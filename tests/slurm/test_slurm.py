@@ -193,12 +193,15 @@ def test_jobs_with_a_time_limit_that_is_shorter_than_the_run(slurm: Slurm, raw: 
 
 
 def jobs_of(slurm: Slurm, raw: Path, folder: Path, seconds: int) -> int:
-    """How many jobs with so many seconds it takes until the run is done; each must end by itself before its limit."""
+    """How many jobs with so many seconds it takes until the run is done; each must end by itself before its limit.
+
+    Each job has some seconds more than the one before, so that a machine that has become slow gets there, too.
+    """
     script = folder / "late.sh"
     text = (DEPLOY / "slurm-array.sh").read_text()
     assert text.count("\nlimit=") == 1
-    script.write_text(text.replace("\nlimit=", f"\nsleep {60 - seconds}\nlimit="))
     for count in range(1, 13):
+        script.write_text(text.replace("\nlimit=", f"\nsleep {max(0, 66 - seconds - 6 * count)}\nlimit="))
         command = ["--array=1", *ARRAY[:2], "--time=1", script, *words("slurm-array.sh", raw)[1:]]
         job = slurm.submit(*command, cwd=folder)
         (state,) = slurm.wait(job).values()
