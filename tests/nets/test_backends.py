@@ -138,7 +138,7 @@ def test_a_backend_that_is_not_installed_names_its_extra(monkeypatch):
     with pytest.raises(DependencyError, match=r"pip install 'volengine\[openvino\]'"):
         backends.named("openvino")
     with pytest.raises(InputError, match="this process has openvino none"):
-        backends.library_of("openvino 2026.4.1")
+        backends.installed_here("openvino 2026.4.1")
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

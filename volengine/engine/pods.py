@@ -68,7 +68,7 @@ def _bytes(path: str, quantity: str | int) -> int:
     """A quantity of Kubernetes in bytes: ``8Gi``, ``8000M``, ``8589934592``."""
     text = str(quantity).strip()
     try:
-        return parse_bytes(f"{text}B" if text[-1:] in "kKMGTPi" and text else text)
+        return parse_bytes(f"{text}B" if text.endswith(tuple("kKMGTPi")) else text)
     except InputError as error:
         raise InputError(f"cluster: manifest {path}: the limit of memory: {error}") from None
 
@@ -134,9 +134,7 @@ def start_pods(recipe: ClusterRecipe, insecure: bool) -> Link:
         cluster = KubeCluster(
             custom_cluster_spec=manifest, namespace=recipe.namespace, shutdown_on_close=True, quiet=True
         )
-    except (
-        BaseException
-    ) as error:  # of Dask, of kr8s, of the cluster: of many kinds; or Ctrl-C while pods wait for a node
+    except BaseException as error:  # of Dask, kr8s or the cluster, of many kinds; or Ctrl-C while pods wait for a node
         _delete(manifest, recipe.namespace)
         for left in [one for one in KubeCluster._instances if one.name == manifest["metadata"]["name"]]:
             left.shutdown_on_close = False  # it would try to delete it again at the end, with a traceback

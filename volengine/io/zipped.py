@@ -107,7 +107,8 @@ class ZipArchive:
     def __init__(self, path: Path | str):
         self.path = path
         self.file = RemoteFile(path) if isinstance(path, str) else None
-        self.state = _state_of(path) if self.file is None else _remote_state(self.file)  # what is compared later
+        # what is compared later
+        self.state = _state(os.stat(path)) if self.file is None else _remote_state(self.file)  # noqa: PTH116
         found = _members(path, path if self.file is None else io.BufferedReader(self.file, PIECE))
         self.root = _root(found, path)
         self.members = {name[len(self.root) :]: m for name, m in found.items() if name.startswith(self.root)}
@@ -292,10 +293,6 @@ def _state(found: os.stat_result) -> State:
 
 def _damaged(where: str, what: str) -> FormatError:
     return FormatError(f"{where} is damaged: {what}. Copy or download the archive again.")
-
-
-def _state_of(path: Path | str) -> State:
-    return _state(os.stat(path))  # noqa: PTH116
 
 
 def _remote_state(file: RemoteFile) -> State:

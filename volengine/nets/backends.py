@@ -88,7 +88,7 @@ def named(backend: str) -> str:
         raise require(missing, backend, f"--backend {backend}") from error
 
 
-def library_of(told: str) -> str:
+def installed_here(told: str) -> str:
     """The backend of a text that :func:`named` has made, if this very version is installed here.
 
     Raises
@@ -183,7 +183,7 @@ def converted(module: nn.Module, facts: ModelFacts, told: str, path: str) -> nn.
     from volengine.nets.formats.keras.scnm_write import sample_of
     from volengine.nets.formats.onnx.read import OnnxNet
 
-    backend = library_of(told)
+    backend = installed_here(told)
     if isinstance(module, OnnxNet):
         if backend == "onnxruntime":
             return module  # which it is computed by anyway

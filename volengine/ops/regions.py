@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 
 from volengine.core.block import Array, Table, is_nothing, merge_tables, nothing
 from volengine.core.boxes import Box, Index3
-from volengine.core.errors import InputError
+from volengine.core.errors import FormatError, InputError
 from volengine.ops.axes import axes_of
 from volengine.ops.basin_graph import BasinGraph, RegionRules, region_columns
 from volengine.ops.basins import block_basins
@@ -247,13 +247,23 @@ def relabel(basin: NDArray[np.uint32], labels: NDArray[np.uint32]) -> NDArray[np
     """Replace the local regions of a block by their labels, uint32; :func:`~volengine.core.block.nothing` if all are 0.
 
     Slices without regions stay as they are, and of the others one at a time is turned into indices of 8 bytes.
+
+    Raises
+    ------
+    FormatError
+        A region has no label, because the two are not of one block.
     """
     found: NDArray[np.uint32] = nothing(basin.shape, np.uint32)
     if not labels.any() or is_nothing(basin):
         return found
     found = np.zeros(basin.shape, np.uint32)
     for plane, target in zip(basin, found, strict=True):
-        if plane.max():
+        if highest := int(plane.max()):
+            if highest >= labels.size:
+                raise FormatError(
+                    f"The local regions of a block go up to {highest}, its table to {labels.size - 1}: they are not "
+                    "of the same run."
+                )
             labels.take(plane, out=target, mode="clip")
     return found
 

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from volengine.core.block import is_nothing
+from volengine.core.block import is_blank
 from volengine.core.boxes import Box, Index3, index3
 from volengine.core.errors import FormatError, PlanError
 from volengine.core.tiling import AXES
@@ -153,10 +153,8 @@ class ZarrSink:
         if box.empty:
             return []
         text = self._metadata()
-        if not is_nothing(array):
-            voxels = np.ascontiguousarray(array)
-            if voxels.view(np.uint8).any():  # bit by bit: a negative zero is stored
-                return self._stored(text, box, voxels)
+        if not is_blank(array):  # bit by bit: a negative zero is stored
+            return self._stored(text, box, np.ascontiguousarray(array))
         self._objects.check_there()
         for key in (keys := self.keys(box)):
             self._objects.remove(key)

@@ -37,7 +37,7 @@ _lock = threading.Lock()
 class Codec:
     """A compressor: ``zstd``, or blosc around ``lz4`` or ``zstd`` with a filter that groups bytes or bits."""
 
-    library: Literal["zstd", "blosc"]
+    family: Literal["zstd", "blosc"]
     inner: Literal["zstd", "lz4"]
     level: int
     shuffle: Shuffle = "noshuffle"
@@ -110,7 +110,7 @@ def compressors(name: str, dtype: str, *, kind: Kind = "intensity", zarr_format:
 
         if codec is None:
             return None
-        if codec.library == "zstd":
+        if codec.family == "zstd":
             return numcodecs.Zstd(level=codec.level)
         filters: dict[Shuffle, int] = {"noshuffle": 0, "shuffle": 1, "bitshuffle": 2}
         return numcodecs.Blosc(cname=codec.inner, clevel=codec.level, shuffle=filters[codec.shuffle])
@@ -118,7 +118,7 @@ def compressors(name: str, dtype: str, *, kind: Kind = "intensity", zarr_format:
 
     if codec is None:
         return [Crc32cCodec()]
-    if codec.library == "zstd":
+    if codec.family == "zstd":
         return [ZstdCodec(level=codec.level), Crc32cCodec()]
     size = np.dtype(dtype).itemsize
     blosc = BloscCodec(typesize=size, cname=codec.inner, clevel=codec.level, shuffle=codec.shuffle)

@@ -22,7 +22,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Collection, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from volengine import __version__
 from volengine.core.errors import FormatError, InputError, MissingError
@@ -40,9 +40,6 @@ from volengine.io.omezarr.nodes import Node, read_node
 from volengine.io.omezarr.objects import Stored
 from volengine.io.omezarr.read import GroupInfo, children, list_groups, open_image
 from volengine.io.stores import exists, local_path, open_store, remove_litter, remove_store
-
-if TYPE_CHECKING:
-    pass
 
 
 def create_image(

@@ -143,7 +143,7 @@ def write_picks(
     1
     """
     path = Path(path_text(path))
-    for file, data in _files(path, picks, format, pixel_size):
+    for file, data in files_of(path, picks, format, pixel_size):
         write_bytes(file, data)
 
 
@@ -158,14 +158,14 @@ def replaced_beside(
 
     Dynamo's, STOPGAP's and TOM's tables have a map of names, ``NAME.doc``; a set of RELION has two files more.
     """
-    *beside, _ = _files(Path(path_text(path)), picks, format, pixel_size)
+    *beside, _ = files_of(Path(path_text(path)), picks, format, pixel_size)
     return [file for file, data in beside if file.exists() and not (file.is_file() and file.read_bytes() == data)]
 
 
 def check_picks(path: PathLike, picks: Picks, format: str | None = None) -> None:
     """Raise the error that :func:`write_picks` would raise for these picks, and write nothing."""
     where = path_text(path)
-    files = _files(Path(where), picks, format, None)
+    files = files_of(Path(where), picks, format, None)
     if "://" in where and format_of(where, format) == "relion5-set":
         names = ", ".join(file.name for file, _ in files)
         raise InputError(
@@ -173,7 +173,7 @@ def check_picks(path: PathLike, picks: Picks, format: str | None = None) -> None
         )
 
 
-def _files(path: Path, picks: Picks | Sequence[Picks], format: str | None, pixel_size: float | None) -> Files:
+def files_of(path: Path, picks: Picks | Sequence[Picks], format: str | None, pixel_size: float | None) -> Files:
     """The files of picks, and what is in them."""
     name = registry.to_write(path, format)
     tables = [picks] if isinstance(picks, Picks) else list(picks)

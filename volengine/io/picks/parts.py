@@ -25,7 +25,7 @@ from volengine.core.atomic import replacing
 from volengine.core.errors import InputError
 from volengine.core.paths import PathLike, path_text
 from volengine.core.picks import Picks
-from volengine.io.picks import registry, write_picks
+from volengine.io.picks import files_of, registry, write_picks
 from volengine.io.picks.formats import FORMATS
 
 PART_PICKS = 20_000
@@ -77,7 +77,7 @@ def write_parts(path: PathLike, parts: Iterable[Picks], format: str | None = Non
     head, count = None, 0
     with replacing(path) as file:
         for part in parts:
-            data = _bytes(path, part, name)
+            ((_, data),) = files_of(path, part, name, None)
             begin = _rows_at(data, len(part))
             if head is None:
                 head = data[:begin]
@@ -89,13 +89,6 @@ def write_parts(path: PathLike, parts: Iterable[Picks], format: str | None = Non
         if head is None:
             raise InputError(f"There are no picks to write into {path}.")
     return count
-
-
-def _bytes(path: Path, part: Picks, format: str) -> bytes:
-    from volengine.io.picks import _files
-
-    ((_, data),) = _files(path, part, format, None)
-    return data
 
 
 def _rows_at(data: bytes, rows: int) -> int:

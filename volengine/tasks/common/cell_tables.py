@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from volengine.core.block import Block, Table
-from volengine.core.boxes import Box, Index3
+from volengine.core.boxes import Box, Index3, index3
 from volengine.core.errors import MemoryRefusedError
 from volengine.core.tiling import Tiling
 
@@ -23,9 +23,12 @@ def of_prefix(prefix: str, table: Table) -> Table:
     return {key.removeprefix(prefix): column for key, column in table.items() if key.startswith(prefix)}
 
 
-def blocks_inside(
-    block: Block, core: Index3, part: Box | None = None
-) -> Callable[[NDArray[np.int64]], NDArray[np.bool_]]:
+def covered(block: Block, roi: Sequence[int] | None) -> Box:
+    """Return what all blocks cover: the roi (z0, y0, x0, z1, y1, x1 in voxels), or the whole volume (``None``)."""
+    return Box.of_shape(block.shape) if roi is None else Box(index3(roi[:3]), index3(roi[3:]))
+
+
+def blocks_inside(block: Block, core: Index3, part: Box) -> Callable[[NDArray[np.int64]], NDArray[np.bool_]]:
     """Return the function that says which blocks, by their numbers, lie in a cell.
 
     Parameters
@@ -35,9 +38,9 @@ def blocks_inside(
     core
         Shape of the blocks, voxels z, y, x.
     part
-        What the blocks cover; default: the whole volume.
+        What the blocks cover.
     """
-    blocks = Tiling(block.shape, core) if part is None else Tiling(block.shape, core, part.start, part.stop)
+    blocks = Tiling(block.shape, core, part.start, part.stop)
     _, gy, gx = blocks.grid
     first = [(a - s) // c for a, s, c in zip(block.box.start, blocks.start, core, strict=True)]
     behind = [-(-(b - s) // c) for b, s, c in zip(block.box.stop, blocks.start, core, strict=True)]

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from volengine.core.block import Block, Result
-from volengine.core.boxes import Box, index3
+from volengine.core.boxes import index3
 from volengine.core.errors import MemoryRefusedError
 from volengine.ops.ais_peaks import block_peaks, spaced
 from volengine.ops.basins import block_basins
@@ -17,6 +17,7 @@ from volengine.ops.inside import inside_only
 from volengine.ops.plateaus import plateaus
 from volengine.ops.regions import block_labels, join_seams, relabel, resolve
 from volengine.ops.stored import as_prediction, checked_span, mask_in
+from volengine.tasks.common.cell_tables import covered
 from volengine.tasks.common.levels import levels_of
 from volengine.tasks.pick.description import COLUMN, SPAN, VOXELS_PER_REGION, region_rules
 from volengine.tasks.pick.filaments import GATHERED_BYTES, FilamentRules, traced
@@ -56,8 +57,7 @@ def basins_block(
     crop = block.boxes["prediction"]
     prediction = as_prediction(block.arrays["prediction"], mask=mask_in(block.tables), scale=scale)
     low_high = checked_span(prediction[block.box.slices_in(crop)], block.box, where, scale)
-    if roi is not None:
-        prediction = inside_only(prediction, crop, Box(index3(roi[:3]), index3(roi[3:])))
+    prediction = inside_only(prediction, crop, covered(block, roi))
     basin, table = block_basins(prediction, crop, block.box, block.shape, BasinRules(**rules))
     return Result({"basin": basin}, {**table, SPAN: np.array([low_high])})
 

@@ -14,14 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from volengine.core.block import Block, Result, Table
-from volengine.core.boxes import Box, index3
+from volengine.core.boxes import index3
 from volengine.ops.axes import axes_of
 from volengine.ops.basin_graph import RegionRules
 from volengine.ops.cell_middles import named, nearest, plateaus_of_block
 from volengine.ops.cells import NODE_BYTES, PASS_BYTES, join, labelled, labels_of_block, leaf, size_of
 from volengine.ops.regions import relabel
 from volengine.ops.spacing import KEPT_BYTES, PICK_BYTES, candidates, labels_of, numbered, space
-from volengine.tasks.common.cell_tables import blocks_inside, check_affords, of_prefix, with_prefix
+from volengine.tasks.common.cell_tables import blocks_inside, check_affords, covered, of_prefix, with_prefix
 from volengine.tasks.common.levels import levels_of
 from volengine.tasks.pick.description import COLUMN, SPAN, VOXELS_PER_REGION, cells_holding, region_rules
 from volengine.tasks.pick.middles import middles_bytes, middles_of
@@ -70,16 +70,11 @@ def join_cell(
     nodes, passes = size_of(parts)
     what = f"{nodes} local regions of components that reach from part to part, and {passes} borders between them"
     check_affords(NODE_BYTES * nodes + PASS_BYTES * passes, memory_bytes, block, what, ADVICE)
-    inside = blocks_inside(block, index3(core), _part(block, roi))
+    inside = blocks_inside(block, index3(core), covered(block, roi))
     regions, open_nodes, lookup = join(parts, inside, block.shape, region_rules(rules))
     spans = np.concatenate([one[SPAN] for one in tables.values()])
     whole = np.array([[spans[:, 0].min(), spans[:, 1].max()]])
     return Result(table={**with_prefix(REGION, regions), **with_prefix(NODE, open_nodes), **lookup, SPAN: whole})
-
-
-def _part(block: Block, roi: list[int] | None) -> Box:
-    """What all cells cover."""
-    return Box.of_shape(block.shape) if roi is None else Box(index3(roi[:3]), index3(roi[3:]))
 
 
 def join_cell_bytes(voxels: int, memory_bytes: int) -> int:
@@ -181,7 +176,7 @@ def space_cell(
     open_count, kept_count = (sum(t["index"].size for t in each) for each in (picks, kept))
     what = f"{open_count} picks to be decided and {kept_count} others"
     check_affords(PICK_BYTES * open_count + KEPT_BYTES * kept_count, memory_bytes, block, what, ADVICE)
-    left, found = space(picks, kept, box, _part(block, roi), limits)
+    left, found = space(picks, kept, box, covered(block, roi), limits)
     if level < levels:
         return Result(table={**with_prefix(OPEN, left), **with_prefix(KEPT, found)})
     numbers = numbered(found, limits.min_picks)

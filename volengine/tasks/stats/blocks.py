@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from volengine.core.block import Block, Result
-from volengine.core.boxes import Box, Index3, index3
+from volengine.core.boxes import Index3, index3
 from volengine.ops.inside import inside_only
 from volengine.ops.stats_labels import (
     class_basins,
@@ -16,6 +16,7 @@ from volengine.ops.stats_labels import (
     resolve_classes,
     whole_ids,
 )
+from volengine.tasks.common.cell_tables import covered
 from volengine.tasks.stats.description import VOXELS_PER_OBJECT, class_rules, objects_of_ids
 
 
@@ -38,8 +39,7 @@ def objects_block(block: Block, rules: dict[str, Any], where: str, roi: list[int
         A table of regions, see :func:`volengine.ops.stats_labels.class_basins`.
     """
     labels = whole_ids(block.arrays["labels"], where)
-    if roi is not None:
-        labels = inside_only(labels, block.boxes["labels"], Box(index3(roi[:3]), index3(roi[3:])))
+    labels = inside_only(labels, block.boxes["labels"], covered(block, roi))
     return Result(table=class_basins(labels, block.boxes["labels"], block.box, block.shape, class_rules(rules)))
 
 

@@ -6,10 +6,10 @@ import math
 from typing import Any
 
 from volengine.core.block import Block, Result
-from volengine.core.boxes import Box, index3
+from volengine.core.boxes import index3
 from volengine.ops.cells import NODE_BYTES, PASS_BYTES
 from volengine.ops.stats_cells import add_ids, ids_in, join_cell_classes, leaves_of, parts_of, sizes_of
-from volengine.tasks.common.cell_tables import blocks_inside, check_affords
+from volengine.tasks.common.cell_tables import blocks_inside, check_affords, covered
 from volengine.tasks.stats.description import VOXELS_PER_OBJECT, class_rules, objects_of_ids
 
 ID_BYTES = 200
@@ -55,7 +55,7 @@ def join_objects(
     what = f"{nodes} parts of objects that reach from part to part, and {passes} borders between them"
     advice = "count fewer classes (--classes, --ids), or parts of the volume (--roi)"
     check_affords(NODE_BYTES * nodes + PASS_BYTES * passes, memory_bytes, block, what, advice)
-    part = Box.of_shape(block.shape) if roi is None else Box(index3(roi[:3]), index3(roi[3:]))
+    part = covered(block, roi)
     inside = blocks_inside(block, index3(core), part)
     found = join_cell_classes(parts, inside, block.shape, class_rules(rules))
     found |= ids_in(list(tables.values()), parts, whole=block.box == part)
