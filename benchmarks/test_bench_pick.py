@@ -6,6 +6,7 @@ smoothed by so many voxels, where it is above its 20th percentile: the less smoo
 
 from __future__ import annotations
 
+import time
 import tracemalloc
 
 import numpy as np
@@ -23,6 +24,7 @@ from volengine.ops.regions import RegionRules, block_labels, join_seams, pick_ar
 RULES, REGIONS = BasinRules(127), RegionRules(unit=255, spacing_vox=8, seed_distance_vox=8)
 GOAL_NS, GOAL_BYTES = 100, 16
 DENSE_NS, DENSE_BYTES = 200, 14
+NOISE_BYTES = 28  # as planned: 22 beside the prediction, the regions and what the block reads
 SIDE = size("VOLENGINE_BENCH_SIDE", 192, 256)
 SHAPES = [(48, SIDE, SIDE), (96, 3 * SIDE // 2, 3 * SIDE // 2)]
 ROUNDS = size("VOLENGINE_BENCH_ROUNDS", 1, 3)
@@ -90,19 +92,28 @@ def test_pick_in_blocks(benchmark):
     benchmark.extra_info["goal_ns_per_voxel"] = GOAL_NS
 
 
-@pytest.mark.parametrize("smooth", [4, 1.5, 0.7])
+@pytest.mark.parametrize("smooth", [4, 1.5, 0.7, 0])
 def test_dense(benchmark, smooth):
+    """Processor time, the least of the rounds: these machines are shared."""
     prediction = dense((SIDE // 2, SIDE, SIDE), smooth)
-    (_, picks), seconds = best_of(benchmark, pick_array, prediction, RULES, REGIONS, rounds=ROUNDS)
+    seconds = []
+
+    def timed():
+        began = time.process_time()
+        _, picks = pick_array(prediction, RULES, REGIONS)
+        seconds.append(time.process_time() - began)
+        return picks
+
+    picks = benchmark.pedantic(timed, rounds=ROUNDS)
     assert len(picks["label"]) > 20
-    benchmark.extra_info["ns_per_voxel"] = round(seconds / prediction.size * 1e9, 1)
+    benchmark.extra_info["cpu_ns_per_voxel"] = round(min(seconds) / prediction.size * 1e9, 1)
     benchmark.extra_info["goal_ns_per_voxel"] = DENSE_NS
 
 
-@pytest.mark.parametrize("smooth", [4, 1.5])
+@pytest.mark.parametrize("smooth", [4, 1.5, 0.7, 0])
 def test_memory_of_a_dense_block(benchmark, smooth):
     per_voxel = memory_of_block(benchmark, dense((SIDE // 2, SIDE, SIDE), smooth))
-    assert per_voxel <= DENSE_BYTES
+    assert per_voxel <= (DENSE_BYTES if smooth >= 1 else NOISE_BYTES)
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
