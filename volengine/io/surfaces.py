@@ -1,0 +1,250 @@
+"""Sets of surfaces: a folder with one PLY file for each surface, a table, and what they were made of.
+
+``TS_01__membrane.surfaces`` holds ``0001.ply``, ``0002.ply`` ..., ``surfaces.csv`` (a row for each: number, file, area
+...) and ``surfaces.json`` (the tomogram's name, voxel size, origin and shape, the history). The files hold positions,
+origin included, so that viewers show them where they show the tomogram; in memory a surface has places, counted from
+the centre of the first voxel.
+
+>>> import tempfile
+>>> from volengine.core.surface import Surface
+>>> flat = Surface([[0, 0, 0], [0, 0, 10], [0, 10, 0]], [[0, 1, 2]], number=1)
+>>> with tempfile.TemporaryDirectory() as folder:
+...     facts = SurfaceFacts(tomogram="TS_01", feature="membrane", voxel_size=(8.0, 8.0, 8.0))
+...     write_surfaces(f"{folder}/TS_01.surfaces", [(flat, {"area_nm2": 0.5})], facts)
+...     found = open_surfaces(f"{folder}/TS_01.surfaces")
+...     len(found), found.read(1).vertices[1].tolist(), found.rows[0]["area_nm2"]
+(1, [0.0, 0.0, 10.0], 0.5)
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from volengine.core.atomic import write_atomic, write_json
+from volengine.core.boxes import Index3
+from volengine.core.errors import FormatError, InputError, MissingError
+from volengine.core.paths import PathLike, path_text
+from volengine.core.surface import Surface
+from volengine.core.volume import Vector3
+from volengine.io.meshes import ENDINGS, read_mesh, write_mesh
+
+ENDING = ".surfaces"
+FACTS, TABLE = "surfaces.json", "surfaces.csv"
+FORMAT = "volengine surfaces 1"
+NORMALS = ("nz", "ny", "nx")
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class SurfaceFacts:
+    """What a set of surfaces is about.
+
+    Parameters
+    ----------
+    tomogram, feature
+        Names.
+    voxel_size, origin
+        The tomogram's grid, angstrom, z, y, x; ``voxel_size`` is ``None`` if nothing states it (files of meshes).
+    shape
+        The tomogram's shape, voxels z, y, x; ``None`` if nothing states it.
+    history
+        Steps that made the set, as those of images.
+    """
+
+    tomogram: str = ""
+    feature: str = ""
+    voxel_size: Vector3 | None = None
+    origin: Vector3 = (0.0, 0.0, 0.0)
+    shape: Index3 | None = None
+    history: list[dict[str, Any]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class SurfaceSet:
+    """Surfaces of one tomogram; each is read when it is asked for.
+
+    Parameters
+    ----------
+    path
+        The folder, or the one mesh file.
+    facts
+        What they are about.
+    rows
+        A row for each surface, with ``number`` and ``file``, and whatever was measured.
+    """
+
+    path: Path
+    facts: SurfaceFacts
+    rows: list[Row]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __iter__(self) -> Iterator[Surface]:
+        return (self.read(row["number"]) for row in self.rows)
+
+    def read(self, number: int) -> Surface:
+        """Read one surface by its number, as places.
+
+        Raises
+        ------
+        MissingError, FormatError
+            There is no surface of that number, or its file is gone or damaged.
+        """
+        row = next((row for row in self.rows if row["number"] == number), None)
+        if row is None:
+            raise MissingError(f"{self.path}: has no surface {number}; it has {len(self)}.")
+        file = self.path if self.path.is_file() else self.path / row["file"]
+        vertices, faces, columns = read_mesh(file)
+        normals = None
+        if all(name in columns for name in NORMALS):
+            normals = np.stack([columns.pop(name) for name in NORMALS], axis=1).astype(np.float64)
+        return Surface(vertices - np.asarray(self.facts.origin), faces, normals, columns, number)
+
+
+def write_surfaces(path: PathLike, surfaces: Iterable[tuple[Surface, Mapping[str, Any]]], facts: SurfaceFacts) -> None:
+    """Write a set of surfaces; the list of contents is written last, so that half a set is none.
+
+    Parameters
+    ----------
+    path
+        The folder, made if it is not there.
+    surfaces
+        Each surface with what is known of it (numbers and texts, by name: columns of the table). Surfaces are numbered
+        in this order, from 1, unless they have a number.
+    facts
+        What they are about.
+    """
+    folder = Path(path_text(path))
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / FACTS).unlink(missing_ok=True)
+    rows: list[Row] = []
+    for at, (surface, more) in enumerate(surfaces, start=1):
+        number = surface.number or at
+        write_surface(folder / file_of(number), surface, facts)
+        rows.append({"number": number, "file": file_of(number), **more})
+    write_list(folder, rows, facts)
+
+
+def file_of(number: int) -> str:
+    """Name of the file of a surface.
+
+    >>> file_of(12)
+    '0012.ply'
+    """
+    return f"{number:04d}.ply"
+
+
+def write_surface(file: Path, surface: Surface, facts: SurfaceFacts) -> None:
+    """Write one surface in the format that the file's ending names; columns and normals only in PLY."""
+    columns = dict(surface.columns) if file.suffix.lower() == ".ply" else {}
+    if surface.normals is not None and file.suffix.lower() == ".ply":
+        columns = {**dict(zip(NORMALS, surface.normals.T.astype(np.float32), strict=True)), **columns}
+    write_mesh(file, surface.vertices + np.asarray(facts.origin), surface.faces, columns)
+
+
+def write_list(folder: Path, rows: list[Row], facts: SurfaceFacts) -> None:
+    """Write ``surfaces.csv`` and ``surfaces.json`` of a folder that holds the files already."""
+    if len({row["number"] for row in rows}) < len(rows):
+        raise InputError(f"{folder}: two surfaces have the same number.")
+    names = list(dict.fromkeys(name for row in rows for name in row)) or ["number", "file"]
+    text = io.StringIO()
+    table = csv.DictWriter(text, names, lineterminator="\n")
+    table.writeheader()
+    table.writerows(rows)
+    write_atomic(folder / TABLE, text.getvalue())
+    write_json(folder / FACTS, {"format": FORMAT, **asdict(facts), "surfaces": [_plain(row) for row in rows]})
+
+
+def open_surfaces(path: PathLike, facts: SurfaceFacts | None = None) -> SurfaceSet:
+    """Open a set of surfaces, or a mesh file, or a folder of mesh files, as a set.
+
+    Parameters
+    ----------
+    path
+        A folder that :func:`write_surfaces` made, one file (``.ply``, ``.obj``, ``.stl``, ``.glb``), or a folder of
+        such files. Files alone state neither voxel size nor origin.
+    facts
+        What mesh files are about; a set that states its own facts refuses others.
+
+    Raises
+    ------
+    MissingError
+        There is nothing there.
+    FormatError
+        The folder holds no mesh files, or its list is damaged or names files that are not there.
+    """
+    where = Path(path_text(path))
+    if not where.exists():
+        raise MissingError(f"{where}: there is no such file or folder of surfaces.")
+    if where.is_file():
+        if where.suffix.lower() not in ENDINGS:
+            raise FormatError(f"{where}: is no mesh; surfaces are folders *{ENDING}, or {', '.join(ENDINGS)}.")
+        return SurfaceSet(where, facts or SurfaceFacts(tomogram=where.stem), [{"number": 1, "file": where.name}])
+    if (where / FACTS).is_file():
+        if facts is not None:
+            raise InputError(f"{where}: states its tomogram, voxel size and origin itself; leave them away.")
+        return _listed(where)
+    if where.suffix == ENDING:
+        raise FormatError(f"{where}: has no {FACTS}: it was not finished; make it again.")
+    files = sorted(file.name for file in where.iterdir() if file.suffix.lower() in ENDINGS)
+    if not files:
+        raise FormatError(f"{where}: holds no surfaces ({', '.join(ENDINGS)}).")
+    rows: list[Row] = [{"number": number, "file": name} for number, name in enumerate(files, start=1)]
+    return SurfaceSet(where, facts or SurfaceFacts(tomogram=where.name), rows)
+
+
+def _listed(where: Path) -> SurfaceSet:
+    try:
+        told = json.loads((where / FACTS).read_text())
+        if told.pop("format") != FORMAT:
+            raise ValueError(f"not {FORMAT!r}")
+        rows = told.pop("surfaces")
+        missing = [row["file"] for row in rows if not (where / _inside(row["file"])).is_file()]
+        if any(not isinstance(row["number"], int) for row in rows):
+            raise ValueError("a number of a surface is no number")
+        facts = SurfaceFacts(**told)
+        known = replace(
+            facts,
+            voxel_size=None if facts.voxel_size is None else _vector(facts.voxel_size),
+            origin=_vector(facts.origin),
+            shape=None if facts.shape is None else _shape(facts.shape),
+        )
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise FormatError(f"{where / FACTS}: is damaged ({error}).") from error
+    if missing:
+        raise MissingError(f"{where}: {missing[0]} is missing, and {len(missing) - 1} more; make the set again.")
+    return SurfaceSet(where, known, rows)
+
+
+def _inside(name: str) -> str:
+    """A file's name, which must not lead out of the folder."""
+    if Path(name).name != name:
+        raise ValueError(f"{name!r} is not the name of a file in the folder")
+    return name
+
+
+def _vector(values: Any) -> Vector3:
+    z, y, x = (float(v) for v in values)
+    if not all(map(math.isfinite, (z, y, x))):
+        raise ValueError(f"{values} are not three finite numbers")
+    return z, y, x
+
+
+def _shape(values: Any) -> Index3:
+    z, y, x = (int(v) for v in values)
+    return z, y, x
+
+
+def _plain(row: Mapping[str, Any]) -> Row:
+    """A row in types that JSON has."""
+    return {name: value.item() if isinstance(value, np.generic) else value for name, value in row.items()}
