@@ -22,6 +22,7 @@ from volengine.cli.main import VERBS
 from volengine.cli.options import FORMAT_NAMES, from_options
 from volengine.core.recipe import Recipe
 from volengine.engine.options import RunOptions
+from volengine.tasks.filter.steps import STEPS
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "volengine"
@@ -39,6 +40,7 @@ WITH_OPTIONS = sorted({*RUNS, "train", "export"} - {"simulate"})
 
 OTHER_OPTIONS = {
     "segment": {"out", "model_files", "own"},
+    "filter": {"out", "steps_file", *STEPS},
     "interact": {"out", "rules_file"},
     "score": {"out", "volumes"},
     "stats": {"out", "truth", "groups", "volumes"},
@@ -48,6 +50,7 @@ OTHER_OPTIONS = {
 
 LEFT_OUT = {
     **{verb: {"device"} for verb in ("convert", "crop", "pick", "score", "stats")},
+    "filter": {"device", "steps"},
     "interact": {"device", "rules"},
     "train": {"samples", "arguments", "losses", "augmentation"},
 }

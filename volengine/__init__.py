@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from volengine.tasks.crop import CropRecipe, crop
     from volengine.tasks.env import env
     from volengine.tasks.export import ExportRecipe, export
+    from volengine.tasks.filter.recipe import FilterRecipe
+    from volengine.tasks.filter.verb import filter
     from volengine.tasks.info.verb import info
     from volengine.tasks.interact.recipe import InteractRecipe
     from volengine.tasks.interact.verb import interact
@@ -70,6 +72,8 @@ _MODULES = {
     "tasks.crop": ("CropRecipe", "crop"),
     "tasks.env": ("env",),
     "tasks.export": ("ExportRecipe", "export"),
+    "tasks.filter.recipe": ("FilterRecipe",),
+    "tasks.filter.verb": ("filter",),
     "tasks.info.verb": ("info",),
     "tasks.interact.recipe": ("InteractRecipe",),
     "tasks.interact.verb": ("interact",),
@@ -99,6 +103,7 @@ __all__ = [
     "ConvertRecipe",
     "CropRecipe",
     "ExportRecipe",
+    "FilterRecipe",
     "Interact",
     "InteractRecipe",
     "OpenVolume",
@@ -120,6 +125,7 @@ __all__ = [
     "crop",
     "env",
     "export",
+    "filter",
     "info",
     "interact",
     "open_volume",

@@ -19,6 +19,7 @@ from volengine.core.errors import VolengineError, os_advice
 
 VERBS = {
     "convert": "MRC, TIFF and others to OME-Zarr with a pyramid.",
+    "filter": "Deconvolution, other voxel sizes, spectra, smoothing of tomograms.",
     "simulate": "Specimens, tilt series and tomograms with perfect truth.",
     "train": "Train a network on volumes and labels.",
     "segment": "Apply networks: one prediction per feature.",
@@ -41,7 +42,17 @@ VERBS = {
 }
 
 SECTIONS = {
-    "From tomogram to picks": ("convert", "segment", "interact", "pick", "run", "collection", "export", "crop"),
+    "From tomogram to picks": (
+        "convert",
+        "filter",
+        "segment",
+        "interact",
+        "pick",
+        "run",
+        "collection",
+        "export",
+        "crop",
+    ),
     "Networks and data for them": ("train", "models", "simulate"),
     "Results": ("picks", "score", "stats"),
     "Look and check": ("info", "status", "verify", "cluster", "env", "demo"),

@@ -1,0 +1,97 @@
+"""The stages of ``filter`` that look at all voxels before they are normalised; the last one's table has the numbers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+from volengine.core.boxes import index3
+from volengine.core.tiling import Tiling
+from volengine.core.volume import Volume
+from volengine.engine.stage import ArrayInput, Stage, TableInput, kernel_bytes
+from volengine.ops.normalise import CELL
+from volengine.tasks.filter.description import STATISTICS_SLICES
+
+BLOCK_VOX = 128
+"""Side of the blocks whose values are counted."""
+
+_MOMENTS = "volengine.tasks.filter.blocks:moments_block"
+_MEAN = "volengine.tasks.filter.blocks:moments_whole"
+_UPPER = "volengine.tasks.filter.blocks:upper_block"
+_PLACES = "volengine.tasks.filter.blocks:places_whole"
+_LOWER = "volengine.tasks.filter.blocks:lower_block"
+_RANKS = "volengine.tasks.filter.blocks:percentiles_whole"
+ONE = Tiling((1, 1, 1), (1, 1, 1))
+"""The tiling of a stage that reads tables alone."""
+
+
+def moments_stages(volume: Volume, waits: Mapping[str, TableInput], prefix: str) -> list[Stage]:
+    """Plan the mean and standard deviation of a volume; the names of the stages begin with ``prefix``."""
+    tiling = Tiling(volume.shape, (STATISTICS_SLICES, CELL, CELL))
+    parts = Stage(
+        f"{prefix}moments",
+        _MOMENTS,
+        tiling,
+        arrays={"image": ArrayInput(volume)},
+        tables=waits,
+        emits=True,
+        kernel_bytes=kernel_bytes(_MOMENTS),
+    )
+    _, ny, nx = tiling.grid
+    whole = Stage(
+        f"{prefix}mean",
+        _MEAN,
+        ONE,
+        params={"grid": tiling.grid},
+        tables={"parts": TableInput(parts.name, "all")},
+        emits=True,
+        kernel_bytes=kernel_bytes(_MEAN, slices=volume.shape[0], cells=ny * nx),
+    )
+    return [parts, whole]
+
+
+def percentile_stages(
+    volume: Volume, waits: Mapping[str, TableInput], prefix: str, wanted: Sequence[float]
+) -> list[Stage]:
+    """Plan two percentiles of a volume, exactly (:mod:`volengine.ops.filters.order`)."""
+    facts = {"voxels": volume.size, "wanted": list(wanted)}
+    core = index3(min(BLOCK_VOX, n) for n in volume.shape)
+    tiling, voxels = Tiling(volume.shape, core), math.prod(core)
+    image = {"image": ArrayInput(volume)}
+    upper = Stage(
+        f"{prefix}upper",
+        _UPPER,
+        tiling,
+        arrays=image,
+        tables=waits,
+        emits=True,
+        kernel_bytes=kernel_bytes(_UPPER, voxels=voxels),
+    )
+    places = Stage(
+        f"{prefix}places",
+        _PLACES,
+        ONE,
+        params=facts,
+        tables={"parts": TableInput(upper.name, "all")},
+        emits=True,
+        kernel_bytes=kernel_bytes(_PLACES, blocks=len(tiling)),
+    )
+    lower = Stage(
+        f"{prefix}lower",
+        _LOWER,
+        tiling,
+        arrays=image,
+        tables={"places": TableInput(places.name, "all"), **waits},
+        emits=True,
+        kernel_bytes=kernel_bytes(_LOWER, voxels=voxels),
+    )
+    ranks = Stage(
+        f"{prefix}percentiles",
+        _RANKS,
+        ONE,
+        params=facts,
+        tables={"places": TableInput(places.name, "all"), "parts": TableInput(lower.name, "all")},
+        emits=True,
+        kernel_bytes=kernel_bytes(_RANKS, blocks=len(tiling)),
+    )
+    return [upper, places, lower, ranks]
