@@ -95,8 +95,8 @@ def _row(line: str, place: str, at: int) -> tuple[float, float]:
 def _membrain(rows: int, voxel_size: float | None, place: str) -> np.ndarray:
     if voxel_size is None:
         raise InputError(
-            f"{place}: is a table by MemBrain, whose frequencies count voxels; give the voxel size of the volume that it "
-            "was made of (target_voxel_size, angstrom)."
+            f"{place}: is a table by MemBrain, whose frequencies count voxels; give the voxel size of the volume "
+            "that it was made of (target_voxel_size, angstrom)."
         )
     share = np.minimum((np.arange(rows) + 1.5) / max(rows, 1), 1.0)
     return np.asarray(share * math.sqrt(3) / 2 / voxel_size)

@@ -108,7 +108,8 @@ def gain_of(columns: Columns, gains: Sequence[Mapping[str, Any]], tables: Tables
         if gain["kind"] == "wedge":
             z, y, x = columns.fz[:, None], np.full((1, 1), columns.fy[0]), columns.fx[None, :]
             found *= wedge_mask(z, y, x, gain["tilts"], gain["axis"], gain["edge_deg"])
-    return found.astype(np.float32)
+    rounded: NDArray[np.float32] = found.astype(np.float32)
+    return rounded
 
 
 def _even(gain: Mapping[str, Any], half: Columns, radius: Floats, tables: Tables) -> Floats:

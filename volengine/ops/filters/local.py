@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -46,7 +46,7 @@ def reach(kind: str, values: Mapping[str, Any]) -> int:
     if kind == "median":
         return int(values["radius"])
     if kind == "bilateral":
-        return math.ceil(SPATIAL * values["sigma_vox"])
+        return math.ceil(SPATIAL * float(values["sigma_vox"]))
     if kind == "nlm":
         return int(values["search"]) + int(values["patch"])
     return int(values["iterations"]) if kind == "diffusion" else 0
@@ -59,8 +59,8 @@ def working_copies(kind: str) -> int:
 
 def apply(kind: str, array: Real, values: Mapping[str, Any]) -> Real:
     """Apply a filter by its name; it returns the array without :func:`reach` voxels on every side."""
-    filters = {"median": median, "bilateral": bilateral, "nlm": nlm, "diffusion": diffusion}
-    return filters[kind](array, **values)  # type: ignore[operator]
+    filters: dict[str, Callable[..., Real]] = {"median": median, "bilateral": bilateral, "nlm": nlm}
+    return filters.get(kind, diffusion)(array, **values)
 
 
 def median(array: Real, radius: int) -> Real:
@@ -166,7 +166,7 @@ def diffusion(array: Real, iterations: int, kappa: float) -> Real:
         for axis, sign in itertools.product(range(3), (-1, 1)):
             offset = [0, 0, 0]
             offset[axis] = sign
-            difference = _shifted(array, 1, (offset[0], offset[1], offset[2])) - centre
+            difference = _shifted(array, 1, offset) - centre
             weight = difference * np.float32(1 / kappa)
             np.square(weight, out=weight)
             np.negative(weight, out=weight)
@@ -193,6 +193,6 @@ def _inner(array: Real, margin: int) -> Real:
     return np.ascontiguousarray(array[tuple(slice(margin, n - margin) for n in array.shape)])
 
 
-def _shifted(array: Real, margin: int, offset: tuple[int, int, int]) -> Real:
+def _shifted(array: Real, margin: int, offset: Sequence[int]) -> Real:
     """What lies at an offset from each voxel inside of a margin, as a view."""
     return array[tuple(slice(margin + d, n - margin + d) for d, n in zip(offset, array.shape, strict=True))]

@@ -33,14 +33,15 @@ def reach(n: int, m: int) -> int:
 
 
 def _offsets(n: int, m: int) -> NDArray[np.int64]:
-    wide = reach(n, m) - 1
+    wide = ceil(max(1.0, n / m))
     return np.arange(-wide, wide + 1)
 
 
 def indices_of(n: int, m: int, start: int, stop: int, how: Method) -> NDArray[np.int64]:
     """Indices into the old axis (taps, outputs) of the outputs ``start .. stop``."""
     first = np.arange(start, stop) * n // m
-    return np.clip(first[None, :] + _offsets(n, m)[:, None], 0, n - 1)
+    found: NDArray[np.int64] = np.clip(first[None, :] + _offsets(n, m)[:, None], 0, n - 1)
+    return found
 
 
 def weights_of(n: int, m: int, start: int, stop: int, how: Method) -> NDArray[np.float32]:
@@ -53,7 +54,8 @@ def weights_of(n: int, m: int, start: int, stop: int, how: Method) -> NDArray[np
         weights = np.maximum(0.0, 1 - away / wide)
     else:
         weights = np.clip(wide / 2 + 0.5 - away, 0.0, 1.0)
-    return (weights / weights.sum(axis=0)).astype(np.float32)
+    found: NDArray[np.float32] = (weights / weights.sum(axis=0)).astype(np.float32)
+    return found
 
 
 def rescale(array: NDArray[Any], out_shape: Sequence[int], how: Method) -> NDArray[np.float32]:

@@ -248,4 +248,5 @@ def _sectors(f: Floats, tilt: Floats, own: Curve, amplitude: Floats) -> Floats:
     each = np.stack([np.interp(f, own.frequency, amplitude[:, k]) for k in range(n)])
     first = np.take_along_axis(each, low[None], axis=0)[0]
     second = np.take_along_axis(each, low[None] + 1, axis=0)[0]
-    return first * (1 - share) + second * share
+    found: Floats = first * (1 - share) + second * share
+    return found

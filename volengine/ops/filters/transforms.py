@@ -12,10 +12,11 @@ cut; it differs from that in double precision by about 1e-6 of the volume's larg
 The volume is treated as periodic: what a filter carries over one face comes back at the opposite one.
 
 *Another voxel size.* If the number of voxels of an axis changes from n to m (same length n v = m w), the frequencies
-that both grids have are kept. Of an even number of voxels there is a highest frequency, n / 2, of which one value
-stands for both signs: where it goes to a finer grid it is divided between them, and where a coarser grid ends there,
-the mean of both is taken. Grey values are kept. Voxel 0 stays where it is: voxel i of the new grid lies at i n / m
-voxels of the old one, so a place (index times voxel size) is the same on both.
+that both grids have are kept. Of an even number of voxels there is a highest frequency, n / 2, of which one value stands
+for both signs: where it goes to a finer grid it is divided between them, and where a coarser grid ends there, both are
+added (as ``scipy.signal.resample`` does), so that the way to a finer grid and back changes nothing. Grey values are
+kept. Voxel 0 stays where it is: voxel i of the new grid lies at i n / m voxels of the old one, so a place (index times
+voxel size) is the same on both.
 
 >>> import numpy as np
 >>> wave = np.cos(2 * np.pi * np.arange(8) / 8).astype(np.float32) * np.ones((1, 1, 8), np.float32)
@@ -151,7 +152,7 @@ def refit(spectrum: Complex, m: int, axis: int) -> Complex:
     if both % 2 == 0:
         half = both // 2
         if m < n:
-            out[(*ahead, half)] = (spectrum[(*ahead, half)] + spectrum[(*ahead, n - half)]) / np.float32(2)
+            out[(*ahead, half)] = spectrum[(*ahead, half)] + spectrum[(*ahead, n - half)]
         else:
             out[(*ahead, half)] = out[(*ahead, m - half)] = spectrum[(*ahead, half)] / np.float32(2)
     return out
@@ -179,6 +180,9 @@ def forward_slices(values: NDArray[Any], grid: SpectralGrid) -> NDArray[np.float
     for z, plane in enumerate(values):
         spectrum = fft.rfft2(plane.astype(np.float32, copy=False))
         out[z] = refit(np.ascontiguousarray(spectrum[:, :sx]), sy, 0)
+    nx, mx = grid.shape[2], grid.out_shape[2]
+    if mx < nx and mx % 2 == 0:
+        out[..., mx // 2] *= np.float32(2)
     return out.view(np.float32)
 
 
@@ -226,7 +230,7 @@ def transformed_columns(spectrum: NDArray[np.float32], grid: SpectralGrid) -> An
     for row in range(ny):
         for a in range(0, nx, step):
             b = min(a + step, nx)
-            wave = fft.fft(np.ascontiguousarray(given[:, row, a:b]), axis=0, overwrite_x=True)
+            wave = fft.fft(given[:, row, a:b].copy(), axis=0, overwrite_x=True)
             yield (row, a, b), refit(wave, grid.out_shape[0], 0)
 
 

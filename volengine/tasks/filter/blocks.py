@@ -55,7 +55,7 @@ def forward_block_bytes(plane: int, voxels: int) -> int:
 
 
 def mean_square(block: Block, voxels: int) -> Result:
-    """Reduce kernel: the quantum of amplitudes of a spectrum, from the squares of all slices; the table has ``unit``."""
+    """Reduce kernel: the quantum of a spectrum's amplitudes, from the squares of all slices; the table has ``unit``."""
     squares = math.fsum(value for table in block.tables["slices"].values() for value in table["squares"].tolist())
     return Result(table={"unit": np.array([spectra.quantum(squares / voxels) * math.sqrt(voxels)])})
 
@@ -230,7 +230,7 @@ def percentiles_whole(block: Block, voxels: int, wanted: Sequence[float]) -> Res
 
 
 def percentiles_whole_bytes(blocks: int) -> int:
-    """Bytes that :func:`percentiles_whole` needs for the tables of so many blocks: at most 65,536 values of 4 bins each."""
+    """Bytes that :func:`percentiles_whole` needs for the tables of so many blocks: up to 65,536 values in 4 bins."""
     return 2**22 + 6 * 2**20 * blocks
 
 
@@ -328,10 +328,13 @@ def finite(block: Block, name: str) -> NDArray[Any]:
         A voxel is not finite; the message says where.
     """
     array = block.arrays[name]
-    if array.dtype.kind == "f" and not np.isfinite(array).all():
-        place = np.argwhere(~np.isfinite(array))[0] + block.boxes[name].start
-        raise InputError(
-            f"Voxel {tuple(place.tolist())} (z, y, x) is not finite (NaN or infinity), and a filter would spread it; "
-            "replace such voxels first."
-        )
+    if array.dtype.kind == "f":
+        with np.errstate(over="ignore"):
+            good = np.isfinite(array if array.dtype.itemsize <= 4 else array.astype(np.float32))
+        if not good.all():
+            place = np.argwhere(~good)[0] + block.boxes[name].start
+            raise InputError(
+                f"Voxel {tuple(place.tolist())} (z, y, x) is not finite (NaN or infinity, or beyond float32), and a "
+                "filter would spread it; replace such voxels first."
+            )
     return array

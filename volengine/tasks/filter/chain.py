@@ -285,7 +285,8 @@ class Chain:
         shared = max(1, -(-slices // (2 * self.options.processes)))
         most = max(1, min(most, shared, LARGEST_SLAB // plane))
         limit = self.options.limit_bytes()
-        for count in sorted({most, *(2**k for k in range(7) if 2**k < most)}, reverse=True):
+        counts: set[int] = {most, *(1 << k for k in range(7) if 1 << k < most)}
+        for count in sorted(counts, reverse=True):
             if peak_bytes(build(count)) <= limit * HEADROOM:
                 return count
         try:
