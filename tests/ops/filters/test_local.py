@@ -1,4 +1,4 @@
-"""Filters of neighbourhoods: as scipy, scikit-image or plain loops compute them, and the same bits wherever they begin."""
+"""Filters of neighbourhoods: as scipy, scikit-image or plain loops have them; the same bits wherever they begin."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_median_is_scipys():
 
 
 def test_nlm_is_nearly_that_of_scikit_image():
-    """Its fast mode approximates exp by 3 %, and leaves out weights below exp(-5); in a volume of little noise none is."""
+    """Its fast mode approximates exp by 3 %, and leaves out weights below exp(-5), of which there are none here."""
     volume = noise((12, 13, 14)) * np.float32(0.2)
     values = {"patch": 1, "search": 2, "strength": 1.0, "noise": 0.1}
     found = local.apply("nlm", np.pad(volume, 3, mode="reflect"), values)

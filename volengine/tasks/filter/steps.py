@@ -93,7 +93,10 @@ def _parsed(one: Any, where: str) -> Step:
         if not names:
             raise InputError(f"{where}: {name} takes no value; given is {values!r}.")
         values = {names[0]: values}
-    return kind.from_json(values, f"{where}.{name}")
+    try:
+        return kind.from_json(values, f"{where}.{name}")
+    except InputError as error:
+        raise error if where in str(error) else InputError(f"{where}: {error}") from None
 
 
 def steps_to_json(steps: Sequence[Step]) -> list[dict[str, Any]]:
