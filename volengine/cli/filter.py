@@ -73,7 +73,7 @@ def command(sources: tuple[str, ...], out: str, steps_file: str | None, **values
         if steps:
             raise InputError("Give the steps as options, or in the file of --steps, and not both.")
         given = read_yaml(steps_file)
-        given = given["filter"] if set(given) == {"filter"} and isinstance(given["filter"], dict) else given
+        given = given["filter"] if isinstance(given.get("filter"), dict) else given  # the recipe of a run, too
         if "steps" not in given:
             raise InputError(f"{steps_file}: a list named 'steps' is missing.")
         told = {key: value for key, value in values.items() if value is not None}

@@ -13,10 +13,10 @@ The volume is treated as periodic: what a filter carries over one face comes bac
 
 *Another voxel size.* If the number of voxels of an axis changes from n to m (same length n v = m w), the frequencies
 that both grids have are kept. Of an even number of voxels there is a highest frequency, n / 2, of which one value
-stands for both signs: where it goes to a finer grid it is divided between them, and where a coarser grid ends there, both are
-added (as ``scipy.signal.resample`` does), so that the way to a finer grid and back changes nothing. Grey values are
-kept. Voxel 0 stays where it is: voxel i of the new grid lies at i n / m voxels of the old one, so a place (index times
-voxel size) is the same on both.
+stands for both signs: where it goes to a finer grid it is divided between them, and where a coarser grid ends there,
+both are added (as ``scipy.signal.resample`` does), so that the way to a finer grid and back changes nothing. Grey
+values are kept. Voxel 0 stays where it is: voxel i of the new grid lies at i n / m voxels of the old one, so a place
+(index times voxel size) is the same on both.
 
 >>> import numpy as np
 >>> wave = np.cos(2 * np.pi * np.arange(8) / 8).astype(np.float32) * np.ones((1, 1, 8), np.float32)
