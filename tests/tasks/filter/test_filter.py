@@ -243,6 +243,8 @@ def test_the_defocus_and_the_tilts_are_those_of_the_tilt_series(tmp_path):
               [{"match_voxel_size": {"to": 20, "method": "area"}}]],
 )  # fmt: skip
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
+@pytest.mark.filterwarnings("ignore:Data array contains:RuntimeWarning")  # of mrcfile, which writes it
+@pytest.mark.filterwarnings("ignore:invalid value encountered in subtract:RuntimeWarning")  # and its statistics
 def test_voxels_that_are_not_finite_are_refused(tmp_path, steps, bad):
     array = noise()
     array[5, 6, 7] = bad
