@@ -211,6 +211,32 @@ def flat(rules: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     return ({"interact": {**rule["interact"], "shape": "2d"}} for rule in rules)
 
 
+@case("filter", 1e-3)
+def _filter(runs: SmallRuns, out: Path) -> None:
+    import volengine as ve
+
+    source = out / "in.ome.zarr"
+    how = ve.ConvertRecipe(chunk=(8, 16, 16), shard=(16, 16, 16), levels=1)
+    ve.convert(runs.tomogram(), str(source), how, quiet(block=None))
+    told = ("--match-voxel-size", "13", "--deconvolve", "4", "--normalise", "std", "--spectrum", "--no-progress")
+    command("filter", source, *told, "--out", out / "many")
+    ve.filter(str(source), str(out / "own.tsv"), {"spectrum": True}, quiet(block=None))
+    steps: tuple[Any, ...] = (
+        {"match_spectrum": {"target": str(out / "own.tsv"), "sectors": 2, "tilts": [-60, 60]}},
+        {"missing_wedge": {"tilts": [-60, 60]}},
+        {"normalise": "percentile"},
+        {"median": 1},
+        {"bilateral": 0.2},
+        {"nlm": {"strength": 0.2, "search": 1}},
+        {"diffusion": {"kappa": 0.1, "iterations": 2}},
+        "invert",
+    )
+    recipe = ve.FilterRecipe(steps=steps, dtype="int8", scale=60)
+    ve.filter(str(source), str(out / "local.ome.zarr"), recipe, quiet(block=(16, 32, 32)))
+    area = ve.FilterRecipe(steps=({"match_voxel_size": {"to": 15, "method": "area"}},))
+    ve.filter(runs.tomogram(), str(out / "area.ome.zarr"), area, quiet(block=None))
+
+
 @case("pick")
 def _pick(runs: SmallRuns, out: Path) -> None:
     import volengine as ve

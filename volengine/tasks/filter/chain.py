@@ -401,7 +401,8 @@ class Chain:
         _, my, mx = grid.out_shape
 
         def build(slices: int) -> tuple[Stage, ImageSpec]:
-            longest = self.options.block or (SCRATCH_VOX,) * 3
+            side = SCRATCH_VOX * (1 if slices >= 16 else 2 if slices >= 4 else 4)  # about 1 MB
+            longest = self.options.block or (slices, side, side)
             chunk = index3(min(c, n) for c, n in zip((slices, *longest[1:]), grid.out_shape, strict=True))
             spec = self._scratch("transformed", grid.out_shape, grid.out_voxel_size, chunk)
             stage = Stage(
