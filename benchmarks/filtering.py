@@ -91,11 +91,9 @@ def main() -> None:
                 continue
             words = [sys.executable, __file__, "--memory-limit", given.memory_limit, "--run", path, name]
             done = subprocess.run(words, capture_output=True, text=True, check=True)
-            seconds, peak = map(float, done.stdout.split()[-2:])
-            per = (
-                f"{1e9 * seconds / voxels:7.0f} ns per voxel, peak {peak / 1e6:6.0f} MB ({peak / voxels:.1f} per voxel)"
-            )
-            print(f"{name:28s} {seconds:7.1f} s {per}", flush=True)
+            wall, cpu, peak = map(float, done.stdout.split()[-3:])
+            per = f"{1e9 * cpu / voxels:5.0f} ns of processor per voxel, peak {peak / 1e6:5.0f} MB"
+            print(f"{name:28s} {wall:7.1f} s, {per} ({peak / voxels:.1f} bytes per voxel)", flush=True)
 
 
 if __name__ == "__main__":

@@ -454,3 +454,38 @@ def test_the_names_of_the_products():
     assert outputs_for("TS_01", "out", none).store == ""
     assert outputs_for("TS_01", "out/x.tsv", none).table == "out/x.tsv"
     assert FILTER.is_product("x.tsv")
+
+
+@pytest.mark.parametrize("how", ["std", "percentile"])
+def test_only_what_a_mask_names_counts_for_a_normalisation(tmp_path, how):
+    """An empty border would lower the deviation, and be among the percentiles."""
+    array, mask = noise(), np.zeros((21, 34, 27), np.int8)
+    mask[5:15, 3:30, 4:20] = 1
+    array[mask == 0] = 0
+    source = tomogram(tmp_path / "TS_01", array)
+    with mrcfile.new(tmp_path / "mask.mrc") as file:
+        file.set_data(mask)
+    steps = [{"median": 1}, {"normalise": {"how": how, "mask": str(tmp_path / "mask.mrc")}}]
+    found = voxels(filtered(source, tmp_path / "a.ome.zarr", steps))
+    values = local.median(np.pad(array, 1, mode="reflect"), 1).astype(float)
+    inside = values[mask == 1]
+    low, high = np.percentile(inside, [1, 99])
+    shift, scale = (inside.mean(), inside.std()) if how == "std" else (low, high - low)
+    np.testing.assert_allclose(found, (values - shift) / scale, atol=1e-5)
+    again = filtered(source, tmp_path / "b.ome.zarr", steps, (16, 8, 24))
+    np.testing.assert_array_equal(voxels(again), found)
+
+
+def test_a_mask_that_does_not_fit_or_is_empty_is_refused(tmp_path):
+    source = tomogram(tmp_path / "TS_01", noise())
+    for name, shape in (("other", (5, 6, 7)), ("empty", (21, 34, 27))):
+        with mrcfile.new(tmp_path / f"{name}.mrc") as file:
+            file.set_data(np.zeros(shape, np.int8))
+    for name, said in (
+        ("other", r"has \(5, 6, 7\) voxels, and what is normalised has \(21, 34, 27\)"),
+        ("empty", "0 everywhere"),
+    ):
+        for how in ("std", "percentile"):
+            step = {"normalise": {"how": how, "mask": str(tmp_path / f"{name}.mrc")}}
+            with pytest.raises(InputError, match=said):
+                filtered(source, tmp_path / f"{name}{how}.ome.zarr", [step])

@@ -18,7 +18,8 @@ from volengine.core.boxes import Index3, index3
 from volengine.core.errors import InputError
 from volengine.ops.filters import local, order, rescale, spectra, transforms
 from volengine.ops.filters.gains import gain_of
-from volengine.ops.normalise import CELL, CONSTANT, combine, slice_moments
+from volengine.ops.filters.moments import cell_moments, mean_and_std
+from volengine.ops.normalise import CELL, CONSTANT
 from volengine.ops.sums import sum_of_squares
 from volengine.tasks.common.levels import levels_of
 from volengine.tasks.filter.description import STATISTICS_SLICES, Stored, grid_from_json, shells_from_json
@@ -150,34 +151,27 @@ def tables_of(block: Block, gains: Sequence[Mapping[str, Any]]) -> dict[str, Map
 
 
 def moments_block(block: Block) -> Result:
-    """Kernel: moments of the cells of each slice (:func:`volengine.ops.normalise.slice_moments`), as ``cells``."""
-    return Result(table={"cells": slice_moments(finite(block, "image"))})
+    """Kernel: moments of the cells of each slice (:func:`volengine.ops.filters.moments.cell_moments`), as ``cells``.
+
+    With an input ``mask`` only voxels count where it is not 0.
+    """
+    return Result(table={"cells": cell_moments(finite(block, "image"), mask_of(block))})
 
 
 def moments_block_bytes() -> int:
     """Bytes that :func:`moments_block` needs for a block of :data:`STATISTICS_SLICES` slices of one cell."""
-    return (24 + STATISTICS_SLICES) * CELL * CELL
+    return (24 + 6 * STATISTICS_SLICES) * CELL * CELL
 
 
-def moments_whole(block: Block, grid: Index3) -> Result:
+def moments_whole(block: Block) -> Result:
     """Reduce kernel: mean and standard deviation of the volume; the table has ``shift`` and ``scale``.
-
-    Parameters
-    ----------
-    grid
-        Number of blocks along z, y, x.
 
     Raises
     ------
     InputError
-        All voxels are equal.
+        All voxels are equal, or the mask is empty.
     """
-    tables = block.tables["parts"]
-    nz, ny, nx = grid
-    rows = [
-        np.concatenate([tables[n]["cells"] for n in range(z * ny * nx, (z + 1) * ny * nx)], axis=1) for z in range(nz)
-    ]
-    mean, std = combine([np.concatenate(rows)]).volume()
+    mean, std = mean_and_std(table["cells"] for table in block.tables["parts"].values())
     return Result(table=scale_table(mean, std, "its standard deviation is 0"))
 
 
@@ -188,17 +182,28 @@ def moments_whole_bytes(slices: int, cells: int) -> int:
 
 def upper_block(block: Block) -> Result:
     """Kernel: counts of the upper halves of the voxels' keys (:mod:`volengine.ops.filters.order`)."""
-    return Result(table=order.upper_counts(finite(block, "image").astype(np.float32, copy=False)))
+    return Result(table=order.upper_counts(counted(block)))
 
 
 def upper_block_bytes(voxels: int) -> int:
     """Bytes that :func:`upper_block` needs for a block of ``voxels``."""
-    return 28 * voxels + 2**20
+    return 34 * voxels + 2**20
 
 
-def places_whole(block: Block, voxels: int, wanted: Sequence[float]) -> Result:
-    """Reduce kernel: in which bins the percentiles ``wanted`` of ``voxels`` values lie."""
-    return Result(table=order.places_of(order.ranks_of(voxels, wanted), block.tables["parts"].values()))
+def places_whole(block: Block, wanted: Sequence[float]) -> Result:
+    """Reduce kernel: in which bins the percentiles ``wanted`` lie; the table also has the number of ``voxels``.
+
+    Raises
+    ------
+    InputError
+        No voxel counts.
+    """
+    tables = list(block.tables["parts"].values())
+    voxels = sum(int(table["count"].sum()) for table in tables)
+    if not voxels:
+        raise InputError("The mask of the normalisation holds no voxel: it is 0 everywhere.")
+    found = order.places_of(order.ranks_of(voxels, wanted), tables)
+    return Result(table={**found, "voxels": np.array([voxels])})
 
 
 def places_whole_bytes(blocks: int) -> int:
@@ -208,8 +213,7 @@ def places_whole_bytes(blocks: int) -> int:
 
 def lower_block(block: Block) -> Result:
     """Kernel: counts of the lower halves of the keys in the bins that were found."""
-    values = block.arrays["image"].astype(np.float32, copy=False)
-    return Result(table=order.lower_counts(values, block.tables["places"][0]["bin"]))
+    return Result(table=order.lower_counts(counted(block), block.tables["places"][0]["bin"]))
 
 
 def lower_block_bytes(voxels: int) -> int:
@@ -217,7 +221,7 @@ def lower_block_bytes(voxels: int) -> int:
     return upper_block_bytes(voxels)
 
 
-def percentiles_whole(block: Block, voxels: int, wanted: Sequence[float]) -> Result:
+def percentiles_whole(block: Block, wanted: Sequence[float]) -> Result:
     """Reduce kernel: two percentiles; the table has ``shift`` and ``scale``, which make 0 and 1 of them.
 
     Raises
@@ -225,13 +229,25 @@ def percentiles_whole(block: Block, voxels: int, wanted: Sequence[float]) -> Res
     InputError
         Both are equal.
     """
-    low, high = order.percentiles(wanted, voxels, block.tables["places"][0], list(block.tables["parts"].values()))
+    places = block.tables["places"][0]
+    low, high = order.percentiles(wanted, int(places["voxels"][0]), places, list(block.tables["parts"].values()))
     return Result(table=scale_table(low, high - low, f"both percentiles, {wanted[0]:g} and {wanted[1]:g}, are equal"))
 
 
 def percentiles_whole_bytes(blocks: int) -> int:
     """Bytes that :func:`percentiles_whole` needs for the tables of so many blocks: up to 65,536 values in 4 bins."""
     return 2**22 + 6 * 2**20 * blocks
+
+
+def mask_of(block: Block) -> NDArray[np.bool_] | None:
+    """Which voxels of a block count; ``None``: all."""
+    return block.arrays["mask"] != 0 if "mask" in block.arrays else None
+
+
+def counted(block: Block) -> NDArray[np.float32]:
+    """The values of a block that count, as float32."""
+    values, mask = finite(block, "image").astype(np.float32, copy=False), mask_of(block)
+    return values if mask is None else values[mask]
 
 
 def scale_table(shift: float, scale: float, why_not: str) -> dict[str, NDArray[np.float64]]:

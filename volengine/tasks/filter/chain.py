@@ -145,13 +145,13 @@ class Chain:
         core = self.options.core_for(shape, core_unit(spec), build, largest=LARGEST_BLOCK)
         self._next(build(core), spec)
 
-    def normalise(self, how: str, wanted: Sequence[float], clip: bool) -> None:
-        """Divide by the standard deviation (``std``), or by the distance of two percentiles."""
+    def normalise(self, how: str, wanted: Sequence[float], clip: bool, mask: Volume | None = None) -> None:
+        """Divide by the standard deviation (``std``), or by the distance of two percentiles, of what a mask names."""
         self._materialise()
         if how == "std":
-            stages = moments_stages(self.volume, self.waits, self._name(""))
+            stages = moments_stages(self.volume, self.waits, self._name(""), mask)
         else:
-            stages = percentile_stages(self.volume, self.waits, self._name(""), wanted)
+            stages = percentile_stages(self.volume, self.waits, self._name(""), wanted, mask)
         self.stages += stages
         table = stages[-1].name
         self._tables[table] = TableInput(table, "all")

@@ -123,6 +123,8 @@ class Normalise(Step):
         Of ``percentile``: the percentiles that become 0 and 1.
     clip
         Of ``percentile``: values beyond them become 0 and 1.
+    mask
+        Volume of the same shape, 0 where voxels do not count for the mean, deviation and percentiles; all are changed.
     """
 
     name: ClassVar[str] = "normalise"
@@ -130,6 +132,7 @@ class Normalise(Step):
     low: float = 1.0
     high: float = 99.0
     clip: bool = False
+    mask: str = ""
 
     def check(self) -> None:
         if not 0 <= self.low < self.high <= 100:

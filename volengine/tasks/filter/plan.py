@@ -14,6 +14,8 @@ from volengine.core.volume import Volume, size_text
 from volengine.engine.ledger import PlanFolder
 from volengine.engine.options import RunOptions
 from volengine.engine.plan import Call, Plan
+from volengine.io.names import is_copied_first
+from volengine.io.open import open_volume
 from volengine.io.spectra import read_spectrum
 from volengine.io.tilts import TiltSeries
 from volengine.ops.filters.ctf import Lens, Ratio, first_zero
@@ -168,12 +170,26 @@ def _add(chain: Chain, step: Step, source: Volume) -> str:
         _pass(chain, "high", step.coarse_a, step)
         _pass(chain, "low", step.fine_a, step)
     elif isinstance(step, Normalise):
-        chain.normalise(step.how, (step.low, step.high), step.clip and step.how == "percentile")
+        mask = _mask(chain, step.mask) if step.mask else None
+        chain.normalise(step.how, (step.low, step.high), step.clip and step.how == "percentile", mask)
     elif isinstance(step, Invert):
         chain.local("invert")
     else:
         chain.local(step.name, step.to_json())
     return step.said()
+
+
+def _mask(chain: Chain, path: str) -> Volume:
+    """Open the mask of a normalisation, on the grid of the result so far."""
+    mask = open_volume(path, voxel_size=chain.voxel_size, identity=chain.options.identity)
+    if mask.shape != chain.shape:
+        raise InputError(
+            f"normalise: the mask {path} has {mask.shape} voxels, and what is normalised has {chain.shape}; give a "
+            "mask of that grid, or normalise before the voxel size changes."
+        )
+    if is_copied_first(mask.url):
+        raise InputError(f"{path} cannot be read in blocks where it lies; convert it first.")
+    return mask
 
 
 def _pass(chain: Chain, kind: str, resolution: float, step: LowPass | HighPass | BandPass) -> None:

@@ -25,14 +25,30 @@ ONE = Tiling((1, 1, 1), (1, 1, 1))
 """The tiling of a stage that reads tables alone."""
 
 
-def moments_stages(volume: Volume, waits: Mapping[str, TableInput], prefix: str) -> list[Stage]:
-    """Plan the mean and standard deviation of a volume; the names of the stages begin with ``prefix``."""
+def _images(volume: Volume, mask: Volume | None) -> dict[str, ArrayInput]:
+    return {"image": ArrayInput(volume)} | ({} if mask is None else {"mask": ArrayInput(mask)})
+
+
+def moments_stages(
+    volume: Volume, waits: Mapping[str, TableInput], prefix: str, mask: Volume | None = None
+) -> list[Stage]:
+    """Plan the mean and standard deviation of a volume, where a mask is not 0.
+
+    Parameters
+    ----------
+    volume, waits
+        The volume, and tables for which the stages that read it wait.
+    prefix
+        Beginning of the names of the stages.
+    mask
+        Volume of the same shape; ``None``: all voxels count.
+    """
     tiling = Tiling(volume.shape, (STATISTICS_SLICES, CELL, CELL))
     parts = Stage(
         f"{prefix}moments",
         _MOMENTS,
         tiling,
-        arrays={"image": ArrayInput(volume)},
+        arrays=_images(volume, mask),
         tables=waits,
         emits=True,
         kernel_bytes=kernel_bytes(_MOMENTS),
@@ -42,7 +58,6 @@ def moments_stages(volume: Volume, waits: Mapping[str, TableInput], prefix: str)
         f"{prefix}mean",
         _MEAN,
         ONE,
-        params={"grid": tiling.grid},
         tables={"parts": TableInput(parts.name, "all")},
         emits=True,
         kernel_bytes=kernel_bytes(_MEAN, slices=volume.shape[0], cells=ny * nx),
@@ -51,13 +66,13 @@ def moments_stages(volume: Volume, waits: Mapping[str, TableInput], prefix: str)
 
 
 def percentile_stages(
-    volume: Volume, waits: Mapping[str, TableInput], prefix: str, wanted: Sequence[float]
+    volume: Volume, waits: Mapping[str, TableInput], prefix: str, wanted: Sequence[float], mask: Volume | None = None
 ) -> list[Stage]:
-    """Plan two percentiles of a volume, exactly (:mod:`volengine.ops.filters.order`)."""
-    facts = {"voxels": volume.size, "wanted": list(wanted)}
+    """Plan two percentiles, exactly (:mod:`volengine.ops.filters.order`); parameters are as for the moments."""
+    facts = {"wanted": list(wanted)}
     core = index3(min(BLOCK_VOX, n) for n in volume.shape)
     tiling, voxels = Tiling(volume.shape, core), math.prod(core)
-    image = {"image": ArrayInput(volume)}
+    image = _images(volume, mask)
     upper = Stage(
         f"{prefix}upper",
         _UPPER,

@@ -121,7 +121,7 @@ def step_of_text(name: str, text: Any) -> Step:
         A parameter is not known, is given twice, or its value is refused.
 
     >>> step_of_text("deconvolve", "defocus_um=4,5,strength=0.8").to_json()["defocus_um"]
-    (4.0, 5.0)
+    [4.0, 5.0]
     """
     flag = "--" + name.replace("_", "-")
     kind = STEPS[name]
