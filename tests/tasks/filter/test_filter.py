@@ -84,11 +84,11 @@ def test_whatever_the_blocks_the_bits_are_the_same(tmp_path, steps, block, shape
     again = filtered(source, tmp_path / "b.ome.zarr", steps, block)
     np.testing.assert_array_equal(voxels(again), voxels(chosen))
     one, two = (
-        filtered(source, tmp_path / f"{k}.ome.zarr", steps, block if k else None, dtype="int8", scale=20)
+        filtered(source, tmp_path / f"{k}.ome.zarr", steps, block if k else None, dtype="int16", scale=20)
         for k in range(2)
     )
     np.testing.assert_array_equal(voxels(one), voxels(two))
-    assert one.dtype == "int8"
+    assert one.dtype == "int16"
 
 
 def test_the_spectrum_and_what_is_matched_to_it_do_not_depend_on_blocks(tmp_path):
@@ -153,7 +153,7 @@ def test_no_slice_is_lost_and_every_type_is_read(tmp_path, shape, dtype):
 
 
 def test_integers_are_rounded_cut_off_and_counted(tmp_path, volengine):
-    array = np.zeros((8, 8, 8), np.float32)
+    array = np.zeros((8, 8, 8), np.float32)  # 2 of 512 are beyond
     array[0, 0] = [0.5, 1.5, -0.26, 3, 4, -3, -4, 0.24]
     with mrcfile.new(tmp_path / "a.mrc") as file:
         file.set_data(array)
@@ -163,6 +163,14 @@ def test_integers_are_rounded_cut_off_and_counted(tmp_path, volengine):
     assert voxels(ve.open_volume("a.ome.zarr"))[0, 0].tolist() == [-20, -60, 10, -120, -128, 120, 127, -10]
     report = json.loads((tmp_path / "a.ome.zarr.run/report.json").read_text())
     assert '"voxels beyond the type": 2' in json.dumps(report)
+
+
+def test_a_scale_that_cuts_off_much_is_refused_and_nothing_is_called_done(tmp_path):
+    source = tomogram(tmp_path / "TS_01", noise())
+    with pytest.raises(InputError, match=r"of 19278 voxels .* times the scale 20 are beyond int8.*smaller --scale"):
+        filtered(source, tmp_path / "a.ome.zarr", ["invert"], (8, 8, 8), dtype="int8", scale=20)
+    with pytest.raises(InputError):
+        ve.open_volume(tmp_path / "a.ome.zarr")
 
 
 def test_a_part_is_cut_out_of_the_whole_result(tmp_path):
@@ -188,7 +196,7 @@ def test_a_part_of_another_grid_has_the_voxels_whose_places_lie_in_it(tmp_path):
 # -- science -----------------------------------------------------------------------------------------------
 
 
-def test_deconvolution_brings_a_simulated_tomogram_nearer_to_its_ideal(tmp_path):
+def test_deconvolution_brings_blobs_seen_through_a_lens_nearer_to_what_they_are(tmp_path):
     """Blobs seen through the lens of 5 micrometre underfocus, in noise: the correlation with the blobs rises."""
     shape, voxel = (40, 60, 50), 10.0
     rng = np.random.default_rng(8)
@@ -217,8 +225,33 @@ def test_deconvolution_brings_a_simulated_tomogram_nearer_to_its_ideal(tmp_path)
         assert np.corrcoef(found.ravel(), ideal.ravel())[0, 1] > before + least
 
 
+def test_deconvolution_of_a_simulated_tilt_series_shows_its_ideal(tmp_path):
+    """A tomogram by the simulator, with lens, damage, noise and missing wedge: from 0.31 to more than 0.7."""
+    recipe = {
+        "name": "s",
+        "specimen": {
+            "shape": [30, 64, 72],
+            "voxel_size": 12.0,
+            "vesicles": [{"count": 1, "radius_nm": [12, 14], "bare": 0}],
+            "layers": [{"species": [{"structure": "globule-900", "name": "big", "count": 8}]}],
+            "classes": {"membrane": 1, "big": 7},
+        },
+        "tilts": {"min_deg": -60, "max_deg": 60, "step_deg": 3, "order": "dose-symmetric"},
+        "dose": {"total_e_per_a2": 120},
+        "exposure": {"optics": {"defocus_um": 5}},
+        "keep": {"ideal": True},
+    }
+    ve.simulate(recipe, tmp_path, 1, QUIET)
+    ideal = voxels(ve.open_volume(tmp_path / "ideal/s_0001.ome.zarr")).ravel()
+    seen = tmp_path / "tomograms/s_0001.ome.zarr"
+    assert np.corrcoef(voxels(ve.open_volume(seen)).ravel(), ideal)[0, 1] < 0.4
+    for how in ({"defocus_um": 5}, {"defocus_um": 5, "parametrisation": "membrain"}):
+        found = filtered(seen, tmp_path / "a.ome.zarr", [{"deconvolve": how}])
+        assert np.corrcoef(voxels(found).ravel(), ideal)[0, 1] > 0.7
+
+
 def test_the_defocus_and_the_tilts_are_those_of_the_tilt_series(tmp_path):
-    """Of AreTomo's three tilts; the mean CTF is that of their three defoci."""
+    """Of a .tomostar of three tilts, which states no defocus."""
     star = "data_\nloop_\n_wrpMovieName #1\n_wrpAngleTilt #2\n_wrpDose #3\n" + "".join(
         f"m{k}.tif {a} {k}\n" for k, a in enumerate((-50, 0, 60))
     )

@@ -274,7 +274,8 @@ def local_block(block: Block, steps: Sequence[Mapping[str, Any]], store: Mapping
     Returns
     -------
     Result
-        The array ``image``, or the levels ``@0``, ``@1`` ...; of integers the count of voxels beyond the type.
+        The array ``image``, or the levels ``@0``, ``@1`` ...; of integers the table has ``beyond``: how many
+        voxels are beyond the type, and how many there are.
     """
     values = finite(block, "image").astype(np.float32)
     for step in steps:
@@ -292,12 +293,15 @@ def local_block(block: Block, steps: Sequence[Mapping[str, Any]], store: Mapping
     if store is None:
         return Result({"image": values})
     how = Stored.from_json(store)
-    counts = {}
+    counts: dict[str, int] = {}
+    counted_beyond = None
     if how.dtype != "float32":
-        values, counts["voxels beyond the type"] = quantised(values, how)
+        values, beyond = quantised(values, how)
+        counts["voxels beyond the type"] = beyond
+        counted_beyond = {"beyond": np.array([beyond, values.size])}
     elif not np.isfinite(values).all():
         raise InputError(f"The block at {block.box.start} has values that float32 cannot hold; normalise before.")
-    return Result(levels_of(values, how.factors, "intensity"), counts=counts)
+    return Result(levels_of(values, how.factors, "intensity"), counted_beyond, counts)
 
 
 def local_block_bytes(read: int, inside: int, copies: int, stored: bool) -> int:

@@ -166,20 +166,24 @@ class Chain:
         self._grid = self._spectrum = None
         return table
 
-    def store(self, spec: ImageSpec, dtype: str, scale: float | None, part: Box | None) -> None:
-        """Add the pass that writes the image ``spec``: of the whole result, or of its part."""
+    def store(self, spec: ImageSpec, dtype: str, scale: float | None, part: Box | None) -> str:
+        """Add the pass that writes the image ``spec``: of the whole result, or of its part; returns its stage."""
         self._end_transform()
         how = Stored(dtype, scale, tuple(index3(f) for f in factors_of(spec)))  # type: ignore[arg-type]
         shape = self.volume.shape
 
         def build(core: Index3) -> Stage:
             return self._local_stage(
-                tiling_of(shape, core, part), outputs_of(spec, at=start_of(part)), {"store": how.to_json()}
+                tiling_of(shape, core, part),
+                outputs_of(spec, at=start_of(part)),
+                {"store": how.to_json()},
+                emits=scale is not None,
             )
 
         core = self.options.core_for(size_of(shape, part), core_unit(spec), build, largest=LARGEST_BLOCK)
         self.stages.append(build(core))
         self.images.append(spec)
+        return self.stages[-1].name
 
     # -- passes --------------------------------------------------------------------------------------------
 
@@ -213,7 +217,9 @@ class Chain:
 
         self._next(build(self.options.core_for(shape, core_unit(spec), build, largest=LARGEST_BLOCK)), spec)
 
-    def _local_stage(self, tiling: Tiling, outputs: dict[str, Output], params: dict[str, Any]) -> Stage:
+    def _local_stage(
+        self, tiling: Tiling, outputs: dict[str, Output], params: dict[str, Any], emits: bool = False
+    ) -> Stage:
         kinds = [(step["kind"], step.get("values", {})) for step in self._local]
         margin = sum(local.reach(kind, values) for kind, values in kinds)
         core = tiling.box(0).shape
@@ -225,6 +231,7 @@ class Chain:
             arrays={"image": ArrayInput(self.volume, (margin,) * 3, (margin,) * 3, edge="reflect")},
             tables={**self.waits, **self._tables},
             outputs=outputs,
+            emits=emits,
             kernel_bytes=kernel_bytes(
                 _LOCAL,
                 read=math.prod(c + 2 * margin for c in core),

@@ -85,7 +85,10 @@ def plan_filter(
     if steps:
         part = _part_of(source, last.shape, recipe.roi)
         spec = _spec(source, last, recipe.with_(steps=steps), out.store, part)
-        chain.store(spec, recipe.dtype, recipe.scale, part)
+        stage = chain.store(spec, recipe.dtype, recipe.scale, part)
+        if recipe.scale is not None:
+            facts = {"stage": stage, "store": out.store, "dtype": recipe.dtype, "scale": recipe.scale}
+            finish.append(Call("volengine.tasks.filter.finish:check_range", facts))
     return Plan(
         source.name,
         tuple(chain.stages),

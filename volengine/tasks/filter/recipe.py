@@ -27,7 +27,7 @@ class FilterRecipe(Recipe):
         Type of the voxels that are written: ``float32``, or ``int16`` or ``int8`` with ``scale``.
     scale
         Of integers: values are multiplied by it and rounded; those beyond the type are set to its lowest or highest
-        value, and counted.
+        value; more than 1 % of them are refused.
     spectrum
         Write the amplitude spectrum of the result, as a table ``.tsv`` beside it; without steps that of the source, and
         the table alone.
