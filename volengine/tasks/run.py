@@ -34,7 +34,7 @@ from volengine.engine.run import Job, run_jobs
 from volengine.io.names import suffix_of
 from volengine.io.open import open_volume
 from volengine.io.stores import local_path, located
-from volengine.tasks.collection.columns import convert_recipe, pick_recipes, segment_recipe
+from volengine.tasks.collection.columns import convert_recipe, filter_recipe, pick_recipes, segment_recipe
 from volengine.tasks.collection.forms import is_manifest
 from volengine.tasks.collection.manifest import Collection, Entry, file_name_of, is_file
 from volengine.tasks.common.inputs import expand
@@ -205,7 +205,10 @@ def _recipe_of(entry: Entry, recipe: RunRecipe) -> RunRecipe:
     if not is_file(entry.source) or entry.name != file_name_of(entry.source):
         convert = convert.with_(name=entry.name)
     segment = None if recipe.segment is None else segment_recipe(recipe.segment, entry.parameters)
-    return recipe.with_(convert=convert, segment=segment, pick=pick_recipes(recipe.pick, entry.parameters))
+    filters = filter_recipe(recipe.filter, entry.parameters)
+    return recipe.with_(
+        convert=convert, filter=filters, segment=segment, pick=pick_recipes(recipe.pick, entry.parameters)
+    )
 
 
 def request(source: str, out: str, recipe: RunRecipe, options: RunOptions) -> Request[Volume, RunRecipe, str]:

@@ -522,3 +522,33 @@ def test_a_mask_that_does_not_fit_or_is_empty_is_refused(tmp_path):
             step = {"normalise": {"how": how, "mask": str(tmp_path / f"{name}.mrc")}}
             with pytest.raises(InputError, match=said):
                 filtered(source, tmp_path / f"{name}{how}.ome.zarr", [step])
+
+
+def test_a_manifest_gives_each_tomogram_a_defocus_of_its_own(tmp_path):
+    for k in (1, 2):
+        with mrcfile.new(tmp_path / f"TS_0{k}.mrc") as file:
+            file.set_data(noise(seed=k))
+            file.voxel_size = 10.0
+    manifest = tmp_path / "m.csv"
+    manifest.write_text("source,filter.deconvolve.defocus_um\nTS_01.mrc,3\nTS_02.mrc,\n")
+    recipe = ve.RunRecipe.from_json({"filter": {"steps": [{"deconvolve": 5}]}})
+    ve.run(manifest, tmp_path / "out", recipe, QUIET)
+    for k, defocus in ((1, 3), (2, 5)):
+        wanted = filtered(tmp_path / f"TS_0{k}.mrc", tmp_path / f"{k}.ome.zarr", [{"deconvolve": defocus}])
+        found = ve.open_volume(tmp_path / f"out/filtered/TS_0{k}.ome.zarr")
+        np.testing.assert_array_equal(voxels(found), voxels(wanted))
+
+
+@pytest.mark.parametrize(
+    ("column", "said"),
+    [
+        ("filter.deconvolve.defocus", "Did you mean 'defocus_um'"),
+        ("filter.defocus_um", "filter.STEP.FIELD names a step"),
+        ("filter.low_pass.resolution_a", "the recipe has no filter 'low_pass'"),
+    ],
+)
+def test_a_wrong_column_of_a_filter_is_refused(tmp_path, column, said):
+    manifest = tmp_path / "m.csv"
+    manifest.write_text(f"source,{column}\nTS_01.mrc,3\n")
+    with pytest.raises(InputError, match=said):
+        ve.run(manifest, tmp_path / "out", ve.RunRecipe.from_json({"filter": {"steps": [{"deconvolve": 5}]}}), QUIET)
