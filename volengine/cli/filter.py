@@ -46,7 +46,7 @@ def _help(kind: type[Step]) -> str:
     cls=Command,
     examples=(
         "volengine filter TS_01.ome.zarr --deconvolve 5 --out filtered",
-        "volengine filter 'tomograms/*.mrc' --match-voxel-size 10 --low-pass 40 --normalise std --out filtered",
+        "volengine filter 'tomograms/*.mrc' --match-voxel-size 10 --low-pass 40 --out filtered",
         "volengine filter TS_01.mrc --steps filters.yaml --out TS_01_filtered.ome.zarr",
         "volengine filter TS_01.mrc --spectrum --out TS_01.tsv",
     ),
