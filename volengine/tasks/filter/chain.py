@@ -12,17 +12,15 @@ Scratch arrays are float32. The last pass writes the image with its pyramid.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from volengine.core.boxes import Box, Index3, index3
-from volengine.core.errors import MemoryRefusedError
 from volengine.core.image import ImageSpec
 from volengine.core.tiling import Tiling
 from volengine.core.volume import Volume
 from volengine.engine.ledger import PlanFolder
-from volengine.engine.memory import HEADROOM, check_stage, choose_core, peak_bytes
 from volengine.engine.options import RunOptions
 from volengine.engine.stage import ArrayInput, Output, Stage, TableInput, kernel_bytes
 from volengine.ops.filters import local, rescale
@@ -31,16 +29,11 @@ from volengine.ops.filters.transforms import SpectralGrid
 from volengine.tasks.common.images import core_unit, factors_of, outputs_of, scratch_spec
 from volengine.tasks.common.roi import size_of, start_of, tiling_of
 from volengine.tasks.filter.description import Stored, grid_to_json, shells_to_json
+from volengine.tasks.filter.slabs import column_core, slab_chunk, slab_slices, spectrum_chunk
 from volengine.tasks.filter.statistics import ONE, moments_stages, percentile_stages
 
 LARGEST_BLOCK = 2**23
 """Voxels per block of neighbourhoods."""
-LARGEST_SLAB = 2**26
-"""Voxels of a slab of slices or of columns, beyond which it gains nothing."""
-MOST_SLICES = 64
-"""Slices of a slab at most."""
-CHUNK_FLOATS = 2**18
-"""Numbers in a chunk of a spectrum: 1 MB, so that there are neither too many files nor too large ones."""
 SCRATCH_VOX = 128
 """Longest side of a chunk of a scratch volume."""
 
@@ -74,13 +67,13 @@ class Chain:
     options: RunOptions
     stages: list[Stage] = field(default_factory=list)
     images: list[ImageSpec] = field(default_factory=list)
-    _gains: list[dict[str, Any]] = field(default_factory=list)
-    _grid: SpectralGrid | None = None
-    _spectrum: Volume | None = None
-    _slices: int = 1
-    _local: list[dict[str, Any]] = field(default_factory=list)
-    _tables: dict[str, TableInput] = field(default_factory=dict)
-    _passes: int = 0
+    _gains: list[dict[str, Any]] = field(init=False, default_factory=list)
+    _grid: SpectralGrid | None = field(init=False, default=None)
+    _spectrum: Volume | None = field(init=False, default=None)
+    _slices: int = field(init=False, default=1)
+    _local: list[dict[str, Any]] = field(init=False, default_factory=list)
+    _tables: dict[str, TableInput] = field(init=False, default_factory=dict)
+    _passes: int = field(init=False, default=0)
 
     # -- what a planner asks for ---------------------------------------------------------------------------
 
@@ -259,7 +252,7 @@ class Chain:
         grid, (_, ny, nx) = self._grid, self.volume.shape
 
         def build(slices: int) -> tuple[Stage, ImageSpec]:
-            spec = self._scratch("spectrum", grid.before, (1, 1, 1), self._chunk(grid.before, slices))
+            spec = self._scratch("spectrum", grid.before, (1, 1, 1), spectrum_chunk(self.options, grid.before, slices))
             stage = Stage(
                 self._name("forward"),
                 _FORWARD,
@@ -273,7 +266,7 @@ class Chain:
             )
             return stage, spec
 
-        self._slices = self._slab(grid.before[0], ny * nx, lambda slices: build(slices)[0])
+        self._slices = slab_slices(self.options, grid.before[0], ny * nx, lambda slices: build(slices)[0])
         stage, spec = build(self._slices)
         self.stages.append(stage)
         self.images.append(spec)
@@ -284,50 +277,6 @@ class Chain:
         self.stages.pop()
         self.images.pop()
         self._spectrum = None
-
-    def _slab(self, slices: int, plane: int, build: Callable[[int], Stage], most: int = MOST_SLICES) -> int:
-        """Choose the number of slices of a slab: as many as fit, in enough slabs for all workers."""
-        if self.options.block is not None:
-            return min(self.options.block[0], slices)
-        shared = max(1, -(-slices // (2 * self.options.processes)))
-        most = max(1, min(most, shared, LARGEST_SLAB // plane))
-        limit = self.options.limit_bytes()
-        counts: set[int] = {most, *(1 << k for k in range(7) if 1 << k < most)}
-        for count in sorted(counts, reverse=True):
-            if peak_bytes(build(count)) <= limit * HEADROOM:
-                return count
-        try:
-            check_stage(build(1), limit)
-        except MemoryRefusedError as error:
-            raise MemoryRefusedError(f"{error} A filter in Fourier space reads whole slices.") from None
-        return 1
-
-    def _chunk(self, shape: Index3, slices: int) -> Index3:
-        """The chunk of a spectrum: whole slabs along z, and a part of the columns."""
-        if self.options.block is not None:
-            _, y, x = self.options.block
-            return index3(min(c, n) for c, n in zip((slices, y, 2 * x), shape, strict=True))
-        slices = min(slices, shape[0])
-        x = min(shape[2], 256)
-        return slices, min(shape[1], max(1, CHUNK_FLOATS // (slices * x))), x
-
-    def _column_core(self, shape: Index3, build: Callable[[Index3], Stage]) -> Index3:
-        """Choose a block of whole columns, of ``shape``: a spectrum's."""
-        chunk = self._chunk(shape, self._slices)
-        unit = (shape[0], *chunk[1:])
-        if self.options.block is not None:
-            return unit
-        try:
-            return choose_core(
-                shape,
-                unit,
-                self.options.limit_bytes(),
-                build,
-                wanted=self.options.processes,
-                largest=LARGEST_SLAB // 4,
-            )
-        except MemoryRefusedError as error:
-            raise MemoryRefusedError(f"{error} A filter in Fourier space reads whole columns along z.") from None
 
     def _own_spectrum(self, shells: Shells) -> str:
         """Measure the spectrum of the transform with its gains so far; returns the name of the stage with its table."""
@@ -361,7 +310,7 @@ class Chain:
                 ),
             )
 
-        sums = build(self._column_core(grid.after, build))
+        sums = build(column_core(self.options, grid.after, self._slices, build))
         whole = Stage(
             name,
             _WHOLE,
@@ -384,7 +333,9 @@ class Chain:
             return
         assert self._spectrum is not None
         grid, spectrum, gains = self._grid, self._spectrum, self._gains
-        filtered = self._scratch("filtered", grid.after, (1, 1, 1), self._chunk(grid.after, self._slices))
+        filtered = self._scratch(
+            "filtered", grid.after, (1, 1, 1), spectrum_chunk(self.options, grid.after, self._slices)
+        )
 
         def columns(core: Index3) -> Stage:
             return Stage(
@@ -400,7 +351,7 @@ class Chain:
                 ),
             )
 
-        self.stages.append(columns(self._column_core(grid.after, columns)))
+        self.stages.append(columns(column_core(self.options, grid.after, self._slices, columns)))
         self.images.append(filtered)
         self._inverse(grid, filtered)
 
@@ -408,9 +359,7 @@ class Chain:
         _, my, mx = grid.out_shape
 
         def build(slices: int) -> tuple[Stage, ImageSpec]:
-            side = SCRATCH_VOX * (1 if slices >= 16 else 2 if slices >= 4 else 4)  # about 1 MB
-            longest = self.options.block or (slices, side, side)
-            chunk = index3(min(c, n) for c, n in zip((slices, *longest[1:]), grid.out_shape, strict=True))
+            chunk = slab_chunk(self.options, grid.out_shape, slices)
             spec = self._scratch("transformed", grid.out_shape, grid.out_voxel_size, chunk)
             stage = Stage(
                 self._name("inverse"),
@@ -423,6 +372,6 @@ class Chain:
             )
             return stage, spec
 
-        slices = self._slab(grid.out_shape[0], my * mx, lambda count: build(count)[0], self._slices)
+        slices = slab_slices(self.options, grid.out_shape[0], my * mx, lambda count: build(count)[0], self._slices)
         self._gains, self._grid, self._spectrum = [], None, None
         self._next(*build(slices))

@@ -76,7 +76,8 @@ def plan_filter(
     read, before = unpacked(source, folder)
     chain = Chain(read, waits_for(before), folder, options, list(before))
     notes = [_add(chain, step, source) for step in steps]
-    finish, last = [], source.with_(shape=chain.shape, voxel_size=chain.voxel_size)
+    finish = []
+    last = source.with_(shape=chain.shape, voxel_size=chain.voxel_size)
     if recipe.spectrum:
         stage = chain.spectrum()
         finish.append(
