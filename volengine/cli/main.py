@@ -22,6 +22,7 @@ VERBS = {
     "simulate": "Specimens, tilt series and tomograms with perfect truth.",
     "train": "Train a network on volumes and labels.",
     "segment": "Apply networks: one prediction per feature.",
+    "denoise": "Tomograms or their halves through a network trained on half sets.",
     "interact": "Competition and interactions between predictions.",
     "pick": "Particles from a prediction: STAR file and labels.",
     "picks": "Tables of picks: convert, merge, filter, describe; subvolumes at picks.",
@@ -41,7 +42,10 @@ VERBS = {
 }
 
 SECTIONS = {
-    "From tomogram to picks": ("convert", "segment", "interact", "pick", "run", "collection", "export", "crop"),
+    "From tomogram to picks": (
+        *("convert", "denoise", "segment", "interact", "pick", "run"),
+        *("collection", "export", "crop"),
+    ),
     "Networks and data for them": ("train", "models", "simulate"),
     "Results": ("picks", "score", "stats"),
     "Look and check": ("info", "status", "verify", "cluster", "env", "demo"),
