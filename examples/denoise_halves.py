@@ -22,7 +22,6 @@ from volengine import DenoiseRecipe, RunOptions, TrainRecipe, TrainSample, denoi
 
 SPECIMEN: dict[str, Any] = {
     "name": "halves",
-    "count": 2,
     "seed": 3,
     "specimen": {
         "shape": [48, 160, 160],
@@ -64,7 +63,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=60)
     given = parser.parse_args()
     out, options = given.out, RunOptions(progress=False, device="cpu")
-    simulate(SPECIMEN, out / "sim", options=options)
+    simulate(SPECIMEN, out / "sim", count=2, options=options)
     even, odd = (str(out / "sim" / half / "halves_0001.ome.zarr") for half in ("even", "odd"))
     recipe = TrainRecipe(
         samples=(TrainSample(even, targets=(odd,)), TrainSample(odd, targets=(even,))),
