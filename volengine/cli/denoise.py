@@ -23,8 +23,8 @@ NETWORK = ("patch", "overlap", "window", "edge", "exact", "tta", "batch", "preci
     "denoise",
     cls=Command,
     examples=(
-        "volengine denoise TS_01_even.mrc --other TS_01_odd.mrc --model clean.safetensors --out TS_01.ome.zarr",
-        "volengine denoise 'halves/*_even.mrc' --pair even,odd --model clean.safetensors --out denoised",
+        "volengine denoise TS_1_even.mrc --other TS_1_odd.mrc --model m.safetensors --out TS_1.ome.zarr",
+        "volengine denoise 'halves/*_even.mrc' --pair even,odd --model m.safetensors --out denoised",
     ),
     sections={"Network": NETWORK},
 )
