@@ -44,7 +44,8 @@ OTHER_OPTIONS = {
     "interact": {"out", "rules_file"},
     "score": {"out", "volumes"},
     "stats": {"out", "truth", "groups", "volumes"},
-    "train": {"out", "volumes", "labels", "points", "targets", "radius_nm", "plan", "auto"},
+    "train": {"out", "volumes", "labels", "points", "targets", "pair", "radius_nm", "plan", "auto"},
+    "denoise": {"out", "own"},
 }
 """Options that are no field of a recipe (of all other verbs: ``--out``): where things lie, short forms of fields."""
 
@@ -178,6 +179,7 @@ def _needed(recipe: type[Recipe]) -> dict[str, Any]:
     """Values for the fields without default."""
     values: dict[str, Any] = {
         "models": ["m.safetensors"],
+        "model": "m.safetensors",
         "rules": [{"interact": {"child": "a", "parent": "b", "kind": "avoid"}}],
         "samples": [{"volume": "v.mrc", "labels": ["l.mrc"]}],
         "features": ["f"],

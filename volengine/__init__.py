@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from volengine.tasks.convert.recipe import ConvertRecipe
     from volengine.tasks.convert.verb import convert
     from volengine.tasks.crop import CropRecipe, crop
+    from volengine.tasks.denoise.recipe import DenoiseRecipe
+    from volengine.tasks.denoise.verb import denoise
     from volengine.tasks.env import env
     from volengine.tasks.export import ExportRecipe, export
     from volengine.tasks.filter.recipe import FilterRecipe
@@ -70,6 +72,8 @@ _MODULES = {
     "tasks.convert.recipe": ("ConvertRecipe",),
     "tasks.convert.verb": ("convert",),
     "tasks.crop": ("CropRecipe", "crop"),
+    "tasks.denoise.recipe": ("DenoiseRecipe",),
+    "tasks.denoise.verb": ("denoise",),
     "tasks.env": ("env",),
     "tasks.export": ("ExportRecipe", "export"),
     "tasks.filter.recipe": ("FilterRecipe",),
@@ -102,6 +106,7 @@ __all__ = [
     "Compete",
     "ConvertRecipe",
     "CropRecipe",
+    "DenoiseRecipe",
     "ExportRecipe",
     "FilterRecipe",
     "Interact",
@@ -123,6 +128,7 @@ __all__ = [
     "__version__",
     "convert",
     "crop",
+    "denoise",
     "env",
     "export",
     "filter",

@@ -311,6 +311,21 @@ def _segment_views(runs: SmallRuns, out: Path) -> None:
     segment(runs, out / "volume", "solid", tta="flips4", tta_of="volume", dtype="float32")
 
 
+@case("denoise", 2e-4)
+def _denoise(runs: SmallRuns, out: Path) -> None:
+    """Two halves by a network of grey values; a tomogram alone, in the network's units."""
+    import volengine as ve
+
+    first = runs.tomogram()
+    other = runs.file("TS_01_odd.mrc", lambda path: write(path, grey() + noise(30, top=40).astype(np.float32)))
+    recipe = ve.DenoiseRecipe(model=runs.model("grey"), other=other, overlap=0.25)
+    ve.denoise(first, out / "halves.ome.zarr", recipe, quiet(block=None))
+    command(
+        "denoise", first, "--model", runs.model("grey"), "--out", out / "alone", "--units", "model",
+        "--dtype", "float16", "--device", "cpu", "--no-progress", "--ngff", "0.4",
+    )  # fmt: skip
+
+
 @case("segment_match", 2e-4)
 def _segment_match(runs: SmallRuns, out: Path) -> None:
     segment(runs, out / "isotropic", "solid", size=13.0, match="isotropic", dtype="float32")
