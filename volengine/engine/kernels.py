@@ -35,6 +35,8 @@ KERNELS: dict[str, tuple[str, ...]] = {
         "moments_whole",
         "percentiles_whole",
         "places_whole",
+        "range_block",
+        "range_whole",
         "rescale_block",
         "spectrum_block",
         "spectrum_whole",
@@ -93,7 +95,7 @@ KERNELS: dict[str, tuple[str, ...]] = {
 CALLS: dict[str, tuple[str, ...]] = {
     "volengine.tasks.common.older": ("name_older",),
     "volengine.tasks.convert.montage_finish": ("say_shifts",),
-    "volengine.tasks.filter.finish": ("check_range", "write_amplitudes"),
+    "volengine.tasks.filter.finish": ("say_range", "write_amplitudes"),
     "volengine.tasks.interact.finish": ("say_masks",),
     "volengine.tasks.pick.finish": ("forget_labels", "write_table"),
     "volengine.tasks.run": ("forget_gated", "forget_labels"),

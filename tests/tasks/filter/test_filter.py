@@ -8,7 +8,7 @@ import tracemalloc
 import mrcfile
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 import volengine as ve
@@ -76,7 +76,11 @@ steps_of_all_kinds = st.lists(
 )
 
 
-@settings(max_examples=6, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@settings(
+    max_examples=6,
+    phases=(Phase.reuse, Phase.generate),
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 @given(steps_of_all_kinds, st.tuples(*[st.sampled_from([8, 16, 24, 64])] * 3), st.tuples(*[st.integers(9, 26)] * 3))
 def test_whatever_the_blocks_the_bits_are_the_same(tmp_path, steps, block, shape):
     source = tomogram(tmp_path / "TS_01", noise(shape))
@@ -171,6 +175,15 @@ def test_a_scale_that_cuts_off_much_is_refused_and_nothing_is_called_done(tmp_pa
         filtered(source, tmp_path / "a.ome.zarr", ["invert"], (8, 8, 8), dtype="int8", scale=20)
     with pytest.raises(InputError):
         ve.open_volume(tmp_path / "a.ome.zarr")
+
+
+def test_a_run_folder_that_is_used_again_gives_the_same(tmp_path):
+    """After its source was made anew, and after another recipe: tables that were deleted are not needed."""
+    for steps in (["invert"], [{"low_pass": 40}, "normalise", {"median": 1}], ["invert"], ["invert"]):
+        source = tomogram(tmp_path / "TS_01", noise())
+        found = filtered(source, tmp_path / "a.ome.zarr", steps, (8, 16, 24), dtype="int16", scale=20, spectrum=True)
+        again = filtered(source, tmp_path / "b.ome.zarr", steps, dtype="int16", scale=20)
+        np.testing.assert_array_equal(voxels(found), voxels(again))
 
 
 def test_a_part_is_cut_out_of_the_whole_result(tmp_path):

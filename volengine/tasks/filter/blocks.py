@@ -274,8 +274,8 @@ def local_block(block: Block, steps: Sequence[Mapping[str, Any]], store: Mapping
     Returns
     -------
     Result
-        The array ``image``, or the levels ``@0``, ``@1`` ...; of integers the table has ``beyond``: how many
-        voxels are beyond the type, and how many there are.
+        The array ``image``, or the levels ``@0``, ``@1`` ...; of integers the count of voxels beyond the
+        type.
     """
     values = finite(block, "image").astype(np.float32)
     for step in steps:
@@ -294,14 +294,11 @@ def local_block(block: Block, steps: Sequence[Mapping[str, Any]], store: Mapping
         return Result({"image": values})
     how = Stored.from_json(store)
     counts: dict[str, int] = {}
-    counted_beyond = None
     if how.dtype != "float32":
-        values, beyond = quantised(values, how)
-        counts["voxels beyond the type"] = beyond
-        counted_beyond = {"beyond": np.array([beyond, values.size])}
+        values, counts["voxels beyond the type"] = quantised(values, how)
     elif not np.isfinite(values).all():
         raise InputError(f"The block at {block.box.start} has values that float32 cannot hold; normalise before.")
-    return Result(levels_of(values, how.factors, "intensity"), counted_beyond, counts)
+    return Result(levels_of(values, how.factors, "intensity"), counts=counts)
 
 
 def local_block_bytes(read: int, inside: int, copies: int, stored: bool) -> int:
@@ -317,6 +314,46 @@ def local_block_bytes(read: int, inside: int, copies: int, stored: bool) -> int:
         Whether levels are made.
     """
     return 4 * read * copies + read + (12 * inside if stored else 0)
+
+
+def range_block(block: Block, dtype: str, scale: float) -> Result:
+    """Kernel: how many voxels times the scale are beyond the type, and how many there are: ``beyond``, (2,)."""
+    _, beyond = quantised(finite(block, "image").astype(np.float32, copy=False), Stored(dtype, scale, ()))  # type: ignore[arg-type]
+    return Result(table={"beyond": np.array([beyond, block.box.size])})
+
+
+def range_block_bytes(voxels: int) -> int:
+    """Bytes that :func:`range_block` needs for a block of ``voxels``."""
+    return 30 * voxels
+
+
+def range_whole(block: Block, dtype: str, scale: float, most: float) -> Result:
+    """Reduce kernel: refuse a scale with which more than the share ``most`` of the voxels is beyond the type.
+
+    Returns
+    -------
+    Result
+        The table has ``beyond`` of all blocks.
+
+    Raises
+    ------
+    InputError
+        More voxels are beyond it; nothing is stored then.
+    """
+    counts = np.array([table["beyond"] for table in block.tables["parts"].values()])
+    beyond, voxels = counts.sum(axis=0).tolist()
+    if beyond > most * voxels:
+        raise InputError(
+            f"{beyond} of {voxels} voxels ({beyond / voxels:.2%}) times the scale {scale:g} are beyond {dtype}, and the "
+            "result would be cut off. Give a smaller --scale (after normalise std, 20 for int8 and 4000 for int16 "
+            "hold six standard deviations and more), or --dtype int16 or float32."
+        )
+    return Result(table={"beyond": np.array([beyond, voxels])})
+
+
+def range_whole_bytes(blocks: int) -> int:
+    """Bytes that :func:`range_whole` needs for the tables of so many blocks."""
+    return 2000 * blocks
 
 
 def quantised(values: NDArray[np.float32], how: Stored) -> tuple[NDArray[Any], int]:

@@ -30,7 +30,7 @@ from volengine.tasks.common.images import core_unit, factors_of, outputs_of, scr
 from volengine.tasks.common.roi import size_of, start_of, tiling_of
 from volengine.tasks.filter.description import Stored, grid_to_json, shells_to_json
 from volengine.tasks.filter.slabs import column_core, slab_chunk, slab_slices, spectrum_chunk
-from volengine.tasks.filter.statistics import ONE, moments_stages, percentile_stages
+from volengine.tasks.filter.statistics import ONE, moments_stages, percentile_stages, range_stages
 
 LARGEST_BLOCK = 2**23
 """Voxels per block of neighbourhoods."""
@@ -160,7 +160,11 @@ class Chain:
         return table
 
     def store(self, spec: ImageSpec, dtype: str, scale: float | None, part: Box | None) -> str:
-        """Add the pass that writes the image ``spec``: of the whole result, or of its part; returns its stage."""
+        """Add the pass that writes the image ``spec``, of the whole result or of its part.
+
+        Returns the stage whose table says how many voxels are beyond the type; empty for floats.
+        """
+        checked = "" if scale is None else self._check_range(dtype, scale, part)
         self._end_transform()
         how = Stored(dtype, scale, tuple(index3(f) for f in factors_of(spec)))  # type: ignore[arg-type]
         shape = self.volume.shape
@@ -170,13 +174,12 @@ class Chain:
                 tiling_of(shape, core, part),
                 outputs_of(spec, at=start_of(part)),
                 {"store": how.to_json()},
-                emits=scale is not None,
             )
 
         core = self.options.core_for(size_of(shape, part), core_unit(spec), build, largest=LARGEST_BLOCK)
         self.stages.append(build(core))
         self.images.append(spec)
-        return self.stages[-1].name
+        return checked
 
     # -- passes --------------------------------------------------------------------------------------------
 
@@ -210,9 +213,7 @@ class Chain:
 
         self._next(build(self.options.core_for(shape, core_unit(spec), build, largest=LARGEST_BLOCK)), spec)
 
-    def _local_stage(
-        self, tiling: Tiling, outputs: dict[str, Output], params: dict[str, Any], emits: bool = False
-    ) -> Stage:
+    def _local_stage(self, tiling: Tiling, outputs: dict[str, Output], params: dict[str, Any]) -> Stage:
         kinds = [(step["kind"], step.get("values", {})) for step in self._local]
         margin = sum(local.reach(kind, values) for kind, values in kinds)
         core = tiling.box(0).shape
@@ -224,7 +225,6 @@ class Chain:
             arrays={"image": ArrayInput(self.volume, (margin,) * 3, (margin,) * 3, edge="reflect")},
             tables={**self.waits, **self._tables},
             outputs=outputs,
-            emits=emits,
             kernel_bytes=kernel_bytes(
                 _LOCAL,
                 read=math.prod(c + 2 * margin for c in core),
@@ -233,6 +233,14 @@ class Chain:
                 stored=bool(params),
             ),
         )
+
+    def _check_range(self, dtype: str, scale: float, part: Box | None) -> str:
+        """Add the stages that refuse a scale before anything is stored; returns the second one."""
+        self._materialise()
+        stages = range_stages(self.volume, self.waits, self._name(""), (dtype, scale), part)
+        self.stages += stages
+        self._tables["range"] = TableInput(stages[-1].name, "all")
+        return stages[-1].name
 
     # -- transforms ----------------------------------------------------------------------------------------
 

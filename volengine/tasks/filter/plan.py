@@ -88,8 +88,8 @@ def plan_filter(
         spec = _spec(source, last, recipe.with_(steps=steps), out.store, part)
         stage = chain.store(spec, recipe.dtype, recipe.scale, part)
         if recipe.scale is not None:
-            facts = {"stage": stage, "store": out.store, "dtype": recipe.dtype, "scale": recipe.scale}
-            finish.append(Call("volengine.tasks.filter.finish:check_range", facts))
+            facts = {"stage": stage, "dtype": recipe.dtype, "scale": recipe.scale}
+            finish.append(Call("volengine.tasks.filter.finish:say_range", facts))
     return Plan(
         source.name,
         tuple(chain.stages),

@@ -5,13 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from volengine.core.boxes import index3
+from volengine.core.boxes import Box, index3
 from volengine.core.tiling import Tiling
 from volengine.core.volume import Volume
 from volengine.engine.stage import ArrayInput, Stage, TableInput, kernel_bytes
 from volengine.ops.normalise import CELL
+from volengine.tasks.common.roi import tiling_of
 from volengine.tasks.filter.description import STATISTICS_SLICES
 
+MOST_BEYOND = 0.01
+"""Share of the voxels that may be beyond the type of integers."""
 BLOCK_VOX = 128
 """Side of the blocks whose values are counted."""
 
@@ -20,6 +23,8 @@ _MEAN = "volengine.tasks.filter.blocks:moments_whole"
 _UPPER = "volengine.tasks.filter.blocks:upper_block"
 _PLACES = "volengine.tasks.filter.blocks:places_whole"
 _LOWER = "volengine.tasks.filter.blocks:lower_block"
+_RANGE = "volengine.tasks.filter.blocks:range_block"
+_BEYOND = "volengine.tasks.filter.blocks:range_whole"
 _RANKS = "volengine.tasks.filter.blocks:percentiles_whole"
 ONE = Tiling((1, 1, 1), (1, 1, 1))
 """The tiling of a stage that reads tables alone."""
@@ -110,3 +115,32 @@ def percentile_stages(
         kernel_bytes=kernel_bytes(_RANKS, blocks=len(tiling)),
     )
     return [upper, places, lower, ranks]
+
+
+def range_stages(
+    volume: Volume, waits: Mapping[str, TableInput], prefix: str, how: tuple[str, float], part: Box | None
+) -> list[Stage]:
+    """Plan to count the voxels that are beyond a type of integers (``how``: type and scale), and to refuse too many."""
+    dtype, scale = how
+    core = index3(min(BLOCK_VOX, n) for n in volume.shape)
+    tiling = tiling_of(volume.shape, core, part)
+    parts = Stage(
+        f"{prefix}range",
+        _RANGE,
+        tiling,
+        params={"dtype": dtype, "scale": scale},
+        arrays={"image": ArrayInput(volume)},
+        tables=waits,
+        emits=True,
+        kernel_bytes=kernel_bytes(_RANGE, voxels=math.prod(core)),
+    )
+    whole = Stage(
+        f"{prefix}beyond",
+        _BEYOND,
+        ONE,
+        params={"dtype": dtype, "scale": scale, "most": MOST_BEYOND},
+        tables={"parts": TableInput(parts.name, "all")},
+        emits=True,
+        kernel_bytes=kernel_bytes(_BEYOND, blocks=len(tiling)),
+    )
+    return [parts, whole]
