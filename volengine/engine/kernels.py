@@ -24,6 +24,7 @@ KERNELS: dict[str, tuple[str, ...]] = {
     "volengine.tasks.convert.blocks": ("copy_block",),
     "volengine.tasks.convert.montage_blocks": ("correlate_pair", "place_pieces", "solve_pieces"),
     "volengine.tasks.convert.project_blocks": ("above_block", "labels_block", "mask_block"),
+    "volengine.tasks.denoise.blocks": ("mean_of_halves",),
     "volengine.tasks.filter.blocks": (
         "filter_block",
         "forward_block",

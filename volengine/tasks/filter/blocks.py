@@ -344,8 +344,8 @@ def range_whole(block: Block, dtype: str, scale: float, most: float) -> Result:
     beyond, voxels = counts.sum(axis=0).tolist()
     if beyond > most * voxels:
         raise InputError(
-            f"{beyond} of {voxels} voxels ({beyond / voxels:.2%}) times the scale {scale:g} are beyond {dtype}, and the "
-            "result would be cut off. Give a smaller --scale (after normalise std, 20 for int8 and 4000 for int16 "
+            f"{beyond} of {voxels} voxels ({beyond / voxels:.2%}) times the scale {scale:g} are beyond {dtype}, and "
+            "the result would be cut off. Give a smaller --scale (after normalise std, 20 for int8 and 4000 for int16 "
             "hold six standard deviations and more), or --dtype int16 or float32."
         )
     return Result(table={"beyond": np.array([beyond, voxels])})
