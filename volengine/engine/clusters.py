@@ -17,7 +17,7 @@ from typing import Any
 
 from volengine.core.errors import RunError
 from volengine.core.units import parse_bytes
-from volengine.engine.executor import Done, Executor, at_leisure
+from volengine.engine.executor import Done, Executor, at_leisure, never
 from volengine.engine.link import Link
 from volengine.engine.lock import Lock
 from volengine.engine.on_dask import OnDask, silent
@@ -52,12 +52,19 @@ that were idle, now 0.02; and the stacks of a worker are deep where it computes.
 
 
 class InProcess:
-    """Runs one bundle after the other in this process, without a cluster."""
+    """Runs one bundle after the other in this process, without a cluster.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    enough
+        Asked after each unit: whether the units of its bundle that are left are given back.
+    """
+
+    def __init__(self, enough: Callable[[], bool] = never) -> None:
         self.link: str | None = None
         self.hurry: Callable[[], bool] = at_leisure
-        self.slots = 1
+        self.slots = self.window = 1
+        self._enough = enough
         self._queue: deque[Bundle] = deque()
 
     def submit(self, bundle: Bundle) -> None:
@@ -69,12 +76,13 @@ class InProcess:
         bundle = self._queue.popleft()
         reset_peak_rss()
         try:
-            for receipts in Worker(bundle).run():
+            worker = Worker(bundle)
+            for receipts in worker.run(self._enough):
                 yield Done(bundle, [without_claims(r) for r in receipts], final=False)
         except Exception as error:
             yield Done(bundle, [], error)
             return
-        yield Done(bundle, [])
+        yield Done(bundle, [], left=worker.left)
 
     def close(self) -> None:
         self._queue.clear()

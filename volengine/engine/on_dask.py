@@ -123,6 +123,11 @@ class OnDask:
                 self._count()
         return self._slots
 
+    @property
+    def window(self) -> int:
+        """Number of bundles to give out: a worker that ends one finds the next."""
+        return 2 * self.slots
+
     def _count(self, wait_s: float = 0.0) -> None:
         assert self._link is not None
         with self._connected():

@@ -207,6 +207,8 @@ class Worker:
         self.images = {(volume.url, volume.path.rpartition("/")[0]) for volume in written}
         self.written: list[Written] = []
         self.flushed = time.monotonic()
+        self.left: tuple[int, ...] = ()
+        """Units that :meth:`run` has not begun, because it was enough."""
 
     def compute(self, block: Block, count: int) -> tuple[Result, int, Index3 | None]:
         """Call the kernel; if it asks for a wider halo, read the block again and repeat.
@@ -355,8 +357,11 @@ class Worker:
         self.flushed = time.monotonic()
         return receipts
 
-    def run(self) -> Iterator[list[Receipt]]:
-        """Run the units in order; yield receipts when they are appended."""
+    def run(self, enough: Callable[[], bool] = lambda: False) -> Iterator[list[Receipt]]:
+        """Run the units in order; yield receipts when they are appended.
+
+        ``enough`` is asked before each unit but the first; if it says so, the others are :attr:`left`.
+        """
         if len(self.bundle.numbers) == 1:
             yield from self._run_one()
             return
@@ -367,6 +372,9 @@ class Worker:
             failure: Exception | None = None
             try:
                 for position in range(len(numbers)):
+                    if position and enough():
+                        self.left = numbers[position:]
+                        break
                     began = time.perf_counter()
                     block, read = ahead.result()
                     if position + 1 < len(numbers):
