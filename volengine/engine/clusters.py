@@ -17,14 +17,15 @@ from typing import Any
 
 from volengine.core.errors import RunError
 from volengine.core.units import parse_bytes
-from volengine.engine.executor import Done, Executor, at_leisure, never
+from volengine.engine.executor import Done, Executor, at_leisure
 from volengine.engine.link import Link
 from volengine.engine.lock import Lock
 from volengine.engine.on_dask import OnDask, silent
+from volengine.engine.on_worker import SPARE
 from volengine.engine.options import RunOptions
 from volengine.engine.scheduler import ANSWER_S, connect
 from volengine.engine.started import LOOPBACK, Starter, dashboard
-from volengine.engine.work import Bundle, Worker, reset_peak_rss, without_claims
+from volengine.engine.work import Bundle, Worker, never, reset_peak_rss, without_claims
 
 __all__ = ["Done", "Executor", "InProcess", "settings", "start"]
 
@@ -165,7 +166,7 @@ def _local(options: RunOptions, limit: int) -> Link:
         try:
             cluster = LocalCluster(
                 n_workers=options.workers,
-                threads_per_worker=1,
+                threads_per_worker=1 + SPARE,
                 processes=True,
                 memory_limit=limit,
                 host=LOOPBACK,
@@ -179,7 +180,7 @@ def _local(options: RunOptions, limit: int) -> Link:
                 "--workers, --memory-limit."
             ) from error
         client = Client(cluster, timeout=ANSWER_S, set_as_default=False)
-    return Link(client, cluster.close)
+    return Link(client, cluster.close, spare=SPARE)
 
 
 @contextlib.contextmanager

@@ -40,11 +40,6 @@ def at_leisure() -> bool:
     return False
 
 
-def never() -> bool:
-    """Whether a bundle is to stop before its end: never."""
-    return False
-
-
 class Executor(Protocol):
     """Runs bundles.
 
