@@ -22,7 +22,7 @@ from volengine.engine.plan import Plan
 from volengine.engine.run import Job, run_jobs, run_plan
 
 TWO = RunOptions(progress=False, workers=2, memory_limit="1GB")
-NOTHING = Took(0.0, 0.0)
+NOTHING = Took(0.0)
 
 KILLED = """
 import json
@@ -136,19 +136,31 @@ WORTH = worth_s(2)
     ("left", "whole", "took", "units", "answer"),
     [
         (1000.0, True, NOTHING, None, False),  # a forecast that rests on nothing
-        (20.0, True, Took(1.0, 1.0), (Took(0.8, 0.8), 0.8), True),
-        (3.0, True, Took(1.0, 1.0), (Took(0.8, 0.8), 0.8), False),
-        (20.0, True, Took(1.0, 10.0), (Took(0.8, 8.0), 8.0), False),  # 2 s of a processor, on a busy machine
-        (100.0, True, Took(1.0, 10.0), (Took(0.2, 8.0), 8.0), True),  # 2.5 s of a processor, but 100 s of waiting
-        (20.0, True, Took(1.0, 1.0), (Took(0.8, 0.8), 8.0), False),  # units that overlap, or wait for a core
-        (0.0, False, Took(WORTH + 0.1, WORTH), None, True),  # nothing is known, and it has been here for long enough
-        (0.0, False, Took(WORTH - 0.1, WORTH), None, False),
-        (0.0, False, Took(0.1, 4 * WORTH + 0.1), None, True),
-        (3.0, True, Took(2 * WORTH, 2 * WORTH), (Took(WORTH, WORTH), WORTH), False),  # it is nearly done
+        (1000.0, True, Took(1.0), (Took(0.1), 0.1), False),  # ... on next to nothing
+        (20.0, True, Took(1.0), (Took(0.8), 0.8), True),
+        (3.0, True, Took(1.0), (Took(0.8), 0.8), False),
+        (20.0, True, Took(1.0), (Took(0.8), 8.0), False),  # units that overlap
+        (20.0, True, Took(10.0, 1.0, 9.0), (Took(8.0, 0.8, 7.2), 8.0), False),  # 2 s of work on a busy machine
+        (80.0, True, Took(10.0, 1.0, 9.0), (Took(8.0, 0.8, 7.2), 8.0), True),
+        (20.0, True, Took(10.0, 1.0, 0.1), (Took(8.0, 0.8, 0.1), 8.0), True),  # a slow disk
+        (0.0, False, Took(WORTH + 0.1), None, True),  # nothing is known, and it has been here for long enough
+        (0.0, False, Took(WORTH - 0.1), None, False),
+        (0.0, False, Took(4 * WORTH, 1.0, 9.0), None, False),  # on a busy machine
+        (3.0, True, Took(2 * WORTH), (Took(WORTH), WORTH), False),  # it is nearly done
     ],
 )
 def test_what_is_worth_a_start(left, whole, took, units, answer):
     assert pays(WORTH, left, whole, took, units) is answer
+
+
+def test_time_is_that_of_this_thread():
+    before = Took.now()
+    while (took := Took.now() - before).wall_s < 0.1:
+        pass
+    assert took.ran_s >= 0
+    assert took.queued_s >= 0
+    assert 0 < took.share <= 1
+    assert (before + took).wall_s == pytest.approx(before.wall_s + took.wall_s)
 
 
 def test_more_workers_are_worth_their_start_sooner():

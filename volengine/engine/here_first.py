@@ -7,7 +7,7 @@ them, and goes on with them as soon as they would end it earlier. Units and resu
 The rule: with ``S`` seconds for starting (:data:`START_S`) and ``n`` workers, each of which takes :data:`DEARER` times
 as long for a unit as this process alone, workers end a work of ``w`` seconds earlier than this process if
 ``w > S + DEARER w / n``, that is ``w > S / (1 - DEARER / n)`` (:func:`worth_s`; 5.3 s for two). The work that is left
-is what the forecast says (:meth:`volengine.engine.forecast.Forecast.work`), in seconds of a processor. As long as it
+is what the forecast says (:meth:`volengine.engine.forecast.Forecast.work`), without the waits for a core. As long as it
 does not know all stages, the run has also been here for long enough when it has taken that time: what is lost then is
 no more than the time of a start.
 
@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 
 from volengine.engine.clusters import InProcess, start
@@ -34,9 +34,6 @@ START_S = 2.0
 
 DEARER = 1.25
 """Seconds of a unit in one of several workers, for one second in this process alone."""
-
-SLOW = 4.0
-"""Work that waits, for a disk or for a core, counts a quarter: with several processes it waits at the same time."""
 
 SURE = 0.1
 """Share of the work that is worth a start which is measured before the forecast is believed."""
@@ -88,26 +85,40 @@ def worth_s(workers: int) -> float:
 
 @dataclass(frozen=True)
 class Took:
-    """Seconds of this process's processors, and of the clock."""
+    """Seconds of the clock; how long of it the thread that computes had a core, and how long it waited for one."""
 
-    cpu_s: float
     wall_s: float
+    ran_s: float = 0.0
+    queued_s: float = 0.0
 
     @classmethod
     def now(cls) -> Took:
-        """What this process has taken, from any beginning on."""
-        return cls(time.process_time(), time.monotonic())
+        """What this thread has taken, from any beginning on."""
+        return cls(time.monotonic(), *_scheduled_s())
 
     def __add__(self, other: Took) -> Took:
-        return Took(self.cpu_s + other.cpu_s, self.wall_s + other.wall_s)
+        return Took(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))
 
     def __sub__(self, other: Took) -> Took:
-        return Took(self.cpu_s - other.cpu_s, self.wall_s - other.wall_s)
+        return Took(*(a - b for a, b in zip(astuple(self), astuple(other), strict=True)))
 
     @property
-    def counts_s(self) -> float:
-        """Seconds that count: of the processor, or a share of the clock's if it mostly waits."""
-        return max(self.cpu_s, self.wall_s / SLOW)
+    def share(self) -> float:
+        """Seconds that it would take without other programs, for one second of the clock.
+
+        On a busy machine all takes longer, also what a start takes; that must not count.
+        """
+        ready = self.ran_s + self.queued_s
+        return self.ran_s / ready if ready > 0 else 1.0
+
+
+def _scheduled_s() -> tuple[float, float]:
+    """Seconds for which this thread ran, and for which it waited for a core; zeros where the system does not say."""
+    try:
+        ran, queued, _ = Path("/proc/thread-self/schedstat").read_text().split()
+    except (OSError, ValueError):
+        return 0.0, 0.0
+    return int(ran) / 1e9, int(queued) / 1e9
 
 
 def pays(worth: float, left: float, whole: bool, took: Took, units: tuple[Took, float] | None) -> bool:
@@ -122,13 +133,13 @@ def pays(worth: float, left: float, whole: bool, took: Took, units: tuple[Took, 
     took
         What the run has taken in this process.
     units
-        What units have taken, and the seconds that they report, which are more: they overlap, and wait for a core.
+        What units have taken, and the seconds that they report, which are more, as they overlap.
     """
-    if not whole and took.counts_s > worth:
+    if not whole and took.wall_s * took.share > worth:
         return True
-    if units is None or units[0].counts_s < SURE * worth:
+    if units is None or units[0].wall_s * units[0].share < SURE * worth:
         return False
-    return left * min(1.0, units[0].counts_s / units[1]) > worth
+    return left * units[0].share * min(1.0, units[0].wall_s / units[1]) > worth
 
 
 class HereFirst:
@@ -153,7 +164,7 @@ class HereFirst:
         self._executor: Executor = InProcess(self._worth)
         self._here = True
         self._hurry: Callable[[], bool] = at_leisure
-        self._took = Took(0.0, 0.0)
+        self._took = Took(0.0)
         self._began: Took | None = None
         self._first: Took | None = None
         """What was taken until the first news: it imports kernels, and says nothing of units."""
