@@ -127,6 +127,15 @@ def slow_copy(block: Block, seconds: float, trace: str) -> Result:
     return Result({"out": block.core_of("source").astype(np.int32)})
 
 
+def timed_copy(block: Block, seconds: float, trace: str) -> Result:
+    """Copies the core slowly; leaves a line with its process, and when it began and ended."""
+    began = time.monotonic()
+    time.sleep(seconds)
+    with open(trace, "a") as file:
+        file.write(f"{os.getpid()} {began} {time.monotonic()}\n")
+    return Result({"out": block.core_of("source").astype(np.int32)})
+
+
 def threads_of_torch(block: Block, threads: int) -> Result:
     """The number of threads that PyTorch would use here, everywhere; ``threads`` is the plan's hint."""
     import torch

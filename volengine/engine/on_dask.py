@@ -109,7 +109,7 @@ class OnDask:
 
         self._link: Link | None = link
         self._address = link.client.scheduler.address
-        self._handshake = Handshake(link.client, self._lock, self._limit)
+        self._handshake = Handshake(link.client, self._lock, self._limit, link.spare)
         self._completed = as_completed([], loop=link.client.loop, raise_errors=False)
         self.link = dashboard_link(link.client)
 
@@ -122,6 +122,11 @@ class OnDask:
             if self._back() and time.monotonic() - self._counted > RECOUNT_S:
                 self._count()
         return self._slots
+
+    @property
+    def window(self) -> int:
+        """Number of bundles to give out: a worker that ends one finds the next, also in each of its spare threads."""
+        return (2 + self._link.spare if self._link is not None else 2) * self.slots
 
     def _count(self, wait_s: float = 0.0) -> None:
         assert self._link is not None
@@ -319,6 +324,7 @@ class OnDask:
                     run_here,
                     rest,
                     self._handshake.expected,
+                    self._link.spare > 0,
                     pure=False,
                     retries=0,
                     resources=wanted_by(bundle.stage, self._offers()) or None,
@@ -356,7 +362,8 @@ class OnDask:
         future = next(self._completed)
         bundle = self._under_way[future]
         try:
-            done = Done(bundle, future.result())
+            receipts, left = future.result()
+            done = Done(bundle, receipts, left=left)
         except WorkersRefusedError:
             raise  # it is not about this unit: the next one would fail there, too
         except (Exception, *CANCELLED) as error:

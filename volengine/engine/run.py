@@ -13,11 +13,13 @@ from typing import Any
 
 from volengine.core.errors import DeadlineError, InputError, RunError, VolengineError
 from volengine.core.paths import ignores_case, place_key
-from volengine.engine import clusters, report
+from volengine.engine import report
 from volengine.engine.beside import Beside
 from volengine.engine.claims import Claims, Living
 from volengine.engine.deadline import Deadline
 from volengine.engine.driver_lock import only_driver
+from volengine.engine.executor import Done, Executor
+from volengine.engine.here_first import begin
 from volengine.engine.ledger import RunFolder
 from volengine.engine.lock import STALE_S
 from volengine.engine.log import Log, remark
@@ -45,21 +47,25 @@ AHEAD = 8
 class Job:
     """A tomogram to process: its name, and a function that makes its plan and may refuse the input by an error.
 
-    ``size`` is that of its source, in any unit that is the same for all jobs of a run, if it is known.
+    ``size`` is that of its source, in any unit that is the same for all jobs of a run, if it is known. ``light``: no
+    unit takes longer than some seconds, or uses a network or GPU (:mod:`volengine.engine.here_first`).
     """
 
     name: str
     plan: Callable[[], Plan]
     size: float | None = None
+    light: bool = False
 
 
-def run_plan(plan: Plan, run_dir: str, options: RunOptions) -> report.RunReport:
+def run_plan(plan: Plan, run_dir: str, options: RunOptions, *, light: bool = False) -> report.RunReport:
     """Run one plan.
 
     Parameters
     ----------
     plan, run_dir, options
         The plan, its run folder, and the options, as for :func:`run_jobs`.
+    light
+        As for :class:`Job`.
 
     Returns
     -------
@@ -72,7 +78,7 @@ def run_plan(plan: Plan, run_dir: str, options: RunOptions) -> report.RunReport:
     RunError
         The plan failed for another reason; the unit's own error is its cause.
     """
-    result = run_jobs([Job(plan.name, lambda: plan)], run_dir, options)
+    result = run_jobs([Job(plan.name, lambda: plan, light=light)], run_dir, options)
     return result.check()
 
 
@@ -117,6 +123,7 @@ class Driver:
 
     def __init__(self, jobs: list[Job], folder: RunFolder, options: RunOptions):
         self.jobs = jobs
+        self.light = all(job.light for job in jobs)
         self.outlook = Outlook([job.size for job in jobs], folder)
         self.folder = folder
         self.options = options
@@ -157,11 +164,12 @@ class Driver:
         self.log = Log(self.folder.log)
         self.case = not ignores_case(self.folder.path)
         self.log("start", options=self.options.to_json(), jobs=[j.name for j in self.jobs])
-        executor: clusters.Executor | None = None
+        executor: Executor | None = None
         try:
             self._open_plans(1, at_once=True)
             if self.open or self.jobs:
-                executor = clusters.start(self.options, self.limit, self.lock, self._notice)
+                work = (lambda: self.outlook.work(self.open)) if self.light else None
+                executor = begin(self.options, self.limit, self.lock, self._notice, work)
                 if executor.link:
                     self.progress.say(f"Dask dashboard: {executor.link}")
                 executor.hurry = self._ready
@@ -268,7 +276,7 @@ class Driver:
         self.log("refused", name=name, why=str(error), error=repr(error), traceback=_trace(error))
         self.progress.say(named(name, error))
 
-    def _loop(self, executor: clusters.Executor) -> None:
+    def _loop(self, executor: Executor) -> None:
         while self.open or self.jobs or self.opening:
             self.lock.check()
             if self.deadline.left_s > 0:
@@ -285,12 +293,11 @@ class Driver:
                 self._wait()
             self._close_plans()
 
-    def _feed(self, executor: clusters.Executor) -> bool:
+    def _feed(self, executor: Executor) -> bool:
         """Give bundles to the executor; return whether units are left that could not end before the deadline."""
         cut = False
-        window = 1 if isinstance(executor, clusters.InProcess) else 2 * executor.slots
         for state in self._running():
-            while len(self.under_way) < window:
+            while len(self.under_way) < executor.window:
                 most = self._most(state, executor.slots)
                 bundle = None if most == 0 else state.next_bundle(executor.slots, most)
                 if bundle is None:
@@ -329,7 +336,7 @@ class Driver:
             f"here (run folder {self.folder.path})."
         )
 
-    def _handle(self, done: clusters.Done) -> None:
+    def _handle(self, done: Done) -> None:
         state = self.under_way[id(done.bundle)]
         stage = done.bundle.stage
         state.received(done.receipts)
@@ -341,6 +348,8 @@ class Driver:
             return
         del self.under_way[id(done.bundle)]
         state.under_way -= 1
+        if done.left:
+            state.give_back(done.left)
         if done.error is not None:
             final = isinstance(done.error, InputError)
             again = state.failed(done.bundle, done.error, final)

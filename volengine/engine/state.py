@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter, deque
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from volengine.core.aside import sweep
@@ -252,6 +252,10 @@ class PlanState:
                 self.under_way += 1
                 return self._bundle(numbers)
         return None
+
+    def give_back(self, numbers: Iterable[int]) -> None:
+        """Take back units of a bundle that were not begun; they are the next ones."""
+        self.pending.extendleft(reversed([*numbers]))
 
     def _begun(self, numbers: list[int]) -> list[int]:
         """Return those of some units that no other part has begun; from now on the others see that this one has."""
