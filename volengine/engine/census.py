@@ -90,6 +90,8 @@ class Census:
         Number of volumes in the folder that do not belong to the collection.
     unnamed
         Number of further volumes that wait, whose names are known when they are begun.
+    there
+        Whether there is such a run folder. If not, nothing has been run in it yet, or its name is mistyped.
     """
 
     run_dir: str
@@ -99,6 +101,7 @@ class Census:
     work_s: float | None = None
     others: int = 0
     unnamed: int = 0
+    there: bool = True
 
     @property
     def total(self) -> int:
@@ -119,6 +122,7 @@ class Census:
         """Return it as JSON values."""
         return {
             "run_dir": self.run_dir,
+            "there": self.there,
             "total": self.total,
             "counts": self.counts(),
             "left_s": self.left_s,
@@ -175,6 +179,7 @@ def census(run_dir: str | Path, names: Sequence[str] | None = None, skipped: Seq
             seconds += [record["seconds"]] if record.get("seconds") else []
         volumes.append(one)
     found = Census(str(run_dir), volumes, {part: str(holder) for part, holder in working.items()})
+    found.there = folder.path.is_dir()
     if names is not None:
         found.others = len(set(there) - set(names))
     elif working:  # the run names its sources, which are volumes once they are begun
@@ -197,6 +202,8 @@ def retry(run_dir: str | Path, names: Sequence[str], *, afresh: bool = False) ->
 
     Raises
     ------
+    MissingError
+        There is no such run folder.
     BusyError
         A driver works in the run folder, and receipts are to be withdrawn.
     """
@@ -206,7 +213,9 @@ def retry(run_dir: str | Path, names: Sequence[str], *, afresh: bool = False) ->
 
     folder = RunFolder(run_dir)
     if not folder.path.is_dir():
-        return []
+        raise MissingError(
+            f"{run_dir}: no such run folder, so nothing has failed in it. Check the name (--out, --run-dir)."
+        )
     if afresh:
         check_free(folder.path)
     cleared = [one.name for one in census(run_dir, names).volumes if one.state == "failed"]

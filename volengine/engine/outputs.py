@@ -27,6 +27,7 @@ from volengine.io.omezarr import image as omezarr
 from volengine.io.omezarr.manifest import NAME as MANIFEST
 from volengine.io.omezarr.nodes import read_node
 from volengine.io.omezarr.objects import Stored, crc32c, crc32c_of_file
+from volengine.io.omezarr.parents import remove_parents
 from volengine.io.stores import local_copy, local_path, stored_bytes, stored_file
 
 if TYPE_CHECKING:
@@ -225,6 +226,7 @@ class Outputs:
             ours = not spec.scratch and omezarr.store_token(spec.url, spec.group) == token
             if ours and not written and not omezarr.strangers(spec):
                 omezarr.remove(spec.url, spec.group)
+                remove_parents(spec.url, spec.group)
 
     # -- completeness --------------------------------------------------------------------------------------
 
