@@ -22,13 +22,12 @@ from volengine.core.errors import FormatError, MissingError
 from volengine.engine.agreement import CURRENT
 from volengine.engine.driver_lock import drivers
 from volengine.engine.ledger import PlanFolder, RunFolder
-from volengine.engine.outputs import FINISHED
+from volengine.engine.outputs import FINISHED, UNITS
 
 State = Literal["failed", "running", "stopped", "waiting", "finished", "skipped"]
 STATES: tuple[State, ...] = ("failed", "running", "stopped", "waiting", "finished", "skipped")
 """The states in the order in which they are listed; ``stopped`` is begun, and nobody works on it."""
 
-UNITS = "units.json"
 MOST_LOG = 64 * 2**20
 """Bytes of the log's end that are read."""
 

@@ -19,7 +19,7 @@ from volengine.engine.kernels import ONLY_SHOWN
 from volengine.engine.ledger import PlanFolder
 from volengine.engine.lock import critical
 from volengine.engine.options import RunOptions
-from volengine.engine.outputs import FINISHED, Outputs
+from volengine.engine.outputs import FINISHED, UNITS, Outputs
 from volengine.engine.receipts import Numbers, Receipt
 from volengine.engine.resume import refuse_another, resumed
 from volengine.engine.stage import Stage
@@ -126,7 +126,7 @@ class PlanState:
             (self.folder.path / FINISHED).unlink(missing_ok=True)  # first: what it says of this folder ends here
             self.folder.write_plan(self.plan.to_json())
             sweep(self.folder.path)
-            self.folder.write_json("units.json", {s.name: len(s.tiling) for s in self.plan.stages})
+            self.folder.write_json(UNITS, {s.name: len(s.tiling) for s in self.plan.stages})
             self.folder.write_json(CURRENT, self.identities, durable=False)
             self.folder.forget_others(self.identities)
             self.outputs.create(before)
@@ -448,7 +448,8 @@ class PlanState:
                     self._enter()
                     return
                 said = [line for one in made for line in one.said]
-                self.outputs.finish([place for one in made for place in one.products], said)
+                found = {name: fact for one in made for name, fact in one.found.items()}
+                self.outputs.finish([place for one in made for place in one.products], said, found)
             self.said = self.outputs.said()
         self.finished = True
 

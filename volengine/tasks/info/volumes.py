@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -203,11 +203,32 @@ def _image(info: GroupInfo, url: str) -> Facts:
     series = (node.ours.get("facts") or {}).get("tilt_series") if node is not None else None
     if isinstance(series, dict):
         facts["tilt_series"] = TiltSeries.from_json(series).summary()
+    facts |= _placed(node.ours if node is not None else {})
     if info.channel_names:
         facts["channel_names"] = list(info.channel_names)
     if is_zipped(url):
         facts["zipped"] = True
     return facts
+
+
+def _placed(ours: Mapping[str, Any]) -> Facts:
+    """What a store that was put together from pieces says of them: where they lay, and how far they were moved."""
+    facts, found = ours.get("facts"), ours.get("found")
+    montage = facts.get("montage") if isinstance(facts, dict) else None
+    if not isinstance(montage, dict) or not isinstance(montage.get("pieces", montage.get("tiles")), list):
+        return {}
+    moved = found.get("montage_shifts") if isinstance(found, dict) else None
+    return {"placed": {**montage, **({"moved": moved} if _is_moved(moved) else {})}}
+
+
+def _is_moved(moved: Any) -> bool:
+    """Whether a value has the form of solved shifts; somebody may have written another one."""
+    if not isinstance(moved, dict) or not isinstance(moved.get("pieces"), list):
+        return False
+    numbers = [moved.get(name) for name in ("overlaps", "overlaps_used", "median_residual_vox")]
+    return all(isinstance(row, list) and len(row) == 3 for row in moved["pieces"]) and all(
+        number is None or isinstance(number, int | float) for number in numbers
+    )
 
 
 def _sizes(shape: Index3, dtype: str, size: Vector3 | None, origin: Vector3 | None, frames: int = 1) -> Facts:
