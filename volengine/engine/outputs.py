@@ -16,6 +16,7 @@ from volengine.core.digest import digest_of
 from volengine.core.errors import BusyError, FormatError, InputError, VolengineError
 from volengine.core.fields import fields_of
 from volengine.core.image import ImageSpec
+from volengine.core.text import texts_in, with_texts
 from volengine.engine.driver_lock import drivers
 from volengine.engine.inventory import claimed_objects
 from volengine.engine.ledger import PlanFolder
@@ -207,9 +208,15 @@ class Outputs:
         """Return the path or URL of what :meth:`_from_here` has made."""
         return place if "://" in place else os.path.normpath(self.folder.path / place)
 
-    def _calls(self) -> str:
-        """Digest of the calls at the end: products that another call writes are not these."""
-        return digest_of([fields_of(call) for call in self.plan.finish])
+    @cached_property
+    def _calls(self) -> tuple[str, str]:
+        """Digests of the calls at the end: products that another call writes are not these.
+
+        The first one holds when outputs, run folder and sources are moved together; earlier records have the second.
+        """
+        calls = [fields_of(call) for call in self.plan.finish]
+        paths = {text for text in texts_in(calls) if os.path.isabs(text)}  # noqa: PTH117
+        return digest_of(with_texts(calls, {path: self._from_here(path) for path in paths})), digest_of(calls)
 
     def writers(self, spec: ImageSpec) -> list[str]:
         """Return the names of the stages that write an image."""
@@ -244,7 +251,7 @@ class Outputs:
         finished = self.finished()
         if finished is None or finished["fingerprint"] != self.plan.fingerprint:
             return False
-        if finished.get("calls") != self._calls():
+        if finished.get("calls") not in self._calls:
             return False
         return not self.lost_images(finished) and not self.lost_products(finished)
 
@@ -378,7 +385,7 @@ class Outputs:
         finished = {
             "fingerprint": self.plan.fingerprint,
             "time": round(time.time(), 3),
-            "calls": self._calls(),
+            "calls": self._calls[0],
             "products": {self._from_here(place): list(_sum(place)) for place in files},
             "nodes": self._sums(),
             "said": [*counted.lines(), *said],

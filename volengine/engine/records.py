@@ -52,7 +52,7 @@ def _outputs(plan: Plan, folder: PlanFolder) -> Outputs:
 
     Images are recorded by paths that begin at the folder.
     """
-    before = str((folder.read_json("plan.json") or {}).get("folder", ""))
+    before = folder.home()
     if before and folder.moved_from() == "":
         folder = PlanFolder(before)
     return Outputs(plan, folder, RunOptions())

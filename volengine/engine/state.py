@@ -18,6 +18,7 @@ from volengine.engine.earlier import writers_of
 from volengine.engine.kernels import ONLY_SHOWN
 from volengine.engine.ledger import PlanFolder
 from volengine.engine.lock import critical
+from volengine.engine.moved import settled
 from volengine.engine.options import RunOptions
 from volengine.engine.outputs import FINISHED, UNITS, Outputs
 from volengine.engine.receipts import Numbers, Receipt
@@ -67,10 +68,13 @@ class PlanState:
     """
 
     def __init__(self, plan: Plan, folder: PlanFolder, options: RunOptions, limit: int, claims: Claims | None = None):
+        self._home = ""
         former = type(plan).former(folder, ONLY_SHOWN)  # refuses that of another version; nothing of it is run
         if former is not None and not options.overwrite:
             refuse_another(former, plan, folder)
-        self.plan = plan if options.block else resumed(plan, folder, limit)
+            self._home = folder.home()
+            plan, former = settled(plan, former, self._home, folder)
+        self.plan = plan if options.block else resumed(plan, former, folder, limit)
         self.folder = folder
         self.options = options
         self.limit = limit
@@ -115,6 +119,8 @@ class PlanState:
             complete = self.outputs.complete()
             lost = self._losses() if complete else []
             if complete and not lost and not self.outputs.unproven():
+                if self._home and self._home != self.folder.home(now=True) and self.folder.moved_from():
+                    self.folder.write_plan(self.plan.to_json())
                 self.said = self.outputs.said()
                 self.finished = True
                 self.skipped = self.plan.units
