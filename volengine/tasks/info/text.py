@@ -66,8 +66,10 @@ def _volume(facts: Facts) -> Facts:
     found["shape (z, y, x)"] = _shape(facts["shape"])
     if "mode" not in facts:
         found["dtype"] = facts["dtype"]
+    if "volumes" in facts:
+        found["volumes"] = f"{facts['volumes']}, on each other in one file"
     for key, label in (("channels", "channels"), ("times", "time points")):
-        if facts[key] > 1:
+        if facts[key] > 1 and "volumes" not in facts:
             names = f" ({', '.join(facts['channel_names'])})" if key == "channels" and "channel_names" in facts else ""
             found[label] = f"{facts[key]}{names}"
     size = facts["voxel_size"]

@@ -57,7 +57,9 @@ def _file(path: str, full: bool, progress: bool) -> Facts:
     if suffix in MRC_SUFFIXES:
         from volengine.io.mrc.header import read_header
 
-        header = read_header(path)
+        header = read_header(path, volumes=True)
+        if header.volumes > 1:
+            return _stack(path, header)
         size, more = header.voxel_size, {**_mrc(header), **_montage(path, header)}
     elif suffix in TIFF_SUFFIXES:
         from volengine.io.tiff import read_facts
@@ -81,6 +83,35 @@ def _file(path: str, full: bool, progress: bool) -> Facts:
         **more,
     }
     return _with_values(facts, [volume], 0, full=full, progress=progress)
+
+
+def _stack(path: str, header: Any) -> Facts:
+    """Describe a stack of volumes, as ``picks extract`` writes it: the shape of each, and how many there are.
+
+    Its voxels are not read; the header states the range of their values.
+    """
+    shape = (header.file_shape[0] // header.volumes, *header.shape[1:])
+    said = [f"{name} {value:.6g}" for name, value in _header_values(header) if value is not None]
+    return {
+        "path": path,
+        "type": "volume",
+        "format": "mrc",
+        "name": Path(path).stem,
+        "kind": "intensity",
+        **_sizes(shape, header.dtype, header.voxel_size, header.origin, header.volumes),
+        "axes": "czyx",
+        "channels": header.volumes,
+        "times": 1,
+        "volumes": header.volumes,
+        "levels": [_level("", shape, (1, 1, 1), None, None, header.voxel_size, header.dtype, header.volumes)],
+        **_mrc(header),
+        "values": None,
+        "values_error": f"a stack of volumes; its header says {', '.join(said) or 'nothing of them'}",
+    }
+
+
+def _header_values(header: Any) -> list[tuple[str, float | None]]:
+    return [("min", header.minimum), ("max", header.maximum), ("mean", header.mean), ("std", header.rms)]
 
 
 def _opened(path: str, voxel_size: float | None) -> Volume:
