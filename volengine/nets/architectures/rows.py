@@ -2,9 +2,9 @@
 
 A module has several branches of one map: a 1x1 convolution of the map, or of its maximum over 3x3 pixels; perhaps a
 larger convolution; each with ReLU. Their outputs are joined, and the next module reads them. Layer by layer, some
-twenty maps are written to memory and read again, which takes about as long as the convolutions. Here rows go through
-all modules while they are in the cache: a module keeps the few rows that it needs again, and hands on those for which it
-has all that they depend on. No map is ever whole, and no row is computed twice.
+twenty maps are written to memory and read again, which costs as much as a third of the convolutions. Here rows go
+through all modules while they are in the cache: a module keeps the few rows that it needs again, and hands on those for
+which it has all that they depend on. No map is ever whole, and no row is computed twice.
 
 Convolutions are those of oneDNN. PyTorch itself does not use it for 1x1 convolutions in one thread, and takes twice as
 long on AMD's processors.
