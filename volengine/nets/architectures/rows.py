@@ -28,6 +28,7 @@ Weights = tuple[torch.Tensor, torch.Tensor]
 CHUNK = 6144
 """Pixels that go through the modules together. Outputs of 64 channels stay below 2 MB, so that their memory is used
 again: workers return larger pieces to the system at once, and to get them back costs as much as a convolution."""
+_ONEDNN = bool(torch.backends.mkldnn.is_available())  # type: ignore[no-untyped-call]
 POOLED = 1024
 """Pixels of which the maximum is found together: with 256 channels 1 MB, about the second cache of a core."""
 
@@ -59,7 +60,8 @@ class Rows(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """The joined map, (batch, channels, y, x), channels last; the input is (batch, channels, y, x)."""
         last = torch.channels_last
-        weights = [(c.weight.detach().contiguous(memory_format=last), c.bias.detach()) for c in self.convs]
+        numbers = [p.detach() for p in self.convs.parameters()]  # weight, bias, weight ...
+        weights = [(w.contiguous(memory_format=last), b) for w, b in zip(numbers[::2], numbers[1::2], strict=True)]
         kind = weights[0][0].dtype
         maps = x.to(kind).permute(0, 2, 3, 1).contiguous()
         batch, height, width, _ = maps.shape
@@ -223,7 +225,7 @@ def _set(out: torch.Tensor, values: torch.Tensor, relu: bool) -> None:
 def _convolved(rows: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, pad: int) -> torch.Tensor:
     """Convolve rows (y, x, channels), padded with zeros along x; along y they shrink by the kernel."""
     x = rows[None].permute(0, 3, 1, 2)
-    if x.device.type == "cpu" and x.dtype == torch.float32 and torch.backends.mkldnn.is_available():
+    if x.device.type == "cpu" and x.dtype == torch.float32 and _ONEDNN:
         found = torch.mkldnn_convolution(x, weight, bias, (0, pad), (1, 1), (1, 1), 1)
     else:
         found = torch.conv2d(x, weight, bias, padding=(0, pad))
