@@ -29,7 +29,7 @@ def request(
     return Request(given.key, given.volume, given.recipe, given.file)
 
 
-STATS = Verb("stats", request, plan_stats)
+STATS = Verb("stats", request, plan_stats, light=True)
 
 
 def stats(
