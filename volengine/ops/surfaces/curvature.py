@@ -14,7 +14,7 @@ normals point outwards. ``k1 >= k2``. The staircases of a mesh made of a mask av
 >>> ball = trimesh.creation.icosphere(4, 50.0)
 >>> from volengine.core.surface import Surface
 >>> found = curvature(Surface(ball.vertices[:, ::-1], ball.faces), radius=15.0)
->>> (50 * found.k1).round(3).max(), (50 * found.k2).round(3).min()
+>>> float((50 * found.k1).max().round(3)), float((50 * found.k2).min().round(3))
 (1.0, 1.0)
 """
 
