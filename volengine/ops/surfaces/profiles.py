@@ -4,8 +4,8 @@ Values between voxels are those of cubic convolution (Keys, IEEE Trans. ASSP 29:
 voxels around a point along each axis and so gives the same number whatever part of the tomogram was read.
 
 The leaflets are the two highest peaks of a profile that a valley separates. Where peaks overlap, their tops are nearer
-to each other than their middles are, so that a sum of two Gaussians of one width is fitted, as in Medina et al. (J. Cell
-Biol. 2025); the thickness is the distance of its middles.
+to each other than their middles are, so that a sum of two Gaussians of one width is fitted, as in Medina et al. (J.
+Cell Biol. 2025); the thickness is the distance of its middles.
 
 >>> at = np.arange(-8, 8.01, 0.25)
 >>> dark = -np.exp(-((at - 1.5) ** 2) / 2) - np.exp(-((at + 2.5) ** 2) / 2)
@@ -32,7 +32,7 @@ MOST_PEAKS = 6
 LEAST_VALLEY = 0.05
 """How far the valley must be below the lower of two peaks, as a part of the profile's range."""
 
-ROUNDS = 40
+ROUNDS = 30
 AT_ONCE = 1 << 13
 
 PAD = 2
@@ -70,7 +70,7 @@ def sampled(values: NDArray[Any], box: Box, shape: Index3, index: Floats) -> Flo
     """
     flat = index.reshape(-1, 3)
     last = np.asarray(shape) - 1
-    inside = ((flat >= 0) & (flat <= last)).all(axis=1)
+    inside = np.all((flat >= 0) & (flat <= last), axis=1)
     at = np.where(inside[:, None], flat, np.asarray(box.start))
     whole = np.floor(at).astype(np.int64)
     weights = _keys(at - whole)  # (4, n, 3)
@@ -90,7 +90,9 @@ def _keys(part: Floats) -> Floats:
     return np.stack([c, a, b, d])
 
 
-def bilayer(profiles: Floats, distances: Floats, *, dark: bool = True, least: float = 0.0, most: float = np.inf) -> Bilayer:
+def bilayer(
+    profiles: Floats, distances: Floats, *, dark: bool = True, least: float = 0.0, most: float = np.inf
+) -> Bilayer:
     """Find the two leaflets of a membrane in each profile.
 
     Parameters
@@ -161,7 +163,9 @@ def _fitted(
     """Fit two Gaussians of one width and a level, by Levenberg and Marquardt; returns middle, distance and R²."""
     rows = np.arange(len(y))
     apart, middle = distances[right] - distances[left], (distances[right] + distances[left]) / 2
-    weight = (np.abs(distances - middle[:, None]) <= _reach(y, left, right)[:, None] * (distances[1] - distances[0])) * 1.0
+    weight = (
+        np.abs(distances - middle[:, None]) <= _reach(y, left, right)[:, None] * (distances[1] - distances[0])
+    ) * 1.0
     low = np.where(weight > 0, y, np.inf).min(axis=1)
     p = np.stack([low, y[rows, left] - low, y[rows, right] - low, middle, apart, apart / 4], axis=1)
     damp = np.full(len(y), 1e-2)

@@ -107,7 +107,7 @@ def _parts(corners: Floats) -> tuple[Floats, Ints]:
 
 
 def _to_triangles(points: Floats, corners: Floats) -> Floats:
-    """Distance of each point from its triangle: to the plane if it lies above the triangle, else to the nearest side."""
+    """Distance of each point from its triangle: to the plane if it lies above it, else to the nearest side."""
     a, ab, ac = corners[:, 0], corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
     normal = np.cross(ab, ac)
     square = np.einsum("ij,ij->i", normal, normal)
@@ -159,7 +159,9 @@ def nearest_surface(places: Floats, boxes: Mapping[int, Floats], read: Callable[
     """
     best = np.full(len(places), np.inf)
     number, face = np.zeros(len(places), np.int64), np.full(len(places), -1, np.int64)
-    least = {one: np.linalg.norm(np.maximum(0, np.maximum(a - places, places - b)), axis=1) for one, (a, b) in boxes.items()}
+    least = {
+        one: np.linalg.norm(np.maximum(0, np.maximum(a - places, places - b)), axis=1) for one, (a, b) in boxes.items()
+    }
     for one in sorted(least, key=lambda one: (least[one].min(initial=np.inf), one)):
         rows = np.flatnonzero(least[one] <= best)
         if not len(rows):
