@@ -13,4 +13,4 @@ def command() -> None:
     """Sets of surfaces: measured at each vertex."""
 
 
-surfaces_measure.add_to(command)
+command.add_command(surfaces_measure.measure)
