@@ -458,6 +458,31 @@ def _stats(runs: SmallRuns, out: Path) -> None:
     ve.stats([str(folder)], str(out / "picks"), recipe, quiet(), truth=[str(runs.inputs / "known")])
 
 
+# -- skeleton, surfaces measure --------------------------------------------------------------------------------------
+
+
+@case("skeleton", tolerance=1e-3)
+def _skeleton(runs: SmallRuns, out: Path) -> None:
+    import volengine as ve
+
+    film = runs.prediction("film")
+    ve.skeleton(film, out / "one.ome.zarr", ve.SkeletonRecipe(), quiet())
+    command("skeleton", film, "--layers", "ridge", "--out", out / "ridge.ome.zarr", "--no-progress", "--ngff", "0.4")
+    ve.skeleton(film, out / "lines.csv", ve.SkeletonRecipe(lines=True, min_length_nm=2), quiet())
+
+
+@case("surfaces_measure", tolerance=1e-3)
+def _surfaces_measure(runs: SmallRuns, out: Path) -> None:
+    import trimesh
+
+    ball = trimesh.creation.icosphere(3, 120.0)
+    ball.export(runs.inputs / "ball.ply")
+    command(
+        "surfaces", "measure", runs.inputs / "ball.ply", "--out", out / "ball.surfaces", "--radius-nm", "5",
+        "--measures", "curvature,thickness",
+    )  # fmt: skip
+
+
 # -- simulate ------------------------------------------------------------------------------------------------------
 
 SPECIMEN: dict[str, Any] = {
