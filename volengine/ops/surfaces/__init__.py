@@ -1,0 +1,1 @@
+"""Methods on surfaces: a ``Surface`` or arrays in, arrays out."""
