@@ -155,7 +155,8 @@ def _disc_and_triangle(corners: Floats, radius: Floats) -> Floats:
     """Areas of the sections of discs around 0 with triangles, (n, 3, 2), whose corners go counterclockwise.
 
     Each edge adds, with its sign, the section of the disc with the triangle of 0 and the edge: sectors where the edge
-    is outside, a triangle where it is inside. (An end that is inside keeps its bits: near 0 its direction is all noise.)
+    is outside, a triangle where it is inside. (An end that is inside keeps its bits: near 0 a
+    direction is all noise.)
     """
     total = np.zeros(len(radius))
     squared = np.square(radius)

@@ -105,7 +105,8 @@ class Geodesics:
     def edge_lengths(self) -> Floats:
         """(e,) their lengths."""
         a, b = self.vertices[self.edges.T]
-        return np.linalg.norm(a - b, axis=1)
+        found: Floats = np.linalg.norm(a - b, axis=1)
+        return found
 
     @property
     def mean_edge(self) -> float:
@@ -122,7 +123,8 @@ class Geodesics:
         """(v,) number of the part of the surface to which each vertex belongs."""
         from scipy.sparse.csgraph import connected_components
 
-        return connected_components(self._graph, directed=False)[1].astype(np.int64)
+        found: Int64 = connected_components(self._graph, directed=False)[1].astype(np.int64)
+        return found
 
     @cached_property
     def _graph(self) -> Any:
@@ -236,6 +238,6 @@ def check_edges(faces: NDArray[np.integer], name: str = "The surface") -> None:
         a, b = edges[many[0]]
         raise InputError(
             f"{name}: {len(many)} edges have more than two faces, the first, of vertices {a} and {b}, has "
-            f"{counts[many[0]]}: on such a surface it is not said which way leads on. Divide it into its sheets, or make "
-            "it again with volengine surface."
+            f"{counts[many[0]]}: it is not said which way leads on there. Divide the surface into its sheets, or "
+            "make it again with volengine surface."
         )

@@ -12,7 +12,7 @@ faces around it, so its distances are exact, not those of the nearest vertex.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -37,12 +37,22 @@ class Refined:
         (m,) int64: the face of the surface before, of which each face is a part.
     vertex
         (n,) int64: the vertex of each inserted point.
+    between, share
+        Of :func:`cut_at`: (k, 2) int64 the two vertices between which each new vertex lies, and (k,) how far along.
     """
 
     vertices: Floats
     faces: Int64
     parent: Int64
     vertex: Int64
+    between: Int64 = field(default_factory=lambda: np.zeros((0, 2), np.int64))
+    share: Floats = field(default_factory=lambda: np.zeros(0))
+
+    def carried(self, column: ArrayLike) -> Floats:
+        """A column of the surface before, with the values of the vertices on the cut, between those of their ends."""
+        before = np.asarray(column, np.float64)
+        a, b = before[self.between[:, 0]], before[self.between[:, 1]]
+        return np.concatenate([before, a + self.share * (b - a)])
 
 
 def insert_points(vertices: ArrayLike, faces: ArrayLike, face: ArrayLike, weights: ArrayLike) -> Refined:
@@ -214,6 +224,7 @@ def cut_at(vertices: ArrayLike, faces: ArrayLike, values: ArrayLike, level: floa
     value = np.asarray(values, np.float64)
     new: list[Floats] = []
     cuts: dict[tuple[int, int], int] = {}
+    shares: list[float] = []
 
     def cut(a: int, b: int) -> int:
         a, b = min(a, b), max(a, b)
@@ -221,6 +232,7 @@ def cut_at(vertices: ArrayLike, faces: ArrayLike, values: ArrayLike, level: floa
             t = (level - value[a]) / (value[b] - value[a])
             cuts[a, b] = len(at) + len(new)
             new.append(at[a] + t * (at[b] - at[a]))
+            shares.append(float(t))
         return cuts[a, b]
 
     each = value[corners]
@@ -239,4 +251,6 @@ def cut_at(vertices: ArrayLike, faces: ArrayLike, values: ArrayLike, level: floa
         else:
             ab, ca = cut(a, b), cut(c, a)
             parts[face] = [(a, ab, ca), (ab, b, ca), (b, c, ca)]
-    return _gathered(at, corners, new, parts, np.zeros(0, np.int64))
+    found = _gathered(at, corners, new, parts, np.zeros(0, np.int64))
+    ends = np.array(list(cuts), np.int64).reshape(-1, 2)
+    return replace(found, between=ends, share=np.array(shares, np.float64))

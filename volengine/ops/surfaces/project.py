@@ -60,7 +60,8 @@ def face_normals(vertices: Floats, faces: NDArray[np.integer]) -> Floats:
     a, b, c = (vertices[faces[:, i]] for i in range(3))
     cross = np.cross(c - a, b - a)
     length = np.linalg.norm(cross, axis=1, keepdims=True)
-    return np.divide(cross, length, out=np.zeros_like(cross), where=length > 0) + 0.0
+    found: Floats = np.divide(cross, length, out=np.zeros_like(cross), where=length > 0) + 0.0
+    return found
 
 
 def project(points: ArrayLike, vertices: ArrayLike, faces: ArrayLike) -> Projected:
@@ -92,7 +93,7 @@ def project(points: ArrayLike, vertices: ArrayLike, faces: ArrayLike) -> Project
     """
     where, at = np.asarray(points, np.float64).reshape(-1, 3), np.asarray(vertices, np.float64).reshape(-1, 3)
     corners = np.asarray(faces, np.int64).reshape(-1, 3)
-    if np.ndim(points) != 2 and np.size(points) or not np.isfinite(where).all():
+    if (np.ndim(points) != 2 and np.size(points)) or not np.isfinite(where).all():
         raise InputError(f"Points to project must be finite and of shape (n, 3), not {np.shape(points)}.")
     n = len(where)
     if not n or not len(corners):
@@ -223,4 +224,5 @@ def vertex_normals(vertices: Floats, faces: NDArray[np.integer]) -> Floats:
         angle = np.arctan2(np.linalg.norm(np.cross(u, v), axis=1), _dot(u, v))
         np.add.at(summed, faces[:, k], normals * angle[:, None])
     length = np.linalg.norm(summed, axis=1, keepdims=True)
-    return np.divide(summed, length, out=np.zeros_like(summed), where=length > 0)
+    found: Floats = np.divide(summed, length, out=np.zeros_like(summed), where=length > 0)
+    return found
