@@ -23,15 +23,16 @@ from volengine.ops.surfaces.ripley import RipleySums
 
 Floats = NDArray[np.float64]
 Int64 = NDArray[np.int64]
+Seed = int | Sequence[int]
 
 POOL, LEAST_POOL = 2, 200
 """Random points in a pool: so many times the points of the largest class, but at least so many."""
+ENOUGH = 1 / 16
+"""Share of the variance that may be missing: pools of more than four times the points are drawn from as they are."""
 LEVEL = 0.95
 
 
-def random_points(
-    vertices: Floats, faces: NDArray[np.integer], count: int, seed: int | Sequence[int]
-) -> tuple[Int64, Floats]:
+def random_points(vertices: Floats, faces: NDArray[np.integer], count: int, seed: Seed) -> tuple[Int64, Floats]:
     """Points at random on faces, equally likely everywhere by area.
 
     Parameters
@@ -83,14 +84,14 @@ class Pool:
         return int(self.areas.shape[1])
 
 
-def draws(size: int, count: int, simulations: int, seed: int | Sequence[int]) -> Int64:
+def draws(size: int, count: int, simulations: int, seed: Seed) -> Int64:
     """(simulations, count) numbers of a pool's points, no point twice in a draw."""
     rng = np.random.default_rng(seed)
     found = [rng.permutation(size)[:count] for _ in range(simulations)]
     return np.array(found, np.int64).reshape(simulations, count)
 
 
-def simulated_within(pool: Pool, count: int, simulations: int, seed: int | Sequence[int]) -> RipleySums:
+def simulated_within(pool: Pool, count: int, simulations: int, seed: Seed) -> RipleySums:
     """Ripley's sums of simulated points of one class on one surface, (simulations, k).
 
     Notes
@@ -113,9 +114,7 @@ def simulated_within(pool: Pool, count: int, simulations: int, seed: int | Seque
     return _put_right(counted, expected, every, chance, 1 - share**2)
 
 
-def simulated_across(
-    near: Floats, expected: Floats, count: int, simulations: int, seed: int | Sequence[int]
-) -> RipleySums:
+def simulated_across(near: Floats, expected: Floats, count: int, simulations: int, seed: Seed) -> RipleySums:
     """The same for two classes: the first is as it is, points of the second are drawn.
 
     Parameters
@@ -135,6 +134,8 @@ def simulated_across(
 
 
 def _put_right(counted: Floats, expected: Floats, mean: Floats, chance: Floats, variance: float) -> RipleySums:
+    if 1 - variance <= ENOUGH:
+        return RipleySums(counted, np.array(expected))
     of_pool = np.divide(mean, chance, out=np.ones_like(chance), where=chance > 0)
     away = (counted - expected * of_pool) / np.sqrt(max(variance, 1e-9))
     return RipleySums(np.maximum(expected + away, 0.0), expected)
