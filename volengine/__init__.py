@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from volengine.tasks.simulate.recipe import SimulateRecipe
     from volengine.tasks.simulate.verb import simulate
     from volengine.tasks.stats.recipe import StatsRecipe
+    from volengine.tasks.stats.surface_recipe import SurfaceStatsRecipe
     from volengine.tasks.stats.tables import Stats
     from volengine.tasks.stats.verb import stats
     from volengine.tasks.train.folds import train_folds
@@ -83,6 +84,7 @@ _MODULES = {
     "tasks.simulate.recipe": ("SimulateRecipe",),
     "tasks.simulate.verb": ("simulate",),
     "tasks.stats.recipe": ("StatsRecipe",),
+    "tasks.stats.surface_recipe": ("SurfaceStatsRecipe",),
     "tasks.stats.tables": ("Stats",),
     "tasks.stats.verb": ("stats",),
     "tasks.train.folds": ("train_folds",),
@@ -111,6 +113,7 @@ __all__ = [
     "SimulateRecipe",
     "Stats",
     "StatsRecipe",
+    "SurfaceStatsRecipe",
     "TrainRecipe",
     "TrainSample",
     "VolengineError",

@@ -189,10 +189,14 @@ class Geodesics:
             both = np.concatenate([more.vertices, alone])
             order = np.argsort(both)
             return Field(both[order], np.concatenate([more.distance, np.zeros(len(alone))])[order], more.faces)
-        algorithm = self._exact(self.vertices[used], local.reshape(-1, 3).astype(np.int32))
-        at = np.searchsorted(used, source).astype(np.int32)
-        limit = () if np.isinf(margin) else (margin,)
-        distance = np.asarray(algorithm.geodesicDistances(at, None, *limit)[0], np.float64)
+        corners = local.reshape(-1, 3)
+        at = np.searchsorted(used, source)
+        joined = _reached(corners, at, len(used))
+        inner, own = np.unique(corners[joined[corners[:, 0]]], return_inverse=True)
+        algorithm = self._exact(self.vertices[used[inner]], own.reshape(-1, 3).astype(np.int32))
+        start = np.searchsorted(inner, at).astype(np.int32)
+        distance = np.full(len(used), np.inf)
+        distance[inner] = _asked(algorithm, start, np.arange(len(inner), dtype=np.int32))
         distance[at] = 0.0
         return self._cut(used, distance, faces, margin)
 
@@ -209,8 +213,6 @@ class Geodesics:
             return np.arange(len(self.faces))
         some = self._tree.query_ball_point(self.vertices[source], margin)
         inside = np.unique(np.concatenate([np.asarray(one, np.int64) for one in some]))
-        if 2 * len(inside) > len(self.vertices):
-            return np.arange(len(self.faces))
         starts, numbers = self._around
         counts = starts[inside + 1] - starts[inside]
         ends = np.cumsum(counts)
@@ -227,6 +229,32 @@ class Geodesics:
         found[near.vertices[inner]] = near.distance[inner]
         margin = reach + self.longest_edge * (1 + 1e-9)
         return self._cut(np.arange(len(self.vertices)), found, np.arange(len(self.faces)), margin)
+
+
+def _reached(corners: Int64, sources: Int64, count: int) -> NDArray[np.bool_]:
+    """Which vertices hang together with a source; all of these get a distance."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    a, b = corners[:, :2].ravel(), corners[:, 1:].ravel()
+    graph = coo_array((np.ones(len(a), np.int8), (a, b)), shape=(count, count))
+    _, part = connected_components(graph, directed=False)
+    return np.isin(part, part[sources])
+
+
+def _asked(algorithm: Any, sources: NDArray[np.int32], targets: NDArray[np.int32]) -> Floats:
+    """The library's distances; infinite for a vertex that no window reached.
+
+    For such a vertex the library also answers with a number that was never set, and may fail on it. It is not limited
+    to a distance here, because then there would be many; and where one is left, the others are asked without it.
+    """
+    try:
+        return np.asarray(algorithm.geodesicDistances(sources, targets)[0], np.float64)
+    except OverflowError:
+        if len(targets) == 1:
+            return np.full(1, np.inf)
+        middle = len(targets) // 2
+        return np.concatenate([_asked(algorithm, sources, some) for some in (targets[:middle], targets[middle:])])
 
 
 def check_edges(faces: NDArray[np.integer], name: str = "The surface") -> None:

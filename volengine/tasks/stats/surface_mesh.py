@@ -16,6 +16,7 @@ from volengine.ops.surfaces.areas import face_areas
 from volengine.ops.surfaces.geodesic import Geodesics, check_edges
 from volengine.ops.surfaces.insert import cut_at, insert_points
 from volengine.ops.surfaces.project import vertex_normals
+from volengine.ops.surfaces.sheets import apart, joined
 
 Floats = NDArray[np.float64]
 Int64 = NDArray[np.int64]
@@ -96,8 +97,7 @@ def prepare(surface: Surface, set_name: str, edge_nm: float, columns: tuple[str,
         A column is not there or not finite, the surface has no area, or three faces share an edge.
     """
     name = f"Surface {surface.number} of {set_name}"
-    vertices, faces, carried = _merged(surface, name, columns)
-    check_edges(faces, name)
+    vertices, faces, carried = _sheet(surface, name, columns)
     border = Surface(vertices, faces.astype(np.int32)).borders
     kept = np.ones(len(faces), bool)
     if edge_nm and len(border):
@@ -110,36 +110,25 @@ def prepare(surface: Surface, set_name: str, edge_nm: float, columns: tuple[str,
     return Prepared(set_name, surface.number, vertices, faces, kept, carried, not len(border))
 
 
-def _merged(surface: Surface, name: str, columns: tuple[str, ...]) -> tuple[Floats, Int64, dict[str, Floats]]:
-    """Vertices in nm, those at one place made one: files such as STL have an own copy for each face."""
+def _sheet(surface: Surface, name: str, columns: tuple[str, ...]) -> tuple[Floats, Int64, dict[str, Floats]]:
+    """Vertices in nm, faces and columns: vertices at one place are joined, sheets that touch in a point are apart."""
     for column in columns:
         if column not in surface.columns:
             raise InputError(
                 f"{name} has no column {column!r} (--by-column); it has {', '.join(surface.columns) or 'none'}. "
                 "Measure it first: volengine surfaces measure."
             )
-    chosen = {column: np.asarray(surface.columns[column], np.float64) for column in columns}
     if not surface.areas.sum() > 0:
         raise InputError(f"{name} has no area: {len(surface.faces)} faces.")
+    chosen = {column: np.asarray(surface.columns[column], np.float64) for column in columns}
     for column, values in chosen.items():
         if not np.isfinite(values[surface.faces]).all():
             raise InputError(f"{name}: column {column!r} (--by-column) has values that are not finite.")
-    places, first, inverse = np.unique(surface.vertices, axis=0, return_index=True, return_inverse=True)
-    faces = surface.faces.astype(np.int64)
-    if len(places) < len(surface.vertices):
-        joined = inverse.ravel()[faces]
-        whole = (np.diff(np.sort(joined, axis=1), axis=1) > 0).all(axis=1)
-        if _sheets(joined[whole]) or not _sheets(faces):
-            faces = joined[whole]
-            chosen = {column: values[first] for column, values in chosen.items()}
-            return places / NM_TO_ANGSTROM, faces, chosen
-    return surface.vertices / NM_TO_ANGSTROM, faces, chosen
-
-
-def _sheets(faces: Int64) -> bool:
-    """Whether no edge has more than two faces."""
-    sides = np.sort(faces[:, [[0, 1], [1, 2], [2, 0]]].reshape(-1, 2), axis=1)
-    return not len(sides) or int(np.unique(sides, axis=0, return_counts=True)[1].max()) <= 2
+    faces, first = joined(surface.vertices, surface.faces)
+    check_edges(faces, name)
+    faces, second = apart(faces, len(first))
+    origin = first[second]
+    return surface.vertices[origin] / NM_TO_ANGSTROM, faces, {key: values[origin] for key, values in chosen.items()}
 
 
 def _from_border(vertices: Floats, faces: Int64, reach: float, name: str) -> Floats:
