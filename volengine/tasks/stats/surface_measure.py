@@ -6,10 +6,9 @@ Everything is measured from each particle once, by one geodesic field whose reac
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +17,7 @@ from volengine.core.errors import InputError
 from volengine.ops.stats_points import Clusters
 from volengine.ops.surfaces.areas import area_below, area_within
 from volengine.ops.surfaces.concentration import areas_in, counts_in
+from volengine.ops.surfaces.cover import Cover
 from volengine.ops.surfaces.envelopes import (
     LEAST_POOL,
     POOL,
@@ -187,11 +187,6 @@ class Measurer:
             return found
         self._from_points(found)
         self._from_pool(found)
-        for name in self.names:
-            rows = self.inside[name]
-            if len(rows) and self.recipe.occupancy_nm:
-                near = self.geodesics.from_vertices(self.vertex[rows], self.recipe.occupancy_nm)
-                found.occupied[name] = float(self._within(near, np.array([self.recipe.occupancy_nm]))[0])
         for name in self.recipe.by_class:
             found.by_class[name] = self._by_class(name)
         return found
@@ -204,8 +199,10 @@ class Measurer:
         areas = np.zeros((self.total, len(self.radii)))
         self.near = {name: np.zeros((len(self.pool), len(self.radii))) for name in self.names}
         whose = np.concatenate([np.full(len(rows), k) for k, rows in enumerate(self.rows.values())])
+        width = self.recipe.occupancy_nm
+        covers = {name: self._cover(width, width / 2) for name in self.names if width and len(self.inside[name])}
         for row in np.flatnonzero(self.kept).tolist():
-            reach = max(self.limits.eps_nm, self.recipe.ripley_nm, self._reach_of_neighbours(row))
+            reach = max(self.limits.eps_nm, self.recipe.ripley_nm, width, self._reach_of_neighbours(row))
             seen = self.geodesics.from_vertices([int(self.vertex[row])], reach)
             far = seen.at(self.vertex)
             to = np.flatnonzero(far <= reach)
@@ -214,8 +211,11 @@ class Measurer:
             if len(self.radii):
                 areas[row] = ring_areas(self._within(seen, self.radii))
                 self._count_pool(self.near[self.names[whose[row]]], seen)
+            if width:
+                covers[self.names[whose[row]]].add(seen.faces, self._full(seen))
         of, to, far = (np.concatenate([np.zeros(0, np.int64), *(p[i] for p in pairs)]) for i in range(3))
         self.pairs, self.areas = (of.astype(np.int64), to.astype(np.int64), far.astype(np.float64)), areas
+        found.occupied = {name: float(cover.areas([width])[0]) for name, cover in covers.items()}
         self._summarise(found)
 
     def _count_pool(self, near: Floats, seen: Field) -> None:
@@ -314,23 +314,30 @@ class Measurer:
 
     # -- areas -----------------------------------------------------------------------------------------------
 
-    def _within(self, seen: Field, radii: Floats) -> Floats:
-        """Areas that count within distances of a field's sources."""
+    def _full(self, seen: Field) -> Floats:
+        """The distances of a field for all vertices."""
         full = np.full(len(self.geodesics.vertices), np.inf)
         full[seen.vertices] = seen.distance
+        return full
+
+    def _within(self, seen: Field, radii: Floats) -> Floats:
+        """Areas that count within distances of a field's one source."""
         faces = seen.faces[self.counts[seen.faces]]
-        return area_within(self.geodesics.vertices, self.geodesics.faces[faces], full, radii)
+        return area_within(self.geodesics.vertices, self.geodesics.faces[faces], self._full(seen), radii)
+
+    def _cover(self, reach: float, width: float) -> Cover:
+        return Cover(self.geodesics.vertices, self.geodesics.faces, self.counts, reach, width)
 
     def _by_class(self, name: str) -> Binned:
         """Areas and particles by the distance to the nearest particle of a class, whether that counts or not."""
-        levels = np.concatenate([[0.0], self.radii])
-        rows = self.rows[name]
-        if not len(rows):
-            none = {other: np.zeros(len(self.radii), np.int64) for other in self.names}
-            return Binned(levels, np.zeros(len(self.radii)), none)
-        seen = self.geodesics.from_vertices(self.vertex[rows], self.recipe.ripley_nm)
-        areas = ring_areas(self._within(seen, self.radii))
-        far = seen.at(self.vertex)
+        levels, rows = np.concatenate([[0.0], self.radii]), self.rows[name]
+        cover = self._cover(self.recipe.ripley_nm, self.recipe.bin_nm)
+        far = np.full(self.total, np.inf)
+        for vertex in self.vertex[rows].tolist():
+            seen = self.geodesics.from_vertices([vertex], self.recipe.ripley_nm)
+            cover.add(seen.faces, self._full(seen))
+            far = np.minimum(far, seen.at(self.vertex))
+        areas = ring_areas(cover.areas(self.radii))
         counts = {other: counts_in(far[inside], levels) for other, inside in self.inside.items() if other != name}
         return Binned(levels, areas, counts)
 
@@ -345,8 +352,3 @@ class Measurer:
                 at = np.einsum("ni,ni->n", one.weights, values[mesh.faces[one.face]])
                 counts[name] = counts_in(np.clip(at[one.kept], levels[0], levels[-1]), levels)
             found.by_column[column] = Binned(levels, areas, counts)
-
-
-def stacked(parts: Iterable[Any]) -> Floats:
-    """Arrays of surfaces as one, the surfaces along the first axis."""
-    return np.stack([np.asarray(part, np.float64) for part in parts])
