@@ -124,15 +124,12 @@ def test_clusters_and_lattices_are_told_from_chance() -> None:
     line = np.arange(10) * 10.0
     lattice = np.stack(np.meshgrid(line, line), -1).reshape(-1, 2)
     low, high = band(chance)
-    for points, out in (
-        (close, lambda curve: (curve > high)[:4].all()),
-        (lattice, lambda curve: (curve < low)[1:3].all()),
-    ):
+    for points, clustered in ((close, True), (lattice, False)):
         curve = sums(points).l(RADII)
         test = deviation(curve, chance)
         assert test.p == 0.01
         assert np.abs(curve).max() > test.critical
-        assert out(curve)
+        assert (curve > high)[:4].all() if clustered else (curve < low)[1:3].all()
 
 
 def test_draws_and_random_points_are_those_of_their_seed() -> None:

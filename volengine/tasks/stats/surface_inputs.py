@@ -46,7 +46,7 @@ def find_sets(paths: Iterable[str]) -> list[SurfaceSet]:
         path = Path(item)
         inner = sorted(path.glob(f"*{ENDING}")) if path.is_dir() and not (path / FACTS).is_file() else []
         found += inner or [path]
-    return [open_surfaces(path) for path in dict.fromkeys(found)]
+    return [open_surfaces(path) for path in sorted(dict.fromkeys(found))]
 
 
 def match_sets(sets: Sequence[SurfaceSet], tomograms: Mapping[str, Grid], *, any_origin: bool) -> SetsFound:
@@ -67,7 +67,7 @@ def match_sets(sets: Sequence[SurfaceSet], tomograms: Mapping[str, Grid], *, any
     InputError
         A tomogram has no surface, or a surface no tomogram; sizes or origins differ; a set holds no surface.
     """
-    found: dict[str, list[tuple[str, SurfaceSet]]] = {name: [] for name in tomograms}
+    found: dict[str, list[SurfaceSet]] = {name: [] for name in tomograms}
     notes: list[str] = []
     for one in sets:
         if not len(one):
@@ -82,12 +82,7 @@ def match_sets(sets: Sequence[SurfaceSet], tomograms: Mapping[str, Grid], *, any
                 "angstrom."
             )
         notes += _checked(one, grid, whose, any_origin)
-        label = one.facts.feature or one.path.stem
-        if any(label == other for other, _ in found[whose]):
-            label = one.path.stem
-        if any(label == other for other, _ in found[whose]):
-            raise InputError(f"--surface: two sets of tomogram {whose!r} are called {label!r}; rename one of them.")
-        found[whose].append((label, one))
+        found[whose].append(one)
     for name, some in found.items():
         if not some:
             raise InputError(
@@ -95,8 +90,21 @@ def match_sets(sets: Sequence[SurfaceSet], tomograms: Mapping[str, Grid], *, any
                 f"{', '.join(sorted({s.facts.tomogram or s.path.stem for s in sets}))}. Give its surface, or choose "
                 "the tomograms with --volume."
             )
-        some.sort(key=lambda pair: pair[0])
-    return SetsFound(found, tuple(dict.fromkeys(notes)))
+    labelled = {name: _labelled(some, name) for name, some in found.items()}
+    return SetsFound(labelled, tuple(dict.fromkeys(notes)))
+
+
+def _labelled(sets: Sequence[SurfaceSet], tomogram: str) -> list[tuple[str, SurfaceSet]]:
+    """A name for each set of a tomogram: its feature, or, if two have the same, the names of their files; sorted."""
+    features = [one.facts.feature for one in sets]
+    alone = all(features) and len(set(features)) == len(features)
+    labels = features if alone else [one.path.stem for one in sets]
+    for label in labels:
+        if labels.count(label) > 1:
+            raise InputError(
+                f"--surface: two sets of tomogram {tomogram!r} are called {label!r}; rename the folder of one of them."
+            )
+    return sorted(zip(labels, sets, strict=True), key=lambda pair: pair[0])
 
 
 def _whose(one: SurfaceSet, tomograms: Mapping[str, Grid], *, alone: bool) -> str:
