@@ -1,4 +1,4 @@
-"""What volengine stats --surface refuses: surfaces and particles that do not belong together, and what has no meaning."""
+"""What volengine stats --surface refuses: surfaces and particles that do not fit, and what has no meaning."""
 
 from __future__ import annotations
 
