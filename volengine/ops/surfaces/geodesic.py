@@ -56,6 +56,10 @@ class Field:
         return np.where(self.vertices[row] == wanted, self.distance[row], np.inf)
 
 
+DIRECT = 100_000
+"""Surfaces with fewer vertices are searched for those near a source without a tree."""
+
+
 class Geodesics:
     """Geodesic distances on one surface.
 
@@ -181,7 +185,7 @@ class Geodesics:
     def _by_windows(self, source: Int64, reach: float) -> Field:
         margin = reach + self.longest_edge * (1 + 1e-9)  # all corners of a face that the reach touches
         faces = self._window(source, margin)
-        used, local = np.unique(self.faces[faces], return_inverse=True)
+        used, corners = _own(self.faces[faces], len(self.vertices))
         if not np.isin(source, used).all():  # a vertex that no face uses
             alone = np.setdiff1d(source, used)
             rest = np.intersect1d(source, used)
@@ -189,11 +193,12 @@ class Geodesics:
             both = np.concatenate([more.vertices, alone])
             order = np.argsort(both)
             return Field(both[order], np.concatenate([more.distance, np.zeros(len(alone))])[order], more.faces)
-        corners = local.reshape(-1, 3)
         at = np.searchsorted(used, source)
         joined = _reached(corners, at, len(used))
-        inner, own = np.unique(corners[joined[corners[:, 0]]], return_inverse=True)
-        algorithm = self._exact(self.vertices[used[inner]], own.reshape(-1, 3).astype(np.int32))
+        inner, own = (
+            (np.arange(len(used)), corners) if joined.all() else _own(corners[joined[corners[:, 0]]], len(used))
+        )
+        algorithm = self._exact(self.vertices[used[inner]], own.astype(np.int32))
         start = np.searchsorted(inner, at).astype(np.int32)
         distance = np.full(len(used), np.inf)
         distance[inner] = _asked(algorithm, start, np.arange(len(inner), dtype=np.int32))
@@ -211,13 +216,25 @@ class Geodesics:
         """Numbers of the faces with a corner in the ball of this radius around a source."""
         if np.isinf(margin):
             return np.arange(len(self.faces))
-        some = self._tree.query_ball_point(self.vertices[source], margin)
-        inside = np.unique(np.concatenate([np.asarray(one, np.int64) for one in some]))
+        inside = self._ball(source, margin)
         starts, numbers = self._around
         counts = starts[inside + 1] - starts[inside]
         ends = np.cumsum(counts)
         rows = np.arange(ends[-1]) - np.repeat(ends - counts, counts) + np.repeat(starts[inside], counts)
-        return np.unique(numbers[rows])
+        touched = np.zeros(len(self.faces), bool)
+        touched[numbers[rows]] = True
+        return np.flatnonzero(touched)
+
+    def _ball(self, source: Int64, radius: float) -> Int64:
+        """Numbers of the vertices within a straight distance of a source, ascending."""
+        near = np.zeros(len(self.vertices), bool)
+        if len(source) == 1 and len(self.vertices) < DIRECT:
+            away = self.vertices - self.vertices[source[0]]
+            near = np.einsum("ij,ij->i", away, away) <= (radius * (1 + 1e-12)) ** 2
+        else:
+            for one in self._tree.query_ball_point(self.vertices[source], radius):
+                near[np.asarray(one, np.int64)] = True
+        return np.flatnonzero(near)
 
     def _by_heat(self, source: Int64, reach: float) -> Field:
         found = np.asarray(self._heat.compute_distance_multisource(source.tolist()), np.float64)
@@ -229,6 +246,14 @@ class Geodesics:
         found[near.vertices[inner]] = near.distance[inner]
         margin = reach + self.longest_edge * (1 + 1e-9)
         return self._cut(np.arange(len(self.vertices)), found, np.arange(len(self.faces)), margin)
+
+
+def _own(faces: Int64, count: int) -> tuple[Int64, Int64]:
+    """The vertices that faces use, ascending, and the faces with the numbers of these."""
+    used = np.zeros(count, bool)
+    used[faces] = True
+    place = np.cumsum(used) - 1
+    return np.flatnonzero(used), place[faces]
 
 
 def _reached(corners: Int64, sources: Int64, count: int) -> NDArray[np.bool_]:
