@@ -28,6 +28,7 @@ Floats = NDArray[np.float64]
 
 
 def ripley_rows(t: SurfacedTomogram, m: Measured, recipe: SurfaceStatsRecipe) -> Iterator[Row]:
+    """Ripley's functions of each pair of classes on one surface, a row for each ring."""
     for (a, b), sums in m.ripley.items():
         for row in _curve(sums, m.simulated.get((a, b)), recipe.radii):
             yield {**place_of(t, m), "class": a, "to": b, **row}
@@ -36,6 +37,7 @@ def ripley_rows(t: SurfacedTomogram, m: Measured, recipe: SurfaceStatsRecipe) ->
 def ripley_pooled(
     group: str, members: Sequence[SurfacedTomogram], pair: Pair, recipe: SurfaceStatsRecipe
 ) -> Iterator[Row]:
+    """The same of all surfaces of a group together, with intervals; nothing if no surface has particles."""
     some = [m for m in surfaces_of(members) if pair in m.ripley]
     if not some:
         return
@@ -85,6 +87,7 @@ def _curve(sums: RipleySums, simulated: RipleySums | None, radii: Floats) -> Ite
 
 
 def binned_rows(m: Measured, names: Sequence[str], recipe: SurfaceStatsRecipe) -> Iterator[Row]:
+    """Concentrations on one surface, a row for each class of a value."""
     for by, found in _binned(m):
         for name in names:
             if name not in found.counts:
@@ -111,6 +114,7 @@ def _binned(m: Measured) -> Iterator[tuple[str, Binned]]:
 def binned_pooled(
     group: str, members: Sequence[SurfacedTomogram], names: Sequence[str], recipe: SurfaceStatsRecipe
 ) -> Iterator[Row]:
+    """The same of all surfaces of a group together, with intervals."""
     every = [dict(_binned(m)) for m in surfaces_of(members)]
     for by in dict.fromkeys(by for one in every for by in one):
         for name in names:
