@@ -384,6 +384,20 @@ def test_the_order_of_particles_and_vertices_at_one_place_change_nothing(tmp_pat
     assert "states no voxel size and no origin" in found[0].text()
 
 
+def test_a_surface_whose_particles_all_lie_at_its_edge_does_not_spoil_the_others(tmp_path: Path) -> None:
+    """A square with its particle at the border, and a sphere: envelopes are those of the sphere alone."""
+    ball, flat = sphere(20, 500), plane(30, 5, turned=False)
+    up = (flat[0] + np.array([40.0, 0, 0]), flat[1])
+    u = np.random.default_rng(0).normal(size=(12, 3))
+    at = np.concatenate([20 * u / np.linalg.norm(u, axis=1)[:, None], [[40.0, 14, 0]]])
+    found = run(picks_of(tmp_path, at), surfaces_of(tmp_path, ball, up), FEW.with_(simulations=19, edge_nm=5))
+    assert column(found, "surfaces", "objects") == [12, 0]
+    assert column(found, "surfaces", "at_edge") == [0, 1]
+    alone = column(found, "ripley", "k_chance_high", surface=1)
+    assert column(found, "ripley_pooled", "k_chance_high") == alone
+    assert np.isfinite(alone).all()
+
+
 def test_surfaces_without_particles_count_with_their_area(tmp_path: Path) -> None:
     ball = sphere(20, 500)
     picks = picks_of(tmp_path, 20 * np.eye(3))

@@ -175,3 +175,9 @@ def test_on_the_command_line(tmp_path: Path) -> None:
     alone = CliRunner().invoke(command, [arguments[0], "--edge-nm", "5"])
     assert alone.exit_code == 2
     assert "--edge-nm needs --surface" in alone.output
+
+
+def test_a_part_of_the_tomogram(tmp_path: Path) -> None:
+    """Surfaces are not cut: their area would be that of the whole."""
+    with pytest.raises(InputError, match=r"--roi .* with --surface"):
+        stats(picks(tmp_path), None, StatsRecipe(roi="0:50,:,:"), QUIET, surfaces=ball(tmp_path), surface_recipe=FEW)

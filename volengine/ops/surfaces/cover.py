@@ -19,7 +19,7 @@ from volengine.ops.surfaces.areas import face_areas
 Floats = NDArray[np.float64]
 Int64 = NDArray[np.int64]
 
-PER_WIDTH, MOST_PARTS, MOST_CELLS = 6, 24, 20_000_000
+PER_WIDTH, MOST_PARTS, MOST_CELLS = 6, 24, 4_000_000
 """Parts of an edge for each width; most of an edge; most parts of a surface (8 bytes each)."""
 
 

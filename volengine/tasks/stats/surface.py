@@ -6,7 +6,7 @@ each surface alone: no way leads from one to another.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from volengine.core.errors import InputError
+from volengine.io.surfaces import SurfaceSet
 from volengine.ops.surfaces.concentration import levels_of
 from volengine.ops.surfaces.contacts import contact
 from volengine.ops.surfaces.project import Projected, project
@@ -72,11 +73,17 @@ def measure_surfaces(
         Surfaces and particles do not belong together, most particles of a class are far from every surface, or a
         surface cannot be measured.
     """
+    if recipe.roi:
+        raise InputError(
+            f"--roi {recipe.roi} with --surface: surfaces are not cut to a part of the tomogram, so areas would be too "
+            "large. Leave --roi away, or make the surfaces of that part (volengine crop, volengine surface)."
+        )
     _known_classes(surface_recipe, counted)
     found = match_sets(find_sets(paths), {c.name: grids[c.name] for c in counted}, any_origin=recipe.any_origin)
-    ready = {c.name: _prepared(found.sets[c.name], surface_recipe) for c in counted}
-    limits = Limits(recipe.eps_nm, recipe.min_points, _levels(ready, surface_recipe))
-    tomograms = [_on_surfaces(c, ready[c.name], surface_recipe, limits) for c in counted]
+    limits = Limits(recipe.eps_nm, recipe.min_points, _levels(found.sets, surface_recipe))
+    tomograms = [
+        _on_surfaces(c, list(_prepared(found.sets[c.name], surface_recipe)), surface_recipe, limits) for c in counted
+    ]
     notes = [*found.notes, *_far_notes(tomograms, surface_recipe)]
     tables = surface_tables(tomograms, surface_recipe, grouped=grouped)
     return SurfaceStats(tables, tuple(notes), tuple(tomograms))
@@ -89,22 +96,23 @@ def _known_classes(recipe: SurfaceStatsRecipe, counted: Sequence[Counted]) -> No
             raise InputError(f"--by-class {name}: no input has this class; there are {', '.join(names)}.")
 
 
-def _prepared(sets: Sequence[tuple[str, Any]], recipe: SurfaceStatsRecipe) -> list[Prepared]:
-    return [
-        prepare(one.read(row["number"]), label, recipe.edge_nm, recipe.by_column)
-        for label, one in sets
-        for row in sorted(one.rows, key=lambda row: int(row["number"]))
-    ]
+def _prepared(sets: Sequence[tuple[str, SurfaceSet]], recipe: SurfaceStatsRecipe) -> Iterator[Prepared]:
+    for label, one in sets:
+        for row in sorted(one.rows, key=lambda row: int(row["number"])):
+            yield prepare(one.read(row["number"]), label, recipe.edge_nm, recipe.by_column)
 
 
-def _levels(ready: Mapping[str, Sequence[Prepared]], recipe: SurfaceStatsRecipe) -> dict[str, Floats]:
-    """The levels of each column, from its least to its largest value on all surfaces."""
-    found = {}
-    for column in recipe.by_column:
-        values = [s.columns[column][np.unique(s.faces[s.kept])] for some in ready.values() for s in some]
-        every = np.concatenate([v for v in values if len(v)] or [np.zeros(1)])
-        found[column] = levels_of(float(every.min()), float(every.max()), recipe.bins)
-    return found
+def _levels(sets: Mapping[str, Sequence[tuple[str, SurfaceSet]]], recipe: SurfaceStatsRecipe) -> dict[str, Floats]:
+    """The levels of each column, from its least to its largest value on all surfaces, which are read once for them."""
+    if not recipe.by_column:
+        return {}
+    ends: dict[str, list[float]] = {column: [] for column in recipe.by_column}
+    for some in sets.values():
+        for surface in _prepared(some, recipe):
+            for column, values in ends.items():
+                used = surface.columns[column][surface.faces[surface.kept]]
+                values += [float(used.min()), float(used.max())] if used.size else []
+    return {column: levels_of(min(v, default=0.0), max(v, default=0.0), recipe.bins) for column, v in ends.items()}
 
 
 def _on_surfaces(
@@ -125,13 +133,16 @@ def _on_surfaces(
         _check_far(c.name, name, one.objects, at, state[name], recipe)
         whose[name] = np.searchsorted(starts, at.face, side="right") - 1
         parts[name] = [
-            _of(one.objects, at, state[name], whose[name] == k, int(starts[k])) for k in range(len(surfaces))
+            _of(one.objects, at, state[name], whose[name] == k, int(starts[k]), s) for k, s in enumerate(surfaces)
         ]
     measured = [
         Measurer(s, {name: parts[name][k] for name in parts}, recipe, limits, c.name).measure()
         for k, s in enumerate(surfaces)
     ]
-    return SurfacedTomogram(c.name, c.group, measured, c.classes, state, whose, _contacts(measured, recipe))
+    contacts = _contacts(measured, recipe)
+    for m in measured:
+        m.surface = m.surface.light()
+    return SurfacedTomogram(c.name, c.group, measured, c.classes, state, whose, contacts)
 
 
 def _states(at: Projected, kept: NDArray[np.bool_], recipe: SurfaceStatsRecipe) -> NDArray[Any]:
@@ -143,15 +154,20 @@ def _states(at: Projected, kept: NDArray[np.bool_], recipe: SurfaceStatsRecipe) 
     return found
 
 
-def _of(objects: Objects, at: Projected, state: NDArray[Any], here: NDArray[np.bool_], start: int) -> OnSurface:
+def _of(
+    objects: Objects, at: Projected, state: NDArray[Any], here: NDArray[np.bool_], start: int, mesh: Prepared
+) -> OnSurface:
     rows = np.flatnonzero(here & np.isin(state, (USED, AT_EDGE)))
     euler = None if objects.euler is None else objects.euler[rows]
+    summed = np.einsum("ni,nij->nj", at.weights[rows], mesh.normals[mesh.faces[at.face[rows] - start]])
+    length = np.linalg.norm(summed, axis=1, keepdims=True)
     return OnSurface(
         rows,
         at.face[rows] - start,
         at.weights[rows],
         at.at[rows],
         at.signed[rows],
+        np.divide(summed, length, out=np.zeros_like(summed), where=length > 0),
         state[rows] == USED,
         euler,
     )

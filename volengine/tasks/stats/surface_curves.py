@@ -42,8 +42,9 @@ def ripley_pooled(
     if not some:
         return
     parts = [m.ripley[pair] for m in some]
-    simulated = [m.simulated[pair] for m in some if pair in m.simulated]
-    total = RipleySums.total(simulated) if len(simulated) == len(some) else None
+    expecting = [m for m in some if m.ripley[pair].expected.any()]  # the others add nothing
+    complete = bool(expecting) and all(pair in m.simulated for m in expecting)
+    total = RipleySums.total(m.simulated[pair] for m in expecting) if complete else None
     sums = np.stack([np.stack([p.counted, p.expected]) for p in parts])
     radii, seed = recipe.radii, seed_of(recipe, group, *pair, "ripley")
     k_low, k_high = interval(sums, lambda s: RipleySums(s[0], s[1]).k, recipe.resamples, seed)

@@ -51,8 +51,9 @@ class OnSurface:
         (n,) int64: their rows among the objects of the class in the tomogram.
     face, weights
         (n,) and (n, 3): where they lie on the surface.
-    place_nm, signed_nm
-        (n, 3) the nearest point of the surface, and (n,) the distance from it, positive in front.
+    place_nm, signed_nm, normal
+        (n, 3) the nearest point of the surface, (n,) the distance from it, positive in front, and (n, 3) the surface's
+        unit normal there, z, y, x.
     kept
         (n,) bool: whether they count; others lie near a border.
     euler
@@ -64,6 +65,7 @@ class OnSurface:
     weights: Floats
     place_nm: Floats
     signed_nm: Floats
+    normal: Floats
     kept: NDArray[np.bool_]
     euler: Floats | None = None
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -41,6 +41,8 @@ class Prepared:
         The surface's columns that are asked for.
     closed
         Whether it has no border.
+    area, kept_area
+        Area of the whole surface, and of what counts, nm².
     """
 
     set: str
@@ -50,26 +52,17 @@ class Prepared:
     kept: NDArray[np.bool_]
     columns: Mapping[str, Floats]
     closed: bool
+    area: float
+    kept_area: float
 
     @property
     def name(self) -> str:
         """How messages call it."""
         return f"Surface {self.number} of {self.set}"
 
-    @cached_property
-    def areas(self) -> Floats:
-        """(m,) areas of faces, nm²."""
-        return face_areas(self.vertices, self.faces)
-
-    @property
-    def area(self) -> float:
-        """Area of the whole surface, nm²."""
-        return float(self.areas.sum())
-
-    @property
-    def kept_area(self) -> float:
-        """Area that counts, nm²."""
-        return float(self.areas[self.kept].sum())
+    def light(self) -> Prepared:
+        """The same without the mesh, for the tables: many surfaces need not be in memory together."""
+        return replace(self, vertices=self.vertices[:0], faces=self.faces[:0], kept=self.kept[:0], columns={})
 
     @cached_property
     def normals(self) -> Floats:
@@ -107,7 +100,9 @@ def prepare(surface: Surface, set_name: str, edge_nm: float, columns: tuple[str,
         kept = np.minimum(level[cut.faces], 2 * edge_nm).mean(axis=1) >= edge_nm
         vertices, faces = cut.vertices, cut.faces
         carried = {key: cut.carried(column) for key, column in carried.items()}
-    return Prepared(set_name, surface.number, vertices, faces, kept, carried, not len(border))
+    areas = face_areas(vertices, faces)
+    total, counted = float(areas.sum()), float(areas[kept].sum())
+    return Prepared(set_name, surface.number, vertices, faces, kept, carried, not len(border), total, counted)
 
 
 def _sheet(surface: Surface, name: str, columns: tuple[str, ...]) -> tuple[Floats, Int64, dict[str, Floats]]:

@@ -210,7 +210,7 @@ def _neighbour_rows(t: SurfacedTomogram, m: Measured, recipe: SurfaceStatsRecipe
         one, other = m.points[a], m.points[b]
         of, rank = np.nonzero((found.index >= 0) & one.kept[:, None])
         to = found.index[of, rank]
-        angles = _angles(m, one, other, of, to, recipe)
+        angles = _angles(one, other, of, to, recipe)
         for k in range(len(of)):
             yield {
                 "tomogram": t.name,
@@ -227,7 +227,6 @@ def _neighbour_rows(t: SurfacedTomogram, m: Measured, recipe: SurfaceStatsRecipe
 
 
 def _angles(
-    m: Measured,
     one: OnSurface,
     other: OnSurface,
     of: NDArray[np.int64],
@@ -235,29 +234,20 @@ def _angles(
     recipe: SurfaceStatsRecipe,
 ) -> dict[str, Floats]:
     """The angles of pairs: between the surface's normals; with orientations, between these."""
-    normals = [_normals(m, points) for points in (one, other)]
     empty = np.full(len(of), np.nan)
-    found = {"bend_deg": angles_between(normals[0][of], normals[1][to])}
+    found = {"bend_deg": angles_between(one.normal[of], other.normal[to])}
     found |= {"turn_deg": empty, "bearing_deg": empty, "angle_deg": empty}
     if one.euler is not None and other.euler is not None and len(of):
         n = len(one)
         both = turns(
             np.concatenate([one.place_nm, other.place_nm]),
-            np.concatenate(normals),
+            np.concatenate([one.normal, other.normal]),
             np.concatenate([one.euler, other.euler]),
             of,
             to + n,
             c2=recipe.c2,
         )
         found |= {"turn_deg": both.turn, "bearing_deg": both.bearing, "angle_deg": both.whole}
-    return found
-
-
-def _normals(m: Measured, points: OnSurface) -> Floats:
-    mesh = m.surface
-    summed = np.einsum("ni,nij->nj", points.weights, mesh.normals[mesh.faces[points.face]])
-    length = np.linalg.norm(summed, axis=1, keepdims=True)
-    found: Floats = np.divide(summed, length, out=np.zeros_like(summed), where=length > 0)
     return found
 
 
