@@ -4,7 +4,7 @@
 >>> corners, faces = np.array([[0.0, 0, 0], [0, 0, 2], [0, 2, 0]]), np.array([[0, 1, 2]])
 >>> area_below(corners, faces, [0.0, 2.0, 2.0], [1.0, 2.0]).tolist()    # linear between vertices
 [0.5, 2.0]
->>> round(area_within(corners, faces, [0.0, 2.0, 2.0], [1.0])[0] / np.pi, 6)    # a distance: a quarter of a disc
+>>> round(float(area_within(corners, faces, [0.0, 2.0, 2.0], [1.0])[0]) / np.pi, 6)    # a distance: a quarter of a disc
 0.25
 """
 

@@ -5,7 +5,7 @@
 >>> near = Cover(corners, faces, np.ones(2, bool), reach=3.0, width=3.0)
 >>> for corner in (0, 3):
 ...     near.add([0, 1], np.linalg.norm(corners - corners[corner], axis=1))
->>> round(near.areas([3.0])[0] / (np.pi * 9 / 2), 1)
+>>> round(float(near.areas([3.0])[0]) / (np.pi * 9 / 2), 1)
 1.0
 """
 

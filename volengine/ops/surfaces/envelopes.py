@@ -6,7 +6,7 @@ from chance, and the pool itself deviates from chance: both are put right, exact
 variance (see :func:`simulated_within`). So some hundred simulations cost as much as the distances of 2 n points.
 
 >>> import numpy as np
->>> band(np.arange(101.0)[:, None], 0.90)[0].tolist()
+>>> band(np.arange(101.0)[:, None], 0.90)[0].round(6).tolist()
 [5.0]
 """
 

@@ -3,7 +3,7 @@
 >>> import numpy as np
 >>> corners = np.array([[0.0, 0, 0], [0, 0, 30], [0, 40, 0], [0, 40, 30]])
 >>> field = Geodesics(corners, np.array([[0, 1, 2], [1, 3, 2]])).from_vertices([0])
->>> field.distance.tolist()
+>>> field.distance.round(6).tolist()
 [0.0, 30.0, 40.0, 50.0]
 """
 
