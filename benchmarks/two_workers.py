@@ -4,7 +4,8 @@
     python benchmarks/two_workers.py --shape 128,512,512 --folder /scratch/two      # made: shells of organelles
 
 The classes become predictions (0 and 255) of one tomogram, and one label volume. Each verb runs as a command of its
-own, as users run it, in turn without workers and with ``--workers``; both must write the same bytes. Printed for each:
+own, as users run it, in turn without workers, with ``--workers``, and with workers that are started at once
+(``--cluster local``); all must write the same bytes. Printed for each:
 wall time; user and system seconds of driver, scheduler and workers together, and what of them is *start*: the seconds
 of the same command on a volume of a few voxels (interpreter, imports, start and end of workers). *units*: wall seconds
 that the units report, with the time in which they wait for a core. *read*: bytes that units read per voxel of the
@@ -81,14 +82,15 @@ def make(folder: Path, labels: np.ndarray) -> Path:
 
 
 def command(verb: str, stores: Path, out: Path, workers: int) -> list[str]:
-    """The command of a verb on the stores of a folder."""
+    """The command of a verb on the stores of a folder; ``workers`` below 0: so many, from the beginning on."""
     names = [str(stores / f"TE1__{name}.ome.zarr") for name in NAMES]
     what = {
         "pick": [names[1], "--out", str(out / "picks.csv"), "--max-distance-vox", "64"],
         "interact": [*names, "--rules", str(stores / "rules.yaml"), "--out", str(out)],
         "stats": [str(stores / "TE1__classes.ome.zarr"), "--kind", "atlas", "--out", str(out)],
     }[verb]
-    return [sys.executable, "-m", "volengine.cli.main", verb, *what, "--workers", str(workers), "-q"]
+    started = ["--workers", str(abs(workers)), *(["--cluster", "local"] if workers < 0 else [])]
+    return [sys.executable, "-m", "volengine.cli.main", verb, *what, *started, "-q"]
 
 
 def digest(out: Path) -> str:
@@ -150,7 +152,7 @@ def measure(verb: str, folder: Path, workers: int, rounds: int, voxels: int) -> 
     runs: dict[tuple[str, int], list[Measured]] = {}
     for _ in range(rounds):
         for which in ("small", "large"):
-            for count in (0, workers):
+            for count in (0, workers, -workers):
                 out = folder / "out" / f"{which}-{count}" / verb
                 shutil.rmtree(out, ignore_errors=True)
                 out.mkdir(parents=True)
@@ -160,13 +162,20 @@ def measure(verb: str, folder: Path, workers: int, rounds: int, voxels: int) -> 
     middle = {key: sorted(of, key=lambda one: one.cpu_s)[len(of) // 2] for key, of in runs.items()}
     print(verb)
     digests = set()
-    for count in (0, workers):
+    for count in (0, workers, -workers):
         out = folder / "out" / f"large-{count}" / verb
         digests.add(digest(out))
-        show(f"{count} workers", middle["large", count], middle["small", count], reports(out), voxels)
-    one, two = middle["large", 0].cpu_s, middle["large", workers].cpu_s
-    rest = [max(0.01, middle["large", n].cpu_s - middle["small", n].cpu_s) for n in (0, workers)]
-    print(f"  ratio {two / one:.2f}, without the starts {rest[1] / rest[0]:.2f}", flush=True)
+        show(
+            f"{abs(count)} {'started' if count < 0 else 'workers'}",
+            middle["large", count],
+            middle["small", count],
+            reports(out),
+            voxels,
+        )
+    one, two, started = (middle["large", n].cpu_s for n in (0, workers, -workers))
+    rest = [max(0.01, middle["large", n].cpu_s - middle["small", n].cpu_s) for n in (0, -workers)]
+    print(f"  ratio {two / one:.2f}; if workers are started {started / one:.2f}", end="")
+    print(f", without the starts {rest[1] / rest[0]:.2f}", flush=True)
     if len(digests) != 1:
         raise SystemExit(f"{verb}: the results differ")
 

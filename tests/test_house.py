@@ -22,6 +22,7 @@ from volengine.cli.main import VERBS
 from volengine.cli.options import FORMAT_NAMES, from_options
 from volengine.core.recipe import Recipe
 from volengine.engine.options import RunOptions
+from volengine.tasks.filter.steps import STEPS
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "volengine"
@@ -39,10 +40,12 @@ WITH_OPTIONS = sorted({*RUNS, "train", "export"} - {"simulate"})
 
 OTHER_OPTIONS = {
     "segment": {"out", "model_files", "own"},
+    "filter": {"out", "steps_file", *STEPS},
     "interact": {"out", "rules_file"},
     "score": {"out", "volumes"},
     "stats": {"out", "truth", "groups", "volumes", "surfaces"},
-    "train": {"out", "volumes", "labels", "points", "targets", "radius_nm", "plan", "auto"},
+    "train": {"out", "volumes", "labels", "points", "targets", "pair", "radius_nm", "plan", "auto"},
+    "denoise": {"out", "own"},
 }
 """Options that are no field of a recipe (of all other verbs: ``--out``): where things lie, short forms of fields."""
 
@@ -51,6 +54,7 @@ MORE_RECIPES = {"stats": ("SurfaceStatsRecipe",)}
 
 LEFT_OUT = {
     **{verb: {"device"} for verb in ("convert", "crop", "pick", "score", "stats")},
+    "filter": {"device", "steps"},
     "interact": {"device", "rules"},
     "train": {"samples", "arguments", "losses", "augmentation"},
 }
@@ -186,6 +190,7 @@ def _needed(recipe: type[Recipe]) -> dict[str, Any]:
     """Values for the fields without default."""
     values: dict[str, Any] = {
         "models": ["m.safetensors"],
+        "model": "m.safetensors",
         "rules": [{"interact": {"child": "a", "parent": "b", "kind": "avoid"}}],
         "samples": [{"volume": "v.mrc", "labels": ["l.mrc"]}],
         "features": ["f"],

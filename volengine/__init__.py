@@ -31,8 +31,12 @@ if TYPE_CHECKING:
     from volengine.tasks.convert.recipe import ConvertRecipe
     from volengine.tasks.convert.verb import convert
     from volengine.tasks.crop import CropRecipe, crop
+    from volengine.tasks.denoise.recipe import DenoiseRecipe
+    from volengine.tasks.denoise.verb import denoise
     from volengine.tasks.env import env
     from volengine.tasks.export import ExportRecipe, export
+    from volengine.tasks.filter.recipe import FilterRecipe
+    from volengine.tasks.filter.verb import filter
     from volengine.tasks.info.verb import info
     from volengine.tasks.interact.recipe import InteractRecipe
     from volengine.tasks.interact.verb import interact
@@ -69,8 +73,12 @@ _MODULES = {
     "tasks.convert.recipe": ("ConvertRecipe",),
     "tasks.convert.verb": ("convert",),
     "tasks.crop": ("CropRecipe", "crop"),
+    "tasks.denoise.recipe": ("DenoiseRecipe",),
+    "tasks.denoise.verb": ("denoise",),
     "tasks.env": ("env",),
     "tasks.export": ("ExportRecipe", "export"),
+    "tasks.filter.recipe": ("FilterRecipe",),
+    "tasks.filter.verb": ("filter",),
     "tasks.info.verb": ("info",),
     "tasks.interact.recipe": ("InteractRecipe",),
     "tasks.interact.verb": ("interact",),
@@ -100,7 +108,9 @@ __all__ = [
     "Compete",
     "ConvertRecipe",
     "CropRecipe",
+    "DenoiseRecipe",
     "ExportRecipe",
+    "FilterRecipe",
     "Interact",
     "InteractRecipe",
     "OpenVolume",
@@ -121,8 +131,10 @@ __all__ = [
     "__version__",
     "convert",
     "crop",
+    "denoise",
     "env",
     "export",
+    "filter",
     "info",
     "interact",
     "open_volume",

@@ -239,3 +239,19 @@ def test_the_simulated_run_is_what_it_says() -> None:
     found = run([Plan([Stage("one", [1.0] * 4, 1.0)])], steady, 2)
     assert found.end == 2.0
     assert found.time == [1.0, 1.0, 2.0, 2.0]
+
+
+def test_work_is_a_lower_bound_until_all_stages_are_known():
+    """Three units of 2 s, then stages of which nothing is known; volumes that are not open count as those that are."""
+    forecast = Forecast()
+    forecast.opened([Work("a", 10, 100.0), Work("b", 10, 100.0)])
+    assert forecast.work([Work("a", 10, 100.0)]) == (0.0, False)
+    for second in range(3):
+        forecast.ran(Work("a", 1, 100.0), 2.0, float(second), "here")
+    left = [Work("a", 7, 100.0), Work("b", 10, 100.0)]
+    assert forecast.work(left) == (pytest.approx(14.0), False)
+    for second in range(3, 6):
+        forecast.ran(Work("b", 1, 100.0), 1.0, float(second), "here")
+    assert forecast.work(left) == (pytest.approx(24.0), True)
+    assert forecast.work(left, unopened=2.0) == (pytest.approx(24.0 + 2 * 30.0), True)
+    assert forecast.work([]) == (0.0, True)

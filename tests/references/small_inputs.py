@@ -143,6 +143,7 @@ MODELS: dict[str, dict[str, Any]] = {
     "plane": {"network": "unet", "patch": (1, 32, 32), "normalisation": "per_slice"},
     "context": {"network": "unet2d", "arguments": {"width": 4, "levels": 2}, "patch": (1, 32, 32), "context": 3},
     "classes": {"network": "unet2d", "arguments": {"width": 4, "levels": 2}, "patch": (1, 32, 32)},
+    "grey": {"network": "unet3d", "arguments": {"width": 4, "levels": 2}, "patch": (16, 16, 16), "loss": "l2"},
     "mad": {"network": "vggnet", "patch": (1, 32, 32), "normalisation": "global_mad"},
     "dynunet": {"network": "dynunet", "arguments": {"filters": [4, 6, 8, 10]}, "patch": (16, 16, 16)},
 }
@@ -158,6 +159,8 @@ def make_model(runs: Inputs, name: str) -> Path:
 
     features: tuple[str, ...] = ("classes", "other") if name == "classes" else (name,)
     more: dict[str, Any] = {"loss": "cross_entropy"} if name == "classes" else {}
+    if name == "grey":
+        more = {"sample": {"targets": (runs.tomogram(),)}}
     recipe = train_recipe(runs, features=features, steps=1, epochs=1, validation_share=0.0, **MODELS[name], **more)
     path = runs.inputs / f"{name}.safetensors"
     ve.train(recipe, str(path), progress=False)

@@ -211,6 +211,32 @@ def flat(rules: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     return ({"interact": {**rule["interact"], "shape": "2d"}} for rule in rules)
 
 
+@case("filter", 1e-3)
+def _filter(runs: SmallRuns, out: Path) -> None:
+    import volengine as ve
+
+    source = out / "in.ome.zarr"
+    how = ve.ConvertRecipe(chunk=(8, 16, 16), shard=(16, 16, 16), levels=1)
+    ve.convert(runs.tomogram(), str(source), how, quiet(block=None))
+    told = ("--match-voxel-size", "13", "--deconvolve", "4", "--normalise", "std", "--spectrum", "--no-progress")
+    command("filter", source, *told, "--out", out / "many")
+    ve.filter(str(source), str(out / "own.tsv"), {"spectrum": True}, quiet(block=None))
+    steps: tuple[Any, ...] = (
+        {"match_spectrum": {"target": str(out / "own.tsv"), "sectors": 2, "tilts": [-60, 60]}},
+        {"missing_wedge": {"tilts": [-60, 60]}},
+        {"normalise": "percentile"},
+        {"median": 1},
+        {"bilateral": 0.2},
+        {"nlm": {"strength": 0.2, "search": 1}},
+        {"diffusion": {"kappa": 0.1, "iterations": 2}},
+        "invert",
+    )
+    recipe = ve.FilterRecipe(steps=steps, dtype="int8", scale=60)
+    ve.filter(str(source), str(out / "local.ome.zarr"), recipe, quiet(block=(16, 32, 32)))
+    area = ve.FilterRecipe(steps=({"match_voxel_size": {"to": 15, "method": "area"}},))
+    ve.filter(runs.tomogram(), str(out / "area.ome.zarr"), area, quiet(block=None))
+
+
 @case("pick")
 def _pick(runs: SmallRuns, out: Path) -> None:
     import volengine as ve
@@ -283,6 +309,21 @@ def _segment_views(runs: SmallRuns, out: Path) -> None:
     segment(runs, out / "turns", "context", tta=8, uncertainty=True)
     segment(runs, out / "flips", "solid", tta="flips", mean_of="logits", answer="logits", dtype="float32")
     segment(runs, out / "volume", "solid", tta="flips4", tta_of="volume", dtype="float32")
+
+
+@case("denoise", 2e-4)
+def _denoise(runs: SmallRuns, out: Path) -> None:
+    """Two halves by a network of grey values; a tomogram alone, in the network's units."""
+    import volengine as ve
+
+    first = runs.tomogram()
+    other = runs.file("TS_01_odd.mrc", lambda path: write(path, grey() + noise(30, top=40).astype(np.float32)))
+    recipe = ve.DenoiseRecipe(model=runs.model("grey"), other=other, overlap=0.25)
+    ve.denoise(first, out / "halves.ome.zarr", recipe, quiet(block=None))
+    command(
+        "denoise", first, "--model", runs.model("grey"), "--out", out / "alone", "--units", "model",
+        "--dtype", "float16", "--device", "cpu", "--no-progress", "--ngff", "0.4",
+    )  # fmt: skip
 
 
 @case("segment_match", 2e-4)

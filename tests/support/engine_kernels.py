@@ -11,7 +11,7 @@ import numpy as np
 
 from volengine.core.atomic import write_atomic
 from volengine.core.block import Block, Result
-from volengine.core.errors import WiderHaloError
+from volengine.core.errors import InputError, WiderHaloError
 from volengine.engine.plan import Made
 
 
@@ -114,6 +114,15 @@ def fail_at(block: Block, numbers: list[int], marker: str) -> Result:
     return Result({"out": block.core_of("source").astype(np.int32)})
 
 
+def refuse_at(block: Block, numbers: list[int], trace: str) -> Result:
+    """Refuses the input in some blocks, and leaves a line per call in a trace file."""
+    with open(trace, "a") as file:
+        file.write(f"{block.number}\n")
+    if block.number in numbers:
+        raise InputError(f"block {block.number} holds no numbers")
+    return Result({"out": block.core_of("source").astype(np.int32)})
+
+
 def zeros(block: Block) -> Result:
     """Zeros, of which nothing is stored."""
     return Result({"out": np.zeros(block.box.shape, np.uint8)})
@@ -124,6 +133,15 @@ def slow_copy(block: Block, seconds: float, trace: str) -> Result:
     with open(trace, "a") as file:
         file.write(f"{block.number}\n")
     time.sleep(seconds)
+    return Result({"out": block.core_of("source").astype(np.int32)})
+
+
+def timed_copy(block: Block, seconds: float, trace: str) -> Result:
+    """Copies the core slowly; leaves a line with its process, and when it began and ended."""
+    began = time.monotonic()
+    time.sleep(seconds)
+    with open(trace, "a") as file:
+        file.write(f"{os.getpid()} {began} {time.monotonic()}\n")
     return Result({"out": block.core_of("source").astype(np.int32)})
 
 

@@ -242,6 +242,19 @@ def read_foreign(path: Path) -> None:
         read_keras(path).module()
 
 
+def spectrum_samples(folder: Path) -> list[Sample]:
+    own = "freq_1_a\tamplitude\n" + "".join(f"{k / 300!r}\t{10 / k!r}\n" for k in range(1, 9))
+    membrain = "freq\tintensity\n" + "".join(f"{k}\t{10 / (k + 1)!r}\n" for k in range(8))
+    return [Sample("a.tsv", own.encode(), "", True), Sample("m.tsv", membrain.encode(), "", True)]
+
+
+def read_spectrum_file(path: Path) -> None:
+    from volengine.io.spectra import read_spectrum
+
+    tolerate(lambda: read_spectrum(path, 10.0))
+    read_spectrum(path)
+
+
 def easymode_samples(folder: Path) -> list[Sample]:
     """Weights of easymode's smallest network, of four values that pack well, and its JSON file."""
     from easymode_weights import Keras
@@ -392,6 +405,7 @@ def read_census(path: Path) -> None:
 
 TARGETS: dict[str, Target] = {
     "picks": Target(picks_samples, read_picks_file),
+    "spectrum": Target(spectrum_samples, read_spectrum_file),
     "project": Target(project_samples, read_project_file),
     "mrc": Target(mrc_samples, read_volume),
     "tiff": Target(tiff_samples, read_volume),

@@ -20,7 +20,7 @@ def execute(jobs: list[Job], run_dir: str, options: RunOptions) -> None:
     if len(jobs) == 1:  # a single input is checked before anything is written
         plan = jobs[0].plan()
         plan.check(options.limit_bytes())
-        jobs = [Job(jobs[0].name, lambda: plan)]
+        jobs = [Job(jobs[0].name, lambda: plan, light=jobs[0].light)]
     report = run_jobs(jobs, run_dir, options)
     say(summary(report))
     say(f"run folder: {run_dir}")

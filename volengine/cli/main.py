@@ -19,15 +19,17 @@ from volengine.core.errors import VolengineError, os_advice
 
 VERBS = {
     "convert": "MRC, TIFF and others to OME-Zarr with a pyramid.",
+    "filter": "Deconvolution, other voxel sizes, spectra, smoothing of tomograms.",
     "simulate": "Specimens, tilt series and tomograms with perfect truth.",
     "train": "Train a network on volumes and labels.",
     "segment": "Apply networks: one prediction per feature.",
+    "denoise": "Tomograms or their halves through a network trained on half sets.",
     "interact": "Competition and interactions between predictions.",
     "pick": "Particles from a prediction: STAR file and labels.",
     "picks": "Tables of picks: convert, merge, filter, describe; subvolumes at picks.",
     "score": "A prediction or picks against what is known.",
     "stats": "Counts, densities, distances and clusters of particles.",
-    "run": "A whole recipe: convert, segment, interact, pick.",
+    "run": "A whole recipe: convert, filter, segment, interact, pick.",
     "collection": "The manifest of many tomograms: parameters of each, what became of them.",
     "status": "How far a run is.",
     "verify": "What is missing, damaged or foreign in runs and stores; repair.",
@@ -41,7 +43,10 @@ VERBS = {
 }
 
 SECTIONS = {
-    "From tomogram to picks": ("convert", "segment", "interact", "pick", "run", "collection", "export", "crop"),
+    "From tomogram to picks": (
+        *("convert", "filter", "denoise", "segment", "interact"),
+        *("pick", "run", "collection", "export", "crop"),
+    ),
     "Networks and data for them": ("train", "models", "simulate"),
     "Results": ("picks", "score", "stats"),
     "Look and check": ("info", "status", "verify", "cluster", "env", "demo"),

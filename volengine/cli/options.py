@@ -157,7 +157,8 @@ def _metavar(hint: Any) -> str:
             shown.append("|".join(str(a) for a in args if a != ""))
         elif origin is tuple:
             kind = _KINDS.get(args[0], "VALUE")
-            shown.append(f"{kind},..." if args[-1] is Ellipsis else "Z,Y,X" if len(args) == 3 else "Z,Y,X,Z,Y,X")
+            sides = {3: "Z,Y,X", 6: "Z,Y,X,Z,Y,X"}.get(len(args), ",".join([kind] * len(args)))
+            shown.append(f"{kind},..." if args[-1] is Ellipsis else sides)
         elif option is not type(None):
             shown.append(_KINDS.get(option, "VALUE"))
     return "|".join(shown)

@@ -18,6 +18,8 @@ from volengine.core.yaml_recipes import read_yaml
 from volengine.io.names import suffix_of
 from volengine.nets.checkpoint import load_facts
 from volengine.nets.registry import check_known
+from volengine.tasks.common.halves import other_half
+from volengine.tasks.common.inputs import expand
 from volengine.tasks.train.folds import lines, train_folds
 from volengine.tasks.train.pairing import paired
 from volengine.tasks.train.proposal import kept_proposal, propose_training
@@ -50,6 +52,7 @@ VALIDATION = ("validation", "validation_share", "folds", "fold", "patience")
     examples=(
         "volengine train --volume a.mrc --points a.star --radius-nm 12 --features core --out m.safetensors",
         "volengine train recipe.yaml --out model.safetensors --epochs 40",
+        "volengine train --volume TS_1_even.mrc --pair even,odd --out clean.safetensors",
         "volengine train recipe.yaml --plan --out filled.yaml",
         "volengine train recipe.yaml --auto --folds 5 --out model.safetensors",
     ),
@@ -71,6 +74,13 @@ VALIDATION = ("validation", "validation_share", "folds", "fold", "patience")
 @texts_option("--labels", "labels", "Its label volume (0, 1, 2 = ignore); one per --volume, or a folder or a glob.")
 @texts_option("--points", "points", "Or its picks file; one per --volume, a folder, a glob, or one table for all.")
 @texts_option("--target", "targets", "Or its target (with --loss l2 or l1); one per --volume.")
+@click.option(
+    "--pair",
+    type=FieldType(tuple[str, str], "pair"),
+    help="Half sets: each --volume is the first half of a tomogram, and a text in its name says where the other one is "
+    "(even,odd: TS_1_even.mrc and TS_1_odd.mrc, or even/TS_1.mrc and odd/TS_1.mrc). Each half is trained to become the "
+    "other one.",
+)
 @click.option("--radius-nm", type=FieldType(float, "radius_nm"), help="With --points: radius of the ball around each.")
 @recipe_options(TrainRecipe, leave_out=("samples", "arguments", "losses", "augmentation"))
 def command(recipe_file: str | None, out: str | None, plan: bool, auto: bool, **values: Any) -> None:
@@ -87,8 +97,13 @@ def command(recipe_file: str | None, out: str | None, plan: bool, auto: bool, **
     truth = {key: values.pop(key) for key in ("labels", "points", "targets")}
     if radius is not None and not truth["points"]:
         raise click.UsageError("--radius-nm is the radius of balls around --points, and there are no --points.")
+    pair = values.pop("pair")
+    if pair is not None and (not volumes or any(truth.values())):
+        raise click.UsageError("--pair is for half sets: give each first half with --volume, and no truth.")
     volumes, truth = paired(volumes, truth)
-    if volumes:
+    if pair is not None:
+        given = {"loss": "l2", "features": ["denoised"], "augment": "flips", **given, "samples": _halves(volumes, pair)}
+    elif volumes:
         given["samples"] = _samples(volumes, truth, radius)
     elif any(truth.values()):
         raise click.UsageError("--labels, --points and --target belong to a --volume, and there is none.")
@@ -165,6 +180,17 @@ def _filled(given: Mapping[str, Any], out: str) -> TrainRecipe:
 def _plain_names(given: Mapping[str, Any]) -> dict[str, Any]:
     """Names as in Python, so that an option replaces the value of a file that writes ``learning-rate``."""
     return {str(name).replace("-", "_"): value for name, value in given.items()}
+
+
+def _halves(volumes: Sequence[str], pair: tuple[str, str]) -> list[dict[str, Any]]:
+    """Samples of half sets, in both directions; a folder or glob may hold both halves."""
+    found = expand(volumes)
+    both = [(volume, other_half(volume, pair)) for volume in [v for v in found if pair[0] in Path(v).name] or found]
+    return [
+        {"volume": one, "targets": [other]}
+        for first, second in both
+        for one, other in ((first, second), (second, first))
+    ]
 
 
 def _samples(

@@ -21,10 +21,11 @@ from volengine.engine.executor import Done, Executor, at_leisure
 from volengine.engine.link import Link
 from volengine.engine.lock import Lock
 from volengine.engine.on_dask import OnDask, silent
+from volengine.engine.on_worker import SPARE
 from volengine.engine.options import RunOptions
 from volengine.engine.scheduler import ANSWER_S, connect
 from volengine.engine.started import LOOPBACK, Starter, dashboard
-from volengine.engine.work import Bundle, Worker, reset_peak_rss, without_claims
+from volengine.engine.work import Bundle, Worker, never, reset_peak_rss, without_claims
 
 __all__ = ["Done", "Executor", "InProcess", "settings", "start"]
 
@@ -52,12 +53,19 @@ that were idle, now 0.02; and the stacks of a worker are deep where it computes.
 
 
 class InProcess:
-    """Runs one bundle after the other in this process, without a cluster."""
+    """Runs one bundle after the other in this process, without a cluster.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    enough
+        Asked after each unit: whether the units of its bundle that are left are given back.
+    """
+
+    def __init__(self, enough: Callable[[], bool] = never) -> None:
         self.link: str | None = None
         self.hurry: Callable[[], bool] = at_leisure
-        self.slots = 1
+        self.slots = self.window = 1
+        self._enough = enough
         self._queue: deque[Bundle] = deque()
 
     def submit(self, bundle: Bundle) -> None:
@@ -69,12 +77,13 @@ class InProcess:
         bundle = self._queue.popleft()
         reset_peak_rss()
         try:
-            for receipts in Worker(bundle).run():
+            worker = Worker(bundle)
+            for receipts in worker.run(self._enough):
                 yield Done(bundle, [without_claims(r) for r in receipts], final=False)
         except Exception as error:
             yield Done(bundle, [], error)
             return
-        yield Done(bundle, [])
+        yield Done(bundle, [], left=worker.left)
 
     def close(self) -> None:
         self._queue.clear()
@@ -157,7 +166,7 @@ def _local(options: RunOptions, limit: int) -> Link:
         try:
             cluster = LocalCluster(
                 n_workers=options.workers,
-                threads_per_worker=1,
+                threads_per_worker=1 + SPARE,
                 processes=True,
                 memory_limit=limit,
                 host=LOOPBACK,
@@ -171,7 +180,7 @@ def _local(options: RunOptions, limit: int) -> Link:
                 "--workers, --memory-limit."
             ) from error
         client = Client(cluster, timeout=ANSWER_S, set_as_default=False)
-    return Link(client, cluster.close)
+    return Link(client, cluster.close, spare=SPARE)
 
 
 @contextlib.contextmanager

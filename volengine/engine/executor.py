@@ -24,12 +24,15 @@ class Done:
         The error that ended the bundle, or ``None``.
     final
         Whether the bundle has ended. An executor may first report receipts one by one with ``final=False``.
+    left
+        Units of a bundle that has ended which were not begun, and are to be given out again.
     """
 
     bundle: Bundle
     receipts: list[Receipt]
     error: BaseException | None = None
     final: bool = True
+    left: tuple[int, ...] = ()
 
 
 def at_leisure() -> bool:
@@ -40,16 +43,25 @@ def at_leisure() -> bool:
 class Executor(Protocol):
     """Runs bundles.
 
-    ``link`` is the address of a dashboard, if there is one. ``hurry`` tells whether the driver has something else to
+    ``hurry`` tells whether the driver has something else to
     do, so that :meth:`results` does not wait any longer.
     """
 
-    link: str | None
     hurry: Callable[[], bool]
+
+    @property
+    def link(self) -> str | None:
+        """Address of a dashboard, if there is one."""
+        ...
 
     @property
     def slots(self) -> int:
         """Number of bundles that can run at the same time."""
+        ...
+
+    @property
+    def window(self) -> int:
+        """Number of bundles that the driver gives out at any time: those that run, and some that wait for them."""
         ...
 
     def submit(self, bundle: Bundle) -> None:

@@ -195,10 +195,29 @@ class Forecast:
             longest = max(longest, chain)
         return None if unknown else max(total / pace, longest)
 
+    def work(self, works: Iterable[Work], unopened: float = 0.0) -> tuple[float, bool]:
+        """Seconds of the units that are left, one after the other, as far as is known; and whether all is known.
+
+        Parameters
+        ----------
+        works
+            The units that are left of the volumes that are open.
+        unopened
+            As for :meth:`left`.
+        """
+        each = unopened / self._volumes if unopened > 0 and self._volumes else 0.0
+        later = [Work(stage, 1, size * each) for stage, size in self._whole.items() if each]
+        found = [self._seconds(work) for work in (*works, *later) if work.units]
+        return sum(s for s in found if s is not None), None not in found and (not unopened or each > 0)
+
     def longest(self, work: Work) -> float:
         """Seconds of the longest unit of this stage so far, of a larger one in proportion; 0 if none has ended."""
         seconds, size = self._costs[work.stage].longest if work.stage in self._costs else (0.0, 0.0)
         return seconds * max(1.0, work.size / size) if size else seconds
+
+    def expected(self, work: Work) -> float | None:
+        """Seconds of these units, one after the other; ``None`` if too little is known about them."""
+        return self._seconds(work) or None
 
     def _seconds(self, work: Work) -> float | None:
         """Seconds of all units together; ``None`` if too little is known about them."""

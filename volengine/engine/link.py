@@ -35,6 +35,8 @@ class Link:
         Ends what was started for this run.
     refill
         Starts workers that were lost anew, if the cluster was started for this run.
+    spare
+        Threads of each worker that wait for the disk while the others compute (:mod:`.on_worker`).
     offers
         Resources that workers will offer, the largest amount of one worker by name, if it is known beforehand; of a
         cluster that others have started, what its workers say counts.
@@ -44,6 +46,7 @@ class Link:
     close: Callable[[], None] = nothing
     refill: Callable[[], None] = nothing
     offers: dict[str, float] | None = None
+    spare: int = 0
 
 
 def dashboard_link(client: Any) -> str | None:

@@ -92,6 +92,8 @@ class OnDask:
         self._told_at = 0.0
         self._lost_since: float | None = None
         self._slots = 1
+        self.met = False
+        """Whether there has been a worker."""
         self.hurry: Callable[[], bool] = at_leisure
         self._workers: dict[str, dict[str, Any]] = {}
         self._take(connect())
@@ -109,7 +111,7 @@ class OnDask:
 
         self._link: Link | None = link
         self._address = link.client.scheduler.address
-        self._handshake = Handshake(link.client, self._lock, self._limit)
+        self._handshake = Handshake(link.client, self._lock, self._limit, link.spare)
         self._completed = as_completed([], loop=link.client.loop, raise_errors=False)
         self.link = dashboard_link(link.client)
 
@@ -123,6 +125,11 @@ class OnDask:
                 self._count()
         return self._slots
 
+    @property
+    def window(self) -> int:
+        """Number of bundles to give out: a worker that ends one finds the next, also in each of its spare threads."""
+        return (2 + self._link.spare if self._link is not None else 2) * self.slots
+
     def _count(self, wait_s: float = 0.0) -> None:
         assert self._link is not None
         with self._connected():
@@ -130,6 +137,7 @@ class OnDask:
             self._workers = workers_of(self._link.client)
         self._check_connection()
         self._slots = max(1, threads)
+        self.met |= threads > 0
         self._counted = time.monotonic()
         self._link.refill()
         self._wait_for(self._missing(threads))
@@ -319,6 +327,7 @@ class OnDask:
                     run_here,
                     rest,
                     self._handshake.expected,
+                    self._link.spare > 0,
                     pure=False,
                     retries=0,
                     resources=wanted_by(bundle.stage, self._offers()) or None,
@@ -356,7 +365,8 @@ class OnDask:
         future = next(self._completed)
         bundle = self._under_way[future]
         try:
-            done = Done(bundle, future.result())
+            receipts, left = future.result()
+            done = Done(bundle, receipts, left=left)
         except WorkersRefusedError:
             raise  # it is not about this unit: the next one would fail there, too
         except (Exception, *CANCELLED) as error:

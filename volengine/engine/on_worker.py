@@ -1,21 +1,48 @@
-"""What a Dask worker runs: a bundle, with this worker's own GPU and number of threads."""
+"""What a Dask worker runs: a bundle, with this worker's own GPU and number of threads.
+
+The last act of a bundle is to wait until what it has written is on the disk. Workers that a run starts have spare
+threads (:data:`SPARE`), in which the next bundle computes meanwhile. No two compute at the same time, so that memory
+and threads are those of the plan: the arrays of a bundle are dropped before it waits for the disk.
+"""
 
 from __future__ import annotations
 
 import os
 import re
+import threading
+from contextlib import ExitStack
+from typing import Any
 
 from volengine.core.units import WORKER_NUMBER
 from volengine.engine.receipts import Receipt
 from volengine.engine.resources import backends_of
-from volengine.engine.work import Bundle, run_units
+from volengine.engine.work import Bundle, run_some
 from volengine.engine.workers import Expected, check_here, check_packages
 
+SPARE = 1
+"""Threads of a worker beside the one that computes: one bundle waits for the disk while the next one computes."""
 
-def run_here(bundle: Bundle, expected: Expected) -> list[Receipt]:
+_TURN = threading.Lock()
+"""Held by the bundle that computes in this process."""
+
+
+def run_here(bundle: Bundle, expected: Expected, in_turn: bool = False) -> tuple[list[Receipt], tuple[int, ...]]:
     """Run a bundle in a Dask worker. The worker's number selects its GPU if the machine has several.
 
     Networks get the threads that the plan gives them: Dask's nanny tells PyTorch to use one.
+
+    Parameters
+    ----------
+    bundle
+        The bundle.
+    expected
+        What the driver expects of this process.
+    in_turn
+        Whether only one bundle at a time computes in this process; the others wait for the disk, or for their turn.
+
+    Returns
+    -------
+    The receipts, and the units that were not begun because this worker is closing.
 
     Raises
     ------
@@ -25,14 +52,25 @@ def run_here(bundle: Bundle, expected: Expected) -> list[Receipt]:
     """
     from distributed import get_worker
 
-    check_here(expected)
-    check_packages(backends_of(bundle.stage))
-    name = re.search(r"(\d+)$", str(get_worker().name))
-    os.environ.setdefault(WORKER_NUMBER, name[1] if name else "0")
-    threads = bundle.stage.hints.get("threads")
-    if not threads:
-        return run_units(bundle)
-    from volengine.nets.threads import own_threads  # only networks load torch
+    worker = get_worker()
+    with ExitStack() as turn:
+        if in_turn:
+            turn.enter_context(_TURN)
+        if _closes(worker):  # while it waited for its turn
+            return [], bundle.numbers
+        check_here(expected)
+        check_packages(backends_of(bundle.stage))
+        name = re.search(r"(\d+)$", str(worker.name))
+        os.environ.setdefault(WORKER_NUMBER, name[1] if name else "0")
+        if threads := bundle.stage.hints.get("threads"):
+            from volengine.nets.threads import own_threads  # only networks load torch
 
-    with own_threads(int(threads)):
-        return run_units(bundle)
+            turn.enter_context(own_threads(int(threads)))
+        return run_some(bundle, lambda: _closes(worker), turn.close)
+
+
+def _closes(worker: Any) -> bool:
+    """Whether a worker was told to end at once: nobody waits for its units any more."""
+    from distributed.core import Status
+
+    return worker.status in (Status.closing, Status.closed, Status.failed)

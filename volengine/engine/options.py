@@ -42,8 +42,9 @@ class RunOptions(Recipe):
     Parameters
     ----------
     workers
-        Number of local worker processes; 0 runs in this process. With ``cluster``: number of its workers (jobs, hosts'
-        processes, pods); 0: as the cluster says.
+        Number of local worker processes; 0 runs in this process. pick, interact and stats start them when that pays,
+        after some seconds. With ``cluster``: number of its workers (jobs, hosts' processes, pods); 0: as the cluster
+        says.
     cluster
         Start a cluster for this run: local, cuda (one worker for each GPU of this machine), slurm, pbs, lsf, sge, ssh,
         kubernetes; or a YAML file that describes one (``volengine cluster show`` says what would be started).
@@ -161,7 +162,7 @@ class RunOptions(Recipe):
         if self.part is not None:
             self.part_of()
         if self.memory_limit is not None:
-            parse_bytes(self.memory_limit)
+            parse_bytes(self.memory_limit, "--memory-limit")
         if self.block is not None and min(self.block) < 1:
             raise InputError(f"--block must be positive, not {self.block}.")
 

@@ -105,9 +105,18 @@ class Outlook:
         part = "" if seconds is None else f"{said(seconds)} left of this stage"
         return ", ".join(filter(None, [part, whole and f"{whole} in all"]))
 
+    def work(self, states: Iterable[PlanState]) -> tuple[float, bool]:
+        """Seconds of units that are left of the run as far as is known, and whether all is known."""
+        works = [work for state in states if state.active for work in _left(state)]
+        return self.forecast.work(works, self._unopened())
+
     def longest(self, stage: Stage) -> float:
         """Seconds of the longest unit of a stage that has been measured; 0 if none has."""
         return self.forecast.longest(_work(stage, 1))
+
+    def expected(self, stage: Stage) -> float | None:
+        """Seconds of a unit of a stage, by those of this stage in all plans; ``None`` if too little is known."""
+        return self.forecast.expected(_work(stage, 1))
 
     def _unopened(self) -> float:
         """Size of the volumes that are not open yet, without those that will be passed over."""

@@ -78,6 +78,15 @@ class Bundle:
     durable: bool = True
 
 
+def never() -> bool:
+    """Whether a bundle is to stop before its end: never."""
+    return False
+
+
+def nothing() -> None:
+    """Do nothing."""
+
+
 FLUSH_S = 1.0
 """Seconds between two flushes of a bundle. A unit that is not flushed is run again if its worker dies."""
 
@@ -207,6 +216,8 @@ class Worker:
         self.images = {(volume.url, volume.path.rpartition("/")[0]) for volume in written}
         self.written: list[Written] = []
         self.flushed = time.monotonic()
+        self.left: tuple[int, ...] = ()
+        """Units that :meth:`run` has not begun, because it was enough."""
 
     def compute(self, block: Block, count: int) -> tuple[Result, int, Index3 | None]:
         """Call the kernel; if it asks for a wider halo, read the block again and repeat.
@@ -355,10 +366,20 @@ class Worker:
         self.flushed = time.monotonic()
         return receipts
 
-    def run(self) -> Iterator[list[Receipt]]:
-        """Run the units in order; yield receipts when they are appended."""
+    def run(
+        self, enough: Callable[[], bool] = never, computed: Callable[[], None] = nothing
+    ) -> Iterator[list[Receipt]]:
+        """Run the units in order; yield receipts when they are appended.
+
+        Parameters
+        ----------
+        enough
+            Asked before each unit but the first; if it says so, the others are :attr:`left`.
+        computed
+            Called when all units are written and their arrays are dropped, before the disk is waited for.
+        """
         if len(self.bundle.numbers) == 1:
-            yield from self._run_one()
+            yield from self._run_one(computed)
             return
         numbers = self.bundle.numbers
         with ThreadPoolExecutor(1, "read") as readers, ThreadPoolExecutor(1, "write") as writers:
@@ -367,6 +388,9 @@ class Worker:
             failure: Exception | None = None
             try:
                 for position in range(len(numbers)):
+                    if position and enough():
+                        self.left = numbers[position:]
+                        break
                     began = time.perf_counter()
                     block, read = ahead.result()
                     if position + 1 < len(numbers):
@@ -384,28 +408,47 @@ class Worker:
                     yield behind.result()
             except Exception as error:
                 failure = failure or error
+            behind = None
+            ahead.cancel()
+            del ahead
+            computed()
             yield writers.submit(self.flush).result()  # also after a failure: the units before it are done
             if failure is not None:
                 raise failure
 
-    def _run_one(self) -> Iterator[list[Receipt]]:
+    def _run_one(self, computed: Callable[[], None]) -> Iterator[list[Receipt]]:
         """Run a bundle of one unit: there is nothing to overlap, and threads take longer than a small unit."""
         began = time.perf_counter()
         block, read = self.inputs.block(self.bundle.numbers[0])
         result, read, halo = self.compute(block, read)
         receipts = self.finish(block, result, read, halo, began)
         del block, result
+        computed()
         yield receipts
         yield self.flush()
 
 
 def run_units(bundle: Bundle) -> list[Receipt]:
-    """Run a bundle and return its receipts, without what they list. Dask workers execute this function."""
+    """Run a bundle and return its receipts, without what they list."""
+    return run_some(bundle)[0]
+
+
+def run_some(
+    bundle: Bundle, enough: Callable[[], bool] = never, computed: Callable[[], None] = nothing
+) -> tuple[list[Receipt], tuple[int, ...]]:
+    """Run a bundle; return its receipts, without what they list, and the units that were not begun.
+
+    Parameters
+    ----------
+    bundle, enough, computed
+        The bundle; and as for :meth:`Worker.run`.
+    """
     reset_peak_rss()
-    receipts = [receipt for some in Worker(bundle).run() for receipt in some]
+    worker = Worker(bundle)
+    receipts = [receipt for some in worker.run(enough, computed) for receipt in some]
     if receipts:
         receipts[-1]["peak_rss"] = peak_rss()
-    return [without_claims(receipt) for receipt in receipts]
+    return [without_claims(receipt) for receipt in receipts], worker.left
 
 
 def without_claims(receipt: Receipt) -> Receipt:

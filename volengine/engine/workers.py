@@ -247,17 +247,19 @@ class Handshake:
         The driver's lock in the run folder.
     limit
         Memory that plans give to a unit, bytes.
+    spare
+        Threads of each worker that compute nothing.
     """
 
-    def __init__(self, client: Any, lock: Lock, limit: int):
-        self._client, self._lock, self._limit = client, lock, limit
+    def __init__(self, client: Any, lock: Lock, limit: int, spare: int = 0):
+        self._client, self._lock, self._limit, self._spare = client, lock, limit, spare
         self._known: set[str] = set()
         self._answer: Future[dict[str, list[str]]] | None = None
         folder = str(lock.path.parent)
         self.expected = Expected(tuple(versions_here().items()), folder, lock.path.name, lock.nonce)
 
     def __call__(self, wait_s: float = 0.0) -> int:
-        """Ask the workers that have joined since the last call; return the number of threads of all workers.
+        """Ask the workers that have joined since the last call; return how many units all workers compute at a time.
 
         Parameters
         ----------
@@ -280,12 +282,16 @@ class Handshake:
                 wrong = self._answer.result(wait_s)
             except OSError:
                 if not self._answer.done():
-                    return sum(int(w["nthreads"]) for w in workers.values())
+                    return sum(map(self._computing, workers.values()))
                 wrong = {}  # the connection was lost while they were asked; if it comes back, they are asked again
             self._answer = None
             if wrong:
                 raise refusal(wrong)
-        return sum(int(w["nthreads"]) for w in workers.values())
+        return sum(map(self._computing, workers.values()))
+
+    def _computing(self, worker: Mapping[str, Any]) -> int:
+        """Number of units that a worker computes at a time."""
+        return int(worker["nthreads"]) - self._spare
 
     def _ask(self, new: Mapping[str, Mapping[str, Any]], found: Future[dict[str, list[str]]]) -> None:
         """Ask workers, and put what is wrong with them into the future, by address."""
@@ -318,7 +324,7 @@ class Handshake:
 
     def _short(self, worker: Mapping[str, Any]) -> str | None:
         """Why a worker has too little memory for what the plans give to a unit, or ``None``."""
-        memory, threads = int(worker["memory_limit"] or 0), int(worker["nthreads"])
+        memory, threads = int(worker["memory_limit"] or 0), self._computing(worker)
         if not memory or memory // threads >= self._limit:
             return None
         return (

@@ -103,7 +103,7 @@ def test_labels_are_those_of_the_components(store, tmp_path):
 
 def test_workers_give_the_same(store, tmp_path):
     whole = points(store[0], tmp_path / "a.csv")
-    options = RunOptions(progress=False, workers=2, memory_limit="2GB", block=(16, 48, 48))
+    options = RunOptions(progress=False, cluster="local", workers=2, memory_limit="2GB", block=(16, 48, 48))
     assert points(store[0], tmp_path / "b.csv", options=options) == whole
 
 

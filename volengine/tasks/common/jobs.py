@@ -83,6 +83,9 @@ class Verb(Generic[Given, Source, What, Out]):
         Name of the run folder in a folder of outputs; default: ``<name>.run``.
     into_projects
         Whether the results may go into a copick project (:mod:`volengine.io.copick.target`).
+    light
+        Whether no unit takes longer than some seconds, or uses a network or GPU, so that a run need not begin on
+        workers (:mod:`volengine.engine.here_first`).
     """
 
     name: str
@@ -91,6 +94,7 @@ class Verb(Generic[Given, Source, What, Out]):
     endings: tuple[str, ...] = ()
     run_name: str = ""
     into_projects: bool = False
+    light: bool = False
 
     def is_product(self, out: str) -> bool:
         """Whether ``out`` names the result of a single source, and not a folder or a copick project."""
@@ -141,7 +145,7 @@ class Verb(Generic[Given, Source, What, Out]):
             made = self.plan(request.source, request.recipe, request.out, folder, options)
             return replace(made, name=request.name)
 
-        return Job(label, plan)
+        return Job(label, plan, light=self.light)
 
 
 def jobs_of(
@@ -207,7 +211,7 @@ def run_one(verb: Verb[Given, Any, Any, Any], given: Given, out: str, recipe: An
     if options.anonymous:
         use_anonymous()
     plan = verb.job(verb.name, _single(verb.name, given), out, recipe, options).plan()
-    run_plan(plan, verb.run_dir(out, options), options)
+    run_plan(plan, verb.run_dir(out, options), options, light=verb.light)
     return plan
 
 

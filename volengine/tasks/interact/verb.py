@@ -42,7 +42,7 @@ def request(
     return Request(given[0][1].name, found, recipe, out)
 
 
-INTERACT = Verb("interact", request, plan_interact)
+INTERACT = Verb("interact", request, plan_interact, light=True)
 
 
 def predictions_of(sources: Sequence[str], identity: How = "quick") -> dict[str, Predictions | InputError]:

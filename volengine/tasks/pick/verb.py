@@ -87,7 +87,7 @@ def _in_project(
 
 
 # Of the endings .em is here that of a motive list, never of a volume.
-PICK = Verb("pick", request, plan_pick, endings=(*PICKS_SUFFIXES, ".em"), into_projects=True)
+PICK = Verb("pick", request, plan_pick, endings=(*PICKS_SUFFIXES, ".em"), into_projects=True, light=True)
 
 
 def pick(source: PathLike, out: PathLike, recipe: PickRecipe | None = None, options: RunOptions | None = None) -> Picks:

@@ -62,7 +62,7 @@ def plan_segment(source: Volume, recipe: SegmentRecipe, out: str, folder: PlanFo
         raise InputError(f"{source.url} is compressed as a whole and cannot be read in blocks; convert it first.")
     recipe = recipe.with_(models=tuple(globbed(recipe.models, "model file")))
     part = box_of(source, recipe.roi)
-    grids = averaged(_within(nets_of(source, recipe, options), source, part), recipe)
+    grids = averaged(within(nets_of(source, recipe, options), source, part), recipe)
     nets = [net for every in grids.values() for net in every]
     products = [name for net in nets for name in net.products]
     if recipe.ensemble:
@@ -71,7 +71,7 @@ def plan_segment(source: Volume, recipe: SegmentRecipe, out: str, folder: PlanFo
     sums = [name for grid in grids.values() for team in teams(grid) for name in team.sums]
     if len(set(sums)) < len(sums) and not several_grids(grids):
         raise InputError(f"A feature has the name of another one's sums ({', '.join(sums)}); rename it in its model.")
-    chunk_shard = _chunk_and_shard(seen_of(source, part), flat=all(net.lattice.z.patch == 1 for net in nets))
+    chunk_shard = chunk_and_shard(seen_of(source, part), flat=all(net.lattice.z.patch == 1 for net in nets))
     specs = {
         name: _spec(source, recipe, nets, name, _store(source, name, out, len(products)), chunk_shard, part)
         for name in products
@@ -79,14 +79,15 @@ def plan_segment(source: Volume, recipe: SegmentRecipe, out: str, folder: PlanFo
     if several_grids(grids):
         parts = [MeanStages(source, recipe, specs, folder, options).plan(grids)]
     else:
-        parts = [_on_grid(source, recipe, specs, (folder, options), grid, seen, part) for grid, seen in grids.items()]
+        where = (folder, options)
+        parts = [plan_on_grid(source, recipe, specs, where, grid, seen, part) for grid, seen in grids.items()]
     folder_of_stores = suffix_of(out) != ".zarr"
     older = (older_named(out, source.name, [spec.url for spec in specs.values()], STORES),) if folder_of_stores else ()
     said = Plan(source.name, (), (), notes=tuple(notes(nets, recipe)), finish=older)
     return join(source.name, [*parts, said], {"segment": recipe.to_json()})
 
 
-def _on_grid(
+def plan_on_grid(
     source: Volume,
     recipe: SegmentRecipe,
     specs: dict[str, ImageSpec],
@@ -94,16 +95,20 @@ def _on_grid(
     grid: Grid,
     seen: list[Net],
     part: Box | None,
+    label: str = "",
 ) -> Plan:
-    """The stages of the networks that read one grid; ``specs`` are the images of all products."""
+    """The stages of the networks that read one grid; ``specs`` are the images of all products.
+
+    ``label`` is the end of the names of stages and scratch arrays, where one plan predicts the same features twice.
+    """
     own = {name: specs[name] for name in dict.fromkeys(name for net in seen for name in net.products)}
     if grid.shape == source.shape:
-        return GridStages(source, recipe, seen, own, *where, unsigned=grid.unsigned, part=part).plan()
+        return GridStages(source, recipe, seen, own, *where, unsigned=grid.unsigned, label=label, part=part).plan()
     flat = all(net.lattice.z.patch == 1 for net in seen)
-    return MatchStages(source, grid.shape, recipe, own, *where, grid.unsigned, part=part).plan(seen, flat=flat)
+    return MatchStages(source, grid.shape, recipe, own, *where, grid.unsigned, label, part).plan(seen, flat=flat)
 
 
-def _within(grids: dict[Grid, list[Net]], source: Volume, part: Box | None) -> dict[Grid, list[Net]]:
+def within(grids: dict[Grid, list[Net]], source: Volume, part: Box | None) -> dict[Grid, list[Net]]:
     """The networks with their patches for a part of the tomogram; those that see a matched grid are left as they are.
 
     Raises
@@ -158,7 +163,7 @@ def _store(volume: Volume, feature: str, out: str, features: int) -> str:
     return feature_store(out, volume.name, of, suffix)
 
 
-def _chunk_and_shard(volume: Volume, *, flat: bool) -> tuple[Index3, Index3]:
+def chunk_and_shard(volume: Volume, *, flat: bool) -> tuple[Index3, Index3]:
     """Chunk and shard of the predictions: those of the volume, but shards of not much more than 128 voxels a side.
 
     A block covers whole shards and takes a network seconds to minutes; a run that is stopped loses unfinished blocks.

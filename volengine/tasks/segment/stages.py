@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -35,6 +35,46 @@ _CELLS = "volengine.tasks.segment.blocks:slice_cells"
 _STATISTICS = "volengine.tasks.segment.blocks:slice_statistics"
 _PREDICT = "volengine.tasks.segment.blocks:predict"
 _BLEND = "volengine.tasks.segment.blocks:blend_block"
+
+
+def statistics_stages(
+    name: str, volume: Volume, *, sampled: bool = False, params: Mapping[str, Any] | None = None
+) -> list[Stage]:
+    """The two stages that compute the statistics of a volume; the table of the second one has them.
+
+    Parameters
+    ----------
+    name, volume
+        Name of the second stage, and the volume.
+    sampled
+        Whether voxels are sampled for the median absolute deviation.
+    params
+        Further parameters of the kernel that reads the volume.
+    """
+    tiling = Tiling(volume.shape, (STATISTICS_SLICES, CELL, CELL))
+    nz, *plane = volume.shape
+    sample = min(MAD_SLICES, nz) * math.prod(plane) if sampled else 0
+    cells = Stage(
+        f"{name}-cells",
+        _CELLS,
+        tiling,
+        params={**({"sampled": True} if sampled else {}), **(params or {})},
+        arrays={"image": ArrayInput(volume)},
+        emits=True,
+        kernel_bytes=kernel_bytes(_CELLS, sampled=sampled),
+    )
+    _, ny, nx = tiling.grid
+    statistics = Stage(
+        name,
+        _STATISTICS,
+        Tiling((1, 1, 1), (1, 1, 1)),
+        params={"grid": tiling.grid},
+        tables={"cells": TableInput(cells.name, "all")},
+        version=2,  # the scale of global_mad is no longer raised by 1e-7
+        emits=True,
+        kernel_bytes=kernel_bytes(_STATISTICS, slices=nz, cells=ny * nx, sample=sample),
+    )
+    return [cells, statistics]
 
 
 @dataclass(frozen=True)
@@ -79,7 +119,7 @@ class GridStages:
         over = [net.overhang(core) for net in self.nets]
         stages, scratch = [], self.scratch(core)
         for name, (volume, sampled) in self._statistics.items():
-            stages += self._statistics_stages(name, volume, sampled=sampled)
+            stages += statistics_stages(f"{self.tag}-{name}", volume, sampled=sampled, params=self._bytes)
         stages.append(self.predict_stage(core))
         if any(any(o) for o in over):
             stages.append(self._blend(core, scratch))
@@ -174,32 +214,6 @@ class GridStages:
             return {"statistics": (self.volume, mad)} if moments or mad else {}
         tables = {"statistics": (self.volume, False)} if moments else {}
         return {**tables, "native": (self.native, True)} if mad else tables
-
-    def _statistics_stages(self, name: str, volume: Volume, *, sampled: bool) -> list[Stage]:
-        tiling = Tiling(volume.shape, (STATISTICS_SLICES, CELL, CELL))
-        nz, *plane = volume.shape
-        sample = min(MAD_SLICES, nz) * math.prod(plane) if sampled else 0
-        cells = Stage(
-            f"{self.tag}-{name}-cells",
-            _CELLS,
-            tiling,
-            params={**({"sampled": True} if sampled else {}), **self._bytes},
-            arrays={"image": ArrayInput(volume)},
-            emits=True,
-            kernel_bytes=kernel_bytes(_CELLS, sampled=sampled),
-        )
-        _, ny, nx = tiling.grid
-        statistics = Stage(
-            f"{self.tag}-{name}",
-            _STATISTICS,
-            Tiling((1, 1, 1), (1, 1, 1)),
-            params={"grid": tiling.grid},
-            tables={"cells": TableInput(cells.name, "all")},
-            version=2,  # the scale of global_mad is no longer raised by 1e-7
-            emits=True,
-            kernel_bytes=kernel_bytes(_STATISTICS, slices=nz, cells=ny * nx, sample=sample),
-        )
-        return [cells, statistics]
 
     def predict_stage(self, core: Index3) -> Stage:
         """The stage ``predict``, which runs the networks, for blocks with this core.

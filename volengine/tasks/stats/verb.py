@@ -31,7 +31,7 @@ def request(
     return Request(given.key, given.volume, given.recipe, given.file)
 
 
-STATS = Verb("stats", request, plan_stats)
+STATS = Verb("stats", request, plan_stats, light=True)
 
 
 def stats(
