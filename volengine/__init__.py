@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from volengine.tasks.skeleton.recipe import SkeletonRecipe
     from volengine.tasks.skeleton.verb import skeleton
     from volengine.tasks.stats.recipe import StatsRecipe
+    from volengine.tasks.stats.surface_recipe import SurfaceStatsRecipe
     from volengine.tasks.stats.tables import Stats
     from volengine.tasks.stats.verb import stats
     from volengine.tasks.train.folds import train_folds
@@ -95,6 +96,7 @@ _MODULES = {
     "tasks.skeleton.recipe": ("SkeletonRecipe",),
     "tasks.skeleton.verb": ("skeleton",),
     "tasks.stats.recipe": ("StatsRecipe",),
+    "tasks.stats.surface_recipe": ("SurfaceStatsRecipe",),
     "tasks.stats.tables": ("Stats",),
     "tasks.stats.verb": ("stats",),
     "tasks.train.folds": ("train_folds",),
@@ -126,6 +128,7 @@ __all__ = [
     "SkeletonRecipe",
     "Stats",
     "StatsRecipe",
+    "SurfaceStatsRecipe",
     "TrainRecipe",
     "TrainSample",
     "VolengineError",
