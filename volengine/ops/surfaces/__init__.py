@@ -1,0 +1,1 @@
+"""Methods on triangle meshes: arrays or a ``Surface`` in, arrays out."""

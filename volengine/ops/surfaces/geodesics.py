@@ -1,0 +1,128 @@
+"""Exact geodesic distances on a mesh: from a vertex to those near it, and from the border.
+
+``pygeodesic`` computes them (Mitchell, Mount, Papadimitriou, SIAM J. Comput. 16 (1987) 647, in the form of Surazhsky et
+al., ACM Trans. Graph. 24 (2005) 553): exact on the mesh, along paths that cross faces.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial import KDTree
+
+from volengine.core.errors import DependencyError, InputError
+from volengine.core.surface import Surface
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+
+class Geodesics:
+    """Geodesic distances around the vertices of a mesh.
+
+    A way of at most R on the surface stays within R of its start in space, too. So only the faces that reach into that
+    ball are given to the algorithm, and the result is that of the whole mesh.
+
+    Parameters
+    ----------
+    surface
+        The mesh; an edge may have two faces at most.
+
+    Raises
+    ------
+    InputError
+        An edge has three faces or more.
+    DependencyError
+        ``pygeodesic`` is not installed.
+    """
+
+    def __init__(self, surface: Surface):
+        self._surface = surface
+        need_manifold(surface)
+        _library()
+        self._tree = KDTree(surface.vertices)
+        corners = surface.vertices[surface.faces]
+        self._longest = float(np.linalg.norm(corners - np.roll(corners, 1, axis=1), axis=2).max(initial=0.0))
+        order = np.argsort(surface.faces.ravel(), kind="stable")
+        self._faces_of = (order // 3).astype(np.int64)
+        self._first = np.searchsorted(surface.faces.ravel()[order], np.arange(len(surface.vertices) + 1))
+
+    def near(self, vertex: int, radius: float) -> tuple[Ints, Floats]:
+        """Vertices that are nearer than ``radius`` to one, itself included, and their distances, angstrom.
+
+        Parameters
+        ----------
+        vertex
+            Number of a vertex.
+        radius
+            Angstrom.
+
+        Returns
+        -------
+        Numbers of vertices, rising, and distances.
+        """
+        ball = np.array(sorted(self._tree.query_ball_point(self._surface.vertices[vertex], radius + self._longest)))
+        there = np.zeros(len(self._surface.vertices), bool)
+        there[ball] = True
+        around = np.concatenate([self._faces_of[self._first[v] : self._first[v + 1]] for v in ball])
+        rows = np.unique(around)
+        rows = rows[there[self._surface.faces[rows]].all(axis=1)]
+        if not len(rows):
+            return np.array([vertex]), np.zeros(1)
+        names, faces = np.unique(self._surface.faces[rows], return_inverse=True)
+        start = np.flatnonzero(names == vertex)
+        if not len(start):
+            return np.array([vertex]), np.zeros(1)
+        distance = _distances(self._surface.vertices[names], faces.reshape(-1, 3), start)
+        close = distance < radius
+        return names[close].astype(np.int64), distance[close]
+
+
+def from_border(surface: Surface) -> Floats:
+    """(n,) geodesic distance of each vertex from the nearest corner of a border, angstrom; infinite if it is closed.
+
+    Raises
+    ------
+    InputError, DependencyError
+        As :class:`Geodesics`.
+    """
+    found = np.full(len(surface.vertices), np.inf)
+    corners = np.unique(surface.borders)
+    if not len(corners):
+        return found
+    need_manifold(surface)
+    names, faces = np.unique(surface.faces, return_inverse=True)
+    start = np.searchsorted(names, corners)
+    found[names] = _distances(surface.vertices[names], faces.reshape(-1, 3), start)
+    return found
+
+
+def need_manifold(surface: Surface) -> None:
+    """Refuse a mesh in which an edge has more than two faces: there is no way of walking across it."""
+    sides = np.sort(surface.faces[:, [[0, 1], [1, 2], [2, 0]]].reshape(-1, 2).astype(np.int64), axis=1)
+    edges, counts = np.unique(sides, axis=0, return_counts=True)
+    if (counts > 2).any():
+        raise InputError(
+            f"{surface.name}: {int((counts > 2).sum())} edges have more than two faces (the first joins the vertices "
+            f"{edges[counts > 2][0].tolist()}); geodesic distances need two at most. Make the surface anew, or split it."
+        )
+
+
+def _library() -> Any:
+    try:
+        from pygeodesic import geodesic
+    except ImportError as error:
+        raise DependencyError(
+            "Geodesic distances need pygeodesic: pip install 'volengine[surfaces]'"
+        ) from error
+    return geodesic
+
+
+def _distances(vertices: Floats, faces: Ints, start: Ints) -> Floats:
+    """Distances of all vertices from the nearest of ``start``; infinite where no way leads."""
+    algorithm = _library().PyGeodesicAlgorithmExact(np.ascontiguousarray(vertices), faces.astype(np.int32))
+    distance, _ = algorithm.geodesicDistances(start.astype(np.int32), None)
+    found = np.asarray(distance, np.float64)
+    return np.where(np.isfinite(found) & (found < 1e99), found, np.inf)
