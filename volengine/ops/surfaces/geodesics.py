@@ -114,9 +114,7 @@ def _library() -> Any:
     try:
         from pygeodesic import geodesic
     except ImportError as error:
-        raise DependencyError(
-            "Geodesic distances need pygeodesic: pip install 'volengine[surfaces]'"
-        ) from error
+        raise DependencyError("Geodesic distances need pygeodesic: pip install 'volengine[surfaces]'") from error
     return geodesic
 
 

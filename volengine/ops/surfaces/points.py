@@ -79,9 +79,7 @@ def vertex_normals(surface: Surface) -> Floats:
             u, v = (_unit(corners[:, (k + j) % 3] - corners[:, k]) for j in (1, 2))
             angle = np.arccos(np.clip(np.einsum("ij,ij->i", u, v), -1, 1))
             for axis in range(3):
-                normals[:, axis] += np.bincount(
-                    surface.faces[:, k], angle * of_faces[:, axis], minlength=len(normals)
-                )
+                normals[:, axis] += np.bincount(surface.faces[:, k], angle * of_faces[:, axis], minlength=len(normals))
         normals = _unit(normals)
     used = np.unique(surface.faces)
     bad = used[~np.isfinite(normals[used]).all(axis=1) | ~normals[used].any(axis=1)]

@@ -1,0 +1,16 @@
+"""volengine surfaces"""
+
+from __future__ import annotations
+
+import click
+
+from volengine.cli import surfaces_picking
+from volengine.cli.command import Group
+
+
+@click.group("surfaces", cls=Group, examples=("volengine surfaces sample TS_01.surfaces --out seeds.star",))
+def command() -> None:
+    """Sets of surfaces: points on them, the tomogram along their normals, particles picked on them."""
+
+
+surfaces_picking.add_to(command)
