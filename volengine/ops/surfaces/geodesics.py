@@ -106,7 +106,7 @@ def need_manifold(surface: Surface) -> None:
     if (counts > 2).any():
         raise InputError(
             f"{surface.name}: {int((counts > 2).sum())} edges have more than two faces (the first joins the vertices "
-            f"{edges[counts > 2][0].tolist()}); geodesic distances need two at most. Make the surface anew, or split it."
+            f"{edges[counts > 2][0].tolist()}); geodesic distances need two at most. Make the surface anew."
         )
 
 

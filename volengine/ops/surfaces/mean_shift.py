@@ -91,4 +91,5 @@ def _means(tree: KDTree, place: Floats, weight: Floats, at: Floats, bandwidth: f
     total = np.bincount(walker, pull, minlength=len(at))
     mean = np.stack([np.bincount(walker, pull * place[point, k], minlength=len(at)) for k in range(3)], axis=1)
     there = total > 0
-    return np.where(there[:, None], mean / np.where(there, total, 1)[:, None], at), total
+    moved = np.where(there[:, None], mean / np.where(there, total, 1)[:, None], at)
+    return np.asarray(moved, np.float64), np.asarray(total, np.float64)

@@ -66,7 +66,7 @@ class Cylinder:
         half = 0.5 * (radii[1] - radii[0]) if len(radii) > 1 else 1.0
         ring = (radii + half) ** 2 - np.maximum(radii - half, 0) ** 2
         found = np.broadcast_to(ring[None, :, None], self.shape)
-        return found / found.sum()
+        return np.asarray(found / found.sum(), np.float64)
 
 
 def places_around(place: Floats, normal: Floats, grid: Cylinder) -> Floats:
@@ -99,8 +99,8 @@ def correlations(patches: Floats, template: Floats, weights: Floats) -> Floats:
 
     Returns
     -------
-    (n, angles): number k is the correlation with rot = k steps, -1 to 1; NaN where a patch has NaN. Patches or templates
-    without contrast give 0.
+    (n, angles): number k is the correlation with rot = k steps, -1 to 1; NaN where a patch has NaN. Patches or
+    templates without contrast give 0.
 
     Notes
     -----

@@ -52,8 +52,7 @@ def steps(start: float, stop: float, step: float) -> Floats:
         )
     if count > 10_000:
         raise InputError(f"From {start:g} to {stop:g} there are {count:.0f} steps of {step:g}; 10,000 are the most.")
-    found: Floats = start + np.arange(round(count) + 1) * step
-    return found
+    return np.asarray(start + np.arange(round(count) + 1) * step, np.float64)
 
 
 def along_normals(place: Floats, normal: Floats, distance: ArrayLike) -> Floats:
@@ -94,39 +93,36 @@ def interpolate(
     found = np.full(len(at_vox), np.nan)
     last = np.asarray(shape) - 1
     at = np.clip(at_vox[valid], 0, last)
+    if order == "linear":
+        from scipy.ndimage import map_coordinates
+
+        # the start is a whole number, so that this difference is exact and no box changes the weights
+        found[valid] = map_coordinates(voxels, (at - start).T, np.float64, order=1, mode="nearest")
+        return found
+    if order != "cubic":
+        raise InputError(f"There is no interpolation {order!r}; there are linear and cubic.")
     low = np.minimum(np.floor(at).astype(np.int64), np.maximum(last - 1, 0))
-    weights, first = _weights(at - low, order)
-    index = np.clip(low[:, :, None] + first + np.arange(weights.shape[2]), 0, last[:, None]) - start[:, None]
-    stride = np.array([voxels.shape[1] * voxels.shape[2], voxels.shape[2], 1])
-    index *= stride[:, None]
+    weights = _cubic_weights(at - low)
+    index = np.clip(low[:, :, None] + np.arange(-1, 3), 0, last[:, None]) - start[:, None]
+    index *= np.array([voxels.shape[1] * voxels.shape[2], voxels.shape[2], 1])[:, None]
     flat = np.ascontiguousarray(voxels).reshape(-1)
     total = np.zeros(len(at))
-    taps = range(weights.shape[2])
-    for k, j in product(taps, taps):
+    for k, j in product(range(4), range(4)):
         row = index[:, 0, k] + index[:, 1, j]
         line = np.zeros(len(at))
-        for i in taps:
+        for i in range(4):
             line += weights[:, 2, i] * flat[row + index[:, 2, i]]
         total += weights[:, 0, k] * weights[:, 1, j] * line
     found[valid] = total
     return found
 
 
-def _weights(t: Floats, order: Order) -> tuple[Floats, int]:
-    """Weights (n, 3, taps) of neighbouring voxels, and the first one's distance from the voxel below."""
-    if order == "linear":
-        return np.stack([1 - t, t], axis=2), 0
-    if order != "cubic":
-        raise InputError(f"There is no interpolation {order!r}; there are linear and cubic.")
-    return (
-        np.stack(
-            [
-                ((-0.5 * t + 1) * t - 0.5) * t,
-                (1.5 * t - 2.5) * t * t + 1,
-                ((-1.5 * t + 2) * t + 0.5) * t,
-                (0.5 * t - 0.5) * t * t,
-            ],
-            axis=2,
-        ),
-        -1,
-    )
+def _cubic_weights(t: Floats) -> Floats:
+    """Weights (n, 3, 4) of the voxels -1, 0, 1, 2 from the one below, at the fraction ``t`` of the way to the next."""
+    weights = [
+        ((-0.5 * t + 1) * t - 0.5) * t,
+        (1.5 * t - 2.5) * t * t + 1,
+        ((-1.5 * t + 2) * t + 0.5) * t,
+        (0.5 * t - 0.5) * t * t,
+    ]
+    return np.stack(weights, axis=2)

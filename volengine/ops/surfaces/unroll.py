@@ -1,12 +1,12 @@
 """Surfaces laid flat: where each vertex lies in a picture, what the picture shows, and how much it distorts.
 
-*sphere*: a closed surface by the direction from its middle, in Lambert's cylindrical equal-area projection: the axis of
-the picture is z, a column is a longitude (from +x over +y), a row a height. On a sphere areas are true everywhere, shapes
-at the equator; the poles are drawn out to lines. It needs a surface whose every place is seen from its middle.
+*sphere*: a closed surface by the direction from its middle, in Lambert's cylindrical equal-area projection: the axis
+of the picture is z, a column is a longitude (0 in the middle is +x, then +y), a row a height. On a sphere areas are
+true everywhere, shapes at the equator; the poles are drawn out to lines. Every place must be seen from the middle.
 
 *polar*: distance and direction along the surface from a vertex in its middle (the logarithmic map, by the vector heat
-method: N. Sharp, Y. Soliman, K. Crane, ACM Trans. Graph. 38 (2019) 24). Distances from that vertex are true; farther out
-circles are squeezed or stretched, and behind the farthest points of a closed surface faces overlap.
+method: N. Sharp, Y. Soliman, K. Crane, ACM Trans. Graph. 38 (2019) 24). Distances from that vertex are nearly true;
+farther out circles are squeezed or stretched, and behind the farthest points of a closed surface faces overlap.
 """
 
 from __future__ import annotations
@@ -89,8 +89,8 @@ def unroll(surface: Surface, how: How = "auto") -> Unrolled:
     seen = _seen_from_middle(surface) if how != "polar" else False
     if how == "sphere" and not seen:
         raise InputError(
-            f"{surface.name}: is open, or is not seen whole from its middle, so that it cannot be unrolled as a sphere; "
-            "use polar."
+            f"{surface.name}: is open, or is not seen whole from its middle, so that it cannot be unrolled as a "
+            "sphere; use polar."
         )
     return _sphere(surface) if seen else _polar(surface)
 
@@ -123,7 +123,7 @@ def _sphere(surface: Surface) -> Unrolled:
     turn = longitude[surface.faces]
     turn = turn - 2 * np.pi * np.round(
         (turn - turn[:, :1]) / (2 * np.pi)
-    )  # corners on the first one's side of the seam
+    )
     corners = np.stack([row[surface.faces], radius * (turn + np.pi)], axis=2)
     faces, stretch = np.arange(len(surface.faces)), _stretch(surface, corners)
     return Unrolled("sphere", corners, faces, -1, stretch, float(2 * np.pi * radius))
@@ -139,7 +139,7 @@ def _polar(surface: Surface) -> Unrolled:
     part = _largest_part(faces, len(used), surface.areas)
     names, inner = np.unique(faces[part], return_inverse=True)
     inner, at = inner.reshape(-1, 3), surface.vertices[used[names]]
-    weight = Surface(at, inner).vertex_areas
+    weight = Surface(at, inner.astype(np.int32)).vertex_areas
     start = int(np.argmin(np.linalg.norm(at - np.average(at, axis=0, weights=weight), axis=1)))
     flat = np.asarray(potpourri3d.MeshVectorHeatSolver(at, inner).compute_log_map(start))
     corners = flat[inner]

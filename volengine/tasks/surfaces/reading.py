@@ -48,10 +48,11 @@ class Sampler:
         at = place.reshape(-1, 3) / self._size
         found = np.full(len(at), np.nan)
         rows = np.flatnonzero(inside(at, self.volume.shape))
-        cells = np.floor(at[rows] / CELL).astype(np.int64)
-        order = np.lexsort(cells.T[::-1])
-        rows, cells = rows[order], cells[order]
-        cuts = np.flatnonzero((cells[1:] != cells[:-1]).any(axis=1)) + 1
+        cells = np.maximum(at[rows] / CELL, 0).astype(np.int64)
+        cell = np.ravel_multi_index(cells.T, tuple(n // CELL + 1 for n in self.volume.shape))
+        order = np.argsort(cell, kind="stable")
+        rows, cell = rows[order], cell[order]
+        cuts = np.flatnonzero(cell[1:] != cell[:-1]) + 1
         for part in np.split(rows, cuts) if len(rows) else []:
             found[part] = self._box(at[part])
         return found.reshape(place.shape[:-1])
@@ -88,20 +89,22 @@ def beside(path: str, tomogram: str | None) -> tuple[SurfaceSet, OpenVolume | No
         The tomogram has another extent than that of the set, or another origin.
     """
     volume = None if tomogram is None else open_sized(tomogram)
-    opened, notes = open_set(path, volume), []
+    opened = open_set(path, volume)
+    notes: list[str] = []
     facts = opened.facts
     if volume is None or facts.voxel_size is None:
         return opened, volume, notes
     said = origins_note(("the set", facts.origin, facts.voxel_size), (volume.name, volume.origin, volume.voxel_size))
     notes += [said] * bool(said)
     if facts.shape is not None:
-        ours, theirs = (np.multiply(v.shape, v.voxel_size) for v in (facts, volume))
+        ours = np.multiply(facts.shape, facts.voxel_size)
+        theirs = np.multiply(volume.shape, volume.voxel_size)
         allowed = 2 * np.maximum(facts.voxel_size, volume.voxel_size) + EXTENT * ours
         if (np.abs(ours - theirs) > allowed).any():
             raise InputError(
                 f"{path}: its surfaces are of a tomogram of {facts.shape} voxels of {size_text(facts.voxel_size)} A "
-                f"({facts.tomogram}), and {volume.where} has {volume.shape} of {size_text(volume.voxel_size)} A, another "
-                "extent. Give the tomogram that the surfaces were made of, or one of the same extent."
+                f"({facts.tomogram}), and {volume.where} has {volume.shape} of {size_text(volume.voxel_size)} A, "
+                "another extent. Give the tomogram that the surfaces were made of, or one of the same extent."
             )
     if facts.tomogram and volume.name and facts.tomogram != volume.name:
         notes.append(f"The surfaces are those of {facts.tomogram!r}, and the tomogram is {volume.name!r}.")

@@ -88,7 +88,7 @@ def _column_score(name: str) -> Score:
 
 def _density_score(recipe: SurfacesPickRecipe, sample: Sampler) -> Score:
     """Mean over a cylinder; the sign is such that particles are high."""
-    step = float(min(sample.volume.voxel_size)) / 2
+    step = float(min(sample.volume.voxel_size))
     low, high, disc = recipe.from_nm * NM, recipe.to_nm * NM, recipe.disc_nm * NM
     heights = np.linspace(low, high, max(1, round((high - low) / step)) + 1)
     radii = np.linspace(0, disc, max(1, round(disc / step)) + 1) if disc else np.zeros(1)
@@ -125,8 +125,9 @@ def template_on(recipe: SurfacesPickRecipe, step: float) -> tuple[Cylinder, Floa
     radius = float(min(reach)) if recipe.template_radius_nm is None else recipe.template_radius_nm * NM
     if radius > min(reach) + 1e-6 or radius < step:
         raise InputError(
-            f"{recipe.template}: a radius of {radius / NM:g} nm does not fit: the box reaches {min(reach) / NM:g} nm from "
-            f"its middle, and the tomogram's values are {step / NM:g} nm apart; give template_radius_nm between them."
+            f"{recipe.template}: a radius of {radius / NM:g} nm does not fit: the box reaches {min(reach) / NM:g} nm "
+            f"from its middle, and the values of the tomogram are {step / NM:g} nm apart; give template_radius_nm "
+            "between them."
         )
     across = max(1, int(radius / step + 1e-9))
     line = np.arange(-across, across + 1) * step

@@ -88,14 +88,14 @@ def grid_of(path: str, surfaces: SurfaceSet, volume: Volume | None) -> tuple[Vec
     InputError
         Nothing states a voxel size.
     """
-    facts = surfaces.facts
-    if facts.voxel_size is None:
+    facts, size = surfaces.facts, surfaces.facts.voxel_size
+    if size is None:
         raise InputError(f"{path}: files of meshes state no voxel size, on which picks are counted; give --tomogram.")
     if volume is not None:
         name = facts.tomogram or volume.name
         facts = SurfaceFacts(name, facts.feature, volume.voxel_size, volume.origin, volume.shape)
         return volume.voxel_size, facts
-    return facts.voxel_size, facts
+    return size, facts
 
 
 @dataclass(frozen=True)
