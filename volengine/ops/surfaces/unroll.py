@@ -121,9 +121,7 @@ def _sphere(surface: Surface) -> Unrolled:
     longitude = np.arctan2(apart[:, 1], apart[:, 2])
     row = radius * (1 - apart[:, 0] / length)
     turn = longitude[surface.faces]
-    turn = turn - 2 * np.pi * np.round(
-        (turn - turn[:, :1]) / (2 * np.pi)
-    )
+    turn = turn - 2 * np.pi * np.round((turn - turn[:, :1]) / (2 * np.pi))
     corners = np.stack([row[surface.faces], radius * (turn + np.pi)], axis=2)
     faces, stretch = np.arange(len(surface.faces)), _stretch(surface, corners)
     return Unrolled("sphere", corners, faces, -1, stretch, float(2 * np.pi * radius))

@@ -62,7 +62,7 @@ def pick_on_surfaces(
     surfaces, volume, notes = beside(where, recipe.tomogram)
     size, facts = grid_of(where, surfaces, volume)
     sample = None if volume is None else Sampler(volume, "linear")
-    score, threshold, feature, height = score_of(recipe, sample)
+    score, threshold, feature, height = score_of(recipe, sample, surfaces)
     prepared = [_prepared(surface, recipe) for surface in surfaces]
     scored = [score(surface) for surface in prepared]
     least = _least(recipe, threshold, [one.score for one in scored], notes)

@@ -244,8 +244,8 @@ class SurfacesTrainRecipe(Recipe):
     picks: tuple[str, ...] = ()
     feature: str | None = None
     from_nm: float = -6.0
-    to_nm: float = 14.0
-    radius_nm: float = 8.0
+    to_nm: float = 13.5
+    radius_nm: float = 7.5
     step_nm: float = 1.5
     near_nm: float = 3.0
     reach_nm: float = 10.0

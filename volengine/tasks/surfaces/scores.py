@@ -5,7 +5,7 @@ All but the column look at the tomogram on a cylinder about the normal (:mod:`vo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -47,8 +47,10 @@ class Scored:
 Score = Callable[[Surface], Scored]
 
 
-def score_of(recipe: SurfacesPickRecipe, sample: Sampler | None) -> tuple[Score, float | None, str, float]:
-    """The score that a recipe asks for.
+def score_of(
+    recipe: SurfacesPickRecipe, sample: Sampler | None, surfaces: Iterable[Surface]
+) -> tuple[Score, float | None, str, float]:
+    """The score that a recipe asks for; ``surfaces`` are those of the tomogram.
 
     Returns
     -------
@@ -63,7 +65,7 @@ def score_of(recipe: SurfacesPickRecipe, sample: Sampler | None) -> tuple[Score,
     if recipe.model is not None:
         from volengine.tasks.surfaces.predict import network_score
 
-        return network_score(recipe.model, sample)
+        return network_score(recipe.model, sample, surfaces)
     return _density_score(recipe, sample), None, "", 0.0
 
 
