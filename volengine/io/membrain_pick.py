@@ -4,8 +4,8 @@ Datasets, at the root for one mesh or in a group for each of several: ``points``
 ``points`` in voxels of the tomogram, 0-based; ``faces`` (m, 3); ``normal_values`` (n, d), the tomogram at d
 distances, which the file does not state (10 steps of 2.5 angstrom to either side by default); ``scores`` (n,), of which
 small ones are good (a distance to the nearest particle, in units of 15 angstrom); ``labels`` (n,); ``cluster_centers``
-(k, 3) x, y, z, voxels; ``pixel_size`` in angstrom; ``tomo_file``. (Source: ``store_mesh_in_hdf5`` of CellArchLab/membrain-pick,
-data_utils.py at 35994aa.)
+(k, 3) x, y, z, voxels; ``pixel_size`` in angstrom; ``tomo_file``. (Source: ``store_mesh_in_hdf5`` of
+CellArchLab/membrain-pick, data_utils.py at 35994aa.)
 
 The file is read in a process of its own, in at most 12 times the bytes of its arrays, and 2 GB of them.
 """

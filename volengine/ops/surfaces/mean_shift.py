@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from scipy.spatial import KDTree
 
 from volengine.core.errors import InputError
+from volengine.ops.suppress import suppress
 from volengine.ops.surfaces.maxima import by_score
-from volengine.ops.surfaces.sampling import first_come
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -63,7 +63,7 @@ def mean_shift(
         part = slice(first, first + WALKERS)
         ends[part], density[part] = _walk(tree, place, weight, place[part], bandwidth, iterations)
     order = by_score(density)
-    centres = ends[order[first_come(ends[order], join * bandwidth)]]
+    centres = ends[order[suppress(ends[order], join * bandwidth)]]
     return centres, np.asarray(KDTree(centres).query(ends)[1], np.int64)
 
 

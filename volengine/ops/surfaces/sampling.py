@@ -27,6 +27,7 @@ from scipy.spatial import KDTree
 
 from volengine.core.errors import InputError
 from volengine.core.surface import Surface
+from volengine.ops.suppress import suppress
 from volengine.ops.surfaces.geodesics import Geodesics
 from volengine.ops.surfaces.points import SurfacePoints, on_faces, vertex_normals
 from volengine.ops.surfaces.subdivision import subdivided
@@ -138,45 +139,12 @@ class _State:
         place = np.einsum("ij,ijk->ik", weights, self.corners[face])
         fits = self.distance(place) >= self.spacing
         face, weights, place = face[fits], weights[fits], place[fits]
-        kept = first_come(place, self.spacing)
+        kept = np.flatnonzero(suppress(place, self.spacing))
         if len(kept):
             self._face.append(face[kept])
             self._weights.append(weights[kept])
             self.place = np.concatenate([self.place, place[kept]])
             self._tree = KDTree(self.place)
-
-
-def first_come(place: Floats, spacing: float) -> Ints:
-    """Choose points one after the other: each that is not nearer than ``spacing`` to one that is chosen already.
-
-    Parameters
-    ----------
-    place
-        (n, 3) in their order.
-    spacing
-        Smallest distance.
-
-    Returns
-    -------
-    Indices of those that are chosen, rising.
-    """
-    n = len(place)
-    if n < 2:
-        return np.arange(n)
-    pairs = KDTree(place).query_pairs(spacing, output_type="ndarray")
-    near = np.linalg.norm(place[pairs[:, 0]] - place[pairs[:, 1]], axis=1) < spacing
-    low, high = np.sort(pairs[near], axis=1).T
-    chosen, open_ = np.zeros(n, bool), np.ones(n, bool)
-    while open_.any():
-        waits = np.zeros(n, bool)
-        waits[high] = True  # an earlier one is open still
-        now = open_ & ~waits
-        chosen |= now
-        open_ &= ~now
-        open_[high[now[low]]] = False
-        left = open_[low] & open_[high]
-        low, high = low[left], high[left]
-    return np.flatnonzero(chosen)
 
 
 def _fill_gaps(state: _State, rng: np.random.Generator) -> None:

@@ -228,7 +228,7 @@ def _examples(
 
 
 def _threshold(network: Any, known: Sequence[Known], grid: Cylinder, recipe: SurfacesTrainRecipe) -> tuple[float, str]:
-    """The threshold of the highest F1 of maxima on surfaces (the higher one of equals), and what was found with it."""
+    """The threshold of the highest F1 of maxima on surfaces (the middle one of equals), and what was found with it."""
     found: list[tuple[Surface, Floats, NDArray[np.int64], Floats]] = []
     for one in known:
         fine = subdivided(one.surface, recipe.near_nm * NM / 2)
@@ -237,7 +237,7 @@ def _threshold(network: Any, known: Sequence[Known], grid: Cylinder, recipe: Sur
             given, seen = normalised(values, one.mean, one.deviation)
             score[part] = np.where(seen, probabilities(network, given), np.nan)
         found.append((fine, score, spaced_maxima(fine, score, 2 * recipe.near_nm * NM, THRESHOLDS[0]), one.feet))
-    best = (0.0, 0.5, "no particle on the surfaces that were kept")
+    best, texts = 0.0, {0.5: "no particle on the surfaces that were kept"}
     for threshold in THRESHOLDS.tolist():
         pairs = pool(
             [
@@ -245,9 +245,11 @@ def _threshold(network: Any, known: Sequence[Known], grid: Cylinder, recipe: Sur
                 for fine, score, top, feet in found
             ]
         )
-        if pairs.n_truth and pairs.n_found:
-            f1 = 2 * len(pairs.pairs) / (pairs.n_found + pairs.n_truth)
-            if f1 >= best[0]:
-                text = f"precision {pairs.precision:.2f}, recall {pairs.recall:.2f} of {pairs.n_truth} kept particles"
-                best = (f1, threshold, text)
-    return best[1], best[2]
+        f1 = 2 * len(pairs.pairs) / max(1, pairs.n_found + pairs.n_truth)
+        text = f"precision {pairs.precision:.2f}, recall {pairs.recall:.2f} of {pairs.n_truth} kept particles"
+        if f1 > best:
+            best, texts = f1, {threshold: text}
+        elif f1 == best > 0:
+            texts[threshold] = text
+    chosen = list(texts)[len(texts) // 2]
+    return chosen, texts[chosen]
