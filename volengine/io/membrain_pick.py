@@ -170,7 +170,11 @@ def _surface(file: Path, mesh: _Arrays, number: int, size: float) -> tuple[Surfa
     try:
         with np.errstate(over="ignore", invalid="ignore"):
             surface = Surface(
-                points[:, ::-1] * size, faces, None if normals is None else normals[..., ::-1], columns, number
+                points[:, ::-1] * size,
+                faces.astype(np.int32),
+                None if normals is None else normals[..., ::-1],
+                columns,
+                number,
             )
     except InputError as error:
         raise FormatError(f"{where}: is damaged: {error}") from error

@@ -76,7 +76,7 @@ class Geodesics:
         if not len(start):
             return np.array([vertex]), np.zeros(1)
         distance = _distances(self._surface.vertices[names], faces.reshape(-1, 3), start)
-        close = distance < radius
+        close = distance < radius * (1 - 1e-9)  # at the radius itself they are not nearer, however it is rounded
         return names[close].astype(np.int64), distance[close]
 
 

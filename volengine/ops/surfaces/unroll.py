@@ -4,9 +4,15 @@
 of the picture is z, a column is a longitude (0 in the middle is +x, then +y), a row a height. On a sphere areas are
 true everywhere, shapes at the equator; the poles are drawn out to lines. Every place must be seen from the middle.
 
+*conformal*: an open surface by least squares (B. Lévy, S. Petitjean, N. Ray, J. Maillot, ACM Trans. Graph. 21 (2002)
+362), so that small shapes keep their angles, and flat or rolled sheets everything. The area is that of the surface on
+the whole; faces far out are larger or smaller.
+
 *polar*: distance and direction along the surface from a vertex in its middle (the logarithmic map, by the vector heat
 method: N. Sharp, Y. Soliman, K. Crane, ACM Trans. Graph. 38 (2019) 24). Distances from that vertex are nearly true;
 farther out circles are squeezed or stretched, and behind the farthest points of a closed surface faces overlap.
+
+Pictures are seen from the side of the normals. :attr:`Unrolled.stretch` says how much areas are distorted.
 """
 
 from __future__ import annotations
@@ -22,8 +28,10 @@ from volengine.core.errors import DependencyError, InputError
 from volengine.core.surface import Surface
 
 Floats = NDArray[np.float64]
-How = Literal["auto", "sphere", "polar"]
+How = Literal["auto", "sphere", "conformal", "polar"]
 MOST_PIXELS = 50_000_000
+FAITHFUL = 4.0
+"""Ratio of the largest to the smallest stretch (95 % to 5 %) up to which a conformal map is taken as it is."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +41,7 @@ class Unrolled:
     Parameters
     ----------
     how
-        ``sphere`` or ``polar``.
+        ``sphere``, ``conformal`` or ``polar``.
     corners
         (m, 3, 2) place of each face's corners in the plane: row and column, angstrom. Faces across the seam of a sphere
         have corners beyond the picture's edge.
@@ -75,24 +83,42 @@ class Raster:
 
 
 def unroll(surface: Surface, how: How = "auto") -> Unrolled:
-    """Lay a surface flat.
+    """Lay a surface flat; ``auto``: as a sphere if it is one, else in the way that distorts areas less.
 
     Raises
     ------
     InputError
-        ``sphere`` of a surface that is open, or is not seen whole from its middle; or one without faces.
+        ``sphere`` of a surface that is open, or is not seen whole from its middle; ``conformal`` of one that is closed;
+        or one without faces.
     DependencyError
         ``potpourri3d`` is not installed (``polar``).
     """
     if not len(surface.faces):
         raise InputError(f"{surface.name}: has no faces to unroll.")
-    seen = _seen_from_middle(surface) if how != "polar" else False
+    seen = _seen_from_middle(surface) if how in ("auto", "sphere") else False
     if how == "sphere" and not seen:
         raise InputError(
             f"{surface.name}: is open, or is not seen whole from its middle, so that it cannot be unrolled as a "
             "sphere; use polar."
         )
-    return _sphere(surface) if seen else _polar(surface)
+    if seen:
+        return _sphere(surface)
+    if how == "polar":
+        return _polar(surface)
+    part = _Part.of(surface)
+    if part.surface.closed and how == "conformal":
+        raise InputError(f"{surface.name}: is closed, and can only be unrolled as a sphere or polar.")
+    flat = None if part.surface.closed else _conformal(surface, part)
+    if flat is not None and (how == "conformal" or _spread(flat) < FAITHFUL):
+        return flat
+    other = _polar(surface)
+    return flat if flat is not None and _spread(flat) <= _spread(other) else other
+
+
+def _spread(flat: Unrolled) -> float:
+    """How far the areas of faces are from one scale."""
+    low, _, high = flat.stretch
+    return high / low if low > 0 else np.inf
 
 
 def _middle(surface: Surface) -> Floats:
@@ -127,23 +153,72 @@ def _sphere(surface: Surface) -> Unrolled:
     return Unrolled("sphere", corners, faces, -1, stretch, float(2 * np.pi * radius))
 
 
+@dataclass(frozen=True)
+class _Part:
+    """The connected part of a surface with the largest area: as a mesh, and the numbers of its vertices and faces."""
+
+    surface: Surface
+    vertices: NDArray[np.int64]
+    faces: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, surface: Surface) -> _Part:
+        """Find it."""
+        kept = np.flatnonzero(_largest_part(surface.faces.astype(np.int64), len(surface.vertices), surface.areas))
+        names, inner = np.unique(surface.faces[kept], return_inverse=True)
+        part = Surface(surface.vertices[names], inner.reshape(-1, 3).astype(np.int32))
+        return cls(part, names.astype(np.int64), kept)
+
+
+def _conformal(surface: Surface, part: _Part) -> Unrolled:
+    """Least squares conformal map with two vertices held that are far from each other."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.linalg import spsolve
+
+    at, faces = part.surface.vertices[:, ::-1], part.surface.faces.astype(np.int64)
+    first = int(np.argmax(np.linalg.norm(at - at.mean(axis=0), axis=1)))
+    held = np.array([first, int(np.argmax(np.linalg.norm(at - at[first], axis=1)))])
+    e1, e2 = at[faces[:, 1]] - at[faces[:, 0]], at[faces[:, 2]] - at[faces[:, 0]]
+    area = np.linalg.norm(np.cross(e1, e2), axis=1)  # twice
+    good = area > 1e-9 * area.max(initial=0)
+    faces, e1, e2, area = faces[good], e1[good], e2[good], area[good]
+    length = np.linalg.norm(e1, axis=1)
+    x1, x2, y2 = length, np.einsum("ij,ij->i", e1, e2) / length, area / length
+    weights = np.stack([(x2 - x1) + 1j * y2, -x2 - 1j * y2, x1 + 0j], axis=1) / np.sqrt(area)[:, None]
+    rows = np.repeat(np.arange(len(faces)), 3)
+    matrix = coo_array((weights.ravel(), (rows, faces.ravel())), shape=(len(faces), len(at))).tocsc()
+    free = np.setdiff1d(np.unique(faces), held)
+    place = np.zeros(len(at), complex)
+    place[held[1]] = np.linalg.norm(at[held[1]] - at[held[0]])
+    system = matrix[:, free]
+    adjoint = system.conj().T
+    place[free] = spsolve((adjoint @ system).tocsc(), -(adjoint @ (matrix[:, held] @ place[held])))
+    corners = np.stack([-place.imag, place.real], axis=1)[part.surface.faces]
+    flat = _flat_areas(corners).sum()
+    corners = corners * np.sqrt(part.surface.areas.sum() / flat) if flat > 0 else corners
+    corners = corners - corners.reshape(-1, 2).min(axis=0)
+    return Unrolled("conformal", corners, part.faces, -1, _stretch(surface, corners, part.faces))
+
+
 def _polar(surface: Surface) -> Unrolled:
     try:
         import potpourri3d
     except ImportError as error:
         raise DependencyError("Unrolling needs potpourri3d: pip install 'volengine[surfaces]'") from error
-    used, faces = np.unique(surface.faces, return_inverse=True)
-    faces = faces.reshape(-1, 3)
-    part = _largest_part(faces, len(used), surface.areas)
-    names, inner = np.unique(faces[part], return_inverse=True)
-    inner, at = inner.reshape(-1, 3), surface.vertices[used[names]]
-    weight = Surface(at, inner.astype(np.int32)).vertex_areas
-    start = int(np.argmin(np.linalg.norm(at - np.average(at, axis=0, weights=weight), axis=1)))
-    flat = np.asarray(potpourri3d.MeshVectorHeatSolver(at, inner).compute_log_map(start))
-    corners = flat[inner]
+    part = _Part.of(surface)
+    at = part.surface.vertices
+    middle = np.average(at, axis=0, weights=part.surface.vertex_areas)
+    start = int(np.argmin(np.linalg.norm(at - middle, axis=1)))
+    solver = potpourri3d.MeshVectorHeatSolver(np.ascontiguousarray(at[:, ::-1]), part.surface.faces)
+    flat = np.asarray(solver.compute_log_map(start))
+    corners = np.stack([-flat[:, 1], flat[:, 0]], axis=1)[part.surface.faces]
     corners = corners - corners.reshape(-1, 2).min(axis=0)
-    kept = np.flatnonzero(part)
-    return Unrolled("polar", corners, kept, int(used[names[start]]), _stretch(surface, corners, kept))
+    return Unrolled("polar", corners, part.faces, int(part.vertices[start]), _stretch(surface, corners, part.faces))
+
+
+def _flat_areas(corners: Floats) -> Floats:
+    u, v = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
+    return np.asarray(0.5 * np.abs(u[:, 0] * v[:, 1] - u[:, 1] * v[:, 0]), np.float64)
 
 
 def _largest_part(faces: NDArray[np.int64], n: int, areas: Floats) -> NDArray[np.bool_]:
@@ -160,8 +235,7 @@ def _largest_part(faces: NDArray[np.int64], n: int, areas: Floats) -> NDArray[np
 
 def _stretch(surface: Surface, corners: Floats, faces: NDArray[np.int64] | None = None) -> tuple[float, float, float]:
     areas = surface.areas if faces is None else surface.areas[faces]
-    u, v = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
-    flat = 0.5 * np.abs(u[:, 0] * v[:, 1] - u[:, 1] * v[:, 0])
+    flat = _flat_areas(corners)
     there = areas > 0
     ratio, areas = flat[there] / areas[there], areas[there]
     order = np.argsort(ratio, kind="stable")

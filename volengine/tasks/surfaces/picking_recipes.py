@@ -97,7 +97,7 @@ class SurfacesProfileRecipe(Recipe):
     picture: str | None = None
     pixel_nm: float = 1.0
     shown_nm: tuple[float, ...] = ()
-    unroll: Literal["auto", "sphere", "polar"] = "auto"
+    unroll: Literal["auto", "sphere", "conformal", "polar"] = "auto"
     overwrite: bool = False
 
     def check(self) -> None:
