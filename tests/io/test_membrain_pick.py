@@ -71,7 +71,7 @@ def test_several_meshes_in_groups(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("count", [1, 3])
 def test_what_is_written_is_what_membrain_pick_reads(tmp_path: Path, count: int) -> None:
-    columns = {"score": [1.0, 2, 3], "profile_0_nm": [5.0, 6, 7], "profile_-0.25_nm": [1.0, 1, 1]}
+    columns = {"score": [1.0, 2, 3], "profile_0_nm": [5.0, 6, 7], "profile_m0p25_nm": [1.0, 1, 1]}
     one = Surface([[10, 20, 30], [10, 20, 40], [10, 50, 30]], [[0, 1, 2]], [[1, 0, 0]] * 3, columns)
     file = tmp_path / "a.h5"
     write_membrain_pick(file, [one] * count, 10.0, tomogram="TS_01.mrc", centres=[np.array([[10.0, 20, 35]])] * count)

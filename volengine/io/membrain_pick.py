@@ -15,6 +15,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -32,6 +33,8 @@ from volengine.core.surface import Surface
 
 Floats = NDArray[np.float64]
 SUFFIXES = (".h5",)
+PROFILE = re.compile(r"profile_(m?[0-9]+(?:p[0-9]+)?)_nm")
+"""Columns of profiles (``surfaces profile``): m is minus, p the decimal point."""
 SECONDS, MEMORY, MOST_OUTPUT = 60, 6_000_000_000, 2_000_000_000
 SCORE, LABEL, VALUE = "score", "label", "normal_value_"
 """Columns of what the container calls ``scores``, ``labels`` and ``normal_values``."""
@@ -244,8 +247,8 @@ def _datasets(surface: Surface, pixel_size: float) -> dict[str, Any]:
             found[key] = np.asarray(surface.columns[name])
     names = sorted(name for name in surface.columns if name.startswith(VALUE))
     if not names:
-        profiles = [name for name in surface.columns if name.startswith("profile_") and name.endswith("_nm")]
-        names = sorted(profiles, key=lambda name: float(name[len("profile_") : -len("_nm")]))
+        at = {m[1].replace("m", "-").replace("p", "."): m[0] for m in map(PROFILE.fullmatch, surface.columns) if m}
+        names = [at[text] for text in sorted(at, key=float)]
     if names:
         found["normal_values"] = np.stack([np.asarray(surface.columns[name]) for name in names], axis=1)
     return found

@@ -1,6 +1,7 @@
 """surfaces profile: the tomogram along the normals of surfaces, as columns, and unrolled into pictures.
 
-Column ``profile_-2.5_nm`` of a surface holds for each vertex the value 2.5 nm on the inner side of it. A picture is a
+Column ``profile_m2p5_nm`` of a surface holds for each vertex the value at -2.5 nm, on the inner side of it (names of
+columns have no signs and points: m is minus, p the decimal point). A picture is a
 *membranogram*: one panel for each distance, as if one walked along the membrane at that height.
 """
 
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from volengine.tasks.surfaces.reading import Sampler
 
 Floats = NDArray[np.float64]
-NAME = re.compile(r"profile_(-?[0-9.]+)_nm")
+NAME = re.compile(r"profile_(m?[0-9]+(?:p[0-9]+)?)_nm")
 ROWS = 1 << 14
 """Vertices whose profiles are read at a time."""
 PIXELS = 1 << 16
@@ -59,14 +60,25 @@ def column_name(distance_nm: float) -> str:
     """Name of the column with the values at a distance.
 
     >>> column_name(-2.5), column_name(0)
-    ('profile_-2.5_nm', 'profile_0_nm')
+    ('profile_m2p5_nm', 'profile_0_nm')
     """
-    return f"profile_{round(distance_nm, 6) + 0.0:g}_nm"
+    text = f"{distance_nm:.6f}".rstrip("0").rstrip(".")
+    return f"profile_{'0' if text == '-0' else text.replace('-', 'm').replace('.', 'p')}_nm"
+
+
+def distance_in(name: str) -> float | None:
+    """The distance in nm of a column of a profile; ``None`` for other columns.
+
+    >>> distance_in("profile_m2p5_nm"), distance_in("score")
+    (-2.5, None)
+    """
+    found = NAME.fullmatch(name)
+    return None if found is None else float(found[1].replace("m", "-").replace("p", "."))
 
 
 def profiles_of(surface: Surface) -> tuple[Floats, Floats]:
     """The distances in nm, rising, and the values (n, d) of the profiles that a surface has as columns."""
-    found = {float(m[1]): name for name in surface.columns if (m := NAME.fullmatch(name))}
+    found = {d: name for name in surface.columns if (d := distance_in(name)) is not None}
     names = [found[distance] for distance in sorted(found)]
     values = [np.asarray(surface.columns[name], np.float64) for name in names]
     return np.array(sorted(found)), np.stack(values, axis=1) if values else np.empty((len(surface.vertices), 0))
