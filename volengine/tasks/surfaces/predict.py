@@ -13,7 +13,7 @@ from volengine.nets.surface_model import SurfaceModelFacts, load_surface_model, 
 from volengine.ops.surfaces.patches import Cylinder, places_around
 from volengine.ops.surfaces.sampling import poisson_disc
 from volengine.tasks.surfaces.reading import Sampler
-from volengine.tasks.surfaces.scores import Score, Scored, patches
+from volengine.tasks.surfaces.scored import Score, Scored, patches
 
 Floats = NDArray[np.float64]
 STATISTICS_SPACING = 50.0

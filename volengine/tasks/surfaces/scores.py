@@ -5,8 +5,7 @@ All but the column look at the tomogram on a cylinder about the normal (:mod:`vo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,36 +14,16 @@ from numpy.typing import NDArray
 from volengine.core.errors import InputError
 from volengine.core.surface import Surface
 from volengine.core.units import NM_TO_ANGSTROM as NM
-from volengine.ops.surfaces.patches import Cylinder, correlations, places_around
+from volengine.ops.surfaces.patches import Cylinder, correlations
 from volengine.tasks.surfaces.picking_recipes import SurfacesPickRecipe
+from volengine.tasks.surfaces.scored import Score, Scored, patches
 
 if TYPE_CHECKING:
     from volengine.tasks.surfaces.reading import Sampler
 
 Floats = NDArray[np.float64]
-VALUES = 2_000_000
-"""Values of the tomogram that are held at a time."""
 TEMPLATE_STEP = 1.0
 """Distance of the values of a template's cylinder, in voxels of the tomogram."""
-
-
-@dataclass(frozen=True)
-class Scored:
-    """Scores of vertices.
-
-    Parameters
-    ----------
-    score
-        (n,), the higher the better; NaN where the tomogram does not reach.
-    rot_deg
-        (n,) angle about the normal, where the score says one; else 0.
-    """
-
-    score: Floats
-    rot_deg: Floats
-
-
-Score = Callable[[Surface], Scored]
 
 
 def score_of(
@@ -67,15 +46,6 @@ def score_of(
 
         return network_score(recipe.model, sample, surfaces)
     return _density_score(recipe, sample), None, "", 0.0
-
-
-def patches(surface: Surface, grid: Cylinder, sample: Sampler) -> Iterator[tuple[slice, Floats]]:
-    """The tomogram around the vertices of a surface with normals, some thousand vertices at a time."""
-    assert surface.normals is not None
-    rows = max(1, VALUES // int(np.prod(grid.shape)))
-    for first in range(0, len(surface.vertices), rows):
-        part = slice(first, first + rows)
-        yield part, sample(places_around(surface.vertices[part], surface.normals[part], grid))
 
 
 def _column_score(name: str) -> Score:

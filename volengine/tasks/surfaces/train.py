@@ -31,7 +31,7 @@ from volengine.ops.surfaces.subdivision import subdivided
 from volengine.tasks.surfaces.picking_recipes import SurfacesTrainRecipe
 from volengine.tasks.surfaces.predict import normalised, statistics
 from volengine.tasks.surfaces.reading import Sampler, beside
-from volengine.tasks.surfaces.scores import patches
+from volengine.tasks.surfaces.scored import patches
 from volengine.tasks.surfaces.writing import refuse_source
 
 Floats = NDArray[np.float64]
