@@ -121,3 +121,10 @@ def test_an_edge_with_three_faces_is_refused() -> None:
     fan = Surface([[0, 0, 0], [0, 0, 1], [0, 1, 0], [1, 0, 0], [1, 1, 1]], [[0, 1, 2], [0, 1, 3], [0, 1, 4]])
     with pytest.raises(InputError, match="more than two faces"):
         need_manifold(fan)
+
+
+def test_faces_that_are_lines_do_not_matter() -> None:
+    shape = sheet(50, 50)
+    lines = Surface(shape.vertices, np.concatenate([[[0, 0, 120], [7, 7, 7]], shape.faces]))
+    assert Geodesics(lines).near(0, 1e3)[1] == pytest.approx(Geodesics(shape).near(0, 1e3)[1])
+    assert from_border(lines) == pytest.approx(from_border(shape))

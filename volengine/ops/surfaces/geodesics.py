@@ -6,6 +6,7 @@ al., ACM Trans. Graph. 24 (2005) 553): exact on the mesh, along paths that cross
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -39,6 +40,7 @@ class Geodesics:
     """
 
     def __init__(self, surface: Surface):
+        surface = proper(surface)
         self._surface = surface
         need_manifold(surface)
         _library()
@@ -88,6 +90,7 @@ def from_border(surface: Surface) -> Floats:
     InputError, DependencyError
         As :class:`Geodesics`.
     """
+    surface = proper(surface)
     found = np.full(len(surface.vertices), np.inf)
     corners = np.unique(surface.borders)
     if not len(corners):
@@ -97,6 +100,13 @@ def from_border(surface: Surface) -> Floats:
     start = np.searchsorted(names, corners)
     found[names] = _distances(surface.vertices[names], faces.reshape(-1, 3), start)
     return found
+
+
+def proper(surface: Surface) -> Surface:
+    """The surface without faces that name a vertex twice, which are lines."""
+    a, b, c = surface.faces.T
+    good = (a != b) & (b != c) & (c != a)
+    return surface if good.all() else replace(surface, faces=surface.faces[good])
 
 
 def need_manifold(surface: Surface) -> None:

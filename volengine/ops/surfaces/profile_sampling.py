@@ -96,6 +96,8 @@ def interpolate(
     if order == "linear":
         from scipy.ndimage import map_coordinates
 
+        if voxels.dtype.kind not in "iuf" or voxels.dtype == np.float16 or not voxels.dtype.isnative:
+            voxels = voxels.astype(np.float64)  # scipy knows no others
         # the start is a whole number, so that this difference is exact and no box changes the weights
         found[valid] = map_coordinates(voxels, (at - start).T, np.float64, order=1, mode="nearest")
         return found

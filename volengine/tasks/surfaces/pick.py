@@ -59,7 +59,7 @@ def pick_on_surfaces(
     recipe = SurfacesPickRecipe.of(recipe)
     where, file = path_text(source), path_text(out)
     check_out(file, recipe.overwrite, recipe.to, where, recipe.tomogram, recipe.template, recipe.model)
-    surfaces, volume, notes = beside(where, recipe.tomogram)
+    surfaces, volume, notes = beside(where, recipe.tomogram, recipe.any_origin)
     size, facts = grid_of(where, surfaces, volume)
     sample = None if volume is None else Sampler(volume, "linear")
     score, threshold, feature, height = score_of(recipe, sample, surfaces)

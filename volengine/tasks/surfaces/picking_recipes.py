@@ -37,6 +37,8 @@ class SurfacesSampleRecipe(Recipe):
         Seed of the random numbers; each surface has its own, by its number.
     to
         Format to write, for example relion5; default: by the ending of the output.
+    any_origin
+        Take surfaces and tomogram to begin at the same first voxel although they state different origins.
     overwrite
         Replace files that exist.
     """
@@ -50,6 +52,7 @@ class SurfacesSampleRecipe(Recipe):
     feature: str | None = None
     seed: int = 0
     to: str | None = None
+    any_origin: bool = False
     overwrite: bool = False
 
     def check(self) -> None:
@@ -85,6 +88,8 @@ class SurfacesProfileRecipe(Recipe):
         How a surface is unrolled. sphere: closed ones by the direction from their middle, in an equal-area projection
         (of a sphere); polar: by geodesic distance and direction from a point in the middle; auto: sphere where it
         fits, else polar.
+    any_origin
+        Take surfaces and tomogram to begin at the same first voxel although they state different origins.
     overwrite
         Replace files that exist.
     """
@@ -98,6 +103,7 @@ class SurfacesProfileRecipe(Recipe):
     pixel_nm: float = 1.0
     shown_nm: tuple[float, ...] = ()
     unroll: Literal["auto", "sphere", "conformal", "polar"] = "auto"
+    any_origin: bool = False
     overwrite: bool = False
 
     def check(self) -> None:
@@ -164,6 +170,8 @@ class SurfacesPickRecipe(Recipe):
         Write the surfaces with their scores as a column to this set, too.
     to
         Format to write, for example relion5; default: by the ending of the output.
+    any_origin
+        Take surfaces and tomogram to begin at the same first voxel although they state different origins.
     overwrite
         Replace files that exist.
     """
@@ -189,6 +197,7 @@ class SurfacesPickRecipe(Recipe):
     feature: str | None = None
     scored: str | None = None
     to: str | None = None
+    any_origin: bool = False
     overwrite: bool = False
 
     def check(self) -> None:
@@ -236,6 +245,8 @@ class SurfacesTrainRecipe(Recipe):
         Of Adam, at its highest.
     seed
         Seed of weights, order and augmentation.
+    any_origin
+        Take surfaces and tomograms to begin at the same first voxels although they state different origins.
     overwrite
         Replace a file that exists.
     """
@@ -252,6 +263,7 @@ class SurfacesTrainRecipe(Recipe):
     epochs: int = 12
     learning_rate: float = 3e-3
     seed: int = 0
+    any_origin: bool = False
     overwrite: bool = False
 
     def check(self) -> None:

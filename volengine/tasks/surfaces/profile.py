@@ -111,7 +111,7 @@ def profile_surfaces(
 
     recipe = SurfacesProfileRecipe.of(recipe)
     where, place = path_text(source), path_text(out)
-    surfaces, volume, notes = beside(where, recipe.tomogram)
+    surfaces, volume, notes = beside(where, recipe.tomogram, recipe.any_origin)
     assert volume is not None  # the recipe asks for it
     check_out_set(place, recipe.overwrite, where, recipe.tomogram)
     folder = None if recipe.picture is None else Path(recipe.picture)

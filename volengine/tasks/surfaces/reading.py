@@ -76,8 +76,10 @@ def open_set(path: str, tomogram: OpenVolume | None) -> SurfaceSet:
     return opened
 
 
-def beside(path: str, tomogram: str | None) -> tuple[SurfaceSet, OpenVolume | None, list[str]]:
-    """Open a set of surfaces, and the tomogram that it is of.
+def beside(
+    path: str, tomogram: str | None, any_origin: bool = False
+) -> tuple[SurfaceSet, OpenVolume | None, list[str]]:
+    """Open a set of surfaces, and the tomogram that it is of; ``any_origin``: although their origins differ.
 
     Returns
     -------
@@ -94,13 +96,13 @@ def beside(path: str, tomogram: str | None) -> tuple[SurfaceSet, OpenVolume | No
     facts = opened.facts
     if volume is None or facts.voxel_size is None:
         return opened, volume, notes
-    said = origins_note(("the set", facts.origin, facts.voxel_size), (volume.name, volume.origin, volume.voxel_size))
+    ours, theirs = (path, facts.origin, facts.voxel_size), (volume.name, volume.origin, volume.voxel_size)
+    said = origins_note(ours, theirs, accept=any_origin)
     notes += [said] * bool(said)
     if facts.shape is not None:
-        ours = np.multiply(facts.shape, facts.voxel_size)
-        theirs = np.multiply(volume.shape, volume.voxel_size)
-        allowed = 2 * np.maximum(facts.voxel_size, volume.voxel_size) + EXTENT * ours
-        if (np.abs(ours - theirs) > allowed).any():
+        extent, other = np.multiply(facts.shape, facts.voxel_size), np.multiply(volume.shape, volume.voxel_size)
+        allowed = 2 * np.maximum(facts.voxel_size, volume.voxel_size) + EXTENT * extent
+        if (np.abs(extent - other) > allowed).any():
             raise InputError(
                 f"{path}: its surfaces are of a tomogram of {facts.shape} voxels of {size_text(facts.voxel_size)} A "
                 f"({facts.tomogram}), and {volume.where} has {volume.shape} of {size_text(volume.voxel_size)} A, "

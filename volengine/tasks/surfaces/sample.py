@@ -50,7 +50,7 @@ def sample_surfaces(
     recipe = SurfacesSampleRecipe.of(recipe)
     where, file = path_text(source), path_text(out)
     check_out(file, recipe.overwrite, recipe.to, where, recipe.tomogram)
-    surfaces, volume, notes = beside(where, recipe.tomogram)
+    surfaces, volume, notes = beside(where, recipe.tomogram, recipe.any_origin)
     size, facts = grid_of(where, surfaces, volume)
     parts = [_sampled(surface, recipe) for surface in surfaces]
     feature = recipe.feature if recipe.feature is not None else facts.feature

@@ -159,7 +159,7 @@ def _known(paths: list[str], recipe: SurfacesTrainRecipe, grid: Cylinder) -> tup
     names: list[str] = []
     notes: list[str] = []
     for path, tomogram, table in zip(paths, recipe.tomograms, recipe.picks, strict=True):
-        opened, volume, more = beside(path, tomogram)
+        opened, volume, more = beside(path, tomogram, recipe.any_origin)
         assert volume is not None
         notes += more
         picks = read_picks(table, voxel_size=volume.voxel_size, shape=volume.shape, volume_origin=volume.origin)
