@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from surface_tomograms import SIZE, write_case, write_template
+from surface_tomograms import CENTRE, RADIUS, SIZE, write_case, write_template
 
 from volengine.cli.main import cli
 from volengine.core.errors import FormatError, InputError, MissingError
@@ -130,6 +130,7 @@ def test_a_column_is_a_score_and_needs_no_tomogram(tmp_path: Path, method: str) 
     )
     precision, recall, _, _ = compared(made.picks, known, 1.0)
     assert (precision, recall) == (1, 1)
+    assert np.linalg.norm(made.picks.place - CENTRE, axis=1) == pytest.approx(RADIUS, abs=1)
     assert "score" in open_surfaces(tmp_path / "x.surfaces").read(1).columns
     with pytest.raises(InputError, match="has no column 'yours'; its columns are: mine"):
         pick_on_surfaces(tmp_path / "s.surfaces", tmp_path / "b.star", {"column": "yours"})

@@ -141,6 +141,9 @@ def _clusters(
     best = np.full(len(centres), -np.inf)
     np.maximum.at(best, cluster, score[high])
     normal = surface.normals[nearest]
+    # means of places on a bent surface lie on its hollow side: back to the plane that touches it
+    height = np.einsum("ij,ij->i", surface.vertices[nearest] - centres, normal)
+    centres = centres + height[:, None] * normal
     return Found(surface.number, centres + offset * normal, normal, rot_deg[nearest], best)
 
 
