@@ -134,7 +134,7 @@ def surface_model_samples(folder: Path) -> list[Sample]:
     torch.manual_seed(0)
     facts = SurfaceModelFacts("receptor", (0.0, 10.0), (0.0, 10.0), 4, 4, 1)
     save_surface_model(folder / "a.safetensors", SurfaceRings(2, 2, 4, 1), facts)
-    return [Sample("a.safetensors", (folder / "a.safetensors").read_bytes(), "safetensors")]
+    return [Sample("a.safetensors", (folder / "a.safetensors").read_bytes())]
 
 
 def read_surface_model(path: Path) -> None:
