@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 from scipy.spatial import KDTree
 
 from volengine.core.errors import DependencyError, InputError
@@ -129,8 +131,29 @@ def _library() -> Any:
 
 
 def _distances(vertices: Floats, faces: Ints, start: Ints) -> Floats:
-    """Distances of all vertices from the nearest of ``start``; infinite where no way leads."""
-    algorithm = _library().PyGeodesicAlgorithmExact(np.ascontiguousarray(vertices), faces.astype(np.int32))
-    distance, _ = algorithm.geodesicDistances(start.astype(np.int32), None)
-    found = np.asarray(distance, np.float64)
-    return np.where(np.isfinite(found) & (found < 1e99), found, np.inf)
+    """Distances of all vertices from the nearest of ``start``; infinite where no way leads.
+
+    The library is given only the faces that it can reach: for others it reads memory that it has not written.
+    """
+    found = np.full(len(vertices), np.inf)
+    faces = faces[_reached(faces, start)]
+    names, inner = np.unique(faces, return_inverse=True)
+    inside = np.flatnonzero(np.isin(names, start))
+    if len(inside):
+        algorithm = _library().PyGeodesicAlgorithmExact(
+            np.ascontiguousarray(vertices[names]), inner.reshape(-1, 3).astype(np.int32)
+        )
+        found[names] = np.asarray(algorithm.geodesicDistances(inside.astype(np.int32), None)[0], np.float64)
+    found[start] = 0.0
+    return found
+
+
+def _reached(faces: Ints, start: Ints) -> NDArray[np.bool_]:
+    """Faces to which a way leads across edges from a face that has a vertex of ``start``."""
+    sides = np.sort(faces[:, [[0, 1], [1, 2], [2, 0]]], axis=2).reshape(-1, 2)
+    _, edge = np.unique(sides[:, 0] * (faces.max(initial=0) + 1) + sides[:, 1], return_inverse=True)
+    owner = np.repeat(np.arange(len(faces)), 3)
+    n = len(faces) + int(edge.max(initial=-1)) + 1
+    links = coo_array((np.ones(len(owner), bool), (owner, len(faces) + edge)), shape=(n, n))
+    part = connected_components(links, directed=False)[1][: len(faces)]
+    return np.isin(part, part[np.isin(faces, start).any(axis=1)])
