@@ -28,7 +28,7 @@ VERBS = {
     "pick": "Particles from a prediction: STAR file and labels.",
     "picks": "Tables of picks: convert, merge, filter, describe; subvolumes at picks.",
     "skeleton": "Membranes to mid-surfaces, filaments to lines.",
-    "surfaces": "Sets of surfaces: curvature, thickness and distances at each vertex.",
+    "surfaces": "Sets of surfaces: measures, points and profiles on them, particles picked on them.",
     "score": "A prediction or picks against what is known.",
     "stats": "Counts, densities, distances and clusters of particles.",
     "run": "A whole recipe: convert, filter, segment, interact, pick.",
