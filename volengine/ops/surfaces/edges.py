@@ -114,9 +114,9 @@ def split(at: Floats, faces: Array, edges: Edges, chosen: Int64) -> tuple[Floats
 
 
 def collapsed(
-    at: Floats, faces: Array, edges: Edges, wanted: Bools, cost: Floats, longest: float
-) -> tuple[Floats, Array, int]:
-    """Collapse edges to one vertex each, as many as do not touch each other's surroundings.
+    at: Floats, faces: Array, edges: Edges, chosen: Int64, cost: Floats, longest: float
+) -> tuple[Floats, Array, Int64]:
+    """Collapse edges to one vertex each, of those chosen as many as do not touch each other's surroundings.
 
     An edge with one end on a border goes to that end, others to their middles. Refused are those that would change the
     topology (their ends have other neighbours in common than the corners of the edge's faces, or lie on borders on
@@ -124,29 +124,29 @@ def collapsed(
 
     Returns
     -------
-    The vertices (those that went are still there, without faces), the faces, and how many edges were collapsed.
+    The vertices (those that went are still there, without faces), the faces, and which edges were collapsed, or
+    were not because another one nearby was.
     """
     border = edges.on_border(len(at))
-    a, b = edges.ends.T
-    rows = np.flatnonzero(wanted & ~(border[a] & border[b] & ~edges.border))
+    a, b = edges.ends[chosen].T
+    rows = chosen[~(border[a] & border[b] & ~edges.border[chosen])]
     rows = rows[_keeps_topology(faces, edges, rows, border)]
-    if not len(rows):
-        return at, faces, 0
     goal = at[edges.ends[rows]].mean(axis=1)
     for n in (0, 1):
         fixed = border[edges.ends[rows, n]] & ~border[edges.ends[rows, 1 - n]]
         goal[fixed] = at[edges.ends[rows[fixed], n]]
     rows, goal = _shapely(at, faces, edges, rows, goal, longest)
+    good = rows
     rows, goal = _alone(faces, edges.ends[rows], cost[rows], rows, goal, len(at))
     if not len(rows):
-        return at, faces, 0
+        return at, faces, good
     moved = at.copy()
     moved[edges.ends[rows, 0]] = goal
     number = np.arange(len(at))
     number[edges.ends[rows, 1]] = edges.ends[rows, 0]
     changed = number[faces]
     whole = (changed[:, 0] != changed[:, 1]) & (changed[:, 1] != changed[:, 2]) & (changed[:, 2] != changed[:, 0])
-    return moved, changed[whole], len(rows)
+    return moved, changed[whole], good
 
 
 def _keeps_topology(faces: Array, edges: Edges, rows: Int64, border: Bools) -> Bools:
