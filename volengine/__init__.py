@@ -48,6 +48,8 @@ if TYPE_CHECKING:
     from volengine.tasks.stats.recipe import StatsRecipe
     from volengine.tasks.stats.tables import Stats
     from volengine.tasks.stats.verb import stats
+    from volengine.tasks.surface.recipe import SurfaceRecipe
+    from volengine.tasks.surface.verb import surface
     from volengine.tasks.train.folds import train_folds
     from volengine.tasks.train.proposal import propose_training
     from volengine.tasks.train.recipe import TrainRecipe
@@ -85,6 +87,8 @@ _MODULES = {
     "tasks.stats.recipe": ("StatsRecipe",),
     "tasks.stats.tables": ("Stats",),
     "tasks.stats.verb": ("stats",),
+    "tasks.surface.recipe": ("SurfaceRecipe",),
+    "tasks.surface.verb": ("surface",),
     "tasks.train.folds": ("train_folds",),
     "tasks.train.proposal": ("propose_training",),
     "tasks.train.recipe": ("TrainRecipe",),
@@ -111,6 +115,7 @@ __all__ = [
     "SimulateRecipe",
     "Stats",
     "StatsRecipe",
+    "SurfaceRecipe",
     "TrainRecipe",
     "TrainSample",
     "VolengineError",
@@ -131,6 +136,7 @@ __all__ = [
     "segment",
     "simulate",
     "stats",
+    "surface",
     "train",
     "train_folds",
     "verify",

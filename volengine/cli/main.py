@@ -27,6 +27,7 @@ VERBS = {
     "picks": "Tables of picks: convert, merge, filter, describe; subvolumes at picks.",
     "score": "A prediction or picks against what is known.",
     "stats": "Counts, densities, distances and clusters of particles.",
+    "surface": "Surfaces of a prediction or of labels: triangle meshes, areas, volumes.",
     "run": "A whole recipe: convert, segment, interact, pick.",
     "collection": "The manifest of many tomograms: parameters of each, what became of them.",
     "status": "How far a run is.",
@@ -43,7 +44,7 @@ VERBS = {
 SECTIONS = {
     "From tomogram to picks": ("convert", "segment", "interact", "pick", "run", "collection", "export", "crop"),
     "Networks and data for them": ("train", "models", "simulate"),
-    "Results": ("picks", "score", "stats"),
+    "Results": ("picks", "score", "stats", "surface"),
     "Look and check": ("info", "status", "verify", "cluster", "env", "demo"),
 }
 """The verbs as the help of the program lists them."""

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from volengine.core.errors import MissingError
+from volengine.core.errors import DependencyError
 from volengine.ops.surfaces.topology import shape_of
 
 Floats = NDArray[np.float64]
@@ -46,13 +46,13 @@ def decimated(vertices: Floats, faces: Array, wanted: int) -> tuple[Floats, NDAr
 
     Raises
     ------
-    MissingError
+    DependencyError
         The extra ``surfaces`` is not installed.
     """
     try:
         import fast_simplification
     except ImportError as error:
-        raise MissingError("Remeshing needs fast-simplification: pip install 'volengine[surfaces]'.") from error
+        raise DependencyError("Remeshing needs fast-simplification: pip install 'volengine[surfaces]'.") from error
     part = 1 - wanted / max(len(vertices), 1)
     if part <= 0:
         return vertices, np.asarray(faces, np.int32)

@@ -88,7 +88,7 @@ class Edges:
         return found
 
     def apart(self, wanted: Bools, cost: Floats) -> Int64:
-        """Return wanted edges of which no two have a face in common: in each face the one of least cost, then number."""
+        """Return wanted edges of which no two share a face: in each face the one of least cost, then number."""
         rows = np.flatnonzero(wanted)
         rank = np.full(len(self.ends), len(self.ends), np.int64)
         rank[rows[np.lexsort((rows, cost[rows]))]] = np.arange(len(rows))
@@ -96,7 +96,8 @@ class Edges:
         good = best[self.faces[rows, 0]] == rank[rows]
         other = self.faces[rows, 1]
         good &= (other < 0) | (best[other] == rank[rows])
-        return rows[good]
+        found: Int64 = rows[good]
+        return found
 
 
 def split(at: Floats, faces: Array, edges: Edges, chosen: Int64) -> tuple[Floats, Array]:
@@ -185,9 +186,7 @@ def _around(faces: Array, ends: Int64, vertices: int) -> tuple[Int64, Int64]:
     return row // 2, order[starts[vertex[row]] + within] // 3
 
 
-def _shapely(
-    at: Floats, faces: Array, edges: Edges, rows: Int64, goal: Floats, longest: float
-) -> tuple[Int64, Floats]:
+def _shapely(at: Floats, faces: Array, edges: Edges, rows: Int64, goal: Floats, longest: float) -> tuple[Int64, Floats]:
     """The edges whose collapse folds no face and makes no long edge."""
     ends = edges.ends[rows]
     edge, face = _around(faces, ends, len(at))
@@ -207,9 +206,7 @@ def _shapely(
     return rows[~bad], goal[~bad]
 
 
-def _alone(
-    faces: Array, ends: Int64, cost: Floats, rows: Int64, goal: Floats, vertices: int
-) -> tuple[Int64, Floats]:
+def _alone(faces: Array, ends: Int64, cost: Floats, rows: Int64, goal: Floats, vertices: int) -> tuple[Int64, Floats]:
     """Edges of which no two have a face around them in common: each is the first of all around its faces."""
     edge, face = _around(faces, ends, vertices)
     rank = np.empty(len(rows), np.int64)

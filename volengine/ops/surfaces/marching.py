@@ -7,8 +7,8 @@ first voxel, and the axis), so all cubes and blocks around an edge have the same
 
 The method is that of Lorensen and Cline (1987) with one rule for ambiguous faces: where two diagonal corners are
 inside, they are joined. The rule looks at the four corners of a face only, so both cubes at a face draw the same lines,
-and every edge of the mesh has two triangles. Polygons are divided along diagonals that lie in no face of a cube, so that
-no two cubes have the same one. So the mesh is a manifold for any mask.
+and every edge of the mesh has two triangles. Polygons are divided along diagonals that lie in no face of a cube, so
+no two cubes have the same one. Therefore the mesh is a manifold for any mask.
 
 >>> mask = np.zeros((4, 4, 4), np.int32); mask[1:3, 1:3, 1:3] = 1
 >>> piece = pieces_of(mask, Box((0, 0, 0), (4, 4, 4)), Box((0, 0, 0), (4, 4, 4)), (4, 4, 4))
@@ -118,7 +118,13 @@ def _triangles(loop: tuple[int, ...]) -> list[tuple[int, int, int]]:
 
 
 def pieces_of(
-    objects: Array, crop: Box, core: Box, shape: Index3, values: Array | None = None, level: float = 0.5
+    objects: Array,
+    crop: Box,
+    core: Box,
+    shape: Index3,
+    values: Array | None = None,
+    level: float = 0.5,
+    numbers: Array | None = None,
 ) -> Table:
     """Return the pieces of the surfaces of all objects that belong to a block.
 
@@ -134,6 +140,9 @@ def pieces_of(
     values, level
         The prediction and its threshold in values, from which the place of a vertex on its edge is interpolated.
         Without, vertices lie halfway.
+    numbers
+        If ``objects`` is a mask: the number of the component of each voxel of the core (26 neighbours), 0: its surface
+        is left out. All voxels of a mask at one cube belong to one component.
 
     Returns
     -------
@@ -142,6 +151,8 @@ def pieces_of(
     of an object; so each triangle is in one block.
     """
     at = _mixed(objects)
+    if not at.size:
+        return no_pieces()
     offsets = np.array([np.ravel_multi_index(c, objects.shape) for c in CORNERS], np.int64)
     flat = objects.reshape(-1)
     corner = flat[at[:, None] + offsets]
@@ -154,10 +165,22 @@ def pieces_of(
             new &= corner[:, before] != one
         rows = np.flatnonzero(new)
         inside = corner[rows] == one[rows, None]
-        found.append((at[rows], one[rows], inside @ (1 << np.arange(8))))
-    cubes, numbers, case = (np.concatenate(parts) for parts in zip(*found, strict=True))
+        name = one[rows]
+        if numbers is not None:
+            place = np.array(np.unravel_index(at[rows] + offsets[first], crop.shape))
+            name = numbers[tuple(place + np.subtract(crop.start, core.start)[:, None])]
+            kept = name != 0
+            rows, name, inside = rows[kept], name[kept], inside[kept]
+        found.append((at[rows], name, inside @ (1 << np.arange(8))))
+    cubes, owners, case = (np.concatenate(parts) for parts in zip(*found, strict=True))
     grid = _Grid(crop, shape, None if values is None else values.reshape(-1), level)
-    return _meshed(cubes.astype(np.int64), numbers, case, grid)
+    return _meshed(cubes.astype(np.int64), owners, case, grid)
+
+
+def no_pieces() -> Table:
+    """Return the pieces of no surface."""
+    none = np.zeros(0, np.int64)
+    return {"keys": none, "places": np.zeros((0, 3)), "objects": none, "faces": np.zeros((0, 3), np.int32)}
 
 
 def _mixed(objects: Array) -> Int64:

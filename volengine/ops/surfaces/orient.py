@@ -17,7 +17,7 @@ Array = NDArray[Any]
 
 
 def face_normals(vertices: Floats, faces: Array) -> Floats:
-    """(m, 3) normals z, y, x with the length of twice the face's area, on the side from which it is counterclockwise."""
+    """(m, 3) normals z, y, x, as long as twice the face's area, on the side from which it is counterclockwise."""
     a, b, c = (vertices[faces[:, n]] for n in range(3))
     found: Floats = np.cross(c - a, b - a)  # z, y, x is a left-handed frame: the factors change places
     return found

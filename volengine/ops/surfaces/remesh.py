@@ -36,7 +36,7 @@ ROUNDS = 6
 LEAST = 1000
 """Meshes are coarsened by quadric errors first if they will have more vertices than this."""
 FEW = 0.1
-"""A round stops collapsing when a turn has less than this part of the edges that the first one had; the next goes on."""
+"""A round stops collapsing when a turn has less than this part of the edges that the first one had."""
 LONG, SHORT = 4 / 3, 4 / 5
 """Edges longer and shorter than these times the wanted length are split and collapsed; the values are the source's."""
 
@@ -156,7 +156,7 @@ def _on_surface(at: Floats, faces: Array, given: Floats, normals: Floats) -> Flo
 
     _, near = cKDTree(given).query(at)
     off = np.einsum("ij,ij->i", at - given[near], normals[near])
-    moved = at - off[:, None] * normals[near]
+    moved: Floats = at - off[:, None] * normals[near]
     border = Edges.of(faces).on_border(len(at))
     moved[border] = at[border]
     return moved

@@ -20,7 +20,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from volengine.ops.surfaces.topology import border_edges, edges_of
+from volengine.ops.surfaces.orient import face_normals, vertex_normals
+from volengine.ops.surfaces.topology import border_edges, edges_of, parts_of, tetrahedra
 
 Floats = NDArray[np.float64]
 Array = NDArray[Any]
@@ -41,7 +42,7 @@ def smoothed(vertices: Floats, faces: Array, length: float) -> Floats:
 
     Returns
     -------
-    (n, 3). Vertices of borders move as those of a curve: by their neighbours along the border only.
+    (n, 3). The volume of each closed part is what it was. Vertices of borders move as those of a curve: by their neighbours along the border only.
     """
     if length <= 0 or not len(faces):
         return vertices
@@ -49,10 +50,32 @@ def smoothed(vertices: Floats, faces: Array, length: float) -> Floats:
     end = math.acos(max(0.0, 1 - (math.pi * edge / length) ** 2))
     weights = _low_pass(end, math.ceil(SHARPNESS / end))
     before, now = vertices, mean @ vertices  # Chebyshev polynomials of the matrix, degrees 0 and 1
-    at = weights[0] * before + weights[1] * now
+    at: Floats = weights[0] * before + weights[1] * now
     for weight in weights[2:]:
         before, now = now, 2 * (mean @ now) - before
         at += weight * now
+    return _volume_kept(vertices, at, np.asarray(faces))
+
+
+def _volume_kept(before: Floats, after: Floats, faces: Array) -> Floats:
+    """Move the vertices of each closed part along their normals, all as far, until its volume is what it was.
+
+    Waves as long as the whole object are damped where the object is as small as the length: a sphere of 3 voxels radius
+    loses a third of its volume by a length of 8.
+    """
+    part = parts_of(faces, len(after))
+    of_face = part[faces[:, 0]]
+    count = int(part.max()) + 1
+    is_open = np.zeros(count, bool)
+    is_open[part[border_edges(faces).reshape(-1)]] = True
+    wanted = np.bincount(of_face, tetrahedra(before, faces), minlength=count)
+    at = after
+    for _ in range(3):
+        normals = vertex_normals(at, faces)
+        area = 0.5 * np.bincount(of_face, np.linalg.norm(face_normals(at, faces), axis=1), minlength=count)
+        lost = wanted - np.bincount(of_face, tetrahedra(at, faces), minlength=count)
+        lost[is_open | (area == 0)] = 0
+        at = at + (lost / np.where(area > 0, area, 1))[part][:, None] * normals
     return at
 
 
@@ -60,8 +83,9 @@ def _low_pass(end: float, degree: int) -> Floats:
     """Weights of Chebyshev polynomials for a filter that passes angles from 0 to ``end``; at 0 it is exactly 1."""
     n = np.arange(1, degree + 1)
     window = 0.42 + 0.5 * np.cos(np.pi * n / (degree + 1)) + 0.08 * np.cos(2 * np.pi * n / (degree + 1))
-    weights = np.concatenate([[end / np.pi], window * 2 * np.sin(n * end) / (np.pi * n)])
-    return weights / weights.sum()
+    weights: Floats = np.concatenate([[end / np.pi], window * 2 * np.sin(n * end) / (np.pi * n)])
+    weights /= weights.sum()
+    return weights
 
 
 def _mean_of_neighbours(vertices: Floats, faces: Array) -> tuple[Any, float]:

@@ -20,7 +20,8 @@ Int64 = NDArray[np.int64]
 
 def sides_of(faces: Array) -> Int64:
     """(3 m, 2) the sides of faces as they go around each: 0 to 1, 1 to 2, 2 to 0."""
-    return np.asarray(faces, np.int64)[:, [[0, 1], [1, 2], [2, 0]]].reshape(-1, 2)
+    found: Int64 = np.asarray(faces, np.int64)[:, [[0, 1], [1, 2], [2, 0]]].reshape(-1, 2)
+    return found
 
 
 def edges_of(faces: Array) -> tuple[Int64, Int64]:
@@ -33,7 +34,8 @@ def edges_of(faces: Array) -> tuple[Int64, Int64]:
 def border_edges(faces: Array) -> Int64:
     """(k, 2) edges that only one face has, smaller vertex first."""
     edges, count = edges_of(faces)
-    return edges[count == 1]
+    found: Int64 = edges[count == 1]
+    return found
 
 
 def parts_of(faces: Array, vertices: int) -> Int64:
