@@ -28,6 +28,7 @@ VERBS = {
     "score": "A prediction or picks against what is known.",
     "stats": "Counts, densities, distances and clusters of particles.",
     "surface": "Surfaces of a prediction or of labels: triangle meshes, areas, volumes.",
+    "surfaces": "Sets of surfaces: what they hold, other formats.",
     "run": "A whole recipe: convert, segment, interact, pick.",
     "collection": "The manifest of many tomograms: parameters of each, what became of them.",
     "status": "How far a run is.",
@@ -44,7 +45,7 @@ VERBS = {
 SECTIONS = {
     "From tomogram to picks": ("convert", "segment", "interact", "pick", "run", "collection", "export", "crop"),
     "Networks and data for them": ("train", "models", "simulate"),
-    "Results": ("picks", "score", "stats", "surface"),
+    "Results": ("picks", "score", "stats", "surface", "surfaces"),
     "Look and check": ("info", "status", "verify", "cluster", "env", "demo"),
 }
 """The verbs as the help of the program lists them."""
