@@ -30,6 +30,9 @@ Int64 = NDArray[np.int64]
 OPPOSITE = -0.8
 """Cosine of normals that look the other way: the rim's shoulders, from 37 degrees on, belong to no face."""
 
+CRUSHED = 0.15
+"""Faces of the mid-surface that have less than this part of their area before belong to the rim."""
+
 SMALL = 0.02
 """Pieces of faces with less than this part of the largest one's area are remains of the rim."""
 
@@ -75,8 +78,23 @@ def one_side(
     if side == "outer":
         at, corners = used_only(vertices, chosen)
         return at, corners
-    at, corners = used_only(vertices - 0.5 * np.maximum(depth, 0)[:, None] * normals, chosen)
+    at, corners = used_only(*_middle(vertices, chosen, depth, normals))
     return (smoothed(at, corners, 4 * _mean_edge(at, corners)) if len(corners) else at), corners
+
+
+def _middle(vertices: Floats, faces: Array, depth: Floats, normals: Floats) -> tuple[Floats, Array]:
+    """Move vertices of a face by half the thickness; what is crushed there, at the rim's shoulders, is left out."""
+    at = vertices - 0.5 * np.where(np.isfinite(depth), depth, 0)[:, None] * normals
+    before, after = face_normals(vertices, faces), face_normals(at, faces)
+    along = np.einsum("ij,ij->i", before, after)
+    square = np.einsum("ij,ij->i", before, before)
+    size = np.linalg.norm(before, axis=1) * np.linalg.norm(after, axis=1)
+    faces = faces[(along > 0.7 * size) & (along > CRUSHED * square)]
+    if not len(faces):
+        return at, faces
+    part = parts_of(faces, len(at))[faces[:, 0]]
+    areas = np.bincount(part, np.linalg.norm(face_normals(at, faces), axis=1))
+    return at, faces[areas[part] >= SMALL * areas.max()]
 
 
 def opposite(vertices: Floats, faces: Array, normals: Floats, max_thickness: float) -> tuple[Floats, Int64]:
