@@ -11,12 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from marched_shapes import area, ball, grid, raw
 from numpy.typing import NDArray
+from scipy.spatial import cKDTree
 from skimage.measure import marching_cubes
 
 from volengine.core.boxes import Box, index3
 from volengine.core.tiling import Tiling
 from volengine.ops.surfaces.components import regions_of
-from volengine.ops.surfaces.marching import cases, pieces_of
+from volengine.ops.surfaces.marching import NEAREST, cases, pieces_of
 from volengine.ops.surfaces.merge import merge_pieces
 from volengine.ops.surfaces.topology import parts_of, shape_of, volume_of
 
@@ -157,8 +158,10 @@ def test_the_mesh_is_that_of_skimage_where_no_face_is_ambiguous() -> None:
     places, faces = raw(values > 0.5, closed=False, values=values)
     theirs, their_faces, _, _ = marching_cubes(values, 0.5)
     assert len(places) == len(theirs)
-    ours = places[np.lexsort(places.round(4).T)]
-    assert np.allclose(ours, theirs[np.lexsort(theirs.round(4).T)], atol=2e-4)
+    off, nearest = cKDTree(theirs).query(places)
+    assert off.max() <= NEAREST  # ours keep away from the ends of edges
+    assert (off < 1e-4).mean() > 0.95
+    assert len(np.unique(nearest)) == len(theirs)
     assert np.isclose(area(places, faces), area(theirs, their_faces), rtol=1e-3)
 
 

