@@ -37,6 +37,8 @@ NAMES_PER_VOXEL = 3
 NEAREST = 1 / 64
 """Vertices keep this distance from the ends of their edge, in voxels: so no two vertices have the same place."""
 
+_CHUNK = 1 << 17  # cubes that are meshed together: bounds the memory of their vertices
+
 CORNERS = tuple((c >> 2 & 1, c >> 1 & 1, c & 1) for c in range(8))
 """Corners of a cube, z, y, x, in the order of voxels in memory."""
 
@@ -153,11 +155,24 @@ def pieces_of(
     at = _mixed(objects)
     if not at.size:
         return no_pieces()
-    offsets = np.array([np.ravel_multi_index(c, objects.shape) for c in CORNERS], np.int64)
-    flat = objects.reshape(-1)
-    corner = flat[at[:, None] + offsets]
-    owned = _in_core(at, offsets, crop, core)
     found: list[tuple[Array, Array, Array]] = []
+    for start in range(0, len(at), _CHUNK):
+        found += _cubes_of(at[start : start + _CHUNK], objects, crop, core, numbers)
+    cubes, owners, case = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    if not len(cubes):
+        return no_pieces()
+    grid = _Grid(crop, shape, None if values is None else values.reshape(-1), level)
+    return _meshed(cubes, owners, case, grid)
+
+
+def _cubes_of(
+    at: Int64, objects: Array, crop: Box, core: Box, numbers: Array | None
+) -> list[tuple[Int64, Array, NDArray[np.uint8]]]:
+    """The cubes whose first corner of an object lies in the core: first voxel, number of the object, case."""
+    offsets = np.array([np.ravel_multi_index(c, objects.shape) for c in CORNERS], np.int64)
+    corner = objects.reshape(-1)[at[:, None] + offsets]
+    owned = _in_core(at, crop, core)
+    found = []
     for first in range(8):
         one = corner[:, first]
         new = (one != 0) & owned[:, first]
@@ -171,10 +186,8 @@ def pieces_of(
             name = numbers[tuple(place + np.subtract(crop.start, core.start)[:, None])]
             kept = name != 0
             rows, name, inside = rows[kept], name[kept], inside[kept]
-        found.append((at[rows], name, inside @ (1 << np.arange(8))))
-    cubes, owners, case = (np.concatenate(parts) for parts in zip(*found, strict=True))
-    grid = _Grid(crop, shape, None if values is None else values.reshape(-1), level)
-    return _meshed(cubes.astype(np.int64), owners, case, grid)
+        found.append((at[rows], name, (inside @ (1 << np.arange(8))).astype(np.uint8)))
+    return found
 
 
 def no_pieces() -> Table:
@@ -196,7 +209,7 @@ def _mixed(objects: Array) -> Int64:
     return np.flatnonzero(mixed)
 
 
-def _in_core(at: Int64, offsets: Int64, crop: Box, core: Box) -> NDArray[np.bool_]:
+def _in_core(at: Int64, crop: Box, core: Box) -> NDArray[np.bool_]:
     """(n, 8) whether each corner of cubes lies in the core."""
     place = np.unravel_index(at, crop.shape)
     owned = np.ones((len(at), 8), bool)
@@ -223,29 +236,43 @@ class _Grid:
 
 
 def _meshed(cubes: Int64, numbers: Array, case: Int64, grid: _Grid) -> Table:
-    """Triangles of cubes (first voxels in the crop) of objects, each with its case."""
+    """Triangles of cubes (first voxels in the crop) of objects, each with its case; vertices once for each object."""
+    parts = []
+    rows = 0
+    for start in range(0, len(cubes), _CHUNK):
+        chunk = slice(start, start + _CHUNK)
+        keys, places, owner, faces = _of_cubes(cubes[chunk], numbers[chunk], case[chunk], grid)
+        parts.append((keys, places, owner, faces + rows))
+        rows += len(keys)
+    keys, places, owner, faces = (np.concatenate(columns) for columns in zip(*parts, strict=True))
+    del parts
+    kept, row = _once(keys, owner)
+    return {"keys": keys[kept], "places": places[kept], "objects": owner[kept], "faces": row[faces]}
+
+
+def _of_cubes(cubes: Int64, numbers: Array, case: Int64, grid: _Grid) -> tuple[Int64, Array, Array, NDArray[np.int32]]:
+    """Keys, places and owners of the vertices of cubes, each edge of each cube once, and the faces."""
     corners, starts = cases()
     count = np.diff(starts)[case]
     pair = np.repeat(np.arange(len(case)), count)
     within = np.arange(len(pair)) - np.repeat(np.cumsum(count) - count, count)
     edges = corners[starts[case[pair]] + within].astype(np.int64)
-    # each edge of each cube of an object
     unique, faces = np.unique(pair[:, None] * len(EDGES) + edges, return_inverse=True)
     pair, edge = np.divmod(unique, len(EDGES))
     places, keys = _on_edges(cubes[pair], edge, grid)
     owner = numbers[pair]
+    kept, row = _once(keys, owner)  # neighbouring cubes share edges
+    return keys[kept], places[kept], owner[kept], row[faces.reshape(-1, 3)]
+
+
+def _once(keys: Int64, owner: Array) -> tuple[Int64, NDArray[np.int32]]:
+    """Vertices of which each is there once, by object and key, and the row of all others among them."""
     order = np.lexsort((keys, owner))
     new = np.ones(len(order), bool)
     new[1:] = (np.diff(keys[order]) != 0) | (owner[order][1:] != owner[order][:-1])
-    row = np.empty(len(order), np.int64)
-    row[order] = np.cumsum(new) - 1
-    kept = order[new]
-    return {
-        "keys": keys[kept],
-        "places": places[kept],
-        "objects": owner[kept],
-        "faces": row[faces.reshape(-1, 3)].astype(np.int32),
-    }
+    row = np.empty(len(order), np.int32)
+    row[order] = np.cumsum(new, dtype=np.int32) - 1
+    return order[new], row
 
 
 def _on_edges(cubes: Int64, edge: Int64, grid: _Grid) -> tuple[Array, Int64]:

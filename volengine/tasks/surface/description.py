@@ -25,7 +25,7 @@ MEASURED = (
 )
 """Columns of the table of finished surfaces."""
 
-VERTEX_BYTES, REMESHED_BYTES = 500, 1600
+VERTEX_BYTES, REMESHED_BYTES = 1000, 2600
 """Bytes that a unit needs for a vertex of a surface that it merges and smooths, and remeshes; see the tests."""
 
 

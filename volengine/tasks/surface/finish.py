@@ -9,6 +9,9 @@ from typing import Any
 import numpy as np
 
 from volengine.core.atomic import replacing
+from volengine.core.block import Table
+from volengine.core.errors import DamagedError
+from volengine.engine.ledger import PlanFolder
 from volengine.engine.plan import Made, Plan
 from volengine.io.surfaces import FACTS, SurfaceFacts, file_of, write_list
 from volengine.tasks.surface.description import MEASURED
@@ -56,6 +59,7 @@ def write_meshes(
         The set, and what is in it.
     """
     every = list(tables("surface-mesh").values())
+    _check_there(every, Path(meshes))
     columns = {name: np.concatenate([table[name] for table in every]) for name in MEASURED}
     order = np.argsort(columns["number"], kind="stable")
     kept = order[columns["area_nm2"][order] >= least_area_nm2]
@@ -84,6 +88,26 @@ def write_meshes(
         highest = float(tables(span)[0]["span"][0, 1])
         said += f": the largest value is {highest:.3g}, the threshold {threshold:g}"
     return Made((str(folder / FACTS), *(str(folder / row["file"]) for row in rows)), (said,))
+
+
+def _check_there(tables: list[Table], meshes: Path) -> None:
+    """Refuse meshes that are gone, as those of an earlier run are: the engine has their units run again then.
+
+    Raises
+    ------
+    DamagedError
+        A mesh is not there.
+    """
+    lost = [
+        number
+        for number, table in enumerate(tables)
+        if not all((meshes / file_of(int(n))).is_file() for n in table["number"])
+    ]
+    if lost:
+        folder, stage = PlanFolder(meshes.parents[1]), "surface-mesh"
+        keys = tuple(folder.table_key(number) for number in lost)
+        message = f"{meshes}: meshes of {len(lost)} units are not there; run the same command again."
+        raise DamagedError(message, str(folder.path), folder.tables_of(stage), keys)
 
 
 def _said(rows: list[dict[str, Any]], made: int, found: int) -> str:
