@@ -37,7 +37,7 @@ def kept(mask: np.ndarray, least: int) -> np.ndarray:
     table = class_basins(mask, box, box, mask.shape, rules)
     joined = join_classes(0, {0: table}, box, mask.shape, rules)
     mine = {name.partition(".")[2]: column for name, column in joined.items()}
-    picks, lookup = resolve({0: mine}, mask.shape, RegionRules(split=False, min_voxels=least))
+    picks, _ = resolve({0: mine}, mask.shape, RegionRules(split=False, min_voxels=least))
     assert len(picks["size_vox"]) > 0
     keeps = np.concatenate([[False], table["1.voxels"] >= least])
     return keeps[regions_of(mask)]
