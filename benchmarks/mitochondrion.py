@@ -2,7 +2,7 @@
 
     python benchmarks/mitochondrion.py LABELS.mrc.gz
 
-For each number in the labels (`mito_TE1`, 312 x 928 x 960 voxels: three membranes) a set of surfaces is made, remeshed to
+For each number in the labels (`mito_TE1`, 312 x 928 x 960 voxels: three membranes) a set of surfaces is made, with
 25 nm² for each vertex. Each surface must be a manifold whose borders lie in the volume's faces. Printed are objects,
 surfaces, area, wall time, processor time, and the largest resident memory of any process.
 """
