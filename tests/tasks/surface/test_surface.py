@@ -332,3 +332,22 @@ def test_genus_holes_and_islands_are_in_the_table(tmp_path: Path) -> None:
     assert [(row["genus"], row["islands"], row["border_loops"]) for row in found.rows] == [(1, 1, 0), (0, 2, 0)]
     one = found.read(1)
     assert shape_of(one.vertices, one.faces)["genus"] == 1
+
+
+def test_vesicles_that_touch_are_divided_and_numbered_together(tmp_path: Path) -> None:
+    z, y, x = np.indices((30, 30, 80)) - np.array([14.7, 14.7, 0.0])[:, None, None, None]
+    away = [np.sqrt(z**2 + y**2 + (x - c) ** 2) for c in (14.2, 36.2, 64.2)]
+    mask = np.any([np.abs(a - 10) < 2 for a in away], axis=0)
+    source = mrc(tmp_path / "TS_01__vesicle.mrc", mask.astype(np.int8))
+    whole = surface(source, tmp_path / "a.surfaces", None, QUICK)
+    assert [row["islands"] for row in whole.rows] == [3, 2]
+    found = surface(source, tmp_path / "b.surfaces", SurfaceRecipe(split=True), QUICK.with_(block=(16, 16, 16)))
+    assert [(row["number"], row["islands"], row["border_loops"]) for row in found.rows] == [
+        (1, 2, 1),
+        (2, 2, 1),
+        (3, 2, 0),
+    ]
+    middle = SurfaceRecipe(split=True, side="middle", max_thickness_nm=7)
+    found = surface(source, tmp_path / "c.surfaces", middle, QUICK)
+    assert len(found) == 3
+    assert np.isclose(found.rows[2]["area_nm2"], 4 * np.pi * 100, rtol=0.03)

@@ -20,7 +20,7 @@ ROW = ("number", "vertex", "vertices", "face", "faces")
 """Columns of the table of a block's pieces: the surface, and where its vertices and faces are in the block's file."""
 
 MEASURED = (
-    *("number", "vertices", "faces", "area_nm2", "volume_nm3", "closed"),
+    *("number", "part", "vertices", "faces", "area_nm2", "volume_nm3", "closed"),
     *("islands", "border_loops", "genus", "object_voxels"),
 )
 """Columns of the table of finished surfaces."""
@@ -70,6 +70,8 @@ class Finish(Recipe):
         Wanted area of a vertex, square angstrom.
     side, towards, max_thickness
         Which faces of membranes, to which place they point, how thick membranes are at most.
+    split
+        Whether vesicles that touch are divided.
     """
 
     voxel_size: tuple[float, float, float]
@@ -79,6 +81,7 @@ class Finish(Recipe):
     side: Side = "both"
     towards: tuple[float, float, float] | None = None
     max_thickness: float = 150.0
+    split: bool = False
 
     @property
     def voxel(self) -> Vector3:
@@ -87,7 +90,17 @@ class Finish(Recipe):
 
     def bytes_for(self, vertices: int) -> int:
         """Bytes that a surface of so many vertices needs while it is finished."""
-        return (REMESHED_BYTES if self.vertex_area or self.side != "both" else VERTEX_BYTES) * vertices
+        more = self.vertex_area is not None or self.side != "both" or self.split
+        return (REMESHED_BYTES if more else VERTEX_BYTES) * vertices
+
+
+def mesh_name(number: int, part: int) -> str:
+    """Name of the file in the scratch folder of a surface, or of a part of it.
+
+    >>> mesh_name(7, 0)
+    '0007-000.ply'
+    """
+    return f"{number:04d}-{part:03d}.ply"
 
 
 def share_of(rank: Any, shares: int) -> Any:

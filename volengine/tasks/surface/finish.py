@@ -14,9 +14,9 @@ from volengine.core.errors import DamagedError
 from volengine.engine.ledger import PlanFolder
 from volengine.engine.plan import Made, Plan
 from volengine.io.surfaces import FACTS, SurfaceFacts, file_of, write_list
-from volengine.tasks.surface.description import MEASURED
+from volengine.tasks.surface.description import MEASURED, mesh_name
 
-WHOLE = ("number", "vertices", "faces", "islands", "border_loops", "genus", "object_voxels")
+WHOLE = ("number", "part", "vertices", "faces", "islands", "border_loops", "genus", "object_voxels")
 
 
 def write_meshes(
@@ -61,7 +61,7 @@ def write_meshes(
     every = list(tables("surface-mesh").values())
     _check_there(every, Path(meshes))
     columns = {name: np.concatenate([table[name] for table in every]) for name in MEASURED}
-    order = np.argsort(columns["number"], kind="stable")
+    order = np.lexsort((columns["part"], columns["number"]))
     kept = order[columns["area_nm2"][order] >= least_area_nm2]
     folder = Path(out)
     folder.mkdir(parents=True, exist_ok=True)
@@ -69,7 +69,7 @@ def write_meshes(
     rows = []
     for at, row in enumerate(kept.tolist(), start=1):
         one = {name: columns[name][row].item() for name in MEASURED}
-        source = Path(meshes) / file_of(int(one["number"]))
+        source = Path(meshes) / mesh_name(int(one["number"]), int(one.pop("part")))
         one = {name: int(value) if name in WHOLE else value for name, value in one.items()}
         one["closed"] = bool(one["closed"])
         one["volume_nm3"] = None if one["volume_nm3"] != one["volume_nm3"] else one["volume_nm3"]
@@ -101,7 +101,9 @@ def _check_there(tables: list[Table], meshes: Path) -> None:
     lost = [
         number
         for number, table in enumerate(tables)
-        if not all((meshes / file_of(int(n))).is_file() for n in table["number"])
+        if not all(
+            (meshes / mesh_name(int(n), int(p))).is_file() for n, p in zip(table["number"], table["part"], strict=True)
+        )
     ]
     if lost:
         folder, stage = PlanFolder(meshes.parents[1]), "surface-mesh"

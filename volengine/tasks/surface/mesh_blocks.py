@@ -17,7 +17,7 @@ from volengine.ops.surfaces.merge import merge_pieces
 from volengine.ops.surfaces.orient import vertex_normals
 from volengine.ops.surfaces.topology import shape_of
 from volengine.tasks.common.cell_tables import check_affords
-from volengine.tasks.surface.description import MEASURED, VERTEX_BYTES, Finish, share_of
+from volengine.tasks.surface.description import MEASURED, VERTEX_BYTES, Finish, mesh_name, share_of
 
 AREA, VOLUME = NM_TO_ANGSTROM**2, NM_TO_ANGSTROM**3
 
@@ -48,13 +48,14 @@ def mesh_surfaces(
     MemoryRefusedError
         A surface needs more.
     """
-    from volengine.io.surfaces import SurfaceFacts, file_of, write_surface
+    from volengine.io.surfaces import SurfaceFacts, write_surface
 
     how = Finish.from_json(finish)
     facts = SurfaceFacts(voxel_size=how.voxel_size, origin=how.origin)
     chosen = block.tables["number"][0]
     mine = share_of(np.arange(len(chosen["number"])), shares) == block.number
     where = _Pieces(block, Path(pieces), chosen["number"][mine])
+    wanted = Wanted(how.smooth, how.vertex_area, how.side, how.towards, how.max_thickness, how.split)
     rows: list[list[float]] = []
     files: list[Path] = []
     for number, voxels in zip(chosen["number"][mine].tolist(), chosen["voxels"][mine].tolist(), strict=True):
@@ -63,17 +64,15 @@ def mesh_surfaces(
         advice = "raise --threshold, or crop the volume or bin it"
         check_affords(how.bytes_for(vertices), memory_bytes, block, what, advice)
         places, faces = merge_pieces(where.read(number))
-        wanted = Wanted(how.smooth, how.vertex_area, how.side, how.towards, how.max_thickness)
-        at, faces = finished(places * np.array(how.voxel), faces, wanted)
-        if not len(faces):
-            continue
-        found = shape_of(at, faces)
-        file = Path(folder) / file_of(number)
-        file.parent.mkdir(parents=True, exist_ok=True)
-        write_surface(file, Surface(at, faces, vertex_normals(at, faces), number=number), facts)
-        files.append(file)
-        size = (found["area"] / AREA, found["volume"] / VOLUME)
-        rows.append([number, len(at), len(faces), *size, *(found[n] for n in MEASURED[5:-1]), voxels])
+        made = finished(places * np.array(how.voxel), faces, wanted)
+        for part, (at, corners) in enumerate(made):
+            found = shape_of(at, corners)
+            file = Path(folder) / mesh_name(number, part)
+            file.parent.mkdir(parents=True, exist_ok=True)
+            write_surface(file, Surface(at, corners, vertex_normals(at, corners), number=number), facts)
+            files.append(file)
+            size = (found["area"] / AREA, found["volume"] / VOLUME)
+            rows.append([number, part, len(at), len(corners), *size, *(found[n] for n in MEASURED[6:-1]), voxels])
     table = dict(zip(MEASURED, np.array(rows, np.float64).reshape(-1, len(MEASURED)).T, strict=True))
     return Result(table=table, files=tuple(files), counts={"surfaces": len(rows)})
 

@@ -245,6 +245,7 @@ class _Stages:
             side=recipe.side,
             towards=None if recipe.towards_nm is None else _angstrom(recipe.towards_nm),
             max_thickness=recipe.max_thickness_nm * NM_TO_ANGSTROM,
+            split=recipe.split,
         )
         return Stage(
             "surface-mesh",

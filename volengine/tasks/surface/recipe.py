@@ -51,6 +51,9 @@ class SurfaceRecipe(Recipe):
         Waves of the surface that are shorter than this are smoothed, without shrinking; 0: none; default: 8 voxels.
     vertex_area_nm2
         Make meshes of nearly equal triangles, of which each vertex has about this area; default: as fine as the voxels.
+    split
+        Divide vesicles whose membranes touch, which are one component: each enclosed space gets a surface of its
+        own, with the part of the outer surface that is nearest to it.
     side
         Which surface of a thick membrane: both (the whole surface of the object), its outer or inner face, or middle
         (the mid-surface). Outer is the side of towards_nm; without it the convex one.
@@ -58,7 +61,7 @@ class SurfaceRecipe(Recipe):
         With a side: normals point to the side of this place, nm from the first voxel, z, y, x; default: outwards, away
         from what a closed surface encloses.
     max_thickness_nm
-        With a side: the faces of a membrane are at most so far apart.
+        With a side, or split: the faces of a membrane are at most so far apart.
     voxel_size
         Voxel size in angstrom, for files that do not state it.
 
@@ -80,6 +83,7 @@ class SurfaceRecipe(Recipe):
     close_at_faces: bool = False
     smooth_nm: float | None = None
     vertex_area_nm2: float | None = None
+    split: bool = False
     side: Side = "both"
     towards_nm: tuple[float, float, float] | None = None
     max_thickness_nm: float = 15.0
@@ -102,6 +106,10 @@ class SurfaceRecipe(Recipe):
         if self.ids and self.instances:
             raise InputError(
                 "--ids name classes, and --instances says that numbers are objects; leave out one of them."
+            )
+        if self.split and self.instances:
+            raise InputError(
+                "--split divides components, and --instances says that numbers are objects; leave out one."
             )
         if self.towards_nm is not None and self.side == "both":
             raise InputError(
