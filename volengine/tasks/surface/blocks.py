@@ -243,9 +243,9 @@ def pieces_block(block: Block, objects: dict[str, Any], folder: str) -> Result:
 def pieces_block_bytes(crop: int, itemsize: int) -> int:
     """Bytes that :func:`pieces_block` needs for ``crop`` voxels with the halo, of so many bytes.
 
-    Triangles are counted for one voxel in eight; a block with more is larger than planned.
+    Measured with tracemalloc: 113 bytes for each voxel of noise that has 0.37 vertices for each, of four bytes.
     """
-    return (24 + 2 * itemsize) * crop + 60 * crop + 64 * 2**20
+    return (108 + 2 * itemsize) * crop + 64 * 2**20
 
 
 def _numbers(block: Block, regions: int, chosen: Table) -> NDArray[np.int32]:
