@@ -67,6 +67,25 @@ def test_of_an_open_vesicle_the_convex_side_is_the_outer_one() -> None:
     assert points_to(made, turned(corners), (0, 0, 0)) is True
 
 
+@pytest.mark.parametrize("normal", [(1, 0.4, 0.3), (1, 1, 0.5)])
+def test_the_sides_of_a_membrane_of_one_voxel_come_apart(normal: tuple[float, float, float]) -> None:
+    unit = np.array(normal) / np.linalg.norm(normal)
+    at = grid(56)
+    height = np.tensordot(unit, at, 1)
+    within = np.cross(unit, [1.0, 0.0, 0.0])
+    middle = 8 * within / np.linalg.norm(within)
+    hole = np.linalg.norm(at - middle[:, None, None, None], axis=0) < 5
+    disc = (np.abs(height) < 0.6) & ((at**2).sum(0) - height**2 < 20**2)
+    for mask, loops in ((disc, 1), (disc & ~hole, 2)):
+        places, faces = _body(mask)
+        made, corners = one_side(places, faces, "middle", 10.0, tuple((50 * unit).tolist()))
+        found = shape_of(made, corners)
+        assert found["islands"] == 1
+        assert found["border_loops"] >= loops
+        assert np.abs(made @ unit).max() < 0.8
+        assert (vertex_normals(made, corners) @ unit).mean() > 0.95
+
+
 def test_a_blob_and_a_thick_slab_have_no_two_faces() -> None:
     at = grid(40)
     for mask in ((at**2).sum(0) < 15**2, np.abs(at[0]) < 12):

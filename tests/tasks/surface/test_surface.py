@@ -13,6 +13,7 @@ from typing import Any
 import mrcfile
 import numpy as np
 import pytest
+import tifffile
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
@@ -208,6 +209,14 @@ def test_nothing_above_the_threshold_is_an_empty_set_that_says_why(tmp_path: Pat
     source = mrc(tmp_path / "TS_01__none.mrc", np.full((8, 8, 8), 0.3, np.float32))
     found = surface(source, tmp_path / "a.surfaces", None, QUICK)
     assert len(found) == 0
+    labels = np.zeros((8, 8, 8), np.uint8)
+    labels[2:6, 2:6, 2:6] = 3
+    labels[1, 1, 1] = 2
+    tifffile.imwrite(tmp_path / "TS_02__labels.tif", labels)
+    recipe = SurfaceRecipe(voxel_size=10)
+    assert len(surface(tmp_path / "TS_02__labels.tif", tmp_path / "b.surfaces", recipe, QUICK)) == 0
+    report = (tmp_path / "b.surfaces.run" / "report.json").read_text()
+    assert "integers up to 3, of which 255 is 1.0: if they are labels, say what they are (--ids" in report
     report = (tmp_path / "a.surfaces.run" / "report.json").read_text()
     assert "0 surfaces of 0 objects: the largest value is 0.3, the threshold 0.5" in report
 

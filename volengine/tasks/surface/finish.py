@@ -14,6 +14,7 @@ from volengine.core.errors import DamagedError
 from volengine.engine.ledger import PlanFolder
 from volengine.engine.plan import Made, Plan
 from volengine.io.surfaces import FACTS, SurfaceFacts, file_of, write_list
+from volengine.ops.stored import ONE
 from volengine.tasks.surface.description import MEASURED, mesh_name
 
 WHOLE = ("number", "part", "vertices", "faces", "islands", "border_loops", "genus", "object_voxels")
@@ -29,6 +30,7 @@ def write_meshes(
     keep_numbers: bool,
     span: str,
     threshold: float | None,
+    integers: bool = False,
 ) -> Made:
     """Write the set of surfaces; the engine calls this when all stages are done.
 
@@ -52,6 +54,8 @@ def write_meshes(
         Name of the stage that has the largest value of a prediction.
     threshold
         That of a prediction.
+    integers
+        Whether the prediction holds integers.
 
     Returns
     -------
@@ -87,6 +91,11 @@ def write_meshes(
     if not found and threshold is not None:
         highest = float(tables(span)[0]["span"][0, 1])
         said += f": the largest value is {highest:.3g}, the threshold {threshold:g}"
+        if integers and 0 < highest < 0.25:
+            said += (
+                f"; these are integers up to {round(highest * ONE)}, of which 255 is 1.0: if they are labels, say what "
+                "they are (--ids, or --instances)"
+            )
     return Made((str(folder / FACTS), *(str(folder / row["file"]) for row in rows)), (said,))
 
 
