@@ -332,6 +332,19 @@ def test_tomograms_and_sets_on_servers_are_refused(tmp_path: Path) -> None:
         surface(source, "s3://bucket/a.surfaces", None, QUICK)
 
 
+def test_a_set_of_another_run_is_kept(tmp_path: Path) -> None:
+    mask = np.zeros((12, 12, 12), np.int8)
+    ball(mask, (6, 6, 6), 3, 1)
+    source = mrc(tmp_path / "TS_01__ball.mrc", mask)
+    (tmp_path / "a.surfaces").mkdir()
+    (tmp_path / "a.surfaces" / "0009.ply").write_text("precious")
+    with pytest.raises(InputError, match=r"is not of this run.*--overwrite"):
+        surface(source, tmp_path / "a.surfaces", None, QUICK)
+    assert (tmp_path / "a.surfaces" / "0009.ply").read_text() == "precious"
+    assert len(surface(source, tmp_path / "a.surfaces", None, QUICK.with_(overwrite=True))) == 1
+    assert not (tmp_path / "a.surfaces" / "0009.ply").exists()
+
+
 def test_genus_holes_and_islands_are_in_the_table(tmp_path: Path) -> None:
     z, y, x = np.indices((20, 44, 44)) - np.array([9.7, 21.7, 21.7])[:, None, None, None]
     ring = (np.hypot(y, x) - 13) ** 2 + z**2 < 14

@@ -11,13 +11,15 @@ Methods are in :mod:`volengine.ops.surfaces`.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from volengine.core.errors import InputError
 from volengine.core.paths import PathLike, path_text
 from volengine.core.volume import Volume
 from volengine.engine.options import RunOptions
 from volengine.io.surfaces import ENDING, SurfaceSet, open_surfaces
 from volengine.tasks.common.jobs import Request, Verb, run_one
-from volengine.tasks.common.layout import file_name, join_url
+from volengine.tasks.common.layout import file_name, join_url, plan_folder
 from volengine.tasks.common.named import feature_of, of_tomogram, open_sized
 from volengine.tasks.surface.plan import plan_surface
 from volengine.tasks.surface.recipe import SurfaceRecipe
@@ -35,6 +37,9 @@ def request(source: str, out: str, recipe: SurfaceRecipe, options: RunOptions) -
     recipe = recipe if recipe.feature or recipe.ids_of(volume) else recipe.with_(feature=feature)
     name = f"{volume.name}__{file_name(feature)}"
     place = out.rstrip("/") if SURFACE.is_product(out) else join_url(out, name + ENDING)
+    ours = plan_folder(SURFACE.run_dir(out, options), name).path.exists()
+    if not ours and not options.overwrite and Path(place).is_dir() and any(Path(place).iterdir()):
+        raise InputError(f"{place} exists, and is not of this run; choose another --out, or replace it: --overwrite.")
     return Request(name, volume, recipe, place)
 
 
