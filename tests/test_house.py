@@ -53,7 +53,7 @@ MORE_RECIPES = {"stats": ("SurfaceStatsRecipe",)}
 """Further recipes whose fields are options of a verb."""
 
 LEFT_OUT = {
-    **{verb: {"device"} for verb in ("convert", "crop", "pick", "score", "skeleton", "stats")},
+    **{verb: {"device"} for verb in ("convert", "crop", "pick", "score", "skeleton", "stats", "surface")},
     "filter": {"device", "steps"},
     "interact": {"device", "rules"},
     "train": {"samples", "arguments", "losses", "augmentation"},

@@ -55,6 +55,8 @@ if TYPE_CHECKING:
     from volengine.tasks.stats.surface_recipe import SurfaceStatsRecipe
     from volengine.tasks.stats.tables import Stats
     from volengine.tasks.stats.verb import stats
+    from volengine.tasks.surface.recipe import SurfaceRecipe
+    from volengine.tasks.surface.verb import surface
     from volengine.tasks.train.folds import train_folds
     from volengine.tasks.train.proposal import propose_training
     from volengine.tasks.train.recipe import TrainRecipe
@@ -99,6 +101,8 @@ _MODULES = {
     "tasks.stats.surface_recipe": ("SurfaceStatsRecipe",),
     "tasks.stats.tables": ("Stats",),
     "tasks.stats.verb": ("stats",),
+    "tasks.surface.recipe": ("SurfaceRecipe",),
+    "tasks.surface.verb": ("surface",),
     "tasks.train.folds": ("train_folds",),
     "tasks.train.proposal": ("propose_training",),
     "tasks.train.recipe": ("TrainRecipe",),
@@ -128,6 +132,7 @@ __all__ = [
     "SkeletonRecipe",
     "Stats",
     "StatsRecipe",
+    "SurfaceRecipe",
     "SurfaceStatsRecipe",
     "TrainRecipe",
     "TrainSample",
@@ -152,6 +157,7 @@ __all__ = [
     "simulate",
     "skeleton",
     "stats",
+    "surface",
     "train",
     "train_folds",
     "verify",

@@ -483,6 +483,31 @@ def _surfaces_measure(runs: SmallRuns, out: Path) -> None:
     )  # fmt: skip
 
 
+# -- surface, surfaces ---------------------------------------------------------------------------------------------
+
+
+@case("surface", tolerance=1e-3)
+def _surface(runs: SmallRuns, out: Path) -> None:
+    import volengine as ve
+
+    recipe = ve.SurfaceRecipe(min_volume_nm3=20, close_at_faces=True)
+    ve.surface(runs.prediction("ball"), out / "ball.surfaces", recipe, quiet())
+    classes = runs.file("classes.mrc", lambda path: write(path, two_classes()))
+    command("surface", classes, "--ids", 2, "--feature", "two", "--out", out, "--smooth-nm", 0, "--no-progress")
+    numbers = runs.file("objects.mrc", lambda path: write(path, objects().astype(np.uint16)))
+    ve.surface(numbers, out / "each.surfaces", ve.SurfaceRecipe(instances=True, largest=2), quiet())
+
+
+@case("surfaces_convert", tolerance=1e-3)
+def _surfaces_convert(runs: SmallRuns, out: Path) -> None:
+    import volengine as ve
+
+    made = out / "shell.surfaces"
+    ve.surface(runs.file("shell.mrc", lambda path: write(path, (shell() == 7).astype(np.int8))), made, None, quiet())
+    command("surfaces", "convert", made, "--out", out / "all.ply")
+    (out / "info.txt").write_text(command("surfaces", "info", made, "--json").replace(str(out), ""))
+
+
 # -- simulate ------------------------------------------------------------------------------------------------------
 
 SPECIMEN: dict[str, Any] = {

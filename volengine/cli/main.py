@@ -27,8 +27,9 @@ VERBS = {
     "interact": "Competition and interactions between predictions.",
     "pick": "Particles from a prediction: STAR file and labels.",
     "picks": "Tables of picks: convert, merge, filter, describe; subvolumes at picks.",
-    "skeleton": "Membranes to mid-surfaces, filaments to lines.",
+    "surface": "Surfaces of a prediction or of labels: triangle meshes, areas, volumes.",
     "surfaces": "Sets of surfaces: measures, points and profiles on them, particles picked on them.",
+    "skeleton": "Membranes to mid-surfaces, filaments to lines.",
     "score": "A prediction or picks against what is known.",
     "stats": "Counts, densities, distances and clusters of particles.",
     "run": "A whole recipe: convert, filter, segment, interact, pick.",
@@ -50,7 +51,7 @@ SECTIONS = {
         *("pick", "run", "collection", "export", "crop"),
     ),
     "Networks and data for them": ("train", "models", "simulate"),
-    "Results": ("picks", "skeleton", "surfaces", "score", "stats"),
+    "Results": ("picks", "surface", "surfaces", "skeleton", "score", "stats"),
     "Look and check": ("info", "status", "verify", "cluster", "env", "demo"),
 }
 """The verbs as the help of the program lists them."""

@@ -90,6 +90,14 @@ KERNELS: dict[str, tuple[str, ...]] = {
         "seams_block",
     ),
     "volengine.tasks.stats.tree_blocks": ("add_objects", "join_objects"),
+    "volengine.tasks.surface.blocks": (
+        "join_cell",
+        "number_objects",
+        "objects_block",
+        "pieces_block",
+        "seams_block",
+    ),
+    "volengine.tasks.surface.mesh_blocks": ("mesh_surfaces",),
 }
 """The package's kernels: module, functions."""
 
@@ -103,6 +111,7 @@ CALLS: dict[str, tuple[str, ...]] = {
     "volengine.tasks.score.finish": ("write_scores",),
     "volengine.tasks.simulate.truth": ("write_truth",),
     "volengine.tasks.stats.finish": ("write_counted",),
+    "volengine.tasks.surface.finish": ("write_meshes",),
 }
 """The package's calls at the end of a plan: module, functions."""
 

@@ -360,6 +360,10 @@ class PlanState:
             return False
         self.rounds += 1
         self.notices.append(f"{self.plan.name}: {error} It is made again.")
+        gone = self.outputs.gone()
+        if deleted := [name for name, numbers in units.items() if numbers and name in gone]:
+            self.folder.forget(deleted)  # deleted at the end of an earlier run, and a product is made of it again
+            self.outputs.wanted(deleted)
         self._again(units)
         self._forget_gone()
         self._start_over()
