@@ -73,7 +73,9 @@ def copied(before: Path, now: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("identity", "move"), [("quick", os.rename), ("content", os.rename), ("content", copied)], ids=str
+    ("identity", "move"),
+    [("quick", os.rename), ("content", os.rename), ("content", copied)],
+    ids=["quick-renamed", "content-renamed", "content-copied"],
 )
 def test_nothing_is_computed_again(tmp_path: Path, identity: Any, move: Callable[[Path, Path], None]) -> None:
     options = QUIET.with_(identity=identity)
