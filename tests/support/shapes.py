@@ -68,7 +68,9 @@ def staircase(
     return made if volume > 0 else Surface(at, faces)
 
 
-def turned(surface: Surface, matrix: Floats = TURNED, shift: tuple[float, float, float] = (7.0, -30.0, 120.0)) -> Surface:
+def turned(
+    surface: Surface, matrix: Floats = TURNED, shift: tuple[float, float, float] = (7.0, -30.0, 120.0)
+) -> Surface:
     """A surface turned and moved; a mirror turns the faces as well."""
     faces = surface.faces if np.linalg.det(matrix) > 0 else surface.faces[:, ::-1]
     return Surface(surface.vertices @ matrix.T + np.array(shift), faces)

@@ -90,7 +90,9 @@ def _check_names(names: list[str], file: Path) -> None:
     missing = [name for name in sorted(POSITION) if name not in names]
     if missing:
         there = ", ".join(name[:40] for name in names[:12])
-        raise FormatError(f"{file}: is no table of Surface Morphometrics: without {', '.join(missing)}; it has {there}.")
+        raise FormatError(
+            f"{file}: is no table of Surface Morphometrics: without {', '.join(missing)}; it has {there}."
+        )
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise FormatError(f"{file}: has two columns {twice[:40]!r}.")
@@ -100,15 +102,21 @@ def _numbers(row: list[str], names: list[str], file: Path, line: int) -> list[fl
     if len(row) != len(names):
         raise FormatError(f"{file}: line {line} has {len(row)} values for {len(names)} columns; is it truncated?")
     try:
-        return [float(cell) if cell.strip() else np.nan for cell in row]
+        return [_number(cell) if cell.strip() else np.nan for cell in row]
     except ValueError:
         bad = next(cell for cell in row if cell.strip() and not _is_number(cell))
         raise FormatError(f"{file}: line {line}: {bad[:40]!r} is no number.") from None
 
 
+def _number(cell: str) -> float:
+    if "_" in cell:  # Python reads 1_0 as 10
+        raise ValueError(cell)
+    return float(cell)
+
+
 def _is_number(cell: str) -> bool:
     try:
-        float(cell)
+        _number(cell)
     except ValueError:
         return False
     return True

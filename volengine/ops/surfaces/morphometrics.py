@@ -120,7 +120,9 @@ def transferred(
     far, row = nearest_point(places, centres)
     near = far <= most
     found = {
-        name: np.where(near, np.asarray(values, np.float64)[row], np.nan) if len(centres) else np.full(len(places), np.nan)
+        name: np.where(near, np.asarray(values, np.float64)[row], np.nan)
+        if len(centres)
+        else np.full(len(places), np.nan)
         for name, values in columns.items()
     }
     return found, int((~near).sum())

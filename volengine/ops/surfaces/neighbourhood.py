@@ -115,9 +115,7 @@ def discs(
         yield pairs
 
 
-def _disc(
-    vertices: Floats, normals: Floats, links: Links, radius: float, run: Ints, mark: NDArray[np.int32]
-) -> Pairs:
+def _disc(vertices: Floats, normals: Floats, links: Links, radius: float, run: Ints, mark: NDArray[np.int32]) -> Pairs:
     """The neighbourhoods of a run of centres; ``mark`` is 0 everywhere, before and after."""
     count = len(vertices)
     front = np.arange(len(run), dtype=np.int64) * count + run

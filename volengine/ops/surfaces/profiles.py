@@ -90,7 +90,9 @@ def _keys(part: Floats) -> Floats:
     return np.stack([c, a, b, d])
 
 
-def bilayer(profiles: Floats, distances: Floats, *, dark: bool = True, least: float = 0.0, most: float = np.inf) -> Bilayer:
+def bilayer(
+    profiles: Floats, distances: Floats, *, dark: bool = True, least: float = 0.0, most: float = np.inf
+) -> Bilayer:
     """Find the two leaflets of a membrane in each profile.
 
     Parameters
@@ -161,7 +163,9 @@ def _fitted(
     """Fit two Gaussians of one width and a level, by Levenberg and Marquardt; returns middle, distance and R²."""
     rows = np.arange(len(y))
     apart, middle = distances[right] - distances[left], (distances[right] + distances[left]) / 2
-    weight = (np.abs(distances - middle[:, None]) <= _reach(y, left, right)[:, None] * (distances[1] - distances[0])) * 1.0
+    weight = (
+        np.abs(distances - middle[:, None]) <= _reach(y, left, right)[:, None] * (distances[1] - distances[0])
+    ) * 1.0
     low = np.where(weight > 0, y, np.inf).min(axis=1)
     p = np.stack([low, y[rows, left] - low, y[rows, right] - low, middle, apart, apart / 4], axis=1)
     damp = np.full(len(y), 1e-2)

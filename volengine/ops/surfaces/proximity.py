@@ -159,7 +159,9 @@ def nearest_surface(places: Floats, boxes: Mapping[int, Floats], read: Callable[
     """
     best = np.full(len(places), np.inf)
     number, face = np.zeros(len(places), np.int64), np.full(len(places), -1, np.int64)
-    least = {one: np.linalg.norm(np.maximum(0, np.maximum(a - places, places - b)), axis=1) for one, (a, b) in boxes.items()}
+    least = {
+        one: np.linalg.norm(np.maximum(0, np.maximum(a - places, places - b)), axis=1) for one, (a, b) in boxes.items()
+    }
     for one in sorted(least, key=lambda one: (least[one].min(initial=np.inf), one)):
         rows = np.flatnonzero(least[one] <= best)
         if not len(rows):

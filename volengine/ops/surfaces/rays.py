@@ -54,7 +54,9 @@ class FaceCells:
         face = np.repeat(np.arange(len(many)), many)
         within = np.arange(int(many.sum())) - np.repeat(np.cumsum(many) - many, many)
         per = sides[face]
-        step = np.stack([within // (per[:, 1] * per[:, 2]), within // per[:, 2] % per[:, 1], within % per[:, 2]], axis=1)
+        step = np.stack(
+            [within // (per[:, 1] * per[:, 2]), within // per[:, 2] % per[:, 1], within % per[:, 2]], axis=1
+        )
         keys = self._key(first[face] + step)
         order = np.argsort(keys, kind="stable")
         self.face = face[order]
