@@ -109,7 +109,7 @@ def curvature(surface: Surface, radius: float) -> Curvature:
     k1, k2 = np.full((2, len(at)), np.nan)
     unit, height = normals.copy(), np.full(len(at), np.nan)
     for pairs in discs(at, normals, links, radius):
-        centres, first, many = np.unique(pairs.centre, return_index=True, return_counts=True)
+        centres, many = np.unique(pairs.centre, return_counts=True)
         enough = many >= LEAST_POINTS
         if not enough.any():
             continue

@@ -66,7 +66,8 @@ def of_faces(surface: Surface, origin: ArrayLike = (0.0, 0.0, 0.0)) -> dict[str,
     normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-30)
 
     def mean(name: str) -> Floats:
-        return np.asarray(columns[name], np.float64)[faces].mean(axis=1)
+        averaged: Floats = np.asarray(columns[name], np.float64)[faces].mean(axis=1)
+        return averaged
 
     table: dict[str, NDArray[Any]] = {"index": np.arange(len(faces)), "area": surface.areas / NM**2}
     names = dict(NAMES)

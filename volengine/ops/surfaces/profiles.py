@@ -4,8 +4,8 @@ Values between voxels are those of cubic convolution (Keys, IEEE Trans. ASSP 29:
 voxels around a point along each axis and so gives the same number whatever part of the tomogram was read.
 
 The leaflets are the two highest peaks of a profile that a valley separates. Where peaks overlap, their tops are nearer
-to each other than their middles are, so that a sum of two Gaussians of one width is fitted, as in Medina et al. (J. Cell
-Biol. 2025); the thickness is the distance of its middles.
+to each other than their middles are, so that a sum of two Gaussians of one width is fitted, as in Medina et al. (J.
+Cell Biol. 2025); the thickness is the distance of its middles.
 
 >>> at = np.arange(-8, 8.01, 0.25)
 >>> dark = -np.exp(-((at - 1.5) ** 2) / 2) - np.exp(-((at + 2.5) ** 2) / 2)
@@ -32,7 +32,7 @@ MOST_PEAKS = 6
 LEAST_VALLEY = 0.05
 """How far the valley must be below the lower of two peaks, as a part of the profile's range."""
 
-ROUNDS = 40
+ROUNDS = 30
 AT_ONCE = 1 << 13
 
 PAD = 2
@@ -70,7 +70,7 @@ def sampled(values: NDArray[Any], box: Box, shape: Index3, index: Floats) -> Flo
     """
     flat = index.reshape(-1, 3)
     last = np.asarray(shape) - 1
-    inside = ((flat >= 0) & (flat <= last)).all(axis=1)
+    inside = np.all((flat >= 0) & (flat <= last), axis=1)
     at = np.where(inside[:, None], flat, np.asarray(box.start))
     whole = np.floor(at).astype(np.int64)
     weights = _keys(at - whole)  # (4, n, 3)

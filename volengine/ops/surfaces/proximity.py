@@ -107,7 +107,7 @@ def _parts(corners: Floats) -> tuple[Floats, Ints]:
 
 
 def _to_triangles(points: Floats, corners: Floats) -> Floats:
-    """Distance of each point from its triangle: to the plane if it lies above the triangle, else to the nearest side."""
+    """Distance of each point from its triangle: to the plane if it lies above it, else to the nearest side."""
     a, ab, ac = corners[:, 0], corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
     normal = np.cross(ab, ac)
     square = np.einsum("ij,ij->i", normal, normal)

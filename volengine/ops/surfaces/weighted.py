@@ -17,7 +17,7 @@ PERCENTILES = {"median": 50.0, "p5": 5.0, "p95": 95.0}
 
 
 def described(values: Floats, areas: Floats) -> dict[str, float]:
-    """Mean, median and percentiles 5 and 95 of the values that are no NaN, weighted by area; empty if there are none."""
+    """Mean, median and percentiles 5 and 95 of the finite values, weighted by area; empty if there are none."""
     known = np.isfinite(values) & (areas > 0)
     values, areas = values[known].astype(np.float64), areas[known]
     if not len(values):

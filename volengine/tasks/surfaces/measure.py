@@ -88,7 +88,8 @@ def measure_surfaces(
     >>> ball = trimesh.creation.icosphere(4, 200.0)
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     write_mesh(f"{folder}/ball.ply", ball.vertices[:, ::-1], ball.faces)
-    ...     made = measure_surfaces(f"{folder}/ball.ply", f"{folder}/ball.surfaces", {"radius_nm": 6, "measures": ["curvature"]})
+    ...     recipe = SurfacesMeasureRecipe(measures=("curvature",), radius_nm=6)
+    ...     made = measure_surfaces(f"{folder}/ball.ply", f"{folder}/ball.surfaces", recipe)
     ...     round(made.rows[0]["mean_curvature_per_nm_median"], 4)
     0.05
     """
@@ -285,8 +286,8 @@ class _Given:
         found, missing = transferred(surface.vertices, position, wanted, self.recipe.max_transfer_nm * NM)
         if missing:
             self.notes.append(
-                f"{surface.name}: {missing} of {len(surface.vertices)} vertices are more than "
-                f"{self.recipe.max_transfer_nm:g} nm from every triangle of {self.recipe.morphometrics}, and have no values."
+                f"{surface.name}: {missing} of {len(surface.vertices)} vertices have no values, being more than "
+                f"{self.recipe.max_transfer_nm:g} nm from every triangle of {self.recipe.morphometrics}."
             )
         return dict(found)
 

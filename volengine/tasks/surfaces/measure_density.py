@@ -64,7 +64,7 @@ class Reader:
     def _values(self, index: Floats) -> Floats:
         flat = index.reshape(-1, 3)
         last = np.asarray(self.volume.shape) - 1
-        inside = ((flat >= 0) & (flat <= last)).all(axis=1)
+        inside = np.all((flat >= 0) & (flat <= last), axis=1)
         if not inside.any():
             return np.full(index.shape[:-1], np.nan)
         low = np.floor(flat[inside].min(axis=0)).astype(int) - PAD
@@ -98,7 +98,8 @@ def _cells(index: Floats) -> Iterator[NDArray[np.int64]]:
 def distances_of(recipe: SurfacesMeasureRecipe) -> Floats:
     """The distances of a profile's values, angstrom."""
     steps = int(np.floor(recipe.reach_nm / recipe.step_nm + 1e-9))
-    return np.arange(-steps, steps + 1) * recipe.step_nm * NM
+    found: Floats = np.arange(-steps, steps + 1).astype(np.float64) * (recipe.step_nm * NM)
+    return found
 
 
 def leaflets(surface: Surface, normals: Floats, links: Links, reader: Reader, recipe: SurfacesMeasureRecipe) -> Bilayer:
@@ -112,9 +113,9 @@ def leaflets(surface: Surface, normals: Floats, links: Links, reader: Reader, re
 
 
 def averaged(surface: Surface, normals: Floats, links: Links, profiles: Floats, radius: float) -> Floats:
-    """Means of profiles over the neighbourhood of each vertex, weighted by areas; those that are no numbers do not count."""
+    """Means of the finite profiles in the neighbourhood of each vertex, weighted by areas."""
     out = np.full_like(profiles, np.nan)
-    known = np.isfinite(profiles).all(axis=1)
+    known = np.all(np.isfinite(profiles), axis=1)
     for pairs in discs(surface.vertices, normals, links, radius):
         use = known[pairs.near]
         centre, near = pairs.centre[use], pairs.near[use]

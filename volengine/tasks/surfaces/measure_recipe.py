@@ -97,5 +97,6 @@ class SurfacesMeasureRecipe(Recipe):
             raise InputError(f"Profiles of {self.reach_nm:g} nm in steps of {self.step_nm:g} nm: more than 1000 steps.")
         if self.max_bilayer_nm > 2 * self.reach_nm:
             raise InputError(
-                f"max_bilayer_nm is {self.max_bilayer_nm:g}, and profiles are {2 * self.reach_nm:g} nm long; raise reach_nm."
+                f"max_bilayer_nm is {self.max_bilayer_nm:g}, and profiles are {2 * self.reach_nm:g} nm long; raise "
+                "reach_nm."
             )
