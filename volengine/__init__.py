@@ -45,6 +45,8 @@ if TYPE_CHECKING:
     from volengine.tasks.segment.verb import segment
     from volengine.tasks.simulate.recipe import SimulateRecipe
     from volengine.tasks.simulate.verb import simulate
+    from volengine.tasks.skeleton.recipe import SkeletonRecipe
+    from volengine.tasks.skeleton.verb import skeleton
     from volengine.tasks.stats.recipe import StatsRecipe
     from volengine.tasks.stats.tables import Stats
     from volengine.tasks.stats.verb import stats
@@ -82,6 +84,8 @@ _MODULES = {
     "tasks.segment.verb": ("segment",),
     "tasks.simulate.recipe": ("SimulateRecipe",),
     "tasks.simulate.verb": ("simulate",),
+    "tasks.skeleton.recipe": ("SkeletonRecipe",),
+    "tasks.skeleton.verb": ("skeleton",),
     "tasks.stats.recipe": ("StatsRecipe",),
     "tasks.stats.tables": ("Stats",),
     "tasks.stats.verb": ("stats",),
@@ -109,6 +113,7 @@ __all__ = [
     "ScoreRecipe",
     "SegmentRecipe",
     "SimulateRecipe",
+    "SkeletonRecipe",
     "Stats",
     "StatsRecipe",
     "TrainRecipe",
@@ -130,6 +135,7 @@ __all__ = [
     "score",
     "segment",
     "simulate",
+    "skeleton",
     "stats",
     "train",
     "train_folds",

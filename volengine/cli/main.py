@@ -25,6 +25,7 @@ VERBS = {
     "interact": "Competition and interactions between predictions.",
     "pick": "Particles from a prediction: STAR file and labels.",
     "picks": "Tables of picks: convert, merge, filter, describe; subvolumes at picks.",
+    "skeleton": "Membranes to mid-surfaces, filaments to lines.",
     "surfaces": "Sets of surfaces: curvature, thickness and distances at each vertex.",
     "score": "A prediction or picks against what is known.",
     "stats": "Counts, densities, distances and clusters of particles.",
@@ -44,7 +45,7 @@ VERBS = {
 SECTIONS = {
     "From tomogram to picks": ("convert", "segment", "interact", "pick", "run", "collection", "export", "crop"),
     "Networks and data for them": ("train", "models", "simulate"),
-    "Results": ("picks", "surfaces", "score", "stats"),
+    "Results": ("picks", "skeleton", "surfaces", "score", "stats"),
     "Look and check": ("info", "status", "verify", "cluster", "env", "demo"),
 }
 """The verbs as the help of the program lists them."""

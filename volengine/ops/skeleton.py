@@ -48,7 +48,7 @@ _WEIGHTS = _TAPS / _TAPS.sum()
 _LEAST = 0.01
 _TIE = 1 + 1e-5
 STRAY = 1.1
-"""Measured on shells and slabs of 3 to 14 voxels: up to 1.0 on their middle, 1.2 and more on strays near their faces."""
+"""Measured on shells and slabs of 3 to 14 voxels: up to 1.0 on their middle, 1.2 and more on strays near faces."""
 
 _UPRIGHT = 1e-3
 """Components of directions that differ by less are equal, so that rounding does not choose between axes."""
