@@ -20,6 +20,9 @@ from volengine.tasks.common.named import feature_of
 from volengine.tasks.common.readings import reading_line
 from volengine.tasks.skeleton.description import AREA_UNITS
 
+LEAST_STEP = 0.01
+"""Points of a graph that are nearer to a vertex than this, angstrom, are the vertex."""
+
 
 def say_skeleton(
     plan: Plan, tables: Any, stage: str, url: str, layers: str, volume: Mapping[str, Any], decision: str
@@ -77,21 +80,23 @@ def write_lines(plan: Plan, tables: Any, stage: str, out: str, volume: Mapping[s
     lines, points = of_prefix("line.", found), of_prefix("point.", found)
     base = Path(out.removesuffix(".csv"))
     written = (out, f"{base}.points.csv", f"{base}.am")
-    place = points.pop("place")
-    at = place * np.asarray(source.voxel_size) + np.asarray(source.origin)
-    tangent = points.pop("tangent")
+    size, origin = np.asarray(source.voxel_size), np.asarray(source.origin)
+    place, tangent = points.pop("place"), points.pop("tangent")
+    ends = {name: lines.pop(name) * size + origin for name in ("begin", "end")}
+    at = place * size + origin
     more = {f"{axis}_vox": place[:, k] for k, axis in enumerate("zyx")}
     more |= {f"{axis}_a": at[:, k] for k, axis in enumerate("zyx")}
     more |= {f"t{axis}": tangent[:, k] for k, axis in enumerate("zyx")}
-    write_atomic(written[0], _csv(lines))
+    there = {f"{name}_{axis}_a": end[:, k] for name, end in ends.items() for k, axis in enumerate("zyx")}
+    write_atomic(written[0], _csv({**lines, **there}))
     write_atomic(written[1], _csv({**points, **more}))
-    _write_graph(written[2], lines, points["line"], at)
-    ends = np.concatenate([lines["begin_lines"], lines["end_lines"]])
+    _write_graph(written[2], lines, ends, points["line"], at)
+    meeting = np.concatenate([lines["begin_lines"], lines["end_lines"]])
     nodes = np.concatenate([lines["begin_node"], lines["end_node"]])
-    branches = len(np.unique(nodes[ends > 2]))
+    branches = len(np.unique(nodes[meeting > 2]))
     said = (
         f"{out}: {len(lines['line'])} lines of {float(lines['length_nm'].sum()):.5g} nm together, "
-        f"{int((ends == 1).sum())} free ends, {branches} branches"
+        f"{int((meeting == 1).sum())} free ends, {branches} branches"
     )
     return Made(written, (*_read(volume, decision, tables), said))
 
@@ -105,25 +110,24 @@ def _csv(columns: Mapping[str, Any]) -> str:
     return text.getvalue()
 
 
-def _write_graph(file: str, lines: Mapping[str, Any], owner: Any, at: Any) -> None:
-    """The spatial graph: a vertex for each node, at the mean of the ends that meet there, and for closed lines one."""
-    edges, paths = [], []
-    places: dict[int, list[Any]] = {}
-    closed = int(max(lines["begin_node"].max(initial=0), lines["end_node"].max(initial=0)))
-    for row, number in enumerate(lines["line"].tolist()):
-        path = at[owner == number]
-        begin, end = int(lines["begin_node"][row]), int(lines["end_node"][row])
-        if not begin:
-            closed += 1
-            begin = end = closed
-            path = np.concatenate([path, path[:1]])
-        places.setdefault(begin, []).append(path[0])
-        places.setdefault(end, []).append(path[-1])
-        edges.append((begin, end))
-        paths.append(path)
-    order = {node: k for k, node in enumerate(sorted(places))}
-    vertices = np.array([np.mean(places[node], axis=0) for node in order]).reshape(-1, 3)
-    joined = np.array([(order[a], order[b]) for a, b in edges], np.int64).reshape(-1, 2)
-    whole = [np.concatenate([vertices[[a]], path, vertices[[b]]]) for (a, b), path in zip(joined, paths, strict=True)]
+def _write_graph(file: str, lines: Mapping[str, Any], ends: Mapping[str, Any], owner: Any, at: Any) -> None:
+    """The spatial graph: a vertex for each node, at the mean of the ends that meet there, and one for each closed line.
+
+    The first and the last point of an edge are its vertices.
+    """
+    begin, end = (lines[name].astype(np.int64) for name in ("begin_node", "end_node"))
+    closed = begin == 0
+    last = int(max(begin.max(initial=0), end.max(initial=0)))
+    begin[closed] = end[closed] = last + 1 + np.arange(int(closed.sum()))
+    nodes, which = np.unique(np.concatenate([begin, end]), return_inverse=True)
+    places = np.concatenate([ends["begin"], np.where(closed[:, None], ends["begin"], ends["end"])])
+    many = np.bincount(which, minlength=len(nodes))
+    vertices = np.stack([np.bincount(which, places[:, k], len(nodes)) / many for k in range(3)], axis=1)
+    edges = which.reshape(2, -1).T
+    paths = []
+    for number, (a, b) in zip(lines["line"].tolist(), edges, strict=True):
+        inner = at[owner == number]
+        far = np.minimum(*(np.linalg.norm(inner - vertices[k], axis=1) for k in (a, b)))
+        paths.append(np.concatenate([vertices[[a]], inner[far > LEAST_STEP], vertices[[b]]]))
     columns = {"EDGE": {name: lines[name] for name in ("length_nm", "mean_curvature_per_nm")}}
-    write_spatial_graph(file, vertices, joined, whole, columns)
+    write_spatial_graph(file, vertices, edges, paths, columns)

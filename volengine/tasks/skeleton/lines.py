@@ -18,7 +18,7 @@ Floats = NDArray[np.float64]
 
 LINE_COLUMNS = (
     *("line", "component", "length_nm", "end_to_end_nm", "mean_curvature_per_nm", "max_curvature_per_nm"),
-    *("closed", "begin_node", "end_node", "begin_lines", "end_lines"),
+    *("closed", "begin_node", "end_node", "begin_lines", "end_lines", "begin", "end"),
 )
 POINT_COLUMNS = ("line", "along_nm", "place", "tangent", "curvature_per_nm")
 
@@ -98,7 +98,8 @@ def traced_lines(index: NDArray[Any], rules: LineRules, memory_bytes: float = ma
     -------
     lines
         :data:`LINE_COLUMNS`, one row for each line, numbered from 1. Nodes are numbered from 1, 0: none, because the
-        line is closed; ``begin_lines`` is the number of line ends at its node: 1 is a free end, 3 a branch.
+        line is closed; ``begin_lines`` is the number of line ends at its node: 1 is a free end, 3 a branch. ``begin``
+        and ``end`` (n, 3) are the places of its ends in voxels.
     points
         :data:`POINT_COLUMNS`: places (n, 3) in voxels and tangents (n, 3), z, y, x.
     """
@@ -111,8 +112,10 @@ def traced_lines(index: NDArray[Any], rules: LineRules, memory_bytes: float = ma
         for line in centrelines(voxels, (z, y, x), rules.least, memory_bytes):
             ends = [0 if node < 0 else nodes.setdefault((number, node), len(nodes) + 1) for node in line.nodes]
             rows.append(_row(line, len(rows) + 1, number, ends, rules.side_nm))
+            rows[-1] |= {"begin": line.position[0] / sides, "end": line.position[-1] / sides}
             parts.append(_points(line, len(rows), rules, sides))
     lines = {name: np.array([row[name] for row in rows], _kind(name)) for name in LINE_COLUMNS if "_lines" not in name}
+    lines |= {name: lines[name].reshape(-1, 3) for name in ("begin", "end")}
     ends_at = np.bincount(np.concatenate([lines["begin_node"], lines["end_node"]]), minlength=len(nodes) + 1)
     ends_at[0] = 0
     lines |= {"begin_lines": ends_at[lines["begin_node"]], "end_lines": ends_at[lines["end_node"]]}
@@ -124,7 +127,7 @@ def traced_lines(index: NDArray[Any], rules: LineRules, memory_bytes: float = ma
 
 
 def _kind(name: str) -> str:
-    return "f8" if name.endswith("nm") else "i8"
+    return "f8" if name.endswith("nm") or name in ("begin", "end") else "i8"
 
 
 def _row(line: Centreline, number: int, component: int, ends: list[int], side_nm: float) -> dict[str, Any]:
