@@ -89,10 +89,9 @@ def _check_names(names: list[str], file: Path) -> None:
         raise FormatError(f"{file}: has {len(names)} columns; tables of Surface Morphometrics have some dozens.")
     missing = [name for name in sorted(POSITION) if name not in names]
     if missing:
-        there = ", ".join(name[:40] for name in names[:12])
-        raise FormatError(
-            f"{file}: is no table of Surface Morphometrics: without {', '.join(missing)}; it has {there}."
-        )
+        there = ", ".join(name[:40] for name in names[:12]) or "no names"
+        lacks = ", ".join(missing)
+        raise FormatError(f"{file}: is no table of Surface Morphometrics: it lacks {lacks}; there are {there}.")
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise FormatError(f"{file}: has two columns {twice[:40]!r}.")
