@@ -48,11 +48,12 @@ def curved() -> Iterator[tuple[str, Surface, Any, Any, Any]]:
     yield "torus 40, 15, clean", turned(ring), 1 / 15, np.cos(angle) / (40 + 15 * np.cos(angle)), every
 
 
+def head(*names: str) -> None:
+    print(f"| {' | '.join(names)} |\n{'| --- ' * len(names)}|")
+
+
 def curvatures() -> None:
-    print(
-        "| shape | radius of the fit | mean k1 / true | rms error of k1 | mean error of k2 / true k1 | mean H / true | s |"
-    )
-    print("| --- | --- | --- | --- | --- | --- | --- |")
+    head("shape", "radius", "mean k1 / true", "rms error of k1", "mean error of k2 / true k1", "mean H / true", "s")
     for name, surface, k1, k2, count in curved():
         for radius in (6.0, 10.0):
             begin = time.perf_counter()
@@ -69,9 +70,7 @@ def curvatures() -> None:
 
 
 def thicknesses() -> None:
-    print(
-        "| slab of staircases | true | mean / true | standard deviation / true | none |\n| --- | --- | --- | --- | --- |"
-    )
+    head("slab of staircases", "true", "mean / true", "standard deviation / true", "none")
 
     def shell(z: Any, y: Any, x: Any) -> Any:
         return np.abs(np.sqrt((z - 30) ** 2 + (y - 30.3) ** 2 + (x - 29.6) ** 2) - 22) < 3
@@ -91,7 +90,7 @@ def thicknesses() -> None:
 
 
 def skeletons() -> None:
-    print("| skeleton | one layer | ridge | area of one layer / true |\n| --- | --- | --- | --- |")
+    head("skeleton", "one layer", "ridge", "area of one layer / true")
     z, y, x = np.indices((64, 64, 64)) - 31.5
     for thick in (3, 4, 5, 6, 7.3):
         ones, ridges, areas = [], [], []
