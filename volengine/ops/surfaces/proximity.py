@@ -159,11 +159,15 @@ def nearest_surface(places: Floats, boxes: Mapping[int, Floats], read: Callable[
     """
     best = np.full(len(places), np.inf)
     number, face = np.zeros(len(places), np.int64), np.full(len(places), -1, np.int64)
-    least = {
-        one: np.linalg.norm(np.maximum(0, np.maximum(a - places, places - b)), axis=1) for one, (a, b) in boxes.items()
-    }
-    for one in sorted(least, key=lambda one: (least[one].min(initial=np.inf), one)):
-        rows = np.flatnonzero(least[one] <= best)
+    if not len(places):
+        return NearestSurface(best, number, face)
+    mine = np.stack([places.min(axis=0), places.max(axis=0)])
+    apart = {one: _between_boxes(mine, box) for one, box in boxes.items()}
+    for one in sorted(apart, key=lambda one: (apart[one], one)):
+        if apart[one] > best.max():  # so are all others
+            break
+        low, high = boxes[one]
+        rows = np.flatnonzero(np.linalg.norm(np.maximum(0, np.maximum(low - places, places - high)), axis=1) <= best)
         if not len(rows):
             continue
         other = read(one)
@@ -172,6 +176,11 @@ def nearest_surface(places: Floats, boxes: Mapping[int, Floats], read: Callable[
         rows = rows[nearer]
         best[rows], number[rows], face[rows] = found.distance[nearer], one, found.face[nearer]
     return NearestSurface(np.where(np.isfinite(best), best, np.nan), number, face)
+
+
+def _between_boxes(one: Floats, other: Floats) -> float:
+    """The least distance between points of two boxes."""
+    return float(np.linalg.norm(np.maximum(0, np.maximum(other[0] - one[1], one[0] - other[1]))))
 
 
 def nearest_point(places: Floats, points: ArrayLike) -> tuple[Floats, Ints]:

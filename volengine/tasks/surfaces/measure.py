@@ -9,9 +9,9 @@ import re
 import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,10 +28,17 @@ from volengine.tasks.common.origins import origins_note
 from volengine.tasks.surfaces.measure_density import Reader, check_memory, leaflets
 from volengine.tasks.surfaces.measure_recipe import SurfacesMeasureRecipe
 
+if TYPE_CHECKING:
+    from volengine.ops.surfaces.curvature import Curvature
+    from volengine.ops.surfaces.neighbourhood import Links
+
 Floats = NDArray[np.float64]
 
 MEMORY_SHARE = 0.5
 """Part of the machine's memory that the profiles of one surface may take."""
+
+SURFACES_KEPT = 4
+"""Other surfaces that are kept while distances to them are computed."""
 
 
 @dataclass(frozen=True)
@@ -154,6 +161,7 @@ class _Given:
         if len(self.others) < len(recipe.others):
             raise InputError(f"{', '.join(recipe.others)}: two sets have the same name; rename one.")
         self.boxes = self._boxes(self.surfaces) if "nearest" in recipe.measures and len(self.surfaces) > 1 else {}
+        self._read = lru_cache(SURFACES_KEPT)(self.surfaces.read)
         self.picks = self._picks()
         self.morphometrics = self._morphometrics()
 
@@ -213,7 +221,9 @@ class _Given:
         }
 
     def measured(self, number: int) -> Surface:
-        """One surface with all measures as columns."""
+        """One surface with all measures as columns, and with normals."""
+        from volengine.ops.surfaces.curvature import oriented_normals
+
         surface = self.surfaces.read(number)
         shape = _Shape(surface, self.recipe)
         columns: dict[str, NDArray[Any]] = {}
@@ -229,7 +239,7 @@ class _Given:
         if self.morphometrics is not None:
             columns |= self._transferred(surface)
         stored = {name: c.astype(np.float32) if c.dtype.kind == "f" else c for name, c in columns.items()}
-        normals = shape.normals if surface.normals is None else surface.normals
+        normals = oriented_normals(surface) if surface.normals is None else surface.normals
         return replace(surface, normals=normals).with_columns(**stored)
 
     def _distances(self, surface: Surface, shape: _Shape) -> dict[str, NDArray[Any]]:
@@ -239,13 +249,13 @@ class _Given:
         at, facts = surface.vertices, self.facts
         if self.boxes:
             others = {number: box for number, box in self.boxes.items() if number != surface.number}
-            nearest = nearest_surface(at, others, self.surfaces.read)
+            nearest = nearest_surface(at, others, self._read)
             found |= {
                 "nearest_surface_nm": nearest.distance / NM,
                 "nearest_surface": nearest.number.astype(np.int32),
             }
         for label, (surfaces, boxes) in self.others.items():
-            read = lru_cache(2)(surfaces.read)
+            read = lru_cache(SURFACES_KEPT)(surfaces.read)
             nearest = nearest_surface(at, boxes, read)
             found |= {f"to_{label}_nm": nearest.distance / NM, f"to_{label}": nearest.number.astype(np.int32)}
             found[f"to_{label}_angle_deg"] = _angles(shape.normals, nearest.number, nearest.face, read)
@@ -296,13 +306,26 @@ class _Shape:
     """Curvatures, normals and thickness of one surface; what several of them need is computed once."""
 
     def __init__(self, surface: Surface, recipe: SurfacesMeasureRecipe):
+        self.surface, self.recipe = surface, recipe
+
+    @cached_property
+    def fitted(self) -> Curvature:
+        """Curvatures and normals of the fitted pieces."""
         from volengine.ops.surfaces.curvature import curvature
+
+        return curvature(self.surface, self.recipe.radius_nm * NM)
+
+    @property
+    def normals(self) -> Floats:
+        """Normals of the fitted pieces."""
+        return self.fitted.normals
+
+    @cached_property
+    def links(self) -> Links:
+        """Which vertices edges join."""
         from volengine.ops.surfaces.neighbourhood import neighbours_of
 
-        self.surface, self.recipe = surface, recipe
-        self.fitted = curvature(surface, recipe.radius_nm * NM)
-        self.normals = self.fitted.normals
-        self.links = neighbours_of(surface.faces, len(surface.vertices))
+        return neighbours_of(self.surface.faces, len(self.surface.vertices))
 
     def curvatures(self) -> dict[str, NDArray[Any]]:
         """The columns of curvature, per nm."""
