@@ -213,3 +213,29 @@ def test_the_command(tmp_path: Path) -> None:
     assert done.exit_code == 0, done.output
     assert "1 surfaces measured" in done.output
     assert "mean_curvature_per_nm 0.066" in done.output
+
+
+@pytest.mark.parametrize("axis", range(3))
+def test_a_flat_bilayer_in_voxels_of_three_sides(tmp_path: Path, axis: int) -> None:
+    """Leaflets at 190 and 230 angstrom along an axis, the surface at 205: their middle is 0.5 nm along its normal."""
+    size = np.array([8.0, 10.0, 12.0])
+    shape = tuple(np.ceil(400 / size).astype(int).tolist())
+    along = np.indices(shape)[axis] * size[axis]
+    values = -sum(np.exp(-(((along - at) / 13) ** 2) / 2) for at in (190, 230)).astype(np.float32)
+    with mrcfile.new(tmp_path / "t.mrc") as file:
+        file.set_data(values)
+        file.voxel_size = tuple(size[::-1].tolist())
+    u = np.arange(120.0, 281.0, 10.0)
+    a, b = (v.ravel() for v in np.meshgrid(u, u, indexing="ij"))
+    at = np.insert(np.stack([a, b], 1), axis, 205.0, axis=1)
+    i = np.arange(17 * 17).reshape(17, 17)[:-1, :-1].ravel()
+    faces = np.concatenate([np.stack([i, i + 1, i + 18], 1), np.stack([i, i + 18, i + 17], 1)])
+    normals = np.zeros_like(at)
+    normals[:, axis] = 1
+    facts = SurfaceFacts("T", "m", tuple(size.tolist()), (0.0, 0.0, 0.0), shape)
+    source = write_set(tmp_path / "a.surfaces", Surface(at, faces, normals), facts=facts)
+    recipe = SurfacesMeasureRecipe(measures=("volume",), tomogram=str(tmp_path / "t.mrc"), radius_nm=4, average_nm=0)
+    measure_surfaces(source, tmp_path / "b.surfaces", recipe)
+    columns = open_surfaces(tmp_path / "b.surfaces").read(1).columns
+    np.testing.assert_allclose(columns["bilayer_nm"], 4, rtol=0.03)
+    np.testing.assert_allclose(columns["bilayer_offset_nm"], 0.5, atol=0.05)

@@ -1,8 +1,9 @@
 """The measures of Surface Morphometrics: how its columns are made of ours, and how they come onto other surfaces.
 
 Surface Morphometrics (Barad et al., J. Cell Biol. 2023) describes triangles, volengine vertices: a triangle gets the
-mean of its corners, and a vertex that of the nearest triangle's centre. Lengths are in nm there and here. Principal
-curvatures are positive where a surface bends away from its normal (a shape index of 1 is a convex cap), as here.
+mean of its corners, and a vertex that of the nearest triangle's centre. Lengths are in nm there and here. A shape
+index of 1 is a convex cap there and here. The sign of its curvatures follows its own normals, which need not point to
+the side to which ours do: compare signs before tables of both are joined.
 
 >>> corners = [[0, 0, 0], [0, 0, 30], [0, 30, 0]]
 >>> flat = Surface(corners, [[0, 1, 2]], normals=[[1, 0, 0]] * 3, columns={"thickness_nm": [3.0, 4.0, 5.0]})
