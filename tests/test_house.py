@@ -48,7 +48,7 @@ OTHER_OPTIONS = {
 """Options that are no field of a recipe (of all other verbs: ``--out``): where things lie, short forms of fields."""
 
 LEFT_OUT = {
-    **{verb: {"device"} for verb in ("convert", "crop", "pick", "score", "stats")},
+    **{verb: {"device"} for verb in ("convert", "crop", "pick", "score", "skeleton", "stats")},
     "interact": {"device", "rules"},
     "train": {"samples", "arguments", "losses", "augmentation"},
 }

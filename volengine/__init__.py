@@ -47,6 +47,8 @@ if TYPE_CHECKING:
     from volengine.tasks.segment.verb import segment
     from volengine.tasks.simulate.recipe import SimulateRecipe
     from volengine.tasks.simulate.verb import simulate
+    from volengine.tasks.skeleton.recipe import SkeletonRecipe
+    from volengine.tasks.skeleton.verb import skeleton
     from volengine.tasks.stats.recipe import StatsRecipe
     from volengine.tasks.stats.tables import Stats
     from volengine.tasks.stats.verb import stats
@@ -86,6 +88,8 @@ _MODULES = {
     "tasks.segment.verb": ("segment",),
     "tasks.simulate.recipe": ("SimulateRecipe",),
     "tasks.simulate.verb": ("simulate",),
+    "tasks.skeleton.recipe": ("SkeletonRecipe",),
+    "tasks.skeleton.verb": ("skeleton",),
     "tasks.stats.recipe": ("StatsRecipe",),
     "tasks.stats.tables": ("Stats",),
     "tasks.stats.verb": ("stats",),
@@ -114,6 +118,7 @@ __all__ = [
     "ScoreRecipe",
     "SegmentRecipe",
     "SimulateRecipe",
+    "SkeletonRecipe",
     "Stats",
     "StatsRecipe",
     "TrainRecipe",
@@ -136,6 +141,7 @@ __all__ = [
     "score",
     "segment",
     "simulate",
+    "skeleton",
     "stats",
     "train",
     "train_folds",

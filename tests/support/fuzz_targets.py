@@ -104,6 +104,20 @@ def read_mesh_file(path: Path) -> None:
     read_mesh(path)
 
 
+def morphometrics_samples(folder: Path) -> list[Sample]:
+    from volengine.io.morphometrics import write_morphometrics
+
+    columns = {"index": [0, 1], "kappa_1": [0.05, -1e-3], "thickness": [3.5, np.nan]}
+    write_morphometrics(folder / "a.csv", columns | {f"xyz_{axis}": [1.0, 2.0] for axis in "xyz"})
+    return [Sample("a.csv", (folder / "a.csv").read_bytes(), "", True)]
+
+
+def read_morphometrics_file(path: Path) -> None:
+    from volengine.io.morphometrics import read_morphometrics
+
+    read_morphometrics(path)
+
+
 def scnt_samples(folder: Path) -> list[Sample]:
     import tifffile
     from scnt_write import ScntSample, write_scnt
@@ -404,6 +418,7 @@ TARGETS: dict[str, Target] = {
     "tilts": Target(tilts_samples, read_tilts_file),
     "structures": Target(structure_samples, read_structure_file),
     "meshes": Target(mesh_samples, read_mesh_file),
+    "morphometrics": Target(morphometrics_samples, read_morphometrics_file),
     "scnt": Target(scnt_samples, read_scnt_file),
     "nifti": Target(nifti_samples, read_nifti_file),
     "safetensors": Target(safetensors_samples, read_model),

@@ -26,6 +26,8 @@ VERBS = {
     "interact": "Competition and interactions between predictions.",
     "pick": "Particles from a prediction: STAR file and labels.",
     "picks": "Tables of picks: convert, merge, filter, describe; subvolumes at picks.",
+    "skeleton": "Membranes to mid-surfaces, filaments to lines.",
+    "surfaces": "Sets of surfaces: curvature, thickness and distances at each vertex.",
     "score": "A prediction or picks against what is known.",
     "stats": "Counts, densities, distances and clusters of particles.",
     "run": "A whole recipe: convert, segment, interact, pick.",
@@ -47,7 +49,7 @@ SECTIONS = {
         *("collection", "export", "crop"),
     ),
     "Networks and data for them": ("train", "models", "simulate"),
-    "Results": ("picks", "score", "stats"),
+    "Results": ("picks", "skeleton", "surfaces", "score", "stats"),
     "Look and check": ("info", "status", "verify", "cluster", "env", "demo"),
 }
 """The verbs as the help of the program lists them."""

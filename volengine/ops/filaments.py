@@ -20,7 +20,7 @@ So the result depends on the component's voxels only. Lengths are in units of a 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 from volengine.core.errors import MemoryRefusedError
 from volengine.core.volume import Vector3
-from volengine.ops.skeleton_graph import curves
+from volengine.ops.skeleton_graph import curves_and_nodes
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -64,13 +64,17 @@ class FilamentPoints(NamedTuple):
 
 @dataclass(frozen=True)
 class Centreline:
-    """A filament's centreline, about one sample per voxel; ``closed``: the last sample is joined to the first."""
+    """A filament's centreline, about one sample per voxel; ``closed``: the last sample is joined to the first.
+
+    ``nodes`` are the numbers of its ends in its component: lines that meet have the same one; -1: it is closed.
+    """
 
     position: Floats
     tangent: Floats
     curvature: Floats
     along: Floats
     closed: bool
+    nodes: tuple[int, int] = (-1, -1)
 
     @property
     def length(self) -> float:
@@ -132,14 +136,17 @@ def centrelines(
     thin = _thinned(voxels, first, sides) + first
     size = np.asarray(scale, float)
     radius = np.sqrt(len(voxels) * np.prod(size) / (np.pi * max(_length(thin, size), 1.0)))
-    found = curves(thin, least=max(least, 2 * radius), bridge=2 * radius)
-    rough = [_sampled(thin[at] * size, closed) for at, closed in found]
-    kept = [(line, closed) for line, (_, closed) in zip(rough, found, strict=True) if len(line) >= 4]
+    found = curves_and_nodes(thin, least=max(least, 2 * radius), bridge=2 * radius)
+    rough = [(_sampled(thin[one.voxels] * size, one.closed), one) for one in found]
+    kept = [(line, one) for line, one in rough if len(line) >= 4]
     if not kept:
         return []
-    fitted = [_fit(line, closed, reach_of(radius) / 2) for line, closed in kept]
+    fitted = [_fit(line, one.closed, reach_of(radius) / 2) for line, one in kept]
     centred = _centred([f.position for f in fitted], [f.tangent for f in fitted], voxels * size, 2.5 * radius)
-    lines = [_fit(line, f.closed, reach_of(radius)) for line, f in zip(centred, fitted, strict=True)]
+    lines = [
+        replace(_fit(line, one.closed, reach_of(radius)), nodes=one.nodes)
+        for line, (_, one) in zip(centred, kept, strict=True)
+    ]
     return [line for line in lines if line.length >= least]
 
 

@@ -12,6 +12,7 @@ shortest first; two curves that then meet alone become one. Meetings that are cl
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,7 +33,24 @@ class _Edge:
         return _Edge(self.stop, self.start, self.path[::-1], self.length)
 
 
+class Curve(NamedTuple):
+    """A curve: its voxels in order; whether its end is joined to its begin; the nodes at its begin and end.
+
+    A node is the number of a voxel: a free end, or where curves meet. Curves that meet have the same one there. Those
+    of a closed curve are -1, unless it is closed at a meeting.
+    """
+
+    voxels: NDArray[np.int64]
+    closed: bool
+    nodes: tuple[int, int]
+
+
 def curves(voxels: NDArray[np.generic], least: float, bridge: float) -> list[tuple[NDArray[np.int64], bool]]:
+    """Divide a thinned component into curves: :func:`curves_and_nodes` without nodes."""
+    return [(found.voxels, found.closed) for found in curves_and_nodes(voxels, least, bridge)]
+
+
+def curves_and_nodes(voxels: NDArray[np.generic], least: float, bridge: float) -> list[Curve]:
     """Divide a thinned component into curves.
 
     Parameters
@@ -46,9 +64,8 @@ def curves(voxels: NDArray[np.generic], least: float, bridge: float) -> list[tup
 
     Returns
     -------
-    list of (index, closed)
-        Numbers of each curve's voxels in their order; whether its end is joined to its begin. A curve begins at the end
-        whose number is smaller. Curves are in the order of their smallest number.
+    list of Curve
+        A curve begins at the end whose number is smaller. Curves are in the order of their smallest number.
     """
     edges, loops = _edges(voxels)
     while True:
@@ -71,9 +88,11 @@ def curves(voxels: NDArray[np.generic], least: float, bridge: float) -> list[tup
     for edge in edges:
         closed = edge.start == edge.stop and degree[edge.start] == 2 and len(edge.path) > 3
         path = edge.path[:-1] if closed and edge.path[0] == edge.path[-1] else edge.path
-        found.append((_from_smaller(path, closed=closed), closed))
-    found += [(_from_smaller(path, closed=True), True) for path in loops]
-    return sorted(found, key=lambda f: int(f[0].min()))
+        index = _from_smaller(path, closed=closed)
+        nodes = (edge.start, edge.stop) if index[0] == path[0] else (edge.stop, edge.start)
+        found.append(Curve(index, closed, (-1, -1) if closed else nodes))
+    found += [Curve(_from_smaller(path, closed=True), True, (-1, -1)) for path in loops]
+    return sorted(found, key=lambda f: int(f.voxels.min()))
 
 
 def _from_smaller(path: list[int], *, closed: bool) -> NDArray[np.int64]:

@@ -1,0 +1,1 @@
+"""surfaces: sets of surfaces measured, sampled, and picked on."""
