@@ -339,8 +339,8 @@ def _tokens(condition: str) -> Sequence[_Token]:
         if match is None:
             at += len(condition[at:]) - len(condition[at:].lstrip())
             raise InputError(
-                f"The condition {condition[:200]!r}, character {at + 1}: {condition[at]!r} is not understood. A condition "
-                "compares columns with numbers, and with texts in quotes: membrane.distance_nm < 15 and inside == 'a'."
+                f"The condition {condition[:200]!r}, character {at + 1}: {condition[at]!r} is not understood. A "
+                "condition compares columns with numbers, and with texts in quotes: membrane.distance_nm < 15 and inside == 'a'."
             )
         kind = str(match.lastgroup)
         text = str(match.group(kind))

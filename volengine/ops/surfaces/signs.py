@@ -120,8 +120,8 @@ def _check_wound(surface: Surface) -> None:
     bad = int((np.abs(np.bincount(edge.ravel(), way)) > 1).sum()) if len(sides) else 0
     if bad:
         raise InputError(
-            f"{surface.name}: at {bad} edges neighbouring faces go round in opposite ways, so that it has no sides; make "
-            "its faces consistent (trimesh: fix_normals; MeshLab: re-orient all faces)."
+            f"{surface.name}: at {bad} edges neighbouring faces go round in opposite ways, so that it has no sides; "
+            "make its faces consistent (trimesh: fix_normals; MeshLab: re-orient all faces)."
         )
 
 

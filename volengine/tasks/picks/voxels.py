@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -107,8 +108,8 @@ class Voxels:
         if self.threshold is None:
             if values.dtype.kind == "f" and not (np.isfinite(values) & (values == np.rint(values))).all():
                 raise InputError(
-                    f"{self.where}: in voxels {box.start} to {box.stop} there are values that are no whole numbers; labels "
-                    "are. A prediction is given with --probability."
+                    f"{self.where}: in voxels {box.start} to {box.stop} there are values that are no whole numbers; "
+                    "labels are. A prediction is given with --probability."
                 )
             return values
         prediction = as_prediction(values, mask=self._mask)
@@ -122,13 +123,16 @@ class Voxels:
             return np.asarray(values > self.threshold)
         return np.isin(values, self.labels) if self.labels else np.asarray(values != 0)
 
-    def at(self, index: NDArray[np.float64]) -> NDArray[np.float64]:
-        """(n,) labels or probabilities of single voxels, NaN beyond the faces of the volume."""
-        found = np.full(len(index), np.nan)
-        there = ((index >= 0) & (index < self.volume.shape)).all(axis=1)
-        for row in np.flatnonzero(there):
-            start = index3(index[row].astype(int).tolist())
-            found[row] = float(self.values(Box(start, index3(v + 1 for v in start)))[0, 0, 0])
+    def at(self, index: NDArray[np.float64]) -> NDArray[Any]:
+        """(n,) labels (int64, 0 beyond the faces of the volume), or probabilities (NaN there), of single voxels."""
+        labels = self.threshold is None
+        found = np.zeros(len(index), np.int64) if labels else np.full(len(index), np.nan)
+        inside = np.asarray(((index >= 0) & (index < self.volume.shape)).all(axis=1), bool)
+        at = np.where(inside[:, None], index, 0).astype(np.int64)
+        order = np.lexsort((at // (self.volume.chunks or self.volume.shape))[:, ::-1].T)
+        for row in order[inside[order]]:
+            start = index3(at[row].tolist())
+            found[row] = self.values(Box(start, index3(v + 1 for v in start)))[0, 0, 0]
         return found
 
     def search(self, near: NearestVoxels, *, inverse: bool = False) -> None:
