@@ -205,13 +205,12 @@ class _Parser:
         """Whether something is in a list, or among the texts that a column joins."""
         if not self.takes("("):
             column = self.primary()
-            if column.kind == "any" or left.kind == "any":
-                return _Value("truth", np.bool_(False), np.bool_(True))
-            if column.kind != "text" or left.kind != "text":
+            if {column.kind, left.kind} - {"any", "text"}:
                 raise self.fail("'in' asks for a list in parentheses, or for a text in a column of texts.", token)
-            cells, wanted = np.atleast_1d(column.data), np.atleast_1d(left.data)
-            size = max(len(cells), len(wanted))
-            pairs = zip(np.broadcast_to(wanted, size).tolist(), np.broadcast_to(cells, size).tolist(), strict=True)
+            if "any" in (column.kind, left.kind):
+                return _Value("truth", np.bool_(False), np.bool_(True))
+            wanted, cells = np.broadcast_arrays(np.atleast_1d(left.data), np.atleast_1d(column.data))
+            pairs = zip(wanted.tolist(), cells.tolist(), strict=True)
             return _Value("truth", np.array([text in cell.split(JOIN) for text, cell in pairs], bool), np.bool_(True))
         equal = self.truth_of(self.compare(left, self.summed(), token, "=="))
         while self.takes(","):
@@ -340,7 +339,7 @@ def _tokens(condition: str) -> Sequence[_Token]:
             at += len(condition[at:]) - len(condition[at:].lstrip())
             raise InputError(
                 f"The condition {condition[:200]!r}, character {at + 1}: {condition[at]!r} is not understood. A "
-                "condition compares columns with numbers, and with texts in quotes: membrane.distance_nm < 15 and inside == 'a'."
+                "condition compares columns with numbers, and with texts in quotes: distance_nm < 15 and inside == 'a'."
             )
         kind = str(match.lastgroup)
         text = str(match.group(kind))

@@ -88,8 +88,8 @@ def lamella_columns(picks: Picks, around: Around, recipe: PicksMeasureRecipe, no
     spread = max(face.spread for face in faces) / NM
     used, seen = min(face.used for face in faces), heights.low.size
     notes.append(
-        f"{picks.tomogram}: the faces of the slab were fitted through {used} of {seen} columns, within {spread:.2g} nm; "
-        f"at the picks it is {np.median(low + high) / NM if len(picks) else np.nan:.3g} nm thick."
+        f"{picks.tomogram}: the faces of the slab were fitted through {used} of {seen} columns, within {spread:.2g} "
+        f"nm; at the picks it is {np.median(low + high) / NM if len(picks) else np.nan:.3g} nm thick."
     )
     return _named(np.minimum(low, high), low, high)
 

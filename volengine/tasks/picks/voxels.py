@@ -79,10 +79,13 @@ class Voxels:
 
     def __post_init__(self) -> None:
         self._source = ChunkCache(CACHE_BYTES).over(open_source(self.volume), self.volume)
+        if self.threshold is None and self.volume.kind == "probability":
+            raise InputError(f"{self.where} is a prediction, and no label volume; give it with --probability.")
         whole = np.dtype(self.volume.dtype).kind in "iub"
         if self.threshold is not None and whole and self.volume.kind != "probability":
+            labels = self.volume.kind == "labels"
             spans = [span(self._source.read(box)) for box in self.blocks()]  # 1 is 1 / 255 in a prediction, 1 in a mask
-            self._mask = is_mask(min(s[0] for s in spans), max(s[1] for s in spans), self.where)
+            self._mask = is_mask(min(s[0] for s in spans), max(s[1] for s in spans), self.where, labels=labels)
 
     @property
     def side(self) -> Index3:
