@@ -10,10 +10,10 @@ from pathlib import Path
 from volengine.core.errors import InputError
 from volengine.core.picks import Picks
 from volengine.core.volume import Vector3, Volume
-from volengine.io.names import another_of_series, same_tomogram
+from volengine.io.names import another_of_series, is_multilabel, same_tomogram
 from volengine.io.surfaces import ENDING, FACTS, SurfaceFacts, SurfaceSet, open_surfaces
 from volengine.tasks.common.inputs import expand, globbed
-from volengine.tasks.common.named import feature_in, feature_of, open_sized, tomogram_in
+from volengine.tasks.common.named import OF_SEVERAL_OBJECTS, feature_in, feature_of, open_sized, tomogram_in
 
 _NAMED = re.compile(r"(?P<name>[A-Za-z_]\w*)(?::(?P<labels>[0-9]+(?:\+[0-9]+)*))?=(?P<path>.+)")
 RESERVED = ("inside", "lamella", "neighbours", "none")
@@ -76,8 +76,11 @@ def volumes_around(given: Iterable[str], option: str, voxel_size: Vector3, *, cl
             stated = volume.facts.get("classes") if classes and not name else None
             if isinstance(stated, dict) and stated:
                 for one, number in stated.items():
-                    found.append(Around(checked(str(one), path), path, tomogram, volume, (int(number),)))
+                    if int(number):  # a class that is not in the volume is 0
+                        found.append(Around(checked(str(one), path), path, tomogram, volume, (int(number),)))
                 continue
+            if classes and not labels and is_multilabel(volume.url):
+                raise InputError(f"{path} {OF_SEVERAL_OBJECTS}: {option} NAME:1+2={path}.")
             if not (name or feature):
                 raise InputError(
                     f"{path} does not say what it is of, so its columns have no name; give {option} NAME={path}, or "
