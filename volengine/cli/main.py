@@ -25,7 +25,7 @@ VERBS = {
     "denoise": "Tomograms or their halves through a network trained on half sets.",
     "interact": "Competition and interactions between predictions.",
     "pick": "Particles from a prediction: STAR file and labels.",
-    "picks": "Tables of picks: convert, merge, filter, describe; subvolumes at picks.",
+    "picks": "Tables of picks: convert, merge, filter, measure, describe; subvolumes at picks.",
     "skeleton": "Membranes to mid-surfaces, filaments to lines.",
     "surfaces": "Sets of surfaces: curvature, thickness and distances at each vertex.",
     "score": "A prediction or picks against what is known.",

@@ -95,7 +95,7 @@ def tables_and_out(
 
 @click.group("picks", cls=Picks, examples=("volengine picks convert picks.star --out picks.tbl",))
 def command() -> None:
-    """Tables of picks: from one format into another, joined, filtered, described; subvolumes at picks.
+    """Tables of picks: from one format into another, joined, filtered, measured, described; subvolumes at picks.
 
     Which format a file has is said by its ending and content; any of them is read, and written if its ending, or --to,
     says so: .star is RELION 4's, .json copick's, .txt and .tsv Ais's, unless --to names another format.
