@@ -167,7 +167,7 @@ def merge(files: tuple[str, ...], out: str, **values: Any) -> None:
         "volengine picks filter picks.star --out strong.star --min-weight 40",
         "volengine picks filter picks.star --out bound.star --mask membrane.mrc --number 500 --seed 1",
         "volengine picks filter picks.star --out far.star --near other.star --far-nm 20",
-        """volengine picks filter measured.star --out near.star --where "membrane.distance_nm < 15 and weight > 3\"""",
+        "volengine picks filter all.star --out near.star --where 'membrane.distance_nm < 15'",
     ),
     sections=CONDITIONS | INPUT | {"What is written": ("out", "to", "pixel_size")},
 )
