@@ -19,7 +19,7 @@ from volengine.nets.registry import NETWORKS
 HERE = Path(__file__).parent
 SCRIPT = HERE / "gpu.sh"
 LACKS = (
-    "dask", "distributed", "edt", "gemmi", "google_crc32c", "mrcfile", "numcodecs", "ome_zarr", "starfile", "trimesh",
+    "dask", "distributed", "edt", "gemmi", "google_crc32c", "mrcfile", "numcodecs", "ome_zarr", "trimesh",
     "zarr", "zarrs", "monai", "onnx", "onnxruntime",
 )  # fmt: skip
 """What a machine with PyTorch and the usual scientific packages lacks."""

@@ -46,6 +46,7 @@ NO_PATHS = {"name", "group", "format", "tomogram", "feature", "features", "where
 NEEDED: dict[str, Any] = {
     "recipe": {
         "segment": volengine.SegmentRecipe(models="m.safetensors"),  # type: ignore[arg-type]
+        "filter": volengine.FilterRecipe(steps=("invert",)),
         "interact": volengine.InteractRecipe(rules=(volengine.Interact("a", "b", "avoid"),)),
         "crop": volengine.CropRecipe(roi="0:1,:,:"),
         "denoise": volengine.DenoiseRecipe(model="m.safetensors"),

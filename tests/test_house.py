@@ -22,6 +22,7 @@ from volengine.cli.main import VERBS
 from volengine.cli.options import FORMAT_NAMES, from_options
 from volengine.core.recipe import Recipe
 from volengine.engine.options import RunOptions
+from volengine.tasks.filter.steps import STEPS
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "volengine"
@@ -39,16 +40,21 @@ WITH_OPTIONS = sorted({*RUNS, "train", "export"} - {"simulate"})
 
 OTHER_OPTIONS = {
     "segment": {"out", "model_files", "own"},
+    "filter": {"out", "steps_file", *STEPS},
     "interact": {"out", "rules_file"},
     "score": {"out", "volumes"},
-    "stats": {"out", "truth", "groups", "volumes"},
+    "stats": {"out", "truth", "groups", "volumes", "surfaces"},
     "train": {"out", "volumes", "labels", "points", "targets", "pair", "radius_nm", "plan", "auto"},
     "denoise": {"out", "own"},
 }
 """Options that are no field of a recipe (of all other verbs: ``--out``): where things lie, short forms of fields."""
 
+MORE_RECIPES = {"stats": ("SurfaceStatsRecipe",)}
+"""Further recipes whose fields are options of a verb."""
+
 LEFT_OUT = {
-    **{verb: {"device"} for verb in ("convert", "crop", "pick", "score", "skeleton", "stats")},
+    **{verb: {"device"} for verb in ("convert", "crop", "pick", "score", "skeleton", "stats", "surface")},
+    "filter": {"device", "steps"},
     "interact": {"device", "rules"},
     "train": {"samples", "arguments", "losses", "augmentation"},
 }
@@ -120,6 +126,10 @@ def _recipe(verb: str) -> type[Recipe]:
     return recipe
 
 
+def _recipes(verb: str) -> list[type[Recipe]]:
+    return [_recipe(verb), *(getattr(volengine, name) for name in MORE_RECIPES.get(verb, ()))]
+
+
 def test_each_verb_is_a_module_and_each_module_with_a_command_a_verb() -> None:
     assert set(VERBS) == {p.stem for p in (PACKAGE / "cli").glob("*.py") if "\ndef command(" in p.read_text()}
     for verb in VERBS:
@@ -140,7 +150,7 @@ def test_each_verb_and_each_recipe_is_in_the_pages() -> None:
 def test_options_are_the_fields_of_the_recipes(verb: str) -> None:
     recipes: list[type[Recipe]] = [RunOptions] if verb in RUNS else []
     if verb != "run":  # its recipe is a file
-        recipes.append(_recipe(verb))
+        recipes += _recipes(verb)
     fields = {f.name for r in recipes for f in dataclasses.fields(r)} - LEFT_OUT.get(verb, set())
     options = {p.name: p for p in _command(verb).params if isinstance(p, click.Option)}
     assert set(options) == fields | OTHER_OPTIONS.get(verb, {"out"})
@@ -154,7 +164,11 @@ def test_options_are_the_fields_of_the_recipes(verb: str) -> None:
 @pytest.mark.parametrize("verb", [v for v in WITH_OPTIONS if v != "run"])
 def test_defaults_are_the_same_on_the_command_line(verb: str) -> None:
     """Writing every default on the command line gives the recipe that writing none gives."""
-    recipe = _recipe(verb)
+    for recipe in _recipes(verb):
+        _same_defaults(verb, recipe)
+
+
+def _same_defaults(verb: str, recipe: type[Recipe]) -> None:
     options = {p.name: p for p in _command(verb).params if isinstance(p, click.Option)}
     given: dict[str, Any] = {}
     for f in dataclasses.fields(recipe):

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from volengine.tasks.denoise.verb import denoise
     from volengine.tasks.env import env
     from volengine.tasks.export import ExportRecipe, export
+    from volengine.tasks.filter.recipe import FilterRecipe
+    from volengine.tasks.filter.verb import filter
     from volengine.tasks.info.verb import info
     from volengine.tasks.interact.recipe import InteractRecipe
     from volengine.tasks.interact.verb import interact
@@ -50,8 +52,11 @@ if TYPE_CHECKING:
     from volengine.tasks.skeleton.recipe import SkeletonRecipe
     from volengine.tasks.skeleton.verb import skeleton
     from volengine.tasks.stats.recipe import StatsRecipe
+    from volengine.tasks.stats.surface_recipe import SurfaceStatsRecipe
     from volengine.tasks.stats.tables import Stats
     from volengine.tasks.stats.verb import stats
+    from volengine.tasks.surface.recipe import SurfaceRecipe
+    from volengine.tasks.surface.verb import surface
     from volengine.tasks.train.folds import train_folds
     from volengine.tasks.train.proposal import propose_training
     from volengine.tasks.train.recipe import TrainRecipe
@@ -76,6 +81,8 @@ _MODULES = {
     "tasks.denoise.verb": ("denoise",),
     "tasks.env": ("env",),
     "tasks.export": ("ExportRecipe", "export"),
+    "tasks.filter.recipe": ("FilterRecipe",),
+    "tasks.filter.verb": ("filter",),
     "tasks.info.verb": ("info",),
     "tasks.interact.recipe": ("InteractRecipe",),
     "tasks.interact.verb": ("interact",),
@@ -91,8 +98,11 @@ _MODULES = {
     "tasks.skeleton.recipe": ("SkeletonRecipe",),
     "tasks.skeleton.verb": ("skeleton",),
     "tasks.stats.recipe": ("StatsRecipe",),
+    "tasks.stats.surface_recipe": ("SurfaceStatsRecipe",),
     "tasks.stats.tables": ("Stats",),
     "tasks.stats.verb": ("stats",),
+    "tasks.surface.recipe": ("SurfaceRecipe",),
+    "tasks.surface.verb": ("surface",),
     "tasks.train.folds": ("train_folds",),
     "tasks.train.proposal": ("propose_training",),
     "tasks.train.recipe": ("TrainRecipe",),
@@ -108,6 +118,7 @@ __all__ = [
     "CropRecipe",
     "DenoiseRecipe",
     "ExportRecipe",
+    "FilterRecipe",
     "Interact",
     "InteractRecipe",
     "OpenVolume",
@@ -121,6 +132,8 @@ __all__ = [
     "SkeletonRecipe",
     "Stats",
     "StatsRecipe",
+    "SurfaceRecipe",
+    "SurfaceStatsRecipe",
     "TrainRecipe",
     "TrainSample",
     "VolengineError",
@@ -131,6 +144,7 @@ __all__ = [
     "denoise",
     "env",
     "export",
+    "filter",
     "info",
     "interact",
     "open_volume",
@@ -143,6 +157,7 @@ __all__ = [
     "simulate",
     "skeleton",
     "stats",
+    "surface",
     "train",
     "train_folds",
     "verify",

@@ -75,7 +75,7 @@ def test_a_list_keeps_all_values_and_a_single_value_is_given_once(command: click
     if option.multiple:
         assert isinstance(option.type, FieldType)
         assert option.type.takes_list
-        one = coerce([2, 3, 4], tuple[int, ...], "") if "int" in option.type.name else ("p", "q", "r")
+        one = coerce([2, 3, 4], tuple[int, ...], "") if option.type.name[:3] in ("int", "flo") else ("p", "q", "r")
         a, b, c = map(str, one)
         assert parsed(command, option, a, b, c) == one
         assert parsed(command, option, f"{a},{b}", c) == one

@@ -8,6 +8,7 @@ import re
 import shlex
 import shutil
 import subprocess
+import sys
 import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -66,7 +67,10 @@ def missing() -> str:
     if os.getuid() != 0:
         return "an image is built as root"
     absent = [name for name in ("buildah", "debootstrap", "unshare") if shutil.which(name) is None]
-    return f"{', '.join(absent)}: not installed" if absent else ""
+    if absent:
+        return f"{', '.join(absent)}: not installed"
+    mounts = subprocess.run(["unshare", "--mount", "true"], capture_output=True, check=False).returncode == 0
+    return "" if mounts else "nothing can be mounted here"
 
 
 def run(*words: str | Path, **more: str) -> str:
@@ -172,3 +176,47 @@ def test_the_image_is_built_and_runs_as_anybody_with_a_root_that_is_read_only(tm
             around = ["unshare", "--mount", "sh", "-ec", AROUND, "-", root, user, str(inside)]
             said = run(*around, *facts["Env"])
             assert said.count("a: done (1 of 1 units run") == 2, said
+
+
+AFTER = """
+python -c 'import getpass, dask_kubernetes.operator, s3fs, zarrs; getpass.getuser()'
+volengine --version
+volengine run recipe.yaml a.mrc --out part --part 1/1 --memory-limit 1GB --no-progress
+dask scheduler --version
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+@pytest.mark.skipif(not missing() and not os.environ.get("FRESH"), reason="the image itself is built")
+def test_every_line_that_installs_works_in_a_fresh_environment(tmp_path: Path) -> None:
+    """Where no image can be built: what RUN says of pip, with the files that COPY names and nothing else.
+
+    What RUN says of users and folders of the system is not done to this machine; those commands are looked for.
+    """
+    import numpy as np
+
+    from volengine.io.mrc.write import write_mrc
+
+    place, fresh = tmp_path / "opt", tmp_path / "venv"
+    place.mkdir()
+    for words in (rest.split()[:-1] for rest in of("COPY")):
+        run("cp", "-r", *(ROOT / word for word in words), place)
+    run(sys.executable, "-m", "venv", fresh)
+    around = {"PATH": f"{fresh}/bin:{os.environ['PATH']}", "PYTHONPATH": ""}
+    links = [path for path in os.environ.get("PIP_FIND_LINKS", "").split() if Path(path).is_dir()]
+    own = any(Path(path).glob("torch-*+cpu*") for path in links)
+    (index,) = (rest.partition("=")[2] for rest in of("ARG") if rest.startswith("TORCH_INDEX"))
+    around["TORCH_INDEX"] = "https://pypi.org/simple" if own else index
+    for command in (part.strip() for rest in of("RUN") for part in rest.split("&&")):
+        if command.startswith("pip "):
+            run("sh", "-ec", f"cd {shlex.quote(str(place))}; {command}", **around)
+        else:
+            assert command.split()[0] in ("useradd", "mkdir", "chown"), f"who checks {command!r}?"
+    (facts,) = of("ENV")
+    around |= dict(word.split("=", 1) for word in shlex.split(facts)) | {"HOME": str(tmp_path)}
+    array = np.random.default_rng(0).normal(size=(32, 64, 64)).astype("float32")
+    write_mrc(tmp_path / "a.mrc", [array], array.shape, "float32", (10.0, 10.0, 10.0))
+    (tmp_path / "recipe.yaml").write_text("convert: {chunk: [16, 32, 32], shard: [16, 32, 32]}\n")
+    said = run("sh", "-exc", f"cd {shlex.quote(str(tmp_path))}{AFTER}", **around)
+    assert "a: done (1 of 1 units run" in said

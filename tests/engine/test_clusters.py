@@ -63,6 +63,24 @@ def described(folder: Path, **values: object) -> str:
         ({"kind": "slurm", "pools": [{"kind": "pbs"}]}, r"pools\[0\] cannot have its own kind"),
         ({"kind": "slurm", "pools": [{"wokers": 1}]}, r"pools\[0\]: there is no 'wokers'"),
         ({"kind": "slurm", "pools": [{"gpus": 1}], "max_workers": 4}, "max_workers needs workers of one kind"),
+        ({"kind": "slurm", "memory": "8Gx"}, "cluster: memory: '8Gx' is not a size"),
+        ({"kind": "slurm", "pools": [{"memory": "8Gx"}]}, r"cluster: pools\[0\]: memory: '8Gx' is not a size"),
+        ({"kind": "slurm", "walltime": 25}, r"walltime is 25, 25 minutes for slurm; write hours:minutes:seconds"),
+        ({"kind": "sge", "walltime": "25"}, r"walltime is '25', 25 seconds for sge; write hours:minutes:seconds"),
+        ({"kind": "pbs", "walltime": "1 day"}, r"walltime is '1 day'; write hours:minutes:seconds"),
+        ({"kind": "slurm", "walltime": "12:00"}, r"walltime is '12:00', 12 minutes and 0 seconds for slurm; write"),
+        ({"kind": "lsf", "walltime": "00:00"}, r"walltime is '00:00', 0 hours and 0 minutes for lsf; write"),
+        ({"kind": "pbs", "walltime": "8:75:00"}, r"walltime is '8:75:00'; write"),
+        ({"kind": "pbs", "walltime": "UNLIMITED"}, r"walltime is 'UNLIMITED'; write"),
+        ({"kind": "pbs", "pools": [{"walltime": "25"}]}, r"cluster: pools\[0\]: walltime is '25', 25 seconds for pbs"),
+        ({"kind": "ssh", "hosts": ["node1", "node1"]}, "hosts names node1 twice, .* workers: 2 starts two workers"),
+        ({"kind": "ssh", "hosts": ["node1", "Node1."]}, "hosts names node1 and Node1. twice"),
+        ({"kind": "ssh", "hosts": ["node1", ""]}, "hosts has '', which is no name"),
+        ({"kind": "ssh", "hosts": ["node1 node2"]}, "hosts has 'node1 node2', which is no name"),
+        (
+            {"kind": "ssh", "hosts": ["a"], "pools": [{"devices": ["0"]}, {"devices": ["1", "0"]}]},
+            "pools give device 0 of a to workers of two pools",
+        ),
     ],
     ids=str,
 )
@@ -71,6 +89,56 @@ def test_a_description_that_cannot_be_used(tmp_path: Path, values: dict[str, obj
     with pytest.raises(InputError, match=message) as raised:
         read_cluster(file)
     assert file in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("kind", "walltime", "given"),
+    [
+        ("slurm", "1-12:00:30", "1-12:00:30"),
+        ("slurm", "UNLIMITED", "UNLIMITED"),
+        ("pbs", "1-12:00:30", "36:00:30"),
+        ("sge", "36:00:30", "36:00:30"),
+        ("lsf", "36:00:30", "36:01"),  # not less than was asked for
+        ("lsf", "1-12:00:00", "36:00"),
+        ("lsf", "8:00", "8:00"),
+    ],
+)
+def test_each_batch_system_gets_a_time_in_its_own_form(tmp_path: Path, kind: str, walltime: str, given: str) -> None:
+    file = described(tmp_path, kind=kind, walltime=walltime, memory="8GB")
+    lines = show(RunOptions(cluster=file), str(tmp_path / "run")).splitlines()
+    marks = {"slurm": "#SBATCH -t ", "pbs": "#PBS -l walltime=", "sge": "#$ -l h_rt=", "lsf": "#BSUB -W "}
+    assert f"  {marks[kind]}{given}" in lines
+
+
+@pytest.mark.parametrize(
+    ("connect", "message"),
+    [
+        ({"usernme": "me"}, "connect has 'usernme', which asyncssh.connect does not know. Did you mean 'username'"),
+        ({"host": "node2"}, "connect has no host; the hosts are a list of their own"),
+        ({"waiter": 1}, "connect has 'waiter', which asyncssh.connect does not know"),
+        ({"client_keys": ["/nowhere/key"]}, r"connect \(client_keys\) cannot be used: .*'/nowhere/key'"),
+        ({"port": "22"}, "connect.port is '22'; it must be a whole number"),
+        ({"port": 0}, "connect.port is 0; it must be a whole number"),
+    ],
+    ids=str,
+)
+def test_options_of_ssh_that_cannot_be_used_are_refused_before_a_host_is_asked(
+    tmp_path: Path, connect: dict[str, object], message: str
+) -> None:
+    pytest.importorskip("asyncssh")
+    file = described(tmp_path, kind="ssh", hosts=["node1", "node2"], memory="8GB", connect=connect)
+    with pytest.raises(InputError, match=message):
+        show(RunOptions(cluster=file), str(tmp_path / "run"))
+    in_pool = {"kind": "ssh", "memory": "8GB", "hosts": ["node1"], "pools": [{}, {"hosts": ["b"], "connect": connect}]}
+    with pytest.raises(InputError, match=message):
+        show(RunOptions(cluster=described(tmp_path, **in_pool)), str(tmp_path / "run"))
+
+
+def test_options_of_ssh_that_asyncssh_knows(tmp_path: Path) -> None:
+    pytest.importorskip("asyncssh")
+    connect = {"username": "me", "port": 2222, "known_hosts": None, "connect_timeout": "10s", "keepalive_interval": 30}
+    file = described(tmp_path, kind="ssh", hosts=["node1"], memory="8GB", connect=connect)
+    assert "workers on each of node1" in show(RunOptions(cluster=file), str(tmp_path / "run"))
 
 
 def test_a_cluster_is_a_kind_or_a_file(tmp_path: Path) -> None:

@@ -345,8 +345,10 @@ def test_wrong_options_of_a_run_are_refused():
     for wrong in ("3/2", "0/2", "x", "1"):
         with pytest.raises(InputError, match="K/N"):
             RunOptions(part=wrong)
-    with pytest.raises(InputError, match="not a size"):
+    with pytest.raises(InputError, match="--memory-limit: 'many' is not a size"):
         RunOptions(memory_limit="many")
+    with pytest.raises(InputError, match="--memory-limit: a size must be positive"):
+        RunOptions(memory_limit=0)
 
 
 def test_the_report_says_what_was_done(tmp_path, array):

@@ -169,3 +169,19 @@ def test_truncated_files_colours_and_series_are_refused(tmp_path: Path) -> None:
         open_volume(save(tmp_path / "4d.nii", np.zeros((2, 3, 4, 5), "f4"), unit="micron"))
     with pytest.raises(FormatError, match="complex64"):
         open_volume(save(tmp_path / "c.nii", np.zeros((3, 4, 5), "c8"), unit="micron"))
+
+
+@pytest.mark.parametrize("kind", [nibabel.Nifti1Image, nibabel.Nifti2Image])
+@pytest.mark.parametrize(("shift", "angstrom"), [(-0.3, -3000.0), (0.1, 1000.0), (123456.7, 1234567000.0)])
+def test_numbers_are_those_that_were_written_in_32_bits(tmp_path, kind, shift, angstrom):
+    """-0.3 in 32 bits is -0.300000012 in 64; the unit is µm, 10,000 angstrom."""
+    affine = np.diag([0.1, 0.1, 0.1, 1.0])
+    affine[:3, 3] = [shift, -0.3, 0.7]
+    image = kind(np.zeros((4, 5, 6), "f4"), affine)
+    image.header.set_xyzt_units("micron")
+    nibabel.save(image, tmp_path / "a.nii")
+    volume = open_volume(tmp_path / "a.nii")
+    assert volume.origin == (7000.0, -3000.0, angstrom)
+    assert volume.voxel_size == (1000.0, 1000.0, 1000.0)
+    assert volume.facts["nifti"]["shift"] == [0.7, -0.3, shift]
+    assert volume.facts["nifti"]["spacing"] == [0.1, 0.1, 0.1]

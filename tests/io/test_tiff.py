@@ -307,3 +307,41 @@ def test_tags_that_make_no_sense_are_refused(tmp_path, capfd, tag, changed, mess
     with pytest.raises(FormatError, match=message):
         open_volume(path, voxel_size=10.0).read()
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("dtype", ["u1", "u2", "i2", "f4"])
+@pytest.mark.parametrize("compression", [None, "zlib"])
+def test_white_zero_is_refused(tmp_path, dtype, compression):
+    """Pillow inverts bytes of such files and ImageJ words, so no value is the right one for everybody."""
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, np.ones((3, 4, 5), dtype), photometric="miniswhite", compression=compression)
+    with pytest.raises(FormatError, match=r"zero is white .*MinIsWhite.* Save it with zero as black"):
+        open_tiff(path, voxel_size=1)
+
+
+@pytest.mark.parametrize("value", [0, *range(2, 10), 65535])
+def test_turned_pages_are_refused(tmp_path, value):
+    path = tmp_path / "a.tif"
+    tags = [(274, "H", 1, value, True)]
+    tifffile.imwrite(path, np.ones((3, 4, 5), "u1"), photometric="minisblack", extratags=tags)
+    with pytest.raises(FormatError, match=rf"turned or mirrored \(tag Orientation is {value}, .*Save it upright"):
+        open_tiff(path, voxel_size=1)
+
+
+def test_a_single_page_that_is_turned_is_found(tmp_path):
+    path = tmp_path / "a.tif"
+    with tifffile.TiffWriter(path) as tif:
+        for z in range(5):
+            tags = [(274, "H", 1, 4 if z == 3 else 1, True)]
+            tif.write(
+                np.full((4, 5), z, "u1"), photometric="minisblack", metadata=None, contiguous=False, extratags=tags
+            )
+    with pytest.raises(FormatError, match=r"page 3: says .*first row at the bottom, first column on the left"):
+        open_tiff(path, voxel_size=1)
+
+
+def test_upright_pages_that_say_so_are_read(tmp_path):
+    path, values = tmp_path / "a.tif", np.arange(60, dtype="u1").reshape(3, 4, 5)
+    tifffile.imwrite(path, values, photometric="minisblack", extratags=[(274, "H", 1, 1, True)])
+    volume = open_tiff(path, voxel_size=1)
+    assert np.array_equal(TiffSource(volume).read(Box((0, 0, 0), (3, 4, 5))), values)

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from volengine.core.colours import PALETTE, colour_of
-from volengine.ops.figures import MANY_DOTS, Series, dots, figure_files, shares
+from volengine.ops.figures import MANY_DOTS, Curve, Series, curves, dots, figure_files, shares
 
 COUNTS = [
     Series(group, place, np.array(values, float), colour_of(k))
@@ -104,3 +104,19 @@ def test_the_settings_of_the_reader_stay_as_they_were():
         figure_files(dots(COUNTS, "Objects"))
         assert matplotlib.rcParams["font.size"] == 21
         assert matplotlib.rcParams["svg.hashsalt"] == "theirs"
+
+
+def test_curves_lie_at_their_values_with_the_band_of_chance():
+    x = np.array([5.0, 10, 15])
+    one = Curve("a to b, p = 0.01", x, np.array([1.0, 3, 2]), x * 0 - 1, x * 0 + 1, colour_of(0))
+    other = Curve("b", x, np.array([0.0, -2, 1]), x * np.nan, x * np.nan, colour_of(1))
+    figure = curves([one, other], "Distance (nm)", "L - r (nm)")
+    first, second = figure.axes
+    assert first.lines[1].get_ydata().tolist() == [1, 3, 2]
+    assert second.lines[1].get_ydata().tolist() == [0, -2, 1]
+    (path,) = first.collections[0].get_paths()
+    assert (path.vertices[:, 1].min(), path.vertices[:, 1].max()) == (-1, 1)
+    text, _ = drawn(figure)
+    for word in ("a to b, p = 0.01", "b", "Distance (nm)", "L - r (nm)"):
+        assert f">{word}<" in text, word
+    assert figure_files(curves([one], "x", "y")) == figure_files(curves([one], "x", "y"))

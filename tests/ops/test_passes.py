@@ -40,6 +40,40 @@ def test_the_best_pass_of_every_pair(bits, keep, seed, rows, regions, keys):
     assert list(zip(*(column.tolist() for column in found), strict=True)) == plain(a, b, first, second)
 
 
+@pytest.mark.parametrize("keep", [0, 5, 1 << 17])
+@given(st.integers(0, 2**32 - 1), st.integers(1, 200), st.integers(2, 40))
+@settings(max_examples=25, deadline=None)
+def test_settled_passes_are_the_same(keep, seed, rows, regions):
+    rng = np.random.default_rng(seed)
+    voxel = np.sort(rng.integers(0, 300, rows))
+    a = np.maximum(voxel * regions // 300 - rng.integers(0, 4, rows), 0) + 1  # regions that begin and end
+    b = a + rng.integers(1, 5, rows)
+    first, second = rng.integers(1, 50, (2, rows), dtype=np.uint64)
+    last = np.zeros(int(b.max()) + 1, np.intp)
+    np.maximum.at(last, a, voxel)
+    np.maximum.at(last, b, voxel + rng.integers(1, 9, rows))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(passes, "_KEEP", keep)
+        best = Passes()
+        for part in np.array_split(np.arange(rows), 7):
+            if part.size:
+                best.add(a[part], b[part], first[part], second[part])
+                best.settle(last, int(voxel[part[-1]]))
+        settled = sum(parts[0].size for parts in best._settled)
+        found = best.arrays()
+    assert list(zip(*(column.tolist() for column in found), strict=True)) == plain(a, b, first, second)
+    assert settled <= len(found[0])
+
+
+def test_passes_of_regions_that_are_behind_are_put_aside(monkeypatch):
+    monkeypatch.setattr(passes, "_KEEP", 0)
+    best = Passes()
+    best.add(np.array([1, 2]), np.array([2, 3]), np.array([5, 6], np.uint64), np.array([7, 8], np.uint64))
+    best.settle(np.array([0, 9, 20, 30]), 10)
+    assert [column.tolist() for column in best._settled[0]] == [[(1 << 32) + 2], [5], [7]]
+    assert best._rows == 1
+
+
 def test_worse_passes_of_a_known_pair_are_not_gathered():
     best = Passes()
     ones = np.ones(1000, np.int64)

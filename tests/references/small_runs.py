@@ -211,6 +211,32 @@ def flat(rules: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     return ({"interact": {**rule["interact"], "shape": "2d"}} for rule in rules)
 
 
+@case("filter", 1e-3)
+def _filter(runs: SmallRuns, out: Path) -> None:
+    import volengine as ve
+
+    source = out / "in.ome.zarr"
+    how = ve.ConvertRecipe(chunk=(8, 16, 16), shard=(16, 16, 16), levels=1)
+    ve.convert(runs.tomogram(), str(source), how, quiet(block=None))
+    told = ("--match-voxel-size", "13", "--deconvolve", "4", "--normalise", "std", "--spectrum", "--no-progress")
+    command("filter", source, *told, "--out", out / "many")
+    ve.filter(str(source), str(out / "own.tsv"), {"spectrum": True}, quiet(block=None))
+    steps: tuple[Any, ...] = (
+        {"match_spectrum": {"target": str(out / "own.tsv"), "sectors": 2, "tilts": [-60, 60]}},
+        {"missing_wedge": {"tilts": [-60, 60]}},
+        {"normalise": "percentile"},
+        {"median": 1},
+        {"bilateral": 0.2},
+        {"nlm": {"strength": 0.2, "search": 1}},
+        {"diffusion": {"kappa": 0.1, "iterations": 2}},
+        "invert",
+    )
+    recipe = ve.FilterRecipe(steps=steps, dtype="int8", scale=60)
+    ve.filter(str(source), str(out / "local.ome.zarr"), recipe, quiet(block=(16, 32, 32)))
+    area = ve.FilterRecipe(steps=({"match_voxel_size": {"to": 15, "method": "area"}},))
+    ve.filter(runs.tomogram(), str(out / "area.ome.zarr"), area, quiet(block=None))
+
+
 @case("pick")
 def _pick(runs: SmallRuns, out: Path) -> None:
     import volengine as ve
@@ -430,6 +456,56 @@ def _stats(runs: SmallRuns, out: Path) -> None:
         runs.file(f"known/{name}__ball.csv", lambda path: ve.write_picks(path, known_picks))  # noqa: B023
     recipe = ve.StatsRecipe(plots=False, radius_nm=4.0, min_points=2)
     ve.stats([str(folder)], str(out / "picks"), recipe, quiet(), truth=[str(runs.inputs / "known")])
+
+
+# -- skeleton, surfaces measure --------------------------------------------------------------------------------------
+
+
+@case("skeleton", tolerance=1e-3)
+def _skeleton(runs: SmallRuns, out: Path) -> None:
+    import volengine as ve
+
+    film = runs.prediction("film")
+    ve.skeleton(film, out / "one.ome.zarr", ve.SkeletonRecipe(), quiet())
+    command("skeleton", film, "--layers", "ridge", "--out", out / "ridge.ome.zarr", "--no-progress", "--ngff", "0.4")
+    ve.skeleton(film, out / "lines.csv", ve.SkeletonRecipe(lines=True, min_length_nm=2), quiet())
+
+
+@case("surfaces_measure", tolerance=1e-3)
+def _surfaces_measure(runs: SmallRuns, out: Path) -> None:
+    import trimesh
+
+    ball = trimesh.creation.icosphere(3, 120.0)
+    ball.export(runs.inputs / "ball.ply")
+    command(
+        "surfaces", "measure", runs.inputs / "ball.ply", "--out", out / "ball.surfaces", "--radius-nm", "5",
+        "--measures", "curvature,thickness",
+    )  # fmt: skip
+
+
+# -- surface, surfaces ---------------------------------------------------------------------------------------------
+
+
+@case("surface", tolerance=1e-3)
+def _surface(runs: SmallRuns, out: Path) -> None:
+    import volengine as ve
+
+    recipe = ve.SurfaceRecipe(min_volume_nm3=20, close_at_faces=True)
+    ve.surface(runs.prediction("ball"), out / "ball.surfaces", recipe, quiet())
+    classes = runs.file("classes.mrc", lambda path: write(path, two_classes()))
+    command("surface", classes, "--ids", 2, "--feature", "two", "--out", out, "--smooth-nm", 0, "--no-progress")
+    numbers = runs.file("objects.mrc", lambda path: write(path, objects().astype(np.uint16)))
+    ve.surface(numbers, out / "each.surfaces", ve.SurfaceRecipe(instances=True, largest=2), quiet())
+
+
+@case("surfaces_convert", tolerance=1e-3)
+def _surfaces_convert(runs: SmallRuns, out: Path) -> None:
+    import volengine as ve
+
+    made = out / "shell.surfaces"
+    ve.surface(runs.file("shell.mrc", lambda path: write(path, (shell() == 7).astype(np.int8))), made, None, quiet())
+    command("surfaces", "convert", made, "--out", out / "all.ply")
+    (out / "info.txt").write_text(command("surfaces", "info", made, "--json").replace(str(out), ""))
 
 
 # -- simulate ------------------------------------------------------------------------------------------------------

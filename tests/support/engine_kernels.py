@@ -11,7 +11,7 @@ import numpy as np
 
 from volengine.core.atomic import write_atomic
 from volengine.core.block import Block, Result
-from volengine.core.errors import WiderHaloError
+from volengine.core.errors import InputError, WiderHaloError
 from volengine.engine.plan import Made
 
 
@@ -111,6 +111,15 @@ def fail_at(block: Block, numbers: list[int], marker: str) -> Result:
             if marker:
                 path.touch()
             raise RuntimeError(f"block {block.number} fails")
+    return Result({"out": block.core_of("source").astype(np.int32)})
+
+
+def refuse_at(block: Block, numbers: list[int], trace: str) -> Result:
+    """Refuses the input in some blocks, and leaves a line per call in a trace file."""
+    with open(trace, "a") as file:
+        file.write(f"{block.number}\n")
+    if block.number in numbers:
+        raise InputError(f"block {block.number} holds no numbers")
     return Result({"out": block.core_of("source").astype(np.int32)})
 
 

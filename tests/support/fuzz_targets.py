@@ -118,6 +118,45 @@ def read_morphometrics_file(path: Path) -> None:
     read_morphometrics(path)
 
 
+def membrain_pick_samples(folder: Path) -> list[Sample]:
+    from volengine.core.surface import Surface
+    from volengine.io.membrain_pick import write_membrain_pick
+
+    at = np.array([[0, 0, 0], [0, 0, 10], [0, 10, 0], [10, 0, 0]], float)
+    faces = np.array([[0, 1, 2], [0, 1, 3], [0, 2, 3], [1, 2, 3]])
+    columns = {"score": np.arange(4.0), "label": np.arange(4), "normal_value_00": np.ones(4)}
+    one = Surface(at, faces, np.eye(4)[:, :3], columns)
+    for number in (1, 2):
+        write_membrain_pick(
+            folder / f"{number}.h5", [one] * number, 10.0, tomogram="a.mrc", centres=[np.ones((2, 3))] * number
+        )
+    return [Sample(f"{number}.h5", (folder / f"{number}.h5").read_bytes()) for number in (1, 2)]
+
+
+def read_membrain_pick_file(path: Path) -> None:
+    from volengine.io.surfaces import open_surfaces
+
+    list(open_surfaces(path))
+
+
+def surface_model_samples(folder: Path) -> list[Sample]:
+    import torch
+
+    from volengine.nets.architectures.surface_rings import SurfaceRings
+    from volengine.nets.surface_model import SurfaceModelFacts, save_surface_model
+
+    torch.manual_seed(0)
+    facts = SurfaceModelFacts("receptor", (0.0, 10.0), (0.0, 10.0), 4, 4, 1)
+    save_surface_model(folder / "a.safetensors", SurfaceRings(2, 2, 4, 1), facts)
+    return [Sample("a.safetensors", (folder / "a.safetensors").read_bytes())]
+
+
+def read_surface_model(path: Path) -> None:
+    from volengine.nets.surface_model import load_surface_model
+
+    load_surface_model(path)
+
+
 def scnt_samples(folder: Path) -> list[Sample]:
     import tifffile
     from scnt_write import ScntSample, write_scnt
@@ -254,6 +293,19 @@ def read_foreign(path: Path) -> None:
         load_scnm(path)
     else:
         read_keras(path).module()
+
+
+def spectrum_samples(folder: Path) -> list[Sample]:
+    own = "freq_1_a\tamplitude\n" + "".join(f"{k / 300!r}\t{10 / k!r}\n" for k in range(1, 9))
+    membrain = "freq\tintensity\n" + "".join(f"{k}\t{10 / (k + 1)!r}\n" for k in range(8))
+    return [Sample("a.tsv", own.encode(), "", True), Sample("m.tsv", membrain.encode(), "", True)]
+
+
+def read_spectrum_file(path: Path) -> None:
+    from volengine.io.spectra import read_spectrum
+
+    tolerate(lambda: read_spectrum(path, 10.0))
+    read_spectrum(path)
 
 
 def easymode_samples(folder: Path) -> list[Sample]:
@@ -406,6 +458,7 @@ def read_census(path: Path) -> None:
 
 TARGETS: dict[str, Target] = {
     "picks": Target(picks_samples, read_picks_file),
+    "spectrum": Target(spectrum_samples, read_spectrum_file),
     "project": Target(project_samples, read_project_file),
     "mrc": Target(mrc_samples, read_volume),
     "tiff": Target(tiff_samples, read_volume),
@@ -419,6 +472,8 @@ TARGETS: dict[str, Target] = {
     "structures": Target(structure_samples, read_structure_file),
     "meshes": Target(mesh_samples, read_mesh_file),
     "morphometrics": Target(morphometrics_samples, read_morphometrics_file),
+    "membrain_pick": Target(membrain_pick_samples, read_membrain_pick_file, 1024),
+    "surface_models": Target(surface_model_samples, read_surface_model, 1024),
     "scnt": Target(scnt_samples, read_scnt_file),
     "nifti": Target(nifti_samples, read_nifti_file),
     "safetensors": Target(safetensors_samples, read_model),

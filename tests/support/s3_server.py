@@ -37,7 +37,8 @@ class Fault:
         ``status``: an error; ``cut``: half of the body, then the connection ends; ``lie``: half of the body, whose
         length is said to be all; ``slow``: some bytes, then one a second; ``silent``: no answer; ``whole``: ranges are
         not known; ``redirect``: to the same place (once), or to itself; ``shifted``: another range than was asked for;
-        ``lost``: the request is carried out, and the connection ends without an answer.
+        ``lost``: the request is carried out, and the connection ends without an answer; ``dropped``: of a PUT, which
+        is confirmed and not carried out.
     part
         Text that the key must contain.
     method
@@ -151,7 +152,7 @@ class Handler(BaseHTTPRequestHandler):
             self.server.buckets.setdefault(bucket, {})
         elif bucket not in self.server.buckets:
             return self.refuse(404, "NoSuchBucket")
-        else:
+        elif fault != "dropped":
             self.server.buckets[bucket][key] = body
         if fault == "lost":
             self.close_connection = True

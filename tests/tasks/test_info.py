@@ -25,8 +25,10 @@ from volengine.io.omezarr.arrays import ZarrSink
 from volengine.io.omezarr.image import create_image, finish_image
 from volengine.io.omezarr.levels import plan_levels
 from volengine.io.picks import write_picks
+from volengine.io.subvolumes import write_subvolumes
 from volengine.ops.pyramid import pyramid
 from volengine.tasks.info import info, values
+from volengine.tasks.info.text import in_words
 from volengine.tasks.info.values import boxes_of
 
 SHAPE, VOXEL, ORIGIN = (12, 40, 48), (14.0, 12.0, 10.0), (5.0, -6.0, 7.5)
@@ -345,3 +347,21 @@ def test_a_run_folder_and_a_graph_without_a_unit_are_told_their_verbs(tmp_path: 
     code, _, error = volengine("info", "g.am")
     assert code == 2
     assert "volengine picks info g.am --read-as NAME" in error
+
+
+@pytest.mark.parametrize("voxel_size", [10.0, 13.48])
+def test_a_stack_of_volumes_is_described(tmp_path, voxel_size):
+    """As 'picks extract' writes it: three boxes of four voxels, with the range of values that the header states."""
+    parts = [(n, np.full((4, 4, 4), n, "f4")) for n in range(3)]
+    write_subvolumes(tmp_path / "s.mrc", parts, 3, 4, (voxel_size,) * 3)
+    facts = info(tmp_path / "s.mrc")
+    assert (facts["shape"], facts["volumes"], facts["channels"]) == ([4, 4, 4], 3, 3)
+    assert facts["voxel_size"] == pytest.approx([voxel_size] * 3)
+    assert facts["bytes"] == 3 * 64 * 4
+    words = in_words(facts)
+    assert words["volumes"] == "3, on each other in one file"
+    assert words["values"].startswith("not read: a stack of volumes; its header says min 0, max 2, mean 1, std 0.81")
+    write_subvolumes(tmp_path / "one.mrc", parts[:1], 1, 4, (voxel_size,) * 3)
+    assert "volumes" not in info(tmp_path / "one.mrc")  # it is a volume like others
+    with pytest.raises(FormatError, match="stack of 3 volumes"):
+        ve.open_volume(tmp_path / "s.mrc")

@@ -16,6 +16,7 @@ from s3_server import Fault, Server, serving, use_server
 from threshold_net import save_threshold_model
 
 import volengine
+from volengine.core.errors import MissingError
 from volengine.io import patience
 from volengine.io.mrc.write import write_mrc
 from volengine.io.open import open_volume
@@ -162,3 +163,35 @@ def test_credentials_that_run_out_end_the_run_and_it_goes_on_later(
     code, _, said = volengine(*words)
     assert code == 0, said
     assert np.array_equal(open_volume(url)[:], open_volume(source)[:])
+
+
+@pytest.mark.parametrize("key", ["a.ome.zarr/zarr.json", "a.ome.zarr/0/zarr.json", "zarr.json"])
+@pytest.mark.parametrize("number", [0, 1])
+def test_metadata_that_the_store_loses_are_named(server: Server, source: Path, key: str, number: int) -> None:
+    """A PUT that is confirmed and not carried out: of the first time, or when the image is marked as complete."""
+    out = "s3://bucket/a.ome.zarr"
+    server.faults.append(Fault("passed", key, method="PUT", times=number))
+    server.faults.append(Fault("dropped", key, method="PUT"))
+    if number and key == "a.ome.zarr/0/zarr.json":
+        return  # that of an array is written once
+    with pytest.raises(MissingError, match=r"a\.ome\.zarr/(0/)?zarr\.json: was written, .* is not there( \(its|\.)"):
+        volengine.convert(source, out, SMALL, QUIET)
+    server.faults.clear()
+    volume = volengine.convert(source, out, SMALL, QUIET)
+    assert np.array_equal(volume[:], open_volume(source)[:])
+
+
+def test_a_server_that_stops_leaves_no_lines_of_asyncio(server: Server, source: Path) -> None:
+    """Many objects are read side by side; the first that fails ends the command, and the others with it."""
+    volengine.convert(
+        source, "s3://bucket/a.ome.zarr", volengine.ConvertRecipe(chunk=(8, 8, 8), shard=(8, 8, 8)), QUIET
+    )
+    server.faults.append(Fault("status", "/c/", status=503))
+    code = "import volengine.io.patience as p; p.FIRST_WAIT_S = 0.01; from volengine.cli.main import main; main()"
+    url = f"{server.endpoint}/bucket/a.ome.zarr"
+    done = subprocess.run(
+        [sys.executable, "-c", code, "info", "--full", url], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert "cannot be reached: HTTP 503" in done.stderr

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from volengine.engine.census import Census, Standing, State
-from volengine.engine.show import reason, time_left
+from volengine.engine.show import absent, reason, time_left
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -74,6 +74,8 @@ def live_view(found: Census, title: str, rows: int) -> RenderableType:
         parts.append(Text(f"... and {more} more ('volengine collection status --json' lists all)", "dim"))
     for part, holder in found.working.items():
         parts.append(Text(f"at work{f' (part {part})' if part else ''}: {holder}", "dim"))
+    if not found.there:
+        parts.append(Text(absent(found), COLOURS["failed"]))
     if not found.working:
         parts.append(Text("nobody is at work", "dim"))
     return Panel(Group(*parts), title=Text(title), title_align="left", border_style="dim")

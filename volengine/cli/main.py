@@ -19,6 +19,7 @@ from volengine.core.errors import VolengineError, os_advice
 
 VERBS = {
     "convert": "MRC, TIFF and others to OME-Zarr with a pyramid.",
+    "filter": "Deconvolution, other voxel sizes, spectra, smoothing of tomograms.",
     "simulate": "Specimens, tilt series and tomograms with perfect truth.",
     "train": "Train a network on volumes and labels.",
     "segment": "Apply networks: one prediction per feature.",
@@ -26,11 +27,12 @@ VERBS = {
     "interact": "Competition and interactions between predictions.",
     "pick": "Particles from a prediction: STAR file and labels.",
     "picks": "Tables of picks: convert, merge, filter, measure, describe; subvolumes at picks.",
+    "surface": "Surfaces of a prediction or of labels: triangle meshes, areas, volumes.",
+    "surfaces": "Sets of surfaces: measures, points and profiles on them, particles picked on them.",
     "skeleton": "Membranes to mid-surfaces, filaments to lines.",
-    "surfaces": "Sets of surfaces: curvature, thickness and distances at each vertex.",
     "score": "A prediction or picks against what is known.",
     "stats": "Counts, densities, distances and clusters of particles.",
-    "run": "A whole recipe: convert, segment, interact, pick.",
+    "run": "A whole recipe: convert, filter, segment, interact, pick.",
     "collection": "The manifest of many tomograms: parameters of each, what became of them.",
     "status": "How far a run is.",
     "verify": "What is missing, damaged or foreign in runs and stores; repair.",
@@ -45,11 +47,11 @@ VERBS = {
 
 SECTIONS = {
     "From tomogram to picks": (
-        *("convert", "denoise", "segment", "interact", "pick", "run"),
-        *("collection", "export", "crop"),
+        *("convert", "filter", "denoise", "segment", "interact"),
+        *("pick", "run", "collection", "export", "crop"),
     ),
     "Networks and data for them": ("train", "models", "simulate"),
-    "Results": ("picks", "skeleton", "surfaces", "score", "stats"),
+    "Results": ("picks", "surface", "surfaces", "skeleton", "score", "stats"),
     "Look and check": ("info", "status", "verify", "cluster", "env", "demo"),
 }
 """The verbs as the help of the program lists them."""

@@ -14,6 +14,7 @@ from volengine.engine.options import RunOptions
 from volengine.tasks.common.jobs import jobs_of
 from volengine.tasks.stats.case import StatsCase
 from volengine.tasks.stats.recipe import StatsRecipe
+from volengine.tasks.stats.surface_recipe import SurfaceStatsRecipe
 from volengine.tasks.stats.verb import STATS, stats
 
 
@@ -23,6 +24,7 @@ from volengine.tasks.stats.verb import STATS, stats
     examples=(
         "volengine stats picks --out counts",
         "volengine stats TS_01.ome.zarr#labels/atlas --truth truth --radius-nm 15",
+        "volengine stats TS_01__receptor.star --surface TS_01__membrane.surfaces --out on-membrane",
     ),
 )
 @click.argument("inputs", nargs=-1, required=True)
@@ -30,7 +32,9 @@ from volengine.tasks.stats.verb import STATS, stats
 @texts_option("--truth", "truth", "Inputs that are known to be right: the counting error; may be repeated.")
 @click.option("--groups", help="CSV with the columns tomogram and group: pooled tables for each group, too.")
 @texts_option("--volume", "volumes", VOLUME)
+@texts_option("--surface", "surfaces", "Sets of surfaces, mesh files or folders: measured on these, too.")
 @recipe_options(StatsRecipe)
+@recipe_options(SurfaceStatsRecipe)
 @recipe_options(RunOptions, leave_out=NO_NETWORK)
 def command(
     inputs: tuple[str, ...],
@@ -38,19 +42,26 @@ def command(
     truth: tuple[str, ...],
     groups: str | None,
     volumes: tuple[str, ...],
+    surfaces: tuple[str, ...],
     **values: Any,
 ) -> None:
     """Count the particles of INPUTS: picks, class ids or numbered objects.
 
     Numbers, volumes, densities, nearest-neighbour distances and clusters of each class, per tomogram and pooled. INPUTS
-    are tables of picks, label volumes (store.ome.zarr#labels/NAME for labels in a store), folders and globs.
+    are tables of picks, label volumes (store.ome.zarr#labels/NAME for labels in a store), folders and globs. With
+    --surface the same along surfaces, and concentrations, occupancy, contacts and Ripley's functions there.
     """
     options = from_options(RunOptions, values)
     recipe = from_options(StatsRecipe, values)
+    given = sorted(name for name, value in values.items() if value is not None)
+    if given and not surfaces:
+        raise click.UsageError(f"--{given[0].replace('_', '-')} needs --surface.")
+    surface_recipe = from_options(SurfaceStatsRecipe, values)
+    more: dict[str, Any] = {"groups": groups, "surfaces": surfaces, "surface_recipe": surface_recipe}
     if out is None and (options.dry_run or options.part):
         raise click.UsageError("--dry-run and --part need --out.")
     if out is None:
-        click.echo(stats(inputs, None, recipe, options, truth=truth, groups=groups, volumes=volumes).text())
+        click.echo(stats(inputs, None, recipe, options, truth=truth, volumes=volumes, **more).text())
         return
     case = StatsCase.find(
         inputs,
@@ -58,9 +69,9 @@ def command(
         recipe,
         STATS.run_dir(out, options),
         truth=truth,
-        groups=groups,
         volumes=volumes,
         identity=options.identity,
+        **more,
     )
     jobs, run_dir = jobs_of(STATS, case.volumes(), out, recipe, options)
     if jobs:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from volengine.cli.command import Group
+import click
+
+from volengine.cli.command import Command
 from volengine.cli.messages import say, verbose
 from volengine.cli.options import from_options, recipe_options, source_and_out
 from volengine.tasks.surfaces.measure_recipe import SurfacesMeasureRecipe
@@ -21,32 +23,30 @@ SECTIONS = {
 }
 
 
-def add_to(group: Group) -> None:
-    """Add the command to the group ``surfaces``."""
+@click.command(
+    "measure",
+    cls=Command,
+    examples=(
+        "volengine surfaces measure TS_01.surfaces --out measured.surfaces --radius-nm 12",
+        "volengine surfaces measure OMM.surfaces --out OMM_far.surfaces --others IMM.surfaces,ER.surfaces",
+        "volengine surfaces measure OMM.surfaces --out OMM_thick.surfaces --tomogram TS_01.mrc --csv out",
+    ),
+    sections=SECTIONS,
+)
+@source_and_out("The set of surfaces (*.surfaces) to write: the same with what was measured as columns.")
+@recipe_options(SurfacesMeasureRecipe)
+def measure(source: str, out: str, **values: Any) -> None:
+    """Curvature, thickness and distances at each vertex of surfaces; means and medians in their table."""
+    from volengine.tasks.surfaces.measure import measure_surfaces
 
-    @group.command(
-        "measure",
-        examples=(
-            "volengine surfaces measure TS_01.surfaces --out measured.surfaces --radius-nm 12",
-            "volengine surfaces measure OMM.surfaces --out OMM_measured.surfaces --others IMM.surfaces,ER.surfaces",
-            "volengine surfaces measure OMM.surfaces --out OMM_measured.surfaces --tomogram TS_01.mrc --csv tables",
-        ),
-        sections=SECTIONS,
-    )
-    @source_and_out("The set of surfaces (*.surfaces) to write: the same with what was measured as columns.")
-    @recipe_options(SurfacesMeasureRecipe)
-    def measure(source: str, out: str, **values: Any) -> None:
-        """Curvature, thickness and distances at each vertex of surfaces; means and medians in their table."""
-        from volengine.tasks.surfaces.measure import measure_surfaces
-
-        made = measure_surfaces(source, out, from_options(SurfacesMeasureRecipe, values))
-        say(f"{made.out}: {len(made.rows)} surfaces measured")
-        for row in made.rows if verbose() or len(made.rows) == 1 else ():
-            say(f"  surface {row['number']}: {row['area_nm2']:.5g} nm2" + "".join(_medians(row)))
-        for note in made.notes:
-            say(f"  {note}")
-        if made.files:
-            say(f"  {len(made.files)} tables for Surface Morphometrics, for example {made.files[0]}")
+    made = measure_surfaces(source, out, from_options(SurfacesMeasureRecipe, values))
+    say(f"{made.out}: {len(made.rows)} surfaces measured")
+    for row in made.rows if verbose() or len(made.rows) == 1 else ():
+        say(f"  surface {row['number']}: {row['area_nm2']:.5g} nm2" + "".join(_medians(row)))
+    for note in made.notes:
+        say(f"  {note}")
+    if made.files:
+        say(f"  {len(made.files)} tables for Surface Morphometrics, for example {made.files[0]}")
 
 
 def _medians(row: dict[str, Any]) -> list[str]:

@@ -13,7 +13,20 @@ from volengine.cli.options import from_options, recipe_options, texts_option
 from volengine.engine.options import RunOptions
 from volengine.tasks.verify.verb import verify
 
-KEPT = ("workers", "scheduler", "memory_limit", "device", "retries", "progress")
+KEPT = (
+    *(
+        "workers",
+        "cluster",
+        "max_workers",
+        "wait_for_workers",
+        "scheduler",
+        "insecure",
+        "tls_ca",
+        "tls_cert",
+        "tls_key",
+    ),
+    *("memory_limit", "device", "retries", "progress"),
+)
 """Options of a run that count for what is made again."""
 
 
@@ -23,6 +36,7 @@ KEPT = ("workers", "scheduler", "memory_limit", "device", "retries", "progress")
     examples=(
         "volengine verify results --deep",
         "volengine verify results --repair --workers 4",
+        "volengine verify results --repair --cluster slurm.yaml",
     ),
 )
 @click.argument("paths", nargs=-1, required=True)

@@ -1,8 +1,9 @@
-"""Tables as plain text."""
+"""Plain text: tables, and texts in JSON values."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
@@ -26,3 +27,31 @@ def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
         ]
         lines.append("  ".join(parts).rstrip())
     return "\n".join(lines)
+
+
+def texts_in(value: Any) -> Iterator[str]:
+    """Yield the texts in JSON values, without the names in mappings.
+
+    >>> list(texts_in({"a": ["x", 1, {"b": "xy"}]}))
+    ['x', 'xy']
+    """
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping | list | tuple):
+        for one in value.values() if isinstance(value, Mapping) else value:
+            yield from texts_in(one)
+
+
+def with_texts(value: Any, texts: Mapping[str, str]) -> Any:
+    """Return JSON values in which whole texts are replaced by others; names in mappings stay.
+
+    >>> with_texts({"a": ["x", 1, {"b": "xy"}]}, {"x": "y"})
+    {'a': ['y', 1, {'b': 'xy'}]}
+    """
+    if isinstance(value, str):
+        return texts.get(value, value)
+    if isinstance(value, Mapping):
+        return {key: with_texts(one, texts) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(with_texts(one, texts) for one in value)
+    return value

@@ -27,7 +27,7 @@ _BYTES = {
 }  # fmt: skip
 
 
-def parse_bytes(text: str | int | float) -> int:
+def parse_bytes(text: str | int | float, of: str = "") -> int:
     """Convert a size such as ``"4GB"``, ``"512 MiB"`` or ``1e9`` to bytes.
 
     Parameters
@@ -35,24 +35,27 @@ def parse_bytes(text: str | int | float) -> int:
     text
         A number of bytes, or a number with a unit, in upper or lower case: k, kB, M, MB ... are powers of 1000; KiB,
         MiB ... are powers of 1024.
+    of
+        How messages name the option or value that holds the size.
 
     Raises
     ------
     InputError
         The text is no size, or the size is not positive.
     """
+    where = f"{of}: " if of else ""
     if isinstance(text, (int, float)):
         value, unit = float(text) if abs(text) < 1e300 else float("inf"), ""
     else:
         match = re.fullmatch(r"\s*([0-9.]+(?:e[0-9]+)?)\s*([a-z]*)\s*", text.lower())
         if match is None or match[2] not in _BYTES:
-            raise InputError(f"{text!r} is not a size; write for example 4GB, 512MiB or 2e9")
+            raise InputError(f"{where}{text!r} is not a size; write for example 4GB, 512MiB or 2e9.")
         try:
             value, unit = float(match[1]), match[2]
         except ValueError:
-            raise InputError(f"{text!r} is not a size; write for example 4GB, 512MiB or 2e9") from None
+            raise InputError(f"{where}{text!r} is not a size; write for example 4GB, 512MiB or 2e9.") from None
     if not 0 < value * _BYTES[unit] < float("inf"):
-        raise InputError(f"a size must be positive and finite, not {text!r}")
+        raise InputError(f"{where}a size must be positive and finite, not {text!r}.")
     return int(value * _BYTES[unit])
 
 

@@ -22,13 +22,12 @@ from volengine.core.errors import FormatError, MissingError
 from volengine.engine.agreement import CURRENT
 from volengine.engine.driver_lock import drivers
 from volengine.engine.ledger import PlanFolder, RunFolder
-from volengine.engine.outputs import FINISHED
+from volengine.engine.outputs import FINISHED, UNITS
 
 State = Literal["failed", "running", "stopped", "waiting", "finished", "skipped"]
 STATES: tuple[State, ...] = ("failed", "running", "stopped", "waiting", "finished", "skipped")
 """The states in the order in which they are listed; ``stopped`` is begun, and nobody works on it."""
 
-UNITS = "units.json"
 MOST_LOG = 64 * 2**20
 """Bytes of the log's end that are read."""
 
@@ -90,6 +89,8 @@ class Census:
         Number of volumes in the folder that do not belong to the collection.
     unnamed
         Number of further volumes that wait, whose names are known when they are begun.
+    there
+        Whether there is such a run folder. If not, nothing has been run in it yet, or its name is mistyped.
     """
 
     run_dir: str
@@ -99,6 +100,7 @@ class Census:
     work_s: float | None = None
     others: int = 0
     unnamed: int = 0
+    there: bool = True
 
     @property
     def total(self) -> int:
@@ -119,6 +121,7 @@ class Census:
         """Return it as JSON values."""
         return {
             "run_dir": self.run_dir,
+            "there": self.there,
             "total": self.total,
             "counts": self.counts(),
             "left_s": self.left_s,
@@ -175,6 +178,7 @@ def census(run_dir: str | Path, names: Sequence[str] | None = None, skipped: Seq
             seconds += [record["seconds"]] if record.get("seconds") else []
         volumes.append(one)
     found = Census(str(run_dir), volumes, {part: str(holder) for part, holder in working.items()})
+    found.there = folder.path.is_dir()
     if names is not None:
         found.others = len(set(there) - set(names))
     elif working:  # the run names its sources, which are volumes once they are begun
@@ -197,6 +201,8 @@ def retry(run_dir: str | Path, names: Sequence[str], *, afresh: bool = False) ->
 
     Raises
     ------
+    MissingError
+        There is no such run folder.
     BusyError
         A driver works in the run folder, and receipts are to be withdrawn.
     """
@@ -206,7 +212,9 @@ def retry(run_dir: str | Path, names: Sequence[str], *, afresh: bool = False) ->
 
     folder = RunFolder(run_dir)
     if not folder.path.is_dir():
-        return []
+        raise MissingError(
+            f"{run_dir}: no such run folder, so nothing has failed in it. Check the name (--out, --run-dir)."
+        )
     if afresh:
         check_free(folder.path)
     cleared = [one.name for one in census(run_dir, names).volumes if one.state == "failed"]

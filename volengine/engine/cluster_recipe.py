@@ -20,6 +20,7 @@ from volengine.core.errors import InputError
 from volengine.core.recipe import Recipe
 from volengine.core.units import parse_bytes
 from volengine.core.yaml_recipes import read_yaml
+from volengine.engine.cluster_terms import check_devices, check_hosts, walltime_for
 from volengine.engine.memory import machine_memory
 
 Kind = Literal["local", "cuda", "slurm", "pbs", "lsf", "sge", "ssh", "kubernetes"]
@@ -77,7 +78,8 @@ class ClusterRecipe(Recipe):
     resources
         Resources of Dask that each worker offers besides, by name.
     walltime
-        Time limit of each job, as the batch system writes it.
+        Time limit of each job, ``"hours:minutes:seconds"``, also ``"days-hours:minutes:seconds"``; each batch system is
+        given it in its own form.
     queue
         Queue or partition of the jobs.
     account
@@ -115,7 +117,7 @@ class ClusterRecipe(Recipe):
     devices: tuple[str, ...] = ()
     cpu_workers: int = 0
     resources: dict[str, float] | None = None
-    walltime: str = "12:00:00"
+    walltime: str | int = "12:00:00"
     queue: str | None = None
     account: str | None = None
     directives: tuple[str, ...] = ()
@@ -139,7 +141,7 @@ class ClusterRecipe(Recipe):
             raise InputError(
                 f"cluster: max_workers is {self.max_workers}, fewer than the {max(1, self.workers)} to begin with."
             )
-        if self.memory is not None and parse_bytes(self.memory) < LEAST_BYTES:
+        if self.memory is not None and parse_bytes(self.memory, "cluster: memory") < LEAST_BYTES:
             raise InputError(
                 f"cluster: memory is {self.memory}, of which no worker can live; write its unit, too, for example 16GB."
             )
@@ -170,6 +172,9 @@ class ClusterRecipe(Recipe):
             raise InputError("cluster: ssh needs hosts, a list of names: give a file, --cluster FILE.yaml.")
         if self.kind == "kubernetes" and not self.manifest:
             raise InputError("cluster: kubernetes needs manifest, a file: give a file, --cluster FILE.yaml.")
+        if self.kind in BATCH:
+            walltime_for(self.kind, self.walltime)
+        check_hosts(self.hosts)
         if len(set(self.devices)) < len(self.devices):
             raise InputError(f"cluster: devices {', '.join(self.devices)} name one twice; each is for one worker.")
 
@@ -184,7 +189,13 @@ class ClusterRecipe(Recipe):
             for name in ("kind", "pools", "max_workers"):
                 if name in pool:
                     raise InputError(f"cluster: pools[{number}] cannot have its own {name}.")
-            self.from_json({**self._alone(), **pool}, f"cluster: pools[{number}]")
+            try:
+                self.from_json({**self._alone(), **pool}, f"cluster: pools[{number}]")
+            except InputError as error:
+                if str(error).startswith(f"cluster: pools[{number}]"):
+                    raise
+                raise InputError(str(error).replace("cluster: ", f"cluster: pools[{number}]: ", 1)) from None
+        check_devices((part.hosts, part.devices) for part in self.parts())
 
     def _alone(self) -> dict[str, Any]:
         return {**self.to_json(), "pools": ()}

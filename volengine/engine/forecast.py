@@ -215,6 +215,10 @@ class Forecast:
         seconds, size = self._costs[work.stage].longest if work.stage in self._costs else (0.0, 0.0)
         return seconds * max(1.0, work.size / size) if size else seconds
 
+    def expected(self, work: Work) -> float | None:
+        """Seconds of these units, one after the other; ``None`` if too little is known about them."""
+        return self._seconds(work) or None
+
     def _seconds(self, work: Work) -> float | None:
         """Seconds of all units together; ``None`` if too little is known about them."""
         cost = self._costs[work.stage].value if work.stage in self._costs else None

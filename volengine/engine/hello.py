@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from volengine.core.errors import InputError
+from volengine.core.new_folders import NewFolders
 from volengine.core.units import format_bytes
 from volengine.engine import clusters
 from volengine.engine.cluster_recipe import gpus_here
@@ -106,19 +107,20 @@ def hello(options: RunOptions, folder: str, say: Callable[[str], None] = silent)
     check_scheduler(options)
     wanted = options.cluster_recipe().total if options.cluster is not None else 1
     path = Path(folder).absolute()  # workers may have been started in another folder
-    new = not path.exists()
+    new = NewFolders()
+    new.note(path)
     began = time.monotonic()
-    with only_driver(path, None, say=say) as lock:
-        limit = options.limit_bytes() if options.cluster is not None or options.memory_limit is not None else 0
-        executor = clusters.start(options, limit, lock, say)
-        assert isinstance(executor, OnDask)
-        try:
-            found = _collect(executor, options, wanted, began, say)
-        finally:
-            executor.close()
-    if new and not any(path.iterdir()):
-        path.rmdir()
-    return found
+    try:
+        with only_driver(path, None, say=say) as lock:
+            limit = options.limit_bytes() if options.cluster is not None or options.memory_limit is not None else 0
+            executor = clusters.start(options, limit, lock, say)
+            assert isinstance(executor, OnDask)
+            try:
+                return _collect(executor, options, wanted, began, say)
+            finally:
+                executor.close()
+    finally:
+        new.remove_empty()
 
 
 def _collect(

@@ -24,6 +24,25 @@ KERNELS: dict[str, tuple[str, ...]] = {
     "volengine.tasks.convert.blocks": ("copy_block",),
     "volengine.tasks.convert.montage_blocks": ("correlate_pair", "place_pieces", "solve_pieces"),
     "volengine.tasks.convert.project_blocks": ("above_block", "labels_block", "mask_block"),
+    "volengine.tasks.denoise.blocks": ("mean_of_halves",),
+    "volengine.tasks.filter.blocks": (
+        "filter_block",
+        "forward_block",
+        "inverse_block",
+        "local_block",
+        "lower_block",
+        "mean_square",
+        "moments_block",
+        "moments_whole",
+        "percentiles_whole",
+        "places_whole",
+        "range_block",
+        "range_whole",
+        "rescale_block",
+        "spectrum_block",
+        "spectrum_whole",
+        "upper_block",
+    ),
     "volengine.tasks.interact.blocks": ("gate_block",),
     "volengine.tasks.pick.blocks": (
         "ais_peaks_block",
@@ -71,18 +90,28 @@ KERNELS: dict[str, tuple[str, ...]] = {
         "seams_block",
     ),
     "volengine.tasks.stats.tree_blocks": ("add_objects", "join_objects"),
+    "volengine.tasks.surface.blocks": (
+        "join_cell",
+        "number_objects",
+        "objects_block",
+        "pieces_block",
+        "seams_block",
+    ),
+    "volengine.tasks.surface.mesh_blocks": ("mesh_surfaces",),
 }
 """The package's kernels: module, functions."""
 
 CALLS: dict[str, tuple[str, ...]] = {
     "volengine.tasks.common.older": ("name_older",),
     "volengine.tasks.convert.montage_finish": ("say_shifts",),
+    "volengine.tasks.filter.finish": ("say_range", "write_amplitudes"),
     "volengine.tasks.interact.finish": ("say_masks",),
     "volengine.tasks.pick.finish": ("forget_labels", "write_table"),
     "volengine.tasks.run": ("forget_gated", "forget_labels"),
     "volengine.tasks.score.finish": ("write_scores",),
     "volengine.tasks.simulate.truth": ("write_truth",),
     "volengine.tasks.stats.finish": ("write_counted",),
+    "volengine.tasks.surface.finish": ("write_meshes",),
 }
 """The package's calls at the end of a plan: module, functions."""
 

@@ -164,9 +164,13 @@ class PlanFolder:
         """Write the plan, and where this folder is, so that it is noticed when the folder was moved."""
         self.write_json("plan.json", {**plan, "folder": str(self.path.absolute())})
 
+    def home(self, *, now: bool = False) -> str:
+        """Return where this folder was when its plan was written, or where it is ``now``; empty if it is not known."""
+        return str(self.path.absolute()) if now else str((self.read_json("plan.json") or {}).get("folder", ""))
+
     def moved_from(self) -> str:
         """Return where this folder was when its plan was written; empty if it is there, also by a link."""
-        before = str((self.read_json("plan.json") or {}).get("folder", ""))
+        before = self.home()
         with contextlib.suppress(OSError, ValueError):
             if Path(before).samefile(self.path):
                 return ""

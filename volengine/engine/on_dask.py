@@ -92,6 +92,8 @@ class OnDask:
         self._told_at = 0.0
         self._lost_since: float | None = None
         self._slots = 1
+        self.met = False
+        """Whether there has been a worker."""
         self.hurry: Callable[[], bool] = at_leisure
         self._workers: dict[str, dict[str, Any]] = {}
         self._take(connect())
@@ -135,6 +137,7 @@ class OnDask:
             self._workers = workers_of(self._link.client)
         self._check_connection()
         self._slots = max(1, threads)
+        self.met |= threads > 0
         self._counted = time.monotonic()
         self._link.refill()
         self._wait_for(self._missing(threads))

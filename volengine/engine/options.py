@@ -162,7 +162,7 @@ class RunOptions(Recipe):
         if self.part is not None:
             self.part_of()
         if self.memory_limit is not None:
-            parse_bytes(self.memory_limit)
+            parse_bytes(self.memory_limit, "--memory-limit")
         if self.block is not None and min(self.block) < 1:
             raise InputError(f"--block must be positive, not {self.block}.")
 

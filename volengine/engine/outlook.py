@@ -114,6 +114,10 @@ class Outlook:
         """Seconds of the longest unit of a stage that has been measured; 0 if none has."""
         return self.forecast.longest(_work(stage, 1))
 
+    def expected(self, stage: Stage) -> float | None:
+        """Seconds of a unit of a stage, by those of this stage in all plans; ``None`` if too little is known."""
+        return self.forecast.expected(_work(stage, 1))
+
     def _unopened(self) -> float:
         """Size of the volumes that are not open yet, without those that will be passed over."""
         shares = self._shares[self._opened :]

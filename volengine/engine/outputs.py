@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,7 @@ from volengine.core.digest import digest_of
 from volengine.core.errors import BusyError, FormatError, InputError, VolengineError
 from volengine.core.fields import fields_of
 from volengine.core.image import ImageSpec
+from volengine.core.text import texts_in, with_texts
 from volengine.engine.driver_lock import drivers
 from volengine.engine.inventory import claimed_objects
 from volengine.engine.ledger import PlanFolder
@@ -27,6 +28,7 @@ from volengine.io.omezarr import image as omezarr
 from volengine.io.omezarr.manifest import NAME as MANIFEST
 from volengine.io.omezarr.nodes import read_node
 from volengine.io.omezarr.objects import Stored, crc32c, crc32c_of_file
+from volengine.io.omezarr.parents import remove_parents
 from volengine.io.stores import local_copy, local_path, stored_bytes, stored_file
 
 if TYPE_CHECKING:
@@ -34,6 +36,12 @@ if TYPE_CHECKING:
 
 FINISHED = "finished.json"
 """File of a plan's folder that says which plan is complete, and which products it has written."""
+
+IMAGES = "images.json"
+"""File of a plan's folder that says how its images were created."""
+
+UNITS = "units.json"
+"""File of a plan's folder with the number of units of each stage."""
 
 CHANGED = "was changed: its checksum differs from what was written"
 
@@ -70,7 +78,7 @@ class Outputs:
         """
         token = self.folder.token()
         known = self._known()
-        digests = self._digests
+        digests = self.digests
         for spec in self.plan.images:  # all are looked at before any is changed
             self._check(spec, token, known.get(self._key(spec)), digests[self._key(spec)])
         for spec in self.plan.images:
@@ -88,7 +96,7 @@ class Outputs:
                 omezarr.remove(spec.url, spec.group)
             self._create(spec, token)
             self.folder.forget(self.writers(spec))
-        self.folder.write_json("images.json", {**known, **digests})
+        self.folder.write_json(IMAGES, {**known, **digests})
 
     def _check(self, spec: ImageSpec, token: str, before: str | None, now: str) -> None:
         """Refuse an image whose place is taken by another run, another program, or another feature of this run.
@@ -158,7 +166,7 @@ class Outputs:
 
     def _known(self) -> dict[str, str]:
         """How the images were created; those of which it is not known (any more) are made anew."""
-        found = self._record("images.json")
+        found = self._record(IMAGES)
         return {key: made for key, made in found.items() if isinstance(made, str)} if isinstance(found, dict) else {}
 
     def _record(self, name: str) -> Any:
@@ -183,13 +191,13 @@ class Outputs:
         return f"{digest_of([described, writers])} {spec.facts.get('feature', '')}".rstrip()
 
     @cached_property
-    def _digests(self) -> dict[str, str]:
+    def digests(self) -> dict[str, str]:
         """Of each image by its key what :meth:`_made_as` says, once: plan and folder stay as they are."""
         return {self._key(spec): self._made_as(spec) for spec in self.plan.images}
 
     def described(self) -> str:
         """Return a digest of all results and images of the plan: two plans with the same one may run side by side."""
-        return digest_of([self.plan.identities, self._digests])
+        return digest_of([self.plan.identities, self.digests])
 
     def _from_here(self, place: str) -> str:
         """Return a path relative to the plan's folder, so that it holds when outputs and run folder are moved."""
@@ -200,9 +208,15 @@ class Outputs:
         """Return the path or URL of what :meth:`_from_here` has made."""
         return place if "://" in place else os.path.normpath(self.folder.path / place)
 
-    def _calls(self) -> str:
-        """Digest of the calls at the end: products that another call writes are not these."""
-        return digest_of([fields_of(call) for call in self.plan.finish])
+    @cached_property
+    def _calls(self) -> tuple[str, str]:
+        """Digests of the calls at the end: products that another call writes are not these.
+
+        The first one holds when outputs, run folder and sources are moved together; earlier records have the second.
+        """
+        calls = [fields_of(call) for call in self.plan.finish]
+        paths = {text for text in texts_in(calls) if os.path.isabs(text)}  # noqa: PTH117
+        return digest_of(with_texts(calls, {path: self._from_here(path) for path in paths})), digest_of(calls)
 
     def writers(self, spec: ImageSpec) -> list[str]:
         """Return the names of the stages that write an image."""
@@ -225,6 +239,7 @@ class Outputs:
             ours = not spec.scratch and omezarr.store_token(spec.url, spec.group) == token
             if ours and not written and not omezarr.strangers(spec):
                 omezarr.remove(spec.url, spec.group)
+                remove_parents(spec.url, spec.group)
 
     # -- completeness --------------------------------------------------------------------------------------
 
@@ -236,7 +251,7 @@ class Outputs:
         finished = self.finished()
         if finished is None or finished["fingerprint"] != self.plan.fingerprint:
             return False
-        if finished.get("calls") != self._calls():
+        if finished.get("calls") not in self._calls:
             return False
         return not self.lost_images(finished) and not self.lost_products(finished)
 
@@ -253,7 +268,7 @@ class Outputs:
         for spec in self.plan.images:
             if spec.scratch:
                 continue
-            as_known = known.get(self._key(spec)) == self._digests[self._key(spec)]
+            as_known = known.get(self._key(spec)) == self.digests[self._key(spec)]
             found += self._wrong_image(spec, token, omezarr.wrong_metadata(spec, token) if as_known else "", finished)
         return found
 
@@ -274,6 +289,9 @@ class Outputs:
         if not omezarr.is_listed(spec):
             why = f"does not list {spec.group}, so viewers do not show it"
             return [Problem(f"{spec.url}/labels", "damaged", why)]
+        found = (finished or {}).get("found") if spec is self.plan.images[0] else None
+        if found and omezarr.found_facts(spec) != found:
+            return [Problem(where, "damaged", "was changed: what was found while it was made is not what was written")]
         return [problem for _, _, problem in self._lost_nodes(spec, finished)]
 
     def _nodes(self, spec: ImageSpec) -> dict[str, tuple[str, str]]:
@@ -328,7 +346,8 @@ class Outputs:
         except FileNotFoundError:
             return set()
         names = set(text.split("\n")) - {""}
-        return cleaned & names if names else cleaned
+        # Of a damaged list nothing is believed: what is taken for gone is made again where it is read.
+        return cleaned & names if names and names <= {stage.name for stage in self.plan.stages} else cleaned
 
     def wanted(self, stages: Iterable[str]) -> None:
         """Record that the results of these stages, which were deleted, are made again."""
@@ -345,10 +364,11 @@ class Outputs:
         """Return the lines about what was made that were recorded when the plan was finished."""
         return list((self.finished() or {}).get("said", []))
 
-    def finish(self, products: Iterable[str], said: Sequence[str] = ()) -> None:
+    def finish(self, products: Iterable[str], said: Sequence[str] = (), found: Mapping[str, Any] | None = None) -> None:
         """Complete the images with their manifests, delete scratch data, and record that the plan is finished.
 
-        ``products`` are the files that were written, ``said`` are lines about what the calls have made.
+        ``products`` are the files that were written, ``said`` are lines about what the calls have made, ``found`` are
+        further facts of the first image.
         """
         durable = self.options.durable
         files = list(dict.fromkeys(products))
@@ -359,19 +379,21 @@ class Outputs:
         written = claimed_objects(self.plan, self.folder, wanted, counted.add)
         for spec in kept:
             objects = [written.pop(place) for place in arrays[id(spec)]]
-            omezarr.finish_image(spec, objects, durable=durable)
+            omezarr.finish_image(spec, objects, found if spec is self.plan.images[0] else None, durable=durable)
         if not self.options.keep_scratch:
             self._clean()
         finished = {
             "fingerprint": self.plan.fingerprint,
             "time": round(time.time(), 3),
-            "calls": self._calls(),
+            "calls": self._calls[0],
             "products": {self._from_here(place): list(_sum(place)) for place in files},
             "nodes": self._sums(),
             "said": [*counted.lines(), *said],
             "units": self.plan.units,
             "seconds": round(counted.seconds, 3),
         }
+        if found:
+            finished["found"] = dict(found)
         self.folder.write_json(FINISHED, finished, durable=durable)
         for place in files:
             local = local_path(place)

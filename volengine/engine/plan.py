@@ -67,10 +67,14 @@ class Made:
         Paths or URLs of the files that it has written.
     said
         Lines that say what was made, for the summary and the report.
+    found
+        What was found while the plan ran, as JSON values by name: further facts of its first image. They have other
+        names than those with which the image is created.
     """
 
     products: tuple[str, ...] = ()
     said: tuple[str, ...] = ()
+    found: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ import numpy as np
 from volengine.core.digest import exact_text
 from volengine.core.errors import InputError, PlanError
 from volengine.core.image import ImageSpec
-from volengine.engine.kernels import ONLY_SHOWN, PURE
+from volengine.engine.kernels import PURE
 from volengine.engine.ledger import PlanFolder
 from volengine.engine.stage import BLOCK_PARAMS, Stage
 from volengine.io.stores import local_path
@@ -32,22 +32,20 @@ if TYPE_CHECKING:
 Group = tuple[Stage, ...]
 
 
-def resumed(plan: Plan, folder: PlanFolder, limit: int) -> Plan:
+def resumed(plan: Plan, old: Plan | None, folder: PlanFolder, limit: int) -> Plan:
     """Return the plan with the blocks of the former plan, for each group whose work has not changed.
 
     Parameters
     ----------
     plan
         The plan to run.
+    old
+        The former plan of its folder, with the places of now (:func:`volengine.engine.moved.settled`); ``None`` if
+        there is none.
     folder
-        Folder of the plan; it contains the former plan, if there is one.
+        Folder of the plan.
     limit
         Memory of a worker, bytes. A group whose former blocks do not fit keeps the blocks of ``plan``.
-
-    Raises
-    ------
-    OldPlanError
-        The former plan was made by another version of volengine, or is damaged.
 
     Notes
     -----
@@ -55,7 +53,6 @@ def resumed(plan: Plan, folder: PlanFolder, limit: int) -> Plan:
     scratch arrays, tables. Kernels and parameters of its stages are those of ``plan``, its stages write only the images
     of ``plan`` and scratch arrays in ``folder``, and what it has besides are stages that open no file.
     """
-    old = type(plan).former(folder, ONLY_SHOWN)
     if old is None:
         return plan
     known = {_kept(old, group): group for group in groups(old)}
@@ -65,7 +62,7 @@ def resumed(plan: Plan, folder: PlanFolder, limit: int) -> Plan:
         before = known.get(_kept(plan, group), ())
         if before and _same(old, before, plan, group) and _harmless(old, before, plan, group, folder):
             hints = {stage.name: stage.hints for stage in group}
-            again = [replace(stage, hints=hints.get(stage.name, stage.hints)) for stage in before]
+            again = [replace(s, hints=hints.get(s.name, s.hints), moved=group[0].moved) for s in before]
             if _fits(plan, [*stages, *again], limit):
                 stages += again
                 images += _scratch(old, before)

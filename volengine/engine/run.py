@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import shutil
 import time
 import traceback
 from collections import deque
@@ -12,6 +14,7 @@ from functools import partial
 from typing import Any
 
 from volengine.core.errors import DeadlineError, InputError, RunError, VolengineError
+from volengine.core.new_folders import NewFolders
 from volengine.core.paths import ignores_case, place_key
 from volengine.engine import report
 from volengine.engine.beside import Beside
@@ -19,10 +22,12 @@ from volengine.engine.claims import Claims, Living
 from volengine.engine.deadline import Deadline
 from volengine.engine.driver_lock import only_driver
 from volengine.engine.executor import Done, Executor
+from volengine.engine.failures import TRIES, Failures
 from volengine.engine.here_first import begin
 from volengine.engine.ledger import RunFolder
 from volengine.engine.lock import STALE_S
 from volengine.engine.log import Log, remark
+from volengine.engine.on_dask import OnDask
 from volengine.engine.options import RunOptions
 from volengine.engine.outlook import Outlook, is_finished
 from volengine.engine.plan import Plan
@@ -31,6 +36,8 @@ from volengine.engine.report import named
 from volengine.engine.scheduler import check_scheduler
 from volengine.engine.stage import Stage
 from volengine.engine.state import PlanState
+from volengine.engine.work import Bundle
+from volengine.io.stores import local_path
 
 POLL_S = 0.5
 OPEN_PLANS = 3
@@ -145,12 +152,16 @@ class Driver:
         not waited for again in each stage."""
         parts = options.part_of()[1] > 1
         self.living = Living(folder.path, options.patience_s) if parts else None
+        self.failures: Failures | None = None
+        """What has failed in other parts, if there are any."""
         self.deadline = Deadline(options.deadline)
+        self.new = NewFolders()
 
     def run(self) -> report.RunReport:
         """Run all jobs; return the report, which is also written into the run folder."""
         self.progress = Progress(self.outlook.volumes, 0, show=self.options.progress)
         say = self.progress.say if self.options.progress else remark  # a minute of silence looks like a hang
+        self.new.note(self.folder.path)
         try:
             with only_driver(
                 self.folder.path, self.options.part, take_over=self.options.take_over, say=say
@@ -158,21 +169,27 @@ class Driver:
                 return self._run()
         finally:
             self.progress.close()
+            self.new.remove_empty()
 
     def _run(self) -> report.RunReport:
         began = time.time()
         self.log = Log(self.folder.log)
+        if self.options.part is not None:
+            self.failures = Failures(self.folder.path, self.options.part, self.lock.nonce)
         self.case = not ignores_case(self.folder.path)
         self.log("start", options=self.options.to_json(), jobs=[j.name for j in self.jobs])
         executor: Executor | None = None
+        begun, failed = True, False
         try:
             self._open_plans(1, at_once=True)
             if self.open or self.jobs:
+                begun = False
                 work = (lambda: self.outlook.work(self.open)) if self.light else None
                 executor = begin(self.options, self.limit, self.lock, self._notice, work)
                 if executor.link:
                     self.progress.say(f"Dask dashboard: {executor.link}")
                 executor.hurry = self._ready
+                begun = not isinstance(executor, OnDask)
                 self._loop(executor)
         except KeyboardInterrupt as stop:
             self.log("interrupted")
@@ -180,15 +197,37 @@ class Driver:
             raise
         except VolengineError as error:  # workers that cannot be used, a run folder that was taken over
             self.log("ended", error=repr(error))
+            begun = begun or (isinstance(executor, OnDask) and executor.met)
+            failed = True
             raise
         finally:
             if executor is not None:
                 executor.close()
             self.beside.close()
+            if failed and not begun:
+                self._leave_nothing()
         result = report.make(self.closed, self.refused, self.options, self.limit, began)
         report.write(result, self.folder)
         self.log("end", failed=list(result.failures))
         return result
+
+    def _leave_nothing(self) -> None:
+        """Delete what was made for units that no worker has ever begun; what an earlier run has left stays.
+
+        A folder of a run that began with this one goes, too, unless jobs of a batch system have said something in it.
+        """
+        prepared = [future.result()[0] for _, future in self.opening if future.done() and not future.exception()]
+        for state in [*self.open, *prepared]:
+            state.withdraw()
+            if not state.skipped and not state.finished:
+                shutil.rmtree(state.folder.path, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            (self.folder.path / "plans").rmdir()
+        if self.folder.path in self.new and {path.name for path in self.folder.path.iterdir()} <= {
+            self.log.path.name,
+            self.lock.path.name,
+        }:
+            self.log.path.unlink(missing_ok=True)
 
     def _open_plans(self, slots: int, *, at_once: bool = False) -> None:
         """Plan the next jobs, as many as there is room for, and open the plans that are prepared.
@@ -205,6 +244,9 @@ class Driver:
                 plan = job.plan()
                 self._claim(plan.name, job.name)
                 plan.check(self.limit)
+                for spec in plan.images if at_once else ():
+                    if (place := local_path(spec.url)) is not None:
+                        self.new.note(place.parent)
             except Exception as error:
                 failed.set_exception(error)
                 self.opening.append((job.name, failed))
@@ -299,13 +341,20 @@ class Driver:
         for state in self._running():
             while len(self.under_way) < executor.window:
                 most = self._most(state, executor.slots)
-                bundle = None if most == 0 else state.next_bundle(executor.slots, most)
+                bundle = None if most == 0 else self._next(state, executor.slots, most)
                 if bundle is None:
                     cut |= most == 0 and state.active and state.waiting
                     break
                 self.under_way[id(bundle)] = state
                 executor.submit(bundle)
         return cut
+
+    def _next(self, state: PlanState, slots: int, most: int | None) -> Bundle | None:
+        """Return the next bundle of a plan, which is told what units of its stage take, and what waits beside it."""
+        if not state.waiting:
+            return None
+        beside = sum(len(other.pending) for other in self._running() if other is not state)
+        return state.next_bundle(slots, most, expected_s=self.outlook.expected(state.stage), beside=beside)
 
     def _running(self) -> list[PlanState]:
         """The open plans that are not being finished."""
@@ -365,6 +414,9 @@ class Driver:
             self._tell(state)
             if not again:
                 self.progress.say(named(f"{state.plan.name} {stage.name}", done.error))
+                if self.failures is not None:
+                    identity, number = state.identities[stage.name], state.first_left(done.bundle)
+                    self.failures.note(identity, stage.name, number, done.error, final=final)
 
     def _show(self, state: PlanState, stage: Stage) -> None:
         """Show how far the run is."""
@@ -432,15 +484,34 @@ class Driver:
         late = not any(news) and (known or now - max(self.quiet_since, self.tried_at) > patience_s)
         still = [s for s in waiting if not s.at_end and not s.waiting]
         hanging = quiet_s > max(HANGING * patience_s, STALE_S)
-        took = [self._take_over(s, hanging) for s in still if late or s.shared]
+        given_up = [s for s in still if self._heed(s)]
+        took = [self._take_over(s, hanging) for s in still if s.active and (late or s.shared or s in given_up)]
         if late:
             self.tried_at = now
         if late and any(took) and len(living) < self.options.part_of()[1]:
             self.without = living
         elif not known:
             self.without = None
-        if not any(took):
+        if not any(took) and all(state.active for state in still):
             self.beside.wait(self._steps, POLL_S)
+
+    def _heed(self, state: PlanState) -> bool:
+        """Look at what has failed in other parts of the stage that a plan waits for; return whether to take it over.
+
+        The plan is given up if a unit that is not done would fail here, too.
+        """
+        if self.failures is None:
+            return False
+        done, stage = state.done[state.stage.name], state.stage.name
+        failed = [one for one in self.failures.of(state.identities[stage]) if one.number not in done]
+        for one in failed:
+            parts = {other.part for other in failed if other.number == one.number}
+            if one.final or len(parts) >= TRIES:
+                state.error = one.to_error()
+                self.log("failed elsewhere", name=state.plan.name, stage=stage, number=one.number, part=one.part)
+                self.progress.say(named(state.plan.name, state.error))
+                return False
+        return bool(failed)
 
     def _take_over(self, state: PlanState, hanging: bool) -> bool:
         """Take over units of a plan's stage; return whether there were any.

@@ -124,10 +124,17 @@ def survey(found: Census) -> str:
     for state in ("failed", "running", "stopped"):
         more = counts[state] - SHOWN
         lines += [f"... and {more} more that are {state} (--json lists all)"] if more > 0 else []
+    if not found.there:
+        lines.append(absent(found))
     if found.others:
         lines.append(f"{found.others} more volumes in {found.run_dir} are not of this collection")
     lines += [f"at work{f' (part {part})' if part else ''}: {holder}" for part, holder in found.working.items()]
     return "\n".join(lines)
+
+
+def absent(found: Census) -> str:
+    """Say that there is no run folder of this name, so that one that is mistyped is noticed."""
+    return f"there is no run folder {found.run_dir}: nothing has been run there yet, or --out (--run-dir) is mistyped"
 
 
 def time_left(found: Census) -> str:

@@ -15,6 +15,7 @@ from volengine.core.boxes import Box, Index3, index3, neighbours
 from volengine.core.digest import digest_of
 from volengine.core.errors import InputError, PlanError
 from volengine.core.fields import fields_of
+from volengine.core.text import with_texts
 from volengine.core.tiling import Tiling, check_multiple
 from volengine.core.volume import Volume
 from volengine.engine.kernels import OWN_KERNELS, check_listed
@@ -255,6 +256,9 @@ class Stage:
     hints
         More parameters of the kernel, which say how to compute and not what (threads). They must not change results,
         so they are not part of any identity.
+    moved
+        Where files are now that the parameters name by the path at which results were computed
+        (:mod:`volengine.engine.moved`); no part of any identity.
 
     Raises
     ------
@@ -277,6 +281,7 @@ class Stage:
     transient: bool = False
     resources: Mapping[str, float] = field(default_factory=dict)
     hints: Mapping[str, Any] = field(default_factory=dict)
+    moved: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         check_folder_name(self.name, "A stage")
@@ -311,7 +316,8 @@ class Stage:
 
     def run(self, block: Block) -> Result:
         """Call the kernel on one block."""
-        return self.function(block, **self.params, **self.hints)
+        params = with_texts(dict(self.params), self.moved) if self.moved else self.params
+        return self.function(block, **params, **self.hints)
 
     def identify(self, identities: Mapping[str, str], upstream: Mapping[str, str]) -> str:
         """Compute the identity of the stage's results: a digest of kernel, version, parameters, inputs, outputs,

@@ -23,6 +23,7 @@ from volengine.core.units import format_bytes, parse_bytes
 from volengine.core.yaml_recipes import yaml_text
 from volengine.engine.certificates import PREFIX, Certificates
 from volengine.engine.cluster_recipe import BATCH, HERE, OF_JOB, ClusterRecipe
+from volengine.engine.cluster_terms import check_connect, walltime_for
 from volengine.engine.link import Link
 from volengine.engine.pods import manifest_of, start_pods
 from volengine.engine.scheduler import ANSWER_S
@@ -148,6 +149,8 @@ class Starter:
         from distributed.deploy.ssh import Worker as ByHost
 
         _needs("asyncssh", "ssh", "--cluster ssh")
+        if name == "volengine-0" or (part.connect and number == 0):
+            check_connect(part.connect or {})
         nanny = {**self._nanny(part, number), "name": name, "death_timeout": DEATH_S}
         if part.interface:
             nanny["interface"] = part.interface
@@ -189,7 +192,7 @@ class Starter:
             "interface": part.interface,
             "queue": part.queue,
             "project" if part.kind in ("lsf", "sge") else "account": part.account,
-            "walltime": part.walltime,
+            "walltime": walltime_for(part.kind, part.walltime),
             "protocol": "tls://" if self.certificates else None,
             "security": self.certificates.security() if self.certificates else None,
         }
@@ -199,7 +202,7 @@ class Starter:
         if part.kind == "slurm":
             options["job_mem"] = f"{-(-self._asked(part, limit) // 2**20)}M"  # Dask's own is in whole gigabytes
         if part.kind == "lsf":
-            options |= {"lsf_units": "mb", "walltime": _hours_minutes(part.walltime)}
+            options["lsf_units"] = "mb"
         module = importlib.import_module(f"dask_jobqueue.{part.kind}")
         return Worker(name, _failing(getattr(module, JOBS[part.kind])), options)
 
@@ -371,12 +374,6 @@ def _needs(module: str, extra: str, purpose: str) -> None:
         importlib.import_module(module)
     except ImportError as error:
         raise require(module.replace("_", "-"), extra, purpose) from error
-
-
-def _hours_minutes(walltime: str) -> str:
-    """A time limit as LSF writes it: hours and minutes, without seconds."""
-    parts = walltime.split(":")
-    return ":".join(parts[:2]) if len(parts) == 3 else walltime
 
 
 def _refill(cluster: Any) -> Callable[[], None]:

@@ -13,12 +13,14 @@ from volengine.core.errors import DamagedError, RunError
 from volengine.engine import inventory
 from volengine.engine.agreement import CURRENT, LOCK, agreed
 from volengine.engine.claims import Claims
+from volengine.engine.driver_lock import drivers
 from volengine.engine.earlier import writers_of
 from volengine.engine.kernels import ONLY_SHOWN
 from volengine.engine.ledger import PlanFolder
 from volengine.engine.lock import critical
+from volengine.engine.moved import settled
 from volengine.engine.options import RunOptions
-from volengine.engine.outputs import FINISHED, Outputs
+from volengine.engine.outputs import FINISHED, UNITS, Outputs
 from volengine.engine.receipts import Numbers, Receipt
 from volengine.engine.resume import refuse_another, resumed
 from volengine.engine.stage import Stage
@@ -66,10 +68,13 @@ class PlanState:
     """
 
     def __init__(self, plan: Plan, folder: PlanFolder, options: RunOptions, limit: int, claims: Claims | None = None):
+        self._home = ""
         former = type(plan).former(folder, ONLY_SHOWN)  # refuses that of another version; nothing of it is run
         if former is not None and not options.overwrite:
             refuse_another(former, plan, folder)
-        self.plan = plan if options.block else resumed(plan, folder, limit)
+            self._home = folder.home()
+            plan, former = settled(plan, former, self._home, folder)
+        self.plan = plan if options.block else resumed(plan, former, folder, limit)
         self.folder = folder
         self.options = options
         self.limit = limit
@@ -114,6 +119,8 @@ class PlanState:
             complete = self.outputs.complete()
             lost = self._losses() if complete else []
             if complete and not lost and not self.outputs.unproven():
+                if self._home and self._home != self.folder.home(now=True) and self.folder.moved_from():
+                    self.folder.write_plan(self.plan.to_json())
                 self.said = self.outputs.said()
                 self.finished = True
                 self.skipped = self.plan.units
@@ -125,7 +132,7 @@ class PlanState:
             (self.folder.path / FINISHED).unlink(missing_ok=True)  # first: what it says of this folder ends here
             self.folder.write_plan(self.plan.to_json())
             sweep(self.folder.path)
-            self.folder.write_json("units.json", {s.name: len(s.tiling) for s in self.plan.stages})
+            self.folder.write_json(UNITS, {s.name: len(s.tiling) for s in self.plan.stages})
             self.folder.write_json(CURRENT, self.identities, durable=False)
             self.folder.forget_others(self.identities)
             self.outputs.create(before)
@@ -229,7 +236,9 @@ class PlanState:
         """Whether units of the current stage wait to be run here."""
         return bool(self.pending or self.parted)
 
-    def next_bundle(self, slots: int, most: int | None = None) -> Bundle | None:
+    def next_bundle(
+        self, slots: int, most: int | None = None, *, expected_s: float | None = None, beside: int = 0
+    ) -> Bundle | None:
         """Return a bundle of units to run now, or ``None`` if this plan must wait.
 
         Parameters
@@ -238,6 +247,10 @@ class PlanState:
             Number of bundles that run at the same time.
         most
             The largest number of units; ``None``: any.
+        expected_s
+            Seconds of a unit of this stage in other plans, if they are known: they count until this plan has its own.
+        beside
+            Number of units of other plans that could run at the same time.
         """
         while self.active and self.waiting:
             if self.parted:
@@ -246,7 +259,7 @@ class PlanState:
                     self.parted.appendleft(numbers[most:])
                     numbers = numbers[:most]
             else:
-                size = min(self._group(slots), len(self.pending))
+                size = min(self._group(slots, expected_s, beside), len(self.pending))
                 numbers = [self.pending.popleft() for _ in range(size if most is None else min(size, most))]
             if numbers := self._begun(numbers):
                 self.under_way += 1
@@ -278,12 +291,18 @@ class PlanState:
             self.options.durable,
         )
 
-    def _group(self, slots: int) -> int:
-        mean = sum(self._seconds) / len(self._seconds) if self._seconds else BUNDLE_SECONDS
-        fitting = max(4, int(BUNDLE_SECONDS / max(mean, 1e-4)))
+    def _group(self, slots: int, expected_s: float | None, beside: int) -> int:
+        """How many units make a bundle: those of some time, but so few that all slots have the same to do.
+
+        Small units of a plan go together, although it has few of them, where other plans keep the slots busy.
+        """
+        own = sum(self._seconds) / len(self._seconds) if self._seconds else None
+        mean = own or expected_s or BUNDLE_SECONDS
+        fitting = int(BUNDLE_SECONDS / max(mean, 1e-4))
         takers = self.claims.parts if self.taking and self.claims is not None else 1
-        fair = -(-len(self.pending) // ((2 if self._seconds else 8) * slots * takers))
-        return max(1, min(fitting, fair, 512))
+        shares = (2 if own or expected_s else 8) * slots * takers
+        fair, joined = -(-len(self.pending) // shares), -(-(len(self.pending) + beside) // shares)
+        return max(1, min(max(4, fitting), fair, 512), min(fitting, joined, 512))
 
     def received(self, receipts: list[Receipt]) -> None:
         """Record the receipts of finished units."""
@@ -322,6 +341,10 @@ class PlanState:
         self.parted.extend(numbers for numbers in (left[:1], left[1:half], left[half:]) if numbers)
         return True
 
+    def first_left(self, bundle: Bundle) -> int:
+        """Return the first unit of a bundle that is not done: the one that has failed, or a neighbour of it."""
+        return next((n for n in bundle.numbers if n not in self.done[bundle.stage.name]), bundle.numbers[0])
+
     def _made_again(self, error: DamagedError) -> bool:
         """Withdraw what an earlier stage of this plan has written and a unit could not read; it is made again.
 
@@ -337,6 +360,10 @@ class PlanState:
             return False
         self.rounds += 1
         self.notices.append(f"{self.plan.name}: {error} It is made again.")
+        gone = self.outputs.gone()
+        if deleted := [name for name, numbers in units.items() if numbers and name in gone]:
+            self.folder.forget(deleted)  # deleted at the end of an earlier run, and a product is made of it again
+            self.outputs.wanted(deleted)
         self._again(units)
         self._forget_gone()
         self._start_over()
@@ -435,7 +462,8 @@ class PlanState:
                     self._enter()
                     return
                 said = [line for one in made for line in one.said]
-                self.outputs.finish([place for one in made for place in one.products], said)
+                found = {name: fact for one in made for name, fact in one.found.items()}
+                self.outputs.finish([place for one in made for place in one.products], said, found)
             self.said = self.outputs.said()
         self.finished = True
 
@@ -455,8 +483,10 @@ class PlanState:
     def withdraw(self) -> None:
         """After a failure, delete the images without any finished unit, so that no empty image is left behind.
 
-        If another driver has planned anew in this folder, while this one was asleep, the images are its own.
+        If another driver has planned anew in this folder, while this one was asleep, the images are its own; while
+        other parts work on the plan, they may be about to write into them.
         """
         with critical(self.folder.path / LOCK):
-            if self.folder.read_json(CURRENT) == self.identities:
+            others = len(drivers(self.folder.path.parent.parent)) > 1
+            if not others and self.folder.read_json(CURRENT) == self.identities:
                 self.outputs.remove_unwritten()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from volengine.engine import inventory
+from volengine.engine import inventory, records
 from volengine.engine.inventory import Progress
 from volengine.engine.kernels import ONLY_SHOWN
 from volengine.engine.ledger import PlanFolder
@@ -59,6 +59,7 @@ def check_plan(folder: PlanFolder, *, deep: bool = False, progress: Progress | N
         why = f"is not finished: {done} of {plan.units} units; the command that started it goes on from there"
         return [*found, Problem(str(folder.path), "unfinished", why)]
     found += outputs.lost_images(finished)
+    found += [problem for problem in records.damages(plan, folder) if problem not in found]
     if unproven := outputs.unproven():
         why = f"has lost the receipts of {unproven} units; the command that wrote it runs them again"
         found.append(Problem(str(folder.path), "unfinished", why))
@@ -68,10 +69,11 @@ def check_plan(folder: PlanFolder, *, deep: bool = False, progress: Progress | N
 def withdraw(folder: PlanFolder) -> None:
     """Withdraw the receipts of what a plan has written and is missing or damaged, so that its next run makes it again.
 
-    Everything is read.
+    Everything is read. Damaged records of the folder that follow from its plan are written again.
     """
     plan = plan_of(folder)
     outputs = Outputs(plan, folder, RunOptions())
+    records.mend(plan, folder)
     lost = inventory.losses(plan, folder, outputs.gone(), deep=True)
     products = outputs.lost_products(deep=True)
     if lost:

@@ -84,7 +84,8 @@ class NiftiHeader:
 
     def origin_for(self, voxel_size: Vector3) -> Vector3:
         """Position of the first voxel's centre, angstrom, for a voxel size that may not be the file's."""
-        z, y, x = (s / p * v for s, p, v in zip(self.shift, self.spacing, voxel_size, strict=True))
+        # twelve digits: those of numbers in binary, which a division leaves behind them, are none of the file's
+        z, y, x = (float(f"{s / p * v:.12g}") for s, p, v in zip(self.shift, self.spacing, voxel_size, strict=True))
         return z, y, x
 
 
@@ -192,9 +193,19 @@ def read_nifti_header(path: str) -> NiftiHeader:
         spacing, shift = _straight(path, affine)
     if not all(np.isfinite(spacing)) or min(spacing) <= 0:
         raise FormatError(f"{path}: its header states voxels of {tuple(spacing)}; positive lengths were expected.")
-    z, y, x = (float(v) for v in spacing[::-1])
+    z, y, x = (_written(v) for v in spacing[::-1])
     dtype = "float32" if scale else kind.newbyteorder("=").name
     return NiftiHeader(zyx, dtype, layout, scale, unit, (z, y, x), shift, description)
+
+
+def _written(value: float) -> float:
+    """The shortest decimal number that is this one in the 32 bits in which NIfTI-1 keeps it.
+
+    >>> _written(-0.30000001192092896), _written(-0.3), _written(0.1234567890123)   # the others are of NIfTI-2
+    (-0.3, -0.3, 0.1234567890123)
+    """
+    single = np.float32(value)
+    return float(str(single)) if float(single) == float(value) else float(value)
 
 
 def _straight(path: str, affine: Any) -> tuple[Any, Vector3]:
@@ -212,7 +223,7 @@ def _straight(path: str, affine: Any) -> tuple[Any, Vector3]:
             f"{path}: its affine turns, mirrors or shears the voxels ({part.tolist()}). volengine does not turn "
             "volumes: resave it with the affine of a scaling, after turning the voxels if they are to be turned."
         )
-    x, y, z = (float(v) for v in shift * signs)  # in ITK's frame x and y point the other way, and so does the shift
+    x, y, z = (_written(v) for v in shift * signs)  # in ITK's frame x and y point the other way, and so does the shift
     return lengths, (z, y, x)
 
 

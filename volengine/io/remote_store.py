@@ -8,11 +8,15 @@ fsspec remembers. This one asks the server each time.
 
 from __future__ import annotations
 
+import asyncio
+import atexit
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import suppress
 from typing import Any, Self, TypeVar
 
 from zarr.abc.store import ByteRequest, OffsetByteRequest, RangeByteRequest, SuffixByteRequest
+from zarr.core import sync as loops
 from zarr.core.buffer import Buffer, BufferPrototype
 from zarr.storage import FsspecStore, WrapperStore
 
@@ -34,6 +38,33 @@ _EXTRAS = {
 
 REMEMBERED = 2**16
 """Number of objects whose stamps are remembered, about 0.3 kB each."""
+
+
+END_S = 5.0
+"""Seconds that requests which nobody waits for any more have to end with the process."""
+
+
+def end_requests() -> None:
+    """End the requests that are under way in zarr's loop, before the process ends.
+
+    Of objects that are read side by side one has failed, and nobody waits for the others. asyncio would say of each
+    that it was destroyed.
+    """
+    loop = loops.loop[0]
+    if loop is None or not loop.is_running():
+        return
+
+    async def end() -> None:
+        tasks = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks, timeout=END_S) if tasks else None
+
+    with suppress(Exception):  # nothing that happens here is of use to anybody
+        asyncio.run_coroutine_threadsafe(end(), loop).result(2 * END_S)
+
+
+atexit.register(end_requests)  # after zarr's own, which closes the loop, so that it runs before
 
 
 def open_remote(url: str, read_only: bool) -> RemoteStore:

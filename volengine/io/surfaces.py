@@ -19,6 +19,7 @@ the centre of the first voxel.
 from __future__ import annotations
 
 import csv
+import functools
 import io
 import json
 import math
@@ -35,6 +36,7 @@ from volengine.core.errors import FormatError, InputError, MissingError
 from volengine.core.paths import PathLike, path_text
 from volengine.core.surface import Surface
 from volengine.core.volume import Vector3
+from volengine.io.membrain_pick import SUFFIXES, MembrainMeshes, read_membrain_pick
 from volengine.io.meshes import ENDINGS, read_mesh, write_mesh
 
 ENDING = ".surfaces"
@@ -104,6 +106,9 @@ class SurfaceSet:
         if row is None:
             raise MissingError(f"{self.path}: has no surface {number}; it has {len(self)}.")
         file = self.path if self.path.is_file() else self.path / row["file"]
+        if file.suffix.lower() in SUFFIXES:
+            size = self.facts.voxel_size
+            return _container(file, file.stat().st_mtime_ns, size and size[0]).surfaces[number - 1]
         vertices, faces, columns = read_mesh(file)
         normals = None
         if all(name in columns for name in NORMALS):
@@ -172,7 +177,8 @@ def open_surfaces(path: PathLike, facts: SurfaceFacts | None = None) -> SurfaceS
     ----------
     path
         A folder that :func:`write_surfaces` made, one file (``.ply``, ``.obj``, ``.stl``, ``.glb``), or a folder of
-        such files. Files alone state neither voxel size nor origin.
+        such files. Files alone state neither voxel size nor origin. ``.h5``: a container of MemBrain-pick, which states
+        its voxel size (:mod:`volengine.io.membrain_pick`).
     facts
         What mesh files are about; a set that states its own facts refuses others.
 
@@ -186,6 +192,8 @@ def open_surfaces(path: PathLike, facts: SurfaceFacts | None = None) -> SurfaceS
     where = Path(path_text(path))
     if not where.exists():
         raise MissingError(f"{where}: there is no such file or folder of surfaces.")
+    if where.is_file() and where.suffix.lower() in SUFFIXES:
+        return _membrain(where, facts)
     if where.is_file():
         if where.suffix.lower() not in ENDINGS:
             raise FormatError(f"{where}: is no mesh; surfaces are folders *{ENDING}, or {', '.join(ENDINGS)}.")
@@ -201,6 +209,22 @@ def open_surfaces(path: PathLike, facts: SurfaceFacts | None = None) -> SurfaceS
         raise FormatError(f"{where}: holds no surfaces ({', '.join(ENDINGS)}).")
     rows: list[Row] = [{"number": number, "file": name} for number, name in enumerate(files, start=1)]
     return SurfaceSet(where, facts or SurfaceFacts(tomogram=where.name), rows)
+
+
+@functools.lru_cache(maxsize=1)
+def _container(file: Path, changed: int, size: float | None) -> MembrainMeshes:
+    """A container of MemBrain-pick, which is read once for all of its meshes."""
+    return read_membrain_pick(file, size)
+
+
+def _membrain(where: Path, facts: SurfaceFacts | None) -> SurfaceSet:
+    """The meshes of a container of MemBrain-pick; its points are voxel indices, so they become places."""
+    size = None if facts is None or facts.voxel_size is None else facts.voxel_size[0]
+    found = _container(where, where.stat().st_mtime_ns, size)
+    name = Path(found.tomogram).name.partition(".")[0] or where.stem
+    stated = facts or SurfaceFacts(tomogram=name, voxel_size=(found.pixel_size,) * 3)
+    rows: list[Row] = [{"number": one.number, "file": where.name} for one in found.surfaces]
+    return SurfaceSet(where, stated, rows)
 
 
 def _listed(where: Path) -> SurfaceSet:

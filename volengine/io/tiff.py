@@ -5,8 +5,8 @@
 
 Uncompressed contiguous stacks are read through short-lived memory maps. Others are read page by page, so that at most
 one page is in memory besides the box. The voxel size is taken from OME or ImageJ metadata; the resolution tags of plain
-TIFF files are ignored, because they usually state a printer's dots per inch. Colour images and images with more than
-three axes are refused.
+TIFF files are ignored, because they usually state a printer's dots per inch. Colour images, images with more than
+three axes, and those whose tags say that zero is white or that pages are turned, are refused.
 """
 
 from __future__ import annotations
@@ -45,6 +45,20 @@ ANGSTROM = {
 }  # fmt: skip
 """Angstrom per unit of length, as OME and ImageJ write them (both signs for micro); plurals and "metre" as well."""
 logging.getLogger("tifffile").addHandler(logging.NullHandler())  # without one, its lines appear on the terminal
+ORIENTATION = 274
+"""Number of the tag that says where the first row and column of a page are."""
+
+TURNED = {
+    2: "first row at the top, first column on the right",
+    3: "first row at the bottom, first column on the right",
+    4: "first row at the bottom, first column on the left",
+    5: "rows and columns exchanged",
+    6: "turned by 90 degrees clockwise",
+    7: "rows and columns exchanged, and turned by 180 degrees",
+    8: "turned by 90 degrees counterclockwise",
+}
+"""What the values of that tag other than 1 mean (TIFF 6.0, section 8)."""
+
 FAX = (2, 3, 4)
 """Compressions of fax pictures; their decoder prints to the terminal if there is more than one bit per pixel."""
 
@@ -132,7 +146,7 @@ def open_tiff(
         The file does not exist.
     FormatError
         It is damaged, no TIFF file, has colours or more than three axes, holds several stacks, or a part of one whose
-        other slices are in other files.
+        other slices are in other files; or its tags say that zero is white, or that its pages are turned.
     InputError
         It states no voxel size, and none was given.
     """
@@ -207,6 +221,7 @@ def read_facts(path: str) -> TiffFacts:
             first = tif.series[0]
             page = first.keyframe
             shape = _shape(path, tif, file_bytes)
+            _check_meaning(path, first)
             dtype, offset = np.dtype(first.dtype), first.dataoffset
             if offset is not None and not isinstance(offset, int | np.integer):
                 raise FormatError(f"{path}: damaged TIFF file: its voxels begin at byte {offset}, no whole number.")
@@ -287,6 +302,33 @@ def _shape(path: str, tif: Any, file_bytes: int) -> Index3:
     return shape
 
 
+def _check_meaning(path: str, series: Any) -> None:
+    """Refuse pages whose tags say that stored values, or rows and columns, are not what they seem.
+
+    Programs differ in what they make of both: Pillow inverts bytes whose zero is white and no words of 16 bits, ImageJ
+    the other way round, tifffile neither; and few turn pages by their orientation.
+    """
+    pages = series.pages if series.kind == "generic" else [series.keyframe]  # of a generic one all were read
+    for page in pages:
+        if not isinstance(page, tifffile.TiffPage):
+            continue
+        where = path if len(pages) == 1 else f"{path}: page {page.index}"
+        if page.photometric == tifffile.PHOTOMETRIC.MINISWHITE:
+            raise FormatError(
+                f"{where}: says that zero is white (tag PhotometricInterpretation is 0, MinIsWhite), so its values are "
+                "inverted for some programs and not for others. Save it with zero as black, after inverting it if that "
+                "is needed."
+            )
+        tag = page.tags.get(ORIENTATION)
+        if tag is not None and tag.value != 1:
+            turned = int(tag.value) if isinstance(tag.value, int) else str(tag.value)[:20]
+            raise FormatError(
+                f"{where}: says that its rows and columns are turned or mirrored (tag Orientation is {turned}, "
+                f"{TURNED.get(tag.value, 'which is unknown')}). Save it upright, with the first row at the top and "
+                "the first column on the left (1), or without the tag if that is wrong."
+            )
+
+
 def _decode(path: str, pages: Any, z: int, shape: tuple[int, int]) -> NDArray[Any]:
     """Decode one page. Pillow decodes what tifffile cannot decompress by itself (LZW, JPEG ...)."""
     page, where = pages[z], f"{path}: page {z}"
@@ -300,7 +342,7 @@ def _decode(path: str, pages: Any, z: int, shape: tuple[int, int]) -> NDArray[An
         if "imagecodecs" not in str(error):
             raise FormatError(f"{where} is damaged: {error}.") from error
         values = _decode_with_pillow(path, page.index, where)
-        if values.dtype != page.dtype or page.keyframe.photometric == tifffile.PHOTOMETRIC.MINISWHITE:
+        if values.dtype != page.dtype:
             raise FormatError(
                 f"{where} is compressed in a way that needs imagecodecs: pip install imagecodecs."
             ) from error

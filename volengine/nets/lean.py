@@ -4,8 +4,9 @@ A 3x3 convolution of a feature map that was enlarged twofold by repeating voxels
 If the weights of equal voxels are added beforehand, it becomes a transposed convolution of the small map with a 4x4
 kernel and stride 2, which needs 4 multiply-adds per output instead of 9 and no large map. If the enlarged map is first
 joined with another one (U-Nets), the convolution is split into one for each map. Ais's UNet then takes 0.65 of its
-time. In addition, ReLU is moved behind maximum pooling, where the map is smaller, and 1x1 convolutions of one map are
-computed together (:mod:`volengine.nets.architectures.fan`).
+time. In addition, ReLU is moved behind maximum pooling, where the map is smaller, inception modules are computed row by
+row (:mod:`volengine.nets.architectures.rows`), and other 1x1 convolutions of one map together
+(:mod:`volengine.nets.architectures.fan`).
 
 >>> from volengine.nets.registry import build
 >>> layers, state = lean(*describe(build("unet"), torch.zeros(1, 1, SAMPLE, SAMPLE)))
@@ -24,8 +25,10 @@ import torch
 from torch import nn
 
 from volengine.core.errors import InputError
+from volengine.nets.architectures.chains import with_rows
 from volengine.nets.architectures.fan import Fan, Part, fans_in, with_fans
 from volengine.nets.architectures.graph import KINDS, GraphNet
+from volengine.nets.architectures.rows import Rows
 from volengine.nets.architectures.trace import Description, describe
 
 Layers = list[dict[str, Any]]
@@ -37,7 +40,7 @@ SAMPLE = 64
 class LeanNet(GraphNet):
     """A rewritten network; it has layers that no file can ask for."""
 
-    kinds: ClassVar[Mapping[str, type[nn.Module]]] = {**KINDS, "fan": Fan, "part": Part}
+    kinds: ClassVar[Mapping[str, type[nn.Module]]] = {**KINDS, "fan": Fan, "part": Part, "rows": Rows}
 
 
 def lean_module(module: nn.Module, slices: int, *, fans: bool = True) -> nn.Module:
@@ -50,8 +53,8 @@ def lean_module(module: nn.Module, slices: int, *, fans: bool = True) -> nn.Modu
     slices
         Number of input slices.
     fans
-        Compute 1x1 convolutions of one map together (:mod:`volengine.nets.architectures.fan`). No other program has
-        such a layer.
+        Compute inception modules row by row (:mod:`volengine.nets.architectures.rows`), and other 1x1 convolutions of
+        one map together (:mod:`volengine.nets.architectures.fan`). No other program has such layers.
     """
     if not isinstance(module, GraphNet) and not any(isinstance(part, _GAINS) for part in module.modules()):
         return module
@@ -61,7 +64,7 @@ def lean_module(module: nn.Module, slices: int, *, fans: bool = True) -> nn.Modu
         return module
     layers, state = lean(*described)
     if fans and fans_in(layers):
-        layers, state = with_fans(layers, state)
+        layers, state = with_fans(*with_rows(layers, state))
     pools = any(layer["kind"] == "pool" for layer in layers)
     if layers is described[0] and (isinstance(module, GraphNet) or not pools):
         return module

@@ -159,6 +159,8 @@ class BasinGraph:
         return row
 
     def _passes(self, parts: list[Table]) -> tuple[Int64, Int64]:
+        if len(parts) == 1 and self.size == parts[0]["root"].size:  # its passes are those of the volume
+            return self._passes_of_one(parts[0])
         best = Passes()
         for number, part in zip(self.blocks, parts, strict=True):
             a = self.basin[self._row(np.full(part["pass_a"].size, number), part["pass_a"])]
@@ -168,6 +170,12 @@ class BasinGraph:
         first, second, low, high = best.arrays()
         order = np.lexsort((high, low))[::-1]
         return first[order].astype(np.int64), second[order].astype(np.int64)
+
+    def _passes_of_one(self, part: Table) -> tuple[Int64, Int64]:
+        """The same for a single block, which has one pass for each pair of regions."""
+        a, b = (self.basin[part[name].astype(np.int64) - 1] for name in ("pass_a", "pass_b"))
+        order = np.lexsort((part["pass_high"], part["pass_low"]))[::-1]
+        return np.minimum(a, b)[order], np.maximum(a, b)[order]
 
     def components(self) -> Int64:
         """Return the number of each basin's connected component; components are ordered by their highest roots."""

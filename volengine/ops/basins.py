@@ -34,11 +34,10 @@ from numpy.typing import DTypeLike, NDArray
 from volengine.core.block import Array, Table, nothing
 from volengine.core.boxes import Box, Index3, index3
 from volengine.core.errors import InputError
-from volengine.ops.heights import SHIFT, BasinRules, heights
+from volengine.ops.heights import SHIFT, BasinRules, Heights, heights
 from volengine.ops.passes import Passes, index_of_key, key_of
 from volengine.ops.region_sums import WEIGHT_ONE, RegionSums
 
-Int32 = NDArray[np.int32]
 Int64 = NDArray[np.int64]
 Intp = NDArray[np.intp]
 
@@ -96,8 +95,8 @@ def block_basins(
     Notes
     -----
     Time: one distance transform of the crop, and 0.1 to 0.2 microseconds per foreground voxel (of pure noise 0.4). Peak
-    memory: the prediction, 5 bytes per voxel of the crop, and at most 10 bytes per voxel of the core; where there is a
-    pass for every few voxels, as in noise, 9 and about 130 bytes per pass.
+    memory: the prediction, 5 bytes per voxel of the crop, and at most 10 bytes per voxel of the core (8 if no distance
+    reaches 45.3 voxels); where there is a pass for every few voxels, as in noise, 8 and about 40 bytes per pass.
     """
     inside = prediction[core.slices_in(crop)]
     core_mask = inside > rules.level
@@ -125,7 +124,7 @@ class _Landscape:
     regions: one array, because it is the largest.
     """
 
-    def __init__(self, height: Int32, core: Box, shape: Index3, rules: BasinRules) -> None:
+    def __init__(self, height: Heights, core: Box, shape: Index3, rules: BasinRules) -> None:
         if height.size >= 2**31:
             raise InputError(f"Block {core.shape} has more than 2**31 voxels; use a smaller block.")
         self.core, self.shape, self.rules = core, shape, rules
@@ -143,9 +142,10 @@ class _Landscape:
 
     def _chunks(self, *, backwards: bool = False) -> Iterator[tuple[int, int, Intp]]:
         """Yield pieces of the frame, as first index and the one behind the last, and the core's foreground in each."""
+        foreground = self.in_core if self.in_core.size else self.region
         starts = range(0, self.height.size, self.span)
         for start in reversed(starts) if backwards else starts:
-            at = np.flatnonzero(self.in_core[start : start + self.span])
+            at = np.flatnonzero(foreground[start : start + self.span])
             if at.size:
                 at += start
                 yield int(at[0]), int(at[-1]) + 1, at
@@ -161,7 +161,7 @@ class _Landscape:
         outside = [np.zeros(0, np.intp)]
         for start, stop, at in self._chunks():
             dense = at.size > _DENSE * (stop - start)
-            best, other = np.zeros((2, stop - start if dense else at.size), np.int32)
+            best, other = np.zeros((2, stop - start if dense else at.size), self.height.dtype)
             for rank, step in enumerate(steps):  # a later neighbour wins among equal distances
                 if dense:
                     np.bitwise_or(self.height[start + step : stop + step], rank, out=other)
@@ -264,6 +264,8 @@ class _Landscape:
         """Return the best pass of every pair of local regions that touch inside of the core."""
         steps = [s for s in map(self._step, self.rules.offsets) if s > 0]
         best = Passes()
+        last = self._last_voxels()
+        self.in_core = self.in_core[:0].copy()  # the regions say the same, and this is where most memory is needed
         for start, stop, at in self._chunks():
             dense = at.size > _DENSE * (stop - start)
             here = self.region[start:stop] if dense else self.region.take(at)
@@ -280,14 +282,35 @@ class _Landscape:
                     # Indices of the frame order voxels as those of the volume do, and cost less.
                     keys = [key_of(self.height.take(v) >> SHIFT, v) for v in (first, first + step)]
                     best.add(here[rows], there[rows], *keys)
+            best.settle(last, stop)
+        del last
         a, b, low, high = best.arrays()
-        low, high = (self._key(index_of_key(k)) for k in (low, high))
+        del best
+        for keys_of_frame in (low, high):
+            for start in range(0, low.size, _CHUNK):
+                part = slice(start, start + _CHUNK)
+                keys_of_frame[part] = self._key(index_of_key(keys_of_frame[part]).astype(np.intp))
         return {"pass_a": a, "pass_b": b, "pass_low": low, "pass_high": high}
 
+    def _last_voxels(self) -> Intp:
+        """The last voxel of each region, in the frame."""
+        last = np.zeros(self.ends.size + 1, np.intp)
+        for _, _, at in self._chunks():
+            last[self.region.take(at)] = at  # of several the last one stays
+        return last
+
     def basin(self) -> NDArray[np.uint32]:
-        """Return the local regions of the core. This is the last step: it deletes the work arrays."""
-        del self.height, self.in_core
-        return self.region.reshape(self.frame)[1:-1, 1:-1, 1:-1].astype(np.uint32)
+        """Return the local regions of the core. This is the last step: it deletes the work arrays.
+
+        The rows of the core move to the front of the array in which the frame was, so that there are no two of them.
+        """
+        del self.height
+        framed = self.region.reshape(self.frame)
+        nz, ny, nx = self.core.shape
+        found = self.region.view(np.uint32)[: nz * ny * nx].reshape(nz, ny, nx)
+        for z in range(nz):
+            found[z] = framed[z + 1, 1:-1, 1:-1]
+        return found
 
     @staticmethod
     def empty_table(rules: BasinRules) -> Table:

@@ -178,3 +178,55 @@ def figure_files(figure: Figure) -> dict[str, bytes]:
             figure.savefig(buffer, format=kind, metadata=metadata)
         contents[kind] = buffer.getvalue()
     return contents
+
+
+@dataclass(frozen=True, eq=False)
+class Curve:
+    """A curve with the range that chance gives.
+
+    Parameters
+    ----------
+    name
+        Title of its panel.
+    x, y
+        (n,) the curve.
+    low, high
+        (n,) the range; NaN: there is none.
+    colour
+        Red, green, blue, 0 to 255.
+    """
+
+    name: str
+    x: Floats
+    y: Floats
+    low: Floats
+    high: Floats
+    colour: tuple[int, int, int]
+
+
+@style()
+def curves(panels: Sequence[Curve], across: str, up: str) -> Figure:
+    """Draw curves, one in each panel, with the range of chance as a grey band and a line at 0.
+
+    Parameters
+    ----------
+    panels
+        At least one; they are drawn in rows of three.
+    across, up
+        Titles of the axes, with units.
+    """
+    from matplotlib.figure import Figure
+
+    columns = min(len(panels), 3)
+    rows = -(-len(panels) // columns)
+    figure = Figure((1 + 2.4 * columns, 0.4 + 2.2 * rows))
+    for k, one in enumerate(panels):
+        axes = figure.add_subplot(rows, columns, k + 1)
+        axes.fill_between(one.x, one.low, one.high, color="0.85", linewidth=0)
+        axes.axhline(0, color="0.5", linestyle="--", linewidth=1)
+        axes.plot(one.x, one.y, color=hexadecimal(one.colour))
+        axes.set_title(one.name, fontsize=8)
+        axes.set_xlim(0, float(one.x[-1]))
+    figure.supxlabel(across, fontsize=8)
+    figure.supylabel(up, fontsize=8)
+    return figure

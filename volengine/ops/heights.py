@@ -22,6 +22,8 @@ from volengine.core.block import Array
 from volengine.core.boxes import Box, Index3, index3
 from volengine.core.errors import InputError, WiderHaloError
 
+Heights = NDArray[np.uint16] | NDArray[np.int32]
+
 SHIFT = 5
 """Number of low bits of a height, below the squared distance; they can hold the number of a neighbour (27 at most)."""
 
@@ -105,7 +107,7 @@ def squared_distance(mask: NDArray[np.bool_], limit: int, planar: bool = False) 
     return np.minimum(d2, np.float32(limit * limit), out=d2)
 
 
-def heights(prediction: Array, crop: Box, core: Box, shape: Index3, rules: BasinRules) -> NDArray[np.int32]:
+def heights(prediction: Array, crop: Box, core: Box, shape: Index3, rules: BasinRules) -> Heights:
     """Compute the exact squared distances of a block to the background, times ``2**SHIFT``.
 
     Parameters
@@ -120,7 +122,8 @@ def heights(prediction: Array, crop: Box, core: Box, shape: Index3, rules: Basin
 
     Returns
     -------
-    int32 array over the core and one voxel around it; 0 in the background and outside of the volume.
+    uint16 array over the core and one voxel around it, int32 if the largest distance is 45.3 voxels or more; 0 in the
+    background and outside of the volume.
 
     Raises
     ------
@@ -140,7 +143,8 @@ def heights(prediction: Array, crop: Box, core: Box, shape: Index3, rules: Basin
     d2 = d2[found.slices_in(near)]
     _certify(d2, found, near, shape, rules, gap)
     frame = core.grow((1, 1, 1))
-    height = np.zeros(frame.shape, np.int32)
+    small = d2.max() < 1 << (16 - SHIFT)
+    height: Heights = np.zeros(frame.shape, np.uint16) if small else np.zeros(frame.shape, np.int32)
     np.multiply(d2, 1 << SHIFT, out=height[found.slices_in(frame)], casting="unsafe", dtype=np.float32)
     return height
 

@@ -152,7 +152,7 @@ def dbscan(points: ArrayLike, eps: float, min_points: int) -> Clusters:
     for run in runs:
         a, b, apart = _neighbours(tree, where, run, eps)
         joined = core[a] & core[b]
-        root = _joined(root, a[joined], b[joined])
+        root = join_clusters(root, a[joined], b[joined])
         border = ~core[a] & core[b]
         a, b = a[border], b[border]
         best = np.lexsort((b, apart[border], a))
@@ -161,7 +161,7 @@ def dbscan(points: ArrayLike, eps: float, min_points: int) -> Clusters:
     belongs = np.where(core, root, np.where(nearest_core >= 0, root[nearest_core], -1))
 
     label, is_core = np.zeros(n, np.int64), np.zeros(n, bool)
-    label[order], is_core[order] = _numbered(belongs), core
+    label[order], is_core[order] = number_clusters(belongs), core
     return Clusters(label, is_core)
 
 
@@ -191,7 +191,7 @@ def _neighbours(tree: Any, where: Floats, run: Int64, eps: float) -> tuple[Int64
     return a[near], b[near], apart[near]
 
 
-def _joined(root: Int64, a: Int64, b: Int64) -> Int64:
+def join_clusters(root: Int64, a: Int64, b: Int64) -> Int64:
     """Join the clusters of points that are neighbours: ``root`` is the first point of each one's cluster."""
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
@@ -210,7 +210,7 @@ def _joined(root: Int64, a: Int64, b: Int64) -> Int64:
     return to[root]
 
 
-def _numbered(belongs: NDArray[np.integer]) -> Int64:
+def number_clusters(belongs: NDArray[np.integer]) -> Int64:
     """Number the clusters from 1 by descending size, equal ones by their first member; -1 becomes 0."""
     label = np.zeros(len(belongs), np.int64)
     inside = np.flatnonzero(belongs >= 0)

@@ -1,4 +1,4 @@
-"""run: apply a recipe (convert, segment, interact, pick) to a collection of tomograms.
+"""run: apply a recipe (convert, filter, segment, interact, pick) to a collection of tomograms.
 
 All steps of a tomogram form one plan. A run that was stopped continues where it stopped. If only the last steps of a
 recipe change, the results of the earlier steps are kept: predictions need a GPU, whereas rules and picks are cheap and
@@ -7,6 +7,7 @@ are tuned many times.
 Outputs, in the folder ``out``::
 
     tomograms/NAME.ome.zarr               the converted tomogram; label volumes of the picks are in it
+    filtered/NAME.ome.zarr                the filtered tomogram, which is segmented; then the labels are in this one
     predictions/NAME__FEATURE.ome.zarr    the prediction of each feature
     gated/NAME__FEATURE.ome.zarr          the features that the rules have changed
     picks/NAME__FEATURE.star              the picks of each feature of the recipe's pick step
@@ -33,7 +34,7 @@ from volengine.engine.run import Job, run_jobs
 from volengine.io.names import suffix_of
 from volengine.io.open import open_volume
 from volengine.io.stores import local_path, located
-from volengine.tasks.collection.columns import convert_recipe, pick_recipes, segment_recipe
+from volengine.tasks.collection.columns import convert_recipe, filter_recipe, pick_recipes, segment_recipe
 from volengine.tasks.collection.forms import is_manifest
 from volengine.tasks.collection.manifest import Collection, Entry, file_name_of, is_file
 from volengine.tasks.common.inputs import expand
@@ -42,6 +43,9 @@ from volengine.tasks.common.layout import feature_named, file_name, join_url
 from volengine.tasks.common.older import STORES, TABLES, older_named
 from volengine.tasks.convert.plan import plan_convert
 from volengine.tasks.convert.recipe import ConvertRecipe
+from volengine.tasks.filter.description import FilterOutputs
+from volengine.tasks.filter.plan import plan_filter
+from volengine.tasks.filter.recipe import FilterRecipe
 from volengine.tasks.interact.plan import plan_interact
 from volengine.tasks.interact.recipe import InteractRecipe
 from volengine.tasks.pick.description import PickOutputs
@@ -59,6 +63,8 @@ class RunRecipe(Recipe):
     ----------
     convert
         How to convert inputs that are not OME-Zarr.
+    filter
+        Which filters to apply to the tomogram before it is segmented.
     segment
         Which models to apply, and how.
     interact
@@ -77,6 +83,7 @@ class RunRecipe(Recipe):
     """
 
     convert: ConvertRecipe = field(default_factory=ConvertRecipe)
+    filter: FilterRecipe | None = None
     segment: SegmentRecipe | None = None
     interact: InteractRecipe | None = None
     pick: tuple[PickRecipe, ...] = ()
@@ -86,6 +93,8 @@ class RunRecipe(Recipe):
             raise InputError("run takes tomograms; place the pieces of montages first (volengine convert --montage).")
         if self.segment is None and (self.interact is not None or self.pick):
             raise InputError("interact and pick work on predictions: the recipe needs a segment step.")
+        if self.filter is not None and not self.filter.steps:
+            raise InputError("filter: the recipe has no steps; give some, or leave filter out.")
         self._check_rois()
         names = [p.feature for p in self.pick]
         if any(not name for name in names):
@@ -98,7 +107,9 @@ class RunRecipe(Recipe):
 
     def _check_rois(self) -> None:
         """Refuse a part of a tomogram from a step whose results another one reads as if nothing lay around them."""
+        later = (("segment", self.segment), ("interact", self.interact), ("pick", self.pick))
         after = {
+            "filter": (self.filter, [n for n, s in later if s]),
             "segment": (self.segment, [n for n, s in (("interact", self.interact), ("pick", self.pick)) if s]),
             "interact": (self.interact, ["pick"] if self.pick else []),
         }
@@ -194,7 +205,10 @@ def _recipe_of(entry: Entry, recipe: RunRecipe) -> RunRecipe:
     if not is_file(entry.source) or entry.name != file_name_of(entry.source):
         convert = convert.with_(name=entry.name)
     segment = None if recipe.segment is None else segment_recipe(recipe.segment, entry.parameters)
-    return recipe.with_(convert=convert, segment=segment, pick=pick_recipes(recipe.pick, entry.parameters))
+    filters = filter_recipe(recipe.filter, entry.parameters)
+    return recipe.with_(
+        convert=convert, filter=filters, segment=segment, pick=pick_recipes(recipe.pick, entry.parameters)
+    )
 
 
 def request(source: str, out: str, recipe: RunRecipe, options: RunOptions) -> Request[Volume, RunRecipe, str]:
@@ -228,6 +242,11 @@ def plan_run(source: Volume, recipe: RunRecipe, out: str, folder: PlanFolder, op
         store = join_url(out, "tomograms", f"{source.name}.ome.zarr")
         parts.append(plan_convert(source, recipe.convert, store, folder, options))
         tomogram, labels_in = parts[0].images[0].volume(), store
+    if recipe.filter is not None:
+        store = join_url(out, "filtered", f"{source.name}.ome.zarr")
+        table = join_url(out, "filtered", f"{source.name}__spectrum.tsv")
+        parts.append(plan_filter(tomogram, recipe.filter, FilterOutputs(store, table), folder, options))
+        tomogram, labels_in = parts[-1].images[-1].volume(), store
     if recipe.segment is not None:
         parts.append(plan_segment(tomogram, recipe.segment, join_url(out, "predictions"), folder, options))
         predictions = _made(parts[-1])

@@ -11,7 +11,7 @@ import pytest
 from calling import Command
 from threshold_net import save_threshold_model
 
-from volengine.core.errors import InputError
+from volengine.core.errors import InputError, MissingError
 from volengine.engine.options import RunOptions
 from volengine.io.mrc.write import write_mrc
 from volengine.io.open import open_volume
@@ -217,3 +217,18 @@ def test_the_command(tmp_path: Path, raw: Path, recipe: RunRecipe, volengine: Co
     code, _, errors = volengine("segment", "m.csv", "--model", "ball.safetensors", "--out", "p")
     assert "'volengine run'" in errors
     assert [e.group for e in Collection.read("m.csv").entries] == ["grid 3", "grid 3", ""]
+
+
+def test_a_folder_that_does_not_exist_is_said(tmp_path: Path, raw: Path, volengine: Command) -> None:
+    tomogram(raw / "a.mrc")
+    manifest = tmp_path / "m.csv"
+    new_collection(manifest, [str(raw)])
+    _, said, _ = volengine("collection", "status", str(manifest), "--out", str(tmp_path / "reslts"))
+    assert f"there is no run folder {tmp_path}/reslts/run: nothing has been run there yet, or --out" in said
+    assert not collection_status(manifest, tmp_path / "reslts" / "run").there
+    for names in ((), ("a",)):
+        with pytest.raises(MissingError, match=r"reslts/run: no such run folder"):
+            retry(manifest, names, tmp_path / "reslts" / "run")
+    (tmp_path / "results" / "run").mkdir(parents=True)
+    _, said, _ = volengine("collection", "status", str(manifest), "--out", str(tmp_path / "results"))
+    assert "no run folder" not in said

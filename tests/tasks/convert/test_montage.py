@@ -15,10 +15,11 @@ from montage_files import cut, mdoc, montage
 from mrc_files import write
 from scipy.ndimage import gaussian_filter
 
-from volengine import RunOptions, RunRecipe, convert, open_volume
+from volengine import RunOptions, RunRecipe, convert, info, open_volume, verify
 from volengine.core.errors import FormatError, InputError
 from volengine.engine.memory import BASELINE_BYTES
 from volengine.tasks.convert.recipe import ConvertRecipe
+from volengine.tasks.convert.tiles import mosaic_of_tiles
 
 QUIET = RunOptions(progress=False)
 
@@ -166,6 +167,36 @@ def test_shifts_are_corrected(tmp_path: Path) -> None:
     assert np.abs(np.array(fits[0]) - 10 - mean[::-1]).max() < 1
     plain = made(path, tmp_path / "p.ome.zarr")[0]
     assert not np.array_equal(plain[20:-20, 20:-20], inner)
+    # a piece that shows what lies further on by its error is moved there; rows are piece, y, x
+    moved = np.array(open_volume(tmp_path / "m.ome.zarr").facts["montage_shifts"]["pieces"])
+    assert moved[:, 0].tolist() == list(range(9))
+    np.testing.assert_array_equal(moved[:, 1:] - moved[0, 1:], (off - off[0])[:, ::-1])
+    assert "montage_shifts" not in open_volume(tmp_path / "p.ome.zarr").facts
+
+
+def test_solved_shifts_are_shown_and_guarded(tmp_path: Path, volengine: Command) -> None:
+    whole = picture((100, 190))
+    stack = cut(whole, [(0, 0), (83, 2)], (98, 100))  # the second one should be at 80, 0
+    path = montage(tmp_path / "m.st", stack, [(0, 0, 0), (80, 0, 0)])
+    store = tmp_path / "m.ome.zarr"
+    made(path, store, montage_shifts="correlate", montage_fill=0)
+    facts = info(store)
+    shifts = facts["placed"]["moved"]["pieces"]
+    assert [b - a for a, b in zip(shifts[0][1:], shifts[1][1:], strict=True)] == [2, 3]
+    code, text, _ = volengine("info", str(store))
+    assert code == 0
+    assert "section 0, 2 pieces, shifts: correlate" in text
+    assert "solved from 1 of 1 overlaps, which agree within 0 voxels (median)" in text
+    assert f"piece 1: moved by {shifts[1][1]}, {shifts[1][2]} voxels (y, x)" in text
+    made(path, tmp_path / "n.ome.zarr", montage_fill=0)
+    assert "moved" not in info(tmp_path / "n.ome.zarr")["placed"]
+    assert [one.kind for one in verify(f"{store}.run").problems] == []
+    before = (store / "zarr.json").read_text()
+    (store / "zarr.json").write_text(before.replace('"overlaps": 1', '"overlaps": 9'))
+    assert [one.kind for one in verify(f"{store}.run").problems] == ["damaged"]
+    made(path, store, montage_shifts="correlate", montage_fill=0)
+    assert info(store)["placed"]["moved"] == facts["placed"]["moved"]
+    assert [one.kind for one in verify(f"{store}.run").problems] == []
 
 
 def test_shifts_of_the_mdoc_are_taken(tmp_path: Path) -> None:
@@ -354,6 +385,41 @@ def test_damaged_lists_of_tiles_are_refused(tmp_path: Path, change: tuple[str, s
     path.write_text(text.replace(*change))
     with pytest.raises((InputError, FormatError), match=match):
         made(path, tmp_path / "all.ome.zarr", montage_fill=0)
+
+
+@pytest.mark.parametrize(
+    ("shape", "at", "match"),
+    [
+        ((14, 25, 28), (3, -2, 9), r"tiles 0 and 4 have the same place, \(0, 0, 0\)"),
+        ((7, 12, 14), (3, -2, 9), "tiles 0 and 4 have the same place.*14 x 25 x 28 and 7 x 12 x 14 voxels"),
+        ((28, 50, 56), (3, -2, 9), "tiles 0 and 4 have the same place.*14 x 25 x 28 and 28 x 50 x 56 voxels"),
+        ((5, 5, 5), (5, 0, 12), "tile 4 lies wholly within tile 0"),
+        ((30, 60, 60), (0, -5, 0), "tile 0 lies wholly within tile 4"),
+    ],
+)
+def test_tiles_of_another_grid_at_a_place_are_refused(
+    tmp_path: Path, shape: tuple[int, int, int], at: tuple[int, int, int], match: str
+) -> None:
+    """As if one of them were binned: with its true voxel size, and with one that is given for all."""
+    _, path = tiles(tmp_path)
+    path.write_text(f"{path.read_text()}  - {{path: other.mrc, position: {list(at)}}}\n")
+    mrcfile.write(tmp_path / "other.mrc", np.zeros(shape, "f4"), voxel_size=8)
+    with pytest.raises(InputError, match=match):
+        made(path, tmp_path / "all.ome.zarr", montage_fill=0)
+    mrcfile.write(tmp_path / "other.mrc", np.zeros(shape, "f4"), voxel_size=16, overwrite=True)
+    with pytest.raises(InputError, match="one voxel size"):
+        made(path, tmp_path / "all.ome.zarr", montage_fill=0)
+    with pytest.raises(InputError, match=match):
+        made(path, tmp_path / "all.ome.zarr", montage_fill=0, voxel_size=8)
+
+
+def test_voxel_sizes_that_are_overruled_are_said(tmp_path: Path) -> None:
+    _, path = tiles(tmp_path)
+    mrcfile.write(tmp_path / "tile0.mrc", np.zeros((14, 25, 28), "f4"), voxel_size=16, overwrite=True)
+    mosaic = mosaic_of_tiles(str(path), ConvertRecipe(voxel_size=8.0), QUIET)
+    assert "the tiles state voxel sizes of 16 x 16 x 16 and 8 x 8 x 8 angstrom; --voxel-size counts" in mosaic.notes[1]
+    mrcfile.write(tmp_path / "tile0.mrc", np.zeros((14, 25, 28), "f4"), voxel_size=0, overwrite=True)  # none is stated
+    assert len(mosaic_of_tiles(str(path), ConvertRecipe(voxel_size=8.0), QUIET).notes) == 1
 
 
 def test_tiles_of_other_voxels_are_refused(tmp_path: Path) -> None:

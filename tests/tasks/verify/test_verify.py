@@ -6,6 +6,8 @@ import json
 import os
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import mrcfile
@@ -221,6 +223,19 @@ def test_a_link_to_a_collection_is_the_collection(place, tmp_path):
     assert content(place) == before
 
 
+def test_the_command_repairs_on_a_cluster(place, tmp_path):
+    """All options that say which cluster is meant are there, as for a run."""
+    lost = shard_of(place)
+    before = content(place)
+    lost.unlink()
+    (tmp_path / "local.yaml").write_text("kind: local\nworkers: 1\nmemory: 1GB\n")
+    words = ["--repair", "--cluster", str(tmp_path / "local.yaml"), "--wait-for-workers", "2min", "--no-progress"]
+    main = [sys.executable, "-c", "from volengine.cli.main import main; main()"]
+    done = subprocess.run([*main, "verify", str(place), *words], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert content(place) == before
+
+
 def test_the_command_refuses_an_option_that_is_given_twice(place):
     result = CliRunner().invoke(cli, ["verify", str(place), "--workers", "1", "--workers", "2"])
     assert result.exit_code == 2
@@ -285,6 +300,45 @@ def test_a_torn_record_of_a_run_proves_nothing(place, name):
     assert not verify(place, options=OPTIONS)
     assert verify(place, repair=True, options=OPTIONS)
     assert content(place) == before
+
+
+RECORDS = ("identities.json", "units.json", "images.json", "cleaned")
+
+
+@pytest.mark.parametrize("name", RECORDS)
+@pytest.mark.parametrize("how", ["cut", "other", "list", "delete", "bytes"])
+def test_damaged_records_of_a_plan_are_listed_and_written_again(place, name, how):
+    """They follow from the plan; the run that has picked has scratch arrays, of which nothing is kept."""
+    before = content(place)
+    (folder,) = (place / "picks.star.run" / "plans").iterdir()
+    path = folder / name
+    whole = path.read_bytes()
+    damaged = {"cut": whole[:-9], "other": b'{"basins": 77}', "list": b"[]", "bytes": b"\xff\x00 basins"}.get(how)
+    if name == "cleaned" and how in ("cut", "delete"):
+        return  # it is empty; one that is not there says that nothing was deleted, so that all is listed as missing
+    if damaged is None:
+        path.unlink()
+    else:
+        path.write_bytes(damaged)
+    (problem,) = verify(place, options=OPTIONS).problems
+    assert (Path(problem.where), problem.kind) == (path, "missing" if how == "delete" else "damaged")
+    # a run goes on from there, and no result is computed again
+    assert verify(place, repair=True, options=OPTIONS)
+    assert path.read_bytes() == whole
+    assert content(place) == before
+    log = (place / "picks.star.run" / "log.jsonl").read_text()
+    assert "stage done" not in log.rpartition('"event": "start"')[2]
+
+
+def test_a_record_is_whole_by_any_path_of_its_folder(place, tmp_path):
+    (tmp_path / "results").symlink_to(place)
+    (folder,) = (place / "picks.star.run" / "plans").iterdir()
+    whole = (folder / "images.json").read_bytes()
+    (folder / "images.json").write_text("{")
+    found = verify(tmp_path / "results", repair=True, options=OPTIONS)
+    assert found
+    assert len(found.repaired) == 1
+    assert (folder / "images.json").read_bytes() == whole
 
 
 @pytest.mark.parametrize("changed", [{"said": 5}, {"products": {"a": 5}}, {"nodes": []}, {"fingerprint": None}])

@@ -128,6 +128,13 @@ class MrcHeader:
     warnings: tuple[str, ...]
 
     @property
+    def volumes(self) -> int:
+        """Number of volumes that lie on each other in the file; 1 unless it is a stack of whole volumes."""
+        depth = self.grid[0]
+        whole = is_stack(self.space_group, depth, self.file_shape[0]) and self.file_shape[0] % depth == 0
+        return self.file_shape[0] // depth if whole else 1
+
+    @property
     def axes(self) -> Index3:
         """Index in (z, y, x) of the axes of sections, rows and columns."""
         c, r, s = self.map_order
@@ -172,13 +179,15 @@ class MrcHeader:
         return cls(**values)
 
 
-def read_header(path: PathLike) -> MrcHeader:
+def read_header(path: PathLike, *, volumes: bool = False) -> MrcHeader:
     """Read and interpret the header of an MRC file, which may be compressed with gzip or bzip2.
 
     Parameters
     ----------
     path
         The file, or its URL. The format is recognised by its content, not by its name.
+    volumes
+        Take a stack of volumes, too (:attr:`MrcHeader.volumes`); its shape is that of all of them on each other.
 
     Returns
     -------
@@ -196,7 +205,7 @@ def read_header(path: PathLike) -> MrcHeader:
     with opened_file(name) as file, open_stream(file, compression) as stream:
         try:
             raw = stream.read(rules.HEADER_BYTES)
-            header = _judge(name, raw, compression, file_bytes, stream)
+            header = _judge(name, raw, compression, file_bytes, stream, volumes)
         except FormatError:
             raise
         except DAMAGED as error:
@@ -226,7 +235,9 @@ def open_stream(file: IO[bytes], compression: Compression) -> Iterator[IO[bytes]
         yield file
 
 
-def _judge(path: str, raw: bytes, compression: Compression, file_bytes: int, stream: IO[bytes]) -> MrcHeader:
+def _judge(
+    path: str, raw: bytes, compression: Compression, file_bytes: int, stream: IO[bytes], volumes: bool
+) -> MrcHeader:
     """Interpret the first 1024 bytes and the extended header."""
     if len(raw) < rules.HEADER_BYTES:
         what = rules.looks_like(raw)
@@ -242,7 +253,8 @@ def _judge(path: str, raw: bytes, compression: Compression, file_bytes: int, str
     axes = rules.decide_axes(record, path)
     file_shape = index3(rules.triple(record, ("nz", "ny", "nx")))
     shape = rules.to_zyx(file_shape[::-1], axes.value)
-    _refuse_stacks(path, record, file_shape)
+    if not volumes:
+        _refuse_stacks(path, record, file_shape)
     offset, ext_type, ext_header = _extended(path, record, stream)
     place = _place(record, shape, axes.value, stamped=raw[208:211] == b"MAP", flags=flags)
     signed = rules.Decision(None, "")
@@ -333,10 +345,15 @@ def _refuse_modes(path: str, mode: int, imod_flags: int | None) -> None:
         )
 
 
+def is_stack(space_group: int, depth: int, sections: int) -> bool:
+    """Whether a file is a stack of volumes of ``depth`` sections each (MRC2014: space groups 401 to 630)."""
+    return 401 <= space_group <= 630 and depth > 0 and sections != depth
+
+
 def _refuse_stacks(path: str, record: Any, file_shape: Index3) -> None:
     """Refuse stacks of volumes: by MRC2014, space groups 401 to 630 with volumes of mz sections each."""
     depth, group = int(record["mz"]), int(record["ispg"])
-    if 401 <= group <= 630 and depth > 0 and file_shape[0] != depth:
+    if is_stack(group, depth, file_shape[0]):
         raise FormatError(
             f"{path}: is a stack of {file_shape[0] / depth:g} volumes of {depth} sections each (space group "
             f"{group}); volengine reads one volume per file. Split it."

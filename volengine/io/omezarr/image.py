@@ -93,7 +93,11 @@ def create_image(
 
 
 def finish_image(
-    spec: ImageSpec, objects: Sequence[Mapping[str, Stored]] | None = None, *, durable: bool = False
+    spec: ImageSpec,
+    objects: Sequence[Mapping[str, Stored]] | None = None,
+    found: Mapping[str, Any] | None = None,
+    *,
+    durable: bool = False,
 ) -> None:
     """Mark an image as complete, after its last unit was written, and delete files that killed writers have left.
 
@@ -107,6 +111,8 @@ def finish_image(
     objects
         For each level, size and crc32c of its objects by key, for its manifest
         (:mod:`volengine.io.omezarr.manifest`). ``None``: the manifests were written already, or there are none.
+    found
+        Facts that were not known when the image was created; they are read with the others.
     durable
         Wait until manifests and metadata are on the disk.
 
@@ -122,6 +128,8 @@ def finish_image(
     changes: dict[str, Any] = {"complete": True, "finished": time.time_ns(), "run": None}
     if objects is not None:
         changes["manifests"] = len(objects)
+    if found:
+        changes["found"] = dict(found)
     shown = display_range(spec.volume()) if spec.kind == "intensity" and not spec.scratch else None
     _update(spec, changes, shown, durable)
 
@@ -131,7 +139,7 @@ def reopen_image(spec: ImageSpec, *, run: str = "", durable: bool = False) -> No
 
     ``run`` is the folder of the run that writes, as for :func:`create_image`.
     """
-    _update(spec, {"complete": False, "run": run or None, "manifests": None}, None, durable)
+    _update(spec, {"complete": False, "run": run or None, "manifests": None, "found": None}, None, durable)
     for number in range(len(spec.levels)):
         remove_manifest(spec.url, spec.array_path(number))
 
@@ -222,7 +230,7 @@ def _other_than_created(node: Node, spec: ImageSpec, token: str) -> bool:
 def _said(attributes: Mapping[str, Any]) -> str:
     """What the attributes of an image say of its voxels and of their origin, as text (in which NaN equals NaN)."""
     ours = attributes.get("volengine")
-    left_out = ("complete", "finished", "version", "run", "manifests")
+    left_out = ("complete", "finished", "version", "run", "manifests", "found")
     said = {k: v for k, v in ours.items() if k not in left_out} if isinstance(ours, Mapping) else ours
     return json.dumps([ome_part(attributes).get("multiscales"), said], sort_keys=True)
 
@@ -231,6 +239,13 @@ def is_complete(url: str, group: str = "") -> bool:
     """Return whether an image exists and is complete. Images of other programs count as complete."""
     node = read_node(url, group)
     return node is not None and bool(node.ours.get("complete", True))
+
+
+def found_facts(spec: ImageSpec) -> Mapping[str, Any]:
+    """Return the facts of an image that were found while it was made."""
+    node = read_node(spec.url, spec.group)
+    found = None if node is None else node.ours.get("found")
+    return found if isinstance(found, Mapping) else {}
 
 
 def store_token(url: str, group: str = "") -> str:
@@ -385,6 +400,7 @@ __all__ = [
     "create_image",
     "drop_damaged",
     "finish_image",
+    "found_facts",
     "is_complete",
     "is_listed",
     "list_groups",

@@ -313,7 +313,8 @@ def _ours(attributes: Mapping[str, Any]) -> Attributes:
     ours = attributes.get("volengine")
     if not isinstance(ours, Mapping):
         return {}
-    return {**ours, "facts": dict(ours["facts"]) if isinstance(ours.get("facts"), Mapping) else {}}
+    parts = (ours.get("facts"), ours.get("found"))  # those of its creation, and what was found while it was made
+    return {**ours, "facts": {name: fact for part in parts if isinstance(part, Mapping) for name, fact in part.items()}}
 
 
 def _axes(entries: Any, where: str) -> tuple[str, tuple[str, ...]]:

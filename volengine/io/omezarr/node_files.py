@@ -154,9 +154,19 @@ def _put(url: str, key: str, data: bytes, durable: bool, *, exclusive: bool = Fa
     with reached(url):
         there = exclusive and sync(store.exists(key))
         if not there:
+            before = sync(store.get(key, prototype))
             sync(store.set(key, prototype.buffer.from_bytes(data)))
+            after = sync(store.get(key, prototype))
     if there:
         raise FileExistsError(f"{url}/{key}")
+    # another process may have written other content meanwhile, but not that of before
+    found = None if after is None else after.to_bytes()
+    if found is None or (found != data and before is not None and found == before.to_bytes()):
+        raise MissingError(
+            f"{url}/{key}: was written, which the store has confirmed, and is not there"
+            f"{'' if found is None else ' (its former content is)'}. Run the same command again; if that does not "
+            "help, something drops what is written there: a rule of the bucket, a proxy, another program."
+        )
 
 
 def _key(path: str, name: str) -> str:

@@ -6,7 +6,8 @@ thread, and its maximum also stores where each is. Here a few rows are read into
 maximum and ReLU follow at once. A map that was only joined for them is not joined: each part is multiplied by its share
 of the weights.
 
-Measured in one thread: InceptionNet takes 0.35 to 0.4 of the time.
+Whole modules are computed otherwise (:mod:`volengine.nets.architectures.rows`); this is for what looks different, such
+as 1x1 convolutions whose outputs several layers read. With InceptionNet in one thread it took 0.35 to 0.4 of the time.
 
 >>> fan = Fan([{"width": 2, "pooled": False, "relu": True}, {"width": 3, "pooled": True, "relu": False}], 4)
 >>> [part.shape for part in fan(torch.zeros(1, 1, 5, 6), torch.zeros(1, 3, 5, 6))]
@@ -150,7 +151,7 @@ def with_fans(layers: Layers, state: Mapping[str, torch.Tensor]) -> tuple[Layers
     made: dict[str, list[tuple[dict[str, Any], dict[str, torch.Tensor]]]] = {}
     for source, members in found.items():
         inputs = [source]
-        if _joins(known[source]) and _only(source, members, layers):
+        if joins(known[source]) and _only(source, members, layers):
             inputs = list(known[source]["inputs"])
             gone.add(source)
         weights = [own[numbers[m.conv]] for m in members]
@@ -205,15 +206,15 @@ def _fans(layers: Sequence[Mapping[str, Any]]) -> dict[str, list[_Member]]:
             readers[name].append(layer)
     found: dict[str, list[_Member]] = {}
     for layer in layers:
-        if not _pointwise(layer):
+        if not pointwise(layer):
             continue
         source, pool = layer["inputs"][0], ""
-        if _pools_around(known[source]) and len(readers[source]) == 1:
+        if pools_around(known[source]) and len(readers[source]) == 1:
             pool, source = source, known[source]["inputs"][0]
         after = readers[layer["name"]]
         relu = len(after) == 1 and after[0]["kind"] == "activation" and after[0]["function"] == "relu"
         found.setdefault(source, []).append(_Member(layer["name"], pool, after[0]["name"] if relu else ""))
-    return {name: members for name, members in found.items() if len(members) > 1 or _joins(known[name])}
+    return {name: members for name, members in found.items() if len(members) > 1 or joins(known[name])}
 
 
 def _only(source: str, members: Sequence[_Member], layers: Layers) -> bool:
@@ -222,7 +223,8 @@ def _only(source: str, members: Sequence[_Member], layers: Layers) -> bool:
     return readers[source] == len({m.pool or m.conv for m in members}) and layers[-1]["name"] != source
 
 
-def _pointwise(layer: Mapping[str, Any]) -> bool:
+def pointwise(layer: Mapping[str, Any]) -> bool:
+    """Whether a layer is a plain 1x1 convolution."""
     steps = (layer.get("stride"), layer.get("dilation"))
     return (
         layer["kind"] == "conv"
@@ -232,7 +234,8 @@ def _pointwise(layer: Mapping[str, Any]) -> bool:
     )
 
 
-def _pools_around(layer: Mapping[str, Any]) -> bool:
+def pools_around(layer: Mapping[str, Any]) -> bool:
+    """Whether a layer is the maximum over 3x3 pixels around each one."""
     return (
         layer["kind"] == "pool"
         and layer.get("function", "max") == "max"
@@ -242,5 +245,6 @@ def _pools_around(layer: Mapping[str, Any]) -> bool:
     )
 
 
-def _joins(layer: Mapping[str, Any]) -> bool:
+def joins(layer: Mapping[str, Any]) -> bool:
+    """Whether a layer joins maps by their channels."""
     return bool(layer["kind"] == "join" and layer["function"] == "concatenate")

@@ -2,7 +2,8 @@
 
 ``source``, ``name``, ``group``, ``priority`` and ``state`` are about the tomogram. Every other column is a parameter:
 ``STEP.FIELD`` is a field of a step of the recipe (``segment.tta``, ``convert.codec``), ``pick.FIELD`` one of all picks,
-and ``pick.FEATURE.FIELD`` one of the picks of one feature. Those that are used most have short names
+``pick.FEATURE.FIELD`` one of the picks of one feature, and ``filter.STEP.FIELD`` one of the filters
+of that name (``filter.deconvolve.defocus_um``). Those that are used most have short names
 (:data:`SHORT`). A column of another name is refused, because a mistyped one would change nothing without a word;
 columns whose names begin with ``note`` are for people.
 """
@@ -22,6 +23,8 @@ from typing import Any, Union
 from volengine.core.errors import InputError
 from volengine.core.recipe import Recipe, coerce
 from volengine.tasks.convert.recipe import ConvertRecipe
+from volengine.tasks.filter.recipe import FilterRecipe
+from volengine.tasks.filter.steps import STEPS as FILTERS
 from volengine.tasks.pick.recipe import PickRecipe
 from volengine.tasks.segment.recipe import SegmentRecipe
 
@@ -40,7 +43,7 @@ _NUMBER = re.compile(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?")
 
 @dataclasses.dataclass(frozen=True)
 class Target:
-    """The field of a recipe that a column is about; ``feature``: only of this feature's picks."""
+    """The field of a recipe that a column is about; ``feature``: only of this feature's picks, or of this filter."""
 
     step: str
     field: str
@@ -49,7 +52,8 @@ class Target:
     @property
     def hint(self) -> Any:
         """The field's annotation."""
-        return typing.get_type_hints(STEPS[self.step])[self.field]
+        of: type[Recipe] = FILTERS[self.feature] if self.step == "filter" else STEPS[self.step]
+        return typing.get_type_hints(of)[self.field]
 
 
 def is_note(column: str) -> bool:
@@ -74,6 +78,8 @@ def target_of(column: str, where: str) -> Target | None:
         raise InputError(f"{where}: there is no column {column!r}; 'convert.roi' is the part that a run works on.")
     step, _, rest = SHORT.get(column, column).partition(".")
     feature, _, field = rest.rpartition(".")
+    if step == "filter":
+        return _filter_target(column, feature, field, where)
     if step not in STEPS or not rest or (feature and step != "pick"):
         known = [*OWN, "note", *SHORT, *(f"{s}.{f.name}" for s, r in STEPS.items() for f in dataclasses.fields(r))]
         near = get_close_matches(column, known, n=1)
@@ -89,6 +95,21 @@ def target_of(column: str, where: str) -> Target | None:
         hint = f"Did you mean {near[0]!r}?" if near else f"There are {', '.join(fields)}."
         raise InputError(f"{where}: column {column!r}: {step} has no {field!r}. {hint}")
     return Target(step, field, feature)
+
+
+def _filter_target(column: str, name: str, field: str, where: str) -> Target:
+    """The parameter of a filter that a column is about."""
+    if name not in FILTERS:
+        raise InputError(
+            f"{where}: there is no column {column!r}; filter.STEP.FIELD names a step and one of its parameters, for "
+            f"example filter.deconvolve.defocus_um. There are {', '.join(FILTERS)}."
+        )
+    fields = [f.name for f in dataclasses.fields(FILTERS[name])]
+    if field not in fields:
+        near = get_close_matches(field, fields, n=1)
+        hint = f"Did you mean {near[0]!r}?" if near else f"There are {', '.join(fields) or 'none'}."
+        raise InputError(f"{where}: column {column!r}: {name} has no {field!r}. {hint}")
+    return Target("filter", field, name)
 
 
 def value_of(cell: Any, hint: Any, where: str) -> Any:
@@ -181,6 +202,24 @@ def convert_recipe(recipe: ConvertRecipe, parameters: Sequence[Parameter]) -> Co
     """Return the recipe of a conversion with a tomogram's own values."""
     made: ConvertRecipe = _with(recipe, [p for p in parameters if p.target.step == "convert"])
     return made
+
+
+def filter_recipe(recipe: FilterRecipe | None, parameters: Sequence[Parameter]) -> FilterRecipe | None:
+    """Return the recipe of the filters with a tomogram's own values.
+
+    Raises
+    ------
+    InputError
+        A value is for a filter that the recipe does not have.
+    """
+    mine = [p for p in parameters if p.target.step == "filter"]
+    steps = () if recipe is None else recipe.steps
+    for one in mine:
+        if one.target.feature not in [step.name for step in steps]:
+            raise InputError(f"{one.where}: the recipe has no filter {one.target.feature!r}.")
+    if recipe is None or not mine:
+        return recipe
+    return recipe.with_(steps=tuple(_with(s, [p for p in mine if p.target.feature == s.name]) for s in steps))
 
 
 def segment_recipe(recipe: SegmentRecipe, parameters: Sequence[Parameter]) -> SegmentRecipe:

@@ -142,6 +142,8 @@ def retry(manifest: PathLike, names: Sequence[str] = (), run_dir: PathLike = "",
     ------
     InputError
         There is no such tomogram, or names are missing.
+    MissingError
+        There is no such run folder.
     BusyError
         ``afresh``, and a driver works in the run folder.
     """
@@ -168,7 +170,7 @@ def collection_status(manifest: PathLike, run_dir: PathLike) -> Census:
     manifest
         The manifest.
     run_dir
-        The run folder; if it does not exist yet, all tomograms wait.
+        The run folder; if it does not exist yet, all tomograms wait, and ``there`` of the census is false.
 
     Raises
     ------

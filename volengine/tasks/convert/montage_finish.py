@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 
@@ -13,7 +14,7 @@ SHOWN = 5
 
 
 def say_shifts(plan: Plan, tables: Callable[[str], Mapping[int, Table]], pairs: int) -> Made:
-    """Call: say how far pieces were moved, and which overlaps did not count.
+    """Call: say how far pieces were moved, and which overlaps did not count; the store keeps the shifts as facts.
 
     Parameters
     ----------
@@ -35,4 +36,19 @@ def say_shifts(plan: Plan, tables: Callable[[str], Mapping[int, Table]], pairs: 
         lines.append(f"{alone} pieces lie at their coordinates, because no overlap says more")
     if (several := int((sizes > 1).sum())) > 1:
         lines.append(f"the others are {several} groups that no overlap connects; how these lie is not corrected")
-    return Made(said=tuple(lines))
+    return Made(said=tuple(lines), found={"montage_shifts": _shifts(plan, solved, pairs)})
+
+
+def _shifts(plan: Plan, solved: Table, pairs: int) -> dict[str, Any]:
+    """The solved shifts as facts of the store: by how much each piece was moved, and how well the overlaps agree."""
+    kept, residual = solved["kept"], solved["residual"]
+    listed = plan.images[0].facts["montage"]["pieces"]
+    moved = [[int(piece[0]), int(y), int(x)] for piece, (y, x) in zip(listed, solved["shift"], strict=True)]
+    return {
+        "unit": "voxel",
+        "pieces": moved,  # number in the stack, y, x
+        "groups": [int(n) for n in solved["group"]],
+        "overlaps": pairs,
+        "overlaps_used": int(kept.sum()),
+        "median_residual_vox": round(float(np.median(residual[kept])), 3) if kept.any() else None,
+    }

@@ -13,6 +13,8 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,7 @@ import numpy as np
 from volengine.core.boxes import Box, Index3, index3
 from volengine.core.digest import digest_of
 from volengine.core.errors import FormatError, InputError
-from volengine.core.volume import Volume
+from volengine.core.volume import Vector3, Volume
 from volengine.core.yaml_recipes import read_yaml
 from volengine.engine.options import RunOptions
 from volengine.io.mrc.rules import MAX_LENGTH_VOX
@@ -96,15 +98,16 @@ def _known(path: str, where: str, data: Mapping[str, Any], names: tuple[str, ...
 def mosaic_of_tiles(path: str, recipe: ConvertRecipe, options: RunOptions) -> Mosaic:
     """Open the volumes of a list of tiles (metadata only).
 
-    Positions are rounded to whole voxels. Origins of the volumes do not count.
+    Positions are rounded to whole voxels. Origins of the volumes do not count. With the recipe's voxel size a note says
+    if the tiles state different ones.
 
     Raises
     ------
     MissingError, FormatError
         As for :func:`read_tiles`; or a volume does not exist, or is damaged.
     InputError
-        The volumes differ in voxel size, type or kind, are labels, are compressed as a whole, or two of them have the
-        same place.
+        The volumes differ in voxel size, type or kind, are labels, are compressed as a whole, or one of them begins
+        where another does, or lies wholly within it.
     """
     listed, unit = read_tiles(path)
     if recipe.montage_shifts != "none" or recipe.pieces or recipe.montage_section is not None:
@@ -126,6 +129,8 @@ def mosaic_of_tiles(path: str, recipe: ConvertRecipe, options: RunOptions) -> Mo
     )  # fmt: skip
     kept = [[v.url.rsplit("/", 1)[-1], *s] for v, s in zip(volumes, starts.tolist(), strict=True)]
     notes = [f"{len(volumes)} tiles in {shape[0]} x {shape[1]} x {shape[2]} voxels"]
+    if recipe.voxel_size is not None and (stated := _stated([place for place, _ in listed])):
+        notes.append(f"the tiles state voxel sizes of {stated} angstrom; --voxel-size counts for all of them")
     if off > 1e-3:
         notes.append(f"positions were rounded to whole voxels, by up to {off:.2f}")
     return Mosaic(
@@ -139,6 +144,17 @@ def mosaic_of_tiles(path: str, recipe: ConvertRecipe, options: RunOptions) -> Mo
         facts={"montage": {"tiles": kept}},
         notes=tuple(notes),
     )
+
+
+def _stated(places: Sequence[str]) -> str:
+    """The voxel sizes that tiles state, if these differ, as text; those that state none do not count."""
+    found: list[Vector3] = []
+    for place in places:
+        with suppress(InputError):  # it states none
+            size = open_volume(place, identity="metadata").voxel_size
+            if not any(np.allclose(size, other, rtol=SAME_SIZE, atol=0) for other in found):
+                found.append(size)
+    return " and ".join(" x ".join(f"{n:g}" for n in size) for size in found) if len(found) > 1 else ""
 
 
 def _check_alike(path: str, volumes: Sequence[Volume]) -> None:
@@ -175,11 +191,25 @@ def _starts(
     return whole.astype(np.int64), off
 
 
+def _triple(shape: Sequence[int]) -> str:
+    return " x ".join(map(str, shape))
+
+
 def _check_places(path: str, boxes: list[Box], shape: Index3) -> None:
-    seen: dict[Box, int] = {}
-    for n, box in enumerate(boxes):
-        if seen.setdefault(box, n) != n:
-            raise InputError(f"{path}: tiles {seen[box]} and {n} have the same place, {box.start} (z, y, x, voxels).")
+    for (m, one), (n, other) in combinations(enumerate(boxes), 2):
+        sizes = f"{_triple(one.shape)} and {_triple(other.shape)} voxels"
+        if one.start == other.start:
+            raise InputError(
+                f"{path}: tiles {m} and {n} have the same place, {one.start} (z, y, x, voxels), with {sizes}. Parts of "
+                "a volume begin at places of their own; mend the list, or leave one of them out."
+            )
+        if one.contains(other) or other.contains(one):
+            within = (n, m) if one.contains(other) else (m, n)
+            raise InputError(
+                f"{path}: tile {within[0]} lies wholly within tile {within[1]} ({sizes}, at {one.start} and "
+                f"{other.start}, z, y, x): it is no part of a larger volume, and would be mixed into the other. Leave "
+                "it out, or mend its position."
+            )
     covered = sum(box.size for box in boxes)
     if max(shape) > MAX_LENGTH_VOX or covered < 1e-3 * math.prod(shape):
         raise InputError(

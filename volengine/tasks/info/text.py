@@ -10,6 +10,9 @@ from volengine.core.units import format_bytes
 Facts = dict[str, Any]
 
 UNKNOWN = "unknown: give --voxel-size"
+MOST_PIECES = 24
+"""Pieces of a montage whose shifts are listed."""
+
 COLUMNS = ("path", "type", "shape (z, y, x)", "dtype", "voxel size", "min", "max", "mean", "std", "of")
 
 
@@ -63,8 +66,10 @@ def _volume(facts: Facts) -> Facts:
     found["shape (z, y, x)"] = _shape(facts["shape"])
     if "mode" not in facts:
         found["dtype"] = facts["dtype"]
+    if "volumes" in facts:
+        found["volumes"] = f"{facts['volumes']}, on each other in one file"
     for key, label in (("channels", "channels"), ("times", "time points")):
-        if facts[key] > 1:
+        if facts[key] > 1 and "volumes" not in facts:
             names = f" ({', '.join(facts['channel_names'])})" if key == "channels" and "channel_names" in facts else ""
             found[label] = f"{facts[key]}{names}"
     size = facts["voxel_size"]
@@ -82,6 +87,8 @@ def _volume(facts: Facts) -> Facts:
     if "montage" in facts:
         said = facts["montage"].get("said") or facts["montage"]["error"]
         found["montage"] = [f"{said}", "its pieces are placed by: volengine convert --montage"]
+    if "placed" in facts:
+        found["placed"] = _placed(facts["placed"])
     found |= {key: facts[key] for key in ("labels", "warnings") if facts.get(key)}
     if "tilt_series" in facts:
         found["tilt series"] = [f"{name}: {value}" for name, value in facts["tilt_series"].items()]
@@ -92,6 +99,21 @@ def _volume(facts: Facts) -> Facts:
             for level in image["levels"]
         ]
     return found
+
+
+def _placed(placed: Facts) -> list[str]:
+    """What is known of the pieces of a store that was put together, and by how much each was moved."""
+    section = f"section {placed['section']}, " if "section" in placed else ""
+    count, what = len(placed.get("pieces") or placed.get("tiles") or ()), "pieces" if "pieces" in placed else "tiles"
+    lines = [f"{section}{count} {what}, shifts: {placed.get('shifts', 'none')}"]
+    if moved := placed.get("moved"):
+        residual = moved.get("median_residual_vox")
+        agree = "" if residual is None else f", which agree within {residual:g} voxels (median)"
+        lines.append(f"solved from {moved.get('overlaps_used')} of {moved.get('overlaps')} overlaps{agree}")
+        lines += [f"piece {n}: moved by {y}, {x} voxels (y, x)" for n, y, x in moved["pieces"][:MOST_PIECES]]
+        more = len(moved["pieces"]) - MOST_PIECES
+        lines += [f"... and {more} more pieces (--json lists all)"] if more > 0 else []
+    return lines
 
 
 def _tuple(values: Sequence[int] | None) -> str:

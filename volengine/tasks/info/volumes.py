@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +57,9 @@ def _file(path: str, full: bool, progress: bool) -> Facts:
     if suffix in MRC_SUFFIXES:
         from volengine.io.mrc.header import read_header
 
-        header = read_header(path)
+        header = read_header(path, volumes=True)
+        if header.volumes > 1:
+            return _stack(path, header)
         size, more = header.voxel_size, {**_mrc(header), **_montage(path, header)}
     elif suffix in TIFF_SUFFIXES:
         from volengine.io.tiff import read_facts
@@ -81,6 +83,35 @@ def _file(path: str, full: bool, progress: bool) -> Facts:
         **more,
     }
     return _with_values(facts, [volume], 0, full=full, progress=progress)
+
+
+def _stack(path: str, header: Any) -> Facts:
+    """Describe a stack of volumes, as ``picks extract`` writes it: the shape of each, and how many there are.
+
+    Its voxels are not read; the header states the range of their values.
+    """
+    shape = (header.file_shape[0] // header.volumes, *header.shape[1:])
+    said = [f"{name} {value:.6g}" for name, value in _header_values(header) if value is not None]
+    return {
+        "path": path,
+        "type": "volume",
+        "format": "mrc",
+        "name": Path(path).stem,
+        "kind": "intensity",
+        **_sizes(shape, header.dtype, header.voxel_size, header.origin, header.volumes),
+        "axes": "czyx",
+        "channels": header.volumes,
+        "times": 1,
+        "volumes": header.volumes,
+        "levels": [_level("", shape, (1, 1, 1), None, None, header.voxel_size, header.dtype, header.volumes)],
+        **_mrc(header),
+        "values": None,
+        "values_error": f"a stack of volumes; its header says {', '.join(said) or 'nothing of them'}",
+    }
+
+
+def _header_values(header: Any) -> list[tuple[str, float | None]]:
+    return [("min", header.minimum), ("max", header.maximum), ("mean", header.mean), ("std", header.rms)]
 
 
 def _opened(path: str, voxel_size: float | None) -> Volume:
@@ -203,11 +234,32 @@ def _image(info: GroupInfo, url: str) -> Facts:
     series = (node.ours.get("facts") or {}).get("tilt_series") if node is not None else None
     if isinstance(series, dict):
         facts["tilt_series"] = TiltSeries.from_json(series).summary()
+    facts |= _placed(node.ours if node is not None else {})
     if info.channel_names:
         facts["channel_names"] = list(info.channel_names)
     if is_zipped(url):
         facts["zipped"] = True
     return facts
+
+
+def _placed(ours: Mapping[str, Any]) -> Facts:
+    """What a store that was put together from pieces says of them: where they lay, and how far they were moved."""
+    facts, found = ours.get("facts"), ours.get("found")
+    montage = facts.get("montage") if isinstance(facts, dict) else None
+    if not isinstance(montage, dict) or not isinstance(montage.get("pieces", montage.get("tiles")), list):
+        return {}
+    moved = found.get("montage_shifts") if isinstance(found, dict) else None
+    return {"placed": {**montage, **({"moved": moved} if _is_moved(moved) else {})}}
+
+
+def _is_moved(moved: Any) -> bool:
+    """Whether a value has the form of solved shifts; somebody may have written another one."""
+    if not isinstance(moved, dict) or not isinstance(moved.get("pieces"), list):
+        return False
+    numbers = [moved.get(name) for name in ("overlaps", "overlaps_used", "median_residual_vox")]
+    return all(isinstance(row, list) and len(row) == 3 for row in moved["pieces"]) and all(
+        number is None or isinstance(number, int | float) for number in numbers
+    )
 
 
 def _sizes(shape: Index3, dtype: str, size: Vector3 | None, origin: Vector3 | None, frames: int = 1) -> Facts:

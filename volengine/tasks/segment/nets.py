@@ -118,10 +118,17 @@ def _net(volume: Volume, recipe: SegmentRecipe, options: RunOptions, path: str) 
 
 
 def _revision(facts: ModelFacts) -> int:
-    """1 for networks with Inception modules, whose 1x1 convolutions are computed row by row since."""
+    """How predictions of a network were changed in their last bits: 1: 1x1 convolutions of one map together; 2: rows.
+
+    The latter are inception modules that are computed some rows at a time.
+    """
+    from volengine.nets.architectures.chains import rows_in
     from volengine.nets.architectures.fan import fans_in
 
-    return int(not facts.volumetric and (facts.network == "inceptionnet" or fans_in(facts.arguments.get("layers", ()))))
+    layers = facts.arguments.get("layers", ())
+    if facts.volumetric:
+        return 0
+    return 2 if facts.network == "inceptionnet" or rows_in(layers) else int(fans_in(layers))
 
 
 def _device(recipe: SegmentRecipe, options: RunOptions) -> str:

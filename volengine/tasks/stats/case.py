@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -24,8 +24,13 @@ from volengine.tasks.stats.inputs import (
 )
 from volengine.tasks.stats.objects import SourceObjects
 from volengine.tasks.stats.recipe import StatsRecipe
-from volengine.tasks.stats.tables import Stats, count_tomograms, tables_of
+from volengine.tasks.stats.surface_inputs import Grid
+from volengine.tasks.stats.surface_recipe import SurfaceStatsRecipe
+from volengine.tasks.stats.tables import Counted, Stats, count_tomograms, tables_of
 from volengine.tasks.stats.truth import counting
+
+if TYPE_CHECKING:
+    from volengine.tasks.stats.surface import SurfaceStats
 
 TRUTH = "truth__"
 """Prefix of the names of the truth's plans, which keeps them different from those of the inputs."""
@@ -90,6 +95,8 @@ class StatsCase:
         What is counted, and how.
     out, run_dir
         The folder of the tables; and the run folder, which holds the counted objects.
+    surfaces, surface_recipe
+        Paths of the surfaces on which the objects lie, and what is measured there.
     """
 
     sources: Sources
@@ -98,6 +105,8 @@ class StatsCase:
     recipe: StatsRecipe
     out: str
     run_dir: str
+    surfaces: tuple[str, ...] = ()
+    surface_recipe: SurfaceStatsRecipe = field(default_factory=SurfaceStatsRecipe)
 
     @classmethod
     def find(
@@ -111,6 +120,8 @@ class StatsCase:
         groups: PathLike | None = None,
         volumes: PathsLike = (),
         identity: How = "quick",
+        surfaces: PathsLike = (),
+        surface_recipe: SurfaceStatsRecipe | None = None,
     ) -> StatsCase:
         """Open what the paths name: read tables of picks, and the metadata of label volumes.
 
@@ -125,7 +136,9 @@ class StatsCase:
         named = read_groups(path_text(groups)) if groups is not None else None
         _check_split(sources, recipe)
         check_origins(sources, known, accept=recipe.any_origin)
-        return cls(sources, known, named, recipe, out, run_dir)
+        return cls(
+            sources, known, named, recipe, out, run_dir, _surface_paths(surfaces), SurfaceStatsRecipe.of(surface_recipe)
+        )
 
     def volumes(self) -> dict[str, LabelVolume]:
         """All label volumes, including those of the truth, by the names of their plans.
@@ -176,6 +189,11 @@ class StatsCase:
         kept = {name: value for name, value in recipe.to_json().items() if name != "roi" or value}
         facts: dict[str, Any] = {"recipe": kept, "tomograms": [c.name for c in counted]}
         notes = [*self.sources.notes, *(self.truth.notes if self.truth is not None else ())]
+        surfaced = self._surfaces(counted)
+        if surfaced is not None:
+            tables |= surfaced.tables
+            notes += surfaced.notes
+            facts["surface_recipe"] = self.surface_recipe.to_json()
         if notes := [*notes, *check_origins(self.sources, self.truth, accept=recipe.any_origin)]:
             facts["notes"] = notes
         result = Stats(tables, facts)
@@ -184,7 +202,32 @@ class StatsCase:
             from volengine.tasks.stats.plots import write_plots
 
             write_plots(self.out, counted, recipe)
+        if surfaced is not None:
+            from volengine.tasks.stats.surface_files import write_surface_files
+
+            write_surface_files(self.out, surfaced, self.surface_recipe, recipe)
         return result
+
+    def _surfaces(self, counted: Sequence[Counted]) -> SurfaceStats | None:
+        """The objects on their surfaces, if any are given."""
+        if not self.surfaces:
+            return None
+        from volengine.tasks.stats.surface import measure_surfaces
+
+        boxes = dict(reversed(self.sources.boxes))  # the first source of a tomogram
+        grids = {c.name: Grid(c.tomogram.extent_nm, boxes[c.name]) for c in counted}
+        grouped = self.groups is not None
+        return measure_surfaces(counted, self.surfaces, grids, self.recipe, self.surface_recipe, grouped=grouped)
+
+
+def _surface_paths(surfaces: PathsLike) -> tuple[str, ...]:
+    """The paths of surfaces, which must be there before volumes are counted."""
+    paths = tuple(path_texts(surfaces))
+    if paths:
+        from volengine.tasks.stats.surface_inputs import find_sets
+
+        find_sets(paths)
+    return paths
 
 
 def _key(volume: Volume) -> str:

@@ -38,6 +38,8 @@ class Objects:
         (n,) float64; NaN if it is not known.
     islands, island_voxels
         Number of objects that were too small, and of their voxels.
+    euler
+        (n, 3) float64: rot, tilt, psi in degrees; ``None`` if the source has no orientations.
     """
 
     where: str
@@ -46,11 +48,14 @@ class Objects:
     volume_nm3: Floats
     islands: int = 0
     island_voxels: int = 0
+    euler: Floats | None = None
 
     def __post_init__(self) -> None:
-        order = np.lexsort((self.voxels, *self.position_nm.T[::-1]))
-        for name in ("position_nm", "voxels", "volume_nm3"):
-            object.__setattr__(self, name, getattr(self, name)[order])
+        turned = () if self.euler is None else tuple(self.euler.T)
+        order = np.lexsort((*turned, self.voxels, *self.position_nm.T[::-1]))
+        for name in ("position_nm", "voxels", "volume_nm3", "euler"):
+            column = getattr(self, name)
+            object.__setattr__(self, name, None if column is None else column[order])
 
     def __len__(self) -> int:
         return len(self.position_nm)
@@ -64,7 +69,7 @@ class Objects:
         volume = np.where(voxels >= 0, voxels * voxel_nm3, np.nan)
         if picks.volume_a3 is not None:
             volume = picks.volume_a3 / NM_TO_ANGSTROM**3
-        return cls(where, picks.place / NM_TO_ANGSTROM, voxels, volume)
+        return cls(where, picks.place / NM_TO_ANGSTROM, voxels, volume, euler=picks.euler)
 
 
 @dataclass(frozen=True, eq=False)

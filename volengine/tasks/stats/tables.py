@@ -30,6 +30,7 @@ from volengine.tasks.stats.groups import EVERY
 from volengine.tasks.stats.objects import NM3_PER_UM3, Objects, Tomogram
 from volengine.tasks.stats.recipe import StatsRecipe
 from volengine.tasks.stats.rows import ObjectColumns, ObjectRows
+from volengine.tasks.stats.surface_columns import SURFACE_COLUMNS
 
 Row = dict[str, Any]
 Floats = NDArray[np.float64]
@@ -39,8 +40,11 @@ NAN = float("nan")
 CHUNK_ROWS = 10_000
 """Rows of which text is made together."""
 
-NAMES = ("classes", "pooled", "neighbours", "neighbours_pooled", "clusters", "objects", "counting")
+NAMES = ("classes", "pooled", "neighbours", "neighbours_pooled", "clusters", "objects", "counting", *SURFACE_COLUMNS)
 """Names of the tables, and of their files."""
+
+LONG = ("objects", "surface_objects", "surface_neighbours")
+"""Tables with a row for each object, which ``stats.json`` does not hold."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,8 +84,9 @@ class Stats:
     ----------
     tables
         For each table its rows, of names and values: ``classes``, ``pooled``, ``neighbours``, ``neighbours_pooled``,
-        ``clusters``, ``objects`` (whose rows are made when they are asked for) and, with a truth, ``counting``. A
-        value that is not known or not defined is NaN.
+        ``clusters``, ``objects`` (whose rows are made when they are asked for), with a truth ``counting``, and with
+        surfaces those of :data:`volengine.tasks.stats.surface_columns.SURFACE_COLUMNS`. A value that is not known or
+        not defined is NaN.
     facts
         What was counted, and the recipe.
 
@@ -112,10 +117,12 @@ class Stats:
             parts.append(_text(near, NEIGHBOURS_TEXT))
         if self.tables.get("counting"):
             parts.append(_text([r for r in self["counting"] if r["tomogram"] == EVERY], COUNTING_TEXT))
+        if self.tables.get("surfaces_pooled"):
+            parts.append(_text(self["surfaces_pooled"], SURFACES_TEXT))
         return "\n\n".join([*parts, *self.facts.get("notes", [])])
 
     def write(self, folder: PathLike) -> list[str]:
-        """Write a CSV file for each table, and ``stats.json`` (all tables except ``objects``); return their names."""
+        """Write a CSV file for each table, and ``stats.json`` without :data:`LONG` ones; return their names."""
         where = Path(path_text(folder))
         where.mkdir(parents=True, exist_ok=True)
         written = []
@@ -126,7 +133,7 @@ class Stats:
                         file.write(text.encode())
                 written.append(f"{name}.csv")
         short = {
-            k: [{n: _plain(v) for n, v in r.items()} for r in rows] for k, rows in self.tables.items() if k != "objects"
+            k: [{n: _plain(v) for n, v in r.items()} for r in rows] for k, rows in self.tables.items() if k not in LONG
         }
         write_atomic(where / "stats.json", json.dumps({**self.facts, **short}, indent=1).encode())
         return [*written, "stats.json"]
@@ -158,6 +165,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {
         *("nearest_nm", "cluster", "core"),
     ),
     "counting": ("tomogram", "class", *_COUNT),
+    **SURFACE_COLUMNS,
 }
 """The columns of each table; a table without rows has them, too."""
 
@@ -167,6 +175,10 @@ POOLED_TEXT = (
 )
 NEIGHBOURS_TEXT = ("group", "class", "to", "objects", "mean_nm", "sd_nm", "median_nm", "min_nm")
 COUNTING_TEXT = ("class", *_COUNT)
+SURFACES_TEXT = (
+    *("group", "class", "surfaces", "objects", "counted_um2", "per_um2", "per_um2_low", "per_um2_high"),
+    *("occupied_share", "nearest_mean_nm", "clusters", "clustered_share"),
+)
 
 
 def count_tomograms(

@@ -4,12 +4,13 @@ Tables of picks are read whole. Label volumes are counted block by block: in an 
 connected component (or a region of the watershed of ``pick``), in a volume of numbered objects it is a number. The
 objects of each volume are kept in a small file in the run folder, so a second call with another ``eps_nm`` or another
 table of groups does not count the volumes again. With a truth, the counting error of each class is reported, with
-recall and precision.
+recall and precision. With surfaces, the particles of each tomogram are measured on these, too.
 """
 
 from __future__ import annotations
 
 import tempfile
+from typing import Any
 
 from volengine.core.paths import PathLike, PathsLike, path_text
 from volengine.core.volume import Volume
@@ -19,6 +20,7 @@ from volengine.tasks.common.jobs import Request, Verb, jobs_of
 from volengine.tasks.stats.case import LabelVolume, StatsCase
 from volengine.tasks.stats.plan import plan_stats
 from volengine.tasks.stats.recipe import StatsRecipe
+from volengine.tasks.stats.surface_recipe import SurfaceStatsRecipe
 from volengine.tasks.stats.tables import Stats
 
 
@@ -41,6 +43,8 @@ def stats(
     truth: PathsLike = (),
     groups: PathLike | None = None,
     volumes: PathsLike = (),
+    surfaces: PathsLike = (),
+    surface_recipe: SurfaceStatsRecipe | None = None,
 ) -> Stats:
     """Count the particles of each class, and describe how they are distributed.
 
@@ -61,6 +65,11 @@ def stats(
         The tomograms of tables of picks. Only rows of these tomograms count, chosen by name; voxel size, shape
         and origin that a table does not state are those of its tomogram. Label volumes among the inputs are asked, too,
         for a table that lacks them.
+    surfaces
+        Sets of surfaces (``TS_01__membrane.surfaces``), mesh files, folders or globs: the particles are projected to
+        them, and distances along the surface, Ripley's functions and concentrations per area are computed, too.
+    surface_recipe
+        What is measured on surfaces.
 
     Returns
     -------
@@ -72,7 +81,7 @@ def stats(
     ------
     InputError
         A source has no voxel size; two sources count the same class of a tomogram; the sources of a tomogram differ in
-        extent; a class has no name, or a tomogram no group or no truth.
+        extent; a class has no name, or a tomogram no group, no truth or, with surfaces, none of these.
 
     Examples
     --------
@@ -86,7 +95,8 @@ def stats(
     if out is None:
         with tempfile.TemporaryDirectory() as folder:
             quiet = recipe.with_(plots=False)
-            return stats(inputs, folder, quiet, options, truth=truth, groups=groups, volumes=volumes)
+            more: Any = {"surfaces": surfaces, "surface_recipe": surface_recipe}
+            return stats(inputs, folder, quiet, options, truth=truth, groups=groups, volumes=volumes, **more)
     out = path_text(out)
     case = StatsCase.find(
         inputs,
@@ -97,6 +107,8 @@ def stats(
         groups=groups,
         volumes=volumes,
         identity=options.identity,
+        surfaces=surfaces,
+        surface_recipe=surface_recipe,
     )
     jobs, run_dir = jobs_of(STATS, case.volumes(), out, recipe, options)
     if jobs:

@@ -9,9 +9,9 @@ import re
 import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,10 +27,7 @@ from volengine.tasks.common.named import open_sized
 from volengine.tasks.common.origins import origins_note
 from volengine.tasks.surfaces.measure_density import Reader, check_memory, leaflets
 from volengine.tasks.surfaces.measure_recipe import SurfacesMeasureRecipe
-
-if TYPE_CHECKING:
-    from volengine.ops.surfaces.curvature import Curvature
-    from volengine.ops.surfaces.neighbourhood import Links
+from volengine.tasks.surfaces.measure_shape import Shape
 
 Floats = NDArray[np.float64]
 
@@ -225,7 +222,7 @@ class _Given:
         from volengine.ops.surfaces.curvature import oriented_normals
 
         surface = self.surfaces.read(number)
-        shape = _Shape(surface, self.recipe)
+        shape = Shape(surface, self.recipe)
         columns: dict[str, NDArray[Any]] = {}
         if "curvature" in self.recipe.measures:
             columns |= shape.curvatures()
@@ -242,7 +239,7 @@ class _Given:
         normals = oriented_normals(surface) if surface.normals is None else surface.normals
         return replace(surface, normals=normals).with_columns(**stored)
 
-    def _distances(self, surface: Surface, shape: _Shape) -> dict[str, NDArray[Any]]:
+    def _distances(self, surface: Surface, shape: Shape) -> dict[str, NDArray[Any]]:
         from volengine.ops.surfaces.proximity import nearest_point, nearest_surface, to_volume_faces
 
         found: dict[str, NDArray[Any]] = {}
@@ -276,7 +273,7 @@ class _Given:
             self.notes.append(f"{error} Its column border_nm is empty.")
             return np.full(len(surface.vertices), np.nan)
 
-    def _leaflets(self, surface: Surface, shape: _Shape) -> dict[str, NDArray[Any]]:
+    def _leaflets(self, surface: Surface, shape: Shape) -> dict[str, NDArray[Any]]:
         check_memory(surface, self.recipe, int(MEMORY_SHARE * machine_memory()))
         found = leaflets(surface, shape.normals, shape.links, self.readers["tomogram"], self.recipe)
         return {
@@ -300,56 +297,6 @@ class _Given:
                 f"{self.recipe.max_transfer_nm:g} nm from every triangle of {self.recipe.morphometrics}."
             )
         return dict(found)
-
-
-class _Shape:
-    """Curvatures, normals and thickness of one surface; what several of them need is computed once."""
-
-    def __init__(self, surface: Surface, recipe: SurfacesMeasureRecipe):
-        self.surface, self.recipe = surface, recipe
-
-    @cached_property
-    def fitted(self) -> Curvature:
-        """Curvatures and normals of the fitted pieces."""
-        from volengine.ops.surfaces.curvature import curvature
-
-        return curvature(self.surface, self.recipe.radius_nm * NM)
-
-    @property
-    def normals(self) -> Floats:
-        """Normals of the fitted pieces."""
-        return self.fitted.normals
-
-    @cached_property
-    def links(self) -> Links:
-        """Which vertices edges join."""
-        from volengine.ops.surfaces.neighbourhood import neighbours_of
-
-        return neighbours_of(self.surface.faces, len(self.surface.vertices))
-
-    def curvatures(self) -> dict[str, NDArray[Any]]:
-        """The columns of curvature, per nm."""
-        fit = self.fitted
-        return {
-            "k1_per_nm": fit.k1 * NM,
-            "k2_per_nm": fit.k2 * NM,
-            "mean_curvature_per_nm": fit.mean * NM,
-            "gaussian_curvature_per_nm2": fit.gaussian * NM**2,
-            "shape_index": fit.shape_index,
-            "curvedness_per_nm": fit.curvedness * NM,
-        }
-
-    def thickness(self) -> dict[str, NDArray[Any]]:
-        """Distances along the normals, and the angle to the plane of the slices."""
-        from volengine.ops.surfaces.morphometrics import verticality
-        from volengine.ops.surfaces.thickness import thickness
-
-        found = thickness(self.surface, self.recipe.max_thickness_nm * NM, self.normals)
-        return {
-            "thickness_nm": found.thickness / NM,
-            "gap_nm": found.gap / NM,
-            "verticality_deg": verticality(self.normals),
-        }
 
 
 def _angles(normals: Floats, number: NDArray[Any], face: NDArray[Any], read: Any) -> Floats:

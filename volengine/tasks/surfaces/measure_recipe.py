@@ -43,8 +43,10 @@ class SurfacesMeasureRecipe(Recipe):
         Profiles are averaged over the surface within this radius, nm.
     contrast
         Whether leaflets are darker (lower values) or brighter than what is around them.
-    min_bilayer_nm, max_bilayer_nm
-        Distances between which that of the two leaflets lies, nm.
+    min_bilayer_nm
+        Least distance of the two leaflets, nm.
+    max_bilayer_nm
+        Largest distance of the two leaflets, nm.
     morphometrics
         A table (.csv) of Surface Morphometrics, whose columns come to the vertices from the nearest triangle.
     morphometrics_unit

@@ -1,0 +1,102 @@
+"""Faces and mid-surfaces of membranes of known place."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from marched_shapes import OFF, area, grid, raw
+from numpy.typing import NDArray
+
+from volengine.ops.surfaces.orient import face_normals, points_to, turned, vertex_normals
+from volengine.ops.surfaces.sides import Side, one_side
+from volengine.ops.surfaces.smooth import smoothed
+from volengine.ops.surfaces.topology import shape_of
+
+Array = NDArray[Any]
+
+
+def _body(mask: Array, *, closed: bool = True) -> tuple[Array, Array]:
+    places, faces = raw(mask, closed=closed)
+    return smoothed(places, faces, 8.0) - (mask.shape[0] / 2 - OFF), faces
+
+
+@pytest.mark.parametrize(("side", "radius"), [("outer", 22.5), ("inner", 17.5), ("middle", 20.0)])
+def test_of_a_shell_each_side_is_a_closed_sphere_that_points_outwards(side: Side, radius: float) -> None:
+    at = np.sqrt((grid(56) ** 2).sum(0))
+    places, faces = _body(np.abs(at - 20) < 2.5)
+    made, corners = one_side(places, faces, side, 10.0, None)
+    found = shape_of(made, corners)
+    assert found["closed"]
+    assert found["islands"] == 1
+    assert np.isclose(found["area"], 4 * np.pi * radius**2, rtol=0.02)
+    assert np.isclose(found["volume"], 4 / 3 * np.pi * radius**3, rtol=0.02)
+    assert np.abs(np.linalg.norm(made, axis=1) - radius).max() < 0.6
+
+
+@pytest.mark.parametrize("normal", [(1, 0, 0), (0, 0, 1), (1, 1, 0), (1, -1, 1), (0.2, 1, 0.5)])
+@pytest.mark.parametrize("side", ["outer", "inner", "middle"])
+def test_of_a_disc_in_any_direction_each_side_lies_where_it_should(normal: tuple[float, ...], side: Side) -> None:
+    unit = np.array(normal) / np.linalg.norm(normal)
+    at = grid(64)
+    height = np.tensordot(unit, at, 1)
+    places, faces = _body((np.abs(height) < 3) & ((at**2).sum(0) - height**2 < 22**2))
+    place = tuple((50 * unit).tolist())
+    made, corners = one_side(places, faces, side, 12.0, place)
+    found = shape_of(made, corners)
+    assert found["islands"] == 1
+    assert found["border_loops"] == 1
+    normals = vertex_normals(made, corners)
+    assert (normals @ unit).mean() > 0.97
+    off = (made @ unit)[np.linalg.norm(made - np.outer(made @ unit, unit), axis=1) < 15]
+    assert np.isclose(off.mean(), {"outer": 3.0, "inner": -3.0, "middle": 0.0}[side], atol=0.35)
+    assert np.pi * 16**2 < found["area"] < np.pi * 22.5**2
+    other, back = one_side(places, faces, side, 12.0, tuple((-50 * unit).tolist()))
+    assert (vertex_normals(other, back) @ unit).mean() < -0.97
+
+
+def test_of_an_open_vesicle_the_convex_side_is_the_outer_one() -> None:
+    z, y, x = grid(56)
+    mask = (np.abs(np.sqrt(z**2 + y**2 + x**2) - 20) < 2.5) & (z < 8)
+    places, faces = _body(mask)
+    made, corners = one_side(places, faces, "outer", 10.0, None)
+    assert np.isclose(np.linalg.norm(made, axis=1).mean(), 22.5, atol=0.4)
+    assert (np.einsum("ij,ij->i", vertex_normals(made, corners), made) > 0).mean() > 0.98
+    assert points_to(made, corners, (0, 0, 0)) is False
+    assert points_to(made, turned(corners), (0, 0, 0)) is True
+
+
+@pytest.mark.parametrize("normal", [(1, 0.4, 0.3), (1, 1, 0.5)])
+def test_the_sides_of_a_membrane_of_one_voxel_come_apart(normal: tuple[float, float, float]) -> None:
+    unit = np.array(normal) / np.linalg.norm(normal)
+    at = grid(56)
+    height = np.tensordot(unit, at, 1)
+    within = np.cross(unit, [1.0, 0.0, 0.0])
+    middle = 8 * within / np.linalg.norm(within)
+    hole = np.linalg.norm(at - middle[:, None, None, None], axis=0) < 5
+    disc = (np.abs(height) < 0.6) & ((at**2).sum(0) - height**2 < 20**2)
+    for mask, loops in ((disc, 1), (disc & ~hole, 2)):
+        places, faces = _body(mask)
+        made, corners = one_side(places, faces, "middle", 10.0, tuple((50 * unit).tolist()))
+        found = shape_of(made, corners)
+        assert found["islands"] == 1
+        assert found["border_loops"] >= loops
+        assert np.abs(made @ unit).max() < 0.8
+        assert (vertex_normals(made, corners) @ unit).mean() > 0.95
+
+
+def test_a_blob_and_a_thick_slab_have_no_two_faces() -> None:
+    at = grid(40)
+    for mask in ((at**2).sum(0) < 15**2, np.abs(at[0]) < 12):
+        places, faces = _body(mask)
+        made, corners = one_side(places, faces, "middle", 10.0, None)
+        assert len(made) == len(corners) == 0
+
+
+def test_normals_are_hand_derived() -> None:
+    """Corners along x, then y: seen from +z, x to y is counterclockwise in the frame x, y, z."""
+    flat = np.array([[0.0, 0, 0], [0, 0, 2], [0, 2, 0]])
+    assert face_normals(flat, np.array([[0, 1, 2]])).tolist() == [[4.0, 0.0, 0.0]]
+    assert vertex_normals(flat, np.array([[0, 2, 1]]))[0].tolist() == [-1.0, 0.0, 0.0]
+    assert area(flat, np.array([[0, 1, 2]])) == 2.0

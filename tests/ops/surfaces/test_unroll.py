@@ -1,0 +1,103 @@
+"""Unrolled surfaces: areas and places by formula."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from oriented_surfaces import TURNS, ball, sheet, torus
+
+from volengine.core.errors import InputError
+from volengine.core.surface import Surface
+from volengine.ops.surfaces.points import on_faces, vertex_normals
+from volengine.ops.surfaces.unroll import rasterised, unroll
+
+
+def test_a_sphere_keeps_its_areas_and_every_pixel_shows_its_direction() -> None:
+    shape = ball(100, (5, 6, 7))
+    flat = unroll(shape)
+    assert flat.how == "sphere"
+    # faces are flat, their pictures are not: those at the poles are cut
+    assert flat.stretch == pytest.approx((1, 1, 1), abs=0.05)
+    raster = rasterised(flat, 5.0)
+    rows, columns = raster.face.shape
+    assert (rows, columns) == (40, 126)  # 2 R and 2 pi R
+    assert raster.twice < 0.02
+    r, c = np.nonzero(raster.face >= 0)
+    assert len(r) > 0.98 * rows * columns
+    at = on_faces(shape, vertex_normals(shape), raster.face[r, c], raster.weights[r, c])
+    apart = at.place - (5, 6, 7)
+    middle = (r > 4) & (r < 35)
+    assert apart[middle, 0] == pytest.approx(100 - 5 * (r[middle] + 0.5), abs=3)  # the top row is +z
+    longitude = (c + 0.5) * 5 / 100 - np.pi
+    off = np.angle(np.exp(1j * (np.arctan2(apart[:, 1], apart[:, 2]) - longitude)))
+    assert np.abs(off[middle]).max() < 0.05
+
+
+@pytest.mark.parametrize("turn", TURNS)
+def test_a_sheet_is_laid_flat_as_it_is(turn: np.ndarray) -> None:
+    shape = sheet(100, 60, 20, turn, (3, 2, 1))
+    flat = unroll(shape)
+    assert flat.how == "conformal"
+    assert flat.stretch == pytest.approx((1, 1, 1), abs=1e-6)
+    raster = rasterised(flat, 1.0)
+    assert (raster.face >= 0).sum() == pytest.approx(6000, rel=0.03)
+    assert raster.twice < 0.05  # middles of pixels on edges
+    corners = shape.vertices[shape.faces]
+    assert np.linalg.norm(flat.corners[:, 0] - flat.corners[:, 1], axis=1) == pytest.approx(
+        np.linalg.norm(corners[:, 0] - corners[:, 1], axis=1)
+    )
+
+
+def test_a_rolled_sheet_is_rolled_out() -> None:
+    """Half a cylinder of radius 30 and height 100: a rectangle of 100 x 30 pi."""
+    shape = sheet(100, 30 * np.pi, 40)
+    turn = shape.vertices[:, 2] / 30
+    rolled = Surface(np.stack([30 * np.cos(turn), shape.vertices[:, 1], 30 * np.sin(turn)], 1), shape.faces)
+    flat = unroll(rolled)
+    assert flat.stretch == pytest.approx((1, 1, 1), abs=0.01)
+    assert rasterised(flat, 1.0).twice < 0.05
+    side = np.linalg.norm(flat.corners.reshape(-1, 2).max(0) - flat.corners.reshape(-1, 2).min(0))
+    assert side >= np.hypot(100, 30 * np.pi) * 0.99
+
+
+def test_pictures_are_seen_from_the_side_of_the_normals() -> None:
+    """Columns go to the right, rows downwards: corners that go counterclockwise have a positive area with rows up."""
+    for shape, how in ((ball(50, level=2), "sphere"), (sheet(50, 50), "conformal"), (sheet(50, 50), "polar")):
+        corners = unroll(shape, how).corners
+        u, v = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
+        right_up = u[:, 1] * -v[:, 0] + u[:, 0] * v[:, 1]  # x1 y2 - y1 x2 with y = -row
+        assert (right_up > 0).mean() > 0.95
+
+
+def test_distances_from_the_middle_of_a_polar_picture_are_those_along_the_surface() -> None:
+    shape = ball(100, level=3)
+    flat = unroll(shape, "polar")
+    centre = flat.corners[shape.faces[flat.faces] == flat.middle][0]
+    apart = np.linalg.norm(flat.corners - centre, axis=2)
+    arcs = 100 * np.arccos(np.clip(shape.vertices @ shape.vertices[flat.middle] / 1e4, -1, 1))[shape.faces]
+    assert np.abs(apart - arcs)[arcs < 200].max() < 4
+
+
+def test_what_is_no_sphere_is_not_unrolled_as_one() -> None:
+    with pytest.raises(InputError, match="use polar"):
+        unroll(sheet(10, 10), "sphere")
+    with pytest.raises(InputError, match="use polar"):
+        unroll(torus(100, 30), "sphere")
+    with pytest.raises(InputError, match="is closed"):
+        unroll(torus(100, 30), "conformal")
+    assert unroll(torus(100, 30)).how == "polar"
+    with pytest.raises(InputError, match="no faces"):
+        unroll(Surface(np.zeros((3, 3)), np.empty((0, 3), int)))
+
+
+def test_of_several_parts_the_largest_is_shown() -> None:
+    one, two = sheet(50, 50), sheet(100, 100, centre=(500, 0, 0))
+    both = Surface(np.concatenate([one.vertices, two.vertices]), np.concatenate([one.faces, two.faces + 121]))
+    flat = unroll(both, "polar")
+    assert flat.faces.tolist() == list(range(200, 400))
+    assert flat.middle >= 121
+
+
+def test_pictures_without_end_are_refused() -> None:
+    with pytest.raises(InputError, match="larger pixels"):
+        rasterised(unroll(ball(1e6, level=1)), 1.0)

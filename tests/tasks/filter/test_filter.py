@@ -1,0 +1,567 @@
+"""filter through the engine: whatever the blocks, the values of the whole volume; wrong input is refused."""
+
+from __future__ import annotations
+
+import json
+import tracemalloc
+
+import mrcfile
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+import volengine as ve
+from volengine.core.errors import InputError
+from volengine.engine.options import RunOptions
+from volengine.ops.filters import local
+from volengine.ops.filters.ctf import Lens, Ratio, wiener_gain
+from volengine.ops.filters.gains import gain_of
+from volengine.ops.filters.transforms import filter_whole
+from volengine.tasks.common.inputs import expand
+from volengine.tasks.filter.plan import plan_filter
+from volengine.tasks.filter.verb import FILTER, outputs_for, request
+
+QUIET = RunOptions(progress=False, durable=False)
+VOXEL = (12.0, 10.0, 10.0)
+
+
+def noise(shape=(21, 34, 27), seed=0):
+    return (np.random.default_rng(seed).normal(size=shape) * 3 + 10).astype(np.float32)
+
+
+def tomogram(path, array, voxel=VOXEL, origin=(50.0, -20.0, 0.0), **convert):
+    """A store with small shards, so that blocks may have many shapes."""
+    with mrcfile.new(path.with_suffix(".mrc"), overwrite=True) as file:
+        file.set_data(array)
+        file.voxel_size = voxel[::-1]
+        file.header.origin.z, file.header.origin.y, file.header.origin.x = origin
+    how = ve.ConvertRecipe(chunk=(8, 8, 8), shard=(8, 8, 8), levels=1, **convert)
+    return ve.convert(path.with_suffix(".mrc"), path.with_suffix(".ome.zarr"), how, QUIET.with_(overwrite=True)).url
+
+
+def voxels(volume):
+    return np.asarray(volume[:])
+
+
+def filtered(source, out, steps, block=None, **recipe):
+    options = QUIET.with_(block=block, overwrite=True)
+    return ve.filter(source, out, ve.FilterRecipe(steps=steps, **recipe), options)
+
+
+# -- blocked equals whole ----------------------------------------------------------------------------------
+
+steps_of_all_kinds = st.lists(
+    st.sampled_from(
+        [
+            {"match_voxel_size": 14},
+            {"match_voxel_size": {"to": [9, 12, 7], "method": "area"}},
+            {"match_voxel_size": {"to": 15, "method": "linear"}},
+            {"deconvolve": {"defocus_um": 4, "parametrisation": "membrain"}},
+            {"deconvolve": {"defocus_um": [3, 5], "width_um": 0.5}},
+            {"missing_wedge": {"tilts": [-50, 60]}},
+            {"low_pass": 30},
+            {"high_pass": 80},
+            {"band_pass": {"coarse_a": 80, "fine_a": 40}},
+            "normalise",
+            {"normalise": "percentile"},
+            {"median": 1},
+            {"diffusion": {"kappa": 1.0, "iterations": 2}},
+            {"bilateral": {"sigma_value": 1.0}},
+            "invert",
+        ]
+    ),
+    min_size=1,
+    max_size=4,
+)
+
+
+@settings(
+    max_examples=6,
+    phases=(Phase.reuse, Phase.generate),
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(steps_of_all_kinds, st.tuples(*[st.sampled_from([8, 16, 24, 64])] * 3), st.tuples(*[st.integers(9, 26)] * 3))
+def test_whatever_the_blocks_the_bits_are_the_same(tmp_path, steps, block, shape):
+    source = tomogram(tmp_path / "TS_01", noise(shape))
+    chosen = filtered(source, tmp_path / "a.ome.zarr", steps)
+    again = filtered(source, tmp_path / "b.ome.zarr", steps, block)
+    np.testing.assert_array_equal(voxels(again), voxels(chosen))
+    one, two = (
+        filtered(source, tmp_path / f"{k}.ome.zarr", steps, block if k else None, dtype="int16", scale=20)
+        for k in range(2)
+    )
+    np.testing.assert_array_equal(voxels(one), voxels(two))
+    assert one.dtype == "int16"
+
+
+def test_the_spectrum_and_what_is_matched_to_it_do_not_depend_on_blocks(tmp_path):
+    source, other = tomogram(tmp_path / "TS_01", noise()), tomogram(tmp_path / "TS_02", noise((16, 16, 16), 5))
+    ve.filter(other, tmp_path / "t.tsv", {"spectrum": True}, QUIET)
+    steps = [
+        {"low_pass": 30},
+        {"match_spectrum": {"target": str(tmp_path / "t.tsv"), "sectors": 3, "tilts": [-60, 60]}},
+    ]
+    found = {}
+    for block in (None, (8, 8, 8), (16, 32, 8), (24, 16, 32)):
+        name = str(block and block[1])
+        volume = filtered(source, tmp_path / f"{name}.ome.zarr", steps, block, spectrum=True)
+        found[name] = (voxels(volume).tobytes(), (tmp_path / f"{name}__spectrum.tsv").read_bytes())
+    assert len(set(found.values())) == 1
+
+
+def test_a_volume_matched_to_its_own_spectrum_stays_the_same(tmp_path):
+    source = tomogram(tmp_path / "TS_01", noise())
+    assert ve.filter(source, tmp_path / "own.tsv", {"spectrum": True}, QUIET) is None
+    found = filtered(source, tmp_path / "a.ome.zarr", [{"match_spectrum": str(tmp_path / "own.tsv")}])
+    assert np.corrcoef(voxels(found).ravel(), noise().ravel())[0, 1] > 0.999
+    np.testing.assert_allclose(voxels(found), noise(), atol=1e-3)
+
+
+def test_a_chain_is_what_the_methods_give_on_whole_arrays(tmp_path):
+    """Median, then two gains and another grid in one transform, then a normalisation of the result."""
+    source = tomogram(tmp_path / "TS_01", noise())
+    steps = [{"median": 1}, {"deconvolve": 4}, {"match_voxel_size": 15}, "normalise", "invert"]
+    found = filtered(source, tmp_path / "a.ome.zarr", steps, (8, 16, 8))
+    assert (found.shape, found.name, found.origin) == ((17, 23, 18), "TS_01", (50.0, -20.0, 0.0))
+    assert found.voxel_size == pytest.approx((21 * 12 / 17, 340 / 23, 270 / 18))
+    middle = local.median(np.pad(noise(), 1, mode="reflect"), 1)
+
+    def gain(columns):
+        f = np.sqrt(columns.fz[:, None] ** 2 + columns.fy[0] ** 2 + columns.fx[None, :] ** 2)
+        limits = [17 / 2, 23 / 2, 18 / 2]
+        taper = gain_of(columns, [{"kind": "taper", "limits": limits, "width": 0.1}], {})
+        return (wiener_gain(f, 1200 ** (1 / 3), Lens((4.0,)), Ratio()) * taper).astype(np.float32)
+
+    whole = filter_whole(middle, (17, 23, 18), gain, VOXEL).astype(float)
+    np.testing.assert_allclose(voxels(found), -(whole - whole.mean()) / whole.std(), atol=2e-5)
+    history = found.facts["history"]
+    assert [step["verb"] for step in history] == ["convert", "filter"]
+    assert history[-1]["recipe"]["steps"][1]["deconvolve"]["defocus_um"] == [4.0]
+
+
+# -- odd shapes, types, parts ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shape", [(7, 9, 11), (8, 9, 10), (1, 20, 21), (5, 1, 6)])
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "int16", "uint16", "float32", "float16"])
+def test_no_slice_is_lost_and_every_type_is_read(tmp_path, shape, dtype):
+    array = (noise(shape) * 3).astype(dtype)
+    with mrcfile.new(tmp_path / "a.mrc") as file:
+        file.set_data(array.astype(np.uint16) if dtype == "uint8" else array)
+        file.voxel_size = 10.0
+    found = filtered(tmp_path / "a.mrc", tmp_path / "a.ome.zarr", [{"low_pass": 20.0 / 3**0.5 + 1e-6}])
+    assert (found.shape, found.dtype) == (shape, "float32")
+    kept = filtered(tmp_path / "a.mrc", tmp_path / "b.ome.zarr", ["invert"])
+    np.testing.assert_array_equal(voxels(kept), -array.astype(np.float32))
+
+
+def test_integers_are_rounded_cut_off_and_counted(tmp_path, volengine):
+    array = np.zeros((8, 8, 8), np.float32)  # 2 of 512 are beyond
+    array[0, 0] = [0.5, 1.5, -0.26, 3, 4, -3, -4, 0.24]
+    with mrcfile.new(tmp_path / "a.mrc") as file:
+        file.set_data(array)
+        file.voxel_size = 10.0
+    code, _, err = volengine("filter", "a.mrc", "--invert", "--dtype", "int8", "--scale", "40", "--out", "a.ome.zarr")
+    assert code == 0, err
+    assert voxels(ve.open_volume("a.ome.zarr"))[0, 0].tolist() == [-20, -60, 10, -120, -128, 120, 127, -10]
+    report = json.loads((tmp_path / "a.ome.zarr.run/report.json").read_text())
+    assert '"voxels beyond the type": 2' in json.dumps(report)
+
+
+def test_a_scale_that_cuts_off_much_is_refused_and_nothing_is_called_done(tmp_path):
+    source = tomogram(tmp_path / "TS_01", noise())
+    with pytest.raises(InputError, match=r"of 19278 voxels .* times the scale 20 are beyond int8.*smaller --scale"):
+        filtered(source, tmp_path / "a.ome.zarr", ["invert"], (8, 8, 8), dtype="int8", scale=20)
+    with pytest.raises(InputError):
+        ve.open_volume(tmp_path / "a.ome.zarr")
+
+
+def test_a_run_folder_that_is_used_again_gives_the_same(tmp_path):
+    """After its source was made anew, and after another recipe: tables that were deleted are not needed."""
+    for steps in (["invert"], [{"low_pass": 40}, "normalise", {"median": 1}], ["invert"], ["invert"]):
+        source = tomogram(tmp_path / "TS_01", noise())
+        found = filtered(source, tmp_path / "a.ome.zarr", steps, (8, 16, 24), dtype="int16", scale=20, spectrum=True)
+        again = filtered(source, tmp_path / "b.ome.zarr", steps, dtype="int16", scale=20)
+        np.testing.assert_array_equal(voxels(found), voxels(again))
+
+
+def test_a_part_is_cut_out_of_the_whole_result(tmp_path):
+    source = tomogram(tmp_path / "TS_01", noise())
+    steps = [{"deconvolve": 4}, {"diffusion": 1.0}]
+    whole = voxels(filtered(source, tmp_path / "a.ome.zarr", steps))
+    part = filtered(source, tmp_path / "b.ome.zarr", steps, roi="3:20,10:,:9")
+    np.testing.assert_array_equal(voxels(part), whole[3:20, 10:, :9])
+    assert part.origin == (50 + 3 * 12, -20 + 10 * 10, 0)
+    assert part.facts["history"][-1]["roi"]["start"] == [3, 10, 0]
+
+
+def test_a_part_of_another_grid_has_the_voxels_whose_places_lie_in_it(tmp_path):
+    """Along y 34 voxels of 10 angstrom become 17 of 20: voxels 5 to 9 lie at 100 to 180, within 95 to 185 angstrom."""
+    source = tomogram(tmp_path / "TS_01", noise())
+    steps = [{"match_voxel_size": {"to": [12, 20, 10]}}]
+    whole = voxels(filtered(source, tmp_path / "a.ome.zarr", steps))
+    part = filtered(source, tmp_path / "b.ome.zarr", steps, roi=":,10:19,:")
+    np.testing.assert_array_equal(voxels(part), whole[:, 5:10])
+    assert part.origin == (50, -20 + 5 * 20, 0)
+
+
+# -- science -----------------------------------------------------------------------------------------------
+
+
+def test_deconvolution_brings_blobs_seen_through_a_lens_nearer_to_what_they_are(tmp_path):
+    """Blobs seen through the lens of 5 micrometre underfocus, in noise: the correlation with the blobs rises."""
+    shape, voxel = (40, 60, 50), 10.0
+    rng = np.random.default_rng(8)
+    ideal = np.zeros(shape, np.float32)
+    for centre in rng.uniform(5, 35, (40, 3)) * np.array([1, 1.6, 1.3]):
+        at = sum((g - c) ** 2 for g, c in zip(np.indices(shape), centre, strict=True))
+        ideal += np.exp(-at / (2 * 2.5**2)).astype(np.float32)
+    lens = Lens((5.0,))
+
+    def ctf(columns):
+        from volengine.ops.filters.ctf import ctf_mean
+
+        f = np.sqrt(columns.fz[:, None] ** 2 + columns.fy[0] ** 2 + columns.fx[None, :] ** 2)
+        return ctf_mean(f, lens).astype(np.float32)
+
+    seen = filter_whole(ideal, gain=ctf, voxel_size=(voxel,) * 3)
+    seen += (rng.normal(size=shape) * 0.3 * seen.std()).astype(np.float32)
+    source = tomogram(tmp_path / "TS_01", seen, (voxel,) * 3)
+    before = np.corrcoef(seen.ravel(), ideal.ravel())[0, 1]
+    for steps, least in (
+        ([{"deconvolve": 5}], 0.15),
+        ([{"deconvolve": {"defocus_um": 5, "parametrisation": "membrain"}}], 0.15),
+        ([{"deconvolve": {"defocus_um": 5, "mode": "flip"}}], 0.0),
+    ):
+        found = voxels(filtered(source, tmp_path / "a.ome.zarr", steps))
+        assert np.corrcoef(found.ravel(), ideal.ravel())[0, 1] > before + least
+
+
+def test_deconvolution_of_a_simulated_tilt_series_shows_its_ideal(tmp_path):
+    """A tomogram by the simulator, with lens, damage, noise and missing wedge: from 0.31 to more than 0.7."""
+    recipe = {
+        "name": "s",
+        "specimen": {
+            "shape": [30, 64, 72],
+            "voxel_size": 12.0,
+            "vesicles": [{"count": 1, "radius_nm": [12, 14], "bare": 0}],
+            "layers": [{"species": [{"structure": "globule-900", "name": "big", "count": 8}]}],
+            "classes": {"membrane": 1, "big": 7},
+        },
+        "tilts": {"min_deg": -60, "max_deg": 60, "step_deg": 3, "order": "dose-symmetric"},
+        "dose": {"total_e_per_a2": 120},
+        "exposure": {"optics": {"defocus_um": 5}},
+        "keep": {"ideal": True},
+    }
+    ve.simulate(recipe, tmp_path, 1, QUIET)
+    ideal = voxels(ve.open_volume(tmp_path / "ideal/s_0001.ome.zarr")).ravel()
+    seen = tmp_path / "tomograms/s_0001.ome.zarr"
+    assert np.corrcoef(voxels(ve.open_volume(seen)).ravel(), ideal)[0, 1] < 0.4
+    for how in ({"defocus_um": 5}, {"defocus_um": 5, "parametrisation": "membrain"}):
+        found = filtered(seen, tmp_path / "a.ome.zarr", [{"deconvolve": how}])
+        assert np.corrcoef(voxels(found).ravel(), ideal)[0, 1] > 0.7
+
+
+def test_the_defocus_and_the_tilts_are_those_of_the_tilt_series(tmp_path):
+    """Of a .tomostar of three tilts, which states no defocus."""
+    star = "data_\nloop_\n_wrpMovieName #1\n_wrpAngleTilt #2\n_wrpDose #3\n" + "".join(
+        f"m{k}.tif {a} {k}\n" for k, a in enumerate((-50, 0, 60))
+    )
+    (tmp_path / "TS_01.tomostar").write_text(star)
+    source = tomogram(tmp_path / "TS_01", noise(), tilts=str(tmp_path / "TS_01.tomostar"))
+    found = filtered(source, tmp_path / "a.ome.zarr", ["missing_wedge"])
+    same = filtered(source, tmp_path / "b.ome.zarr", [{"missing_wedge": {"tilts": [-50, 60]}}])
+    np.testing.assert_array_equal(voxels(found), voxels(same))
+    assert found.facts["tilt_series"]["angles"] == [-50, 0, 60]
+    with pytest.raises(InputError, match=r"TS_01\.tomostar states no measured defocus; give it, in micrometre"):
+        filtered(source, tmp_path / "c.ome.zarr", ["deconvolve"])
+    bare = tomogram(tmp_path / "TS_02", noise())
+    with pytest.raises(InputError, match=r"defocus_um is not given, and the store keeps no tilt series"):
+        filtered(bare, tmp_path / "c.ome.zarr", ["deconvolve"])
+
+
+# -- wrong input -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "steps", [["invert"], [{"low_pass": 40}], ["normalise"], [{"normalise": "percentile"}],
+              [{"match_voxel_size": {"to": 20, "method": "area"}}]],
+)  # fmt: skip
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+@pytest.mark.filterwarnings("ignore:Data array contains:RuntimeWarning")  # of mrcfile, which writes it
+@pytest.mark.filterwarnings("ignore:invalid value encountered in subtract:RuntimeWarning")  # and its statistics
+def test_voxels_that_are_not_finite_are_refused(tmp_path, steps, bad):
+    array = noise()
+    array[5, 6, 7] = bad
+    source = tomogram(tmp_path / "TS_01", array)
+    with pytest.raises(InputError, match="not finite"):
+        filtered(source, tmp_path / "a.ome.zarr", steps)
+
+
+@pytest.mark.parametrize(
+    ("steps", "said"),
+    [
+        ([{"lowpass": 40}], "no step 'lowpass'. Did you mean 'low_pass'"),
+        ([{"low_pass": {"resolution": 40}}], "there is no 'resolution'. Did you mean 'resolution_a'"),
+        ([{"low_pass": -4}], "resolution_a must be a positive number, not -4"),
+        ([{"low_pass": {}}], "'resolution_a' is missing"),
+        ([{"deconvolve": 50000}], "micrometre, positive for underfocus"),
+        ([{"deconvolve": {"defocus_um": 5, "voltage_kv": 300000}}], "in kV"),
+        ([{"deconvolve": {"defocus_um": 5, "amplitude_contrast": 7}}], "share below 1"),
+        ([{"missing_wedge": {"tilts": [60, -60]}}], "lowest and the highest"),
+        ([{"band_pass": {"coarse_a": 40, "fine_a": 100}}], "coarse resolution is the larger"),
+        ([{"normalise": {"how": "percentile", "low": 99, "high": 1}}], "0 <= low < high <= 100"),
+        ([{"median": 0}], "1 to 10"),
+        ([{"invert": 3}], "takes no value"),
+        ([{"low_pass": 40, "invert": {}}], "must be one step"),
+        ([["invert"]], "must be one step"),
+        ([{"match_spectrum": ""}], "target is empty"),
+    ],
+)
+def test_a_wrong_step_is_an_error_that_says_where(steps, said):
+    with pytest.raises(InputError, match=r"steps\[0\]") as error:
+        ve.FilterRecipe(steps=["invert", *steps][1:])
+    assert said in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("steps", "said"),
+    [
+        ([{"match_voxel_size": 500}], "is 500 meant in angstrom"),
+        ([{"low_pass": 4}], "finer than anything in voxels"),
+        ([{"high_pass": 4000}], "more than the volume's longest side, 340 angstrom"),
+        ([{"match_spectrum": "no.tsv"}], "no such file"),
+        ([{"deconvolve": {"defocus_um": -2, "parametrisation": "membrain"}}], "has no first zero"),
+    ],
+)
+def test_what_does_not_fit_the_tomogram_is_refused_while_planning(tmp_path, steps, said):
+    source = tomogram(tmp_path / "TS_01", noise())
+    with pytest.raises(InputError, match=said):
+        filtered(source, tmp_path / "a.ome.zarr", steps)
+    assert not (tmp_path / "a.ome.zarr").exists()
+
+
+def test_other_wrong_input(tmp_path):
+    source = tomogram(tmp_path / "TS_01", noise())
+    with pytest.raises(InputError, match="is the source itself"):
+        filtered(source, source, ["invert"])
+    with pytest.raises(InputError, match="has no step"):
+        ve.filter(source, tmp_path / "a", ve.FilterRecipe(), QUIET)
+    with pytest.raises(InputError, match="without steps only the spectrum"):
+        ve.filter(source, tmp_path / "a.ome.zarr", {"spectrum": True}, QUIET)
+    with pytest.raises(InputError, match="is a table"):
+        ve.filter(source, tmp_path / "a.tsv", {"steps": ["invert"]}, QUIET)
+    with pytest.raises(InputError, match="integers need a scale"):
+        ve.FilterRecipe(steps=["invert"], dtype="int8")
+    labels = tomogram(tmp_path / "labels", np.ones((8, 8, 8), np.int16), kind="labels")
+    with pytest.raises(InputError, match="filters are for tomograms, and this holds labels"):
+        filtered(labels, tmp_path / "a.ome.zarr", ["invert"])
+    flat = tomogram(tmp_path / "flat", np.full((8, 8, 8), 4, np.int16))
+    for how in ("std", "percentile"):
+        with pytest.raises(InputError, match="cannot be normalised"):
+            filtered(flat, tmp_path / f"{how}.ome.zarr", [{"normalise": how}])
+
+
+def test_a_worker_that_is_too_small_is_refused_with_both_numbers(tmp_path):
+    with mrcfile.new_mmap(tmp_path / "a.mrc", (4, 9000, 9000), 1) as file:
+        file.voxel_size = 10.0
+    with pytest.raises(ve.VolengineError, match=r"needs .* per worker .*whole slices"):
+        ve.filter(
+            tmp_path / "a.mrc", tmp_path / "a.ome.zarr", {"steps": [{"low_pass": 40}]}, QUIET.with_(memory_limit="1GB")
+        )
+
+
+# -- the command, and run ----------------------------------------------------------------------------------
+
+
+def test_options_are_steps_in_the_order_of_the_help(tmp_path, volengine):
+    source = tomogram(tmp_path / "TS_01", noise())
+    told = (
+        "--normalise",
+        "std",
+        "--match-voxel-size",
+        "to=14,method=area",
+        "--deconvolve",
+        "defocus_um=4,5,strength=0.8",
+    )
+    code, _, err = volengine("filter", source, *told, "--invert", "--out", "out", "--no-progress")
+    assert code == 0, err
+    found = ve.open_volume("out/TS_01__filtered.ome.zarr")
+    steps = [
+        {"match_voxel_size": {"to": 14, "method": "area"}},
+        {"deconvolve": {"defocus_um": [4, 5], "strength": 0.8}},
+        "normalise",
+        "invert",
+    ]
+    np.testing.assert_array_equal(voxels(found), voxels(filtered(source, tmp_path / "b.ome.zarr", steps)))
+    (tmp_path / "steps.yaml").write_text(json.dumps({"filter": {"steps": steps}}))
+    code, _, err = volengine("filter", source, "--steps", "steps.yaml", "--out", "c.ome.zarr", "--no-progress")
+    assert code == 0, err
+    np.testing.assert_array_equal(voxels(ve.open_volume("c.ome.zarr")), voxels(found))
+
+
+@pytest.mark.parametrize(
+    ("told", "said"),
+    [
+        (("--low-pass", "forty"), "must be a number"),
+        (("--low-pass", "edge=0.1"), "'resolution_a' is missing"),
+        (("--deconvolve", "defocus_um=4,defocus_um=5"), "given twice"),
+        (("--steps", "steps.yaml", "--invert"), "not both"),
+        (("--steps", "steps.yaml"), "no such recipe"),
+        ((), "has no step"),
+    ],
+)
+def test_wrong_options_say_what_to_do(tmp_path, volengine, told, said):
+    source = tomogram(tmp_path / "TS_01", noise((8, 8, 8)))
+    code, _, err = volengine("filter", source, *told, "--out", "out", "--no-progress")
+    assert code == 2
+    assert said in err
+
+
+def test_run_segments_the_filtered_tomogram(tmp_path):
+    """Dark balls at 20 angstrom, and a network for bright ones at 10: inverted and resampled on the way."""
+    from threshold_net import save_threshold_model
+
+    centres = [(10, 10, 12), (12, 24, 30)]
+    array = np.zeros((22, 36, 44), np.float32)
+    for centre in centres:
+        array[sum((g - c) ** 2 for g, c in zip(np.indices(array.shape), centre, strict=True)) <= 16] = -1
+    with mrcfile.new(tmp_path / "TS_01.mrc") as file:
+        file.set_data(array)
+        file.voxel_size = 20.0
+    model = save_threshold_model(tmp_path / "ball.safetensors", "ball", patch=(16, 32, 32))
+    recipe = {
+        "filter": {"steps": [{"match_voxel_size": {"to": 10, "method": "linear"}}, "invert"]},
+        "segment": {"models": [str(model)]},
+        "pick": [{"feature": "ball", "threshold": 0.5}],
+    }
+    ve.run(tmp_path / "TS_01.mrc", tmp_path / "out", ve.RunRecipe.from_json(recipe), QUIET)
+    assert ve.open_volume(tmp_path / "out/filtered/TS_01.ome.zarr").shape == (44, 72, 88)
+    assert ve.open_volume(tmp_path / "out/filtered/TS_01.ome.zarr", group="labels/ball").shape == (44, 72, 88)
+    picks = ve.read_picks(tmp_path / "out/picks/TS_01__ball.star", voxel_size=(10,) * 3, shape=(44, 72, 88))
+    found = sorted(map(tuple, np.round(picks.position_vox / 2, 1).tolist()))
+    assert found == [pytest.approx(c, abs=0.1) for c in centres]  # places stay: voxel 2 i is where voxel i was
+    with pytest.raises(InputError, match="filter: roi"):
+        ve.RunRecipe.from_json({**recipe, "filter": {**recipe["filter"], "roi": "1:,:,:"}})
+    with pytest.raises(InputError, match="has no steps"):
+        ve.RunRecipe.from_json({**recipe, "filter": {}})
+
+
+# -- memory ------------------------------------------------------------------------------------------------
+
+
+def test_kernels_need_no_more_memory_than_is_planned(tmp_path):
+    """Each unit of a plan of all kinds, run here, with what the kernel allocates besides inputs and outputs."""
+    from volengine.core.block import Block
+    from volengine.engine.ledger import RunFolder
+
+    ve.filter(tomogram(tmp_path / "t", noise((16, 16, 16))), tmp_path / "t.tsv", {"spectrum": True}, QUIET)
+    source = tomogram(tmp_path / "TS_01", noise((48, 80, 72)))
+    steps = [
+        {"deconvolve": 4},
+        {"match_spectrum": {"target": str(tmp_path / "t.tsv"), "sectors": 2}},
+        {"match_voxel_size": {"to": 14, "method": "area"}},
+        {"normalise": "percentile"},
+        {"nlm": {"strength": 1, "search": 1}},
+        "normalise",
+        {"median": 1},
+        {"bilateral": 1.0},
+        {"diffusion": 1.0},
+    ]
+    recipe = ve.FilterRecipe(steps=steps)
+    asked = request(expand([source])[0], str(tmp_path / "o.ome.zarr"), recipe, QUIET)
+    plan = plan_filter(asked.source, recipe, asked.out, RunFolder(str(tmp_path / "run")).plan("TS_01"), QUIET)
+    rng, tables = np.random.default_rng(0), {}
+    for stage in plan.stages:
+        index = (0, 0, 0)
+        box = stage.tiling.box(0)
+        boxes = {name: given.region(box, index, stage.tiling.shape) for name, given in stage.arrays.items()}
+        arrays = {name: rng.normal(size=b.shape).astype(np.float32) for name, b in boxes.items()}
+        read = {
+            name: dict.fromkeys(range(len(plan.stage(t.stage).tiling)), tables[t.stage])
+            for name, t in stage.tables.items()
+        }
+        block = Block(0, index, box, stage.tiling.shape, arrays, boxes, read)
+        stage.run(block)  # what is imported stays
+        tracemalloc.start()
+        result = stage.run(block)
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        tables[stage.name] = result.table
+        outputs = sum(a.nbytes for a in result.arrays.values())
+        assert peak <= outputs + stage.kernel_bytes + 2**20, stage.name
+
+
+def test_the_names_of_the_products():
+    some, none = ve.FilterRecipe(steps=["invert"]), ve.FilterRecipe(spectrum=True)
+    assert outputs_for("TS_01", "out", some).store == "out/TS_01__filtered.ome.zarr"
+    assert outputs_for("TS_01", "a/b.ome.zarr", some).table == "a/b__spectrum.tsv"
+    assert outputs_for("TS_01", "out", none).store == ""
+    assert outputs_for("TS_01", "out/x.tsv", none).table == "out/x.tsv"
+    assert FILTER.is_product("x.tsv")
+
+
+@pytest.mark.parametrize("how", ["std", "percentile"])
+def test_only_what_a_mask_names_counts_for_a_normalisation(tmp_path, how):
+    """An empty border would lower the deviation, and be among the percentiles."""
+    array, mask = noise(), np.zeros((21, 34, 27), np.int8)
+    mask[5:15, 3:30, 4:20] = 1
+    array[mask == 0] = 0
+    source = tomogram(tmp_path / "TS_01", array)
+    with mrcfile.new(tmp_path / "mask.mrc") as file:
+        file.set_data(mask)
+    steps = [{"median": 1}, {"normalise": {"how": how, "mask": str(tmp_path / "mask.mrc")}}]
+    found = voxels(filtered(source, tmp_path / "a.ome.zarr", steps))
+    values = local.median(np.pad(array, 1, mode="reflect"), 1).astype(float)
+    inside = values[mask == 1]
+    low, high = np.percentile(inside, [1, 99])
+    shift, scale = (inside.mean(), inside.std()) if how == "std" else (low, high - low)
+    np.testing.assert_allclose(found, (values - shift) / scale, atol=1e-5)
+    again = filtered(source, tmp_path / "b.ome.zarr", steps, (16, 8, 24))
+    np.testing.assert_array_equal(voxels(again), found)
+
+
+def test_a_mask_that_does_not_fit_or_is_empty_is_refused(tmp_path):
+    source = tomogram(tmp_path / "TS_01", noise())
+    for name, shape in (("other", (5, 6, 7)), ("empty", (21, 34, 27))):
+        with mrcfile.new(tmp_path / f"{name}.mrc") as file:
+            file.set_data(np.zeros(shape, np.int8))
+    for name, said in (
+        ("other", r"has \(5, 6, 7\) voxels, and what is normalised has \(21, 34, 27\)"),
+        ("empty", "0 everywhere"),
+    ):
+        for how in ("std", "percentile"):
+            step = {"normalise": {"how": how, "mask": str(tmp_path / f"{name}.mrc")}}
+            with pytest.raises(InputError, match=said):
+                filtered(source, tmp_path / f"{name}{how}.ome.zarr", [step])
+
+
+def test_a_manifest_gives_each_tomogram_a_defocus_of_its_own(tmp_path):
+    for k in (1, 2):
+        with mrcfile.new(tmp_path / f"TS_0{k}.mrc") as file:
+            file.set_data(noise(seed=k))
+            file.voxel_size = 10.0
+    manifest = tmp_path / "m.csv"
+    manifest.write_text("source,filter.deconvolve.defocus_um\nTS_01.mrc,3\nTS_02.mrc,\n")
+    recipe = ve.RunRecipe.from_json({"filter": {"steps": [{"deconvolve": 5}]}})
+    ve.run(manifest, tmp_path / "out", recipe, QUIET)
+    for k, defocus in ((1, 3), (2, 5)):
+        wanted = filtered(tmp_path / f"TS_0{k}.mrc", tmp_path / f"{k}.ome.zarr", [{"deconvolve": defocus}])
+        found = ve.open_volume(tmp_path / f"out/filtered/TS_0{k}.ome.zarr")
+        np.testing.assert_array_equal(voxels(found), voxels(wanted))
+
+
+@pytest.mark.parametrize(
+    ("column", "said"),
+    [
+        ("filter.deconvolve.defocus", "Did you mean 'defocus_um'"),
+        ("filter.defocus_um", "filter.STEP.FIELD names a step"),
+        ("filter.low_pass.resolution_a", "the recipe has no filter 'low_pass'"),
+    ],
+)
+def test_a_wrong_column_of_a_filter_is_refused(tmp_path, column, said):
+    manifest = tmp_path / "m.csv"
+    manifest.write_text(f"source,{column}\nTS_01.mrc,3\n")
+    with pytest.raises(InputError, match=said):
+        ve.run(manifest, tmp_path / "out", ve.RunRecipe.from_json({"filter": {"steps": [{"deconvolve": 5}]}}), QUIET)

@@ -1,0 +1,64 @@
+"""From the raw mesh of an object to what is wanted: smoothed, one side or both, of equal triangles.
+
+>>> tetrahedron = np.array([[0, 2, 1], [0, 3, 2], [0, 1, 3], [1, 2, 3]])
+>>> ((at, faces),) = finished(np.array([[0.0, 0, 0], [0, 0, 1], [0, 1, 0], [1, 0, 0]]), tetrahedron, Wanted())
+>>> len(at), len(faces)
+(4, 4)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from volengine.core.volume import Vector3
+from volengine.ops.surfaces.remesh import remeshed
+from volengine.ops.surfaces.sides import Side, one_side
+from volengine.ops.surfaces.smooth import smoothed
+from volengine.ops.surfaces.vesicles import divided
+
+Floats = NDArray[np.float64]
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What becomes of a mesh; lengths in the unit of its vertices.
+
+    Parameters
+    ----------
+    smooth
+        Waves shorter than this are smoothed; 0: none.
+    vertex_area
+        Wanted area of a vertex; ``None``: as it is.
+    side, towards, max_thickness
+        As for :func:`volengine.ops.surfaces.sides.one_side`; ``both``: the whole surface.
+    split
+        Divide vesicles that touch (:func:`volengine.ops.surfaces.vesicles.divided`).
+    """
+
+    smooth: float = 0.0
+    vertex_area: float | None = None
+    side: Side = "both"
+    towards: Vector3 | None = None
+    max_thickness: float = 150.0
+    split: bool = False
+
+
+def finished(vertices: Floats, faces: Array, wanted: Wanted) -> list[tuple[Floats, NDArray[np.int32]]]:
+    """Return the meshes that are wanted of an object: smoothed, divided, one side, remeshed, in this order.
+
+    Without ``split`` there is one; those without a face are left out.
+    """
+    at, corners = smoothed(vertices, faces, wanted.smooth), np.asarray(faces, np.int32)
+    found = []
+    for mesh in divided(at, corners, wanted.max_thickness) if wanted.split else [(at, corners)]:
+        one = mesh if wanted.side == "both" else one_side(*mesh, wanted.side, wanted.max_thickness, wanted.towards)
+        if wanted.vertex_area is not None and len(one[1]):
+            one = remeshed(*one, wanted.vertex_area)
+        if len(one[1]):
+            found.append(one)
+    return found

@@ -1,0 +1,94 @@
+"""Dividing the faces of a mesh without changing its shape: every new vertex lies in the middle of an edge."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from volengine.core.errors import InputError
+from volengine.core.surface import Surface
+
+MOST_VERTICES = 5_000_000
+
+
+def subdivided(surface: Surface, edge: float) -> Surface:
+    """Divide edges until none is longer than ``edge``; the mesh stays without gaps.
+
+    Parameters
+    ----------
+    surface
+        The mesh.
+    edge
+        Longest edge, angstrom.
+
+    Returns
+    -------
+    A surface whose first vertices are those of the given one, in their order. Normals and columns of new vertices are
+    the means of the edge's ends (normals of length 1 again); columns of whole numbers become floating-point ones.
+
+    Raises
+    ------
+    InputError
+        There would be more than five million vertices.
+    """
+    if not edge > 0:
+        raise InputError(f"{surface.name}: the longest edge must be positive, not {edge} angstrom.")
+    parts = [np.array(surface.vertices)]
+    if surface.normals is not None:
+        parts.append(np.array(surface.normals))
+    parts += [np.asarray(column, np.float64)[:, None] for column in surface.columns.values()]
+    table, faces = np.concatenate(parts, axis=1), surface.faces.astype(np.int64)
+    while True:
+        sides = np.sort(faces[:, [[0, 1], [1, 2], [2, 0]]], axis=2)
+        ends, which = np.unique(sides.reshape(-1, 2), axis=0, return_inverse=True)
+        length = np.linalg.norm(table[ends[:, 0], :3] - table[ends[:, 1], :3], axis=1)
+        split = length > edge
+        if not split.any():
+            break
+        if len(table) + split.sum() > MOST_VERTICES:
+            raise InputError(
+                f"{surface.name}: edges of at most {edge:g} angstrom need more than {MOST_VERTICES} vertices; allow "
+                "longer edges, or cut the surface."
+            )
+        middle = np.where(split, len(table) + np.cumsum(split) - 1, -1)
+        table = np.concatenate([table, 0.5 * (table[ends[split, 0]] + table[ends[split, 1]])])
+        faces = _divided(faces, middle[which.reshape(-1, 3)], table)
+    return _surface(surface, table, faces)
+
+
+def _divided(faces: NDArray[np.int64], middle: NDArray[np.int64], table: NDArray[Any]) -> NDArray[np.int64]:
+    """Faces with the middles of their edges (0-1, 1-2, 2-0; -1: not divided) as 1, 2, 3 or 4 faces."""
+    count = (middle >= 0).sum(axis=1)
+    found = [faces[count == 0]]
+    for number in (1, 2):  # turn each face such that a divided (1) or the undivided (2) edge is 0-1
+        rows = count == number
+        first = np.argmax(middle[rows] >= 0 if number == 1 else middle[rows] < 0, axis=1)
+        turn = (first[:, None] + np.arange(3)) % 3
+        (a, b, c), (m, n, o) = (np.take_along_axis(x[rows], turn, axis=1).T for x in (faces, middle))
+        if number == 1:
+            found += [np.stack([a, m, c], 1), np.stack([m, b, c], 1)]
+        else:  # n halves b-c, o halves c-a: a corner, and a quadrangle that its shorter diagonal divides
+            shorter = np.linalg.norm(table[a, :3] - table[n, :3], axis=1) <= np.linalg.norm(
+                table[b, :3] - table[o, :3], axis=1
+            )
+            found += [
+                np.stack([o, n, c], 1),
+                np.where(shorter[:, None], np.stack([a, b, n], 1), np.stack([a, b, o], 1)),
+                np.where(shorter[:, None], np.stack([a, n, o], 1), np.stack([b, n, o], 1)),
+            ]
+    rows = count == 3
+    (a, b, c), (m, n, o) = faces[rows].T, middle[rows].T
+    found += [np.stack(part, 1) for part in ((a, m, o), (m, b, n), (o, n, c), (m, n, o))]
+    return np.concatenate(found)
+
+
+def _surface(of: Surface, table: NDArray[np.float64], faces: NDArray[np.int64]) -> Surface:
+    at, normals = 3, None
+    if of.normals is not None:
+        normals, at = table[:, 3:6], 6
+        length = np.linalg.norm(normals, axis=1, keepdims=True)
+        normals = normals / np.where(length > 0, length, 1)
+    columns = {name: table[:, at + k] for k, name in enumerate(of.columns)}
+    return Surface(table[:, :3], faces.astype(np.int32), normals, columns, of.number)

@@ -1,0 +1,1 @@
+"""filter: a tomogram through a list of filters to a tomogram."""

@@ -1,0 +1,356 @@
+"""Measuring the particles on one surface: pairs, rings, occupancy, clusters and simulated particles.
+
+Everything is measured from each particle once, by one geodesic field whose reach is the largest that anything needs.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from volengine.core.errors import InputError
+from volengine.ops.stats_points import Clusters
+from volengine.ops.surfaces.areas import area_below, area_within
+from volengine.ops.surfaces.concentration import areas_in, counts_in
+from volengine.ops.surfaces.cover import Cover
+from volengine.ops.surfaces.envelopes import (
+    LEAST_POOL,
+    POOL,
+    Pool,
+    random_points,
+    simulated_across,
+    simulated_within,
+)
+from volengine.ops.surfaces.geodesic import Field, Geodesics
+from volengine.ops.surfaces.insert import insert_points
+from volengine.ops.surfaces.nearest import Neighbours, clusters_of, nearest_of
+from volengine.ops.surfaces.ripley import RipleySums, observed, ring_areas, rings
+from volengine.tasks.stats.surface_mesh import Prepared
+from volengine.tasks.stats.surface_recipe import SurfaceStatsRecipe
+
+Floats = NDArray[np.float64]
+Int64 = NDArray[np.int64]
+Pair = tuple[str, str]
+
+MOST_POINTS = 50_000
+"""Particles and simulated ones on one surface; more are refused."""
+
+
+@dataclass(frozen=True, eq=False)
+class OnSurface:
+    """The particles of one class on one surface.
+
+    Parameters
+    ----------
+    row
+        (n,) int64: their rows among the objects of the class in the tomogram.
+    face, weights
+        (n,) and (n, 3): where they lie on the surface.
+    place_nm, signed_nm, normal
+        (n, 3) the nearest point of the surface, (n,) the distance from it, positive in front, and (n, 3) the surface's
+        unit normal there, z, y, x.
+    kept
+        (n,) bool: whether they count; others lie near a border.
+    euler
+        (n, 3) their orientations, or ``None``.
+    """
+
+    row: Int64
+    face: Int64
+    weights: Floats
+    place_nm: Floats
+    signed_nm: Floats
+    normal: Floats
+    kept: NDArray[np.bool_]
+    euler: Floats | None = None
+
+    def __len__(self) -> int:
+        return len(self.row)
+
+
+@dataclass(frozen=True, eq=False)
+class Binned:
+    """Areas (nm²) and numbers of particles in classes of a value, for each class of particles."""
+
+    levels: Floats
+    areas: Floats
+    counts: Mapping[str, Int64]
+
+
+@dataclass(eq=False)
+class Measured:
+    """What was measured on one surface.
+
+    Parameters
+    ----------
+    surface, points
+        The surface, and the particles on it by class.
+    neighbours
+        For each pair of classes the nearest neighbours of the particles that count.
+    clusters
+        For each class the clusters of the particles that count.
+    ripley, simulated
+        For each pair of classes the sums of the data, and of the simulations.
+    occupied
+        For each class the area within reach of a particle, nm².
+    by_class, by_column
+        Concentrations by the distance to a class, and by a column.
+    """
+
+    surface: Prepared
+    points: Mapping[str, OnSurface]
+    neighbours: dict[Pair, Neighbours] = field(default_factory=dict)
+    clusters: dict[str, Clusters] = field(default_factory=dict)
+    ripley: dict[Pair, RipleySums] = field(default_factory=dict)
+    simulated: dict[Pair, RipleySums] = field(default_factory=dict)
+    occupied: dict[str, float] = field(default_factory=dict)
+    by_class: dict[str, Binned] = field(default_factory=dict)
+    by_column: dict[str, Binned] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class Limits:
+    """The cluster radius and least number of points, and the levels of columns, which are the same for all surfaces."""
+
+    eps_nm: float
+    min_points: int
+    levels: Mapping[str, Floats]
+
+
+class Measurer:
+    """Measures one surface.
+
+    Parameters
+    ----------
+    surface
+        The surface.
+    points
+        The particles on it, by class; each class of the call has an entry.
+    recipe, limits
+        What is measured.
+    tomogram
+        Its name, of which with the surface's the random numbers are made: they depend on nothing else.
+    """
+
+    def __init__(
+        self,
+        surface: Prepared,
+        points: Mapping[str, OnSurface],
+        recipe: SurfaceStatsRecipe,
+        limits: Limits,
+        tomogram: str,
+    ):
+        self.surface, self.points, self.recipe, self.limits = surface, points, recipe, limits
+        key = zlib.crc32(f"{tomogram}\n{surface.set}\n{surface.number}".encode())
+        self.seed = (recipe.seed, key)
+        self.names = list(points)
+        self.radii = recipe.radii if recipe.ripley_nm else np.zeros(0)
+        counts = [len(one) for one in points.values()]
+        ends = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+        self.rows = {name: np.arange(ends[i], ends[i + 1]) for i, name in enumerate(self.names)}
+        self.kept = np.concatenate([np.zeros(0, bool), *(one.kept for one in points.values())])
+        self.inside = {name: rows[self.kept[rows]] for name, rows in self.rows.items()}
+        self.total = int(ends[-1])
+        self._insert()
+
+    def _insert(self) -> None:
+        """Make vertices of the particles, and of the pool of random points."""
+        mesh, recipe = self.surface, self.recipe
+        most = max((len(rows) for rows in self.inside.values()), default=0)
+        simulated = recipe.simulations and recipe.ripley_nm and most and mesh.kept_area > 0
+        pool = max(POOL * most, LEAST_POOL) if simulated else 0
+        if self.total + pool > MOST_POINTS:
+            raise InputError(
+                f"{mesh.name} has {self.total} particles and needs {pool} random points for --simulations; at most "
+                f"{MOST_POINTS} are measured together. Choose --classes, or --simulations 0."
+            )
+        face = [one.face for one in self.points.values()]
+        weights = [one.weights for one in self.points.values()]
+        if pool:
+            chosen = np.flatnonzero(mesh.kept)
+            where, weight = random_points(mesh.vertices, mesh.faces[chosen], pool, (*self.seed, 1))
+            face, weights = [*face, chosen[where]], [*weights, weight]
+        every = np.concatenate([np.zeros(0, np.int64), *face])
+        fine = insert_points(mesh.vertices, mesh.faces, every, np.concatenate([np.zeros((0, 3)), *weights]))
+        self.geodesics = Geodesics(fine.vertices, fine.faces, recipe.geodesic, mesh.name)
+        self.vertex, self.pool = fine.vertex[: self.total], fine.vertex[self.total :]
+        self.counts = mesh.kept[fine.parent]
+
+    def measure(self) -> Measured:
+        """Measure everything."""
+        found = Measured(self.surface, self.points)
+        self._columns(found)
+        if not self.total:
+            return found
+        self._from_points(found)
+        self._from_pool(found)
+        for name in self.recipe.by_class:
+            found.by_class[name] = self._by_class(name)
+        return found
+
+    # -- one field for each particle -------------------------------------------------------------------------
+
+    def _from_points(self, found: Measured) -> None:
+        """Pairs of particles, areas of rings, and particles around random points."""
+        pairs: list[tuple[Int64, Int64, Floats]] = []
+        areas = np.zeros((self.total, len(self.radii)))
+        self.near = {name: np.zeros((len(self.pool), len(self.radii))) for name in self.names}
+        whose = np.concatenate([np.full(len(rows), k) for k, rows in enumerate(self.rows.values())])
+        width = self.recipe.occupancy_nm
+        covers = {name: self._cover(width, width / 2) for name in self.names if width and len(self.inside[name])}
+        for row in np.flatnonzero(self.kept).tolist():
+            reach = max(self.limits.eps_nm, self.recipe.ripley_nm, width, self._reach_of_neighbours(row))
+            seen = self.geodesics.from_vertices([int(self.vertex[row])], reach)
+            far = seen.at(self.vertex)
+            to = np.flatnonzero(far <= reach)
+            to = to[to != row]
+            pairs.append((np.full(len(to), row), to, far[to]))
+            if len(self.radii):
+                areas[row] = ring_areas(self._within(seen, self.radii))
+                self._count_pool(self.near[self.names[whose[row]]], seen)
+            if width:
+                covers[self.names[whose[row]]].add(seen.faces, self._full(seen))
+        of, to, far = (np.concatenate([np.zeros(0, np.int64), *(p[i] for p in pairs)]) for i in range(3))
+        self.pairs, self.areas = (of.astype(np.int64), to.astype(np.int64), far.astype(np.float64)), areas
+        found.occupied = {name: float(cover.areas([width])[0]) for name, cover in covers.items()}
+        self._summarise(found)
+
+    def _count_pool(self, near: Floats, seen: Field) -> None:
+        ring = rings(seen.at(self.pool), self.radii)
+        inside = np.flatnonzero(ring < len(self.radii))
+        near[inside, ring[inside]] += 1
+
+    def _reach_of_neighbours(self, row: int) -> float:
+        """A distance within which the neighbours of a particle lie: along edges, never too small."""
+        graph = self.geodesics
+        part = graph.components[self.vertex]
+        needs = {
+            name: min(self.recipe.neighbours, len(others))
+            for name, rows in self.rows.items()
+            if len(others := rows[(part[rows] == part[row]) & (rows != row)])
+        }
+        if not needs:
+            return 0.0
+        reach = 4 * self.geodesics.mean_edge
+        while True:
+            bound = graph.bounds(int(self.vertex[row]), reach)[self.vertex]
+            bound[row] = np.inf
+            reached = [np.sort(bound[self.rows[name]])[need - 1] for name, need in needs.items()]
+            if np.isfinite(reached).all():
+                return float(max(reached)) * (1 + 1e-9)
+            reach *= 2
+
+    def _summarise(self, found: Measured) -> None:
+        of, to, far = self.pairs
+        for a in self.names:
+            first = self._place_of(a)
+            for b in self.names:
+                second = self._place_of(b)
+                mine = (first[of] >= 0) & (second[to] >= 0)
+                pair = first[of[mine]], second[to[mine]], far[mine]
+                found.neighbours[a, b] = nearest_of(*pair, count=len(self.rows[a]), neighbours=self.recipe.neighbours)
+                if len(self.radii) and self.surface.kept_area > 0:
+                    found.ripley[a, b] = self._sums(a, b)
+            inner = self._place_of(a, self.inside)
+            mine = (inner[of] >= 0) & (inner[to] >= 0) & (far <= self.limits.eps_nm)
+            found.clusters[a] = clusters_of(
+                inner[of[mine]],
+                inner[to[mine]],
+                far[mine],
+                count=len(self.inside[a]),
+                min_points=self.limits.min_points,
+            )
+
+    def _place_of(self, name: str, rows: Mapping[str, Int64] | None = None) -> Int64:
+        """For each particle its number in a class; -1: it is of another one."""
+        chosen = (self.rows if rows is None else rows)[name]
+        place = np.full(self.total, -1)
+        place[chosen] = np.arange(len(chosen))
+        return place
+
+    def _sums(self, a: str, b: str) -> RipleySums:
+        of, to, far = self.pairs
+        first, second = self._place_of(a, self.inside), self._place_of(b, self.inside)
+        mine = (first[of] >= 0) & (second[to] >= 0)
+        others = len(self.inside[b]) - (a == b)
+        return observed(far[mine], self.radii, self.areas[self.inside[a]], max(others, 0), self.surface.kept_area)
+
+    # -- simulations -----------------------------------------------------------------------------------------
+
+    def _from_pool(self, found: Measured) -> None:
+        if not len(self.pool):
+            return
+        simulations = self.recipe.simulations
+        pool = self._pool
+        for i, a in enumerate(self.names):
+            for j, b in enumerate(self.names):
+                count, seed = len(self.inside[b]), (*self.seed, 2, i, j)
+                if a == b and count > 1:
+                    found.simulated[a, b] = simulated_within(pool, count, simulations, seed)
+                elif a == b or not count or not len(self.inside[a]):
+                    nothing = np.zeros((simulations, len(self.radii)))
+                    found.simulated[a, b] = RipleySums(nothing, nothing)
+                else:
+                    expected = found.ripley[a, b].expected
+                    found.simulated[a, b] = simulated_across(self.near[a], expected, count, simulations, seed)
+
+    @cached_property
+    def _pool(self) -> Pool:
+        """The pairs of the random points, and the rings around them."""
+        size, radii = len(self.pool), self.radii
+        areas = np.zeros((size, len(radii)))
+        parts: list[tuple[Int64, Int64, Int64]] = []
+        for k, vertex in enumerate(self.pool.tolist()):
+            seen = self.geodesics.from_vertices([vertex], self.recipe.ripley_nm)
+            areas[k] = ring_areas(self._within(seen, radii))
+            ring = rings(seen.at(self.pool[k + 1 :]), radii)
+            near = np.flatnonzero(ring < len(radii))
+            parts.append((np.full(len(near), k), near + k + 1, ring[near]))
+        first, second, ring = (np.concatenate([p[i] for p in parts]).astype(np.int64) for i in range(3))
+        return Pool(size, self.surface.kept_area, areas, first, second, ring)
+
+    # -- areas -----------------------------------------------------------------------------------------------
+
+    def _full(self, seen: Field) -> Floats:
+        """The distances of a field for all vertices."""
+        full = np.full(len(self.geodesics.vertices), np.inf)
+        full[seen.vertices] = seen.distance
+        return full
+
+    def _within(self, seen: Field, radii: Floats) -> Floats:
+        """Areas that count within distances of a field's one source."""
+        faces = seen.faces[self.counts[seen.faces]]
+        return area_within(self.geodesics.vertices, self.geodesics.faces[faces], self._full(seen), radii)
+
+    def _cover(self, reach: float, width: float) -> Cover:
+        return Cover(self.geodesics.vertices, self.geodesics.faces, self.counts, reach, width)
+
+    def _by_class(self, name: str) -> Binned:
+        """Areas and particles by the distance to the nearest particle of a class, whether that counts or not."""
+        levels, rows = np.concatenate([[0.0], self.radii]), self.rows[name]
+        cover = self._cover(self.recipe.ripley_nm, self.recipe.bin_nm)
+        far = np.full(self.total, np.inf)
+        for vertex in self.vertex[rows].tolist():
+            seen = self.geodesics.from_vertices([vertex], self.recipe.ripley_nm)
+            cover.add(seen.faces, self._full(seen))
+            far = np.minimum(far, seen.at(self.vertex))
+        areas = ring_areas(cover.areas(self.radii))
+        counts = {other: counts_in(far[inside], levels) for other, inside in self.inside.items() if other != name}
+        return Binned(levels, areas, counts)
+
+    def _columns(self, found: Measured) -> None:
+        mesh = self.surface
+        faces = mesh.faces[mesh.kept]
+        for column, levels in self.limits.levels.items():
+            values = mesh.columns[column]
+            areas = areas_in(area_below(mesh.vertices, faces, values, levels))
+            counts = {}
+            for name, one in self.points.items():
+                at = np.einsum("ni,ni->n", one.weights, values[mesh.faces[one.face]])
+                counts[name] = counts_in(np.clip(at[one.kept], levels[0], levels[-1]), levels)
+            found.by_column[column] = Binned(levels, areas, counts)

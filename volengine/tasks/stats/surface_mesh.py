@@ -1,0 +1,151 @@
+"""One surface of ``stats --surface``, made ready: in nanometres, without what lies near its borders."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from volengine.core.errors import InputError
+from volengine.core.surface import Surface
+from volengine.core.units import NM_TO_ANGSTROM
+from volengine.ops.surfaces.areas import face_areas
+from volengine.ops.surfaces.geodesic import Geodesics, check_edges
+from volengine.ops.surfaces.insert import cut_at, insert_points
+from volengine.ops.surfaces.project import vertex_normals
+from volengine.ops.surfaces.sheets import apart, joined
+
+Floats = NDArray[np.float64]
+Int64 = NDArray[np.int64]
+
+BORDER_PARTS = 5
+"""Points on borders, from which distances are measured, are at most the edge's width divided by this apart."""
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """A surface that is ready to be measured.
+
+    Parameters
+    ----------
+    set, number
+        Name of its set, and its number there.
+    vertices, faces
+        (v, 3) float64, nm, z, y, x, from the centre of the tomogram's first voxel; (m, 3).
+    kept
+        (m,) bool: the faces that count; others are near a border.
+    columns
+        The surface's columns that are asked for.
+    closed
+        Whether it has no border.
+    area, kept_area
+        Area of the whole surface, and of what counts, nm².
+    """
+
+    set: str
+    number: int
+    vertices: Floats
+    faces: Int64
+    kept: NDArray[np.bool_]
+    columns: Mapping[str, Floats]
+    closed: bool
+    area: float
+    kept_area: float
+
+    @property
+    def name(self) -> str:
+        """How messages call it."""
+        return f"Surface {self.number} of {self.set}"
+
+    def light(self) -> Prepared:
+        """The same without the mesh, for the tables: many surfaces need not be in memory together."""
+        return replace(self, vertices=self.vertices[:0], faces=self.faces[:0], kept=self.kept[:0], columns={})
+
+    @cached_property
+    def normals(self) -> Floats:
+        """(v, 3) angle-weighted unit normals, z, y, x."""
+        return vertex_normals(self.vertices, self.faces)
+
+
+def prepare(surface: Surface, set_name: str, edge_nm: float, columns: tuple[str, ...]) -> Prepared:
+    """Make a surface ready.
+
+    Parameters
+    ----------
+    surface
+        As it was read.
+    set_name
+        Name of its set.
+    edge_nm
+        What lies within this geodesic distance of a border does not count; faces are cut there.
+    columns
+        Names of the columns that are needed.
+
+    Raises
+    ------
+    InputError
+        A column is not there or not finite, the surface has no area, or three faces share an edge.
+    """
+    name = f"Surface {surface.number} of {set_name}"
+    vertices, faces, carried = _sheet(surface, name, columns)
+    border = Surface(vertices, faces.astype(np.int32)).borders
+    kept = np.ones(len(faces), bool)
+    if edge_nm and len(border):
+        level = _from_border(vertices, faces, edge_nm, name)
+        cut = cut_at(vertices, faces, level, edge_nm)
+        level = cut.carried(np.where(np.isfinite(level), level, np.finfo(float).max))
+        kept = np.minimum(level[cut.faces], 2 * edge_nm).mean(axis=1) >= edge_nm
+        vertices, faces = cut.vertices, cut.faces
+        carried = {key: cut.carried(column) for key, column in carried.items()}
+    areas = face_areas(vertices, faces)
+    total, counted = float(areas.sum()), float(areas[kept].sum())
+    return Prepared(set_name, surface.number, vertices, faces, kept, carried, not len(border), total, counted)
+
+
+def _sheet(surface: Surface, name: str, columns: tuple[str, ...]) -> tuple[Floats, Int64, dict[str, Floats]]:
+    """Vertices in nm, faces and columns: vertices at one place are joined, sheets that touch in a point are apart."""
+    for column in columns:
+        if column not in surface.columns:
+            raise InputError(
+                f"{name} has no column {column!r} (--by-column); it has {', '.join(surface.columns) or 'none'}. "
+                "Measure it first: volengine surfaces measure."
+            )
+    if not surface.areas.sum() > 0:
+        raise InputError(f"{name} has no area: {len(surface.faces)} faces.")
+    chosen = {column: np.asarray(surface.columns[column], np.float64) for column in columns}
+    for column, values in chosen.items():
+        if not np.isfinite(values[surface.faces]).all():
+            raise InputError(f"{name}: column {column!r} (--by-column) has values that are not finite.")
+    faces, first = joined(surface.vertices, surface.faces)
+    check_edges(faces, name)
+    faces, second = apart(faces, len(first))
+    origin = first[second]
+    return surface.vertices[origin] / NM_TO_ANGSTROM, faces, {key: values[origin] for key, values in chosen.items()}
+
+
+def _from_border(vertices: Floats, faces: Int64, reach: float, name: str) -> Floats:
+    """(v,) geodesic distance of each vertex to the nearest border; infinite beyond the reach.
+
+    Distances are measured from points along the borders, no farther apart than a fifth of the reach: they are too large
+    by at most 0.5 %.
+    """
+    sides = faces[:, [[0, 1], [1, 2], [2, 0]]].reshape(-1, 2)
+    _, inverse, counts = np.unique(np.sort(sides, axis=1), axis=0, return_inverse=True, return_counts=True)
+    alone = np.flatnonzero(counts[inverse.ravel()] == 1)
+    face: list[int] = []
+    weights: list[list[float]] = []
+    for side in alone.tolist():
+        a, b = sides[side]
+        parts = int(np.ceil(np.linalg.norm(vertices[a] - vertices[b]) / (reach / BORDER_PARTS)))
+        for k in range(1, parts):
+            weight = [0.0, 0.0, 0.0]
+            weight[side % 3], weight[(side % 3 + 1) % 3] = 1 - k / parts, k / parts
+            face.append(side // 3)
+            weights.append(weight)
+    fine = insert_points(vertices, faces, face, np.array(weights, np.float64).reshape(-1, 3))
+    sources = np.unique(np.concatenate([sides[alone].ravel(), fine.vertex]))
+    field = Geodesics(fine.vertices, fine.faces, name=name).from_vertices(sources, reach)
+    return field.at(np.arange(len(vertices)))

@@ -1,0 +1,1 @@
+"""surface: triangle meshes of what a prediction or a label volume holds."""

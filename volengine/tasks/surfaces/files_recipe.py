@@ -1,0 +1,56 @@
+"""The recipe of ``surfaces convert``."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from volengine.core.errors import InputError
+from volengine.core.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class SurfacesConvertRecipe(Recipe):
+    """Which surfaces are written, and what mesh files do not say.
+
+    Parameters
+    ----------
+    numbers
+        Only the surfaces with these numbers; default: all.
+    to
+        Format of the files in a folder: ply, obj, stl or glb.
+    tomogram
+        Mesh files: name of the tomogram; default: that of the file or folder.
+    feature
+        Mesh files: name of the feature.
+    voxel_size
+        Mesh files: voxel size of the tomogram, angstrom.
+    origin
+        Mesh files: position of the centre of the tomogram's first voxel, angstrom, z, y, x.
+    shape
+        Mesh files: shape of the tomogram, voxels z, y, x.
+    """
+
+    numbers: tuple[int, ...] = ()
+    to: Literal["ply", "obj", "stl", "glb"] = "ply"
+    tomogram: str = ""
+    feature: str = ""
+    voxel_size: float | None = None
+    origin: tuple[float, float, float] | None = None
+    shape: tuple[int, int, int] | None = None
+
+    def check(self) -> None:
+        if self.voxel_size is not None and not 0 < self.voxel_size < math.inf:
+            raise InputError(f"--voxel-size must be positive, not {self.voxel_size}.")
+        if self.origin is not None and not all(map(math.isfinite, self.origin)):
+            raise InputError(f"--origin must be three numbers, not {self.origin}.")
+        if self.shape is not None and min(self.shape) < 1:
+            raise InputError(f"--shape must be three numbers from 1 on, not {self.shape}.")
+        if len(set(self.numbers)) < len(self.numbers):
+            raise InputError(f"--numbers names one twice: {', '.join(map(str, self.numbers))}.")
+
+    @property
+    def states(self) -> bool:
+        """Whether it says something about mesh files."""
+        return bool(self.tomogram or self.feature or self.voxel_size or self.origin or self.shape)

@@ -1,0 +1,77 @@
+"""What a trained network says of the vertices of surfaces."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from volengine.core.errors import InputError
+from volengine.core.surface import Surface
+from volengine.nets.surface_model import SurfaceModelFacts, load_surface_model, probabilities
+from volengine.ops.surfaces.patches import Cylinder, places_around
+from volengine.ops.surfaces.sampling import poisson_disc
+from volengine.tasks.surfaces.reading import Sampler
+from volengine.tasks.surfaces.scored import Score, Scored, patches
+
+Floats = NDArray[np.float64]
+STATISTICS_SPACING = 50.0
+"""Distance, angstrom, of the points from whose patches mean and deviation are taken."""
+LEAST_SEEN = 0.5
+"""Share of a patch that must lie in the tomogram."""
+
+
+def grid_of_model(facts: SurfaceModelFacts) -> Cylinder:
+    """The cylinder that a network sees."""
+    return Cylinder(facts.heights, facts.radii, facts.angles)
+
+
+def statistics(surfaces: Iterable[Surface], grid: Cylinder, sample: Sampler) -> tuple[float, float]:
+    """Mean and standard deviation of the tomogram around surfaces, which patches are normalised with.
+
+    They are taken at points of 5 nm distance (the same for any mesh of the same surface, but for chance).
+
+    Raises
+    ------
+    InputError
+        The tomogram is the same everywhere there, or does not reach there.
+    """
+    count, total, squares = 0, 0.0, 0.0
+    for surface in surfaces:
+        points = poisson_disc(surface, STATISTICS_SPACING, np.random.default_rng(surface.number))
+        for first in range(0, len(points), 512):
+            part = points[slice(first, first + 512)]
+            values = sample(places_around(part.place, part.normal, grid))
+            values = values[np.isfinite(values)]
+            count, total, squares = count + values.size, total + values.sum(), squares + (values**2).sum()
+    mean = total / max(1, count)
+    deviation = float(np.sqrt(max(0.0, squares / max(1, count) - mean**2)))
+    if not deviation > 1e-12 * abs(mean):
+        raise InputError(
+            f"{sample.volume.where}: has no contrast around the surfaces ({count} values); do they lie in it?"
+        )
+    return float(mean), deviation
+
+
+def normalised(values: Floats, mean: float, deviation: float) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Patches for the network, 0 beyond the tomogram, and which of them lie in it by half at least."""
+    known = np.isfinite(values)
+    seen = known.mean(axis=(1, 2, 3)) >= LEAST_SEEN
+    return np.where(known, (values - mean) / deviation, 0).astype(np.float32), seen
+
+
+def network_score(path: str, sample: Sampler, surfaces: Iterable[Surface]) -> tuple[Score, float, str, float]:
+    """The score of a network: a function of a surface, its threshold, its feature, the height of particles."""
+    network, facts = load_surface_model(path)
+    grid = grid_of_model(facts)
+    mean, deviation = statistics(surfaces, grid, sample)
+
+    def score(surface: Surface) -> Scored:
+        found = np.full(len(surface.vertices), np.nan)
+        for part, values in patches(surface, grid, sample):
+            given, seen = normalised(values, mean, deviation)
+            found[part] = np.where(seen, probabilities(network, given), np.nan)
+        return Scored(found, np.zeros(len(found)))
+
+    return score, facts.threshold, facts.feature, facts.height

@@ -1,0 +1,113 @@
+"""Values of a tomogram at places, read box by box: no volume is ever in memory."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from volengine.core.boxes import Box, index3
+from volengine.core.errors import InputError
+from volengine.core.volume import Volume, size_text
+from volengine.io.cached import ChunkCache
+from volengine.io.names import Source
+from volengine.io.open import OpenVolume, open_source
+from volengine.io.surfaces import SurfaceFacts, SurfaceSet, open_surfaces
+from volengine.ops.surfaces.profile_sampling import REACH, Order, inside, interpolate
+from volengine.tasks.common.named import open_sized
+from volengine.tasks.common.origins import origins_note
+
+Floats = NDArray[np.float64]
+
+CELL = 64
+"""Side of the boxes that are read, voxels; they lie on a fixed lattice."""
+CACHE_BYTES = 256 << 20
+"""Chunks of the tomogram that are kept."""
+EXTENT = 0.02
+"""Share by which the extents of surfaces' tomogram and of the tomogram that is given may differ, beside two voxels."""
+
+
+class Sampler:
+    """Reads values of one volume at places.
+
+    Parameters
+    ----------
+    volume
+        The volume.
+    order
+        ``linear`` or ``cubic`` (:mod:`volengine.ops.surfaces.profile_sampling`).
+    """
+
+    def __init__(self, volume: Volume, order: Order):
+        self.volume, self.order = volume, order
+        self._source: Source = ChunkCache(CACHE_BYTES).over(open_source(volume), volume)
+        self._size = np.asarray(volume.voxel_size)
+        self._scale = 1 / 255 if volume.kind == "probability" and np.dtype(volume.dtype).kind in "iu" else 1.0
+
+    def __call__(self, place: Floats) -> Floats:
+        """Values at places (..., 3), angstrom, z, y, x; NaN outside of the volume."""
+        at = place.reshape(-1, 3) / self._size
+        found = np.full(len(at), np.nan)
+        rows = np.flatnonzero(inside(at, self.volume.shape))
+        cells = np.maximum(at[rows] / CELL, 0).astype(np.int64)
+        cell = np.ravel_multi_index(cells.T, tuple(n // CELL + 1 for n in self.volume.shape))
+        order = np.argsort(cell, kind="stable")
+        rows, cell = rows[order], cell[order]
+        cuts = np.flatnonzero(cell[1:] != cell[:-1]) + 1
+        for part in np.split(rows, cuts) if len(rows) else []:
+            found[part] = self._box(at[part])
+        return found.reshape(place.shape[:-1])
+
+    def _box(self, at: Floats) -> Floats:
+        reach = REACH[self.order]
+        start = np.floor(at.min(axis=0)).astype(np.int64) - reach
+        stop = np.floor(at.max(axis=0)).astype(np.int64) + reach + 2
+        box = Box(index3(start.tolist()), index3(stop.tolist())).clip(self.volume.shape)
+        voxels = self._source.read(box)
+        return self._scale * interpolate(voxels, np.asarray(box.start), at, self.volume.shape, self.order)
+
+
+def open_set(path: str, tomogram: OpenVolume | None) -> SurfaceSet:
+    """Open a set of surfaces; files of meshes alone are taken as lying on the tomogram that is given."""
+    opened = open_surfaces(path)
+    if opened.facts.voxel_size is None and tomogram is not None:
+        return open_surfaces(
+            path, SurfaceFacts(tomogram.name, "", tomogram.voxel_size, tomogram.origin, tomogram.shape)
+        )
+    return opened
+
+
+def beside(
+    path: str, tomogram: str | None, any_origin: bool = False
+) -> tuple[SurfaceSet, OpenVolume | None, list[str]]:
+    """Open a set of surfaces, and the tomogram that it is of; ``any_origin``: although their origins differ.
+
+    Returns
+    -------
+    The set, the tomogram (``None`` if none is given), notes for the user.
+
+    Raises
+    ------
+    InputError
+        The tomogram has another extent than that of the set, or another origin.
+    """
+    volume = None if tomogram is None else open_sized(tomogram)
+    opened = open_set(path, volume)
+    notes: list[str] = []
+    facts = opened.facts
+    if volume is None or facts.voxel_size is None:
+        return opened, volume, notes
+    ours, theirs = (path, facts.origin, facts.voxel_size), (volume.name, volume.origin, volume.voxel_size)
+    said = origins_note(ours, theirs, accept=any_origin)
+    notes += [said] * bool(said)
+    if facts.shape is not None:
+        extent, other = np.multiply(facts.shape, facts.voxel_size), np.multiply(volume.shape, volume.voxel_size)
+        allowed = 2 * np.maximum(facts.voxel_size, volume.voxel_size) + EXTENT * extent
+        if (np.abs(extent - other) > allowed).any():
+            raise InputError(
+                f"{path}: its surfaces are of a tomogram of {facts.shape} voxels of {size_text(facts.voxel_size)} A "
+                f"({facts.tomogram}), and {volume.where} has {volume.shape} of {size_text(volume.voxel_size)} A, "
+                "another extent. Give the tomogram that the surfaces were made of, or one of the same extent."
+            )
+    if facts.tomogram and volume.name and facts.tomogram != volume.name:
+        notes.append(f"The surfaces are those of {facts.tomogram!r}, and the tomogram is {volume.name!r}.")
+    return opened, volume, notes

@@ -1,0 +1,151 @@
+"""Writing what was found on surfaces: picks on the tomogram's grid, and sets of surfaces in the place of others."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from volengine.core.errors import InputError
+from volengine.core.orientation import normal_to_euler
+from volengine.core.picks import Picks
+from volengine.core.volume import Vector3, Volume
+from volengine.io.surfaces import ENDING, FACTS, SurfaceFacts, SurfaceSet
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Picked:
+    """What was picked on surfaces.
+
+    Parameters
+    ----------
+    file
+        The table of picks.
+    picks
+        The picks.
+    counts
+        Number of picks of each surface, by its number.
+    notes
+        Sentences for the user.
+    """
+
+    file: str
+    picks: Picks
+    counts: dict[int, int]
+    notes: tuple[str, ...] = ()
+
+
+def check_out(out: str, overwrite: bool, to: str | None, *sources: str | None) -> None:
+    """Refuse an output of picks that exists, is one of the sources, or has an ending that names no format.
+
+    Raises
+    ------
+    InputError
+        The file exists and is not to be replaced, or is a source.
+    """
+    from volengine.io.picks import format_of
+
+    format_of(out, to)
+    path = Path(out)
+    if path.exists() and not overwrite:
+        raise InputError(f"{out} exists; give another name or --overwrite.")
+    refuse_source(path, *sources)
+
+
+def check_out_set(out: str, overwrite: bool, *sources: str | None) -> None:
+    """Refuse an output of surfaces that exists and is no such set, is a source, or is not called ``*.surfaces``."""
+    path = Path(out)
+    if path.suffix != ENDING:
+        raise InputError(f"{out}: sets of surfaces are folders *{ENDING}; give such a name.")
+    refuse_source(path, *sources)
+    if path.exists():
+        if not overwrite:
+            raise InputError(f"{out} exists; give another name or --overwrite.")
+        if not (path / FACTS).is_file() and any(path.iterdir() if path.is_dir() else [path]):
+            raise InputError(f"{out} exists and is no set of surfaces; give another name, or remove it.")
+        shutil.rmtree(path)
+
+
+def refuse_source(path: Path, *sources: str | None) -> None:
+    """Refuse to replace what is read."""
+    for source in sources:
+        if source is not None and path.exists() and Path(source).exists() and path.samefile(source):
+            raise InputError(f"{path} would replace what it is made from; give another name.")
+
+
+def grid_of(path: str, surfaces: SurfaceSet, volume: Volume | None) -> tuple[Vector3, SurfaceFacts]:
+    """The voxel size on which picks are counted, and the facts that name their tomogram.
+
+    Raises
+    ------
+    InputError
+        Nothing states a voxel size.
+    """
+    facts, size = surfaces.facts, surfaces.facts.voxel_size
+    if size is None:
+        raise InputError(f"{path}: files of meshes state no voxel size, on which picks are counted; give --tomogram.")
+    if volume is not None:
+        name = facts.tomogram or volume.name
+        facts = SurfaceFacts(name, facts.feature, volume.voxel_size, volume.origin, volume.shape)
+        return volume.voxel_size, facts
+    return size, facts
+
+
+@dataclass(frozen=True)
+class Found:
+    """What was found on one surface: its number, places (angstrom), normals, and more columns."""
+
+    number: int
+    place: Floats
+    normal: Floats
+    rot_deg: Floats
+    score: Floats | None = None
+
+
+def write_found(
+    out: str, parts: Sequence[Found], size: Vector3, facts: SurfaceFacts, feature: str, to: str | None
+) -> tuple[Picks, dict[int, int], list[str]]:
+    """Write what was found on all surfaces as one table of picks.
+
+    Returns
+    -------
+    The picks, their number on each surface, and notes: picks that lie outside of the tomogram are left out.
+    """
+    from volengine.io.picks import write_picks
+
+    place = np.concatenate([np.empty((0, 3)), *(one.place for one in parts)])
+    normal = np.concatenate([np.empty((0, 3)), *(one.normal for one in parts)])
+    rot = np.concatenate([np.empty(0), *(one.rot_deg for one in parts)])
+    number = np.concatenate([np.empty(0, np.int64), *(np.full(len(one.place), one.number) for one in parts)])
+    position, notes = place / np.asarray(size), []
+    keep = np.ones(len(place), bool)
+    if facts.shape is not None:
+        keep = ((position >= -0.5) & (position <= np.asarray(facts.shape) - 0.5)).all(axis=1)
+        if not keep.all():
+            notes.append(f"{int((~keep).sum())} points lie outside of the tomogram and are left out.")
+    euler = normal_to_euler(normal[keep])
+    euler[:, 0] = rot[keep]
+    more: dict[str, Any] = {"extra": {"surface": number[keep]}}
+    if parts and all(one.score is not None for one in parts):
+        more["weight"] = np.concatenate([one.score for one in parts if one.score is not None])[keep]
+    picks = Picks(
+        position[keep],
+        voxel_size=size,
+        origin=facts.origin,
+        shape=facts.shape,
+        tomogram=facts.tomogram,
+        feature=feature,
+        euler=euler,
+        normal=normal[keep],
+        **more,
+    )
+    write_picks(out, picks, to)
+    counts = {one.number: int((number[keep] == one.number).sum()) for one in parts}
+    return picks, counts, notes
