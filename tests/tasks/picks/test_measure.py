@@ -378,6 +378,16 @@ def test_a_collection(tmp_path: Path) -> None:
         measured(tmp_path, tables, **given)
 
 
+def test_a_file_that_begins_with_the_name_of_another_tomogram(tmp_path: Path) -> None:
+    """Not named TOMOGRAM__FEATURE, but plainly not of this tomogram; --tomogram says that it is meant."""
+    labels = np.ones(SHAPE, np.int8)
+    own, other = mrc(tmp_path / "TS_01_mito.mrc", labels), mrc(tmp_path / "TS_02_mito.mrc", labels)
+    assert measured(tmp_path, scattered(3), labels=(f"m={own}",))["m.inside"].all()
+    with pytest.raises(InputError, match="There is no 'm' of tomogram 'TS_01'; there is that of TS_02_mito"):
+        measured(tmp_path, scattered(3), labels=(f"m={other}",))
+    assert measured(tmp_path, scattered(3), labels=(f"m={other}",), tomogram="TS_01")["m.inside"].all()
+
+
 def test_a_table_without_picks(tmp_path: Path) -> None:
     labels = mrc(tmp_path / "TS_01__a.mrc", np.ones(SHAPE, np.int8))
     path = write_set(tmp_path / "a.surfaces", sheet(10.0))
