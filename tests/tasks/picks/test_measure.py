@@ -456,3 +456,17 @@ def test_filter_says_the_columns(tmp_path: Path) -> None:
         filter_picks(tmp_path / "in.csv", tmp_path / "o.csv", {"where": "weight <"})
     made = filter_picks(tmp_path / "in.csv", tmp_path / "o.csv", {"where": "membrane.side > 0 and tomogram == 'TS_01'"})
     assert made.counts == {"TS_01": 1}
+
+
+def test_labels_in_a_store(tmp_path: Path) -> None:
+    """The labels that a simulated tomogram has inside of it are named behind #."""
+    layers = [{"species": [{"structure": "globule-120", "name": "globule", "count": 2}]}]
+    specimen = {"shape": (16, 32, 32), "voxel_size": 14.0, "layers": layers, "classes": {"globule": 2}}
+    ve.simulate(ve.SimulateRecipe.from_json({"name": "TS", "seed": 1, "specimen": specimen}), out=tmp_path / "sim")
+    folder = next((tmp_path / "sim" / "tomograms").glob("*.ome.zarr"))
+    table = next((tmp_path / "sim" / "picks").glob("*__globule.star"))
+    measure_picks(table, tmp_path / "out.csv", {"labels": f"{folder}#labels/atlas"})
+    found = read_picks(tmp_path / "out.csv")
+    assert len(found) == 2
+    assert found.extra["inside"].tolist() == ["globule"] * 2
+    assert (found.extra["globule.depth_nm"] > 1).all()

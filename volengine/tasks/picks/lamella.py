@@ -23,7 +23,7 @@ from volengine.ops.lamella import Heights, faces_of_mask, faces_of_variance, fit
 from volengine.tasks.common.named import feature_of, open_sized, tomogram_in
 from volengine.tasks.picks.masks import Asked, Grid, grid_on
 from volengine.tasks.picks.recipe import PicksMeasureRecipe
-from volengine.tasks.picks.surroundings import Around, placed, split_name, surfaces_around
+from volengine.tasks.picks.surroundings import Around, paths_of, placed, split_name, surfaces_around
 from volengine.tasks.picks.voxels import CACHE_BYTES, Voxels
 
 Columns = dict[str, NDArray[Any]]
@@ -42,7 +42,6 @@ SLAB = 64
 def lamella_around(given: Sequence[str], voxel_size: tuple[float, float, float]) -> list[Around]:
     """Open what shows the lamella: volumes and sets of surfaces, of one tomogram or of many."""
     from volengine.io.meshes import ENDINGS
-    from volengine.tasks.common.inputs import expand
 
     found: list[Around] = []
     for text in given:
@@ -50,7 +49,7 @@ def lamella_around(given: Sequence[str], voxel_size: tuple[float, float, float])
         if Path(where).suffix.lower() in (ENDING, *ENDINGS) or _holds_sets(where):
             found += surfaces_around([f"slab={where}"], "--lamella")
             continue
-        for path in expand([where]):
+        for path in paths_of(where):
             volume = open_sized(path, voxel_size)
             found.append(Around("slab", path, tomogram_in(volume.name, feature_of(volume)), volume))
     return found

@@ -10,7 +10,7 @@ from pathlib import Path
 from volengine.core.errors import InputError
 from volengine.core.picks import Picks
 from volengine.core.volume import Vector3, Volume
-from volengine.io.names import another_of_series, is_multilabel, same_tomogram
+from volengine.io.names import another_of_series, is_multilabel, same_tomogram, split_group
 from volengine.io.surfaces import ENDING, FACTS, SurfaceFacts, SurfaceSet, open_surfaces
 from volengine.tasks.common.inputs import expand, globbed
 from volengine.tasks.common.named import OF_SEVERAL_OBJECTS, feature_in, feature_of, open_sized, tomogram_in
@@ -69,7 +69,7 @@ def volumes_around(given: Iterable[str], option: str, voxel_size: Vector3, *, cl
         name, labels, where = split_name(text)
         if labels and not classes:
             raise InputError(f"{text}: {option} is not about labels; give NAME=PATH.")
-        for path in expand([where]):
+        for path in paths_of(where):
             volume = open_sized(path, voxel_size)
             feature = feature_of(volume)
             tomogram = tomogram_in(volume.name, feature)
@@ -110,6 +110,11 @@ def surfaces_around(given: Iterable[str], option: str) -> list[Around]:
                 )
             found.append(Around(name or checked(feature, path), path, tomogram, surfaces))
     return found
+
+
+def paths_of(where: str) -> list[str]:
+    """The volumes that a path names; labels in a store (``store.ome.zarr#labels/atlas``) are one."""
+    return [where] if split_group(where)[1] else expand([where])
 
 
 def _sets_in(paths: Iterable[str]) -> list[str]:
