@@ -201,6 +201,8 @@ def test_picks_beyond_a_volume(tmp_path: Path) -> None:
     assert found["a.inside"].tolist() == [False, True]
     assert found["a.label"].tolist() == [1, 1]
     assert np.array_equal(found["v.value"], [np.nan, 1], equal_nan=True)
+    made = measure_picks(tmp_path / "in.csv", tmp_path / "out.csv", {"labels": path, "overwrite": True})
+    assert "1 of 2 picks of TS_01 lie beyond the faces" in " ".join(made.notes)
 
 
 # Surfaces ----------------------------------------------------------------------------------------------------------

@@ -151,6 +151,13 @@ class _Given:
                 "both were taken to begin at the same face, as after binning by averaging; after Fourier cropping give "
                 "--mask-grid centres."
             )
+        index = _index(picks, grid)
+        beyond = int((~((index >= 0) & (index < around.source.shape)).all(axis=1)).sum())
+        if beyond:
+            self.notes.append(
+                f"{beyond} of {len(picks)} picks of {picks.tomogram} lie beyond the faces of {around.path}; are its "
+                "voxel size and theirs right?"
+            )
         return grid
 
     def value(self, picks: Picks, around: Around) -> NDArray[np.float64]:
