@@ -42,7 +42,7 @@ OTHER_OPTIONS = {
     "segment": {"out", "model_files", "own"},
     "filter": {"out", "steps_file", *STEPS},
     "interact": {"out", "rules_file"},
-    "score": {"out", "volumes"},
+    "score": {"out", "volumes", "patches"},
     "stats": {"out", "truth", "groups", "volumes", "surfaces"},
     "train": {"out", "volumes", "labels", "points", "targets", "pair", "radius_nm", "plan", "auto"},
     "denoise": {"out", "own"},

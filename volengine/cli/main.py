@@ -26,7 +26,7 @@ VERBS = {
     "denoise": "Tomograms or their halves through a network trained on half sets.",
     "interact": "Competition and interactions between predictions.",
     "pick": "Particles from a prediction: STAR file and labels.",
-    "picks": "Tables of picks: convert, merge, filter, describe; subvolumes at picks.",
+    "picks": "Tables of picks: convert, merge, filter, measure, describe; subvolumes at picks.",
     "surface": "Surfaces of a prediction or of labels: triangle meshes, areas, volumes.",
     "surfaces": "Sets of surfaces: measures, points and profiles on them, particles picked on them.",
     "skeleton": "Membranes to mid-surfaces, filaments to lines.",

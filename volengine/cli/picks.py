@@ -18,6 +18,7 @@ from volengine.tasks.picks.recipe import (
     PicksConvertRecipe,
     PicksExtractRecipe,
     PicksFilterRecipe,
+    PicksMeasureRecipe,
     PicksMergeRecipe,
     PicksRecipe,
 )
@@ -32,7 +33,13 @@ WRITTEN = {"What is written": ("out", "to", "pixel_size", "spacing_nm")}
 CONDITIONS = {
     "Which picks are kept": (
         *("min_weight", "max_weight", "region", "mask", "mask_grid", "threshold", "labels", "outside"),
-        *("near", "near_nm", "far_nm", "any_origin", "spacing_nm", "number", "seed"),
+        *("near", "near_nm", "far_nm", "any_origin", "where", "spacing_nm", "number", "seed"),
+    )
+}
+AROUND = {
+    "What is measured": (
+        *("surface", "labels", "probability", "threshold", "value", "reach_nm", "mask_grid", "any_origin"),
+        *("lamella", "lamella_cell_nm", "neighbours_nm", "neighbour"),
     )
 }
 NAMES = {
@@ -88,7 +95,7 @@ def tables_and_out(
 
 @click.group("picks", cls=Picks, examples=("volengine picks convert picks.star --out picks.tbl",))
 def command() -> None:
-    """Tables of picks: from one format into another, joined, filtered, described; subvolumes at picks.
+    """Tables of picks: from one format into another, joined, filtered, measured, described; subvolumes at picks.
 
     Which format a file has is said by its ending and content; any of them is read, and written if its ending, or --to,
     says so: .star is RELION 4's, .json copick's, .txt and .tsv Ais's, unless --to names another format.
@@ -160,6 +167,7 @@ def merge(files: tuple[str, ...], out: str, **values: Any) -> None:
         "volengine picks filter picks.star --out strong.star --min-weight 40",
         "volengine picks filter picks.star --out bound.star --mask membrane.mrc --number 500 --seed 1",
         "volengine picks filter picks.star --out far.star --near other.star --far-nm 20",
+        "volengine picks filter all.star --out near.star --where 'membrane.distance_nm < 15'",
     ),
     sections=CONDITIONS | INPUT | {"What is written": ("out", "to", "pixel_size")},
 )
@@ -173,6 +181,28 @@ def filter_(files: tuple[str, ...], out: str, **values: Any) -> None:
     from volengine.tasks.picks.convert import filter_picks
 
     _say(filter_picks(files[0], out, from_options(PicksFilterRecipe, values)))
+
+
+@command.command(
+    "measure",
+    examples=(
+        "volengine picks measure picks.star --out measured.star --surface membrane=TS_01.surfaces",
+        "volengine picks measure all.star --out all.csv --labels mitochondrion=labels/ --reach-nm 100",
+        "volengine picks measure picks.star --out deep.star --lamella TS_01.mrc --neighbours-nm 30",
+    ),
+    sections=AROUND | INPUT | WRITTEN,
+)
+@tables_and_out()
+@recipe_options(PicksMeasureRecipe, formats=NAMES)
+def measure(files: tuple[str, ...], out: str, **values: Any) -> None:
+    """The picks of a file with what surrounds each, as columns: surfaces, labels, the lamella, other picks.
+
+    Names of volumes and surfaces say of which tomogram they are, so that a folder of them serves all tomograms of the
+    file. picks filter --where chooses picks by these columns.
+    """
+    from volengine.tasks.picks.measure import measure_picks
+
+    _say(measure_picks(files[0], out, from_options(PicksMeasureRecipe, values)))
 
 
 @command.command(

@@ -25,15 +25,24 @@ from volengine.tasks.score.verb import SCORE, score
     examples=(
         "volengine score TS_01__membrane.ome.zarr TS_01_membrane.mrc",
         "volengine score picks truth.star --radius-nm 12 --out scores.csv",
+        "volengine score predictions/ labelsTest/ --patches --out benchmark.csv",
     ),
 )
 @click.argument("prediction")
 @click.argument("truth")
 @click.option("--out", help="Table to write (.csv); beside it the same as .json, and .confusion.csv.")
 @texts_option("--volume", "volumes", VOLUME)
+@click.option(
+    "--patches",
+    is_flag=True,
+    help="MemBrain's benchmark: folders of patches and of labels with the same names; Dice and Surface-Dice for each "
+    "data set (the name before the first _), as means and of all counts together.",
+)
 @recipe_options(ScoreRecipe)
 @recipe_options(RunOptions, leave_out=NO_NETWORK)
-def command(prediction: str, truth: str, out: str | None, volumes: tuple[str, ...], **values: Any) -> None:
+def command(
+    prediction: str, truth: str, out: str | None, volumes: tuple[str, ...], patches: bool, **values: Any
+) -> None:
     """Score PREDICTION (volumes or picks) against TRUTH (labels or known positions).
 
     Volumes: Dice, Surface-Dice, precision, recall and cross-entropy of each feature, outside of ignored voxels. Picks:
@@ -41,6 +50,14 @@ def command(prediction: str, truth: str, out: str | None, volumes: tuple[str, ..
     """
     options = from_options(RunOptions, values)
     recipe = from_options(ScoreRecipe, values)
+    if patches:
+        from volengine.tasks.score.benchmark import score_patches
+
+        if volumes or options.dry_run or options.part:
+            raise click.UsageError("--volume, --dry-run and --part are not for --patches.")
+        text = score_patches(prediction, truth, recipe, out=out).text()
+        (click.echo if out is None else say)(text)
+        return
     if out is None and (options.dry_run or options.part):
         raise click.UsageError("--dry-run and --part need --out.")
     if out is None or volumes or is_picks(prediction):

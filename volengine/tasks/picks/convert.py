@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from volengine.core.conditions import fulfils
 from volengine.core.errors import InputError, MissingError
 from volengine.core.paths import PathLike, PathsLike, path_text, path_texts
 from volengine.core.picks import Picks
@@ -59,7 +60,7 @@ def convert_picks(
     """
     recipe = PicksConvertRecipe.of(recipe)
     tables, notes = read_tables(path_text(source), recipe)
-    tables, more = _spaced(tables, recipe.spacing_nm)
+    tables, more = spaced(tables, recipe.spacing_nm)
     return write_tables(path_text(out), tables, recipe, [*notes, *more])
 
 
@@ -101,7 +102,7 @@ def merge_picks(
     joined = [_joined(name, group, notes, accept=recipe.any_origin) for name, group in groups.items()]
     if any("feature" in one.extra for one in joined):
         joined = with_features(joined)
-    joined, more = _spaced(joined, recipe.spacing_nm)
+    joined, more = spaced(joined, recipe.spacing_nm)
     return write_tables(path_text(out), joined, recipe, [*notes, *more])
 
 
@@ -145,7 +146,8 @@ def _check_extent(name: str, one: tuple[str, Picks], other: tuple[str, Picks]) -
         )
 
 
-def _spaced(tables: Sequence[Picks], spacing_nm: float) -> tuple[list[Picks], list[str]]:
+def spaced(tables: Sequence[Picks], spacing_nm: float) -> tuple[list[Picks], list[str]]:
+    """The picks that keep a spacing (0: all), those of higher weight first, and what there is to say about it."""
     if not spacing_nm:
         return list(tables), []
     kept = [one[_keeps_spacing(one, spacing_nm)] for one in tables]
@@ -240,6 +242,8 @@ def _filtered(picks: Picks, recipe: PicksFilterRecipe, *, itself: bool, alone: b
             _at_distance(picks, recipe, notes, itself=itself, alone=alone),
             f"too far from, or too near to, the {'other ' * itself}picks of {recipe.near}",
         )
+    if recipe.where is not None:
+        keep(_fulfils(picks, recipe.where), f"not {recipe.where}")
     if recipe.spacing_nm:
         keep(_keeps_spacing(picks, recipe.spacing_nm), f"closer than {recipe.spacing_nm:g} nm to one of higher weight")
     if recipe.number is not None and recipe.number < len(picks):
@@ -247,6 +251,12 @@ def _filtered(picks: Picks, recipe: PicksFilterRecipe, *, itself: bool, alone: b
         chosen[np.random.default_rng(recipe.seed).permutation(len(picks))[: recipe.number]] = True
         keep(chosen, f"not drawn (seed {recipe.seed})")
     return picks, notes
+
+
+def _fulfils(picks: Picks, where: str) -> NDArray[np.bool_]:
+    """Which picks fulfil a condition on the columns of their table, as CSV names them."""
+    names = {name: np.full(len(picks), getattr(picks, name)) for name in ("tomogram", "feature")}
+    return fulfils(where, {**names, **picks.flat()}, len(picks))
 
 
 def _stop(stop: Sequence[int], picks: Picks) -> NDArray[np.float64]:

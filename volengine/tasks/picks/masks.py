@@ -12,29 +12,69 @@ counted.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from volengine.core.boxes import Box
 from volengine.core.errors import InputError
 from volengine.core.picks import Picks
 from volengine.core.units import NM_TO_ANGSTROM
-from volengine.core.volume import Volume
-from volengine.io.cached import ChunkCache
-from volengine.io.open import open_source
+from volengine.core.volume import Vector3, Volume
 from volengine.tasks.common.named import open_sized
 from volengine.tasks.common.origins import origins_note
 from volengine.tasks.picks.recipe import PicksFilterRecipe
-
-CACHE_BYTES = 512 << 20
-"""Chunks of a mask that are kept at a time."""
+from volengine.tasks.picks.voxels import values_at
 
 NEAR = 0.1
 """How far origins may be from what a way of lying says, in voxels of the tomogram; headers hold rounded numbers."""
 
 How = Literal["faces", "centres"]
+
+
+class Asked(NamedTuple):
+    """What the user says of a volume: its path for messages, how it lies on the tomogram, and whether origins count."""
+
+    where: str
+    grid: Literal["auto", "faces", "centres"] = "auto"
+    any_origin: bool = False
+
+
+class Grid(NamedTuple):
+    """The voxels of a volume in the places of picks: their size and the place of the first one's centre, angstrom.
+
+    ``sure`` is whether the volume, or the user, says how it lies.
+    """
+
+    voxel_size: Vector3
+    offset: Vector3
+    sure: bool
+
+
+def grid_on(picks: Picks, volume: Volume, asked: Asked) -> Grid:
+    """Return how the voxels of a volume lie on the tomogram of picks.
+
+    Parameters
+    ----------
+    picks
+        The picks of one tomogram.
+    volume
+        Another volume of it, with the same voxels or with others.
+    asked
+        What the user says of it.
+
+    Raises
+    ------
+    InputError
+        The volume has another extent than the tomogram, or both state origins that do not fit.
+    """
+    _check_extent(picks, volume, asked.where)
+    if _same_grid(picks, volume):
+        _check_origin(picks, volume, asked, np.zeros(3))
+        return Grid(picks.voxel_size, (0.0, 0.0, 0.0), sure=True)
+    how, sure = _lies(picks, volume, asked)
+    z, y, x = (float(v) for v in _offsets(picks, volume)[how])
+    return Grid(volume.voxel_size, (z, y, x), sure)
 
 
 def in_mask(picks: Picks, recipe: PicksFilterRecipe, notes: list[str]) -> NDArray[np.bool_]:
@@ -56,11 +96,12 @@ def in_mask(picks: Picks, recipe: PicksFilterRecipe, notes: list[str]) -> NDArra
     """
     assert recipe.mask is not None
     volume = open_sized(recipe.mask, picks.voxel_size)
+    asked = Asked(recipe.mask, recipe.mask_grid, recipe.any_origin)
     _check_extent(picks, volume, recipe.mask)
     if _same_grid(picks, volume):
-        _check_origin(picks, volume, recipe, np.zeros(3))
+        _check_origin(picks, volume, asked, np.zeros(3))
         return _wanted(volume, np.rint(picks.position_vox), recipe)
-    how, sure = _lies(picks, volume, recipe)
+    how, sure = _lies(picks, volume, asked)
     found = {way: _wanted(volume, _index(picks, volume, way), recipe) for way in _offsets(picks, volume)}
     other = int((found["faces"] != found["centres"]).sum())
     if other and not sure:
@@ -83,25 +124,25 @@ def _offsets(picks: Picks, volume: Volume) -> dict[How, NDArray[np.float64]]:
     return {"faces": np.subtract(volume.voxel_size, picks.voxel_size) / 2, "centres": np.zeros(3)}
 
 
-def _lies(picks: Picks, volume: Volume, recipe: PicksFilterRecipe) -> tuple[How, bool]:
+def _lies(picks: Picks, volume: Volume, asked: Asked) -> tuple[How, bool]:
     """How the mask lies on the tomogram, and whether this is known."""
-    if recipe.mask_grid != "auto":
-        return recipe.mask_grid, True
+    if asked.grid != "auto":
+        return asked.grid, True
     if any(volume.origin) or any(picks.origin):
         apart = np.subtract(volume.origin, picks.origin)
         for how, offset in _offsets(picks, volume).items():
             if (np.abs(apart - offset) <= NEAR * np.asarray(picks.voxel_size)).all():
                 return how, True
-        _check_origin(picks, volume, recipe, _offsets(picks, volume)["faces"])
+        _check_origin(picks, volume, asked, _offsets(picks, volume)["faces"])
     return "faces", False
 
 
-def _check_origin(picks: Picks, volume: Volume, recipe: PicksFilterRecipe, offset: NDArray[np.float64]) -> None:
+def _check_origin(picks: Picks, volume: Volume, asked: Asked, offset: NDArray[np.float64]) -> None:
     """Refuse a mask that states another origin than the tomogram; one that is not stated says nothing."""
     if any(volume.origin) and any(picks.origin):
         z, y, x = (float(v) for v in np.subtract(volume.origin, offset))
         mine = (f"The tomogram of the picks ({picks.tomogram})", picks.origin, picks.voxel_size)
-        origins_note(mine, (str(recipe.mask), (z, y, x), volume.voxel_size), accept=recipe.any_origin)
+        origins_note(mine, (asked.where, (z, y, x), volume.voxel_size), accept=asked.any_origin)
 
 
 def _index(picks: Picks, volume: Volume, how: How) -> NDArray[np.float64]:
@@ -122,17 +163,10 @@ def _check_extent(picks: Picks, volume: Volume, mask: str) -> None:
 
 def _wanted(volume: Volume, index: NDArray[np.float64], recipe: PicksFilterRecipe) -> NDArray[np.bool_]:
     """Whether the value at each index is wanted."""
-    there = np.asarray(((index >= 0) & (index < volume.shape)).all(axis=1))
-    at = np.where(there[:, None], index, 0).astype(np.int64)
-    value = np.zeros(len(at))
-    source = ChunkCache(CACHE_BYTES).over(open_source(volume), volume)
-    order = np.lexsort((at // (volume.chunks or volume.shape))[:, ::-1].T)  # chunk by chunk
-    for row in order[there[order]]:
-        start = tuple(int(v) for v in at[row])
-        box = Box(start, tuple(v + 1 for v in start))  # type: ignore[arg-type]
-        value[row] = float(source.read(box)[0, 0, 0])
+    value, there = values_at(volume, index)
     if volume.kind == "probability" and np.dtype(volume.dtype).kind in "iu":  # 255 is a probability of 1
         value /= 255
+    value = np.where(there, value, 0)
     wanted = np.isin(value, recipe.labels) if recipe.labels else value > recipe.threshold
     inside: NDArray[np.bool_] = there & wanted
     return ~inside if recipe.outside else inside

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
 from volengine.core.boxes import Index3
+from volengine.core.conditions import check_condition
 from volengine.core.errors import InputError
 from volengine.core.recipe import Recipe
 from volengine.core.volume import Vector3
@@ -96,6 +98,76 @@ class PicksMergeRecipe(PicksConvertRecipe):
 
 
 @dataclass(frozen=True)
+class PicksMeasureRecipe(PicksMergeRecipe):
+    """What is measured around picks; how they are read and written is a :class:`PicksMergeRecipe`.
+
+    What is named is a path, a folder, a glob or a list, of volumes or surfaces of one tomogram or of many; which is of
+    which tomogram is said by the names. ``NAME=PATH`` gives the columns a name: ``membrane=TS_01.surfaces``.
+
+    Parameters
+    ----------
+    surface
+        Sets of surfaces (folders .surfaces) or meshes: distance, side, number of the nearest, inside of closed ones.
+    labels
+        Label volumes: distance, depth, inside, the label. Every label but 0 counts, or those that are given:
+        membrane:2+3=atlas.mrc. A volume that states classes is measured for each of them.
+    probability
+        Predictions: the same where they are above the threshold, and their value.
+    threshold
+        The probability above which voxels belong to the feature.
+    value
+        Volumes whose values at the picks are written.
+    reach_nm
+        Largest distance to labels and predictions that is looked for; farther is written as inf.
+    mask_grid
+        How a volume with other voxels lies on the tomogram. faces: both begin at the same face, as after binning by
+        averaging; centres: at the centre of the same first voxel, as after Fourier cropping; auto: as their origins
+        say, else faces.
+    lamella
+        Depth below the faces of the slab of material. Tomograms, in which the faces are found by the variance along z;
+        masks (labels, predictions) of the slab; or its surfaces.
+    lamella_cell_nm
+        Side of the columns in which the faces are looked for.
+    neighbours_nm
+        Radius in which the other picks of the table are counted.
+    neighbour
+        The distance to the neighbour of this rank is written, if neighbours_nm is given; 1: the nearest.
+    """
+
+    surface: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
+    probability: tuple[str, ...] = ()
+    threshold: float = 0.5
+    value: tuple[str, ...] = ()
+    reach_nm: float = 50.0
+    mask_grid: Literal["auto", "faces", "centres"] = "auto"
+    lamella: tuple[str, ...] = ()
+    lamella_cell_nm: float = 40.0
+    neighbours_nm: float | None = None
+    neighbour: int = 1
+
+    def check(self) -> None:
+        """Refuse a call that measures nothing, and distances that make no sense."""
+        super().check()
+        for name in ("reach_nm", "lamella_cell_nm", "neighbours_nm"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < math.inf:
+                raise InputError(f"{name} is {value}; it must be a positive number of nanometres.")
+        if not 0 <= self.threshold < 1:
+            raise InputError(f"threshold is {self.threshold}; it must be a probability from 0 to below 1.")
+        if self.neighbour < 1:
+            raise InputError(f"neighbour is {self.neighbour}; 1 is the nearest one.")
+        if self.neighbour != 1 and self.neighbours_nm is None:
+            raise InputError("neighbour says which neighbour's distance is written; give neighbours_nm, too.")
+        given = (self.surface, self.labels, self.probability, self.value, self.lamella, self.neighbours_nm)
+        if not any(given):
+            raise InputError(
+                "There is nothing to measure: give --surface, --labels, --probability, --value, --lamella or "
+                "--neighbours-nm."
+            )
+
+
+@dataclass(frozen=True)
 class PicksFilterRecipe(PicksMergeRecipe):
     """Which picks are kept: those that fulfil every condition that is given, at least one.
 
@@ -128,6 +200,8 @@ class PicksFilterRecipe(PicksMergeRecipe):
         Largest distance to the nearest of these other picks.
     far_nm
         Smallest distance to the nearest of these other picks.
+    where
+        A condition on the columns, such as "membrane.distance_nm < 15 and inside == 'mitochondrion'".
     number
         Number of picks to keep of each tomogram, drawn at random from those that fulfil the conditions.
     seed
@@ -145,6 +219,7 @@ class PicksFilterRecipe(PicksMergeRecipe):
     near: str | None = None
     near_nm: float | None = None
     far_nm: float | None = None
+    where: str | None = None
     number: int | None = None
     seed: int = 0
 
@@ -169,11 +244,13 @@ class PicksFilterRecipe(PicksMergeRecipe):
             raise InputError(f"No weight is at least {self.min_weight} and at most {self.max_weight}.")
         if self.number is not None and self.number < 0:
             raise InputError(f"number is {self.number}; it must not be negative.")
-        given = (self.min_weight, self.max_weight, self.region, self.mask, self.near, self.number)
+        if self.where is not None:
+            check_condition(self.where)
+        given = (self.min_weight, self.max_weight, self.region, self.mask, self.near, self.where, self.number)
         if not self.spacing_nm and all(value is None for value in given):
             raise InputError(
                 "There is no condition, so all picks would be kept: give --min-weight, --max-weight, --region, --mask, "
-                "--near, --spacing-nm or --number; picks convert writes all of them."
+                "--near, --where, --spacing-nm or --number; picks convert writes all of them."
             )
 
 

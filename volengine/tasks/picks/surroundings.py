@@ -1,0 +1,221 @@
+"""What ``picks measure`` is given: volumes and surfaces by name and tomogram, and which belong to a table of picks."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from volengine.core.errors import InputError
+from volengine.core.picks import Picks
+from volengine.core.volume import Vector3, Volume
+from volengine.io.names import another_of_series, is_multilabel, same_tomogram, split_group
+from volengine.io.surfaces import ENDING, FACTS, SurfaceFacts, SurfaceSet, open_surfaces
+from volengine.tasks.common.inputs import expand, globbed
+from volengine.tasks.common.named import OF_SEVERAL_OBJECTS, feature_in, feature_of, open_sized, tomogram_in
+
+_NAMED = re.compile(r"(?P<name>[A-Za-z_]\w*)(?::(?P<labels>[0-9]+(?:\+[0-9]+)*))?=(?P<path>.+)")
+RESERVED = ("inside", "lamella", "neighbours", "none")
+"""Names that columns of ``picks measure`` have already, and the word for no compartment."""
+
+
+@dataclass(frozen=True)
+class Around:
+    """A volume or a set of surfaces, of one tomogram.
+
+    Parameters
+    ----------
+    name
+        Before the dot in the names of its columns.
+    path
+        Where it is.
+    tomogram
+        Whose it is, by its name or its metadata.
+    source
+        The volume, or the surfaces.
+    labels
+        Of a label volume: the labels that count; none: all but 0.
+    """
+
+    name: str
+    path: str
+    tomogram: str
+    source: Volume | SurfaceSet
+    labels: tuple[int, ...] = ()
+
+
+def volumes_around(given: Iterable[str], option: str, voxel_size: Vector3, *, classes: bool = False) -> list[Around]:
+    """Open the volumes that an option names, from their metadata.
+
+    Parameters
+    ----------
+    given
+        Paths, folders, globs, lists; with ``NAME=`` or ``NAME:1+2=`` before them.
+    option
+        How messages name the option.
+    voxel_size
+        Of volumes that do not state it.
+    classes
+        Whether they are label volumes, whose classes, where they state some, are things of their own.
+
+    Raises
+    ------
+    MissingError, InputError
+        There is no such volume; or nothing says what its columns are to be called.
+    """
+    found = []
+    for text in given:
+        name, labels, where = split_name(text)
+        if labels and not classes:
+            raise InputError(f"{text}: {option} is not about labels; give NAME=PATH.")
+        for path in paths_of(where):
+            volume = open_sized(path, voxel_size)
+            feature = feature_of(volume)
+            tomogram = tomogram_in(volume.name, feature)
+            stated = volume.facts.get("classes") if classes and not name else None
+            if isinstance(stated, dict) and stated:
+                for one, number in stated.items():
+                    if int(number):  # a class that is not in the volume is 0
+                        found.append(Around(checked(str(one), path), path, tomogram, volume, (int(number),)))
+                continue
+            if classes and not labels and is_multilabel(volume.url):
+                raise InputError(f"{path} {OF_SEVERAL_OBJECTS}: {option} NAME:1+2={path}.")
+            if not (name or feature):
+                raise InputError(
+                    f"{path} does not say what it is of, so its columns have no name; give {option} NAME={path}, or "
+                    "call the file TOMOGRAM__NAME."
+                )
+            found.append(Around(name or checked(feature, path), path, tomogram, volume, labels))
+    return found
+
+
+def surfaces_around(given: Iterable[str], option: str) -> list[Around]:
+    """Open the sets of surfaces that an option names; arguments and errors are those of :func:`volumes_around`."""
+    found = []
+    for text in given:
+        name, labels, where = split_name(text)
+        if labels:
+            raise InputError(f"{text}: surfaces have no labels; give {option} NAME=PATH.")
+        for path in _sets_in(globbed([where], "set of surfaces")):
+            surfaces = open_surfaces(path)
+            stem = Path(path).stem
+            feature = surfaces.facts.feature or feature_in(stem)
+            tomogram = surfaces.facts.tomogram if (Path(path) / FACTS).is_file() else ""
+            tomogram = tomogram_in(tomogram or stem, feature)
+            if not (name or feature):
+                raise InputError(
+                    f"{path} does not say what it is of, so its columns have no name; give {option} NAME={path}, or "
+                    "call it TOMOGRAM__NAME."
+                )
+            found.append(Around(name or checked(feature, path), path, tomogram, surfaces))
+    return found
+
+
+def paths_of(where: str) -> list[str]:
+    """The volumes that a path names; labels in a store (``store.ome.zarr#labels/atlas``) are one."""
+    return [where] if split_group(where)[1] else expand([where])
+
+
+def _sets_in(paths: Iterable[str]) -> list[str]:
+    """The sets of surfaces in folders that are none themselves."""
+    found: list[str] = []
+    for path in paths:
+        folder = Path(path)
+        sets = sorted(str(one) for one in folder.glob(f"*{ENDING}") if one.is_dir()) if folder.is_dir() else []
+        found += sets if sets and folder.suffix != ENDING else [path]
+    return found
+
+
+def split_name(text: str) -> tuple[str, tuple[int, ...], str]:
+    """Divide ``NAME:1+2=PATH`` into name, labels and path; a file that is called so as a whole is a path.
+
+    >>> split_name("membrane:2+3=atlas.mrc"), split_name("atlas.mrc"), split_name("config.json#seg=membrane")
+    (('membrane', (2, 3), 'atlas.mrc'), ('', (), 'atlas.mrc'), ('', (), 'config.json#seg=membrane'))
+    """
+    match = _NAMED.fullmatch(text)
+    if match is None or Path(text).exists():
+        return "", (), text
+    labels = tuple(int(v) for v in (match["labels"] or "").split("+") if v)
+    if 0 in labels:
+        raise InputError(f"{text}: 0 is the background; give other labels.")
+    return checked(match["name"], text), labels, match["path"]
+
+
+def checked(name: str, where: str) -> str:
+    """Return a name as columns have it: letters, digits and ``_``."""
+    fit = re.sub(r"[^A-Za-z0-9_]", "_", name)
+    fit = f"_{fit}" if fit[:1].isdigit() else fit
+    if fit.lower() in RESERVED:
+        raise InputError(f"{where}: {name!r} is the name of other columns; give another one: NAME=PATH.")
+    return fit
+
+
+def groups_of(given: Sequence[Around]) -> dict[str, list[Around]]:
+    """Sort what is around by name, in the order of the names; two of the same name and tomogram are refused."""
+    groups: dict[str, list[Around]] = {}
+    for one in given:
+        others = groups.setdefault(one.name, [])
+        twin = next((other for other in others if same_tomogram(one.tomogram, [other.tomogram])), None)
+        if twin is not None:
+            raise InputError(
+                f"{twin.path} and {one.path} would both be {one.name!r} of tomogram {one.tomogram!r}; give them two "
+                "names: NAME=PATH."
+            )
+        others.append(one)
+    return groups
+
+
+def of_tomogram(picks: Picks, group: Sequence[Around], *, alone: bool, asked: bool) -> Around:
+    """Return which one of the things of one name belongs to the tomogram of picks.
+
+    Parameters
+    ----------
+    picks
+        The picks.
+    group
+        The things.
+    alone
+        Whether there are no picks of other tomograms: then the only thing may have another name, but not that of
+        another tomogram of the same series.
+    asked
+        Whether the user has named the tomogram; then the only thing belongs to it.
+
+    Raises
+    ------
+    InputError
+        None of them does.
+    """
+    by_name = {one.tomogram: one for one in group}
+    name = same_tomogram(picks.tomogram, by_name)
+    if name is not None:
+        return by_name[name]
+    only = group[0]
+    if len(group) == 1 and alone and (asked or not _of_another(picks.tomogram, only.tomogram)):
+        return only
+    raise InputError(
+        f"There is no {only.name!r} of tomogram {picks.tomogram!r}; there is that of {', '.join(list(by_name)[:8])}"
+        f"{' ...' if len(by_name) > 8 else ''}. Give it, or choose the picks with --tomogram."
+    )
+
+
+def _of_another(name: str, other: str) -> bool:
+    """Whether a name, or the beginning of it, is that of another tomogram of the series: ``TS_02_mito`` for ``TS_01``.
+
+    >>> _of_another("TS_01", "TS_02_mito"), _of_another("TS_01", "TS_01_mito"), _of_another("TS_01", "mito")
+    (True, False, False)
+    """
+    ends = [match.start() for match in re.finditer(r"[^A-Za-z0-9]", other)]
+    beginnings = [other[:end] for end in ends] + [other]
+    if any(same_tomogram(name, [one]) for one in beginnings):
+        return False
+    return any(another_of_series(name, one) for one in beginnings)
+
+
+def placed(around: Around, picks: Picks) -> SurfaceSet:
+    """The surfaces of a set; of meshes alone, which hold positions, with the origin of the tomogram of the picks."""
+    surfaces = around.source
+    assert isinstance(surfaces, SurfaceSet)
+    if surfaces.facts.voxel_size is None and not (Path(around.path) / FACTS).is_file():
+        return open_surfaces(around.path, SurfaceFacts(tomogram=around.tomogram, origin=picks.origin))
+    return surfaces
