@@ -129,8 +129,10 @@ class SurfacesPickRecipe(Recipe):
     ----------
     tomogram
         The tomogram; not needed for a column of the surfaces.
-    from_nm, to_nm
-        Range of distances along the normal whose mean density is the score.
+    from_nm
+        Where the range of distances along the normal begins whose mean density is the score.
+    to_nm
+        Where this range ends.
     disc_nm
         The density is the mean over a disc of this radius across the normal.
     contrast
@@ -229,8 +231,10 @@ class SurfacesTrainRecipe(Recipe):
         The known particles of each, in the same order.
     feature
         Name of the particle; default: that of the picks.
-    from_nm, to_nm
-        Range of distances along the normal that the network sees.
+    from_nm
+        Where the range of distances along the normal begins that the network sees.
+    to_nm
+        Where the range that the network sees ends.
     radius_nm
         Radius of the disc that it sees.
     step_nm
