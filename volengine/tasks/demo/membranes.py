@@ -1,8 +1,8 @@
 """demo: surfaces of the membranes that the network finds in the simulated cytoplasm, measured and drawn.
 
 A surface goes around a membrane, so it has both of its faces, and half of its area is to be compared with the area of
-the true bilayers' middle. That of a vesicle that lies whole in the tomogram is closed, and if the membrane was found all
-around, its two faces are two islands of one surface.
+the true bilayers' middle. That of a vesicle that lies whole in the tomogram is closed, and if the membrane was found
+all around, its two faces are two islands of one surface.
 """
 
 from __future__ import annotations
