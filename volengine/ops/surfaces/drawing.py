@@ -153,8 +153,9 @@ def draw(
         for face, points in _points(scaled[one.faces]):
             row, across = (np.rint(points[:, k]).astype(np.int64) for k in range(2))
             canvas.put(row * width + across, points[:, 2], shaded[face])
-    picture = canvas.colour.reshape(height // FINER, FINER, width // FINER, FINER, 3).mean(axis=(1, 3))
-    return np.rint(picture).astype(np.uint8)
+    mean = canvas.colour.reshape(height // FINER, FINER, width // FINER, FINER, 3).mean(axis=(1, 3))
+    picture: Picture = np.rint(mean).astype(np.uint8)
+    return picture
 
 
 def shown_window(values: ArrayLike) -> tuple[float, float]:
