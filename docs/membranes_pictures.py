@@ -4,8 +4,8 @@
     python docs/membranes_pictures.py mitochondrion FOLDER
 
 *simulated*: a slice with the outline of the prediction; the surfaces coloured by thickness; the surfaces with picks
-(blue) and true receptors (red) as balls. *mitochondrion*: the three membranes, and the outer one coloured by its distance
-to the inner one.
+(blue) and true receptors (red) as balls. *mitochondrion*: the three membranes, and the outer one coloured by its
+distance to the inner one.
 """
 
 from __future__ import annotations
