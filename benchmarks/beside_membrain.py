@@ -186,8 +186,12 @@ def main() -> None:
             python = interpreter(case.package)
             if python is None:
                 missing.append(case.package)
-            else:
+                continue
+            try:
                 print(measured(case, case.package, python, case.theirs, folder), flush=True)
+            except RuntimeError as error:  # their installation may lack something
+                last = str(error).strip().splitlines()[-1]
+                print(f"| {case.name} | {case.package} | failed: {last} | | | | | |", flush=True)
     if missing:
         print(f"\nNot installed, so not measured: {', '.join(missing)}. Set PEERS to the folder of their environments.")
 
