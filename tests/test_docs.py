@@ -20,7 +20,7 @@ from volengine.io.picks.formats import FORMATS
 ROOT = Path(__file__).parents[1]
 CHECK = ROOT / "docs" / "check.py"
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "deploy").glob("*.md"))]
-SLOW = ("tutorial.md", "simulate.md")
+SLOW = ("tutorial.md", "simulate.md", "how-to-membranes.md")
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 
 

@@ -8,6 +8,7 @@ from volengine.cli.command import Command
 from volengine.cli.messages import quiet, say
 from volengine.core.text import table
 from volengine.engine.options import RunOptions
+from volengine.tasks.demo.membranes import surface_numbers
 from volengine.tasks.demo.simulated import demo_simulated
 from volengine.tasks.demo.simulated_page import CLASS_HEAD, class_lines, pick_lines
 from volengine.tasks.demo.verb import demo
@@ -63,4 +64,6 @@ def _simulated(out: str, options: RunOptions) -> None:
     say(table(("simulated cytoplasm", ""), pick_lines(result.score)))
     say("")
     say(table(CLASS_HEAD, class_lines(result.score)))
+    say("")
+    say(table(("surfaces", ""), surface_numbers(result.score["surfaces"])))
     say(f"{result.seconds:.1f} s. Look at {result.report}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,6 +21,7 @@ from volengine.core.rules import Compete, Interact
 from volengine.core.yaml_recipes import read_yaml
 from volengine.engine.options import RunOptions
 from volengine.engine.report import RunReport
+from volengine.io.surfaces import open_surfaces
 from volengine.ops.pictures import RED
 from volengine.tasks.demo.simulated import RECIPE, SPECIMEN, Files, demo_simulated, extra_picks
 from volengine.tasks.demo.simulated_page import (
@@ -42,6 +44,15 @@ SHAPE = (40, 140, 150)
 SIZE = (12.0, 12.0, 12.0)
 FEATURES = {"membrane": 1, "microtubule": 2, "actin": 3, "ribosome": 4}
 DATA = resources.files("volengine.data")
+VESICLE = {
+    "number": 2,
+    "area_nm2": 1500.0,
+    "closed": True,
+    "border_loops": 0,
+    "genus": 0,
+    "thickness_nm_median": 4.56,
+}
+SHEET = VESICLE | {"number": 1, "area_nm2": 2000.0, "closed": False, "border_loops": 3, "thickness_nm_median": None}
 
 
 def shipped() -> tuple[SimulateRecipe, RunRecipe]:
@@ -71,6 +82,13 @@ def found() -> dict[str, Any]:
             {"position_vox": [1.0, 2.0, 63.5], "weight": 12.5, "nearest": "spliceosome", "nearest_nm": 3.3}
         ],
         "classes": {name: dict(row) for name in FEATURES},
+        "surfaces": {
+            "rows": [dict(SHEET), VESICLE],
+            "surfaces": 2,
+            "closed": 1,
+            "area_nm2": 1750.0,
+            "true_area_nm2": 1800.4,
+        },
     }
 
 
@@ -153,8 +171,16 @@ def test_page_says_score_erased_voxels_runs_and_recipes(findings: Simulated):
     specimen, recipe = shipped()
     page = simulated_page(findings, (report, report), specimen, recipe, "../report.html").render()
     assert page.count("data:image/png;base64,") == 4 * len(SLICES)
+    drawn = replace(findings, membranes=np.full((5, 7, 3), 255, np.uint8))
+    with_membranes = simulated_page(drawn, (report, report), specimen, recipe).render()
+    assert with_membranes.count("data:image/png;base64,") == 4 * len(SLICES) + 1
+    assert 'width="7" height="5" alt="The surfaces of the membranes"' in with_membranes
     for text in (
         "40 x 140 x 150 voxels of 12 angstrom",
+        "<b>1</b>of these closed",
+        "<b>1,750 nm²</b>area of the membranes (half of both faces)",
+        "<td>1</td><td>2,000</td><td>no</td><td>3</td><td>0</td><td>-</td>",
+        "<td>2</td><td>1,500</td><td>yes</td><td>0</td><td>0</td><td>4.6</td>",
         "<b>3 of 5</b>ribosomes found within 10 nm",
         "<tr><td>membrane</td><td>0.750</td>",
         "<td>63.5</td><td>12.5</td><td>spliceosome</td><td>3.3</td>",
@@ -267,7 +293,16 @@ def test_from_structures_to_picks_that_are_right(tmp_path: Path):
     floors = {"membrane": 0.8, "microtubule": 0.8, "actin": 0.7, "ribosome": 0.72}
     assert {name: row["dice"] >= floors[name] for name, row in found["classes"].items()} == dict.fromkeys(floors, True)
     assert all(row["voxels_erased"] >= 0 for row in found["classes"].values())
+    surfaces = found["surfaces"]
+    assert (surfaces["surfaces"], surfaces["closed"]) == (4, 2)
+    assert surfaces["area_nm2"] == pytest.approx(surfaces["true_area_nm2"], rel=0.05)
+    assert [row["closed"] for row in surfaces["rows"]].count(True) == 2
+    assert all(3.5 < row["thickness_nm_median"] < 6 for row in surfaces["rows"])
+    meshes = open_surfaces(out / "surfaces" / "measured.surfaces")
+    assert [one.closed for one in meshes] == [row["closed"] for row in surfaces["rows"]]
+    assert all("thickness_nm" in one.columns for one in meshes)
     page = result.report.read_text()
+    assert "The surfaces of the membranes" in page
     assert not re.search(r"https?://", page)
     assert "../report.html" not in page  # the first part was not run
     assert (out / "overview.png").stat().st_size > 10_000

@@ -1,8 +1,9 @@
 """demo, second part: a simulated cytoplasm, and the results of the shipped network on it.
 
 The demo simulates a sample that the network was not trained on. The network predicts membranes, microtubules, actin and
-ribosomes; rules act between them; ribosomes are picked. All results are scored against the truth, with and without the
-rules: voxels against the atlas, picks against the positions at which the ribosomes were placed.
+ribosomes; rules act between them; ribosomes are picked, and the membranes become surfaces. All results are scored
+against the truth, with and without the rules: voxels against the atlas, picks against the positions at which the
+ribosomes were placed.
 
 Outputs, in the folder ``simulated`` of the demo's folder::
 
@@ -10,6 +11,7 @@ Outputs, in the folder ``simulated`` of the demo's folder::
     sample/                               the tomogram and its truth, as volengine simulate writes them
     predictions/, gated/, picks/, run/    the results, as volengine run writes them
     without_rules/                        picks from the predictions before the rules
+    surfaces/                             the membranes as triangle meshes (PLY), with their thickness
     scores/                               tables of the scores
     score.json, report.html, overview.png
 """
@@ -20,7 +22,7 @@ import csv
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -41,6 +43,7 @@ from volengine.ops.pictures import png, side_by_side
 from volengine.ops.score import pair_picks
 from volengine.tasks.common.layout import feature_store
 from volengine.tasks.demo.files import grid_of, shipped_recipe, whole
+from volengine.tasks.demo.membranes import membranes
 from volengine.tasks.demo.simulated_page import OVERVIEW_Z, Simulated, simulated_page, slice_panels
 from volengine.tasks.pick.verb import pick
 from volengine.tasks.run import RunRecipe, run
@@ -111,9 +114,11 @@ def demo_simulated(out: PathLike, options: RunOptions | None = None, model: Path
     alone = recipe.pick[0].with_(labels=False)  # the label volume shows the picks after the rules
     here = options.with_(workers=0)  # to start workers would take longer than the rest of the work
     pick(files.predictions(features)[files.picked], str(files.picks("before")), alone, here)
-    found = _score(files, features, recipe.pick[0].level, here)
+    truth = folder / "sample" / "truth" / name
+    surfaces, picture = membranes(folder / "surfaces", files.predictions(features, "after")["membrane"], truth, here)
+    found = {**_score(files, features, recipe.pick[0].level, here), "surfaces": surfaces}
     (folder / "score.json").write_text(json.dumps(found, indent=1))
-    findings = _findings(files, features, found)
+    findings = replace(_findings(files, features, found), membranes=picture)
     first = "../report.html" if (folder.parent / "report.html").exists() else ""
     simulated_page(findings, (made, report), specimen, recipe, first).write(folder / "report.html")
     overview = side_by_side([panel for panel, _ in slice_panels("z", OVERVIEW_Z, findings)])

@@ -16,6 +16,8 @@ from volengine.engine.report import RunReport
 from volengine.ops import pictures
 from volengine.ops.pictures import BLUE, GREEN, ORANGE, RED, YELLOW, Colour, Picture
 from volengine.tasks.common.html import Page
+from volengine.tasks.demo.membranes import HEAD as SURFACE_HEAD
+from volengine.tasks.demo.membranes import WINDOW_NM, surface_lines, surface_numbers
 from volengine.tasks.run import RunRecipe
 from volengine.tasks.simulate.recipe import SimulateRecipe
 
@@ -44,6 +46,8 @@ class Simulated:
         The prediction of each feature without and with the rules, uint8 (255 is probability 1).
     picks, truth
         Found and true positions.
+    membranes
+        The picture of their surfaces; ``None`` if there are none.
     """
 
     found: Mapping[str, Any]
@@ -55,6 +59,7 @@ class Simulated:
     labels: NDArray[Any]
     picks: Picks
     truth: Picks
+    membranes: Picture | None = None
 
     def erased(self, name: str) -> NDArray[np.bool_]:
         """Mask of the voxels of a feature that only the rules have set below the threshold."""
@@ -99,6 +104,11 @@ def simulated_page(
         "classes": class_lines(found),
         "class_head": CLASS_HEAD,
         "extra": extra,
+        "surface_numbers": surface_numbers(found["surfaces"]),
+        "surfaces": surface_lines(found["surfaces"]),
+        "surface_head": SURFACE_HEAD,
+        "membranes": findings.membranes,
+        "thickness_nm": WINDOW_NM,
         "rules": [(number, rule_text(rule)) for number, rule in enumerate(rules, 1)],
         "erased": [_erased_line(findings, name) for name in findings.features],
         "key": [*key, (RED, "erased by the rules; cross: true centre"), (GREEN, "ring: pick")],
