@@ -515,7 +515,7 @@ def _cup(runs: SmallRuns) -> Path:
     def make(path: Path) -> None:
         ball = trimesh.creation.icosphere(3, 100.0)
         kept = ball.vertices[ball.faces].mean(axis=1)[:, 2] < 60.0
-        cup = trimesh.Trimesh(ball.vertices + (220.0, 200.0, 110.0), ball.faces[kept])
+        cup = trimesh.Trimesh(ball.vertices + np.array([220.0, 200.0, 110.0]), ball.faces[kept])
         cup.remove_unreferenced_vertices()
         cup.export(path)
 
@@ -542,7 +542,9 @@ def _surfaces_profile(runs: SmallRuns, out: Path) -> None:
 def _surfaces_pick(runs: SmallRuns, out: Path) -> None:
     cup, on = _cup(runs), ("--tomogram", runs.tomogram(), "--any-origin")
     scored = ("--scored", out / "scored.surfaces", "--edge-exclusion-nm", 2)
-    command("surfaces", "pick", cup, *on, "--out", out / "density.star", "--spacing-nm", 4, "--min-score", -100, *scored)
+    command(
+        "surfaces", "pick", cup, *on, "--out", out / "density.star", "--spacing-nm", 4, "--min-score", -100, *scored
+    )
     shifted = ("--method", "mean-shift", "--contrast", "bright", "--feature", "bump")
     command("surfaces", "pick", cup, *on, "--out", out / "shift.csv", "--spacing-nm", 6, *shifted)
     again = ("--column", "score", "--spacing-nm", 4, "--min-score", -1e9)
