@@ -6,13 +6,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from shapes import ball, cylinder, turned
+from shapes import ball, turned
 
 from volengine.core.errors import InputError
 from volengine.core.surface import Surface
 from volengine.ops.surfaces.proximity import (
     _to_triangles,
-    border_distances,
     box_around,
     nearest_on,
     nearest_point,
@@ -85,28 +84,7 @@ def test_points_and_faces_of_the_volume() -> None:
     assert found.tolist() == [1, 4, 1, -2]
 
 
-def test_the_way_to_the_border_of_a_cylinder_and_of_a_hemisphere() -> None:
-    pytest.importorskip("pygeodesic")
-    tube = cylinder(10.0, 40.0, 1.0)
-    found = border_distances(turned(tube))
-    np.testing.assert_allclose(found, np.minimum(tube.vertices[:, 0], 40 - tube.vertices[:, 0]), atol=1e-6)
-    whole = ball(30.0, 5)
-    kept = whole.faces[(whole.vertices[whole.faces][:, :, 0] >= -1e-9).all(axis=1)]
-    half = Surface(whole.vertices, kept)  # vertices without faces stay
-    got = border_distances(half)
-    used = np.unique(kept)
-    rim = np.arcsin(half.vertices[np.unique(half.borders), 0] / 30).max() * 30
-    want = 30 * np.arcsin(np.clip(half.vertices[used, 0] / 30, -1, 1))
-    assert np.abs(got[used] - want).max() < rim + 0.3
-    assert np.isnan(np.delete(got, used)).all()
-    assert np.isnan(border_distances(whole)).all()
-
-
-def test_what_has_no_way_along_it_is_refused() -> None:
-    corners = np.array([[0, 0, 0], [0, 0, 1], [0, 1, 0], [1, 0, 0], [0, -1, 0]], float)
-    with pytest.raises(InputError, match="3 faces meet at an edge"):
-        border_distances(Surface(corners, [[0, 1, 2], [0, 1, 3], [0, 1, 4]]))
-    with pytest.raises(InputError, match="1 faces have no area"):
-        border_distances(Surface(np.array([[0, 0, 0], [0, 0, 1], [0, 0, 2]], float), [[0, 1, 2]]))
+def test_a_mesh_without_faces_has_no_distance() -> None:
+    corners = np.zeros((3, 3))
     with pytest.raises(InputError, match="without faces"):
         nearest_on(corners, corners, np.zeros((0, 3), int))

@@ -1,4 +1,4 @@
-"""Distances from the vertices of a surface: to other surfaces, to points, to the faces of the volume, to its border.
+"""Distances from the vertices of a surface: to other surfaces, to points, to the faces of the volume.
 
 Distances to surfaces are those to the nearest point of their triangles, not only to vertices. They are exact: centroids
 of triangles are searched, nearest first, until no other triangle can be nearer.
@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from volengine.core.boxes import Index3
-from volengine.core.errors import InputError, require
+from volengine.core.errors import InputError
 from volengine.core.surface import Surface
 from volengine.core.volume import Vector3
 
@@ -206,60 +206,3 @@ def to_volume_faces(places: Floats, shape: Index3, voxel_size: Vector3) -> Float
     low, high = places + size / 2, (np.asarray(shape) - 0.5) * size - places
     found: Floats = np.minimum(low, high).min(axis=1)
     return found
-
-
-def border_distances(surface: Surface) -> Floats:
-    """Geodesic distance of each vertex from the nearest border vertex, along the surface; exact for its triangles.
-
-    The method is that of Mitchell, Mount & Papadimitriou (SIAM J. Comput. 16:647, 1987), from ``pygeodesic``.
-
-    Returns
-    -------
-    (n,), in the unit of the vertices; NaN where no border can be reached: everywhere on a closed surface.
-
-    Raises
-    ------
-    InputError
-        More than two faces meet at an edge, or a face has no area.
-    DependencyError
-        The extra ``surfaces`` is not installed.
-    """
-    out = np.full(len(surface.vertices), np.nan)
-    borders = np.unique(surface.borders)
-    if not len(borders):
-        return out
-    _check_sheet(surface)
-    try:
-        from pygeodesic.geodesic import PyGeodesicAlgorithmExact
-    except ImportError as error:
-        raise require("pygeodesic", "surfaces", "The distance from a surface's border") from error
-    part = _reached(surface, borders)  # the library does not know vertices without faces
-    used = np.unique(part)
-    place = np.full(len(surface.vertices), -1, np.int32)
-    place[used] = np.arange(len(used))
-    solver = PyGeodesicAlgorithmExact(np.ascontiguousarray(surface.vertices[used]), place[part])
-    found, _ = solver.geodesicDistances(place[borders], None)
-    out[used] = found
-    return out
-
-
-def _reached(surface: Surface, borders: Ints) -> NDArray[np.int32]:
-    """The faces of those parts of a surface that have a border."""
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-
-    count, faces = len(surface.vertices), surface.faces
-    sides = faces[:, [0, 1, 1, 2]].reshape(-1, 2)
-    joined = coo_array((np.ones(len(sides), np.int8), (sides[:, 0], sides[:, 1])), (count, count))
-    label = connected_components(joined, directed=False)[1]
-    return faces[np.isin(label[faces[:, 0]], label[borders])]
-
-
-def _check_sheet(surface: Surface) -> None:
-    sides = np.sort(surface.faces[:, [[0, 1], [1, 2], [2, 0]]].reshape(-1, 2).astype(np.int64), axis=1)
-    most = int(np.unique(sides, axis=0, return_counts=True)[1].max())
-    if most > 2:
-        raise InputError(f"{surface.name}: {most} faces meet at an edge; distances along it need two at most.")
-    if not surface.areas.min() > 0:
-        bad = int((surface.areas <= 0).sum())
-        raise InputError(f"{surface.name}: {bad} faces have no area; remove them to measure distances along it.")

@@ -265,10 +265,11 @@ class _Given:
         return found
 
     def _border(self, surface: Surface) -> Floats:
-        from volengine.ops.surfaces.proximity import border_distances
+        from volengine.ops.surfaces.border import from_border
 
         try:
-            return border_distances(surface) / NM
+            found = from_border(surface.vertices, surface.faces, name=surface.name)
+            return np.where(np.isfinite(found), found, np.nan) / NM
         except InputError as error:
             self.notes.append(f"{error} Its column border_nm is empty.")
             return np.full(len(surface.vertices), np.nan)

@@ -107,11 +107,12 @@ def _least(recipe: SurfacesPickRecipe, threshold: float | None, scores: Sequence
 def _found(
     surface: Surface, score: Floats, rot_deg: Floats, least: float, offset: float, recipe: SurfacesPickRecipe
 ) -> Found:
-    from volengine.ops.surfaces.geodesics import from_border
+    from volengine.ops.surfaces.border import from_border
     from volengine.ops.surfaces.maxima import spaced_maxima
 
     if recipe.edge_exclusion_nm:
-        score = np.where(from_border(surface) >= recipe.edge_exclusion_nm * NM, score, np.nan)
+        away = from_border(surface.vertices, surface.faces, name=surface.name)
+        score = np.where(away >= recipe.edge_exclusion_nm * NM, score, np.nan)
     if recipe.method == "mean-shift":
         return _clusters(surface, score, rot_deg, least, offset, recipe)
     assert surface.normals is not None
