@@ -76,6 +76,11 @@ def measure_surfaces(
     recipe
         What is measured.
 
+    Returns
+    -------
+    Measured
+        What was written, and the rows of its table.
+
     Raises
     ------
     MissingError, FormatError

@@ -43,8 +43,9 @@ def pick_on_surfaces(
 
     Returns
     -------
-    The picks with their scores as weights, normals, Euler angles (with the angle about the normal where the score says
-    one, else rot = 0), and the number of the surface.
+    Picked
+        The file and its picks, with their scores as weights, normals, Euler angles (with the angle about the normal
+        where the score says one, else rot = 0), and the number of the surface.
 
     Raises
     ------

@@ -96,6 +96,11 @@ def profile_surfaces(
     recipe
         The tomogram, the distances, the pictures.
 
+    Returns
+    -------
+    Profiled
+        What was written, and how many values lie outside of the tomogram.
+
     Raises
     ------
     MissingError, FormatError

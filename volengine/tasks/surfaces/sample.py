@@ -35,8 +35,9 @@ def sample_surfaces(
 
     Returns
     -------
-    The picks: normals (interpolated), Euler angles, and the number of the surface (``surface``). The smallest distance
-    holds within each surface; ``picks filter --spacing-nm`` makes it hold between surfaces.
+    Picked
+        The file and its picks: normals (interpolated), Euler angles, and the number of the surface (``surface``). The
+        smallest distance holds within each surface; ``picks filter --spacing-nm`` makes it hold between surfaces.
 
     Raises
     ------
