@@ -57,6 +57,8 @@ NEEDED: dict[str, Any] = {
         ),
         "simulate": {"specimen": {}},
     },
+    "surfaces": {"write_surfaces": [(volengine.Surface([[0, 0, 0], [0, 0, 1], [0, 1, 0]], [[0, 1, 2]]), {})]},
+    "facts": {"write_surfaces": volengine.SurfaceFacts()},
     "picks": {"write_picks": volengine.Picks([[1, 2, 3]], voxel_size=(10, 10, 10))},
     "self": {"Stats.write": volengine.Stats({}), "Scores.write": Scores("picks", ({"feature": "a"},))},
 }

@@ -24,10 +24,12 @@ if TYPE_CHECKING:
     from volengine.core.errors import VolengineError
     from volengine.core.picks import Picks
     from volengine.core.rules import Compete, Interact
+    from volengine.core.surface import Surface
     from volengine.core.volume import Volume
     from volengine.engine.options import RunOptions
     from volengine.io.open import OpenVolume, open_volume
     from volengine.io.picks import read_picks, write_picks
+    from volengine.io.surfaces import SurfaceFacts, SurfaceSet, open_surfaces, write_surfaces
     from volengine.tasks.convert.recipe import ConvertRecipe
     from volengine.tasks.convert.verb import convert
     from volengine.tasks.crop import CropRecipe, crop
@@ -70,10 +72,12 @@ _MODULES = {
     "core.errors": ("VolengineError",),
     "core.picks": ("Picks",),
     "core.rules": ("Compete", "Interact"),
+    "core.surface": ("Surface",),
     "core.volume": ("Volume",),
     "engine.options": ("RunOptions",),
     "io.open": ("OpenVolume", "open_volume"),
     "io.picks": ("read_picks", "write_picks"),
+    "io.surfaces": ("SurfaceFacts", "SurfaceSet", "open_surfaces", "write_surfaces"),
     "tasks.convert.recipe": ("ConvertRecipe",),
     "tasks.convert.verb": ("convert",),
     "tasks.crop": ("CropRecipe", "crop"),
@@ -132,7 +136,10 @@ __all__ = [
     "SkeletonRecipe",
     "Stats",
     "StatsRecipe",
+    "Surface",
+    "SurfaceFacts",
     "SurfaceRecipe",
+    "SurfaceSet",
     "SurfaceStatsRecipe",
     "TrainRecipe",
     "TrainSample",
@@ -147,6 +154,7 @@ __all__ = [
     "filter",
     "info",
     "interact",
+    "open_surfaces",
     "open_volume",
     "pick",
     "propose_training",
@@ -162,6 +170,7 @@ __all__ = [
     "train_folds",
     "verify",
     "write_picks",
+    "write_surfaces",
 ]
 
 

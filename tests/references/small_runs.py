@@ -508,6 +508,49 @@ def _surfaces_convert(runs: SmallRuns, out: Path) -> None:
     (out / "info.txt").write_text(command("surfaces", "info", made, "--json").replace(str(out), ""))
 
 
+def _cup(runs: SmallRuns) -> Path:
+    """An open surface: most of a sphere in the tomogram."""
+    import trimesh
+
+    def make(path: Path) -> None:
+        ball = trimesh.creation.icosphere(3, 100.0)
+        kept = ball.vertices[ball.faces].mean(axis=1)[:, 2] < 60.0
+        cup = trimesh.Trimesh(ball.vertices + np.array([220.0, 200.0, 110.0]), ball.faces[kept])
+        cup.remove_unreferenced_vertices()
+        cup.export(path)
+
+    return Path(runs.file("cup.ply", make))
+
+
+@case("surfaces_sample", 1e-3, ("pygeodesic",))
+def _surfaces_sample(runs: SmallRuns, out: Path) -> None:
+    cup, on = _cup(runs), ("--tomogram", runs.tomogram(), "--any-origin")
+    command("surfaces", "sample", cup, *on, "--out", out / "space.star", "--edge-exclusion-nm", 2)
+    apart = ("--distance", "surface", "--spacing-nm", 4, "--offset-nm", -1, "--in-plane", "random", "--seed", 3)
+    command("surfaces", "sample", cup, *on, "--out", out / "surface.csv", *apart, "--feature", "seed")
+
+
+@case("surfaces_profile", 1e-3, ("potpourri3d",))
+def _surfaces_profile(runs: SmallRuns, out: Path) -> None:
+    cup, on = _cup(runs), ("--tomogram", runs.tomogram(), "--any-origin")
+    command("surfaces", "profile", cup, *on, "--out", out / "cubic.surfaces", "--picture", out / "pictures")
+    few = ("--from-nm", 0, "--to-nm", 4, "--step-nm", 2, "--order", "linear")
+    command("surfaces", "profile", cup, *on, "--out", out / "linear.surfaces", *few)
+
+
+@case("surfaces_pick", 1e-3, ("pygeodesic",))
+def _surfaces_pick(runs: SmallRuns, out: Path) -> None:
+    cup, on = _cup(runs), ("--tomogram", runs.tomogram(), "--any-origin")
+    scored = ("--scored", out / "scored.surfaces", "--edge-exclusion-nm", 2)
+    command(
+        "surfaces", "pick", cup, *on, "--out", out / "density.star", "--spacing-nm", 4, "--min-score", -100, *scored
+    )
+    shifted = ("--method", "mean-shift", "--contrast", "bright", "--feature", "bump")
+    command("surfaces", "pick", cup, *on, "--out", out / "shift.csv", "--spacing-nm", 6, *shifted)
+    again = ("--column", "score", "--spacing-nm", 4, "--min-score", -1e9)
+    command("surfaces", "pick", out / "scored.surfaces", *on, "--out", out / "column.csv", *again)
+
+
 # -- simulate ------------------------------------------------------------------------------------------------------
 
 SPECIMEN: dict[str, Any] = {

@@ -82,6 +82,7 @@ KERNELS: dict[str, tuple[str, ...]] = {
         "reconstruct_block",
         "render_block",
     ),
+    "volengine.tasks.skeleton.blocks": ("object_voxels", "skeleton_block", "trace_lines"),
     "volengine.tasks.stats.blocks": (
         "ids_block",
         "merge_objects",
@@ -110,6 +111,7 @@ CALLS: dict[str, tuple[str, ...]] = {
     "volengine.tasks.run": ("forget_gated", "forget_labels"),
     "volengine.tasks.score.finish": ("write_scores",),
     "volengine.tasks.simulate.truth": ("write_truth",),
+    "volengine.tasks.skeleton.finish": ("say_skeleton", "write_lines"),
     "volengine.tasks.stats.finish": ("write_counted",),
     "volengine.tasks.surface.finish": ("write_meshes",),
 }

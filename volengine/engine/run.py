@@ -2,34 +2,27 @@
 
 from __future__ import annotations
 
-import contextlib
-import shutil
 import time
 import traceback
-from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from concurrent.futures import Future
-from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 from volengine.core.errors import DeadlineError, InputError, RunError, VolengineError
 from volengine.core.new_folders import NewFolders
-from volengine.core.paths import ignores_case, place_key
 from volengine.engine import report
 from volengine.engine.beside import Beside
-from volengine.engine.claims import Claims, Living
 from volengine.engine.deadline import Deadline
 from volengine.engine.driver_lock import only_driver
 from volengine.engine.executor import Done, Executor
-from volengine.engine.failures import TRIES, Failures
 from volengine.engine.here_first import begin
 from volengine.engine.ledger import RunFolder
-from volengine.engine.lock import STALE_S
 from volengine.engine.log import Log, remark
 from volengine.engine.on_dask import OnDask
+from volengine.engine.opening import Job, Opening
 from volengine.engine.options import RunOptions
-from volengine.engine.outlook import Outlook, is_finished
+from volengine.engine.other_parts import OtherParts
+from volengine.engine.outlook import Outlook
 from volengine.engine.plan import Plan
 from volengine.engine.progress import Progress
 from volengine.engine.report import named
@@ -37,31 +30,10 @@ from volengine.engine.scheduler import check_scheduler
 from volengine.engine.stage import Stage
 from volengine.engine.state import PlanState
 from volengine.engine.work import Bundle
-from volengine.io.stores import local_path
 
 POLL_S = 0.5
 OPEN_PLANS = 3
 """Number of open plans per slot: while one of them waits for the end of a stage, others use the slots."""
-
-HANGING = 10
-"""A part that is alive, but brings no news for so many times the patience and a minute, counts as one that hangs."""
-
-AHEAD = 8
-"""Number of plans that are prepared before there is room for them, at most as many as are open."""
-
-
-@dataclass(frozen=True)
-class Job:
-    """A tomogram to process: its name, and a function that makes its plan and may refuse the input by an error.
-
-    ``size`` is that of its source, in any unit that is the same for all jobs of a run, if it is known. ``light``: no
-    unit takes longer than some seconds, or uses a network or GPU (:mod:`volengine.engine.here_first`).
-    """
-
-    name: str
-    plan: Callable[[], Plan]
-    size: float | None = None
-    light: bool = False
 
 
 def run_plan(plan: Plan, run_dir: str, options: RunOptions, *, light: bool = False) -> report.RunReport:
@@ -137,23 +109,13 @@ class Driver:
         check_scheduler(options)
         self.limit = options.limit_bytes()
         self.beside = Beside()
-        self.opening: deque[tuple[str, Future[tuple[PlanState, bool]]]] = deque()
-        """Plans that are being prepared, in the order of their jobs, with the name of the job."""
         self.open: list[PlanState] = []
         self.finishing: dict[int, Future[None]] = {}
         """Of the open plans those that are being finished, by their ``id``: nobody else may touch their states."""
         self.closed: list[report.Closed] = []
         self.refused: dict[str, BaseException] = {}
-        self.names: dict[str, tuple[str, str]] = {}
         self.under_way: dict[int, PlanState] = {}
-        self.quiet_since = self.tried_at = time.monotonic()
-        self.without: frozenset[str] | None = None
-        """The living parts when units of missing ones were taken over; as long as no others come, the missing ones are
-        not waited for again in each stage."""
-        parts = options.part_of()[1] > 1
-        self.living = Living(folder.path, options.patience_s) if parts else None
-        self.failures: Failures | None = None
-        """What has failed in other parts, if there are any."""
+        self.others = OtherParts(folder, options)
         self.deadline = Deadline(options.deadline)
         self.new = NewFolders()
 
@@ -174,9 +136,10 @@ class Driver:
     def _run(self) -> report.RunReport:
         began = time.time()
         self.log = Log(self.folder.log)
-        if self.options.part is not None:
-            self.failures = Failures(self.folder.path, self.options.part, self.lock.nonce)
-        self.case = not ignores_case(self.folder.path)
+        self.others.begin(self.lock, self.log, self.progress.say)
+        self.opening = Opening(
+            self.jobs, self.folder, self.options, self.limit, self.others.living, self.lock, self.beside, self.new
+        )
         self.log("start", options=self.options.to_json(), jobs=[j.name for j in self.jobs])
         executor: Executor | None = None
         begun, failed = True, False
@@ -205,29 +168,11 @@ class Driver:
                 executor.close()
             self.beside.close()
             if failed and not begun:
-                self._leave_nothing()
+                self.opening.leave_nothing(self.open)
         result = report.make(self.closed, self.refused, self.options, self.limit, began)
         report.write(result, self.folder)
         self.log("end", failed=list(result.failures))
         return result
-
-    def _leave_nothing(self) -> None:
-        """Delete what was made for units that no worker has ever begun; what an earlier run has left stays.
-
-        A folder of a run that began with this one goes, too, unless jobs of a batch system have said something in it.
-        """
-        prepared = [future.result()[0] for _, future in self.opening if future.done() and not future.exception()]
-        for state in [*self.open, *prepared]:
-            state.withdraw()
-            if not state.skipped and not state.finished:
-                shutil.rmtree(state.folder.path, ignore_errors=True)
-        with contextlib.suppress(OSError):
-            (self.folder.path / "plans").rmdir()
-        if self.folder.path in self.new and {path.name for path in self.folder.path.iterdir()} <= {
-            self.log.path.name,
-            self.lock.path.name,
-        }:
-            self.log.path.unlink(missing_ok=True)
 
     def _open_plans(self, slots: int, *, at_once: bool = False) -> None:
         """Plan the next jobs, as many as there is room for, and open the plans that are prepared.
@@ -236,37 +181,13 @@ class Driver:
         """
         self._opened()
         most = max(2, OPEN_PLANS * slots)
-        while self.jobs and len(self.open) - len(self.finishing) < most and len(self.opening) < min(most, AHEAD):
-            job = self.jobs.pop(0)
-            self.lock.check(read_again=True)  # what follows deletes and creates
-            failed: Future[tuple[PlanState, bool]] = Future()
-            try:
-                plan = job.plan()
-                self._claim(plan.name, job.name)
-                plan.check(self.limit)
-                for spec in plan.images if at_once else ():
-                    if (place := local_path(spec.url)) is not None:
-                        self.new.note(place.parent)
-            except Exception as error:
-                failed.set_exception(error)
-                self.opening.append((job.name, failed))
-            else:
-                self.opening.append((job.name, self.beside.do(partial(self._prepare, plan), alone=at_once)))
+        while len(self.open) - len(self.finishing) < most and self.opening.room(most):
+            self.opening.begin(at_once=at_once)
             self._opened()
-
-    def _prepare(self, plan: Plan) -> tuple[PlanState, bool]:
-        """Prepare a plan; return its state, and whether an earlier run had finished it."""
-        folder = self.folder.plan(plan.name)
-        finished = is_finished(folder)
-        claims = None if self.living is None else Claims(folder.path, self.living, self.lock.nonce)
-        state = PlanState(plan, folder, self.options, self.limit, claims)
-        state.prepare()
-        return state, finished
 
     def _opened(self) -> None:
         """Open the plans that are prepared, in the order of their jobs."""
-        while self.opening and self.opening[0][1].done():
-            name, future = self.opening.popleft()
+        for name, future in self.opening.take():
             try:
                 state, finished = future.result()
             except Exception as error:
@@ -284,7 +205,7 @@ class Driver:
     @property
     def _steps(self) -> list[Future[Any]]:
         """What is done beside, and taken when it is done."""
-        return [*(future for _, future in list(self.opening)[:1]), *self.finishing.values()]
+        return [*self.opening.next, *self.finishing.values()]
 
     def _ready(self) -> bool:
         """Whether something that was done beside has ended."""
@@ -301,25 +222,13 @@ class Driver:
             self.progress.say(notice)
         state.notices.clear()
 
-    def _claim(self, name: str, label: str) -> None:
-        """Refuse a second plan of the same name, because both would write the same files."""
-        key = place_key(name, case=self.case)
-        if key in self.names:
-            other, first = self.names[key]
-            same = "" if other == name else f" and {other!r}, which are the same for the file system"
-            raise InputError(
-                f"Two inputs have the name {name!r}{same}, and would write the same files: {first} and {label}; rename "
-                "one, or give another --out for it."
-            )
-        self.names[key] = (name, label)
-
     def _refuse(self, name: str, error: BaseException) -> None:
         self.refused[name] = error
         self.log("refused", name=name, why=str(error), error=repr(error), traceback=_trace(error))
         self.progress.say(named(name, error))
 
     def _loop(self, executor: Executor) -> None:
-        while self.open or self.jobs or self.opening:
+        while self.open or self.opening:
             self.lock.check()
             if self.deadline.left_s > 0:
                 self._open_plans(executor.slots)
@@ -392,7 +301,7 @@ class Driver:
         self.outlook.received(stage, done.receipts)
         if done.receipts:
             self._show(state, stage)
-            self.quiet_since = time.monotonic()
+            self.others.progress()
         if not done.final:
             return
         del self.under_way[id(done.bundle)]
@@ -414,9 +323,7 @@ class Driver:
             self._tell(state)
             if not again:
                 self.progress.say(named(f"{state.plan.name} {stage.name}", done.error))
-                if self.failures is not None:
-                    identity, number = state.identities[stage.name], state.first_left(done.bundle)
-                    self.failures.note(identity, stage.name, number, done.error, final=final)
+                self.others.note(state, stage, done.bundle, done.error, final=final)
 
     def _show(self, state: PlanState, stage: Stage) -> None:
         """Show how far the run is."""
@@ -439,7 +346,7 @@ class Driver:
                     self.log("stage done", name=state.plan.name, stage=stage.name, **state.tallies[stage.name].said())
                 if state.active and state.at_end and not state.under_way:
                     self.lock.check(read_again=True)
-                    alone = len(self.open) == 1 and not self.jobs and not self.opening
+                    alone = len(self.open) == 1 and not self.opening
                     future = self.beside.do(state.finish, alone=alone)
                     if not future.done():
                         self.finishing[id(state)] = future
@@ -474,55 +381,8 @@ class Driver:
             if self._steps:
                 self.beside.wait(self._steps, POLL_S)
             return
-        # A heartbeat is watched for a while before it counts as that of a dead part.
-        living = frozenset[str]() if self.living is None else self.living.nonces()
-        now, news = time.monotonic(), [state.catch_up() for state in waiting]  # a list, so that all states catch up
-        if any(news):
-            self.quiet_since = now
-        quiet_s, patience_s = now - self.quiet_since, self.options.patience_s
-        known = self.without is not None and living <= self.without
-        late = not any(news) and (known or now - max(self.quiet_since, self.tried_at) > patience_s)
-        still = [s for s in waiting if not s.at_end and not s.waiting]
-        hanging = quiet_s > max(HANGING * patience_s, STALE_S)
-        given_up = [s for s in still if self._heed(s)]
-        took = [self._take_over(s, hanging) for s in still if s.active and (late or s.shared or s in given_up)]
-        if late:
-            self.tried_at = now
-        if late and any(took) and len(living) < self.options.part_of()[1]:
-            self.without = living
-        elif not known:
-            self.without = None
-        if not any(took) and all(state.active for state in still):
+        if not self.others.attend(waiting):
             self.beside.wait(self._steps, POLL_S)
-
-    def _heed(self, state: PlanState) -> bool:
-        """Look at what has failed in other parts of the stage that a plan waits for; return whether to take it over.
-
-        The plan is given up if a unit that is not done would fail here, too.
-        """
-        if self.failures is None:
-            return False
-        done, stage = state.done[state.stage.name], state.stage.name
-        failed = [one for one in self.failures.of(state.identities[stage]) if one.number not in done]
-        for one in failed:
-            parts = {other.part for other in failed if other.number == one.number}
-            if one.final or len(parts) >= TRIES:
-                state.error = one.to_error()
-                self.log("failed elsewhere", name=state.plan.name, stage=stage, number=one.number, part=one.part)
-                self.progress.say(named(state.plan.name, state.error))
-                return False
-        return bool(failed)
-
-    def _take_over(self, state: PlanState, hanging: bool) -> bool:
-        """Take over units of a plan's stage; return whether there were any.
-
-        ``hanging``: nothing has come from parts that are alive for so long that also what they have begun is taken.
-        """
-        stage = state.stage.name
-        took = state.take_over(all_of_them=hanging)
-        if took:
-            self.log("taking over", name=state.plan.name, stage=stage, units=len(state.pending))
-        return took
 
 
 def _trace(error: BaseException) -> str:

@@ -1,14 +1,11 @@
-"""Profiles: cubic convolution against polynomials, parts against the whole; leaflets whose distance is known."""
+"""Profiles: leaflets whose distance is known."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from volengine.core.boxes import Box
-from volengine.ops.surfaces.profiles import PAD, bilayer, sampled
+from volengine.ops.surfaces.profiles import bilayer
 
 AT = np.arange(-10, 10.01, 0.25)
 
@@ -18,31 +15,6 @@ def leaflets(apart, width, middle=0.0, heights=(1.0, 1.0)):
     return -heights[0] * np.exp(-(((AT - left) / width) ** 2) / 2) - heights[1] * np.exp(
         -(((AT - right) / width) ** 2) / 2
     )
-
-
-def test_values_between_voxels_are_exact_for_polynomials_of_degree_two() -> None:
-    z, y, x = np.indices((9, 11, 13)).astype(float)
-    values = 2 * z * z - y * x + 3 * x * x - y + 5
-    index = np.random.default_rng(0).uniform(2, 6, (50, 3))
-    a, b, c = index.T
-    box = Box.of_shape(values.shape)
-    np.testing.assert_allclose(sampled(values, box, values.shape, index), 2 * a * a - b * c + 3 * c * c - b + 5)
-    assert sampled(values, box, values.shape, np.array([[3.0, 4, 5]]))[0] == values[3, 4, 5]
-    outside = sampled(values, box, values.shape, np.array([[-0.1, 4, 5], [0, 0, 0], [8, 10, 12], [8, 10, 12.1]]))
-    assert np.isnan(outside).tolist() == [True, False, False, True]
-
-
-@settings(max_examples=20, deadline=None)
-@given(seed=st.integers(0, 2**32))
-def test_a_part_gives_the_same_numbers_as_the_whole(seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    values = rng.normal(size=(20, 18, 16)).astype(np.float32)
-    index = rng.uniform(0, 1, (30, 3)) * (np.array(values.shape) - 1)
-    index = index[np.all(np.abs(index - index[0]) < 5, axis=1)]
-    low, high = np.floor(index.min(0)).astype(int) - PAD, np.ceil(index.max(0)).astype(int) + PAD + 1
-    box = Box(tuple(low.tolist()), tuple(high.tolist())).clip(values.shape)
-    whole = sampled(values, Box.of_shape(values.shape), values.shape, index)
-    np.testing.assert_array_equal(sampled(values[box.slices], box, values.shape, index), whole)
 
 
 @pytest.mark.parametrize(("apart", "width"), [(4.0, 0.8), (4.0, 1.4), (3.5, 1.2), (6.0, 1.0)])

@@ -1,47 +1,17 @@
-"""Distances: to meshes against every triangle, to faces of the volume, along a surface to its border."""
+"""Distances to surfaces of a set, to points, to faces of the volume."""
 
 from __future__ import annotations
 
 import numpy as np
-import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from shapes import ball, cylinder, turned
+from shapes import ball, turned
 
-from volengine.core.errors import InputError
 from volengine.core.surface import Surface
 from volengine.ops.surfaces.proximity import (
-    _to_triangles,
-    border_distances,
     box_around,
-    nearest_on,
     nearest_point,
     nearest_surface,
     to_volume_faces,
 )
-
-
-@settings(max_examples=25, deadline=None)
-@given(seed=st.integers(0, 2**32), stretch=st.sampled_from([1.0, 30.0]))
-def test_the_nearest_of_all_triangles(seed: int, stretch: float) -> None:
-    rng = np.random.default_rng(seed)
-    vertices, faces = rng.normal(size=(40, 3)), rng.integers(0, 40, (60, 3))
-    vertices[:3] *= stretch  # a few large triangles
-    points = rng.normal(size=(50, 3)) * 2
-    found = nearest_on(points, vertices, faces)
-    each = np.stack([_to_triangles(points, np.repeat(vertices[f][None], 50, 0)) for f in faces], axis=1)
-    np.testing.assert_array_equal(found.distance, each.min(axis=1))
-    np.testing.assert_array_equal(found.face, each.argmin(axis=1))
-
-
-def test_triangles_against_dense_samples_of_them() -> None:
-    rng = np.random.default_rng(0)
-    corners, points = rng.normal(size=(20, 3, 3)), rng.normal(size=(20, 3)) * 2
-    weights = rng.dirichlet([0.5, 0.5, 0.5], 40000)
-    found = _to_triangles(points, corners)
-    for distance, point, corner in zip(found, points, corners, strict=True):
-        least = np.linalg.norm(weights @ corner - point, axis=1).min()
-        assert least - 0.05 < distance <= least + 1e-12
 
 
 def test_nearest_surfaces_are_read_once_and_only_if_they_may_be_nearest() -> None:
@@ -83,30 +53,3 @@ def test_points_and_faces_of_the_volume() -> None:
         np.array([[0.0, 50, 50], [19.0, 50, 50], [10, 50, 56], [-3, 50, 50]]), (12, 30, 10), (2, 4, 6)
     )
     assert found.tolist() == [1, 4, 1, -2]
-
-
-def test_the_way_to_the_border_of_a_cylinder_and_of_a_hemisphere() -> None:
-    pytest.importorskip("pygeodesic")
-    tube = cylinder(10.0, 40.0, 1.0)
-    found = border_distances(turned(tube))
-    np.testing.assert_allclose(found, np.minimum(tube.vertices[:, 0], 40 - tube.vertices[:, 0]), atol=1e-6)
-    whole = ball(30.0, 5)
-    kept = whole.faces[(whole.vertices[whole.faces][:, :, 0] >= -1e-9).all(axis=1)]
-    half = Surface(whole.vertices, kept)  # vertices without faces stay
-    got = border_distances(half)
-    used = np.unique(kept)
-    rim = np.arcsin(half.vertices[np.unique(half.borders), 0] / 30).max() * 30
-    want = 30 * np.arcsin(np.clip(half.vertices[used, 0] / 30, -1, 1))
-    assert np.abs(got[used] - want).max() < rim + 0.3
-    assert np.isnan(np.delete(got, used)).all()
-    assert np.isnan(border_distances(whole)).all()
-
-
-def test_what_has_no_way_along_it_is_refused() -> None:
-    corners = np.array([[0, 0, 0], [0, 0, 1], [0, 1, 0], [1, 0, 0], [0, -1, 0]], float)
-    with pytest.raises(InputError, match="3 faces meet at an edge"):
-        border_distances(Surface(corners, [[0, 1, 2], [0, 1, 3], [0, 1, 4]]))
-    with pytest.raises(InputError, match="1 faces have no area"):
-        border_distances(Surface(np.array([[0, 0, 0], [0, 0, 1], [0, 0, 2]], float), [[0, 1, 2]]))
-    with pytest.raises(InputError, match="without faces"):
-        nearest_on(corners, corners, np.zeros((0, 3), int))

@@ -10,7 +10,7 @@ from oriented_surfaces import TURNS, ball, dense, sheet, torus
 from scipy.spatial import KDTree
 
 from volengine.core.errors import InputError
-from volengine.ops.surfaces.geodesics import Geodesics
+from volengine.ops.surfaces.geodesic import Geodesics
 from volengine.ops.surfaces.sampling import poisson_disc, poisson_disc_geodesic
 from volengine.ops.surfaces.subdivision import subdivided
 
@@ -81,7 +81,7 @@ def test_geodesic_distances_hold_on_a_small_ball_and_leave_no_room() -> None:
     arcs = 60 * np.arccos(np.clip(found.place @ found.place.T / 3600, -1, 1)) + 1e3 * np.eye(len(found))
     assert arcs.min() > 50 * 0.995  # the mesh lies a little inside of the sphere
     fine = subdivided(shape, 50 / 8)
-    walk = Geodesics(fine)
+    walk = Geodesics(fine.vertices, fine.faces)
     chosen = KDTree(fine.vertices).query(found.place)[1]
     covered = np.unique(np.concatenate([walk.near(int(v), 50.0)[0] for v in chosen]))
     assert len(covered) == len(fine.vertices)

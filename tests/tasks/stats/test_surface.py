@@ -232,7 +232,7 @@ def test_concentration_by_the_distance_to_a_class_and_by_a_column(tmp_path: Path
 def test_edges_are_left_out_by_borders_and_closed_surfaces_stay_whole(tmp_path: Path) -> None:
     at = np.array([[0.0, 0], [-45.5, 0], [-43, 30], [49, 49], [5, 0]])
     picks = picks_of(tmp_path, on_plane(at))
-    found = run(picks, surfaces_of(tmp_path, plane(100, 7)), FEW.with_(edge_nm=6))
+    found = run(picks, surfaces_of(tmp_path, plane(100, 7)), FEW.with_(edge_exclusion_nm=6))
     (row,) = found["surfaces"]
     assert row["counted_um2"] * 1e6 == pytest.approx((100 - 12) ** 2, rel=2e-3)
     assert row["surface_um2"] * 1e6 == pytest.approx(1e4, rel=1e-5)
@@ -243,14 +243,14 @@ def test_edges_are_left_out_by_borders_and_closed_surfaces_stay_whole(tmp_path: 
     (tmp_path / "closed").mkdir()
     ball = sphere(50, 2000)
     picks = picks_of(tmp_path / "closed", 50 * np.eye(3))
-    (row,) = run(picks, surfaces_of(tmp_path / "closed", ball), FEW.with_(edge_nm=20))["surfaces"]
+    (row,) = run(picks, surfaces_of(tmp_path / "closed", ball), FEW.with_(edge_exclusion_nm=20))["surfaces"]
     assert row["counted_um2"] * 1e6 == pytest.approx(area(ball), rel=1e-5)
     assert row["objects"] == 3
 
 
 def test_a_particle_that_counts_may_have_a_neighbour_at_the_edge(tmp_path: Path) -> None:
     at = np.array([[-42.0, 0], [-46, 0], [30, 0]])
-    found = run(picks_of(tmp_path, on_plane(at)), surfaces_of(tmp_path, plane(100, 7)), FEW.with_(edge_nm=6))
+    found = run(picks_of(tmp_path, on_plane(at)), surfaces_of(tmp_path, plane(100, 7)), FEW.with_(edge_exclusion_nm=6))
     assert sorted(column(found, "surface_neighbours", "distance_nm")) == pytest.approx([4, 72], abs=2e-3)
 
 
@@ -390,7 +390,7 @@ def test_a_surface_whose_particles_all_lie_at_its_edge_does_not_spoil_the_others
     up = (flat[0] + np.array([40.0, 0, 0]), flat[1])
     u = np.random.default_rng(0).normal(size=(12, 3))
     at = np.concatenate([20 * u / np.linalg.norm(u, axis=1)[:, None], [[40.0, 14, 0]]])
-    found = run(picks_of(tmp_path, at), surfaces_of(tmp_path, ball, up), FEW.with_(simulations=19, edge_nm=5))
+    found = run(picks_of(tmp_path, at), surfaces_of(tmp_path, ball, up), FEW.with_(simulations=19, edge_exclusion_nm=5))
     assert column(found, "surfaces", "objects") == [12, 0]
     assert column(found, "surfaces", "at_edge") == [0, 1]
     alone = column(found, "ripley", "k_chance_high", surface=1)

@@ -153,7 +153,7 @@ def test_a_mesh_file_of_another_tomogram_is_refused_where_there_are_several(tmp_
     [
         ({"max_distance_nm": 0.0}, "--max-distance-nm must be positive"),
         ({"bin_nm": 0.0}, "--bin-nm must be positive"),
-        ({"edge_nm": -1.0}, "--edge-nm must be 0 or more"),
+        ({"edge_exclusion_nm": -1.0}, "--edge-exclusion-nm must be 0 or more"),
         ({"neighbours": 0}, "--neighbours must be from 1"),
         ({"bin_nm": 80.0}, r"0\.625 rings"),
         ({"bin_nm": 0.01}, r"5000 rings"),
@@ -172,9 +172,9 @@ def test_on_the_command_line(tmp_path: Path) -> None:
     assert found.exit_code == 0, found.output
     assert (tmp_path / "out" / "surfaces.csv").is_file()
     assert not (tmp_path / "out" / "ripley.csv").exists()
-    alone = CliRunner().invoke(command, [arguments[0], "--edge-nm", "5"])
+    alone = CliRunner().invoke(command, [arguments[0], "--edge-exclusion-nm", "5"])
     assert alone.exit_code == 2
-    assert "--edge-nm needs --surface" in alone.output
+    assert "--edge-exclusion-nm needs --surface" in alone.output
 
 
 def test_a_part_of_the_tomogram(tmp_path: Path) -> None:

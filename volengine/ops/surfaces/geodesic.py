@@ -85,13 +85,16 @@ class Geodesics:
     -----
     Within a reach, only the faces that the ball of this radius around the source touches are looked at; no way of this
     length leaves it. So large surfaces cost what lies within the reach. Results do not depend on the order of calls.
+    Faces that name a vertex twice are lines, and no way leads over them, nor through a single vertex at which faces
+    touch.
     """
 
     def __init__(self, vertices: ArrayLike, faces: ArrayLike, method: Method = "exact", name: str = "The surface"):
         self.vertices = np.asarray(vertices, np.float64).reshape(-1, 3)
         self.faces = np.asarray(faces, np.int64).reshape(-1, 3)
         self.method = method
-        check_edges(self.faces, name)
+        self._proper = proper(self.faces)
+        check_edges(self.faces[self._proper], name)
         try:
             import pygeodesic.geodesic
         except ImportError as error:
@@ -102,7 +105,7 @@ class Geodesics:
     @cached_property
     def edges(self) -> Int64:
         """(e, 2) pairs of vertices that an edge joins, each once."""
-        sides = np.sort(self.faces[:, [[0, 1], [1, 2], [2, 0]]].reshape(-1, 2), axis=1)
+        sides = np.sort(self.faces[self._proper][:, [[0, 1], [1, 2], [2, 0]]].reshape(-1, 2), axis=1)
         return np.unique(sides, axis=0)
 
     @cached_property
@@ -142,9 +145,10 @@ class Geodesics:
     @cached_property
     def _around(self) -> tuple[Int64, Int64]:
         """The faces of each vertex: where they begin, and their numbers."""
-        order = np.argsort(self.faces.ravel(), kind="stable")
-        starts = np.searchsorted(self.faces.ravel()[order], np.arange(len(self.vertices) + 1))
-        return starts, order // 3
+        corners = self.faces[self._proper].ravel()
+        order = np.argsort(corners, kind="stable")
+        starts = np.searchsorted(corners[order], np.arange(len(self.vertices) + 1))
+        return starts, self._proper[order // 3]
 
     @cached_property
     def _tree(self) -> Any:
@@ -158,7 +162,7 @@ class Geodesics:
             import potpourri3d
         except ImportError as error:
             raise require("potpourri3d", "surfaces", "--geodesic heat") from error
-        return potpourri3d.MeshHeatMethodDistanceSolver(self.vertices, self.faces.astype(np.int32))
+        return potpourri3d.MeshHeatMethodDistanceSolver(self.vertices, self.faces[self._proper].astype(np.int32))
 
     def bounds(self, source: int, reach: float = np.inf) -> Floats:
         """(v,) lengths of the shortest ways along edges from a vertex, never shorter than the geodesic distances."""
@@ -166,6 +170,17 @@ class Geodesics:
 
         found: Floats = dijkstra(self._graph, directed=False, indices=source, limit=reach)
         return found
+
+    def near(self, vertex: int, radius: float) -> tuple[Int64, Floats]:
+        """Vertices that are nearer than ``radius`` to one, itself included, and their distances.
+
+        Returns
+        -------
+        Numbers of vertices, rising, and distances. At the radius itself they are not nearer, however it is rounded.
+        """
+        found = self.from_vertices([vertex], radius)
+        close = found.distance < radius * (1 - 1e-9)
+        return found.vertices[close], found.distance[close]
 
     def from_vertices(self, sources: Sequence[int] | Int64, reach: float = np.inf) -> Field:
         """Distances to the nearest of some vertices.
@@ -185,7 +200,7 @@ class Geodesics:
     def _by_windows(self, source: Int64, reach: float) -> Field:
         margin = reach + self.longest_edge * (1 + 1e-9)  # all corners of a face that the reach touches
         faces = self._window(source, margin)
-        used, corners = _own(self.faces[faces], len(self.vertices))
+        used, corners = _own(self.faces[faces])
         if not np.isin(source, used).all():  # a vertex that no face uses
             alone = np.setdiff1d(source, used)
             rest = np.intersect1d(source, used)
@@ -194,47 +209,35 @@ class Geodesics:
             order = np.argsort(both)
             return Field(both[order], np.concatenate([more.distance, np.zeros(len(alone))])[order], more.faces)
         at = np.searchsorted(used, source)
-        joined = _reached(corners, at, len(used))
-        inner, own = (
-            (np.arange(len(used)), corners) if joined.all() else _own(corners[joined[corners[:, 0]]], len(used))
-        )
+        joined = _reached(corners, at)
+        inner, own = (np.arange(len(used)), corners) if joined.all() else _own(corners[joined])
         algorithm = self._exact(self.vertices[used[inner]], own.astype(np.int32))
         start = np.searchsorted(inner, at).astype(np.int32)
         distance = np.full(len(used), np.inf)
         distance[inner] = _asked(algorithm, start, np.arange(len(inner), dtype=np.int32))
         distance[at] = 0.0
-        return self._cut(used, distance, faces, margin)
-
-    def _cut(self, used: Int64, distance: Floats, faces: Int64, margin: float) -> Field:
         distance = np.where(distance <= margin, distance, np.inf)
-        finite = np.zeros(len(self.vertices), bool)
-        finite[used[np.isfinite(distance)]] = True
         kept = np.isfinite(distance)
-        return Field(used[kept], distance[kept], faces[finite[self.faces[faces]].all(axis=1)])
+        return Field(used[kept], distance[kept], faces[kept[corners].all(axis=1)])
 
     def _window(self, source: Int64, margin: float) -> Int64:
-        """Numbers of the faces with a corner in the ball of this radius around a source."""
+        """Numbers of the faces with a corner in the ball of this radius around a source, rising."""
         if np.isinf(margin):
-            return np.arange(len(self.faces))
+            return self._proper
         inside = self._ball(source, margin)
         starts, numbers = self._around
         counts = starts[inside + 1] - starts[inside]
         ends = np.cumsum(counts)
         rows = np.arange(ends[-1]) - np.repeat(ends - counts, counts) + np.repeat(starts[inside], counts)
-        touched = np.zeros(len(self.faces), bool)
-        touched[numbers[rows]] = True
-        return np.flatnonzero(touched)
+        return np.unique(numbers[rows])
 
     def _ball(self, source: Int64, radius: float) -> Int64:
         """Numbers of the vertices within a straight distance of a source, ascending."""
-        near = np.zeros(len(self.vertices), bool)
         if len(source) == 1 and len(self.vertices) < DIRECT:
             away = self.vertices - self.vertices[source[0]]
-            near = np.einsum("ij,ij->i", away, away) <= (radius * (1 + 1e-12)) ** 2
-        else:
-            for one in self._tree.query_ball_point(self.vertices[source], radius):
-                near[np.asarray(one, np.int64)] = True
-        return np.flatnonzero(near)
+            return np.flatnonzero(np.einsum("ij,ij->i", away, away) <= (radius * (1 + 1e-12)) ** 2)
+        found = self._tree.query_ball_point(self.vertices[source], radius)
+        return np.unique(np.concatenate([np.asarray(one, np.int64) for one in found]))
 
     def _by_heat(self, source: Int64, reach: float) -> Field:
         found = np.asarray(self._heat.compute_distance_multisource(source.tolist()), np.float64)
@@ -244,27 +247,38 @@ class Geodesics:
         inner = near.distance <= self._near
         found = np.where(np.isfinite(found), np.maximum(found, self._near), np.inf)
         found[near.vertices[inner]] = near.distance[inner]
-        margin = reach + self.longest_edge * (1 + 1e-9)
-        return self._cut(np.arange(len(self.vertices)), found, np.arange(len(self.faces)), margin)
+        kept = found <= reach + self.longest_edge * (1 + 1e-9)
+        faces = self._proper[kept[self.faces[self._proper]].all(axis=1)]
+        return Field(np.flatnonzero(kept), found[kept], faces)
 
 
-def _own(faces: Int64, count: int) -> tuple[Int64, Int64]:
+def proper(faces: Int64) -> Int64:
+    """Numbers of the faces that name three vertices; the others are lines."""
+    a, b, c = faces.T
+    return np.flatnonzero((a != b) & (b != c) & (c != a))
+
+
+def _own(faces: Int64) -> tuple[Int64, Int64]:
     """The vertices that faces use, ascending, and the faces with the numbers of these."""
-    used = np.zeros(count, bool)
-    used[faces] = True
-    place = np.cumsum(used) - 1
-    return np.flatnonzero(used), place[faces]
+    used, corners = np.unique(faces, return_inverse=True)
+    return used, corners.reshape(-1, 3)
 
 
-def _reached(corners: Int64, sources: Int64, count: int) -> NDArray[np.bool_]:
-    """Which vertices hang together with a source; all of these get a distance."""
+def _reached(faces: Int64, sources: Int64) -> NDArray[np.bool_]:
+    """Faces to which a way leads across edges from a face that has a source as a corner.
+
+    The library is given only these: for others it reads memory that it has not written.
+    """
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
-    a, b = corners[:, :2].ravel(), corners[:, 1:].ravel()
-    graph = coo_array((np.ones(len(a), np.int8), (a, b)), shape=(count, count))
-    _, part = connected_components(graph, directed=False)
-    return np.isin(part, part[sources])
+    sides = np.sort(faces[:, [[0, 1], [1, 2], [2, 0]]], axis=2).reshape(-1, 2)
+    _, edge = np.unique(sides[:, 0] * (faces.max(initial=0) + 1) + sides[:, 1], return_inverse=True)
+    owner = np.repeat(np.arange(len(faces)), 3)
+    n = len(faces) + int(edge.max(initial=-1)) + 1
+    links = coo_array((np.ones(len(owner), np.int8), (owner, len(faces) + edge)), shape=(n, n))
+    part = connected_components(links, directed=False)[1][: len(faces)]
+    return np.isin(part, part[np.isin(faces, sources).any(axis=1)])
 
 
 def _asked(algorithm: Any, sources: NDArray[np.int32], targets: NDArray[np.int32]) -> Floats:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from volengine.core.errors import InputError
 from volengine.core.surface import Surface
-from volengine.ops.surfaces.geodesics import Geodesics
+from volengine.ops.surfaces.geodesic import Geodesics
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -57,7 +57,7 @@ def spaced_maxima(surface: Surface, score: Floats, spacing: float, least: float 
     Raises
     ------
     InputError, DependencyError
-        As :class:`volengine.ops.surfaces.geodesics.Geodesics`; or there are not as many values as vertices.
+        As :class:`volengine.ops.surfaces.geodesic.Geodesics`; or there are not as many values as vertices.
     """
     if score.shape != (len(surface.vertices),):
         raise InputError(f"{surface.name}: {score.shape} values for {len(surface.vertices)} vertices.")
@@ -66,7 +66,7 @@ def spaced_maxima(surface: Surface, score: Floats, spacing: float, least: float 
     found = found[by_score(score[found])]
     if spacing <= 0 or len(found) < 2:
         return found
-    geodesics, open_ = Geodesics(surface), np.zeros(len(score), bool)
+    geodesics, open_ = Geodesics(surface.vertices, surface.faces, name=surface.name), np.zeros(len(score), bool)
     open_[found] = True
     kept = []
     for vertex in found.tolist():

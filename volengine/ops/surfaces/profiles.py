@@ -1,7 +1,4 @@
-"""Profiles of a tomogram along the normals of a surface, and the two leaflets of a membrane in them.
-
-Values between voxels are those of cubic convolution (Keys, IEEE Trans. ASSP 29:1153, 1981), which needs the four
-voxels around a point along each axis and so gives the same number whatever part of the tomogram was read.
+"""The two leaflets of a membrane in profiles of a tomogram along the normals of a surface.
 
 The leaflets are the two highest peaks of a profile that a valley separates. Where peaks overlap, their tops are nearer
 to each other than their middles are, so that a sum of two Gaussians of one width is fitted, as in Medina et al. (J.
@@ -17,12 +14,10 @@ Cell Biol. 2025); the thickness is the distance of its middles.
 from __future__ import annotations
 
 from itertools import combinations
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-
-from volengine.core.boxes import Box, Index3
 
 Floats = NDArray[np.float64]
 
@@ -34,9 +29,6 @@ LEAST_VALLEY = 0.05
 
 ROUNDS = 30
 AT_ONCE = 1 << 13
-
-PAD = 2
-"""Voxels that a value needs beyond its place, on each side."""
 
 
 class Bilayer(NamedTuple):
@@ -50,44 +42,6 @@ class Bilayer(NamedTuple):
     offset: Floats
     peaks: Floats
     fit: Floats
-
-
-def sampled(values: NDArray[Any], box: Box, shape: Index3, index: Floats) -> Floats:
-    """Values of a volume at fractional indices, by cubic convolution.
-
-    Parameters
-    ----------
-    values
-        The voxels of ``box``, which holds :data:`PAD` voxels beyond every index, or ends at the volume's faces.
-    box, shape
-        The part that was read, and the shape of the volume.
-    index
-        (..., 3), z, y, x, voxels of the volume.
-
-    Returns
-    -------
-    float64 of shape (...); NaN beyond the centres of the outermost voxels.
-    """
-    flat = index.reshape(-1, 3)
-    last = np.asarray(shape) - 1
-    inside = np.all((flat >= 0) & (flat <= last), axis=1)
-    at = np.where(inside[:, None], flat, np.asarray(box.start))
-    whole = np.floor(at).astype(np.int64)
-    weights = _keys(at - whole)  # (4, n, 3)
-    total = np.zeros(len(flat))
-    for dz, dy, dx in np.ndindex(4, 4, 4):
-        near = np.clip(whole + np.array([dz - 1, dy - 1, dx - 1]), 0, last) - np.asarray(box.start)
-        weight = weights[dz, :, 0] * weights[dy, :, 1] * weights[dx, :, 2]
-        total += weight * values[tuple(near.T)]
-    return np.where(inside, total, np.nan).reshape(index.shape[:-1])
-
-
-def _keys(part: Floats) -> Floats:
-    """Weights of the voxels at -1, 0, 1 and 2 for a place between 0 and 1."""
-    near, far = [1 - part, part], [1 + part, 2 - part]
-    a, b = ((1.5 * d - 2.5) * d * d + 1 for d in (part, near[0]))
-    c, d = (((-0.5 * d + 2.5) * d - 4) * d + 2 for d in far)
-    return np.stack([c, a, b, d])
 
 
 def bilayer(

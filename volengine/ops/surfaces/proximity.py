@@ -1,130 +1,23 @@
-"""Distances from the vertices of a surface: to other surfaces, to points, to the faces of the volume, to its border.
+"""Distances from the vertices of a surface: to other surfaces, to points, to the faces of the volume.
 
-Distances to surfaces are those to the nearest point of their triangles, not only to vertices. They are exact: centroids
-of triangles are searched, nearest first, until no other triangle can be nearer.
-
->>> flat = np.array([[5.0, -90, -90], [5.0, 90, -90], [5.0, 0, 90]])
->>> nearest_on(np.array([[0.0, 0, 0], [5.0, 0, 3]]), flat, np.array([[0, 1, 2]])).distance.tolist()
-[5.0, 0.0]
+Those to surfaces are exact (:mod:`.triangles`), and only surfaces that can be the nearest are read.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from volengine.core.boxes import Index3
-from volengine.core.errors import InputError, require
 from volengine.core.surface import Surface
 from volengine.core.volume import Vector3
+from volengine.ops.surfaces.triangles import nearest_on
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
-
-AT_ONCE = 1 << 18
-"""Pairs of a point and a triangle that are held at a time, about."""
-
-FIRST = 8
-"""Triangles with which each point is compared first."""
-
-LONGEST = 3.0
-"""Triangles larger than so many typical ones are searched in parts, so that a few of them do not slow all others."""
-
-
-class Nearest(NamedTuple):
-    """The nearest face of each point: its distance (n,), and its number (of equally near ones the lowest)."""
-
-    distance: Floats
-    face: Ints
-
-
-def nearest_on(points: Floats, vertices: Floats, faces: NDArray[Any]) -> Nearest:
-    """Distance of each point from the nearest point of a mesh.
-
-    Parameters
-    ----------
-    points
-        (n, 3).
-    vertices, faces
-        The mesh, in the same unit; at least one face.
-
-    Raises
-    ------
-    InputError
-        The mesh has no faces.
-    """
-    from scipy.spatial import cKDTree
-
-    if not len(faces):
-        raise InputError("There is no distance to a surface without faces.")
-    corners = vertices[np.asarray(faces, np.int64)]
-    parts, owner = _parts(corners)
-    middle = parts.mean(axis=1)
-    reach = float(np.linalg.norm(parts - middle[:, None], axis=2).max())
-    tree = cKDTree(middle)
-    best, face = np.full(len(points), np.inf), np.full(len(points), -1, np.int64)
-    left, many = np.arange(len(points)), min(FIRST, len(parts))
-    while len(left):
-        open_again = []
-        for begin in range(0, len(left), max(1, AT_ONCE // many)):
-            some = left[begin : begin + max(1, AT_ONCE // many)]
-            far, found = tree.query(points[some], many)
-            far, found = far.reshape(len(some), -1), found.reshape(len(some), -1)
-            candidate = owner[found]
-            apart = _to_triangles(np.repeat(points[some], far.shape[1], axis=0), corners[candidate.ravel()])
-            apart = apart.reshape(far.shape)
-            least = apart.min(axis=1)
-            best[some] = least
-            face[some] = np.where(apart == least[:, None], candidate, len(corners)).min(axis=1)
-            open_again.append(some[far[:, -1] - reach <= least])  # another one could be as near
-        if many == len(parts):
-            break
-        left, many = np.concatenate(open_again), min(4 * many, len(parts))
-    return Nearest(best, face)
-
-
-def _parts(corners: Floats) -> tuple[Floats, Ints]:
-    """Triangles of about one size that cover all triangles, and whose part each is."""
-    owner = np.arange(len(corners))
-    sides = np.linalg.norm(corners - np.roll(corners, 1, axis=1), axis=2)
-    most = LONGEST * max(float(np.median(sides.max(axis=1))), 1e-3 * float(sides.max()))
-    done, owners = [], []
-    while len(corners):
-        sides = np.linalg.norm(np.roll(corners, -1, axis=1) - corners, axis=2)  # from corner k to k + 1
-        longest, small = sides.argmax(axis=1), sides.max(axis=1) <= most
-        done.append(corners[small])
-        owners.append(owner[small])
-        corners, owner, longest = corners[~small], owner[~small], longest[~small]
-        rows = np.arange(len(corners))
-        a, b, c = corners[rows, longest], corners[rows, (longest + 1) % 3], corners[rows, (longest + 2) % 3]
-        half = (a + b) / 2
-        corners = np.concatenate([np.stack([a, half, c], 1), np.stack([half, b, c], 1)])
-        owner = np.concatenate([owner, owner])
-    return np.concatenate(done), np.concatenate(owners)
-
-
-def _to_triangles(points: Floats, corners: Floats) -> Floats:
-    """Distance of each point from its triangle: to the plane if it lies above it, else to the nearest side."""
-    a, ab, ac = corners[:, 0], corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
-    normal = np.cross(ab, ac)
-    square = np.einsum("ij,ij->i", normal, normal)
-    off = points - a
-    height = np.einsum("ij,ij->i", off, normal)
-    over = 1 / np.where(square > 0, square, 1)
-    v = np.einsum("ij,ij->i", np.cross(off, ac), normal) * over
-    w = np.einsum("ij,ij->i", np.cross(ab, off), normal) * over
-    above = (square > 0) & (v >= 0) & (w >= 0) & (v + w <= 1)
-    sides = np.full(len(points), np.inf)
-    for k in range(3):
-        p, q = corners[:, k], corners[:, (k + 1) % 3]
-        along = q - p
-        length = np.einsum("ij,ij->i", along, along)
-        t = np.clip(np.einsum("ij,ij->i", points - p, along) / np.where(length > 0, length, 1), 0, 1)
-        sides = np.minimum(sides, np.linalg.norm(points - p - t[:, None] * along, axis=1))
-    return np.where(above, np.abs(height) * np.sqrt(over), sides)
 
 
 class NearestSurface(NamedTuple):
@@ -206,60 +99,3 @@ def to_volume_faces(places: Floats, shape: Index3, voxel_size: Vector3) -> Float
     low, high = places + size / 2, (np.asarray(shape) - 0.5) * size - places
     found: Floats = np.minimum(low, high).min(axis=1)
     return found
-
-
-def border_distances(surface: Surface) -> Floats:
-    """Geodesic distance of each vertex from the nearest border vertex, along the surface; exact for its triangles.
-
-    The method is that of Mitchell, Mount & Papadimitriou (SIAM J. Comput. 16:647, 1987), from ``pygeodesic``.
-
-    Returns
-    -------
-    (n,), in the unit of the vertices; NaN where no border can be reached: everywhere on a closed surface.
-
-    Raises
-    ------
-    InputError
-        More than two faces meet at an edge, or a face has no area.
-    DependencyError
-        The extra ``surfaces`` is not installed.
-    """
-    out = np.full(len(surface.vertices), np.nan)
-    borders = np.unique(surface.borders)
-    if not len(borders):
-        return out
-    _check_sheet(surface)
-    try:
-        from pygeodesic.geodesic import PyGeodesicAlgorithmExact
-    except ImportError as error:
-        raise require("pygeodesic", "surfaces", "The distance from a surface's border") from error
-    part = _reached(surface, borders)  # the library does not know vertices without faces
-    used = np.unique(part)
-    place = np.full(len(surface.vertices), -1, np.int32)
-    place[used] = np.arange(len(used))
-    solver = PyGeodesicAlgorithmExact(np.ascontiguousarray(surface.vertices[used]), place[part])
-    found, _ = solver.geodesicDistances(place[borders], None)
-    out[used] = found
-    return out
-
-
-def _reached(surface: Surface, borders: Ints) -> NDArray[np.int32]:
-    """The faces of those parts of a surface that have a border."""
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-
-    count, faces = len(surface.vertices), surface.faces
-    sides = faces[:, [0, 1, 1, 2]].reshape(-1, 2)
-    joined = coo_array((np.ones(len(sides), np.int8), (sides[:, 0], sides[:, 1])), (count, count))
-    label = connected_components(joined, directed=False)[1]
-    return faces[np.isin(label[faces[:, 0]], label[borders])]
-
-
-def _check_sheet(surface: Surface) -> None:
-    sides = np.sort(surface.faces[:, [[0, 1], [1, 2], [2, 0]]].reshape(-1, 2).astype(np.int64), axis=1)
-    most = int(np.unique(sides, axis=0, return_counts=True)[1].max())
-    if most > 2:
-        raise InputError(f"{surface.name}: {most} faces meet at an edge; distances along it need two at most.")
-    if not surface.areas.min() > 0:
-        bad = int((surface.areas <= 0).sum())
-        raise InputError(f"{surface.name}: {bad} faces have no area; remove them to measure distances along it.")

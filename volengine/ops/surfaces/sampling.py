@@ -28,7 +28,7 @@ from scipy.spatial import KDTree
 from volengine.core.errors import InputError
 from volengine.core.surface import Surface
 from volengine.ops.suppress import suppress
-from volengine.ops.surfaces.geodesics import Geodesics
+from volengine.ops.surfaces.geodesic import Geodesics
 from volengine.ops.surfaces.points import SurfacePoints, on_faces, vertex_normals
 from volengine.ops.surfaces.subdivision import subdivided
 
@@ -194,7 +194,7 @@ def poisson_disc_geodesic(
     _check(surface, spacing)
     carried = surface.with_columns() if allowance is None else surface.with_columns(_allowance=allowance)
     fine = subdivided(carried, spacing * GEODESIC_EDGE)
-    at, geodesics = np.unique(fine.faces), Geodesics(fine)
+    at, geodesics = np.unique(fine.faces), Geodesics(fine.vertices, fine.faces, name=fine.name)
     open_ = np.zeros(len(fine.vertices), bool)
     open_[at] = True if allowance is None else fine.columns["_allowance"][at] >= 0
     chosen = []

@@ -99,7 +99,7 @@ def _known_classes(recipe: SurfaceStatsRecipe, counted: Sequence[Counted]) -> No
 def _prepared(sets: Sequence[tuple[str, SurfaceSet]], recipe: SurfaceStatsRecipe) -> Iterator[Prepared]:
     for label, one in sets:
         for row in sorted(one.rows, key=lambda row: int(row["number"])):
-            yield prepare(one.read(row["number"]), label, recipe.edge_nm, recipe.by_column)
+            yield prepare(one.read(row["number"]), label, recipe.edge_exclusion_nm, recipe.by_column)
 
 
 def _levels(sets: Mapping[str, Sequence[tuple[str, SurfaceSet]]], recipe: SurfaceStatsRecipe) -> dict[str, Floats]:

@@ -29,7 +29,7 @@ class SurfaceStatsRecipe(Recipe):
         back, or any.
     both_faces
         The surfaces go around a slab, with both of its faces: the area of the membrane is half of theirs.
-    edge_nm
+    edge_exclusion_nm
         What lies within this geodesic distance of a border of a surface is left out: its area, and the particles there.
         Closed surfaces have no border and stay whole.
     geodesic
@@ -64,7 +64,7 @@ class SurfaceStatsRecipe(Recipe):
 
     Examples
     --------
-    >>> recipe = SurfaceStatsRecipe(edge_nm=10, ripley_nm=40, bin_nm=5)
+    >>> recipe = SurfaceStatsRecipe(edge_exclusion_nm=10, ripley_nm=40, bin_nm=5)
     >>> recipe.radii.tolist()
     [5.0, 10.0, 15.0, 20.0, 25.0, 30.0, 35.0, 40.0]
     """
@@ -72,7 +72,7 @@ class SurfaceStatsRecipe(Recipe):
     max_distance_nm: float = 10.0
     side: Literal["any", "front", "back"] = "any"
     both_faces: bool = False
-    edge_nm: float = 0.0
+    edge_exclusion_nm: float = 0.0
     geodesic: Literal["exact", "heat"] = "exact"
     neighbours: int = 1
     c2: bool = False
@@ -93,7 +93,15 @@ class SurfaceStatsRecipe(Recipe):
             value = getattr(self, name)
             if not 0 < value < math.inf:
                 raise InputError(f"--{name.replace('_', '-')} must be positive, not {value}.")
-        for name in ("edge_nm", "ripley_nm", "occupancy_nm", "contact_nm", "simulations", "resamples", "seed"):
+        for name in (
+            "edge_exclusion_nm",
+            "ripley_nm",
+            "occupancy_nm",
+            "contact_nm",
+            "simulations",
+            "resamples",
+            "seed",
+        ):
             value = getattr(self, name)
             if not 0 <= value < math.inf:
                 raise InputError(f"--{name.replace('_', '-')} must be 0 or more, not {value}.")

@@ -41,7 +41,8 @@ def convert_surfaces(source: PathLike, out: PathLike, recipe: SurfacesConvertRec
 
     Returns
     -------
-    The files and folders that were written.
+    list of str
+        The files and folders that were written.
 
     Raises
     ------
@@ -135,9 +136,10 @@ def surfaces_info(source: PathLike) -> dict[str, Any]:
 
     Returns
     -------
-    ``path``, the facts of the set, and ``surfaces``: a row for each with what its table says, or else what its mesh is:
-    vertices, faces, ``area_nm2``, ``volume_nm3`` (``None`` if it is open), ``closed``, ``islands``, ``border_loops``,
-    ``genus``.
+    dict
+        ``path``, the facts of the set, and ``surfaces``: a row for each with what its table says, or else what its mesh
+        is: vertices, faces, ``area_nm2``, ``volume_nm3`` (``None`` if it is open), ``closed``, ``islands``,
+        ``border_loops``, ``genus``.
     """
     found = open_surfaces(source)
     facts = {name: value for name, value in vars(found.facts).items() if name != "history" and value not in (None, "")}

@@ -25,9 +25,10 @@ from volengine.io.morphometrics import Morphometrics, read_morphometrics, write_
 from volengine.io.surfaces import ENDING, FACTS, SurfaceFacts, SurfaceSet, open_surfaces, write_surfaces
 from volengine.tasks.common.named import open_sized
 from volengine.tasks.common.origins import origins_note
-from volengine.tasks.surfaces.measure_density import Reader, check_memory, leaflets
+from volengine.tasks.surfaces.measure_density import check_memory, leaflets
 from volengine.tasks.surfaces.measure_recipe import SurfacesMeasureRecipe
 from volengine.tasks.surfaces.measure_shape import Shape
+from volengine.tasks.surfaces.reading import Sampler
 
 Floats = NDArray[np.float64]
 
@@ -74,6 +75,11 @@ def measure_surfaces(
         weighted by the areas of the vertices.
     recipe
         What is measured.
+
+    Returns
+    -------
+    Measured
+        What was written, and the rows of its table.
 
     Raises
     ------
@@ -153,7 +159,7 @@ class _Given:
         self.readers = {}
         for name, volume in volumes.items():
             self._compare(volume.where, volume.origin, volume.voxel_size, volume.shape)
-            self.readers[name] = Reader(volume)
+            self.readers[name] = Sampler(volume, "cubic")
         self.others = {_label(path): self._other(path) for path in recipe.others}
         if len(self.others) < len(recipe.others):
             raise InputError(f"{', '.join(recipe.others)}: two sets have the same name; rename one.")
@@ -232,7 +238,7 @@ class _Given:
         if "tomogram" in self.readers:
             columns |= self._leaflets(surface, shape)
         if "labels" in self.readers:
-            columns["label"] = self.readers["labels"].at_voxels(surface.vertices)
+            columns["label"] = self.readers["labels"].of_voxels(surface.vertices)
         if self.morphometrics is not None:
             columns |= self._transferred(surface)
         stored = {name: c.astype(np.float32) if c.dtype.kind == "f" else c for name, c in columns.items()}
@@ -265,10 +271,11 @@ class _Given:
         return found
 
     def _border(self, surface: Surface) -> Floats:
-        from volengine.ops.surfaces.proximity import border_distances
+        from volengine.ops.surfaces.border import from_border
 
         try:
-            return border_distances(surface) / NM
+            found = from_border(surface.vertices, surface.faces, name=surface.name)
+            return np.where(np.isfinite(found), found, np.nan) / NM
         except InputError as error:
             self.notes.append(f"{error} Its column border_nm is empty.")
             return np.full(len(surface.vertices), np.nan)

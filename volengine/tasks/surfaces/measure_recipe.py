@@ -56,7 +56,7 @@ class SurfacesMeasureRecipe(Recipe):
     csv
         A folder for tables as Surface Morphometrics writes them, one for each surface.
     any_origin
-        Measure although the origins of the surfaces and of what is beside them differ.
+        Take surfaces and what is beside them to begin at the same first voxel although they state different origins.
     overwrite
         Replace what exists.
     """

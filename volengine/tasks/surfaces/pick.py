@@ -43,8 +43,9 @@ def pick_on_surfaces(
 
     Returns
     -------
-    The picks with their scores as weights, normals, Euler angles (with the angle about the normal where the score says
-    one, else rot = 0), and the number of the surface.
+    Picked
+        The file and its picks, with their scores as weights, normals, Euler angles (with the angle about the normal
+        where the score says one, else rot = 0), and the number of the surface.
 
     Raises
     ------
@@ -107,11 +108,12 @@ def _least(recipe: SurfacesPickRecipe, threshold: float | None, scores: Sequence
 def _found(
     surface: Surface, score: Floats, rot_deg: Floats, least: float, offset: float, recipe: SurfacesPickRecipe
 ) -> Found:
-    from volengine.ops.surfaces.geodesics import from_border
+    from volengine.ops.surfaces.border import from_border
     from volengine.ops.surfaces.maxima import spaced_maxima
 
     if recipe.edge_exclusion_nm:
-        score = np.where(from_border(surface) >= recipe.edge_exclusion_nm * NM, score, np.nan)
+        away = from_border(surface.vertices, surface.faces, name=surface.name)
+        score = np.where(away >= recipe.edge_exclusion_nm * NM, score, np.nan)
     if recipe.method == "mean-shift":
         return _clusters(surface, score, rot_deg, least, offset, recipe)
     assert surface.normals is not None

@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float64]
 NAME = re.compile(r"profile_(m?[0-9]+(?:p[0-9]+)?)_nm")
-ROWS = 1 << 14
-"""Vertices whose profiles are read at a time."""
 PIXELS = 1 << 16
 PANELS = 5
 
@@ -98,6 +96,11 @@ def profile_surfaces(
     recipe
         The tomogram, the distances, the pictures.
 
+    Returns
+    -------
+    Profiled
+        What was written, and how many values lie outside of the tomogram.
+
     Raises
     ------
     MissingError, FormatError
@@ -139,13 +142,9 @@ def profile_surfaces(
 def profiled(surface: Surface, distance_nm: Floats, sample: Sampler) -> Surface:
     """The surface with its normals, and a float32 column for each distance."""
     from volengine.ops.surfaces.points import vertex_normals
-    from volengine.ops.surfaces.profile_sampling import along_normals
 
     normals = vertex_normals(surface)
-    values = np.empty((len(surface.vertices), len(distance_nm)), np.float32)
-    for first in range(0, len(values), ROWS):
-        part = slice(first, first + ROWS)
-        values[part] = sample(along_normals(surface.vertices[part], normals[part], distance_nm * NM))
+    values = sample.along(surface.vertices, normals, distance_nm * NM, np.float32)
     columns = {column_name(d): values[:, k] for k, d in enumerate(distance_nm)}
     return replace(surface, normals=normals, columns={**surface.columns, **columns})
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from volengine.core.boxes import Box, index3
 from volengine.core.errors import InputError
@@ -12,7 +15,7 @@ from volengine.io.cached import ChunkCache
 from volengine.io.names import Source
 from volengine.io.open import OpenVolume, open_source
 from volengine.io.surfaces import SurfaceFacts, SurfaceSet, open_surfaces
-from volengine.ops.surfaces.profile_sampling import REACH, Order, inside, interpolate
+from volengine.ops.surfaces.profile_sampling import REACH, Order, along_normals, inside, interpolate
 from volengine.tasks.common.named import open_sized
 from volengine.tasks.common.origins import origins_note
 
@@ -22,6 +25,8 @@ CELL = 64
 """Side of the boxes that are read, voxels; they lie on a fixed lattice."""
 CACHE_BYTES = 256 << 20
 """Chunks of the tomogram that are kept."""
+ROWS = 1 << 13
+"""Profiles that are read at a time."""
 EXTENT = 0.02
 """Share by which the extents of surfaces' tomogram and of the tomogram that is given may differ, beside two voxels."""
 
@@ -48,14 +53,30 @@ class Sampler:
         at = place.reshape(-1, 3) / self._size
         found = np.full(len(at), np.nan)
         rows = np.flatnonzero(inside(at, self.volume.shape))
-        cells = np.maximum(at[rows] / CELL, 0).astype(np.int64)
-        cell = np.ravel_multi_index(cells.T, tuple(n // CELL + 1 for n in self.volume.shape))
-        order = np.argsort(cell, kind="stable")
-        rows, cell = rows[order], cell[order]
-        cuts = np.flatnonzero(cell[1:] != cell[:-1]) + 1
-        for part in np.split(rows, cuts) if len(rows) else []:
-            found[part] = self._box(at[part])
+        for part in _cells(at[rows]):
+            found[rows[part]] = self._box(at[rows[part]])
         return found.reshape(place.shape[:-1])
+
+    def along(self, place: Floats, normal: Floats, distance: Floats, dtype: DTypeLike = np.float64) -> NDArray[Any]:
+        """Profiles: values (n, d) at distances along normals (n, 3), angstrom, cell by cell, so that little is held."""
+        found = np.empty((len(place), len(distance)), dtype)
+        for rows in _cells(place / self._size):
+            for first in range(0, len(rows), ROWS):
+                part = rows[first : first + ROWS]
+                found[part] = self(along_normals(place[part], normal[part], distance))
+        return found
+
+    def of_voxels(self, place: Floats) -> NDArray[Any]:
+        """Values of the voxels in which places (n, 3) lie, as they are stored: labels; 0 outside of the volume."""
+        index = np.floor(place / self._size + 0.5).astype(np.int64)
+        there = np.flatnonzero(((index >= 0) & (index < self.volume.shape)).all(axis=1))
+        found = np.zeros(len(place), self._source.dtype)
+        for part in _cells(index[there].astype(np.float64)):
+            rows = there[part]
+            start, stop = index[rows].min(axis=0), index[rows].max(axis=0) + 1
+            voxels = self._source.read(Box(index3(start.tolist()), index3(stop.tolist())))
+            found[rows] = voxels[tuple((index[rows] - start).T)]
+        return found
 
     def _box(self, at: Floats) -> Floats:
         reach = REACH[self.order]
@@ -64,6 +85,14 @@ class Sampler:
         box = Box(index3(start.tolist()), index3(stop.tolist())).clip(self.volume.shape)
         voxels = self._source.read(box)
         return self._scale * interpolate(voxels, np.asarray(box.start), at, self.volume.shape, self.order)
+
+
+def _cells(at_vox: Floats) -> Iterator[NDArray[np.int64]]:
+    """Rows of the places in each cell of the lattice, cell by cell."""
+    cell = np.floor(at_vox / CELL).astype(np.int64)
+    order = np.lexsort(cell.T[::-1])
+    cuts = np.flatnonzero(np.any(np.diff(cell[order], axis=0) != 0, axis=1)) + 1
+    yield from (part for part in np.split(order, cuts) if len(part))
 
 
 def open_set(path: str, tomogram: OpenVolume | None) -> SurfaceSet:

@@ -35,8 +35,9 @@ def sample_surfaces(
 
     Returns
     -------
-    The picks: normals (interpolated), Euler angles, and the number of the surface (``surface``). The smallest distance
-    holds within each surface; ``picks filter --spacing-nm`` makes it hold between surfaces.
+    Picked
+        The file and its picks: normals (interpolated), Euler angles, and the number of the surface (``surface``). The
+        smallest distance holds within each surface; ``picks filter --spacing-nm`` makes it hold between surfaces.
 
     Raises
     ------
@@ -59,13 +60,14 @@ def sample_surfaces(
 
 
 def _sampled(surface: Surface, recipe: SurfacesSampleRecipe) -> Found:
-    from volengine.ops.surfaces.geodesics import from_border
+    from volengine.ops.surfaces.border import from_border
     from volengine.ops.surfaces.sampling import poisson_disc, poisson_disc_geodesic
 
     rng = np.random.default_rng([recipe.seed, surface.number])
-    allowance = from_border(surface) - recipe.edge_exclusion_nm * NM if recipe.edge_exclusion_nm else None
-    if allowance is not None:
-        allowance = np.where(np.isfinite(allowance), allowance, 1e30)
+    allowance = None
+    if recipe.edge_exclusion_nm:
+        away = from_border(surface.vertices, surface.faces, name=surface.name)
+        allowance = np.where(np.isfinite(away), away - recipe.edge_exclusion_nm * NM, 1e30)
     draw = poisson_disc if recipe.distance == "space" else poisson_disc_geodesic
     points = draw(surface, recipe.spacing_nm * NM, rng, allowance)
     rot = 360 * rng.random(len(points)) - 180 if recipe.in_plane == "random" else np.zeros(len(points))

@@ -85,9 +85,9 @@ def train_on_surfaces(
     out: PathLike,
     recipe: SurfacesTrainRecipe | Mapping[str, Any] | None = None,
     *,
-    say: Callable[[str], None] = lambda line: None,
+    say: Callable[[str], None] | None = None,
 ) -> Trained:
-    """Train a network.
+    """Train a network that finds particles on surfaces.
 
     Parameters
     ----------
@@ -99,6 +99,11 @@ def train_on_surfaces(
         The tomogram and the picks of each set, and the rest.
     say
         Is given a line now and then.
+
+    Returns
+    -------
+    Trained
+        The model file, and what the network sees and finds.
 
     Raises
     ------
@@ -121,6 +126,7 @@ def train_on_surfaces(
     kept = [one for k, one in enumerate(known) if k % KEPT == KEPT - 1]
     shown = [one for k, one in enumerate(known) if k % KEPT != KEPT - 1]
     values, targets = _examples(shown, grid, recipe)
+    say = say or (lambda line: None)
     say(f"{len(values)} patches of {len(shown)} surfaces; {len(kept)} more are kept for the threshold")
     network = fit_rings(
         values,
