@@ -11,7 +11,15 @@ import trimesh
 
 from volengine.core.errors import FormatError, InputError, MissingError, VolengineError
 from volengine.core.surface import Surface
-from volengine.io.surfaces import FACTS, SurfaceFacts, open_surfaces, write_surface, write_surfaces
+from volengine.io.surfaces import (
+    FACTS,
+    TABLE,
+    SurfaceFacts,
+    may_replace,
+    open_surfaces,
+    write_surface,
+    write_surfaces,
+)
 
 FACTS_OF = SurfaceFacts("TS_01", "membrane", (8.0, 8.0, 8.0), (100.0, -50.0, 3.0), (10, 20, 30), [{"verb": "surface"}])
 AT = np.array([[0, 0, 0], [0, 0, 10], [0, 10, 0], [10, 0, 0]], float)
@@ -73,14 +81,37 @@ def test_a_folder_of_mesh_files_is_a_set_in_the_order_of_their_names(tmp_path: P
 
 
 def test_half_a_set_is_none(tmp_path: Path) -> None:
+    (two(tmp_path) / FACTS).unlink()
+    with pytest.raises(FormatError, match="was not finished"):
+        open_surfaces(tmp_path / "a.surfaces")
+
+
+def test_a_set_stays_until_the_one_that_replaces_it_is_whole(tmp_path: Path) -> None:
     def broken():  # type: ignore[no-untyped-def]
         yield Surface(AT, CORNERS), {}
         raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt):
-        write_surfaces(two(tmp_path), broken(), FACTS_OF)
-    with pytest.raises(FormatError, match="was not finished"):
-        open_surfaces(tmp_path / "a.surfaces")
+    for place in (two(tmp_path), tmp_path / "new.surfaces"):
+        with pytest.raises(KeyboardInterrupt):
+            write_surfaces(place, broken(), FACTS_OF)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.surfaces"]
+    assert len(open_surfaces(tmp_path / "a.surfaces")) == 2
+    write_surfaces(tmp_path / "a.surfaces", [(Surface(AT, CORNERS), {})], FACTS_OF)
+    assert sorted(path.name for path in (tmp_path / "a.surfaces").iterdir()) == ["0001.ply", TABLE, FACTS]
+
+
+def test_what_may_be_replaced(tmp_path: Path) -> None:
+    place = tmp_path / "a.surfaces"
+    assert may_replace(place)
+    place.mkdir()
+    assert may_replace(place)
+    (place / "0001.ply").touch()
+    assert may_replace(place)
+    (place / "thesis.txt").touch()
+    assert not may_replace(place)
+    (place / FACTS).touch()
+    assert may_replace(place)
+    assert not may_replace(place / FACTS)
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,7 @@ import functools
 import io
 import json
 import math
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -30,6 +31,7 @@ from typing import Any
 
 import numpy as np
 
+from volengine.core.aside import private_place, sweep
 from volengine.core.atomic import write_atomic, write_json
 from volengine.core.boxes import Index3
 from volengine.core.errors import FormatError, InputError, MissingError
@@ -44,6 +46,7 @@ FACTS, TABLE = "surfaces.json", "surfaces.csv"
 FORMAT = "volengine surfaces 1"
 NORMALS = ("nz", "ny", "nx")
 Row = dict[str, Any]
+_OURS = re.compile(r"\d{4,}\.ply")
 
 
 @dataclass(frozen=True)
@@ -117,12 +120,14 @@ class SurfaceSet:
 
 
 def write_surfaces(path: PathLike, surfaces: Iterable[tuple[Surface, Mapping[str, Any]]], facts: SurfaceFacts) -> None:
-    """Write a set of surfaces; the list of contents is written last, so that half a set is none.
+    """Write a set of surfaces beside its place, and move it there when it is whole.
+
+    A set that was there before is replaced at the end, and stays if something fails before.
 
     Parameters
     ----------
     path
-        The folder, made if it is not there.
+        The folder; whether one that exists may be replaced is asked before (:func:`may_replace`).
     surfaces
         Each surface with what is known of it (numbers and texts, by name: columns of the table). Surfaces are numbered
         in this order, from 1, unless they have a number.
@@ -130,14 +135,28 @@ def write_surfaces(path: PathLike, surfaces: Iterable[tuple[Surface, Mapping[str
         What they are about.
     """
     folder = Path(path_text(path))
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / FACTS).unlink(missing_ok=True)
-    rows: list[Row] = []
-    for at, (surface, more) in enumerate(surfaces, start=1):
-        number = surface.number or at
-        write_surface(folder / file_of(number), surface, facts)
-        rows.append({"number": number, "file": file_of(number), **more})
-    write_list(folder, rows, facts)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    sweep(folder.parent, below=False)
+    with private_place(folder.parent) as place:
+        made = place / "made"
+        made.mkdir()
+        rows: list[Row] = []
+        for at, (surface, more) in enumerate(surfaces, start=1):
+            number = surface.number or at
+            write_surface(made / file_of(number), surface, facts)
+            rows.append({"number": number, "file": file_of(number), **more})
+        write_list(made, rows, facts)
+        if folder.is_dir():
+            folder.rename(place / "before")
+        made.rename(folder)
+
+
+def may_replace(folder: Path) -> bool:
+    """Whether there is nothing in a place but a set of surfaces, half a set, or an empty folder."""
+    if not folder.is_dir():
+        return not folder.exists()
+    inside = [path.name for path in folder.iterdir()]
+    return FACTS in inside or all(name == TABLE or _OURS.fullmatch(name) for name in inside)
 
 
 def file_of(number: int) -> str:

@@ -86,6 +86,28 @@ def test_the_sides_of_a_membrane_of_one_voxel_come_apart(normal: tuple[float, fl
         assert (vertex_normals(made, corners) @ unit).mean() > 0.95
 
 
+def test_a_vesicle_with_small_holes_has_sides() -> None:
+    """Where proteins cross a membrane, labels of the membrane alone have holes, whose smooth walls join its faces."""
+    at = grid(44)
+    square = (at**2).sum(0)
+    shell = np.abs(np.sqrt(square) - 16) < 2.25
+    for k in np.arange(16) + 0.5:
+        z, turn = 1 - k / 8, np.pi * (1 + np.sqrt(5)) * k
+        axis = np.array([z, np.sqrt(1 - z * z) * np.cos(turn), np.sqrt(1 - z * z) * np.sin(turn)])
+        along = np.tensordot(axis, at, 1)
+        shell &= (along < 0) | (square - along**2 > 4**2)
+    places, faces = _body(shell)
+    whole = 4 * np.pi * 16**2
+    cases: tuple[tuple[Side, float], ...] = (("outer", 18.25), ("inner", 13.75), ("middle", 16.0))
+    for side, radius in cases:
+        made, corners = one_side(places, faces, side, 12.0, None)
+        assert np.isclose(np.median(np.linalg.norm(made, axis=1)), radius, atol=0.3)
+        assert 0.45 * whole < area(made, corners) * (16 / radius) ** 2 < 0.8 * whole
+        if side == "middle":
+            assert np.abs(np.linalg.norm(made, axis=1) - radius).max() < 0.5
+            assert ((vertex_normals(made, corners) * made).sum(axis=1) > 0).all()
+
+
 def test_a_blob_and_a_thick_slab_have_no_two_faces() -> None:
     at = grid(40)
     for mask in ((at**2).sum(0) < 15**2, np.abs(at[0]) < 12):

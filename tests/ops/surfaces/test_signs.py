@@ -9,8 +9,8 @@ from shapes import ball, torus
 
 from volengine.core.errors import InputError
 from volengine.core.surface import Surface
-from volengine.ops.surfaces.proximity import nearest_on
 from volengine.ops.surfaces.signs import inside_closed, side_of, welded
+from volengine.ops.surfaces.triangles import nearest_on
 
 
 def sides(places: np.ndarray, surface: Surface) -> np.ndarray:

@@ -80,6 +80,24 @@ def test_a_store_is_known_without_its_suffix(folder: Path, mark: str) -> None:
     assert expand(["store"]) == ["store"]
 
 
+def test_labels_inside_of_stores(folder: Path) -> None:
+    for name in ("TS_1.ome.zarr", "TS_2.ome.zarr"):
+        (folder / "stores" / name).mkdir(parents=True)
+        (folder / "stores" / name / "zarr.json").touch()
+    both = ["stores/TS_1.ome.zarr#labels/core", "stores/TS_2.ome.zarr#labels/core"]
+    assert expand(both[:1]) == both[:1]
+    assert expand(["stores/TS_*.ome.zarr#labels/core"]) == both
+    assert expand(["stores#labels/core"]) == both
+    assert expand(["s3://bucket/b.zarr#labels/core"]) == ["s3://bucket/b.zarr#labels/core"]
+    lines = "stores/TS_1.ome.zarr#labels/core # the best\nstores/TS_2.ome.zarr# as a whole\n"
+    (folder / "labels.txt").write_text(lines)
+    assert expand(["labels.txt"]) == [*both[:1], "stores/TS_2.ome.zarr"]
+    with pytest.raises(InputError, match=r"is no OME-Zarr store, so there is no group 'labels/core'"):
+        expand(["raw#labels/core"])
+    with pytest.raises(MissingError, match=r"none.zarr: no such file or folder"):
+        expand(["none.zarr#labels/core"])
+
+
 def test_a_list_is_relative_to_itself_and_may_hold_everything(folder: Path) -> None:
     (folder / "lists").mkdir()
     text = f"""

@@ -217,6 +217,11 @@ def test_nothing_above_the_threshold_is_an_empty_set_that_says_why(tmp_path: Pat
     assert len(surface(tmp_path / "TS_02__labels.tif", tmp_path / "b.surfaces", recipe, QUICK)) == 0
     report = (tmp_path / "b.surfaces.run" / "report.json").read_text()
     assert "integers up to 3, of which 255 is 1.0: if they are labels, say what they are (--ids" in report
+    labels[2:6, 2:6, 2:6] = 200
+    tifffile.imwrite(tmp_path / "TS_03__labels.tif", labels.astype(np.uint16))
+    assert len(surface(tmp_path / "TS_03__labels.tif", tmp_path / "c.surfaces", recipe, QUICK)) == 1
+    report = (tmp_path / "c.surfaces.run" / "report.json").read_text()
+    assert "integers up to 200, of which 255 is 1.0: if they are labels, say what they are (--ids" in report
     report = (tmp_path / "a.surfaces.run" / "report.json").read_text()
     assert "0 surfaces of 0 objects: the largest value is 0.3, the threshold 0.5" in report
 

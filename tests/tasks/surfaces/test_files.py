@@ -100,6 +100,16 @@ def test_refused(source: Path, out: str, fields: dict[str, Any], error: type[Exc
         convert_surfaces(source, source.parent / out, SurfacesConvertRecipe(**fields))
 
 
+@pytest.mark.parametrize("out", ["b.ply", "b.surfaces", "each"])
+def test_what_exists_is_replaced_only_if_that_is_wanted(source: Path, out: str) -> None:
+    place = source.parent / out
+    convert_surfaces(source, place)
+    with pytest.raises(InputError, match="exists; give another name or --overwrite"):
+        convert_surfaces(source, place, SurfacesConvertRecipe(numbers=(1,)))
+    assert len(open_surfaces(place).read(1).faces) > 0
+    convert_surfaces(source, place, SurfacesConvertRecipe(numbers=(1,), overwrite=True))
+
+
 def test_the_commands(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     run = CliRunner()

@@ -20,7 +20,7 @@ from volengine.core.volume import Vector3
 from volengine.ops.surfaces.merge import used_only
 from volengine.ops.surfaces.orient import face_normals, turned, vertex_normals
 from volengine.ops.surfaces.smooth import smoothed
-from volengine.ops.surfaces.topology import edges_of, parts_of
+from volengine.ops.surfaces.topology import border_edges, edges_of, parts_of
 
 Floats = NDArray[np.float64]
 Array = NDArray[Any]
@@ -36,6 +36,9 @@ faces across the rim hold the sides together; with 0.7 to 0.95 they come apart, 
 
 CRUSHED = 0.15
 """Faces of the mid-surface that have less than this part of their area before belong to the rim."""
+
+RINGS = 4
+"""Rings of faces that are taken from the borders of a sheet at most, until its two sides come apart."""
 
 SMALL = 0.02
 """Pieces of faces with less than this part of the largest one's area are remains of the rim."""
@@ -72,13 +75,11 @@ def one_side(
     sheet = np.asarray(faces)[(other >= 0)[faces].all(axis=1) & _even(normals, faces)]
     if not len(sheet):
         return nothing
-    part = parts_of(sheet, len(vertices))
-    outer = _outer(vertices, sheet, part, other, towards)
+    looks = _looks(vertices, sheet, other, towards)
     if side == "inner":
-        chosen = sheet[outer[part[sheet[:, 0]]] == -1]
-        at, corners = used_only(vertices, turned(chosen))
+        at, corners = used_only(vertices, turned(sheet[looks == -1]))
         return at, corners
-    chosen = sheet[outer[part[sheet[:, 0]]] == 1]
+    chosen = sheet[looks == 1]
     if side == "outer":
         at, corners = used_only(vertices, chosen)
         return at, corners
@@ -86,6 +87,46 @@ def one_side(
         return nothing
     at, corners = used_only(*_middle(vertices, chosen, depth, normals))
     return at, corners
+
+
+def _looks(vertices: Floats, sheet: Array, other: Int64, towards: Vector3 | None) -> NDArray[np.int8]:
+    """Of each face: 1 if it is on the outer side, -1 on the inner one, 0 if it is neither.
+
+    Smooth walls of small holes in a membrane may join its two sides, so rings of faces are taken from the borders of a
+    piece that is opposite of itself, until it comes apart. Then the sides grow back. A closed piece (a blob) has none.
+    """
+    part = parts_of(sheet, len(vertices))
+    looks = _outer(vertices, sheet, part, other, towards)[part[sheet[:, 0]]]
+    areas = np.bincount(part[sheet[:, 0]], np.linalg.norm(face_normals(vertices, sheet), axis=1))
+    joined = (looks == 0) & (areas >= SMALL * areas.max())[part[sheet[:, 0]]]
+    core = np.flatnonzero(joined)
+    for _ in range(RINGS):
+        border = np.zeros(len(vertices), bool)
+        border[border_edges(sheet[core]).ravel()] = True
+        if not border.any():
+            break
+        core = core[~border[sheet[core]].any(axis=1)]
+        if not len(core):
+            break
+        part = parts_of(sheet[core], len(vertices))
+        found = _outer(vertices, sheet[core], part, other, towards)[part[sheet[core][:, 0]]]
+        looks[core] = found
+        core = core[found == 0]
+        if not len(core):
+            break
+    return _grown(looks, joined, sheet, len(vertices))
+
+
+def _grown(looks: NDArray[np.int8], joined: NDArray[np.bool_], sheet: Array, vertices: int) -> NDArray[np.int8]:
+    """Give the faces that were joined, and have no side, that of their neighbours, ring by ring."""
+    looks = looks.copy()
+    near = joined
+    for _ in range(RINGS):
+        votes = np.zeros(vertices, np.int64)
+        np.add.at(votes, sheet, np.where(near, looks, 0).astype(np.int64)[:, None])
+        bare = near & (looks == 0)
+        looks[bare] = np.sign(votes[sheet[bare]].sum(axis=1))
+    return looks
 
 
 def _middle(vertices: Floats, faces: Array, depth: Floats, normals: Floats) -> tuple[Floats, Array]:

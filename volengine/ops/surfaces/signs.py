@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from volengine.core.errors import InputError
 from volengine.core.surface import Surface
-from volengine.ops.surfaces.proximity import nearest_on
+from volengine.ops.surfaces.triangles import nearest_on
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Sequence
 from glob import glob, has_magic
 from pathlib import Path
@@ -16,10 +17,14 @@ from volengine.io.names import (
     ZIP_SUFFIXES,
     file_and_dataset,
     project_and_choice,
+    split_group,
     suffix_of,
 )
 
 SUFFIXES = VOLUME_SUFFIXES
+
+_GROUP = re.compile(r"(?i)\.(zarr|ozx|zarr\.zip)#\S")
+"""In a line of a list: a store and a group inside of it, not a comment."""
 
 UNCERTAINTY_ENDING = "_uncertainty"
 """End of the name of the volume with the uncertainty of a prediction."""
@@ -31,9 +36,10 @@ def expand(inputs: Iterable[str]) -> list[str]:
     A folder stands for the volumes directly in it, except hidden ones: MRC, TIFF and Zarr, and where there is none of
     these the formats whose suffixes are not of volumes alone (``.em``, ``.h5``, ``.nii``, ``.am``). A ``.txt`` file
     stands for the inputs on its lines: paths are relative to the file, and ``#`` begins a comment
-    (with a blank before it, behind what is chosen of a project). A glob stands for
-    its matches. A configuration of a copick project stands for its tomograms, and ``config.json#run=TS_*,tomo=wbp`` for
-    those that are chosen (:mod:`volengine.io.copick.choice`). URLs are not checked.
+    (with a blank before it, behind what is chosen of a project or a store). A glob stands for its matches.
+    ``store.ome.zarr#labels/core`` is a group inside of a store; before ``#labels/core`` there may be a folder or glob
+    of stores, too. A configuration of a copick project stands for its tomograms, and ``config.json#run=TS_*,tomo=wbp``
+    for those that are chosen (:mod:`volengine.io.copick.choice`). URLs are not checked.
 
     Raises
     ------
@@ -101,6 +107,8 @@ def _expand(item: str, lists: tuple[Path, ...] = ()) -> list[str]:
         from volengine.io.copick.choice import chosen_volumes
 
         return chosen_volumes(item)
+    if split_group(item)[1]:
+        return _groups(item, lists)
     if path.exists() and not (path.is_file() or path.is_dir()):
         raise InputError(f"{item}: is neither a file nor a folder, but a device or a pipe; give a file.")
     if suffix_of(item) == ".txt" and path.is_file():
@@ -129,6 +137,15 @@ def _expand(item: str, lists: tuple[Path, ...] = ()) -> list[str]:
     raise MissingError(f"{item}: no such file or folder.")
 
 
+def _groups(item: str, lists: tuple[Path, ...]) -> list[str]:
+    """``stores#group``: the group inside of each store."""
+    place, group = split_group(item)
+    stores = _expand(place, lists)
+    if files := [store for store in stores if suffix_of(store) not in ("", ".zarr")]:
+        raise InputError(f"{item}: {files[0]} is no OME-Zarr store, so there is no group {group!r} inside of it.")
+    return [f"{store}#{group}" for store in stores]
+
+
 def _path(text: str) -> Path:
     return Path(path_text(text))
 
@@ -144,7 +161,7 @@ def _listed(path: Path, above: tuple[Path, ...]) -> list[str]:
     found = []
     for number, line in enumerate(lines, 1):
         whole = line.partition(" #")[0].strip()
-        text = whole if project_and_choice(whole)[1] else line.partition("#")[0].strip()
+        text = whole if project_and_choice(whole)[1] or _GROUP.search(whole) else line.partition("#")[0].strip()
         if not text:
             continue
         item = text if "://" in text else str(path.parent / _path(text))

@@ -152,8 +152,8 @@ def _from_surfaces(picks: Picks, surfaces: SurfaceSet, where: str) -> tuple[Floa
 
 
 def _signed(places: Floats, surface: Surface, sign: int) -> Floats:
-    from volengine.ops.surfaces.proximity import nearest_on
     from volengine.ops.surfaces.signs import side_of
+    from volengine.ops.surfaces.triangles import nearest_on
 
     near = nearest_on(places, surface.vertices, surface.faces)
     found: Floats = near.distance * side_of(places, surface, near.face) * sign

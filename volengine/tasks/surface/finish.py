@@ -55,7 +55,7 @@ def write_meshes(
     threshold
         That of a prediction.
     integers
-        Whether the prediction holds integers.
+        Whether the prediction holds integers, and nothing says that they are probabilities.
 
     Returns
     -------
@@ -92,11 +92,19 @@ def write_meshes(
         highest = float(tables(span)[0]["span"][0, 1])
         said += f": the largest value is {highest:.3g}, the threshold {threshold:g}"
         if integers and 0 < highest < 0.25:
-            said += (
-                f"; these are integers up to {round(highest * ONE)}, of which 255 is 1.0: if they are labels, say what "
-                "they are (--ids, or --instances)"
-            )
+            said += f"; {_integers_up_to(highest)}"
+    elif integers and threshold is not None:
+        highest = float(tables(span)[0]["span"][0, 1])
+        if highest < 1:
+            said += f"; {_integers_up_to(highest)}"
     return Made((str(folder / FACTS), *(str(folder / row["file"]) for row in rows)), (said,))
+
+
+def _integers_up_to(highest: float) -> str:
+    return (
+        f"these are integers up to {round(highest * ONE)}, of which 255 is 1.0: if they are labels, say what they are "
+        "(--ids, or --instances)"
+    )
 
 
 def _check_there(tables: list[Table], meshes: Path) -> None:

@@ -98,7 +98,7 @@ def plan_surface(source: Volume, recipe: SurfaceRecipe, out: str, folder: PlanFo
         "least_area_nm2": recipe.min_area_nm2,
         "keep_numbers": recipe.instances,
         "span": "" if recipe.instances else stages_of(core).last_join,
-        "integers": source.dtype[0] in "iu" and recipe.scale is None,
+        "integers": source.dtype[0] in "iu" and recipe.scale is None and source.kind != "probability",
         "threshold": recipe.threshold if seen == "prediction" else None,
     }
     call = Call(_WRITE, params, writes=(out,))

@@ -24,6 +24,7 @@ from volengine.io.surfaces import (
 )
 from volengine.ops.surfaces.topology import shape_of
 from volengine.tasks.surfaces.files_recipe import SurfacesConvertRecipe
+from volengine.tasks.surfaces.writing import check_out_set
 
 
 def convert_surfaces(source: PathLike, out: PathLike, recipe: SurfacesConvertRecipe | None = None) -> list[str]:
@@ -49,7 +50,7 @@ def convert_surfaces(source: PathLike, out: PathLike, recipe: SurfacesConvertRec
     MissingError
         There is no such source, or no surface of a number.
     InputError
-        The set has no surfaces, or ``out`` is the source.
+        The set has no surfaces, or ``out`` is the source, or exists.
 
     Examples
     --------
@@ -64,10 +65,12 @@ def convert_surfaces(source: PathLike, out: PathLike, recipe: SurfacesConvertRec
     numbers = _numbers(found, recipe)
     ending = target.suffix.lower()
     if ending == ENDING:
+        check_out_set(str(target), recipe.overwrite)
         rows = {row["number"]: row for row in found.rows}
         write_surfaces(target, ((found.read(n), _known(rows[n])) for n in numbers), found.facts)
         return [str(target)]
     if ending in ENDINGS:
+        _check_new([target], recipe.overwrite)
         target.parent.mkdir(parents=True, exist_ok=True)
         write_surface(target, joined([found.read(number) for number in numbers]), found.facts)
         return [str(target)]
@@ -76,11 +79,17 @@ def convert_surfaces(source: PathLike, out: PathLike, recipe: SurfacesConvertRec
             f"--out {target}: surfaces are written as {', '.join(ENDINGS)} (one file of all), as a set *{ENDING}, or "
             "into a folder, a file of each (--to)."
         )
-    target.mkdir(parents=True, exist_ok=True)
     files = [target / f"{Path(file_of(number)).stem}.{recipe.to}" for number in numbers]
+    _check_new(files, recipe.overwrite)
+    target.mkdir(parents=True, exist_ok=True)
     for number, file in zip(numbers, files, strict=True):
         write_surface(file, found.read(number), found.facts)
     return [str(file) for file in files]
+
+
+def _check_new(files: list[Path], overwrite: bool) -> None:
+    if not overwrite and (there := next((file for file in files if file.exists()), None)):
+        raise InputError(f"{there} exists; give another name or --overwrite.")
 
 
 def _opened(source: str, recipe: SurfacesConvertRecipe) -> SurfaceSet:

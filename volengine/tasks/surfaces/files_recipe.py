@@ -30,6 +30,8 @@ class SurfacesConvertRecipe(Recipe):
         Mesh files: position of the centre of the tomogram's first voxel, angstrom, z, y, x.
     shape
         Mesh files: shape of the tomogram, voxels z, y, x.
+    overwrite
+        Replace what exists.
     """
 
     numbers: tuple[int, ...] = ()
@@ -39,6 +41,7 @@ class SurfacesConvertRecipe(Recipe):
     voxel_size: float | None = None
     origin: tuple[float, float, float] | None = None
     shape: tuple[int, int, int] | None = None
+    overwrite: bool = False
 
     def check(self) -> None:
         if self.voxel_size is not None and not 0 < self.voxel_size < math.inf:

@@ -6,7 +6,6 @@ Each surface is read, measured and written by itself, so the memory is that of t
 from __future__ import annotations
 
 import re
-import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -22,13 +21,14 @@ from volengine.core.surface import Surface
 from volengine.core.units import NM_TO_ANGSTROM as NM
 from volengine.engine.memory import machine_memory
 from volengine.io.morphometrics import Morphometrics, read_morphometrics, write_morphometrics
-from volengine.io.surfaces import ENDING, FACTS, SurfaceFacts, SurfaceSet, open_surfaces, write_surfaces
+from volengine.io.surfaces import ENDING, SurfaceFacts, SurfaceSet, open_surfaces, write_surfaces
 from volengine.tasks.common.named import open_sized
 from volengine.tasks.common.origins import origins_note
 from volengine.tasks.surfaces.measure_density import check_memory, leaflets
 from volengine.tasks.surfaces.measure_recipe import SurfacesMeasureRecipe
 from volengine.tasks.surfaces.measure_shape import Shape
 from volengine.tasks.surfaces.reading import Sampler
+from volengine.tasks.surfaces.writing import check_out_set
 
 Floats = NDArray[np.float64]
 
@@ -106,7 +106,7 @@ def measure_surfaces(
     recipe = SurfacesMeasureRecipe.of(recipe)
     where, place = path_text(source), path_text(out)
     given = _Given(where, recipe)
-    _check_out(place, recipe.overwrite, where, *recipe.others)
+    check_out_set(place, recipe.overwrite, where, *recipe.others)
     rows: list[dict[str, Any]] = []
     files: list[str] = []
 
@@ -347,19 +347,3 @@ def _write_csv(folder: str, place: str, surface: Surface, facts: SurfaceFacts) -
     file = Path(folder) / name
     write_morphometrics(file, of_faces(surface, facts.origin))
     return str(file)
-
-
-def _check_out(out: str, overwrite: bool, *sources: str) -> None:
-    """Refuse an output that exists, is one of the sources, or is not called ``*.surfaces``."""
-    path = Path(out)
-    if path.suffix != ENDING:
-        raise InputError(f"{out}: sets of surfaces are folders *{ENDING}; give such a name.")
-    if path.exists() and any(Path(source).exists() and path.samefile(source) for source in sources):
-        raise InputError(f"{out} would replace what it is made from; give another name.")
-    if not path.exists():
-        return
-    if not overwrite:
-        raise InputError(f"{out} exists; give another name or --overwrite.")
-    if not (path / FACTS).is_file():
-        raise InputError(f"{out} exists and is no set of surfaces; give another name, or remove it.")
-    shutil.rmtree(path)

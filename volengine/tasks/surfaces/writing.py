@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,7 @@ from volengine.core.errors import InputError
 from volengine.core.orientation import normal_to_euler
 from volengine.core.picks import Picks
 from volengine.core.volume import Vector3, Volume
-from volengine.io.surfaces import ENDING, FACTS, SurfaceFacts, SurfaceSet
+from volengine.io.surfaces import ENDING, SurfaceFacts, SurfaceSet, may_replace
 
 Floats = NDArray[np.float64]
 
@@ -68,9 +67,8 @@ def check_out_set(out: str, overwrite: bool, *sources: str | None) -> None:
     if path.exists():
         if not overwrite:
             raise InputError(f"{out} exists; give another name or --overwrite.")
-        if not (path / FACTS).is_file() and any(path.iterdir() if path.is_dir() else [path]):
+        if not may_replace(path):
             raise InputError(f"{out} exists and is no set of surfaces; give another name, or remove it.")
-        shutil.rmtree(path)
 
 
 def refuse_source(path: Path, *sources: str | None) -> None:
