@@ -16,7 +16,7 @@ from volengine.core.errors import InputError, MissingError
 from volengine.core.picks import Picks
 from volengine.core.surface import Surface
 from volengine.io.picks import write_picks
-from volengine.io.surfaces import SurfaceFacts, open_surfaces, write_surfaces
+from volengine.io.surfaces import SurfaceFacts, open_surfaces, write_surface, write_surfaces
 from volengine.tasks.surfaces import measure_density
 from volengine.tasks.surfaces.measure import measure_surfaces
 from volengine.tasks.surfaces.measure_recipe import SurfacesMeasureRecipe
@@ -165,6 +165,19 @@ def test_tables_of_surface_morphometrics_come_back(tmp_path: Path) -> None:
     far = SurfacesMeasureRecipe(measures=("volume",), morphometrics=made.files[0], morphometrics_unit="angstrom")
     made = measure_surfaces(tmp_path / "a.surfaces", tmp_path / "d.surfaces", far)
     assert "2562 of 2562 vertices have no values" in made.notes[0]
+
+
+def test_a_mesh_without_an_origin_is_not_compared_with_picks_that_state_one(tmp_path: Path) -> None:
+    """Places in a file of a mesh contain the origin of its tomogram, which only the tomogram can say."""
+    write_surface(tmp_path / "a.ply", moved(ball(50.0, 3), CENTRE + ORIGIN), SurfaceFacts())
+    picks = Picks([CENTRE / 10], SIZE, ORIGIN, SHAPE, "TS_01")
+    write_picks(tmp_path / "p.star", picks)
+    recipe = SurfacesMeasureRecipe(measures=("curvature",), radius_nm=2, picks=str(tmp_path / "p.star"))
+    with pytest.raises(InputError, match=r"p\.star: states an origin, and .*a\.ply none; give --tomogram"):
+        measure_surfaces(tmp_path / "a.ply", tmp_path / "b.surfaces", recipe)
+    tomogram = write_volume(tmp_path / "t.mrc", np.zeros(SHAPE, np.float32))
+    measure_surfaces(tmp_path / "a.ply", tmp_path / "b.surfaces", recipe.with_(tomogram=tomogram))
+    np.testing.assert_allclose(open_surfaces(tmp_path / "b.surfaces").read(1).columns["pick_nm"], 5, rtol=1e-4)
 
 
 def test_what_does_not_belong_together_is_refused(tmp_path: Path, vesicle: np.ndarray) -> None:

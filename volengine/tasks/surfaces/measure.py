@@ -164,6 +164,8 @@ class _Given:
 
     def _compare(self, name: str, origin: Any, size: Any, shape: Any) -> None:
         facts = self.facts
+        if facts.voxel_size is None and any(origin):
+            raise InputError(f"{name}: states an origin, and {self.surfaces.path} none; give --tomogram.")
         if facts.voxel_size is None or size is None:
             return
         mine = (str(self.surfaces.path), facts.origin, facts.voxel_size)
@@ -181,8 +183,6 @@ class _Given:
     def _other(self, path: str) -> tuple[SurfaceSet, dict[int, Floats]]:
         other = open_surfaces(path)
         self._compare(path, other.facts.origin, other.facts.voxel_size, other.facts.shape)
-        if self.facts.voxel_size is None and any(other.facts.origin):
-            raise InputError(f"{path}: states an origin, and {self.surfaces.path} none; give --tomogram.")
         return other, self._boxes(other)
 
     @staticmethod
