@@ -124,3 +124,14 @@ def test_surfaces_are_closed_or_open_at_the_faces_as_the_last_recipe_says(tmp_pa
         recipe = volengine.SurfaceRecipe(close_at_faces=close)
         found = volengine.surface(tmp_path / "m.mrc", tmp_path / "m.surfaces", recipe, QUIET.with_(overwrite=True))
         assert [row["closed"] for row in found.rows] == [close]
+
+
+def test_a_recipe_that_found_no_surface_leaves_none_to_the_next_one(tmp_path: Path) -> None:
+    """The call at the end misses no files then, so the engine itself must see that the tables are another recipe's."""
+    mask = np.zeros((16, 16, 16), "i1")
+    mask[4:12, 4:12, 4:12] = 1
+    mrcfile.write(tmp_path / "m.mrc", mask, voxel_size=10)
+    found_none, found_one = volengine.SurfaceRecipe(side="outer", max_thickness_nm=2), volengine.SurfaceRecipe()
+    for recipe, number in ((found_none, 0), (found_one, 1), (found_one.with_(min_area_nm2=1e6), 0), (found_one, 1)):
+        found = volengine.surface(tmp_path / "m.mrc", tmp_path / "m.surfaces", recipe, QUIET.with_(overwrite=True))
+        assert len(found.rows) == number
