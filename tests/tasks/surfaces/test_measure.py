@@ -180,6 +180,21 @@ def test_a_mesh_without_an_origin_is_not_compared_with_picks_that_state_one(tmp_
     np.testing.assert_allclose(open_surfaces(tmp_path / "b.surfaces").read(1).columns["pick_nm"], 5, rtol=1e-4)
 
 
+def test_of_picks_of_several_tomograms_those_of_the_surfaces_count(tmp_path: Path) -> None:
+    source = write_set(tmp_path / "a.surfaces", moved(ball(50.0, 3), CENTRE))
+    rows = "".join(f"{name},{z},25,25.5\n" for name, z in (("TS_02", 40), ("TS_01", 24)))
+    (tmp_path / "p.csv").write_text("tomogram,z,y,x\n" + rows)
+    recipe = SurfacesMeasureRecipe(measures=("curvature",), radius_nm=2, picks=str(tmp_path / "p.csv"))
+    measure_surfaces(source, tmp_path / "b.surfaces", recipe)
+    np.testing.assert_allclose(open_surfaces(tmp_path / "b.surfaces").read(1).columns["pick_nm"], 5, rtol=1e-4)
+    (tmp_path / "p.csv").write_text("tomogram,z,y,x\n" + rows.replace("TS_01", "TS_03"))
+    with pytest.raises(InputError, match=r"picks of the tomograms 'TS_02', 'TS_03'.* surfaces are those of 'TS_01'"):
+        measure_surfaces(source, tmp_path / "c.surfaces", recipe)
+    (tmp_path / "p.csv").write_text("tomogram,z,y,x\nTS_02,24,25,25.5\n")
+    made = measure_surfaces(source, tmp_path / "c.surfaces", recipe)
+    assert "The surfaces are those of 'TS_01', and the picks those of 'TS_02'." in made.notes
+
+
 def test_what_does_not_belong_together_is_refused(tmp_path: Path, vesicle: np.ndarray) -> None:
     source = write_set(tmp_path / "a.surfaces", moved(ball(150.0, 2), CENTRE))
     out = tmp_path / "b.surfaces"
