@@ -102,3 +102,36 @@ def test_a_handle_of_an_array_that_was_replaced_refuses_to_read(tmp_path: Path) 
     for other in ({"shape": (8, 8, 9)}, {"dtype": "float32"}):
         with pytest.raises(FormatError, match=r"has been changed since\. Open it again"):
             volengine.OpenVolume.of(volume.with_(**other))[0]
+
+
+def test_counts_of_another_part_of_a_volume_are_not_those_of_the_first(tmp_path: Path) -> None:
+    """The part is no parameter of a kernel, and tables alone, without an image, name no recipe."""
+    labels = np.zeros((24, 16, 16), "u1")
+    labels[2:5, 4:8, 4:8], labels[14:20, 4:8, 4:8] = 1, 2
+    mrcfile.write(tmp_path / "l.mrc", labels, voxel_size=10)
+    for roi, sizes in (("0:12,:,:", [48]), ("12:24,:,:", [96]), ("", [48, 96]), ("0:12,:,:", [48])):
+        recipe = volengine.StatsRecipe(kind="instances", roi=roi)
+        found = volengine.stats(tmp_path / "l.mrc", tmp_path / "counts", recipe, QUIET.with_(overwrite=True))
+        assert [row["voxels"] for row in found["objects"]] == sizes
+
+
+def test_surfaces_are_closed_or_open_at_the_faces_as_the_last_recipe_says(tmp_path: Path) -> None:
+    """What lies outside of the volume is no parameter of a kernel either."""
+    mask = np.zeros((16, 16, 16), "i1")
+    mask[:6, 4:12, 4:12] = 1
+    mrcfile.write(tmp_path / "m.mrc", mask, voxel_size=10)
+    for close in (False, True, False, True):
+        recipe = volengine.SurfaceRecipe(close_at_faces=close)
+        found = volengine.surface(tmp_path / "m.mrc", tmp_path / "m.surfaces", recipe, QUIET.with_(overwrite=True))
+        assert [row["closed"] for row in found.rows] == [close]
+
+
+def test_a_recipe_that_found_no_surface_leaves_none_to_the_next_one(tmp_path: Path) -> None:
+    """The call at the end misses no files then, so the engine itself must see that the tables are another recipe's."""
+    mask = np.zeros((16, 16, 16), "i1")
+    mask[4:12, 4:12, 4:12] = 1
+    mrcfile.write(tmp_path / "m.mrc", mask, voxel_size=10)
+    found_none, found_one = volengine.SurfaceRecipe(side="outer", max_thickness_nm=2), volengine.SurfaceRecipe()
+    for recipe, number in ((found_none, 0), (found_one, 1), (found_one.with_(min_area_nm2=1e6), 0), (found_one, 1)):
+        found = volengine.surface(tmp_path / "m.mrc", tmp_path / "m.surfaces", recipe, QUIET.with_(overwrite=True))
+        assert len(found.rows) == number

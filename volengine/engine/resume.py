@@ -18,12 +18,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from volengine.core.boxes import Box
 from volengine.core.digest import exact_text
 from volengine.core.errors import InputError, PlanError
 from volengine.core.image import ImageSpec
 from volengine.engine.kernels import PURE
 from volengine.engine.ledger import PlanFolder
-from volengine.engine.stage import BLOCK_PARAMS, Stage
+from volengine.engine.stage import BLOCK_PARAMS, ArrayInput, Stage
 from volengine.io.stores import local_path
 
 if TYPE_CHECKING:
@@ -202,18 +203,33 @@ def _purpose(plan: Plan, group: Group, common: Collection[str]) -> str:
     """Return, as text, everything of a group but its blocks.
 
     These are the arrays that it reads from outside of the group, the images that it writes (with the history of their
-    recipes), and the kernels and parameters of the ``common`` stages.
+    recipes), and the kernels and parameters of the ``common`` stages: where they work, and what they take for values
+    outside of these arrays.
     """
     made = {(o.volume.url, o.volume.path) for stage in group for o in stage.outputs.values()}
     read = {(a.volume.url, a.volume.path, a.volume.identity) for stage in group for a in stage.arrays.values()}
     steps: list[Any] = [
-        [s.name, s.kernel, s.version, {key: value for key, value in s.params.items() if key not in BLOCK_PARAMS}]
+        [
+            *(s.name, s.kernel, s.version, {key: value for key, value in s.params.items() if key not in BLOCK_PARAMS}),
+            *(_part(s), {n: _way(a) for n, a in s.arrays.items() if (a.volume.url, a.volume.path) not in made}),
+        ]
         for s in group
         if s.name in common
     ]
     images = [spec.to_json() for spec in _images(plan, group)]
     sources = sorted(source for source in read if source[:2] not in made)
     return exact_text([sources, steps, images])
+
+
+def _part(stage: Stage) -> list[Any]:
+    """The part of its space on which a stage works; empty if that is all of it."""
+    tiling = stage.tiling
+    return [] if tiling.roi == Box.of_shape(tiling.shape) else [tiling.start, tiling.stop]
+
+
+def _way(read: ArrayInput) -> list[Any]:
+    """How an array from outside is read, without what depends on blocks."""
+    return [read.edge, read.scaled, read.corner, read.extent, read.at]
 
 
 def _fits(plan: Plan, stages: Iterable[Stage], limit: int) -> bool:

@@ -177,14 +177,17 @@ class PlanState:
         }
 
     def _forget_gone(self) -> None:
-        """After a clean-up, mark deleted results to be computed again, but only if an unfinished stage reads them."""
+        """After a clean-up, mark deleted results to be computed again, but only if something reads them.
+
+        That is an unfinished stage, or, of a last stage that was computed with another recipe, a call at the end.
+        """
         self.done = self._read_done()
         gone = self.outputs.gone()
         required: list[Stage] = []
         lost: list[str] = []
         for stage in reversed(self.plan.stages):
             if stage.name in gone:
-                if any(reads(later, stage) for later in required):
+                if any(reads(later, stage) for later in required) or self._is_other(stage):
                     lost.append(stage.name)
                     required.append(stage)
             elif len(self.done[stage.name]) < len(stage.tiling):
@@ -193,6 +196,11 @@ class PlanState:
             self.folder.forget(lost)
             self.outputs.wanted(lost)
             self.done = self._read_done()
+
+    def _is_other(self, stage: Stage) -> bool:
+        """Whether calls at the end would find another recipe's tables of a stage that no other stage reads."""
+        unproven = len(self._proven[stage.name]) < len(stage.tiling)
+        return unproven and bool(self.plan.finish) and not any(reads(later, stage) for later in self.plan.stages)
 
     # -- stage by stage ------------------------------------------------------------------------------------
 

@@ -16,7 +16,7 @@ from volengine.core.errors import InputError, MissingError
 from volengine.core.picks import Picks
 from volengine.core.surface import Surface
 from volengine.io.picks import write_picks
-from volengine.io.surfaces import SurfaceFacts, open_surfaces, write_surfaces
+from volengine.io.surfaces import SurfaceFacts, open_surfaces, write_surface, write_surfaces
 from volengine.tasks.surfaces import reading
 from volengine.tasks.surfaces.measure import measure_surfaces
 from volengine.tasks.surfaces.measure_recipe import SurfacesMeasureRecipe
@@ -165,6 +165,34 @@ def test_tables_of_surface_morphometrics_come_back(tmp_path: Path) -> None:
     far = SurfacesMeasureRecipe(measures=("volume",), morphometrics=made.files[0], morphometrics_unit="angstrom")
     made = measure_surfaces(tmp_path / "a.surfaces", tmp_path / "d.surfaces", far)
     assert "2562 of 2562 vertices have no values" in made.notes[0]
+
+
+def test_a_mesh_without_an_origin_is_not_compared_with_picks_that_state_one(tmp_path: Path) -> None:
+    """Places in a file of a mesh contain the origin of its tomogram, which only the tomogram can say."""
+    write_surface(tmp_path / "a.ply", moved(ball(50.0, 3), CENTRE + ORIGIN), SurfaceFacts())
+    picks = Picks([CENTRE / 10], SIZE, ORIGIN, SHAPE, "TS_01")
+    write_picks(tmp_path / "p.star", picks)
+    recipe = SurfacesMeasureRecipe(measures=("curvature",), radius_nm=2, picks=str(tmp_path / "p.star"))
+    with pytest.raises(InputError, match=r"p\.star: states an origin, and .*a\.ply none; give --tomogram"):
+        measure_surfaces(tmp_path / "a.ply", tmp_path / "b.surfaces", recipe)
+    tomogram = write_volume(tmp_path / "t.mrc", np.zeros(SHAPE, np.float32))
+    measure_surfaces(tmp_path / "a.ply", tmp_path / "b.surfaces", recipe.with_(tomogram=tomogram))
+    np.testing.assert_allclose(open_surfaces(tmp_path / "b.surfaces").read(1).columns["pick_nm"], 5, rtol=1e-4)
+
+
+def test_of_picks_of_several_tomograms_those_of_the_surfaces_count(tmp_path: Path) -> None:
+    source = write_set(tmp_path / "a.surfaces", moved(ball(50.0, 3), CENTRE))
+    rows = "".join(f"{name},{z},25,25.5\n" for name, z in (("TS_02", 40), ("TS_01", 24)))
+    (tmp_path / "p.csv").write_text("tomogram,z,y,x\n" + rows)
+    recipe = SurfacesMeasureRecipe(measures=("curvature",), radius_nm=2, picks=str(tmp_path / "p.csv"))
+    measure_surfaces(source, tmp_path / "b.surfaces", recipe)
+    np.testing.assert_allclose(open_surfaces(tmp_path / "b.surfaces").read(1).columns["pick_nm"], 5, rtol=1e-4)
+    (tmp_path / "p.csv").write_text("tomogram,z,y,x\n" + rows.replace("TS_01", "TS_03"))
+    with pytest.raises(InputError, match=r"picks of the tomograms 'TS_02', 'TS_03'.* surfaces are those of 'TS_01'"):
+        measure_surfaces(source, tmp_path / "c.surfaces", recipe)
+    (tmp_path / "p.csv").write_text("tomogram,z,y,x\nTS_02,24,25,25.5\n")
+    made = measure_surfaces(source, tmp_path / "c.surfaces", recipe)
+    assert "The surfaces are those of 'TS_01', and the picks those of 'TS_02'." in made.notes
 
 
 def test_what_does_not_belong_together_is_refused(tmp_path: Path, vesicle: np.ndarray) -> None:

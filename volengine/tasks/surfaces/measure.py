@@ -170,6 +170,8 @@ class _Given:
 
     def _compare(self, name: str, origin: Any, size: Any, shape: Any) -> None:
         facts = self.facts
+        if facts.voxel_size is None and any(origin):
+            raise InputError(f"{name}: states an origin, and {self.surfaces.path} none; give --tomogram.")
         if facts.voxel_size is None or size is None:
             return
         mine = (str(self.surfaces.path), facts.origin, facts.voxel_size)
@@ -187,8 +189,6 @@ class _Given:
     def _other(self, path: str) -> tuple[SurfaceSet, dict[int, Floats]]:
         other = open_surfaces(path)
         self._compare(path, other.facts.origin, other.facts.voxel_size, other.facts.shape)
-        if self.facts.voxel_size is None and any(other.facts.origin):
-            raise InputError(f"{path}: states an origin, and {self.surfaces.path} none; give --tomogram.")
         return other, self._boxes(other)
 
     @staticmethod
@@ -198,7 +198,7 @@ class _Given:
         return {surface.number: box_around(surface) for surface in surfaces}
 
     def _picks(self) -> Floats | None:
-        from volengine.io.picks import read_picks
+        from volengine.io.picks import read_all
 
         if self.recipe.picks is None:
             return None
@@ -206,7 +206,16 @@ class _Given:
         known: dict[str, Any] = {}
         if facts.voxel_size is not None:
             known = {"voxel_size": facts.voxel_size, "origin": facts.origin, "shape": facts.shape}
-        picks = read_picks(self.recipe.picks, **known)
+        tables = read_all(self.recipe.picks, **known)
+        if len(tables) > 1 and facts.tomogram not in tables:
+            raise InputError(
+                f"{self.recipe.picks}: has picks of the tomograms {', '.join(map(repr, tables))}, and the surfaces are "
+                f"those of {facts.tomogram!r}; give a table with picks of it."
+            )
+        name = facts.tomogram if facts.tomogram in tables else next(iter(tables))
+        picks = tables[name]
+        if name and facts.tomogram and name != facts.tomogram:
+            self.notes.append(f"The surfaces are those of {facts.tomogram!r}, and the picks those of {name!r}.")
         self._compare(self.recipe.picks, picks.origin, picks.voxel_size, picks.shape)
         return picks.place
 
