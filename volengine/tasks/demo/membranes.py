@@ -8,6 +8,7 @@ all around, its two faces are two islands of one surface.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,7 @@ def membranes(folder: Path, prediction: str, truth: Path, options: RunOptions) -
         and ``surfaces`` (numbers of them); and the picture, coloured by thickness, ``None`` if there is no surface.
     """
     folder.mkdir(exist_ok=True)
-    surface(prediction, folder / "membrane.surfaces", RECIPE, options)
+    surface(prediction, folder / "membrane.surfaces", _recipe(), options)
     measured = measure_surfaces(folder / "membrane.surfaces", folder / "measured.surfaces", MEASURES)
     keys = ("number", "area_nm2", "closed", "border_loops", "genus", "thickness_nm_median")
     rows = [{key: _plain(row[key]) for key in keys} for row in measured.rows]
@@ -66,6 +67,11 @@ def membranes(folder: Path, prediction: str, truth: Path, options: RunOptions) -
     }
     meshes = list(open_surfaces(measured.out)) if rows else []
     return found, draw(meshes, column="thickness_nm", window=WINDOW_NM, pixels=420) if meshes else None
+
+
+def _recipe() -> SurfaceRecipe:
+    """The recipe; without the extra ``surfaces``, which remeshing needs, triangles stay as small as voxels."""
+    return RECIPE if find_spec("fast_simplification") else RECIPE.with_(vertex_area_nm2=None)
 
 
 def _plain(value: Any) -> Any:
