@@ -288,10 +288,11 @@ def test_a_missing_part_is_waited_for_once_and_not_in_each_volume(tmp_path, arra
     quick = {"seconds": 0.0, "trace": str(tmp_path / "trace")}
     plans = [simple(tmp_path, source, "slow_copy", (4, 12, 20), name=f"t{n}", params=quick) for n in range(12)]
     jobs = [Job(p.name, lambda p=p: p) for p in plans]
+    patience = 6
     began = time.monotonic()
-    report = run_jobs(jobs, str(tmp_path / "run"), RunOptions(progress=False, part="1/2", patience_s=2))
+    report = run_jobs(jobs, str(tmp_path / "run"), RunOptions(progress=False, part="1/2", patience_s=patience))
     assert not report.failures
-    assert time.monotonic() - began < 3 * 2
+    assert time.monotonic() - began < 10 * patience  # twelve waits would take longer, whatever the machine does
     assert [len(list(RunFolder(tmp_path / "run").plan(p.name).receipts)) for p in plans] == [4] * 12
 
 

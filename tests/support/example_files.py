@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import mrcfile
 import numpy as np
@@ -23,7 +24,9 @@ def make_example_files(folder: Path) -> None:
 
     ``TS_01.mrc`` and ``TS_01.ome.zarr``: the tomogram, (16, 32, 32) voxels of 10 angstrom. ``TS_01_ribosome.mrc``: its
     labels, 0 and 1. ``TS_01__ribosome.star``: its two picks. ``predictions``: stores of the features ``ribosome`` and
-    ``membrane``. ``ribosome.safetensors`` and ``membrane.safetensors``: models with random weights.
+    ``membrane``. ``ribosome.safetensors`` and ``membrane.safetensors``:
+    models with random weights, and ``clean.safetensors``, whose
+    answers are grey values.
     """
     import volengine as ve
 
@@ -44,6 +47,7 @@ def make_example_files(folder: Path) -> None:
         ve.convert(str(plain), str(store), recipe, still)
         plain.unlink()
         _write_model(folder / f"{feature}.safetensors", feature)
+    _write_model(folder / "clean.safetensors", "denoised", activation="none", target="volume")
 
 
 def distance_to_centre() -> NDArray[np.float64]:
@@ -59,7 +63,7 @@ def _write(path: Path, array: NDArray[np.generic]) -> None:
         file.voxel_size = VOXEL_SIZE
 
 
-def _write_model(path: Path, feature: str) -> None:
+def _write_model(path: Path, feature: str, **more: Any) -> None:
     import torch
 
     from volengine.core.model import ModelFacts
@@ -74,6 +78,7 @@ def _write_model(path: Path, feature: str) -> None:
         voxel_size=(VOXEL_SIZE,) * 3,
         patch=PATCH,
         stride=(2, 2, 2),
+        **more,
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)

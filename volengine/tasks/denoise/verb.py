@@ -60,9 +60,9 @@ def denoise(source: PathLike, out: PathLike, recipe: DenoiseRecipe, options: Run
     Examples
     --------
     >>> import volengine
-    >>> recipe = volengine.DenoiseRecipe(model="clean.safetensors", other="TS_01_odd.mrc")
-    >>> volengine.denoise("TS_01_even.mrc", "TS_01_clean.ome.zarr", recipe).kind                       # doctest: +SKIP
-    'intensity'
+    >>> clean = volengine.denoise("TS_01.mrc", "clean.ome.zarr", volengine.DenoiseRecipe(model="clean.safetensors"))
+    >>> clean.kind, clean.shape, clean.dtype
+    ('intensity', (16, 32, 32), 'float32')
     """
     plan = run_one(DENOISE, path_text(source), path_text(out), DenoiseRecipe.of(recipe), options or RunOptions())
     return open_volume(plan.images[-1].url)
