@@ -30,7 +30,7 @@ from volengine.io.open import open_volume
 from volengine.io.picks import read_picks
 from volengine.io.surfaces import SurfaceFacts, write_surfaces
 from volengine.ops.score import pair_picks
-from volengine.ops.surfaces.points import vertex_normals
+from volengine.ops.surfaces.points import normals_of
 from volengine.ops.surfaces.profile_sampling import along_normals
 from volengine.tasks.surfaces.pick import pick_on_surfaces
 from volengine.tasks.surfaces.reading import Sampler
@@ -76,7 +76,7 @@ def fitted(centre: np.ndarray, shell: Sampler, radius: float = 400.0, rounds: in
     at, reach = centre + radius * np.asarray(ball.vertices)[:, ::-1], 240.0
     for _ in range(rounds):
         distance = np.arange(-reach, reach + 1, 20.0)
-        normals = vertex_normals(Surface(at, ball.faces))
+        normals = normals_of(Surface(at, ball.faces))
         value = np.nan_to_num(shell(along_normals(at, normals, distance)))
         weight = np.where(value > 0.3, value, 0) * np.exp(-0.5 * (distance / (reach / 2)) ** 2)
         total = weight.sum(axis=1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import struct
 import subprocess
 import sys
 import tempfile
@@ -68,3 +69,19 @@ def run_apart(script: Path, order: Mapping[str, Any], stream: IO[bytes], out: IO
         f"{where} is no HDF5 file that can be read: it is damaged (the HDF5 library {how}; its limits are "
         f"{order['seconds']} s and {order['memory']} bytes)."
     )
+
+
+def answer(out: IO[bytes]) -> tuple[bytes, Any]:
+    """What a process has written: bytes of arrays, and JSON that says what they are; nothing of it is checked yet.
+
+    The JSON and its length (8 bytes, little-endian) stand at the end.
+
+    Raises
+    ------
+    struct.error, ValueError
+        The bytes are no such answer.
+    """
+    out.seek(0)
+    data = out.read()
+    (length,) = struct.unpack("<Q", data[-8:])
+    return data[: -8 - length], json.loads(data[-8 - length : -8])

@@ -12,7 +12,6 @@ The file is read in a process of its own, in at most 12 times the bytes of its a
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import re
@@ -25,7 +24,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from volengine.core.apart import run_apart, scratch
+from volengine.core.apart import answer, run_apart, scratch
 from volengine.core.aside import private_name
 from volengine.core.atomic import need_folder
 from volengine.core.errors import FormatError, InputError, MissingError
@@ -125,11 +124,8 @@ _NO = np.empty(0)
 
 def _parsed(path: str, out: IO[bytes]) -> list[_Arrays]:
     """The arrays that the process has written; it may have read hostile bytes, so everything is checked."""
-    out.seek(0)
-    data = out.read()
     try:
-        (length,) = struct.unpack("<Q", data[-8:])
-        index = json.loads(data[-8 - length : -8])
+        data, index = answer(out)
         if "refused" in index:
             raise FormatError(f"{path}: {index['refused']}; it is not read.")
         if "damaged" in index:

@@ -227,6 +227,11 @@ def resample_bytes(core: Sequence[int], halo: Sequence[int], shape: Sequence[int
         Shapes of the grid that is read, and of the grid that is written.
     """
     sides = [min(-(-c * n // m) + 2 * h + 1, n) for c, n, m, h in zip(core, shape, out_shape, halo, strict=True)]
+    return passes_bytes(sides, core)
+
+
+def passes_bytes(sides: list[int], core: Sequence[int]) -> int:
+    """Bytes of float32 passes along one axis after the other, from a box with these sides to the core."""
     peak = before = prod(sides)
     for axis, c in enumerate(core):
         sides[axis] = c

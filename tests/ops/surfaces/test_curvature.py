@@ -12,6 +12,7 @@ from volengine.core.errors import InputError
 from volengine.core.surface import Surface
 from volengine.ops.surfaces import neighbourhood
 from volengine.ops.surfaces.curvature import curvature
+from volengine.ops.surfaces.normals import area_normals
 
 
 @pytest.mark.parametrize("radius", [6.0, 10.0])
@@ -117,7 +118,7 @@ def test_runs_of_centres_change_nothing(at_once: int, marks: int) -> None:
 def test_neighbourhoods_against_a_plain_search() -> None:
     surface = ball(20.0, 3)
     links = neighbourhood.neighbours_of(surface.faces, len(surface.vertices))
-    normals = neighbourhood.vertex_normals(surface.vertices, surface.faces)
+    normals = area_normals(surface.vertices, surface.faces)
     np.testing.assert_allclose(np.einsum("ij,ij->i", normals, surface.vertices / 20), 1, atol=1e-3)
     found = set()
     for pairs in neighbourhood.discs(surface.vertices, normals, links, 7.0):

@@ -43,7 +43,7 @@ def test_faces_keep_their_side() -> None:
     vertices, faces = sphere(50.0, 300)
     rng = np.random.default_rng(0)
     found = insert_points(vertices, faces, rng.integers(0, len(faces), 200), rng.dirichlet([1, 1, 1], 200))
-    from volengine.ops.surfaces.project import face_normals
+    from volengine.ops.surfaces.normals import face_normals
 
     outward = np.einsum("ij,ij->i", face_normals(found.vertices, found.faces), found.vertices[found.faces].mean(axis=1))
     assert outward.min() > 0

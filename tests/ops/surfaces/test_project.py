@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from surface_shapes import cube, plane, sphere
 
 from volengine.core.errors import InputError
-from volengine.ops.surfaces.project import face_normals, project, vertex_normals
+from volengine.ops.surfaces.normals import face_normals, vertex_normals
+from volengine.ops.surfaces.project import project
 from volengine.ops.surfaces.triangles import on_triangles
 
 

@@ -9,7 +9,8 @@ import pytest
 from marched_shapes import OFF, area, grid, raw
 from numpy.typing import NDArray
 
-from volengine.ops.surfaces.orient import face_normals, points_to, turned, vertex_normals
+from volengine.ops.surfaces.normals import area_vectors, vertex_normals
+from volengine.ops.surfaces.orient import points_to, turned
 from volengine.ops.surfaces.sides import Side, one_side
 from volengine.ops.surfaces.smooth import smoothed
 from volengine.ops.surfaces.topology import shape_of
@@ -119,6 +120,6 @@ def test_a_blob_and_a_thick_slab_have_no_two_faces() -> None:
 def test_normals_are_hand_derived() -> None:
     """Corners along x, then y: seen from +z, x to y is counterclockwise in the frame x, y, z."""
     flat = np.array([[0.0, 0, 0], [0, 0, 2], [0, 2, 0]])
-    assert face_normals(flat, np.array([[0, 1, 2]])).tolist() == [[4.0, 0.0, 0.0]]
+    assert area_vectors(flat, np.array([[0, 1, 2]])).tolist() == [[4.0, 0.0, 0.0]]
     assert vertex_normals(flat, np.array([[0, 2, 1]]))[0].tolist() == [-1.0, 0.0, 0.0]
     assert area(flat, np.array([[0, 1, 2]])) == 2.0

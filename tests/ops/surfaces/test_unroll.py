@@ -8,7 +8,7 @@ from oriented_surfaces import TURNS, ball, sheet, torus
 
 from volengine.core.errors import InputError
 from volengine.core.surface import Surface
-from volengine.ops.surfaces.points import on_faces, vertex_normals
+from volengine.ops.surfaces.points import normals_of, on_faces
 from volengine.ops.surfaces.unroll import rasterised, unroll
 
 
@@ -24,7 +24,7 @@ def test_a_sphere_keeps_its_areas_and_every_pixel_shows_its_direction() -> None:
     assert raster.twice < 0.02
     r, c = np.nonzero(raster.face >= 0)
     assert len(r) > 0.98 * rows * columns
-    at = on_faces(shape, vertex_normals(shape), raster.face[r, c], raster.weights[r, c])
+    at = on_faces(shape, normals_of(shape), raster.face[r, c], raster.weights[r, c])
     apart = at.place - (5, 6, 7)
     middle = (r > 4) & (r < 35)
     assert apart[middle, 0] == pytest.approx(100 - 5 * (r[middle] + 0.5), abs=3)  # the top row is +z

@@ -15,7 +15,7 @@ from volengine.cli.main import cli
 from volengine.core.errors import InputError, MissingError
 from volengine.core.surface import Surface
 from volengine.io.surfaces import SurfaceFacts, open_surfaces, write_surfaces
-from volengine.ops.surfaces.orient import vertex_normals
+from volengine.ops.surfaces.normals import vertex_normals
 from volengine.tasks.surfaces.files import convert_surfaces, joined, surfaces_info
 from volengine.tasks.surfaces.files_recipe import SurfacesConvertRecipe
 

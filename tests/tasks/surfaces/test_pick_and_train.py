@@ -94,10 +94,10 @@ def test_the_middle_of_a_template_above_the_surface(tmp_path: Path) -> None:
     from dataclasses import replace
 
     from volengine.io.surfaces import write_surfaces
-    from volengine.ops.surfaces.points import vertex_normals
+    from volengine.ops.surfaces.points import normals_of
 
     one = surfaces.read(1)
-    lower = replace(one, vertices=one.vertices - 20 * vertex_normals(one))
+    lower = replace(one, vertices=one.vertices - 20 * normals_of(one))
     write_surfaces(tmp_path / "low.surfaces", [(lower, {})], surfaces.facts)
     recipe = {
         "tomogram": str(tmp_path / "TS_01.mrc"),

@@ -8,7 +8,6 @@ remembered until the file changes.
 
 from __future__ import annotations
 
-import json
 import os
 import struct
 import threading
@@ -20,7 +19,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from volengine.core.apart import run_apart, scratch
+from volengine.core.apart import answer, run_apart, scratch
 from volengine.core.errors import FormatError
 from volengine.io.files import first_bytes
 
@@ -121,11 +120,8 @@ def index_of(path: str, dataset: str = "") -> H5Index:
 
 def _parsed(path: str, out: IO[bytes], size: int) -> H5Index:
     """Parse the output of the process; it may have read hostile bytes, so everything is checked."""
-    out.seek(0)
-    data = out.read()
     try:
-        (length,) = struct.unpack("<Q", data[-8:])
-        index = json.loads(data[-8 - length : -8])
+        data, index = answer(out)
         if "refused" in index:
             raise FormatError(f"{path} {index['refused']}; it is not read.")
         if "damaged" in index:
@@ -135,7 +131,7 @@ def _parsed(path: str, out: IO[bytes], size: int) -> H5Index:
         if "layout" not in index:
             return found
         layout = index["layout"]
-        table = np.frombuffer(data[: -8 - length], np.int64).reshape(-1, 4)
+        table = np.frombuffer(data, np.int64).reshape(-1, 4)
         if len(table) and (table.min() < 0 or (table[:, 1] + table[:, 2]).max() > size):
             raise FormatError(f"{path}: is truncated: chunks of it lie behind its last byte ({size}). Copy it again.")
         if len(np.unique(table[:, 0])) != len(table):

@@ -16,13 +16,14 @@ Beyond the volume its border voxel is repeated. Weights depend on whole numbers 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import ceil, prod
+from math import ceil
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from volengine.core.boxes import Box, Index3, index3
+from volengine.ops.resample import passes_bytes
 
 Method = Literal["linear", "area"]
 
@@ -110,9 +111,4 @@ def rescale_bytes(core: Sequence[int], shape: Sequence[int], out_shape: Sequence
     """Bytes that :func:`rescale_block` allocates at most for a block ``core`` of the new grid."""
     ends = zip(core, shape, out_shape, strict=True)
     sides = [min(-(-c * n // m) + 2 * reach(n, m) + 2, n) for c, n, m in ends]
-    peak = before = prod(sides)
-    for axis, c in enumerate(core):
-        sides[axis] = c
-        after = prod(sides)
-        peak, before = max(peak, before + 2 * after), after
-    return 4 * peak
+    return passes_bytes(sides, core)

@@ -27,7 +27,8 @@ from numpy.typing import NDArray
 
 from volengine.core.errors import InputError
 from volengine.core.surface import Surface
-from volengine.ops.surfaces.neighbourhood import Pairs, discs, neighbours_of, vertex_normals
+from volengine.ops.surfaces.neighbourhood import Pairs, discs, neighbours_of
+from volengine.ops.surfaces.normals import area_normals
 
 Floats = NDArray[np.float64]
 
@@ -125,7 +126,7 @@ def curvature(surface: Surface, radius: float) -> Curvature:
 
 def oriented_normals(surface: Surface) -> Floats:
     """Unit normals of the faces around each vertex, on the side to which the surface's own normals point, if any."""
-    normals = vertex_normals(surface.vertices, surface.faces)
+    normals = area_normals(surface.vertices, surface.faces)
     if surface.normals is not None:
         turned = np.einsum("ij,ij->i", normals, surface.normals) < 0
         normals[turned] *= -1

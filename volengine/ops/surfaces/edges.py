@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from volengine.ops.surfaces.orient import face_normals
+from volengine.ops.surfaces.normals import area_vectors
 
 Floats = NDArray[np.float64]
 Array = NDArray[Any]
@@ -195,9 +195,9 @@ def _shapely(at: Floats, faces: Array, edges: Edges, rows: Int64, goal: Floats, 
     corners = faces[face]
     points = at[corners]
     moves = (corners == ends[edge, :1]) | (corners == ends[edge, 1:])
-    before = face_normals(points.reshape(-1, 3), np.arange(len(face) * 3).reshape(-1, 3))
+    before = area_vectors(points.reshape(-1, 3), np.arange(len(face) * 3).reshape(-1, 3))
     points = np.where(moves[:, :, None], goal[edge][:, None], points)
-    after = face_normals(points.reshape(-1, 3), np.arange(len(face) * 3).reshape(-1, 3))
+    after = area_vectors(points.reshape(-1, 3), np.arange(len(face) * 3).reshape(-1, 3))
     size = np.linalg.norm(before, axis=1) * np.linalg.norm(after, axis=1)
     folds = np.einsum("ij,ij->i", before, after) <= LEAST_COSINE * size
     far = np.linalg.norm(points - goal[edge][:, None], axis=2).max(axis=1) > longest
@@ -240,8 +240,8 @@ def flipped(at: Floats, faces: Array, edges: Edges) -> tuple[Array, int]:
     forward = faces[first[:, 0], (turn + 1) % 3] == b
     u, v = np.where(forward, a, b), np.where(forward, b, a)  # the first face is u, v, c; the second v, u, d
     new = np.stack([np.stack([u, d, c], axis=1), np.stack([d, v, c], axis=1)], axis=1)
-    normal = face_normals(at, faces)[first].sum(axis=1)
-    made = [face_normals(at, new[:, n]) for n in (0, 1)]
+    normal = area_vectors(at, faces)[first].sum(axis=1)
+    made = [area_vectors(at, new[:, n]) for n in (0, 1)]
     length = np.linalg.norm(normal, axis=1)
     flat = np.ones(len(inner), bool)
     for one in made:

@@ -64,22 +64,6 @@ def neighbours_of(faces: NDArray[Any], count: int) -> Links:
     return Links(start.astype(np.int64), keys % max(count, 1))
 
 
-def vertex_normals(vertices: Floats, faces: NDArray[Any]) -> Floats:
-    """Unit normals (n, 3), z, y, x: the sum of the vector areas of the faces around each vertex.
-
-    Faces go counterclockwise seen from the side to which the normal points, in the frame x, y, z. The normal of a
-    vertex without faces is 0.
-    """
-    a, b, c = (vertices[faces[:, k]] for k in range(3))
-    area = -np.cross(b - a, c - a)  # the order z, y, x is a left-handed frame
-    total = np.zeros_like(vertices)
-    for axis in range(3):
-        total[:, axis] = np.bincount(faces.ravel(), np.repeat(area[:, axis], 3), minlength=len(vertices))
-    length = np.linalg.norm(total, axis=1, keepdims=True)
-    unit: Floats = np.divide(total, length, out=np.zeros_like(total), where=length > 0)
-    return unit
-
-
 def discs(
     vertices: Floats, normals: Floats, links: Links, radius: float, centres: NDArray[Any] | None = None
 ) -> Iterator[Pairs]:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from volengine.core.errors import InputError
 from volengine.core.surface import Surface
+from volengine.ops.surfaces.normals import face_normals, unit, vertex_normals
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -48,21 +49,9 @@ class SurfacePoints:
         return SurfacePoints(self.place[rows], self.normal[rows], self.face[rows], self.weights[rows])
 
 
-def face_normals(surface: Surface) -> Floats:
-    """(m, 3) unit normals of the faces, z, y, x; zeros for faces without area.
-
-    Faces go counterclockwise in the frame x, y, z seen from the side of their normal. Components in the order z, y, x
-    mirror the frame, which turns the sign of a cross product.
-    """
-    a, b, c = (surface.vertices[surface.faces[:, k]] for k in range(3))
-    return _unit(-np.cross(b - a, c - a))
-
-
-def vertex_normals(surface: Surface) -> Floats:
+def normals_of(surface: Surface) -> Floats:
     """(n, 3) unit normals z, y, x: the surface's own, or else those of the faces, weighted by the angle at the vertex.
 
-    Source of the weights: G. Thürrner and C. A. Wüthrich, J. Graphics Tools 3 (1998) 43. They do not depend on how a
-    flat part is divided into triangles.
 
     Raises
     ------
@@ -70,17 +59,9 @@ def vertex_normals(surface: Surface) -> Floats:
         A vertex that faces use has no normal: its faces have no area, or cancel.
     """
     if surface.normals is not None:
-        normals = _unit(surface.normals)
+        normals = unit(surface.normals)
     else:
-        of_faces = face_normals(surface)
-        corners = surface.vertices[surface.faces]
-        normals = np.zeros_like(surface.vertices)
-        for k in range(3):
-            u, v = (_unit(corners[:, (k + j) % 3] - corners[:, k]) for j in (1, 2))
-            angle = np.arccos(np.clip(np.einsum("ij,ij->i", u, v), -1, 1))
-            for axis in range(3):
-                normals[:, axis] += np.bincount(surface.faces[:, k], angle * of_faces[:, axis], minlength=len(normals))
-        normals = _unit(normals)
+        normals = vertex_normals(surface.vertices, surface.faces)
     used = np.unique(surface.faces)
     bad = used[~np.isfinite(normals[used]).all(axis=1) | ~normals[used].any(axis=1)]
     if len(bad):
@@ -101,8 +82,8 @@ def on_faces(surface: Surface, normals: Floats, face: Ints, weights: Floats) -> 
     mixed = np.einsum("ij,ijk->ik", weights, normals[corners])
     weak = np.linalg.norm(mixed, axis=1) < 1e-6
     if weak.any():
-        mixed[weak] = face_normals(surface)[face[weak]]
-    return SurfacePoints(place, _unit(mixed), face, weights)
+        mixed[weak] = face_normals(surface.vertices, surface.faces)[face[weak]]
+    return SurfacePoints(place, unit(mixed), face, weights)
 
 
 def column_at(values: NDArray[Any], surface: Surface, points: SurfacePoints) -> Floats:
@@ -128,9 +109,3 @@ def tangents(normal: Floats) -> tuple[Floats, Floats]:
 
     matrix = euler_to_matrix(normal_to_euler(normal))
     return matrix[:, ::-1, 0], matrix[:, ::-1, 1]
-
-
-def _unit(vectors: Floats) -> Floats:
-    length = np.linalg.norm(vectors, axis=1, keepdims=True)
-    unit: Floats = vectors / np.where(length > 0, length, 1)
-    return unit

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from volengine.core.errors import InputError
+from volengine.ops.surfaces.normals import face_normals, vertex_normals
 from volengine.ops.surfaces.triangles import nearest_on, on_triangles
 
 Floats = NDArray[np.float64]
@@ -44,22 +45,6 @@ class Projected:
     weights: Floats
     distance: Floats
     signed: Floats
-
-
-def face_normals(vertices: Floats, faces: NDArray[np.integer]) -> Floats:
-    """Unit normals of faces, z, y, x, on the side from which the corners go counterclockwise (right-handed x, y, z).
-
-    A face without area has the normal 0. Axes in the order z, y, x are a left-handed frame, so the cross product of
-    these components is taken the other way round.
-
-    >>> face_normals(np.array([[0.0, 0, 0], [0, 0, 1], [0, 1, 0]]), np.array([[0, 1, 2]]))[0].tolist()
-    [1.0, 0.0, 0.0]
-    """
-    a, b, c = (vertices[faces[:, i]] for i in range(3))
-    cross = np.cross(c - a, b - a)
-    length = np.linalg.norm(cross, axis=1, keepdims=True)
-    found: Floats = np.divide(cross, length, out=np.zeros_like(cross), where=length > 0) + 0.0
-    return found
 
 
 def project(points: ArrayLike, vertices: ArrayLike, faces: ArrayLike) -> Projected:
@@ -120,16 +105,3 @@ def _sides(away: Floats, face: Int64, weights: Floats, vertices: Floats, faces: 
         np.add.at(summed, inverse, np.repeat(normals, 3, axis=0))
         chosen[rows] = summed[np.searchsorted(keys, ends[:, 0] * len(vertices) + ends[:, 1])]
     return np.where(np.einsum("ij,ij->i", away, chosen) < 0, -1.0, 1.0)
-
-
-def vertex_normals(vertices: Floats, faces: NDArray[np.integer]) -> Floats:
-    """Angle-weighted unit normals of vertices, z, y, x; 0 where a vertex has no face."""
-    normals, summed = face_normals(vertices, faces), np.zeros((len(vertices), 3))
-    for k in range(3):
-        here, a, b = (vertices[faces[:, (k + i) % 3]] for i in range(3))
-        u, v = a - here, b - here
-        angle = np.arctan2(np.linalg.norm(np.cross(u, v), axis=1), np.einsum("ij,ij->i", u, v))
-        np.add.at(summed, faces[:, k], normals * angle[:, None])
-    length = np.linalg.norm(summed, axis=1, keepdims=True)
-    found: Floats = np.divide(summed, length, out=np.zeros_like(summed), where=length > 0)
-    return found

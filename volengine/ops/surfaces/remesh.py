@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from volengine.ops.surfaces.decimate import decimated
 from volengine.ops.surfaces.edges import Edges, collapsed, flipped, split
 from volengine.ops.surfaces.merge import in_order, used_only
-from volengine.ops.surfaces.orient import face_normals, vertex_normals
+from volengine.ops.surfaces.normals import area_vectors, vertex_normals
 
 Floats = NDArray[np.float64]
 Array = NDArray[Any]
@@ -143,7 +143,7 @@ def _relaxed(at: Floats, faces: Array) -> Floats:
     move[edges.on_border(len(at)) | (count == 0)] = 0
     moved = at + move
     for _ in range(3):  # a vertex whose face would turn over stays where it is
-        bad = np.einsum("ij,ij->i", face_normals(moved, faces), face_normals(at, faces)) <= 0
+        bad = np.einsum("ij,ij->i", area_vectors(moved, faces), area_vectors(at, faces)) <= 0
         if not bad.any():
             return moved
         moved[faces[bad].reshape(-1)] = at[faces[bad].reshape(-1)]

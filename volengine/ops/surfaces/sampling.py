@@ -29,7 +29,7 @@ from volengine.core.errors import InputError
 from volengine.core.surface import Surface
 from volengine.ops.suppress import suppress
 from volengine.ops.surfaces.geodesic import Geodesics
-from volengine.ops.surfaces.points import SurfacePoints, on_faces, vertex_normals
+from volengine.ops.surfaces.points import SurfacePoints, normals_of, on_faces
 from volengine.ops.surfaces.subdivision import subdivided
 
 Floats = NDArray[np.float64]
@@ -70,7 +70,7 @@ def poisson_disc(
         The distance is not positive, or so small that there would be more than five million points.
     """
     _check(surface, spacing)
-    normals = vertex_normals(surface)
+    normals = normals_of(surface)
     state = _State(surface, normals, spacing, allowance)
     area = state.areas.sum()
     for _ in range(PASSES if area > 0 else 0):
@@ -210,4 +210,4 @@ def at_vertices(surface: Surface, chosen: Ints) -> SurfacePoints:
     flat = surface.faces.ravel()
     order = np.argsort(flat, kind="stable")
     corner = order[np.searchsorted(flat[order], chosen)]
-    return on_faces(surface, vertex_normals(surface), (corner // 3).astype(np.int64), np.eye(3)[corner % 3])
+    return on_faces(surface, normals_of(surface), (corner // 3).astype(np.int64), np.eye(3)[corner % 3])

@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 
 from volengine.core.volume import Vector3
 from volengine.ops.surfaces.merge import used_only
-from volengine.ops.surfaces.orient import face_normals, turned, vertex_normals
+from volengine.ops.surfaces.normals import area_vectors, vertex_normals
+from volengine.ops.surfaces.orient import turned
 from volengine.ops.surfaces.smooth import smoothed
 from volengine.ops.surfaces.topology import border_edges, edges_of, parts_of
 
@@ -97,7 +98,7 @@ def _looks(vertices: Floats, sheet: Array, other: Int64, towards: Vector3 | None
     """
     part = parts_of(sheet, len(vertices))
     looks = _outer(vertices, sheet, part, other, towards)[part[sheet[:, 0]]]
-    areas = np.bincount(part[sheet[:, 0]], np.linalg.norm(face_normals(vertices, sheet), axis=1))
+    areas = np.bincount(part[sheet[:, 0]], np.linalg.norm(area_vectors(vertices, sheet), axis=1))
     joined = (looks == 0) & (areas >= SMALL * areas.max())[part[sheet[:, 0]]]
     core = np.flatnonzero(joined)
     for _ in range(RINGS):
@@ -133,7 +134,7 @@ def _middle(vertices: Floats, faces: Array, depth: Floats, normals: Floats) -> t
     """Move vertices of a face by half the thickness; what is crushed there, at the rim's shoulders, is left out."""
     at = vertices - 0.5 * np.where(np.isfinite(depth), depth, 0)[:, None] * normals
     at = smoothed(at, faces, 4 * _mean_edge(at, faces))
-    before, after = face_normals(vertices, faces), face_normals(at, faces)
+    before, after = area_vectors(vertices, faces), area_vectors(at, faces)
     along = np.einsum("ij,ij->i", before, after)
     square = np.einsum("ij,ij->i", before, before)
     size = np.linalg.norm(before, axis=1) * np.linalg.norm(after, axis=1)
@@ -141,7 +142,7 @@ def _middle(vertices: Floats, faces: Array, depth: Floats, normals: Floats) -> t
     if not len(faces):
         return at, faces
     part = parts_of(faces, len(at))[faces[:, 0]]
-    areas = np.bincount(part, np.linalg.norm(face_normals(at, faces), axis=1))
+    areas = np.bincount(part, np.linalg.norm(area_vectors(at, faces), axis=1))
     return at, faces[areas[part] >= SMALL * areas.max()]
 
 
@@ -189,7 +190,7 @@ def opposite(vertices: Floats, faces: Array, normals: Floats, max_thickness: flo
 
 def _outer(vertices: Floats, sheet: Array, part: Int64, other: Int64, towards: Vector3 | None) -> NDArray[np.int8]:
     """Of each piece of faces: 1 if it is on the outer side, -1 on the inner one, 0 if it is neither."""
-    normal = face_normals(vertices, sheet)
+    normal = area_vectors(vertices, sheet)
     area = 0.5 * np.linalg.norm(normal, axis=1)
     of_face = part[sheet[:, 0]]
     count = int(part.max()) + 1

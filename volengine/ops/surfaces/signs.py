@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from volengine.core.errors import InputError
 from volengine.core.surface import Surface
+from volengine.ops.surfaces.normals import face_normals
 from volengine.ops.surfaces.triangles import nearest_on
 
 Floats = NDArray[np.float64]
@@ -51,9 +52,7 @@ def side_of(places: Floats, surface: Surface, face: Ints) -> NDArray[np.int8]:
     """
     _check_wound(surface)
     corners = surface.vertices[surface.faces.astype(np.int64)]
-    normal = -np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])  # z, y, x is a left-handed frame
-    length = np.linalg.norm(normal, axis=1, keepdims=True)
-    normal = normal / np.where(length > 0, length, 1)
+    normal = face_normals(surface.vertices, surface.faces.astype(np.int64))
     found = np.zeros(len(places), np.int8)
     if not len(places):
         return found

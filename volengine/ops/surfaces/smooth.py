@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from volengine.ops.surfaces.orient import face_normals, vertex_normals
+from volengine.ops.surfaces.normals import area_vectors, vertex_normals
 from volengine.ops.surfaces.topology import border_edges, edges_of, parts_of, tetrahedra
 
 Floats = NDArray[np.float64]
@@ -75,7 +75,7 @@ def _volume_kept(before: Floats, after: Floats, gentle: Floats, faces: Array) ->
     at = np.where(crushed[part][:, None], gentle, after)
     for _ in range(3):
         normals = vertex_normals(at, faces)
-        area = 0.5 * np.bincount(of_face, np.linalg.norm(face_normals(at, faces), axis=1), minlength=count)
+        area = 0.5 * np.bincount(of_face, np.linalg.norm(area_vectors(at, faces), axis=1), minlength=count)
         lost = wanted - np.bincount(of_face, tetrahedra(at, faces), minlength=count)
         lost[is_open | (area == 0)] = 0
         at = at + (lost / np.where(area > 0, area, 1))[part][:, None] * normals

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from volengine.ops.surfaces.merge import used_only
-from volengine.ops.surfaces.orient import vertex_normals
+from volengine.ops.surfaces.normals import vertex_normals
 from volengine.ops.surfaces.sides import opposite
 from volengine.ops.surfaces.topology import border_edges, edges_of, parts_of, tetrahedra
 

@@ -16,7 +16,7 @@ from volengine.ops.surfaces.areas import face_areas
 from volengine.ops.surfaces.border import from_border
 from volengine.ops.surfaces.geodesic import check_edges
 from volengine.ops.surfaces.insert import cut_at
-from volengine.ops.surfaces.project import vertex_normals
+from volengine.ops.surfaces.normals import vertex_normals
 from volengine.ops.surfaces.sheets import apart, joined
 
 Floats = NDArray[np.float64]

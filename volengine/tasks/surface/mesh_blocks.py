@@ -14,7 +14,7 @@ from volengine.core.surface import Surface
 from volengine.core.units import NM_TO_ANGSTROM
 from volengine.ops.surfaces.finish import Wanted, finished
 from volengine.ops.surfaces.merge import merge_pieces
-from volengine.ops.surfaces.orient import vertex_normals
+from volengine.ops.surfaces.normals import vertex_normals
 from volengine.ops.surfaces.topology import shape_of
 from volengine.tasks.common.cell_tables import check_affords
 from volengine.tasks.surface.description import MEASURED, VERTEX_BYTES, Finish, mesh_name, share_of

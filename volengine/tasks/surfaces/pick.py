@@ -81,11 +81,11 @@ def pick_on_surfaces(
 
 def _prepared(surface: Surface, recipe: SurfacesPickRecipe) -> Surface:
     """The surface with normals, and with edges that are short enough."""
-    from volengine.ops.surfaces.points import vertex_normals
+    from volengine.ops.surfaces.points import normals_of
     from volengine.ops.surfaces.subdivision import subdivided
 
     edge = (recipe.spacing_nm / 4 if recipe.edge_nm is None else recipe.edge_nm) * NM
-    return subdivided(replace(surface, normals=vertex_normals(surface)), edge)
+    return subdivided(replace(surface, normals=normals_of(surface)), edge)
 
 
 def _least(recipe: SurfacesPickRecipe, threshold: float | None, scores: Sequence[Floats], notes: list[str]) -> float:

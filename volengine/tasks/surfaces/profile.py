@@ -141,9 +141,9 @@ def profile_surfaces(
 
 def profiled(surface: Surface, distance_nm: Floats, sample: Sampler) -> Surface:
     """The surface with its normals, and a float32 column for each distance."""
-    from volengine.ops.surfaces.points import vertex_normals
+    from volengine.ops.surfaces.points import normals_of
 
-    normals = vertex_normals(surface)
+    normals = normals_of(surface)
     values = sample.along(surface.vertices, normals, distance_nm * NM, np.float32)
     columns = {column_name(d): values[:, k] for k, d in enumerate(distance_nm)}
     return replace(surface, normals=normals, columns={**surface.columns, **columns})
@@ -171,7 +171,7 @@ def membranogram(
     -------
     (distances, rows, columns) float32, NaN where there is no surface; the unrolled surface; the faces in the pixels.
     """
-    from volengine.ops.surfaces.points import on_faces, vertex_normals
+    from volengine.ops.surfaces.points import normals_of, on_faces
     from volengine.ops.surfaces.profile_sampling import along_normals
     from volengine.ops.surfaces.unroll import rasterised, unroll
 
@@ -179,7 +179,7 @@ def membranogram(
     raster = rasterised(flat, pixel)
     found = np.full((len(distance_nm), *raster.face.shape), np.nan, np.float32)
     rows, columns = np.nonzero(raster.face >= 0)
-    normals = vertex_normals(surface)
+    normals = normals_of(surface)
     for first in range(0, len(rows), PIXELS):
         r, c = rows[first : first + PIXELS], columns[first : first + PIXELS]
         at = on_faces(surface, normals, raster.face[r, c], raster.weights[r, c])

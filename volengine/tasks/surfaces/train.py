@@ -25,7 +25,7 @@ from volengine.nets.surface_model import SurfaceModelFacts, probabilities, save_
 from volengine.ops.score import pair_picks, pool
 from volengine.ops.surfaces.maxima import spaced_maxima
 from volengine.ops.surfaces.patches import Cylinder, places_around
-from volengine.ops.surfaces.points import vertex_normals
+from volengine.ops.surfaces.points import normals_of
 from volengine.ops.surfaces.sampling import poisson_disc
 from volengine.ops.surfaces.subdivision import subdivided
 from volengine.tasks.surfaces.picking_recipes import SurfacesTrainRecipe
@@ -170,7 +170,7 @@ def _known(paths: list[str], recipe: SurfacesTrainRecipe, grid: Cylinder) -> tup
         notes += more
         picks = read_picks(table, voxel_size=volume.voxel_size, shape=volume.shape, volume_origin=volume.origin)
         names += [picks.feature] * bool(picks.feature)
-        surfaces = [replace(one, normals=vertex_normals(one)) for one in opened]
+        surfaces = [replace(one, normals=normals_of(one)) for one in opened]
         sample = Sampler(volume, "linear")
         mean, deviation = statistics(surfaces, grid, sample)
         feet, heights, far = _feet(surfaces, picks, recipe.reach_nm * NM)
