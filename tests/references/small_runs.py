@@ -9,17 +9,16 @@ from __future__ import annotations
 
 import json
 import zipfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import small_surfaces  # noqa: F401  # its cases
+from small_cases import CASES, SmallRuns, case, command
 from small_inputs import (
     BLOCK,
     SHAPE,
-    Inputs,
     ais_group,
     ais_set,
     grey,
@@ -41,81 +40,7 @@ from small_inputs import (
 )
 
 REFERENCES = Path(__file__).parent
-
-
-@dataclass(frozen=True)
-class Case:
-    """One small run.
-
-    Parameters
-    ----------
-    name
-        The verb, and what is special.
-    tolerance
-        How far mean and standard deviation may differ, in standard deviations, on a machine with another processor or
-        other libraries (a table may have that share of numbers more or less). 0: equal on every machine, since nothing
-        depends on how floating-point sums are rounded.
-    needs
-        Extras that it needs: names of modules.
-    """
-
-    name: str
-    run: Callable[[SmallRuns, Path], None]
-    tolerance: float
-    needs: tuple[str, ...]
-
-
-CASES: dict[str, Case] = {}
-
-
-def case(
-    name: str, tolerance: float = 0.0, needs: tuple[str, ...] = ()
-) -> Callable[[Callable[[SmallRuns, Path], None]], Any]:
-    """Register a case."""
-
-    def register(run: Callable[[SmallRuns, Path], None]) -> Any:
-        CASES[name] = Case(name, run, tolerance, needs)
-        return run
-
-    return register
-
-
-class SmallRuns(Inputs):
-    """The cases, run in folders below ``base``, and their inputs."""
-
-    def run(self, name: str) -> Path:
-        """Run a case; returns its folder."""
-        out = self.base / name
-        out.mkdir()
-        with one_thread():
-            CASES[name].run(self, out)
-        return out
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Sums in one order: PyTorch with one thread, and seeded."""
-    import torch
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
-
-
-def command(*words: object) -> str:
-    """What the command line prints."""
-    from click.testing import CliRunner
-
-    from volengine.cli.main import cli
-
-    done = CliRunner().invoke(cli, [str(word) for word in words], catch_exceptions=False)
-    if done.exit_code:
-        raise RuntimeError(f"volengine {' '.join(map(str, words))}: {done.output}")
-    return done.stdout
+__all__ = ["CASES", "SmallRuns", "command"]
 
 
 # -- convert, export, info -----------------------------------------------------------------------------------------
@@ -456,99 +381,6 @@ def _stats(runs: SmallRuns, out: Path) -> None:
         runs.file(f"known/{name}__ball.csv", lambda path: ve.write_picks(path, known_picks))  # noqa: B023
     recipe = ve.StatsRecipe(plots=False, radius_nm=4.0, min_points=2)
     ve.stats([str(folder)], str(out / "picks"), recipe, quiet(), truth=[str(runs.inputs / "known")])
-
-
-# -- skeleton, surfaces measure --------------------------------------------------------------------------------------
-
-
-@case("skeleton", tolerance=1e-3)
-def _skeleton(runs: SmallRuns, out: Path) -> None:
-    import volengine as ve
-
-    film = runs.prediction("film")
-    ve.skeleton(film, out / "one.ome.zarr", ve.SkeletonRecipe(), quiet())
-    command("skeleton", film, "--layers", "ridge", "--out", out / "ridge.ome.zarr", "--no-progress", "--ngff", "0.4")
-    ve.skeleton(film, out / "lines.csv", ve.SkeletonRecipe(lines=True, min_length_nm=2), quiet())
-
-
-@case("surfaces_measure", tolerance=1e-3)
-def _surfaces_measure(runs: SmallRuns, out: Path) -> None:
-    import trimesh
-
-    ball = trimesh.creation.icosphere(3, 120.0)
-    ball.export(runs.inputs / "ball.ply")
-    command(
-        "surfaces", "measure", runs.inputs / "ball.ply", "--out", out / "ball.surfaces", "--radius-nm", "5",
-        "--measures", "curvature,thickness",
-    )  # fmt: skip
-
-
-# -- surface, surfaces ---------------------------------------------------------------------------------------------
-
-
-@case("surface", tolerance=1e-3)
-def _surface(runs: SmallRuns, out: Path) -> None:
-    import volengine as ve
-
-    recipe = ve.SurfaceRecipe(min_volume_nm3=20, close_at_faces=True)
-    ve.surface(runs.prediction("ball"), out / "ball.surfaces", recipe, quiet())
-    classes = runs.file("classes.mrc", lambda path: write(path, two_classes()))
-    command("surface", classes, "--ids", 2, "--feature", "two", "--out", out, "--smooth-nm", 0, "--no-progress")
-    numbers = runs.file("objects.mrc", lambda path: write(path, objects().astype(np.uint16)))
-    ve.surface(numbers, out / "each.surfaces", ve.SurfaceRecipe(instances=True, largest=2), quiet())
-
-
-@case("surfaces_convert", tolerance=1e-3)
-def _surfaces_convert(runs: SmallRuns, out: Path) -> None:
-    import volengine as ve
-
-    made = out / "shell.surfaces"
-    ve.surface(runs.file("shell.mrc", lambda path: write(path, (shell() == 7).astype(np.int8))), made, None, quiet())
-    command("surfaces", "convert", made, "--out", out / "all.ply")
-    (out / "info.txt").write_text(command("surfaces", "info", made, "--json").replace(str(out), ""))
-
-
-def _cup(runs: SmallRuns) -> Path:
-    """An open surface: most of a sphere in the tomogram."""
-    import trimesh
-
-    def make(path: Path) -> None:
-        ball = trimesh.creation.icosphere(3, 100.0)
-        kept = ball.vertices[ball.faces].mean(axis=1)[:, 2] < 60.0
-        cup = trimesh.Trimesh(ball.vertices + np.array([220.0, 200.0, 110.0]), ball.faces[kept])
-        cup.remove_unreferenced_vertices()
-        cup.export(path)
-
-    return Path(runs.file("cup.ply", make))
-
-
-@case("surfaces_sample", 1e-3, ("pygeodesic",))
-def _surfaces_sample(runs: SmallRuns, out: Path) -> None:
-    cup, on = _cup(runs), ("--tomogram", runs.tomogram(), "--any-origin")
-    command("surfaces", "sample", cup, *on, "--out", out / "space.star", "--edge-exclusion-nm", 2)
-    apart = ("--distance", "surface", "--spacing-nm", 4, "--offset-nm", -1, "--in-plane", "random", "--seed", 3)
-    command("surfaces", "sample", cup, *on, "--out", out / "surface.csv", *apart, "--feature", "seed")
-
-
-@case("surfaces_profile", 1e-3, ("potpourri3d",))
-def _surfaces_profile(runs: SmallRuns, out: Path) -> None:
-    cup, on = _cup(runs), ("--tomogram", runs.tomogram(), "--any-origin")
-    command("surfaces", "profile", cup, *on, "--out", out / "cubic.surfaces", "--picture", out / "pictures")
-    few = ("--from-nm", 0, "--to-nm", 4, "--step-nm", 2, "--order", "linear")
-    command("surfaces", "profile", cup, *on, "--out", out / "linear.surfaces", *few)
-
-
-@case("surfaces_pick", 1e-3, ("pygeodesic",))
-def _surfaces_pick(runs: SmallRuns, out: Path) -> None:
-    cup, on = _cup(runs), ("--tomogram", runs.tomogram(), "--any-origin")
-    scored = ("--scored", out / "scored.surfaces", "--edge-exclusion-nm", 2)
-    command(
-        "surfaces", "pick", cup, *on, "--out", out / "density.star", "--spacing-nm", 4, "--min-score", -100, *scored
-    )
-    shifted = ("--method", "mean-shift", "--contrast", "bright", "--feature", "bump")
-    command("surfaces", "pick", cup, *on, "--out", out / "shift.csv", "--spacing-nm", 6, *shifted)
-    again = ("--column", "score", "--spacing-nm", 4, "--min-score", -1e9)
-    command("surfaces", "pick", out / "scored.surfaces", *on, "--out", out / "column.csv", *again)
 
 
 # -- simulate ------------------------------------------------------------------------------------------------------

@@ -118,7 +118,7 @@ def test_a_tomogram_of_another_voxel_size_is_matched(tmp_path: Path) -> None:
         ({"activation": "sigmoid", "target": None}, {}, "predicts probabilities of denoised"),
         ({"target": None}, {}, "does not state the unit"),
         ({"features": ("a", "b")}, {}, "has 2 answers"),
-        ({}, {"other": "TS_even.mrc"}, "both halves are this volume"),
+        ({}, {"other": "TS_even.mrc"}, "both halves are the same volume"),
         ({}, {"other": "small.mrc"}, r"has the shape \(21, 37, 45\), but"),
         ({}, {"other": "coarse.mrc"}, "has the voxel size"),
         ({}, {"other": "gone.mrc"}, "gone.mrc"),

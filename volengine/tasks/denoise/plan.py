@@ -152,8 +152,8 @@ def _grey(recipe: DenoiseRecipe) -> bool:
 
 def _checked(first: Volume, other: Volume) -> str:
     """Refuse two volumes that cannot be halves of one tomogram; return what is to be noted of their origins."""
-    if other.identity == first.identity and other.where == first.where:
-        raise InputError(f"{first.where}: both halves are this volume; give the other half, or none.")
+    if other.identity == first.identity:
+        raise InputError(f"{other.where}: both halves are the same volume; give the other half, or none.")
     for what in ("shape", "voxel_size"):
         one, two = getattr(first, what), getattr(other, what)
         if one != two:
