@@ -127,6 +127,7 @@ class _Plan:
     pending: int = 0
     under_way: int = 0
     timed: bool = False
+    begun: bool = False
 
 
 class _Storage:
@@ -182,6 +183,7 @@ class Simulation:
         self._plans = len(self._jobs)
         self._open: list[_Plan] = []
         self._todo: deque[tuple[float, Any]] = deque()
+        self._timed = 0
         self._driver_busy = False
         self._driver = self._now = 0.0
         for worker in self._workers:
@@ -247,11 +249,14 @@ class Simulation:
                 self._give(plan, free, slots)
 
     def _give(self, plan: _Plan, free: list[_Worker], slots: int) -> None:
-        stage, worker = plan.stages[plan.at], free[0]
-        fair = math.ceil(plan.pending / ((2 if plan.timed else 8) * slots))
-        fitting = max(4, int(BUNDLE_S / max(stage.seconds, 1e-4)))
-        size = max(1, min(fitting, fair, LARGEST_BUNDLE, plan.pending))
-        plan.pending -= size
+        worker = free[0]
+        if self._is_chain(plan, slots):
+            stage, size, plan.at = _joined(plan.stages), 1, len(plan.stages) - 1
+            plan.pending = 0
+        else:
+            stage = plan.stages[plan.at]
+            size = self._size(plan, stage, slots)
+            plan.pending -= size
         plan.under_way += 1
         bundle = _Bundle(plan, stage, size, size)
         worker.waiting.append(bundle)
@@ -262,13 +267,30 @@ class Simulation:
         bundle.left = -1  # on its way
         self._drive(self.case.per_bundle, lambda: self._arrived(worker, bundle))
 
+    def _size(self, plan: _Plan, stage: Stage, slots: int) -> int:
+        """The number of units of a bundle, as ``PlanState._group`` says."""
+        timed = plan.timed or self._timed > plan.at
+        shares = (2 if timed else 8) * slots
+        beside = sum(other.pending for other in self._open if other is not plan)
+        fitting = int(BUNDLE_S / max(stage.seconds if timed else BUNDLE_S, 1e-4))
+        fair, joined = math.ceil(plan.pending / shares), math.ceil((plan.pending + beside) / shares)
+        size = max(1, min(max(4, fitting), fair, LARGEST_BUNDLE), min(fitting, joined, LARGEST_BUNDLE))
+        return min(size, plan.pending)
+
+    def _is_chain(self, plan: _Plan, slots: int) -> bool:
+        """Whether all of a plan is given out at once, as ``chains.chain`` says."""
+        small = sum(stage.seconds * stage.units for stage in plan.stages) <= BUNDLE_S
+        many = len(self._open) + len(self._jobs) > 2 * slots
+        return small and many and len(plan.stages) > 1 and self._timed == len(plan.stages) and not plan.begun
+
     def _begin(self, plan: _Plan) -> None:
         plan.pending, plan.timed = plan.stages[plan.at].units, False
         self._feed()
 
     def _received(self, bundle: _Bundle) -> None:
         plan = bundle.plan
-        plan.timed = True
+        plan.timed = plan.begun = True
+        self._timed = max(self._timed, plan.at + 1)
         plan.under_way -= 1
         if not plan.pending and not plan.under_way:
             plan.at += 1
@@ -320,6 +342,12 @@ class Simulation:
             worker.bundle = None
             self._drive(self.case.per_unit * bundle.units, lambda: self._received(bundle))
         self._step(worker)
+
+
+def _joined(stages: Sequence[Stage]) -> Stage:
+    """All units of some stages as one."""
+    seconds, read, write = (sum(getattr(s, what) * s.units for s in stages) for what in ("seconds", "read", "write"))
+    return Stage(1, seconds, read, write)
 
 
 def _alone(stage: Stage, case: Case) -> float:

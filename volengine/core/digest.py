@@ -31,6 +31,9 @@ MARK = "$"
 """First character of the keys that stand for other types than JSON's; in a mapping's own keys it is doubled."""
 
 
+_LEAVES = frozenset((str, int, float, bool, type(None)))
+
+
 def digest_of(value: Any) -> str:
     """Compute the digest of a value.
 
@@ -69,8 +72,14 @@ def exact_text(value: Any) -> str:
 
 def _plain(value: Any) -> Any:
     """Return the value as JSON values; other types as a mapping with one key that begins with :data:`MARK`."""
+    if type(value) in _LEAVES:
+        return value
     if value is None or isinstance(value, (bool, np.generic)):
         return _scalar(value) if isinstance(value, np.generic) else value
+    if type(value) is dict:
+        return _mapping(value)
+    if type(value) in (list, tuple):
+        return [_plain(item) for item in value]
     if isinstance(value, enum.Enum) and not isinstance(value, (str, int, float)):
         return {f"{MARK}enum": [_type_name(value), value.name]}
     if isinstance(value, str):
@@ -99,7 +108,7 @@ def _plain(value: Any) -> Any:
 
 
 def _mapping(value: Mapping[Any, Any]) -> dict[str, Any]:
-    if all(isinstance(key, str) and not isinstance(key, enum.Enum) for key in value):
+    if all(type(key) is str or (isinstance(key, str) and not isinstance(key, enum.Enum)) for key in value):
         return {f"{MARK}{k}" if k.startswith(MARK) else str(k): _plain(v) for k, v in value.items()}
     # JSON would write the keys 1 and "1", or True and "true", alike
     pairs = sorted((exact_text(k), exact_text(v)) for k, v in value.items())

@@ -10,7 +10,7 @@ import contextlib
 import signal
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from volengine.engine.on_dask import OnDask, silent
 from volengine.engine.on_worker import SPARE
 from volengine.engine.options import RunOptions
 from volengine.engine.scheduler import ANSWER_S, connect
+from volengine.engine.stage import Stage
 from volengine.engine.started import LOOPBACK, Starter, dashboard
 from volengine.engine.work import Bundle, Worker, never, reset_peak_rss, without_claims
 
@@ -67,6 +68,9 @@ class InProcess:
         self.slots = self.window = 1
         self._enough = enough
         self._queue: deque[Bundle] = deque()
+
+    def together(self, stages: Sequence[Stage]) -> bool:
+        return False  # there are no messages
 
     def submit(self, bundle: Bundle) -> None:
         self._queue.append(bundle)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from volengine.engine.receipts import Receipt
+from volengine.engine.stage import Stage
 from volengine.engine.work import Bundle
 
 
@@ -25,7 +26,8 @@ class Done:
     final
         Whether the bundle has ended. An executor may first report receipts one by one with ``final=False``.
     left
-        Units of a bundle that has ended which were not begun, and are to be given out again.
+        Units of a bundle that has ended which were not begun, and are to be given out again; of bundles that follow
+        each other those of the first that has some.
     """
 
     bundle: Bundle
@@ -62,6 +64,10 @@ class Executor(Protocol):
     @property
     def window(self) -> int:
         """Number of bundles that the driver gives out at any time: those that run, and some that wait for them."""
+        ...
+
+    def together(self, stages: Sequence[Stage]) -> bool:
+        """Whether bundles of these stages can follow each other in one worker, and this saves messages."""
         ...
 
     def submit(self, bundle: Bundle) -> None:

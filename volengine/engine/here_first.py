@@ -19,7 +19,7 @@ at once.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import astuple, dataclass
 from pathlib import Path
 
@@ -27,6 +27,7 @@ from volengine.engine.clusters import InProcess, start
 from volengine.engine.executor import Done, Executor, at_leisure
 from volengine.engine.lock import Lock
 from volengine.engine.options import RunOptions
+from volengine.engine.stage import Stage
 from volengine.engine.work import Bundle
 
 START_S = 2.0
@@ -218,6 +219,10 @@ class HereFirst:
     def _until_now(self) -> Took:
         """What the units have taken so far."""
         return self._took if self._began is None else self._took + (Took.now() - self._began)
+
+    def together(self, stages: Sequence[Stage]) -> bool:
+        """Whether bundles of these stages can follow each other in one worker, and this saves messages."""
+        return self._executor.together(stages)
 
     def submit(self, bundle: Bundle) -> None:
         """Queue a bundle."""

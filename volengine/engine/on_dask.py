@@ -10,8 +10,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from volengine.core.errors import InputError, VolengineError, WorkersRefusedError
@@ -288,19 +287,27 @@ class OnDask:
             bundle, rest = self._waiting.popleft()
             if bundle.folder not in ledgers:
                 ledgers[bundle.folder] = list(PlanFolder(bundle.folder).receipts)
-            found = {
-                int(receipt["number"]): without_claims(receipt)
-                for receipt in ledgers[bundle.folder]
-                if receipt["identity"] == bundle.identity and receipt["stage"] == bundle.stage.name
-            }
-            done = [found[number] for number in rest.numbers if number in found]
-            left = tuple(number for number in rest.numbers if number not in found)
-            if done or not left:
-                self._ready.append(Done(bundle, done, final=not left))
-            if left:
-                self._waiting.append((bundle, replace(rest, numbers=left)))
+            done, found = [], dict[str, set[int]]()
+            for part in rest.parts:
+                receipts = {
+                    int(receipt["number"]): without_claims(receipt)
+                    for receipt in ledgers[bundle.folder]
+                    if receipt["identity"] == part.identity and receipt["stage"] == part.stage.name
+                }
+                found[part.stage.name] = set(receipts)
+                done += [receipts[number] for number in part.numbers if number in receipts]
+            left = rest.less(found)
+            if done or left is None:
+                self._ready.append(Done(bundle, done, final=left is None))
+            if left is not None:
+                self._waiting.append((bundle, left))
 
     # -- the bundles ---------------------------------------------------------------------------------------
+
+    def together(self, stages: Sequence[Stage]) -> bool:
+        """Whether all of these stages run on the same workers."""
+        wanted = [wanted_by(stage, self._offers()) for stage in stages]
+        return all(one == wanted[0] for one in wanted)
 
     def submit(self, bundle: Bundle) -> None:
         """Give out a bundle, or keep it until there is a worker.

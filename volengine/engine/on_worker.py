@@ -42,7 +42,8 @@ def run_here(bundle: Bundle, expected: Expected, in_turn: bool = False) -> tuple
 
     Returns
     -------
-    The receipts, and the units that were not begun because this worker is closing.
+    The receipts, and the units that were not begun because this worker is closing: of bundles that follow each other
+    those of the first that has some.
 
     Raises
     ------
@@ -53,20 +54,26 @@ def run_here(bundle: Bundle, expected: Expected, in_turn: bool = False) -> tuple
     from distributed import get_worker
 
     worker = get_worker()
-    with ExitStack() as turn:
-        if in_turn:
-            turn.enter_context(_TURN)
-        if _closes(worker):  # while it waited for its turn
-            return [], bundle.numbers
-        check_here(expected)
-        check_packages(backends_of(bundle.stage))
-        name = re.search(r"(\d+)$", str(worker.name))
-        os.environ.setdefault(WORKER_NUMBER, name[1] if name else "0")
-        if threads := bundle.stage.hints.get("threads"):
-            from volengine.nets.threads import own_threads  # only networks load torch
+    receipts: list[Receipt] = []
+    for part in bundle.parts:
+        with ExitStack() as turn:
+            if in_turn:
+                turn.enter_context(_TURN)
+            if _closes(worker):  # while it waited for its turn
+                return receipts, part.numbers
+            check_here(expected)
+            check_packages(backends_of(part.stage))
+            name = re.search(r"(\d+)$", str(worker.name))
+            os.environ.setdefault(WORKER_NUMBER, name[1] if name else "0")
+            if threads := part.stage.hints.get("threads"):
+                from volengine.nets.threads import own_threads  # only networks load torch
 
-            turn.enter_context(own_threads(int(threads)))
-        return run_some(bundle, lambda: _closes(worker), turn.close)
+                turn.enter_context(own_threads(int(threads)))
+            some, left = run_some(part, lambda: _closes(worker), turn.close)
+        receipts += some
+        if left:
+            return receipts, left
+    return receipts, ()
 
 
 def _closes(worker: Any) -> bool:

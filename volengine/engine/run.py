@@ -12,6 +12,7 @@ from volengine.core.errors import DeadlineError, InputError, RunError, Volengine
 from volengine.core.new_folders import NewFolders
 from volengine.engine import report
 from volengine.engine.beside import Beside
+from volengine.engine.chains import chain
 from volengine.engine.deadline import Deadline
 from volengine.engine.driver_lock import only_driver
 from volengine.engine.executor import Done, Executor
@@ -250,7 +251,7 @@ class Driver:
         for state in self._running():
             while len(self.under_way) < executor.window:
                 most = self._most(state, executor.slots)
-                bundle = None if most == 0 else self._next(state, executor.slots, most)
+                bundle = None if most == 0 else self._next(state, executor, most)
                 if bundle is None:
                     cut |= most == 0 and state.active and state.waiting
                     break
@@ -258,12 +259,19 @@ class Driver:
                 executor.submit(bundle)
         return cut
 
-    def _next(self, state: PlanState, slots: int, most: int | None) -> Bundle | None:
-        """Return the next bundle of a plan, which is told what units of its stage take, and what waits beside it."""
+    def _next(self, state: PlanState, executor: Executor, most: int | None) -> Bundle | None:
+        """Return the next bundle of a plan, which is told what units of its stage take, and what waits beside it.
+
+        Where there are plans enough for all slots, a small one is a single bundle.
+        """
         if not state.waiting:
             return None
+        slots, expected = executor.slots, self.outlook.expected
+        many = most is None and len(self._running()) + len(self.jobs) > 2 * slots
+        if many and (whole := chain(state, expected, executor.together)) is not None:
+            return whole
         beside = sum(len(other.pending) for other in self._running() if other is not state)
-        return state.next_bundle(slots, most, expected_s=self.outlook.expected(state.stage), beside=beside)
+        return state.next_bundle(slots, most, expected_s=expected(state.stage), beside=beside)
 
     def _running(self) -> list[PlanState]:
         """The open plans that are not being finished."""
@@ -298,7 +306,8 @@ class Driver:
         state = self.under_way[id(done.bundle)]
         stage = done.bundle.stage
         state.received(done.receipts)
-        self.outlook.received(stage, done.receipts)
+        for part in done.bundle.parts:
+            self.outlook.received(part.stage, [r for r in done.receipts if r["stage"] == part.stage.name])
         if done.receipts:
             self._show(state, stage)
             self.others.progress()
@@ -306,16 +315,18 @@ class Driver:
             return
         del self.under_way[id(done.bundle)]
         state.under_way -= 1
-        if done.left:
+        if done.left and not done.bundle.then:  # else the plan finds what is left when it goes on
             state.give_back(done.left)
         if done.error is not None:
             final = isinstance(done.error, InputError)
+            failed = state.unfinished(done.bundle)
+            stage = failed.stage
             again = state.failed(done.bundle, done.error, final)
             self.log(
                 "unit failed",
                 name=state.plan.name,
                 stage=stage.name,
-                numbers=done.bundle.numbers,
+                numbers=failed.numbers,
                 again=again,
                 error=repr(done.error),
                 traceback=_trace(done.error),
@@ -323,7 +334,7 @@ class Driver:
             self._tell(state)
             if not again:
                 self.progress.say(named(f"{state.plan.name} {stage.name}", done.error))
-                self.others.note(state, stage, done.bundle, done.error, final=final)
+                self.others.note(state, stage, failed, done.error, final=final)
 
     def _show(self, state: PlanState, stage: Stage) -> None:
         """Show how far the run is."""

@@ -271,7 +271,7 @@ class PlanState:
                 numbers = [self.pending.popleft() for _ in range(size if most is None else min(size, most))]
             if numbers := self._begun(numbers):
                 self.under_way += 1
-                return self._bundle(numbers)
+                return self.bundle(self.stage, numbers)
         return None
 
     def give_back(self, numbers: Iterable[int]) -> None:
@@ -288,14 +288,15 @@ class PlanState:
         begin = self.claims.take if self.taking else self.claims.begin
         return begin(self.identities[self.stage.name], numbers)
 
-    def _bundle(self, numbers: list[int]) -> Bundle:
+    def bundle(self, stage: Stage, numbers: Iterable[int]) -> Bundle:
+        """Return a bundle of units of a stage."""
         return Bundle(
             str(self.folder.path),
-            self.stage,
-            self.identities[self.stage.name],
+            stage,
+            self.identities[stage.name],
             tuple(numbers),
             self.limit,
-            self.writers[self.stage.name],
+            self.writers[stage.name],
             self.options.durable,
         )
 
@@ -334,8 +335,11 @@ class PlanState:
         """
         if isinstance(error, DamagedError) and self._made_again(error):
             return True
+        several, bundle = bool(bundle.then), self.unfinished(bundle)
+        if several:
+            self._enter()  # the plan is where its worker was
+            self.pending.clear()
         name = bundle.stage.name
-        self.done = self._read_done()
         left = [n for n in bundle.numbers if n not in self.done[name]]
         if not left:
             return True
@@ -348,6 +352,11 @@ class PlanState:
         half = len(left) // 2 + 1
         self.parted.extend(numbers for numbers in (left[:1], left[1:half], left[half:]) if numbers)
         return True
+
+    def unfinished(self, bundle: Bundle) -> Bundle:
+        """Return what is left of a bundle that has failed, by the ledger; the bundle itself if nothing is."""
+        self.done = self._read_done()
+        return bundle.less(self.done) or bundle
 
     def first_left(self, bundle: Bundle) -> int:
         """Return the first unit of a bundle that is not done: the one that has failed, or a neighbour of it."""

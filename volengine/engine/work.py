@@ -11,9 +11,9 @@ import contextlib
 import os
 import socket
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +67,8 @@ class Bundle:
         For each input that an earlier stage of the plan writes: who writes it.
     durable
         Flush what a unit has written to the disk before its receipt is appended.
+    then
+        Bundles of the stages that follow, which the same worker runs when this one has ended well.
     """
 
     folder: str
@@ -76,6 +78,25 @@ class Bundle:
     limit: int
     writers: Mapping[str, Writer] = field(default_factory=dict)
     durable: bool = True
+    then: tuple[Bundle, ...] = ()
+
+    @property
+    def parts(self) -> tuple[Bundle, ...]:
+        """This bundle alone, and those that follow."""
+        return (replace(self, then=()), *self.then) if self.then else (self,)
+
+    def followed_by(self, bundles: Iterable[Bundle]) -> Bundle:
+        """Return this bundle with others that the same worker runs after it."""
+        return replace(self, then=tuple(bundles))
+
+    def less(self, done: Mapping[str, Collection[int]]) -> Bundle | None:
+        """Return the bundle without units that are done, by the names of their stages; ``None`` if all are."""
+        left = [
+            replace(part, numbers=numbers)
+            for part in self.parts
+            if (numbers := tuple(n for n in part.numbers if n not in done.get(part.stage.name, ())))
+        ]
+        return left[0].followed_by(left[1:]) if left else None
 
 
 def never() -> bool:

@@ -18,6 +18,7 @@ import shutil
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import IO, TYPE_CHECKING, Any
@@ -60,6 +61,14 @@ def local_path(url: str) -> Path | None:
     InputError
         A ``file://`` URL names another host.
     """
+    if url.startswith("~"):  # the home folder may change
+        return None if is_zipped(url) else _file_path(url)
+    return _local_path(url)
+
+
+@lru_cache(maxsize=1024)
+def _local_path(url: str) -> Path | None:
+    """Return what :func:`local_path` does, which is asked some hundred times for each store of a collection."""
     return None if is_zipped(url) else _file_path(url)
 
 
@@ -360,7 +369,7 @@ def stored_bytes(url: str, key: str, most: int | None = None) -> bytes | None:
     folder = local_path(url)
     if folder is not None:
         try:
-            with (folder / key).open("rb") as file:
+            with open(f"{folder}{os.sep}{key}", "rb") as file:  # noqa: PTH123  # pathlib takes longer than the file
                 if most is None:
                     return file.read()
                 # read() takes all the memory that it is allowed to, whatever the file holds

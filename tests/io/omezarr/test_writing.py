@@ -196,14 +196,15 @@ def test_zeros_are_not_stored_and_negative_zeros_are(tmp_path, dtype):
 
 @NGFF
 @pytest.mark.parametrize("attributes", [{}, {"a": [1, {"b": 1.5}], "ü": None, "c": "0"}])
-def test_metadata_are_the_bytes_that_zarr_python_writes(ngff, attributes):
+def test_metadata_are_the_bytes_that_zarr_python_writes_without_indents(ngff, attributes):
     from zarr.storage import MemoryStore
 
     from volengine.io.omezarr.codecs import compressors
     from volengine.io.omezarr.node_files import array_files, group_files
 
     fmt, files = (2 if ngff == "0.4" else 3), {}
-    zarr.create_group(MemoryStore(files), zarr_format=fmt, attributes=attributes)
+    with zarr.config.set(json_indent=None):
+        zarr.create_group(MemoryStore(files), zarr_format=fmt, attributes=attributes)
     assert group_files(fmt, attributes) == {name: data.to_bytes() for name, data in files.items()}
     given = {
         "shape": SHAPE,
@@ -217,9 +218,9 @@ def test_metadata_are_the_bytes_that_zarr_python_writes(ngff, attributes):
     codec = {"name": "zstd-1", "dtype": "float32", "kind": "intensity", "zarr_format": fmt, "scratch": False}
     keys = {"name": "default" if fmt == 3 else "v2", "separator": "/"}
     files = {}
-    zarr.create_array(
-        MemoryStore(files), compressors=compressors(**codec), chunk_key_encoding=keys, attributes=attributes, **given
-    )
+    described = {"compressors": compressors(**codec), "chunk_key_encoding": keys, "attributes": attributes}
+    with zarr.config.set(json_indent=None):
+        zarr.create_array(MemoryStore(files), **described, **given)
     made = array_files(tuple(given.items()), tuple(codec.items()), attributes)
     assert made == {name: data.to_bytes() for name, data in files.items()}
 
