@@ -52,13 +52,19 @@ def forward_block_bytes(plane: int, voxels: int) -> int:
 
     ``voxels`` of the whole slab are looked at once for values that are not finite.
     """
-    return 28 * plane + voxels
+    return 36 * plane + voxels
 
 
-def mean_square(block: Block, voxels: int) -> Result:
-    """Reduce kernel: the quantum of a spectrum's amplitudes, from the squares of all slices; the table has ``unit``."""
+def mean_square(block: Block, voxels: int, transformed: int) -> Result:
+    """Reduce kernel: the quantum of a spectrum's amplitudes, from the squares of all slices; the table has ``unit``.
+
+    Parameters
+    ----------
+    voxels, transformed
+        Number of voxels of the volume, and of those that are transformed.
+    """
     squares = math.fsum(value for table in block.tables["slices"].values() for value in table["squares"].tolist())
-    return Result(table={"unit": np.array([spectra.quantum(squares / voxels) * math.sqrt(voxels)])})
+    return Result(table={"unit": np.array([spectra.quantum(squares / voxels) * math.sqrt(transformed)])})
 
 
 def mean_square_bytes(slices: int) -> int:
@@ -84,7 +90,7 @@ def spectrum_block(
     sums, counts = (np.zeros((bins.count, bins.sectors), np.int64) for _ in range(2))
     _, y0, x0 = block.box.start
     tables = tables_of(block, gains)
-    for (row, a, b), wave in transforms.transformed_columns(block.arrays["spectrum"], whole):
+    for (row, a, b), wave in transforms.transformed_columns(block.arrays["spectrum"], whole, y0, x0 // 2):
         columns = whole.columns(y0 + row, y0 + row + 1, x0 // 2 + a, x0 // 2 + b)
         if gains:
             wave *= gain_of(columns, gains, tables)

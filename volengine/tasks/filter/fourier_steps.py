@@ -29,8 +29,8 @@ class MatchVoxelSize(Step):
     Parameters
     ----------
     to
-        Wanted voxel size, angstrom, one number or z, y, x. An axis gets the nearest whole number of voxels, so it is
-        reached to within half a voxel over the length of the axis.
+        Wanted voxel size, angstrom, one number or z, y, x. An axis gets the nearest whole number of voxels; the size is
+        reached to within half a voxel over the axis and, with ``fourier``, what is added to it, mostly much closer.
     method
         ``fourier`` (the spectrum is cut or extended), ``linear`` or ``area`` (means of neighbours).
     taper

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from volengine.core.boxes import Box, Index3, index3
+from volengine.core.boxes import Box, index3
 from volengine.core.errors import InputError
 from volengine.core.image import ImageSpec
 from volengine.core.paths import place_key
@@ -74,7 +75,7 @@ def plan_filter(
     _check(source, recipe, out)
     steps = tuple(_resolved(step, source) for step in recipe.steps)
     read, before = unpacked(source, folder)
-    chain = Chain(read, waits_for(before), folder, options, list(before))
+    chain = Chain(read, waits_for(before), folder, options, (recipe.faces, recipe.pad_vox), list(before))
     notes = [_add(chain, step, source) for step in steps]
     finish = []
     last = source.with_(shape=chain.shape, voxel_size=chain.voxel_size)
@@ -84,7 +85,7 @@ def plan_filter(
             Call("volengine.tasks.filter.finish:write_amplitudes", {"stage": stage, "out": out.table}, (out.table,))
         )
     if steps:
-        part = _part_of(source, last.shape, recipe.roi)
+        part = _part_of(source, last, recipe.roi)
         spec = _spec(source, last, recipe.with_(steps=steps), out.store, part)
         stage = chain.store(spec, recipe.dtype, recipe.scale, part)
         if recipe.scale is not None:
@@ -223,7 +224,7 @@ def _resize(chain: Chain, step: MatchVoxelSize, source: Volume) -> str:
         return f"{step.name}: {shape} voxels of {size_text(chain.voxel_size)} angstrom stay as they are"
     before = chain.shape
     if step.method == "fourier":
-        chain.resize(shape, step.taper)
+        chain.resize(shape, step.sizes, step.taper)
     else:
         chain.rescale(shape, step.method)
     return f"{step.name}: {before} voxels become {shape} of {size_text(chain.voxel_size)} angstrom"
@@ -277,16 +278,22 @@ def _match(chain: Chain, step: MatchSpectrum) -> str:
 # -- what is written ---------------------------------------------------------------------------------------
 
 
-def _part_of(source: Volume, shape: Index3, roi: str) -> Box | None:
-    """The voxels of the result whose places lie in the part of the source."""
+def _part_of(source: Volume, last: Volume, roi: str) -> Box | None:
+    """The voxels of the result whose places lie in the part of the source; ``last`` describes the whole result."""
     part = box_of(source, roi)
-    if part is None or shape == source.shape:
+    if part is None or last.shape == source.shape:
         return part
-    ends = list(zip(part.start, part.stop, source.shape, shape, strict=True))
-    box = Box(index3(-(-a * m // n) for a, _, n, m in ends), index3(min(-(-b * m // n), m) for _, b, n, m in ends))
+    ratio = [v / w for v, w in zip(source.voxel_size, last.voxel_size, strict=True)]
+    ends = list(zip(part.start, part.stop, ratio, last.shape, strict=True))
+    box = Box(index3(_at_least(a * r) for a, _, r, _ in ends), index3(min(_at_least(b * r), m) for _, b, r, m in ends))
     if box.empty:
-        raise InputError(f"--roi {roi}: no voxel of the result, {shape} voxels, lies in it.")
+        raise InputError(f"--roi {roi}: no voxel of the result, {last.shape} voxels, lies in it.")
     return box
+
+
+def _at_least(place: float) -> int:
+    """The first voxel at a place or behind it; places that rounding alone parts are the same."""
+    return math.ceil(place - 1e-6)
 
 
 def _spec(source: Volume, last: Volume, recipe: FilterRecipe, store: str, part: Box | None) -> ImageSpec:

@@ -10,7 +10,11 @@ from volengine.core.errors import InputError
 from volengine.core.image import Ngff
 from volengine.core.recipe import Recipe
 from volengine.core.roi import check_roi
+from volengine.ops.filters.faces import FaceRule
 from volengine.tasks.filter.steps import parse_steps, steps_to_json
+
+MOST_PAD = 4096
+"""Voxels that can be added to an axis."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,11 @@ class FilterRecipe(Recipe):
     spectrum
         Write the amplitude spectrum of the result, as a table ``.tsv`` beside it; without steps that of the source, and
         the table alone.
+    faces
+        What steps on frequencies see beyond the faces: ``taper`` (fades to the mean), ``mirror``, or ``periodic`` (the
+        opposite face).
+    pad_vox
+        Voxels that are added to each axis for ``faces``, at least; half of them belong to either end.
     ngff
         OME-Zarr version of the written store: ``0.5``, ``0.6`` or ``0.4``.
     roi
@@ -49,6 +58,8 @@ class FilterRecipe(Recipe):
     dtype: Literal["float32", "int16", "int8"] = "float32"
     scale: float | None = None
     spectrum: bool = False
+    faces: FaceRule = "taper"
+    pad_vox: int = 32
     ngff: Ngff = "0.5"
     roi: str = ""
 
@@ -60,6 +71,8 @@ class FilterRecipe(Recipe):
         check_roi(self.roi)
         if self.scale is not None and not (math.isfinite(self.scale) and self.scale > 0):
             raise InputError(f"filter: scale must be a positive number, not {self.scale:g}.")
+        if not 0 <= self.pad_vox <= MOST_PAD:
+            raise InputError(f"filter: pad_vox must be from 0 to {MOST_PAD} voxels, not {self.pad_vox}.")
         if (self.dtype == "float32") != (self.scale is None):
             raise InputError(
                 f"filter: dtype is {self.dtype} and scale {self.scale}: integers need a scale, by which values are "
