@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 import volengine as ve
 from volengine.core.errors import InputError
+from volengine.core.recipe import field_texts
 from volengine.ops.filters import local
 from volengine.ops.filters.ctf import Lens, Ratio, wiener_gain
 from volengine.ops.filters.gains import gain_of
@@ -26,6 +27,7 @@ from volengine.ops.filters.transforms import (
 )
 from volengine.tasks.common.inputs import expand
 from volengine.tasks.filter.plan import plan_filter
+from volengine.tasks.filter.steps import STEPS, step_of_text
 from volengine.tasks.filter.verb import FILTER, outputs_for, request
 
 # -- blocked equals whole ----------------------------------------------------------------------------------
@@ -299,7 +301,13 @@ def test_options_are_steps_in_the_order_of_the_help(tmp_path, volengine):
 @pytest.mark.parametrize(
     ("told", "said"),
     [
-        (("--low-pass", "forty"), "must be a number"),
+        (
+            ("--low-pass", "forty"),
+            "resolution_a is 'forty'; it must be a number. For example --low-pass 40",
+        ),
+        (("--deconvolve", "abc"), "--deconvolve abc: defocus_um is 'abc'; it must be a list of numbers. For example"),
+        (("--missing-wedge", "60"), "a list of 2 numbers. For example --missing-wedge -60,60 or"),
+        (("--median", "90"), "--median 90: radius must be from 1 to 10 voxels, not 90. For example"),
         (("--low-pass", "edge=0.1"), "'resolution_a' is missing"),
         (("--deconvolve", "defocus_um=4,defocus_um=5"), "given twice"),
         (("--steps", "steps.yaml", "--invert"), "not both"),
@@ -460,3 +468,21 @@ def test_a_wrong_column_of_a_filter_is_refused(tmp_path, column, said):
     manifest.write_text(f"source,{column}\nTS_01.mrc,3\n")
     with pytest.raises(InputError, match=said):
         ve.run(manifest, tmp_path / "out", ve.RunRecipe.from_json({"filter": {"steps": [{"deconvolve": 5}]}}), QUIET)
+
+
+def test_the_examples_in_messages_are_taken():
+    for name, kind in STEPS.items():
+        assert kind.shown or not field_texts(kind), name
+        for text in kind.shown:
+            assert isinstance(step_of_text(name, text), kind)
+
+
+def test_a_run_ends_with_what_was_made(tmp_path, volengine):
+    source = tomogram(tmp_path / "TS_01", noise())
+    code, _, err = volengine(
+        "filter", source, "--low-pass", "40", "--match-voxel-size", "15", "--out", "out", "--no-progress"
+    )
+    assert code == 0, err
+    made = next(line for line in err.splitlines() if "out/TS_01__filtered.ome.zarr: " in line)
+    assert "TS_01__filtered.ome.zarr: (17, 23, 18) voxels of 15 angstrom, float32; " in made
+    assert made.endswith("low_pass resolution_a=40.0")

@@ -22,6 +22,7 @@ from volengine.io.tilts import TiltSeries
 from volengine.ops.filters.ctf import Lens, Ratio, first_zero
 from volengine.ops.resample import resampled_shape
 from volengine.tasks.common.images import StoreOptions, image_spec
+from volengine.tasks.common.made import image_made
 from volengine.tasks.common.roi import box_of, facts_of, history_of, seen_of
 from volengine.tasks.common.unpack import unpacked, waits_for
 from volengine.tasks.filter.chain import Chain
@@ -91,6 +92,7 @@ def plan_filter(
         if recipe.scale is not None:
             facts = {"stage": stage, "dtype": recipe.dtype, "scale": recipe.scale}
             finish.append(Call("volengine.tasks.filter.finish:say_range", facts))
+        finish.append(image_made(spec, "; ".join(notes)))
     return Plan(
         source.name,
         tuple(chain.stages),
