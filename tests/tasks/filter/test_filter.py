@@ -30,6 +30,9 @@ from volengine.tasks.filter.plan import plan_filter
 from volengine.tasks.filter.steps import STEPS, step_of_text
 from volengine.tasks.filter.verb import FILTER, outputs_for, request
 
+HELD = {"defocus_um": 3, "highpass": 0.5}
+"""A deconvolution whose kernel is short."""
+
 # -- blocked equals whole ----------------------------------------------------------------------------------
 
 steps_of_all_kinds = st.lists(
@@ -163,6 +166,35 @@ def test_a_scale_that_cuts_off_much_is_refused_and_nothing_is_called_done(tmp_pa
         filtered(source, tmp_path / "a.ome.zarr", ["invert"], (8, 8, 8), dtype="int8", scale=20)
     with pytest.raises(InputError):
         ve.open_volume(tmp_path / "a.ome.zarr")
+
+
+def test_in_blocks_the_bits_do_not_depend_on_how_the_volume_is_cut(tmp_path):
+    """An axis with two tiles, one that is shorter than the halo, and what comes before and after."""
+    source = tomogram(tmp_path / "TS_01", noise((5, 100, 40)), (20.0, 10.0, 10.0))
+    steps = [{"median": 1}, {"low_pass": {"resolution_a": 60, "edge": 1}}, "normalise", {"deconvolve": HELD}]
+    found = {}
+    for block in (None, (8, 8, 8), (8, 48, 16)):
+        volume = filtered(source, tmp_path / f"{len(found)}.ome.zarr", steps, block, transform="blocks", tolerance=0.05)
+        found[block] = voxels(volume)
+        np.testing.assert_array_equal(found[block], found[None])
+    part = filtered(source, tmp_path / "part.ome.zarr", steps, transform="blocks", tolerance=0.05, roi="1:4,33:90,:")
+    np.testing.assert_array_equal(voxels(part), found[None][1:4, 33:90])
+    bounds = volume.facts["history"][-1]["bounds"]
+    assert len(bounds) == 2
+    assert all(0 < bound["gain"] <= 0.05 for bound in bounds)
+
+
+def test_in_blocks_the_result_is_near_that_of_the_whole(tmp_path):
+    """Of the volume and its mirrors, which is that of --faces mirror with a pad as wide as the volume."""
+    source = tomogram(tmp_path / "TS_01", noise((30, 100, 41)), (10.0,) * 3)
+    steps = [{"deconvolve": HELD}]
+    whole = voxels(filtered(source, tmp_path / "a.ome.zarr", steps, faces="mirror", pad_vox=100))
+    blocks = filtered(source, tmp_path / "b.ome.zarr", steps, transform="blocks")
+    bound = blocks.facts["history"][-1]["bounds"][0]
+    wrong = np.abs(voxels(blocks) - whole)
+    assert wrong.max() <= bound["most"] * np.ptp(noise((30, 100, 41))) / 2
+    assert 0 < wrong.std() < bound["rms"] * 3
+    assert wrong.std() < 0.02 * whole.std()
 
 
 def test_a_run_folder_that_is_used_again_gives_the_same(tmp_path):
@@ -479,10 +511,9 @@ def test_the_examples_in_messages_are_taken():
 
 def test_a_run_ends_with_what_was_made(tmp_path, volengine):
     source = tomogram(tmp_path / "TS_01", noise())
-    code, _, err = volengine(
-        "filter", source, "--low-pass", "40", "--match-voxel-size", "15", "--out", "out", "--no-progress"
-    )
+    told = ("--low-pass", "40", "--match-voxel-size", "15")
+    code, out, err = volengine("filter", source, *told, "--out", "out", "--no-progress")
     assert code == 0, err
-    made = next(line for line in err.splitlines() if "out/TS_01__filtered.ome.zarr: " in line)
+    made = next(line for line in (out + err).splitlines() if "out/TS_01__filtered.ome.zarr: " in line)
     assert "TS_01__filtered.ome.zarr: (17, 23, 18) voxels of 15 angstrom, float32; " in made
     assert made.endswith("low_pass resolution_a=40.0")

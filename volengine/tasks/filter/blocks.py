@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from volengine.core.block import Block, Result
 from volengine.core.boxes import Index3, index3
 from volengine.core.errors import InputError
-from volengine.ops.filters import local, order, rescale, spectra, transforms
+from volengine.ops.filters import local, order, rescale, short, spectra, transforms
 from volengine.ops.filters.gains import gain_of
 from volengine.ops.filters.moments import cell_moments, mean_and_std
 from volengine.ops.normalise import CELL, CONSTANT
@@ -151,6 +151,19 @@ def inverse_block_bytes(plane: int) -> int:
 def tables_of(block: Block, gains: Sequence[Mapping[str, Any]]) -> dict[str, Mapping[str, NDArray[Any]]]:
     """The spectra that gains read, by name."""
     return {gain["table"]: block.tables[gain["table"]][0] for gain in gains if gain["kind"] == "match"}
+
+
+def tile_block(
+    block: Block, gains: Sequence[Mapping[str, Any]], voxel_size: Sequence[float], reach: Index3, core: Index3
+) -> Result:
+    """Kernel: filters of frequencies whose kernel is short, on one tile (:func:`short.filter_tile`); ``image``."""
+    image = finite(block, "image")
+    return Result({"image": short.filter_tile(image, gains, voxel_size, index3(reach), index3(core))})
+
+
+def tile_block_bytes(core: Index3, reach: Index3) -> int:
+    """Bytes that :func:`tile_block` needs; those that it keeps are :func:`short.transfer_bytes`."""
+    return short.tile_bytes(core, reach)
 
 
 # -- statistics --------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 - Steps in Fourier space are one transform out of core: ``forward`` (slices), ``columns``, ``inverse`` (slices). A step
   that matches a spectrum has two stages before ``columns`` that measure the volume's own.
+- In blocks they are one stage of tiles with a halo instead, if their kernel is short.
 - Steps of single voxels and of neighbourhoods are one stage with the sum of their halos.
 - ``normalise`` looks at the whole volume first: what was before it is written to a scratch array, and two stages
   compute the statistics (four for percentiles).
@@ -17,14 +18,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from volengine.core.boxes import Box, Index3, index3
+from volengine.core.errors import InputError
 from volengine.core.image import ImageSpec
 from volengine.core.tiling import Tiling
 from volengine.core.volume import Volume
 from volengine.engine.ledger import PlanFolder
 from volengine.engine.options import RunOptions
 from volengine.engine.stage import ArrayInput, Output, Stage, TableInput, kernel_bytes
-from volengine.ops.filters import local, rescale
+from volengine.ops.filters import local, rescale, short
 from volengine.ops.filters.faces import FaceRule
+from volengine.ops.filters.short import Bound
 from volengine.ops.filters.spectra import Shells
 from volengine.ops.filters.transforms import SpectralGrid, padded_grid
 from volengine.tasks.common.images import core_unit, factors_of, outputs_of, scratch_spec
@@ -46,6 +49,7 @@ _FILTER = "volengine.tasks.filter.blocks:filter_block"
 _INVERSE = "volengine.tasks.filter.blocks:inverse_block"
 _LOCAL = "volengine.tasks.filter.blocks:local_block"
 _RESCALE = "volengine.tasks.filter.blocks:rescale_block"
+_TILES = "volengine.tasks.filter.blocks:tile_block"
 
 
 @dataclass
@@ -62,6 +66,8 @@ class Chain:
         Folder of the plan, for scratch arrays; and how to run.
     faces
         What transforms see beyond the faces of the volume, and how many voxels of it at least.
+    tolerance
+        Of filters of frequencies in blocks (:mod:`volengine.ops.filters.short`); ``None``: of the whole volume.
     """
 
     volume: Volume
@@ -69,8 +75,10 @@ class Chain:
     folder: PlanFolder
     options: RunOptions
     faces: tuple[FaceRule, int] = ("periodic", 0)
+    tolerance: float | None = None
     stages: list[Stage] = field(default_factory=list)
     images: list[ImageSpec] = field(default_factory=list)
+    bounds: list[Bound] = field(init=False, default_factory=list)
     _gains: list[dict[str, Any]] = field(init=False, default_factory=list)
     _grid: SpectralGrid | None = field(init=False, default=None)
     _spectrum: Volume | None = field(init=False, default=None)
@@ -99,8 +107,15 @@ class Chain:
 
     def gain(self, gain: Mapping[str, Any]) -> None:
         """Add a gain in Fourier space (:mod:`volengine.ops.filters.gains`)."""
-        self._begin_transform()
+        if self.tolerance is None:
+            self._begin_transform()
+        elif not self._gains:
+            self._materialise()
         self._gains.append(dict(gain))
+
+    def end(self) -> None:
+        """Add the stages of all filters of frequencies so far."""
+        self._end_transform()
 
     def match(self, target: Mapping[str, Any], most: float, shells: Mapping[str, Any]) -> None:
         """Add the gain that gives the result so far the amplitude spectrum ``target``.
@@ -362,7 +377,9 @@ class Chain:
         return {gain["table"]: TableInput(gain["table"], "all") for gain in self._gains if gain["kind"] == "match"}
 
     def _end_transform(self) -> None:
-        """Add the stages ``columns`` and ``inverse``, if a transform has begun."""
+        """Add the stages ``columns`` and ``inverse``, if a transform has begun; or that of tiles."""
+        if self.tolerance is not None and self._gains:
+            self._tiles(self.tolerance)
         if self._grid is None:
             return
         assert self._spectrum is not None
@@ -389,6 +406,37 @@ class Chain:
         self.images.append(filtered)
         self._inverse(grid, filtered)
 
+    def _tiles(self, tolerance: float) -> None:
+        """Add the stage that filters tiles of the volume so far; a tile is a block, whatever the options say.
+
+        Raises
+        ------
+        InputError
+            The kernel is not short enough.
+        """
+        volume, gains = self.volume, self._gains
+        found = short.shortest(gains, volume.voxel_size, tolerance)
+        if found.bound.gain > tolerance:
+            raise InputError(_too_far(gains, found, tolerance))
+        reach = found.reach
+        chunk = index3(-(-c // 2) if c > SCRATCH_VOX else c for c in found.core(volume.shape))
+        core = index3(2 * c if n > c else c for c, n in zip(chunk, volume.shape, strict=True))
+        spec = self._scratch("tiles", volume.shape, volume.voxel_size, chunk)
+        stage = Stage(
+            self._name("tiles"),
+            _TILES,
+            Tiling(volume.shape, core),
+            params={"gains": gains, "voxel_size": list(volume.voxel_size), "reach": reach, "core": core},
+            arrays={"image": ArrayInput(volume, reach, reach, edge="reflect")},
+            tables=self.waits,
+            outputs={"image": Output(spec.volume())},
+            kernel_bytes=kernel_bytes(_TILES, core=core, reach=reach),
+            fixed_bytes=short.transfer_bytes(core, reach),
+        )
+        self.bounds.append(found.bound)
+        self._gains = []
+        self._next(stage, spec)
+
     def _inverse(self, grid: SpectralGrid, filtered: ImageSpec) -> None:
         (nz, ny, nx), (_, my, mx) = grid.written, grid.out_shape
 
@@ -409,3 +457,12 @@ class Chain:
         slices = slab_slices(self.options, nz, my * mx, lambda count: build(count)[0], self._slices)
         self._gains, self._grid, self._spectrum = [], None, None
         self._next(*build(slices))
+
+
+def _too_far(gains: Sequence[Mapping[str, Any]], found: short.Short, tolerance: float) -> str:
+    kinds = ", ".join(str(gain["kind"]) for gain in gains)
+    return (
+        f"filter: in blocks these filters ({kinds}) would differ by {found.bound.gain:.2g} of their largest gain with "
+        f"a reach of {max(found.reach)} voxels, and the tolerance is {tolerance:g}: they look too far. Take "
+        "--transform whole; or a wider edge, a higher highpass, or a larger --tolerance."
+    )

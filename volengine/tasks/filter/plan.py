@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from volengine.io.open import open_volume
 from volengine.io.spectra import read_spectrum
 from volengine.io.tilts import TiltSeries
 from volengine.ops.filters.ctf import Lens, Ratio, first_zero
+from volengine.ops.filters.short import Bound
 from volengine.ops.resample import resampled_shape
 from volengine.tasks.common.images import StoreOptions, image_spec
 from volengine.tasks.common.made import image_made
@@ -74,10 +76,15 @@ def plan_filter(
         the result would replace the source.
     """
     _check(source, recipe, out)
+    if recipe.transform == "blocks":
+        _check_blocks(recipe)
     steps = tuple(_resolved(step, source) for step in recipe.steps)
     read, before = unpacked(source, folder)
-    chain = Chain(read, waits_for(before), folder, options, (recipe.faces, recipe.pad_vox), list(before))
+    tolerance = recipe.tolerance if recipe.transform == "blocks" else None
+    chain = Chain(read, waits_for(before), folder, options, (recipe.faces, recipe.pad_vox), tolerance, list(before))
     notes = [_add(chain, step, source) for step in steps]
+    chain.end()
+    notes += [f"in blocks, different from the whole by {bound.said()}" for bound in chain.bounds]
     finish = []
     last = source.with_(shape=chain.shape, voxel_size=chain.voxel_size)
     if recipe.spectrum:
@@ -87,7 +94,7 @@ def plan_filter(
         )
     if steps:
         part = _part_of(source, last, recipe.roi)
-        spec = _spec(source, last, recipe.with_(steps=steps), out.store, part)
+        spec = _spec(source, last, recipe.with_(steps=steps), out.store, part, chain.bounds)
         stage = chain.store(spec, recipe.dtype, recipe.scale, part)
         if recipe.scale is not None:
             facts = {"stage": stage, "dtype": recipe.dtype, "scale": recipe.scale}
@@ -115,6 +122,18 @@ def _check(source: Volume, recipe: FilterRecipe, out: FilterOutputs) -> None:
         raise InputError(f"{source.where}: holds {source.dtype}; filters are for real grey values.")
     if recipe.steps and _place(out.store) == _place(source.url):
         raise InputError(f"{out.store}: is the source itself; give another --out.")
+
+
+def _check_blocks(recipe: FilterRecipe) -> None:
+    """Refuse steps that need the transform of the whole volume."""
+    for step in recipe.steps:
+        if isinstance(step, MatchSpectrum):
+            raise InputError("match_spectrum needs the spectrum of the whole volume; take --transform whole.")
+        if isinstance(step, MatchVoxelSize) and step.method == "fourier":
+            raise InputError(
+                "match_voxel_size with method fourier transforms the whole volume; take --transform whole, or "
+                "method=area or method=linear."
+            )
 
 
 def _place(url: str) -> str:
@@ -298,9 +317,13 @@ def _at_least(place: float) -> int:
     return math.ceil(place - 1e-6)
 
 
-def _spec(source: Volume, last: Volume, recipe: FilterRecipe, store: str, part: Box | None) -> ImageSpec:
+def _spec(
+    source: Volume, last: Volume, recipe: FilterRecipe, store: str, part: Box | None, bounds: Sequence[Bound]
+) -> ImageSpec:
     """The image that is written; ``last`` describes the whole result."""
     steps = history_of(last, "filter", recipe, part)
+    if bounds:
+        steps[-1]["bounds"] = [asdict(bound) for bound in bounds]
     facts = facts_of(source.facts, part)
     if last.shape != source.shape:
         facts = _without_extended_header(facts)

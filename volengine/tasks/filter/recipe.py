@@ -40,6 +40,11 @@ class FilterRecipe(Recipe):
         opposite face).
     pad_vox
         Voxels that are added to each axis for ``faces``, at least; half of them belong to either end.
+    transform
+        ``whole``: frequencies are those of the whole volume. ``blocks``: one pass over blocks with a halo, mirrored at
+        the faces, where the filters' kernels are short; what this may change is computed and said, or refused.
+    tolerance
+        Of ``blocks``: difference from the gain of ``whole`` that is accepted, as a share of the largest gain.
     ngff
         OME-Zarr version of the written store: ``0.5``, ``0.6`` or ``0.4``.
     roi
@@ -60,6 +65,8 @@ class FilterRecipe(Recipe):
     spectrum: bool = False
     faces: FaceRule = "taper"
     pad_vox: int = 32
+    transform: Literal["whole", "blocks"] = "whole"
+    tolerance: float = 0.02
     ngff: Ngff = "0.5"
     roi: str = ""
 
@@ -73,6 +80,8 @@ class FilterRecipe(Recipe):
             raise InputError(f"filter: scale must be a positive number, not {self.scale:g}.")
         if not 0 <= self.pad_vox <= MOST_PAD:
             raise InputError(f"filter: pad_vox must be from 0 to {MOST_PAD} voxels, not {self.pad_vox}.")
+        if not 0 < self.tolerance <= 0.5:
+            raise InputError(f"filter: tolerance is a share above 0, of 0.5 at most, not {self.tolerance:g}.")
         if (self.dtype == "float32") != (self.scale is None):
             raise InputError(
                 f"filter: dtype is {self.dtype} and scale {self.scale}: integers need a scale, by which values are "
