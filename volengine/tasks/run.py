@@ -95,6 +95,8 @@ class RunRecipe(Recipe):
             raise InputError("interact and pick work on predictions: the recipe needs a segment step.")
         if self.filter is not None and not self.filter.steps:
             raise InputError("filter: the recipe has no steps; give some, or leave filter out.")
+        if self.filter is not None and self.filter.voxel_size is not None:
+            raise InputError("filter: voxel_size is that of a source; in a run give it to convert.")
         self._check_rois()
         names = [p.feature for p in self.pick]
         if any(not name for name in names):

@@ -517,3 +517,19 @@ def test_a_run_ends_with_what_was_made(tmp_path, volengine):
     made = next(line for line in (out + err).splitlines() if "out/TS_01__filtered.ome.zarr: " in line)
     assert "TS_01__filtered.ome.zarr: (17, 23, 18) voxels of 15 angstrom, float32; " in made
     assert made.endswith("low_pass resolution_a=40.0")
+
+
+def test_a_voxel_size_is_given_to_files_that_state_none(tmp_path, volengine):
+    with mrcfile.new(tmp_path / "z.mrc") as file:
+        file.set_data(noise((8, 9, 10)))
+        file.voxel_size = 0
+    code, _, err = volengine("filter", "z.mrc", "--low-pass", "40", "--out", "a.ome.zarr", "--no-progress")
+    assert code == 2
+    assert "--voxel-size" in err
+    told = ("--low-pass", "40", "--voxel-size", "12,10,10", "--out", "a.ome.zarr", "--no-progress")
+    code, _, err = volengine("filter", "z.mrc", *told)
+    assert code == 0, err
+    found = ve.open_volume("a.ome.zarr")
+    assert found.voxel_size == (12, 10, 10)
+    same = filtered(tomogram(tmp_path / "b", noise((8, 9, 10))), tmp_path / "c.ome.zarr", [{"low_pass": 40}])
+    np.testing.assert_array_equal(voxels(found), voxels(same))

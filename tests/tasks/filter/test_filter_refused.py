@@ -57,6 +57,7 @@ def test_a_wrong_step_is_an_error_that_says_where(steps, said):
     [
         ([{"match_voxel_size": 500}], "is 500 meant in angstrom"),
         ([{"low_pass": 4}], "finer than anything in voxels"),
+        ([{"low_pass": 4000}], "would leave nothing but the mean"),
         ([{"high_pass": 4000}], "more than the volume's longest side, 340 angstrom"),
         ([{"match_spectrum": "no.tsv"}], "no such file"),
         ([{"deconvolve": {"defocus_um": -2, "parametrisation": "membrain"}}], "has no first zero"),

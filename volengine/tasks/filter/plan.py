@@ -221,10 +221,11 @@ def _mask(chain: Chain, path: str) -> Volume:
 def _pass(chain: Chain, kind: str, resolution: float, step: LowPass | HighPass | BandPass) -> None:
     longest = max(n * v for n, v in zip(chain.shape, chain.voxel_size, strict=True))
     finest = 2 * min(chain.voxel_size)
-    if kind == "high" and resolution > longest:
+    if resolution > longest:
+        left = "change nothing but the mean" if kind == "high" else "leave nothing but the mean"
         raise InputError(
             f"{step.name}: {resolution:g} angstrom is more than the volume's longest side, {longest:g} angstrom, so it "
-            "would change nothing but the mean. Is it a resolution in angstrom?"
+            f"would {left}. Is it a resolution in angstrom?"
         )
     if resolution < finest / 3**0.5:
         raise InputError(

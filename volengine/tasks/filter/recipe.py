@@ -45,6 +45,8 @@ class FilterRecipe(Recipe):
         the faces, where the filters' kernels are short; what this may change is computed and said, or refused.
     tolerance
         Of ``blocks``: difference from the gain of ``whole`` that is accepted, as a share of the largest gain.
+    voxel_size
+        Voxel size of the source, angstrom, one number or z, y, x: of files that state none, or a wrong one.
     ngff
         OME-Zarr version of the written store: ``0.5``, ``0.6`` or ``0.4``.
     roi
@@ -67,6 +69,7 @@ class FilterRecipe(Recipe):
     pad_vox: int = 32
     transform: Literal["whole", "blocks"] = "whole"
     tolerance: float = 0.02
+    voxel_size: float | tuple[float, float, float] | None = None
     ngff: Ngff = "0.5"
     roi: str = ""
 
