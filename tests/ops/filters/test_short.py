@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from volengine.core.boxes import index3
 from volengine.ops.filters.gains import gain_of
-from volengine.ops.filters.short import CORES, REACHES, cut_kernel, filter_tile, shortest, tile_side
+from volengine.ops.filters.short import REACHES, SIDES, cut_kernel, filter_tile, shortest, tile_side
 from volengine.ops.filters.transforms import SpectralGrid
 
 
@@ -151,7 +151,11 @@ def test_kernels_that_are_not_short_have_a_large_bound(gain):
 def test_tiles_follow_from_the_filter_and_the_shape_alone():
     short = shortest([LOW], (20.0, 10.0, 10.0), 0.02)
     assert short.reach[1] == short.reach[2] == 2 * short.reach[0]
-    side = CORES[short.reach[1]]
-    assert short.core((9, 1000, 1000)) == (9, side, side)
-    assert all(tile_side(side, r) >= side + 2 * r for r in short.reach)
+    most = SIDES[short.reach[1]]
+    for n in (*range(1, 60), 200, 300, 301, 1000):
+        core = short.core((9, n, n))
+        assert core == (9, core[1], core[1])
+        assert core[1] + 2 * short.reach[1] <= tile_side(core[1], short.reach[1]) <= most
+        assert core[1] <= n or n == 1
+        assert core[1] == n or core[1] % 2 == 0
     assert math.isclose(float(cut_kernel([LOW], (20.0, 10.0, 10.0), short.reach).sum()), 1.0, rel_tol=1e-5)

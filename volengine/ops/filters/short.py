@@ -49,8 +49,8 @@ TAPER = 0.25
 """Share of the reach over which the kernel is faded."""
 BETWEEN = 1.2
 """Factor for gains between the frequencies at which they are compared."""
-CORES = {8: 80, 12: 96, 16: 112, 24: 144, 32: 192, 48: 192, 64: 192}
-"""Voxels of a tile without its halo, by the reach: larger ones compute fewer voxels twice, and need more memory."""
+SIDES = {8: 108, 12: 135, 16: 160, 24: 210, 32: 280, 48: 324, 64: 360}
+"""Voxels of a tile with its halo at most, by the reach: larger ones compute less twice, and need more memory."""
 
 
 @dataclass(frozen=True)
@@ -95,9 +95,21 @@ class Short:
     bound: Bound
 
     def core(self, shape: Index3) -> Index3:
-        """Voxels of a tile without its halo, for a volume of this shape."""
-        side = next(size for reach, size in CORES.items() if reach >= max(self.reach))
-        return index3(min(side, n) for n in shape)
+        """Voxels of a tile without its halo, for a volume of this shape: each axis is cut into equal parts.
+
+        >>> Short((8, 8, 8), Bound(0.0, 0.0, 0.0)).core((20, 90, 500))
+        (20, 90, 84)
+        """
+        most = next(side for reach, side in SIDES.items() if reach >= max(self.reach))
+        return index3(_part(n, r, most) for n, r in zip(shape, self.reach, strict=True))
+
+
+def _part(n: int, reach: int, most: int) -> int:
+    parts = 1
+    while tile_side(-(-n // parts), reach) > most:
+        parts += 1
+    core = -(-n // parts)
+    return core + core % 2 if parts > 1 else core
 
 
 def shortest(gains: Sequence[Mapping[str, Any]], voxel_size: Sequence[float], tolerance: float) -> Short:
@@ -192,14 +204,14 @@ def tile_side(core: int, reach: int) -> int:
 
 
 def tile_bytes(core: Index3, reach: Index3) -> int:
-    """Bytes that :func:`filter_tile` needs: the tile, its transform, and what comes back."""
-    return 20 * math.prod(tile_side(c, r) for c, r in zip(core, reach, strict=True)) + 2**20
+    """Bytes that :func:`filter_tile` needs: the tile, its transform, and what comes back; or for its gain, before."""
+    tile = 18 * math.prod(tile_side(c, r) for c, r in zip(core, reach, strict=True))
+    return max(tile, 20 * math.prod(4 * r for r in reach)) + 2**20
 
 
 def transfer_bytes(core: Index3, reach: Index3) -> int:
-    """Bytes that a process keeps for the gain of its tiles, or needs while it is computed."""
-    kept = 2 * math.prod(tile_side(c, r) + 2 for c, r in zip(core, reach, strict=True))
-    return kept + max(20 * math.prod(4 * r for r in reach), 4 * kept)
+    """Bytes that a process keeps: the gain of its tiles."""
+    return 2 * math.prod(tile_side(c, r) + 2 for c, r in zip(core, reach, strict=True))
 
 
 @lru_cache(maxsize=1)

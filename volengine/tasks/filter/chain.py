@@ -18,11 +18,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from volengine.core.boxes import Box, Index3, index3
-from volengine.core.errors import InputError
+from volengine.core.errors import InputError, MemoryRefusedError
 from volengine.core.image import ImageSpec
 from volengine.core.tiling import Tiling
 from volengine.core.volume import Volume
 from volengine.engine.ledger import PlanFolder
+from volengine.engine.memory import check_stage
 from volengine.engine.options import RunOptions
 from volengine.engine.stage import ArrayInput, Output, Stage, TableInput, kernel_bytes
 from volengine.ops.filters import local, rescale, short
@@ -418,9 +419,8 @@ class Chain:
         found = short.shortest(gains, volume.voxel_size, tolerance)
         if found.bound.gain > tolerance:
             raise InputError(_too_far(gains, found, tolerance))
-        reach = found.reach
-        chunk = index3(-(-c // 2) if c > SCRATCH_VOX else c for c in found.core(volume.shape))
-        core = index3(2 * c if n > c else c for c, n in zip(chunk, volume.shape, strict=True))
+        reach, core = found.reach, found.core(volume.shape)
+        chunk = index3(c // 2 if c < n and c > SCRATCH_VOX else c for c, n in zip(core, volume.shape, strict=True))
         spec = self._scratch("tiles", volume.shape, volume.voxel_size, chunk)
         stage = Stage(
             self._name("tiles"),
@@ -433,6 +433,11 @@ class Chain:
             kernel_bytes=kernel_bytes(_TILES, core=core, reach=reach),
             fixed_bytes=short.transfer_bytes(core, reach),
         )
+        try:
+            check_stage(stage, self.options.limit_bytes())
+        except MemoryRefusedError as error:
+            more = "The size of a tile follows from the filters; --transform whole needs less memory."
+            raise MemoryRefusedError(f"{error} {more}") from None
         self.bounds.append(found.bound)
         self._gains = []
         self._next(stage, spec)
