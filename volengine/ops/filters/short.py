@@ -20,7 +20,7 @@ distance, as much is assumed as in the outer half of it.
 >>> gains = [{"kind": "low", "resolution_a": 60.0, "edge": 1.0}]
 >>> short = shortest(gains, (10.0, 10.0, 10.0), 0.02)
 >>> short.reach, f"{short.bound.gain:.3f}"
-((12, 12, 12), '0.019')
+((8, 8, 8), '0.019')
 """
 
 from __future__ import annotations
