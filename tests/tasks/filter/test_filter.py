@@ -171,14 +171,14 @@ def test_a_scale_that_cuts_off_much_is_refused_and_nothing_is_called_done(tmp_pa
 def test_in_blocks_the_bits_do_not_depend_on_how_the_volume_is_cut(tmp_path):
     """An axis with two tiles, one that is shorter than the halo, and what comes before and after."""
     source = tomogram(tmp_path / "TS_01", noise((5, 100, 40)), (20.0, 10.0, 10.0))
-    steps = [{"median": 1}, {"low_pass": {"resolution_a": 60, "edge": 1}}, "normalise", {"deconvolve": HELD}]
+    steps = [{"median": 1}, {"deconvolve": HELD}, "normalise", {"low_pass": {"resolution_a": 60, "edge": 1}}]
     found = {}
     for block in (None, (8, 8, 8), (8, 48, 16)):
         volume = filtered(source, tmp_path / f"{len(found)}.ome.zarr", steps, block, transform="blocks", tolerance=0.05)
         found[block] = voxels(volume)
         np.testing.assert_array_equal(found[block], found[None])
-    part = filtered(source, tmp_path / "part.ome.zarr", steps, transform="blocks", tolerance=0.05, roi="1:4,33:90,:")
-    np.testing.assert_array_equal(voxels(part), found[None][1:4, 33:90])
+    part = filtered(source, tmp_path / "part.ome.zarr", steps, transform="blocks", tolerance=0.05, roi="1:4,53:90,:")
+    np.testing.assert_array_equal(voxels(part), found[None][1:4, 53:90])
     bounds = volume.facts["history"][-1]["bounds"]
     assert len(bounds) == 2
     assert all(0 < bound["gain"] <= 0.05 for bound in bounds)

@@ -90,6 +90,8 @@ def test_filters_that_look_far_are_refused_in_blocks(tmp_path, steps, said):
 def test_numbers_of_the_transform_are_checked():
     with pytest.raises(InputError, match="pad_vox must be from 0 to 4096 voxels, not -1"):
         ve.FilterRecipe(steps=["invert"], pad_vox=-1)
+    with pytest.raises(InputError, match="mirrored at the volume's faces"):
+        ve.FilterRecipe(steps=["invert"], transform="blocks", faces="periodic")
     with pytest.raises(InputError, match="tolerance is a share above 0"):
         ve.FilterRecipe(steps=["invert"], tolerance=0)
 

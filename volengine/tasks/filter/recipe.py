@@ -85,6 +85,8 @@ class FilterRecipe(Recipe):
             raise InputError(f"filter: pad_vox must be from 0 to {MOST_PAD} voxels, not {self.pad_vox}.")
         if not 0 < self.tolerance <= 0.5:
             raise InputError(f"filter: tolerance is a share above 0, of 0.5 at most, not {self.tolerance:g}.")
+        if self.transform == "blocks" and self.faces == "periodic":
+            raise InputError("filter: blocks are mirrored at the volume's faces; faces periodic needs transform whole.")
         if (self.dtype == "float32") != (self.scale is None):
             raise InputError(
                 f"filter: dtype is {self.dtype} and scale {self.scale}: integers need a scale, by which values are "
