@@ -1,4 +1,4 @@
-"""Filters in tiles: the difference to the filter on the whole mirrored volume is below the bound that is stated."""
+"""Filters in blocks: the difference to the filter on the whole mirrored volume is below the bound that is stated."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from volengine.core.boxes import index3
 from volengine.ops.filters.gains import gain_of
-from volengine.ops.filters.short import REACHES, SIDES, cut_kernel, filter_tile, shortest, tile_side
+from volengine.ops.filters.short import REACHES, SIDES, block_side, cut_kernel, filter_short, shortest
 from volengine.ops.filters.transforms import SpectralGrid
 
 
@@ -47,8 +47,8 @@ def whole_mirrored(volume, gains, voxel):
     return wide, fft.irfftn(fft.rfftn(wide) * gain, s=shape)
 
 
-def tiled(volume, gains, voxel, short, core):
-    """All tiles of a volume, put together."""
+def in_blocks(volume, gains, voxel, short, core):
+    """All blocks of a volume, put together."""
     out = np.empty(volume.shape, np.float32)
     wide = volume
     for axis, r in enumerate(short.reach):
@@ -60,7 +60,7 @@ def tiled(volume, gains, voxel, short, core):
         a = [s * c for s, c in zip(start, core, strict=True)]
         b = [min(s + c, n) for s, c, n in zip(a, core, volume.shape, strict=True)]
         part = wide[tuple(slice(s, e + 2 * r) for s, e, r in zip(a, b, short.reach, strict=True))]
-        out[tuple(map(slice, a, b))] = filter_tile(part, gains, voxel, short.reach, core)
+        out[tuple(map(slice, a, b))] = filter_short(part, gains, voxel, short.reach, core)
     return out
 
 
@@ -95,7 +95,7 @@ def test_the_difference_to_the_whole_is_below_the_stated_bound(name, kind, shape
     assert short.bound.gain <= tolerance
     volume = voxels(kind, shape, np.random.default_rng(seed))
     core = index3(min(n, 17 + seed % 9) for n in shape)
-    found = tiled(volume, gains, voxel, short, core)
+    found = in_blocks(volume, gains, voxel, short, core)
     wide, whole = whole_mirrored(volume, gains, voxel)
     wanted = whole[tuple(map(slice, shape))]
     rounding = 3e-6 * max(1.0, np.abs(wanted).max(), np.abs(volume).max())
@@ -125,9 +125,9 @@ def test_the_bound_is_not_idle(name):
 def test_a_constant_is_filtered_exactly():
     volume = np.full((20, 21, 22), 30000.0, np.float32)
     short = shortest([LOW], (10.0,) * 3, 0.2)
-    np.testing.assert_allclose(tiled(volume, [LOW], (10.0,) * 3, short, (20, 8, 9)), 30000.0, rtol=1e-6)
+    np.testing.assert_allclose(in_blocks(volume, [LOW], (10.0,) * 3, short, (20, 8, 9)), 30000.0, rtol=1e-6)
     short = shortest([HIGH], (10.0,) * 3, 0.2)
-    np.testing.assert_allclose(tiled(volume, [HIGH], (10.0,) * 3, short, (20, 8, 9)), 0.0, atol=0.02)
+    np.testing.assert_allclose(in_blocks(volume, [HIGH], (10.0,) * 3, short, (20, 8, 9)), 0.0, atol=0.02)
 
 
 @pytest.mark.parametrize(
@@ -148,14 +148,14 @@ def test_kernels_that_are_not_short_have_a_large_bound(gain):
     assert short.bound.gain > 0.1
 
 
-def test_tiles_follow_from_the_filter_and_the_shape_alone():
+def test_blocks_follow_from_the_filter_and_the_shape_alone():
     short = shortest([LOW], (20.0, 10.0, 10.0), 0.02)
     assert short.reach[1] == short.reach[2] == 2 * short.reach[0]
     most = SIDES[short.reach[1]]
     for n in (*range(1, 60), 200, 300, 301, 1000):
         core = short.core((9, n, n))
         assert core == (9, core[1], core[1])
-        assert core[1] + 2 * short.reach[1] <= tile_side(core[1], short.reach[1]) <= most
+        assert core[1] + 2 * short.reach[1] <= block_side(core[1], short.reach[1]) <= most
         assert core[1] <= n or n == 1
         assert core[1] == n or core[1] % 2 == 0
     assert math.isclose(float(cut_kernel([LOW], (20.0, 10.0, 10.0), short.reach).sum()), 1.0, rel_tol=1e-5)

@@ -169,7 +169,7 @@ def test_a_scale_that_cuts_off_much_is_refused_and_nothing_is_called_done(tmp_pa
 
 
 def test_in_blocks_the_bits_do_not_depend_on_how_the_volume_is_cut(tmp_path):
-    """An axis with two tiles, one that is shorter than the halo, and what comes before and after."""
+    """An axis with two blocks, one that is shorter than the halo, and what comes before and after."""
     source = tomogram(tmp_path / "TS_01", noise((5, 100, 40)), (20.0, 10.0, 10.0))
     steps = [{"median": 1}, {"deconvolve": HELD}, "normalise", {"low_pass": {"resolution_a": 60, "edge": 1}}]
     found = {}

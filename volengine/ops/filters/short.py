@@ -1,9 +1,9 @@
-"""Filters of frequencies whose kernel is short, tile by tile: one pass with a halo, and a bound on what is left out.
+"""Filters of frequencies whose kernel is short, block by block: one pass with a halo, and a bound on what is left out.
 
 A gain G(f) is a convolution with the kernel h, its inverse transform. Where h is negligible beyond a reach of some
 voxels, it is cut off there (with a raised cosine over the last quarter of the reach, :data:`TAPER`), and a value
 depends on its surroundings alone. What the cut changes at frequency 0 is given back to the kernel, so that a constant
-is filtered exactly. Tiles lie on a lattice that begins at the volume's first voxel, and their size depends on the
+is filtered exactly. Blocks lie on a lattice that begins at the volume's first voxel, and their size depends on the
 filter and on the volume's shape alone; each is transformed with its halo (overlap-save), so the result has the same
 bits however the volume is cut. Beyond the faces the volume is mirrored without repeating the border voxel.
 
@@ -50,7 +50,7 @@ TAPER = 0.25
 BETWEEN = 1.2
 """Factor for gains between the frequencies at which they are compared."""
 SIDES = {8: 108, 12: 135, 16: 160, 24: 210, 32: 280, 48: 324, 64: 360}
-"""Voxels of a tile with its halo at most, by the reach: larger ones compute less twice, and need more memory."""
+"""Voxels of a block with its halo at most, by the reach: larger ones compute less twice, and need more memory."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ class Bound:
 
 @dataclass(frozen=True)
 class Short:
-    """A kernel that is cut off, and its tiles' reach.
+    """A kernel that is cut off, and its blocks' reach.
 
     Parameters
     ----------
@@ -95,7 +95,7 @@ class Short:
     bound: Bound
 
     def core(self, shape: Index3) -> Index3:
-        """Voxels of a tile without its halo, for a volume of this shape: each axis is cut into equal parts.
+        """Voxels of a block without its halo, for a volume of this shape: each axis is cut into equal parts.
 
         >>> Short((8, 8, 8), Bound(0.0, 0.0, 0.0)).core((20, 90, 500))
         (20, 90, 84)
@@ -106,7 +106,7 @@ class Short:
 
 def _part(n: int, reach: int, most: int) -> int:
     parts = 1
-    while tile_side(-(-n // parts), reach) > most:
+    while block_side(-(-n // parts), reach) > most:
         parts += 1
     core = -(-n // parts)
     return core + core % 2 if parts > 1 else core
@@ -191,34 +191,34 @@ def _window(n: int, reach: int) -> NDArray[np.float32]:
     return np.asarray(weights, np.float32)
 
 
-# -- tiles -------------------------------------------------------------------------------------------------
+# -- blocks ------------------------------------------------------------------------------------------------
 
 
-def tile_side(core: int, reach: int) -> int:
-    """Voxels of a transform that holds a tile with its halo.
+def block_side(core: int, reach: int) -> int:
+    """Voxels of a transform that holds a block with its halo.
 
-    >>> tile_side(80, 8), tile_side(21, 8)
+    >>> block_side(80, 8), block_side(21, 8)
     (96, 40)
     """
     return next(side for side in itertools.count(core + 2 * reach) if side % 2 == 0 and is_fast(side))
 
 
-def tile_bytes(core: Index3, reach: Index3) -> int:
-    """Bytes that :func:`filter_tile` needs: the tile, its transform, and what comes back; or for its gain, before."""
-    tile = 18 * math.prod(tile_side(c, r) for c, r in zip(core, reach, strict=True))
-    return max(tile, 20 * math.prod(4 * r for r in reach)) + 2**20
+def block_bytes(core: Index3, reach: Index3) -> int:
+    """Bytes that :func:`filter_short` needs: the block, its transform, and what comes back; or for its gain, before."""
+    block = 18 * math.prod(block_side(c, r) for c, r in zip(core, reach, strict=True))
+    return max(block, 20 * math.prod(4 * r for r in reach)) + 2**20
 
 
 def transfer_bytes(core: Index3, reach: Index3) -> int:
-    """Bytes that a process keeps: the gain of its tiles."""
-    return 2 * math.prod(tile_side(c, r) + 2 for c, r in zip(core, reach, strict=True))
+    """Bytes that a process keeps: the gain of its blocks."""
+    return 2 * math.prod(block_side(c, r) + 2 for c, r in zip(core, reach, strict=True))
 
 
 @lru_cache(maxsize=1)
 def _transfer(
     gains: str, voxel_size: tuple[float, ...], reach: Index3, sides: Index3
 ) -> tuple[NDArray[np.float32], float]:
-    """The gain of the kernel that is cut off, on the frequencies of a tile; and that at frequency 0."""
+    """The gain of the kernel that is cut off, on the frequencies of a block; and that at frequency 0."""
     import scipy.fft as fft
 
     kernel = _cut(gains, voxel_size, reach)[0]
@@ -228,23 +228,23 @@ def _transfer(
     return np.ascontiguousarray(fft.rfftn(wide).real), float(kernel.sum(dtype=np.float64))
 
 
-def filter_tile(
+def filter_short(
     values: NDArray[Any],
     gains: Sequence[Mapping[str, Any]],
     voxel_size: Sequence[float],
     reach: Index3,
     core: Index3,
 ) -> NDArray[np.float32]:
-    """Filter one tile.
+    """Filter one block.
 
     Parameters
     ----------
     values
-        Voxels z, y, x of any real dtype, with a margin of ``reach``; a tile at the volume's end may be smaller.
+        Voxels z, y, x of any real dtype, with a margin of ``reach``; a block at the volume's end may be smaller.
     gains, voxel_size, reach
         The gains as JSON, angstrom, and voxels.
     core
-        Voxels of a full tile without its margin: all tiles of a volume are transformed on one grid.
+        Voxels of a full block without its margin: all blocks of a volume are transformed on one grid.
 
     Returns
     -------
@@ -252,7 +252,7 @@ def filter_tile(
     """
     import scipy.fft as fft
 
-    sides = index3(tile_side(c, r) for c, r in zip(core, reach, strict=True))
+    sides = index3(block_side(c, r) for c, r in zip(core, reach, strict=True))
     text = json.dumps([dict(gain) for gain in gains])
     transfer, constant = _transfer(text, tuple(float(v) for v in voxel_size), reach, sides)
     wide = np.zeros(sides, np.float32)

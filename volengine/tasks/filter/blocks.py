@@ -153,17 +153,17 @@ def tables_of(block: Block, gains: Sequence[Mapping[str, Any]]) -> dict[str, Map
     return {gain["table"]: block.tables[gain["table"]][0] for gain in gains if gain["kind"] == "match"}
 
 
-def tile_block(
+def short_block(
     block: Block, gains: Sequence[Mapping[str, Any]], voxel_size: Sequence[float], reach: Index3, core: Index3
 ) -> Result:
-    """Kernel: filters of frequencies whose kernel is short, on one tile (:func:`short.filter_tile`); ``image``."""
+    """Kernel: filters of frequencies whose kernel is short, on one block (:func:`short.filter_short`); ``image``."""
     image = finite(block, "image")
-    return Result({"image": short.filter_tile(image, gains, voxel_size, index3(reach), index3(core))})
+    return Result({"image": short.filter_short(image, gains, voxel_size, index3(reach), index3(core))})
 
 
-def tile_block_bytes(core: Index3, reach: Index3) -> int:
-    """Bytes that :func:`tile_block` needs; those that it keeps are :func:`short.transfer_bytes`."""
-    return short.tile_bytes(core, reach)
+def short_block_bytes(core: Index3, reach: Index3) -> int:
+    """Bytes that :func:`short_block` needs; those that it keeps are :func:`short.transfer_bytes`."""
+    return short.block_bytes(core, reach)
 
 
 # -- statistics --------------------------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 
 - Steps in Fourier space are one transform out of core: ``forward`` (slices), ``columns``, ``inverse`` (slices). A step
   that matches a spectrum has two stages before ``columns`` that measure the volume's own.
-- In blocks they are one stage of tiles with a halo instead, if their kernel is short.
+- In blocks they are one stage of blocks with a halo instead, if their kernel is short.
 - Steps of single voxels and of neighbourhoods are one stage with the sum of their halos.
 - ``normalise`` looks at the whole volume first: what was before it is written to a scratch array, and two stages
   compute the statistics (four for percentiles).
@@ -50,7 +50,7 @@ _FILTER = "volengine.tasks.filter.blocks:filter_block"
 _INVERSE = "volengine.tasks.filter.blocks:inverse_block"
 _LOCAL = "volengine.tasks.filter.blocks:local_block"
 _RESCALE = "volengine.tasks.filter.blocks:rescale_block"
-_TILES = "volengine.tasks.filter.blocks:tile_block"
+_SHORT = "volengine.tasks.filter.blocks:short_block"
 
 
 @dataclass
@@ -378,9 +378,9 @@ class Chain:
         return {gain["table"]: TableInput(gain["table"], "all") for gain in self._gains if gain["kind"] == "match"}
 
     def _end_transform(self) -> None:
-        """Add the stages ``columns`` and ``inverse``, if a transform has begun; or that of tiles."""
+        """Add the stages ``columns`` and ``inverse``, if a transform has begun; or that of blocks."""
         if self.tolerance is not None and self._gains:
-            self._tiles(self.tolerance)
+            self._in_blocks(self.tolerance)
         if self._grid is None:
             return
         assert self._spectrum is not None
@@ -407,8 +407,8 @@ class Chain:
         self.images.append(filtered)
         self._inverse(grid, filtered)
 
-    def _tiles(self, tolerance: float) -> None:
-        """Add the stage that filters tiles of the volume so far; a tile is a block, whatever the options say.
+    def _in_blocks(self, tolerance: float) -> None:
+        """Add the stage that filters the volume so far in blocks, whose size the filters say, not the options.
 
         Raises
         ------
@@ -421,22 +421,22 @@ class Chain:
             raise InputError(_too_far(gains, found, tolerance))
         reach, core = found.reach, found.core(volume.shape)
         chunk = index3(c // 2 if c < n and c > SCRATCH_VOX else c for c, n in zip(core, volume.shape, strict=True))
-        spec = self._scratch("tiles", volume.shape, volume.voxel_size, chunk)
+        spec = self._scratch("short", volume.shape, volume.voxel_size, chunk)
         stage = Stage(
-            self._name("tiles"),
-            _TILES,
+            self._name("short"),
+            _SHORT,
             Tiling(volume.shape, core),
             params={"gains": gains, "voxel_size": list(volume.voxel_size), "reach": reach, "core": core},
             arrays={"image": ArrayInput(volume, reach, reach, edge="reflect")},
             tables=self.waits,
             outputs={"image": Output(spec.volume())},
-            kernel_bytes=kernel_bytes(_TILES, core=core, reach=reach),
+            kernel_bytes=kernel_bytes(_SHORT, core=core, reach=reach),
             fixed_bytes=short.transfer_bytes(core, reach),
         )
         try:
             check_stage(stage, self.options.limit_bytes())
         except MemoryRefusedError as error:
-            more = "The size of a tile follows from the filters; --transform whole needs less memory."
+            more = "The size of a block follows from the filters; --transform whole needs less memory."
             raise MemoryRefusedError(f"{error} {more}") from None
         self.bounds.append(found.bound)
         self._gains = []
